@@ -1,0 +1,67 @@
+// Package auth keeps apps and tokens, and says who a request is: a [Principal]
+// with its scopes. It serves the OAuth endpoints.
+//
+// It is separate from directory because a credential is not a person. Tokens are
+// opaque, 256 random bits, and kept as their SHA-256; client secrets likewise.
+// The account of a request comes from its token alone.
+//
+// It must not know routes or rules of presence: what a scope allows is asked of
+// the Principal by the wire packages.
+package auth
+
+import (
+	"errors"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// Why a request has no principal.
+var (
+	ErrNoToken      = errors.New("no access token")                  // no or malformed Authorization header
+	ErrInvalidToken = errors.New("invalid access token")             // unknown, revoked, or of a user or app that is gone
+	ErrExpiredToken = errors.New("access token is expired")          // known for a while after it expired
+	ErrTokenInQuery = errors.New("access token in the query string") // never accepted there
+	ErrNoApp        = errors.New("no such app in this account")
+)
+
+// A Principal is who a request acts for. Its fields are shared: nobody writes
+// into one.
+type Principal struct {
+	Account presence.AccountID
+	App     presence.AppID
+	// User is whom "me" means: the token's user, or the owner for an
+	// account-level token.
+	User presence.UserID
+	// AccountLevel marks a token of the app itself (account_credentials): it
+	// sees the truth and is not a watcher.
+	AccountLevel bool
+	Scopes       Scopes
+	Expires      time.Time // zero: never
+	TokenID      string    // not secret: names the token in lists and logs
+}
+
+// Actor is the principal as the log records it.
+func (p *Principal) Actor() store.Actor {
+	if p.AccountLevel {
+		return store.Actor{App: p.App}
+	}
+	return store.Actor{App: p.App, User: p.User}
+}
+
+// May reports whether the principal has the scope for its own user.
+func (p *Principal) May(s Scope) bool { return p.Scopes.Has(s) || p.Scopes.HasAdmin(s) }
+
+// MayFor reports whether the principal has the scope for user: its own with the
+// plain scope, anybody's with the :admin one.
+func (p *Principal) MayFor(s Scope, user presence.UserID) bool {
+	return p.Scopes.HasAdmin(s) || (p.Scopes.Has(s) && user == p.User)
+}
+
+// Watcher is the principal as one who looks at target: users see themselves as
+// they are, as do :admin readers and account-level tokens.
+func (p *Principal) Watcher(target presence.UserID) presence.Watcher {
+	truth := p.AccountLevel || target == p.User || p.Scopes.HasAdmin(PresenceRead)
+	return presence.Watcher{User: p.User, Truth: truth}
+}

@@ -1,0 +1,208 @@
+package presence
+
+import "slices"
+
+// Apply is what s becomes when e happens at now. Ends that are due come first,
+// each at its own instant, and a record's time never goes back: now is at least
+// s.At. The result has the next revision, and s is untouched.
+//
+// An error is one of those in errors.go; nothing has changed then.
+func Apply(s State, e Event, p Policy, now Instant) (State, error) {
+	d := begin(&s, &p, now)
+	d.observe(e)
+	d.settle()
+	if err := d.take(e); err != nil {
+		return s, err
+	}
+	return d.finish(s, sessionsAlone(e))
+}
+
+// ApplyAll is Apply for events that are committed together: nobody sees what
+// lies between them, and an error of any refuses all.
+func ApplyAll(s State, events []Event, p Policy, now Instant) (State, error) {
+	d := begin(&s, &p, now)
+	for _, e := range events {
+		d.observe(e)
+	}
+	d.settle()
+	alone := true
+	for _, e := range events {
+		if err := d.take(e); err != nil {
+			return s, err
+		}
+		alone = alone && sessionsAlone(e)
+	}
+	return d.finish(s, alone)
+}
+
+// sessionsAlone reports whether e is about a session: the status changes that
+// only such events cause are damped.
+func sessionsAlone(e Event) bool {
+	switch e.(type) {
+	case SignIn, Refresh, SignOut:
+		return true
+	default:
+		return false
+	}
+}
+
+// A draft is a state in the making. It copies what it shares with the state it
+// began from before it writes.
+type draft struct {
+	State
+	policy *Policy
+	now    Instant
+
+	was     Presence // what was shown at the last commit
+	settled Status   // what was shown when the ends that were due had come
+	changed bool     // a fact
+
+	ownSessions, ownClaims bool
+}
+
+func begin(s *State, p *Policy, now Instant) draft {
+	if now < s.At {
+		now = s.At
+	}
+	return draft{State: *s, policy: p, now: now}
+}
+
+// observe records what was seen of sessions since the last commit and kept in
+// memory: it comes before the ends that it puts off.
+func (d *draft) observe(e Event) {
+	tick, ok := e.(Tick)
+	if !ok {
+		return
+	}
+	for _, seen := range tick.Seen {
+		i, found := d.findSession(seen.Session)
+		if !found {
+			continue
+		}
+		session := d.Sessions[i]
+		session.see(seen, d.At)
+		d.replaceSession(i, session)
+	}
+}
+
+// settle brings the state from the instant of its last commit to now, stopping
+// wherever what it shows changes by itself, so that since is exact.
+func (d *draft) settle() {
+	if d.Exists() {
+		var v sight
+		d.was, v = compose(&d.State, d.At)
+		d.awake()
+		shown := d.was
+		for t := nextChange(&d.State, v, &shown, d.At); t != 0 && t <= d.now; t = nextChange(&d.State, v, &shown, t) {
+			shown, v = compose(&d.State, t)
+			d.show(&shown, t)
+			d.changed = true
+		}
+	}
+	d.settled = d.Shown.Status
+	d.At = d.now
+	d.bury()
+}
+
+// awake gives sessions that were live when the record was last written, before
+// this node began to serve, the time to be refreshed.
+func (d *draft) awake() {
+	if d.At >= d.policy.Ready {
+		return
+	}
+	for i, session := range d.Sessions {
+		grace := d.policy.Ready.Add(session.Lease)
+		if session.EndsAt < grace {
+			session.EndsAt = grace
+		}
+		if session.IdleAt > d.At && session.IdleAt < grace {
+			session.IdleAt = grace
+		}
+		d.replaceSession(i, session)
+	}
+}
+
+// show notes that shown stands since t, if its status is another.
+func (d *draft) show(shown *Presence, t Instant) {
+	if shown.Status != d.Shown.Status {
+		d.Shown.Status, d.Shown.Since = shown.Status, t
+	}
+}
+
+// bury drops what has ended. It is no change of its own: nobody can see it.
+func (d *draft) bury() {
+	ended := func(s Session) bool { return !s.live(d.now) }
+	if slices.ContainsFunc(d.Sessions, ended) {
+		d.Sessions = slices.DeleteFunc(d.sessions(), ended)
+	}
+	over := func(c Claim) bool { return c.ended(d.now) }
+	if slices.ContainsFunc(d.Claims, over) {
+		d.Claims = slices.DeleteFunc(d.claims(), over)
+	}
+	if d.Note.Text != "" && !d.Note.live(d.now) {
+		d.Note = Note{}
+	}
+}
+
+// take applies one event to a settled draft.
+func (d *draft) take(e Event) error {
+	switch e := e.(type) {
+	case SignIn:
+		return d.request(&e.Request, Offline, func() error { return d.signIn(&e) })
+	case Refresh:
+		return d.request(&e.Request, Offline, func() error { return d.refresh(&e) })
+	case SignOut:
+		return d.request(&e.Request, Offline, func() error { return d.signOut(e.Session) })
+	case SetClaim:
+		return d.request(&e.Request, e.Status, func() error { return d.setClaim(&e) })
+	case EndClaim:
+		return d.request(&e.Request, Offline, func() error { return d.endClaim(e.ID) })
+	case SetNote:
+		return d.request(&e.Request, Offline, func() error { return d.setNote(&e) })
+	case SetStanding:
+		d.setStanding(e.Standing)
+	}
+	return nil
+}
+
+// finish numbers the commit and notes what it changed of what is seen. alone
+// says that only sessions had a part in it.
+func (d *draft) finish(before State, alone bool) (State, error) {
+	if !d.changed {
+		return before, ErrNoChange
+	}
+	d.Revision = max(before.Revision+1, Revision(d.now))
+	if !before.Exists() {
+		d.Shown.Since = d.now
+	}
+	p, _ := compose(&d.State, d.now)
+	if alone && p.Status != d.settled {
+		if err := d.stir(); err != nil {
+			return before, err
+		}
+	}
+	d.show(&p, d.now)
+	p.Since = d.Shown.Since
+	if p.Status != d.was.Status || !before.Exists() {
+		d.Shown.StatusRevision = d.Revision
+	}
+	if !p.SameFor(&d.was) || !before.Exists() {
+		d.Shown.Revision = d.Revision
+	}
+	for i := range d.Answers {
+		if d.Answers[i].Revision == 0 {
+			d.Answers[i].Revision = d.Revision
+		}
+	}
+	return d.State, nil
+}
+
+// stir is the damping rule: changes that sessions alone cause keep a distance.
+func (d *draft) stir() error {
+	free := d.StirredAt.Add(d.policy.Damping)
+	if d.policy.Damping > 0 && d.StirredAt != 0 && d.now < free {
+		return &DampedError{Until: free}
+	}
+	d.StirredAt = d.now
+	return nil
+}

@@ -1,0 +1,110 @@
+package presence
+
+import (
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// checkClaim refuses what no claim may be, whatever the state.
+func checkClaim(e *SetClaim) error {
+	if err := CheckID("id", string(e.ID)); err != nil {
+		return err
+	}
+	if err := checkWord("source", string(e.Source)); err != nil {
+		return err
+	}
+	switch {
+	case (e.ID == ManualClaim) != (e.Source == Manual):
+		return &FieldError{Field: "source", Reason: `must be "manual" for the claim "manual", and for no other`}
+	case !e.Status.Valid() || e.Status == Offline:
+		return &FieldError{Field: "status", Reason: "cannot be claimed: sign out, or hide by visibility"}
+	case e.Status == Available && e.Source != Manual:
+		return &FieldError{Field: "status", Reason: "can be available in the claim \"manual\" only"}
+	case e.Lasts < 0:
+		return &FieldError{Field: "duration_seconds", Reason: "must be positive"}
+	case e.Lasts > MaxClaimLasts:
+		return &FieldError{Field: "duration_seconds", Reason: "must be at most 31622400 (366 days)"}
+	case e.Lasts > 0 && !e.Until.IsZero():
+		return &FieldError{Field: "until", Reason: "cannot be given together with duration_seconds"}
+	}
+	if err := checkInstant("since", e.Since); err != nil {
+		return err
+	}
+	if err := checkInstant("until", e.Until); err != nil {
+		return err
+	}
+	return checkNote("note", e.Note)
+}
+
+func checkSignIn(e *SignIn) error {
+	if err := CheckID("session", string(e.Session)); err != nil {
+		return err
+	}
+	if err := checkWord("client_type", string(e.Client)); err != nil {
+		return err
+	}
+	if len(e.Version) > 64 || !printable(e.Version) {
+		return &FieldError{Field: "client_version", Reason: "must be at most 64 bytes of printable text"}
+	}
+	return nil
+}
+
+func leaseOf(asked, otherwise time.Duration) (time.Duration, error) {
+	if asked == 0 {
+		return otherwise, nil
+	}
+	if asked < MinLease || asked > MaxLease {
+		return 0, &FieldError{Field: "lease_seconds", Reason: "must be between 30 and 3600"}
+	}
+	return asked, nil
+}
+
+// CheckID refuses an id that cannot be one: it has 1 to 128 bytes of printable
+// UTF-8. The error is a *FieldError for field.
+func CheckID(field, id string) error {
+	if id == "" || len(id) > MaxIDBytes || !printable(id) {
+		return &FieldError{Field: field, Reason: "must be 1 to 128 bytes of printable text"}
+	}
+	return nil
+}
+
+// checkWord refuses what is not a short lower-case word.
+func checkWord(field, word string) error {
+	const letters = "abcdefghijklmnopqrstuvwxyz"
+	ok := word != "" && len(word) <= 32 &&
+		strings.Trim(word, letters+"0123456789_-") == "" && strings.ContainsAny(word[:1], letters)
+	if !ok {
+		return &FieldError{Field: field, Reason: "must be a word of at most 32 lower-case letters, digits, _ and -"}
+	}
+	return nil
+}
+
+func checkNote(field, text string) error {
+	if utf8.RuneCountInString(text) > MaxNoteRunes {
+		return &FieldError{Field: field, Reason: "must be at most 280 characters"}
+	}
+	if !printable(text) {
+		return &FieldError{Field: field, Reason: "must be printable UTF-8 text on one line"}
+	}
+	return nil
+}
+
+// lastInstant is the last that RFC 3339 can write.
+const lastInstant Instant = 253402300799 * 1e6
+
+// checkInstant refuses years that a record cannot keep.
+func checkInstant(field string, t Instant) error {
+	if t < 0 || t > lastInstant {
+		return &FieldError{Field: field, Reason: "must be a time between 1970 and 9999"}
+	}
+	return nil
+}
+
+func printable(text string) bool {
+	if !utf8.ValidString(text) {
+		return false
+	}
+	return !strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' })
+}

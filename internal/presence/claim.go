@@ -1,0 +1,151 @@
+package presence
+
+import (
+	"slices"
+	"strings"
+)
+
+func (d *draft) setClaim(e *SetClaim) error {
+	if err := checkClaim(e); err != nil {
+		return err
+	}
+	if e.Source == Manual && e.Status == Available {
+		d.chooseAvailable()
+		return nil
+	}
+	claim := Claim{ID: e.ID, Source: e.Source, Status: e.Status, Note: e.Note, App: e.App, Since: d.now}
+	i, found := d.findClaim(e.ID)
+	switch {
+	case !e.Since.IsZero():
+		claim.Since = e.Since
+	case found && d.Claims[i].Status == e.Status:
+		claim.Since = d.Claims[i].Since
+	}
+	until, err := e.end(claim.Since, d.now)
+	if err != nil {
+		return err
+	}
+	claim.Until = until
+	if !found && len(d.Claims) >= MaxClaims {
+		return &LimitError{What: "claims", Limit: MaxClaims}
+	}
+	if found {
+		d.claims()[i] = claim
+	} else {
+		d.Claims = slices.Insert(d.claims(), i, claim)
+	}
+	d.changed = true
+	return nil
+}
+
+// chooseAvailable is manual available: the manual claim goes, and what rows 4
+// and 5 claim already is silenced.
+func (d *draft) chooseAvailable() {
+	if i, found := d.findClaim(ManualClaim); found {
+		d.removeClaim(i)
+	}
+	d.AvailableAt = d.now
+	d.changed = true
+}
+
+// end is when a claim that begins at since ends: as asked, or by the rule for
+// its status, or never (zero).
+func (e *SetClaim) end(since, now Instant) (Instant, error) {
+	start := since
+	if start < now {
+		start = now
+	}
+	var until Instant
+	switch {
+	case e.Lasts > 0:
+		until = now.Add(e.Lasts)
+	case !e.Until.IsZero():
+		until = e.Until
+	case e.Status == DoNotDisturb:
+		until = start.Add(DefaultDoNotDisturb)
+	case e.Source == Manual && e.Status != Away && e.Status != OutOfOffice:
+		until = start.Add(ManualLasts)
+	default:
+		return 0, nil
+	}
+	switch {
+	case until <= now:
+		return until, &FieldError{Field: "until", Reason: "must be in the future"}
+	case until <= since:
+		return until, &FieldError{Field: "until", Reason: "must be after since"}
+	case e.Source == Manual && e.Status == DoNotDisturb && until.Sub(start) > MaxDoNotDisturb:
+		return until, &FieldError{Field: "until", Reason: "must be at most 1440 minutes ahead for do_not_disturb"}
+	case until.Sub(now) > MaxClaimLasts:
+		return until, &FieldError{Field: "until", Reason: "must be at most 366 days ahead"}
+	}
+	return until, nil
+}
+
+func (d *draft) endClaim(id ClaimID) error {
+	i, found := d.findClaim(id)
+	if !found {
+		return ErrUnknownClaim
+	}
+	d.removeClaim(i)
+	return nil
+}
+
+func (d *draft) setNote(e *SetNote) error {
+	if err := checkNote("text", e.Text); err != nil {
+		return err
+	}
+	note := Note{Text: e.Text}
+	if !e.Until.IsZero() && e.Text != "" {
+		note.Until = e.Until
+		if note.Until <= d.now {
+			return &FieldError{Field: "until", Reason: "must be in the future"}
+		}
+		if note.Until.Sub(d.now) > MaxClaimLasts {
+			return &FieldError{Field: "until", Reason: "must be at most 366 days ahead"}
+		}
+	}
+	if note != d.Note {
+		d.Note, d.changed = note, true
+	}
+	return nil
+}
+
+// setStanding ends the sessions of a user who is no longer active; of a deleted
+// one nothing stays but the number of the last commit.
+func (d *draft) setStanding(standing Standing) {
+	if d.Standing == standing && d.Exists() {
+		return
+	}
+	if d.Standing == Deleted {
+		return
+	}
+	d.Standing, d.changed = standing, true
+	if standing != Active {
+		d.Sessions, d.ownSessions = nil, true
+	}
+	if standing == Deleted {
+		d.Claims, d.ownClaims = nil, true
+		d.Note, d.Answers = Note{}, nil
+		d.AvailableAt, d.UpdatedAt, d.StirredAt = 0, 0, 0
+	}
+}
+
+func (d *draft) findClaim(id ClaimID) (int, bool) {
+	return slices.BinarySearchFunc(d.Claims, id, func(c Claim, id ClaimID) int {
+		return strings.Compare(string(c.ID), string(id))
+	})
+}
+
+func (d *draft) removeClaim(i int) {
+	d.Claims = slices.Delete(d.claims(), i, i+1)
+	d.changed = true
+}
+
+// claims is the draft's own copy.
+func (d *draft) claims() []Claim {
+	if !d.ownClaims {
+		d.Claims = append(make([]Claim, 0, len(d.Claims)+1), d.Claims...)
+		d.ownClaims = true
+	}
+	return d.Claims
+}

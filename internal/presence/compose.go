@@ -1,0 +1,246 @@
+package presence
+
+// Compose is what s shows at now, and next, the first instant at which that
+// changes by itself: nothing does before it, something does at it. A zero next
+// means never. now is not before s.At, and no instant of change lies between
+// them (Apply leaves states so); the composed Since is exact then.
+func Compose(s State, now Instant) (p Presence, next Instant) {
+	p, v := compose(&s, now)
+	return p, nextChange(&s, v, &p, now)
+}
+
+// Committed is what s showed when it was committed: what readers are told. No
+// read composes past it, so nobody is told of an end that is not durable.
+func Committed(s *State) Presence {
+	p, _ := compose(s, s.At)
+	return p
+}
+
+// compose is Compose without next.
+func compose(s *State, now Instant) (Presence, sight) {
+	v := survey(s, now)
+	p := Presence{
+		Status:         v.status,
+		Note:           v.note(s, now),
+		Since:          s.Shown.Since,
+		Until:          until(s, &v, now),
+		Handheld:       v.handheld,
+		Revision:       s.Shown.Revision,
+		StatusRevision: s.Shown.StatusRevision,
+	}
+	if p.Status != s.Shown.Status {
+		p.Since = now
+	}
+	return p, v
+}
+
+// A sight is the first half of composing: who is there and which claim wins.
+type sight struct {
+	status   Status
+	winner   *Claim // nil: no claim, the devices speak
+	live     bool   // a session is
+	active   bool   // a session is
+	handheld bool
+}
+
+func survey(s *State, now Instant) sight {
+	var v sight
+	desk := false
+	for i := range s.Sessions {
+		session := &s.Sessions[i]
+		if !session.live(now) {
+			continue
+		}
+		v.live = true
+		v.active = v.active || session.active(now)
+		desk = desk || !session.Client.handheld()
+	}
+	if s.Standing != Active {
+		return sight{status: Offline}
+	}
+	v.handheld = v.live && !desk
+	v.winner = winner(s, now, v.live)
+	switch {
+	case v.winner != nil:
+		v.status = v.winner.Status
+	case v.active:
+		v.status = Available
+	case v.live:
+		v.status = Away
+	}
+	return v
+}
+
+// note is the winner's, or else the user's own.
+func (v *sight) note(s *State, now Instant) string {
+	switch {
+	case v.winner != nil && v.winner.Note != "":
+		return v.winner.Note
+	case s.Standing == Active && s.Note.live(now):
+		return s.Note.Text
+	default:
+		return ""
+	}
+}
+
+// A rank orders claims: the lower row wins.
+type rank uint8
+
+// The rows of the table of precedence. Row 2 is three, in the order in which
+// they win. Devices come last, in row 6, and are no claims.
+const (
+	rankManualOverride rank = iota + 1
+	rankPresenting
+	rankInMeeting
+	rankOnCall
+	rankManual
+	rankSchedule
+	rankOther
+)
+
+// Row is the row of the documented table, 1 to 5.
+func (r rank) row() int {
+	switch r {
+	case rankManualOverride:
+		return 1
+	case rankPresenting, rankInMeeting, rankOnCall:
+		return 2
+	case rankManual:
+		return 3
+	case rankSchedule:
+		return 4
+	default:
+		return 5
+	}
+}
+
+func (c *Claim) rank() rank {
+	override := c.Status == DoNotDisturb || c.Status == OutOfOffice
+	switch {
+	case c.Source == Manual && override:
+		return rankManualOverride
+	case c.Source == Manual:
+		return rankManual
+	case c.Status == Presenting:
+		return rankPresenting
+	case c.Status == InMeeting:
+		return rankInMeeting
+	case c.Status == OnCall:
+		return rankOnCall
+	case c.Source == Schedule || override:
+		return rankSchedule
+	default:
+		return rankOther
+	}
+}
+
+// counts reports whether a live claim takes part. Manual available silences the
+// rows 4 and 5 that had begun by then; without a session only out_of_office
+// counts.
+func (c *Claim) counts(r rank, s *State, live bool) bool {
+	if !live && c.Status != OutOfOffice {
+		return false
+	}
+	return r < rankSchedule || s.AvailableAt.IsZero() || c.Since > s.AvailableAt
+}
+
+// winner is the claim that decides at now, or nil.
+func winner(s *State, now Instant, live bool) *Claim {
+	var best *Claim
+	var bestRank rank
+	for i := range s.Claims {
+		c := &s.Claims[i]
+		if !c.live(now) {
+			continue
+		}
+		r := c.rank()
+		if !c.counts(r, s, live) {
+			continue
+		}
+		if best == nil || beats(c, r, best, bestRank) {
+			best, bestRank = c, r
+		}
+	}
+	return best
+}
+
+// beats: the lower rank; in a rank the later since, then the greater id.
+func beats(c *Claim, r rank, best *Claim, bestRank rank) bool {
+	if r != bestRank {
+		return r < bestRank
+	}
+	if c.Since != best.Since {
+		return c.Since > best.Since
+	}
+	return c.ID > best.ID
+}
+
+// until is the first instant after now at which claims would show another
+// status, sessions staying as they are: leases and idle times move on without
+// anybody being told, so they are not foreseen.
+func until(s *State, v *sight, now Instant) Instant {
+	if s.Standing != Active || len(s.Claims) == 0 {
+		return 0
+	}
+	shown := v.winner
+	for t := nextClaimEdge(s, shown, now); t != 0; {
+		w := winner(s, t, v.live)
+		if (w == nil) != (v.winner == nil) || (w != nil && w.Status != v.status) {
+			return t
+		}
+		t = nextClaimEdge(s, w, t)
+	}
+	return 0
+}
+
+// nextChange is the first instant after now at which p is not what s shows.
+func nextChange(s *State, v sight, p *Presence, now Instant) Instant {
+	live := v.live
+	for t := nextEdge(s, &v, now); t != 0; t = nextEdge(s, &v, t) {
+		v = survey(s, t)
+		if v.status != p.Status || v.handheld != p.Handheld || v.note(s, t) != p.Note {
+			return t
+		}
+		// Until stays what it was while the same sessions are there and it has
+		// not come, so it is seldom computed again.
+		due := p.Until != 0 && t >= p.Until
+		if (due || v.live != live) && until(s, &v, t) != p.Until {
+			return t
+		}
+	}
+	return 0
+}
+
+// earliest is the smaller of best and t, of those after now; zero is none.
+func earliest(best, t, now Instant) Instant {
+	if t > now && (best == 0 || t < best) {
+		return t
+	}
+	return best
+}
+
+// nextClaimEdge is the first instant after now at which another claim may win:
+// the end of the one that does, or the begin of any. The ends of claims that
+// lie under the winner are nothing to see.
+func nextClaimEdge(s *State, winner *Claim, now Instant) Instant {
+	var first Instant
+	for i := range s.Claims {
+		first = earliest(first, s.Claims[i].Since, now)
+	}
+	if winner != nil {
+		first = earliest(first, winner.Until, now)
+	}
+	return first
+}
+
+// nextEdge is the first instant after now at which what is seen may change.
+func nextEdge(s *State, v *sight, now Instant) Instant {
+	first := nextClaimEdge(s, v.winner, now)
+	for i := range s.Sessions {
+		first = earliest(first, s.Sessions[i].EndsAt, now)
+		if v.winner == nil {
+			first = earliest(first, s.Sessions[i].IdleAt, now)
+		}
+	}
+	return earliest(first, s.Note.Until, now)
+}

@@ -1,0 +1,67 @@
+package presence
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Why Apply refuses an event. Nothing has changed.
+var (
+	// ErrNoChange is not a failure: the event leaves the state as it was, so
+	// there is nothing to store.
+	ErrNoChange = errors.New("nothing changes")
+	// ErrKeyReused: the idempotency key came with another request before.
+	ErrKeyReused = errors.New("the idempotency key was used for a different request")
+	// ErrPrecondition: If-Match names no revision that the state has.
+	ErrPrecondition = errors.New("the user's record has another revision")
+	// ErrSignedOut: an API update of a user without a live session.
+	ErrSignedOut = errors.New("the user is not signed in")
+	// ErrTransition: a change that the user's client is too old for.
+	ErrTransition = errors.New("the user's client is too old for this change of status")
+	// ErrUnknownSession and ErrUnknownClaim: no live one has this id.
+	ErrUnknownSession = errors.New("no live session has this id")
+	ErrUnknownClaim   = errors.New("no live claim has this id")
+	// ErrDeactivated and ErrDeleted: the user's standing forbids the event.
+	ErrDeactivated = errors.New("the user is deactivated")
+	ErrDeleted     = errors.New("the user is deleted")
+)
+
+// A TooSoonError refuses an API update within the minute of another.
+type TooSoonError struct{ Wait time.Duration } // until the next is accepted, above zero
+
+func (e *TooSoonError) Error() string {
+	return fmt.Sprintf("an update was accepted less than a minute ago; the next is accepted in %v", e.Wait)
+}
+
+// A DampedError holds back an event that sessions alone cause: it is accepted
+// at Until.
+type DampedError struct{ Until Instant }
+
+func (e *DampedError) Error() string {
+	return "held back until " + e.Until.Time().Format(time.RFC3339Nano)
+}
+
+// A RepeatError says that the same request was answered before: it succeeded,
+// and this is its answer.
+type RepeatError struct{ Answer Answer }
+
+func (e *RepeatError) Error() string { return "answered before" }
+
+// A FieldError refuses a value that no rule allows.
+type FieldError struct {
+	Field  string // as the native API spells it
+	Reason string
+}
+
+func (e *FieldError) Error() string { return e.Field + " " + e.Reason }
+
+// A LimitError refuses one thing too many.
+type LimitError struct {
+	What  string // plural, as in "sessions"
+	Limit int
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("a user has at most %d %s", e.Limit, e.What)
+}

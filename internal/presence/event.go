@@ -1,0 +1,103 @@
+package presence
+
+import "time"
+
+// An Event is one thing that happened to a user. The types below are all there
+// are.
+type Event interface{ event() }
+
+// A Request is what the API asks of an event beyond the fact itself. The zero
+// Request asks nothing.
+type Request struct {
+	// Key and Body identify a request with an idempotency key: digests of app
+	// and key, and of what was asked. A zero Key: none was given.
+	Key, Body [16]byte
+	// Result is remembered with the answer, for requests that create.
+	Result string
+	// IfMatch, when not empty, lists the revisions that the state may have.
+	IfMatch []Revision
+	// Update marks an API update: the signed-in, legacy and minute rules hold.
+	Update bool
+}
+
+// SignIn begins a session. It is activity. An id that is already live is
+// refreshed instead, and takes the new client and lease.
+type SignIn struct {
+	Request
+	Session SessionID
+	Client  ClientType
+	Version string
+	Lease   time.Duration // zero: DefaultLease
+	App     AppID
+}
+
+// Refresh keeps a session live for another lease. With Activity it reports that
+// the user is active or not; without, it is no activity.
+type Refresh struct {
+	Request
+	Session  SessionID
+	Activity Activity
+	Lease    time.Duration // zero: as it was
+}
+
+// Activity is what a refresh says of the person at the client.
+type Activity uint8
+
+// What a refresh may say.
+const (
+	Unsaid Activity = iota
+	IsActive
+	IsIdle
+)
+
+// SignOut ends a session.
+type SignOut struct {
+	Request
+	Session SessionID
+}
+
+// SetClaim states a claim, replacing the one of the same id. With the same
+// status the claim keeps its since, unless Since is given. A manual claim of
+// status available removes the manual claim.
+type SetClaim struct {
+	Request
+	ID     ClaimID
+	Source Source
+	Status Status
+	Note   string
+	Since  Instant       // zero: now, or as it was
+	Until  Instant       // zero: by Lasts, or by rule
+	Lasts  time.Duration // from now; zero: by Until, or by rule
+	App    AppID
+}
+
+// EndClaim ends a claim by its id.
+type EndClaim struct {
+	Request
+	ID ClaimID
+}
+
+// SetNote sets the user's own note; an empty text removes it.
+type SetNote struct {
+	Request
+	Text  string
+	Until Instant
+}
+
+// SetStanding records what the directory decided: that the user exists and is
+// active, is deactivated, or is deleted. Sessions of a user who is not active
+// end.
+type SetStanding struct{ Standing Standing }
+
+// Tick is the passing of time alone: what is due ends. Seen comes first: it is
+// what was learned of sessions since the last commit, and puts their ends off.
+type Tick struct{ Seen []Seen }
+
+func (SignIn) event()      {}
+func (Refresh) event()     {}
+func (SignOut) event()     {}
+func (SetClaim) event()    {}
+func (EndClaim) event()    {}
+func (SetNote) event()     {}
+func (SetStanding) event() {}
+func (Tick) event()        {}

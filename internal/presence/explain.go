@@ -1,0 +1,190 @@
+package presence
+
+import (
+	"fmt"
+	"strings"
+)
+
+// An Explanation says why a state shows what it shows, and what follows.
+type Explanation struct {
+	At       Instant // of the explanation: Presence is what is composed then
+	Presence Presence
+	Because  string // one sentence
+	Sessions []ExplainedSession
+	Claims   []ExplainedClaim // those that could win first
+	Note     Note             // the user's own, if live
+	Next     []Step           // at most MaxSteps, in order
+}
+
+// An ExplainedSession is a session and its part.
+type ExplainedSession struct {
+	Session
+	Active bool
+	Why    string
+}
+
+// An ExplainedClaim is a claim and its part.
+type ExplainedClaim struct {
+	Claim
+	Row     int // of the table of precedence, 1 to 5
+	Live    bool
+	Counts  bool // live, and not silenced
+	Decides bool // it is the one that wins
+	Why     string
+}
+
+// A Step is a change that comes by itself if nothing else happens.
+type Step struct {
+	At     Instant
+	Status Status
+	Note   string
+	Why    string
+}
+
+// MaxSteps bounds how far an explanation looks ahead.
+const MaxSteps = 8
+
+// Explain says why s shows what it shows at now.
+func Explain(s *State, now Instant) Explanation {
+	p, v := compose(s, now)
+	x := Explanation{At: now, Presence: p, Because: because(s, &v, now)}
+	if s.Note.live(now) {
+		x.Note = s.Note
+	}
+	for i := range s.Sessions {
+		if s.Sessions[i].live(now) {
+			x.Sessions = append(x.Sessions, explainSession(&s.Sessions[i], now))
+		}
+	}
+	x.Claims = explainClaims(s, &v, now)
+	x.Next = steps(s, v, p, now)
+	return x
+}
+
+func clock(i Instant) string { return i.Time().Format("2006-01-02T15:04:05.000Z") }
+
+func because(s *State, v *sight, now Instant) string {
+	switch {
+	case s.Standing == Deactivated:
+		return "The user is deactivated, so nothing that is claimed counts."
+	case s.Standing == Deleted:
+		return "The user is deleted."
+	case v.winner != nil && !v.live:
+		return fmt.Sprintf("No session is live, and only an out_of_office claim counts then: %s.", v.winner.named())
+	case v.winner != nil:
+		return fmt.Sprintf("%s decides: it stands in row %d of the table of precedence, and no other claim that counts stands above it.",
+			upperFirst(v.winner.named()), v.winner.rank().row())
+	case !v.live:
+		return "No session is live, and no out_of_office claim is either."
+	case v.active:
+		return "No claim counts, and a session is active."
+	default:
+		return "No claim counts, and every live session is idle."
+	}
+}
+
+func (c *Claim) named() string {
+	if c.Source == Manual {
+		return fmt.Sprintf("the manual claim %s", c.Status)
+	}
+	return fmt.Sprintf("the claim %q of source %s, %s,", c.ID, c.Source, c.Status)
+}
+
+func upperFirst(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
+
+func explainSession(session *Session, now Instant) ExplainedSession {
+	x := ExplainedSession{Session: *session, Active: session.active(now)}
+	switch {
+	case !x.Active:
+		x.Why = fmt.Sprintf("idle since %s; ends at %s unless it is refreshed", clock(session.IdleAt), clock(session.EndsAt))
+	case session.IdleAt == 0:
+		x.Why = fmt.Sprintf("active; ends at %s unless it is refreshed", clock(session.EndsAt))
+	default:
+		x.Why = fmt.Sprintf("active; idle at %s without activity; ends at %s unless it is refreshed", clock(session.IdleAt), clock(session.EndsAt))
+	}
+	return x
+}
+
+func explainClaims(s *State, v *sight, now Instant) []ExplainedClaim {
+	var all []ExplainedClaim
+	for i := range s.Claims {
+		c := &s.Claims[i]
+		if c.ended(now) {
+			continue
+		}
+		r := c.rank()
+		x := ExplainedClaim{Claim: *c, Row: r.row(), Live: c.live(now), Decides: c == v.winner}
+		x.Counts = s.Standing == Active && x.Live && c.counts(r, s, v.live)
+		x.Why = whyClaim(s, v, c, &x)
+		all = append(all, x)
+	}
+	sortClaims(all)
+	return all
+}
+
+func whyClaim(s *State, v *sight, c *Claim, x *ExplainedClaim) string {
+	switch {
+	case x.Decides:
+		return "decides"
+	case s.Standing != Active:
+		return "does not count: the user is not active"
+	case !x.Live:
+		return "begins at " + clock(c.Since)
+	case !v.live && c.Status != OutOfOffice:
+		return "does not count while no session is live"
+	case !x.Counts:
+		return fmt.Sprintf("silenced: the user chose available at %s, after it began", clock(s.AvailableAt))
+	case c.rank() == v.winner.rank() && c.Since == v.winner.Since:
+		return fmt.Sprintf("loses to %q: same row, same since, the greater id wins", v.winner.ID)
+	case c.rank() == v.winner.rank():
+		return fmt.Sprintf("loses to %q: same row, the later since wins", v.winner.ID)
+	case c.rank().row() == v.winner.rank().row():
+		return fmt.Sprintf("loses to %q: in row 2 presenting is before in_meeting, and in_meeting before on_call", v.winner.ID)
+	default:
+		return fmt.Sprintf("loses to %q of row %d", v.winner.ID, v.winner.rank().row())
+	}
+}
+
+// sortClaims puts those that count first, then by precedence.
+func sortClaims(all []ExplainedClaim) {
+	before := func(a, b *ExplainedClaim) bool {
+		if a.Counts != b.Counts {
+			return a.Counts
+		}
+		return beats(&a.Claim, a.Claim.rank(), &b.Claim, b.Claim.rank())
+	}
+	for i := 1; i < len(all); i++ {
+		for j := i; j > 0 && before(&all[j], &all[j-1]); j-- {
+			all[j], all[j-1] = all[j-1], all[j]
+		}
+	}
+}
+
+// steps are the changes of status or note that come by themselves.
+func steps(s *State, v sight, p Presence, now Instant) []Step {
+	var all []Step
+	for t := nextChange(s, v, &p, now); t != 0 && len(all) < MaxSteps; t = nextChange(s, v, &p, t) {
+		before, wasLive, winner := p, v.live, v.winner
+		p, v = compose(s, t)
+		if p.Status == before.Status && p.Note == before.Note {
+			continue
+		}
+		all = append(all, Step{At: t, Status: p.Status, Note: p.Note, Why: whyStep(s, &v, winner, wasLive, t)})
+	}
+	return all
+}
+
+func whyStep(s *State, v *sight, before *Claim, wasLive bool, t Instant) string {
+	switch {
+	case wasLive && !v.live:
+		return "the last session ends unless it is refreshed"
+	case before != nil && before.ended(t):
+		return before.named() + " ends"
+	case v.winner != before:
+		return v.winner.named() + " begins"
+	case s.Note.Until == t:
+		return "the note ends"
+	default:
+		return "the sessions idle without activity"
+	}
+}

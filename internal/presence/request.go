@@ -1,0 +1,130 @@
+package presence
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// request holds the rules of what the API may ask, in the order in which they
+// are documented: a repeat is answered as before, then If-Match, signed in,
+// transition, the minute. to is the status asked for.
+func (d *draft) request(r *Request, to Status, do func() error) error {
+	switch d.Standing {
+	case Deactivated:
+		return ErrDeactivated
+	case Deleted:
+		return ErrDeleted
+	}
+	if err := d.repeated(r); err != nil {
+		return err
+	}
+	if len(r.IfMatch) > 0 && !slices.Contains(r.IfMatch, d.Revision) {
+		return ErrPrecondition
+	}
+	if r.Update {
+		if err := d.mayUpdate(to); err != nil {
+			return err
+		}
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	if r.Update {
+		d.UpdatedAt = d.now
+	}
+	d.remember(r)
+	return nil
+}
+
+// mayUpdate holds the rules of an API update, Zoom's PUT presence_status.
+func (d *draft) mayUpdate(to Status) error {
+	if d.policy.SignedInRule && len(d.Sessions) == 0 {
+		return ErrSignedOut
+	}
+	if d.policy.LegacyTransitions && !d.legacyAllows(to) {
+		return ErrTransition
+	}
+	free := d.UpdatedAt.Add(d.policy.MinInterval)
+	if !d.UpdatedAt.IsZero() && d.now < free {
+		return &TooSoonError{Wait: free.Sub(d.now)}
+	}
+	return nil
+}
+
+// The first client that may leave do_not_disturb and choose between available
+// and away; older ones may only go from these two to do_not_disturb.
+var firstModern = [3]int{5, 3, 0}
+
+// legacyAllows is the documented rule for old clients. It looks only at
+// sessions that state a version, the highest of them; from is the shown status.
+func (d *draft) legacyAllows(to Status) bool {
+	var highest [3]int
+	stated := false
+	for i := range d.Sessions {
+		v, ok := parseVersion(d.Sessions[i].Version)
+		if ok && (!stated || slices.Compare(v[:], highest[:]) > 0) {
+			highest, stated = v, true
+		}
+	}
+	if !stated || slices.Compare(highest[:], firstModern[:]) >= 0 {
+		return true
+	}
+	from := d.settled
+	return to == DoNotDisturb && (from == Away || from == Available)
+}
+
+// parseVersion reads the first three numbers of a client version such as
+// "5.17.11 (34827)" or "5.2".
+func parseVersion(text string) (v [3]int, ok bool) {
+	text, _, _ = strings.Cut(text, " ")
+	for i := range v {
+		part, rest, more := strings.Cut(text, ".")
+		n, err := strconv.ParseUint(part, 10, 31)
+		if err != nil {
+			return v, false
+		}
+		v[i], text = int(n), rest
+		if !more {
+			break
+		}
+	}
+	return v, true
+}
+
+// repeated finds the answer to the request's key. The same key with another
+// body is a mistake of the client's.
+func (d *draft) repeated(r *Request) error {
+	if r.Key == ([16]byte{}) {
+		return nil
+	}
+	for _, a := range d.Answers {
+		if a.Key != r.Key || d.now >= a.At.Add(AnswersKeptFor) {
+			continue
+		}
+		if a.Body != r.Body {
+			return ErrKeyReused
+		}
+		return &RepeatError{Answer: a}
+	}
+	return nil
+}
+
+// remember keeps the answer to a request with a key; finish gives it the
+// revision.
+func (d *draft) remember(r *Request) {
+	if r.Key == ([16]byte{}) {
+		return
+	}
+	kept := make([]Answer, 0, MaxAnswers)
+	for _, a := range d.Answers {
+		if a.Key != r.Key && d.now < a.At.Add(AnswersKeptFor) {
+			kept = append(kept, a)
+		}
+	}
+	if len(kept) == MaxAnswers {
+		kept = slices.Delete(kept, 0, 1)
+	}
+	d.Answers = append(kept, Answer{Key: r.Key, Body: r.Body, At: d.now, Result: r.Result})
+	d.changed = true
+}

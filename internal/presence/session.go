@@ -1,0 +1,169 @@
+package presence
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// Seen is what is known of a session beyond its record: later instants, kept in
+// memory between commits.
+type Seen struct {
+	Session SessionID
+	IdleAt  Instant // zero: nothing newer, or it never idles
+	EndsAt  Instant
+}
+
+// see moves the session's instants on, never back. A session that was idle when
+// it was recorded, at at, stays so: the activity that ends that is recorded.
+func (s *Session) see(seen Seen, at Instant) {
+	if seen.EndsAt > s.EndsAt {
+		s.EndsAt = seen.EndsAt
+	}
+	if s.IdleAt > at && seen.IdleAt > s.IdleAt {
+		s.IdleAt = seen.IdleAt
+	}
+}
+
+// Soft reports whether a refresh may be kept in memory: it changes nothing that
+// can be seen and at least half of the time on record remains. already is what
+// was kept for the session before; the result replaces it.
+func Soft(s *State, e Refresh, already Seen, p Policy, now Instant) (Seen, bool) {
+	d := draft{State: *s, policy: &p, now: now}
+	i, found := d.findSession(e.Session)
+	if !found || s.Standing != Active || s.At < p.Ready || now < s.At || e.needsRecord() {
+		return Seen{}, false
+	}
+	recorded := s.Sessions[i]
+	current := recorded
+	current.see(already, s.At)
+	if !current.live(now) || (e.Lease != 0 && e.Lease != current.Lease) {
+		return Seen{}, false
+	}
+	seen := Seen{Session: e.Session, IdleAt: current.IdleAt, EndsAt: now.Add(current.Lease)}
+	switch e.Activity {
+	case IsActive:
+		if !current.active(now) || recorded.lacksIdle(p.IdleAfter, now) {
+			return Seen{}, false
+		}
+		seen.IdleAt = d.idleAt()
+	case IsIdle:
+		if current.active(now) {
+			return Seen{}, false
+		}
+	}
+	return seen, recorded.EndsAt.Sub(now) >= recorded.Lease/2
+}
+
+// needsRecord reports whether the request asks for more than the fact.
+func (e *Refresh) needsRecord() bool {
+	return e.Key != ([16]byte{}) || len(e.IfMatch) > 0
+}
+
+// lacksIdle reports whether less than half of the idle time remains on record.
+func (s *Session) lacksIdle(after time.Duration, now Instant) bool {
+	return after > 0 && !s.IdleAt.IsZero() && s.IdleAt.Sub(now) < after/2
+}
+
+func (d *draft) signIn(e *SignIn) error {
+	lease, err := leaseOf(e.Lease, DefaultLease)
+	if err != nil {
+		return err
+	}
+	if err := checkSignIn(e); err != nil {
+		return err
+	}
+	d.activity()
+	session := Session{
+		ID: e.Session, Client: e.Client, Version: e.Version, App: e.App, Lease: lease,
+		Since: d.now, IdleAt: d.idleAt(), EndsAt: d.now.Add(lease),
+	}
+	i, found := d.findSession(e.Session)
+	if found {
+		session.Since = d.Sessions[i].Since
+		d.replaceSession(i, session)
+		return nil
+	}
+	if len(d.Sessions) >= MaxSessions {
+		return &LimitError{What: "sessions", Limit: MaxSessions}
+	}
+	d.Sessions = slices.Insert(d.sessions(), i, session)
+	d.changed = true
+	return nil
+}
+
+func (d *draft) refresh(e *Refresh) error {
+	i, found := d.findSession(e.Session)
+	if !found {
+		return ErrUnknownSession
+	}
+	session := d.Sessions[i]
+	lease, err := leaseOf(e.Lease, session.Lease)
+	if err != nil {
+		return err
+	}
+	session.Lease, session.EndsAt = lease, d.now.Add(lease)
+	switch e.Activity {
+	case IsActive:
+		d.activity()
+		session.IdleAt = d.idleAt()
+	case IsIdle:
+		if session.active(d.now) {
+			session.IdleAt = d.now
+		}
+	}
+	d.replaceSession(i, session)
+	return nil
+}
+
+func (d *draft) signOut(id SessionID) error {
+	i, found := d.findSession(id)
+	if !found {
+		return ErrUnknownSession
+	}
+	d.Sessions = slices.Delete(d.sessions(), i, i+1)
+	d.changed = true
+	return nil
+}
+
+// activity ends a manual away, if it is the first that finds no active session:
+// it stays while one goes on typing.
+func (d *draft) activity() {
+	active := func(s Session) bool { return s.active(d.now) }
+	if slices.ContainsFunc(d.Sessions, active) {
+		return
+	}
+	if i, found := d.findClaim(ManualClaim); found && d.Claims[i].Status == Away && d.Claims[i].live(d.now) {
+		d.removeClaim(i)
+	}
+}
+
+// idleAt is when activity at now has worn off.
+func (d *draft) idleAt() Instant {
+	if d.policy.IdleAfter <= 0 {
+		return 0
+	}
+	return d.now.Add(d.policy.IdleAfter)
+}
+
+func (d *draft) findSession(id SessionID) (int, bool) {
+	return slices.BinarySearchFunc(d.Sessions, id, func(s Session, id SessionID) int {
+		return strings.Compare(string(s.ID), string(id))
+	})
+}
+
+func (d *draft) replaceSession(i int, session Session) {
+	if d.Sessions[i] != session {
+		d.sessions()[i] = session
+		d.changed = true
+	}
+}
+
+// sessions is the draft's own copy.
+func (d *draft) sessions() []Session {
+	if !d.ownSessions {
+		d.Sessions = append(make([]Session, 0, len(d.Sessions)+1), d.Sessions...)
+		d.ownSessions = true
+	}
+	return d.Sessions
+}

@@ -1,0 +1,231 @@
+package presence
+
+import "time"
+
+// The kinds of identifier. Ids are opaque text; only the accounts of one server
+// tell them apart.
+type (
+	AccountID string
+	UserID    string
+	SessionID string
+	ClaimID   string
+	AppID     string
+)
+
+// A Revision numbers a commit to a user: max(previous + 1, commit time in
+// microseconds since 1970). Gaps mean nothing; zero means "none yet".
+type Revision uint64
+
+// Limits on what one user's state holds. A request past one is refused with a
+// [LimitError] that names it.
+const (
+	MaxSessions  = 32
+	MaxClaims    = 64
+	MaxNoteRunes = 280
+	MaxIDBytes   = 128
+	MaxAnswers   = 8
+)
+
+// AnswersKeptFor is how long an answer to an idempotency key is remembered.
+const AnswersKeptFor = 24 * time.Hour
+
+// A State is all that is recorded about one user's presence: facts, and the
+// instants that settings became when the facts were recorded. The zero State is
+// a user about whom nothing is recorded. Values are shared between readers:
+// nobody writes into a State's slices.
+type State struct {
+	Revision Revision // of the last commit
+	At       Instant  // its instant
+
+	Sessions []Session // those not ended at At, by id
+	Claims   []Claim   // those not ended at At, by id
+	Note     Note      // the user's own
+
+	// AvailableAt is when the user last chose available: claims of rank 4 and 5
+	// with a since no later than it do not count.
+	AvailableAt Instant
+	// UpdatedAt is when an API update was last accepted: the minute rule.
+	UpdatedAt Instant
+	// StirredAt is when sessions alone last changed the status: damping.
+	StirredAt Instant
+
+	Shown    Shown
+	Standing Standing
+	Answers  []Answer // oldest first
+}
+
+// Exists reports whether anything was ever recorded.
+func (s *State) Exists() bool { return s.Revision != 0 }
+
+// Shown is what cannot be computed from the facts of this instant alone: since
+// when the status stands, and which commits changed what is seen.
+type Shown struct {
+	Status         Status
+	Since          Instant  // when the shown status last changed
+	StatusRevision Revision // of the commit that did
+	Revision       Revision // of the last commit that changed status, note, since or until
+}
+
+// Standing is a user's place in the directory.
+type Standing uint8
+
+// A deactivated user is offline whatever is claimed; a deleted user's facts are
+// gone and the id is never used again.
+const (
+	Active Standing = iota
+	Deactivated
+	Deleted
+)
+
+// A ClientType says what kind of client a session is.
+type ClientType string
+
+// The client types with a meaning of their own. Any other short word is kept as
+// it is and counts like desktop.
+const (
+	Desktop ClientType = "desktop"
+	Mobile  ClientType = "mobile"
+	Pad     ClientType = "pad"
+	Web     ClientType = "web"
+	Room    ClientType = "pzr" // a personal room system
+)
+
+// handheld reports whether the client is carried about.
+func (c ClientType) handheld() bool { return c == Mobile || c == Pad }
+
+// A Session is one signed-in client. It is live until EndsAt and active until
+// IdleAt.
+type Session struct {
+	ID      SessionID
+	Client  ClientType
+	Version string  // the Zoom client version it states, or ""
+	Since   Instant // signed in
+	IdleAt  Instant // zero: never idles
+	EndsAt  Instant
+	Lease   time.Duration // what a refresh extends EndsAt by
+	App     AppID         // the app that signed the user in, or ""
+}
+
+func (s *Session) live(now Instant) bool { return now < s.EndsAt }
+
+func (s *Session) active(now Instant) bool {
+	return s.live(now) && (s.IdleAt.IsZero() || now < s.IdleAt)
+}
+
+// A Source says who makes a claim. These have a meaning in the rules; any other
+// short word counts like App.
+type Source string
+
+// The sources with a name of their own.
+const (
+	Manual   Source = "manual"
+	Meeting  Source = "meeting"
+	Call     Source = "call"
+	Calendar Source = "calendar"
+	Schedule Source = "schedule"
+	App      Source = "app"
+)
+
+// ManualClaim is the id of the one manual claim.
+const ManualClaim ClaimID = "manual"
+
+// A Claim is one source's statement about a user, live while Since ≤ now < Until.
+type Claim struct {
+	ID     ClaimID
+	Source Source
+	Status Status
+	Note   string
+	Since  Instant
+	Until  Instant // zero: until it is ended
+	App    AppID   // the app that made it, or "" for the user's own
+}
+
+func (c *Claim) live(now Instant) bool {
+	return now >= c.Since && !c.ended(now)
+}
+
+func (c *Claim) ended(now Instant) bool {
+	return !c.Until.IsZero() && now >= c.Until
+}
+
+// A Note is the user's own text, beside any that a claim carries.
+type Note struct {
+	Text  string
+	Until Instant // zero: until it is changed
+}
+
+func (n *Note) live(now Instant) bool {
+	return n.Text != "" && (n.Until.IsZero() || now < n.Until)
+}
+
+// An Answer remembers a request that carried an idempotency key and succeeded.
+type Answer struct {
+	Key      [16]byte // of app and key
+	Body     [16]byte // of the request, to tell a repeat from a misuse
+	At       Instant
+	Revision Revision // that the request led to
+	Result   string   // what it created, for requests that create
+}
+
+// A Presence is what a state shows: the composed result.
+type Presence struct {
+	Status Status
+	Note   string
+	Since  Instant // when Status last changed; zero: never
+	Until  Instant // when Status would change by itself, sessions staying as they are; zero: not foreseen
+	// Handheld says that only mobile or pad sessions are live.
+	Handheld bool
+	// Revision is of the last commit that changed Status, Note, Since or Until.
+	Revision Revision
+	// StatusRevision is of the last commit that changed Status.
+	StatusRevision Revision
+}
+
+// SameFor reports whether nobody can tell p from o: revisions aside, they are
+// equal.
+func (p *Presence) SameFor(o *Presence) bool {
+	return p.Status == o.Status && p.Note == o.Note && p.Since == o.Since && p.Until == o.Until
+}
+
+// A Policy holds the settings that rules ask for. Settings become instants when
+// a fact is recorded, so Compose needs none.
+type Policy struct {
+	// MinInterval is the least time between two accepted API updates of a user;
+	// zero: no limit.
+	MinInterval time.Duration
+	// SignedInRule refuses API updates of users without a live session.
+	SignedInRule bool
+	// LegacyTransitions limits API updates of users whose newest client is
+	// older than 5.3.0.
+	LegacyTransitions bool
+	// IdleAfter is how long after its last activity a session idles; zero: never.
+	IdleAfter time.Duration
+	// Damping is the least time between two status changes that sessions alone
+	// cause; zero: none.
+	Damping time.Duration
+	// Ready is when this node began to serve. No session idles or ends before
+	// Ready and its lease: its refreshes had nowhere to go while nobody served.
+	Ready Instant
+}
+
+// DefaultPolicy is Zoom's, with our session settings.
+func DefaultPolicy() Policy {
+	return Policy{
+		MinInterval:       time.Minute,
+		SignedInRule:      true,
+		LegacyTransitions: true,
+		IdleAfter:         15 * time.Minute,
+		Damping:           time.Second,
+	}
+}
+
+// Bounds and defaults of the instants that rules set.
+const (
+	DefaultDoNotDisturb = 20 * time.Minute
+	MaxDoNotDisturb     = 1440 * time.Minute
+	ManualLasts         = 24 * time.Hour // busy, in_meeting, presenting, on_call, in_calendar_event
+	MaxClaimLasts       = 366 * 24 * time.Hour
+	DefaultLease        = 120 * time.Second
+	MinLease            = 30 * time.Second
+	MaxLease            = 3600 * time.Second
+)

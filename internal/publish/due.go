@@ -1,0 +1,57 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// dueWorkers is how many ends are published at once: enough to fill commit
+// groups, so that ten thousand ends of one instant share a few dozen syncs.
+const dueWorkers = 256
+
+// Run publishes ends at their instant until ctx ends.
+func (p *Publisher) Run(ctx context.Context) error {
+	err := p.store.Due(ctx, func(users []store.User) error {
+		p.endDue(ctx, users)
+		return nil
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// endDue ticks each user. A failure is logged: the store offers the user again.
+func (p *Publisher) endDue(ctx context.Context, users []store.User) {
+	work := make(chan store.User)
+	var group sync.WaitGroup
+	for range min(dueWorkers, len(users)) {
+		group.Go(func() {
+			for u := range work {
+				p.tick(ctx, u)
+			}
+		})
+	}
+	for _, u := range users {
+		work <- u
+	}
+	close(work)
+	group.Wait()
+}
+
+func (p *Publisher) tick(ctx context.Context, u store.User) {
+	by := store.By{Cause: store.CauseTime}
+	now := p.now()
+	seen := p.soft.of(u)
+	_, err := p.update(ctx, u, by, func(s presence.State) (presence.State, error) {
+		return presence.Apply(s, presence.Tick{Seen: seen}, p.policy, now)
+	}, seen, true)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrClosed) {
+		p.log.ErrorContext(ctx, "an end could not be published", slog.String("user", string(u.ID)), slog.Any("err", err))
+	}
+}

@@ -1,0 +1,180 @@
+// Package publish is where facts enter: sign-ins, activity, claims, notes and the
+// passing of time. It hands each to the rules of package presence inside the
+// store's update, and publishes ends at their instant.
+//
+// It is separate from the wire so that every dialect goes the same way, and from
+// store because it holds what is soft: between commits, refreshes and
+// continuing activity are kept in memory only, and a user whose devices flap is
+// damped. It guarantees that what it acknowledges is durable, soft refreshes
+// apart, and that no session ends before this node has been up for its lease.
+//
+// It must not tell anybody of a change: whoever tells tails the store.
+package publish
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"log/slog"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// Options are what a Publisher is made of.
+type Options struct {
+	Store  store.Store
+	Policy presence.Policy
+	// Known says whether the directory has a user of whom nothing is recorded
+	// yet: nil, or the error to answer.
+	Known func(context.Context, store.User) error
+	Clock func() time.Time
+	Log   *slog.Logger
+}
+
+// Publisher takes events. It is safe for concurrent use.
+type Publisher struct {
+	store  store.Store
+	policy presence.Policy
+	known  func(context.Context, store.User) error
+	clock  func() time.Time
+	log    *slog.Logger
+
+	soft  soft
+	holds holds
+}
+
+// New is a publisher that serves from now on: sessions on record get their
+// lease from this instant.
+func New(o Options) *Publisher {
+	p := &Publisher{store: o.Store, policy: o.Policy, known: o.Known, clock: o.Clock, log: o.Log}
+	p.soft.seed = maphash.MakeSeed()
+	p.policy.Ready = p.now()
+	return p
+}
+
+func (p *Publisher) now() presence.Instant { return presence.InstantOf(p.clock()) }
+
+// Policy is the policy in force.
+func (p *Publisher) Policy() presence.Policy { return p.policy }
+
+// A Result is what an accepted event led to.
+type Result struct {
+	Record store.Record
+	// Answer is set when the same request had been answered before: this is
+	// that answer, and nothing changed now.
+	Answer *presence.Answer
+}
+
+// Revision is that of the commit the request led to, then or now.
+func (r *Result) Revision() presence.Revision {
+	if r.Answer != nil {
+		return r.Answer.Revision
+	}
+	return r.Record.State.Revision
+}
+
+// Publish makes e part of u's state, durably, on behalf of actor. The errors are
+// those of presence.Apply, of the store, and of Known; nothing has changed
+// then, but for store.ErrUnknown.
+func (p *Publisher) Publish(ctx context.Context, u store.User, actor store.Actor, e presence.Event) (Result, error) {
+	by := store.By{Cause: causeOf(e), Actor: actor}
+	if sessionEvent(e) {
+		if waiter, held := p.holds.join(u, by, e); held {
+			return waiter.wait(ctx)
+		}
+	}
+	if refresh, ok := e.(presence.Refresh); ok {
+		if record, ok, err := p.refreshSoftly(ctx, u, refresh); ok || err != nil {
+			return Result{Record: record}, err
+		}
+	}
+	result, err := p.commit(ctx, u, by, e)
+	var damped *presence.DampedError
+	if errors.As(err, &damped) {
+		return p.hold(ctx, u, by, e, damped.Until)
+	}
+	return result, err
+}
+
+// commit applies e, and what memory holds of u's sessions, in one update.
+func (p *Publisher) commit(ctx context.Context, u store.User, by store.By, e presence.Event) (Result, error) {
+	now := p.now()
+	seen := p.soft.of(u)
+	return p.update(ctx, u, by, func(s presence.State) (presence.State, error) {
+		if len(seen) == 0 {
+			return presence.Apply(s, e, p.policy, now)
+		}
+		return presence.ApplyAll(s, []presence.Event{presence.Tick{Seen: seen}, e}, p.policy, now)
+	}, seen, isDirectory(e))
+}
+
+// errNotOnRecord asks for a look into the directory.
+var errNotOnRecord = errors.New("nothing is recorded about this user")
+
+// update runs apply on u's state. Seen is what apply carries into the record.
+// A user without a record must be known to the directory, unless new.
+func (p *Publisher) update(ctx context.Context, u store.User, by store.By, apply func(presence.State) (presence.State, error), seen []presence.Seen, isNew bool) (Result, error) {
+	guarded := func(s presence.State) (presence.State, error) {
+		if !isNew && !s.Exists() {
+			return s, errNotOnRecord
+		}
+		return apply(s)
+	}
+	record, err := p.store.Update(ctx, u, by, guarded)
+	if errors.Is(err, errNotOnRecord) {
+		if err := p.known(ctx, u); err != nil {
+			return Result{}, err
+		}
+		isNew = true
+		record, err = p.store.Update(ctx, u, by, guarded)
+	}
+	var repeat *presence.RepeatError
+	switch {
+	case err == nil:
+		p.soft.forget(u, seen)
+		return Result{Record: record}, nil
+	case errors.Is(err, presence.ErrNoChange):
+		return Result{Record: record}, nil
+	case errors.As(err, &repeat):
+		return Result{Record: record, Answer: &repeat.Answer}, nil
+	default:
+		return Result{Record: record}, err
+	}
+}
+
+func isDirectory(e presence.Event) bool {
+	_, ok := e.(presence.SetStanding)
+	return ok
+}
+
+func sessionEvent(e presence.Event) bool {
+	switch e.(type) {
+	case presence.SignIn, presence.Refresh, presence.SignOut:
+		return true
+	default:
+		return false
+	}
+}
+
+func causeOf(e presence.Event) store.Cause {
+	switch e.(type) {
+	case presence.SignIn:
+		return store.CauseSignIn
+	case presence.Refresh:
+		return store.CauseRefresh
+	case presence.SignOut:
+		return store.CauseSignOut
+	case presence.SetClaim:
+		return store.CauseClaim
+	case presence.EndClaim:
+		return store.CauseEndClaim
+	case presence.SetNote:
+		return store.CauseNote
+	case presence.SetStanding:
+		return store.CauseStanding
+	default:
+		return store.CauseTime
+	}
+}

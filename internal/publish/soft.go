@@ -1,0 +1,85 @@
+package publish
+
+import (
+	"context"
+	"hash/maphash"
+	"slices"
+	"sync"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// soft is what is known of sessions beyond their records: refreshes and
+// continuing activity since the last commit. It has at most one entry for each
+// session that is live on record, and a restart forgets it: sessions then get
+// their lease anew.
+type soft struct {
+	seed   maphash.Seed
+	shards [64]softShard
+}
+
+type softShard struct {
+	mu   sync.Mutex
+	seen map[store.User][]presence.Seen // slices are never written into
+}
+
+func (s *soft) shard(u store.User) *softShard {
+	return &s.shards[maphash.Comparable(s.seed, u)%uint64(len(s.shards))]
+}
+
+// of is what is known of u's sessions.
+func (s *soft) of(u store.User) []presence.Seen {
+	shard := s.shard(u)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	return shard.seen[u]
+}
+
+// remember replaces what is known of one session.
+func (s *soft) remember(u store.User, seen presence.Seen) {
+	shard := s.shard(u)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	if shard.seen == nil {
+		shard.seen = make(map[store.User][]presence.Seen)
+	}
+	kept := slices.DeleteFunc(slices.Clone(shard.seen[u]), func(old presence.Seen) bool { return old.Session == seen.Session })
+	shard.seen[u] = append(kept, seen)
+}
+
+// forget drops what has become part of the record, unless something newer is
+// known by now.
+func (s *soft) forget(u store.User, recorded []presence.Seen) {
+	if len(recorded) == 0 {
+		return
+	}
+	shard := s.shard(u)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	left := slices.DeleteFunc(slices.Clone(shard.seen[u]), func(seen presence.Seen) bool { return slices.Contains(recorded, seen) })
+	if len(left) == 0 {
+		delete(shard.seen, u)
+		return
+	}
+	shard.seen[u] = left
+}
+
+// refreshSoftly keeps a refresh in memory, if the rules allow that.
+func (p *Publisher) refreshSoftly(ctx context.Context, u store.User, e presence.Refresh) (store.Record, bool, error) {
+	records, _, err := p.store.Read(ctx, []store.User{u})
+	if err != nil || len(records) == 0 {
+		return store.Record{}, false, err
+	}
+	var already presence.Seen
+	for _, seen := range p.soft.of(u) {
+		if seen.Session == e.Session {
+			already = seen
+		}
+	}
+	seen, ok := presence.Soft(records[0].State, e, already, p.policy, p.now())
+	if ok {
+		p.soft.remember(u, seen)
+	}
+	return records[0], ok, nil
+}

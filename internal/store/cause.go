@@ -1,0 +1,23 @@
+package store
+
+import "fmt"
+
+var causeNames = [...]string{
+	CauseUnknown:  "unknown",
+	CauseSignIn:   "sign_in",
+	CauseRefresh:  "refresh",
+	CauseSignOut:  "sign_out",
+	CauseClaim:    "claim",
+	CauseEndClaim: "end_claim",
+	CauseNote:     "note",
+	CauseStanding: "standing",
+	CauseTime:     "time",
+}
+
+// String is the word for a cause, as logs and histories show it.
+func (c Cause) String() string {
+	if int(c) >= len(causeNames) {
+		return fmt.Sprintf("cause(%d)", uint8(c))
+	}
+	return causeNames[c]
+}

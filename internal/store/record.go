@@ -1,0 +1,376 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+)
+
+// The binary forms of a state and of a log entry, shared by every backend. The
+// first byte is the format; then come uvarints, text with its length before it,
+// and instants as microseconds after the commit's own, so that they are short.
+//
+// A change of a form gets a new format byte; the decoder of the old one stays.
+const (
+	stateFormat byte = 1
+	entryFormat byte = 1
+)
+
+// ErrFormat: stored bytes are of a format that this version does not know, or
+// of none.
+var ErrFormat = errors.New("stored bytes cannot be read")
+
+// AppendState appends the binary form of s.
+func AppendState(dst []byte, s *presence.State) []byte {
+	dst = append(dst, stateFormat)
+	dst = binary.AppendUvarint(dst, uint64(s.Revision))
+	dst = appendInstant(dst, s.At, 0)
+	base := s.At
+	dst = append(dst, byte(s.Shown.Status), byte(s.Standing))
+	dst = appendInstant(dst, s.Shown.Since, base)
+	dst = appendRevision(dst, s.Shown.StatusRevision, s.Revision)
+	dst = appendRevision(dst, s.Shown.Revision, s.Revision)
+	dst = appendInstant(dst, s.AvailableAt, base)
+	dst = appendInstant(dst, s.UpdatedAt, base)
+	dst = appendInstant(dst, s.StirredAt, base)
+	dst = appendText(dst, s.Note.Text)
+	dst = appendInstant(dst, s.Note.Until, base)
+	dst = appendSessions(dst, s.Sessions, base)
+	dst = appendClaims(dst, s.Claims, base)
+	return appendAnswers(dst, s.Answers, s.Revision, base)
+}
+
+func appendSessions(dst []byte, sessions []presence.Session, base presence.Instant) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(sessions)))
+	for i := range sessions {
+		x := &sessions[i]
+		dst = appendText(dst, x.ID)
+		dst = appendText(dst, x.Client)
+		dst = appendText(dst, x.Version)
+		dst = appendText(dst, x.App)
+		dst = appendInstant(dst, x.Since, base)
+		dst = appendInstant(dst, x.IdleAt, base)
+		dst = appendInstant(dst, x.EndsAt, base)
+		dst = binary.AppendVarint(dst, int64(x.Lease))
+	}
+	return dst
+}
+
+func appendClaims(dst []byte, claims []presence.Claim, base presence.Instant) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(claims)))
+	for i := range claims {
+		c := &claims[i]
+		dst = append(dst, byte(c.Status))
+		dst = appendText(dst, c.ID)
+		dst = appendText(dst, c.Source)
+		dst = appendText(dst, c.Note)
+		dst = appendText(dst, c.App)
+		dst = appendInstant(dst, c.Since, base)
+		dst = appendInstant(dst, c.Until, base)
+	}
+	return dst
+}
+
+func appendAnswers(dst []byte, answers []presence.Answer, revision presence.Revision, base presence.Instant) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(answers)))
+	for i := range answers {
+		a := &answers[i]
+		dst = append(dst, a.Key[:]...)
+		dst = append(dst, a.Body[:]...)
+		dst = appendInstant(dst, a.At, base)
+		dst = appendRevision(dst, a.Revision, revision)
+		dst = appendText(dst, a.Result)
+	}
+	return dst
+}
+
+// DecodeState reads what AppendState wrote, and nothing else: any other bytes
+// are ErrFormat. The result keeps nothing of data.
+func DecodeState(data []byte) (presence.State, error) {
+	d := newDecoder(data, "state", stateFormat)
+	var s presence.State
+	s.Revision = presence.Revision(d.uvarint())
+	s.At = d.instant(0)
+	base := s.At
+	s.Shown.Status = d.status()
+	s.Standing = presence.Standing(d.byte())
+	s.Shown.Since = d.instant(base)
+	s.Shown.StatusRevision = d.revision(s.Revision)
+	s.Shown.Revision = d.revision(s.Revision)
+	s.AvailableAt = d.instant(base)
+	s.UpdatedAt = d.instant(base)
+	s.StirredAt = d.instant(base)
+	s.Note.Text = d.text()
+	s.Note.Until = d.instant(base)
+	s.Sessions = d.sessions(base)
+	s.Claims = d.claims(base)
+	s.Answers = d.answers(s.Revision, base)
+	if err := d.end(); err != nil {
+		return presence.State{}, err
+	}
+	return s, nil
+}
+
+// AppendEntry appends the binary form of e, less At and Gap: those belong to the
+// place where it is read.
+func AppendEntry(dst []byte, e *Entry) []byte {
+	dst = append(dst, entryFormat)
+	dst = appendText(dst, e.User.Account)
+	dst = appendText(dst, e.User.ID)
+	dst = binary.AppendUvarint(dst, uint64(e.Revision))
+	base := presence.InstantOf(e.Time)
+	dst = appendInstant(dst, base, 0)
+	dst = append(dst, byte(e.By.Cause))
+	dst = appendText(dst, e.By.Actor.User)
+	dst = appendText(dst, e.By.Actor.App)
+	dst = appendPresence(dst, &e.Before, e.Revision, base)
+	return appendPresence(dst, &e.After, e.Revision, base)
+}
+
+const handheldBit = 0x80
+
+func appendPresence(dst []byte, p *presence.Presence, revision presence.Revision, base presence.Instant) []byte {
+	head := byte(p.Status)
+	if p.Handheld {
+		head |= handheldBit
+	}
+	dst = append(dst, head)
+	dst = appendText(dst, p.Note)
+	dst = appendInstant(dst, p.Since, base)
+	dst = appendInstant(dst, p.Until, base)
+	dst = appendRevision(dst, p.Revision, revision)
+	return appendRevision(dst, p.StatusRevision, revision)
+}
+
+// DecodeEntry reads what AppendEntry wrote; any other bytes are ErrFormat. The
+// result keeps nothing of data.
+func DecodeEntry(data []byte) (Entry, error) {
+	d := newDecoder(data, "log entry", entryFormat)
+	var e Entry
+	e.User.Account = presence.AccountID(d.text())
+	e.User.ID = presence.UserID(d.text())
+	e.Revision = presence.Revision(d.uvarint())
+	base := d.instant(0)
+	e.Time = base.Time()
+	e.By.Cause = Cause(d.byte())
+	e.By.Actor.User = presence.UserID(d.text())
+	e.By.Actor.App = presence.AppID(d.text())
+	e.Before = d.presence(e.Revision, base)
+	e.After = d.presence(e.Revision, base)
+	if err := d.end(); err != nil {
+		return Entry{}, err
+	}
+	return e, nil
+}
+
+func appendText[T ~string](dst []byte, text T) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(text)))
+	return append(dst, text...)
+}
+
+// appendInstant writes the microseconds from base to t; zero is no instant.
+func appendInstant(dst []byte, t, base presence.Instant) []byte {
+	if t.IsZero() {
+		return append(dst, 0)
+	}
+	return binary.AppendUvarint(dst, zigzag(int64(t-base))+1)
+}
+
+// appendRevision writes how far r lies behind that of the commit, which most of
+// them equal.
+func appendRevision(dst []byte, r, commit presence.Revision) []byte {
+	return binary.AppendUvarint(dst, uint64(commit-r))
+}
+
+func zigzag(n int64) uint64   { return uint64(n<<1) ^ uint64(n>>63) }
+func unzigzag(u uint64) int64 { return int64(u>>1) ^ -int64(u&1) }
+
+// A decoder reads one value. The first thing that does not fit sets err, and
+// what is read after that is zero. Text is shared with one copy of the input.
+type decoder struct {
+	rest string
+	what string
+	err  error
+}
+
+func newDecoder(data []byte, what string, format byte) *decoder {
+	d := &decoder{rest: string(data), what: what}
+	if got := d.byte(); d.err == nil && got != format {
+		d.err = fmt.Errorf("%w: a %s of format %d, and this porchlight knows format %d", ErrFormat, what, got, format)
+	}
+	return d
+}
+
+func (d *decoder) bad(reason string) {
+	if d.err == nil {
+		d.err = fmt.Errorf("%w: a %s with %s", ErrFormat, d.what, reason)
+	}
+	d.rest = ""
+}
+
+func (d *decoder) end() error {
+	if d.rest != "" {
+		d.bad("bytes after its end")
+	}
+	return d.err
+}
+
+func (d *decoder) byte() byte {
+	if d.rest == "" {
+		d.bad("its end missing")
+		return 0
+	}
+	b := d.rest[0]
+	d.rest = d.rest[1:]
+	return b
+}
+
+func (d *decoder) uvarint() uint64 {
+	var u uint64
+	for i := 0; i < len(d.rest) && i < binary.MaxVarintLen64; i++ {
+		b := d.rest[i]
+		if i == binary.MaxVarintLen64-1 && b > 1 {
+			break
+		}
+		u |= uint64(b&0x7f) << (7 * i)
+		if b < 0x80 {
+			d.rest = d.rest[i+1:]
+			return u
+		}
+	}
+	d.bad("a broken number")
+	return 0
+}
+
+func (d *decoder) text() string {
+	n := d.uvarint()
+	if n > uint64(len(d.rest)) {
+		d.bad("a text past its end")
+		return ""
+	}
+	text := d.rest[:n]
+	d.rest = d.rest[n:]
+	return text
+}
+
+func (d *decoder) instant(base presence.Instant) presence.Instant {
+	u := d.uvarint()
+	if u == 0 {
+		return 0
+	}
+	return base + presence.Instant(unzigzag(u-1))
+}
+
+func (d *decoder) revision(commit presence.Revision) presence.Revision {
+	return commit - presence.Revision(d.uvarint())
+}
+
+func (d *decoder) status() presence.Status {
+	s := presence.Status(d.byte())
+	if !s.Valid() {
+		d.bad("an unknown status")
+		return presence.Offline
+	}
+	return s
+}
+
+// count is the length of a list whose elements take at least size bytes each:
+// what is allocated for it is bounded by what was read.
+func (d *decoder) count(size int) int {
+	n := d.uvarint()
+	if n > uint64(len(d.rest)/size) {
+		d.bad("a list past its end")
+		return 0
+	}
+	return int(n)
+}
+
+const (
+	minSession = 8  // bytes, one for each field
+	minClaim   = 7  // likewise
+	minAnswer  = 35 // two digests and three fields
+)
+
+func (d *decoder) sessions(base presence.Instant) []presence.Session {
+	n := d.count(minSession)
+	if n == 0 {
+		return nil
+	}
+	sessions := make([]presence.Session, n)
+	for i := range sessions {
+		x := &sessions[i]
+		x.ID = presence.SessionID(d.text())
+		x.Client = presence.ClientType(d.text())
+		x.Version = d.text()
+		x.App = presence.AppID(d.text())
+		x.Since = d.instant(base)
+		x.IdleAt = d.instant(base)
+		x.EndsAt = d.instant(base)
+		x.Lease = time.Duration(unzigzag(d.uvarint()))
+	}
+	return sessions
+}
+
+func (d *decoder) claims(base presence.Instant) []presence.Claim {
+	n := d.count(minClaim)
+	if n == 0 {
+		return nil
+	}
+	claims := make([]presence.Claim, n)
+	for i := range claims {
+		c := &claims[i]
+		c.Status = d.status()
+		c.ID = presence.ClaimID(d.text())
+		c.Source = presence.Source(d.text())
+		c.Note = d.text()
+		c.App = presence.AppID(d.text())
+		c.Since = d.instant(base)
+		c.Until = d.instant(base)
+	}
+	return claims
+}
+
+func (d *decoder) answers(revision presence.Revision, base presence.Instant) []presence.Answer {
+	n := d.count(minAnswer)
+	if n == 0 {
+		return nil
+	}
+	answers := make([]presence.Answer, n)
+	for i := range answers {
+		a := &answers[i]
+		d.digest(&a.Key)
+		d.digest(&a.Body)
+		a.At = d.instant(base)
+		a.Revision = d.revision(revision)
+		a.Result = d.text()
+	}
+	return answers
+}
+
+func (d *decoder) digest(to *[16]byte) {
+	if n := copy(to[:], d.rest); n < len(to) {
+		d.bad("its end missing")
+		return
+	}
+	d.rest = d.rest[len(to):]
+}
+
+func (d *decoder) presence(revision presence.Revision, base presence.Instant) presence.Presence {
+	head := d.byte()
+	p := presence.Presence{
+		Status:   presence.Status(head &^ handheldBit),
+		Handheld: head&handheldBit != 0,
+	}
+	if !p.Status.Valid() {
+		d.bad("an unknown status")
+	}
+	p.Note = d.text()
+	p.Since = d.instant(base)
+	p.Until = d.instant(base)
+	p.Revision = d.revision(revision)
+	p.StatusRevision = d.revision(revision)
+	return p
+}

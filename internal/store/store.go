@@ -1,0 +1,182 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+)
+
+// Store is what a backend keeps. What a method returns, or calls back with, is
+// durable. Records are shared: nobody writes into one.
+type Store interface {
+	// Update replaces u's state by what fn makes of it, alone: no other update
+	// of u comes between, and appends one entry to the log. The zero State is
+	// "none yet". fn is pure and quick, may run several times and on a goroutine
+	// of the store; its last result counts. When fn returns an error nothing is
+	// stored, and Update returns what fn saw with that error as it is;
+	// presence.ErrNoChange is one of them. A state that fn returns has a
+	// Revision above the one it was given.
+	//
+	// ErrUnknown means that the update may or may not have happened, at most
+	// once. One update touches one user: what must change together lies in one
+	// state.
+	Update(ctx context.Context, u User, by By, fn func(presence.State) (presence.State, error)) (Record, error)
+
+	// Read gives the newest durable records, in the order of us; users without
+	// a record are left out. The cursor is never newer than any record given:
+	// going on from it may repeat a change, never skip one.
+	Read(ctx context.Context, us []User) ([]Record, Cursor, error)
+
+	// Changed is Read, less the users whose record did not change after c. Its
+	// cost follows len(us), not the distance, and it has no horizon. A cursor
+	// of another epoch is ErrEpoch.
+	Changed(ctx context.Context, us []User, c Cursor) ([]Record, Cursor, error)
+
+	// Feed calls fn with every entry of the log in order, in groups of at most
+	// MaxFeedGroup, from where the reader called name last returned nil (a new
+	// name: from the oldest entry kept), over crashes and on one node at a time:
+	// at least once. It returns when ctx ends or fn fails, with that error.
+	// Entries stay readable for the retention; where some were dropped before
+	// an entry, its Gap says so. No two Feeds of one name run at once:
+	// ErrInUse.
+	Feed(ctx context.Context, name string, fn func([]Entry) error) error
+
+	// Due calls fn with users whose presence changes by itself by now (the next
+	// of presence.Compose for their state), at least once each, until an update
+	// moves that instant. It may come early or twice, so fn runs an Update that
+	// may find nothing to do. At most MaxDueGroup users a call. It returns when
+	// ctx ends or fn fails, with that error.
+	Due(ctx context.Context, fn func([]User) error) error
+
+	// Write stores documents together or not at all: at most MaxWrite, in one
+	// account. Each must have the Version given ("" = must not exist), else
+	// ErrConflict. A nil Value deletes. Uniqueness is a document whose key is
+	// the unique value, written with its owner's.
+	Write(ctx context.Context, account presence.AccountID, docs ...Doc) error
+
+	// Load gives the documents that exist, in the order of keys. A document past
+	// its Until does not exist.
+	Load(ctx context.Context, account presence.AccountID, keys ...Key) ([]Doc, error)
+
+	// List pages through a collection in the byte order of keys, those above
+	// after, at most limit of them. Pages are not one snapshot.
+	List(ctx context.Context, account presence.AccountID, collection, after string, limit int) ([]Doc, error)
+
+	// Epoch is the identity of this store: it changes on a restore, and after an
+	// unclean start with relaxed durability.
+	Epoch() string
+
+	// Check says why the store must not acknowledge, or nil.
+	Check(ctx context.Context) error
+
+	// Failed is closed when the store can acknowledge no more: the process
+	// should end. Check then says why.
+	Failed() <-chan struct{}
+
+	// Close ends the store. Calls that come later get ErrClosed.
+	Close() error
+}
+
+// Bounds of the contract.
+const (
+	MaxWrite     = 100
+	MaxFeedGroup = 1000
+	MaxDueGroup  = 1000
+	MaxKeyBytes  = 512      // of account, user id, collection and document key, each
+	MaxDocBytes  = 64 << 10 // of a document's value
+)
+
+// What a store answers when it does not do as asked.
+var (
+	// ErrUnknown: the answer was lost; it may have taken effect, at most once.
+	ErrUnknown = errors.New("the store's answer was lost: the change may or may not have been made")
+	// ErrConflict: a document does not have the version given.
+	ErrConflict = errors.New("a document was changed by somebody else")
+	// ErrEpoch: the cursor is of another store, or of this one before a restore.
+	ErrEpoch = errors.New("the cursor belongs to another epoch")
+	// ErrFull: too little disk space is left to write.
+	ErrFull = errors.New("the disk is almost full: nothing is written until space is free")
+	// ErrFailed: a write or a sync failed, and nothing is acknowledged any more.
+	ErrFailed = errors.New("the store failed and acknowledges nothing more")
+	// ErrClosed: the store was closed.
+	ErrClosed = errors.New("the store is closed")
+	// ErrInUse: a reader of this name is running.
+	ErrInUse = errors.New("a reader of this name is running")
+	// ErrTooLarge: a key, a document or a call is past a bound of the contract.
+	ErrTooLarge = errors.New("past a bound of the store")
+)
+
+// User names a record: nothing crosses an account.
+type User struct {
+	Account presence.AccountID
+	ID      presence.UserID
+}
+
+// Record is the newest durable state of a user.
+type Record struct {
+	User  User
+	State *presence.State // shared; never nil
+	At    Position        // of its last entry in the log; zero: none yet
+}
+
+// Position is a place in the log. Zero is before the first entry.
+type Position uint64
+
+// By says why and by whom a state changed.
+type By struct {
+	Cause Cause
+	Actor Actor
+}
+
+// Cause is the kind of thing that changed a state. Numbers are stored: append
+// only.
+type Cause uint8
+
+// The causes.
+const (
+	CauseUnknown Cause = iota
+	CauseSignIn
+	CauseRefresh
+	CauseSignOut
+	CauseClaim
+	CauseEndClaim
+	CauseNote
+	CauseStanding
+	CauseTime // something ended at its instant
+)
+
+// Actor is who asked: a user, an app on behalf of nobody in particular, or the
+// server itself.
+type Actor struct {
+	User presence.UserID
+	App  presence.AppID
+}
+
+// Entry is one commit in the log.
+type Entry struct {
+	At       Position
+	User     User
+	Revision presence.Revision
+	Time     time.Time // of the commit
+	By       By
+	Before   presence.Presence
+	After    presence.Presence
+	// Gap: older versions of this user were dropped before this one.
+	Gap bool
+}
+
+// Key names a document in an account.
+type Key struct {
+	Collection string
+	Key        string
+}
+
+// Doc is a small document. Version is opaque and set by the store.
+type Doc struct {
+	Key
+	Version string
+	Value   []byte
+	Until   time.Time // after which it does not exist; zero: for ever
+}

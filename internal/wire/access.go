@@ -1,0 +1,129 @@
+package wire
+
+import (
+	"bufio"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+	"unicode/utf8"
+)
+
+// AccessLog writes one JSON line for each request, gathered in memory and
+// written when 32 KiB have come together or a second has passed, so that a line
+// costs no system call. A nil AccessLog writes nothing.
+type AccessLog struct {
+	mu     sync.Mutex
+	out    *bufio.Writer
+	line   []byte // scratch, under mu
+	ticker *time.Ticker
+	done   chan struct{}
+	ended  chan struct{}
+}
+
+// NewAccessLog writes to w until Close.
+func NewAccessLog(w io.Writer) *AccessLog {
+	l := &AccessLog{
+		out:    bufio.NewWriterSize(w, 32<<10),
+		ticker: time.NewTicker(time.Second),
+		done:   make(chan struct{}),
+		ended:  make(chan struct{}),
+	}
+	go l.flushEverySecond()
+	return l
+}
+
+func (l *AccessLog) flushEverySecond() {
+	defer close(l.ended)
+	for {
+		select {
+		case <-l.ticker.C:
+			l.flush()
+		case <-l.done:
+			return
+		}
+	}
+}
+
+func (l *AccessLog) flush() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_ = l.out.Flush() // nowhere to report it to
+}
+
+// Close writes what is left.
+func (l *AccessLog) Close() {
+	if l == nil {
+		return
+	}
+	l.ticker.Stop()
+	close(l.done)
+	<-l.ended
+	l.flush()
+}
+
+func (l *AccessLog) write(f *Facts, r *http.Request, m *meter, start time.Time, elapsed time.Duration, status int) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := append(l.line[:0], `{"time":"`...)
+	b = start.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
+	b = append(b, `","level":"INFO","msg":"request","tracking":"`...)
+	b = append(b, f.tracking[:]...)
+	b = appendField(b, "method", r.Method)
+	b = appendField(b, "path", r.URL.Path)
+	b = appendField(b, "route", m.route)
+	b = append(b, `,"status":`...)
+	b = strconv.AppendInt(b, int64(status), 10)
+	b = append(b, `,"bytes":`...)
+	b = strconv.AppendInt(b, f.bytes, 10)
+	b = append(b, `,"elapsed_us":`...)
+	b = strconv.AppendInt(b, elapsed.Microseconds(), 10)
+	b = appendField(b, "remote", r.RemoteAddr)
+	if p := f.principal; p != nil {
+		b = appendField(b, "account", string(p.Account))
+		b = appendField(b, "app", string(p.App))
+		b = appendField(b, "token", p.TokenID)
+	}
+	if f.err != nil {
+		b = appendField(b, "err", f.err.Error())
+	}
+	b = append(b, "}\n"...)
+	l.line = b
+	_, _ = l.out.Write(b)
+}
+
+func appendField(b []byte, name, value string) []byte {
+	b = append(b, `,"`...)
+	b = append(b, name...)
+	b = append(b, `":"`...)
+	b = AppendJSON(b, value)
+	return append(b, '"')
+}
+
+// AppendJSON appends text as the inside of a JSON string: what could end the
+// string or the line is escaped, and what is not UTF-8 replaced.
+func AppendJSON(b []byte, text string) []byte {
+	for i := 0; i < len(text); {
+		c := text[i]
+		if c >= 0x20 && c != '"' && c != '\\' && c < utf8.RuneSelf {
+			b = append(b, c)
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(text[i:])
+		i += size
+		switch {
+		case r == '"' || r == '\\':
+			b = append(b, '\\', byte(r))
+		case r < 0x20 || r == 0x7f || r == '\u2028' || r == '\u2029':
+			b = append(b, '\\', 'u', hexDigits[r>>12&15], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
+		default:
+			b = utf8.AppendRune(b, r)
+		}
+	}
+	return b
+}

@@ -1,0 +1,56 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// What the wire itself finds wrong with a request. Each dialect maps these, with
+// the errors of presence, store, auth and directory, in one place of its own.
+var (
+	ErrNoRoute = errors.New("there is nothing at this path")
+	// ErrTooLarge: the body is past the route's limit.
+	ErrTooLarge = errors.New("the request body is too large")
+	// ErrPermission: the principal may not do this to that user.
+	ErrPermission = errors.New("the token does not allow this for that user")
+	// ErrDraining: the server is shutting down.
+	ErrDraining = errors.New("the server is shutting down")
+)
+
+// A MethodError: the path exists, with other methods.
+type MethodError struct{ Allow string } // the Allow header
+
+func (e *MethodError) Error() string { return "this path allows " + e.Allow }
+
+// A MediaTypeError: the body is of a type that the route does not read.
+type MediaTypeError struct{ Given, Accepted string }
+
+func (e *MediaTypeError) Error() string {
+	return fmt.Sprintf("the body has the media type %q; this route reads %s", e.Given, e.Accepted)
+}
+
+// A SyntaxError: the body, a header or the query cannot be read at all.
+type SyntaxError struct{ Reason string }
+
+func (e *SyntaxError) Error() string { return e.Reason }
+
+// A ScopeError: the token lacks every scope that would allow the request.
+type ScopeError struct{ Scopes []string }
+
+func (e *ScopeError) Error() string {
+	return "the token has none of the scopes " + strings.Join(e.Scopes, ", ")
+}
+
+// A RateError: the account's limit of requests is reached.
+type RateError struct {
+	Daily    bool
+	Category string // as in Medium
+	Limit    int
+	Wait     time.Duration
+}
+
+func (e *RateError) Error() string {
+	return fmt.Sprintf("the account's limit of requests is reached; try again in %v", e.Wait)
+}

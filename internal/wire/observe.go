@@ -1,0 +1,186 @@
+package wire
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	mrand "math/rand/v2"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"porchlight.dev/porchlight/internal/auth"
+)
+
+// Observer watches every request: it gives out the tracking id, writes the
+// access-log line, counts, and turns a panic into an error of the dialect.
+type Observer struct {
+	access   *AccessLog // nil: no access log
+	log      *slog.Logger
+	clock    func() time.Time
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	facts    sync.Pool
+	seed     [32]byte
+	ids      sync.Pool
+}
+
+// NewObserver registers its metrics with reg.
+func NewObserver(access *AccessLog, log *slog.Logger, reg prometheus.Registerer, clock func() time.Time) *Observer {
+	o := &Observer{access: access, log: log, clock: clock}
+	o.requests = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "porchlight_http_requests_total", Help: "Requests answered, by method, route and status class.",
+	}, []string{"method", "route", "class"})
+	o.seconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "porchlight_http_request_seconds", Help: "Time to answer a request, by method and route.",
+		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	}, []string{"method", "route"})
+	reg.MustRegister(o.requests, o.seconds)
+	o.facts.New = func() any { return new(Facts) }
+	_, _ = rand.Read(o.seed[:]) // never fails
+	o.ids.New = func() any {
+		var seed [32]byte
+		_, _ = rand.Read(seed[:])
+		return mrand.NewChaCha8(seed)
+	}
+	return o
+}
+
+// A meter is a route's metrics, looked up once.
+type meter struct {
+	method, route string
+	classes       [6]prometheus.Counter // by status/100
+	seconds       prometheus.Observer
+}
+
+func (o *Observer) meter(method, route string) *meter {
+	m := &meter{method: method, route: route, seconds: o.seconds.WithLabelValues(method, route)}
+	for class := range m.classes {
+		m.classes[class] = o.requests.WithLabelValues(method, route, strconv.Itoa(class)+"xx")
+	}
+	return m
+}
+
+// Facts are what is known of a request when it has been answered. They are the
+// response writer that handlers get.
+type Facts struct {
+	http.ResponseWriter
+	tracking  [20]byte
+	status    int
+	bytes     int64
+	principal *auth.Principal
+	err       error // what the handler returned
+}
+
+// WriteHeader notes the status.
+func (f *Facts) WriteHeader(status int) {
+	if f.status == 0 || f.status < 200 {
+		f.status = status
+	}
+	f.ResponseWriter.WriteHeader(status)
+}
+
+// Write counts.
+func (f *Facts) Write(b []byte) (int, error) {
+	if f.status == 0 {
+		f.status = http.StatusOK
+	}
+	n, err := f.ResponseWriter.Write(b)
+	f.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap is for http.ResponseController.
+func (f *Facts) Unwrap() http.ResponseWriter { return f.ResponseWriter }
+
+// Note tells the access log whom a request acts for.
+func Note(w http.ResponseWriter, p *auth.Principal) {
+	if f, ok := w.(*Facts); ok {
+		f.principal = p
+	}
+}
+
+// TrackingID is the id that was given to the request that w answers.
+func TrackingID(w http.ResponseWriter) string {
+	if f, ok := w.(*Facts); ok {
+		return string(f.tracking[:])
+	}
+	return ""
+}
+
+// run answers one request.
+func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *meter, d Dialect, h Handler) {
+	start := o.clock()
+	f, _ := o.facts.Get().(*Facts)
+	*f = Facts{ResponseWriter: w}
+	o.track(f)
+	w.Header()["X-Zm-Trackingid"] = []string{string(f.tracking[:])}
+
+	if err := o.guarded(f, r, h); err != nil {
+		f.err = err
+		if f.status == 0 {
+			d.Fail(f, r, err)
+		}
+	}
+	elapsed := o.clock().Sub(start)
+	status := f.status
+	if status == 0 {
+		status = http.StatusOK // net/http writes it when the handler returns
+	}
+	if f.err != nil && errors.Is(r.Context().Err(), context.Canceled) {
+		status = 499 // the client has gone
+	}
+	m.classes[min(status/100, 5)].Inc()
+	m.seconds.Observe(elapsed.Seconds())
+	if status >= 500 {
+		o.log.ErrorContext(r.Context(), "request failed", slog.String("tracking", string(f.tracking[:])),
+			slog.String("method", m.method), slog.String("route", m.route), slog.Int("status", status), slog.Any("err", f.err))
+	}
+	o.access.write(f, r, m, start, elapsed, status)
+	f.ResponseWriter, f.principal, f.err = nil, nil, nil
+	o.facts.Put(f)
+}
+
+// A PanicError is a defect of ours.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string { return "a handler panicked" }
+
+func (o *Observer) guarded(f *Facts, r *http.Request, h Handler) (err error) {
+	defer func() {
+		v := recover()
+		if v == nil {
+			return
+		}
+		if v == http.ErrAbortHandler {
+			panic(v)
+		}
+		failure := &PanicError{Value: v, Stack: debug.Stack()}
+		o.log.ErrorContext(r.Context(), "panic", slog.Any("value", v), slog.String("stack", string(failure.Stack)))
+		err = failure
+	}()
+	return h(f, r)
+}
+
+const hexDigits = "0123456789abcdef"
+
+// track makes a tracking id of the shape that Zoom's have.
+func (o *Observer) track(f *Facts) {
+	source, _ := o.ids.Get().(*mrand.ChaCha8)
+	var random [8]byte
+	binary.LittleEndian.PutUint64(random[:], source.Uint64())
+	o.ids.Put(source)
+	copy(f.tracking[:], "WEB_")
+	for i, b := range random {
+		f.tracking[4+2*i], f.tracking[5+2*i] = hexDigits[b>>4], hexDigits[b&15]
+	}
+}

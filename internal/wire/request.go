@@ -1,0 +1,170 @@
+package wire
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/presence"
+)
+
+// Limits on bodies, in bytes.
+const (
+	MaxBody      = 64 << 10
+	MaxQueryBody = 1 << 20 // of a presence query
+)
+
+// Authenticator finds the principal of a token; *auth.Authority is one.
+type Authenticator interface {
+	Authenticate(ctx context.Context, token string) (*auth.Principal, error)
+}
+
+// Principal is whom the request acts for, by its bearer token. A token in the
+// query string is refused whatever else the request carries.
+func Principal(w http.ResponseWriter, r *http.Request, a Authenticator) (*auth.Principal, error) {
+	header := r.Header["Authorization"]
+	if len(header) == 0 && strings.Contains(r.URL.RawQuery, "access_token=") {
+		return nil, auth.ErrTokenInQuery
+	}
+	if len(header) != 1 {
+		return nil, auth.ErrNoToken
+	}
+	scheme, token, ok := strings.Cut(header[0], " ")
+	token = strings.Trim(token, " ")
+	if !ok || !strings.EqualFold(scheme, "bearer") || token == "" {
+		return nil, auth.ErrNoToken
+	}
+	p, err := a.Authenticate(r.Context(), token)
+	if err != nil {
+		return nil, err
+	}
+	Note(w, p)
+	return p, nil
+}
+
+// ReadBody reads at most limit bytes, or ErrTooLarge. A compressed body is a
+// MediaTypeError.
+func ReadBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if coding := r.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return nil, &MediaTypeError{Given: "content-encoding " + coding, Accepted: "bodies that are not compressed"}
+	}
+	if r.ContentLength > limit {
+		return nil, ErrTooLarge
+	}
+	if r.ContentLength > 0 {
+		body := make([]byte, r.ContentLength)
+		if _, err := io.ReadFull(r.Body, body); err != nil {
+			return nil, &SyntaxError{Reason: "the request body ended early"}
+		}
+		return body, nil
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, ErrTooLarge
+	case err != nil:
+		return nil, &SyntaxError{Reason: "the request body could not be read"}
+	}
+	return body, nil
+}
+
+// MediaType is the type of the body in lower case, with its parameters; "" when
+// the request names none.
+func MediaType(r *http.Request) (string, map[string]string, error) {
+	given := r.Header.Get("Content-Type")
+	if given == "" {
+		return "", nil, nil
+	}
+	if given == "application/json" {
+		return given, nil, nil
+	}
+	kind, params, err := mime.ParseMediaType(given)
+	if err != nil {
+		return "", nil, &MediaTypeError{Given: given, Accepted: "a media type that can be parsed"}
+	}
+	return kind, params, nil
+}
+
+// MaxKeyBytes bounds an Idempotency-Key.
+const MaxKeyBytes = 128
+
+// Conditions reads Idempotency-Key and If-Match. asked is what tells one request
+// from another under the same key, beside method and route: what was understood
+// of the body, since a form sent again has another boundary.
+func Conditions(r *http.Request, p *auth.Principal, asked []byte) (presence.Request, error) {
+	var c presence.Request
+	if keys := r.Header["Idempotency-Key"]; len(keys) > 0 {
+		key := keys[0]
+		if len(keys) > 1 || key == "" || len(key) > MaxKeyBytes {
+			return c, &SyntaxError{Reason: "Idempotency-Key must be given once and have 1 to 128 bytes"}
+		}
+		c.Key = digest(string(p.App), key)
+		c.Body = digest(r.Method+" "+r.Pattern, string(asked))
+	}
+	for _, header := range r.Header["If-Match"] {
+		revisions, err := parseETags(header)
+		if err != nil {
+			return c, err
+		}
+		c.IfMatch = append(c.IfMatch, revisions...)
+	}
+	return c, nil
+}
+
+func digest(a, b string) [16]byte {
+	h := sha256.New()
+	_, _ = io.WriteString(h, strconv.Itoa(len(a))+" "+a+b) // a hash never fails
+	return [16]byte(h.Sum(nil)[:16])
+}
+
+// neverMatches stands for an entity tag that no record can have.
+const neverMatches = ^presence.Revision(0)
+
+// parseETags reads a list of entity tags. "*" asks for nothing, since every user
+// has a record; weak tags and those of others never match.
+func parseETags(header string) ([]presence.Revision, error) {
+	if strings.TrimSpace(header) == "*" {
+		return nil, nil
+	}
+	var all []presence.Revision
+	for tag := range strings.SplitSeq(header, ",") {
+		tag = strings.TrimSpace(tag)
+		opaque := strings.TrimPrefix(tag, "W/")
+		if len(opaque) < 2 || opaque[0] != '"' || opaque[len(opaque)-1] != '"' {
+			return nil, &SyntaxError{Reason: `If-Match must be "*" or a list of quoted entity tags`}
+		}
+		n, err := strconv.ParseUint(opaque[1:len(opaque)-1], 10, 64)
+		if err != nil || opaque != tag {
+			n = uint64(neverMatches)
+		}
+		all = append(all, presence.Revision(n))
+	}
+	return all, nil
+}
+
+// ETag is the entity tag of a revision.
+func ETag(r presence.Revision) string {
+	return `"` + strconv.FormatUint(uint64(r), 10) + `"`
+}
+
+// UserRef is the user that a path names: an id, an e-mail or "me", percent-
+// encoded or not.
+func UserRef(r *http.Request, name string) string {
+	ref := r.PathValue(name)
+	// An e-mail may come encoded twice, by a client that encodes what a library
+	// then encodes again.
+	if strings.Contains(ref, "%40") {
+		if decoded, err := url.PathUnescape(ref); err == nil {
+			return decoded
+		}
+	}
+	return ref
+}
