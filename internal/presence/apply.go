@@ -8,7 +8,7 @@ import "slices"
 //
 // An error is one of those in errors.go; nothing has changed then.
 func Apply(s State, e Event, p Policy, now Instant) (State, error) {
-	d := begin(&s, &p, now)
+	d := begin(&s, p, now)
 	d.observe(e)
 	d.settle()
 	if err := d.take(e); err != nil {
@@ -20,7 +20,7 @@ func Apply(s State, e Event, p Policy, now Instant) (State, error) {
 // ApplyAll is Apply for events that are committed together: nobody sees what
 // lies between them, and an error of any refuses all.
 func ApplyAll(s State, events []Event, p Policy, now Instant) (State, error) {
-	d := begin(&s, &p, now)
+	d := begin(&s, p, now)
 	for _, e := range events {
 		d.observe(e)
 	}
@@ -50,7 +50,7 @@ func sessionsAlone(e Event) bool {
 // began from before it writes.
 type draft struct {
 	State
-	policy *Policy
+	policy Policy
 	now    Instant
 
 	was     Presence // what was shown at the last commit
@@ -60,7 +60,7 @@ type draft struct {
 	ownSessions, ownClaims bool
 }
 
-func begin(s *State, p *Policy, now Instant) draft {
+func begin(s *State, p Policy, now Instant) draft {
 	if now < s.At {
 		now = s.At
 	}

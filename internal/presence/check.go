@@ -72,14 +72,18 @@ func CheckID(field, id string) error {
 
 // checkWord refuses what is not a short lower-case word.
 func checkWord(field, word string) error {
-	const letters = "abcdefghijklmnopqrstuvwxyz"
-	ok := word != "" && len(word) <= 32 &&
-		strings.Trim(word, letters+"0123456789_-") == "" && strings.ContainsAny(word[:1], letters)
+	ok := word != "" && len(word) <= 32 && isLetter(word[0])
+	for i := range len(word) {
+		c := word[i]
+		ok = ok && (isLetter(c) || '0' <= c && c <= '9' || c == '_' || c == '-')
+	}
 	if !ok {
 		return &FieldError{Field: field, Reason: "must be a word of at most 32 lower-case letters, digits, _ and -"}
 	}
 	return nil
 }
+
+func isLetter(c byte) bool { return 'a' <= c && c <= 'z' }
 
 func checkNote(field, text string) error {
 	if utf8.RuneCountInString(text) > MaxNoteRunes {

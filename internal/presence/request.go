@@ -77,6 +77,9 @@ func (d *draft) legacyAllows(to Status) bool {
 // parseVersion reads the first three numbers of a client version such as
 // "5.17.11 (34827)" or "5.2".
 func parseVersion(text string) (v [3]int, ok bool) {
+	if text == "" {
+		return v, false
+	}
 	text, _, _ = strings.Cut(text, " ")
 	for i := range v {
 		part, rest, more := strings.Cut(text, ".")

@@ -29,7 +29,7 @@ func (s *Session) see(seen Seen, at Instant) {
 // can be seen and at least half of the time on record remains. already is what
 // was kept for the session before; the result replaces it.
 func Soft(s *State, e Refresh, already Seen, p Policy, now Instant) (Seen, bool) {
-	d := draft{State: *s, policy: &p, now: now}
+	d := draft{State: *s, policy: p, now: now}
 	i, found := d.findSession(e.Session)
 	if !found || s.Standing != Active || s.At < p.Ready || now < s.At || e.needsRecord() {
 		return Seen{}, false

@@ -1,0 +1,236 @@
+package presence_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	. "porchlight.dev/porchlight/internal/presence"
+)
+
+// drawState is a settled state of up to 5 sessions and 8 claims whose instants
+// lie around noon, so that many coincide.
+func drawState(t *rapid.T) State {
+	instant := rapid.Custom(func(t *rapid.T) Instant {
+		return noon.Add(time.Duration(rapid.IntRange(-6, 12).Draw(t, "tens")) * 10 * time.Minute)
+	})
+	orNever := rapid.Custom(func(t *rapid.T) Instant {
+		if rapid.IntRange(0, 3).Draw(t, "never") == 0 {
+			return 0
+		}
+		return instant.Draw(t, "instant")
+	})
+	s := State{Revision: Revision(noon), At: noon, AvailableAt: orNever.Draw(t, "availableAt")}
+	if s.AvailableAt > noon {
+		s.AvailableAt = noon
+	}
+	for i := range rapid.IntRange(0, 5).Draw(t, "sessions") {
+		s.Sessions = append(s.Sessions, Session{
+			ID:     SessionID(fmt.Sprint("s", i)),
+			Client: rapid.SampledFrom([]ClientType{Desktop, Mobile, Pad, Web}).Draw(t, "client"),
+			IdleAt: orNever.Draw(t, "idleAt"), EndsAt: max(instant.Draw(t, "endsAt"), noon+1),
+		})
+	}
+	for i := range rapid.IntRange(0, 8).Draw(t, "claims") {
+		c := Claim{
+			ID:     ClaimID(fmt.Sprint("c", i)),
+			Source: rapid.SampledFrom([]Source{Meeting, Call, Calendar, Schedule, App}).Draw(t, "source"),
+			Status: Status(rapid.IntRange(int(Away), int(OutOfOffice)).Draw(t, "status")),
+			Note:   rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "note"),
+			Since:  instant.Draw(t, "since"), Until: orNever.Draw(t, "until"),
+		}
+		if i == 0 && rapid.Bool().Draw(t, "manual") {
+			c.ID, c.Source = ManualClaim, Manual
+		}
+		if c.Until == 0 || c.Until > noon {
+			s.Claims = append(s.Claims, c)
+		}
+	}
+	if rapid.Bool().Draw(t, "hasNote") {
+		s.Note = Note{Text: "own", Until: max(instant.Draw(t, "noteUntil"), noon+1)}
+	}
+	s.Shown.Status = Committed(&s).Status
+	s.Shown.Since = noon
+	return s
+}
+
+// The order in which facts lie in a state does not matter.
+func TestOrderOfFactsDoesNotMatter(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawState(t)
+		want, wantNext := Compose(s, noon)
+		shuffle := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+		s.Claims, s.Sessions = slices.Clone(s.Claims), slices.Clone(s.Sessions)
+		shuffle.Shuffle(len(s.Claims), func(i, j int) { s.Claims[i], s.Claims[j] = s.Claims[j], s.Claims[i] })
+		shuffle.Shuffle(len(s.Sessions), func(i, j int) { s.Sessions[i], s.Sessions[j] = s.Sessions[j], s.Sessions[i] })
+		if got, next := Compose(s, noon); got != want || next != wantNext {
+			t.Fatalf("%+v, next %d; shuffled %+v, next %d", want, wantNext, got, next)
+		}
+	})
+}
+
+// Composing twice is the same, and settling a settled state changes nothing.
+func TestComposingTwiceIsTheSame(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawState(t)
+		p, next := Compose(s, noon)
+		if again, nextAgain := Compose(s, noon); again != p || nextAgain != next {
+			t.Fatalf("%+v, then %+v", p, again)
+		}
+		if _, err := Apply(s, Tick{}, Policy{}, noon); !errors.Is(err, ErrNoChange) {
+			t.Fatalf("a tick at the same instant: %v", err)
+		}
+	})
+}
+
+// next is exact: nothing changes before it, something does at it.
+func TestNextIsExact(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawState(t)
+		p, next := Compose(s, noon)
+		seen := func(at Instant) Presence {
+			q, _ := Compose(s, at)
+			q.Since = 0
+			return q
+		}
+		now := seen(noon)
+		end := next
+		if next == 0 {
+			end = noon.Add(3 * time.Hour)
+		}
+		for at := noon; at < end; at = at.Add(5 * time.Minute) {
+			if got := seen(at); got != now {
+				t.Fatalf("at %v: %+v, before next %v: %+v", at.Time(), got, next.Time(), p)
+			}
+		}
+		if next != 0 {
+			if got := seen(next - 1); got != now {
+				t.Fatalf("just before next: %+v, was %+v", got, now)
+			}
+			if seen(next) == now {
+				t.Fatalf("nothing changes at next %v: %+v", next.Time(), now)
+			}
+		}
+	})
+}
+
+// Ticking through every end and going there at once lead to the same: since is
+// exact however late an end is looked at.
+func TestLateTicksAreExact(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawState(t)
+		end := noon.Add(time.Duration(rapid.IntRange(1, 180).Draw(t, "minutes")) * time.Minute)
+		stepwise := s
+		for {
+			_, next := Compose(stepwise, stepwise.At)
+			if next == 0 || next > end {
+				break
+			}
+			var err error
+			if stepwise, err = Apply(stepwise, Tick{}, Policy{}, next); err != nil {
+				t.Fatal(err)
+			}
+		}
+		atOnce, err := Apply(s, Tick{}, Policy{}, end)
+		if errors.Is(err, ErrNoChange) {
+			atOnce, err = s, nil
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, b := Committed(&stepwise), Committed(&atOnce)
+		if a.Status != b.Status || a.Since != b.Since || a.Note != b.Note || a.Until != b.Until {
+			t.Fatalf("stepwise %+v, at once %+v", a, b)
+		}
+	})
+}
+
+// FuzzApply plays any events: a state never breaks its promises.
+func FuzzApply(f *testing.F) {
+	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13})
+	f.Add([]byte{16, 3, 0, 5, 32, 9, 1, 1, 48, 200, 7, 0, 64, 255})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, now, p := State{}, noon, DefaultPolicy()
+		for len(data) >= 4 {
+			e := fuzzEvent(data)
+			now = now.Add(time.Duration(int8(data[3])) * time.Minute) // back, too
+			data = data[4:]
+			before := clone(s)
+			next, err := Apply(s, e, p, now)
+			if !reflect.DeepEqual(clone(s), before) {
+				t.Fatal("Apply wrote into the state it was given")
+			}
+			if err != nil {
+				if !reflect.DeepEqual(next, s) {
+					t.Fatalf("%v, yet the state changed", err)
+				}
+				continue
+			}
+			checkState(t, &s, &next, e)
+			s = next
+		}
+	})
+}
+
+func clone(s State) State {
+	s.Sessions, s.Claims, s.Answers = slices.Clone(s.Sessions), slices.Clone(s.Claims), slices.Clone(s.Answers)
+	return s
+}
+
+func fuzzEvent(b []byte) Event {
+	status := Status(b[1] % 11)
+	id := string('a' + rune(b[2]%4))
+	request := Request{Update: b[2]&64 != 0}
+	if b[2]&128 != 0 {
+		request.Key, request.Body = [16]byte{b[2] & 3, 1}, [16]byte{b[1] & 1}
+	}
+	switch b[0] % 8 {
+	case 0:
+		return SignIn{Request: request, Session: SessionID(id), Client: Mobile, Version: "5.2.9", Lease: time.Duration(b[1]) * time.Minute}
+	case 1:
+		return Refresh{Request: request, Session: SessionID(id), Activity: Activity(b[1] % 3)}
+	case 2:
+		return SignOut{Request: request, Session: SessionID(id)}
+	case 3:
+		return SetClaim{Request: request, ID: ManualClaim, Source: Manual, Status: status, Lasts: time.Duration(b[1]) * time.Minute}
+	case 4:
+		return SetClaim{Request: request, ID: ClaimID(id), Source: []Source{App, Meeting, Schedule, Calendar}[b[1]&3], Status: status}
+	case 5:
+		return EndClaim{Request: request, ID: ClaimID(id)}
+	case 6:
+		return SetNote{Request: request, Text: strings.Repeat("n", int(b[1]))}
+	default:
+		return Tick{Seen: []Seen{{Session: SessionID(id), EndsAt: noon.Add(time.Duration(b[1]) * time.Minute)}}}
+	}
+}
+
+func checkState(t *testing.T, before, s *State, e Event) {
+	if s.Revision <= before.Revision || s.At < before.At || Revision(s.At) > s.Revision {
+		t.Fatalf("revision %d at %d after %d at %d", s.Revision, s.At, before.Revision, before.At)
+	}
+	if !slices.IsSortedFunc(s.Sessions, func(a, b Session) int { return strings.Compare(string(a.ID), string(b.ID)) }) ||
+		!slices.IsSortedFunc(s.Claims, func(a, b Claim) int { return strings.Compare(string(a.ID), string(b.ID)) }) {
+		t.Fatal("not sorted")
+	}
+	p, next := Compose(*s, s.At)
+	if p.Status != s.Shown.Status || p.Since != s.Shown.Since || p.Since > s.At {
+		t.Fatalf("%T: shown %+v, composed %+v at %d", e, s.Shown, p, s.At)
+	}
+	if next != 0 && next <= s.At {
+		t.Fatalf("next %d is not after %d", next, s.At)
+	}
+	if p.Revision > s.Revision || p.StatusRevision > p.Revision {
+		t.Fatalf("revisions %d, %d of a commit %d", p.Revision, p.StatusRevision, s.Revision)
+	}
+	was := Committed(before)
+	if changed := !p.SameFor(&was); before.Exists() && changed != (p.Revision == s.Revision) {
+		t.Fatalf("%T: presence changed: %v, its revision %d of commit %d", e, changed, p.Revision, s.Revision)
+	}
+}

@@ -1,0 +1,267 @@
+package presence_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	. "porchlight.dev/porchlight/internal/presence"
+)
+
+func asDamped(err error, to **DampedError) bool { return errors.As(err, to) }
+
+func TestTheMinute(t *testing.T) {
+	s := newScript(t)
+	s.refused(put(Busy), ErrSignedOut) // a refused update does not use the minute up
+	s.signIn()
+	s.must(put(Busy))
+	for _, after := range []time.Duration{0, time.Microsecond, 59*time.Second + 999*time.Millisecond} {
+		s.now = noon.Add(after)
+		var soon *TooSoonError
+		if err := s.do(put(Away)); !errors.As(err, &soon) || soon.Wait != time.Minute-after {
+			t.Errorf("after %v: %v", after, err)
+		}
+	}
+	s.must(manual(Away)) // the native API has no minute
+	s.now = noon.Add(time.Minute)
+	s.must(put(Busy))
+
+	s.now = noon.Add(-time.Hour) // a clock that goes back locks nobody out for longer
+	var soon *TooSoonError
+	if err := s.do(put(Away)); !errors.As(err, &soon) || soon.Wait != time.Minute {
+		t.Errorf("clock went back: %v", err)
+	}
+	s.policy.MinInterval = 0
+	s.must(put(Away))
+}
+
+func TestSignedInRuleOff(t *testing.T) {
+	s := newScript(t)
+	s.policy.SignedInRule = false
+	s.must(put(OutOfOffice))
+	s.want(OutOfOffice)
+}
+
+// Clients older than 5.3.0 may go from away and available to do_not_disturb, and
+// nowhere else; what is documented for newer ones comes on top of what all
+// statuses allow today.
+func TestLegacyTransitions(t *testing.T) {
+	for _, row := range []struct {
+		version  string
+		from, to Status
+		ok       bool
+	}{
+		{"5.2.9", Available, DoNotDisturb, true},
+		{"5.2.9", Away, DoNotDisturb, true},
+		{"5.2", Available, Away, false},
+		{"4.6.12 (20615.1020)", Available, Busy, false},
+		{"5.2.9", Busy, DoNotDisturb, false},
+		{"5.2.9", DoNotDisturb, DoNotDisturb, false},
+		{"5.3.0", DoNotDisturb, Away, true},
+		{"5.3.0", DoNotDisturb, Available, true},
+		{"5.3.0", Available, Away, true},
+		{"5.3.0", Away, Available, true},
+		{"5.3", Available, DoNotDisturb, true},
+		{"6.1.0", Available, Busy, true},
+		{"10.0.0", Available, Busy, true},
+		{"", Available, Busy, true},
+		{"porch 1", Available, Busy, true},
+	} {
+		s := newScript(t)
+		s.must(SignIn{Session: "z", Client: Desktop, Version: row.version, Lease: MaxLease})
+		if row.from != Available {
+			s.must(manual(row.from))
+		}
+		s.want(row.from)
+		err := s.do(put(row.to))
+		if row.ok != (err == nil) || (!row.ok && !errors.Is(err, ErrTransition)) {
+			t.Errorf("%q from %v to %v: %v", row.version, row.from, row.to, err)
+		}
+	}
+	s := newScript(t)
+	s.policy.LegacyTransitions = false
+	s.must(SignIn{Session: "z", Client: Desktop, Version: "5.2.9", Lease: MaxLease})
+	s.must(put(Busy))
+}
+
+func keyed(e SetClaim, key, body byte) SetClaim {
+	e.Key, e.Body = [16]byte{key}, [16]byte{body}
+	return e
+}
+
+func TestIdempotencyKey(t *testing.T) {
+	s := newScript(t)
+	s.signIn()
+	s.must(keyed(put(Busy), 1, 1))
+	first := s.state.Revision
+	s.pass(time.Second)
+	s.must(manual(Away))
+	var repeat *RepeatError
+	if err := s.do(keyed(put(Busy), 1, 1)); !errors.As(err, &repeat) || repeat.Answer.Revision != first {
+		t.Fatalf("a repeat, in the minute and after another change: %v", err)
+	}
+	s.refused(keyed(put(Busy), 1, 2), ErrKeyReused)
+	stale := keyed(put(Busy), 1, 1)
+	stale.IfMatch = []Revision{7}
+	if err := s.do(stale); !errors.As(err, &repeat) {
+		t.Errorf("a repeat comes before If-Match: %v", err)
+	}
+	var soon *TooSoonError
+	if err := s.do(keyed(put(Busy), 2, 1)); !errors.As(err, &soon) {
+		t.Fatalf("%v", err)
+	}
+	s.pass(time.Minute)
+	s.must(keyed(put(Busy), 2, 1)) // a refusal was not remembered
+	for key := byte(3); key < 3+MaxAnswers; key++ {
+		s.must(keyed(manual(Busy), key, 1))
+	}
+	if len(s.state.Answers) != MaxAnswers {
+		t.Errorf("%d answers kept", len(s.state.Answers))
+	}
+	s.must(keyed(manual(Busy), 1, 2)) // the oldest are forgotten
+	s.activeFor(24 * time.Hour)
+	s.must(keyed(manual(Busy), 10, 9)) // so are those of yesterday
+}
+
+func TestIfMatch(t *testing.T) {
+	s := newScript(t)
+	s.signIn()
+	e := put(Busy)
+	e.IfMatch = []Revision{s.state.Revision - 1}
+	s.refused(e, ErrPrecondition)
+	e.IfMatch = append(e.IfMatch, s.state.Revision)
+	s.must(e)
+}
+
+// The documented order: a repeat, If-Match, signed in, transition, the minute.
+func TestOrderOfChecks(t *testing.T) {
+	s := newScript(t)
+	s.must(SignIn{Session: "z", Client: Desktop, Version: "5.2.9", Lease: MaxLease})
+	s.must(keyed(put(DoNotDisturb), 1, 1))
+	all := keyed(put(Busy), 1, 2)
+	all.IfMatch = []Revision{1}
+	s.refused(all, ErrKeyReused)
+	all.Key = [16]byte{}
+	s.refused(all, ErrPrecondition)
+	all.IfMatch = nil
+	s.refused(all, ErrTransition)
+	s.must(SignOut{Session: "z"})
+	all.IfMatch = []Revision{1}
+	s.refused(all, ErrPrecondition)
+	all.IfMatch = nil
+	s.refused(all, ErrSignedOut)
+}
+
+func TestRefusedFields(t *testing.T) {
+	long := strings.Repeat("x", 281)
+	for _, row := range []struct {
+		event Event
+		field string
+	}{
+		{claim("x", App, Offline), "status"},
+		{manual(Offline), "status"},
+		{claim("x", App, Available), "status"},
+		{claim("x", App, Status(99)), "status"},
+		{claim("x", Manual, Busy), "source"},
+		{claim(ManualClaim, App, Busy), "source"},
+		{claim("x", "Upper", Busy), "source"},
+		{claim("x", "", Busy), "source"},
+		{claim("", App, Busy), "id"},
+		{claim("a\nb", App, Busy), "id"},
+		{claim(ClaimID(long), App, Busy), "id"},
+		{SetClaim{ID: "x", Source: App, Status: Busy, Note: long}, "note"},
+		{SetClaim{ID: "x", Source: App, Status: Busy, Note: "a\u2028b"}, "note"},
+		{SetClaim{ID: "x", Source: App, Status: Busy, Note: "\xff"}, "note"},
+		{SetClaim{ID: "x", Source: App, Status: Busy, Until: noon}, "until"},
+		{SetClaim{ID: "x", Source: App, Status: Busy, Since: noon.Add(2 * time.Hour), Until: noon.Add(time.Hour)}, "until"},
+		{SetClaim{ID: "x", Source: App, Status: Busy, Until: noon.Add(time.Hour), Lasts: time.Hour}, "until"},
+		{SetClaim{ID: "x", Source: App, Status: Busy, Until: noon.Add(367 * 24 * time.Hour)}, "until"},
+		{SetClaim{ID: "x", Source: App, Status: Busy, Since: -5}, "since"},
+		{SetClaim{ID: "x", Source: App, Status: Busy, Lasts: -1}, "duration_seconds"},
+		{SetClaim{ID: "x", Source: App, Status: Busy, Lasts: 367 * 24 * time.Hour}, "duration_seconds"},
+		{manual(DoNotDisturb, 1441*time.Minute), "until"},
+		{SignIn{Session: "s", Client: "Desk Top"}, "client_type"},
+		{SignIn{Session: "s", Client: Desktop, Lease: time.Second}, "lease_seconds"},
+		{SignIn{Session: "s", Client: Desktop, Lease: 2 * time.Hour}, "lease_seconds"},
+		{SignIn{Session: "", Client: Desktop}, "session"},
+		{SignIn{Session: "s", Client: Desktop, Version: "a\tb"}, "client_version"},
+		{SetNote{Text: long}, "text"},
+		{SetNote{Text: "x", Until: noon}, "until"},
+	} {
+		s := newScript(t)
+		before := s.state.Revision
+		var field *FieldError
+		if err := s.do(row.event); !errors.As(err, &field) || field.Field != row.field {
+			t.Errorf("%+v: %v, want a FieldError of %s", row.event, err, row.field)
+		}
+		if s.state.Revision != before {
+			t.Errorf("%+v changed the state", row.event)
+		}
+	}
+}
+
+func TestLimits(t *testing.T) {
+	s := newScript(t)
+	var limit *LimitError
+	for i := range MaxClaims {
+		s.must(claim(ClaimID(fmt.Sprint("c", i)), App, Busy))
+	}
+	if err := s.do(claim("one-more", App, Busy)); !errors.As(err, &limit) || limit.Limit != MaxClaims {
+		t.Errorf("claims: %v", err)
+	}
+	s.must(claim("c0", App, Away)) // replacing is not one more
+	for i := range MaxSessions {
+		s.must(signIn(SessionID(fmt.Sprint("s", i))))
+	}
+	if err := s.do(signIn("one-more")); !errors.As(err, &limit) || limit.Limit != MaxSessions {
+		t.Errorf("sessions: %v", err)
+	}
+}
+
+func TestStanding(t *testing.T) {
+	s := newScript(t)
+	s.signIn()
+	s.must(manual(OutOfOffice))
+	s.must(SetStanding{Standing: Deactivated})
+	s.want(Offline)
+	s.refused(signIn("x"), ErrDeactivated)
+	s.refused(SetStanding{Standing: Deactivated}, ErrNoChange)
+	s.must(SetStanding{Standing: Active})
+	s.want(OutOfOffice) // what was claimed counts again
+	s.must(SetStanding{Standing: Deleted})
+	s.want(Offline)
+	s.refused(signIn("x"), ErrDeleted)
+	if err := s.do(SetStanding{Standing: Active}); !errors.Is(err, ErrNoChange) {
+		t.Errorf("a deleted id came back: %v", err)
+	}
+	if len(s.state.Claims)+len(s.state.Sessions) != 0 {
+		t.Error("facts of a deleted user stay")
+	}
+}
+
+func TestNotes(t *testing.T) {
+	s := newScript(t)
+	s.signIn()
+	s.must(SetNote{Text: "own", Until: s.now.Add(time.Hour)})
+	note := func(want string) {
+		t.Helper()
+		if p := Committed(&s.state); p.Note != want {
+			t.Errorf("note %q, want %q", p.Note, want)
+		}
+	}
+	note("own")
+	e := manual(Busy, 10*time.Minute)
+	e.Note = "claim's"
+	s.must(e)
+	note("claim's")
+	s.activeFor(10 * time.Minute)
+	note("own")
+	s.activeFor(50 * time.Minute)
+	note("")
+	s.must(SetNote{Text: "again"})
+	s.must(SetNote{})
+	note("")
+	s.refused(SetNote{}, ErrNoChange)
+}

@@ -1,0 +1,172 @@
+package presence_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	. "porchlight.dev/porchlight/internal/presence"
+)
+
+// A script plays events on one user the way a server does: time passes with a
+// tick at every instant at which the presence changes by itself.
+type script struct {
+	*testing.T
+	policy Policy
+	state  State
+	now    Instant
+	ticks  int // ends that were published
+}
+
+var noon = InstantOf(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC))
+
+func newScript(t *testing.T) *script {
+	t.Helper()
+	s := &script{T: t, policy: DefaultPolicy(), now: noon}
+	s.policy.Damping = 0 // has its own tests
+	s.must(SetStanding{Standing: Active})
+	return s
+}
+
+func (s *script) do(e Event) error {
+	s.Helper()
+	next, err := Apply(s.state, e, s.policy, s.now)
+	if err == nil {
+		if next.Revision <= s.state.Revision {
+			s.Fatalf("revision %d after %d", next.Revision, s.state.Revision)
+		}
+		s.state = next
+	}
+	return err
+}
+
+func (s *script) must(e Event) {
+	s.Helper()
+	if err := s.do(e); err != nil {
+		s.Fatalf("%+v: %v", e, err)
+	}
+}
+
+func (s *script) refused(e Event, want error) {
+	s.Helper()
+	if err := s.do(e); !errors.Is(err, want) {
+		s.Fatalf("%+v: got %v, want %v", e, err, want)
+	}
+}
+
+// pass lets d go by.
+func (s *script) pass(d time.Duration) {
+	s.Helper()
+	end := s.now.Add(d)
+	for {
+		_, next := Compose(s.state, s.state.At)
+		if next == 0 || next > end {
+			break
+		}
+		s.now = next
+		s.must(Tick{})
+		s.ticks++
+	}
+	s.now = end
+}
+
+func (s *script) want(status Status) Presence {
+	s.Helper()
+	p := Committed(&s.state)
+	if p.Status != status {
+		s.Fatalf("at +%v: %v, want %v", s.now.Sub(noon), p.Status, status)
+	}
+	return p
+}
+
+// signIn signs in a desktop whose lease outlasts the script.
+func (s *script) signIn() { s.Helper(); s.must(signIn("desk")) }
+
+func signIn(id SessionID) SignIn { return SignIn{Session: id, Client: Desktop, Lease: MaxLease} }
+
+// refresh keeps the session live through long scripts.
+func (s *script) activeFor(d time.Duration) {
+	s.Helper()
+	for d > 0 {
+		step := min(d, 10*time.Minute)
+		s.pass(step)
+		s.must(Refresh{Session: "desk", Activity: IsActive})
+		d -= step
+	}
+}
+
+func put(status Status, lasts ...time.Duration) SetClaim {
+	e := SetClaim{Request: Request{Update: true}, ID: ManualClaim, Source: Manual, Status: status}
+	if len(lasts) > 0 {
+		e.Lasts = lasts[0]
+	}
+	return e
+}
+
+func claim(id ClaimID, source Source, status Status, lasts ...time.Duration) SetClaim {
+	e := SetClaim{ID: id, Source: source, Status: status}
+	if len(lasts) > 0 {
+		e.Lasts = lasts[0]
+	}
+	return e
+}
+
+// manual is a native manual claim: no minute, no signed-in rule.
+func manual(status Status, lasts ...time.Duration) SetClaim {
+	return claim(ManualClaim, Manual, status, lasts...)
+}
+
+func benchState(tb testing.TB) (State, Instant) {
+	now, p := noon, DefaultPolicy()
+	var s State
+	do := func(e Event) {
+		next, err := Apply(s, e, p, now)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		s, now = next, now.Add(2*time.Second)
+	}
+	for i := range 3 {
+		do(signIn(SessionID(fmt.Sprint("session-", i))))
+	}
+	for i := range 5 {
+		do(claim(ClaimID(fmt.Sprint("event-", i)), Calendar, InCalendarEvent, time.Duration(i+1)*time.Hour))
+	}
+	return s, now
+}
+
+// BenchmarkApplyCompose is the budget "Apply + Compose with 3 sessions and 5
+// claims": 1 µs and 2 allocations.
+func BenchmarkApplyCompose(b *testing.B) {
+	s, now := benchState(b)
+	p := DefaultPolicy()
+	p.MinInterval = 0
+	var e Event = put(Busy)
+	b.ReportAllocs()
+	for b.Loop() {
+		next, err := Apply(s, e, p, now)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if p, _ := Compose(next, now); p.Status != Busy {
+			b.Fatal(p.Status)
+		}
+	}
+}
+
+func TestApplyComposeAllocations(t *testing.T) {
+	s, now := benchState(t)
+	p := DefaultPolicy()
+	var e Event = put(Busy)
+	allocs := testing.AllocsPerRun(100, func() {
+		next, err := Apply(s, e, p, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		Compose(next, now)
+	})
+	if allocs > 2 {
+		t.Errorf("%v allocations, want at most 2", allocs)
+	}
+}
