@@ -35,11 +35,12 @@ func ApplyAll(s State, events []Event, p Policy, now Instant) (State, error) {
 	return d.finish(s, alone)
 }
 
-// sessionsAlone reports whether e is about a session: the status changes that
-// only such events cause are damped.
+// sessionsAlone reports whether e is about sessions only: the status changes that
+// nothing else causes are damped. A tick's own ends are settled before, and are
+// not held back.
 func sessionsAlone(e Event) bool {
 	switch e.(type) {
-	case SignIn, Refresh, SignOut:
+	case SignIn, Refresh, SignOut, Tick:
 		return true
 	default:
 		return false

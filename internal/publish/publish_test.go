@@ -1,0 +1,312 @@
+package publish_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/publish"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/pebblestore"
+)
+
+var errNoUser = errors.New("no such user")
+
+// A node is a publisher on a store whose disk outlives it. Run it in a bubble.
+type node struct {
+	*testing.T
+	store *pebblestore.Store
+	*publish.Publisher
+	stop func()
+}
+
+func start(t *testing.T, disk vfs.FS) *node {
+	t.Helper()
+	st, err := pebblestore.Open("data", pebblestore.Options{FS: disk, MinFreeBytes: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := publish.New(publish.Options{
+		Store: st, Policy: presence.DefaultPolicy(), Clock: time.Now, Log: slog.New(slog.DiscardHandler),
+		Known: func(_ context.Context, u store.User) error {
+			if u.ID == "stranger" {
+				return errNoUser
+			}
+			return nil
+		},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := p.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	return &node{T: t, store: st, Publisher: p, stop: sync.OnceFunc(func() {
+		cancel()
+		<-ended
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	})}
+}
+
+var alice = store.User{Account: "a", ID: "alice"}
+
+func (n *node) must(e presence.Event) publish.Result {
+	n.Helper()
+	result, err := n.Publish(n.Context(), alice, store.Actor{User: "alice"}, e)
+	if err != nil {
+		n.Fatalf("%+v: %v", e, err)
+	}
+	return result
+}
+
+func (n *node) record(u store.User) *presence.State {
+	n.Helper()
+	records, _, err := n.store.Read(n.Context(), []store.User{u})
+	if err != nil || len(records) != 1 {
+		n.Fatalf("%d records, %v", len(records), err)
+	}
+	return records[0].State
+}
+
+func (n *node) want(status presence.Status) presence.Presence {
+	n.Helper()
+	p := presence.Committed(n.record(alice))
+	if p.Status != status {
+		n.Fatalf("%v, want %v", p.Status, status)
+	}
+	return p
+}
+
+func signIn(id presence.SessionID, lease time.Duration) presence.SignIn {
+	return presence.SignIn{Session: id, Client: presence.Desktop, Lease: lease}
+}
+
+func dnd(lasts time.Duration) presence.SetClaim {
+	return presence.SetClaim{
+		Request: presence.Request{Update: true}, ID: presence.ManualClaim, Source: presence.Manual,
+		Status: presence.DoNotDisturb, Lasts: lasts,
+	}
+}
+
+// pass lets time go by and everything settle.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func TestEndsArePublishedAtTheirInstant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, vfs.NewMem())
+		defer n.stop()
+		n.must(signIn("s", time.Hour))
+		begun := time.Now()
+		n.must(dnd(time.Minute))
+		pass(time.Minute - time.Millisecond)
+		n.want(presence.DoNotDisturb)
+		pass(100 * time.Millisecond)
+		if p := n.want(presence.Available); p.Since != presence.InstantOf(begun.Add(time.Minute)) {
+			t.Errorf("since %v, want the end of the claim", p.Since.Time())
+		}
+	})
+}
+
+func TestEndsWhileDownArePublishedAfterTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := vfs.NewMem()
+		n := start(t, disk)
+		n.must(signIn("s", time.Hour))
+		n.must(dnd(time.Minute))
+		n.stop()
+		time.Sleep(30 * time.Minute)
+		n = start(t, disk)
+		defer n.stop()
+		pass(time.Second)
+		n.want(presence.Available) // not idle: nobody could report activity
+		pass(time.Hour)
+		n.want(presence.Offline)
+	})
+}
+
+// Refreshes are kept in memory: they are no commits, and yet the session lives.
+func TestRefreshesAreSoft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, vfs.NewMem())
+		defer n.stop()
+		n.must(signIn("s", 2*time.Minute))
+		signedIn := n.record(alice).Revision
+		commits := 0
+		last := signedIn
+		for range 120 { // an hour, twice a minute
+			pass(30 * time.Second)
+			n.must(presence.Refresh{Session: "s", Activity: presence.IsActive})
+			n.want(presence.Available)
+			if r := n.record(alice).Revision; r != last {
+				commits, last = commits+1, r
+			}
+		}
+		if p := n.want(presence.Available); p.Revision > signedIn {
+			t.Errorf("watchers were told of a refresh: revision %d after %d", p.Revision, signedIn)
+		}
+		if commits > 60 {
+			t.Errorf("%d commits for 120 refreshes", commits)
+		}
+		t.Logf("%d commits for 120 refreshes", commits)
+		pass(119 * time.Second)
+		n.want(presence.Available)
+		pass(2 * time.Second)
+		n.want(presence.Offline)
+	})
+}
+
+// Two devices that disagree at 20 Hz change the status at most once a second;
+// the first change is immediate and the last state right.
+func TestFlappingIsDamped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, vfs.NewMem())
+		defer n.stop()
+		begun := time.Now()
+		n.must(signIn("s", time.Hour))
+		if time.Since(begun) > 100*time.Millisecond {
+			t.Error("the first change waited")
+		}
+		var group sync.WaitGroup
+		for i := range 100 { // 5 s; the last says idle
+			pass(50 * time.Millisecond)
+			activity := presence.IsActive
+			if i%2 == 1 {
+				activity = presence.IsIdle
+			}
+			group.Go(func() { n.must(presence.Refresh{Session: "s", Activity: activity}) })
+		}
+		group.Wait()
+		synctest.Wait()
+		n.want(presence.Away)
+		changes := countChanges(n, alice)
+		if changes > 7 {
+			t.Errorf("%d changes in 5 s", changes)
+		}
+	})
+}
+
+// countChanges is how many entries of the log changed u's status.
+func countChanges(n *node, u store.User) int {
+	n.Helper()
+	ctx, cancel := context.WithCancel(n.Context())
+	defer cancel()
+	changes := 0
+	done := n.record(u).Revision
+	_ = n.store.Feed(ctx, fmt.Sprint("count", time.Now().UnixNano()), func(entries []store.Entry) error {
+		for _, e := range entries {
+			if e.User == u && e.Before.Status != e.After.Status {
+				changes++
+			}
+			if e.User == u && e.Revision == done {
+				cancel()
+			}
+		}
+		return nil
+	})
+	return changes
+}
+
+// A refused event among held ones is refused alone.
+func TestHeldEventsAreAnsweredOneByOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, vfs.NewMem())
+		defer n.stop()
+		n.must(signIn("s", time.Hour))
+		var group sync.WaitGroup
+		group.Go(func() { n.must(presence.SignOut{Session: "s"}) })
+		synctest.Wait()
+		group.Go(func() {
+			_, err := n.Publish(t.Context(), alice, store.Actor{}, presence.SignOut{Session: "s"})
+			if !errors.Is(err, presence.ErrUnknownSession) {
+				t.Errorf("the second sign-out: %v", err)
+			}
+		})
+		synctest.Wait()
+		group.Go(func() { n.must(signIn("t", time.Hour)) })
+		group.Wait()
+		if s := n.record(alice); len(s.Sessions) != 1 || s.Sessions[0].ID != "t" {
+			t.Errorf("sessions %+v", s.Sessions)
+		}
+		if changes := countChanges(n, alice); changes != 1 {
+			t.Errorf("%d changes: signing out and in within a second is none", changes)
+		}
+	})
+}
+
+// A hundred updates at once, one minute: exactly one is accepted.
+func TestTheMinuteUnderConcurrency(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, vfs.NewMem())
+		defer n.stop()
+		n.must(signIn("s", time.Hour))
+		var group sync.WaitGroup
+		var mu sync.Mutex
+		accepted := 0
+		for range 100 {
+			group.Go(func() {
+				_, err := n.Publish(t.Context(), alice, store.Actor{}, dnd(time.Hour))
+				var soon *presence.TooSoonError
+				switch {
+				case err == nil:
+					mu.Lock()
+					accepted++
+					mu.Unlock()
+				case !errors.As(err, &soon):
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		if accepted != 1 {
+			t.Errorf("%d accepted", accepted)
+		}
+	})
+}
+
+func TestUnknownUsers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, vfs.NewMem())
+		defer n.stop()
+		stranger := store.User{Account: "a", ID: "stranger"}
+		if _, err := n.Publish(t.Context(), stranger, store.Actor{}, signIn("s", time.Hour)); !errors.Is(err, errNoUser) {
+			t.Errorf("got %v", err)
+		}
+		records, _, err := n.store.Read(t.Context(), []store.User{stranger})
+		if err != nil || len(records) != 0 {
+			t.Errorf("%d records of a stranger, %v", len(records), err)
+		}
+		n.must(signIn("s", time.Hour)) // in the directory, nothing recorded yet
+		n.want(presence.Available)
+	})
+}
+
+func TestRepeatsAreAnsweredAsBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, vfs.NewMem())
+		defer n.stop()
+		n.must(signIn("s", time.Hour))
+		e := dnd(time.Hour)
+		e.Key, e.Body, e.Result = [16]byte{1}, [16]byte{1}, "made"
+		first := n.must(e)
+		pass(time.Second)
+		again := n.must(e)
+		if again.Answer == nil || again.Answer.Result != "made" || again.Revision() != first.Revision() {
+			t.Errorf("%+v, then %+v", first, again)
+		}
+	})
+}
