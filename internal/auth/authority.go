@@ -2,6 +2,8 @@ package auth
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"porchlight.dev/porchlight/internal/directory"
@@ -9,78 +11,107 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// An App is an OAuth client of an account.
-type App struct {
-	ID      presence.AppID // the client_id
-	Name    string
-	Scopes  Scopes
-	Created time.Time
-}
-
-// A Token as lists show it: never the secret.
-type Token struct {
-	ID      string
-	App     presence.AppID
-	User    presence.UserID // "" for an account-level token
-	Scopes  Scopes
-	Name    string
-	Created time.Time
-	Expires time.Time // zero: never
-}
-
 // Authority knows apps and tokens.
 type Authority struct {
-	docs      store.Store
+	docs      documents
 	directory *directory.Directory
 	clock     func() time.Time
+	cache     *tokenCache
 }
 
 // New is an authority on the documents of st.
 func New(st store.Store, dir *directory.Directory, clock func() time.Time) *Authority {
-	return &Authority{docs: st, directory: dir, clock: clock}
+	return &Authority{docs: st, directory: dir, clock: clock, cache: new(tokenCache)}
 }
 
-// ParseScopes reads names separated by spaces, native or Zoom's (classic and
-// granular); an unknown name is an error that lists what is known.
-func ParseScopes(names string) (Scopes, error) { panic("unbuilt") }
+// now is the instant of a change, as documents keep it.
+func (a *Authority) now() time.Time { return a.clock().UTC().Truncate(time.Millisecond) }
 
-// Authenticate finds the principal of an access token. Verified tokens are
-// cached for at most 5 s; a cached answer allocates nothing.
+// Authenticate finds the principal of an access token, or ErrNoToken,
+// ErrInvalidToken or ErrExpiredToken. Verified tokens are cached for at most
+// MaxStale; a cached answer allocates nothing.
 func (a *Authority) Authenticate(ctx context.Context, token string) (*Principal, error) {
-	panic("unbuilt")
+	if token == "" {
+		return nil, ErrNoToken
+	}
+	d, ok := tokenDigest(token)
+	if !ok {
+		return nil, ErrInvalidToken
+	}
+	now := a.clock()
+	found := a.cache.get(&d, now)
+	if found == nil {
+		var err error
+		if found, err = a.verify(ctx, &d, now); err != nil {
+			return nil, err
+		}
+	}
+	if found.err != nil {
+		return nil, found.err
+	}
+	if expires := found.principal.Expires; !expires.IsZero() && !now.Before(expires) {
+		return nil, ErrExpiredToken
+	}
+	return found.principal, nil
 }
 
-// CreateApp makes an app and its secret, which is shown here and never again.
-func (a *Authority) CreateApp(ctx context.Context, account presence.AccountID, name string, scopes Scopes) (App, string, error) {
-	panic("unbuilt")
-}
-func (a *Authority) Apps(ctx context.Context, account presence.AccountID, after presence.AppID, limit int) ([]App, error) {
-	panic("unbuilt")
-}
-func (a *Authority) App(ctx context.Context, account presence.AccountID, id presence.AppID) (App, error) {
-	panic("unbuilt")
-}
-
-// DeleteApp removes an app; its tokens stop within 5 s.
-func (a *Authority) DeleteApp(ctx context.Context, account presence.AccountID, id presence.AppID) error {
-	panic("unbuilt")
+// verify reads what there is about a token and remembers the answer. An error is
+// the store's.
+func (a *Authority) verify(ctx context.Context, d *digest, now time.Time) (*answer, error) {
+	found := &answer{digest: *d, read: now, turn: a.cache.turn(d).Load()}
+	found.principal, found.err = a.principal(ctx, d, now)
+	if found.err != nil && !errors.Is(found.err, ErrInvalidToken) && !errors.Is(found.err, ErrExpiredToken) {
+		return nil, found.err
+	}
+	a.cache.put(found)
+	return found, nil
 }
 
-// RotateSecret gives an app a new secret; the old one stops at once.
-func (a *Authority) RotateSecret(ctx context.Context, account presence.AccountID, id presence.AppID) (string, error) {
-	panic("unbuilt")
+// principal reads a token, its app, and its user.
+func (a *Authority) principal(ctx context.Context, d *digest, now time.Time) (*Principal, error) {
+	docs, err := a.docs.Load(ctx, system, secretKey(d.hex()))
+	if err != nil {
+		return nil, fmt.Errorf("read token: %w", err)
+	}
+	if len(docs) == 0 {
+		return nil, ErrInvalidToken
+	}
+	var v secretValue
+	if err := decode(&docs[0], &v); err != nil {
+		return nil, err
+	}
+	if !v.Expires.IsZero() && !now.Before(v.Expires) {
+		return nil, ErrExpiredToken
+	}
+	if _, err := a.App(ctx, v.Account, v.App); errors.Is(err, ErrNoApp) {
+		return nil, ErrInvalidToken
+	} else if err != nil {
+		return nil, err
+	}
+	user, err := a.actsFor(ctx, v.Account, v.User)
+	if err != nil {
+		return nil, err
+	}
+	scopes, _ := readScopes(v.Scopes) // a name that is not known here allows nothing
+	return &Principal{
+		Account: v.Account, App: v.App, User: user, AccountLevel: v.User == "",
+		Scopes: scopes, Expires: v.Expires, TokenID: v.ID,
+	}, nil
 }
 
-// Issue makes a token and returns its secret text. user "" makes an
-// account-level token of the app; lasts 0 makes one that never expires.
-func (a *Authority) Issue(ctx context.Context, account presence.AccountID, t Token, lasts time.Duration) (Token, string, error) {
-	panic("unbuilt")
-}
-func (a *Authority) Tokens(ctx context.Context, account presence.AccountID, after string, limit int) ([]Token, error) {
-	panic("unbuilt")
-}
-
-// Revoke ends a token by its id; it stops within 5 s on every node.
-func (a *Authority) Revoke(ctx context.Context, account presence.AccountID, id string) error {
-	panic("unbuilt")
+// actsFor is whom "me" means for a token of user, or for one of nobody: the
+// owner. ErrInvalidToken if the user is gone or deactivated.
+func (a *Authority) actsFor(ctx context.Context, account presence.AccountID, user presence.UserID) (presence.UserID, error) {
+	if user == "" {
+		owned, err := a.directory.Account(ctx, account)
+		if errors.Is(err, directory.ErrNoAccount) {
+			return "", ErrInvalidToken
+		}
+		return owned.Owner, err
+	}
+	u, err := a.directory.User(ctx, account, user)
+	if errors.Is(err, directory.ErrNoUser) || err == nil && !u.Active {
+		return "", ErrInvalidToken
+	}
+	return u.ID, err
 }

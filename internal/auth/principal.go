@@ -17,13 +17,17 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// Why a request has no principal.
+// Why a request has no principal, and why a change to apps and tokens was not
+// made. A field that no rule allows is a [presence.FieldError].
 var (
 	ErrNoToken      = errors.New("no access token")                  // no or malformed Authorization header
 	ErrInvalidToken = errors.New("invalid access token")             // unknown, revoked, or of a user or app that is gone
 	ErrExpiredToken = errors.New("access token is expired")          // known for a while after it expired
 	ErrTokenInQuery = errors.New("access token in the query string") // never accepted there
 	ErrNoApp        = errors.New("no such app in this account")
+	ErrNoSuchToken  = errors.New("no such token in this account")
+	// ErrScope: an app cannot give a token what it may not do itself.
+	ErrScope = errors.New("the app was not granted this scope")
 )
 
 // A Principal is who a request acts for. Its fields are shared: nobody writes

@@ -19,18 +19,24 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// What a lookup or a change answers.
+// What a lookup or a change answers. A field that no rule allows is a
+// [presence.FieldError]; a lost race is [store.ErrConflict].
 var (
 	ErrNoUser     = errors.New("no such user in this account")
 	ErrNoAccount  = errors.New("no such account")
 	ErrEmailTaken = errors.New("the e-mail address is used by another user of this account")
 )
 
+// MaxStale is how long another node may go on finding a user under an e-mail
+// that was given away, or not find one under a new e-mail. This node's own
+// changes are seen at once.
+const MaxStale = 5 * time.Second
+
 // An Account is a tenant.
 type Account struct {
 	ID      presence.AccountID
 	Name    string
-	Owner   presence.UserID
+	Owner   presence.UserID // "" until SetOwner
 	Created time.Time
 }
 
@@ -47,61 +53,39 @@ type User struct {
 	Version     string // of the document, for Update; opaque
 }
 
+// documents is what the directory needs of a store.
+type documents interface {
+	Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error
+	Load(ctx context.Context, account presence.AccountID, keys ...store.Key) ([]store.Doc, error)
+	List(ctx context.Context, account presence.AccountID, collection, after string, limit int) ([]store.Doc, error)
+}
+
 // Directory reads and changes accounts and users.
 type Directory struct {
-	docs  store.Store
-	clock func() time.Time
-	// TODO(directory): caches
+	docs   documents
+	clock  func() time.Time
+	emails *emailCache
 }
 
 // New is a directory on the documents of st.
 func New(st store.Store, clock func() time.Time) *Directory {
-	return &Directory{docs: st, clock: clock}
+	return &Directory{docs: st, clock: clock, emails: newEmailCache()}
 }
 
-func (d *Directory) CreateAccount(ctx context.Context, name string) (Account, error) {
-	panic("unbuilt")
-}
-func (d *Directory) Account(ctx context.Context, id presence.AccountID) (Account, error) {
-	panic("unbuilt")
-}
+// now is the instant of a change, as documents keep it.
+func (d *Directory) now() time.Time { return d.clock().UTC().Truncate(time.Millisecond) }
 
-// SetOwner makes a user the account's owner: S2S apps act as the owner for "me".
-func (d *Directory) SetOwner(ctx context.Context, id presence.AccountID, owner presence.UserID) error {
-	panic("unbuilt")
-}
+// attempts bounds how often a change is made again after it lost a race.
+const attempts = 8
 
-// Create adds a user and gives it an id. The caller then records its standing.
-func (d *Directory) Create(ctx context.Context, account presence.AccountID, u User) (User, error) {
-	panic("unbuilt")
-}
-
-// Resolve finds the id behind ref, an id or an e-mail (any case), without
-// reading more than it must: an id is returned as it is, unchecked, when the
-// presence record will show whether it exists. ErrNoUser for an unknown e-mail.
-func (d *Directory) Resolve(ctx context.Context, account presence.AccountID, ref string) (presence.UserID, error) {
-	panic("unbuilt")
-}
-
-// User reads a user by id; Find by id or e-mail.
-func (d *Directory) User(ctx context.Context, account presence.AccountID, id presence.UserID) (User, error) {
-	panic("unbuilt")
-}
-func (d *Directory) Find(ctx context.Context, account presence.AccountID, ref string) (User, error) {
-	panic("unbuilt")
-}
-
-// Users pages by id: those above after, at most limit.
-func (d *Directory) Users(ctx context.Context, account presence.AccountID, after presence.UserID, limit int) ([]User, error) {
-	panic("unbuilt")
-}
-
-// Update replaces a user's document (names, e-mail, Active), under its Version.
-func (d *Directory) Update(ctx context.Context, account presence.AccountID, u User) (User, error) {
-	panic("unbuilt")
-}
-
-// Delete removes a user: the e-mail is free again, the id is burnt.
-func (d *Directory) Delete(ctx context.Context, account presence.AccountID, id presence.UserID) error {
-	panic("unbuilt")
+// again runs try until it does not lose a race, at most attempts times. try
+// reads afresh what it depends on.
+func again(try func() error) error {
+	var err error
+	for range attempts {
+		if err = try(); !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
+	return err
 }

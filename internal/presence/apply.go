@@ -93,16 +93,23 @@ func (d *draft) settle() {
 		var v sight
 		d.was, v = compose(&d.State, d.At)
 		d.awake()
-		shown := d.was
-		for t := nextChange(&d.State, v, &shown, d.At); t != 0 && t <= d.now; t = nextChange(&d.State, v, &shown, t) {
-			shown, v = compose(&d.State, t)
-			d.show(&shown, t)
-			d.changed = true
+		// Most of the time nothing at all lies between, which is cheap to see.
+		if t := nextEdge(&d.State, &v, d.At); t != 0 && t <= d.now {
+			d.pass(d.was, v)
 		}
 	}
 	d.settled = d.Shown.Status
 	d.At = d.now
 	d.bury()
+}
+
+// pass notes every change that came by itself since the last commit.
+func (d *draft) pass(shown Presence, v sight) {
+	for t := nextChange(&d.State, v, &shown, d.At); t != 0 && t <= d.now; t = nextChange(&d.State, v, &shown, t) {
+		shown, v = compose(&d.State, t)
+		d.show(&shown, t)
+		d.changed = true
+	}
 }
 
 // awake gives sessions that were live when the record was last written, before
