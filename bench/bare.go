@@ -1,0 +1,41 @@
+package main
+
+import (
+	"encoding/json"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// bareGET is a constant body as long as a presence in Zoom's form.
+const bareGET = `{"status":"Available"}`
+
+// serveBare is the baseline: net/http, json.Decoder, 204, no middleware; and a
+// constant body.
+func serveBare(address string) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("PUT /v2/users/{userId}/presence_status", func(w http.ResponseWriter, r *http.Request) {
+		var body struct {
+			Status   string `json:"status"`
+			Duration int    `json:"duration"`
+		}
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+	mux.HandleFunc("GET /v2/users/{userId}/presence_status", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Length", strconv.Itoa(len(bareGET)))
+		_, _ = w.Write([]byte(bareGET)) // the load generator sees a short body
+	})
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	time.AfterFunc(2*time.Hour, func() { _ = server.Close() }) // stops by itself
+	return server.Serve(listener)
+}

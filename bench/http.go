@@ -1,0 +1,227 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+var bodies = []string{
+	`{"status":"Busy"}`,
+	`{"status":"Away"}`,
+	`{"status":"Do_Not_Disturb","duration":30}`,
+	`{"status":"Available"}`,
+}
+
+func (s *seeded) put(b []byte, random *rand.Rand) []byte {
+	body := bodies[random.IntN(len(bodies))]
+	b = s.head(b, "PUT", random)
+	b = append(b, "Content-Type: application/json\r\nContent-Length: "...)
+	b = strconv.AppendInt(b, int64(len(body)), 10)
+	b = append(b, "\r\n\r\n"...)
+	return append(b, body...)
+}
+
+func (s *seeded) get(b []byte, random *rand.Rand) []byte {
+	return append(s.head(b, "GET", random), "\r\n"...)
+}
+
+func (s *seeded) head(b []byte, method string, random *rand.Rand) []byte {
+	b = append(b, method...)
+	b = append(b, " /v2/users/"...)
+	b = append(b, s.IDs[random.IntN(len(s.IDs))]...)
+	b = append(b, "/presence_status HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer "...)
+	b = append(b, s.Token...)
+	return append(b, "\r\n"...)
+}
+
+// A sample is one measurement of one server.
+type sample struct {
+	cpu  float64 // µs per request
+	rate float64 // requests per second
+	p50  time.Duration
+	p99  time.Duration
+}
+
+func (r *run) sample(p *process, status int, request func([]byte, *rand.Rand) []byte) (sample, error) {
+	before, err := p.cpu()
+	if err != nil {
+		return sample{}, err
+	}
+	l := load{address: p.address, conns: r.conns, lasts: r.seconds, status: status, request: request}
+	got, err := l.run()
+	if err != nil {
+		return sample{}, err
+	}
+	after, err := p.cpu()
+	cpu := float64((after - before).Microseconds()) / float64(got.requests)
+	return sample{cpu, got.perSecond, got.percentile(.5), got.percentile(.99)}, err
+}
+
+// http measures PUT and GET against the bare handlers, and the large store
+// against a small one.
+func (r *run) http(b *binary) error {
+	small, err := r.seed(1000)
+	if err != nil {
+		return err
+	}
+	large, err := r.seed(r.users)
+	if err != nil {
+		return err
+	}
+	bare, err := bareServer()
+	if err != nil {
+		return err
+	}
+	defer bare.stop(syscall.SIGKILL)
+	onSmall, err := b.serve(small.dir)
+	if err != nil {
+		return err
+	}
+	defer onSmall.stop(syscall.SIGTERM)
+	onLarge, err := b.serve(large.dir)
+	if err != nil {
+		return err
+	}
+	defer onLarge.stop(syscall.SIGTERM)
+
+	kinds := []struct {
+		name    string
+		on      *process
+		status  int
+		request func([]byte, *rand.Rand) []byte
+	}{
+		{"bare PUT", bare, 204, large.put},
+		{"PUT", onLarge, 204, large.put},
+		{"PUT 1k", onSmall, 204, small.put},
+		{"bare GET", bare, 200, large.get},
+		{"GET", onLarge, 200, large.get},
+	}
+	samples := make(map[string][]sample)
+	for round := range r.rounds + 1 { // the first warms up
+		for _, k := range kinds {
+			s, err := r.sample(k.on, k.status, k.request)
+			if err != nil {
+				return fmt.Errorf("%s: %w", k.name, err)
+			}
+			if round > 0 {
+				samples[k.name] = append(samples[k.name], s)
+				fmt.Printf("round %d %-9s %7.1f µs CPU %8.0f req/s  p50 %v p99 %v\n", round, k.name, s.cpu, s.rate, s.p50.Round(10*time.Microsecond), s.p99.Round(10*time.Microsecond))
+			}
+		}
+	}
+	over := func(a, b string, of func(sample) float64) []float64 {
+		ratios := make([]float64, r.rounds)
+		for i := range ratios {
+			ratios[i] = of(samples[a][i]) / of(samples[b][i])
+		}
+		return ratios
+	}
+	cpu := func(s sample) float64 { return s.cpu }
+	rate := func(s sample) float64 { return s.rate }
+	fmt.Printf("\n%d users, %d connections\n", r.users, r.conns)
+	report("PUT, fsync on: server CPU per request", "2.0", "×", over("PUT", "bare PUT", cpu))
+	report("PUT, fsync on: requests/s", "0.55", "×", over("PUT", "bare PUT", rate))
+	report("GET: server CPU per request", "1.25", "×", over("GET", "bare GET", cpu))
+	report(fmt.Sprintf("PUT with %d users against 1,000: CPU", r.users), "1.15", "×", over("PUT", "PUT 1k", cpu))
+	memory, err := onLarge.rss()
+	report(fmt.Sprintf("RSS after the load, %d users", r.users), "-", "MiB", []float64{memory})
+	return err
+}
+
+// query measures one bulk read of 10,000 users.
+func (r *run) query(b *binary) error {
+	large, err := r.seed(r.users)
+	if err != nil {
+		return err
+	}
+	p, err := b.serve(large.dir)
+	if err != nil {
+		return err
+	}
+	defer p.stop(syscall.SIGTERM)
+	n := min(10_000, len(large.IDs))
+	body, err := json.Marshal(map[string]any{"users": large.IDs[:n]})
+	if err != nil {
+		return err
+	}
+	var rounds []float64
+	for round := range 5 * r.rounds {
+		request, err := http.NewRequest(http.MethodPost, "http://"+p.address+"/v1/presence/query", bytes.NewReader(body))
+		if err != nil {
+			return err
+		}
+		request.Header.Set("Authorization", "Bearer "+large.Token)
+		request.Header.Set("Content-Type", "application/json")
+		begun := time.Now()
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return err
+		}
+		size, err := io.Copy(io.Discard, response.Body)
+		_ = response.Body.Close()
+		if err != nil || response.StatusCode != http.StatusOK || size < int64(n) {
+			return fmt.Errorf("status %d, %d bytes, %v", response.StatusCode, size, err)
+		}
+		if round > 0 { // the first reads what is not in memory yet
+			rounds = append(rounds, float64(time.Since(begun).Microseconds())/1000)
+		} else {
+			fmt.Printf("first query of %d users, nothing in memory: %v\n", n, time.Since(begun).Round(100*time.Microsecond))
+		}
+	}
+	report(fmt.Sprintf("bulk read of %d users, as the client sees it", n), "10", "ms", rounds)
+	return nil
+}
+
+// start measures from exec to ready on the large store, after a clean stop and
+// after kill -9.
+func (r *run) start(b *binary) error {
+	large, err := r.seed(r.users)
+	if err != nil {
+		return err
+	}
+	for _, kind := range []struct {
+		name   string
+		signal syscall.Signal
+	}{{"after a clean stop", syscall.SIGTERM}, {"after kill -9", syscall.SIGKILL}} {
+		var rounds []float64
+		for round := range r.rounds + 1 {
+			p, err := b.serve(large.dir)
+			if err != nil {
+				return err
+			}
+			if round > 0 {
+				rounds = append(rounds, p.ready.Seconds())
+			}
+			if err := p.stop(kind.signal); err != nil {
+				return err
+			}
+		}
+		report(fmt.Sprintf("start with %d users %s", r.users, kind.name), "2", "s", rounds)
+	}
+	return nil
+}
+
+// idle measures the memory of a server with nothing in it.
+func (r *run) idle(b *binary) error {
+	empty, err := r.seed(1)
+	if err != nil {
+		return err
+	}
+	p, err := b.serve(empty.dir)
+	if err != nil {
+		return err
+	}
+	defer p.stop(syscall.SIGTERM)
+	time.Sleep(5 * time.Second)
+	memory, err := p.rss()
+	report("idle RSS", "40", "MiB", []float64{memory})
+	report("start, empty store", "-", "s", []float64{p.ready.Seconds()})
+	return err
+}

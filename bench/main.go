@@ -1,0 +1,97 @@
+// Command bench measures the budgets of the design on this machine and prints
+// each beside the bare baseline it is a ratio to.
+//
+// The server under test is the real binary, with authentication, access log and
+// metrics on, the minute rule at 0, and users drawn at random. The baseline is a
+// bare net/http handler in a process of its own (bare.go). Both are loaded in
+// turn, round by round, by this process over loopback; their CPU time is read
+// from the kernel's own accounting. Figures without "×" depend on the machine.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A run is what the flags ask for.
+type run struct {
+	users   int
+	conns   int
+	seconds time.Duration
+	rounds  int
+	dir     string
+	keep    bool
+	what    []string
+}
+
+func main() {
+	var r run
+	flag.IntVar(&r.users, "users", 1_000_000, "users of the large store")
+	flag.IntVar(&r.conns, "conns", 256, "connections")
+	flag.DurationVar(&r.seconds, "time", 5*time.Second, "time for each measurement of a round")
+	flag.IntVar(&r.rounds, "rounds", 5, "rounds; the median is what counts")
+	flag.StringVar(&r.dir, "dir", "", "where stores are seeded (default: a temporary directory; a seeded one is used again)")
+	bare := flag.String("bare", "", "serve the bare baseline on this address (used by the bench itself)")
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: go run ./bench [flags] [http start idle expiry query]")
+		flag.PrintDefaults()
+	}
+	flag.Parse()
+	r.what = flag.Args()
+	var err error
+	if *bare != "" {
+		err = serveBare(*bare)
+	} else {
+		err = r.all()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func (r *run) wants(what string) bool { return len(r.what) == 0 || slices.Contains(r.what, what) }
+
+func (r *run) all() error {
+	if r.dir == "" {
+		dir, err := os.MkdirTemp("", "porchlight-bench")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		r.dir = dir
+	}
+	b, err := build(r.dir)
+	if err != nil {
+		return err
+	}
+	for _, part := range []struct {
+		name string
+		run  func(*binary) error
+	}{
+		{"idle", r.idle}, {"start", r.start}, {"http", r.http}, {"query", r.query}, {"expiry", r.expiry},
+	} {
+		if !r.wants(part.name) {
+			continue
+		}
+		if err := part.run(b); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
+	}
+	return nil
+}
+
+// report prints one figure: its rounds, their median, and the budget.
+func report(what, budget, unit string, rounds []float64) {
+	sorted := slices.Clone(rounds)
+	slices.Sort(sorted)
+	texts := make([]string, len(rounds))
+	for i, f := range rounds {
+		texts[i] = fmt.Sprintf("%.2f", f)
+	}
+	fmt.Printf("%-58s %8.2f %-4s budget %-8s rounds %s\n", what, sorted[len(sorted)/2], unit, budget, strings.Join(texts, " "))
+}

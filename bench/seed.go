@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/publish"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/pebblestore"
+
+	"log/slog"
+)
+
+// A seeded store: one account, an app, and users with a session each.
+type seeded struct {
+	dir     string
+	Account presence.AccountID
+	Token   string
+	IDs     []presence.UserID
+}
+
+// seed makes a store of n users below r.dir, or finds the one made before. A
+// second go at it signs everybody in again, since leases end.
+func (r *run) seed(n int) (*seeded, error) {
+	dir := filepath.Join(r.dir, fmt.Sprintf("store-%d", n))
+	notes := dir + ".json"
+	s := &seeded{dir: dir}
+	begun := time.Now()
+	st, err := pebblestore.Open(dir, pebblestore.Options{Durability: pebblestore.OS})
+	if err != nil {
+		return nil, err
+	}
+	defer st.Close()
+	if text, err := os.ReadFile(notes); err == nil {
+		if err := json.Unmarshal(text, s); err != nil {
+			return nil, err
+		}
+	} else if err := s.create(st, n); err != nil {
+		return nil, err
+	}
+	if err := s.signIn(st); err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Printf("seeded %d users in %v\n", n, time.Since(begun).Round(time.Second))
+	return s, os.WriteFile(notes, text, 0o600)
+}
+
+func (s *seeded) create(st store.Store, n int) error {
+	ctx := context.Background()
+	dir := directory.New(st, time.Now)
+	account, err := dir.CreateAccount(ctx, "bench")
+	if err != nil {
+		return err
+	}
+	s.Account = account.ID
+	owner, err := dir.Create(ctx, account.ID, directory.User{Email: "owner@example.com", Active: true})
+	if err != nil {
+		return err
+	}
+	if err := dir.SetOwner(ctx, account.ID, owner.ID); err != nil {
+		return err
+	}
+	authority := auth.New(st, dir, time.Now)
+	scopes, err := auth.ParseScopes("user:update:presence_status:admin user:read:presence_status:admin presence:read:admin")
+	if err != nil {
+		return err
+	}
+	app, _, err := authority.CreateApp(ctx, account.ID, "bench", scopes)
+	if err != nil {
+		return err
+	}
+	if _, s.Token, err = authority.Issue(ctx, account.ID, auth.Token{App: app.ID, Scopes: scopes, Name: "bench"}, 0); err != nil {
+		return err
+	}
+	s.IDs = make([]presence.UserID, n)
+	return inParallel(n, func(i int) error {
+		u, err := dir.Create(ctx, account.ID, directory.User{Email: fmt.Sprintf("user%d@example.com", i), FirstName: "User", Active: true})
+		s.IDs[i] = u.ID
+		return err
+	})
+}
+
+func (s *seeded) signIn(st store.Store) error {
+	policy := presence.DefaultPolicy()
+	policy.IdleAfter = 0
+	p := publish.New(publish.Options{
+		Store: st, Policy: policy, Clock: time.Now, Log: slog.Default(),
+		Known: func(context.Context, store.User) error { return nil },
+	})
+	return inParallel(len(s.IDs), func(i int) error {
+		u := store.User{Account: s.Account, ID: s.IDs[i]}
+		_, err := p.Publish(context.Background(), u, store.Actor{}, presence.SignIn{Session: "bench", Client: presence.Desktop, Lease: presence.MaxLease})
+		return err
+	})
+}
+
+// inParallel does n things, 256 at a time.
+func inParallel(n int, do func(int) error) error {
+	var next atomic.Int64
+	var group sync.WaitGroup
+	var once sync.Once
+	var failure error
+	for range 256 {
+		group.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				if err := do(i); err != nil {
+					once.Do(func() { failure = err })
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	return failure
+}
