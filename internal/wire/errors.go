@@ -49,6 +49,7 @@ type RateError struct {
 	Category string // as in Medium
 	Limit    int
 	Wait     time.Duration
+	Reset    time.Time // when Wait is over
 }
 
 func (e *RateError) Error() string {

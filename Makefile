@@ -1,0 +1,97 @@
+# Porchlight. `make help` lists what can be done.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO ?= go
+
+# Where tools are built. Their versions stand in tools/go.mod.
+BIN  := bin
+LINT := $(BIN)/golangci-lint
+VULN := $(BIN)/govulncheck
+
+# The packages whose code runs on several goroutines, or is run by them: tested
+# once more under the race detector.
+RACE := ./client/... ./internal/auth/... ./internal/directory/... ./internal/notify/... ./internal/publish/... \
+        ./internal/server/... ./internal/store/... ./internal/wire/... ./internal/httpapi/... ./internal/zoomapi/...
+
+# How long each fuzz function, and the soak as a whole, runs.
+FUZZTIME ?= 30s
+SOAKTIME ?= 30m
+
+.PHONY: help build demo check format-check format vet lint generate-clean arch test test-tools test-unit test-race \
+        test-e2e bench fuzz soak vuln clean
+
+help: ## list these targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+build: ## build ./porchlight, a static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -o porchlight ./cmd/porchlight
+
+demo: ## start a server with twenty users to try
+	$(GO) run ./cmd/porchlight demo
+
+## ---- what CI runs first ----
+
+check: format-check vet lint generate-clean arch ## format, vet, lint, generated files, the import rule
+
+format-check: $(LINT)
+	@$(LINT) fmt --diff || { echo 'not formatted: run `make format`' >&2; exit 1; }
+
+format: $(LINT) ## format all Go files
+	$(LINT) fmt
+
+vet:
+	$(GO) vet ./...
+
+lint: $(LINT) ## every linter of .golangci.yml
+	$(LINT) run
+
+generate-clean: ## generate, and fail if that changes a file
+	tools/generate-clean
+
+arch:
+	$(GO) test -count=1 .
+
+## ---- tests ----
+
+test: test-tools test-unit test-race test-e2e ## install what tests need, and run all of them
+
+test-tools: ## npm ci in e2e/, and Chromium, curl and a C compiler from Debian when they are missing
+	tools/test-tools
+
+test-unit: ## the Go tests
+	$(GO) test -timeout 5m $$($(GO) list ./... | grep -v '/e2e$$')
+
+test-race: ## the packages with goroutines again, under the race detector
+	$(GO) test -race -timeout 10m $(RACE)
+
+test-e2e: ## other people's clients and a browser, against the built binary
+	$(GO) test -count=1 -timeout 10m -v ./e2e
+
+## ---- longer runs ----
+
+bench: ## the benchmarks, and the driver that measures the budgets
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+	@if [ -d bench ]; then set -x; $(GO) run ./bench; else echo 'bench: there is no driver (bench/) yet' >&2; fi
+
+fuzz: ## every fuzz function, each for FUZZTIME (30s)
+	tools/fuzz $(FUZZTIME)
+
+soak: ## the race and end-to-end tests over and over, for SOAKTIME (30m)
+	tools/soak $(SOAKTIME) $(RACE)
+
+vuln: $(VULN) ## known vulnerabilities in what is linked; needs vuln.go.dev
+	tools/vuln $(VULN)
+
+clean: ## remove what was built
+	rm -rf $(BIN) porchlight e2e/node_modules
+
+$(LINT): tools/go.mod tools/go.sum
+	cd tools && $(GO) build -trimpath -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
+
+$(VULN): tools/go.mod tools/go.sum
+	cd tools && $(GO) build -trimpath -o ../$@ golang.org/x/vuln/cmd/govulncheck
+	@touch $@

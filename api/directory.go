@@ -1,0 +1,113 @@
+package api
+
+// DefaultPage and MaxPage bound the listings.
+const (
+	DefaultPage = 50
+	MaxPage     = 1_000
+)
+
+// User is a person of the account.
+type User struct {
+	ID          string `json:"id"`
+	Email       string `json:"email"`
+	FirstName   string `json:"first_name"`
+	LastName    string `json:"last_name"`
+	DisplayName string `json:"display_name"`
+	Department  string `json:"department"`
+	Active      bool   `json:"active"` // false: deactivated
+	Created     Time   `json:"created"`
+}
+
+// CreateUser adds a user.
+type CreateUser struct {
+	Email       string `json:"email"`
+	FirstName   string `json:"first_name,omitempty"`
+	LastName    string `json:"last_name,omitempty"`
+	DisplayName string `json:"display_name,omitempty"`
+	Department  string `json:"department,omitempty"`
+}
+
+// UpdateUser changes what is not nil.
+type UpdateUser struct {
+	Email       *string `json:"email,omitempty"`
+	FirstName   *string `json:"first_name,omitempty"`
+	LastName    *string `json:"last_name,omitempty"`
+	DisplayName *string `json:"display_name,omitempty"`
+	Department  *string `json:"department,omitempty"`
+	Active      *bool   `json:"active,omitempty"`
+}
+
+// Users is a page of users, by id.
+type Users struct {
+	Users []User `json:"users"`
+	Next  string `json:"next,omitempty"`
+}
+
+// App is an OAuth client. Secret is there once: when it was made or rotated.
+type App struct {
+	ID      string   `json:"id"`
+	Name    string   `json:"name"`
+	Scopes  []string `json:"scopes"`
+	Created Time     `json:"created"`
+	Secret  string   `json:"secret,omitempty"`
+}
+
+// CreateApp adds an app.
+type CreateApp struct {
+	Name   string   `json:"name"`
+	Scopes []string `json:"scopes"`
+}
+
+// Apps is a page of apps, by id.
+type Apps struct {
+	Apps []App  `json:"apps"`
+	Next string `json:"next,omitempty"`
+}
+
+// Token is an access token. Secret, the token itself, is there once: when it was
+// made.
+type Token struct {
+	ID      string   `json:"id"`
+	Name    string   `json:"name"`
+	App     string   `json:"app"`
+	User    string   `json:"user"` // "" for an account-level token
+	Scopes  []string `json:"scopes"`
+	Created Time     `json:"created"`
+	Expires Time     `json:"expires"` // null: never
+	Secret  string   `json:"secret,omitempty"`
+}
+
+// CreateToken makes a token of the caller's app. Without User it is for whom the
+// caller's is: its user, or the account.
+type CreateToken struct {
+	User             string   `json:"user,omitempty"` // id, e-mail or "me"
+	Name             string   `json:"name"`
+	Scopes           []string `json:"scopes"`
+	ExpiresInSeconds *int64   `json:"expires_in_seconds,omitempty"` // nil: never, or with the caller's token
+}
+
+// Tokens is a page of tokens, by id. It may have fewer than were asked for and
+// yet a Next.
+type Tokens struct {
+	Tokens []Token `json:"tokens"`
+	Next   string  `json:"next,omitempty"`
+}
+
+// Account is the tenant.
+type Account struct {
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Owner   string `json:"owner"`
+	Created Time   `json:"created"`
+}
+
+// Me is who the caller is.
+type Me struct {
+	Account      string   `json:"account"`
+	App          string   `json:"app"`
+	User         string   `json:"user"` // whom "me" means
+	AccountLevel bool     `json:"account_level"`
+	Token        string   `json:"token"` // its id, not the secret
+	Scopes       []string `json:"scopes"`
+	Expires      Time     `json:"expires"` // null: never
+}

@@ -1,0 +1,575 @@
+package porchlight_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/fstest"
+)
+
+// module is the path that go.mod gives.
+const module = "porchlight.dev/porchlight"
+
+// imports says, for every package of the module, which others of the module its
+// code may import. Tests may import anything. A package that is not listed
+// fails, as does a row whose package has gone.
+var imports = map[string][]string{
+	".":   nil,
+	"api": nil,
+
+	// The domain and the store.
+	"internal/presence":          nil,
+	"internal/store":             {"internal/presence"},
+	"internal/store/storetest":   {"internal/presence", "internal/store"},
+	"internal/store/pebblestore": {"internal/presence", "internal/store"},
+
+	// Enters and goes out: they meet in the store, and nowhere else.
+	"internal/publish": {"internal/presence", "internal/store"},
+	"internal/notify":  {"internal/presence", "internal/store"},
+
+	// Who there is, and who asks.
+	"internal/directory": {"internal/presence", "internal/store"},
+	"internal/auth":      {"internal/directory", "internal/presence", "internal/store"},
+
+	// The wire.
+	"internal/wire":    {"internal/auth", "internal/directory", "internal/presence", "internal/store"},
+	"internal/zoomapi": dialect,
+	"internal/httpapi": dialect,
+
+	// The program.
+	"internal/config": {"internal/presence"},
+	"internal/server": {
+		"api", "internal/auth", "internal/config", "internal/directory", "internal/httpapi", "internal/notify",
+		"internal/presence", "internal/publish", "internal/store", "internal/store/pebblestore", "internal/wire",
+		"internal/zoomapi",
+	},
+	"internal/cli":   {"api", "client", "internal/config", "internal/server"},
+	"client":         {"api"},
+	"cmd/porchlight": {"internal/cli"},
+	"e2e":            nil,
+}
+
+// dialect is what a package that speaks one API may import.
+var dialect = []string{
+	"api", "internal/auth", "internal/directory", "internal/notify", "internal/presence", "internal/publish",
+	"internal/store", "internal/wire",
+}
+
+// pure lists the packages that decide and do nothing else, with all they may
+// import: no clock, no I/O, no goroutine, no logger, no context.
+var pure = map[string][]string{
+	"internal/presence": {
+		"bytes", "cmp", "crypto/sha256", "errors", "fmt", "maps", "math", "slices", "strconv", "strings", "time",
+		"unicode", "unicode/utf8",
+	},
+}
+
+// confined keeps a library in the packages that are made to hide it.
+var confined = map[string][]string{
+	"github.com/cockroachdb/pebble": {"internal/store/pebblestore"},
+	"github.com/alecthomas/kong":    {"internal/cli", "internal/config"},
+	"github.com/swaggest/swgui":     {"internal/httpapi"},
+}
+
+// The names that say nothing, and the sizes past which a name would help.
+var (
+	junkDrawers  = []string{"pkg", "util", "utils", "common", "helpers", "manager", "types", "models", "misc"}
+	junkSuffixes = []string{"Impl", "Manager", "Service"}
+)
+
+const (
+	maxFunctionLines = 100
+	maxFileLines     = 800
+)
+
+// TestArchitecture holds the module to the rules above.
+func TestArchitecture(t *testing.T) {
+	packages, err := load(os.DirFS("."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, problem := range check(packages) {
+		t.Error(problem)
+	}
+	for name := range imports {
+		if _, ok := packages[name]; !ok {
+			t.Errorf("%s: listed in arch_test.go, but there is no such package", name)
+		}
+	}
+}
+
+// TestArchitectureSees plants one breach of each rule: a rule that cannot fail
+// is no rule.
+func TestArchitectureSees(t *testing.T) {
+	long := "// Package wire is.\npackage wire\n\nfunc f() {" + strings.Repeat("\n", maxFunctionLines) + "}\n"
+	for name, c := range map[string]struct{ file, source, want string }{
+		"an import against the direction":  {"internal/presence/a.go", "// Package presence is.\npackage presence\nimport _ \"porchlight.dev/porchlight/internal/store\"\n", "must not import internal/store"},
+		"publish and notify meet":          {"internal/publish/a.go", "// Package publish is.\npackage publish\nimport _ \"porchlight.dev/porchlight/internal/notify\"\n", "must not import internal/notify"},
+		"I/O in a pure package":            {"internal/presence/a.go", "// Package presence is.\npackage presence\nimport _ \"net/http\"\n", "is pure and must not import net/http"},
+		"the engine outside its backend":   {"internal/server/a.go", "// Package server is.\npackage server\nimport _ \"github.com/cockroachdb/pebble/v2\"\n", "belongs in internal/store/pebblestore alone"},
+		"an unlisted package":              {"internal/novel/a.go", "// Package novel is.\npackage novel\n", "not listed in arch_test.go"},
+		"no package comment":               {"internal/wire/a.go", "package wire\n", "has no package comment"},
+		"a comment that names another":     {"internal/wire/a.go", "// Package wires is.\npackage wire\n", "must begin with"},
+		"a junk drawer":                    {"internal/util/a.go", "// Package util is.\npackage util\n", "says nothing"},
+		"a junk drawer by name":            {"internal/wire/a.go", "// Package helpers is.\npackage helpers\n", "says nothing"},
+		"a suffix that says nothing":       {"internal/wire/a.go", "// Package wire is.\npackage wire\ntype StoreManager struct{}\n", "StoreManager"},
+		"an init function":                 {"internal/wire/a.go", "// Package wire is.\npackage wire\nfunc init() {}\n", "func init"},
+		"a variable without a value":       {"internal/wire/a.go", "// Package wire is.\npackage wire\nvar count int\n", "count is a package variable"},
+		"a variable with state":            {"internal/wire/a.go", "// Package wire is.\npackage wire\nvar pool = newPool()\nfunc newPool() *int { return nil }\n", "pool is a package variable"},
+		"a table that a function makes":    {"internal/wire/a.go", "// Package wire is.\npackage wire\nvar names = table()\nfunc table() map[string]int { return nil }\n", ""},
+		"a table that is written":          {"internal/wire/a.go", "// Package wire is.\npackage wire\nvar table = map[string]int{}\nfunc f() { table[\"a\"] = 1 }\n", "table is a package variable"},
+		"a table whose address is taken":   {"internal/wire/a.go", "// Package wire is.\npackage wire\nvar table = [3]int{}\nfunc f() *[3]int { return &table }\n", "table is a package variable"},
+		"a function that is too long":      {"internal/wire/a.go", long, "f has"},
+		"a file that is too long":          {"internal/wire/a.go", "// Package wire is.\npackage wire\n" + strings.Repeat("\n", maxFileLines), "has 80"},
+		"a local of a table's name: fine":  {"internal/wire/a.go", "// Package wire is.\npackage wire\nvar table = [3]int{}\nfunc f() { table := [3]int{}; table[0] = 1 }\n", ""},
+		"errors and checks: fine":          {"internal/wire/a.go", "// Package wire is.\npackage wire\nimport \"errors\"\nvar ErrOff = errors.New(\"off\")\nvar _ I = (*T)(nil)\n", ""},
+		"a test may import anything: fine": {"internal/wire/a_test.go", "package wire\nimport _ \"porchlight.dev/porchlight/internal/server\"\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fsys := fstest.MapFS{c.file: {Data: []byte(c.source)}}
+			if strings.HasSuffix(c.file, "_test.go") {
+				fsys[path.Join(path.Dir(c.file), "doc.go")] = &fstest.MapFile{Data: []byte("// Package wire is.\npackage wire\n")}
+			}
+			packages, err := load(fsys)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := strings.Join(check(packages), "\n")
+			if c.want == "" && got != "" {
+				t.Errorf("found a breach where there is none: %s", got)
+			}
+			if !strings.Contains(got, c.want) {
+				t.Errorf("found %q, want something with %q", got, c.want)
+			}
+		})
+	}
+}
+
+// A pkg is the code of one directory; tests are left out.
+type pkg struct {
+	dir   string
+	fset  *token.FileSet
+	files []*ast.File
+}
+
+// load parses every package of the module in fsys. Other modules below it,
+// testdata and folders that the go command ignores are left out.
+func load(fsys fs.FS) (map[string]*pkg, error) {
+	packages := make(map[string]*pkg)
+	err := fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir():
+			return enter(fsys, name)
+		case !strings.HasSuffix(name, ".go"):
+			return nil
+		}
+		dir := path.Dir(name)
+		p, ok := packages[dir]
+		if !ok {
+			p = &pkg{dir: dir, fset: token.NewFileSet()}
+			packages[dir] = p
+		}
+		if strings.HasSuffix(name, "_test.go") {
+			return nil
+		}
+		source, err := fs.ReadFile(fsys, name)
+		if err != nil {
+			return err
+		}
+		file, err := parser.ParseFile(p.fset, name, source, parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		p.files = append(p.files, file)
+		return nil
+	})
+	return packages, err
+}
+
+// enter says whether a folder may hold packages of this module.
+func enter(fsys fs.FS, dir string) error {
+	if dir == "." {
+		return nil
+	}
+	base := path.Base(dir)
+	if strings.HasPrefix(base, ".") || strings.HasPrefix(base, "_") || base == "testdata" || base == "node_modules" {
+		return fs.SkipDir
+	}
+	if _, err := fs.Stat(fsys, path.Join(dir, "go.mod")); err == nil {
+		return fs.SkipDir
+	}
+	return nil
+}
+
+// check lists every breach, in order.
+func check(packages map[string]*pkg) []string {
+	var problems []string
+	for _, p := range packages {
+		problems = slices.Concat(problems, p.names(), p.comments(), p.directions(), p.declarations(), p.variables(), p.sizes())
+	}
+	slices.Sort(problems)
+	return problems
+}
+
+func (p *pkg) at(n ast.Node, format string, args ...any) string {
+	at := p.fset.Position(n.Pos())
+	return fmt.Sprintf("%s:%d: ", at.Filename, at.Line) + fmt.Sprintf(format, args...)
+}
+
+func (p *pkg) names() []string {
+	var problems []string
+	if _, ok := imports[p.dir]; !ok {
+		problems = append(problems, p.dir+": the package is not listed in arch_test.go: give it a row of the table")
+	}
+	for _, element := range strings.Split(p.dir, "/") {
+		if slices.Contains(junkDrawers, element) {
+			problems = append(problems, fmt.Sprintf("%s: the folder name %q says nothing", p.dir, element))
+		}
+	}
+	for _, f := range p.files {
+		if slices.Contains(junkDrawers, f.Name.Name) {
+			problems = append(problems, p.at(f.Name, "the package name %q says nothing", f.Name.Name))
+		}
+	}
+	return problems
+}
+
+// comments asks for one package comment, which names the package.
+func (p *pkg) comments() []string {
+	var problems []string
+	documented := 0
+	for _, f := range p.files {
+		if f.Doc == nil {
+			continue
+		}
+		documented++
+		begin := "Package " + f.Name.Name + " "
+		if f.Name.Name == "main" {
+			begin = "Command " + path.Base(p.dir) + " "
+		}
+		if !strings.HasPrefix(f.Doc.Text(), begin) {
+			problems = append(problems, p.at(f.Doc, "the package comment must begin with %q", begin))
+		}
+	}
+	switch {
+	case documented == 0:
+		problems = append(problems, p.dir+": the package has no package comment")
+	case documented > 1:
+		problems = append(problems, fmt.Sprintf("%s: the package has %d package comments", p.dir, documented))
+	}
+	return problems
+}
+
+func (p *pkg) directions() []string {
+	var problems []string
+	for _, f := range p.files {
+		for _, spec := range f.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				problems = append(problems, p.at(spec, "%v", err))
+				continue
+			}
+			if problem := p.direction(imported); problem != "" {
+				problems = append(problems, p.at(spec, "%s", problem))
+			}
+		}
+	}
+	return problems
+}
+
+// direction says what is wrong with one import, or nothing.
+func (p *pkg) direction(imported string) string {
+	for library, homes := range confined {
+		if strings.HasPrefix(imported, library) && !slices.Contains(homes, p.dir) {
+			return fmt.Sprintf("%s belongs in %s alone", library, strings.Join(homes, ", "))
+		}
+	}
+	ours, isOurs := strings.CutPrefix(imported, module+"/")
+	if isOurs {
+		if !slices.Contains(imports[p.dir], ours) {
+			return fmt.Sprintf("%s must not import %s: see the table in arch_test.go", p.dir, ours)
+		}
+		return ""
+	}
+	if allowed, ok := pure[p.dir]; ok && !slices.Contains(allowed, imported) {
+		return fmt.Sprintf("%s is pure and must not import %s", p.dir, imported)
+	}
+	return ""
+}
+
+// declarations refuses init functions, and exported names that say nothing.
+func (p *pkg) declarations() []string {
+	var problems []string
+	for _, f := range p.files {
+		for _, declared := range topLevel(f) {
+			name := declared.Name
+			if name == "init" && isFunction(f, declared) {
+				problems = append(problems, p.at(declared, "func init runs behind the reader's back: do it where it is needed"))
+			}
+			for _, suffix := range junkSuffixes {
+				if declared.IsExported() && strings.HasSuffix(name, suffix) {
+					problems = append(problems, p.at(declared, "%s: the suffix %s says nothing; name it by its part", name, suffix))
+				}
+			}
+		}
+	}
+	return problems
+}
+
+func topLevel(f *ast.File) []*ast.Ident {
+	var names []*ast.Ident
+	for _, decl := range f.Decls {
+		switch decl := decl.(type) {
+		case *ast.FuncDecl:
+			names = append(names, decl.Name)
+		case *ast.GenDecl:
+			for _, spec := range decl.Specs {
+				switch spec := spec.(type) {
+				case *ast.TypeSpec:
+					names = append(names, spec.Name)
+				case *ast.ValueSpec:
+					names = append(names, spec.Names...)
+				}
+			}
+		}
+	}
+	return names
+}
+
+func isFunction(f *ast.File, name *ast.Ident) bool {
+	return slices.ContainsFunc(f.Decls, func(decl ast.Decl) bool {
+		function, ok := decl.(*ast.FuncDecl)
+		return ok && function.Recv == nil && function.Name == name
+	})
+}
+
+// variables refuses package variables under internal/ that are, or could be,
+// written. Errors, interface checks, embedded files, compiled expressions and
+// tables that nothing writes are no state.
+func (p *pkg) variables() []string {
+	if !strings.HasPrefix(p.dir, "internal/") {
+		return nil
+	}
+	written := p.written()
+	var problems []string
+	for _, f := range p.files {
+		for _, decl := range f.Decls {
+			group, ok := decl.(*ast.GenDecl)
+			if !ok || group.Tok != token.VAR {
+				continue
+			}
+			for _, spec := range group.Specs {
+				value, ok := spec.(*ast.ValueSpec)
+				if !ok || embedded(group, value) {
+					continue
+				}
+				for i, name := range value.Names {
+					if name.Name == "_" || (p.fixed(valueOf(value, i)) && !written[name.Name]) {
+						continue
+					}
+					problems = append(problems, p.at(name, "%s is a package variable that may change: make it a field", name.Name))
+				}
+			}
+		}
+	}
+	return problems
+}
+
+func embedded(group *ast.GenDecl, value *ast.ValueSpec) bool {
+	for _, doc := range []*ast.CommentGroup{group.Doc, value.Doc} {
+		if doc == nil {
+			continue
+		}
+		for _, line := range doc.List {
+			if strings.HasPrefix(line.Text, "//go:embed ") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// valueOf is what the i-th name is set to; names may share one call.
+func valueOf(spec *ast.ValueSpec, i int) ast.Expr {
+	switch {
+	case len(spec.Values) == 1:
+		return spec.Values[0]
+	case i < len(spec.Values):
+		return spec.Values[i]
+	default:
+		return nil
+	}
+}
+
+// fixed reports whether a value is made once and has no state of its own.
+func (p *pkg) fixed(value ast.Expr) bool {
+	switch value := value.(type) {
+	case *ast.CompositeLit, *ast.BasicLit, *ast.BinaryExpr, *ast.FuncLit:
+		return true
+	case *ast.CallExpr:
+		switch called := value.Fun.(type) {
+		case *ast.SelectorExpr:
+			from, _ := called.X.(*ast.Ident)
+			return from != nil && slices.Contains([]string{
+				"errors.New", "fmt.Errorf", "regexp.MustCompile", "strings.NewReplacer", "template.Must", "time.Date",
+			}, from.Name+"."+called.Sel.Name)
+		case *ast.ArrayType: // a conversion, as of a string to bytes
+			return true
+		case *ast.Ident:
+			return p.tabulates(called.Name)
+		}
+	}
+	return false
+}
+
+// tabulates reports whether a function of the package returns tables only.
+func (p *pkg) tabulates(name string) bool {
+	for _, f := range p.files {
+		for _, decl := range f.Decls {
+			function, ok := decl.(*ast.FuncDecl)
+			if !ok || function.Recv != nil || function.Name.Name != name || function.Type.Results == nil {
+				continue
+			}
+			return !slices.ContainsFunc(function.Type.Results.List, func(result *ast.Field) bool {
+				switch result.Type.(type) {
+				case *ast.MapType, *ast.ArrayType:
+					return false
+				default:
+					return true
+				}
+			})
+		}
+	}
+	return false
+}
+
+// written lists the package variables that some code of the package assigns to,
+// in whole or in part, or whose address it takes.
+func (p *pkg) written() map[string]bool {
+	locals := make(map[*ast.Ident]bool)
+	names := make(map[string]bool)
+	for _, f := range p.files {
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.FuncDecl:
+				noteLocals(n, locals)
+			case *ast.AssignStmt:
+				for _, left := range n.Lhs {
+					noteWritten(left, locals, names)
+				}
+			case *ast.IncDecStmt:
+				noteWritten(n.X, locals, names)
+			case *ast.UnaryExpr:
+				if n.Op == token.AND {
+					noteWritten(n.X, locals, names)
+				}
+			case *ast.CallExpr:
+				called, _ := n.Fun.(*ast.Ident)
+				if called != nil && slices.Contains([]string{"delete", "clear", "copy"}, called.Name) && len(n.Args) > 0 {
+					noteWritten(n.Args[0], locals, names)
+				}
+			}
+			return true
+		})
+	}
+	return names
+}
+
+// noteLocals marks every use, in a function, of a name that the function
+// declares somewhere: coarse, and good enough to tell a local from a package's
+// variable.
+func noteLocals(function *ast.FuncDecl, locals map[*ast.Ident]bool) {
+	declared := make(map[string]bool)
+	ast.Inspect(function, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.AssignStmt:
+			if n.Tok == token.DEFINE {
+				for _, left := range n.Lhs {
+					declare(left, declared)
+				}
+			}
+		case *ast.RangeStmt:
+			if n.Tok == token.DEFINE {
+				declare(n.Key, declared)
+				declare(n.Value, declared)
+			}
+		case *ast.ValueSpec:
+			for _, name := range n.Names {
+				declared[name.Name] = true
+			}
+		case *ast.Field:
+			for _, name := range n.Names {
+				declared[name.Name] = true
+			}
+		}
+		return true
+	})
+	ast.Inspect(function, func(n ast.Node) bool {
+		if name, ok := n.(*ast.Ident); ok && declared[name.Name] {
+			locals[name] = true
+		}
+		return true
+	})
+}
+
+func declare(e ast.Expr, declared map[string]bool) {
+	if name, ok := e.(*ast.Ident); ok {
+		declared[name.Name] = true
+	}
+}
+
+// noteWritten finds the variable at the root of a place, as v in v.f[i].
+func noteWritten(place ast.Expr, locals map[*ast.Ident]bool, names map[string]bool) {
+	for {
+		switch e := place.(type) {
+		case *ast.Ident:
+			if !locals[e] {
+				names[e.Name] = true
+			}
+			return
+		case *ast.SelectorExpr:
+			place = e.X
+		case *ast.IndexExpr:
+			place = e.X
+		case *ast.ParenExpr:
+			place = e.X
+		default:
+			return
+		}
+	}
+}
+
+// sizes refuses giants. Generated files may be as long as they like.
+func (p *pkg) sizes() []string {
+	var problems []string
+	for _, f := range p.files {
+		if ast.IsGenerated(f) {
+			continue
+		}
+		file := p.fset.File(f.FileStart)
+		if lines := file.LineCount() - 1; lines > maxFileLines {
+			problems = append(problems, fmt.Sprintf("%s: has %d lines; split it where a name helps", file.Name(), lines))
+		}
+		for _, decl := range f.Decls {
+			function, ok := decl.(*ast.FuncDecl)
+			if !ok {
+				continue
+			}
+			lines := p.fset.Position(function.End()).Line - p.fset.Position(function.Pos()).Line + 1
+			if lines > maxFunctionLines {
+				problems = append(problems, p.at(function.Name, "%s has %d lines; split it where a name helps", function.Name.Name, lines))
+			}
+		}
+	}
+	return problems
+}

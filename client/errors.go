@@ -1,0 +1,126 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+)
+
+// An Error is an answer that refuses the request.
+type Error struct {
+	Method, Path string
+	Status       int           // of HTTP
+	Problem      *api.Problem  // of the native API; nil for others
+	Code         int           // of Zoom's API; 0 for others
+	Message      string        // what went wrong, in words
+	Wait         time.Duration // before the request is worth repeating, as the server says; 0: it does not say
+	Tracking     string        // the request's id in the server's log
+}
+
+func (e *Error) Error() string {
+	text := e.Message
+	if e.Problem != nil {
+		text = e.Problem.Title + ": " + e.Problem.Detail
+	}
+	return fmt.Sprintf("%s %s: %d: %s", e.Method, e.Path, e.Status, strings.TrimSpace(text))
+}
+
+// Is reports whether the error is a problem of this kind of the catalogue, as in
+// client.Is(err, &api.NoUser).
+func Is(err error, kind *api.Kind) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Problem != nil && strings.HasSuffix(e.Problem.Type, kind.Type())
+}
+
+// A TransportError says that there was no answer. A write may have been carried
+// out, or not.
+type TransportError struct {
+	Method, URL string
+	Err         error
+}
+
+func (e *TransportError) Error() string {
+	return fmt.Sprintf("no answer from %s: %v", e.URL, e.Err)
+}
+
+// Unwrap gives what the network said.
+func (e *TransportError) Unwrap() error { return e.Err }
+
+// Retry reports whether the same call may succeed later, and how long to wait at
+// least. Repeat a write with the same [IdempotencyKey]: it may have been carried
+// out.
+func Retry(err error) (wait time.Duration, ok bool) {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return 0, false
+	}
+	if _, ok := errors.AsType[*TransportError](err); ok {
+		return 0, true
+	}
+	refused, ok := errors.AsType[*Error](err)
+	if !ok {
+		return 0, false
+	}
+	switch refused.Status {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusInsufficientStorage:
+		return refused.Wait, true
+	default:
+		return 0, false
+	}
+}
+
+// errorOf reads a refusal: a problem document, Zoom's {code, message}, or what
+// the token endpoint has.
+func errorOf(method string, resp *http.Response, body []byte) *Error {
+	e := &Error{
+		Method: method, Path: resp.Request.URL.Path, Status: resp.StatusCode,
+		Wait: waitOf(resp.Header), Tracking: resp.Header.Get("X-Zm-Trackingid"),
+	}
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/problem+json") {
+		problem := new(api.Problem)
+		if json.Unmarshal(body, problem) == nil {
+			e.Problem, e.Message = problem, problem.Detail
+			return e
+		}
+	}
+	var other struct {
+		Code    int    `json:"code"`
+		Message string `json:"message"`
+		Reason  string `json:"reason"`
+	}
+	if json.Unmarshal(body, &other) == nil && other.Message+other.Reason != "" {
+		e.Code, e.Message = other.Code, other.Message+other.Reason
+		return e
+	}
+	e.Message = http.StatusText(resp.StatusCode)
+	return e
+}
+
+// waitOf reads Retry-After: seconds, or an instant as Zoom writes it.
+func waitOf(h http.Header) time.Duration {
+	text := h.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	for _, layout := range []string{time.RFC3339, http.TimeFormat} {
+		if at, err := time.Parse(layout, text); err == nil {
+			return max(0, time.Until(at))
+		}
+	}
+	return 0
+}
+
+// withoutURL drops the call and the URL that net/http puts before the cause.
+func withoutURL(err error) error {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
+		return wrapped.Err
+	}
+	return err
+}

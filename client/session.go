@@ -1,0 +1,46 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"net/http"
+
+	"porchlight.dev/porchlight/api"
+)
+
+// SignIn begins a session of a user. "me" signs in the token's own user.
+func (c *Client) SignIn(ctx context.Context, user string, as api.SignIn, opts ...Option) (api.Session, error) {
+	at := path("v1", "users", user, "sessions")
+	if user == "me" {
+		at = "/v1/sessions"
+	}
+	var s api.Session
+	_, err := c.do(ctx, call{method: http.MethodPost, path: at, body: as, into: &s, opts: opts})
+	return s, err
+}
+
+// Sessions are a user's live sessions.
+func (c *Client) Sessions(ctx context.Context, user string) iter.Seq2[api.Session, error] {
+	return pages(ctx, c, path("v1", "users", user, "sessions"), func(p *api.Sessions) ([]api.Session, string) { return p.Sessions, p.Next })
+}
+
+// Refresh keeps a session live, and may say whether its user is active.
+func (c *Client) Refresh(ctx context.Context, session string, update api.SessionUpdate) (api.Session, error) {
+	var s api.Session
+	_, err := c.do(ctx, call{method: http.MethodPatch, path: path("v1", "sessions", session), body: update, into: &s})
+	return s, err
+}
+
+// RefreshAll refreshes at most api.MaxRefreshItems sessions; each succeeds or
+// fails alone.
+func (c *Client) RefreshAll(ctx context.Context, items []api.RefreshItem) (api.RefreshResults, error) {
+	var results api.RefreshResults
+	_, err := c.do(ctx, call{method: http.MethodPost, path: "/v1/sessions/refresh", body: api.SessionRefresh{Sessions: items}, into: &results})
+	return results, err
+}
+
+// SignOut ends a session.
+func (c *Client) SignOut(ctx context.Context, session string) error {
+	_, err := c.do(ctx, call{method: http.MethodDelete, path: path("v1", "sessions", session)})
+	return err
+}

@@ -1,0 +1,109 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A TokenSource gives access tokens. It is safe for concurrent use.
+type TokenSource interface {
+	Token(ctx context.Context) (string, error)
+}
+
+// A Renewer is a TokenSource that can replace a token which the server refused.
+type Renewer interface {
+	TokenSource
+	Renew(ctx context.Context, refused string) (string, error)
+}
+
+// StaticToken is a token that somebody else got and renews.
+type StaticToken string
+
+// Token implements TokenSource.
+func (t StaticToken) Token(context.Context) (string, error) { return string(t), nil }
+
+// AccountCredentials gets account-level tokens with an app's id and secret, keeps
+// the newest, and gets another before it expires.
+type AccountCredentials struct {
+	base    string
+	http    *http.Client
+	account string
+	id      string
+	secret  string
+
+	mu      sync.Mutex // held while a token is got, so that one is got at a time
+	token   string
+	renewAt time.Time
+}
+
+// NewAccountCredentials asks the server at baseURL. A nil httpClient is one with
+// a timeout of 30 seconds.
+func NewAccountCredentials(baseURL, accountID, clientID, clientSecret string, httpClient *http.Client) (*AccountCredentials, error) {
+	base, err := checkBase(baseURL)
+	if err != nil {
+		return nil, err
+	}
+	return &AccountCredentials{base: base, http: orDefault(httpClient), account: accountID, id: clientID, secret: clientSecret}, nil
+}
+
+// Token implements TokenSource.
+func (a *AccountCredentials) Token(ctx context.Context) (string, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.token != "" && time.Now().Before(a.renewAt) {
+		return a.token, nil
+	}
+	return a.get(ctx)
+}
+
+// Renew implements Renewer.
+func (a *AccountCredentials) Renew(ctx context.Context, refused string) (string, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.token != refused && a.token != "" {
+		return a.token, nil // another call renewed it already
+	}
+	return a.get(ctx)
+}
+
+// get asks for a token; a.mu is held.
+func (a *AccountCredentials) get(ctx context.Context) (string, error) {
+	form := url.Values{"grant_type": {"account_credentials"}, "account_id": {a.account}}
+	target := a.base + "/oauth/token"
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(form.Encode()))
+	if err != nil {
+		return "", fmt.Errorf("make the request: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.SetBasicAuth(url.QueryEscape(a.id), url.QueryEscape(a.secret))
+	asked := time.Now()
+	resp, err := a.http.Do(req)
+	if err != nil {
+		return "", &TransportError{Method: http.MethodPost, URL: target, Err: withoutURL(err)}
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err != nil {
+		return "", &TransportError{Method: http.MethodPost, URL: target, Err: err}
+	}
+	if resp.StatusCode != http.StatusOK {
+		return "", errorOf(http.MethodPost, resp, data)
+	}
+	var granted struct {
+		AccessToken string `json:"access_token"`
+		ExpiresIn   int    `json:"expires_in"`
+	}
+	if err := json.Unmarshal(data, &granted); err != nil || granted.AccessToken == "" {
+		return "", fmt.Errorf("POST %s: the answer has no access token", target)
+	}
+	lasts := time.Duration(granted.ExpiresIn) * time.Second
+	a.token, a.renewAt = granted.AccessToken, asked.Add(lasts-min(time.Minute, lasts/10))
+	return a.token, nil
+}

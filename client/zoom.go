@@ -1,0 +1,35 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// ZoomPresence is a user's status as Zoom's API gives it, in Zoom's words.
+type ZoomPresence struct {
+	Status string `json:"status"`
+	// EndTime and RemainingTime (in seconds) are given for the caller's own
+	// do-not-disturb only.
+	EndTime       time.Time `json:"end_time,omitzero"`
+	RemainingTime int       `json:"remaining_time,omitempty"`
+}
+
+// ZoomStatus calls Zoom's GET presence_status.
+func (c *Client) ZoomStatus(ctx context.Context, user string) (ZoomPresence, error) {
+	var p ZoomPresence
+	_, err := c.do(ctx, call{method: http.MethodGet, path: path("v2", "users", user, "presence_status"), into: &p})
+	return p, err
+}
+
+// SetZoomStatus calls Zoom's PUT presence_status, with a word such as "Away" or
+// "Do_Not_Disturb". minutes is for do-not-disturb: 1 to 1440, or 0 for 20. The
+// result is the revision of the user's record, or 0 if the server does not say.
+func (c *Client) SetZoomStatus(ctx context.Context, user, status string, minutes int, opts ...Option) (uint64, error) {
+	body := struct {
+		Status   string `json:"status"`
+		Duration int    `json:"duration,omitempty"`
+	}{status, minutes}
+	header, err := c.do(ctx, call{method: http.MethodPut, path: path("v2", "users", user, "presence_status"), body: body, opts: opts})
+	return revision(header), err
+}

@@ -1,0 +1,212 @@
+package e2e_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// binary is the built command.
+var binary string
+
+func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
+
+func buildAndRun(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "porchlight-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "porchlight")
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	build := exec.CommandContext(ctx, "go", "build", "-o", binary, "../cmd/porchlight")
+	if output, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, output)
+		return 1
+	}
+	return m.Run()
+}
+
+// A user is one of the demo's.
+type user struct {
+	ID          string `json:"id"`
+	Email       string `json:"email"`
+	AccessToken string `json:"access_token"`
+	SignedIn    bool   `json:"signed_in"`
+}
+
+// A demo is a running "porchlight demo" and the line that it printed.
+type demo struct {
+	URL          string `json:"url"`
+	AdminURL     string `json:"admin_url"`
+	AccountID    string `json:"account_id"`
+	ClientID     string `json:"client_id"`
+	ClientSecret string `json:"client_secret"`
+	AccessToken  string `json:"access_token"`
+	Users        []user `json:"users"`
+}
+
+// startDemo runs "porchlight demo" until the test ends.
+func startDemo(t *testing.T, args ...string) *demo {
+	t.Helper()
+	d := new(demo)
+	start(t, d, append([]string{"demo", "--json", "--quiet-users", "--listen", "127.0.0.1:0"}, args...)...)
+	if !strings.HasPrefix(d.URL, "http://127.0.0.1:") {
+		t.Fatalf("the demo serves on %q, want loopback", d.URL)
+	}
+	return d
+}
+
+// start runs the binary until the test ends, and reads its first line into
+// ready. It must stop by itself when asked, with exit status 0.
+func start(t *testing.T, ready any, args ...string) {
+	t.Helper()
+	command := exec.Command(binary, args...)
+	command.Env = append(os.Environ(), "TMPDIR="+t.TempDir())
+	stderr := new(buffer)
+	command.Stderr = stderr
+	stdout, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(stdout)
+	ended := make(chan error, 1)
+	line := make(chan []byte, 1)
+	go func() {
+		first, _ := lines.ReadBytes('\n') // a short line shows in what was printed
+		line <- first
+		_, _ = io.Copy(io.Discard, lines) // until the process ends
+		ended <- command.Wait()
+	}()
+	t.Cleanup(func() {
+		_ = command.Process.Signal(syscall.SIGINT) // it may have ended
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("porchlight %s: %v\n%s", args[0], err, stderr)
+			}
+		case <-time.After(20 * time.Second):
+			_ = command.Process.Kill()
+			t.Errorf("porchlight %s did not stop within 20 s of an interrupt\n%s", args[0], stderr)
+		}
+	})
+	select {
+	case first := <-line:
+		if err := json.Unmarshal(first, ready); err != nil {
+			t.Fatalf("porchlight %s printed %q: %v\n%s", args[0], first, err, stderr)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatalf("porchlight %s printed nothing within 20 s\n%s", args[0], stderr)
+	}
+}
+
+// buffer is a bytes.Buffer that is safe to read while the process writes.
+type buffer struct {
+	mu   sync.Mutex
+	data bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.data.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.data.String()
+}
+
+// signedIn is the n-th user that the demo holds signed in; tests take different
+// ones, for a user may be updated once a minute.
+func (d *demo) signedIn(t *testing.T, n int) user {
+	t.Helper()
+	for _, u := range d.Users {
+		if !u.SignedIn {
+			continue
+		}
+		if n == 0 {
+			return u
+		}
+		n--
+	}
+	t.Fatalf("the demo has no such signed-in user")
+	return user{}
+}
+
+func (d *demo) signedOut(t *testing.T) user {
+	t.Helper()
+	for _, u := range d.Users {
+		if !u.SignedIn {
+			return u
+		}
+	}
+	t.Fatalf("the demo has no signed-out user")
+	return user{}
+}
+
+// status asks Zoom's API what it shows of u.
+func (d *demo) status(t *testing.T, u user) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, d.URL+"/v2/users/"+u.ID+"/presence_status", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+d.AccessToken)
+	response, err := http.DefaultTransport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var body struct {
+		Status string `json:"status"`
+	}
+	if err := json.NewDecoder(response.Body).Decode(&body); err != nil {
+		t.Fatalf("GET presence_status: %s: %v", response.Status, err)
+	}
+	return body.Status
+}
+
+// run executes a tool of somebody else's for at most a minute.
+func run(t *testing.T, env []string, name string, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	command := exec.CommandContext(ctx, name, args...)
+	command.Env = append(os.Environ(), env...)
+	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
+	command.WaitDelay = 5 * time.Second
+	output, err := command.CombinedOutput()
+	if errors.Is(err, exec.ErrNotFound) {
+		t.Fatalf("%s is not installed: run `make test-tools`", name)
+	}
+	return string(output), err
+}
+
+// need fails the test when a file that npm installs is not there.
+func need(t *testing.T, file string) string {
+	t.Helper()
+	if _, err := os.Stat(file); err != nil {
+		t.Fatalf("%v: run `make test-tools`", err)
+	}
+	return file
+}

@@ -1,0 +1,197 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// An App is an OAuth client of an account.
+type App struct {
+	ID      presence.AppID // the client_id
+	Name    string
+	Scopes  Scopes
+	Created time.Time
+}
+
+// An appValue is a document of the app's account. The secret is its digest.
+type appValue struct {
+	format
+	Name    string    `json:"name"`
+	Scopes  string    `json:"scopes"`
+	Secret  string    `json:"secret_sha256"`
+	Created time.Time `json:"created"`
+}
+
+// A clientValue is a document of the system: it says which account an app is of.
+// It may outlive its app after a crash, never the other way round for long: an
+// app without it cannot get tokens, and can be deleted.
+type clientValue struct {
+	format
+	Account presence.AccountID `json:"account"`
+}
+
+func appKey(id presence.AppID) store.Key    { return store.Key{Collection: "app", Key: string(id)} }
+func clientKey(id presence.AppID) store.Key { return store.Key{Collection: "client", Key: string(id)} }
+
+// CreateApp makes an app and its secret, which is shown here and never again.
+func (a *Authority) CreateApp(ctx context.Context, account presence.AccountID, name string, scopes Scopes) (App, string, error) {
+	if err := checkName(name, true); err != nil {
+		return App{}, "", err
+	}
+	if _, err := a.directory.Account(ctx, account); err != nil {
+		return App{}, "", err
+	}
+	app := App{ID: presence.AppID(directory.NewID()), Name: name, Scopes: scopes, Created: a.now()}
+	secret := newSecret()
+	if err := a.docs.Write(ctx, account, app.doc("", digestOf(secret).hex())); err != nil {
+		return App{}, "", fmt.Errorf("create app: %w", err)
+	}
+	client := document(clientKey(app.ID), "", clientValue{format{formatVersion}, account})
+	if err := a.docs.Write(ctx, system, client); err != nil {
+		return App{}, "", fmt.Errorf("create app: %w", err)
+	}
+	return app, secret, nil
+}
+
+// Apps pages by id: those above after, at most limit.
+func (a *Authority) Apps(ctx context.Context, account presence.AccountID, after presence.AppID, limit int) ([]App, error) {
+	docs, err := a.docs.List(ctx, account, "app", string(after), limit)
+	if err != nil {
+		return nil, fmt.Errorf("list apps: %w", err)
+	}
+	apps := make([]App, 0, len(docs))
+	for i := range docs {
+		app, _, err := appOf(&docs[i])
+		if err != nil {
+			return nil, err
+		}
+		apps = append(apps, app)
+	}
+	return apps, nil
+}
+
+// App reads an app, or answers ErrNoApp.
+func (a *Authority) App(ctx context.Context, account presence.AccountID, id presence.AppID) (App, error) {
+	app, _, _, err := a.app(ctx, account, id)
+	return app, err
+}
+
+// app is App with the digest of the secret, and the document.
+func (a *Authority) app(ctx context.Context, account presence.AccountID, id presence.AppID) (App, string, *store.Doc, error) {
+	if presence.CheckID("id", string(id)) != nil {
+		return App{}, "", nil, ErrNoApp
+	}
+	docs, err := a.docs.Load(ctx, account, appKey(id))
+	if err != nil {
+		return App{}, "", nil, fmt.Errorf("read app: %w", err)
+	}
+	if len(docs) == 0 {
+		return App{}, "", nil, ErrNoApp
+	}
+	app, secret, err := appOf(&docs[0])
+	return app, secret, &docs[0], err
+}
+
+// DeleteApp removes an app and its tokens. They stop at once here and within
+// MaxStale on other nodes. After an error it can be called again.
+func (a *Authority) DeleteApp(ctx context.Context, account presence.AccountID, id presence.AppID) error {
+	if _, err := a.App(ctx, account, id); err != nil {
+		return err
+	}
+	err := a.sweep(ctx, account, func(t *Token) bool { return t.App == id })
+	if err != nil {
+		return fmt.Errorf("delete app %s: %w", id, err)
+	}
+	defer a.cache.forgetAll()
+	err = again(func() error { return a.deleteApp(ctx, account, id) })
+	if err != nil && !errors.Is(err, ErrNoApp) {
+		return fmt.Errorf("delete app %s: %w", id, err)
+	}
+	return err
+}
+
+// deleteApp removes the app last, so that it can be found again until then.
+func (a *Authority) deleteApp(ctx context.Context, account presence.AccountID, id presence.AppID) error {
+	_, _, app, err := a.app(ctx, account, id)
+	if err != nil {
+		return err
+	}
+	clients, err := a.docs.Load(ctx, system, clientKey(id))
+	if err != nil {
+		return err
+	}
+	for i := range clients {
+		if err := a.docs.Write(ctx, system, deletion(&clients[i])); err != nil {
+			return err
+		}
+	}
+	return a.docs.Write(ctx, account, deletion(app))
+}
+
+// RotateSecret gives an app a new secret; the old one stops at once. Tokens that
+// were issued go on.
+func (a *Authority) RotateSecret(ctx context.Context, account presence.AccountID, id presence.AppID) (string, error) {
+	secret := newSecret()
+	err := again(func() error {
+		app, _, doc, err := a.app(ctx, account, id)
+		if err != nil {
+			return err
+		}
+		if err := a.docs.Write(ctx, account, app.doc(doc.Version, digestOf(secret).hex())); err != nil {
+			return fmt.Errorf("rotate the secret of app %s: %w", id, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return secret, nil
+}
+
+// errBadClient: no app has this id and secret.
+var errBadClient = errors.New("no app has this id and secret")
+
+// client finds the app with an id and a secret. An unknown id takes the same
+// reads and the same comparison as a wrong secret.
+func (a *Authority) client(ctx context.Context, id presence.AppID, secret string) (presence.AccountID, App, error) {
+	if presence.CheckID("id", string(id)) != nil {
+		return "", App{}, errBadClient
+	}
+	docs, err := a.docs.Load(ctx, system, clientKey(id))
+	if err != nil {
+		return "", App{}, fmt.Errorf("read client: %w", err)
+	}
+	var v clientValue // the system account, which has no apps, for an unknown id
+	if len(docs) > 0 {
+		if err := decode(&docs[0], &v); err != nil {
+			return "", App{}, err
+		}
+	}
+	app, stored, _, err := a.app(ctx, v.Account, id)
+	if err != nil && !errors.Is(err, ErrNoApp) {
+		return "", App{}, err
+	}
+	if !digestOf(secret).matches(stored) {
+		return "", App{}, errBadClient
+	}
+	return v.Account, app, nil
+}
+
+func (app *App) doc(version, secret string) store.Doc {
+	return document(appKey(app.ID), version, appValue{format{formatVersion}, app.Name, app.Scopes.String(), secret, app.Created})
+}
+
+func appOf(doc *store.Doc) (App, string, error) {
+	var v appValue
+	if err := decode(doc, &v); err != nil {
+		return App{}, "", err
+	}
+	scopes, _ := readScopes(v.Scopes) // a name that is not known here allows nothing
+	return App{presence.AppID(doc.Key.Key), v.Name, scopes, v.Created}, v.Secret, nil
+}

@@ -1,0 +1,466 @@
+package auth_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	. "porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+func refuses(tb testing.TB, a *Authority, text string, want error) {
+	tb.Helper()
+	if p, err := a.Authenticate(tb.Context(), text); p != nil || !errors.Is(err, want) {
+		tb.Errorf("Authenticate = %+v, %v; want %v", p, err, want)
+	}
+}
+
+func accepts(tb testing.TB, a *Authority, text string) *Principal {
+	tb.Helper()
+	p, err := a.Authenticate(tb.Context(), text)
+	if err != nil || p == nil {
+		tb.Fatalf("Authenticate = %+v, %v", p, err)
+	}
+	return p
+}
+
+func TestAuthenticate(t *testing.T) {
+	f := newFixture(t)
+	of, text := f.issue(t, f.ann.ID, time.Hour)
+	if !strings.HasPrefix(text, "pl_") || len(text) != 46 {
+		t.Errorf("token %q", text)
+	}
+	want := Principal{
+		Account: f.account, App: f.app.ID, User: f.ann.ID, Scopes: scopes(t, "presence:read"),
+		Expires: f.clock.Now().Add(time.Hour), TokenID: of.ID,
+	}
+	for range 2 {
+		if got := accepts(t, f.Authority, text); *got != want {
+			t.Errorf("principal %+v, want %+v", *got, want)
+		}
+	}
+	of, text = f.issue(t, "", 0)
+	want = Principal{
+		Account: f.account, App: f.app.ID, User: f.owner, AccountLevel: true, Scopes: scopes(t, "presence:read"), TokenID: of.ID,
+	}
+	if got := accepts(t, f.Authority, text); *got != want {
+		t.Errorf("principal %+v, want %+v", *got, want)
+	}
+	f.clock.Advance(100 * 365 * 24 * time.Hour)
+	accepts(t, f.Authority, text)
+}
+
+func TestAuthenticateRefuses(t *testing.T) {
+	f := newFixture(t)
+	_, text := f.issue(t, "", time.Hour)
+	sum := sha256.Sum256([]byte(text))
+	refuses(t, f.Authority, "", ErrNoToken)
+	for _, bad := range []string{
+		"x", "pl_", text[:45], text + "x", "PL_" + text[3:], text[:45] + "!", strings.Repeat("a", 1<<16),
+		"pl_" + strings.Repeat("A", 43), hex.EncodeToString(sum[:]),
+	} {
+		refuses(t, f.Authority, bad, ErrInvalidToken)
+	}
+	accepts(t, f.Authority, text)
+}
+
+func TestExpiry(t *testing.T) {
+	f := newFixture(t)
+	_, text := f.issue(t, f.ann.ID, time.Hour)
+	accepts(t, f.Authority, text)
+	f.clock.Advance(time.Hour - time.Second)
+	accepts(t, f.Authority, text)
+	f.clock.Advance(time.Second) // the cached answer is one second old
+	refuses(t, f.Authority, text, ErrExpiredToken)
+	refuses(t, f.otherNode(), text, ErrExpiredToken)
+	f.clock.Advance(23 * time.Hour)
+	refuses(t, f.Authority, text, ErrExpiredToken)
+	if tokens, err := f.Tokens(t.Context(), f.account, "", 10); err != nil || len(tokens) != 0 {
+		t.Errorf("tokens %v, %v; want none", tokens, err)
+	}
+	f.clock.Advance(time.Hour)
+	refuses(t, f.Authority, text, ErrInvalidToken)
+}
+
+func TestIssueRefuses(t *testing.T) {
+	f := newFixture(t)
+	other := f.newAccount(t)
+	weak, _ := f.newApp(t, f.account, "presence:read")
+	sleeper := f.newUser(t, "sleeper@example.com")
+	sleeper.Active = false
+	if _, err := f.users.Update(t.Context(), f.account, sleeper); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		account presence.AccountID
+		token   Token
+		want    error
+	}{
+		"no app":              {f.account, Token{}, ErrNoApp},
+		"unknown app":         {f.account, Token{App: "nope"}, ErrNoApp},
+		"other account's app": {other, Token{App: f.app.ID}, ErrNoApp},
+		"unknown user":        {f.account, Token{App: f.app.ID, User: "nope"}, directory.ErrNoUser},
+		"deactivated user":    {f.account, Token{App: f.app.ID, User: sleeper.ID}, presence.ErrDeactivated},
+		"beyond the app":      {f.account, Token{App: weak.ID, Scopes: scopes(t, "presence:read:admin")}, ErrScope},
+	} {
+		if _, text, err := f.Issue(t.Context(), c.account, c.token, time.Hour); !errors.Is(err, c.want) || text != "" {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+	var field *presence.FieldError
+	if _, _, err := f.Issue(t.Context(), f.account, Token{App: f.app.ID}, -1); !errors.As(err, &field) {
+		t.Errorf("a negative duration: %v", err)
+	}
+	if _, _, err := f.Issue(t.Context(), f.account, Token{App: f.app.ID, Name: "a\nb"}, 0); !errors.As(err, &field) {
+		t.Errorf("a name of two lines: %v", err)
+	}
+}
+
+func TestRevoke(t *testing.T) {
+	f := newFixture(t)
+	of, text := f.issue(t, f.ann.ID, time.Hour)
+	_, kept := f.issue(t, f.ann.ID, time.Hour)
+	node := f.otherNode()
+	accepts(t, f.Authority, text)
+	accepts(t, node, text)
+	if err := f.Revoke(t.Context(), f.newAccount(t), of.ID); !errors.Is(err, ErrNoSuchToken) {
+		t.Errorf("by another account: %v, want ErrNoSuchToken", err)
+	}
+	check(t, f.Revoke(t.Context(), f.account, of.ID))
+	refuses(t, f.Authority, text, ErrInvalidToken)
+	accepts(t, f.Authority, kept)
+	accepts(t, node, text) // its cache
+	f.clock.Advance(MaxStale)
+	refuses(t, node, text, ErrInvalidToken)
+	for _, id := range []string{of.ID, "", "nope", "a\x00b"} {
+		if err := f.Revoke(t.Context(), f.account, id); !errors.Is(err, ErrNoSuchToken) {
+			t.Errorf("Revoke(%q): %v, want ErrNoSuchToken", id, err)
+		}
+	}
+}
+
+func TestTokensStopWithTheirUserAndApp(t *testing.T) {
+	f := newFixture(t)
+	_, ofAnn := f.issue(t, f.ann.ID, 0)
+	_, ofApp := f.issue(t, "", 0)
+	accepts(t, f.Authority, ofAnn)
+	accepts(t, f.Authority, ofApp)
+
+	asleep := f.ann
+	asleep.Active = false
+	asleep, err := f.users.Update(t.Context(), f.account, asleep)
+	check(t, err)
+	f.clock.Advance(MaxStale)
+	refuses(t, f.Authority, ofAnn, ErrInvalidToken)
+	asleep.Active = true
+	_, err = f.users.Update(t.Context(), f.account, asleep)
+	check(t, err)
+	f.clock.Advance(MaxStale)
+	accepts(t, f.Authority, ofAnn)
+
+	check(t, f.users.Delete(t.Context(), f.account, f.ann.ID))
+	f.clock.Advance(MaxStale)
+	refuses(t, f.Authority, ofAnn, ErrInvalidToken)
+
+	check(t, f.DeleteApp(t.Context(), f.account, f.app.ID))
+	refuses(t, f.Authority, ofApp, ErrInvalidToken) // at once
+	if tokens, err := f.Tokens(t.Context(), f.account, "", 10); err != nil || len(tokens) != 0 {
+		t.Errorf("tokens %v, %v; want none", tokens, err)
+	}
+}
+
+func TestRevokeUser(t *testing.T) {
+	f := newFixture(t)
+	var texts []string
+	for range 230 { // more than one page of the sweep
+		_, text := f.issue(t, f.ann.ID, 0)
+		texts = append(texts, text)
+	}
+	_, kept := f.issue(t, "", 0)
+	accepts(t, f.Authority, texts[7])
+	check(t, f.RevokeUser(t.Context(), f.account, f.ann.ID))
+	for _, text := range texts {
+		refuses(t, f.Authority, text, ErrInvalidToken)
+	}
+	accepts(t, f.Authority, kept)
+}
+
+func TestApps(t *testing.T) {
+	f := newFixture(t)
+	other := f.newAccount(t)
+	second, _ := f.newApp(t, f.account, "presence:read")
+	want := []App{f.app, second}
+	slices.SortFunc(want, func(a, b App) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	apps, err := f.Apps(t.Context(), f.account, "", 10)
+	if err != nil || !slices.Equal(apps, want) {
+		t.Errorf("Apps = %+v, %v; want %+v", apps, err, want)
+	}
+	apps, err = f.Apps(t.Context(), f.account, want[0].ID, 10)
+	if err != nil || !slices.Equal(apps, want[1:]) {
+		t.Errorf("Apps above the first = %+v, %v", apps, err)
+	}
+	if app, err := f.App(t.Context(), f.account, f.app.ID); err != nil || app != f.app {
+		t.Errorf("App = %+v, %v", app, err)
+	}
+	for name, do := range map[string]func(presence.AccountID, presence.AppID) error{
+		"App":       func(a presence.AccountID, id presence.AppID) error { _, err := f.App(t.Context(), a, id); return err },
+		"DeleteApp": func(a presence.AccountID, id presence.AppID) error { return f.DeleteApp(t.Context(), a, id) },
+		"RotateSecret": func(a presence.AccountID, id presence.AppID) error {
+			_, err := f.RotateSecret(t.Context(), a, id)
+			return err
+		},
+	} {
+		if err := do(other, f.app.ID); !errors.Is(err, ErrNoApp) {
+			t.Errorf("%s of another account's app: %v, want ErrNoApp", name, err)
+		}
+		if err := do(f.account, "nope"); !errors.Is(err, ErrNoApp) {
+			t.Errorf("%s of no app: %v, want ErrNoApp", name, err)
+		}
+	}
+	if _, _, err := f.CreateApp(t.Context(), "nowhere", "App", Scopes{}); !errors.Is(err, directory.ErrNoAccount) {
+		t.Errorf("CreateApp in no account: %v", err)
+	}
+	var field *presence.FieldError
+	if _, _, err := f.CreateApp(t.Context(), f.account, "", Scopes{}); !errors.As(err, &field) {
+		t.Errorf("CreateApp without a name: %v", err)
+	}
+}
+
+// A read that began before a revocation must not bring the token back into the
+// cache after it.
+func TestRevocationIsNotUndoneByARunningRead(t *testing.T) {
+	f := newFixture(t)
+	for range 30 {
+		of, text := f.issue(t, f.ann.ID, 0)
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+						_, _ = f.Authenticate(context.Background(), text)
+						f.clock.Advance(time.Millisecond)
+					}
+				}
+			})
+		}
+		check(t, f.Revoke(t.Context(), f.account, of.ID))
+		for range 20 {
+			refuses(t, f.Authority, text, ErrInvalidToken)
+		}
+		close(stop)
+		wg.Wait()
+	}
+}
+
+func TestCacheReads(t *testing.T) {
+	f := newFixture(t)
+	_, text := f.issue(t, f.ann.ID, 0)
+	loads := func(do func()) int64 {
+		before := f.docs.loads.Load()
+		do()
+		return f.docs.loads.Load() - before
+	}
+	hit := func() { accepts(t, f.Authority, text) }
+	if n := loads(hit); n == 0 {
+		t.Error("the first is not read from the store")
+	}
+	f.clock.Advance(MaxStale - time.Second - time.Millisecond)
+	if n := loads(hit); n != 0 {
+		t.Errorf("%d loads for a cached token", n)
+	}
+	f.clock.Advance(time.Millisecond) // one renews it
+	if n := loads(hit); n == 0 {
+		t.Error("it is not renewed")
+	}
+	if n := loads(hit); n != 0 {
+		t.Errorf("%d loads after it was renewed", n)
+	}
+	// Refused when it is renewed, it is not accepted again from the cache.
+	asleep := f.ann
+	asleep.Active = false
+	_, err := f.users.Update(t.Context(), f.account, asleep)
+	check(t, err)
+	f.clock.Advance(MaxStale - time.Second)
+	for range 3 {
+		refuses(t, f.Authority, text, ErrInvalidToken)
+	}
+	unknown := "pl_" + strings.Repeat("A", 43)
+	refuses(t, f.Authority, unknown, ErrInvalidToken)
+	if n := loads(func() { refuses(t, f.Authority, unknown, ErrInvalidToken) }); n != 0 {
+		t.Errorf("%d loads for a guess that was refused just now", n)
+	}
+}
+
+// A store that fails is no verdict on a token.
+func TestStoreFailureIsNotRemembered(t *testing.T) {
+	f := newFixture(t)
+	_, text := f.issue(t, f.ann.ID, 0)
+	failure := store.ErrFailed
+	f.docs.failLoad.Store(&failure)
+	refuses(t, f.Authority, text, store.ErrFailed)
+	f.docs.failLoad.Store(nil)
+	accepts(t, f.Authority, text)
+}
+
+// A crash between the two writes of Issue leaves a token that is listed, valid
+// for nobody, and can be revoked; one between those of Revoke can be revoked
+// again. Likewise for apps.
+func TestHalfDone(t *testing.T) {
+	for _, apply := range []bool{false, true} {
+		t.Run(fmt.Sprint("applied ", apply), func(t *testing.T) {
+			f := newFixture(t)
+			failSystem := func(account presence.AccountID, _ []store.Doc) (bool, error) {
+				if account == "" {
+					return apply, store.ErrUnknown
+				}
+				return false, nil
+			}
+			f.docs.failWrite = failSystem
+			if _, text, err := f.Issue(t.Context(), f.account, Token{App: f.app.ID}, 0); !errors.Is(err, store.ErrUnknown) || text != "" {
+				t.Fatalf("Issue: %v", err)
+			}
+			tokens, err := f.Tokens(t.Context(), f.account, "", 10)
+			if err != nil || len(tokens) != 1 {
+				t.Fatalf("Tokens = %v, %v", tokens, err)
+			}
+			err = f.Revoke(t.Context(), f.account, tokens[0].ID)
+			if apply && !errors.Is(err, store.ErrUnknown) {
+				t.Fatalf("Revoke: %v", err)
+			}
+			if apply {
+				f.docs.failWrite = nil
+				check(t, f.Revoke(t.Context(), f.account, tokens[0].ID))
+				f.docs.failWrite = failSystem
+			}
+			err = f.DeleteApp(t.Context(), f.account, f.app.ID)
+			if !errors.Is(err, store.ErrUnknown) {
+				t.Fatalf("DeleteApp: %v", err)
+			}
+			f.docs.failWrite = nil
+			check(t, f.DeleteApp(t.Context(), f.account, f.app.ID))
+			if apps, err := f.Apps(t.Context(), f.account, "", 10); err != nil || len(apps) != 0 {
+				t.Errorf("apps %v, %v; want none", apps, err)
+			}
+		})
+	}
+}
+
+// Nothing that is stored has a secret in it, in any spelling.
+func TestSecretsAreNotStored(t *testing.T) {
+	f := newFixture(t)
+	_, ofAnn := f.issue(t, f.ann.ID, 0)
+	_, ofApp := f.issue(t, "", time.Hour)
+	rotated, err := f.RotateSecret(t.Context(), f.account, f.app.ID)
+	check(t, err)
+	var secrets [][]byte
+	for _, secret := range []string{f.secret, rotated, strings.TrimPrefix(ofAnn, "pl_"), strings.TrimPrefix(ofApp, "pl_")} {
+		raw, err := base64.RawURLEncoding.DecodeString(secret)
+		if err != nil || len(raw) != 32 {
+			t.Fatalf("secret %q: %v", secret, err)
+		}
+		secrets = append(secrets, []byte(secret), raw, []byte(hex.EncodeToString(raw)))
+	}
+	seen := 0
+	for _, account := range []presence.AccountID{"", f.account} {
+		for _, collection := range []string{"account", "user", "email", "burnt", "app", "client", "token", "secret"} {
+			docs, err := f.docs.List(t.Context(), account, collection, "", 1000)
+			check(t, err)
+			for _, doc := range docs {
+				seen++
+				text := append([]byte(doc.Key.Key+"\n"), doc.Value...)
+				for _, secret := range secrets {
+					if bytes.Contains(text, secret) {
+						t.Errorf("%s/%s holds a secret", doc.Collection, doc.Key.Key)
+					}
+				}
+			}
+		}
+	}
+	if seen != 11 { // an account; 2 users, 2 e-mails; an app, its client; 2 tokens, twice
+		t.Errorf("looked at %d documents", seen)
+	}
+}
+
+func TestAuthenticateConcurrently(t *testing.T) {
+	f := newFixture(t)
+	var texts []string
+	for range 8 {
+		_, text := f.issue(t, f.ann.ID, 0)
+		texts = append(texts, text)
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for i := range 500 {
+				if _, err := f.Authenticate(context.Background(), texts[i%len(texts)]); err != nil {
+					t.Error(err)
+				}
+				f.clock.Advance(10 * time.Millisecond)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestCachedAuthenticateDoesNotAllocate(t *testing.T) {
+	f := newFixture(t)
+	_, text := f.issue(t, f.ann.ID, 0)
+	if n := testing.AllocsPerRun(100, func() { accepts(t, f.Authority, text) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkAuthenticate(b *testing.B) {
+	f := newFixture(b)
+	real := New(f.docs, f.users, time.Now)
+	_, text := f.issue(b, f.ann.ID, 0)
+	b.Run("cached", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := real.Authenticate(b.Context(), text); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("cached parallel", func(b *testing.B) {
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if _, err := real.Authenticate(context.Background(), text); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	})
+	b.Run("read", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			f.clock.Advance(MaxStale)
+			if _, err := f.Authenticate(b.Context(), text); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("guess", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			if _, err := real.Authenticate(b.Context(), fmt.Sprintf("pl_%043d", i)); !errors.Is(err, ErrInvalidToken) {
+				b.Fatal(err)
+			}
+		}
+	})
+}

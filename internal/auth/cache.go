@@ -1,0 +1,121 @@
+package auth
+
+import (
+	"encoding/binary"
+	"sync/atomic"
+	"time"
+)
+
+// MaxStale is how long another node may go on accepting a token that was
+// revoked, or whose user or app is gone. This node's own changes to apps and
+// tokens hold at once.
+const MaxStale = 5 * time.Second
+
+const (
+	// renewAfter is the age at which one request reads an answer anew, while
+	// others go on with it: a busy token is not read by all of them at once.
+	renewAfter = MaxStale - time.Second
+	// refusedFor is how long a refusal is remembered.
+	refusedFor = time.Second
+
+	knownSlots   = 1 << 16
+	refusedSlots = 1 << 12
+	cacheWays    = 4
+	cacheTurns   = 1 << 8
+)
+
+// A tokenCache remembers what was found for the digests of tokens. Principals
+// and refusals have a table each, so that no flood of guesses can push out a
+// token in use. A table has a fixed number of places, cacheWays of which can
+// take an entry; an entry that finds none free takes the oldest. No locks.
+type tokenCache struct {
+	known   [knownSlots]atomic.Pointer[answer]
+	refused [refusedSlots]atomic.Pointer[answer]
+	// turns count the changes to a group of digests. An answer from before the
+	// last change is not used: one that was read before a change cannot come in
+	// after it.
+	turns [cacheTurns]atomic.Uint64
+}
+
+// An answer is what was found at an instant: a principal, or why there is none.
+type answer struct {
+	digest    digest
+	principal *Principal
+	err       error
+	read      time.Time
+	turn      uint64
+	renewing  atomic.Bool
+}
+
+func (c *tokenCache) turn(d *digest) *atomic.Uint64 { return &c.turns[d[8]] }
+
+// set is the places where an answer for d can be.
+func set(table []atomic.Pointer[answer], d *digest) []atomic.Pointer[answer] {
+	first := binary.LittleEndian.Uint64(d[:8]) % uint64(len(table)/cacheWays) * cacheWays
+	return table[first : first+cacheWays]
+}
+
+// get finds an answer that still holds, or nil.
+func (c *tokenCache) get(d *digest, now time.Time) *answer {
+	turn := c.turn(d).Load()
+	if a := find(set(c.known[:], d), d); a != nil && a.holds(turn, now, MaxStale) {
+		if now.Sub(a.read) >= renewAfter && a.renewing.CompareAndSwap(false, true) {
+			return nil
+		}
+		return a
+	}
+	if a := find(set(c.refused[:], d), d); a != nil && a.holds(turn, now, refusedFor) {
+		return a
+	}
+	return nil
+}
+
+func find(places []atomic.Pointer[answer], d *digest) *answer {
+	for i := range places {
+		if a := places[i].Load(); a != nil && a.digest == *d {
+			return a
+		}
+	}
+	return nil
+}
+
+func (a *answer) holds(turn uint64, now time.Time, limit time.Duration) bool {
+	age := now.Sub(a.read)
+	return a.turn == turn && age >= 0 && age < limit
+}
+
+// put brings in an answer whose turn was taken before it was read. A refusal
+// takes the place of the principal that there was.
+func (c *tokenCache) put(a *answer) {
+	places := set(c.known[:], &a.digest)
+	if a.principal == nil {
+		for i := range places {
+			if was := places[i].Load(); was != nil && was.digest == a.digest {
+				places[i].CompareAndSwap(was, nil)
+			}
+		}
+		places = set(c.refused[:], &a.digest)
+	}
+	room, oldest := 0, a
+	for i := range places {
+		other := places[i].Load()
+		if other == nil || other.digest == a.digest {
+			room = i
+			break
+		}
+		if other.read.Before(oldest.read) {
+			room, oldest = i, other
+		}
+	}
+	places[room].Store(a)
+}
+
+// forget makes what was read of a token before now unusable; forgetAll does so
+// for every token.
+func (c *tokenCache) forget(d *digest) { c.turn(d).Add(1) }
+
+func (c *tokenCache) forgetAll() {
+	for i := range c.turns {
+		c.turns[i].Add(1)
+	}
+}

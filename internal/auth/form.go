@@ -1,0 +1,160 @@
+package auth
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"porchlight.dev/porchlight/internal/presence"
+)
+
+// maxBody is the most that the OAuth endpoints read.
+const maxBody = 64 << 10
+
+// A form is the parameters of an OAuth request, of the query and of the body
+// alike, each at most once. One without a value counts as left out (RFC 6749).
+type form struct{ query, body url.Values }
+
+func (f *form) get(name string) string {
+	if v := f.body.Get(name); v != "" {
+		return v
+	}
+	return f.query.Get(name)
+}
+
+// readForm reads parameters as Zoom's clients send them: in the query, in a form,
+// in both, or in the query with the content type of JSON and nothing in the body.
+func readForm(w http.ResponseWriter, r *http.Request) (*form, error) {
+	if r.Method != http.MethodPost {
+		return nil, &OAuthError{
+			Status: http.StatusMethodNotAllowed, Code: "invalid_request", Reason: "Method not allowed: use POST", Allow: http.MethodPost,
+		}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return nil, &OAuthError{
+			Status: http.StatusRequestEntityTooLarge, Code: "invalid_request", Reason: "The body is larger than 64 KiB",
+		}
+	}
+	if err != nil {
+		return nil, refuse("invalid_request", "The body could not be read")
+	}
+	if isEmptyBody(r, body) {
+		body = nil
+	} else if !isForm(r) {
+		return nil, &OAuthError{
+			Status: http.StatusUnsupportedMediaType, Code: "invalid_request",
+			Reason: "The body must be application/x-www-form-urlencoded; parameters may also be in the query",
+		}
+	}
+	return parseForm(r.URL.RawQuery, string(body))
+}
+
+func parseForm(query, body string) (*form, error) {
+	var f form
+	var err error
+	if f.query, err = parameters("query", query); err != nil {
+		return nil, err
+	}
+	if f.body, err = parameters("body", body); err != nil {
+		return nil, err
+	}
+	for name := range f.query {
+		if f.body.Has(name) {
+			return nil, refuse("invalid_request", "Parameter given twice: "+shorten(name))
+		}
+	}
+	if f.query.Has("client_secret") {
+		return nil, refuse("invalid_client", "client_secret must be in the Authorization header or the body, never in the URL")
+	}
+	return &f, nil
+}
+
+func parameters(where, text string) (url.Values, error) {
+	values, err := url.ParseQuery(text)
+	if err != nil {
+		return nil, refuse("invalid_request", "The "+where+" is not well-formed")
+	}
+	for name, given := range values {
+		if !utf8.ValidString(name) || !utf8.ValidString(given[0]) {
+			return nil, refuse("invalid_request", "The "+where+" is not UTF-8")
+		}
+		if len(given) > 1 {
+			return nil, refuse("invalid_request", "Parameter given twice: "+shorten(name))
+		}
+	}
+	return values, nil
+}
+
+func isForm(r *http.Request) bool {
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return err == nil && media == "application/x-www-form-urlencoded"
+}
+
+// isEmptyBody also takes what clients send that say JSON and have nothing to say.
+func isEmptyBody(r *http.Request, body []byte) bool {
+	switch text := string(bytes.TrimSpace(body)); text {
+	case "":
+		return true
+	case "{}", "null":
+		return !isForm(r)
+	default:
+		return false
+	}
+}
+
+// credentials are the id and the secret of the client, by Basic or in the body.
+func credentials(r *http.Request, f *form) (presence.AppID, string, error) {
+	bad := refuse("invalid_client", reasonBadClient)
+	headers := r.Header.Values("Authorization")
+	if len(headers) > 1 {
+		return "", "", refuse("invalid_request", "More than one Authorization header")
+	}
+	if len(headers) == 0 || headers[0] == "" {
+		id, secret := f.get("client_id"), f.body.Get("client_secret")
+		if id == "" || secret == "" {
+			return "", "", bad
+		}
+		return presence.AppID(id), secret, nil
+	}
+	id, secret, ok := parseBasic(headers[0])
+	if !ok {
+		return "", "", bad
+	}
+	if f.body.Get("client_secret") != "" {
+		return "", "", refuse("invalid_request", "The client is authenticated twice: use the Authorization header or the body")
+	}
+	if named := f.get("client_id"); named != "" && named != id {
+		return "", "", refuse("invalid_request", "client_id is not that of the Authorization header")
+	}
+	return presence.AppID(id), secret, nil
+}
+
+// parseBasic reads the header of Basic authentication, whose two parts are
+// form-encoded (RFC 6749 §2.3.1). Clients that do not encode them are
+// understood too: our ids and secrets have nothing to encode.
+func parseBasic(header string) (id, secret string, ok bool) {
+	scheme, encoded, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Basic") {
+		return "", "", false
+	}
+	encoded = strings.TrimRight(strings.TrimSpace(encoded), "=")
+	raw, err := base64.RawStdEncoding.DecodeString(encoded)
+	if err != nil {
+		return "", "", false
+	}
+	id, secret, ok = strings.Cut(string(raw), ":")
+	if !ok {
+		return "", "", false
+	}
+	id, badID := url.QueryUnescape(id)
+	secret, badSecret := url.QueryUnescape(secret)
+	ok = badID == nil && badSecret == nil && id != "" && utf8.ValidString(id)
+	return id, secret, ok
+}

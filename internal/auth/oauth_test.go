@@ -1,0 +1,373 @@
+package auth_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	. "porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// An exchange is a request to the endpoints.
+type exchange struct {
+	method, path, query, body string
+	header                    http.Header
+}
+
+func (x exchange) do(h http.Handler) *httptest.ResponseRecorder {
+	method, path := x.method, x.path
+	if method == "" {
+		method = http.MethodPost
+	}
+	if path == "" {
+		path = "/oauth/token"
+	}
+	r := httptest.NewRequest(method, "http://presence.example:8080"+path, strings.NewReader(x.body))
+	r.URL.RawQuery = x.query
+	if x.header != nil {
+		r.Header = x.header
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+// header is made of names and values in turn.
+func header(parts ...string) http.Header {
+	h := make(http.Header)
+	for i := 0; i < len(parts); i += 2 {
+		h.Add(parts[i], parts[i+1])
+	}
+	return h
+}
+
+const formType = "application/x-www-form-urlencoded"
+
+func basic(id, secret string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(id+":"+secret))
+}
+
+func (f *fixture) endpoints() *Endpoints { return &Endpoints{Authority: f.Authority} }
+
+func (f *fixture) basic() string { return basic(string(f.app.ID), f.secret) }
+
+// query is that of the grant of Zoom's server-to-server apps.
+func (f *fixture) query() string {
+	return "grant_type=account_credentials&account_id=" + url.QueryEscape(string(f.account))
+}
+
+type grant struct {
+	AccessToken string      `json:"access_token"`
+	TokenType   string      `json:"token_type"`
+	ExpiresIn   json.Number `json:"expires_in"`
+	Scope       *string     `json:"scope"`
+	APIURL      string      `json:"api_url"`
+}
+
+func granted(t *testing.T, w *httptest.ResponseRecorder) grant {
+	t.Helper()
+	var g grant
+	if w.Code != http.StatusOK {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	check(t, json.Unmarshal(w.Body.Bytes(), &g))
+	for name, want := range map[string]string{"Content-Type": "application/json", "Cache-Control": "no-store"} {
+		if got := w.Header().Get(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	return g
+}
+
+func failed(t *testing.T, w *httptest.ResponseRecorder, status int, body string) {
+	t.Helper()
+	if w.Code != status || w.Body.String() != body {
+		t.Errorf("%d %s\nwant %d %s", w.Code, w.Body, status, body)
+	}
+	if got := w.Header().Get("Content-Type"); got != "application/json" {
+		t.Errorf("Content-Type: %q", got)
+	}
+	if got := w.Header().Get("Cache-Control"); got != "no-store" {
+		t.Errorf("Cache-Control: %q", got)
+	}
+}
+
+func TestTokenEndpoint(t *testing.T) {
+	f := newFixture(t)
+	body := "client_id=" + string(f.app.ID) + "&client_secret=" + f.secret
+	encoded := strings.ReplaceAll(url.QueryEscape(f.secret), "-", "%2D")
+	for name, x := range map[string]exchange{
+		"form":                          {body: f.query(), header: header("Content-Type", formType, "Authorization", f.basic())},
+		"form with a charset":           {body: f.query(), header: header("Content-Type", formType+"; charset=UTF-8", "Authorization", f.basic())},
+		"query":                         {query: f.query(), header: header("Authorization", f.basic())},
+		"query and JSON type":           {query: f.query(), header: header("Content-Type", "application/json", "Authorization", f.basic())},
+		"query and JSON type, stray":    {query: f.query(), header: header("Content-Type", "application/json", "Grant_type", "x", "Authorization", f.basic())},
+		"query and an empty object":     {query: f.query(), body: "{}", header: header("Content-Type", "application/json", "Authorization", f.basic())},
+		"query and form type":           {query: f.query(), header: header("Content-Type", formType, "Authorization", f.basic())},
+		"half and half":                 {query: "grant_type=account_credentials", body: "account_id=" + string(f.account), header: header("Content-Type", formType, "Authorization", f.basic())},
+		"credentials in the body":       {query: f.query(), body: body, header: header("Content-Type", formType)},
+		"all in the body":               {body: f.query() + "&" + body, header: header("Content-Type", formType)},
+		"client_id beside Basic":        {body: f.query() + "&client_id=" + string(f.app.ID), header: header("Content-Type", formType, "Authorization", f.basic())},
+		"basic":                         {query: f.query(), header: header("Authorization", strings.Replace(f.basic(), "Basic", "basic", 1))},
+		"BASIC and no padding":          {query: f.query(), header: header("Authorization", "BASIC  "+strings.TrimRight(f.basic()[6:], "="))},
+		"encoded credentials":           {query: f.query(), header: header("Authorization", basic(string(f.app.ID), encoded))},
+		"unknown parameters, no values": {query: f.query() + "&x=1&scope=&client_id=", header: header("Authorization", f.basic())},
+		"client_credentials":            {query: "grant_type=client_credentials", header: header("Authorization", f.basic())},
+		"client_credentials, account":   {query: "grant_type=client_credentials&account_id=" + string(f.account), header: header("Authorization", f.basic())},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := granted(t, x.do(f.endpoints()))
+			if g.TokenType != "bearer" || g.ExpiresIn != "3600" || g.Scope == nil || *g.Scope != everything || g.APIURL != "http://presence.example:8080" {
+				t.Errorf("%+v", g)
+			}
+			p := accepts(t, f.Authority, g.AccessToken)
+			if p.Account != f.account || p.App != f.app.ID || p.User != f.owner || !p.AccountLevel || !p.Expires.Equal(f.clock.Now().Add(time.Hour)) {
+				t.Errorf("principal %+v", p)
+			}
+		})
+	}
+}
+
+func TestTokenEndpointRefuses(t *testing.T) {
+	f := newFixture(t)
+	other := f.newAccount(t)
+	_, otherSecret := f.newApp(t, other, "presence:read")
+	id, account := string(f.app.ID), string(f.account)
+	const (
+		badClient = `{"reason":"Invalid client_id or client_secret","error":"invalid_client"}`
+		noAccount = `{"reason":"Account does not exist","error":"invalid_request"}`
+		badGrant  = `{"reason":"unsupported grant type","error":"unsupported_grant_type"}`
+	)
+	authorized := func(query string) exchange {
+		return exchange{query: query, header: header("Authorization", f.basic())}
+	}
+	withHeader := func(parts ...string) exchange { return exchange{query: f.query(), header: header(parts...)} }
+	form := func(body string, parts ...string) exchange {
+		return exchange{body: body, header: header(append(parts, "Content-Type", formType)...)}
+	}
+	for name, c := range map[string]struct {
+		x      exchange
+		status int
+		body   string
+	}{
+		"no credentials":           {withHeader(), 400, badClient},
+		"wrong secret":             {withHeader("Authorization", basic(id, otherSecret)), 400, badClient},
+		"empty secret":             {withHeader("Authorization", basic(id, "")), 400, badClient},
+		"unknown client":           {withHeader("Authorization", basic("nobody", f.secret)), 400, badClient},
+		"long client id":           {withHeader("Authorization", basic(strings.Repeat("a", 2000), f.secret)), 400, badClient},
+		"bearer":                   {withHeader("Authorization", "Bearer "+f.secret), 400, badClient},
+		"no base64":                {withHeader("Authorization", "Basic !"), 400, badClient},
+		"no colon":                 {withHeader("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(id))), 400, badClient},
+		"badly encoded secret":     {withHeader("Authorization", basic(id, "%zz")), 400, badClient},
+		"only client_id":           {form(f.query() + "&client_id=" + id), 400, badClient},
+		"wrong secret in the body": {form(f.query() + "&client_secret=x&client_id=" + id), 400, badClient},
+		"secret in the query": {exchange{query: f.query() + "&client_id=" + id + "&client_secret=" + f.secret}, 400,
+			`{"reason":"client_secret must be in the Authorization header or the body, never in the URL","error":"invalid_client"}`},
+		"credentials twice": {form(f.query()+"&client_id="+id+"&client_secret="+f.secret, "Authorization", f.basic()), 400,
+			`{"reason":"The client is authenticated twice: use the Authorization header or the body","error":"invalid_request"}`},
+		"another client_id": {form(f.query()+"&client_id=x", "Authorization", f.basic()), 400,
+			`{"reason":"client_id is not that of the Authorization header","error":"invalid_request"}`},
+		"two headers": {withHeader("Authorization", f.basic(), "Authorization", f.basic()), 400,
+			`{"reason":"More than one Authorization header","error":"invalid_request"}`},
+
+		"no grant":                          {authorized("account_id=" + account), 400, `{"reason":"Missing required parameter: grant_type","error":"invalid_request"}`},
+		"no account":                        {authorized("grant_type=account_credentials"), 400, `{"reason":"Missing required parameter: account_id","error":"invalid_request"}`},
+		"unknown grant":                     {authorized("grant_type=password"), 400, badGrant},
+		"grant in capital":                  {authorized("grant_type=ACCOUNT_CREDENTIALS&account_id=" + account), 400, badGrant},
+		"refresh_token":                     {authorized("grant_type=refresh_token"), 400, badGrant},
+		"other account":                     {authorized("grant_type=account_credentials&account_id=" + string(other)), 400, noAccount},
+		"unknown account":                   {authorized("grant_type=account_credentials&account_id=x"), 400, noAccount},
+		"other account, client_credentials": {authorized("grant_type=client_credentials&account_id=" + string(other)), 400, noAccount},
+		"grant twice": {authorized(f.query() + "&grant_type=account_credentials"), 400,
+			`{"reason":"Parameter given twice: grant_type","error":"invalid_request"}`},
+		"account in query and body": {exchange{query: f.query(), body: "account_id=" + account, header: header("Content-Type", formType, "Authorization", f.basic())}, 400,
+			`{"reason":"Parameter given twice: account_id","error":"invalid_request"}`},
+		"bad query":     {authorized(f.query() + "&x=%zz"), 400, `{"reason":"The query is not well-formed","error":"invalid_request"}`},
+		"bad body":      {form("a=%zz"), 400, `{"reason":"The body is not well-formed","error":"invalid_request"}`},
+		"not UTF-8":     {form("a=%ff"), 400, `{"reason":"The body is not UTF-8","error":"invalid_request"}`},
+		"unknown scope": {authorized(f.query() + "&scope=presence:read+nope"), 400, `{"reason":"Unknown scope \"nope\"","error":"invalid_scope"}`},
+		"scope that the app has not": {authorized(f.query() + "&scope=presence:read+subscription:read"), 400,
+			`{"reason":"The app was not granted the scope subscription:read","error":"invalid_scope"}`},
+
+		"GET":                 {exchange{method: "GET", query: f.query(), header: header("Authorization", f.basic())}, 405, `{"reason":"Method not allowed: use POST","error":"invalid_request"}`},
+		"JSON":                {exchange{body: `{"grant_type":"account_credentials"}`, header: header("Content-Type", "application/json")}, 415, unsupported},
+		"form that says text": {exchange{body: f.query(), header: header("Content-Type", "text/plain")}, 415, unsupported},
+		"form of no type":     {exchange{body: f.query()}, 415, unsupported},
+		"a large body":        {form("a=" + strings.Repeat("a", 64<<10)), 413, `{"reason":"The body is larger than 64 KiB","error":"invalid_request"}`},
+		"another path":        {exchange{path: "/oauth/authorize"}, 404, `{"reason":"There is nothing at this path","error":"invalid_request"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := c.x.do(f.endpoints())
+			failed(t, w, c.status, c.body)
+			if allow := w.Header().Get("Allow"); (allow == "POST") != (c.status == 405) {
+				t.Errorf("Allow: %q", allow)
+			}
+		})
+	}
+	if tokens, err := f.Tokens(t.Context(), f.account, "", 10); err != nil || len(tokens) != 0 {
+		t.Errorf("tokens %v, %v; want none", tokens, err)
+	}
+}
+
+const unsupported = `{"reason":"The body must be application/x-www-form-urlencoded; parameters may also be in the query","error":"invalid_request"}`
+
+func TestTokenEndpointNarrows(t *testing.T) {
+	f := newFixture(t)
+	x := exchange{query: f.query() + "&scope=user:read:presence_status+presence:read", header: header("Authorization", f.basic())}
+	g := granted(t, x.do(f.endpoints()))
+	if *g.Scope != "user:read:presence_status presence:read" {
+		t.Errorf("scope %q", *g.Scope)
+	}
+	if p := accepts(t, f.Authority, g.AccessToken); !p.May(PresenceRead) || p.MayFor(PresenceRead, "x") || p.May(ClaimWrite) {
+		t.Errorf("the token may %s", show(p.Scopes))
+	}
+	bare, secret := f.newApp(t, f.account, "")
+	x = exchange{query: f.query(), header: header("Authorization", basic(string(bare.ID), secret))}
+	if g := granted(t, x.do(f.endpoints())); g.Scope == nil || *g.Scope != "" {
+		t.Errorf("scope %v, want an empty string", g.Scope)
+	}
+}
+
+func TestTokenEndpointBaseURL(t *testing.T) {
+	f := newFixture(t)
+	e := f.endpoints()
+	e.BaseURL = "https://presence.example.com"
+	x := exchange{query: f.query(), header: header("Authorization", f.basic())}
+	if g := granted(t, x.do(e)); g.APIURL != "https://presence.example.com" {
+		t.Errorf("api_url %q", g.APIURL)
+	}
+	r := httptest.NewRequest("POST", "https://other.example/oauth/token?"+f.query(), nil)
+	r.Header.Set("Authorization", f.basic())
+	w := httptest.NewRecorder()
+	f.endpoints().ServeHTTP(w, r)
+	if g := granted(t, w); g.APIURL != "https://other.example" {
+		t.Errorf("api_url %q", g.APIURL)
+	}
+}
+
+func TestRotatedSecret(t *testing.T) {
+	f := newFixture(t)
+	old := exchange{query: f.query(), header: header("Authorization", f.basic())}
+	token := granted(t, old.do(f.endpoints())).AccessToken
+	secret, err := f.RotateSecret(t.Context(), f.account, f.app.ID)
+	check(t, err)
+	failed(t, old.do(f.endpoints()), 400, `{"reason":"Invalid client_id or client_secret","error":"invalid_client"}`)
+	granted(t, exchange{query: f.query(), header: header("Authorization", basic(string(f.app.ID), secret))}.do(f.endpoints()))
+	accepts(t, f.Authority, token)
+	check(t, f.DeleteApp(t.Context(), f.account, f.app.ID))
+	failed(t, exchange{query: f.query(), header: header("Authorization", basic(string(f.app.ID), secret))}.do(f.endpoints()),
+		400, `{"reason":"Invalid client_id or client_secret","error":"invalid_client"}`)
+}
+
+func TestFailuresAreLimited(t *testing.T) {
+	f := newFixture(t)
+	e := f.endpoints()
+	wrong := func(id string) exchange {
+		return exchange{query: f.query(), header: header("Authorization", basic(id, "x"))}
+	}
+	id := string(f.app.ID)
+	const refused = `{"reason":"Invalid client_id or client_secret","error":"invalid_client"}`
+	for range 20 {
+		failed(t, wrong(id).do(e), 400, refused)
+	}
+	f.clock.Advance(17*time.Second + 500*time.Millisecond)
+	w := wrong(id).do(e)
+	failed(t, w, 429, `{"reason":"Invalid client_id or client_secret; it failed too often, try again in 43 seconds","error":"invalid_client"}`)
+	if got := w.Header().Get("Retry-After"); got != "43" {
+		t.Errorf("Retry-After: %q, want 43", got)
+	}
+	failed(t, wrong("another").do(e), 400, refused)
+	granted(t, exchange{query: f.query(), header: header("Authorization", f.basic())}.do(e)) // nobody can lock an app out
+	f.clock.Advance(42*time.Second + 500*time.Millisecond)
+	failed(t, wrong(id).do(e), 400, refused)
+	for i := range 5000 { // more than are counted
+		wrong(fmt.Sprint("client", i)).do(e)
+	}
+}
+
+func TestRevokeEndpoint(t *testing.T) {
+	f := newFixture(t)
+	e := f.endpoints()
+	const unknown = `{"reason":"Invalid Token!","error":"invalid_request"}`
+	other, otherSecret := f.newApp(t, f.account, "presence:read")
+	revoke := func(token string, parts ...string) exchange {
+		return exchange{path: "/oauth/revoke", body: "token=" + url.QueryEscape(token), header: header(append(parts, "Content-Type", formType)...)}
+	}
+	_, text := f.issue(t, f.ann.ID, time.Hour)
+	accepts(t, f.Authority, text)
+
+	failed(t, revoke(text).do(e), 400, `{"reason":"Invalid client_id or client_secret","error":"invalid_client"}`)
+	failed(t, revoke("", "Authorization", f.basic()).do(e), 400, `{"reason":"Missing required parameter: token","error":"invalid_request"}`)
+	failed(t, revoke(text, "Authorization", basic(string(other.ID), otherSecret)).do(e), 400, unknown)
+	failed(t, revoke("nope", "Authorization", f.basic()).do(e), 400, unknown)
+	accepts(t, f.Authority, text)
+
+	w := revoke(text, "Authorization", f.basic()).do(e)
+	failed(t, w, 200, `{"status":"success"}`)
+	refuses(t, f.Authority, text, ErrInvalidToken)
+	failed(t, revoke(text, "Authorization", f.basic()).do(e), 400, unknown)
+	if tokens, err := f.Tokens(t.Context(), f.account, "", 10); err != nil || len(tokens) != 0 {
+		t.Errorf("tokens %v, %v; want none", tokens, err)
+	}
+
+	_, text = f.issue(t, "", time.Hour)
+	inQuery := exchange{path: "/oauth/revoke", query: "token=" + text, header: header("Authorization", f.basic())}
+	failed(t, inQuery.do(e), 200, `{"status":"success"}`)
+	refuses(t, f.Authority, text, ErrInvalidToken)
+
+	_, text = f.issue(t, "", time.Hour)
+	f.clock.Advance(2 * time.Hour)
+	refuses(t, f.Authority, text, ErrExpiredToken)
+	failed(t, revoke(text, "Authorization", f.basic()).do(e), 200, `{"status":"success"}`)
+	refuses(t, f.Authority, text, ErrInvalidToken)
+	failed(t, exchange{path: "/oauth/revoke", method: "DELETE"}.do(e), 405, `{"reason":"Method not allowed: use POST","error":"invalid_request"}`)
+}
+
+func TestEndpointsTellNoDetailsOfFailures(t *testing.T) {
+	f := newFixture(t)
+	for _, c := range []struct {
+		err    error
+		status int
+		body   string
+	}{
+		{errors.New("secret detail"), 500, `{"reason":"Internal error","error":"server_error"}`},
+		{store.ErrFailed, 503, `{"reason":"The server cannot answer at the moment, try again","error":"temporarily_unavailable"}`},
+		{store.ErrFull, 507, `{"reason":"The disk is almost full: nothing is written until space is free","error":"server_error"}`},
+	} {
+		f.docs.failLoad.Store(&c.err)
+		failed(t, exchange{query: f.query(), header: header("Authorization", f.basic())}.do(f.endpoints()), c.status, c.body)
+	}
+}
+
+func FuzzTokenEndpoint(f *testing.F) {
+	fix := newFixture(f)
+	e := fix.endpoints()
+	f.Add(fix.query(), "", "application/json", fix.basic())
+	f.Add("", fix.query()+"&client_id=a&client_secret=b", formType, "")
+	f.Add("a=1&a=2", "%zz", formType+"; charset=x", "Basic Og==")
+	f.Add("scope=\xff", "{}", "", "basic "+strings.Repeat("A", 100))
+	f.Fuzz(func(t *testing.T, query, body, contentType, authorization string) {
+		x := exchange{query: query, body: body, header: header("Content-Type", contentType, "Authorization", authorization)}
+		w := x.do(e)
+		var answer map[string]any
+		if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
+			t.Fatalf("%s: %v", w.Body, err)
+		}
+		_, token := answer["access_token"]
+		_, reason := answer["reason"]
+		if token != (w.Code == 200) || reason != (w.Code >= 400 && w.Code < 500) {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		if token && authorization == "" && !strings.Contains(body, "client_secret") {
+			t.Fatalf("a token without credentials: %s", w.Body)
+		}
+	})
+}

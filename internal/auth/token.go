@@ -1,0 +1,284 @@
+package auth
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// A Token as lists show it: never the secret.
+type Token struct {
+	ID      string
+	App     presence.AppID
+	User    presence.UserID // "" for an account-level token
+	Scopes  Scopes
+	Name    string
+	Created time.Time
+	Expires time.Time // zero: never
+}
+
+// knownAfter is how long a token is told from an unknown one after it expired.
+const knownAfter = 24 * time.Hour
+
+// A secretValue is a document of the system whose key is the digest of a token:
+// it makes the token valid. A tokenValue, of the token's account, lists it. The
+// list is written first and removed last, so that what is valid can be revoked.
+type secretValue struct {
+	format
+	ID      string             `json:"id"`
+	Account presence.AccountID `json:"account"`
+	App     presence.AppID     `json:"app"`
+	User    presence.UserID    `json:"user,omitempty"`
+	Scopes  string             `json:"scopes"`
+	Expires time.Time          `json:"expires,omitzero"`
+}
+
+type tokenValue struct {
+	format
+	Digest  string          `json:"sha256"`
+	App     presence.AppID  `json:"app"`
+	User    presence.UserID `json:"user,omitempty"`
+	Scopes  string          `json:"scopes"`
+	Name    string          `json:"name,omitempty"`
+	Created time.Time       `json:"created"`
+	Expires time.Time       `json:"expires,omitzero"`
+}
+
+func secretKey(digest string) store.Key { return store.Key{Collection: "secret", Key: digest} }
+func tokenKey(id string) store.Key      { return store.Key{Collection: "token", Key: id} }
+
+// Issue makes a token of t.App and returns its secret text, which is shown here
+// and never again. t.User "" makes an account-level token of the app; lasts 0
+// makes one that never expires. ErrNoApp, directory.ErrNoUser,
+// presence.ErrDeactivated, or ErrScope for what the app may not do itself.
+func (a *Authority) Issue(ctx context.Context, account presence.AccountID, t Token, lasts time.Duration) (Token, string, error) {
+	if err := a.checkToken(ctx, account, &t, lasts); err != nil {
+		return Token{}, "", err
+	}
+	t.ID, t.Created, t.Expires = directory.NewID(), a.now(), time.Time{}
+	if lasts > 0 {
+		t.Expires = t.Created.Add(lasts)
+	}
+	text := newToken()
+	d, _ := tokenDigest(text)
+	if err := a.docs.Write(ctx, account, t.doc(d.hex())); err != nil {
+		return Token{}, "", fmt.Errorf("issue token: %w", err)
+	}
+	if err := a.docs.Write(ctx, system, t.secretDoc(account, d.hex())); err != nil {
+		return Token{}, "", fmt.Errorf("issue token: %w", err)
+	}
+	return t, text, nil
+}
+
+func (a *Authority) checkToken(ctx context.Context, account presence.AccountID, t *Token, lasts time.Duration) error {
+	if err := checkName(t.Name, false); err != nil {
+		return err
+	}
+	if lasts < 0 {
+		return &presence.FieldError{Field: "expires", Reason: "must be in the future"}
+	}
+	app, err := a.App(ctx, account, t.App)
+	if err != nil {
+		return err
+	}
+	if !t.Scopes.Within(app.Scopes) {
+		return ErrScope
+	}
+	if t.User == "" {
+		return nil
+	}
+	u, err := a.directory.User(ctx, account, t.User)
+	if err == nil && !u.Active {
+		return presence.ErrDeactivated
+	}
+	return err
+}
+
+// Tokens pages through the account's tokens that have not expired by id: those
+// above after, at most limit.
+func (a *Authority) Tokens(ctx context.Context, account presence.AccountID, after string, limit int) ([]Token, error) {
+	docs, err := a.docs.List(ctx, account, "token", after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list tokens: %w", err)
+	}
+	tokens := make([]Token, 0, len(docs))
+	for i := range docs {
+		t, _, err := tokenOf(&docs[i])
+		if err != nil {
+			return nil, err
+		}
+		tokens = append(tokens, t)
+	}
+	return tokens, nil
+}
+
+// Revoke ends a token by its id: at once here, within MaxStale on other nodes.
+// ErrNoSuchToken if there is none.
+func (a *Authority) Revoke(ctx context.Context, account presence.AccountID, id string) error {
+	if presence.CheckID("id", id) != nil {
+		return ErrNoSuchToken
+	}
+	return again(func() error {
+		docs, err := a.docs.Load(ctx, account, tokenKey(id))
+		if err != nil {
+			return fmt.Errorf("revoke token %s: %w", id, err)
+		}
+		if len(docs) == 0 {
+			return ErrNoSuchToken
+		}
+		if err := a.remove(ctx, account, docs); err != nil {
+			return fmt.Errorf("revoke token %s: %w", id, err)
+		}
+		return nil
+	})
+}
+
+// RevokeUser ends every token of a user, who was deleted or deactivated: they do
+// not come back with a reactivation.
+func (a *Authority) RevokeUser(ctx context.Context, account presence.AccountID, user presence.UserID) error {
+	defer a.cache.forgetAll()
+	if err := a.sweep(ctx, account, func(t *Token) bool { return t.User == user }); err != nil {
+		return fmt.Errorf("revoke the tokens of user %s: %w", user, err)
+	}
+	return nil
+}
+
+// revokeText ends a token of an app by its text.
+func (a *Authority) revokeText(ctx context.Context, app presence.AppID, text string) error {
+	d, ok := tokenDigest(text)
+	if !ok {
+		return ErrNoSuchToken
+	}
+	return again(func() error {
+		docs, err := a.docs.Load(ctx, system, secretKey(d.hex()))
+		if err != nil {
+			return fmt.Errorf("revoke token: %w", err)
+		}
+		if len(docs) == 0 {
+			return ErrNoSuchToken
+		}
+		var v secretValue
+		if err := decode(&docs[0], &v); err != nil {
+			return err
+		}
+		if v.App != app {
+			return ErrNoSuchToken
+		}
+		defer a.cache.forget(&d)
+		if err := a.docs.Write(ctx, system, deletion(&docs[0])); err != nil {
+			return fmt.Errorf("revoke token: %w", err)
+		}
+		listed, err := a.docs.Load(ctx, v.Account, tokenKey(v.ID))
+		if err == nil {
+			err = a.remove(ctx, v.Account, listed)
+		}
+		return err
+	})
+}
+
+// sweep removes the tokens of an account for which match says so.
+func (a *Authority) sweep(ctx context.Context, account presence.AccountID, match func(*Token) bool) error {
+	for after, more := "", true; more; {
+		err := again(func() error {
+			docs, err := a.docs.List(ctx, account, "token", after, store.MaxWrite)
+			if err != nil {
+				return err
+			}
+			matching, err := filter(docs, match)
+			if err != nil {
+				return err
+			}
+			if err := a.remove(ctx, account, matching); err != nil {
+				return err
+			}
+			if more = len(docs) > 0; more {
+				after = docs[len(docs)-1].Key.Key
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func filter(docs []store.Doc, match func(*Token) bool) ([]store.Doc, error) {
+	var matching []store.Doc
+	for i := range docs {
+		t, _, err := tokenOf(&docs[i])
+		if err != nil {
+			return nil, err
+		}
+		if match(&t) {
+			matching = append(matching, docs[i])
+		}
+	}
+	return matching, nil
+}
+
+// remove ends the tokens that are listed in documents of their account, at most
+// store.MaxWrite: what makes them valid first.
+func (a *Authority) remove(ctx context.Context, account presence.AccountID, listed []store.Doc) error {
+	if len(listed) == 0 {
+		return nil
+	}
+	keys, deletions := make([]store.Key, 0, len(listed)), make([]store.Doc, 0, len(listed))
+	for i := range listed {
+		_, hex, err := tokenOf(&listed[i])
+		if err != nil {
+			return err
+		}
+		d := digestOfHex(hex)
+		defer a.cache.forget(&d)
+		keys = append(keys, secretKey(hex))
+		deletions = append(deletions, deletion(&listed[i]))
+	}
+	secrets, err := a.docs.Load(ctx, system, keys...)
+	if err != nil {
+		return err
+	}
+	for i := range secrets {
+		secrets[i] = deletion(&secrets[i])
+	}
+	if len(secrets) > 0 {
+		if err := a.docs.Write(ctx, system, secrets...); err != nil {
+			return err
+		}
+	}
+	return a.docs.Write(ctx, account, deletions...)
+}
+
+func (t *Token) doc(digest string) store.Doc {
+	doc := document(tokenKey(t.ID), "", tokenValue{
+		format: format{formatVersion}, Digest: digest, App: t.App, User: t.User, Scopes: t.Scopes.String(),
+		Name: t.Name, Created: t.Created, Expires: t.Expires,
+	})
+	doc.Until = t.Expires
+	return doc
+}
+
+func (t *Token) secretDoc(account presence.AccountID, digest string) store.Doc {
+	doc := document(secretKey(digest), "", secretValue{
+		format: format{formatVersion}, ID: t.ID, Account: account, App: t.App, User: t.User,
+		Scopes: t.Scopes.String(), Expires: t.Expires,
+	})
+	if !t.Expires.IsZero() {
+		doc.Until = t.Expires.Add(knownAfter)
+	}
+	return doc
+}
+
+func tokenOf(doc *store.Doc) (Token, string, error) {
+	var v tokenValue
+	if err := decode(doc, &v); err != nil {
+		return Token{}, "", err
+	}
+	scopes, _ := readScopes(v.Scopes) // a name that is not known here allows nothing
+	t := Token{ID: doc.Key.Key, App: v.App, User: v.User, Scopes: scopes, Name: v.Name, Created: v.Created, Expires: v.Expires}
+	return t, v.Digest, nil
+}

@@ -1,0 +1,187 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"time"
+
+	"porchlight.dev/porchlight/client"
+	"porchlight.dev/porchlight/internal/config"
+	"porchlight.dev/porchlight/internal/server"
+)
+
+// demoCommand is "porchlight demo".
+type demoCommand struct {
+	DataDir           string        `name:"data-dir" placeholder:"DIR" help:"Directory to keep, so that a second start goes on with the same account and users. Without it: one that is removed at the end."`
+	Listen            string        `name:"listen" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where the API is served. Port 0 takes any free one."`
+	AdminListen       string        `name:"admin-listen" default:"127.0.0.1:0" placeholder:"HOST:PORT" help:"Where /readyz and /metrics are served; \"off\" for nowhere."`
+	MinUpdateInterval time.Duration `name:"min-update-interval" default:"60s" placeholder:"TIME" help:"Least time between two accepted PUT presence_status of a user. 0: no limit."`
+	QuietUsers        bool          `name:"quiet-users" help:"Let no user change by itself."`
+}
+
+// Help is shown by --help.
+func (*demoCommand) Help() string {
+	return `Twenty users, of whom twelve are signed in, and limits of requests are off. For trying things out and for tests, never for people: everything that it prints is a secret of its own server only.
+
+With --json, one line for scripts is printed once everything is ready.
+
+Example:
+
+    porchlight demo
+    porchlight demo --listen 127.0.0.1:0 --min-update-interval 0 --quiet-users --json`
+}
+
+// Run implements the command.
+func (c *demoCommand) Run(s *shell) (err error) {
+	dir, remove, err := c.directory()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	cfg, err := c.settings(s, dir)
+	if err != nil {
+		return err
+	}
+	keys, err := openKeys(s.ctx, cfg)
+	if err != nil {
+		return err
+	}
+	srv, err := server.New(cfg, server.Options{
+		Log: demoLog(cfg, s), DemoToken: keys.AccessToken, NotifySocket: s.getenv("NOTIFY_SOCKET"),
+	})
+	if err != nil {
+		return err
+	}
+	return c.serve(s, srv, keys)
+}
+
+// serve runs the server, and the users once it answers. When one of the two
+// ends, so does the other.
+func (c *demoCommand) serve(s *shell, srv *server.Server, keys *demoKeys) error {
+	ctx, stop := context.WithCancelCause(s.ctx)
+	defer stop(nil)
+	ended := make(chan error, 1)
+	go func() { ended <- srv.Run(ctx) }()
+
+	err := c.play(ctx, s, srv, keys)
+	if s.ctx.Err() == nil {
+		stop(server.ErrInterrupted)
+	}
+	return errors.Join(err, <-ended)
+}
+
+// play sets the users up, says that everything is ready, and lets them live.
+func (c *demoCommand) play(ctx context.Context, s *shell, srv *server.Server, keys *demoKeys) error {
+	cl, err := client.New(srv.URL(), client.StaticToken(keys.AccessToken), nil)
+	if err != nil {
+		return err
+	}
+	cast := &cast{client: cl, keys: keys}
+	if err := cast.assemble(ctx); err != nil {
+		return fmt.Errorf("the demo's users could not be set up: %w", err)
+	}
+	if err := keys.save(); err != nil {
+		return err
+	}
+	if err := c.announce(s, srv, keys); err != nil {
+		return err
+	}
+	return cast.live(ctx, c.QuietUsers)
+}
+
+// directory is where the demo keeps its data, and how to leave it behind.
+func (c *demoCommand) directory() (dir string, remove func() error, err error) {
+	if c.DataDir != "" {
+		return c.DataDir, func() error { return nil }, nil
+	}
+	dir, err = os.MkdirTemp("", "porchlight-demo-")
+	if err != nil {
+		return "", nil, fmt.Errorf("make a directory for the demo: %w; name one with --data-dir", err)
+	}
+	return dir, func() error { return os.RemoveAll(dir) }, nil
+}
+
+// settings are the defaults, but for what suits a demo.
+func (c *demoCommand) settings(s *shell, dir string) (config.Config, error) {
+	base := config.Default()
+	base.RateLimitPlan = "off"
+	base.AdminListen = c.AdminListen
+	base.AccessLog = "off"
+	base.LogLevel = "warn"
+	base.DrainDelay, base.DrainTimeout = 0, 5*time.Second
+	return config.Load(config.Sources{
+		Base: base, Getenv: except(s.getenv, "PORCHLIGHT_DATA_DIR", "PORCHLIGHT_RATE_LIMIT_PLAN", "PORCHLIGHT_ADMIN_LISTEN", "PORCHLIGHT_ACCESS_LOG"),
+		Flags: config.Config{DataDir: dir, Listen: c.Listen, AdminListen: c.AdminListen, MinUpdateInterval: c.MinUpdateInterval},
+		Given: func(name string) bool { return name == "data-dir" || s.given(name) },
+	})
+}
+
+// except hides some variables: what is meant for a real server's data is not
+// meant for a demo.
+func except(getenv func(string) string, hidden ...string) func(string) string {
+	return func(asked string) string {
+		for _, name := range hidden {
+			if asked == name {
+				return ""
+			}
+		}
+		return getenv(asked)
+	}
+}
+
+func demoLog(cfg config.Config, s *shell) *slog.Logger { return server.NewLog(cfg, s.stderr) }
+
+// openKeys reads the credentials of the demo that lives in the data directory, or
+// begins one.
+func openKeys(ctx context.Context, cfg config.Config) (*demoKeys, error) {
+	keys, err := readKeys(cfg.DataDir)
+	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return keys, err
+	}
+	made, err := server.Init(ctx, cfg, server.Founding{
+		Account: "Porchlight demo", OwnerEmail: "owner@example.com", OwnerName: "Demo Owner", AppName: "demo", WithToken: true,
+	})
+	if errors.Is(err, server.ErrInitialised) {
+		return nil, fmt.Errorf("%s holds an account that is not a demo's: name another directory, or run \"porchlight serve --data-dir %[1]s\"", cfg.DataDir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	keys = newKeys(cfg.DataDir, made)
+	return keys, keys.save()
+}
+
+// announce tells where everything is.
+func (c *demoCommand) announce(s *shell, srv *server.Server, keys *demoKeys) error {
+	if s.json {
+		return s.printJSON(keys.announced(srv.URL(), srv.AdminURL()))
+	}
+	user := keys.Users[0]
+	signedIn := 0
+	for _, u := range keys.Users {
+		if u.SignedIn {
+			signedIn++
+		}
+	}
+	_, err := fmt.Fprintf(s.stdout, `Porchlight is running with %[1]d users, %[2]d of them signed in. An interrupt ends it.
+
+  API reference  %[3]s/docs
+  metrics        %[4]s/metrics
+
+Set a status, as with Zoom's API, and read it back:
+
+  curl -i -X PUT '%[3]s/v2/users/%[5]s/presence_status' -H 'Authorization: Bearer %[6]s' -H 'Content-Type: application/json' -d '{"status":"Do_Not_Disturb","duration":20}'
+
+  curl '%[3]s/v2/users/%[5]s/presence_status' -H 'Authorization: Bearer %[6]s'
+
+Or from another terminal:
+
+  export PORCHLIGHT_URL=%[3]s PORCHLIGHT_TOKEN=%[6]s
+  porchlight status explain %[5]s
+`, len(keys.Users), signedIn, srv.URL(), or(srv.AdminURL()), user.Email, keys.AccessToken)
+	return err
+}

@@ -1,0 +1,89 @@
+package cli
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"porchlight.dev/porchlight/internal/server"
+)
+
+// demoKeys are the credentials of a demo, which its data directory keeps in a file
+// that only its owner may read, so that a second start has the same.
+type demoKeys struct {
+	server.Credentials
+	// WebhookSecret signs the webhooks of the demo's subscriptions.
+	WebhookSecret string     `json:"webhook_secret"`
+	Users         []demoUser `json:"users"`
+
+	file string
+}
+
+// A demoUser is one of the cast.
+type demoUser struct {
+	ID          string `json:"id"`
+	Email       string `json:"email"`
+	AccessToken string `json:"access_token"`
+	SignedIn    bool   `json:"signed_in"`
+}
+
+// announcement is the line that "demo --json" prints: these keys and no others.
+type announcement struct {
+	URL           string     `json:"url"`
+	AdminURL      string     `json:"admin_url"`
+	AccountID     string     `json:"account_id"`
+	ClientID      string     `json:"client_id"`
+	ClientSecret  string     `json:"client_secret"`
+	AccessToken   string     `json:"access_token"`
+	WebhookSecret string     `json:"webhook_secret"`
+	Users         []demoUser `json:"users"`
+}
+
+func (k *demoKeys) announced(url, adminURL string) announcement {
+	return announcement{url, adminURL, k.AccountID, k.ClientID, k.ClientSecret, k.AccessToken, k.WebhookSecret, k.Users}
+}
+
+func keysFile(dataDir string) string { return filepath.Join(dataDir, "demo.json") }
+
+func newKeys(dataDir string, made server.Credentials) *demoKeys {
+	var secret [24]byte
+	_, _ = rand.Read(secret[:]) // it never fails
+	return &demoKeys{Credentials: made, WebhookSecret: hex.EncodeToString(secret[:]), file: keysFile(dataDir)}
+}
+
+func readKeys(dataDir string) (*demoKeys, error) {
+	k := &demoKeys{file: keysFile(dataDir)}
+	data, err := os.ReadFile(k.file)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(data, k); err != nil || k.AccessToken == "" {
+		return nil, fmt.Errorf("%s is not what a demo has written: remove the directory, or name another", k.file)
+	}
+	return k, nil
+}
+
+// save writes the file in one step: there is the old one or the new one.
+func (k *demoKeys) save() error {
+	data, err := json.MarshalIndent(k, "", "  ")
+	if err != nil {
+		return err
+	}
+	temporary, err := os.CreateTemp(filepath.Dir(k.file), "demo-*.json") // with mode 0600
+	if err != nil {
+		return fmt.Errorf("keep the demo's credentials: %w", err)
+	}
+	_, err = temporary.Write(append(data, '\n'))
+	err = errors.Join(err, temporary.Sync(), temporary.Close())
+	if err == nil {
+		err = os.Rename(temporary.Name(), k.file)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("keep the demo's credentials: %w", err), os.Remove(temporary.Name()))
+	}
+	return nil
+}

@@ -1,0 +1,203 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/client"
+)
+
+// people are the demo's users. The first signedIn of them have a client running.
+var people = []struct{ name, department, clientType string }{
+	{"Ada Okafor", "Engineering", "desktop"},
+	{"Bruno Castellanos", "Engineering", "desktop"},
+	{"Chiara Lindqvist", "Design", "desktop"},
+	{"Daniel Abebe", "Support", "mobile"},
+	{"Elif Yildiz", "Support", "desktop"},
+	{"Farid Haddad", "Sales", "desktop"},
+	{"Grace Mensah", "Sales", "mobile"},
+	{"Hana Novakova", "Operations", "desktop"},
+	{"Ines Moreau", "Design", "web"},
+	{"Jonas Petersen", "Engineering", "desktop"},
+	{"Kavya Raman", "Engineering", "desktop"},
+	{"Liam Gallagher-Wright", "Support", "pad"},
+	{"Mei Tanaka", "Legal", "desktop"},
+	{"Noor van Dijk", "Finance", "desktop"},
+	{"Oscar Ferreira", "Finance", "desktop"},
+	{"Priya Banerjee", "Operations", "desktop"},
+	{"Quentin Dubois", "Legal", "desktop"},
+	{"Rosa Hernandez", "Sales", "desktop"},
+	{"Samuel Osei", "Operations", "desktop"},
+	{"Tuuli Korhonen", "Design", "desktop"},
+}
+
+const signedIn = 12
+
+// userScopes are what a person may do: everything, for itself.
+var userScopes = []string{
+	"presence:read", "presence:write", "session:read", "session:write", "claim:read", "claim:write",
+	"contact:read", "contact:write", "subscription:read", "subscription:write", "directory:read",
+	"user:read", "user:write", "user:read:presence_status", "user:update:presence_status",
+}
+
+// A cast is the demo's users at play. They use the public API and nothing else.
+type cast struct {
+	client   *client.Client
+	keys     *demoKeys
+	sessions []string // of the first users, in their order
+}
+
+func emailOf(name string) string {
+	return strings.ReplaceAll(strings.ToLower(name), " ", ".") + "@example.com"
+}
+
+// assemble makes the users that are missing, and signs the first of them in.
+func (c *cast) assemble(ctx context.Context) error {
+	users := make([]demoUser, len(people))
+	copy(users, c.keys.Users) // of an earlier start, in the same order
+	sessions := make([]string, signedIn)
+	errs := make([]error, len(people))
+	var group sync.WaitGroup
+	for i := range people {
+		group.Go(func() {
+			errs[i] = c.cast(ctx, i, &users[i])
+			if errs[i] == nil && i < signedIn {
+				users[i].SignedIn = true
+				sessions[i], errs[i] = c.signIn(ctx, i, users[i].ID)
+			}
+		})
+	}
+	group.Wait()
+	c.keys.Users, c.sessions = users, sessions
+	return errors.Join(errs...)
+}
+
+// cast makes one user and its token, or what of them is missing.
+func (c *cast) cast(ctx context.Context, i int, u *demoUser) error {
+	who := people[i]
+	if u.ID == "" {
+		first, last, _ := strings.Cut(who.name, " ")
+		u.Email = emailOf(who.name)
+		made, err := c.client.CreateUser(ctx, api.CreateUser{
+			Email: u.Email, FirstName: first, LastName: last, DisplayName: who.name, Department: who.department,
+		})
+		if client.Is(err, &api.EmailTaken) {
+			made, err = c.client.User(ctx, u.Email)
+		}
+		if err != nil {
+			return err
+		}
+		u.ID = made.ID
+	}
+	if u.AccessToken == "" {
+		token, err := c.client.CreateToken(ctx, api.CreateToken{User: u.ID, Name: "demo", Scopes: userScopes})
+		if err != nil {
+			return err
+		}
+		u.AccessToken = token.Secret
+	}
+	return nil
+}
+
+func (c *cast) signIn(ctx context.Context, i int, user string) (string, error) {
+	session, err := c.client.SignIn(ctx, user, api.SignIn{ClientType: people[i].clientType})
+	return session.ID, err
+}
+
+// Twelve users who change every few seconds make a demo lively and readable.
+const (
+	refreshEvery = 30 * time.Second
+	changeEvery  = 4 * time.Second
+)
+
+// live keeps the users active and lets them change, until ctx ends.
+func (c *cast) live(ctx context.Context, quiet bool) error {
+	refresh := time.NewTicker(refreshEvery)
+	defer refresh.Stop()
+	change := time.NewTicker(changeEvery)
+	defer change.Stop()
+	if quiet {
+		change.Stop()
+	}
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-refresh.C:
+			err = c.refresh(ctx)
+		case <-change.C:
+			err = c.change(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			if _, passing := client.Retry(err); !passing {
+				return fmt.Errorf("the demo's users cannot go on: %w", err)
+			}
+		}
+	}
+}
+
+// refresh reports that everybody signed in is active, and signs in again who was
+// signed out by somebody else.
+func (c *cast) refresh(ctx context.Context) error {
+	active := true
+	items := make([]api.RefreshItem, len(c.sessions))
+	for i, id := range c.sessions {
+		items[i] = api.RefreshItem{ID: id, Active: &active}
+	}
+	results, err := c.client.RefreshAll(ctx, items)
+	if err != nil {
+		return err
+	}
+	for i, result := range results.Results {
+		if result.Status == 404 {
+			session, err := c.signIn(ctx, i, c.keys.Users[i].ID)
+			if err == nil {
+				c.sessions[i] = session
+			}
+		}
+	}
+	return nil
+}
+
+// A scene is something that happens to a person for a while.
+type scene struct {
+	claim   string // its id
+	source  string
+	status  api.Status
+	note    string
+	seconds int64
+}
+
+var scenes = []scene{
+	{"meeting-standup", "meeting", api.InMeeting, "Stand-up", 45},
+	{"meeting-review", "meeting", api.InMeeting, "Design review", 90},
+	{"meeting-review", "meeting", api.Presenting, "Design review", 60},
+	{"call", "call", api.OnCall, "", 30},
+	{"call", "call", api.OnCall, "With a customer", 60},
+	{"calendar-lunch", "calendar", api.InCalendarEvent, "Lunch", 60},
+	{"manual", "manual", api.DoNotDisturb, "Writing, back soon", 120},
+	{"manual", "manual", api.Busy, "On a deadline", 90},
+	{"manual", "manual", api.Away, "Coffee", 60},
+}
+
+// change lets something happen to somebody. The first users stay as they are: the
+// printed examples are about them.
+func (c *cast) change(ctx context.Context) error {
+	const still = 3
+	i := still + rand.IntN(signedIn-still)
+	s := scenes[rand.IntN(len(scenes))]
+	_, err := c.client.SetClaim(ctx, c.keys.Users[i].ID, s.claim, api.SetClaim{
+		Source: s.source, Status: s.status, Note: s.note, DurationSeconds: &s.seconds,
+	})
+	if client.Is(err, &api.NoUser) || client.Is(err, &api.Deactivated) {
+		return nil // somebody tried that out
+	}
+	return err
+}

@@ -1,0 +1,334 @@
+package cli
+
+import (
+	"strings"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/config"
+)
+
+// userCommands are "porchlight user …".
+type userCommands struct {
+	Add        userAdd        `cmd:"" help:"Add a user."`
+	List       userList       `cmd:"" help:"List the users."`
+	Show       userShow       `cmd:"" help:"Show a user."`
+	Deactivate userDeactivate `cmd:"" help:"Deactivate a user: sessions end and tokens stop."`
+	Activate   userActivate   `cmd:"" help:"Activate a user again."`
+	Remove     userRemove     `cmd:"" help:"Remove a user for good."`
+}
+
+type userAdd struct {
+	config.Connection `embed:""`
+	Email             string `arg:"" help:"E-mail address, unique in the account."`
+	Name              string `name:"name" placeholder:"NAME" help:"First and last name."`
+	Department        string `name:"department" placeholder:"NAME" help:"Department."`
+}
+
+// Help is shown by --help.
+func (*userAdd) Help() string {
+	return "Example:\n\n    porchlight user add grace@example.com --name \"Grace Mensah\" --department Support"
+}
+
+// Run implements the command.
+func (c *userAdd) Run(s *shell) error {
+	cl, err := s.connect(&c.Connection)
+	if err != nil {
+		return err
+	}
+	first, last, _ := strings.Cut(c.Name, " ")
+	u, err := cl.CreateUser(s.ctx, api.CreateUser{Email: c.Email, FirstName: first, LastName: last, DisplayName: c.Name, Department: c.Department})
+	if err != nil {
+		return err
+	}
+	return s.print(u, "Added %s with the id %s\n", u.Email, u.ID)
+}
+
+type userList struct {
+	config.Connection `embed:""`
+}
+
+// Help is shown by --help.
+func (*userList) Help() string { return "Example:\n\n    porchlight user list" }
+
+// Run implements the command.
+func (c *userList) Run(s *shell) error {
+	cl, err := s.connect(&c.Connection)
+	if err != nil {
+		return err
+	}
+	return list(s, cl.Users(s.ctx), "ID\tE-MAIL\tNAME\tDEPARTMENT\tSTANDING", func(u api.User) []string {
+		return []string{u.ID, u.Email, or(u.DisplayName), or(u.Department), standing(u.Active)}
+	})
+}
+
+func standing(active bool) string {
+	if active {
+		return "active"
+	}
+	return "deactivated"
+}
+
+type userShow struct {
+	config.Connection `embed:""`
+	User              string `arg:"" help:"Id, e-mail or \"me\"."`
+}
+
+// Help is shown by --help.
+func (*userShow) Help() string { return "Example:\n\n    porchlight user show grace@example.com" }
+
+// Run implements the command.
+func (c *userShow) Run(s *shell) error {
+	cl, err := s.connect(&c.Connection)
+	if err != nil {
+		return err
+	}
+	u, err := cl.User(s.ctx, c.User)
+	if err != nil {
+		return err
+	}
+	return s.print(u, "id          %s\ne-mail      %s\nname        %s\ndepartment  %s\nstanding    %s\ncreated     %s\n",
+		u.ID, u.Email, or(u.DisplayName), or(u.Department), standing(u.Active), clock(u.Created))
+}
+
+type userDeactivate struct {
+	config.Connection `embed:""`
+	User              string `arg:"" help:"Id or e-mail."`
+}
+
+// Help is shown by --help.
+func (*userDeactivate) Help() string {
+	return "Example:\n\n    porchlight user deactivate grace@example.com"
+}
+
+// Run implements the command.
+func (c *userDeactivate) Run(s *shell) error { return s.setActive(&c.Connection, c.User, false) }
+
+type userActivate struct {
+	config.Connection `embed:""`
+	User              string `arg:"" help:"Id or e-mail."`
+}
+
+// Help is shown by --help.
+func (*userActivate) Help() string {
+	return "Example:\n\n    porchlight user activate grace@example.com"
+}
+
+// Run implements the command.
+func (c *userActivate) Run(s *shell) error { return s.setActive(&c.Connection, c.User, true) }
+
+func (s *shell) setActive(conn *config.Connection, user string, active bool) error {
+	cl, err := s.connect(conn)
+	if err != nil {
+		return err
+	}
+	u, err := cl.UpdateUser(s.ctx, user, api.UpdateUser{Active: &active})
+	if err != nil {
+		return err
+	}
+	return s.print(u, "%s is %s\n", u.Email, standing(u.Active))
+}
+
+type userRemove struct {
+	config.Connection `embed:""`
+	User              string `arg:"" help:"Id or e-mail."`
+}
+
+// Help is shown by --help.
+func (*userRemove) Help() string {
+	return "The e-mail address can be used again, the id cannot.\n\nExample:\n\n    porchlight user remove grace@example.com"
+}
+
+// Run implements the command.
+func (c *userRemove) Run(s *shell) error {
+	cl, err := s.connect(&c.Connection)
+	if err != nil {
+		return err
+	}
+	if err := cl.DeleteUser(s.ctx, c.User); err != nil {
+		return err
+	}
+	return s.print(map[string]string{"removed": c.User}, "Removed %s\n", c.User)
+}
+
+// appCommands are "porchlight app …".
+type appCommands struct {
+	Create appCreate `cmd:"" help:"Make an app and print its secret."`
+	List   appList   `cmd:"" help:"List the apps."`
+	Remove appRemove `cmd:"" help:"Remove an app and its tokens."`
+	Rotate appRotate `cmd:"" help:"Give an app a new secret."`
+}
+
+type appCreate struct {
+	config.Connection `embed:""`
+	Name              string   `arg:"" help:"Name of the app."`
+	Scope             []string `name:"scope" required:"" placeholder:"SCOPE" help:"What it may do; repeat it or separate with commas."`
+}
+
+// Help is shown by --help.
+func (*appCreate) Help() string {
+	return `Scopes: presence session claim contact subscription directory, each with :read and :write, and with :admin for other users' objects; Zoom's names work too.
+
+Example:
+
+    porchlight app create "Door sign" --scope presence:read:admin`
+}
+
+// Run implements the command.
+func (c *appCreate) Run(s *shell) error {
+	cl, err := s.connect(&c.Connection)
+	if err != nil {
+		return err
+	}
+	a, err := cl.CreateApp(s.ctx, api.CreateApp{Name: c.Name, Scopes: c.Scope})
+	if err != nil {
+		return err
+	}
+	return s.print(a, "Made the app %q. The secret is shown once:\n\n  client_id      %s\n  client_secret  %s\n", a.Name, a.ID, a.Secret)
+}
+
+type appList struct {
+	config.Connection `embed:""`
+}
+
+// Help is shown by --help.
+func (*appList) Help() string { return "Example:\n\n    porchlight app list" }
+
+// Run implements the command.
+func (c *appList) Run(s *shell) error {
+	cl, err := s.connect(&c.Connection)
+	if err != nil {
+		return err
+	}
+	return list(s, cl.Apps(s.ctx), "CLIENT ID\tNAME\tCREATED\tSCOPES", func(a api.App) []string {
+		return []string{a.ID, a.Name, clock(a.Created), briefly(a.Scopes)}
+	})
+}
+
+// briefly is the first few of many.
+func briefly(words []string) string {
+	const most = 4
+	if len(words) > most {
+		return strings.Join(words[:most], " ") + " …"
+	}
+	return or(strings.Join(words, " "))
+}
+
+type appRemove struct {
+	config.Connection `embed:""`
+	ID                string `arg:"" help:"The client id."`
+}
+
+// Help is shown by --help.
+func (*appRemove) Help() string { return "Example:\n\n    porchlight app remove CLIENT_ID" }
+
+// Run implements the command.
+func (c *appRemove) Run(s *shell) error {
+	cl, err := s.connect(&c.Connection)
+	if err != nil {
+		return err
+	}
+	if err := cl.DeleteApp(s.ctx, c.ID); err != nil {
+		return err
+	}
+	return s.print(map[string]string{"removed": c.ID}, "Removed %s\n", c.ID)
+}
+
+type appRotate struct {
+	config.Connection `embed:""`
+	ID                string `arg:"" help:"The client id."`
+}
+
+// Help is shown by --help.
+func (*appRotate) Help() string {
+	return "The old secret stops at once; tokens go on.\n\nExample:\n\n    porchlight app rotate CLIENT_ID"
+}
+
+// Run implements the command.
+func (c *appRotate) Run(s *shell) error {
+	cl, err := s.connect(&c.Connection)
+	if err != nil {
+		return err
+	}
+	a, err := cl.RotateApp(s.ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	return s.print(a, "The new secret is shown once:\n\n  client_id      %s\n  client_secret  %s\n", c.ID, a.Secret)
+}
+
+// tokenCommands are "porchlight token …".
+type tokenCommands struct {
+	Create tokenCreate `cmd:"" help:"Make an access token and print it."`
+	List   tokenList   `cmd:"" help:"List the tokens."`
+	Revoke tokenRevoke `cmd:"" help:"End a token."`
+}
+
+type tokenCreate struct {
+	config.Connection `embed:""`
+	Name              string        `arg:"" help:"What the token is for."`
+	User              string        `name:"user" placeholder:"USER" help:"Whose it is, by id or e-mail; without it, the account's."`
+	Scope             []string      `name:"scope" placeholder:"SCOPE" default:"presence:read,presence:write,claim:read,claim:write,session:read,session:write,directory:read" help:"What it may do; repeat it or separate with commas."`
+	Lasts             time.Duration `name:"for" placeholder:"TIME" help:"How long it lasts, such as 30d. Without it: for ever."`
+}
+
+// Help is shown by --help.
+func (*tokenCreate) Help() string {
+	return "Example:\n\n    porchlight token create laptop --user grace@example.com --for 30d"
+}
+
+// Run implements the command.
+func (c *tokenCreate) Run(s *shell) error {
+	cl, err := s.connect(&c.Connection)
+	if err != nil {
+		return err
+	}
+	asked := api.CreateToken{User: c.User, Name: c.Name, Scopes: c.Scope}
+	if c.Lasts > 0 {
+		seconds := int64(c.Lasts / time.Second)
+		asked.ExpiresInSeconds = &seconds
+	}
+	t, err := cl.CreateToken(s.ctx, asked)
+	if err != nil {
+		return err
+	}
+	return s.print(t, "The token is shown once (its id, to revoke it, is %s):\n\n  %s\n", t.ID, t.Secret)
+}
+
+type tokenList struct {
+	config.Connection `embed:""`
+}
+
+// Help is shown by --help.
+func (*tokenList) Help() string { return "Example:\n\n    porchlight token list" }
+
+// Run implements the command.
+func (c *tokenList) Run(s *shell) error {
+	cl, err := s.connect(&c.Connection)
+	if err != nil {
+		return err
+	}
+	return list(s, cl.Tokens(s.ctx), "ID\tNAME\tUSER\tCREATED\tEXPIRES\tSCOPES", func(t api.Token) []string {
+		return []string{t.ID, or(t.Name), or(t.User), clock(t.Created), clock(t.Expires), briefly(t.Scopes)}
+	})
+}
+
+type tokenRevoke struct {
+	config.Connection `embed:""`
+	ID                string `arg:"" help:"The token's id, not the token."`
+}
+
+// Help is shown by --help.
+func (*tokenRevoke) Help() string { return "Example:\n\n    porchlight token revoke ID" }
+
+// Run implements the command.
+func (c *tokenRevoke) Run(s *shell) error {
+	cl, err := s.connect(&c.Connection)
+	if err != nil {
+		return err
+	}
+	if err := cl.RevokeToken(s.ctx, c.ID); err != nil {
+		return err
+	}
+	return s.print(map[string]string{"revoked": c.ID}, "Revoked %s\n", c.ID)
+}

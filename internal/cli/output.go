@@ -1,0 +1,180 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/client"
+	"porchlight.dev/porchlight/internal/config"
+)
+
+// A usageError is a command that makes no sense.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+// An advice is an error with what to do about it.
+type advice struct {
+	err  error
+	todo string
+}
+
+func (e *advice) Error() string { return e.err.Error() + "\n" + e.todo }
+func (e *advice) Unwrap() error { return e.err }
+
+// fail prints an error and gives its exit code.
+func (s *shell) fail(err error) int {
+	code := exitFailure
+	_, wrongUse := errors.AsType[*usageError](err)
+	problems, wrongSettings := errors.AsType[config.Problems](err)
+	if wrongUse || wrongSettings {
+		code = exitUsage
+	}
+	err = explained(err)
+	if s.json {
+		told := map[string]any{"error": err.Error(), "exit_code": code}
+		if wrongSettings {
+			told["problems"] = problems
+		}
+		if refused, ok := errors.AsType[*client.Error](err); ok {
+			told["status"] = refused.Status
+			if refused.Problem != nil {
+				told["type"] = refused.Problem.Type
+			}
+		}
+		_ = json.NewEncoder(s.stderr).Encode(told) // there is nowhere else to tell it
+		return code
+	}
+	_, _ = fmt.Fprintf(s.stderr, "porchlight: %v\n", err) // likewise
+	return code
+}
+
+// explained adds to an error of the API what to do about it.
+func explained(err error) error {
+	if lost, ok := errors.AsType[*client.TransportError](err); ok {
+		at, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(lost.URL, "http://"), "https://"), "/")
+		return &advice{err, fmt.Sprintf("Is the server running at %s? Say where it is with --url or PORCHLIGHT_URL.", at)}
+	}
+	refused, ok := errors.AsType[*client.Error](err)
+	switch {
+	case !ok:
+		return err
+	case refused.Problem != nil && refused.Problem.WhatToDo != "":
+		return &advice{err, refused.Problem.WhatToDo}
+	case refused.Path == "/oauth/token":
+		return &advice{err, "Check the account id, client id and client secret; \"porchlight app rotate ID\" makes a new secret."}
+	case refused.Status == http.StatusNotFound:
+		return &advice{err, "Is this the URL of a porchlight server? Say where it is with --url or PORCHLIGHT_URL."}
+	default:
+		return err
+	}
+}
+
+// print prints value with --json, and text without.
+func (s *shell) print(value any, format string, args ...any) error {
+	if s.json {
+		return s.printJSON(value)
+	}
+	_, err := fmt.Fprintf(s.stdout, format, args...)
+	return err
+}
+
+func (s *shell) printJSON(value any) error {
+	enc := json.NewEncoder(s.stdout)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(value)
+}
+
+// list prints a listing: a line for each item, or with --json one array.
+func list[T any](s *shell, items iter.Seq2[T, error], header string, line func(T) []string) error {
+	all := []T{}
+	for item, err := range items {
+		if err != nil {
+			return err
+		}
+		all = append(all, item)
+	}
+	if s.json {
+		return s.printJSON(all)
+	}
+	w := tabwriter.NewWriter(s.stdout, 0, 8, 2, ' ', 0)
+	_, _ = fmt.Fprintln(w, header) // Flush reports it
+	for _, item := range all {
+		_, _ = fmt.Fprintln(w, strings.Join(line(item), "\t")) // likewise
+	}
+	return w.Flush()
+}
+
+// colours of the statuses, as SGR codes.
+var colours = map[api.Status]string{
+	api.Available: "32", api.Away: "33", api.Offline: "90",
+	api.Busy: "31", api.DoNotDisturb: "31", api.InMeeting: "31", api.Presenting: "31", api.OnCall: "31",
+	api.InCalendarEvent: "31", api.OutOfOffice: "35",
+}
+
+// coloured is the status as a person sees it.
+func (s *shell) coloured(status api.Status) string {
+	if !s.isTerminal(s.stdout) {
+		return string(status)
+	}
+	return "\x1b[" + colours[status] + "m" + string(status) + "\x1b[0m"
+}
+
+// isTerminal reports whether colour is welcome on w.
+func (s *shell) isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	if !ok || s.getenv("NO_COLOR") != "" || s.getenv("TERM") == "dumb" {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// clock is an instant as a person reads it, in local time.
+func clock(t api.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	local := t.Local()
+	if now := time.Now(); local.YearDay() == now.YearDay() && local.Year() == now.Year() {
+		return local.Format("15:04:05")
+	}
+	return local.Format("2006-01-02 15:04:05")
+}
+
+// or is text, or a dash.
+func or(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+// connect is a client as the flags and the environment say.
+func (s *shell) connect(flags *config.Connection) (*client.Client, error) {
+	c, err := config.LoadConnection(*flags, s.given, s.getenv)
+	if err != nil {
+		return nil, err
+	}
+	var tokens client.TokenSource = client.StaticToken(c.Token)
+	if c.Token == "" {
+		tokens, err = client.NewAccountCredentials(c.URL, c.AccountID, c.ClientID, c.ClientSecret, nil)
+		if err != nil {
+			return nil, &usageError{err.Error()}
+		}
+	}
+	made, err := client.New(c.URL, tokens, nil)
+	if err != nil {
+		return nil, &usageError{err.Error()}
+	}
+	return made, nil
+}

@@ -1,0 +1,227 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"porchlight.dev/porchlight/internal/config"
+	"porchlight.dev/porchlight/internal/server"
+)
+
+// settings are the flags of a command that takes the whole configuration.
+type settings struct {
+	File string `name:"config" placeholder:"FILE" help:"Settings file (YAML). Also PORCHLIGHT_CONFIG."`
+	config.Config
+}
+
+// load reads the settings from all their sources.
+func (f *settings) load(s *shell) (config.Config, error) {
+	file := f.File
+	if file == "" {
+		file = s.getenv("PORCHLIGHT_CONFIG")
+	}
+	return config.Load(config.Sources{
+		Base: config.Default(), File: file, Getenv: s.getenv, Flags: f.Config, Given: s.given,
+	})
+}
+
+// serveCommand is "porchlight serve".
+type serveCommand struct {
+	settings `embed:""`
+}
+
+// Help is shown by --help.
+func (*serveCommand) Help() string {
+	return `Each flag has a variable, PORCHLIGHT_DATA_DIR for --data-dir, and a key in the settings file; "porchlight config doc" lists them all.
+
+SIGTERM and an interrupt finish running requests first; SIGHUP reads the certificate again.
+
+Example:
+
+    porchlight init --data-dir /var/lib/porchlight
+    porchlight serve --data-dir /var/lib/porchlight`
+}
+
+// Run implements the command.
+func (c *serveCommand) Run(s *shell) error {
+	cfg, err := c.load(s)
+	if err != nil {
+		return err
+	}
+	srv, err := server.New(cfg, server.Options{
+		Log: server.NewLog(cfg, s.stderr), Stdout: s.stdout, NotifySocket: s.getenv("NOTIFY_SOCKET"),
+	})
+	if err != nil {
+		return err
+	}
+	if s.json {
+		if err := s.printJSON(map[string]string{"url": srv.URL(), "admin_url": srv.AdminURL()}); err != nil {
+			return err
+		}
+	}
+	defer onHangup(srv.Reload)()
+	return srv.Run(s.ctx)
+}
+
+// onHangup calls fn at each SIGHUP, until what it returns is called.
+func onHangup(fn func()) (stop func()) {
+	signals := make(chan os.Signal, 1)
+	done, ended := make(chan struct{}), make(chan struct{})
+	signal.Notify(signals, syscall.SIGHUP)
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-signals:
+				fn()
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(done)
+		<-ended
+	}
+}
+
+// initCommand is "porchlight init".
+type initCommand struct {
+	DataDir string `name:"data-dir" placeholder:"DIR" help:"Directory to make. Also PORCHLIGHT_DATA_DIR."`
+	Account string `name:"account" default:"Porchlight" placeholder:"NAME" help:"Name of the account."`
+	Email   string `name:"email" default:"owner@example.com" placeholder:"ADDRESS" help:"E-mail address of the account's owner."`
+	Name    string `name:"name" default:"Owner" placeholder:"NAME" help:"Name of the owner."`
+	App     string `name:"app" default:"default" placeholder:"NAME" help:"Name of the app."`
+}
+
+// Help is shown by --help.
+func (*initCommand) Help() string {
+	return `The app may do everything in its account. Its secret is printed once and kept nowhere in clear: store it, or make a new one later with "porchlight app rotate".
+
+Example:
+
+    porchlight init --data-dir /var/lib/porchlight --email ada@example.com --name "Ada Okafor"`
+}
+
+// Run implements the command.
+func (c *initCommand) Run(s *shell) error {
+	cfg := config.Default()
+	cfg, err := config.Load(config.Sources{Base: cfg, Getenv: only(s.getenv, "PORCHLIGHT_DATA_DIR"), Flags: config.Config{DataDir: c.DataDir}, Given: s.given})
+	if err != nil {
+		return err
+	}
+	made, err := server.Init(s.ctx, cfg, server.Founding{Account: c.Account, OwnerEmail: c.Email, OwnerName: c.Name, AppName: c.App})
+	if err != nil {
+		return err
+	}
+	return s.print(made, `%s is ready. These are shown once:
+
+  account_id     %s
+  client_id      %s
+  client_secret  %s
+
+Next:
+
+  porchlight serve --data-dir %[1]s
+
+and in another terminal:
+
+  export PORCHLIGHT_ACCOUNT_ID=%[2]s
+  export PORCHLIGHT_CLIENT_ID=%[3]s
+  export PORCHLIGHT_CLIENT_SECRET=%[4]s
+  porchlight user add grace@example.com --name "Grace Mensah"
+  porchlight session keep grace@example.com
+`, cfg.DataDir, made.AccountID, made.ClientID, made.ClientSecret)
+}
+
+// only lets one variable through.
+func only(getenv func(string) string, name string) func(string) string {
+	return func(asked string) string {
+		if asked != name {
+			return ""
+		}
+		return getenv(name)
+	}
+}
+
+// configCommands are "porchlight config …".
+type configCommands struct {
+	Check configCheck `cmd:"" help:"Name every mistake in the settings."`
+	Print configPrint `cmd:"" help:"Print the settings in force."`
+	Doc   configDoc   `cmd:"" help:"Print the reference of all settings."`
+}
+
+type configCheck struct {
+	settings `embed:""`
+}
+
+// Help is shown by --help.
+func (*configCheck) Help() string {
+	return "Example:\n\n    porchlight config check --config /etc/porchlight.yaml"
+}
+
+// Run implements the command.
+func (c *configCheck) Run(s *shell) error {
+	cfg, err := c.load(s)
+	if err != nil {
+		return err
+	}
+	warnings := cfg.Warnings()
+	if s.json {
+		return s.printJSON(map[string]any{"ok": true, "warnings": append([]string{}, warnings...)})
+	}
+	text := "The settings are in order.\n"
+	for _, w := range warnings {
+		text += "Note: " + w + ".\n"
+	}
+	_, err = fmt.Fprint(s.stdout, text)
+	return err
+}
+
+type configPrint struct {
+	settings `embed:""`
+}
+
+// Help is shown by --help.
+func (*configPrint) Help() string {
+	return "What is printed is a settings file that would do the same. Secrets are left out.\n\nExample:\n\n    porchlight config print --data-dir /var/lib/porchlight"
+}
+
+// Run implements the command.
+func (c *configPrint) Run(s *shell) error {
+	cfg, err := c.load(s)
+	if err != nil {
+		return err
+	}
+	conn, _ := config.LoadConnection(config.Connection{}, func(string) bool { return false }, s.getenv) // shown as far as it goes
+	if s.json {
+		return s.printJSON(map[string]any{"settings": cfg.Map(), "connection": conn.Map()})
+	}
+	var b strings.Builder
+	b.WriteString(cfg.Print())
+	b.WriteString("\n# Connection, for commands: from flags and variables only\n")
+	shown := conn.Map()
+	for _, setting := range config.ConnectionSettings() {
+		fmt.Fprintf(&b, "# %s: %s\n", setting.Name, shown[setting.Name])
+	}
+	_, err = fmt.Fprint(s.stdout, b.String())
+	return err
+}
+
+type configDoc struct{}
+
+// Help is shown by --help.
+func (*configDoc) Help() string { return "Example:\n\n    porchlight config doc > docs/settings.md" }
+
+// Run implements the command.
+func (*configDoc) Run(s *shell) error {
+	if s.json {
+		return s.printJSON(map[string]any{"settings": config.Settings(), "connection": config.ConnectionSettings()})
+	}
+	_, err := fmt.Fprint(s.stdout, config.Reference())
+	return err
+}

@@ -1,0 +1,125 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/client"
+	"porchlight.dev/porchlight/internal/config"
+)
+
+// sessionCommands are "porchlight session …".
+type sessionCommands struct {
+	Keep sessionKeep `cmd:"" help:"Sign a user in, and keep it signed in until interrupted."`
+	List sessionList `cmd:"" help:"List a user's sessions."`
+}
+
+type sessionKeep struct {
+	config.Connection `embed:""`
+	User              string        `arg:"" optional:"" default:"me" help:"Id, e-mail or \"me\" (the default)."`
+	ClientType        string        `name:"client-type" default:"desktop" placeholder:"WORD" help:"What kind of client it is: desktop, mobile, pad, web or another word."`
+	Lease             time.Duration `name:"lease" default:"120s" placeholder:"TIME" help:"How long the session outlives this command if that is killed: 30s to 1h."`
+}
+
+// Help is shown by --help.
+func (*sessionKeep) Help() string {
+	return "An interrupt signs the user out.\n\nExample:\n\n    porchlight session keep grace@example.com"
+}
+
+// Run implements the command.
+func (c *sessionKeep) Run(s *shell) error {
+	cl, err := s.connect(&c.Connection)
+	if err != nil {
+		return err
+	}
+	k := &keeper{shell: s, client: cl, user: c.User, as: api.SignIn{ClientType: c.ClientType}, lease: c.Lease}
+	seconds := int(c.Lease / time.Second)
+	k.as.LeaseSeconds = &seconds
+	if err := k.signIn(); err != nil {
+		return err
+	}
+	if err := s.print(k.session, "Signed in as %s (session %s). An interrupt signs out.\n", k.session.ClientType, k.session.ID); err != nil {
+		return err
+	}
+	if err := k.keep(); err != nil {
+		return err
+	}
+	return k.signOut()
+}
+
+// A keeper holds one user signed in.
+type keeper struct {
+	shell   *shell
+	client  *client.Client
+	user    string
+	as      api.SignIn
+	lease   time.Duration
+	session api.Session
+}
+
+func (k *keeper) signIn() (err error) {
+	k.session, err = k.client.SignIn(k.shell.ctx, k.user, k.as)
+	return err
+}
+
+// keep refreshes the session three times in each lease until the context ends. A
+// server that is away for a while is waited for; a session that ended meanwhile
+// is begun again.
+func (k *keeper) keep() error {
+	active := true
+	ticker := time.NewTicker(k.lease / 3)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-k.shell.ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		_, err := k.client.Refresh(k.shell.ctx, k.session.ID, api.SessionUpdate{Active: &active})
+		if client.Is(err, &api.NoSession) {
+			err = k.signIn()
+		}
+		if err == nil || k.shell.ctx.Err() != nil {
+			continue
+		}
+		if _, again := client.Retry(err); !again {
+			return err
+		}
+		_, _ = fmt.Fprintf(k.shell.stderr, "porchlight: trying again: %v\n", err) // a message, no more
+	}
+}
+
+func (k *keeper) signOut() error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(k.shell.ctx), 5*time.Second)
+	defer cancel()
+	err := k.client.SignOut(ctx, k.session.ID)
+	if err != nil && !client.Is(err, &api.NoSession) {
+		return err
+	}
+	if k.shell.json {
+		return nil
+	}
+	_, err = fmt.Fprintln(k.shell.stdout, "Signed out")
+	return err
+}
+
+type sessionList struct {
+	config.Connection `embed:""`
+	User              string `arg:"" optional:"" default:"me" help:"Id, e-mail or \"me\" (the default)."`
+}
+
+// Help is shown by --help.
+func (*sessionList) Help() string { return "Example:\n\n    porchlight session list grace@example.com" }
+
+// Run implements the command.
+func (c *sessionList) Run(s *shell) error {
+	cl, err := s.connect(&c.Connection)
+	if err != nil {
+		return err
+	}
+	return list(s, cl.Sessions(s.ctx, c.User), "ID\tCLIENT\tSINCE\tACTIVE\tENDS", func(x api.Session) []string {
+		return []string{x.ID, x.ClientType, clock(x.Since), fmt.Sprint(x.Active), clock(x.EndsAt)}
+	})
+}

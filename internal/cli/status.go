@@ -1,0 +1,228 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/config"
+)
+
+// statusCommands are "porchlight status …".
+type statusCommands struct {
+	Get     statusGet     `cmd:"" help:"Show a user's status."`
+	Set     statusSet     `cmd:"" help:"Set a user's status."`
+	Clear   statusClear   `cmd:"" help:"Take back what was set."`
+	Explain statusExplain `cmd:"" help:"Say why a status is what it is, and what follows."`
+}
+
+type statusGet struct {
+	config.Connection `embed:""`
+	User              string `arg:"" optional:"" default:"me" help:"Id, e-mail or \"me\" (the default)."`
+}
+
+// Help is shown by --help.
+func (*statusGet) Help() string { return "Example:\n\n    porchlight status get grace@example.com" }
+
+// Run implements the command.
+func (c *statusGet) Run(s *shell) error {
+	cl, err := s.connect(&c.Connection)
+	if err != nil {
+		return err
+	}
+	p, err := cl.Presence(s.ctx, c.User)
+	if err != nil {
+		return err
+	}
+	return s.print(p, "%s\n", s.presence(&p))
+}
+
+// presence is a presence on one line.
+func (s *shell) presence(p *api.Presence) string {
+	text := s.coloured(p.Status)
+	if p.Note != "" {
+		text += fmt.Sprintf("  %q", p.Note)
+	}
+	if !p.Since.IsZero() {
+		text += "  since " + clock(p.Since)
+	}
+	if !p.Until.IsZero() {
+		text += "  until " + clock(p.Until)
+	}
+	return text
+}
+
+type statusSet struct {
+	config.Connection `embed:""`
+	Status            string        `arg:"" help:"available, away, busy, do_not_disturb (or dnd), in_calendar_event, in_meeting, presenting, on_call or out_of_office."`
+	User              string        `arg:"" optional:"" default:"me" help:"Id, e-mail or \"me\" (the default)."`
+	Note              string        `name:"note" placeholder:"TEXT" help:"Text that others see with it, at most 280 characters."`
+	Lasts             time.Duration `name:"for" xor:"end" placeholder:"TIME" help:"How long, such as 30m."`
+	Until             string        `name:"until" xor:"end" placeholder:"TIME" help:"When it ends, in RFC 3339 or as HH:MM of today or tomorrow."`
+}
+
+// Help is shown by --help.
+func (*statusSet) Help() string {
+	return `Without an end, do_not_disturb lasts 20 minutes, and busy, in_meeting, presenting, on_call and in_calendar_event 24 hours. "available" takes back what was set, and what a calendar or schedule says for now.
+
+Example:
+
+    porchlight status set busy --note "Writing" --for 90m`
+}
+
+// Run implements the command.
+func (c *statusSet) Run(s *shell) error {
+	status, err := parseStatus(c.Status)
+	if err != nil {
+		return err
+	}
+	claim := api.SetClaim{Source: "manual", Status: status, Note: c.Note}
+	if c.Lasts > 0 {
+		seconds := int64((c.Lasts + time.Second - 1) / time.Second)
+		claim.DurationSeconds = &seconds
+	}
+	if c.Until != "" {
+		until, err := parseUntil(c.Until, time.Now())
+		if err != nil {
+			return err
+		}
+		claim.Until = api.At(until)
+	}
+	cl, err := s.connect(&c.Connection)
+	if err != nil {
+		return err
+	}
+	result, err := cl.SetClaim(s.ctx, c.User, "manual", claim)
+	if err != nil {
+		return err
+	}
+	text := s.presence(&result.Presence)
+	if result.Presence.Status != status && result.Why != "" {
+		text += fmt.Sprintf("\nThe status is not %s: what was set %s. See \"porchlight status explain %s\".", status, result.Why, c.User)
+	}
+	return s.print(result, "%s\n", text)
+}
+
+// settable are the statuses that a user may choose.
+var settable = []api.Status{
+	api.Available, api.Away, api.Busy, api.DoNotDisturb, api.InCalendarEvent, api.InMeeting, api.Presenting, api.OnCall, api.OutOfOffice,
+}
+
+func parseStatus(text string) (api.Status, error) {
+	word := api.Status(strings.ReplaceAll(strings.ToLower(text), "-", "_"))
+	if word == "dnd" {
+		word = api.DoNotDisturb
+	}
+	if slices.Contains(settable, word) {
+		return word, nil
+	}
+	names := make([]string, len(settable))
+	for i, known := range settable {
+		names[i] = string(known)
+	}
+	return "", &usageError{fmt.Sprintf("%q is not a status that can be set: use one of %s", text, strings.Join(names, ", "))}
+}
+
+// parseUntil reads an instant: RFC 3339, or the next HH:MM.
+func parseUntil(text string, now time.Time) (time.Time, error) {
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at, nil
+	}
+	clock, err := time.Parse("15:04", text)
+	if err != nil {
+		return time.Time{}, &usageError{fmt.Sprintf("--until %q is not a time: write it like 2026-03-01T09:30:00Z, or like 17:30", text)}
+	}
+	now = now.Local()
+	at := time.Date(now.Year(), now.Month(), now.Day(), clock.Hour(), clock.Minute(), 0, 0, time.Local)
+	if !at.After(now) {
+		at = at.AddDate(0, 0, 1)
+	}
+	return at, nil
+}
+
+type statusClear struct {
+	config.Connection `embed:""`
+	User              string `arg:"" optional:"" default:"me" help:"Id, e-mail or \"me\" (the default)."`
+}
+
+// Help is shown by --help.
+func (*statusClear) Help() string { return "Example:\n\n    porchlight status clear" }
+
+// Run implements the command.
+func (c *statusClear) Run(s *shell) error {
+	cl, err := s.connect(&c.Connection)
+	if err != nil {
+		return err
+	}
+	if err := cl.EndClaim(s.ctx, c.User, "manual"); err != nil {
+		return err
+	}
+	p, err := cl.Presence(s.ctx, c.User)
+	if err != nil {
+		return err
+	}
+	return s.print(p, "%s\n", s.presence(&p))
+}
+
+type statusExplain struct {
+	config.Connection `embed:""`
+	User              string `arg:"" optional:"" default:"me" help:"Id, e-mail or \"me\" (the default)."`
+}
+
+// Help is shown by --help.
+func (*statusExplain) Help() string {
+	return "Example:\n\n    porchlight status explain grace@example.com"
+}
+
+// Run implements the command.
+func (c *statusExplain) Run(s *shell) error {
+	cl, err := s.connect(&c.Connection)
+	if err != nil {
+		return err
+	}
+	x, err := cl.Explain(s.ctx, c.User)
+	if err != nil {
+		return err
+	}
+	return s.print(x, "%s", s.explanation(&x))
+}
+
+// explanation is what a person reads.
+func (s *shell) explanation(x *api.Explanation) string {
+	var b strings.Builder
+	p := api.Presence{Status: x.Status, Note: x.Note, Since: x.Since, Until: x.Until}
+	fmt.Fprintf(&b, "%s\n%s\n", s.presence(&p), x.Because)
+	if len(x.Claims) > 0 {
+		b.WriteString("\nClaims, those that could win first:\n")
+	}
+	for _, c := range x.Claims {
+		mark := " "
+		if c.Decides {
+			mark = "*"
+		}
+		fmt.Fprintf(&b, "%s row %d  %s  %s (%s)", mark, c.Row, c.Status, c.ID, c.Source)
+		if c.Note != "" {
+			fmt.Fprintf(&b, "  %q", c.Note)
+		}
+		fmt.Fprintf(&b, "\n           %s\n", c.Why)
+	}
+	if len(x.Sessions) > 0 {
+		b.WriteString("\nSessions:\n")
+	}
+	for _, session := range x.Sessions {
+		fmt.Fprintf(&b, "  %s  %s\n", session.ClientType, session.Why)
+	}
+	if x.OwnNote != nil {
+		fmt.Fprintf(&b, "\nThe user's own note: %q\n", x.OwnNote.Text)
+	}
+	b.WriteString("\nWhat follows by itself:\n")
+	if len(x.Next) == 0 {
+		b.WriteString("  nothing\n")
+	}
+	for _, step := range x.Next {
+		fmt.Fprintf(&b, "  %s  %s: %s\n", clock(step.At), s.coloured(step.Status), step.Why)
+	}
+	return b.String()
+}

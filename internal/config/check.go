@@ -1,0 +1,169 @@
+package config
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// Check finds what no server could run with: all of it, each with what to do.
+func (c *Config) Check() Problems {
+	k := &checking{config: c}
+	k.dataDir()
+	k.storage()
+	k.listeners()
+	k.publicURL()
+	k.certificate()
+	k.policy()
+	k.accessLog()
+	return k.found
+}
+
+type checking struct {
+	config *Config
+	found  Problems
+}
+
+func (k *checking) add(setting, format string, args ...any) {
+	k.found = append(k.found, Problem{Setting: setting, Text: setting + ": " + fmt.Sprintf(format, args...)})
+}
+
+func (k *checking) dataDir() {
+	dir := k.config.DataDir
+	if dir == "" {
+		k.add("data-dir", "is not set: say which directory holds the data, with --data-dir DIR, PORCHLIGHT_DATA_DIR or data-dir in the settings file")
+		return
+	}
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		k.add("data-dir", "%s is a file: name a directory", dir)
+	}
+}
+
+func (k *checking) storage() {
+	c := k.config
+	if c.LogRetention != 0 && c.LogRetention < time.Minute {
+		k.add("log-retention", "%s is too short: readers of the log that are away for longer lose changes; set at least 1m", formatDuration(c.LogRetention))
+	}
+	const most = 10_000_000
+	if c.CacheRecords > most {
+		k.add("cache-records", "%d would take more than 10 GiB of memory: set at most %d", c.CacheRecords, most)
+	}
+	if c.WriteBufferSize != 0 && (c.WriteBufferSize < 1<<20 || c.WriteBufferSize > 1<<30) {
+		k.add("write-buffer-size", "%s is out of range: set 1MiB to 1GiB", c.WriteBufferSize)
+	}
+}
+
+func (k *checking) listeners() {
+	c := k.config.Filled()
+	k.address("listen", c.Listen)
+	if c.AdminOff() {
+		return
+	}
+	host, ok := k.address("admin-listen", c.AdminListen)
+	if !ok {
+		return
+	}
+	if !loopback(host) && !c.AdminAnywhere {
+		k.add("admin-listen", "%s can be reached from other machines, and what is served there asks for no token: use 127.0.0.1, or set admin-anywhere if a firewall protects it", c.AdminListen)
+	}
+	if _, port, _ := net.SplitHostPort(c.Listen); c.Listen == c.AdminListen && port != "0" {
+		k.add("admin-listen", "is the address of listen: give it another port, or \"off\"")
+	}
+}
+
+// address checks HOST:PORT and gives the host.
+func (k *checking) address(setting, address string) (string, bool) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		k.add(setting, "%q is not HOST:PORT: write it like 127.0.0.1:8080, or :8080 for every interface", address)
+		return "", false
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
+		k.add(setting, "%q is not a port: use a number from 0 (any free one) to 65535", port)
+		return "", false
+	} else if n > 65535 {
+		return "", false
+	}
+	return host, true
+}
+
+func (k *checking) publicURL() {
+	text := k.config.PublicURL
+	if text == "" {
+		return
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
+		k.add("public-url", "%q is not a URL: write it like https://presence.example.com", text)
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		k.add("public-url", "must have no user, query or fragment: write it like https://presence.example.com")
+	}
+}
+
+func (k *checking) certificate() {
+	cert, key := k.config.TLSCertFile, k.config.TLSKeyFile
+	switch {
+	case cert == "" && key == "":
+		return
+	case cert == "":
+		k.add("tls-cert-file", "is not set although tls-key-file is: set both, or neither for plain HTTP")
+		return
+	case key == "":
+		k.add("tls-key-file", "is not set although tls-cert-file is: set both, or neither for plain HTTP")
+		return
+	}
+	readable := k.readable("tls-cert-file", cert)
+	if !k.readable("tls-key-file", key) || !readable {
+		return
+	}
+	if info, err := os.Stat(key); err == nil && info.Mode().Perm()&0o007 != 0 {
+		k.add("tls-key-file", "everybody on this machine may read or write %s (mode %04o): run chmod o= %[1]s", key, info.Mode().Perm())
+	}
+	if _, err := tls.LoadX509KeyPair(cert, key); err != nil {
+		k.add("tls-cert-file", "%s and %s are not a certificate and its key: %v", cert, key, err)
+	}
+}
+
+func (k *checking) readable(setting, file string) bool {
+	f, err := os.Open(file)
+	if err != nil {
+		k.add(setting, "%s cannot be read: %s; correct the path or the permissions", file, reason(err))
+		return false
+	}
+	_ = f.Close() // only opened to see that it can be
+	return true
+}
+
+func (k *checking) policy() {
+	const day = 24 * time.Hour
+	for _, d := range []struct {
+		setting string
+		value   time.Duration
+		most    time.Duration
+	}{
+		{"min-update-interval", k.config.MinUpdateInterval, time.Hour},
+		{"idle-after", k.config.IdleAfter, day},
+		{"drain-delay", k.config.DrainDelay, 10 * time.Minute},
+		{"drain-timeout", k.config.DrainTimeout, 10 * time.Minute},
+	} {
+		if d.value < 0 || d.value > d.most {
+			k.add(d.setting, "%s is out of range: set 0 to %s", formatDuration(d.value), formatDuration(d.most))
+		}
+	}
+}
+
+func (k *checking) accessLog() {
+	switch file := k.config.AccessLog; file {
+	case "", "on", "off":
+	default:
+		if info, err := os.Stat(filepath.Dir(file)); err != nil || !info.IsDir() {
+			k.add("access-log", "there is no directory %s for %s: make it, or set on or off", filepath.Dir(file), file)
+		}
+	}
+}

@@ -1,0 +1,97 @@
+// Package config is the settings: one plain struct that flags, environment and
+// a YAML file fill in.
+//
+// It is separate from server, which takes a finished Config, and from cli, which
+// owns the flags, so that each setting is written down once: its name, help and
+// default stand in the tags of its field, and the flags, the reading of the
+// environment and of the file, the reference and the listing all come from them.
+//
+// It guarantees that every mistake is reported at once, each with where it was
+// made and what to do, that a key or value that means nothing is never passed
+// over, and that a secret is never printed. It must not open, listen or log.
+package config
+
+import (
+	"net"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Config is the settings of a server. The zero of every field is usable: an
+// empty text stands for the default (see Filled), and other zeros for what the
+// field's help says.
+type Config struct {
+	DataDir         string        `name:"data-dir" group:"Storage" placeholder:"DIR" help:"Directory that holds everything the server keeps. It has no default."`
+	Durability      string        `name:"durability" group:"Storage" default:"fsync" enum:"fsync,os" help:"When an update is acknowledged: fsync, when it is on stable storage; os, when the operating system has it, so that a crash of the machine may lose the last second."`
+	LogRetention    time.Duration `name:"log-retention" group:"Storage" default:"30d" placeholder:"TIME" help:"How long the log of changes is kept. 0: the default."`
+	LowDisk         Size          `name:"low-disk" group:"Storage" default:"256MiB" placeholder:"SIZE" help:"Free disk space below which updates are refused with 507. 0: never."`
+	CacheRecords    int           `name:"cache-records" group:"Storage" default:"65536" placeholder:"N" help:"Users whose records are kept decoded in memory, about 1 KiB each. 0: the default."`
+	CacheSize       Size          `name:"cache-size" group:"Storage" default:"64MiB" placeholder:"SIZE" help:"Memory for blocks of the database. 0: the default."`
+	WriteBufferSize Size          `name:"write-buffer-size" group:"Storage" default:"32MiB" placeholder:"SIZE" help:"Memory in which updates gather before they go into a table. 0: the default."`
+
+	Listen        string `name:"listen" group:"Listening" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where the API is served. Port 0 takes any free one."`
+	AdminListen   string `name:"admin-listen" group:"Listening" default:"127.0.0.1:8081" placeholder:"HOST:PORT" help:"Where /livez, /readyz, /metrics and /debug/pprof are served; \"off\" or empty: nowhere. They ask for no token, so the address must be loopback."`
+	AdminAnywhere bool   `name:"admin-anywhere" group:"Listening" default:"false" help:"Allow an admin-listen that other machines can reach."`
+	PublicURL     string `name:"public-url" group:"Listening" placeholder:"URL" help:"The URL under which clients reach the API, if it is not that of listen: behind a proxy, say."`
+	TLSCertFile   string `name:"tls-cert-file" group:"Listening" placeholder:"FILE" help:"Certificate chain (PEM) to serve HTTPS with. It is read again when it changes and on SIGHUP."`
+	TLSKeyFile    string `name:"tls-key-file" group:"Listening" placeholder:"FILE" help:"Private key (PEM) of the certificate. Others must not be able to read it."`
+
+	MinUpdateInterval time.Duration `name:"min-update-interval" group:"Policy" default:"60s" placeholder:"TIME" help:"Least time between two accepted PUT presence_status of a user. 0: no limit."`
+	SignedInRule      string        `name:"signed-in-rule" group:"Policy" default:"zoom" enum:"zoom,off" help:"zoom: PUT presence_status is refused for a user who is not signed in; off: it is not."`
+	LegacyTransitions bool          `name:"legacy-transitions" group:"Policy" default:"true" negatable:"" help:"Hold users whose newest client is older than 5.3.0 to the changes of status that Zoom allows it."`
+	RateLimitPlan     string        `name:"rate-limit-plan" group:"Policy" default:"business" enum:"off,free,pro,business" help:"Zoom's account-wide limits of requests, by plan."`
+	IdleAfter         time.Duration `name:"idle-after" group:"Policy" default:"15m" placeholder:"TIME" help:"How long after its last activity a session counts as idle. 0: never."`
+
+	LogLevel  string `name:"log-level" group:"Logging" default:"info" enum:"debug,info,warn,error" help:"The least severe messages that are written, to standard error."`
+	LogFormat string `name:"log-format" group:"Logging" default:"text" enum:"text,json" help:"The form of the messages."`
+	AccessLog string `name:"access-log" group:"Logging" default:"on" placeholder:"on|off|FILE" help:"A JSON line for each request: on (to standard output), off, or the file to append to."`
+
+	DrainDelay   time.Duration `name:"drain-delay" group:"Stopping" default:"5s" placeholder:"TIME" help:"On SIGTERM, how long to go on serving while /readyz is red, so that load balancers notice. An interrupt skips it."`
+	DrainTimeout time.Duration `name:"drain-timeout" group:"Stopping" default:"20s" placeholder:"TIME" help:"How long running requests may take to finish after that. 0: they are cut off."`
+}
+
+// Default is the settings when nothing is set.
+func Default() Config {
+	var c Config
+	setDefaults(&c)
+	return c
+}
+
+// Filled is c with the defaults in place of texts that are empty, but for
+// AdminListen, where empty means off.
+func (c Config) Filled() Config {
+	fillEmpty(&c)
+	return c
+}
+
+// AdminOff reports whether there is no second listener.
+func (c *Config) AdminOff() bool { return c.AdminListen == "" || c.AdminListen == "off" }
+
+// Warnings are what is allowed but seldom meant.
+func (c *Config) Warnings() []string {
+	var all []string
+	if host, _, err := net.SplitHostPort(c.Listen); err == nil && !loopback(host) && c.TLSCertFile == "" && !c.behindTLS() {
+		all = append(all, "listen "+c.Listen+" can be reached from other machines and there is no TLS, so tokens travel in the clear: set tls-cert-file and tls-key-file, or put a proxy with TLS in front and set public-url to its https URL")
+	}
+	if !c.AdminOff() && c.AdminAnywhere {
+		if host, _, err := net.SplitHostPort(c.AdminListen); err == nil && !loopback(host) {
+			all = append(all, "admin-listen "+c.AdminListen+" can be reached from other machines and asks for no token: keep it behind a firewall")
+		}
+	}
+	return all
+}
+
+func (c *Config) behindTLS() bool {
+	u, err := url.Parse(c.PublicURL)
+	return err == nil && strings.EqualFold(u.Scheme, "https")
+}
+
+// loopback reports whether only this machine reaches host.
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}

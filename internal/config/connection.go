@@ -1,0 +1,102 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"strings"
+)
+
+// DefaultURL is where a command looks for the API when nothing says otherwise.
+const DefaultURL = "http://127.0.0.1:8080"
+
+// Connection is how a command reaches the API and who it is there: by a token,
+// or by the account and secret of an app. The zero Connection reaches DefaultURL
+// as nobody.
+type Connection struct {
+	URL              string `name:"url" group:"Connection" default:"http://127.0.0.1:8080" placeholder:"URL" help:"Where the API is."`
+	Token            string `name:"token" group:"Connection" secret:"yes" placeholder:"TOKEN" help:"Access token. Others on this machine can read a command line: prefer the variable, or token-file."`
+	TokenFile        string `name:"token-file" group:"Connection" placeholder:"FILE" help:"File that holds the access token."`
+	AccountID        string `name:"account-id" group:"Connection" placeholder:"ID" help:"Account of the app, when there is no token."`
+	ClientID         string `name:"client-id" group:"Connection" placeholder:"ID" help:"The app."`
+	ClientSecret     string `name:"client-secret" group:"Connection" secret:"yes" placeholder:"SECRET" help:"The app's secret. Prefer the variable, or client-secret-file."`
+	ClientSecretFile string `name:"client-secret-file" group:"Connection" placeholder:"FILE" help:"File that holds the app's secret."`
+}
+
+// LoadConnection takes each field from the flags given, else from the
+// environment, and reads the files. The error is Problems.
+func LoadConnection(flags Connection, given func(name string) bool, getenv func(string) string) (Connection, error) {
+	c := flags
+	from := make(map[string]string)
+	for _, f := range fields(&c) {
+		if given(f.Name) {
+			from[f.Name] = "--" + f.Name
+			continue
+		}
+		if text := getenv(f.Env()); text != "" {
+			from[f.Name] = f.Env()
+			f.value.SetString(text)
+			continue
+		}
+		f.reset()
+	}
+	var all Problems
+	all = secretFile(all, &c.Token, c.TokenFile, "token", from)
+	all = secretFile(all, &c.ClientSecret, c.ClientSecretFile, "client-secret", from)
+	if len(all) == 0 {
+		all = c.check()
+	}
+	if len(all) > 0 {
+		return c, all
+	}
+	return c, nil
+}
+
+// secretFile reads a secret from its file. A flag beats the environment, whether
+// it gives the secret or the file.
+func secretFile(all Problems, secret *string, file, name string, from map[string]string) Problems {
+	if file == "" || (strings.HasPrefix(from[name], "--") && !strings.HasPrefix(from[name+"-file"], "--")) {
+		return all
+	}
+	where := from[name+"-file"]
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return append(all, Problem{name + "-file", where, fmt.Sprintf("%s cannot be read: %s; correct the path or the permissions", file, reason(err))})
+	}
+	*secret = strings.TrimSpace(string(data))
+	if *secret == "" {
+		return append(all, Problem{name + "-file", where, file + " is empty: put the secret into it"})
+	}
+	return all
+}
+
+func (c *Connection) check() Problems {
+	var all Problems
+	if c.Token != "" {
+		return nil
+	}
+	const either = "or give an access token with PORCHLIGHT_TOKEN"
+	missing := func(name, value string) {
+		if value == "" {
+			all = append(all, Problem{Setting: name, Text: fmt.Sprintf("%s is not set: give it with --%[1]s or %s, %s", name, (&Field{Name: name}).Env(), either)})
+		}
+	}
+	if c.AccountID == "" && c.ClientID == "" && c.ClientSecret == "" {
+		return Problems{{Setting: "token", Text: "no credentials: set PORCHLIGHT_TOKEN, or PORCHLIGHT_ACCOUNT_ID, PORCHLIGHT_CLIENT_ID and PORCHLIGHT_CLIENT_SECRET, as \"porchlight init\" printed them"}}
+	}
+	missing("account-id", c.AccountID)
+	missing("client-id", c.ClientID)
+	missing("client-secret", c.ClientSecret)
+	return all
+}
+
+// Map is the fields by name, less secrets.
+func (c Connection) Map() map[string]string {
+	all := make(map[string]string)
+	for _, f := range fields(&c) {
+		all[f.Name] = f.shown()
+	}
+	return all
+}
+
+// ConnectionSettings describes every field of Connection, in order.
+func ConnectionSettings() []Setting { return describe(fields(new(Connection))) }

@@ -1,0 +1,112 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A Setting is a field as the reference and the listing show it.
+type Setting struct {
+	Name    string   `json:"name"`
+	Group   string   `json:"group"`
+	Flag    string   `json:"flag"`
+	Env     string   `json:"env"`
+	Help    string   `json:"help"`
+	Default string   `json:"default"`
+	Values  []string `json:"values,omitempty"`
+}
+
+// Settings describes every setting of the server, in order.
+func Settings() []Setting { return describe(fields(new(Config))) }
+
+func describe(all []Field) []Setting {
+	described := make([]Setting, 0, len(all))
+	for _, f := range all {
+		described = append(described, Setting{f.Name, f.Group, "--" + f.Name, f.Env(), f.Help, f.Default, f.Enum})
+	}
+	return described
+}
+
+// Reference is the documentation of every setting, in Markdown.
+func Reference() string {
+	var b strings.Builder
+	b.WriteString(`# Settings
+
+<!-- Written by "porchlight config doc": change the tags in internal/config/config.go instead. -->
+
+A setting is taken from the flag, else from the environment, else from the YAML
+file that --config (PORCHLIGHT_CONFIG) names, else it has its default. In the file
+it has the name that it has here: ` + "`listen: 127.0.0.1:8080`" + `. Times are written like 90s,
+15m, 36h or 30d, sizes like 64MiB. "porchlight config check" names every mistake,
+"porchlight config print" shows what is in force.
+`)
+	group := ""
+	for _, s := range Settings() {
+		if s.Group != group {
+			group = s.Group
+			fmt.Fprintf(&b, "\n## %s\n", group)
+		}
+		s.describe(&b)
+	}
+	b.WriteString("\n## Connection\n\nFor the commands that go through the API: flags and variables only, not the file.\n")
+	for _, s := range ConnectionSettings() {
+		s.describe(&b)
+	}
+	return b.String()
+}
+
+func (s *Setting) describe(b *strings.Builder) {
+	fmt.Fprintf(b, "\n### %s\n\n%s\n\nFlag `%s`, variable `%s`", s.Name, s.Help, s.Flag, s.Env)
+	if s.Values != nil {
+		fmt.Fprintf(b, ", one of `%s`", strings.Join(s.Values, "`, `"))
+	}
+	if s.Default != "" {
+		fmt.Fprintf(b, ", default `%s`", s.Default)
+	}
+	b.WriteString(".\n")
+}
+
+// redacted stands for a secret that is set.
+const redacted = "(set, not shown)"
+
+// Print is the settings as a YAML file that would set them, less secrets.
+func (c Config) Print() string {
+	var b strings.Builder
+	group := ""
+	for _, f := range fields(&c) {
+		if f.Group != group {
+			if group != "" {
+				b.WriteString("\n")
+			}
+			group = f.Group
+			fmt.Fprintf(&b, "# %s\n", group)
+		}
+		fmt.Fprintf(&b, "%s: %s\n", f.Name, yamlText(f.shown()))
+	}
+	return b.String()
+}
+
+// Map is the settings by name, less secrets.
+func (c Config) Map() map[string]string {
+	all := make(map[string]string)
+	for _, f := range fields(&c) {
+		all[f.Name] = f.shown()
+	}
+	return all
+}
+
+func (f *Field) shown() string {
+	if f.Secret && !f.value.IsZero() {
+		return redacted
+	}
+	return f.text()
+}
+
+// yamlText quotes what YAML would not read back as the same text.
+func yamlText(text string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-"
+	if text == "" || strings.Trim(text, plain) != "" || strings.HasPrefix(text, "-") {
+		return "'" + strings.ReplaceAll(text, "'", "''") + "'"
+	}
+	return text
+}

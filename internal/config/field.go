@@ -1,0 +1,113 @@
+package config
+
+import (
+	"encoding"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Field is one setting: its tags, and the variable that holds it.
+type Field struct {
+	Name    string // of the flag and of the key in the file
+	Group   string
+	Help    string
+	Default string
+	Enum    []string // nil: any value of the type
+	Secret  bool
+	value   reflect.Value
+}
+
+// fields are the settings in a pointer to a struct, in its order.
+func fields(settings any) []Field {
+	v := reflect.ValueOf(settings).Elem()
+	all := make([]Field, 0, v.NumField())
+	for i := range v.NumField() {
+		tag := v.Type().Field(i).Tag
+		f := Field{
+			Name: tag.Get("name"), Group: tag.Get("group"), Help: tag.Get("help"),
+			Default: tag.Get("default"), Secret: tag.Get("secret") != "", value: v.Field(i),
+		}
+		if enum := tag.Get("enum"); enum != "" {
+			f.Enum = strings.Split(enum, ",")
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+// Env is the variable of the environment that sets the field.
+func (f *Field) Env() string {
+	return "PORCHLIGHT_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+}
+
+// set gives the field the value that text stands for.
+func (f *Field) set(text string) error {
+	if f.Enum != nil && !slices.Contains(f.Enum, text) {
+		return fmt.Errorf("%q is not one of %s", text, strings.Join(f.Enum, ", "))
+	}
+	switch into := f.value.Addr().Interface().(type) {
+	case *string:
+		*into = text
+	case *time.Duration:
+		d, err := ParseDuration(text)
+		if err != nil {
+			return err
+		}
+		*into = d
+	case *bool:
+		b, err := strconv.ParseBool(text)
+		if err != nil {
+			return fmt.Errorf("%q is not true or false", text)
+		}
+		*into = b
+	case *int:
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 0 {
+			return fmt.Errorf("%q is not a whole number from 0 up", text)
+		}
+		*into = n
+	case encoding.TextUnmarshaler:
+		return into.UnmarshalText([]byte(text))
+	default:
+		panic("config: field " + f.Name + " has a type that cannot be read")
+	}
+	return nil
+}
+
+// text is what set would read back.
+func (f *Field) text() string {
+	if d, ok := f.value.Interface().(time.Duration); ok {
+		return formatDuration(d)
+	}
+	return fmt.Sprint(f.value.Interface())
+}
+
+func setDefaults(settings any) {
+	for _, f := range fields(settings) {
+		f.reset()
+	}
+}
+
+// fillEmpty gives texts that are empty their default, where an empty one means
+// nothing else. A zero duration, size or number means what its help says.
+func fillEmpty(c *Config) {
+	for _, f := range fields(c) {
+		if f.value.Kind() == reflect.String && f.value.IsZero() && f.value.Addr().Interface() != any(&c.AdminListen) {
+			f.reset()
+		}
+	}
+}
+
+func (f *Field) reset() {
+	if f.Default == "" {
+		f.value.SetZero()
+		return
+	}
+	if err := f.set(f.Default); err != nil {
+		panic("config: the default of " + f.Name + ": " + err.Error())
+	}
+}

@@ -1,0 +1,88 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Size is a number of bytes, written like 64MiB.
+type Size int64
+
+var units = []struct {
+	name  string
+	bytes int64
+}{
+	{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1},
+}
+
+// UnmarshalText reads a number of bytes with or without a unit.
+func (s *Size) UnmarshalText(text []byte) error {
+	number, scale := strings.TrimSpace(string(text)), int64(1)
+	for _, unit := range units {
+		if rest, ok := strings.CutSuffix(number, unit.name); ok {
+			number, scale = strings.TrimSpace(rest), unit.bytes
+			break
+		}
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || n < 0 || n > math.MaxInt64/scale {
+		return fmt.Errorf("%q is not a size: write a number with B, KiB, MiB, GiB or TiB, such as 64MiB", text)
+	}
+	*s = Size(n * scale)
+	return nil
+}
+
+// String is the size in the largest unit that it is a whole number of.
+func (s Size) String() string {
+	for _, unit := range units {
+		if int64(s) != 0 && int64(s)%unit.bytes == 0 && unit.bytes > 1 {
+			return strconv.FormatInt(int64(s)/unit.bytes, 10) + unit.name
+		}
+	}
+	return strconv.FormatInt(int64(s), 10)
+}
+
+// ParseDuration reads a duration such as 90s, 15m, 36h or 30d.
+func ParseDuration(text string) (time.Duration, error) {
+	const day = 24 * time.Hour
+	var total time.Duration
+	rest := strings.TrimSpace(text)
+	if days, after, ok := strings.Cut(rest, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		if err != nil {
+			return 0, notDuration(text)
+		}
+		total, rest = time.Duration(n)*day, after
+		if rest == "" {
+			return total, nil
+		}
+	}
+	d, err := time.ParseDuration(rest)
+	if err != nil || d < 0 {
+		return 0, notDuration(text)
+	}
+	return total + d, nil
+}
+
+func notDuration(text string) error {
+	return fmt.Errorf("%q is not a duration: write a number with ms, s, m, h or d, such as 90s or 30d", text)
+}
+
+// formatDuration is the shortest text that ParseDuration reads back.
+func formatDuration(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d >= day && d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}

@@ -1,0 +1,106 @@
+package directory
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// system is the account that the documents of the server itself are in, those of
+// the accounts among them. No tenant has this id.
+const system presence.AccountID = ""
+
+type accountValue struct {
+	format
+	Name    string          `json:"name"`
+	Owner   presence.UserID `json:"owner,omitempty"`
+	Created time.Time       `json:"created"`
+}
+
+func accountKey(id presence.AccountID) store.Key {
+	return store.Key{Collection: "account", Key: string(id)}
+}
+
+// CreateAccount adds an account without an owner and gives it an id. Names need
+// not be unique.
+func (d *Directory) CreateAccount(ctx context.Context, name string) (Account, error) {
+	if err := checkName("name", name); err != nil {
+		return Account{}, err
+	}
+	account := Account{ID: presence.AccountID(NewID()), Name: name, Created: d.now()}
+	if err := d.docs.Write(ctx, system, account.doc("")); err != nil {
+		return Account{}, fmt.Errorf("create account: %w", err)
+	}
+	return account, nil
+}
+
+// Account reads an account, or answers ErrNoAccount.
+func (d *Directory) Account(ctx context.Context, id presence.AccountID) (Account, error) {
+	account, _, err := d.account(ctx, id)
+	return account, err
+}
+
+// Accounts pages by id: those above after, at most limit.
+func (d *Directory) Accounts(ctx context.Context, after presence.AccountID, limit int) ([]Account, error) {
+	docs, err := d.docs.List(ctx, system, "account", string(after), limit)
+	if err != nil {
+		return nil, fmt.Errorf("list accounts: %w", err)
+	}
+	accounts := make([]Account, 0, len(docs))
+	for i := range docs {
+		account, err := accountOf(&docs[i])
+		if err != nil {
+			return nil, err
+		}
+		accounts = append(accounts, account)
+	}
+	return accounts, nil
+}
+
+// SetOwner makes a user the account's owner: S2S apps act as the owner for "me".
+func (d *Directory) SetOwner(ctx context.Context, id presence.AccountID, owner presence.UserID) error {
+	return again(func() error {
+		if _, err := d.User(ctx, id, owner); err != nil {
+			return err
+		}
+		account, version, err := d.account(ctx, id)
+		if err != nil || account.Owner == owner {
+			return err
+		}
+		account.Owner = owner
+		if err := d.docs.Write(ctx, system, account.doc(version)); err != nil {
+			return fmt.Errorf("set the owner of account %s: %w", id, err)
+		}
+		return nil
+	})
+}
+
+func (d *Directory) account(ctx context.Context, id presence.AccountID) (Account, string, error) {
+	if !plausibleID(string(id)) {
+		return Account{}, "", ErrNoAccount
+	}
+	docs, err := d.docs.Load(ctx, system, accountKey(id))
+	if err != nil {
+		return Account{}, "", fmt.Errorf("read account: %w", err)
+	}
+	if len(docs) == 0 {
+		return Account{}, "", ErrNoAccount
+	}
+	account, err := accountOf(&docs[0])
+	return account, docs[0].Version, err
+}
+
+func (a *Account) doc(version string) store.Doc {
+	return document(accountKey(a.ID), version, accountValue{format{formatVersion}, a.Name, a.Owner, a.Created})
+}
+
+func accountOf(doc *store.Doc) (Account, error) {
+	var v accountValue
+	if err := decode(doc, &v); err != nil {
+		return Account{}, err
+	}
+	return Account{presence.AccountID(doc.Key.Key), v.Name, v.Owner, v.Created}, nil
+}

@@ -1,0 +1,236 @@
+package directory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+type userValue struct {
+	format
+	Email       string    `json:"email"`
+	FirstName   string    `json:"first_name,omitempty"`
+	LastName    string    `json:"last_name,omitempty"`
+	DisplayName string    `json:"display_name,omitempty"`
+	Department  string    `json:"department,omitempty"`
+	Active      bool      `json:"active"`
+	Created     time.Time `json:"created"`
+}
+
+// A claimValue is the document whose key is a folded e-mail: it makes the e-mail
+// unique, and says whose it is.
+type claimValue struct {
+	format
+	User presence.UserID `json:"user"`
+}
+
+// A burntValue is what stays of a deleted user, so that the id is never used
+// again.
+type burntValue struct {
+	format
+	Deleted time.Time `json:"deleted"`
+}
+
+func userKey(id presence.UserID) store.Key  { return store.Key{Collection: "user", Key: string(id)} }
+func emailKey(folded string) store.Key      { return store.Key{Collection: "email", Key: folded} }
+func burntKey(id presence.UserID) store.Key { return store.Key{Collection: "burnt", Key: string(id)} }
+
+// Create adds a user and gives it an id; ID, Created and Version of u are not
+// looked at. The caller then records its standing.
+func (d *Directory) Create(ctx context.Context, account presence.AccountID, u User) (User, error) {
+	if err := u.check(); err != nil {
+		return User{}, err
+	}
+	if _, err := d.Account(ctx, account); err != nil {
+		return User{}, err
+	}
+	u.Created = d.now()
+	err := again(func() error { return d.create(ctx, account, &u) })
+	if err != nil {
+		return User{}, err
+	}
+	return d.User(ctx, account, u.ID)
+}
+
+// create tries one id.
+func (d *Directory) create(ctx context.Context, account presence.AccountID, u *User) error {
+	u.ID = presence.UserID(NewID())
+	folded := foldEmail(u.Email)
+	docs, err := d.docs.Load(ctx, account, emailKey(folded), burntKey(u.ID))
+	if err != nil {
+		return fmt.Errorf("create user: %w", err)
+	}
+	for i := range docs {
+		if docs[i].Key == emailKey(folded) {
+			return ErrEmailTaken
+		}
+		return store.ErrConflict // the id is burnt: draw another
+	}
+	err = d.docs.Write(ctx, account, u.doc(""), claimDoc(folded, u.ID))
+	d.emails.forget(account, folded)
+	if err != nil {
+		return fmt.Errorf("create user: %w", err)
+	}
+	return nil
+}
+
+// User reads a user by id, or answers ErrNoUser.
+func (d *Directory) User(ctx context.Context, account presence.AccountID, id presence.UserID) (User, error) {
+	if !plausibleID(string(id)) {
+		return User{}, ErrNoUser
+	}
+	docs, err := d.docs.Load(ctx, account, userKey(id))
+	if err != nil {
+		return User{}, fmt.Errorf("read user: %w", err)
+	}
+	if len(docs) == 0 {
+		return User{}, ErrNoUser
+	}
+	return userOf(&docs[0])
+}
+
+// Users pages by id: those above after, at most limit.
+func (d *Directory) Users(ctx context.Context, account presence.AccountID, after presence.UserID, limit int) ([]User, error) {
+	docs, err := d.docs.List(ctx, account, "user", string(after), limit)
+	if err != nil {
+		return nil, fmt.Errorf("list users: %w", err)
+	}
+	users := make([]User, 0, len(docs))
+	for i := range docs {
+		u, err := userOf(&docs[i])
+		if err != nil {
+			return nil, err
+		}
+		users = append(users, u)
+	}
+	return users, nil
+}
+
+// Update replaces a user's document (names, e-mail, Active), under its Version:
+// store.ErrConflict if it has another by now. ID and Created stay. The result
+// has the new Version.
+func (d *Directory) Update(ctx context.Context, account presence.AccountID, u User) (User, error) {
+	if err := u.check(); err != nil {
+		return User{}, err
+	}
+	for range attempts {
+		before, err := d.User(ctx, account, u.ID)
+		if err != nil {
+			return User{}, err
+		}
+		if before.Version != u.Version {
+			return User{}, fmt.Errorf("update user %s: %w", u.ID, store.ErrConflict)
+		}
+		u.Created = before.Created
+		err = d.replace(ctx, account, &before, &u)
+		if err == nil {
+			return d.User(ctx, account, u.ID)
+		}
+		if !errors.Is(err, store.ErrConflict) {
+			return User{}, err
+		}
+	}
+	return User{}, fmt.Errorf("update user %s: %w", u.ID, store.ErrConflict)
+}
+
+// replace writes u over before and moves the claim to its e-mail along with it.
+func (d *Directory) replace(ctx context.Context, account presence.AccountID, before, u *User) error {
+	from, to := foldEmail(before.Email), foldEmail(u.Email)
+	changes := []store.Doc{u.doc(before.Version)}
+	if from != to {
+		claims, err := d.docs.Load(ctx, account, emailKey(from), emailKey(to))
+		if err != nil {
+			return fmt.Errorf("update user %s: %w", u.ID, err)
+		}
+		for i := range claims {
+			if claims[i].Key == emailKey(to) {
+				return ErrEmailTaken
+			}
+			changes = append(changes, deletion(claims[i].Key, claims[i].Version))
+		}
+		changes = append(changes, claimDoc(to, u.ID))
+	}
+	err := d.docs.Write(ctx, account, changes...)
+	d.emails.forget(account, from)
+	d.emails.forget(account, to)
+	if err != nil {
+		return fmt.Errorf("update user %s: %w", u.ID, err)
+	}
+	return nil
+}
+
+// Delete removes a user: the e-mail is free again, the id is burnt.
+func (d *Directory) Delete(ctx context.Context, account presence.AccountID, id presence.UserID) error {
+	return again(func() error {
+		u, err := d.User(ctx, account, id)
+		if err != nil {
+			return err
+		}
+		folded := foldEmail(u.Email)
+		claims, err := d.docs.Load(ctx, account, emailKey(folded))
+		if err != nil {
+			return fmt.Errorf("delete user %s: %w", id, err)
+		}
+		changes := []store.Doc{
+			deletion(userKey(id), u.Version),
+			document(burntKey(id), "", burntValue{format{formatVersion}, d.now()}),
+		}
+		for i := range claims {
+			changes = append(changes, deletion(claims[i].Key, claims[i].Version))
+		}
+		err = d.docs.Write(ctx, account, changes...)
+		d.emails.forget(account, folded)
+		if err != nil {
+			return fmt.Errorf("delete user %s: %w", id, err)
+		}
+		return nil
+	})
+}
+
+// check refuses what no user may be.
+func (u *User) check() error {
+	if err := checkEmail(u.Email); err != nil {
+		return err
+	}
+	for _, name := range [...]struct{ field, value string }{
+		{"first_name", u.FirstName},
+		{"last_name", u.LastName},
+		{"display_name", u.DisplayName},
+		{"department", u.Department},
+	} {
+		if err := checkName(name.field, name.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (u *User) doc(version string) store.Doc {
+	return document(userKey(u.ID), version, userValue{
+		format: format{formatVersion}, Email: u.Email, Active: u.Active, Created: u.Created,
+		FirstName: u.FirstName, LastName: u.LastName, DisplayName: u.DisplayName, Department: u.Department,
+	})
+}
+
+func claimDoc(folded string, id presence.UserID) store.Doc {
+	return document(emailKey(folded), "", claimValue{format{formatVersion}, id})
+}
+
+func userOf(doc *store.Doc) (User, error) {
+	var v userValue
+	if err := decode(doc, &v); err != nil {
+		return User{}, err
+	}
+	return User{
+		ID: presence.UserID(doc.Key.Key), Email: v.Email, Active: v.Active, Created: v.Created, Version: doc.Version,
+		FirstName: v.FirstName, LastName: v.LastName, DisplayName: v.DisplayName, Department: v.Department,
+	}, nil
+}
+
+// isEmail reports whether a reference is an e-mail: no id has an "@".
+func isEmail(ref string) bool { return strings.IndexByte(ref, '@') >= 0 }

@@ -1,0 +1,156 @@
+// Package httpapi is the native API over HTTP: sessions, claims, notes and
+// presence, the administration of users, apps and tokens, and the pages that
+// document both APIs.
+//
+// It is separate from zoomapi because each dialect has its own words, errors and
+// strictness over the same calls, and from api because wire types carry no
+// behaviour. It guarantees the order of checks that the documentation promises
+// (token, scope, body, user, permission, then what package presence decides),
+// that another account's object cannot be told from one that does not exist, and
+// that every error is a problem of the catalogue in package api.
+//
+// It must not decide anything about presence, nor tell anybody of a change.
+package httpapi
+
+import (
+	"net/http"
+	"time"
+
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/notify"
+	"porchlight.dev/porchlight/internal/publish"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// API is the native dialect and its routes. Set the fields, then Mount.
+type API struct {
+	Publisher *publish.Publisher
+	Views     *notify.Views
+	Directory *directory.Directory
+	Authority *auth.Authority
+	Clock     func() time.Time
+	// DemoToken is filled into the API reference, so that its requests work at
+	// once. Anybody who can open the page can use it: for demonstrations only.
+	DemoToken string
+}
+
+var _ wire.Dialect = (*API)(nil)
+
+// A route is one of the API's, with what a token needs to use it at all.
+type route struct {
+	method, pattern string
+	need            need
+	serve           func(*call) error
+}
+
+// A need is what a token must have before anything of a request is looked at.
+type need struct {
+	grade grade
+	scope auth.Scope
+}
+
+type grade uint8
+
+const (
+	anyToken  grade = iota
+	plainly         // the scope, in either form
+	asManager       // the scope's :admin form
+)
+
+func plain(s auth.Scope) need   { return need{plainly, s} }
+func manager(s auth.Scope) need { return need{asManager, s} }
+
+// routes is the whole native API.
+func (a *API) routes() []route {
+	return append(a.presenceRoutes(), a.directoryRoutes()...)
+}
+
+func (a *API) presenceRoutes() []route {
+	return []route{
+		{"POST", "/v1/sessions", plain(auth.SessionWrite), a.signIn},
+		{"GET", "/v1/sessions", plain(auth.SessionRead), a.listSessions},
+		{"POST", "/v1/sessions/refresh", plain(auth.SessionWrite), a.refreshMany},
+		{"GET", "/v1/sessions/{session}", plain(auth.SessionRead), a.readSession},
+		{"PATCH", "/v1/sessions/{session}", plain(auth.SessionWrite), a.refresh},
+		{"DELETE", "/v1/sessions/{session}", plain(auth.SessionWrite), a.signOut},
+		{"POST", "/v1/users/{user}/sessions", plain(auth.SessionWrite), a.signIn},
+		{"GET", "/v1/users/{user}/sessions", plain(auth.SessionRead), a.listSessions},
+
+		{"GET", "/v1/users/{user}/claims", plain(auth.ClaimRead), a.listClaims},
+		{"PUT", "/v1/users/{user}/claims/{claim}", plain(auth.ClaimWrite), a.setClaim},
+		{"DELETE", "/v1/users/{user}/claims/{claim}", plain(auth.ClaimWrite), a.endClaim},
+		{"PUT", "/v1/users/{user}/note", plain(auth.ClaimWrite), a.setNote},
+		{"DELETE", "/v1/users/{user}/note", plain(auth.ClaimWrite), a.removeNote},
+
+		{"GET", "/v1/users/{user}/presence", plain(auth.PresenceRead), a.readPresence},
+		{"GET", "/v1/users/{user}/presence/explain", plain(auth.PresenceRead), a.explain},
+		{"POST", "/v1/presence/query", plain(auth.PresenceRead), a.query},
+	}
+}
+
+func (a *API) directoryRoutes() []route {
+	return []route{
+		{"POST", "/v1/users", manager(auth.DirectoryWrite), a.createUser},
+		{"GET", "/v1/users", manager(auth.DirectoryRead), a.listUsers},
+		{"GET", "/v1/users/{user}", plain(auth.DirectoryRead), a.readUser},
+		{"PATCH", "/v1/users/{user}", plain(auth.DirectoryWrite), a.updateUser},
+		{"DELETE", "/v1/users/{user}", manager(auth.DirectoryWrite), a.deleteUser},
+
+		{"POST", "/v1/apps", manager(auth.DirectoryWrite), a.createApp},
+		{"GET", "/v1/apps", manager(auth.DirectoryRead), a.listApps},
+		{"GET", "/v1/apps/{app}", manager(auth.DirectoryRead), a.readApp},
+		{"DELETE", "/v1/apps/{app}", manager(auth.DirectoryWrite), a.deleteApp},
+		{"POST", "/v1/apps/{app}/secret", manager(auth.DirectoryWrite), a.rotateSecret},
+
+		{"POST", "/v1/tokens", plain(auth.DirectoryWrite), a.createToken},
+		{"GET", "/v1/tokens", plain(auth.DirectoryRead), a.listTokens},
+		{"DELETE", "/v1/tokens/{token}", plain(auth.DirectoryWrite), a.revokeToken},
+
+		{"GET", "/v1/account", plain(auth.DirectoryRead), a.readAccount},
+		{"GET", "/v1/me", need{}, a.me},
+	}
+}
+
+// Mount adds the routes. Paths under /v1/ and /docs speak this dialect.
+func (a *API) Mount(rt *wire.Router) {
+	rt.Area("/v1/", a)
+	rt.Area("/docs", a)
+	for _, r := range a.routes() {
+		rt.Handle(r.method, r.pattern, a, a.guarded(r.need, r.serve))
+	}
+	a.mountPages(rt)
+}
+
+// A call is one request by a known principal.
+type call struct {
+	w http.ResponseWriter
+	r *http.Request
+	p *auth.Principal
+}
+
+// guarded lets through whoever has a token with what is needed.
+func (a *API) guarded(n need, serve func(*call) error) wire.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		p, err := wire.Principal(w, r, a.Authority)
+		if err != nil {
+			return err
+		}
+		if err := n.check(p); err != nil {
+			return err
+		}
+		return serve(&call{w, r, p})
+	}
+}
+
+func (n need) check(p *auth.Principal) error {
+	name := n.scope.String()
+	switch {
+	case n.grade == plainly && !p.May(n.scope):
+		return &wire.ScopeError{Scopes: []string{name, name + ":admin"}}
+	case n.grade == asManager && !p.Scopes.HasAdmin(n.scope):
+		return &wire.ScopeError{Scopes: []string{name + ":admin"}}
+	default:
+		return nil
+	}
+}

@@ -1,0 +1,187 @@
+package httpapi
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// setClaim serves PUT /v1/users/{user}/claims/{claim}.
+func (a *API) setClaim(c *call) error {
+	var body api.SetClaim
+	if err := c.read(wire.MaxBody, &body); err != nil {
+		return err
+	}
+	id := presence.ClaimID(c.r.PathValue("claim"))
+	event, err := claimEvent(id, &body)
+	if err != nil {
+		return err
+	}
+	if event.Request, err = c.conditions(&body, string(id)); err != nil {
+		return err
+	}
+	u, err := a.userFor(c, auth.ClaimWrite)
+	if err != nil {
+		return err
+	}
+	event.App = app(c.p)
+	result, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), event)
+	if err != nil {
+		return err
+	}
+	c.tell(&result)
+	return c.answer(http.StatusOK, claimResult(u.ID, result.Record.State, id))
+}
+
+func claimEvent(id presence.ClaimID, body *api.SetClaim) (presence.SetClaim, error) {
+	event := presence.SetClaim{
+		ID: id, Source: presence.Source(body.Source), Note: body.Note,
+		Since: presence.InstantOf(body.Since.Time), Until: presence.InstantOf(body.Until.Time),
+	}
+	status, ok := presence.ParseStatus(string(body.Status))
+	if !ok {
+		return event, &presence.FieldError{Field: "status", Reason: "must be one of " + statusWords}
+	}
+	event.Status = status
+	const most = int64(presence.MaxClaimLasts / time.Second)
+	switch {
+	case body.DurationSeconds == nil:
+	case *body.DurationSeconds < 1 || *body.DurationSeconds > most:
+		return event, &presence.FieldError{Field: "duration_seconds", Reason: "must be between 1 and 31622400 (366 days)"}
+	default:
+		event.Lasts = time.Duration(*body.DurationSeconds) * time.Second
+	}
+	return event, nil
+}
+
+// statusWords are those that can be claimed.
+var statusWords = func() string {
+	var words []string
+	for _, s := range presence.Statuses() {
+		if s != presence.Offline {
+			words = append(words, s.String())
+		}
+	}
+	return strings.Join(words, ", ")
+}()
+
+// claimResult says what a claim that was stated does to the presence.
+func claimResult(u presence.UserID, state *presence.State, id presence.ClaimID) *api.ClaimResult {
+	why := presence.Explain(state, state.At)
+	shown := presence.Committed(state)
+	result := &api.ClaimResult{Why: why.Because, Presence: asPresence(u, &shown)}
+	for i := range why.Claims {
+		if why.Claims[i].ID == id {
+			claim := asClaim(&why.Claims[i].Claim)
+			result.Claim, result.Why = &claim, why.Claims[i].Why
+		}
+	}
+	return result
+}
+
+// endClaim serves DELETE /v1/users/{user}/claims/{claim}.
+func (a *API) endClaim(c *call) error {
+	id := c.r.PathValue("claim")
+	request, err := c.conditions(nil, id)
+	if err != nil {
+		return err
+	}
+	u, err := a.userFor(c, auth.ClaimWrite)
+	if err != nil {
+		return err
+	}
+	event := presence.EndClaim{Request: request, ID: presence.ClaimID(id)}
+	result, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), event)
+	if err != nil {
+		return err
+	}
+	c.tell(&result)
+	return c.nothing()
+}
+
+// listClaims serves GET /v1/users/{user}/claims.
+func (a *API) listClaims(c *call) error {
+	pg, err := c.page()
+	if err != nil {
+		return err
+	}
+	u, err := a.userFor(c, auth.ClaimRead)
+	if err != nil {
+		return err
+	}
+	state, err := a.state(c, u)
+	if err != nil {
+		return err
+	}
+	list := api.Claims{Claims: []api.Claim{}}
+	for i := range state.Claims {
+		claim := &state.Claims[i]
+		if string(claim.ID) <= pg.after {
+			continue
+		}
+		if len(list.Claims) == pg.limit {
+			list.Next = list.Claims[pg.limit-1].ID
+			break
+		}
+		list.Claims = append(list.Claims, asClaim(claim))
+	}
+	header(c.w, "Etag", wire.ETag(state.Revision))
+	return c.answer(http.StatusOK, &list)
+}
+
+// setNote serves PUT /v1/users/{user}/note.
+func (a *API) setNote(c *call) error {
+	var body api.SetNote
+	if err := c.read(wire.MaxBody, &body); err != nil {
+		return err
+	}
+	if body.Text == "" {
+		return &presence.FieldError{Field: "text", Reason: "is required; DELETE removes the note"}
+	}
+	return a.writeNote(c, &body)
+}
+
+// removeNote serves DELETE /v1/users/{user}/note. There need not be one.
+func (a *API) removeNote(c *call) error { return a.writeNote(c, new(api.SetNote)) }
+
+func (a *API) writeNote(c *call, body *api.SetNote) error {
+	request, err := c.conditions(body)
+	if err != nil {
+		return err
+	}
+	u, err := a.userFor(c, auth.ClaimWrite)
+	if err != nil {
+		return err
+	}
+	event := presence.SetNote{Request: request, Text: body.Text, Until: presence.InstantOf(body.Until.Time)}
+	result, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), event)
+	if err != nil {
+		return err
+	}
+	c.tell(&result)
+	if body.Text == "" {
+		return c.nothing()
+	}
+	state := result.Record.State
+	shown := presence.Committed(state)
+	return c.answer(http.StatusOK, &api.NoteResult{Note: asNote(state.Note), Presence: asPresence(u.ID, &shown)})
+}
+
+func asClaim(c *presence.Claim) api.Claim {
+	return api.Claim{
+		ID: string(c.ID), Source: string(c.Source), Status: api.Status(c.Status.String()), Note: c.Note,
+		Since: at(c.Since), Until: at(c.Until), App: string(c.App),
+	}
+}
+
+func asNote(n presence.Note) *api.Note {
+	if n.Text == "" {
+		return nil
+	}
+	return &api.Note{Text: n.Text, Until: at(n.Until)}
+}

@@ -1,0 +1,289 @@
+package httpapi
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// createApp serves POST /v1/apps.
+func (a *API) createApp(c *call) error {
+	var body api.CreateApp
+	if err := c.read(wire.MaxBody, &body); err != nil {
+		return err
+	}
+	scopes, err := scopesOf(body.Scopes)
+	if err != nil {
+		return err
+	}
+	if !mayGrant(c.p, scopes, "") {
+		return errEscalation
+	}
+	created, secret, err := a.Authority.CreateApp(c.r.Context(), c.p.Account, body.Name, scopes)
+	if err != nil {
+		return err
+	}
+	wired := asApp(&created)
+	wired.Secret = secret
+	header(c.w, "Location", "/v1/apps/"+wired.ID)
+	return c.answer(http.StatusCreated, &wired)
+}
+
+// scopesOf reads scopes of a body.
+func scopesOf(given []string) (auth.Scopes, error) {
+	if len(given) == 0 {
+		return auth.Scopes{}, &presence.FieldError{Field: "scopes", Reason: "is required: name at least one"}
+	}
+	for _, name := range given {
+		if name == "" || strings.ContainsAny(name, " \t\r\n") {
+			return auth.Scopes{}, &presence.FieldError{Field: "scopes", Reason: "must be a list of scopes, each an item of its own"}
+		}
+	}
+	return auth.ParseScopes(strings.Join(given, " "))
+}
+
+// mayGrant reports whether p may make a credential with scopes that acts for
+// user, or for the account when user is "". Whatever the new credential could do,
+// p must be able to do: for its own user with the same scopes; for another, and
+// for the account, where even a plain scope reaches the owner's objects, with
+// their :admin form.
+func mayGrant(p *auth.Principal, scopes auth.Scopes, user presence.UserID) bool {
+	if user == p.User && user != "" || user == "" && p.AccountLevel {
+		return scopes.Within(p.Scopes)
+	}
+	for s := auth.PresenceRead; s <= auth.DirectoryWrite; s++ {
+		if (scopes.Has(s) || scopes.HasAdmin(s)) && !p.Scopes.HasAdmin(s) {
+			return false
+		}
+	}
+	return true
+}
+
+// listApps serves GET /v1/apps.
+func (a *API) listApps(c *call) error {
+	pg, err := c.page()
+	if err != nil {
+		return err
+	}
+	apps, err := a.Authority.Apps(c.r.Context(), c.p.Account, presence.AppID(pg.after), pg.limit+1)
+	if err != nil {
+		return err
+	}
+	apps, more := cut(apps, pg.limit)
+	list := api.Apps{Apps: make([]api.App, 0, len(apps))}
+	for i := range apps {
+		list.Apps = append(list.Apps, asApp(&apps[i]))
+	}
+	if more {
+		list.Next = list.Apps[pg.limit-1].ID
+	}
+	return c.answer(http.StatusOK, &list)
+}
+
+// readApp serves GET /v1/apps/{app}.
+func (a *API) readApp(c *call) error {
+	found, err := a.Authority.App(c.r.Context(), c.p.Account, presence.AppID(c.r.PathValue("app")))
+	if err != nil {
+		return err
+	}
+	return c.answer(http.StatusOK, asApp(&found))
+}
+
+// deleteApp serves DELETE /v1/apps/{app}.
+func (a *API) deleteApp(c *call) error {
+	err := a.Authority.DeleteApp(c.r.Context(), c.p.Account, presence.AppID(c.r.PathValue("app")))
+	if err != nil {
+		return err
+	}
+	return c.nothing()
+}
+
+// rotateSecret serves POST /v1/apps/{app}/secret. Whoever has the secret has the
+// app's scopes, so it takes as much as making the app.
+func (a *API) rotateSecret(c *call) error {
+	found, err := a.Authority.App(c.r.Context(), c.p.Account, presence.AppID(c.r.PathValue("app")))
+	if err != nil {
+		return err
+	}
+	if !mayGrant(c.p, found.Scopes, "") {
+		return errEscalation
+	}
+	secret, err := a.Authority.RotateSecret(c.r.Context(), c.p.Account, found.ID)
+	if err != nil {
+		return err
+	}
+	wired := asApp(&found)
+	wired.Secret = secret
+	return c.answer(http.StatusOK, &wired)
+}
+
+func asApp(x *auth.App) api.App {
+	return api.App{ID: string(x.ID), Name: x.Name, Scopes: names(x.Scopes), Created: api.At(x.Created)}
+}
+
+// createToken serves POST /v1/tokens.
+func (a *API) createToken(c *call) error {
+	var body api.CreateToken
+	if err := c.read(wire.MaxBody, &body); err != nil {
+		return err
+	}
+	scopes, err := scopesOf(body.Scopes)
+	if err != nil {
+		return err
+	}
+	lasts, err := a.lasts(c.p, body.ExpiresInSeconds)
+	if err != nil {
+		return err
+	}
+	user, err := a.holder(c, body.User)
+	if err != nil {
+		return err
+	}
+	if !mayGrant(c.p, scopes, user) {
+		return errEscalation
+	}
+	asked := auth.Token{App: c.p.App, User: user, Scopes: scopes, Name: body.Name}
+	issued, secret, err := a.Authority.Issue(c.r.Context(), c.p.Account, asked, lasts)
+	if err != nil {
+		return err
+	}
+	wired := asToken(&issued)
+	wired.Secret = secret
+	return c.answer(http.StatusCreated, &wired)
+}
+
+// holder is for whom a token is made: the user that is named, or whomever the
+// caller's token is for. Tokens for others take the :admin scope.
+func (a *API) holder(c *call, ref string) (presence.UserID, error) {
+	switch {
+	case ref == "" && c.p.AccountLevel:
+		return "", nil
+	case ref == "":
+		return c.p.User, nil
+	}
+	id, err := a.resolve(c, ref)
+	if err != nil {
+		return "", err
+	}
+	if _, err := a.Directory.User(c.r.Context(), c.p.Account, id); err != nil {
+		return "", err
+	}
+	if !c.p.MayFor(auth.DirectoryWrite, id) {
+		return "", wire.ErrPermission
+	}
+	return id, nil
+}
+
+// maxTokenLasts is ten years.
+const maxTokenLasts = 10 * 366 * 24 * time.Hour
+
+// lasts is how long a new token is valid; zero for ever. Without the :admin
+// scope it does not outlive the token that asks for it, so that what leaks for an
+// hour does not leak for good.
+func (a *API) lasts(p *auth.Principal, asked *int64) (time.Duration, error) {
+	bound := !p.Scopes.HasAdmin(auth.DirectoryWrite) && !p.Expires.IsZero()
+	left := p.Expires.Sub(a.Clock()).Truncate(time.Second)
+	switch {
+	case asked == nil && bound:
+		return max(left, time.Second), nil
+	case asked == nil:
+		return 0, nil
+	case *asked < 1 || *asked > int64(maxTokenLasts/time.Second):
+		return 0, &presence.FieldError{Field: "expires_in_seconds", Reason: "must be between 1 and 316224000 (ten years)"}
+	}
+	wanted := time.Duration(*asked) * time.Second
+	if bound && wanted > left {
+		return 0, &presence.FieldError{Field: "expires_in_seconds", Reason: "must not outlive the caller's own token without the scope directory:write:admin"}
+	}
+	return wanted, nil
+}
+
+// Tokens of others are passed over in pages of scanPage, of which one request
+// reads at most scanPages.
+const (
+	scanPage  = api.MaxPage
+	scanPages = 10
+)
+
+// listTokens serves GET /v1/tokens: the account's for administrators, the
+// user's own for others.
+func (a *API) listTokens(c *call) error {
+	pg, err := c.page()
+	if err != nil {
+		return err
+	}
+	list := api.Tokens{Tokens: []api.Token{}}
+	after := pg.after
+	for range scanPages {
+		tokens, err := a.Authority.Tokens(c.r.Context(), c.p.Account, after, scanPage)
+		if err != nil {
+			return err
+		}
+		for i := range tokens {
+			if len(list.Tokens) == pg.limit {
+				list.Next = after
+				return c.answer(http.StatusOK, &list)
+			}
+			after = tokens[i].ID
+			if mayManage(c.p, auth.DirectoryRead, &tokens[i]) {
+				list.Tokens = append(list.Tokens, asToken(&tokens[i]))
+			}
+		}
+		if len(tokens) < scanPage {
+			return c.answer(http.StatusOK, &list)
+		}
+	}
+	list.Next = after
+	return c.answer(http.StatusOK, &list)
+}
+
+// mayManage reports whether p may see or end a token: any with the :admin scope,
+// else its user's own.
+func mayManage(p *auth.Principal, s auth.Scope, t *auth.Token) bool {
+	return p.Scopes.HasAdmin(s) || (t.User == p.User && t.User != "") || t.ID == p.TokenID
+}
+
+// revokeToken serves DELETE /v1/tokens/{token}. Another's token cannot be told
+// from none.
+func (a *API) revokeToken(c *call) error {
+	id := c.r.PathValue("token")
+	if !c.p.Scopes.HasAdmin(auth.DirectoryWrite) {
+		if err := a.ownToken(c, id); err != nil {
+			return err
+		}
+	}
+	if err := a.Authority.Revoke(c.r.Context(), c.p.Account, id); err != nil {
+		return err
+	}
+	return c.nothing()
+}
+
+// ownToken is nil if the caller may end the token. Tokens are listed by id: the
+// id less its last character comes just before.
+func (a *API) ownToken(c *call, id string) error {
+	if presence.CheckID("token", id) != nil {
+		return auth.ErrNoSuchToken
+	}
+	near, err := a.Authority.Tokens(c.r.Context(), c.p.Account, id[:len(id)-1], scanPage)
+	if err != nil {
+		return err
+	}
+	for i := range near {
+		if near[i].ID == id && mayManage(c.p, auth.DirectoryWrite, &near[i]) {
+			return nil
+		}
+	}
+	return auth.ErrNoSuchToken
+}
+
+func asToken(t *auth.Token) api.Token {
+	return api.Token{
+		ID: t.ID, Name: t.Name, App: string(t.App), User: string(t.User), Scopes: names(t.Scopes),
+		Created: api.At(t.Created), Expires: api.At(t.Expires),
+	}
+}

@@ -1,0 +1,68 @@
+package httpapi
+
+import (
+	"net/url"
+	"slices"
+	"strconv"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// A page is the part of a listing that is asked for: at most limit items, those
+// above after.
+type page struct {
+	limit int
+	after string
+}
+
+// page reads ?limit and ?after. Other parameters are refused, but those of more.
+func (c *call) page(more ...string) (page, error) {
+	q, err := c.query(append(more, "limit", "after")...)
+	if err != nil {
+		return page{}, err
+	}
+	pg := page{limit: api.DefaultPage, after: q.Get("after")}
+	if text := q.Get("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > api.MaxPage {
+			return page{}, &presence.FieldError{Field: "limit", Reason: "must be a number from 1 to 1000"}
+		}
+		pg.limit = n
+	}
+	if len(pg.after) > maxSessionRef {
+		return page{}, errMark
+	}
+	return pg, nil
+}
+
+// query reads the parameters of the URL, of which only those known are allowed,
+// and each once.
+func (c *call) query(known ...string) (url.Values, error) {
+	if c.r.URL.RawQuery == "" {
+		return nil, nil
+	}
+	q, err := url.ParseQuery(c.r.URL.RawQuery)
+	if err != nil {
+		return nil, &wire.SyntaxError{Reason: "the query of the URL cannot be read"}
+	}
+	for name, values := range q {
+		switch {
+		case !slices.Contains(known, name):
+			return nil, &presence.FieldError{Field: name, Reason: "is not a parameter of this route"}
+		case len(values) > 1:
+			return nil, &presence.FieldError{Field: name, Reason: "is given more than once"}
+		}
+	}
+	return q, nil
+}
+
+// cut is the first limit of items that were read one too many, and whether there
+// was one.
+func cut[T any](items []T, limit int) ([]T, bool) {
+	if len(items) > limit {
+		return items[:limit], true
+	}
+	return items, false
+}

@@ -1,0 +1,201 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// What only this API finds wrong.
+var (
+	errEscalation = errors.New("the caller's token may not do all that the new credential could")
+	errOwner      = errors.New("the user owns the account")
+	errMark       = errors.New("the page mark \"after\" is not one that this listing gave out")
+)
+
+// Fail writes err as a problem document.
+func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
+	p := problem(err)
+	p.Instance = wire.TrackingID(w)
+	h := w.Header()
+	h["Content-Type"] = []string{"application/problem+json"}
+	h["Cache-Control"] = []string{"no-store"}
+	h["X-Content-Type-Options"] = []string{"nosniff"}
+	if p.RetryAfter > 0 {
+		h["Retry-After"] = []string{strconv.Itoa(p.RetryAfter)}
+	}
+	if len(p.Allow) > 0 {
+		h["Allow"] = []string{strings.Join(p.Allow, ", ")}
+	}
+	if challenge := challenge(p); challenge != "" {
+		h["Www-Authenticate"] = []string{challenge}
+	}
+	body, _ := json.Marshal(p) // only text and numbers are in it
+	w.WriteHeader(p.Status)
+	_, _ = w.Write(body)
+}
+
+// challenge is the header of RFC 6750 that goes with a problem of the token.
+func challenge(p *api.Problem) string {
+	switch p.Type {
+	case api.NoToken.Type():
+		return `Bearer realm="porchlight"`
+	case api.InvalidToken.Type(), api.ExpiredToken.Type(), api.TokenInQuery.Type():
+		return `Bearer realm="porchlight", error="invalid_token"`
+	case api.InsufficientScope.Type():
+		return fmt.Sprintf(`Bearer realm="porchlight", error="insufficient_scope", scope=%q`, strings.Join(p.Scopes, " "))
+	default:
+		return ""
+	}
+}
+
+// kinds are the errors that say all by themselves.
+var kinds = []struct {
+	err  error
+	kind *api.Kind
+}{
+	{wire.ErrNoRoute, &api.NoRoute},
+	{wire.ErrTooLarge, &api.BodyTooLarge},
+	{wire.ErrPermission, &api.Forbidden},
+	{auth.ErrNoToken, &api.NoToken},
+	{auth.ErrInvalidToken, &api.InvalidToken},
+	{auth.ErrExpiredToken, &api.ExpiredToken},
+	{auth.ErrTokenInQuery, &api.TokenInQuery},
+	{auth.ErrNoApp, &api.NoApp},
+	{auth.ErrNoSuchToken, &api.NoTokenID},
+	{auth.ErrScope, &api.Escalation},
+	{errEscalation, &api.Escalation},
+	{errOwner, &api.OwnerKept},
+	{errMark, &api.CursorInvalid},
+	{directory.ErrNoUser, &api.NoUser},
+	{directory.ErrNoAccount, &api.NoAccount},
+	{directory.ErrEmailTaken, &api.EmailTaken},
+	{presence.ErrDeleted, &api.NoUser},
+	{presence.ErrUnknownSession, &api.NoSession},
+	{presence.ErrUnknownClaim, &api.NoClaim},
+	{presence.ErrDeactivated, &api.Deactivated},
+	{presence.ErrSignedOut, &api.SignedOut},
+	{presence.ErrTransition, &api.Transition},
+	{presence.ErrKeyReused, &api.KeyReused},
+	{presence.ErrPrecondition, &api.PreconditionFailed},
+	{store.ErrConflict, &api.Conflict},
+	{store.ErrFull, &api.DiskFull},
+}
+
+// soon are the errors that pass, and in how many seconds to try again.
+var soon = []struct {
+	err     error
+	kind    *api.Kind
+	seconds int
+}{
+	{store.ErrUnknown, &api.OutcomeUnknown, 1},
+	{wire.ErrDraining, &api.Unavailable, 2},
+	{store.ErrFailed, &api.Unavailable, 10},
+	{store.ErrClosed, &api.Unavailable, 5},
+	{context.Canceled, &api.Unavailable, 1},
+	{context.DeadlineExceeded, &api.Unavailable, 1},
+}
+
+// problem is the one place where errors become problems. What is not known here
+// is our own failure, and its text stays here.
+func problem(err error) *api.Problem {
+	if p := detailed(err); p != nil {
+		return p
+	}
+	for _, known := range kinds {
+		if errors.Is(err, known.err) {
+			return of(known.kind, sentence(known.err.Error()))
+		}
+	}
+	for _, passing := range soon {
+		if errors.Is(err, passing.err) {
+			p := of(passing.kind, sentence(passing.err.Error()))
+			p.RetryAfter = passing.seconds
+			return p
+		}
+	}
+	return of(&api.Internal, "Something went wrong that the server did not expect.")
+}
+
+func of(k *api.Kind, detail string) *api.Problem {
+	return &api.Problem{Type: k.Type(), Title: k.Title, Status: k.Status, Detail: detail, WhatToDo: k.WhatToDo}
+}
+
+// detailed is the problem of an error that carries particulars, or nil.
+func detailed(err error) *api.Problem {
+	if e, ok := errors.AsType[*presence.FieldError](err); ok {
+		p := of(&api.InvalidField, "The field \""+e.Field+"\" "+e.Reason+".")
+		p.Field = e.Field
+		return p
+	}
+	if e, ok := errors.AsType[*auth.ScopeError](err); ok {
+		p := of(&api.InvalidField, sentence(e.Error()))
+		p.Field = "scopes"
+		return p
+	}
+	if e, ok := errors.AsType[*presence.LimitError](err); ok {
+		p := of(&api.LimitReached, sentence(e.Error()))
+		p.Limit = e.Limit
+		return p
+	}
+	if e, ok := errors.AsType[*presence.TooSoonError](err); ok {
+		return later(&api.TooSoon, e, e.Wait)
+	}
+	return ofWire(err)
+}
+
+// ofWire is detailed for the errors of package wire.
+func ofWire(err error) *api.Problem {
+	if e, ok := errors.AsType[*wire.SyntaxError](err); ok {
+		return of(&api.Malformed, sentence(e.Error()))
+	}
+	if e, ok := errors.AsType[*wire.ScopeError](err); ok {
+		p := of(&api.InsufficientScope, sentence(e.Error()))
+		p.Scopes = e.Scopes
+		return p
+	}
+	if e, ok := errors.AsType[*wire.MethodError](err); ok {
+		p := of(&api.MethodNotAllowed, sentence(e.Error()))
+		p.Allow = strings.Split(e.Allow, ", ")
+		return p
+	}
+	if e, ok := errors.AsType[*wire.MediaTypeError](err); ok {
+		return of(&api.UnsupportedMediaType, sentence(e.Error()))
+	}
+	if e, ok := errors.AsType[*wire.RateError](err); ok {
+		p := later(&api.RateLimited, e, e.Wait)
+		p.Limit = e.Limit
+		return p
+	}
+	return nil
+}
+
+func later(k *api.Kind, err error, wait time.Duration) *api.Problem {
+	p := of(k, sentence(err.Error()))
+	p.RetryAfter = max(1, seconds(wait))
+	return p
+}
+
+// sentence is an error's text as a sentence.
+func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }
+
+// timely says what a time must be, where a decoder only knows that it is not one.
+func timely(err error) error {
+	e, ok := errors.AsType[*presence.FieldError](err)
+	if ok && (e.Field == "since" || e.Field == "until") && strings.HasPrefix(e.Reason, "must ") {
+		return &presence.FieldError{Field: e.Field, Reason: `must be an RFC 3339 time, as in "2026-03-01T09:30:00Z"`}
+	}
+	return err
+}

@@ -1,0 +1,247 @@
+package httpapi
+
+import (
+	"net/http"
+	"slices"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/publish"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// signIn serves POST /v1/sessions and POST /v1/users/{user}/sessions.
+func (a *API) signIn(c *call) error {
+	var body api.SignIn
+	if err := c.read(wire.MaxBody, &body); err != nil {
+		return err
+	}
+	lease, err := leaseOf(body.LeaseSeconds)
+	if err != nil {
+		return err
+	}
+	request, err := c.conditions(&body)
+	if err != nil {
+		return err
+	}
+	u, err := a.userFor(c, auth.SessionWrite)
+	if err != nil {
+		return err
+	}
+	id := newSessionID()
+	request.Result = string(id)
+	result, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), presence.SignIn{
+		Request: request, Session: id, App: app(c.p),
+		Client: presence.ClientType(body.ClientType), Version: body.ClientVersion, Lease: lease,
+	})
+	if err != nil {
+		return err
+	}
+	session := a.signedIn(&result, u.ID, id, &body)
+	header(c.w, "Location", "/v1/sessions/"+session.ID)
+	c.tell(&result)
+	return c.answer(http.StatusCreated, session)
+}
+
+// signedIn is the session that a sign-in led to, now or, for a repeat, then: it
+// may have ended since.
+func (a *API) signedIn(result *publish.Result, u presence.UserID, id presence.SessionID, asked *api.SignIn) api.Session {
+	if result.Answer != nil {
+		id = presence.SessionID(result.Answer.Result)
+	}
+	now := a.now()
+	if session, ok := sessionOf(result.Record.State, id); ok {
+		return asSession(u, session, now)
+	}
+	lease := presence.DefaultLease
+	if asked.LeaseSeconds != nil {
+		lease = time.Duration(*asked.LeaseSeconds) * time.Second
+	}
+	began := now
+	if result.Answer != nil {
+		began = result.Answer.At
+	}
+	return asSession(u, &presence.Session{
+		ID: id, Client: presence.ClientType(asked.ClientType), Version: asked.ClientVersion,
+		Since: began, IdleAt: began, EndsAt: began.Add(lease), Lease: lease,
+	}, now)
+}
+
+// leaseOf is a lease within the limits; zero when none is asked for.
+func leaseOf(asked *int) (time.Duration, error) {
+	const least, most = int(presence.MinLease / time.Second), int(presence.MaxLease / time.Second)
+	switch {
+	case asked == nil:
+		return 0, nil
+	case *asked < least || *asked > most:
+		return 0, &presence.FieldError{Field: "lease_seconds", Reason: "must be between 30 and 3600"}
+	default:
+		return time.Duration(*asked) * time.Second, nil
+	}
+}
+
+// listSessions serves GET /v1/sessions and GET /v1/users/{user}/sessions.
+func (a *API) listSessions(c *call) error {
+	pg, err := c.page()
+	if err != nil {
+		return err
+	}
+	var after presence.SessionID
+	if pg.after != "" {
+		if _, after, err = parseSessionRef(pg.after); err != nil {
+			return errMark
+		}
+	}
+	u, err := a.userFor(c, auth.SessionRead)
+	if err != nil {
+		return err
+	}
+	state, err := a.state(c, u)
+	if err != nil {
+		return err
+	}
+	now := a.now()
+	list := api.Sessions{Sessions: []api.Session{}}
+	for i := range state.Sessions {
+		s := &state.Sessions[i]
+		if now >= s.EndsAt || s.ID <= after {
+			continue
+		}
+		if len(list.Sessions) == pg.limit {
+			list.Next = list.Sessions[pg.limit-1].ID
+			break
+		}
+		list.Sessions = append(list.Sessions, asSession(u.ID, s, now))
+	}
+	header(c.w, "Etag", wire.ETag(state.Revision))
+	return c.answer(http.StatusOK, &list)
+}
+
+// readSession serves GET /v1/sessions/{session}.
+func (a *API) readSession(c *call) error {
+	u, id, err := sessionFor(c, auth.SessionRead)
+	if err != nil {
+		return err
+	}
+	state, err := a.state(c, u)
+	if err != nil {
+		return asNoSession(err)
+	}
+	session, ok := sessionOf(state, id)
+	if !ok || a.now() >= session.EndsAt {
+		return presence.ErrUnknownSession
+	}
+	header(c.w, "Etag", wire.ETag(state.Revision))
+	return c.answer(http.StatusOK, asSession(u.ID, session, a.now()))
+}
+
+// refresh serves PATCH /v1/sessions/{session}.
+func (a *API) refresh(c *call) error {
+	var body api.SessionUpdate
+	if err := c.read(wire.MaxBody, &body); err != nil {
+		return err
+	}
+	lease, err := leaseOf(body.LeaseSeconds)
+	if err != nil {
+		return err
+	}
+	request, err := c.conditions(&body, c.r.PathValue("session"))
+	if err != nil {
+		return err
+	}
+	u, id, err := sessionFor(c, auth.SessionWrite)
+	if err != nil {
+		return err
+	}
+	began := a.now()
+	event := presence.Refresh{Request: request, Session: id, Activity: activity(body.Active), Lease: lease}
+	result, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), event)
+	if err != nil {
+		return asNoSession(err)
+	}
+	session, ok := sessionOf(result.Record.State, id)
+	if !ok {
+		return presence.ErrUnknownSession // a repeat, and the session has ended since
+	}
+	if result.Answer == nil {
+		session = a.refreshed(session, event.Activity, began)
+	}
+	c.tell(&result)
+	return c.answer(http.StatusOK, asSession(u.ID, session, a.now()))
+}
+
+// refreshed is a session with what a refresh at now brought, also where that is
+// kept in memory and not on record.
+func (a *API) refreshed(s *presence.Session, said presence.Activity, now presence.Instant) *presence.Session {
+	next := *s
+	next.EndsAt = max(s.EndsAt, now.Add(s.Lease))
+	if idle := a.Publisher.Policy().IdleAfter; said == presence.IsActive && idle > 0 {
+		next.IdleAt = max(s.IdleAt, now.Add(idle))
+	}
+	return &next
+}
+
+func activity(active *bool) presence.Activity {
+	switch {
+	case active == nil:
+		return presence.Unsaid
+	case *active:
+		return presence.IsActive
+	default:
+		return presence.IsIdle
+	}
+}
+
+// signOut serves DELETE /v1/sessions/{session}.
+func (a *API) signOut(c *call) error {
+	request, err := c.conditions(nil, c.r.PathValue("session"))
+	if err != nil {
+		return err
+	}
+	u, id, err := sessionFor(c, auth.SessionWrite)
+	if err != nil {
+		return err
+	}
+	result, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), presence.SignOut{Request: request, Session: id})
+	if err != nil {
+		return asNoSession(err)
+	}
+	c.tell(&result)
+	return c.nothing()
+}
+
+// sessionFor is the session of the path, if the caller has scope for its user.
+// If not, it cannot be told from one that does not exist.
+func sessionFor(c *call, scope auth.Scope) (store.User, presence.SessionID, error) {
+	user, id, err := parseSessionRef(c.r.PathValue("session"))
+	if err == nil && !c.p.MayFor(scope, user) {
+		err = presence.ErrUnknownSession
+	}
+	return store.User{Account: c.p.Account, ID: user}, id, err
+}
+
+func sessionOf(state *presence.State, id presence.SessionID) (*presence.Session, bool) {
+	if state == nil {
+		return nil, false
+	}
+	i := slices.IndexFunc(state.Sessions, func(s presence.Session) bool { return s.ID == id })
+	if i < 0 {
+		return nil, false
+	}
+	return &state.Sessions[i], true
+}
+
+func asSession(u presence.UserID, s *presence.Session, now presence.Instant) api.Session {
+	return api.Session{
+		ID: sessionRef(u, s.ID), User: string(u), App: string(s.App),
+		ClientType: string(s.Client), ClientVersion: s.Version,
+		Since: at(s.Since), IdleAt: at(s.IdleAt), EndsAt: at(s.EndsAt),
+		Active:       now < s.EndsAt && (s.IdleAt.IsZero() || now < s.IdleAt),
+		LeaseSeconds: seconds(s.Lease),
+	}
+}
+
+func (a *API) now() presence.Instant { return presence.InstantOf(a.Clock()) }

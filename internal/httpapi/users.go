@@ -1,0 +1,240 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// createUser serves POST /v1/users.
+func (a *API) createUser(c *call) error {
+	var body api.CreateUser
+	if err := c.read(wire.MaxBody, &body); err != nil {
+		return err
+	}
+	asked := directory.User{
+		Email: body.Email, FirstName: body.FirstName, LastName: body.LastName,
+		DisplayName: body.DisplayName, Department: body.Department, Active: true,
+	}
+	u, err := a.Directory.Create(c.r.Context(), c.p.Account, asked)
+	if errors.Is(err, directory.ErrEmailTaken) {
+		u, err = a.halfMade(c, &asked)
+	}
+	if err != nil {
+		return err
+	}
+	if err := a.stand(c, u.ID, presence.Active); err != nil {
+		return err
+	}
+	header(c.w, "Location", "/v1/users/"+string(u.ID))
+	return c.answer(http.StatusCreated, asUser(&u))
+}
+
+// halfMade is the user with the e-mail that is taken, if it was made by the same
+// request before, and the server ended before it recorded the user's standing.
+func (a *API) halfMade(c *call, asked *directory.User) (directory.User, error) {
+	ctx := c.r.Context()
+	found, err := a.Directory.Find(ctx, c.p.Account, asked.Email)
+	if err != nil {
+		return found, err
+	}
+	same := *asked
+	same.ID, same.Created, same.Version = found.ID, found.Created, found.Version
+	if same != found {
+		return found, directory.ErrEmailTaken
+	}
+	records, _, err := a.Views.Store.Read(ctx, []store.User{{Account: c.p.Account, ID: found.ID}})
+	if err == nil && len(records) > 0 {
+		err = directory.ErrEmailTaken
+	}
+	return found, err
+}
+
+// stand records what the directory decided about a user. It may be repeated.
+func (a *API) stand(c *call, id presence.UserID, s presence.Standing) error {
+	u := store.User{Account: c.p.Account, ID: id}
+	_, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), presence.SetStanding{Standing: s})
+	return err
+}
+
+// listUsers serves GET /v1/users.
+func (a *API) listUsers(c *call) error {
+	pg, err := c.page()
+	if err != nil {
+		return err
+	}
+	users, err := a.Directory.Users(c.r.Context(), c.p.Account, presence.UserID(pg.after), pg.limit+1)
+	if err != nil {
+		return err
+	}
+	users, more := cut(users, pg.limit)
+	list := api.Users{Users: make([]api.User, 0, len(users))}
+	for i := range users {
+		list.Users = append(list.Users, asUser(&users[i]))
+	}
+	if more {
+		list.Next = list.Users[pg.limit-1].ID
+	}
+	return c.answer(http.StatusOK, &list)
+}
+
+// readUser serves GET /v1/users/{user}.
+func (a *API) readUser(c *call) error {
+	u, err := a.userFor(c, auth.DirectoryRead)
+	if err != nil {
+		return err
+	}
+	found, err := a.Directory.User(c.r.Context(), u.Account, u.ID)
+	if err != nil {
+		return err
+	}
+	return c.answer(http.StatusOK, asUser(&found))
+}
+
+// updateUser serves PATCH /v1/users/{user}. Names are the user's own to change;
+// e-mail and standing need the :admin scope.
+func (a *API) updateUser(c *call) error {
+	var body api.UpdateUser
+	if err := c.read(wire.MaxBody, &body); err != nil {
+		return err
+	}
+	u, err := a.userFor(c, auth.DirectoryWrite)
+	if err != nil {
+		return err
+	}
+	managed := need{asManager, auth.DirectoryWrite}
+	if err := managed.check(c.p); (body.Email != nil || body.Active != nil) && err != nil {
+		return err
+	}
+	before, err := a.Directory.User(c.r.Context(), u.Account, u.ID)
+	if err != nil {
+		return err
+	}
+	after, err := a.change(c, before, &body)
+	if err != nil {
+		return err
+	}
+	return c.answer(http.StatusOK, asUser(&after))
+}
+
+// change carries out an update. A user who is deactivated is so on record first
+// and in the directory last; one who is activated, the other way round. Where
+// the server ends in between, the same request again goes through to the end.
+func (a *API) change(c *call, before directory.User, body *api.UpdateUser) (directory.User, error) {
+	ctx := c.r.Context()
+	after := merged(before, body)
+	deactivates := body.Active != nil && !*body.Active
+	if deactivates {
+		if err := a.mayGo(ctx, c.p, before.ID); err != nil {
+			return before, err
+		}
+		if err := a.stand(c, before.ID, presence.Deactivated); err != nil {
+			return before, err
+		}
+	}
+	if after != before {
+		var err error
+		if after, err = a.Directory.Update(ctx, c.p.Account, after); err != nil {
+			return before, err
+		}
+	}
+	switch {
+	case deactivates:
+		return after, a.Authority.RevokeUser(ctx, c.p.Account, before.ID)
+	case body.Active != nil:
+		return after, a.stand(c, before.ID, presence.Active)
+	default:
+		return after, nil
+	}
+}
+
+func merged(u directory.User, body *api.UpdateUser) directory.User {
+	for _, field := range []struct {
+		to   *string
+		from *string
+	}{
+		{&u.Email, body.Email}, {&u.FirstName, body.FirstName}, {&u.LastName, body.LastName},
+		{&u.DisplayName, body.DisplayName}, {&u.Department, body.Department},
+	} {
+		if field.from != nil {
+			*field.to = *field.from
+		}
+	}
+	if body.Active != nil {
+		u.Active = *body.Active
+	}
+	return u
+}
+
+// mayGo refuses to lose the account's owner, for whom the account's apps act.
+func (a *API) mayGo(ctx context.Context, p *auth.Principal, id presence.UserID) error {
+	account, err := a.Directory.Account(ctx, p.Account)
+	if err == nil && account.Owner == id {
+		return errOwner
+	}
+	return err
+}
+
+// deleteUser serves DELETE /v1/users/{user}: on record first, then in the
+// directory, so that it can be repeated until both are done.
+func (a *API) deleteUser(c *call) error {
+	ctx := c.r.Context()
+	u, err := a.userFor(c, auth.DirectoryWrite)
+	if err != nil {
+		return err
+	}
+	if err := a.known(c, u); err != nil {
+		return err
+	}
+	if err := a.mayGo(ctx, c.p, u.ID); err != nil {
+		return err
+	}
+	if err := a.stand(c, u.ID, presence.Deleted); err != nil {
+		return err
+	}
+	// Tokens of a user who is gone are not valid: what is revoked here only
+	// leaves the list.
+	if err := a.Authority.RevokeUser(ctx, u.Account, u.ID); err != nil {
+		return err
+	}
+	if err := a.Directory.Delete(ctx, u.Account, u.ID); err != nil {
+		return err
+	}
+	return c.nothing()
+}
+
+func asUser(u *directory.User) api.User {
+	return api.User{
+		ID: string(u.ID), Email: u.Email, FirstName: u.FirstName, LastName: u.LastName,
+		DisplayName: u.DisplayName, Department: u.Department, Active: u.Active, Created: api.At(u.Created),
+	}
+}
+
+// readAccount serves GET /v1/account.
+func (a *API) readAccount(c *call) error {
+	account, err := a.Directory.Account(c.r.Context(), c.p.Account)
+	if err != nil {
+		return err
+	}
+	return c.answer(http.StatusOK, &api.Account{
+		ID: string(account.ID), Name: account.Name, Owner: string(account.Owner), Created: api.At(account.Created),
+	})
+}
+
+// me serves GET /v1/me.
+func (a *API) me(c *call) error {
+	return c.answer(http.StatusOK, &api.Me{
+		Account: string(c.p.Account), App: string(c.p.App), User: string(c.p.User), AccountLevel: c.p.AccountLevel,
+		Token: c.p.TokenID, Scopes: names(c.p.Scopes), Expires: api.At(c.p.Expires),
+	})
+}
+
+func names(s auth.Scopes) []string { return append([]string{}, strings.Fields(s.String())...) }

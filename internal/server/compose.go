@@ -1,0 +1,124 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/config"
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/httpapi"
+	"porchlight.dev/porchlight/internal/notify"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/publish"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/pebblestore"
+	"porchlight.dev/porchlight/internal/wire"
+	"porchlight.dev/porchlight/internal/zoomapi"
+)
+
+// storeDir is where the store is, beside what else a data directory may hold.
+func storeDir(dataDir string) string { return filepath.Join(dataDir, "store") }
+
+// ErrNotInitialised: the data directory has no account yet.
+var ErrNotInitialised = errors.New("not initialised")
+
+func notInitialised(dir string) error {
+	return fmt.Errorf("data directory %s is %w: run \"porchlight init --data-dir %[1]s\", or correct --data-dir", dir, ErrNotInitialised)
+}
+
+func storeOptions(cfg *config.Config, o *Options) pebblestore.Options {
+	so := pebblestore.Options{
+		Clock:         o.Clock,
+		Retention:     cfg.LogRetention,
+		MinFreeBytes:  int64(cfg.LowDisk),
+		Logger:        o.Log,
+		CacheRecords:  cfg.CacheRecords,
+		CacheBytes:    int64(cfg.CacheSize),
+		MemTableBytes: int64(cfg.WriteBufferSize),
+	}
+	if cfg.Durability == "os" {
+		so.Durability = pebblestore.OS
+	}
+	if cfg.LowDisk == 0 {
+		so.MinFreeBytes = -1
+	}
+	return so
+}
+
+// openStore opens the store and looks whether somebody is in it.
+func (s *Server) openStore() error {
+	s.store = s.opts.Store
+	if s.store == nil {
+		so := storeOptions(&s.config, &s.opts)
+		so.MustExist = true
+		opened, err := pebblestore.Open(storeDir(s.config.DataDir), so)
+		if errors.Is(err, pebblestore.ErrMissing) {
+			return notInitialised(s.config.DataDir)
+		}
+		if err != nil {
+			return err
+		}
+		s.store = opened
+	}
+	ready, err := initialised(context.Background(), s.store, s.opts.Clock)
+	if err == nil && !ready {
+		err = notInitialised(s.config.DataDir)
+	}
+	return err
+}
+
+func policyOf(cfg *config.Config) presence.Policy {
+	p := presence.DefaultPolicy()
+	p.MinInterval = cfg.MinUpdateInterval
+	p.SignedInRule = cfg.SignedInRule == "zoom"
+	p.LegacyTransitions = cfg.LegacyTransitions
+	p.IdleAfter = cfg.IdleAfter
+	return p
+}
+
+// compose is the wiring: every part and what it depends on.
+func (s *Server) compose() {
+	clock := s.opts.Clock
+	dir := directory.New(s.store, clock)
+	authority := auth.New(s.store, dir, clock)
+	known := func(ctx context.Context, u store.User) error {
+		_, err := dir.User(ctx, u.Account, u.ID)
+		return err
+	}
+	s.publisher = publish.New(publish.Options{Store: s.store, Policy: policyOf(&s.config), Known: known, Clock: clock, Log: s.log})
+	views := &notify.Views{Store: s.store, Known: known, ErrGone: directory.ErrNoUser}
+	oauth := &auth.Endpoints{Authority: authority, BaseURL: strings.TrimRight(s.config.PublicURL, "/")}
+	native := &httpapi.API{
+		Publisher: s.publisher, Views: views, Directory: dir, Authority: authority, Clock: clock, DemoToken: s.opts.DemoToken,
+	}
+	plan, _ := zoomapi.ParsePlan(s.config.RateLimitPlan) // Check has refused any other
+	zoom := &zoomapi.API{
+		Auth: authority, Directory: dir, Publisher: s.publisher, Views: views, Limits: zoomapi.NewLimits(plan, clock), Clock: clock,
+	}
+
+	rt := wire.NewRouter(wire.NewObserver(s.access, s.log, s.metrics, clock), native)
+	native.Mount(rt)
+	zoom.Mount(rt)
+	tokens := oauthDialect{oauth}
+	rt.Handle(http.MethodPost, "/oauth/token", tokens, oauth.Token)
+	rt.Handle(http.MethodPost, "/oauth/revoke", tokens, oauth.Revoke)
+	s.public = hardened(rt, s.log)
+	s.internal = administrative(s.adminHandler(), s.log)
+}
+
+// oauthDialect makes what the wire finds wrong an error of the OAuth endpoints,
+// whose package does not know the wire.
+type oauthDialect struct{ *auth.Endpoints }
+
+// Fail implements wire.Dialect.
+func (d oauthDialect) Fail(w http.ResponseWriter, r *http.Request, err error) {
+	if refused, ok := errors.AsType[*wire.MethodError](err); ok {
+		err = &auth.OAuthError{Status: http.StatusMethodNotAllowed, Code: "invalid_request", Reason: refused.Error(), Allow: refused.Allow}
+	}
+	d.Endpoints.Fail(w, r, err)
+}

@@ -1,0 +1,134 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/config"
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/pebblestore"
+)
+
+// A Founding is what a new server begins with.
+type Founding struct {
+	Account    string // its name
+	OwnerEmail string
+	OwnerName  string // first and last
+	AppName    string
+	// WithToken makes an account-level access token of the app, too, which never
+	// expires.
+	WithToken bool
+}
+
+// Credentials are what a founding made. The secrets are nowhere else.
+type Credentials struct {
+	AccountID    string `json:"account_id"`
+	OwnerID      string `json:"owner_id"`
+	ClientID     string `json:"client_id"`
+	ClientSecret string `json:"client_secret"`
+	AccessToken  string `json:"access_token,omitempty"`
+}
+
+// ErrInitialised: the data directory has an account already.
+var ErrInitialised = errors.New("initialised already")
+
+// Init makes the data directory of cfg into one that a server can run on: an
+// account, its owner, and an app with every scope. A directory that has them is
+// left as it is; one whose Init was cut short is completed.
+func Init(ctx context.Context, cfg config.Config, f Founding) (made Credentials, err error) {
+	cfg = cfg.Filled()
+	if problems := cfg.Check(); len(problems) > 0 {
+		return made, problems
+	}
+	opts := Options{}.withDefaults()
+	st, err := pebblestore.Open(storeDir(cfg.DataDir), storeOptions(&cfg, &opts))
+	if err != nil {
+		return made, err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	made, err = found(ctx, st, f)
+	if errors.Is(err, ErrInitialised) {
+		err = fmt.Errorf("data directory %s was %w: start it with \"porchlight serve --data-dir %[1]s\", or name another directory", cfg.DataDir, ErrInitialised)
+	}
+	return made, err
+}
+
+// initialised reports whether an app can get at an account.
+func initialised(ctx context.Context, st store.Store, clock func() time.Time) (bool, error) {
+	dir := directory.New(st, clock)
+	accounts, err := dir.Accounts(ctx, "", 1)
+	if err != nil || len(accounts) == 0 {
+		return false, err
+	}
+	apps, err := auth.New(st, dir, clock).Apps(ctx, accounts[0].ID, "", 1)
+	return len(apps) > 0, err
+}
+
+func found(ctx context.Context, st store.Store, f Founding) (Credentials, error) {
+	if ready, err := initialised(ctx, st, time.Now); err != nil || ready {
+		return Credentials{}, errors.Join(err, asError(ready))
+	}
+	dir := directory.New(st, time.Now)
+	account, err := foundAccount(ctx, dir, f)
+	if err != nil {
+		return Credentials{}, err
+	}
+	scopes, err := auth.ParseScopes(strings.Join(auth.ScopeNames(), " "))
+	if err != nil {
+		return Credentials{}, err
+	}
+	authority := auth.New(st, dir, time.Now)
+	app, secret, err := authority.CreateApp(ctx, account.ID, f.AppName, scopes)
+	if err != nil {
+		return Credentials{}, err
+	}
+	made := Credentials{AccountID: string(account.ID), OwnerID: string(account.Owner), ClientID: string(app.ID), ClientSecret: secret}
+	if f.WithToken {
+		_, made.AccessToken, err = authority.Issue(ctx, account.ID, auth.Token{App: app.ID, Scopes: scopes, Name: f.AppName}, 0)
+	}
+	return made, err
+}
+
+func asError(ready bool) error {
+	if ready {
+		return ErrInitialised
+	}
+	return nil
+}
+
+// foundAccount makes the account and its owner, or what of them is missing.
+func foundAccount(ctx context.Context, dir *directory.Directory, f Founding) (directory.Account, error) {
+	accounts, err := dir.Accounts(ctx, "", 1)
+	if err != nil {
+		return directory.Account{}, err
+	}
+	var account directory.Account
+	if len(accounts) > 0 {
+		account = accounts[0]
+	} else if account, err = dir.CreateAccount(ctx, f.Account); err != nil {
+		return account, err
+	}
+	owner, err := foundOwner(ctx, dir, account.ID, f)
+	if err != nil {
+		return account, err
+	}
+	account.Owner = owner
+	return account, dir.SetOwner(ctx, account.ID, owner)
+}
+
+func foundOwner(ctx context.Context, dir *directory.Directory, account presence.AccountID, f Founding) (presence.UserID, error) {
+	first, last, _ := strings.Cut(f.OwnerName, " ")
+	u, err := dir.Create(ctx, account, directory.User{
+		Email: f.OwnerEmail, FirstName: first, LastName: last, DisplayName: f.OwnerName, Active: true,
+	})
+	if errors.Is(err, directory.ErrEmailTaken) {
+		u, err = dir.Find(ctx, account, f.OwnerEmail)
+	}
+	return u.ID, err
+}

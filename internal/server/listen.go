@@ -1,0 +1,117 @@
+package server
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+)
+
+// The limits on connections. A stream that lasts moves its own deadlines with
+// http.ResponseController; everything else is done long before.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 30 * time.Second
+	writeTimeout      = 30 * time.Second
+	idleTimeout       = 60 * time.Second
+	maxHeaderBytes    = 16 << 10
+	maxStreams        = 100 // of one HTTP/2 connection
+)
+
+func hardened(h http.Handler, log *slog.Logger) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true) // over TLS only
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		Protocols:         protocols,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12},
+	}
+}
+
+// administrative has no write timeout: a profile takes as long as was asked for.
+func administrative(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// listen binds the addresses.
+func (s *Server) listen() error {
+	if s.config.TLSCertFile != "" {
+		pair, err := loadCertificates(s.config.TLSCertFile, s.config.TLSKeyFile, s.log)
+		if err != nil {
+			return err
+		}
+		s.tls = pair
+		s.public.TLSConfig.GetCertificate = pair.get
+	}
+	var err error
+	if s.listener, err = bind("listen", s.config.Listen); err != nil {
+		return err
+	}
+	if s.config.AdminOff() {
+		return nil
+	}
+	s.admin, err = bind("admin-listen", s.config.AdminListen)
+	return err
+}
+
+func bind(setting, address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if err == nil {
+		return l, nil
+	}
+	advice := "correct --" + setting
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		advice = fmt.Sprintf("another program uses this address: stop it, or choose another with --%s (port 0 takes any free one)", setting)
+	case errors.Is(err, fs.ErrPermission):
+		advice = fmt.Sprintf("ports below 1024 need a privilege: choose a higher one with --%s, or grant CAP_NET_BIND_SERVICE", setting)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		advice = fmt.Sprintf("this machine does not have the address: choose one that it has with --%s", setting)
+	}
+	return nil, fmt.Errorf("%s %s cannot be opened: %s (%w)", setting, address, advice, cause(err))
+}
+
+// cause is what the system said, without what the caller says anyway.
+func cause(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Err
+	}
+	return err
+}
+
+// serve answers the API until the server is shut down.
+func (s *Server) serve() error {
+	if s.tls == nil {
+		return serveOn(s.public, s.listener)
+	}
+	return orNil(s.public.ServeTLS(s.listener, "", ""))
+}
+
+func serveOn(srv *http.Server, l net.Listener) error { return orNil(srv.Serve(l)) }
+
+func orNil(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("the listener failed: %w", err)
+}

@@ -1,0 +1,22 @@
+package server
+
+import (
+	"io"
+	"log/slog"
+
+	"porchlight.dev/porchlight/internal/config"
+)
+
+// NewLog is the log that the settings ask for, written to w.
+func NewLog(cfg config.Config, w io.Writer) *slog.Logger {
+	cfg = cfg.Filled()
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.LogLevel)); err != nil {
+		level = slog.LevelInfo // Check has refused such a level
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	if cfg.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}

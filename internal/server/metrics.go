@@ -1,0 +1,102 @@
+package server
+
+import (
+	"runtime/debug"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"porchlight.dev/porchlight/internal/store/pebblestore"
+)
+
+// newMetrics makes the server's own registry.
+func (s *Server) newMetrics() {
+	s.metrics = prometheus.NewRegistry()
+	s.metrics.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "porchlight_draining", Help: "1 while the server is shutting down.",
+		}, func() float64 {
+			if s.draining.Load() {
+				return 1
+			}
+			return 0
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "porchlight_build_info", Help: "Always 1; the label says which version runs.",
+			ConstLabels: prometheus.Labels{"version": Version()},
+		}, func() float64 { return 1 }),
+	)
+	if st, ok := s.store.(statistician); ok {
+		s.metrics.MustRegister(newStoreCollector(st))
+	}
+}
+
+// A statistician is a store that counts what it does.
+type statistician interface{ Stats() pebblestore.Stats }
+
+// A storeCollector reads the store's counters when it is asked.
+type storeCollector struct {
+	from    statistician
+	metrics []storeMetric
+}
+
+type storeMetric struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(*pebblestore.Stats) float64
+}
+
+func newStoreCollector(from statistician) *storeCollector {
+	c := &storeCollector{from: from}
+	add := func(kind prometheus.ValueType, name, help string, value func(*pebblestore.Stats) float64) {
+		c.metrics = append(c.metrics, storeMetric{prometheus.NewDesc("porchlight_store_"+name, help, nil, nil), kind, value})
+	}
+	const counter, gauge = prometheus.CounterValue, prometheus.GaugeValue
+	add(counter, "updates_total", "Updates committed.", func(s *pebblestore.Stats) float64 { return float64(s.Updates) })
+	add(counter, "groups_total", "Groups that updates were committed in: one sync each.", func(s *pebblestore.Stats) float64 { return float64(s.Groups) })
+	add(counter, "sync_seconds_total", "Time waited for the disk.", func(s *pebblestore.Stats) float64 { return s.SyncTime.Seconds() })
+	add(counter, "stalls_total", "Times that writes were held up until the disk caught up.", func(s *pebblestore.Stats) float64 { return float64(s.Stalls) })
+	add(gauge, "queued", "Requests waiting to be committed.", func(s *pebblestore.Stats) float64 { return float64(s.Queued) })
+	add(counter, "cache_hits_total", "Records found in memory.", func(s *pebblestore.Stats) float64 { return float64(s.CacheHits) })
+	add(counter, "cache_misses_total", "Records read from the database.", func(s *pebblestore.Stats) float64 { return float64(s.CacheMisses) })
+	add(gauge, "cached_records", "Records in memory.", func(s *pebblestore.Stats) float64 { return float64(s.Cached) })
+	add(gauge, "last_position", "The newest durable place in the log.", func(s *pebblestore.Stats) float64 { return float64(s.Last) })
+	add(gauge, "disk_bytes", "Disk space that the store takes.", func(s *pebblestore.Stats) float64 { return float64(s.DiskBytes) })
+	add(gauge, "free_bytes", "Free space on the store's disk.", func(s *pebblestore.Stats) float64 { return float64(s.FreeBytes) })
+	return c
+}
+
+// Describe implements prometheus.Collector.
+func (c *storeCollector) Describe(to chan<- *prometheus.Desc) {
+	for _, m := range c.metrics {
+		to <- m.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *storeCollector) Collect(to chan<- prometheus.Metric) {
+	stats := c.from.Stats()
+	for _, m := range c.metrics {
+		to <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(&stats))
+	}
+}
+
+// Version is that of the build: the module's, and the commit it was made from.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	version := info.Main.Version
+	if version == "" || version == "(devel)" {
+		version = "devel"
+		for _, setting := range info.Settings {
+			if setting.Key == "vcs.revision" && len(setting.Value) >= 12 {
+				version += "-" + setting.Value[:12]
+			}
+		}
+	}
+	return version
+}

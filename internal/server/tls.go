@@ -1,0 +1,106 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// certificates is a certificate and its key, read again when the files change. A
+// new pair that does not work leaves the old one in use.
+type certificates struct {
+	certFile, keyFile string
+	log               *slog.Logger
+	current           atomic.Pointer[tls.Certificate]
+
+	mu   sync.Mutex // held while the files are read
+	seen [2]stamp
+}
+
+// A stamp tells one version of a file from the next. A file that was replaced by
+// renaming has another inode, and thus another os.FileInfo.
+type stamp struct {
+	modified time.Time
+	size     int64
+	info     os.FileInfo
+}
+
+func (a stamp) same(b stamp) bool {
+	return a.modified.Equal(b.modified) && a.size == b.size && os.SameFile(a.info, b.info)
+}
+
+func loadCertificates(certFile, keyFile string, log *slog.Logger) (*certificates, error) {
+	c := &certificates{certFile: certFile, keyFile: keyFile, log: log}
+	c.seen = c.stamps()
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return nil, fmt.Errorf("the certificate %s and key %s cannot be used: %w; correct tls-cert-file and tls-key-file", certFile, keyFile, err)
+	}
+	c.current.Store(&pair)
+	return c, nil
+}
+
+func (c *certificates) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return c.current.Load(), nil
+}
+
+// pollEvery is how often the files are looked at.
+const pollEvery = 2 * time.Second
+
+// watch reads the files again when they have changed, until ctx ends.
+func (c *certificates) watch(ctx context.Context) {
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			if c.changed() {
+				c.reload()
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (c *certificates) changed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.stamps()
+	return !now[0].same(c.seen[0]) || !now[1].same(c.seen[1])
+}
+
+// reload reads the files.
+func (c *certificates) reload() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seen = c.stamps()
+	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	if err != nil {
+		c.log.Error("the new certificate cannot be used, and the old one stays in use: correct the files",
+			slog.String("cert", c.certFile), slog.String("key", c.keyFile), slog.Any("err", err))
+		return
+	}
+	c.current.Store(&pair)
+	expires := slog.Attr{}
+	if pair.Leaf != nil {
+		expires = slog.Time("expires", pair.Leaf.NotAfter)
+	}
+	c.log.Info("a new certificate is in use", slog.String("cert", c.certFile), expires)
+}
+
+// stamps looks at both files; one that is not there has the zero stamp.
+func (c *certificates) stamps() [2]stamp {
+	var found [2]stamp
+	for i, name := range []string{c.certFile, c.keyFile} {
+		if info, err := os.Stat(name); err == nil {
+			found[i] = stamp{info.ModTime(), info.Size(), info}
+		}
+	}
+	return found
+}

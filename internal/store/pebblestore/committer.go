@@ -1,0 +1,328 @@
+package pebblestore
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+const (
+	queueLength = 1024
+	// maxGroup bounds a batch, and with it the wait of its first caller.
+	maxGroup = 512
+	// maxGroupBytes keeps a batch far below the size that Pebble handles apart.
+	maxGroupBytes = 4 << 20
+	// groupsAhead is how many batches may wait for the disk. More would only be
+	// smaller ones: while they wait, callers gather.
+	groupsAhead = 2
+)
+
+// A group is what is committed together. The committer fills it, the syncer
+// empties it.
+type group struct {
+	batch   *pebble.Batch // nil: nothing was written
+	last    store.Position
+	items   []*item // to install
+	entries []tailEntry
+	answers []*op // to answer when last is durable
+	// earliest is the first instant newly in the expiry index; zero: none.
+	earliest presence.Instant
+}
+
+// A committer decides what comes after what. Its goroutine alone uses it.
+type committer struct {
+	s   *Store
+	seq store.Position // the last number given
+	g   *group
+	// What is staged and may not be durable yet: the newest of each user and
+	// document. marks has one element for each, in order, to forget them by.
+	users map[store.User]*stagedItem
+	docs  map[string]stagedDoc
+	marks []mark
+
+	key, value []byte // scratch
+}
+
+type stagedItem struct {
+	item *item
+	seq  store.Position
+}
+
+type stagedDoc struct {
+	docHead
+	deleted bool
+}
+
+// A mark is of a user, or of a document if doc is not empty.
+type mark struct {
+	seq  store.Position
+	user store.User
+	doc  string
+}
+
+// run serves the queue until the store closes. It ends early only if a function
+// ended its goroutine, which fails the store.
+func (c *committer) run() {
+	defer close(c.s.groups)
+	ended := true
+	defer func() {
+		if p := recover(); p != nil {
+			c.s.failure.seize()
+			c.s.fail(fmt.Errorf("the committer panicked: %v", p))
+		} else if ended {
+			c.s.fail(errors.New("a function given to the store ended the committer's goroutine"))
+		}
+	}()
+	for {
+		select {
+		case o := <-c.s.queue:
+			c.gather(o)
+		case <-c.s.closing:
+			c.drain()
+			ended = false
+			return
+		}
+	}
+}
+
+// gather commits o and what else is waiting.
+func (c *committer) gather(o *op) {
+	c.forget()
+	c.g = &group{}
+	c.serve(o)
+	for n := 1; n < maxGroup && !c.full(); n++ {
+		select {
+		case o := <-c.s.queue:
+			c.serve(o)
+			continue
+		default:
+		}
+		break
+	}
+	c.commit()
+}
+
+func (c *committer) full() bool { return c.g.batch != nil && c.g.batch.Len() > maxGroupBytes }
+
+func (c *committer) serve(o *op) {
+	switch {
+	case !o.take():
+	case c.s.isHalted():
+		o.fail(c.s.haltedError())
+	case o.work != nil:
+		o.err = o.work(c)
+		c.answer(o, c.seq)
+	default:
+		c.update(o)
+	}
+}
+
+// drain ends the store's writing: what is queued is refused, and the positions
+// of readers are kept.
+func (c *committer) drain() {
+	c.g = &group{}
+	for {
+		select {
+		case o := <-c.s.queue:
+			if o.take() {
+				o.fail(store.ErrClosed)
+			}
+			continue
+		default:
+		}
+		break
+	}
+	if !c.s.isHalted() {
+		c.savePositions()
+	}
+	c.commit()
+}
+
+// answer is for an op that has seen everything up to seen: its caller must not
+// learn of it before it is durable.
+func (c *committer) answer(o *op, seen store.Position) {
+	if c.s.progress.durableAt() >= seen {
+		o.answer()
+		return
+	}
+	c.g.answers = append(c.g.answers, o)
+}
+
+// commit applies the group and passes it on to the syncer.
+func (c *committer) commit() {
+	g := c.g
+	g.last = c.seq
+	if g.batch != nil {
+		c.savePositions()
+		c.value = appendNumber(c.value[:0], uint64(c.seq))
+		c.set([]byte(metaSeq), c.value)
+		c.s.progress.staged.Store(uint64(c.seq))
+		// On an error Pebble calls Fatalf, which fails the store and does not
+		// come back, or panics, which run takes; this is for the rest.
+		if err := c.s.db.ApplyNoSyncWait(g.batch, pebble.Sync); err != nil {
+			c.s.fail(fmt.Errorf("write: %w", err))
+		}
+	}
+	if g.batch != nil || len(g.answers) > 0 {
+		select {
+		case c.s.groups <- g:
+		case <-c.s.seized:
+		}
+	}
+	c.g = nil
+}
+
+// batch is the group's, made when the first thing is written.
+func (c *committer) batch() *pebble.Batch {
+	if c.g.batch == nil {
+		c.g.batch = c.s.db.NewBatch()
+	}
+	return c.g.batch
+}
+
+// Writing to a batch that is not yet applied is writing to memory: the errors of
+// these are of batches that are already closed or applied.
+
+func (c *committer) set(key, value []byte) {
+	if err := c.batch().Set(key, value, nil); err != nil {
+		panic(err)
+	}
+}
+
+func (c *committer) delete(key []byte) {
+	if err := c.batch().Delete(key, nil); err != nil {
+		panic(err)
+	}
+}
+
+func (c *committer) deleteRange(from, to []byte) {
+	if err := c.batch().DeleteRange(from, to, nil); err != nil {
+		panic(err)
+	}
+}
+
+// forget drops what has become durable since: the cache and the database have it.
+func (c *committer) forget() {
+	durable := c.s.progress.durableAt()
+	n := 0
+	for ; n < len(c.marks) && c.marks[n].seq <= durable; n++ {
+		m := &c.marks[n]
+		if m.doc != "" {
+			if d, ok := c.docs[m.doc]; ok && d.seq == m.seq {
+				delete(c.docs, m.doc)
+			}
+		} else if st, ok := c.users[m.user]; ok && st.seq == m.seq {
+			delete(c.users, m.user)
+		}
+	}
+	rest := copy(c.marks, c.marks[n:])
+	clear(c.marks[rest:])
+	c.marks = c.marks[:rest]
+}
+
+// newest is the newest staged record of u, nil for none, and the number up to
+// which must be durable before anybody learns of it.
+func (c *committer) newest(u store.User, o *op) (*item, store.Position, error) {
+	if st, ok := c.users[u]; ok {
+		return st.item, st.seq, nil
+	}
+	it, installs := c.s.cache.get(u)
+	if it != nil {
+		return it, 0, nil
+	}
+	if o != nil && o.warmed && o.warmAt == installs {
+		return o.warm, 0, nil
+	}
+	it, err := c.s.readItem(u)
+	if it != nil && err == nil {
+		c.s.cache.offer(it, installs)
+	}
+	return it, 0, err
+}
+
+// update serves a call of Update.
+func (c *committer) update(o *op) {
+	was, seen, err := c.newest(o.user, o)
+	if err != nil {
+		o.fail(err)
+		return
+	}
+	if was == nil {
+		was = &item{user: o.user}
+		was.compose()
+	}
+	state, err := call(o.fn, was.state)
+	if err == nil && state.Revision <= was.state.Revision {
+		err = fmt.Errorf("the function given to the store made revision %d of %d: it must be above", state.Revision, was.state.Revision)
+	}
+	if err != nil {
+		o.record, o.err = was.record(), err
+		c.answer(o, seen)
+		return
+	}
+	c.seq++
+	it := &item{user: o.user, state: state, at: c.seq}
+	it.compose()
+	c.arm(was, it)
+	c.log(o, was, it)
+	c.stage(it)
+	o.record, o.err = it.record(), nil
+	c.g.answers = append(c.g.answers, o)
+}
+
+// arm keeps one entry for it in the expiry index, no later than its next. One
+// that is early enough and still ahead is left alone.
+func (c *committer) arm(was, it *item) {
+	it.armed = was.armed
+	ahead := it.armed > it.state.At
+	if ahead && (it.next.IsZero() || it.armed <= it.next) {
+		return
+	}
+	c.rearm(it)
+}
+
+// rearm moves it's entry to its next.
+func (c *committer) rearm(it *item) {
+	if !it.armed.IsZero() {
+		c.key = appendExpiryKey(c.key[:0], it.armed, it.user)
+		c.delete(c.key)
+	}
+	it.armed = it.next
+	if it.armed.IsZero() {
+		return
+	}
+	c.key = appendExpiryKey(c.key[:0], it.armed, it.user)
+	c.set(c.key, nil)
+	if c.g.earliest.IsZero() || it.armed < c.g.earliest {
+		c.g.earliest = it.armed
+	}
+}
+
+func (c *committer) log(o *op, was, it *item) {
+	e := store.Entry{
+		At: it.at, User: it.user, Revision: it.state.Revision, Time: it.state.At.Time(),
+		By: o.by, Before: was.shown, After: it.shown,
+	}
+	c.key = appendLogKey(c.key[:0], e.At)
+	c.value = appendEntry(c.value[:0], &e, was.at)
+	c.set(c.key, c.value)
+	c.g.entries = append(c.g.entries, tailEntry{Entry: e, previous: was.at})
+}
+
+// stage writes it's record under the last number given.
+func (c *committer) stage(it *item) {
+	c.key = appendRecordKey(c.key[:0], it.user)
+	c.value = appendItem(c.value[:0], it)
+	c.set(c.key, c.value)
+	if st, ok := c.users[it.user]; ok {
+		st.item, st.seq = it, c.seq
+	} else {
+		c.users[it.user] = &stagedItem{item: it, seq: c.seq}
+	}
+	c.marks = append(c.marks, mark{seq: c.seq, user: it.user})
+	c.g.items = append(c.g.items, it)
+}

@@ -1,0 +1,261 @@
+package pebblestore
+
+import (
+	"context"
+	"math"
+	"sync"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+const (
+	// longestSleep bounds how late Due is after the clock was set forward.
+	longestSleep = time.Second
+	// dueSpacing lets entries gather that are due within a few milliseconds.
+	dueSpacing = 5 * time.Millisecond
+	// offerAgain is when a user comes up again whose record was not updated.
+	offerAgain = time.Second
+
+	never presence.Instant = math.MaxInt64
+)
+
+// An agenda tells Due of entries that came into the expiry index.
+type agenda struct {
+	mu sync.Mutex // guards the fields below
+	// low: no durable entry of the index is earlier.
+	low presence.Instant
+	// target is what Due sleeps until.
+	target  presence.Instant
+	running bool
+
+	wake chan struct{} // one element: look again
+}
+
+func newAgenda() *agenda {
+	return &agenda{low: math.MinInt64, target: never, wake: make(chan struct{}, 1)}
+}
+
+// lower says that there is a durable entry at an instant.
+func (a *agenda) lower(at presence.Instant) {
+	a.mu.Lock()
+	a.low = min(a.low, at)
+	early := at < a.target
+	a.mu.Unlock()
+	if early {
+		a.rouse()
+	}
+}
+
+func (a *agenda) rouse() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (a *agenda) start() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.running {
+		return store.ErrInUse
+	}
+	a.running = true
+	return nil
+}
+
+func (a *agenda) stop() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.running = false
+	a.low = math.MinInt64
+}
+
+// begin gives the place to scan from. What comes in meanwhile is told to end.
+func (a *agenda) begin() presence.Instant {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	from := a.low
+	a.low, a.target = never, math.MinInt64
+	return from
+}
+
+// end notes the first entry that a scan left. It gives the instant to look
+// again at, which is no later than wake.
+func (a *agenda) end(first, wake presence.Instant) presence.Instant {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.target = min(wake, a.low)
+	a.low = min(a.low, first)
+	return a.target
+}
+
+// An entry of the expiry index.
+type expiry struct {
+	at   presence.Instant
+	user store.User
+}
+
+// Due implements store.Store.
+func (s *Store) Due(ctx context.Context, fn func([]store.User) error) error {
+	if err := s.agenda.start(); err != nil {
+		return err
+	}
+	defer s.agenda.stop()
+	d := &dueScan{s: s, offered: make(map[expiry]presence.Instant)}
+	for {
+		if err := d.once(ctx); err != nil {
+			return err
+		}
+		if len(d.due) > 0 {
+			if err := fn(d.users()); err != nil {
+				return err
+			}
+			d.wasOffered()
+			continue
+		}
+		if err := s.sleepUntil(ctx, d.wake); err != nil {
+			return err
+		}
+	}
+}
+
+// A dueScan is what one call of Due knows.
+type dueScan struct {
+	s *Store
+	// offered are entries that were given to fn, until they may be again.
+	offered map[expiry]presence.Instant
+	due     []expiry
+	wake    presence.Instant
+}
+
+func (d *dueScan) users() []store.User {
+	us := make([]store.User, len(d.due))
+	for i := range d.due {
+		us[i] = d.due[i].user
+	}
+	return us
+}
+
+func (d *dueScan) wasOffered() {
+	now := d.s.now()
+	for e, again := range d.offered {
+		if again <= now {
+			delete(d.offered, e)
+		}
+	}
+	for _, e := range d.due {
+		d.offered[e] = now.Add(offerAgain)
+	}
+}
+
+// once looks through the index as of now. It finds what to offer, or else the
+// instant to look again at. Entries that come too early are moved on the way.
+func (d *dueScan) once(ctx context.Context) error {
+	now := d.s.now()
+	from := d.s.agenda.begin()
+	first, early, err := d.scan(ctx, from, now)
+	d.wake = d.s.agenda.end(first, d.wake)
+	if err == nil && len(early) > 0 {
+		err = d.s.submit(ctx, func(c *committer) error { return c.moveEarly(early, now) })
+		d.wake = min(d.wake, now)
+	}
+	return err
+}
+
+func (d *dueScan) scan(ctx context.Context, from, now presence.Instant) (first presence.Instant, early []expiry, err error) {
+	d.due, d.wake = d.due[:0], never
+	first = never
+	passed, err := d.entries(from, now)
+	if err != nil {
+		return from, nil, err
+	}
+	for _, e := range passed {
+		first = min(first, e.at)
+		if e.at > now {
+			d.wake = min(d.wake, e.at)
+			break
+		}
+		it, _, err := d.s.lookup(ctx, e.user)
+		if err != nil {
+			return from, nil, err
+		}
+		again, wasOffered := d.offered[e]
+		switch {
+		case it == nil || it.armed != e.at || it.next.IsZero() || it.next > now:
+			early = append(early, e)
+		case wasOffered && again > now:
+			d.wake = min(d.wake, again)
+		case len(d.due) < store.MaxDueGroup:
+			d.due = append(d.due, e)
+		}
+	}
+	return first, early, nil
+}
+
+// entries reads the index from an instant to the first entry after now: enough
+// to fill a call, beside those that were offered.
+func (d *dueScan) entries(from, now presence.Instant) ([]expiry, error) {
+	var found []expiry
+	limit := store.MaxDueGroup + len(d.offered)
+	start := appendInstantKey(nil, expiryPrefix, from)
+	err := d.s.scan(start, upperBound([]byte{expiryPrefix}), func(key, _ []byte) (bool, error) {
+		at, user, ok := cutExpiryKey(key)
+		if !ok {
+			return false, errValue
+		}
+		found = append(found, expiry{at, user})
+		return at <= now && len(found) < limit, nil
+	})
+	return found, err
+}
+
+// sleepUntil returns at an instant, or when the agenda changed, or after
+// longestSleep, since clocks are set.
+func (s *Store) sleepUntil(ctx context.Context, at presence.Instant) error {
+	sleep := longestSleep
+	switch now := s.now(); {
+	case at <= now.Add(dueSpacing):
+		sleep = dueSpacing
+	case at < now.Add(longestSleep):
+		sleep = at.Sub(now)
+	}
+	timer := time.NewTimer(sleep)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.agenda.wake:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.closing:
+		return s.haltedError()
+	case <-s.halted:
+		return s.haltedError()
+	}
+	return ctx.Err()
+}
+
+// moveEarly re-arms users whose entry came up before their record is due, by
+// what is staged.
+func (c *committer) moveEarly(early []expiry, now presence.Instant) error {
+	for _, e := range early {
+		was, _, err := c.newest(e.user, nil)
+		if err != nil {
+			return err
+		}
+		if was == nil || was.armed != e.at {
+			c.key = appendExpiryKey(c.key[:0], e.at, e.user)
+			c.delete(c.key)
+			continue
+		}
+		if !was.next.IsZero() && was.next <= now {
+			continue // it has become due meanwhile
+		}
+		c.seq++
+		it := &item{user: was.user, state: was.state, at: was.at, armed: was.armed, shown: was.shown, next: was.next}
+		c.rearm(it)
+		c.stage(it)
+	}
+	return nil
+}

@@ -1,0 +1,200 @@
+package pebblestore
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"sync"
+
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// readers are the durable readers of the log. Their positions reach the disk
+// with whatever is committed next, or within a second: after a crash, a reader
+// gets again what it saw since.
+type readers struct {
+	mu sync.Mutex // guards the fields below
+	m  map[string]*reader
+}
+
+type reader struct {
+	at      store.Position
+	running bool
+	dirty   bool // at is not staged yet
+}
+
+// loadReaders reads every reader's position.
+func (s *Store) loadReaders() error {
+	s.readers.m = make(map[string]*reader)
+	prefix := []byte{readerPrefix}
+	return s.scan(prefix, upperBound(prefix), func(key, value []byte) (bool, error) {
+		at, err := cutNumber(value)
+		if err != nil {
+			return false, fmt.Errorf("the position of reader %q: %w", key[1:], err)
+		}
+		s.readers.m[string(key[1:])] = &reader{at: store.Position(at)}
+		return true, nil
+	})
+}
+
+func (rs *readers) start(name string) (*reader, error) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	r, ok := rs.m[name]
+	if !ok {
+		// A new reader holds entries back from the first on.
+		r = &reader{dirty: true}
+		rs.m[name] = r
+	}
+	if r.running {
+		return nil, store.ErrInUse
+	}
+	r.running = true
+	return r, nil
+}
+
+func (rs *readers) stop(r *reader) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	r.running = false
+}
+
+// moved records that r has seen everything up to at.
+func (rs *readers) moved(r *reader, at store.Position) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	r.at, r.dirty = at, true
+}
+
+// slowest is the position of the reader that is furthest behind, or limit.
+func (rs *readers) slowest(limit store.Position) store.Position {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	for _, r := range rs.m {
+		limit = min(limit, r.at)
+	}
+	return limit
+}
+
+func (rs *readers) anyDirty() bool {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	for _, r := range rs.m {
+		if r.dirty {
+			return true
+		}
+	}
+	return false
+}
+
+// savePositions stages the positions that moved.
+func (c *committer) savePositions() {
+	rs := &c.s.readers
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	for name, r := range rs.m {
+		if r.dirty {
+			c.value = appendNumber(c.value[:0], uint64(r.at))
+			c.set(readerKey(name), c.value)
+			r.dirty = false
+		}
+	}
+}
+
+// Feed implements store.Store.
+func (s *Store) Feed(ctx context.Context, name string, fn func([]store.Entry) error) error {
+	if name == "" || len(name) > store.MaxKeyBytes {
+		return fmt.Errorf("%w: a reader's name has 1 to %d bytes", store.ErrTooLarge, store.MaxKeyBytes)
+	}
+	r, err := s.readers.start(name)
+	if err != nil {
+		return err
+	}
+	defer s.readers.stop(r)
+	for at := r.at; ; {
+		entries, err := s.entriesAfter(ctx, at)
+		if err != nil {
+			return err
+		}
+		if err := fn(entries); err != nil {
+			return err
+		}
+		at = entries[len(entries)-1].At
+		s.readers.moved(r, at)
+	}
+}
+
+// entriesAfter waits until there are entries above at and gives the first of
+// them.
+func (s *Store) entriesAfter(ctx context.Context, at store.Position) ([]store.Entry, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		select {
+		case <-s.closing:
+			return nil, s.haltedError()
+		default:
+		}
+		next := s.progress.next()
+		found, ok := s.tail.after(at, store.MaxFeedGroup)
+		if !ok {
+			var err error
+			if found, err = s.readLog(at, store.MaxFeedGroup); err != nil {
+				return nil, err
+			}
+		}
+		if len(found) > 0 {
+			return s.feedEntries(found, at), nil
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+		case <-s.closing:
+		case <-s.halted:
+			return nil, s.haltedError()
+		}
+	}
+}
+
+// feedEntries gives entries to a reader that has seen everything up to at. One
+// whose predecessor was dropped before the reader saw it has a gap before it.
+func (s *Store) feedEntries(found []tailEntry, at store.Position) []store.Entry {
+	trimmed := s.trimmedTo()
+	entries := make([]store.Entry, len(found))
+	for i := range found {
+		entries[i] = found[i].Entry
+		previous := found[i].previous
+		entries[i].Gap = previous > at && previous <= trimmed
+	}
+	return entries
+}
+
+// readLog reads durable entries above at from the database.
+func (s *Store) readLog(at store.Position, limit int) ([]tailEntry, error) {
+	var found []tailEntry
+	from := appendLogKey(nil, at+1)
+	to := appendLogKey(nil, s.progress.durableAt()+1)
+	err := s.scan(from, to, func(key, value []byte) (bool, error) {
+		at, ok := cutLogKey(key)
+		if !ok {
+			return false, fmt.Errorf("a log key: %w", errValue)
+		}
+		e, previous, err := decodeEntry(at, value)
+		if err != nil {
+			return false, err
+		}
+		found = append(found, tailEntry{Entry: e, previous: previous})
+		return len(found) < limit, nil
+	})
+	return found, err
+}
+
+func appendNumber(dst []byte, n uint64) []byte { return binary.BigEndian.AppendUint64(dst, n) }
+
+func cutNumber(value []byte) (uint64, error) {
+	if len(value) != 8 {
+		return 0, errValue
+	}
+	return binary.BigEndian.Uint64(value), nil
+}

@@ -1,0 +1,190 @@
+package pebblestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+const (
+	keepEvery  = time.Second
+	tidyEvery  = time.Minute
+	sweepGroup = 500
+	// abandonedAfter is how many retentions an entry waits for a reader.
+	abandonedAfter = 2
+)
+
+// keep looks after the store until it closes.
+func (s *Store) keep() {
+	defer close(s.kept)
+	tick := time.NewTicker(keepEvery)
+	defer tick.Stop()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var tidied time.Time
+	for {
+		select {
+		case <-s.closing:
+			return
+		case <-s.failure.failed:
+			return
+		case now := <-tick.C:
+			s.sampleSpace()
+			s.flush(ctx)
+			if now.Sub(tidied) >= tidyEvery {
+				tidied = now
+				s.tidy(ctx)
+			}
+		}
+	}
+}
+
+// flush brings to the disk what waited for a commit that did not come.
+func (s *Store) flush(ctx context.Context) {
+	if s.lazy != nil {
+		if err := s.lazy.syncAll(); err != nil {
+			s.fail(fmt.Errorf("sync: %w", err))
+		}
+	}
+	if s.full.Load() || !s.readers.anyDirty() {
+		return
+	}
+	s.report("saving the readers' positions", s.submit(ctx, func(c *committer) error {
+		c.savePositions()
+		return nil
+	}))
+}
+
+// tidy frees space, so it runs on a full disk too.
+func (s *Store) tidy(ctx context.Context) {
+	s.report("dropping old log entries", s.trim(ctx))
+	s.report("dropping ended documents", s.sweep(ctx))
+}
+
+func (s *Store) report(what string, err error) {
+	if err != nil && !s.isHalted() && !errors.Is(err, store.ErrClosed) {
+		s.log.Error(what, "err", err)
+	}
+}
+
+// sampleSpace looks whether there is room to write.
+func (s *Store) sampleSpace() {
+	if s.opts.MinFreeBytes < 0 {
+		return
+	}
+	free, err := s.opts.FreeBytes()
+	if errors.Is(err, vfs.ErrUnsupported) {
+		return
+	}
+	if err != nil {
+		s.log.Error("measuring the free disk space", "dir", s.dir, "err", err)
+		return
+	}
+	s.stats.free.Store(free)
+	full := free < uint64(s.opts.MinFreeBytes)
+	if was := s.full.Swap(full); was == full {
+		return
+	}
+	if full {
+		s.log.Error("the disk is almost full: nothing is written until space is free",
+			"dir", s.dir, "free_bytes", free, "min_free_bytes", s.opts.MinFreeBytes)
+	} else {
+		s.log.Info("the disk has space again", "dir", s.dir, "free_bytes", free)
+	}
+}
+
+func (s *Store) checkSpace() error {
+	if s.full.Load() {
+		return store.ErrFull
+	}
+	return nil
+}
+
+func (s *Store) trimmedTo() store.Position { return store.Position(s.trimmed.Load()) }
+
+// trim drops log entries by age: those that every durable reader has seen after
+// the retention, any after twice that, so that a reader who is gone for good
+// does not fill the disk.
+func (s *Store) trim(ctx context.Context) error {
+	now := s.opts.Clock()
+	old, err := s.logBefore(now.Add(-s.opts.Retention))
+	if err != nil {
+		return err
+	}
+	ancient, err := s.logBefore(now.Add(-abandonedAfter * s.opts.Retention))
+	if err != nil {
+		return err
+	}
+	to := max(s.readers.slowest(old), ancient)
+	if to <= s.trimmedTo() {
+		return nil
+	}
+	return s.submit(ctx, func(c *committer) error {
+		c.deleteRange(appendLogKey(nil, 0), appendLogKey(nil, to+1))
+		c.set([]byte(metaTrim), appendNumber(nil, uint64(to)))
+		// A reader that meets entries later than this sees their gaps; one that
+		// meets them earlier had them.
+		c.s.trimmed.Store(uint64(to))
+		return nil
+	})
+}
+
+// logBefore is the last position of the log entries from before t, in the part
+// that was not dropped. Times follow positions but for the clock's steps.
+func (s *Store) logBefore(t time.Time) (store.Position, error) {
+	low, high := s.trimmedTo(), s.tail.newest()
+	var failed error
+	n := sort.Search(int(high-low), func(i int) bool {
+		found, err := s.readLog(low+store.Position(i), 1)
+		failed = errors.Join(failed, err)
+		return err != nil || len(found) == 0 || !found[0].Time.Before(t)
+	})
+	return low + store.Position(n), failed
+}
+
+// sweep drops documents that are past their end, a few at a time.
+func (s *Store) sweep(ctx context.Context) error {
+	for {
+		now := s.now()
+		var ended [][]byte
+		err := s.scan([]byte{endPrefix}, appendInstantKey(nil, endPrefix, now+1), func(key, _ []byte) (bool, error) {
+			ended = append(ended, append([]byte(nil), key...))
+			return len(ended) < sweepGroup, nil
+		})
+		if err != nil || len(ended) == 0 {
+			return err
+		}
+		if err := s.submit(ctx, func(c *committer) error { return c.bury(ended, now) }); err != nil {
+			return err
+		}
+	}
+}
+
+// bury drops documents by the keys of their ends, unless they were written anew.
+func (c *committer) bury(ended [][]byte, now presence.Instant) error {
+	c.seq++
+	for _, endKey := range ended {
+		at, key, ok := cutEndKey(endKey)
+		if !ok {
+			return errValue
+		}
+		old, err := c.newestDoc(key)
+		if err != nil {
+			return err
+		}
+		if !old.deleted && old.until == at && !old.liveAt(now) {
+			c.delete(key)
+			c.docs[string(key)] = stagedDoc{docHead: docHead{seq: c.seq}, deleted: true}
+			c.marks = append(c.marks, mark{seq: c.seq, doc: string(key)})
+		}
+		c.delete(endKey)
+	}
+	return nil
+}

@@ -1,0 +1,132 @@
+package pebblestore
+
+import (
+	"encoding/binary"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// The first byte of a key says what it holds. Ids have their length before them
+// wherever something follows, so no id can reach into another's keys.
+//
+//	r <account> user                  record
+//	l position                        log entry
+//	x instant <account> user          expiry index: one for each armed record
+//	d <account> <collection> key      document
+//	e instant <account> <coll> key    end of a document
+//	k name                            position of a durable reader
+//	m name                            the store's own
+const (
+	recordPrefix   = 'r'
+	logPrefix      = 'l'
+	expiryPrefix   = 'x'
+	documentPrefix = 'd'
+	endPrefix      = 'e'
+	readerPrefix   = 'k'
+	metaPrefix     = 'm'
+)
+
+// The keys of the store's own.
+const (
+	metaFormat = "mformat" // of keys and values
+	metaEpoch  = "mepoch"
+	metaState  = "mstate" // one of the states below
+	metaSeq    = "mseq"   // the last sequence number given
+	metaTrim   = "mtrim"  // log entries up to here were dropped
+)
+
+// How the store was left, or that it is open.
+const (
+	stateClean     = "clean"
+	stateOpenFsync = "open fsync"
+	stateOpenOS    = "open os"
+)
+
+func appendID[T ~string](dst []byte, id T) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(id)))
+	return append(dst, id...)
+}
+
+// cutID is the inverse of appendID.
+func cutID(key []byte) (id string, rest []byte, ok bool) {
+	n, size := binary.Uvarint(key)
+	if size <= 0 || n > uint64(len(key)-size) {
+		return "", nil, false
+	}
+	return string(key[size : size+int(n)]), key[size+int(n):], true
+}
+
+func appendUser(dst []byte, u store.User) []byte {
+	return append(appendID(dst, u.Account), u.ID...)
+}
+
+func cutUser(key []byte) (store.User, bool) {
+	account, id, ok := cutID(key)
+	return store.User{Account: presence.AccountID(account), ID: presence.UserID(id)}, ok
+}
+
+func appendRecordKey(dst []byte, u store.User) []byte {
+	return appendUser(append(dst, recordPrefix), u)
+}
+
+func appendLogKey(dst []byte, at store.Position) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, logPrefix), uint64(at))
+}
+
+func cutLogKey(key []byte) (store.Position, bool) {
+	if len(key) != 9 || key[0] != logPrefix {
+		return 0, false
+	}
+	return store.Position(binary.BigEndian.Uint64(key[1:])), true
+}
+
+// appendInstantKey keeps the order of instants, negative ones among them.
+func appendInstantKey(dst []byte, prefix byte, at presence.Instant) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, prefix), uint64(at)^1<<63)
+}
+
+func cutInstantKey(key []byte, prefix byte) (presence.Instant, []byte, bool) {
+	if len(key) < 9 || key[0] != prefix {
+		return 0, nil, false
+	}
+	return presence.Instant(binary.BigEndian.Uint64(key[1:9]) ^ 1<<63), key[9:], true
+}
+
+func appendExpiryKey(dst []byte, at presence.Instant, u store.User) []byte {
+	return appendUser(appendInstantKey(dst, expiryPrefix, at), u)
+}
+
+func cutExpiryKey(key []byte) (presence.Instant, store.User, bool) {
+	at, rest, ok := cutInstantKey(key, expiryPrefix)
+	if !ok {
+		return 0, store.User{}, false
+	}
+	u, ok := cutUser(rest)
+	return at, u, ok
+}
+
+// appendCollection is what the keys of a collection begin with.
+func appendCollection(dst []byte, account presence.AccountID, collection string) []byte {
+	return appendID(appendID(append(dst, documentPrefix), account), collection)
+}
+
+func appendDocKey(dst []byte, account presence.AccountID, k store.Key) []byte {
+	return append(appendCollection(dst, account, k.Collection), k.Key...)
+}
+
+// appendEndKey is for the document with this key.
+func appendEndKey(dst []byte, at presence.Instant, docKey []byte) []byte {
+	return append(appendInstantKey(dst, endPrefix, at), docKey[1:]...)
+}
+
+// cutEndKey gives the key of the document.
+func cutEndKey(key []byte) (presence.Instant, []byte, bool) {
+	at, rest, ok := cutInstantKey(key, endPrefix)
+	if !ok {
+		return 0, nil, false
+	}
+	return at, append([]byte{documentPrefix}, rest...), true
+}
+
+func readerKey(name string) []byte { return append([]byte{readerPrefix}, name...) }

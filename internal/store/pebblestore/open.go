@@ -1,0 +1,406 @@
+package pebblestore
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// A Store keeps everything in one directory. See the package's comment for its
+// goroutines and locks.
+type Store struct {
+	dir  string
+	opts Options
+	log  *slog.Logger
+	lazy *lazyFS // with durability OS
+
+	// guard lets Close wait for readers of db, and shut keeps later ones out.
+	guard sync.RWMutex
+	shut  bool
+	db    *pebble.DB
+	lock  *pebble.Lock // of the directory
+	// marked: the directory had the marker of its format when it was opened,
+	// which is the last step of creating it.
+	marked bool
+	// started: it was loaded and said to be open.
+	started bool
+	epoch   string
+
+	queue   chan *op
+	ops     opPool
+	groups  chan *group   // committer to syncer
+	closing chan struct{} // closed by Close
+	synced  chan struct{} // closed when the syncer has ended
+	kept    chan struct{} // closed when the keeper has ended
+	*failure
+	closeOnce sync.Once
+	closeErr  error
+
+	cache    *cache
+	progress progress
+	tail     *tail
+	readers  readers
+	agenda   *agenda
+	trimmed  atomic.Uint64
+	full     atomic.Bool
+	stats    counters
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Why a directory is not opened. Each comes with a text that says what to do.
+var (
+	ErrLocked  = errors.New("another process uses the data directory")
+	ErrNewer   = errors.New("the data directory has a newer format")
+	ErrForeign = errors.New("the directory holds something else")
+	ErrMissing = errors.New("there is no data directory")
+	// ErrUnfinished: the machine stopped while it was created.
+	ErrUnfinished = errors.New("the data directory is unfinished")
+)
+
+const formatMarker = "porchlight-format"
+
+// Open opens the store in dir, and creates it where there is none yet: in a
+// directory that is missing or empty. It changes nothing in one that it refuses.
+func Open(dir string, opts Options) (*Store, error) {
+	s := newStore(dir, opts.withDefaults())
+	exists, err := s.inspect()
+	if err != nil {
+		return nil, err
+	}
+	if !exists {
+		if s.opts.MustExist {
+			return nil, fmt.Errorf("%w: %s holds no store; check the path, or run porchlight init", ErrMissing, dir)
+		}
+		if err := s.opts.FS.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("create the data directory %s: %w", dir, err)
+		}
+	}
+	if err := s.openDB(); err != nil {
+		return nil, err
+	}
+	if err := s.apart(s.load); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the data directory %s: %w", dir, err), s.closeDB())
+	}
+	s.start()
+	return s, nil
+}
+
+func newStore(dir string, opts Options) *Store {
+	s := &Store{
+		dir: dir, opts: opts, log: opts.Logger,
+		queue:   make(chan *op, queueLength),
+		groups:  make(chan *group, groupsAhead),
+		closing: make(chan struct{}),
+		synced:  make(chan struct{}),
+		kept:    make(chan struct{}),
+		failure: newFailure(),
+		cache:   newCache(opts.CacheRecords),
+		agenda:  newAgenda(),
+	}
+	if opts.FreeBytes == nil {
+		s.opts.FreeBytes = s.freeBytes
+	}
+	s.opts.FS = &stopFS{FS: opts.FS, stop: s.stop}
+	if opts.Durability == OS {
+		s.lazy = newLazyFS(s.opts.FS)
+		s.opts.FS = s.lazy
+	}
+	return s
+}
+
+func (s *Store) start() {
+	s.started = true
+	s.sampleSpace()
+	last := store.Position(s.progress.durable.Load())
+	c := &committer{s: s, seq: last, users: make(map[store.User]*stagedItem), docs: make(map[string]stagedDoc)}
+	go c.run()
+	go s.syncAll()
+	go s.keep()
+}
+
+func (s *Store) freeBytes() (uint64, error) {
+	usage, err := s.opts.FS.GetDiskUsage(s.dir)
+	return usage.AvailBytes, err
+}
+
+func (s *Store) now() presence.Instant { return presence.InstantOf(s.opts.Clock()) }
+
+// inspect reads what kind of directory it is, and writes nothing.
+func (s *Store) inspect() (exists bool, err error) {
+	fs := s.opts.FS
+	names, err := fs.List(s.dir)
+	if errors.Is(err, os.ErrNotExist) || (err == nil && len(names) == 0) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read the data directory %s: %w", s.dir, err)
+	}
+	format, err := atomicfs.ReadMarker(fs, s.dir, formatMarker)
+	if err != nil {
+		return false, fmt.Errorf("read the data directory %s: %w", s.dir, err)
+	}
+	if s.marked = format != ""; s.marked {
+		n, err := strconv.Atoi(format)
+		if err != nil || n > formatVersion {
+			return false, newerError(s.dir, format)
+		}
+	}
+	desc, err := pebble.Peek(s.dir, fs)
+	if err != nil {
+		return false, fmt.Errorf("read the data directory %s: %w", s.dir, err)
+	}
+	if desc.Exists {
+		return true, nil
+	}
+	// A start that was cut short leaves these behind; they hold nothing yet.
+	for _, name := range names {
+		if !isPebbleFile(name) {
+			return false, fmt.Errorf("%w: %s has %q in it and no store; give porchlight a directory of its own", ErrForeign, s.dir, name)
+		}
+	}
+	return false, nil
+}
+
+func newerError(dir, format string) error {
+	return fmt.Errorf("%w: data directory %s has format %s, this porchlight knows up to %d: use a newer porchlight, or restore a backup into a new directory",
+		ErrNewer, dir, format, formatVersion)
+}
+
+func isPebbleFile(name string) bool {
+	for _, prefix := range []string{"LOCK", "MANIFEST-", "OPTIONS-", "CURRENT", "marker."} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return strings.HasSuffix(name, ".log") || strings.HasSuffix(name, ".dbtmp") || strings.HasSuffix(name, ".sst")
+}
+
+// openDB locks the directory and opens the database.
+func (s *Store) openDB() (err error) {
+	if s.lock, err = pebble.LockDirectory(s.dir, s.opts.FS); err != nil {
+		return lockError(s.dir, err)
+	}
+	err = s.apart(func() (err error) {
+		s.db, err = pebble.Open(s.dir, s.pebbleOptions())
+		return err
+	})
+	if err == nil {
+		return nil
+	}
+	if !s.isFailed() {
+		err = errors.Join(err, s.lock.Close())
+	}
+	if !s.marked {
+		return fmt.Errorf("%w: the creation of data directory %s was cut short, so nothing was ever stored in it: remove it and start again (%w)", ErrUnfinished, s.dir, err)
+	}
+	return fmt.Errorf("open the data directory %s: %w", s.dir, err)
+}
+
+func lockError(dir string, err error) error {
+	if _, ok := errors.AsType[*os.PathError](err); ok {
+		return fmt.Errorf("open the data directory %s: %w", dir, err)
+	}
+	return fmt.Errorf("%w: %s is locked (%v); stop the other porchlight, or give this one a directory of its own", ErrLocked, dir, err)
+}
+
+func (s *Store) pebbleOptions() *pebble.Options {
+	o := &pebble.Options{
+		FS:        s.opts.FS,
+		Lock:      s.lock,
+		CacheSize: s.opts.CacheBytes,
+		// An older porchlight that knows this value format must be able to open
+		// what this one wrote, so Pebble's own format moves with ours.
+		FormatMajorVersion:          pebble.FormatValueSeparation,
+		MemTableSize:                uint64(s.opts.MemTableBytes),
+		MemTableStopWritesThreshold: 4,
+		Logger:                      pebbleLog{s},
+		EventListener:               s.events(),
+	}
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	return o
+}
+
+// load reads what the store knows of itself, and writes that it is open.
+func (s *Store) load() error {
+	first, err := s.checkFormat()
+	if err != nil {
+		return err
+	}
+	if err := s.loadNumbers(); err != nil {
+		return err
+	}
+	if err := s.loadReaders(); err != nil {
+		return err
+	}
+	left, err := s.meta(metaState)
+	if err != nil {
+		return err
+	}
+	if s.epoch, err = s.meta(metaEpoch); err != nil {
+		return err
+	}
+	b := s.db.NewBatch()
+	// With relaxed durability, places that were handed out may be lost, and be
+	// given again to something else.
+	if first || s.opts.NewEpoch || left == stateOpenOS {
+		s.epoch = rand.Text()
+		if err := b.Set([]byte(metaEpoch), []byte(s.epoch), nil); err != nil {
+			return err
+		}
+	}
+	state := stateOpenFsync
+	if s.opts.Durability == OS {
+		state = stateOpenOS
+	}
+	err = errors.Join(
+		b.Set([]byte(metaFormat), []byte(strconv.Itoa(formatVersion)), nil),
+		b.Set([]byte(metaState), []byte(state), nil),
+		s.commitNow(b),
+	)
+	if err != nil {
+		return err
+	}
+	return s.mark()
+}
+
+// commitNow is for before the committer starts and after it has ended. It is
+// durable in either mode.
+func (s *Store) commitNow(b *pebble.Batch) error {
+	if err := b.Commit(pebble.Sync); err != nil {
+		return err
+	}
+	if s.lazy != nil {
+		return s.lazy.syncAll()
+	}
+	return nil
+}
+
+// checkFormat reports whether the database is new, and refuses one that is not
+// ours.
+func (s *Store) checkFormat() (first bool, err error) {
+	format, err := s.meta(metaFormat)
+	if err != nil {
+		return false, err
+	}
+	if format != "" {
+		if n, err := strconv.Atoi(format); err != nil || n > formatVersion {
+			return false, newerError(s.dir, format)
+		}
+		return false, nil
+	}
+	empty := true
+	err = s.scan(nil, nil, func([]byte, []byte) (bool, error) {
+		empty = false
+		return false, nil
+	})
+	if err == nil && !empty {
+		err = fmt.Errorf("%w: a Pebble database that is not porchlight's", ErrForeign)
+	}
+	return true, err
+}
+
+// mark writes the format beside the database, where it can be read without
+// opening that.
+func (s *Store) mark() error {
+	marker, value, err := atomicfs.LocateMarker(s.opts.FS, s.dir, formatMarker)
+	if err != nil {
+		return err
+	}
+	if want := strconv.Itoa(formatVersion); value != want {
+		err = marker.Move(want)
+	}
+	return errors.Join(err, marker.Close())
+}
+
+func (s *Store) loadNumbers() error {
+	seq, err := s.metaNumber(metaSeq)
+	if err != nil {
+		return err
+	}
+	trimmed, err := s.metaNumber(metaTrim)
+	if err != nil {
+		return err
+	}
+	s.progress.staged.Store(seq)
+	s.progress.durable.Store(seq)
+	s.trimmed.Store(trimmed)
+	s.tail = newTail(store.Position(seq))
+	return nil
+}
+
+func (s *Store) meta(name string) (text string, err error) {
+	_, err = s.get([]byte(name), func(value []byte) error {
+		text = string(value)
+		return nil
+	})
+	return text, err
+}
+
+func (s *Store) metaNumber(name string) (n uint64, err error) {
+	_, err = s.get([]byte(name), func(value []byte) error {
+		n, err = cutNumber(value)
+		return err
+	})
+	return n, err
+}
+
+// Epoch implements store.Store.
+func (s *Store) Epoch() string { return s.epoch }
+
+// Close implements store.Store. What was taken is answered first.
+func (s *Store) Close() error {
+	s.closeOnce.Do(func() { s.closeErr = s.close() })
+	return s.closeErr
+}
+
+func (s *Store) close() error {
+	close(s.closing)
+	// The committer before Pebble, which panics when it is written to after.
+	select {
+	case <-s.synced:
+	case <-s.seized:
+	}
+	s.halt()
+	select {
+	case <-s.seized:
+		return nil // with whatever it holds, to the end of the process
+	default:
+	}
+	<-s.kept
+	s.guard.Lock()
+	defer s.guard.Unlock()
+	s.shut = true
+	err := s.closeDB()
+	if s.isFailed() {
+		return nil // the cause was reported, and this is its consequence
+	}
+	return err
+}
+
+// closeDB says that the database was left in order, if it was, and closes it.
+func (s *Store) closeDB() error {
+	return s.apart(func() error {
+		var err error
+		if s.started && !s.isFailed() {
+			b := s.db.NewBatch()
+			err = errors.Join(b.Set([]byte(metaState), []byte(stateClean), nil), s.commitNow(b))
+		}
+		return errors.Join(err, s.db.Close(), s.lock.Close())
+	})
+}

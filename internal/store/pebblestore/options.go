@@ -1,0 +1,90 @@
+package pebblestore
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Durability says when an update is acknowledged.
+type Durability uint8
+
+const (
+	// Fsync: when it is on stable storage.
+	Fsync Durability = iota
+	// OS: when the operating system has it. It survives the end of the process;
+	// a crash of the machine may lose what was acknowledged in the last second,
+	// from the end of the log, never from its middle.
+	OS
+)
+
+// String is the setting's word.
+func (d Durability) String() string {
+	if d == OS {
+		return "os"
+	}
+	return "fsync"
+}
+
+// Defaults of Options.
+const (
+	DefaultRetention     = 30 * 24 * time.Hour
+	DefaultMinFreeBytes  = 256 << 20
+	DefaultCacheRecords  = 64 << 10
+	DefaultCacheBytes    = 64 << 20
+	DefaultMemTableBytes = 32 << 20
+)
+
+// Options are the settings of a store. The zero value of each field is its
+// default.
+type Options struct {
+	Clock      func() time.Time // time.Now
+	FS         vfs.FS           // the machine's
+	Durability Durability
+	// Retention is how long log entries stay readable. Entries that a durable
+	// reader has not seen stay up to twice as long.
+	Retention time.Duration
+	// MinFreeBytes is the free disk space below which nothing is written;
+	// negative: no limit.
+	MinFreeBytes int64
+	// FreeBytes measures the free disk space; the default asks FS.
+	FreeBytes func() (uint64, error)
+	// MustExist refuses to create a store.
+	MustExist bool
+	// NewEpoch gives the store a new identity, as a restore must.
+	NewEpoch bool
+	Logger   *slog.Logger // discards
+
+	CacheRecords  int   // decoded records in memory, about 1 KiB each
+	CacheBytes    int64 // blocks of the database in memory
+	MemTableBytes int64 // writes gathered in memory before a flush
+}
+
+func (o Options) withDefaults() Options {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Retention <= 0 {
+		o.Retention = DefaultRetention
+	}
+	if o.MinFreeBytes == 0 {
+		o.MinFreeBytes = DefaultMinFreeBytes
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.CacheRecords <= 0 {
+		o.CacheRecords = DefaultCacheRecords
+	}
+	if o.CacheBytes <= 0 {
+		o.CacheBytes = DefaultCacheBytes
+	}
+	if o.MemTableBytes <= 0 {
+		o.MemTableBytes = DefaultMemTableBytes
+	}
+	return o
+}

@@ -1,0 +1,168 @@
+package pebblestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// enter admits a reader of the database, which Close waits for; leave ends it.
+func (s *Store) enter() error {
+	s.guard.RLock()
+	if s.shut {
+		s.guard.RUnlock()
+		return s.haltedError()
+	}
+	return nil
+}
+
+func (s *Store) leave() { s.guard.RUnlock() }
+
+// get reads a value and hands it to use, which must not keep it; found is false
+// if there is none.
+func (s *Store) get(key []byte, use func(value []byte) error) (found bool, err error) {
+	if err := s.enter(); err != nil {
+		return false, err
+	}
+	defer s.leave()
+	value, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read: %w", err)
+	}
+	defer closer.Close()
+	return true, use(value)
+}
+
+// readItem reads a record from the database, durable or not; nil is none.
+func (s *Store) readItem(u store.User) (it *item, err error) {
+	s.cache.misses.Add(1)
+	key := appendRecordKey(make([]byte, 0, 64), u)
+	_, err = s.get(key, func(value []byte) error {
+		it, err = decodeItem(u, value)
+		return err
+	})
+	return it, err
+}
+
+// lookup gives the durable record of u, nil for none. After a miss, installs
+// tells what it was read against; see cache.get.
+//
+// The database may show a record that is not durable. Such a one is installed a
+// moment later, so lookup waits and looks again.
+func (s *Store) lookup(ctx context.Context, u store.User) (it *item, installs uint64, err error) {
+	for {
+		it, installs = s.cache.get(u)
+		if it != nil {
+			s.cache.hits.Add(1)
+			return it, 0, nil
+		}
+		if it, err = s.readItem(u); err != nil || it == nil {
+			return nil, installs, err
+		}
+		if s.progress.durableAt() >= it.at {
+			s.cache.offer(it, installs)
+			return it, installs, nil
+		}
+		if err := s.awaitDurable(ctx, it.at); err != nil {
+			return nil, 0, err
+		}
+	}
+}
+
+// Update implements store.Store.
+func (s *Store) Update(ctx context.Context, u store.User, by store.By, fn func(presence.State) (presence.State, error)) (store.Record, error) {
+	if err := checkUser(u); err != nil {
+		return store.Record{}, err
+	}
+	if err := s.admit(ctx); err != nil {
+		return store.Record{}, err
+	}
+	o := s.ops.get()
+	o.user, o.by, o.fn = u, by, fn
+	if err := s.warm(ctx, o); err != nil {
+		return store.Record{}, err
+	}
+	return s.do(ctx, o)
+}
+
+// admit refuses a write that cannot be made now.
+func (s *Store) admit(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.isHalted() {
+		return s.haltedError()
+	}
+	return s.checkSpace()
+}
+
+// warm reads the record here, if it is not in memory, so that the committer need
+// not: it does so for everybody, one after another.
+func (s *Store) warm(ctx context.Context, o *op) (err error) {
+	if o.warm, o.warmAt, err = s.lookup(ctx, o.user); err != nil {
+		return err
+	}
+	// From the cache it is as near for the committer.
+	o.warmed = o.warm == nil || o.warmAt != 0
+	return nil
+}
+
+// Read implements store.Store.
+func (s *Store) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
+	return s.read(ctx, us, 0)
+}
+
+// Changed implements store.Store.
+func (s *Store) Changed(ctx context.Context, us []store.User, c store.Cursor) ([]store.Record, store.Cursor, error) {
+	after, err := c.Position(s.epoch)
+	if err != nil {
+		return nil, store.Cursor{}, err
+	}
+	// A place that this epoch has not come to was not given by this store.
+	if after > s.progress.durableAt() {
+		return nil, store.Cursor{}, store.ErrEpoch
+	}
+	return s.read(ctx, us, after)
+}
+
+// read gives the records of us that changed after the position. The cursor is
+// taken first: what is read later is no older.
+func (s *Store) read(ctx context.Context, us []store.User, after store.Position) ([]store.Record, store.Cursor, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, store.Cursor{}, err
+	}
+	cursor := store.NewCursor(s.epoch, s.progress.durableAt())
+	var records []store.Record
+	if after == 0 {
+		records = make([]store.Record, 0, len(us))
+	}
+	for i := range us {
+		if err := checkUser(us[i]); err != nil {
+			return nil, store.Cursor{}, err
+		}
+		it, _, err := s.lookup(ctx, us[i])
+		if err != nil {
+			return nil, store.Cursor{}, err
+		}
+		if it != nil && it.at > after {
+			records = append(records, it.record())
+		}
+	}
+	return records, cursor, nil
+}
+
+// checkUser keeps ids within the contract's bounds.
+func checkUser(u store.User) error {
+	if len(u.Account) > store.MaxKeyBytes || len(u.ID) > store.MaxKeyBytes {
+		return fmt.Errorf("%w: an id of more than %d bytes", store.ErrTooLarge, store.MaxKeyBytes)
+	}
+	return nil
+}

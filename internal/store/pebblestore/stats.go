@@ -1,0 +1,56 @@
+package pebblestore
+
+import (
+	"sync/atomic"
+	"time"
+
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// counters are added to by the committer, the syncer and the keeper.
+type counters struct {
+	groups    atomic.Uint64
+	updates   atomic.Uint64
+	syncNanos atomic.Uint64
+	stalls    atomic.Uint64
+	free      atomic.Uint64
+}
+
+// Stats is what the store has done since it was opened, and how it is.
+type Stats struct {
+	Updates     uint64        // committed
+	Groups      uint64        // that they were committed in
+	SyncTime    time.Duration // waited for the disk, in total
+	Stalls      uint64        // times that Pebble held writes up
+	Queued      int           // requests waiting for the committer
+	CacheHits   uint64
+	CacheMisses uint64
+	Cached      int            // records
+	Last        store.Position // the newest durable
+	Trimmed     store.Position // log entries up to here were dropped
+	DiskBytes   uint64         // that the store takes
+	FreeBytes   uint64         // on its disk; zero: not known
+}
+
+// Stats reports on the store, for metrics.
+func (s *Store) Stats() Stats {
+	st := Stats{
+		Updates:     s.stats.updates.Load(),
+		Groups:      s.stats.groups.Load(),
+		SyncTime:    time.Duration(s.stats.syncNanos.Load()),
+		Stalls:      s.stats.stalls.Load(),
+		Queued:      len(s.queue),
+		CacheHits:   s.cache.hits.Load(),
+		CacheMisses: s.cache.misses.Load(),
+		Cached:      s.cache.len(),
+		Last:        s.progress.durableAt(),
+		Trimmed:     s.trimmedTo(),
+		FreeBytes:   s.stats.free.Load(),
+	}
+	// A failed database may hold the lock that this takes.
+	if !s.isHalted() && s.enter() == nil {
+		st.DiskBytes = s.db.Metrics().DiskSpaceUsage()
+		s.leave()
+	}
+	return st
+}

@@ -1,0 +1,84 @@
+package pebblestore
+
+import (
+	"fmt"
+	"time"
+
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// syncAll makes groups durable in their order, then shows and answers them. It
+// ends after the committer.
+func (s *Store) syncAll() {
+	defer close(s.synced)
+	for {
+		select {
+		case g, ok := <-s.groups:
+			if !ok {
+				return
+			}
+			s.finish(g)
+		case <-s.seized:
+			return // the committer may never come back from Pebble
+		}
+	}
+}
+
+func (s *Store) finish(g *group) {
+	if !s.isFailed() && g.batch != nil {
+		s.awaitSync(g)
+	}
+	if s.isFailed() {
+		s.refuse(g)
+		return
+	}
+	s.show(g)
+}
+
+func (s *Store) awaitSync(g *group) {
+	start := time.Now()
+	if err := g.batch.SyncWait(); err != nil {
+		s.fail(fmt.Errorf("sync: %w", err))
+		return
+	}
+	s.stats.syncNanos.Add(uint64(time.Since(start)))
+	s.stats.groups.Add(1)
+	s.stats.updates.Add(uint64(len(g.entries)))
+	s.batchDone(g)
+}
+
+func (s *Store) batchDone(g *group) {
+	if err := g.batch.Close(); err != nil {
+		s.log.Error("closing a batch", "err", err)
+	}
+	g.batch = nil
+}
+
+// show makes a durable group visible: records before the position, so that who
+// sees the position finds the records, and the position before the log, so that
+// it covers every entry that is seen.
+func (s *Store) show(g *group) {
+	for _, it := range g.items {
+		s.cache.install(it)
+	}
+	s.progress.durable.Store(uint64(g.last))
+	s.tail.add(g.entries)
+	s.progress.wake()
+	if !g.earliest.IsZero() {
+		s.agenda.lower(g.earliest)
+	}
+	for _, o := range g.answers {
+		o.answer()
+	}
+}
+
+// refuse answers a group whose fate is not known.
+func (s *Store) refuse(g *group) {
+	for _, o := range g.answers {
+		if o.err != nil {
+			o.fail(s.haltedError())
+		} else {
+			o.fail(store.ErrUnknown)
+		}
+	}
+}

@@ -1,0 +1,77 @@
+package pebblestore
+
+import (
+	"slices"
+	"sync"
+
+	"porchlight.dev/porchlight/internal/store"
+)
+
+const tailEntries = 4096
+
+// tail holds the newest durable log entries, so that readers who keep up never
+// go to the database.
+type tail struct {
+	mu   sync.Mutex // guards the fields below
+	ring []tailEntry
+	head int // of the oldest, once the ring is full
+	// floor: every durable entry above it is in the ring.
+	floor store.Position
+	last  store.Position
+}
+
+type tailEntry struct {
+	store.Entry
+	previous store.Position // of the same user
+}
+
+func newTail(last store.Position) *tail { return &tail{floor: last, last: last} }
+
+// add is called by the syncer alone, in the order of the log.
+func (t *tail) add(entries []tailEntry) {
+	if len(entries) == 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range entries {
+		if len(t.ring) < tailEntries {
+			t.ring = append(t.ring, entries[i])
+			continue
+		}
+		t.floor = t.ring[t.head].At
+		t.ring[t.head] = entries[i]
+		t.head = (t.head + 1) % tailEntries
+	}
+	t.last = entries[len(entries)-1].At
+}
+
+// newest is the position of the last durable entry.
+func (t *tail) newest() store.Position {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.last
+}
+
+// after gives up to limit entries above at, or false if the ring does not reach
+// back so far.
+func (t *tail) after(at store.Position, limit int) ([]tailEntry, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if at < t.floor {
+		return nil, false
+	}
+	older, newer := t.ring[t.head:], t.ring[:t.head]
+	above := func(e tailEntry, at store.Position) int {
+		if e.At > at {
+			return 1
+		}
+		return -1
+	}
+	i, _ := slices.BinarySearchFunc(older, at, above)
+	j, _ := slices.BinarySearchFunc(newer, at, above)
+	found := make([]tailEntry, 0, min(limit, len(older)-i+len(newer)-j))
+	found = append(found, older[i:min(len(older), i+limit)]...)
+	found = append(found, newer[j:min(len(newer), j+limit-len(found))]...)
+	return found, true
+}

@@ -1,0 +1,127 @@
+package pebblestore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// formatVersion is of keys and values together. A higher one found in a
+// directory is refused.
+const formatVersion = 1
+
+// valueFormat is the first byte of each value of a record, a log entry and a
+// document.
+const valueFormat byte = 1
+
+var errValue = errors.New("a stored value is damaged, or of a format that this porchlight does not know")
+
+// An item is a user's record as it is kept in memory. Nobody writes into one.
+type item struct {
+	user  store.User
+	state presence.State
+	at    store.Position
+	// armed is the instant of the user's entry in the expiry index, zero for
+	// none. There is an entry no later than next, so most updates need not touch
+	// the index: one that comes too early is moved when it comes up.
+	armed presence.Instant
+	// What state shows since its commit, and when that changes by itself.
+	shown presence.Presence
+	next  presence.Instant
+
+	hot hotBit // the cache's
+}
+
+func (it *item) record() store.Record {
+	return store.Record{User: it.user, State: &it.state, At: it.at}
+}
+
+// compose fills in what follows from the state.
+func (it *item) compose() { it.shown, it.next = presence.Compose(it.state, it.state.At) }
+
+func appendItem(dst []byte, it *item) []byte {
+	dst = append(dst, valueFormat)
+	dst = binary.AppendUvarint(dst, uint64(it.at))
+	dst = binary.AppendVarint(dst, int64(it.armed))
+	return store.AppendState(dst, &it.state)
+}
+
+func decodeItem(u store.User, value []byte) (*item, error) {
+	at, rest, err := cutHead(value)
+	if err != nil {
+		return nil, fmt.Errorf("the record of user %q: %w", u.ID, err)
+	}
+	armed, n := binary.Varint(rest)
+	if n <= 0 {
+		return nil, fmt.Errorf("the record of user %q: %w", u.ID, errValue)
+	}
+	state, err := store.DecodeState(rest[n:])
+	if err != nil {
+		return nil, fmt.Errorf("the record of user %q: %w", u.ID, err)
+	}
+	it := &item{user: u, state: state, at: store.Position(at), armed: presence.Instant(armed)}
+	it.compose()
+	return it, nil
+}
+
+// cutHead reads what every value begins with: the format and a number.
+func cutHead(value []byte) (number uint64, rest []byte, err error) {
+	if len(value) == 0 || value[0] != valueFormat {
+		return 0, nil, errValue
+	}
+	number, n := binary.Uvarint(value[1:])
+	if n <= 0 {
+		return 0, nil, errValue
+	}
+	return number, value[1+n:], nil
+}
+
+// appendEntry writes a log entry. previous is the position of the same user's
+// entry before it, which tells whether one was dropped.
+func appendEntry(dst []byte, e *store.Entry, previous store.Position) []byte {
+	dst = append(dst, valueFormat)
+	dst = binary.AppendUvarint(dst, uint64(previous))
+	return store.AppendEntry(dst, e)
+}
+
+func decodeEntry(at store.Position, value []byte) (e store.Entry, previous store.Position, err error) {
+	number, rest, err := cutHead(value)
+	if err == nil {
+		e, err = store.DecodeEntry(rest)
+	}
+	if err != nil {
+		return store.Entry{}, 0, fmt.Errorf("the log entry at %d: %w", at, err)
+	}
+	e.At = at
+	return e, store.Position(number), nil
+}
+
+// docHead is what a document's value begins with.
+type docHead struct {
+	seq   store.Position // of the write, which is its version
+	until presence.Instant
+}
+
+func (h docHead) liveAt(now presence.Instant) bool { return h.until.IsZero() || now < h.until }
+
+func appendDoc(dst []byte, h docHead, value []byte) []byte {
+	dst = append(dst, valueFormat)
+	dst = binary.AppendUvarint(dst, uint64(h.seq))
+	dst = binary.AppendVarint(dst, int64(h.until))
+	return append(dst, value...)
+}
+
+func decodeDoc(stored []byte) (h docHead, value []byte, err error) {
+	number, rest, err := cutHead(stored)
+	if err != nil {
+		return docHead{}, nil, fmt.Errorf("a document: %w", err)
+	}
+	until, n := binary.Varint(rest)
+	if n <= 0 {
+		return docHead{}, nil, fmt.Errorf("a document: %w", errValue)
+	}
+	return docHead{seq: store.Position(number), until: presence.Instant(until)}, rest[n:], nil
+}

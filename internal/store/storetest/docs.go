@@ -1,0 +1,308 @@
+package storetest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+var docTests = []namedTest{
+	{"Versions", docVersions},
+	{"Uniqueness", docUniqueness},
+	{"AllOrNothing", docsAllOrNothing},
+	{"AllSeenTogether", docsSeenTogether},
+	{"Expiry", docExpiry},
+	{"ListPages", docPages},
+	{"HostileKeys", docHostileKeys},
+	{"ValuesAreCopies", docValuesAreCopies},
+}
+
+const acme = presence.AccountID("acme")
+
+func key(collection, key string) store.Key { return store.Key{Collection: collection, Key: key} }
+
+func doc(collection, k, value string) store.Doc {
+	return store.Doc{Key: key(collection, k), Value: []byte(value)}
+}
+
+func (x *suite) write(account presence.AccountID, docs ...store.Doc) {
+	x.Helper()
+	if err := x.Store.Write(x.ctx, account, docs...); err != nil {
+		x.Fatalf("Write: %v", err)
+	}
+}
+
+func (x *suite) load(account presence.AccountID, keys ...store.Key) []store.Doc {
+	x.Helper()
+	docs, err := x.Store.Load(x.ctx, account, keys...)
+	if err != nil {
+		x.Fatalf("Load: %v", err)
+	}
+	return docs
+}
+
+func (x *suite) loadOne(k store.Key) store.Doc {
+	x.Helper()
+	docs := x.load(acme, k)
+	if len(docs) != 1 {
+		x.Fatalf("Load of %v gave %d documents", k, len(docs))
+	}
+	return docs[0]
+}
+
+func (x *suite) conflict(docs ...store.Doc) {
+	x.Helper()
+	if err := x.Store.Write(x.ctx, acme, docs...); !errors.Is(err, store.ErrConflict) {
+		x.Errorf("Write of %+v: %v, want ErrConflict", docs, err)
+	}
+}
+
+func docVersions(x *suite) {
+	x.write(acme, doc("c", "k", "one"))
+	x.conflict(doc("c", "k", "two")) // it exists
+	first := x.loadOne(key("c", "k"))
+	if string(first.Value) != "one" || first.Version == "" || !first.Until.IsZero() {
+		x.Errorf("Load gave %+v", first)
+	}
+	change := func(version, value string) store.Doc {
+		d := doc("c", "k", value)
+		d.Version = version
+		return d
+	}
+	x.write(acme, change(first.Version, "two"))
+	x.conflict(change(first.Version, "three"))
+	x.conflict(change("nonsense", "three"))
+	second := x.loadOne(key("c", "k"))
+	if string(second.Value) != "two" || second.Version == first.Version {
+		x.Errorf("Load gave %+v after %+v", second, first)
+	}
+	remove := store.Doc{Key: key("c", "k"), Version: first.Version}
+	x.conflict(remove)
+	remove.Version = second.Version
+	x.write(acme, remove)
+	if docs := x.load(acme, key("c", "k")); len(docs) != 0 {
+		x.Errorf("a deleted document was loaded: %+v", docs)
+	}
+	x.conflict(change(second.Version, "three"))
+	x.write(acme, change("", ""))
+	third := x.loadOne(key("c", "k"))
+	if third.Value == nil || len(third.Value) != 0 || third.Version == second.Version || third.Version == first.Version {
+		x.Errorf("made again, it is %+v: an empty value is not nil, and no version comes again", third)
+	}
+}
+
+// docUniqueness: of many who claim one value, one gets it, with the owner's
+// document.
+func docUniqueness(x *suite) {
+	var winners atomic.Int32
+	var group sync.WaitGroup
+	for i := range x.Callers {
+		group.Go(func() {
+			owner := fmt.Sprint("user", i)
+			err := x.Store.Write(x.ctx, acme, doc("user", owner, "a@example.org"), doc("email", "a@example.org", owner))
+			switch {
+			case err == nil:
+				winners.Add(1)
+			case !errors.Is(err, store.ErrConflict):
+				x.Errorf("Write: %v", err)
+			}
+		})
+	}
+	group.Wait()
+	if winners.Load() != 1 {
+		x.Errorf("%d owners of one address", winners.Load())
+	}
+	owners, err := x.Store.List(x.ctx, acme, "user", "", 100)
+	if err != nil || len(owners) != 1 || string(x.loadOne(key("email", "a@example.org")).Value) != owners[0].Key.Key {
+		x.Errorf("the owners are %+v, %v", owners, err)
+	}
+}
+
+func docsAllOrNothing(x *suite) {
+	many := make([]store.Doc, store.MaxWrite)
+	for i := range many {
+		many[i] = doc("c", fmt.Sprintf("k%03d", i), "v")
+	}
+	x.write(acme, many[50])
+	x.conflict(many...)
+	if docs, err := x.Store.List(x.ctx, acme, "c", "", 1000); err != nil || len(docs) != 1 {
+		x.Errorf("a refused write left %d documents, %v", len(docs), err)
+	}
+	many[50].Version = x.loadOne(many[50].Key).Version
+	x.write(acme, many...)
+	if docs, err := x.Store.List(x.ctx, acme, "c", "", 1000); err != nil || len(docs) != len(many) {
+		x.Errorf("%d documents, %v; want %d", len(docs), err, len(many))
+	}
+}
+
+// docsSeenTogether: two documents that always change together are never seen
+// apart, and an acknowledged change is seen.
+func docsSeenTogether(x *suite) {
+	const rounds = 50
+	pair := func(n int, a, b string) []store.Doc {
+		da, db := doc("c", "a", fmt.Sprint(n)), doc("c", "b", fmt.Sprint(n))
+		da.Version, db.Version = a, b
+		return []store.Doc{da, db}
+	}
+	x.write(acme, pair(0, "", "")...)
+	var acknowledged atomic.Int64
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for n := 1; n <= rounds; n++ {
+			now, err := x.Store.Load(x.ctx, acme, key("c", "a"), key("c", "b"))
+			if err != nil || len(now) != 2 {
+				x.Errorf("Load: %+v, %v", now, err)
+				return
+			}
+			if err := x.Store.Write(x.ctx, acme, pair(n, now[0].Version, now[1].Version)...); err != nil {
+				x.Errorf("Write: %v", err)
+				return
+			}
+			acknowledged.Store(int64(n))
+		}
+	}()
+	for looking := true; looking; {
+		select {
+		case <-done:
+			looking = false
+		default:
+		}
+		least := acknowledged.Load()
+		docs, err := x.Store.List(x.ctx, acme, "c", "", 10)
+		if err != nil || len(docs) != 2 {
+			x.Fatalf("List: %+v, %v", docs, err)
+		}
+		var n int64
+		if _, err := fmt.Sscan(string(docs[0].Value), &n); err != nil || n < least {
+			x.Fatalf("List gave %s, and %d was acknowledged", docs[0].Value, least)
+		}
+	}
+	if acknowledged.Load() != rounds {
+		x.Errorf("%d of %d rounds", acknowledged.Load(), rounds)
+	}
+}
+
+func docExpiry(x *suite) {
+	until := instant(2 * time.Second)
+	short, long := doc("c", "short", "v"), doc("c", "long", "v")
+	short.Until, long.Until = until, until.Add(time.Hour)
+	x.write(acme, short, long)
+	if d := x.loadOne(short.Key); !d.Until.Equal(until) {
+		x.Errorf("until is %v, want %v", d.Until, until)
+	}
+	x.conflict(doc("c", "short", "again"))
+	x.pause(until.Add(1100 * time.Millisecond)) // a backend may count in seconds
+	if docs := x.load(acme, short.Key, long.Key); len(docs) != 1 || docs[0].Key != long.Key {
+		x.Errorf("after its end Load gave %+v", docs)
+	}
+	if docs, err := x.Store.List(x.ctx, acme, "c", "", 10); err != nil || len(docs) != 1 || docs[0].Key != long.Key {
+		x.Errorf("after its end List gave %+v, %v", docs, err)
+	}
+	x.write(acme, doc("c", "short", "anew"))
+	x.pause(time.Now().Add(2 * time.Minute / time.Duration(x.slowness())))
+	if d := x.loadOne(short.Key); string(d.Value) != "anew" || !d.Until.IsZero() {
+		x.Errorf("a document made anew after another's end is %+v", d)
+	}
+	// One that is given a later end, or none, lives on.
+	d := x.loadOne(long.Key)
+	d.Until = time.Time{}
+	x.write(acme, d)
+	if d := x.loadOne(long.Key); !d.Until.IsZero() {
+		x.Errorf("the end is still %v", d.Until)
+	}
+}
+
+// slowness shortens waits that only pass quickly in a bubble.
+func (x *suite) slowness() int {
+	if x.Bubble {
+		return 1
+	}
+	return 60
+}
+
+func docPages(x *suite) {
+	want := []string{"\x00", "\x01\xff", "A", "B", "a", "a\x00", "aa", "ab", "b", "é", "\xff", "\xff\xff"}
+	for _, k := range want {
+		x.write(acme, doc("c", k, k))
+	}
+	x.write(acme, doc("d", "m", "other collection"), doc("", "m", "no collection"), doc("cc", "m", "longer"))
+	x.write("acme2", doc("c", "m", "other account"))
+	for _, limit := range []int{1, 2, 5, 100} {
+		var got []string
+		for after := ""; ; {
+			page, err := x.Store.List(x.ctx, acme, "c", after, limit)
+			if err != nil || len(page) > limit {
+				x.Fatalf("List after %q: %d documents of at most %d, %v", after, len(page), limit, err)
+			}
+			if len(page) == 0 {
+				break
+			}
+			for _, d := range page {
+				if string(d.Value) != d.Key.Key || d.Collection != "c" {
+					x.Errorf("List gave %+v", d)
+				}
+				got = append(got, d.Key.Key)
+			}
+			after = page[len(page)-1].Key.Key
+		}
+		if fmt.Sprintf("%q", got) != fmt.Sprintf("%q", want) {
+			x.Errorf("in pages of %d: %q, want %q", limit, got, want)
+		}
+	}
+	if page, err := x.Store.List(x.ctx, acme, "c", "aaa", 1); err != nil || len(page) != 1 || page[0].Key.Key != "ab" {
+		x.Errorf("List after a key that is not there gave %+v, %v", page, err)
+	}
+	if page, err := x.Store.List(x.ctx, acme, "none", "", 10); err != nil || len(page) != 0 {
+		x.Errorf("List of nothing gave %+v, %v", page, err)
+	}
+}
+
+// docHostileKeys: an account and a collection hold their own documents alone,
+// whatever they are called.
+func docHostileKeys(x *suite) {
+	texts := []string{"a", "a/b", "a.b", "*", ">", "\x00", "\x00a", "a\x00", "\x01a", "\xff", "aa"}
+	name := func(account, collection, k string) string { return fmt.Sprintf("%q %q %q", account, collection, k) }
+	for _, account := range texts {
+		for _, collection := range texts {
+			docs := make([]store.Doc, len(texts))
+			for i, k := range texts {
+				docs[i] = doc(collection, k, name(account, collection, k))
+			}
+			x.write(presence.AccountID(account), docs...)
+		}
+	}
+	for _, account := range texts {
+		for _, collection := range texts {
+			docs, err := x.Store.List(x.ctx, presence.AccountID(account), collection, "", 1000)
+			if err != nil || len(docs) != len(texts) {
+				x.Fatalf("account %q collection %q has %d documents, %v", account, collection, len(docs), err)
+			}
+			for _, d := range docs {
+				if string(d.Value) != name(account, collection, d.Key.Key) {
+					x.Errorf("%s has the document of %s", name(account, collection, d.Key.Key), d.Value)
+				}
+			}
+		}
+	}
+}
+
+func docValuesAreCopies(x *suite) {
+	value := []byte("value")
+	x.write(acme, store.Doc{Key: key("c", "k"), Value: value})
+	copy(value, "XXXXX")
+	loaded := x.loadOne(key("c", "k"))
+	if !bytes.Equal(loaded.Value, []byte("value")) {
+		x.Errorf("the store kept the caller's bytes: %s", loaded.Value)
+	}
+	copy(loaded.Value, "YYYYY")
+	if d := x.loadOne(key("c", "k")); string(d.Value) != "value" {
+		x.Errorf("the caller was given the store's bytes: %s", d.Value)
+	}
+}

@@ -1,0 +1,225 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+var dueTests = []namedTest{
+	{"OnTime", dueOnTime},
+	{"InThePast", dueInThePast},
+	{"MovedLater", dueMovedLater},
+	{"MovedEarlier", dueMovedEarlier},
+	{"Cancelled", dueCancelled},
+	{"UntilUpdated", dueUntilUpdated},
+	{"ManyAtOnce", dueManyAtOnce},
+	{"ErrorEnds", dueErrorEnds},
+}
+
+// soon is far enough ahead that a slow backend can store before it.
+const soon = 400 * time.Millisecond
+
+// A firing is a user that Due gave, and when.
+type firing struct {
+	user store.User
+	at   time.Time
+}
+
+// end is what an update at an instant's passing does: nothing is due after it.
+var end = edit(func(s *presence.State) { s.Claims = nil })
+
+// fire runs Due and updates everybody it gives by change, if the record is due:
+// those are sent to fired.
+func (x *suite) fire(change func(presence.State) (presence.State, error)) (fired chan firing, stop func() error) {
+	fired = make(chan firing, 1<<16)
+	stop = x.background(func(ctx context.Context) error {
+		return x.Store.Due(ctx, func(us []store.User) error {
+			if len(us) == 0 || len(us) > store.MaxDueGroup {
+				x.Errorf("Due gave %d users", len(us))
+			}
+			now := time.Now()
+			var group sync.WaitGroup
+			for part := range x.Callers {
+				group.Go(func() {
+					for i := part; i < len(us); i += x.Callers {
+						x.fireOne(ctx, us[i], now, change, fired)
+					}
+				})
+			}
+			group.Wait()
+			return nil
+		})
+	})
+	return fired, stop
+}
+
+func (x *suite) fireOne(ctx context.Context, u store.User, now time.Time, change func(presence.State) (presence.State, error), fired chan<- firing) {
+	_, err := x.Store.Update(ctx, u, store.By{Cause: store.CauseTime}, func(s presence.State) (presence.State, error) {
+		if _, next := presence.Compose(s, s.At); next.IsZero() || next > presence.InstantOf(now) {
+			return s, presence.ErrNoChange
+		}
+		return change(s)
+	})
+	if err == nil {
+		fired <- firing{u, now}
+	} else if !errors.Is(err, presence.ErrNoChange) && ctx.Err() == nil {
+		x.Errorf("Update when due: %v", err)
+	}
+}
+
+// expect wants u to have fired at due, and no more than the lateness after it.
+func (x *suite) expect(fired <-chan firing, u store.User, due time.Time) {
+	x.Helper()
+	f := receive(x, fired, "the firing of "+string(u.ID))
+	if f.user != u {
+		x.Fatalf("%s fired, want %s", f.user.ID, u.ID)
+	}
+	x.onTime(f, due)
+}
+
+func (x *suite) onTime(f firing, due time.Time) {
+	x.Helper()
+	if late := f.at.Sub(due); late < 0 || late > x.Lateness {
+		x.Errorf("%s fired %v after its instant, want at most %v", f.user.ID, late, x.Lateness)
+	}
+}
+
+// quiet wants nothing to fire until an instant.
+func (x *suite) quiet(fired <-chan firing, until time.Time) {
+	x.Helper()
+	x.pause(until)
+	select {
+	case f := <-fired:
+		x.Errorf("%s fired at %v, though nothing was due", f.user.ID, f.at)
+	default:
+	}
+}
+
+// instant is now and d, as a record keeps it.
+func instant(d time.Duration) time.Time { return time.Now().Add(d).Truncate(time.Microsecond) }
+
+func dueOnTime(x *suite) {
+	fired, stop := x.fire(end)
+	first, second := instant(soon), instant(2*soon)
+	x.update(user("b"), outUntil(second))
+	x.update(user("a"), outUntil(first))
+	x.update(user("never"), nothing)
+	x.expect(fired, user("a"), first)
+	x.expect(fired, user("b"), second)
+	x.quiet(fired, instant(3*soon))
+	if err := stop(); !errors.Is(err, context.Canceled) {
+		x.Errorf("Due ended with %v, want its context's error", err)
+	}
+}
+
+// dueInThePast: what was due before anybody asked comes at once.
+func dueInThePast(x *suite) {
+	x.update(user("a"), outUntil(instant(soon)))
+	x.pause(instant(2 * soon))
+	asked := time.Now()
+	fired, _ := x.fire(end)
+	x.expect(fired, user("a"), asked)
+}
+
+func dueMovedLater(x *suite) {
+	fired, _ := x.fire(end)
+	first, later := instant(soon), instant(3*soon)
+	x.update(user("a"), outUntil(first))
+	x.update(user("a"), outUntil(later))
+	x.quiet(fired, instant(2*soon))
+	x.expect(fired, user("a"), later)
+}
+
+func dueMovedEarlier(x *suite) {
+	fired, _ := x.fire(end)
+	first, earlier := instant(time.Hour), instant(soon)
+	x.update(user("a"), outUntil(first))
+	x.update(user("a"), outUntil(earlier))
+	x.expect(fired, user("a"), earlier)
+}
+
+func dueCancelled(x *suite) {
+	fired, _ := x.fire(end)
+	x.update(user("a"), outUntil(instant(soon)))
+	x.update(user("a"), func(s *presence.State) { s.Claims = nil })
+	x.quiet(fired, instant(2*soon))
+	// The entry that was left over must not keep the user from coming up again.
+	due := instant(soon)
+	x.update(user("a"), outUntil(due))
+	x.expect(fired, user("a"), due)
+}
+
+// dueUntilUpdated: a user comes again until the record asks for a later instant,
+// and not in a hot loop.
+func dueUntilUpdated(x *suite) {
+	calls := make(chan time.Time, 1000)
+	stop := x.background(func(ctx context.Context) error {
+		return x.Store.Due(ctx, func(us []store.User) error {
+			calls <- time.Now()
+			return nil
+		})
+	})
+	due := instant(soon)
+	x.update(user("a"), outUntil(due))
+	var last time.Time
+	for i := range 3 {
+		at := receive(x, calls, "the user again")
+		if i > 0 && at.Sub(last) < 100*time.Millisecond {
+			x.Errorf("the user came again after %v", at.Sub(last))
+		}
+		last = at
+	}
+	next := instant(soon)
+	x.update(user("a"), outUntil(next))
+	for at := receive(x, calls, "the user at the later instant"); at.Before(next); {
+		at = receive(x, calls, "the user at the later instant")
+	}
+	x.update(user("a"), func(s *presence.State) { s.Claims = nil })
+	_ = stop()
+}
+
+func dueManyAtOnce(x *suite) {
+	const many = 1500 // more than one call takes
+	fired, _ := x.fire(end)
+	due := instant(5 * time.Second)
+	var group sync.WaitGroup
+	for part := range x.Callers {
+		group.Go(func() {
+			for i := part; i < many; i += x.Callers {
+				if _, err := x.Store.Update(x.ctx, user(fmt.Sprint("u", i)), store.By{}, edit(outUntil(due))); err != nil {
+					x.Errorf("Update: %v", err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	seen := make(map[store.User]bool, many)
+	for range many {
+		f := receive(x, fired, "a firing")
+		if f.at.Before(due) {
+			x.Fatalf("%s fired %v early", f.user.ID, due.Sub(f.at))
+		}
+		if seen[f.user] {
+			x.Fatalf("%s fired twice", f.user.ID)
+		}
+		seen[f.user] = true
+	}
+}
+
+func dueErrorEnds(x *suite) {
+	x.update(user("a"), outUntil(instant(soon)))
+	err := x.Store.Due(x.ctx, func([]store.User) error { return errEnough })
+	if !errors.Is(err, errEnough) {
+		x.Errorf("Due ended with %v, want fn's error", err)
+	}
+	fired, _ := x.fire(end)
+	if f := receive(x, fired, "the firing"); f.user != user("a") {
+		x.Errorf("%s fired", f.user.ID)
+	}
+}

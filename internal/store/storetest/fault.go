@@ -1,0 +1,158 @@
+package storetest
+
+import (
+	"context"
+	"sync"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// A Method is one that a Faulty can spoil.
+type Method string
+
+// The methods of store.Store that Faulty counts.
+const (
+	Update  Method = "Update"
+	Read    Method = "Read"
+	Changed Method = "Changed"
+	Write   Method = "Write"
+	Load    Method = "Load"
+	List    Method = "List"
+)
+
+// Faulty is a store that fails when told to. All else passes through.
+type Faulty struct {
+	store.Store
+
+	mu     sync.Mutex // guards the fields below
+	calls  map[Method]int
+	faults map[Method]map[int]fault
+	fired  int
+	down   error
+}
+
+// A fault is err instead of the call, or after it.
+type fault struct {
+	err     error
+	applied bool
+}
+
+// Fault wraps s.
+func Fault(s store.Store) *Faulty {
+	return &Faulty{Store: s, calls: make(map[Method]int), faults: make(map[Method]map[int]fault)}
+}
+
+// Fail makes the nth call of m from now (the next is 1) return err, and do
+// nothing.
+func (f *Faulty) Fail(m Method, nth int, err error) { f.plan(m, nth, fault{err: err}) }
+
+// LoseAnswer makes the nth call of m from now take effect and return
+// store.ErrUnknown.
+func (f *Faulty) LoseAnswer(m Method, nth int) {
+	f.plan(m, nth, fault{err: store.ErrUnknown, applied: true})
+}
+
+// Down makes every call fail with err, until it is nil again.
+func (f *Faulty) Down(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.down = err
+}
+
+// Fired is how many calls failed so far: a test that waits for none shows
+// nothing.
+func (f *Faulty) Fired() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fired
+}
+
+// Calls is how often m was called.
+func (f *Faulty) Calls(m Method) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls[m]
+}
+
+func (f *Faulty) plan(m Method, nth int, planned fault) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.faults[m] == nil {
+		f.faults[m] = make(map[int]fault)
+	}
+	f.faults[m][f.calls[m]+nth] = planned
+}
+
+// spoil counts a call, and says how it ends.
+func (f *Faulty) spoil(m Method) (fault, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls[m]++
+	planned, ok := f.faults[m][f.calls[m]]
+	if f.down != nil {
+		planned, ok = fault{err: f.down}, true
+	}
+	if ok {
+		f.fired++
+	}
+	return planned, ok
+}
+
+// Update implements store.Store.
+func (f *Faulty) Update(ctx context.Context, u store.User, by store.By, fn func(presence.State) (presence.State, error)) (store.Record, error) {
+	planned, spoilt := f.spoil(Update)
+	if spoilt && !planned.applied {
+		return store.Record{}, planned.err
+	}
+	record, err := f.Store.Update(ctx, u, by, fn)
+	if spoilt {
+		return store.Record{}, planned.err
+	}
+	return record, err
+}
+
+// Write implements store.Store.
+func (f *Faulty) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
+	planned, spoilt := f.spoil(Write)
+	if spoilt && !planned.applied {
+		return planned.err
+	}
+	err := f.Store.Write(ctx, account, docs...)
+	if spoilt {
+		return planned.err
+	}
+	return err
+}
+
+// Read implements store.Store.
+func (f *Faulty) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
+	if planned, spoilt := f.spoil(Read); spoilt {
+		return nil, store.Cursor{}, planned.err
+	}
+	return f.Store.Read(ctx, us)
+}
+
+// Changed implements store.Store.
+func (f *Faulty) Changed(ctx context.Context, us []store.User, c store.Cursor) ([]store.Record, store.Cursor, error) {
+	if planned, spoilt := f.spoil(Changed); spoilt {
+		return nil, store.Cursor{}, planned.err
+	}
+	return f.Store.Changed(ctx, us, c)
+}
+
+// Load implements store.Store.
+func (f *Faulty) Load(ctx context.Context, account presence.AccountID, keys ...store.Key) ([]store.Doc, error) {
+	if planned, spoilt := f.spoil(Load); spoilt {
+		return nil, planned.err
+	}
+	return f.Store.Load(ctx, account, keys...)
+}
+
+// List implements store.Store.
+func (f *Faulty) List(ctx context.Context, account presence.AccountID, collection, after string, limit int) ([]store.Doc, error) {
+	if planned, spoilt := f.spoil(List); spoilt {
+		return nil, planned.err
+	}
+	return f.Store.List(ctx, account, collection, after, limit)
+}

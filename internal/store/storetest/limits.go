@@ -1,0 +1,109 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+var limitTests = []namedTest{
+	{"Keys", keyLimits},
+	{"Documents", docLimits},
+	{"EndedContexts", endedContexts},
+	{"Check", checks},
+}
+
+func (x *suite) tooLarge(what string, err error) {
+	x.Helper()
+	if !errors.Is(err, store.ErrTooLarge) {
+		x.Errorf("%s: %v, want ErrTooLarge", what, err)
+	}
+}
+
+func keyLimits(x *suite) {
+	most, more := strings.Repeat("k", store.MaxKeyBytes), strings.Repeat("k", store.MaxKeyBytes+1)
+	largest := store.User{Account: presence.AccountID(most), ID: presence.UserID(most)}
+	x.update(largest, outUntil(instant(soon)))
+	fired, _ := x.fire(end)
+	if f := receive(x, fired, "the user with the longest id"); f.user != largest {
+		x.Error("another user fired")
+	}
+	x.write(presence.AccountID(most), doc(most, most, "v"))
+	for _, u := range []store.User{{Account: "a", ID: presence.UserID(more)}, {Account: presence.AccountID(more), ID: "u"}} {
+		_, err := x.Store.Update(x.ctx, u, store.By{}, edit(nothing))
+		x.tooLarge("Update", err)
+		_, _, err = x.Store.Read(x.ctx, []store.User{u})
+		x.tooLarge("Read", err)
+	}
+	for _, k := range []store.Key{key("c", more), key(more, "k")} {
+		x.tooLarge("Write", x.Store.Write(x.ctx, acme, store.Doc{Key: k, Value: []byte("v")}))
+		_, err := x.Store.Load(x.ctx, acme, k)
+		x.tooLarge("Load", err)
+	}
+	x.tooLarge("Write", x.Store.Write(x.ctx, presence.AccountID(more), doc("c", "k", "v")))
+	x.tooLarge("Feed", x.Store.Feed(x.ctx, more, func([]store.Entry) error { return nil }))
+	if err := x.Store.Write(x.ctx, acme, doc("c", "", "v")); err == nil {
+		x.Error("a document without a key was written")
+	}
+}
+
+func docLimits(x *suite) {
+	largest := strings.Repeat("v", store.MaxDocBytes)
+	x.write(acme, doc("c", "k", largest))
+	if d := x.loadOne(key("c", "k")); string(d.Value) != largest {
+		x.Errorf("the largest document came back with %d bytes", len(d.Value))
+	}
+	x.tooLarge("Write", x.Store.Write(x.ctx, acme, doc("c", "l", largest+"v")))
+	many := make([]store.Doc, store.MaxWrite+1)
+	for i := range many {
+		many[i] = doc("many", strings.Repeat("k", i+1), "v")
+	}
+	x.tooLarge("Write", x.Store.Write(x.ctx, acme, many...))
+	if err := x.Store.Write(x.ctx, acme, doc("c", "twice", "v"), doc("c", "twice", "w")); err == nil {
+		x.Error("one document twice in a write was accepted")
+	}
+	for i := range many {
+		many[i].Value = []byte(largest)
+	}
+	x.write(acme, many[:store.MaxWrite]...)
+	if docs, err := x.Store.List(x.ctx, acme, "c", "k", 10); err != nil || len(docs) != 0 {
+		x.Errorf("refused documents were stored: %d, %v", len(docs), err)
+	}
+	x.write(acme)
+}
+
+func endedContexts(x *suite) {
+	x.update(user("u"), outUntil(instant(-soon)))
+	ctx, cancel := context.WithCancel(x.ctx)
+	cancel()
+	_, _, read := x.Store.Read(ctx, users("u"))
+	_, load := x.Store.Load(ctx, acme, key("c", "k"))
+	_, list := x.Store.List(ctx, acme, "c", "", 1)
+	for what, err := range map[string]error{
+		"Read": read, "Load": load, "List": list,
+		"Write": x.Store.Write(ctx, acme, doc("c", "k", "v")),
+		"Feed":  x.Store.Feed(ctx, "r", func([]store.Entry) error { return nil }),
+		"Due":   x.Store.Due(ctx, func([]store.User) error { return nil }),
+	} {
+		if !errors.Is(err, context.Canceled) {
+			x.Errorf("%s with an ended context: %v", what, err)
+		}
+	}
+}
+
+func checks(x *suite) {
+	if err := x.Store.Check(x.ctx); err != nil {
+		x.Errorf("Check of a store that is well: %v", err)
+	}
+	select {
+	case <-x.Store.Failed():
+		x.Error("a store that is well says that it failed")
+	default:
+	}
+	if x.Store.Epoch() == "" {
+		x.Error("the epoch is empty")
+	}
+}

@@ -1,0 +1,136 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+var readTests = []namedTest{
+	{"InOrderLessTheAbsent", inOrderLessTheAbsent},
+	{"ChangedAfterCursor", changedAfterCursor},
+	{"ForeignCursor", foreignCursor},
+	{"NoneSkipped", noneSkipped},
+	{"RecordsAreNotWritten", recordsAreNotWritten},
+}
+
+func inOrderLessTheAbsent(x *suite) {
+	x.update(user("b"), nothing)
+	x.update(user("a"), nothing)
+	x.update(store.User{Account: "other", ID: "c"}, nothing)
+	records, _ := x.read(users("a", "c", "b", "a")...)
+	if got, want := recordIDs(records), "[a b a]"; got != want {
+		x.Errorf("Read gave %s, want %s", got, want)
+	}
+	if records, _ := x.read(); len(records) != 0 {
+		x.Errorf("Read of nobody gave %+v", records)
+	}
+}
+
+func changedAfterCursor(x *suite) {
+	for _, id := range []string{"a", "b", "c"} {
+		x.update(user(id), nothing)
+	}
+	_, cursor := x.read(users("a", "b", "c")...)
+	if records, _ := x.changed(cursor, users("a", "b", "c")...); len(records) != 0 {
+		x.Errorf("nothing changed, and Changed gave %s", recordIDs(records))
+	}
+	x.update(user("b"), nothing)
+	x.update(user("d"), nothing)
+	x.update(user("b"), nothing)
+	records, next := x.changed(cursor, users("c", "b", "a", "d")...)
+	if got, want := recordIDs(records), "[b d]"; got != want {
+		x.Errorf("Changed gave %s, want %s", got, want)
+	}
+	if records, _ := x.changed(next, users("a", "b", "c", "d")...); len(records) != 0 {
+		x.Errorf("Changed after its own cursor gave %s", recordIDs(records))
+	}
+	if records, _ := x.changed(store.Cursor{}, users("a", "b", "none")...); recordIDs(records) != "[a b]" {
+		x.Errorf("Changed after the zero cursor gave %s, want all", recordIDs(records))
+	}
+	again, err := store.ParseCursor(cursor.String())
+	if err != nil || again != cursor {
+		x.Errorf("cursor %v came back from its text as %v, %v", cursor, again, err)
+	}
+}
+
+func foreignCursor(x *suite) {
+	x.update(user("a"), nothing)
+	_, cursor := x.read(user("a"))
+	if at, err := cursor.Position(x.Store.Epoch()); err != nil || at == 0 {
+		x.Errorf("the cursor is at %d of epoch %q: %v", at, x.Store.Epoch(), err)
+	}
+	foreign := store.NewCursor("elsewhere", 1)
+	if _, _, err := x.Store.Changed(x.ctx, users("a"), foreign); !errors.Is(err, store.ErrEpoch) {
+		x.Errorf("Changed with a foreign cursor: %v, want ErrEpoch", err)
+	}
+}
+
+// noneSkipped: whoever goes on from a cursor meets every change, while others
+// write all the time.
+func noneSkipped(x *suite) {
+	const each = 60
+	us := users("u0", "u1", "u2", "u3")
+	var writing sync.WaitGroup
+	var written atomic.Int64
+	done := make(chan struct{})
+	for w := range us {
+		writing.Go(func() {
+			for range each {
+				if _, err := x.Store.Update(x.ctx, us[w], store.By{}, edit(nothing)); err != nil {
+					x.Errorf("Update: %v", err)
+					return
+				}
+				written.Add(1)
+			}
+		})
+	}
+	go func() { writing.Wait(); close(done) }()
+	seen := make(map[store.User]presence.Revision)
+	var cursor store.Cursor
+	rounds := 0
+	for last := false; ; {
+		records, next := x.changed(cursor, us...)
+		for _, r := range records {
+			if r.State.Revision < seen[r.User] {
+				x.Fatalf("%s went back from revision %d to %d", r.User.ID, seen[r.User], r.State.Revision)
+			}
+			seen[r.User] = r.State.Revision
+		}
+		cursor = next
+		rounds++
+		if last {
+			break
+		}
+		select {
+		case <-done:
+			last = true
+		default:
+		}
+	}
+	records, _ := x.read(us...)
+	for _, r := range records {
+		if seen[r.User] != r.State.Revision {
+			x.Errorf("%s was last seen at revision %d, and is at %d", r.User.ID, seen[r.User], r.State.Revision)
+		}
+	}
+	if written.Load() != int64(each*len(us)) || rounds < 2 {
+		x.Errorf("%d updates, %d rounds: the test showed nothing", written.Load(), rounds)
+	}
+}
+
+// recordsAreNotWritten: a record that was handed out stays as it was.
+func recordsAreNotWritten(x *suite) {
+	first := x.update(user("u"), note("first"))
+	before := fmt.Sprintf("%+v", *first.State)
+	for range 5 {
+		x.update(user("u"), note("later"))
+	}
+	if after := fmt.Sprintf("%+v", *first.State); after != before {
+		x.Errorf("a record changed after it was given out: %s, then %s", before, after)
+	}
+}

@@ -1,0 +1,191 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+var reopenTests = []namedTest{
+	{"StatesComeBackWhole", statesComeBackWhole},
+	{"PositionsGoOn", positionsGoOn},
+	{"DocsStay", docsStay},
+	{"FeedGoesOn", feedGoesOn},
+	{"DueStays", dueStays},
+	{"ClosedRefuses", closedRefuses},
+}
+
+// whole is a state with every field set.
+func whole(s *presence.State) {
+	at := s.At
+	s.Sessions = []presence.Session{
+		{ID: "s1", Client: presence.Desktop, Version: "5.17.0", Since: at - 5, IdleAt: at + 900e6, EndsAt: at + 120e6, Lease: 2 * time.Minute, App: "app"},
+		{ID: "s2", Client: "", Since: at, EndsAt: at + 1, Lease: 1},
+	}
+	s.Claims = []presence.Claim{
+		{ID: "m", Source: presence.Meeting, Status: presence.InMeeting, Note: "Grüße \x00\n", Since: at - 1, Until: at + 1e9, App: "app"},
+		{ID: presence.ManualClaim, Source: presence.Manual, Status: presence.Busy, Since: at},
+	}
+	s.Note = presence.Note{Text: "own", Until: at + 3600e6}
+	s.AvailableAt, s.UpdatedAt, s.StirredAt = at-1, at-2, at-3
+	s.Shown = presence.Shown{Status: presence.InMeeting, Since: at - 7, StatusRevision: s.Revision, Revision: s.Revision - 1}
+	s.Standing = presence.Deactivated
+	s.Answers = []presence.Answer{
+		{Key: [16]byte{1, 255}, Body: [16]byte{2}, At: at, Revision: s.Revision, Result: "s1"},
+		{Key: [16]byte{3}, Body: [16]byte{0}, At: at - 9, Revision: 1},
+	}
+}
+
+func statesComeBackWhole(x *suite) {
+	want := x.update(user("whole"), whole)
+	bare := x.update(user("bare"), nothing)
+	epoch := x.Store.Epoch()
+	x.Store = x.Reopen(x.T)
+	records, _ := x.read(users("whole", "bare")...)
+	if len(records) != 2 {
+		x.Fatalf("%d records came back", len(records))
+	}
+	if !reflect.DeepEqual(*records[0].State, *want.State) || records[0].At != want.At {
+		x.Errorf("the state came back as\n%+v, it was\n%+v", *records[0].State, *want.State)
+	}
+	if !reflect.DeepEqual(*records[1].State, *bare.State) {
+		x.Errorf("the bare state came back as %+v, it was %+v", *records[1].State, *bare.State)
+	}
+	if x.Store.Epoch() != epoch {
+		x.Errorf("the epoch went from %q to %q over a clean close", epoch, x.Store.Epoch())
+	}
+}
+
+func positionsGoOn(x *suite) {
+	var last store.Record
+	for range 5 {
+		last = x.update(user("u"), nothing)
+	}
+	_, cursor := x.read(user("u"))
+	x.Store = x.Reopen(x.T)
+	if records, _ := x.changed(cursor, user("u")); len(records) != 0 {
+		x.Errorf("nothing changed while it was closed, and Changed gave %+v", records)
+	}
+	next := x.update(user("u"), nothing)
+	if next.At <= last.At || next.State.Revision <= last.State.Revision {
+		x.Errorf("after reopening: position %d after %d, revision %d after %d", next.At, last.At, next.State.Revision, last.State.Revision)
+	}
+	if records, _ := x.changed(cursor, user("u")); len(records) != 1 {
+		x.Errorf("Changed after reopening gave %+v", records)
+	}
+}
+
+func docsStay(x *suite) {
+	x.write(acme, doc("c", "k", "v"), doc("c", "gone", "v"))
+	before := x.loadOne(key("c", "k"))
+	gone := x.loadOne(key("c", "gone"))
+	gone.Value = nil
+	x.write(acme, gone)
+	x.Store = x.Reopen(x.T)
+	after := x.loadOne(key("c", "k"))
+	if !reflect.DeepEqual(before, after) {
+		x.Errorf("the document came back as %+v, it was %+v", after, before)
+	}
+	if docs := x.load(acme, key("c", "gone")); len(docs) != 0 {
+		x.Errorf("a deleted document came back: %+v", docs)
+	}
+	after.Value = []byte("w")
+	x.write(acme, after)
+	x.conflict(before)
+}
+
+// feedGoesOn: a reader goes on where it was, also over entries from before.
+func feedGoesOn(x *suite) {
+	var made []store.Position
+	for range 4 {
+		made = append(made, x.update(user("u"), nothing).At)
+	}
+	taken := 0
+	err := x.Store.Feed(x.ctx, "r", func(group []store.Entry) error {
+		if taken == len(made) {
+			return errEnough
+		}
+		taken += len(group)
+		if taken == len(made) {
+			// Another entry, so that the position of these is known to be taken.
+			if _, err := x.Store.Update(x.ctx, user("v"), store.By{}, edit(nothing)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if !errors.Is(err, errEnough) {
+		x.Fatal(err)
+	}
+	x.Store = x.Reopen(x.T)
+	got := x.drain("r", 1)
+	if got[0].User != user("v") {
+		x.Errorf("after reopening the reader began at %+v, want the entry whose fn had failed", got[0])
+	}
+	all := x.drain("new", len(made)+1)
+	for i, at := range made {
+		if all[i].At != at {
+			x.Errorf("a new reader's entry %d is at %d, want %d", i, all[i].At, at)
+		}
+	}
+}
+
+func dueStays(x *suite) {
+	passed, ahead := instant(soon), instant(4*soon)
+	x.update(user("passed"), outUntil(passed))
+	x.update(user("ahead"), outUntil(ahead))
+	x.pause(instant(2 * soon))
+	x.Store = x.Reopen(x.T)
+	fired, _ := x.fire(end)
+	if f := receive(x, fired, "what was due while it was closed"); f.user != user("passed") {
+		x.Errorf("%s fired first", f.user.ID)
+	}
+	if f := receive(x, fired, "what is due later"); f.user != user("ahead") || f.at.Before(ahead) {
+		x.Errorf("%s fired %v after its instant", f.user.ID, f.at.Sub(ahead))
+	}
+}
+
+func closedRefuses(x *suite) {
+	x.update(user("u"), nothing)
+	ended := make(chan error, 2)
+	go func() { ended <- x.Store.Feed(x.ctx, "r", func([]store.Entry) error { return nil }) }()
+	go func() { ended <- x.Store.Due(x.ctx, func([]store.User) error { return nil }) }()
+	if err := x.Store.Close(); err != nil {
+		x.Fatalf("Close: %v", err)
+	}
+	if err := x.Store.Close(); err != nil {
+		x.Errorf("a second Close: %v", err)
+	}
+	for range 2 {
+		if err := receive(x, ended, "the end of a reader"); !errors.Is(err, store.ErrClosed) {
+			x.Errorf("a reader of a closed store ended with %v", err)
+		}
+	}
+	_, update := x.Store.Update(x.ctx, user("u"), store.By{}, edit(nothing))
+	_, _, read := x.Store.Read(x.ctx, users("other"))
+	_, load := x.Store.Load(x.ctx, acme, key("c", "k"))
+	_, list := x.Store.List(x.ctx, acme, "c", "", 1)
+	for what, err := range map[string]error{
+		"Update": update, "Read": read, "Load": load, "List": list,
+		"Write": x.Store.Write(x.ctx, acme, doc("c", "k", "v")),
+		"Feed":  x.Store.Feed(x.ctx, "r", func([]store.Entry) error { return nil }),
+		"Due":   x.Store.Due(x.ctx, func([]store.User) error { return nil }),
+		"Check": x.Store.Check(x.ctx),
+	} {
+		if !errors.Is(err, store.ErrClosed) {
+			x.Errorf("%s of a closed store: %v, want ErrClosed", what, err)
+		}
+	}
+	select {
+	case <-x.Store.Failed():
+		x.Error("a closed store says that it failed")
+	default:
+	}
+	if got := fmt.Sprint(x.Store.Epoch()); got == "" {
+		x.Error("a closed store has no epoch")
+	}
+}

@@ -1,0 +1,227 @@
+// Package storetest is the contract of package store as tests. Every backend
+// runs all of it, so that nothing above can tell them apart.
+//
+// It also has two stores for the tests of others: [Twice] runs each update
+// function twice, as a backend may; [Fault] fails, or applies and loses the
+// answer, on the call that it is told to.
+//
+// It is separate from the backends because they share it. It knows no rule of
+// presence: its states are made by hand. It must not assume more than store.Store
+// says: what may differ, such as lateness, is a field of [Backend].
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// A Backend is what is tested.
+type Backend struct {
+	// Open makes a new, empty store, and closes it when the test ends.
+	Open func(t *testing.T) Opened
+	// Bubble runs each test in a bubble of testing/synctest. The store's clock
+	// must then be time.Now, and nothing of it may live outside.
+	Bubble bool
+	// Lateness is how late Due may be when the machine does nothing else.
+	Lateness time.Duration
+	// Callers is how many goroutines the concurrent tests use; zero: 16.
+	Callers int
+}
+
+// Opened is one store under test.
+type Opened struct {
+	Store store.Store
+	// Reopen closes the store and opens it again on the same data.
+	Reopen func(t *testing.T) store.Store
+}
+
+// Run runs the whole contract on b.
+func Run(t *testing.T, b Backend) {
+	if b.Callers == 0 {
+		b.Callers = 16
+	}
+	for _, theme := range []struct {
+		name  string
+		tests []namedTest
+	}{
+		{"Update", updateTests},
+		{"Read", readTests},
+		{"Feed", feedTests},
+		{"Due", dueTests},
+		{"Docs", docTests},
+		{"Reopen", reopenTests},
+		{"Limits", limitTests},
+	} {
+		t.Run(theme.name, func(t *testing.T) {
+			for _, test := range theme.tests {
+				t.Run(test.name, func(t *testing.T) { b.run(t, test.fn, false) })
+			}
+		})
+	}
+	t.Run("UpdateTwice", func(t *testing.T) {
+		for _, test := range updateTests {
+			t.Run(test.name, func(t *testing.T) { b.run(t, test.fn, true) })
+		}
+	})
+}
+
+type namedTest struct {
+	name string
+	fn   func(x *suite)
+}
+
+func (b Backend) run(t *testing.T, fn func(*suite), twice bool) {
+	body := func(t *testing.T) {
+		opened := b.Open(t)
+		if twice {
+			opened.Store = Twice(opened.Store)
+		}
+		fn(&suite{T: t, Backend: b, Opened: opened, ctx: t.Context()})
+	}
+	if b.Bubble {
+		synctest.Test(t, body)
+		return
+	}
+	body(t)
+}
+
+// A suite is one test on one store.
+type suite struct {
+	*testing.T
+	Backend
+	Opened
+	ctx context.Context
+}
+
+// user is a user of account "acme".
+func user(id string) store.User { return store.User{Account: "acme", ID: presence.UserID(id)} }
+
+func users(ids ...string) []store.User {
+	us := make([]store.User, len(ids))
+	for i, id := range ids {
+		us[i] = user(id)
+	}
+	return us
+}
+
+// edit is an update function: the next revision of a state, with change made to
+// it. Slices are copied before.
+func edit(change func(s *presence.State)) func(presence.State) (presence.State, error) {
+	return func(s presence.State) (presence.State, error) {
+		s.Sessions, s.Claims, s.Answers = slices.Clone(s.Sessions), slices.Clone(s.Claims), slices.Clone(s.Answers)
+		s.At = max(s.At, presence.InstantOf(time.Now()))
+		s.Revision = max(s.Revision+1, presence.Revision(s.At))
+		change(&s)
+		return s, nil
+	}
+}
+
+func nothing(*presence.State) {}
+
+func note(text string) func(*presence.State) {
+	return func(s *presence.State) { s.Note.Text = text }
+}
+
+// outUntil is a state that ends by itself: out of office needs no session.
+func outUntil(until time.Time) func(*presence.State) {
+	return func(s *presence.State) {
+		s.Claims = []presence.Claim{{
+			ID: presence.ManualClaim, Source: presence.Manual, Status: presence.OutOfOffice,
+			Since: s.At, Until: presence.InstantOf(until),
+		}}
+	}
+}
+
+func (x *suite) update(u store.User, change func(*presence.State)) store.Record {
+	x.Helper()
+	r, err := x.Store.Update(x.ctx, u, store.By{Cause: store.CauseClaim}, edit(change))
+	if err != nil {
+		x.Fatalf("Update(%v): %v", u, err)
+	}
+	return r
+}
+
+func (x *suite) read(us ...store.User) ([]store.Record, store.Cursor) {
+	x.Helper()
+	records, cursor, err := x.Store.Read(x.ctx, us)
+	if err != nil {
+		x.Fatalf("Read: %v", err)
+	}
+	return records, cursor
+}
+
+func (x *suite) changed(c store.Cursor, us ...store.User) ([]store.Record, store.Cursor) {
+	x.Helper()
+	records, cursor, err := x.Store.Changed(x.ctx, us, c)
+	if err != nil {
+		x.Fatalf("Changed: %v", err)
+	}
+	return records, cursor
+}
+
+// pause lets time pass until an instant of the contract: in a bubble at once.
+func (x *suite) pause(until time.Time) {
+	x.Helper()
+	select {
+	case <-time.After(time.Until(until)):
+	case <-x.ctx.Done():
+		x.Fatal("the test ended while waiting")
+	}
+}
+
+// patience is how long a test waits for what must come.
+const patience = 20 * time.Second
+
+// receive waits for a value that must come.
+func receive[T any](x *suite, from <-chan T, what string) T {
+	x.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-time.After(patience):
+		x.Fatalf("%s did not come within %v", what, patience)
+		panic("not reached")
+	}
+}
+
+// background runs f until stop is called, which gives f's error.
+func (x *suite) background(f func(ctx context.Context) error) (stop func() error) {
+	ctx, cancel := context.WithCancel(x.ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- f(ctx) }()
+	stopped := false
+	x.Cleanup(func() {
+		cancel()
+		if !stopped {
+			<-ended
+		}
+	})
+	return func() error {
+		cancel()
+		stopped = true
+		return receive(x, ended, "the end of a background call")
+	}
+}
+
+func ids(us []store.User) string {
+	text := make([]string, len(us))
+	for i := range us {
+		text[i] = string(us[i].ID)
+	}
+	return fmt.Sprint(text)
+}
+
+func recordIDs(records []store.Record) string {
+	us := make([]store.User, len(records))
+	for i := range records {
+		us[i] = records[i].User
+	}
+	return ids(us)
+}

@@ -1,0 +1,41 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// Twice is s, with every function given to Update run twice, as a backend may:
+// the first result is thrown away. A function that writes into the state it was
+// given, instead of a copy, makes the update fail.
+func Twice(s store.Store) store.Store { return twice{s} }
+
+type twice struct{ store.Store }
+
+func (t twice) Update(ctx context.Context, u store.User, by store.By, fn func(presence.State) (presence.State, error)) (store.Record, error) {
+	return t.Store.Update(ctx, u, by, func(s presence.State) (presence.State, error) {
+		before := deepCopy(s)
+		_, _ = fn(s)
+		if !reflect.DeepEqual(s, before) {
+			return s, fmt.Errorf("the update function wrote into the state that it was given: %+v became %+v", before, s)
+		}
+		return fn(s)
+	})
+}
+
+func deepCopy(s presence.State) presence.State {
+	if s.Sessions != nil {
+		s.Sessions = append([]presence.Session{}, s.Sessions...)
+	}
+	if s.Claims != nil {
+		s.Claims = append([]presence.Claim{}, s.Claims...)
+	}
+	if s.Answers != nil {
+		s.Answers = append([]presence.Answer{}, s.Answers...)
+	}
+	return s
+}

@@ -1,0 +1,89 @@
+package zoomapi
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/notify"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/publish"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// A Resolver finds users; *directory.Directory is one.
+type Resolver interface {
+	Resolve(ctx context.Context, account presence.AccountID, ref string) (presence.UserID, error)
+}
+
+// A Publisher takes updates; *publish.Publisher is one.
+type Publisher interface {
+	Publish(ctx context.Context, u store.User, actor store.Actor, e presence.Event) (publish.Result, error)
+}
+
+// A Viewer answers reads; *notify.Views is one.
+type Viewer interface {
+	Read(ctx context.Context, account presence.AccountID, id presence.UserID, looker notify.Looker) (notify.View, store.Cursor, error)
+}
+
+// API is Zoom's dialect.
+type API struct {
+	Auth      wire.Authenticator
+	Directory Resolver
+	Publisher Publisher
+	Views     Viewer
+	Limits    *Limits // of requests by account; nil: none
+	Clock     func() time.Time
+}
+
+// presenceStatus is the one path of the presence API.
+const presenceStatus = "/v2/users/{userId}/presence_status"
+
+// Mount adds the routes, and makes unknown paths of Zoom's answer in its way.
+func (a *API) Mount(rt *wire.Router) {
+	rt.Area("/v2/", a)
+	rt.Area("/oauth/", a)
+	rt.Handle(http.MethodPut, presenceStatus, a, a.putStatus)
+	rt.Handle(http.MethodGet, presenceStatus, a, a.getStatus)
+}
+
+// A grant is a scope, by the names that Zoom documents for the request.
+type grant struct {
+	scope auth.Scope
+	names []string
+}
+
+var (
+	mayUpdate = grant{auth.ClaimWrite, []string{"user:update:presence_status", "user:update:presence_status:admin"}}
+	mayRead   = grant{auth.PresenceRead, []string{"user:read:presence_status", "user:read:presence_status:admin"}}
+)
+
+// admit is what every request passes first: token, scope, the account's limit.
+func (a *API) admit(w http.ResponseWriter, r *http.Request, g *grant) (*auth.Principal, error) {
+	p, err := wire.Principal(w, r, a.Auth)
+	if err != nil {
+		return nil, err
+	}
+	if !p.May(g.scope) {
+		return nil, &wire.ScopeError{Scopes: g.names}
+	}
+	if err := a.Limits.take(w, p.Account, medium); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// user is whom the path names. That an id exists shows later, at its record.
+func (a *API) user(r *http.Request, p *auth.Principal) (presence.UserID, error) {
+	ref := wire.UserRef(r, "userId")
+	if ref != "me" {
+		return a.Directory.Resolve(r.Context(), p.Account, ref)
+	}
+	if p.User == "" {
+		return "", directory.ErrNoUser // an account without an owner
+	}
+	return p.User, nil
+}

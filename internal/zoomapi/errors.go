@@ -1,0 +1,215 @@
+package zoomapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// An answer is an error in Zoom's form. In its message {userId} stands for what
+// the path says, {verb} for "update" or "get", and {method} for the method.
+type answer struct {
+	status  int
+	code    int // where Zoom has none, the status
+	message string
+	field   *presence.FieldError // the one of errors[], or nil
+	header  []header
+}
+
+type header struct{ name, value string }
+
+func headers(pairs ...string) (all []header) {
+	for i := 0; i < len(pairs); i += 2 {
+		all = append(all, header{pairs[i], pairs[i+1]})
+	}
+	return all
+}
+
+const (
+	unknownUser  = "User does not exist: {userId}"
+	updateFailed = "Request to {verb} the presence status of this user failed."
+	badToken     = "Invalid access token."
+)
+
+var (
+	bearer    = headers("WWW-Authenticate", "Bearer")
+	bearerBad = headers("WWW-Authenticate", `Bearer error="invalid_token"`)
+	again     = headers("Retry-After", "5")
+)
+
+// answers are those to the errors without details. What is neither here nor in
+// detailed is a defect of ours, and nobody is told more.
+var answers = []struct {
+	err error
+	answer
+}{
+	{auth.ErrNoToken, answer{status: 401, code: 124, message: badToken, header: bearer}},
+	{auth.ErrInvalidToken, answer{status: 401, code: 124, message: badToken, header: bearerBad}},
+	{auth.ErrExpiredToken, answer{status: 401, code: 124, message: "Access token is expired.", header: bearerBad}},
+	{auth.ErrTokenInQuery, answer{
+		status: 401, code: 124, header: bearer,
+		message: "Invalid access token, this access token is not supported as query parameter string.",
+	}},
+	{directory.ErrNoAccount, answer{status: 401, code: 124, message: badToken, header: bearerBad}},
+
+	{wire.ErrNoRoute, answer{status: 404, code: 2300, message: "This API endpoint is not recognized."}},
+	{wire.ErrTooLarge, answer{status: 413, code: 413, message: "Request Body should have at most 65536 bytes."}},
+	{wire.ErrDraining, answer{status: 503, code: 503, message: "The server is shutting down. Try again later.", header: again}},
+	{errNotObject, answer{status: 400, code: 300, message: "Request Body should be a valid JSON object."}},
+
+	{directory.ErrNoUser, answer{status: 404, code: 1001, message: unknownUser}},
+	{presence.ErrDeleted, answer{status: 404, code: 1001, message: unknownUser}},
+	{wire.ErrPermission, answer{
+		status: 400, code: 5411,
+		message: "Unauthorized request. You do not have permission to {verb} the presence status of this user.",
+	}},
+
+	{presence.ErrKeyReused, answer{status: 422, code: 422, message: "The Idempotency-Key was used for a different request."}},
+	{presence.ErrPrecondition, answer{status: 412, code: 412, message: "The user's record does not have the revision that If-Match names."}},
+	{presence.ErrDeactivated, answer{status: 400, code: 5301, message: updateFailed}},
+	{presence.ErrSignedOut, answer{status: 400, code: 5301, message: updateFailed}},
+	{presence.ErrTransition, answer{status: 400, code: 5301, message: updateFailed}},
+
+	{store.ErrUnknown, answer{
+		status: 503, code: 503, header: headers("X-Outcome", "unknown"),
+		message: "The answer of the store was lost: the update may or may not have been made.",
+	}},
+	{store.ErrFull, answer{status: 507, code: 507, message: "The disk is almost full: nothing is written until space is free."}},
+	{store.ErrFailed, answer{status: 503, code: 503, message: "The store failed. Try again later.", header: again}},
+	{store.ErrClosed, answer{status: 503, code: 503, message: "The server is shutting down. Try again later.", header: again}},
+	{context.Canceled, answer{status: 503, code: 503, message: "The request was given up. Try again later.", header: again}},
+	{context.DeadlineExceeded, answer{status: 503, code: 503, message: "The request took too long. Try again later.", header: again}},
+}
+
+// internalError says nothing of what went wrong: the log does, under the
+// tracking id.
+var internalError = answer{status: 500, code: 500, message: "Internal server error."}
+
+func answerTo(err error) answer {
+	for i := range answers {
+		if errors.Is(err, answers[i].err) {
+			return answers[i].answer
+		}
+	}
+	return detailed(err)
+}
+
+// detailed answers the errors that carry what they are about.
+func detailed(err error) answer {
+	if e, ok := errors.AsType[*presence.FieldError](err); ok {
+		return answer{status: 400, code: 300, message: "Validation Failed.", field: e}
+	}
+	if e, ok := errors.AsType[*presence.LimitError](err); ok {
+		return answer{status: 400, code: 300, message: sentence(e.Error())}
+	}
+	if e, ok := errors.AsType[*presence.TooSoonError](err); ok {
+		return tooSoon(e)
+	}
+	if e, ok := errors.AsType[*wire.ScopeError](err); ok {
+		return answer{
+			status: 400, code: 4711,
+			message: "Invalid access token, does not contain scopes:[" + strings.Join(e.Scopes, ", ") + "].",
+		}
+	}
+	if e, ok := errors.AsType[*wire.RateError](err); ok {
+		return overRate(e)
+	}
+	if e, ok := errors.AsType[*wire.SyntaxError](err); ok {
+		return answer{status: 400, code: 300, message: sentence(e.Reason)}
+	}
+	if e, ok := errors.AsType[*wire.MediaTypeError](err); ok {
+		return answer{status: 415, code: 415, message: sentence(e.Error()), header: headers("Accept", mediaTypes)}
+	}
+	if e, ok := errors.AsType[*wire.MethodError](err); ok {
+		return answer{
+			status: 405, code: 405, header: headers("Allow", e.Allow),
+			message: "Request method {method} is not supported; this path allows " + e.Allow + ".",
+		}
+	}
+	return internalError
+}
+
+// tooSoon is the minute rule. Without X-RateLimit-Type: a client that reads QPS
+// there tries again at once.
+func tooSoon(e *presence.TooSoonError) answer {
+	wait := max(1, int64((e.Wait+time.Second-1)/time.Second))
+	return answer{
+		status: 429, code: 429,
+		message: "Too many requests submitted to update the presence status of this user. " +
+			"Please wait for the request to be processed and try again later.",
+		header: headers("Retry-After", strconv.FormatInt(wait, 10), "X-RateLimit-Category", medium.String()),
+	}
+}
+
+// overRate is an account's limit. Retry-After is a date here, as with Zoom, and
+// comes with the daily limit only.
+func overRate(e *wire.RateError) answer {
+	a := answer{
+		status: 429, code: 429,
+		header: headers("X-RateLimit-Category", e.Category, "X-RateLimit-Limit", strconv.Itoa(e.Limit), "X-RateLimit-Remaining", "0"),
+	}
+	if e.Daily {
+		a.message = "You have reached the maximum daily rate limit for this API. " +
+			"Refer to the response header for details on when you can make another request."
+		a.header = append(a.header, header{"X-RateLimit-Type", "Daily-limit"},
+			header{"Retry-After", e.Reset.UTC().Format("2006-01-02T15:04:05Z")})
+		return a
+	}
+	a.message = "You have reached the maximum per-second rate limit for this API. Try again later."
+	reset := (e.Reset.UnixNano() + 1e9 - 1) / 1e9
+	a.header = append(a.header, header{"X-RateLimit-Type", "QPS"}, header{"X-RateLimit-Reset", strconv.FormatInt(reset, 10)})
+	return a
+}
+
+// Fail writes err in Zoom's form.
+func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
+	say := answerTo(err)
+	h := w.Header()
+	h["Content-Type"] = jsonContent
+	for _, add := range say.header {
+		h.Set(add.name, add.value)
+	}
+	w.WriteHeader(say.status)
+	_, _ = w.Write(say.appendTo(nil, r)) // nobody is there to tell
+}
+
+func (a *answer) appendTo(b []byte, r *http.Request) []byte {
+	verb := "update"
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		verb = "get"
+		if a.code == 5301 {
+			verb = "read" // Zoom's own word, there alone
+		}
+	}
+	fill := strings.NewReplacer("{userId}", wire.UserRef(r, "userId"), "{verb}", verb, "{method}", r.Method)
+	b = append(b, `{"code":`...)
+	b = strconv.AppendInt(b, int64(a.code), 10)
+	b = append(b, `,"message":"`...)
+	b = wire.AppendJSON(b, fill.Replace(a.message))
+	b = append(b, '"')
+	if a.field != nil {
+		b = append(b, `,"errors":[{"field":"`...)
+		b = wire.AppendJSON(b, a.field.Field)
+		b = append(b, `","message":"`...)
+		b = wire.AppendJSON(b, a.field.Reason)
+		b = append(b, `"}]`...)
+	}
+	return append(b, '}')
+}
+
+// sentence makes one of the text of an error.
+func sentence(text string) string {
+	if text == "" {
+		return text
+	}
+	return strings.TrimSuffix(strings.ToUpper(text[:1])+text[1:], ".") + "."
+}

@@ -1,0 +1,206 @@
+package zoomapi
+
+import (
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// A Plan is what an account is allowed, as Zoom sells it. The zero Plan has no
+// limits.
+type Plan uint8
+
+// The plans. Business stands for Education, Enterprise and Partners too.
+const (
+	Off Plan = iota
+	Free
+	Pro
+	Business
+	planCount
+)
+
+var planNames = [planCount]string{"off", "free", "pro", "business"}
+
+// ParsePlan reads a plan's word; ok is false for any other text.
+func ParsePlan(text string) (p Plan, ok bool) {
+	for i, name := range planNames {
+		if name == text {
+			return Plan(i), true
+		}
+	}
+	return Off, false
+}
+
+// String is the plan's word, as in "free".
+func (p Plan) String() string {
+	if p >= planCount {
+		return "plan(" + strconv.Itoa(int(p)) + ")"
+	}
+	return planNames[p]
+}
+
+// A label is how much a request costs Zoom.
+type label uint8
+
+const (
+	light label = iota
+	medium
+	heavy
+	intensive
+	labelCount
+)
+
+var labelNames = [labelCount]string{"Light", "Medium", "Heavy", "Resource-intensive"}
+
+func (l label) String() string { return labelNames[l] }
+
+// An allowance is n requests in each period, and daily in a day; zero is no
+// limit. Labels that have a pool in common count their days together.
+type allowance struct {
+	n     int
+	per   time.Duration
+	daily int
+	pool  label
+}
+
+// allowances is Zoom's table.
+var allowances = [planCount][labelCount]allowance{
+	Free: {
+		light:     {4, time.Second, 6000, light},
+		medium:    {2, time.Second, 2000, medium},
+		heavy:     {1, time.Second, 1000, heavy},
+		intensive: {10, time.Minute, 30_000, intensive},
+	},
+	Pro: {
+		light:     {30, time.Second, 0, light},
+		medium:    {20, time.Second, 0, medium},
+		heavy:     {10, time.Second, 30_000, heavy},
+		intensive: {10, time.Minute, 30_000, heavy},
+	},
+	Business: {
+		light:     {80, time.Second, 0, light},
+		medium:    {60, time.Second, 0, medium},
+		heavy:     {40, time.Second, 60_000, heavy},
+		intensive: {20, time.Minute, 60_000, heavy},
+	},
+}
+
+// maxAccounts bounds what Limits remembers. Past it, the account that has been
+// quiet longest is forgotten, and begins its day anew.
+const maxAccounts = 10_000
+
+// Limits counts the requests of accounts, in memory and for this node alone.
+type Limits struct {
+	plan  Plan
+	clock func() time.Time
+
+	mu       sync.Mutex
+	accounts map[presence.AccountID]*usage // guarded by mu
+}
+
+// usage is what an account has used.
+type usage struct {
+	// at is when the label's requests would all be paid for, in nanoseconds of
+	// Unix time: the generic cell rate algorithm needs nothing else.
+	at    [labelCount]int64
+	day   int64 // since 1970, UTC; of spent
+	spent [labelCount]int
+}
+
+// NewLimits limits every account to plan; with Off the result is nil, which
+// limits nothing.
+func NewLimits(plan Plan, clock func() time.Time) *Limits {
+	if plan == Off {
+		return nil
+	}
+	return &Limits{plan: plan, clock: clock, accounts: make(map[presence.AccountID]*usage)}
+}
+
+// take counts one request of account, or says that it is one too many. It tells
+// the client in headers what is left.
+func (l *Limits) take(w http.ResponseWriter, account presence.AccountID, kind label) error {
+	if l == nil {
+		return nil
+	}
+	allowed := &allowances[l.plan][kind]
+	now := l.clock()
+	l.mu.Lock()
+	left, err := l.usage(account, now).take(allowed, kind, now)
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("X-RateLimit-Category", kind.String())
+	h.Set("X-RateLimit-Limit", strconv.Itoa(allowed.n))
+	h.Set("X-RateLimit-Remaining", strconv.Itoa(left))
+	return nil
+}
+
+const day = 24 * time.Hour
+
+// take gives how many more requests could be made at once.
+func (u *usage) take(allowed *allowance, kind label, now time.Time) (left int, err error) {
+	if today := now.Unix() / int64(day/time.Second); u.day != today {
+		u.day, u.spent = today, [labelCount]int{}
+	}
+	if allowed.daily > 0 && u.spent[allowed.pool] >= allowed.daily {
+		midnight := now.UTC().Truncate(day).Add(day)
+		return 0, &wire.RateError{
+			Daily: true, Category: kind.String(), Limit: allowed.daily, Wait: midnight.Sub(now), Reset: midnight,
+		}
+	}
+	at, instant := u.at[kind], now.UnixNano()
+	if at < instant || at > instant+int64(allowed.per) { // the latter after the clock was set back
+		at = instant
+	}
+	interval := int64(allowed.per) / int64(allowed.n)
+	used := at - instant
+	if wait := used - (int64(allowed.per) - interval); wait > 0 {
+		wait := time.Duration(wait)
+		return 0, &wire.RateError{Category: kind.String(), Limit: allowed.n, Wait: wait, Reset: now.Add(wait)}
+	}
+	u.at[kind] = at + interval
+	if allowed.daily > 0 {
+		u.spent[allowed.pool]++
+	}
+	return int((int64(allowed.per) - used - interval) / interval), nil
+}
+
+// usage finds what account has used. l.mu is held.
+func (l *Limits) usage(account presence.AccountID, now time.Time) *usage {
+	u, ok := l.accounts[account]
+	if !ok {
+		if len(l.accounts) >= maxAccounts {
+			l.forget(now)
+		}
+		u = &usage{}
+		l.accounts[account] = u
+	}
+	return u
+}
+
+// forget drops the accounts of whom nothing needs to be known, or else the one
+// that has been quiet longest. l.mu is held.
+func (l *Limits) forget(now time.Time) {
+	var quietest presence.AccountID
+	var since int64
+	today := now.Unix() / int64(day/time.Second)
+	for account, u := range l.accounts {
+		last := max(u.at[light], u.at[medium], u.at[heavy], u.at[intensive])
+		if last <= now.UnixNano() && (u.day != today || u.spent == [labelCount]int{}) {
+			delete(l.accounts, account)
+			continue
+		}
+		if quietest == "" || last < since {
+			quietest, since = account, last
+		}
+	}
+	if len(l.accounts) >= maxAccounts {
+		delete(l.accounts, quietest)
+	}
+}

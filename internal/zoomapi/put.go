@@ -1,0 +1,59 @@
+package zoomapi
+
+import (
+	"net/http"
+
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// putStatus is Zoom's "Update a user's presence status". Its checks come in one
+// order: token, scope, account limit, body, user, permission; then, inside the
+// store's update, those of presence.
+func (a *API) putStatus(w http.ResponseWriter, r *http.Request) error {
+	p, err := a.admit(w, r, &mayUpdate)
+	if err != nil {
+		return err
+	}
+	asked, err := readUpdate(w, r)
+	if err != nil {
+		return err
+	}
+	var room [32]byte
+	request, err := wire.Conditions(r, p, asked.appendTo(room[:0]))
+	if err != nil {
+		return err
+	}
+	id, err := a.user(r, p)
+	if err != nil {
+		return err
+	}
+	if !p.MayFor(auth.ClaimWrite, id) {
+		return a.refuse(r, p, id)
+	}
+	request.Update = true
+	claim := presence.SetClaim{
+		Request: request, ID: presence.ManualClaim, Source: presence.Manual, Status: asked.status, Lasts: asked.lasts,
+	}
+	if p.AccountLevel {
+		claim.App = p.App
+	}
+	result, err := a.Publisher.Publish(r.Context(), store.User{Account: p.Account, ID: id}, p.Actor(), claim)
+	if err != nil {
+		return err
+	}
+	w.Header()["Etag"] = []string{wire.ETag(result.Revision())}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// refuse says why p may not update the user: it exists, or there is none. The
+// user comes before permission, and an id of another account is none.
+func (a *API) refuse(r *http.Request, p *auth.Principal, id presence.UserID) error {
+	if _, _, err := a.Views.Read(r.Context(), p.Account, id, p); err != nil {
+		return err
+	}
+	return wire.ErrPermission
+}

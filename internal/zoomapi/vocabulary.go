@@ -1,0 +1,57 @@
+package zoomapi
+
+import "porchlight.dev/porchlight/internal/presence"
+
+// accepted are the words of an update. Zoom's material spells several statuses
+// in several ways; all of them mean the same, in exactly this case. Zoom's
+// "Offline" and "Mobile_signed_in" are seen, never set.
+var accepted = map[string]presence.Status{
+	"Available": presence.Available,
+	"Away":      presence.Away,
+	"Busy":      presence.Busy,
+
+	"Do_No_Disturb":  presence.DoNotDisturb, // the enumeration
+	"Do_Not_Disturb": presence.DoNotDisturb, // the prose
+	"Do-Not_Disturb": presence.DoNotDisturb, // the prose of the workflow task
+	"Do_Not-Disturb": presence.DoNotDisturb,
+
+	"In_Calendar_Event":   presence.InCalendarEvent,
+	"In_A_Calendar_Event": presence.InCalendarEvent, // as GET says it
+
+	"In_A_Zoom_Meeting": presence.InMeeting,
+	"In_A_Meeting":      presence.InMeeting, // as GET says it
+	"In_Meeting":        presence.InMeeting, // as webhooks say it
+
+	"On_A_Call":     presence.OnCall,
+	"In_A_Call":     presence.OnCall, // as GET says it
+	"On_Phone_Call": presence.OnCall, // as webhooks say it
+
+	"Presenting":    presence.Presenting,
+	"Out_of_Office": presence.OutOfOffice,
+}
+
+// words are what GET and contacts say, and what webhooks say.
+var words = [...]struct{ get, webhook string }{
+	presence.Offline:         {"Offline", "Offline"},
+	presence.Available:       {"Available", "Available"},
+	presence.Away:            {"Away", "Away"},
+	presence.Busy:            {"Busy", "Busy"},
+	presence.DoNotDisturb:    {"Do_Not_Disturb", "Do_Not_Disturb"},
+	presence.InCalendarEvent: {"In_A_Calendar_Event", "In_Calendar_Event"},
+	presence.InMeeting:       {"In_A_Meeting", "In_Meeting"},
+	presence.Presenting:      {"Presenting", "Presenting"},
+	presence.OnCall:          {"In_A_Call", "On_Phone_Call"},
+	presence.OutOfOffice:     {"Out_of_Office", "Out_of_Office"},
+}
+
+// StatusWord is a status as GET and the contacts spell it.
+func StatusWord(s presence.Status) string { return words[s].get }
+
+// WebhookWord is a presence as user.presence_status_updated spells it: somebody
+// available whose only clients are carried about is Mobile_signed_in.
+func WebhookWord(p *presence.Presence) string {
+	if p.Handheld && p.Status == presence.Available {
+		return "Mobile_signed_in"
+	}
+	return words[p.Status].webhook
+}
