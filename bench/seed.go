@@ -35,7 +35,7 @@ func (r *run) seed(n int) (*seeded, error) {
 	notes := dir + ".json"
 	s := &seeded{dir: dir}
 	begun := time.Now()
-	st, err := pebblestore.Open(dir, pebblestore.Options{Durability: pebblestore.OS})
+	st, err := pebblestore.Open(filepath.Join(dir, "store"), pebblestore.Options{Durability: pebblestore.OS})
 	if err != nil {
 		return nil, err
 	}

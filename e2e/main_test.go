@@ -103,9 +103,9 @@ func start(t *testing.T, ready any, args ...string) {
 			if err != nil {
 				t.Errorf("porchlight %s: %v\n%s", args[0], err, stderr)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(60 * time.Second):
 			_ = command.Process.Kill()
-			t.Errorf("porchlight %s did not stop within 20 s of an interrupt\n%s", args[0], stderr)
+			t.Errorf("porchlight %s did not stop within a minute of an interrupt\n%s", args[0], stderr)
 		}
 	})
 	select {
@@ -113,8 +113,8 @@ func start(t *testing.T, ready any, args ...string) {
 		if err := json.Unmarshal(first, ready); err != nil {
 			t.Fatalf("porchlight %s printed %q: %v\n%s", args[0], first, err, stderr)
 		}
-	case <-time.After(20 * time.Second):
-		t.Fatalf("porchlight %s printed nothing within 20 s\n%s", args[0], stderr)
+	case <-time.After(60 * time.Second):
+		t.Fatalf("porchlight %s printed nothing within a minute\n%s", args[0], stderr)
 	}
 }
 

@@ -23,7 +23,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
-	"github.com/getkin/kin-openapi/routers/gorillamux"
+	"github.com/getkin/kin-openapi/routers/legacy"
 
 	"porchlight.dev/porchlight/api"
 )
@@ -65,7 +65,7 @@ func New(t reporter) (*Validator, error) {
 	if err != nil {
 		return nil, err
 	}
-	router, err := gorillamux.NewRouter(doc)
+	router, err := legacy.NewRouter(doc)
 	if err != nil {
 		return nil, err
 	}

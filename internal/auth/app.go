@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/document"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 )
@@ -21,7 +22,7 @@ type App struct {
 
 // An appValue is a document of the app's account. The secret is its digest.
 type appValue struct {
-	format
+	document.Format
 	Name    string    `json:"name"`
 	Scopes  string    `json:"scopes"`
 	Secret  string    `json:"secret_sha256"`
@@ -32,7 +33,7 @@ type appValue struct {
 // It may outlive its app after a crash, never the other way round for long: an
 // app without it cannot get tokens, and can be deleted.
 type clientValue struct {
-	format
+	document.Format
 	Account presence.AccountID `json:"account"`
 }
 
@@ -52,7 +53,7 @@ func (a *Authority) CreateApp(ctx context.Context, account presence.AccountID, n
 	if err := a.docs.Write(ctx, account, app.doc("", digestOf(secret).hex())); err != nil {
 		return App{}, "", fmt.Errorf("create app: %w", err)
 	}
-	client := document(clientKey(app.ID), "", clientValue{format{formatVersion}, account})
+	client := document.New(clientKey(app.ID), "", clientValue{document.Current(), account})
 	if err := a.docs.Write(ctx, system, client); err != nil {
 		return App{}, "", fmt.Errorf("create app: %w", err)
 	}
@@ -109,7 +110,7 @@ func (a *Authority) DeleteApp(ctx context.Context, account presence.AccountID, i
 		return fmt.Errorf("delete app %s: %w", id, err)
 	}
 	defer a.cache.forgetAll()
-	err = again(func() error { return a.deleteApp(ctx, account, id) })
+	err = document.Again(func() error { return a.deleteApp(ctx, account, id) })
 	if err != nil && !errors.Is(err, ErrNoApp) {
 		return fmt.Errorf("delete app %s: %w", id, err)
 	}
@@ -127,18 +128,18 @@ func (a *Authority) deleteApp(ctx context.Context, account presence.AccountID, i
 		return err
 	}
 	for i := range clients {
-		if err := a.docs.Write(ctx, system, deletion(&clients[i])); err != nil {
+		if err := a.docs.Write(ctx, system, document.Deletion(&clients[i])); err != nil {
 			return err
 		}
 	}
-	return a.docs.Write(ctx, account, deletion(app))
+	return a.docs.Write(ctx, account, document.Deletion(app))
 }
 
 // RotateSecret gives an app a new secret; the old one stops at once. Tokens that
 // were issued go on.
 func (a *Authority) RotateSecret(ctx context.Context, account presence.AccountID, id presence.AppID) (string, error) {
 	secret := newSecret()
-	err := again(func() error {
+	err := document.Again(func() error {
 		app, _, doc, err := a.app(ctx, account, id)
 		if err != nil {
 			return err
@@ -169,7 +170,7 @@ func (a *Authority) client(ctx context.Context, id presence.AppID, secret string
 	}
 	var v clientValue // the system account, which has no apps, for an unknown id
 	if len(docs) > 0 {
-		if err := decode(&docs[0], &v); err != nil {
+		if err := document.Decode(&docs[0], &v); err != nil {
 			return "", App{}, err
 		}
 	}
@@ -184,12 +185,12 @@ func (a *Authority) client(ctx context.Context, id presence.AppID, secret string
 }
 
 func (app *App) doc(version, secret string) store.Doc {
-	return document(appKey(app.ID), version, appValue{format{formatVersion}, app.Name, app.Scopes.String(), secret, app.Created})
+	return document.New(appKey(app.ID), version, appValue{document.Current(), app.Name, app.Scopes.String(), secret, app.Created})
 }
 
 func appOf(doc *store.Doc) (App, string, error) {
 	var v appValue
-	if err := decode(doc, &v); err != nil {
+	if err := document.Decode(doc, &v); err != nil {
 		return App{}, "", err
 	}
 	scopes, _ := readScopes(v.Scopes) // a name that is not known here allows nothing

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/document"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 )
@@ -77,7 +78,7 @@ func (a *Authority) principal(ctx context.Context, d *digest, now time.Time) (*P
 		return nil, ErrInvalidToken
 	}
 	var v secretValue
-	if err := decode(&docs[0], &v); err != nil {
+	if err := document.Decode(&docs[0], &v); err != nil {
 		return nil, err
 	}
 	if !v.Expires.IsZero() && !now.Before(v.Expires) {

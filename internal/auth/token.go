@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/document"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 )
@@ -28,7 +29,7 @@ const knownAfter = 24 * time.Hour
 // it makes the token valid. A tokenValue, of the token's account, lists it. The
 // list is written first and removed last, so that what is valid can be revoked.
 type secretValue struct {
-	format
+	document.Format
 	ID      string             `json:"id"`
 	Account presence.AccountID `json:"account"`
 	App     presence.AppID     `json:"app"`
@@ -38,7 +39,7 @@ type secretValue struct {
 }
 
 type tokenValue struct {
-	format
+	document.Format
 	Digest  string          `json:"sha256"`
 	App     presence.AppID  `json:"app"`
 	User    presence.UserID `json:"user,omitempty"`
@@ -122,7 +123,7 @@ func (a *Authority) Revoke(ctx context.Context, account presence.AccountID, id s
 	if presence.CheckID("id", id) != nil {
 		return ErrNoSuchToken
 	}
-	return again(func() error {
+	return document.Again(func() error {
 		docs, err := a.docs.Load(ctx, account, tokenKey(id))
 		if err != nil {
 			return fmt.Errorf("revoke token %s: %w", id, err)
@@ -153,7 +154,7 @@ func (a *Authority) revokeText(ctx context.Context, app presence.AppID, text str
 	if !ok {
 		return ErrNoSuchToken
 	}
-	return again(func() error {
+	return document.Again(func() error {
 		docs, err := a.docs.Load(ctx, system, secretKey(d.hex()))
 		if err != nil {
 			return fmt.Errorf("revoke token: %w", err)
@@ -162,14 +163,14 @@ func (a *Authority) revokeText(ctx context.Context, app presence.AppID, text str
 			return ErrNoSuchToken
 		}
 		var v secretValue
-		if err := decode(&docs[0], &v); err != nil {
+		if err := document.Decode(&docs[0], &v); err != nil {
 			return err
 		}
 		if v.App != app {
 			return ErrNoSuchToken
 		}
 		defer a.cache.forget(&d)
-		if err := a.docs.Write(ctx, system, deletion(&docs[0])); err != nil {
+		if err := a.docs.Write(ctx, system, document.Deletion(&docs[0])); err != nil {
 			return fmt.Errorf("revoke token: %w", err)
 		}
 		listed, err := a.docs.Load(ctx, v.Account, tokenKey(v.ID))
@@ -183,7 +184,7 @@ func (a *Authority) revokeText(ctx context.Context, app presence.AppID, text str
 // sweep removes the tokens of an account for which match says so.
 func (a *Authority) sweep(ctx context.Context, account presence.AccountID, match func(*Token) bool) error {
 	for after, more := "", true; more; {
-		err := again(func() error {
+		err := document.Again(func() error {
 			docs, err := a.docs.List(ctx, account, "token", after, store.MaxWrite)
 			if err != nil {
 				return err
@@ -236,14 +237,14 @@ func (a *Authority) remove(ctx context.Context, account presence.AccountID, list
 		d := digestOfHex(hex)
 		defer a.cache.forget(&d)
 		keys = append(keys, secretKey(hex))
-		deletions = append(deletions, deletion(&listed[i]))
+		deletions = append(deletions, document.Deletion(&listed[i]))
 	}
 	secrets, err := a.docs.Load(ctx, system, keys...)
 	if err != nil {
 		return err
 	}
 	for i := range secrets {
-		secrets[i] = deletion(&secrets[i])
+		secrets[i] = document.Deletion(&secrets[i])
 	}
 	if len(secrets) > 0 {
 		if err := a.docs.Write(ctx, system, secrets...); err != nil {
@@ -254,8 +255,8 @@ func (a *Authority) remove(ctx context.Context, account presence.AccountID, list
 }
 
 func (t *Token) doc(digest string) store.Doc {
-	doc := document(tokenKey(t.ID), "", tokenValue{
-		format: format{formatVersion}, Digest: digest, App: t.App, User: t.User, Scopes: t.Scopes.String(),
+	doc := document.New(tokenKey(t.ID), "", tokenValue{
+		Format: document.Current(), Digest: digest, App: t.App, User: t.User, Scopes: t.Scopes.String(),
 		Name: t.Name, Created: t.Created, Expires: t.Expires,
 	})
 	doc.Until = t.Expires
@@ -263,8 +264,8 @@ func (t *Token) doc(digest string) store.Doc {
 }
 
 func (t *Token) secretDoc(account presence.AccountID, digest string) store.Doc {
-	doc := document(secretKey(digest), "", secretValue{
-		format: format{formatVersion}, ID: t.ID, Account: account, App: t.App, User: t.User,
+	doc := document.New(secretKey(digest), "", secretValue{
+		Format: document.Current(), ID: t.ID, Account: account, App: t.App, User: t.User,
 		Scopes: t.Scopes.String(), Expires: t.Expires,
 	})
 	if !t.Expires.IsZero() {
@@ -275,7 +276,7 @@ func (t *Token) secretDoc(account presence.AccountID, digest string) store.Doc {
 
 func tokenOf(doc *store.Doc) (Token, string, error) {
 	var v tokenValue
-	if err := decode(doc, &v); err != nil {
+	if err := document.Decode(doc, &v); err != nil {
 		return Token{}, "", err
 	}
 	scopes, _ := readScopes(v.Scopes) // a name that is not known here allows nothing

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"os"
 	"time"
 
@@ -76,7 +77,10 @@ func (c *demoCommand) serve(s *shell, srv *server.Server, keys *demoKeys) error 
 
 // play sets the users up, says that everything is ready, and lets them live.
 func (c *demoCommand) play(ctx context.Context, s *shell, srv *server.Server, keys *demoKeys) error {
-	cl, err := client.New(srv.URL(), client.StaticToken(keys.AccessToken), nil)
+	// Its own connections, which are closed before the server would wait for them.
+	transport := &http.Transport{MaxConnsPerHost: 8, MaxIdleConnsPerHost: 8}
+	defer transport.CloseIdleConnections()
+	cl, err := client.New(srv.URL(), client.StaticToken(keys.AccessToken), &http.Client{Transport: transport, Timeout: 10 * time.Second})
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,13 @@ type advice struct {
 	todo string
 }
 
-func (e *advice) Error() string { return e.err.Error() + "\n" + e.todo }
+func (e *advice) Error() string {
+	text := e.err.Error()
+	if refused, ok := errors.AsType[*client.Error](e.err); ok && refused.Problem != nil {
+		text = refused.Problem.Detail // a sentence; method and path say nothing to whoever types a command
+	}
+	return strings.TrimSpace(text + "\n" + e.todo)
+}
 func (e *advice) Unwrap() error { return e.err }
 
 // fail prints an error and gives its exit code.
@@ -68,8 +74,8 @@ func explained(err error) error {
 	switch {
 	case !ok:
 		return err
-	case refused.Problem != nil && refused.Problem.WhatToDo != "":
-		return &advice{err, refused.Problem.WhatToDo}
+	case refused.Problem != nil:
+		return &advice{refused, refused.Problem.WhatToDo}
 	case refused.Path == "/oauth/token":
 		return &advice{err, "Check the account id, client id and client secret; \"porchlight app rotate ID\" makes a new secret."}
 	case refused.Status == http.StatusNotFound:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"porchlight.dev/porchlight/internal/document"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 )
@@ -14,7 +15,7 @@ import (
 const system presence.AccountID = ""
 
 type accountValue struct {
-	format
+	document.Format
 	Name    string          `json:"name"`
 	Owner   presence.UserID `json:"owner,omitempty"`
 	Created time.Time       `json:"created"`
@@ -62,7 +63,7 @@ func (d *Directory) Accounts(ctx context.Context, after presence.AccountID, limi
 
 // SetOwner makes a user the account's owner: S2S apps act as the owner for "me".
 func (d *Directory) SetOwner(ctx context.Context, id presence.AccountID, owner presence.UserID) error {
-	return again(func() error {
+	return document.Again(func() error {
 		if _, err := d.User(ctx, id, owner); err != nil {
 			return err
 		}
@@ -94,12 +95,12 @@ func (d *Directory) account(ctx context.Context, id presence.AccountID) (Account
 }
 
 func (a *Account) doc(version string) store.Doc {
-	return document(accountKey(a.ID), version, accountValue{format{formatVersion}, a.Name, a.Owner, a.Created})
+	return document.New(accountKey(a.ID), version, accountValue{document.Current(), a.Name, a.Owner, a.Created})
 }
 
 func accountOf(doc *store.Doc) (Account, error) {
 	var v accountValue
-	if err := decode(doc, &v); err != nil {
+	if err := document.Decode(doc, &v); err != nil {
 		return Account{}, err
 	}
 	return Account{presence.AccountID(doc.Key.Key), v.Name, v.Owner, v.Created}, nil

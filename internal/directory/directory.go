@@ -74,18 +74,3 @@ func New(st store.Store, clock func() time.Time) *Directory {
 
 // now is the instant of a change, as documents keep it.
 func (d *Directory) now() time.Time { return d.clock().UTC().Truncate(time.Millisecond) }
-
-// attempts bounds how often a change is made again after it lost a race.
-const attempts = 8
-
-// again runs try until it does not lose a race, at most attempts times. try
-// reads afresh what it depends on.
-func again(try func() error) error {
-	var err error
-	for range attempts {
-		if err = try(); !errors.Is(err, store.ErrConflict) {
-			return err
-		}
-	}
-	return err
-}

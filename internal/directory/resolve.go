@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"porchlight.dev/porchlight/internal/document"
 	"porchlight.dev/porchlight/internal/presence"
 )
 
@@ -37,7 +38,7 @@ func (d *Directory) Resolve(ctx context.Context, account presence.AccountID, ref
 		return "", ErrNoUser
 	}
 	var v claimValue
-	if err := decode(&docs[0], &v); err != nil {
+	if err := document.Decode(&docs[0], &v); err != nil {
 		return "", err
 	}
 	entry.user = v.User

@@ -7,12 +7,13 @@ import (
 	"strings"
 	"time"
 
+	"porchlight.dev/porchlight/internal/document"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 )
 
 type userValue struct {
-	format
+	document.Format
 	Email       string    `json:"email"`
 	FirstName   string    `json:"first_name,omitempty"`
 	LastName    string    `json:"last_name,omitempty"`
@@ -25,14 +26,14 @@ type userValue struct {
 // A claimValue is the document whose key is a folded e-mail: it makes the e-mail
 // unique, and says whose it is.
 type claimValue struct {
-	format
+	document.Format
 	User presence.UserID `json:"user"`
 }
 
 // A burntValue is what stays of a deleted user, so that the id is never used
 // again.
 type burntValue struct {
-	format
+	document.Format
 	Deleted time.Time `json:"deleted"`
 }
 
@@ -50,7 +51,7 @@ func (d *Directory) Create(ctx context.Context, account presence.AccountID, u Us
 		return User{}, err
 	}
 	u.Created = d.now()
-	err := again(func() error { return d.create(ctx, account, &u) })
+	err := document.Again(func() error { return d.create(ctx, account, &u) })
 	if err != nil {
 		return User{}, err
 	}
@@ -118,7 +119,7 @@ func (d *Directory) Update(ctx context.Context, account presence.AccountID, u Us
 	if err := u.check(); err != nil {
 		return User{}, err
 	}
-	for range attempts {
+	for range document.Attempts {
 		before, err := d.User(ctx, account, u.ID)
 		if err != nil {
 			return User{}, err
@@ -151,7 +152,7 @@ func (d *Directory) replace(ctx context.Context, account presence.AccountID, bef
 			if claims[i].Key == emailKey(to) {
 				return ErrEmailTaken
 			}
-			changes = append(changes, deletion(claims[i].Key, claims[i].Version))
+			changes = append(changes, document.Deletion(&claims[i]))
 		}
 		changes = append(changes, claimDoc(to, u.ID))
 	}
@@ -166,7 +167,7 @@ func (d *Directory) replace(ctx context.Context, account presence.AccountID, bef
 
 // Delete removes a user: the e-mail is free again, the id is burnt.
 func (d *Directory) Delete(ctx context.Context, account presence.AccountID, id presence.UserID) error {
-	return again(func() error {
+	return document.Again(func() error {
 		u, err := d.User(ctx, account, id)
 		if err != nil {
 			return err
@@ -177,11 +178,11 @@ func (d *Directory) Delete(ctx context.Context, account presence.AccountID, id p
 			return fmt.Errorf("delete user %s: %w", id, err)
 		}
 		changes := []store.Doc{
-			deletion(userKey(id), u.Version),
-			document(burntKey(id), "", burntValue{format{formatVersion}, d.now()}),
+			store.Doc{Key: userKey(id), Version: u.Version},
+			document.New(burntKey(id), "", burntValue{document.Current(), d.now()}),
 		}
 		for i := range claims {
-			changes = append(changes, deletion(claims[i].Key, claims[i].Version))
+			changes = append(changes, document.Deletion(&claims[i]))
 		}
 		err = d.docs.Write(ctx, account, changes...)
 		d.emails.forget(account, folded)
@@ -211,19 +212,19 @@ func (u *User) check() error {
 }
 
 func (u *User) doc(version string) store.Doc {
-	return document(userKey(u.ID), version, userValue{
-		format: format{formatVersion}, Email: u.Email, Active: u.Active, Created: u.Created,
+	return document.New(userKey(u.ID), version, userValue{
+		Format: document.Current(), Email: u.Email, Active: u.Active, Created: u.Created,
 		FirstName: u.FirstName, LastName: u.LastName, DisplayName: u.DisplayName, Department: u.Department,
 	})
 }
 
 func claimDoc(folded string, id presence.UserID) store.Doc {
-	return document(emailKey(folded), "", claimValue{format{formatVersion}, id})
+	return document.New(emailKey(folded), "", claimValue{document.Current(), id})
 }
 
 func userOf(doc *store.Doc) (User, error) {
 	var v userValue
-	if err := decode(doc, &v); err != nil {
+	if err := document.Decode(doc, &v); err != nil {
 		return User{}, err
 	}
 	return User{

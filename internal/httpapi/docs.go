@@ -1,5 +1,170 @@
 package httpapi
 
-import "porchlight.dev/porchlight/internal/wire"
+import (
+	"bytes"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
 
-func (a *API) mountPages(rt *wire.Router) {}
+	"github.com/swaggest/swgui"
+	"github.com/swaggest/swgui/v5emb"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// The pages for people: what this server is, the API reference from which
+// requests can be sent to it, and what each problem means. All of it is in the
+// binary; nothing is loaded from elsewhere.
+
+//go:embed pages.html
+var pagesText string
+
+var pages = template.Must(template.New("pages").Parse(pagesText))
+
+// pagePolicy lets a page of text have its own style, and nothing else.
+const pagePolicy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+func (a *API) mountPages(rt *wire.Router) {
+	reference := a.reference()
+	for pattern, h := range map[string]wire.Handler{
+		"/{$}":                  text("index", nil),
+		"/docs":                 reference.page,
+		"/docs/{asset}":         reference.asset,
+		"/docs/openapi.yaml":    openAPI,
+		"/docs/problems":        text("problems", api.Kinds()),
+		"/docs/problems/{slug}": explainProblem,
+	} {
+		rt.Handle("GET", pattern, a, h)
+	}
+}
+
+// text serves a page that is always the same.
+func text(name string, data any) wire.Handler {
+	page, err := render(name, data)
+	return func(w http.ResponseWriter, _ *http.Request) error {
+		if err != nil {
+			return err
+		}
+		servePage(w, pagePolicy, page)
+		return nil
+	}
+}
+
+func render(name string, data any) ([]byte, error) {
+	var page bytes.Buffer
+	err := pages.ExecuteTemplate(&page, name, data)
+	return page.Bytes(), err
+}
+
+func servePage(w http.ResponseWriter, policy string, page []byte) {
+	header(w, "Content-Type", "text/html; charset=utf-8")
+	header(w, "Content-Security-Policy", policy)
+	header(w, "Cache-Control", "no-cache")
+	header(w, "X-Content-Type-Options", "nosniff")
+	header(w, "Referrer-Policy", "no-referrer")
+	_, _ = w.Write(page) // nobody is there to tell
+}
+
+// explainProblem is the page that the type of a problem leads to.
+func explainProblem(w http.ResponseWriter, r *http.Request) error {
+	for _, kind := range api.Kinds() {
+		if kind.Slug != r.PathValue("slug") {
+			continue
+		}
+		page, err := render("problem", kind)
+		if err == nil {
+			servePage(w, pagePolicy, page)
+		}
+		return err
+	}
+	return wire.ErrNoRoute
+}
+
+func openAPI(w http.ResponseWriter, _ *http.Request) error {
+	header(w, "Content-Type", "application/yaml")
+	header(w, "Cache-Control", "no-cache")
+	header(w, "X-Content-Type-Options", "nosniff")
+	_, err := w.Write(api.OpenAPI)
+	return err
+}
+
+// A reference is the page of the API reference and what it loads.
+type reference struct {
+	html   []byte
+	policy string
+	assets http.Handler
+}
+
+// reference makes the page once: it is the same for everybody, so its scripts
+// can be allowed by their hashes and no others run.
+func (a *API) reference() *reference {
+	config := swgui.Config{
+		Title: "Porchlight API", SwaggerJSON: "/docs/openapi.yaml", BasePath: "/docs",
+		SettingsUI: map[string]string{
+			"displayRequestDuration": "true",
+			"tryItOutEnabled":        "true",
+			"persistAuthorization":   "false",
+			"docExpansion":           `"list"`,
+		},
+	}
+	if a.DemoToken != "" {
+		config.PreAuthorizeApiKey = map[string]string{"bearer": a.DemoToken}
+	}
+	ui := v5emb.NewHandlerWithConfig(config)
+	page := &capture{header: make(http.Header)}
+	ui.ServeHTTP(page, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/docs/"}})
+	html := page.body.Bytes()
+	return &reference{html: html, policy: referencePolicy(html), assets: ui}
+}
+
+// A capture is a response that is kept.
+type capture struct {
+	header http.Header
+	body   bytes.Buffer
+}
+
+func (c *capture) Header() http.Header         { return c.header }
+func (c *capture) Write(b []byte) (int, error) { return c.body.Write(b) }
+func (c *capture) WriteHeader(int)             {}
+
+var inlineScript = regexp.MustCompile(`(?s)<script>(.*?)</script>`)
+
+func referencePolicy(html []byte) string {
+	var hashes strings.Builder
+	for _, script := range inlineScript.FindAllSubmatch(html, -1) {
+		sum := sha256.Sum256(script[1])
+		fmt.Fprintf(&hashes, " 'sha256-%s'", base64.StdEncoding.EncodeToString(sum[:]))
+	}
+	return "default-src 'none'; script-src 'self'" + hashes.String() +
+		"; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'" +
+		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}
+
+func (ref *reference) page(w http.ResponseWriter, _ *http.Request) error {
+	servePage(w, ref.policy, ref.html)
+	return nil
+}
+
+// assets that the page loads. Others that lie beside them are not served: one of
+// them is a page of its own.
+var assets = map[string]bool{
+	"swagger-ui.css": true, "swagger-ui-bundle.js": true, "swagger-ui-standalone-preset.js": true,
+	"favicon-16x16.png": true, "favicon-32x32.png": true,
+}
+
+func (ref *reference) asset(w http.ResponseWriter, r *http.Request) error {
+	if !assets[r.PathValue("asset")] {
+		return wire.ErrNoRoute
+	}
+	header(w, "Cache-Control", "public, max-age=3600")
+	header(w, "X-Content-Type-Options", "nosniff")
+	ref.assets.ServeHTTP(w, r)
+	return nil
+}

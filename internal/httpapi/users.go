@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/auth"
@@ -43,6 +42,9 @@ func (a *API) createUser(c *call) error {
 func (a *API) halfMade(c *call, asked *directory.User) (directory.User, error) {
 	ctx := c.r.Context()
 	found, err := a.Directory.Find(ctx, c.p.Account, asked.Email)
+	if errors.Is(err, directory.ErrNoUser) {
+		return found, store.ErrConflict // deleted just now
+	}
 	if err != nil {
 		return found, err
 	}
@@ -237,4 +239,4 @@ func (a *API) me(c *call) error {
 	})
 }
 
-func names(s auth.Scopes) []string { return append([]string{}, strings.Fields(s.String())...) }
+func names(s auth.Scopes) []string { return append([]string{}, s.Names()...) }

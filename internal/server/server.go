@@ -166,10 +166,11 @@ func (s *Server) Run(ctx context.Context) error {
 	case <-ctx.Done():
 		err = s.drain(ctx)
 	case err = <-ended:
+		s.finish(ctx, failureTimeout)
 	case <-s.store.Failed():
 		err = s.storeFailure()
+		s.finish(ctx, failureTimeout)
 	}
-	s.draining.Store(true)
 	s.cutOff()
 	stop()
 	running.Wait()
@@ -218,12 +219,21 @@ func (s *Server) drain(ctx context.Context) error {
 			return s.storeFailure()
 		}
 	}
-	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.DrainTimeout)
-	defer cancel()
-	if err := s.public.Shutdown(finish); err != nil {
-		s.log.Warn("requests were cut off: they took longer than drain-timeout", slog.Duration("timeout", s.config.DrainTimeout))
-	}
+	s.finish(ctx, s.config.DrainTimeout)
 	return nil
+}
+
+// failureTimeout is for requests to hear of a failure before the server ends.
+const failureTimeout = time.Second
+
+// finish takes no more requests, and waits for those that are running.
+func (s *Server) finish(ctx context.Context, timeout time.Duration) {
+	s.draining.Store(true)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	defer cancel()
+	if err := s.public.Shutdown(ctx); err != nil {
+		s.log.Warn("requests were cut off: they took too long", slog.Duration("timeout", timeout))
+	}
 }
 
 // cutOff ends the listeners and whatever is left on them.

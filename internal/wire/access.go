@@ -72,7 +72,7 @@ func (l *AccessLog) write(f *Facts, r *http.Request, m *meter, start time.Time, 
 	b := append(l.line[:0], `{"time":"`...)
 	b = start.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
 	b = append(b, `","level":"INFO","msg":"request","tracking":"`...)
-	b = append(b, f.tracking[:]...)
+	b = append(append(b, f.tracking[:]...), '"')
 	b = appendField(b, "method", r.Method)
 	b = appendField(b, "path", r.URL.Path)
 	b = appendField(b, "route", m.route)

@@ -29,10 +29,10 @@ type Authenticator interface {
 // Principal is whom the request acts for, by its bearer token. A token in the
 // query string is refused whatever else the request carries.
 func Principal(w http.ResponseWriter, r *http.Request, a Authenticator) (*auth.Principal, error) {
-	header := r.Header["Authorization"]
-	if len(header) == 0 && strings.Contains(r.URL.RawQuery, "access_token=") {
+	if strings.Contains(r.URL.RawQuery, "access_token=") {
 		return nil, auth.ErrTokenInQuery
 	}
+	header := r.Header["Authorization"]
 	if len(header) != 1 {
 		return nil, auth.ErrNoToken
 	}
@@ -152,7 +152,9 @@ func parseETags(header string) ([]presence.Revision, error) {
 
 // ETag is the entity tag of a revision.
 func ETag(r presence.Revision) string {
-	return `"` + strconv.FormatUint(uint64(r), 10) + `"`
+	var room [24]byte
+	tag := append(strconv.AppendUint(append(room[:0], '"'), uint64(r), 10), '"')
+	return string(tag)
 }
 
 // UserRef is the user that a path names: an id, an e-mail or "me", percent-

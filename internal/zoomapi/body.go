@@ -36,9 +36,8 @@ func readUpdate(w http.ResponseWriter, r *http.Request) (update, error) {
 	if err != nil {
 		return update{}, err
 	}
-	unread := &wire.MediaTypeError{Given: r.Header.Get("Content-Type"), Accepted: mediaTypes}
 	if charset := params["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") {
-		return update{}, unread
+		return update{}, unreadable(r)
 	}
 	body, err := wire.ReadBody(w, r, wire.MaxBody)
 	if err != nil {
@@ -56,7 +55,11 @@ func readUpdate(w http.ResponseWriter, r *http.Request) (update, error) {
 			return parseJSON(body)
 		}
 	}
-	return update{}, unread
+	return update{}, unreadable(r)
+}
+
+func unreadable(r *http.Request) error {
+	return &wire.MediaTypeError{Given: r.Header.Get("Content-Type"), Accepted: mediaTypes}
 }
 
 // errNotObject: the body is not a JSON object, or not JSON at all.

@@ -2,6 +2,7 @@ package zoomapi_test
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -73,6 +74,7 @@ const (
 type options struct {
 	policy func(*presence.Policy)
 	plan   Plan
+	access io.Writer // of the access log; nil: none
 }
 
 func newWorld(tb testing.TB, o options) *world {
@@ -109,7 +111,12 @@ func (w *world) serve(o options) {
 		Limits:    NewLimits(o.plan, w.clock.Now),
 		Clock:     w.clock.Now,
 	}
-	router := wire.NewRouter(wire.NewObserver(nil, log, prometheus.NewRegistry(), w.clock.Now), w.api)
+	var access *wire.AccessLog
+	if o.access != nil {
+		access = wire.NewAccessLog(o.access)
+		w.tb.Cleanup(access.Close)
+	}
+	router := wire.NewRouter(wire.NewObserver(access, log, prometheus.NewRegistry(), w.clock.Now), w.api)
 	w.api.Mount(router)
 	w.Handler = router
 }

@@ -385,9 +385,9 @@ func small() Options { return Options{MemTableBytes: 64 << 10, CacheRecords: 3} 
 // none and all of what was not synced loses nothing that was acknowledged,
 // invents nothing, and leaves log, records and index in agreement.
 func TestCrash(t *testing.T) {
-	rounds := 6
+	rounds := 3
 	if testing.Short() {
-		rounds = 2
+		rounds = 1
 	}
 	opened := 0
 	for seed := range uint64(rounds) {

@@ -1,0 +1,170 @@
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// TestDocsInBrowser opens the API reference in Chromium and sends Zoom's update
+// from it, once with each kind of body.
+func TestDocsInBrowser(t *testing.T) {
+	d := startDemo(t)
+	tab := browse(t)
+	complaints := listen(t, tab)
+
+	for i, c := range []struct{ media, sent string }{
+		{"application/json", `"status": "Do_No_Disturb"`},
+		{"multipart/form-data", `-F 'status=Do_No_Disturb'`},
+		{"application/x-www-form-urlencoded", `status=Do_No_Disturb`},
+	} {
+		t.Run(c.media, func(t *testing.T) {
+			const operation = "#operations-Zoom-updatePresenceStatus"
+			u := d.signedIn(t, i)
+			do(t, tab, chromedp.Navigate(d.URL+"/docs"))
+			click(t, tab, operation+" .opblock-summary-control")
+			retype(t, tab, operation+" tr[data-param-name=userId] input", u.ID)
+			choose(t, tab, operation+" .body-param-content-type select", c.media)
+			click(t, tab, operation+" .execute")
+			const answer = operation + " .live-responses-table .response .response-col_status"
+			wait(t, tab, fmt.Sprintf("document.querySelector(%q)", answer))
+
+			if got := text(t, tab, answer); !strings.HasPrefix(got, "204") {
+				t.Errorf("the page shows the answer %q, want 204", got)
+			}
+			if sent := text(t, tab, operation+" .curl-command code"); !strings.Contains(sent, "Content-Type: "+c.media) || !strings.Contains(sent, c.sent) {
+				t.Errorf("the page says that it sent\n%s\nwant %s with %s", sent, c.media, c.sent)
+			}
+			if got := d.status(t, u); got != "Do_Not_Disturb" {
+				t.Errorf("shown: %s, want Do_Not_Disturb", got)
+			}
+			screenshot(t, tab, "docs-"+strings.ReplaceAll(c.media, "/", "-")+".png")
+		})
+	}
+	// A script or style that the page's policy forbids would be here.
+	if said := complaints(); said != "" {
+		t.Errorf("the browser complains:\n%s", said)
+	}
+}
+
+// browse starts Chromium with a profile of its own, until the test ends.
+func browse(t *testing.T) context.Context {
+	t.Helper()
+	chromium, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatal("chromium is not installed: run `make test-tools`")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	t.Cleanup(cancel)
+	allocated, stop := chromedp.NewExecAllocator(ctx, append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(chromium),
+		chromedp.NoSandbox, // it needs rights that containers do not give
+		chromedp.DisableGPU,
+		chromedp.UserDataDir(t.TempDir()),
+		chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("disable-quic", true),
+		chromedp.WindowSize(1280, 1600),
+	)...)
+	t.Cleanup(stop)
+	tab, closeTab := chromedp.NewContext(allocated)
+	t.Cleanup(closeTab)
+	do(t, tab) // starts it
+	return tab
+}
+
+// listen gathers what the browser finds wrong.
+func listen(t *testing.T, tab context.Context) func() string {
+	t.Helper()
+	var mu sync.Mutex
+	var said strings.Builder
+	go func() {
+		for message, err := range chromedp.Console(tab) {
+			if err != nil {
+				return // the tab has closed
+			}
+			if message.Type == chromedp.ConsoleError || message.Type == chromedp.ConsoleException {
+				mu.Lock()
+				fmt.Fprintf(&said, "%s: %s\n", message.Type, message.Text)
+				mu.Unlock()
+			}
+		}
+	}()
+	return func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return said.String()
+	}
+}
+
+func do(t *testing.T, tab context.Context, steps ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	if err := chromedp.Do(tab, steps...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wait lets the page go on until the expression is truthy.
+func wait(t *testing.T, tab context.Context, expression string) {
+	t.Helper()
+	if _, err := chromedp.Run(tab, chromedp.Poll[bool]("!!("+expression+")", chromedp.WithPollingTimeout(time.Minute))); err != nil {
+		t.Fatalf("waiting for %s: %v", expression, err)
+	}
+}
+
+func click(t *testing.T, tab context.Context, selector string) {
+	t.Helper()
+	wait(t, tab, fmt.Sprintf("document.querySelector(%q)", selector))
+	do(t, tab, chromedp.ScrollIntoView(chromedp.CSS(selector)), chromedp.Click(chromedp.CSS(selector)))
+}
+
+// retype replaces what an input holds, key by key.
+func retype(t *testing.T, tab context.Context, selector, value string) {
+	t.Helper()
+	wait(t, tab, fmt.Sprintf("document.querySelector(%q)", selector))
+	evaluate(t, tab, fmt.Sprintf("document.querySelector(%q).select() || true", selector))
+	do(t, tab, chromedp.SendKeys(chromedp.CSS(selector), value))
+	wait(t, tab, fmt.Sprintf("document.querySelector(%q).value === %q", selector, value))
+}
+
+// choose takes an option of a select, and tells the page.
+func choose(t *testing.T, tab context.Context, selector, value string) {
+	t.Helper()
+	do(t, tab, chromedp.SetValue(chromedp.CSS(selector), value))
+	evaluate(t, tab, fmt.Sprintf(`document.querySelector(%q).dispatchEvent(new Event("change", {bubbles: true}))`, selector))
+}
+
+func evaluate(t *testing.T, tab context.Context, script string) {
+	t.Helper()
+	if _, err := chromedp.Run(tab, chromedp.Evaluate[bool](script)); err != nil {
+		t.Fatalf("%s: %v", script, err)
+	}
+}
+
+func text(t *testing.T, tab context.Context, selector string) string {
+	t.Helper()
+	found, err := chromedp.Run(tab, chromedp.Text(chromedp.CSS(selector)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// screenshot keeps what the tab shows: with "go test -artifacts" for longer.
+func screenshot(t *testing.T, tab context.Context, name string) {
+	t.Helper()
+	png, err := chromedp.Run(tab, chromedp.FullScreenshot(90))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(t.ArtifactDir(), name), png, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,158 @@
+package cli_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"porchlight.dev/porchlight/internal/cli"
+	"porchlight.dev/porchlight/internal/server"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"porchlight": func() {
+		ctx, stop := cli.UntilSignal()
+		code := cli.Run(ctx, os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr)
+		stop()
+		os.Exit(code)
+	}})
+}
+
+// TestScripts runs testdata/*.txtar. Beside testscript's own commands there are:
+//
+//	background COMMAND ARGS…   runs "porchlight COMMAND ARGS… --json" in process,
+//	                           waits for its line, and keeps it as if it were stdout
+//	stop                       interrupts the last one and waits for it
+//	take VARIABLE KEY          sets a variable to a member of the JSON in stdout
+//	members FILE               writes the names of the members of the JSON in FILE, and
+//	                           of the first item of each list, to the file members
+//	newer DIR                  makes the store under DIR of a format to come
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			env.Values[lastProgram{}] = new(*program)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"background": background,
+			"stop":       stop,
+			"take":       take,
+			"newer":      newer,
+			"members":    members,
+		},
+	})
+}
+
+// A program is one that runs in the background.
+type program struct {
+	cancel context.CancelCauseFunc
+	ended  chan int
+}
+
+func (p *program) stop() int {
+	p.cancel(server.ErrInterrupted)
+	code := <-p.ended
+	p.ended <- code
+	return code
+}
+
+func background(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	p := &program{cancel: cancel, ended: make(chan int, 1)}
+	out, in := io.Pipe()
+	var stderr strings.Builder
+	dir := ts.Getenv("WORK")
+	for i, arg := range args {
+		if i > 0 && args[i-1] == "--data-dir" && !filepath.IsAbs(arg) {
+			args[i] = filepath.Join(dir, arg)
+		}
+	}
+	go func() {
+		code := cli.Run(ctx, append(args, "--json"), ts.Getenv, strings.NewReader(""), in, &stderr)
+		_ = in.Close()
+		p.ended <- code
+	}()
+	ts.Defer(func() { p.stop() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		p.stop()
+		ts.Fatalf("porchlight %s: it ended without a line: %v\n%s", args[0], err, stderr.String())
+	}
+	go func() { _, _ = io.Copy(io.Discard, out) }()
+	ts.Check(os.WriteFile(ts.MkAbs("background.json"), []byte(line), 0o600))
+	*last(ts) = p
+	var told struct {
+		URL string `json:"url"`
+	}
+	ts.Check(json.Unmarshal([]byte(line), &told))
+	if told.URL != "" {
+		ts.Setenv("PORCHLIGHT_URL", told.URL)
+	}
+}
+
+// lastProgram is the key of the last program that a script started.
+type lastProgram struct{}
+
+func last(ts *testscript.TestScript) **program {
+	p, _ := ts.Value(lastProgram{}).(**program)
+	return p
+}
+
+func stop(ts *testscript.TestScript, _ bool, _ []string) {
+	if code := (*last(ts)).stop(); code != 0 {
+		ts.Fatalf("it ended with code %d", code)
+	}
+}
+
+func take(ts *testscript.TestScript, _ bool, args []string) {
+	from := "stdout"
+	if len(args) == 3 {
+		from = args[2]
+	}
+	var members map[string]any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(from)), &members))
+	text, ok := members[args[1]].(string)
+	if !ok {
+		ts.Fatalf("there is no text %q in %v", args[1], members)
+	}
+	ts.Setenv(args[0], text)
+}
+
+func members(ts *testscript.TestScript, _ bool, args []string) {
+	var object map[string]any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &object))
+	var names []string
+	for name, value := range object {
+		names = append(names, name)
+		if items, ok := value.([]any); ok {
+			first, _ := items[0].(map[string]any)
+			for member := range first {
+				names = append(names, fmt.Sprintf("%s[%d].%s", name, len(items), member))
+			}
+		}
+	}
+	slices.Sort(names)
+	ts.Check(os.WriteFile(ts.MkAbs("members"), []byte(strings.Join(names, "\n")+"\n"), 0o600))
+}
+
+func newer(ts *testscript.TestScript, _ bool, args []string) {
+	found, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "store", "marker.porchlight-format.*"))
+	if err == nil && len(found) != 1 {
+		err = errors.New("there is not one format marker")
+	}
+	ts.Check(err)
+	at := strings.LastIndex(found[0], ".")
+	ts.Check(os.Rename(found[0], found[0][:at]+".99"))
+}

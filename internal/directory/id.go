@@ -1,0 +1,39 @@
+package directory
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"porchlight.dev/porchlight/internal/presence"
+)
+
+// NewID is a new id as accounts, users and apps have them: 22 characters of
+// base64url, 128 random bits. It does not begin with "-", which commands would
+// take for a flag.
+func NewID() string {
+	for {
+		var raw [16]byte
+		rand.Read(raw[:]) // it never fails: the process would end
+		if id := base64.RawURLEncoding.EncodeToString(raw[:]); id[0] != '-' {
+			return id
+		}
+	}
+}
+
+// plausibleID reports whether text can be an id at all.
+func plausibleID(id string) bool { return presence.CheckID("id", id) == nil }
+
+// maxNameBytes is the most of a name in any of its fields.
+const maxNameBytes = 256
+
+// checkName refuses what cannot be shown on one line.
+func checkName(field, name string) error {
+	control := func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }
+	if len(name) > maxNameBytes || !utf8.ValidString(name) || strings.ContainsFunc(name, control) {
+		return &presence.FieldError{Field: field, Reason: "must be at most 256 bytes of printable text on one line"}
+	}
+	return nil
+}

@@ -1,0 +1,158 @@
+package httpapi_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+)
+
+func TestALifeOfAnApp(t *testing.T) {
+	w := newWorld(t)
+	admin := w.admin()
+	var made, read, rotated api.App
+	x := w.do("POST", "/v1/apps", admin, `{"name":"Signs","scopes":["presence:read:admin","user:update:presence_status:admin"]}`).want(201).read(&made)
+	if made.Secret == "" || made.Name != "Signs" || len(made.Scopes) != 2 || x.header.Get("Location") != "/v1/apps/"+made.ID {
+		t.Errorf("%+v", made)
+	}
+	if w.do("GET", "/v1/apps/"+made.ID, admin, "").want(200).read(&read); read.ID != made.ID || read.Secret != "" {
+		t.Errorf("%+v", read)
+	}
+	if w.do("POST", "/v1/apps/"+made.ID+"/secret", admin, "").want(200).read(&rotated); rotated.Secret == "" || rotated.Secret == made.Secret {
+		t.Errorf("%+v", rotated)
+	}
+	w.do("DELETE", "/v1/apps/"+made.ID, admin, "").want(204)
+	w.do("DELETE", "/v1/apps/"+made.ID, admin, "").problem(&api.NoApp)
+	w.do("GET", "/v1/apps/"+made.ID, admin, "").problem(&api.NoApp)
+	w.do("POST", "/v1/apps/"+made.ID+"/secret", admin, "").problem(&api.NoApp)
+	for body, field := range map[string]string{
+		`{"scopes":["presence:read"]}`:                        "name",
+		`{"name":"x"}`:                                        "scopes",
+		`{"name":"x","scopes":[]}`:                            "scopes",
+		`{"name":"x","scopes":["presence:fly"]}`:              "scopes",
+		`{"name":"x","scopes":["presence:read claim:write"]}`: "scopes",
+		`{"name":"x","scopes":[""]}`:                          "scopes",
+		`{"name":"x","scopes":"presence:read"}`:               "scopes",
+	} {
+		if p := w.do("POST", "/v1/apps", admin, body).problem(&api.InvalidField); p.Field != field {
+			t.Errorf("%s: the field is %q, want %q", body, p.Field, field)
+		}
+	}
+}
+
+func TestALifeOfAToken(t *testing.T) {
+	w := newWorld(t)
+	admin := w.admin()
+	var made api.Token
+	w.do("POST", "/v1/tokens", admin, `{"user":"alice@example.com","name":"Laptop","scopes":["presence:read","directory:read","directory:write"],"expires_in_seconds":60}`).want(201).read(&made)
+	if made.Secret == "" || made.User != string(w.alice.ID) || made.Expires.Sub(w.clock()) != time.Minute || made.App != string(w.app) {
+		t.Errorf("%+v", made)
+	}
+	var me api.Me
+	if w.do("GET", "/v1/me", made.Secret, "").want(200).read(&me); me.User != string(w.alice.ID) || me.Token != made.ID {
+		t.Errorf("%+v", me)
+	}
+	var list api.Tokens
+	if w.do("GET", "/v1/tokens", made.Secret, "").want(200).read(&list); len(list.Tokens) != 1 || list.Tokens[0].ID != made.ID || list.Tokens[0].Secret != "" {
+		t.Errorf("%+v", list)
+	}
+	bobs := w.token(w.bob.ID, "directory:write directory:read")
+	w.do("DELETE", "/v1/tokens/"+made.ID, bobs, "").problem(&api.NoTokenID)
+	w.do("DELETE", "/v1/tokens/nonsense", bobs, "").problem(&api.NoTokenID)
+	w.do("DELETE", "/v1/tokens/nonsense", admin, "").problem(&api.NoTokenID)
+	w.do("DELETE", "/v1/tokens/"+made.ID, made.Secret, "").want(204)
+	w.do("GET", "/v1/me", made.Secret, "").problem(&api.InvalidToken)
+
+	w.do("POST", "/v1/tokens", admin, `{"name":"x","scopes":["presence:read"],"expires_in_seconds":60}`).want(201).read(&made)
+	if made.User != "" {
+		t.Errorf("an account-level caller gets an account-level token unless it says otherwise: %+v", made)
+	}
+	w.pass(time.Minute)
+	w.do("GET", "/v1/me", made.Secret, "").problem(&api.ExpiredToken)
+	for body, field := range map[string]string{
+		`{"name":"x","scopes":["presence:read"],"expires_in_seconds":0}`:              "expires_in_seconds",
+		`{"name":"x","scopes":["presence:read"],"expires_in_seconds":-5}`:             "expires_in_seconds",
+		`{"name":"x","scopes":["presence:read"],"expires_in_seconds":99999999999999}`: "expires_in_seconds",
+		`{"name":"x"}`: "scopes",
+		`{"name":"` + strings.Repeat("x", 257) + `","scopes":["presence:read"]}`: "name",
+	} {
+		if p := w.do("POST", "/v1/tokens", admin, body).problem(&api.InvalidField); p.Field != field {
+			t.Errorf("%s: the field is %q, want %q", body, p.Field, field)
+		}
+	}
+	w.do("PATCH", "/v1/users/bob@example.com", admin, `{"active":false}`).want(200)
+	w.do("POST", "/v1/tokens", admin, `{"user":"bob@example.com","scopes":["presence:read"]}`).problem(&api.Deactivated)
+}
+
+// No credential can be made, or taken over, that may do what its maker may not.
+func TestNoEscalation(t *testing.T) {
+	w := newWorld(t)
+	plain := w.token(w.alice.ID, "directory:read directory:write presence:read claim:write")
+	// An administrator of the directory alone.
+	manager := w.token(w.bob.ID, "directory:read:admin directory:write:admin presence:read")
+	// The account's own token, with little.
+	account := w.token("", "directory:write:admin presence:read")
+	strong := w.admin()
+	app := func(scopes string) string {
+		return fmt.Sprintf(`{"name":"x","scopes":["%s"]}`, strings.ReplaceAll(scopes, " ", `","`))
+	}
+	token := func(user, scopes string) string {
+		return fmt.Sprintf(`{"user":%q,"name":"x","scopes":["%s"]}`, user, strings.ReplaceAll(scopes, " ", `","`))
+	}
+	var theApp api.App
+	w.do("POST", "/v1/apps", strong, app("claim:write:admin")).want(201).read(&theApp)
+
+	for name, c := range map[string]struct {
+		path, as, body string
+		kind           *api.Kind // nil: it is allowed
+	}{
+		"own, the same":                     {"/v1/tokens", plain, token("me", "presence:read claim:write"), nil},
+		"own, without saying for whom":      {"/v1/tokens", plain, app("presence:read"), nil},
+		"own, a scope more":                 {"/v1/tokens", plain, token("me", "session:write"), &api.Escalation},
+		"own, the admin form":               {"/v1/tokens", plain, token("me", "claim:write:admin"), &api.Escalation},
+		"own, Zoom's name for more":         {"/v1/tokens", plain, token("me", "user:write:admin"), &api.Escalation},
+		"own, Zoom's name for the same":     {"/v1/tokens", plain, token("me", "user:write"), nil},
+		"another's":                         {"/v1/tokens", plain, token("bob@example.com", "presence:read"), &api.Forbidden},
+		"another's, unknown":                {"/v1/tokens", plain, token("nobody@example.com", "presence:read"), &api.NoUser},
+		"another account's":                 {"/v1/tokens", strong, token(string(w.stranger.ID), "presence:read"), &api.NoUser},
+		"a deleted one's":                   {"/v1/tokens", strong, token(string(w.deleted), "presence:read"), &api.NoUser},
+		"the owner's by a manager":          {"/v1/tokens", manager, token("owner@example.com", "presence:read"), &api.Escalation},
+		"another's directory by a manager":  {"/v1/tokens", manager, token("alice@example.com", "directory:write"), nil},
+		"a manager's own plain scope":       {"/v1/tokens", manager, token("me", "presence:read"), nil},
+		"an app by a manager, plain":        {"/v1/apps", manager, app("presence:read"), &api.Escalation},
+		"an app by a manager, beyond":       {"/v1/apps", manager, app("claim:write:admin"), &api.Escalation},
+		"an app by a manager, its own":      {"/v1/apps", manager, app("directory:read"), nil},
+		"an app by the account, its own":    {"/v1/apps", account, app("presence:read"), nil},
+		"an app by the account, admin form": {"/v1/apps", account, app("presence:read:admin"), &api.Escalation},
+		"an app's secret by a manager":      {"/v1/apps/" + theApp.ID + "/secret", manager, "", &api.Escalation},
+		"an app's secret by the account":    {"/v1/apps/" + theApp.ID + "/secret", account, "", &api.Escalation},
+		"an app's secret by who may":        {"/v1/apps/" + theApp.ID + "/secret", strong, "", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := w.do("POST", c.path, c.as, c.body)
+			switch {
+			case c.kind != nil:
+				x.problem(c.kind)
+			case x.status/100 != 2:
+				t.Errorf("got %d %s", x.status, x.body)
+			}
+		})
+	}
+}
+
+// What leaks for an hour does not leak for good.
+func TestATokenDoesNotOutliveItsMaker(t *testing.T) {
+	w := newWorld(t)
+	brief := w.tokenThatLasts(w.alice.ID, "directory:write presence:read", time.Hour)
+	var made api.Token
+	w.do("POST", "/v1/tokens", brief, `{"name":"x","scopes":["presence:read"]}`).want(201).read(&made)
+	if left := made.Expires.Sub(w.clock()); left != time.Hour {
+		t.Errorf("it lasts for %v", left)
+	}
+	w.do("POST", "/v1/tokens", brief, `{"name":"x","scopes":["presence:read"],"expires_in_seconds":3601}`).problem(&api.InvalidField)
+	w.do("POST", "/v1/tokens", brief, `{"name":"x","scopes":["presence:read"],"expires_in_seconds":3600}`).want(201)
+	manager := w.tokenThatLasts(w.bob.ID, "directory:write:admin", time.Hour)
+	w.do("POST", "/v1/tokens", manager, `{"name":"x","scopes":["directory:write"],"expires_in_seconds":36000}`).want(201)
+}

@@ -1,0 +1,172 @@
+package httpapi_test
+
+import (
+	"strings"
+	"testing"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+func (w *world) userLike(email string) directory.User {
+	return directory.User{Email: email, Active: true}
+}
+
+func TestALifeOfAUser(t *testing.T) {
+	w := newWorld(t)
+	admin := w.admin()
+	var u, again api.User
+	x := w.do("POST", "/v1/users", admin, `{"email":"Jane@Example.com","first_name":"Jane","department":"R&D"}`).want(201).read(&u)
+	if u.ID == "" || u.Email != "Jane@Example.com" || !u.Active || x.header.Get("Location") != "/v1/users/"+u.ID {
+		t.Errorf("%+v", u)
+	}
+	w.do("POST", "/v1/users", admin, `{"email":"jane@example.com"}`).problem(&api.EmailTaken)
+	if w.do("GET", "/v1/users/jane%40example.com", admin, "").want(200).read(&again); again != u {
+		t.Errorf("%+v", again)
+	}
+	if p := w.presence(u.ID, admin); p.Status != api.Offline || p.Revision == 0 {
+		t.Errorf("nothing is recorded: %+v", p)
+	}
+
+	own := w.token(presence.UserID(u.ID), "directory:read directory:write session:write presence:read")
+	w.do("PATCH", "/v1/users/me", own, `{"display_name":"JD"}`).want(200).read(&again)
+	if again.DisplayName != "JD" || again.FirstName != "Jane" {
+		t.Errorf("%+v", again)
+	}
+	w.do("PATCH", "/v1/users/me", own, `{"email":"j@example.com"}`).problem(&api.InsufficientScope)
+	w.do("PATCH", "/v1/users/me", own, `{"active":false}`).problem(&api.InsufficientScope)
+	w.do("PATCH", "/v1/users/"+u.ID, admin, `{"email":"alice@example.com"}`).problem(&api.EmailTaken)
+	w.do("PATCH", "/v1/users/"+u.ID, admin, `{"email":"nonsense"}`).problem(&api.InvalidField)
+	w.do("PATCH", "/v1/users/"+u.ID, admin, `{"id":"x"}`).problem(&api.InvalidField)
+	w.do("PATCH", "/v1/users/"+u.ID, admin, `{"email":"j@example.com"}`).want(200)
+	w.do("GET", "/v1/users/jane@example.com", admin, "").problem(&api.NoUser)
+
+	w.signIn("/v1/sessions", own, `{"client_type":"web"}`)
+	w.do("PATCH", "/v1/users/"+u.ID, admin, `{"active":false}`).want(200).read(&again)
+	if again.Active || w.presence(u.ID, admin).Status != api.Offline {
+		t.Errorf("deactivated: %+v", again)
+	}
+	w.do("GET", "/v1/me", own, "").problem(&api.InvalidToken)
+	w.do("PATCH", "/v1/users/"+u.ID, admin, `{"active":true}`).want(200)
+	w.do("GET", "/v1/me", own, "").problem(&api.InvalidToken)
+	w.signIn("/v1/users/"+u.ID+"/sessions", admin, `{"client_type":"web"}`)
+
+	w.do("DELETE", "/v1/users/"+u.ID, admin, "").want(204)
+	w.do("DELETE", "/v1/users/"+u.ID, admin, "").problem(&api.NoUser)
+	w.do("GET", "/v1/users/"+u.ID+"/presence", admin, "").problem(&api.NoUser)
+	w.do("POST", "/v1/users", admin, `{"email":"j@example.com"}`).want(201).read(&again)
+	if again.ID == u.ID {
+		t.Error("an id was used again")
+	}
+	for _, body := range []string{`{"active":false}`, `{"active":false,"display_name":"x"}`} {
+		w.do("PATCH", "/v1/users/"+string(w.owner), admin, body).problem(&api.OwnerKept)
+	}
+	w.do("DELETE", "/v1/users/me", admin, "").problem(&api.OwnerKept)
+	if p := w.do("POST", "/v1/users", admin, `{}`).problem(&api.InvalidField); p.Field != "email" {
+		t.Error(p.Field)
+	}
+	w.do("POST", "/v1/users", admin, `{"email":"x@example.com","first_name":"`+strings.Repeat("x", 257)+`"}`).problem(&api.InvalidField)
+}
+
+// Where the server ends between the two halves of a change, the same request
+// again goes through to the end.
+func TestHalfMadeChangesAreFinished(t *testing.T) {
+	w := newWorld(t)
+	admin := w.admin()
+	half, err := w.directory.Create(t.Context(), w.account, w.userLike("half@example.com"))
+	w.must(err)
+	w.do("POST", "/v1/users", admin, `{"email":"half@example.com","first_name":"Other"}`).problem(&api.EmailTaken)
+	var u api.User
+	if w.do("POST", "/v1/users", admin, `{"email":"half@example.com"}`).want(201).read(&u); u.ID != string(half.ID) {
+		t.Errorf("%+v is another than %s", u, half.ID)
+	}
+	w.do("POST", "/v1/users", admin, `{"email":"half@example.com"}`).problem(&api.EmailTaken)
+
+	w.stand(w.account, half.ID, presence.Deactivated)
+	w.do("PATCH", "/v1/users/"+u.ID, admin, `{"active":false}`).want(200)
+	half.Active = true
+	found, err := w.directory.User(t.Context(), w.account, half.ID)
+	w.must(err)
+	found.Active = true
+	_, err = w.directory.Update(t.Context(), w.account, found)
+	w.must(err)
+	w.do("PATCH", "/v1/users/"+u.ID, admin, `{"active":true}`).want(200)
+	w.signIn("/v1/users/"+u.ID+"/sessions", admin, `{"client_type":"web"}`)
+
+	w.stand(w.account, half.ID, presence.Deleted)
+	w.do("DELETE", "/v1/users/half@example.com", admin, "").want(204)
+	w.do("DELETE", "/v1/users/half@example.com", admin, "").problem(&api.NoUser)
+	records, _, err := w.store.Read(t.Context(), []store.User{{Account: w.account, ID: half.ID}})
+	if err != nil || records[0].State.Standing != presence.Deleted {
+		t.Errorf("%+v, %v", records, err)
+	}
+}
+
+func TestListingsPage(t *testing.T) {
+	w := newWorld(t)
+	admin := w.admin()
+	for path, want := range map[string]int{"/v1/users": 3, "/v1/apps": 4, "/v1/tokens": 4} {
+		for i := range 3 {
+			if path == "/v1/apps" {
+				w.do("POST", path, admin, `{"name":"app","scopes":["presence:read"]}`).want(201)
+			}
+			if path == "/v1/tokens" {
+				w.do("POST", path, admin, `{"name":"token `+string(rune('a'+i))+`","scopes":["presence:read"]}`).want(201)
+			}
+		}
+		seen, pages := make(map[string]bool), 0
+		for next := path + "?limit=2"; next != ""; pages++ {
+			var page struct {
+				Users, Apps, Tokens []struct{ ID, Secret string }
+				Next                string
+			}
+			w.do("GET", next, admin, "").want(200).read(&page)
+			items := append(append(page.Users, page.Apps...), page.Tokens...)
+			if len(items) > 2 {
+				t.Errorf("%s: %d on a page", next, len(items))
+			}
+			for _, item := range items {
+				if seen[item.ID] || item.Secret != "" {
+					t.Errorf("%s: %+v comes twice, or with its secret", next, item)
+				}
+				seen[item.ID] = true
+			}
+			next = ""
+			if page.Next != "" {
+				next = path + "?limit=2&after=" + page.Next
+			}
+		}
+		if len(seen) < want || pages != (len(seen)+1)/2 {
+			t.Errorf("%s: %d items in %d pages", path, len(seen), pages)
+		}
+		for query, field := range map[string]string{
+			"limit=0": "limit", "limit=1001": "limit", "limit=x": "limit", "limit=1&limit=2": "limit", "colour=red": "colour",
+		} {
+			if p := w.do("GET", path+"?"+query, admin, "").problem(&api.InvalidField); p.Field != field {
+				t.Errorf("%s: the field is %q", query, p.Field)
+			}
+		}
+		w.do("GET", path+"?limit=%zz", admin, "").problem(&api.Malformed)
+		w.do("GET", path+"?after="+strings.Repeat("x", 400), admin, "").problem(&api.CursorInvalid)
+	}
+}
+
+func TestAccountAndMe(t *testing.T) {
+	w := newWorld(t)
+	var account api.Account
+	w.do("GET", "/v1/account", w.token(w.alice.ID, "directory:read"), "").want(200).read(&account)
+	if account.ID != string(w.account) || account.Owner != string(w.owner) || account.Name != "Example" {
+		t.Errorf("%+v", account)
+	}
+	var me api.Me
+	w.do("GET", "/v1/me", w.admin(), "").want(200).read(&me)
+	if me.User != string(w.owner) || !me.AccountLevel || me.App != string(w.app) || len(me.Scopes) != 12 || !me.Expires.IsZero() || me.Token == "" {
+		t.Errorf("%+v", me)
+	}
+	w.do("GET", "/v1/me", w.token(w.alice.ID, ""), "").want(200).read(&me)
+	if me.User != string(w.alice.ID) || me.AccountLevel || len(me.Scopes) != 0 {
+		t.Errorf("%+v", me)
+	}
+}

@@ -1,0 +1,154 @@
+package httpapi_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/httpapi"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+func TestPages(t *testing.T) {
+	w := newWorld(t)
+	for path, needle := range map[string]string{
+		"/":                                     `href="/docs"`,
+		"/docs":                                 "swagger-ui-bundle.js",
+		"/docs/openapi.yaml":                    "openapi: 3.1",
+		"/docs/problems":                        "idempotency-key-reused",
+		"/docs/problems/user-not-found":         "There is no such user",
+		"/docs/swagger-ui.css":                  ".swagger-ui",
+		"/docs/swagger-ui-bundle.js":            "SwaggerUIBundle",
+		"/docs/swagger-ui-standalone-preset.js": "SwaggerUIStandalonePreset",
+	} {
+		if x := w.do("GET", path, "", "").want(200); !strings.Contains(x.body, needle) {
+			t.Errorf("%s has no %q", path, needle)
+		}
+	}
+	for _, path := range []string{"/nothing", "/docs/nothing", "/docs/index.html", "/docs/oauth2-redirect.html", "/docs/problems/nothing", "/docs/", "/v1", "/v1/", "/v1/users/", "/v1/nothing", "//v1/users", "/v1/../v1/me"} {
+		w.do("GET", path, "", "").problem(&api.NoRoute)
+	}
+	p := w.do("POST", "/v1/me", w.admin(), `{}`).problem(&api.MethodNotAllowed)
+	if len(p.Allow) != 2 || p.Allow[0] != "GET" {
+		t.Errorf("%+v", p)
+	}
+}
+
+// The page of the reference runs its own scripts and no others, and loads
+// nothing from elsewhere.
+func TestTheReferenceIsConfined(t *testing.T) {
+	w := newWorld(t)
+	x := w.do("GET", "/docs", "", "").want(200)
+	policy := x.header.Get("Content-Security-Policy")
+	if strings.Count(policy, "'sha256-") != strings.Count(x.body, "<script>") || strings.Contains(policy, "unsafe-eval") {
+		t.Error(policy)
+	}
+	script, _, _ := strings.Cut(policy[strings.Index(policy, "script-src"):], ";")
+	if strings.Contains(script, "unsafe-inline") {
+		t.Error(script)
+	}
+	for _, match := range regexp.MustCompile(`(?:src|href)="([^"]*)"`).FindAllStringSubmatch(x.body, -1) {
+		if !strings.HasPrefix(match[1], "/docs/") {
+			t.Errorf("the page loads %s", match[1])
+			continue
+		}
+		w.do("GET", match[1], "", "").want(200)
+	}
+	if strings.Contains(x.body, `"preAuthorizeApiKey":{`) {
+		t.Error("a token is filled in that nobody set")
+	}
+}
+
+func TestTheDemoTokenIsFilledIn(t *testing.T) {
+	w := newWorld(t)
+	demo := *w.api
+	demo.DemoToken = "</script>token"
+	router := wire.NewRouter(newObserver(w.clock), &demo)
+	demo.Mount(router)
+	recorder := httptest.NewRecorder()
+	router.ServeHTTP(recorder, httptest.NewRequest("GET", "/docs", http.NoBody))
+	body := recorder.Body.String()
+	if !strings.Contains(body, `"preAuthorizeApiKey":{"bearer":"\u003c/script\u003etoken"}`) {
+		t.Error("the token is not filled in, or not safely")
+	}
+}
+
+// Every kind of problem has an error that leads to it, and nothing of an
+// unknown error gets out.
+func TestProblems(t *testing.T) {
+	a := new(httpapi.API)
+	reached := make(map[string]bool)
+	for _, c := range []struct {
+		err   error
+		kind  *api.Kind
+		after string // Retry-After
+	}{
+		{wire.ErrNoRoute, &api.NoRoute, ""},
+		{&wire.MethodError{Allow: "GET, HEAD"}, &api.MethodNotAllowed, ""},
+		{&wire.MediaTypeError{Given: "text/plain", Accepted: "application/json"}, &api.UnsupportedMediaType, ""},
+		{&wire.SyntaxError{Reason: "it is odd"}, &api.Malformed, ""},
+		{&wire.ScopeError{Scopes: []string{"a:read", "a:read:admin"}}, &api.InsufficientScope, ""},
+		{&wire.RateError{Limit: 5, Wait: 1500 * time.Millisecond}, &api.RateLimited, "2"},
+		{wire.ErrTooLarge, &api.BodyTooLarge, ""},
+		{wire.ErrPermission, &api.Forbidden, ""},
+		{wire.ErrDraining, &api.Unavailable, "2"},
+		{auth.ErrNoToken, &api.NoToken, ""},
+		{auth.ErrInvalidToken, &api.InvalidToken, ""},
+		{auth.ErrExpiredToken, &api.ExpiredToken, ""},
+		{auth.ErrTokenInQuery, &api.TokenInQuery, ""},
+		{auth.ErrNoApp, &api.NoApp, ""},
+		{auth.ErrNoSuchToken, &api.NoTokenID, ""},
+		{auth.ErrScope, &api.Escalation, ""},
+		{&auth.ScopeError{Name: "x"}, &api.InvalidField, ""},
+		{directory.ErrNoUser, &api.NoUser, ""},
+		{directory.ErrNoAccount, &api.NoAccount, ""},
+		{directory.ErrEmailTaken, &api.EmailTaken, ""},
+		{&presence.FieldError{Field: "status", Reason: "is odd"}, &api.InvalidField, ""},
+		{&presence.LimitError{What: "sessions", Limit: 32}, &api.LimitReached, ""},
+		{&presence.TooSoonError{Wait: time.Millisecond}, &api.TooSoon, "1"},
+		{presence.ErrUnknownSession, &api.NoSession, ""},
+		{presence.ErrUnknownClaim, &api.NoClaim, ""},
+		{presence.ErrDeactivated, &api.Deactivated, ""},
+		{presence.ErrDeleted, &api.NoUser, ""},
+		{presence.ErrSignedOut, &api.SignedOut, ""},
+		{presence.ErrTransition, &api.Transition, ""},
+		{presence.ErrKeyReused, &api.KeyReused, ""},
+		{presence.ErrPrecondition, &api.PreconditionFailed, ""},
+		{store.ErrConflict, &api.Conflict, ""},
+		{store.ErrUnknown, &api.OutcomeUnknown, "1"},
+		{store.ErrFull, &api.DiskFull, ""},
+		{store.ErrFailed, &api.Unavailable, "10"},
+		{store.ErrClosed, &api.Unavailable, "5"},
+		{context.DeadlineExceeded, &api.Unavailable, "1"},
+		{errors.New("the secret text"), &api.Internal, ""},
+		{&wire.PanicError{Value: "the secret text"}, &api.Internal, ""},
+	} {
+		recorder := httptest.NewRecorder()
+		a.Fail(recorder, httptest.NewRequest("GET", "/v1/me", http.NoBody), fmt.Errorf("wrapped: %w", c.err))
+		body := recorder.Body.String()
+		if recorder.Code != c.kind.Status || !strings.Contains(body, c.kind.Type()) || recorder.Header().Get("Retry-After") != c.after {
+			t.Errorf("%v: got %d %v %s, want %s", c.err, recorder.Code, recorder.Header(), body, c.kind.Slug)
+		}
+		if strings.Contains(body, "secret text") || strings.Contains(body, "wrapped") {
+			t.Errorf("%v: the inside gets out: %s", c.err, body)
+		}
+		reached[c.kind.Slug] = true
+	}
+	reached[api.CursorInvalid.Slug], reached[api.OwnerKept.Slug] = true, true // errors of this package: tested by requests
+	for _, kind := range api.Kinds() {
+		if !reached[kind.Slug] {
+			t.Errorf("no error leads to %s", kind.Slug)
+		}
+	}
+}

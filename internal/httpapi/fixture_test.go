@@ -1,0 +1,292 @@
+package httpapi_test
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/api/apitest"
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/httpapi"
+	"porchlight.dev/porchlight/internal/notify"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/publish"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/pebblestore"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// shared is the validator of all tests of this package: what none of them hits
+// is an operation without a test.
+var shared *apitest.Validator
+
+// complaints passes what the validator says to the test that runs.
+type complaints struct {
+	mu sync.Mutex
+	t  testing.TB
+}
+
+func (c *complaints) Helper() {}
+func (c *complaints) Errorf(format string, args ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t.Errorf(format, args...)
+}
+
+var complain complaints
+
+func TestMain(m *testing.M) {
+	var err error
+	if shared, err = apitest.New(&complain); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	filtered := flag.Lookup("test.run").Value.String() != "" || flag.Lookup("test.fuzz").Value.String() != ""
+	if missed := shared.Missed("Presence", "Sessions", "Claims", "Directory", "Credentials"); code == 0 && !filtered && len(missed) > 0 {
+		fmt.Fprintln(os.Stderr, "no test calls", strings.Join(missed, ", "))
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// A world is a server with two accounts. Its clock stands still until told.
+type world struct {
+	t         testing.TB
+	api       *httpapi.API
+	router    *wire.Router
+	handler   http.Handler
+	store     store.Store
+	directory *directory.Directory
+	authority *auth.Authority
+
+	mu  sync.Mutex
+	now time.Time
+
+	account, other presence.AccountID
+	app            presence.AppID
+	owner          presence.UserID
+	alice, bob     directory.User
+	deleted        presence.UserID
+	stranger       directory.User // of the other account
+}
+
+func (w *world) clock() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
+}
+
+func (w *world) pass(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now = w.now.Add(d)
+}
+
+// everything is all scopes, for every user.
+const everything = "presence:read:admin presence:write:admin session:read:admin session:write:admin claim:read:admin " +
+	"claim:write:admin contact:read:admin contact:write:admin subscription:read:admin subscription:write:admin " +
+	"directory:read:admin directory:write:admin"
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	w := &world{t: t, now: time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)}
+	st, err := pebblestore.Open("store", pebblestore.Options{FS: vfs.NewMem(), Clock: w.clock, MinFreeBytes: -1})
+	w.must(err)
+	t.Cleanup(func() {
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	w.store = st
+	w.directory = directory.New(st, w.clock)
+	w.authority = auth.New(st, w.directory, w.clock)
+	known := func(ctx context.Context, u store.User) error {
+		_, err := w.directory.User(ctx, u.Account, u.ID)
+		return err
+	}
+	policy := presence.DefaultPolicy()
+	policy.Damping = 0
+	log := slog.New(slog.DiscardHandler)
+	w.api = &httpapi.API{
+		Publisher: publish.New(publish.Options{Store: st, Policy: policy, Known: known, Clock: w.clock, Log: log}),
+		Views:     &notify.Views{Store: st, Known: known, ErrGone: directory.ErrNoUser},
+		Directory: w.directory, Authority: w.authority, Clock: w.clock,
+	}
+	w.router = wire.NewRouter(newObserver(w.clock), w.api)
+	w.api.Mount(w.router)
+	w.handler = w.router
+	if t, ok := t.(*testing.T); ok {
+		w.watch(t)
+	}
+	w.populate()
+	return w
+}
+
+func newObserver(clock func() time.Time) *wire.Observer {
+	return wire.NewObserver(nil, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), clock)
+}
+
+// watch sends every exchange through the validator.
+func (w *world) watch(t *testing.T) {
+	complain.mu.Lock()
+	complain.t = t
+	complain.mu.Unlock()
+	w.handler = shared.Wrap(w.router)
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) populate() {
+	ctx := w.t.Context()
+	create := func(account presence.AccountID, email string) directory.User {
+		u, err := w.directory.Create(ctx, account, directory.User{Email: email, DisplayName: email, Active: true})
+		w.must(err)
+		w.stand(account, u.ID, presence.Active)
+		return u
+	}
+	first, err := w.directory.CreateAccount(ctx, "Example")
+	w.must(err)
+	second, err := w.directory.CreateAccount(ctx, "Other")
+	w.must(err)
+	w.account, w.other = first.ID, second.ID
+	w.owner = create(w.account, "owner@example.com").ID
+	w.must(w.directory.SetOwner(ctx, w.account, w.owner))
+	w.alice, w.bob = create(w.account, "alice@example.com"), create(w.account, "bob@example.com")
+	w.stranger = create(w.other, "stranger@example.net")
+	gone := create(w.account, "gone@example.com")
+	w.stand(w.account, gone.ID, presence.Deleted)
+	w.must(w.directory.Delete(ctx, w.account, gone.ID))
+	w.deleted = gone.ID
+
+	scopes, err := auth.ParseScopes(everything)
+	w.must(err)
+	app, _, err := w.authority.CreateApp(ctx, w.account, "Test", scopes)
+	w.must(err)
+	w.app = app.ID
+}
+
+func (w *world) stand(account presence.AccountID, id presence.UserID, s presence.Standing) {
+	w.t.Helper()
+	_, err := w.api.Publisher.Publish(w.t.Context(), store.User{Account: account, ID: id}, store.Actor{}, presence.SetStanding{Standing: s})
+	w.must(err)
+}
+
+// token is a token of a user, or of the account for "".
+func (w *world) token(user presence.UserID, names string) string {
+	w.t.Helper()
+	return w.tokenThatLasts(user, names, 0)
+}
+
+func (w *world) tokenThatLasts(user presence.UserID, names string, lasts time.Duration) string {
+	w.t.Helper()
+	scopes, err := auth.ParseScopes(names)
+	w.must(err)
+	_, secret, err := w.authority.Issue(w.t.Context(), w.account, auth.Token{App: w.app, User: user, Scopes: scopes}, lasts)
+	w.must(err)
+	return secret
+}
+
+// admin is a token of the account that may do everything.
+func (w *world) admin() string { return w.token("", everything) }
+
+// An exchange is a request and what came back.
+type exchange struct {
+	w      *world
+	asked  string
+	status int
+	header http.Header
+	body   string
+}
+
+// do sends a request. Headers come in pairs.
+func (w *world) do(method, path, token, body string, headers ...string) *exchange {
+	w.t.Helper()
+	var reader io.Reader = http.NoBody
+	if body != "" {
+		reader = strings.NewReader(body)
+	}
+	r := httptest.NewRequestWithContext(w.t.Context(), method, path, reader)
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	recorder := httptest.NewRecorder()
+	w.handler.ServeHTTP(recorder, r)
+	x := &exchange{w: w, asked: method + " " + path + " " + body, status: recorder.Code, header: recorder.Header(), body: recorder.Body.String()}
+	x.checkHeaders()
+	return x
+}
+
+// checkHeaders holds every answer to what all of them must have.
+func (x *exchange) checkHeaders() {
+	x.w.t.Helper()
+	if x.header.Get("X-Content-Type-Options") != "nosniff" {
+		x.w.t.Errorf("%s: no nosniff", x.asked)
+	}
+	if x.header.Get("X-Zm-Trackingid") == "" {
+		x.w.t.Errorf("%s: no tracking id", x.asked)
+	}
+	if strings.Contains(x.asked, " /v1/") && x.header.Get("Cache-Control") != "no-store" {
+		x.w.t.Errorf("%s: Cache-Control is %q", x.asked, x.header.Get("Cache-Control"))
+	}
+}
+
+// want is the status that is wanted.
+func (x *exchange) want(status int) *exchange {
+	x.w.t.Helper()
+	if x.status != status {
+		x.w.t.Fatalf("%s: got %d, want %d\n%s", x.asked, x.status, status, x.body)
+	}
+	return x
+}
+
+// read reads the answer into v.
+func (x *exchange) read(v any) *exchange {
+	x.w.t.Helper()
+	if err := json.Unmarshal([]byte(x.body), v); err != nil {
+		x.w.t.Fatalf("%s: %v\n%s", x.asked, err, x.body)
+	}
+	return x
+}
+
+// problem holds the answer to be that kind of problem, and gives it.
+func (x *exchange) problem(kind *api.Kind) api.Problem {
+	x.w.t.Helper()
+	var p api.Problem
+	if x.header.Get("Content-Type") != "application/problem+json" {
+		x.w.t.Fatalf("%s: got %d of type %q, want the problem %s\n%s", x.asked, x.status, x.header.Get("Content-Type"), kind.Slug, x.body)
+	}
+	x.read(&p)
+	if p.Type != kind.Type() || x.status != kind.Status || p.Status != kind.Status || p.Title != kind.Title || p.WhatToDo != kind.WhatToDo {
+		x.w.t.Fatalf("%s: got %d %s, want the problem %s", x.asked, x.status, x.body, kind.Slug)
+	}
+	if p.Instance != x.header.Get("X-Zm-Trackingid") || p.Detail == "" {
+		x.w.t.Errorf("%s: instance or detail is wrong: %s", x.asked, x.body)
+	}
+	return p
+}

@@ -1,0 +1,278 @@
+package httpapi_test
+
+import (
+	"encoding/base64"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/api/apitest"
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/publish"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// A right is what the matrix holds a route to.
+type right struct {
+	scope   string // "": any token
+	manager bool   // only the :admin form will do
+	body    string
+	ok      int
+	// elses is the answer to the plain scope on another's object; nil: it is
+	// allowed.
+	elses *api.Kind
+	// missing is the answer for an object of another account, one that never
+	// was, and one of a deleted user; nil: the route is about no object.
+	missing *api.Kind
+}
+
+// open lists the routes for people, which take no token.
+var open = []string{"/{$}", "/docs", "/docs/{asset}", "/docs/openapi.yaml", "/docs/problems", "/docs/problems/{slug}"}
+
+const (
+	signInBody = `{"client_type":"web"}`
+	claimBody  = `{"source":"app","status":"busy"}`
+)
+
+// rights has a row for each route: one without fails.
+var rights = map[string]right{
+	"POST /v1/sessions":                      {scope: "session:write", body: signInBody, ok: 201},
+	"GET /v1/sessions":                       {scope: "session:read", ok: 200},
+	"POST /v1/sessions/refresh":              {scope: "session:write", body: `{"sessions":[{"id":"x"}]}`, ok: 200},
+	"GET /v1/sessions/{session}":             {scope: "session:read", ok: 200, elses: &api.NoSession, missing: &api.NoSession},
+	"PATCH /v1/sessions/{session}":           {scope: "session:write", body: `{}`, ok: 200, elses: &api.NoSession, missing: &api.NoSession},
+	"DELETE /v1/sessions/{session}":          {scope: "session:write", ok: 204, elses: &api.NoSession, missing: &api.NoSession},
+	"POST /v1/users/{user}/sessions":         {scope: "session:write", body: signInBody, ok: 201, elses: &api.Forbidden, missing: &api.NoUser},
+	"GET /v1/users/{user}/sessions":          {scope: "session:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"GET /v1/users/{user}/claims":            {scope: "claim:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"PUT /v1/users/{user}/claims/{claim}":    {scope: "claim:write", body: claimBody, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"DELETE /v1/users/{user}/claims/{claim}": {scope: "claim:write", ok: 204, elses: &api.Forbidden, missing: &api.NoUser},
+	"PUT /v1/users/{user}/note":              {scope: "claim:write", body: `{"text":"x"}`, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"DELETE /v1/users/{user}/note":           {scope: "claim:write", ok: 204, elses: &api.Forbidden, missing: &api.NoUser},
+	"GET /v1/users/{user}/presence":          {scope: "presence:read", ok: 200, missing: &api.NoUser},
+	"GET /v1/users/{user}/presence/explain":  {scope: "presence:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"POST /v1/presence/query":                {scope: "presence:read", body: `{"users":["me"]}`, ok: 200},
+	"POST /v1/users":                         {scope: "directory:write", manager: true, body: `{"email":"new@example.com"}`, ok: 201},
+	"GET /v1/users":                          {scope: "directory:read", manager: true, ok: 200},
+	"GET /v1/users/{user}":                   {scope: "directory:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"PATCH /v1/users/{user}":                 {scope: "directory:write", body: `{"last_name":"X"}`, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"DELETE /v1/users/{user}":                {scope: "directory:write", manager: true, ok: 204, missing: &api.NoUser},
+	"POST /v1/apps":                          {scope: "directory:write", manager: true, body: `{"name":"x","scopes":["directory:write"]}`, ok: 201},
+	"GET /v1/apps":                           {scope: "directory:read", manager: true, ok: 200},
+	"GET /v1/apps/{app}":                     {scope: "directory:read", manager: true, ok: 200, missing: &api.NoApp},
+	"DELETE /v1/apps/{app}":                  {scope: "directory:write", manager: true, ok: 204, missing: &api.NoApp},
+	"POST /v1/apps/{app}/secret":             {scope: "directory:write", manager: true, ok: 200, missing: &api.NoApp},
+	"POST /v1/tokens":                        {scope: "directory:write", body: `{"name":"x","scopes":["directory:write"]}`, ok: 201},
+	"GET /v1/tokens":                         {scope: "directory:read", ok: 200},
+	"DELETE /v1/tokens/{token}":              {scope: "directory:write", ok: 204, elses: &api.NoTokenID, missing: &api.NoTokenID},
+	"GET /v1/account":                        {scope: "directory:read", ok: 200},
+	"GET /v1/me":                             {ok: 200},
+}
+
+// TestRights asks each route of the router with each kind of token about each
+// kind of object.
+func TestRights(t *testing.T) {
+	for _, route := range newWorld(t).router.Routes() {
+		method, pattern, _ := strings.Cut(route, " ")
+		if method == "HEAD" || slices.Contains(open, pattern) {
+			continue
+		}
+		row, ok := rights[route]
+		if !ok {
+			t.Errorf("%s has no row in the matrix", route)
+			continue
+		}
+		t.Run(route, func(t *testing.T) {
+			w := newWorld(t)
+			m := &matrix{world: w, objects: w.objects(), method: method, pattern: pattern, right: row}
+			m.tokens()
+			if row.missing == nil {
+				m.aboutNobody()
+			} else {
+				m.aboutObjects()
+			}
+		})
+	}
+}
+
+// The document asks for the same scopes as the server.
+func TestTheDocumentHasTheScopes(t *testing.T) {
+	doc, err := apitest.Document()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := maps.Clone(rights)
+	for path, item := range doc.Paths.Map() {
+		for method, operation := range item.Operations() {
+			if !strings.HasPrefix(path, "/v1/") {
+				continue
+			}
+			row, ok := rows[method+" "+path]
+			delete(rows, method+" "+path)
+			want := []string{}
+			if row.scope != "" {
+				want = append(want, row.scope)
+			}
+			if row.manager {
+				want[0] += ":admin"
+			}
+			if got := (*operation.Security)[0]["bearer"]; !ok || !slices.Equal(got, want) {
+				t.Errorf("%s %s: documented with %v, takes %v", method, path, got, want)
+			}
+		}
+	}
+	for route := range rows {
+		t.Errorf("%s is not documented", route)
+	}
+}
+
+// objects are what the paths of the matrix name: by part of the path, and whose
+// it is.
+type objects map[string]map[string]string
+
+func (w *world) objects() objects {
+	t, admin := w.t, w.admin()
+	// Of another account.
+	scopes, err := auth.ParseScopes("presence:read")
+	w.must(err)
+	app, _, err := w.authority.CreateApp(t.Context(), w.other, "Other", scopes)
+	w.must(err)
+	token, _, err := w.authority.Issue(t.Context(), w.other, auth.Token{App: app.ID, User: w.stranger.ID, Scopes: scopes}, 0)
+	w.must(err)
+	w.publish(store.User{Account: w.other, ID: w.stranger.ID}, presence.SignIn{Session: "s", Client: "web"})
+	// Of this one.
+	var made api.App
+	w.do("POST", "/v1/apps", admin, `{"name":"x","scopes":["directory:write"]}`).want(201).read(&made)
+	sessions, tokens := make(map[string]string), make(map[string]string)
+	for _, name := range []string{"alice", "bob"} {
+		user := "/v1/users/" + name + "@example.com"
+		w.do("PUT", user+"/claims/x", admin, claimBody).want(200)
+		sessions[name] = w.signIn(user+"/sessions", admin, signInBody).ID
+		var t api.Token
+		w.do("POST", "/v1/tokens", admin, `{"user":"`+name+`@example.com","name":"x","scopes":["presence:read"]}`).want(201).read(&t)
+		tokens[name] = t.ID
+	}
+	ref := func(u presence.UserID) string {
+		return base64.RawURLEncoding.EncodeToString(append([]byte{byte(len(u))}, string(u)+"s"...))
+	}
+	const never = "KDcuGIm1QgePTO8WbOqwIQ"
+	return objects{
+		"{user}": {
+			"self": string(w.alice.ID), "other": string(w.bob.ID), "foreign": string(w.stranger.ID), "unknown": never, "deleted": string(w.deleted),
+		},
+		"{session}": {
+			"self": sessions["alice"], "other": sessions["bob"], "foreign": ref(w.stranger.ID), "unknown": ref(never), "deleted": ref(w.deleted),
+		},
+		"{token}": {"self": tokens["alice"], "other": tokens["bob"], "foreign": token.ID, "unknown": never, "deleted": never},
+		"{app}":   {"self": made.ID, "other": made.ID, "foreign": string(app.ID), "unknown": never, "deleted": never},
+	}
+}
+
+func (w *world) publish(u store.User, e presence.Event) publish.Result {
+	w.t.Helper()
+	result, err := w.api.Publisher.Publish(w.t.Context(), u, store.Actor{}, e)
+	w.must(err)
+	return result
+}
+
+type matrix struct {
+	*world
+	objects         objects
+	method, pattern string
+	right
+}
+
+// ask sends the request about an object of whom.
+func (m *matrix) ask(whom, token string) *exchange {
+	m.t.Helper()
+	path := strings.ReplaceAll(m.pattern, "{claim}", "x")
+	for part, of := range m.objects {
+		path = strings.ReplaceAll(path, part, of[whom])
+	}
+	return m.do(m.method, path, token, m.body)
+}
+
+// tokens: none, a bad one, one in the URL, one without the scope. No object makes
+// a difference.
+func (m *matrix) tokens() {
+	m.t.Helper()
+	for _, whom := range []string{"self", "unknown"} {
+		m.ask(whom, "").problem(&api.NoToken)
+		x := m.ask(whom, "nonsense")
+		x.problem(&api.InvalidToken)
+		if !strings.Contains(x.header.Get("Www-Authenticate"), "invalid_token") {
+			m.t.Errorf("challenge %q", x.header.Get("Www-Authenticate"))
+		}
+		if m.scope == "" {
+			continue
+		}
+		without := strings.Fields(everything)
+		without = slices.DeleteFunc(without, func(s string) bool { return strings.HasPrefix(s, m.scope) })
+		refused := m.ask(whom, m.token("", strings.Join(without, " "))).problem(&api.InsufficientScope)
+		if !slices.Contains(refused.Scopes, m.scope+":admin") {
+			m.t.Errorf("the scopes named are %v", refused.Scopes)
+		}
+	}
+	x := m.do(m.method, strings.ReplaceAll(m.pattern, "{", "")+"?access_token=secret", "", m.body)
+	if strings.Contains(m.pattern, "{") {
+		return // not the path meant, and refused all the same below /v1/
+	}
+	x.problem(&api.TokenInQuery)
+}
+
+func (m *matrix) own() string      { return m.token(m.alice.ID, m.scope) }
+func (m *matrix) managing() string { return m.token(m.alice.ID, strings.TrimSpace(m.scope+":admin")) }
+
+// aboutNobody: the plain scope and the :admin one.
+func (m *matrix) aboutNobody() {
+	m.t.Helper()
+	switch {
+	case m.scope == "":
+		m.ask("self", m.token(m.alice.ID, "")).want(m.ok)
+		return
+	case m.manager:
+		m.ask("self", m.own()).problem(&api.InsufficientScope)
+	default:
+		m.ask("self", m.own()).want(m.ok)
+	}
+	m.ask("self", m.managing()).want(m.ok)
+}
+
+var instance = regexp.MustCompile(`"instance":"[^"]*"`)
+
+func (m *matrix) aboutObjects() {
+	m.t.Helper()
+	own, admin := m.own(), m.managing()
+	answers := make(map[string]string)
+	for _, whom := range []string{"foreign", "unknown", "deleted"} {
+		x := m.ask(whom, admin)
+		x.problem(m.missing)
+		answers[instance.ReplaceAllString(x.body, "")] = whom
+		if m.manager {
+			m.ask(whom, own).problem(&api.InsufficientScope)
+			continue
+		}
+		x = m.ask(whom, own)
+		x.problem(m.missing)
+		answers[instance.ReplaceAllString(x.body, "")] = whom
+	}
+	if len(answers) != 1 {
+		m.t.Errorf("objects that are not there can be told apart: %v", answers)
+	}
+	switch {
+	case m.manager:
+		m.ask("self", own).problem(&api.InsufficientScope)
+		m.ask("other", own).problem(&api.InsufficientScope)
+	case m.elses != nil:
+		m.ask("other", own).problem(m.elses)
+		m.ask("self", own).want(m.ok)
+	default:
+		m.ask("other", own).want(m.ok)
+		m.ask("self", own).want(m.ok)
+	}
+	m.ask("other", admin).want(m.ok)
+}

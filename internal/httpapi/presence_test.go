@@ -1,0 +1,138 @@
+package httpapi_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+)
+
+func TestReadingPresence(t *testing.T) {
+	w := newWorld(t)
+	admin, own, other := w.admin(), w.token(w.alice.ID, "presence:read"), w.token(w.bob.ID, "presence:read")
+	w.signIn("/v1/users/alice@example.com/sessions", admin, `{"client_type":"web","lease_seconds":3600}`)
+	w.do("PUT", "/v1/users/alice@example.com/claims/manual", admin, `{"source":"manual","status":"do_not_disturb"}`).want(200)
+
+	path := "/v1/users/" + string(w.alice.ID) + "/presence"
+	for token, truth := range map[string]bool{admin: true, own: true, other: false} {
+		x := w.do("GET", path, token, "").want(200)
+		var p api.Presence
+		x.read(&p)
+		if p.User != string(w.alice.ID) || p.Status != api.DoNotDisturb || p.Since.IsZero() || p.Until.Sub(w.clock()) != 20*time.Minute || p.Cursor == "" {
+			t.Errorf("%+v", p)
+		}
+		if (x.header.Get("Etag") != "") != truth {
+			t.Errorf("the ETag is %q, for one who sees the truth: %v", x.header.Get("Etag"), truth)
+		}
+		head := w.do("HEAD", path, token, "").want(200)
+		if head.header.Get("Content-Length") != x.header.Get("Content-Length") {
+			t.Errorf("HEAD has other headers: %v", head.header)
+		}
+	}
+}
+
+func TestExplaining(t *testing.T) {
+	w := newWorld(t)
+	admin := w.admin()
+	own := w.token(w.alice.ID, "presence:read")
+	s := w.signIn("/v1/users/alice@example.com/sessions", admin, `{"client_type":"web","lease_seconds":3600}`)
+	w.do("PUT", "/v1/users/alice@example.com/claims/manual", admin, `{"source":"manual","status":"do_not_disturb","duration_seconds":600}`).want(200)
+	w.do("PUT", "/v1/users/alice@example.com/claims/cal", admin, `{"source":"calendar","status":"in_calendar_event"}`).want(200)
+	w.do("PUT", "/v1/users/alice@example.com/note", admin, `{"text":"Hello"}`).want(200)
+	var x api.Explanation
+	w.do("GET", "/v1/users/me/presence/explain", own, "").want(200).read(&x)
+	if x.Status != api.DoNotDisturb || len(x.Claims) != 2 || !x.Claims[0].Decides || x.Claims[0].Row != 1 || x.Claims[1].Decides {
+		t.Errorf("%+v", x)
+	}
+	if len(x.Sessions) != 1 || x.Sessions[0].ID != s.ID || x.Sessions[0].Why == "" || x.OwnNote == nil || x.OwnNote.Text != "Hello" {
+		t.Errorf("%+v", x)
+	}
+	if len(x.Next) == 0 || x.Next[0].Status != api.InCalendarEvent || x.Next[0].At.Sub(w.clock()) != 10*time.Minute || x.Because == "" {
+		t.Errorf("%+v", x)
+	}
+	w.do("GET", "/v1/users/alice@example.com/presence/explain", admin, "").want(200)
+}
+
+func TestQuery(t *testing.T) {
+	w := newWorld(t)
+	admin := w.admin()
+	w.signIn("/v1/users/alice@example.com/sessions", admin, `{"client_type":"web"}`)
+	w.do("PUT", "/v1/users/alice@example.com/note", admin, `{"text":"é \"\u2028<&>"}`).problem(&api.InvalidField) // U+2028 is no text on one line
+	w.do("PUT", "/v1/users/alice@example.com/note", admin, `{"text":"é \"<&>"}`).want(200)
+	// A user of whom nothing is recorded, as after a crash between the two.
+	unrecorded, err := w.directory.Create(t.Context(), w.account, w.userLike("fresh@example.com"))
+	w.must(err)
+
+	body, _ := json.Marshal(api.PresenceQuery{Users: []string{
+		"ALICE@example.com", string(w.bob.ID), string(w.alice.ID), "me", string(unrecorded.ID),
+		string(w.deleted), string(w.stranger.ID), "stranger@example.net", "nobody\"@example.com", "", string(w.bob.ID),
+	}})
+	x := w.do("POST", "/v1/presence/query", admin, string(body)).want(200)
+	var got api.Presences
+	x.read(&got)
+	var users, asked []string
+	for _, p := range got.Presences {
+		users, asked = append(users, p.User), append(asked, p.AskedAs)
+	}
+	if want := []string{string(w.alice.ID), string(w.bob.ID), string(w.owner), string(unrecorded.ID)}; !slices.Equal(users, want) {
+		t.Errorf("users %v, want %v", users, want)
+	}
+	if want := []string{"ALICE@example.com", "", "me", ""}; !slices.Equal(asked, want) {
+		t.Errorf("asked as %q, want %q", asked, want)
+	}
+	want := []string{string(w.stranger.ID), "stranger@example.net", "nobody\"@example.com", "", string(w.deleted)}
+	slices.Sort(want)
+	slices.Sort(got.Unknown)
+	if !slices.Equal(got.Unknown, want) {
+		t.Errorf("unknown %q, want %q", got.Unknown, want)
+	}
+	if got.Cursor == "" || got.Presences[0].Note != `é "<&>` || got.Presences[0].Status != api.Available {
+		t.Errorf("%+v", got)
+	}
+	// Written by hand, it is what encoding/json would write.
+	var again api.Presences
+	x.read(&again)
+	canonical := marshal(t, again)
+	if canonical != x.body {
+		t.Errorf("got  %s\nwant %s", x.body, canonical)
+	}
+}
+
+// marshal writes JSON as the wire has it: without escaping for HTML.
+func marshal(t *testing.T, v any) string {
+	var b strings.Builder
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+func TestWhatAQueryRefuses(t *testing.T) {
+	w := newWorld(t)
+	admin := w.admin()
+	many := func(n int) string { return `{"users":["` + strings.Repeat(`x","`, n-1) + `y"]}` }
+	for body, field := range map[string]string{
+		`{}`:              "users",
+		`{"users":[]}`:    "users",
+		`{"users":null}`:  "users",
+		`{"users":"me"}`:  "users",
+		`{"users":[1]}`:   "users[0]",
+		`{"user":["me"]}`: "user",
+		many(10_001):      "users",
+	} {
+		if p := w.do("POST", "/v1/presence/query", admin, body).problem(&api.InvalidField); p.Field != field {
+			t.Errorf("%.40s: the field is %q, want %q", body, p.Field, field)
+		}
+	}
+	var got api.Presences
+	if w.do("POST", "/v1/presence/query", admin, many(10_000)).want(200).read(&got); len(got.Unknown) != 10_000 && len(got.Unknown) != 2 {
+		t.Errorf("%d unknown", len(got.Unknown))
+	}
+	w.do("POST", "/v1/presence/query", admin, fmt.Sprintf(`{"users":[%q]}`, strings.Repeat("x", 1<<20))).problem(&api.BodyTooLarge)
+}

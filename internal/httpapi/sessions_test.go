@@ -1,0 +1,237 @@
+package httpapi_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+)
+
+func (w *world) signIn(path, token, body string, headers ...string) api.Session {
+	w.t.Helper()
+	var s api.Session
+	x := w.do("POST", path, token, body, headers...).want(http.StatusCreated).read(&s)
+	if x.header.Get("Location") != "/v1/sessions/"+s.ID {
+		w.t.Errorf("Location is %q", x.header.Get("Location"))
+	}
+	return s
+}
+
+func (w *world) presence(user, token string) api.Presence {
+	w.t.Helper()
+	var p api.Presence
+	w.do("GET", "/v1/users/"+user+"/presence", token, "").want(200).read(&p)
+	return p
+}
+
+func TestALifeOfASession(t *testing.T) {
+	w := newWorld(t)
+	token := w.token(w.alice.ID, "session:write session:read presence:read")
+
+	s := w.signIn("/v1/sessions", token, `{"client_type":"desktop","client_version":"6.0.2"}`)
+	if s.User != string(w.alice.ID) || !s.Active || s.LeaseSeconds != 120 || s.EndsAt.Sub(w.clock()) != 2*time.Minute {
+		t.Errorf("signed in as %+v", s)
+	}
+	if p := w.presence("me", token); p.Status != api.Available {
+		t.Errorf("after the sign-in: %+v", p)
+	}
+
+	w.pass(time.Minute)
+	var again api.Session
+	w.do("PATCH", "/v1/sessions/"+s.ID, token, `{}`).want(200).read(&again)
+	if got := again.EndsAt.Sub(w.clock()); got != 2*time.Minute {
+		t.Errorf("a refresh made it end in %v", got)
+	}
+	w.do("PATCH", "/v1/sessions/"+s.ID, token, `{"active":false,"lease_seconds":60}`).want(200).read(&again)
+	if again.Active || again.LeaseSeconds != 60 || again.EndsAt.Sub(w.clock()) != time.Minute {
+		t.Errorf("idle: %+v", again)
+	}
+	if p := w.presence("alice@example.com", token); p.Status != api.Away {
+		t.Errorf("idle: %+v", p)
+	}
+	w.do("PATCH", "/v1/sessions/"+s.ID, token, `{"active":true}`).want(200).read(&again)
+	if !again.Active || again.IdleAt.Sub(w.clock()) != 15*time.Minute {
+		t.Errorf("active: %+v", again)
+	}
+	var read api.Session
+	if w.do("GET", "/v1/sessions/"+s.ID, token, "").want(200).read(&read); read != again {
+		t.Errorf("read %+v, want %+v", read, again)
+	}
+
+	w.do("DELETE", "/v1/sessions/"+s.ID, token, "").want(http.StatusNoContent)
+	w.do("DELETE", "/v1/sessions/"+s.ID, token, "").problem(&api.NoSession)
+	w.do("PATCH", "/v1/sessions/"+s.ID, token, `{}`).problem(&api.NoSession)
+	w.do("GET", "/v1/sessions/"+s.ID, token, "").problem(&api.NoSession)
+	if p := w.presence("me", token); p.Status != api.Offline {
+		t.Errorf("after the sign-out: %+v", p)
+	}
+}
+
+func TestSessionsAreListedInPages(t *testing.T) {
+	w := newWorld(t)
+	admin := w.admin()
+	made := make(map[string]bool)
+	for range 5 {
+		made[w.signIn("/v1/users/bob@example.com/sessions", admin, `{"client_type":"mobile"}`).ID] = true
+	}
+	path, pages := "/v1/users/bob@example.com/sessions?limit=2", 0
+	for next := path; next != ""; pages++ {
+		var list api.Sessions
+		w.do("GET", next, admin, "").want(200).read(&list)
+		for _, s := range list.Sessions {
+			if !made[s.ID] || s.App == "" {
+				t.Errorf("unexpected %+v", s)
+			}
+			delete(made, s.ID)
+		}
+		next = ""
+		if list.Next != "" {
+			next = path + "&after=" + list.Next
+		}
+	}
+	if len(made) != 0 || pages != 3 {
+		t.Errorf("%d sessions not listed in %d pages", len(made), pages)
+	}
+	var own api.Sessions
+	w.do("GET", "/v1/sessions", admin, "").want(200).read(&own)
+	if len(own.Sessions) != 0 {
+		t.Errorf("the owner has %d sessions", len(own.Sessions))
+	}
+	w.do("GET", path+"&after=nonsense!", admin, "").problem(&api.CursorInvalid)
+	w.pass(3 * time.Minute)
+	var ended api.Sessions
+	if w.do("GET", path, admin, "").want(200).read(&ended); len(ended.Sessions) != 0 {
+		t.Error("sessions that have ended are listed")
+	}
+}
+
+func TestWhatASignInRefuses(t *testing.T) {
+	w := newWorld(t)
+	token := w.token(w.alice.ID, "session:write")
+	for body, field := range map[string]string{
+		`{}`:                    "client_type",
+		`{"client_type":""}`:    "client_type",
+		`{"client_type":"A B"}`: "client_type",
+		`{"client_type":7}`:     "client_type",
+		`{"client_type":"web","client_version":"\u0000"}`: "client_version",
+		`{"client_type":"web","lease_seconds":0}`:         "lease_seconds",
+		`{"client_type":"web","lease_seconds":29}`:        "lease_seconds",
+		`{"client_type":"web","lease_seconds":3601}`:      "lease_seconds",
+		`{"client_type":"web","lease_seconds":1e400}`:     "lease_seconds",
+		`{"client_type":"web","lease_seconds":60.5}`:      "lease_seconds",
+		`{"client_type":"web","colour":"red"}`:            "colour",
+		`{"client_type":"web","client_type":"web"}`:       "client_type",
+	} {
+		if p := w.do("POST", "/v1/sessions", token, body).problem(&api.InvalidField); p.Field != field {
+			t.Errorf("%s: the field is %q, want %q", body, p.Field, field)
+		}
+	}
+	for _, body := range []string{`[]`, `{`, `{} {}`, `"x"`, "{\"client_type\":\"\xff\"}", strings.Repeat("[", 40)} {
+		w.do("POST", "/v1/sessions", token, body).problem(&api.Malformed)
+	}
+	w.do("POST", "/v1/sessions", token, "").problem(&api.UnsupportedMediaType)
+	w.do("POST", "/v1/sessions", token, "a=b", "Content-Type", "application/x-www-form-urlencoded").problem(&api.UnsupportedMediaType)
+	w.do("POST", "/v1/sessions", token, `{"client_type":"web"}`, "Content-Encoding", "gzip").problem(&api.UnsupportedMediaType)
+	w.do("POST", "/v1/sessions", token, `{"client_type":"`+strings.Repeat("x", 1<<16)+`"}`).problem(&api.BodyTooLarge)
+	for range 32 {
+		w.signIn("/v1/sessions", token, `{"client_type":"web"}`)
+	}
+	if p := w.do("POST", "/v1/sessions", token, `{"client_type":"web"}`).problem(&api.LimitReached); p.Limit != 32 {
+		t.Errorf("the limit is %d", p.Limit)
+	}
+}
+
+// A sign-in that is sent again with the same key is the same session, also when
+// that has ended by then.
+func TestSignInsAreIdempotent(t *testing.T) {
+	w := newWorld(t)
+	token := w.token(w.alice.ID, "session:write session:read")
+	body := `{"client_type":"desktop","lease_seconds":60}`
+	first := w.do("POST", "/v1/sessions", token, body, "Idempotency-Key", "k1").want(201)
+	again := w.do("POST", "/v1/sessions", token, body, "Idempotency-Key", "k1").want(201)
+	if again.body != first.body || again.header.Get("Location") != first.header.Get("Location") || again.header.Get("Etag") != first.header.Get("Etag") {
+		t.Errorf("first %s, then %s", first.body, again.body)
+	}
+	if first.header.Get("Idempotency-Replayed") != "" || again.header.Get("Idempotency-Replayed") != "true" {
+		t.Error("the repeat is not marked, or the first is")
+	}
+	w.do("POST", "/v1/sessions", token, `{"client_type":"mobile"}`, "Idempotency-Key", "k1").problem(&api.KeyReused)
+	w.do("POST", "/v1/sessions", token, body, "Idempotency-Key", strings.Repeat("k", 129)).problem(&api.Malformed)
+
+	var s, ended api.Session
+	first.read(&s)
+	w.do("DELETE", "/v1/sessions/"+s.ID, token, "").want(204)
+	w.do("POST", "/v1/sessions", token, body, "Idempotency-Key", "k1").want(201).read(&ended)
+	if ended.ID != s.ID || ended.ClientType != "desktop" || ended.LeaseSeconds != 60 || ended.Active {
+		t.Errorf("the repeat of an ended one: %+v", ended)
+	}
+	var list api.Sessions
+	if w.do("GET", "/v1/sessions", token, "").want(200).read(&list); len(list.Sessions) != 0 {
+		t.Errorf("a repeat signed in: %+v", list)
+	}
+}
+
+func TestIfMatch(t *testing.T) {
+	w := newWorld(t)
+	token := w.token(w.alice.ID, "session:write session:read")
+	x := w.do("POST", "/v1/sessions", token, `{"client_type":"web"}`).want(201)
+	var s api.Session
+	x.read(&s)
+	tag := x.header.Get("Etag")
+	w.do("DELETE", "/v1/sessions/"+s.ID, token, "", "If-Match", `"1"`).problem(&api.PreconditionFailed)
+	w.do("DELETE", "/v1/sessions/"+s.ID, token, "", "If-Match", `nonsense`).problem(&api.Malformed)
+	w.do("PATCH", "/v1/sessions/"+s.ID, token, `{"active":false}`, "If-Match", `"1", `+tag).want(200)
+	w.do("DELETE", "/v1/sessions/"+s.ID, token, "", "If-Match", tag).problem(&api.PreconditionFailed)
+	w.do("DELETE", "/v1/sessions/"+s.ID, token, "", "If-Match", "*").want(204)
+}
+
+func TestABatchOfRefreshes(t *testing.T) {
+	w := newWorld(t)
+	admin, own := w.admin(), w.token(w.alice.ID, "session:write")
+	alice := w.signIn("/v1/users/alice@example.com/sessions", admin, `{"client_type":"web"}`)
+	bob := w.signIn("/v1/users/bob@example.com/sessions", admin, `{"client_type":"web"}`)
+	w.pass(90 * time.Second)
+	body := fmt.Sprintf(`{"sessions":[{"id":%q,"active":true},{"id":%q},{"id":"nonsense"}]}`, alice.ID, bob.ID)
+	for token, want := range map[string][3]int{admin: {200, 200, 404}, own: {200, 404, 404}} {
+		var got api.RefreshResults
+		w.do("POST", "/v1/sessions/refresh", token, body).want(200).read(&got)
+		for i, result := range got.Results {
+			if result.Status != want[i] || (result.Problem != nil) != (want[i] == 404) {
+				t.Errorf("item %d: %+v, want %d", i, result, want[i])
+			}
+			if result.Status == 200 && result.EndsAt.Sub(w.clock()) != 2*time.Minute {
+				t.Errorf("item %d ends in %v", i, result.EndsAt.Sub(w.clock()))
+			}
+		}
+	}
+	for body, field := range map[string]string{
+		`{"sessions":[]}`: "sessions",
+		`{}`:              "sessions",
+		`{"sessions":[{"id":"` + bob.ID + `"},{"id":"` + bob.ID + `"}]}`:       "sessions[1].id",
+		`{"sessions":[{"active":true}]}`:                                       "sessions[0].id",
+		`{"sessions":[{"id":"x","lease_seconds":30}]}`:                         "sessions[0].lease_seconds",
+		`{"sessions":[` + strings.Repeat(`{"id":"x"},`, 1000) + `{"id":"y"}]}`: "sessions",
+	} {
+		if p := w.do("POST", "/v1/sessions/refresh", admin, body).problem(&api.InvalidField); p.Field != field {
+			t.Errorf("the field is %q, want %q", p.Field, field)
+		}
+	}
+}
+
+// A thousand items fit into a batch, as the limit says.
+func TestAFullBatch(t *testing.T) {
+	w := newWorld(t)
+	admin := w.admin()
+	items := make([]string, 1000)
+	for i := range items {
+		items[i] = fmt.Sprintf(`{ "id": "FktEY3VHSW0xUWdlUFRPOFdiT3F3SVEwMTIzNDU2Nzg5MDEyMw%04d", "active": false }`, i)
+	}
+	var got api.RefreshResults
+	w.do("POST", "/v1/sessions/refresh", admin, `{"sessions":[`+strings.Join(items, ", ")+`]}`).want(200).read(&got)
+	if len(got.Results) != 1000 || got.Results[999].Status != 404 {
+		t.Errorf("%d results, the last %+v", len(got.Results), got.Results[len(got.Results)-1])
+	}
+}

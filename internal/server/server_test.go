@@ -1,0 +1,535 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"go.uber.org/goleak"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/client"
+	"porchlight.dev/porchlight/internal/config"
+	"porchlight.dev/porchlight/internal/server"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/pebblestore"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// A running server, with somebody who may do everything.
+type running struct {
+	*server.Server
+	made   server.Credentials
+	client *client.Client
+	http   *http.Client
+	log    *lockedBuffer
+	stop   context.CancelCauseFunc
+	ended  chan error // has what Run returned
+}
+
+// settings are for a server on free loopback ports that stops at once.
+func settings(t *testing.T) config.Config {
+	t.Helper()
+	cfg := config.Default()
+	cfg.DataDir = filepath.Join(t.TempDir(), "data")
+	cfg.Listen, cfg.AdminListen = "127.0.0.1:0", "127.0.0.1:0"
+	cfg.AccessLog = "off"
+	cfg.MinUpdateInterval = 0
+	cfg.DrainDelay = 0
+	return cfg
+}
+
+var founding = server.Founding{
+	Account: "Test", OwnerEmail: "ada@example.com", OwnerName: "Ada Okafor", AppName: "test", WithToken: true,
+}
+
+// start initialises and runs a server until the test ends.
+func start(t *testing.T, cfg config.Config, opts server.Options) *running {
+	t.Helper()
+	made, err := server.Init(t.Context(), cfg, founding)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return run(t, cfg, opts, made)
+}
+
+func run(t *testing.T, cfg config.Config, opts server.Options, made server.Credentials) *running {
+	t.Helper()
+	r := &running{made: made, log: new(lockedBuffer), ended: make(chan error, 1)}
+	if opts.Log == nil {
+		opts.Log = server.NewLog(cfg, r.log)
+	}
+	var err error
+	if r.Server, err = server.New(cfg, opts); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancelCause(context.Background())
+	r.stop = stop
+	go func() { r.ended <- r.Run(ctx) }()
+	transport := &http.Transport{}
+	r.http = &http.Client{Transport: transport, Timeout: 10 * time.Second}
+	if r.client, err = client.New(r.URL(), client.StaticToken(made.AccessToken), r.http); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		stop(server.ErrInterrupted)
+		if err := r.wait(t); err != nil && !t.Failed() {
+			t.Logf("Run: %v", err)
+		}
+	})
+	return r
+}
+
+// wait gives what Run returned.
+func (r *running) wait(t *testing.T) error {
+	t.Helper()
+	select {
+	case err := <-r.ended:
+		r.ended <- err
+		return err
+	case <-time.After(15 * time.Second):
+		t.Fatal("the server does not end")
+		return nil
+	}
+}
+
+// get fetches a page of either listener.
+func (r *running) get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := r.http.Do(req)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(body)
+}
+
+// eventually waits until ok, at most for limit.
+func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("after %v still not: %s", limit, what)
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// TestThreeServers: nothing is global.
+func TestThreeServers(t *testing.T) {
+	servers := make([]*running, 3)
+	for i := range servers {
+		servers[i] = start(t, settings(t), server.Options{})
+	}
+	for i, r := range servers {
+		if _, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "grace@example.com"}); err != nil {
+			t.Fatalf("server %d: %v", i, err)
+		}
+		if status, body := r.get(t, r.AdminURL()+"/readyz"); status != http.StatusOK {
+			t.Errorf("server %d: /readyz is %d %s", i, status, body)
+		}
+		_, metrics := r.get(t, r.AdminURL()+"/metrics")
+		if want := `porchlight_http_requests_total{class="2xx",method="POST",route="/v1/users"} 1`; !strings.Contains(metrics, want) {
+			t.Errorf("server %d: the metrics lack %s", i, want)
+		}
+	}
+	other, err := client.New(servers[0].URL(), client.StaticToken(servers[1].made.AccessToken), servers[0].http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Me(t.Context()); !client.Is(err, &api.InvalidToken) {
+		t.Errorf("a token of another server: %v", err)
+	}
+}
+
+// TestAccountCredentials: the client gets a token, and another when the server no
+// longer takes the first.
+func TestAccountCredentials(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	tokens, err := client.NewAccountCredentials(r.URL(), r.made.AccountID, r.made.ClientID, r.made.ClientSecret, r.http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.New(r.URL(), tokens, r.http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	me, err := c.Me(t.Context())
+	if err != nil || me.Account != r.made.AccountID || !me.AccountLevel {
+		t.Fatalf("me is %+v, %v", me, err)
+	}
+	if err := r.client.RevokeToken(t.Context(), me.Token); err != nil {
+		t.Fatal(err)
+	}
+	again, err := c.Me(t.Context())
+	if err != nil || again.Token == me.Token {
+		t.Errorf("after the token was revoked: %+v, %v", again, err)
+	}
+	wrong, err := client.NewAccountCredentials(r.URL(), r.made.AccountID, r.made.ClientID, "guess", r.http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = wrong.Token(t.Context())
+	refused, ok := errors.AsType[*client.Error](err)
+	if !ok || refused.Status != http.StatusBadRequest || !strings.Contains(refused.Message, "Invalid client_id or client_secret") {
+		t.Errorf("a wrong secret: %v", err)
+	}
+	if _, again := client.Retry(err); again {
+		t.Error("a wrong secret is called worth a retry")
+	}
+}
+
+// TestZoomCalls: status and revision by the client's two calls of Zoom's.
+func TestZoomCalls(t *testing.T) {
+	cfg := settings(t)
+	cfg.MinUpdateInterval = time.Minute
+	r := start(t, cfg, server.Options{})
+	if _, err := r.client.SignIn(t.Context(), "me", api.SignIn{ClientType: "desktop"}); err != nil {
+		t.Fatal(err)
+	}
+	revision, err := r.client.SetZoomStatus(t.Context(), "ada@example.com", "Do_Not_Disturb", 60)
+	if err != nil || revision == 0 {
+		t.Fatalf("revision %d, %v", revision, err)
+	}
+	shown, err := r.client.ZoomStatus(t.Context(), "ada@example.com")
+	if err != nil || shown.Status != "Do_Not_Disturb" {
+		t.Errorf("%+v, %v", shown, err)
+	}
+	_, err = r.client.SetZoomStatus(t.Context(), "ada@example.com", "Away", 0)
+	if wait, again := client.Retry(err); !again || wait <= 0 || wait > time.Minute {
+		t.Errorf("an update within the minute: %v, to be tried again after %v (%v)", err, wait, again)
+	}
+	if _, err := r.client.ZoomStatus(t.Context(), "nobody@example.com"); err == nil || !strings.Contains(err.Error(), "User does not exist") {
+		t.Errorf("an unknown user: %v", err)
+	}
+}
+
+// TestDrain: a running request is finished although the server was told to stop;
+// it is unready at once, and takes nothing new once the delay is over.
+func TestDrain(t *testing.T) {
+	cfg := settings(t)
+	cfg.DrainDelay = 300 * time.Millisecond
+	r := start(t, cfg, server.Options{})
+	body, write := io.Pipe()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.URL()+"/v1/users", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+r.made.AccessToken)
+	req.Header.Set("Content-Type", "application/json")
+	answered := make(chan error, 1)
+	var status atomic.Int64
+	go func() {
+		resp, err := r.http.Do(req)
+		if err == nil {
+			status.Store(int64(resp.StatusCode))
+			err = resp.Body.Close()
+		}
+		answered <- err
+	}()
+	if _, err := write.Write([]byte(`{"email":`)); err != nil { // it has arrived when this returns
+		t.Fatal(err)
+	}
+
+	r.stop(nil)
+	eventually(t, time.Second, "/readyz is red", func() bool {
+		code, _ := r.get(t, r.AdminURL()+"/readyz")
+		return code == http.StatusServiceUnavailable
+	})
+	if _, err := r.client.Me(t.Context()); err != nil {
+		t.Errorf("a request within the delay: %v", err)
+	}
+	eventually(t, 5*time.Second, "new connections are refused", func() bool {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(r.URL(), "http://"))
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err != nil
+	})
+	if _, err := write.Write([]byte(`"grace@example.com"}`)); err != nil {
+		t.Fatal(err)
+	}
+	_ = write.Close()
+	if err := <-answered; err != nil || status.Load() != http.StatusCreated {
+		t.Errorf("the running request: %d, %v", status.Load(), err)
+	}
+	if err := r.wait(t); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+
+	again := run(t, cfg, server.Options{}, r.made)
+	if _, err := again.client.User(t.Context(), "grace@example.com"); err != nil {
+		t.Errorf("what the request made: %v", err)
+	}
+	again.stop(server.ErrInterrupted)
+}
+
+// TestDrainTimeout: a request that does not end is cut off.
+func TestDrainTimeout(t *testing.T) {
+	cfg := settings(t)
+	cfg.DrainTimeout = 100 * time.Millisecond
+	r := start(t, cfg, server.Options{})
+	body, write := io.Pipe()
+	defer write.Close()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.URL()+"/v1/users", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+r.made.AccessToken)
+	req.Header.Set("Content-Type", "application/json")
+	answered := make(chan error, 1)
+	go func() {
+		resp, err := r.http.Do(req)
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		answered <- err
+	}()
+	if _, err := write.Write([]byte(`{"email":`)); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	r.stop(nil)
+	if err := r.wait(t); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("it took %v to end", took)
+	}
+	if err := <-answered; err == nil {
+		t.Error("the request that was cut off has an answer")
+	}
+}
+
+// TestStoreFails: when the disk fails, nothing more is acknowledged, /readyz is
+// red, and the server ends with the reason.
+func TestStoreFails(t *testing.T) {
+	cfg := settings(t)
+	var broken atomic.Bool
+	fs := errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if broken.Load() && (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData || op.Kind == errorfs.OpFileSyncTo) {
+			return syscall.EIO
+		}
+		return nil
+	}))
+	made, err := server.Init(t.Context(), cfg, founding)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := pebblestore.Open(filepath.Join(cfg.DataDir, "store"), pebblestore.Options{FS: fs, MustExist: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := &heldStore{Store: st, told: make(chan struct{})}
+	r := run(t, cfg, server.Options{Store: held}, made)
+	if status, _ := r.get(t, r.AdminURL()+"/readyz"); status != http.StatusOK {
+		t.Fatalf("/readyz is %d before anything failed", status)
+	}
+	broken.Store(true)
+	if _, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "grace@example.com"}); err == nil {
+		t.Error("a write was acknowledged by a disk that fails")
+	}
+	eventually(t, time.Second, "/readyz is red", func() bool {
+		status, body := r.get(t, r.AdminURL()+"/readyz")
+		return status == http.StatusServiceUnavailable && strings.Contains(body, "acknowledges nothing more")
+	})
+	close(held.told)
+	err = r.wait(t)
+	if !errors.Is(err, store.ErrFailed) || !strings.Contains(err.Error(), "see to the disk under "+cfg.DataDir) {
+		t.Errorf("Run ended with %v", err)
+	}
+}
+
+// A heldStore tells that it failed when told is closed, so that a test can look at
+// a server in between.
+type heldStore struct {
+	store.Store
+	told chan struct{}
+}
+
+func (h *heldStore) Failed() <-chan struct{} { return h.told }
+
+func (h *heldStore) Due(ctx context.Context, _ func([]store.User) error) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestStartErrors: a server that cannot start says what to do, and leaves nothing
+// open. The scripts of package cli have the same from outside.
+func TestStartErrors(t *testing.T) {
+	cfg := settings(t)
+	if _, err := server.New(cfg, server.Options{}); !errors.Is(err, server.ErrNotInitialised) {
+		t.Errorf("an empty directory: %v", err)
+	}
+	r := start(t, cfg, server.Options{})
+	if _, err := server.New(cfg, server.Options{}); !errors.Is(err, pebblestore.ErrLocked) {
+		t.Errorf("a directory in use: %v", err)
+	}
+	other := settings(t)
+	made, err := server.Init(t.Context(), other, founding)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.Listen = strings.TrimPrefix(r.URL(), "http://")
+	if _, err := server.New(other, server.Options{}); err == nil || !strings.Contains(err.Error(), "another program uses this address") {
+		t.Errorf("a port in use: %v", err)
+	}
+	other.Listen = "127.0.0.1:0"
+	other.AdminListen = "0.0.0.0:0"
+	if _, err := server.New(other, server.Options{}); err == nil || !strings.Contains(err.Error(), "admin-anywhere") {
+		t.Errorf("an admin listener for everybody: %v", err)
+	}
+	other.AdminListen = "off"
+	again := run(t, other, server.Options{}, made) // what failed before has let go
+	if again.AdminURL() != "" {
+		t.Errorf("an admin listener that is off has the URL %s", again.AdminURL())
+	}
+	if _, err := server.Init(t.Context(), settingsAt(other.DataDir), founding); !errors.Is(err, pebblestore.ErrLocked) {
+		t.Errorf("init of a directory in use: %v", err)
+	}
+}
+
+func settingsAt(dir string) config.Config {
+	cfg := config.Default()
+	cfg.DataDir = dir
+	return cfg
+}
+
+// TestZeroConfig: the zero of every field is usable, but for the data directory.
+func TestZeroConfig(t *testing.T) {
+	cfg := config.Config{DataDir: filepath.Join(t.TempDir(), "data"), Listen: "127.0.0.1:0"}
+	r := start(t, cfg, server.Options{})
+	if _, err := r.client.Me(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if r.AdminURL() != "" {
+		t.Error("an empty admin-listen opened a listener")
+	}
+}
+
+// TestAdminHost: a page that made its own name point to this machine gets nothing.
+func TestAdminHost(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	for host, want := range map[string]int{"": 200, "localhost": 200, "[::1]:80": 200, "evil.example:8081": 421, "10.0.0.1": 421} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.AdminURL()+"/livez", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		resp, err := r.http.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("host %q: %d, want %d", host, resp.StatusCode, want)
+		}
+	}
+}
+
+// TestSystemd: the service manager hears that the server is ready, and stops.
+func TestSystemd(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	r := start(t, settings(t), server.Options{NotifySocket: name})
+	hear := func(want string) {
+		var buf [64]byte
+		n, err := conn.Read(buf[:])
+		if err != nil || string(buf[:n]) != want {
+			t.Fatalf("systemd heard %q, %v; want %q", buf[:n], err, want)
+		}
+	}
+	hear("READY=1")
+	r.stop(nil)
+	hear("STOPPING=1")
+}
+
+// TestLimitsOfConnections: what a stranger can make the server hold is bounded.
+func TestLimitsOfConnections(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.URL()+"/v1/me", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Long", strings.Repeat("x", 32<<10))
+	resp, err := r.http.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("32 KiB of headers: %d", resp.StatusCode)
+	}
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	plain := &http.Client{Transport: &http.Transport{Protocols: protocols}, Timeout: 5 * time.Second}
+	defer plain.CloseIdleConnections()
+	small, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.URL()+"/v1/me", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp, err := plain.Do(small); err == nil {
+		_ = resp.Body.Close()
+		t.Errorf("HTTP/2 without TLS is spoken: %s", resp.Proto)
+	}
+	conn, err := net.Dial("tcp", strings.TrimPrefix(r.URL(), "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("GET /v1/me HTTP/1.1\r\nHost: x\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(7 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(conn); err != nil {
+		t.Errorf("a request whose header never ends is held for longer than 7 s: %v", err)
+	}
+}

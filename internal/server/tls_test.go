@@ -1,0 +1,111 @@
+package server_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/internal/server"
+)
+
+// writeCertificate makes a certificate with this serial number, and its key.
+func writeCertificate(t *testing.T, certFile, keyFile string, serial int64) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "porchlight test"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The key first: a reader that comes between sees a pair that does not fit.
+	for name, block := range map[string]*pem.Block{
+		keyFile: {Type: "PRIVATE KEY", Bytes: private}, certFile: {Type: "CERTIFICATE", Bytes: cert},
+	} {
+		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestTLS: HTTPS with HTTP/2 from TLS 1.2 on; a changed certificate is taken up, a
+// broken one is not, and connections go on.
+func TestTLS(t *testing.T) {
+	cfg := settings(t)
+	dir := t.TempDir()
+	cfg.TLSCertFile, cfg.TLSKeyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writeCertificate(t, cfg.TLSCertFile, cfg.TLSKeyFile, 1)
+	r := start(t, cfg, server.Options{})
+	serial := func() int64 {
+		conn, err := tls.Dial("tcp", strings.TrimPrefix(r.URL(), "https://"), &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the test looks at the certificate itself
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		return conn.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
+	}
+	if got := serial(); got != 1 {
+		t.Fatalf("the first certificate has serial %d", got)
+	}
+	if conn, err := tls.Dial("tcp", strings.TrimPrefix(r.URL(), "https://"), &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11}); err == nil {
+		_ = conn.Close()
+		t.Error("TLS 1.1 is spoken")
+	}
+
+	writeCertificate(t, cfg.TLSCertFile, cfg.TLSKeyFile, 2)
+	eventually(t, 6*time.Second, "the new certificate is in use", func() bool { return serial() == 2 })
+	if err := os.WriteFile(cfg.TLSCertFile, []byte("not a certificate"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.Reload() // as on SIGHUP
+	if got := serial(); got != 2 {
+		t.Errorf("after a broken file, the certificate has serial %d", got)
+	}
+	if !strings.Contains(r.log.String(), "the old one stays in use") {
+		t.Errorf("the log does not say that the new certificate is broken:\n%s", r.log)
+	}
+	writeCertificate(t, cfg.TLSCertFile, cfg.TLSKeyFile, 3)
+	r.Reload()
+	if got := serial(); got != 3 {
+		t.Errorf("after a reload, the certificate has serial %d", got)
+	}
+
+	modern := &http.Client{Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true, //nolint:gosec // likewise
+	}}
+	defer modern.CloseIdleConnections()
+	r.http.Transport = modern.Transport
+	resp, err := modern.Get(r.URL() + "/v1/me") //nolint:noctx // a test's own server
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.ProtoMajor != 2 || resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("%s %d", resp.Proto, resp.StatusCode)
+	}
+	if _, err := r.client.Me(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,164 @@
+package pebblestore
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+func benchUser(i int) store.User {
+	return store.User{Account: "acme", ID: presence.UserID(fmt.Sprintf("user-%08d", i))}
+}
+
+// benchState is a state as it is in use: two sessions and a claim.
+func benchState(st presence.State) (presence.State, error) {
+	st.At = max(st.At, presence.InstantOf(time.Now()))
+	st.Revision = max(st.Revision+1, presence.Revision(st.At))
+	st.Sessions = []presence.Session{
+		{ID: "3f2504e0-4f89-11d3", Client: presence.Desktop, Version: "5.17.5", Since: st.At, IdleAt: st.At.Add(15 * time.Minute), EndsAt: st.At.Add(2 * time.Minute), Lease: 2 * time.Minute},
+		{ID: "7d444840-9dc0-11d1", Client: presence.Mobile, Version: "5.17.5", Since: st.At, IdleAt: st.At.Add(15 * time.Minute), EndsAt: st.At.Add(2 * time.Minute), Lease: 2 * time.Minute},
+	}
+	st.Claims = []presence.Claim{{ID: presence.ManualClaim, Source: presence.Manual, Status: presence.Busy, Since: st.At, Until: st.At.Add(24 * time.Hour)}}
+	return st, nil
+}
+
+func openBench(b *testing.B, users int) *Store {
+	b.Helper()
+	s, err := Open(b.TempDir(), Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	fill(b, s, users)
+	return s
+}
+
+func fill(b *testing.B, s *Store, users int) {
+	b.Helper()
+	var group sync.WaitGroup
+	const callers = 256
+	for c := range callers {
+		group.Go(func() {
+			for i := c; i < users; i += callers {
+				if _, err := s.Update(context.Background(), benchUser(i), store.By{}, benchState); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+// BenchmarkUpdate measures acknowledged updates with fsync, of users drawn at
+// random.
+func BenchmarkUpdate(b *testing.B) {
+	for _, callers := range []int{1, 64, 256} {
+		for _, users := range []int{1000, 1_000_000} {
+			b.Run(fmt.Sprintf("callers=%d/users=%d", callers, users), func(b *testing.B) {
+				if users > 1000 && testing.Short() {
+					b.Skip("short")
+				}
+				s := openBench(b, users)
+				before, cpu := s.Stats(), cpuTime(b)
+				b.ResetTimer()
+				updates(b, s, callers, users)
+				b.StopTimer()
+				b.ReportMetric(float64(cpuTime(b)-cpu)/1e3/float64(b.N), "cpu-µs/op")
+				st := s.Stats()
+				b.ReportMetric(float64(st.Updates-before.Updates)/float64(st.Groups-before.Groups), "updates/sync")
+				b.ReportMetric(float64(st.CacheMisses-before.CacheMisses)/float64(b.N), "misses/op")
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "op/s")
+			})
+		}
+	}
+}
+
+// cpuTime is what this process has used of the processors: with others beside
+// it, that says more than the clock.
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func updates(b *testing.B, s *Store, callers, users int) {
+	b.Helper()
+	var group sync.WaitGroup
+	for c := range callers {
+		group.Go(func() {
+			rng := rand.New(rand.NewPCG(1, uint64(c)))
+			for i := c; i < b.N; i += callers {
+				if _, err := s.Update(context.Background(), benchUser(rng.IntN(users)), store.By{}, benchState); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+// BenchmarkRead measures one user's read, from the cache and past it.
+func BenchmarkRead(b *testing.B) {
+	s := openBench(b, 200_000)
+	us := make([]store.User, 200_000)
+	for i := range us {
+		us[i] = benchUser(i)
+	}
+	b.Run("hit", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := range b.N {
+			if r, _, err := s.Read(context.Background(), us[i%100:i%100+1]); err != nil || len(r) != 1 {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("miss", func(b *testing.B) {
+		b.ReportAllocs()
+		before := s.cache.misses.Load()
+		for i := range b.N {
+			n := i * 7919 % len(us)
+			if r, _, err := s.Read(context.Background(), us[n:n+1]); err != nil || len(r) != 1 {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(s.cache.misses.Load()-before)/float64(b.N), "misses/op")
+	})
+	b.Run("10000", func(b *testing.B) {
+		for i := range b.N {
+			n := i % 2 * 10_000
+			if r, _, err := s.Read(context.Background(), us[n:n+10_000]); err != nil || len(r) != 10_000 {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("10000-cold", func(b *testing.B) {
+		rng := rand.New(rand.NewPCG(1, 1))
+		some := make([]store.User, 10_000)
+		for range b.N {
+			b.StopTimer()
+			for i := range some {
+				some[i] = us[rng.IntN(len(us))]
+			}
+			b.StartTimer()
+			if r, _, err := s.Read(context.Background(), some); err != nil || len(r) != 10_000 {
+				b.Fatal(err)
+			}
+		}
+	})
+}

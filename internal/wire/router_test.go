@@ -1,0 +1,264 @@
+package wire_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	. "porchlight.dev/porchlight/internal/wire"
+)
+
+// plainDialect writes its name and the error.
+type plainDialect string
+
+func (d plainDialect) Fail(w http.ResponseWriter, _ *http.Request, err error) {
+	status := http.StatusInternalServerError
+	method := new(MethodError)
+	switch {
+	case errors.Is(err, ErrNoRoute):
+		status = http.StatusNotFound
+	case errors.As(err, &method):
+		w.Header().Set("Allow", method.Allow)
+		status = http.StatusMethodNotAllowed
+	}
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, string(d)+": "+err.Error())
+}
+
+type served struct {
+	*Router
+	access, log bytes.Buffer
+	metrics     *prometheus.Registry
+	stop        func()
+}
+
+// serve is a router of two dialects. Its access log is complete after stop.
+func serve() *served {
+	s := &served{metrics: prometheus.NewRegistry()}
+	access := NewAccessLog(&s.access)
+	s.stop = access.Close
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	clock := func() time.Time {
+		now = now.Add(time.Millisecond)
+		return now
+	}
+	s.Router = NewRouter(NewObserver(access, slog.New(slog.NewJSONHandler(&s.log, nil)), s.metrics, clock), plainDialect("fallback"))
+	s.Area("/api/", plainDialect("api"))
+	s.Area("/api/inner/", plainDialect("inner"))
+	s.Handle("GET", "/api/things/{id}", plainDialect("api"), func(w http.ResponseWriter, r *http.Request) error {
+		Note(w, nil)
+		_, err := io.WriteString(w, "thing "+r.PathValue("id")+" "+TrackingID(w))
+		return err
+	})
+	s.Handle("PUT", "/api/things/{id}", plainDialect("api"), func(w http.ResponseWriter, _ *http.Request) error {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	})
+	s.Handle("GET", "/api/fails", plainDialect("api"), func(http.ResponseWriter, *http.Request) error { return errors.New("no") })
+	s.Handle("GET", "/api/late", plainDialect("api"), func(w http.ResponseWriter, _ *http.Request) error {
+		_, _ = io.WriteString(w, "begun")
+		return errors.New("too late")
+	})
+	s.Handle("GET", "/api/panics", plainDialect("api"), func(http.ResponseWriter, *http.Request) error { panic("a secret") })
+	s.Handle("GET", "/api/plain", plainDialect("api"), Plain(http.NotFoundHandler()))
+	return s
+}
+
+func (s *served) do(method, target string) *httptest.ResponseRecorder {
+	rec := httptest.NewRecorder()
+	s.ServeHTTP(rec, httptest.NewRequest(method, target, nil))
+	return rec
+}
+
+func TestRouter(t *testing.T) {
+	s := serve()
+	defer s.stop()
+	for _, c := range []struct {
+		method, target string
+		status         int
+		body, allow    string
+	}{
+		{"PUT", "/api/things/1", 204, "", ""},
+		{"GET", "/api/fails", 500, "api: no", ""},
+		{"GET", "/api/late", 200, "begun", ""},
+		{"GET", "/api/panics", 500, "api: a handler panicked", ""},
+		{"GET", "/api/plain", 404, "404 page not found\n", ""},
+		{"POST", "/api/things/1", 405, "api: this path allows GET, HEAD, PUT", "GET, HEAD, PUT"},
+		{"GET", "/api/things/", 404, "api: there is nothing at this path", ""},
+		{"GET", "/api/things/1/", 404, "api: there is nothing at this path", ""},
+		{"GET", "/api//things/1", 404, "api: there is nothing at this path", ""},
+		{"GET", "/api/./things/1", 404, "api: there is nothing at this path", ""},
+		{"GET", "/api/things/../things/1", 404, "api: there is nothing at this path", ""},
+		{"GET", "/api/inner/x", 404, "inner: there is nothing at this path", ""},
+		{"GET", "/else", 404, "fallback: there is nothing at this path", ""},
+		{"GET", "/", 404, "fallback: there is nothing at this path", ""},
+		{"GET", "/api", 404, "fallback: there is nothing at this path", ""},
+	} {
+		rec := s.do(c.method, c.target)
+		if rec.Code != c.status || rec.Body.String() != c.body || rec.Header().Get("Allow") != c.allow {
+			t.Errorf("%s %s: %d %q, allows %q", c.method, c.target, rec.Code, rec.Body, rec.Header().Get("Allow"))
+		}
+		if id := rec.Header().Get("x-zm-trackingid"); len(id) != 20 || !strings.HasPrefix(id, "WEB_") {
+			t.Errorf("%s %s: tracking id %q", c.method, c.target, id)
+		}
+	}
+	rec := s.do("GET", "/api/things/a%2Fb")
+	if want := "thing a/b " + rec.Header().Get("x-zm-trackingid"); rec.Code != 200 || rec.Body.String() != want {
+		t.Errorf("%d %q, want %q", rec.Code, rec.Body, want)
+	}
+	if rec := s.do("HEAD", "/api/things/1"); rec.Code != 200 {
+		t.Errorf("HEAD: %d", rec.Code)
+	}
+	if strings.Contains(s.log.String(), `"path":"/api/panics"`) || !strings.Contains(s.log.String(), "a secret") {
+		t.Errorf("the log does not tell of the panic: %s", s.log.String())
+	}
+	want := []string{
+		"GET /api/fails", "GET /api/late", "GET /api/panics", "GET /api/plain", "GET /api/things/{id}", "HEAD /api/fails",
+		"HEAD /api/late", "HEAD /api/panics", "HEAD /api/plain", "HEAD /api/things/{id}", "PUT /api/things/{id}",
+	}
+	if got := s.Routes(); !slices.Equal(got, want) {
+		t.Errorf("routes %q", got)
+	}
+}
+
+// TestAbort: net/http is left to drop the connection.
+func TestAbort(t *testing.T) {
+	s := serve()
+	defer s.stop()
+	s.Handle("GET", "/api/aborts", plainDialect("api"), func(http.ResponseWriter, *http.Request) error { panic(http.ErrAbortHandler) })
+	defer func() {
+		if v := recover(); v != http.ErrAbortHandler {
+			t.Errorf("recovered %v", v)
+		}
+	}()
+	s.do("GET", "/api/aborts")
+}
+
+func TestObserver(t *testing.T) {
+	s := serve()
+	s.do("GET", "/api/things/1")
+	s.do("GET", "/api/things/2")
+	s.do("GET", "/api/fails")
+	s.do("PUT", "/api/things/%22%0A%E2%80%A8%FF")
+	s.do("DELETE", "/api/things/1")
+	s.do("GET", "/else")
+	s.stop()
+	const metric = "porchlight_http_requests_total"
+	text := `# HELP ` + metric + ` Requests answered, by method, route and status class.
+# TYPE ` + metric + ` counter
+`
+	for _, c := range []string{
+		`{class="2xx",method="GET",route="/api/things/{id}"} 2`, `{class="5xx",method="GET",route="/api/fails"} 1`,
+		`{class="2xx",method="PUT",route="/api/things/{id}"} 1`, `{class="4xx",method="other",route="/api/things/{id}"} 1`,
+		`{class="4xx",method="unknown",route="/"} 1`,
+	} {
+		text += metric + c + "\n"
+	}
+	// Rows that count nothing are there too, so that rates begin at zero.
+	gathered, err := s.metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var counted []string
+	for _, family := range gathered {
+		if family.GetName() != metric {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			if n := m.GetCounter().GetValue(); n != 0 {
+				var labels []string
+				for _, l := range m.GetLabel() {
+					labels = append(labels, fmt.Sprintf("%s=%q", l.GetName(), l.GetValue()))
+				}
+				counted = append(counted, fmt.Sprintf("%s{%s} %v", metric, strings.Join(labels, ","), n))
+			}
+		}
+	}
+	for _, line := range counted {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("counted %s", line)
+		}
+	}
+	if len(counted) != 5 {
+		t.Errorf("counted %q", counted)
+	}
+
+	lines := strings.Split(strings.TrimSuffix(s.access.String(), "\n"), "\n")
+	if len(lines) != 6 {
+		t.Fatalf("%d lines: %s", len(lines), s.access.String())
+	}
+	for i, want := range []struct {
+		Method, Path, Route string
+		Status              int
+		Err                 string
+	}{
+		{"GET", "/api/things/1", "/api/things/{id}", 200, ""}, {"GET", "/api/things/2", "/api/things/{id}", 200, ""},
+		{"GET", "/api/fails", "/api/fails", 500, "no"}, {"PUT", "/api/things/\"\n\u2028\ufffd", "/api/things/{id}", 204, ""},
+		{"DELETE", "/api/things/1", "/api/things/{id}", 405, "this path allows GET, HEAD, PUT"},
+		{"GET", "/else", "/", 404, "there is nothing at this path"},
+	} {
+		got := want
+		got.Err = ""
+		var more struct {
+			Time, Tracking, Remote string
+			Elapsed                int `json:"elapsed_us"`
+		}
+		if err := errors.Join(json.Unmarshal([]byte(lines[i]), &got), json.Unmarshal([]byte(lines[i]), &more)); err != nil {
+			t.Fatalf("%s: %v", lines[i], err)
+		}
+		if got != want || len(more.Tracking) != 20 || more.Elapsed != 1000 || more.Remote == "" || !strings.HasPrefix(more.Time, "2026-11-22T12:00:00.") {
+			t.Errorf("got %+v %+v, want %+v", got, more, want)
+		}
+	}
+}
+
+// TestTrackingIDs: none comes twice.
+func TestTrackingIDs(t *testing.T) {
+	s := serve()
+	defer s.stop()
+	seen := map[string]bool{}
+	for range 1000 {
+		seen[s.do("GET", "/else").Header().Get("x-zm-trackingid")] = true
+	}
+	if len(seen) != 1000 {
+		t.Errorf("%d ids of 1000", len(seen))
+	}
+}
+
+func TestNoAccessLog(t *testing.T) {
+	var none *AccessLog
+	router := NewRouter(NewObserver(none, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), time.Now), plainDialect("x"))
+	rec := httptest.NewRecorder()
+	router.ServeHTTP(rec, httptest.NewRequest("GET", "/", nil))
+	none.Close()
+	if rec.Code != 404 {
+		t.Error(rec.Code)
+	}
+}
+
+// FuzzAppendJSON: whatever the text, the line is JSON and reads as the text.
+func FuzzAppendJSON(f *testing.F) {
+	f.Add("plain")
+	f.Add("\"\\\n\x00\x7f\u2028\u2029\xff\xc3é😀")
+	f.Fuzz(func(t *testing.T, text string) {
+		quoted := append(AppendJSON([]byte{'"'}, text), '"')
+		var back string
+		if err := json.Unmarshal(quoted, &back); err != nil || back != strings.ToValidUTF8(text, "\ufffd") && len([]rune(back)) != len([]rune(text)) {
+			t.Fatalf("%q became %s: %v", text, quoted, err)
+		}
+		if bytes.ContainsAny(quoted, "\n\r") || CheckJSON(quoted) != nil {
+			t.Fatalf("%q became %s", text, quoted)
+		}
+	})
+}

@@ -1,0 +1,127 @@
+package zoomapi_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+)
+
+// bareGet and barePut are what the budget compares with.
+func bareGet(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = io.WriteString(w, `{"status":"Available"}`)
+}
+
+func barePut(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Status   string `json:"status"`
+		Duration *int   `json:"duration"`
+	}
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func benchWorld(b *testing.B) *world {
+	w := newWorld(b, options{access: io.Discard, policy: func(p *presence.Policy) { p.MinInterval = 0 }})
+	w.clock.advance(time.Second)
+	return w
+}
+
+// reused is a ResponseWriter that costs nothing.
+type reused struct{ header http.Header }
+
+func (r *reused) Header() http.Header         { return r.header }
+func (r *reused) Write(b []byte) (int, error) { return len(b), nil }
+func (r *reused) WriteHeader(int)             {}
+
+// BenchmarkGetHandler has the allocations of a GET without net/http's own.
+func BenchmarkGetHandler(b *testing.B) {
+	w := benchWorld(b)
+	r := httptest.NewRequest("GET", path(string(w.ann.ID)), nil)
+	r.Header.Set("Authorization", "Bearer "+w.app)
+	out := &reused{header: http.Header{}}
+	b.ReportAllocs()
+	for b.Loop() {
+		clear(out.header)
+		w.ServeHTTP(out, r)
+	}
+}
+
+// BenchmarkGet and BenchmarkPut go through net/http on the loopback interface.
+func BenchmarkGet(b *testing.B) {
+	w := benchWorld(b)
+	text := "GET " + path(string(w.ann.ID)) + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + w.app + "\r\n\r\n"
+	b.Run("bare", func(b *testing.B) { exchange(b, http.HandlerFunc(bareGet), text, 200) })
+	b.Run("zoom", func(b *testing.B) { exchange(b, w, text, 200) })
+}
+
+func BenchmarkPut(b *testing.B) {
+	w := benchWorld(b)
+	const body = `{"status":"Do_Not_Disturb","duration":60}`
+	text := "PUT " + path(string(w.ann.ID)) + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + w.app +
+		"\r\nContent-Type: application/json\r\nContent-Length: " + fmt.Sprint(len(body)) + "\r\n\r\n" + body
+	b.Run("bare", func(b *testing.B) { exchange(b, http.HandlerFunc(barePut), text, 204) })
+	b.Run("zoom", func(b *testing.B) { exchange(b, w, text, 204) })
+}
+
+// exchange sends the request again and again on connections that stay.
+func exchange(b *testing.B, h http.Handler, request string, status int) {
+	server := httptest.NewServer(h)
+	defer server.Close()
+	b.SetParallelism(16)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		var dialer net.Dialer
+		conn, err := dialer.DialContext(b.Context(), "tcp", server.Listener.Addr().String())
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		defer func() { _ = conn.Close() }()
+		in := bufio.NewReader(conn)
+		for pb.Next() {
+			if err := roundTrip(conn, in, request, status); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}
+
+// roundTrip reads a response without net/http, whose client would cost more
+// than the server.
+func roundTrip(conn net.Conn, in *bufio.Reader, request string, status int) error {
+	if _, err := io.WriteString(conn, request); err != nil {
+		return err
+	}
+	length := 0
+	for first := true; ; first = false {
+		line, err := in.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		switch {
+		case first && string(line[9:12]) != fmt.Sprint(status):
+			return fmt.Errorf("answered %s", line)
+		case len(line) > 16 && string(line[:16]) == "Content-Length: ":
+			length = 0
+			for _, c := range line[16 : len(line)-2] {
+				length = 10*length + int(c-'0')
+			}
+		case len(line) == 2:
+			_, err := in.Discard(length)
+			return err
+		}
+	}
+}

@@ -1,0 +1,190 @@
+package zoomapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// reference reads a JSON body by encoding/json, as parseJSON should.
+func reference(body []byte) (u update, ok bool) {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return u, false
+	}
+	given := map[string][]json.RawMessage{}
+	for dec.More() {
+		key, err := dec.Token()
+		if err != nil {
+			return u, false
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return u, false
+		}
+		name, _ := key.(string)
+		given[name] = append(given[name], value)
+	}
+	if _, err := dec.Token(); err != nil {
+		return u, false
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return u, false
+	}
+	if len(given["status"]) != 1 || len(given["duration"]) > 1 {
+		return u, false
+	}
+	var word *string
+	if json.Unmarshal(given["status"][0], &word) != nil || word == nil {
+		return u, false
+	}
+	if u.status, ok = accepted[*word]; !ok || u.status != presence.DoNotDisturb {
+		return u, ok
+	}
+	minutes := 20
+	for _, raw := range given["duration"] {
+		if string(raw) == "null" {
+			continue
+		}
+		n, err := strconv.Atoi(string(raw))
+		if err != nil || strings.HasPrefix(string(raw), "-") {
+			return u, false
+		}
+		minutes = n
+	}
+	u.lasts = time.Duration(minutes) * time.Minute
+	return u, 1 <= minutes && minutes <= 1440
+}
+
+func FuzzParseJSON(f *testing.F) {
+	for _, seed := range []string{
+		`{"status":"Away"}`, `{"status":"Do_Not_Disturb","duration":20}`, `{"duration":null,"status":"Do_No_Disturb"}`,
+		`{"status":"Do_Not_Disturb","duration":20.0}`, `{"st\u0061tus":"\u0041way","x":[{"y":"\ud83d\ude00"}]}`,
+		`{"status":"Away","status":"Busy"}`, `{"status":"Do_Not_Disturb","duration":1441}`, "{\"status\":\"\xff\"}",
+		`{"duration":1,"status":"Do_Not_Disturb"} `, `{"a":{"status":"Away"}}`, `[]`, `{"status":"Do_Not_Disturb","duration":-0}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		got, err := parseJSON(body)
+		if err != nil {
+			if answerTo(err).status != 400 || !strings.HasPrefix(err.Error(), "the request body is not") && answerTo(err).field == nil {
+				t.Fatalf("%q: %v", body, err)
+			}
+		}
+		expected, ok := reference(body)
+		if err == nil && (!ok || got != expected) {
+			t.Fatalf("%q: got %+v; the reference says %+v, %v", body, got, expected, ok)
+		}
+		if err != nil && ok && wire.CheckJSON(body) == nil {
+			t.Fatalf("%q is refused: %v; the reference says %+v", body, err, expected)
+		}
+	})
+}
+
+func FuzzParseURLEncoded(f *testing.F) {
+	for _, seed := range []string{
+		"status=Away", "status=Do_Not_Disturb&duration=30", "status=Away&status=Away", "s%74atus=Away", "status=%ff", "a;b",
+		`{"status":"Away"}`, "status=Do_Not_Disturb&duration=+30", "",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		got, err := parseURLEncoded(body)
+		checkForm(t, got, err)
+		form, bad := url.ParseQuery(string(body))
+		if err != nil {
+			return
+		}
+		if bad != nil || len(form["status"]) != 1 || len(form["duration"]) > 1 || accepted[form.Get("status")] != got.status {
+			t.Fatalf("%q: got %+v of %v", body, got, form)
+		}
+		if got.status == presence.DoNotDisturb && form.Has("duration") && strconv.Itoa(int(got.lasts/time.Minute)) != form.Get("duration") {
+			t.Fatalf("%q: got %+v of %v", body, got, form)
+		}
+	})
+}
+
+func FuzzParseMultipart(f *testing.F) {
+	part := func(name, value string) string {
+		return "--b\r\nContent-Disposition: form-data; name=\"" + name + "\"\r\n\r\n" + value + "\r\n"
+	}
+	f.Add([]byte(part("status", "Away")+"--b--\r\n"), "b")
+	f.Add([]byte(part("status", "Do_Not_Disturb")+part("duration", "30")+"--b--"), "b")
+	f.Add([]byte(part("status", "Away")+part("status", "Away")+"--b--"), "b")
+	f.Add([]byte(part("status", "Aw")), "b")
+	f.Add([]byte("--b--"), "")
+	f.Fuzz(func(t *testing.T, body []byte, boundary string) {
+		got, err := parseMultipart(body, boundary)
+		checkForm(t, got, err)
+		if err != nil {
+			return
+		}
+		form, bad := multipart.NewReader(bytes.NewReader(body), boundary).ReadForm(1 << 20)
+		if bad != nil || len(form.Value["status"]) != 1 || accepted[form.Value["status"][0]] != got.status {
+			t.Fatalf("%q: got %+v of %v, %v", body, got, form, bad)
+		}
+	})
+}
+
+// checkForm: what is read can be asked of presence, and what is refused says why.
+func checkForm(t *testing.T, u update, err error) {
+	t.Helper()
+	if err != nil {
+		if a := answerTo(err); a.status != 400 || a.code != 300 || !utf8.ValidString(a.message) {
+			t.Fatalf("%v is answered %d", err, a.status)
+		}
+		return
+	}
+	long := u.status == presence.DoNotDisturb
+	if u.status == presence.Offline || !u.status.Valid() || long != (u.lasts > 0) || u.lasts > presence.MaxDoNotDisturb {
+		t.Fatalf("got %+v", u)
+	}
+}
+
+// FuzzAnswer: every error is one valid JSON object, whatever was in the path.
+func FuzzAnswer(f *testing.F) {
+	f.Add("ann@example.com", "status", "Invalid field.")
+	f.Add("\xff\"\\\n{verb}", "\u2028", "</script>")
+	f.Fuzz(func(t *testing.T, ref, name, reason string) {
+		for _, err := range []error{
+			&presence.FieldError{Field: name, Reason: reason}, &wire.SyntaxError{Reason: reason}, &wire.ScopeError{Scopes: []string{name}},
+		} {
+			a := answerTo(err)
+			checkAnswer(t, a.appendTo(nil, request(ref)))
+		}
+		a := answer{status: 404, code: 1001, message: unknownUser}
+		checkAnswer(t, a.appendTo(nil, request(ref)))
+	})
+}
+
+func request(ref string) *http.Request {
+	r := &http.Request{Method: http.MethodPut}
+	r.SetPathValue("userId", ref)
+	return r
+}
+
+func checkAnswer(t *testing.T, body []byte) {
+	t.Helper()
+	var parsed struct {
+		Code    int
+		Message *string
+	}
+	if err := json.Unmarshal(body, &parsed); err != nil || parsed.Code == 0 || parsed.Message == nil || !utf8.Valid(body) {
+		t.Fatalf("%q: %v", body, err)
+	}
+	if err := wire.CheckJSON(body); err != nil {
+		t.Fatalf("%q: %v", body, err)
+	}
+}

@@ -1,0 +1,241 @@
+package zoomapi
+
+import (
+	"errors"
+	"net/http/httptest"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// limitsAt is Limits whose clock is what now points to.
+func limitsAt(p Plan, now *time.Time) *Limits {
+	return NewLimits(p, func() time.Time { return *now })
+}
+
+func TestPlans(t *testing.T) {
+	for _, name := range []string{"off", "free", "pro", "business"} {
+		if p, ok := ParsePlan(name); !ok || p.String() != name {
+			t.Errorf("%s is %v, %v", name, p, ok)
+		}
+	}
+	if _, ok := ParsePlan("enterprise"); ok {
+		t.Error("enterprise is a plan")
+	}
+	if NewLimits(Off, time.Now) != nil {
+		t.Error("off limits something")
+	}
+}
+
+// TestLimitsTable is Zoom's table: as many at once, then one in each share of
+// the period, and no more in a day.
+func TestLimitsTable(t *testing.T) {
+	for _, c := range []struct {
+		plan  Plan
+		kind  label
+		n     int
+		per   time.Duration
+		daily int
+	}{
+		{Free, light, 4, time.Second, 6000}, {Pro, light, 30, time.Second, 0}, {Business, light, 80, time.Second, 0},
+		{Free, medium, 2, time.Second, 2000}, {Pro, medium, 20, time.Second, 0}, {Business, medium, 60, time.Second, 0},
+		{Free, heavy, 1, time.Second, 1000}, {Pro, heavy, 10, time.Second, 30_000}, {Business, heavy, 40, time.Second, 60_000},
+		{Free, intensive, 10, time.Minute, 30_000}, {Pro, intensive, 10, time.Minute, 30_000}, {Business, intensive, 20, time.Minute, 60_000},
+	} {
+		now := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
+		l := limitsAt(c.plan, &now)
+		for i := range c.n {
+			rec := httptest.NewRecorder()
+			if err := l.take(rec, "a", c.kind); err != nil {
+				t.Fatalf("%v %v: request %d of %d: %v", c.plan, c.kind, i, c.n, err)
+			}
+			if left := rec.Header().Get("X-RateLimit-Remaining"); left != strconv.Itoa(c.n-i-1) {
+				t.Errorf("%v %v: %s remain after %d of %d", c.plan, c.kind, left, i+1, c.n)
+			}
+		}
+		var rate *wire.RateError
+		err := l.take(httptest.NewRecorder(), "a", c.kind)
+		if !errors.As(err, &rate) || rate.Daily || rate.Limit != c.n || !rate.Reset.Equal(now.Add(rate.Wait)) {
+			t.Fatalf("%v %v: %+v", c.plan, c.kind, err)
+		}
+		if share := c.per / time.Duration(c.n); rate.Wait > share || rate.Wait < share-time.Microsecond {
+			t.Fatalf("%v %v: %+v", c.plan, c.kind, err)
+		}
+		now = now.Add(rate.Wait)
+		if err := l.take(httptest.NewRecorder(), "a", c.kind); err != nil {
+			t.Errorf("%v %v: after the wait: %v", c.plan, c.kind, err)
+		}
+		used, day := c.n+1, now.Day()
+		for ; used < max(c.daily, 3*c.n); used++ {
+			now = now.Add(c.per / time.Duration(c.n))
+			if now.Day() != day {
+				break // a minute's limit does not reach the day's
+			}
+			if err := l.take(httptest.NewRecorder(), "a", c.kind); err != nil {
+				t.Fatalf("%v %v: request %d: %v", c.plan, c.kind, used, err)
+			}
+		}
+		now = now.Add(c.per)
+		err = l.take(httptest.NewRecorder(), "a", c.kind)
+		if spent := c.daily > 0 && used == c.daily; spent != errors.As(err, &rate) {
+			t.Errorf("%v %v: after %d of %d: %v", c.plan, c.kind, used, c.daily, err)
+		}
+	}
+}
+
+func TestLimitsDay(t *testing.T) {
+	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+	l := limitsAt(Free, &now)
+	take := func() error { return l.take(httptest.NewRecorder(), "a", medium) }
+	for range 2000 {
+		now = now.Add(time.Second)
+		if err := take(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.take(httptest.NewRecorder(), "a", light); err != nil {
+		t.Errorf("another label: %v", err)
+	}
+	if err := l.take(httptest.NewRecorder(), "b", medium); err != nil {
+		t.Errorf("another account: %v", err)
+	}
+	answer := overRate(rateOf(t, take()))
+	got := map[string]string{}
+	for _, h := range answer.header {
+		got[h.name] = h.value
+	}
+	for name, value := range map[string]string{
+		"X-RateLimit-Type": "Daily-limit", "X-RateLimit-Category": "Medium", "X-RateLimit-Limit": "2000",
+		"X-RateLimit-Remaining": "0", "Retry-After": "2026-11-23T00:00:00Z", "X-RateLimit-Reset": "",
+	} {
+		if got[name] != value {
+			t.Errorf("%s: %q, want %q", name, got[name], value)
+		}
+	}
+	if want := "You have reached the maximum daily rate limit for this API. Refer to the response header for details on when you can make another request."; answer.message != want {
+		t.Error(answer.message)
+	}
+	now = time.Date(2026, 11, 22, 23, 59, 59, 999_999_999, time.UTC)
+	if take() == nil {
+		t.Error("a request was accepted before midnight")
+	}
+	now = now.Add(1)
+	if err := take(); err != nil {
+		t.Errorf("at midnight: %v", err)
+	}
+}
+
+// TestLimitsPool: heavy requests and resource-intensive ones share a day.
+func TestLimitsPool(t *testing.T) {
+	now := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
+	l := limitsAt(Pro, &now)
+	for i := range 30_000 {
+		now = now.Add(100 * time.Millisecond)
+		kind := heavy
+		if i%100 == 99 {
+			kind = intensive
+		}
+		if err := l.take(httptest.NewRecorder(), "a", kind); err != nil {
+			t.Fatal(i, err)
+		}
+	}
+	now = now.Add(time.Hour)
+	for _, kind := range []label{heavy, intensive} {
+		if e := rateOf(t, l.take(httptest.NewRecorder(), "a", kind)); !e.Daily {
+			t.Errorf("%v: %v", kind, e)
+		}
+	}
+}
+
+func TestOverRatePerSecond(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 700_000_000, time.UTC)
+	l := limitsAt(Business, &now)
+	var err error
+	for range 61 {
+		err = l.take(httptest.NewRecorder(), "a", medium)
+	}
+	answer := overRate(rateOf(t, err))
+	got := map[string]string{}
+	for _, h := range answer.header {
+		got[h.name] = h.value
+	}
+	for name, value := range map[string]string{
+		"X-RateLimit-Type": "QPS", "X-RateLimit-Category": "Medium", "X-RateLimit-Limit": "60",
+		"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1795348801", "Retry-After": "",
+	} {
+		if got[name] != value {
+			t.Errorf("%s: %q, want %q", name, got[name], value)
+		}
+	}
+	if want := "You have reached the maximum per-second rate limit for this API. Try again later."; answer.message != want {
+		t.Error(answer.message)
+	}
+}
+
+// TestLimitsClockSetBack: an hour back does not shut an account out for an hour.
+func TestLimitsClockSetBack(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	l := limitsAt(Free, &now)
+	_ = l.take(httptest.NewRecorder(), "a", medium)
+	now = now.Add(-time.Hour)
+	if err := l.take(httptest.NewRecorder(), "a", medium); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLimitsAreBounded(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	l := limitsAt(Free, &now)
+	for i := range maxAccounts + 10 {
+		now = now.Add(time.Microsecond)
+		if err := l.take(httptest.NewRecorder(), presence.AccountID(strconv.Itoa(i)), medium); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(l.accounts) != maxAccounts {
+		t.Errorf("%d accounts are remembered", len(l.accounts))
+	}
+	if _, ok := l.accounts["9"]; ok {
+		t.Error("the quietest account is remembered")
+	}
+	if _, ok := l.accounts["10"]; !ok {
+		t.Error("another than the quietest was forgotten")
+	}
+	now = now.Add(24 * time.Hour)
+	_ = l.take(httptest.NewRecorder(), "new", medium)
+	if len(l.accounts) != 1 {
+		t.Errorf("%d accounts are remembered on the next day", len(l.accounts))
+	}
+}
+
+func TestLimitsAtOnce(t *testing.T) {
+	now := time.Now()
+	l := limitsAt(Business, &now)
+	var accepted atomic.Int64
+	var group sync.WaitGroup
+	for range 200 {
+		group.Go(func() {
+			if l.take(httptest.NewRecorder(), "a", medium) == nil {
+				accepted.Add(1)
+			}
+		})
+	}
+	group.Wait()
+	if accepted.Load() != 60 {
+		t.Errorf("%d of 200 accepted", accepted.Load())
+	}
+}
+
+func rateOf(t *testing.T, err error) *wire.RateError {
+	t.Helper()
+	var rate *wire.RateError
+	if !errors.As(err, &rate) {
+		t.Fatalf("no rate error: %v", err)
+	}
+	return rate
+}

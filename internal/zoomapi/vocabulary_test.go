@@ -1,0 +1,31 @@
+package zoomapi
+
+import (
+	"testing"
+
+	"porchlight.dev/porchlight/internal/presence"
+)
+
+// TestWords: each status has a word on each side, and an update may carry the
+// words of both, but for those that cannot be set.
+func TestWords(t *testing.T) {
+	webhook := map[presence.Status]string{
+		presence.Offline: "Offline", presence.Available: "Available", presence.Away: "Away", presence.Busy: "Busy",
+		presence.DoNotDisturb: "Do_Not_Disturb", presence.InCalendarEvent: "In_Calendar_Event", presence.InMeeting: "In_Meeting",
+		presence.Presenting: "Presenting", presence.OnCall: "On_Phone_Call", presence.OutOfOffice: "Out_of_Office",
+	}
+	for _, s := range presence.Statuses() {
+		if got := WebhookWord(&presence.Presence{Status: s}); got != webhook[s] {
+			t.Errorf("webhook: %v is %q", s, got)
+		}
+		handheld := WebhookWord(&presence.Presence{Status: s, Handheld: true})
+		if s == presence.Available && handheld != "Mobile_signed_in" || s != presence.Available && handheld != webhook[s] {
+			t.Errorf("webhook, handheld: %v is %q", s, handheld)
+		}
+		for _, word := range []string{StatusWord(s), webhook[s]} {
+			if got, ok := accepted[word]; ok != (s != presence.Offline) || ok && got != s {
+				t.Errorf("an update may carry %q: %v, as %v", word, ok, got)
+			}
+		}
+	}
+}
