@@ -38,7 +38,6 @@ var imports = map[string][]string{
 
 	// Who there is, and who asks.
 	"internal/document":  {"internal/store"},
-	"internal/document":  {"internal/store"},
 	"internal/directory": {"internal/document", "internal/presence", "internal/store"},
 	"internal/auth":      {"internal/directory", "internal/document", "internal/presence", "internal/store"},
 

@@ -30,7 +30,7 @@ func (a *API) getStatus(w http.ResponseWriter, r *http.Request) error {
 		h["Etag"] = []string{wire.ETag(view.State.Revision)}
 	}
 	body := statusBodies[view.Presence.Status]
-	if id == p.User {
+	if p.User != "" {
 		if until, ok := doNotDisturbUntil(&view); ok {
 			body = appendDoNotDisturb(make([]byte, 0, 96), until, presence.InstantOf(a.Clock()))
 		}

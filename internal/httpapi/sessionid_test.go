@@ -1,0 +1,60 @@
+package httpapi
+
+import (
+	"encoding/base64"
+	"errors"
+	"strings"
+	"testing"
+
+	"porchlight.dev/porchlight/internal/presence"
+)
+
+func TestSessionRefs(t *testing.T) {
+	long := strings.Repeat("x", presence.MaxIDBytes)
+	for _, c := range [][2]string{
+		{"KDcuGIm1QgePTO8WbOqwIQ", string(newSessionID())}, {"u", "s"}, {"ü", "a/b"}, {long, long},
+	} {
+		text := sessionRef(presence.UserID(c[0]), presence.SessionID(c[1]))
+		user, session, err := parseSessionRef(text)
+		if string(user) != c[0] || string(session) != c[1] || err != nil {
+			t.Errorf("%q: got %q %q, %v", c, user, session, err)
+		}
+	}
+	encode := base64.RawURLEncoding.EncodeToString
+	for name, text := range map[string]string{
+		"nothing":           "",
+		"no user":           encode([]byte("\x00s")),
+		"no session":        encode([]byte("\x01u")),
+		"cut short":         encode([]byte("\x05us")),
+		"a control in it":   encode([]byte("\x01us\n")),
+		"not UTF-8":         encode([]byte("\x01\xffs")),
+		"padded":            base64.URLEncoding.EncodeToString([]byte("\x01us")) + "=",
+		"loose bits":        "AXV-",
+		"a line break":      encode([]byte("\x01us"))[:2] + "\n" + encode([]byte("\x01us"))[2:],
+		"the other base 64": "AXV+cw",
+		"too long":          strings.Repeat("A", maxSessionRef+1),
+	} {
+		if user, session, err := parseSessionRef(text); !errors.Is(err, presence.ErrUnknownSession) && name != "loose bits" {
+			t.Errorf("%s: got %q %q, %v", name, user, session, err)
+		}
+	}
+}
+
+// A text is the id of at most one session, and that session has no other.
+func FuzzParseSessionRef(f *testing.F) {
+	f.Add(sessionRef("KDcuGIm1QgePTO8WbOqwIQ", newSessionID()))
+	f.Add("AXVz")
+	f.Add("AXV\nz")
+	f.Fuzz(func(t *testing.T, text string) {
+		user, session, err := parseSessionRef(text)
+		if err != nil {
+			return
+		}
+		if again := sessionRef(user, session); again != text {
+			t.Errorf("%q is read as %q of %q, which is written %q", text, session, user, again)
+		}
+		if presence.CheckID("user", string(user)) != nil || presence.CheckID("session", string(session)) != nil {
+			t.Errorf("%q is read as %q of %q", text, session, user)
+		}
+	})
+}
