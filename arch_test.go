@@ -47,7 +47,7 @@ var imports = map[string][]string{
 	"internal/httpapi": dialect,
 
 	// The program.
-	"internal/config": {"internal/presence"},
+	"internal/config": nil,
 	"internal/server": {
 		"api", "internal/auth", "internal/config", "internal/directory", "internal/httpapi", "internal/notify",
 		"internal/presence", "internal/publish", "internal/store", "internal/store/pebblestore", "internal/wire",
@@ -436,9 +436,8 @@ func fixed(name string, value ast.Expr) bool {
 		if slices.Contains([]string{"errors.New", "strings.NewReplacer"}, from+"."+called) {
 			return true
 		}
-		return !slices.ContainsFunc([]string{"new", "make", "open"}, func(verb string) bool {
-			return strings.HasPrefix(strings.ToLower(called), verb)
-		})
+		lower := strings.ToLower(called)
+		return called != "make" && !strings.HasPrefix(lower, "new") && !strings.HasPrefix(lower, "open")
 	default:
 		return true
 	}

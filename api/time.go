@@ -22,9 +22,26 @@ func (t Time) AppendJSON(b []byte) []byte {
 		return append(b, "null"...)
 	}
 	b = append(b, '"')
-	b = t.UTC().AppendFormat(b, timeLayout)
-	return append(b, '"')
+	utc := t.UTC()
+	year, month, day := utc.Date()
+	if year < 0 || year > 9999 {
+		return append(utc.AppendFormat(b, timeLayout), '"')
+	}
+	hour, minute, second := utc.Clock()
+	b = appendTwo(appendTwo(b, year/100), year%100)
+	b = appendTwo(append(b, '-'), int(month))
+	b = appendTwo(append(b, '-'), day)
+	b = appendTwo(append(b, 'T'), hour)
+	b = appendTwo(append(b, ':'), minute)
+	b = appendTwo(append(b, ':'), second)
+	milli := utc.Nanosecond() / 1e6
+	b = append(b, '.', byte('0'+milli/100))
+	return append(appendTwo(b, milli%100), 'Z', '"')
 }
+
+// appendTwo appends two digits: formatting by layout takes three times as long,
+// and ten thousand presences have up to twenty thousand times.
+func appendTwo(b []byte, n int) []byte { return append(b, byte('0'+n/10), byte('0'+n%10)) }
 
 // String is the text of t, "" when it is zero.
 func (t Time) String() string {

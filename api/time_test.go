@@ -3,6 +3,7 @@ package api_test
 import (
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -32,5 +33,16 @@ func TestTime(t *testing.T) {
 	}
 	if text := api.At(time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.FixedZone("", 3600))).String(); text != "2026-01-02T02:04:05.006Z" {
 		t.Error(text)
+	}
+}
+
+// Written by hand, it is what the layout says.
+func TestTimeIsWrittenAsTheLayoutSays(t *testing.T) {
+	for range 10_000 {
+		at := time.UnixMilli(rand.Int64N(253402300800000)).Add(time.Duration(rand.IntN(1e6)))
+		out, _ := json.Marshal(api.At(at))
+		if want := at.UTC().Format(`"2006-01-02T15:04:05.000Z"`); string(out) != want {
+			t.Fatalf("got %s, want %s", out, want)
+		}
 	}
 }

@@ -21,10 +21,13 @@ func TestDocsInBrowser(t *testing.T) {
 	tab := browse(t)
 	complaints := listen(t, tab)
 
-	for i, c := range []struct{ media, sent string }{
-		{"application/json", `"status": "Do_No_Disturb"`},
-		{"multipart/form-data", `-F 'status=Do_No_Disturb'`},
-		{"application/x-www-form-urlencoded", `status=Do_No_Disturb`},
+	for i, c := range []struct {
+		media, sent string
+		form        bool
+	}{
+		{"application/json", `"status": "Do_No_Disturb"`, false},
+		{"multipart/form-data", `-F 'status=Do_Not_Disturb'`, true},
+		{"application/x-www-form-urlencoded", `status=Do_Not_Disturb`, true},
 	} {
 		t.Run(c.media, func(t *testing.T) {
 			const operation = "#operations-Zoom-updatePresenceStatus"
@@ -33,6 +36,10 @@ func TestDocsInBrowser(t *testing.T) {
 			click(t, tab, operation+" .opblock-summary-control")
 			retype(t, tab, operation+" tr[data-param-name=userId] input", u.ID)
 			choose(t, tab, operation+" .body-param-content-type select", c.media)
+			if c.form { // Swagger UI sends of a form only what was touched
+				choose(t, tab, operation+" tr[data-property-name=status] select", "Do_Not_Disturb")
+				retype(t, tab, operation+" tr[data-property-name=duration] input[type=text]", "45")
+			}
 			click(t, tab, operation+" .execute")
 			const answer = operation + " .live-responses-table .response .response-col_status"
 			wait(t, tab, fmt.Sprintf("document.querySelector(%q)", answer))
@@ -160,7 +167,7 @@ func text(t *testing.T, tab context.Context, selector string) string {
 // screenshot keeps what the tab shows: with "go test -artifacts" for longer.
 func screenshot(t *testing.T, tab context.Context, name string) {
 	t.Helper()
-	png, err := chromedp.Run(tab, chromedp.FullScreenshot(90))
+	png, err := chromedp.Run(tab, chromedp.FullScreenshot(100)) // less would be JPEG
 	if err != nil {
 		t.Fatal(err)
 	}

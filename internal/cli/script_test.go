@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 		ctx, stop := cli.UntilSignal()
 		code := cli.Run(ctx, os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr)
 		stop()
-		os.Exit(code)
+		os.Exit(code) //nolint:forbidigo // this is the main of the command in scripts
 	}})
 }
 

@@ -174,11 +174,12 @@ func (c *configCheck) Run(s *shell) error {
 	if s.json {
 		return s.printJSON(map[string]any{"ok": true, "warnings": append([]string{}, warnings...)})
 	}
-	text := "The settings are in order.\n"
+	var b strings.Builder
+	b.WriteString("The settings are in order.\n")
 	for _, w := range warnings {
-		text += "Note: " + w + ".\n"
+		b.WriteString("Note: " + w + ".\n")
 	}
-	_, err = fmt.Fprint(s.stdout, text)
+	_, err = fmt.Fprint(s.stdout, b.String())
 	return err
 }
 

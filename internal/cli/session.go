@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"porchlight.dev/porchlight/api"
@@ -120,6 +121,6 @@ func (c *sessionList) Run(s *shell) error {
 		return err
 	}
 	return list(s, cl.Sessions(s.ctx, c.User), "ID\tCLIENT\tSINCE\tACTIVE\tENDS", func(x api.Session) []string {
-		return []string{x.ID, x.ClientType, clock(x.Since), fmt.Sprint(x.Active), clock(x.EndsAt)}
+		return []string{x.ID, x.ClientType, clock(x.Since), strconv.FormatBool(x.Active), clock(x.EndsAt)}
 	})
 }

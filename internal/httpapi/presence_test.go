@@ -118,13 +118,15 @@ func TestWhatAQueryRefuses(t *testing.T) {
 	admin := w.admin()
 	many := func(n int) string { return `{"users":["` + strings.Repeat(`x","`, n-1) + `y"]}` }
 	for body, field := range map[string]string{
-		`{}`:              "users",
-		`{"users":[]}`:    "users",
-		`{"users":null}`:  "users",
-		`{"users":"me"}`:  "users",
-		`{"users":[1]}`:   "users[0]",
-		`{"user":["me"]}`: "user",
-		many(10_001):      "users",
+		`{}`:                       "users",
+		`{"users":[]}`:             "users",
+		`{"users":null}`:           "users",
+		`{"users":"me"}`:           "users",
+		`{"users":[1]}`:            "users",
+		`{"users":["me",["you"]]}`: "users",
+		`{"users":{"a":"me"}}`:     "users",
+		`{"user":["me"]}`:          "user",
+		many(10_001):               "users",
 	} {
 		if p := w.do("POST", "/v1/presence/query", admin, body).problem(&api.InvalidField); p.Field != field {
 			t.Errorf("%.40s: the field is %q, want %q", body, p.Field, field)

@@ -82,7 +82,6 @@ var kinds = []struct {
 	{directory.ErrNoUser, &api.NoUser},
 	{directory.ErrNoAccount, &api.NoAccount},
 	{directory.ErrEmailTaken, &api.EmailTaken},
-	{presence.ErrDeleted, &api.NoUser},
 	{presence.ErrUnknownSession, &api.NoSession},
 	{presence.ErrUnknownClaim, &api.NoClaim},
 	{presence.ErrDeactivated, &api.Deactivated},
@@ -111,6 +110,9 @@ var soon = []struct {
 // problem is the one place where errors become problems. What is not known here
 // is our own failure, and its text stays here.
 func problem(err error) *api.Problem {
+	if errors.Is(err, presence.ErrDeleted) {
+		err = directory.ErrNoUser // nobody is told who was there once
+	}
 	if p := detailed(err); p != nil {
 		return p
 	}

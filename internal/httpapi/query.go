@@ -3,6 +3,8 @@ package httpapi
 import (
 	"errors"
 	"net/http"
+	"strconv"
+	"strings"
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/directory"
@@ -14,7 +16,7 @@ import (
 
 // query serves POST /v1/presence/query.
 func (a *API) query(c *call) error {
-	var body api.PresenceQuery
+	var body presenceQuery
 	if err := c.read(wire.MaxQueryBody, &body); err != nil {
 		return err
 	}
@@ -33,6 +35,56 @@ func (a *API) query(c *call) error {
 		return err
 	}
 	return c.write(http.StatusOK, appendPresences(q, views, cursor))
+}
+
+// presenceQuery is an api.PresenceQuery that is read fast.
+type presenceQuery struct {
+	Users refs `json:"users"`
+}
+
+// refs are ids and e-mails. All share the memory of one text.
+type refs []string
+
+// UnmarshalJSON reads an array of strings that is known to be valid JSON.
+func (all *refs) UnmarshalJSON(data []byte) error {
+	text := string(data)
+	if text == "null" {
+		return nil
+	}
+	if text[0] != '[' {
+		return &presence.FieldError{Reason: "must be a list of ids or e-mails"}
+	}
+	*all = make(refs, 0, strings.Count(text, ",")+1)
+	for i := 1; i < len(text); i++ {
+		switch text[i] {
+		case ' ', '\t', '\r', '\n', ',', ']':
+		case '"':
+			end := closing(text, i)
+			*all = append(*all, unquoted(text[i:end+1]))
+			i = end
+		default:
+			return &presence.FieldError{Reason: "must be a list of ids or e-mails: item " + strconv.Itoa(len(*all)) + " is not text"}
+		}
+	}
+	return nil
+}
+
+// closing is where the quote is that closes the one at i.
+func closing(text string, i int) int {
+	for i++; text[i] != '"'; i++ {
+		if text[i] == '\\' {
+			i++
+		}
+	}
+	return i
+}
+
+func unquoted(quoted string) string {
+	if strings.IndexByte(quoted, '\\') < 0 {
+		return quoted[1 : len(quoted)-1]
+	}
+	text, _ := wire.Unquote([]byte(quoted))
+	return string(text)
 }
 
 // mentions are the users that a query names, each once.

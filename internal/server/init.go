@@ -47,7 +47,7 @@ func Init(ctx context.Context, cfg config.Config, f Founding) (made Credentials,
 		return made, problems
 	}
 	opts := Options{}.withDefaults()
-	st, err := pebblestore.Open(storeDir(cfg.DataDir), storeOptions(&cfg, &opts))
+	st, err := pebblestore.Open(storeDir(cfg.DataDir), storeOptions(&cfg, &opts)) //nolint:contextcheck // a store outlives the call that opens it
 	if err != nil {
 		return made, err
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -75,7 +76,7 @@ func (s *Server) listen() error {
 }
 
 func bind(setting, address string) (net.Listener, error) {
-	l, err := net.Listen("tcp", address)
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
 	if err == nil {
 		return l, nil
 	}

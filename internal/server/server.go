@@ -168,7 +168,7 @@ func (s *Server) Run(ctx context.Context) error {
 	case err = <-ended:
 		s.finish(ctx, failureTimeout)
 	case <-s.store.Failed():
-		err = s.storeFailure()
+		err = s.storeFailure(ctx)
 		s.finish(ctx, failureTimeout)
 	}
 	s.cutOff()
@@ -182,25 +182,25 @@ func (s *Server) announce() {
 	s.log.Info("porchlight is ready", slog.String("url", s.URL()), slog.String("admin_url", s.AdminURL()),
 		slog.String("data_dir", s.config.DataDir), slog.String("durability", s.config.Durability), slog.String("version", Version()))
 	for _, warning := range s.config.Warnings() {
-		s.log.Warn(warning)
+		s.log.Warn("this is allowed but seldom meant", slog.String("setting", warning))
 	}
 	s.tellSystemd("READY=1")
 }
 
 // publishEnds publishes what ends by itself.
 func (s *Server) publishEnds(ctx context.Context) error {
-	err := s.publisher.Run(ctx)
-	if ctx.Err() != nil {
-		return nil
+	switch err := s.publisher.Run(ctx); {
+	case err == nil:
+		return nil // ctx ended
+	case errors.Is(err, store.ErrFailed):
+		return s.storeFailure(ctx)
+	default:
+		return fmt.Errorf("publishing what ends by itself stopped: %w", err)
 	}
-	if errors.Is(err, store.ErrFailed) {
-		return s.storeFailure()
-	}
-	return fmt.Errorf("publishing what ends by itself stopped: %w", err)
 }
 
-func (s *Server) storeFailure() error {
-	err := s.store.Check(context.Background())
+func (s *Server) storeFailure(ctx context.Context) error {
+	err := s.store.Check(context.WithoutCancel(ctx))
 	if err == nil {
 		err = store.ErrFailed
 	}
@@ -211,12 +211,12 @@ func (s *Server) storeFailure() error {
 func (s *Server) drain(ctx context.Context) error {
 	s.draining.Store(true)
 	s.tellSystemd("STOPPING=1")
-	s.log.Info("stopping", slog.Duration("delay", s.config.DrainDelay), slog.Duration("timeout", s.config.DrainTimeout))
+	s.log.InfoContext(ctx, "stopping", slog.Duration("delay", s.config.DrainDelay), slog.Duration("timeout", s.config.DrainTimeout))
 	if !errors.Is(context.Cause(ctx), ErrInterrupted) {
 		select {
 		case <-time.After(s.config.DrainDelay):
 		case <-s.store.Failed():
-			return s.storeFailure()
+			return s.storeFailure(ctx)
 		}
 	}
 	s.finish(ctx, s.config.DrainTimeout)
@@ -232,7 +232,7 @@ func (s *Server) finish(ctx context.Context, timeout time.Duration) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 	if err := s.public.Shutdown(ctx); err != nil {
-		s.log.Warn("requests were cut off: they took too long", slog.Duration("timeout", timeout))
+		s.log.WarnContext(ctx, "requests were cut off: they took too long", slog.Duration("timeout", timeout))
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -27,7 +29,30 @@ import (
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// aloneEnv marks a test that runs in a process of its own.
+const aloneEnv = "PORCHLIGHT_TEST_ALONE"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(aloneEnv) != "" {
+		os.Exit(m.Run()) //nolint:forbidigo // as go test itself does
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// alone runs the test again in a process of its own, and reports whether it did:
+// a store that failed keeps its goroutines until its process ends.
+func alone(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(aloneEnv) != "" {
+		return false
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.timeout=60s")
+	cmd.Env = append(os.Environ(), aloneEnv+"=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	return true
+}
 
 // A running server, with somebody who may do everything.
 type running struct {
@@ -309,7 +334,7 @@ func TestDrainTimeout(t *testing.T) {
 	cfg.DrainTimeout = 100 * time.Millisecond
 	r := start(t, cfg, server.Options{})
 	body, write := io.Pipe()
-	defer write.Close()
+	defer func() { _ = write.Close() }()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.URL()+"/v1/users", body)
 	if err != nil {
 		t.Fatal(err)
@@ -335,6 +360,7 @@ func TestDrainTimeout(t *testing.T) {
 	if took := time.Since(began); took > 3*time.Second {
 		t.Errorf("it took %v to end", took)
 	}
+	_ = write.CloseWithError(io.ErrUnexpectedEOF) // net/http waits for it before it reports that the connection is gone
 	if err := <-answered; err == nil {
 		t.Error("the request that was cut off has an answer")
 	}
@@ -343,6 +369,9 @@ func TestDrainTimeout(t *testing.T) {
 // TestStoreFails: when the disk fails, nothing more is acknowledged, /readyz is
 // red, and the server ends with the reason.
 func TestStoreFails(t *testing.T) {
+	if alone(t) {
+		return
+	}
 	cfg := settings(t)
 	var broken atomic.Bool
 	fs := errorfs.Wrap(vfs.Default, errorfs.InjectorFunc(func(op errorfs.Op) error {
@@ -522,7 +551,7 @@ func TestLimitsOfConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if _, err := conn.Write([]byte("GET /v1/me HTTP/1.1\r\nHost: x\r\n")); err != nil {
 		t.Fatal(err)
 	}

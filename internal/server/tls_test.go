@@ -59,11 +59,11 @@ func TestTLS(t *testing.T) {
 	writeCertificate(t, cfg.TLSCertFile, cfg.TLSKeyFile, 1)
 	r := start(t, cfg, server.Options{})
 	serial := func() int64 {
-		conn, err := tls.Dial("tcp", strings.TrimPrefix(r.URL(), "https://"), &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the test looks at the certificate itself
+		conn, err := tls.Dial("tcp", strings.TrimPrefix(r.URL(), "https://"), &tls.Config{InsecureSkipVerify: true})
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		return conn.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
 	}
 	if got := serial(); got != 1 {
@@ -93,11 +93,11 @@ func TestTLS(t *testing.T) {
 	}
 
 	modern := &http.Client{Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true, //nolint:gosec // likewise
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true,
 	}}
 	defer modern.CloseIdleConnections()
 	r.http.Transport = modern.Transport
-	resp, err := modern.Get(r.URL() + "/v1/me") //nolint:noctx // a test's own server
+	resp, err := modern.Get(r.URL() + "/v1/me")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -122,7 +122,7 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *meter, d Diale
 	o.track(f)
 	w.Header()["X-Zm-Trackingid"] = []string{string(f.tracking[:])}
 
-	if err := o.guarded(f, r, h); err != nil {
+	if err := o.guarded(f, r, h); err != nil { //nolint:contextcheck // the handler has the one of r
 		f.err = err
 		if f.status == 0 {
 			d.Fail(f, r, err)
@@ -161,7 +161,7 @@ func (o *Observer) guarded(f *Facts, r *http.Request, h Handler) (err error) {
 		if v == nil {
 			return
 		}
-		if v == http.ErrAbortHandler {
+		if v == http.ErrAbortHandler { //nolint:errorlint // v is what was panicked with, as net/http compares it
 			panic(v)
 		}
 		failure := &PanicError{Value: v, Stack: debug.Stack()}

@@ -32,11 +32,18 @@ func TestPrincipal(t *testing.T) {
 		headers []string
 		err     error
 	}{
-		{"", []string{"Bearer good"}, nil}, {"", []string{"bearer good"}, nil}, {"", []string{"BEARER   good "}, nil},
-		{"", nil, auth.ErrNoToken}, {"", []string{""}, auth.ErrNoToken}, {"", []string{"Bearer"}, auth.ErrNoToken},
-		{"", []string{"Bearer  "}, auth.ErrNoToken}, {"", []string{"good"}, auth.ErrNoToken},
-		{"", []string{"Basic good"}, auth.ErrNoToken}, {"", []string{"Bearer good", "Bearer good"}, auth.ErrNoToken},
-		{"", []string{"Bearer good good"}, auth.ErrInvalidToken}, {"", []string{"Bearer bad"}, auth.ErrInvalidToken},
+		{"", []string{"Bearer good"}, nil},
+		{"", []string{"bearer good"}, nil},
+		{"", []string{"BEARER   good "}, nil},
+		{"", nil, auth.ErrNoToken},
+		{"", []string{""}, auth.ErrNoToken},
+		{"", []string{"Bearer"}, auth.ErrNoToken},
+		{"", []string{"Bearer  "}, auth.ErrNoToken},
+		{"", []string{"good"}, auth.ErrNoToken},
+		{"", []string{"Basic good"}, auth.ErrNoToken},
+		{"", []string{"Bearer good", "Bearer good"}, auth.ErrNoToken},
+		{"", []string{"Bearer good good"}, auth.ErrInvalidToken},
+		{"", []string{"Bearer bad"}, auth.ErrInvalidToken},
 		{"?a=b&access_token=good", nil, auth.ErrTokenInQuery},
 		{"?access_token=good", []string{"Bearer good"}, auth.ErrTokenInQuery},
 	} {
@@ -167,7 +174,10 @@ func TestConditionsIfMatch(t *testing.T) {
 		{[]string{`W/"12"`}, []presence.Revision{never}, true},
 		{[]string{`"abc"`}, []presence.Revision{never}, true},
 		{[]string{`""`}, []presence.Revision{never}, true},
-		{[]string{`12`}, nil, false}, {[]string{``}, nil, false}, {[]string{`"`}, nil, false}, {[]string{`"1",`}, nil, false},
+		{[]string{`12`}, nil, false},
+		{[]string{``}, nil, false},
+		{[]string{`"`}, nil, false},
+		{[]string{`"1",`}, nil, false},
 	} {
 		var headers []string
 		for _, value := range c.headers {

@@ -138,7 +138,7 @@ func TestAbort(t *testing.T) {
 	defer s.stop()
 	s.Handle("GET", "/api/aborts", plainDialect("api"), func(http.ResponseWriter, *http.Request) error { panic(http.ErrAbortHandler) })
 	defer func() {
-		if v := recover(); v != http.ErrAbortHandler {
+		if v := recover(); v != http.ErrAbortHandler { //nolint:errorlint // the very value
 			t.Errorf("recovered %v", v)
 		}
 	}()
@@ -203,8 +203,10 @@ func TestObserver(t *testing.T) {
 		Status              int
 		Err                 string
 	}{
-		{"GET", "/api/things/1", "/api/things/{id}", 200, ""}, {"GET", "/api/things/2", "/api/things/{id}", 200, ""},
-		{"GET", "/api/fails", "/api/fails", 500, "no"}, {"PUT", "/api/things/\"\n\u2028\ufffd", "/api/things/{id}", 204, ""},
+		{"GET", "/api/things/1", "/api/things/{id}", 200, ""},
+		{"GET", "/api/things/2", "/api/things/{id}", 200, ""},
+		{"GET", "/api/fails", "/api/fails", 500, "no"},
+		{"PUT", "/api/things/\"\n\u2028\ufffd", "/api/things/{id}", 204, ""},
 		{"DELETE", "/api/things/1", "/api/things/{id}", 405, "this path allows GET, HEAD, PUT"},
 		{"GET", "/else", "/", 404, "there is nothing at this path"},
 	} {

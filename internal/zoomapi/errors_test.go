@@ -82,9 +82,12 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	w := newWorld(t, options{})
 	const unknown = `{"code":2300,"message":"This API endpoint is not recognized."}`
 	for _, c := range []call{
-		{method: "GET", path: "/v2/"}, {method: "PUT", path: "/v2/users/me/presence"},
-		{method: "GET", path: "/v2/users/me/presence_status/"}, {method: "GET", path: "/v2/users//presence_status"},
-		{method: "GET", path: "/v2/users/a%2F..%2Fb/presence_status"}, {method: "GET", path: "/oauth/authorize"},
+		{method: "GET", path: "/v2/"},
+		{method: "PUT", path: "/v2/users/me/presence"},
+		{method: "GET", path: "/v2/users/me/presence_status/"},
+		{method: "GET", path: "/v2/users//presence_status"},
+		{method: "GET", path: "/v2/users/a%2F..%2Fb/presence_status"},
+		{method: "GET", path: "/oauth/authorize"},
 		{method: "GET", path: "/v2/users/%2e%2e/presence_status"},
 	} {
 		rec := w.do(c)

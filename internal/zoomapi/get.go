@@ -29,27 +29,25 @@ func (a *API) getStatus(w http.ResponseWriter, r *http.Request) error {
 	if view.State != nil {
 		h["Etag"] = []string{wire.ETag(view.State.Revision)}
 	}
-	body := statusBodies[view.Presence.Status]
-	if p.User != "" {
-		if until, ok := doNotDisturbUntil(&view); ok {
-			body = appendDoNotDisturb(make([]byte, 0, 96), until, presence.InstantOf(a.Clock()))
-		}
-	}
-	_, _ = w.Write(body) // nobody is there to tell
+	_, _ = w.Write(a.appendStatus(make([]byte, 0, 96), &view, id == p.User)) // nobody is there to tell
 	return nil
 }
 
-// Shared by all answers: nobody writes into one.
-var (
-	jsonContent  = []string{"application/json"}
-	statusBodies = makeStatusBodies()
-)
+// jsonContent is shared by all answers: nobody writes into it.
+var jsonContent = []string{"application/json"}
 
-func makeStatusBodies() (bodies [len(words)][]byte) {
-	for s := range bodies {
-		bodies[s] = []byte(`{"status":"` + words[s].get + `"}`)
+// appendStatus writes the answer. Who asks about themselves is told when their
+// do-not-disturb ends.
+func (a *API) appendStatus(b []byte, v *notify.View, self bool) []byte {
+	b = append(b, `{"status":"`...)
+	b = append(b, StatusWord(v.Presence.Status)...)
+	b = append(b, '"')
+	if self {
+		if until, ok := doNotDisturbUntil(v); ok {
+			b = appendEnd(b, until, presence.InstantOf(a.Clock()))
+		}
 	}
-	return bodies
+	return append(b, '}')
 }
 
 // doNotDisturbUntil is the end of the user's own do-not-disturb, if that is what
@@ -67,16 +65,12 @@ func doNotDisturbUntil(v *notify.View) (presence.Instant, bool) {
 	return 0, false
 }
 
-// appendDoNotDisturb rounds the end up to a second, so that whoever comes back
-// then finds it over.
-func appendDoNotDisturb(b []byte, until, now presence.Instant) []byte {
-	end := until.Add(time.Second - time.Microsecond).Time().Truncate(time.Second)
-	left := max(0, until.Sub(now)+time.Second-time.Microsecond) / time.Second
-	b = append(b, `{"status":"`...)
-	b = append(b, words[presence.DoNotDisturb].get...)
-	b = append(b, `","end_time":"`...)
-	b = end.AppendFormat(b, "2006-01-02T15:04:05Z")
+// appendEnd rounds the end up to a second, so that whoever comes back then finds
+// it over.
+func appendEnd(b []byte, until, now presence.Instant) []byte {
+	const almost = time.Second - time.Microsecond
+	b = append(b, `,"end_time":"`...)
+	b = until.Add(almost).Time().Truncate(time.Second).AppendFormat(b, "2006-01-02T15:04:05Z")
 	b = append(b, `","remaining_time":`...)
-	b = strconv.AppendInt(b, int64(left), 10)
-	return append(b, '}')
+	return strconv.AppendInt(b, int64(max(0, until.Sub(now)+almost)/time.Second), 10)
 }

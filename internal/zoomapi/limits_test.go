@@ -42,10 +42,18 @@ func TestLimitsTable(t *testing.T) {
 		per   time.Duration
 		daily int
 	}{
-		{Free, light, 4, time.Second, 6000}, {Pro, light, 30, time.Second, 0}, {Business, light, 80, time.Second, 0},
-		{Free, medium, 2, time.Second, 2000}, {Pro, medium, 20, time.Second, 0}, {Business, medium, 60, time.Second, 0},
-		{Free, heavy, 1, time.Second, 1000}, {Pro, heavy, 10, time.Second, 30_000}, {Business, heavy, 40, time.Second, 60_000},
-		{Free, intensive, 10, time.Minute, 30_000}, {Pro, intensive, 10, time.Minute, 30_000}, {Business, intensive, 20, time.Minute, 60_000},
+		{Free, light, 4, time.Second, 6000},
+		{Pro, light, 30, time.Second, 0},
+		{Business, light, 80, time.Second, 0},
+		{Free, medium, 2, time.Second, 2000},
+		{Pro, medium, 20, time.Second, 0},
+		{Business, medium, 60, time.Second, 0},
+		{Free, heavy, 1, time.Second, 1000},
+		{Pro, heavy, 10, time.Second, 30_000},
+		{Business, heavy, 40, time.Second, 60_000},
+		{Free, intensive, 10, time.Minute, 30_000},
+		{Pro, intensive, 10, time.Minute, 30_000},
+		{Business, intensive, 20, time.Minute, 60_000},
 	} {
 		now := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
 		l := limitsAt(c.plan, &now)

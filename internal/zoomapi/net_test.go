@@ -25,8 +25,11 @@ func TestOverTheWire(t *testing.T) {
 		{call{method: "HEAD", path: path("me")}, 200, "application/json", "22", ""},
 		{call{method: "PUT", path: path(":userId"), kind: kind, body: form}, 404, "application/json", "54", nobody(":userId")},
 		{call{method: "HEAD", path: path(":userId")}, 404, "application/json", "54", ""},
-		{call{method: "PUT", path: path("me"), kind: kind, body: strings.Repeat("x", 1<<17)}, 413, "application/json", "70",
-			`{"code":413,"message":"Request Body should have at most 65536 bytes."}`},
+		{
+			call{method: "PUT", path: path("me"), kind: kind, body: strings.Repeat("x", 1<<17)},
+			413, "application/json", "70",
+			`{"code":413,"message":"Request Body should have at most 65536 bytes."}`,
+		},
 	} {
 		r, err := http.NewRequestWithContext(t.Context(), c.method, server.URL+c.path, strings.NewReader(c.body))
 		w.must(err)

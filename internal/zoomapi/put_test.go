@@ -51,12 +51,22 @@ func TestPutIsEmptyAndShows(t *testing.T) {
 func TestPutWords(t *testing.T) {
 	w := newWorld(t, options{policy: func(p *presence.Policy) { p.MinInterval = 0 }})
 	for _, word := range []struct{ put, get string }{
-		{"Away", "Away"}, {"Busy", "Busy"}, {"Presenting", "Presenting"}, {"Out_of_Office", "Out_of_Office"},
-		{"Do_No_Disturb", "Do_Not_Disturb"}, {"Do_Not_Disturb", "Do_Not_Disturb"},
-		{"Do-Not_Disturb", "Do_Not_Disturb"}, {"Do_Not-Disturb", "Do_Not_Disturb"},
-		{"In_Calendar_Event", "In_A_Calendar_Event"}, {"In_A_Calendar_Event", "In_A_Calendar_Event"},
-		{"In_A_Zoom_Meeting", "In_A_Meeting"}, {"In_A_Meeting", "In_A_Meeting"}, {"In_Meeting", "In_A_Meeting"},
-		{"On_A_Call", "In_A_Call"}, {"In_A_Call", "In_A_Call"}, {"On_Phone_Call", "In_A_Call"},
+		{"Away", "Away"},
+		{"Busy", "Busy"},
+		{"Presenting", "Presenting"},
+		{"Out_of_Office", "Out_of_Office"},
+		{"Do_No_Disturb", "Do_Not_Disturb"},
+		{"Do_Not_Disturb", "Do_Not_Disturb"},
+		{"Do-Not_Disturb", "Do_Not_Disturb"},
+		{"Do_Not-Disturb", "Do_Not_Disturb"},
+		{"In_Calendar_Event", "In_A_Calendar_Event"},
+		{"In_A_Calendar_Event", "In_A_Calendar_Event"},
+		{"In_A_Zoom_Meeting", "In_A_Meeting"},
+		{"In_A_Meeting", "In_A_Meeting"},
+		{"In_Meeting", "In_A_Meeting"},
+		{"On_A_Call", "In_A_Call"},
+		{"In_A_Call", "In_A_Call"},
+		{"On_Phone_Call", "In_A_Call"},
 		{"Available", "Available"},
 	} {
 		want(t, w.put(w.app, string(w.ann.ID), `{"status":"`+word.put+`"}`), 204, "")
@@ -115,8 +125,12 @@ func TestPutBodies(t *testing.T) {
 	}{
 		{"plain", [2]string{jsonType, `{"status":"Away"}`}, 204, ""},
 		{"charset", [2]string{"application/json; charset=UTF-8", `{"status":"Away"}`}, 204, ""},
-		{"another charset", [2]string{"application/json; charset=latin1", `{"status":"Away"}`}, 415,
-			`{"code":415,"message":"The body has the media type \"application/json; charset=latin1\"; ` + types + `"}`},
+		{
+			"another charset",
+			[2]string{"application/json; charset=latin1", `{"status":"Away"}`},
+			415,
+			`{"code":415,"message":"The body has the media type \"application/json; charset=latin1\"; ` + types + `"}`,
+		},
 		{"white space", [2]string{jsonType, "\r\n\t { \"status\" : \"Away\" } \n"}, 204, ""},
 		{"escapes", [2]string{jsonType, `{"st\u0061tus":"Aw\u0061y"}`}, 204, ""},
 		{"unknown members", [2]string{jsonType, `{"a":[1,{"b":null}],"status":"Away","c":-1.5e+9,"c":true}`}, 204, ""},
@@ -124,10 +138,18 @@ func TestPutBodies(t *testing.T) {
 		{"no content type, no JSON", [2]string{"", `status=Away`}, 415, `{"code":415,"message":"The body has the media type \"\"; ` + types + `"}`},
 		{"no content type, no body", [2]string{"", ""}, 400, notObject},
 		{"no content type, array", [2]string{"", "[]"}, 400, notObject},
-		{"text", [2]string{"text/plain;charset=UTF-8", `{"status":"Away"}`}, 415,
-			`{"code":415,"message":"The body has the media type \"text/plain;charset=UTF-8\"; ` + types + `"}`},
-		{"no media type at all", [2]string{"a/b/c", `{"status":"Away"}`}, 415,
-			`{"code":415,"message":"The body has the media type \"a/b/c\"; this route reads a media type that can be parsed."}`},
+		{
+			"text",
+			[2]string{"text/plain;charset=UTF-8", `{"status":"Away"}`},
+			415,
+			`{"code":415,"message":"The body has the media type \"text/plain;charset=UTF-8\"; ` + types + `"}`,
+		},
+		{
+			"no media type at all",
+			[2]string{"a/b/c", `{"status":"Away"}`},
+			415,
+			`{"code":415,"message":"The body has the media type \"a/b/c\"; this route reads a media type that can be parsed."}`,
+		},
 
 		{"empty", [2]string{jsonType, ""}, 400, notObject},
 		{"truncated", [2]string{jsonType, `{"status":"Away"`}, 400, notObject},
@@ -186,8 +208,12 @@ func TestPutBodies(t *testing.T) {
 		{"form, bad escape", [2]string{urlType, "status=%zz"}, 400, `{"code":300,"message":"Request Body should be valid application/x-www-form-urlencoded."}`},
 		{"form, semicolon", [2]string{urlType, "status=Away;duration=1"}, 400, `{"code":300,"message":"Request Body should be valid application/x-www-form-urlencoded."}`},
 		{"form, invalid UTF-8", [2]string{urlType, "status=Away&x=%ff"}, 400, badText},
-		{"form, JSON", [2]string{urlType, `{"status":"Away"}`}, 400,
-			invalidField("status", required+" The body looks like JSON: send it with Content-Type: application/json.")},
+		{
+			"form, JSON",
+			[2]string{urlType, `{"status":"Away"}`},
+			400,
+			invalidField("status", required+" The body looks like JSON: send it with Content-Type: application/json."),
+		},
 
 		{"parts", parts("status", "Away"), 204, ""},
 		{"parts of the source document", parts("status", "Available", "duration", "Available1221"), 204, ""},
@@ -200,18 +226,30 @@ func TestPutBodies(t *testing.T) {
 		{"parts, status twice", parts("status", "Away", "status", "Away"), 400, invalidField("status", twice)},
 		{"parts, 32", parts(append(many(31), "status", "Away")...), 204, ""},
 		{"parts, 33", parts(append(many(32), "status", "Away")...), 400, `{"code":300,"message":"Request Body should have at most 32 parts."}`},
-		{"parts, no boundary", [2]string{"multipart/form-data", "--b\r\n"}, 400,
-			`{"code":300,"message":"Request Body should be valid multipart/form-data: the Content-Type names no boundary."}`},
+		{
+			"parts, no boundary",
+			[2]string{"multipart/form-data", "--b\r\n"},
+			400,
+			`{"code":300,"message":"Request Body should be valid multipart/form-data: the Content-Type names no boundary."}`,
+		},
 		{"parts, another boundary", [2]string{"multipart/form-data; boundary=c", parts("status", "Away")[1]}, 400, badForm},
 		{"parts, truncated", raw("--b\nContent-Disposition: form-data; name=status\n\nAw"), 400, badForm},
-		{"parts, file", raw("--b\nContent-Disposition: form-data; name=status; filename=a\n\nAway\n--b--\n"), 400,
-			invalidField("status", "It must be plain text, not a file.")},
-		{"parts, encoded", raw("--b\nContent-Disposition: form-data; name=status\nContent-Transfer-Encoding: base64\n\nQXdheQ==\n--b--\n"), 400,
-			invalidField("status", "It must be plain text, not a file.")},
+		{
+			"parts, file", raw("--b\nContent-Disposition: form-data; name=status; filename=a\n\nAway\n--b--\n"), 400,
+			invalidField("status", "It must be plain text, not a file."),
+		},
+		{
+			"parts, encoded", raw("--b\nContent-Disposition: form-data; name=status\nContent-Transfer-Encoding: base64\n\nQXdheQ==\n--b--\n"), 400,
+			invalidField("status", "It must be plain text, not a file."),
+		},
 		{"parts, another file", raw("--b\nContent-Disposition: form-data; name=x; filename=a\n\n\xff\n--b\nContent-Disposition: form-data; name=status\n\nAway\n--b--\n"), 204, ""},
 		{"parts, invalid UTF-8", raw("--b\nContent-Disposition: form-data; name=status\n\n\xff\n--b--\n"), 400, badText},
-		{"parts, mixed", [2]string{"multipart/mixed; boundary=b", ""}, 415,
-			`{"code":415,"message":"The body has the media type \"multipart/mixed; boundary=b\"; ` + types + `"}`},
+		{
+			"parts, mixed",
+			[2]string{"multipart/mixed; boundary=b", ""},
+			415,
+			`{"code":415,"message":"The body has the media type \"multipart/mixed; boundary=b\"; ` + types + `"}`,
+		},
 	}
 	w := newWorld(t, options{policy: func(p *presence.Policy) { p.MinInterval = 0 }})
 	for _, c := range cases {
@@ -349,7 +387,10 @@ func TestPutMinute(t *testing.T) {
 		after time.Duration
 		retry string
 	}{
-		{time.Microsecond, "60"}, {time.Second, "59"}, {1500 * time.Millisecond, "59"}, {59 * time.Second, "1"},
+		{time.Microsecond, "60"},
+		{time.Second, "59"},
+		{1500 * time.Millisecond, "59"},
+		{59 * time.Second, "1"},
 		{60*time.Second - time.Microsecond, "1"},
 	} {
 		w.clock.mu.Lock()
@@ -468,10 +509,14 @@ func TestPutStoreFails(t *testing.T) {
 		answer  string
 		headers map[string]string
 	}{
-		{store.ErrUnknown, 503, `{"code":503,"message":"The answer of the store was lost: the update may or may not have been made."}`,
-			map[string]string{"X-Outcome": "unknown", "Retry-After": ""}},
-		{fmt.Errorf("commit: %w", store.ErrFull), 507, `{"code":507,"message":"The disk is almost full: nothing is written until space is free."}`,
-			map[string]string{"Retry-After": "", "X-Outcome": ""}},
+		{
+			store.ErrUnknown, 503, `{"code":503,"message":"The answer of the store was lost: the update may or may not have been made."}`,
+			map[string]string{"X-Outcome": "unknown", "Retry-After": ""},
+		},
+		{
+			fmt.Errorf("commit: %w", store.ErrFull), 507, `{"code":507,"message":"The disk is almost full: nothing is written until space is free."}`,
+			map[string]string{"Retry-After": "", "X-Outcome": ""},
+		},
 		{store.ErrFailed, 503, `{"code":503,"message":"The store failed. Try again later."}`, map[string]string{"Retry-After": "5"}},
 		{store.ErrClosed, 503, `{"code":503,"message":"The server is shutting down. Try again later."}`, map[string]string{"Retry-After": "5"}},
 		{fmt.Errorf("a secret detail"), 500, `{"code":500,"message":"Internal server error."}`, map[string]string{"Retry-After": ""}},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
 
 	"porchlight.dev/porchlight/internal/presence"
@@ -210,6 +211,8 @@ func (s *Store) openDB() (err error) {
 	return fmt.Errorf("open the data directory %s: %w", s.dir, err)
 }
 
+func noCompression() *sstable.CompressionProfile { return sstable.NoCompression }
+
 func lockError(dir string, err error) error {
 	if _, ok := errors.AsType[*os.PathError](err); ok {
 		return fmt.Errorf("open the data directory %s: %w", dir, err)
@@ -231,7 +234,12 @@ func (s *Store) pebbleOptions() *pebble.Options {
 		EventListener:               s.events(),
 	}
 	for i := range o.Levels {
-		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		l := &o.Levels[i]
+		l.FilterPolicy = bloom.FilterPolicy(10)
+		// Reads are of single records at random: one index block for a file
+		// instead of a tree of them, and nothing to unpack.
+		l.IndexBlockSize = 1 << 20
+		l.Compression = noCompression
 	}
 	return o
 }
