@@ -236,10 +236,11 @@ func (s *Store) pebbleOptions() *pebble.Options {
 	for i := range o.Levels {
 		l := &o.Levels[i]
 		l.FilterPolicy = bloom.FilterPolicy(10)
-		// Reads are of single records at random: one index block for a file
+		// Reads are of single records at random: one index block for a file,
 		// instead of a tree of them, and nothing to unpack.
-		l.IndexBlockSize = 1 << 20
+		l.IndexBlockSize = 256 << 10
 		l.Compression = noCompression
+		o.TargetFileSizes[i] = 16 << 20
 	}
 	return o
 }
