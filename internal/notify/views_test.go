@@ -1,0 +1,105 @@
+package notify_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"porchlight.dev/porchlight/internal/notify"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/pebblestore"
+)
+
+var (
+	errNobody = errors.New("nobody")
+	errGone   = errors.New("gone")
+)
+
+// views is an account "a" with three users on record, and "unseen" known to the
+// directory only; account "b" has an alice of its own.
+func views(t *testing.T) *notify.Views {
+	t.Helper()
+	st, err := pebblestore.Open("data", pebblestore.Options{FS: vfs.NewMem(), MinFreeBytes: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	play := func(account presence.AccountID, id presence.UserID, events ...presence.Event) {
+		for _, e := range events {
+			_, err := st.Update(t.Context(), store.User{Account: account, ID: id}, store.By{}, func(s presence.State) (presence.State, error) {
+				return presence.Apply(s, e, presence.Policy{}, presence.InstantOf(time.Now()))
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	signIn := presence.SignIn{Session: "s", Client: presence.Desktop}
+	busy := presence.SetClaim{ID: presence.ManualClaim, Source: presence.Manual, Status: presence.Busy}
+	play("a", "alice", signIn, busy)
+	play("a", "bob", signIn)
+	play("a", "carol", signIn, presence.SetStanding{Standing: presence.Deleted})
+	play("b", "alice", signIn)
+	return &notify.Views{Store: st, ErrGone: errGone, Known: func(_ context.Context, u store.User) error {
+		if u != (store.User{Account: "a", ID: "unseen"}) {
+			return errNobody
+		}
+		return nil
+	}}
+}
+
+// looker sees the truth of one user.
+type looker presence.UserID
+
+func (l looker) Watcher(target presence.UserID) presence.Watcher {
+	return presence.Watcher{User: presence.UserID(l), Truth: presence.UserID(l) == target}
+}
+
+func TestRead(t *testing.T) {
+	v := views(t)
+	for _, row := range []struct {
+		account presence.AccountID
+		id      presence.UserID
+		status  presence.Status
+		truth   bool
+		err     error
+	}{
+		{"a", "alice", presence.Busy, true, nil},
+		{"a", "bob", presence.Available, false, nil},
+		{"a", "carol", 0, false, errGone},
+		{"a", "unseen", presence.Offline, false, nil},
+		{"a", "dave", 0, false, errNobody},
+		{"b", "alice", presence.Available, true, nil},
+		{"b", "bob", 0, false, errNobody},
+		{"", "alice", 0, false, errNobody},
+	} {
+		view, _, err := v.Read(t.Context(), row.account, row.id, looker("alice"))
+		if !errors.Is(err, row.err) {
+			t.Errorf("%s/%s: %v, want %v", row.account, row.id, err, row.err)
+			continue
+		}
+		if err == nil && (view.User != row.id || view.Presence.Status != row.status || (view.State != nil) != row.truth) {
+			t.Errorf("%s/%s: %+v", row.account, row.id, view)
+		}
+	}
+}
+
+func TestQuery(t *testing.T) {
+	v := views(t)
+	ids := []presence.UserID{"bob", "carol", "dave", "unseen", "alice"}
+	got, cursor, err := v.Query(t.Context(), "a", ids, looker("alice"))
+	if err != nil || cursor == (store.Cursor{}) {
+		t.Fatalf("cursor %q, %v", cursor, err)
+	}
+	if len(got) != 2 || got[0].User != "bob" || got[0].State != nil || got[1].User != "alice" || got[1].State == nil {
+		t.Errorf("%+v", got)
+	}
+}
