@@ -48,8 +48,10 @@ func TestCurl(t *testing.T) {
 		{name: "literal :userId", line: documented, user: ":userId", status: "404", code: 1001},
 		{name: "a token that is none", line: documented, user: d.signedIn(t, 1).ID, token: "nonsense", status: "401", code: 124},
 		{name: "nobody signed in", line: documented, user: d.signedOut(t).ID, status: "400", code: 5301, want: "Offline", of: d.signedOut(t)},
-		{name: "JSON, by e-mail", line: own + `-H 'Content-Type: application/json' -d '{"status":"Do_No_Disturb","duration":20}'`,
-			user: d.signedIn(t, 2).Email, status: "204", want: "Do_Not_Disturb", of: d.signedIn(t, 2)},
+		{
+			name: "JSON, by e-mail", line: own + `-H 'Content-Type: application/json' -d '{"status":"Do_No_Disturb","duration":20}'`,
+			user: d.signedIn(t, 2).Email, status: "204", want: "Do_Not_Disturb", of: d.signedIn(t, 2),
+		},
 		{name: "URL-encoded", line: own + `-d status=Do_Not_Disturb -d duration=1221`, user: d.signedIn(t, 3).ID, status: "204", want: "Do_Not_Disturb", of: d.signedIn(t, 3)},
 		{name: "oneself", line: own + `-F status=Away`, user: "me", token: d.signedIn(t, 4).AccessToken, status: "204", want: "Away", of: d.signedIn(t, 4)},
 		{name: "do not disturb for nonsense", line: own + `-F status=Do_No_Disturb -F duration=Available1221`, user: d.signedIn(t, 5).ID, status: "400", code: 300},

@@ -22,7 +22,9 @@ import (
 // binary is the built command.
 var binary string
 
-func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
+func TestMain(m *testing.M) {
+	os.Exit(buildAndRun(m)) //nolint:forbidigo // as go test itself does
+}
 
 func buildAndRun(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "porchlight-e2e-")

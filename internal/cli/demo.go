@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net/http"
 	"os"
 	"time"
@@ -52,7 +51,7 @@ func (c *demoCommand) Run(s *shell) (err error) {
 		return err
 	}
 	srv, err := server.New(cfg, server.Options{
-		Log: demoLog(cfg, s), DemoToken: keys.AccessToken, NotifySocket: s.getenv("NOTIFY_SOCKET"),
+		Log: server.NewLog(cfg, s.stderr), DemoToken: keys.AccessToken, NotifySocket: s.getenv("NOTIFY_SOCKET"),
 	})
 	if err != nil {
 		return err
@@ -118,26 +117,12 @@ func (c *demoCommand) settings(s *shell, dir string) (config.Config, error) {
 	base.LogLevel = "warn"
 	base.DrainDelay, base.DrainTimeout = 0, 5*time.Second
 	return config.Load(config.Sources{
-		Base: base, Getenv: except(s.getenv, "PORCHLIGHT_DATA_DIR", "PORCHLIGHT_RATE_LIMIT_PLAN", "PORCHLIGHT_ADMIN_LISTEN", "PORCHLIGHT_ACCESS_LOG"),
+		// What is meant for a real server, such as its certificate, is not meant for a demo.
+		Base: base, Getenv: only(s.getenv, "PORCHLIGHT_LISTEN", "PORCHLIGHT_MIN_UPDATE_INTERVAL", "PORCHLIGHT_LOG_LEVEL", "PORCHLIGHT_LOG_FORMAT"),
 		Flags: config.Config{DataDir: dir, Listen: c.Listen, AdminListen: c.AdminListen, MinUpdateInterval: c.MinUpdateInterval},
 		Given: func(name string) bool { return name == "data-dir" || s.given(name) },
 	})
 }
-
-// except hides some variables: what is meant for a real server's data is not
-// meant for a demo.
-func except(getenv func(string) string, hidden ...string) func(string) string {
-	return func(asked string) string {
-		for _, name := range hidden {
-			if asked == name {
-				return ""
-			}
-		}
-		return getenv(asked)
-	}
-}
-
-func demoLog(cfg config.Config, s *shell) *slog.Logger { return server.NewLog(cfg, s.stderr) }
 
 // openKeys reads the credentials of the demo that lives in the data directory, or
 // begins one.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -138,13 +139,13 @@ and in another terminal:
 `, cfg.DataDir, made.AccountID, made.ClientID, made.ClientSecret)
 }
 
-// only lets one variable through.
-func only(getenv func(string) string, name string) func(string) string {
+// only lets the named variables through.
+func only(getenv func(string) string, names ...string) func(string) string {
 	return func(asked string) string {
-		if asked != name {
+		if !slices.Contains(names, asked) {
 			return ""
 		}
-		return getenv(name)
+		return getenv(asked)
 	}
 }
 

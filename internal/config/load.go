@@ -131,6 +131,11 @@ func (l *loading) file(name string) {
 		l.add("", name, "the settings file cannot be read: "+reason(err))
 		return
 	}
+	l.read(name, data)
+}
+
+// read takes the settings of a file.
+func (l *loading) read(name string, data []byte) {
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		l.add("", name, "this is not YAML: "+strings.TrimSpace(err.Error()))

@@ -279,3 +279,22 @@ func (m *matrix) aboutObjects() {
 	}
 	m.ask("other", admin).want(m.ok)
 }
+
+// Token, scope, body, user, permission, then the rules: of two things that are
+// wrong, the first of these is told.
+func TestTheOrderOfChecks(t *testing.T) {
+	w := newWorld(t)
+	own, without, admin := w.token(w.alice.ID, "claim:write"), w.token(w.alice.ID, "claim:read"), w.admin()
+	const nobody, bob = "/v1/users/nobody@example.com/claims/x", "/v1/users/bob@example.com/claims/x"
+	w.do("PUT", nobody, "nonsense", `{`).problem(&api.InvalidToken)
+	w.do("PUT", nobody, without, `{`).problem(&api.InsufficientScope)
+	w.do("PUT", nobody, own, `{`).problem(&api.Malformed)
+	w.do("PUT", nobody, own, `{"source":"app","status":"asleep"}`).problem(&api.InvalidField)
+	w.do("PUT", nobody, own, claimBody, "If-Match", "x").problem(&api.Malformed)
+	w.do("PUT", nobody, own, claimBody, "If-Match", `"1"`).problem(&api.NoUser)
+	w.do("PUT", bob, own, claimBody, "If-Match", `"1"`).problem(&api.Forbidden)
+	w.do("PUT", bob, admin, claimBody, "Idempotency-Key", "k").want(200)
+	w.do("PUT", bob, admin, claimBody, "Idempotency-Key", "k", "If-Match", `"1"`).want(200)
+	w.do("PUT", bob, admin, `{"source":"app","status":"away"}`, "Idempotency-Key", "k", "If-Match", `"1"`).problem(&api.KeyReused)
+	w.do("DELETE", "/v1/users/bob@example.com/claims/y", admin, "", "If-Match", `"1"`).problem(&api.PreconditionFailed)
+}

@@ -173,9 +173,29 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.cutOff()
 	stop()
-	running.Wait()
+	if !endsWithin(endTimeout, &running) {
+		s.log.ErrorContext(ctx, "a part of the server does not end, and is left behind")
+	}
 	s.close()
 	return err
+}
+
+// endTimeout is far more than the parts need to end: it is for the parts that hang
+// on a disk that hangs, so that the process ends all the same.
+const endTimeout = 10 * time.Second
+
+func endsWithin(limit time.Duration, group *sync.WaitGroup) bool {
+	ended := make(chan struct{})
+	go func() {
+		group.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return true
+	case <-time.After(limit):
+		return false
+	}
 }
 
 func (s *Server) announce() {

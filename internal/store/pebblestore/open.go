@@ -236,9 +236,9 @@ func (s *Store) pebbleOptions() *pebble.Options {
 	for i := range o.Levels {
 		l := &o.Levels[i]
 		l.FilterPolicy = bloom.FilterPolicy(10)
-		// Reads are of single records at random: one index block for a file,
-		// instead of a tree of them, and nothing to unpack.
-		l.IndexBlockSize = 256 << 10
+		// Reads are of single records at random: larger index blocks, so
+		// that there are few of them to find, and nothing to unpack.
+		l.IndexBlockSize = 32 << 10
 		l.Compression = noCompression
 		o.TargetFileSizes[i] = 16 << 20
 	}

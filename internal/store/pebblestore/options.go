@@ -32,7 +32,7 @@ const (
 	DefaultRetention     = 30 * 24 * time.Hour
 	DefaultMinFreeBytes  = 256 << 20
 	DefaultCacheRecords  = 64 << 10
-	DefaultCacheBytes    = 64 << 20
+	DefaultCacheBytes    = 128 << 20
 	DefaultMemTableBytes = 32 << 20
 )
 

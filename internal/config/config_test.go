@@ -1,0 +1,119 @@
+package config
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestDefaults: they are without mistakes, but for the data directory, which has
+// none, and every field has a name and help.
+func TestDefaults(t *testing.T) {
+	c := Default()
+	problems := c.Check()
+	if len(problems) != 1 || problems[0].Setting != "data-dir" {
+		t.Errorf("the defaults: %v", problems)
+	}
+	c.DataDir = t.TempDir()
+	if problems := c.Check(); len(problems) > 0 {
+		t.Errorf("the defaults with a data directory: %v", problems)
+	}
+	for _, s := range append(Settings(), ConnectionSettings()...) {
+		if s.Name == "" || s.Group == "" || !strings.HasSuffix(s.Help, ".") || strings.Contains(s.Name, "_") {
+			t.Errorf("%+v lacks a name, a group or a sentence of help", s)
+		}
+		if !strings.Contains(Reference(), "\n### "+s.Name+"\n") {
+			t.Errorf("the reference lacks %s", s.Name)
+		}
+	}
+}
+
+// TestZero: the zero of every field is usable.
+func TestZero(t *testing.T) {
+	zero := Config{DataDir: t.TempDir()}
+	if problems := zero.Check(); len(problems) > 0 {
+		t.Errorf("the zero settings: %v", problems)
+	}
+	filled := zero.Filled()
+	if filled.Listen != "127.0.0.1:8080" || filled.Durability != "fsync" || !filled.AdminOff() || filled.MinUpdateInterval != 0 {
+		t.Errorf("the zero settings, filled: %+v", filled)
+	}
+}
+
+func TestUnits(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"0": 0, "90s": 90 * time.Second, "15m": 15 * time.Minute, "36h": 36 * time.Hour, "30d": 720 * time.Hour, "1d12h": 36 * time.Hour, "50ms": 50 * time.Millisecond,
+	} {
+		got, err := ParseDuration(text)
+		if err != nil || got != want {
+			t.Errorf("%q is %v, %v; want %v", text, got, err, want)
+		}
+		if again, err := ParseDuration(formatDuration(got)); err != nil || again != got {
+			t.Errorf("%v is written %q, which reads %v, %v", got, formatDuration(got), again, err)
+		}
+	}
+	for _, text := range []string{"", "d", "-5s", "5", "1.5d", "99999999999d", "1d-3h", "soon"} {
+		if got, err := ParseDuration(text); err == nil {
+			t.Errorf("%q is %v", text, got)
+		}
+	}
+	for text, want := range map[string]Size{"0": 0, "1": 1, "64MiB": 64 << 20, "2 GiB": 2 << 30, "12B": 12} {
+		var got Size
+		if err := got.UnmarshalText([]byte(text)); err != nil || got != want {
+			t.Errorf("%q is %v, %v; want %v", text, got, err, want)
+		}
+		var again Size
+		if err := again.UnmarshalText([]byte(got.String())); err != nil || again != got {
+			t.Errorf("%d is written %q, which reads %d, %v", got, got, again, err)
+		}
+	}
+	for _, text := range []string{"", "-1", "1.5MiB", "9999999TiB", "64MB", "x"} {
+		var got Size
+		if err := got.UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q is %d", text, got)
+		}
+	}
+}
+
+// TestSecrets: a secret comes from its file, from the variable or from the flag,
+// and is never printed.
+func TestSecrets(t *testing.T) {
+	env := map[string]string{"PORCHLIGHT_TOKEN": "canary"}
+	getenv := func(name string) string { return env[name] }
+	none := func(string) bool { return false }
+	c, err := LoadConnection(Connection{}, none, getenv)
+	if err != nil || c.Token != "canary" || c.URL != DefaultURL {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for name, text := range c.Map() {
+		if strings.Contains(text, "canary") {
+			t.Errorf("%s is shown", name)
+		}
+	}
+	c, err = LoadConnection(Connection{Token: "flag"}, func(name string) bool { return name == "token" }, func(name string) string {
+		if name == "PORCHLIGHT_TOKEN_FILE" {
+			return "/nowhere"
+		}
+		return getenv(name)
+	})
+	if err != nil || c.Token != "flag" {
+		t.Errorf("a flag beside a file of the environment: %+v, %v", c, err)
+	}
+	env = map[string]string{"PORCHLIGHT_CLIENT_ID": "app"}
+	if _, err = LoadConnection(Connection{}, none, getenv); err == nil || !strings.Contains(err.Error(), "2 mistakes") {
+		t.Errorf("half the credentials: %v", err)
+	}
+}
+
+// FuzzFile: no file makes the reading fail in any way but with Problems that name
+// a place.
+func FuzzFile(f *testing.F) {
+	for _, text := range []string{"", "a", "listen: :8080\n", "a: &x [*x]", "? b", "listen:\n  - 1", "---\n---\na: 1", "listen: |\n  text", "\"listen\": 'x'", "{a: {b: c}}", "<<: *a", "!!set {a}"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(_ *testing.T, text string) {
+		l := &loading{origin: make(map[string]string), broken: make(map[string]bool)}
+		l.fields = fields(&l.config)
+		l.read("f.yaml", []byte(text))
+	})
+}

@@ -1,0 +1,70 @@
+package httpapi_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/zoomapi"
+)
+
+// The document describes Zoom's routes and the OAuth endpoints too: here each is
+// called in the ways that it documents, and the validator looks at the answers.
+// What they do is tested in zoomapi and auth.
+func TestTheDocumentDescribesZoomsRoutes(t *testing.T) {
+	w := newWorld(t)
+	zoom := &zoomapi.API{
+		Auth: w.authority, Directory: w.directory, Publisher: w.api.Publisher, Views: w.api.Views, Clock: w.clock,
+	}
+	zoom.Mount(w.router)
+	admin, own := w.admin(), w.token(w.alice.ID, "claim:write presence:read")
+	const path = "/v2/users/alice@example.com/presence_status"
+	w.do("PUT", path, admin, `{"status":"Busy"}`).want(400)
+	w.signIn("/v1/users/alice@example.com/sessions", admin, `{"client_type":"desktop","lease_seconds":3600}`)
+	for _, body := range []struct{ media, text string }{
+		{"application/json", `{"status":"Do_No_Disturb","duration":20,"other":true}`},
+		{"application/json", `{"status":"Available","duration":null}`},
+		{"application/x-www-form-urlencoded", "status=Do_Not-Disturb&duration=30"},
+		{"multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"status\"\r\n\r\nAvailable\r\n--x\r\n" +
+			"Content-Disposition: form-data; name=\"duration\"\r\n\r\nAvailable1221\r\n--x--\r\n"},
+		{"application/json", `{"status":"Do_Not_Disturb"}`},
+	} {
+		w.do("PUT", path, admin, body.text, "Content-Type", body.media).want(http.StatusNoContent)
+		w.do("PUT", path, admin, body.text, "Content-Type", body.media).want(http.StatusTooManyRequests)
+		w.pass(60e9)
+	}
+	w.do("GET", path, own, "").want(200)
+	w.do("GET", path, admin, "").want(200)
+	w.do("GET", path, "", "").want(401)
+	w.do("GET", "/v2/users/nobody/presence_status", admin, "").want(404)
+	w.do("GET", path, w.token(w.alice.ID, "session:read"), "").want(400)
+	w.do("PUT", path, admin, `{"status":"Asleep"}`).want(400)
+	w.do("PUT", path, admin, `{"status":"Busy"}`, "If-Match", `"1"`).want(412)
+	w.do("PUT", path, admin, `<status/>`, "Content-Type", "text/xml").want(415)
+	w.do("PUT", path, admin, strings.Repeat(" ", 1<<16+1)).want(413)
+}
+
+func TestTheDocumentDescribesOAuth(t *testing.T) {
+	w := newWorld(t)
+	oauth := &auth.Endpoints{Authority: w.authority}
+	w.router.Handle("POST", "/oauth/token", oauth, oauth.Token)
+	w.router.Handle("POST", "/oauth/revoke", oauth, oauth.Revoke)
+	scopes, err := auth.ParseScopes("presence:read:admin")
+	w.must(err)
+	app, secret, err := w.authority.CreateApp(t.Context(), w.account, "OAuth", scopes)
+	w.must(err)
+	const form = "application/x-www-form-urlencoded"
+	body := url.Values{"client_id": {string(app.ID)}, "client_secret": {secret}}
+	grant := func(more string) string { return body.Encode() + "&" + more }
+	var got struct {
+		Token string `json:"access_token"`
+	}
+	w.do("POST", "/oauth/token", "", grant("grant_type=account_credentials&account_id="+string(w.account)), "Content-Type", form).want(200).read(&got)
+	w.do("POST", "/oauth/token?grant_type=client_credentials", "", grant(""), "Content-Type", form).want(200)
+	w.do("POST", "/oauth/token", "", grant("grant_type=password"), "Content-Type", form).want(400)
+	w.do("POST", "/oauth/token", "", "<x/>", "Content-Type", "text/xml").want(415)
+	w.do("POST", "/oauth/revoke", "", grant("token="+got.Token), "Content-Type", form).want(200)
+	w.do("POST", "/oauth/revoke", "", grant("token="+got.Token), "Content-Type", form).want(400)
+}

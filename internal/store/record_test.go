@@ -1,0 +1,242 @@
+package store_test
+
+import (
+	"bytes"
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// instants are small, large, zero and negative.
+func instants() *rapid.Generator[presence.Instant] {
+	return rapid.Map(rapid.OneOf(
+		rapid.Just(int64(0)), rapid.Int64Range(-10, 10), rapid.Int64Range(1.7e15, 1.8e15), rapid.Int64Range(-1<<60, 1<<60),
+	), func(n int64) presence.Instant { return presence.Instant(n) })
+}
+
+func revisions() *rapid.Generator[presence.Revision] {
+	return rapid.Map(rapid.Uint64(), func(n uint64) presence.Revision { return presence.Revision(n) })
+}
+
+func statuses() *rapid.Generator[presence.Status] { return rapid.SampledFrom(presence.Statuses()) }
+
+func sessions(t *rapid.T) presence.Session {
+	text, at := rapid.String(), instants()
+	return presence.Session{
+		ID: presence.SessionID(text.Draw(t, "id")), Client: presence.ClientType(text.Draw(t, "client")),
+		Version: text.Draw(t, "version"), Since: at.Draw(t, "since"), IdleAt: at.Draw(t, "idle"), EndsAt: at.Draw(t, "ends"),
+		Lease: time.Duration(rapid.Int64().Draw(t, "lease")), App: presence.AppID(text.Draw(t, "app")),
+	}
+}
+
+func claims(t *rapid.T) presence.Claim {
+	text, at := rapid.String(), instants()
+	return presence.Claim{
+		ID: presence.ClaimID(text.Draw(t, "id")), Source: presence.Source(text.Draw(t, "source")), Status: statuses().Draw(t, "status"),
+		Note: text.Draw(t, "note"), Since: at.Draw(t, "since"), Until: at.Draw(t, "until"), App: presence.AppID(text.Draw(t, "app")),
+	}
+}
+
+func answers(t *rapid.T) presence.Answer {
+	var a presence.Answer
+	copy(a.Key[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "key"))
+	copy(a.Body[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "body"))
+	a.At, a.Revision, a.Result = instants().Draw(t, "at"), revisions().Draw(t, "revision"), rapid.String().Draw(t, "result")
+	return a
+}
+
+// some is a list of up to 4, nil if empty, as the decoder gives it.
+func some[T any](t *rapid.T, one func(*rapid.T) T, label string) []T {
+	list := rapid.SliceOfN(rapid.Custom(one), 0, 4).Draw(t, label)
+	if len(list) == 0 {
+		return nil
+	}
+	return list
+}
+
+func states(t *rapid.T) presence.State {
+	at := instants()
+	return presence.State{
+		Revision: revisions().Draw(t, "revision"), At: at.Draw(t, "at"),
+		Sessions: some(t, sessions, "sessions"), Claims: some(t, claims, "claims"), Answers: some(t, answers, "answers"),
+		Note:        presence.Note{Text: rapid.String().Draw(t, "note"), Until: at.Draw(t, "note until")},
+		AvailableAt: at.Draw(t, "available"), UpdatedAt: at.Draw(t, "updated"), StirredAt: at.Draw(t, "stirred"),
+		Shown: presence.Shown{
+			Status: statuses().Draw(t, "shown"), Since: at.Draw(t, "since"),
+			StatusRevision: revisions().Draw(t, "status revision"), Revision: revisions().Draw(t, "shown revision"),
+		},
+		Standing: presence.Standing(rapid.Byte().Draw(t, "standing")),
+	}
+}
+
+func presences(t *rapid.T) presence.Presence {
+	return presence.Presence{
+		Status: statuses().Draw(t, "status"), Note: rapid.String().Draw(t, "note"),
+		Since: instants().Draw(t, "since"), Until: instants().Draw(t, "until"), Handheld: rapid.Bool().Draw(t, "handheld"),
+		Revision: revisions().Draw(t, "revision"), StatusRevision: revisions().Draw(t, "status revision"),
+	}
+}
+
+func TestStateRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := states(t)
+		data := store.AppendState([]byte("before"), &want)
+		got, err := store.DecodeState(data[len("before"):])
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Fatalf("got %+v, %v; want %+v", got, err, want)
+		}
+	})
+}
+
+func TestEntryRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.String()
+		want := store.Entry{
+			User:     store.User{Account: presence.AccountID(text.Draw(t, "account")), ID: presence.UserID(text.Draw(t, "user"))},
+			Revision: revisions().Draw(t, "revision"), Time: instants().Draw(t, "time").Time(),
+			By: store.By{Cause: store.Cause(rapid.Byte().Draw(t, "cause")), Actor: store.Actor{
+				User: presence.UserID(text.Draw(t, "actor")), App: presence.AppID(text.Draw(t, "app")),
+			}},
+			Before: presences(t), After: presences(t),
+		}
+		got, err := store.DecodeEntry(store.AppendEntry(nil, &want))
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Fatalf("got %+v, %v; want %+v", got, err, want)
+		}
+	})
+}
+
+// TestTruncated: no beginning of a value is a value, and nothing may follow one.
+func TestTruncated(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := states(t)
+		data := store.AppendState(nil, &s)
+		n := rapid.IntRange(0, len(data)-1).Draw(t, "length")
+		if _, err := store.DecodeState(data[:n]); !errors.Is(err, store.ErrFormat) {
+			t.Fatalf("%d of %d bytes: %v", n, len(data), err)
+		}
+		if _, err := store.DecodeState(append(data, 0)); !errors.Is(err, store.ErrFormat) {
+			t.Fatalf("a byte after the end: %v", err)
+		}
+	})
+}
+
+func TestUnknownFormat(t *testing.T) {
+	for _, data := range [][]byte{{2}, {0}, {255, 1, 1}} {
+		_, err := store.DecodeState(data)
+		_, err2 := store.DecodeEntry(data)
+		if !errors.Is(err, store.ErrFormat) || !errors.Is(err2, store.ErrFormat) {
+			t.Errorf("%v: %v, %v; want ErrFormat", data, err, err2)
+		}
+	}
+	_, err := store.DecodeState([]byte{9})
+	if want := "stored bytes cannot be read: a state of format 9, and this porchlight knows format 1"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+// TestHostileLists: a length that nothing stands behind allocates nothing.
+func TestHostileLists(t *testing.T) {
+	empty := store.AppendState(nil, &presence.State{})
+	lists := len(empty) - 3 // the lengths of three empty lists stand last
+	for i := range 3 {
+		data := append(bytes.Clone(empty[:lists+i]), 0xff, 0xff, 0xff, 0xff, 0x7f)
+		allocated := testing.AllocsPerRun(10, func() {
+			if _, err := store.DecodeState(data); !errors.Is(err, store.ErrFormat) {
+				t.Errorf("list %d: %v", i, err)
+			}
+		})
+		if allocated > 10 {
+			t.Errorf("list %d: %v allocations", i, allocated)
+		}
+	}
+}
+
+// A decoder survives any input; what it takes, it gives back the same.
+func FuzzDecodeState(f *testing.F) {
+	f.Add(store.AppendState(nil, &presence.State{}))
+	f.Add(store.AppendState(nil, &presence.State{
+		Revision: 7, At: 1_700_000_000_000_000,
+		Sessions: []presence.Session{{ID: "s", EndsAt: 1_700_000_120_000_000}},
+		Claims:   []presence.Claim{{ID: "c", Status: presence.Busy}}, Answers: []presence.Answer{{Result: "r"}},
+	}))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, err := store.DecodeState(data)
+		if err != nil {
+			if !errors.Is(err, store.ErrFormat) {
+				t.Fatalf("an error of another kind: %v", err)
+			}
+			return
+		}
+		again, err := store.DecodeState(store.AppendState(nil, &s))
+		if err != nil || !reflect.DeepEqual(again, s) {
+			t.Fatalf("%+v came back as %+v, %v", s, again, err)
+		}
+	})
+}
+
+func FuzzDecodeEntry(f *testing.F) {
+	f.Add(store.AppendEntry(nil, &store.Entry{}))
+	f.Add(store.AppendEntry(nil, &store.Entry{
+		User: store.User{Account: "a", ID: "u"}, Revision: 9, Time: time.UnixMicro(1_700_000_000_000_000),
+		After: presence.Presence{Status: presence.Away, Note: "n", Handheld: true, Revision: 9},
+	}))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		e, err := store.DecodeEntry(data)
+		if err != nil {
+			if !errors.Is(err, store.ErrFormat) {
+				t.Fatalf("an error of another kind: %v", err)
+			}
+			return
+		}
+		again, err := store.DecodeEntry(store.AppendEntry(nil, &e))
+		if err != nil || !reflect.DeepEqual(again, e) {
+			t.Fatalf("%+v came back as %+v, %v", e, again, err)
+		}
+	})
+}
+
+func FuzzParseCursor(f *testing.F) {
+	f.Add("")
+	f.Add(store.NewCursor("epoch", 12345).String())
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := store.ParseCursor(text)
+		if err != nil {
+			return
+		}
+		if again, err := store.ParseCursor(c.String()); err != nil || again != c {
+			t.Fatalf("%q came back as %v, %v", text, again, err)
+		}
+	})
+}
+
+func BenchmarkState(b *testing.B) {
+	at := presence.InstantOf(time.Now())
+	s := presence.State{
+		Revision: presence.Revision(at), At: at,
+		Sessions: []presence.Session{{ID: "3f2504e0-4f89-11d3", Client: presence.Desktop, Version: "5.17.5", Since: at - 1e9, IdleAt: at + 1e9, EndsAt: at + 1e8, Lease: 2 * time.Minute}, {ID: "7d444840-9dc0-11d1", Client: presence.Mobile, Since: at, EndsAt: at + 1e8, Lease: time.Minute}},
+		Claims:   []presence.Claim{{ID: presence.ManualClaim, Source: presence.Manual, Status: presence.Busy, Since: at, Until: at + 864e8}},
+	}
+	data := store.AppendState(nil, &s)
+	b.Run("append", func(b *testing.B) {
+		b.ReportMetric(float64(len(data)), "bytes")
+		var buf []byte
+		for b.Loop() {
+			buf = store.AppendState(buf[:0], &s)
+		}
+	})
+	b.Run("decode", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := store.DecodeState(data); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
