@@ -42,14 +42,14 @@ var imports = map[string][]string{
 	"internal/auth":      {"internal/directory", "internal/document", "internal/presence", "internal/store"},
 
 	// The wire.
-	"internal/wire":    {"internal/auth", "internal/directory", "internal/presence", "internal/store"},
+	"internal/wire":    {"internal/auth", "internal/presence"},
 	"internal/zoomapi": dialect,
-	"internal/httpapi": dialect,
+	"internal/httpapi": append([]string{"api"}, dialect...),
 
 	// The program.
 	"internal/config": nil,
 	"internal/server": {
-		"api", "internal/auth", "internal/config", "internal/directory", "internal/httpapi", "internal/notify",
+		"internal/auth", "internal/config", "internal/directory", "internal/httpapi", "internal/notify",
 		"internal/presence", "internal/publish", "internal/store", "internal/store/pebblestore", "internal/wire",
 		"internal/zoomapi",
 	},
@@ -60,15 +60,15 @@ var imports = map[string][]string{
 
 	// The driver that measures seeds stores and times parts without the wire.
 	"bench": {
-		"api", "client", "internal/auth", "internal/directory", "internal/presence", "internal/publish",
+		"internal/auth", "internal/directory", "internal/presence", "internal/publish",
 		"internal/store", "internal/store/pebblestore",
 	},
 }
 
 // dialect is what a package that speaks one API may import.
 var dialect = []string{
-	"api", "internal/auth", "internal/directory", "internal/notify", "internal/presence", "internal/publish",
-	"internal/store", "internal/wire",
+	"internal/auth", "internal/directory", "internal/notify", "internal/presence", "internal/publish", "internal/store",
+	"internal/wire",
 }
 
 // pure lists the packages that decide and do nothing else, with all they may

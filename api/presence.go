@@ -41,7 +41,7 @@ type PresenceQuery struct {
 // MaxQueryUsers bounds a presence query.
 const MaxQueryUsers = 10_000
 
-// Presences answers a query, in the order of the first mention.
+// Presences answers a query, in its order. A user is there as often as named.
 type Presences struct {
 	Cursor    string     `json:"cursor"`
 	Presences []Presence `json:"presences"`

@@ -77,7 +77,7 @@ func TestTheDemoTokenIsFilledIn(t *testing.T) {
 	router := wire.NewRouter(newObserver(w.clock), &demo)
 	demo.Mount(router)
 	recorder := httptest.NewRecorder()
-	router.ServeHTTP(recorder, httptest.NewRequest("GET", "/docs", http.NoBody))
+	router.ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), "GET", "/docs", http.NoBody))
 	body := recorder.Body.String()
 	if !strings.Contains(body, `"preAuthorizeApiKey":{"bearer":"\u003c/script\u003etoken"}`) {
 		t.Error("the token is not filled in, or not safely")
@@ -135,7 +135,7 @@ func TestProblems(t *testing.T) {
 		{&wire.PanicError{Value: "the secret text"}, &api.Internal, ""},
 	} {
 		recorder := httptest.NewRecorder()
-		a.Fail(recorder, httptest.NewRequest("GET", "/v1/me", http.NoBody), fmt.Errorf("wrapped: %w", c.err))
+		a.Fail(recorder, httptest.NewRequestWithContext(t.Context(), "GET", "/v1/me", http.NoBody), fmt.Errorf("wrapped: %w", c.err))
 		body := recorder.Body.String()
 		if recorder.Code != c.kind.Status || !strings.Contains(body, c.kind.Type()) || recorder.Header().Get("Retry-After") != c.after {
 			t.Errorf("%v: got %d %v %s, want %s", c.err, recorder.Code, recorder.Header(), body, c.kind.Slug)

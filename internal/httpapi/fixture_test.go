@@ -61,7 +61,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "no test calls", strings.Join(missed, ", "))
 		code = 1
 	}
-	os.Exit(code)
+	os.Exit(code) //nolint:forbidigo // TestMain is the main of a test
 }
 
 // A world is a server with two accounts. Its clock stands still until told.

@@ -17,9 +17,9 @@ type page struct {
 	after string
 }
 
-// page reads ?limit and ?after. Other parameters are refused, but those of more.
-func (c *call) page(more ...string) (page, error) {
-	q, err := c.query(append(more, "limit", "after")...)
+// page reads ?limit and ?after. Other parameters are refused.
+func (c *call) page() (page, error) {
+	q, err := c.query("limit", "after")
 	if err != nil {
 		return page{}, err
 	}

@@ -26,7 +26,7 @@ var (
 )
 
 // Fail writes err as a problem document.
-func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
+func (a *API) Fail(w http.ResponseWriter, _ *http.Request, err error) {
 	p := problem(err)
 	p.Instance = wire.TrackingID(w)
 	h := w.Header()

@@ -87,71 +87,56 @@ func unquoted(quoted string) string {
 	return string(text)
 }
 
-// mentions are the users that a query names, each once.
+// mentions are the users that a query names, one for each time.
 type mentions struct {
 	ids     []presence.UserID
-	asked   map[presence.UserID]string // how, where not by id
+	refs    []string // how, for each of ids
 	unknown []string
 }
 
-func (a *API) mentioned(c *call, refs []string) (*mentions, error) {
-	q := &mentions{ids: make([]presence.UserID, 0, len(refs))}
-	seen := make(map[presence.UserID]struct{}, len(refs))
-	for _, ref := range refs {
+func (q *mentions) add(id presence.UserID, ref string) {
+	q.ids, q.refs = append(q.ids, id), append(q.refs, ref)
+}
+
+func (a *API) mentioned(c *call, asked refs) (*mentions, error) {
+	q := &mentions{ids: make([]presence.UserID, 0, len(asked)), refs: make([]string, 0, len(asked))}
+	for _, ref := range asked {
 		id, err := a.resolve(c, ref)
-		if errors.Is(err, directory.ErrNoUser) {
+		switch {
+		case err == nil:
+			q.add(id, ref)
+		case errors.Is(err, directory.ErrNoUser):
 			q.unknown = append(q.unknown, ref)
-			continue
-		}
-		if err != nil {
+		default:
 			return nil, err
-		}
-		if _, again := seen[id]; again {
-			continue
-		}
-		seen[id] = struct{}{}
-		q.ids = append(q.ids, id)
-		if string(id) != ref {
-			if q.asked == nil {
-				q.asked = make(map[presence.UserID]string)
-			}
-			q.asked[id] = ref
 		}
 	}
 	return q, nil
 }
 
 // complete adds the users whom the directory has and of whom nothing is
-// recorded yet, and notes those who do not exist.
+// recorded yet, and moves those who do not exist to unknown.
 func (a *API) complete(c *call, q *mentions, views []notify.View) ([]notify.View, error) {
 	if len(views) == len(q.ids) {
 		return views, nil
 	}
+	found := mentions{unknown: q.unknown}
 	all := make([]notify.View, 0, len(q.ids))
-	for _, id := range q.ids {
+	for i, id := range q.ids {
+		view := notify.View{User: id}
 		if len(views) > 0 && views[0].User == id {
-			all, views = append(all, views[0]), views[1:]
+			view, views = views[0], views[1:]
+		} else if err := a.known(c, store.User{Account: c.p.Account, ID: id}); errors.Is(err, directory.ErrNoUser) {
+			found.unknown = append(found.unknown, q.refs[i])
 			continue
-		}
-		err := a.known(c, store.User{Account: c.p.Account, ID: id})
-		switch {
-		case err == nil:
-			all = append(all, notify.View{User: id})
-		case errors.Is(err, directory.ErrNoUser):
-			q.unknown = append(q.unknown, q.ref(id))
-		default:
+		} else if err != nil {
 			return nil, err
 		}
+		found.add(id, q.refs[i])
+		all = append(all, view)
 	}
+	*q = found
 	return all, nil
-}
-
-// ref is how the query named a user.
-func (q *mentions) ref(id presence.UserID) string {
-	if asked, ok := q.asked[id]; ok {
-		return asked
-	}
-	return string(id)
 }
 
 // appendPresences writes an api.Presences by hand: ten thousand of them in a few
@@ -168,9 +153,9 @@ func appendPresences(q *mentions, views []notify.View, cursor store.Cursor) []by
 		}
 		b = append(b, '{')
 		b = appendPresence(b, views[i].User, &views[i].Presence)
-		if asked, ok := q.asked[views[i].User]; ok {
+		if ref := q.refs[i]; ref != string(views[i].User) {
 			b = append(b, `,"asked_as":"`...)
-			b = append(wire.AppendJSON(b, asked), '"')
+			b = append(wire.AppendJSON(b, ref), '"')
 		}
 		b = append(b, '}')
 	}

@@ -163,8 +163,11 @@ func merged(u directory.User, body *api.UpdateUser) directory.User {
 		to   *string
 		from *string
 	}{
-		{&u.Email, body.Email}, {&u.FirstName, body.FirstName}, {&u.LastName, body.LastName},
-		{&u.DisplayName, body.DisplayName}, {&u.Department, body.Department},
+		{&u.Email, body.Email},
+		{&u.FirstName, body.FirstName},
+		{&u.LastName, body.LastName},
+		{&u.DisplayName, body.DisplayName},
+		{&u.Department, body.Department},
 	} {
 		if field.from != nil {
 			*field.to = *field.from

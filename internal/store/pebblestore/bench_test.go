@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -33,8 +31,8 @@ func benchState(st presence.State) (presence.State, error) {
 
 func openBench(b *testing.B, users int) *Store {
 	b.Helper()
-	mb, _ := strconv.Atoi(os.Getenv("CACHE_MB"))
-	s, err := Open(b.TempDir(), Options{CacheBytes: int64(mb) << 20})
+
+	s, err := Open(b.TempDir(), Options{})
 	if err != nil {
 		b.Fatal(err)
 	}

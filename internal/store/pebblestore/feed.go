@@ -138,14 +138,14 @@ func (s *Store) entriesAfter(ctx context.Context, at store.Position) ([]store.En
 		}
 		next := s.progress.next()
 		found, ok := s.tail.after(at, store.MaxFeedGroup)
-		if !ok {
+		if !ok || at < s.trimmedTo() {
 			var err error
 			if found, err = s.readLog(at, store.MaxFeedGroup); err != nil {
 				return nil, err
 			}
 		}
 		if len(found) > 0 {
-			return s.feedEntries(found, at), nil
+			return feedEntries(found, at), nil
 		}
 		select {
 		case <-next:
@@ -157,15 +157,13 @@ func (s *Store) entriesAfter(ctx context.Context, at store.Position) ([]store.En
 	}
 }
 
-// feedEntries gives entries to a reader that has seen everything up to at. One
-// whose predecessor was dropped before the reader saw it has a gap before it.
-func (s *Store) feedEntries(found []tailEntry, at store.Position) []store.Entry {
-	trimmed := s.trimmedTo()
+// feedEntries gives a reader that has seen everything up to at what comes next.
+// An entry whose predecessor lies between was parted from it by trimming.
+func feedEntries(found []tailEntry, at store.Position) []store.Entry {
 	entries := make([]store.Entry, len(found))
 	for i := range found {
 		entries[i] = found[i].Entry
-		previous := found[i].previous
-		entries[i].Gap = previous > at && previous <= trimmed
+		entries[i].Gap = found[i].previous > at && found[i].previous < found[0].At
 	}
 	return entries
 }

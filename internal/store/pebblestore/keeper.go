@@ -129,8 +129,7 @@ func (s *Store) trim(ctx context.Context) error {
 	return s.submit(ctx, func(c *committer) error {
 		c.deleteRange(appendLogKey(nil, 0), appendLogKey(nil, to+1))
 		c.set([]byte(metaTrim), appendNumber(nil, uint64(to)))
-		// A reader that meets entries later than this sees their gaps; one that
-		// meets them earlier had them.
+		// From here on readers go by the database, not by what the tail still has.
 		c.s.trimmed.Store(uint64(to))
 		return nil
 	})

@@ -1,0 +1,217 @@
+package pebblestore
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
+
+	"porchlight.dev/porchlight/internal/store"
+)
+
+func mustOpen(t *testing.T, dir string, o Options) *Store {
+	t.Helper()
+	s, err := Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { mustClose(t, s) })
+	return s
+}
+
+func mustClose(t *testing.T, s *Store) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+}
+
+// files is all that a directory holds, by name.
+func files(t *testing.T, fs *vfs.MemFS, dir string) string {
+	t.Helper()
+	return fs.String()
+}
+
+func mustUpdate(t *testing.T, s *Store, u store.User) store.Record {
+	t.Helper()
+	r, err := s.Update(context.Background(), u, store.By{}, benchState)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// refused wants Open to refuse dir with want, a message that has each of the
+// texts, and to leave the files as they are.
+func refused(t *testing.T, fs *vfs.MemFS, o Options, want error, texts ...string) {
+	t.Helper()
+	o.FS = fs
+	before := files(t, fs, "data")
+	s, err := Open("data", o)
+	if err == nil {
+		mustClose(t, s)
+	}
+	if !errors.Is(err, want) {
+		t.Fatalf("Open: %v, want %v", err, want)
+	}
+	for _, text := range append(texts, "data") {
+		if !strings.Contains(err.Error(), text) {
+			t.Errorf("the message %q does not say %q", err, text)
+		}
+	}
+	if after := files(t, fs, "data"); after != before {
+		t.Errorf("a refused directory was changed from\n%s\nto\n%s", before, after)
+	}
+}
+
+func TestOpenMissing(t *testing.T) {
+	refused(t, vfs.NewMem(), Options{MustExist: true}, ErrMissing, "porchlight init")
+	fs := vfs.NewMem()
+	mustClose(t, mustOpen(t, "data", Options{FS: fs}))
+	mustClose(t, mustOpen(t, "data", Options{FS: fs, MustExist: true}))
+}
+
+func TestOpenForeign(t *testing.T) {
+	fs := vfs.NewMem()
+	if err := fs.MkdirAll("data", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f, err := fs.Create("data/holiday.jpg", vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, fs, Options{}, ErrForeign, "holiday.jpg", "a directory of its own")
+}
+
+// TestOpenOthersDatabase: a database of Pebble's that is another program's is
+// opened to look into it, but nothing of ours is written there.
+func TestOpenOthersDatabase(t *testing.T) {
+	fs := vfs.NewMem()
+	db, err := pebble.Open("data", &pebble.Options{FS: fs, Logger: pebbleLog{newStore("", Options{}.withDefaults())}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Set([]byte("theirs"), nil, pebble.Sync), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open("data", Options{FS: fs}); !errors.Is(err, ErrForeign) {
+		t.Fatalf("Open: %v, want ErrForeign", err)
+	}
+	if marker, err := atomicfs.ReadMarker(fs, "data", formatMarker); err != nil || marker != "" {
+		t.Errorf("the directory was marked %q, %v", marker, err)
+	}
+}
+
+func TestOpenNewerFormat(t *testing.T) {
+	fs := vfs.NewMem()
+	mustClose(t, mustOpen(t, "data", Options{FS: fs}))
+	marker, _, err := atomicfs.LocateMarker(fs, "data", formatMarker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(marker.Move("2"), marker.Close()); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, fs, Options{}, ErrNewer,
+		"data directory data has format 2, this porchlight knows up to 1: use a newer porchlight, or restore a backup into a new directory")
+}
+
+// TestOpenNewerFormatUnmarked: the format is in the database too, should the
+// marker be lost.
+func TestOpenNewerFormatUnmarked(t *testing.T) {
+	fs := vfs.NewMem()
+	s := mustOpen(t, "data", Options{FS: fs})
+	if err := s.db.Set([]byte(metaFormat), []byte("2"), pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, s)
+	if err := fs.Remove("data/marker." + formatMarker + ".000001.1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open("data", Options{FS: fs}); !errors.Is(err, ErrNewer) {
+		t.Fatalf("Open: %v, want ErrNewer", err)
+	}
+}
+
+func TestOpenLocked(t *testing.T) {
+	dir := t.TempDir()
+	mustOpen(t, dir, Options{})
+	_, err := Open(dir, Options{})
+	if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "stop the other porchlight") {
+		t.Errorf("a second Open: %v", err)
+	}
+}
+
+func TestEpoch(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	first := mustOpen(t, "data", Options{FS: fs})
+	epoch := first.Epoch()
+	mustUpdate(t, first, crashUser(0))
+	_, cursor, err := first.Read(context.Background(), []store.User{crashUser(0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	crashed := fs.CrashClone(vfs.CrashCloneCfg{})
+	if s := mustOpen(t, "data", Options{FS: crashed}); s.Epoch() != epoch {
+		t.Error("the epoch changed after a crash with fsync")
+	}
+	mustClose(t, first)
+
+	relaxed := Options{FS: fs, Durability: OS}
+	second := mustOpen(t, "data", relaxed)
+	if second.Epoch() != epoch {
+		t.Error("the epoch changed over a clean close")
+	}
+	crashed = fs.CrashClone(vfs.CrashCloneCfg{})
+	third := mustOpen(t, "data", Options{FS: crashed})
+	if third.Epoch() == epoch {
+		t.Error("the epoch is the same after an unclean start with relaxed durability")
+	}
+	if _, _, err := third.Changed(context.Background(), []store.User{crashUser(0)}, cursor); !errors.Is(err, store.ErrEpoch) {
+		t.Errorf("a cursor of the epoch before: %v, want ErrEpoch", err)
+	}
+	mustClose(t, second)
+	if s := mustOpen(t, "data", relaxed); s.Epoch() != epoch {
+		t.Error("the epoch changed over a clean close with relaxed durability")
+	} else {
+		mustClose(t, s)
+	}
+	if s := mustOpen(t, "data", Options{FS: fs, NewEpoch: true}); s.Epoch() == epoch {
+		t.Error("the epoch is the same though a new one was asked for")
+	}
+}
+
+// TestCursorAhead: a place that was never given is not silently accepted.
+func TestCursorAhead(t *testing.T) {
+	s := mustOpen(t, "data", Options{FS: vfs.NewMem()})
+	mustUpdate(t, s, crashUser(0))
+	ahead := store.NewCursor(s.Epoch(), 1000)
+	if _, _, err := s.Changed(context.Background(), []store.User{crashUser(0)}, ahead); !errors.Is(err, store.ErrEpoch) {
+		t.Errorf("a cursor ahead of the store: %v, want ErrEpoch", err)
+	}
+}
+
+// TestOpenFails: an error of the disk while opening is an error, not a hang.
+func TestOpenFails(t *testing.T) {
+	opened, failed := 0, 0
+	for nth := 1; nth < 60; nth++ {
+		fs := failing(vfs.NewMem(), nth)
+		s, err := Open("data", Options{FS: fs})
+		if err != nil {
+			failed++
+			continue
+		}
+		opened++
+		_ = s.Close() // may meet the error
+	}
+	if opened == 0 || failed < 10 {
+		t.Errorf("%d opened, %d failed", opened, failed)
+	}
+}

@@ -1,0 +1,200 @@
+package pebblestore
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// expire runs Due with callers goroutines, which end what is due, and gives how
+// late each was when its end was acknowledged, until n were.
+func expire(tb testing.TB, s *Store, n, callers int) []time.Duration {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var mu sync.Mutex
+	late := make([]time.Duration, 0, n)
+	end := func(u store.User) {
+		var due presence.Instant
+		_, err := s.Update(ctx, u, store.By{Cause: store.CauseTime}, func(st presence.State) (presence.State, error) {
+			if len(st.Claims) == 0 {
+				return st, presence.ErrNoChange
+			}
+			due = st.Claims[0].Until
+			st.Claims = nil
+			st.At = max(st.At, presence.InstantOf(time.Now()))
+			st.Revision = max(st.Revision+1, presence.Revision(st.At))
+			return st, nil
+		})
+		if err != nil {
+			return // it came twice
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if late = append(late, time.Since(due.Time())); len(late) == n {
+			cancel()
+		}
+	}
+	err := s.Due(ctx, func(us []store.User) error {
+		var group sync.WaitGroup
+		for c := range callers {
+			group.Go(func() {
+				for i := c; i < len(us); i += callers {
+					end(us[i])
+				}
+			})
+		}
+		group.Wait()
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) {
+		tb.Fatalf("Due: %v", err)
+	}
+	slices.Sort(late)
+	return late
+}
+
+// arm gives n users an end, due(i) after start.
+func arm(tb testing.TB, s *Store, n int, due func(i int) presence.Instant) {
+	tb.Helper()
+	const callers = 128
+	var group sync.WaitGroup
+	for c := range callers {
+		group.Go(func() {
+			for i := c; i < n; i += callers {
+				if _, err := s.Update(context.Background(), benchUser(i), store.By{}, outUntil(due(i))); err != nil {
+					tb.Errorf("Update: %v", err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+// TestManyDueTogether: 10,000 at one instant come in groups, each once.
+func TestManyDueTogether(t *testing.T) {
+	const n = 10_000
+	s := mustOpen(t, "data", Options{FS: vfs.NewMem()})
+	due := presence.InstantOf(time.Now())
+	arm(t, s, n, func(int) presence.Instant { return due + 1 })
+	start := time.Now()
+	if late := expire(t, s, n, 64); len(late) != n {
+		t.Errorf("%d of %d", len(late), n)
+	}
+	t.Logf("%d ended in %v", n, time.Since(start))
+	if left := readIndex(t, s); len(left) != 0 {
+		t.Errorf("the index still has %d users", len(left))
+	}
+}
+
+// BenchmarkDue measures how late ends are acknowledged: timers spread over ten
+// seconds at the rate of 100,000 in a minute, and 10,000 at one instant.
+func BenchmarkDue(b *testing.B) {
+	for _, bench := range []struct {
+		name string
+		n    int
+		span time.Duration
+	}{{"spread", 16_667, 10 * time.Second}, {"together", 10_000, 0}} {
+		b.Run(bench.name, func(b *testing.B) {
+			for range b.N {
+				b.StopTimer()
+				s, err := Open(b.TempDir(), Options{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				first := presence.InstantOf(time.Now().Add(4 * time.Second))
+				step := presence.Instant(bench.span.Microseconds() / int64(bench.n))
+				arm(b, s, bench.n, func(i int) presence.Instant { return first + presence.Instant(i)*step })
+				time.Sleep(time.Until(first.Time().Add(-100 * time.Millisecond)))
+				b.StartTimer()
+				late := expire(b, s, bench.n, 64)
+				b.StopTimer()
+				b.ReportMetric(float64(late[len(late)/2].Microseconds())/1e3, "p50-ms")
+				b.ReportMetric(float64(late[len(late)*99/100].Microseconds())/1e3, "p99-ms")
+				b.ReportMetric(float64(late[len(late)-1].Microseconds())/1e3, "max-ms")
+				if err := s.Close(); err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
+			}
+		})
+	}
+}
+
+// BenchmarkOpen measures a start with a million users, after a clean close, and
+// what an idle store with none takes in memory.
+func BenchmarkOpen(b *testing.B) {
+	b.Run("idle", func(b *testing.B) {
+		for range b.N {
+			s, err := Open(b.TempDir(), Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(rss(b), "RSS-MiB")
+			if err := s.Close(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("users=1000000", func(b *testing.B) {
+		if testing.Short() {
+			b.Skip("short")
+		}
+		dir := b.TempDir()
+		s, err := Open(dir, Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		fill(b, s, 1_000_000)
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+		b.ResetTimer()
+		for range b.N {
+			s, err := Open(dir, Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			if r, _, err := s.Read(context.Background(), []store.User{benchUser(777_777)}); err != nil || len(r) != 1 {
+				b.Fatal(r, err)
+			}
+			b.StopTimer()
+			if err := s.Close(); err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+		}
+	})
+}
+
+// rss is the memory of this process that is in use, in MiB.
+func rss(b *testing.B) float64 {
+	b.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		b.Skip(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if kib, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			n, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(kib), "kB")), 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return n / 1024
+		}
+	}
+	b.Skip("no VmRSS")
+	return 0
+}
