@@ -25,6 +25,14 @@ func (s *Session) see(seen Seen, at Instant) {
 	}
 }
 
+// Observe is s with what was seen of its sessions since its last commit. It is
+// for looking at: what is told to watchers is what was committed.
+func Observe(s State, seen []Seen) State {
+	d := draft{State: s}
+	d.observe(Tick{Seen: seen})
+	return d.State
+}
+
 // Soft reports whether a refresh may be kept in memory: it changes nothing that
 // can be seen and at least half of the time on record remains. already is what
 // was kept for the session before; the result replaces it.

@@ -170,6 +170,30 @@ func TestRefreshesAreSoft(t *testing.T) {
 	})
 }
 
+// Whoever refreshes, or looks at sessions, is shown what memory holds.
+func TestSoftRefreshesShow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, vfs.NewMem())
+		defer n.stop()
+		signedIn := n.must(signIn("s", 2*time.Minute))
+		pass(30 * time.Second)
+		refreshed := n.must(presence.Refresh{Session: "s", Activity: presence.IsActive})
+		want := presence.InstantOf(time.Now().Add(2 * time.Minute))
+		if refreshed.Revision() != signedIn.Revision() {
+			t.Error("the refresh was a commit")
+		}
+		if got := refreshed.Record.State.Sessions[0].EndsAt; got != want {
+			t.Errorf("the answer says it ends at %v, want %v", got.Time(), want.Time())
+		}
+		if got := n.Observed(alice, n.record(alice)).Sessions[0].EndsAt; got != want {
+			t.Errorf("an observer sees %v, want %v", got.Time(), want.Time())
+		}
+		if got := n.record(alice).Sessions[0].EndsAt; got == want {
+			t.Error("the shared record was written into")
+		}
+	})
+}
+
 // Two devices that disagree at 20 Hz change the status at most once a second;
 // the first change is immediate and the last state right.
 func TestFlappingIsDamped(t *testing.T) {

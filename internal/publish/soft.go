@@ -65,7 +65,8 @@ func (s *soft) forget(u store.User, recorded []presence.Seen) {
 	shard.seen[u] = left
 }
 
-// refreshSoftly keeps a refresh in memory, if the rules allow that.
+// refreshSoftly keeps a refresh in memory, if the rules allow that. The record it
+// gives shows the sessions as they are then.
 func (p *Publisher) refreshSoftly(ctx context.Context, u store.User, e presence.Refresh) (store.Record, bool, error) {
 	records, _, err := p.store.Read(ctx, []store.User{u})
 	if err != nil || len(records) == 0 {
@@ -77,9 +78,22 @@ func (p *Publisher) refreshSoftly(ctx context.Context, u store.User, e presence.
 			already = seen
 		}
 	}
-	seen, ok := presence.Soft(records[0].State, e, already, p.policy, p.now())
+	record := records[0]
+	seen, ok := presence.Soft(record.State, e, already, p.policy, p.now())
 	if ok {
 		p.soft.remember(u, seen)
+		record.State = p.Observed(u, record.State)
 	}
-	return records[0], ok, nil
+	return record, ok, nil
+}
+
+// Observed is s, u's state on record, with what memory holds of its sessions: when
+// they really idle and end, for those who look at sessions.
+func (p *Publisher) Observed(u store.User, s *presence.State) *presence.State {
+	seen := p.soft.of(u)
+	if len(seen) == 0 {
+		return s
+	}
+	observed := presence.Observe(*s, seen)
+	return &observed
 }
