@@ -17,22 +17,30 @@ func Apply(s State, e Event, p Policy, now Instant) (State, error) {
 	return d.finish(s, sessionsAlone(e))
 }
 
-// ApplyAll is Apply for events that are committed together: nobody sees what
-// lies between them, and an error of any refuses all.
-func ApplyAll(s State, events []Event, p Policy, now Instant) (State, error) {
+// ApplyEach is Apply for events that are committed together: nobody sees what
+// lies between them. Each is accepted or refused by itself; errs has the reasons,
+// one for each event. err is that of the whole: ErrNoChange or a *DampedError.
+func ApplyEach(s State, events []Event, p Policy, now Instant) (next State, errs []error, err error) {
 	d := begin(&s, p, now)
 	for _, e := range events {
 		d.observe(e)
 	}
 	d.settle()
+	errs = make([]error, len(events))
 	alone := true
-	for _, e := range events {
-		if err := d.take(e); err != nil {
-			return s, err
+	for i, e := range events {
+		if errs[i] = d.take(e); errs[i] == nil {
+			alone = alone && sessionsAlone(e)
+			d.renumbered = d.renumbered || !isTick(e)
 		}
-		alone = alone && sessionsAlone(e)
 	}
-	return d.finish(s, alone)
+	next, err = d.finish(s, alone)
+	return next, errs, err
+}
+
+func isTick(e Event) bool {
+	_, ok := e.(Tick)
+	return ok
 }
 
 // sessionsAlone reports whether e is about sessions only: the status changes that
@@ -52,20 +60,20 @@ func sessionsAlone(e Event) bool {
 type draft struct {
 	State
 	policy Policy
-	now    Instant
+	now    Instant // never before the record's
+	clock  Instant // as it was given
 
 	was     Presence // what was shown at the last commit
 	settled Status   // what was shown when the ends that were due had come
 	changed bool     // a fact
+	// renumbered says that an event of the same commit was accepted before.
+	renumbered bool
 
 	ownSessions, ownClaims bool
 }
 
 func begin(s *State, p Policy, now Instant) draft {
-	if now < s.At {
-		now = s.At
-	}
-	return draft{State: *s, policy: p, now: now}
+	return draft{State: *s, policy: p, now: max(now, s.At), clock: now}
 }
 
 // observe records what was seen of sessions since the last commit and kept in
@@ -152,7 +160,7 @@ func (d *draft) bury() {
 	}
 }
 
-// take applies one event to a settled draft.
+// take applies one event to a settled draft, or leaves it as it was.
 func (d *draft) take(e Event) error {
 	switch e := e.(type) {
 	case SignIn:

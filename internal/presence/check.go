@@ -7,6 +7,25 @@ import (
 	"unicode/utf8"
 )
 
+// Check refuses an event that could be right for no user at no time, with a
+// *FieldError. Apply does so too; asking first keeps such an event from being
+// answered by something that depends on whom it is about.
+func Check(e Event) error {
+	switch e := e.(type) {
+	case SignIn:
+		return checkSignIn(&e)
+	case Refresh:
+		_, err := leaseOf(e.Lease, DefaultLease)
+		return err
+	case SetClaim:
+		return checkClaim(&e)
+	case SetNote:
+		return checkSetNote(&e)
+	default:
+		return nil
+	}
+}
+
 // checkClaim refuses what no claim may be, whatever the state.
 func checkClaim(e *SetClaim) error {
 	if err := CheckID("id", string(e.ID)); err != nil {
@@ -43,6 +62,9 @@ func checkSignIn(e *SignIn) error {
 		return err
 	}
 	if err := checkWord("client_type", string(e.Client)); err != nil {
+		return err
+	}
+	if _, err := leaseOf(e.Lease, DefaultLease); err != nil {
 		return err
 	}
 	if len(e.Version) > 64 || !printable(e.Version) {
@@ -84,6 +106,13 @@ func checkWord(field, word string) error {
 }
 
 func isLetter(c byte) bool { return 'a' <= c && c <= 'z' }
+
+func checkSetNote(e *SetNote) error {
+	if err := checkInstant("until", e.Until); err != nil {
+		return err
+	}
+	return checkNote("text", e.Text)
+}
 
 func checkNote(field, text string) error {
 	if utf8.RuneCountInString(text) > MaxNoteRunes {

@@ -91,7 +91,7 @@ func (d *draft) endClaim(id ClaimID) error {
 }
 
 func (d *draft) setNote(e *SetNote) error {
-	if err := checkNote("text", e.Text); err != nil {
+	if err := checkSetNote(e); err != nil {
 		return err
 	}
 	note := Note{Text: e.Text}

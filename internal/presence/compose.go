@@ -25,6 +25,7 @@ func compose(s *State, now Instant) (Presence, sight) {
 		Since:          s.Shown.Since,
 		Until:          until(s, &v, now),
 		Handheld:       v.handheld,
+		Active:         v.active,
 		Revision:       s.Shown.Revision,
 		StatusRevision: s.Shown.StatusRevision,
 	}
@@ -175,8 +176,8 @@ func beats(c *Claim, r rank, best *Claim, bestRank rank) bool {
 	return c.ID > best.ID
 }
 
-// until is the first instant after now at which claims would show another
-// status, sessions staying as they are: leases and idle times move on without
+// until is the first instant after now at which the claim that decides, if any,
+// would be one of another status, sessions staying as they are: leases and idle times move on without
 // anybody being told, so they are not foreseen.
 func until(s *State, v *sight, now Instant) Instant {
 	if s.Standing != Active || len(s.Claims) == 0 {
@@ -198,14 +199,17 @@ func nextChange(s *State, v sight, p *Presence, now Instant) Instant {
 	live := v.live
 	for t := nextEdge(s, &v, now); t != 0; t = nextEdge(s, &v, t) {
 		v = survey(s, t)
-		if v.status != p.Status || v.handheld != p.Handheld || v.note(s, t) != p.Note {
+		if v.status != p.Status || v.handheld != p.Handheld || v.active != p.Active || v.note(s, t) != p.Note {
 			return t
 		}
 		// Until stays what it was while the same sessions are there and it has
 		// not come, so it is seldom computed again.
 		due := p.Until != 0 && t >= p.Until
-		if (due || v.live != live) && until(s, &v, t) != p.Until {
-			return t
+		if due || v.live != live {
+			if until(s, &v, t) != p.Until {
+				return t
+			}
+			live = v.live
 		}
 	}
 	return 0
@@ -238,7 +242,7 @@ func nextEdge(s *State, v *sight, now Instant) Instant {
 	first := nextClaimEdge(s, v.winner, now)
 	for i := range s.Sessions {
 		first = earliest(first, s.Sessions[i].EndsAt, now)
-		if v.winner == nil {
+		if v.active { // idle edges under a claim count: activity after one is a first
 			first = earliest(first, s.Sessions[i].IdleAt, now)
 		}
 	}

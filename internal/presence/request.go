@@ -19,7 +19,7 @@ func (d *draft) request(r *Request, to Status, do func() error) error {
 	if err := d.repeated(r); err != nil {
 		return err
 	}
-	if len(r.IfMatch) > 0 && !slices.Contains(r.IfMatch, d.Revision) {
+	if len(r.IfMatch) > 0 && (d.renumbered || !slices.Contains(r.IfMatch, d.Revision)) {
 		return ErrPrecondition
 	}
 	if r.Update {
@@ -31,7 +31,7 @@ func (d *draft) request(r *Request, to Status, do func() error) error {
 		return err
 	}
 	if r.Update {
-		d.UpdatedAt = d.now
+		d.UpdatedAt = d.clock
 	}
 	d.remember(r)
 	return nil
@@ -45,11 +45,17 @@ func (d *draft) mayUpdate(to Status) error {
 	if d.policy.LegacyTransitions && !d.legacyAllows(to) {
 		return ErrTransition
 	}
-	free := d.UpdatedAt.Add(d.policy.MinInterval)
-	if !d.UpdatedAt.IsZero() && d.now < free {
-		return &TooSoonError{Wait: free.Sub(d.now)}
+	return d.minute()
+}
+
+// minute is Zoom's one update a minute, by the clock as it stands: one that was
+// put back by more than the interval locks nobody out.
+func (d *draft) minute() error {
+	passed, interval := d.clock.Sub(d.UpdatedAt), d.policy.MinInterval
+	if d.UpdatedAt == 0 || passed >= interval || passed <= -interval {
+		return nil
 	}
-	return nil
+	return &TooSoonError{Wait: min(interval-passed, interval)}
 }
 
 // The first client that may leave do_not_disturb and choose between available

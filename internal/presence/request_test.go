@@ -28,11 +28,20 @@ func TestTheMinute(t *testing.T) {
 	s.now = noon.Add(time.Minute)
 	s.must(put(Busy))
 
-	s.now = noon.Add(-time.Hour) // a clock that goes back locks nobody out for longer
+	// A clock that is put back locks nobody out, and opens nothing.
 	var soon *TooSoonError
+	s.now = noon.Add(30 * time.Second)
 	if err := s.do(put(Away)); !errors.As(err, &soon) || soon.Wait != time.Minute {
-		t.Errorf("clock went back: %v", err)
+		t.Errorf("put back by half a minute: %v", err)
 	}
+	s.now = noon.Add(-time.Hour)
+	s.must(put(Away))
+	s.now = s.now.Add(59 * time.Second)
+	if err := s.do(put(Busy)); !errors.As(err, &soon) || soon.Wait != time.Second {
+		t.Errorf("in the minute of an update by the clock that was put back: %v", err)
+	}
+	s.now = s.now.Add(time.Second)
+	s.must(put(Busy))
 	s.policy.MinInterval = 0
 	s.must(put(Away))
 }

@@ -74,26 +74,26 @@ func (s *Session) lacksIdle(after time.Duration, now Instant) bool {
 }
 
 func (d *draft) signIn(e *SignIn) error {
-	lease, err := leaseOf(e.Lease, DefaultLease)
-	if err != nil {
-		return err
-	}
 	if err := checkSignIn(e); err != nil {
 		return err
+	}
+	lease := e.Lease
+	if lease == 0 {
+		lease = DefaultLease
+	}
+	i, found := d.findSession(e.Session)
+	if !found && len(d.Sessions) >= MaxSessions {
+		return &LimitError{What: "sessions", Limit: MaxSessions}
 	}
 	d.activity()
 	session := Session{
 		ID: e.Session, Client: e.Client, Version: e.Version, App: e.App, Lease: lease,
 		Since: d.now, IdleAt: d.idleAt(), EndsAt: d.now.Add(lease),
 	}
-	i, found := d.findSession(e.Session)
 	if found {
 		session.Since = d.Sessions[i].Since
 		d.replaceSession(i, session)
 		return nil
-	}
-	if len(d.Sessions) >= MaxSessions {
-		return &LimitError{What: "sessions", Limit: MaxSessions}
 	}
 	d.Sessions = slices.Insert(d.sessions(), i, session)
 	d.changed = true

@@ -173,8 +173,9 @@ type Presence struct {
 	Note   string
 	Since  Instant // when Status last changed; zero: never
 	Until  Instant // when Status would change by itself, sessions staying as they are; zero: not foreseen
-	// Handheld says that only mobile or pad sessions are live.
-	Handheld bool
+	// Handheld says that only mobile or pad sessions are live, Active that any
+	// live session is active. No watcher sees them.
+	Handheld, Active bool
 	// Revision is of the last commit that changed Status, Note, Since or Until.
 	Revision Revision
 	// StatusRevision is of the last commit that changed Status.

@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -10,7 +11,7 @@ import (
 )
 
 // maxHeld bounds the events that wait for one user.
-const maxHeld = 256
+const maxHeld = 64
 
 // holds are the users whose sessions change faster than damping allows: their
 // events wait, in order, and are committed together when the time has come.
@@ -76,14 +77,17 @@ func (p *Publisher) hold(ctx context.Context, u store.User, by store.By, e prese
 		p.holds.held[u] = waiting
 		// Not bound to ctx: others may join, and an event that was taken is
 		// applied even if its publisher has gone.
-		time.AfterFunc(until.Sub(p.now()), func() { p.release(context.WithoutCancel(ctx), u) })
+		// By a clock that was put back, until may be far away.
+		wait := min(until.Sub(p.now()), p.policy.Damping)
+		time.AfterFunc(wait, func() { p.release(context.WithoutCancel(ctx), u) })
 	}
 	w := waiting.add(by, e)
 	p.holds.mu.Unlock()
 	return w.wait(ctx)
 }
 
-// release commits what waits for u, as one change.
+// release commits what waits for u, as one change, in the name of the first: it
+// is the one that changed the status and was held back.
 func (p *Publisher) release(ctx context.Context, u store.User) {
 	p.holds.mu.Lock()
 	waiters := p.holds.held[u].waiters
@@ -94,37 +98,35 @@ func (p *Publisher) release(ctx context.Context, u store.User) {
 	policy.Damping = 0
 	now := p.now()
 	seen := p.soft.of(u)
-	by := waiters[len(waiters)-1].by
-	errs := make([]error, len(waiters))
-	result, err := p.update(ctx, u, by, func(s presence.State) (presence.State, error) {
-		return applyEach(s, seen, waiters, errs, policy, now)
+	events := []presence.Event{presence.Tick{Seen: seen}}
+	for _, w := range waiters {
+		events = append(events, w.event)
+	}
+	var errs []error
+	result, err := p.update(ctx, u, waiters[0].by, func(s presence.State) (next presence.State, err error) {
+		next, errs, err = presence.ApplyEach(s, events, policy, now)
+		return next, err
 	}, seen, false)
 	for i, w := range waiters {
 		w.result, w.err = result, err
-		if errs[i] != nil {
-			w.err = errs[i]
+		if err == nil && errs != nil {
+			w.result, w.err = outcome(result, errs[i+1])
 		}
 		close(w.done)
 	}
 }
 
-// applyEach applies the events together, leaving out those that are refused,
-// whose errors it notes.
-func applyEach(s presence.State, seen []presence.Seen, waiters []*waiter, errs []error, p presence.Policy, now presence.Instant) (presence.State, error) {
-	events := []presence.Event{presence.Tick{Seen: seen}}
-	next, err := s, presence.ErrNoChange
-	for i, w := range waiters {
-		events = append(events, w.event)
-		var tried presence.State
-		tried, errs[i] = presence.ApplyAll(s, events, p, now)
-		switch errs[i] {
-		case nil:
-			next, err = tried, nil
-		case presence.ErrNoChange:
-			errs[i] = nil
-		default:
-			events = events[:len(events)-1]
-		}
+// outcome is what one of the held events came to: accepted, refused, or a repeat
+// of a request that was answered before, or that was held with it.
+func outcome(result Result, err error) (Result, error) {
+	var repeat *presence.RepeatError
+	if !errors.As(err, &repeat) {
+		return result, err
 	}
-	return next, err
+	answer := repeat.Answer
+	if answer.Revision == 0 {
+		answer.Revision = result.Record.State.Revision
+	}
+	result.Answer = &answer
+	return result, nil
 }

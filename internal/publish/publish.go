@@ -106,7 +106,11 @@ func (p *Publisher) commit(ctx context.Context, u store.User, by store.By, e pre
 		if len(seen) == 0 {
 			return presence.Apply(s, e, p.policy, now)
 		}
-		return presence.ApplyAll(s, []presence.Event{presence.Tick{Seen: seen}, e}, p.policy, now)
+		next, errs, err := presence.ApplyEach(s, []presence.Event{presence.Tick{Seen: seen}, e}, p.policy, now)
+		if errs[1] != nil {
+			return s, errs[1]
+		}
+		return next, err
 	}, seen, isDirectory(e))
 }
 
@@ -133,7 +137,7 @@ func (p *Publisher) update(ctx context.Context, u store.User, by store.By, apply
 	var repeat *presence.RepeatError
 	switch {
 	case err == nil:
-		p.soft.forget(u, seen)
+		p.soft.forget(u, seen, record.State)
 		return Result{Record: record}, nil
 	case errors.Is(err, presence.ErrNoChange):
 		return Result{Record: record}, nil

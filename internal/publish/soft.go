@@ -49,20 +49,27 @@ func (s *soft) remember(u store.User, seen presence.Seen) {
 }
 
 // forget drops what has become part of the record, unless something newer is
-// known by now.
-func (s *soft) forget(u store.User, recorded []presence.Seen) {
-	if len(recorded) == 0 {
-		return
-	}
+// known by now, and what is of sessions that the record does not have any more.
+func (s *soft) forget(u store.User, recorded []presence.Seen, state *presence.State) {
 	shard := s.shard(u)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	left := slices.DeleteFunc(slices.Clone(shard.seen[u]), func(seen presence.Seen) bool { return slices.Contains(recorded, seen) })
+	known, ok := shard.seen[u]
+	if !ok {
+		return
+	}
+	left := slices.DeleteFunc(slices.Clone(known), func(seen presence.Seen) bool {
+		return slices.Contains(recorded, seen) || !hasSession(state, seen.Session)
+	})
 	if len(left) == 0 {
 		delete(shard.seen, u)
 		return
 	}
 	shard.seen[u] = left
+}
+
+func hasSession(state *presence.State, id presence.SessionID) bool {
+	return slices.ContainsFunc(state.Sessions, func(s presence.Session) bool { return s.ID == id })
 }
 
 // refreshSoftly keeps a refresh in memory, if the rules allow that. The record it
@@ -82,6 +89,12 @@ func (p *Publisher) refreshSoftly(ctx context.Context, u store.User, e presence.
 	seen, ok := presence.Soft(record.State, e, already, p.policy, p.now())
 	if ok {
 		p.soft.remember(u, seen)
+		// The session may have ended since the record was read. Whoever ended
+		// it forgets what was known by then; what came after is forgotten here.
+		if records, _, err = p.store.Read(ctx, []store.User{u}); err != nil || len(records) == 0 {
+			return store.Record{}, false, err
+		}
+		p.soft.forget(u, nil, records[0].State)
 		record.State = p.Observed(u, record.State)
 	}
 	return record, ok, nil

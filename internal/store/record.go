@@ -130,12 +130,18 @@ func AppendEntry(dst []byte, e *Entry) []byte {
 	return appendPresence(dst, &e.After, e.Revision, base)
 }
 
-const handheldBit = 0x80
+const (
+	handheldBit = 0x80
+	activeBit   = 0x40
+)
 
 func appendPresence(dst []byte, p *presence.Presence, revision presence.Revision, base presence.Instant) []byte {
 	head := byte(p.Status)
 	if p.Handheld {
 		head |= handheldBit
+	}
+	if p.Active {
+		head |= activeBit
 	}
 	dst = append(dst, head)
 	dst = appendText(dst, p.Note)
@@ -361,8 +367,9 @@ func (d *decoder) digest(to *[16]byte) {
 func (d *decoder) presence(revision presence.Revision, base presence.Instant) presence.Presence {
 	head := d.byte()
 	p := presence.Presence{
-		Status:   presence.Status(head &^ handheldBit),
+		Status:   presence.Status(head &^ (handheldBit | activeBit)),
 		Handheld: head&handheldBit != 0,
+		Active:   head&activeBit != 0,
 	}
 	if !p.Status.Valid() {
 		d.bad("an unknown status")

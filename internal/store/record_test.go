@@ -78,7 +78,7 @@ func states(t *rapid.T) presence.State {
 func presences(t *rapid.T) presence.Presence {
 	return presence.Presence{
 		Status: statuses().Draw(t, "status"), Note: rapid.String().Draw(t, "note"),
-		Since: instants().Draw(t, "since"), Until: instants().Draw(t, "until"), Handheld: rapid.Bool().Draw(t, "handheld"),
+		Since: instants().Draw(t, "since"), Until: instants().Draw(t, "until"), Handheld: rapid.Bool().Draw(t, "handheld"), Active: rapid.Bool().Draw(t, "active"),
 		Revision: revisions().Draw(t, "revision"), StatusRevision: revisions().Draw(t, "status revision"),
 	}
 }

@@ -117,8 +117,9 @@ type User struct {
 // Record is the newest durable state of a user.
 type Record struct {
 	User  User
-	State *presence.State // shared; never nil
-	At    Position        // of its last entry in the log; zero: none yet
+	State *presence.State   // shared; never nil
+	Shown presence.Presence // what State showed when it was committed: presence.Committed
+	At    Position          // of its last entry in the log; zero: none yet
 }
 
 // Position is a place in the log. Zero is before the first entry.

@@ -109,7 +109,7 @@ func appendField(b []byte, name, value string) []byte {
 func AppendJSON(b []byte, text string) []byte {
 	for i := 0; i < len(text); {
 		c := text[i]
-		if c >= 0x20 && c != '"' && c != '\\' && c < utf8.RuneSelf {
+		if c >= 0x20 && c != '"' && c != '\\' && c < 0x7f {
 			b = append(b, c)
 			i++
 			continue
@@ -119,7 +119,7 @@ func AppendJSON(b []byte, text string) []byte {
 		switch {
 		case r == '"' || r == '\\':
 			b = append(b, '\\', byte(r))
-		case r < 0x20 || r == 0x7f || r == '\u2028' || r == '\u2029':
+		case r < 0x20 || 0x7f <= r && r <= 0x9f || 0x202a <= r && r <= 0x202e || r == '\u2028' || r == '\u2029':
 			b = append(b, '\\', 'u', hexDigits[r>>12&15], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
 		default:
 			b = utf8.AppendRune(b, r)

@@ -122,15 +122,19 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *meter, d Diale
 	o.track(f)
 	w.Header()["X-Zm-Trackingid"] = []string{string(f.tracking[:])}
 
+	broken := false // the answer had begun: it must not look whole
 	if err := o.guarded(f, r, h); err != nil { //nolint:contextcheck // the handler has the one of r
 		f.err = err
-		if f.status == 0 {
+		if broken = f.status != 0; !broken {
 			d.Fail(f, r, err)
 		}
 	}
 	elapsed := o.clock().Sub(start)
 	status := f.status
-	if status == 0 {
+	switch {
+	case broken:
+		status = http.StatusInternalServerError
+	case status == 0:
 		status = http.StatusOK // net/http writes it when the handler returns
 	}
 	if f.err != nil && errors.Is(r.Context().Err(), context.Canceled) {
@@ -145,6 +149,9 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *meter, d Diale
 	o.access.write(f, r, m, start, elapsed, status)
 	f.ResponseWriter, f.principal, f.err = nil, nil, nil
 	o.facts.Put(f)
+	if broken {
+		panic(http.ErrAbortHandler)
+	}
 }
 
 // A PanicError is a defect of ours.

@@ -105,7 +105,7 @@ func (rt *Router) Routes() []string {
 // ServeHTTP answers r. The mux would redirect a path that is not clean; here it
 // is unknown.
 func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !clean(r.URL.Path) {
+	if r.RequestURI == "*" || !clean(r.URL.EscapedPath()) {
 		rt.unknown(w, r)
 		return
 	}

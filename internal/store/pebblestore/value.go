@@ -36,7 +36,7 @@ type item struct {
 }
 
 func (it *item) record() store.Record {
-	return store.Record{User: it.user, State: &it.state, At: it.at}
+	return store.Record{User: it.user, State: &it.state, Shown: it.shown, At: it.at}
 }
 
 // compose fills in what follows from the state.
