@@ -56,7 +56,7 @@ func claimEvent(id presence.ClaimID, body *api.SetClaim) (presence.SetClaim, err
 	default:
 		event.Lasts = time.Duration(*body.DurationSeconds) * time.Second
 	}
-	return event, nil
+	return event, presence.Check(event)
 }
 
 // statusWords are those that can be claimed.
@@ -150,15 +150,18 @@ func (a *API) setNote(c *call) error {
 func (a *API) removeNote(c *call) error { return a.writeNote(c, new(api.SetNote)) }
 
 func (a *API) writeNote(c *call, body *api.SetNote) error {
-	request, err := c.conditions(body)
-	if err != nil {
+	event := presence.SetNote{Text: body.Text, Until: presence.InstantOf(body.Until.Time)}
+	if err := presence.Check(event); err != nil {
+		return err
+	}
+	var err error
+	if event.Request, err = c.conditions(body); err != nil {
 		return err
 	}
 	u, err := a.userFor(c, auth.ClaimWrite)
 	if err != nil {
 		return err
 	}
-	event := presence.SetNote{Request: request, Text: body.Text, Until: presence.InstantOf(body.Until.Time)}
 	result, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), event)
 	if err != nil {
 		return err

@@ -23,24 +23,26 @@ func (a *API) signIn(c *call) error {
 	if err != nil {
 		return err
 	}
-	request, err := c.conditions(&body)
-	if err != nil {
+	event := presence.SignIn{
+		Session: newSessionID(), App: app(c.p),
+		Client: presence.ClientType(body.ClientType), Version: body.ClientVersion, Lease: lease,
+	}
+	if err := presence.Check(event); err != nil {
 		return err
 	}
+	if event.Request, err = c.conditions(&body); err != nil {
+		return err
+	}
+	event.Result = string(event.Session)
 	u, err := a.userFor(c, auth.SessionWrite)
 	if err != nil {
 		return err
 	}
-	id := newSessionID()
-	request.Result = string(id)
-	result, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), presence.SignIn{
-		Request: request, Session: id, App: app(c.p),
-		Client: presence.ClientType(body.ClientType), Version: body.ClientVersion, Lease: lease,
-	})
+	result, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), event)
 	if err != nil {
 		return err
 	}
-	session := a.signedIn(&result, u.ID, id, &body)
+	session := a.signedIn(&result, u.ID, event.Session, &body)
 	header(c.w, "Location", "/v1/sessions/"+session.ID)
 	c.tell(&result)
 	return c.answer(http.StatusCreated, session)

@@ -39,7 +39,7 @@ import (
 type Options struct {
 	Log    *slog.Logger     // discards
 	Stdout io.Writer        // for the access log; discards
-	Clock  func() time.Time // time.Now
+	Clock  func() time.Time // a steady one, which follows the machine's
 	// Store is used in place of the one in the data directory. The server closes
 	// it.
 	Store store.Store
@@ -56,9 +56,6 @@ func (o Options) withDefaults() Options {
 	if o.Stdout == nil {
 		o.Stdout = io.Discard
 	}
-	if o.Clock == nil {
-		o.Clock = time.Now
-	}
 	return o
 }
 
@@ -71,6 +68,7 @@ type Server struct {
 	metrics  *prometheus.Registry
 	access   *wire.AccessLog
 	closeLog func() error // of the access log's file
+	steady   *steadyClock // nil: Options has a clock
 
 	publisher *publish.Publisher
 	tls       *certificates // nil: plain HTTP
@@ -92,6 +90,10 @@ func New(cfg config.Config, opts Options) (*Server, error) {
 	}
 	s := &Server{config: cfg, opts: opts.withDefaults(), closeLog: func() error { return nil }}
 	s.log = s.opts.Log
+	if s.opts.Clock == nil {
+		s.steady = newSteadyClock(time.Now, suspended)
+		s.opts.Clock = s.steady.now
+	}
 	if err := s.build(); err != nil {
 		s.close()
 		return nil, err
@@ -156,6 +158,9 @@ func (s *Server) Run(ctx context.Context) error {
 		running.Go(func() { ended <- serveOn(s.internal, s.admin) })
 	}
 	running.Go(func() { ended <- s.publishEnds(work) })
+	if s.steady != nil {
+		running.Go(func() { s.steady.follow(work, s.log) })
+	}
 	if s.tls != nil {
 		running.Go(func() { s.tls.watch(work) })
 	}

@@ -122,7 +122,7 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *meter, d Diale
 	o.track(f)
 	w.Header()["X-Zm-Trackingid"] = []string{string(f.tracking[:])}
 
-	broken := false // the answer had begun: it must not look whole
+	broken := false                            // the answer had begun: it must not look whole
 	if err := o.guarded(f, r, h); err != nil { //nolint:contextcheck // the handler has the one of r
 		f.err = err
 		if broken = f.status != 0; !broken {

@@ -1,0 +1,74 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+// A steadyClock shows the machine's time at its start and goes on with elapsed
+// time, so that setting the machine's clock ends no lease early, prolongs none
+// and locks nobody out. It follows the machine's clock by at most a tenth of the
+// time that passes. While the machine sleeps time passes too.
+type steadyClock struct {
+	wall  func() time.Time
+	slept func() time.Duration
+	base  time.Time // with its monotonic reading
+	ahead atomic.Int64
+	// The goroutine of follow alone uses these.
+	sleep  time.Duration // that ahead has in it
+	warned bool
+}
+
+const (
+	followEvery = time.Second
+	// followBy is the part of elapsed time by which the clock moves toward the
+	// machine's.
+	followBy = 10
+	// astray is a difference that somebody should know of.
+	astray = 2 * time.Second
+	// leastSleep is more than two readings of clocks can be apart.
+	leastSleep = 100 * time.Millisecond
+)
+
+func newSteadyClock(wall func() time.Time, slept func() time.Duration) *steadyClock {
+	return &steadyClock{wall: wall, slept: slept, base: wall(), sleep: slept()}
+}
+
+// now is the time to use everywhere.
+func (c *steadyClock) now() time.Time {
+	return c.base.Add(time.Since(c.base) + time.Duration(c.ahead.Load()))
+}
+
+// follow moves the clock toward the machine's until ctx ends.
+func (c *steadyClock) follow(ctx context.Context, log *slog.Logger) {
+	ticker := time.NewTicker(followEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			c.step(log)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// step makes up for sleep, and for a part of the difference to the machine's clock.
+func (c *steadyClock) step(log *slog.Logger) {
+	if slept := c.slept(); slept-c.sleep > leastSleep {
+		c.ahead.Add(int64(slept - c.sleep))
+		c.sleep = slept
+	}
+	// Without monotonic readings Sub compares what the clocks show.
+	difference := c.wall().Round(0).Sub(c.now().Round(0))
+	c.ahead.Add(int64(max(-followEvery/followBy, min(followEvery/followBy, difference))))
+	switch far := difference.Abs() > astray; {
+	case far && !c.warned:
+		log.Warn("the machine's clock was set; following it slowly", slog.Duration("difference", difference))
+		c.warned = true
+	case !far:
+		c.warned = false
+	}
+}

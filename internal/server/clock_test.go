@@ -1,0 +1,55 @@
+package server
+
+import (
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// While the machine sleeps its own clock goes on, and so does ours, at once.
+func TestSteadyClockAfterSleep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slept := 3 * time.Hour // before the start
+		night := time.Duration(0)
+		c := newSteadyClock(func() time.Time { return time.Now().Add(night) }, func() time.Duration { return slept + night })
+		go c.follow(t.Context(), slog.New(slog.DiscardHandler))
+		night = 8 * time.Hour
+		time.Sleep(followEvery + time.Millisecond)
+		synctest.Wait()
+		if apart := time.Now().Add(night).Round(0).Sub(c.now().Round(0)); apart != 0 {
+			t.Errorf("%v apart after a night", apart)
+		}
+	})
+}
+
+// A clock that is set by an hour, either way, moves ours by a tenth of the time
+// that passes, until they agree.
+func TestSteadyClock(t *testing.T) {
+	for _, set := range []time.Duration{time.Hour, -time.Hour, 50 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			by := time.Duration(0)
+			c := newSteadyClock(func() time.Time { return time.Now().Add(by) }, func() time.Duration { return 0 })
+			go c.follow(t.Context(), slog.New(slog.DiscardHandler))
+			begun := c.now()
+			time.Sleep(10*time.Minute + time.Millisecond)
+			synctest.Wait()
+			if passed := c.now().Sub(begun); passed != 10*time.Minute+time.Millisecond {
+				t.Fatalf("%v passed in 10 minutes", passed)
+			}
+			by = set
+			before := c.now()
+			time.Sleep(10 * time.Second)
+			synctest.Wait()
+			moved := c.now().Sub(before) - 10*time.Second
+			if want := max(-time.Second, min(time.Second, set)); moved != want {
+				t.Errorf("set by %v: moved by %v in 10 s, want %v", set, moved, want)
+			}
+			time.Sleep(11 * time.Hour)
+			synctest.Wait()
+			if left := time.Now().Add(by).Round(0).Sub(c.now().Round(0)); left != 0 {
+				t.Errorf("set by %v: still %v apart after 11 hours", set, left)
+			}
+		})
+	}
+}

@@ -1,0 +1,124 @@
+package pebblestore
+
+import (
+	"bytes"
+
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// packed holds records in their stored form, a quarter of their decoded size and
+// without a pointer for the garbage collector to follow. A record that is found
+// here costs a twentieth of one that is read from the database.
+//
+// Slots come in classes by size, in pages of one class. When no page may be added
+// any more, a class uses its own slots again, the oldest first.
+//
+// A packed belongs to a cache shard, and is guarded by its lock.
+type packed struct {
+	index    map[uint64]slotRef // by the hash of a user
+	classes  [slotClasses]slotClass
+	free     int    // bytes that may still become pages
+	scratch  []byte // for put
+	scratch2 []byte
+}
+
+const (
+	slotUnit    = 32
+	slotClasses = 32 // the largest slot has slotClasses*slotUnit bytes
+	slotPage    = 4096
+	slotHead    = 10 // the hash, and the length of what follows
+)
+
+// A slotRef is a slot's number in its class, and the class.
+type slotRef uint32
+
+func (r slotRef) class() int  { return int(r % slotClasses) }
+func (r slotRef) number() int { return int(r / slotClasses) }
+
+type slotClass struct {
+	pages [][]byte
+	used  int       // slots that were ever used: all below it
+	empty []slotRef // of these, those that hold nothing
+	hand  int       // the next to be used again
+}
+
+func newPacked(size int) packed {
+	return packed{index: make(map[uint64]slotRef), free: size}
+}
+
+func (p *packed) slot(r slotRef) []byte {
+	size := (r.class() + 1) * slotUnit
+	perPage := slotPage / size
+	page := p.classes[r.class()].pages[r.number()/perPage]
+	at := r.number() % perPage * size
+	return page[at : at+size : at+size]
+}
+
+// get appends the stored form of u's record, if it is there.
+func (p *packed) get(dst []byte, hash uint64, u store.User) ([]byte, bool) {
+	r, ok := p.index[hash]
+	if !ok {
+		return dst, false
+	}
+	_, held := cutSlot(p.slot(r))
+	account, rest, _ := cutIDBytes(held)
+	id, value, _ := cutIDBytes(rest)
+	if string(account) != string(u.Account) || string(id) != string(u.ID) {
+		return dst, false
+	}
+	return append(dst, value...), true
+}
+
+// put keeps it, in the place of what was there for its user.
+func (p *packed) put(hash uint64, it *item) {
+	p.scratch = appendItem(appendID(appendID(p.scratch[:0], it.user.Account), it.user.ID), it)
+	class := (slotHead + len(p.scratch) - 1) / slotUnit
+	r, ok := p.index[hash]
+	if ok && r.class() != class {
+		p.drop(hash, r)
+		ok = false
+	}
+	if !ok {
+		if class >= slotClasses {
+			return
+		}
+		if r, ok = p.take(class); !ok {
+			return
+		}
+		p.index[hash] = r
+	}
+	fillSlot(p.slot(r), hash, p.scratch)
+}
+
+func (p *packed) drop(hash uint64, r slotRef) {
+	delete(p.index, hash)
+	c := &p.classes[r.class()]
+	c.empty = append(c.empty, r)
+}
+
+// take finds a slot: one that is empty, one of a new page, or one that is used.
+func (p *packed) take(class int) (slotRef, bool) {
+	c := &p.classes[class]
+	if n := len(c.empty); n > 0 {
+		r := c.empty[n-1]
+		c.empty = c.empty[:n-1]
+		return r, true
+	}
+	perPage := slotPage / ((class + 1) * slotUnit)
+	if c.used == len(c.pages)*perPage && p.free >= slotPage {
+		c.pages = append(c.pages, make([]byte, slotPage))
+		p.free -= slotPage
+	}
+	if c.used < len(c.pages)*perPage {
+		c.used++
+		return slotRef((c.used-1)*slotClasses + class), true
+	}
+	if c.used == 0 {
+		return 0, false
+	}
+	r := slotRef(c.hand*slotClasses + class)
+	c.hand = (c.hand + 1) % c.used
+	hash, _ := cutSlot(p.slot(r))
+	delete(p.index, hash)
+	return r, true
+}
