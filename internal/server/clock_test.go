@@ -2,6 +2,7 @@ package server
 
 import (
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,13 +12,13 @@ import (
 func TestSteadyClockAfterSleep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slept := 3 * time.Hour // before the start
-		night := time.Duration(0)
-		c := newSteadyClock(func() time.Time { return time.Now().Add(night) }, func() time.Duration { return slept + night })
+		var night atomic.Int64
+		c := newSteadyClock(func() time.Time { return time.Now().Add(time.Duration(night.Load())) }, func() time.Duration { return slept + time.Duration(night.Load()) })
 		go c.follow(t.Context(), slog.New(slog.DiscardHandler))
-		night = 8 * time.Hour
+		night.Store(int64(8 * time.Hour))
 		time.Sleep(followEvery + time.Millisecond)
 		synctest.Wait()
-		if apart := time.Now().Add(night).Round(0).Sub(c.now().Round(0)); apart != 0 {
+		if apart := time.Now().Add(8 * time.Hour).Round(0).Sub(c.now().Round(0)); apart != 0 {
 			t.Errorf("%v apart after a night", apart)
 		}
 	})
@@ -28,8 +29,8 @@ func TestSteadyClockAfterSleep(t *testing.T) {
 func TestSteadyClock(t *testing.T) {
 	for _, set := range []time.Duration{time.Hour, -time.Hour, 50 * time.Millisecond} {
 		synctest.Test(t, func(t *testing.T) {
-			by := time.Duration(0)
-			c := newSteadyClock(func() time.Time { return time.Now().Add(by) }, func() time.Duration { return 0 })
+			var by atomic.Int64
+			c := newSteadyClock(func() time.Time { return time.Now().Add(time.Duration(by.Load())) }, func() time.Duration { return 0 })
 			go c.follow(t.Context(), slog.New(slog.DiscardHandler))
 			begun := c.now()
 			time.Sleep(10*time.Minute + time.Millisecond)
@@ -37,7 +38,7 @@ func TestSteadyClock(t *testing.T) {
 			if passed := c.now().Sub(begun); passed != 10*time.Minute+time.Millisecond {
 				t.Fatalf("%v passed in 10 minutes", passed)
 			}
-			by = set
+			by.Store(int64(set))
 			before := c.now()
 			time.Sleep(10 * time.Second)
 			synctest.Wait()
@@ -47,7 +48,7 @@ func TestSteadyClock(t *testing.T) {
 			}
 			time.Sleep(11 * time.Hour)
 			synctest.Wait()
-			if left := time.Now().Add(by).Round(0).Sub(c.now().Round(0)); left != 0 {
+			if left := time.Now().Add(set).Round(0).Sub(c.now().Round(0)); left != 0 {
 				t.Errorf("set by %v: still %v apart after 11 hours", set, left)
 			}
 		})

@@ -8,15 +8,17 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-const maxShards = 64
+const maxShards = 256
 
-// A cache holds recent durable records. It is sharded, and bounded by a clock:
-// what was used since the hand last came by stays.
+// A cache holds durable records: recent ones decoded, bounded by a clock (what
+// was used since the hand last came by stays), and many more in packed form. It
+// is sharded.
 type cache struct {
-	seed   maphash.Seed
-	shards []cacheShard
-	hits   atomic.Uint64
-	misses atomic.Uint64
+	seed     maphash.Seed
+	shards   []cacheShard
+	hits     atomic.Uint64 // decoded
+	unpacked atomic.Uint64
+	misses   atomic.Uint64
 }
 
 type cacheShard struct {
@@ -26,6 +28,7 @@ type cacheShard struct {
 	ring []*item
 	hand int
 	max  int
+	packed
 	// installs counts installed records. A record that was read from the
 	// database may be kept only if none was installed meanwhile: a newer one
 	// could have come and gone.
@@ -35,56 +38,79 @@ type cacheShard struct {
 // hotBit is set by use and cleared by the hand.
 type hotBit = atomic.Bool
 
-func newCache(records int) *cache {
+func newCache(records int, size int64) *cache {
 	c := &cache{seed: maphash.MakeSeed(), shards: make([]cacheShard, min(maxShards, records))}
 	for i := range c.shards {
-		c.shards[i].m = make(map[store.User]int)
-		c.shards[i].max = records / len(c.shards)
+		s := &c.shards[i]
+		s.m = make(map[store.User]int)
+		s.max = records / len(c.shards)
+		s.packed = newPacked(int(size) / len(c.shards))
 	}
 	return c
 }
 
-func (c *cache) shard(u store.User) *cacheShard {
-	return &c.shards[maphash.String(c.seed, string(u.ID))%uint64(len(c.shards))]
+func (c *cache) shard(u store.User) (*cacheShard, uint64) {
+	hash := maphash.String(c.seed, string(u.ID)) + 31*maphash.String(c.seed, string(u.Account))
+	return &c.shards[hash%uint64(len(c.shards))], hash
 }
 
 // get gives the durable record of u, or nil and the number of installs so far:
 // while that stays, what the database shows for u stays the newest.
 func (c *cache) get(u store.User) (*item, uint64) {
-	s := c.shard(u)
+	s, hash := c.shard(u)
+	var room [512]byte
 	s.mu.RLock()
 	if i, ok := s.m[u]; ok {
 		it := s.ring[i]
 		s.mu.RUnlock()
+		c.hits.Add(1)
 		if !it.hot.Load() {
 			it.hot.Store(true)
 		}
 		return it, 0
 	}
 	installs := s.installs
+	value, ok := s.packed.get(room[:0], hash, u)
 	s.mu.RUnlock()
-	return nil, installs
-}
-
-// install keeps the newest durable record of a user.
-func (c *cache) install(it *item) {
-	s := c.shard(it.user)
-	s.mu.Lock()
-	s.installs++
-	s.put(it)
-	s.mu.Unlock()
-}
-
-// offer keeps a durable record that was read after get gave installs.
-func (c *cache) offer(it *item, installs uint64) {
-	s := c.shard(it.user)
+	if !ok {
+		return nil, installs
+	}
+	it, err := decodeItem(u, value)
+	if err != nil {
+		return nil, installs // the database will say it
+	}
+	c.unpacked.Add(1)
 	s.mu.Lock()
 	if s.installs == installs {
 		s.put(it)
 	}
 	s.mu.Unlock()
+	return it, 0
 }
 
+// install keeps the newest durable record of a user.
+func (c *cache) install(it *item) {
+	s, hash := c.shard(it.user)
+	s.mu.Lock()
+	s.installs++
+	s.put(it)
+	s.packed.put(hash, it)
+	s.mu.Unlock()
+}
+
+// offer keeps a durable record that was read from the database after get gave
+// installs.
+func (c *cache) offer(it *item, installs uint64) {
+	s, hash := c.shard(it.user)
+	s.mu.Lock()
+	if s.installs == installs {
+		s.put(it)
+		s.packed.put(hash, it)
+	}
+	s.mu.Unlock()
+}
+
+// put keeps a record decoded.
 func (s *cacheShard) put(it *item) {
 	if i, ok := s.m[it.user]; ok {
 		s.ring[i] = it

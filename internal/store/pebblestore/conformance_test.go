@@ -20,7 +20,16 @@ func TestConformance(t *testing.T) {
 // that most reads miss.
 func TestConformanceTiny(t *testing.T) {
 	open := func(t *testing.T) storetest.Opened {
-		return opener(t, pebblestore.Options{FS: vfs.NewMem(), CacheRecords: 1})
+		return opener(t, pebblestore.Options{FS: vfs.NewMem(), CacheRecords: 1, CacheBytes: 1})
+	}
+	storetest.Run(t, storetest.Backend{Open: open, Bubble: true, Lateness: 10 * time.Millisecond})
+}
+
+// TestConformancePacked runs it with most records in packed form, and less room
+// for them than they need.
+func TestConformancePacked(t *testing.T) {
+	open := func(t *testing.T) storetest.Opened {
+		return opener(t, pebblestore.Options{FS: vfs.NewMem(), CacheRecords: 2, CacheBytes: 64 << 10})
 	}
 	storetest.Run(t, storetest.Backend{Open: open, Bubble: true, Lateness: 10 * time.Millisecond})
 }

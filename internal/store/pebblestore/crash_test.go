@@ -379,19 +379,23 @@ func crashes(t *testing.T, o Options, writers, steps, every int, seed uint64) (*
 }
 
 // small makes memtables rotate and flush during the test.
-func small() Options { return Options{MemTableBytes: 64 << 10, CacheRecords: 3} }
+func small() Options { return Options{MemTableBytes: 64 << 10, CacheRecords: 3, CacheBytes: 1} }
 
 // TestCrash: at any operation on the disk, a crash that keeps anything between
 // none and all of what was not synced loses nothing that was acknowledged,
 // invents nothing, and leaves log, records and index in agreement.
 func TestCrash(t *testing.T) {
-	rounds := 3
+	rounds := 2
 	if testing.Short() {
 		rounds = 1
 	}
 	opened := 0
 	for seed := range uint64(rounds) {
-		j, points := crashes(t, small(), 4, 60, 1, seed)
+		o := small()
+		if seed%2 == 1 {
+			o.CacheBytes = 1 << 20
+		}
+		j, points := crashes(t, o, 4, 60, 1, seed)
 		for _, p := range points {
 			when := fmt.Sprintf("seed %d, operation %d, %d%% of the unsynced kept", seed, p.op, p.keep)
 			o := small()

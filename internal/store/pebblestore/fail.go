@@ -40,10 +40,10 @@ func (s *Store) fail(cause error) {
 		return
 	}
 	f.err = fmt.Errorf("%w: %w", store.ErrFailed, cause)
-	close(f.failed)
 	if !f.closed {
-		close(f.halted)
+		close(f.halted) // first: who sees that it failed finds it refusing
 	}
+	close(f.failed)
 	s.log.Error("the store failed and acknowledges nothing more: restart porchlight when the disk is well", "dir", s.dir, "err", cause)
 }
 

@@ -61,7 +61,7 @@ func (g *gate) shut() (open func()) {
 // looking shows the change, and all of them do after it.
 func TestNothingShownBeforeTheSync(t *testing.T) {
 	g := newGate(vfs.NewMem())
-	s := mustOpen(t, "data", Options{FS: g.wrap(), CacheRecords: 1})
+	s := mustOpen(t, "data", Options{FS: g.wrap(), CacheRecords: 1, CacheBytes: 1})
 	ctx := context.Background()
 	old := mustUpdate(t, s, crashUser(0))
 	open := g.shut()

@@ -20,8 +20,10 @@ var errStop = errors.New("enough")
 // feedOf reads all that the log has for a reader, whose position does not move.
 func feedOf(t *testing.T, s *Store, name string, n int) []store.Entry {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	var got []store.Entry
-	err := s.Feed(context.Background(), name, func(entries []store.Entry) error {
+	err := s.Feed(ctx, name, func(entries []store.Entry) error {
 		got = append(got, entries...)
 		if len(got) >= n {
 			return errStop

@@ -109,7 +109,7 @@ func newStore(dir string, opts Options) *Store {
 		synced:  make(chan struct{}),
 		kept:    make(chan struct{}),
 		failure: newFailure(),
-		cache:   newCache(opts.CacheRecords),
+		cache:   newCache(opts.CacheRecords, opts.CacheBytes),
 		agenda:  newAgenda(),
 	}
 	if opts.FreeBytes == nil {
@@ -224,7 +224,7 @@ func (s *Store) pebbleOptions() *pebble.Options {
 	o := &pebble.Options{
 		FS:        s.opts.FS,
 		Lock:      s.lock,
-		CacheSize: s.opts.CacheBytes,
+		CacheSize: s.opts.BlockBytes,
 		// An older porchlight that knows this value format must be able to open
 		// what this one wrote, so Pebble's own format moves with ours.
 		FormatMajorVersion:          pebble.FormatValueSeparation,
@@ -346,11 +346,29 @@ func (s *Store) loadNumbers() error {
 	if err != nil {
 		return err
 	}
+	// They are written together. Were they not, everybody would wait for ever
+	// for numbers that have long been given.
+	if last, err := s.lastLogged(); err != nil || uint64(last) > seq {
+		return errors.Join(err, fmt.Errorf("the log ends at %d, and the last number is %d: restore a backup into a new directory", last, seq))
+	}
 	s.progress.staged.Store(seq)
 	s.progress.durable.Store(seq)
 	s.trimmed.Store(trimmed)
 	s.tail = newTail(store.Position(seq))
 	return nil
+}
+
+// lastLogged is the position of the last log entry, zero for none.
+func (s *Store) lastLogged() (at store.Position, err error) {
+	prefix := []byte{logPrefix}
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: upperBound(prefix)})
+	if err != nil {
+		return 0, err
+	}
+	if it.Last() {
+		at, _ = cutLogKey(it.Key())
+	}
+	return at, it.Close()
 }
 
 func (s *Store) meta(name string) (text string, err error) {

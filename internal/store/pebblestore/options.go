@@ -32,7 +32,8 @@ const (
 	DefaultRetention     = 30 * 24 * time.Hour
 	DefaultMinFreeBytes  = 256 << 20
 	DefaultCacheRecords  = 64 << 10
-	DefaultCacheBytes    = 128 << 20
+	DefaultCacheBytes    = 256 << 20
+	DefaultBlockBytes    = 32 << 20
 	DefaultMemTableBytes = 32 << 20
 )
 
@@ -56,9 +57,11 @@ type Options struct {
 	NewEpoch bool
 	Logger   *slog.Logger // discards
 
-	CacheRecords  int   // decoded records in memory, about 1 KiB each
-	CacheBytes    int64 // blocks of the database in memory
-	MemTableBytes int64 // writes gathered in memory before a flush
+	// What may be kept in memory; it is taken as it is needed.
+	CacheRecords  int   // decoded records, about 1 KiB each
+	CacheBytes    int64 // packed records, about 250 bytes each
+	BlockBytes    int64 // blocks of the database
+	MemTableBytes int64 // writes gathered before a flush
 }
 
 func (o Options) withDefaults() Options {
@@ -82,6 +85,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.CacheBytes <= 0 {
 		o.CacheBytes = DefaultCacheBytes
+	}
+	if o.BlockBytes <= 0 {
+		o.BlockBytes = DefaultBlockBytes
 	}
 	if o.MemTableBytes <= 0 {
 		o.MemTableBytes = DefaultMemTableBytes

@@ -1,7 +1,7 @@
 package pebblestore
 
 import (
-	"bytes"
+	"encoding/binary"
 
 	"porchlight.dev/porchlight/internal/store"
 )
@@ -15,11 +15,10 @@ import (
 //
 // A packed belongs to a cache shard, and is guarded by its lock.
 type packed struct {
-	index    map[uint64]slotRef // by the hash of a user
-	classes  [slotClasses]slotClass
-	free     int    // bytes that may still become pages
-	scratch  []byte // for put
-	scratch2 []byte
+	index   map[uint64]slotRef // by the hash of a user
+	classes [slotClasses]slotClass
+	free    int    // bytes that may still become pages
+	scratch []byte // for put
 }
 
 const (
@@ -61,8 +60,8 @@ func (p *packed) get(dst []byte, hash uint64, u store.User) ([]byte, bool) {
 		return dst, false
 	}
 	_, held := cutSlot(p.slot(r))
-	account, rest, _ := cutIDBytes(held)
-	id, value, _ := cutIDBytes(rest)
+	account, rest := cutHeld(held)
+	id, value := cutHeld(rest)
 	if string(account) != string(u.Account) || string(id) != string(u.ID) {
 		return dst, false
 	}
@@ -121,4 +120,21 @@ func (p *packed) take(class int) (slotRef, bool) {
 	hash, _ := cutSlot(p.slot(r))
 	delete(p.index, hash)
 	return r, true
+}
+
+func fillSlot(slot []byte, hash uint64, held []byte) {
+	binary.LittleEndian.PutUint64(slot, hash)
+	binary.LittleEndian.PutUint16(slot[8:], uint16(len(held)))
+	copy(slot[slotHead:], held)
+}
+
+func cutSlot(slot []byte) (hash uint64, held []byte) {
+	n := binary.LittleEndian.Uint16(slot[8:])
+	return binary.LittleEndian.Uint64(slot), slot[slotHead : slotHead+int(n)]
+}
+
+// cutHeld is cutID for what put wrote, and makes no string of it.
+func cutHeld(held []byte) (id, rest []byte) {
+	n, size := binary.Uvarint(held)
+	return held[size : size+int(n)], held[size+int(n):]
 }

@@ -61,7 +61,6 @@ func (s *Store) lookup(ctx context.Context, u store.User) (it *item, installs ui
 	for {
 		it, installs = s.cache.get(u)
 		if it != nil {
-			s.cache.hits.Add(1)
 			return it, 0, nil
 		}
 		if it, err = s.readItem(u); err != nil || it == nil {

@@ -18,13 +18,14 @@ type counters struct {
 
 // Stats is what the store has done since it was opened, and how it is.
 type Stats struct {
-	Updates     uint64        // committed
-	Groups      uint64        // that they were committed in
-	SyncTime    time.Duration // waited for the disk, in total
-	Stalls      uint64        // times that Pebble held writes up
-	Queued      int           // requests waiting for the committer
-	CacheHits   uint64
-	CacheMisses uint64
+	Updates     uint64         // committed
+	Groups      uint64         // that they were committed in
+	SyncTime    time.Duration  // waited for the disk, in total
+	Stalls      uint64         // times that Pebble held writes up
+	Queued      int            // requests waiting for the committer
+	CacheHits   uint64         // decoded records found in memory
+	Unpacked    uint64         // records found there in packed form
+	CacheMisses uint64         // records read from the database
 	Cached      int            // records
 	Last        store.Position // the newest durable
 	Trimmed     store.Position // log entries up to here were dropped
@@ -41,6 +42,7 @@ func (s *Store) Stats() Stats {
 		Stalls:      s.stats.stalls.Load(),
 		Queued:      len(s.queue),
 		CacheHits:   s.cache.hits.Load(),
+		Unpacked:    s.cache.unpacked.Load(),
 		CacheMisses: s.cache.misses.Load(),
 		Cached:      s.cache.len(),
 		Last:        s.progress.durableAt(),

@@ -83,7 +83,11 @@ func (b Backend) run(t *testing.T, fn func(*suite), twice bool) {
 		if twice {
 			opened.Store = Twice(opened.Store)
 		}
-		fn(&suite{T: t, Backend: b, Opened: opened, ctx: t.Context()})
+		// In a bubble with a store's tickers in it, waiting for what never comes
+		// would go on for ever.
+		ctx, cancel := context.WithTimeout(t.Context(), longest)
+		t.Cleanup(cancel)
+		fn(&suite{T: t, Backend: b, Opened: opened, ctx: ctx})
 	}
 	if b.Bubble {
 		synctest.Test(t, body)
@@ -175,6 +179,9 @@ func (x *suite) pause(until time.Time) {
 		x.Fatal("the test ended while waiting")
 	}
 }
+
+// longest is how long a test may take.
+const longest = 10 * time.Minute
 
 // patience is how long a test waits for what must come.
 const patience = 20 * time.Second
