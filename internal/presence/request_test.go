@@ -134,12 +134,27 @@ func TestIdempotencyKey(t *testing.T) {
 	s.must(keyed(manual(Busy), 10, 9)) // so are those of yesterday
 }
 
+// The places are for the answers of a day, and a key has one.
+func TestExpiredAnswersTakeNoPlace(t *testing.T) {
+	s := newScript(t)
+	for key := range byte(MaxAnswers) {
+		s.must(keyed(manual(Busy), key+1, 1))
+	}
+	s.now = noon.Add(AnswersKeptFor)
+	s.must(keyed(manual(Busy), 1, 2))
+	if got := s.state.Answers; len(got) != 1 || got[0].Body != ([16]byte{2}) {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestIfMatch(t *testing.T) {
 	s := newScript(t)
 	s.signIn()
 	e := put(Busy)
 	e.IfMatch = []Revision{s.state.Revision - 1}
 	s.refused(e, ErrPrecondition)
+	e.IfMatch = append(e.IfMatch, s.state.Revision+1)
+	s.refused(e, ErrPrecondition) // none of the list
 	e.IfMatch = append(e.IfMatch, s.state.Revision)
 	s.must(e)
 }

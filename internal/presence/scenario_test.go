@@ -372,6 +372,33 @@ func TestDamping(t *testing.T) {
 	s.want(Available)
 }
 
+// A change is damped if sessions alone cause it, in one commit with others or not.
+func TestDampingOfEventsTogether(t *testing.T) {
+	idle, active := Refresh{Session: "desk", Activity: IsIdle}, Refresh{Session: "desk", Activity: IsActive}
+	for _, row := range []struct {
+		name   string
+		events []Event
+		damped bool
+	}{
+		{"sessions", []Event{Tick{}, idle}, true},
+		{"sessions that end where they began", []Event{idle, active}, false},
+		{"a claim with sessions", []Event{Tick{}, idle, manual(Busy)}, false},
+		{"the other way round", []Event{manual(Busy), idle}, false},
+		{"a refused claim with sessions", []Event{EndClaim{ID: "none"}, idle}, true},
+		{"a note with sessions", []Event{idle, SetNote{Text: "n"}}, false},
+	} {
+		s := newScript(t)
+		s.policy.Damping = time.Second
+		s.signIn()
+		s.now = s.now.Add(300 * time.Millisecond)
+		_, _, err := ApplyEach(s.state, row.events, s.policy, s.now)
+		var damped *DampedError
+		if asDamped(err, &damped) != row.damped || (!row.damped && err != nil) {
+			t.Errorf("%s: %v", row.name, err)
+		}
+	}
+}
+
 func put2(s *script, status Status) SetClaim {
 	s.state.UpdatedAt = 0
 	return put(status)

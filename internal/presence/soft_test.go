@@ -12,6 +12,7 @@ func TestSoft(t *testing.T) {
 	s.must(SignIn{Session: "a", Client: Desktop, Lease: 2 * time.Minute})
 	s.must(SignIn{Session: "idle", Client: Desktop, Lease: time.Hour})
 	s.must(Refresh{Session: "idle", Activity: IsIdle})
+	s.must(SignIn{Session: "long", Client: Desktop, Lease: time.Hour})
 	for _, row := range []struct {
 		name    string
 		after   time.Duration
@@ -28,12 +29,97 @@ func TestSoft(t *testing.T) {
 		{"the edge to active", 50 * time.Second, Refresh{Session: "idle", Activity: IsActive}, Seen{}, false},
 		{"what is remembered does not make an idle session active", 50 * time.Second, Refresh{Session: "idle", Activity: IsActive},
 			Seen{Session: "idle", IdleAt: noon.Add(time.Hour)}, false},
+		{"half of the idle time remains", 7*time.Minute + 30*time.Second, Refresh{Session: "long", Activity: IsActive}, Seen{}, true},
+		{"less than half of the idle time remains", 7*time.Minute + 31*time.Second, Refresh{Session: "long", Activity: IsActive}, Seen{}, false},
+		{"which only activity asks about", 8 * time.Minute, Refresh{Session: "long"}, Seen{}, true},
+		{"idle on record", 16 * time.Minute, Refresh{Session: "long", Activity: IsIdle}, Seen{}, true},
+		{"active by what is remembered: the edge to idle", 16 * time.Minute, Refresh{Session: "long", Activity: IsIdle},
+			Seen{Session: "long", IdleAt: noon.Add(20 * time.Minute)}, false},
+		{"what is remembered is not on record: the lease", 61 * time.Second, Refresh{Session: "a"},
+			Seen{Session: "a", EndsAt: noon.Add(170 * time.Second)}, false},
+		{"what is remembered is not on record: the idle time", 8 * time.Minute, Refresh{Session: "long", Activity: IsActive},
+			Seen{Session: "long", IdleAt: noon.Add(22 * time.Minute)}, false},
+		{"by a clock that was put back", -time.Second, Refresh{Session: "a"}, Seen{}, false},
 		{"an unknown session", 0, Refresh{Session: "x"}, Seen{}, false},
 		{"with a key", 0, Refresh{Session: "a", Request: Request{Key: [16]byte{1}}}, Seen{}, false},
 		{"with a condition", 0, Refresh{Session: "a", Request: Request{IfMatch: []Revision{1}}}, Seen{}, false},
 	} {
 		if _, soft := Soft(&s.state, row.e, row.already, s.policy, noon.Add(row.after)); soft != row.soft {
 			t.Errorf("%s: soft %v", row.name, soft)
+		}
+	}
+}
+
+// After a start the first refresh is written, or the record's lease would go on
+// from the start instead.
+func TestNotSoftBeforeTheFirstCommit(t *testing.T) {
+	s := newScript(t)
+	s.signIn()
+	s.policy.Ready = s.now + 1
+	if _, soft := Soft(&s.state, Refresh{Session: "desk"}, Seen{}, s.policy, s.policy.Ready); soft {
+		t.Error("soft on a record of before the start")
+	}
+	s.policy.Ready = s.now
+	s.state.Standing = Deactivated // such a record has no sessions
+	if _, soft := Soft(&s.state, Refresh{Session: "desk"}, Seen{}, s.policy, s.now); soft {
+		t.Error("soft for a user who is not active")
+	}
+}
+
+// What is kept takes the place of what was kept before, so it goes on from that.
+func TestSoftGoesOnFromWhatIsRemembered(t *testing.T) {
+	s := newScript(t)
+	s.must(SignIn{Session: "a", Client: Desktop, Lease: time.Hour})
+	refresh := func(after time.Duration, activity Activity, already Seen) Seen {
+		t.Helper()
+		seen, soft := Soft(&s.state, Refresh{Session: "a", Activity: activity}, already, s.policy, noon.Add(after))
+		if !soft {
+			t.Fatalf("after %v: not soft", after)
+		}
+		return seen
+	}
+	first := refresh(time.Minute, IsActive, Seen{})
+	second := refresh(2*time.Minute, Unsaid, first)
+	if want := (Seen{Session: "a", IdleAt: noon.Add(16 * time.Minute), EndsAt: noon.Add(62 * time.Minute)}); second != want {
+		t.Errorf("%+v, want %+v", second, want)
+	}
+}
+
+// What was seen moves instants on, never back, and ends no idleness.
+func TestObserve(t *testing.T) {
+	s := newScript(t)
+	s.signIn()
+	s.must(signIn("idle"))
+	s.must(Refresh{Session: "idle", Activity: IsIdle})
+	s.policy.IdleAfter = 0
+	s.must(signIn("never"))
+	before := clone(s.state)
+	for _, row := range []struct {
+		name                 string
+		seen                 Seen
+		movesIdle, movesEnds bool
+	}{
+		{"later", Seen{"desk", noon.Add(2 * time.Hour), noon.Add(3 * time.Hour)}, true, true},
+		{"earlier", Seen{"desk", noon.Add(time.Minute), noon.Add(2 * time.Minute)}, false, false},
+		{"nothing of activity", Seen{"desk", 0, noon.Add(3 * time.Hour)}, false, true},
+		{"idle on record", Seen{"idle", noon.Add(2 * time.Hour), noon.Add(3 * time.Hour)}, false, true},
+		{"never idles", Seen{"never", noon.Add(2 * time.Hour), noon.Add(3 * time.Hour)}, false, true},
+	} {
+		observed := Observe(s.state, []Seen{{Session: "ended", EndsAt: noon.Add(9 * time.Hour)}, row.seen})
+		for i, was := range before.Sessions {
+			if s.state.Sessions[i] != was {
+				t.Fatalf("%s: Observe wrote into the state", row.name)
+			}
+			want := was
+			if was.ID == row.seen.Session && row.movesIdle {
+				want.IdleAt = row.seen.IdleAt
+			}
+			if was.ID == row.seen.Session && row.movesEnds {
+				want.EndsAt = row.seen.EndsAt
+			}
+			if got := observed.Sessions[i]; got != want {
+				t.Errorf("%s: %+v, want %+v", row.name, got, want)
+			}
 		}
 	}
 }

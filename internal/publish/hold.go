@@ -86,8 +86,8 @@ func (p *Publisher) hold(ctx context.Context, u store.User, by store.By, e prese
 	return w.wait(ctx)
 }
 
-// release commits what waits for u, as one change, in the name of the first: it
-// is the one that changed the status and was held back.
+// release commits what waits for u, as one change, in the name of the first that
+// is accepted.
 func (p *Publisher) release(ctx context.Context, u store.User) {
 	p.holds.mu.Lock()
 	waiters := p.holds.held[u].waiters
@@ -103,7 +103,8 @@ func (p *Publisher) release(ctx context.Context, u store.User) {
 		events = append(events, w.event)
 	}
 	var errs []error
-	result, err := p.update(ctx, u, waiters[0].by, func(s presence.State) (next presence.State, err error) {
+	by := p.firstAccepted(ctx, u, events, policy, now, waiters)
+	result, err := p.update(ctx, u, by, func(s presence.State) (next presence.State, err error) {
 		next, errs, err = presence.ApplyEach(s, events, policy, now)
 		return next, err
 	}, seen, false)
@@ -114,6 +115,22 @@ func (p *Publisher) release(ctx context.Context, u store.User) {
 		}
 		close(w.done)
 	}
+}
+
+// firstAccepted is in whose name to commit. It asks the rules beforehand: what
+// they answer to the commit itself is other only if u changes in between.
+func (p *Publisher) firstAccepted(ctx context.Context, u store.User, events []presence.Event, policy presence.Policy, now presence.Instant, waiters []*waiter) store.By {
+	records, _, err := p.store.Read(ctx, []store.User{u})
+	if err != nil || len(records) == 0 {
+		return waiters[0].by
+	}
+	_, errs, _ := presence.ApplyEach(*records[0].State, events, policy, now)
+	for i, w := range waiters {
+		if errs[i+1] == nil {
+			return w.by
+		}
+	}
+	return waiters[0].by
 }
 
 // outcome is what one of the held events came to: accepted, refused, or a repeat

@@ -28,13 +28,35 @@ type node struct {
 	stop func()
 }
 
+// start opens a node that publishes ends, too.
 func start(t *testing.T, disk vfs.FS) *node {
+	t.Helper()
+	n := open(t, disk)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := n.Publisher.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	closed := n.stop
+	n.stop = sync.OnceFunc(func() {
+		cancel()
+		<-ended
+		closed()
+	})
+	return n
+}
+
+// open is a node on which nothing ends by itself.
+func open(t *testing.T, disk vfs.FS, change ...func(*publish.Options)) *node {
 	t.Helper()
 	st, err := pebblestore.Open("data", pebblestore.Options{FS: disk, MinFreeBytes: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := publish.New(publish.Options{
+	options := publish.Options{
 		Store: st, Policy: presence.DefaultPolicy(), Clock: time.Now, Log: slog.New(slog.DiscardHandler),
 		Known: func(_ context.Context, u store.User) error {
 			if u.ID == "stranger" {
@@ -42,18 +64,11 @@ func start(t *testing.T, disk vfs.FS) *node {
 			}
 			return nil
 		},
-	})
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		if err := p.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	}()
-	return &node{T: t, store: st, Publisher: p, stop: sync.OnceFunc(func() {
-		cancel()
-		<-ended
+	}
+	for _, change := range change {
+		change(&options)
+	}
+	return &node{T: t, store: st, Publisher: publish.New(options), stop: sync.OnceFunc(func() {
 		if err := st.Close(); err != nil {
 			t.Error(err)
 		}
@@ -64,11 +79,25 @@ var alice = store.User{Account: "a", ID: "alice"}
 
 func (n *node) must(e presence.Event) publish.Result {
 	n.Helper()
-	result, err := n.Publish(n.Context(), alice, store.Actor{User: "alice"}, e)
+	result, err := n.publish(e)
 	if err != nil {
 		n.Fatalf("%+v: %v", e, err)
 	}
 	return result
+}
+
+// try is must for other goroutines than the test's.
+func (n *node) try(e presence.Event) publish.Result {
+	n.Helper()
+	result, err := n.publish(e)
+	if err != nil {
+		n.Errorf("%+v: %v", e, err)
+	}
+	return result
+}
+
+func (n *node) publish(e presence.Event) (publish.Result, error) {
+	return n.Publish(n.Context(), alice, store.Actor{User: "alice"}, e)
 }
 
 func (n *node) record(u store.User) *presence.State {
@@ -212,7 +241,7 @@ func TestFlappingIsDamped(t *testing.T) {
 			if i%2 == 1 {
 				activity = presence.IsIdle
 			}
-			group.Go(func() { n.must(presence.Refresh{Session: "s", Activity: activity}) })
+			group.Go(func() { n.try(presence.Refresh{Session: "s", Activity: activity}) })
 		}
 		group.Wait()
 		synctest.Wait()
@@ -227,14 +256,26 @@ func TestFlappingIsDamped(t *testing.T) {
 // countChanges is how many entries of the log changed u's status.
 func countChanges(n *node, u store.User) int {
 	n.Helper()
+	changes := 0
+	for _, e := range entries(n, u) {
+		if e.Before.Status != e.After.Status {
+			changes++
+		}
+	}
+	return changes
+}
+
+// entries are u's in the log.
+func entries(n *node, u store.User) []store.Entry {
+	n.Helper()
 	ctx, cancel := context.WithCancel(n.Context())
 	defer cancel()
-	changes := 0
+	var all []store.Entry
 	done := n.record(u).Revision
 	_ = n.store.Feed(ctx, fmt.Sprint("count", time.Now().UnixNano()), func(entries []store.Entry) error {
 		for _, e := range entries {
-			if e.User == u && e.Before.Status != e.After.Status {
-				changes++
+			if e.User == u {
+				all = append(all, e)
 			}
 			if e.User == u && e.Revision == done {
 				cancel()
@@ -242,7 +283,7 @@ func countChanges(n *node, u store.User) int {
 		}
 		return nil
 	})
-	return changes
+	return all
 }
 
 // A refused event among held ones is refused alone.
@@ -252,7 +293,7 @@ func TestHeldEventsAreAnsweredOneByOne(t *testing.T) {
 		defer n.stop()
 		n.must(signIn("s", time.Hour))
 		var group sync.WaitGroup
-		group.Go(func() { n.must(presence.SignOut{Session: "s"}) })
+		group.Go(func() { n.try(presence.SignOut{Session: "s"}) })
 		synctest.Wait()
 		group.Go(func() {
 			_, err := n.Publish(t.Context(), alice, store.Actor{}, presence.SignOut{Session: "s"})
@@ -261,7 +302,7 @@ func TestHeldEventsAreAnsweredOneByOne(t *testing.T) {
 			}
 		})
 		synctest.Wait()
-		group.Go(func() { n.must(signIn("t", time.Hour)) })
+		group.Go(func() { n.try(signIn("t", time.Hour)) })
 		group.Wait()
 		if s := n.record(alice); len(s.Sessions) != 1 || s.Sessions[0].ID != "t" {
 			t.Errorf("sessions %+v", s.Sessions)

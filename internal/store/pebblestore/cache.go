@@ -8,7 +8,10 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-const maxShards = 256
+const (
+	maxShards = 256
+	keepOneIn = 8
+)
 
 // A cache holds durable records: recent ones decoded, bounded by a clock (what
 // was used since the hand last came by stays), and many more in packed form. It
@@ -79,12 +82,15 @@ func (c *cache) get(u store.User) (*item, uint64) {
 	if err != nil {
 		return nil, installs // the database will say it
 	}
-	c.unpacked.Add(1)
-	s.mu.Lock()
-	if s.installs == installs {
-		s.put(it)
+	// One in a few is kept decoded: it is who is asked for often that counts,
+	// and keeping each would cost more than unpacking.
+	if c.unpacked.Add(1)%keepOneIn == 0 {
+		s.mu.Lock()
+		if s.installs == installs {
+			s.put(it)
+		}
+		s.mu.Unlock()
 	}
-	s.mu.Unlock()
 	return it, 0
 }
 
@@ -108,6 +114,30 @@ func (c *cache) offer(it *item, installs uint64) {
 		s.packed.put(hash, it)
 	}
 	s.mu.Unlock()
+}
+
+// installed is the number of installs of every shard.
+func (c *cache) installed() []uint64 {
+	all := make([]uint64, len(c.shards))
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.RLock()
+		all[i] = s.installs
+		s.mu.RUnlock()
+	}
+	return all
+}
+
+// pack keeps the stored form of a durable record that was read from the database
+// after installed gave installs. It is false when the memory for it is used up.
+func (c *cache) pack(u store.User, value []byte, installs []uint64) bool {
+	s, hash := c.shard(u)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.installs != installs[hash%uint64(len(c.shards))] {
+		return true // it may be old by now
+	}
+	return s.packed.putNew(hash, u, value)
 }
 
 // put keeps a record decoded.

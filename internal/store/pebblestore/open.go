@@ -46,6 +46,7 @@ type Store struct {
 	closing chan struct{} // closed by Close
 	synced  chan struct{} // closed when the syncer has ended
 	kept    chan struct{} // closed when the keeper has ended
+	warmed  chan struct{} // closed when reading ahead has ended
 	*failure
 	closeOnce sync.Once
 	closeErr  error
@@ -108,6 +109,7 @@ func newStore(dir string, opts Options) *Store {
 		closing: make(chan struct{}),
 		synced:  make(chan struct{}),
 		kept:    make(chan struct{}),
+		warmed:  make(chan struct{}),
 		failure: newFailure(),
 		cache:   newCache(opts.CacheRecords, opts.CacheBytes),
 		agenda:  newAgenda(),
@@ -131,6 +133,7 @@ func (s *Store) start() {
 	go c.run()
 	go s.syncAll()
 	go s.keep()
+	go s.warmUp()
 }
 
 func (s *Store) freeBytes() (uint64, error) {
@@ -410,6 +413,7 @@ func (s *Store) close() error {
 	default:
 	}
 	<-s.kept
+	<-s.warmed
 	s.guard.Lock()
 	defer s.guard.Unlock()
 	s.shut = true

@@ -71,6 +71,25 @@ func (p *packed) get(dst []byte, hash uint64, u store.User) ([]byte, bool) {
 // put keeps it, in the place of what was there for its user.
 func (p *packed) put(hash uint64, it *item) {
 	p.scratch = appendItem(appendID(appendID(p.scratch[:0], it.user.Account), it.user.ID), it)
+	p.fill(hash)
+}
+
+// putNew keeps a stored form for a user of whom there is none, if that takes no
+// other's place; room is false if it would.
+func (p *packed) putNew(hash uint64, u store.User, value []byte) (room bool) {
+	if _, ok := p.index[hash]; ok {
+		return true
+	}
+	if p.free < slotPage {
+		return false
+	}
+	p.scratch = append(appendID(appendID(p.scratch[:0], u.Account), u.ID), value...)
+	p.fill(hash)
+	return true
+}
+
+// fill keeps what is in scratch.
+func (p *packed) fill(hash uint64) {
 	class := (slotHead + len(p.scratch) - 1) / slotUnit
 	r, ok := p.index[hash]
 	if ok && r.class() != class {

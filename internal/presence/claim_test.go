@@ -1,0 +1,166 @@
+package presence_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	. "porchlight.dev/porchlight/internal/presence"
+)
+
+// Rules of claims that the table of scenarios does not reach.
+func TestClaims(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		play func(*script)
+	}{
+		{"out_of_office of another source is row 4: above a calendar event", func(s *script) {
+			s.must(claim("holiday", App, OutOfOffice))
+			s.pass(time.Second)
+			s.must(claim("e", Calendar, InCalendarEvent))
+			s.want(OutOfOffice)
+		}},
+		{"and not above row 4: a schedule that began later wins", func(s *script) {
+			s.must(claim("holiday", App, OutOfOffice))
+			s.pass(time.Second)
+			s.must(claim("shift", Schedule, Busy))
+			s.want(Busy)
+		}},
+		{"in_meeting of source schedule is row 2, not 4", func(s *script) {
+			s.must(claim("shift", Schedule, InMeeting))
+			s.must(manual(Busy))
+			s.want(InMeeting)
+			s.must(manual(Available))
+			s.want(InMeeting)
+		}},
+		{"manual available remembers its instant with nothing to remove", func(s *script) {
+			chosen := s.now
+			s.must(manual(Available))
+			s.pass(time.Minute)
+			for _, e := range []struct {
+				since Instant
+				want  Status
+			}{
+				{chosen.Add(-time.Hour), Available},
+				{chosen, Available}, // since ≤ its instant
+				{chosen + 1, InCalendarEvent},
+			} {
+				event := claim("event", Calendar, InCalendarEvent)
+				event.Since = e.since
+				s.must(event)
+				s.want(e.want)
+			}
+		}},
+		{"until passes over a successor of the same status", func(s *script) {
+			s.must(claim("first", App, Busy, time.Hour))
+			s.must(claim("after", Calendar, Busy, 2*time.Hour))
+			if p := s.want(Busy); p.Until != noon.Add(2*time.Hour) {
+				s.Errorf("until %v", p.Until.Time())
+			}
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := newScript(t)
+			s.signIn()
+			row.play(s)
+		})
+	}
+}
+
+// Signed out: an out_of_office claim shows, whatever its source and row, and no
+// other claim does. Manual available silences it as it does beside a session.
+func TestOutOfOfficeWhileSignedOut(t *testing.T) {
+	for _, row := range []struct {
+		source   Source
+		silenced bool // by manual available
+	}{
+		{App, true}, {Schedule, true}, {Calendar, true}, {Meeting, true},
+		{Manual, false}, // made after it
+	} {
+		id := ClaimID("away")
+		if row.source == Manual {
+			id = ManualClaim
+		}
+		s := newScript(t)
+		s.must(claim(id, row.source, Busy))
+		s.want(Offline)
+		e := claim(id, row.source, OutOfOffice)
+		e.Since = noon.Add(-time.Hour)
+		s.must(e)
+		if p := s.want(OutOfOffice); p.Handheld {
+			t.Errorf("%v: handheld without a session", row.source)
+		}
+		s.must(manual(Available))
+		if row.source == Manual {
+			s.must(e) // row 1 is never silenced
+		}
+		if p := Committed(&s.state); (p.Status == Offline) != row.silenced {
+			t.Errorf("%v: %v after manual available", row.source, p.Status)
+		}
+	}
+}
+
+// An end that a rule sets counts from since if that is to come, else from now.
+func TestDefaultEndsCountFromTheBegin(t *testing.T) {
+	for _, row := range []struct {
+		claim SetClaim
+		since time.Duration
+		until time.Duration
+	}{
+		{manual(DoNotDisturb), time.Hour, 80 * time.Minute},
+		{manual(DoNotDisturb), -time.Hour, 20 * time.Minute},
+		{claim("focus", App, DoNotDisturb), time.Hour, 80 * time.Minute},
+		{claim("focus", App, DoNotDisturb), -time.Hour, 20 * time.Minute},
+		{manual(Busy), time.Hour, 25 * time.Hour},
+		{manual(Busy), -48 * time.Hour, 24 * time.Hour},
+	} {
+		s := newScript(t)
+		row.claim.Since = noon.Add(row.since)
+		s.must(row.claim)
+		if got := s.state.Claims[0].Until; got != noon.Add(row.until) {
+			t.Errorf("%v %v since %v: until %v", row.claim.Source, row.claim.Status, row.since, got.Time())
+		}
+	}
+}
+
+func TestFarthestUntil(t *testing.T) {
+	year := 366 * 24 * time.Hour
+	for _, row := range []struct {
+		until Instant
+		ok    bool
+	}{
+		{noon.Add(year), true},
+		{noon.Add(year) + 1, false},
+	} {
+		busy := claim("x", App, Busy)
+		busy.Until = row.until
+		for _, e := range []Event{busy, SetNote{Text: "on leave", Until: row.until}} {
+			s := newScript(t)
+			var field *FieldError
+			err := s.do(e)
+			if row.ok != (err == nil) || (!row.ok && (!errors.As(err, &field) || field.Field != "until")) {
+				t.Errorf("%T until %v: %v", e, row.until.Time(), err)
+			}
+		}
+	}
+}
+
+// An own note that is over is gone from the record: removing it is no change.
+func TestAnExpiredNoteIsDropped(t *testing.T) {
+	s := newScript(t)
+	s.must(SetNote{Text: "lunch", Until: noon.Add(time.Hour)})
+	s.pass(time.Hour)
+	s.refused(SetNote{}, ErrNoChange)
+}
+
+func TestNoNoteOfADeactivatedUser(t *testing.T) {
+	s := newScript(t)
+	holiday := manual(OutOfOffice)
+	holiday.Note = "at the sea"
+	s.must(holiday)
+	s.must(SetNote{Text: "own"})
+	s.must(SetStanding{Standing: Deactivated})
+	if p := s.want(Offline); p.Note != "" {
+		t.Errorf("note %q", p.Note)
+	}
+}

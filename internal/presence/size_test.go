@@ -1,0 +1,60 @@
+package presence_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	. "porchlight.dev/porchlight/internal/presence"
+)
+
+// largest is a record as large as the limits allow: idle sessions that end one
+// after the other, and out_of_office claims as begin and end say.
+func largest(t *testing.T, begin, end func(i time.Duration) Instant) State {
+	t.Helper()
+	s := newScript(t)
+	for i := range MaxSessions {
+		id := SessionID(fmt.Sprint("s", i))
+		s.must(SignIn{Session: id, Client: Desktop, Lease: MinLease + time.Duration(i)*time.Second})
+		s.must(Refresh{Session: id, Activity: IsIdle})
+	}
+	for i := range time.Duration(MaxClaims) {
+		e := claim(ClaimID(fmt.Sprint("c", int(i))), App, OutOfOffice)
+		e.Since, e.Until = begin(i), end(i)
+		s.must(e)
+	}
+	return s.state
+}
+
+// Claims that begin one after the other and end the other way round: none of the
+// edges shows, so Compose looks at all of them before it finds the last end. Once
+// the last session had ended, until was computed anew at each, over all edges
+// that follow, and one such record held up every user's commits. Time is measured
+// in looks at a record of that size, so that no machine is too slow for it.
+func TestTheLargestRecordIsComposedWithOneLookAtEachEdge(t *testing.T) {
+	const edges = MaxSessions + 2*MaxClaims
+	slow := largest(t,
+		func(i time.Duration) Instant { return noon.Add(i * time.Hour) },
+		func(i time.Duration) Instant { return noon.Add((2*MaxClaims - i) * time.Hour) })
+	never := func(time.Duration) Instant { return 0 }
+	still := largest(t, never, never)
+
+	end := noon.Add(2 * MaxClaims * time.Hour)
+	if p, next := Compose(slow, noon); p.Status != OutOfOffice || p.Until != end || next != end {
+		t.Fatalf("%+v, next %v", p, next.Time())
+	}
+	look, compose := time.Hour, time.Hour
+	for range 20 { // the best of them: others use the machine, too
+		begun := time.Now()
+		for range edges {
+			Committed(&still)
+		}
+		look = min(look, time.Since(begun)/edges)
+		begun = time.Now()
+		Compose(slow, noon)
+		compose = min(compose, time.Since(begun))
+	}
+	if compose > 6*edges*look {
+		t.Errorf("composing took %v: %d looks of %v for %d edges", compose, compose/look, look, edges)
+	}
+}

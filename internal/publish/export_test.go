@@ -1,0 +1,9 @@
+package publish
+
+import (
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// Remembered is what memory holds of u's sessions: a leak shows nowhere else.
+func (p *Publisher) Remembered(u store.User) []presence.Seen { return p.soft.of(u) }

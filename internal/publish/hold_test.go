@@ -1,0 +1,290 @@
+package publish_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/publish"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+var (
+	idle   = presence.Refresh{Session: "s", Activity: presence.IsIdle}
+	active = presence.Refresh{Session: "s", Activity: presence.IsActive}
+)
+
+func keyed(key byte) presence.Request {
+	return presence.Request{Key: [16]byte{key}, Body: [16]byte{key}}
+}
+
+// Held events are committed in the order in which they came, in the name of the
+// first of them.
+func TestHeldEventsKeepTheirOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := open(t, vfs.NewMem())
+		defer n.stop()
+		begun := time.Now()
+		n.must(signIn("s", time.Hour))
+		phone := store.Actor{User: "alice", App: "phone"}
+		var group sync.WaitGroup
+		for _, held := range []struct {
+			actor store.Actor
+			e     presence.Event
+		}{
+			{phone, presence.SignOut{Session: "s"}},
+			{store.Actor{User: "admin"}, signIn("s", time.Hour)},
+			{store.Actor{App: "desk"}, signIn("t", time.Hour)},
+			{store.Actor{App: "desk"}, presence.SignOut{Session: "t"}},
+			{store.Actor{App: "desk"}, idle},
+		} {
+			group.Go(func() {
+				if _, err := n.Publish(t.Context(), alice, held.actor, held.e); err != nil {
+					t.Errorf("%+v: %v", held.e, err)
+				}
+			})
+			synctest.Wait()
+		}
+		group.Wait()
+		n.want(presence.Away)
+		sessions := n.record(alice).Sessions
+		if len(sessions) != 1 || sessions[0].ID != "s" || sessions[0].Since == presence.InstantOf(begun) {
+			t.Errorf("%+v", sessions)
+		}
+		log := entries(n, alice)
+		if by := log[len(log)-1].By; len(log) != 2 || by != (store.By{Cause: store.CauseSignOut, Actor: phone}) {
+			t.Errorf("%d entries, the last by %+v", len(log), by)
+		}
+	})
+}
+
+// Only what sessions cause is held: a claim is committed at once, beside what
+// memory holds of sessions and while others wait.
+func TestClaimsAreNotHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := open(t, vfs.NewMem())
+		defer n.stop()
+		n.must(signIn("s", time.Hour))
+		pass(100 * time.Millisecond)
+		n.must(active)
+		wantAtOnce := func(status presence.Status) {
+			t.Helper()
+			begun := time.Now()
+			n.must(presence.SetClaim{ID: presence.ManualClaim, Source: presence.Manual, Status: status})
+			n.want(status)
+			if waited := time.Since(begun); waited > 0 {
+				t.Errorf("%v waited %v", status, waited)
+			}
+		}
+		wantAtOnce(presence.Busy)
+		n.must(presence.EndClaim{ID: presence.ManualClaim})
+		var group sync.WaitGroup
+		group.Go(func() { n.try(presence.SignOut{Session: "s"}) })
+		synctest.Wait()
+		wantAtOnce(presence.Presenting)
+		group.Wait()
+		n.want(presence.Offline)
+	})
+}
+
+func TestTooManyHeldEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := open(t, vfs.NewMem())
+		defer n.stop()
+		n.must(signIn("s", time.Hour))
+		var group sync.WaitGroup
+		for range 64 {
+			group.Go(func() { n.try(idle) })
+		}
+		synctest.Wait()
+		begun := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err := n.Publish(ctx, alice, store.Actor{}, idle)
+		var limit *presence.LimitError
+		if !errors.As(err, &limit) || limit.Limit != 64 || time.Since(begun) > 0 {
+			t.Errorf("%v after %v", err, time.Since(begun))
+		}
+		group.Wait()
+		n.want(presence.Away)
+		pass(time.Second)
+		n.must(active) // there is room again
+	})
+}
+
+// An event that was taken is applied, though nobody waits for it any more; what
+// its publisher is told is that it does not know.
+func TestAHeldEventOutlivesItsPublisher(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := open(t, vfs.NewMem())
+		defer n.stop()
+		n.must(signIn("s", time.Hour))
+		ctx, cancel := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		group.Go(func() {
+			if _, err := n.Publish(ctx, alice, store.Actor{}, idle); !errors.Is(err, store.ErrUnknown) {
+				t.Errorf("got %v", err)
+			}
+		})
+		synctest.Wait()
+		cancel()
+		group.Wait()
+		n.want(presence.Available)
+		pass(time.Second)
+		n.want(presence.Away)
+	})
+}
+
+// A repeat of a request that was answered, or that is held, is answered as that.
+func TestRepeatsAmongHeldEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := open(t, vfs.NewMem())
+		defer n.stop()
+		in := signIn("s", time.Hour)
+		in.Request = keyed(1)
+		out := presence.SignOut{Session: "s", Request: keyed(2)}
+		misused := out
+		misused.Body = [16]byte{9}
+
+		first := n.must(in)
+		var group sync.WaitGroup
+		var held, again, before publish.Result
+		for _, do := range []func(){
+			func() { held = n.try(out) },
+			func() { again = n.try(out) },
+			func() { before = n.try(in) },
+			func() {
+				if _, err := n.publish(misused); !errors.Is(err, presence.ErrKeyReused) {
+					t.Errorf("a key that is used again: %v", err)
+				}
+			},
+		} {
+			group.Go(do)
+			synctest.Wait()
+		}
+		group.Wait()
+		committed := n.record(alice).Revision
+		if held.Answer != nil || held.Revision() != committed {
+			t.Errorf("the sign-out: %+v", held.Answer)
+		}
+		if again.Answer == nil || again.Revision() != committed {
+			t.Errorf("its repeat: %+v, want revision %d", again.Answer, committed)
+		}
+		if before.Answer == nil || before.Revision() != first.Revision() {
+			t.Errorf("the repeat of the sign-in: %+v, want revision %d", before.Answer, first.Revision())
+		}
+	})
+}
+
+// Two sign-outs of one revision: whoever comes second has not seen the first.
+func TestIfMatchAmongHeldEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := open(t, vfs.NewMem())
+		defer n.stop()
+		n.must(signIn("s", time.Hour))
+		n.must(signIn("t", time.Hour))
+		n.must(presence.Refresh{Session: "t", Activity: presence.IsIdle})
+		match := presence.Request{IfMatch: []presence.Revision{n.record(alice).Revision}}
+		var group sync.WaitGroup
+		group.Go(func() { n.try(presence.SignOut{Session: "s", Request: match}) })
+		synctest.Wait()
+		if _, err := n.publish(presence.SignOut{Session: "t", Request: match}); !errors.Is(err, presence.ErrPrecondition) {
+			t.Errorf("the second: %v", err)
+		}
+		group.Wait()
+		n.want(presence.Away)
+	})
+}
+
+// By a clock that was put back the instant that damping names is far away.
+func TestAClockPutBackHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var offset atomic.Int64
+		n := open(t, vfs.NewMem(), func(o *publish.Options) {
+			o.Clock = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+		})
+		defer n.stop()
+		n.must(signIn("s", time.Hour))
+		offset.Store(-int64(time.Hour))
+		begun := time.Now()
+		n.must(idle)
+		if waited := time.Since(begun); waited > time.Second {
+			t.Errorf("held for %v", waited)
+		}
+		n.want(presence.Away)
+	})
+}
+
+// The log says why and by whom.
+func TestCauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, vfs.NewMem())
+		defer n.stop()
+		actor := store.Actor{User: "alice", App: "desk"}
+		for _, row := range []struct {
+			e    presence.Event
+			want store.Cause
+		}{
+			{presence.SetStanding{Standing: presence.Active}, store.CauseStanding},
+			{signIn("s", time.Hour), store.CauseSignIn},
+			{idle, store.CauseRefresh},
+			{presence.SetClaim{ID: "c", Source: presence.App, Status: presence.Busy}, store.CauseClaim},
+			{presence.EndClaim{ID: "c"}, store.CauseEndClaim},
+			{presence.SetNote{Text: "n", Until: presence.InstantOf(time.Now().Add(time.Minute))}, store.CauseNote},
+			{presence.SignOut{Session: "s"}, store.CauseSignOut},
+		} {
+			pass(2 * time.Second)
+			if _, err := n.Publish(t.Context(), alice, actor, row.e); err != nil {
+				t.Fatalf("%+v: %v", row.e, err)
+			}
+			log := entries(n, alice)
+			if by := log[len(log)-1].By; by != (store.By{Cause: row.want, Actor: actor}) {
+				t.Errorf("%T: by %+v", row.e, by)
+			}
+		}
+		pass(time.Minute) // the note ends
+		log := entries(n, alice)
+		if by := log[len(log)-1].By; by != (store.By{Cause: store.CauseTime}) {
+			t.Errorf("an end: by %+v", by)
+		}
+	})
+}
+
+// The log names whose event was accepted, not whose was refused when its turn
+// came.
+func TestHeldCommitsNameWhoWasAccepted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := open(t, vfs.NewMem())
+		defer n.stop()
+		signedIn := n.must(signIn("s", time.Hour))
+		var group sync.WaitGroup
+		group.Go(func() {
+			stale := presence.SignOut{Session: "s"}
+			stale.IfMatch = []presence.Revision{signedIn.Revision()}
+			_, err := n.Publish(t.Context(), alice, store.Actor{User: "eve"}, stale)
+			if !errors.Is(err, presence.ErrPrecondition) {
+				t.Errorf("eve: %v", err)
+			}
+		})
+		synctest.Wait()
+		n.must(presence.SetNote{Text: "moves the revision on"})
+		group.Go(func() {
+			if _, err := n.Publish(t.Context(), alice, store.Actor{User: "bob"}, idle); err != nil {
+				t.Errorf("bob: %v", err)
+			}
+		})
+		group.Wait()
+		n.want(presence.Away)
+		all := entries(n, alice)
+		if last := all[len(all)-1].By; last != (store.By{Cause: store.CauseRefresh, Actor: store.Actor{User: "bob"}}) {
+			t.Errorf("the log names %+v", last)
+		}
+	})
+}

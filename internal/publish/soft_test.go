@@ -1,0 +1,232 @@
+package publish_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/publish"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// endsAt is when the session ends by s, as time from begun on.
+func endsAt(t *testing.T, s *presence.State, id presence.SessionID, begun time.Time) time.Duration {
+	t.Helper()
+	for _, session := range s.Sessions {
+		if session.ID == id {
+			return session.EndsAt.Sub(presence.InstantOf(begun))
+		}
+	}
+	t.Fatalf("no session %s in %+v", id, s.Sessions)
+	return 0
+}
+
+// wantRemembered checks when memory says that sessions end, in the order in which
+// they were refreshed.
+func wantRemembered(n *node, begun time.Time, want ...time.Duration) {
+	n.Helper()
+	seen := n.Remembered(alice)
+	if len(seen) != len(want) {
+		n.Errorf("%d sessions remembered, want %d: %+v", len(seen), len(want), seen)
+		return
+	}
+	for i, seen := range seen {
+		if ends := seen.EndsAt.Sub(presence.InstantOf(begun)); ends != want[i] {
+			n.Errorf("%s is remembered to end after %v, want %v", seen.Session, ends, want[i])
+		}
+	}
+}
+
+// Every commit writes what memory holds, or a session would end at its instant
+// on record although it was refreshed. It ended on record half a minute ago here.
+func TestCommitsWriteWhatIsRemembered(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		e    presence.Event
+		ends time.Duration
+	}{
+		{"a note", presence.SetNote{Text: "n"}, 170 * time.Second},
+		{"a claim", dnd(time.Hour), 170 * time.Second}, // signed in: it is an API update
+		{"another session", signIn("t", time.Hour), 170 * time.Second},
+		{"its own refresh", presence.Refresh{Session: "s"}, 270 * time.Second},
+		{"the edge to idle", presence.Refresh{Session: "s", Activity: presence.IsIdle}, 270 * time.Second},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := open(t, vfs.NewMem())
+				defer n.stop()
+				begun := time.Now()
+				n.must(signIn("s", 2*time.Minute))
+				pass(50 * time.Second)
+				n.must(presence.Refresh{Session: "s", Activity: presence.IsActive})
+				wantRemembered(n, begun, 170*time.Second)
+				pass(100 * time.Second)
+				n.must(row.e)
+				if ends := endsAt(t, n.record(alice), "s", begun); ends != row.ends {
+					t.Errorf("ends after %v, want %v", ends, row.ends)
+				}
+				wantRemembered(n, begun)
+			})
+		})
+	}
+}
+
+func TestTicksWriteWhatIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, vfs.NewMem())
+		defer n.stop()
+		begun := time.Now()
+		n.must(signIn("s", 2*time.Minute))
+		pass(50 * time.Second)
+		n.must(presence.Refresh{Session: "s"})
+		pass(71 * time.Second)
+		n.want(presence.Available)
+		if ends := endsAt(t, n.record(alice), "s", begun); ends != 170*time.Second {
+			t.Errorf("ends after %v", ends)
+		}
+		wantRemembered(n, begun)
+		pass(50 * time.Second)
+		n.want(presence.Offline)
+	})
+}
+
+func TestHeldCommitsWriteWhatIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := open(t, vfs.NewMem())
+		defer n.stop()
+		begun := time.Now()
+		n.must(signIn("s", 2*time.Minute))
+		n.must(signIn("idle", 2*time.Minute))
+		n.must(presence.Refresh{Session: "idle", Activity: presence.IsIdle})
+		pass(300 * time.Millisecond)
+		n.must(presence.Refresh{Session: "idle"})
+		ends := 2*time.Minute + 300*time.Millisecond
+		wantRemembered(n, begun, ends)
+		n.must(presence.Refresh{Session: "s", Activity: presence.IsIdle}) // waits
+		if held := time.Since(begun); held < time.Second {
+			t.Fatalf("committed after %v", held)
+		}
+		if got := endsAt(t, n.record(alice), "idle", begun); got != ends {
+			t.Errorf("ends after %v, want %v", got, ends)
+		}
+		wantRemembered(n, begun)
+	})
+}
+
+// One entry for a session, however often it is refreshed; one that says nothing
+// of activity keeps what was known of it.
+func TestTheLatestRefreshIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := open(t, vfs.NewMem())
+		defer n.stop()
+		begun := time.Now()
+		n.must(signIn("s", 2*time.Minute))
+		n.must(signIn("t", time.Hour))
+		pass(time.Second)
+		n.must(active)
+		idleAt := n.Remembered(alice)[0].IdleAt
+		for range 5 {
+			pass(10 * time.Second)
+			n.must(presence.Refresh{Session: "t"})
+			n.must(presence.Refresh{Session: "s"})
+		}
+		wantRemembered(n, begun, time.Hour+51*time.Second, 171*time.Second)
+		if got := n.Remembered(alice)[1].IdleAt; got != idleAt {
+			t.Errorf("idle at %v, want %v", got.Time(), idleAt.Time())
+		}
+	})
+}
+
+func TestNothingIsRememberedOfARefreshThatIsNotSoft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := open(t, vfs.NewMem())
+		defer n.stop()
+		n.must(signIn("s", 2*time.Minute))
+		stale := presence.Refresh{Session: "s", Request: presence.Request{IfMatch: []presence.Revision{1}}}
+		for _, row := range []struct {
+			e    presence.Refresh
+			want error
+		}{
+			{stale, presence.ErrPrecondition},
+			{presence.Refresh{Session: "none"}, presence.ErrUnknownSession},
+		} {
+			if _, err := n.publish(row.e); !errors.Is(err, row.want) {
+				t.Errorf("%+v: %v", row.e, err)
+			}
+			wantRemembered(n, time.Now())
+		}
+	})
+}
+
+// A raced store does something else between, once.
+type raced struct {
+	store.Store
+	beforeUpdate, afterRead func()
+}
+
+func (r *raced) Update(ctx context.Context, u store.User, by store.By, fn func(presence.State) (presence.State, error)) (store.Record, error) {
+	once(&r.beforeUpdate)
+	return r.Store.Update(ctx, u, by, fn)
+}
+
+func (r *raced) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
+	records, cursor, err := r.Store.Read(ctx, us)
+	once(&r.afterRead)
+	return records, cursor, err
+}
+
+func once(f *func()) {
+	if do := *f; do != nil {
+		*f = nil
+		do()
+	}
+}
+
+// Memory holds what is newer than the record, and nothing of a session that has
+// ended, whatever comes between a look at it and the commit.
+func TestRefreshesBesideCommits(t *testing.T) {
+	refresh := presence.Refresh{Session: "s"}
+	for _, row := range []struct {
+		name string
+		play func(*node, *raced)
+		want []time.Duration
+	}{
+		{"a refresh while a note is written is not in that commit", func(n *node, r *raced) {
+			n.must(refresh)
+			pass(10 * time.Second)
+			r.beforeUpdate = func() { n.must(refresh) }
+			n.must(presence.SetNote{Text: "n"})
+		}, []time.Duration{140 * time.Second}},
+		{"a refresh while its session is signed out", func(n *node, r *raced) {
+			r.beforeUpdate = func() { n.must(refresh) }
+			n.must(presence.SignOut{Session: "s"})
+		}, nil},
+		{"a sign-out while its session is refreshed", func(n *node, r *raced) {
+			r.afterRead = func() { n.must(presence.SignOut{Session: "s"}) }
+			n.must(refresh)
+		}, nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				race := &raced{}
+				n := open(t, vfs.NewMem(), func(o *publish.Options) {
+					race.Store, o.Store = o.Store, race
+				})
+				defer n.stop()
+				begun := time.Now()
+				n.must(signIn("s", 2*time.Minute))
+				pass(10 * time.Second)
+				row.play(n, race)
+				wantRemembered(n, begun, row.want...)
+				if race.beforeUpdate != nil || race.afterRead != nil {
+					t.Error("nothing came between")
+				}
+			})
+		})
+	}
+}
