@@ -26,7 +26,7 @@ func serveBare(address string) error {
 		}
 		w.WriteHeader(http.StatusNoContent)
 	})
-	mux.HandleFunc("GET /v2/users/{userId}/presence_status", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET /v2/users/{userId}/presence_status", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Content-Length", strconv.Itoa(len(bareGET)))
 		_, _ = w.Write([]byte(bareGET)) // the load generator sees a short body

@@ -166,8 +166,11 @@ func (r *run) query(b *binary) error {
 		}
 		size, err := io.Copy(io.Discard, response.Body)
 		_ = response.Body.Close()
-		if err != nil || response.StatusCode != http.StatusOK || size < int64(n) {
-			return fmt.Errorf("status %d, %d bytes, %v", response.StatusCode, size, err)
+		if err != nil {
+			return err
+		}
+		if response.StatusCode != http.StatusOK || size < int64(n) {
+			return fmt.Errorf("status %d, %d bytes", response.StatusCode, size)
 		}
 		if round > 0 { // the first reads what is not in memory yet
 			rounds = append(rounds, float64(time.Since(begun).Microseconds())/1000)

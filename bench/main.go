@@ -24,7 +24,6 @@ type run struct {
 	seconds time.Duration
 	rounds  int
 	dir     string
-	keep    bool
 	what    []string
 }
 
@@ -73,7 +72,7 @@ func (r *run) all() error {
 		name string
 		run  func(*binary) error
 	}{
-		{"idle", r.idle}, {"start", r.start}, {"http", r.http}, {"query", r.query}, {"expiry", r.expiry},
+		{"idle", r.idle}, {"start", r.start}, {"http", r.http}, {"query", r.query}, {"expiry", r.expiry}, {"profile", r.profile},
 	} {
 		if !r.wants(part.name) {
 			continue

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -16,8 +17,6 @@ import (
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/pebblestore"
-
-	"log/slog"
 )
 
 // A seeded store: one account, an app, and users with a session each.

@@ -428,12 +428,12 @@ func TestCachedAuthenticateDoesNotAllocate(t *testing.T) {
 
 func BenchmarkAuthenticate(b *testing.B) {
 	f := newFixture(b)
-	real := New(f.docs, f.users, time.Now)
+	authority := New(f.docs, f.users, time.Now)
 	_, text := f.issue(b, f.ann.ID, 0)
 	b.Run("cached", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := real.Authenticate(b.Context(), text); err != nil {
+			if _, err := authority.Authenticate(b.Context(), text); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -441,7 +441,7 @@ func BenchmarkAuthenticate(b *testing.B) {
 	b.Run("cached parallel", func(b *testing.B) {
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				if _, err := real.Authenticate(context.Background(), text); err != nil {
+				if _, err := authority.Authenticate(context.Background(), text); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -458,7 +458,7 @@ func BenchmarkAuthenticate(b *testing.B) {
 	})
 	b.Run("guess", func(b *testing.B) {
 		for i := 0; b.Loop(); i++ {
-			if _, err := real.Authenticate(b.Context(), fmt.Sprintf("pl_%043d", i)); !errors.Is(err, ErrInvalidToken) {
+			if _, err := authority.Authenticate(b.Context(), fmt.Sprintf("pl_%043d", i)); !errors.Is(err, ErrInvalidToken) {
 				b.Fatal(err)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -228,7 +229,7 @@ func (e *Endpoints) Fail(w http.ResponseWriter, _ *http.Request, err error) {
 		w.Header().Set("Allow", told.Allow)
 	}
 	if told.RetryAfter > 0 {
-		w.Header().Set("Retry-After", fmt.Sprint(told.RetryAfter))
+		w.Header().Set("Retry-After", strconv.Itoa(told.RetryAfter))
 	}
 	writeJSON(w, told.Status, struct {
 		Reason string `json:"reason"`

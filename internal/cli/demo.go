@@ -25,7 +25,7 @@ type demoCommand struct {
 
 // Help is shown by --help.
 func (*demoCommand) Help() string {
-	return `Twenty users, of whom twelve are signed in, and limits of requests are off. For trying things out and for tests, never for people: everything that it prints is a secret of its own server only.
+	return `Twenty users, of whom twelve are signed in, and limits of requests are off. The access token is the app's; "me" is the account's owner, who is signed in, too. For trying things out and for tests, never for people: everything that it prints is a secret of its own server only.
 
 With --json, one line for scripts is printed once everything is ready.
 
@@ -47,6 +47,9 @@ func (c *demoCommand) Run(s *shell) (err error) {
 		return err
 	}
 	keys, err := openKeys(s.ctx, cfg)
+	if err != nil && s.ctx.Err() != nil {
+		return errStopped
+	}
 	if err != nil {
 		return err
 	}
@@ -58,6 +61,8 @@ func (c *demoCommand) Run(s *shell) (err error) {
 	}
 	return c.serve(s, srv, keys)
 }
+
+var errStopped = errors.New("the demo was stopped before its users were ready")
 
 // serve runs the server, and the users once it answers. When one of the two
 // ends, so does the other.
@@ -84,7 +89,10 @@ func (c *demoCommand) play(ctx context.Context, s *shell, srv *server.Server, ke
 		return err
 	}
 	cast := &cast{client: cl, keys: keys}
-	if err := cast.assemble(ctx); err != nil {
+	switch err := cast.assemble(ctx); {
+	case ctx.Err() != nil:
+		return errStopped
+	case err != nil:
 		return fmt.Errorf("the demo's users could not be set up: %w", err)
 	}
 	if err := keys.save(); err != nil {

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -48,34 +47,50 @@ var userScopes = []string{
 
 // A cast is the demo's users at play. They use the public API and nothing else.
 type cast struct {
-	client   *client.Client
-	keys     *demoKeys
-	sessions []string // of the first users, in their order
+	client *client.Client
+	keys   *demoKeys
+	seats  []seat
 }
+
+// A seat is somebody who is signed in and stays so.
+type seat struct{ user, clientType, session string }
 
 func emailOf(name string) string {
 	return strings.ReplaceAll(strings.ToLower(name), " ", ".") + "@example.com"
 }
 
-// assemble makes the users that are missing, and signs the first of them in.
+// assemble makes the users that are missing, and signs in the first of them and the
+// owner, for whom the printed token acts. Its error is the first that there was.
 func (c *cast) assemble(ctx context.Context) error {
 	users := make([]demoUser, len(people))
 	copy(users, c.keys.Users) // of an earlier start, in the same order
-	sessions := make([]string, signedIn)
-	errs := make([]error, len(people))
+	seats := make([]seat, signedIn+1)
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	var group sync.WaitGroup
 	for i := range people {
 		group.Go(func() {
-			errs[i] = c.cast(ctx, i, &users[i])
-			if errs[i] == nil && i < signedIn {
+			err := c.cast(ctx, i, &users[i])
+			if err == nil && i < signedIn {
 				users[i].SignedIn = true
-				sessions[i], errs[i] = c.signIn(ctx, i, users[i].ID)
+				seats[i] = seat{user: users[i].ID, clientType: people[i].clientType}
+				err = c.signIn(ctx, &seats[i])
+			}
+			if err != nil {
+				end(err)
 			}
 		})
 	}
+	group.Go(func() {
+		owner := &seats[signedIn]
+		*owner = seat{user: "me", clientType: "desktop"}
+		if err := c.signIn(ctx, owner); err != nil {
+			end(err)
+		}
+	})
 	group.Wait()
-	c.keys.Users, c.sessions = users, sessions
-	return errors.Join(errs...)
+	c.keys.Users, c.seats = users, seats
+	return context.Cause(ctx)
 }
 
 // cast makes one user and its token, or what of them is missing.
@@ -105,9 +120,12 @@ func (c *cast) cast(ctx context.Context, i int, u *demoUser) error {
 	return nil
 }
 
-func (c *cast) signIn(ctx context.Context, i int, user string) (string, error) {
-	session, err := c.client.SignIn(ctx, user, api.SignIn{ClientType: people[i].clientType})
-	return session.ID, err
+func (c *cast) signIn(ctx context.Context, s *seat) error {
+	session, err := c.client.SignIn(ctx, s.user, api.SignIn{ClientType: s.clientType})
+	if err == nil {
+		s.session = session.ID
+	}
+	return err
 }
 
 // Twelve users who change every few seconds make a demo lively and readable.
@@ -147,9 +165,9 @@ func (c *cast) live(ctx context.Context, quiet bool) error {
 // signed out by somebody else.
 func (c *cast) refresh(ctx context.Context) error {
 	active := true
-	items := make([]api.RefreshItem, len(c.sessions))
-	for i, id := range c.sessions {
-		items[i] = api.RefreshItem{ID: id, Active: &active}
+	items := make([]api.RefreshItem, len(c.seats))
+	for i := range c.seats {
+		items[i] = api.RefreshItem{ID: c.seats[i].session, Active: &active}
 	}
 	results, err := c.client.RefreshAll(ctx, items)
 	if err != nil {
@@ -157,10 +175,7 @@ func (c *cast) refresh(ctx context.Context) error {
 	}
 	for i, result := range results.Results {
 		if result.Status == 404 {
-			session, err := c.signIn(ctx, i, c.keys.Users[i].ID)
-			if err == nil {
-				c.sessions[i] = session
-			}
+			_ = c.signIn(ctx, &c.seats[i]) // the next round tries again
 		}
 	}
 	return nil

@@ -68,6 +68,42 @@ func (p *program) stop() int {
 	return code
 }
 
+// TestDemoStoppedEarly: a demo that is interrupted before it is ready says so in
+// one line, whether it has to make its account first or not.
+func TestDemoStoppedEarly(t *testing.T) {
+	dir := t.TempDir()
+	demo := func(ctx context.Context, stdout io.Writer) (int, string) {
+		var stderr strings.Builder
+		args := []string{"demo", "--data-dir", dir, "--listen", "127.0.0.1:0", "--quiet-users", "--json"}
+		code := cli.Run(ctx, args, func(string) string { return "" }, strings.NewReader(""), stdout, &stderr)
+		return code, stderr.String()
+	}
+	early := func(what string) {
+		t.Helper()
+		ctx, stop := context.WithCancelCause(t.Context())
+		stop(server.ErrInterrupted)
+		code, stderr := demo(ctx, io.Discard)
+		if code != 1 || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "stopped before its users were ready") {
+			t.Errorf("%s: code %d\n%s", what, code, stderr)
+		}
+	}
+	early("a new directory")
+	ctx, stop := context.WithCancelCause(t.Context())
+	defer stop(nil)
+	ready := writerFunc(func(p []byte) (int, error) {
+		stop(server.ErrInterrupted)
+		return len(p), nil
+	})
+	if code, stderr := demo(ctx, ready); code != 0 {
+		t.Fatalf("stopped when it was ready: code %d\n%s", code, stderr)
+	}
+	early("a directory with an account")
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
 func background(ts *testscript.TestScript, _ bool, args []string) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	p := &program{cancel: cancel, ended: make(chan int, 1)}

@@ -38,7 +38,7 @@ type serveCommand struct {
 func (*serveCommand) Help() string {
 	return `Each flag has a variable, PORCHLIGHT_DATA_DIR for --data-dir, and a key in the settings file; "porchlight config doc" lists them all.
 
-SIGTERM and an interrupt finish running requests first; SIGHUP reads the certificate again.
+SIGTERM and an interrupt finish running requests first; SIGHUP reads the certificate and opens the access log's file again.
 
 Example:
 

@@ -27,7 +27,7 @@ type Config struct {
 	LogRetention    time.Duration `name:"log-retention" group:"Storage" default:"30d" placeholder:"TIME" help:"How long the log of changes is kept. 0: the default."`
 	LowDisk         Size          `name:"low-disk" group:"Storage" default:"256MiB" placeholder:"SIZE" help:"Free disk space below which updates are refused with 507. 0: never."`
 	CacheRecords    int           `name:"cache-records" group:"Storage" default:"65536" placeholder:"N" help:"Users whose records are kept decoded in memory, about 1 KiB each. 0: the default."`
-	CacheSize       Size          `name:"cache-size" group:"Storage" default:"64MiB" placeholder:"SIZE" help:"Memory for blocks of the database. 0: the default."`
+	CacheSize       Size          `name:"cache-size" group:"Storage" default:"512MiB" placeholder:"SIZE" help:"The most memory for records in packed form, about 300 bytes a user; it is taken as there are users. 0: the default."`
 	WriteBufferSize Size          `name:"write-buffer-size" group:"Storage" default:"32MiB" placeholder:"SIZE" help:"Memory in which updates gather before they go into a table. 0: the default."`
 
 	Listen        string `name:"listen" group:"Listening" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where the API is served. Port 0 takes any free one."`
@@ -45,7 +45,7 @@ type Config struct {
 
 	LogLevel  string `name:"log-level" group:"Logging" default:"info" enum:"debug,info,warn,error" help:"The least severe messages that are written, to standard error."`
 	LogFormat string `name:"log-format" group:"Logging" default:"text" enum:"text,json" help:"The form of the messages."`
-	AccessLog string `name:"access-log" group:"Logging" default:"on" placeholder:"on|off|FILE" help:"A JSON line for each request: on (to standard output), off, or the file to append to."`
+	AccessLog string `name:"access-log" group:"Logging" default:"on" placeholder:"on|off|FILE" help:"A JSON line for each request: on (to standard output), off, or the file to append to, which is opened again on SIGHUP."`
 
 	DrainDelay   time.Duration `name:"drain-delay" group:"Stopping" default:"5s" placeholder:"TIME" help:"On SIGTERM, how long to go on serving while /readyz is red, so that load balancers notice. An interrupt skips it."`
 	DrainTimeout time.Duration `name:"drain-timeout" group:"Stopping" default:"20s" placeholder:"TIME" help:"How long running requests may take to finish after that. 0: they are cut off."`

@@ -15,7 +15,7 @@ const MaxEmailBytes = 254
 // it keeps out what could be taken for another address or for none.
 func checkEmail(email string) error {
 	local, domain, found := strings.Cut(email, "@")
-	reason := ""
+	var reason string
 	switch {
 	case email == "":
 		reason = "is required"

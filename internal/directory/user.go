@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,10 +67,10 @@ func (d *Directory) create(ctx context.Context, account presence.AccountID, u *U
 	if err != nil {
 		return fmt.Errorf("create user: %w", err)
 	}
-	for i := range docs {
-		if docs[i].Key == emailKey(folded) {
-			return ErrEmailTaken
-		}
+	switch {
+	case slices.ContainsFunc(docs, func(d store.Doc) bool { return d.Key == emailKey(folded) }):
+		return ErrEmailTaken
+	case len(docs) > 0:
 		return store.ErrConflict // the id is burnt: draw another
 	}
 	err = d.docs.Write(ctx, account, u.doc(""), claimDoc(folded, u.ID))
@@ -178,7 +179,7 @@ func (d *Directory) Delete(ctx context.Context, account presence.AccountID, id p
 			return fmt.Errorf("delete user %s: %w", id, err)
 		}
 		changes := []store.Doc{
-			store.Doc{Key: userKey(id), Version: u.Version},
+			{Key: userKey(id), Version: u.Version},
 			document.New(burntKey(id), "", burntValue{document.Current(), d.now()}),
 		}
 		for i := range claims {

@@ -74,7 +74,10 @@ func TestOutOfOfficeWhileSignedOut(t *testing.T) {
 		source   Source
 		silenced bool // by manual available
 	}{
-		{App, true}, {Schedule, true}, {Calendar, true}, {Meeting, true},
+		{App, true},
+		{Schedule, true},
+		{Calendar, true},
+		{Meeting, true},
 		{Manual, false}, // made after it
 	} {
 		id := ClaimID("away")

@@ -47,7 +47,7 @@ const MaxSteps = 8
 // Explain says why s shows what it shows at now.
 func Explain(s *State, now Instant) Explanation {
 	p, v := compose(s, now)
-	x := Explanation{At: now, Presence: p, Because: because(s, &v, now)}
+	x := Explanation{At: now, Presence: p, Because: because(s, &v)}
 	if s.Note.live(now) {
 		x.Note = s.Note
 	}
@@ -63,7 +63,7 @@ func Explain(s *State, now Instant) Explanation {
 
 func clock(i Instant) string { return i.Time().Format("2006-01-02T15:04:05.000Z") }
 
-func because(s *State, v *sight, now Instant) string {
+func because(s *State, v *sight) string {
 	switch {
 	case s.Standing == Deactivated:
 		return "The user is deactivated, so nothing that is claimed counts."

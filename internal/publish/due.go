@@ -20,10 +20,10 @@ func (p *Publisher) Run(ctx context.Context) error {
 		p.endDue(ctx, users)
 		return nil
 	})
-	if ctx.Err() != nil {
-		return nil
+	if err != nil && ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil // it was told to end, whatever the store says of that
 }
 
 // endDue ticks each user. A failure is logged: the store offers the user again.

@@ -66,7 +66,7 @@ func (c *steadyClock) step(log *slog.Logger) {
 	c.ahead.Add(int64(max(-followEvery/followBy, min(followEvery/followBy, difference))))
 	switch far := difference.Abs() > astray; {
 	case far && !c.warned:
-		log.Warn("the machine's clock was set; following it slowly", slog.Duration("difference", difference))
+		log.Warn("the machine's clock was set; following it slowly", slog.String("difference", difference.String()))
 		c.warned = true
 	case !far:
 		c.warned = false

@@ -21,7 +21,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,14 +60,14 @@ func (o Options) withDefaults() Options {
 
 // A Server is bound to its addresses and ready to run, once.
 type Server struct {
-	config   config.Config
-	opts     Options
-	log      *slog.Logger
-	store    store.Store
-	metrics  *prometheus.Registry
-	access   *wire.AccessLog
-	closeLog func() error // of the access log's file
-	steady   *steadyClock // nil: Options has a clock
+	config     config.Config
+	opts       Options
+	log        *slog.Logger
+	store      store.Store
+	metrics    *prometheus.Registry
+	access     *wire.AccessLog
+	accessFile *logFile     // nil: it goes elsewhere, or nowhere
+	steady     *steadyClock // nil: Options has a clock
 
 	publisher *publish.Publisher
 	tls       *certificates // nil: plain HTTP
@@ -88,7 +87,7 @@ func New(cfg config.Config, opts Options) (*Server, error) {
 	if problems := cfg.Check(); len(problems) > 0 {
 		return nil, problems
 	}
-	s := &Server{config: cfg, opts: opts.withDefaults(), closeLog: func() error { return nil }}
+	s := &Server{config: cfg, opts: opts.withDefaults()}
 	s.log = s.opts.Log
 	if s.opts.Clock == nil {
 		s.steady = newSteadyClock(time.Now, suspended)
@@ -236,7 +235,7 @@ func (s *Server) storeFailure(ctx context.Context) error {
 func (s *Server) drain(ctx context.Context) error {
 	s.draining.Store(true)
 	s.tellSystemd("STOPPING=1")
-	s.log.InfoContext(ctx, "stopping", slog.Duration("delay", s.config.DrainDelay), slog.Duration("timeout", s.config.DrainTimeout))
+	s.log.InfoContext(ctx, "stopping", slog.String("delay", s.config.DrainDelay.String()), slog.String("timeout", s.config.DrainTimeout.String()))
 	if !errors.Is(context.Cause(ctx), ErrInterrupted) {
 		select {
 		case <-time.After(s.config.DrainDelay):
@@ -257,7 +256,7 @@ func (s *Server) finish(ctx context.Context, timeout time.Duration) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 	if err := s.public.Shutdown(ctx); err != nil {
-		s.log.WarnContext(ctx, "requests were cut off: they took too long", slog.Duration("timeout", timeout))
+		s.log.WarnContext(ctx, "requests were cut off: they took too long", slog.String("timeout", timeout.String()))
 	}
 }
 
@@ -278,7 +277,7 @@ func (s *Server) close() {
 			}
 		}
 		s.access.Close()
-		if err := s.closeLog(); err != nil {
+		if err := s.accessFile.close(); err != nil {
 			s.log.Error("the access log could not be closed", slog.Any("err", err))
 		}
 		if s.store == nil {
@@ -294,13 +293,17 @@ func (s *Server) close() {
 // Close releases a server that was never run.
 func (s *Server) Close() { s.close() }
 
-// Reload reads the certificate again.
+// Reload reads the certificate again, and opens the access log's file again.
 func (s *Server) Reload() {
-	if s.tls == nil {
-		s.log.Info("nothing to reload: there is no TLS")
-		return
+	if s.tls == nil && s.accessFile == nil {
+		s.log.Info("nothing to reload: there is no TLS, and the access log is no file")
 	}
-	s.tls.reload()
+	if s.accessFile != nil {
+		s.accessFile.reopen()
+	}
+	if s.tls != nil {
+		s.tls.reload()
+	}
 }
 
 // openAccessLog opens what the setting says.
@@ -310,11 +313,11 @@ func (s *Server) openAccessLog() error {
 	case "on":
 		s.access = wire.NewAccessLog(s.opts.Stdout)
 	default:
-		file, err := os.OpenFile(to, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+		file, err := openLogFile(to, s.log)
 		if err != nil {
 			return fmt.Errorf("access-log %s cannot be written: %w; correct the path or the permissions, or set it to on or off", to, err)
 		}
-		s.access, s.closeLog = wire.NewAccessLog(file), file.Close
+		s.access, s.accessFile = wire.NewAccessLog(file), file
 	}
 	return nil
 }

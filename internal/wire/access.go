@@ -12,11 +12,14 @@ import (
 
 // AccessLog writes one JSON line for each request, gathered in memory and
 // written when 32 KiB have come together or a second has passed, so that a line
-// costs no system call. A nil AccessLog writes nothing.
+// costs no system call. Each write is of whole lines, so that the writer may go on
+// in another file between two. A nil AccessLog writes nothing.
 type AccessLog struct {
 	mu     sync.Mutex
 	out    *bufio.Writer
 	line   []byte // scratch, under mu
+	second int64  // that stamp is of, under mu
+	stamp  []byte // as in 2026-11-22T12:00:00
 	ticker *time.Ticker
 	done   chan struct{}
 	ended  chan struct{}
@@ -70,7 +73,12 @@ func (l *AccessLog) write(f *Facts, r *http.Request, m *meter, start time.Time, 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := append(l.line[:0], `{"time":"`...)
-	b = start.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z")
+	if now := start.Unix(); now != l.second || len(l.stamp) == 0 {
+		l.second, l.stamp = now, start.UTC().AppendFormat(l.stamp[:0], "2006-01-02T15:04:05")
+	}
+	b = append(b, l.stamp...)
+	ms := start.Nanosecond() / 1e6
+	b = append(b, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
 	b = append(b, `","level":"INFO","msg":"request","tracking":"`...)
 	b = append(append(b, f.tracking[:]...), '"')
 	b = appendField(b, "method", r.Method)
@@ -93,6 +101,9 @@ func (l *AccessLog) write(f *Facts, r *http.Request, m *meter, start time.Time, 
 	}
 	b = append(b, "}\n"...)
 	l.line = b
+	if len(b) > l.out.Available() {
+		_ = l.out.Flush() // as above
+	}
 	_, _ = l.out.Write(b)
 }
 

@@ -264,6 +264,38 @@ func TestNoAccessLog(t *testing.T) {
 	}
 }
 
+// A writerOf hands each write to a function.
+type writerOf func([]byte)
+
+func (w writerOf) Write(p []byte) (int, error) {
+	w(p)
+	return len(p), nil
+}
+
+// TestAccessLogWritesWholeLines: also when a buffer is full, and for a line that is
+// longer than one.
+func TestAccessLogWritesWholeLines(t *testing.T) {
+	lines := 0
+	access := NewAccessLog(writerOf(func(p []byte) {
+		if !bytes.HasPrefix(p, []byte("{")) || !bytes.HasSuffix(p, []byte("}\n")) {
+			t.Errorf("a write begins with %.20q and ends with %.20q", p, p[max(0, len(p)-20):])
+		}
+		lines += bytes.Count(p, []byte("\n"))
+	}))
+	router := NewRouter(NewObserver(access, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), time.Now), plainDialect("x"))
+	for i := range 300 {
+		path := "/" + strings.Repeat("a", i)
+		if i == 200 {
+			path = "/" + strings.Repeat("long", 10_000)
+		}
+		router.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", path, nil))
+	}
+	access.Close()
+	if lines != 300 {
+		t.Errorf("%d lines of 300", lines)
+	}
+}
+
 // FuzzAppendJSON: whatever the text, the line is JSON and reads as the text.
 func FuzzAppendJSON(f *testing.F) {
 	f.Add("plain")

@@ -72,7 +72,7 @@ func (c *cache) get(u store.User) (*item, uint64) {
 		}
 		return it, 0
 	}
-	installs := s.installs
+	installs, roomy := s.installs, s.roomy()
 	value, ok := s.packed.get(room[:0], hash, u)
 	s.mu.RUnlock()
 	if !ok {
@@ -82,9 +82,7 @@ func (c *cache) get(u store.User) (*item, uint64) {
 	if err != nil {
 		return nil, installs // the database will say it
 	}
-	// One in a few is kept decoded: it is who is asked for often that counts,
-	// and keeping each would cost more than unpacking.
-	if c.unpacked.Add(1)%keepOneIn == 0 {
+	if c.unpacked.Add(1)%keepOneIn == 0 || roomy {
 		s.mu.Lock()
 		if s.installs == installs {
 			s.put(it)
@@ -99,8 +97,12 @@ func (c *cache) install(it *item) {
 	s, hash := c.shard(it.user)
 	s.mu.Lock()
 	s.installs++
-	s.put(it)
-	s.packed.put(hash, it)
+	packed := s.packed.put(hash, it)
+	if i, ok := s.m[it.user]; ok {
+		s.ring[i] = it
+	} else if !packed || s.installs%keepOneIn == 0 || s.roomy() {
+		s.put(it)
+	}
 	s.mu.Unlock()
 }
 
@@ -110,8 +112,9 @@ func (c *cache) offer(it *item, installs uint64) {
 	s, hash := c.shard(it.user)
 	s.mu.Lock()
 	if s.installs == installs {
-		s.put(it)
-		s.packed.put(hash, it)
+		if !s.packed.put(hash, it) || s.roomy() {
+			s.put(it)
+		}
 	}
 	s.mu.Unlock()
 }
@@ -139,6 +142,11 @@ func (c *cache) pack(u store.User, value []byte, installs []uint64) bool {
 	}
 	return s.packed.putNew(hash, u, value)
 }
+
+// roomy reports whether a record may be kept decoded without giving another up.
+// If not, one in keepOneIn is kept: it is who is asked for often that counts, and
+// keeping each would cost more than unpacking it.
+func (s *cacheShard) roomy() bool { return len(s.ring) < s.max }
 
 // put keeps a record decoded.
 func (s *cacheShard) put(it *item) {

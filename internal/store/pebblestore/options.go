@@ -32,7 +32,7 @@ const (
 	DefaultRetention     = 30 * 24 * time.Hour
 	DefaultMinFreeBytes  = 256 << 20
 	DefaultCacheRecords  = 64 << 10
-	DefaultCacheBytes    = 256 << 20
+	DefaultCacheBytes    = 512 << 20
 	DefaultBlockBytes    = 32 << 20
 	DefaultMemTableBytes = 32 << 20
 )

@@ -68,10 +68,11 @@ func (p *packed) get(dst []byte, hash uint64, u store.User) ([]byte, bool) {
 	return append(dst, value...), true
 }
 
-// put keeps it, in the place of what was there for its user.
-func (p *packed) put(hash uint64, it *item) {
+// put keeps it, in the place of what was there for its user, and reports whether
+// it could.
+func (p *packed) put(hash uint64, it *item) bool {
 	p.scratch = appendItem(appendID(appendID(p.scratch[:0], it.user.Account), it.user.ID), it)
-	p.fill(hash)
+	return p.fill(hash)
 }
 
 // putNew keeps a stored form for a user of whom there is none, if that takes no
@@ -88,8 +89,8 @@ func (p *packed) putNew(hash uint64, u store.User, value []byte) (room bool) {
 	return true
 }
 
-// fill keeps what is in scratch.
-func (p *packed) fill(hash uint64) {
+// fill keeps what is in scratch, if there is a slot for it.
+func (p *packed) fill(hash uint64) bool {
 	class := (slotHead + len(p.scratch) - 1) / slotUnit
 	r, ok := p.index[hash]
 	if ok && r.class() != class {
@@ -98,14 +99,15 @@ func (p *packed) fill(hash uint64) {
 	}
 	if !ok {
 		if class >= slotClasses {
-			return
+			return false
 		}
 		if r, ok = p.take(class); !ok {
-			return
+			return false
 		}
 		p.index[hash] = r
 	}
 	fillSlot(p.slot(r), hash, p.scratch)
+	return true
 }
 
 func (p *packed) drop(hash uint64, r slotRef) {

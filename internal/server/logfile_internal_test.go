@@ -1,0 +1,44 @@
+package server
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"porchlight.dev/porchlight/internal/config"
+)
+
+// A log file that cannot be written fails nobody, says so once, and writes again
+// when it can.
+func TestLogFileFails(t *testing.T) {
+	var told strings.Builder
+	name := t.TempDir() + "/access.log"
+	f, err := openLogFile(name, NewLog(config.Default(), &told))
+	if err != nil {
+		t.Fatal(err)
+	}
+	well := f.file
+	if f.file, err = os.Open(name); err != nil { // for reading only
+		t.Fatal(err)
+	}
+	for range 3 {
+		if n, err := f.Write([]byte("lost\n")); n != 5 || err != nil {
+			t.Fatalf("Write: %d, %v", n, err)
+		}
+	}
+	if got := strings.Count(told.String(), "lines are lost"); got != 1 {
+		t.Errorf("it was told %d times:\n%s", got, &told)
+	}
+	_ = f.file.Close()
+	f.file = well
+	_, _ = f.Write([]byte("kept\n"))
+	if err := f.close(); err != nil {
+		t.Error(err)
+	}
+	if data, err := os.ReadFile(name); string(data) != "kept\n" {
+		t.Errorf("the file: %q, %v", data, err)
+	}
+	if err := f.close(); err != nil {
+		t.Errorf("the second close: %v", err)
+	}
+}
