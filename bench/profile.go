@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// profile loads the large store with GET, then with PUT, and keeps a CPU profile
+// of the server under each: what the figures of http are made of.
+func (r *run) profile(b *binary) error {
+	large, err := r.seed(r.users)
+	if err != nil {
+		return err
+	}
+	p, err := b.serve(large.dir)
+	if err != nil {
+		return err
+	}
+	defer p.stop(syscall.SIGTERM)
+	for _, kind := range []struct {
+		name    string
+		status  int
+		request func([]byte, *rand.Rand) []byte
+	}{{"get", http.StatusOK, large.get}, {"put", http.StatusNoContent, large.put}} {
+		path := filepath.Join(r.dir, kind.name+".prof")
+		done := make(chan error, 1)
+		go func() { done <- p.profileTo(path, r.seconds) }()
+		if _, err := r.sample(p, kind.status, kind.request); err != nil {
+			return err
+		}
+		if err := <-done; err != nil {
+			return err
+		}
+		fmt.Printf("go tool pprof %s %s\n", b.path, path)
+	}
+	return nil
+}
+
+// profileTo writes a CPU profile of the process that lasts as long as given.
+func (p *process) profileTo(path string, lasts time.Duration) error {
+	response, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", p.admin, int(lasts.Seconds())))
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("profile: %s", response.Status)
+	}
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(file, response.Body); err != nil {
+		_ = file.Close()
+		return err
+	}
+	return file.Close()
+}
