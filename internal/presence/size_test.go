@@ -10,7 +10,7 @@ import (
 
 // largest is a record as large as the limits allow: idle sessions that end one
 // after the other, and out_of_office claims as begin and end say.
-func largest(t *testing.T, begin, end func(i time.Duration) Instant) State {
+func largest(t *testing.T, begin, end func(i int) Instant) State {
 	t.Helper()
 	s := newScript(t)
 	for i := range MaxSessions {
@@ -18,8 +18,8 @@ func largest(t *testing.T, begin, end func(i time.Duration) Instant) State {
 		s.must(SignIn{Session: id, Client: Desktop, Lease: MinLease + time.Duration(i)*time.Second})
 		s.must(Refresh{Session: id, Activity: IsIdle})
 	}
-	for i := range time.Duration(MaxClaims) {
-		e := claim(ClaimID(fmt.Sprint("c", int(i))), App, OutOfOffice)
+	for i := range MaxClaims {
+		e := claim(ClaimID(fmt.Sprint("c", i)), App, OutOfOffice)
 		e.Since, e.Until = begin(i), end(i)
 		s.must(e)
 	}
@@ -34,9 +34,9 @@ func largest(t *testing.T, begin, end func(i time.Duration) Instant) State {
 func TestTheLargestRecordIsComposedWithOneLookAtEachEdge(t *testing.T) {
 	const edges = MaxSessions + 2*MaxClaims
 	slow := largest(t,
-		func(i time.Duration) Instant { return noon.Add(i * time.Hour) },
-		func(i time.Duration) Instant { return noon.Add((2*MaxClaims - i) * time.Hour) })
-	never := func(time.Duration) Instant { return 0 }
+		func(i int) Instant { return noon.Add(time.Duration(i) * time.Hour) },
+		func(i int) Instant { return noon.Add(time.Duration(2*MaxClaims-i) * time.Hour) })
+	never := func(int) Instant { return 0 }
 	still := largest(t, never, never)
 
 	end := noon.Add(2 * MaxClaims * time.Hour)

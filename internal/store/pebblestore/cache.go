@@ -57,20 +57,21 @@ func (c *cache) shard(u store.User) (*cacheShard, uint64) {
 	return &c.shards[hash%uint64(len(c.shards))], hash
 }
 
-// get gives the durable record of u, or nil and the number of installs so far:
-// while that stays, what the database shows for u stays the newest.
+// get gives the durable record of u, or nil if it is not in memory, and the number
+// of installs so far: while that stays, what it gave, or for nil what the database
+// shows for u, stays the newest.
 func (c *cache) get(u store.User) (*item, uint64) {
 	s, hash := c.shard(u)
 	var room [512]byte
 	s.mu.RLock()
 	if i, ok := s.m[u]; ok {
-		it := s.ring[i]
+		it, installs := s.ring[i], s.installs
 		s.mu.RUnlock()
 		c.hits.Add(1)
 		if !it.hot.Load() {
 			it.hot.Store(true)
 		}
-		return it, 0
+		return it, installs
 	}
 	installs, roomy := s.installs, s.roomy()
 	value, ok := s.packed.get(room[:0], hash, u)
@@ -89,7 +90,16 @@ func (c *cache) get(u store.User) (*item, uint64) {
 		}
 		s.mu.Unlock()
 	}
-	return it, 0
+	return it, installs
+}
+
+// unchanged reports whether nothing was installed since get gave installs, so
+// that what was read then is still the newest.
+func (c *cache) unchanged(u store.User, installs uint64) bool {
+	s, _ := c.shard(u)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.installs == installs
 }
 
 // install keeps the newest durable record of a user.

@@ -230,12 +230,12 @@ func (c *committer) newest(u store.User, o *op) (*item, store.Position, error) {
 	if st, ok := c.users[u]; ok {
 		return st.item, st.seq, nil
 	}
+	if o != nil && o.warmed && c.s.cache.unchanged(u, o.warmAt) {
+		return o.warm, 0, nil
+	}
 	it, installs := c.s.cache.get(u)
 	if it != nil {
 		return it, 0, nil
-	}
-	if o != nil && o.warmed && o.warmAt == installs {
-		return o.warm, 0, nil
 	}
 	it, err := c.s.readItem(u)
 	if it != nil && err == nil {

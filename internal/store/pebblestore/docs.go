@@ -99,7 +99,7 @@ func (c *committer) newestDoc(key []byte) (stagedDoc, error) {
 		return d, nil
 	}
 	d := stagedDoc{deleted: true}
-	_, err := c.s.get(key, func(value []byte) error {
+	err := c.s.get(key, func(value []byte) error {
 		head, _, err := decodeDoc(value)
 		d = stagedDoc{docHead: head}
 		return err
@@ -143,7 +143,7 @@ func (s *Store) Load(ctx context.Context, account presence.AccountID, keys ...st
 		if err := checkKey(account, k); err != nil {
 			return nil, err
 		}
-		_, err := s.get(appendDocKey(nil, account, k), func(value []byte) error {
+		err := s.get(appendDocKey(nil, account, k), func(value []byte) error {
 			var err error
 			docs, err = appendLive(docs, k, value, now)
 			return err

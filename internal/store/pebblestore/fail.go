@@ -44,7 +44,7 @@ func (s *Store) fail(cause error) {
 		close(f.halted) // first: who sees that it failed finds it refusing
 	}
 	close(f.failed)
-	s.log.Error("the store failed and acknowledges nothing more: restart porchlight when the disk is well", "dir", s.dir, "err", cause)
+	s.log.Error("the store failed and acknowledges nothing more: restart porchlight when the disk is well", slog.String("dir", s.dir), slog.Any("err", cause))
 }
 
 // halt says that the store is closed and everything taken was answered.
@@ -115,12 +115,12 @@ var _ pebble.Logger = pebbleLog{}
 
 func (l pebbleLog) Infof(format string, args ...any) {
 	if l.s.log.Enabled(context.Background(), slog.LevelDebug) {
-		l.s.log.Debug("pebble: " + fmt.Sprintf(format, args...))
+		l.s.log.Debug("pebble", slog.String("says", fmt.Sprintf(format, args...)))
 	}
 }
 
 func (l pebbleLog) Errorf(format string, args ...any) {
-	l.s.log.Error("pebble: " + fmt.Sprintf(format, args...))
+	l.s.log.Error("pebble", slog.String("says", fmt.Sprintf(format, args...)))
 }
 
 // Fatalf is called where Pebble knows no way on, with locks held or not.
@@ -168,7 +168,7 @@ func (s *Store) events() *pebble.EventListener {
 			// Pebble repeats a flush or compaction that found the disk full, and
 			// the guard keeps updates away meanwhile.
 			if errors.Is(err, syscall.ENOSPC) || errors.Is(err, pebble.ErrClosed) {
-				s.log.Error("pebble: background work is held up", "err", err)
+				s.log.Error("pebble: background work is held up", slog.Any("err", err))
 				return
 			}
 			s.fail(fmt.Errorf("background: %w", err))
@@ -178,7 +178,7 @@ func (s *Store) events() *pebble.EventListener {
 		},
 		WriteStallBegin: func(info pebble.WriteStallBeginInfo) {
 			s.stats.stalls.Add(1)
-			s.log.Warn("pebble: writes wait for the disk", "reason", info.Reason)
+			s.log.Warn("pebble: writes wait for the disk", slog.String("reason", info.Reason))
 		},
 	}
 }

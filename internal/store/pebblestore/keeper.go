@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sort"
 	"time"
 
@@ -70,7 +71,7 @@ func (s *Store) tidy(ctx context.Context) {
 
 func (s *Store) report(what string, err error) {
 	if err != nil && !s.isHalted() && !errors.Is(err, store.ErrClosed) {
-		s.log.Error(what, "err", err)
+		s.log.Error("keeping the store in order", slog.String("task", what), slog.Any("err", err))
 	}
 }
 
@@ -84,7 +85,7 @@ func (s *Store) sampleSpace() {
 		return
 	}
 	if err != nil {
-		s.log.Error("measuring the free disk space", "dir", s.dir, "err", err)
+		s.log.Error("measuring the free disk space", slog.String("dir", s.dir), slog.Any("err", err))
 		return
 	}
 	s.stats.free.Store(free)
@@ -94,9 +95,9 @@ func (s *Store) sampleSpace() {
 	}
 	if full {
 		s.log.Error("the disk is almost full: nothing is written until space is free",
-			"dir", s.dir, "free_bytes", free, "min_free_bytes", s.opts.MinFreeBytes)
+			slog.String("dir", s.dir), slog.Uint64("free_bytes", free), slog.Int64("min_free_bytes", s.opts.MinFreeBytes))
 	} else {
-		s.log.Info("the disk has space again", "dir", s.dir, "free_bytes", free)
+		s.log.Info("the disk has space again", slog.String("dir", s.dir), slog.Uint64("free_bytes", free))
 	}
 }
 

@@ -220,7 +220,7 @@ func lockError(dir string, err error) error {
 	if _, ok := errors.AsType[*os.PathError](err); ok {
 		return fmt.Errorf("open the data directory %s: %w", dir, err)
 	}
-	return fmt.Errorf("%w: %s is locked (%v); stop the other porchlight, or give this one a directory of its own", ErrLocked, dir, err)
+	return fmt.Errorf("%w: %s is locked (%w); stop the other porchlight, or give this one a directory of its own", ErrLocked, dir, err)
 }
 
 func (s *Store) pebbleOptions() *pebble.Options {
@@ -375,7 +375,7 @@ func (s *Store) lastLogged() (at store.Position, err error) {
 }
 
 func (s *Store) meta(name string) (text string, err error) {
-	_, err = s.get([]byte(name), func(value []byte) error {
+	err = s.get([]byte(name), func(value []byte) error {
 		text = string(value)
 		return nil
 	})
@@ -383,7 +383,7 @@ func (s *Store) meta(name string) (text string, err error) {
 }
 
 func (s *Store) metaNumber(name string) (n uint64, err error) {
-	_, err = s.get([]byte(name), func(value []byte) error {
+	err = s.get([]byte(name), func(value []byte) error {
 		n, err = cutNumber(value)
 		return err
 	})

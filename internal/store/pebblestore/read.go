@@ -23,37 +23,37 @@ func (s *Store) enter() error {
 
 func (s *Store) leave() { s.guard.RUnlock() }
 
-// get reads a value and hands it to use, which must not keep it; found is false
+// get reads a value and hands it to use, which must not keep it; it is not called
 // if there is none.
-func (s *Store) get(key []byte, use func(value []byte) error) (found bool, err error) {
+func (s *Store) get(key []byte, use func(value []byte) error) error {
 	if err := s.enter(); err != nil {
-		return false, err
+		return err
 	}
 	defer s.leave()
 	value, closer, err := s.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
-		return false, nil
+		return nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("read: %w", err)
+		return fmt.Errorf("read: %w", err)
 	}
 	defer closer.Close()
-	return true, use(value)
+	return use(value)
 }
 
 // readItem reads a record from the database, durable or not; nil is none.
 func (s *Store) readItem(u store.User) (it *item, err error) {
 	s.cache.misses.Add(1)
 	key := appendRecordKey(make([]byte, 0, 64), u)
-	_, err = s.get(key, func(value []byte) error {
+	err = s.get(key, func(value []byte) error {
 		it, err = decodeItem(u, value)
 		return err
 	})
 	return it, err
 }
 
-// lookup gives the durable record of u, nil for none. After a miss, installs
-// tells what it was read against; see cache.get.
+// lookup gives the durable record of u, nil for none, and what it was read
+// against; see cache.unchanged.
 //
 // The database may show a record that is not durable. Such a one is installed a
 // moment later, so lookup waits and looks again.
@@ -61,7 +61,7 @@ func (s *Store) lookup(ctx context.Context, u store.User) (it *item, installs ui
 	for {
 		it, installs = s.cache.get(u)
 		if it != nil {
-			return it, 0, nil
+			return it, installs, nil
 		}
 		if it, err = s.readItem(u); err != nil || it == nil {
 			return nil, installs, err
@@ -106,12 +106,9 @@ func (s *Store) admit(ctx context.Context) error {
 // warm reads the record here, if it is not in memory, so that the committer need
 // not: it does so for everybody, one after another.
 func (s *Store) warm(ctx context.Context, o *op) (err error) {
-	if o.warm, o.warmAt, err = s.lookup(ctx, o.user); err != nil {
-		return err
-	}
-	// From the cache it is as near for the committer.
-	o.warmed = o.warm == nil || o.warmAt != 0
-	return nil
+	o.warm, o.warmAt, err = s.lookup(ctx, o.user)
+	o.warmed = err == nil
+	return err
 }
 
 // Read implements store.Store.

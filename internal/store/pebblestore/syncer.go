@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"fmt"
+	"log/slog"
 	"time"
 
 	"porchlight.dev/porchlight/internal/store"
@@ -49,7 +50,7 @@ func (s *Store) awaitSync(g *group) {
 
 func (s *Store) batchDone(g *group) {
 	if err := g.batch.Close(); err != nil {
-		s.log.Error("closing a batch", "err", err)
+		s.log.Error("closing a batch", slog.Any("err", err))
 	}
 	g.batch = nil
 }

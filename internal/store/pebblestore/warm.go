@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -42,7 +43,7 @@ func (s *Store) warmFrom(from []byte) (next []byte, room bool, err error) {
 	if err != nil {
 		return nil, false, fmt.Errorf("read: %w", err)
 	}
-	defer it.Close()
+	defer func() { err = errors.Join(err, it.Close()) }()
 	room = true
 	n := 0
 	for ok := it.First(); ok && n < warmGroup && room; ok = it.Next() {
@@ -60,5 +61,5 @@ func (s *Store) warmFrom(from []byte) (next []byte, room bool, err error) {
 	if n < warmGroup {
 		next = nil
 	}
-	return next, room, it.Error()
+	return next, room, nil // Close gives what went wrong
 }
