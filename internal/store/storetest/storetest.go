@@ -207,7 +207,7 @@ func (x *suite) background(f func(ctx context.Context) error) (stop func() error
 	x.Cleanup(func() {
 		cancel()
 		if !stopped {
-			_ = <-ended // a test that failed before asking has said why
+			<-ended //nolint:errcheck // a test that failed before asking has said why
 		}
 	})
 	return func() error {
