@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"porchlight.dev/porchlight/internal/presence"
@@ -78,7 +79,8 @@ func (r *run) timers(ctx context.Context, st store.Store, p *publish.Publisher, 
 	_ = st.Feed(reading, "bench-"+name, func(entries []store.Entry) error {
 		now := presence.InstantOf(time.Now())
 		for i := range entries {
-			if e := &entries[i]; e.By.Cause == store.CauseTime && e.Before.Until != 0 {
+			e := &entries[i] // the log has the ends of earlier runs too
+			if e.By.Cause == store.CauseTime && e.Before.Until != 0 && strings.HasPrefix(string(e.User.ID), name) {
 				late = append(late, now.Sub(e.Before.Until))
 			}
 		}
