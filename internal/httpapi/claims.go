@@ -8,6 +8,7 @@ import (
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/wire"
 )
 
@@ -35,7 +36,7 @@ func (a *API) setClaim(c *call) error {
 		return err
 	}
 	c.tell(&result)
-	return c.answer(http.StatusOK, claimResult(u.ID, result.Record.State, id))
+	return c.answer(http.StatusOK, claimResult(&result.Record, id))
 }
 
 func claimEvent(id presence.ClaimID, body *api.SetClaim) (presence.SetClaim, error) {
@@ -71,10 +72,9 @@ var statusWords = func() string {
 }()
 
 // claimResult says what a claim that was stated does to the presence.
-func claimResult(u presence.UserID, state *presence.State, id presence.ClaimID) *api.ClaimResult {
-	why := presence.Explain(state, state.At)
-	shown := presence.Committed(state)
-	result := &api.ClaimResult{Why: why.Because, Presence: asPresence(u, &shown)}
+func claimResult(record *store.Record, id presence.ClaimID) *api.ClaimResult {
+	why := presence.Explain(record.State, record.State.At)
+	result := &api.ClaimResult{Why: why.Because, Presence: asPresence(record.User.ID, &record.Shown)}
 	for i := range why.Claims {
 		if why.Claims[i].ID == id {
 			claim := asClaim(&why.Claims[i].Claim)
@@ -170,9 +170,8 @@ func (a *API) writeNote(c *call, body *api.SetNote) error {
 	if body.Text == "" {
 		return c.nothing()
 	}
-	state := result.Record.State
-	shown := presence.Committed(state)
-	return c.answer(http.StatusOK, &api.NoteResult{Note: asNote(state.Note), Presence: asPresence(u.ID, &shown)})
+	record := &result.Record
+	return c.answer(http.StatusOK, &api.NoteResult{Note: asNote(record.State.Note), Presence: asPresence(u.ID, &record.Shown)})
 }
 
 func asClaim(c *presence.Claim) api.Claim {

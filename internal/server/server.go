@@ -290,9 +290,6 @@ func (s *Server) close() {
 	})
 }
 
-// Close releases a server that was never run.
-func (s *Server) Close() { s.close() }
-
 // Reload reads the certificate again, and opens the access log's file again.
 func (s *Server) Reload() {
 	if s.tls == nil && s.accessFile == nil {

@@ -27,7 +27,6 @@ type Observer struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	facts    sync.Pool
-	seed     [32]byte
 	ids      sync.Pool
 }
 
@@ -43,10 +42,9 @@ func NewObserver(access *AccessLog, log *slog.Logger, reg prometheus.Registerer,
 	}, []string{"method", "route"})
 	reg.MustRegister(o.requests, o.seconds)
 	o.facts.New = func() any { return new(Facts) }
-	_, _ = rand.Read(o.seed[:]) // never fails
 	o.ids.New = func() any {
 		var seed [32]byte
-		_, _ = rand.Read(seed[:])
+		_, _ = rand.Read(seed[:]) // never fails
 		return mrand.NewChaCha8(seed)
 	}
 	return o
