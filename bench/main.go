@@ -23,6 +23,8 @@ type run struct {
 	conns   int
 	seconds time.Duration
 	rounds  int
+	long    time.Duration // of the steady load
+	rate    int           // of that, a second
 	dir     string
 	what    []string
 }
@@ -33,10 +35,12 @@ func main() {
 	flag.IntVar(&r.conns, "conns", 256, "connections")
 	flag.DurationVar(&r.seconds, "time", 5*time.Second, "time for each measurement of a round")
 	flag.IntVar(&r.rounds, "rounds", 5, "rounds; the median is what counts")
+	flag.DurationVar(&r.long, "long", 10*time.Minute, "how long the steady load goes on")
+	flag.IntVar(&r.rate, "rate", 5000, "PUTs a second of the steady load")
 	flag.StringVar(&r.dir, "dir", "", "where stores are seeded (default: a temporary directory; a seeded one is used again)")
 	bare := flag.String("bare", "", "serve the bare baseline on this address (used by the bench itself)")
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: go run ./bench [flags] [http start idle expiry query profile]")
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: go run ./bench [flags] [idle start http query expiry steady profile]")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -77,7 +81,7 @@ func (r *run) all() error {
 		name string
 		run  func(*binary) error
 	}{
-		{"idle", r.idle}, {"start", r.start}, {"http", r.http}, {"query", r.query}, {"expiry", r.expiry}, {"profile", r.profile},
+		{"idle", r.idle}, {"start", r.start}, {"http", r.http}, {"query", r.query}, {"expiry", r.expiry}, {"steady", r.steady}, {"profile", r.profile},
 	} {
 		if !r.wants(part.name) {
 			continue

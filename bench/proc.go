@@ -49,7 +49,7 @@ func freeAddress() (string, error) {
 }
 
 // serve starts the server on a data directory and waits until it is ready.
-func (b *binary) serve(dir string) (*process, error) {
+func (b *binary) serve(dir string, flags ...string) (*process, error) {
 	address, err := freeAddress()
 	if err != nil {
 		return nil, err
@@ -58,9 +58,12 @@ func (b *binary) serve(dir string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(b.path, "serve", "--data-dir", dir, "--listen", address, "--admin-listen", admin,
+	args := []string{
+		"serve", "--data-dir", dir, "--listen", address, "--admin-listen", admin,
 		"--min-update-interval", "0s", "--rate-limit-plan", "off", "--idle-after", "0s",
-		"--access-log", filepath.Join(filepath.Dir(dir), "access.log"))
+		"--access-log", filepath.Join(filepath.Dir(dir), "access.log"),
+	}
+	cmd := exec.Command(b.path, append(args, flags...)...)
 	return launch(cmd, address, admin, "http://"+admin+"/readyz")
 }
 

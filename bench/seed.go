@@ -19,7 +19,8 @@ import (
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 )
 
-// A seeded store: one account, an app, and users with a session each.
+// A seeded store: one account, an app, and users with a session and a calendar's
+// claim each.
 type seeded struct {
 	dir     string
 	Account presence.AccountID
@@ -92,6 +93,9 @@ func (s *seeded) create(st store.Store, n int) error {
 	})
 }
 
+// day is longer than any run.
+const day = 24 * time.Hour
+
 func (s *seeded) signIn(st store.Store) error {
 	policy := presence.DefaultPolicy()
 	policy.IdleAfter = 0
@@ -101,7 +105,12 @@ func (s *seeded) signIn(st store.Store) error {
 	})
 	return inParallel(len(s.IDs), func(i int) error {
 		u := store.User{Account: s.Account, ID: s.IDs[i]}
-		_, err := p.Publish(context.Background(), u, store.Actor{}, presence.SignIn{Session: "bench", Client: presence.Desktop, Lease: presence.MaxLease})
+		signIn := presence.SignIn{Session: "bench", Client: presence.Desktop, Lease: presence.MaxLease}
+		if _, err := p.Publish(context.Background(), u, store.Actor{}, signIn); err != nil {
+			return err
+		}
+		claim := presence.SetClaim{ID: "calendar", Source: presence.Schedule, Status: presence.InCalendarEvent, Until: presence.InstantOf(time.Now().Add(day))}
+		_, err := p.Publish(context.Background(), u, store.Actor{}, claim)
 		return err
 	})
 }

@@ -31,6 +31,8 @@ type Stats struct {
 	Trimmed     store.Position // log entries up to here were dropped
 	DiskBytes   uint64         // that the store takes
 	FreeBytes   uint64         // on its disk; zero: not known
+	Flushes     uint64         // of what gathered in memory into tables
+	Compactions uint64         // of tables into fewer
 }
 
 // Stats reports on the store, for metrics.
@@ -51,7 +53,9 @@ func (s *Store) Stats() Stats {
 	}
 	// A failed database may hold the lock that this takes.
 	if !s.isHalted() && s.enter() == nil {
-		st.DiskBytes = s.db.Metrics().DiskSpaceUsage()
+		m := s.db.Metrics()
+		st.DiskBytes = m.DiskSpaceUsage()
+		st.Flushes, st.Compactions = uint64(m.Flush.Count), uint64(m.Compact.Count)
 		s.leave()
 	}
 	return st
