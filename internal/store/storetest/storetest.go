@@ -57,6 +57,7 @@ func Run(t *testing.T, b Backend) {
 		{"Due", dueTests},
 		{"Docs", docTests},
 		{"Reopen", reopenTests},
+		{"Again", againTests},
 		{"Limits", limitTests},
 	} {
 		t.Run(theme.name, func(t *testing.T) {

@@ -1,0 +1,153 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// againTests are of what was given out before a store is opened again, and must
+// hold ever after.
+var againTests = []namedTest{
+	{"CursorsStay", cursorsStay},
+	{"NothingIsGivenTwice", nothingIsGivenTwice},
+	{"FeedMissesNone", feedMissesNone},
+	{"EndsOnce", endsOnce},
+}
+
+// reopens is how often a store is opened again in these tests.
+const reopens = 3
+
+// cursorsStay: each cursor that was ever given gives those whose record is newer,
+// and nobody else, however often the store was opened since.
+func cursorsStay(x *suite) {
+	type given struct {
+		cursor store.Cursor
+		before map[store.User]presence.Revision
+	}
+	us := users("a", "b", "c", "d")
+	var kept []given
+	newest := make(map[store.User]presence.Revision)
+	for round := range reopens {
+		for i := range 6 {
+			u := us[(round+i*i)%len(us)]
+			newest[u] = x.update(u, nothing).State.Revision
+			_, cursor := x.read(us...)
+			kept = append(kept, given{cursor, maps.Clone(newest)})
+		}
+		x.Store = x.Reopen(x.T)
+		for i, g := range kept {
+			var want []store.User
+			for _, u := range us {
+				if newest[u] != g.before[u] {
+					want = append(want, u)
+				}
+			}
+			records, _ := x.changed(g.cursor, us...)
+			if got := recordIDs(records); got != ids(want) {
+				x.Errorf("opened %d times, cursor %d of %d gave %s, want %s", round+1, i, len(kept), got, ids(want))
+			}
+		}
+	}
+}
+
+// nothingIsGivenTwice: revisions and positions rise over every opening, and no
+// version of a document comes again.
+func nothingIsGivenTwice(x *suite) {
+	var last store.Record
+	versions := make(map[string]bool)
+	for round := range reopens {
+		for range 3 {
+			next := x.update(user("u"), nothing)
+			if last.State != nil && (next.At <= last.At || next.State.Revision <= last.State.Revision) {
+				x.Errorf("opened %d times: position %d after %d, revision %d after %d",
+					round, next.At, last.At, next.State.Revision, last.State.Revision)
+			}
+			last = next
+		}
+		for i := range 2 {
+			x.write(acme, doc("c", "k", fmt.Sprint(round, i)))
+			d := x.loadOne(key("c", "k"))
+			if versions[d.Version] {
+				x.Errorf("opened %d times: version %q was of another value", round, d.Version)
+			}
+			versions[d.Version] = true
+			d.Value = nil
+			x.write(acme, d)
+		}
+		x.Store = x.Reopen(x.T)
+	}
+}
+
+// feedMissesNone: a reader that is stopped and started over several openings gets
+// every entry, in order; each goes on from where the one before it ended.
+func feedMissesNone(x *suite) {
+	var last store.Position
+	shown := make(map[store.User]presence.Presence)
+	var made, got []store.Position
+	for round := range reopens {
+		for i := range 8 {
+			made = append(made, x.update(user(fmt.Sprint("u", i%3)), note(fmt.Sprint(round, i))).At)
+		}
+		entries := make(chan store.Entry, 1<<10)
+		stop := x.background(func(ctx context.Context) error {
+			return x.Store.Feed(ctx, "r", func(group []store.Entry) error {
+				for _, e := range group {
+					entries <- e
+				}
+				return nil
+			})
+		})
+		for len(got) < len(made) {
+			e := receive(x, entries, "an entry")
+			if e.At <= last {
+				continue // it came again
+			}
+			if e.Before != shown[e.User] || e.Gap {
+				x.Errorf("the entry at %d goes from %+v (gap: %v), the one before it went to %+v", e.At, e.Before, e.Gap, shown[e.User])
+			}
+			last, shown[e.User], got = e.At, e.After, append(got, e.At)
+		}
+		if err := stop(); !errors.Is(err, context.Canceled) {
+			x.Errorf("Feed ended with %v, want its context's error", err)
+		}
+		if !slices.Equal(got, made) {
+			x.Errorf("opened %d times: entries at %v came, made were %v", round, got, made)
+		}
+		x.Store = x.Reopen(x.T)
+	}
+}
+
+// endsOnce: an end that was committed is not offered so that it is committed
+// again, and one that was not is.
+func endsOnce(x *suite) {
+	fired, stop := x.fire(end)
+	x.update(user("first"), outUntil(instant(soon)))
+	x.update(user("second"), outUntil(instant(4*soon)))
+	if f := receive(x, fired, "the first end"); f.user != user("first") {
+		x.Errorf("%s fired first", f.user.ID)
+	}
+	if err := stop(); !errors.Is(err, context.Canceled) {
+		x.Errorf("Due ended with %v, want its context's error", err)
+	}
+	x.Store = x.Reopen(x.T)
+	fired, _ = x.fire(end)
+	if f := receive(x, fired, "the second end"); f.user != user("second") {
+		x.Errorf("%s fired after opening again", f.user.ID)
+	}
+	x.quiet(fired, instant(2*soon))
+	ends := make(map[store.User]int)
+	for _, e := range x.drain("r", 4) {
+		if e.By.Cause == store.CauseTime {
+			ends[e.User]++
+		}
+	}
+	if ends[user("first")] != 1 || ends[user("second")] != 1 {
+		x.Errorf("ends in the log: %v, want one of each", ends)
+	}
+}
