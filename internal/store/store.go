@@ -100,6 +100,8 @@ var (
 	ErrFull = errors.New("the disk is almost full: nothing is written until space is free")
 	// ErrFailed: a write or a sync failed, and nothing is acknowledged any more.
 	ErrFailed = errors.New("the store failed and acknowledges nothing more")
+	// ErrUnavailable: the store cannot be reached now. Nothing was changed.
+	ErrUnavailable = errors.New("the store cannot be reached now")
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("the store is closed")
 	// ErrInUse: a reader of this name is running.
