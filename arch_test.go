@@ -31,6 +31,7 @@ var imports = map[string][]string{
 	"internal/store":             {"internal/presence"},
 	"internal/store/storetest":   {"internal/presence", "internal/store"},
 	"internal/store/pebblestore": {"internal/presence", "internal/store"},
+	"internal/store/natsstore":   {"internal/presence", "internal/store"},
 
 	// Enters and goes out: they meet in the store, and nowhere else.
 	"internal/publish": {"internal/presence", "internal/store"},
@@ -83,6 +84,7 @@ var pure = map[string][]string{
 // confined keeps a library in the packages that are made to hide it.
 var confined = map[string][]string{
 	"github.com/cockroachdb/pebble": {"internal/store/pebblestore"},
+	"github.com/nats-io":            {"internal/store/natsstore"},
 	"github.com/alecthomas/kong":    {"internal/cli", "internal/config"},
 	"github.com/swaggest/swgui":     {"internal/httpapi"},
 }

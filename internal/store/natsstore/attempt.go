@@ -1,0 +1,256 @@
+package natsstore
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"porchlight.dev/porchlight/internal/store"
+)
+
+const (
+	// sendTime is how long one publish waits for its answer, and writeTime all
+	// attempts of a write together, while nobody else's write comes between.
+	sendTime  = time.Second
+	writeTime = 2 * time.Second
+	// maxBatches bounds the batches that this node has open: the servers take 50
+	// for each stream, of all nodes together.
+	maxBatches = 16
+)
+
+// Headers of a publish.
+const (
+	expectStreamHeader = "Nats-Expected-Stream"
+	expectHeader       = "Nats-Expected-Last-Subject-Sequence"
+	batchHeader        = "Nats-Batch-Id"
+	batchSeqHeader     = "Nats-Batch-Sequence"
+	batchCommitHeader  = "Nats-Batch-Commit"
+	rollupHeader       = "Nats-Rollup"
+	ttlHeader          = "Nats-TTL"
+	scheduleHeader     = "Nats-Schedule"
+	targetHeader       = "Nats-Schedule-Target"
+	targetRollupHeader = "Nats-Schedule-Rollup"
+
+	rollupSubject = "sub"
+)
+
+func (s *Store) message(subject string, data []byte) *nats.Msg {
+	m := nats.NewMsg(subject)
+	m.Header.Set(expectStreamHeader, s.names.stream())
+	m.Data = data
+	return m
+}
+
+// expect makes m refused unless the last message of its subject is seq; zero is
+// none.
+func expect(m *nats.Msg, seq uint64) {
+	m.Header.Set(expectHeader, strconv.FormatUint(seq, 10))
+}
+
+// A write is messages that are stored together, or not at all.
+type write struct {
+	msgs []*nats.Msg
+	// base looks whether the write was made, after an answer that left it open.
+	base func(context.Context) (standing, uint64, error)
+}
+
+// A standing is how the store stands to a write.
+type standing int
+
+const (
+	unchanged standing = iota // what it replaces is still there
+	changed                   // somebody else changed it: the write can never be made
+	made                      // it was made
+)
+
+// errOvertaken: somebody else's write came first. It was not made.
+var errOvertaken = errors.New("somebody else's write came first")
+
+// apply makes w, and gives the sequence of its last message. The errors are:
+// errOvertaken; store.ErrUnknown when it cannot be learnt in time whether it was
+// made; anything else when it was not.
+//
+// A write may be sent again because it names what it replaces: once it, or
+// another one, was made, it is refused. The server answers both alike, hence base.
+func (s *Store) apply(ctx context.Context, w write) (uint64, error) {
+	a := applying{s: s, w: w, deadline: time.Now().Add(writeTime)}
+	for {
+		seq, err := s.send(ctx, w.msgs)
+		if err == nil {
+			s.saw(seq)
+			return seq, nil
+		}
+		seq, done, err := a.judge(ctx, err)
+		if done {
+			return seq, err
+		}
+		if err := a.again(ctx, err); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// applying is what is known of a write that is being made.
+type applying struct {
+	s        *Store
+	w        write
+	open     bool // an attempt may have been made
+	deadline time.Time
+	pause    backoff
+}
+
+// judge says whether a failed attempt settles the write.
+func (a *applying) judge(ctx context.Context, err error) (seq uint64, done bool, why error) {
+	switch {
+	case hasCode(err, codeWrongLast) && !a.open:
+		return 0, true, errOvertaken
+	case hasCode(err, codeWrongLast, codeWrongLastBusy):
+		return a.compare(ctx, err)
+	case hasCode(err, codeBatchIncomplete, codeBatchTooMany), errors.Is(err, nats.ErrNoResponders), errors.Is(err, errNotSent):
+		return 0, false, err
+	case full(err) && !a.open:
+		return 0, true, fmt.Errorf("%w: %w", store.ErrFull, err)
+	}
+	if _, refused := errors.AsType[*apiError](err); refused {
+		return 0, !a.open && !passing(err), err
+	}
+	a.open = true
+	return 0, false, err
+}
+
+// passing reports whether the servers may do later what they refuse now.
+func passing(err error) bool {
+	api, ok := errors.AsType[*apiError](err)
+	return ok && (api.Code == 503 || api.Code == 429)
+}
+
+// full reports whether the servers have no room.
+func full(err error) bool {
+	api, ok := errors.AsType[*apiError](err)
+	return ok && (hasCode(err, codeNoResources, codeStorageFull) ||
+		api.ErrCode == codeStoreFailed && (strings.Contains(api.Text, "maximum") || strings.Contains(api.Text, "no space")))
+}
+
+func (a *applying) compare(ctx context.Context, err error) (uint64, bool, error) {
+	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTime)
+	defer cancel()
+	how, seq, lookErr := a.w.base(look)
+	switch {
+	case lookErr != nil:
+		return 0, false, lookErr
+	case how == made:
+		a.s.saw(seq)
+		return seq, true, nil
+	case how == changed:
+		return 0, true, errOvertaken
+	default:
+		return 0, false, err // one that is under way: this or another
+	}
+}
+
+// again waits before the next attempt, or says that there is none.
+func (a *applying) again(ctx context.Context, err error) error {
+	ended := ctx.Err()
+	if a.open {
+		// Whether it was made matters more than the caller's hurry.
+		ctx = context.WithoutCancel(ctx)
+		ended = nil
+	}
+	if ended == nil && time.Now().Before(a.deadline) {
+		ended = a.pause.wait(ctx)
+		if ended == nil {
+			return nil
+		}
+	}
+	switch {
+	case a.open:
+		return fmt.Errorf("%w (%w)", store.ErrUnknown, err)
+	case ended != nil:
+		return ended
+	default:
+		return a.s.unavailable(err)
+	}
+}
+
+// errNotSent: nothing has left this node.
+var errNotSent = errors.New("not sent")
+
+// send publishes once, and waits for the answer also when ctx ends meanwhile:
+// it comes soon.
+func (s *Store) send(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
+	last := msgs[len(msgs)-1]
+	if len(msgs) > 1 {
+		select {
+		case s.batches <- struct{}{}:
+		case <-ctx.Done():
+			return 0, fmt.Errorf("%w: %w", errNotSent, ctx.Err())
+		}
+		defer func() { <-s.batches }()
+		if err := s.sendBatch(msgs); err != nil {
+			return 0, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTime)
+	defer cancel()
+	answer, err := s.conn.RequestMsgWithContext(ctx, last)
+	if err != nil {
+		return 0, sendError(err)
+	}
+	var ack struct {
+		Error *apiError `json:"error"`
+		Seq   uint64    `json:"seq"`
+	}
+	if err := json.Unmarshal(answer.Data, &ack); err != nil {
+		return 0, fmt.Errorf("an acknowledgement cannot be read: %w", err)
+	}
+	if ack.Error != nil {
+		return 0, ack.Error
+	}
+	return ack.Seq, nil
+}
+
+// sendBatch publishes all but the last message, which commits the batch.
+func (s *Store) sendBatch(msgs []*nats.Msg) error {
+	id := rand.Text()
+	for i, m := range msgs {
+		m.Header.Set(batchHeader, id)
+		m.Header.Set(batchSeqHeader, strconv.Itoa(i+1))
+		if i == len(msgs)-1 {
+			m.Header.Set(batchCommitHeader, "1")
+			return nil
+		}
+		if err := s.conn.PublishMsg(m); err != nil {
+			return fmt.Errorf("%w: %w", errNotSent, err)
+		}
+	}
+	return nil
+}
+
+// sendError tells what never left from what may have been stored.
+func sendError(err error) error {
+	for _, unsent := range []error{
+		nats.ErrReconnectBufExceeded, nats.ErrConnectionClosed, nats.ErrConnectionReconnecting, nats.ErrMaxPayload, nats.ErrInvalidConnection,
+	} {
+		if errors.Is(err, unsent) {
+			return fmt.Errorf("%w: %w", errNotSent, err)
+		}
+	}
+	return err
+}
+
+// saw notes that the state stream has come to seq.
+func (s *Store) saw(seq uint64) {
+	for {
+		was := s.seen.Load()
+		if was >= seq || s.seen.CompareAndSwap(was, seq) {
+			return
+		}
+	}
+}

@@ -1,0 +1,35 @@
+// Package natsstore keeps a store on NATS JetStream, outside of this process.
+//
+// It is separate from package store so that several nodes can serve the same
+// users, and so that nothing above knows which engine it runs on. It guarantees
+// what store.Store promises, on servers that sync every write. Where it differs
+// from an engine on this machine's disk:
+//
+//   - An update is one publish that names the version it replaces. Its function
+//     runs again when somebody else was quicker.
+//   - Reads may come from any replica. Each is at least as new as everything
+//     that this node has stored or seen before it, and as a rule a few
+//     milliseconds behind the other nodes. Update and Write decide on what the
+//     leader has.
+//   - An answer may be lost. Each write carries an operation id that the record
+//     keeps for its last four writers, so a write that is sent again is
+//     recognised. ErrUnknown is left for servers that cannot be asked in time.
+//   - The feed may miss versions of a user who changed more than sixteen times
+//     while the history stream was behind. The next entry then says Gap.
+//   - What is due comes up to 300 ms late: the servers look four times a second.
+//
+// It must hold no rule about what a record means, and it must create or repair
+// nothing that it finds missing: see Open.
+//
+// # Layout
+//
+// The state stream has one subject for each user's record, document, schedule
+// and firing, and for each durable reader; see subjects. The history stream
+// copies the records' messages from it, and is what Feed reads.
+//
+// # Goroutines
+//
+// One watches the connection, and looks every half minute whether store and
+// settings are still the ones that were opened. Everything else runs on the
+// callers' goroutines, and on the connection's.
+package natsstore

@@ -1,0 +1,323 @@
+package natsstore
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// tombstoneTime is how long the servers keep that a document was deleted: until
+// then a delete whose answer was lost is recognised.
+const tombstoneTime = 10 * time.Minute
+
+// A docHead is what stands before a document's value.
+type docHead struct {
+	ops     opMarks
+	deleted bool
+	until   presence.Instant
+}
+
+func appendDoc(dst []byte, h docHead, value []byte) []byte {
+	dst = appendOps(dst, h.ops)
+	if h.deleted {
+		return append(dst, 1)
+	}
+	dst = append(dst, 0)
+	dst = binary.AppendVarint(dst, int64(h.until))
+	return append(dst, value...)
+}
+
+func decodeDoc(m found) (h docHead, value []byte, err error) {
+	rest, err := unseal(m.subject, m.data)
+	if err != nil {
+		return h, nil, fmt.Errorf("a document: %w", err)
+	}
+	c := cutter{rest: rest}
+	h.ops = c.ops()
+	h.ops.stand(store.Position(m.seq))
+	if h.deleted = c.byte() == 1; !h.deleted {
+		h.until = presence.Instant(c.varint())
+	}
+	if c.bad {
+		return h, nil, fmt.Errorf("a document: %w", errDamaged)
+	}
+	return h, c.rest, nil
+}
+
+func (h docHead) liveAt(now presence.Instant) bool {
+	return !h.deleted && (h.until.IsZero() || now < h.until)
+}
+
+func versionOf(seq uint64) string { return strconv.FormatUint(seq, 36) }
+
+var errNoKey = errors.New("a document without a key")
+
+func checkKey(account presence.AccountID, k store.Key) error {
+	if k.Key == "" {
+		return errNoKey
+	}
+	if len(account) > store.MaxKeyBytes || len(k.Collection) > store.MaxKeyBytes || len(k.Key) > store.MaxKeyBytes {
+		return fmt.Errorf("%w: a key of more than %d bytes", store.ErrTooLarge, store.MaxKeyBytes)
+	}
+	return nil
+}
+
+func checkDocs(account presence.AccountID, docs []store.Doc) error {
+	if len(docs) > store.MaxWrite {
+		return fmt.Errorf("%w: %d documents in one write, of at most %d", store.ErrTooLarge, len(docs), store.MaxWrite)
+	}
+	seen := make(map[store.Key]bool, len(docs))
+	for i := range docs {
+		d := &docs[i]
+		if err := checkKey(account, d.Key); err != nil {
+			return err
+		}
+		if len(d.Value) > store.MaxDocBytes {
+			return fmt.Errorf("%w: a document of %d bytes, of at most %d", store.ErrTooLarge, len(d.Value), store.MaxDocBytes)
+		}
+		if seen[d.Key] {
+			return fmt.Errorf("document %q of %q stands twice in one write", d.Key.Key, d.Collection)
+		}
+		seen[d.Key] = true
+	}
+	return nil
+}
+
+// Write implements store.Store.
+func (s *Store) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
+	if err := checkDocs(account, docs); err != nil {
+		return err
+	}
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.leave()
+	if len(docs) == 0 {
+		return nil
+	}
+	w := docWrite{s: s, docs: docs, op: rand.Uint64()}
+	for i := range docs {
+		w.subjects = append(w.subjects, s.names.doc(account, docs[i].Key))
+	}
+	return w.run(ctx)
+}
+
+// A docWrite is one call of Write.
+type docWrite struct {
+	s        *Store
+	docs     []store.Doc
+	subjects []string
+	op       uint64
+	replaced []replaced
+}
+
+// A replaced is what a write stands in place of; zero: no message.
+type replaced struct {
+	seq uint64
+	ops opMarks
+}
+
+func (w *docWrite) run(ctx context.Context) error {
+	read := viewer(w.s.look) // perhaps old, which the write finds out
+	for {
+		agree, err := w.compare(ctx, read)
+		if err != nil {
+			return err
+		}
+		if !agree {
+			// What was read may be old, unless it was read from the newest.
+			if agree, err = w.compare(ctx, w.s.lookFresh); err != nil {
+				return err
+			}
+			if !agree {
+				return store.ErrConflict
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		_, err = w.s.apply(ctx, write{msgs: w.messages(), base: w.standing})
+		if err == nil {
+			w.s.acked()
+			return nil
+		}
+		if !errors.Is(err, errOvertaken) {
+			return err
+		}
+		read = w.s.lookFresh
+	}
+}
+
+// compare reads what is to be replaced, and says whether it has the versions
+// that the caller named.
+func (w *docWrite) compare(ctx context.Context, read viewer) (agree bool, err error) {
+	present, err := w.s.found(ctx, read, w.subjects)
+	if err != nil {
+		return false, err
+	}
+	now := w.s.now()
+	w.replaced = make([]replaced, len(w.docs))
+	for i, subject := range w.subjects {
+		version := ""
+		if m, ok := present[subject]; ok {
+			head, _, err := decodeDoc(m)
+			if err != nil {
+				return false, err
+			}
+			w.replaced[i] = replaced{seq: m.seq, ops: head.ops}
+			if head.liveAt(now) {
+				version = versionOf(m.seq)
+			}
+		}
+		if version != w.docs[i].Version {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// A viewer reads the last messages of subjects: look or lookFresh.
+type viewer func(context.Context, lastQuery) (sight, error)
+
+// found reads the last message of each subject, in as many parts as it takes.
+func (s *Store) found(ctx context.Context, read viewer, filters []string) (map[string]found, error) {
+	present := make(map[string]found, len(filters))
+	for part := range chunks(filters) {
+		if err := s.foundPart(ctx, read, part, present); err != nil {
+			return nil, err
+		}
+	}
+	return present, nil
+}
+
+func (s *Store) foundPart(ctx context.Context, read viewer, filters []string, into map[string]found) error {
+	seen, err := read(ctx, lastQuery{Filters: filters})
+	if errors.Is(err, errTooMany) && len(filters) > 1 {
+		half := len(filters) / 2
+		if err := s.foundPart(ctx, read, filters[:half], into); err != nil {
+			return err
+		}
+		return s.foundPart(ctx, read, filters[half:], into)
+	}
+	if err != nil {
+		return err
+	}
+	for _, m := range seen.msgs {
+		into[m.subject] = m
+	}
+	s.saw(seen.upTo)
+	return nil
+}
+
+func (w *docWrite) messages() []*nats.Msg {
+	list := make([]*nats.Msg, len(w.docs))
+	now := w.s.now()
+	for i := range w.docs {
+		d := &w.docs[i]
+		head := docHead{ops: w.replaced[i].ops.after(w.op), deleted: d.Value == nil, until: presence.InstantOf(d.Until)}
+		body := appendDoc(begin(headBytes+80+len(d.Value)), head, d.Value)
+		m := w.s.message(w.subjects[i], seal(w.subjects[i], body))
+		expect(m, w.replaced[i].seq)
+		// One version is kept: what was deleted or replaced may be a secret.
+		m.Header.Set(rollupHeader, rollupSubject)
+		switch {
+		case head.deleted:
+			m.Header.Set(ttlHeader, ttl(tombstoneTime))
+		case !head.until.IsZero():
+			m.Header.Set(ttlHeader, ttl(head.until.Sub(now)))
+		}
+		list[i] = m
+	}
+	return list
+}
+
+// ttl is d in whole seconds, never less: until then it is we who say that a
+// document ended.
+func ttl(d time.Duration) string {
+	seconds := max(int64((d+time.Second-1)/time.Second), 0) + 1
+	return strconv.FormatInt(seconds, 10)
+}
+
+// standing looks whether the write was made: all of it, or nothing.
+func (w *docWrite) standing(ctx context.Context) (standing, uint64, error) {
+	how := unchanged
+	for i, subject := range w.subjects {
+		last, err := w.s.leaderLastOnce(ctx, subject)
+		if err != nil {
+			return 0, 0, err
+		}
+		was := w.replaced[i].seq
+		if last == nil && was == 0 || last != nil && last.seq == was {
+			continue
+		}
+		how = changed
+		if last == nil {
+			continue // it ended
+		}
+		head, _, err := decodeDoc(*last)
+		if err != nil {
+			return 0, 0, err
+		}
+		if found, at, err := standingAmong(head.ops, w.op, store.Position(was)); err != nil || found == made {
+			return found, at, err
+		}
+	}
+	return how, 0, nil
+}
+
+// Load implements store.Store.
+func (s *Store) Load(ctx context.Context, account presence.AccountID, keys ...store.Key) ([]store.Doc, error) {
+	for _, k := range keys {
+		if err := checkKey(account, k); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	filters := make([]string, 0, len(keys))
+	seen := make(map[string]bool, len(keys))
+	for _, k := range keys {
+		if subject := s.names.doc(account, k); !seen[subject] {
+			seen[subject] = true
+			filters = append(filters, subject)
+		}
+	}
+	present, err := s.found(ctx, s.look, filters)
+	if err != nil {
+		return nil, err
+	}
+	docs := make([]store.Doc, 0, len(keys))
+	now := s.now()
+	for _, k := range keys {
+		m, ok := present[s.names.doc(account, k)]
+		if !ok {
+			continue
+		}
+		if docs, err = appendLive(docs, k, m, now); err != nil {
+			return nil, err
+		}
+	}
+	return docs, nil
+}
+
+// appendLive appends the document that m holds, unless it is past its end.
+func appendLive(docs []store.Doc, k store.Key, m found, now presence.Instant) ([]store.Doc, error) {
+	head, value, err := decodeDoc(m)
+	if err != nil || !head.liveAt(now) {
+		return docs, err
+	}
+	return append(docs, store.Doc{
+		Key: k, Version: versionOf(m.seq), Value: append([]byte{}, value...), Until: head.until.Time(),
+	}), nil
+}

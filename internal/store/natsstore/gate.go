@@ -1,0 +1,131 @@
+package natsstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// A gate holds callers back while there is no connection, or one to servers that
+// were not yet seen to hold this store.
+type gate struct {
+	mu   sync.Mutex // guards the fields below
+	open chan struct{}
+	shut bool
+	why  error
+}
+
+func newGate() *gate { return &gate{open: make(chan struct{}), shut: true} }
+
+func (g *gate) close(why error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.shut {
+		g.shut, g.open = true, make(chan struct{})
+	}
+	g.why = why
+}
+
+func (g *gate) opened() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.shut {
+		g.shut = false
+		close(g.open)
+	}
+	g.why = nil
+}
+
+func (g *gate) state() (open <-chan struct{}, shut bool, why error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.open, g.shut, g.why
+}
+
+// enter admits an operation, and Close waits until it leaves. It waits a little
+// for a connection that is being made.
+func (s *Store) enter(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := s.haltedError(); err != nil {
+		return err
+	}
+	if err := s.awaitGate(ctx); err != nil {
+		return err
+	}
+	s.guard.RLock()
+	if s.shut {
+		s.guard.RUnlock()
+		return store.ErrClosed
+	}
+	return nil
+}
+
+func (s *Store) leave() { s.guard.RUnlock() }
+
+func (s *Store) awaitGate(ctx context.Context) error {
+	open, shut, why := s.gate.state()
+	if !shut {
+		return nil
+	}
+	timer := time.NewTimer(writeTime)
+	defer timer.Stop()
+	select {
+	case <-open:
+		return nil
+	case <-timer.C:
+		return s.unavailable(why)
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.closing:
+		return store.ErrClosed
+	case <-s.failed:
+		return s.haltedError()
+	}
+}
+
+// unavailable is the error of a call that could not be made for want of servers.
+func (s *Store) unavailable(why error) error {
+	if err := s.haltedError(); err != nil {
+		return err
+	}
+	if why == nil {
+		why = errors.New("no connection")
+	}
+	return fmt.Errorf("%w: NATS at %s does not answer: %w", store.ErrUnavailable, s.where, why)
+}
+
+// haltedError says that the store failed or was closed, or nil.
+func (s *Store) haltedError() error {
+	select {
+	case <-s.failed:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.failure
+	default:
+	}
+	select {
+	case <-s.closing:
+		return store.ErrClosed
+	default:
+		return nil
+	}
+}
+
+// fail ends acknowledging. Only the first cause is kept.
+func (s *Store) fail(cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failure != nil {
+		return
+	}
+	s.failure = fmt.Errorf("%w: %w", store.ErrFailed, cause)
+	close(s.failed)
+	s.log.Error("the store failed and acknowledges nothing more: restart porchlight when NATS is well", slog.Any("err", cause))
+}

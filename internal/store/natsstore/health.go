@@ -1,0 +1,143 @@
+package natsstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// lookInterval is how often store and settings are looked at again.
+	lookInterval = 30 * time.Second
+	// trustTime is how long Check takes the last acknowledgement for an answer.
+	trustTime = time.Second
+	// lossTime is how long a stream must be missing, with servers that answer,
+	// before that is believed: a server that starts may not know of it yet.
+	lossTime = 5 * time.Second
+)
+
+// watch opens the gate after a connection was made again to the same store, and
+// fails the store when it is another one.
+func (s *Store) watch(ctx context.Context) {
+	defer close(s.watched)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-s.closing:
+		case <-s.failed:
+		}
+		cancel()
+	}()
+	ticker := time.NewTicker(lookInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.wake:
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		s.verify(ctx)
+	}
+}
+
+// verify looks until it has an answer: it is the same store, or it is not.
+func (s *Store) verify(ctx context.Context) {
+	var b backoff
+	var missing time.Time
+	for ctx.Err() == nil {
+		err := s.verifyOnce(ctx)
+		switch {
+		case err == nil:
+			// The connection may have ended meanwhile; the next one rouses again.
+			if s.conn.Status() == nats.CONNECTED {
+				s.gate.opened()
+			}
+			return
+		case errors.Is(err, ErrSettings), errors.Is(err, ErrNewer), errors.Is(err, errOtherEpoch):
+			s.fail(err)
+			return
+		case errors.Is(err, ErrLost), errors.Is(err, ErrForeign):
+			s.gate.close(err)
+			if missing.IsZero() {
+				missing = time.Now()
+			} else if time.Since(missing) > lossTime {
+				s.fail(err)
+				return
+			}
+		case s.conn.Status() != nats.CONNECTED:
+			return // the next connection rouses again
+		default:
+			missing = time.Time{}
+			s.log.WarnContext(ctx, "nats: the store cannot be looked at", slog.Any("err", err))
+		}
+		if b.wait(ctx) != nil {
+			return
+		}
+	}
+}
+
+var errOtherEpoch = errors.New("the store was replaced by another one")
+
+func (s *Store) verifyOnce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	w, err := s.find(ctx)
+	if err != nil {
+		return err
+	}
+	stage, err := s.stage(w)
+	switch {
+	case err != nil:
+		return err
+	case stage == absent:
+		return lost(s.names.stream(), "together with stream "+s.names.history())
+	case stage == unfinished:
+		return lost(s.names.stream(), "and was made anew, empty")
+	case w.id.Epoch != s.epoch:
+		return fmt.Errorf("%w: epoch %s was opened, and %s is there now; restart porchlight", errOtherEpoch, s.epoch, w.id.Epoch)
+	case w.state.State.LastSeq < s.seen.Load():
+		return fmt.Errorf("%w: stream %s ends at %d, and %d was stored before: restore a backup into a new prefix", ErrLost, s.names.stream(), w.state.State.LastSeq, s.seen.Load())
+	}
+	return nil
+}
+
+// Check implements store.Store. It writes, unless a write was stored within the
+// last second: servers without a quorum still answer reads.
+func (s *Store) Check(ctx context.Context) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	defer s.leave()
+	if time.Since(time.Unix(0, s.lastAck.Load())) < trustTime {
+		return nil
+	}
+	subject := s.names.probe()
+	m := s.message(subject, seal(subject, begin(headBytes)))
+	m.Header.Set(rollupHeader, rollupSubject)
+	result := make(chan error, 1)
+	go func() {
+		_, err := s.send(ctx, msgs(m))
+		result <- err
+	}()
+	select {
+	case err := <-result:
+		if err != nil {
+			return s.unavailable(err)
+		}
+		s.acked()
+		return nil
+	case <-ctx.Done():
+		return s.unavailable(ctx.Err())
+	}
+}
+
+func msgs(m ...*nats.Msg) []*nats.Msg { return m }
+
+// acked notes that the servers store what they are given.
+func (s *Store) acked() { s.lastAck.Store(time.Now().UnixNano()) }

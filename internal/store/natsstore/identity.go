@@ -1,0 +1,178 @@
+package natsstore
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// An identity says which store the streams hold. It is written once, when
+// everything else was created: streams without it are unfinished, or no store.
+type identity struct {
+	Format int    `json:"format"`
+	Epoch  string `json:"epoch"`
+	// When the servers made the streams. A stream that was made at another time
+	// is not the one that this store's data went into.
+	StateCreated   time.Time `json:"state_created"`
+	HistoryCreated time.Time `json:"history_created"`
+}
+
+// whereabouts is what was found of a store.
+type whereabouts struct {
+	state, history *jetstream.StreamInfo // nil: missing
+	id             *identity             // nil: none
+}
+
+// find reads what there is, and changes nothing.
+func (s *Store) find(ctx context.Context) (w whereabouts, err error) {
+	if w.state, err = s.streamInfo(ctx, s.names.stream()); err != nil {
+		return w, err
+	}
+	if w.history, err = s.streamInfo(ctx, s.names.history()); err != nil {
+		return w, err
+	}
+	if w.state == nil {
+		return w, nil
+	}
+	last, err := s.leaderLast(ctx, s.names.identity())
+	if err != nil || last == nil {
+		return w, err
+	}
+	w.id = new(identity)
+	rest, err := unseal(last.subject, last.data)
+	if err == nil {
+		err = json.Unmarshal(rest, w.id)
+	}
+	if err != nil {
+		return w, fmt.Errorf("the identity in stream %s: %w", s.names.stream(), errors.Join(errDamaged, err))
+	}
+	return w, nil
+}
+
+// The stages of a store's life.
+type stage int
+
+const (
+	absent stage = iota
+	unfinished
+	complete
+)
+
+// stage tells what was found, or why it is no store that can be opened.
+func (s *Store) stage(w whereabouts) (stage, error) {
+	n := s.names
+	switch {
+	case w.state == nil && w.history == nil:
+		return absent, nil
+	case w.state == nil:
+		return 0, lost(n.stream(), "while stream "+n.history()+" is there")
+	case w.id != nil:
+		return complete, s.checkIdentity(w)
+	case w.state.State.LastSeq > 0:
+		return 0, fmt.Errorf("%w: stream %s has messages and no store's identity: choose another prefix, or restore a backup into a new one", ErrForeign, n.stream())
+	case w.history != nil && w.history.State.LastSeq > 0:
+		return 0, lost(n.stream(), "and was made anew, empty")
+	}
+	return unfinished, nil
+}
+
+func lost(stream, how string) error {
+	return fmt.Errorf("%w: stream %s is missing %s: bring it back with nats stream restore, or restore a backup into a new prefix; it is not created again, since that would hide the loss", ErrLost, stream, how)
+}
+
+// checkIdentity refuses formats of others, and streams that are not the store's.
+func (s *Store) checkIdentity(w whereabouts) error {
+	n := s.names
+	if w.id.Format != formatVersion {
+		return fmt.Errorf("%w: stream %s has format %d, this porchlight knows %d: use the porchlight that made it, or restore a backup into a new prefix", ErrNewer, n.stream(), w.id.Format, formatVersion)
+	}
+	if w.history == nil {
+		return lost(n.history(), "while stream "+n.stream()+" is there")
+	}
+	if !w.state.Created.Equal(w.id.StateCreated) {
+		return lost(n.stream(), fmt.Sprintf("as it was made at %v; there is another of %v", w.id.StateCreated, w.state.Created))
+	}
+	if !w.history.Created.Equal(w.id.HistoryCreated) {
+		return lost(n.history(), fmt.Sprintf("as it was made at %v; there is another of %v", w.id.HistoryCreated, w.history.Created))
+	}
+	if err := s.checkState(w.state.Config); err != nil {
+		return err
+	}
+	return s.checkHistory(w.history.Config)
+}
+
+// create makes what is missing of a store that was never complete. Each step may
+// have been done before, by a node that was cut short or by one that is at it.
+func (s *Store) create(ctx context.Context) error {
+	for _, config := range []jetstream.StreamConfig{s.stateConfig(), s.historyConfig()} {
+		if _, err := s.js.CreateStream(ctx, config); err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			return s.createError(config, err)
+		}
+	}
+	w, err := s.find(ctx)
+	if err != nil || w.id != nil {
+		return err
+	}
+	if w.state == nil || w.history == nil {
+		return fmt.Errorf("%w: the streams went while the store was created", ErrLost)
+	}
+	if err := errors.Join(s.checkState(w.state.Config), s.checkHistory(w.history.Config)); err != nil {
+		return err
+	}
+	id := identity{
+		Format: formatVersion, Epoch: rand.Text(),
+		StateCreated: w.state.Created, HistoryCreated: w.history.Created,
+	}
+	body, err := json.Marshal(id)
+	if err != nil {
+		return err
+	}
+	subject := s.names.identity()
+	m := s.message(subject, seal(subject, append(begin(len(body)+headBytes), body...)))
+	expect(m, 0)
+	_, err = s.apply(ctx, write{msgs: msgs(m), base: func(ctx context.Context) (standing, uint64, error) {
+		last, err := s.leaderLastOnce(ctx, subject)
+		if err != nil || last == nil {
+			return unchanged, 0, err
+		}
+		return changed, 0, nil
+	}})
+	if err != nil && !errors.Is(err, errOvertaken) { // by another node
+		return err
+	}
+	s.awaitSource(ctx)
+	return nil
+}
+
+// awaitSource waits until the history stream follows the state stream, which the
+// servers begin a moment after they made it. Until then, it could miss versions.
+func (s *Store) awaitSource(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, connectTime)
+	defer cancel()
+	var b backoff
+	for {
+		info, err := s.streamInfo(ctx, s.names.history())
+		if err == nil && info != nil && len(info.Sources) > 0 && info.Sources[0].Active >= 0 {
+			return
+		}
+		if b.wait(ctx) != nil {
+			s.log.WarnContext(ctx, "nats: the history stream does not follow yet", slog.String("stream", s.names.history()))
+			return
+		}
+	}
+}
+
+func (s *Store) createError(config jetstream.StreamConfig, err error) error {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	const notClustered, noPeers = 10074, 10005
+	if ok && (api.ErrorCode == notClustered || api.ErrorCode == noPeers) {
+		return fmt.Errorf("%w: stream %s should have %d replicas, and there are not as many servers (%w): start a cluster of three, or set one replica", ErrSettings, config.Name, config.Replicas, err)
+	}
+	return fmt.Errorf("create stream %s: %w", config.Name, err)
+}

@@ -1,0 +1,322 @@
+package natsstore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// askTime is how long one question to the servers may take, and readTime all
+	// attempts of one read together.
+	askTime  = 1500 * time.Millisecond
+	readTime = 4 * time.Second
+
+	firstPause = time.Millisecond
+	maxPause   = 100 * time.Millisecond
+)
+
+// A backoff is the pauses between attempts.
+type backoff struct{ pause time.Duration }
+
+// wait sleeps a little longer each time.
+func (b *backoff) wait(ctx context.Context) error {
+	b.pause = min(max(2*b.pause, firstPause), maxPause)
+	timer := time.NewTimer(b.pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func foundIn(m *nats.Msg) found {
+	f := found{subject: m.Header.Get(subjectHeader), seq: number(m, seqHeader), data: m.Data}
+	// "<stream> <sequence> …"
+	if _, rest, ok := strings.Cut(m.Header.Get(sourceHeader), " "); ok {
+		text, _, _ := strings.Cut(rest, " ")
+		if seq, err := strconv.ParseUint(text, 10, 64); err == nil {
+			f.source = seq
+		}
+	}
+	return f
+}
+
+// A lastQuery asks for the last message of each subject that a filter names.
+type lastQuery struct {
+	Filters  []string `json:"multi_last"`
+	From     uint64   `json:"seq,omitempty"`       // only messages from here on
+	UpTo     uint64   `json:"up_to_seq,omitempty"` // as of then; zero: now
+	MaxBytes int      `json:"max_bytes,omitempty"`
+}
+
+// maxFilters is how many subjects one query may match: the servers refuse more
+// than 1,024, and the identity comes on top.
+const (
+	maxFilters     = 1000
+	maxFilterBytes = 256 << 10
+	maxAnswerBytes = 16 << 20
+)
+
+// A sight is what a replica had.
+type sight struct {
+	msgs []found
+	upTo uint64 // it had everything up to here
+}
+
+// look reads the state stream from a replica that is at least as new as
+// everything this node has stored or seen.
+func (s *Store) look(ctx context.Context, q lastQuery) (sight, error) {
+	return s.lookSince(ctx, q, s.seen.Load())
+}
+
+// lookFresh reads the state as it is when the call is made, or later.
+func (s *Store) lookFresh(ctx context.Context, q lastQuery) (sight, error) {
+	at, err := s.leaderAt(ctx)
+	if err != nil {
+		return sight{}, err
+	}
+	return s.lookSince(ctx, q, max(at, s.seen.Load()))
+}
+
+// lookSince reads from a replica that has everything up to least. Its answer
+// always has the store's identity in it: one without any message would not say
+// how new it is.
+func (s *Store) lookSince(ctx context.Context, q lastQuery, least uint64) (sight, error) {
+	q.Filters = append(q.Filters[:len(q.Filters):len(q.Filters)], s.names.identity())
+	if q.MaxBytes == 0 {
+		q.MaxBytes = maxAnswerBytes
+	}
+	within, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	var b backoff
+	for {
+		seen, err := s.last(within, s.names.stream(), q)
+		switch {
+		case err == nil && seen.upTo >= least:
+			return s.withoutIdentity(seen), nil
+		case errors.Is(err, errTooMany):
+			return sight{}, err
+		case err == nil:
+			err = fmt.Errorf("the replica that answers is at %d, and %d was stored before", seen.upTo, least)
+		}
+		if b.wait(within) != nil {
+			return sight{}, s.givenUp(ctx, err)
+		}
+	}
+}
+
+func (s *Store) withoutIdentity(seen sight) sight {
+	for i := range seen.msgs {
+		if seen.msgs[i].subject == s.names.identity() {
+			seen.msgs = append(seen.msgs[:i:i], seen.msgs[i+1:]...)
+			break
+		}
+	}
+	return seen
+}
+
+// last asks any replica of a stream, once.
+func (s *Store) last(ctx context.Context, stream string, q lastQuery) (sight, error) {
+	body, err := json.Marshal(q)
+	if err != nil {
+		return sight{}, err
+	}
+	answer, err := s.ask(ctx, "$JS.API.DIRECT.GET."+stream, body)
+	if err != nil {
+		return sight{}, err
+	}
+	switch status := answer.end.Header.Get(statusHeader); status {
+	case "204":
+	case "404":
+		if answer.end.Header.Get("Description") == "No Results" {
+			return sight{}, nil
+		}
+		return sight{}, errTorn // a message went while it was read
+	case "413":
+		return sight{}, errTooMany
+	default:
+		return sight{}, fmt.Errorf("a read was answered with %s %s", status, answer.end.Header.Get("Description"))
+	}
+	msgs, err := answer.messages()
+	if err != nil {
+		return sight{}, err
+	}
+	if number(answer.end, pendingHeader) > 0 {
+		return sight{}, errTooMany // too many bytes
+	}
+	return sight{msgs: msgs, upTo: number(answer.end, upToHeader)}, nil
+}
+
+// A rangeQuery asks for messages in their order.
+type rangeQuery struct {
+	From   uint64 `json:"seq"`
+	Filter string `json:"next_by_subj"`
+	Batch  int    `json:"batch"`
+}
+
+// between reads messages of a stream from any replica, once. None is no error.
+func (s *Store) between(ctx context.Context, stream string, q rangeQuery) ([]found, error) {
+	body, err := json.Marshal(q)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := s.ask(ctx, "$JS.API.DIRECT.GET."+stream, body)
+	if err != nil {
+		return nil, err
+	}
+	switch status := answer.end.Header.Get(statusHeader); status {
+	case "204":
+		return answer.messages()
+	case "404":
+		return nil, nil
+	default:
+		return nil, fmt.Errorf("a read was answered with %s %s", status, answer.end.Header.Get("Description"))
+	}
+}
+
+// ask is one question with an answer of many messages.
+func (s *Store) ask(ctx context.Context, subject string, body []byte) (*reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	return s.replies.ask(ctx, subject, body)
+}
+
+// request is one question with an answer of one message, in JSON.
+func (s *Store) request(ctx context.Context, subject string, body, into any) error {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	m, err := s.conn.RequestWithContext(ctx, subject, data)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(m.Data, into)
+}
+
+// An apiError is how JetStream refuses.
+type apiError struct {
+	Code    int    `json:"code"`
+	ErrCode int    `json:"err_code"`
+	Text    string `json:"description"`
+}
+
+func (e *apiError) Error() string {
+	return fmt.Sprintf("NATS refused: %s (%d)", e.Text, e.ErrCode)
+}
+
+// Codes of JetStream's errors.
+const (
+	codeNoMessage       = 10037
+	codeNoStream        = 10059
+	codeWrongLast       = 10071 // of a subject: it is another message
+	codeWrongLastBusy   = 10164 // or may become another, by one under way
+	codeBatchIncomplete = 10176
+	codeBatchTooMany    = 10210
+	codeNoResources     = 10023
+	codeStorageFull     = 10047
+	codeStoreFailed     = 10077
+)
+
+func hasCode(err error, codes ...int) bool {
+	api, ok := errors.AsType[*apiError](err)
+	if !ok {
+		return false
+	}
+	for _, code := range codes {
+		if api.ErrCode == code {
+			return true
+		}
+	}
+	return false
+}
+
+// leaderAt is the last sequence that the leader of the state stream has.
+func (s *Store) leaderAt(ctx context.Context) (uint64, error) {
+	var at uint64
+	err := s.retrying(ctx, func(ctx context.Context) error {
+		var info struct {
+			Error *apiError `json:"error"`
+			State struct {
+				Last uint64 `json:"last_seq"`
+			} `json:"state"`
+		}
+		if err := s.request(ctx, "$JS.API.STREAM.INFO."+s.names.stream(), struct{}{}, &info); err != nil {
+			return err
+		}
+		if info.Error != nil {
+			return info.Error
+		}
+		at = info.State.Last
+		return nil
+	})
+	return at, err
+}
+
+// leaderLast is the last message of a subject as the leader has it; nil: none.
+func (s *Store) leaderLast(ctx context.Context, subject string) (last *found, err error) {
+	err = s.retrying(ctx, func(ctx context.Context) error {
+		last, err = s.leaderLastOnce(ctx, subject)
+		return err
+	})
+	return last, err
+}
+
+func (s *Store) leaderLastOnce(ctx context.Context, subject string) (*found, error) {
+	var got struct {
+		Error   *apiError `json:"error"`
+		Message struct {
+			Subject string `json:"subject"`
+			Seq     uint64 `json:"seq"`
+			Data    []byte `json:"data"`
+		} `json:"message"`
+	}
+	ask := map[string]string{"last_by_subj": subject}
+	if err := s.request(ctx, "$JS.API.STREAM.MSG.GET."+s.names.stream(), ask, &got); err != nil {
+		return nil, err
+	}
+	switch {
+	case got.Error == nil:
+		return &found{subject: got.Message.Subject, seq: got.Message.Seq, data: got.Message.Data}, nil
+	case got.Error.ErrCode == codeNoMessage:
+		return nil, nil //nolint:nilnil // none is an answer
+	default:
+		return nil, got.Error
+	}
+}
+
+// retrying asks until there is an answer, for as long as a read may take.
+func (s *Store) retrying(ctx context.Context, ask func(context.Context) error) error {
+	within, cancel := context.WithTimeout(ctx, readTime)
+	defer cancel()
+	var b backoff
+	for {
+		err := ask(within)
+		if err == nil {
+			return nil
+		}
+		if b.wait(within) != nil {
+			return s.givenUp(ctx, err)
+		}
+	}
+}
+
+// givenUp is the error of a read that ended without an answer: the caller's own,
+// or that there was none.
+func (s *Store) givenUp(ctx context.Context, why error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return s.unavailable(why)
+}

@@ -1,0 +1,241 @@
+package natsstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// A Store keeps everything in two streams of JetStream. See the package's
+// comment.
+type Store struct {
+	opts  Options
+	log   *slog.Logger
+	names subjects
+	where string // the servers, without secrets
+
+	conn    *nats.Conn
+	js      jetstream.JetStream
+	replies *replies
+	firings jetstream.Consumer
+	epoch   string
+
+	// seen is the last sequence of the state stream that this node knows of.
+	seen    atomic.Uint64
+	queues  queues
+	records *recent[store.User, *item]
+	readers readers
+	due     atomic.Bool   // a Due is running
+	batches chan struct{} // one element for each batch that is open
+	wake    chan struct{} // one element: the connection changed
+	lastAck atomic.Int64  // when a write was last seen to be stored: nanoseconds
+
+	gate    *gate
+	guard   sync.RWMutex // read-locked by operations
+	shut    bool
+	closing chan struct{} // closed by Close
+	watched chan struct{} // closed when watch has ended
+
+	mu        sync.Mutex // guards the fields below
+	failure   error
+	failed    chan struct{}
+	closeOnce sync.Once
+}
+
+var _ store.Store = (*Store)(nil)
+
+// cachedRecords bounds the records that Update keeps, to decide on without
+// asking first.
+const cachedRecords = 64 << 10
+
+// Open opens the store on the servers of a NATS URL, "nats://host:port" or
+// several with commas between, and creates it where there is none yet: neither
+// of its streams. One stream of two, or one that was made at another time, is
+// ErrLost: making it again would hide the loss.
+func Open(ctx context.Context, url string, o Options) (*Store, error) {
+	o = o.withDefaults()
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	s := newStore(url, o)
+	if err := s.connect(url); err != nil {
+		return nil, err
+	}
+	if err := s.load(ctx); err != nil {
+		s.conn.Close()
+		return nil, err
+	}
+	s.gate.opened()
+	go s.watch(context.WithoutCancel(ctx))
+	return s, nil
+}
+
+func newStore(url string, o Options) *Store {
+	return &Store{
+		opts: o, log: o.Logger, names: subjects{prefix: o.Prefix}, where: redacted(url),
+		records: newRecent[store.User, *item](cachedRecords),
+		queues:  queues{m: make(map[store.User]*queue)},
+		readers: readers{m: make(map[string]*reader)},
+		batches: make(chan struct{}, maxBatches),
+		wake:    make(chan struct{}, 1),
+		gate:    newGate(),
+		closing: make(chan struct{}),
+		watched: make(chan struct{}),
+		failed:  make(chan struct{}),
+	}
+}
+
+// redacted is a list of URLs without users and passwords.
+func redacted(urls string) string {
+	parts := strings.Split(urls, ",")
+	for i, part := range parts {
+		u, err := url.Parse(strings.TrimSpace(part))
+		if err != nil || u.Host == "" {
+			parts[i] = "(an address that cannot be shown)"
+			continue
+		}
+		parts[i] = u.Scheme + "://" + u.Host
+	}
+	return strings.Join(parts, ",")
+}
+
+const (
+	connectTime  = 5 * time.Second
+	pingInterval = 2 * time.Second
+)
+
+func (s *Store) connect(url string) error {
+	options := []nats.Option{
+		nats.Name("porchlight"),
+		nats.Timeout(connectTime),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(100 * time.Millisecond),
+		nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond),
+		// What cannot be sent now is not kept to be sent some time later.
+		nats.ReconnectBufSize(-1),
+		nats.PingInterval(pingInterval),
+		nats.MaxPingsOutstanding(2),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { s.disconnected(err) }),
+		nats.ReconnectHandler(func(*nats.Conn) { s.rouse() }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			s.log.Warn("nats", slog.Any("err", err))
+		}),
+	}
+	if s.opts.Credentials != "" {
+		options = append(options, nats.UserCredentials(s.opts.Credentials))
+	}
+	var err error
+	if s.conn, err = nats.Connect(url, options...); err != nil {
+		return fmt.Errorf("connect to NATS at %s: %w", s.where, err)
+	}
+	if s.replies, err = listen(s.conn); err == nil {
+		s.js, err = jetstream.New(s.conn, jetstream.WithDefaultTimeout(connectTime))
+	}
+	if err != nil {
+		s.conn.Close()
+		return fmt.Errorf("connect to NATS at %s: %w", s.where, err)
+	}
+	return nil
+}
+
+func (s *Store) disconnected(err error) {
+	if s.haltedError() != nil {
+		return
+	}
+	if err == nil {
+		err = errors.New("the connection ended")
+	}
+	s.gate.close(err)
+	s.log.Warn("nats: disconnected", slog.Any("err", err))
+}
+
+func (s *Store) rouse() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// leastPayload is what the largest batch of filters, and the largest document,
+// need.
+const leastPayload = 512 << 10
+
+// load finds or creates the store.
+func (s *Store) load(ctx context.Context) error {
+	if most := s.conn.MaxPayload(); most < leastPayload {
+		return fmt.Errorf("%w: the servers' max_payload is %d and must be at least %d", ErrSettings, most, leastPayload)
+	}
+	w, err := s.find(ctx)
+	if err != nil {
+		return s.jetStreamError(err)
+	}
+	stage, err := s.stage(w)
+	if err != nil {
+		return err
+	}
+	if stage != complete && s.opts.MustExist {
+		return fmt.Errorf("%w: NATS at %s has no streams %s and %s; check the URL and the prefix", ErrMissing, s.where, s.names.stream(), s.names.history())
+	}
+	if err := s.checkSynced(ctx); err != nil {
+		return err
+	}
+	if stage != complete {
+		if err := s.create(ctx); err != nil {
+			return err
+		}
+		if w, err = s.find(ctx); err != nil {
+			return err
+		}
+		if stage, err = s.stage(w); err != nil || stage != complete {
+			return errors.Join(err, fmt.Errorf("%w: the store was not there after its creation", ErrLost))
+		}
+	}
+	s.epoch = w.id.Epoch
+	s.saw(w.state.State.LastSeq)
+	s.firings, err = s.js.CreateOrUpdateConsumer(ctx, s.names.stream(), s.firingsConfig())
+	if err != nil {
+		return fmt.Errorf("make consumer %s: %w", s.names.firings(), err)
+	}
+	return nil
+}
+
+func (s *Store) jetStreamError(err error) error {
+	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
+		return fmt.Errorf("%w: NATS at %s answers without JetStream: switch it on in every server and for this account (%w)", ErrSettings, s.where, err)
+	}
+	return err
+}
+
+func (s *Store) now() presence.Instant { return presence.InstantOf(s.opts.Clock()) }
+
+// Epoch implements store.Store.
+func (s *Store) Epoch() string { return s.epoch }
+
+// Failed implements store.Store.
+func (s *Store) Failed() <-chan struct{} { return s.failed }
+
+// Close implements store.Store. Operations that run are finished first.
+func (s *Store) Close() error {
+	s.closeOnce.Do(func() {
+		close(s.closing)
+		s.guard.Lock()
+		s.shut = true
+		s.guard.Unlock()
+		<-s.watched
+		s.savePositions()
+		s.conn.Close()
+	})
+	return nil
+}

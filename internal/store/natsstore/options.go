@@ -1,0 +1,86 @@
+package natsstore
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"time"
+)
+
+// Defaults of Options.
+const (
+	DefaultPrefix    = "porchlight"
+	DefaultReplicas  = 3
+	DefaultRetention = 30 * 24 * time.Hour
+)
+
+// Options are the settings of a store. The zero value of each field is its
+// default.
+type Options struct {
+	Clock  func() time.Time // time.Now
+	Logger *slog.Logger     // discards
+	// Retention is how long entries stay readable: the age limit of the history
+	// stream. An existing stream must have the same.
+	Retention time.Duration
+	// Replicas is of the streams that are created. Existing streams with fewer
+	// are refused.
+	Replicas int
+	// Relaxed accepts servers that do not sync every write, or that do not say
+	// whether they do, and existing streams with fewer replicas.
+	Relaxed bool
+	// MustExist refuses to create a store.
+	MustExist bool
+	// Credentials is a .creds file. User and password, or a token, may also
+	// stand in the URL.
+	Credentials string
+	// System is the URL of the same servers for a user of their system account,
+	// and SystemCredentials its .creds file. Only that account can ask servers
+	// whether they sync every write.
+	System            string
+	SystemCredentials string
+	// Prefix begins the names of streams and subjects, so that several stores
+	// can share servers: letters, digits, "-" and "_".
+	Prefix string
+}
+
+// Why a store is not opened. Each comes with a text that says what to do.
+var (
+	ErrMissing = errors.New("there is no store")
+	ErrNewer   = errors.New("the store has a newer format")
+	// ErrSettings: a stream or a server is set up so that what is acknowledged
+	// could be lost.
+	ErrSettings = errors.New("NATS is set up wrongly")
+	// ErrLost: a part of a store that was created before is missing.
+	ErrLost = errors.New("a part of the store is lost")
+	// ErrForeign: the streams' names are taken by something else.
+	ErrForeign = errors.New("the streams hold something else")
+)
+
+const maxPrefix = 64
+
+func (o Options) withDefaults() Options {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Retention <= 0 {
+		o.Retention = DefaultRetention
+	}
+	if o.Replicas <= 0 {
+		o.Replicas = DefaultReplicas
+	}
+	if o.Prefix == "" {
+		o.Prefix = DefaultPrefix
+	}
+	return o
+}
+
+func (o Options) check() error {
+	if len(o.Prefix) > maxPrefix || !regexp.MustCompile(`^[A-Za-z0-9_-]+$`).MatchString(o.Prefix) {
+		return fmt.Errorf("%w: the prefix %q has to be 1 to %d letters, digits, \"-\" or \"_\"", ErrSettings, o.Prefix, maxPrefix)
+	}
+	return nil
+}

@@ -1,0 +1,138 @@
+package natsstore
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/hex"
+	"hash/fnv"
+	"strings"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// subjects gives the subjects and streams of one store. Below its prefix:
+//
+//	s.<shard>.<account>.<user>     record; its sequence is the entry's position
+//	x.<shard>.<account>.<user>     schedule: when to publish the next one
+//	t.<shard>.<account>.<user>     firing: the user's record may be due
+//	d.<account>.<collection>.<k.e.y>  document
+//	f.<digest of the name>         position of a durable reader
+//	m                              identity of the store
+//	c                              written to see whether anything can be
+//	r.<…>                          what s.<…> is published again as, for who listens
+//
+// Ids are encoded, since ".", "*" and ">" mean something in a subject. A document's
+// key has one token for each character, so that a filter can name all keys that
+// begin alike: see list.
+type subjects struct{ prefix string }
+
+func (n subjects) stream() string  { return n.prefix + "-state" }
+func (n subjects) history() string { return n.prefix + "-history" }
+func (n subjects) firings() string { return n.prefix + "-due" } // the consumer
+
+func (n subjects) of(kind string) string { return n.prefix + "." + kind }
+
+func (n subjects) identity() string { return n.of("m") }
+func (n subjects) probe() string    { return n.of("c") }
+
+func (n subjects) state(u store.User) string    { return n.user("s", u) }
+func (n subjects) schedule(u store.User) string { return n.user("x", u) }
+func (n subjects) firing(u store.User) string   { return n.user("t", u) }
+
+func (n subjects) user(kind string, u store.User) string {
+	var b strings.Builder
+	b.Grow(len(n.prefix) + 16 + 2*(len(u.Account)+len(u.ID)))
+	b.WriteString(n.prefix)
+	b.WriteByte('.')
+	b.WriteString(kind)
+	b.WriteByte('.')
+	b.WriteString(shard(u))
+	b.WriteByte('.')
+	b.WriteString(encode(u.Account))
+	b.WriteByte('.')
+	b.WriteString(encode(u.ID))
+	return b.String()
+}
+
+// cutUser is the user of such a subject.
+func (n subjects) cutUser(subject string) (store.User, bool) {
+	parts := strings.Split(strings.TrimPrefix(subject, n.prefix+"."), ".")
+	if len(parts) != 4 {
+		return store.User{}, false
+	}
+	account, ok := decode(parts[2])
+	id, ok2 := decode(parts[3])
+	return store.User{Account: presence.AccountID(account), ID: presence.UserID(id)}, ok && ok2
+}
+
+// shard spreads users evenly, so that nodes can divide them among themselves.
+func shard(u store.User) string {
+	h := fnv.New32a()
+	// A hash never fails to be written to.
+	_, _ = h.Write([]byte(u.Account))
+	_, _ = h.Write([]byte{0})
+	_, _ = h.Write([]byte(u.ID))
+	sum := h.Sum32()
+	return hex.EncodeToString([]byte{byte(sum ^ sum>>8 ^ sum>>16 ^ sum>>24)})
+}
+
+func (n subjects) collection(account presence.AccountID, collection string) string {
+	return n.of("d.") + encode(account) + "." + encode(collection)
+}
+
+func (n subjects) doc(account presence.AccountID, k store.Key) string {
+	return n.collection(account, k.Collection) + "." + spread(encode(k.Key))
+}
+
+func (n subjects) reader(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return n.of("f.") + hex.EncodeToString(sum[:16])
+}
+
+// alphabet has its characters in order, so that encoded ids sort as ids do.
+const alphabet = "0123456789abcdefghijklmnopqrstuv"
+
+var encoding = base32.NewEncoding(alphabet).WithPadding(base32.NoPadding)
+
+// none stands for the empty id: a subject has no empty token.
+const none = "_"
+
+func encode[T ~string](id T) string {
+	if id == "" {
+		return none
+	}
+	return encoding.EncodeToString([]byte(id))
+}
+
+func decode(token string) (string, bool) {
+	if token == none {
+		return "", true
+	}
+	id, err := encoding.DecodeString(token)
+	return string(id), err == nil && len(id) > 0
+}
+
+// spread puts each character into a token of its own.
+func spread(encoded string) string {
+	if encoded == "" {
+		return ""
+	}
+	out := make([]byte, 0, 2*len(encoded)-1)
+	for i := range len(encoded) {
+		if i > 0 {
+			out = append(out, '.')
+		}
+		out = append(out, encoded[i])
+	}
+	return string(out)
+}
+
+// cutKey is the key of a document's subject, which lies below within.
+func cutKey(subject, within string) (string, bool) {
+	rest, ok := strings.CutPrefix(subject, within+".")
+	if !ok {
+		return "", false
+	}
+	return decode(strings.ReplaceAll(rest, ".", ""))
+}

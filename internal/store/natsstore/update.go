@@ -1,0 +1,210 @@
+package natsstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+func checkUser(u store.User) error {
+	if len(u.Account) > store.MaxKeyBytes || len(u.ID) > store.MaxKeyBytes {
+		return fmt.Errorf("%w: an account or user id of more than %d bytes", store.ErrTooLarge, store.MaxKeyBytes)
+	}
+	return nil
+}
+
+// Update implements store.Store.
+func (s *Store) Update(ctx context.Context, u store.User, by store.By, fn func(presence.State) (presence.State, error)) (store.Record, error) {
+	if err := checkUser(u); err != nil {
+		return store.Record{}, err
+	}
+	if err := s.enter(ctx); err != nil {
+		return store.Record{}, err
+	}
+	defer s.leave()
+	leave, err := s.queues.enter(ctx, u)
+	if err != nil {
+		return store.Record{}, err
+	}
+	defer leave()
+	return s.update(ctx, u, by, fn)
+}
+
+// update has the user's turn on this node. Another node may still come between.
+func (s *Store) update(ctx context.Context, u store.User, by store.By, fn func(presence.State) (presence.State, error)) (store.Record, error) {
+	// What this node knows may be old, which a write that is made on it finds out.
+	was, _ := s.records.get(u)
+	for fresh := false; ; {
+		if was == nil {
+			var err error
+			if was, err = s.newest(ctx, u); err != nil {
+				return store.Record{}, err
+			}
+			fresh = true
+		}
+		state, err := decide(fn, was.state)
+		if err != nil && !fresh {
+			// Another node may have changed what that was decided on.
+			was = nil
+			continue
+		}
+		if err != nil {
+			s.saw(was.seq)
+			return was.record(), err
+		}
+		if err := ctx.Err(); err != nil {
+			return store.Record{}, err
+		}
+		it, err := s.put(ctx, was, state, by)
+		if err == nil {
+			return it.record(), nil
+		}
+		s.records.drop(u)
+		if !errors.Is(err, errOvertaken) {
+			return store.Record{}, err
+		}
+		was = nil
+	}
+}
+
+// newest is the record as the leader has it.
+func (s *Store) newest(ctx context.Context, u store.User) (*item, error) {
+	last, err := s.leaderLast(ctx, s.names.state(u))
+	if err != nil {
+		return nil, err
+	}
+	return s.itemIn(u, last)
+}
+
+func (s *Store) itemIn(u store.User, last *found) (*item, error) {
+	if last == nil {
+		it := &item{user: u}
+		it.compose()
+		return it, nil
+	}
+	it, err := decodeItem(u, *last)
+	if err != nil {
+		return nil, err
+	}
+	s.records.put(u, it)
+	return it, nil
+}
+
+// errPanic: a function given to Update panicked. Nothing was stored.
+var errPanic = errors.New("the function given to the store panicked")
+
+// decide runs fn, and makes a panic of it, or a revision that does not rise, the
+// caller's error.
+func decide(fn func(presence.State) (presence.State, error), was presence.State) (next presence.State, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			next, err = was, fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
+		}
+	}()
+	next, err = fn(was)
+	if err == nil && next.Revision <= was.Revision {
+		err = fmt.Errorf("the function given to the store made revision %d of %d: it must be above", next.Revision, was.Revision)
+	}
+	return next, err
+}
+
+// put stores state in place of was.
+func (s *Store) put(ctx context.Context, was *item, state presence.State, by store.By) (*item, error) {
+	op := rand.Uint64()
+	it := &item{user: was.user, state: state, armed: was.armed, ops: was.ops.after(op)}
+	it.compose()
+	rearm := it.arm()
+	e := store.Entry{
+		User: it.user, Revision: state.Revision, Time: state.At.Time(),
+		By: by, Before: was.shown, After: it.shown,
+	}
+	w := write{msgs: s.recordMessages(was, it, &e, rearm), base: func(ctx context.Context) (standing, uint64, error) {
+		return s.standingOf(ctx, was, op)
+	}}
+	seq, err := s.apply(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	s.acked()
+	it.seq, it.at = seq, store.Position(seq)
+	it.ops.stand(it.at)
+	s.records.put(it.user, it)
+	return it, nil
+}
+
+// standingOf looks whether operation op was made on was.
+func (s *Store) standingOf(ctx context.Context, was *item, op uint64) (standing, uint64, error) {
+	last, err := s.leaderLastOnce(ctx, s.names.state(was.user))
+	if err != nil {
+		return 0, 0, err
+	}
+	if last == nil || last.seq == was.seq {
+		return unchanged, 0, nil
+	}
+	now, err := decodeItem(was.user, *last)
+	if err != nil {
+		return 0, 0, err
+	}
+	return standingAmong(now.ops, op, was.at)
+}
+
+// standingAmong looks for a writer among those that came after a position.
+func standingAmong(ops opMarks, id uint64, after store.Position) (standing, uint64, error) {
+	if at, ok := ops.at(id); ok {
+		return made, uint64(at), nil
+	}
+	if !ops.cover(after) {
+		return 0, 0, errForgotten
+	}
+	return changed, 0, nil
+}
+
+// errForgotten: so many wrote since that the record does not tell.
+var errForgotten = errors.New("the record was changed too often since")
+
+// arm keeps a schedule no later than next. One that is early enough and still
+// ahead is left alone: when it fires, Due moves it on.
+func (it *item) arm() (moved bool) {
+	ahead := it.armed > it.state.At
+	if ahead && (it.next.IsZero() || it.armed <= it.next) {
+		return false
+	}
+	if it.next.IsZero() && it.armed.IsZero() {
+		return false
+	}
+	it.armed = it.next
+	return !it.next.IsZero()
+}
+
+// recordMessages are those that store it in place of was: the record comes last.
+func (s *Store) recordMessages(was, it *item, e *store.Entry, rearm bool) []*nats.Msg {
+	subject := s.names.state(it.user)
+	record := s.message(subject, seal(subject, appendItem(begin(512), it, e, was.at)))
+	expect(record, was.seq)
+	if !rearm {
+		return msgs(record)
+	}
+	return msgs(s.scheduleMessage(it), record)
+}
+
+// scheduleMessage makes the servers publish a firing at it's armed instant. It
+// replaces the schedule before.
+func (s *Store) scheduleMessage(it *item) *nats.Msg {
+	subject, target := s.names.schedule(it.user), s.names.firing(it.user)
+	// The body is copied to the firing, so that is what it is sealed for.
+	m := s.message(subject, seal(target, strconv.AppendInt(begin(32), int64(it.armed), 10)))
+	m.Header.Set(scheduleHeader, "@at "+it.armed.Time().UTC().Format(time.RFC3339Nano))
+	m.Header.Set(targetHeader, target)
+	// Only the newest firing of a user is kept.
+	m.Header.Set(targetRollupHeader, rollupSubject)
+	return m
+}

@@ -1,0 +1,273 @@
+package natsstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// formatVersion is of the layout: subjects, streams and messages together. A
+// higher one is refused.
+const formatVersion = 1
+
+// messageFormat is the first byte of every message of ours. After it come four
+// bytes that check the rest and the subject: JetStream serves what its disk has.
+const (
+	messageFormat byte = 1
+	headBytes     int  = 5
+)
+
+var errDamaged = errors.New("a stored message is damaged, or of a format that this porchlight does not know")
+
+// begin is an empty message, and seal completes one.
+func begin(capacity int) []byte {
+	return append(make([]byte, 0, capacity), messageFormat, 0, 0, 0, 0)
+}
+
+func seal(subject string, data []byte) []byte {
+	binary.LittleEndian.PutUint32(data[1:headBytes], checksum(subject, data[headBytes:]))
+	return data
+}
+
+// unseal gives what follows the head.
+func unseal(subject string, data []byte) ([]byte, error) {
+	if len(data) < headBytes || data[0] != messageFormat {
+		return nil, errDamaged
+	}
+	if binary.LittleEndian.Uint32(data[1:headBytes]) != checksum(subject, data[headBytes:]) {
+		return nil, errDamaged
+	}
+	return data[headBytes:], nil
+}
+
+func checksum(subject string, rest []byte) uint32 {
+	table := crc32.MakeTable(crc32.Castagnoli)
+	return crc32.Update(crc32.Checksum([]byte(subject), table), table, rest)
+}
+
+// keptOps is how many of its last writers a record or document remembers.
+const keptOps = 4
+
+// An opMark is a write that made a version, and the position that it had. That
+// is zero in the message that it made itself, where nobody knows it yet.
+type opMark struct {
+	id uint64
+	at store.Position
+}
+
+// opMarks are the last writers, the newest first.
+type opMarks []opMark
+
+// at is the position that a writer gave, if it is known.
+func (ops opMarks) at(id uint64) (store.Position, bool) {
+	for _, op := range ops {
+		if op.id == id {
+			return op.at, true
+		}
+	}
+	return 0, false
+}
+
+// after is what a message of operation id says, made from one with ops.
+func (ops opMarks) after(id uint64) opMarks {
+	return append(opMarks{{id: id}}, ops[:min(len(ops), keptOps-1)]...)
+}
+
+// cover reports whether every writer after a position is among them.
+func (ops opMarks) cover(at store.Position) bool {
+	return len(ops) < keptOps || ops[len(ops)-1].at <= at
+}
+
+// stand fills in the position of the newest, which its message does not say.
+func (ops opMarks) stand(at store.Position) {
+	if len(ops) > 0 && ops[0].at == 0 {
+		ops[0].at = at
+	}
+}
+
+func appendOps(dst []byte, ops opMarks) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(ops)))
+	for _, op := range ops {
+		dst = binary.LittleEndian.AppendUint64(dst, op.id)
+		dst = binary.AppendUvarint(dst, uint64(op.at))
+	}
+	return dst
+}
+
+// An item is a user's record as it is stored. Nobody writes into one.
+type item struct {
+	user  store.User
+	state presence.State
+	at    store.Position // of its last entry in the log
+	seq   uint64         // of the message that holds it
+	// armed is the instant of the schedule that was stored with or before it, and
+	// whose firing has not been dealt with; zero: none. It is never after next.
+	armed presence.Instant
+	ops   opMarks
+	// What state shows since its commit, and when that changes by itself.
+	shown presence.Presence
+	next  presence.Instant
+}
+
+func (it *item) record() store.Record {
+	return store.Record{User: it.user, State: &it.state, Shown: it.shown, At: it.at}
+}
+
+func (it *item) compose() { it.shown, it.next = presence.Compose(it.state, it.state.At) }
+
+// The kinds of a record's message.
+const (
+	kindEntry byte = iota // an entry of the log
+	kindRearm             // the schedule alone was moved: no entry
+)
+
+// appendItem is the message's body of it. For an entry, e and the position of
+// the user's entry before it stand there too.
+func appendItem(dst []byte, it *item, e *store.Entry, previous store.Position) []byte {
+	if e != nil {
+		dst = append(dst, kindEntry)
+		dst = binary.AppendUvarint(dst, uint64(previous))
+	} else {
+		dst = append(dst, kindRearm)
+		dst = binary.AppendUvarint(dst, uint64(it.at))
+	}
+	dst = binary.AppendVarint(dst, int64(it.armed))
+	dst = appendOps(dst, it.ops)
+	if e != nil {
+		entry := store.AppendEntry(nil, e)
+		dst = binary.AppendUvarint(dst, uint64(len(entry)))
+		dst = append(dst, entry...)
+	}
+	return store.AppendState(dst, &it.state)
+}
+
+// A recordHead is what stands before the state in a record's message.
+type recordHead struct {
+	kind     byte
+	previous store.Position // of an entry: that before it; of a rearm: the record's own
+	armed    presence.Instant
+	ops      opMarks
+	entry    []byte
+	state    []byte
+}
+
+func cutRecord(subject string, data []byte) (recordHead, error) {
+	rest, err := unseal(subject, data)
+	if err != nil {
+		return recordHead{}, err
+	}
+	c := cutter{rest: rest}
+	var h recordHead
+	h.kind = c.byte()
+	h.previous = store.Position(c.uvarint())
+	h.armed = presence.Instant(c.varint())
+	h.ops = c.ops()
+	if h.kind == kindEntry {
+		h.entry = c.bytes()
+	}
+	h.state = c.rest
+	if c.bad || h.kind > kindRearm {
+		return recordHead{}, errDamaged
+	}
+	return h, nil
+}
+
+// decodeItem reads the record of u from its message.
+func decodeItem(u store.User, m found) (*item, error) {
+	h, err := cutRecord(m.subject, m.data)
+	if err != nil {
+		return nil, fmt.Errorf("the record of user %q: %w", u.ID, err)
+	}
+	state, err := store.DecodeState(h.state)
+	if err != nil {
+		return nil, fmt.Errorf("the record of user %q: %w", u.ID, err)
+	}
+	it := &item{user: u, state: state, seq: m.seq, armed: h.armed, ops: h.ops, at: store.Position(m.seq)}
+	if h.kind == kindRearm {
+		it.at = h.previous
+	}
+	it.ops.stand(it.at)
+	it.compose()
+	return it, nil
+}
+
+// A cutter reads a message from its beginning. The first thing that does not fit
+// sets bad, and what is read after that is zero.
+type cutter struct {
+	rest []byte
+	bad  bool
+}
+
+func (c *cutter) fail() {
+	c.bad = true
+	c.rest = nil
+}
+
+func (c *cutter) byte() byte {
+	if len(c.rest) == 0 {
+		c.fail()
+		return 0
+	}
+	b := c.rest[0]
+	c.rest = c.rest[1:]
+	return b
+}
+
+func (c *cutter) uvarint() uint64 {
+	u, n := binary.Uvarint(c.rest)
+	if n <= 0 {
+		c.fail()
+		return 0
+	}
+	c.rest = c.rest[n:]
+	return u
+}
+
+func (c *cutter) varint() int64 {
+	v, n := binary.Varint(c.rest)
+	if n <= 0 {
+		c.fail()
+		return 0
+	}
+	c.rest = c.rest[n:]
+	return v
+}
+
+func (c *cutter) fixed() uint64 {
+	if len(c.rest) < 8 {
+		c.fail()
+		return 0
+	}
+	u := binary.LittleEndian.Uint64(c.rest)
+	c.rest = c.rest[8:]
+	return u
+}
+
+func (c *cutter) ops() opMarks {
+	n := c.uvarint()
+	if n > keptOps {
+		c.fail()
+		return nil
+	}
+	ops := make(opMarks, n)
+	for i := range ops {
+		ops[i] = opMark{id: c.fixed(), at: store.Position(c.uvarint())}
+	}
+	return ops
+}
+
+// bytes reads a length and as many bytes.
+func (c *cutter) bytes() []byte {
+	n := c.uvarint()
+	if n > uint64(len(c.rest)) {
+		c.fail()
+		return nil
+	}
+	b := c.rest[:n]
+	c.rest = c.rest[n:]
+	return b
+}
