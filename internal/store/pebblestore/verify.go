@@ -1,0 +1,221 @@
+package pebblestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// VerifyOptions are the settings of Verify. The zero value of each field is its
+// default.
+type VerifyOptions struct {
+	FS vfs.FS // the machine's
+	// Progress is called with the bytes that were read, of those that will be:
+	// every table is read twice, once block by block and once in order of keys.
+	Progress func(done, total int64)
+}
+
+// A Report is what Verify found in a data directory that is whole.
+type Report struct {
+	Format    int
+	Epoch     string
+	Last      store.Position // the last number given
+	Trimmed   store.Position // log entries up to here were dropped
+	Users     int64
+	Entries   int64
+	Documents int64
+	Readers   int64
+	Tables    int64
+	Bytes     int64 // of tables and write-ahead logs
+}
+
+// Verify reads every block of the data directory dir, and holds what is in it
+// against each other: each user's log entries against the record, the expiry
+// index against what records say, ends against documents. It changes nothing.
+//
+// It takes the lock of the directory for as long as it lasts: ErrLocked means
+// that a server runs on it. Damage is ErrDamaged, with the file where that can be
+// told. What a server that was killed had not yet synced is no damage.
+func Verify(ctx context.Context, dir string, o VerifyOptions) (Report, error) {
+	v := &verifier{ctx: ctx, progress: o.Progress, s: newStore(dir, Options{FS: o.FS}.withDefaults())}
+	exists, err := v.s.inspect()
+	if err != nil {
+		return Report{}, err
+	}
+	if !exists {
+		return Report{}, fmt.Errorf("%w: %s holds no store; check the path", ErrMissing, dir)
+	}
+	if v.s.lock, err = pebble.LockDirectory(dir, v.s.opts.FS); err != nil {
+		return Report{}, verifyLockError(dir, err)
+	}
+	err = v.all()
+	if !v.s.isFailed() {
+		err = errors.Join(err, v.s.lock.Close())
+	}
+	if err != nil {
+		return Report{}, fmt.Errorf("verify the data directory %s: %w", dir, err)
+	}
+	return v.report, nil
+}
+
+func verifyLockError(dir string, err error) error {
+	err = lockError(dir, err)
+	if errors.Is(err, ErrLocked) {
+		return fmt.Errorf("%w, or make a backup and verify that", err)
+	}
+	return err
+}
+
+// A verifier is one run of Verify.
+type verifier struct {
+	ctx      context.Context //nolint:containedctx // of the run, which this is
+	s        *Store
+	progress func(done, total int64)
+	report   Report
+	tables   []string // the files in use
+
+	done, total int64
+
+	newest     map[store.User]store.Position // log entry of each user
+	armedUsers int64                         // less the index entries seen
+	endingDocs int64                         // less the ends seen
+}
+
+// all runs every check on a database that is opened for reading only.
+func (v *verifier) all() error {
+	err := v.s.apart(func() (err error) {
+		o := v.s.pebbleOptions()
+		o.ReadOnly = true
+		v.s.db, err = pebble.Open(v.s.dir, o)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = v.s.apart(func() error {
+		return errors.Join(v.check(), v.s.db.Close())
+	})
+	return v.explained(err)
+}
+
+func (v *verifier) check() error {
+	if err := inOrder(v.ctx.Err, v.listTables, v.blocks, v.levels, v.data); err != nil {
+		return err
+	}
+	v.advance(v.total - v.done)
+	return nil
+}
+
+// explained makes an error of Pebble's damage, if it is, in the words of the
+// event that told of it: it has the file's name.
+func (v *verifier) explained(err error) error {
+	if err == nil || errors.Is(err, ErrDamaged) {
+		return err
+	}
+	if v.s.isFailed() {
+		return damaged(v.s.dir, v.s.haltedError())
+	}
+	if pebble.IsCorruptionError(err) {
+		return damaged(v.s.dir, err)
+	}
+	return err
+}
+
+func (v *verifier) advance(bytes int64) {
+	v.done = min(v.done+bytes, v.total)
+	if v.progress != nil {
+		v.progress(v.done, v.total)
+	}
+}
+
+// listTables finds the tables in use, and how much there is to read.
+func (v *verifier) listTables() error {
+	levels, err := v.s.db.SSTables()
+	if err != nil {
+		return fmt.Errorf("list the tables: %w", err)
+	}
+	seen := make(map[string]bool)
+	for _, level := range levels {
+		for i := range level {
+			name := fmt.Sprintf("%s.sst", level[i].BackingSSTNum)
+			if !seen[name] {
+				seen[name] = true
+				v.tables = append(v.tables, name)
+			}
+		}
+	}
+	v.report.Tables = int64(len(v.tables))
+	return v.measure()
+}
+
+// measure adds up the tables in use, and every write-ahead log.
+func (v *verifier) measure() error {
+	fs := v.s.opts.FS
+	names, err := fs.List(v.s.dir)
+	if err != nil {
+		return fmt.Errorf("list the files: %w", err)
+	}
+	read := slices.Clone(v.tables)
+	for _, name := range names {
+		if isLog(name) {
+			read = append(read, name)
+		}
+	}
+	for _, name := range read {
+		info, err := fs.Stat(fs.PathJoin(v.s.dir, name))
+		if err != nil {
+			return damaged(name, err)
+		}
+		v.report.Bytes += info.Size()
+	}
+	v.total = 2 * v.report.Bytes
+	return nil
+}
+
+// blocks checks every block of every table in use against its checksum.
+func (v *verifier) blocks() error {
+	for _, name := range v.tables {
+		if err := v.ctx.Err(); err != nil {
+			return err
+		}
+		size, err := v.table(v.s.opts.FS.PathJoin(v.s.dir, name))
+		if err != nil {
+			return damaged(name, err)
+		}
+		v.advance(size)
+	}
+	return nil
+}
+
+func (v *verifier) table(path string) (size int64, err error) {
+	f, err := v.s.opts.FS.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	readable, err := sstable.NewSimpleReadable(f)
+	if err != nil {
+		return 0, errors.Join(err, f.Close())
+	}
+	size = readable.Size()
+	// NewReader closes readable if it fails.
+	r, err := sstable.NewReader(v.ctx, readable, v.s.pebbleOptions().MakeReaderOptions())
+	if err != nil {
+		return size, err
+	}
+	return size, errors.Join(r.ValidateBlockChecksums(), r.Close())
+}
+
+// levels checks that no table hides what is newer in another.
+func (v *verifier) levels() error {
+	if err := v.s.db.CheckLevels(nil); err != nil {
+		return fmt.Errorf("the order of the tables: %w", err)
+	}
+	return nil
+}
