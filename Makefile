@@ -62,7 +62,7 @@ test-tools: ## npm ci in e2e/, and from Debian what is missing of Chromium, curl
 	tools/test-tools
 
 test-unit: ## the Go tests
-	$(GO) test -timeout 5m $$($(GO) list ./... | grep -v '/e2e$$')
+	$(GO) test -timeout 10m $$($(GO) list ./... | grep -v '/e2e$$')
 
 test-race: ## the packages with goroutines again, under the race detector
 	$(GO) test -race -timeout 10m $(RACE)
@@ -79,7 +79,7 @@ bench: ## the benchmarks, and the driver that measures the budgets
 fuzz: ## every fuzz function, each for FUZZTIME (30s)
 	tools/fuzz $(FUZZTIME)
 
-soak: ## the race and end-to-end tests over and over, for SOAKTIME (30m)
+soak: ## what is done to the program, with the larger counts; then the race and end-to-end tests over and over, for SOAKTIME (30m)
 	tools/soak $(SOAKTIME) $(RACE)
 
 vuln: $(VULN) ## known vulnerabilities in what is linked; needs vuln.go.dev

@@ -1,0 +1,366 @@
+package main_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/client"
+)
+
+// workers is how many clients work at the same time.
+const workers = 16
+
+// A ledger is what the clients of a server know: of each thing they change the
+// last state that was acknowledged, and the one that was asked for without an
+// answer. The clients are not killed, so it is in memory.
+type ledger struct {
+	things [workers][]*thing // each belongs to one worker, so its changes come one after another
+	seen   sightings
+	acked  atomic.Int64
+	// doubtful is how many changes had no answer.
+	doubtful atomic.Int64
+}
+
+// A thing has a state that its worker moves about.
+type thing struct {
+	name  string
+	acked string // the last state that was acknowledged, or found in place of one in doubt
+	doubt string // asked for, without an answer; "" for none
+	kind
+}
+
+// A kind says how a thing is changed and looked at.
+type kind interface {
+	// next is a state to go to.
+	next(from string) string
+	// put changes the state. The revision is 0 if the answer has none.
+	put(ctx context.Context, c *client.Client, state string) (revision uint64, err error)
+	// get gives the state, and the revision if it has one.
+	get(ctx context.Context, c *client.Client) (state string, revision uint64, err error)
+}
+
+// fill makes the things, through the API.
+func (l *ledger) fill(ctx context.Context, t *testing.T, p *process) {
+	t.Helper()
+	l.seen.of = make(map[string]*sighting)
+	for w := range l.things {
+		add := func(name, state string, k kind) {
+			l.things[w] = append(l.things[w], &thing{name: fmt.Sprintf("%s %d", name, w), acked: state, kind: k})
+		}
+		for i := range 4 {
+			id := newUser(ctx, t, p.Client, fmt.Sprintf("user%d-%d@example.com", w, i))
+			if _, err := p.SignIn(ctx, id, desktop()); err != nil {
+				t.Fatal(err)
+			}
+			add(fmt.Sprintf("status %d of", i), string(api.Available), status{id})
+		}
+		add("session of", string(api.Offline), session{newUser(ctx, t, p.Client, fmt.Sprintf("comes-and-goes%d@example.com", w))})
+		add("user", absent, account{fmt.Sprintf("made-and-deleted%d@example.com", w)})
+		add("token", revoked, &token{url: p.url, http: p.http})
+	}
+}
+
+func newUser(ctx context.Context, t *testing.T, c *client.Client, email string) string {
+	t.Helper()
+	u, err := c.CreateUser(ctx, api.CreateUser{Email: email})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.ID
+}
+
+func desktop() api.SignIn {
+	lease := 3600
+	return api.SignIn{ClientType: "desktop", LeaseSeconds: &lease}
+}
+
+// work changes this worker's things until a request has no answer. It returns the
+// first error that is not that.
+func (l *ledger) work(ctx context.Context, p *process, worker int) error {
+	all := l.things[worker]
+	for ctx.Err() == nil {
+		th := all[rand.IntN(4)]
+		if rand.IntN(8) == 0 {
+			th = all[4+rand.IntN(len(all)-4)]
+		}
+		if err := l.change(ctx, p, th); err != nil {
+			if th.doubt != "" {
+				return nil
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// change moves a thing to its next state. After a request without an answer, or
+// any other error, that stays open.
+func (l *ledger) change(ctx context.Context, p *process, th *thing) error {
+	state := th.next(th.acked)
+	revision, err := th.put(ctx, p.Client, state)
+	if unanswered(err) {
+		th.doubt = state
+		l.doubtful.Add(1)
+		return err
+	}
+	if err == nil && revision != 0 {
+		err = l.seen.note(th.name, state, revision, true)
+	}
+	if err != nil {
+		return fmt.Errorf("%s, to %s: %w", th.name, state, err)
+	}
+	th.acked = state
+	l.acked.Add(1)
+	return nil
+}
+
+// watch looks at statuses while they change: what it is shown must not be gone
+// after a restart, and never goes back.
+func (l *ledger) watch(ctx context.Context, p *process) error {
+	for ctx.Err() == nil {
+		th := l.things[rand.IntN(workers)][rand.IntN(5)]
+		before := l.seen.newest(th.name)
+		state, revision, err := th.get(ctx, p.Client)
+		switch {
+		case unanswered(err):
+			return nil
+		case err != nil:
+			return fmt.Errorf("%s: %w", th.name, err)
+		case revision < before:
+			return fmt.Errorf("%s went BACK: revision %d after %d was seen", th.name, revision, before)
+		}
+		if err := l.seen.note(th.name, state, revision, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// verify compares every thing with the server's, after a restart.
+func (l *ledger) verify(ctx context.Context, p *process) error {
+	var failed [workers]error
+	var group sync.WaitGroup
+	for w := range workers {
+		group.Go(func() {
+			for _, th := range l.things[w] {
+				failed[w] = errors.Join(failed[w], l.verifyOne(ctx, p, th))
+			}
+		})
+	}
+	group.Wait()
+	return errors.Join(failed[:]...)
+}
+
+func (l *ledger) verifyOne(ctx context.Context, p *process, th *thing) error {
+	if tk, ok := th.kind.(*token); ok {
+		tk.url, tk.http = p.url, p.http
+	}
+	state, revision, err := th.get(ctx, p.Client)
+	if err != nil {
+		return fmt.Errorf("%s: %w", th.name, err)
+	}
+	if newest := l.seen.newest(th.name); revision < newest {
+		err = fmt.Errorf("%s has revision %d: LOST %d, which was acknowledged or shown", th.name, revision, newest)
+	}
+	if state != th.acked && (th.doubt == "" || state != th.doubt) {
+		err = errors.Join(err, fmt.Errorf("%s is %s: %s was acknowledged, %q was in doubt", th.name, state, th.acked, th.doubt))
+	}
+	th.acked, th.doubt = state, ""
+	if revision == 0 {
+		return err
+	}
+	return errors.Join(err, l.seen.note(th.name, state, revision, false))
+}
+
+// sightings are all revisions that were ever acknowledged or shown, and of what:
+// a revision is of one state for ever.
+type sightings struct {
+	mu sync.Mutex // guards of and all in it
+	of map[string]*sighting
+}
+
+type sighting struct {
+	states map[uint64]string
+	newest uint64
+}
+
+// note keeps one. A fresh one must be above all before it.
+func (s *sightings) note(name, state string, revision uint64, fresh bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	of := s.of[name]
+	if of == nil {
+		of = &sighting{states: make(map[uint64]string)}
+		s.of[name] = of
+	}
+	was, known := of.states[revision]
+	if known && was != state {
+		return fmt.Errorf("%s is %s with revision %d, which was of %s: REUSED", name, state, revision, was)
+	}
+	// Somebody who looks may see a change before its author hears of it.
+	if fresh && revision < of.newest {
+		return fmt.Errorf("%s got revision %d after %d was seen", name, revision, of.newest)
+	}
+	of.states[revision] = state
+	of.newest = max(of.newest, revision)
+	return nil
+}
+
+func (s *sightings) newest(name string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if of := s.of[name]; of != nil {
+		return of.newest
+	}
+	return 0
+}
+
+// status is what a signed-in user set.
+type status struct{ user string }
+
+func (status) next(string) string { return string(words[rand.IntN(len(words))].read) }
+
+func (s status) put(ctx context.Context, c *client.Client, state string) (uint64, error) {
+	for _, w := range words {
+		if string(w.read) == state {
+			return c.SetZoomStatus(ctx, s.user, w.put, 0)
+		}
+	}
+	return 0, errors.New("there is no such status")
+}
+
+func (s status) get(ctx context.Context, c *client.Client) (string, uint64, error) {
+	x, err := c.Explain(ctx, s.user)
+	if err == nil && len(x.Sessions) != 1 {
+		err = fmt.Errorf("%d sessions, of one that was signed in", len(x.Sessions))
+	}
+	return string(x.Status), x.Revision, err
+}
+
+// session is whether a user is signed in.
+type session struct{ user string }
+
+func (session) next(from string) string {
+	if from == string(api.Offline) {
+		return string(api.Available)
+	}
+	return string(api.Offline)
+}
+
+func (s session) put(ctx context.Context, c *client.Client, state string) (uint64, error) {
+	if state != string(api.Offline) {
+		_, err := c.SignIn(ctx, s.user, desktop())
+		return 0, err
+	}
+	for live, err := range c.Sessions(ctx, s.user) {
+		if err == nil {
+			err = c.SignOut(ctx, live.ID)
+		}
+		return 0, err
+	}
+	return 0, errors.New("no session, of one who was signed in")
+}
+
+func (s session) get(ctx context.Context, c *client.Client) (string, uint64, error) {
+	x, err := c.Explain(ctx, s.user)
+	if err != nil {
+		return "", 0, err
+	}
+	if (len(x.Sessions) == 1) != (x.Status == api.Available) || len(x.Sessions) > 1 {
+		return "", 0, fmt.Errorf("%s with %d sessions", x.Status, len(x.Sessions))
+	}
+	return string(x.Status), x.Revision, nil
+}
+
+// account is whether there is a user with an e-mail address.
+type account struct{ email string }
+
+const (
+	absent  = "absent"
+	present = "present"
+)
+
+func (account) next(from string) string {
+	if from == absent {
+		return present
+	}
+	return absent
+}
+
+func (a account) put(ctx context.Context, c *client.Client, state string) (uint64, error) {
+	if state == absent {
+		return 0, c.DeleteUser(ctx, a.email)
+	}
+	_, err := c.CreateUser(ctx, api.CreateUser{Email: a.email})
+	return 0, err
+}
+
+func (a account) get(ctx context.Context, c *client.Client) (string, uint64, error) {
+	_, err := c.User(ctx, a.email)
+	if client.Is(err, &api.NoUser) {
+		return absent, 0, nil
+	}
+	return present, 0, err
+}
+
+// token is whether the last one that was made is valid.
+type token struct {
+	url        string
+	http       *http.Client
+	id, secret string
+}
+
+const (
+	valid   = "valid"
+	revoked = "revoked"
+)
+
+func (*token) next(from string) string {
+	if from == revoked {
+		return valid
+	}
+	return revoked
+}
+
+func (tk *token) put(ctx context.Context, c *client.Client, state string) (uint64, error) {
+	if state == revoked {
+		return 0, c.RevokeToken(ctx, tk.id)
+	}
+	made, err := c.CreateToken(ctx, api.CreateToken{Name: "test", Scopes: []string{"presence:read:admin"}})
+	if err == nil {
+		tk.id, tk.secret = made.ID, made.Secret
+	}
+	return 0, err
+}
+
+func (tk *token) get(ctx context.Context, _ *client.Client) (string, uint64, error) {
+	if tk.secret == "" {
+		return revoked, 0, nil
+	}
+	c, err := client.New(tk.url, client.StaticToken(tk.secret), tk.http)
+	if err == nil {
+		_, err = c.Me(ctx)
+	}
+	if client.Is(err, &api.InvalidToken) {
+		return revoked, 0, nil
+	}
+	return valid, 0, err
+}
+
+// inDoubt reports whether a change of some thing had no answer.
+func (l *ledger) inDoubt() bool {
+	for _, all := range l.things {
+		if slices.ContainsFunc(all, func(th *thing) bool { return th.doubt != "" }) {
+			return true
+		}
+	}
+	return false
+}

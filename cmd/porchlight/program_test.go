@@ -1,0 +1,233 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/client"
+)
+
+// The tests of this package run the program as an operator does, and do to it
+// what happens to programs. binary is the path of it, built once.
+var binary string
+
+func TestMain(m *testing.M) {
+	os.Exit(buildAndRun(m))
+}
+
+func buildAndRun(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "porchlight-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "porchlight")
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	if output, err := exec.CommandContext(ctx, "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, output)
+		return 1
+	}
+	return m.Run()
+}
+
+// soak reports whether the longer counts are asked for.
+func soak() bool { return os.Getenv("PORCHLIGHT_SOAK") != "" }
+
+// An installation is a data directory, and what its owner knows.
+type installation struct {
+	dir         string
+	credentials map[string]string
+	flags       []string
+	last        *process // the newest
+}
+
+// install makes a data directory in dir. What runs there at the end of the test is
+// killed.
+func install(ctx context.Context, t *testing.T, dir string, flags ...string) *installation {
+	t.Helper()
+	in := &installation{dir: filepath.Join(dir, "data"), flags: flags}
+	made, err := exec.CommandContext(ctx, binary, "init", "--data-dir", in.dir, "--json").Output()
+	if err == nil {
+		err = json.Unmarshal(made, &in.credentials)
+	}
+	if err != nil {
+		t.Fatalf("porchlight init: %v", err)
+	}
+	t.Cleanup(func() {
+		if in.last == nil {
+			return
+		}
+		in.last.kill()
+		if t.Failed() {
+			t.Logf("the server ended with %v and said:\n%s", in.last.ProcessState, in.last.errs.String())
+		}
+	})
+	return in
+}
+
+// A process is the program while it runs.
+type process struct {
+	*exec.Cmd
+	out, errs output
+	url       string
+	admin     string
+	ended     chan struct{}
+	http      *http.Client
+	*client.Client
+}
+
+// launch starts the server, and waits for nothing.
+func (in *installation) launch(ctx context.Context, t *testing.T) *process {
+	t.Helper()
+	p := &process{ended: make(chan struct{}), out: output{grown: make(chan struct{}, 1)}}
+	p.Cmd = exec.CommandContext(ctx, binary, append([]string{
+		"serve", "--data-dir", in.dir, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--json",
+		"--access-log", "off", "--min-update-interval", "0", "--rate-limit-plan", "off", "--log-level", "warn",
+	}, in.flags...)...)
+	p.Stdout, p.Stderr = &p.out, &p.errs
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_ = p.Wait() // how it ended is in ProcessState
+		close(p.ended)
+	}()
+	in.last = p
+	return p
+}
+
+// start starts the server, and returns when it answers.
+func (in *installation) start(ctx context.Context, t *testing.T) *process {
+	t.Helper()
+	p := in.launch(ctx, t)
+	for !p.out.hasLine() {
+		select {
+		case <-p.out.grown:
+		case <-p.ended:
+			t.Fatalf("the server ended at its start: %v\n%s", p.ProcessState, p.errs.String())
+		}
+	}
+	var told struct {
+		URL   string `json:"url"`
+		Admin string `json:"admin_url"`
+	}
+	if err := json.Unmarshal([]byte(p.out.String()), &told); err != nil {
+		t.Fatal(err)
+	}
+	p.url, p.admin = told.URL, told.Admin
+	p.http = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2 * workers}, Timeout: 10 * time.Second}
+	c := in.credentials
+	tokens, err := client.NewAccountCredentials(p.url, c["account_id"], c["client_id"], c["client_secret"], p.http)
+	if err == nil {
+		p.Client, err = client.New(p.url, tokens, p.http)
+	}
+	if err == nil {
+		_, err = tokens.Token(ctx)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// kill ends it as kill -9 does, and waits until it is gone.
+func (p *process) kill() {
+	_ = p.Process.Kill() // it may have ended
+	<-p.ended
+	if p.http != nil {
+		p.http.CloseIdleConnections()
+	}
+}
+
+// killed reports whether a SIGKILL was its end.
+func (p *process) killed() bool {
+	status, ok := p.ProcessState.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
+}
+
+// stop ends it as an operator does.
+func (p *process) stop(t *testing.T) {
+	t.Helper()
+	if err := p.Process.Signal(os.Interrupt); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-p.ended:
+	case <-time.After(30 * time.Second):
+		t.Error("the server does not end after an interrupt")
+		p.kill()
+	}
+	if code := p.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("after an interrupt the server ended with %v\n%s", p.ProcessState, p.errs.String())
+	}
+	p.http.CloseIdleConnections()
+}
+
+// unanswered reports whether a request had no answer, or one that leaves its
+// outcome open, or came too late to be served: what it asked for may have been
+// done, or not.
+func unanswered(err error) bool {
+	if _, ok := errors.AsType[*client.TransportError](err); ok {
+		return true
+	}
+	refused, ok := errors.AsType[*client.Error](err)
+	return ok && refused.Status == http.StatusServiceUnavailable
+}
+
+// output keeps what a process writes.
+type output struct {
+	mu    sync.Mutex // guards text
+	text  bytes.Buffer
+	grown chan struct{} // has an element when there is more; nil: nobody waits
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text.Write(b)
+	select {
+	case o.grown <- struct{}{}:
+	default:
+	}
+	return len(b), nil
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+func (o *output) hasLine() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Contains(o.text.Bytes(), '\n')
+}
+
+// words are statuses as they are put in Zoom's words and read in the native ones.
+var words = []struct {
+	put  string
+	read api.Status
+}{
+	{"Busy", api.Busy},
+	{"Do_Not_Disturb", api.DoNotDisturb},
+	{"In_A_Zoom_Meeting", api.InMeeting},
+	{"Presenting", api.Presenting},
+	{"On_A_Call", api.OnCall},
+	{"Out_of_Office", api.OutOfOffice},
+}
