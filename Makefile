@@ -58,7 +58,7 @@ arch:
 
 test: test-tools test-unit test-race test-e2e ## install what tests need, and run all of them
 
-test-tools: ## npm ci in e2e/, and from Debian what is missing of Chromium, curl, Mono and a C compiler
+test-tools: ## npm ci in e2e/, and from Debian what is missing of Chromium, curl, strace, Mono and a C compiler
 	tools/test-tools
 
 test-unit: ## the Go tests

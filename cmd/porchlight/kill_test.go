@@ -3,7 +3,6 @@ package main_test
 import (
 	"context"
 	"math/rand/v2"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -111,20 +110,8 @@ func (k *killing) check(ctx context.Context, t *testing.T, p *process, cycle int
 // load lets everybody work until the server is killed, perhaps while it stops.
 func (k *killing) load(ctx context.Context, t *testing.T, p *process, stops bool) {
 	t.Helper()
-	var all sync.WaitGroup
-	run := func(f func() error) {
-		all.Go(func() {
-			if err := f(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	for w := range workers {
-		run(func() error { return k.work(ctx, p, w) })
-	}
-	for range 2 {
-		run(func() error { return k.watch(ctx, p) })
-	}
+	doubtful := k.doubtful.Load()
+	wait := k.workAll(ctx, t, p)
 	time.Sleep(20*time.Millisecond + rand.N(150*time.Millisecond))
 	if stops {
 		if err := p.Process.Signal(syscall.SIGTERM); err != nil {
@@ -133,14 +120,14 @@ func (k *killing) load(ctx context.Context, t *testing.T, p *process, stops bool
 		time.Sleep(rand.N(60 * time.Millisecond))
 	}
 	p.kill()
-	all.Wait()
+	wait()
 	if stops {
 		k.stopping.count(p.killed())
 		if !p.killed() && p.ProcessState.ExitCode() != 0 {
 			t.Errorf("a server that was told to stop ended with %v\n%s", p.ProcessState, p.errs.String())
 		}
 	} else {
-		k.underLoad.count(p.killed() && k.inDoubt())
+		k.underLoad.count(p.killed() && k.doubtful.Load() > doubtful)
 	}
 	if t.Failed() {
 		t.FailNow()

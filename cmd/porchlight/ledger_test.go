@@ -6,17 +6,21 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/client"
 )
 
-// workers is how many clients work at the same time.
-const workers = 16
+// workers is how many clients work at the same time, and statuses how many users
+// each sets the status of.
+const (
+	workers  = 16
+	statuses = 4
+)
 
 // A ledger is what the clients of a server know: of each thing they change the
 // last state that was acknowledged, and the one that was asked for without an
@@ -25,8 +29,10 @@ type ledger struct {
 	things [workers][]*thing // each belongs to one worker, so its changes come one after another
 	seen   sightings
 	acked  atomic.Int64
-	// doubtful is how many changes had no answer.
-	doubtful atomic.Int64
+	// doubtful is how many changes had no answer, and refused how many had one
+	// that says that nothing was changed.
+	doubtful, refused atomic.Int64
+	began             latest // of the acknowledged changes: when they were asked for
 }
 
 // A thing has a state that its worker moves about.
@@ -55,7 +61,7 @@ func (l *ledger) fill(ctx context.Context, t *testing.T, p *process) {
 		add := func(name, state string, k kind) {
 			l.things[w] = append(l.things[w], &thing{name: fmt.Sprintf("%s %d", name, w), acked: state, kind: k})
 		}
-		for i := range 4 {
+		for i := range statuses {
 			id := newUser(ctx, t, p.Client, fmt.Sprintf("user%d-%d@example.com", w, i))
 			if _, err := p.SignIn(ctx, id, desktop()); err != nil {
 				t.Fatal(err)
@@ -82,58 +88,126 @@ func desktop() api.SignIn {
 	return api.SignIn{ClientType: "desktop", LeaseSeconds: &lease}
 }
 
-// work changes this worker's things until a request has no answer. It returns the
-// first error that is not that.
+// workAll lets every worker work, and two watch. What it gives waits for their end.
+func (l *ledger) workAll(ctx context.Context, t *testing.T, p *process) (wait func()) {
+	t.Helper()
+	var all sync.WaitGroup
+	run := func(f func() error) {
+		all.Go(func() {
+			if err := f(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for w := range workers {
+		run(func() error { return l.work(ctx, p, w) })
+	}
+	for range 2 {
+		run(func() error { return l.watch(ctx, p) })
+	}
+	return all.Wait
+}
+
+// work changes this worker's things until the server has ended or all of them are
+// in doubt. Errors that mean neither are its own.
 func (l *ledger) work(ctx context.Context, p *process, worker int) error {
-	all := l.things[worker]
-	for ctx.Err() == nil {
-		th := all[rand.IntN(4)]
-		if rand.IntN(8) == 0 {
-			th = all[4+rand.IntN(len(all)-4)]
+	for ctx.Err() == nil && p.alive() {
+		th := pick(l.things[worker])
+		if th == nil {
+			return nil
 		}
 		if err := l.change(ctx, p, th); err != nil {
-			if th.doubt != "" {
-				return nil
-			}
 			return err
 		}
 	}
 	return nil
 }
 
-// change moves a thing to its next state. After a request without an answer, or
-// any other error, that stays open.
+// pick takes a thing that is not in doubt, most often a status.
+func pick(all []*thing) *thing {
+	from := all[:statuses]
+	if rand.IntN(8) == 0 {
+		from = all[statuses:]
+	}
+	for _, some := range [][]*thing{from, all} {
+		for _, i := range rand.Perm(len(some)) {
+			if some[i].doubt == "" {
+				return some[i]
+			}
+		}
+	}
+	return nil
+}
+
+// change moves a thing to its next state.
 func (l *ledger) change(ctx context.Context, p *process, th *thing) error {
+	began := time.Now()
 	state := th.next(th.acked)
 	revision, err := th.put(ctx, p.Client, state)
-	if unanswered(err) {
+	what := outcomeOf(err)
+	if what == refused && th.severalSteps() {
+		what = unknown // one may have been taken
+	}
+	switch what {
+	case done:
+		if revision != 0 {
+			if err := l.seen.note(th.name, state, revision, true); err != nil {
+				return err
+			}
+		}
+		th.acked = state
+		l.acked.Add(1)
+		l.began.raise(began)
+		return nil
+	case refused:
+		l.refused.Add(1)
+		time.Sleep(time.Millisecond)
+		return nil
+	case unknown:
 		th.doubt = state
 		l.doubtful.Add(1)
-		return err
-	}
-	if err == nil && revision != 0 {
-		err = l.seen.note(th.name, state, revision, true)
-	}
-	if err != nil {
+		return nil
+	default:
 		return fmt.Errorf("%s, to %s: %w", th.name, state, err)
 	}
-	th.acked = state
-	l.acked.Add(1)
-	return nil
+}
+
+// A latest is the latest of some times.
+type latest struct{ nanos atomic.Int64 }
+
+func (l *latest) raise(at time.Time) {
+	for n := at.UnixNano(); ; {
+		was := l.nanos.Load()
+		if was >= n || l.nanos.CompareAndSwap(was, n) {
+			return
+		}
+	}
+}
+
+func (l *latest) time() time.Time { return time.Unix(0, l.nanos.Load()) }
+
+// severalSteps: its change is more than one write of the server's.
+func (th *thing) severalSteps() bool {
+	switch th.kind.(type) {
+	case account, *token:
+		return true
+	default:
+		return false
+	}
 }
 
 // watch looks at statuses while they change: what it is shown must not be gone
 // after a restart, and never goes back.
 func (l *ledger) watch(ctx context.Context, p *process) error {
-	for ctx.Err() == nil {
-		th := l.things[rand.IntN(workers)][rand.IntN(5)]
+	for ctx.Err() == nil && p.alive() {
+		th := l.things[rand.IntN(workers)][rand.IntN(statuses+1)]
 		before := l.seen.newest(th.name)
 		state, revision, err := th.get(ctx, p.Client)
-		switch {
-		case unanswered(err):
-			return nil
-		case err != nil:
+		switch what := outcomeOf(err); {
+		case what == wrong:
 			return fmt.Errorf("%s: %w", th.name, err)
+		case what != done:
+			continue
 		case revision < before:
 			return fmt.Errorf("%s went BACK: revision %d after %d was seen", th.name, revision, before)
 		}
@@ -353,14 +427,4 @@ func (tk *token) get(ctx context.Context, _ *client.Client) (string, uint64, err
 		return revoked, 0, nil
 	}
 	return valid, 0, err
-}
-
-// inDoubt reports whether a change of some thing had no answer.
-func (l *ledger) inDoubt() bool {
-	for _, all := range l.things {
-		if slices.ContainsFunc(all, func(th *thing) bool { return th.doubt != "" }) {
-			return true
-		}
-	}
-	return false
 }

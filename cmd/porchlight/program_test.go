@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -178,15 +179,62 @@ func (p *process) stop(t *testing.T) {
 	p.http.CloseIdleConnections()
 }
 
-// unanswered reports whether a request had no answer, or one that leaves its
-// outcome open, or came too late to be served: what it asked for may have been
-// done, or not.
-func unanswered(err error) bool {
-	if _, ok := errors.AsType[*client.TransportError](err); ok {
+// alive reports whether it still runs.
+func (p *process) alive() bool {
+	select {
+	case <-p.ended:
+		return false
+	default:
 		return true
 	}
-	refused, ok := errors.AsType[*client.Error](err)
-	return ok && refused.Status == http.StatusServiceUnavailable
+}
+
+// readyz gives the status of /readyz, or 0 when nobody answers.
+func (p *process) readyz(ctx context.Context) int {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.admin+"/readyz", http.NoBody)
+	if err != nil {
+		return 0
+	}
+	resp, err := p.http.Do(req)
+	if err != nil {
+		return 0
+	}
+	_ = resp.Body.Close() // its status is all
+	return resp.StatusCode
+}
+
+// An outcome is what a client knows of a change that it asked for.
+type outcome int
+
+const (
+	done    outcome = iota
+	refused         // for now, and nothing was changed
+	unknown         // it may have been made
+	wrong           // an answer that nobody should get
+)
+
+// outcomeOf says what err means to a client that may ask again.
+func outcomeOf(err error) outcome {
+	if err == nil {
+		return done
+	}
+	if _, lost := errors.AsType[*client.TransportError](err); lost {
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			return refused
+		}
+		return unknown
+	}
+	e, ok := errors.AsType[*client.Error](err)
+	switch {
+	case !ok:
+		return wrong
+	case e.Status == http.StatusServiceUnavailable && strings.Contains(e.Message, "may or may not"):
+		return unknown
+	case e.Status == http.StatusServiceUnavailable, e.Status == http.StatusInsufficientStorage:
+		return refused
+	default:
+		return wrong
+	}
 }
 
 // output keeps what a process writes.
