@@ -16,12 +16,15 @@ VULN := $(BIN)/govulncheck
 RACE := ./client/... ./internal/auth/... ./internal/directory/... ./internal/notify/... ./internal/publish/... \
         ./internal/server/... ./internal/store/... ./internal/wire/... ./internal/httpapi/... ./internal/zoomapi/...
 
+# What is tested on either engine.
+SURFACE := ./internal/auth ./internal/directory ./internal/notify ./internal/zoomapi ./internal/httpapi
+
 # How long each fuzz function, and the soak as a whole, runs.
 FUZZTIME ?= 30s
 SOAKTIME ?= 30m
 
 .PHONY: help build demo check format-check format vet lint generate-clean arch test test-tools test-unit test-race \
-        test-e2e bench fuzz soak vuln clean
+        test-e2e test-nats bench fuzz soak vuln clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -56,7 +59,7 @@ arch:
 
 ## ---- tests ----
 
-test: test-tools test-unit test-race test-e2e ## install what tests need, and run all of them
+test: test-tools test-unit test-race test-e2e test-nats ## install what tests need, and run all of them
 
 test-tools: ## npm ci in e2e/, and from Debian what is missing of Chromium, curl, strace, Mono and a C compiler
 	tools/test-tools
@@ -69,6 +72,9 @@ test-race: ## the packages with goroutines again, under the race detector
 
 test-e2e: ## other people's clients and a browser, against the built binary
 	$(GO) test -count=1 -timeout 10m -v ./e2e
+
+test-nats: ## every test of the APIs, and the end-to-end tests, again on NATS JetStream
+	PORCHLIGHT_TEST_STORE=nats $(GO) test -count=1 -timeout 10m $(SURFACE) ./e2e
 
 ## ---- longer runs ----
 

@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"porchlight.dev/porchlight/internal/store/enginetest"
 )
 
 // binary is the built command.
@@ -67,19 +69,46 @@ type demo struct {
 func startDemo(t *testing.T, args ...string) *demo {
 	t.Helper()
 	d := new(demo)
-	start(t, d, append([]string{"demo", "--json", "--quiet-users", "--listen", "127.0.0.1:0"}, args...)...)
+	start(t, d, storeEnv(t), append([]string{"demo", "--json", "--quiet-users", "--listen", "127.0.0.1:0"}, args...)...)
 	if !strings.HasPrefix(d.URL, "http://127.0.0.1:") {
 		t.Fatalf("the demo serves on %q, want loopback", d.URL)
 	}
 	return d
 }
 
+// storeEnv is where the servers of a test keep their data, for their environment:
+// nothing for their data directory, or a NATS server that runs until the test
+// ends.
+func storeEnv(t *testing.T) []string {
+	t.Helper()
+	if !enginetest.OnNATS() {
+		return nil
+	}
+	n := enginetest.StartNATS(t)
+	return []string{
+		"PORCHLIGHT_STORE=nats://" + n.Host,
+		"PORCHLIGHT_STORE_CREDENTIALS=" + keep(t, n.User),
+		"PORCHLIGHT_STORE_SYSTEM_CREDENTIALS=" + keep(t, n.System),
+		"PORCHLIGHT_STORE_REPLICAS=1",
+	}
+}
+
+// keep writes a secret to a file of its own.
+func keep(t *testing.T, secret string) (file string) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte(secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 // start runs the binary until the test ends, and reads its first line into
 // ready. It must stop by itself when asked, with exit status 0.
-func start(t *testing.T, ready any, args ...string) {
+func start(t *testing.T, ready any, env []string, args ...string) {
 	t.Helper()
 	command := exec.Command(binary, args...)
-	command.Env = append(os.Environ(), "TMPDIR="+t.TempDir())
+	command.Env = append(os.Environ(), append(env, "TMPDIR="+t.TempDir())...)
 	stderr := new(buffer)
 	command.Stderr = stderr
 	stdout, err := command.StdoutPipe()

@@ -20,7 +20,7 @@ import (
 // TestCSharpOverTLS sets up a server as for production, with "init" and "serve"
 // and a certificate, and lets the C# program of the guide update a user.
 func TestCSharpOverTLS(t *testing.T) {
-	dir := t.TempDir()
+	dir, env := t.TempDir(), storeEnv(t)
 	cert, key := certificate(t, dir)
 
 	var made struct {
@@ -28,7 +28,7 @@ func TestCSharpOverTLS(t *testing.T) {
 		ClientID     string `json:"client_id"`
 		ClientSecret string `json:"client_secret"`
 	}
-	output, err := run(t, nil, binary, "init", "--json", "--data-dir", filepath.Join(dir, "data"))
+	output, err := run(t, env, binary, "init", "--json", "--data-dir", filepath.Join(dir, "data"))
 	if err != nil {
 		t.Fatalf("porchlight init: %v\n%s", err, output)
 	}
@@ -38,7 +38,7 @@ func TestCSharpOverTLS(t *testing.T) {
 	var served struct{ URL string }
 	accessLog := filepath.Join(dir, "access.log")
 	t.Cleanup(func() { checkAccessLog(t, accessLog, made.ClientSecret) }) // when the server has stopped
-	start(t, &served, "serve", "--json", "--data-dir", filepath.Join(dir, "data"), "--access-log", accessLog,
+	start(t, &served, env, "serve", "--json", "--data-dir", filepath.Join(dir, "data"), "--access-log", accessLog,
 		"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--tls-cert-file", cert, "--tls-key-file", key)
 	if !strings.HasPrefix(served.URL, "https://127.0.0.1:") {
 		t.Fatalf("serving on %q, want HTTPS on loopback", served.URL)

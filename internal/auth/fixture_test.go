@@ -11,6 +11,7 @@ import (
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/enginetest"
 )
 
 // A testClock is moved by hand.
@@ -78,7 +79,7 @@ const everything = "presence:read:admin presence:write:admin session:read:admin 
 func newFixture(tb testing.TB) *fixture {
 	tb.Helper()
 	clock := &testClock{now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}
-	docs := &watchedStore{Store: openStore(tb, clock.Now)}
+	docs := &watchedStore{Store: enginetest.Open(tb, clock.Now)}
 	users := directory.New(docs, clock.Now)
 	f := &fixture{Authority: New(docs, users, clock.Now), users: users, clock: clock, docs: docs}
 	f.account = f.newAccount(tb)

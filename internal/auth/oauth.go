@@ -220,7 +220,8 @@ func (e *Endpoints) Fail(w http.ResponseWriter, _ *http.Request, err error) {
 	case errors.As(err, &told):
 	case errors.Is(err, store.ErrFull):
 		told = &OAuthError{Status: http.StatusInsufficientStorage, Code: "server_error", Reason: "The disk is almost full: nothing is written until space is free"}
-	case errors.Is(err, store.ErrFailed), errors.Is(err, store.ErrClosed), errors.Is(err, store.ErrUnknown), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, store.ErrFailed), errors.Is(err, store.ErrClosed), errors.Is(err, store.ErrUnavailable),
+		errors.Is(err, store.ErrUnknown), errors.Is(err, context.DeadlineExceeded):
 		told = &OAuthError{Status: http.StatusServiceUnavailable, Code: "temporarily_unavailable", Reason: "The server cannot answer at the moment, try again", RetryAfter: 1}
 	default:
 		told = &OAuthError{Status: http.StatusInternalServerError, Code: "server_error", Reason: "Internal error"}

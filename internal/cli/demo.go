@@ -16,7 +16,8 @@ import (
 
 // demoCommand is "porchlight demo".
 type demoCommand struct {
-	DataDir           string        `name:"data-dir" placeholder:"DIR" help:"Directory to keep, so that a second start goes on with the same account and users. Without it: one that is removed at the end."`
+	DataDir           string `name:"data-dir" placeholder:"DIR" help:"Directory to keep, so that a second start goes on with the same account and users. Without it: one that is removed at the end."`
+	place             `embed:""`
 	Listen            string        `name:"listen" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where the API is served. Port 0 takes any free one."`
 	AdminListen       string        `name:"admin-listen" default:"127.0.0.1:0" placeholder:"HOST:PORT" help:"Where /readyz and /metrics are served; \"off\" for nowhere."`
 	MinUpdateInterval time.Duration `name:"min-update-interval" default:"60s" placeholder:"TIME" help:"Least time between two accepted PUT presence_status of a user. 0: no limit."`
@@ -42,7 +43,7 @@ func (c *demoCommand) Run(s *shell) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	cfg, err := c.settings(s, dir)
+	cfg, err := c.configure(s, dir)
 	if err != nil {
 		return err
 	}
@@ -116,8 +117,8 @@ func (c *demoCommand) directory() (dir string, remove func() error, err error) {
 	return dir, func() error { return os.RemoveAll(dir) }, nil
 }
 
-// settings are the defaults, but for what suits a demo.
-func (c *demoCommand) settings(s *shell, dir string) (config.Config, error) {
+// configure gives the defaults, but for what suits a demo.
+func (c *demoCommand) configure(s *shell, dir string) (config.Config, error) {
 	base := config.Default()
 	base.RateLimitPlan = "off"
 	base.AdminListen = c.AdminListen
@@ -127,7 +128,7 @@ func (c *demoCommand) settings(s *shell, dir string) (config.Config, error) {
 	return config.Load(config.Sources{
 		// What is meant for a real server, such as its certificate, is not meant for a demo.
 		Base: base, Getenv: only(s.getenv, "PORCHLIGHT_LISTEN", "PORCHLIGHT_MIN_UPDATE_INTERVAL", "PORCHLIGHT_LOG_LEVEL", "PORCHLIGHT_LOG_FORMAT"),
-		Flags: config.Config{DataDir: dir, Listen: c.Listen, AdminListen: c.AdminListen, MinUpdateInterval: c.MinUpdateInterval},
+		Flags: c.place.settings(config.Config{DataDir: dir, Listen: c.Listen, AdminListen: c.AdminListen, MinUpdateInterval: c.MinUpdateInterval}),
 		Given: func(name string) bool { return name == "data-dir" || s.given(name) },
 	})
 }
@@ -143,7 +144,7 @@ func openKeys(ctx context.Context, cfg config.Config) (*demoKeys, error) {
 		Account: "Porchlight demo", OwnerEmail: "owner@example.com", OwnerName: "Demo Owner", AppName: "demo", WithToken: true,
 	})
 	if errors.Is(err, server.ErrInitialised) {
-		return nil, fmt.Errorf("%s holds an account that is not a demo's: name another directory, or run \"porchlight serve --data-dir %[1]s\"", cfg.DataDir)
+		return nil, fmt.Errorf("%s holds an account that is not a demo's: name another, or run \"porchlight serve %s\"", cfg.Place(), server.PlaceFlag(cfg))
 	}
 	if err != nil {
 		return nil, err

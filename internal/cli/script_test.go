@@ -17,6 +17,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/cli"
 	"porchlight.dev/porchlight/internal/server"
+	"porchlight.dev/porchlight/internal/store/enginetest"
 )
 
 func TestMain(m *testing.M) {
@@ -37,13 +38,21 @@ func TestMain(m *testing.M) {
 //	members FILE               writes the names of the members of the JSON in FILE, and
 //	                           of the first item of each list, to the file members
 //	newer DIR                  makes the store under DIR of a format to come
+//
+// $NATS is the address of a NATS server with one replica, and the files nats-user
+// and nats-system hold what it asks for.
 func TestScripts(t *testing.T) {
+	nats := enginetest.StartNATS(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Values[lastProgram{}] = new(*program)
-			return nil
+			env.Setenv("NATS", nats.Host)
+			return errors.Join(
+				os.WriteFile(filepath.Join(env.WorkDir, "nats-user"), []byte(nats.User), 0o600),
+				os.WriteFile(filepath.Join(env.WorkDir, "nats-system"), []byte(nats.System), 0o600),
+			)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"background": background,

@@ -93,6 +93,7 @@ func onHangup(fn func()) (stop func()) {
 // initCommand is "porchlight init".
 type initCommand struct {
 	DataDir string `name:"data-dir" placeholder:"DIR" help:"Directory to make. Also PORCHLIGHT_DATA_DIR."`
+	place   `embed:""`
 	Account string `name:"account" default:"Porchlight" placeholder:"NAME" help:"Name of the account."`
 	Email   string `name:"email" default:"owner@example.com" placeholder:"ADDRESS" help:"E-mail address of the account's owner."`
 	Name    string `name:"name" default:"Owner" placeholder:"NAME" help:"Name of the owner."`
@@ -110,8 +111,10 @@ Example:
 
 // Run implements the command.
 func (c *initCommand) Run(s *shell) error {
-	cfg := config.Default()
-	cfg, err := config.Load(config.Sources{Base: cfg, Getenv: only(s.getenv, "PORCHLIGHT_DATA_DIR"), Flags: config.Config{DataDir: c.DataDir}, Given: s.given})
+	cfg, err := config.Load(config.Sources{
+		Base: config.Default(), Getenv: only(s.getenv, append(placeVariables(), "PORCHLIGHT_DATA_DIR", "PORCHLIGHT_DURABILITY")...),
+		Flags: c.settings(config.Config{DataDir: c.DataDir}), Given: s.given,
+	})
 	if err != nil {
 		return err
 	}
@@ -119,7 +122,7 @@ func (c *initCommand) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
-	return s.print(made, `%s is ready. These are shown once:
+	return s.print(made, `The %s is ready. These are shown once:
 
   account_id     %s
   client_id      %s
@@ -127,7 +130,7 @@ func (c *initCommand) Run(s *shell) error {
 
 Next:
 
-  porchlight serve --data-dir %[1]s
+  porchlight serve %[5]s
 
 and in another terminal:
 
@@ -136,7 +139,25 @@ and in another terminal:
   export PORCHLIGHT_CLIENT_SECRET=%[4]s
   porchlight user add grace@example.com --name "Grace Mensah"
   porchlight session keep grace@example.com
-`, cfg.DataDir, made.AccountID, made.ClientID, made.ClientSecret)
+`, cfg.Place(), made.AccountID, made.ClientID, made.ClientSecret, server.PlaceFlag(cfg))
+}
+
+// place are the flags of a store that is not in a data directory, for commands
+// that make one.
+type place struct {
+	Store                  string `name:"store" placeholder:"URL" help:"Where the store is, if not in a data directory: nats://HOST:4222. Also PORCHLIGHT_STORE."`
+	StoreCredentials       string `name:"store-credentials" placeholder:"FILE" help:"File with what NATS asks for. Also PORCHLIGHT_STORE_CREDENTIALS."`
+	StoreSystemCredentials string `name:"store-system-credentials" placeholder:"FILE" help:"File with what NATS asks a user of its system account for. Also PORCHLIGHT_STORE_SYSTEM_CREDENTIALS."`
+	StoreReplicas          int    `name:"store-replicas" default:"3" placeholder:"N" help:"How many NATS servers hold each change: 3 or 5, or 1 for a single server. Also PORCHLIGHT_STORE_REPLICAS."`
+}
+
+func (p place) settings(c config.Config) config.Config {
+	c.Store, c.StoreCredentials, c.StoreSystemCredentials, c.StoreReplicas = p.Store, p.StoreCredentials, p.StoreSystemCredentials, p.StoreReplicas
+	return c
+}
+
+func placeVariables() []string {
+	return []string{"PORCHLIGHT_STORE", "PORCHLIGHT_STORE_CREDENTIALS", "PORCHLIGHT_STORE_SYSTEM_CREDENTIALS", "PORCHLIGHT_STORE_REPLICAS"}
 }
 
 // only lets the named variables through.

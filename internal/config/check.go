@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -15,6 +16,7 @@ import (
 func (c *Config) Check() Problems {
 	k := &checking{config: c}
 	k.dataDir()
+	k.store()
 	k.storage()
 	k.listeners()
 	k.publicURL()
@@ -36,12 +38,54 @@ func (k *checking) add(setting, format string, args ...any) {
 func (k *checking) dataDir() {
 	dir := k.config.DataDir
 	if dir == "" {
+		if k.config.Store != "" {
+			return
+		}
 		k.add("data-dir", "is not set: say which directory holds the data, with --data-dir DIR, PORCHLIGHT_DATA_DIR or data-dir in the settings file")
 		return
 	}
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
 		k.add("data-dir", "%s is a file: name a directory", dir)
 	}
+}
+
+// store checks where the store is, when it is not in the data directory.
+func (k *checking) store() {
+	c := k.config
+	const example = "write it like nats://127.0.0.1:4222"
+	if c.Store != "" {
+		u, err := url.Parse(c.Store)
+		switch {
+		case err != nil || u.Host == "" || (u.Scheme != "nats" && u.Scheme != "tls"):
+			k.add("store", "%q is not the URL of a store: %s", c.Store, example)
+		case u.User != nil:
+			k.add("store", "the URL has credentials in it, which others could read: put them into a file, and name that with store-credentials")
+		case u.RawQuery != "" || u.Fragment != "" || !storeName(u.Path):
+			k.add("store", "what follows the host must be a name of letters, digits, - and _, or nothing: %s/presence", example)
+		}
+	}
+	k.credentials("store-credentials", c.StoreCredentials)
+	k.credentials("store-system-credentials", c.StoreSystemCredentials)
+	if n := c.StoreReplicas; n > 5 || (n != 0 && n%2 == 0) {
+		k.add("store-replicas", "%d is not one of 1, 3, 5", n)
+	}
+}
+
+func (k *checking) credentials(setting, file string) {
+	if file == "" {
+		return
+	}
+	k.readable(setting, file)
+	if k.config.Store == "" {
+		k.add(setting, "is set, and store is not: set both, or neither")
+	}
+}
+
+// storeName reports whether the path of a store's URL is a name or nothing.
+func storeName(path string) bool {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+	name := strings.TrimPrefix(path, "/")
+	return len(name) <= 32 && strings.Trim(name, letters) == ""
 }
 
 func (k *checking) storage() {

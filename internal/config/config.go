@@ -22,8 +22,13 @@ import (
 // empty text stands for the default (see Filled), and other zeros for what the
 // field's help says.
 type Config struct {
-	DataDir         string        `name:"data-dir" group:"Storage" placeholder:"DIR" help:"Directory that holds everything the server keeps. It has no default."`
-	Durability      string        `name:"durability" group:"Storage" default:"fsync" enum:"fsync,os" help:"When an update is acknowledged: fsync, when it is on stable storage; os, when the operating system has it, so that a crash of the machine may lose the last second."`
+	DataDir                string `name:"data-dir" group:"Storage" placeholder:"DIR" help:"Directory that holds everything the server keeps. It has no default, and is needed unless store names another place."`
+	Store                  string `name:"store" group:"Storage" placeholder:"URL" help:"Where the store is, if not in data-dir: nats://HOST:4222[,HOST…][/NAME] (or tls://) for NATS JetStream, where NAME tells several stores apart."`
+	StoreCredentials       string `name:"store-credentials" group:"Storage" placeholder:"FILE" help:"File with what NATS asks for: a .creds file, or one line with USER:PASSWORD or a token."`
+	StoreSystemCredentials string `name:"store-system-credentials" group:"Storage" placeholder:"FILE" help:"Likewise, for a user of the system account of NATS: nobody else can ask its servers whether they sync every write, and a start without the answer is refused unless durability is os."`
+	StoreReplicas          int    `name:"store-replicas" group:"Storage" default:"3" placeholder:"N" help:"How many NATS servers hold each change: 3 or 5, or 1 for a single server. A store with fewer is refused. 0: the default."`
+
+	Durability      string        `name:"durability" group:"Storage" default:"fsync" enum:"fsync,os" help:"When an update is acknowledged: fsync, when it is on stable storage; os, when the operating system has it, so that a crash of the machine may lose the last second. With NATS, os accepts servers that do not sync always, where a power cut may lose minutes."`
 	LogRetention    time.Duration `name:"log-retention" group:"Storage" default:"30d" placeholder:"TIME" help:"How long the log of changes is kept. 0: the default."`
 	LowDisk         Size          `name:"low-disk" group:"Storage" default:"256MiB" placeholder:"SIZE" help:"Free disk space below which updates are refused with 507. 0: never."`
 	CacheRecords    int           `name:"cache-records" group:"Storage" default:"65536" placeholder:"N" help:"Users whose records are kept decoded in memory, about 1 KiB each. 0: the default."`
@@ -80,6 +85,14 @@ func (c *Config) Warnings() []string {
 		}
 	}
 	return all
+}
+
+// Place names the store in messages: its directory or its URL.
+func (c *Config) Place() string {
+	if c.Store != "" {
+		return "store " + c.Store
+	}
+	return "data directory " + c.DataDir
 }
 
 func (c *Config) behindTLS() bool {

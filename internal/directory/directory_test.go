@@ -12,6 +12,7 @@ import (
 	. "porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/enginetest"
 )
 
 // A testClock is moved by hand.
@@ -46,7 +47,7 @@ type fixture struct {
 func newFixture(tb testing.TB) *fixture {
 	tb.Helper()
 	clock := newClock()
-	docs := openStore(tb, clock.Now)
+	docs := enginetest.Open(tb, clock.Now)
 	f := &fixture{Directory: New(docs, clock.Now), clock: clock, docs: docs}
 	f.account = f.newAccount(tb, "Example")
 	return f

@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"porchlight.dev/porchlight/api"
@@ -27,7 +26,7 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
-	"porchlight.dev/porchlight/internal/store/pebblestore"
+	"porchlight.dev/porchlight/internal/store/enginetest"
 	"porchlight.dev/porchlight/internal/wire"
 )
 
@@ -105,13 +104,7 @@ const everything = "presence:read:admin presence:write:admin session:read:admin 
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, now: time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)}
-	st, err := pebblestore.Open("store", pebblestore.Options{FS: vfs.NewMem(), Clock: w.clock, MinFreeBytes: -1})
-	w.must(err)
-	t.Cleanup(func() {
-		if err := st.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	st := enginetest.Open(t, w.clock)
 	w.store = st
 	w.directory = directory.New(st, w.clock)
 	w.authority = auth.New(st, w.directory, w.clock)

@@ -102,6 +102,7 @@ var soon = []struct {
 	{store.ErrUnknown, &api.OutcomeUnknown, 1},
 	{wire.ErrDraining, &api.Unavailable, 2},
 	{store.ErrFailed, &api.Unavailable, 10},
+	{store.ErrUnavailable, &api.Unavailable, 2},
 	{store.ErrClosed, &api.Unavailable, 5},
 	{context.Canceled, &api.Unavailable, 1},
 	{context.DeadlineExceeded, &api.Unavailable, 1},

@@ -6,12 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
 	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
-	"porchlight.dev/porchlight/internal/store/pebblestore"
+	"porchlight.dev/porchlight/internal/store/enginetest"
 )
 
 var (
@@ -23,15 +21,7 @@ var (
 // directory only; account "b" has an alice of its own.
 func views(t *testing.T) *notify.Views {
 	t.Helper()
-	st, err := pebblestore.Open("data", pebblestore.Options{FS: vfs.NewMem(), MinFreeBytes: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := st.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	st := enginetest.Open(t, time.Now)
 	play := func(account presence.AccountID, id presence.UserID, events ...presence.Event) {
 		for _, e := range events {
 			_, err := st.Update(t.Context(), store.User{Account: account, ID: id}, store.By{}, func(s presence.State) (presence.State, error) {

@@ -3,9 +3,7 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"path/filepath"
 	"strings"
 
 	"porchlight.dev/porchlight/internal/auth"
@@ -16,61 +14,9 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
-	"porchlight.dev/porchlight/internal/store/pebblestore"
 	"porchlight.dev/porchlight/internal/wire"
 	"porchlight.dev/porchlight/internal/zoomapi"
 )
-
-// storeDir is where the store is, beside what else a data directory may hold.
-func storeDir(dataDir string) string { return filepath.Join(dataDir, "store") }
-
-// ErrNotInitialised: the data directory has no account yet.
-var ErrNotInitialised = errors.New("not initialised")
-
-func notInitialised(dir string) error {
-	return fmt.Errorf("data directory %s is %w: run \"porchlight init --data-dir %[1]s\", or correct --data-dir", dir, ErrNotInitialised)
-}
-
-func storeOptions(cfg *config.Config, o *Options) pebblestore.Options {
-	so := pebblestore.Options{
-		Clock:         o.Clock,
-		Retention:     cfg.LogRetention,
-		MinFreeBytes:  int64(cfg.LowDisk),
-		Logger:        o.Log,
-		CacheRecords:  cfg.CacheRecords,
-		CacheBytes:    int64(cfg.CacheSize),
-		MemTableBytes: int64(cfg.WriteBufferSize),
-	}
-	if cfg.Durability == "os" {
-		so.Durability = pebblestore.OS
-	}
-	if cfg.LowDisk == 0 {
-		so.MinFreeBytes = -1
-	}
-	return so
-}
-
-// openStore opens the store and looks whether somebody is in it.
-func (s *Server) openStore() error {
-	s.store = s.opts.Store
-	if s.store == nil {
-		so := storeOptions(&s.config, &s.opts)
-		so.MustExist = true
-		opened, err := pebblestore.Open(storeDir(s.config.DataDir), so)
-		if errors.Is(err, pebblestore.ErrMissing) {
-			return notInitialised(s.config.DataDir)
-		}
-		if err != nil {
-			return err
-		}
-		s.store = opened
-	}
-	ready, err := initialised(context.Background(), s.store, s.opts.Clock)
-	if err == nil && !ready {
-		err = notInitialised(s.config.DataDir)
-	}
-	return err
-}
 
 func policyOf(cfg *config.Config) presence.Policy {
 	p := presence.DefaultPolicy()

@@ -12,7 +12,6 @@ import (
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
-	"porchlight.dev/porchlight/internal/store/pebblestore"
 )
 
 // A Founding is what a new server begins with.
@@ -35,26 +34,26 @@ type Credentials struct {
 	AccessToken  string `json:"access_token,omitempty"`
 }
 
-// ErrInitialised: the data directory has an account already.
+// ErrInitialised: the store has an account already.
 var ErrInitialised = errors.New("initialised already")
 
-// Init makes the data directory of cfg into one that a server can run on: an
-// account, its owner, and an app with every scope. A directory that has them is
-// left as it is; one whose Init was cut short is completed.
+// Init makes the store of cfg into one that a server can run on: an account, its
+// owner, and an app with every scope. A store that has them is left as it is; one
+// whose Init was cut short is completed.
 func Init(ctx context.Context, cfg config.Config, f Founding) (made Credentials, err error) {
 	cfg = cfg.Filled()
 	if problems := cfg.Check(); len(problems) > 0 {
 		return made, problems
 	}
 	opts := Options{}.withDefaults()
-	st, err := pebblestore.Open(storeDir(cfg.DataDir), storeOptions(&cfg, &opts)) //nolint:contextcheck // a store outlives the call that opens it
+	st, err := openEngine(ctx, &cfg, &opts, false)
 	if err != nil {
 		return made, err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	made, err = found(ctx, st, f)
 	if errors.Is(err, ErrInitialised) {
-		err = fmt.Errorf("data directory %s was %w: start it with \"porchlight serve --data-dir %[1]s\", or name another directory", cfg.DataDir, ErrInitialised)
+		err = fmt.Errorf("%s was %w: start it with \"porchlight serve %s\", or name another", cfg.Place(), ErrInitialised, PlaceFlag(cfg))
 	}
 	return made, err
 }

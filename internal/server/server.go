@@ -204,7 +204,7 @@ func endsWithin(limit time.Duration, group *sync.WaitGroup) bool {
 
 func (s *Server) announce() {
 	s.log.Info("porchlight is ready", slog.String("url", s.URL()), slog.String("admin_url", s.AdminURL()),
-		slog.String("data_dir", s.config.DataDir), slog.String("durability", s.config.Durability), slog.String("version", Version()))
+		slog.String("store", s.config.Place()), slog.String("durability", s.config.Durability), slog.String("version", Version()))
 	for _, warning := range s.config.Warnings() {
 		s.log.Warn("this is allowed but seldom meant", slog.String("setting", warning))
 	}
@@ -228,7 +228,15 @@ func (s *Server) storeFailure(ctx context.Context) error {
 	if err == nil {
 		err = store.ErrFailed
 	}
-	return fmt.Errorf("%w; the server ends so that nothing is acknowledged that is not kept: see to the disk under %s, then start it again", err, s.config.DataDir)
+	return fmt.Errorf("%w; the server ends so that nothing is acknowledged that is not kept: see to %s, then start it again", err, s.culprit())
+}
+
+// culprit is what keeps the store's data.
+func (s *Server) culprit() string {
+	if s.config.Store != "" {
+		return "the servers of " + s.config.Place()
+	}
+	return "the disk under " + s.config.DataDir
 }
 
 // drain lets load balancers notice, then finishes what has begun.

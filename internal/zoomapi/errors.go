@@ -85,6 +85,7 @@ var answers = []struct {
 	}},
 	{store.ErrFull, answer{status: 507, code: 507, message: "The disk is almost full: nothing is written until space is free."}},
 	{store.ErrFailed, answer{status: 503, code: 503, message: "The store failed. Try again later.", header: again}},
+	{store.ErrUnavailable, answer{status: 503, code: 503, message: "The store cannot be reached now, and nothing was changed. Try again later.", header: again}},
 	{store.ErrClosed, answer{status: 503, code: 503, message: "The server is shutting down. Try again later.", header: again}},
 	{context.Canceled, answer{status: 503, code: 503, message: "The request was given up. Try again later.", header: again}},
 	{context.DeadlineExceeded, answer{status: 503, code: 503, message: "The request took too long. Try again later.", header: again}},

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"porchlight.dev/porchlight/internal/auth"
@@ -20,7 +19,7 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
-	"porchlight.dev/porchlight/internal/store/pebblestore"
+	"porchlight.dev/porchlight/internal/store/enginetest"
 	"porchlight.dev/porchlight/internal/wire"
 	. "porchlight.dev/porchlight/internal/zoomapi"
 )
@@ -80,9 +79,7 @@ type options struct {
 func newWorld(tb testing.TB, o options) *world {
 	tb.Helper()
 	w := &world{tb: tb, clock: &handClock{now: noon}}
-	opened, err := pebblestore.Open("store", pebblestore.Options{FS: vfs.NewMem(), Clock: w.clock.Now, MinFreeBytes: -1})
-	w.must(err)
-	tb.Cleanup(func() { w.must(opened.Close()) })
+	opened := enginetest.Open(tb, w.clock.Now)
 	w.store = &faultyStore{Store: opened}
 	w.directory = directory.New(opened, w.clock.Now)
 	w.authority = auth.New(opened, w.directory, w.clock.Now)

@@ -1,0 +1,165 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"porchlight.dev/porchlight/internal/config"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/natsstore"
+	"porchlight.dev/porchlight/internal/store/pebblestore"
+)
+
+// storeDir is where the embedded store is, beside what else a data directory may
+// hold.
+func storeDir(dataDir string) string { return filepath.Join(dataDir, "store") }
+
+// connectTimeout is how long a start waits for the servers of a store.
+const connectTimeout = 15 * time.Second
+
+// ErrNotInitialised: the store has no account yet.
+var ErrNotInitialised = errors.New("not initialised")
+
+func notInitialised(cfg *config.Config) error {
+	return fmt.Errorf("%s is %w: run \"porchlight init %s\", or correct the setting", cfg.Place(), ErrNotInitialised, PlaceFlag(*cfg))
+}
+
+// PlaceFlag is the flag that names the place of the store.
+func PlaceFlag(cfg config.Config) string {
+	if cfg.Store != "" {
+		return "--store " + cfg.Store
+	}
+	return "--data-dir " + cfg.DataDir
+}
+
+// openEngine opens the engine that the settings name. With mustExist it makes
+// none: an error is then ErrNotInitialised where there is none.
+func openEngine(ctx context.Context, cfg *config.Config, o *Options, mustExist bool) (store.Store, error) {
+	if cfg.Store != "" {
+		return openNATS(ctx, cfg, o, mustExist)
+	}
+	options := pebbleOptions(cfg, o)
+	options.MustExist = mustExist
+	opened, err := pebblestore.Open(storeDir(cfg.DataDir), options) //nolint:contextcheck // a store outlives the call that opens it
+	if errors.Is(err, pebblestore.ErrMissing) {
+		return nil, notInitialised(cfg)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return opened, nil
+}
+
+func pebbleOptions(cfg *config.Config, o *Options) pebblestore.Options {
+	po := pebblestore.Options{
+		Clock:         o.Clock,
+		Retention:     cfg.LogRetention,
+		MinFreeBytes:  int64(cfg.LowDisk),
+		Logger:        o.Log,
+		CacheRecords:  cfg.CacheRecords,
+		CacheBytes:    int64(cfg.CacheSize),
+		MemTableBytes: int64(cfg.WriteBufferSize),
+	}
+	if cfg.Durability == "os" {
+		po.Durability = pebblestore.OS
+	}
+	if cfg.LowDisk == 0 {
+		po.MinFreeBytes = -1
+	}
+	return po
+}
+
+func openNATS(ctx context.Context, cfg *config.Config, o *Options, mustExist bool) (store.Store, error) {
+	no := natsstore.Options{
+		Clock:     o.Clock,
+		Logger:    o.Log,
+		Retention: cfg.LogRetention,
+		Replicas:  cfg.StoreReplicas,
+		Relaxed:   cfg.Durability == "os",
+		MustExist: mustExist,
+	}
+	at, err := reach(cfg, &no)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	opened, err := natsstore.Open(ctx, at, no)
+	if errors.Is(err, natsstore.ErrMissing) {
+		return nil, notInitialised(cfg)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return opened, nil
+}
+
+// reach gives the options where the servers are, for a user and for one of the
+// system account, with what each is asked for.
+func reach(cfg *config.Config, no *natsstore.Options) (at string, err error) {
+	u, err := url.Parse(cfg.Store)
+	if err != nil {
+		return "", err
+	}
+	no.Prefix = strings.TrimPrefix(u.Path, "/")
+	if at, no.Credentials, err = natsURL(u, "store-credentials", cfg.StoreCredentials); err != nil {
+		return "", err
+	}
+	if cfg.StoreSystemCredentials != "" {
+		no.System, no.SystemCredentials, err = natsURL(u, "store-system-credentials", cfg.StoreSystemCredentials)
+	}
+	return at, err
+}
+
+// natsURL is u for the NATS client, with the user that file holds, or without one
+// and file is the client's to read.
+func natsURL(u *url.URL, setting, file string) (at, creds string, err error) {
+	var user *url.Userinfo
+	if file != "" {
+		held, err := os.ReadFile(file)
+		if err != nil {
+			return "", "", fmt.Errorf("%s %s cannot be read: %w", setting, file, err)
+		}
+		line := strings.TrimSpace(string(held))
+		switch name, password, found := strings.Cut(line, ":"); {
+		case strings.Contains(line, "BEGIN NATS USER JWT"):
+			creds = file
+		case line == "" || strings.Contains(line, "\n"):
+			return "", "", fmt.Errorf("%s %s holds neither a NATS credentials file nor one line with USER:PASSWORD or a token", setting, file)
+		case found:
+			user = url.UserPassword(name, password)
+		default:
+			user = url.User(line)
+		}
+	}
+	var all []string
+	for host := range strings.SplitSeq(u.Host, ",") { // each needs its own user
+		one := url.URL{Scheme: u.Scheme, User: user, Host: host}
+		all = append(all, one.String())
+	}
+	return strings.Join(all, ","), creds, nil
+}
+
+// openStore opens the store and looks whether somebody is in it.
+func (s *Server) openStore() error {
+	ctx := context.Background()
+	s.store = s.opts.Store
+	if s.store == nil {
+		opened, err := openEngine(ctx, &s.config, &s.opts, true)
+		if err != nil {
+			return err
+		}
+		s.store = opened
+	}
+	ready, err := initialised(ctx, s.store, s.opts.Clock)
+	if err == nil && !ready {
+		err = notInitialised(&s.config)
+	}
+	return err
+}

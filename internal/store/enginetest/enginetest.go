@@ -1,0 +1,109 @@
+// Package enginetest opens the store that tests of the parts above it run on: the
+// embedded engine in memory, or, where the environment says so, the other one.
+//
+// It is separate from storetest, which knows no engine, so that every test of a
+// dialect, of the directory or of tokens is also a test of either engine: `make
+// test` runs them once on each. Only tests may import it.
+package enginetest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/nats-io/nats-server/v2/server"
+
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/natsstore"
+	"porchlight.dev/porchlight/internal/store/pebblestore"
+)
+
+// Variable is what chooses the engine: "nats", or nothing for the embedded one.
+const Variable = "PORCHLIGHT_TEST_STORE"
+
+// Open makes a new, empty store, and closes it when the test ends.
+func Open(tb testing.TB, clock func() time.Time) store.Store {
+	tb.Helper()
+	var (
+		opened store.Store
+		err    error
+	)
+	if OnNATS() {
+		n := StartNATS(tb)
+		opened, err = natsstore.Open(context.Background(), n.URL(), natsstore.Options{Clock: clock, Replicas: 1, System: n.SystemURL()})
+	} else {
+		opened, err = pebblestore.Open("store", pebblestore.Options{FS: vfs.NewMem(), Clock: clock, MinFreeBytes: -1})
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := opened.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return opened
+}
+
+// OnNATS reports whether tests are to run on the second engine.
+func OnNATS() bool {
+	switch name := os.Getenv(Variable); name {
+	case "":
+		return false
+	case "nats":
+		return true
+	default:
+		panic(fmt.Sprintf("%s=%s: it is \"nats\", or nothing", Variable, name))
+	}
+}
+
+// A NATS is a server that runs until the test ends.
+type NATS struct {
+	Host string // and port, on loopback
+	// What it asks for, as USER:PASSWORD: of the user of the store, and of one of
+	// the system account.
+	User, System string
+}
+
+// URL is that of the store's user, SystemURL of the system account's.
+func (n NATS) URL() string       { return "nats://" + n.User + "@" + n.Host }
+func (n NATS) SystemURL() string { return "nats://" + n.System + "@" + n.Host }
+
+// StartNATS runs a NATS server that syncs every write.
+func StartNATS(tb testing.TB) NATS {
+	tb.Helper()
+	n := NATS{User: "porchlight:secret", System: "system:topsecret"}
+	own, system := server.NewAccount("PORCHLIGHT"), server.NewAccount("SYS")
+	ns, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
+		JetStream: true, StoreDir: tb.TempDir(), SyncAlways: true,
+		Accounts: []*server.Account{own, system}, SystemAccount: "SYS",
+		Users: []*server.User{
+			{Username: "porchlight", Password: "secret", Account: own},
+			{Username: "system", Password: "topsecret", Account: system},
+		},
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ns.Start()
+	tb.Cleanup(func() {
+		ns.Shutdown()
+		ns.WaitForShutdown()
+	})
+	if !ns.ReadyForConnections(10 * time.Second) {
+		tb.Fatal("the NATS server did not start within 10 s")
+	}
+	account, err := ns.LookupAccount("PORCHLIGHT")
+	if err == nil {
+		err = account.EnableJetStream(nil, nil)
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+	n.Host = ns.Addr().String()
+	return n
+}
