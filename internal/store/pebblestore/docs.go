@@ -225,13 +225,13 @@ func (s *Store) scan(from, to []byte, each func(key, value []byte) (bool, error)
 	defer s.leave()
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
 	if err != nil {
-		return fmt.Errorf("read: %w", err)
+		return s.readError(err)
 	}
-	defer func() { err = errors.Join(err, it.Close()) }()
+	defer func() { err = errors.Join(err, s.readError(it.Close())) }()
 	for ok := it.First(); ok; ok = it.Next() {
 		value, err := it.ValueAndErr()
 		if err != nil {
-			return fmt.Errorf("read: %w", err)
+			return s.readError(err)
 		}
 		if more, err := each(it.Key(), value); err != nil || !more {
 			return err

@@ -174,7 +174,7 @@ func (s *Store) events() *pebble.EventListener {
 			s.fail(fmt.Errorf("background: %w", err))
 		},
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
-			s.fail(fmt.Errorf("damaged data: %s", info))
+			s.fail(damaged(s.opts.FS.PathBase(info.Path), info.Details))
 		},
 		WriteStallBegin: func(info pebble.WriteStallBeginInfo) {
 			s.stats.stalls.Add(1)

@@ -53,7 +53,7 @@ func TestGoldenWrite(t *testing.T) {
 	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	keepFence(t, s)
+	s.moveFence()
 	toDisk(t, mem, filepath.Join(dir, "killed"))
 	listing := goldenListing(t, s)
 	mustClose(t, s)
@@ -62,8 +62,6 @@ func TestGoldenWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 }
-
-func keepFence(t *testing.T, s *Store) { t.Helper() }
 
 func toDisk(t *testing.T, mem *vfs.MemFS, to string) {
 	t.Helper()

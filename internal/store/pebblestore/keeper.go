@@ -39,6 +39,7 @@ func (s *Store) keep() {
 		case now := <-tick.C:
 			s.sampleSpace()
 			s.flush(ctx)
+			s.moveFence()
 			if now.Sub(tidied) >= tidyEvery {
 				tidied = now
 				s.tidy(ctx)

@@ -32,10 +32,12 @@ type Store struct {
 	guard sync.RWMutex
 	shut  bool
 	db    *pebble.DB
+	audit *audit       // of the directory before it was opened
 	lock  *pebble.Lock // of the directory
-	// marked: the directory had the marker of its format when it was opened,
-	// which is the last step of creating it.
-	marked bool
+	fence *fence
+	// format is what the directory's marker said when it was opened, zero for
+	// none: the marker is the last step of creating it.
+	format int
 	// started: it was loaded and said to be open.
 	started bool
 	epoch   string
@@ -94,8 +96,8 @@ func Open(dir string, opts Options) (*Store, error) {
 	if err := s.openDB(); err != nil {
 		return nil, err
 	}
-	if err := s.apart(s.load); err != nil {
-		return nil, errors.Join(fmt.Errorf("open the data directory %s: %w", dir, err), s.closeDB())
+	if err := s.apart(func() error { return inOrder(s.migrate, s.load) }); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the data directory %s: %w", dir, explain(dir, err)), s.closeDB())
 	}
 	s.start()
 	return s, nil
@@ -114,6 +116,9 @@ func newStore(dir string, opts Options) *Store {
 		cache:   newCache(opts.CacheRecords, opts.CacheBytes),
 		agenda:  newAgenda(),
 	}
+	if opts.migrations == nil {
+		s.opts.migrations = migrations()
+	}
 	if opts.FreeBytes == nil {
 		s.opts.FreeBytes = s.freeBytes
 	}
@@ -122,6 +127,7 @@ func newStore(dir string, opts Options) *Store {
 		s.lazy = newLazyFS(s.opts.FS)
 		s.opts.FS = s.lazy
 	}
+	s.fence = newFence(s.opts.FS, dir)
 	return s
 }
 
@@ -157,10 +163,9 @@ func (s *Store) inspect() (exists bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("read the data directory %s: %w", s.dir, err)
 	}
-	if s.marked = format != ""; s.marked {
-		n, err := strconv.Atoi(format)
-		if err != nil || n > formatVersion {
-			return false, newerError(s.dir, format)
+	if format != "" {
+		if s.format, err = strconv.Atoi(format); err != nil || s.format > s.newest() {
+			return false, s.newerError(format)
 		}
 	}
 	desc, err := pebble.Peek(s.dir, fs)
@@ -169,6 +174,9 @@ func (s *Store) inspect() (exists bool, err error) {
 	}
 	if desc.Exists {
 		return true, nil
+	}
+	if stated, err := readFence(fs, s.dir); s.format != 0 || err == nil && stated.seq != 0 {
+		return false, damaged("marker.manifest", errors.New("the file that says which MANIFEST is in use is missing"))
 	}
 	// A start that was cut short leaves these behind; they hold nothing yet.
 	for _, name := range names {
@@ -179,13 +187,13 @@ func (s *Store) inspect() (exists bool, err error) {
 	return false, nil
 }
 
-func newerError(dir, format string) error {
+func (s *Store) newerError(format string) error {
 	return fmt.Errorf("%w: data directory %s has format %s, this porchlight knows up to %d: use a newer porchlight, or restore a backup into a new directory",
-		ErrNewer, dir, format, formatVersion)
+		ErrNewer, s.dir, format, s.newest())
 }
 
 func isPebbleFile(name string) bool {
-	for _, prefix := range []string{"LOCK", "MANIFEST-", "OPTIONS-", "CURRENT", "marker."} {
+	for _, prefix := range []string{fenceName, "LOCK", "MANIFEST-", "OPTIONS-", "CURRENT", "marker."} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}
@@ -193,25 +201,49 @@ func isPebbleFile(name string) bool {
 	return strings.HasSuffix(name, ".log") || strings.HasSuffix(name, ".dbtmp") || strings.HasSuffix(name, ".sst")
 }
 
-// openDB locks the directory and opens the database.
+// openDB locks the directory, looks for damage that Pebble would not see, and
+// opens the database.
 func (s *Store) openDB() (err error) {
 	if s.lock, err = pebble.LockDirectory(s.dir, s.opts.FS); err != nil {
 		return lockError(s.dir, err)
 	}
 	err = s.apart(func() (err error) {
-		s.db, err = pebble.Open(s.dir, s.pebbleOptions())
-		return err
+		if s.audit, err = auditFiles(s.opts.FS, s.dir, s.format); err != nil {
+			return err
+		}
+		if err := s.fence.begin(s.audit.begin(), s.opts.Durability == OS); err != nil {
+			return err
+		}
+		return s.openPebble()
 	})
 	if err == nil {
 		return nil
 	}
 	if !s.isFailed() {
-		err = errors.Join(err, s.lock.Close())
+		err = errors.Join(err, s.fence.end(), s.lock.Close())
 	}
-	if !s.marked {
+	return s.openError(err)
+}
+
+// openPebble opens a new database twice: its first write-ahead log is of an older
+// form, which does not tell damage from what a crash cut off.
+func (s *Store) openPebble() (err error) {
+	s.db, err = pebble.Open(s.dir, s.pebbleOptions())
+	if err != nil || s.audit.manifest.number != 0 {
+		return err
+	}
+	if err := s.db.Close(); err != nil {
+		return err
+	}
+	s.db, err = pebble.Open(s.dir, s.pebbleOptions())
+	return err
+}
+
+func (s *Store) openError(err error) error {
+	if s.format == 0 && (s.audit == nil || s.audit.stated.seq == 0) {
 		return fmt.Errorf("%w: the creation of data directory %s was cut short, so nothing was ever stored in it: remove it and start again (%w)", ErrUnfinished, s.dir, err)
 	}
-	return fmt.Errorf("open the data directory %s: %w", s.dir, err)
+	return fmt.Errorf("open the data directory %s: %w", s.dir, explain(s.dir, err))
 }
 
 func noCompression() *sstable.CompressionProfile { return sstable.NoCompression }
@@ -225,7 +257,7 @@ func lockError(dir string, err error) error {
 
 func (s *Store) pebbleOptions() *pebble.Options {
 	o := &pebble.Options{
-		FS:        s.opts.FS,
+		FS:        &fenceFS{FS: s.opts.FS, fence: s.fence},
 		Lock:      s.lock,
 		CacheSize: s.opts.BlockBytes,
 		// An older porchlight that knows this value format must be able to open
@@ -257,6 +289,10 @@ func (s *Store) load() error {
 	if err := s.loadNumbers(); err != nil {
 		return err
 	}
+	seq := s.progress.durableAt()
+	if err := s.audit.hold(seq); err != nil {
+		return err
+	}
 	if err := s.loadReaders(); err != nil {
 		return err
 	}
@@ -281,9 +317,10 @@ func (s *Store) load() error {
 		state = stateOpenOS
 	}
 	err = errors.Join(
-		b.Set([]byte(metaFormat), []byte(strconv.Itoa(formatVersion)), nil),
+		b.Set([]byte(metaFormat), []byte(strconv.Itoa(s.newest())), nil),
 		b.Set([]byte(metaState), []byte(state), nil),
 		s.commitNow(b),
+		s.fence.advance(seq),
 	)
 	if err != nil {
 		return err
@@ -311,8 +348,8 @@ func (s *Store) checkFormat() (first bool, err error) {
 		return false, err
 	}
 	if format != "" {
-		if n, err := strconv.Atoi(format); err != nil || n > formatVersion {
-			return false, newerError(s.dir, format)
+		if n, err := strconv.Atoi(format); err != nil || n > s.newest() {
+			return false, s.newerError(format)
 		}
 		return false, nil
 	}
@@ -334,7 +371,7 @@ func (s *Store) mark() error {
 	if err != nil {
 		return err
 	}
-	if want := strconv.Itoa(formatVersion); value != want {
+	if want := strconv.Itoa(s.newest()); value != want {
 		err = marker.Move(want)
 	}
 	return errors.Join(err, marker.Close())
@@ -371,7 +408,7 @@ func (s *Store) lastLogged() (at store.Position, err error) {
 	if it.Last() {
 		at, _ = cutLogKey(it.Key())
 	}
-	return at, it.Close()
+	return at, s.readError(it.Close())
 }
 
 func (s *Store) meta(name string) (text string, err error) {
@@ -427,11 +464,15 @@ func (s *Store) close() error {
 // closeDB says that the database was left in order, if it was, and closes it.
 func (s *Store) closeDB() error {
 	return s.apart(func() error {
-		var err error
-		if s.started && !s.isFailed() {
-			b := s.db.NewBatch()
-			err = errors.Join(b.Set([]byte(metaState), []byte(stateClean), nil), s.commitNow(b))
+		if !s.started || s.isFailed() {
+			return errors.Join(s.db.Close(), s.fence.end(), s.lock.Close())
 		}
-		return errors.Join(err, s.db.Close(), s.lock.Close())
+		b := s.db.NewBatch()
+		err := errors.Join(b.Set([]byte(metaState), []byte(stateClean), nil), s.commitNow(b))
+		seq := s.progress.durableAt()
+		if err = errors.Join(err, s.db.Close()); err == nil && !s.isFailed() {
+			err = s.fence.seal(seq)
+		}
+		return errors.Join(err, s.fence.end(), s.lock.Close())
 	})
 }

@@ -116,11 +116,11 @@ func TestOpenNewerFormat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(marker.Move("2"), marker.Close()); err != nil {
+	if err := errors.Join(marker.Move("3"), marker.Close()); err != nil {
 		t.Fatal(err)
 	}
 	refused(t, fs, Options{}, ErrNewer,
-		"data directory data has format 2, this porchlight knows up to 1: use a newer porchlight, or restore a backup into a new directory")
+		"data directory data has format 3, this porchlight knows up to 2: use a newer porchlight, or restore a backup into a new directory")
 }
 
 // TestOpenNewerFormatUnmarked: the format is in the database too, should the
@@ -128,11 +128,11 @@ func TestOpenNewerFormat(t *testing.T) {
 func TestOpenNewerFormatUnmarked(t *testing.T) {
 	fs := vfs.NewMem()
 	s := mustOpen(t, "data", Options{FS: fs})
-	if err := s.db.Set([]byte(metaFormat), []byte("2"), pebble.Sync); err != nil {
+	if err := s.db.Set([]byte(metaFormat), []byte("3"), pebble.Sync); err != nil {
 		t.Fatal(err)
 	}
 	mustClose(t, s)
-	if err := fs.Remove("data/marker." + formatMarker + ".000001.1"); err != nil {
+	if err := fs.Remove("data/marker." + formatMarker + ".000001.2"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open("data", Options{FS: fs}); !errors.Is(err, ErrNewer) {
@@ -201,7 +201,7 @@ func TestCursorAhead(t *testing.T) {
 // TestOpenFails: an error of the disk while opening is an error, not a hang.
 func TestOpenFails(t *testing.T) {
 	opened, failed := 0, 0
-	for nth := 1; nth < 60; nth++ {
+	for nth := 1; nth < 120; nth++ {
 		fs := failing(vfs.NewMem(), nth)
 		s, err := Open("data", Options{FS: fs})
 		if err != nil {

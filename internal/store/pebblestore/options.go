@@ -62,6 +62,9 @@ type Options struct {
 	CacheBytes    int64 // packed records, about 250 bytes each
 	BlockBytes    int64 // blocks of the database
 	MemTableBytes int64 // writes gathered before a flush
+
+	// migrations are for tests of migrating; the default is the product's.
+	migrations []migration
 }
 
 func (o Options) withDefaults() Options {

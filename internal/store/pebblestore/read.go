@@ -35,7 +35,7 @@ func (s *Store) get(key []byte, use func(value []byte) error) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("read: %w", err)
+		return s.readError(err)
 	}
 	defer closer.Close()
 	return use(value)

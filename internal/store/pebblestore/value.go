@@ -9,9 +9,12 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// formatVersion is of keys and values together. A higher one found in a
-// directory is refused.
-const formatVersion = 1
+// formatVersion is of the directory: its keys, values and files together. A
+// higher one found in a directory is refused, a lower one migrates.
+//
+//	1  the first
+//	2  there is a fence
+const formatVersion = 2
 
 // valueFormat is the first byte of each value of a record, a log entry and a
 // document.

@@ -45,24 +45,32 @@ type Report struct {
 // told. What a server that was killed had not yet synced is no damage.
 func Verify(ctx context.Context, dir string, o VerifyOptions) (Report, error) {
 	v := &verifier{ctx: ctx, progress: o.Progress, s: newStore(dir, Options{FS: o.FS}.withDefaults())}
-	exists, err := v.s.inspect()
-	if err != nil {
+	if err := v.run(); err != nil {
 		return Report{}, err
 	}
+	return v.report, nil
+}
+
+func (v *verifier) run() error {
+	dir := v.s.dir
+	exists, err := v.s.inspect()
+	if err != nil {
+		return err
+	}
 	if !exists {
-		return Report{}, fmt.Errorf("%w: %s holds no store; check the path", ErrMissing, dir)
+		return fmt.Errorf("%w: %s holds no store; check the path", ErrMissing, dir)
 	}
 	if v.s.lock, err = pebble.LockDirectory(dir, v.s.opts.FS); err != nil {
-		return Report{}, verifyLockError(dir, err)
+		return verifyLockError(dir, err)
 	}
 	err = v.all()
 	if !v.s.isFailed() {
 		err = errors.Join(err, v.s.lock.Close())
 	}
 	if err != nil {
-		return Report{}, fmt.Errorf("verify the data directory %s: %w", dir, err)
+		return fmt.Errorf("verify the data directory %s: %w", dir, err)
 	}
-	return v.report, nil
+	return nil
 }
 
 func verifyLockError(dir string, err error) error {
@@ -91,13 +99,16 @@ type verifier struct {
 // all runs every check on a database that is opened for reading only.
 func (v *verifier) all() error {
 	err := v.s.apart(func() (err error) {
+		if v.s.audit, err = auditFiles(v.s.opts.FS, v.s.dir, v.s.format); err != nil {
+			return err
+		}
 		o := v.s.pebbleOptions()
 		o.ReadOnly = true
 		v.s.db, err = pebble.Open(v.s.dir, o)
 		return err
 	})
 	if err != nil {
-		return err
+		return v.explained(err)
 	}
 	err = v.s.apart(func() error {
 		return errors.Join(v.check(), v.s.db.Close())
@@ -122,10 +133,7 @@ func (v *verifier) explained(err error) error {
 	if v.s.isFailed() {
 		return damaged(v.s.dir, v.s.haltedError())
 	}
-	if pebble.IsCorruptionError(err) {
-		return damaged(v.s.dir, err)
-	}
-	return err
+	return explain(v.s.dir, err)
 }
 
 func (v *verifier) advance(bytes int64) {

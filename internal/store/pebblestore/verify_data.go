@@ -77,8 +77,8 @@ func (v *verifier) numbers() error {
 	if v.report.Format, err = strconv.Atoi(format); err != nil {
 		return v.contradiction("it says no format, but %q", format)
 	}
-	if v.report.Format > formatVersion {
-		return newerError(v.s.dir, format)
+	if v.report.Format > v.s.newest() {
+		return v.s.newerError(format)
 	}
 	if v.report.Epoch, err = v.s.meta(metaEpoch); err != nil {
 		return err
@@ -90,7 +90,7 @@ func (v *verifier) numbers() error {
 		return damaged(v.s.dir, err)
 	}
 	v.report.Last, v.report.Trimmed = v.s.progress.durableAt(), v.s.trimmedTo()
-	return nil
+	return v.s.audit.hold(v.report.Last)
 }
 
 // entry: each follows the one of its user before it, which is there or was
@@ -176,7 +176,7 @@ func (v *verifier) mustHave(key []byte, format string, args ...any) error {
 		return v.contradiction(format, args...)
 	}
 	if err != nil {
-		return fmt.Errorf("read: %w", err)
+		return v.s.readError(err)
 	}
 	return closer.Close()
 }
@@ -254,7 +254,7 @@ func (v *verifier) onlyKnownKeys() error {
 	}
 	it, err := v.s.db.NewIter(nil)
 	if err != nil {
-		return fmt.Errorf("read: %w", err)
+		return v.s.readError(err)
 	}
 	for ok := it.First(); ok; {
 		prefix := it.Key()[0]
@@ -263,5 +263,5 @@ func (v *verifier) onlyKnownKeys() error {
 		}
 		ok = it.SeekGE([]byte{prefix + 1})
 	}
-	return it.Close()
+	return v.s.readError(it.Close())
 }

@@ -1,0 +1,332 @@
+package pebblestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// soaking: more of everything, for `make soak`.
+func soaking() bool { return os.Getenv("PORCHLIGHT_SOAK") != "" }
+
+// A specimen is a data directory and what it holds.
+type specimen struct {
+	name  string
+	files map[string]string
+	want  string
+	// data is how many bytes of a file carry data: none of a log or a MANIFEST
+	// that is no longer in use, and of a log in use those before its end. The
+	// settings that Pebble writes down are not read back, the fence stands twice,
+	// and an empty file says nothing.
+	data map[string]int
+}
+
+// specimens are a directory that was closed and one that was killed, with
+// everything that it holds synced, in tables and logs of several blocks.
+func specimens(t *testing.T) []*specimen {
+	t.Helper()
+	mem := vfs.NewCrashableMem()
+	s := mustOpen(t, "data", goldenOptions(mem, goldenNow))
+	goldenContent(t, s)
+	fillSpecimen(t, s, 5, 20)
+	if err := s.db.Compact(context.Background(), []byte{0}, []byte{0xff}, false); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, s)
+	s = mustOpen(t, "data", goldenOptions(mem, goldenNow))
+	fillSpecimen(t, s, 25, 15)
+	awaitLogs(t, s)
+	s.moveFence()
+	want := goldenListing(t, s)
+	now := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))})
+	killed := newSpecimen(t, "killed", now, want)
+	mustClose(t, s)
+	return []*specimen{newSpecimen(t, "clean", mem, want), killed}
+}
+
+// awaitLogs fills logs until there are two in use: the second begun, the first not
+// yet flushed.
+func awaitLogs(t *testing.T, s *Store) {
+	t.Helper()
+	for i := range 10_000 {
+		a, err := auditFiles(s.opts.FS, s.dir, formatVersion)
+		if err == nil && len(a.logs) > 1 {
+			return
+		}
+		goldenUpdate(t, s, i%12, 40+i/12)
+	}
+	t.Fatal("never two logs in use")
+}
+
+func newSpecimen(t *testing.T, name string, mem *vfs.MemFS, want string) *specimen {
+	t.Helper()
+	sp := &specimen{name: name, files: contents(t, mem), want: want, data: make(map[string]int)}
+	v := &verifier{ctx: context.Background(), s: newStore("data", Options{FS: onDisk(t, sp.files)}.withDefaults())}
+	if err := v.run(); err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range v.tables {
+		sp.data[table] = len(sp.files[table])
+	}
+	sp.data[fmt.Sprintf("%s%06d", manifestPrefix, v.s.audit.manifest.number)] = int(v.s.audit.manifest.length)
+	for _, n := range v.s.audit.logs {
+		sp.data[logName(n)] = lastChunk([]byte(sp.files[logName(n)]), 0, n)
+	}
+	for file, n := range sp.data {
+		if n == 0 {
+			t.Errorf("%s: %s is in use and has no data", name, file)
+		}
+	}
+	return sp
+}
+
+// carriesData: a change of a file is in what carries data.
+func (sp *specimen) carriesData(name string, changed []byte) bool {
+	was := sp.files[name]
+	for i := range min(sp.data[name], len(was)) {
+		if i >= len(changed) || changed[i] != was[i] {
+			return true
+		}
+	}
+	return false
+}
+
+func fillSpecimen(t *testing.T, s *Store, round, rounds int) {
+	t.Helper()
+	for r := range rounds {
+		for i := range 12 {
+			goldenUpdate(t, s, i, round+r)
+		}
+		if r%4 == 0 {
+			goldenDocs(t, s, round+r)
+		}
+	}
+}
+
+// onDisk makes files of a directory.
+func onDisk(t *testing.T, files map[string]string) *vfs.MemFS {
+	t.Helper()
+	mem := vfs.NewMem()
+	if err := mem.MkdirAll("data", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range files {
+		f, err := mem.Create("data/"+name, vfs.WriteCategoryUnspecified)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Write([]byte(data)); err != nil { // a copy: Write destroys what it is given under the race detector
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return mem
+}
+
+// Outcomes of opening and reading a damaged directory.
+const (
+	refusedAtOpen = "refused at open"
+	refusedAtRead = "refused at read"
+	rightData     = "right data"
+	silentlyWrong = "silently wrong"
+)
+
+// rot opens the files of a damaged directory and reads everything.
+func (sp *specimen) rot(t *testing.T, files map[string]string, changed string) (outcome string) {
+	t.Helper()
+	s, err := Open("data", goldenOptions(onDisk(t, files), goldenNow))
+	if err != nil {
+		sp.explained(t, err, changed)
+		return refusedAtOpen
+	}
+	defer func() { _ = s.Close() }()
+	got, err := listing(s)
+	if err != nil {
+		sp.explained(t, err, changed)
+		return refusedAtRead
+	}
+	if got != sp.want {
+		return silentlyWrong
+	}
+	return rightData
+}
+
+// explained wants an error to name the file and to say what to do.
+func (sp *specimen) explained(t *testing.T, err error, changed string) {
+	t.Helper()
+	if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "restore a backup into a new directory") {
+		t.Errorf("%s: %s changed: the error is not ErrDamaged, or does not say what to do: %v", sp.name, changed, err)
+	}
+	if !names(err.Error(), changed) {
+		t.Errorf("%s: %s changed: the error does not name it: %v", sp.name, changed, err)
+	}
+}
+
+// names: a text has the name of a file, or of what kind of marker it is.
+func names(text, file string) bool {
+	if kind, ok := strings.CutPrefix(file, "marker."); ok {
+		file = "marker." + strings.SplitN(kind, ".", 2)[0]
+	}
+	return strings.Contains(text, strings.TrimSuffix(file, ".sst"))
+}
+
+// A tally counts outcomes by file.
+type tally map[string]map[string]int
+
+func (ta tally) add(outcome, file string) {
+	if ta[outcome] == nil {
+		ta[outcome] = make(map[string]int)
+	}
+	ta[outcome][file]++
+}
+
+func (ta tally) total(outcome string) (n int) {
+	for _, k := range ta[outcome] {
+		n += k
+	}
+	return n
+}
+
+func (ta tally) log(t *testing.T, what string) {
+	t.Helper()
+	for _, outcome := range slices.Sorted(maps.Keys(ta)) {
+		t.Logf("%s: %s %d %v", what, outcome, ta.total(outcome), ta[outcome])
+	}
+}
+
+// try damages one file in one way and counts what comes of it. What opens with
+// the right data must be found by Verify, or be in a place without data.
+func (sp *specimen) try(t *testing.T, ta tally, name, how string, damage func(data []byte) (changed []byte, keep bool)) {
+	t.Helper()
+	files := maps.Clone(sp.files)
+	changed, keep := damage([]byte(files[name]))
+	if keep && string(changed) == files[name] {
+		return
+	}
+	if files[name] = string(changed); !keep {
+		delete(files, name)
+	}
+	outcome := sp.rot(t, files, name)
+	if outcome == silentlyWrong {
+		t.Errorf("%s: %s of %s gives a wrong answer without an error", sp.name, how, name)
+	}
+	ta.add(outcome, name)
+	_, err := Verify(context.Background(), "data", VerifyOptions{FS: onDisk(t, files)})
+	switch {
+	case err != nil:
+		sp.explained(t, err, name)
+		ta.add("verify finds", name)
+	case outcome != rightData:
+		t.Errorf("%s: %s of %s is %s, and Verify does not find it", sp.name, how, name, outcome)
+	default:
+		ta.add("verify passes", name)
+		if sp.carriesData(name, changed) {
+			t.Errorf("%s: %s of %s is not found by Verify", sp.name, how, name)
+		}
+	}
+}
+
+// TestRotBits flips single bits.
+func TestRotBits(t *testing.T) {
+	flips := 300
+	if soaking() {
+		flips = 5000
+	}
+	seed := rand.Uint64()
+	rng := rand.New(rand.NewPCG(seed, 1))
+	done := 0
+	for _, sp := range specimens(t) {
+		ta := make(tally)
+		for range flips / 2 {
+			name, at := sp.anywhere(rng)
+			bit := byte(1) << rng.IntN(8)
+			sp.try(t, ta, name, fmt.Sprintf("seed %d: bit %08b of byte %d", seed, bit, at), func(data []byte) ([]byte, bool) {
+				data[at] ^= bit
+				return data, true
+			})
+			done++
+		}
+		ta.log(t, fmt.Sprintf("seed %d: %s", seed, sp.name))
+		if ta.total(refusedAtOpen) == 0 || ta.total(refusedAtRead) == 0 {
+			t.Errorf("%s: the flips did not reach logs and tables: %v", sp.name, ta)
+		}
+	}
+	t.Logf("%d flips", done)
+}
+
+// anywhere is a byte: one time in four any byte of any file, else any byte that
+// carries data, each file being as likely as another.
+func (sp *specimen) anywhere(rng *rand.Rand) (name string, at int) {
+	size := func(name string) int { return len(sp.files[name]) }
+	if rng.IntN(4) > 0 {
+		size = func(name string) int { return sp.data[name] }
+	}
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(sp.files)) {
+		if size(name) > 0 {
+			names = append(names, name)
+		}
+	}
+	name = names[rng.IntN(len(names))]
+	return name, rng.IntN(size(name))
+}
+
+const page = 4096
+
+// TestRotPages truncates every file at every page and near its end, zeroes each
+// page, swaps pages, and removes each file.
+func TestRotPages(t *testing.T) {
+	for _, sp := range specimens(t) {
+		truncated, zeroed, swapped, removed := make(tally), make(tally), make(tally), make(tally)
+		for _, name := range slices.Sorted(maps.Keys(sp.files)) {
+			size := len(sp.files[name])
+			for _, at := range cuts(size) {
+				sp.try(t, truncated, name, fmt.Sprintf("truncation at %d", at), func(data []byte) ([]byte, bool) { return data[:at], true })
+			}
+			for at := 0; at < size; at += page {
+				sp.try(t, zeroed, name, fmt.Sprintf("zeroing at %d", at), func(data []byte) ([]byte, bool) {
+					clear(data[at:min(at+page, size)])
+					return data, true
+				})
+				sp.try(t, swapped, name, fmt.Sprintf("swapping at %d", at), func(data []byte) ([]byte, bool) { return swapPages(data, at), true })
+			}
+			sp.try(t, removed, name, "removal", func([]byte) ([]byte, bool) { return nil, false })
+		}
+		truncated.log(t, sp.name+": truncated")
+		zeroed.log(t, sp.name+": zeroed")
+		swapped.log(t, sp.name+": swapped")
+		removed.log(t, sp.name+": removed")
+	}
+}
+
+func cuts(size int) []int {
+	var at []int
+	for i := 0; i < size; i += page {
+		at = append(at, i)
+	}
+	for _, i := range []int{size / 2, size - 20, size - 1} {
+		if i > 0 {
+			at = append(at, i)
+		}
+	}
+	return at
+}
+
+// swapPages changes a page with the next, or the halves of a short file.
+func swapPages(data []byte, at int) []byte {
+	if at+2*page <= len(data) {
+		return slices.Concat(data[:at], data[at+page:at+2*page], data[at:at+page], data[at+2*page:])
+	}
+	half := len(data) / 2
+	return slices.Concat(data[half:], data[:half])
+}
