@@ -84,8 +84,9 @@ func numberOf(name, prefix, suffix string) (number uint64, ok bool) {
 // never changed.
 type fencedManifest struct {
 	vfs.File
-	fence *fence
-	mark  manifestMark
+	fence   *fence
+	mark    manifestMark
+	inPlace bool // its name is durable
 }
 
 // Write implements vfs.File.
@@ -101,6 +102,14 @@ func (f *fencedManifest) Write(p []byte) (int, error) {
 func (f *fencedManifest) Sync() error {
 	if err := f.File.Sync(); err != nil {
 		return err
+	}
+	// Pebble syncs the name together with that of the marker which names it: a
+	// crash might leave the marker alone.
+	if !f.inPlace {
+		if err := syncDir(f.fence.fs, f.fence.dir); err != nil {
+			return err
+		}
+		f.inPlace = true
 	}
 	return f.fence.wrote(f.mark)
 }

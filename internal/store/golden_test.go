@@ -1,0 +1,106 @@
+package store_test
+
+import (
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// The golden bytes are what each format that was ever written made of these two
+// values, in hexadecimal, in testdata/golden/<state or entry>-<format byte>.hex.
+// They are written once, by hand, from what the failing test says, and never
+// changed: this version must go on reading them.
+
+func goldenState() presence.State {
+	const at = presence.Instant(1_795_334_400_000_000)
+	return presence.State{
+		Revision: 1_795_334_400_000_007, At: at,
+		Sessions: []presence.Session{
+			{ID: "s1", Client: presence.Desktop, Version: "5.17.5", App: "zoom", Since: at - 5, IdleAt: at + 900e6, EndsAt: at + 120e6, Lease: 2 * time.Minute},
+			{ID: "s2", Client: presence.Mobile, Since: at, EndsAt: at + 1},
+		},
+		Claims: []presence.Claim{
+			{ID: presence.ManualClaim, Source: presence.Manual, Status: presence.Busy, Note: "ñ\x00", Since: at, Until: at + 86_400e6, App: "a"},
+			{ID: "m", Source: presence.Meeting, Status: presence.InMeeting, Since: at - 1},
+		},
+		Note:        presence.Note{Text: "own", Until: at + 60e6},
+		AvailableAt: at - 3600e6, UpdatedAt: at, StirredAt: at - 1,
+		Shown:    presence.Shown{Status: presence.InMeeting, Since: at - 2, StatusRevision: 1_795_334_400_000_000, Revision: 1_795_334_400_000_007},
+		Standing: presence.Deactivated,
+		Answers: []presence.Answer{{
+			Key: [16]byte{0: 1, 15: 0xff}, Body: [16]byte{0: 2, 15: 0xfe}, At: at - 10, Revision: 1_795_334_300_000_000, Result: "made",
+		}},
+	}
+}
+
+func goldenEntry() store.Entry {
+	const at = presence.Instant(1_795_334_400_000_000)
+	return store.Entry{
+		User: store.User{Account: "acme", ID: "u\x00ñ"}, Revision: 1_795_334_400_000_007, Time: at.Time(),
+		By:     store.By{Cause: store.CauseClaim, Actor: store.Actor{User: "other", App: "app"}},
+		Before: presence.Presence{Status: presence.Available, Since: at - 5, Active: true, Revision: 7, StatusRevision: 6},
+		After: presence.Presence{
+			Status: presence.Busy, Note: "note", Since: at, Until: at + 60e6, Handheld: true,
+			Revision: 1_795_334_400_000_007, StatusRevision: 1_795_334_400_000_007,
+		},
+	}
+}
+
+// golden reads the bytes of each format.
+func golden(t *testing.T, kind string) map[string][]byte {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join("testdata", "golden", kind+"-*.hex"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := make(map[string][]byte)
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := hex.DecodeString(strings.Join(strings.Fields(string(text)), ""))
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		found[path] = data
+	}
+	return found
+}
+
+func TestGoldenState(t *testing.T) {
+	want := goldenState()
+	newest, seen := store.AppendState(nil, &want), false
+	for path, data := range golden(t, "state") {
+		got, err := store.DecodeState(data)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s is\n%+v, %v, want\n%+v", path, got, err, want)
+		}
+		seen = seen || string(data) == string(newest)
+	}
+	if !seen {
+		t.Errorf("the format written today, %d, has no golden bytes: keep these\n%x", newest[0], newest)
+	}
+}
+
+func TestGoldenEntry(t *testing.T) {
+	want := goldenEntry()
+	newest, seen := store.AppendEntry(nil, &want), false
+	for path, data := range golden(t, "entry") {
+		got, err := store.DecodeEntry(data)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s is\n%+v, %v, want\n%+v", path, got, err, want)
+		}
+		seen = seen || string(data) == string(newest)
+	}
+	if !seen {
+		t.Errorf("the format written today, %d, has no golden bytes: keep these\n%x", newest[0], newest)
+	}
+}

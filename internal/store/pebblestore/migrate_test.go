@@ -1,0 +1,238 @@
+package pebblestore
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+)
+
+// TestMigrations: there is one step from each format to the next, up to the
+// present one.
+func TestMigrations(t *testing.T) {
+	for i, m := range migrations() {
+		if m.from != i+1 || m.what == "" {
+			t.Errorf("step %d is from %d, %q", i, m.from, m.what)
+		}
+	}
+	if n := len(migrations()) + 1; n != formatVersion {
+		t.Errorf("the steps lead to format %d, the present one is %d", n, formatVersion)
+	}
+}
+
+// TestMigrateFirst: the directory of the first format gets what the second has,
+// and its marker.
+func TestMigrateFirst(t *testing.T) {
+	for _, kind := range []string{"clean", "killed"} {
+		mem := fromDisk(t, filepath.Join(goldenDir, "1", kind))
+		var logged strings.Builder
+		o := goldenOptions(mem, goldenNow)
+		o.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+		mustClose(t, mustOpen(t, "data", o))
+		if n := strings.Count(logged.String(), "migrating the data directory"); n != 1 {
+			t.Errorf("%s: %d lines say that it migrates", kind, n)
+		}
+		if format, err := atomicfs.ReadMarker(mem, "data", formatMarker); err != nil || format != "2" {
+			t.Errorf("%s: the marker says %q, %v", kind, format, err)
+		}
+		if st, err := readFence(mem, "data"); err != nil || !st.clean || st.seq != 59 {
+			t.Errorf("%s: the fence says %+v, %v", kind, st, err)
+		}
+		if r, err := Verify(context.Background(), "data", VerifyOptions{FS: mem}); err != nil || r.Format != 2 {
+			t.Errorf("%s: Verify: %+v, %v", kind, r, err)
+		}
+	}
+}
+
+// TestMigrateFirstAgain: an older porchlight that ran on a directory of the first
+// format does not care for a fence that a migration began, so nor does the next.
+func TestMigrateFirstAgain(t *testing.T) {
+	mem := fromDisk(t, filepath.Join(goldenDir, "1", "killed"))
+	f := newFence(mem, "data")
+	if err := errors.Join(f.begin(fenceState{seq: 1e6, manifests: []manifestMark{{77, 1, 1}}}, false), f.end()); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, mustOpen(t, "data", goldenOptions(mem, goldenNow)))
+}
+
+// older is a porchlight before the first migration.
+func older(fs vfs.FS) Options {
+	o := goldenOptions(fs, goldenNow)
+	o.migrations = []migration{}
+	return o
+}
+
+// TestDowngrade: an older porchlight refuses a directory of a newer format, and
+// changes nothing in it.
+func TestDowngrade(t *testing.T) {
+	for _, kind := range []string{"clean", "killed"} {
+		mem := fromDisk(t, filepath.Join(goldenDir, "2", kind))
+		refused(t, mem, older(mem), ErrNewer, "has format 2, this porchlight knows up to 1", "use a newer porchlight")
+	}
+}
+
+// shouting is a porchlight of a format to come, whose migration rewrites every
+// key: documents are shouted.
+func shouting(fs vfs.FS) Options {
+	o := goldenOptions(fs, goldenNow)
+	o.migrations = append(slices.Clone(migrations()), migration{
+		from: formatVersion, what: "shout",
+		rewrite: func(key, value []byte) ([]byte, error) {
+			if key[0] == documentPrefix {
+				value = append(slices.Clone(value), '!')
+			}
+			return value, nil
+		},
+	})
+	return o
+}
+
+// shouted is a listing after that migration.
+func shouted(listing string) string {
+	lines := strings.Split(listing, "\n")
+	for i := 1; i < len(lines); i++ {
+		if strings.HasPrefix(lines[i-1], "document ") {
+			lines[i] = strings.TrimSuffix(lines[i], `"`) + `!"`
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// TestMigrateKilled: a migration that rewrites everything and is killed at any
+// operation on the disk leaves the old directory or the new one. The old one can
+// be used by what wrote it, and migrates when it is opened by what killed it.
+func TestMigrateKilled(t *testing.T) {
+	for _, from := range []string{"1/clean", "1/killed", "2/killed"} {
+		t.Run(strings.ReplaceAll(from, "/", " "), func(t *testing.T) {
+			want := readGolden(t, from)
+			points := migrationCrashes(t, from, shouted(want))
+			wasOld, wasNew := 0, 0
+			for _, fs := range points {
+				if checkKilled(t, fs, want) {
+					wasOld++
+				} else {
+					wasNew++
+				}
+			}
+			if wasOld < 20 || wasNew < 3 {
+				t.Errorf("%d old, %d new: the kills miss the middle", wasOld, wasNew)
+			}
+			t.Logf("%d kills: %d left the old directory, %d the new one", len(points), wasOld, wasNew)
+		})
+	}
+}
+
+func readGolden(t *testing.T, from string) string {
+	t.Helper()
+	mem := fromDisk(t, filepath.Join(goldenDir, from))
+	s := mustOpen(t, "data", goldenOptions(mem, goldenNow))
+	defer mustClose(t, s)
+	return goldenListing(t, s)
+}
+
+// migrationCrashes migrates, and takes what a crash would leave at every
+// operation.
+func migrationCrashes(t *testing.T, from, want string) []*vfs.MemFS {
+	t.Helper()
+	mem := vfs.NewCrashableMem()
+	if ok, err := vfs.Clone(vfs.Default, mem, filepath.Join(goldenDir, from), "data", vfs.CloneSync); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	if err := syncDir(mem, "/"); err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(5, 5))
+	var mu sync.Mutex // guards points and rng
+	var points []*vfs.MemFS
+	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(o errorfs.Op) error {
+		if o.Kind.ReadOrWrite() != errorfs.OpIsWrite {
+			return nil
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, keep := range []int{0, 50, 100} {
+			points = append(points, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: keep, RNG: rng}))
+		}
+		return nil
+	}))
+	s := mustOpen(t, "data", shouting(fs))
+	if got := goldenListing(t, s); got != want {
+		t.Fatalf("the migrated directory holds\n%s\nwant\n%s", got, want)
+	}
+	mustClose(t, s)
+	return points
+}
+
+// checkKilled opens what was left with both, and reports whether it was old.
+func checkKilled(t *testing.T, fs *vfs.MemFS, want string) (wasOld bool) {
+	t.Helper()
+	s, err := Open("data", goldenOptions(fs.CrashClone(vfs.CrashCloneCfg{}), goldenNow))
+	if wasOld = err == nil; wasOld {
+		if got := goldenListing(t, s); got != want {
+			t.Errorf("the old porchlight finds\n%s\nwant\n%s", got, want)
+		}
+		mustClose(t, s)
+	} else if !errors.Is(err, ErrNewer) {
+		t.Errorf("the old porchlight: %v, want ErrNewer", err)
+	}
+	s, err = Open("data", shouting(fs))
+	if err != nil {
+		t.Errorf("the new porchlight: %v", err)
+		return wasOld
+	}
+	defer mustClose(t, s)
+	if got := goldenListing(t, s); got != shouted(want) {
+		t.Errorf("the new porchlight finds\n%s\nwant\n%s", got, shouted(want))
+	}
+	if names, err := fs.List("data"); err != nil || slices.Contains(names, migrationDir) {
+		t.Errorf("what the migration wrote is left: %v, %v", names, err)
+	}
+	return wasOld
+}
+
+// TestMigrateFails: a step that cannot read a value changes nothing and says so.
+func TestMigrateFails(t *testing.T) {
+	mem := fromDisk(t, filepath.Join(goldenDir, "2", "clean"))
+	o := shouting(mem)
+	step := &o.migrations[len(o.migrations)-1]
+	step.rewrite = func(key, value []byte) ([]byte, error) {
+		if key[0] == recordPrefix {
+			return nil, errValue
+		}
+		return value, nil
+	}
+	_, err := Open("data", o)
+	if !errors.Is(err, errValue) || !strings.Contains(err.Error(), "migrate from format 2 (shout)") || !strings.Contains(err.Error(), "starting again repeats it") {
+		t.Errorf("Open: %v", err)
+	}
+	s := mustOpen(t, "data", goldenOptions(mem, goldenNow))
+	if got, want := goldenListing(t, s), readGolden(t, "2/clean"); got != want {
+		t.Errorf("after a migration that failed the directory holds\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestMigrateTables: a rewriting that fills several tables is whole.
+func TestMigrateTables(t *testing.T) {
+	w := &tableWriter{fs: vfs.NewMem(), dir: "", options: newStore("data", Options{FS: vfs.NewMem()}.withDefaults()).pebbleOptions()}
+	big := make([]byte, 5<<20)
+	for i := range 20 {
+		if err := w.set([]byte{'a' + byte(i)}, big); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.finish(); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(w.paths); n < 2 || n > 4 {
+		t.Errorf("%d tables of 100 MiB", n)
+	}
+}
