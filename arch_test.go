@@ -30,7 +30,8 @@ var imports = map[string][]string{
 	"internal/presence":          nil,
 	"internal/store":             {"internal/presence"},
 	"internal/store/storetest":   {"internal/presence", "internal/store"},
-	"internal/store/pebblestore": {"internal/presence", "internal/store"},
+	"internal/store/backup":      nil,
+	"internal/store/pebblestore": {"internal/presence", "internal/store", "internal/store/backup"},
 	"internal/store/natsstore":   {"internal/presence", "internal/store"},
 	"internal/store/enginetest":  {"internal/store", "internal/store/natsstore", "internal/store/pebblestore"},
 
@@ -52,8 +53,8 @@ var imports = map[string][]string{
 	"internal/config": nil,
 	"internal/server": {
 		"internal/auth", "internal/config", "internal/directory", "internal/httpapi", "internal/notify",
-		"internal/presence", "internal/publish", "internal/store", "internal/store/natsstore", "internal/store/pebblestore",
-		"internal/wire", "internal/zoomapi",
+		"internal/presence", "internal/publish", "internal/store", "internal/store/backup", "internal/store/natsstore",
+		"internal/store/pebblestore", "internal/wire", "internal/zoomapi",
 	},
 	"internal/cli":   {"api", "client", "internal/config", "internal/server"},
 	"client":         {"api"},

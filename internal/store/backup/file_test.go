@@ -1,0 +1,140 @@
+package backup
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// names lists a directory.
+func names(t *testing.T, dir string) string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, e := range entries {
+		all = append(all, e.Name())
+	}
+	return strings.Join(all, " ")
+}
+
+func write(t *testing.T, f *File, text string) {
+	t.Helper()
+	if _, err := f.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func contents(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// TestFile: a file has its name when it is complete, and not before.
+func TestFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "b")
+	if err := os.WriteFile(path+".partial", []byte("what a killed backup left, which is longer"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Create(path, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, f, "whole")
+	if got := names(t, dir); got != "b.partial" {
+		t.Errorf("before the end there are %q", got)
+	}
+	if err := f.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 || contents(t, path) != "whole" || names(t, dir) != "b" {
+		t.Errorf("%v, %v, %q in %q", info.Mode(), err, contents(t, path), names(t, dir))
+	}
+
+	if _, err := Create(path, false, nil); !errors.Is(err, ErrExists) || !strings.Contains(err.Error(), "--force") {
+		t.Errorf("a name that is taken: %v", err)
+	}
+	if _, err := Create(dir, true, nil); !errors.Is(err, ErrExists) {
+		t.Errorf("a directory: %v", err)
+	}
+	if _, err := Create(filepath.Join(dir, "none", "b"), true, nil); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("in a directory that is missing: %v", err)
+	}
+	f, err = Create(path, true, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, f, "other")
+	if contents(t, path) != "whole" {
+		t.Error("the old one changed before the new one was complete")
+	}
+	if err := f.Discard(); err != nil || contents(t, path) != "whole" || names(t, dir) != "b" {
+		t.Errorf("discarded: %v, %q", err, names(t, dir))
+	}
+}
+
+// TestFileTaken: a name that was taken meanwhile is not replaced.
+func TestFileTaken(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "b")
+	f, err := Create(path, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("another's"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Commit(); !errors.Is(err, ErrExists) || contents(t, path) != "another's" || names(t, dir) != "b" {
+		t.Errorf("%v; there are %q", err, names(t, dir))
+	}
+}
+
+// TestFileBusy: of two backups to one name, one is refused.
+func TestFileBusy(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "b")
+	f, err := Create(path, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, f, "first")
+	if _, err := Create(path, false, nil); !errors.Is(err, ErrBusy) {
+		t.Errorf("a second one: %v", err)
+	}
+	if err := f.Commit(); err != nil || contents(t, path) != "first" {
+		t.Errorf("%v, %q", err, contents(t, path))
+	}
+	if f, err = Create(path, true, nil); err != nil {
+		t.Fatalf("after it: %v", err)
+	}
+	if err := f.Discard(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestFileRoom: a write that would leave too little is not made.
+func TestFileRoom(t *testing.T) {
+	dir := t.TempDir()
+	room := uint64(5)
+	f, err := Create(filepath.Join(dir, "b"), false, func() (uint64, error) { return room, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, f, "12345")
+	room = 0
+	if _, err := f.Write([]byte("6")); !errors.Is(err, ErrNoSpace) {
+		t.Errorf("a byte more: %v", err)
+	}
+	if err := f.Discard(); err != nil || names(t, dir) != "" {
+		t.Errorf("%v, %q is left", err, names(t, dir))
+	}
+}

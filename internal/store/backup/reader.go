@@ -1,0 +1,251 @@
+package backup
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"io"
+	"strings"
+)
+
+// A Reader checks a stream and gives its pairs.
+type Reader struct {
+	from   io.Reader
+	table  *crc32.Table
+	digest hash.Hash
+
+	header Header
+	at     int64 // bytes read
+	number uint32
+	frame  []byte
+	rest   []byte // of the chunk's pairs
+	last   []byte // key
+	total  trailer
+	ended  bool
+	info   Info
+}
+
+// NewReader reads the beginning of a stream.
+func NewReader(from io.Reader) (*Reader, error) {
+	r := &Reader{from: from, table: castagnoli(), digest: sha256.New()}
+	if err := r.begin(); err != nil {
+		return nil, err
+	}
+	kind, payload, err := r.next()
+	if err != nil {
+		return nil, err
+	}
+	if kind != headerKind {
+		return nil, damaged(r.at, "the first frame is no header")
+	}
+	if err := decodeJSON(payload, &r.header); err != nil {
+		return nil, damaged(r.at, "the header cannot be read: %v", err)
+	}
+	return r, nil
+}
+
+// begin reads the line that every version begins with.
+func (r *Reader) begin() error {
+	line := make([]byte, len(magic)+len(version))
+	n, err := io.ReadFull(r.from, line)
+	r.at += int64(n)
+	if err != nil && !isEnd(err) {
+		return fmt.Errorf("read the backup: %w", err)
+	}
+	line = line[:n]
+	switch known := magic + version; {
+	case string(line) == known:
+		r.digest.Write(line)
+		return nil
+	case strings.HasPrefix(known, string(line)):
+		return damaged(r.at, "it ends there")
+	case bytes.HasPrefix(line, []byte(magic)):
+		return fmt.Errorf("%w than this porchlight knows, or a damaged first line: use a newer porchlight", ErrNewer)
+	default:
+		return fmt.Errorf("%w: it begins with %q; check which file it is, and decrypt or decompress it first if you packed it", ErrNoBackup, line)
+	}
+}
+
+func isEnd(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
+
+// decodeJSON refuses what follows the value, and members that are not known.
+func decodeJSON(text []byte, to any) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(to); err != nil {
+		return err
+	}
+	if d.More() {
+		return errors.New("there is something after it")
+	}
+	return nil
+}
+
+// Header is how the stream begins.
+func (r *Reader) Header() Header { return r.header }
+
+// Read is how many bytes of the stream were read.
+func (r *Reader) Read() int64 { return r.at }
+
+// Info is known once Next has returned io.EOF.
+func (r *Reader) Info() Info { return r.info }
+
+// Next gives the next pair, which is valid until the next call. It returns io.EOF
+// after the last one, when the trailer was right and nothing followed it.
+func (r *Reader) Next() (key, value []byte, err error) {
+	for len(r.rest) == 0 {
+		if r.ended {
+			return nil, nil, io.EOF
+		}
+		if err := r.turn(); err != nil {
+			return nil, nil, err
+		}
+	}
+	key, value, ok := r.cutPair()
+	if !ok {
+		return nil, nil, damaged(r.at, "chunk %d has a pair past its end", r.number-1)
+	}
+	if r.total.Pairs > 0 && bytes.Compare(key, r.last) <= 0 {
+		return nil, nil, damaged(r.at, "chunk %d has keys out of order", r.number-1)
+	}
+	r.last = append(r.last[:0], key...)
+	r.total.Pairs++
+	r.total.Bytes += int64(len(key) + len(value))
+	return key, value, nil
+}
+
+func (r *Reader) cutPair() (key, value []byte, ok bool) {
+	k, n := binary.Uvarint(r.rest)
+	if n <= 0 {
+		return nil, nil, false
+	}
+	v, m := binary.Uvarint(r.rest[n:])
+	if m <= 0 {
+		return nil, nil, false
+	}
+	pair := r.rest[n+m:]
+	if k > uint64(len(pair)) || v > uint64(len(pair))-k {
+		return nil, nil, false
+	}
+	r.rest = pair[k+v:]
+	return pair[:k:k], pair[k : k+v : k+v], true
+}
+
+// turn reads the next chunk, or the end.
+func (r *Reader) turn() error {
+	before := hex.EncodeToString(r.digest.Sum(nil))
+	kind, payload, err := r.next()
+	switch {
+	case err != nil:
+		return err
+	case kind == chunkKind && len(payload) > 0:
+		r.total.Chunks++
+		r.rest = payload
+		return nil
+	case kind == trailerKind:
+		return r.end(payload, before)
+	default:
+		return damaged(r.at, "frame %d is of kind %q, which does not belong there", r.number-1, kind)
+	}
+}
+
+// end holds the trailer against what was read.
+func (r *Reader) end(payload []byte, digest string) error {
+	var said trailer
+	if err := decodeJSON(payload, &said); err != nil {
+		return damaged(r.at, "the trailer cannot be read: %v", err)
+	}
+	r.total.Counts, r.total.SHA256 = said.Counts, digest
+	if said != r.total {
+		return damaged(r.at, "the trailer speaks of %d chunks, %d pairs, %d bytes and digest %s; there are %d, %d, %d and %s",
+			said.Chunks, said.Pairs, said.Bytes, said.SHA256, r.total.Chunks, r.total.Pairs, r.total.Bytes, digest)
+	}
+	n, err := io.ReadFull(r.from, make([]byte, 1))
+	if n > 0 {
+		return damaged(r.at, "there are bytes after its end")
+	}
+	if !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read the backup: %w", err)
+	}
+	r.ended = true
+	r.info = Info{
+		Header: r.header, Counts: said.Counts, Chunks: r.total.Chunks,
+		Bytes: r.at, SHA256: hex.EncodeToString(r.digest.Sum(nil)),
+	}
+	return nil
+}
+
+// next reads and checks one frame. The payload is valid until the next call.
+func (r *Reader) next() (kind byte, payload []byte, err error) {
+	at := r.at
+	r.frame = grown(r.frame, headSize)
+	if err := r.fill(r.frame); err != nil {
+		return 0, nil, err
+	}
+	number := binary.BigEndian.Uint32(r.frame[1:])
+	length := binary.BigEndian.Uint32(r.frame[5:])
+	if length > maxPayload {
+		return 0, nil, damaged(at, "frame %d claims %d bytes", r.number, length)
+	}
+	r.frame = grown(r.frame, headSize+int(length)+sumSize)
+	if err := r.fill(r.frame[headSize:]); err != nil {
+		return 0, nil, err
+	}
+	body := r.frame[:headSize+int(length)]
+	if crc32.Checksum(body, r.table) != binary.BigEndian.Uint32(r.frame[len(body):]) {
+		return 0, nil, damaged(at, "the checksum of frame %d, which ends at byte %d, is wrong", r.number, r.at)
+	}
+	if number != r.number {
+		return 0, nil, damaged(at, "frame %d stands where frame %d belongs", number, r.number)
+	}
+	r.number++
+	r.digest.Write(r.frame)
+	return body[0], body[headSize:], nil
+}
+
+// grown is b with a length of n, and what was in it.
+func grown(b []byte, n int) []byte {
+	if cap(b) < n {
+		b = append(make([]byte, 0, n), b...)
+	}
+	return b[:n]
+}
+
+func (r *Reader) fill(b []byte) error {
+	n, err := io.ReadFull(r.from, b)
+	r.at += int64(n)
+	if isEnd(err) {
+		return damaged(r.at, "it ends there, before its trailer")
+	}
+	if err != nil {
+		return fmt.Errorf("read the backup: %w", err)
+	}
+	return nil
+}
+
+// Copy checks a stream while it is copied, and calls moved, unless it is nil, with
+// the bytes copied so far. What was written is of no use after an error.
+func Copy(to io.Writer, from io.Reader, moved func(int64)) (Info, error) {
+	r, err := NewReader(io.TeeReader(from, to))
+	if err != nil {
+		return Info{}, err
+	}
+	for {
+		_, _, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return r.Info(), nil
+		}
+		if err != nil {
+			return Info{}, err
+		}
+		if moved != nil && len(r.rest) == 0 {
+			moved(r.at)
+		}
+	}
+}
