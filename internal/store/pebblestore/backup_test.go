@@ -1,0 +1,756 @@
+package pebblestore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/backup"
+)
+
+// randomBytes is how many random changes of a byte are tried; with soakEnv set,
+// soakBytes.
+const (
+	randomBytes = 500
+	soakBytes   = 10_000
+	soakEnv     = "PORCHLIGHT_SOAK"
+)
+
+// furnish puts something of each kind into a store: records of which some end by
+// themselves, a log that was trimmed at its beginning, documents with and without
+// an end, some of them changed and deleted, and a durable reader.
+func furnish(t *testing.T, s *Store, users int) {
+	t.Helper()
+	ctx := context.Background()
+	for i := range users {
+		mustUpdate(t, s, crashUser(i))
+	}
+	for i := range users {
+		doc := store.Doc{Key: store.Key{Collection: "users", Key: fmt.Sprint(i)}, Value: fmt.Appendf(nil, "user %d of them", i)}
+		if i%3 == 0 {
+			doc.Until = time.Now().Add(time.Duration(i+1) * time.Hour)
+		}
+		if err := s.Write(ctx, "acme", doc); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := 0; i < users; i += 6 {
+		docs, err := s.Load(ctx, "acme", store.Key{Collection: "users", Key: fmt.Sprint(i)})
+		if err != nil || len(docs) != 1 {
+			t.Fatal(docs, err)
+		}
+		docs[0].Until = docs[0].Until.Add(time.Hour)
+		if i%12 == 0 {
+			docs[0].Value = nil
+		}
+		if err := s.Write(ctx, "acme", docs[0]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reading, enough := context.WithCancel(ctx)
+	err := s.Feed(reading, "reader", func([]store.Entry) error {
+		enough()
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if err := s.submit(ctx, func(c *committer) error {
+		c.deleteRange(appendLogKey(nil, 0), appendLogKey(nil, 3))
+		c.set([]byte(metaTrim), appendNumber(nil, 2))
+		c.s.trimmed.Store(2)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < users; i += 2 {
+		_, err := s.Update(ctx, crashUser(i), store.By{Cause: store.CauseNote}, func(st presence.State) (presence.State, error) {
+			st.Revision++
+			st.Note.Text, st.Claims = "a note", nil
+			return st, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// takeBackup is a backup of s in chunks of chunkBytes; zero: the default.
+func takeBackup(t *testing.T, s *Store, chunkBytes int) ([]byte, BackupInfo) {
+	t.Helper()
+	var b bytes.Buffer
+	info, err := s.backup(context.Background(), &b, nil, chunkBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes(), info
+}
+
+// pairs is everything in a store, less what says which store it is.
+func pairs(t *testing.T, s *Store) map[string]string {
+	t.Helper()
+	all := make(map[string]string)
+	err := s.scan(nil, nil, func(key, value []byte) (bool, error) {
+		if ofTheContent(key) {
+			all[string(key)] = string(value)
+		}
+		return true, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// TestBackup: what is restored is what was there, under a new epoch.
+func TestBackup(t *testing.T) {
+	const users = 40
+	ctx := context.Background()
+	s := mustOpen(t, "data", Options{FS: vfs.NewMem()})
+	furnish(t, s, users)
+	var calls, last, total int64
+	var b bytes.Buffer
+	info, err := s.Backup(ctx, &b, func(done, of int64) {
+		if done < last || done > of {
+			t.Errorf("progress: %d of %d after %d", done, of, last)
+		}
+		calls, last, total = calls+1, done, of
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if calls == 0 || last != total || last == 0 {
+		t.Errorf("progress ended at %d of %d after %d calls", last, total, calls)
+	}
+	want := BackupInfo{
+		Header: backup.Header{
+			Engine: backupEngine, Format: formatVersion, Epoch: s.Epoch(), Position: s.progress.durable.Load(), Created: info.Created,
+		},
+		Counts: backup.Counts{Records: users, Entries: users - 2 + users/2, Documents: users - 4},
+		Chunks: 1, Bytes: int64(b.Len()), SHA256: info.SHA256,
+	}
+	if info != want {
+		t.Errorf("the backup is\n%+v, want\n%+v", info, want)
+	}
+	if verified, err := VerifyBackup(ctx, bytes.NewReader(b.Bytes()), nil); err != nil || verified != info {
+		t.Errorf("VerifyBackup: %+v, %v", verified, err)
+	}
+
+	fs := vfs.NewMem()
+	read := int64(0)
+	restored, err := Restore(ctx, "new/data", &b, Options{FS: fs}, func(done, _ int64) { read = done })
+	if err != nil || restored != info || read == 0 {
+		t.Fatalf("Restore: %+v, %v; %d bytes reported", restored, err, read)
+	}
+	if names, err := fs.List("new"); err != nil || !slices.Equal(names, []string{"data"}) {
+		t.Errorf("there are %q, %v", names, err)
+	}
+	again := mustOpen(t, "new/data", Options{FS: fs, MustExist: true})
+	compare(t, s, again, users)
+}
+
+// compare holds a restored store against the one that the backup was made of.
+func compare(t *testing.T, s, again *Store, users int) {
+	t.Helper()
+	ctx := context.Background()
+	if was, is := pairs(t, s), pairs(t, again); !reflect.DeepEqual(was, is) {
+		t.Errorf("%d keys were stored, %d are restored, or they differ", len(was), len(is))
+	}
+	var us []store.User
+	for i := range users {
+		us = append(us, crashUser(i))
+	}
+	was, old, err := s.Read(ctx, us)
+	if err != nil || len(was) != users {
+		t.Fatal(len(was), err)
+	}
+	is, cursor, err := again.Read(ctx, us)
+	if err != nil || !reflect.DeepEqual(was, is) {
+		t.Errorf("the restored records differ: %v", err)
+	}
+	if again.Epoch() == s.Epoch() {
+		t.Error("the epoch is the old one")
+	}
+	if _, _, err := again.Changed(ctx, us, old); !errors.Is(err, store.ErrEpoch) {
+		t.Errorf("a cursor from before: %v, want ErrEpoch", err)
+	}
+	if changed, _, err := again.Changed(ctx, us, cursor); err != nil || len(changed) != 0 {
+		t.Errorf("a cursor from after: %d, %v", len(changed), err)
+	}
+	unread, err := s.readLog(store.Position(users), 1)
+	if err != nil || len(unread) != 1 {
+		t.Fatal(len(unread), err)
+	}
+	if err := again.Feed(ctx, "reader", func(entries []store.Entry) error {
+		if entries[0] != unread[0].Entry {
+			t.Errorf("the reader goes on with %+v, want %+v", entries[0], unread[0].Entry)
+		}
+		return errNo
+	}); !errors.Is(err, errNo) {
+		t.Error(err)
+	}
+	// It goes on as a store does.
+	if r := mustUpdate(t, again, crashUser(0)); r.At != store.Position(s.progress.durable.Load())+1 {
+		t.Errorf("the next change is at %d", r.At)
+	}
+}
+
+// smallBackup is of a store with something of each kind, in several chunks.
+func smallBackup(t *testing.T) []byte {
+	t.Helper()
+	s := mustOpen(t, "data", Options{FS: vfs.NewMem()})
+	furnish(t, s, 13)
+	data, info := takeBackup(t, s, 1<<10)
+	if info.Chunks < 3 {
+		t.Fatalf("only %d chunks", info.Chunks)
+	}
+	return data
+}
+
+// TestBackupEveryByte: a change of any byte of a backup is found by verify, and
+// by restore, which then leaves nothing.
+func TestBackupEveryByte(t *testing.T) {
+	data := smallBackup(t)
+	ctx := context.Background()
+	fs := vfs.NewMem()
+	restores := 0
+	for at := range data {
+		changed := bytes.Clone(data)
+		changed[at] ^= byte(1 + rand.IntN(255))
+		if _, err := VerifyBackup(ctx, bytes.NewReader(changed), nil); err == nil {
+			t.Fatalf("byte %d changed from %#x to %#x is not found", at, data[at], changed[at])
+		}
+		if at%7 != 0 { // each makes a database
+			continue
+		}
+		restores++
+		if _, err := Restore(ctx, "data", bytes.NewReader(changed), Options{FS: fs}, nil); err == nil {
+			t.Fatalf("byte %d changed from %#x to %#x is restored", at, data[at], changed[at])
+		}
+		if names, err := fs.List(""); err != nil || len(names) != 0 {
+			t.Fatalf("%q is left, %v", names, err)
+		}
+	}
+	for n := range data {
+		if _, err := VerifyBackup(ctx, bytes.NewReader(data[:n]), nil); !errors.Is(err, backup.ErrDamaged) {
+			t.Fatalf("the first %d of %d bytes: %v", n, len(data), err)
+		}
+		if n%29 != 0 {
+			continue
+		}
+		restores++
+		if _, err := Restore(ctx, "data", bytes.NewReader(data[:n]), Options{FS: fs}, nil); !errors.Is(err, backup.ErrDamaged) {
+			t.Fatalf("the first %d of %d bytes: %v", n, len(data), err)
+		}
+	}
+	t.Logf("%d bytes changed, %d lengths, %d restores refused", len(data), len(data), restores)
+}
+
+// TestBackupRandomBytes: the same of a backup with chunks of the usual size.
+func TestBackupRandomBytes(t *testing.T) {
+	changes := randomBytes
+	if os.Getenv(soakEnv) != "" {
+		changes = soakBytes
+	}
+	s := mustOpen(t, "data", Options{FS: vfs.NewMem()})
+	for i := range 30 {
+		value := bytes.Repeat([]byte{byte(i)}, 48<<10)
+		if err := s.Write(t.Context(), "acme", store.Doc{Key: store.Key{Collection: "large", Key: strconv.Itoa(i)}, Value: value}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, info := takeBackup(t, s, 0)
+	if info.Chunks < 3 {
+		t.Fatalf("only %d chunks", info.Chunks)
+	}
+	seed := uint64(time.Now().UnixNano())
+	rng := rand.New(rand.NewPCG(seed, 0))
+	for range changes {
+		at, mask := rng.IntN(len(data)), byte(1+rng.IntN(255))
+		data[at] ^= mask
+		if _, err := VerifyBackup(t.Context(), bytes.NewReader(data), nil); err == nil {
+			t.Fatalf("seed %d: byte %d changed by %#x is not found", seed, at, mask)
+		}
+		data[at] ^= mask
+	}
+	if _, err := VerifyBackup(t.Context(), bytes.NewReader(data), nil); err != nil {
+		t.Errorf("unchanged: %v", err)
+	}
+	t.Logf("%d random bytes of %d changed and found", changes, len(data))
+}
+
+// A slowWriter lets others run between chunks, and tells when the first came.
+type slowWriter struct {
+	io.Writer
+	begun func()
+	pause time.Duration
+}
+
+func (w *slowWriter) Write(p []byte) (int, error) {
+	if w.begun != nil {
+		w.begun()
+		w.begun = nil
+	}
+	time.Sleep(w.pause)
+	return w.Writer.Write(p)
+}
+
+// backupLoad changes a store without end. Each writer counts up a number that two
+// documents and its user's note share, in this order: document a and b together,
+// then the note.
+type backupLoad struct {
+	s       *Store
+	acked   []atomic.Int64 // by writer: the number in the note
+	stopped atomic.Bool
+	group   sync.WaitGroup
+	failure atomic.Value
+}
+
+func startLoad(s *Store, writers int) *backupLoad {
+	l := &backupLoad{s: s, acked: make([]atomic.Int64, writers)}
+	for w := range writers {
+		l.group.Go(func() {
+			for n := int64(1); !l.stopped.Load(); n++ {
+				if err := l.step(w, n); err != nil {
+					l.failure.Store(err)
+					return
+				}
+				l.acked[w].Store(n)
+			}
+		})
+	}
+	return l
+}
+
+func loadKeys(w int) []store.Key {
+	return []store.Key{{Collection: "a", Key: strconv.Itoa(w)}, {Collection: "z", Key: strconv.Itoa(w)}}
+}
+
+func (l *backupLoad) step(w int, n int64) error {
+	ctx := context.Background()
+	docs, err := l.s.Load(ctx, "acme", loadKeys(w)...)
+	if err != nil {
+		return err
+	}
+	if len(docs) == 0 {
+		docs = []store.Doc{{Key: loadKeys(w)[0]}, {Key: loadKeys(w)[1]}}
+	}
+	for i := range docs {
+		docs[i].Value = strconv.AppendInt(nil, n, 10)
+		docs[i].Until = time.Now().Add(time.Duration(n) * time.Hour)
+	}
+	if err := l.s.Write(ctx, "acme", docs...); err != nil {
+		return err
+	}
+	_, err = l.s.Update(ctx, crashUser(w), store.By{}, func(st presence.State) (presence.State, error) {
+		st, err := benchState(st)
+		st.Note.Text = strconv.FormatInt(n, 10)
+		if n%3 == 0 {
+			st.Claims = nil // its end moves
+		}
+		return st, err
+	})
+	return err
+}
+
+func (l *backupLoad) known() []int64 {
+	all := make([]int64, len(l.acked))
+	for w := range l.acked {
+		all[w] = l.acked[w].Load()
+	}
+	return all
+}
+
+func (l *backupLoad) stop(t *testing.T) {
+	t.Helper()
+	l.stopped.Store(true)
+	l.group.Wait()
+	if err, ok := l.failure.Load().(error); ok {
+		t.Errorf("the load failed: %v", err)
+	}
+}
+
+// TestBackupUnderLoad: a backup that is made while everything changes has all that
+// was acknowledged before it began, is of one moment, and is consistent.
+func TestBackupUnderLoad(t *testing.T) {
+	const writers, backups = 8, 12
+	s := mustOpen(t, "data", Options{FS: vfs.NewMem(), MemTableBytes: 256 << 10, CacheRecords: 4, CacheBytes: 1})
+	load := startLoad(s, writers)
+	defer func() { load.stop(t) }()
+	overtaken := 0
+	for i := range backups {
+		for slices.Min(load.known()) < int64(20*(i+1)) && load.failure.Load() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		before := load.known()
+		var during []int64
+		var b bytes.Buffer
+		to := &slowWriter{&b, func() { during = load.known() }, 200 * time.Microsecond}
+		info, err := s.backup(context.Background(), to, nil, 4<<10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.Compare(load.known(), during) > 0 {
+			overtaken++
+		}
+		if _, err := VerifyBackup(t.Context(), bytes.NewReader(b.Bytes()), nil); err != nil {
+			t.Fatalf("backup %d: %v", i, err)
+		}
+		fs := vfs.NewMem()
+		if _, err := Restore(t.Context(), "data", &b, Options{FS: fs}, nil); err != nil {
+			t.Fatalf("backup %d: %v", i, err)
+		}
+		checkCut(t, fs, info, before)
+	}
+	if overtaken < backups/2 {
+		t.Errorf("INVALID: the store changed during %d of %d backups only", overtaken, backups)
+	}
+	t.Logf("the store changed during %d of %d backups, by then %v times", overtaken, backups, load.known())
+}
+
+// checkCut holds a restored store against what was acknowledged before the backup
+// began.
+func checkCut(t *testing.T, fs vfs.FS, info BackupInfo, before []int64) {
+	t.Helper()
+	s, err := Open("data", Options{FS: fs, MustExist: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mustClose(t, s)
+	for w, acked := range before {
+		docs, err := s.Load(t.Context(), "acme", loadKeys(w)...)
+		if err != nil || len(docs) != 2 || !bytes.Equal(docs[0].Value, docs[1].Value) || docs[0].Version != docs[1].Version {
+			t.Fatalf("writer %d: %+v, %v; want two documents of one write", w, docs, err)
+		}
+		records, _, err := s.Read(t.Context(), []store.User{crashUser(w)})
+		if err != nil || len(records) != 1 {
+			t.Fatalf("writer %d: %d records, %v", w, len(records), err)
+		}
+		inDocs, _ := strconv.ParseInt(string(docs[0].Value), 10, 64)
+		inNote, _ := strconv.ParseInt(records[0].State.Note.Text, 10, 64)
+		if inNote < acked || inDocs < inNote || inDocs > inNote+1 {
+			t.Errorf("writer %d: documents %d, note %d; %d was acknowledged before the backup", w, inDocs, inNote, acked)
+		}
+		if uint64(records[0].At) > info.Position {
+			t.Errorf("writer %d: a record of %d, after the cut at %d", w, records[0].At, info.Position)
+		}
+	}
+}
+
+// TestBackupWaitsForTheSync: what is applied and not yet on the disk does not come
+// out in a backup.
+func TestBackupWaitsForTheSync(t *testing.T) {
+	g := newGate(vfs.NewMem())
+	s := mustOpen(t, "data", Options{FS: g.wrap()})
+	mustUpdate(t, s, crashUser(0))
+	open := g.shut()
+	updated := make(chan error, 1)
+	go func() {
+		_, err := s.Update(context.Background(), crashUser(1), store.By{}, benchState)
+		updated <- err
+	}()
+	<-g.waiting // it is applied, and at the disk
+	var opened atomic.Bool
+	early := false
+	var b bytes.Buffer
+	done := make(chan error, 1)
+	go func() {
+		to := &slowWriter{Writer: &b, begun: func() { early = !opened.Load() }}
+		_, err := s.Backup(context.Background(), to, nil)
+		done <- err
+	}()
+	// A fair chance to be wrong.
+	select {
+	case err := <-done:
+		t.Errorf("the backup ended before the disk had answered: %v", err)
+		done <- err
+	case <-time.After(50 * time.Millisecond):
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+	defer cancel()
+	if _, err := s.Backup(ctx, io.Discard, nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a backup whose context ended meanwhile: %v", err)
+	}
+	opened.Store(true)
+	open()
+	if err := errors.Join(<-updated, <-done); err != nil {
+		t.Fatal(err)
+	}
+	info, err := VerifyBackup(t.Context(), &b, nil)
+	if err != nil || info.Records != 2 || early {
+		t.Errorf("%+v, %v; begun before the disk had answered: %v", info, err, early)
+	}
+}
+
+// TestBackupEnds: a backup ends when its context does, when its writer fails, and
+// when the store closes or fails.
+func TestBackupEnds(t *testing.T) {
+	full := errors.New("no space")
+	for name, c := range map[string]struct {
+		end  func(s *Store, cancel context.CancelCauseFunc) error
+		want error
+	}{
+		"the context ends": {func(_ *Store, cancel context.CancelCauseFunc) error { cancel(errNo); return nil }, errNo},
+		"the writer fails": {func(*Store, context.CancelCauseFunc) error { return full }, full},
+		"the store fails":  {func(s *Store, _ context.CancelCauseFunc) error { s.fail(errDisk); return nil }, errDisk},
+		"the store closes": {func(s *Store, _ context.CancelCauseFunc) error {
+			go s.Close()
+			<-s.closing
+			return nil
+		}, store.ErrClosed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := mustOpen(t, "data", Options{FS: vfs.NewMem()})
+			furnish(t, s, 40)
+			ctx, cancel := context.WithCancelCause(context.Background())
+			defer cancel(nil)
+			var b bytes.Buffer
+			n := 0
+			to := writerFunc(func(p []byte) (int, error) {
+				if n++; n == 4 {
+					if err := c.end(s, cancel); err != nil {
+						return 0, err
+					}
+				}
+				return b.Write(p)
+			})
+			if _, err := s.backup(ctx, to, nil, 1<<10); !errors.Is(err, c.want) {
+				t.Errorf("%v, want %v", err, c.want)
+			}
+			if _, err := VerifyBackup(context.Background(), &b, nil); !errors.Is(err, backup.ErrDamaged) {
+				t.Errorf("what came out: %v, want ErrDamaged", err)
+			}
+		})
+	}
+	s, err := Open("data", Options{FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, s)
+	if _, err := s.Backup(t.Context(), io.Discard, nil); !errors.Is(err, store.ErrClosed) {
+		t.Errorf("of a closed store: %v", err)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// TestBackupDir: a store that was left by a crash is backed up as it is, and no
+// file of it changes.
+func TestBackupDir(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	s := mustOpen(t, "data", Options{FS: mem, MemTableBytes: 64 << 10})
+	furnish(t, s, 40)
+	want := pairs(t, s)
+	left := mem.CrashClone(vfs.CrashCloneCfg{})
+	before := left.String()
+	var b bytes.Buffer
+	info, err := BackupDir(t.Context(), "data", &b, Options{FS: left}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Epoch != s.Epoch() || info.Records != 40 {
+		t.Errorf("%+v", info)
+	}
+	if after := left.String(); !reflect.DeepEqual(before, after) {
+		t.Error("the files have changed")
+	}
+	if _, err := VerifyBackup(t.Context(), bytes.NewReader(b.Bytes()), nil); err != nil {
+		t.Error(err)
+	}
+	fs := vfs.NewMem()
+	if _, err := Restore(t.Context(), "data", &b, Options{FS: fs}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := pairs(t, mustOpen(t, "data", Options{FS: fs})); !reflect.DeepEqual(want, got) {
+		t.Errorf("%d keys were stored, %d are restored, or they differ", len(want), len(got))
+	}
+
+	if _, err := BackupDir(t.Context(), "data", io.Discard, Options{FS: mem}, nil); !errors.Is(err, ErrLocked) {
+		t.Errorf("of a directory that is in use: %v", err)
+	}
+	if _, err := BackupDir(t.Context(), "none", io.Discard, Options{FS: mem}, nil); !errors.Is(err, ErrMissing) {
+		t.Errorf("of none: %v", err)
+	}
+}
+
+// retold is a backup with other pairs or another header, right as a stream.
+func retold(t *testing.T, data []byte, header func(*backup.Header), change func(key, value []byte) (k, v []byte)) []byte {
+	t.Helper()
+	r, err := backup.NewReader(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := r.Header()
+	if header != nil {
+		header(&h)
+	}
+	var b bytes.Buffer
+	w, err := backup.NewWriter(&b, h, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var counts backup.Counts
+	for {
+		key, value, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if change != nil {
+			key, value = change(key, value)
+		}
+		if key == nil {
+			continue
+		}
+		count(&counts, key)
+		if err := w.Add(key, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.Close(counts); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// nth changes the nth pair whose key has a prefix.
+func nth(prefix string, n int, to func(key, value []byte) (k, v []byte)) func(key, value []byte) (k, v []byte) {
+	return func(key, value []byte) (k, v []byte) {
+		if strings.HasPrefix(string(key), prefix) {
+			if n--; n == 0 {
+				return to(bytes.Clone(key), bytes.Clone(value))
+			}
+		}
+		return key, value
+	}
+}
+
+func dropped([]byte, []byte) (k, v []byte) { return nil, nil }
+
+func cutShort(key, value []byte) (k, v []byte) { return key, value[:len(value)-1] }
+
+// TestVerifyContent: a backup that is right as a stream, of a store that
+// contradicts itself, is found.
+func TestVerifyContent(t *testing.T) {
+	data := smallBackup(t)
+	for name, c := range map[string]struct {
+		change func(key, value []byte) (k, v []byte)
+		text   string
+	}{
+		"a record is missing":          {nth("r", 2, dropped), "do not match"},
+		"a record is cut short":        {nth("r", 1, cutShort), "cannot be read"},
+		"a log entry is missing":       {nth("l", 5, dropped), "do not match"},
+		"the first entry is missing":   {nth("l", 1, dropped), "the log entry 3 is missing"},
+		"the last entry is missing":    {nth("l", 18, dropped), "do not match"},
+		"a log entry is cut short":     {nth("l", 3, cutShort), "cannot be read"},
+		"a document is missing":        {nth("d", 5, dropped), "do not match"},
+		"a document is cut short":      {nth("d", 1, func(key, value []byte) (k, v []byte) { return key, value[:1] }), "damaged"},
+		"an end is missing":            {nth("e", 2, dropped), "do not match"},
+		"an end is at another time":    {nth("e", 1, func(key, value []byte) (k, v []byte) { key[8] ^= 1; return key, value }), "do not match"},
+		"an end has a value":           {nth("e", 1, func(key, _ []byte) (k, v []byte) { return key, []byte("x") }), "damaged"},
+		"an expiry is missing":         {nth("x", 3, dropped), "do not match"},
+		"an expiry is of another":      {nth("x", 1, func(key, value []byte) (k, v []byte) { key[len(key)-1] ^= 1; return key, value }), "do not match"},
+		"a reader's place is no place": {nth("k", 1, cutShort), "damaged"},
+		"a reader is ahead":            {nth("k", 1, func(key, _ []byte) (k, v []byte) { return key, appendNumber(nil, 9999) }), "change 9999 after the last"},
+		"the last number is missing":   {nth(metaSeq, 1, dropped), "header says"},
+		"the last number is too low":   {nth(metaSeq, 1, func(key, _ []byte) (k, v []byte) { return key, appendNumber(nil, 7) }), "header says"},
+		"the format is missing":        {nth(metaFormat, 1, dropped), "format"},
+		"the trim is further":          {nth(metaTrim, 1, func(key, _ []byte) (k, v []byte) { return key, appendNumber(nil, 5) }), "those up to 5 were dropped"},
+		"a key of no kind":             {nth("x", 13, func(key, value []byte) (k, v []byte) { key[0] = 'y'; return key, value }), "nothing has such a key"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			changed := retold(t, data, nil, c.change)
+			if bytes.Equal(changed, data) {
+				t.Fatal("nothing was changed")
+			}
+			_, err := VerifyBackup(t.Context(), bytes.NewReader(changed), nil)
+			if !errors.Is(err, ErrInconsistent) || !strings.Contains(err.Error(), c.text) {
+				t.Errorf("%v, want ErrInconsistent with %q", err, c.text)
+			}
+		})
+	}
+	if _, err := VerifyBackup(t.Context(), bytes.NewReader(retold(t, data, nil, nil)), nil); err != nil {
+		t.Errorf("nothing changed: %v", err)
+	}
+}
+
+// TestBackupFormats: a backup of a format or an engine to come is refused.
+func TestBackupFormats(t *testing.T) {
+	data := smallBackup(t)
+	for name, header := range map[string]func(*backup.Header){
+		"format": func(h *backup.Header) { h.Format = formatVersion + 1 },
+		"engine": func(h *backup.Header) { h.Engine = "novel" },
+	} {
+		changed := retold(t, data, header, nil)
+		fs := vfs.NewMem()
+		_, verify := VerifyBackup(t.Context(), bytes.NewReader(changed), nil)
+		_, restore := Restore(t.Context(), "data", bytes.NewReader(changed), Options{FS: fs}, nil)
+		for _, err := range []error{verify, restore} {
+			if !errors.Is(err, backup.ErrNewer) || !strings.Contains(err.Error(), "use a newer porchlight") {
+				t.Errorf("another %s: %v", name, err)
+			}
+		}
+		if names, err := fs.List(""); err != nil || len(names) != 0 {
+			t.Errorf("another %s: %q is left, %v", name, names, err)
+		}
+	}
+}
+
+// TestBackupGolden: a backup of a directory of an older format, which is not
+// changed by it, is restored to the newest, and holds the same; so it does where
+// values migrate on the way.
+func TestBackupGolden(t *testing.T) {
+	for _, kind := range []string{"1/clean", "1/killed", "2/clean", "2/killed"} {
+		t.Run(strings.ReplaceAll(kind, "/", " "), func(t *testing.T) {
+			want := readGolden(t, kind)
+			mem := fromDisk(t, filepath.Join(goldenDir, kind))
+			before := mem.String()
+			var b bytes.Buffer
+			info, err := BackupDir(t.Context(), "data", &b, goldenOptions(mem, goldenNow), nil)
+			if err != nil || strconv.Itoa(info.Format) != kind[:1] {
+				t.Fatalf("%+v, %v", info, err)
+			}
+			if mem.String() != before {
+				t.Error("the directory was changed")
+			}
+			if _, err := VerifyBackup(t.Context(), bytes.NewReader(b.Bytes()), nil); err != nil {
+				t.Error(err)
+			}
+			for what, c := range map[string]struct {
+				o    Options
+				want string
+			}{"now": {goldenOptions(vfs.NewMem(), goldenNow), want}, "to come": {shouting(vfs.NewMem()), shouted(want)}} {
+				if _, err := Restore(t.Context(), "data", bytes.NewReader(b.Bytes()), c.o, nil); err != nil {
+					t.Fatalf("%s: %v", what, err)
+				}
+				s := mustOpen(t, "data", c.o)
+				epoch, got, _ := strings.Cut(goldenListing(t, s), "\n")
+				was, listed, _ := strings.Cut(c.want, "\n")
+				if got != listed || epoch == was {
+					t.Errorf("%s: restored is\n%s\n%s\nwant\n%s\nand another epoch than %s", what, epoch, got, listed, was)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,304 @@
+package pebblestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/backup"
+)
+
+// RestoringSuffix is of the directory beside the new one in which a restore works.
+// It is gone when the restore has ended, well or not, unless it was killed.
+const RestoringSuffix = ".restoring"
+
+// tableBytes is the size of the tables that a restore makes.
+const tableBytes = 16 << 20
+
+// ErrOccupied: a restore makes a directory, and changes none.
+var ErrOccupied = errors.New("the directory is not empty")
+
+// Restore makes the store in dir, which is missing or empty, from a backup. It
+// calls progress, unless that is nil, with the bytes of the backup read, and zero:
+// how many there are is not known.
+//
+// The store gets a new epoch, so that whoever has a cursor starts anew. Durable
+// readers go on from where they were when the backup was made: they get again
+// what they have seen since, as after a crash.
+//
+// It works in a directory beside dir, and moves that there when everything is
+// checked and on the disk. Until then there is no dir, and nothing of it after an
+// error. What a killed restore left beside dir is removed by the next.
+func Restore(ctx context.Context, dir string, from io.Reader, o Options, progress func(done, total int64)) (BackupInfo, error) {
+	o = o.withDefaults()
+	o.MustExist, o.NewEpoch, o.Durability = true, true, Fsync // when it is opened at the end
+	if err := checkVacant(o.FS, dir); err != nil {
+		return BackupInfo{}, err
+	}
+	reader, err := openBackup(from)
+	if err != nil {
+		return BackupInfo{}, err
+	}
+	r := &restore{o: o, dir: dir, work: dir + RestoringSuffix, from: reader, progress: progress}
+	r.format = newStore(r.storeDir(), o).tableFormat()
+	if err := r.begin(); err != nil {
+		return BackupInfo{}, err
+	}
+	err = r.run(ctx)
+	if errors.Is(err, store.ErrFailed) {
+		// The disk failed under the database, which may still have files open.
+		return BackupInfo{}, fmt.Errorf("restore to %s: %w; see to the disk, then restore again, which removes what is left in %s", dir, err, r.work)
+	}
+	if err := errors.Join(err, r.end()); err != nil {
+		return BackupInfo{}, fmt.Errorf("restore to %s: %w", dir, err)
+	}
+	return reader.Info(), nil
+}
+
+func checkVacant(fs vfs.FS, dir string) error {
+	names, err := fs.List(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("restore to %s: %w", dir, err)
+	}
+	if len(names) > 0 {
+		return fmt.Errorf("%w: %s has %q in it; a restore makes a new data directory: name one that is missing or empty", ErrOccupied, dir, names[0])
+	}
+	return nil
+}
+
+// openBackup reads a backup's header, and refuses what cannot be read further.
+func openBackup(from io.Reader) (*backup.Reader, error) {
+	r, err := backup.NewReader(from)
+	if err != nil {
+		return nil, err
+	}
+	switch h := r.Header(); {
+	case h.Engine != backupEngine:
+		return nil, fmt.Errorf("%w: it holds the data of engine %q, and this porchlight knows %q: use a newer porchlight", backup.ErrNewer, h.Engine, backupEngine)
+	case h.Format > formatVersion:
+		return nil, fmt.Errorf("%w: its data have format %d, and this porchlight knows up to %d: use a newer porchlight", backup.ErrNewer, h.Format, formatVersion)
+	case h.Format < 1:
+		return nil, fmt.Errorf("%w: its data have format %d, which there never was", backup.ErrDamaged, h.Format)
+	}
+	return r, nil
+}
+
+// A restore works in a directory of its own:
+//
+//	work/LOCK         taken until it has ended
+//	work/N.sst        tables
+//	work/store        the store
+type restore struct {
+	o         Options
+	dir, work string
+	from      *backup.Reader
+	progress  func(done, total int64)
+
+	lock     *pebble.Lock
+	format   sstable.WriterOptions
+	tables   []string // paths
+	table    *sstable.Writer
+	reported int64
+}
+
+func (r *restore) storeDir() string { return r.o.FS.PathJoin(r.work, "store") }
+
+// begin takes the working directory, and empties it of what a killed restore left.
+func (r *restore) begin() error {
+	fs := r.o.FS
+	if err := fs.MkdirAll(r.work, 0o700); err != nil {
+		return fmt.Errorf("restore to %s: %w", r.dir, err)
+	}
+	lock, err := pebble.LockDirectory(r.work, fs)
+	if err != nil {
+		return fmt.Errorf("%w: a restore to %s is running (%w); wait until it has ended", ErrLocked, r.dir, err)
+	}
+	r.lock = lock
+	if err := errors.Join(r.empty(), r.syncParents()); err != nil {
+		return errors.Join(fmt.Errorf("restore to %s: remove what an earlier restore left in %s: %w", r.dir, r.work, err), lock.Close())
+	}
+	return nil
+}
+
+// empty removes all but the lock.
+func (r *restore) empty() error {
+	names, err := r.o.FS.List(r.work)
+	for _, name := range names {
+		if name != "LOCK" {
+			err = errors.Join(err, r.o.FS.RemoveAll(r.o.FS.PathJoin(r.work, name)))
+		}
+	}
+	return err
+}
+
+// end removes the working directory and what is left in it.
+func (r *restore) end() error {
+	if r.table != nil {
+		_ = r.table.Close() // what it wrote is removed
+	}
+	return errors.Join(r.lock.Close(), r.o.FS.RemoveAll(r.work), syncDir(r.o.FS, r.o.FS.PathDir(r.work)))
+}
+
+// syncParents makes the directory's own name last, and that of the one it is in,
+// which may be new too.
+func (r *restore) syncParents() error {
+	parent := r.o.FS.PathDir(r.work)
+	return errors.Join(syncDir(r.o.FS, parent), syncDir(r.o.FS, r.o.FS.PathDir(parent)))
+}
+
+func (r *restore) run(ctx context.Context) error {
+	if err := r.read(ctx); err != nil {
+		return err
+	}
+	// From here on the backup is known to be whole.
+	if err := r.load(ctx); err != nil {
+		return err
+	}
+	if err := r.settle(); err != nil { //nolint:contextcheck // a store outlives the call that opens it
+		return err
+	}
+	return r.publish()
+}
+
+// read makes tables of the backup.
+func (r *restore) read(ctx context.Context) error {
+	for {
+		key, value, err := r.from.Next()
+		if errors.Is(err, io.EOF) {
+			return r.finishTable()
+		}
+		if err != nil {
+			return err
+		}
+		if err := r.add(key, value); err != nil {
+			return err
+		}
+		if r.reported == r.from.Read() {
+			continue
+		}
+		r.reported = r.from.Read()
+		if r.progress != nil {
+			r.progress(r.reported, 0)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (r *restore) add(key, value []byte) error {
+	if !ofTheContent(key) {
+		return nil
+	}
+	if r.table == nil {
+		if err := r.newTable(); err != nil {
+			return err
+		}
+	}
+	if err := r.table.Set(key, value); err != nil {
+		return err
+	}
+	if r.table.Raw().EstimatedSize() >= tableBytes {
+		return r.finishTable()
+	}
+	return nil
+}
+
+func (r *restore) newTable() error {
+	if err := r.checkSpace(); err != nil {
+		return err
+	}
+	path := r.o.FS.PathJoin(r.work, fmt.Sprintf("%06d.sst", len(r.tables)+1))
+	f, err := r.o.FS.Create(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	r.tables = append(r.tables, path)
+	r.table = sstable.NewWriter(objstorageprovider.NewFileWritable(f), r.format)
+	return nil
+}
+
+// tableFormat is that of the lowest level, where the tables of a restore go.
+func (s *Store) tableFormat() sstable.WriterOptions {
+	o := s.pebbleOptions()
+	o.EnsureDefaults()
+	return o.MakeWriterOptions(len(o.Levels)-1, o.FormatMajorVersion.MaxTableFormat())
+}
+
+// finishTable syncs the table that is being written.
+func (r *restore) finishTable() error {
+	if r.table == nil {
+		return nil
+	}
+	t := r.table
+	r.table = nil
+	return t.Close()
+}
+
+func (r *restore) checkSpace() error {
+	if r.o.MinFreeBytes < 0 {
+		return nil
+	}
+	measure := r.o.FreeBytes
+	if measure == nil {
+		measure = func() (uint64, error) {
+			usage, err := r.o.FS.GetDiskUsage(r.work)
+			return usage.AvailBytes, err
+		}
+	}
+	free, err := measure()
+	if errors.Is(err, vfs.ErrUnsupported) {
+		return nil
+	}
+	if err == nil && free < uint64(r.o.MinFreeBytes)+tableBytes {
+		return fmt.Errorf("%w: %d bytes are free, and %d must stay free; free space, or restore to another disk", backup.ErrNoSpace, free, r.o.MinFreeBytes)
+	}
+	return err
+}
+
+// load makes a database of the tables. They are linked into it in one step.
+func (r *restore) load(ctx context.Context) error {
+	fs := r.o.FS
+	if err := fs.MkdirAll(r.storeDir(), 0o700); err != nil {
+		return err
+	}
+	s := newStore(r.storeDir(), r.o)
+	if err := s.openDB(); err != nil {
+		return err
+	}
+	err := s.apart(func() error { return s.db.Ingest(ctx, r.tables) })
+	return errors.Join(err, s.closeDB())
+}
+
+// settle opens the store as a server would: it gets its new epoch, and data of an
+// older format are migrated.
+func (r *restore) settle() error {
+	s, err := Open(r.storeDir(), r.o)
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}
+
+// publish moves the store to its place.
+func (r *restore) publish() error {
+	fs := r.o.FS
+	if err := checkVacant(fs, r.dir); err != nil {
+		return err
+	}
+	if err := fs.Remove(r.dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := fs.Rename(r.storeDir(), r.dir); err != nil {
+		return err
+	}
+	return errors.Join(r.syncParents(), syncDir(fs, r.work))
+}

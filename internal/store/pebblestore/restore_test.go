@@ -1,0 +1,214 @@
+package pebblestore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"porchlight.dev/porchlight/internal/store/backup"
+)
+
+// TestRestoreKilled: a restore that is killed at any operation on the disk, with
+// anything between none and all of what was not synced kept, leaves no store or
+// the whole of it, and the next one makes it.
+func TestRestoreKilled(t *testing.T) {
+	s := mustOpen(t, "original", Options{FS: vfs.NewMem()})
+	furnish(t, s, 13)
+	want := pairs(t, s)
+	data, _ := takeBackup(t, s, 1<<10)
+
+	mem := vfs.NewCrashableMem()
+	var mu sync.Mutex // guards points and rng
+	rng := rand.New(rand.NewPCG(1, 7))
+	var points []*vfs.MemFS
+	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, keep := range []int{0, 50, 100} {
+				points = append(points, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: keep, RNG: rng}))
+			}
+		}
+		return nil
+	}))
+	if _, err := Restore(t.Context(), "new/data", bytes.NewReader(data), Options{FS: fs}, nil); err != nil {
+		t.Fatal(err)
+	}
+	// After it has returned, all of it is on the disk.
+	done := mem.CrashClone(vfs.CrashCloneCfg{})
+	if got := restored(t, done); !reflect.DeepEqual(got, want) {
+		t.Error("the restored store is not the original after a crash")
+	}
+	if names, err := done.List("new"); err != nil || !slices.Equal(names, []string{"data"}) {
+		t.Errorf("there are %q, %v", names, err)
+	}
+	none, whole := 0, 0
+	for i, fs := range points {
+		if names, err := fs.List("new/data"); err == nil && len(names) > 0 {
+			whole++
+		} else {
+			none++
+			if _, err := Open("new/data", Options{FS: fs, MustExist: true}); !errors.Is(err, ErrMissing) {
+				t.Fatalf("point %d: %v, want ErrMissing", i, err)
+			}
+			if _, err := Restore(t.Context(), "new/data", bytes.NewReader(data), Options{FS: fs}, nil); err != nil {
+				t.Fatalf("point %d: the next restore: %v", i, err)
+			}
+			if names, err := fs.List("new"); err != nil || !slices.Equal(names, []string{"data"}) {
+				t.Fatalf("point %d: there are %q, %v", i, names, err)
+			}
+		}
+		if got := restored(t, fs); !reflect.DeepEqual(got, want) {
+			t.Fatalf("point %d: the store is not the original", i)
+		}
+	}
+	if none < 100 || whole == 0 {
+		t.Errorf("INVALID: killed %d times before the end and %d times after it", none, whole)
+	}
+	t.Logf("killed at %d points: %d times there was nothing yet, %d times everything", len(points), none, whole)
+}
+
+func restored(t *testing.T, fs vfs.FS) map[string]string {
+	t.Helper()
+	s, err := Open("new/data", Options{FS: fs, MustExist: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mustClose(t, s)
+	return pairs(t, s)
+}
+
+// TestRestoreDiskErrors: an error of the disk at any operation of a restore ends
+// it. There is no store then, or the whole of it.
+func TestRestoreDiskErrors(t *testing.T) {
+	data := smallBackup(t)
+	failed := 0
+	for nth := int64(1); ; nth++ {
+		mem := vfs.NewMem()
+		var count atomic.Int64
+		fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && op.Kind != errorfs.OpFileClose && op.Kind != errorfs.OpRemoveAll && count.Add(1) >= nth {
+				return errDisk
+			}
+			return nil
+		}))
+		_, err := Restore(t.Context(), "data", bytes.NewReader(data), Options{FS: fs}, nil)
+		if count.Load() < nth {
+			if err != nil {
+				t.Errorf("without an error: %v", err)
+			}
+			break
+		}
+		failed++
+		if err == nil {
+			continue // what failed was a file that is of no use any more
+		}
+		if !strings.Contains(err.Error(), errDisk.Error()) { // Pebble flattens some
+			t.Fatalf("operation %d fails: %v", nth, err)
+		}
+		if names, err := mem.List("data"); err == nil && len(names) > 0 {
+			s, err := Open("data", Options{FS: mem, MustExist: true})
+			if err != nil {
+				t.Fatalf("operation %d failed, and what is there does not open: %v", nth, err)
+			}
+			mustClose(t, s)
+		}
+	}
+	if failed < 30 {
+		t.Errorf("INVALID: only %d errors", failed)
+	}
+	t.Logf("%d errors", failed)
+}
+
+// TestRestoreRefuses: a restore makes a directory and changes none, and what it
+// cannot do it does not begin.
+func TestRestoreRefuses(t *testing.T) {
+	data := smallBackup(t)
+	ended, end := context.WithCancelCause(t.Context())
+	end(errNo)
+	for name, c := range map[string]struct {
+		ctx     context.Context
+		prepare func(t *testing.T, fs *vfs.MemFS)
+		o       Options
+		want    error
+		text    string
+	}{
+		"a store is there": {prepare: func(t *testing.T, fs *vfs.MemFS) {
+			s, err := Open("data", Options{FS: fs})
+			if err != nil {
+				t.Fatal(err)
+			}
+			mustClose(t, s)
+		}, want: ErrOccupied, text: "name one that is missing or empty"},
+		"a file is there": {prepare: func(t *testing.T, fs *vfs.MemFS) {
+			if err := fs.MkdirAll("data", 0o700); err != nil {
+				t.Fatal(err)
+			}
+			f, err := fs.Create("data/novel.txt", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Close()
+		}, want: ErrOccupied, text: `"novel.txt" in it`},
+		"another restore runs": {prepare: func(t *testing.T, fs *vfs.MemFS) {
+			if err := fs.MkdirAll("data.restoring", 0o700); err != nil {
+				t.Fatal(err)
+			}
+			lock, err := fs.Lock("data.restoring/LOCK")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { lock.Close() })
+		}, want: ErrLocked, text: "wait until it has ended"},
+		"the disk is almost full": {
+			o:    Options{FreeBytes: func() (uint64, error) { return DefaultMinFreeBytes, nil }},
+			want: backup.ErrNoSpace, text: "restore to another disk",
+		},
+		"the context has ended": {ctx: ended, want: errNo},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fs := vfs.NewMem()
+			if c.prepare != nil {
+				c.prepare(t, fs)
+			}
+			before := fs.String()
+			if c.ctx == nil {
+				c.ctx = t.Context()
+			}
+			c.o.FS = fs
+			_, err := Restore(c.ctx, "data", bytes.NewReader(data), c.o, nil)
+			if !errors.Is(err, c.want) || !strings.Contains(fmt.Sprint(err), c.text) {
+				t.Errorf("%v, want %v with %q", err, c.want, c.text)
+			}
+			if after := fs.String(); after != before {
+				t.Errorf("it changed\n%s to\n%s", before, after)
+			}
+		})
+	}
+}
+
+// TestRestoreIntoEmpty: a directory that is there and empty is used.
+func TestRestoreIntoEmpty(t *testing.T) {
+	data := smallBackup(t)
+	fs := vfs.NewMem()
+	if err := fs.MkdirAll("new/data", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Restore(t.Context(), "new/data", bytes.NewReader(data), Options{FS: fs}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if len(restored(t, fs)) == 0 {
+		t.Error("it is empty")
+	}
+}
