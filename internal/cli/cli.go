@@ -43,6 +43,9 @@ type commands struct {
 	Init    initCommand     `cmd:"" help:"Make a data directory: an account, its owner and an app."`
 	Serve   serveCommand    `cmd:"" help:"Run the server."`
 	Demo    demoCommand     `cmd:"" help:"Run a server with twenty users to try things on."`
+	Backup  backupCommand   `cmd:"" help:"Back up a data directory, while the server runs or not."`
+	Restore restoreCommand  `cmd:"" help:"Make a new data directory from a backup."`
+	Verify  verifyCommand   `cmd:"" help:"Check a backup or a data directory, byte by byte."`
 	Status  statusCommands  `cmd:"" help:"Read, set and explain a user's status."`
 	Session sessionCommands `cmd:"" help:"Sign users in, and list who is."`
 	User    userCommands    `cmd:"" help:"Administer users."`

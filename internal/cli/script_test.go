@@ -37,6 +37,8 @@ func TestMain(m *testing.M) {
 //	take VARIABLE KEY          sets a variable to a member of the JSON in stdout
 //	members FILE               writes the names of the members of the JSON in FILE, and
 //	                           of the first item of each list, to the file members
+//	killed DIR BACKUP FILE     kills a "porchlight backup --data-dir DIR FILE" when half of
+//	                           BACKUP, which it gets from a server of ours, has come
 //	newer DIR                  makes the store under DIR of a format to come
 //
 // $NATS is the address of a NATS server with one replica, and the files nats-user
@@ -58,6 +60,7 @@ func TestScripts(t *testing.T) {
 			"background": background,
 			"stop":       stop,
 			"take":       take,
+			"killed":     killed,
 			"newer":      newer,
 			"members":    members,
 		},

@@ -44,6 +44,9 @@ func openEngine(ctx context.Context, cfg *config.Config, o *Options, mustExist b
 	if cfg.Store != "" {
 		return openNATS(ctx, cfg, o, mustExist)
 	}
+	if err := checkRestored(cfg.DataDir); err != nil {
+		return nil, err
+	}
 	options := pebbleOptions(cfg, o)
 	options.MustExist = mustExist
 	opened, err := pebblestore.Open(storeDir(cfg.DataDir), options) //nolint:contextcheck // a store outlives the call that opens it
@@ -156,6 +159,10 @@ func (s *Server) openStore() error {
 			return err
 		}
 		s.store = opened
+		if source, ok := opened.(backupSource); ok {
+			dropRestored(s.config.DataDir, s.log)
+			s.openControl(source)
+		}
 	}
 	ready, err := initialised(ctx, s.store, s.opts.Clock)
 	if err == nil && !ready {

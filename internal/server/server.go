@@ -73,6 +73,7 @@ type Server struct {
 	tls       *certificates // nil: plain HTTP
 	listener  net.Listener
 	admin     net.Listener // nil: off
+	control   *control     // nil: there is no data directory, or no socket in it
 	public    *http.Server
 	internal  *http.Server
 
@@ -155,6 +156,9 @@ func (s *Server) Run(ctx context.Context) error {
 	running.Go(func() { ended <- s.serve() })
 	if s.admin != nil {
 		running.Go(func() { ended <- serveOn(s.internal, s.admin) })
+	}
+	if s.control != nil {
+		running.Go(s.control.serve)
 	}
 	running.Go(func() { ended <- s.publishEnds(work) })
 	if s.steady != nil {
@@ -244,6 +248,7 @@ func (s *Server) drain(ctx context.Context) error {
 	s.draining.Store(true)
 	s.tellSystemd("STOPPING=1")
 	s.log.InfoContext(ctx, "stopping", slog.String("delay", s.config.DrainDelay.String()), slog.String("timeout", s.config.DrainTimeout.String()))
+	s.control.stop(ctx)
 	if !errors.Is(context.Cause(ctx), ErrInterrupted) {
 		select {
 		case <-time.After(s.config.DrainDelay):
@@ -261,6 +266,7 @@ const failureTimeout = time.Second
 // finish takes no more requests, and waits for those that are running.
 func (s *Server) finish(ctx context.Context, timeout time.Duration) {
 	s.draining.Store(true)
+	s.control.stop(ctx)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 	if err := s.public.Shutdown(ctx); err != nil {
@@ -284,6 +290,7 @@ func (s *Server) close() {
 				_ = l.Close() // it may be closed already
 			}
 		}
+		s.control.close()
 		s.access.Close()
 		if err := s.accessFile.close(); err != nil {
 			s.log.Error("the access log could not be closed", slog.Any("err", err))

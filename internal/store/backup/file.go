@@ -54,6 +54,9 @@ func Create(path string, force bool, room func() (uint64, error)) (*File, error)
 			break
 		}
 		f.Close() // the one that had the lock has moved it away
+		if info, err := os.Lstat(path + partialSuffix); err == nil && !info.Mode().IsRegular() {
+			return nil, fmt.Errorf("%w: %s is no regular file; remove it, or name another", ErrExists, path+partialSuffix)
+		}
 	}
 	if err := errors.Join(b.f.Truncate(0), b.f.Chmod(0o600)); err != nil {
 		return nil, errors.Join(fmt.Errorf("create the backup: %w", err), b.Discard())

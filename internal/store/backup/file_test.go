@@ -70,6 +70,15 @@ func TestFile(t *testing.T) {
 	if _, err := Create(filepath.Join(dir, "none", "b"), true, nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("in a directory that is missing: %v", err)
 	}
+	if err := os.Symlink(os.DevNull, filepath.Join(dir, "c.partial")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Create(filepath.Join(dir, "c"), false, nil); !errors.Is(err, ErrExists) {
+		t.Errorf("a link where it works: %v", err)
+	}
+	if err := os.Remove(filepath.Join(dir, "c.partial")); err != nil {
+		t.Fatal(err)
+	}
 	f, err = Create(path, true, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/backup"
@@ -151,6 +152,21 @@ func readMeta(from pebble.Reader, name string, use func([]byte) error) error {
 		return fmt.Errorf("read %s: %w", name, err)
 	}
 	return nil
+}
+
+// BackupEstimate is about how many bytes a backup would have; zero: not known.
+func (s *Store) BackupEstimate() int64 {
+	if s.isHalted() || s.enter() != nil { // a failed database may hold the lock that this takes
+		return 0
+	}
+	defer s.leave()
+	return s.sizeEstimate()
+}
+
+// FreeBytes is the free space on the disk of a directory of this machine.
+func FreeBytes(dir string) (uint64, error) {
+	usage, err := vfs.Default.GetDiskUsage(dir)
+	return usage.AvailBytes, err
 }
 
 // sizeEstimate is about how many bytes of keys and values there are: nothing is

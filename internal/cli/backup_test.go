@@ -1,0 +1,47 @@
+package cli_test
+
+import (
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// killed is a command of scripts; see TestScripts.
+func killed(ts *testscript.TestScript, _ bool, args []string) {
+	data, err := os.ReadFile(ts.MkAbs(args[1]))
+	ts.Check(err)
+	sent, done := make(chan struct{}), make(chan struct{})
+	defer close(done)
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(data[:len(data)/2]) // the client says if it did not come
+		_ = http.NewResponseController(w).Flush()
+		close(sent)
+		<-done
+	})
+	l, err := net.Listen("unix", ts.MkAbs(args[0]+"/control.sock"))
+	ts.Check(err)
+	srv := &http.Server{Handler: handler, ReadHeaderTimeout: time.Second}
+	go func() { _ = srv.Serve(l) }()
+	defer srv.Close()
+
+	cmd := exec.Command("porchlight", "backup", "--data-dir", args[0], args[2])
+	cmd.Dir = ts.Getenv("WORK")
+	ts.Check(cmd.Start())
+	defer func() { _ = cmd.Wait() }() // it says that it was killed
+	defer func() { _ = cmd.Process.Kill() }()
+	select {
+	case <-sent:
+	case <-time.After(20 * time.Second):
+		ts.Fatalf("the command did not ask for a backup")
+	}
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if info, err := os.Stat(ts.MkAbs(args[2] + ".partial")); err == nil && info.Size() > 0 {
+			return
+		}
+	}
+	ts.Fatalf("nothing was written")
+}

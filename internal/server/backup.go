@@ -1,0 +1,187 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"porchlight.dev/porchlight/internal/config"
+	"porchlight.dev/porchlight/internal/store/backup"
+	"porchlight.dev/porchlight/internal/store/pebblestore"
+)
+
+// A Progress is told of bytes done, of about so many in all; zero: not known.
+type Progress func(done, total int64)
+
+// A Backup says what to back up and where to.
+type Backup struct {
+	DataDir string
+	// File is made, for its owner alone, and has its name when it is whole.
+	File  string
+	Force bool // replaces File
+	// To is written to in place of a file, unless it is nil.
+	To       io.Writer
+	Progress Progress // nil: nobody looks
+}
+
+// A BackupReport is of a backup that was made.
+type BackupReport struct {
+	File    string `json:"file,omitempty"` // none: it went to standard output
+	Online  bool   `json:"online"`         // from a running server
+	Seconds Second `json:"seconds"`
+	backup.Info
+}
+
+// A Second is a duration that JSON has in seconds.
+type Second time.Duration
+
+// MarshalJSON implements json.Marshaler.
+func (s Second) MarshalJSON() ([]byte, error) {
+	return strconv.AppendFloat(nil, time.Duration(s).Seconds(), 'f', 3, 64), nil
+}
+
+// errNotRunning: no server has the data directory.
+var errNotRunning = errors.New("no server runs on the data directory")
+
+// Run makes the backup: of the server that runs on the data directory, through its
+// control socket, or of the directory itself if none does.
+func (b Backup) Run(ctx context.Context) (report BackupReport, err error) {
+	begun := time.Now()
+	if _, err := os.Stat(storeDir(b.DataDir)); errors.Is(err, fs.ErrNotExist) {
+		return report, fmt.Errorf("%w: %s holds no store; correct --data-dir", pebblestore.ErrMissing, b.DataDir)
+	}
+	to := b.To
+	var file *backup.File
+	lowDisk := uint64(config.Default().LowDisk)
+	if to == nil {
+		if file, err = backup.Create(b.File, b.Force, b.room(&lowDisk)); err != nil {
+			return report, err
+		}
+		to = file
+	}
+	report.Info, report.Online, err = b.fetch(ctx, to, &lowDisk)
+	switch {
+	case err == nil && file != nil:
+		err = file.Commit()
+	case file != nil:
+		err = errors.Join(explainSpace(b.File, err), file.Discard())
+	}
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("the backup was cut short: %w", context.Cause(ctx))
+	}
+	if err != nil {
+		return report, err
+	}
+	report.File, report.Seconds = b.File, Second(time.Since(begun))
+	return report, nil
+}
+
+// fetch gets the backup from the server, or else from the data directory.
+func (b Backup) fetch(ctx context.Context, to io.Writer, lowDisk *uint64) (info backup.Info, online bool, err error) {
+	response, err := b.ask(ctx)
+	if err == nil {
+		defer response.Body.Close()
+		*lowDisk, _ = strconv.ParseUint(response.Header.Get(lowDiskHeader), 10, 64) // zero is "no limit"
+		info, err = b.receive(to, response)
+		return info, true, err
+	}
+	if errors.Is(err, errNotRunning) {
+		info, err = pebblestore.BackupDir(ctx, storeDir(b.DataDir), to, pebblestore.Options{}, b.Progress)
+	}
+	if errors.Is(err, pebblestore.ErrLocked) {
+		err = fmt.Errorf("a porchlight uses %s, and does not answer on %s: it may be starting or stopping, so try again; if it stays so, its log says why (%w)", b.DataDir, filepath.Join(b.DataDir, controlName), err)
+	}
+	return info, false, err
+}
+
+func explainSpace(path string, err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("there is no space for %s: use another disk, or free space (%w)", path, err)
+	}
+	return err
+}
+
+// room is what a backup may take of the disk that the server writes to, which
+// needs lowDisk of it; nil: it goes to another.
+func (b Backup) room(lowDisk *uint64) func() (uint64, error) {
+	if !sameDisk(b.DataDir, filepath.Dir(b.File)) {
+		return nil
+	}
+	return func() (uint64, error) {
+		if *lowDisk == 0 {
+			return math.MaxUint64, nil
+		}
+		free, err := pebblestore.FreeBytes(filepath.Dir(b.File))
+		if err != nil {
+			return 0, fmt.Errorf("measure the free space: %w", err)
+		}
+		return free - min(free, *lowDisk), nil
+	}
+}
+
+// ask tells the server to make a backup.
+func (b Backup) ask(ctx context.Context) (*http.Response, error) {
+	address, dir, err := socketAddress(b.DataDir)
+	if err != nil {
+		return nil, errNotRunning // there can be no socket
+	}
+	if dir != nil {
+		defer dir.Close()
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+controlHost+"/backup", nil)
+	if err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", address)
+	}}
+	response, err := transport.RoundTrip(request)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, errNotRunning
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("the server's control socket refuses: run this as the user that the server runs as (%w)", cause(err))
+	case err != nil:
+		return nil, fmt.Errorf("ask the server for a backup: %w", err)
+	case response.StatusCode != http.StatusOK:
+		text, _ := io.ReadAll(io.LimitReader(response.Body, 4096)) // as far as it came
+		response.Body.Close()
+		return nil, fmt.Errorf("the server makes no backup: %s", strings.TrimSpace(string(text)))
+	}
+	return response, nil
+}
+
+// receive checks the server's backup while it is written.
+func (b Backup) receive(to io.Writer, response *http.Response) (backup.Info, error) {
+	estimate, _ := strconv.ParseInt(response.Header.Get(estimateHeader), 10, 64) // zero is "not known"
+	info, err := backup.Copy(to, response.Body, func(done int64) { b.Progress.tell(done, max(done, estimate)) })
+	if err == nil {
+		b.Progress.tell(info.Bytes, info.Bytes)
+		return info, nil
+	}
+	_, _ = io.Copy(io.Discard, response.Body) // up to the trailer, if it comes
+	if reason, err := strconv.Unquote(response.Trailer.Get(errorTrailer)); err == nil {
+		return info, fmt.Errorf("the server did not finish the backup: %s", reason)
+	}
+	if errors.Is(err, backup.ErrDamaged) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return info, fmt.Errorf("the server broke the backup off: see its log, then try again (%w)", err)
+	}
+	return info, err
+}
+
+func (p Progress) tell(done, total int64) {
+	if p != nil {
+		p(done, total)
+	}
+}

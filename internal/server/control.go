@@ -1,0 +1,214 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"porchlight.dev/porchlight/internal/store/backup"
+)
+
+// The control socket is how commands on this machine reach the server that has
+// the data directory: whoever may read the data may ask for a backup of them, and
+// nobody else. The listeners do not know who asks.
+const (
+	controlName = "control.sock"
+	controlHost = "control" // in URLs; nothing resolves it
+
+	// maxSocketPath is what every system takes as the path of a socket.
+	maxSocketPath = 103
+
+	// estimateHeader has about how many bytes follow.
+	estimateHeader = "Porchlight-Estimate"
+	// lowDiskHeader has the free space that the server needs on its disk.
+	lowDiskHeader = "Porchlight-Low-Disk"
+	// errorTrailer says why a backup ends early.
+	errorTrailer = "Porchlight-Error"
+
+	// readerTimeout cuts off who takes nothing: a backup holds old data on the disk.
+	readerTimeout = time.Minute
+	// controlTimeout is for a backup that was told to end.
+	controlTimeout = 2 * time.Second
+)
+
+var errStopping = errors.New("the server is stopping: make the backup again when it runs, or when it has stopped")
+
+// A backupSource is a store that can be backed up while it runs.
+type backupSource interface {
+	Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) (backup.Info, error)
+	BackupEstimate() int64
+}
+
+// A control answers on the control socket.
+type control struct {
+	source  backupSource
+	lowDisk uint64
+	log     *slog.Logger
+
+	listener *net.UnixListener
+	server   *http.Server
+	dir      *os.File // of the socket, if its path is too long to be used; nil
+	path     string
+	stopping context.CancelCauseFunc
+	stopOnce sync.Once
+	busy     sync.Mutex // while a backup is made
+}
+
+// openControl makes the socket. The server is of use without it, so what goes
+// wrong is logged.
+func (s *Server) openControl(source backupSource) {
+	c := &control{source: source, lowDisk: uint64(s.config.LowDisk), log: s.log, path: filepath.Join(s.config.DataDir, controlName)}
+	if err := c.listen(s.config.DataDir); err != nil {
+		c.close()
+		s.log.Warn("there is no control socket: \"porchlight backup\" works when the server is stopped only", slog.String("path", c.path), slog.Any("err", err))
+		return
+	}
+	ctx, stop := context.WithCancelCause(context.Background())
+	c.stopping = stop
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /backup", c.backup)
+	c.server = administrative(mux, s.log)
+	c.server.BaseContext = func(net.Listener) context.Context { return ctx }
+	s.control = c
+}
+
+// listen makes the socket in dataDir, for its owner alone. The caller has the lock
+// of the store, so a socket that is there is one that nobody listens on any more.
+func (c *control) listen(dataDir string) error {
+	switch info, err := os.Lstat(c.path); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	case info.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("%s is there, and is no socket: remove it", c.path)
+	default:
+		if err := os.Remove(c.path); err != nil {
+			return err
+		}
+	}
+	address, dir, err := socketAddress(dataDir)
+	if err != nil {
+		return err
+	}
+	c.dir = dir
+	c.listener, err = net.ListenUnix("unix", &net.UnixAddr{Name: address, Net: "unix"})
+	if err != nil {
+		return err
+	}
+	c.listener.SetUnlinkOnClose(false) // by its name; close does it by its path
+	return os.Chmod(c.path, 0o600)
+}
+
+// socketAddress is what the system takes for the path of dataDir's control socket.
+// It holds as long as dir, which may be nil, is open.
+func socketAddress(dataDir string) (address string, dir *os.File, err error) {
+	path := filepath.Join(dataDir, controlName)
+	if len(path) <= maxSocketPath {
+		return path, nil, nil
+	}
+	if dir, err = os.Open(dataDir); err != nil {
+		return "", nil, err
+	}
+	through := fmt.Sprintf("/proc/self/fd/%d", dir.Fd())
+	if _, err := os.Stat(through); err != nil {
+		dir.Close()
+		return "", nil, fmt.Errorf("the path has more than %d bytes, which this system cannot use for a socket: choose a shorter data-dir", maxSocketPath)
+	}
+	return filepath.Join(through, controlName), dir, nil
+}
+
+// serve answers until the control is stopped.
+func (c *control) serve() {
+	if err := serveOn(c.server, c.listener); err != nil {
+		c.log.Error("the control socket failed: \"porchlight backup\" works when the server is stopped only", slog.Any("err", err))
+	}
+}
+
+// stop ends a backup that is under way, and waits a moment for it to say so. A
+// nil control has nothing to stop.
+func (c *control) stop(ctx context.Context) {
+	if c == nil {
+		return
+	}
+	c.stopOnce.Do(func() {
+		c.stopping(errStopping)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), controlTimeout)
+		defer cancel()
+		if c.server.Shutdown(ctx) != nil {
+			_ = c.server.Close() // whoever asked does not read; the backup ends at its next write
+		}
+	})
+}
+
+// close removes the socket, while the store is still locked.
+func (c *control) close() {
+	if c == nil {
+		return
+	}
+	if c.listener != nil {
+		_ = c.listener.Close() // stop may have done so
+		if err := os.Remove(c.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			c.log.Warn("the control socket could not be removed", slog.Any("err", err))
+		}
+	}
+	if c.dir != nil {
+		c.dir.Close()
+	}
+}
+
+// backup streams a backup. One that does not end well has a reason in its trailer,
+// and is cut short in any case: what came of it is damaged, and says so.
+func (c *control) backup(w http.ResponseWriter, r *http.Request) {
+	if !c.busy.TryLock() {
+		say(w, http.StatusServiceUnavailable, "another backup is being made: wait until it has ended")
+		return
+	}
+	defer c.busy.Unlock()
+	begun := time.Now()
+	head := w.Header()
+	head.Set("Content-Type", "application/octet-stream")
+	head.Set(estimateHeader, strconv.FormatInt(c.source.BackupEstimate(), 10))
+	head.Set(lowDiskHeader, strconv.FormatUint(c.lowDisk, 10))
+	head.Set("Trailer", errorTrailer)
+	to := &patientWriter{to: w, conn: http.NewResponseController(w)}
+	info, err := c.source.Backup(r.Context(), to, nil)
+	if err == nil {
+		c.log.InfoContext(r.Context(), "a backup was made", slog.Int64("bytes", info.Bytes), slog.Uint64("position", info.Position), slog.String("took", time.Since(begun).Round(time.Millisecond).String()))
+		return
+	}
+	if errors.Is(err, context.Canceled) {
+		err = context.Cause(r.Context())
+	}
+	c.log.WarnContext(r.Context(), "a backup was not finished", slog.Any("err", err))
+	if !to.begun {
+		head.Del("Trailer")
+		say(w, http.StatusServiceUnavailable, err.Error())
+		return
+	}
+	head.Set(errorTrailer, strconv.QuoteToASCII(err.Error()))
+}
+
+// A patientWriter waits for a reader, but not for ever.
+type patientWriter struct {
+	to    io.Writer
+	conn  *http.ResponseController
+	begun bool
+}
+
+func (w *patientWriter) Write(p []byte) (int, error) {
+	w.begun = true
+	if err := w.conn.SetWriteDeadline(time.Now().Add(readerTimeout)); err != nil {
+		return 0, err
+	}
+	return w.to.Write(p)
+}

@@ -1,0 +1,163 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"time"
+
+	"porchlight.dev/porchlight/internal/config"
+	"porchlight.dev/porchlight/internal/store/backup"
+	"porchlight.dev/porchlight/internal/store/pebblestore"
+)
+
+// keepAll is the retention while a store is restored: what is old is the server's
+// to drop.
+const keepAll = 100 * 365 * 24 * time.Hour
+
+// A BackupFile is a backup to read.
+type BackupFile struct {
+	Path     string
+	From     io.Reader // in place of a file, unless it is nil
+	Progress Progress  // nil: nobody looks
+}
+
+// read opens the backup for use.
+func (f BackupFile) read(use func(from io.Reader, progress func(done, total int64)) (backup.Info, error)) (backup.Info, error) {
+	from, total := f.From, int64(0)
+	if from == nil {
+		file, err := os.Open(f.Path)
+		if err != nil {
+			return backup.Info{}, fmt.Errorf("read the backup: %w", err)
+		}
+		defer file.Close()
+		if info, err := file.Stat(); err == nil {
+			total = info.Size()
+		}
+		from = file
+	}
+	info, err := use(from, func(done, _ int64) { f.Progress.tell(done, total) })
+	if err == nil {
+		f.Progress.tell(info.Bytes, info.Bytes)
+	}
+	return info, err
+}
+
+// A RestoreReport is of a restore that was done.
+type RestoreReport struct {
+	DataDir string `json:"data_dir"`
+	Seconds Second `json:"seconds"`
+	backup.Info
+}
+
+// Restore makes the data directory, which is missing or empty, from a backup. The
+// new store has an epoch of its own. Of what a data directory may hold beside the
+// store, nothing is in a backup.
+func Restore(ctx context.Context, dataDir string, f BackupFile) (RestoreReport, error) {
+	begun := time.Now()
+	if err := checkVacant(dataDir); err != nil {
+		return RestoreReport{}, err
+	}
+	info, err := f.read(func(from io.Reader, progress func(done, total int64)) (backup.Info, error) {
+		o := pebblestore.Options{Retention: keepAll, MinFreeBytes: int64(config.Default().LowDisk)}
+		return pebblestore.Restore(ctx, storeDir(dataDir), from, o, progress)
+	})
+	return RestoreReport{DataDir: dataDir, Seconds: Second(time.Since(begun)), Info: info}, explainSpace(dataDir, err)
+}
+
+// checkVacant refuses a directory that holds anything but what a restore left that
+// was cut short.
+func checkVacant(dataDir string) error {
+	entries, err := os.ReadDir(dataDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("restore to %s: %w", dataDir, err)
+	}
+	for _, e := range entries {
+		if e.Name() != "store"+pebblestore.RestoringSuffix {
+			return fmt.Errorf("%w: %s has %q in it; a restore makes a new data directory: name one that is missing or empty", pebblestore.ErrOccupied, dataDir, e.Name())
+		}
+	}
+	return nil
+}
+
+// ErrRestoring: a restore has not ended, or never will.
+var ErrRestoring = errors.New("a restore is running or was cut short")
+
+// checkRestored refuses a data directory whose restore has not ended.
+func checkRestored(dataDir string) error {
+	if _, err := os.Stat(storeDir(dataDir)); err == nil {
+		return nil
+	}
+	if _, err := os.Stat(storeDir(dataDir) + pebblestore.RestoringSuffix); err != nil {
+		return nil //nolint:nilerr // nothing was restored here
+	}
+	return fmt.Errorf("data directory %s has no data yet: %w; wait until it has ended, or run \"porchlight restore\" again, which begins anew", dataDir, ErrRestoring)
+}
+
+// dropRestored removes what a restore left that was killed when all was done. The
+// caller has the store's lock.
+func dropRestored(dataDir string, log *slog.Logger) {
+	left := storeDir(dataDir) + pebblestore.RestoringSuffix
+	if _, err := os.Stat(left); err != nil {
+		return
+	}
+	if err := os.RemoveAll(left); err != nil {
+		log.Warn("what a restore left could not be removed", slog.String("path", left), slog.Any("err", err))
+	}
+}
+
+// A VerifyReport is of a backup or a data directory in which everything was found
+// right.
+type VerifyReport struct {
+	OK        bool      `json:"ok"` // always: what is not right is an error
+	File      string    `json:"file,omitempty"`
+	DataDir   string    `json:"data_dir,omitempty"`
+	Seconds   Second    `json:"seconds"`
+	Created   time.Time `json:"created,omitzero"` // of a backup
+	Format    int       `json:"format"`
+	Epoch     string    `json:"epoch"`
+	Position  uint64    `json:"position"` // of the last change
+	Records   int64     `json:"records"`
+	Entries   int64     `json:"log_entries"`
+	Documents int64     `json:"documents"`
+	Bytes     int64     `json:"bytes"`            // of the backup, or of tables and logs
+	SHA256    string    `json:"sha256,omitempty"` // of a backup
+}
+
+// Verify reads a whole backup and checks everything in it.
+func Verify(ctx context.Context, f BackupFile) (VerifyReport, error) {
+	begun := time.Now()
+	info, err := f.read(func(from io.Reader, progress func(done, total int64)) (backup.Info, error) {
+		return pebblestore.VerifyBackup(ctx, from, progress)
+	})
+	if err != nil {
+		return VerifyReport{}, err
+	}
+	return VerifyReport{
+		OK: true, File: f.Path, Seconds: Second(time.Since(begun)), Created: info.Created,
+		Format: info.Format, Epoch: info.Epoch, Position: info.Position,
+		Records: info.Records, Entries: info.Entries, Documents: info.Documents, Bytes: info.Bytes, SHA256: info.SHA256,
+	}, nil
+}
+
+// VerifyDir reads the whole store of a data directory that no server runs on, and
+// checks everything in it.
+func VerifyDir(ctx context.Context, dataDir string, p Progress) (VerifyReport, error) {
+	begun := time.Now()
+	if err := checkRestored(dataDir); err != nil {
+		return VerifyReport{}, err
+	}
+	r, err := pebblestore.Verify(ctx, storeDir(dataDir), pebblestore.VerifyOptions{Progress: p})
+	if err != nil {
+		return VerifyReport{}, err
+	}
+	return VerifyReport{
+		OK: true, DataDir: dataDir, Seconds: Second(time.Since(begun)),
+		Format: r.Format, Epoch: r.Epoch, Position: uint64(r.Last),
+		Records: r.Users, Entries: r.Entries, Documents: r.Documents, Bytes: r.Bytes,
+	}, nil
+}
