@@ -40,7 +40,7 @@ func main() {
 	flag.StringVar(&r.dir, "dir", "", "where stores are seeded (default: a temporary directory; a seeded one is used again)")
 	bare := flag.String("bare", "", "serve the bare baseline on this address (used by the bench itself)")
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: go run ./bench [flags] [idle start http query expiry steady profile]")
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: go run ./bench [flags] [idle start http query expiry backup steady profile]")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -81,7 +81,8 @@ func (r *run) all() error {
 		name string
 		run  func(*binary) error
 	}{
-		{"idle", r.idle}, {"start", r.start}, {"http", r.http}, {"query", r.query}, {"expiry", r.expiry}, {"steady", r.steady}, {"profile", r.profile},
+		{"idle", r.idle}, {"start", r.start}, {"http", r.http}, {"query", r.query}, {"expiry", r.expiry},
+		{"backup", r.backup}, {"steady", r.steady}, {"profile", r.profile},
 	} {
 		if !r.wants(part.name) {
 			continue
