@@ -141,11 +141,13 @@ func dueStays(x *suite) {
 	x.pause(instant(2 * soon))
 	x.Store = x.Reopen(x.T)
 	fired, _ := x.fire(end)
-	if f := receive(x, fired, "what was due while it was closed"); f.user != user("passed") {
-		x.Errorf("%s fired first", f.user.ID)
-	}
-	if f := receive(x, fired, "what is due later"); f.user != user("ahead") || f.at.Before(ahead) {
-		x.Errorf("%s fired %v after its instant", f.user.ID, f.at.Sub(ahead))
+	instants := map[store.User]time.Time{user("passed"): passed, user("ahead"): ahead}
+	for len(instants) > 0 { // in any order, if opening took so long that both are due
+		f := receive(x, fired, "what was due while it was closed, or is due later")
+		if due, ok := instants[f.user]; !ok || f.at.Before(due) {
+			x.Errorf("%s fired again, or too early", f.user.ID)
+		}
+		delete(instants, f.user)
 	}
 }
 

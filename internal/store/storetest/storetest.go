@@ -33,6 +33,12 @@ type Backend struct {
 	Lateness time.Duration
 	// Callers is how many goroutines the concurrent tests use; zero: 16.
 	Callers int
+	// Parallel runs tests beside each other, where most of their time is waiting:
+	// not in a bubble.
+	Parallel bool
+	// Tests chooses by name, "Theme/Test", for a backend that also runs all of
+	// them elsewhere; nil: all.
+	Tests func(name string) bool
 }
 
 // Opened is one store under test.
@@ -61,16 +67,24 @@ func Run(t *testing.T, b Backend) {
 		{"Limits", limitTests},
 	} {
 		t.Run(theme.name, func(t *testing.T) {
-			for _, test := range theme.tests {
-				t.Run(test.name, func(t *testing.T) { b.run(t, test.fn, false) })
-			}
+			b.each(t, theme.name, theme.tests, false)
 		})
 	}
-	t.Run("UpdateTwice", func(t *testing.T) {
-		for _, test := range updateTests {
-			t.Run(test.name, func(t *testing.T) { b.run(t, test.fn, true) })
+	t.Run("UpdateTwice", func(t *testing.T) { b.each(t, "UpdateTwice", updateTests, true) })
+}
+
+func (b Backend) each(t *testing.T, theme string, tests []namedTest, twice bool) {
+	for _, test := range tests {
+		if b.Tests != nil && !b.Tests(theme+"/"+test.name) {
+			continue
 		}
-	})
+		t.Run(test.name, func(t *testing.T) {
+			if b.Parallel {
+				t.Parallel()
+			}
+			b.run(t, test.fn, twice)
+		})
+	}
 }
 
 type namedTest struct {
