@@ -15,15 +15,13 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-const (
-	// sendTime is how long one publish waits for its answer, and writeTime all
-	// attempts of a write together, while nobody else's write comes between.
-	sendTime  = time.Second
-	writeTime = 2 * time.Second
-	// maxBatches bounds the batches that this node has open: the servers take 50
-	// for each stream, of all nodes together.
-	maxBatches = 16
-)
+// maxBatches bounds the batches that this node has open: the servers take 50 for
+// each stream, of all nodes together.
+const maxBatches = 16
+
+// sendTime is how long one publish waits for its answer. All attempts of a write
+// together take Options.Wait, while nobody else's write comes between.
+func (s *Store) sendTime() time.Duration { return s.opts.Wait / 2 }
 
 // Headers of a publish.
 const (
@@ -80,7 +78,7 @@ var errOvertaken = errors.New("somebody else's write came first")
 // A write may be sent again because it names what it replaces: once it, or
 // another one, was made, it is refused. The server answers both alike, hence base.
 func (s *Store) apply(ctx context.Context, w write) (uint64, error) {
-	a := applying{s: s, w: w, deadline: time.Now().Add(writeTime)}
+	a := applying{s: s, w: w, deadline: time.Now().Add(s.opts.Wait)}
 	for {
 		seq, err := s.send(ctx, w.msgs)
 		if err == nil {
@@ -139,7 +137,7 @@ func full(err error) bool {
 }
 
 func (a *applying) compare(ctx context.Context, err error) (uint64, bool, error) {
-	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTime)
+	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.s.sendTime())
 	defer cancel()
 	how, seq, lookErr := a.w.base(look)
 	switch {
@@ -197,7 +195,7 @@ func (s *Store) send(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 			return 0, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.sendTime())
 	defer cancel()
 	answer, err := s.conn.RequestMsgWithContext(ctx, last)
 	if err != nil {

@@ -120,6 +120,7 @@ func (s *Store) lasting(ctx context.Context, err error) error {
 	if errors.Is(err, errDamaged) || errors.Is(err, store.ErrFormat) {
 		return err
 	}
+	s.log.WarnContext(ctx, "what is due cannot be looked at now", slog.Any("err", err))
 	return nil
 }
 
@@ -230,8 +231,10 @@ func (s *Store) settle(ctx context.Context, fired []*firing) {
 			s.again(f, offerAgain)
 		case f.it == nil, f.it.armed.IsZero() && f.it.next.IsZero():
 			s.done(f)
-		case f.it.armed == f.scheduled:
+		case f.it.armed == f.scheduled && f.at != f.scheduled:
 			s.done(f) // there is another schedule for it
+		case f.it.armed == f.scheduled:
+			s.again(f, offerAgain) // the servers have yet to drop the one that fired
 		case f.it.armed == f.at && f.at > now:
 			// The servers' clock is ahead of this node's. Until then, nobody
 			// arms this user anew, since the record says that it is armed.

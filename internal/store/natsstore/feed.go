@@ -134,7 +134,7 @@ func (s *Store) ended(ctx context.Context, err error) error {
 }
 
 func (s *Store) withoutEnd(ctx context.Context, do func(context.Context, *Store) error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Wait)
 	defer cancel()
 	return do(ctx, s)
 }
@@ -461,7 +461,7 @@ func (s *Store) standingOfReader(ctx context.Context, subject string, was uint64
 
 // savePositions stores where the readers are: the last thing before Close.
 func (s *Store) savePositions() {
-	ctx, cancel := context.WithTimeout(context.Background(), writeTime)
+	ctx, cancel := context.WithTimeout(context.Background(), s.opts.Wait)
 	defer cancel()
 	for _, r := range s.readers.all() {
 		if err := r.save(ctx, s); err != nil {

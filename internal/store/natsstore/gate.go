@@ -74,7 +74,7 @@ func (s *Store) awaitGate(ctx context.Context) error {
 	if !shut {
 		return nil
 	}
-	timer := time.NewTimer(writeTime)
+	timer := time.NewTimer(s.opts.Wait)
 	defer timer.Stop()
 	select {
 	case <-open:

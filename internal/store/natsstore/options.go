@@ -13,6 +13,7 @@ const (
 	DefaultPrefix    = "porchlight"
 	DefaultReplicas  = 3
 	DefaultRetention = 30 * 24 * time.Hour
+	DefaultWait      = 2 * time.Second
 )
 
 // Options are the settings of a store. The zero value of each field is its
@@ -39,6 +40,10 @@ type Options struct {
 	// whether they sync every write.
 	System            string
 	SystemCredentials string
+	// Wait is how long a write waits for servers that do not answer, or for a
+	// connection, before it is given up. An election of a new leader takes four to
+	// nine seconds.
+	Wait time.Duration
 	// Prefix begins the names of streams and subjects, so that several stores
 	// can share servers: letters, digits, "-" and "_".
 	Prefix string
@@ -71,6 +76,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Replicas <= 0 {
 		o.Replicas = DefaultReplicas
+	}
+	if o.Wait <= 0 {
+		o.Wait = DefaultWait
 	}
 	if o.Prefix == "" {
 		o.Prefix = DefaultPrefix

@@ -1,7 +1,10 @@
 package natsstore_test
 
 import (
+	"flag"
 	"fmt"
+	"log/slog"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -17,7 +20,18 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
+	if config := os.Getenv(serverEnv); config != "" {
+		if err := runServer(config); err != nil {
+			panic(err)
+		}
+		return
+	}
+	// Tests here mostly wait. The command line may still say otherwise.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
+	// A server that ends leaves this one to its timeout.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3"))
 }
 
 // A cluster is servers in this process.
@@ -63,45 +77,93 @@ func serverOptions(tb testing.TB, dir, sync string) *server.Options {
 // startServers runs n servers, as a cluster if there are several.
 func startServers(tb testing.TB, n int) *cluster {
 	tb.Helper()
+	return startServersOf(tb, n, always)
+}
+
+func startServersOf(tb testing.TB, n int, sync string) *cluster {
+	tb.Helper()
 	c := &cluster{}
-	dir := tb.TempDir()
+	dir := quickDir(tb)
+	ports := freePorts(tb, n)
+	var routes []string
+	for _, port := range ports {
+		routes = append(routes, fmt.Sprintf("nats://127.0.0.1:%d", port))
+	}
 	for i := range n {
-		o := serverOptions(tb, filepath.Join(dir, fmt.Sprint("n", i)), always)
+		o := serverOptions(tb, filepath.Join(dir, fmt.Sprint("n", i)), sync)
 		o.ServerName = fmt.Sprint("n", i)
 		if n > 1 {
-			o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: server.RANDOM_PORT}
-			if i > 0 {
-				o.Routes = server.RoutesFromStr("nats://" + c.servers[0].ClusterAddr().String())
-			}
+			o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: ports[i]}
+			o.Routes = server.RoutesFromStr(strings.Join(routes, ","))
 		}
-		c.start(tb, o)
+		s, err := server.NewServer(o)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		c.servers, c.settings = append(c.servers, s), append(c.settings, o)
+	}
+	for _, s := range c.servers {
+		go s.Start()
 	}
 	tb.Cleanup(c.stop)
-	if n > 1 {
-		waitFor(tb, "a leader of the cluster", func() bool {
-			for _, s := range c.servers {
-				if s.JetStreamIsLeader() {
-					return len(s.JetStreamClusterPeers()) == n
-				}
-			}
-			return false
-		})
+	for _, s := range c.servers {
+		if !s.ReadyForConnections(patience) {
+			tb.Fatal("a NATS server did not start")
+		}
 	}
+	c.awaitLeader(tb)
 	return c
 }
 
-func (c *cluster) start(tb testing.TB, o *server.Options) {
+// quickDir is a folder in memory where there is such a thing: a single server
+// makes files, and syncs each, for every batch.
+func quickDir(tb testing.TB) string {
 	tb.Helper()
-	s, err := server.NewServer(o)
+	dir, err := os.MkdirTemp("/dev/shm", "natsstore") //nolint:usetesting // which is on a disk
 	if err != nil {
-		tb.Fatal(err)
+		return tb.TempDir()
 	}
-	go s.Start()
-	if !s.ReadyForConnections(20 * time.Second) {
-		tb.Fatal("a NATS server did not start")
+	tb.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			tb.Error(err)
+		}
+	})
+	return dir
+}
+
+// awaitLeader waits until a cluster can make streams.
+func (c *cluster) awaitLeader(tb testing.TB) {
+	tb.Helper()
+	if len(c.servers) == 1 {
+		return
 	}
-	c.servers = append(c.servers, s)
-	c.settings = append(c.settings, o)
+	waitFor(tb, "a leader of the cluster", func() bool {
+		for _, s := range c.servers {
+			if s.JetStreamIsLeader() {
+				return len(s.JetStreamClusterPeers()) == len(c.servers)
+			}
+		}
+		return false
+	})
+}
+
+// freePorts are of loopback, and free a moment ago.
+func freePorts(tb testing.TB, n int) []int {
+	tb.Helper()
+	ports := make([]int, n)
+	for i := range ports {
+		l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			tb.Fatal(err)
+		}
+		defer l.Close()
+		addr, ok := l.Addr().(*net.TCPAddr)
+		if !ok {
+			tb.Fatalf("the address %v has no port", l.Addr())
+		}
+		ports[i] = addr.Port
+	}
+	return ports
 }
 
 func (c *cluster) stop() {
@@ -131,6 +193,9 @@ func (c *cluster) options() natsstore.Options {
 
 func (c *cluster) open(tb testing.TB, o natsstore.Options) *natsstore.Store {
 	tb.Helper()
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.NewTextHandler(tb.Output(), nil))
+	}
 	s, err := natsstore.Open(tb.Context(), c.url(), o)
 	if err != nil {
 		tb.Fatal(err)

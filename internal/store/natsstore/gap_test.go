@@ -1,0 +1,107 @@
+package natsstore_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// TestGap stops the history stream while one user changes more often than the
+// state stream keeps, and another does not. The feed then says exactly where
+// versions are missing.
+func TestGap(t *testing.T) {
+	t.Parallel()
+	const often, seldom, kept = 40, 10, 16
+	servers := startServers(t, 1)
+	s := servers.open(t, servers.options())
+	defer closed(t, s)
+	a := servers.admin(t)
+	update := func(u store.User, times int) (made []store.Position) {
+		for range times {
+			r, err := s.Update(t.Context(), u, store.By{}, touch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			made = append(made, r.At)
+		}
+		return made
+	}
+	hot, calm := someone(1), someone(2)
+	update(hot, 1)
+	update(calm, 1)
+	waitFor(t, "the history", func() bool { return a.messages("porchlight-history") == 2 })
+	var sources []*jetstream.StreamSource
+	a.change("porchlight-history", func(c *jetstream.StreamConfig) { sources, c.Sources = c.Sources, nil })
+	dropped := update(hot, often)
+	calmly := update(calm, seldom)
+	a.change("porchlight-history", func(c *jetstream.StreamConfig) { c.Sources = sources })
+	last := append(update(hot, 1), update(calm, 1)...)
+
+	want := map[store.Position]bool{} // of the entries that must come: whether after a gap
+	for i, at := range dropped[often-kept+1:] {
+		want[at] = i == 0
+	}
+	for _, at := range append(calmly, last...) {
+		want[at] = false
+	}
+	read := 0
+	enough := errors.New("enough")
+	err := s.Feed(t.Context(), "r", func(group []store.Entry) error {
+		for _, e := range group {
+			if read++; read <= 2 {
+				continue // those before the history was stopped
+			}
+			gap, ok := want[e.At]
+			if !ok || gap != e.Gap {
+				t.Errorf("the entry of %s at %d: expected: %v, gap: %v", e.User.ID, e.At, ok, e.Gap)
+			}
+			delete(want, e.At)
+		}
+		if len(want) == 0 {
+			return enough
+		}
+		return nil
+	})
+	if !errors.Is(err, enough) {
+		t.Errorf("Feed: %v, without %v", err, want)
+	}
+}
+
+// TestGapAfterRestart: the predecessor of an entry may have been given by a Feed
+// before this one.
+func TestGapAfterRestart(t *testing.T) {
+	t.Parallel()
+	servers := startServers(t, 1)
+	s := servers.open(t, servers.options())
+	for round := range 3 {
+		for i := range 20 {
+			if _, err := s.Update(t.Context(), someone(i), store.By{}, touch); err != nil {
+				t.Fatal(err)
+			}
+		}
+		enough, read := errors.New("enough"), 0
+		err := s.Feed(t.Context(), "r", func(group []store.Entry) error {
+			for _, e := range group {
+				if e.Gap {
+					t.Errorf("round %d: a gap before the entry of %s at %d", round, e.User.ID, e.At)
+				}
+			}
+			if read >= 20 {
+				return enough // the rest was taken
+			}
+			if read += len(group); read >= 20 {
+				go func() { _, _ = s.Update(t.Context(), someone(100), store.By{}, touch) }()
+			}
+			return nil
+		})
+		if !errors.Is(err, enough) {
+			t.Errorf("Feed: %v", err)
+		}
+		closed(t, s)
+		s = servers.open(t, servers.options())
+	}
+	closed(t, s)
+}
