@@ -127,7 +127,7 @@ func TestProblems(t *testing.T) {
 		{presence.ErrPrecondition, &api.PreconditionFailed, ""},
 		{store.ErrConflict, &api.Conflict, ""},
 		{store.ErrUnknown, &api.OutcomeUnknown, "1"},
-		{store.ErrFull, &api.DiskFull, ""},
+		{store.ErrFull, &api.DiskFull, "5"},
 		{store.ErrFailed, &api.Unavailable, "10"},
 		{store.ErrClosed, &api.Unavailable, "5"},
 		{context.DeadlineExceeded, &api.Unavailable, "1"},

@@ -90,7 +90,6 @@ var kinds = []struct {
 	{presence.ErrKeyReused, &api.KeyReused},
 	{presence.ErrPrecondition, &api.PreconditionFailed},
 	{store.ErrConflict, &api.Conflict},
-	{store.ErrFull, &api.DiskFull},
 }
 
 // soon are the errors that pass, and in how many seconds to try again.
@@ -100,6 +99,7 @@ var soon = []struct {
 	seconds int
 }{
 	{store.ErrUnknown, &api.OutcomeUnknown, 1},
+	{store.ErrFull, &api.DiskFull, 5},
 	{wire.ErrDraining, &api.Unavailable, 2},
 	{store.ErrFailed, &api.Unavailable, 10},
 	{store.ErrUnavailable, &api.Unavailable, 2},

@@ -26,7 +26,8 @@ func (p *Publisher) Run(ctx context.Context) error {
 	return nil // it was told to end, whatever the store says of that
 }
 
-// endDue ticks each user. A failure is logged: the store offers the user again.
+// endDue ticks each user. A failure is logged, but for a full disk, of which the
+// store has: the store offers the user again.
 func (p *Publisher) endDue(ctx context.Context, users []store.User) {
 	work := make(chan store.User)
 	var group sync.WaitGroup
@@ -51,7 +52,7 @@ func (p *Publisher) tick(ctx context.Context, u store.User) {
 	_, err := p.update(ctx, u, by, func(s presence.State) (presence.State, error) {
 		return presence.Apply(s, presence.Tick{Seen: seen}, p.policy, now)
 	}, seen, true)
-	if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrClosed) {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrClosed) && !errors.Is(err, store.ErrFull) {
 		p.log.ErrorContext(ctx, "an end could not be published", slog.String("user", string(u.ID)), slog.Any("err", err))
 	}
 }

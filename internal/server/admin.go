@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"porchlight.dev/porchlight/internal/store"
 )
 
 // checkTimeout bounds how long /readyz waits for the disk.
@@ -56,7 +59,12 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
 	defer cancel()
-	if err := s.store.Check(ctx); err != nil {
+	switch err := s.store.Check(ctx); {
+	case errors.Is(err, store.ErrFull):
+		// Reads go on, here as well as anywhere else.
+		say(w, http.StatusOK, "ready for reads; "+err.Error())
+		return
+	case err != nil:
 		say(w, http.StatusServiceUnavailable, err.Error())
 		return
 	}

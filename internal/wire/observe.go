@@ -140,7 +140,7 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *meter, d Diale
 	}
 	m.classes[min(status/100, 5)].Inc()
 	m.seconds.Observe(elapsed.Seconds())
-	if status >= 500 {
+	if status >= 500 && status != http.StatusInsufficientStorage { // the store has said that, once
 		o.log.ErrorContext(r.Context(), "request failed", slog.String("tracking", string(f.tracking[:])),
 			slog.String("method", m.method), slog.String("route", m.route), slog.Int("status", status), slog.Any("err", f.err))
 	}

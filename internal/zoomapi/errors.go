@@ -83,7 +83,7 @@ var answers = []struct {
 		status: 503, code: 503, header: headers("X-Outcome", "unknown"),
 		message: "The answer of the store was lost: the update may or may not have been made.",
 	}},
-	{store.ErrFull, answer{status: 507, code: 507, message: "The disk is almost full: nothing is written until space is free."}},
+	{store.ErrFull, answer{status: 507, code: 507, message: "The disk is almost full: nothing is written until space is free.", header: again}},
 	{store.ErrFailed, answer{status: 503, code: 503, message: "The store failed. Try again later.", header: again}},
 	{store.ErrUnavailable, answer{status: 503, code: 503, message: "The store cannot be reached now, and nothing was changed. Try again later.", header: again}},
 	{store.ErrClosed, answer{status: 503, code: 503, message: "The server is shutting down. Try again later.", header: again}},

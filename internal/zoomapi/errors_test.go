@@ -57,7 +57,7 @@ func TestFail(t *testing.T) {
 		{"PUT", presence.ErrPrecondition, 412, `{"code":412,"message":"The user's record does not have the revision that If-Match names."}`, nil},
 		{"PUT", presence.ErrKeyReused, 422, `{"code":422,"message":"The Idempotency-Key was used for a different request."}`, nil},
 		{"PUT", store.ErrUnknown, 503, `{"code":503,"message":"The answer of the store was lost: the update may or may not have been made."}`, map[string]string{"X-Outcome": "unknown"}},
-		{"PUT", store.ErrFull, 507, `{"code":507,"message":"The disk is almost full: nothing is written until space is free."}`, nil},
+		{"PUT", store.ErrFull, 507, `{"code":507,"message":"The disk is almost full: nothing is written until space is free."}`, map[string]string{"Retry-After": "5"}},
 		{"PUT", store.ErrFailed, 503, `{"code":503,"message":"The store failed. Try again later."}`, nil},
 		{"PUT", store.ErrClosed, 503, `{"code":503,"message":"The server is shutting down. Try again later."}`, nil},
 		{"PUT", errors.New("secret"), 500, `{"code":500,"message":"Internal server error."}`, nil},

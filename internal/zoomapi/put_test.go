@@ -515,7 +515,7 @@ func TestPutStoreFails(t *testing.T) {
 		},
 		{
 			fmt.Errorf("commit: %w", store.ErrFull), 507, `{"code":507,"message":"The disk is almost full: nothing is written until space is free."}`,
-			map[string]string{"Retry-After": "", "X-Outcome": ""},
+			map[string]string{"Retry-After": "5", "X-Outcome": ""},
 		},
 		{store.ErrFailed, 503, `{"code":503,"message":"The store failed. Try again later."}`, map[string]string{"Retry-After": "5"}},
 		{store.ErrClosed, 503, `{"code":503,"message":"The server is shutting down. Try again later."}`, map[string]string{"Retry-After": "5"}},

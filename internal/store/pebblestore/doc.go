@@ -15,8 +15,9 @@
 //   - The syncer waits for each batch to be on the disk, in order. Then it
 //     installs the records, publishes the position, and answers the callers.
 //     Nothing is shown before that.
-//   - The keeper looks at the free space once a second, and drops old log entries
-//     and ended documents.
+//   - The keeper looks at the free space once a second, keeps the reserve whole,
+//     and drops old log entries and ended documents. Writers look at the free
+//     space as well, every few milliseconds.
 //   - Feed and Due run on their callers' goroutines.
 //
 // Pebble shows what is applied before it is on the disk. Whoever reads from it

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -167,8 +166,11 @@ func (s *Store) events() *pebble.EventListener {
 		BackgroundError: func(err error) {
 			// Pebble repeats a flush or compaction that found the disk full, and
 			// the guard keeps updates away meanwhile.
-			if errors.Is(err, syscall.ENOSPC) || errors.Is(err, pebble.ErrClosed) {
-				s.log.Error("pebble: background work is held up", slog.Any("err", err))
+			if noSpace(err) && !s.open.Load() {
+				s.stop(fmt.Errorf("there is no space to open the store: free some on its disk: %w", err))
+			}
+			if noSpace(err) || errors.Is(err, pebble.ErrClosed) {
+				s.log.Error("pebble: background work is held up", slog.String("err", err.Error()))
 				return
 			}
 			s.fail(fmt.Errorf("background: %w", err))

@@ -8,8 +8,6 @@ import (
 	"sort"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 )
@@ -38,6 +36,7 @@ func (s *Store) keep() {
 			return
 		case now := <-tick.C:
 			s.sampleSpace()
+			s.refillReserve()
 			s.flush(ctx)
 			s.moveFence()
 			if now.Sub(tidied) >= tidyEvery {
@@ -74,39 +73,6 @@ func (s *Store) report(what string, err error) {
 	if err != nil && !s.isHalted() && !errors.Is(err, store.ErrClosed) {
 		s.log.Error("keeping the store in order", slog.String("task", what), slog.Any("err", err))
 	}
-}
-
-// sampleSpace looks whether there is room to write.
-func (s *Store) sampleSpace() {
-	if s.opts.MinFreeBytes < 0 {
-		return
-	}
-	free, err := s.opts.FreeBytes()
-	if errors.Is(err, vfs.ErrUnsupported) {
-		return
-	}
-	if err != nil {
-		s.log.Error("measuring the free disk space", slog.String("dir", s.dir), slog.Any("err", err))
-		return
-	}
-	s.stats.free.Store(free)
-	full := free < uint64(s.opts.MinFreeBytes)
-	if was := s.full.Swap(full); was == full {
-		return
-	}
-	if full {
-		s.log.Error("the disk is almost full: nothing is written until space is free",
-			slog.String("dir", s.dir), slog.Uint64("free_bytes", free), slog.Int64("min_free_bytes", s.opts.MinFreeBytes))
-	} else {
-		s.log.Info("the disk has space again", slog.String("dir", s.dir), slog.Uint64("free_bytes", free))
-	}
-}
-
-func (s *Store) checkSpace() error {
-	if s.full.Load() {
-		return store.ErrFull
-	}
-	return nil
 }
 
 func (s *Store) trimmedTo() store.Position { return store.Position(s.trimmed.Load()) }

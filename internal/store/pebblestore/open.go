@@ -59,8 +59,8 @@ type Store struct {
 	readers  readers
 	agenda   *agenda
 	trimmed  atomic.Uint64
-	full     atomic.Bool
-	stats    counters
+	space
+	stats counters
 }
 
 var _ store.Store = (*Store)(nil)
@@ -122,7 +122,7 @@ func newStore(dir string, opts Options) *Store {
 	if opts.FreeBytes == nil {
 		s.opts.FreeBytes = s.freeBytes
 	}
-	s.opts.FS = &stopFS{FS: opts.FS, stop: s.stop}
+	s.opts.FS = &stopFS{FS: s.withReserve(opts.FS), stop: s.stop}
 	if opts.Durability == OS {
 		s.lazy = newLazyFS(s.opts.FS)
 		s.opts.FS = s.lazy
@@ -133,7 +133,9 @@ func newStore(dir string, opts Options) *Store {
 
 func (s *Store) start() {
 	s.started = true
+	s.open.Store(true)
 	s.sampleSpace()
+	s.refillReserve()
 	last := store.Position(s.progress.durable.Load())
 	c := &committer{s: s, seq: last, users: make(map[store.User]*stagedItem), docs: make(map[string]stagedDoc)}
 	go c.run()

@@ -1,0 +1,160 @@
+package pebblestore
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// The reserve is space that the store holds for what it must not fail to write:
+// between the last look at the free space and a commit, another program may take
+// all of it. It is more than what can be under way by then.
+const (
+	reserveFiles  = 16
+	reserveBytes  = 1 << 20 // of each
+	reservePrefix = "reserve."
+	// fullPause is how long a table that found the disk full is held up. Pebble
+	// would begin it again at once, for as long as the disk is full.
+	fullPause = time.Second
+)
+
+// A reserve is files in the store's directory that have blocks and nothing in
+// them. They are given up one by one, so that a program that is quick to take what
+// becomes free does not get all.
+type reserve struct {
+	fs  vfs.FS // not the one that gives up the reserve
+	dir string
+
+	mu    sync.Mutex // guards whole
+	whole bool
+}
+
+// enabled reports whether the directory is on a disk.
+func (r *reserve) enabled() bool { return vfs.Root(r.fs) == vfs.Default }
+
+// fill makes the reserve whole, if it is not.
+func (r *reserve) fill() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.whole || !r.enabled() {
+		return nil
+	}
+	for i := range reserveFiles {
+		if err := r.make(r.fs.PathJoin(r.dir, fmt.Sprintf("%s%02d", reservePrefix, i))); err != nil {
+			return err
+		}
+	}
+	r.whole = true
+	return nil
+}
+
+func (r *reserve) make(name string) error {
+	f, err := r.fs.Create(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Preallocate(0, reserveBytes), f.Close())
+}
+
+// release gives one file up. It is false when there was none.
+func (r *reserve) release() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.whole = false
+	names, err := r.fs.List(r.dir)
+	if err != nil {
+		return false
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, reservePrefix) {
+			return r.fs.Remove(r.fs.PathJoin(r.dir, name)) == nil
+		}
+	}
+	return false
+}
+
+// noSpace reports whether err says that the disk, or a quota, is full.
+func noSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// A spaceFS is a file system on which a full disk is met with the reserve: what
+// was to be written is written then. It is not for tables once the store is open:
+// they are large, and are written again when there is space, since what they are
+// made of is in the log.
+type spaceFS struct {
+	vfs.FS
+	reserve *reserve
+	full    func() // called when the disk was found full
+	open    *atomic.Bool
+}
+
+var _ vfs.FS = (*spaceFS)(nil)
+
+// Unwrap implements vfs.FS.
+func (fs *spaceFS) Unwrap() vfs.FS { return fs.FS }
+
+// again reports whether what failed with err should be tried once more.
+func (fs *spaceFS) again(err error) bool {
+	if !noSpace(err) {
+		return false
+	}
+	fs.full()
+	return fs.reserve.release()
+}
+
+// Create implements vfs.FS.
+func (fs *spaceFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := fs.FS.Create(name, category)
+	for err != nil && fs.again(err) {
+		f, err = fs.FS.Create(name, category)
+	}
+	return fs.file(name, f, err)
+}
+
+// ReuseForWrite implements vfs.FS.
+func (fs *spaceFS) ReuseForWrite(old, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := fs.FS.ReuseForWrite(old, name, category)
+	for err != nil && fs.again(err) {
+		f, err = fs.FS.ReuseForWrite(old, name, category)
+	}
+	return fs.file(name, f, err)
+}
+
+func (fs *spaceFS) file(name string, f vfs.File, err error) (vfs.File, error) {
+	if err != nil {
+		return f, err
+	}
+	return &spaceFile{File: f, fs: fs, waits: fs.open.Load() && strings.HasSuffix(name, ".sst")}, nil
+}
+
+type spaceFile struct {
+	vfs.File
+	fs    *spaceFS
+	waits bool // for space
+}
+
+// Write implements vfs.File. What follows on a failed write begins where that
+// ended.
+func (f *spaceFile) Write(p []byte) (n int, err error) {
+	n, err = f.File.Write(p)
+	if f.waits {
+		if noSpace(err) {
+			f.fs.full()
+			time.Sleep(fullPause)
+		}
+		return n, err
+	}
+	for err != nil && f.fs.again(err) {
+		var more int
+		more, err = f.File.Write(p[n:])
+		n += more
+	}
+	return n, err
+}
