@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -253,7 +254,10 @@ func readInjected(t *testing.T, record string) (first time.Time, n int) {
 func watchReady(ctx context.Context, p *process) <-chan time.Time {
 	red := make(chan time.Time, 1)
 	go func() {
-		for p.alive() && p.readyz(ctx) == 200 {
+		for p.alive() {
+			if status, _ := p.readyz(ctx); status != http.StatusOK {
+				break
+			}
 			time.Sleep(5 * time.Millisecond)
 		}
 		red <- time.Now()

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -25,11 +26,17 @@ import (
 // what happens to programs. binary is the path of it, built once.
 var binary string
 
+// binaryVariable names it to a test that runs itself once more.
+const binaryVariable = "PORCHLIGHT_TEST_BINARY"
+
 func TestMain(m *testing.M) {
 	os.Exit(buildAndRun(m))
 }
 
 func buildAndRun(m *testing.M) int {
+	if binary = os.Getenv(binaryVariable); binary != "" {
+		return m.Run()
+	}
 	dir, err := os.MkdirTemp("", "porchlight-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -55,6 +62,8 @@ type installation struct {
 	credentials map[string]string
 	flags       []string
 	last        *process // the newest
+	token       string   // the newest
+	keepToken   bool     // over restarts
 }
 
 // install makes a data directory in dir. What runs there at the end of the test is
@@ -132,18 +141,28 @@ func (in *installation) start(ctx context.Context, t *testing.T) *process {
 	}
 	p.url, p.admin = told.URL, told.Admin
 	p.http = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2 * workers}, Timeout: 10 * time.Second}
-	c := in.credentials
-	tokens, err := client.NewAccountCredentials(p.url, c["account_id"], c["client_id"], c["client_secret"], p.http)
-	if err == nil {
-		p.Client, err = client.New(p.url, tokens, p.http)
+	if in.token == "" || !in.keepToken {
+		in.token = in.newToken(ctx, t, p)
 	}
-	if err == nil {
-		_, err = tokens.Token(ctx)
-	}
-	if err != nil {
+	var err error
+	if p.Client, err = client.New(p.url, client.StaticToken(in.token), p.http); err != nil {
 		t.Fatal(err)
 	}
 	return p
+}
+
+func (in *installation) newToken(ctx context.Context, t *testing.T, p *process) string {
+	t.Helper()
+	c := in.credentials
+	tokens, err := client.NewAccountCredentials(p.url, c["account_id"], c["client_id"], c["client_secret"], p.http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := tokens.Token(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
 }
 
 // kill ends it as kill -9 does, and waits until it is gone.
@@ -189,18 +208,22 @@ func (p *process) alive() bool {
 	}
 }
 
-// readyz gives the status of /readyz, or 0 when nobody answers.
-func (p *process) readyz(ctx context.Context) int {
+// readyz gives the status of /readyz, 0 when nobody answers, and what it says.
+func (p *process) readyz(ctx context.Context) (status int, says string) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.admin+"/readyz", http.NoBody)
 	if err != nil {
-		return 0
+		return 0, err.Error()
 	}
 	resp, err := p.http.Do(req)
 	if err != nil {
-		return 0
+		return 0, err.Error()
 	}
-	_ = resp.Body.Close() // its status is all
-	return resp.StatusCode
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return resp.StatusCode, strings.TrimSpace(string(text))
 }
 
 // An outcome is what a client knows of a change that it asked for.
