@@ -262,11 +262,11 @@ func (a *audit) auditLog(l wal.LogicalLog, last bool) error {
 			_, err = io.Copy(&batch, text)
 		}
 		switch {
-		case errors.Is(err, io.EOF) && last && !a.stated.clean:
+		case errors.Is(err, io.EOF) && last:
 			return nil
 		case errors.Is(err, io.EOF):
 			return a.auditEnd(name, uint64(l.Num))
-		case isCutOff(err) && last && !a.stated.clean:
+		case isCutOff(err) && last:
 			return a.auditTail(name, uint64(l.Num), at.Physical)
 		case isCutOff(err):
 			return damaged(name, fmt.Errorf("at byte %d: %w", at.Physical, err))

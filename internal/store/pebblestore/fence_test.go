@@ -12,6 +12,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"porchlight.dev/porchlight/internal/store"
 )
 
 // TestFenceCrash: at any operation on the disk, while the store opens, writes,
@@ -226,5 +228,53 @@ func TestFenceEncoding(t *testing.T) {
 		if _, ok := decodeFence([]byte(flipped(string(slot), at))); ok {
 			t.Fatalf("a flip at %d is not seen", at)
 		}
+	}
+}
+
+// TestFenceLogs: the fence states a write-ahead log when its name is durable, not
+// before, and no longer when it is gone.
+func TestFenceLogs(t *testing.T) {
+	mem := vfs.NewMem()
+	if err := mem.MkdirAll("data", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f := newFence(mem, "data")
+	if err := f.begin(fenceState{logs: []uint64{4}}, false); err != nil {
+		t.Fatal(err)
+	}
+	fs := &fenceFS{FS: mem, fence: f}
+	states := func(when string, seq store.Position, want ...uint64) {
+		t.Helper()
+		if err := f.advance(seq); err != nil {
+			t.Fatal(err)
+		}
+		if st, err := readFence(mem, "data"); err != nil || !slices.Equal(st.logs, want) || st.seq != seq {
+			t.Errorf("%s: %+v, %v, want logs %v", when, st, err, want)
+		}
+	}
+	log, err := fs.Create("data/000007.log", vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	states("made", 1, 4)
+	if err := errors.Join(log.Close(), syncDir(fs, "data")); err != nil {
+		t.Fatal(err)
+	}
+	states("in place", 1, 4, 7)
+	log, err = fs.ReuseForWrite("data/000007.log", "data/000009.log", vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	states("used again", 2, 4)
+	if err := errors.Join(log.Close(), syncDir(fs, "data")); err != nil {
+		t.Fatal(err)
+	}
+	states("in place again", 2, 4, 9)
+	if err := fs.Remove("data/000009.log"); err != nil {
+		t.Fatal(err)
+	}
+	states("removed", 3, 4)
+	if err := f.end(); err != nil {
+		t.Fatal(err)
 	}
 }

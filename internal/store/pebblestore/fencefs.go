@@ -91,10 +91,9 @@ type fencedManifest struct {
 
 // Write implements vfs.File.
 func (f *fencedManifest) Write(p []byte) (int, error) {
-	n, err := f.File.Write(p)
-	f.mark.sum = sumOn(f.mark.sum, p[:n])
-	f.mark.length += uint64(n)
-	return n, err
+	f.mark.sum = sumOn(f.mark.sum, p) // first: the file may use p as it likes
+	f.mark.length += uint64(len(p))
+	return f.File.Write(p) // Pebble gives up the MANIFEST when this fails
 }
 
 // Sync implements vfs.File. Pebble removes what an edit made obsolete when this

@@ -43,27 +43,33 @@ func specimens(t *testing.T) []*specimen {
 	mustClose(t, s)
 	s = mustOpen(t, "data", goldenOptions(mem, goldenNow))
 	fillSpecimen(t, s, 25, 15)
-	awaitLogs(t, s)
-	s.moveFence()
+	now := awaitLogs(t, s, mem)
+	killed := newSpecimen(t, "killed", now, goldenListing(t, s))
+	if n := strings.Count(strings.Join(slices.Sorted(maps.Keys(killed.data)), " "), logSuffix); n < 2 {
+		t.Fatalf("%d logs in use", n)
+	}
 	want := goldenListing(t, s)
-	now := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))})
-	killed := newSpecimen(t, "killed", now, want)
 	mustClose(t, s)
 	return []*specimen{newSpecimen(t, "clean", mem, want), killed}
 }
 
 // awaitLogs fills logs until there are two in use: the second begun, the first not
-// yet flushed.
-func awaitLogs(t *testing.T, s *Store) {
+// yet flushed. It gives the directory at that moment.
+func awaitLogs(t *testing.T, s *Store, mem *vfs.MemFS) *vfs.MemFS {
 	t.Helper()
 	for i := range 10_000 {
-		a, err := auditFiles(s.opts.FS, s.dir, formatVersion)
-		if err == nil && len(a.logs) > 1 {
-			return
-		}
 		goldenUpdate(t, s, i%12, 40+i/12)
+		if a, err := auditFiles(mem, "data", formatVersion); err != nil || len(a.logs) < 2 {
+			continue // also when a file went while it was read
+		}
+		s.moveFence()
+		now := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))})
+		if a, err := auditFiles(now, "data", formatVersion); err == nil && len(a.logs) > 1 && a.seq > 0 {
+			return now
+		}
 	}
 	t.Fatal("never two logs in use")
+	return nil
 }
 
 func newSpecimen(t *testing.T, name string, mem *vfs.MemFS, want string) *specimen {
