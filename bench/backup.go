@@ -30,7 +30,7 @@ func (r *run) backup(b *binary) error {
 	}
 	defer p.stop(syscall.SIGTERM)
 	file := filepath.Join(r.dir, "backup")
-	defer os.Remove(file)
+	defer os.RemoveAll(file)
 	var before, during, rates []float64
 	for round := range r.rounds {
 		quiet, err := (&load{address: p.address, conns: backupConns, lasts: r.seconds, status: 204, request: large.put}).run()
@@ -121,19 +121,19 @@ func (b *binary) restored(r *run, file string) error {
 	if err := p.stop(syscall.SIGTERM); err != nil {
 		return err
 	}
-	return r.compressed(file)
+	return compressed(file)
 }
 
 // compressed says what a compressor would save, if there is one.
-func (r *run) compressed(file string) error {
-	begun := time.Now()
-	out, err := exec.Command("sh", "-c", `command -v zstd >/dev/null && zstd -1 -c "$0" | wc -c`, file).Output()
-	if err != nil {
+func compressed(file string) error {
+	if _, err := exec.LookPath("zstd"); errors.Is(err, exec.ErrNotFound) {
 		fmt.Println("zstd is not installed: compression is not measured")
 		return nil
 	}
+	begun := time.Now()
+	out, err := exec.Command("sh", "-c", `zstd -1 -c "$0" | wc -c`, file).Output()
 	fmt.Printf("zstd -1: %s bytes in %.1f s\n", strings.TrimSpace(string(out)), time.Since(begun).Seconds())
-	return nil
+	return err
 }
 
 // merge adds what another part of the same load measured.
