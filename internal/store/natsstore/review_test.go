@@ -1,0 +1,237 @@
+package natsstore_test
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/natsstore"
+)
+
+func someone(id string) store.User { return store.User{Account: "acme", ID: presence.UserID(id)} }
+
+// edit is the next revision of a state, with change made to it.
+func edit(change func(s *presence.State)) func(presence.State) (presence.State, error) {
+	return func(s presence.State) (presence.State, error) {
+		s.At = max(s.At, presence.InstantOf(time.Now()))
+		s.Revision = max(s.Revision+1, presence.Revision(s.At))
+		change(&s)
+		return s, nil
+	}
+}
+
+func nothing(*presence.State) {}
+
+func update(tb testing.TB, s *natsstore.Store, u store.User, change func(*presence.State)) store.Record {
+	tb.Helper()
+	r, err := s.Update(tb.Context(), u, store.By{}, edit(change))
+	if err != nil {
+		tb.Fatalf("Update(%v): %v", u, err)
+	}
+	return r
+}
+
+// closed closes a store when the test ends.
+func closed(tb testing.TB, s *natsstore.Store) *natsstore.Store {
+	tb.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			tb.Errorf("Close: %v", err)
+		}
+	})
+	return s
+}
+
+func (c *cluster) jetStream(tb testing.TB) jetstream.JetStream {
+	tb.Helper()
+	conn, err := nats.Connect(c.url())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return js
+}
+
+// off ends server i, and on starts it again with its settings: the same data at the
+// same address.
+func (c *cluster) off(i int) {
+	c.servers[i].Shutdown()
+	c.servers[i].WaitForShutdown()
+}
+
+func (c *cluster) on(tb testing.TB, i int) {
+	tb.Helper()
+	s, err := server.NewServer(c.settings[i])
+	if err != nil {
+		tb.Fatal(err)
+	}
+	go s.Start()
+	if !s.ReadyForConnections(patience) {
+		tb.Fatal("a NATS server did not start again")
+	}
+	c.servers[i] = s
+}
+
+// take reads n entries of name's feed, and ends it after its position was taken.
+func take(tb testing.TB, s *natsstore.Store, name string, n int) []store.Entry {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), patience)
+	defer cancel()
+	var got []store.Entry
+	err := s.Feed(ctx, name, func(entries []store.Entry) error {
+		got = append(got, entries...)
+		if len(got) >= n {
+			cancel()
+		}
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) {
+		tb.Fatalf("Feed(%s) ended with %v after %d entries of %d", name, err, len(got), n)
+	}
+	return got
+}
+
+// TestAHistoryThatAgedOut: when everything in the history was past the retention,
+// nothing comes again after a restart of the servers.
+func TestAHistoryThatAgedOut(t *testing.T) {
+	servers := startServers(t, 1)
+	o := servers.options()
+	o.Retention = 2 * time.Second
+	s := closed(t, servers.open(t, o))
+	for range 3 {
+		update(t, s, someone("u"), nothing)
+	}
+	take(t, s, "r", 3)
+	waitFor(t, "the end of the history", func() bool {
+		stream, err := servers.jetStream(t).Stream(t.Context(), "porchlight-history")
+		return err == nil && stream.CachedInfo().State.Msgs == 0
+	})
+	servers.off(0)
+	servers.on(t, 0)
+	waitFor(t, "an update", func() bool {
+		_, err := s.Update(t.Context(), someone("v"), store.By{}, edit(nothing))
+		return err == nil
+	})
+	for _, e := range take(t, s, "r", 1) {
+		if e.User != someone("v") || e.Gap {
+			t.Errorf("after the restart %v came, at %d, gap %v", e.User.ID, e.At, e.Gap)
+		}
+	}
+}
+
+// TestGaps: what the history dropped before an entry is said of it, unless the
+// reader was given it.
+func TestGaps(t *testing.T) {
+	servers := startServers(t, 1)
+	s := servers.open(t, servers.options())
+	for _, u := range []string{"a", "b", "a"} {
+		update(t, s, someone(u), nothing)
+	}
+	take(t, s, "r", 3)
+	update(t, s, someone("b"), nothing) // dropped below, before it is given
+	update(t, s, someone("c"), nothing) // also
+	history, err := servers.jetStream(t).Stream(t.Context(), "porchlight-history")
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the history", func() bool {
+		info, err := history.Info(t.Context())
+		return err == nil && info.State.Msgs == 5
+	})
+	if err := history.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = closed(t, servers.open(t, servers.options()))
+	for _, u := range []string{"a", "b", "c", "d", "a", "b"} {
+		update(t, s, someone(u), nothing)
+	}
+	for name, want := range map[string][]bool{
+		"r":   {false, true, true, false, false, false},
+		"new": {true, true, true, false, false, false},
+	} {
+		for i, e := range take(t, s, name, len(want)) {
+			if e.Gap != want[i] {
+				t.Errorf("reader %s, entry %d, of %s: gap %v, want %v", name, i, e.User.ID, e.Gap, want[i])
+			}
+		}
+	}
+}
+
+// TestChangedOfMany: a call that takes several questions gives everybody who
+// changed, in order, and its cursor skips nothing that comes between them.
+func TestChangedOfMany(t *testing.T) {
+	servers := startServers(t, 1)
+	s := closed(t, servers.open(t, servers.options()))
+	const many = 2300
+	us := make([]store.User, many)
+	var group sync.WaitGroup
+	for i := range us {
+		us[i] = someone("u" + strconv.Itoa(i))
+	}
+	const callers = 32
+	for part := range callers {
+		group.Go(func() {
+			for i := part; i < many; i += callers {
+				if _, err := s.Update(t.Context(), us[i], store.By{}, edit(nothing)); err != nil {
+					t.Errorf("Update: %v", err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	known := make(map[store.User]store.Position, many)
+	records, cursor, err := s.Read(t.Context(), us)
+	if err != nil || len(records) != many {
+		t.Fatalf("Read gave %d of %d: %v", len(records), many, err)
+	}
+	for i, r := range records {
+		if known[r.User] = r.At; r.User != us[i] {
+			t.Fatalf("record %d is of %s", i, r.User.ID)
+		}
+	}
+	last := make([]store.Position, many)
+	ctx, cancel := context.WithCancel(t.Context())
+	for part := range 4 {
+		group.Go(func() {
+			for i := part; ctx.Err() == nil; i = (i + 4*17) % many {
+				if r, err := s.Update(t.Context(), us[i], store.By{}, edit(nothing)); err == nil {
+					last[i] = r.At
+				}
+			}
+		})
+	}
+	follow := func() {
+		if records, cursor, err = s.Changed(t.Context(), us, cursor); err != nil {
+			t.Fatalf("Changed: %v", err)
+		}
+		for _, r := range records {
+			known[r.User] = max(known[r.User], r.At)
+		}
+	}
+	for range 50 {
+		follow()
+	}
+	cancel()
+	group.Wait()
+	follow()
+	for i, u := range us {
+		if known[u] < last[i] {
+			t.Errorf("%s is known at %d, and was stored at %d", u.ID, known[u], last[i])
+		}
+	}
+}
