@@ -23,9 +23,6 @@ var dueTests = []namedTest{
 	{"ErrorEnds", dueErrorEnds},
 }
 
-// soon is far enough ahead that a slow backend can store before it.
-const soon = 400 * time.Millisecond
-
 // A firing is a user that Due gave, and when.
 type firing struct {
 	user store.User
@@ -107,13 +104,13 @@ func instant(d time.Duration) time.Time { return time.Now().Add(d).Truncate(time
 
 func dueOnTime(x *suite) {
 	fired, stop := x.fire(end)
-	first, second := instant(soon), instant(2*soon)
+	first, second := instant(x.Ahead), instant(2*x.Ahead)
 	x.update(user("b"), outUntil(second))
 	x.update(user("a"), outUntil(first))
 	x.update(user("never"), nothing)
 	x.expect(fired, user("a"), first)
 	x.expect(fired, user("b"), second)
-	x.quiet(fired, instant(3*soon))
+	x.quiet(fired, instant(3*x.Ahead))
 	if err := stop(); !errors.Is(err, context.Canceled) {
 		x.Errorf("Due ended with %v, want its context's error", err)
 	}
@@ -121,8 +118,8 @@ func dueOnTime(x *suite) {
 
 // dueInThePast: what was due before anybody asked comes at once.
 func dueInThePast(x *suite) {
-	x.update(user("a"), outUntil(instant(soon)))
-	x.pause(instant(2 * soon))
+	x.update(user("a"), outUntil(instant(x.Ahead)))
+	x.pause(instant(2 * x.Ahead))
 	asked := time.Now()
 	fired, _ := x.fire(end)
 	x.expect(fired, user("a"), asked)
@@ -130,28 +127,28 @@ func dueInThePast(x *suite) {
 
 func dueMovedLater(x *suite) {
 	fired, _ := x.fire(end)
-	first, later := instant(soon), instant(3*soon)
+	first, later := instant(x.Ahead), instant(3*x.Ahead)
 	x.update(user("a"), outUntil(first))
 	x.update(user("a"), outUntil(later))
-	x.quiet(fired, instant(2*soon))
+	x.quiet(fired, instant(2*x.Ahead))
 	x.expect(fired, user("a"), later)
 }
 
 func dueMovedEarlier(x *suite) {
 	fired, _ := x.fire(end)
-	first, earlier := instant(time.Hour), instant(soon)
-	x.update(user("a"), outUntil(first))
+	x.update(user("a"), outUntil(instant(time.Hour)))
+	earlier := instant(x.Ahead)
 	x.update(user("a"), outUntil(earlier))
 	x.expect(fired, user("a"), earlier)
 }
 
 func dueCancelled(x *suite) {
 	fired, _ := x.fire(end)
-	x.update(user("a"), outUntil(instant(soon)))
+	x.update(user("a"), outUntil(instant(x.Ahead)))
 	x.update(user("a"), func(s *presence.State) { s.Claims = nil })
-	x.quiet(fired, instant(2*soon))
+	x.quiet(fired, instant(2*x.Ahead))
 	// The entry that was left over must not keep the user from coming up again.
-	due := instant(soon)
+	due := instant(x.Ahead)
 	x.update(user("a"), outUntil(due))
 	x.expect(fired, user("a"), due)
 }
@@ -166,7 +163,7 @@ func dueUntilUpdated(x *suite) {
 			return nil
 		})
 	})
-	due := instant(soon)
+	due := instant(x.Ahead)
 	x.update(user("a"), outUntil(due))
 	var last time.Time
 	for i := range 3 {
@@ -176,7 +173,7 @@ func dueUntilUpdated(x *suite) {
 		}
 		last = at
 	}
-	next := instant(soon)
+	next := instant(x.Ahead)
 	x.update(user("a"), outUntil(next))
 	for at := receive(x, calls, "the user at the later instant"); at.Before(next); {
 		at = receive(x, calls, "the user at the later instant")
@@ -225,7 +222,7 @@ func dueManyAtOnce(x *suite) {
 }
 
 func dueErrorEnds(x *suite) {
-	x.update(user("a"), outUntil(instant(soon)))
+	x.update(user("a"), outUntil(instant(x.Ahead)))
 	err := x.Store.Due(x.ctx, func([]store.User) error { return errEnough })
 	if !errors.Is(err, errEnough) {
 		x.Errorf("Due ended with %v, want fn's error", err)

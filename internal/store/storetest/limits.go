@@ -26,7 +26,7 @@ func (x *suite) tooLarge(what string, err error) {
 func keyLimits(x *suite) {
 	most, more := strings.Repeat("k", store.MaxKeyBytes), strings.Repeat("k", store.MaxKeyBytes+1)
 	largest := store.User{Account: presence.AccountID(most), ID: presence.UserID(most)}
-	x.update(largest, outUntil(instant(soon)))
+	x.update(largest, outUntil(instant(x.Ahead)))
 	fired, _ := x.fire(end)
 	if f := receive(x, fired, "the user with the longest id"); f.user != largest {
 		x.Error("another user fired")
@@ -76,7 +76,7 @@ func docLimits(x *suite) {
 }
 
 func endedContexts(x *suite) {
-	x.update(user("u"), outUntil(instant(-soon)))
+	x.update(user("u"), outUntil(instant(-x.Ahead)))
 	ctx, cancel := context.WithCancel(x.ctx)
 	cancel()
 	_, _, read := x.Store.Read(ctx, users("u"))

@@ -135,10 +135,10 @@ func feedGoesOn(x *suite) {
 }
 
 func dueStays(x *suite) {
-	passed, ahead := instant(soon), instant(4*soon)
+	passed, ahead := instant(x.Ahead), instant(4*x.Ahead)
 	x.update(user("passed"), outUntil(passed))
 	x.update(user("ahead"), outUntil(ahead))
-	x.pause(instant(2 * soon))
+	x.pause(instant(2 * x.Ahead))
 	x.Store = x.Reopen(x.T)
 	fired, _ := x.fire(end)
 	instants := map[store.User]time.Time{user("passed"): passed, user("ahead"): ahead}

@@ -31,6 +31,9 @@ type Backend struct {
 	Bubble bool
 	// Lateness is how late Due may be when the machine does nothing else.
 	Lateness time.Duration
+	// Ahead is how far ahead of now timers are set: storing two of them must not
+	// take as long, whatever else the machine does. Zero: 400 ms.
+	Ahead time.Duration
 	// Callers is how many goroutines the concurrent tests use; zero: 16.
 	Callers int
 	// Parallel runs tests beside each other, where most of their time is waiting:
@@ -52,6 +55,9 @@ type Opened struct {
 func Run(t *testing.T, b Backend) {
 	if b.Callers == 0 {
 		b.Callers = 16
+	}
+	if b.Ahead == 0 {
+		b.Ahead = 400 * time.Millisecond
 	}
 	for _, theme := range []struct {
 		name  string
