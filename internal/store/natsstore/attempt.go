@@ -195,11 +195,11 @@ func (s *Store) send(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 			return 0, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.sendTime())
-	defer cancel()
+	ctx, end := s.calls.begin(context.WithoutCancel(ctx), s.sendTime())
+	defer end()
 	answer, err := s.conn.RequestMsgWithContext(ctx, last)
 	if err != nil {
-		return 0, sendError(err)
+		return 0, sendError(ctx, err)
 	}
 	var ack struct {
 		Error *apiError `json:"error"`
@@ -232,13 +232,16 @@ func (s *Store) sendBatch(msgs []*nats.Msg) error {
 }
 
 // sendError tells what never left from what may have been stored.
-func sendError(err error) error {
+func sendError(ctx context.Context, err error) error {
 	for _, unsent := range []error{
 		nats.ErrReconnectBufExceeded, nats.ErrConnectionClosed, nats.ErrConnectionReconnecting, nats.ErrMaxPayload, nats.ErrInvalidConnection,
 	} {
 		if errors.Is(err, unsent) {
 			return fmt.Errorf("%w: %w", errNotSent, err)
 		}
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
 	}
 	return err
 }

@@ -15,14 +15,17 @@ import (
 // lateness is that of Due on a machine that runs all these tests at once, and
 // perhaps other things. On a quiet one it is a third of a second: see
 // BenchmarkDue.
-const lateness = 2 * time.Second
+const (
+	lateness = 2 * time.Second
+	ahead    = 2 * time.Second
+)
 
 // TestConformance runs the contract on one server that syncs every write. Each
 // test has a store of its own on it.
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
-	storetest.Run(t, storetest.Backend{Open: servers.opener(), Lateness: lateness, Parallel: true})
+	storetest.Run(t, storetest.Backend{Open: servers.opener(), Lateness: lateness, Ahead: ahead, Parallel: true})
 }
 
 // TestConformanceCluster runs it on three servers: all of it in a soak, and
@@ -30,7 +33,7 @@ func TestConformance(t *testing.T) {
 func TestConformanceCluster(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 3)
-	b := storetest.Backend{Open: servers.opener(), Lateness: lateness, Parallel: true}
+	b := storetest.Backend{Open: servers.opener(), Lateness: lateness, Ahead: ahead, Parallel: true}
 	if os.Getenv("PORCHLIGHT_SOAK") == "" {
 		chosen := []string{
 			"Update/EachSeesTheLast", "Update/Concurrent", "Update/RefusalIsDurable", "Read/ChangedAfterCursor", "Read/NoneSkipped",

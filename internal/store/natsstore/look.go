@@ -185,8 +185,8 @@ func (s *Store) between(ctx context.Context, stream string, q rangeQuery) ([]fou
 
 // ask is one question with an answer of many messages.
 func (s *Store) ask(ctx context.Context, subject string, body []byte) (*reply, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTime)
-	defer cancel()
+	ctx, end := s.calls.begin(ctx, askTime)
+	defer end()
 	return s.replies.ask(ctx, subject, body)
 }
 
@@ -196,8 +196,8 @@ func (s *Store) request(ctx context.Context, subject string, body, into any) err
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTime)
-	defer cancel()
+	ctx, end := s.calls.begin(ctx, askTime)
+	defer end()
 	m, err := s.conn.RequestWithContext(ctx, subject, data)
 	if err != nil {
 		return err

@@ -29,6 +29,7 @@ type Store struct {
 	conn    *nats.Conn
 	js      jetstream.JetStream
 	replies *replies
+	calls   calls
 	firings jetstream.Consumer
 	epoch   string
 
@@ -86,6 +87,7 @@ func newStore(url string, o Options) *Store {
 	return &Store{
 		opts: o, log: o.Logger, names: subjects{prefix: o.Prefix}, where: redacted(url),
 		records: newRecent[store.User, *item](cachedRecords),
+		calls:   calls{m: make(map[uint64]context.CancelCauseFunc)},
 		queues:  queues{m: make(map[store.User]*queue)},
 		readers: readers{m: make(map[string]*reader)},
 		batches: make(chan struct{}, maxBatches),
@@ -158,6 +160,7 @@ func (s *Store) disconnected(err error) {
 		err = errors.New("the connection ended")
 	}
 	s.gate.close(err)
+	s.calls.hangUp()
 	s.log.Warn("nats: disconnected", slog.Any("err", err))
 }
 

@@ -75,7 +75,7 @@ func (r *replies) ask(ctx context.Context, subject string, body []byte) (*reply,
 	case <-call.done:
 		return call, nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, context.Cause(ctx)
 	}
 }
 
