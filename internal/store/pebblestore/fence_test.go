@@ -136,8 +136,8 @@ func TestFenceWindow(t *testing.T) {
 	}
 
 	// Everywhere in the last updates, and here and there before them.
-	const closely = 1000
-	step := 97
+	const closely = 450 // the last update takes 385
+	step := 331
 	if soaking() {
 		step = 1
 	}

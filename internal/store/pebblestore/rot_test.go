@@ -296,12 +296,15 @@ func TestRotPages(t *testing.T) {
 		truncated, zeroed, swapped, removed := make(tally), make(tally), make(tally), make(tally)
 		for _, name := range slices.Sorted(maps.Keys(sp.files)) {
 			size := len(sp.files[name])
+			if sp.data[name] == 0 && !soaking() {
+				size = min(size, 2*page) // a few of these do
+			}
 			for _, at := range cuts(size) {
 				sp.try(t, truncated, name, fmt.Sprintf("truncation at %d", at), func(data []byte) ([]byte, bool) { return data[:at], true })
 			}
 			for at := 0; at < size; at += page {
 				sp.try(t, zeroed, name, fmt.Sprintf("zeroing at %d", at), func(data []byte) ([]byte, bool) {
-					clear(data[at:min(at+page, size)])
+					clear(data[at:min(at+page, len(data))])
 					return data, true
 				})
 				sp.try(t, swapped, name, fmt.Sprintf("swapping at %d", at), func(data []byte) ([]byte, bool) { return swapPages(data, at), true })

@@ -148,14 +148,16 @@ func (v *verifier) record(key, value []byte) error {
 
 // lastEntry: the log's last word on a user is the record.
 func (v *verifier) lastEntry(it *item) error {
-	found, err := v.s.readLog(it.at-1, 1)
-	if err != nil {
-		return err
-	}
-	if len(found) != 1 || found[0].At != it.at || found[0].Revision != it.state.Revision || presence.InstantOf(found[0].Time) != it.state.At {
-		return v.contradiction("the record of user %q has revision %d, and the log says %+v", it.user.ID, it.state.Revision, found)
-	}
-	return nil
+	return v.s.get(appendLogKey(nil, it.at), func(value []byte) error {
+		e, _, err := decodeEntry(it.at, value)
+		if err != nil {
+			return damaged(v.s.dir, err)
+		}
+		if e.Revision != it.state.Revision || presence.InstantOf(e.Time) != it.state.At {
+			return v.contradiction("the record of user %q has revision %d, and the log's last entry has %d", it.user.ID, it.state.Revision, e.Revision)
+		}
+		return nil
+	})
 }
 
 // armed: the expiry index has the record's entry, which is no later than its next.
