@@ -35,6 +35,7 @@ type audit struct {
 	next uint64         // Pebble's number of the next batch; zero: not known
 	seq  store.Position // the last in a log; zero: none
 	left string         // the last state of the store in a log; "": none
+	cut  cutLog
 }
 
 // auditFiles audits a directory. format is what its marker says, zero for none.
@@ -331,9 +332,11 @@ func (a *audit) auditBatch(batch []byte) error {
 // auditTail looks behind the place where the last log cannot be read. A crash
 // cuts off what was not synced; so if anything that stands behind was written
 // when the log was synced beyond this place, the place is damaged. Pebble looks
-// for that too, but only from the next 32 KiB on.
+// for that too, but only from the next 32 KiB on. With relaxed durability the log
+// says synced of what was not, so there Pebble must not look.
 func (a *audit) auditTail(name string, number uint64, at int64) error {
 	if a.stated.relaxed {
+		a.cut = cutLog{name, at}
 		return nil
 	}
 	data, err := readAll(a.fs, a.fs.PathJoin(a.dir, name))

@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,12 +15,37 @@ import (
 type fenceFS struct {
 	vfs.FS
 	fence *fence
+	cut   cutLog
 }
 
 var _ vfs.FS = (*fenceFS)(nil)
 
 // Unwrap implements vfs.FS.
 func (fs *fenceFS) Unwrap() vfs.FS { return fs.FS }
+
+// Open implements vfs.FS.
+func (fs *fenceFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	f, err := fs.FS.Open(name, opts...)
+	if err != nil || fs.PathBase(name) != fs.cut.name {
+		return f, err
+	}
+	return &cutFile{File: f, from: io.LimitReader(f, fs.cut.at)}, nil
+}
+
+// A cutLog is a log that is read up to a place; no name: there is none.
+type cutLog struct {
+	name string
+	at   int64
+}
+
+// A cutFile ends before the file does, for who reads it from its beginning on.
+type cutFile struct {
+	vfs.File
+	from io.Reader
+}
+
+// Read implements vfs.File.
+func (f *cutFile) Read(p []byte) (int, error) { return f.from.Read(p) }
 
 // Create implements vfs.FS.
 func (fs *fenceFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {

@@ -258,8 +258,12 @@ func lockError(dir string, err error) error {
 }
 
 func (s *Store) pebbleOptions() *pebble.Options {
+	cut := cutLog{}
+	if s.audit != nil {
+		cut = s.audit.cut
+	}
 	o := &pebble.Options{
-		FS:        &fenceFS{FS: s.opts.FS, fence: s.fence},
+		FS:        &fenceFS{FS: s.opts.FS, fence: s.fence, cut: cut},
 		Lock:      s.lock,
 		CacheSize: s.opts.BlockBytes,
 		// An older porchlight that knows this value format must be able to open
