@@ -91,6 +91,9 @@ func (s *Store) trim(ctx context.Context) error {
 		return err
 	}
 	to := max(s.readers.slowest(old), ancient)
+	if planted(dropUnread) {
+		to = old
+	}
 	if to <= s.trimmedTo() {
 		return nil
 	}

@@ -59,6 +59,10 @@ func (s *Store) batchDone(g *group) {
 // sees the position finds the records, and the position before the log, so that
 // it covers every entry that is seen.
 func (s *Store) show(g *group) {
+	if planted(positionFirst) {
+		s.progress.durable.Store(uint64(g.last))
+		time.Sleep(time.Millisecond)
+	}
 	for _, it := range g.items {
 		s.cache.install(it)
 	}
