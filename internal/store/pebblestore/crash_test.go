@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -37,6 +42,13 @@ func newJournal() *journal {
 		j.made[i] = make(map[presence.Revision]string)
 	}
 	return j
+}
+
+// updates counts those that were acknowledged.
+func (j *journal) updates() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.count
 }
 
 // known is a copy of what was acknowledged by now.
@@ -480,52 +492,92 @@ func TestDiskErrors(t *testing.T) {
 		"make":  {errorfs.OpCreate, errorfs.OpReuseForWrite, errorfs.OpLink, errorfs.OpRename},
 	}
 	for name, ops := range kinds {
-		t.Run(name, func(t *testing.T) {
-			failed := 0
-			for nth := 1; nth <= 40; nth++ {
-				if failAt(t, ops, nth) {
-					failed++
-				}
+		for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENOSPC} {
+			for how, times := range map[string]int64{"once": 1, "from then on": math.MaxInt64} {
+				t.Run(fmt.Sprint(name, " ", errno, " ", how), func(t *testing.T) {
+					failed := 0
+					for nth := 1; nth <= 50; nth++ {
+						if failAt(t, diskFault{ops, nth, times, errno}) {
+							failed++
+						}
+					}
+					// Files are made seldom, and a table that finds the disk full is
+					// made again.
+					if failed == 0 || name != "make" && failed < 40 {
+						t.Errorf("only %d stores failed", failed)
+					}
+					t.Logf("%d stores failed", failed)
+				})
 			}
-			if failed == 0 {
-				t.Error("no store failed: the test showed nothing")
-			}
-			t.Logf("%d stores failed", failed)
-		})
+		}
 	}
+}
+
+// A diskFault makes operations of these kinds fail, from the nth one on.
+type diskFault struct {
+	kinds []errorfs.OpKind
+	nth   int
+	times int64
+	errno syscall.Errno
+}
+
+func (f diskFault) String() string { return fmt.Sprintf("operation %d failed with %v", f.nth, f.errno) }
+
+// inject is fs with the fault once armed. fired counts the operations that failed.
+func (f diskFault) inject(fs vfs.FS, armed *atomic.Bool, fired *atomic.Int64) vfs.FS {
+	var count atomic.Int64
+	return errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if !armed.Load() || !slices.Contains(f.kinds, op.Kind) {
+			return nil
+		}
+		if n := count.Add(1) - int64(f.nth); n < 0 || n >= f.times {
+			return nil
+		}
+		fired.Add(1)
+		return &os.PathError{Op: "injected", Path: op.Path, Err: f.errno}
+	}))
 }
 
 var errDisk = errors.New("injected disk error")
 
-// failAt makes every operation of these kinds fail from the nth one after
-// opening on, and reports whether that failed the store.
-func failAt(t *testing.T, kinds []errorfs.OpKind, nth int) bool {
+// failAt runs a load on a disk with a fault that begins after opening, and
+// reports whether that failed the store.
+func failAt(t *testing.T, fault diskFault) bool {
 	t.Helper()
 	mem := vfs.NewCrashableMem()
 	var armed atomic.Bool
-	var count atomic.Int64
+	var fired atomic.Int64
 	o := small()
-	o.FS = errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		for _, kind := range kinds {
-			if op.Kind == kind && armed.Load() && count.Add(1) >= int64(nth) {
-				return errDisk
-			}
-		}
-		return nil
-	}))
+	o.FS = fault.inject(mem, &armed, &fired)
 	s, err := Open("data", o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	j := newJournal()
 	armed.Store(true)
-	j.load(s, 4, 100, uint64(nth))
-	when := fmt.Sprintf("operation %d failed", nth)
-	failed := false
+	const writers, steps = 4, 100
+	loaded := make(chan struct{})
+	go func() {
+		defer close(loaded)
+		j.load(s, writers, steps, uint64(fault.nth))
+	}()
 	select {
-	case <-s.Failed():
+	case <-loaded:
+	case <-s.seized: // who reads at this instant may never come back
+	}
+	when := fault.String()
+	failed := false
+	if j.updates() < writers*steps {
 		failed = true
-		if err := s.Check(context.Background()); !errors.Is(err, store.ErrFailed) || !errors.Is(err, errDisk) {
+		select {
+		case <-s.Failed():
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%s: only %d updates were acknowledged, and the store says that it is well", when, j.updates())
+		}
+		if fired.Load() == 0 {
+			t.Errorf("%s: the store failed of itself", when)
+		}
+		if err := s.Check(context.Background()); !errors.Is(err, store.ErrFailed) || !strings.Contains(err.Error(), fault.errno.Error()) {
 			t.Errorf("%s: Check says %v", when, err)
 		}
 		err := j.step(s, 0, rand.New(rand.NewPCG(1, 1)))
@@ -535,13 +587,12 @@ func failAt(t *testing.T, kinds []errorfs.OpKind, nth int) bool {
 		if _, _, err := s.Read(context.Background(), []store.User{crashUser(0)}); err != nil && !errors.Is(err, store.ErrFailed) {
 			t.Errorf("%s: Read: %v", when, err)
 		}
-	default:
-		if j.count < 400 {
-			t.Errorf("%s: only %d updates were acknowledged, and the store says that it is well", when, j.count)
-		}
 	}
 	before := j.known()
 	clone := mem.CrashClone(vfs.CrashCloneCfg{})
+	if fault.nth%2 == 0 { // only the process ends
+		clone = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))})
+	}
 	_ = s.Close() // reports what it was told to
 	o = small()
 	o.FS = clone

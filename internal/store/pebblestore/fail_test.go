@@ -3,9 +3,12 @@ package pebblestore
 import (
 	"context"
 	"errors"
+	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -256,4 +259,42 @@ func TestDiskFullAtOpen(t *testing.T) {
 	}
 	unlimited := mustOpen(t, "data", Options{FS: vfs.NewMem(), MinFreeBytes: -1, FreeBytes: func() (uint64, error) { return 1, nil }})
 	mustUpdate(t, unlimited, crashUser(0))
+}
+
+// TestTablesOnAFullDisk: while the disk has no room for a table, making it is
+// tried again, now and then; and nothing is lost when there is room.
+func TestTablesOnAFullDisk(t *testing.T) {
+	var full atomic.Bool
+	tries := make(chan time.Time, 1<<16)
+	mem := vfs.NewCrashableMem()
+	o := small()
+	o.FS = errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if !full.Load() || op.Kind != errorfs.OpFileWrite || !strings.HasSuffix(op.Path, ".sst") {
+			return nil
+		}
+		tries <- time.Now()
+		return &os.PathError{Op: "injected", Path: op.Path, Err: syscall.ENOSPC}
+	}))
+	s := mustOpen(t, "data", o)
+	full.Store(true)
+	j := newJournal()
+	var group sync.WaitGroup
+	group.Go(func() { j.load(s, 4, 200, 1) })
+	last := <-tries
+	for range 4 {
+		next := <-tries
+		if after := next.Sub(last); after < tableAgain/2 {
+			t.Errorf("a table was tried again after %v", after)
+		}
+		last = next
+	}
+	full.Store(false)
+	group.Wait()
+	if j.count != 800 {
+		t.Errorf("%d of 800 updates were acknowledged", j.count)
+	}
+	o.FS = mem.CrashClone(vfs.CrashCloneCfg{})
+	if lost := j.check(t, mustOpen(t, "data", o), j.known(), "after the disk was full"); lost > 0 {
+		t.Errorf("%d acknowledged changes are lost", lost)
+	}
 }

@@ -12,7 +12,17 @@ import (
 )
 
 // enter admits a reader of the database, which Close waits for; leave ends it.
+//
+// Nobody is let in when a goroutine was stopped inside Pebble. It may hold a lock
+// that reading takes, now and then: who is inside then waits for it to the end of
+// the process.
 func (s *Store) enter() error {
+	select {
+	case <-s.seized:
+		<-s.failure.failed // fail follows seize at once
+		return s.haltedError()
+	default:
+	}
 	s.guard.RLock()
 	if s.shut {
 		s.guard.RUnlock()
@@ -66,7 +76,7 @@ func (s *Store) lookup(ctx context.Context, u store.User) (it *item, installs ui
 		if it, err = s.readItem(u); err != nil || it == nil {
 			return nil, installs, err
 		}
-		if s.progress.durableAt() >= it.at {
+		if s.progress.durableAt() >= it.at || planted(readUnsynced) {
 			s.cache.offer(it, installs)
 			return it, installs, nil
 		}

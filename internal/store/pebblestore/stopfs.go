@@ -1,7 +1,9 @@
 package pebblestore
 
 import (
+	"errors"
 	"strings"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -12,6 +14,14 @@ import (
 // without a word, and go on after others.
 //
 // Errors of other files go to Pebble, which repeats the work or calls Fatalf.
+//
+// It also keeps the order of a marker and what it points to. Pebble syncs their
+// directory once for both, and once for a new marker and the end of the old one:
+// that is enough where names reach the disk in order, as those of most file
+// systems do, and none promises.
+//
+// And it holds errors of tables back for a moment: Pebble makes a table that
+// failed again at once, for as long as the disk is full.
 type stopFS struct {
 	vfs.FS
 	stop func(err error) // does not return
@@ -24,10 +34,76 @@ func (fs *stopFS) Unwrap() vfs.FS { return fs.FS }
 
 func isLog(name string) bool { return strings.HasSuffix(name, ".log") }
 
+func (fs *stopFS) isMarker(name string) bool {
+	return strings.HasPrefix(fs.PathBase(name), "marker.") && !planted(unorderedMarker)
+}
+
 // Create implements vfs.FS.
 func (fs *stopFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if fs.isMarker(name) {
+		if err := fs.syncDirOf(name); err != nil {
+			return nil, err
+		}
+	}
 	f, err := fs.FS.Create(name, category)
+	if isTable(name) {
+		return fs.table(f, err)
+	}
 	return fs.log(name, f, err)
+}
+
+func isTable(name string) bool { return strings.HasSuffix(name, ".sst") }
+
+func (fs *stopFS) table(f vfs.File, err error) (vfs.File, error) {
+	if err = holdBack(err); err != nil {
+		return nil, err
+	}
+	return &tableFile{f}, nil
+}
+
+// tableAgain is how long an error of a table is held back.
+const tableAgain = 250 * time.Millisecond
+
+func holdBack(err error) error {
+	if err != nil {
+		time.Sleep(tableAgain)
+	}
+	return err
+}
+
+// A tableFile holds errors of writing back.
+type tableFile struct{ vfs.File }
+
+func (f *tableFile) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	return n, holdBack(err)
+}
+
+func (f *tableFile) Sync() error     { return holdBack(f.File.Sync()) }
+func (f *tableFile) SyncData() error { return holdBack(f.File.SyncData()) }
+
+func (f *tableFile) SyncTo(length int64) (bool, error) {
+	full, err := f.File.SyncTo(length)
+	return full, holdBack(err)
+}
+
+// Remove implements vfs.FS.
+func (fs *stopFS) Remove(name string) error {
+	if fs.isMarker(name) {
+		if err := fs.syncDirOf(name); err != nil {
+			return err
+		}
+	}
+	return fs.FS.Remove(name)
+}
+
+// syncDirOf brings the names beside name to the disk.
+func (fs *stopFS) syncDirOf(name string) error {
+	dir, err := fs.OpenDir(fs.PathDir(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // ReuseForWrite implements vfs.FS.

@@ -127,8 +127,8 @@ func feedMissesNone(x *suite) {
 // again, and one that was not is.
 func endsOnce(x *suite) {
 	fired, stop := x.fire(end)
-	x.update(user("first"), outUntil(instant(soon)))
-	x.update(user("second"), outUntil(instant(4*soon)))
+	x.update(user("first"), outUntil(instant(x.Ahead)))
+	x.update(user("second"), outUntil(instant(4*x.Ahead)))
 	if f := receive(x, fired, "the first end"); f.user != user("first") {
 		x.Errorf("%s fired first", f.user.ID)
 	}
@@ -140,7 +140,7 @@ func endsOnce(x *suite) {
 	if f := receive(x, fired, "the second end"); f.user != user("second") {
 		x.Errorf("%s fired after opening again", f.user.ID)
 	}
-	x.quiet(fired, instant(2*soon))
+	x.quiet(fired, instant(2*x.Ahead))
 	ends := make(map[store.User]int)
 	for _, e := range x.drain("r", 4) {
 		if e.By.Cause == store.CauseTime {
