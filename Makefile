@@ -86,7 +86,6 @@ fuzz: ## every fuzz function, each for FUZZTIME (30s)
 	tools/fuzz $(FUZZTIME)
 
 soak: ## the proofs of the store and the program at length, then the race and end-to-end tests over and over, for SOAKTIME (30m)
-	PORCHLIGHT_SOAK=1 $(GO) test -count=1 -timeout 60m -v -run Crash ./internal/store/pebblestore
 	tools/soak $(SOAKTIME) $(RACE)
 
 vuln: $(VULN) ## known vulnerabilities in what is linked; needs vuln.go.dev

@@ -195,20 +195,33 @@ func storeFiles(t *testing.T, dir, kind string) []string {
 		t.Fatal(err)
 	}
 	var found []string
-	last := 0
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), "MANIFEST-") == (kind == manifests) && strings.HasSuffix(e.Name(), suffix) {
 			found = append(found, filepath.Join(dir, e.Name()))
 		}
+	}
+	last := lastFile(t, dir)
+	for n := last + 1; n < last+100 && suffix != ""; n++ {
+		found = append(found, filepath.Join(dir, fmt.Sprintf("%06d%s", n, suffix)))
+	}
+	return found
+}
+
+// lastFile is the number of the newest log or table of the store.
+func lastFile(t *testing.T, dir string) int {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := 0
+	for _, e := range entries {
 		var number int
 		if _, err := fmt.Sscanf(e.Name(), "%d.", &number); err == nil {
 			last = max(last, number)
 		}
 	}
-	for n := last + 1; n < last+100 && suffix != ""; n++ {
-		found = append(found, filepath.Join(dir, fmt.Sprintf("%06d%s", n, suffix)))
-	}
-	return found
+	return last
 }
 
 // traced reports whether every thread of a process has a tracer.

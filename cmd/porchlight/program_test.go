@@ -61,6 +61,7 @@ type installation struct {
 	dir         string
 	credentials map[string]string
 	flags       []string
+	under       []string // a command that becomes the server
 	last        *process // the newest
 	token       string   // the newest
 	keepToken   bool     // over restarts
@@ -105,10 +106,11 @@ type process struct {
 func (in *installation) launch(ctx context.Context, t *testing.T) *process {
 	t.Helper()
 	p := &process{ended: make(chan struct{}), out: output{grown: make(chan struct{}, 1)}}
-	p.Cmd = exec.CommandContext(ctx, binary, append([]string{
+	command := append(slices.Clone(in.under), binary)
+	p.Cmd = exec.CommandContext(ctx, command[0], append(command[1:], append([]string{
 		"serve", "--data-dir", in.dir, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--json",
 		"--access-log", "off", "--min-update-interval", "0", "--rate-limit-plan", "off", "--log-level", "warn",
-	}, in.flags...)...)
+	}, in.flags...)...)...)
 	p.Stdout, p.Stderr = &p.out, &p.errs
 	if err := p.Start(); err != nil {
 		t.Fatal(err)

@@ -35,12 +35,13 @@ type Config struct {
 	CacheSize       Size          `name:"cache-size" group:"Storage" default:"512MiB" placeholder:"SIZE" help:"The most memory for records in packed form, about 300 bytes a user; it is taken as there are users. 0: the default."`
 	WriteBufferSize Size          `name:"write-buffer-size" group:"Storage" default:"32MiB" placeholder:"SIZE" help:"Memory in which updates gather before they go into a table. 0: the default."`
 
-	Listen        string `name:"listen" group:"Listening" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where the API is served. Port 0 takes any free one."`
-	AdminListen   string `name:"admin-listen" group:"Listening" default:"127.0.0.1:8081" placeholder:"HOST:PORT" help:"Where /livez, /readyz, /metrics and /debug/pprof are served; \"off\" or empty: nowhere. They ask for no token, so the address must be loopback."`
-	AdminAnywhere bool   `name:"admin-anywhere" group:"Listening" default:"false" help:"Allow an admin-listen that other machines can reach."`
-	PublicURL     string `name:"public-url" group:"Listening" placeholder:"URL" help:"The URL under which clients reach the API, if it is not that of listen: behind a proxy, say."`
-	TLSCertFile   string `name:"tls-cert-file" group:"Listening" placeholder:"FILE" help:"Certificate chain (PEM) to serve HTTPS with. It is read again when it changes and on SIGHUP."`
-	TLSKeyFile    string `name:"tls-key-file" group:"Listening" placeholder:"FILE" help:"Private key (PEM) of the certificate. Others must not be able to read it."`
+	Listen         string `name:"listen" group:"Listening" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where the API is served. Port 0 takes any free one."`
+	AdminListen    string `name:"admin-listen" group:"Listening" default:"127.0.0.1:8081" placeholder:"HOST:PORT" help:"Where /livez, /readyz, /metrics and /debug/pprof are served; \"off\" or empty: nowhere. They ask for no token, so the address must be loopback."`
+	AdminAnywhere  bool   `name:"admin-anywhere" group:"Listening" default:"false" help:"Allow an admin-listen that other machines can reach."`
+	MaxConnections int    `name:"max-connections" group:"Listening" default:"0" placeholder:"N" help:"The most connections to the API at a time; more wait. 0: as many as the limit of open files leaves beside what the store needs."`
+	PublicURL      string `name:"public-url" group:"Listening" placeholder:"URL" help:"The URL under which clients reach the API, if it is not that of listen: behind a proxy, say."`
+	TLSCertFile    string `name:"tls-cert-file" group:"Listening" placeholder:"FILE" help:"Certificate chain (PEM) to serve HTTPS with. It is read again when it changes and on SIGHUP."`
+	TLSKeyFile     string `name:"tls-key-file" group:"Listening" placeholder:"FILE" help:"Private key (PEM) of the certificate. Others must not be able to read it."`
 
 	MinUpdateInterval time.Duration `name:"min-update-interval" group:"Policy" default:"60s" placeholder:"TIME" help:"Least time between two accepted PUT presence_status of a user. 0: no limit."`
 	SignedInRule      string        `name:"signed-in-rule" group:"Policy" default:"zoom" enum:"zoom,off" help:"zoom: PUT presence_status is refused for a user who is not signed in; off: it is not."`

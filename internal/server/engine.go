@@ -39,8 +39,9 @@ func PlaceFlag(cfg config.Config) string {
 }
 
 // openEngine opens the engine that the settings name. With mustExist it makes
-// none: an error is then ErrNotInitialised where there is none.
-func openEngine(ctx context.Context, cfg *config.Config, o *Options, mustExist bool) (store.Store, error) {
+// none: an error is then ErrNotInitialised where there is none. files is how many
+// descriptors it may use; zero: its default.
+func openEngine(ctx context.Context, cfg *config.Config, o *Options, mustExist bool, files int) (store.Store, error) {
 	if cfg.Store != "" {
 		return openNATS(ctx, cfg, o, mustExist)
 	}
@@ -48,7 +49,7 @@ func openEngine(ctx context.Context, cfg *config.Config, o *Options, mustExist b
 		return nil, err
 	}
 	options := pebbleOptions(cfg, o)
-	options.MustExist = mustExist
+	options.MustExist, options.OpenFiles = mustExist, files
 	opened, err := pebblestore.Open(storeDir(cfg.DataDir), options) //nolint:contextcheck // a store outlives the call that opens it
 	if errors.Is(err, pebblestore.ErrMissing) {
 		return nil, notInitialised(cfg)
@@ -154,7 +155,7 @@ func (s *Server) openStore() error {
 	ctx := context.Background()
 	s.store = s.opts.Store
 	if s.store == nil {
-		opened, err := openEngine(ctx, &s.config, &s.opts, true)
+		opened, err := openEngine(ctx, &s.config, &s.opts, true, s.descriptors.store)
 		if err != nil {
 			return err
 		}

@@ -46,7 +46,7 @@ func Init(ctx context.Context, cfg config.Config, f Founding) (made Credentials,
 		return made, problems
 	}
 	opts := Options{}.withDefaults()
-	st, err := openEngine(ctx, &cfg, &opts, false)
+	st, err := openEngine(ctx, &cfg, &opts, false, 0)
 	if err != nil {
 		return made, err
 	}

@@ -68,11 +68,15 @@ func (s *Server) listen() error {
 	if s.listener, err = bind("listen", s.config.Listen); err != nil {
 		return err
 	}
+	s.listener = limitConnections(s.listener, s.descriptors.connections)
 	if s.config.AdminOff() {
 		return nil
 	}
-	s.admin, err = bind("admin-listen", s.config.AdminListen)
-	return err
+	if s.admin, err = bind("admin-listen", s.config.AdminListen); err != nil {
+		return err
+	}
+	s.admin = limitConnections(s.admin, adminConnections)
+	return nil
 }
 
 func bind(setting, address string) (net.Listener, error) {

@@ -69,6 +69,8 @@ type Server struct {
 	accessFile *logFile     // nil: it goes elsewhere, or nowhere
 	steady     *steadyClock // nil: Options has a clock
 
+	descriptors descriptorPlan
+
 	publisher *publish.Publisher
 	tls       *certificates // nil: plain HTTP
 	listener  net.Listener
@@ -90,6 +92,11 @@ func New(cfg config.Config, opts Options) (*Server, error) {
 	}
 	s := &Server{config: cfg, opts: opts.withDefaults()}
 	s.log = s.opts.Log
+	s.descriptors = planDescriptors(descriptorLimit(), cfg.MaxConnections)
+	if asked := cfg.MaxConnections; asked > s.descriptors.connections {
+		s.log.Warn("the limit of open files allows fewer connections than max-connections: raise it (LimitNOFILE in systemd, ulimit -n)",
+			slog.Int("max_connections", asked), slog.Int("allowed", s.descriptors.connections))
+	}
 	if s.opts.Clock == nil {
 		s.steady = newSteadyClock(time.Now, suspended)
 		s.opts.Clock = s.steady.now

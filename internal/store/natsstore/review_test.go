@@ -17,7 +17,7 @@ import (
 	"porchlight.dev/porchlight/internal/store/natsstore"
 )
 
-func someone(id string) store.User { return store.User{Account: "acme", ID: presence.UserID(id)} }
+func named(id string) store.User { return store.User{Account: "acme", ID: presence.UserID(id)} }
 
 // edit is the next revision of a state, with change made to it.
 func edit(change func(s *presence.State)) func(presence.State) (presence.State, error) {
@@ -40,8 +40,8 @@ func update(tb testing.TB, s *natsstore.Store, u store.User, change func(*presen
 	return r
 }
 
-// closed closes a store when the test ends.
-func closed(tb testing.TB, s *natsstore.Store) *natsstore.Store {
+// closing closes a store when the test ends.
+func closing(tb testing.TB, s *natsstore.Store) *natsstore.Store {
 	tb.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			tb.Errorf("Close: %v", err)
@@ -109,9 +109,9 @@ func TestAHistoryThatAgedOut(t *testing.T) {
 	servers := startServers(t, 1)
 	o := servers.options()
 	o.Retention = 2 * time.Second
-	s := closed(t, servers.open(t, o))
+	s := closing(t, servers.open(t, o))
 	for range 3 {
-		update(t, s, someone("u"), nothing)
+		update(t, s, named("u"), nothing)
 	}
 	take(t, s, "r", 3)
 	waitFor(t, "the end of the history", func() bool {
@@ -121,11 +121,11 @@ func TestAHistoryThatAgedOut(t *testing.T) {
 	servers.off(0)
 	servers.on(t, 0)
 	waitFor(t, "an update", func() bool {
-		_, err := s.Update(t.Context(), someone("v"), store.By{}, edit(nothing))
+		_, err := s.Update(t.Context(), named("v"), store.By{}, edit(nothing))
 		return err == nil
 	})
 	for _, e := range take(t, s, "r", 1) {
-		if e.User != someone("v") || e.Gap {
+		if e.User != named("v") || e.Gap {
 			t.Errorf("after the restart %v came, at %d, gap %v", e.User.ID, e.At, e.Gap)
 		}
 	}
@@ -137,11 +137,11 @@ func TestGaps(t *testing.T) {
 	servers := startServers(t, 1)
 	s := servers.open(t, servers.options())
 	for _, u := range []string{"a", "b", "a"} {
-		update(t, s, someone(u), nothing)
+		update(t, s, named(u), nothing)
 	}
 	take(t, s, "r", 3)
-	update(t, s, someone("b"), nothing) // dropped below, before it is given
-	update(t, s, someone("c"), nothing) // also
+	update(t, s, named("b"), nothing) // dropped below, before it is given
+	update(t, s, named("c"), nothing) // also
 	history, err := servers.jetStream(t).Stream(t.Context(), "porchlight-history")
 	if err != nil {
 		t.Fatal(err)
@@ -156,9 +156,9 @@ func TestGaps(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s = closed(t, servers.open(t, servers.options()))
+	s = closing(t, servers.open(t, servers.options()))
 	for _, u := range []string{"a", "b", "c", "d", "a", "b"} {
-		update(t, s, someone(u), nothing)
+		update(t, s, named(u), nothing)
 	}
 	for name, want := range map[string][]bool{
 		"r":   {false, true, true, false, false, false},
@@ -176,12 +176,12 @@ func TestGaps(t *testing.T) {
 // changed, in order, and its cursor skips nothing that comes between them.
 func TestChangedOfMany(t *testing.T) {
 	servers := startServers(t, 1)
-	s := closed(t, servers.open(t, servers.options()))
+	s := closing(t, servers.open(t, servers.options()))
 	const many = 2300
 	us := make([]store.User, many)
 	var group sync.WaitGroup
 	for i := range us {
-		us[i] = someone("u" + strconv.Itoa(i))
+		us[i] = named("u" + strconv.Itoa(i))
 	}
 	const callers = 32
 	for part := range callers {

@@ -266,6 +266,8 @@ func (s *Store) pebbleOptions() *pebble.Options {
 		FS:        &fenceFS{FS: s.opts.FS, fence: s.fence, cut: cut},
 		Lock:      s.lock,
 		CacheSize: s.opts.BlockBytes,
+		// Zero is Pebble's own, 1000.
+		MaxOpenFiles: s.opts.OpenFiles,
 		// An older porchlight that knows this value format must be able to open
 		// what this one wrote, so Pebble's own format moves with ours.
 		FormatMajorVersion:          pebble.FormatValueSeparation,

@@ -57,6 +57,9 @@ type Options struct {
 	NewEpoch bool
 	Logger   *slog.Logger // discards
 
+	// OpenFiles is how many tables are kept open, about; at least 64.
+	OpenFiles int // 1000
+
 	// What may be kept in memory; it is taken as it is needed.
 	CacheRecords  int   // decoded records, about 1 KiB each
 	CacheBytes    int64 // packed records, about 250 bytes each
