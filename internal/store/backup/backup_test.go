@@ -148,25 +148,34 @@ func TestWholeFrames(t *testing.T) {
 	}
 	tried := 0
 	for _, fit := range []bool{false, true} {
-		try := func(what string, cut [][]byte) {
+		try := func(what string, cut [][]byte) error {
 			t.Helper()
 			if fit {
 				renumber(cut)
 			}
-			if _, _, err := readAll(bytes.NewReader(bytes.Join(cut, nil))); err == nil {
+			_, _, err := readAll(bytes.NewReader(bytes.Join(cut, nil)))
+			if err == nil {
 				t.Errorf("%s (numbers made to fit: %v): not found", what, fit)
 			}
 			tried++
+			return err
 		}
 		for i := 1; i < n; i++ {
 			cut := frames(data)
-			try(fmt.Sprintf("frame %d missing", i), append(cut[:i:i], cut[i+1:]...))
+			_ = try(fmt.Sprintf("frame %d missing", i), append(cut[:i:i], cut[i+1:]...))
 			cut = frames(data)
-			try(fmt.Sprintf("frame %d twice", i), append(append(cut[:i:i], cut[i]), cut[i:]...))
+			_ = try(fmt.Sprintf("frame %d twice", i), append(append(cut[:i:i], cut[i]), cut[i:]...))
 			for j := i + 1; j < n; j++ {
 				cut = frames(data)
 				cut[i], cut[j] = cut[j], cut[i]
-				try(fmt.Sprintf("frames %d and %d swapped", i, j), cut)
+				err := try(fmt.Sprintf("frames %d and %d swapped", i, j), cut)
+				// At once, before anybody uses what is in them.
+				if at := "stands where"; !fit && !strings.Contains(fmt.Sprint(err), at) {
+					t.Errorf("frames %d and %d swapped: %v, want %q", i, j, err, at)
+				}
+				if at := "keys out of order"; fit && i > 1 && j < n-1 && !strings.Contains(fmt.Sprint(err), at) {
+					t.Errorf("chunks %d and %d swapped: %v, want %q", i, j, err, at)
+				}
 			}
 		}
 	}

@@ -18,9 +18,9 @@ import (
 // backupEngine says in a backup whose keys and values it has.
 const backupEngine = "pebblestore"
 
-// legBytes is how much one iterator reads. One that lasts keeps tables on the disk
+// legChunks is how much one iterator reads. One that lasts keeps tables on the disk
 // that compactions have replaced.
-const legBytes = 32 << 20
+const legChunks = 64
 
 // BackupInfo is what a backup says of itself.
 type BackupInfo = backup.Info
@@ -53,7 +53,7 @@ func (s *Store) backup(ctx context.Context, w io.Writer, progress func(done, tot
 	if err := s.awaitDurable(ctx, store.Position(header.Position)); err != nil {
 		return BackupInfo{}, err
 	}
-	c := &backupCopy{s: s, from: snapshot, progress: progress, total: s.sizeEstimate()}
+	c := &backupCopy{s: s, from: snapshot, chunkBytes: chunkBytes, progress: progress, total: s.sizeEstimate()}
 	if c.to, err = backup.NewWriter(w, header, chunkBytes); err != nil {
 		return BackupInfo{}, err
 	}
@@ -82,7 +82,7 @@ func BackupDir(ctx context.Context, dir string, w io.Writer, o Options, progress
 	if err != nil {
 		return BackupInfo{}, err
 	}
-	c := &backupCopy{s: s, from: s.db, progress: progress, total: s.sizeEstimate()}
+	c := &backupCopy{s: s, from: s.db, chunkBytes: backup.ChunkBytes, progress: progress, total: s.sizeEstimate()}
 	if c.to, err = backup.NewWriter(w, header, backup.ChunkBytes); err != nil {
 		return BackupInfo{}, err
 	}
@@ -179,10 +179,11 @@ func (s *Store) sizeEstimate() int64 {
 
 // A backupCopy carries what one reader sees into a backup.
 type backupCopy struct {
-	s        *Store
-	from     pebble.Reader
-	to       *backup.Writer
-	progress func(done, total int64)
+	s          *Store
+	from       pebble.Reader
+	to         *backup.Writer
+	chunkBytes int
+	progress   func(done, total int64)
 
 	done, total int64
 	reported    int64 // of the stream, when progress was last called
@@ -204,14 +205,14 @@ func (c *backupCopy) run(ctx context.Context) (BackupInfo, error) {
 	return info, err
 }
 
-// leg copies about legBytes, from a key on, and gives the key to go on from.
+// leg copies about legChunks, from a key on, and gives the key to go on from.
 func (c *backupCopy) leg(ctx context.Context, from []byte) (next []byte, more bool, err error) {
 	it, err := c.from.NewIter(&pebble.IterOptions{LowerBound: from})
 	if err != nil {
 		return nil, false, fmt.Errorf("read: %w", err)
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
-	end := c.done + legBytes
+	end := c.done + legChunks*int64(c.chunkBytes)
 	for ok := it.First(); ok; ok = it.Next() {
 		value, err := it.ValueAndErr()
 		if err != nil {

@@ -92,7 +92,7 @@ func furnish(t *testing.T, s *Store, users int) {
 	}
 }
 
-// takeBackup is a backup of s in chunks of chunkBytes; zero: the default.
+// takeBackup is a backup of s in chunks of chunkBytes.
 func takeBackup(t *testing.T, s *Store, chunkBytes int) ([]byte, BackupInfo) {
 	t.Helper()
 	var b bytes.Buffer
@@ -185,8 +185,8 @@ func compare(t *testing.T, s, again *Store, users int) {
 	if err != nil || !reflect.DeepEqual(was, is) {
 		t.Errorf("the restored records differ: %v", err)
 	}
-	if again.Epoch() == s.Epoch() {
-		t.Error("the epoch is the old one")
+	if again.Epoch() == s.Epoch() || again.Epoch() == "" {
+		t.Errorf("the epoch is %q, after %q", again.Epoch(), s.Epoch())
 	}
 	if _, _, err := again.Changed(ctx, us, old); !errors.Is(err, store.ErrEpoch) {
 		t.Errorf("a cursor from before: %v, want ErrEpoch", err)
@@ -209,6 +209,29 @@ func compare(t *testing.T, s, again *Store, users int) {
 	// It goes on as a store does.
 	if r := mustUpdate(t, again, crashUser(0)); r.At != store.Position(s.progress.durable.Load())+1 {
 		t.Errorf("the next change is at %d", r.At)
+	}
+}
+
+// TestBackupLegs: where one iterator ends and the next begins, nothing is lost.
+func TestBackupLegs(t *testing.T) {
+	s := mustOpen(t, "data", Options{FS: vfs.NewMem()})
+	furnish(t, s, 40)
+	for _, chunkBytes := range []int{1, 10, 100} {
+		data, _ := takeBackup(t, s, chunkBytes)
+		r, err := backup.NewReader(bytes.NewReader(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(map[string]string)
+		for key, value, err := r.Next(); !errors.Is(err, io.EOF); key, value, err = r.Next() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got[string(key)] = string(value)
+		}
+		if want := pairs(t, s); !reflect.DeepEqual(got, want) {
+			t.Errorf("chunks of %d bytes: %d keys, want %d, or they differ", chunkBytes, len(got), len(want))
+		}
 	}
 }
 
@@ -276,7 +299,7 @@ func TestBackupRandomBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	data, info := takeBackup(t, s, 0)
+	data, info := takeBackup(t, s, backup.ChunkBytes)
 	if info.Chunks < 3 {
 		t.Fatalf("only %d chunks", info.Chunks)
 	}
@@ -390,7 +413,7 @@ func (l *backupLoad) stop(t *testing.T) {
 // TestBackupUnderLoad: a backup that is made while everything changes has all that
 // was acknowledged before it began, is of one moment, and is consistent.
 func TestBackupUnderLoad(t *testing.T) {
-	const writers, backups = 8, 12
+	const writers, backups = 8, 8
 	s := mustOpen(t, "data", Options{FS: vfs.NewMem(), MemTableBytes: 256 << 10, CacheRecords: 4, CacheBytes: 1})
 	load := startLoad(s, writers)
 	defer func() { load.stop(t) }()
@@ -752,5 +775,41 @@ func TestBackupGolden(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestBackupDirDamaged: a directory that has lost the end of its log is refused,
+// not backed up without it.
+func TestBackupDirDamaged(t *testing.T) {
+	mem := vfs.NewMem()
+	s, err := Open("data", Options{FS: mem})
+	if err != nil {
+		t.Fatal(err)
+	}
+	furnish(t, s, 13)
+	mustClose(t, s)
+	names, err := mem.List("data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return !isLog(name) })
+	if len(names) == 0 {
+		t.Fatal("INVALID: there is no log")
+	}
+	last := "data/" + slices.Max(names)
+	whole, err := readAll(mem, last)
+	if err != nil || len(whole) < 100 {
+		t.Fatal(len(whole), err)
+	}
+	f, err := mem.Create(last, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write(whole[:len(whole)/2]); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	if _, err := BackupDir(t.Context(), "data", io.Discard, Options{FS: mem}, nil); !errors.Is(err, ErrDamaged) {
+		t.Errorf("%v, want ErrDamaged", err)
 	}
 }
