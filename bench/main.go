@@ -81,8 +81,14 @@ func (r *run) all() error {
 		name string
 		run  func(*binary) error
 	}{
-		{"idle", r.idle}, {"start", r.start}, {"http", r.http}, {"query", r.query}, {"expiry", r.expiry},
-		{"backup", r.backup}, {"steady", r.steady}, {"profile", r.profile},
+		{"idle", r.idle},
+		{"start", r.start},
+		{"http", r.http},
+		{"query", r.query},
+		{"expiry", r.expiry},
+		{"backup", r.backup},
+		{"steady", r.steady},
+		{"profile", r.profile},
 	} {
 		if !r.wants(part.name) {
 			continue
