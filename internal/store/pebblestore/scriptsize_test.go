@@ -1,0 +1,10 @@
+//go:build !race
+
+package pebblestore
+
+const (
+	// scriptOps is how many operations a script of TestCrashEverywhere has.
+	scriptOps = 2000
+	// openings is how many times TestCrashWhileOpening draws at each operation.
+	openings = 3
+)
