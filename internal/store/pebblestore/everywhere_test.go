@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"reflect"
 	"strings"
 	"sync"
@@ -19,9 +18,6 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 )
-
-// soaking is what make soak asks for: everything, and more of it.
-func soaking() bool { return os.Getenv("PORCHLIGHT_SOAK") != "" }
 
 // TestCrashEverywhere: a crash before any operation on the disk of a script,
 // whatever of the unsynced the disk kept, loses nothing that was answered or

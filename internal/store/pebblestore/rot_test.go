@@ -186,24 +186,24 @@ func names(text, file string) bool {
 	return strings.Contains(text, strings.TrimSuffix(file, ".sst"))
 }
 
-// A tally counts outcomes by file.
-type tally map[string]map[string]int
+// A verdicts counts outcomes by file.
+type verdicts map[string]map[string]int
 
-func (ta tally) add(outcome, file string) {
+func (ta verdicts) add(outcome, file string) {
 	if ta[outcome] == nil {
 		ta[outcome] = make(map[string]int)
 	}
 	ta[outcome][file]++
 }
 
-func (ta tally) total(outcome string) (n int) {
+func (ta verdicts) total(outcome string) (n int) {
 	for _, k := range ta[outcome] {
 		n += k
 	}
 	return n
 }
 
-func (ta tally) log(t *testing.T, what string) {
+func (ta verdicts) log(t *testing.T, what string) {
 	t.Helper()
 	for _, outcome := range slices.Sorted(maps.Keys(ta)) {
 		t.Logf("%s: %s %d %v", what, outcome, ta.total(outcome), ta[outcome])
@@ -212,7 +212,7 @@ func (ta tally) log(t *testing.T, what string) {
 
 // try damages one file in one way and counts what comes of it. What opens with
 // the right data must be found by Verify, or be in a place without data.
-func (sp *specimen) try(t *testing.T, ta tally, name, how string, damage func(data []byte) (changed []byte, keep bool)) {
+func (sp *specimen) try(t *testing.T, ta verdicts, name, how string, damage func(data []byte) (changed []byte, keep bool)) {
 	t.Helper()
 	files := maps.Clone(sp.files)
 	changed, keep := damage([]byte(files[name]))
@@ -252,7 +252,7 @@ func TestRotBits(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	done := 0
 	for _, sp := range specimens(t) {
-		ta := make(tally)
+		ta := make(verdicts)
 		for range flips / 2 {
 			name, at := sp.anywhere(rng)
 			bit := byte(1) << rng.IntN(8)
@@ -293,7 +293,7 @@ const page = 4096
 // page, swaps pages, and removes each file.
 func TestRotPages(t *testing.T) {
 	for _, sp := range specimens(t) {
-		truncated, zeroed, swapped, removed := make(tally), make(tally), make(tally), make(tally)
+		truncated, zeroed, swapped, removed := make(verdicts), make(verdicts), make(verdicts), make(verdicts)
 		for _, name := range slices.Sorted(maps.Keys(sp.files)) {
 			size := len(sp.files[name])
 			if sp.data[name] == 0 && !soaking() {
