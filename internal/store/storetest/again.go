@@ -61,7 +61,18 @@ func cursorsStay(x *suite) {
 func nothingIsGivenTwice(x *suite) {
 	var last store.Record
 	versions := make(map[string]bool)
+	makeDoc := func(round int) {
+		x.write(acme, doc("c", "k", "v"))
+		d := x.loadOne(key("c", "k"))
+		if versions[d.Version] {
+			x.Errorf("opened %d times: version %q was given before", round, d.Version)
+		}
+		versions[d.Version] = true
+		d.Value = nil
+		x.write(acme, d)
+	}
 	for round := range reopens {
+		makeDoc(round) // the first thing after opening, and the last before it
 		for range 3 {
 			next := x.update(user("u"), nothing)
 			if last.State != nil && (next.At <= last.At || next.State.Revision <= last.State.Revision) {
@@ -70,16 +81,7 @@ func nothingIsGivenTwice(x *suite) {
 			}
 			last = next
 		}
-		for i := range 2 {
-			x.write(acme, doc("c", "k", fmt.Sprint(round, i)))
-			d := x.loadOne(key("c", "k"))
-			if versions[d.Version] {
-				x.Errorf("opened %d times: version %q was of another value", round, d.Version)
-			}
-			versions[d.Version] = true
-			d.Value = nil
-			x.write(acme, d)
-		}
+		makeDoc(round)
 		x.Store = x.Reopen(x.T)
 	}
 }
