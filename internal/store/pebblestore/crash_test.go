@@ -548,6 +548,7 @@ func failAt(t *testing.T, fault diskFault) bool {
 	var armed atomic.Bool
 	var fired atomic.Int64
 	o := small()
+	o.MinFreeBytes = -1 // a full disk is an error like any other
 	o.FS = fault.inject(mem, &armed, &fired)
 	s, err := Open("data", o)
 	if err != nil {

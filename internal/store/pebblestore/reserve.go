@@ -7,7 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -19,9 +18,6 @@ const (
 	reserveFiles  = 16
 	reserveBytes  = 1 << 20 // of each
 	reservePrefix = "reserve."
-	// fullPause is how long a table that found the disk full is held up. Pebble
-	// would begin it again at once, for as long as the disk is full.
-	fullPause = time.Second
 )
 
 // A reserve is files in the store's directory that have blocks and nothing in
@@ -147,7 +143,6 @@ func (f *spaceFile) Write(p []byte) (n int, err error) {
 	if f.waits {
 		if noSpace(err) {
 			f.fs.full()
-			time.Sleep(fullPause)
 		}
 		return n, err
 	}
