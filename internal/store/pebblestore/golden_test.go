@@ -28,7 +28,8 @@ import (
 // and never again: what is in them must stay readable.
 const goldenDir = "testdata/golden"
 
-// goldenNow is the clock of golden directories, when they are written and read.
+// goldenNow is the clock of golden directories, when they are written and read. No
+// document in them has ended by then: the keeper would drop it.
 var goldenNow = time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
 
 func goldenOptions(fs vfs.FS, now time.Time) Options {
@@ -198,7 +199,7 @@ func goldenDocs(t *testing.T, s *Store, round int) {
 	for _, account := range []presence.AccountID{"acme", "Ünïcode \x00 & co"} {
 		docs := []store.Doc{
 			{Key: store.Key{Collection: "app", Key: fmt.Sprint("app ", round)}, Value: []byte(fmt.Sprintf(`{"round":%d}`, round))},
-			{Key: store.Key{Collection: "token", Key: fmt.Sprint("token ", round)}, Value: []byte{0, 1, 0xff}, Until: goldenNow.Add(time.Duration(round) * time.Hour)},
+			{Key: store.Key{Collection: "token", Key: fmt.Sprint("token ", round)}, Value: []byte{0, 1, 0xff}, Until: goldenNow.Add(time.Duration(round+1) * time.Hour)},
 			{Key: store.Key{Collection: "email", Key: fmt.Sprintf("%d@example.com", round)}, Value: []byte{}},
 		}
 		if err := s.Write(ctx, account, docs...); err != nil {
