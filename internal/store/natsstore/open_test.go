@@ -223,7 +223,7 @@ func (a admin) reformat(prefix string, format int) {
 // TestServerRefusals: the settings of servers.
 func TestServerRefusals(t *testing.T) {
 	t.Parallel()
-	lax := startServersOf(t, 1, "2m")
+	lax := startServersIn(t, quickDir(t), 1, "2m")
 	strict := startServers(t, 1)
 	for name, c := range map[string]struct {
 		servers *cluster

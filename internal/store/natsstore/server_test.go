@@ -77,13 +77,12 @@ func serverOptions(tb testing.TB, dir, sync string) *server.Options {
 // startServers runs n servers, as a cluster if there are several.
 func startServers(tb testing.TB, n int) *cluster {
 	tb.Helper()
-	return startServersOf(tb, n, always)
+	return startServersIn(tb, quickDir(tb), n, always)
 }
 
-func startServersOf(tb testing.TB, n int, sync string) *cluster {
+func startServersIn(tb testing.TB, dir string, n int, sync string) *cluster {
 	tb.Helper()
 	c := &cluster{}
-	dir := quickDir(tb)
 	ports := freePorts(tb, n)
 	var routes []string
 	for _, port := range ports {

@@ -1,0 +1,269 @@
+package natsstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/natsstore"
+)
+
+// The benchmarks have the names of those of pebblestore. The servers run in this
+// process, so that the processor time is of both, and of three servers where
+// there are three; they share one disk, which a cluster's do not.
+
+func benchUser(i int) store.User {
+	return store.User{Account: "acme", ID: presence.UserID(fmt.Sprintf("user-%08d", i))}
+}
+
+// benchState is a state as it is in use: two sessions and a claim.
+func benchState(st presence.State) (presence.State, error) {
+	st.At = max(st.At, presence.InstantOf(time.Now()))
+	st.Revision = max(st.Revision+1, presence.Revision(st.At))
+	st.Sessions = []presence.Session{
+		{ID: "3f2504e0-4f89-11d3", Client: presence.Desktop, Version: "5.17.5", Since: st.At, IdleAt: st.At.Add(15 * time.Minute), EndsAt: st.At.Add(2 * time.Minute), Lease: 2 * time.Minute},
+		{ID: "7d444840-9dc0-11d1", Client: presence.Mobile, Version: "5.17.5", Since: st.At, IdleAt: st.At.Add(15 * time.Minute), EndsAt: st.At.Add(2 * time.Minute), Lease: 2 * time.Minute},
+	}
+	st.Claims = []presence.Claim{{ID: presence.ManualClaim, Source: presence.Manual, Status: presence.Busy, Since: st.At, Until: st.At.Add(24 * time.Hour)}}
+	return st, nil
+}
+
+// plainState has nothing that ends, so that filling needs no batches.
+func plainState(st presence.State) (presence.State, error) {
+	st, err := benchState(st)
+	st.Sessions, st.Claims = nil, nil
+	return st, err
+}
+
+// each runs a benchmark on one server and on three, on disks that sync.
+func each(b *testing.B, run func(b *testing.B, s *natsstore.Store)) {
+	for _, n := range []int{1, 3} {
+		b.Run(fmt.Sprintf("R%d", n), func(b *testing.B) {
+			c := startServersIn(b, b.TempDir(), n, always)
+			o := c.options()
+			o.Wait = patience
+			s := c.open(b, o)
+			b.Cleanup(func() {
+				if err := s.Close(); err != nil {
+					b.Error(err)
+				}
+			})
+			run(b, s)
+		})
+	}
+}
+
+func fill(b *testing.B, s *natsstore.Store, users int, state func(presence.State) (presence.State, error)) {
+	b.Helper()
+	var group sync.WaitGroup
+	const callers = 256
+	for c := range callers {
+		group.Go(func() {
+			for i := c; i < users; i += callers {
+				if _, err := s.Update(context.Background(), benchUser(i), store.By{}, state); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+// BenchmarkUpdate measures acknowledged updates of users drawn at random. Their
+// timers are ahead, so most updates are one message.
+func BenchmarkUpdate(b *testing.B) {
+	each(b, func(b *testing.B, s *natsstore.Store) {
+		const users = 1000
+		fill(b, s, users, benchState)
+		b.Run(fmt.Sprintf("users=%d", users), func(b *testing.B) {
+			for _, callers := range []int{1, 64, 256} {
+				b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) { benchUpdates(b, s, callers, users) })
+			}
+		})
+	})
+}
+
+func benchUpdates(b *testing.B, s *natsstore.Store, callers, users int) {
+	cpu := cpuTime(b)
+	b.ResetTimer()
+	var group sync.WaitGroup
+	for c := range callers {
+		group.Go(func() {
+			rng := rand.New(rand.NewPCG(1, uint64(c)))
+			for i := c; i < b.N; i += callers {
+				if _, err := s.Update(context.Background(), benchUser(rng.IntN(users)), store.By{}, benchState); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	b.StopTimer()
+	b.ReportMetric(float64(cpuTime(b)-cpu)/1e3/float64(b.N), "cpu-µs/op")
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "op/s")
+}
+
+// cpuTime is what this process has used of the processors, servers included.
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkRead measures reads of many users at once.
+func BenchmarkRead(b *testing.B) {
+	each(b, func(b *testing.B, s *natsstore.Store) {
+		const users = 10_000
+		fill(b, s, users, plainState)
+		us := make([]store.User, users)
+		for i := range us {
+			us[i] = benchUser(i)
+		}
+		rand.Shuffle(users, func(i, j int) { us[i], us[j] = us[j], us[i] })
+		for _, n := range []int{20, 1000, 10_000} {
+			b.Run(fmt.Sprintf("users=%d", n), func(b *testing.B) {
+				cpu := cpuTime(b)
+				for range b.N {
+					if r, _, err := s.Read(context.Background(), us[:n]); err != nil || len(r) != n {
+						b.Fatalf("%d records, %v", len(r), err)
+					}
+				}
+				b.StopTimer()
+				b.ReportMetric(float64(cpuTime(b)-cpu)/1e3/float64(b.N*n), "cpu-µs/user")
+			})
+		}
+	})
+}
+
+// BenchmarkChanged measures going on from a cursor when one user in twenty has
+// changed since.
+func BenchmarkChanged(b *testing.B) {
+	each(b, func(b *testing.B, s *natsstore.Store) {
+		const users = 10_000
+		fill(b, s, users, plainState)
+		us := make([]store.User, users)
+		for i := range us {
+			us[i] = benchUser(i)
+		}
+		_, cursor, err := s.Read(context.Background(), us)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for i := 0; i < users; i += 20 {
+			if _, err := s.Update(context.Background(), us[i], store.By{}, plainState); err != nil {
+				b.Fatal(err)
+			}
+		}
+		for _, n := range []int{20, 1000, 10_000} {
+			b.Run(fmt.Sprintf("users=%d", n), func(b *testing.B) {
+				cpu := cpuTime(b)
+				for range b.N {
+					if r, _, err := s.Changed(context.Background(), us[:n], cursor); err != nil || len(r) != n/20 {
+						b.Fatalf("%d records, %v", len(r), err)
+					}
+				}
+				b.StopTimer()
+				b.ReportMetric(float64(cpuTime(b)-cpu)/1e3/float64(b.N*n), "cpu-µs/user")
+			})
+		}
+	})
+}
+
+// BenchmarkFeed measures a reader that has everything before it.
+func BenchmarkFeed(b *testing.B) {
+	each(b, func(b *testing.B, s *natsstore.Store) {
+		const entries = 20_000
+		fill(b, s, entries, plainState)
+		enough := errors.New("enough")
+		b.Run(fmt.Sprintf("entries=%d", entries), func(b *testing.B) {
+			cpu := cpuTime(b)
+			for i := range b.N {
+				read := 0
+				err := s.Feed(context.Background(), fmt.Sprint("reader", i, rand.Int()), func(group []store.Entry) error {
+					if read += len(group); read >= entries {
+						return enough
+					}
+					return nil
+				})
+				if !errors.Is(err, enough) {
+					b.Fatal(err)
+				}
+			}
+			b.StopTimer()
+			b.ReportMetric(float64(cpuTime(b)-cpu)/1e3/float64(b.N*entries), "cpu-µs/entry")
+			b.ReportMetric(float64(b.N*entries)/b.Elapsed().Seconds(), "entries/s")
+		})
+	})
+}
+
+// BenchmarkDue measures how late timers are that end one after another.
+func BenchmarkDue(b *testing.B) {
+	each(b, func(b *testing.B, s *natsstore.Store) {
+		for range b.N {
+			late := dueLateness(b, s, 500)
+			slices.Sort(late)
+			b.ReportMetric(float64(late[len(late)/2].Microseconds())/1e3, "p50-ms")
+			b.ReportMetric(float64(late[len(late)*99/100].Microseconds())/1e3, "p99-ms")
+		}
+	})
+}
+
+// dueLateness sets timers that end in the course of five seconds.
+func dueLateness(b *testing.B, s *natsstore.Store, timers int) []time.Duration {
+	b.Helper()
+	first := presence.InstantOf(time.Now().Add(10 * time.Second))
+	dues := make(map[store.User]presence.Instant, timers)
+	var mu sync.Mutex // guards dues
+	var group sync.WaitGroup
+	for c := range 16 {
+		group.Go(func() {
+			for i := c; i < timers; i += 16 {
+				due := first.Add(time.Duration(i) * 5 * time.Second / time.Duration(timers))
+				_, err := s.Update(context.Background(), benchUser(i), store.By{}, func(st presence.State) (presence.State, error) {
+					st, err := plainState(st)
+					st.Claims = []presence.Claim{{ID: presence.ManualClaim, Source: presence.Manual, Status: presence.OutOfOffice, Since: st.At, Until: due}}
+					return st, err
+				})
+				if err != nil {
+					b.Error(err)
+				}
+				mu.Lock()
+				dues[benchUser(i)] = due
+				mu.Unlock()
+			}
+		})
+	}
+	group.Wait()
+	var late []time.Duration
+	enough := errors.New("enough")
+	err := s.Due(context.Background(), func(us []store.User) error {
+		now := presence.InstantOf(time.Now())
+		for _, u := range us {
+			late = append(late, now.Sub(dues[u]))
+			if _, err := s.Update(context.Background(), u, store.By{}, plainState); err != nil {
+				return err
+			}
+		}
+		if len(late) >= timers {
+			return enough
+		}
+		return nil
+	})
+	if !errors.Is(err, enough) {
+		b.Fatal(err)
+	}
+	return late
+}
