@@ -1,0 +1,168 @@
+package natsstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/natsstore"
+)
+
+// TestTwoNodesDecide: what one node knows of a record or a document may be old.
+// It must neither refuse nor accept because of that.
+func TestTwoNodesDecide(t *testing.T) {
+	t.Parallel()
+	servers := startServers(t, 3)
+	o := servers.options()
+	o.Wait = patience
+	a, b := servers.open(t, o), servers.open(t, o)
+	defer closed(t, a)
+	defer closed(t, b)
+	refusal := errors.New("only when the note is what was written last")
+	key := store.Key{Collection: "c", Key: "k"}
+	version := ""
+	for i := range 200 {
+		text := fmt.Sprint(i)
+		if _, err := a.Update(t.Context(), someone(1), store.By{}, func(s presence.State) (presence.State, error) {
+			s, err := touch(s)
+			s.Note.Text = text
+			return s, err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Update(t.Context(), someone(1), store.By{}, func(s presence.State) (presence.State, error) {
+			if s.Note.Text != text {
+				return s, refusal
+			}
+			return touch(s)
+		}); err != nil {
+			t.Fatalf("round %d: %v", i, err)
+		}
+		if err := a.Write(t.Context(), "acme", store.Doc{Key: key, Version: version, Value: []byte(text)}); err != nil {
+			t.Fatal(err)
+		}
+		docs, err := a.Load(t.Context(), "acme", key)
+		if err != nil || len(docs) != 1 || string(docs[0].Value) != text {
+			t.Fatalf("round %d: what this node wrote is read as %+v, %v", i, docs, err)
+		}
+		// The other node is told of the version, and has not read it itself.
+		if err := b.Write(t.Context(), "acme", store.Doc{Key: key, Version: docs[0].Version, Value: []byte(text)}); err != nil {
+			t.Fatalf("round %d: the other node's write: %v", i, err)
+		}
+		if docs, err = b.Load(t.Context(), "acme", key); err != nil || len(docs) != 1 {
+			t.Fatal(docs, err)
+		}
+		version = docs[0].Version
+	}
+}
+
+// TestTwoNodesUpdateOne: updates of one user on two nodes are one chain.
+func TestTwoNodesUpdateOne(t *testing.T) {
+	t.Parallel()
+	servers := startServers(t, 1)
+	o := servers.options()
+	o.Wait = patience
+	const each, callers = 10, 50
+	var group sync.WaitGroup
+	var nodes []*natsstore.Store
+	for range 2 {
+		s := servers.open(t, o)
+		defer closed(t, s)
+		nodes = append(nodes, s)
+		for range callers {
+			group.Go(func() {
+				for range each {
+					var n int
+					if _, err := s.Update(t.Context(), someone(1), store.By{}, count(&n)); err != nil {
+						t.Errorf("Update: %v", err)
+					}
+				}
+			})
+		}
+	}
+	group.Wait()
+	// The last update may have been the other node's, so this asks for the newest.
+	var text string
+	_, err := nodes[0].Update(t.Context(), someone(1), store.By{}, func(s presence.State) (presence.State, error) {
+		text = s.Note.Text
+		return s, presence.ErrNoChange
+	})
+	if want := fmt.Sprint(2 * callers * each); !errors.Is(err, presence.ErrNoChange) || text != want {
+		t.Errorf("the count is %s, want %s; %v", text, want, err)
+	}
+}
+
+// TestTwoNodesFeed: of two nodes that run one reader, one goes on.
+func TestTwoNodesFeed(t *testing.T) {
+	t.Parallel()
+	servers := startServers(t, 1)
+	ended := make(chan error, 2)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for range 2 {
+		s := servers.open(t, servers.options())
+		defer closed(t, s)
+		go func() { ended <- s.Feed(ctx, "r", func([]store.Entry) error { return nil }) }()
+		go func() {
+			for ctx.Err() == nil {
+				_, _ = s.Update(ctx, someone(1), store.By{}, touch)
+			}
+		}()
+	}
+	select {
+	case err := <-ended:
+		if !errors.Is(err, store.ErrInUse) {
+			t.Errorf("the first to end: %v, want ErrInUse", err)
+		}
+	case <-time.After(patience):
+		t.Error("both went on")
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the other one: %v", err)
+	}
+}
+
+// TestDamaged: bytes that changed on a server's disk are never taken for a
+// record, a document or an entry.
+func TestDamaged(t *testing.T) {
+	t.Parallel()
+	servers := startServers(t, 1)
+	s := servers.open(t, servers.options())
+	defer closed(t, s)
+	doc := store.Doc{Key: store.Key{Collection: "c", Key: "k"}, Value: []byte("value")}
+	if err := s.Write(t.Context(), "acme", doc); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Update(t.Context(), someone(1), store.By{}, touch); err != nil {
+		t.Fatal(err)
+	}
+	a := servers.admin(t)
+	stream, err := a.Stream(t.Context(), "porchlight-state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, filter := range []string{"porchlight.d.>", "porchlight.s.>"} {
+		m, err := stream.GetLastMsgForSubject(t.Context(), filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Data[len(m.Data)-1] ^= 1
+		a.put(m.Subject, m.Data)
+	}
+	_, load := s.Load(t.Context(), "acme", doc.Key)
+	_, list := s.List(t.Context(), "acme", "c", "", 10)
+	_, _, read := s.Read(t.Context(), []store.User{someone(1)})
+	feed := s.Feed(t.Context(), "r", func(group []store.Entry) error { return nil })
+	for what, err := range map[string]error{"Load": load, "List": list, "Read": read, "Feed": feed} {
+		if err == nil || !strings.Contains(err.Error(), "damaged") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
