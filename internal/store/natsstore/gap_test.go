@@ -1,8 +1,10 @@
 package natsstore_test
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -104,4 +106,67 @@ func TestGapAfterRestart(t *testing.T) {
 		s = servers.open(t, servers.options())
 	}
 	closed(t, s)
+}
+
+// TestGapRetention: what a reader was given before it was dropped by age is no
+// gap, and what it was not given is one.
+func TestGapRetention(t *testing.T) {
+	t.Parallel()
+	servers := startServers(t, 1)
+	o := servers.options()
+	o.Retention = time.Second
+	s := servers.open(t, o)
+	enough := errors.New("enough")
+	next := func(name string, at store.Position) (e store.Entry) {
+		t.Helper()
+		err := s.Feed(t.Context(), name, func(group []store.Entry) error {
+			for _, e = range group {
+				if e.At == at {
+					return enough
+				}
+			}
+			return nil
+		})
+		if !errors.Is(err, enough) {
+			t.Fatalf("Feed: %v", err)
+		}
+		return e
+	}
+	update := func(i int) store.Position {
+		t.Helper()
+		r, err := s.Update(t.Context(), someone(i), store.By{}, touch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.At
+	}
+	first := update(1)
+	done := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		defer close(done)
+		_ = s.Feed(ctx, "knows", func(group []store.Entry) error {
+			if group[len(group)-1].At > first {
+				cancel() // what came before was taken
+			}
+			return nil
+		})
+	}()
+	waitFor(t, "the entries", func() bool {
+		update(2)
+		return ctx.Err() != nil
+	})
+	<-done
+	a := servers.admin(t)
+	waitFor(t, "the end of the entries", func() bool { return a.messages("porchlight-history") == 0 })
+	closed(t, s)
+	s = servers.open(t, o)
+	defer func() { closed(t, s) }()
+	at := update(1)
+	if e := next("knows", at); e.Gap {
+		t.Errorf("a gap before what follows an entry that was given: %+v", e)
+	}
+	if e := next("new", at); !e.Gap {
+		t.Errorf("no gap before what follows an entry that was dropped: %+v", e)
+	}
 }

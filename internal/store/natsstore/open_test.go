@@ -126,6 +126,7 @@ func TestRefusals(t *testing.T) {
 		// Only who knows that there was a store can tell these from none.
 		"both made anew, must exist": {func(a admin, p string) { again("-state", keep)(a, p); again("-history", keep)(a, p) }, natsstore.ErrMissing, "-state"},
 		"both gone, must exist":      {func(a admin, p string) { a.remove(p + "-state"); a.remove(p + "-history") }, natsstore.ErrMissing, "-state"},
+		"state copied":               {func(a admin, p string) { a.copy(p) }, natsstore.ErrLost, "-state"},
 		"state purged":               {func(a admin, p string) { a.purge(p + "-state") }, natsstore.ErrForeign, "-state"},
 		"a newer format":             {func(a admin, p string) { a.reformat(p, 2) }, natsstore.ErrNewer, "format 2"},
 		"an identity that rot":       {func(a admin, p string) { a.put(p+".m", []byte("rot")) }, nil, "damaged"},
@@ -202,6 +203,22 @@ func (a admin) put(subject string, data []byte) {
 	if _, err := a.Publish(a.Context(), subject, data); err != nil {
 		a.Fatal(err)
 	}
+}
+
+// copy makes the state stream anew, with the identity of the old one.
+func (a admin) copy(prefix string) {
+	a.Helper()
+	s, err := a.Stream(a.Context(), prefix+"-state")
+	if err != nil {
+		a.Fatal(err)
+	}
+	m, err := s.GetLastMsgForSubject(a.Context(), prefix+".m")
+	if err != nil {
+		a.Fatal(err)
+	}
+	a.remove(prefix + "-state")
+	a.create(s.CachedInfo().Config)
+	a.put(prefix+".m", m.Data)
 }
 
 // reformat writes an identity of another format, and otherwise of the store.

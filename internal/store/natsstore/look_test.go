@@ -1,0 +1,124 @@
+package natsstore
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// An actor answers a direct get as a server would, with what a test tells it to.
+type actor struct {
+	conn  *nats.Conn
+	asked atomic.Int64
+}
+
+// script is a store whose replicas answer the nth question with answers[n], and
+// the last of them from then on.
+func script(t *testing.T, answers ...func(a *actor, reply string)) (*Store, *actor) {
+	t.Helper()
+	srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, StoreDir: filepath.Join(t.TempDir(), "data")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go srv.Start()
+	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
+	if !srv.ReadyForConnections(10 * time.Second) {
+		t.Fatal("a NATS server did not start")
+	}
+	s := newStore(srv.ClientURL(), Options{}.withDefaults())
+	if err := s.connect(srv.ClientURL()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.conn.Close)
+	a := &actor{}
+	if a.conn, err = nats.Connect(srv.ClientURL()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(a.conn.Close)
+	_, err = a.conn.Subscribe("$JS.API.DIRECT.GET."+s.names.stream(), func(m *nats.Msg) {
+		n := int(a.asked.Add(1)) - 1
+		answers[min(n, len(answers)-1)](a, m.Reply)
+	})
+	if err == nil {
+		err = a.conn.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, a
+}
+
+// say sends messages with these sequences; a negative one is lost on the way.
+// Then it ends the answer.
+func (a *actor) say(reply string, upTo uint64, seqs ...int) {
+	last := 0
+	for _, seq := range seqs {
+		m := nats.NewMsg(reply)
+		m.Header.Set(subjectHeader, fmt.Sprint("s.", max(seq, -seq)))
+		m.Header.Set(seqHeader, strconv.Itoa(max(seq, -seq)))
+		m.Header.Set(lastHeader, strconv.Itoa(last))
+		if last = max(seq, -seq); seq > 0 {
+			_ = a.conn.PublishMsg(m)
+		}
+	}
+	a.end(reply, "204 EOB\r\n"+lastHeader+": "+strconv.Itoa(last)+"\r\n"+upToHeader+": "+strconv.FormatUint(upTo, 10))
+}
+
+func (a *actor) end(reply, status string) {
+	header := "NATS/1.0 " + status + "\r\n\r\n"
+	m, err := nats.DecodeHeadersMsg([]byte(header))
+	if err != nil {
+		panic(err)
+	}
+	_ = a.conn.PublishMsg(&nats.Msg{Subject: reply, Header: m})
+}
+
+func says(upTo uint64, seqs ...int) func(*actor, string) {
+	return func(a *actor, reply string) { a.say(reply, upTo, seqs...) }
+}
+
+func ends(status string) func(*actor, string) {
+	return func(a *actor, reply string) { a.end(reply, status) }
+}
+
+// TestLook: an answer that is old, cut off or of no use is asked for again.
+func TestLook(t *testing.T) {
+	for name, c := range map[string]struct {
+		answers []func(*actor, string)
+		asked   int64
+		found   int
+		err     error
+	}{
+		"new enough":             {[]func(*actor, string){says(10, 3, 10)}, 1, 2, nil},
+		"older than was seen":    {[]func(*actor, string){says(9, 3), says(9, 3), says(11, 3, 11)}, 3, 2, nil},
+		"the first was lost":     {[]func(*actor, string){says(10, -3, 5, 10), says(10, 3, 5, 10)}, 2, 3, nil},
+		"one was lost":           {[]func(*actor, string){says(10, 3, -5, 10), says(10, 3, 5, 10)}, 2, 3, nil},
+		"the last was lost":      {[]func(*actor, string){says(10, 3, 5, -10), says(10, 3, 5, 10)}, 2, 3, nil},
+		"went while it was read": {[]func(*actor, string){ends("404 Message Not Found"), says(10, 3)}, 2, 1, nil},
+		"too many":               {[]func(*actor, string){ends("413 Too Many Results")}, 1, 0, errTooMany},
+		"too many bytes":         {[]func(*actor, string){ends("204 EOB\r\nNats-Num-Pending: 1\r\nNats-Last-Sequence: 0\r\nNats-UpTo-Sequence: 10")}, 1, 0, errTooMany},
+		"always old":             {[]func(*actor, string){says(9, 3)}, 0, 0, store.ErrUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, a := script(t, c.answers...)
+			s.saw(10)
+			seen, err := s.look(t.Context(), lastQuery{Filters: []string{"s.>"}})
+			if !errors.Is(err, c.err) || len(seen.msgs) != c.found {
+				t.Errorf("%d messages, %v; want %d, %v", len(seen.msgs), err, c.found, c.err)
+			}
+			if c.asked > 0 && a.asked.Load() != c.asked {
+				t.Errorf("it was asked %d times, want %d", a.asked.Load(), c.asked)
+			}
+		})
+	}
+}
