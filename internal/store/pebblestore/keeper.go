@@ -139,7 +139,7 @@ func (s *Store) sweep(ctx context.Context) error {
 
 // bury drops documents by the keys of their ends, unless they were written anew.
 func (c *committer) bury(ended [][]byte, now presence.Instant) error {
-	c.seq++
+	over := make([][]byte, 0, len(ended)) // keys of documents
 	for _, endKey := range ended {
 		at, key, ok := cutEndKey(endKey)
 		if !ok {
@@ -150,10 +150,16 @@ func (c *committer) bury(ended [][]byte, now presence.Instant) error {
 			return err
 		}
 		if !old.deleted && old.until == at && !old.liveAt(now) {
-			c.delete(key)
-			c.docs[string(key)] = stagedDoc{docHead: docHead{seq: c.seq}, deleted: true}
-			c.marks = append(c.marks, mark{seq: c.seq, doc: string(key)})
+			over = append(over, key)
 		}
+	}
+	c.seq++ // from here on nothing fails, so the number is stored
+	for _, key := range over {
+		c.delete(key)
+		c.docs[string(key)] = stagedDoc{docHead: docHead{seq: c.seq}, deleted: true}
+		c.marks = append(c.marks, mark{seq: c.seq, doc: string(key)})
+	}
+	for _, endKey := range ended {
 		c.delete(endKey)
 	}
 	return nil
