@@ -117,8 +117,13 @@ func (a *audit) auditManifest(path string) error {
 	return a.readManifest(name, data)
 }
 
+// statedManifest is where the fence has the MANIFEST in use; negative: it has not.
+func (a *audit) statedManifest() int {
+	return slices.IndexFunc(a.stated.manifests, func(m manifestMark) bool { return m.number == a.manifest.number })
+}
+
 func (a *audit) holdManifest(name string, data []byte) error {
-	i := slices.IndexFunc(a.stated.manifests, func(m manifestMark) bool { return m.number == a.manifest.number })
+	i := a.statedManifest()
 	if i < 0 && len(a.stated.manifests) == 0 {
 		return nil // the first start was cut off
 	}
@@ -414,6 +419,11 @@ func (a *audit) begin() fenceState {
 	st.logs = a.logs
 	if !a.fenced && a.manifest.number != 0 {
 		st.manifests = []manifestMark{a.manifest}
+	}
+	// Those of starts that were cut off before they put theirs in place are over:
+	// kept, they would drive out the one in use.
+	if i := a.statedManifest(); i >= 0 {
+		st.manifests = st.manifests[i : i+1 : i+1]
 	}
 	return st
 }

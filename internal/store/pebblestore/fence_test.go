@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -276,5 +277,35 @@ func TestFenceLogs(t *testing.T) {
 	states("removed", 3, 4)
 	if err := f.end(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestFenceCutStarts: starts that are cut off one after another, each when its
+// MANIFEST is on the disk and not yet in place, leave a directory that opens.
+func TestFenceCutStarts(t *testing.T) {
+	disk := vfs.NewCrashableMem()
+	s := mustOpen(t, "data", Options{FS: disk})
+	mustUpdate(t, s, crashUser(0))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for start := range 4 {
+		var cut *vfs.MemFS
+		s := mustOpen(t, "data", Options{FS: errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind == errorfs.OpCreate && strings.HasPrefix(disk.PathBase(op.Path), "marker.manifest") && cut == nil {
+				cut = disk.CrashClone(vfs.CrashCloneCfg{})
+			}
+			return nil
+		}))})
+		if records, _, err := s.Read(t.Context(), []store.User{crashUser(0)}); err != nil || len(records) != 1 {
+			t.Errorf("start %d: %d records, %v", start, len(records), err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if cut == nil {
+			t.Fatal("the start put no MANIFEST in place: the test shows nothing")
+		}
+		disk = cut
 	}
 }
