@@ -99,8 +99,8 @@ func (s *Store) Failed() <-chan struct{} { return s.failure.failed }
 // a disk that hangs shows as ctx ending.
 func (s *Store) Check(ctx context.Context) error {
 	if err := s.submit(ctx, func(*committer) error { return nil }); err != nil {
-		if errors.Is(err, store.ErrFailed) || errors.Is(err, store.ErrClosed) {
-			return err
+		if s.isHalted() { // while this waited, perhaps
+			return s.haltedError()
 		}
 		return fmt.Errorf("the disk does not answer: %w", err)
 	}
