@@ -21,6 +21,9 @@ type dataDir struct {
 
 // load is the directory as flag and environment say.
 func (d *dataDir) load(s *shell) (string, error) {
+	if at := s.getenv("PORCHLIGHT_STORE"); at != "" && d.DataDir == "" {
+		return "", &usageError{"PORCHLIGHT_STORE says that the store is " + at + ", which the tools of NATS back up and restore (nats account backup): for the store of a data directory, name that with --data-dir"}
+	}
 	cfg, err := config.Load(config.Sources{
 		Base: config.Default(), Getenv: only(s.getenv, "PORCHLIGHT_DATA_DIR"), Flags: config.Config{DataDir: d.DataDir}, Given: s.given,
 	})
