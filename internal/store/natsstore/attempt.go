@@ -78,6 +78,11 @@ var errOvertaken = errors.New("somebody else's write came first")
 // A write may be sent again because it names what it replaces: once it, or
 // another one, was made, it is refused. The server answers both alike, hence base.
 func (s *Store) apply(ctx context.Context, w write) (uint64, error) {
+	leave, err := s.enterBatch(ctx, w)
+	if err != nil {
+		return 0, err
+	}
+	defer leave()
 	a := applying{s: s, w: w, deadline: time.Now().Add(s.opts.Wait)}
 	for {
 		seq, err := s.send(ctx, w.msgs)
@@ -89,9 +94,30 @@ func (s *Store) apply(ctx context.Context, w write) (uint64, error) {
 		if done {
 			return seq, err
 		}
-		if err := a.again(ctx, err); err != nil {
-			return 0, err
+		ended := a.again(ctx, err)
+		if ended == nil {
+			continue
 		}
+		if errors.Is(ended, store.ErrUnknown) {
+			return a.lastLook(ctx, ended)
+		}
+		return 0, ended
+	}
+}
+
+// enterBatch waits until w may be sent: batches that the servers have no room for
+// would only be refused.
+func (s *Store) enterBatch(ctx context.Context, w write) (leave func(), err error) {
+	if len(w.msgs) == 1 {
+		return func() {}, nil
+	}
+	select {
+	case s.batches <- struct{}{}:
+		return func() { <-s.batches }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-s.failed:
+		return nil, s.haltedError()
 	}
 }
 
@@ -111,6 +137,8 @@ func (a *applying) judge(ctx context.Context, err error) (seq uint64, done bool,
 		return 0, true, errOvertaken
 	case hasCode(err, codeWrongLast, codeWrongLastBusy):
 		return a.compare(ctx, err)
+	case errors.Is(err, nats.ErrMaxPayload) && !a.open:
+		return 0, true, fmt.Errorf("%w: %w", store.ErrTooLarge, err)
 	case hasCode(err, codeBatchIncomplete, codeBatchTooMany), errors.Is(err, nats.ErrNoResponders), errors.Is(err, errNotSent):
 		return 0, false, err
 	case full(err) && !a.open:
@@ -132,7 +160,7 @@ func passing(err error) bool {
 // full reports whether the servers have no room.
 func full(err error) bool {
 	api, ok := errors.AsType[*apiError](err)
-	return ok && (hasCode(err, codeNoResources, codeStorageFull) ||
+	return ok && (hasCode(err, codeAccountFull, codeNoResources, codeStorageFull) ||
 		api.ErrCode == codeStoreFailed && (strings.Contains(api.Text, "maximum") || strings.Contains(api.Text, "no space")))
 }
 
@@ -153,6 +181,26 @@ func (a *applying) compare(ctx context.Context, err error) (uint64, bool, error)
 	}
 }
 
+// lastLook says what came of a write whose answers were all lost, or unknown: who
+// hears nothing never comes to compare.
+func (a *applying) lastLook(ctx context.Context, unknown error) (uint64, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.s.sendTime())
+	defer cancel()
+	var b backoff
+	for {
+		how, seq, err := a.w.base(ctx)
+		switch {
+		case err == nil && how == made:
+			a.s.saw(seq)
+			return seq, nil
+		case err == nil && how == changed:
+			return 0, errOvertaken
+		case err == nil, a.s.conn.IsClosed(), b.wait(ctx) != nil:
+			return 0, unknown // if it is not there yet, it may still come
+		}
+	}
+}
+
 // again waits before the next attempt, or says that there is none.
 func (a *applying) again(ctx context.Context, err error) error {
 	ended := ctx.Err()
@@ -161,7 +209,7 @@ func (a *applying) again(ctx context.Context, err error) error {
 		ctx = context.WithoutCancel(ctx)
 		ended = nil
 	}
-	if ended == nil && time.Now().Before(a.deadline) {
+	if ended == nil && time.Now().Before(a.deadline) && !a.s.conn.IsClosed() {
 		ended = a.pause.wait(ctx)
 		if ended == nil {
 			return nil
@@ -184,13 +232,10 @@ var errNotSent = errors.New("not sent")
 // it comes soon.
 func (s *Store) send(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 	last := msgs[len(msgs)-1]
+	if s.conn.IsClosed() {
+		return 0, fmt.Errorf("%w: %w", errNotSent, nats.ErrConnectionClosed)
+	}
 	if len(msgs) > 1 {
-		select {
-		case s.batches <- struct{}{}:
-		case <-ctx.Done():
-			return 0, fmt.Errorf("%w: %w", errNotSent, ctx.Err())
-		}
-		defer func() { <-s.batches }()
 		if err := s.sendBatch(msgs); err != nil {
 			return 0, err
 		}
@@ -231,10 +276,11 @@ func (s *Store) sendBatch(msgs []*nats.Msg) error {
 	return nil
 }
 
-// sendError tells what never left from what may have been stored.
+// sendError tells what never left from what may have been stored. A connection
+// that was closed meanwhile may have carried it.
 func sendError(ctx context.Context, err error) error {
 	for _, unsent := range []error{
-		nats.ErrReconnectBufExceeded, nats.ErrConnectionClosed, nats.ErrConnectionReconnecting, nats.ErrMaxPayload, nats.ErrInvalidConnection,
+		nats.ErrReconnectBufExceeded, nats.ErrConnectionReconnecting, nats.ErrMaxPayload, nats.ErrInvalidConnection,
 	} {
 		if errors.Is(err, unsent) {
 			return fmt.Errorf("%w: %w", errNotSent, err)

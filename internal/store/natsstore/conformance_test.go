@@ -16,7 +16,7 @@ import (
 // perhaps other things. On a quiet one it is a third of a second: see
 // BenchmarkDue.
 const (
-	lateness = 2 * time.Second
+	lateness = patience
 	ahead    = 2 * time.Second
 )
 
@@ -50,7 +50,6 @@ func TestConformanceCluster(t *testing.T) {
 func (c *cluster) opener() func(t *testing.T) storetest.Opened {
 	return func(t *testing.T) storetest.Opened {
 		o := c.options()
-		o.Wait = 10 * time.Second // the machine may be slow
 		o.Prefix = "t" + strconv.FormatInt(c.stores.Add(1), 10)
 		var s *natsstore.Store
 		open := func(t *testing.T) store.Store {

@@ -16,7 +16,14 @@
 //     recognised. ErrUnknown is left for servers that cannot be asked in time.
 //   - The feed may miss versions of a user who changed more than sixteen times
 //     while the history stream was behind. The next entry then says Gap.
-//   - What is due comes up to 300 ms late: the servers look four times a second.
+//   - Two nodes that run one reader may both be given an entry, until the first of
+//     them stores its position within half a second: the other one then ends.
+//   - Servers that were set back to older data of theirs, of both streams, are not
+//     noticed unless a node ran meanwhile: nothing of the store is elsewhere. Its
+//     positions are then given again. Such a store needs Options.NewEpoch. If the
+//     state stream alone was set back, it is refused.
+//   - What is due comes up to 300 ms late: the servers look four times a second. Where a
+//     firing found no room, it comes up to a minute after there is some.
 //
 // It must hold no rule about what a record means, and it must create or repair
 // nothing that it finds missing: see Open.
@@ -30,6 +37,7 @@
 // # Goroutines
 //
 // One watches the connection, and looks every half minute whether store and
-// settings are still the ones that were opened. Everything else runs on the
+// settings are still the ones that were opened; another one asks the servers
+// whether they still sync every write. Everything else runs on the
 // callers' goroutines, and on the connection's.
 package natsstore

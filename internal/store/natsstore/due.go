@@ -3,7 +3,6 @@ package natsstore
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strconv"
 	"sync"
@@ -18,6 +17,10 @@ import (
 const (
 	// offerAgain is when a user comes up again whose record was not updated.
 	offerAgain = time.Second
+	// longestPause is until a firing comes up again at the latest.
+	longestPause = time.Hour
+	// damagedPause is when a user comes up again whose record cannot be read.
+	damagedPause = time.Minute
 	// rearmers bounds the records that are rearmed at once.
 	rearmers = 16
 )
@@ -31,17 +34,28 @@ func (s *Store) Due(ctx context.Context, fn func([]store.User) error) error {
 	defer s.due.Store(false)
 	ctx, cancel := s.untilClosed(ctx)
 	defer cancel()
-	err := s.runDue(ctx, fn)
+	err := (&dueRun{s: s, fn: fn}).run(ctx)
 	if ended := s.ended(ctx, err); ended != nil {
 		return ended
 	}
 	return err
 }
 
-func (s *Store) runDue(ctx context.Context, fn func([]store.User) error) error {
+// A dueRun is one call of Due.
+type dueRun struct {
+	s     *Store
+	fn    func([]store.User) error
+	said  news // of what the servers do not answer
+	sweep sweep
+}
+
+func (d *dueRun) run(ctx context.Context) error {
 	var idle backoff
 	for {
-		n, err := s.dueOnce(ctx, fn)
+		n, err := d.once(ctx)
+		if err == nil {
+			err = d.lasting(ctx, d.sweep.some(ctx, d.s))
+		}
 		if err != nil {
 			return err
 		}
@@ -62,8 +76,10 @@ type firing struct {
 	user store.User
 	at   presence.Instant // what it was armed for
 	it   *item            // the record; nil: none
-	// scheduled is the instant of the schedule that is stored; zero: none.
+	// scheduled is the instant of the schedule that is stored; zero: none, or one
+	// that cannot be read.
 	scheduled presence.Instant
+	damaged   bool // the record cannot be read
 }
 
 // due reports whether the record asks to be looked at by now.
@@ -71,16 +87,17 @@ func (f *firing) due(now presence.Instant) bool {
 	return f.it != nil && !f.it.next.IsZero() && f.it.next <= now
 }
 
-// dueOnce takes what has fired, gives fn those who are due, and deals with the
+// once takes what has fired, gives fn those who are due, and deals with the
 // others. It gives how many fired.
-func (s *Store) dueOnce(ctx context.Context, fn func([]store.User) error) (int, error) {
+func (d *dueRun) once(ctx context.Context) (int, error) {
+	s := d.s
 	fired, err := s.fired(ctx)
 	if err != nil || len(fired) == 0 {
-		return 0, s.lasting(ctx, err)
+		return 0, d.lasting(ctx, err)
 	}
 	if err := s.lookAt(ctx, fired); err != nil {
 		s.giveBack(fired)
-		return 0, s.lasting(ctx, err)
+		return 0, d.lasting(ctx, err)
 	}
 	now := s.now()
 	var offered []*firing
@@ -92,13 +109,13 @@ func (s *Store) dueOnce(ctx context.Context, fn func([]store.User) error) (int, 
 		}
 	}
 	if len(users) > 0 {
-		if err := fn(users); err != nil {
+		if err := d.fn(users); err != nil {
 			s.giveBack(fired)
 			return 0, err
 		}
 		if err := s.lookAt(ctx, offered); err != nil {
 			s.giveBack(fired)
-			return 0, s.lasting(ctx, err)
+			return 0, d.lasting(ctx, err)
 		}
 	}
 	s.settle(ctx, fired)
@@ -106,21 +123,22 @@ func (s *Store) dueOnce(ctx context.Context, fn func([]store.User) error) (int, 
 }
 
 // lasting is err if Due must end with it: what the servers do not answer now,
-// they will.
-func (s *Store) lasting(ctx context.Context, err error) error {
+// they will, unless the consumer is missing, which the watcher sees to.
+func (d *dueRun) lasting(ctx context.Context, err error) error {
+	fresh := d.said.new(err)
 	if err == nil {
 		return nil
 	}
-	if halted := s.haltedError(); halted != nil {
+	if halted := d.s.haltedError(); halted != nil {
 		return halted
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if errors.Is(err, errDamaged) || errors.Is(err, store.ErrFormat) {
-		return err
+	if fresh {
+		d.s.log.WarnContext(ctx, "what is due cannot be looked at now", slog.Any("err", err))
+		d.s.rouse()
 	}
-	s.log.WarnContext(ctx, "what is due cannot be looked at now", slog.Any("err", err))
 	return nil
 }
 
@@ -136,11 +154,9 @@ func (s *Store) fired(ctx context.Context) ([]*firing, error) {
 	}
 	var all []*firing
 	for m := range batch.Messages() {
-		f, err := s.firingIn(m)
-		if err != nil {
-			return all, err
+		if f, ok := s.firingIn(ctx, m); ok {
+			all = append(all, f)
 		}
-		all = append(all, f)
 	}
 	if err := batch.Error(); err != nil && len(all) == 0 {
 		return nil, err
@@ -148,20 +164,36 @@ func (s *Store) fired(ctx context.Context) ([]*firing, error) {
 	return all, nil
 }
 
-func (s *Store) firingIn(m jetstream.Msg) (*firing, error) {
-	user, ok := s.names.cutUser(m.Subject())
-	rest, err := unseal(m.Subject(), m.Data())
-	if err != nil || !ok {
-		return nil, fmt.Errorf("a firing: %w", errDamaged)
-	}
-	at, err := strconv.ParseInt(string(rest), 10, 64)
-	if err != nil {
-		return nil, fmt.Errorf("a firing: %w", errDamaged)
-	}
+// firingIn reads a firing. Its subject says whom to look at; what its body says is
+// only a hint. One that names nobody is put away, since others wait behind it.
+func (s *Store) firingIn(ctx context.Context, m jetstream.Msg) (*firing, bool) {
 	if meta, err := m.Metadata(); err == nil {
 		s.saw(meta.Sequence.Stream) // so that the records are read no older than it
 	}
-	return &firing{msg: m, user: user, at: presence.Instant(at)}, nil
+	user, ok := s.names.cutUser(m.Subject())
+	if !ok {
+		err := m.Term()
+		s.log.ErrorContext(ctx, "a firing that is damaged was put away", slog.String("subject", m.Subject()), slog.Any("err", err))
+		return nil, false
+	}
+	at, err := instantIn(m.Subject(), m.Data())
+	if err != nil {
+		s.log.ErrorContext(ctx, "a firing is damaged: its user is looked at", slog.String("subject", m.Subject()))
+	}
+	return &firing{msg: m, user: user, at: at}, true
+}
+
+// instantIn is what the body of a schedule says, and of its firing.
+func instantIn(subject string, data []byte) (presence.Instant, error) {
+	rest, err := unseal(subject, data)
+	if err != nil {
+		return 0, err
+	}
+	at, err := strconv.ParseInt(string(rest), 10, 64)
+	if err != nil {
+		return 0, errDamaged
+	}
+	return presence.Instant(at), nil
 }
 
 // lookAt reads the records and the schedules of who fired.
@@ -179,25 +211,26 @@ func (s *Store) lookAt(ctx context.Context, fired []*firing) error {
 		return err
 	}
 	for _, f := range fired {
-		f.it, f.scheduled = nil, 0
-		if m, ok := present[s.names.state(f.user)]; ok {
-			if f.it, err = decodeItem(f.user, m); err != nil {
-				return err
-			}
-		}
-		if m, ok := present[s.names.schedule(f.user)]; ok {
-			rest, err := unseal(s.names.firing(f.user), m.data)
-			if err != nil {
-				return fmt.Errorf("a schedule: %w", err)
-			}
-			at, err := strconv.ParseInt(string(rest), 10, 64)
-			if err != nil {
-				return fmt.Errorf("a schedule: %w", errDamaged)
-			}
-			f.scheduled = presence.Instant(at)
-		}
+		s.fill(ctx, f, present)
 	}
 	return nil
+}
+
+// fill sets what was read of who fired. What is damaged holds up nobody else.
+func (s *Store) fill(ctx context.Context, f *firing, present map[string]found) {
+	f.it, f.scheduled, f.damaged = nil, 0, false
+	var err error
+	if m, ok := present[s.names.state(f.user)]; ok {
+		if f.it, err = decodeItem(f.user, m); err != nil {
+			f.it, f.damaged = nil, true
+			s.log.ErrorContext(ctx, "whether a user is due cannot be told", slog.Any("err", err))
+		}
+	}
+	if m, ok := present[s.names.schedule(f.user)]; ok {
+		if f.scheduled, err = instantIn(s.names.firing(f.user), m.data); err != nil {
+			s.log.ErrorContext(ctx, "a schedule is damaged, and is made again", slog.String("subject", m.subject))
+		}
+	}
 }
 
 // giveBack makes firings come again soon.
@@ -229,6 +262,8 @@ func (s *Store) settle(ctx context.Context, fired []*firing) {
 		switch {
 		case f.due(now):
 			s.again(f, offerAgain)
+		case f.damaged:
+			s.again(f, damagedPause)
 		case f.it == nil, f.it.armed.IsZero() && f.it.next.IsZero():
 			s.done(f)
 		case f.it.armed == f.scheduled && f.at != f.scheduled:
@@ -238,7 +273,7 @@ func (s *Store) settle(ctx context.Context, fired []*firing) {
 		case f.it.armed == f.at && f.at > now:
 			// The servers' clock is ahead of this node's. Until then, nobody
 			// arms this user anew, since the record says that it is armed.
-			s.again(f, f.it.armed.Sub(now))
+			s.again(f, min(f.at, now.Add(longestPause)).Sub(now))
 		default:
 			places <- struct{}{}
 			group.Go(func() {
@@ -274,7 +309,7 @@ func (s *Store) rearmOnce(ctx context.Context, was *item) error {
 		return err
 	}
 	defer leave()
-	it := &item{user: was.user, state: was.state, at: was.at, armed: was.next, ops: was.ops, shown: was.shown, next: was.next}
+	it := &item{user: was.user, state: was.state, at: was.at, armed: within(was.next, max(s.now(), was.state.At)), ops: was.ops, shown: was.shown, next: was.next}
 	w := write{
 		msgs: s.recordMessages(was, it, nil, !it.armed.IsZero()),
 		base: func(ctx context.Context) (standing, uint64, error) {

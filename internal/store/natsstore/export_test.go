@@ -1,5 +1,10 @@
 package natsstore
 
+import (
+	"context"
+	"time"
+)
+
 // Sealed is a message body as the store writes one, for tests that write what it
 // would not.
 func Sealed(subject string, body []byte) []byte {
@@ -8,3 +13,30 @@ func Sealed(subject string, body []byte) []byte {
 
 // Unsealed is the body of such a message.
 func Unsealed(data []byte) []byte { return data[headBytes:] }
+
+// Often makes a store look at itself, its servers and its schedules at an interval.
+func Often(o Options, every time.Duration) Options {
+	o.lookEvery, o.sweepEvery = every, every
+	return o
+}
+
+// VerifyOnce is what the watcher does at an interval, and after a connection was
+// made again.
+func (s *Store) VerifyOnce(ctx context.Context) error { return s.verifyOnce(ctx) }
+
+// Apply makes a write, of which base says whether it was made.
+func (s *Store) Apply(ctx context.Context, base func() (made bool, err error)) error {
+	subject := s.names.probe()
+	m := s.message(subject, seal(subject, begin(headBytes)))
+	_, err := s.apply(ctx, write{msgs: msgs(m), base: func(context.Context) (standing, uint64, error) {
+		is, err := base()
+		if is {
+			return made, 1, err
+		}
+		return unchanged, 0, err
+	}})
+	return err
+}
+
+// Disconnect closes the connection, as the client does when it gives up.
+func (s *Store) Disconnect() { s.conn.Close() }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,10 +37,12 @@ type reader struct {
 	running bool
 
 	mu    sync.Mutex // guards the fields below
-	known bool       // at and saved are what is stored
 	at    place
 	dirty bool   // at is not stored yet
 	saved uint64 // sequence of the message that holds its position; zero: none
+	// holder is this node in what it stores: others, and not an own save whose
+	// answer was lost, are a reason to end.
+	holder string
 }
 
 // A place is how far a reader has come.
@@ -55,7 +58,7 @@ func (rs *readers) start(name string) (*reader, error) {
 	defer rs.mu.Unlock()
 	r := rs.m[name]
 	if r == nil {
-		r = &reader{name: name}
+		r = &reader{name: name, holder: rand.Text()}
 		rs.m[name] = r
 	}
 	if r.running {
@@ -147,6 +150,7 @@ type feed struct {
 	// forgotten is asked for.
 	given   *recent[store.User, store.Position]
 	savedAt time.Time
+	said    news // of what the servers do not answer
 }
 
 func (f *feed) run(ctx context.Context, fn func([]store.Entry) error) error {
@@ -195,8 +199,12 @@ func (f *feed) step(ctx context.Context, fn func([]store.Entry) error) (int, err
 		if ctx.Err() != nil || f.s.haltedError() != nil || errors.Is(err, errDamaged) || errors.Is(err, store.ErrFormat) {
 			return 0, errors.Join(f.s.haltedError(), err)
 		}
+		if f.said.new(err) {
+			f.s.log.WarnContext(ctx, "a feed cannot be read now", slog.String("reader", f.r.name), slog.Any("err", err))
+		}
 		return 0, nil // the servers will answer again
 	}
+	f.said.new(nil)
 	if len(group) > 0 {
 		if err := fn(group); err != nil {
 			return 0, err
@@ -233,6 +241,7 @@ func (f *feed) next(ctx context.Context) (group []store.Entry, last place, n int
 		return nil, last, 0, err
 	}
 	end := msgs[len(msgs)-1]
+	f.s.saw(end.source) // so that a read after it is no older
 	return read.entries, place{History: end.seq, At: store.Position(end.source)}, len(msgs), nil
 }
 
@@ -336,10 +345,21 @@ func (g *gapReader) findGaps(ctx context.Context) error {
 
 // entriesBefore finds the last entry of each subject up to a place in the history.
 func (s *Store) entriesBefore(ctx context.Context, filters []string, upTo uint64, into map[string]store.Position) error {
-	seen, err := s.last(ctx, s.names.history(), lastQuery{Filters: filters, UpTo: upTo, MaxBytes: maxAnswerBytes})
-	if errors.Is(err, errTooMany) && len(filters) > 1 {
+	var seen sight
+	var many bool
+	err := s.retrying(ctx, func(ctx context.Context) (err error) {
+		seen, err = s.lastBefore(ctx, filters, upTo)
+		if many = errors.Is(err, errTooMany); many {
+			return nil
+		}
+		return err
+	})
+	if many && len(filters) > 1 {
 		half := len(filters) / 2
 		return errors.Join(s.entriesBefore(ctx, filters[:half], upTo, into), s.entriesBefore(ctx, filters[half:], upTo, into))
+	}
+	if many {
+		err = errTooMany
 	}
 	if err != nil {
 		return err
@@ -355,6 +375,31 @@ func (s *Store) entriesBefore(ctx context.Context, filters []string, upTo uint64
 		}
 	}
 	return nil
+}
+
+// errBehind: the replica that answered has not come far enough.
+var errBehind = errors.New("the replica of the history that answers is behind")
+
+// lastBefore asks any replica, once. One that has not come to the place yet would
+// leave out messages, and not say so: it is asked for the message there as well.
+func (s *Store) lastBefore(ctx context.Context, filters []string, upTo uint64) (sight, error) {
+	first, err := s.between(ctx, s.names.history(), rangeQuery{From: upTo, Filter: s.names.of("s.>"), Batch: 1})
+	switch {
+	case err != nil:
+		return sight{}, err
+	case len(first) == 0:
+		return sight{}, errBehind // messages after it were read
+	case first[0].seq > upTo:
+		return sight{}, nil // all up to there were dropped
+	}
+	if mark := first[0].subject; !slices.Contains(filters, mark) {
+		filters = append(slices.Clip(filters), mark)
+	}
+	seen, err := s.last(ctx, s.names.history(), lastQuery{Filters: filters, UpTo: upTo, MaxBytes: maxAnswerBytes})
+	if err == nil && !slices.ContainsFunc(seen.msgs, func(m found) bool { return m.seq == upTo }) {
+		err = errBehind
+	}
+	return seen, err
 }
 
 // oldest is the position of the oldest entry that the history keeps.
@@ -379,30 +424,45 @@ func (r *reader) moved(to place) {
 	r.dirty = true
 }
 
-// load reads the stored position, unless this node's own is newer.
+// load reads the stored position: the reader may have run on another node since.
+// This node's own counts if it could not be stored and is further on.
 func (r *reader) load(ctx context.Context, s *Store) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.known {
-		return nil
-	}
-	last, err := s.leaderLast(ctx, s.names.reader(r.name))
+	at, seq, err := s.placeOf(ctx, r.name)
 	if err != nil {
 		return err
 	}
-	at := place{}
-	if last != nil {
-		rest, err := unseal(last.subject, last.data)
-		if err == nil {
-			err = json.Unmarshal(rest, &at)
-		}
-		if err != nil {
-			return fmt.Errorf("the position of reader %q: %w", r.name, errors.Join(errDamaged, err))
-		}
-		r.saved = last.seq
+	r.saved = seq
+	if !r.dirty || r.at.History <= at.History {
+		r.at, r.dirty = at, false
 	}
-	r.at, r.known, r.dirty = at, true, false
 	return nil
+}
+
+// placeOf is the stored position of a reader, and the message that holds it; zero:
+// none.
+func (s *Store) placeOf(ctx context.Context, name string) (place, uint64, error) {
+	last, err := s.leaderLast(ctx, s.names.reader(name))
+	if err != nil || last == nil {
+		return place{}, 0, err
+	}
+	at, err := placeIn(last)
+	if err != nil {
+		return place{}, 0, fmt.Errorf("the position of reader %q: %w", name, err)
+	}
+	return at, last.seq, nil
+}
+
+func placeIn(m *found) (at place, err error) {
+	rest, err := unseal(m.subject, m.data)
+	if err == nil {
+		err = json.Unmarshal(rest, &at)
+	}
+	if err != nil {
+		return place{}, errors.Join(errDamaged, err)
+	}
+	return at, nil
 }
 
 // save stores the position. Another node's in its place is ErrInUse, and then
@@ -410,11 +470,27 @@ func (r *reader) load(ctx context.Context, s *Store) error {
 func (r *reader) save(ctx context.Context, s *Store) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.dirty {
-		return nil
+	for r.dirty {
+		err := r.saveOnce(ctx, s)
+		if !errors.Is(err, errOvertaken) {
+			return err
+		}
+		at, seq, err := s.placeOf(ctx, r.name)
+		if err != nil {
+			return err
+		}
+		if at.Holder != r.holder {
+			r.dirty = false
+			return fmt.Errorf("%w: another node runs it", store.ErrInUse)
+		}
+		r.saved = seq // by an earlier save whose answer was lost
 	}
+	return nil
+}
+
+func (r *reader) saveOnce(ctx context.Context, s *Store) error {
 	at := r.at
-	at.Name, at.Holder = fmt.Sprintf("%q", r.name), rand.Text()
+	at.Name, at.Holder = fmt.Sprintf("%q", r.name), r.holder
 	body, err := json.Marshal(at)
 	if err != nil {
 		return err
@@ -424,12 +500,8 @@ func (r *reader) save(ctx context.Context, s *Store) error {
 	m.Header.Set(rollupHeader, rollupSubject)
 	expect(m, r.saved)
 	seq, err := s.apply(ctx, write{msgs: msgs(m), base: func(ctx context.Context) (standing, uint64, error) {
-		return s.standingOfReader(ctx, subject, r.saved, at.Holder)
+		return s.standingOfReader(ctx, subject, r.saved, at)
 	}})
-	if errors.Is(err, errOvertaken) {
-		r.known, r.dirty = false, false
-		return fmt.Errorf("%w: another node runs it", store.ErrInUse)
-	}
 	if err != nil {
 		return err
 	}
@@ -437,7 +509,7 @@ func (r *reader) save(ctx context.Context, s *Store) error {
 	return nil
 }
 
-func (s *Store) standingOfReader(ctx context.Context, subject string, was uint64, holder string) (standing, uint64, error) {
+func (s *Store) standingOfReader(ctx context.Context, subject string, was uint64, want place) (standing, uint64, error) {
 	last, err := s.leaderLastOnce(ctx, subject)
 	switch {
 	case err != nil:
@@ -445,15 +517,11 @@ func (s *Store) standingOfReader(ctx context.Context, subject string, was uint64
 	case last == nil, last.seq == was:
 		return unchanged, 0, nil
 	}
-	rest, err := unseal(last.subject, last.data)
-	at := place{}
-	if err == nil {
-		err = json.Unmarshal(rest, &at)
-	}
+	at, err := placeIn(last)
 	if err != nil {
 		return 0, 0, err
 	}
-	if at.Holder == holder {
+	if at == want {
 		return made, last.seq, nil
 	}
 	return changed, 0, nil

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 )
 
 const (
-	// lookInterval is how often store and settings are looked at again.
-	lookInterval = 30 * time.Second
 	// trustTime is how long Check takes the last acknowledgement for an answer.
 	trustTime = time.Second
 	// lossTime is how long a stream must be missing, with servers that answer,
@@ -33,8 +32,12 @@ func (s *Store) watch(ctx context.Context) {
 		}
 		cancel()
 	}()
-	ticker := time.NewTicker(lookInterval)
+	ticker := time.NewTicker(s.opts.lookEvery)
 	defer ticker.Stop()
+	servers := make(chan struct{}, 1)
+	var group sync.WaitGroup
+	defer group.Wait()
+	group.Go(func() { s.watchServers(ctx, servers) })
 	for {
 		select {
 		case <-s.wake:
@@ -43,7 +46,42 @@ func (s *Store) watch(ctx context.Context) {
 			return
 		}
 		s.verify(ctx)
+		rouse(servers)
 	}
+}
+
+// watchServers looks again whether the servers sync every write, since others may
+// have come, or the same with another setting, and whether the consumer of firings
+// is still there. It does not hold up the store: who does not answer is waited for.
+func (s *Store) watchServers(ctx context.Context, wake <-chan struct{}) {
+	var said news
+	for {
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return
+		}
+		err := errors.Join(s.checkSynced(ctx), s.mendConsumer(ctx))
+		switch {
+		case errors.Is(err, ErrSettings):
+			s.fail(err)
+			return
+		case said.new(err) && ctx.Err() == nil:
+			s.log.WarnContext(ctx, "nats: the servers cannot be looked at", slog.Any("err", err))
+		}
+	}
+}
+
+// news tells errors from those that were told already.
+type news struct{ last string }
+
+// new reports whether err is another one than the last; none is no news.
+func (n *news) new(err error) bool {
+	last := n.last
+	if n.last = ""; err != nil {
+		n.last = err.Error()
+	}
+	return err != nil && n.last != last
 }
 
 // verify looks until it has an answer: it is the same store, or it is not.
@@ -87,6 +125,7 @@ var errOtherEpoch = errors.New("the store was replaced by another one")
 func (s *Store) verifyOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
+	seen := s.seen.Load() // before the question: others go on writing
 	w, err := s.find(ctx)
 	if err != nil {
 		return err
@@ -101,8 +140,8 @@ func (s *Store) verifyOnce(ctx context.Context) error {
 		return lost(s.names.stream(), "and was made anew, empty")
 	case w.id.Epoch != s.epoch:
 		return fmt.Errorf("%w: epoch %s was opened, and %s is there now; restart porchlight", errOtherEpoch, s.epoch, w.id.Epoch)
-	case w.state.State.LastSeq < s.seen.Load():
-		return fmt.Errorf("%w: stream %s ends at %d, and %d was stored before: restore a backup into a new prefix", ErrLost, s.names.stream(), w.state.State.LastSeq, s.seen.Load())
+	case w.state.State.LastSeq < seen:
+		return fmt.Errorf("%w: stream %s ends at %d, and %d was stored before: restore a backup into a new prefix", ErrLost, s.names.stream(), w.state.State.LastSeq, seen)
 	}
 	return nil
 }

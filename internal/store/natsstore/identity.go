@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -27,6 +28,7 @@ type identity struct {
 type whereabouts struct {
 	state, history *jetstream.StreamInfo // nil: missing
 	id             *identity             // nil: none
+	idSeq          uint64                // of the message that holds it
 }
 
 // find reads what there is, and changes nothing.
@@ -44,7 +46,7 @@ func (s *Store) find(ctx context.Context) (w whereabouts, err error) {
 	if err != nil || last == nil {
 		return w, err
 	}
-	w.id = new(identity)
+	w.id, w.idSeq = new(identity), last.seq
 	rest, err := unseal(last.subject, last.data)
 	if err == nil {
 		err = json.Unmarshal(rest, w.id)
@@ -83,7 +85,7 @@ func (s *Store) stage(w whereabouts) (stage, error) {
 }
 
 func lost(stream, how string) error {
-	return fmt.Errorf("%w: stream %s is missing %s: bring it back with nats stream restore, or restore a backup into a new prefix; it is not created again, since that would hide the loss", ErrLost, stream, how)
+	return fmt.Errorf("%w: stream %s is missing %s: restore a backup into a new prefix; it is not created again, since that would hide the loss", ErrLost, stream, how)
 }
 
 // checkIdentity refuses formats of others, and streams that are not the store's.
@@ -129,25 +131,90 @@ func (s *Store) create(ctx context.Context) error {
 		Format: formatVersion, Epoch: rand.Text(),
 		StateCreated: w.state.Created, HistoryCreated: w.history.Created,
 	}
+	if err := s.identify(ctx, id, 0); err != nil {
+		return err
+	}
+	s.awaitSource(ctx)
+	return nil
+}
+
+// identify stores an identity in place of message was; another node may be quicker.
+func (s *Store) identify(ctx context.Context, id identity, was uint64) error {
 	body, err := json.Marshal(id)
 	if err != nil {
 		return err
 	}
 	subject := s.names.identity()
 	m := s.message(subject, seal(subject, append(begin(len(body)+headBytes), body...)))
-	expect(m, 0)
+	expect(m, was)
 	_, err = s.apply(ctx, write{msgs: msgs(m), base: func(ctx context.Context) (standing, uint64, error) {
 		last, err := s.leaderLastOnce(ctx, subject)
-		if err != nil || last == nil {
+		if err != nil || last == nil || last.seq == was {
 			return unchanged, 0, err
 		}
 		return changed, 0, nil
 	}})
-	if err != nil && !errors.Is(err, errOvertaken) { // by another node
+	if errors.Is(err, errOvertaken) {
+		return nil
+	}
+	return err
+}
+
+// renew gives the store a new epoch.
+func (s *Store) renew(ctx context.Context, w whereabouts) (whereabouts, error) {
+	id := *w.id
+	id.Epoch = rand.Text()
+	if err := s.identify(ctx, id, w.idSeq); err != nil {
+		return w, fmt.Errorf("give the store a new epoch: %w", err)
+	}
+	s.log.InfoContext(ctx, "the store has a new epoch", slog.String("epoch", id.Epoch), slog.String("before", w.id.Epoch))
+	return s.find(ctx)
+}
+
+// checkAge refuses a state stream that is older than what was copied from it into
+// the history: data that the servers had before. Its positions would be given
+// again, and the history would not copy them.
+func (s *Store) checkAge(ctx context.Context, w whereabouts) error {
+	copied, err := s.newestCopy(ctx, w.history)
+	if err != nil || copied <= w.state.State.LastSeq {
 		return err
 	}
-	s.awaitSource(ctx)
-	return nil
+	// Other nodes may have written between the two looks.
+	if at, err := s.leaderAt(ctx); err != nil || copied <= at {
+		return err
+	}
+	return fmt.Errorf("%w: stream %s ends at %d, and stream %s has entries up to %d: the servers run on older data than before; restore a backup into a new prefix",
+		ErrLost, s.names.stream(), w.state.State.LastSeq, s.names.history(), copied)
+}
+
+// newestCopy is where the newest message of the history was copied from; zero:
+// there is none.
+func (s *Store) newestCopy(ctx context.Context, history *jetstream.StreamInfo) (seq uint64, err error) {
+	if history.State.Msgs == 0 {
+		return 0, nil
+	}
+	err = s.retrying(ctx, func(ctx context.Context) error {
+		var got struct {
+			Error   *apiError `json:"error"`
+			Message struct {
+				Headers []byte `json:"hdrs"`
+			} `json:"message"`
+		}
+		ask := map[string]uint64{"seq": history.State.LastSeq}
+		if err := s.request(ctx, "$JS.API.STREAM.MSG.GET."+s.names.history(), ask, &got); err != nil {
+			return err
+		}
+		if got.Error != nil {
+			if got.Error.ErrCode == codeNoMessage {
+				return nil // past the retention by now
+			}
+			return got.Error
+		}
+		header, err := nats.DecodeHeadersMsg(got.Message.Headers)
+		seq = sourceOf(header)
+		return err
+	})
+	return seq, err
 }
 
 // awaitSource waits until the history stream follows the state stream, which the

@@ -39,15 +39,21 @@ func (b *backoff) wait(ctx context.Context) error {
 }
 
 func foundIn(m *nats.Msg) found {
-	f := found{subject: m.Header.Get(subjectHeader), seq: number(m, seqHeader), data: m.Data}
+	return found{subject: m.Header.Get(subjectHeader), seq: number(m, seqHeader), source: sourceOf(m.Header), data: m.Data}
+}
+
+// sourceOf is the sequence in the stream that a message was copied from; zero: none.
+func sourceOf(h nats.Header) uint64 {
 	// "<stream> <sequence> …"
-	if _, rest, ok := strings.Cut(m.Header.Get(sourceHeader), " "); ok {
-		text, _, _ := strings.Cut(rest, " ")
-		if seq, err := strconv.ParseUint(text, 10, 64); err == nil {
-			f.source = seq
-		}
+	fields := strings.Fields(h.Get(sourceHeader))
+	if len(fields) < 2 {
+		return 0
 	}
-	return f
+	seq, err := strconv.ParseUint(fields[1], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return seq
 }
 
 // A lastQuery asks for the last message of each subject that a filter names.
@@ -218,6 +224,7 @@ func (e *apiError) Error() string {
 
 // Codes of JetStream's errors.
 const (
+	codeAccountFull     = 10002
 	codeNoMessage       = 10037
 	codeNoStream        = 10059
 	codeWrongLast       = 10071 // of a subject: it is another message

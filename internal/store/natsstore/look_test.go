@@ -31,7 +31,7 @@ func script(t *testing.T, answers ...func(a *actor, reply string)) (*Store, *act
 	}
 	go srv.Start()
 	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
-	if !srv.ReadyForConnections(10 * time.Second) {
+	if !srv.ReadyForConnections(20 * time.Second) {
 		t.Fatal("a NATS server did not start")
 	}
 	s := newStore(srv.ClientURL(), Options{}.withDefaults())
@@ -44,7 +44,7 @@ func script(t *testing.T, answers ...func(a *actor, reply string)) (*Store, *act
 		t.Fatal(err)
 	}
 	t.Cleanup(a.conn.Close)
-	_, err = a.conn.Subscribe("$JS.API.DIRECT.GET."+s.names.stream(), func(m *nats.Msg) {
+	_, err = a.conn.Subscribe("$JS.API.DIRECT.GET.*", func(m *nats.Msg) {
 		n := int(a.asked.Add(1)) - 1
 		answers[min(n, len(answers)-1)](a, m.Reply)
 	})
@@ -118,6 +118,68 @@ func TestLook(t *testing.T) {
 			}
 			if c.asked > 0 && a.asked.Load() != c.asked {
 				t.Errorf("it was asked %d times, want %d", a.asked.Load(), c.asked)
+			}
+		})
+	}
+}
+
+// TestConflictIsFresh: a document that a replica does not have yet, or still has,
+// is no reason to refuse a write: that is decided on what the leader has.
+func TestConflictIsFresh(t *testing.T) {
+	k := store.Key{Collection: "c", Key: "k"}
+	subject := subjects{prefix: DefaultPrefix}.doc("acme", k)
+	version := func(upTo uint64, seq int) func(*actor, string) {
+		return func(a *actor, reply string) {
+			m := nats.NewMsg(reply)
+			m.Header.Set(subjectHeader, subject)
+			m.Header.Set(seqHeader, strconv.Itoa(seq))
+			m.Header.Set(lastHeader, "0")
+			m.Data = seal(subject, appendDoc(begin(64), docHead{ops: opMarks{{id: 1}}}, []byte("v")))
+			_ = a.conn.PublishMsg(m)
+			a.end(reply, "204 EOB\r\n"+lastHeader+": "+strconv.Itoa(seq)+"\r\n"+upToHeader+": "+strconv.FormatUint(upTo, 10))
+		}
+	}
+	// The replica is behind twice; the leader is at 12.
+	s, a := script(t, version(10, 9), version(10, 9), version(12, 12))
+	s.gate.opened()
+	answer := func(subject, text string) {
+		t.Helper()
+		_, err := a.conn.Subscribe(subject, func(m *nats.Msg) { _ = m.Respond([]byte(text)) })
+		if err == nil {
+			err = a.conn.Flush()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	answer("$JS.API.STREAM.INFO."+s.names.stream(), `{"state":{"last_seq":12}}`)
+	answer(subject, `{"stream":"`+s.names.stream()+`","seq":13}`)
+	if err := s.Write(t.Context(), "acme", store.Doc{Key: k, Version: versionOf(12), Value: []byte("w")}); err != nil {
+		t.Errorf("Write of the version that the leader has: %v", err)
+	}
+}
+
+// TestLastBefore: a replica of the history that is behind a place is not taken for
+// one that knows what is before it.
+func TestLastBefore(t *testing.T) {
+	const none = "404 No Results"
+	for name, c := range map[string]struct {
+		answers []func(*actor, string)
+		found   int
+		err     error
+	}{
+		"there":                   {[]func(*actor, string){says(0, 5), says(5, 3, 5)}, 2, nil},
+		"behind":                  {[]func(*actor, string){ends(none)}, 0, errBehind},
+		"another one, behind":     {[]func(*actor, string){says(0, 5), says(5, 3)}, 0, errBehind},
+		"another one, far behind": {[]func(*actor, string){says(0, 5), ends(none)}, 0, errBehind},
+		"dropped":                 {[]func(*actor, string){says(0, 9)}, 0, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, _ := script(t, c.answers...)
+			seen, err := s.lastBefore(t.Context(), []string{"s.3"}, 5)
+			if !errors.Is(err, c.err) || err == nil && len(seen.msgs) != c.found {
+				t.Errorf("%d messages, %v; want %d, %v", len(seen.msgs), err, c.found, c.err)
 			}
 		})
 	}

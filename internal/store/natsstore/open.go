@@ -1,6 +1,7 @@
 package natsstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,6 +76,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 		return nil, err
 	}
 	if err := s.load(ctx); err != nil {
+		close(s.closing) // so that the end of the connection is no news
 		s.conn.Close()
 		return nil, err
 	}
@@ -119,6 +121,7 @@ const (
 )
 
 func (s *Store) connect(url string) error {
+	var said news // the client calls its handlers one after another
 	options := []nats.Option{
 		nats.Name("porchlight"),
 		nats.Timeout(connectTime),
@@ -131,8 +134,13 @@ func (s *Store) connect(url string) error {
 		nats.MaxPingsOutstanding(2),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { s.disconnected(err) }),
 		nats.ReconnectHandler(func(*nats.Conn) { s.rouse() }),
+		// Servers that refuse a password now may take it later.
+		nats.IgnoreAuthErrorAbort(),
+		nats.ClosedHandler(func(conn *nats.Conn) { s.gaveUp(conn.LastError()) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			s.log.Warn("nats", slog.Any("err", err))
+			if said.new(err) { // not each refusal of many
+				s.log.Warn("nats", slog.Any("err", err))
+			}
 		}),
 	}
 	if s.opts.Credentials != "" {
@@ -140,7 +148,7 @@ func (s *Store) connect(url string) error {
 	}
 	var err error
 	if s.conn, err = nats.Connect(url, options...); err != nil {
-		return fmt.Errorf("connect to NATS at %s: %w", s.where, err)
+		return fmt.Errorf("connect to NATS at %s: %w", s.where, connectError(err))
 	}
 	if s.replies, err = listen(s.conn); err == nil {
 		s.js, err = jetstream.New(s.conn, jetstream.WithDefaultTimeout(connectTime))
@@ -150,6 +158,28 @@ func (s *Store) connect(url string) error {
 		return fmt.Errorf("connect to NATS at %s: %w", s.where, err)
 	}
 	return nil
+}
+
+// connectError is err without the address, which may hold a password.
+func connectError(err error) error {
+	if _, ok := errors.AsType[*url.Error](err); ok {
+		return errors.New("the address cannot be read: write it as nats://HOST:PORT, and what is no letter or digit in a user or password as %XX")
+	}
+	for _, denied := range []error{
+		nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired, nats.ErrPermissionViolation,
+	} {
+		if errors.Is(err, denied) {
+			return fmt.Errorf("%w: %w", ErrDenied, err)
+		}
+	}
+	return err
+}
+
+// gaveUp: nobody asked for it, and the client will not connect again.
+func (s *Store) gaveUp(err error) {
+	if s.haltedError() == nil {
+		s.fail(fmt.Errorf("the connection to NATS at %s ended for good: %w", s.where, cmp.Or(err, nats.ErrConnectionClosed)))
+	}
 }
 
 func (s *Store) disconnected(err error) {
@@ -164,9 +194,12 @@ func (s *Store) disconnected(err error) {
 	s.log.Warn("nats: disconnected", slog.Any("err", err))
 }
 
-func (s *Store) rouse() {
+// rouse makes the watcher look now.
+func (s *Store) rouse() { rouse(s.wake) }
+
+func rouse(wake chan<- struct{}) {
 	select {
-	case s.wake <- struct{}{}:
+	case wake <- struct{}{}:
 	default:
 	}
 }
@@ -175,16 +208,15 @@ func (s *Store) rouse() {
 // need.
 const leastPayload = 512 << 10
 
+// lossLooks is how often a loss is looked at before Open believes it.
+const lossLooks = 5
+
 // load finds or creates the store.
 func (s *Store) load(ctx context.Context) error {
 	if most := s.conn.MaxPayload(); most < leastPayload {
 		return fmt.Errorf("%w: the servers' max_payload is %d and must be at least %d", ErrSettings, most, leastPayload)
 	}
-	w, err := s.find(ctx)
-	if err != nil {
-		return s.jetStreamError(err)
-	}
-	stage, err := s.stage(w)
+	w, stage, err := s.findStage(ctx)
 	if err != nil {
 		return err
 	}
@@ -198,20 +230,62 @@ func (s *Store) load(ctx context.Context) error {
 		if err := s.create(ctx); err != nil {
 			return err
 		}
-		if w, err = s.find(ctx); err != nil {
-			return err
-		}
-		if stage, err = s.stage(w); err != nil || stage != complete {
+		if w, stage, err = s.findStage(ctx); err != nil || stage != complete {
 			return errors.Join(err, fmt.Errorf("%w: the store was not there after its creation", ErrLost))
+		}
+	}
+	if err := s.checkAge(ctx, w); err != nil {
+		return err
+	}
+	if s.opts.NewEpoch {
+		if w, err = s.renew(ctx, w); err != nil {
+			return err
 		}
 	}
 	s.epoch = w.id.Epoch
 	s.saw(w.state.State.LastSeq)
-	s.firings, err = s.js.CreateOrUpdateConsumer(ctx, s.names.stream(), s.firingsConfig())
+	if err := s.makeConsumer(ctx); err != nil {
+		return err
+	}
+	s.firings, err = s.js.Consumer(ctx, s.names.stream(), s.names.firings())
 	if err != nil {
+		return fmt.Errorf("look at consumer %s: %w", s.names.firings(), err)
+	}
+	return nil
+}
+
+// mendConsumer makes the consumer of firings if somebody removed it: a new one is
+// given all that have not been dealt with.
+func (s *Store) mendConsumer(ctx context.Context) error {
+	_, err := s.js.Consumer(ctx, s.names.stream(), s.names.firings())
+	if !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return err
+	}
+	s.log.WarnContext(ctx, "nats: the consumer of what is due was removed, and is made again", slog.String("consumer", s.names.firings()))
+	return s.makeConsumer(ctx)
+}
+
+func (s *Store) makeConsumer(ctx context.Context) error {
+	if _, err := s.js.CreateOrUpdateConsumer(ctx, s.names.stream(), s.firingsConfig()); err != nil {
 		return fmt.Errorf("make consumer %s: %w", s.names.firings(), err)
 	}
 	return nil
+}
+
+// findStage looks what there is. Streams are looked at one after another, and
+// another node may create them meanwhile: what seems to be lost is looked at
+// again.
+func (s *Store) findStage(ctx context.Context) (w whereabouts, is stage, err error) {
+	var b backoff
+	for range lossLooks {
+		if w, err = s.find(ctx); err != nil {
+			return w, 0, s.jetStreamError(err)
+		}
+		if is, err = s.stage(w); !errors.Is(err, ErrLost) || b.wait(ctx) != nil {
+			return w, is, err
+		}
+	}
+	return w, is, err
 }
 
 func (s *Store) jetStreamError(err error) error {

@@ -115,6 +115,10 @@ func TestRefusals(t *testing.T) {
 		"another subject":     {state(func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "elsewhere.>") }), natsstore.ErrSettings, "subjects"},
 		"documents told":      {state(func(c *jetstream.StreamConfig) { c.RePublish = &jetstream.RePublish{Source: ">", Destination: "all.>"} }), natsstore.ErrSettings, "republish"},
 		"nothing told":        {state(func(c *jetstream.StreamConfig) { c.RePublish = nil }), natsstore.ErrSettings, "republish"},
+		"a size limit":        {state(func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1 << 20 }), natsstore.ErrSettings, "max_msg_size"},
+		"delete markers":      {state(func(c *jetstream.StreamConfig) { c.SubjectDeleteMarkerTTL = time.Hour }), natsstore.ErrSettings, "subject_delete_marker_ttl"},
+		"history: bytes":      {history(func(c *jetstream.StreamConfig) { c.MaxBytes = 1 << 30 }), natsstore.ErrSettings, "max_bytes"},
+		"history: size":       {history(func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1 << 20 }), natsstore.ErrSettings, "max_msg_size"},
 		"history: age":        {history(func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }), natsstore.ErrSettings, "max_age"},
 		"history: versions":   {history(func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 1 }), natsstore.ErrSettings, "max_msgs_per_subject"},
 		"history: no gets":    {history(func(c *jetstream.StreamConfig) { c.AllowDirect = false }), natsstore.ErrSettings, "allow_direct"},
@@ -185,6 +189,20 @@ func (a admin) messages(stream string) uint64 {
 		a.Fatal(err)
 	}
 	return s.CachedInfo().State.Msgs
+}
+
+// last is the newest message of the state stream on a subject.
+func (a admin) last(subject string) *jetstream.RawStreamMsg {
+	a.Helper()
+	s, err := a.Stream(a.Context(), "porchlight-state")
+	if err != nil {
+		a.Fatal(err)
+	}
+	m, err := s.GetLastMsgForSubject(a.Context(), subject)
+	if err != nil {
+		a.Fatal(err)
+	}
+	return m
 }
 
 func (a admin) purge(stream string) {

@@ -1,6 +1,7 @@
 package natsstore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,9 @@ const (
 	DefaultReplicas  = 3
 	DefaultRetention = 30 * 24 * time.Hour
 	DefaultWait      = 2 * time.Second
+
+	lookInterval  = 30 * time.Second
+	sweepInterval = time.Minute
 )
 
 // Options are the settings of a store. The zero value of each field is its
@@ -32,6 +36,11 @@ type Options struct {
 	Relaxed bool
 	// MustExist refuses to create a store.
 	MustExist bool
+	// NewEpoch gives the store a new identity. That is needed once after the
+	// servers were set back to data that they had before, from a snapshot or by
+	// nats stream restore: nothing else tells it from the store that it was, and
+	// cursors from since would hide changes. Nodes that run fail then.
+	NewEpoch bool
 	// Credentials is a .creds file. User and password, or a token, may also
 	// stand in the URL.
 	Credentials string
@@ -47,6 +56,9 @@ type Options struct {
 	// Prefix begins the names of streams and subjects, so that several stores
 	// can share servers: letters, digits, "-" and "_".
 	Prefix string
+
+	lookEvery  time.Duration // how often store and settings are looked at again
+	sweepEvery time.Duration // how often schedules are looked through for those that did not fire
 }
 
 // Why a store is not opened. Each comes with a text that says what to do.
@@ -56,6 +68,11 @@ var (
 	// ErrSettings: a stream or a server is set up so that what is acknowledged
 	// could be lost.
 	ErrSettings = errors.New("NATS is set up wrongly")
+	// ErrUnasked: the servers cannot be asked whether they sync every write,
+	// since the user of the system account is not given, refused, or another's.
+	ErrUnasked = errors.New("the servers' settings cannot be learnt")
+	// ErrDenied: the servers refuse the user, or what proves it.
+	ErrDenied = errors.New("NATS refuses the user")
 	// ErrLost: a part of a store that was created before is missing.
 	ErrLost = errors.New("a part of the store is lost")
 	// ErrForeign: the streams' names are taken by something else.
@@ -83,6 +100,8 @@ func (o Options) withDefaults() Options {
 	if o.Prefix == "" {
 		o.Prefix = DefaultPrefix
 	}
+	o.lookEvery = cmp.Or(o.lookEvery, lookInterval)
+	o.sweepEvery = cmp.Or(o.sweepEvery, sweepInterval)
 	return o
 }
 

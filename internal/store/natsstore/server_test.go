@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -146,23 +147,24 @@ func (c *cluster) awaitLeader(tb testing.TB) {
 	})
 }
 
-// freePorts are of loopback, and free a moment ago.
+// freePorts are of loopback, and free a moment ago. They lie below those that the
+// kernel gives to who does not ask for one, so that nobody else is given them.
 func freePorts(tb testing.TB, n int) []int {
 	tb.Helper()
-	ports := make([]int, n)
-	for i := range ports {
-		l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
+	var ports []int
+	for range 100 * n {
+		port := 20000 + rand.IntN(12000)
+		l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", fmt.Sprint("127.0.0.1:", port))
 		if err != nil {
-			tb.Fatal(err)
+			continue // taken
 		}
 		defer l.Close()
-		addr, ok := l.Addr().(*net.TCPAddr)
-		if !ok {
-			tb.Fatalf("the address %v has no port", l.Addr())
+		if ports = append(ports, port); len(ports) == n {
+			return ports
 		}
-		ports[i] = addr.Port
 	}
-	return ports
+	tb.Fatal("no free ports")
+	return nil
 }
 
 func (c *cluster) stop() {
@@ -185,9 +187,9 @@ func (c *cluster) urlOf(user, password string) string {
 	return strings.Join(urls, ",")
 }
 
-// options are those of a store on the cluster.
+// options are those of a store on the cluster, on a machine that may be slow.
 func (c *cluster) options() natsstore.Options {
-	return natsstore.Options{Replicas: min(3, len(c.servers)), System: c.urlOf(sysUser, sysSecret)}
+	return natsstore.Options{Replicas: min(3, len(c.servers)), System: c.urlOf(sysUser, sysSecret), Wait: patience}
 }
 
 func (c *cluster) open(tb testing.TB, o natsstore.Options) *natsstore.Store {

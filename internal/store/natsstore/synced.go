@@ -12,10 +12,13 @@ import (
 )
 
 // Only the system account may ask servers for their settings. Each of them
-// answers for itself, so answers are gathered for a moment.
+// answers for itself, so answers are gathered, for a moment if some do not come.
 const (
 	jszSubject = "$SYS.REQ.SERVER.PING.JSZ"
-	gatherTime = time.Second
+	gatherTime = 5 * time.Second
+	// repeatTime is when they are asked again: a server that has just joined may
+	// not know yet where the answer goes.
+	repeatTime = 250 * time.Millisecond
 )
 
 // checkSynced refuses servers that acknowledge before they sync: at the default
@@ -25,27 +28,33 @@ func (s *Store) checkSynced(ctx context.Context) error {
 		return nil
 	}
 	if s.opts.System == "" && s.opts.SystemCredentials == "" {
-		return fmt.Errorf("%w: whether the servers sync every write (sync_interval: always) can only be asked with the system account: give its URL or credentials, or accept relaxed durability", ErrSettings)
+		return fmt.Errorf("%w: %w: whether the servers sync every write (sync_interval: always) can only be asked with the system account: give its URL or credentials, or accept relaxed durability", ErrSettings, ErrUnasked)
 	}
 	servers, err := s.askServers(ctx)
 	if err != nil {
 		return fmt.Errorf("ask the servers at %s for their settings, with the system account: %w", redacted(s.systemURL()), err)
 	}
 	var bad []string
-	for _, x := range servers {
-		if x.Data.Disabled || x.Data.Config.SyncAlways {
-			continue
+	for _, x := range servers.storing {
+		if !x.Data.Config.SyncAlways {
+			bad = append(bad, x.Server.Name)
 		}
-		bad = append(bad, x.Server.Name)
 	}
 	if len(bad) > 0 {
 		return fmt.Errorf("%w: server %s does not sync every write: set sync_interval: always in its jetstream block, or accept relaxed durability", ErrSettings, strings.Join(bad, ", "))
 	}
+	if len(servers.storing) < servers.expected() {
+		return fmt.Errorf("%w: of %d servers that store, %d said within %v whether they sync every write: mend the others or take them out of the cluster, or accept relaxed durability", errUnheard, servers.expected(), len(servers.storing), gatherTime)
+	}
 	return nil
 }
 
+// errUnheard: servers that may store did not answer.
+var errUnheard = errors.New("not every server answers")
+
 type serverAnswer struct {
 	Server struct {
+		ID   string `json:"id"`
 		Name string `json:"name"`
 	} `json:"server"`
 	Data struct {
@@ -54,10 +63,44 @@ type serverAnswer struct {
 			SyncAlways bool `json:"sync_always"`
 		} `json:"config"`
 		Meta struct {
-			Size int `json:"cluster_size"`
+			Size     int `json:"cluster_size"`
+			Replicas []struct {
+				Offline bool `json:"offline"`
+			} `json:"replicas"` // only the leader tells
 		} `json:"meta_cluster"`
 	} `json:"data"`
 }
+
+// A gathering is the servers with JetStream that answered.
+type gathering struct {
+	heard   map[string]bool // by id
+	storing []serverAnswer
+	size    int // of the cluster of those that store
+	offline int // how many of them its leader does not hear
+}
+
+func (g *gathering) add(answer serverAnswer) {
+	if g.heard[answer.Server.ID] {
+		return
+	}
+	g.heard[answer.Server.ID] = true
+	if answer.Data.Disabled {
+		return
+	}
+	g.storing = append(g.storing, answer)
+	g.size = max(g.size, answer.Data.Meta.Size)
+	offline := 0
+	for _, r := range answer.Data.Meta.Replicas {
+		if r.Offline {
+			offline++
+		}
+	}
+	g.offline = max(g.offline, offline)
+}
+
+// expected is how many have to answer: servers that are down store nothing, and
+// are looked at when they are back.
+func (g *gathering) expected() int { return max(g.size-g.offline, 1) }
 
 func (s *Store) systemURL() string {
 	if s.opts.System != "" {
@@ -66,43 +109,59 @@ func (s *Store) systemURL() string {
 	return s.conn.ConnectedUrl()
 }
 
-var errSilent = errors.New("no server answered: is this a user of the system account?")
+var errSilent = fmt.Errorf("%w: no server answered: is this a user of the system account?", ErrUnasked)
 
-func (s *Store) askServers(ctx context.Context) ([]serverAnswer, error) {
+func (s *Store) askServers(ctx context.Context) (gathering, error) {
+	g := gathering{heard: make(map[string]bool)}
 	options := []nats.Option{nats.Name("porchlight-settings"), nats.Timeout(connectTime)}
 	if s.opts.SystemCredentials != "" {
 		options = append(options, nats.UserCredentials(s.opts.SystemCredentials))
 	}
 	conn, err := nats.Connect(s.systemURL(), options...)
 	if err != nil {
-		return nil, err
+		if err = connectError(err); errors.Is(err, ErrDenied) {
+			err = fmt.Errorf("%w: %w", ErrUnasked, err)
+		}
+		return g, err
 	}
 	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, gatherTime)
+	defer cancel()
+	for len(g.storing) < g.expected() && ctx.Err() == nil {
+		if err := g.ask(ctx, conn); err != nil {
+			return g, err
+		}
+	}
+	return g, nil
+}
+
+// ask asks all servers, and gathers answers until all are there or it is time to
+// ask again.
+func (g *gathering) ask(ctx context.Context, conn *nats.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, repeatTime)
+	defer cancel()
 	inbox := conn.NewInbox()
 	sub, err := conn.SubscribeSync(inbox)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	defer func() { _ = sub.Unsubscribe() }() // the connection is closed soon
 	if err := conn.PublishRequest(jszSubject, inbox, nil); err != nil {
-		return nil, err
+		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, gatherTime)
-	defer cancel()
-	var servers []serverAnswer
-	for expected := 1; len(servers) < expected; {
+	for len(g.storing) < g.expected() {
 		m, err := sub.NextMsgWithContext(ctx)
-		if err != nil || m.Header.Get(statusHeader) != "" {
-			break
+		if errors.Is(err, nats.ErrNoResponders) {
+			return errSilent
+		}
+		if err != nil {
+			return nil // what came by now counts
 		}
 		var answer serverAnswer
 		if err := json.Unmarshal(m.Data, &answer); err != nil {
-			return nil, err
+			return err
 		}
-		servers = append(servers, answer)
-		expected = max(expected, answer.Data.Meta.Size)
+		g.add(answer)
 	}
-	if len(servers) == 0 {
-		return nil, errSilent
-	}
-	return servers, nil
+	return nil
 }

@@ -181,9 +181,15 @@ func (it *item) arm() (moved bool) {
 	if it.next.IsZero() && it.armed.IsZero() {
 		return false
 	}
-	it.armed = it.next
+	it.armed = within(it.next, it.state.At)
 	return !it.next.IsZero()
 }
+
+// farthest is how far ahead a schedule is stored: the servers count nanoseconds,
+// which end in 2262. One that fires before its user is due is moved on.
+const farthest = 365 * 24 * time.Hour
+
+func within(next, now presence.Instant) presence.Instant { return min(next, now.Add(farthest)) }
 
 // recordMessages are those that store it in place of was: the record comes last.
 func (s *Store) recordMessages(was, it *item, e *store.Entry, rearm bool) []*nats.Msg {

@@ -105,7 +105,8 @@ type item struct {
 	at    store.Position // of its last entry in the log
 	seq   uint64         // of the message that holds it
 	// armed is the instant of the schedule that was stored with or before it, and
-	// whose firing has not been dealt with; zero: none. It is never after next.
+	// whose firing has not been dealt with; zero: none. It is never after next, and
+	// may be long before.
 	armed presence.Instant
 	ops   opMarks
 	// What state shows since its commit, and when that changes by itself.

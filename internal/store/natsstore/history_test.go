@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
@@ -48,20 +46,6 @@ func closing(tb testing.TB, s *natsstore.Store) *natsstore.Store {
 		}
 	})
 	return s
-}
-
-func (c *cluster) jetStream(tb testing.TB) jetstream.JetStream {
-	tb.Helper()
-	conn, err := nats.Connect(c.url())
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return js
 }
 
 // off ends server i, and on starts it again with its settings: the same data at the
@@ -106,6 +90,7 @@ func take(tb testing.TB, s *natsstore.Store, name string, n int) []store.Entry {
 // TestAHistoryThatAgedOut: when everything in the history was past the retention,
 // nothing comes again after a restart of the servers.
 func TestAHistoryThatAgedOut(t *testing.T) {
+	t.Parallel()
 	servers := startServers(t, 1)
 	o := servers.options()
 	o.Retention = 2 * time.Second
@@ -115,7 +100,7 @@ func TestAHistoryThatAgedOut(t *testing.T) {
 	}
 	take(t, s, "r", 3)
 	waitFor(t, "the end of the history", func() bool {
-		stream, err := servers.jetStream(t).Stream(t.Context(), "porchlight-history")
+		stream, err := servers.admin(t).Stream(t.Context(), "porchlight-history")
 		return err == nil && stream.CachedInfo().State.Msgs == 0
 	})
 	servers.off(0)
@@ -134,6 +119,7 @@ func TestAHistoryThatAgedOut(t *testing.T) {
 // TestGaps: what the history dropped before an entry is said of it, unless the
 // reader was given it.
 func TestGaps(t *testing.T) {
+	t.Parallel()
 	servers := startServers(t, 1)
 	s := servers.open(t, servers.options())
 	for _, u := range []string{"a", "b", "a"} {
@@ -142,7 +128,7 @@ func TestGaps(t *testing.T) {
 	take(t, s, "r", 3)
 	update(t, s, named("b"), nothing) // dropped below, before it is given
 	update(t, s, named("c"), nothing) // also
-	history, err := servers.jetStream(t).Stream(t.Context(), "porchlight-history")
+	history, err := servers.admin(t).Stream(t.Context(), "porchlight-history")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,6 +161,7 @@ func TestGaps(t *testing.T) {
 // TestChangedOfMany: a call that takes several questions gives everybody who
 // changed, in order, and its cursor skips nothing that comes between them.
 func TestChangedOfMany(t *testing.T) {
+	t.Parallel()
 	servers := startServers(t, 1)
 	s := closing(t, servers.open(t, servers.options()))
 	const many = 2300

@@ -1,0 +1,93 @@
+package natsstore_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/natsstore"
+)
+
+// TestOlderDataOfTheServers: servers that were set back to data that they had
+// before would give positions again. A state stream older than its history is
+// refused. When both are as old, only who did it knows, and says so with NewEpoch.
+func TestOlderDataOfTheServers(t *testing.T) {
+	t.Parallel()
+	for name, streams := range map[string]string{"the state stream": "porchlight-state", "both streams": ""} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			servers := startServers(t, 1)
+			cursor := setBack(t, servers, streams)
+			o := servers.options()
+			if streams != "" {
+				for _, o.NewEpoch = range []bool{false, true} {
+					if s, err := natsstore.Open(t.Context(), servers.url(), o); !errors.Is(err, natsstore.ErrLost) {
+						t.Errorf("Open: %v, want ErrLost", err)
+						if err == nil {
+							closing(t, s)
+						}
+					}
+				}
+				return
+			}
+			o.NewEpoch = true
+			s := closing(t, servers.open(t, o))
+			if _, _, err := s.Changed(t.Context(), []store.User{named("u")}, cursor); !errors.Is(err, store.ErrEpoch) {
+				t.Errorf("a cursor from before the loss: %v, want ErrEpoch", err)
+			}
+			at := update(t, s, named("v"), nothing).At
+			if got := take(t, s, "r", 2); got[1].At != at {
+				t.Errorf("the feed went on at %d, want %d", got[1].At, at)
+			}
+			again := closing(t, servers.open(t, servers.options()))
+			if again.Epoch() != s.Epoch() {
+				t.Errorf("epoch %s on the next node, want %s", again.Epoch(), s.Epoch())
+			}
+		})
+	}
+}
+
+// setBack puts a stream of the servers, or all they have, back to what was there
+// two updates before, while no store runs. It gives a cursor from after them.
+func setBack(t *testing.T, servers *cluster, stream string) store.Cursor {
+	t.Helper()
+	s := servers.open(t, servers.options())
+	update(t, s, named("u"), nothing)
+	a := servers.admin(t)
+	waitFor(t, "the history", func() bool { return a.messages("porchlight-history") == 1 })
+	dir := filepath.Join(servers.settings[0].StoreDir, "jetstream", "PORCHLIGHT", "streams", stream)
+	servers.off(0)
+	if err := os.CopyFS(dir+"-old", os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(dir+"-old", filepath.Join(servers.settings[0].StoreDir, "old")); err != nil {
+		t.Fatal(err)
+	}
+	servers.on(t, 0)
+	for range 2 {
+		waitFor(t, "an update", func() bool {
+			_, err := s.Update(t.Context(), named("u"), store.By{}, edit(nothing))
+			return err == nil
+		})
+	}
+	a = servers.admin(t)
+	waitFor(t, "the history", func() bool { return a.messages("porchlight-history") >= 3 })
+	_, cursor, err := s.Read(t.Context(), []store.User{named("u")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	servers.off(0)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(servers.settings[0].StoreDir, "old"), dir); err != nil {
+		t.Fatal(err)
+	}
+	servers.on(t, 0)
+	return cursor
+}

@@ -1,0 +1,103 @@
+package natsstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"porchlight.dev/porchlight/internal/store"
+)
+
+const (
+	// sweepPage is how many schedules are looked at for each question, and
+	// sweepPause what is between two: a million of them take a minute.
+	sweepPage  = 1000
+	sweepPause = 50 * time.Millisecond
+	// overdue is how long after its instant a schedule counts as forgotten.
+	overdue = 5 * time.Second
+)
+
+// A sweep looks through the schedules for those that the servers will not fire any
+// more. They try each once: when its firing cannot be stored, for want of room, it
+// is tried again only after a restart, by another leader, or when it is stored anew.
+type sweep struct {
+	next uint64    // where the next page begins; zero: at the beginning
+	at   time.Time // when
+}
+
+// some looks at a page of them, if it is time to.
+func (w *sweep) some(ctx context.Context, s *Store) error {
+	if time.Now().Before(w.at) {
+		return nil
+	}
+	page, next, err := s.schedulesFrom(ctx, w.next)
+	w.next = next
+	if err == nil {
+		err = s.rearmForgotten(ctx, page)
+	}
+	w.at = time.Now().Add(sweepPause)
+	if next == 0 {
+		w.at = time.Now().Add(s.opts.sweepEvery)
+	}
+	return err
+}
+
+// schedulesFrom gives the users of schedules that are overdue, and where the page
+// after them begins; zero: there is none.
+func (s *Store) schedulesFrom(ctx context.Context, from uint64) (late []*firing, next uint64, err error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, from, err
+	}
+	defer s.leave()
+	q := rangeQuery{From: max(from, 1), Filter: s.names.of("x.>"), Batch: sweepPage}
+	msgs, err := s.between(ctx, s.names.stream(), q)
+	if err != nil {
+		return nil, from, err
+	}
+	before := s.now().Add(-overdue)
+	for _, m := range msgs {
+		user, ok := s.names.cutUser(m.subject)
+		if !ok {
+			continue
+		}
+		// One that is damaged is made again as well.
+		if at, err := instantIn(s.names.firing(user), m.data); err != nil || at < before {
+			late = append(late, &firing{user: user})
+		}
+	}
+	if len(msgs) == sweepPage {
+		next = msgs[len(msgs)-1].seq + 1
+	}
+	return late, next, nil
+}
+
+// rearmForgotten stores anew what still is overdue.
+func (s *Store) rearmForgotten(ctx context.Context, late []*firing) error {
+	if len(late) == 0 {
+		return nil
+	}
+	if err := s.lookAt(ctx, late); err != nil {
+		return err
+	}
+	before := s.now().Add(-overdue)
+	var failed []error
+	for _, f := range late {
+		// Without an end ahead, it does not matter whether it fires.
+		if f.it == nil || f.it.next.IsZero() || f.it.armed.IsZero() || f.scheduled >= before {
+			continue
+		}
+		err := s.rearmOnce(ctx, f.it)
+		switch {
+		case err == nil:
+			s.log.InfoContext(ctx, "a user whose end the servers had left out is due again", slog.String("user", string(f.user.ID)))
+		case errors.Is(err, errOvertaken):
+		case ctx.Err() != nil, s.haltedError() != nil, errors.Is(err, store.ErrFull):
+			return err
+		default:
+			failed = append(failed, fmt.Errorf("user %q: %w", f.user.ID, err))
+		}
+	}
+	return errors.Join(failed...)
+}

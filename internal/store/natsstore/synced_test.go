@@ -1,0 +1,44 @@
+package natsstore_test
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"porchlight.dev/porchlight/internal/store/natsstore"
+)
+
+// TestServersWithoutJetStream: the settings of those that store are looked at, also
+// when others answer first.
+func TestServersWithoutJetStream(t *testing.T) {
+	t.Parallel()
+	servers := startServersIn(t, quickDir(t), 3, "2m")
+	o := serverOptions(t, filepath.Join(quickDir(t), "none"), always)
+	o.ServerName, o.JetStream = "plain", false
+	o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: server.RANDOM_PORT}
+	o.Routes = servers.settings[0].Routes
+	ps, err := server.NewServer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go ps.Start()
+	plain := &cluster{servers: []*server.Server{ps}, settings: []*server.Options{o}}
+	t.Cleanup(plain.stop)
+	if !ps.ReadyForConnections(patience) {
+		t.Fatal("a NATS server did not start")
+	}
+	waitFor(t, "the routes", func() bool { return plain.servers[0].NumRoutes() >= 3 })
+	options := servers.options()
+	options.System = plain.urlOf(sysUser, sysSecret)
+	for range 3 {
+		s, err := natsstore.Open(t.Context(), servers.url(), options)
+		if err == nil {
+			closing(t, s)
+		}
+		if !errors.Is(err, natsstore.ErrSettings) {
+			t.Errorf("Open on servers that do not sync every write: %v, want ErrSettings", err)
+		}
+	}
+}
