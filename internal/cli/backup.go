@@ -117,12 +117,15 @@ func (s *shell) source(file string, m *meter) server.BackupFile {
 // restoreCommand is "porchlight restore".
 type restoreCommand struct {
 	dataDir `embed:""`
-	File    string `arg:"" help:"The backup, or \"-\" for standard input."`
+	place   `embed:""`
+	File    string `arg:"" optional:"" help:"The backup, or \"-\" for standard input."`
 }
 
 // Help is shown by --help.
 func (*restoreCommand) Help() string {
 	return `The data directory must be missing or empty: nothing is overwritten. All of the backup is checked before there is anything in it; a restore that was cut short is begun again. Streams and queries of clients start anew, since the store gets a new epoch. Users, apps, tokens and statuses are as they were: what was revoked or deleted since the backup is back.
+
+A store on NATS is brought back with the tools of NATS. After that, run this once with --store and without FILE: it gives the store its new epoch.
 
 Example:
 
@@ -132,6 +135,12 @@ Example:
 
 // Run implements the command.
 func (c *restoreCommand) Run(s *shell) error {
+	if c.File == "" {
+		return c.renew(s)
+	}
+	if c.Store != "" {
+		return &usageError{"a backup file is restored to a data directory: leave --store out, and name that with --data-dir"}
+	}
 	dir, err := c.load(s)
 	if err != nil {
 		return err
@@ -144,6 +153,24 @@ func (c *restoreCommand) Run(s *shell) error {
 	}
 	return s.print(report, "Restored %s, as of %s, %s.\nStart the server:\n\n  porchlight serve --data-dir %s\n",
 		contents(report.Records, report.Entries, report.Documents, report.Bytes), report.Created.Local().Format(time.DateTime), rate(report.Bytes, report.Seconds), dir)
+}
+
+// renew is for a store that the tools of NATS brought back.
+func (c *restoreCommand) renew(s *shell) error {
+	cfg, err := config.Load(config.Sources{
+		Base: config.Default(), Getenv: only(s.getenv, append(placeVariables(), "PORCHLIGHT_DURABILITY")...),
+		Flags: c.place.settings(config.Config{}), Given: s.given,
+	})
+	if err != nil {
+		return err
+	}
+	if cfg.Store == "" {
+		return &usageError{"name the backup to restore, or \"-\" for standard input"}
+	}
+	if err := server.Renew(s.ctx, cfg); err != nil {
+		return err
+	}
+	return s.print(map[string]string{"store": cfg.Store}, "The %s has a new epoch.\nStart the server:\n\n  porchlight serve %s\n", cfg.Place(), server.PlaceFlag(cfg))
 }
 
 // verifyCommand is "porchlight verify".

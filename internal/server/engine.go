@@ -43,7 +43,9 @@ func PlaceFlag(cfg config.Config) string {
 // descriptors it may use; zero: its default.
 func openEngine(ctx context.Context, cfg *config.Config, o *Options, mustExist bool, files int) (store.Store, error) {
 	if cfg.Store != "" {
-		return openNATS(ctx, cfg, o, mustExist)
+		no := natsOptions(cfg, o)
+		no.MustExist = mustExist
+		return openNATS(ctx, cfg, no)
 	}
 	if err := checkRestored(cfg.DataDir); err != nil {
 		return nil, err
@@ -79,15 +81,17 @@ func pebbleOptions(cfg *config.Config, o *Options) pebblestore.Options {
 	return po
 }
 
-func openNATS(ctx context.Context, cfg *config.Config, o *Options, mustExist bool) (store.Store, error) {
-	no := natsstore.Options{
+func natsOptions(cfg *config.Config, o *Options) natsstore.Options {
+	return natsstore.Options{
 		Clock:     o.Clock,
 		Logger:    o.Log,
 		Retention: cfg.LogRetention,
 		Replicas:  cfg.StoreReplicas,
 		Relaxed:   cfg.Durability == "os",
-		MustExist: mustExist,
 	}
+}
+
+func openNATS(ctx context.Context, cfg *config.Config, no natsstore.Options) (store.Store, error) {
 	at, err := reach(cfg, &no)
 	if err != nil {
 		return nil, err
@@ -95,13 +99,34 @@ func openNATS(ctx context.Context, cfg *config.Config, o *Options, mustExist boo
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	opened, err := natsstore.Open(ctx, at, no)
-	if errors.Is(err, natsstore.ErrMissing) {
+	switch {
+	case errors.Is(err, natsstore.ErrMissing):
 		return nil, notInitialised(cfg)
-	}
-	if err != nil {
+	case errors.Is(err, natsstore.ErrUnasked):
+		return nil, fmt.Errorf("%w; set store-system-credentials, or durability to os", err)
+	case errors.Is(err, natsstore.ErrDenied):
+		return nil, fmt.Errorf("%w; set store-credentials", err)
+	case err != nil:
 		return nil, err
 	}
 	return opened, nil
+}
+
+// Renew gives a store on NATS a new epoch, which it needs once after the tools of
+// NATS brought it back from a copy.
+func Renew(ctx context.Context, cfg config.Config) error {
+	cfg = cfg.Filled()
+	if problems := cfg.Check(); len(problems) > 0 {
+		return problems
+	}
+	opts := Options{}.withDefaults()
+	no := natsOptions(&cfg, &opts)
+	no.MustExist, no.NewEpoch = true, true
+	renewed, err := openNATS(ctx, &cfg, no)
+	if err != nil {
+		return err
+	}
+	return renewed.Close()
 }
 
 // reach gives the options where the servers are, for a user and for one of the
