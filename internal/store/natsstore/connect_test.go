@@ -1,6 +1,8 @@
 package natsstore_test
 
 import (
+	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -16,5 +18,39 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 		if err == nil || strings.Contains(err.Error(), "topsecret") {
 			t.Errorf("Open: %v", err)
 		}
+	}
+}
+
+// TestRefusedUsers: who is refused, and for want of what, can be told from the error,
+// and an Open that fails logs no lost connection.
+func TestRefusedUsers(t *testing.T) {
+	t.Parallel()
+	servers := startServers(t, 1)
+	for name, c := range map[string]struct {
+		url, system string
+		want        []error
+		not         error
+	}{
+		"the store's user":          {servers.urlOf(user, "wrong"), servers.urlOf(sysUser, sysSecret), []error{natsstore.ErrDenied}, natsstore.ErrUnasked},
+		"no system user":            {servers.url(), "", []error{natsstore.ErrSettings, natsstore.ErrUnasked}, natsstore.ErrDenied},
+		"the system user":           {servers.url(), servers.urlOf(sysUser, "wrong"), []error{natsstore.ErrUnasked, natsstore.ErrDenied}, natsstore.ErrSettings},
+		"a user of another account": {servers.url(), servers.url(), []error{natsstore.ErrUnasked}, natsstore.ErrDenied},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			log := new(textLog)
+			_, err := natsstore.Open(t.Context(), c.url, natsstore.Options{Replicas: 1, System: c.system, Logger: slog.New(slog.NewTextHandler(log, nil))})
+			for _, want := range c.want {
+				if !errors.Is(err, want) {
+					t.Errorf("%v, want %v", err, want)
+				}
+			}
+			if errors.Is(err, c.not) {
+				t.Errorf("%v, which is not %v", err, c.not)
+			}
+			if log.String() != "" {
+				t.Errorf("it logs %s", log)
+			}
+		})
 	}
 }
