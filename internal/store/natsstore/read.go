@@ -48,7 +48,7 @@ func (s *Store) Changed(ctx context.Context, us []store.User, c store.Cursor) ([
 
 func checkUsers(us []store.User) error {
 	for _, u := range us {
-		if err := checkUser(u); err != nil {
+		if err := store.CheckUser(u); err != nil {
 			return err
 		}
 	}

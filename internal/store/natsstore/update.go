@@ -15,16 +15,9 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-func checkUser(u store.User) error {
-	if len(u.Account) > store.MaxKeyBytes || len(u.ID) > store.MaxKeyBytes {
-		return fmt.Errorf("%w: an account or user id of more than %d bytes", store.ErrTooLarge, store.MaxKeyBytes)
-	}
-	return nil
-}
-
 // Update implements store.Store.
 func (s *Store) Update(ctx context.Context, u store.User, by store.By, fn func(presence.State) (presence.State, error)) (store.Record, error) {
-	if err := checkUser(u); err != nil {
+	if err := store.CheckUser(u); err != nil {
 		return store.Record{}, err
 	}
 	if err := s.enter(ctx); err != nil {

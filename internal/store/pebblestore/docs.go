@@ -13,11 +13,9 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-var errNoKey = errors.New("a document without a key")
-
 // Write implements store.Store.
 func (s *Store) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
-	if err := checkDocs(account, docs); err != nil {
+	if err := store.CheckDocs(account, docs); err != nil {
 		return err
 	}
 	if err := s.admit(ctx); err != nil {
@@ -27,37 +25,6 @@ func (s *Store) Write(ctx context.Context, account presence.AccountID, docs ...s
 		return nil
 	}
 	return s.submit(ctx, func(c *committer) error { return c.write(account, docs) })
-}
-
-func checkDocs(account presence.AccountID, docs []store.Doc) error {
-	if len(docs) > store.MaxWrite {
-		return fmt.Errorf("%w: %d documents in one write, of at most %d", store.ErrTooLarge, len(docs), store.MaxWrite)
-	}
-	seen := make(map[store.Key]bool, len(docs))
-	for i := range docs {
-		d := &docs[i]
-		if err := checkKey(account, d.Key); err != nil {
-			return err
-		}
-		if len(d.Value) > store.MaxDocBytes {
-			return fmt.Errorf("%w: a document of %d bytes, of at most %d", store.ErrTooLarge, len(d.Value), store.MaxDocBytes)
-		}
-		if seen[d.Key] {
-			return fmt.Errorf("document %q of %q stands twice in one write", d.Key.Key, d.Collection)
-		}
-		seen[d.Key] = true
-	}
-	return nil
-}
-
-func checkKey(account presence.AccountID, k store.Key) error {
-	if k.Key == "" {
-		return errNoKey
-	}
-	if len(account) > store.MaxKeyBytes || len(k.Collection) > store.MaxKeyBytes || len(k.Key) > store.MaxKeyBytes {
-		return fmt.Errorf("%w: a key of more than %d bytes", store.ErrTooLarge, store.MaxKeyBytes)
-	}
-	return nil
 }
 
 // write checks every version against what is staged, then stages all of them.
@@ -144,7 +111,7 @@ func (s *Store) Load(ctx context.Context, account presence.AccountID, keys ...st
 	now := s.now()
 	docs := make([]store.Doc, 0, len(keys))
 	for _, k := range keys {
-		if err := checkKey(account, k); err != nil {
+		if err := store.CheckKey(account, k); err != nil {
 			return nil, err
 		}
 		err := s.get(appendDocKey(nil, account, k), func(value []byte) error {

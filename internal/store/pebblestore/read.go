@@ -3,7 +3,6 @@ package pebblestore
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -88,7 +87,7 @@ func (s *Store) lookup(ctx context.Context, u store.User) (it *item, installs ui
 
 // Update implements store.Store.
 func (s *Store) Update(ctx context.Context, u store.User, by store.By, fn func(presence.State) (presence.State, error)) (store.Record, error) {
-	if err := checkUser(u); err != nil {
+	if err := store.CheckUser(u); err != nil {
 		return store.Record{}, err
 	}
 	if err := s.admit(ctx); err != nil {
@@ -151,7 +150,7 @@ func (s *Store) read(ctx context.Context, us []store.User, after store.Position)
 		records = make([]store.Record, 0, len(us))
 	}
 	for i := range us {
-		if err := checkUser(us[i]); err != nil {
+		if err := store.CheckUser(us[i]); err != nil {
 			return nil, store.Cursor{}, err
 		}
 		it, _, err := s.lookup(ctx, us[i])
@@ -163,12 +162,4 @@ func (s *Store) read(ctx context.Context, us []store.User, after store.Position)
 		}
 	}
 	return records, cursor, nil
-}
-
-// checkUser keeps ids within the contract's bounds.
-func checkUser(u store.User) error {
-	if len(u.Account) > store.MaxKeyBytes || len(u.ID) > store.MaxKeyBytes {
-		return fmt.Errorf("%w: an id of more than %d bytes", store.ErrTooLarge, store.MaxKeyBytes)
-	}
-	return nil
 }
