@@ -127,7 +127,7 @@ func (fs *spaceFS) file(name string, f vfs.File, err error) (vfs.File, error) {
 	if err != nil {
 		return f, err
 	}
-	return &spaceFile{File: f, fs: fs, waits: fs.open.Load() && strings.HasSuffix(name, ".sst")}, nil
+	return &spaceFile{File: f, fs: fs, waits: fs.open.Load() && isTable(name)}, nil
 }
 
 type spaceFile struct {

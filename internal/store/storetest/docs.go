@@ -296,7 +296,7 @@ func docHostileKeys(x *suite) {
 func docValuesAreCopies(x *suite) {
 	value := []byte("value")
 	x.write(acme, store.Doc{Key: key("c", "k"), Value: value})
-	copy(value, "XXXXX")
+	copy(value, "other")
 	loaded := x.loadOne(key("c", "k"))
 	if !bytes.Equal(loaded.Value, []byte("value")) {
 		x.Errorf("the store kept the caller's bytes: %s", loaded.Value)
