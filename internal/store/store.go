@@ -43,6 +43,19 @@ type Store interface {
 	// ErrInUse.
 	Feed(ctx context.Context, name string, fn func([]Entry) error) error
 
+	// Watch calls fn with records as they become durable, in groups, in the order
+	// of positions. The first call has none: its cursor is where Watch begins, and
+	// it comes before Watch waits for anything. Whoever's record changes after that
+	// comes in a later group, with a record at least as new; versions in between
+	// may be left out, and repeats may come. upTo is a low-water mark: for each
+	// change since the beginning that lies at or below it, its user's record was
+	// given at least as new, or is above it by now and still to come. Going on from
+	// upTo may repeat a change, never skip one. A read that follows a call shows
+	// nothing older than what fn was given. While fn is busy, the newest record of
+	// each user waits, and no update does. Any number may run at once. It returns
+	// when ctx ends, or the store closes or fails, with that error.
+	Watch(ctx context.Context, fn func(group []Record, upTo Cursor)) error
+
 	// Due calls fn with users whose presence changes by itself by now (the next
 	// of presence.Compose for their state), at least once each, until an update
 	// moves that instant. It may come early or twice, so fn runs an Update that
@@ -147,7 +160,7 @@ const (
 	CauseEndClaim
 	CauseNote
 	CauseStanding
-	CauseTime // something ended at its instant
+	CauseTime  // something ended at its instant
 )
 
 // Actor is who asked: a user, an app on behalf of nobody in particular, or the

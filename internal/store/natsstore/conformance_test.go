@@ -37,7 +37,7 @@ func TestConformanceCluster(t *testing.T) {
 	if os.Getenv("PORCHLIGHT_SOAK") == "" {
 		chosen := []string{
 			"Update/EachSeesTheLast", "Update/Concurrent", "Update/RefusalIsDurable", "Read/ChangedAfterCursor", "Read/NoneSkipped",
-			"Feed/OrderUnderLoad", "Due/OnTime", "Due/MovedEarlier", "Docs/Versions", "Docs/Uniqueness", "Docs/AllSeenTogether",
+			"Feed/OrderUnderLoad", "Watch/NewestInOrder", "Watch/LowWaterUnderLoad", "Due/OnTime", "Due/MovedEarlier", "Docs/Versions", "Docs/Uniqueness", "Docs/AllSeenTogether",
 			"Reopen/FeedGoesOn", "Reopen/PositionsGoOn",
 		}
 		b.Tests = func(name string) bool { return slices.Contains(chosen, name) }

@@ -22,6 +22,8 @@
 //     noticed unless a node ran meanwhile: nothing of the store is elsewhere. Its
 //     positions are then given again. Such a store needs Options.NewEpoch. If the
 //     state stream alone was set back, it is refused.
+//   - Watch looks for new records up to every 25 ms. It may give a cursor before a
+//     user's record that changed again since: the newer one comes after it.
 //   - What is due comes up to 300 ms late: the servers look four times a second. Where a
 //     firing found no room, it comes up to a minute after there is some.
 //
@@ -32,7 +34,8 @@
 //
 // The state stream has one subject for each user's record, document, schedule
 // and firing, and for each durable reader; see subjects. The history stream
-// copies the records' messages from it, and is what Feed reads.
+// copies the records' messages from it, and is what Feed reads. Watch reads the state
+// stream, which has the newest version of everybody.
 //
 // # Goroutines
 //

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// Between looks at a stream that had nothing new, Feed and Due wait from
+	// Between looks at a stream that had nothing new, Feed, Watch and Due wait from
 	// firstPause up to idlePause: a question costs less than a consumer that has to
 	// be kept alive over lost connections and changes of leader.
 	idlePause = 25 * time.Millisecond
@@ -196,8 +196,8 @@ func (f *feed) run(ctx context.Context, fn func([]store.Entry) error) error {
 func (f *feed) step(ctx context.Context, fn func([]store.Entry) error) (int, error) {
 	group, last, n, err := f.next(ctx)
 	if err != nil {
-		if ctx.Err() != nil || f.s.haltedError() != nil || errors.Is(err, errDamaged) || errors.Is(err, store.ErrFormat) {
-			return 0, errors.Join(f.s.haltedError(), err)
+		if final := f.s.final(ctx, err); final != nil {
+			return 0, final
 		}
 		if f.said.new(err) {
 			f.s.log.WarnContext(ctx, "a feed cannot be read now", slog.String("reader", f.r.name), slog.Any("err", err))
@@ -217,6 +217,14 @@ func (f *feed) step(ctx context.Context, fn func([]store.Entry) error) (int, err
 		f.r.moved(last)
 	}
 	return n, nil
+}
+
+// final is why a reader has to end, or nil: then the servers will answer again.
+func (s *Store) final(ctx context.Context, err error) error {
+	if ctx.Err() != nil || s.haltedError() != nil || errors.Is(err, errDamaged) || errors.Is(err, store.ErrFormat) {
+		return errors.Join(s.haltedError(), err)
+	}
+	return nil
 }
 
 // next reads the messages after the reader's place, and makes entries of them.

@@ -18,7 +18,7 @@
 //   - The keeper looks at the free space once a second, keeps the reserve whole,
 //     and drops old log entries and ended documents. Writers look at the free
 //     space as well, every few milliseconds.
-//   - Feed and Due run on their callers' goroutines.
+//   - Feed, Watch and Due run on their callers' goroutines.
 //
 // Pebble shows what is applied before it is on the disk. Whoever reads from it
 // therefore waits until what was read is durable; see Store.lookup and
@@ -27,6 +27,7 @@
 // # Locks
 //
 // guard is taken before any of the others, and by readers of the database only.
-// The others (of a cache shard, the tail, the readers, the agenda, the progress)
+// The others (of a cache shard, the tail, the readers, the watchers, the
+// agenda, the progress)
 // are leaves: nobody takes a second one while holding one of them.
 package pebblestore

@@ -67,6 +67,20 @@ func TestNothingShownBeforeTheSync(t *testing.T) {
 	s := mustOpen(t, "data", Options{FS: g.wrap(), CacheRecords: 1, CacheBytes: 1})
 	ctx := context.Background()
 	old := mustUpdate(t, s, crashUser(0))
+	begun, given := make(chan store.Cursor), make(chan store.Record, 1)
+	go func() {
+		_ = s.Watch(ctx, func(group []store.Record, upTo store.Cursor) {
+			if len(group) == 0 {
+				begun <- upTo
+			}
+			for _, r := range group {
+				given <- r
+			}
+		})
+	}()
+	if cursor := <-begun; cursor != store.NewCursor(s.Epoch(), old.At) {
+		t.Errorf("Watch begins at %v, want the durable position", cursor)
+	}
 	open := g.shut()
 	var opened atomic.Bool
 	var group sync.WaitGroup
@@ -84,6 +98,7 @@ func TestNothingShownBeforeTheSync(t *testing.T) {
 		r, err := s.Update(ctx, crashUser(0), store.By{}, benchState)
 		return err == nil && r.At > old.At
 	})
+	must("Watch", func() bool { return (<-given).At > old.At })
 	<-g.waiting // it is applied, and at the disk
 	// Records that are in the cache are the durable ones.
 	if r, _, err := s.Read(ctx, []store.User{crashUser(0)}); err != nil || len(r) != 1 || r[0].At != old.At {

@@ -57,6 +57,7 @@ type Store struct {
 	progress progress
 	tail     *tail
 	readers  readers
+	watchers watchers
 	agenda   *agenda
 	trimmed  atomic.Uint64
 	space

@@ -20,6 +20,7 @@ const (
 	forgetNumber  bug = "forget-number"  // the numbers that documents take are not kept
 	positionFirst bug = "position-first" // a position is shown before its records
 	readUnsynced  bug = "read-unsynced"  // a read shows what is not durable
+	watchUnsynced bug = "watch-unsynced" // a watcher is given what is not durable
 	readerAhead   bug = "reader-ahead"   // a reader's position moves before it took the entries
 	forgetReader  bug = "forget-reader"  // a reader's position is not kept
 	dropUnread    bug = "drop-unread"    // the log is trimmed past a reader

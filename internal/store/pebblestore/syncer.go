@@ -26,6 +26,9 @@ func (s *Store) syncAll() {
 }
 
 func (s *Store) finish(g *group) {
+	if planted(watchUnsynced) {
+		s.watchers.add(g)
+	}
 	if !s.isFailed() && g.batch != nil {
 		s.awaitSync(g)
 	}
@@ -57,7 +60,7 @@ func (s *Store) batchDone(g *group) {
 
 // show makes a durable group visible: records before the position, so that who
 // sees the position finds the records, and the position before the log, so that
-// it covers every entry that is seen.
+// it covers every entry that is seen. Watchers come after both.
 func (s *Store) show(g *group) {
 	if planted(positionFirst) {
 		s.progress.durable.Store(uint64(g.last))
@@ -69,6 +72,7 @@ func (s *Store) show(g *group) {
 	s.progress.durable.Store(uint64(g.last))
 	s.tail.add(g.entries)
 	s.progress.wake()
+	s.watchers.add(g)
 	if !g.earliest.IsZero() {
 		s.agenda.lower(g.earliest)
 	}

@@ -66,6 +66,7 @@ func Run(t *testing.T, b Backend) {
 		{"Update", updateTests},
 		{"Read", readTests},
 		{"Feed", feedTests},
+		{"Watch", watchTests},
 		{"Due", dueTests},
 		{"Docs", docTests},
 		{"Reopen", reopenTests},

@@ -1,0 +1,112 @@
+package natsstore
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// Watch implements store.Store. It reads the state stream, as Feed does the
+// history: what is lost with a connection is asked for again. A replica that is
+// behind has a beginning of the leader's messages, so none is skipped.
+func (s *Store) Watch(ctx context.Context, fn func([]store.Record, store.Cursor)) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := s.haltedError(); err != nil {
+		return err
+	}
+	ctx, cancel := s.untilClosed(ctx)
+	defer cancel()
+	// Where this node has come, since asking the leader would be waiting.
+	w := &watching{s: s, at: s.seen.Load()}
+	err := w.run(ctx, fn)
+	if ended := s.ended(ctx, err); ended != nil {
+		return ended
+	}
+	return err
+}
+
+// A watching is one call of Watch.
+type watching struct {
+	s    *Store
+	at   uint64 // everything up to here was given
+	said news   // of what the servers do not answer
+}
+
+func (w *watching) cursor() store.Cursor { return store.NewCursor(w.s.epoch, store.Position(w.at)) }
+
+func (w *watching) run(ctx context.Context, fn func([]store.Record, store.Cursor)) error {
+	fn(nil, w.cursor())
+	idle := backoff{}
+	for {
+		group, last, err := w.next(ctx)
+		if err != nil {
+			if final := w.s.final(ctx, err); final != nil {
+				return final
+			}
+			if w.said.new(err) {
+				w.s.log.WarnContext(ctx, "changes cannot be watched now", slog.Any("err", err))
+			}
+		} else {
+			w.said.new(nil)
+		}
+		if last > w.at {
+			w.at = last
+			if len(group) > 0 {
+				fn(group, w.cursor())
+			}
+			idle = backoff{}
+			continue
+		}
+		idle.pause = min(idle.pause, idlePause/2)
+		if err := idle.wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// next reads the messages that come next, and gives the newest record of each
+// user among them, and where they end; zero: there are none.
+func (w *watching) next(ctx context.Context) (group []store.Record, last uint64, err error) {
+	if err := w.s.enter(ctx); err != nil {
+		return nil, 0, err
+	}
+	defer w.s.leave()
+	q := rangeQuery{From: w.at + 1, Filter: w.s.names.of("s.>"), Batch: store.MaxFeedGroup}
+	msgs, err := w.s.between(ctx, w.s.names.stream(), q)
+	if err != nil || len(msgs) == 0 {
+		return nil, 0, err
+	}
+	newest := make(map[string]uint64, len(msgs))
+	for _, m := range msgs {
+		newest[m.subject] = m.seq
+	}
+	group = make([]store.Record, 0, len(newest))
+	for _, m := range msgs {
+		if newest[m.subject] != m.seq {
+			continue
+		}
+		u, ok := w.s.names.cutUser(m.subject)
+		if !ok {
+			return nil, 0, fmt.Errorf("the message at %d of the state: %w", m.seq, errDamaged)
+		}
+		it, err := decodeItem(u, m)
+		if err != nil {
+			return nil, 0, err
+		}
+		// One whose schedule alone was moved has the position that it had. It is
+		// given if that is new: its entry may have been dropped meanwhile.
+		if it.at > store.Position(w.at) {
+			group = append(group, it.record())
+		}
+	}
+	slices.SortFunc(group, func(a, b store.Record) int { return cmp.Compare(a.At, b.At) })
+	last = msgs[len(msgs)-1].seq
+	w.s.saw(last) // so that a read after it is no older
+	return group, last, nil
+}
