@@ -1,13 +1,14 @@
 // Package directory keeps accounts and their users: who exists, under which
-// e-mail, and in which standing. (Contacts come with realtime.)
+// e-mail, and in which standing; whom each user follows, and what each declared
+// about who may see it.
 //
 // It is separate from presence because who exists is not whether they are
 // available, and from auth because a user is not a credential. Everything is in
 // documents of the store; an e-mail is unique in its account, can be used again
 // after its user is gone, and an id never is.
 //
-// It must not decide anything about presence: a change of standing is carried to
-// the user's record by publish, whom the caller asks.
+// It must not decide anything about presence: a change of standing and rules of
+// visibility are carried to the user's record by publish, whom the caller asks.
 package directory
 
 import (
@@ -62,9 +63,10 @@ type documents interface {
 
 // Directory reads and changes accounts and users.
 type Directory struct {
-	docs   documents
-	clock  func() time.Time
-	emails *emailCache
+	docs       documents
+	clock      func() time.Time
+	emails     *emailCache
+	onContacts func(presence.AccountID, presence.UserID) // or nil
 }
 
 // New is a directory on the documents of st.

@@ -96,6 +96,31 @@ func (d *Directory) User(ctx context.Context, account presence.AccountID, id pre
 	return userOf(&docs[0])
 }
 
+// Named reads many users at once. Those who do not exist are left out.
+func (d *Directory) Named(
+	ctx context.Context, account presence.AccountID, ids []presence.UserID,
+) (map[presence.UserID]User, error) {
+	keys := make([]store.Key, 0, len(ids))
+	for _, id := range ids {
+		if plausibleID(string(id)) {
+			keys = append(keys, userKey(id))
+		}
+	}
+	docs, err := d.docs.Load(ctx, account, keys...)
+	if err != nil {
+		return nil, fmt.Errorf("read users: %w", err)
+	}
+	users := make(map[presence.UserID]User, len(docs))
+	for i := range docs {
+		u, err := userOf(&docs[i])
+		if err != nil {
+			return nil, err
+		}
+		users[u.ID] = u
+	}
+	return users, nil
+}
+
 // Users pages by id: those above after, at most limit.
 func (d *Directory) Users(ctx context.Context, account presence.AccountID, after presence.UserID, limit int) ([]User, error) {
 	docs, err := d.docs.List(ctx, account, "user", string(after), limit)
@@ -166,7 +191,9 @@ func (d *Directory) replace(ctx context.Context, account presence.AccountID, bef
 	return nil
 }
 
-// Delete removes a user: the e-mail is free again, the id is burnt.
+// Delete removes a user, whom it follows and what it declared: the e-mail is free
+// again, the id is burnt. The user stays in the contacts of others until they
+// remove it.
 func (d *Directory) Delete(ctx context.Context, account presence.AccountID, id presence.UserID) error {
 	return document.Again(func() error {
 		u, err := d.User(ctx, account, id)
@@ -174,7 +201,7 @@ func (d *Directory) Delete(ctx context.Context, account presence.AccountID, id p
 			return err
 		}
 		folded := foldEmail(u.Email)
-		claims, err := d.docs.Load(ctx, account, emailKey(folded))
+		own, err := d.docs.Load(ctx, account, emailKey(folded), contactsKey(id), visibilityKey(id))
 		if err != nil {
 			return fmt.Errorf("delete user %s: %w", id, err)
 		}
@@ -182,8 +209,8 @@ func (d *Directory) Delete(ctx context.Context, account presence.AccountID, id p
 			{Key: userKey(id), Version: u.Version},
 			document.New(burntKey(id), "", burntValue{document.Current(), d.now()}),
 		}
-		for i := range claims {
-			changes = append(changes, document.Deletion(&claims[i]))
+		for i := range own {
+			changes = append(changes, document.Deletion(&own[i]))
 		}
 		err = d.docs.Write(ctx, account, changes...)
 		d.emails.forget(account, folded)

@@ -1,0 +1,160 @@
+package directory
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/enginetest"
+)
+
+// most is the most that a user can have, late in a long life.
+func most() Contacts {
+	const gen = 40_000_000
+	c := Contacts{Gen: gen, Pruned: gen - 3000}
+	for i := range MaxContacts {
+		group := fmt.Sprintf("%0*d", MaxGroupBytes, i%MaxContactGroups)
+		c.List = append(c.List, Contact{presence.UserID(fmt.Sprintf("%022d", i)), group, time.UnixMilli(1_900_000_000_123).UTC(), gen - uint64(i)})
+	}
+	for i := range MaxEnded {
+		c.Ended = append(c.Ended, Ended{presence.UserID(fmt.Sprintf("%022d", MaxContacts+i)), gen - 2000 + uint64(i)})
+	}
+	return c
+}
+
+// TestTheMostContactsFit: everything that the bounds allow goes into one document.
+func TestTheMostContactsFit(t *testing.T) {
+	c := most()
+	doc := c.doc("owner")
+	if n := len(doc.Value); n > store.MaxDocBytes {
+		t.Errorf("%d bytes", n)
+	}
+	got, err := contactsOf(&doc)
+	if err != nil || !reflect.DeepEqual(got, c) {
+		t.Errorf("read back otherwise: %v", err)
+	}
+}
+
+func TestContactsReadOnlyWhatIsWhole(t *testing.T) {
+	for _, c := range []string{
+		`{"v":1,"gen":1,"contacts":"a 1 1"}`, `{"v":1,"gen":1,"contacts":"a 1 1 1,"}`, `{"v":1,"gen":1,"contacts":"a 1,"}`,
+		`{"v":1,"gen":1,"contacts":" 1 1 0,"}`, `{"v":1,"gen":1,"contacts":"a 1 1 0 0,"}`, `{"v":1,"gen":1,"contacts":","}`,
+		`{"v":1,"gen":1,"ended":"a -1,"}`, `{"v":1,"gen":1,"ended":"a 1"}`, `{"v":2,"gen":1}`, `[]`,
+	} {
+		if got, err := contactsOf(&store.Doc{Value: []byte(c)}); err == nil {
+			t.Errorf("%s is read as %+v", c, got)
+		}
+	}
+}
+
+func FuzzContactsOf(f *testing.F) {
+	f.Add(`{"v":1,"gen":3,"groups":["x"],"contacts":"a 1 1 1,b 2 zz 0,","ended":"c 3,","pruned":1}`)
+	f.Fuzz(func(t *testing.T, value string) {
+		c, err := contactsOf(&store.Doc{Value: []byte(value)})
+		if err != nil {
+			return
+		}
+		for i := range c.List {
+			if strings.ContainsAny(string(c.List[i].User), " ,") {
+				t.Fatalf("%q", c.List[i].User)
+			}
+		}
+	})
+}
+
+// TestLimitsOfContacts goes to each bound from just below it.
+func TestLimitsOfContacts(t *testing.T) {
+	clock := func() time.Time { return time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC) }
+	st := enginetest.Open(t, clock)
+	d := New(st, clock)
+	account, err := d.CreateAccount(t.Context(), "Example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var users []presence.UserID
+	for i := range 4 {
+		u, err := d.Create(t.Context(), account.ID, User{Email: fmt.Sprintf("u%d@example.com", i), Active: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		users = append(users, u.ID)
+	}
+	owner, ann, ben := users[0], users[1], users[2]
+	write := func(c Contacts) {
+		t.Helper()
+		before, err := d.Contacts(t.Context(), account.ID, owner)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Version = before.Version
+		if err := st.Write(t.Context(), account.ID, c.doc(owner)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limited := func(limit int, err error) {
+		t.Helper()
+		var e *presence.LimitError
+		if !errors.As(err, &e) || e.Limit != limit {
+			t.Errorf("got %v, want the limit %d", err, limit)
+		}
+	}
+	set := func(who presence.UserID, group string) error {
+		_, err := d.SetContact(t.Context(), account.ID, owner, who, group)
+		return err
+	}
+
+	c := most()
+	c.List = c.List[:MaxContacts-1]
+	write(c)
+	limited(MaxContactGroups, set(ann, "one more"))
+	if err := set(ann, ""); err != nil {
+		t.Error(err)
+	}
+	limited(MaxContacts, set(ben, ""))
+	if err := set(ann, c.List[0].Group); err != nil {
+		t.Error(err)
+	}
+	if err := d.RemoveContact(t.Context(), account.ID, owner, ann); err != nil {
+		t.Error(err)
+	}
+	got, err := d.Contacts(t.Context(), account.ID, owner)
+	if err != nil || len(got.Ended) != MaxEnded || got.Pruned != c.Ended[0].Gen || got.Ended[MaxEnded-1] != (Ended{ann, got.Gen}) {
+		t.Errorf("%d ended, pruned %d, %v", len(got.Ended), got.Pruned, err)
+	}
+
+	// Names that JSON makes long come to the bound of the document first.
+	long := most()
+	long.List = long.List[:MaxContacts-1]
+	for i := range long.List {
+		long.List[i].Group = ""
+	}
+	long.Ended = nil
+	for i := 0; len(long.doc("").Value) < store.MaxDocBytes-6*MaxGroupBytes; i++ {
+		long.List[i].Group = strings.Repeat("<", MaxGroupBytes-2) + fmt.Sprintf("%02d", i)
+	}
+	write(long)
+	limited(store.MaxDocBytes, set(ann, strings.Repeat("<", MaxGroupBytes)))
+
+	// Rules of visibility that groups make.
+	wide := most()
+	wide.List = wide.List[:presence.MaxRules]
+	for i := range wide.List {
+		wide.List[i].Group = "work"
+	}
+	write(wide)
+	work := Visibility{Everyone: presence.SeesOffline, Groups: map[string]presence.Sight{"work": presence.SeesAll}}
+	if err := d.SetVisibility(t.Context(), account.ID, owner, work); err != nil {
+		t.Error(err)
+	}
+	limited(presence.MaxRules, set(ann, "work"))
+	if err := set(ann, "other"); err != nil {
+		t.Error(err)
+	}
+	work.Watchers = map[presence.UserID]presence.Sight{ben: presence.SeesStatus}
+	limited(presence.MaxRules, d.SetVisibility(t.Context(), account.ID, owner, work))
+}

@@ -1,0 +1,208 @@
+package directory
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"porchlight.dev/porchlight/internal/document"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// A Visibility is what a user declared about who sees what of the user. What
+// counts is on the user's record: the caller publishes Rules there.
+type Visibility struct {
+	Everyone presence.Sight
+	Groups   map[string]presence.Sight // of the user's contacts
+	Watchers map[presence.UserID]presence.Sight
+
+	version string
+}
+
+// Rules are what a Visibility comes to with the user's contacts: a rule for each
+// watcher, that of its own before the strictest of its groups.
+type Rules struct {
+	Everyone presence.Sight
+	Watchers map[presence.UserID]presence.Sight
+	Grouped  bool   // contacts make a difference
+	Mark     string // of what they came of: another Mark, other rules
+}
+
+type visibilityValue struct {
+	document.Format
+	Everyone presence.Sight                     `json:"everyone"`
+	Groups   map[string]presence.Sight          `json:"groups,omitempty"`
+	Watchers map[presence.UserID]presence.Sight `json:"watchers,omitempty"`
+}
+
+func visibilityKey(user presence.UserID) store.Key {
+	return store.Key{Collection: "visibility", Key: string(user)}
+}
+
+// Visibility is what user declared; the zero value, all to everyone, without a
+// declaration.
+func (d *Directory) Visibility(ctx context.Context, account presence.AccountID, user presence.UserID) (Visibility, error) {
+	_, v, err := d.outlook(ctx, account, user)
+	return v, err
+}
+
+// Rules are what user's declaration comes to now.
+func (d *Directory) Rules(ctx context.Context, account presence.AccountID, user presence.UserID) (Rules, error) {
+	contacts, v, err := d.outlook(ctx, account, user)
+	if err != nil {
+		return Rules{}, err
+	}
+	return Rules{v.Everyone, v.expand(contacts.List), len(v.Groups) > 0, contacts.Version + " " + v.version}, nil
+}
+
+// SetVisibility replaces what user declared. Watchers are users of the account;
+// groups need not exist yet. Groups and watchers that come of them are bounded:
+// [presence.LimitError].
+func (d *Directory) SetVisibility(ctx context.Context, account presence.AccountID, user presence.UserID, v Visibility) error {
+	if err := v.check(user); err != nil {
+		return err
+	}
+	if err := d.checkWatchers(ctx, account, user, &v); err != nil {
+		return err
+	}
+	return document.Again(func() error {
+		contacts, before, err := d.outlook(ctx, account, user)
+		if err != nil {
+			return err
+		}
+		if err := tooMany(v.expand(contacts.List)); err != nil {
+			return err
+		}
+		v.version = before.version
+		changes := []store.Doc{v.doc(user)}
+		if len(v.Groups) > 0 { // see editContacts
+			changes = append(changes, contacts.doc(user))
+		}
+		if err := d.docs.Write(ctx, account, changes...); err != nil {
+			return fmt.Errorf("set the visibility of %s: %w", user, err)
+		}
+		return nil
+	})
+}
+
+// RemoveVisibility takes back what user declared, if anything.
+func (d *Directory) RemoveVisibility(ctx context.Context, account presence.AccountID, user presence.UserID) error {
+	return document.Again(func() error {
+		_, v, err := d.outlook(ctx, account, user)
+		if err != nil || v.version == "" {
+			return err
+		}
+		if err := d.docs.Write(ctx, account, store.Doc{Key: visibilityKey(user), Version: v.version}); err != nil {
+			return fmt.Errorf("remove the visibility of %s: %w", user, err)
+		}
+		return nil
+	})
+}
+
+// outlook reads whom a user follows and what it declared, together.
+func (d *Directory) outlook(ctx context.Context, account presence.AccountID, user presence.UserID) (c Contacts, v Visibility, err error) {
+	if !plausibleID(string(user)) {
+		return c, v, nil
+	}
+	docs, err := d.docs.Load(ctx, account, contactsKey(user), visibilityKey(user))
+	if err != nil {
+		return c, v, fmt.Errorf("read contacts and visibility: %w", err)
+	}
+	for i := range docs {
+		if docs[i].Key == contactsKey(user) {
+			c, err = contactsOf(&docs[i])
+		} else {
+			v, err = visibilityOf(&docs[i])
+		}
+		if err != nil {
+			return c, v, err
+		}
+	}
+	return c, v, nil
+}
+
+// check refuses what nobody may declare.
+func (v *Visibility) check(user presence.UserID) error {
+	if len(v.Groups) > MaxContactGroups {
+		return &presence.LimitError{What: "groups in rules of visibility", Limit: MaxContactGroups}
+	}
+	if err := tooMany(v.Watchers); err != nil {
+		return err
+	}
+	for name := range v.Groups {
+		if name == "" {
+			return &presence.FieldError{Field: "groups", Reason: "must have names that are not empty"}
+		}
+		if err := checkGroup("groups", name); err != nil {
+			return err
+		}
+	}
+	if _, ok := v.Watchers[user]; ok {
+		return &presence.FieldError{Field: "watchers", Reason: "names the user, who always sees all"}
+	}
+	return nil
+}
+
+func tooMany(watchers map[presence.UserID]presence.Sight) error {
+	if len(watchers) > presence.MaxRules {
+		return &presence.LimitError{What: "watchers in rules of visibility, by themselves and through groups", Limit: presence.MaxRules}
+	}
+	return nil
+}
+
+// checkWatchers asks for user and all watchers to exist.
+func (d *Directory) checkWatchers(ctx context.Context, account presence.AccountID, user presence.UserID, v *Visibility) error {
+	ids := []presence.UserID{user}
+	for watcher := range v.Watchers {
+		ids = append(ids, watcher)
+	}
+	slices.Sort(ids[1:])
+	known, err := d.Named(ctx, account, ids)
+	if err != nil {
+		return err
+	}
+	for i, id := range ids {
+		if _, ok := known[id]; !ok && i == 0 {
+			return ErrNoUser
+		} else if !ok {
+			return NoWatcher(string(id))
+		}
+	}
+	return nil
+}
+
+// NoWatcher is the error for a watcher in rules who is no user of the account.
+func NoWatcher(ref string) error {
+	if !plausibleID(ref) {
+		ref = "somebody"
+	}
+	return &presence.FieldError{Field: "watchers", Reason: fmt.Sprintf("names %q, who is no user of this account", ref)}
+}
+
+// expand is the rule for each watcher.
+func (v *Visibility) expand(contacts []Contact) map[presence.UserID]presence.Sight {
+	all := make(map[presence.UserID]presence.Sight, len(v.Watchers))
+	for i := range contacts {
+		// A contact is in one group, so none is stricter than another.
+		if sight, ok := v.Groups[contacts[i].Group]; ok {
+			all[contacts[i].User] = sight
+		}
+	}
+	for watcher, sight := range v.Watchers {
+		all[watcher] = sight
+	}
+	return all
+}
+
+func (v *Visibility) doc(user presence.UserID) store.Doc {
+	return document.New(visibilityKey(user), v.version, visibilityValue{document.Current(), v.Everyone, v.Groups, v.Watchers})
+}
+
+func visibilityOf(doc *store.Doc) (Visibility, error) {
+	var value visibilityValue
+	if err := document.Decode(doc, &value); err != nil {
+		return Visibility{}, err
+	}
+	return Visibility{value.Everyone, value.Groups, value.Watchers, doc.Version}, nil
+}
