@@ -37,7 +37,7 @@ var imports = map[string][]string{
 
 	// Enters and goes out: they meet in the store, and nowhere else.
 	"internal/publish": {"internal/presence", "internal/store"},
-	"internal/notify":  {"internal/presence", "internal/store"},
+	"internal/notify":  {"internal/document", "internal/presence", "internal/store"},
 
 	// Who there is, and who asks.
 	"internal/document":  {"internal/store"},
@@ -48,13 +48,14 @@ var imports = map[string][]string{
 	"internal/wire":    {"internal/auth", "internal/presence"},
 	"internal/zoomapi": dialect,
 	"internal/httpapi": append([]string{"api"}, dialect...),
+	"internal/ui":      {"internal/wire"},
 
 	// The program.
 	"internal/config": nil,
 	"internal/server": {
 		"internal/auth", "internal/config", "internal/directory", "internal/httpapi", "internal/notify",
 		"internal/presence", "internal/publish", "internal/store", "internal/store/backup", "internal/store/natsstore",
-		"internal/store/pebblestore", "internal/wire", "internal/zoomapi",
+		"internal/store/pebblestore", "internal/ui", "internal/wire", "internal/zoomapi",
 	},
 	"internal/cli":   {"api", "client", "internal/config", "internal/server"},
 	"client":         {"api"},

@@ -167,8 +167,9 @@ func (c *demoCommand) announce(s *shell, srv *server.Server, keys *demoKeys) err
 	}
 	_, err := fmt.Fprintf(s.stdout, `Porchlight is running with %[1]d users, %[2]d of them signed in. An interrupt ends it.
 
-  API reference  %[3]s/docs
-  metrics        %[4]s/metrics
+  API reference       %[3]s/docs
+  a page that is you  %[3]s/me#token=%[7]s
+  metrics             %[4]s/metrics
 
 Set a status, as with Zoom's API, and read it back:
 
@@ -180,6 +181,6 @@ Or from another terminal:
 
   export PORCHLIGHT_URL=%[3]s PORCHLIGHT_TOKEN=%[6]s
   porchlight status explain %[5]s
-`, len(keys.Users), signedIn, srv.URL(), or(srv.AdminURL()), user.Email, keys.AccessToken)
+`, len(keys.Users), signedIn, srv.URL(), or(srv.AdminURL()), user.Email, keys.AccessToken, user.AccessToken)
 	return err
 }

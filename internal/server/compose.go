@@ -14,6 +14,7 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/ui"
 	"porchlight.dev/porchlight/internal/wire"
 	"porchlight.dev/porchlight/internal/zoomapi"
 )
@@ -50,6 +51,7 @@ func (s *Server) compose() {
 	rt := wire.NewRouter(wire.NewObserver(s.access, s.log, s.metrics, clock), native)
 	native.Mount(rt)
 	zoom.Mount(rt)
+	(&ui.Page{Dialect: native}).Mount(rt)
 	tokens := oauthDialect{oauth}
 	rt.Handle(http.MethodPost, "/oauth/token", tokens, oauth.Token)
 	rt.Handle(http.MethodPost, "/oauth/revoke", tokens, oauth.Revoke)

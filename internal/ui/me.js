@@ -1,0 +1,406 @@
+// The page is a session: while it is open its user is signed in, and the page
+// says whether the user is active. Everything is kept in memory but the token,
+// and over a reload the session's id, which the tab keeps.
+
+import { request, Stream } from "./stream.js";
+import { icon, row, times, word } from "./view.js";
+
+const TOKEN = "porchlight.token";
+const SESSION = "porchlight.session";
+const IDLE_AFTER = idleParameter() ?? 5 * 60_000; // ms
+const ACTIVITY_EVERY = 30_000;
+const MOST_NAMES = 50; // each is a request
+
+const $ = (id) => document.getElementById(id);
+
+let token = "";
+let me = null; // api.Me
+let stream = null;
+let session = takeAway(SESSION);
+const own = { presence: null };
+const contacts = { people: new Map(), names: new Map(), cursor: "", following: false, more: false };
+const person = { active: true, told: undefined, toldAt: 0, lastInput: Date.now(), timer: 0 };
+const asked = new Map(); // what was asked by the id of its frame, until the answer
+let lastID = 0;
+
+// For tests: ?idle_seconds=, 1 to 3600.
+function idleParameter() {
+  const seconds = Number(new URLSearchParams(location.search).get("idle_seconds"));
+  return seconds >= 1 && seconds <= 3_600 ? seconds * 1_000 : undefined;
+}
+
+// takeAway reads what the tab keeps and removes it: a tab that is duplicated
+// takes a copy of all of it, and two must not be one session.
+function takeAway(key) {
+  const value = sessionStorage.getItem(key) ?? "";
+  sessionStorage.removeItem(key);
+  return value;
+}
+
+// ---- Signing in and out
+
+// takeToken moves a token from the address bar, where it would be seen and kept
+// in the history, to the tab.
+function takeToken() {
+  const given = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (given === null) return false;
+  history.replaceState(null, "", location.pathname + location.search);
+  sessionStorage.setItem(TOKEN, given);
+  return true;
+}
+
+function begin() {
+  token = sessionStorage.getItem(TOKEN) ?? "";
+  $("self").hidden = !token;
+  $("entry").hidden = Boolean(token);
+  complain("");
+  if (!token) return;
+  stream = new Stream(token, { state: showState, frame: receive, open: greet, lost, ended });
+  stream.start();
+}
+
+// end forgets who was signed in.
+function end() {
+  stream?.stop();
+  stream = me = own.presence = null;
+  session = token = "";
+  sessionStorage.removeItem(TOKEN);
+  contacts.people.clear();
+  contacts.names.clear();
+  Object.assign(contacts, { cursor: "", following: false, more: false });
+  person.told = undefined;
+  for (const id of ["note", "times", "who", "icon", "connection"]) $(id).replaceChildren();
+  $("connection").dataset.state = "";
+  $("again").hidden = true;
+  $("word").textContent = "One moment …";
+  document.title = "Your status · Porchlight";
+  showContacts();
+  begin();
+}
+
+function signOut() {
+  stream?.send({ type: "sign_out" }); // it goes before the close
+  end();
+  $("token").focus();
+}
+
+// ended: the stream will not come back by itself.
+function ended(code, words) {
+  if (code === "unauthorized") {
+    end();
+    complain(words + " Sign in again.");
+    $("token").focus();
+    return;
+  }
+  showState("");
+  complain(words);
+  $("again").hidden = false;
+}
+
+// ---- What is asked and what is told
+
+// greet goes on with the session, or begins one. Coming back is no activity, so
+// the server is told only what it does not know.
+async function greet() {
+  const mine = stream;
+  const stated = person.active && person.told !== false ? undefined : person.active;
+  ask({ type: "sign_in", client_type: "web", session: session || undefined, active: stated }, { what: "sign_in", stated, session });
+  try {
+    me ??= await request(token, "GET", "/v1/me");
+    if (stream !== mine) return;
+    showWho();
+    follow();
+  } catch {
+    // The stream is what counts. The next connection asks again.
+  }
+}
+
+function may(scope) {
+  return me.scopes.includes(scope) || me.scopes.includes(scope + ":admin");
+}
+
+function follow() {
+  if (!may("contact:read")) return;
+  contacts.following = false;
+  ask({ type: "follow", contacts: true, cursor: contacts.cursor || undefined }, { what: "contacts" });
+}
+
+// ask sends a frame whose answer is waited for.
+function ask(frame, about) {
+  const id = about.what + "-" + ++lastID;
+  if (!stream?.send({ ...frame, id })) return false;
+  asked.set(id, about);
+  return true;
+}
+
+function receive(frame) {
+  const about = asked.get(frame.id);
+  switch (frame.type) {
+    case "reset": // revisions of another store say nothing about those to come
+      contacts.cursor = "";
+      for (const p of [own.presence, ...contacts.people.values()]) if (p) p.revision = 0;
+      break;
+    case "snapshot":
+      if (about?.what === "contacts") receiveContacts(frame);
+      else frame.presences?.forEach(learn);
+      break;
+    case "presence":
+      learn(frame);
+      break;
+    case "gone":
+      contacts.people.delete(frame.user);
+      showContacts();
+      break;
+    case "done":
+      done(about, frame);
+      break;
+    case "error":
+      refused(about, frame);
+      break;
+  }
+  // Until the contacts are complete, a cursor says nothing about them.
+  if (frame.cursor && contacts.following) contacts.cursor = frame.cursor;
+  if (frame.id && !frame.more) asked.delete(frame.id);
+}
+
+function learn(presence) {
+  const [isOwn, known] = whose(presence);
+  if (known && presence.revision < known.revision) return;
+  if (isOwn) {
+    own.presence = presence;
+    showOwn();
+  } else {
+    contacts.people.set(presence.user, presence);
+    showContacts();
+  }
+}
+
+// whose: the page's own user is whom it follows as "me", also before GET /v1/me
+// has been answered.
+function whose(presence) {
+  const isOwn = presence.asked_as === "me" || presence.user === (me?.user ?? own.presence?.user);
+  return [isOwn, isOwn ? own.presence : contacts.people.get(presence.user)];
+}
+
+function receiveContacts(frame) {
+  if (!frame.partial && !contacts.more) contacts.people.clear();
+  contacts.more = Boolean(frame.more);
+  contacts.following = !frame.more;
+  frame.gone?.forEach((user) => contacts.people.delete(user));
+  frame.presences?.forEach(learn);
+  showContacts();
+}
+
+function done(about, frame) {
+  if (about?.what === "claim") $("text").value = "";
+  if (about?.what !== "sign_in") return;
+  session = frame.session;
+  if (about.stated !== undefined) told(about.stated);
+  else if (session !== about.session) told(true); // a new one is active
+  if (person.told === !person.active) say(person.active); // it changed meanwhile
+}
+
+function refused(about, frame) {
+  if (about?.what === "contacts") return; // not for this token: there is no list
+  if (about?.what === "activity") person.toldAt = 0; // the next input says it again
+  complain(frame.detail || `The server refused this (${frame.code}).`);
+}
+
+function lost() {
+  if ([...asked.values()].some(({ what }) => what === "claim")) {
+    complain("The connection was lost before the server had answered. See whether the status is right, and set it again if not.");
+  }
+  asked.clear();
+  Object.assign(contacts, { following: false, more: false });
+}
+
+// ---- Setting the status
+
+async function choose(status) {
+  complain("");
+  const note = $("text").value.trim();
+  const minutes = status === "do_not_disturb" ? Number($("minutes").value) : 0;
+  const sent = ask(
+    { type: "claim", claim: "manual", source: "manual", status, note: note || undefined, duration_seconds: minutes * 60 || undefined },
+    { what: "claim" },
+  );
+  if (!sent) complain("There is no connection to the server just now. Try again in a moment.");
+  else if (status === "available") await keepNote(note);
+}
+
+// keepNote: manual available is no claim that lasts, so its note would be lost.
+// It becomes the user's own.
+async function keepNote(note) {
+  if (!note && !own.presence?.note) return;
+  try {
+    await (note ? request(token, "PUT", "/v1/users/me/note", { text: note }) : request(token, "DELETE", "/v1/users/me/note"));
+  } catch (err) {
+    complain("The note is not set: " + err.message);
+  }
+}
+
+// A note alone is for the status that is shown, if that is one to be chosen.
+function submitNote(event) {
+  event.preventDefault();
+  const status = own.presence?.status;
+  if ($("statuses").querySelector(`button[data-status="${CSS.escape(status ?? "")}"]`)) choose(status);
+  else complain("Choose a status: a note goes with it.");
+}
+
+// ---- Whether somebody is there
+
+function input() {
+  person.lastInput = Date.now();
+  if (!person.active) {
+    person.active = true;
+    say(true);
+    watch(IDLE_AFTER);
+  } else if (Date.now() - person.toldAt >= ACTIVITY_EVERY) {
+    say(true);
+  }
+}
+
+function say(active) {
+  if (ask({ type: "activity", active }, { what: "activity" })) told(active);
+}
+
+function told(active) {
+  person.told = active;
+  person.toldAt = Date.now();
+}
+
+// watch looks again when the time without input could be over. A hidden page has
+// no input, so it needs no rule of its own.
+function watch(after) {
+  clearTimeout(person.timer);
+  person.timer = setTimeout(() => {
+    const left = IDLE_AFTER - (Date.now() - person.lastInput);
+    if (left > 0) return watch(left);
+    person.active = false;
+    say(false);
+  }, after);
+}
+
+// ---- What is shown. Text of the server is text, never markup.
+
+function showState(state) {
+  const words = { connecting: "Connecting …", connected: "Connected", reconnecting: "Reconnecting …" };
+  $("connection").dataset.state = state;
+  put("connection", words[state] ?? "Not connected");
+  $("again").hidden = true;
+}
+
+// put leaves alone what is right already: a screen reader says what is put.
+function put(id, text) {
+  if ($(id).textContent !== text) $(id).textContent = text;
+}
+
+function complain(words) {
+  $("problem").textContent = words;
+  $("problem").hidden = !words;
+}
+
+function showOwn() {
+  const presence = own.presence;
+  $("shown").dataset.status = presence.status;
+  $("icon").replaceChildren(icon(presence.status));
+  put("word", word(presence.status));
+  put("note", presence.note ?? "");
+  put("times", times(presence));
+  document.title = word(presence.status) + " · Porchlight";
+  for (const button of $("statuses").querySelectorAll("button")) {
+    button.setAttribute("aria-pressed", button.dataset.status === presence.status);
+  }
+}
+
+async function showWho() {
+  const shownFor = me;
+  const name = may("directory:read") ? await nameOf(me.user) : me.user;
+  if (me === shownFor) $("who").textContent = " as " + name;
+}
+
+async function nameOf(user) {
+  try {
+    const found = await request(token, "GET", "/v1/users/" + encodeURIComponent(user));
+    return found.display_name || found.email;
+  } catch {
+    return user;
+  }
+}
+
+// showContacts gathers what comes at once: a list may have a thousand lines.
+let painting = 0;
+function showContacts() {
+  painting ||= setTimeout(() => {
+    painting = 0;
+    const named = [...contacts.people.values()].map((p) => [contactName(p), p]);
+    named.sort(([a], [b]) => a.localeCompare(b));
+    $("people").replaceChildren(...named.map(([name, p]) => row(name, p)));
+    $("contacts").hidden = named.length === 0;
+  }, 50);
+}
+
+// contactName is what is known of a contact: most tokens may not read others.
+function contactName(presence) {
+  const { user } = presence;
+  if (!contacts.names.has(user)) {
+    contacts.names.set(user, presence.asked_as || user);
+    if (me?.scopes.includes("directory:read:admin") && contacts.names.size <= MOST_NAMES) {
+      nameOf(user).then((name) => {
+        contacts.names.set(user, name);
+        showContacts();
+      });
+    }
+  }
+  return contacts.names.get(user);
+}
+
+// ---- Wiring
+
+for (const button of $("statuses").querySelectorAll("button")) {
+  button.append(icon(button.dataset.status), word(button.dataset.status));
+  button.addEventListener("click", () => choose(button.dataset.status));
+}
+$("choice").addEventListener("submit", submitNote);
+$("sign-out").addEventListener("click", signOut);
+$("reconnect").addEventListener("click", () => {
+  complain("");
+  stream.start();
+});
+$("entry").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem(TOKEN, $("token").value.trim());
+  $("token").value = "";
+  begin();
+});
+
+for (const kind of ["pointerdown", "pointermove", "wheel", "keydown"]) {
+  addEventListener(kind, input, { passive: true });
+}
+addEventListener("online", () => stream?.hurry());
+document.addEventListener("visibilitychange", () => {
+  if (document.visibilityState === "visible") stream?.hurry();
+});
+addEventListener("hashchange", () => {
+  if (!takeToken()) return;
+  const given = sessionStorage.getItem(TOKEN);
+  end(); // of whoever was signed in before
+  sessionStorage.setItem(TOKEN, given);
+  begin();
+});
+
+// Leaving closes the connection; the server keeps the session for a while, for
+// who comes back.
+addEventListener("pagehide", () => {
+  if (session) sessionStorage.setItem(SESSION, session);
+  stream?.stop();
+});
+addEventListener("pageshow", (event) => {
+  if (!event.persisted) return;
+  takeAway(SESSION); // it is still in memory
+  stream?.start();
+});
+
+takeToken();
+watch(IDLE_AFTER);
+begin();
