@@ -78,7 +78,7 @@ func (v *Views) Query(ctx context.Context, account presence.AccountID, ids []pre
 
 func see(r *store.Record, looker Looker) View {
 	watcher := looker.Watcher(r.User.ID)
-	view := View{User: r.User.ID, Presence: presence.View(r.Shown, nil, watcher)}
+	view := View{User: r.User.ID, Presence: presence.View(r.Shown, r.State.Rules, watcher)}
 	if watcher.Truth {
 		view.State = r.State
 	}

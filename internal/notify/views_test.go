@@ -17,7 +17,7 @@ var (
 	errGone   = errors.New("gone")
 )
 
-// views is an account "a" with three users on record, and "unseen" known to the
+// views is an account "a" with five users on record, and "unseen" known to the
 // directory only; account "b" has an alice of its own.
 func views(t *testing.T) *notify.Views {
 	t.Helper()
@@ -37,6 +37,10 @@ func views(t *testing.T) *notify.Views {
 	play("a", "alice", signIn, busy)
 	play("a", "bob", signIn)
 	play("a", "carol", signIn, presence.SetStanding{Standing: presence.Deleted})
+	play("a", "hidden", signIn, busy, presence.SetRules{Everyone: presence.SeesOffline})
+	play("a", "reserved", signIn, presence.SetNote{Text: "n"}, presence.SetRules{
+		Everyone: presence.SeesOffline, Watchers: map[presence.UserID]presence.Sight{"alice": presence.SeesStatus},
+	})
 	play("b", "alice", signIn)
 	return &notify.Views{Store: st, ErrGone: errGone, Known: func(_ context.Context, u store.User) error {
 		if u != (store.User{Account: "a", ID: "unseen"}) {
@@ -65,6 +69,8 @@ func TestRead(t *testing.T) {
 		{"a", "alice", presence.Busy, true, nil},
 		{"a", "bob", presence.Available, false, nil},
 		{"a", "carol", 0, false, errGone},
+		{"a", "hidden", presence.Offline, false, nil},
+		{"a", "reserved", presence.Available, false, nil},
 		{"a", "unseen", presence.Offline, false, nil},
 		{"a", "dave", 0, false, errNobody},
 		{"b", "alice", presence.Available, true, nil},
@@ -78,6 +84,32 @@ func TestRead(t *testing.T) {
 		}
 		if err == nil && (view.User != row.id || view.Presence.Status != row.status || (view.State != nil) != row.truth) {
 			t.Errorf("%s/%s: %+v", row.account, row.id, view)
+		}
+	}
+}
+
+// Each looker sees what the user's rules say, and the user the truth.
+func TestRules(t *testing.T) {
+	v := views(t)
+	for _, row := range []struct {
+		by     looker
+		id     presence.UserID
+		status presence.Status
+		note   string
+		times  bool
+	}{
+		{"alice", "hidden", presence.Offline, "", true},
+		{"hidden", "hidden", presence.Busy, "", true},
+		{"alice", "reserved", presence.Available, "", false},
+		{"bob", "reserved", presence.Offline, "", true},
+		{"reserved", "reserved", presence.Available, "n", true},
+	} {
+		got, _, err := v.Query(t.Context(), "a", []presence.UserID{row.id}, row.by)
+		if err != nil || len(got) != 1 {
+			t.Fatalf("%s looks at %s: %+v, %v", row.by, row.id, got, err)
+		}
+		if p := got[0].Presence; p.Status != row.status || p.Note != row.note || p.Since.IsZero() == row.times {
+			t.Errorf("%s looks at %s: %+v", row.by, row.id, p)
 		}
 	}
 }

@@ -68,6 +68,7 @@ type draft struct {
 	changed bool     // a fact
 	// renumbered says that an event of the same commit was accepted before.
 	renumbered bool
+	asked      *SetRules // nil: the rules of visibility stay
 
 	ownSessions, ownClaims bool
 }
@@ -175,6 +176,8 @@ func (d *draft) take(e Event) error {
 		return d.request(&e.Request, Offline, func() error { return d.endClaim(e.ID) })
 	case SetNote:
 		return d.request(&e.Request, Offline, func() error { return d.setNote(&e) })
+	case SetRules:
+		return d.request(&e.Request, Offline, func() error { return d.setRules(&e) })
 	case SetStanding:
 		d.setStanding(e.Standing)
 	}
@@ -204,6 +207,10 @@ func (d *draft) finish(before State, alone bool) (State, error) {
 	}
 	if !p.SameFor(&d.was) || !before.Exists() {
 		d.Shown.Revision = d.Revision
+	}
+	if d.asked != nil {
+		p.Revision, p.StatusRevision = d.Shown.Revision, d.Shown.StatusRevision
+		d.Rules = d.ruled(&p)
 	}
 	for i := range d.Answers {
 		if d.Answers[i].Revision == 0 {

@@ -8,7 +8,7 @@ import (
 )
 
 // Check refuses an event that could be right for no user at no time, with a
-// *FieldError. Apply does so too; asking first keeps such an event from being
+// *FieldError or a *LimitError. Apply does so too; asking first keeps such an event from being
 // answered by something that depends on whom it is about.
 func Check(e Event) error {
 	switch e := e.(type) {
@@ -21,6 +21,8 @@ func Check(e Event) error {
 		return checkClaim(&e)
 	case SetNote:
 		return checkSetNote(&e)
+	case SetRules:
+		return checkRules(&e)
 	default:
 		return nil
 	}
@@ -112,6 +114,24 @@ func checkSetNote(e *SetNote) error {
 		return err
 	}
 	return checkNote("text", e.Text)
+}
+
+func checkRules(e *SetRules) error {
+	if !e.Everyone.Valid() {
+		return &FieldError{Field: "everyone", Reason: "is no level of visibility"}
+	}
+	if len(e.Watchers) > MaxRules {
+		return &LimitError{What: "visibility rules of watchers", Limit: MaxRules}
+	}
+	for user, sight := range e.Watchers {
+		if err := CheckID("watchers", string(user)); err != nil {
+			return err
+		}
+		if !sight.Valid() {
+			return &FieldError{Field: "watchers", Reason: "must each have a level of visibility"}
+		}
+	}
+	return nil
 }
 
 func checkNote(field, text string) error {

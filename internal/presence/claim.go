@@ -126,6 +126,7 @@ func (d *draft) setStanding(standing Standing) {
 	if standing == Deleted {
 		d.Claims, d.ownClaims = nil, true
 		d.Note, d.Answers = Note{}, nil
+		d.Rules, d.asked = nil, nil
 		d.AvailableAt, d.UpdatedAt, d.StirredAt = 0, 0, 0
 	}
 }

@@ -84,6 +84,14 @@ type SetNote struct {
 	Until Instant
 }
 
+// SetRules sets the user's rules of visibility: what everyone sees, and the
+// watchers for whom that is otherwise. They replace all there were.
+type SetRules struct {
+	Request
+	Everyone Sight
+	Watchers map[UserID]Sight
+}
+
 // SetStanding records what the directory decided: that the user exists and is
 // active, is deactivated, or is deleted. Sessions of a user who is not active
 // end.
@@ -99,5 +107,6 @@ func (SignOut) event()     {}
 func (SetClaim) event()    {}
 func (EndClaim) event()    {}
 func (SetNote) event()     {}
+func (SetRules) event()    {}
 func (SetStanding) event() {}
 func (Tick) event()        {}

@@ -155,6 +155,7 @@ func TestLateTicksAreExact(t *testing.T) {
 // FuzzApply plays any events: a state never breaks its promises.
 func FuzzApply(f *testing.F) {
 	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13})
+	f.Add([]byte{0, 1, 0, 1, 8, 6, 3, 1, 3, 3, 0, 1, 8, 20, 1, 1, 2, 0, 0, 1, 8, 32, 2, 1})
 	f.Add([]byte{16, 3, 0, 5, 32, 9, 1, 1, 48, 200, 7, 0, 64, 255})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, now, p := State{}, noon, DefaultPolicy()
@@ -181,6 +182,11 @@ func FuzzApply(f *testing.F) {
 
 func clone(s State) State {
 	s.Sessions, s.Claims, s.Answers = slices.Clone(s.Sessions), slices.Clone(s.Claims), slices.Clone(s.Answers)
+	if s.Rules != nil {
+		rules := *s.Rules
+		rules.Watchers = slices.Clone(rules.Watchers)
+		s.Rules = &rules
+	}
 	return s
 }
 
@@ -191,7 +197,7 @@ func fuzzEvent(b []byte) Event {
 	if b[2]&128 != 0 {
 		request.Key, request.Body = [16]byte{b[2] & 3, 1}, [16]byte{b[1] & 1}
 	}
-	switch b[0] % 8 {
+	switch b[0] % 9 {
 	case 0:
 		return SignIn{Request: request, Session: SessionID(id), Client: Mobile, Version: "5.2.9", Lease: time.Duration(b[1]) * time.Minute}
 	case 1:
@@ -206,6 +212,9 @@ func fuzzEvent(b []byte) Event {
 		return EndClaim{Request: request, ID: ClaimID(id)}
 	case 6:
 		return SetNote{Request: request, Text: strings.Repeat("n", int(b[1]))}
+	case 8:
+		rules := map[UserID]Sight{"w": Sight(b[1] >> 2 & 3), UserID(id): Sight(b[2] >> 4 & 3)}
+		return SetRules{Request: request, Everyone: Sight(b[1] & 3), Watchers: rules}
 	default:
 		return Tick{Seen: []Seen{{Session: SessionID(id), EndsAt: noon.Add(time.Duration(b[1]) * time.Minute)}}}
 	}

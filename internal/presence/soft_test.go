@@ -162,37 +162,47 @@ func TestSeenPutsEndsOff(t *testing.T) {
 
 func TestView(t *testing.T) {
 	p := Presence{Status: Busy, Note: "n", Since: 10, Until: 20, Revision: 30, StatusRevision: 25}
-	hidden := Rule{Sight: SeesOffline, Since: 5, Revision: 6}
-	offline := Presence{Status: Offline, Since: 5, Revision: 6, StatusRevision: 6}
-	status := Presence{Status: Busy, Revision: 25, StatusRevision: 25}
-	rules := &Rules{
-		Watchers: map[UserID]Rule{"friend": {Sight: SeesAll}, "ex": hidden},
-		Groups:   map[string]Rule{"sales": {Sight: SeesStatus}, "team": {Sight: SeesAll}, "press": hidden},
-		Everyone: Rule{Sight: SeesStatus},
+	off := Presence{Status: Offline, Since: 12, Revision: 30, StatusRevision: 25}
+	frozen := Presence{Status: Offline, Since: 5, Revision: 6, StatusRevision: 6}
+	revised := func(p Presence, of, ofTheStatus Revision) Presence {
+		p.Revision, p.StatusRevision = of, ofTheStatus
+		return p
 	}
+	late := p
+	late.Since = 15
 	for _, row := range []struct {
-		name  string
-		rules *Rules
-		w     Watcher
-		want  Presence
+		name string
+		p    Presence
+		rule Rule
+		want Presence
 	}{
-		{"no rules", nil, Watcher{User: "x"}, p},
-		{"the zero rules", &Rules{}, Watcher{User: "x"}, p},
-		{"everyone", rules, Watcher{User: "x"}, status},
-		{"a watcher's own rule before the groups'", rules, Watcher{User: "friend", Groups: []string{"press"}}, p},
-		{"hidden", rules, Watcher{User: "ex"}, offline},
-		{"a group", rules, Watcher{User: "x", Groups: []string{"team"}}, p},
-		{"the strictest of groups", rules, Watcher{User: "x", Groups: []string{"team", "press", "sales"}}, offline},
-		{"the truth", rules, Watcher{User: "ex", Truth: true}, p},
+		{"all", p, Rule{}, p},
+		{"all, by a rule older than the presence", p, Rule{Revision: 20}, p},
+		{"all, by a rule newer than the status", p, Rule{Revision: 27}, revised(p, 30, 27)},
+		{"all, by a rule newer than all", p, Rule{Revision: 31}, revised(p, 31, 31)},
+		{"all, after hiding until 15", p, Rule{Since: 15}, late},
+		{"status", p, Rule{Sight: SeesStatus}, Presence{Status: Busy, Revision: 25, StatusRevision: 25}},
+		{"status, by a newer rule", p, Rule{Sight: SeesStatus, Revision: 28}, Presence{Status: Busy, Revision: 28, StatusRevision: 28}},
+		{"hidden", p, Rule{Sight: SeesOffline, Since: 5, Revision: 6}, frozen},
+		{"veiled", off, Rule{Since: 5, Revision: 6, Veiled: 25}, frozen},
+		{"veiled, status only", off, Rule{Sight: SeesStatus, Since: 5, Revision: 6, Veiled: 40}, frozen},
+		{"veiled, the status has changed since", off, Rule{Since: 5, Revision: 6, Veiled: 24}, off},
+		{"veiled, not offline", p, Rule{Since: 5, Revision: 6, Veiled: 40}, p},
+		{"kept by default", p, Rule{Revision: 31, Default: true}, revised(p, 31, 31)},
 	} {
-		if got := View(p, row.rules, row.w); got != row.want {
-			t.Errorf("%s: %+v, want %+v", row.name, got, row.want)
+		own := &Rules{Everyone: Rule{Sight: SeesStatus, Revision: 99}, Watchers: []WatcherRule{{"a", Rule{}}, {"w", row.rule}, {"x", Rule{}}}}
+		if got := View(row.p, own, Watcher{User: "w"}); got != row.want {
+			t.Errorf("%s, the watcher's own: %+v, want %+v", row.name, got, row.want)
 		}
-	}
-	// While hidden nothing that happens can be told.
-	other := Presence{Status: Available, Note: "m", Since: 90, Revision: 99, StatusRevision: 99, Handheld: true}
-	if View(p, rules, Watcher{User: "ex"}) != View(other, rules, Watcher{User: "ex"}) {
-		t.Error("a hidden change shows")
+		if got := View(row.p, &Rules{Everyone: row.rule, Watchers: []WatcherRule{{"x", Rule{}}}}, Watcher{User: "w"}); got != row.want {
+			t.Errorf("%s, everyone's: %+v, want %+v", row.name, got, row.want)
+		}
+		if got := View(row.p, own, Watcher{User: "w", Truth: true}); got != row.p {
+			t.Errorf("%s, the truth: %+v", row.name, got)
+		}
+		if got := View(row.p, nil, Watcher{User: "w"}); got != row.p {
+			t.Errorf("%s, no rules: %+v", row.name, got)
+		}
 	}
 }
 

@@ -24,6 +24,7 @@ const (
 	MaxNoteRunes = 280
 	MaxIDBytes   = 128
 	MaxAnswers   = 8
+	MaxRules     = 500 // watchers who are named; as many again are remembered
 )
 
 // AnswersKeptFor is how long an answer to an idempotency key is remembered.
@@ -32,7 +33,7 @@ const AnswersKeptFor = 24 * time.Hour
 // A State is all that is recorded about one user's presence: facts, and the
 // instants that settings became when the facts were recorded. The zero State is
 // a user about whom nothing is recorded. Values are shared between readers:
-// nobody writes into a State's slices.
+// nobody writes into a State's slices or Rules.
 type State struct {
 	Revision Revision // of the last commit
 	At       Instant  // its instant
@@ -52,6 +53,7 @@ type State struct {
 	Shown    Shown
 	Standing Standing
 	Answers  []Answer // oldest first
+	Rules    *Rules   // of visibility; nil: everyone sees all
 }
 
 // Exists reports whether anything was ever recorded.

@@ -1,5 +1,10 @@
 package presence
 
+import (
+	"slices"
+	"strings"
+)
+
 // Sight is how much of a presence a watcher may see.
 type Sight uint8
 
@@ -11,62 +16,88 @@ const (
 	SeesOffline
 )
 
-// A Rule is one of a user's rules of visibility. Since and Revision are those
-// of the moment at which the user began to appear offline under it: frozen, so
-// that appearing offline cannot be told from being offline.
+// Valid reports whether s is one of the three.
+func (s Sight) Valid() bool { return s <= SeesOffline }
+
+// A Rule is what one watcher, or everyone else, may see of a user, and what
+// there is to remember so that no view tells more: appearing offline cannot be
+// told from being offline, neither meanwhile nor afterwards.
 type Rule struct {
-	Sight    Sight
-	Since    Instant
+	Sight Sight
+	// Since is since when the user seems offline, while that is shown. After that
+	// no since before it is shown: it would lie in the time of hiding.
+	Since Instant
+	// Revision is of the commit by which the rule last changed what is seen under
+	// it; while the user seems offline, of the last that could be seen.
 	Revision Revision
+	// Veiled is the commit that lifted the rule of a user who was offline behind
+	// it; zero: none. Until the status changes after it the user seems offline as
+	// before, or the real since would tell of the hiding.
+	Veiled Revision
+	// Default marks a watcher who is no longer named: its sight is that of
+	// everyone. It is kept for what the other fields remember.
+	Default bool
 }
 
-// Rules say who sees what of a user: by watcher first, then by the watcher's
-// groups (the strictest of them), then everyone. The zero Rules show all to
-// everyone in the account.
+// A WatcherRule is the rule for one watcher.
+type WatcherRule struct {
+	User UserID
+	Rule
+}
+
+// Rules say who sees what of a user: by watcher first, then everyone. The zero
+// Rules show all to everyone in the account. They are shared between readers:
+// nobody writes into them.
 type Rules struct {
-	Watchers map[UserID]Rule
-	Groups   map[string]Rule
 	Everyone Rule
+	Watchers []WatcherRule // by user
 }
 
 // A Watcher is a user who looks. Truth marks those who see a presence whatever
 // the rules: the user, administrators and account-level tokens.
 type Watcher struct {
-	User   UserID
-	Groups []string
-	Truth  bool
+	User  UserID
+	Truth bool
 }
 
 // View is the part of p that the watcher may see. Its Revision is that of the
-// last commit that changed what this watcher sees.
+// last commit that changed what this watcher sees; it never goes back.
 func View(p Presence, rules *Rules, w Watcher) Presence {
 	if w.Truth || rules == nil {
 		return p
 	}
-	rule := rules.of(w)
-	switch rule.Sight {
-	case SeesAll:
-		return p
-	case SeesStatus:
-		return Presence{Status: p.Status, Revision: p.StatusRevision, StatusRevision: p.StatusRevision}
+	rule := rules.of(w.User)
+	return rule.show(&p)
+}
+
+func (r *Rules) of(user UserID) Rule {
+	i, found := slices.BinarySearchFunc(r.Watchers, user, func(w WatcherRule, user UserID) int {
+		return strings.Compare(string(w.User), string(user))
+	})
+	if found {
+		return r.Watchers[i].Rule
+	}
+	return r.Everyone
+}
+
+// show is what is seen of p under the rule.
+func (r *Rule) show(p *Presence) Presence {
+	switch {
+	case r.freezes(p):
+		return Presence{Status: Offline, Since: r.Since, Revision: r.Revision, StatusRevision: r.Revision}
+	case r.Sight == SeesStatus:
+		revision := max(p.StatusRevision, r.Revision)
+		return Presence{Status: p.Status, Revision: revision, StatusRevision: revision}
 	default:
-		return Presence{Status: Offline, Since: rule.Since, Revision: rule.Revision, StatusRevision: rule.Revision}
+		seen := *p
+		seen.Since = max(p.Since, r.Since)
+		seen.Revision = max(p.Revision, r.Revision)
+		seen.StatusRevision = max(p.StatusRevision, r.Revision)
+		return seen
 	}
 }
 
-func (r *Rules) of(w Watcher) Rule {
-	if rule, ok := r.Watchers[w.User]; ok {
-		return rule
-	}
-	var strictest Rule
-	found := false
-	for _, group := range w.Groups {
-		if rule, ok := r.Groups[group]; ok && (!found || rule.Sight > strictest.Sight) {
-			strictest, found = rule, true
-		}
-	}
-	if found {
-		return strictest
-	}
-	return r.Everyone
+// freezes reports whether nothing of p is seen: hidden, or veiled still.
+func (r *Rule) freezes(p *Presence) bool {
+	return r.Sight == SeesOffline || (r.Veiled != 0 && p.Status == Offline && p.StatusRevision <= r.Veiled)
 }

@@ -43,6 +43,7 @@ type Publisher struct {
 
 	soft  soft
 	holds holds
+	bound bindings
 }
 
 // New is a publisher that serves from now on: sessions on record get their
@@ -176,6 +177,8 @@ func causeOf(e presence.Event) store.Cause {
 		return store.CauseEndClaim
 	case presence.SetNote:
 		return store.CauseNote
+	case presence.SetRules:
+		return store.CauseRules
 	case presence.SetStanding:
 		return store.CauseStanding
 	default:

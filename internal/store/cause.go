@@ -12,6 +12,7 @@ var causeNames = [...]string{
 	CauseNote:     "note",
 	CauseStanding: "standing",
 	CauseTime:     "time",
+	CauseRules:    "visibility",
 }
 
 // String is the word for a cause, as logs and histories show it.

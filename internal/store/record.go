@@ -15,7 +15,8 @@ import (
 //
 // A change of a form gets a new format byte; the decoder of the old one stays.
 const (
-	stateFormat byte = 1
+	plainFormat byte = 1 // a state without rules of visibility
+	stateFormat byte = 2
 	entryFormat byte = 1
 )
 
@@ -25,7 +26,11 @@ var ErrFormat = errors.New("stored bytes cannot be read")
 
 // AppendState appends the binary form of s.
 func AppendState(dst []byte, s *presence.State) []byte {
-	dst = append(dst, stateFormat)
+	format := plainFormat
+	if s.Rules != nil {
+		format = stateFormat
+	}
+	dst = append(dst, format)
 	dst = binary.AppendUvarint(dst, uint64(s.Revision))
 	dst = appendInstant(dst, s.At, 0)
 	base := s.At
@@ -40,7 +45,57 @@ func AppendState(dst []byte, s *presence.State) []byte {
 	dst = appendInstant(dst, s.Note.Until, base)
 	dst = appendSessions(dst, s.Sessions, base)
 	dst = appendClaims(dst, s.Claims, base)
-	return appendAnswers(dst, s.Answers, s.Revision, base)
+	dst = appendAnswers(dst, s.Answers, s.Revision, base)
+	return appendRules(dst, s.Rules, s.Revision, base)
+}
+
+func appendRules(dst []byte, rules *presence.Rules, revision presence.Revision, base presence.Instant) []byte {
+	if rules == nil {
+		return dst
+	}
+	dst = appendRule(dst, &rules.Everyone, revision, base)
+	dst = binary.AppendUvarint(dst, uint64(len(rules.Watchers)))
+	for i := range rules.Watchers {
+		w := &rules.Watchers[i]
+		dst = appendText(dst, w.User)
+		dst = appendRule(dst, &w.Rule, revision, base)
+	}
+	return dst
+}
+
+// The head of a rule is its sight, and which of its fields follow: most have
+// none, and there may be a thousand.
+const (
+	sightBits   = 0x03
+	sinceBit    = 0x04
+	revisionBit = 0x08
+	veiledBit   = 0x10
+	defaultBit  = 0x20
+	ruleBits    = 0x3f
+)
+
+func appendRule(dst []byte, r *presence.Rule, revision presence.Revision, base presence.Instant) []byte {
+	head := byte(r.Sight) | bit(r.Since != 0, sinceBit) | bit(r.Revision != 0, revisionBit) |
+		bit(r.Veiled != 0, veiledBit) | bit(r.Default, defaultBit)
+	dst = append(dst, head)
+	if r.Since != 0 {
+		dst = appendInstant(dst, r.Since, base)
+	}
+	if r.Revision != 0 {
+		dst = appendRevision(dst, r.Revision, revision)
+	}
+	if r.Veiled != 0 {
+		dst = appendRevision(dst, r.Veiled, revision)
+	}
+	return dst
+}
+
+// bit is b if it is on.
+func bit(on bool, b byte) byte {
+	if on {
+		return b
+	}
+	return 0
 }
 
 func appendSessions(dst []byte, sessions []presence.Session, base presence.Instant) []byte {
@@ -108,6 +163,9 @@ func DecodeState(data []byte) (presence.State, error) {
 	s.Sessions = d.sessions(base)
 	s.Claims = d.claims(base)
 	s.Answers = d.answers(s.Revision, base)
+	if d.format > plainFormat {
+		s.Rules = d.rules(s.Revision, base)
+	}
 	if err := d.end(); err != nil {
 		return presence.State{}, err
 	}
@@ -197,15 +255,18 @@ func unzigzag(u uint64) int64 { return int64(u>>1) ^ -int64(u&1) }
 // A decoder reads one value. The first thing that does not fit sets err, and
 // what is read after that is zero. Text is shared with one copy of the input.
 type decoder struct {
-	rest string
-	what string
-	err  error
+	rest   string
+	what   string
+	format byte
+	err    error
 }
 
-func newDecoder(data []byte, what string, format byte) *decoder {
+// newDecoder reads the format byte, which is at most newest.
+func newDecoder(data []byte, what string, newest byte) *decoder {
 	d := &decoder{rest: string(data), what: what}
-	if got := d.byte(); d.err == nil && got != format {
-		d.err = fmt.Errorf("%w: a %s of format %d, and this porchlight knows format %d", ErrFormat, what, got, format)
+	d.format = d.byte()
+	if d.err == nil && (d.format == 0 || d.format > newest) {
+		d.err = fmt.Errorf("%w: a %s of format %d, and this porchlight knows formats up to %d", ErrFormat, what, d.format, newest)
 	}
 	return d
 }
@@ -298,6 +359,7 @@ const (
 	minSession = 8  // bytes, one for each field
 	minClaim   = 7  // likewise
 	minAnswer  = 35 // two digests and three fields
+	minRule    = 2  // the user's length and the head
 )
 
 func (d *decoder) sessions(base presence.Instant) []presence.Session {
@@ -354,6 +416,39 @@ func (d *decoder) answers(revision presence.Revision, base presence.Instant) []p
 		a.Result = d.text()
 	}
 	return answers
+}
+
+func (d *decoder) rules(revision presence.Revision, base presence.Instant) *presence.Rules {
+	rules := &presence.Rules{Everyone: d.rule(revision, base)}
+	n := d.count(minRule)
+	if n == 0 {
+		return rules
+	}
+	rules.Watchers = make([]presence.WatcherRule, n)
+	for i := range rules.Watchers {
+		w := &rules.Watchers[i]
+		w.User = presence.UserID(d.text())
+		w.Rule = d.rule(revision, base)
+	}
+	return rules
+}
+
+func (d *decoder) rule(revision presence.Revision, base presence.Instant) presence.Rule {
+	head := d.byte()
+	r := presence.Rule{Sight: presence.Sight(head & sightBits), Default: head&defaultBit != 0}
+	if !r.Sight.Valid() || head&^ruleBits != 0 {
+		d.bad("an unknown rule")
+	}
+	if head&sinceBit != 0 {
+		r.Since = d.instant(base)
+	}
+	if head&revisionBit != 0 {
+		r.Revision = d.revision(revision)
+	}
+	if head&veiledBit != 0 {
+		r.Veiled = d.revision(revision)
+	}
+	return r
 }
 
 func (d *decoder) digest(to *[16]byte) {

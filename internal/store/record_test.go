@@ -60,6 +60,29 @@ func some[T any](t *rapid.T, one func(*rapid.T) T, label string) []T {
 	return list
 }
 
+func rule(t *rapid.T) presence.Rule {
+	return presence.Rule{
+		Sight: presence.Sight(rapid.Byte().Draw(t, "sight") % 3), Since: instants().Draw(t, "since"),
+		Revision: revisions().Draw(t, "revision"), Veiled: revisions().Draw(t, "veiled"), Default: rapid.Bool().Draw(t, "default"),
+	}
+}
+
+func watcherRules(t *rapid.T) presence.WatcherRule {
+	return presence.WatcherRule{User: presence.UserID(rapid.String().Draw(t, "watcher")), Rule: rule(t)}
+}
+
+// rules are none, or empty, or some.
+func rules(t *rapid.T) *presence.Rules {
+	switch rapid.IntRange(0, 2).Draw(t, "rules") {
+	case 0:
+		return nil
+	case 1:
+		return &presence.Rules{}
+	default:
+		return &presence.Rules{Everyone: rule(t), Watchers: some(t, watcherRules, "watchers")}
+	}
+}
+
 func states(t *rapid.T) presence.State {
 	at := instants()
 	return presence.State{
@@ -72,6 +95,7 @@ func states(t *rapid.T) presence.State {
 			StatusRevision: revisions().Draw(t, "status revision"), Revision: revisions().Draw(t, "shown revision"),
 		},
 		Standing: presence.Standing(rapid.Byte().Draw(t, "standing")),
+		Rules:    rules(t),
 	}
 }
 
@@ -128,7 +152,7 @@ func TestTruncated(t *testing.T) {
 }
 
 func TestUnknownFormat(t *testing.T) {
-	for _, data := range [][]byte{{2}, {0}, {255, 1, 1}} {
+	for _, data := range [][]byte{{3}, {0}, {255, 1, 1}} {
 		_, err := store.DecodeState(data)
 		_, err2 := store.DecodeEntry(data)
 		if !errors.Is(err, store.ErrFormat) || !errors.Is(err2, store.ErrFormat) {
@@ -136,7 +160,7 @@ func TestUnknownFormat(t *testing.T) {
 		}
 	}
 	_, err := store.DecodeState([]byte{9})
-	if want := "stored bytes cannot be read: a state of format 9, and this porchlight knows format 1"; err == nil || err.Error() != want {
+	if want := "stored bytes cannot be read: a state of format 9, and this porchlight knows formats up to 2"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
 }
@@ -144,9 +168,10 @@ func TestUnknownFormat(t *testing.T) {
 // TestHostileLists: a length that nothing stands behind allocates nothing.
 func TestHostileLists(t *testing.T) {
 	empty := store.AppendState(nil, &presence.State{})
+	ruled := store.AppendState(nil, &presence.State{Rules: &presence.Rules{}})
 	lists := len(empty) - 3 // the lengths of three empty lists stand last
-	for i := range 3 {
-		data := append(bytes.Clone(empty[:lists+i]), 0xff, 0xff, 0xff, 0xff, 0x7f)
+	for i, before := range [][]byte{empty[:lists], empty[:lists+1], empty[:lists+2], ruled[:len(ruled)-1]} {
+		data := append(bytes.Clone(before), 0xff, 0xff, 0xff, 0xff, 0x7f)
 		allocated := testing.AllocsPerRun(10, func() {
 			if _, err := store.DecodeState(data); !errors.Is(err, store.ErrFormat) {
 				t.Errorf("list %d: %v", i, err)
@@ -158,6 +183,28 @@ func TestHostileLists(t *testing.T) {
 	}
 }
 
+// TestUnknownRules: bits that this version has no meaning for are no rule.
+func TestUnknownRules(t *testing.T) {
+	ruled := store.AppendState(nil, &presence.State{Rules: &presence.Rules{}})
+	for _, head := range []byte{0x03, 0x40, 0x80} {
+		ruled[len(ruled)-2] = head // everyone's stands before the number of watchers
+		if _, err := store.DecodeState(ruled); !errors.Is(err, store.ErrFormat) {
+			t.Errorf("%#x: %v", head, err)
+		}
+	}
+}
+
+// TestRulesAreSmall: a watcher costs its id and little more, and a user without
+// rules nothing.
+func TestRulesAreSmall(t *testing.T) {
+	s := presence.State{Revision: 1_700_000_000_000_000, At: 1_700_000_000_000_000}
+	plain := len(store.AppendState(nil, &s))
+	s.Rules = &presence.Rules{Watchers: []presence.WatcherRule{{User: "12345678"}}}
+	if data := store.AppendState(nil, &s); len(data) != plain+1+1+10 || data[0] != 2 {
+		t.Errorf("%d bytes with a watcher, %d without", len(data), plain)
+	}
+}
+
 // A decoder survives any input; what it takes, it gives back the same.
 func FuzzDecodeState(f *testing.F) {
 	f.Add(store.AppendState(nil, &presence.State{}))
@@ -166,6 +213,10 @@ func FuzzDecodeState(f *testing.F) {
 		Sessions: []presence.Session{{ID: "s", EndsAt: 1_700_000_120_000_000}},
 		Claims:   []presence.Claim{{ID: "c", Status: presence.Busy}}, Answers: []presence.Answer{{Result: "r"}},
 	}))
+	f.Add(store.AppendState(nil, &presence.State{Revision: 7, At: 1_700_000_000_000_000, Rules: &presence.Rules{
+		Everyone: presence.Rule{Sight: presence.SeesStatus, Revision: 5},
+		Watchers: []presence.WatcherRule{{User: "w", Rule: presence.Rule{Sight: presence.SeesOffline, Since: 9, Revision: 6, Veiled: 7, Default: true}}},
+	}}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := store.DecodeState(data)
 		if err != nil {

@@ -161,6 +161,7 @@ const (
 	CauseNote
 	CauseStanding
 	CauseTime  // something ended at its instant
+	CauseRules // the user's rules of visibility
 )
 
 // Actor is who asked: a user, an app on behalf of nobody in particular, or the

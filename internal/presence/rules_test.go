@@ -1,0 +1,529 @@
+package presence_test
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	. "porchlight.dev/porchlight/internal/presence"
+)
+
+func everyone(sight Sight) SetRules { return SetRules{Everyone: sight} }
+
+func except(sight Sight, watchers map[UserID]Sight) SetRules {
+	return SetRules{Everyone: sight, Watchers: watchers}
+}
+
+// sees is what a watcher sees of what was committed.
+func (s *script) sees(w UserID) Presence {
+	return View(Committed(&s.state), s.state.Rules, Watcher{User: w})
+}
+
+// A watcher is told of what it can see change, and of nothing else. What it sees
+// after a change of rules is compared with what it saw before.
+func TestChangesOfRules(t *testing.T) {
+	// The user is in one of these, in a script that has gone on for 10 minutes.
+	busy := func(s *script) { s.signIn(); s.must(manual(Busy)) }
+	offline := func(s *script) { s.signIn(); s.must(SignOut{Session: "desk"}) }
+	noted := func(s *script) { offline(s); s.must(SetNote{Text: "gone fishing"}) }
+	none := func(*script) {}
+	rules := func(e SetRules, then func(*script)) func(*script) {
+		return func(s *script) { s.must(e); s.pass(time.Minute); then(s) }
+	}
+	signOut := func(s *script) { s.must(SignOut{Session: "desk"}) }
+	const anEvent, no = true, false
+	exception := func(sight Sight) map[UserID]Sight { return map[UserID]Sight{"w": sight} }
+	for _, row := range []struct {
+		name  string
+		user  func(*script)
+		then  func(*script) // with what happens a minute later
+		e     SetRules
+		event bool
+		want  Presence // Since: zero none, 1 the instant of e, 2 as before
+	}{
+		{"hidden while busy", busy, none, everyone(SeesOffline), anEvent, Presence{Since: 1}},
+		{"hidden while offline: nobody can tell", offline, none, everyone(SeesOffline), no, Presence{Since: 2}},
+		{"hidden while offline with a note: it goes", noted, none, everyone(SeesOffline), anEvent, Presence{Since: 2}},
+		{"hidden from this watcher alone", busy, none, except(SeesAll, exception(SeesOffline)), anEvent, Presence{Since: 1}},
+		{"hidden from everyone but this watcher", busy, none, except(SeesOffline, exception(SeesAll)), no, Presence{Status: Busy, Since: 2}},
+		{"hidden from others: nothing to see", busy, none, except(SeesAll, map[UserID]Sight{"x": SeesOffline}), no, Presence{Status: Busy, Since: 2}},
+		{"status only", busy, none, everyone(SeesStatus), anEvent, Presence{Status: Busy}},
+		{"all again after status only", busy, rules(everyone(SeesStatus), none), everyone(SeesAll), anEvent, Presence{Status: Busy, Since: 2}},
+		{"hidden after status only: no time gives it away", busy, rules(everyone(SeesStatus), none), everyone(SeesOffline), anEvent, Presence{}},
+		{"status only, hidden while offline: nobody can tell", offline, rules(everyone(SeesStatus), none), everyone(SeesOffline), no, Presence{}},
+		{"hidden, now by name", busy, rules(everyone(SeesOffline), none), except(SeesAll, exception(SeesOffline)), no, Presence{Since: 2}},
+		{"hidden by name, now with everyone", busy, rules(except(SeesAll, exception(SeesOffline)), none), everyone(SeesOffline), no, Presence{Since: 2}},
+		{"lifted while busy: since no earlier than that", busy, rules(everyone(SeesOffline), none), everyone(SeesAll), anEvent, Presence{Status: Busy, Since: 1}},
+		{"lifted by name while busy", busy, rules(everyone(SeesOffline), none), except(SeesOffline, exception(SeesAll)), anEvent, Presence{Status: Busy, Since: 1}},
+		{"lifted by leaving the list", busy, rules(except(SeesAll, exception(SeesOffline)), none), everyone(SeesAll), anEvent, Presence{Status: Busy, Since: 1}},
+		{"lifted to the status while busy", busy, rules(everyone(SeesOffline), none), everyone(SeesStatus), anEvent, Presence{Status: Busy}},
+		{"hidden while offline, lifted: nothing happened", offline, rules(everyone(SeesOffline), none), everyone(SeesAll), no, Presence{Since: 2}},
+		{"lifted after signing out behind it: veiled", busy, rules(everyone(SeesOffline), signOut), everyone(SeesAll), no, Presence{Since: 2}},
+		{"lifted to the status after signing out: veiled", busy, rules(everyone(SeesOffline), signOut), everyone(SeesStatus), no, Presence{Since: 2}},
+		{"lifted by leaving the list after signing out: veiled", busy, rules(except(SeesAll, exception(SeesOffline)), signOut), everyone(SeesAll), no, Presence{Since: 2}},
+		{"hidden again behind the veil", busy, rules(everyone(SeesOffline), func(s *script) {
+			signOut(s)
+			s.must(everyone(SeesAll))
+		}), everyone(SeesOffline), no, Presence{Since: 2}},
+		{"all, then the status, then all behind one veil", busy, rules(everyone(SeesOffline), func(s *script) {
+			signOut(s)
+			s.must(everyone(SeesStatus))
+		}), everyone(SeesAll), no, Presence{Since: 2}},
+	} {
+		s := newScript(t)
+		row.user(s)
+		s.pass(10 * time.Minute)
+		row.then(s)
+		s.pass(time.Minute)
+		before, truth := s.sees("w"), Committed(&s.state)
+		s.must(row.e)
+		got, want := s.sees("w"), row.want
+		switch row.want.Since {
+		case 1:
+			want.Since = s.now
+		case 2:
+			want.Since = before.Since
+			if before.Since == 0 {
+				want.Since = truth.Since
+			}
+		}
+		if want.Status == Busy && want.Since != 0 {
+			want.Until = truth.Until
+		}
+		if !got.SameFor(&want) {
+			t.Errorf("%s: %+v, want %+v", row.name, got, want)
+		}
+		if told := got.Revision == s.state.Revision; told != row.event || (!told && got.Revision != before.Revision) {
+			t.Errorf("%s: revision %d after %d in commit %d", row.name, got.Revision, before.Revision, s.state.Revision)
+		}
+		if now := Committed(&s.state); now != truth {
+			t.Errorf("%s: the truth became %+v, was %+v", row.name, now, truth)
+		}
+	}
+}
+
+// A user who hides, goes on, signs out and shows themself again while offline:
+// nothing is seen until the status changes, and then only what is new.
+func TestTheVeilFallsWithTheNextStatus(t *testing.T) {
+	s := newScript(t)
+	s.signIn()
+	s.pass(time.Minute)
+	s.must(everyone(SeesOffline))
+	hidden := s.sees("w")
+	for _, e := range []Event{manual(Busy), SignOut{Session: "desk"}, everyone(SeesAll), SetNote{Text: "n"}, EndClaim{ID: ManualClaim}, SetNote{}} {
+		s.pass(time.Minute)
+		s.must(e)
+		if got := s.sees("w"); got != hidden {
+			t.Fatalf("after %T: %+v, was %+v", e, got, hidden)
+		}
+	}
+	s.pass(time.Minute)
+	s.signIn()
+	want := Presence{Status: Available, Since: s.now, Active: true, Revision: s.state.Revision, StatusRevision: s.state.Revision}
+	if got := s.sees("w"); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	s.pass(time.Minute)
+	s.must(SignOut{Session: "desk"})
+	if got := s.sees("w"); got != Committed(&s.state) || got.Since != s.now {
+		t.Errorf("offline again: %+v", got)
+	}
+	s.must(except(SeesAll, map[UserID]Sight{"x": SeesAll}))
+	s.must(everyone(SeesAll))
+	if s.state.Rules != nil {
+		t.Errorf("nothing is left to remember, yet there are %+v", s.state.Rules)
+	}
+}
+
+// An end that nobody looked at comes in the commit of the rules: it is told as
+// always, or stays behind them.
+func TestRulesAfterAnUnpublishedEnd(t *testing.T) {
+	for _, row := range []struct {
+		first, then Sight
+		told        bool
+		since       Instant
+	}{
+		{SeesAll, SeesOffline, true, noon.Add(MinLease)},
+		{SeesAll, SeesStatus, true, 0},
+		{SeesStatus, SeesOffline, true, 0},
+		{SeesStatus, SeesAll, true, noon.Add(MinLease)},
+		{SeesOffline, SeesAll, false, noon},
+		{SeesOffline, SeesStatus, false, noon},
+	} {
+		s := newScript(t)
+		s.must(SignIn{Session: "desk", Client: Desktop, Lease: MinLease})
+		if row.first != SeesAll {
+			s.must(everyone(row.first))
+		}
+		s.now = s.now.Add(time.Hour)
+		s.must(everyone(row.then))
+		got := s.sees("w")
+		if got.Status != Offline || got.Since != row.since || (got.Revision == s.state.Revision) != row.told {
+			t.Errorf("%d, then %d: %+v in commit %d", row.first, row.then, got, s.state.Revision)
+		}
+	}
+}
+
+func TestSetRulesIsRefused(t *testing.T) {
+	many := func(n int) map[UserID]Sight {
+		watchers := make(map[UserID]Sight)
+		for i := range n {
+			watchers[UserID(fmt.Sprint(i))] = SeesStatus
+		}
+		return watchers
+	}
+	for _, row := range []struct {
+		e    SetRules
+		want string
+	}{
+		{everyone(3), "everyone is no level of visibility"},
+		{except(SeesAll, map[UserID]Sight{"w": 3}), "watchers must each have a level of visibility"},
+		{except(SeesAll, map[UserID]Sight{"": SeesAll}), "watchers must be 1 to 128 bytes of printable text"},
+		{except(SeesAll, many(MaxRules+1)), "a user has at most 500 visibility rules of watchers"},
+		{except(SeesAll, many(MaxRules)), ""},
+	} {
+		s := newScript(t)
+		err := s.do(row.e)
+		var field *FieldError
+		var limit *LimitError
+		if text := fmt.Sprint(err); err != nil && (text != row.want || (!errors.As(err, &field) && !errors.As(err, &limit))) {
+			t.Errorf("%v, want %s", err, row.want)
+		}
+		if (err == nil) != (row.want == "") || !reflect.DeepEqual(Check(row.e), err) {
+			t.Errorf("%v, checked %v, want %s", err, Check(row.e), row.want)
+		}
+	}
+}
+
+func TestRulesThatAreSetAgainChangeNothing(t *testing.T) {
+	s := newScript(t)
+	s.refused(everyone(SeesAll), ErrNoChange)
+	for _, e := range []SetRules{
+		everyone(SeesOffline), everyone(SeesStatus), except(SeesStatus, map[UserID]Sight{"w": SeesAll, "x": SeesStatus}),
+		except(SeesStatus, map[UserID]Sight{"w": SeesAll}), except(SeesStatus, map[UserID]Sight{"x": SeesAll}),
+		except(SeesAll, map[UserID]Sight{"x": SeesAll}), everyone(SeesAll),
+	} {
+		s.must(e)
+		s.refused(e, ErrNoChange)
+		if named := len(slices.DeleteFunc(watchers(&s.state), func(w WatcherRule) bool { return w.Default })); named != len(e.Watchers) {
+			t.Errorf("%+v: %d watchers are named", e, named)
+		}
+	}
+	keyed := everyone(SeesAll)
+	keyed.Key = [16]byte{1}
+	s.must(keyed) // the answer is kept
+	var repeat *RepeatError
+	if err := s.do(keyed); !errors.As(err, &repeat) || repeat.Answer.Revision != s.state.Revision {
+		t.Errorf("asked again: %v", err)
+	}
+}
+
+func watchers(s *State) []WatcherRule {
+	if s.Rules == nil {
+		return nil
+	}
+	return slices.Clone(s.Rules.Watchers)
+}
+
+// What is remembered of watchers who are no longer named is bounded.
+func TestWhatRulesRememberIsBounded(t *testing.T) {
+	s := newScript(t)
+	s.signIn()
+	for round := range 4 {
+		named := make(map[UserID]Sight)
+		for i := range MaxRules {
+			named[UserID(fmt.Sprintf("%d-%03d", round, i))] = SeesOffline
+		}
+		s.must(except(SeesAll, named))
+		s.pass(time.Second)
+	}
+	all := watchers(&s.state)
+	if len(all) != 2*MaxRules {
+		t.Fatalf("%d watchers", len(all))
+	}
+	for i, w := range all { // rounds 2 and 3: the newest of those who left, and those who are named
+		if round, _, _ := strings.Cut(string(w.User), "-"); round != fmt.Sprint(2+i/MaxRules) || w.Default != (i < MaxRules) {
+			t.Fatalf("%+v", w)
+		}
+	}
+	s.must(everyone(SeesStatus)) // since when they see the user again is remembered
+	s.must(manual(Busy))         // until the next status
+	s.must(everyone(SeesAll))
+	if n := len(watchers(&s.state)); n != 0 {
+		t.Errorf("all see the same, and %d watchers are remembered", n)
+	}
+}
+
+// A deactivated user's rules stay, a deleted one's go.
+func TestStandingAndRules(t *testing.T) {
+	s := newScript(t)
+	s.signIn()
+	s.must(except(SeesStatus, map[UserID]Sight{"w": SeesOffline}))
+	hidden := s.sees("w")
+	s.must(SetStanding{Standing: Deactivated})
+	if s.refused(everyone(SeesAll), ErrDeactivated); s.sees("w") != hidden || s.sees("x").Status != Offline {
+		t.Errorf("deactivated: %+v", s.state.Rules)
+	}
+	s.must(SetStanding{Standing: Active})
+	next, errs, err := ApplyEach(s.state, []Event{everyone(SeesOffline), SetStanding{Standing: Deleted}}, s.policy, s.now)
+	if err != nil || errs[0] != nil || errs[1] != nil || next.Rules != nil {
+		t.Errorf("%v, %v: %+v", errs, err, next.Rules)
+	}
+	s.must(SetStanding{Standing: Deleted})
+	if s.refused(everyone(SeesAll), ErrDeleted); s.state.Rules != nil || s.sees("w").Status != Offline {
+		t.Errorf("deleted: %+v", s.state.Rules)
+	}
+}
+
+// A user of whom nothing is recorded seems, hidden, as one who just got a record.
+func TestRulesOfANewRecord(t *testing.T) {
+	s, err := Apply(State{}, everyone(SeesOffline), DefaultPolicy(), noon)
+	want := Presence{Since: noon, Revision: Revision(noon), StatusRevision: Revision(noon)}
+	if got := View(Committed(&s), s.Rules, Watcher{User: "w"}); err != nil || got != want {
+		t.Errorf("%+v, %v; want %+v", got, err, want)
+	}
+}
+
+// drawEvent is something that happens to a user who has no note of their own: an
+// offline user's note is seen, so whoever has one can be seen to hide.
+func drawEvent(t *rapid.T) Event {
+	id := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "id")
+	switch rapid.IntRange(0, 5).Draw(t, "event") {
+	case 0:
+		return SignOut{Session: SessionID(id)}
+	case 1:
+		return Refresh{Session: SessionID(id), Activity: IsIdle}
+	case 2:
+		status := rapid.SampledFrom([]Status{Available, Away, Busy, DoNotDisturb}).Draw(t, "status")
+		return SetClaim{ID: ManualClaim, Source: Manual, Status: status, Note: rapid.SampledFrom([]string{"", "n"}).Draw(t, "note")}
+	case 3:
+		return SetClaim{ID: ClaimID(id), Source: Calendar, Status: InCalendarEvent, Lasts: time.Minute}
+	case 4:
+		return EndClaim{ID: ClaimID(id)}
+	default:
+		return SignIn{Session: SessionID(id), Client: Mobile, Lease: 10 * time.Minute}
+	}
+}
+
+func drawRules(t *rapid.T) SetRules {
+	sight := rapid.Map(rapid.IntRange(0, 2), func(n int) Sight { return Sight(n) })
+	e := SetRules{Everyone: sight.Draw(t, "everyone"), Watchers: make(map[UserID]Sight)}
+	for _, w := range []UserID{"v", "w"} {
+		if rapid.Bool().Draw(t, "named") {
+			e.Watchers[w] = sight.Draw(t, "sight")
+		}
+	}
+	return e
+}
+
+// A user is one who acts, and a watcher's log of what it was told.
+type user struct {
+	state State
+	seen  []Presence
+}
+
+// do plays e, and logs what w sees if its revision says that it changed.
+func (u *user) do(t *rapid.T, e Event, now Instant, w UserID) {
+	next, err := Apply(u.state, e, Policy{}, now)
+	if err != nil {
+		return // refused, or nothing changes
+	}
+	u.state = next
+	p := View(Committed(&next), next.Rules, Watcher{User: w})
+	if n := len(u.seen); n > 0 && p.Revision == u.seen[n-1].Revision {
+		if was := &u.seen[n-1]; !p.SameFor(was) || p.StatusRevision != was.StatusRevision {
+			t.Fatalf("%T: %+v became %+v, and its revision stayed", e, u.seen[n-1], p)
+		}
+		return
+	}
+	u.seen = append(u.seen, p)
+}
+
+// Two users do the same until one signs out and the other hides, and goes on. The
+// first signs in again when the second shows themself, or, if that one is offline
+// then, does nothing. Nobody can tell which is which.
+func TestHidingIsLikeBeingOffline(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		now := noon
+		later := func() { now = now.Add(time.Duration(rapid.IntRange(1, 200).Draw(t, "seconds")) * time.Second) }
+		named := rapid.Bool().Draw(t, "named")
+		rules := func(sight Sight) SetRules {
+			if named {
+				return except(SeesAll, map[UserID]Sight{"w": sight})
+			}
+			return everyone(sight)
+		}
+		statusOnly := rapid.Bool().Draw(t, "status only")
+		var honest, hiding user
+		both := func(e Event) { honest.do(t, e, now, "w"); hiding.do(t, e, now, "w") }
+		both(SetStanding{Standing: Active})
+		if statusOnly {
+			both(rules(SeesStatus))
+		}
+		for range rapid.IntRange(0, 8).Draw(t, "before") {
+			later()
+			both(drawEvent(t))
+		}
+		later()
+		both(Tick{})
+		honest.leave(t, now)
+		hiding.do(t, rules(SeesOffline), now, "w")
+		for range rapid.IntRange(0, 12).Draw(t, "behind") {
+			later()
+			hiding.do(t, drawEvent(t), now, "w")
+			hiding.do(t, Tick{}, now, "w")
+		}
+		same(t, &honest, &hiding)
+		if p, _ := Compose(hiding.state, now); p.Status == Offline {
+			// Whatever may be seen again, nothing is.
+			sight := rapid.SampledFrom([]Sight{SeesAll, SeesStatus}).Draw(t, "lifted")
+			later()
+			hiding.do(t, rules(sight), now, "w")
+			same(t, &honest, &hiding)
+			return
+		}
+		later()
+		hiding.do(t, rules(SeesAll), now, "w")
+		if p := hiding.seen[len(hiding.seen)-1]; p.Status != Offline && (p.Since != now || p.Revision != hiding.state.Revision) {
+			t.Fatalf("shown again, as %+v at %d", p, now)
+		}
+	})
+}
+
+// leave signs the user out of all sessions in one commit.
+func (u *user) leave(t *rapid.T, now Instant) {
+	var events []Event
+	for _, s := range u.state.Sessions {
+		events = append(events, SignOut{Session: s.ID})
+	}
+	next, _, err := ApplyEach(u.state, events, Policy{}, now)
+	if errors.Is(err, ErrNoChange) {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.state = next
+	if p := View(Committed(&next), next.Rules, Watcher{User: "w"}); p.Revision != u.seen[len(u.seen)-1].Revision {
+		u.seen = append(u.seen, p)
+	}
+}
+
+// same compares two logs in all that a watcher may compare.
+func same(t *rapid.T, a, b *user) {
+	if len(a.seen) != len(b.seen) {
+		t.Fatalf("told %d and %d times:\n%+v\n%+v", len(a.seen), len(b.seen), a.seen, b.seen)
+	}
+	for i := range a.seen {
+		p, q := &a.seen[i], &b.seen[i]
+		if !p.SameFor(q) || p.Revision != q.Revision {
+			t.Fatalf("the %d. time:\n%+v\n%+v", i+1, *p, *q)
+		}
+	}
+}
+
+// Whatever happens and whatever the rules become: what each watcher sees changes
+// with its revision and never without, revisions never go back, nothing moves
+// while hidden, the truth is untouched, and equal rules change nothing.
+func TestViewsOfAnySequence(t *testing.T) {
+	all := []UserID{"v", "w", "x"}
+	rapid.Check(t, func(t *rapid.T) {
+		var s State
+		now := noon
+		last := make(map[UserID]Presence)
+		for range rapid.IntRange(1, 30).Draw(t, "events") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 300).Draw(t, "seconds")) * time.Second)
+			e := drawEvent(t)
+			switch rapid.IntRange(0, 5).Draw(t, "kind") {
+			case 0, 1:
+				e = drawRules(t)
+			case 2:
+				e = SetNote{Text: rapid.SampledFrom([]string{"", "own"}).Draw(t, "note")}
+			}
+			before := clone(s)
+			next, err := Apply(s, e, Policy{}, now)
+			if !reflect.DeepEqual(clone(s), before) {
+				t.Fatal("Apply wrote into the state it was given")
+			}
+			if err != nil {
+				continue
+			}
+			for _, w := range all {
+				p := View(Committed(&next), next.Rules, Watcher{User: w})
+				if was, seen := last[w]; seen {
+					checkSteps(t, w, &was, &p, e, &s, &next)
+				}
+				last[w] = p
+			}
+			if rules, ok := e.(SetRules); ok {
+				checkRuled(t, &s, &next, rules, now)
+			}
+			s = next
+		}
+	})
+}
+
+func checkSteps(t *rapid.T, w UserID, was, p *Presence, e Event, s, next *State) {
+	changed := p.Revision != was.Revision
+	switch {
+	case p.Revision < was.Revision || p.StatusRevision < was.StatusRevision || p.Revision > next.Revision:
+		t.Fatalf("%s: %+v after %+v in commit %d", w, *p, *was, next.Revision)
+	case changed && p.Revision != next.Revision:
+		t.Fatalf("%s: revision %d, neither the old one, %d, nor the commit's, %d", w, p.Revision, was.Revision, next.Revision)
+	case !changed && !p.SameFor(was):
+		t.Fatalf("%s: %+v became %+v and kept its revision", w, *was, *p)
+	}
+	if _, ok := e.(SetRules); ok {
+		return
+	}
+	sight := sightOf(s.Rules, w)
+	if sight == SeesOffline && *p != *was {
+		t.Fatalf("%s: hidden, and %+v became %+v", w, *was, *p)
+	}
+	if sight == SeesStatus && changed && p.Status == was.Status {
+		t.Fatalf("%s: told of %+v after %+v, of which it sees the status only", w, *p, *was)
+	}
+}
+
+func sightOf(rules *Rules, w UserID) Sight {
+	if rules == nil {
+		return SeesAll
+	}
+	for _, own := range rules.Watchers {
+		if own.User == w {
+			return own.Sight
+		}
+	}
+	return rules.Everyone.Sight
+}
+
+// checkRuled checks what SetRules alone does.
+func checkRuled(t *rapid.T, s, next *State, e SetRules, now Instant) {
+	if p, _ := Compose(*s, s.At); s.Exists() && p.Status == next.Shown.Status && next.Shown.Revision == next.Revision && p.Since == next.Shown.Since && p.Note == Committed(next).Note && p.Until == Committed(next).Until {
+		t.Fatalf("the truth has the revision of the rules: %+v", next.Shown)
+	}
+	for _, w := range []UserID{"v", "w", "x"} {
+		want, named := e.Watchers[w]
+		if !named {
+			want = e.Everyone
+		}
+		if got := sightOf(next.Rules, w); got != want {
+			t.Fatalf("%s: sight %d, want %d", w, got, want)
+		}
+		if View(Committed(next), next.Rules, Watcher{User: w, Truth: true}) != Committed(next) {
+			t.Fatalf("%s does not see the truth", w)
+		}
+	}
+	if next.Rules != nil && !slices.IsSortedFunc(next.Rules.Watchers, func(a, b WatcherRule) int { return strings.Compare(string(a.User), string(b.User)) }) {
+		t.Fatalf("not sorted: %+v", next.Rules)
+	}
+	if _, err := Apply(*next, e, Policy{}, now); !errors.Is(err, ErrNoChange) {
+		t.Fatalf("the same rules again: %v", err)
+	}
+}
