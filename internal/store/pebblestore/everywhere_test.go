@@ -604,6 +604,7 @@ func TestCursorIsNoNewer(t *testing.T) {
 			}
 		}
 	}()
+	defer func() { <-done }() // whose errors would come after the end
 	for looks := 0; ; looks++ {
 		records, cursor, err := s.Read(context.Background(), []store.User{crashUser(0)})
 		if err != nil || len(records) != 1 {
