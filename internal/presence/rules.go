@@ -87,15 +87,14 @@ func (r *ruling) affected(e *SetRules) []UserID {
 // next is the rule that old becomes with the sight that is asked for.
 func (r *ruling) next(old Rule, sight Sight) Rule {
 	old.Default = false
-	rule := old
-	switch {
-	case sight == old.Sight:
-	case sight == SeesOffline:
-		rule = r.hide(old)
+	switch sight {
+	case old.Sight:
+		return r.tidy(old)
+	case SeesOffline:
+		return r.hide(old)
 	default:
-		rule = r.uncover(old, sight)
+		return r.tidy(r.uncover(old, sight))
 	}
-	return r.tidy(rule)
 }
 
 // hide makes the user seem offline from now on, or goes on so for whoever saw
