@@ -95,6 +95,10 @@ var (
 		"claim-not-found", "There is no such live claim", 404,
 		"Nothing needs to be ended: the claim has ended already, or was never made.",
 	}
+	NoContact = Kind{
+		"contact-not-found", "The user has no such contact", 404,
+		"Nothing needs to be removed: GET /v1/users/{user}/contacts lists the contacts.",
+	}
 	NoApp = Kind{
 		"app-not-found", "There is no such app in this account", 404,
 		"Check the id; GET /v1/apps lists the apps.",
@@ -192,7 +196,7 @@ func Kinds() []*Kind {
 		&CursorInvalid, &InvalidField, &Malformed,
 		&ExpiredToken, &InvalidToken, &NoToken, &TokenInQuery,
 		&Escalation, &Forbidden, &InsufficientScope,
-		&NoAccount, &NoApp, &NoClaim, &NoRoute, &NoSession, &NoTokenID, &NoUser,
+		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoRoute, &NoSession, &NoTokenID, &NoUser,
 		&MethodNotAllowed,
 		&Conflict, &EmailTaken, &LimitReached, &OwnerKept, &Transition, &Deactivated, &SignedOut,
 		&PreconditionFailed, &BodyTooLarge, &UnsupportedMediaType, &KeyReused,

@@ -92,7 +92,7 @@ func (d *Directory) ContactsOf(ctx context.Context, account presence.AccountID, 
 func (d *Directory) SetContact(
 	ctx context.Context, account presence.AccountID, owner, contact presence.UserID, group string,
 ) (Contact, error) {
-	if err := checkGroup("group", group); err != nil {
+	if err := CheckGroup("group", group); err != nil {
 		return Contact{}, err
 	}
 	if owner == contact {
@@ -217,8 +217,8 @@ func (c *Contacts) groups() []string {
 	return all
 }
 
-// checkGroup refuses what cannot be the name of a group; "" is no group.
-func checkGroup(field, name string) error {
+// CheckGroup refuses what cannot be the name of a group; "" is no group.
+func CheckGroup(field, name string) error {
 	if len(name) > MaxGroupBytes || checkName(field, name) != nil {
 		return &presence.FieldError{Field: field, Reason: "must be at most 64 bytes of printable text on one line"}
 	}

@@ -60,7 +60,7 @@ func (d *Directory) Rules(ctx context.Context, account presence.AccountID, user 
 // groups need not exist yet. Groups and watchers that come of them are bounded:
 // [presence.LimitError].
 func (d *Directory) SetVisibility(ctx context.Context, account presence.AccountID, user presence.UserID, v Visibility) error {
-	if err := v.check(user); err != nil {
+	if err := v.Check(); err != nil {
 		return err
 	}
 	if err := d.checkWatchers(ctx, account, user, &v); err != nil {
@@ -122,8 +122,8 @@ func (d *Directory) outlook(ctx context.Context, account presence.AccountID, use
 	return c, v, nil
 }
 
-// check refuses what nobody may declare.
-func (v *Visibility) check(user presence.UserID) error {
+// Check refuses what nobody may declare. SetVisibility does so too.
+func (v *Visibility) Check() error {
 	if len(v.Groups) > MaxContactGroups {
 		return &presence.LimitError{What: "groups in rules of visibility", Limit: MaxContactGroups}
 	}
@@ -134,12 +134,9 @@ func (v *Visibility) check(user presence.UserID) error {
 		if name == "" {
 			return &presence.FieldError{Field: "groups", Reason: "must have names that are not empty"}
 		}
-		if err := checkGroup("groups", name); err != nil {
+		if err := CheckGroup("groups", name); err != nil {
 			return err
 		}
-	}
-	if _, ok := v.Watchers[user]; ok {
-		return &presence.FieldError{Field: "watchers", Reason: "names the user, who always sees all"}
 	}
 	return nil
 }
@@ -153,6 +150,9 @@ func tooMany(watchers map[presence.UserID]presence.Sight) error {
 
 // checkWatchers asks for user and all watchers to exist.
 func (d *Directory) checkWatchers(ctx context.Context, account presence.AccountID, user presence.UserID, v *Visibility) error {
+	if _, ok := v.Watchers[user]; ok {
+		return &presence.FieldError{Field: "watchers", Reason: "names the user, who always sees all"}
+	}
 	ids := []presence.UserID{user}
 	for watcher := range v.Watchers {
 		ids = append(ids, watcher)

@@ -1,6 +1,6 @@
 // Package httpapi is the native API over HTTP: sessions, claims, notes and
-// presence, the administration of users, apps and tokens, and the pages that
-// document both APIs.
+// presence, contacts and visibility, the administration of users, apps and
+// tokens, and the pages that document both APIs.
 //
 // It is separate from zoomapi because each dialect has its own words, errors and
 // strictness over the same calls, and from api because wire types carry no
@@ -14,6 +14,7 @@ package httpapi
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"porchlight.dev/porchlight/internal/auth"
@@ -63,7 +64,7 @@ func manager(s auth.Scope) need { return need{asManager, s} }
 
 // routes is the whole native API.
 func (a *API) routes() []route {
-	return append(a.presenceRoutes(), a.directoryRoutes()...)
+	return slices.Concat(a.presenceRoutes(), a.contactRoutes(), a.directoryRoutes())
 }
 
 func (a *API) presenceRoutes() []route {

@@ -113,6 +113,7 @@ func TestProblems(t *testing.T) {
 		{&auth.ScopeError{Name: "x"}, &api.InvalidField, ""},
 		{directory.ErrNoUser, &api.NoUser, ""},
 		{directory.ErrNoAccount, &api.NoAccount, ""},
+		{directory.ErrNoContact, &api.NoContact, ""},
 		{directory.ErrEmailTaken, &api.EmailTaken, ""},
 		{&presence.FieldError{Field: "status", Reason: "is odd"}, &api.InvalidField, ""},
 		{&presence.LimitError{What: "sessions", Limit: 32}, &api.LimitReached, ""},

@@ -40,37 +40,43 @@ const (
 
 // rights has a row for each route: one without fails.
 var rights = map[string]right{
-	"POST /v1/sessions":                      {scope: "session:write", body: signInBody, ok: 201},
-	"GET /v1/sessions":                       {scope: "session:read", ok: 200},
-	"POST /v1/sessions/refresh":              {scope: "session:write", body: `{"sessions":[{"id":"x"}]}`, ok: 200},
-	"GET /v1/sessions/{session}":             {scope: "session:read", ok: 200, elses: &api.NoSession, missing: &api.NoSession},
-	"PATCH /v1/sessions/{session}":           {scope: "session:write", body: `{}`, ok: 200, elses: &api.NoSession, missing: &api.NoSession},
-	"DELETE /v1/sessions/{session}":          {scope: "session:write", ok: 204, elses: &api.NoSession, missing: &api.NoSession},
-	"POST /v1/users/{user}/sessions":         {scope: "session:write", body: signInBody, ok: 201, elses: &api.Forbidden, missing: &api.NoUser},
-	"GET /v1/users/{user}/sessions":          {scope: "session:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"GET /v1/users/{user}/claims":            {scope: "claim:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"PUT /v1/users/{user}/claims/{claim}":    {scope: "claim:write", body: claimBody, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"DELETE /v1/users/{user}/claims/{claim}": {scope: "claim:write", ok: 204, elses: &api.Forbidden, missing: &api.NoUser},
-	"PUT /v1/users/{user}/note":              {scope: "claim:write", body: `{"text":"x"}`, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"DELETE /v1/users/{user}/note":           {scope: "claim:write", ok: 204, elses: &api.Forbidden, missing: &api.NoUser},
-	"GET /v1/users/{user}/presence":          {scope: "presence:read", ok: 200, missing: &api.NoUser},
-	"GET /v1/users/{user}/presence/explain":  {scope: "presence:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"POST /v1/presence/query":                {scope: "presence:read", body: `{"users":["me"]}`, ok: 200},
-	"POST /v1/users":                         {scope: "directory:write", manager: true, body: `{"email":"new@example.com"}`, ok: 201},
-	"GET /v1/users":                          {scope: "directory:read", manager: true, ok: 200},
-	"GET /v1/users/{user}":                   {scope: "directory:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"PATCH /v1/users/{user}":                 {scope: "directory:write", body: `{"last_name":"X"}`, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"DELETE /v1/users/{user}":                {scope: "directory:write", manager: true, ok: 204, missing: &api.NoUser},
-	"POST /v1/apps":                          {scope: "directory:write", manager: true, body: `{"name":"x","scopes":["directory:write"]}`, ok: 201},
-	"GET /v1/apps":                           {scope: "directory:read", manager: true, ok: 200},
-	"GET /v1/apps/{app}":                     {scope: "directory:read", manager: true, ok: 200, missing: &api.NoApp},
-	"DELETE /v1/apps/{app}":                  {scope: "directory:write", manager: true, ok: 204, missing: &api.NoApp},
-	"POST /v1/apps/{app}/secret":             {scope: "directory:write", manager: true, ok: 200, missing: &api.NoApp},
-	"POST /v1/tokens":                        {scope: "directory:write", body: `{"name":"x","scopes":["directory:write"]}`, ok: 201},
-	"GET /v1/tokens":                         {scope: "directory:read", ok: 200},
-	"DELETE /v1/tokens/{token}":              {scope: "directory:write", ok: 204, elses: &api.NoTokenID, missing: &api.NoTokenID},
-	"GET /v1/account":                        {scope: "directory:read", ok: 200},
-	"GET /v1/me":                             {ok: 200},
+	"POST /v1/sessions":                          {scope: "session:write", body: signInBody, ok: 201},
+	"GET /v1/sessions":                           {scope: "session:read", ok: 200},
+	"POST /v1/sessions/refresh":                  {scope: "session:write", body: `{"sessions":[{"id":"x"}]}`, ok: 200},
+	"GET /v1/sessions/{session}":                 {scope: "session:read", ok: 200, elses: &api.NoSession, missing: &api.NoSession},
+	"PATCH /v1/sessions/{session}":               {scope: "session:write", body: `{}`, ok: 200, elses: &api.NoSession, missing: &api.NoSession},
+	"DELETE /v1/sessions/{session}":              {scope: "session:write", ok: 204, elses: &api.NoSession, missing: &api.NoSession},
+	"POST /v1/users/{user}/sessions":             {scope: "session:write", body: signInBody, ok: 201, elses: &api.Forbidden, missing: &api.NoUser},
+	"GET /v1/users/{user}/sessions":              {scope: "session:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"GET /v1/users/{user}/claims":                {scope: "claim:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"PUT /v1/users/{user}/claims/{claim}":        {scope: "claim:write", body: claimBody, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"DELETE /v1/users/{user}/claims/{claim}":     {scope: "claim:write", ok: 204, elses: &api.Forbidden, missing: &api.NoUser},
+	"PUT /v1/users/{user}/note":                  {scope: "claim:write", body: `{"text":"x"}`, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"DELETE /v1/users/{user}/note":               {scope: "claim:write", ok: 204, elses: &api.Forbidden, missing: &api.NoUser},
+	"GET /v1/users/{user}/contacts":              {scope: "contact:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"PUT /v1/users/{user}/contacts/{contact}":    {scope: "contact:write", body: `{"group":"x"}`, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"DELETE /v1/users/{user}/contacts/{contact}": {scope: "contact:write", ok: 204, elses: &api.Forbidden, missing: &api.NoUser},
+	"GET /v1/users/{user}/visibility":            {scope: "contact:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"PUT /v1/users/{user}/visibility":            {scope: "contact:write", body: `{"everyone":"status"}`, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"DELETE /v1/users/{user}/visibility":         {scope: "contact:write", ok: 204, elses: &api.Forbidden, missing: &api.NoUser},
+	"GET /v1/users/{user}/presence":              {scope: "presence:read", ok: 200, missing: &api.NoUser},
+	"GET /v1/users/{user}/presence/explain":      {scope: "presence:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"POST /v1/presence/query":                    {scope: "presence:read", body: `{"users":["me"]}`, ok: 200},
+	"POST /v1/users":                             {scope: "directory:write", manager: true, body: `{"email":"new@example.com"}`, ok: 201},
+	"GET /v1/users":                              {scope: "directory:read", manager: true, ok: 200},
+	"GET /v1/users/{user}":                       {scope: "directory:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"PATCH /v1/users/{user}":                     {scope: "directory:write", body: `{"last_name":"X"}`, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"DELETE /v1/users/{user}":                    {scope: "directory:write", manager: true, ok: 204, missing: &api.NoUser},
+	"POST /v1/apps":                              {scope: "directory:write", manager: true, body: `{"name":"x","scopes":["directory:write"]}`, ok: 201},
+	"GET /v1/apps":                               {scope: "directory:read", manager: true, ok: 200},
+	"GET /v1/apps/{app}":                         {scope: "directory:read", manager: true, ok: 200, missing: &api.NoApp},
+	"DELETE /v1/apps/{app}":                      {scope: "directory:write", manager: true, ok: 204, missing: &api.NoApp},
+	"POST /v1/apps/{app}/secret":                 {scope: "directory:write", manager: true, ok: 200, missing: &api.NoApp},
+	"POST /v1/tokens":                            {scope: "directory:write", body: `{"name":"x","scopes":["directory:write"]}`, ok: 201},
+	"GET /v1/tokens":                             {scope: "directory:read", ok: 200},
+	"DELETE /v1/tokens/{token}":                  {scope: "directory:write", ok: 204, elses: &api.NoTokenID, missing: &api.NoTokenID},
+	"GET /v1/account":                            {scope: "directory:read", ok: 200},
+	"GET /v1/me":                                 {ok: 200},
 }
 
 // TestRights asks each route of the router with each kind of token about each
@@ -151,6 +157,7 @@ func (w *world) objects() objects {
 	for _, name := range []string{"alice", "bob"} {
 		user := "/v1/users/" + name + "@example.com"
 		w.do("PUT", user+"/claims/x", admin, claimBody).want(200)
+		w.do("PUT", user+"/contacts/owner@example.com", admin, `{}`).want(200)
 		sessions[name] = w.signIn(user+"/sessions", admin, signInBody).ID
 		var t api.Token
 		w.do("POST", "/v1/tokens", admin, `{"user":"`+name+`@example.com","name":"x","scopes":["presence:read"]}`).want(201).read(&t)
@@ -189,7 +196,7 @@ type matrix struct {
 // ask sends the request about an object of whom.
 func (m *matrix) ask(whom, token string) *exchange {
 	m.t.Helper()
-	path := strings.ReplaceAll(m.pattern, "{claim}", "x")
+	path := strings.NewReplacer("{claim}", "x", "{contact}", "owner@example.com").Replace(m.pattern)
 	for part, of := range m.objects {
 		path = strings.ReplaceAll(path, part, of[whom])
 	}

@@ -81,6 +81,7 @@ var kinds = []struct {
 	{errMark, &api.CursorInvalid},
 	{directory.ErrNoUser, &api.NoUser},
 	{directory.ErrNoAccount, &api.NoAccount},
+	{directory.ErrNoContact, &api.NoContact},
 	{directory.ErrEmailTaken, &api.EmailTaken},
 	{presence.ErrUnknownSession, &api.NoSession},
 	{presence.ErrUnknownClaim, &api.NoClaim},

@@ -152,10 +152,19 @@ func (a *API) change(c *call, before directory.User, body *api.UpdateUser) (dire
 	case deactivates:
 		return after, a.Authority.RevokeUser(ctx, c.p.Account, before.ID)
 	case body.Active != nil:
-		return after, a.stand(c, before.ID, presence.Active)
+		return after, a.activate(c, store.User{Account: c.p.Account, ID: before.ID})
 	default:
 		return after, nil
 	}
+}
+
+// activate also catches up with the rules of visibility that were declared
+// meanwhile.
+func (a *API) activate(c *call, u store.User) error {
+	if err := a.stand(c, u.ID, presence.Active); err != nil {
+		return err
+	}
+	return a.rule(c, u)
 }
 
 func merged(u directory.User, body *api.UpdateUser) directory.User {

@@ -1,0 +1,188 @@
+package httpapi
+
+import (
+	"errors"
+	"net/http"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// sights are what a watcher may see, by their numbers.
+var sights = [...]api.Sight{
+	presence.SeesAll: api.SeesAll, presence.SeesStatus: api.SeesStatus, presence.SeesOffline: api.SeesOffline,
+}
+
+// readVisibility serves GET /v1/users/{user}/visibility: what was declared.
+func (a *API) readVisibility(c *call) error {
+	u, err := a.knownFor(c, auth.ContactRead)
+	if err != nil {
+		return err
+	}
+	return a.answerVisibility(c, u)
+}
+
+func (a *API) answerVisibility(c *call, u store.User) error {
+	v, err := a.Directory.Visibility(c.r.Context(), u.Account, u.ID)
+	if err != nil {
+		return err
+	}
+	return c.answer(http.StatusOK, asVisibility(&v))
+}
+
+// setVisibility serves PUT /v1/users/{user}/visibility. It is idempotent by
+// nature: the same request again also carries out what one that was cut short
+// left undone.
+func (a *API) setVisibility(c *call) error {
+	var body api.Visibility
+	if err := c.read(wire.MaxBody, &body); err != nil {
+		return err
+	}
+	declared, err := visibilityOf(&body)
+	if err != nil {
+		return err
+	}
+	u, err := a.userFor(c, auth.ContactWrite)
+	if err != nil {
+		return err
+	}
+	if declared.Watchers, err = a.watchers(c, body.Watchers); err != nil {
+		return err
+	}
+	if err := a.Directory.SetVisibility(c.r.Context(), u.Account, u.ID, declared); err != nil {
+		return err
+	}
+	if err := a.rule(c, u); err != nil {
+		return err
+	}
+	return a.answerVisibility(c, u)
+}
+
+// removeVisibility serves DELETE /v1/users/{user}/visibility. There need not be a
+// declaration.
+func (a *API) removeVisibility(c *call) error {
+	u, err := a.knownFor(c, auth.ContactWrite)
+	if err != nil {
+		return err
+	}
+	if err := a.Directory.RemoveVisibility(c.r.Context(), u.Account, u.ID); err != nil {
+		return err
+	}
+	if err := a.rule(c, u); err != nil {
+		return err
+	}
+	return c.nothing()
+}
+
+// visibilityOf reads a declaration, less the watchers, who are to be found first.
+func visibilityOf(body *api.Visibility) (v directory.Visibility, err error) {
+	if len(body.Watchers) > api.MaxVisibilityWatchers {
+		return v, &presence.FieldError{Field: "watchers", Reason: "must have at most 500 members"}
+	}
+	if body.Everyone != "" {
+		if v.Everyone, err = sightOf("everyone", body.Everyone); err != nil {
+			return v, err
+		}
+	}
+	for _, word := range body.Watchers {
+		if _, err := sightOf("watchers", word); err != nil {
+			return v, err
+		}
+	}
+	v.Groups = make(map[string]presence.Sight, len(body.Groups))
+	for name, word := range body.Groups {
+		if v.Groups[name], err = sightOf("groups", word); err != nil {
+			return v, err
+		}
+	}
+	return v, v.Check()
+}
+
+func sightOf(field string, word api.Sight) (presence.Sight, error) {
+	for sight, known := range sights {
+		if word == known {
+			return presence.Sight(sight), nil
+		}
+	}
+	return 0, &presence.FieldError{Field: field, Reason: "must say all, status or offline"}
+}
+
+// watchers finds whom the rules name, by id or e-mail.
+func (a *API) watchers(c *call, named map[string]api.Sight) (map[presence.UserID]presence.Sight, error) {
+	found := make(map[presence.UserID]presence.Sight, len(named))
+	for ref, word := range named {
+		id, err := a.resolve(c, ref)
+		if errors.Is(err, directory.ErrNoUser) {
+			return nil, directory.NoWatcher(ref)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if _, again := found[id]; again {
+			return nil, &presence.FieldError{Field: "watchers", Reason: "names somebody twice"}
+		}
+		if found[id], err = sightOf("watchers", word); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// regroup publishes a user's rules anew after its contacts changed, if that makes
+// a difference to them.
+func (a *API) regroup(c *call, u store.User) error {
+	rules, err := a.Directory.Rules(c.r.Context(), u.Account, u.ID)
+	if err != nil || !rules.Grouped {
+		return err
+	}
+	return a.publishRules(c, u, rules)
+}
+
+// rule publishes the rules of what a user declared.
+func (a *API) rule(c *call, u store.User) error {
+	rules, err := a.Directory.Rules(c.r.Context(), u.Account, u.ID)
+	if err != nil {
+		return err
+	}
+	return a.publishRules(c, u, rules)
+}
+
+// rulings bounds how often rules are published because they changed meanwhile.
+const rulings = 8
+
+// publishRules puts rules on the user's record, and again as long as they were
+// changed in between: of two writers at once, the last to look finds what both
+// have written. Of a user who is deactivated nobody sees anything; whoever
+// activates it has the rules published.
+func (a *API) publishRules(c *call, u store.User, rules directory.Rules) error {
+	for range rulings {
+		event := presence.SetRules{Everyone: rules.Everyone, Watchers: rules.Watchers}
+		_, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), event)
+		if err != nil && !errors.Is(err, presence.ErrDeactivated) {
+			return err
+		}
+		now, err := a.Directory.Rules(c.r.Context(), u.Account, u.ID)
+		if err != nil || now.Mark == rules.Mark {
+			return err
+		}
+		rules = now
+	}
+	return store.ErrConflict
+}
+
+func asVisibility(v *directory.Visibility) *api.Visibility {
+	wired := &api.Visibility{
+		Everyone: sights[v.Everyone], Groups: make(map[string]api.Sight, len(v.Groups)), Watchers: make(map[string]api.Sight, len(v.Watchers)),
+	}
+	for name, sight := range v.Groups {
+		wired.Groups[name] = sights[sight]
+	}
+	for watcher, sight := range v.Watchers {
+		wired.Watchers[string(watcher)] = sights[sight]
+	}
+	return wired
+}
