@@ -1,0 +1,267 @@
+package notify
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"strings"
+	"time"
+
+	"porchlight.dev/porchlight/internal/document"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// Bounds of watches.
+const (
+	MaxWatches       = 100 // of one owner, those that came and were not told among them
+	DefaultWatchTime = 24 * time.Hour
+	MaxWatchTime     = 7 * 24 * time.Hour
+)
+
+// firedKept is how long a watch that came waits for a stream of its owner.
+const firedKept = 24 * time.Hour
+
+// ErrNoWatch: the owner has no such watch. It was told, deleted or has expired, or
+// never was.
+var ErrNoWatch = errors.New("the user has no such watch")
+
+// A Watch tells its owner once when a user, as the owner sees that user, comes to
+// a status.
+type Watch struct {
+	ID      string
+	Account presence.AccountID
+	Owner   presence.UserID
+	Target  presence.UserID
+	Until   presence.Status
+	Created time.Time
+	Expires time.Time
+	// Fired is when it came, zero until then; Status and Note are what was seen.
+	Fired  time.Time
+	Status presence.Status
+	Note   string
+}
+
+func (w *Watch) target() store.User { return store.User{Account: w.Account, ID: w.Target} }
+
+func (w *Watch) key() string { return ownedBy(w.Account, w.Owner) + w.ID }
+
+// Watches keeps watches, and fires them. Set the fields, then Run it: without,
+// only those fire whose target has the status when they are made.
+//
+// A watch fires once, whoever sees that it came: of all who try to record it,
+// on any node, one does. It is told at least once.
+type Watches struct {
+	Store store.Store
+	// Known says whether the directory has a user: nil, or the error to answer.
+	Known func(context.Context, store.User) error
+	Clock func() time.Time
+	Log   *slog.Logger
+	// Tell sends a watch that came to every open stream of its owner on this node.
+	// It is false if there is none; nil: there never is.
+	Tell func(account presence.AccountID, owner presence.UserID, w Watch) bool
+
+	index    watchIndex
+	tellings tellings
+}
+
+// The watches of all accounts lie in one collection, so that one listing finds
+// all of them at a start; an owner's are those whose keys begin with ownedBy. Ids
+// made by the directory have no slash.
+const (
+	watchAccount    = presence.AccountID("")
+	watchCollection = "watch"
+	watchIDLength   = 26
+)
+
+func ownedBy(account presence.AccountID, owner presence.UserID) string {
+	return string(account) + "/" + string(owner) + "/"
+}
+
+func watchKey(key string) store.Key { return store.Key{Collection: watchCollection, Key: key} }
+
+// A watchValue is a watch as its document has it; its id is in the key.
+type watchValue struct {
+	document.Format
+
+	Account     presence.AccountID `json:"account"`
+	Owner       presence.UserID    `json:"owner"`
+	Target      presence.UserID    `json:"target"`
+	UntilStatus presence.Status    `json:"until_status"`
+	Created     time.Time          `json:"created"`
+	Expires     time.Time          `json:"expires"`
+	Fired       time.Time          `json:"fired,omitzero"`
+	Status      presence.Status    `json:"status"`
+	Note        string             `json:"note,omitempty"`
+}
+
+// watchDoc is the document of w, which does not exist after until. version is that
+// of the document it replaces.
+func watchDoc(w *Watch, version string, until time.Time) store.Doc {
+	doc := document.New(watchKey(w.key()), version, watchValue{
+		Format: document.Current(), Account: w.Account, Owner: w.Owner, Target: w.Target, UntilStatus: w.Until,
+		Created: w.Created, Expires: w.Expires, Fired: w.Fired, Status: w.Status, Note: w.Note,
+	})
+	doc.Until = until
+	return doc
+}
+
+func watchOf(doc *store.Doc) (Watch, error) {
+	var v watchValue
+	if err := document.Decode(doc, &v); err != nil {
+		return Watch{}, err
+	}
+	return Watch{
+		ID: doc.Key.Key[strings.LastIndexByte(doc.Key.Key, '/')+1:], Account: v.Account, Owner: v.Owner, Target: v.Target,
+		Until: v.UntilStatus, Created: v.Created, Expires: v.Expires, Fired: v.Fired, Status: v.Status, Note: v.Note,
+	}, nil
+}
+
+func (ws *Watches) now() time.Time { return ws.Clock().UTC().Truncate(time.Millisecond) }
+
+// Create makes a watch of what is asked: Account, Owner, Target, Until and
+// Expires. If the target has the status already, it fires at once, and what comes
+// back says so. A failure to look is made good by Run.
+func (ws *Watches) Create(ctx context.Context, asked Watch) (Watch, error) {
+	w := asked
+	if err := ws.Known(ctx, w.target()); err != nil {
+		return Watch{}, err
+	}
+	if err := ws.room(ctx, &w, MaxWatches-1); err != nil {
+		return Watch{}, err
+	}
+	w.ID, w.Created = rand.Text(), ws.now()
+	if err := ws.Store.Write(ctx, watchAccount, watchDoc(&w, "", w.Expires)); err != nil {
+		return Watch{}, err
+	}
+	// Others may have made theirs meanwhile. Each looks after it has written, so
+	// that the last of them sees all: rather one too few than one too many.
+	if err := ws.room(ctx, &w, MaxWatches); err != nil {
+		return Watch{}, errors.Join(err, ws.remove(ctx, w.key()))
+	}
+	// In this order, no change is missed: one before the read is in the record, and
+	// the log gives one after it to whoever has the watch in the index.
+	ws.index.add(w)
+	records, _, err := ws.Store.Read(ctx, []store.User{w.target()})
+	if err == nil {
+		var record *store.Record
+		if len(records) > 0 {
+			record = &records[0]
+		}
+		w, err = ws.judge(ctx, w, record)
+	}
+	if err != nil {
+		ws.index.owe(w.target())
+	}
+	return w, nil
+}
+
+// room is nil while the owner of w has at most this many watches.
+func (ws *Watches) room(ctx context.Context, w *Watch, most int) error {
+	have, err := ws.List(ctx, w.Account, w.Owner, "", most+1)
+	if err == nil && len(have) > most {
+		return &presence.LimitError{What: "watches", Limit: MaxWatches}
+	}
+	return err
+}
+
+// Get is one watch of an owner, or ErrNoWatch.
+func (ws *Watches) Get(ctx context.Context, account presence.AccountID, owner presence.UserID, id string) (Watch, error) {
+	doc, err := ws.load(ctx, account, owner, id)
+	if err != nil {
+		return Watch{}, err
+	}
+	return watchOf(doc)
+}
+
+func (ws *Watches) load(ctx context.Context, account presence.AccountID, owner presence.UserID, id string) (*store.Doc, error) {
+	if len(id) != watchIDLength {
+		return nil, ErrNoWatch
+	}
+	docs, err := ws.Store.Load(ctx, watchAccount, watchKey(ownedBy(account, owner)+id))
+	if err != nil {
+		return nil, err
+	}
+	if len(docs) == 0 {
+		return nil, ErrNoWatch
+	}
+	return &docs[0], nil
+}
+
+// List is an owner's watches in the order of ids, those above after, at most limit
+// of them.
+func (ws *Watches) List(ctx context.Context, account presence.AccountID, owner presence.UserID, after string, limit int) ([]Watch, error) {
+	var list []Watch
+	for prefix := ownedBy(account, owner); len(list) < limit; {
+		// No more than an owner can have: what follows are others'.
+		most := min(limit-len(list), MaxWatches+1)
+		docs, err := ws.Store.List(ctx, watchAccount, watchCollection, prefix+after, most)
+		if err != nil {
+			return nil, err
+		}
+		for i := range docs {
+			if !strings.HasPrefix(docs[i].Key.Key, prefix) {
+				return list, nil
+			}
+			w, err := watchOf(&docs[i])
+			if err != nil {
+				return nil, err
+			}
+			list, after = append(list, w), w.ID
+		}
+		if len(docs) < most {
+			return list, nil
+		}
+	}
+	return list, nil
+}
+
+// Delete ends a watch, or says ErrNoWatch.
+func (ws *Watches) Delete(ctx context.Context, account presence.AccountID, owner presence.UserID, id string) error {
+	return document.Again(func() error {
+		doc, err := ws.load(ctx, account, owner, id)
+		if err != nil {
+			return err
+		}
+		if err := ws.Store.Write(ctx, watchAccount, document.Deletion(doc)); err != nil {
+			return err
+		}
+		ws.index.drop(doc.Key.Key)
+		return nil
+	})
+}
+
+// Pending is what came while no stream of the owner was open: it is for a stream
+// that opens, which says Told of each after it was written. What comes after that
+// a stream is told by Tell; what comes in between, within the interval of Run.
+func (ws *Watches) Pending(ctx context.Context, account presence.AccountID, owner presence.UserID) ([]Watch, error) {
+	all, err := ws.List(ctx, account, owner, "", 2*MaxWatches)
+	if err != nil {
+		return nil, err
+	}
+	var pending []Watch
+	for i := range all {
+		if !all[i].Fired.IsZero() && ws.tellings.of(all[i].key()) == untold {
+			pending = append(pending, all[i])
+		}
+	}
+	return pending, nil
+}
+
+// Told ends a watch that its owner was told of. If that fails, Run does it later.
+func (ws *Watches) Told(ctx context.Context, w Watch) error {
+	ws.tellings.mark(w.key())
+	return ws.remove(ctx, w.key())
+}
+
+// remove deletes a document, if it is there.
+func (ws *Watches) remove(ctx context.Context, key string) error {
+	return document.Again(func() error {
+		docs, err := ws.Store.Load(ctx, watchAccount, watchKey(key))
+		if err != nil || len(docs) == 0 {
+			return err
+		}
+		return ws.Store.Write(ctx, watchAccount, document.Deletion(&docs[0]))
+	})
+}

@@ -1,0 +1,632 @@
+package notify_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"porchlight.dev/porchlight/internal/document"
+	"porchlight.dev/porchlight/internal/notify"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/enginetest"
+	"porchlight.dev/porchlight/internal/store/pebblestore"
+)
+
+// A watchNode is Watches on a store that may have other nodes, and what it told.
+type watchNode struct {
+	*testing.T
+	*notify.Watches
+	stop func()
+
+	mu     sync.Mutex
+	told   []notify.Watch
+	opened bool // whether owners have a stream here
+}
+
+func newWatchNode(t *testing.T, st store.Store) *watchNode {
+	n := &watchNode{T: t, stop: func() {}}
+	n.Watches = &notify.Watches{
+		Store: st, Clock: time.Now, Log: slog.New(slog.DiscardHandler), Tell: n.tell,
+		Known: func(_ context.Context, u store.User) error {
+			if u.ID == "nobody" {
+				return errNobody
+			}
+			return nil
+		},
+	}
+	return n
+}
+
+// startWatches is a node that runs, on which nobody has a stream yet.
+func startWatches(t *testing.T, st store.Store) *watchNode {
+	n := newWatchNode(t, st)
+	n.run()
+	return n
+}
+
+func (n *watchNode) run() {
+	ctx, cancel := context.WithCancel(n.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- n.Watches.Run(ctx) }()
+	n.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			n.Error(err)
+		}
+	})
+	n.Cleanup(n.stop)
+}
+
+func (n *watchNode) tell(account presence.AccountID, owner presence.UserID, w notify.Watch) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if w.Account != account || w.Owner != owner || w.Fired.IsZero() {
+		n.Errorf("%s/%s was told of %+v", account, owner, w)
+	}
+	if n.opened {
+		n.told = append(n.told, w)
+	}
+	return n.opened
+}
+
+func (n *watchNode) open() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.opened = true
+}
+
+func (n *watchNode) toldCount() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.told)
+}
+
+// ask makes a watch of bob's for target that lasts an hour.
+func (n *watchNode) ask(target presence.UserID, until presence.Status) notify.Watch {
+	n.Helper()
+	w, err := n.Create(n.Context(), notify.Watch{
+		Account: "a", Owner: "bob", Target: target, Until: until, Expires: time.Now().Add(time.Hour),
+	})
+	if err != nil {
+		n.Fatal(err)
+	}
+	return w
+}
+
+// own is what bob has.
+func (n *watchNode) own() []notify.Watch {
+	n.Helper()
+	list, err := n.List(n.Context(), "a", "bob", "", 1000)
+	if err != nil {
+		n.Fatal(err)
+	}
+	return list
+}
+
+func (n *watchNode) pending() []notify.Watch {
+	n.Helper()
+	list, err := n.Pending(n.Context(), "a", "bob")
+	if err != nil {
+		n.Fatal(err)
+	}
+	return list
+}
+
+// play makes events part of a user of account "a".
+func (n *watchNode) play(id presence.UserID, events ...presence.Event) {
+	n.Helper()
+	for _, e := range events {
+		_, err := n.Store.Update(n.Context(), store.User{Account: "a", ID: id}, store.By{}, func(s presence.State) (presence.State, error) {
+			return presence.Apply(s, e, presence.Policy{}, presence.InstantOf(time.Now()))
+		})
+		if err != nil {
+			n.Fatal(err)
+		}
+	}
+}
+
+var (
+	arrives = presence.SignIn{Session: "s", Client: presence.Desktop, Lease: time.Hour}
+	leaves  = presence.SignOut{Session: "s"}
+)
+
+// watchBubble runs a test on a store in memory, whose time passes by itself.
+func watchBubble(t *testing.T, test func(t *testing.T, st store.Store)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		st, err := pebblestore.Open("data", pebblestore.Options{FS: vfs.NewMem(), MinFreeBytes: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := st.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		test(t, st)
+	})
+}
+
+func letPass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// promptly is enough for a change to be told, and less than until the next refresh.
+const promptly = 100 * time.Millisecond
+
+func TestAWatchFiresOnce(t *testing.T) {
+	watchBubble(t, func(t *testing.T, st store.Store) {
+		n := startWatches(t, st)
+		n.open()
+		n.play("alice", arrives, leaves)
+		made := n.ask("alice", presence.Available)
+		n.ask("carol", presence.Busy)
+		letPass(promptly)
+		if n.toldCount() != 0 || !made.Fired.IsZero() || len(n.own()) != 2 {
+			t.Fatalf("before: %+v", n.told)
+		}
+		n.play("alice", arrives, presence.SetNote{Text: "Here"})
+		letPass(promptly)
+		n.play("alice", leaves, arrives)
+		letPass(time.Minute)
+		if n.toldCount() != 1 || n.told[0].ID != made.ID || n.told[0].Status != presence.Available || n.told[0].Fired.Before(made.Created) {
+			t.Fatalf("told %+v", n.told)
+		}
+		if left := n.own(); len(left) != 1 || left[0].Target != "carol" {
+			t.Errorf("left %+v", left)
+		}
+	})
+}
+
+// Whoever is there already need not come; a user about whom nothing is recorded
+// is offline.
+func TestAWatchFiresAtOnce(t *testing.T) {
+	watchBubble(t, func(t *testing.T, st store.Store) {
+		n := newWatchNode(t, st)
+		n.play("alice", arrives, presence.SetNote{Text: "Here"})
+		if w := n.ask("alice", presence.Available); w.Fired.IsZero() || w.Status != presence.Available || w.Note != "Here" {
+			t.Errorf("alice: %+v", w)
+		}
+		if w := n.ask("carol", presence.Offline); w.Fired.IsZero() || w.Status != presence.Offline {
+			t.Errorf("carol: %+v", w)
+		}
+		if pending := n.pending(); len(pending) != 2 {
+			t.Errorf("pending: %+v", pending)
+		}
+		n.open()
+		n.ask("alice", presence.Available)
+		if n.toldCount() != 1 || len(n.own()) != 2 {
+			t.Errorf("told %+v of %+v", n.told, n.own())
+		}
+	})
+}
+
+// What came while no stream was open waits for one: for a day.
+func TestAWatchThatCameWaitsForAStream(t *testing.T) {
+	watchBubble(t, func(t *testing.T, st store.Store) {
+		n := startWatches(t, st)
+		first, second := n.ask("alice", presence.Available), n.ask("alice", presence.Available)
+		n.play("alice", arrives)
+		letPass(promptly)
+		pending := n.pending()
+		if len(pending) != 2 {
+			t.Fatalf("pending: %+v", pending)
+		}
+		if got, err := n.Get(t.Context(), "a", "bob", first.ID); err != nil || got.Fired.IsZero() {
+			t.Errorf("%+v, %v", got, err)
+		}
+		if err := n.Told(t.Context(), pending[0]); err != nil {
+			t.Fatal(err)
+		}
+		if left := n.pending(); len(left) != 1 || left[0].ID != pending[1].ID {
+			t.Errorf("left: %+v, of %s and %s", left, first.ID, second.ID)
+		}
+		n.open() // and nobody asks what is pending
+		letPass(3 * time.Second)
+		if n.toldCount() != 1 || len(n.own()) != 0 {
+			t.Errorf("told %+v, left %+v", n.told, n.own())
+		}
+	})
+	watchBubble(t, func(t *testing.T, st store.Store) {
+		n := startWatches(t, st)
+		n.ask("alice", presence.Offline)
+		letPass(24*time.Hour - time.Minute)
+		if len(n.pending()) != 1 {
+			t.Error("it does not wait")
+		}
+		letPass(2 * time.Minute)
+		if len(n.own()) != 0 {
+			t.Error("it waits for ever")
+		}
+	})
+}
+
+// A watch that is made while its target changes sees the change, whichever is
+// first: as the record that it reads, or as an entry of the log.
+func TestNoChangeIsLostWhileAWatchIsMade(t *testing.T) {
+	n := startWatches(t, enginetest.Open(t, time.Now))
+	n.open()
+	rounds := 200
+	if testing.Short() || enginetest.OnNATS() {
+		rounds = 30
+	}
+	for i := range rounds {
+		target := presence.UserID(fmt.Sprintf("u%d", i%7))
+		n.play(target, arrives, leaves)
+		before := n.toldCount()
+		var both sync.WaitGroup
+		both.Go(func() { n.play(target, arrives) })
+		both.Go(func() { n.ask(target, presence.Available) })
+		both.Wait()
+		deadline := time.Now().Add(10 * time.Second)
+		for n.toldCount() == before && time.Now().Before(deadline) {
+			time.Sleep(100 * time.Microsecond) //nolint:forbidigo // two engines, one of them without a bubble
+		}
+		if got := n.toldCount() - before; got != 1 {
+			t.Fatalf("round %d: told %d times", i, got)
+		}
+		n.play(target, leaves)
+	}
+}
+
+// The same, with the change where it is easiest to miss: after the record was read,
+// and given by the log before Create goes on.
+func TestAChangeRightAfterTheRead(t *testing.T) {
+	watchBubble(t, func(t *testing.T, st store.Store) {
+		slow := &slowReads{Store: st}
+		n := startWatches(t, slow)
+		n.open()
+		letPass(promptly)
+		slow.after = func() {
+			n.play("alice", arrives)
+			letPass(promptly)
+		}
+		if w := n.ask("alice", presence.Available); !w.Fired.IsZero() || n.toldCount() != 1 {
+			t.Errorf("%+v, told %+v", w, n.told)
+		}
+	})
+}
+
+// slowReads does something after a read, once, before it gives what it read.
+type slowReads struct {
+	store.Store
+
+	after func()
+}
+
+func (s *slowReads) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
+	records, cursor, err := s.Store.Read(ctx, us)
+	if after := s.after; after != nil {
+		s.after = nil
+		after()
+	}
+	return records, cursor, err
+}
+
+// Owners see what they may see: of whom they are hidden from, nothing comes.
+func TestAWatchSeesWhatItsOwnerSees(t *testing.T) {
+	watchBubble(t, func(t *testing.T, st store.Store) {
+		n := startWatches(t, st)
+		n.open()
+		n.play("alice", presence.SetRules{Watchers: map[presence.UserID]presence.Sight{"bob": presence.SeesOffline}})
+		n.play("carol", presence.SetRules{Everyone: presence.SeesStatus})
+		n.ask("alice", presence.Available)
+		n.ask("carol", presence.Available)
+		n.play("alice", arrives, presence.SetNote{Text: "Here"})
+		n.play("carol", arrives, presence.SetNote{Text: "Here"})
+		n.ask("alice", presence.Available)
+		letPass(time.Minute)
+		if n.toldCount() != 1 || n.told[0].Target != "carol" || n.told[0].Note != "" {
+			t.Fatalf("told %+v", n.told)
+		}
+		n.play("alice", presence.SetRules{})
+		letPass(promptly)
+		if n.toldCount() != 3 || n.told[1].Target != "alice" || n.told[1].Note != "Here" {
+			t.Errorf("told %+v", n.told)
+		}
+		n.play("bob", presence.SetRules{Everyone: presence.SeesOffline}, arrives)
+		if w := n.ask("bob", presence.Available); w.Fired.IsZero() {
+			t.Error("users do not see themselves")
+		}
+	})
+}
+
+// What happened while nobody ran is seen at the next start, although its entry is
+// not given again; and what was made on another node is seen there.
+func TestWatchesSurviveARestart(t *testing.T) {
+	watchBubble(t, func(t *testing.T, st store.Store) {
+		first := startWatches(t, st)
+		first.ask("alice", presence.Available)
+		first.ask("carol", presence.Available)
+		letPass(promptly)
+		first.stop()
+		first.play("alice", arrives)
+
+		second := newWatchNode(t, st)
+		second.open()
+		second.run()
+		letPass(promptly)
+		if second.toldCount() != 1 || second.told[0].Target != "alice" {
+			t.Fatalf("told %+v", second.told)
+		}
+		second.play("carol", arrives)
+		letPass(promptly)
+		if second.toldCount() != 2 || second.told[1].Target != "carol" {
+			t.Errorf("told %+v", second.told)
+		}
+	})
+}
+
+// Two nodes: the one that has the log fires what was made on the other, and the
+// one that has the stream tells it.
+func TestWatchesOfTwoNodes(t *testing.T) {
+	watchBubble(t, func(t *testing.T, st store.Store) {
+		reader := startWatches(t, st)
+		letPass(promptly)
+		other := startWatches(t, st)
+		other.open()
+		letPass(promptly)
+		other.ask("alice", presence.Available)
+		gone := other.ask("dave", presence.Available)
+		letPass(3 * time.Second)
+		other.play("alice", arrives)
+		letPass(3 * time.Second)
+		if reader.toldCount() != 0 || other.toldCount() != 1 {
+			t.Fatalf("%d and %d", reader.toldCount(), other.toldCount())
+		}
+		if err := other.Delete(t.Context(), "a", "bob", gone.ID); err != nil {
+			t.Fatal(err)
+		}
+		other.play("dave", arrives)
+		letPass(3 * time.Second)
+		reader.stop()
+		other.ask("carol", presence.Available)
+		letPass(3 * time.Second) // it takes over
+		other.play("carol", arrives)
+		letPass(promptly)
+		if other.toldCount() != 2 || len(other.own()) != 0 {
+			t.Errorf("told %+v, left %+v", other.told, other.own())
+		}
+	})
+}
+
+func TestAWatchExpires(t *testing.T) {
+	watchBubble(t, func(t *testing.T, st store.Store) {
+		n := startWatches(t, st)
+		n.open()
+		w := n.ask("alice", presence.Available)
+		letPass(time.Hour + time.Millisecond)
+		n.play("alice", arrives)
+		letPass(time.Minute)
+		if _, err := n.Get(t.Context(), "a", "bob", w.ID); !errors.Is(err, notify.ErrNoWatch) || n.toldCount() != 0 || len(n.own()) != 0 {
+			t.Errorf("%v, told %+v", err, n.told)
+		}
+	})
+}
+
+func TestWhatIsDeletedDoesNotFire(t *testing.T) {
+	watchBubble(t, func(t *testing.T, st store.Store) {
+		n := startWatches(t, st)
+		n.open()
+		w := n.ask("alice", presence.Available)
+		n.ask("carol", presence.Available)
+		n.play("dave", arrives)
+		n.ask("dave", presence.Offline)
+		letPass(promptly)
+		if err := n.Delete(t.Context(), "a", "bob", w.ID); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.Delete(t.Context(), "a", "bob", w.ID); !errors.Is(err, notify.ErrNoWatch) {
+			t.Errorf("again: %v", err)
+		}
+		n.play("alice", arrives)
+		// A deleted user comes to no status, not even offline.
+		n.play("carol", arrives, presence.SetStanding{Standing: presence.Deleted})
+		n.play("dave", presence.SetStanding{Standing: presence.Deleted})
+		letPass(3 * time.Second)
+		for _, w := range n.told {
+			if w.Target != "carol" { // seen for the moment, or not: both are right
+				t.Errorf("told %+v", w)
+			}
+		}
+	})
+}
+
+func TestTheBoundOfWatches(t *testing.T) {
+	n := newWatchNode(t, enginetest.Open(t, time.Now))
+	ask := func() error {
+		_, err := n.Create(t.Context(), notify.Watch{
+			Account: "a", Owner: "bob", Target: "alice", Until: presence.Busy, Expires: time.Now().Add(time.Hour),
+		})
+		return err
+	}
+	for range notify.MaxWatches - 1 {
+		if err := ask(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if _, limited := errors.AsType[*presence.LimitError](ask()); !limited {
+				t.Log("one was made")
+			}
+		})
+	}
+	all.Wait()
+	if have := len(n.own()); have > notify.MaxWatches {
+		t.Errorf("there are %d", have)
+	}
+	for len(n.own()) < notify.MaxWatches {
+		if err := ask(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if limit, limited := errors.AsType[*presence.LimitError](ask()); !limited || limit.Limit != notify.MaxWatches {
+		t.Errorf("one more: %v", limit)
+	}
+	// It is the owner's bound, not everybody's.
+	_, err := n.Create(t.Context(), notify.Watch{Account: "a", Owner: "carol", Target: "alice", Until: presence.Busy, Expires: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// Owners whose ids begin alike, or who live in other accounts, do not see each
+// other's.
+func TestWatchesAreTheirOwners(t *testing.T) {
+	n := newWatchNode(t, enginetest.Open(t, time.Now))
+	made := make(map[store.User]string)
+	owners := []store.User{{Account: "a", ID: "bob"}, {Account: "a", ID: "bob2"}, {Account: "a", ID: "bo"}, {Account: "b", ID: "bob"}, {Account: "aa", ID: "bob"}}
+	for _, o := range owners {
+		w, err := n.Create(t.Context(), notify.Watch{Account: o.Account, Owner: o.ID, Target: "alice", Until: presence.Busy, Expires: time.Now().Add(time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		made[o] = w.ID
+	}
+	for _, o := range owners {
+		list, err := n.List(t.Context(), o.Account, o.ID, "", 10)
+		if err != nil || len(list) != 1 || list[0].ID != made[o] || list[0].Owner != o.ID || list[0].Account != o.Account {
+			t.Errorf("%v: %+v, %v", o, list, err)
+		}
+		for _, other := range owners {
+			w, err := n.Get(t.Context(), o.Account, o.ID, made[other])
+			if other == o && (err != nil || w.ID != made[o]) || other != o && !errors.Is(err, notify.ErrNoWatch) {
+				t.Errorf("%v of %v: %+v, %v", o, other, w, err)
+			}
+		}
+	}
+	for _, id := range []string{"", "x", strings.Repeat("x", 600), "../" + strings.Repeat("x", 23)} {
+		if _, err := n.Get(t.Context(), "a", "bob", id); !errors.Is(err, notify.ErrNoWatch) {
+			t.Errorf("%q: %v", id, err)
+		}
+	}
+	_, err := n.Create(t.Context(), notify.Watch{Account: "a", Owner: "bob", Target: "nobody", Expires: time.Now().Add(time.Hour)})
+	if !errors.Is(err, errNobody) {
+		t.Error(err)
+	}
+}
+
+// One document that cannot be read costs nobody else anything.
+func TestADamagedWatch(t *testing.T) {
+	watchBubble(t, func(t *testing.T, st store.Store) {
+		key := store.Key{Collection: "watch", Key: "a/aaron/" + strings.Repeat("A", 26)}
+		doc := document.New(key, "", struct{ document.Format }{document.Format{V: document.FormatVersion + 1}})
+		if err := st.Write(t.Context(), "", doc); err != nil {
+			t.Fatal(err)
+		}
+		n := startWatches(t, st)
+		n.open()
+		n.ask("alice", presence.Available)
+		letPass(time.Minute)
+		n.play("alice", arrives)
+		letPass(promptly)
+		if n.toldCount() != 1 {
+			t.Errorf("told %+v", n.told)
+		}
+	})
+}
+
+// The store refuses for a while: what came is told once it takes writes again.
+func TestWatchesOutlastARefusingStore(t *testing.T) {
+	watchBubble(t, func(t *testing.T, st store.Store) {
+		refusing := &refusingWatches{Store: st}
+		n := startWatches(t, refusing)
+		n.open()
+		n.ask("alice", presence.Available)
+		letPass(promptly)
+		refusing.refuse(true)
+		n.play("alice", arrives)
+		letPass(time.Minute)
+		if n.toldCount() != 0 {
+			t.Fatalf("told of what is not durable: %+v", n.told)
+		}
+		refusing.refuse(false)
+		letPass(3 * time.Second)
+		if n.toldCount() != 1 || len(n.own()) != 0 {
+			t.Fatalf("told %+v, left %+v", n.told, n.own())
+		}
+		// It cannot be removed: it is not told again and again.
+		refusing.refuseRemoval = true
+		n.play("carol", arrives)
+		n.ask("carol", presence.Available)
+		letPass(time.Minute)
+		refusing.refuse(false)
+		letPass(3 * time.Second)
+		if n.toldCount() != 2 || len(n.own()) != 0 {
+			t.Errorf("told %+v, left %+v", n.told, n.own())
+		}
+	})
+}
+
+// A refusingWatches writes no documents while it is told so.
+type refusingWatches struct {
+	store.Store
+
+	mu            sync.Mutex
+	refuses       bool
+	refuseRemoval bool
+}
+
+func (r *refusingWatches) refuse(yes bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refuses, r.refuseRemoval = yes, false
+}
+
+func (r *refusingWatches) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
+	r.mu.Lock()
+	refused := r.refuses || r.refuseRemoval && docs[0].Value == nil
+	r.mu.Unlock()
+	if refused {
+		return store.ErrFull
+	}
+	return r.Store.Write(ctx, account, docs...)
+}
+
+// A change of somebody whom nobody waits for is not even read.
+func TestWithoutWatchesNothingIsRead(t *testing.T) {
+	watchBubble(t, func(t *testing.T, st store.Store) {
+		counting := &countingReads{Store: st}
+		n := startWatches(t, counting)
+		n.ask("carol", presence.Busy)
+		letPass(3 * time.Second)
+		before := counting.count()
+		n.play("alice", arrives, leaves)
+		letPass(time.Minute)
+		if got := counting.count() - before; got != 0 {
+			t.Errorf("%d reads", got)
+		}
+	})
+}
+
+type countingReads struct {
+	store.Store
+
+	mu    sync.Mutex
+	reads int
+}
+
+func (c *countingReads) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
+	c.mu.Lock()
+	c.reads++
+	c.mu.Unlock()
+	return c.Store.Read(ctx, us)
+}
+
+func (c *countingReads) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.reads
+}
