@@ -90,6 +90,7 @@ var confined = map[string][]string{
 	"github.com/nats-io":            {"internal/store/natsstore", "internal/store/enginetest"},
 	"github.com/alecthomas/kong":    {"internal/cli", "internal/config"},
 	"github.com/swaggest/swgui":     {"internal/httpapi"},
+	"github.com/coder/websocket":    {"client"},
 }
 
 // The names that say nothing, and the sizes past which a name would help.

@@ -7,8 +7,9 @@
 // token has to be renewed; that a call ends with its context; and that an error
 // says whether it is worth trying again (see [Retry]).
 //
-// It must not retry, wait or log by itself: only the caller knows what a second
-// attempt would mean.
+// A call must not retry or wait by itself: only the caller knows what a second
+// attempt would mean. The one thing that does is a [Stream], which is there to stay
+// connected. Nothing here logs.
 package client
 
 import (

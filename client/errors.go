@@ -64,6 +64,9 @@ func Retry(err error) (wait time.Duration, ok bool) {
 	if _, ok := errors.AsType[*TransportError](err); ok {
 		return 0, true
 	}
+	if closed, ok := errors.AsType[*ClosedError](err); ok {
+		return closed.Wait, !closed.final()
+	}
 	refused, ok := errors.AsType[*Error](err)
 	if !ok {
 		return 0, false

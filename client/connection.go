@@ -1,0 +1,296 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"porchlight.dev/porchlight/api"
+)
+
+// Limits of one connection.
+const (
+	maxFrame     = 16 << 20         // that a server sends; a part of a snapshot has at most 2 MiB
+	writeTimeout = 10 * time.Second // a server that reads nothing for so long is lost
+	leaveTimeout = 2 * time.Second  // for signing out and closing when Run is to end
+	defaultPing  = 30 * time.Second // until the server says how often it pings
+)
+
+// A ClosedError is a stream that the server closed, and why.
+type ClosedError struct {
+	Code   int           // of the WebSocket close
+	Reason string        // a word, as in docs/streaming.md
+	Wait   time.Duration // before it is worth connecting again
+}
+
+func (e *ClosedError) Error() string {
+	if e.Reason == "" {
+		return fmt.Sprintf("the server closed the stream (%d)", e.Code)
+	}
+	return fmt.Sprintf("the server closed the stream: %s (%d)", e.Reason, e.Code)
+}
+
+// final reports whether something has to change before another connection makes
+// sense: the codes that say so, and those for frames that break the protocol.
+func (e *ClosedError) final() bool {
+	switch websocket.StatusCode(e.Code) {
+	case websocket.StatusProtocolError, websocket.StatusInvalidFramePayloadData, websocket.StatusMessageTooBig:
+		return true
+	default:
+		return e.Code >= 3500 && e.Code <= 3999
+	}
+}
+
+// errSilent ends a connection of which nothing is heard.
+var errSilent = errors.New("nothing was heard of the server for too long")
+
+// connection makes one connection and serves it to its end. lasted is for how
+// long it could be used.
+func (s *Stream) connection(ctx context.Context) (token string, lasted time.Duration, err error) {
+	token, err = s.client.tokens.Token(ctx)
+	if err != nil {
+		return "", 0, err
+	}
+	c := &connection{stream: s, url: s.client.base + "/v1/stream", opened: make(chan struct{})}
+	if err := c.dial(ctx, token); err != nil {
+		return token, 0, err
+	}
+	err = c.serve(ctx)
+	s.mu.Lock()
+	s.disconnected()
+	s.mu.Unlock()
+	if !c.since.IsZero() {
+		lasted = time.Since(c.since)
+	}
+	return token, lasted, err
+}
+
+// A connection is one WebSocket.
+type connection struct {
+	stream *Stream
+	url    string
+	ws     *websocket.Conn
+	heard  atomic.Int64  // when anything came last, in nanoseconds
+	opened chan struct{} // closed at hello
+	since  time.Time     // of hello
+}
+
+func (c *connection) dial(ctx context.Context, token string) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	ws, resp, err := websocket.Dial(ctx, c.url, &websocket.DialOptions{
+		HTTPClient:     c.stream.client.http,
+		HTTPHeader:     http.Header{"Authorization": {"Bearer " + token}},
+		OnPingReceived: func(context.Context, []byte) bool { c.hear(); return true },
+	})
+	switch {
+	case err == nil:
+		ws.SetReadLimit(maxFrame)
+		c.ws = ws
+		c.hear()
+		return nil
+	case resp != nil && resp.StatusCode != http.StatusSwitchingProtocols:
+		body, _ := io.ReadAll(resp.Body) // at most 1 KiB, and already here
+		return errorOf(http.MethodGet, resp, body)
+	default:
+		return &TransportError{Method: http.MethodGet, URL: c.url, Err: withoutURL(err)}
+	}
+}
+
+func (c *connection) hear() { c.heard.Store(time.Now().UnixNano()) }
+
+// serve runs the connection until it ends, and leaves nothing behind.
+func (c *connection) serve(ctx context.Context) error {
+	// The WebSocket does not outlive the context that it reads with, so that this is
+	// another one: there is something to say when the caller's ends.
+	open, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	var parts sync.WaitGroup
+	for _, part := range []func(context.Context) error{c.write, c.supervise} {
+		parts.Go(func() {
+			if err := part(open); err != nil {
+				end(err)
+			}
+		})
+	}
+	parts.Go(func() {
+		select {
+		case <-open.Done():
+		case <-ctx.Done():
+			c.leave(open, end)
+		}
+	})
+	err := c.read(open)
+	if _, closed := errors.AsType[websocket.CloseError](err); !closed && open.Err() != nil {
+		err = context.Cause(open)
+	}
+	end(err)
+	_ = c.ws.CloseNow() // it is lost or closed
+	parts.Wait()
+	return c.failure(err)
+}
+
+// failure is what ended the connection, as callers know it.
+func (c *connection) failure(err error) error {
+	if closed, ok := errors.AsType[websocket.CloseError](err); ok {
+		var why api.CloseReason
+		if json.Unmarshal([]byte(closed.Reason), &why) != nil {
+			why.Reason = closed.Reason
+		}
+		return &ClosedError{Code: int(closed.Code), Reason: why.Reason, Wait: time.Duration(why.RetryMS) * time.Millisecond}
+	}
+	if _, ours := errors.AsType[*Error](err); ours {
+		return err
+	}
+	if _, nonsense := errors.AsType[*frameError](err); nonsense {
+		return err
+	}
+	return &TransportError{Method: http.MethodGet, URL: c.url, Err: err}
+}
+
+// A frameError is a frame that is none.
+type frameError struct{ err error }
+
+func (e *frameError) Error() string {
+	return fmt.Sprintf("the stream has something that this client does not know: %v", e.err)
+}
+
+func (c *connection) read(ctx context.Context) error {
+	for {
+		_, data, err := c.ws.Read(ctx)
+		if err != nil {
+			return err
+		}
+		c.hear()
+		frame := new(api.ServerFrame)
+		if err := json.Unmarshal(data, frame); err != nil {
+			return &frameError{err}
+		}
+		if err := c.stream.receive(frame); err != nil {
+			return err
+		}
+		if frame.Type == api.FrameHello && c.since.IsZero() {
+			c.since = time.Now()
+			close(c.opened)
+		}
+	}
+}
+
+// receive takes a frame in, and tells whoever wants to know.
+func (s *Stream) receive(frame *api.ServerFrame) error {
+	s.mu.Lock()
+	err := s.take(frame)
+	tell := s.tell
+	s.tell = nil
+	s.mu.Unlock()
+	for _, told := range tell {
+		told()
+	}
+	return err
+}
+
+func (c *connection) write(ctx context.Context) error {
+	pace := newPace()
+	for {
+		frame, ok := c.stream.toSend()
+		if !ok {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-c.stream.wake:
+			}
+			continue
+		}
+		data, err := json.Marshal(frame)
+		if err != nil {
+			return &frameError{err}
+		}
+		if !sleep(ctx, pace.take(len(data), time.Now())) {
+			return nil
+		}
+		if err := c.send(ctx, data); err != nil {
+			sleep(ctx, time.Second) // the reader may be about to learn why
+			return err
+		}
+	}
+}
+
+func (s *Stream) toSend() (api.ClientFrame, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.next()
+}
+
+func (c *connection) send(ctx context.Context, data []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	return c.ws.Write(ctx, websocket.MessageText, data)
+}
+
+// supervise finds out that a server is gone without a word: TCP alone takes many
+// minutes for that.
+func (c *connection) supervise(ctx context.Context) error {
+	hello := time.NewTimer(defaultPing)
+	defer hello.Stop()
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-hello.C:
+		return errSilent
+	case <-c.opened:
+	}
+	ping := c.stream.pingEvery()
+	for {
+		switch quiet := c.quiet(); {
+		case quiet < 2*ping:
+			if !sleep(ctx, 2*ping-quiet) {
+				return nil
+			}
+		case !c.ping(ctx, ping) && c.quiet() >= ping: // it may have said something else
+			return errSilent
+		}
+	}
+}
+
+// quiet is for how long nothing was heard.
+func (c *connection) quiet() time.Duration { return time.Since(time.Unix(0, c.heard.Load())) }
+
+// ping reports whether the server answers.
+func (c *connection) ping(ctx context.Context, within time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	if c.ws.Ping(ctx) != nil {
+		return false
+	}
+	c.hear()
+	return true
+}
+
+func (s *Stream) pingEvery() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pinged == 0 {
+		return defaultPing
+	}
+	return s.pinged
+}
+
+// leave signs out and says goodbye, if that goes quickly.
+func (c *connection) leave(ctx context.Context, end context.CancelCauseFunc) {
+	late := time.AfterFunc(leaveTimeout, func() { end(context.Canceled) })
+	defer late.Stop()
+	if c.stream.opts.SignIn != nil {
+		signOut, err := json.Marshal(api.ClientFrame{Type: api.FrameSignOut})
+		if err == nil {
+			_ = c.send(ctx, signOut) // the session ends by itself, too
+		}
+	}
+	_ = c.ws.Close(websocket.StatusNormalClosure, "") // likewise
+}

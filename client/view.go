@@ -1,0 +1,285 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"maps"
+	"slices"
+	"sync"
+
+	"porchlight.dev/porchlight/api"
+)
+
+// A View is what a [Stream] knows of the users that it follows. It is consistent
+// at any time: a reader sees a snapshot whole or not at all, and of each user only
+// ever something newer. While the stream is disconnected it stays as it was. It is
+// safe for concurrent use, and no reader holds up the stream.
+type View struct {
+	mu      *sync.Mutex // the stream's
+	users   map[string]*seen
+	names   map[string]string // the ids of users, by the names that they were followed by
+	holds   map[string]int    // for an id, how many of the names are its
+	early   map[string]api.Presence
+	clock   uint64 // counts what was applied
+	missing int    // of the wanted, how many have no snapshot yet
+	readers map[*reader]struct{}
+	ended   chan struct{}
+}
+
+// What was seen of one user.
+type seen struct {
+	api.Presence
+	contact bool
+	stale   bool   // of before a reset: whatever comes replaces it
+	touched uint64 // when, by View.clock
+}
+
+func newView(mu *sync.Mutex) *View {
+	return &View{
+		mu: mu, users: make(map[string]*seen), names: make(map[string]string), holds: make(map[string]int),
+		early: make(map[string]api.Presence), readers: make(map[*reader]struct{}), ended: make(chan struct{}),
+	}
+}
+
+// Get is the presence of a user, by id or by the name that it was followed by. It
+// is false for users that are not followed, that do not exist, and of whom
+// nothing has come yet.
+func (v *View) Get(user string) (api.Presence, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if id, ok := v.names[user]; ok {
+		user = id
+	}
+	s, ok := v.users[user]
+	if !ok {
+		return api.Presence{}, false
+	}
+	return s.Presence, true
+}
+
+// All are the presences, by id.
+func (v *View) All() []api.Presence {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	all := make([]api.Presence, 0, len(v.users))
+	for _, id := range slices.Sorted(maps.Keys(v.users)) {
+		all = append(all, v.users[id].Presence)
+	}
+	return all
+}
+
+// Complete reports whether the server has answered for everybody whom the stream
+// is to follow. It is false again after a reset, until the snapshot that follows.
+func (v *View) Complete() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.missing == 0
+}
+
+// A Change is a user whose presence is another than before, or who is not
+// followed any more.
+type Change struct {
+	api.Presence      // of somebody who is gone: the last
+	Gone         bool // deleted, no contact any more, or unfollowed
+}
+
+// Changes are the users of the view, and from then on whoever changes, until ctx
+// or the stream ends. A loop that is slow gets for each user the newest only.
+func (v *View) Changes(ctx context.Context) iter.Seq[Change] {
+	return func(yield func(Change) bool) {
+		r := v.join()
+		defer v.leave(r)
+		for last := false; ; {
+			change, ok := v.next(r)
+			switch {
+			case ok && (ctx.Err() != nil || !yield(change)):
+				return
+			case ok:
+			case last:
+				return
+			default:
+				last = !r.wait(ctx, v.ended) // what came just before the end is there at once
+			}
+		}
+	}
+}
+
+// A reader is one loop over the changes.
+type reader struct {
+	queue  []string // ids that changed, each once
+	queued map[string]bool
+	told   map[string]api.Presence // what the loop was given last
+	wake   chan struct{}
+}
+
+func (v *View) join() *reader {
+	r := &reader{queued: make(map[string]bool), told: make(map[string]api.Presence), wake: make(chan struct{}, 1)}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.readers[r] = struct{}{}
+	for _, id := range slices.Sorted(maps.Keys(v.users)) {
+		r.note(id)
+	}
+	return r
+}
+
+func (v *View) leave(r *reader) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.readers, r)
+}
+
+func (v *View) next(r *reader) (Change, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for len(r.queue) > 0 {
+		id := r.queue[0]
+		r.queue = r.queue[1:]
+		delete(r.queued, id)
+		last, told := r.told[id]
+		now, there := v.users[id]
+		switch {
+		case there && (!told || last != now.Presence):
+			r.told[id] = now.Presence
+			return Change{Presence: now.Presence}, true
+		case !there && told:
+			delete(r.told, id)
+			return Change{Presence: last, Gone: true}, true
+		}
+	}
+	return Change{}, false
+}
+
+func (r *reader) note(id string) {
+	if r.queued[id] {
+		return
+	}
+	r.queued[id] = true
+	r.queue = append(r.queue, id)
+	notify(r.wake)
+}
+
+// wait reports whether there may be more.
+func (r *reader) wait(ctx context.Context, ended <-chan struct{}) bool {
+	select {
+	case <-r.wake:
+		return true
+	case <-ctx.Done():
+		return false
+	case <-ended:
+		return false
+	}
+}
+
+// notify wakes whoever waits; one who does not will not wait next time.
+func notify(wake chan struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default:
+	}
+}
+
+// All below is called with the lock held.
+
+// put takes a presence in if it is newer than what is known.
+func (v *View) put(p api.Presence) *seen {
+	p.Cursor = ""
+	v.clock++
+	s, ok := v.users[p.User]
+	switch {
+	case !ok:
+		s = &seen{Presence: p}
+		v.users[p.User] = s
+	case p.Revision < s.Revision && !s.stale:
+		return s // it came out of order
+	}
+	if p.AskedAs == "" {
+		p.AskedAs = s.AskedAs // a change does not say it, and a snapshot says it once
+	}
+	if !ok || s.Presence != p {
+		s.Presence = p
+		v.changed(p.User)
+	}
+	s.stale, s.touched = false, v.clock
+	return s
+}
+
+func (v *View) changed(id string) {
+	for r := range v.readers {
+		r.note(id)
+	}
+}
+
+// name says which user a name means; "" for none any more.
+func (v *View) name(as, id string) {
+	old := v.names[as]
+	if old == id {
+		return
+	}
+	delete(v.names, as)
+	if id != "" {
+		v.names[as] = id
+		v.holds[id]++
+	}
+	if old == "" {
+		return
+	}
+	if v.holds[old]--; v.holds[old] == 0 {
+		delete(v.holds, old)
+	}
+	v.release(old)
+}
+
+// release forgets a user if nothing holds it.
+func (v *View) release(id string) {
+	if s, ok := v.users[id]; ok && !s.contact && v.holds[id] == 0 {
+		delete(v.users, id)
+		v.changed(id)
+	}
+}
+
+// drop forgets a user whatever held it, and says which names did.
+func (v *View) drop(id string) (names []string) {
+	for as, named := range v.names {
+		if named == id {
+			delete(v.names, as)
+			names = append(names, as)
+		}
+	}
+	delete(v.holds, id)
+	if _, ok := v.users[id]; ok {
+		delete(v.users, id)
+		v.changed(id)
+	}
+	return names
+}
+
+// uncontact takes a user out of the contacts.
+func (v *View) uncontact(id string) {
+	if s, ok := v.users[id]; ok {
+		s.contact = false
+		v.release(id)
+	}
+}
+
+// contactsAbsent are the contacts that are not in a full snapshot, without those
+// that came while it was under way.
+func (v *View) contactsAbsent(since uint64, present map[string]bool) []string {
+	var absent []string
+	for id, s := range v.users {
+		if s.contact && !present[id] && s.touched <= since {
+			absent = append(absent, id)
+		}
+	}
+	return absent
+}
+
+// expire marks what is known as of before a reset. Readers keep it until
+// something newer comes.
+func (v *View) expire(ids iter.Seq[string]) {
+	for id := range ids {
+		if s, ok := v.users[id]; ok {
+			s.stale = true
+		}
+	}
+}
