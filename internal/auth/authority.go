@@ -39,11 +39,15 @@ func (a *Authority) Authenticate(ctx context.Context, token string) (*Principal,
 	if !ok {
 		return nil, ErrInvalidToken
 	}
+	return a.authenticate(ctx, &d)
+}
+
+func (a *Authority) authenticate(ctx context.Context, d *digest) (*Principal, error) {
 	now := a.clock()
-	found := a.cache.get(&d, now)
+	found := a.cache.get(d, now)
 	if found == nil {
 		var err error
-		if found, err = a.verify(ctx, &d, now); err != nil {
+		if found, err = a.verify(ctx, d, now); err != nil {
 			return nil, err
 		}
 	}
@@ -54,6 +58,18 @@ func (a *Authority) Authenticate(ctx context.Context, token string) (*Principal,
 		return nil, ErrExpiredToken
 	}
 	return found.principal, nil
+}
+
+// Again finds the principal of the token that p came from as it is now, or the
+// error of Authenticate.
+func (a *Authority) Again(ctx context.Context, p *Principal) (*Principal, error) {
+	return a.authenticate(ctx, &p.digest)
+}
+
+// Refused reports whether an error of Authenticate says that the token is no good,
+// and not that it could not be looked at.
+func Refused(err error) bool {
+	return errors.Is(err, ErrInvalidToken) || errors.Is(err, ErrExpiredToken) || errors.Is(err, ErrNoToken)
 }
 
 // verify reads what there is about a token and remembers the answer. An error is
@@ -96,7 +112,7 @@ func (a *Authority) principal(ctx context.Context, d *digest, now time.Time) (*P
 	scopes, _ := readScopes(v.Scopes) // a name that is not known here allows nothing
 	return &Principal{
 		Account: v.Account, App: v.App, User: user, AccountLevel: v.User == "",
-		Scopes: scopes, Expires: v.Expires, TokenID: v.ID,
+		Scopes: scopes, Expires: v.Expires, TokenID: v.ID, digest: *d,
 	}, nil
 }
 

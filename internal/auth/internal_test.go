@@ -103,3 +103,10 @@ func FuzzParseForm(f *testing.F) {
 		}
 	})
 }
+
+// WithoutDigest is p as it is told from another, less what names its token.
+func (p *Principal) WithoutDigest() Principal {
+	plain := *p
+	plain.digest = digest{}
+	return plain
+}

@@ -44,6 +44,8 @@ type Principal struct {
 	Scopes       Scopes
 	Expires      time.Time // zero: never
 	TokenID      string    // not secret: names the token in lists and logs
+
+	digest digest // of the token, so that it can be looked at again
 }
 
 // Actor is the principal as the log records it.

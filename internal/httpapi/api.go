@@ -13,6 +13,8 @@
 package httpapi
 
 import (
+	"context"
+	"log/slog"
 	"net/http"
 	"slices"
 	"time"
@@ -30,7 +32,12 @@ type API struct {
 	Views     *notify.Views
 	Directory *directory.Directory
 	Authority *auth.Authority
-	Clock     func() time.Time
+	Hub       *notify.Hub
+	// Opened, if it is set, is told of each stream that opens, before it follows
+	// anybody.
+	Opened func(context.Context, *notify.Stream)
+	Clock  func() time.Time
+	Log    *slog.Logger
 	// DemoToken is filled into the API reference, so that its requests work at
 	// once. Anybody who can open the page can use it: for demonstrations only.
 	DemoToken string
@@ -117,9 +124,11 @@ func (a *API) directoryRoutes() []route {
 func (a *API) Mount(rt *wire.Router) {
 	rt.Area("/v1/", a)
 	rt.Area("/docs", a)
-	for _, r := range a.routes() {
+	streams := newStreams(a)
+	for _, r := range append(a.routes(), streams.routes()...) {
 		rt.Handle(r.method, r.pattern, a, a.guarded(r.need, r.serve))
 	}
+	rt.Handle(http.MethodGet, "/v1/stream", a, streams.serve) // a ticket may stand for the token
 	a.mountPages(rt)
 }
 

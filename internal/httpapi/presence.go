@@ -6,6 +6,7 @@ import (
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/wire"
 )
@@ -26,7 +27,7 @@ func (a *API) readPresence(c *call) error {
 	b := append(make([]byte, 0, 256), '{')
 	b = appendPresence(b, u.ID, &view.Presence)
 	b = append(b, `,"cursor":"`...)
-	b = wire.AppendJSON(b, cursor.String())
+	b = wire.AppendJSON(b, notify.CursorText(cursor, a.Clock()))
 	return c.write(http.StatusOK, append(b, `"}`...))
 }
 

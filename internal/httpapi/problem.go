@@ -13,6 +13,7 @@ import (
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/wire"
@@ -69,6 +70,7 @@ var kinds = []struct {
 	{wire.ErrNoRoute, &api.NoRoute},
 	{wire.ErrTooLarge, &api.BodyTooLarge},
 	{wire.ErrPermission, &api.Forbidden},
+	{errOrigin, &api.Forbidden},
 	{auth.ErrNoToken, &api.NoToken},
 	{auth.ErrInvalidToken, &api.InvalidToken},
 	{auth.ErrExpiredToken, &api.ExpiredToken},
@@ -102,6 +104,8 @@ var soon = []struct {
 	{store.ErrUnknown, &api.OutcomeUnknown, 1},
 	{store.ErrFull, &api.DiskFull, 5},
 	{wire.ErrDraining, &api.Unavailable, 2},
+	{notify.ErrDraining, &api.Unavailable, 2},
+	{notify.ErrEnded, &api.Unavailable, 1},
 	{store.ErrFailed, &api.Unavailable, 10},
 	{store.ErrUnavailable, &api.Unavailable, 2},
 	{store.ErrClosed, &api.Unavailable, 5},
@@ -156,6 +160,9 @@ func detailed(err error) *api.Problem {
 	}
 	if e, ok := errors.AsType[*presence.TooSoonError](err); ok {
 		return later(&api.TooSoon, e, e.Wait)
+	}
+	if e, ok := errors.AsType[*errBusy](err); ok {
+		return later(&api.Unavailable, e, e.wait)
 	}
 	return ofWire(err)
 }

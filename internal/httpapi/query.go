@@ -34,7 +34,7 @@ func (a *API) query(c *call) error {
 	if views, err = a.complete(c, q, views); err != nil {
 		return err
 	}
-	return c.write(http.StatusOK, appendPresences(q, views, cursor))
+	return c.write(http.StatusOK, appendPresences(q, views, notify.CursorText(cursor, a.Clock())))
 }
 
 // presenceQuery is an api.PresenceQuery that is read fast.
@@ -141,11 +141,11 @@ func (a *API) complete(c *call, q *mentions, views []notify.View) ([]notify.View
 
 // appendPresences writes an api.Presences by hand: ten thousand of them in a few
 // milliseconds.
-func appendPresences(q *mentions, views []notify.View, cursor store.Cursor) []byte {
+func appendPresences(q *mentions, views []notify.View, cursor string) []byte {
 	const each = 160
 	b := make([]byte, 0, 128+each*len(views)+32*len(q.unknown))
 	b = append(b, `{"cursor":"`...)
-	b = wire.AppendJSON(b, cursor.String())
+	b = wire.AppendJSON(b, cursor)
 	b = append(b, `","presences":[`...)
 	for i := range views {
 		if i > 0 {

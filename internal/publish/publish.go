@@ -43,6 +43,7 @@ type Publisher struct {
 
 	soft  soft
 	holds holds
+	bound bindings
 }
 
 // New is a publisher that serves from now on: sessions on record get their

@@ -81,3 +81,6 @@ func (c *limitedConn) Close() error {
 	defer c.leave()
 	return c.Conn.Close()
 }
+
+// NetConn is the connection itself, for who writes to it without waiting.
+func (c *limitedConn) NetConn() net.Conn { return c.Conn }

@@ -28,6 +28,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"porchlight.dev/porchlight/internal/config"
+	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/wire"
@@ -72,6 +73,7 @@ type Server struct {
 	descriptors descriptorPlan
 
 	publisher *publish.Publisher
+	hub       *notify.Hub
 	tls       *certificates // nil: plain HTTP
 	listener  net.Listener
 	admin     net.Listener // nil: off
@@ -158,7 +160,7 @@ var ErrInterrupted = errors.New("interrupted")
 func (s *Server) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	ended := make(chan error, 4) // room for all that may report
+	ended := make(chan error, 5) // room for all that may report
 	var running sync.WaitGroup
 	running.Go(func() { ended <- s.serve() })
 	if s.admin != nil {
@@ -168,6 +170,8 @@ func (s *Server) Run(ctx context.Context) error {
 		running.Go(s.control.serve)
 	}
 	running.Go(func() { ended <- s.publishEnds(work) })
+	running.Go(func() { ended <- s.deliver(work) })
+	running.Go(func() { s.publisher.KeepBound(work) })
 	if s.steady != nil {
 		running.Go(func() { s.steady.follow(work, s.log) })
 	}
@@ -220,6 +224,18 @@ func (s *Server) announce() {
 		s.log.Warn("this is allowed but seldom meant", slog.String("setting", warning))
 	}
 	s.tellSystemd("READY=1")
+}
+
+// deliver tells streams what is committed.
+func (s *Server) deliver(ctx context.Context) error {
+	switch err := s.hub.Run(ctx); {
+	case err == nil:
+		return nil // ctx ended
+	case errors.Is(err, store.ErrFailed):
+		return s.storeFailure(ctx)
+	default:
+		return fmt.Errorf("telling streams stopped: %w", err)
+	}
 }
 
 // publishEnds publishes what ends by itself.
@@ -276,6 +292,7 @@ func (s *Server) finish(ctx context.Context, timeout time.Duration) {
 	s.control.stop(ctx)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
+	s.hub.Drain()
 	if err := s.public.Shutdown(ctx); err != nil {
 		s.log.WarnContext(ctx, "requests were cut off: they took too long", slog.String("timeout", timeout.String()))
 	}

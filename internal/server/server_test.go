@@ -417,6 +417,14 @@ type heldStore struct {
 
 func (h *heldStore) Failed() <-chan struct{} { return h.told }
 
+func (h *heldStore) Watch(ctx context.Context, fn func([]store.Record, store.Cursor)) error {
+	if err := h.Store.Watch(ctx, fn); !errors.Is(err, store.ErrFailed) {
+		return err
+	}
+	<-h.told
+	return store.ErrFailed
+}
+
 func (h *heldStore) Due(ctx context.Context, _ func([]store.User) error) error {
 	<-ctx.Done()
 	return ctx.Err()

@@ -28,12 +28,13 @@ func ReadJSON(w http.ResponseWriter, r *http.Request, limit int64, into any) err
 	if err != nil {
 		return err
 	}
-	return decodeJSON(body, into)
+	return DecodeJSON(body, into)
 }
 
 const jsonType = "application/json"
 
-func decodeJSON(body []byte, into any) error {
+// DecodeJSON is ReadJSON for what was read already.
+func DecodeJSON(body []byte, into any) error {
 	if len(bytes.Trim(body, " \t\r\n")) == 0 {
 		return errNoObject
 	}

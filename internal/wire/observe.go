@@ -1,12 +1,15 @@
 package wire
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"log/slog"
 	mrand "math/rand/v2"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -96,6 +99,19 @@ func (f *Facts) Write(b []byte) (int, error) {
 
 // Unwrap is for http.ResponseController.
 func (f *Facts) Unwrap() http.ResponseWriter { return f.ResponseWriter }
+
+// Hijack takes the connection over from net/http, without its deadlines. Status is
+// what the access log shows; the caller writes the answer.
+func Hijack(w http.ResponseWriter, status int) (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, nil, fmt.Errorf("take over the connection: %w", err)
+	}
+	if f, ok := w.(*Facts); ok {
+		f.status = status
+	}
+	return conn, rw, conn.SetDeadline(time.Time{})
+}
 
 // Note tells the access log whom a request acts for.
 func Note(w http.ResponseWriter, p *auth.Principal) {

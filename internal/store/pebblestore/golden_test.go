@@ -251,7 +251,8 @@ func listRecords(b *strings.Builder, s *Store) error {
 	}
 	records, _, err := s.Read(context.Background(), users)
 	for _, r := range records {
-		fmt.Fprintf(b, "record %+q at %d\n  state %+v\n  shown %+v\n", fmt.Sprint(r.User), r.At, *r.State, r.Shown)
+		state := strings.Replace(fmt.Sprintf("%+v", *r.State), " Rules:<nil>", "", 1) // which came later
+		fmt.Fprintf(b, "record %+q at %d\n  state %s\n  shown %+v\n", fmt.Sprint(r.User), r.At, state, r.Shown)
 	}
 	return err
 }

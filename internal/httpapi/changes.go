@@ -1,0 +1,178 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/notify"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// A poll is the sink of a long poll: it keeps what comes first.
+type poll struct {
+	came chan struct{} // one element: something is there
+
+	mu        sync.Mutex // guards the fields below
+	presences [][]byte   // as in frames
+	gone      []presence.UserID
+	cursor    string
+}
+
+var _ notify.Sink = (*poll)(nil)
+
+// presenceHead is what a presence frame has before the members of a presence.
+const presenceHead = `{"type":"presence",`
+
+// Append implements notify.Sink.
+func (p *poll) Append(b []byte, f *notify.Frame) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch f.Kind {
+	case api.FramePresence:
+		p.presences = append(p.presences, f.Body[len(presenceHead):])
+	case api.FrameGone:
+		p.gone = append(p.gone, presence.UserID(goneUser(f.Body)))
+	default:
+		return b
+	}
+	if f.Cursor != "" {
+		p.cursor = f.Cursor
+	}
+	return append(b, ' ')
+}
+
+// goneUser reads the user of a frame that AppendGone wrote.
+func goneUser(body []byte) (user string) {
+	_ = wire.Members(append(body[:len(body):len(body)], '}'), func(key, value []byte) { // it is ours
+		if string(key) == "user" {
+			text, _ := wire.Unquote(value)
+			user = string(text)
+		}
+	})
+	return user
+}
+
+// TryWrite implements notify.Sink.
+func (p *poll) TryWrite(b []byte) (int, error) {
+	if len(b) > 0 {
+		select {
+		case p.came <- struct{}{}:
+		default:
+		}
+	}
+	return len(b), nil
+}
+
+// Write implements notify.Sink.
+func (p *poll) Write([]byte) error { return nil }
+
+// Answers implements notify.Sink.
+func (p *poll) Answers() bool { return false }
+
+// End implements notify.Sink.
+func (p *poll) End(notify.Close, time.Duration, bool) {
+	select {
+	case p.came <- struct{}{}:
+	default:
+	}
+}
+
+// changes serves GET /v1/presence/changes.
+func (s *streams) changes(c *call) error {
+	q, err := c.query("users", "contacts", "cursor", "wait")
+	if err != nil {
+		return err
+	}
+	ask, err := openingOf(q, "")
+	if err != nil {
+		return err
+	}
+	if err := mayStream(c.p, ask); err != nil {
+		return err
+	}
+	wait, err := waitOf(q.Get("wait"))
+	if err != nil {
+		return err
+	}
+	follow, err := s.follow(c, ask)
+	if err != nil {
+		return err
+	}
+	if follow == nil {
+		return &presence.FieldError{Field: "users", Reason: "is required, or contacts=true"}
+	}
+	rc := http.NewResponseController(c.w)
+	_ = rc.SetReadDeadline(time.Time{})                              // without it the wait would end early,
+	_ = rc.SetWriteDeadline(time.Now().Add(wait + notify.SlowAfter)) // and be no worse
+	return s.await(c, follow, wait)
+}
+
+func waitOf(text string) (time.Duration, error) {
+	if text == "" {
+		return api.DefaultWaitSeconds * time.Second, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 || n > api.MaxWaitSeconds {
+		return 0, &presence.FieldError{Field: "wait", Reason: "must be a number of seconds from 0 to 60"}
+	}
+	return time.Duration(n) * time.Second, nil
+}
+
+// await answers what has changed, or what changes first.
+func (s *streams) await(c *call, follow *notify.Follow, wait time.Duration) error {
+	sink := &poll{came: make(chan struct{}, 1)}
+	stream, err := s.api.Hub.Open(c.r.Context(), c.p.Account, c.p.User, c.p, sink)
+	if err != nil {
+		return err
+	}
+	defer stream.End(notify.CloseGone, 0)
+	var now notify.Snapshot
+	var cursor string
+	follow.Into = func(snapshot *notify.Snapshot) { now = *snapshot; cursor = snapshot.FullCursor }
+	if err := stream.Follow(c.r.Context(), *follow); err != nil {
+		return err
+	}
+	if !now.Partial || len(now.Views)+len(now.Gone) > 0 {
+		return c.write(http.StatusOK, appendChanges(&now, nil, nil, cursor))
+	}
+	ctx, cancel := context.WithTimeout(c.r.Context(), wait)
+	defer cancel()
+	select {
+	case <-sink.came:
+	case <-ctx.Done():
+		if err := c.r.Context().Err(); err != nil {
+			return err
+		}
+	}
+	sink.mu.Lock()
+	defer sink.mu.Unlock()
+	if sink.cursor != "" {
+		cursor = sink.cursor
+	}
+	return c.write(http.StatusOK, appendChanges(&now, sink.presences, sink.gone, cursor))
+}
+
+// appendChanges writes an api.Changes.
+func appendChanges(now *notify.Snapshot, later [][]byte, gone []presence.UserID, cursor string) []byte {
+	b := append(make([]byte, 0, 256+200*(len(now.Views)+len(later))), `{"cursor":"`...)
+	b = append(b, cursor...)
+	b = append(b, `","reset":`...)
+	b = strconv.AppendBool(b, now.Reset != "")
+	b = appendViews(b, now.Views, now.Asked)
+	b = b[:len(b)-1]
+	for i, members := range later {
+		if i > 0 || len(now.Views) > 0 {
+			b = append(b, ',')
+		}
+		b = append(append(append(b, '{'), members...), '}')
+	}
+	b = append(b, ']')
+	b = appendTexts(append(b, `,"gone":`...), append(now.Gone, gone...))
+	b = appendTexts(append(b, `,"unknown":`...), now.Unknown)
+	return append(b, '}')
+}

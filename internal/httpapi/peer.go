@@ -1,0 +1,357 @@
+package httpapi
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/lxzan/gws"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/notify"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/publish"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// A peer is the client of a WebSocket. Its frames are dealt with one after another,
+// on the goroutine that reads; only what a client says of its activity may be
+// overtaken by what it says later.
+type peer struct {
+	streams   *streams
+	principal *auth.Principal
+	stream    *notify.Stream
+	ws        *gws.Conn
+	meter     meter
+
+	mu      sync.Mutex // guards the fields below
+	session *publish.Binding
+	said    []saying // activity that waits while one is published
+	saying  bool
+}
+
+// A saying is what an activity frame said.
+type saying struct {
+	id     string
+	active presence.Activity
+}
+
+// frameTimeout bounds what one frame may take.
+const frameTimeout = 30 * time.Second
+
+// A slot is where gws keeps the peer of a connection.
+type slot struct{ peer *peer }
+
+var _ gws.SessionStorage = (*slot)(nil)
+
+func (*slot) Len() int                               { return 0 }
+func (*slot) Load(string) (value any, exist bool)    { return nil, false }
+func (*slot) Delete(string)                          {}
+func (*slot) Store(string, any)                      {}
+func (*slot) Range(func(key string, value any) bool) {}
+
+// peerEvents is what gws calls.
+type peerEvents struct{}
+
+func peerOf(c *gws.Conn) *peer {
+	return c.Session().(*slot).peer //nolint:forcetypeassert // NewSession made it
+}
+
+// OnOpen implements gws.Event.
+func (*peerEvents) OnOpen(*gws.Conn) {}
+
+// OnClose implements gws.Event.
+func (*peerEvents) OnClose(c *gws.Conn, err error) {
+	p := peerOf(c)
+	why := notify.CloseGone
+	if err != nil && err.Error() == errTooFast.Error() {
+		why = notify.CloseTooFast
+	}
+	p.stream.End(why, 0)
+	p.leave()
+}
+
+// OnPing implements gws.Event.
+func (*peerEvents) OnPing(c *gws.Conn, payload []byte) {
+	p := peerOf(c)
+	if p.heard() {
+		p.stream.Send(notify.Frame{Kind: controlPong, Body: payload})
+	}
+}
+
+// OnPong implements gws.Event.
+func (*peerEvents) OnPong(c *gws.Conn, _ []byte) { peerOf(c).heard() }
+
+// OnMessage implements gws.Event.
+func (*peerEvents) OnMessage(c *gws.Conn, m *gws.Message) {
+	p := peerOf(c)
+	defer m.Close()
+	if !p.heard() {
+		return
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			p.streams.api.Log.Error("panic", slog.Any("value", v))
+			p.stream.End(notify.CloseUnavailable, time.Second)
+		}
+	}()
+	p.receive(m.Bytes())
+}
+
+// heard notes a sign of life, and reports whether there are not too many.
+func (p *peer) heard() bool {
+	p.stream.Heard()
+	if p.meter.frames.take(1, framesAtOnce, framesASecond, time.Now()) {
+		return true
+	}
+	p.stream.End(notify.CloseTooFast, 0)
+	return false
+}
+
+// receive deals with one frame.
+func (p *peer) receive(text []byte) {
+	var f api.ClientFrame
+	err := timely(wire.DecodeJSON(text, &f))
+	if err == nil && len(f.ID) > maxFrameID {
+		f.ID = ""
+		err = &presence.FieldError{Field: "id", Reason: "must be at most 64 bytes"}
+	}
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), frameTimeout)
+		defer cancel()
+		err = p.serve(ctx, &f)
+	}
+	if err != nil {
+		p.streams.refuse(p.stream, f.ID, err)
+	}
+}
+
+const maxFrameID = 64
+
+func (p *peer) serve(ctx context.Context, f *api.ClientFrame) error {
+	switch f.Type {
+	case api.FrameFollow:
+		return p.follow(ctx, f)
+	case api.FrameUnfollow:
+		return p.unfollow(ctx, f)
+	case api.FrameSignIn:
+		return p.signIn(ctx, f)
+	case api.FrameActivity:
+		return p.activity(f)
+	case api.FrameClaim:
+		return p.claim(ctx, f)
+	case api.FrameEndClaim:
+		return p.publish(ctx, f, presence.EndClaim{ID: presence.ClaimID(f.Claim)})
+	case api.FrameSignOut:
+		return p.signOut(ctx, f)
+	case api.FramePing:
+		pong := frame(api.FramePong, &api.ServerFrame{ID: f.ID})
+		pong.Cursor = p.stream.Cursor()
+		p.stream.Send(pong)
+		return nil
+	default:
+		return &presence.FieldError{Field: "type", Reason: "must be follow, unfollow, sign_in, activity, claim, end_claim, sign_out or ping"}
+	}
+}
+
+func (p *peer) done(f *api.ClientFrame, session string) {
+	p.stream.Send(frame(api.FrameDone, &api.ServerFrame{ID: f.ID, Session: session}))
+}
+
+func (p *peer) named(ctx context.Context, f *api.ClientFrame) (*notify.Follow, error) {
+	if len(f.Users) > api.MaxFollowFrame {
+		return nil, &presence.FieldError{Field: "users", Reason: "must have at most 1000 items"}
+	}
+	if len(f.Users) == 0 && !f.Contacts {
+		return nil, &presence.FieldError{Field: "users", Reason: "must have 1 to 1000 items, or contacts be true"}
+	}
+	if f.Contacts {
+		if err := plain(auth.ContactRead).check(p.principal); err != nil {
+			return nil, err
+		}
+	}
+	return p.streams.asked(ctx, p.principal, f.Users)
+}
+
+func (p *peer) follow(ctx context.Context, f *api.ClientFrame) error {
+	follow, err := p.named(ctx, f)
+	if err != nil {
+		return err
+	}
+	follow.ID, follow.Contacts, follow.Cursor = f.ID, f.Contacts, f.Cursor
+	return p.stream.Follow(ctx, *follow)
+}
+
+func (p *peer) unfollow(ctx context.Context, f *api.ClientFrame) error {
+	follow, err := p.named(ctx, f)
+	if err != nil {
+		return err
+	}
+	if f.Contacts {
+		p.stream.UnfollowContacts()
+	}
+	ids := make([]presence.UserID, len(follow.Users))
+	for i := range follow.Users {
+		ids[i] = follow.Users[i].ID
+	}
+	p.stream.Unfollow(ids)
+	p.done(f, "")
+	return nil
+}
+
+func (p *peer) user() store.User {
+	return store.User{Account: p.principal.Account, ID: p.principal.User}
+}
+
+// mayAct refuses who has no user of its own, or not the scope.
+func (p *peer) mayAct(s auth.Scope) error {
+	if err := plain(s).check(p.principal); err != nil {
+		return err
+	}
+	_, err := p.streams.resolve(context.Background(), p.principal, "me")
+	return err
+}
+
+func (p *peer) signIn(ctx context.Context, f *api.ClientFrame) error {
+	event := presence.SignIn{
+		Session: newSessionID(), App: app(p.principal), Client: presence.ClientType(f.ClientType), Version: f.ClientVersion,
+	}
+	if err := presence.Check(event); err != nil {
+		return err
+	}
+	if err := p.mayAct(auth.SessionWrite); err != nil {
+		return err
+	}
+	if p.bound() != nil {
+		return &presence.LimitError{What: "sessions in one connection", Limit: 1}
+	}
+	var was presence.SessionID
+	if f.Session != "" {
+		user, id, err := parseSessionRef(f.Session)
+		if err == nil && user == p.principal.User {
+			was = id
+		}
+	}
+	b, err := p.streams.api.Publisher.SignIn(ctx, p.user(), p.principal.Actor(), event, was, activity(f.Active))
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.session = b
+	p.mu.Unlock()
+	p.done(f, sessionRef(p.principal.User, b.Session()))
+	return nil
+}
+
+func (p *peer) bound() *publish.Binding {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.session
+}
+
+func (p *peer) unbind() *publish.Binding {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b := p.session
+	p.session = nil
+	return b
+}
+
+// activity publishes what the client says last. What it said before, and was held
+// back, is done with it: it would have been damped anyway.
+func (p *peer) activity(f *api.ClientFrame) error {
+	if f.Active == nil {
+		return &presence.FieldError{Field: "active", Reason: "is required"}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.session == nil {
+		return presence.ErrUnknownSession
+	}
+	p.said = append(p.said, saying{f.ID, activity(f.Active)})
+	if !p.saying {
+		p.saying = true
+		go p.say()
+	}
+	return nil
+}
+
+// say publishes until nothing more was said.
+func (p *peer) say() {
+	for {
+		p.mu.Lock()
+		said, b := p.said, p.session
+		p.said = nil
+		if len(said) == 0 || b == nil {
+			p.saying = false
+			p.mu.Unlock()
+			return
+		}
+		p.mu.Unlock()
+		ctx, cancel := context.WithTimeout(context.Background(), frameTimeout)
+		err := b.Say(ctx, said[len(said)-1].active)
+		cancel()
+		for _, s := range said {
+			if err != nil {
+				p.streams.refuse(p.stream, s.id, err)
+				continue
+			}
+			p.done(&api.ClientFrame{ID: s.id}, "")
+		}
+	}
+}
+
+func (p *peer) signOut(ctx context.Context, f *api.ClientFrame) error {
+	b := p.unbind()
+	if b == nil {
+		return presence.ErrUnknownSession
+	}
+	if err := b.End(ctx); err != nil {
+		return err
+	}
+	p.done(f, "")
+	return nil
+}
+
+func (p *peer) claim(ctx context.Context, f *api.ClientFrame) error {
+	event, err := claimEvent(presence.ClaimID(f.Claim), &api.SetClaim{
+		Source: f.Source, Status: f.Status, Note: f.Note, Since: f.Since, Until: f.Until, DurationSeconds: f.DurationSeconds,
+	})
+	if err != nil {
+		return err
+	}
+	event.App = app(p.principal)
+	return p.publish(ctx, f, event)
+}
+
+func (p *peer) publish(ctx context.Context, f *api.ClientFrame, e presence.Event) error {
+	if err := p.mayAct(auth.ClaimWrite); err != nil {
+		return err
+	}
+	if _, err := p.streams.api.Publisher.Publish(ctx, p.user(), p.principal.Actor(), e); err != nil {
+		return err
+	}
+	p.done(f, "")
+	return nil
+}
+
+// leave gives the session its grace. When the server stops, it keeps its lease:
+// nobody is to go offline for a restart.
+func (p *peer) leave() {
+	b := p.unbind()
+	if b == nil {
+		return
+	}
+	if p.streams.api.Hub.Draining() {
+		b.Leave()
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), frameTimeout)
+	defer cancel()
+	if err := b.Release(ctx); err != nil {
+		p.streams.api.Log.WarnContext(ctx, "a session could not be given its grace: it ends with its lease", slog.Any("err", err))
+	}
+}

@@ -1,0 +1,189 @@
+package httpapi
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+
+	"porchlight.dev/porchlight/internal/notify"
+)
+
+// A socket is a connection that was taken over from net/http: the sink of a
+// WebSocket, or of server-sent events over HTTP/1.1. No goroutine waits to write to
+// it: what it does not take at once is left to the stream.
+type socket struct {
+	conn   net.Conn
+	raw    syscall.RawConn // nil: not without waiting
+	events bool            // SSE, else WebSocket
+}
+
+var _ notify.Sink = (*socket)(nil)
+
+func newSocket(conn net.Conn, events bool) *socket {
+	return &socket{conn: conn, raw: rawOf(conn), events: events}
+}
+
+// rawOf is the system's own connection under conn, or nil if bytes are changed on
+// the way to it.
+func rawOf(conn net.Conn) syscall.RawConn {
+	for {
+		switch c := conn.(type) {
+		case *tls.Conn:
+			return nil
+		case *net.TCPConn:
+			raw, err := c.SyscallConn()
+			if err != nil {
+				return nil
+			}
+			return raw
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return nil
+		}
+	}
+}
+
+// Append implements notify.Sink.
+func (s *socket) Append(b []byte, f *notify.Frame) []byte {
+	if s.events {
+		return appendEvent(b, f)
+	}
+	return appendWebSocket(b, f)
+}
+
+// TryWrite implements notify.Sink.
+func (s *socket) TryWrite(b []byte) (int, error) {
+	if s.raw == nil {
+		return 0, nil
+	}
+	return writeNow(s.raw, b)
+}
+
+// part is how much must be taken within notify.SlowAfter.
+const part = 64 << 10
+
+// Write implements notify.Sink.
+func (s *socket) Write(b []byte) error {
+	for len(b) > 0 {
+		n := min(len(b), part)
+		if err := s.conn.SetWriteDeadline(time.Now().Add(notify.SlowAfter)); err != nil {
+			return err
+		}
+		if _, err := s.conn.Write(b[:n]); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// Answers implements notify.Sink.
+func (s *socket) Answers() bool { return !s.events }
+
+// End implements notify.Sink.
+func (s *socket) End(why notify.Close, retry time.Duration, clean bool) {
+	say := endings[why]
+	if clean && say.reason != "" {
+		var b []byte
+		if s.events {
+			b = appendCloseEvent(nil, say.code, say.reason, int(retry.Milliseconds()))
+		} else {
+			b = appendCloseFrame(nil, say.code, say.reason, int(retry.Milliseconds()))
+		}
+		if n, err := s.TryWrite(b); n == 0 && err == nil && s.raw == nil {
+			_ = s.conn.SetWriteDeadline(time.Now().Add(time.Second)) // it is closed next
+			_, _ = s.conn.Write(b)
+		}
+	}
+	_ = s.conn.Close() // nobody is there to tell
+}
+
+// A flow is server-sent events over HTTP/2, where the handler's goroutine writes
+// and nobody else.
+type flow struct {
+	parts chan []byte
+	ended chan struct{} // closed by End
+	once  sync.Once
+	last  []byte // written before ended is closed
+}
+
+var _ notify.Sink = (*flow)(nil)
+
+func newFlow() *flow { return &flow{parts: make(chan []byte, 1), ended: make(chan struct{})} }
+
+// Append implements notify.Sink.
+func (*flow) Append(b []byte, f *notify.Frame) []byte { return appendEvent(b, f) }
+
+// TryWrite implements notify.Sink.
+func (f *flow) TryWrite(b []byte) (int, error) {
+	select {
+	case f.parts <- append([]byte(nil), b...):
+		return len(b), nil
+	case <-f.ended:
+		return 0, net.ErrClosed
+	default:
+		return 0, nil
+	}
+}
+
+var errSlow = errors.New("the reader takes nothing")
+
+// Write implements notify.Sink.
+func (f *flow) Write(b []byte) error {
+	timer := time.NewTimer(notify.SlowAfter)
+	defer timer.Stop()
+	select {
+	case f.parts <- append([]byte(nil), b...):
+		return nil
+	case <-f.ended:
+		return net.ErrClosed
+	case <-timer.C:
+		return errSlow
+	}
+}
+
+// Answers implements notify.Sink.
+func (*flow) Answers() bool { return false }
+
+// End implements notify.Sink.
+func (f *flow) End(why notify.Close, retry time.Duration, _ bool) {
+	f.once.Do(func() {
+		if say := endings[why]; say.reason != "" {
+			f.last = appendCloseEvent(nil, say.code, say.reason, int(retry.Milliseconds()))
+		}
+		close(f.ended)
+	})
+}
+
+// serve writes until the stream or the request ends.
+func (f *flow) serve(w http.ResponseWriter, r *http.Request) {
+	rc := http.NewResponseController(w)
+	write := func(b []byte) bool {
+		_ = rc.SetWriteDeadline(time.Now().Add(notify.SlowAfter)) // the write tells what is wrong
+		_, err := w.Write(b)
+		return err == nil && rc.Flush() == nil
+	}
+	for {
+		select {
+		case b := <-f.parts:
+			if !write(b) {
+				return
+			}
+		case <-f.ended:
+			select {
+			case b := <-f.parts:
+				write(b)
+			default:
+			}
+			write(f.last)
+			return
+		case <-r.Context().Done():
+			return
+		}
+	}
+}

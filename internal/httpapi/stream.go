@@ -1,0 +1,427 @@
+package httpapi
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/lxzan/gws"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/notify"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// streams serves GET /v1/stream, the long poll and tickets.
+type streams struct {
+	api      *API
+	upgrader *gws.Upgrader
+	opening  atomic.Int64 // streams that have not got their first snapshot
+}
+
+// maxOpening is how many streams may be at their beginning. More at once would
+// only wait for each other: they are told to come back.
+const maxOpening = 512
+
+func newStreams(a *API) *streams {
+	s := &streams{api: a}
+	s.upgrader = gws.NewUpgrader(&peerEvents{}, &gws.ServerOption{
+		ReadMaxPayloadSize: wire.MaxBody,
+		ParallelGolimit:    1,
+		CheckUtf8Enabled:   true,
+		Logger:             quiet{},
+		Recovery:           func(gws.Logger) {},
+		NewSession:         func() gws.SessionStorage { return new(slot) },
+	})
+	return s
+}
+
+// routes are those that are requests like any other.
+func (s *streams) routes() []route {
+	return []route{
+		{"GET", "/v1/presence/changes", plain(auth.PresenceRead), s.changes},
+		{"POST", "/v1/tickets", plain(auth.PresenceRead), s.makeTicket},
+	}
+}
+
+// quiet is a logger for what peers do wrong: they are told.
+type quiet struct{}
+
+func (quiet) Error(...any) {}
+
+// errBusy: too many streams begin at once.
+type errBusy struct{ wait time.Duration }
+
+func (e *errBusy) Error() string { return "too many streams begin at once" }
+
+var errOrigin = errors.New("a page of another origin may not open a stream")
+
+// An opening is what the parameters of a stream ask for.
+type opening struct {
+	users    []string
+	contacts bool
+	cursor   string
+}
+
+// serve serves GET /v1/stream.
+func (s *streams) serve(w http.ResponseWriter, r *http.Request) error {
+	c := &call{w: w, r: r}
+	q, err := c.query("users", "contacts", "cursor", "ticket")
+	if err != nil {
+		return err
+	}
+	if c.p, err = s.principal(w, r, q); err != nil {
+		return err
+	}
+	ask, err := openingOf(q, r.Header.Get("Last-Event-ID"))
+	if err != nil {
+		return err
+	}
+	if err := mayStream(c.p, ask); err != nil {
+		return err
+	}
+	if err := sameOrigin(r); err != nil {
+		return err
+	}
+	if s.opening.Add(1) > maxOpening {
+		s.opening.Add(-1)
+		return &errBusy{wait: time.Second + time.Duration(rand.Int64N(int64(4*time.Second)))} //nolint:gosec // no secret
+	}
+	defer s.opening.Add(-1)
+	switch {
+	case isUpgrade(r):
+		return s.webSocket(c, ask)
+	case r.ProtoMajor == 1:
+		return s.events(c, ask)
+	default:
+		return s.eventsOver2(c, ask)
+	}
+}
+
+// principal is whom the stream acts for: by its token, or by a ticket.
+func (s *streams) principal(w http.ResponseWriter, r *http.Request, q url.Values) (*auth.Principal, error) {
+	ticket := q.Get("ticket")
+	if ticket == "" {
+		return wire.Principal(w, r, s.api.Authority)
+	}
+	p, err := s.api.Authority.Redeem(r.Context(), ticket)
+	if err == nil {
+		wire.Note(w, p)
+	}
+	return p, err
+}
+
+func openingOf(q url.Values, lastEvent string) (opening, error) {
+	ask := opening{cursor: q.Get("cursor")}
+	if lastEvent != "" {
+		ask.cursor = lastEvent
+	}
+	switch q.Get("contacts") {
+	case "", "false":
+	case "true":
+		ask.contacts = true
+	default:
+		return ask, &presence.FieldError{Field: "contacts", Reason: "must be true or false"}
+	}
+	if text := q.Get("users"); text != "" {
+		ask.users = strings.Split(text, ",")
+	}
+	if len(ask.users) > api.MaxStreamUsers {
+		return ask, &presence.FieldError{Field: "users", Reason: "must have at most 100 users; follow more over the stream"}
+	}
+	return ask, nil
+}
+
+func mayStream(p *auth.Principal, ask opening) error {
+	if err := plain(auth.PresenceRead).check(p); err != nil {
+		return err
+	}
+	if ask.contacts {
+		return plain(auth.ContactRead).check(p)
+	}
+	return nil
+}
+
+// sameOrigin refuses pages of other origins: a browser says whose it is.
+func sameOrigin(r *http.Request) error {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return nil
+	}
+	u, err := url.Parse(origin)
+	if err != nil || !strings.EqualFold(u.Host, r.Host) {
+		return errOrigin
+	}
+	return nil
+}
+
+func isUpgrade(r *http.Request) bool {
+	return r.ProtoMajor == 1 && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+}
+
+// checkHandshake refuses before the connection is taken over, while a problem can
+// still be told.
+func checkHandshake(r *http.Request) error {
+	upgrades := false
+	for token := range strings.SplitSeq(r.Header.Get("Connection"), ",") {
+		upgrades = upgrades || strings.EqualFold(strings.TrimSpace(token), "upgrade")
+	}
+	if !upgrades || r.Header.Get("Sec-WebSocket-Version") != "13" || r.Header.Get("Sec-WebSocket-Key") == "" {
+		return &wire.SyntaxError{Reason: "the WebSocket handshake needs Connection: Upgrade, Sec-WebSocket-Version: 13 and a Sec-WebSocket-Key"}
+	}
+	return nil
+}
+
+func (s *streams) webSocket(c *call, ask opening) error {
+	if err := checkHandshake(c.r); err != nil {
+		return err
+	}
+	follow, err := s.follow(c, ask)
+	if err != nil {
+		return err
+	}
+	conn, rw, err := wire.Hijack(c.w, http.StatusSwitchingProtocols)
+	if err != nil {
+		return err
+	}
+	p := &peer{streams: s, principal: c.p}
+	p.meter.conn = conn
+	reader := bufio.NewReaderSize(&p.meter, readBuffer)
+	if n := rw.Reader.Buffered(); n > 0 {
+		p.meter.before, _ = rw.Reader.Peek(n) // what is buffered is there
+	}
+	ws, err := s.upgrader.UpgradeFromConn(conn, reader, c.r)
+	if err != nil {
+		return nil //nolint:nilerr // it has been answered
+	}
+	ws.Session().(*slot).peer = p //nolint:forcetypeassert // NewSession made it
+	p.ws = ws
+	ctx := context.WithoutCancel(c.r.Context())
+	sink := newSocket(conn, false)
+	if p.stream, err = s.api.Hub.Open(ctx, c.p.Account, c.p.User, c.p, sink); err != nil {
+		sink.End(notify.CloseDraining, time.Second, true)
+		return nil //nolint:nilerr // it has been told
+	}
+	s.begin(ctx, p.stream, follow)
+	go ws.ReadLoop()
+	return nil
+}
+
+// readBuffer is small: thousands of idle connections have one each.
+const readBuffer = 1 << 10
+
+// follow is what a stream follows from the start; nil for nobody.
+func (s *streams) follow(c *call, ask opening) (*notify.Follow, error) {
+	if len(ask.users) == 0 && !ask.contacts {
+		return nil, nil //nolint:nilnil // nobody is an answer
+	}
+	f, err := s.asked(c.r.Context(), c.p, ask.users)
+	f.Contacts, f.Cursor = ask.contacts, ask.cursor
+	return f, err
+}
+
+// asked finds the users that a client names.
+func (s *streams) asked(ctx context.Context, p *auth.Principal, refs []string) (*notify.Follow, error) {
+	f := &notify.Follow{Users: make([]notify.Asked, 0, len(refs))}
+	for _, ref := range refs {
+		id, err := s.resolve(ctx, p, ref)
+		switch {
+		case err == nil:
+			f.Users = append(f.Users, notify.Asked{ID: id, Ref: ref})
+		case errors.Is(err, directory.ErrNoUser):
+			f.Unknown = append(f.Unknown, ref)
+		default:
+			return f, err
+		}
+	}
+	return f, nil
+}
+
+func (s *streams) resolve(ctx context.Context, p *auth.Principal, ref string) (presence.UserID, error) {
+	if ref != "me" {
+		return s.api.Directory.Resolve(ctx, p.Account, ref)
+	}
+	if p.User == "" {
+		return "", directory.ErrNoUser
+	}
+	return p.User, nil
+}
+
+// begin says hello and what is there.
+func (s *streams) begin(ctx context.Context, stream *notify.Stream, follow *notify.Follow) {
+	hello := frame(api.FrameHello, &api.ServerFrame{Epoch: s.api.Hub.Epoch(), PingSeconds: int(notify.PingEvery / time.Second)})
+	hello.Cursor = stream.Cursor()
+	if follow != nil {
+		hello.Cursor = "" // that of the snapshot is the first that counts
+	}
+	stream.Send(hello)
+	if s.api.Opened != nil {
+		s.api.Opened(ctx, stream)
+	}
+	if follow == nil {
+		return
+	}
+	if err := stream.Follow(ctx, *follow); err != nil {
+		s.refuse(stream, "", err)
+		if _, passing := retryable(err); passing {
+			stream.End(notify.CloseUnavailable, time.Second)
+		}
+	}
+}
+
+// refuse tells what was asked for and is not done.
+func (s *streams) refuse(stream *notify.Stream, id string, err error) {
+	p := problem(err)
+	stream.Send(frame(api.FrameError, &api.ServerFrame{ID: id, Code: strings.TrimPrefix(p.Type, api.ProblemBase), Detail: p.Detail}))
+}
+
+func retryable(err error) (*api.Problem, bool) {
+	p := problem(err)
+	return p, p.Status >= http.StatusInternalServerError
+}
+
+const eventHeaders = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n" +
+	"X-Content-Type-Options: nosniff\r\nX-Accel-Buffering: no\r\nConnection: close\r\nX-Zm-Trackingid: "
+
+// events serves SSE over HTTP/1.1: the connection is taken over, so that an idle
+// one costs little, and its end is the end of the body.
+func (s *streams) events(c *call, ask opening) error {
+	follow, err := s.follow(c, ask)
+	if err != nil {
+		return err
+	}
+	if c.r.Method == http.MethodHead {
+		header(c.w, "Content-Type", "text/event-stream")
+		c.seal()
+		return nil
+	}
+	tracking := wire.TrackingID(c.w)
+	conn, _, err := wire.Hijack(c.w, http.StatusOK)
+	if err != nil {
+		return err
+	}
+	sink := newSocket(conn, true)
+	ctx := context.WithoutCancel(c.r.Context())
+	if err := sink.Write([]byte(eventHeaders + tracking + "\r\n\r\n")); err != nil {
+		_ = conn.Close() // the client has gone
+		return nil
+	}
+	stream, err := s.api.Hub.Open(ctx, c.p.Account, c.p.User, c.p, sink)
+	if err != nil {
+		sink.End(notify.CloseDraining, time.Second, true)
+		return nil //nolint:nilerr // it has been told
+	}
+	s.begin(ctx, stream, follow)
+	go awaitEnd(conn, stream)
+	return nil
+}
+
+// awaitEnd reads until the client goes: it has nothing more to say.
+func awaitEnd(conn net.Conn, stream *notify.Stream) {
+	var room [64]byte
+	for {
+		if _, err := conn.Read(room[:]); err != nil {
+			stream.End(notify.CloseGone, 0)
+			return
+		}
+	}
+}
+
+// eventsOver2 serves SSE over HTTP/2.
+func (s *streams) eventsOver2(c *call, ask opening) error {
+	follow, err := s.follow(c, ask)
+	if err != nil {
+		return err
+	}
+	f := newFlow()
+	stream, err := s.api.Hub.Open(c.r.Context(), c.p.Account, c.p.User, c.p, f)
+	if err != nil {
+		return err
+	}
+	defer stream.End(notify.CloseGone, 0)
+	header(c.w, "Content-Type", "text/event-stream")
+	header(c.w, "X-Accel-Buffering", "no")
+	c.seal()
+	c.w.WriteHeader(http.StatusOK)
+	rc := http.NewResponseController(c.w)
+	if err := rc.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	s.opening.Add(-1) // for the whole time of the stream: serve takes it off again
+	defer s.opening.Add(1)
+	go s.begin(c.r.Context(), stream, follow)
+	f.serve(c.w, c.r)
+	return nil
+}
+
+// makeTicket serves POST /v1/tickets.
+func (s *streams) makeTicket(c *call) error {
+	if c.r.ContentLength != 0 {
+		if err := c.read(wire.MaxBody, new(struct{})); err != nil {
+			return err
+		}
+	}
+	ticket, expires, err := s.api.Authority.NewTicket(c.r.Context(), c.p)
+	if err != nil {
+		return err
+	}
+	return c.answer(http.StatusCreated, &api.Ticket{Ticket: ticket, Expires: api.At(expires)})
+}
+
+// A meter is what a client has sent: it ends the connection of one who sends more
+// than anybody needs to, in whatever form.
+type meter struct {
+	conn   net.Conn
+	before []byte // read by net/http already
+	bytes  allowance
+	frames allowance
+}
+
+// An allowance is a bucket that fills by time.
+type allowance struct {
+	left float64
+	at   time.Time
+}
+
+const (
+	bytesAtOnce, bytesASecond   = 1 << 20, 64 << 10
+	framesAtOnce, framesASecond = 500, 50
+)
+
+func (a *allowance) take(n, atOnce, aSecond float64, now time.Time) bool {
+	if a.at.IsZero() {
+		a.left, a.at = atOnce, now
+	}
+	a.left = min(atOnce, a.left+now.Sub(a.at).Seconds()*aSecond) - n
+	a.at = now
+	return a.left >= 0
+}
+
+var errTooFast = errors.New("the client sends too much")
+
+// Read implements io.Reader.
+func (m *meter) Read(b []byte) (n int, err error) {
+	if len(m.before) > 0 {
+		n = copy(b, m.before)
+		m.before = m.before[n:]
+	} else if n, err = m.conn.Read(b); err != nil {
+		return n, err
+	}
+	if !m.bytes.take(float64(n), bytesAtOnce, bytesASecond, time.Now()) {
+		return 0, errTooFast
+	}
+	return n, nil
+}
+
+var _ io.Reader = (*meter)(nil)

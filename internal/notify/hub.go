@@ -1,0 +1,367 @@
+package notify
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// Options are what a Hub is made of.
+type Options struct {
+	Store store.Store
+	// Known says whether the directory has a user of whom nothing is recorded:
+	// nil, or an error that is Gone.
+	Known func(context.Context, store.User) error
+	Gone  error
+	// Contacts reads the contacts of many users of an account at once; those
+	// without are left out.
+	Contacts func(context.Context, presence.AccountID, []presence.UserID) (map[presence.UserID]ContactList, error)
+	// Valid says whether a stream's looker may still look: nil, or why not.
+	Valid func(context.Context, Looker) error
+	// Forbidden reports whether an error of Valid is final, and not the store's.
+	Forbidden func(error) bool
+	Format    Format
+	Clock     func() time.Time
+	Log       *slog.Logger
+}
+
+// A Format writes what streams are told: the wire's form is not notify's to know.
+// What it appends is a JSON object without its closing brace, for the cursor of
+// each stream follows.
+type Format interface {
+	AppendPresence(b []byte, u presence.UserID, p *presence.Presence) []byte
+	AppendGone(b []byte, u presence.UserID, reason string) []byte
+	// Snapshot is the frames of an answer. The last has its cursor.
+	Snapshot(*Snapshot) []Frame
+}
+
+// Intervals of what is done for all streams together.
+const (
+	sweepEvery    = time.Second
+	contactsEvery = 3 * time.Second
+	// PingEvery is how often a stream hears at least something, and silentFor how
+	// long it may say nothing.
+	PingEvery = 25 * time.Second
+	silentFor = 3 * PingEvery
+)
+
+// A Hub tails the store and hands each change to the streams that follow its user.
+//
+// Lock order: Hub.mu before Stream.mu. A stream's own lock is held for memory
+// only, never while anything is read or written.
+type Hub struct {
+	opts  Options
+	epoch string
+	// at is the low-water mark: every change at or below it is in the queues of
+	// those who follow.
+	at    atomic.Uint64
+	ready chan struct{} // closed when the first group has come
+
+	mu       sync.Mutex // guards the fields below
+	targets  map[store.User]*target
+	owners   map[store.User]*Stream // by whom they act for, linked by nextOfOwner
+	streams  map[*Stream]struct{}
+	draining bool
+
+	moved chan store.User // whose contacts changed
+
+	dirty   []*Stream // of the group that is delivered; the deliverer's alone
+	buffers sync.Pool // of *[]byte, to encode into
+	stats   counters
+}
+
+type counters struct{ delivered, coalesced, slow, resets atomic.Uint64 }
+
+// A target is a user whom somebody follows.
+type target struct {
+	user  store.User
+	edges []*edge
+}
+
+// NewHub is a hub that delivers once Run runs.
+func NewHub(o Options) *Hub {
+	return &Hub{
+		opts: o, epoch: o.Store.Epoch(), ready: make(chan struct{}),
+		moved:   make(chan store.User, 256),
+		buffers: sync.Pool{New: func() any { return new([]byte) }},
+		targets: make(map[store.User]*target), owners: make(map[store.User]*Stream), streams: make(map[*Stream]struct{}),
+	}
+}
+
+// Run delivers until ctx ends or the store fails. A store that cannot be read for
+// a while costs the streams their connection, and nobody a change: they come back
+// with their cursors.
+func (h *Hub) Run(ctx context.Context) error {
+	var sweeping sync.WaitGroup
+	work, stop := context.WithCancel(ctx)
+	defer sweeping.Wait()
+	defer stop()
+	sweeping.Go(func() { h.sweepAll(work) })
+	for {
+		err := h.opts.Store.Watch(work, h.deliver)
+		switch {
+		case ctx.Err() != nil || errors.Is(err, store.ErrClosed):
+			return nil //nolint:nilerr // it was told to end
+		case errors.Is(err, store.ErrFailed):
+			h.CloseAll(CloseUnavailable, time.Second)
+			return err
+		}
+		h.opts.Log.WarnContext(ctx, "changes cannot be read now: streams begin again", slog.Any("err", err))
+		h.CloseAll(CloseUnavailable, time.Second)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// deliver puts a group of changes into the queues of the streams that follow, and
+// sends what is in them, before it takes the next: while it writes, changes
+// gather, and those to one socket leave in one write.
+func (h *Hub) deliver(group []store.Record, upTo store.Cursor) {
+	at, _ := upTo.Position(h.epoch) // a store has one epoch while it is open
+	if len(group) > 0 {
+		h.enqueue(group)
+	}
+	h.at.Store(max(h.at.Load(), uint64(at)))
+	select {
+	case <-h.ready:
+	default:
+		close(h.ready)
+	}
+	h.flush()
+}
+
+func (h *Hub) enqueue(group []store.Record) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := h.opts.Clock()
+	for i := range group {
+		t := h.targets[group[i].User]
+		if t == nil {
+			continue
+		}
+		c := &change{record: group[i], cursor: CursorText(store.NewCursor(h.epoch, group[i].At), now)}
+		for _, e := range t.edges {
+			if e.stream.tell(e, c, h.opts.Format) {
+				h.dirty = append(h.dirty, e.stream)
+			}
+		}
+		if group[i].State.Standing == presence.Deleted {
+			delete(h.targets, t.user) // an id is never used again
+		}
+	}
+}
+
+// fewStreams is how many are sent to without the help of other processors.
+const fewStreams = 32
+
+// flush writes what the group left in queues. No write waits for a reader.
+func (h *Hub) flush() {
+	dirty := h.dirty
+	defer func() { clear(dirty); h.dirty = dirty[:0] }()
+	workers := runtime.GOMAXPROCS(0)
+	if len(dirty) < fewStreams || workers == 1 {
+		for _, s := range dirty {
+			s.flush()
+		}
+		return
+	}
+	var next atomic.Int64
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() {
+			for {
+				from := int(next.Add(fewStreams)) - fewStreams
+				if from >= len(dirty) {
+					return
+				}
+				for _, s := range dirty[from:min(from+fewStreams, len(dirty))] {
+					s.flush()
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+// ErrDraining: the hub takes no more streams.
+var ErrDraining = errors.New("the server is shutting down")
+
+// Open adds a stream. It is told nothing before it follows somebody. Close it.
+func (h *Hub) Open(ctx context.Context, account presence.AccountID, owner presence.UserID, looker Looker, sink Sink) (*Stream, error) {
+	select {
+	case <-h.ready:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	s := &Stream{hub: h, account: account, owner: owner, looker: looker, sink: sink}
+	s.heard.Store(h.opts.Clock().UnixNano())
+	s.sent.Store(s.heard.Load())
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.draining {
+		return nil, ErrDraining
+	}
+	h.streams[s] = struct{}{}
+	key := store.User{Account: account, ID: owner}
+	s.nextOfOwner = h.owners[key]
+	h.owners[key] = s
+	return s, nil
+}
+
+// forget removes a stream and its edges.
+func (h *Hub) forget(s *Stream) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, ok := h.streams[s]; !ok {
+		return
+	}
+	delete(h.streams, s)
+	key := store.User{Account: s.account, ID: s.owner}
+	for at := h.owners[key]; at != nil; at = at.nextOfOwner {
+		if at == s {
+			h.owners[key] = s.nextOfOwner
+			break
+		}
+		if at.nextOfOwner == s {
+			at.nextOfOwner = s.nextOfOwner
+			break
+		}
+	}
+	if h.owners[key] == nil {
+		delete(h.owners, key)
+	}
+	s.mu.Lock()
+	edges := s.edges
+	s.edges, s.queue = nil, nil
+	s.mu.Unlock()
+	for _, e := range edges {
+		h.part(e)
+	}
+}
+
+// join makes an edge of the index; h.mu is held.
+func (h *Hub) join(s *Stream, u store.User) *edge {
+	t := h.targets[u]
+	if t == nil {
+		t = &target{user: u}
+		h.targets[u] = t
+	}
+	e := &edge{stream: s, target: t, place: int32(len(t.edges)), slot: noSlot, loading: true}
+	t.edges = append(t.edges, e)
+	return e
+}
+
+// part takes an edge out of the index; h.mu is held.
+func (h *Hub) part(e *edge) {
+	t := e.target
+	last := len(t.edges) - 1
+	if int(e.place) > last || t.edges[e.place] != e {
+		return
+	}
+	t.edges[e.place] = t.edges[last]
+	t.edges[e.place].place = e.place
+	t.edges[last] = nil
+	t.edges = t.edges[:last]
+	if last == 0 && h.targets[t.user] == t {
+		delete(h.targets, t.user)
+	}
+}
+
+// Tell sends a frame to every stream of a user, and reports whether there was one.
+func (h *Hub) Tell(account presence.AccountID, owner presence.UserID, f Frame) bool {
+	streams := h.of(store.User{Account: account, ID: owner})
+	for _, s := range streams {
+		s.Send(f)
+	}
+	return len(streams) > 0
+}
+
+func (h *Hub) of(owner store.User) []*Stream {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var all []*Stream
+	for s := h.owners[owner]; s != nil; s = s.nextOfOwner {
+		all = append(all, s)
+	}
+	return all
+}
+
+func (h *Hub) all() []*Stream {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := make([]*Stream, 0, len(h.streams))
+	for s := range h.streams {
+		all = append(all, s)
+	}
+	return all
+}
+
+// CloseAll ends every stream that is open, each with a delay of its own before it
+// should come back, up to spread.
+func (h *Hub) CloseAll(why Close, spread time.Duration) {
+	for _, s := range h.all() {
+		s.End(why, retryWithin(spread))
+	}
+}
+
+// retryWithin is a random time, so that those who left together do not come back
+// together.
+func retryWithin(spread time.Duration) time.Duration {
+	return time.Duration(rand.Int64N(int64(max(spread, time.Millisecond)))) //nolint:gosec // no secret
+}
+
+// eachComesBack is how much later, for each stream, the last comes back.
+const (
+	eachComesBack = 500 * time.Microsecond
+	leastSpread   = 200 * time.Millisecond
+	mostSpread    = 10 * time.Second
+)
+
+// Drain takes no more streams and ends those that are open: clients come back, to
+// another server or to this one, over a time that grows with their number.
+func (h *Hub) Drain() {
+	h.mu.Lock()
+	h.draining = true
+	n := len(h.streams)
+	h.mu.Unlock()
+	h.CloseAll(CloseDraining, min(max(time.Duration(n)*eachComesBack, leastSpread), mostSpread))
+}
+
+// Draining reports whether the server stops.
+func (h *Hub) Draining() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.draining
+}
+
+// Epoch is that of the store.
+func (h *Hub) Epoch() string { return h.epoch }
+
+// Stats are the hub's counters since it began, and what is open.
+type Stats struct {
+	Streams, Followed, Edges           int
+	Delivered, Coalesced, Slow, Resets uint64
+}
+
+// Stats counts.
+func (h *Hub) Stats() Stats {
+	h.mu.Lock()
+	st := Stats{Streams: len(h.streams), Followed: len(h.targets)}
+	for _, t := range h.targets {
+		st.Edges += len(t.edges)
+	}
+	h.mu.Unlock()
+	st.Delivered, st.Coalesced = h.stats.delivered.Load(), h.stats.coalesced.Load()
+	st.Slow, st.Resets = h.stats.slow.Load(), h.stats.resets.Load()
+	return st
+}

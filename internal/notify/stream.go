@@ -1,0 +1,352 @@
+package notify
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// A Frame is one thing that a stream is told.
+type Frame struct {
+	Kind string
+	// Body is a JSON object without its closing brace. It is shared: nobody writes
+	// into it.
+	Body []byte
+	// Cursor is the text of the low-water mark, "" for none; a stream may add to
+	// it.
+	Cursor    string
+	Coalesced bool // versions between were left out
+}
+
+// Ping is the kind of the frame that is a sign of life and nothing else.
+const Ping = "ping"
+
+// A Sink is the connection of a stream.
+type Sink interface {
+	// Append appends a frame in the connection's form.
+	Append(b []byte, f *Frame) []byte
+	// TryWrite writes what can be written without waiting, and says how much.
+	TryWrite(b []byte) (int, error)
+	// Write writes all, and waits for the reader at most SlowAfter for each part.
+	Write(b []byte) error
+	// Answers says whether the other side gives a sign of life for a ping.
+	Answers() bool
+	// End closes the connection, and says why before, if clean: nothing is half
+	// written. It does not wait, and is called once.
+	End(why Close, retry time.Duration, clean bool)
+}
+
+// SlowAfter is how long a reader may take nothing.
+const SlowAfter = 10 * time.Second
+
+// Close is why a stream ends.
+type Close uint8
+
+// The reasons. CloseGone: the other side has gone, so nobody is told.
+const (
+	CloseGone Close = iota
+	CloseDraining
+	CloseSlow
+	CloseUnavailable
+	CloseSilent
+	CloseUnauthorized
+	CloseTooFast
+)
+
+// A Stream is one connection's queue: what is not written yet, the newest of each
+// user it follows, in the order of their commits. So it is bounded by what it
+// follows, and the last word about each is never lost.
+type Stream struct {
+	hub         *Hub
+	account     presence.AccountID
+	owner       presence.UserID // whom its looker acts for
+	looker      Looker
+	sink        Sink
+	nextOfOwner *Stream      // guarded by Hub.mu
+	heard, sent atomic.Int64 // when: nanoseconds
+
+	following sync.Mutex // held by who changes whom it follows
+
+	mu       sync.Mutex // guards the fields below
+	edges    []*edge    // by user
+	queue    []item
+	queued   int          // of the queue, those that are not superseded
+	rawBytes int          // of frames in it that are not about a change
+	contacts *ContactList // nil: not followed
+	busy     bool         // somebody writes
+	ended    bool
+}
+
+// An item of a queue is an edge whose pending change is to be written, or a frame.
+type item struct {
+	edge  *edge // nil: frame, or nothing any more
+	frame *Frame
+}
+
+// An edge is one stream's following one user.
+type edge struct {
+	stream *Stream
+	target *target
+	seen   presence.Revision // the newest that was put into the queue
+	// pending is the change that waits to be written or, while loading, to be
+	// compared with what is read.
+	pending   *change
+	place     int32 // in target.edges, guarded by Hub.mu
+	slot      int32 // in Stream.queue
+	loading   bool
+	coalesced bool
+	byName    bool // the client named the user
+	byContact bool // it is a contact of the owner
+}
+
+const noSlot = -1
+
+// A change is a commit as it goes out. The bodies that watchers see are encoded
+// once each: most see the same.
+type change struct {
+	record store.Record
+	cursor string
+
+	mu   sync.Mutex
+	seen []sightBody
+	gone []byte
+}
+
+type sightBody struct {
+	presence presence.Presence
+	body     []byte
+}
+
+// of is what a looker sees of the record.
+func seenBy(r *store.Record, looker Looker) presence.Presence {
+	return presence.View(r.Shown, r.State.Rules, looker.Watcher(r.User.ID))
+}
+
+// body is the frame's body for those who see p.
+func (c *change) body(p *presence.Presence, f Format) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.seen {
+		if c.seen[i].presence == *p {
+			return c.seen[i].body
+		}
+	}
+	body := f.AppendPresence(nil, c.record.User.ID, p)
+	c.seen = append(c.seen, sightBody{*p, body})
+	return body
+}
+
+func (c *change) goneBody(f Format) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone == nil {
+		c.gone = f.AppendGone(nil, c.record.User.ID, GoneDeleted)
+	}
+	return c.gone
+}
+
+func (c *change) deleted() bool { return c.record.State.Standing == presence.Deleted }
+
+// Why somebody is not followed any more.
+const (
+	GoneDeleted        = "deleted"
+	GoneContactRemoved = "contact_removed"
+)
+
+// tell queues a change for e, if its stream's looker sees any of it, and reports
+// whether the stream has to be flushed.
+func (s *Stream) tell(e *edge, c *change, f Format) bool {
+	p := seenBy(&c.record, s.looker)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || e.loading {
+		if e.loading && (e.pending == nil || e.pending.record.At < c.record.At) {
+			e.pending = c
+		}
+		return false
+	}
+	if p.Revision <= e.seen && !c.deleted() {
+		return false
+	}
+	return s.push(e, c, p.Revision)
+}
+
+// push puts e's newest change at the end of the queue; s.mu is held.
+func (s *Stream) push(e *edge, c *change, seen presence.Revision) bool {
+	e.seen = max(e.seen, seen)
+	if e.slot != noSlot {
+		s.queue[e.slot] = item{}
+		s.queued--
+		e.coalesced = true
+		s.hub.stats.coalesced.Add(1)
+		s.compact()
+	}
+	e.pending, e.slot = c, int32(len(s.queue))
+	s.queue = append(s.queue, item{edge: e})
+	s.queued++
+	return !s.busy && s.queued == 1
+}
+
+// compact closes the holes that superseded changes left.
+func (s *Stream) compact() {
+	if len(s.queue) < 64 || len(s.queue) < 2*s.queued {
+		return
+	}
+	kept := s.queue[:0]
+	for _, it := range s.queue {
+		if it.edge == nil && it.frame == nil {
+			continue
+		}
+		if it.edge != nil {
+			it.edge.slot = int32(len(kept))
+		}
+		kept = append(kept, it)
+	}
+	clear(s.queue[len(kept):])
+	s.queue = kept
+}
+
+// maxRaw bounds the answers that wait for a reader who asks and does not read.
+const maxRaw = 16 << 20
+
+// Send queues frames that are about no change, behind what is there, and sends.
+func (s *Stream) Send(frames ...Frame) {
+	s.mu.Lock()
+	full := s.queueFrames(frames)
+	s.mu.Unlock()
+	if full {
+		s.End(CloseSlow, 0)
+		return
+	}
+	s.flush()
+}
+
+// queueFrames reports whether there are too many; s.mu is held.
+func (s *Stream) queueFrames(frames []Frame) bool {
+	if s.ended {
+		return false
+	}
+	for i := range frames {
+		s.queue = append(s.queue, item{frame: &frames[i]})
+		s.queued++
+		s.rawBytes += len(frames[i].Body)
+	}
+	return s.rawBytes > maxRaw
+}
+
+// take appends all that waits, in the connection's form, and empties the queue;
+// s.mu is held.
+func (s *Stream) take(b []byte) []byte {
+	for i := range s.queue {
+		switch it := &s.queue[i]; {
+		case it.edge != nil:
+			b = s.takeEdge(b, it.edge)
+		case it.frame != nil:
+			f := *it.frame
+			f.Cursor = s.withContacts(f.Cursor)
+			b = s.sink.Append(b, &f)
+		}
+	}
+	clear(s.queue)
+	s.queue = s.queue[:0]
+	if cap(s.queue) > keptQueue {
+		s.queue = nil
+	}
+	s.queued, s.rawBytes = 0, 0
+	return b
+}
+
+// keptQueue is how long an empty queue may be: thousands of streams have one.
+const keptQueue = 8
+
+func (s *Stream) takeEdge(b []byte, e *edge) []byte {
+	c, format := e.pending, s.hub.opts.Format
+	p := seenBy(&c.record, s.looker)
+	f := Frame{Kind: "presence", Body: c.body(&p, format), Coalesced: e.coalesced, Cursor: s.withContacts(c.cursor)}
+	b = s.sink.Append(b, &f)
+	if c.deleted() {
+		b = s.sink.Append(b, &Frame{Kind: "gone", Body: c.goneBody(format), Cursor: f.Cursor})
+	}
+	e.pending, e.slot, e.coalesced = nil, noSlot, false
+	s.hub.stats.delivered.Add(1)
+	return b
+}
+
+// maxKeptBuffer is of the buffers that are used again.
+const maxKeptBuffer = 64 << 10
+
+// flush writes what waits, unless somebody does already. It does not wait for the
+// reader: what the socket does not take is left to a goroutine of its own.
+func (s *Stream) flush() {
+	s.mu.Lock()
+	if s.busy || s.ended || s.queued == 0 {
+		s.mu.Unlock()
+		return
+	}
+	s.busy = true
+	buffer := s.hub.buffers.Get().(*[]byte) //nolint:forcetypeassert // the pool has nothing else
+	for {
+		b := s.take((*buffer)[:0])
+		s.mu.Unlock()
+		n, err := s.sink.TryWrite(b)
+		if err != nil {
+			s.End(CloseGone, 0)
+			return
+		}
+		if n < len(b) {
+			go s.drip(b[n:])
+			return
+		}
+		s.sent.Store(s.hub.opts.Clock().UnixNano())
+		*buffer = b
+		s.mu.Lock()
+		if s.queued == 0 || s.ended {
+			s.busy = false
+			s.mu.Unlock()
+			break
+		}
+	}
+	if cap(*buffer) <= maxKeptBuffer {
+		s.hub.buffers.Put(buffer)
+	}
+}
+
+// drip writes to a reader that does not keep up, until it does or is given up.
+func (s *Stream) drip(b []byte) {
+	for {
+		if err := s.sink.Write(b); err != nil {
+			s.hub.stats.slow.Add(1)
+			s.End(CloseSlow, 0)
+			return
+		}
+		s.sent.Store(s.hub.opts.Clock().UnixNano())
+		s.mu.Lock()
+		if s.queued == 0 || s.ended {
+			s.busy = false
+			s.mu.Unlock()
+			return
+		}
+		b = s.take(b[:0])
+		s.mu.Unlock()
+	}
+}
+
+// Heard notes a sign of life of the other side.
+func (s *Stream) Heard() { s.heard.Store(s.hub.opts.Clock().UnixNano()) }
+
+// End ends the stream and its connection; more than once does no harm.
+func (s *Stream) End(why Close, retry time.Duration) {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return
+	}
+	s.ended = true
+	clean := !s.busy
+	s.mu.Unlock()
+	s.hub.forget(s)
+	s.sink.End(why, retry, clean)
+}

@@ -1,0 +1,70 @@
+package notify
+
+import (
+	"context"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+func userOf(account presence.AccountID, id presence.UserID) store.User {
+	return store.User{Account: account, ID: id}
+}
+
+// sweepAll does once a second what would otherwise be a timer of each stream.
+func (h *Hub) sweepAll(ctx context.Context) {
+	sweep := time.NewTicker(sweepEvery)
+	defer sweep.Stop()
+	contacts := time.NewTicker(contactsEvery)
+	defer contacts.Stop()
+	for {
+		select {
+		case <-sweep.C:
+			h.sweep(ctx)
+		case <-contacts.C:
+			h.refreshAllContacts(ctx)
+		case u := <-h.moved:
+			h.refreshContacts(ctx, u.Account, map[presence.UserID][]*Stream{u.ID: h.ofContacts(u.Account, u.ID)})
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// sweep ends the streams that may not go on, and gives signs of life.
+func (h *Hub) sweep(ctx context.Context) {
+	valid := make(map[Looker]error)
+	for _, s := range h.all() {
+		if ctx.Err() != nil {
+			return
+		}
+		err, asked := valid[s.looker]
+		if !asked {
+			err = h.opts.Valid(ctx, s.looker)
+			valid[s.looker] = err
+		}
+		if err != nil && h.opts.Forbidden(err) {
+			s.End(CloseUnauthorized, 0)
+			continue
+		}
+		s.beat(h.opts.Clock())
+	}
+}
+
+// beat gives a sign of life, or ends a stream that gives none.
+func (s *Stream) beat(now time.Time) {
+	if s.sink.Answers() && now.UnixNano()-s.heard.Load() > int64(silentFor) {
+		s.End(CloseSilent, 0)
+		return
+	}
+	if now.UnixNano()-s.sent.Load() < int64(PingEvery) {
+		return
+	}
+	s.mu.Lock()
+	busy := s.busy || s.ended
+	s.mu.Unlock()
+	if !busy {
+		s.Send(Frame{Kind: Ping})
+	}
+}
