@@ -46,6 +46,33 @@ func TestTheDocumentDescribesZoomsRoutes(t *testing.T) {
 	w.do("PUT", path, admin, strings.Repeat(" ", 1<<16+1)).want(413)
 }
 
+func TestTheDocumentDescribesZoomsContacts(t *testing.T) {
+	w := newWorld(t)
+	zoom := &zoomapi.API{Auth: w.authority, Directory: w.directory, Publisher: w.api.Publisher, Views: w.api.Views, Clock: w.clock}
+	zoom.Mount(w.router)
+	own := w.token(w.alice.ID, "contact:read contact:write")
+	for _, contact := range []string{"bob", "owner"} {
+		w.do("PUT", "/v1/users/me/contacts/"+contact+"@example.com", own, `{}`).want(200)
+	}
+	const search, mine = "/v2/contacts?search_key=example", "/v2/chat/users/me/contacts"
+	w.do("GET", search, own, "").want(200)
+	w.do("GET", search+"&page_size=25&query_presence_status=True&user_status=active&contact_types=1,2", own, "").want(200)
+	w.do("GET", search+"&page_size=26", own, "").want(400)
+	w.do("GET", search, "", "").want(401)
+	w.do("GET", mine, own, "").want(200)
+	var page struct {
+		Next string `json:"next_page_token"`
+	}
+	w.do("GET", mine+"?page_size=1", own, "").want(200).read(&page)
+	w.do("GET", mine+"?page_size=1&next_page_token="+page.Next, own, "").want(200)
+	w.do("GET", mine+"?next_page_token=x", own, "").want(400)
+	w.do("GET", mine+"?type=external", own, "").want(200)
+	w.do("GET", mine+"/bob@example.com", own, "").want(200)
+	w.do("GET", mine+"/bob@example.com?query_presence_status=true", own, "").want(200)
+	w.do("GET", mine+"/nobody", own, "").want(404)
+	w.do("GET", mine, w.token(w.alice.ID, "presence:read"), "").want(400)
+}
+
 func TestTheDocumentDescribesOAuth(t *testing.T) {
 	w := newWorld(t)
 	oauth := &auth.Endpoints{Authority: w.authority}

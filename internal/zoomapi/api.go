@@ -14,9 +14,13 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// A Resolver finds users; *directory.Directory is one.
+// A Resolver finds users and their contacts; *directory.Directory is one.
 type Resolver interface {
 	Resolve(ctx context.Context, account presence.AccountID, ref string) (presence.UserID, error)
+	Find(ctx context.Context, account presence.AccountID, ref string) (directory.User, error)
+	Named(ctx context.Context, account presence.AccountID, ids []presence.UserID) (map[presence.UserID]directory.User, error)
+	Users(ctx context.Context, account presence.AccountID, after presence.UserID, limit int) ([]directory.User, error)
+	Contacts(ctx context.Context, account presence.AccountID, owner presence.UserID) (directory.Contacts, error)
 }
 
 // A Publisher takes updates; *publish.Publisher is one.
@@ -27,6 +31,7 @@ type Publisher interface {
 // A Viewer answers reads; *notify.Views is one.
 type Viewer interface {
 	Read(ctx context.Context, account presence.AccountID, id presence.UserID, looker notify.Looker) (notify.View, store.Cursor, error)
+	Query(ctx context.Context, account presence.AccountID, ids []presence.UserID, looker notify.Looker) ([]notify.View, store.Cursor, error)
 }
 
 // API is Zoom's dialect.
@@ -48,6 +53,9 @@ func (a *API) Mount(rt *wire.Router) {
 	rt.Area("/oauth/", a)
 	rt.Handle(http.MethodPut, presenceStatus, a, a.putStatus)
 	rt.Handle(http.MethodGet, presenceStatus, a, a.getStatus)
+	rt.Handle(http.MethodGet, companyContacts, a, a.searchContacts)
+	rt.Handle(http.MethodGet, chatContacts, a, a.listContacts)
+	rt.Handle(http.MethodGet, chatContact, a, a.getContact)
 }
 
 // A grant is a scope, by the names that Zoom documents for the request.

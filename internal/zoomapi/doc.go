@@ -1,6 +1,6 @@
 // Package zoomapi speaks Zoom's presence API: PUT and GET
-// /v2/users/{userId}/presence_status, its words for a status, its errors and
-// its limits of requests. What a status may become and when is decided in
+// /v2/users/{userId}/presence_status, the contacts that show presence, its words
+// for a status, its errors and its limits of requests. What a status may become and when is decided in
 // package presence, behind publish and notify.
 //
 // It is separate so that Zoom's vocabulary stands nowhere else: the dialect of

@@ -64,6 +64,7 @@ var answers = []struct {
 	{wire.ErrNoRoute, answer{status: 404, code: 2300, message: "This API endpoint is not recognized."}},
 	{wire.ErrTooLarge, answer{status: 413, code: 413, message: "Request Body should have at most 65536 bytes."}},
 	{wire.ErrDraining, answer{status: 503, code: 503, message: "The server is shutting down. Try again later.", header: again}},
+	{errPageToken, answer{status: 400, code: 300, message: "The next page token is invalid or expired."}},
 	{errNotObject, answer{status: 400, code: 300, message: "Request Body should be a valid JSON object."}},
 
 	{directory.ErrNoUser, answer{status: 404, code: 1001, message: unknownUser}},
@@ -191,7 +192,7 @@ func (a *answer) appendTo(b []byte, r *http.Request) []byte {
 			verb = "read" // Zoom's own word, there alone
 		}
 	}
-	fill := strings.NewReplacer("{userId}", wire.UserRef(r, "userId"), "{verb}", verb, "{method}", r.Method)
+	fill := strings.NewReplacer("{userId}", mentioned(r), "{verb}", verb, "{method}", r.Method)
 	b = append(b, `{"code":`...)
 	b = strconv.AppendInt(b, int64(a.code), 10)
 	b = append(b, `,"message":"`...)
@@ -205,6 +206,18 @@ func (a *answer) appendTo(b []byte, r *http.Request) []byte {
 		b = append(b, `"}]`...)
 	}
 	return append(b, '}')
+}
+
+// mentioned is whom the path names, in whichever part. Where there is none it is
+// the token's user.
+func mentioned(r *http.Request) string {
+	if r.PathValue("identifier") != "" {
+		return wire.UserRef(r, "identifier")
+	}
+	if ref := wire.UserRef(r, "userId"); ref != "" {
+		return ref
+	}
+	return "me"
 }
 
 // sentence makes one of the text of an error.

@@ -130,6 +130,10 @@ func (panicking) Read(context.Context, presence.AccountID, presence.UserID, noti
 	panic("a defect")
 }
 
+func (panicking) Query(context.Context, presence.AccountID, []presence.UserID, notify.Looker) ([]notify.View, store.Cursor, error) {
+	panic("a defect")
+}
+
 func TestPanic(t *testing.T) {
 	w := newWorld(t, options{})
 	w.api.Views = panicking{}

@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/wire"
 )
@@ -187,4 +188,24 @@ func checkAnswer(t *testing.T, body []byte) {
 	if err := wire.CheckJSON(body); err != nil {
 		t.Fatalf("%q: %v", body, err)
 	}
+}
+
+// FuzzPageToken: no text is read but what was written, for the same question.
+func FuzzPageToken(f *testing.F) {
+	a := &API{Clock: func() time.Time { return time.Unix(1_795_000_000, 0) }}
+	p := &auth.Principal{Account: "acme"}
+	f.Add(a.pageToken(p, "x", "KDcuGIm1QgePTO8WbOqwIQ"), "x")
+	f.Add("====", "")
+	f.Fuzz(func(t *testing.T, token, bound string) {
+		after, err := a.parsePageToken(p, bound, token)
+		if err != nil || token == "" {
+			return
+		}
+		if again := a.pageToken(p, bound, after); len(again) != len(token) {
+			t.Errorf("%q is read as that of %q", token, after)
+		}
+		if _, err := a.parsePageToken(&auth.Principal{Account: "other"}, bound, token); err == nil {
+			t.Errorf("%q is good in another account", token)
+		}
+	})
 }

@@ -30,7 +30,7 @@ var accepted = map[string]presence.Status{
 	"Out_of_Office": presence.OutOfOffice,
 }
 
-// words are what GET and contacts say, and what webhooks say.
+// words are what GET and a single contact say, and what webhooks say.
 var words = [...]struct{ get, webhook string }{
 	presence.Offline:         {"Offline", "Offline"},
 	presence.Available:       {"Available", "Available"},
@@ -44,7 +44,23 @@ var words = [...]struct{ get, webhook string }{
 	presence.OutOfOffice:     {"Out_of_Office", "Out_of_Office"},
 }
 
-// StatusWord is a status as GET and the contacts spell it.
+// searchWords are what the search for contacts says: Zoom has four words there,
+// so whoever is busy with others must not be disturbed, and whoever is elsewhere
+// is away.
+var searchWords = [...]string{
+	presence.Offline:         "Offline",
+	presence.Available:       "Available",
+	presence.Away:            "Away",
+	presence.Busy:            "Do_Not_Disturb",
+	presence.DoNotDisturb:    "Do_Not_Disturb",
+	presence.InCalendarEvent: "Away",
+	presence.InMeeting:       "Do_Not_Disturb",
+	presence.Presenting:      "Do_Not_Disturb",
+	presence.OnCall:          "Do_Not_Disturb",
+	presence.OutOfOffice:     "Away",
+}
+
+// StatusWord is a status as GET and a single contact spell it.
 func StatusWord(s presence.Status) string { return words[s].get }
 
 // WebhookWord is a presence as user.presence_status_updated spells it: somebody

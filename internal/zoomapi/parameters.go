@@ -1,0 +1,153 @@
+package zoomapi
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// parameters are those of the URL. Unknown ones are passed over, as Zoom does.
+type parameters struct{ url.Values }
+
+func readParameters(r *http.Request) (parameters, error) {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return parameters{}, &wire.SyntaxError{Reason: "the query of the URL cannot be read"}
+	}
+	return parameters{values}, nil
+}
+
+// flag is a boolean, in any case: .NET writes "True".
+func (q parameters) flag(name string) (bool, error) {
+	switch strings.ToLower(q.Get(name)) {
+	case "", "false":
+		return false, nil
+	case "true":
+		return true, nil
+	default:
+		return false, invalid(name, "It must be true or false.")
+	}
+}
+
+// word is one of a few, the first of them unless given.
+func (q parameters) word(name string, words ...string) (string, error) {
+	given := q.Get(name)
+	if given == "" {
+		return words[0], nil
+	}
+	for _, word := range words {
+		if given == word {
+			return word, nil
+		}
+	}
+	return "", invalid(name, "It must be one of: "+strings.TrimPrefix(strings.Join(words, ", "), ", ")+".")
+}
+
+// size is page_size.
+func (q parameters) size(unless, most int) (int, error) {
+	text := q.Get("page_size")
+	if text == "" {
+		return unless, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > most {
+		return 0, invalid("page_size", "It must be a number from 1 to "+strconv.Itoa(most)+".")
+	}
+	return n, nil
+}
+
+// company reads contact_types, numbers with commas between, and says whether
+// users of the same account are asked for.
+func (q parameters) company() (bool, error) {
+	text := strings.Join(q.Values["contact_types"], ",")
+	if text == "" {
+		return true, nil
+	}
+	asked := false
+	for number := range strings.SplitSeq(text, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(number))
+		if err != nil || n < 1 || n > 8 {
+			return false, invalid("contact_types", "It must be numbers from 1 to 8.")
+		}
+		asked = asked || n == sameAccount
+	}
+	return asked, nil
+}
+
+// A part is which page of a listing is asked for. A page's token is bound to
+// what was asked besides.
+type part struct {
+	size  int
+	after presence.UserID
+	bound string
+}
+
+func (a *API) part(p *auth.Principal, q parameters, size int, bound ...string) (part, error) {
+	asked := part{size: size, bound: strings.Join(bound, "\x00")}
+	var err error
+	asked.after, err = a.parsePageToken(p, asked.bound, q.Get("next_page_token"))
+	return asked, err
+}
+
+// A search is what GET /v2/contacts asks for.
+type search struct {
+	part
+	key      string // in lower case
+	status   string // active, inactive, or "" for both
+	company  bool
+	presence bool
+}
+
+func (a *API) readSearch(r *http.Request, p *auth.Principal) (s search, err error) {
+	q, err := readParameters(r)
+	if err != nil {
+		return s, err
+	}
+	if s.key = strings.ToLower(strings.TrimSpace(q.Get("search_key"))); s.key == "" {
+		return s, invalid("search_key", "It is required.")
+	}
+	if s.presence, err = q.flag("query_presence_status"); err != nil {
+		return s, err
+	}
+	if s.status, err = q.word("user_status", "", "active", "inactive"); err != nil {
+		return s, err
+	}
+	if s.company, err = q.company(); err != nil {
+		return s, err
+	}
+	size, err := q.size(1, 25)
+	if err != nil {
+		return s, err
+	}
+	s.part, err = a.part(p, q, size, companyContacts, s.key, s.status, strconv.FormatBool(s.company))
+	return s, err
+}
+
+// A list is what GET /v2/chat/users/me/contacts asks for.
+type list struct {
+	part
+	external bool
+}
+
+func (a *API) readList(r *http.Request, p *auth.Principal) (l list, err error) {
+	q, err := readParameters(r)
+	if err != nil {
+		return l, err
+	}
+	kind, err := q.word("type", "company", "external")
+	if err != nil {
+		return l, err
+	}
+	size, err := q.size(10, 50)
+	if err != nil {
+		return l, err
+	}
+	l.external = kind == "external"
+	l.part, err = a.part(p, q, size, chatContacts, string(p.User), kind)
+	return l, err
+}
