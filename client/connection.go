@@ -86,7 +86,7 @@ type connection struct {
 func (c *connection) dial(ctx context.Context, token string) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	ws, resp, err := websocket.Dial(ctx, c.url, &websocket.DialOptions{
+	ws, resp, err := websocket.Dial(ctx, c.url, &websocket.DialOptions{ //nolint:bodyclose // the library closes it, and says so
 		HTTPClient:     c.stream.client.http,
 		HTTPHeader:     http.Header{"Authorization": {"Bearer " + token}},
 		OnPingReceived: func(context.Context, []byte) bool { c.hear(); return true },

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -32,7 +31,7 @@ func ExampleClient_Stream() {
 		SignIn:   &api.SignIn{ClientType: "desktop"},
 		OnState: func(s client.State) {
 			if !s.Connected {
-				slog.Warn("the connection is lost", "why", s.Err, "again_in", s.Wait)
+				fmt.Println("again in", s.Wait, "because", s.Err)
 			}
 		},
 	})

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"porchlight.dev/porchlight/api"
@@ -377,7 +378,7 @@ func (s *Stream) part(f *api.ServerFrame) {
 	}
 	delete(s.waiting, f.ID)
 	for _, follow := range r.follows {
-		follow.live = !follow.dropped && !slices.Contains(r.unknown, follow.name)
+		follow.live = true
 		if !follow.answered && !follow.dropped {
 			follow.answered = true
 			s.view.missing--
@@ -432,9 +433,7 @@ func (s *Stream) takeUsers(r *request, partial bool) {
 	for _, name := range r.gone {
 		s.gone(cmp.Or(s.view.names[name], name), false)
 	}
-	for _, name := range r.unknown {
-		s.view.name(name, "")
-	}
+	s.unknown(r.unknown)
 	if partial {
 		return
 	}
@@ -442,6 +441,22 @@ func (s *Stream) takeUsers(r *request, partial bool) {
 		if wanted && !found[name] {
 			s.view.name(name, "")
 		}
+	}
+}
+
+// unknown gives up names that nobody has.
+func (s *Stream) unknown(names []string) {
+	var lost []string
+	for _, name := range names {
+		if f := s.wanted[name]; f != nil {
+			f.sent = false // nothing to unfollow
+			s.unwant(name)
+			lost = append(lost, name)
+		}
+	}
+	if len(lost) > 0 && s.opts.OnRefused != nil {
+		err := refusal(api.FrameFollow, &api.ServerFrame{Code: api.NoUser.Slug, Detail: "No such user: " + strings.Join(lost, ", ") + "."})
+		s.tell = append(s.tell, func() { s.opts.OnRefused(lost, err) })
 	}
 }
 

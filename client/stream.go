@@ -24,8 +24,9 @@ type StreamOptions struct {
 
 	OnState func(State)     // the connection was made or lost
 	OnWatch func(api.Watch) // a watch of the user's fired
-	// OnRefused says that some users cannot be followed, or with nil that the contacts
-	// cannot. The stream goes on without them.
+	// OnRefused says that some users cannot be followed, because they do not exist or
+	// the server refuses it, or with nil that the contacts cannot. The stream goes on
+	// without them, and does not ask for them again.
 	OnRefused func(users []string, err error)
 }
 
