@@ -99,12 +99,12 @@ func (s *streams) changes(c *call) error {
 	if err != nil {
 		return err
 	}
+	if len(ask.users) == 0 && !ask.contacts {
+		ask.users = []string{"me"}
+	}
 	follow, err := s.follow(c, ask)
 	if err != nil {
 		return err
-	}
-	if follow == nil {
-		return &presence.FieldError{Field: "users", Reason: "is required, or contacts=true"}
 	}
 	rc := http.NewResponseController(c.w)
 	_ = rc.SetReadDeadline(time.Time{})                              // without it the wait would end early,

@@ -118,8 +118,10 @@ func newWorld(t testing.TB) *world {
 	w.api = &httpapi.API{
 		Publisher: publish.New(publish.Options{Store: st, Policy: policy, Known: known, Clock: w.clock, Log: log}),
 		Views:     &notify.Views{Store: st, Known: known, ErrGone: directory.ErrNoUser},
-		Directory: w.directory, Authority: w.authority, Clock: w.clock,
+		Directory: w.directory, Authority: w.authority, Clock: w.clock, Log: log,
+		Hub: httpapi.NewHub(st, w.directory, w.authority, w.clock, log),
 	}
+	w.deliver()
 	w.router = wire.NewRouter(newObserver(w.clock), w.api)
 	w.api.Mount(w.router)
 	w.handler = w.router
@@ -128,6 +130,19 @@ func newWorld(t testing.TB) *world {
 	}
 	w.populate()
 	return w
+}
+
+// deliver runs the hub until the test ends.
+func (w *world) deliver() {
+	ctx, stop := context.WithCancel(context.WithoutCancel(w.t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- w.api.Hub.Run(ctx) }()
+	w.t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			w.t.Error(err)
+		}
+	})
 }
 
 func newObserver(clock func() time.Time) *wire.Observer {

@@ -76,12 +76,13 @@ type opening struct {
 
 // serve serves GET /v1/stream.
 func (s *streams) serve(w http.ResponseWriter, r *http.Request) error {
-	c := &call{w: w, r: r}
-	q, err := c.query("users", "contacts", "cursor", "ticket")
+	p, err := s.principal(w, r)
 	if err != nil {
 		return err
 	}
-	if c.p, err = s.principal(w, r, q); err != nil {
+	c := &call{w, r, p}
+	q, err := c.query("users", "contacts", "cursor", "ticket")
+	if err != nil {
 		return err
 	}
 	ask, err := openingOf(q, r.Header.Get("Last-Event-ID"))
@@ -110,8 +111,8 @@ func (s *streams) serve(w http.ResponseWriter, r *http.Request) error {
 }
 
 // principal is whom the stream acts for: by its token, or by a ticket.
-func (s *streams) principal(w http.ResponseWriter, r *http.Request, q url.Values) (*auth.Principal, error) {
-	ticket := q.Get("ticket")
+func (s *streams) principal(w http.ResponseWriter, r *http.Request) (*auth.Principal, error) {
+	ticket := r.URL.Query().Get("ticket")
 	if ticket == "" {
 		return wire.Principal(w, r, s.api.Authority)
 	}

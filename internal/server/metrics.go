@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 )
 
@@ -28,6 +29,12 @@ func (s *Server) newMetrics() {
 			ConstLabels: prometheus.Labels{"version": Version()},
 		}, func() float64 { return 1 }),
 	)
+	s.metrics.MustRegister(newHubCollector(func() notify.Stats {
+		if s.hub == nil {
+			return notify.Stats{} // it is not composed yet
+		}
+		return s.hub.Stats()
+	}))
 	if st, ok := s.store.(statistician); ok {
 		s.metrics.MustRegister(newStoreCollector(st))
 	}
@@ -69,6 +76,49 @@ func newStoreCollector(from statistician) *storeCollector {
 	add(gauge, "disk_bytes", "Disk space that the store takes.", func(s *pebblestore.Stats) float64 { return float64(s.DiskBytes) })
 	add(gauge, "free_bytes", "Free space on the store's disk.", func(s *pebblestore.Stats) float64 { return float64(s.FreeBytes) })
 	return c
+}
+
+// A hubCollector reads the hub's counters when it is asked.
+type hubCollector struct {
+	from    func() notify.Stats
+	metrics []hubMetric
+}
+
+type hubMetric struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(*notify.Stats) float64
+}
+
+func newHubCollector(from func() notify.Stats) *hubCollector {
+	c := &hubCollector{from: from}
+	add := func(kind prometheus.ValueType, name, help string, value func(*notify.Stats) float64) {
+		c.metrics = append(c.metrics, hubMetric{prometheus.NewDesc("porchlight_stream_"+name, help, nil, nil), kind, value})
+	}
+	const counter, gauge = prometheus.CounterValue, prometheus.GaugeValue
+	add(gauge, "open", "Streams that are open, long polls among them.", func(s *notify.Stats) float64 { return float64(s.Streams) })
+	add(gauge, "followed_users", "Users whom a stream follows.", func(s *notify.Stats) float64 { return float64(s.Followed) })
+	add(gauge, "follows", "Users that streams follow, each counted for each stream.", func(s *notify.Stats) float64 { return float64(s.Edges) })
+	add(counter, "delivered_total", "Changes written to streams.", func(s *notify.Stats) float64 { return float64(s.Delivered) })
+	add(counter, "coalesced_total", "Changes left out because a newer one of the user came before they were written.", func(s *notify.Stats) float64 { return float64(s.Coalesced) })
+	add(counter, "slow_total", "Streams ended because the reader took nothing.", func(s *notify.Stats) float64 { return float64(s.Slow) })
+	add(counter, "resets_total", "Cursors that could not be used.", func(s *notify.Stats) float64 { return float64(s.Resets) })
+	return c
+}
+
+// Describe implements prometheus.Collector.
+func (c *hubCollector) Describe(to chan<- *prometheus.Desc) {
+	for _, m := range c.metrics {
+		to <- m.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *hubCollector) Collect(to chan<- prometheus.Metric) {
+	stats := c.from()
+	for _, m := range c.metrics {
+		to <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(&stats))
+	}
 }
 
 // Describe implements prometheus.Collector.
