@@ -9,6 +9,7 @@ const TOKEN = "porchlight.token";
 const SESSION = "porchlight.session";
 const IDLE_AFTER = idleParameter() ?? 5 * 60_000; // ms
 const ACTIVITY_EVERY = 30_000;
+const HINT_AFTER = 2_000;
 const MOST_NAMES = 50; // each is a request
 
 const $ = (id) => document.getElementById(id);
@@ -69,7 +70,7 @@ function end() {
   contacts.names.clear();
   Object.assign(contacts, { cursor: "", following: false, more: false });
   person.told = undefined;
-  for (const id of ["note", "times", "who", "icon", "connection"]) $(id).replaceChildren();
+  for (const id of ["note", "times", "who", "icon", "hint", "connection"]) $(id).replaceChildren();
   $("connection").dataset.state = "";
   $("again").hidden = true;
   $("word").textContent = "One moment …";
@@ -192,7 +193,7 @@ function receiveContacts(frame) {
 }
 
 function done(about, frame) {
-  if (about?.what === "claim") $("text").value = "";
+  if (about?.what === "claim") chosen(about.status);
   if (about?.what !== "sign_in") return;
   session = frame.session;
   if (about.stated !== undefined) told(about.stated);
@@ -218,14 +219,27 @@ function lost() {
 
 async function choose(status) {
   complain("");
+  put("hint", "");
   const note = $("text").value.trim();
   const minutes = status === "do_not_disturb" ? Number($("minutes").value) : 0;
   const sent = ask(
     { type: "claim", claim: "manual", source: "manual", status, note: note || undefined, duration_seconds: minutes * 60 || undefined },
-    { what: "claim" },
+    { what: "claim", status },
   );
   if (!sent) complain("There is no connection to the server just now. Try again in a moment.");
   else if (status === "available") await keepNote(note);
+}
+
+// chosen: a call or a meeting may count for more than what was chosen. The frame
+// that shows it comes on its own, a second later if many came before.
+let hinting = 0;
+function chosen(status) {
+  $("text").value = "";
+  clearTimeout(hinting);
+  hinting = setTimeout(() => {
+    const shown = own.presence?.status;
+    if (shown && shown !== status) put("hint", `${word(status)} is set, but “${word(shown)}” counts for more as long as it lasts.`);
+  }, HINT_AFTER);
 }
 
 // keepNote: manual available is no claim that lasts, so its note would be lost.
@@ -307,6 +321,7 @@ function showOwn() {
   put("word", word(presence.status));
   put("note", presence.note ?? "");
   put("times", times(presence));
+  put("hint", "");
   document.title = word(presence.status) + " · Porchlight";
   for (const button of $("statuses").querySelectorAll("button")) {
     button.setAttribute("aria-pressed", button.dataset.status === presence.status);
