@@ -99,6 +99,10 @@ var (
 		"contact-not-found", "The user has no such contact", 404,
 		"Nothing needs to be removed: GET /v1/users/{user}/contacts lists the contacts.",
 	}
+	NoWatch = Kind{
+		"watch-not-found", "The user has no such watch", 404,
+		"Nothing needs to be ended: the watch was told, has expired or was deleted, or it is another user's. GET /v1/watches lists one's own.",
+	}
 	NoApp = Kind{
 		"app-not-found", "There is no such app in this account", 404,
 		"Check the id; GET /v1/apps lists the apps.",
@@ -196,7 +200,7 @@ func Kinds() []*Kind {
 		&CursorInvalid, &InvalidField, &Malformed,
 		&ExpiredToken, &InvalidToken, &NoToken, &TokenInQuery,
 		&Escalation, &Forbidden, &InsufficientScope,
-		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoRoute, &NoSession, &NoTokenID, &NoUser,
+		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoRoute, &NoSession, &NoTokenID, &NoUser, &NoWatch,
 		&MethodNotAllowed,
 		&Conflict, &EmailTaken, &LimitReached, &OwnerKept, &Transition, &Deactivated, &SignedOut,
 		&PreconditionFailed, &BodyTooLarge, &UnsupportedMediaType, &KeyReused,

@@ -30,6 +30,7 @@ import (
 type API struct {
 	Publisher *publish.Publisher
 	Views     *notify.Views
+	Watches   *notify.Watches
 	Directory *directory.Directory
 	Authority *auth.Authority
 	Hub       *notify.Hub
@@ -71,7 +72,7 @@ func manager(s auth.Scope) need { return need{asManager, s} }
 
 // routes is the whole native API.
 func (a *API) routes() []route {
-	return slices.Concat(a.presenceRoutes(), a.contactRoutes(), a.directoryRoutes())
+	return slices.Concat(a.presenceRoutes(), a.contactRoutes(), a.watchRoutes(), a.directoryRoutes())
 }
 
 func (a *API) presenceRoutes() []route {

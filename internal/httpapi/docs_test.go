@@ -15,6 +15,7 @@ import (
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/httpapi"
+	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/wire"
@@ -114,6 +115,7 @@ func TestProblems(t *testing.T) {
 		{directory.ErrNoUser, &api.NoUser, ""},
 		{directory.ErrNoAccount, &api.NoAccount, ""},
 		{directory.ErrNoContact, &api.NoContact, ""},
+		{notify.ErrNoWatch, &api.NoWatch, ""},
 		{directory.ErrEmailTaken, &api.EmailTaken, ""},
 		{&presence.FieldError{Field: "status", Reason: "is odd"}, &api.InvalidField, ""},
 		{&presence.LimitError{What: "sessions", Limit: 32}, &api.LimitReached, ""},

@@ -118,6 +118,7 @@ func newWorld(t testing.TB) *world {
 	w.api = &httpapi.API{
 		Publisher: publish.New(publish.Options{Store: st, Policy: policy, Known: known, Clock: w.clock, Log: log}),
 		Views:     &notify.Views{Store: st, Known: known, ErrGone: directory.ErrNoUser},
+		Watches:   &notify.Watches{Store: st, Known: known, Clock: w.clock, Log: log},
 		Directory: w.directory, Authority: w.authority, Clock: w.clock, Log: log,
 		Hub: httpapi.NewHub(st, w.directory, w.authority, w.clock, log),
 	}

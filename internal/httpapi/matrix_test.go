@@ -7,10 +7,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/api/apitest"
 	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
@@ -25,6 +27,8 @@ type right struct {
 	// elses is the answer to the plain scope on another's object; nil: it is
 	// allowed.
 	elses *api.Kind
+	// personal: so it is to the :admin form.
+	personal bool
 	// missing is the answer for an object of another account, one that never
 	// was, and one of a deleted user; nil: the route is about no object.
 	missing *api.Kind
@@ -65,6 +69,10 @@ var rights = map[string]right{
 	"GET /v1/presence/changes":                   {scope: "presence:read", ok: 200},
 	"GET /v1/stream":                             {scope: "presence:read", ok: 200},
 	"POST /v1/tickets":                           {scope: "presence:read", ok: 201},
+	"POST /v1/watches":                           {scope: "presence:read", body: `{"user":"me"}`, ok: 201},
+	"GET /v1/watches":                            {scope: "presence:read", ok: 200},
+	"GET /v1/watches/{watch}":                    {scope: "presence:read", ok: 200, elses: &api.NoWatch, personal: true, missing: &api.NoWatch},
+	"DELETE /v1/watches/{watch}":                 {scope: "presence:read", ok: 204, elses: &api.NoWatch, personal: true, missing: &api.NoWatch},
 	"POST /v1/users":                             {scope: "directory:write", manager: true, body: `{"email":"new@example.com"}`, ok: 201},
 	"GET /v1/users":                              {scope: "directory:read", manager: true, ok: 200},
 	"GET /v1/users/{user}":                       {scope: "directory:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
@@ -158,7 +166,7 @@ func (w *world) objects() objects {
 	// Of this one.
 	var made api.App
 	w.do("POST", "/v1/apps", admin, `{"name":"x","scopes":["directory:write"]}`).want(201).read(&made)
-	sessions, tokens := make(map[string]string), make(map[string]string)
+	sessions, tokens, watches := make(map[string]string), make(map[string]string), make(map[string]string)
 	for _, name := range []string{"alice", "bob"} {
 		user := "/v1/users/" + name + "@example.com"
 		w.do("PUT", user+"/claims/x", admin, claimBody).want(200)
@@ -167,6 +175,15 @@ func (w *world) objects() objects {
 		var t api.Token
 		w.do("POST", "/v1/tokens", admin, `{"user":"`+name+`@example.com","name":"x","scopes":["presence:read"]}`).want(201).read(&t)
 		tokens[name] = t.ID
+	}
+	for name, u := range map[string]store.User{
+		"alice": {Account: w.account, ID: w.alice.ID}, "bob": {Account: w.account, ID: w.bob.ID}, "stranger": {Account: w.other, ID: w.stranger.ID},
+	} {
+		made, err := w.api.Watches.Create(t.Context(), notify.Watch{
+			Account: u.Account, Owner: u.ID, Target: u.ID, Until: presence.Busy, Expires: w.clock().Add(time.Hour),
+		})
+		w.must(err)
+		watches[name] = made.ID
 	}
 	ref := func(u presence.UserID) string {
 		return base64.RawURLEncoding.EncodeToString(append([]byte{byte(len(u))}, string(u)+"s"...))
@@ -180,6 +197,7 @@ func (w *world) objects() objects {
 			"self": sessions["alice"], "other": sessions["bob"], "foreign": ref(w.stranger.ID), "unknown": ref(never), "deleted": ref(w.deleted),
 		},
 		"{token}": {"self": tokens["alice"], "other": tokens["bob"], "foreign": token.ID, "unknown": never, "deleted": never},
+		"{watch}": {"self": watches["alice"], "other": watches["bob"], "foreign": watches["stranger"], "unknown": never, "deleted": never},
 		"{app}":   {"self": made.ID, "other": made.ID, "foreign": string(app.ID), "unknown": never, "deleted": never},
 	}
 }
@@ -288,6 +306,10 @@ func (m *matrix) aboutObjects() {
 	default:
 		m.ask("other", own).want(m.ok)
 		m.ask("self", own).want(m.ok)
+	}
+	if m.personal {
+		m.ask("other", admin).problem(m.elses)
+		return
 	}
 	m.ask("other", admin).want(m.ok)
 }

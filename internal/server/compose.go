@@ -39,10 +39,11 @@ func (s *Server) compose() {
 	}
 	s.publisher = publish.New(publish.Options{Store: s.store, Policy: policyOf(&s.config), Known: known, Clock: clock, Log: s.log})
 	views := &notify.Views{Store: s.store, Known: known, ErrGone: directory.ErrNoUser}
+	s.watches = &notify.Watches{Store: s.store, Known: known, Clock: clock, Log: s.log}
 	oauth := &auth.Endpoints{Authority: authority, BaseURL: strings.TrimRight(s.config.PublicURL, "/")}
 	s.hub = httpapi.NewHub(s.store, dir, authority, clock, s.log)
 	native := &httpapi.API{
-		Publisher: s.publisher, Views: views, Directory: dir, Authority: authority, Clock: clock, DemoToken: s.opts.DemoToken,
+		Publisher: s.publisher, Views: views, Watches: s.watches, Directory: dir, Authority: authority, Clock: clock, DemoToken: s.opts.DemoToken,
 		Hub: s.hub, Log: s.log,
 	}
 	plan, _ := zoomapi.ParsePlan(s.config.RateLimitPlan) // Check has refused any other

@@ -73,6 +73,7 @@ type Server struct {
 	descriptors descriptorPlan
 
 	publisher *publish.Publisher
+	watches   *notify.Watches
 	hub       *notify.Hub
 	tls       *certificates // nil: plain HTTP
 	listener  net.Listener
@@ -170,6 +171,7 @@ func (s *Server) Run(ctx context.Context) error {
 		running.Go(s.control.serve)
 	}
 	running.Go(func() { ended <- s.publishEnds(work) })
+	running.Go(func() { ended <- s.fireWatches(work) })
 	running.Go(func() { ended <- s.deliver(work) })
 	running.Go(func() { s.publisher.KeepBound(work) })
 	if s.steady != nil {
@@ -247,6 +249,18 @@ func (s *Server) publishEnds(ctx context.Context) error {
 		return s.storeFailure(ctx)
 	default:
 		return fmt.Errorf("publishing what ends by itself stopped: %w", err)
+	}
+}
+
+// fireWatches tells who waits for a user that it came.
+func (s *Server) fireWatches(ctx context.Context) error {
+	switch err := s.watches.Run(ctx); {
+	case err == nil:
+		return nil // ctx ended
+	case errors.Is(err, store.ErrFailed):
+		return s.storeFailure(ctx)
+	default:
+		return fmt.Errorf("firing watches stopped: %w", err)
 	}
 }
 

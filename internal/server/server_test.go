@@ -430,6 +430,11 @@ func (h *heldStore) Due(ctx context.Context, _ func([]store.User) error) error {
 	return ctx.Err()
 }
 
+func (h *heldStore) Feed(ctx context.Context, _ string, _ func([]store.Entry) error) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
 // TestStartErrors: a server that cannot start says what to do, and leaves nothing
 // open. The scripts of package cli have the same from outside.
 func TestStartErrors(t *testing.T) {

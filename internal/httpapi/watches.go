@@ -1,0 +1,134 @@
+package httpapi
+
+import (
+	"net/http"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/notify"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// A watch is the business of the user who waits: it is no other's, whatever the
+// scope. An account-level token waits as the account's owner.
+func (a *API) watchRoutes() []route {
+	return []route{
+		{"POST", "/v1/watches", plain(auth.PresenceRead), a.createWatch},
+		{"GET", "/v1/watches", plain(auth.PresenceRead), a.listWatches},
+		{"GET", "/v1/watches/{watch}", plain(auth.PresenceRead), a.readWatch},
+		{"DELETE", "/v1/watches/{watch}", plain(auth.PresenceRead), a.deleteWatch},
+	}
+}
+
+// createWatch serves POST /v1/watches.
+func (a *API) createWatch(c *call) error {
+	var body api.CreateWatch
+	if err := c.read(wire.MaxBody, &body); err != nil {
+		return err
+	}
+	asked, err := watchAsked(&body, a.Clock())
+	if err != nil {
+		return err
+	}
+	asked.Account = c.p.Account
+	if asked.Owner, err = a.resolve(c, "me"); err != nil {
+		return err
+	}
+	if asked.Target, err = a.resolve(c, body.User); err != nil {
+		return err
+	}
+	w, err := a.Watches.Create(c.r.Context(), asked)
+	if err != nil {
+		return err
+	}
+	header(c.w, "Location", "/v1/watches/"+w.ID)
+	return c.answer(http.StatusCreated, asWatch(&w))
+}
+
+// watchAsked is what a body says but for the users.
+func watchAsked(body *api.CreateWatch, now time.Time) (w notify.Watch, err error) {
+	if body.User == "" {
+		return w, &presence.FieldError{Field: "user", Reason: "is required"}
+	}
+	w.Until = presence.Available
+	if body.UntilStatus != "" {
+		var ok bool
+		if w.Until, ok = presence.ParseStatus(string(body.UntilStatus)); !ok {
+			return w, &presence.FieldError{Field: "until_status", Reason: "must be one of " + statusWords + ", offline"}
+		}
+	}
+	w.Expires, err = watchExpires(body, now)
+	return w, err
+}
+
+func watchExpires(body *api.CreateWatch, now time.Time) (time.Time, error) {
+	lasts := notify.DefaultWatchTime
+	const most = int64(notify.MaxWatchTime / time.Second)
+	switch asked := body.ExpiresInSeconds; {
+	case asked != nil && !body.Expires.IsZero():
+		return now, &presence.FieldError{Field: "expires", Reason: "cannot be given together with expires_in_seconds"}
+	case asked != nil && (*asked < 1 || *asked > most):
+		return now, &presence.FieldError{Field: "expires_in_seconds", Reason: "must be between 1 and 604800 (7 days)"}
+	case asked != nil:
+		lasts = time.Duration(*asked) * time.Second
+	case !body.Expires.IsZero():
+		lasts = body.Expires.Sub(now)
+	}
+	if lasts < time.Second || lasts > notify.MaxWatchTime {
+		return now, &presence.FieldError{Field: "expires", Reason: "must be from 1 second to 7 days ahead"}
+	}
+	return now.Add(lasts).UTC().Truncate(time.Millisecond), nil
+}
+
+// listWatches serves GET /v1/watches.
+func (a *API) listWatches(c *call) error {
+	pg, err := c.page()
+	if err != nil {
+		return err
+	}
+	list := api.Watches{Watches: []api.Watch{}}
+	// Without an owner the account has nobody who waits.
+	watches, err := a.Watches.List(c.r.Context(), c.p.Account, c.p.User, pg.after, pg.limit+1)
+	if err != nil {
+		return err
+	}
+	watches, more := cut(watches, pg.limit)
+	for i := range watches {
+		list.Watches = append(list.Watches, *asWatch(&watches[i]))
+	}
+	if more {
+		list.Next = watches[pg.limit-1].ID
+	}
+	return c.answer(http.StatusOK, &list)
+}
+
+// readWatch serves GET /v1/watches/{watch}.
+func (a *API) readWatch(c *call) error {
+	w, err := a.Watches.Get(c.r.Context(), c.p.Account, c.p.User, c.r.PathValue("watch"))
+	if err != nil {
+		return err
+	}
+	return c.answer(http.StatusOK, asWatch(&w))
+}
+
+// deleteWatch serves DELETE /v1/watches/{watch}.
+func (a *API) deleteWatch(c *call) error {
+	if err := a.Watches.Delete(c.r.Context(), c.p.Account, c.p.User, c.r.PathValue("watch")); err != nil {
+		return err
+	}
+	return c.nothing()
+}
+
+// asWatch is w on the wire, in answers and on streams.
+func asWatch(w *notify.Watch) *api.Watch {
+	wired := &api.Watch{
+		ID: w.ID, User: string(w.Target), UntilStatus: api.Status(w.Until.String()),
+		Expires: api.At(w.Expires), Created: api.At(w.Created), Fired: api.At(w.Fired),
+	}
+	if !w.Fired.IsZero() {
+		wired.Status, wired.Note = api.Status(w.Status.String()), w.Note
+	}
+	return wired
+}
