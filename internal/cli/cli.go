@@ -40,19 +40,21 @@ const (
 type commands struct {
 	JSON bool `name:"json" help:"Print JSON, for scripts."`
 
-	Init    initCommand     `cmd:"" help:"Make a data directory: an account, its owner and an app."`
-	Serve   serveCommand    `cmd:"" help:"Run the server."`
-	Demo    demoCommand     `cmd:"" help:"Run a server with twenty users to try things on."`
-	Backup  backupCommand   `cmd:"" help:"Back up a data directory, while the server runs or not."`
-	Restore restoreCommand  `cmd:"" help:"Make a new data directory from a backup."`
-	Verify  verifyCommand   `cmd:"" help:"Check a backup or a data directory, byte by byte."`
-	Status  statusCommands  `cmd:"" help:"Read, set and explain a user's status."`
-	Session sessionCommands `cmd:"" help:"Sign users in, and list who is."`
-	User    userCommands    `cmd:"" help:"Administer users."`
-	App     appCommands     `cmd:"" help:"Administer apps, which get access tokens."`
-	Token   tokenCommands   `cmd:"" help:"Administer access tokens."`
-	Config  configCommands  `cmd:"" help:"Check, print and document the settings."`
-	Version versionCommand  `cmd:"" help:"Print the version."`
+	Init       initCommand        `cmd:"" help:"Make a data directory: an account, its owner and an app."`
+	Serve      serveCommand       `cmd:"" help:"Run the server."`
+	Demo       demoCommand        `cmd:"" help:"Run a server with twenty users to try things on."`
+	Backup     backupCommand      `cmd:"" help:"Back up a data directory, while the server runs or not."`
+	Restore    restoreCommand     `cmd:"" help:"Make a new data directory from a backup."`
+	Verify     verifyCommand      `cmd:"" help:"Check a backup or a data directory, byte by byte."`
+	Status     statusCommands     `cmd:"" help:"Read, watch, set and explain a user's status."`
+	Session    sessionCommands    `cmd:"" help:"Sign users in, and list who is."`
+	Contact    contactCommands    `cmd:"" help:"Whom a user follows."`
+	Visibility visibilityCommands `cmd:"" help:"Who sees what of a user."`
+	User       userCommands       `cmd:"" help:"Administer users."`
+	App        appCommands        `cmd:"" help:"Administer apps, which get access tokens."`
+	Token      tokenCommands      `cmd:"" help:"Administer access tokens."`
+	Config     configCommands     `cmd:"" help:"Check, print and document the settings."`
+	Version    versionCommand     `cmd:"" help:"Print the version."`
 }
 
 const description = `A self-hosted presence server that speaks Zoom's presence API.

@@ -9,8 +9,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -33,6 +35,9 @@ func TestMain(m *testing.M) {
 //
 //	background COMMAND ARGS…   runs "porchlight COMMAND ARGS… --json" in process,
 //	                           waits for its line, and keeps it as if it were stdout
+//	live COMMAND ARGS…         likewise without --json
+//	expect PATTERN             waits for a line of the last one that matches, and keeps it
+//	                           as background does
 //	stop                       interrupts the last one and waits for it
 //	take VARIABLE KEY          sets a variable to a member of the JSON in stdout
 //	members FILE               writes the names of the members of the JSON in FILE, and
@@ -58,6 +63,8 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"background": background,
+			"live":       live,
+			"expect":     expect,
 			"stop":       stop,
 			"take":       take,
 			"killed":     killed,
@@ -71,9 +78,12 @@ func TestScripts(t *testing.T) {
 type program struct {
 	cancel context.CancelCauseFunc
 	ended  chan int
+	out    *bufio.Reader
+	once   sync.Once
 }
 
 func (p *program) stop() int {
+	p.once.Do(func() { go func() { _, _ = io.Copy(io.Discard, p.out) }() })
 	p.cancel(server.ErrInterrupted)
 	code := <-p.ended
 	p.ended <- code
@@ -117,9 +127,23 @@ type writerFunc func([]byte) (int, error)
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 func background(ts *testscript.TestScript, _ bool, args []string) {
+	line := start(ts, append(args, "--json"))
+	var told struct {
+		URL string `json:"url"`
+	}
+	ts.Check(json.Unmarshal([]byte(line), &told))
+	if told.URL != "" {
+		ts.Setenv("PORCHLIGHT_URL", told.URL)
+	}
+}
+
+func live(ts *testscript.TestScript, _ bool, args []string) { start(ts, args) }
+
+// start runs a command and keeps its first line.
+func start(ts *testscript.TestScript, args []string) (line string) {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	p := &program{cancel: cancel, ended: make(chan int, 1)}
 	out, in := io.Pipe()
+	p := &program{cancel: cancel, ended: make(chan int, 1), out: bufio.NewReader(out)}
 	var stderr strings.Builder
 	dir := ts.Getenv("WORK")
 	for i, arg := range args {
@@ -128,25 +152,33 @@ func background(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	go func() {
-		code := cli.Run(ctx, append(args, "--json"), ts.Getenv, strings.NewReader(""), in, &stderr)
+		code := cli.Run(ctx, args, ts.Getenv, strings.NewReader(""), in, &stderr)
 		_ = in.Close()
 		p.ended <- code
 	}()
 	ts.Defer(func() { p.stop() })
-	line, err := bufio.NewReader(out).ReadString('\n')
+	line, err := p.out.ReadString('\n')
 	if err != nil {
 		p.stop()
 		ts.Fatalf("porchlight %s: it ended without a line: %v\n%s", args[0], err, stderr.String())
 	}
-	go func() { _, _ = io.Copy(io.Discard, out) }()
 	ts.Check(os.WriteFile(ts.MkAbs("background.json"), []byte(line), 0o600))
 	*last(ts) = p
-	var told struct {
-		URL string `json:"url"`
-	}
-	ts.Check(json.Unmarshal([]byte(line), &told))
-	if told.URL != "" {
-		ts.Setenv("PORCHLIGHT_URL", told.URL)
+	return line
+}
+
+func expect(ts *testscript.TestScript, _ bool, args []string) {
+	pattern, err := regexp.Compile(args[0])
+	ts.Check(err)
+	for {
+		line, err := (*last(ts)).out.ReadString('\n')
+		if err != nil {
+			ts.Fatalf("it ended without a line that matches %q: %v", args[0], err)
+		}
+		if pattern.MatchString(line) {
+			ts.Check(os.WriteFile(ts.MkAbs("background.json"), []byte(line), 0o600))
+			return
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ type statusCommands struct {
 	Set     statusSet     `cmd:"" help:"Set a user's status."`
 	Clear   statusClear   `cmd:"" help:"Take back what was set."`
 	Explain statusExplain `cmd:"" help:"Say why a status is what it is, and what follows."`
+	Watch   statusWatch   `cmd:"" help:"Show statuses and whatever changes, until interrupted."`
 }
 
 type statusGet struct {

@@ -1,0 +1,55 @@
+package cli
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/client"
+)
+
+// TestBoard: what a board paints as it goes, on a terminal that becomes narrower
+// and is too low. Escapes are spelled out.
+func TestBoard(t *testing.T) {
+	var out strings.Builder
+	on := area{61, 20}
+	s := &shell{stdout: &out, getenv: func(string) string { return "" }}
+	b := newBoard(s, []string{"ada@x.test", "b"}, nil, func() area { return on })
+	painted := func(want string) {
+		t.Helper()
+		out.Reset()
+		if err := b.paint(now); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.NewReplacer("\x1b[K\n", "\n", "\r", "", "\x1b", "ESC").Replace(out.String()); got != want {
+			t.Errorf("painted:\n%s\nwant:\n%s", got, want)
+		}
+	}
+	change := func(name, id string, status api.Status, note string) {
+		b.take(&client.Change{Presence: api.Presence{User: id, Status: status, Note: note, Since: api.At(now)}}, name)
+	}
+
+	painted("ada@x.test  …\nb           …\nConnecting …\nESC[J")
+	painted("") // nothing changed
+	change("ada@x.test", "a", api.Busy, "漢字\x1b[2J and what is too long for a line")
+	change("c@x.test", "c", api.Available, "")
+	b.state(client.State{Connected: true})
+	painted("ESC[3A" +
+		"ada@x.test  busy               since 2026-03-01 09:30:00  漢…\n" +
+		"b           …\n" +
+		"c@x.test    available          since 2026-03-01 09:30:00\n" +
+		"Connected. An interrupt ends it.\nESC[J")
+
+	on = area{30, 4} // the lines are broken now: into three, one, two and two
+	b.take(&client.Change{Presence: api.Presence{User: "b"}, Gone: true}, "b")
+	change("d@x.test", "d", api.Available, "")
+	b.lost, b.connected, b.again = client.State{Err: errors.New("gone")}, false, now.Add(90*time.Second)
+	painted("ESC[8Aada@x.t…  busy               …\nand 2 more\nReconnecting in 1m30s: gone\nESC[J")
+	b.again = now
+	b.take(&client.Change{Presence: api.Presence{User: "d"}, Gone: true}, "d")
+	painted("ESC[3Aada@x.t…  busy               …\nc@x.test  available          …\nReconnecting: gone\nESC[J")
+}
+
+var now = time.Date(2026, 3, 1, 9, 30, 0, 0, time.Local)

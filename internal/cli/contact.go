@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"fmt"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/config"
+)
+
+// contactCommands are "porchlight contact …".
+type contactCommands struct {
+	List   contactList   `cmd:"" help:"List the contacts of a user."`
+	Add    contactAdd    `cmd:"" help:"Add a contact, or move one to another group."`
+	Remove contactRemove `cmd:"" help:"Remove a contact."`
+}
+
+// whose is the flag that says whose contacts or rules they are.
+type whose struct {
+	Of string `name:"of" default:"me" placeholder:"USER" help:"Id or e-mail of the user whose they are."`
+}
+
+type contactList struct {
+	config.Connection `embed:""`
+	whose             `embed:""`
+}
+
+// Help is shown by --help.
+func (*contactList) Help() string { return "Example:\n\n    porchlight contact list" }
+
+// Run implements the command.
+func (c *contactList) Run(s *shell) error {
+	cl, err := s.connect(&c.Connection)
+	if err != nil {
+		return err
+	}
+	return list(s, cl.Contacts(s.ctx, c.Of), "USER\tGROUP\tADDED", func(x api.Contact) []string {
+		return []string{x.User, or(printable(x.Group)), clock(x.Added)}
+	})
+}
+
+type contactAdd struct {
+	config.Connection `embed:""`
+	whose             `embed:""`
+	User              string `arg:"" help:"Id or e-mail of the contact."`
+	Group             string `name:"group" placeholder:"NAME" help:"Group that it is in. Without it: none."`
+}
+
+// Help is shown by --help.
+func (*contactAdd) Help() string {
+	return "Example:\n\n    porchlight contact add grace@example.com --group team"
+}
+
+// Run implements the command.
+func (c *contactAdd) Run(s *shell) error {
+	cl, err := s.connect(&c.Connection)
+	if err != nil {
+		return err
+	}
+	set, err := cl.SetContact(s.ctx, c.Of, c.User, api.SetContact{Group: c.Group})
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf("Added %s", c.User)
+	if set.Group != "" {
+		text += fmt.Sprintf(" to the group %q", set.Group)
+	}
+	return s.print(set, "%s\n", text)
+}
+
+type contactRemove struct {
+	config.Connection `embed:""`
+	whose             `embed:""`
+	User              string `arg:"" help:"Id or e-mail of the contact."`
+}
+
+// Help is shown by --help.
+func (*contactRemove) Help() string {
+	return "Example:\n\n    porchlight contact remove grace@example.com"
+}
+
+// Run implements the command.
+func (c *contactRemove) Run(s *shell) error {
+	cl, err := s.connect(&c.Connection)
+	if err != nil {
+		return err
+	}
+	if err := cl.RemoveContact(s.ctx, c.Of, c.User); err != nil {
+		return err
+	}
+	return s.print(map[string]string{"removed": c.User}, "Removed %s\n", c.User)
+}

@@ -1,0 +1,18 @@
+//go:build linux || darwin || freebsd || netbsd || openbsd
+
+package cli
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// sizeOf is false for what is no terminal.
+func sizeOf(file *os.File) (area, bool) {
+	got, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ)
+	if err != nil || got.Col == 0 || got.Row == 0 {
+		return area{}, false
+	}
+	return area{int(got.Col), int(got.Row)}, true
+}
