@@ -30,10 +30,11 @@ type watchNode struct {
 	mu     sync.Mutex
 	told   []notify.Watch
 	opened bool // whether owners have a stream here
+	came   chan struct{}
 }
 
 func newWatchNode(t *testing.T, st store.Store) *watchNode {
-	n := &watchNode{T: t, stop: func() {}}
+	n := &watchNode{T: t, stop: func() {}, came: make(chan struct{}, 1000)}
 	n.Watches = &notify.Watches{
 		Store: st, Clock: time.Now, Log: slog.New(slog.DiscardHandler), Tell: n.tell,
 		Known: func(_ context.Context, u store.User) error {
@@ -74,6 +75,7 @@ func (n *watchNode) tell(account presence.AccountID, owner presence.UserID, w no
 	}
 	if n.opened {
 		n.told = append(n.told, w)
+		n.came <- struct{}{}
 	}
 	return n.opened
 }
@@ -268,9 +270,10 @@ func TestNoChangeIsLostWhileAWatchIsMade(t *testing.T) {
 		both.Go(func() { n.play(target, arrives) })
 		both.Go(func() { n.ask(target, presence.Available) })
 		both.Wait()
-		deadline := time.Now().Add(10 * time.Second)
-		for n.toldCount() == before && time.Now().Before(deadline) {
-			time.Sleep(100 * time.Microsecond) //nolint:forbidigo // two engines, one of them without a bubble
+		select {
+		case <-n.came:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("round %d: the change is lost", i)
 		}
 		if got := n.toldCount() - before; got != 1 {
 			t.Fatalf("round %d: told %d times", i, got)

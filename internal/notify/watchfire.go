@@ -62,7 +62,7 @@ func (ws *Watches) keepUp(ctx context.Context) {
 		err := ws.refresh(ctx)
 		ws.evaluate(ctx, ws.index.takeOwed())
 		if err != nil && !failing {
-			ws.complain(ctx, "watches could not be listed", err)
+			ws.complain(ctx, "list them", err)
 		}
 		failing = err != nil
 	}
@@ -79,7 +79,7 @@ func (ws *Watches) refresh(ctx context.Context) error {
 		for i := range docs {
 			w, err := ws.index.merge(&docs[i], round)
 			if err != nil {
-				ws.complain(ctx, "a watch cannot be read", err)
+				ws.complain(ctx, "read one, which is damaged", err)
 				continue
 			}
 			if !w.Fired.IsZero() {
@@ -102,7 +102,7 @@ func (ws *Watches) evaluate(ctx context.Context, targets []store.User) {
 		records, _, err := ws.Store.Read(ctx, batch)
 		if err != nil {
 			ws.index.owe(batch...)
-			ws.complain(ctx, "users who are watched could not be read", err)
+			ws.complain(ctx, "read who is watched", err)
 			continue
 		}
 		found := make(map[store.User]*store.Record, len(records))
@@ -127,7 +127,7 @@ func (ws *Watches) judgeAll(ctx context.Context, waiting []Watch, records map[st
 			for w := range work {
 				if _, err := ws.judge(ctx, w, records[w.target()]); err != nil {
 					ws.index.owe(w.target())
-					said.Do(func() { ws.complain(ctx, "a watch could not be fired yet", err) })
+					said.Do(func() { ws.complain(ctx, "fire one", err) })
 				}
 			}
 		})
@@ -208,7 +208,7 @@ func (ws *Watches) tell(ctx context.Context, w Watch) {
 		return
 	}
 	if err := ws.Told(ctx, w); err != nil {
-		ws.complain(ctx, "a watch that was told could not be removed yet", err)
+		ws.complain(ctx, "remove one that was told", err)
 	}
 }
 
@@ -235,6 +235,6 @@ func (ws *Watches) complain(ctx context.Context, what string, err error) {
 		}
 	}
 	if ctx.Err() == nil {
-		ws.Log.WarnContext(ctx, what, slog.Any("err", err))
+		ws.Log.WarnContext(ctx, "something about watches has to be done again", slog.String("what", what), slog.Any("err", err))
 	}
 }
