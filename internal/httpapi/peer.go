@@ -24,7 +24,6 @@ type peer struct {
 	streams   *streams
 	principal *auth.Principal
 	stream    *notify.Stream
-	ws        *gws.Conn
 	meter     meter
 
 	mu      sync.Mutex // guards the fields below
@@ -57,7 +56,8 @@ func (*slot) Range(func(key string, value any) bool) {}
 type peerEvents struct{}
 
 func peerOf(c *gws.Conn) *peer {
-	return c.Session().(*slot).peer //nolint:forcetypeassert // NewSession made it
+	s, _ := c.Session().(*slot) // NewSession made it
+	return s.peer
 }
 
 // OnOpen implements gws.Event.
@@ -88,7 +88,7 @@ func (*peerEvents) OnPong(c *gws.Conn, _ []byte) { peerOf(c).heard() }
 // OnMessage implements gws.Event.
 func (*peerEvents) OnMessage(c *gws.Conn, m *gws.Message) {
 	p := peerOf(c)
-	defer m.Close()
+	defer func() { _ = m.Close() }() // it gives a buffer back
 	if !p.heard() {
 		return
 	}
@@ -140,7 +140,7 @@ func (p *peer) serve(ctx context.Context, f *api.ClientFrame) error {
 	case api.FrameSignIn:
 		return p.signIn(ctx, f)
 	case api.FrameActivity:
-		return p.activity(f)
+		return p.activity(f) //nolint:contextcheck // it may be published after the frame was dealt with
 	case api.FrameClaim:
 		return p.claim(ctx, f)
 	case api.FrameEndClaim:
@@ -207,11 +207,11 @@ func (p *peer) user() store.User {
 }
 
 // mayAct refuses who has no user of its own, or not the scope.
-func (p *peer) mayAct(s auth.Scope) error {
+func (p *peer) mayAct(ctx context.Context, s auth.Scope) error {
 	if err := plain(s).check(p.principal); err != nil {
 		return err
 	}
-	_, err := p.streams.resolve(context.Background(), p.principal, "me")
+	_, err := p.streams.resolve(ctx, p.principal, "me")
 	return err
 }
 
@@ -222,7 +222,7 @@ func (p *peer) signIn(ctx context.Context, f *api.ClientFrame) error {
 	if err := presence.Check(event); err != nil {
 		return err
 	}
-	if err := p.mayAct(auth.SessionWrite); err != nil {
+	if err := p.mayAct(ctx, auth.SessionWrite); err != nil {
 		return err
 	}
 	if p.bound() != nil {
@@ -328,7 +328,7 @@ func (p *peer) claim(ctx context.Context, f *api.ClientFrame) error {
 }
 
 func (p *peer) publish(ctx context.Context, f *api.ClientFrame, e presence.Event) error {
-	if err := p.mayAct(auth.ClaimWrite); err != nil {
+	if err := p.mayAct(ctx, auth.ClaimWrite); err != nil {
 		return err
 	}
 	if _, err := p.streams.api.Publisher.Publish(ctx, p.user(), p.principal.Actor(), e); err != nil {

@@ -206,8 +206,9 @@ func (s *streams) webSocket(c *call, ask opening) error {
 	if err != nil {
 		return nil //nolint:nilerr // it has been answered
 	}
-	ws.Session().(*slot).peer = p //nolint:forcetypeassert // NewSession made it
-	p.ws = ws
+	if kept, ok := ws.Session().(*slot); ok { // NewSession made it
+		kept.peer = p
+	}
 	ctx := context.WithoutCancel(c.r.Context())
 	sink := newSocket(conn, false)
 	if p.stream, err = s.api.Hub.Open(ctx, c.p.Account, c.p.User, c.p, sink); err != nil {
@@ -315,8 +316,8 @@ func (s *streams) events(c *call, ask opening) error {
 	sink := newSocket(conn, true)
 	ctx := context.WithoutCancel(c.r.Context())
 	if err := sink.Write([]byte(eventHeaders + tracking + "\r\n\r\n")); err != nil {
-		_ = conn.Close() // the client has gone
-		return nil
+		_ = conn.Close()
+		return nil //nolint:nilerr // the client has gone
 	}
 	stream, err := s.api.Hub.Open(ctx, c.p.Account, c.p.User, c.p, sink)
 	if err != nil {

@@ -109,7 +109,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		err := h.opts.Store.Watch(work, h.deliver)
 		switch {
 		case ctx.Err() != nil || errors.Is(err, store.ErrClosed):
-			return nil //nolint:nilerr // it was told to end
+			return nil // it was told to end
 		case errors.Is(err, store.ErrFailed):
 			h.CloseAll(CloseUnavailable, time.Second)
 			return err
@@ -151,7 +151,7 @@ func (h *Hub) enqueue(group []store.Record) {
 		}
 		c := &change{record: group[i], cursor: CursorText(store.NewCursor(h.epoch, group[i].At), now)}
 		for _, e := range t.edges {
-			if e.stream.tell(e, c, h.opts.Format) {
+			if e.stream.tell(e, c) {
 				h.dirty = append(h.dirty, e.stream)
 			}
 		}

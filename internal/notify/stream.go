@@ -158,7 +158,7 @@ const (
 
 // tell queues a change for e, if its stream's looker sees any of it, and reports
 // whether the stream has to be flushed.
-func (s *Stream) tell(e *edge, c *change, f Format) bool {
+func (s *Stream) tell(e *edge, c *change) bool {
 	p := seenBy(&c.record, s.looker)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -287,7 +287,7 @@ func (s *Stream) flush() {
 		return
 	}
 	s.busy = true
-	buffer := s.hub.buffers.Get().(*[]byte) //nolint:forcetypeassert // the pool has nothing else
+	buffer, _ := s.hub.buffers.Get().(*[]byte) // the pool has nothing else
 	for {
 		b := s.take((*buffer)[:0])
 		s.mu.Unlock()
