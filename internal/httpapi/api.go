@@ -13,7 +13,6 @@
 package httpapi
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -34,11 +33,8 @@ type API struct {
 	Directory *directory.Directory
 	Authority *auth.Authority
 	Hub       *notify.Hub
-	// Opened, if it is set, is told of each stream that opens, before it follows
-	// anybody.
-	Opened func(context.Context, *notify.Stream)
-	Clock  func() time.Time
-	Log    *slog.Logger
+	Clock     func() time.Time
+	Log       *slog.Logger
 	// DemoToken is filled into the API reference, so that its requests work at
 	// once. Anybody who can open the page can use it: for demonstrations only.
 	DemoToken string

@@ -74,6 +74,9 @@ func (p *poll) Write([]byte) error { return nil }
 // Answers implements notify.Sink.
 func (p *poll) Answers() bool { return false }
 
+// Hears implements notify.Sink.
+func (p *poll) Hears() bool { return false }
+
 // End implements notify.Sink.
 func (p *poll) End(notify.Close, time.Duration, bool) {
 	select {

@@ -85,6 +85,9 @@ func (s *socket) Write(b []byte) error {
 // Answers implements notify.Sink.
 func (s *socket) Answers() bool { return !s.events }
 
+// Hears implements notify.Sink.
+func (s *socket) Hears() bool { return true }
+
 // End implements notify.Sink.
 func (s *socket) End(why notify.Close, retry time.Duration, clean bool) {
 	say := endings[why]
@@ -149,6 +152,9 @@ func (f *flow) Write(b []byte) error {
 
 // Answers implements notify.Sink.
 func (*flow) Answers() bool { return false }
+
+// Hears implements notify.Sink.
+func (*flow) Hears() bool { return true }
 
 // End implements notify.Sink.
 func (f *flow) End(why notify.Close, retry time.Duration, _ bool) {

@@ -215,7 +215,7 @@ func (s *streams) webSocket(c *call, ask opening) error {
 		sink.End(notify.CloseDraining, time.Second, true)
 		return nil //nolint:nilerr // it has been told
 	}
-	s.begin(ctx, p.stream, follow)
+	s.begin(ctx, c.p, p.stream, follow)
 	go ws.ReadLoop()
 	return nil
 }
@@ -261,16 +261,14 @@ func (s *streams) resolve(ctx context.Context, p *auth.Principal, ref string) (p
 }
 
 // begin says hello and what is there.
-func (s *streams) begin(ctx context.Context, stream *notify.Stream, follow *notify.Follow) {
+func (s *streams) begin(ctx context.Context, p *auth.Principal, stream *notify.Stream, follow *notify.Follow) {
 	hello := frame(api.FrameHello, &api.ServerFrame{Epoch: s.api.Hub.Epoch(), PingSeconds: int(notify.PingEvery / time.Second)})
 	hello.Cursor = stream.Cursor()
 	if follow != nil {
 		hello.Cursor = "" // that of the snapshot is the first that counts
 	}
 	stream.Send(hello)
-	if s.api.Opened != nil {
-		s.api.Opened(ctx, stream)
-	}
+	s.tellWatches(ctx, stream, p)
 	if follow == nil {
 		return
 	}
@@ -324,7 +322,7 @@ func (s *streams) events(c *call, ask opening) error {
 		sink.End(notify.CloseDraining, time.Second, true)
 		return nil //nolint:nilerr // it has been told
 	}
-	s.begin(ctx, stream, follow)
+	s.begin(ctx, c.p, stream, follow)
 	go awaitEnd(conn, stream)
 	return nil
 }
@@ -362,7 +360,7 @@ func (s *streams) eventsOver2(c *call, ask opening) error {
 	}
 	s.opening.Add(-1) // for the whole time of the stream: serve takes it off again
 	defer s.opening.Add(1)
-	go s.begin(c.r.Context(), stream, follow)
+	go s.begin(c.r.Context(), c.p, stream, follow)
 	f.serve(c.w, c.r)
 	return nil
 }

@@ -1,6 +1,9 @@
 package httpapi
 
 import (
+	"context"
+	"errors"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -131,4 +134,26 @@ func asWatch(w *notify.Watch) *api.Watch {
 		wired.Status, wired.Note = api.Status(w.Status.String()), w.Note
 	}
 	return wired
+}
+
+// TellWatch sends a watch that came to the streams of its owner, and reports
+// whether there was one.
+func (a *API) TellWatch(account presence.AccountID, owner presence.UserID, w notify.Watch) bool {
+	return a.Hub.Tell(account, owner, watchFrame(&w))
+}
+
+func watchFrame(w *notify.Watch) notify.Frame {
+	return frame(api.FrameWatch, &api.ServerFrame{Watch: asWatch(w)})
+}
+
+// tellWatches tells a new stream of the watches that came while its user had none.
+func (s *streams) tellWatches(ctx context.Context, stream *notify.Stream, p *auth.Principal) {
+	came, err := s.api.Watches.Pending(ctx, p.Account, p.User)
+	for i := range came {
+		stream.Send(watchFrame(&came[i]))
+		err = errors.Join(err, s.api.Watches.Told(ctx, came[i]))
+	}
+	if err != nil {
+		s.api.Log.WarnContext(ctx, "watches that came could not all be told", slog.Any("err", err))
+	}
 }

@@ -277,13 +277,17 @@ func (h *Hub) part(e *edge) {
 	}
 }
 
-// Tell sends a frame to every stream of a user, and reports whether there was one.
+// Tell sends a frame to every stream of a user that hears it, and reports whether
+// there was one.
 func (h *Hub) Tell(account presence.AccountID, owner presence.UserID, f Frame) bool {
-	streams := h.of(store.User{Account: account, ID: owner})
-	for _, s := range streams {
-		s.Send(f)
+	told := false
+	for _, s := range h.of(store.User{Account: account, ID: owner}) {
+		if s.sink.Hears() {
+			s.Send(f)
+			told = true
+		}
 	}
-	return len(streams) > 0
+	return told
 }
 
 func (h *Hub) of(owner store.User) []*Stream {

@@ -131,6 +131,7 @@ func (s *tape) Write([]byte) error {
 }
 
 func (s *tape) Answers() bool { return true }
+func (s *tape) Hears() bool   { return true }
 
 func (s *tape) End(why notify.Close, _ time.Duration, _ bool) {
 	s.mu.Lock()

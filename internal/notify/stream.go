@@ -34,6 +34,8 @@ type Sink interface {
 	Write(b []byte) error
 	// Answers says whether the other side gives a sign of life for a ping.
 	Answers() bool
+	// Hears reports whether frames that are about no change reach the client.
+	Hears() bool
 	// End closes the connection, and says why before, if clean: nothing is half
 	// written. It does not wait, and is called once.
 	End(why Close, retry time.Duration, clean bool)

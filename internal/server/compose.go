@@ -46,6 +46,7 @@ func (s *Server) compose() {
 		Publisher: s.publisher, Views: views, Watches: s.watches, Directory: dir, Authority: authority, Clock: clock, DemoToken: s.opts.DemoToken,
 		Hub: s.hub, Log: s.log,
 	}
+	s.watches.Tell = native.TellWatch
 	plan, _ := zoomapi.ParsePlan(s.config.RateLimitPlan) // Check has refused any other
 	zoom := &zoomapi.API{
 		Auth: authority, Directory: dir, Publisher: s.publisher, Views: views, Limits: zoomapi.NewLimits(plan, clock), Clock: clock,
