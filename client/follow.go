@@ -65,7 +65,9 @@ func (s *Stream) unwant(name string) {
 		return
 	}
 	s.forget(f)
-	if f.sent {
+	f.id = s.view.names[name]
+	s.view.name(name, "")
+	if f.sent && s.view.holds[f.id] == 0 { // a server knows users, and not how often each was named
 		s.unfollowed = append(s.unfollowed, f)
 	}
 	if name == theContacts {
@@ -74,11 +76,8 @@ func (s *Stream) unwant(name string) {
 		}
 		return
 	}
-	id := s.view.names[name]
-	f.id = id
-	s.view.name(name, "")
 	contacts := s.wanted[theContacts]
-	if _, kept := s.view.users[id]; contacts != nil && contacts.sent && id != "" && !kept {
+	if _, kept := s.view.users[f.id]; contacts != nil && contacts.sent && f.id != "" && !kept {
 		// Is it a contact, too? Only the server knows.
 		s.again(contacts)
 	}

@@ -193,6 +193,30 @@ func TestGone(t *testing.T) {
 	})
 }
 
+// TestTwoNames: a user of two names is followed until neither is wanted.
+func TestTwoNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		s := f.client(StaticToken("x")).Stream(StreamOptions{Users: []string{"a", "a@x.test"}})
+		run(t, s)
+		c := f.accept()
+		id := c.want(`{"type":"follow","users":["a","a@x.test"]}`)
+		c.reply(id, `{"type":"snapshot","id":"$","presences":[{"user":"a","status":"away","revision":1},{"user":"a","asked_as":"a@x.test","status":"away","revision":1}],"cursor":"c1"}`)
+		see(t, s, "a=away")
+		s.Unfollow("a@x.test")
+		see(t, s, "a=away")
+		s.Unfollow("a", "never")
+		c.want(`{"type":"unfollow","users":["a"]}`)
+		see(t, s, "")
+		s.Follow("a") // again, before the server has answered
+		id = c.want(`{"type":"follow","users":["a"]}`)
+		see(t, s, "…")
+		c.reply(id, `{"type":"snapshot","id":"$","presences":[{"user":"a","status":"busy","revision":2}],"cursor":"c2"}`)
+		see(t, s, "a=busy")
+		c.cut()
+	})
+}
+
 // TestChangesCoalesce: a loop that is slow holds nobody up, gets the newest only,
 // and ends with the stream.
 func TestChangesCoalesce(t *testing.T) {
