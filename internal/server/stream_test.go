@@ -1,0 +1,606 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/client"
+	"porchlight.dev/porchlight/internal/config"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/server"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/pebblestore"
+)
+
+// A historyStore keeps what every commit showed, by user and revision.
+type historyStore struct {
+	store.Store
+
+	mu    sync.Mutex
+	shown map[string]map[uint64]presence.Presence
+}
+
+func (h *historyStore) Update(ctx context.Context, u store.User, by store.By, fn func(presence.State) (presence.State, error)) (store.Record, error) {
+	record, err := h.Store.Update(ctx, u, by, fn)
+	if record.State != nil {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		user := string(u.ID)
+		if h.shown[user] == nil {
+			h.shown[user] = make(map[uint64]presence.Presence)
+		}
+		h.shown[user][uint64(record.Shown.Revision)] = record.Shown
+	}
+	return record, err
+}
+
+// has reports whether p was shown by a commit.
+func (h *historyStore) has(p *api.Presence) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	shown, ok := h.shown[p.User][p.Revision]
+	return ok && shown.Status.String() == string(p.Status) && shown.Note == p.Note
+}
+
+// startRecorded runs a server whose commits are kept.
+func startRecorded(t *testing.T, cfg config.Config) (*running, *historyStore) {
+	t.Helper()
+	made, err := server.Init(t.Context(), cfg, founding)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := pebblestore.Open(filepath.Join(cfg.DataDir, "store"), pebblestore.Options{MustExist: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	history := &historyStore{Store: st, shown: make(map[string]map[uint64]presence.Presence)}
+	return run(t, cfg, server.Options{Store: history}, made), history
+}
+
+// token makes a token for a user, or for the account.
+func (r *running) token(t *testing.T, user string, scopes ...string) api.Token {
+	t.Helper()
+	token, err := r.client.CreateToken(t.Context(), api.CreateToken{User: user, Name: "stream", Scopes: scopes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// users makes users who are signed in, and gives their ids.
+func (r *running) users(t *testing.T, n int) []string {
+	t.Helper()
+	ids := make([]string, n)
+	for i := range ids {
+		u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: fmt.Sprintf("user%d@example.com", i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.client.SignIn(t.Context(), u.ID, api.SignIn{ClientType: "desktop"}); err != nil {
+			t.Fatal(err)
+		}
+		ids[i] = u.ID
+	}
+	return ids
+}
+
+// A route is a way to follow users.
+type route int
+
+const (
+	overWebSocket route = iota
+	overEvents
+	overPoll
+	routes
+)
+
+// A cutConn ends after some bytes have been read from it, wherever that is.
+type cutConn struct {
+	net.Conn
+	left int // guarded by the reader: there is one
+}
+
+var errCut = errors.New("the connection was cut")
+
+func (c *cutConn) Read(b []byte) (int, error) {
+	if c.left <= 0 {
+		_ = c.Close()
+		return 0, errCut
+	}
+	n, err := c.Conn.Read(b[:min(len(b), c.left)])
+	c.left -= n
+	return n, err
+}
+
+// neverCut is more than any test reads.
+const neverCut = 1 << 40
+
+// dialer makes an HTTP client with one connection that is cut after some bytes.
+func dialer(cutAfter int) (*http.Client, func()) {
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		return &cutConn{Conn: conn, left: cutAfter}, err
+	}}
+	return &http.Client{Transport: transport}, transport.CloseIdleConnections
+}
+
+// A watcher is a client as docs/streaming.md has it, which also holds the server to
+// what it promises: it notes what it was told, and what was wrong about it.
+type watcher struct {
+	url, token string
+	follows    []string
+	truth      bool // it sees all there is
+
+	mu     sync.Mutex // guards the fields below
+	cursor string
+	has    map[string]api.Presence
+	told   []api.Presence // for a watcher of the truth
+	wrong  []string
+	resets int
+}
+
+// watcher makes one that sees all there is.
+func (r *running) watcher(token string, follows []string) *watcher {
+	return &watcher{url: r.URL(), token: token, truth: true, follows: follows, has: make(map[string]api.Presence)}
+}
+
+func (w *watcher) complain(format string, args ...any) {
+	if len(w.wrong) < 5 {
+		w.wrong = append(w.wrong, fmt.Sprintf(format, args...))
+	}
+}
+
+// learn takes what was told of one user: what comes again is harmless, what is
+// older than what came before is not.
+func (w *watcher) learn(p api.Presence, again bool) {
+	before, known := w.has[p.User]
+	if !slices.Contains(w.follows, p.User) {
+		w.complain("it was told of %s, whom it does not follow", p.User)
+	}
+	if known && (p.Revision < before.Revision || p.Revision == before.Revision && !again) {
+		w.complain("%s went from revision %d to %d", p.User, before.Revision, p.Revision)
+	}
+	p.AskedAs, p.Cursor = "", ""
+	w.has[p.User] = p
+	if w.truth {
+		w.told = append(w.told, p)
+	}
+}
+
+// take deals with a whole frame.
+func (w *watcher) take(text []byte) {
+	var f api.ServerFrame
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := json.Unmarshal(text, &f); err != nil {
+		w.complain("a frame is no JSON: %v: %.200s", err, text)
+		return
+	}
+	switch f.Type {
+	case api.FrameReset:
+		w.resets++
+		clear(w.has)
+	case api.FrameSnapshot:
+		w.snapshot(&f)
+	case api.FramePresence:
+		w.learn(api.Presence{User: f.User, Status: f.Status, Note: f.Note, Since: f.Since, Until: f.Until, Revision: f.Revision}, false)
+	case api.FrameError:
+		w.complain("an error: %s %s", f.Code, f.Detail)
+	}
+	if f.Cursor != "" {
+		w.cursor = f.Cursor
+	}
+}
+
+func (w *watcher) snapshot(f *api.ServerFrame) {
+	for _, p := range f.Presences {
+		w.learn(p, true)
+	}
+	if len(f.Unknown)+len(f.Gone) > 0 {
+		w.complain("unknown %v, gone %v", f.Unknown, f.Gone)
+	}
+	if !f.Partial && len(f.Presences) != len(w.follows) {
+		w.complain("a full snapshot has %d of %d users", len(f.Presences), len(w.follows))
+	}
+	if f.Partial != (w.cursor != "") {
+		w.complain("partial is %v with the cursor %q", f.Partial, w.cursor)
+	}
+}
+
+func (w *watcher) position() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.cursor
+}
+
+// query is what to ask for on any route.
+func (w *watcher) query() url.Values {
+	q := url.Values{"users": {strings.Join(w.follows, ",")}}
+	if at := w.position(); at != "" {
+		q.Set("cursor", at)
+	}
+	return q
+}
+
+// connect follows over one connection until it is cut, or ctx ends. It gives the
+// code of a close that the server sent, or 0.
+func (w *watcher) connect(ctx context.Context, over route, cutAfter int) (code int, err error) {
+	c, done := dialer(cutAfter)
+	defer done()
+	switch over {
+	case overWebSocket:
+		return w.overWebSocket(ctx, c)
+	case overEvents:
+		return w.overEvents(ctx, c)
+	default:
+		return 0, w.overPoll(ctx, c)
+	}
+}
+
+func (w *watcher) header() http.Header {
+	return http.Header{"Authorization": {"Bearer " + w.token}}
+}
+
+func (w *watcher) overWebSocket(ctx context.Context, c *http.Client) (int, error) {
+	conn, resp, err := websocket.Dial(ctx, w.url+"/v1/stream?"+w.query().Encode(), &websocket.DialOptions{HTTPClient: c, HTTPHeader: w.header()})
+	if err != nil {
+		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
+			return 0, fmt.Errorf("status %d: %w", resp.StatusCode, err)
+		}
+		return 0, err
+	}
+	defer func() { _ = conn.CloseNow() }()
+	conn.SetReadLimit(16 << 20)
+	for {
+		_, text, err := conn.Read(ctx)
+		if err != nil {
+			return int(websocket.CloseStatus(err)), err
+		}
+		w.take(text)
+	}
+}
+
+func (w *watcher) overEvents(ctx context.Context, c *http.Client) (int, error) {
+	resp, err := w.get(ctx, c, "/v1/stream?"+w.query().Encode())
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	lines := bufio.NewReader(resp.Body)
+	var kind, id, data string
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			return 0, err
+		}
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
+		switch name {
+		case "event":
+			kind = value
+		case "id":
+			id = value
+		case "data":
+			if data != "" {
+				w.note("an event has two data lines")
+			}
+			data = value
+		case "":
+			if kind == api.FrameClose {
+				var f api.ServerFrame
+				_ = json.Unmarshal([]byte(data), &f) // a code of 0 is wrong enough
+				return f.CloseCode, io.EOF
+			}
+			if data != "" {
+				w.take([]byte(data))
+				if at := w.position(); id != "" && at != id {
+					w.note("the id of an event is not its cursor")
+				}
+			}
+			kind, id, data = "", "", ""
+		}
+	}
+}
+
+func (w *watcher) note(what string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.complain("%s", what)
+}
+
+func (w *watcher) get(ctx context.Context, c *http.Client, path string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+path, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	req.Header = w.header()
+	resp, err := c.Do(req)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		_ = resp.Body.Close()
+		return nil, fmt.Errorf("status %d", resp.StatusCode)
+	}
+	return resp, err
+}
+
+func (w *watcher) overPoll(ctx context.Context, c *http.Client) error {
+	for {
+		q := w.query()
+		q.Set("wait", "1")
+		resp, err := w.get(ctx, c, "/v1/presence/changes?"+q.Encode())
+		if err != nil {
+			return err
+		}
+		var changes api.Changes
+		err = json.NewDecoder(resp.Body).Decode(&changes)
+		_ = resp.Body.Close()
+		if err != nil {
+			return err
+		}
+		w.takeChanges(&changes)
+	}
+}
+
+func (w *watcher) takeChanges(c *api.Changes) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if c.Reset {
+		w.resets++
+		clear(w.has)
+	}
+	for _, p := range c.Presences {
+		w.learn(p, true)
+	}
+	if len(c.Unknown)+len(c.Gone) > 0 {
+		w.complain("unknown %v, gone %v", c.Unknown, c.Gone)
+	}
+	w.cursor = c.Cursor
+}
+
+// behind is what the watcher was told otherwise than GET says, "" for nothing.
+func (w *watcher) behind(ctx context.Context, c *http.Client) string {
+	asker, err := client.New(w.url, client.StaticToken(w.token), c)
+	if err != nil {
+		return err.Error()
+	}
+	now, err := asker.Query(ctx, w.follows)
+	if err != nil {
+		return err.Error()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range now.Presences {
+		has, ok := w.has[p.User]
+		if !ok || has.Revision != p.Revision || has.Status != p.Status || has.Note != p.Note || !has.Since.Equal(p.Since.Time) {
+			return fmt.Sprintf("GET has %+v, the watcher %+v", p, has)
+		}
+	}
+	return ""
+}
+
+// check holds what was told against what was committed.
+func (w *watcher) check(t *testing.T, history *historyStore) (told int) {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, what := range w.wrong {
+		t.Error(what)
+	}
+	if w.resets > 0 {
+		t.Errorf("%d resets in a store that was never restored", w.resets)
+	}
+	for i := range w.told {
+		if !history.has(&w.told[i]) {
+			t.Errorf("nobody ever committed %+v", w.told[i])
+			break
+		}
+	}
+	return len(w.told)
+}
+
+// keepCutting connects again and again, each time over a random route, from the
+// cursor of the last frame that came whole.
+func (w *watcher) keepCutting(ctx context.Context, times int) {
+	for range times {
+		if ctx.Err() != nil {
+			return
+		}
+		_, err := w.connect(ctx, route(rand.IntN(int(routes))), rand.IntN(12_000))
+		if err != nil && strings.HasPrefix(err.Error(), "status ") {
+			w.note("refused: " + err.Error())
+		}
+	}
+}
+
+// What TestStreamsTellEverything does.
+const (
+	streamUsers, streamWriters = 40, 16
+	streamWatchers             = 25
+	streamReconnects           = 2000
+	writeEvery                 = 10 * time.Millisecond // each writer
+	settles                    = 2 * time.Second       // what the contract allows
+)
+
+// TestStreamsTellEverything: whatever is cut and wherever, a watcher that goes on
+// from the cursor of the last whole frame, on any route, is told of every user it
+// follows: never what was not committed, never backwards, and within two seconds
+// after the changes stop it has what GET says. Coalescing is allowed.
+func TestStreamsTellEverything(t *testing.T) {
+	r, history := startRecorded(t, settings(t))
+	ids := r.users(t, streamUsers)
+	var private []string // watchers with a user see these by the user's rules
+	for i := range 5 {
+		private = append(private, ids[i])
+	}
+	account := r.token(t, "", "presence:read:admin").Secret
+	ada := r.token(t, r.made.OwnerID, "presence:read").Secret
+
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	writing, stopWriting := context.WithCancel(ctx)
+	var writers, watchers sync.WaitGroup
+	var written atomic.Int64
+	for i := range streamWriters {
+		writers.Go(func() { r.write(writing, t, i, ids, &written) })
+	}
+	writers.Go(func() { r.changeRules(writing, t, private) })
+
+	all := make([]*watcher, streamWatchers)
+	var cutting sync.WaitGroup
+	for i := range all {
+		w := r.watcher(account, nil)
+		if i%3 == 2 {
+			w.token, w.truth = ada, false
+		}
+		for _, j := range rand.Perm(len(ids))[:20+rand.IntN(21)] {
+			w.follows = append(w.follows, ids[j])
+		}
+		all[i] = w
+		cutting.Add(1)
+		watchers.Go(func() {
+			w.keepCutting(ctx, streamReconnects/streamWatchers)
+			cutting.Done()
+			_, _ = w.connect(ctx, route(i%int(routes)), neverCut) // until the end of the test
+		})
+	}
+	began := time.Now()
+	cutting.Wait()
+	stopWriting()
+	writers.Wait()
+	quiet := time.Now()
+	var late string
+	for time.Since(quiet) < settles {
+		late = ""
+		for _, w := range all {
+			if late = w.behind(ctx, r.http); late != "" {
+				break
+			}
+		}
+		if late == "" {
+			break
+		}
+	}
+	t.Logf("%d reconnects in %v, %d writes; settled %v after the last", streamReconnects, quiet.Sub(began), written.Load(), time.Since(quiet))
+	if late != "" {
+		t.Errorf("%v after the last change: %s", settles, late)
+	}
+	stop()
+	watchers.Wait()
+	told := 0
+	for _, w := range all {
+		told += w.check(t, history)
+	}
+	if told < streamReconnects || written.Load() < streamReconnects/4 {
+		t.Errorf("INVALID: %d presences were told, %d written", told, written.Load())
+	}
+}
+
+// write changes what users show until ctx ends.
+func (r *running) write(ctx context.Context, t *testing.T, writer int, ids []string, written *atomic.Int64) {
+	statuses := []api.Status{api.Busy, api.DoNotDisturb, api.Away, api.Available}
+	pace := time.NewTicker(writeEvery)
+	defer pace.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-pace.C:
+		case <-ctx.Done():
+			return
+		}
+		id := ids[rand.IntN(len(ids))]
+		var err error
+		if n%2 == 0 {
+			_, err = r.client.SetNote(t.Context(), id, api.SetNote{Text: fmt.Sprintf("writer %d, %d", writer, n)})
+		} else {
+			_, err = r.client.SetClaim(t.Context(), id, "manual", api.SetClaim{Source: "manual", Status: statuses[rand.IntN(len(statuses))]})
+		}
+		if err != nil {
+			t.Errorf("a write: %v", err)
+			return
+		}
+		written.Add(1)
+	}
+}
+
+// changeRules lets users hide and show themselves until ctx ends.
+func (r *running) changeRules(ctx context.Context, t *testing.T, ids []string) {
+	sights := []api.Sight{api.SeesAll, api.SeesStatus, api.SeesOffline}
+	pace := time.NewTicker(5 * writeEvery)
+	defer pace.Stop()
+	for {
+		select {
+		case <-pace.C:
+		case <-ctx.Done():
+			return
+		}
+		rules := api.Visibility{Everyone: sights[rand.IntN(len(sights))], Groups: map[string]api.Sight{}, Watchers: map[string]api.Sight{}}
+		if _, err := r.client.SetVisibility(t.Context(), ids[rand.IntN(len(ids))], rules); err != nil {
+			t.Errorf("rules: %v", err)
+			return
+		}
+	}
+}
+
+// TestRevokedTokenEndsItsStreams: within five seconds, with a code that says not to
+// come back as before, and nobody else's stream ends.
+func TestRevokedTokenEndsItsStreams(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	ids := r.users(t, 2)
+	ctx, stop := context.WithTimeout(t.Context(), 15*time.Second)
+	defer stop()
+	revoked, kept := r.token(t, "", "presence:read:admin"), r.token(t, "", "presence:read:admin")
+	type ending struct {
+		over  route
+		token string
+		code  int
+	}
+	endings := make(chan ending, 4)
+	var open sync.WaitGroup
+	for _, over := range []route{overWebSocket, overEvents} {
+		for _, token := range []api.Token{revoked, kept} {
+			w := r.watcher(token.Secret, ids)
+			open.Go(func() {
+				code, _ := w.connect(ctx, over, neverCut)
+				endings <- ending{over, token.ID, code}
+			})
+			eventually(t, 5*time.Second, "the stream is open", func() bool { return w.position() != "" })
+		}
+	}
+	if err := r.client.RevokeToken(ctx, revoked.ID); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	for range 2 {
+		select {
+		case e := <-endings:
+			if e.token != revoked.ID || e.code != api.CloseUnauthorized {
+				t.Errorf("a stream of the token %s over route %d ended with %d", e.token, e.over, e.code)
+			}
+		case <-time.After(5 * time.Second):
+			t.Fatal("five seconds after its token was revoked a stream is still open")
+		}
+	}
+	t.Logf("both ended within %v", time.Since(began))
+	select {
+	case e := <-endings:
+		t.Errorf("the stream of another token ended with %d", e.code)
+	default:
+	}
+	stop()
+	open.Wait()
+}
