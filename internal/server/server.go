@@ -170,9 +170,9 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.control != nil {
 		running.Go(s.control.serve)
 	}
-	running.Go(func() { ended <- s.publishEnds(work) })
-	running.Go(func() { ended <- s.fireWatches(work) })
-	running.Go(func() { ended <- s.deliver(work) })
+	running.Go(func() { ended <- s.tail(work, "publishing what ends by itself", s.publisher.Run) })
+	running.Go(func() { ended <- s.tail(work, "firing watches", s.watches.Run) })
+	running.Go(func() { ended <- s.tail(work, "telling streams", s.hub.Run) })
 	running.Go(func() { s.publisher.KeepBound(work) })
 	if s.steady != nil {
 		running.Go(func() { s.steady.follow(work, s.log) })
@@ -228,39 +228,15 @@ func (s *Server) announce() {
 	s.tellSystemd("READY=1")
 }
 
-// deliver tells streams what is committed.
-func (s *Server) deliver(ctx context.Context) error {
-	switch err := s.hub.Run(ctx); {
+// tail runs a part that goes on from the store until ctx ends.
+func (s *Server) tail(ctx context.Context, what string, run func(context.Context) error) error {
+	switch err := run(ctx); {
 	case err == nil:
 		return nil // ctx ended
 	case errors.Is(err, store.ErrFailed):
 		return s.storeFailure(ctx)
 	default:
-		return fmt.Errorf("telling streams stopped: %w", err)
-	}
-}
-
-// publishEnds publishes what ends by itself.
-func (s *Server) publishEnds(ctx context.Context) error {
-	switch err := s.publisher.Run(ctx); {
-	case err == nil:
-		return nil // ctx ended
-	case errors.Is(err, store.ErrFailed):
-		return s.storeFailure(ctx)
-	default:
-		return fmt.Errorf("publishing what ends by itself stopped: %w", err)
-	}
-}
-
-// fireWatches tells who waits for a user that it came.
-func (s *Server) fireWatches(ctx context.Context) error {
-	switch err := s.watches.Run(ctx); {
-	case err == nil:
-		return nil // ctx ended
-	case errors.Is(err, store.ErrFailed):
-		return s.storeFailure(ctx)
-	default:
-		return fmt.Errorf("firing watches stopped: %w", err)
+		return fmt.Errorf("%s stopped: %w", what, err)
 	}
 }
 
