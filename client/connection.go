@@ -152,7 +152,21 @@ func (c *connection) failure(err error) error {
 	if _, nonsense := errors.AsType[*frameError](err); nonsense {
 		return err
 	}
+	if !errors.Is(err, errSilent) {
+		err = fmt.Errorf("the connection was lost: %w", innermost(err))
+	}
 	return &TransportError{Method: http.MethodGet, URL: c.url, Err: err}
+}
+
+// innermost is what the network said, without the layers that it came through.
+func innermost(err error) error {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err
+		}
+		err = inner
+	}
 }
 
 // A frameError is a frame that is none.

@@ -480,6 +480,9 @@ func TestReconnect(t *testing.T) {
 				s := f.client(StaticToken("x")).Stream(StreamOptions{OnState: func(state State) {
 					if !state.Connected {
 						waits = append(waits, state.Wait)
+						if strings.Contains(state.Err.Error(), "failed to") {
+							t.Errorf("a message for whoever wrote the library: %v", state.Err)
+						}
 						if isSilence := strings.Contains(state.Err.Error(), errSilent.Error()); isSilence != c.silence {
 							t.Errorf("lost because of %v", state.Err)
 						}

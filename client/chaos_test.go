@@ -1,0 +1,172 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"porchlight.dev/porchlight/api"
+)
+
+// A world is a server that keeps to the protocol: users u0… with revisions, and
+// the one connection that there is.
+type world struct {
+	mu       sync.Mutex
+	clock    uint64
+	revision map[string]uint64
+	ws       *socket
+	followed map[string]bool
+}
+
+func (w *world) write(frame api.ServerFrame) {
+	data, _ := json.Marshal(frame)
+	_ = w.ws.ws.Write(context.Background(), websocket.MessageText, data) // it may be cut
+}
+
+// change changes a user, and tells who follows it.
+func (w *world) change(user string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.clock++
+	w.revision[user] = w.clock
+	if w.ws != nil && w.followed[user] {
+		w.write(api.ServerFrame{Type: api.FramePresence, User: user, Status: api.Busy, Revision: w.clock, Cursor: strconv.FormatUint(w.clock, 10)})
+	}
+}
+
+func (w *world) serve(s *socket) {
+	w.mu.Lock()
+	w.ws, w.followed = s, make(map[string]bool)
+	w.mu.Unlock()
+	for {
+		_, data, err := s.ws.Read(context.Background())
+		var f api.ClientFrame
+		if err != nil || json.Unmarshal(data, &f) != nil {
+			return
+		}
+		w.answer(&f)
+	}
+}
+
+func (w *world) answer(f *api.ClientFrame) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ws == nil {
+		return // it was cut meanwhile
+	}
+	if f.Type != api.FrameFollow {
+		for _, user := range f.Users {
+			delete(w.followed, user)
+		}
+		w.write(api.ServerFrame{Type: api.FrameDone, ID: f.ID})
+		return
+	}
+	since, _ := strconv.ParseUint(f.Cursor, 10, 64) // 0 for none
+	part := api.ServerFrame{Type: api.FrameSnapshot, ID: f.ID, Partial: f.Cursor != ""}
+	for i, user := range f.Users {
+		w.followed[user] = true
+		if r := w.revision[user]; f.Cursor == "" || r > since {
+			part.Presences = append(part.Presences, api.Presence{User: user, Status: api.Busy, Revision: r})
+		}
+		if i == len(f.Users)/2 {
+			half := part
+			half.More = true
+			w.write(half)
+			part.Presences = nil
+		}
+	}
+	part.Cursor = strconv.FormatUint(w.clock, 10)
+	w.write(part)
+}
+
+// TestChaos: whatever is followed and unfollowed, changes and breaks meanwhile, a
+// stream knows in the end what its server knows of whom it follows, and revisions
+// never fall before.
+func TestChaos(t *testing.T) {
+	for seed := range uint64(40) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { chaos(t, rand.New(rand.NewPCG(seed, 0))) })
+		})
+	}
+}
+
+func chaos(t *testing.T, random *rand.Rand) {
+	f := newFake(t)
+	w := &world{revision: make(map[string]uint64)}
+	user := func() string { return fmt.Sprintf("u%02d", random.IntN(20)) }
+	go func() {
+		for {
+			select {
+			case f.turn <- struct{}{}:
+				s := <-f.sockets
+				s.send(`{"type":"hello","epoch":"e","cursor":"999999","ping_seconds":20}`)
+				w.serve(s)
+			case <-f.closed:
+				return
+			}
+		}
+	}()
+	s := f.client(StaticToken("x")).Stream(StreamOptions{})
+	stop := run(t, s)
+	highest := make(map[string]uint64)
+	go func() {
+		for c := range s.View().Changes(t.Context()) {
+			if c.Revision < highest[c.User] {
+				t.Errorf("%s fell from %d to %d", c.User, highest[c.User], c.Revision)
+			}
+			highest[c.User] = c.Revision
+		}
+	}()
+	wanted := make(map[string]bool)
+	for range 300 {
+		switch n := random.IntN(20); {
+		case n < 8:
+			w.change(user())
+		case n < 12:
+			u := user()
+			s.Follow(u)
+			wanted[u] = true
+		case n < 15:
+			u := user()
+			s.Unfollow(u)
+			delete(wanted, u)
+		case n < 16:
+			w.mu.Lock()
+			if w.ws != nil {
+				_ = w.ws.ws.CloseNow()
+				close(w.ws.done)
+				w.ws = nil
+			}
+			w.mu.Unlock()
+		case n < 18:
+			synctest.Wait()
+		default:
+			time.Sleep(time.Duration(random.IntN(3000)) * time.Millisecond)
+		}
+	}
+	time.Sleep(2 * time.Minute)
+	var got, want []string
+	for _, p := range s.View().All() {
+		got = append(got, fmt.Sprint(p.User, "@", p.Revision))
+	}
+	for u := range wanted {
+		want = append(want, fmt.Sprint(u, "@", w.revision[u]))
+	}
+	slices.Sort(want)
+	if !slices.Equal(got, want) || !s.View().Complete() {
+		t.Errorf("knows %v\nwant  %v", got, want)
+	}
+	_ = stop()
+	if w.ws != nil {
+		close(w.ws.done)
+	}
+}
