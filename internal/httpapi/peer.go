@@ -64,13 +64,9 @@ func peerOf(c *gws.Conn) *peer {
 func (*peerEvents) OnOpen(*gws.Conn) {}
 
 // OnClose implements gws.Event.
-func (*peerEvents) OnClose(c *gws.Conn, err error) {
+func (*peerEvents) OnClose(c *gws.Conn, _ error) {
 	p := peerOf(c)
-	why := notify.CloseGone
-	if err != nil && err.Error() == errTooFast.Error() {
-		why = notify.CloseTooFast
-	}
-	p.stream.End(why, 0)
+	p.stream.End(notify.CloseGone, 0)
 	p.leave()
 }
 
@@ -99,6 +95,23 @@ func (*peerEvents) OnMessage(c *gws.Conn, m *gws.Message) {
 		}
 	}()
 	p.receive(m.Bytes())
+}
+
+// tooLarge is the code of RFC 6455 for a message that is too large.
+const tooLarge = 1009
+
+// read reads until the connection ends. A frame that says to be 2^63 bytes or more
+// makes gws panic: that is the end of this connection, and not of the process.
+func (p *peer) read(ws *gws.Conn) {
+	defer func() {
+		if v := recover(); v != nil {
+			p.streams.api.Log.Warn("a frame of a WebSocket could not be read", slog.Any("value", v))
+			_ = ws.WriteClose(tooLarge, nil) // it is closed next
+			p.stream.End(notify.CloseGone, 0)
+			p.leave()
+		}
+	}()
+	ws.ReadLoop()
 }
 
 // heard notes a sign of life, and reports whether there are not too many.

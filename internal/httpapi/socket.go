@@ -79,7 +79,7 @@ func (s *socket) Write(b []byte) error {
 		}
 		b = b[n:]
 	}
-	return nil
+	return s.conn.SetWriteDeadline(time.Time{}) // it would end what TryWrite writes later
 }
 
 // Answers implements notify.Sink.

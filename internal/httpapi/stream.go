@@ -198,6 +198,7 @@ func (s *streams) webSocket(c *call, ask opening) error {
 	}
 	p := &peer{streams: s, principal: c.p}
 	p.meter.conn = conn
+	p.meter.end = func() { p.stream.End(notify.CloseTooFast, 0) }
 	reader := bufio.NewReaderSize(&p.meter, readBuffer)
 	if n := rw.Reader.Buffered(); n > 0 {
 		p.meter.before, _ = rw.Reader.Peek(n) // what is buffered is there
@@ -216,7 +217,7 @@ func (s *streams) webSocket(c *call, ask opening) error {
 		return nil //nolint:nilerr // it has been told
 	}
 	s.begin(ctx, c.p, p.stream, follow)
-	go ws.ReadLoop()
+	go p.read(ws)
 	return nil
 }
 
@@ -383,6 +384,7 @@ func (s *streams) makeTicket(c *call) error {
 // than anybody needs to, in whatever form.
 type meter struct {
 	conn   net.Conn
+	end    func() // the connection
 	before []byte // read by net/http already
 	bytes  allowance
 	frames allowance
@@ -419,6 +421,7 @@ func (m *meter) Read(b []byte) (n int, err error) {
 		return n, err
 	}
 	if !m.bytes.take(float64(n), bytesAtOnce, bytesASecond, time.Now()) {
+		m.end() // here: whoever gets the error would close with a code of its own
 		return 0, errTooFast
 	}
 	return n, nil

@@ -1,0 +1,498 @@
+package server_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/client"
+	"porchlight.dev/porchlight/internal/server"
+)
+
+// Opcodes of RFC 6455.
+const (
+	opContinue = 0x0
+	opText     = 0x1
+	opClose    = 0x8
+	opPing     = 0x9
+	final      = 0x80
+	masked     = 0x80
+)
+
+// A rawSocket is a WebSocket of which a test writes every byte.
+type rawSocket struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+// upgrade is the handshake, with more headers.
+func upgrade(token, query string, headers ...string) string {
+	return "GET /v1/stream" + query + " HTTP/1.1\r\nHost: porchlight.example\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer " + token + "\r\n" +
+		strings.Join(append(headers, ""), "\r\n") + "\r\n"
+}
+
+// ask sends a request as it is, and reads the head of the answer.
+func (r *running) ask(t *testing.T, request string) (*rawSocket, *http.Response) {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(r.URL(), "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	s := &rawSocket{Conn: conn, in: bufio.NewReader(conn)}
+	resp, err := http.ReadResponse(s.in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, resp
+}
+
+// open makes a rawSocket of a token, beyond the handshake.
+func (r *running) open(t *testing.T, token, query string) *rawSocket {
+	t.Helper()
+	s, resp := r.ask(t, upgrade(token, query))
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("the handshake is answered with %d", resp.StatusCode)
+	}
+	return s
+}
+
+// frame is a masked frame as a client sends it. First has the bits before the length.
+func rawFrame(first byte, payload []byte) []byte {
+	b := []byte{first}
+	switch n := len(payload); {
+	case n < 126:
+		b = append(b, masked|byte(n))
+	case n < 1<<16:
+		b = binary.BigEndian.AppendUint16(append(b, masked|126), uint16(n))
+	default:
+		b = binary.BigEndian.AppendUint64(append(b, masked|127), uint64(n))
+	}
+	return append(append(b, 0, 0, 0, 0), payload...) // the mask changes nothing
+}
+
+func (s *rawSocket) say(text string) error {
+	_, err := s.Write(rawFrame(final|opText, []byte(text)))
+	return err
+}
+
+// next reads one frame.
+func (s *rawSocket) next() (first byte, payload []byte, err error) {
+	var head [2]byte
+	if _, err := io.ReadFull(s.in, head[:]); err != nil {
+		return 0, nil, err
+	}
+	n := uint64(head[1])
+	if extended := map[byte]int{126: 2, 127: 8}[head[1]]; extended > 0 {
+		var b [8]byte
+		if _, err := io.ReadFull(s.in, b[8-extended:]); err != nil {
+			return 0, nil, err
+		}
+		n = binary.BigEndian.Uint64(b[:])
+	}
+	payload = make([]byte, n)
+	_, err = io.ReadFull(s.in, payload)
+	return head[0], payload, err
+}
+
+// read reads frames until one of that type comes.
+func (s *rawSocket) read(t *testing.T, kind string) api.ServerFrame {
+	t.Helper()
+	for {
+		first, payload, err := s.next()
+		if err != nil {
+			t.Fatalf("no %s frame: %v", kind, err)
+		}
+		var f api.ServerFrame
+		if first != final|opText {
+			continue
+		}
+		if err := json.Unmarshal(payload, &f); err != nil {
+			t.Fatal(err)
+		}
+		if f.Type == kind {
+			return f
+		}
+	}
+}
+
+// end reads until the connection ends, and gives the code of the close frame, 0
+// for none. It is an error when the connection stays open.
+func (s *rawSocket) end() (code int, err error) {
+	for {
+		first, payload, err := s.next()
+		if timeout, ok := err.(net.Error); ok && timeout.Timeout() { //nolint:errorlint // it is not wrapped
+			return code, err
+		}
+		if err != nil {
+			return code, nil
+		}
+		if first == final|opClose && len(payload) >= 2 {
+			code = int(binary.BigEndian.Uint16(payload))
+		}
+	}
+}
+
+// TestFramesThatBreakTheProtocol: each is told with the code that the contract
+// names, the connection ends, and the server goes on.
+func TestFramesThatBreakTheProtocol(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	token := r.made.AccessToken
+	unmasked := append([]byte{final | opText, 2}, "{}"...)
+	length := func(n uint64) []byte {
+		return append(binary.BigEndian.AppendUint64([]byte{final | opText, masked | 127}, n), 0, 0, 0, 0)
+	}
+	for name, c := range map[string]struct {
+		bytes []byte
+		code  int
+	}{
+		"more than 64 KiB":            {rawFrame(final|opText, make([]byte, 64<<10+1)), 1009},
+		"2^62 bytes":                  {length(1 << 62), 1009},
+		"2^63 bytes":                  {length(1 << 63), 1009},
+		"2^64-1 bytes":                {length(1<<64 - 1), 1009},
+		"fragments of more in all":    {slices.Concat(rawFrame(opText, make([]byte, 60<<10)), rawFrame(final|opContinue, make([]byte, 60<<10))), 1009},
+		"not UTF-8":                   {rawFrame(final|opText, []byte("{\"type\":\"\xff\"}")), 1007},
+		"not UTF-8 across fragments":  {slices.Concat(rawFrame(opText, []byte("\xe2\x82")), rawFrame(final|opContinue, []byte("x"))), 1007},
+		"without a mask":              {unmasked, 1002},
+		"reserved bit 1":              {rawFrame(final|opText|0x40, []byte("{}")), 1002},
+		"reserved bit 2":              {rawFrame(final|opText|0x20, []byte("{}")), 1002},
+		"reserved bit 3":              {rawFrame(final|opText|0x10, []byte("{}")), 1002},
+		"unknown opcode of data":      {rawFrame(final|0x3, nil), 1002},
+		"unknown opcode of control":   {rawFrame(final|0xb, nil), 1002},
+		"a ping in fragments":         {rawFrame(opPing, nil), 1002},
+		"a ping of 126 bytes":         {rawFrame(final|opPing, make([]byte, 126)), 1002},
+		"a continuation of nothing":   {rawFrame(final|opContinue, []byte("{}")), 1002},
+		"a message within a message":  {slices.Concat(rawFrame(opText, []byte("{")), rawFrame(final|opText, []byte("{}"))), 1002},
+		"a close with half a code":    {rawFrame(final|opClose, []byte{3}), 1002},
+		"a close that is as it ought": {rawFrame(final|opClose, []byte{3, 0xe8}), 1000},
+	} {
+		s := r.open(t, token, "")
+		s.read(t, api.FrameHello)
+		if _, err := s.Write(c.bytes); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if code, err := s.end(); err != nil || code != c.code {
+			t.Errorf("%s: closed with %d, %v; want %d", name, code, err, c.code)
+		}
+	}
+	if _, err := r.client.Me(t.Context()); err != nil {
+		t.Errorf("the server afterwards: %v", err)
+	}
+}
+
+// TestFloods: who sends more than anybody needs to is cut off, in whatever form it
+// comes, and the others do not notice.
+func TestFloods(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	other := r.open(t, r.made.AccessToken, "")
+	other.read(t, api.FrameHello)
+	for name, flood := range map[string][]byte{
+		"pings":     rawFrame(final|opPing, []byte("are you there?")),
+		"pongs":     rawFrame(final|0xa, nil),
+		"messages":  rawFrame(final|opText, []byte(`{"type":"ping"}`)),
+		"nonsense":  rawFrame(final|opText, []byte(`[`)),
+		"fragments": rawFrame(opText, nil),
+		"bytes":     rawFrame(final|opText, bytes.Repeat([]byte(" "), 60<<10)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := r.open(t, r.made.AccessToken, "")
+			var sending sync.WaitGroup
+			sending.Go(func() {
+				if name == "fragments" {
+					if _, err := s.Write(flood); err != nil {
+						return
+					}
+					flood = rawFrame(opContinue, nil)
+				}
+				burst := bytes.Repeat(flood, 1+4096/len(flood))
+				for {
+					if _, err := s.Write(burst); err != nil {
+						return
+					}
+				}
+			})
+			code, err := s.end()
+			if err != nil {
+				t.Errorf("still open: %v", err)
+			}
+			// What was sent and not read may reset the connection before the code arrives.
+			if code != 0 && code != api.CloseTooFast {
+				t.Errorf("closed with %d", code)
+			}
+			t.Logf("closed with %d", code)
+			_ = s.Close()
+			sending.Wait()
+		})
+	}
+	if err := other.say(`{"type":"ping","id":"1"}`); err != nil {
+		t.Fatal(err)
+	}
+	if f := other.read(t, api.FramePong); f.ID != "1" {
+		t.Errorf("the pong has the id %q", f.ID)
+	}
+}
+
+// TestHandshakesThatAreRefused: with a problem document, before any stream begins.
+func TestHandshakesThatAreRefused(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	token := r.made.AccessToken
+	whole := upgrade(token, "")
+	for name, c := range map[string]struct {
+		request string
+		status  int
+	}{
+		"no key":                 {strings.Replace(whole, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "", 1), 400},
+		"another version":        {strings.Replace(whole, "Version: 13", "Version: 8", 1), 400},
+		"no connection":          {strings.Replace(whole, "Connection: keep-alive, Upgrade\r\n", "", 1), 400},
+		"an unknown parameter":   {upgrade(token, "?user=me"), 400},
+		"contacts=maybe":         {upgrade(token, "?contacts=maybe"), 400},
+		"101 users":              {upgrade(token, "?users=a"+strings.Repeat(",a", 100)), 400},
+		"no token":               {strings.Replace(whole, "Authorization: Bearer "+token+"\r\n", "", 1), 401},
+		"another token":          {upgrade("guess", ""), 401},
+		"a page of another host": {upgrade(token, "", "Origin: https://evil.example"), 403},
+		"a page of nobody":       {upgrade(token, "", "Origin: null"), 403},
+		"another port":           {upgrade(token, "", "Origin: http://porchlight.example:81"), 403},
+	} {
+		_, resp := r.ask(t, c.request)
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != c.status || resp.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %d %s, %v; want the problem %d", name, resp.StatusCode, body, err, c.status)
+		}
+	}
+	if _, resp := r.ask(t, upgrade(token, "", "Origin: http://porchlight.example")); resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Errorf("a page of the server's own: %d", resp.StatusCode)
+	}
+	head, resp := r.ask(t, strings.Replace(whole, "GET", "HEAD", 1))
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		t.Errorf("HEAD became a WebSocket: %d", resp.StatusCode)
+	}
+	_ = head.Close()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodHead, r.URL()+"/v1/stream?users=me", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	if resp, err = r.http.Do(request); err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" {
+		t.Errorf("HEAD of events: %d %s", resp.StatusCode, resp.Header.Get("Content-Type"))
+	}
+}
+
+// TestTickets: one opens one stream, once.
+func TestTickets(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	ticket, err := r.client.Ticket(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare := func(ticket string) string {
+		return strings.Replace(upgrade("", "?ticket="+url.QueryEscape(ticket)), "Authorization: Bearer \r\n", "", 1)
+	}
+	if _, resp := r.ask(t, bare(ticket.Ticket)); resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Errorf("a ticket: %d", resp.StatusCode)
+	}
+	for _, wrong := range []string{ticket.Ticket, "guess", strings.ToUpper(ticket.Ticket), ticket.Ticket + "x", "\x00"} {
+		if _, resp := r.ask(t, bare(wrong)); resp.StatusCode != http.StatusUnauthorized {
+			t.Errorf("the ticket %q: %d", wrong, resp.StatusCode)
+		}
+	}
+	if left := time.Until(ticket.Expires.Time); left > 30*time.Second || left < 20*time.Second {
+		t.Errorf("it can be used for %v", left)
+	}
+}
+
+// TestMutatedCursors: whatever a client gives for a cursor, it gets an answer: what
+// changed, or reset and everything. Never silence, and never a gap.
+func TestMutatedCursors(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	ids := r.users(t, 3)
+	users := strings.Join(ids, ",")
+	s := r.open(t, r.made.AccessToken, "?users="+users)
+	real := s.read(t, api.FrameSnapshot).Cursor
+	cursors := []string{"x", ".", "..", "...", real + ".", real + "..", real + ".zzzzzzzzzzzzzzzzz", strings.Repeat("9", 4000), "-1", "\u2028", "null"}
+	for range 489 {
+		cursors = append(cursors, mutated(real))
+	}
+	resets := 0
+	for i, cursor := range cursors {
+		id := fmt.Sprint(i)
+		ask, err := json.Marshal(api.ClientFrame{Type: api.FrameFollow, ID: id, Users: ids, Cursor: cursor})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i%400 == 0 { // a client may send 500 frames at once
+			s = r.open(t, r.made.AccessToken, "?users="+users)
+			s.read(t, api.FrameSnapshot)
+		}
+		if err := s.say(string(ask)); err != nil {
+			t.Fatalf("after %q: %v", cursor, err)
+		}
+		var reset bool
+		for {
+			_, payload, err := s.next()
+			var f api.ServerFrame
+			if err == nil {
+				err = json.Unmarshal(payload, &f)
+			}
+			if err != nil {
+				t.Fatalf("the cursor %q: %v", cursor, err)
+			}
+			if f.Type == api.FrameError {
+				t.Fatalf("the cursor %q: %s %s", cursor, f.Code, f.Detail)
+			}
+			reset = reset || f.Type == api.FrameReset
+			if f.Type != api.FrameSnapshot {
+				continue
+			}
+			if f.ID != id || reset == f.Partial || reset && len(f.Presences) != len(ids) || f.Cursor == "" {
+				t.Errorf("the cursor %q: reset %v, %s", cursor, reset, payload)
+			}
+			break
+		}
+		if reset {
+			resets++
+		}
+	}
+	t.Logf("%d of %d were answered with reset", resets, len(cursors))
+}
+
+// mutated changes some bytes of a text.
+func mutated(text string) string {
+	b := []byte(text)
+	const digits = "0123456789abcdefghijklmnopqrstuvwxyzABCXYZ-_.~ "
+	for range 1 + rand.IntN(3) {
+		at := rand.IntN(len(b))
+		switch rand.IntN(3) {
+		case 0:
+			b[at] = digits[rand.IntN(len(digits))]
+		case 1:
+			b = slices.Delete(b, at, at+1)
+		default:
+			b = slices.Insert(b, at, digits[rand.IntN(len(digits))])
+		}
+		if len(b) == 0 {
+			return "0"
+		}
+	}
+	return string(b)
+}
+
+// TestNotesCannotForgeEvents: what a user writes stays within one data line, which
+// is what a watcher over SSE holds the server to.
+func TestNotesCannotForgeEvents(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	ids := r.users(t, 1)
+	ctx, stop := context.WithCancel(t.Context())
+	w := r.watcher(r.made.AccessToken, ids)
+	var open sync.WaitGroup
+	open.Go(func() { _, _ = w.connect(ctx, overEvents, neverCut) })
+	for _, refused := range []string{"a\ndata: {}\n\nevent: gone", "a\rb", "a\u2028b", "a\u2029b", "a\u0085b"} {
+		if _, err := r.client.SetNote(ctx, ids[0], api.SetNote{Text: refused}); !client.Is(err, &api.InvalidField) {
+			t.Errorf("the note %q: %v", refused, err)
+		}
+	}
+	for _, note := range []string{"data: {}", `"},{"type":"gone"`, `\n\nevent: gone`, `\u000a`, "<script>&amp;", "id: 1", ": ping", "🎈"} {
+		if _, err := r.client.SetNote(ctx, ids[0], api.SetNote{Text: note}); err != nil {
+			t.Fatalf("the note %q: %v", note, err)
+		}
+		eventually(t, settles, "the note arrives as it is: "+note, func() bool {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.has[ids[0]].Note == note
+		})
+	}
+	stop()
+	open.Wait()
+	for _, what := range w.wrong {
+		t.Error(what)
+	}
+}
+
+// TestOneThatNeverReads: it is closed after ten seconds, and neither those who read
+// nor those who write notice.
+func TestOneThatNeverReads(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	ids := r.users(t, api.MaxStreamUsers)
+	users := strings.Join(ids, ",")
+	stuck := r.open(t, r.made.AccessToken, "?users="+users)
+	if err := stuck.Conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	defer stop()
+	var open sync.WaitGroup
+	all := make([]*watcher, 50)
+	for i := range all {
+		all[i] = r.watcher(r.made.AccessToken, ids)
+		open.Go(func() { _, _ = all[i].connect(ctx, route(i%2), neverCut) })
+	}
+	for _, w := range all {
+		eventually(t, 10*time.Second, "all streams are open", func() bool { return w.position() != "" })
+	}
+	// The answers fill what the system keeps for the one that does not read.
+	follow, err := json.Marshal(api.ClientFrame{Type: api.FrameFollow, Users: ids})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 380 { // just below 1 MiB
+		if err := stuck.say(string(follow)); err != nil {
+			break
+		}
+	}
+	began := time.Now()
+	var slowest time.Duration
+	closed := func() bool {
+		_, err := stuck.Write(rawFrame(final|0xa, nil))
+		return err != nil
+	}
+	pace := time.NewTicker(writeEvery)
+	defer pace.Stop()
+	for i := 0; !closed(); i++ {
+		for range 10 {
+			<-pace.C
+			from := time.Now()
+			if _, err := r.client.SetNote(ctx, ids[i%len(ids)], api.SetNote{Text: fmt.Sprint(i)}); err != nil {
+				t.Fatal(err)
+			}
+			slowest = max(slowest, time.Since(from))
+		}
+		if time.Since(began) > 14*time.Second {
+			t.Fatal("after 14 seconds the one that does not read is still open")
+		}
+	}
+	t.Logf("closed after %v; the slowest write took %v", time.Since(began), slowest)
+	if took := time.Since(began); took < 8*time.Second {
+		t.Errorf("it was closed after %v: that is not for being slow", took)
+	}
+	if slowest > 2*time.Second {
+		t.Errorf("a write took %v", slowest)
+	}
+	r.settle(t, all)
+	stop()
+	open.Wait()
+}
