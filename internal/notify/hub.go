@@ -206,6 +206,7 @@ func (h *Hub) Open(ctx context.Context, account presence.AccountID, owner presen
 	s := &Stream{hub: h, account: account, owner: owner, looker: looker, sink: sink}
 	s.heard.Store(h.opts.Clock().UnixNano())
 	s.sent.Store(s.heard.Load())
+	s.pinged.Store(s.heard.Load())
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.draining {

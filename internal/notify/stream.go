@@ -69,6 +69,7 @@ type Stream struct {
 	sink        Sink
 	nextOfOwner *Stream      // guarded by Hub.mu
 	heard, sent atomic.Int64 // when: nanoseconds
+	pinged      atomic.Int64 // likewise: when it was asked for a sign of life
 
 	following sync.Mutex // held by who changes whom it follows
 

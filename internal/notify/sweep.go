@@ -52,19 +52,25 @@ func (h *Hub) sweep(ctx context.Context) {
 	}
 }
 
-// beat gives a sign of life, or ends a stream that gives none.
+// beat gives a sign of life, or ends a stream that gives none. Who can answer is
+// asked however much it is sent: one that only reads says nothing of itself.
 func (s *Stream) beat(now time.Time) {
-	if s.sink.Answers() && now.UnixNano()-s.heard.Load() > int64(silentFor) {
-		s.End(CloseSilent, 0)
+	last := &s.sent
+	if s.sink.Answers() {
+		if now.UnixNano()-s.heard.Load() > int64(silentFor) {
+			s.End(CloseSilent, 0)
+			return
+		}
+		last = &s.pinged
+	}
+	if now.UnixNano()-last.Load() < int64(PingEvery) {
 		return
 	}
-	if now.UnixNano()-s.sent.Load() < int64(PingEvery) {
-		return
-	}
+	s.pinged.Store(now.UnixNano())
 	s.mu.Lock()
-	busy := s.busy || s.ended
+	quiet := !s.busy || s.sink.Answers() // who is written to has a sign of life
 	s.mu.Unlock()
-	if !busy {
+	if quiet {
 		s.Send(Frame{Kind: Ping})
 	}
 }
