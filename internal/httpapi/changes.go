@@ -21,6 +21,9 @@ type poll struct {
 	presences [][]byte   // as in frames
 	gone      []presence.UserID
 	cursor    string
+	// moved: the contacts did, and the next poll tells how. Until then the cursor
+	// stays where it is, before that.
+	moved bool
 }
 
 var _ notify.Sink = (*poll)(nil)
@@ -37,10 +40,12 @@ func (p *poll) Append(b []byte, f *notify.Frame) []byte {
 		p.presences = append(p.presences, f.Body[len(presenceHead):])
 	case api.FrameGone:
 		p.gone = append(p.gone, presence.UserID(goneUser(f.Body)))
+	case api.FrameSnapshot:
+		p.moved = true // that of the Follow itself does not come here
 	default:
 		return b
 	}
-	if f.Cursor != "" {
+	if f.Cursor != "" && !p.moved {
 		p.cursor = f.Cursor
 	}
 	return append(b, ' ')
@@ -126,6 +131,11 @@ func waitOf(text string) (time.Duration, error) {
 	return time.Duration(n) * time.Second, nil
 }
 
+// againAfter is how long a poll waits that has nothing to tell but what may have
+// been told before: it is told again for a minute, which must not be as often as
+// the client can ask.
+const againAfter = time.Second
+
 // await answers what has changed, or what changes first.
 func (s *streams) await(c *call, follow *notify.Follow, wait time.Duration) error {
 	sink := &poll{came: make(chan struct{}, 1)}
@@ -140,8 +150,11 @@ func (s *streams) await(c *call, follow *notify.Follow, wait time.Duration) erro
 	if err := stream.Follow(c.r.Context(), *follow); err != nil {
 		return err
 	}
-	if !now.Partial || len(now.Views)+len(now.Gone) > 0 {
+	switch {
+	case !now.Partial || now.Changed || len(now.Gone) > 0:
 		return c.write(http.StatusOK, appendChanges(&now, nil, nil, cursor))
+	case len(now.Views) > 0:
+		wait = min(wait, againAfter)
 	}
 	ctx, cancel := context.WithTimeout(c.r.Context(), wait)
 	defer cancel()

@@ -40,6 +40,7 @@ type Snapshot struct {
 	Gone    []presence.UserID
 	Unknown []string
 	Partial bool   // only what changed since the cursor
+	Changed bool   // one of Views is surely new, and not only may be
 	Reset   string // why the cursor could not be used; "": it could, or there was none
 	Cursor  string
 	// FullCursor is the cursor with how far the contacts are known: a frame's own
@@ -339,19 +340,22 @@ func (l *loading) look(e *edge, w wanted) bool {
 		return false // something newer is on its way already
 	}
 	e.seen = p.Revision
-	if !w.resumes || l.changed(record, &p) {
+	if may, surely := l.changed(record, &p); !w.resumes || may {
+		l.snapshot.Changed = l.snapshot.Changed || !w.resumes || surely
 		l.snapshot.Views = append(l.snapshot.Views, View{User: w.id, Presence: p})
 	}
 	return false
 }
 
-// changed reports whether what is seen may have changed since the cursor. For who
-// does not see all, it depends on nothing that is not seen.
-func (l *loading) changed(r *store.Record, p *presence.Presence) bool {
+// changed reports whether what is seen may have changed since the cursor, and
+// whether it surely has. For who does not see all, it depends on nothing that is
+// not seen, and is never sure.
+func (l *loading) changed(r *store.Record, p *presence.Presence) (may, surely bool) {
 	if r.State.Rules == nil || l.stream.looker.Watcher(r.User.ID).Truth {
-		return r.At > l.from.position
+		may = r.At > l.from.position
+		return may, may
 	}
-	return int64(p.Revision/1e6) >= l.from.Second-margin
+	return int64(p.Revision/1e6) >= l.from.Second-margin, false
 }
 
 // Unfollow stops following users by name. Those who are contacts that are followed

@@ -1,0 +1,124 @@
+package server_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/client"
+	"porchlight.dev/porchlight/internal/server"
+)
+
+// as is a client with a token of a user.
+func (r *running) as(t *testing.T, user string, scopes ...string) *client.Client {
+	t.Helper()
+	c, err := client.New(r.URL(), client.StaticToken(r.token(t, user, scopes...).Secret), r.http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// told are the users of whom an answer tells.
+func told(c *api.Changes) (ids []string) {
+	for _, p := range c.Presences {
+		ids = append(ids, p.User)
+	}
+	return ids
+}
+
+// TestAContactAddedDuringALongPoll: it comes with that answer or with the next one,
+// and at once, whatever else changes meanwhile.
+func TestAContactAddedDuringALongPoll(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	ids := r.users(t, 8)
+	ada := r.as(t, r.made.OwnerID, "presence:read", "contact:read", "contact:write")
+	if _, err := ada.SetContact(t.Context(), "me", ids[0], api.SetContact{}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	defer stop()
+	now, err := ada.Changes(ctx, client.ChangesQuery{Contacts: true})
+	if err != nil || len(now.Presences) != 1 {
+		t.Fatalf("%+v, %v", now, err)
+	}
+	for _, added := range ids[1:] {
+		answered := make(chan error, 1)
+		var seen []string
+		go func() {
+			for !slices.Contains(seen, added) {
+				next, err := ada.Changes(ctx, client.ChangesQuery{Contacts: true, Cursor: now.Cursor, Wait: 5 * time.Second})
+				if err != nil {
+					answered <- err
+					return
+				}
+				seen, now = append(seen, told(&next)...), next
+			}
+			answered <- nil
+		}()
+		began := time.Now()
+		if _, err := ada.SetContact(ctx, "me", added, api.SetContact{}); err != nil {
+			t.Fatal(err)
+		}
+		for len(answered) == 0 && time.Since(began) < 4*time.Second {
+			if _, err := r.client.SetNote(ctx, ids[0], api.SetNote{Text: time.Now().String()}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(began); took > settles {
+			t.Fatalf("%v after it was added, the contact was not told", took)
+		}
+		if err := <-answered; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestALongPollWaits: also for a user who has rules, and who changed a moment ago.
+// Whether anything that is not to be seen changed since must not show, so that such
+// a user may be told again for a while; but not as fast as the client can ask.
+func TestALongPollWaits(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	ids := r.users(t, 1)
+	ada := r.as(t, r.made.OwnerID, "presence:read")
+	rules := api.Visibility{Everyone: api.SeesStatus, Groups: map[string]api.Sight{}, Watchers: map[string]api.Sight{}}
+	if _, err := r.client.SetVisibility(t.Context(), ids[0], rules); err != nil {
+		t.Fatal(err)
+	}
+	q := client.ChangesQuery{Users: ids, Wait: 3 * time.Second}
+	asked := 0
+	for began := time.Now(); time.Since(began) < 3*time.Second; asked++ {
+		now, err := ada.Changes(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.Cursor = now.Cursor
+	}
+	if asked > 5 {
+		t.Errorf("in three seconds in which nothing happened it was answered %d times", asked)
+	}
+	answered := make(chan time.Duration, 1)
+	began := time.Now()
+	go func() {
+		defer close(answered)
+		for {
+			now, err := ada.Changes(t.Context(), q)
+			if err != nil {
+				return
+			}
+			q.Cursor = now.Cursor
+			if len(now.Presences) == 1 && now.Presences[0].Status == api.Busy {
+				answered <- time.Since(began)
+				return
+			}
+		}
+	}()
+	if _, err := r.client.SetClaim(t.Context(), ids[0], "manual", api.SetClaim{Source: "manual", Status: api.Busy}); err != nil {
+		t.Fatal(err)
+	}
+	if took, ok := <-answered; !ok || took > settles {
+		t.Errorf("a change was told after %v", took)
+	}
+}
