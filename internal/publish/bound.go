@@ -43,6 +43,9 @@ type Binding struct {
 	actor store.Actor
 	id    presence.SessionID
 	slot  int
+
+	speaking sync.RWMutex // held for reading by Say
+	released bool         // guarded by speaking
 }
 
 // Session is the id of the session in its user's record.
@@ -73,8 +76,14 @@ func (p *Publisher) SignIn(ctx context.Context, u store.User, actor store.Actor,
 	return b, nil
 }
 
-// Say reports whether the person is active.
+// Say reports whether the person is active. After Release it does nothing: it would
+// give the session its lease again, of a connection that is lost.
 func (b *Binding) Say(ctx context.Context, said presence.Activity) error {
+	b.speaking.RLock()
+	defer b.speaking.RUnlock()
+	if b.released {
+		return nil
+	}
 	_, err := b.p.Publish(ctx, b.user, b.actor, presence.Refresh{Session: b.id, Activity: said, Lease: presence.DefaultLease})
 	return err
 }
@@ -92,6 +101,9 @@ func (b *Binding) Release(ctx context.Context) error {
 	if !b.p.bound.remove(b) {
 		return nil // another connection went on with it
 	}
+	b.speaking.Lock() // what is being said comes before
+	b.released = true
+	b.speaking.Unlock()
 	_, err := b.p.Publish(ctx, b.user, b.actor, presence.Refresh{Session: b.id, Lease: Grace})
 	if errors.Is(err, presence.ErrUnknownSession) {
 		return nil // it has ended otherwise
