@@ -1,0 +1,378 @@
+package main_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"porchlight.dev/porchlight/api"
+)
+
+// What TestKillWithStreams does.
+const (
+	streamKillCycles     = 10
+	streamKillCyclesSoak = 100
+	streamKillUsers      = 16
+	streamKillWatchers   = 8
+	settles              = 2 * time.Second // what docs/streaming.md allows
+)
+
+// A follower follows users over streams, from server to server, with nothing but
+// the cursor of the last frame. It notes what is wrong.
+type follower struct {
+	token   string
+	follows []string
+
+	mu     sync.Mutex // guards the fields below
+	cursor string
+	has    map[string]api.Presence
+	told   int
+	seen   map[api.Status]int
+	wrong  []string
+}
+
+func newFollower(token string, follows ...string) *follower {
+	return &follower{token: token, follows: follows, has: make(map[string]api.Presence), seen: make(map[api.Status]int)}
+}
+
+func (f *follower) complain(format string, args ...any) {
+	f.wrong = append(f.wrong, fmt.Sprintf(format, args...))
+}
+
+func (f *follower) learn(p api.Presence) {
+	if before := f.has[p.User].Revision; p.Revision < before {
+		f.complain("%s went from revision %d back to %d", p.User, before, p.Revision)
+	}
+	f.has[p.User] = p
+	f.seen[p.Status]++
+	f.told++
+}
+
+func (f *follower) take(text []byte) {
+	var frame api.ServerFrame
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := json.Unmarshal(text, &frame); err != nil {
+		f.complain("%v: %.200s", err, text)
+	}
+	switch frame.Type {
+	case api.FrameSnapshot:
+		if frame.Partial != (f.cursor != "") || len(frame.Gone)+len(frame.Unknown) > 0 {
+			f.complain("with the cursor %q a snapshot came that is %.300s", f.cursor, text)
+		}
+		for _, p := range frame.Presences {
+			f.learn(p)
+		}
+	case api.FramePresence:
+		f.learn(api.Presence{User: frame.User, Status: frame.Status, Note: frame.Note, Since: frame.Since, Until: frame.Until, Revision: frame.Revision})
+	case api.FrameReset, api.FrameError:
+		f.complain("%.300s", text)
+	}
+	if frame.Cursor != "" {
+		f.cursor = frame.Cursor
+	}
+}
+
+func (f *follower) path() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	q := url.Values{"users": {strings.Join(f.follows, ",")}}
+	if f.cursor != "" {
+		q.Set("cursor", f.cursor)
+	}
+	return "/v1/stream?" + q.Encode()
+}
+
+func (f *follower) header() http.Header { return http.Header{"Authorization": {"Bearer " + f.token}} }
+
+// webSocket follows until the connection ends, and gives how.
+func (f *follower) webSocket(ctx context.Context, server string) error {
+	conn, _, err := websocket.Dial(ctx, server+f.path(), &websocket.DialOptions{HTTPHeader: f.header()})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.CloseNow() }()
+	for {
+		_, text, err := conn.Read(ctx)
+		if err != nil {
+			return err
+		}
+		f.take(text)
+	}
+}
+
+// events is webSocket over SSE.
+func (f *follower) events(ctx context.Context, server string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, server+f.path(), http.NoBody)
+	if err != nil {
+		return err
+	}
+	req.Header = f.header()
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var data string
+	for in := bufio.NewReader(resp.Body); ; {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			return err
+		}
+		if text, ok := strings.CutPrefix(line, "data: "); ok {
+			data = text
+		}
+		if line == "\n" && data != "" { // an event is whole at its empty line
+			if strings.HasPrefix(data, `{"type":"close"`) {
+				return fmt.Errorf("%w: %s", io.EOF, data)
+			}
+			f.take([]byte(data))
+			data = ""
+		}
+	}
+}
+
+// behind is what the follower has otherwise than GET says, "" for nothing.
+func (f *follower) behind(now *api.Presences) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range now.Presences {
+		if has := f.has[p.User]; has.Revision != p.Revision || has.Status != p.Status || has.Note != p.Note {
+			return fmt.Sprintf("GET has %+v, it was told %+v", p, has)
+		}
+	}
+	return ""
+}
+
+func (f *follower) check(t *testing.T) {
+	t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, what := range f.wrong {
+		if i < 3 {
+			t.Error(what)
+		}
+	}
+}
+
+// TestKillWithStreams: what a stream told is there after kill -9, and what it did
+// not tell comes with the cursor: no watcher misses the last state of anybody, is
+// told of a revision that is lost, or has to begin anew.
+func TestKillWithStreams(t *testing.T) {
+	cycles := streamKillCycles
+	if soak() {
+		cycles = streamKillCyclesSoak
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(cycles)*killCycleLimit)
+	defer cancel()
+	in := install(ctx, t, t.TempDir())
+	p := in.start(ctx, t)
+	in.keepToken = true
+	users := make([]string, streamKillUsers)
+	for i := range users {
+		users[i] = newUser(ctx, t, p.Client, fmt.Sprintf("user%d@example.com", i))
+	}
+	all := make([]*follower, streamKillWatchers)
+	for i := range all {
+		all[i] = newFollower(in.token, users...)
+	}
+	var acked atomic.Int64
+	for cycle := range cycles {
+		var streams, writers sync.WaitGroup
+		for i, f := range all {
+			streams.Go(func() {
+				if (cycle+i)%2 == 0 {
+					_ = f.webSocket(ctx, p.url) // it is killed
+				} else {
+					_ = f.events(ctx, p.url)
+				}
+			})
+		}
+		if cycle > 0 { // nobody writes: what the last server did not tell comes now
+			settled(ctx, t, p, users, all)
+		}
+		before := acked.Load()
+		for i, id := range users {
+			writers.Go(func() {
+				for n := 0; p.alive(); n++ {
+					note, err := p.SetNote(ctx, id, api.SetNote{Text: fmt.Sprintf("%d: %d of %d", cycle, n, i)})
+					if outcomeOf(err) == wrong {
+						t.Errorf("a note: %v", err)
+						return
+					}
+					if err == nil && note.Presence.Revision > 0 {
+						acked.Add(1)
+					}
+				}
+			})
+		}
+		for acked.Load() < before+int64(streamKillUsers*(3+cycle%5)) && ctx.Err() == nil && p.alive() {
+			time.Sleep(time.Millisecond) // under load
+		}
+		p.kill()
+		writers.Wait()
+		streams.Wait()
+		if t.Failed() {
+			t.FailNow()
+		}
+		p = in.start(ctx, t)
+	}
+	var streams sync.WaitGroup
+	for _, f := range all {
+		streams.Go(func() { _ = f.webSocket(ctx, p.url) })
+	}
+	settled(ctx, t, p, users, all)
+	p.stop(t)
+	streams.Wait()
+	told := 0
+	for _, f := range all {
+		f.check(t)
+		told += f.told
+	}
+	t.Logf("%d cycles: %d changes acknowledged, %d told to %d watchers, 0 missed", cycles, acked.Load(), told, len(all))
+	if acked.Load() < int64(cycles*streamKillUsers) || told < cycles*streamKillWatchers {
+		t.Error("INVALID: too little was written or told")
+	}
+}
+
+// settled holds all to have what GET says within two seconds.
+func settled(ctx context.Context, t *testing.T, p *process, users []string, all []*follower) {
+	t.Helper()
+	var late string
+	for began := time.Now(); time.Since(began) < settles; time.Sleep(5 * time.Millisecond) {
+		now, err := p.Query(ctx, users)
+		if err != nil {
+			t.Fatal(err)
+		}
+		late = ""
+		for _, f := range all {
+			if what := f.behind(&now); what != "" {
+				late = what
+			}
+		}
+		if late == "" {
+			return
+		}
+	}
+	t.Fatalf("%v after the start: %s", settles, late)
+}
+
+// TestDrainOfStreams: a server that is told to stop says so on its streams, ends in
+// time, and leaves the sessions of connections to the next one. Who comes back to it
+// within the lease was never offline.
+func TestDrainOfStreams(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	in := install(ctx, t, t.TempDir(), "--drain-delay", "100ms", "--drain-timeout", "5s")
+	p := in.start(ctx, t)
+	in.keepToken = true
+	grace := newUser(ctx, t, p.Client, "grace@example.com")
+	own, err := p.CreateToken(ctx, api.CreateToken{User: grace, Name: "grace", Scopes: []string{"presence:read", "session:write"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, conn := signInOver(ctx, t, p.url, own.Secret, "")
+
+	overSocket, overEvents := newFollower(in.token, grace), newFollower(in.token, grace)
+	ends := make(chan error, 3)
+	go func() { ends <- overSocket.webSocket(ctx, p.url) }()
+	go func() { ends <- overEvents.events(ctx, p.url) }()
+	all := []*follower{overSocket, overEvents}
+	settled(ctx, t, p, []string{grace}, all)
+	go func() {
+		for {
+			if _, _, err := conn.Read(ctx); err != nil {
+				ends <- err
+				return
+			}
+		}
+	}()
+
+	began := time.Now()
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		err := <-ends
+		reason := err.Error()
+		if code := websocket.CloseStatus(err); code != api.CloseDraining && !strings.Contains(reason, `"close_code":3000`) {
+			t.Errorf("a stream ended with %v", err)
+		}
+		if !strings.Contains(strings.ReplaceAll(reason, `\"`, `"`), `"retry_ms":`) {
+			t.Errorf("it does not say when to come back: %s", reason)
+		}
+	}
+	<-p.ended
+	if took := time.Since(began); took > 5*time.Second || p.ProcessState.ExitCode() != 0 {
+		t.Errorf("it ended after %v with %v", took, p.ProcessState)
+	}
+
+	p = in.start(ctx, t)
+	var streams sync.WaitGroup
+	following, stop := context.WithCancel(ctx)
+	streams.Go(func() { _ = overSocket.events(following, p.url) }) // each on the other's route
+	streams.Go(func() { _ = overEvents.webSocket(following, p.url) })
+	again, conn := signInOver(ctx, t, p.url, own.Secret, session)
+	defer func() { _ = conn.CloseNow() }()
+	if again != session {
+		t.Errorf("the session %s goes on as %s", session, again)
+	}
+	if _, err := p.SetNote(ctx, grace, api.SetNote{Text: "still here"}); err != nil { // behind it nothing else is on its way
+		t.Fatal(err)
+	}
+	settled(ctx, t, p, []string{grace}, all)
+	stop()
+	streams.Wait()
+	for _, f := range all {
+		f.check(t)
+		if f.seen[api.Offline] > 0 || f.has[grace].Status != api.Available {
+			t.Errorf("it was told %v, and last %+v", f.seen, f.has[grace])
+		}
+	}
+	_ = conn.CloseNow()
+	p.stop(t)
+}
+
+// signInOver signs in over a WebSocket, and gives the session that it answers.
+func signInOver(ctx context.Context, t *testing.T, server, token, was string) (session string, conn *websocket.Conn) {
+	t.Helper()
+	conn, _, err := websocket.Dial(ctx, server+"/v1/stream", &websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask, err := json.Marshal(api.ClientFrame{Type: api.FrameSignIn, ID: "1", ClientType: "desktop", Session: was})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Write(ctx, websocket.MessageText, ask); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		_, text, err := conn.Read(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var f api.ServerFrame
+		if err := json.Unmarshal(text, &f); err != nil {
+			t.Fatal(err)
+		}
+		if f.Type == api.FrameError {
+			t.Fatalf("%s", text)
+		}
+		if f.Type == api.FrameDone {
+			return f.Session, conn
+		}
+	}
+}
