@@ -36,104 +36,78 @@ func (s *Server) newMetrics() {
 		return s.hub.Stats()
 	}))
 	if st, ok := s.store.(statistician); ok {
-		s.metrics.MustRegister(newStoreCollector(st))
+		s.metrics.MustRegister(newStoreCollector(st.Stats))
 	}
 }
 
 // A statistician is a store that counts what it does.
 type statistician interface{ Stats() pebblestore.Stats }
 
-// A storeCollector reads the store's counters when it is asked.
-type storeCollector struct {
-	from    statistician
-	metrics []storeMetric
+// A collector reads a part's counters when it is asked.
+type collector[S any] struct {
+	from    func() S
+	prefix  string
+	metrics []metric[S]
 }
 
-type storeMetric struct {
+type metric[S any] struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
-	value func(*pebblestore.Stats) float64
+	value func(*S) float64
 }
 
-func newStoreCollector(from statistician) *storeCollector {
-	c := &storeCollector{from: from}
-	add := func(kind prometheus.ValueType, name, help string, value func(*pebblestore.Stats) float64) {
-		c.metrics = append(c.metrics, storeMetric{prometheus.NewDesc("porchlight_store_"+name, help, nil, nil), kind, value})
-	}
-	const counter, gauge = prometheus.CounterValue, prometheus.GaugeValue
-	add(counter, "updates_total", "Updates committed.", func(s *pebblestore.Stats) float64 { return float64(s.Updates) })
-	add(counter, "groups_total", "Groups that updates were committed in: one sync each.", func(s *pebblestore.Stats) float64 { return float64(s.Groups) })
-	add(counter, "sync_seconds_total", "Time waited for the disk.", func(s *pebblestore.Stats) float64 { return s.SyncTime.Seconds() })
-	add(counter, "stalls_total", "Times that writes were held up until the disk caught up.", func(s *pebblestore.Stats) float64 { return float64(s.Stalls) })
-	add(counter, "flushes_total", "Times that updates in memory were written into a table.", func(s *pebblestore.Stats) float64 { return float64(s.Flushes) })
-	add(counter, "compactions_total", "Times that tables were merged.", func(s *pebblestore.Stats) float64 { return float64(s.Compactions) })
-	add(gauge, "queued", "Requests waiting to be committed.", func(s *pebblestore.Stats) float64 { return float64(s.Queued) })
-	add(counter, "cache_hits_total", "Records found in memory.", func(s *pebblestore.Stats) float64 { return float64(s.CacheHits) })
-	add(counter, "cache_misses_total", "Records read from the database.", func(s *pebblestore.Stats) float64 { return float64(s.CacheMisses) })
-	add(gauge, "cached_records", "Records in memory.", func(s *pebblestore.Stats) float64 { return float64(s.Cached) })
-	add(gauge, "last_position", "The newest durable place in the log.", func(s *pebblestore.Stats) float64 { return float64(s.Last) })
-	add(gauge, "trimmed_position", "Log entries up to this place were dropped, by age.", func(s *pebblestore.Stats) float64 { return float64(s.Trimmed) })
-	add(gauge, "disk_bytes", "Disk space that the store takes.", func(s *pebblestore.Stats) float64 { return float64(s.DiskBytes) })
-	add(gauge, "free_bytes", "Free space on the store's disk.", func(s *pebblestore.Stats) float64 { return float64(s.FreeBytes) })
-	return c
+func (c *collector[S]) counter(name, help string, value func(*S) float64) {
+	c.metrics = append(c.metrics, metric[S]{prometheus.NewDesc(c.prefix+name, help, nil, nil), prometheus.CounterValue, value})
 }
 
-// A hubCollector reads the hub's counters when it is asked.
-type hubCollector struct {
-	from    func() notify.Stats
-	metrics []hubMetric
-}
-
-type hubMetric struct {
-	desc  *prometheus.Desc
-	kind  prometheus.ValueType
-	value func(*notify.Stats) float64
-}
-
-func newHubCollector(from func() notify.Stats) *hubCollector {
-	c := &hubCollector{from: from}
-	add := func(kind prometheus.ValueType, name, help string, value func(*notify.Stats) float64) {
-		c.metrics = append(c.metrics, hubMetric{prometheus.NewDesc("porchlight_stream_"+name, help, nil, nil), kind, value})
-	}
-	const counter, gauge = prometheus.CounterValue, prometheus.GaugeValue
-	add(gauge, "open", "Streams that are open, long polls among them.", func(s *notify.Stats) float64 { return float64(s.Streams) })
-	add(gauge, "followed_users", "Users whom a stream follows.", func(s *notify.Stats) float64 { return float64(s.Followed) })
-	add(gauge, "follows", "Users that streams follow, each counted for each stream.", func(s *notify.Stats) float64 { return float64(s.Edges) })
-	add(counter, "delivered_total", "Changes written to streams.", func(s *notify.Stats) float64 { return float64(s.Delivered) })
-	add(counter, "coalesced_total", "Changes left out because a newer one of the user came before they were written.", func(s *notify.Stats) float64 { return float64(s.Coalesced) })
-	add(counter, "slow_total", "Streams ended because the reader took nothing.", func(s *notify.Stats) float64 { return float64(s.Slow) })
-	add(counter, "resets_total", "Cursors that could not be used.", func(s *notify.Stats) float64 { return float64(s.Resets) })
-	return c
+func (c *collector[S]) gauge(name, help string, value func(*S) float64) {
+	c.metrics = append(c.metrics, metric[S]{prometheus.NewDesc(c.prefix+name, help, nil, nil), prometheus.GaugeValue, value})
 }
 
 // Describe implements prometheus.Collector.
-func (c *hubCollector) Describe(to chan<- *prometheus.Desc) {
+func (c *collector[S]) Describe(to chan<- *prometheus.Desc) {
 	for _, m := range c.metrics {
 		to <- m.desc
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (c *hubCollector) Collect(to chan<- prometheus.Metric) {
+func (c *collector[S]) Collect(to chan<- prometheus.Metric) {
 	stats := c.from()
 	for _, m := range c.metrics {
 		to <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(&stats))
 	}
 }
 
-// Describe implements prometheus.Collector.
-func (c *storeCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, m := range c.metrics {
-		to <- m.desc
-	}
+func newStoreCollector(from func() pebblestore.Stats) *collector[pebblestore.Stats] {
+	c := &collector[pebblestore.Stats]{from: from, prefix: "porchlight_store_"}
+	c.counter("updates_total", "Updates committed.", func(s *pebblestore.Stats) float64 { return float64(s.Updates) })
+	c.counter("groups_total", "Groups that updates were committed in: one sync each.", func(s *pebblestore.Stats) float64 { return float64(s.Groups) })
+	c.counter("sync_seconds_total", "Time waited for the disk.", func(s *pebblestore.Stats) float64 { return s.SyncTime.Seconds() })
+	c.counter("stalls_total", "Times that writes were held up until the disk caught up.", func(s *pebblestore.Stats) float64 { return float64(s.Stalls) })
+	c.counter("flushes_total", "Times that updates in memory were written into a table.", func(s *pebblestore.Stats) float64 { return float64(s.Flushes) })
+	c.counter("compactions_total", "Times that tables were merged.", func(s *pebblestore.Stats) float64 { return float64(s.Compactions) })
+	c.gauge("queued", "Requests waiting to be committed.", func(s *pebblestore.Stats) float64 { return float64(s.Queued) })
+	c.counter("cache_hits_total", "Records found in memory.", func(s *pebblestore.Stats) float64 { return float64(s.CacheHits) })
+	c.counter("cache_misses_total", "Records read from the database.", func(s *pebblestore.Stats) float64 { return float64(s.CacheMisses) })
+	c.gauge("cached_records", "Records in memory.", func(s *pebblestore.Stats) float64 { return float64(s.Cached) })
+	c.gauge("last_position", "The newest durable place in the log.", func(s *pebblestore.Stats) float64 { return float64(s.Last) })
+	c.gauge("trimmed_position", "Log entries up to this place were dropped, by age.", func(s *pebblestore.Stats) float64 { return float64(s.Trimmed) })
+	c.gauge("disk_bytes", "Disk space that the store takes.", func(s *pebblestore.Stats) float64 { return float64(s.DiskBytes) })
+	c.gauge("free_bytes", "Free space on the store's disk.", func(s *pebblestore.Stats) float64 { return float64(s.FreeBytes) })
+	return c
 }
 
-// Collect implements prometheus.Collector.
-func (c *storeCollector) Collect(to chan<- prometheus.Metric) {
-	stats := c.from.Stats()
-	for _, m := range c.metrics {
-		to <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(&stats))
-	}
+func newHubCollector(from func() notify.Stats) *collector[notify.Stats] {
+	c := &collector[notify.Stats]{from: from, prefix: "porchlight_stream_"}
+	c.gauge("open", "Streams that are open, long polls among them.", func(s *notify.Stats) float64 { return float64(s.Streams) })
+	c.gauge("followed_users", "Users whom a stream follows.", func(s *notify.Stats) float64 { return float64(s.Followed) })
+	c.gauge("follows", "Users that streams follow, each counted for each stream.", func(s *notify.Stats) float64 { return float64(s.Edges) })
+	c.counter("delivered_total", "Changes written to streams.", func(s *notify.Stats) float64 { return float64(s.Delivered) })
+	c.counter("coalesced_total", "Changes left out because a newer one of the user came before they were written.", func(s *notify.Stats) float64 { return float64(s.Coalesced) })
+	c.counter("slow_total", "Streams ended because the reader took nothing.", func(s *notify.Stats) float64 { return float64(s.Slow) })
+	c.counter("resets_total", "Cursors that could not be used.", func(s *notify.Stats) float64 { return float64(s.Resets) })
+	return c
 }
 
 // Version is that of the build: the module's, and the commit it was made from.
