@@ -147,7 +147,8 @@ func dialer(cutAfter int) (*http.Client, func()) {
 type watcher struct {
 	url, token string
 	follows    []string
-	truth      bool // it sees all there is
+	truth      bool          // it sees all there is
+	more       chan struct{} // has an element when it was told something; nil: nobody waits
 
 	mu     sync.Mutex // guards the fields below
 	cursor string
@@ -182,6 +183,10 @@ func (w *watcher) learn(p api.Presence, again bool) {
 	w.has[p.User] = p
 	if w.truth {
 		w.told = append(w.told, p)
+	}
+	select {
+	case w.more <- struct{}{}:
+	default:
 	}
 }
 

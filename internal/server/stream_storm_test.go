@@ -1,0 +1,134 @@
+package server_test
+
+import (
+	"context"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/server"
+)
+
+// How many clients TestStorm brings back.
+const (
+	stormClients     = 3000
+	stormClientsSoak = 15_000
+	stormLimit       = 30 * time.Second
+)
+
+// openFiles is how many files this process may have open.
+func openFiles(t *testing.T) int {
+	t.Helper()
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	return int(min(limit.Cur, 1<<20)) //nolint:gosec // it is small
+}
+
+// TestStorm: everybody comes back at once, with a cursor. Whoever is told to wait
+// waits as long as it is told. 99 of 100 are told of what they missed within 30
+// seconds, and all are, in the end.
+func TestStorm(t *testing.T) {
+	clients := stormClients
+	if os.Getenv("PORCHLIGHT_SOAK") != "" {
+		clients = stormClientsSoak
+	}
+	if most := (openFiles(t) - 500) / 2; most < clients { // both ends are here
+		t.Logf("%d files may be open: %d clients in place of %d", openFiles(t), most, clients)
+		clients = most
+	}
+	cfg := settings(t)
+	cfg.MaxConnections = clients + 100
+	r := start(t, cfg, server.Options{})
+	ids := r.users(t, 20)
+	first := r.open(t, r.made.AccessToken, "?users="+strings.Join(ids, ","))
+	cursor := first.read(t, api.FrameSnapshot).Cursor
+	_ = first.Close()
+	if _, err := r.client.SetNote(t.Context(), ids[0], api.SetNote{Text: "missed"}); err != nil {
+		t.Fatal(err)
+	}
+
+	ctx, stop := context.WithTimeout(t.Context(), 2*stormLimit)
+	defer stop()
+	resumed := make(chan time.Duration, clients)
+	failed := make(chan string, clients)
+	var all sync.WaitGroup
+	began := time.Now()
+	for i := range clients {
+		all.Go(func() {
+			w := r.watcher(r.made.AccessToken, ids)
+			w.cursor, w.more = cursor, make(chan struct{}, 1)
+			wait := 50 * time.Millisecond
+			for ctx.Err() == nil {
+				connected, cut := context.WithCancel(ctx)
+				ended := make(chan error, 1)
+				go func() {
+					_, err := w.connect(connected, route(i%2), neverCut)
+					ended <- err
+				}()
+				var err error
+				for err == nil && !w.knows(ids[0], "missed") {
+					select {
+					case err = <-ended:
+					case <-w.more:
+					}
+				}
+				if err == nil {
+					resumed <- time.Since(began)
+					<-ctx.Done() // it stays until all are there
+					cut()
+					<-ended
+					return
+				}
+				cut()
+				if !strings.Contains(err.Error(), "status 503") {
+					select {
+					case failed <- err.Error():
+					default: // enough
+					}
+				}
+				wait = min(2*wait, 5*time.Second)
+				select {
+				case <-time.After(wait):
+				case <-ctx.Done():
+				}
+			}
+		})
+	}
+	var took []time.Duration
+	for len(took) < clients && ctx.Err() == nil {
+		select {
+		case d := <-resumed:
+			took = append(took, d)
+		case <-ctx.Done():
+		}
+	}
+	stop()
+	all.Wait()
+	slices.Sort(took)
+	if len(took) < clients {
+		t.Fatalf("%d of %d came back; %d failed attempts", len(took), clients, len(failed))
+	}
+	most := took[clients*99/100]
+	t.Logf("%d clients: half within %v, 99 of 100 within %v, all within %v; %d failed attempts other than 503",
+		clients, took[clients/2], most, took[clients-1], len(failed))
+	if most > stormLimit {
+		t.Errorf("99 of 100 came back within %v", most)
+	}
+	if len(failed) > 0 {
+		t.Logf("one of them: %s", <-failed)
+	}
+}
+
+// knows reports whether it was told of a note.
+func (w *watcher) knows(user, note string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.has[user].Note == note
+}
