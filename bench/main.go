@@ -26,7 +26,10 @@ type run struct {
 	long    time.Duration // of the steady load
 	rate    int           // of that, a second
 	dir     string
-	what    []string
+
+	streaming time.Duration // how long changes go on beside many streams
+	part      string        // of streams; "" for all
+	what      []string
 }
 
 func main() {
@@ -38,17 +41,23 @@ func main() {
 	flag.DurationVar(&r.long, "long", 10*time.Minute, "how long the steady load goes on")
 	flag.IntVar(&r.rate, "rate", 5000, "PUTs a second of the steady load")
 	flag.StringVar(&r.dir, "dir", "", "where stores are seeded (default: a temporary directory; a seeded one is used again)")
+	flag.DurationVar(&r.streaming, "streaming", 20*time.Second, "how long changes to 2,000 streams go on")
+	flag.StringVar(&r.part, "part", "", "the part of streams: one, memory, dense, wide or herd (default: all)")
 	bare := flag.String("bare", "", "serve the bare baseline on this address (used by the bench itself)")
+	sockets := flag.String("bare-streams", "", "serve the bare baseline of streams on this address (used by the bench itself)")
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: go run ./bench [flags] [idle start http query expiry backup steady profile]")
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: go run ./bench [flags] [idle start http query expiry backup steady streams profile]")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
 	r.what = flag.Args()
 	var err error
-	if *bare != "" {
+	switch {
+	case *bare != "":
 		err = serveBare(*bare)
-	} else {
+	case *sockets != "":
+		err = serveBareStreams(*sockets)
+	default:
 		err = r.all()
 	}
 	if err != nil {
@@ -88,6 +97,7 @@ func (r *run) all() error {
 		{"expiry", r.expiry},
 		{"backup", r.backup},
 		{"steady", r.steady},
+		{"streams", r.streams},
 		{"profile", r.profile},
 	} {
 		if !r.wants(part.name) {

@@ -58,6 +58,10 @@ func (b *binary) serve(dir string, flags ...string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
+	return b.serveAt(dir, address, admin, flags...)
+}
+
+func (b *binary) serveAt(dir, address, admin string, flags ...string) (*process, error) {
 	args := []string{
 		"serve", "--data-dir", dir, "--listen", address, "--admin-listen", admin,
 		"--min-update-interval", "0s", "--rate-limit-plan", "off", "--idle-after", "0s",
@@ -67,8 +71,13 @@ func (b *binary) serve(dir string, flags ...string) (*process, error) {
 	return launch(cmd, address, admin, "http://"+admin+"/readyz")
 }
 
-// bare starts the baseline.
-func bareServer() (*process, error) {
+// bareServer starts the baseline.
+func bareServer() (*process, error) { return startBare("-bare") }
+
+// bareStreams starts that of streams.
+func bareStreams() (*process, error) { return startBare("-bare-streams") }
+
+func startBare(kind string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -77,7 +86,7 @@ func bareServer() (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return launch(exec.Command(self, "-bare", address), address, "", "http://"+address+"/v2/users/x/presence_status")
+	return launch(exec.Command(self, kind, address), address, "", "http://"+address+"/v2/users/x/presence_status")
 }
 
 func launch(cmd *exec.Cmd, address, admin, probe string) (*process, error) {

@@ -44,13 +44,22 @@ func (r *run) profile(b *binary) error {
 
 // profileTo writes a CPU profile of the process that lasts as long as given.
 func (p *process) profileTo(path string, lasts time.Duration) error {
-	response, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", p.admin, int(lasts.Seconds())))
+	return p.keep(fmt.Sprintf("/debug/pprof/profile?seconds=%d", int(lasts.Seconds())), path)
+}
+
+// keep writes what the admin listener answers to a file, or nowhere.
+func (p *process) keep(what, path string) error {
+	response, err := http.Get("http://" + p.admin + what)
 	if err != nil {
 		return err
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("profile: %s", response.Status)
+		return fmt.Errorf("%s: %s", what, response.Status)
+	}
+	if path == "" {
+		_, err := io.Copy(io.Discard, response.Body)
+		return err
 	}
 	file, err := os.Create(path)
 	if err != nil {

@@ -1,0 +1,272 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+)
+
+// A watcher is the client's end of one stream: a bare socket, so that thousands
+// cost this process little.
+type watcher struct {
+	conn   net.Conn
+	in     *bufio.Reader
+	frame  []byte
+	cursor string
+	retry  time.Duration // what the server said at the end
+}
+
+// watcherBuffer is of those who are told little at once.
+const watcherBuffer = 1 << 10
+
+// streamRequest opens a stream that follows users.
+func (s *seeded) streamRequest(users []presence.UserID, cursor string, events bool) string {
+	texts := make([]string, len(users))
+	for i := range users {
+		texts[i] = string(users[i])
+	}
+	head := "GET /v1/stream?users=" + strings.Join(texts, ",")
+	if cursor != "" {
+		head += "&cursor=" + cursor
+	}
+	head += " HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer " + s.Token + "\r\n"
+	if events {
+		return head + "Accept: text/event-stream\r\n\r\n"
+	}
+	return head + upgradeHeaders
+}
+
+const upgradeHeaders = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
+	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+
+// errBusy: the server said when to come back.
+type errBusy struct{ after time.Duration }
+
+func (e *errBusy) Error() string { return fmt.Sprintf("come back in %v", e.after) }
+
+// open sends a request from one of several addresses of the loopback, since one
+// has not ports enough, and reads the head of the answer.
+func open(address, request string, buffer int) (*watcher, error) {
+	from := &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+rand.IntN(8)))} //nolint:gosec // of nine
+	conn, err := (&net.Dialer{LocalAddr: from, Timeout: 10 * time.Second}).Dial("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	w := &watcher{conn: conn, in: bufio.NewReaderSize(conn, buffer)}
+	if _, err = io.WriteString(conn, request); err == nil {
+		err = w.head()
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *watcher) head() error {
+	var status string
+	var after time.Duration
+	for {
+		line, err := w.in.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		if status == "" && len(line) >= 12 {
+			status = string(line[9:12])
+		}
+		if value, ok := bytes.CutPrefix(line, []byte("Retry-After: ")); ok {
+			seconds, err := strconv.Atoi(string(bytes.TrimSpace(value)))
+			if err != nil {
+				return err
+			}
+			after = time.Duration(seconds) * time.Second
+		}
+		if len(line) <= 2 {
+			break
+		}
+	}
+	switch {
+	case status == "101" || status == "200":
+		return nil
+	case status == "503" && after > 0:
+		return &errBusy{after}
+	}
+	return fmt.Errorf("the stream was answered %s", status)
+}
+
+var (
+	errClosed = errors.New("the server closed the stream")
+	// aPong is masked with zeros.
+	aPong = []byte{0x8a, 0x80, 0, 0, 0, 0}
+)
+
+// next is the next text frame, good until the one after. Pings are answered.
+func (w *watcher) next() ([]byte, error) {
+	for {
+		head, err := w.in.Peek(2)
+		if err != nil {
+			return nil, err
+		}
+		opcode, n := head[0]&0xf, int(head[1])
+		_, _ = w.in.Discard(2) // it was seen
+		if n == 126 {
+			if head, err = w.in.Peek(2); err != nil {
+				return nil, err
+			}
+			n = int(head[0])<<8 | int(head[1])
+			_, _ = w.in.Discard(2)
+		} else if n > 126 {
+			return nil, errors.New("a frame of more than 64 KiB")
+		}
+		if cap(w.frame) < n || cap(w.frame) > watcherBuffer && n <= watcherBuffer {
+			w.frame = make([]byte, max(n, 256))
+		}
+		w.frame = w.frame[:n]
+		if _, err := io.ReadFull(w.in, w.frame); err != nil {
+			return nil, err
+		}
+		switch opcode {
+		case 1:
+			return w.frame, nil
+		case 8:
+			if ms, ok := numberAfter(w.frame, `"retry_ms":`); ok {
+				w.retry = time.Duration(ms) * time.Millisecond
+			}
+			return nil, errClosed
+		case 9:
+			if _, err := w.conn.Write(aPong); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// textAfter is what is quoted behind key.
+func textAfter(frame []byte, key string) []byte {
+	at := bytes.Index(frame, []byte(key))
+	if at < 0 {
+		return nil
+	}
+	rest := frame[at+len(key):]
+	return rest[:max(0, bytes.IndexByte(rest, '"'))]
+}
+
+func numberAfter(frame []byte, key string) (uint64, bool) {
+	at := bytes.Index(frame, []byte(key))
+	if at < 0 {
+		return 0, false
+	}
+	n := uint64(0)
+	for _, c := range frame[at+len(key):] {
+		if c < '0' || c > '9' {
+			break
+		}
+		n = 10*n + uint64(c-'0')
+	}
+	return n, true
+}
+
+// snapshot reads until the last part of the snapshot.
+func (w *watcher) snapshot() error {
+	for {
+		frame, err := w.next()
+		if err != nil {
+			return err
+		}
+		if bytes.HasPrefix(frame, []byte(`{"type":"snapshot"`)) {
+			tail := frame[max(0, len(frame)-200):]
+			if cursor := textAfter(tail, `"cursor":"`); cursor != nil {
+				w.cursor = string(cursor)
+				return nil
+			}
+		} else if bytes.HasPrefix(frame, []byte(`{"type":"error"`)) {
+			return fmt.Errorf("the stream was told %s", frame)
+		}
+	}
+}
+
+// snapshotEvent is snapshot over SSE.
+func (w *watcher) snapshotEvent() error {
+	for found := false; ; {
+		line, err := w.in.ReadSlice('\n')
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return err
+		}
+		if bytes.HasPrefix(line, []byte(`data: {"type":"snapshot"`)) {
+			found = true
+		}
+		if found && err == nil {
+			return nil
+		}
+	}
+}
+
+// watchAll opens n streams, a few at a time, and runs each on a goroutine of its
+// own once its snapshot is there. The function that it returns ends them.
+func watchAll(address string, n, buffer int, request func(i int) string, begin func(*watcher) error, run func(i int, w *watcher)) (stop func(), err error) {
+	watchers := make([]*watcher, n)
+	var running sync.WaitGroup
+	stop = func() {
+		for _, w := range watchers {
+			if w != nil {
+				_ = w.conn.Close()
+			}
+		}
+		running.Wait()
+	}
+	var next atomic.Int64
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	for range 32 {
+		group.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				w, failed := open(address, request(i), buffer)
+				if failed == nil {
+					watchers[i] = w
+					failed = begin(w)
+				}
+				if failed != nil {
+					mu.Lock()
+					err = errors.Join(err, fmt.Errorf("stream %d: %w", i, failed))
+					mu.Unlock()
+					return
+				}
+				running.Go(func() { run(i, w) })
+			}
+		})
+	}
+	group.Wait()
+	if err != nil {
+		stop()
+	}
+	return stop, err
+}
+
+// idle answers pings until the end.
+func idle(_ int, w *watcher) {
+	for {
+		if _, err := w.next(); err != nil {
+			return
+		}
+	}
+}
+
+// swallow reads until the end.
+func swallow(_ int, w *watcher) {
+	for {
+		if _, err := w.in.Discard(1); err != nil {
+			return
+		}
+	}
+}
