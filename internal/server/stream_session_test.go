@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/api"
-	"porchlight.dev/porchlight/client"
 	"porchlight.dev/porchlight/internal/server"
 )
 
@@ -67,20 +66,8 @@ func TestASessionInAConnection(t *testing.T) {
 	if again == session || again == "" {
 		t.Errorf("after its end the session %s goes on as %q", session, again)
 	}
-	_ = s.Close()
-	credentials, err := client.NewAccountCredentials(r.URL(), r.made.AccountID, r.made.ClientID, r.made.ClientSecret, r.http)
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, err := credentials.Token(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	account := r.open(t, token, "")
-	if e := account.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "7", ClientType: "desktop"}, api.FrameError); e.Code == "" {
-		t.Errorf("an account signs in: %+v", e)
-	}
-	account.ask(t, api.ClientFrame{Type: api.FramePing, ID: "8"}, api.FramePong)
+	status(api.Available)
+	s.ask(t, api.ClientFrame{Type: api.FramePing, ID: "7"}, api.FramePong)
 }
 
 // TestFlappingIsDamped: a person whose activity changes twenty times a second is
