@@ -120,7 +120,9 @@ func (f *follower) events(ctx context.Context, server string) error {
 		return err
 	}
 	req.Header = f.header()
-	resp, err := http.DefaultClient.Do(req)
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
 		return err
 	}

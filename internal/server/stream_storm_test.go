@@ -82,8 +82,11 @@ func TestStorm(t *testing.T) {
 				if err == nil {
 					resumed <- time.Since(began)
 					<-ctx.Done() // it stays until all are there
+					err = <-ended
 					cut()
-					<-ended
+					if err == nil {
+						t.Error("a stream ended without an error")
+					}
 					return
 				}
 				cut()

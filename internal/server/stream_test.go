@@ -3,6 +3,7 @@ package server_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -133,14 +135,25 @@ func (c *cutConn) Read(b []byte) (int, error) {
 // neverCut is more than any test reads.
 const neverCut = 1 << 40
 
-// dialer makes an HTTP client with one connection that is cut after some bytes.
-func dialer(cutAfter int) (*http.Client, func()) {
-	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+// dialer makes an HTTP client with one connection, which is cut after some bytes. A
+// modern one speaks HTTP/2 to a server that has TLS.
+func dialer(cutAfter int, modern bool) (*http.Client, func()) {
+	var dialed atomic.Bool
+	transport := &http.Transport{ForceAttemptHTTP2: modern, TLSClientConfig: anyServer(), DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if dialed.Swap(true) {
+			return nil, errCut // net/http would go on over another
+		}
 		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
 		return &cutConn{Conn: conn, left: cutAfter}, err
 	}}
 	return &http.Client{Transport: transport}, transport.CloseIdleConnections
 }
+
+// anyServer trusts the certificates of tests.
+func anyServer() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }
 
 // A watcher is a client as docs/streaming.md has it, which also holds the server to
 // what it promises: it notes what it was told, and what was wrong about it.
@@ -248,7 +261,7 @@ func (w *watcher) query() url.Values {
 // connect follows over one connection until it is cut, or ctx ends. It gives the
 // code of a close that the server sent, or 0.
 func (w *watcher) connect(ctx context.Context, over route, cutAfter int) (code int, err error) {
-	c, done := dialer(cutAfter)
+	c, done := dialer(cutAfter, over != overWebSocket && rand.IntN(2) == 0)
 	defer done()
 	switch over {
 	case overWebSocket:
@@ -447,7 +460,29 @@ const (
 // follows: never what was not committed, never backwards, and within two seconds
 // after the changes stop it has what GET says. Coalescing is allowed.
 func TestStreamsTellEverything(t *testing.T) {
-	r, history := startRecorded(t, settings(t))
+	reconnects := streamReconnects
+	if os.Getenv("PORCHLIGHT_SOAK") != "" {
+		reconnects *= 20
+	}
+	tellEverything(t, settings(t), reconnects)
+}
+
+// TestStreamsTellEverythingOverTLS: likewise, and server-sent events and long polls
+// over HTTP/2 as well.
+func TestStreamsTellEverythingOverTLS(t *testing.T) {
+	cfg := settings(t)
+	dir := t.TempDir()
+	cfg.TLSCertFile, cfg.TLSKeyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writeCertificate(t, cfg.TLSCertFile, cfg.TLSKeyFile, 1)
+	tellEverything(t, cfg, streamReconnects/4)
+}
+
+func tellEverything(t *testing.T, cfg config.Config, reconnects int) {
+	t.Helper()
+	r, history := startRecorded(t, cfg)
+	transport := &http.Transport{TLSClientConfig: anyServer()}
+	defer transport.CloseIdleConnections()
+	r.http.Transport = transport
 	ids := r.users(t, streamUsers)
 	var private []string // watchers with a user see these by the user's rules
 	for i := range 5 {
@@ -479,7 +514,7 @@ func TestStreamsTellEverything(t *testing.T) {
 		all[i] = w
 		cutting.Add(1)
 		watchers.Go(func() {
-			w.keepCutting(ctx, streamReconnects/streamWatchers)
+			w.keepCutting(ctx, reconnects/streamWatchers)
 			cutting.Done()
 			_, _ = w.connect(ctx, route(i%int(routes)), neverCut) // until the end of the test
 		})
@@ -490,14 +525,14 @@ func TestStreamsTellEverything(t *testing.T) {
 	writers.Wait()
 	quiet := time.Now()
 	r.settle(t, all)
-	t.Logf("%d reconnects in %v, %d writes; settled %v after the last", streamReconnects, quiet.Sub(began), written.Load(), time.Since(quiet))
+	t.Logf("%d reconnects in %v, %d writes; settled %v after the last", reconnects, quiet.Sub(began), written.Load(), time.Since(quiet))
 	stop()
 	watchers.Wait()
 	told := 0
 	for _, w := range all {
 		told += w.check(t, history)
 	}
-	if told < streamReconnects || written.Load() < streamReconnects/4 {
+	if told < reconnects || written.Load() < int64(reconnects/4) {
 		t.Errorf("INVALID: %d presences were told, %d written", told, written.Load())
 	}
 }
