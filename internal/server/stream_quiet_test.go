@@ -1,0 +1,79 @@
+package server_test
+
+import (
+	"context"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/notify"
+	"porchlight.dev/porchlight/internal/server"
+)
+
+// TestQuietStreamsLiveOn: a stream on which nothing happens for longer than a reader
+// may be slow is told of the next change. No deadline of a write outlives the write,
+// over any transport.
+func TestQuietStreamsLiveOn(t *testing.T) {
+	plain, secure := settings(t), settings(t)
+	dir := t.TempDir()
+	secure.TLSCertFile, secure.TLSKeyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writeCertificate(t, secure.TLSCertFile, secure.TLSKeyFile, 1)
+	over := start(t, plain, server.Options{})
+	overTLS := start(t, secure, server.Options{})
+	transport := &http.Transport{TLSClientConfig: anyServer()}
+	defer transport.CloseIdleConnections()
+	overTLS.http.Transport = transport
+
+	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	defer stop()
+	var open sync.WaitGroup
+	watchers := make(map[string]*watcher)
+	users := make(map[string]string)
+	for name, r := range map[string]*running{"": over, " over TLS": overTLS} {
+		ids := r.users(t, 1)
+		for kind, connect := range map[string]func(*watcher) error{
+			"WebSocket": func(w *watcher) error {
+				c, done := dialer(neverCut, false)
+				defer done()
+				_, err := w.overWebSocket(ctx, c)
+				return err
+			},
+			"events": func(w *watcher) error {
+				c, done := dialer(neverCut, false)
+				defer done()
+				_, err := w.overEvents(ctx, c)
+				return err
+			},
+			"events of HTTP/2": func(w *watcher) error {
+				c, done := dialer(neverCut, true)
+				defer done()
+				_, err := w.overEvents(ctx, c)
+				return err
+			},
+		} {
+			w := r.watcher(r.made.AccessToken, ids)
+			watchers[kind+name], users[kind+name] = w, ids[0]
+			open.Go(func() {
+				if err := connect(w); err != nil && ctx.Err() == nil {
+					t.Errorf("%s%s: %v", kind, name, err)
+				}
+			})
+			eventually(t, 5*time.Second, "it is open: "+kind+name, func() bool { return w.position() != "" })
+		}
+	}
+	quiet := time.NewTimer(notify.SlowAfter + time.Second)
+	<-quiet.C
+	for name, r := range map[string]*running{"events": over, "events over TLS": overTLS} {
+		if _, err := r.client.SetNote(ctx, users[name], api.SetNote{Text: "hello"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, w := range watchers {
+		eventually(t, settles, "it is told: "+name, func() bool { return w.knows(users[name], "hello") })
+	}
+	stop()
+	open.Wait()
+}
