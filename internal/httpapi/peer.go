@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -34,8 +35,9 @@ type peer struct {
 
 // A saying is what an activity frame said.
 type saying struct {
-	id     string
-	active presence.Activity
+	id      string
+	active  presence.Activity
+	session *publish.Binding
 }
 
 // frameTimeout bounds what one frame may take.
@@ -79,7 +81,12 @@ func (*peerEvents) OnPing(c *gws.Conn, payload []byte) {
 }
 
 // OnPong implements gws.Event.
-func (*peerEvents) OnPong(c *gws.Conn, _ []byte) { peerOf(c).heard() }
+func (*peerEvents) OnPong(c *gws.Conn, _ []byte) {
+	p := peerOf(c)
+	if p.heard() {
+		p.stream.Answered()
+	}
+}
 
 // OnMessage implements gws.Event.
 func (*peerEvents) OnMessage(c *gws.Conn, m *gws.Message) {
@@ -88,13 +95,7 @@ func (*peerEvents) OnMessage(c *gws.Conn, m *gws.Message) {
 	if !p.heard() {
 		return
 	}
-	defer func() {
-		if v := recover(); v != nil {
-			p.streams.api.Log.Error("panic", slog.Any("value", v))
-			p.stream.End(notify.CloseUnavailable, time.Second)
-		}
-	}()
-	p.receive(m.Bytes())
+	p.streams.guard(p.stream, func() { p.receive(m.Bytes()) })
 }
 
 // tooLarge is the code of RFC 6455 for a message that is too large.
@@ -153,7 +154,7 @@ func (p *peer) serve(ctx context.Context, f *api.ClientFrame) error {
 	case api.FrameSignIn:
 		return p.signIn(ctx, f)
 	case api.FrameActivity:
-		return p.activity(f) //nolint:contextcheck // it may be published after the frame was dealt with
+		return p.activity(f)
 	case api.FrameClaim:
 		return p.claim(ctx, f)
 	case api.FrameEndClaim:
@@ -248,7 +249,7 @@ func (p *peer) signIn(ctx context.Context, f *api.ClientFrame) error {
 			was = id
 		}
 	}
-	b, err := p.streams.api.Publisher.SignIn(ctx, p.user(), p.principal.Actor(), event, was, activity(f.Active))
+	b, err := p.streams.api.Publisher.SignIn(ctx, p.user(), p.principal.Actor(), event, was, activity(f.Active), p.lost)
 	if err != nil {
 		return err
 	}
@@ -284,10 +285,10 @@ func (p *peer) activity(f *api.ClientFrame) error {
 	if p.session == nil {
 		return presence.ErrUnknownSession
 	}
-	p.said = append(p.said, saying{f.ID, activity(f.Active)})
+	p.said = append(p.said, saying{f.ID, activity(f.Active), p.session})
 	if !p.saying {
 		p.saying = true
-		go p.say()
+		go p.streams.guard(p.stream, p.say)
 	}
 	return nil
 }
@@ -296,17 +297,21 @@ func (p *peer) activity(f *api.ClientFrame) error {
 func (p *peer) say() {
 	for {
 		p.mu.Lock()
-		said, b := p.said, p.session
+		said, current := p.said, p.session
 		p.said = nil
-		if len(said) == 0 || b == nil {
+		if len(said) == 0 {
 			p.saying = false
 			p.mu.Unlock()
 			return
 		}
 		p.mu.Unlock()
-		ctx, cancel := context.WithTimeout(context.Background(), frameTimeout)
-		err := b.Say(ctx, said[len(said)-1].active)
-		cancel()
+		last := said[len(said)-1]
+		err := presence.ErrUnknownSession
+		if last.session == current { // else it was signed out meanwhile
+			ctx, cancel := context.WithTimeout(context.Background(), frameTimeout)
+			err = last.session.Say(ctx, last.active)
+			cancel()
+		}
 		for _, s := range said {
 			if err != nil {
 				p.streams.refuse(p.stream, s.id, err)
@@ -318,15 +323,24 @@ func (p *peer) say() {
 }
 
 func (p *peer) signOut(ctx context.Context, f *api.ClientFrame) error {
-	b := p.unbind()
+	b := p.bound()
 	if b == nil {
 		return presence.ErrUnknownSession
 	}
-	if err := b.End(ctx); err != nil {
+	if err := b.End(ctx); err != nil && !errors.Is(err, presence.ErrUnknownSession) {
 		return err
 	}
+	p.unbind()
 	p.done(f, "")
 	return nil
+}
+
+// lost is for a session that has ended though its connection is open: it could not
+// be kept live in time, or somebody else signed it out. The client comes back, and
+// begins another.
+func (p *peer) lost() {
+	p.unbind()
+	p.stream.End(notify.CloseUnavailable, time.Second)
 }
 
 func (p *peer) claim(ctx context.Context, f *api.ClientFrame) error {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,6 +20,9 @@ type socket struct {
 	conn   net.Conn
 	raw    syscall.RawConn // nil: not without waiting
 	events bool            // SSE, else WebSocket
+	// farewell is the close frame with which gws would answer, or ends a peer that
+	// breaks the protocol.
+	farewell atomic.Pointer[[]byte]
 }
 
 var _ notify.Sink = (*socket)(nil)
@@ -91,19 +95,49 @@ func (s *socket) Hears() bool { return true }
 // End implements notify.Sink.
 func (s *socket) End(why notify.Close, retry time.Duration, clean bool) {
 	say := endings[why]
-	if clean && say.reason != "" {
-		var b []byte
-		if s.events {
-			b = appendCloseEvent(nil, say.code, say.reason, int(retry.Milliseconds()))
-		} else {
-			b = appendCloseFrame(nil, say.code, say.reason, int(retry.Milliseconds()))
-		}
+	var b []byte
+	switch farewell := s.farewell.Load(); {
+	case say.reason == "" && farewell != nil:
+		b = *farewell
+	case say.reason == "":
+	case s.events:
+		b = appendCloseEvent(nil, say.code, say.reason, int(retry.Milliseconds()))
+	default:
+		b = appendCloseFrame(nil, say.code, say.reason, int(retry.Milliseconds()))
+	}
+	if clean && b != nil {
 		if n, err := s.TryWrite(b); n == 0 && err == nil && s.raw == nil {
 			_ = s.conn.SetWriteDeadline(time.Now().Add(time.Second)) // it is closed next
 			_, _ = s.conn.Write(b)
 		}
 	}
 	_ = s.conn.Close() // nobody is there to tell
+}
+
+// A quietConn is a connection as gws has it: once it is open, gws reads from it and
+// nothing else. What it would write, close frames, the socket writes, in its turn.
+type quietConn struct {
+	net.Conn
+	socket *socket
+	open   bool
+}
+
+// Write implements net.Conn.
+func (c *quietConn) Write(b []byte) (int, error) {
+	if !c.open {
+		return c.Conn.Write(b)
+	}
+	kept := append([]byte(nil), b...)
+	c.socket.farewell.CompareAndSwap(nil, &kept)
+	return len(b), nil
+}
+
+// Close implements net.Conn: the socket closes.
+func (c *quietConn) Close() error {
+	if !c.open {
+		return c.Conn.Close()
+	}
+	return nil
 }
 
 // A flow is server-sent events over HTTP/2, where the handler's goroutine writes
@@ -172,7 +206,11 @@ func (f *flow) serve(w http.ResponseWriter, r *http.Request) {
 	write := func(b []byte) bool {
 		_ = rc.SetWriteDeadline(time.Now().Add(notify.SlowAfter)) // the write tells what is wrong
 		_, err := w.Write(b)
-		return err == nil && rc.Flush() == nil
+		if err != nil || rc.Flush() != nil {
+			return false
+		}
+		// Over HTTP/2 a deadline ends the stream when it passes, written to or not.
+		return rc.SetWriteDeadline(time.Time{}) == nil
 	}
 	for {
 		select {

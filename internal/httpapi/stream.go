@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -203,16 +205,18 @@ func (s *streams) webSocket(c *call, ask opening) error {
 	if n := rw.Reader.Buffered(); n > 0 {
 		p.meter.before, _ = rw.Reader.Peek(n) // what is buffered is there
 	}
-	ws, err := s.upgrader.UpgradeFromConn(conn, reader, c.r)
+	sink := newSocket(conn, false)
+	quiet := &quietConn{Conn: conn, socket: sink}
+	ws, err := s.upgrader.UpgradeFromConn(quiet, reader, c.r)
 	if err != nil {
 		return nil //nolint:nilerr // it has been answered
 	}
 	if kept, ok := ws.Session().(*slot); ok { // NewSession made it
 		kept.peer = p
 	}
+	quiet.open = true
 	ctx := context.WithoutCancel(c.r.Context())
-	sink := newSocket(conn, false)
-	if p.stream, err = s.api.Hub.Open(ctx, c.p.Account, c.p.User, c.p, sink); err != nil {
+	if p.stream, err = s.api.Hub.Open(ctx, c.p.Account, c.p.User, c.p, sink, s.hello(follow)); err != nil {
 		sink.End(notify.CloseDraining, time.Second, true)
 		return nil //nolint:nilerr // it has been told
 	}
@@ -261,14 +265,29 @@ func (s *streams) resolve(ctx context.Context, p *auth.Principal, ref string) (p
 	return p.User, nil
 }
 
-// begin says hello and what is there.
-func (s *streams) begin(ctx context.Context, p *auth.Principal, stream *notify.Stream, follow *notify.Follow) {
+// hello is the first frame of a stream.
+func (s *streams) hello(follow *notify.Follow) notify.Frame {
 	hello := frame(api.FrameHello, &api.ServerFrame{Epoch: s.api.Hub.Epoch(), PingSeconds: int(notify.PingEvery / time.Second)})
-	hello.Cursor = stream.Cursor()
-	if follow != nil {
-		hello.Cursor = "" // that of the snapshot is the first that counts
+	if follow == nil { // else that of the snapshot is the first that counts
+		hello.Cursor = s.api.Hub.Cursor()
 	}
-	stream.Send(hello)
+	return hello
+}
+
+// guard ends a stream for which f panics, and not the process.
+func (s *streams) guard(stream *notify.Stream, f func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.api.Log.Error("panic", slog.Any("value", v), slog.String("stack", string(debug.Stack())))
+			stream.End(notify.CloseUnavailable, time.Second)
+		}
+	}()
+	f()
+}
+
+// begin tells what is there.
+func (s *streams) begin(ctx context.Context, p *auth.Principal, stream *notify.Stream, follow *notify.Follow) {
+	stream.Send() // the hello
 	s.tellWatches(ctx, stream, p)
 	if follow == nil {
 		return
@@ -303,9 +322,7 @@ func (s *streams) events(c *call, ask opening) error {
 		return err
 	}
 	if c.r.Method == http.MethodHead {
-		header(c.w, "Content-Type", "text/event-stream")
-		c.seal()
-		return nil
+		return headOfEvents(c)
 	}
 	tracking := wire.TrackingID(c.w)
 	conn, _, err := wire.Hijack(c.w, http.StatusOK)
@@ -318,13 +335,19 @@ func (s *streams) events(c *call, ask opening) error {
 		_ = conn.Close()
 		return nil //nolint:nilerr // the client has gone
 	}
-	stream, err := s.api.Hub.Open(ctx, c.p.Account, c.p.User, c.p, sink)
+	stream, err := s.api.Hub.Open(ctx, c.p.Account, c.p.User, c.p, sink, s.hello(follow))
 	if err != nil {
 		sink.End(notify.CloseDraining, time.Second, true)
 		return nil //nolint:nilerr // it has been told
 	}
 	s.begin(ctx, c.p, stream, follow)
 	go awaitEnd(conn, stream)
+	return nil
+}
+
+func headOfEvents(c *call) error {
+	header(c.w, "Content-Type", "text/event-stream")
+	c.seal()
 	return nil
 }
 
@@ -345,8 +368,11 @@ func (s *streams) eventsOver2(c *call, ask opening) error {
 	if err != nil {
 		return err
 	}
+	if c.r.Method == http.MethodHead {
+		return headOfEvents(c)
+	}
 	f := newFlow()
-	stream, err := s.api.Hub.Open(c.r.Context(), c.p.Account, c.p.User, c.p, f)
+	stream, err := s.api.Hub.Open(c.r.Context(), c.p.Account, c.p.User, c.p, f, s.hello(follow))
 	if err != nil {
 		return err
 	}
@@ -361,7 +387,7 @@ func (s *streams) eventsOver2(c *call, ask opening) error {
 	}
 	s.opening.Add(-1) // for the whole time of the stream: serve takes it off again
 	defer s.opening.Add(1)
-	go s.begin(c.r.Context(), c.p, stream, follow)
+	go s.guard(stream, func() { s.begin(c.r.Context(), c.p, stream, follow) })
 	f.serve(c.w, c.r)
 	return nil
 }

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"time"
@@ -136,24 +135,34 @@ func asWatch(w *notify.Watch) *api.Watch {
 	return wired
 }
 
-// TellWatch sends a watch that came to the streams of its owner, and reports
-// whether there was one.
+// TellWatch sends a watch that came to the streams of its owner. It is false: that
+// the watch was told is known only when a client gave a sign of life afterwards.
+// Until then it is told again.
 func (a *API) TellWatch(account presence.AccountID, owner presence.UserID, w notify.Watch) bool {
-	return a.Hub.Tell(account, owner, watchFrame(&w))
+	a.Hub.Tell(account, owner, a.watchFrames(w)...)
+	return false
 }
 
-func watchFrame(w *notify.Watch) notify.Frame {
-	return frame(api.FrameWatch, &api.ServerFrame{Watch: asWatch(w)})
+// watchFrames tell of a watch, and ask for the sign of life that ends it.
+func (a *API) watchFrames(w notify.Watch) []notify.Frame {
+	f := frame(api.FrameWatch, &api.ServerFrame{Watch: asWatch(&w)})
+	f.Told = func() {
+		ctx, cancel := context.WithTimeout(context.Background(), frameTimeout)
+		defer cancel()
+		if err := a.Watches.Told(ctx, w); err != nil {
+			a.Log.WarnContext(ctx, "a watch that was told could not be ended, and is told again", slog.Any("err", err))
+		}
+	}
+	return []notify.Frame{f, {Kind: notify.Ping}}
 }
 
 // tellWatches tells a new stream of the watches that came while its user had none.
 func (s *streams) tellWatches(ctx context.Context, stream *notify.Stream, p *auth.Principal) {
 	came, err := s.api.Watches.Pending(ctx, p.Account, p.User)
-	for i := range came {
-		stream.Send(watchFrame(&came[i]))
-		err = errors.Join(err, s.api.Watches.Told(ctx, came[i]))
-	}
 	if err != nil {
-		s.api.Log.WarnContext(ctx, "watches that came could not all be told", slog.Any("err", err))
+		s.api.Log.WarnContext(ctx, "watches that came cannot be told yet", slog.Any("err", err))
+	}
+	for i := range came {
+		stream.Send(s.api.watchFrames(came[i])...) //nolint:contextcheck // it is told when this has long ended
 	}
 }

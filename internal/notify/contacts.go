@@ -60,7 +60,7 @@ func (s *Stream) UnfollowContacts() {
 	defer s.following.Unlock()
 	s.mu.Lock()
 	list := s.contacts
-	s.contacts = nil
+	s.contacts, s.told = nil, nil
 	s.mu.Unlock()
 	if list != nil {
 		s.dropContacts(list.Edges)

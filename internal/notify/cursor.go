@@ -24,8 +24,10 @@ const cursorMark = "."
 
 // CursorText is the text of a place, as all streams share it: with the time at which
 // it was.
-func CursorText(at store.Cursor, now time.Time) string {
-	return at.String() + cursorMark + strconv.FormatInt(now.Unix(), 36)
+func CursorText(at store.Cursor, then time.Time) string { return cursorAt(at, then.Unix()) }
+
+func cursorAt(at store.Cursor, second int64) string {
+	return at.String() + cursorMark + strconv.FormatInt(second, 36)
 }
 
 // ParseCursor reads the text of a cursor; store.ErrCursor for anything else.
@@ -49,16 +51,23 @@ func ParseCursor(text string) (Cursor, error) {
 	return c, nil
 }
 
-// withContacts adds how far the stream knows its owner's contacts; s.mu is held.
+// withContacts adds how far the stream was told of its owner's contacts; s.mu is
+// held.
 func (s *Stream) withContacts(cursor string) string {
-	if s.contacts == nil || cursor == "" {
+	if s.told == nil || cursor == "" {
 		return cursor
 	}
-	return cursor + cursorMark + strconv.FormatUint(s.contacts.Gen, 36)
+	return cursor + cursorMark + strconv.FormatUint(s.told.Gen, 36)
 }
 
 // Cursor is the low-water mark of what has been put into the queue, for a frame
 // that is queued after it was asked for.
-func (s *Stream) Cursor() string {
-	return CursorText(store.NewCursor(s.hub.epoch, store.Position(s.hub.at.Load())), s.hub.opts.Clock())
+func (s *Stream) Cursor() string { return s.hub.Cursor() }
+
+// Cursor is the low-water mark of what has been put into the queues.
+func (h *Hub) Cursor() string { return h.cursorAt(store.Position(h.at.Load())) }
+
+// cursorAt is the text of a place that is no later than what has been delivered.
+func (h *Hub) cursorAt(at store.Position) string {
+	return cursorAt(store.NewCursor(h.epoch, at), h.fresh.Load())
 }

@@ -288,27 +288,46 @@ func (l *loading) answer() bool {
 			deleted = append(deleted, w.id)
 		}
 	}
+	removed := l.removed()
 	if l.contacts != nil {
 		s.contacts = l.contacts
 	}
 	h := s.hub
-	at := min(l.upTo, store.Position(h.at.Load()))
-	l.snapshot.Cursor = CursorText(store.NewCursor(h.epoch, at), h.opts.Clock())
-	l.snapshot.FullCursor = s.withContacts(l.snapshot.Cursor)
-	ended := s.ended
+	l.snapshot.Cursor = h.cursorAt(min(l.upTo, store.Position(h.at.Load())))
+	ended, full := s.ended, false
 	switch {
 	case ended:
 	case l.into != nil:
+		s.told = s.contacts
+		l.snapshot.FullCursor = s.withContacts(l.snapshot.Cursor)
 		l.into(l.snapshot)
 	default:
-		_ = s.queueFrames(h.opts.Format.Snapshot(l.snapshot)) // it is bounded by MaxFollowed
+		full = s.queueFrames(h.opts.Format.Snapshot(l.snapshot))
+		s.queue[len(s.queue)-1].contacts = l.contacts
 	}
 	if l.snapshot.Reset != "" {
 		h.stats.resets.Add(1)
 	}
 	s.mu.Unlock()
 	s.drop(deleted, func(*edge) bool { return true })
-	return !ended
+	s.dropContacts(removed)
+	if full {
+		s.End(CloseSlow, 0)
+	}
+	return !ended && !full
+}
+
+// removed are the contacts that were followed and are none any more; s.mu is held.
+func (l *loading) removed() []ContactEdge {
+	var removed []ContactEdge
+	if before := l.stream.contacts; l.contacts != nil && before != nil {
+		for _, c := range before.Edges {
+			if !l.contacts.has(c.User) {
+				removed = append(removed, c)
+			}
+		}
+	}
+	return removed
 }
 
 // look adds what is seen of one user to the snapshot, and reports whether the user
@@ -328,10 +347,11 @@ func (l *loading) look(e *edge, w wanted) bool {
 	case record == nil:
 		return false
 	case record.State.Standing == presence.Deleted:
-		if w.resumes {
-			l.snapshot.Gone = append(l.snapshot.Gone, w.id)
-		} else {
+		switch {
+		case !w.resumes:
 			l.unknown(w.id)
+		case record.At > l.from.position: // else it has been told
+			l.snapshot.Gone = append(l.snapshot.Gone, w.id)
 		}
 		return true
 	}

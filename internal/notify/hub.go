@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,8 +63,13 @@ type Hub struct {
 	epoch string
 	// at is the low-water mark: every change at or below it is in the queues of
 	// those who follow.
-	at    atomic.Uint64
-	ready chan struct{} // closed when the first group has come
+	at atomic.Uint64
+	// fresh is the second as of which nothing at all is missing that was committed
+	// before; zero: not known.
+	fresh     atomic.Int64
+	delivered atomic.Bool   // something, since the last sweep
+	calm      int           // sweeps since the store was last in doubt; the sweeper's alone
+	ready     chan struct{} // closed when the first group has come
 
 	mu       sync.Mutex // guards the fields below
 	targets  map[store.User]*target
@@ -105,8 +111,14 @@ func (h *Hub) Run(ctx context.Context) error {
 	defer sweeping.Wait()
 	defer stop()
 	sweeping.Go(func() { h.sweepAll(work) })
-	for {
-		err := h.opts.Store.Watch(work, h.deliver)
+	for again := false; ; again = true {
+		err := h.opts.Store.Watch(work, func(group []store.Record, upTo store.Cursor) {
+			if again { // who came between the two was told of nothing
+				again = false
+				h.CloseAll(CloseUnavailable, time.Second)
+			}
+			h.deliver(group, upTo)
+		})
 		switch {
 		case ctx.Err() != nil || errors.Is(err, store.ErrClosed):
 			return nil // it was told to end
@@ -143,13 +155,18 @@ func (h *Hub) deliver(group []store.Record, upTo store.Cursor) {
 func (h *Hub) enqueue(group []store.Record) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	now := h.opts.Clock()
+	second := h.opts.Clock().Unix()
+	for i := range group {
+		second = min(second, group[i].State.At.Time().Unix())
+	}
+	h.fresh.Store(second)
+	h.delivered.Store(true)
 	for i := range group {
 		t := h.targets[group[i].User]
 		if t == nil {
 			continue
 		}
-		c := &change{record: group[i], cursor: CursorText(store.NewCursor(h.epoch, group[i].At), now)}
+		c := &change{record: group[i], cursor: cursorAt(store.NewCursor(h.epoch, group[i].At), second)}
 		for _, e := range t.edges {
 			if e.stream.tell(e, c) {
 				h.dirty = append(h.dirty, e.stream)
@@ -164,12 +181,13 @@ func (h *Hub) enqueue(group []store.Record) {
 // fewStreams is how many are sent to without the help of other processors.
 const fewStreams = 32
 
-// flush writes what the group left in queues. No write waits for a reader.
+// flush writes what the group left in queues. No write waits for a reader. Half of
+// the processors write: the others are for requests, and for who reads.
 func (h *Hub) flush() {
 	dirty := h.dirty
 	defer func() { clear(dirty); h.dirty = dirty[:0] }()
-	workers := runtime.GOMAXPROCS(0)
-	if len(dirty) < fewStreams || workers == 1 {
+	workers := runtime.GOMAXPROCS(0) / 2
+	if len(dirty) < fewStreams || workers <= 1 {
 		for _, s := range dirty {
 			s.flush()
 		}
@@ -196,8 +214,9 @@ func (h *Hub) flush() {
 // ErrDraining: the hub takes no more streams.
 var ErrDraining = errors.New("the server is shutting down")
 
-// Open adds a stream. It is told nothing before it follows somebody. Close it.
-func (h *Hub) Open(ctx context.Context, account presence.AccountID, owner presence.UserID, looker Looker, sink Sink) (*Stream, error) {
+// Open adds a stream, to be told first what is given; it is sent with what comes
+// next. Close it.
+func (h *Hub) Open(ctx context.Context, account presence.AccountID, owner presence.UserID, looker Looker, sink Sink, first ...Frame) (*Stream, error) {
 	select {
 	case <-h.ready:
 	case <-ctx.Done():
@@ -207,6 +226,7 @@ func (h *Hub) Open(ctx context.Context, account presence.AccountID, owner presen
 	s.heard.Store(h.opts.Clock().UnixNano())
 	s.sent.Store(s.heard.Load())
 	s.pinged.Store(s.heard.Load())
+	s.queueFrames(first) // nobody else has it yet
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.draining {
@@ -278,17 +298,13 @@ func (h *Hub) part(e *edge) {
 	}
 }
 
-// Tell sends a frame to every stream of a user that hears it, and reports whether
-// there was one.
-func (h *Hub) Tell(account presence.AccountID, owner presence.UserID, f Frame) bool {
-	told := false
+// Tell sends frames to every stream of a user that hears them.
+func (h *Hub) Tell(account presence.AccountID, owner presence.UserID, frames ...Frame) {
 	for _, s := range h.of(store.User{Account: account, ID: owner}) {
 		if s.sink.Hears() {
-			s.Send(f)
-			told = true
+			s.Send(slices.Clone(frames)...) // a queue keeps what it is given
 		}
 	}
-	return told
 }
 
 func (h *Hub) of(owner store.User) []*Stream {

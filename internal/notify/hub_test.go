@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -504,6 +506,102 @@ func TestContactsOnStreams(t *testing.T) {
 			n.Fatal(err)
 		}
 		n.want(sink, "[carol:busy gone[bob] unknown[] partial=true] ")
+	})
+}
+
+// A change that is sent before the contacts are must not come with a cursor that
+// knows them.
+func TestACutBeforeTheContacts(t *testing.T) {
+	bubble(t, func(n *node) {
+		for _, id := range []presence.UserID{"bob", "carol"} {
+			n.play(id, desktop)
+		}
+		n.contacts["alice"] = notify.ContactList{Gen: 1, Edges: []notify.ContactEdge{{User: "bob", Gen: 1}}}
+		s, sink := n.open("alice")
+		if err := s.Follow(n.Context(), notify.Follow{Contacts: true}); err != nil {
+			n.Fatal(err)
+		}
+		sink.take()
+		sink.stick()
+		n.play("bob", says(presence.Busy, "1"))
+		synctest.Wait()
+		n.play("bob", says(presence.Away, "2"))
+		synctest.Wait()
+		n.mu.Lock()
+		n.contacts["alice"] = notify.ContactList{Gen: 2, Edges: []notify.ContactEdge{{User: "bob", Gen: 1}, {User: "carol", Gen: 2}}}
+		n.mu.Unlock()
+		n.hub.ContactsMoved("a", "alice")
+		synctest.Wait()
+		sink.release()
+		frames := n.want(sink, "bob:busy bob:away [carol:available gone[] unknown[] partial=true] ")
+		s, sink = n.open("alice")
+		if err := s.Follow(n.Context(), notify.Follow{Contacts: true, Cursor: frames[1].Cursor}); err != nil {
+			n.Fatal(err)
+		}
+		n.want(sink, "[carol:available gone[] unknown[] partial=true] ")
+	})
+}
+
+// Who was told that a user is gone is not told again by each cursor.
+func TestGoneOnce(t *testing.T) {
+	bubble(t, func(n *node) {
+		n.play("bob", desktop, presence.SetStanding{Standing: presence.Deleted})
+		n.play("carol", desktop)
+		synctest.Wait()
+		s, sink := n.open("alice")
+		n.follow(s, "", "carol")
+		cursor := sink.take()[0].Cursor
+		s, sink = n.open("alice")
+		n.follow(s, cursor, "bob", "carol")
+		n.want(sink, "[gone[] unknown[] partial=true] ")
+	})
+}
+
+// Who asks and does not read is ended before what waits is too much.
+func TestAnswersThatNobodyReads(t *testing.T) {
+	bubble(t, func(n *node) {
+		s, sink := n.open("alice")
+		sink.stick()
+		s.Send(notify.Frame{Kind: "done", Body: body(told{})})
+		synctest.Wait()
+		text := body(told{Note: strings.Repeat("x", 1<<20)})
+		for range 20 {
+			s.Send(notify.Frame{Kind: "done", Body: text})
+		}
+		if got := sink.ends(); !slices.Equal(got, []notify.Close{notify.CloseSlow}) {
+			n.Errorf("ended %v", got)
+		}
+		sink.release()
+		s, sink = n.open("alice")
+		sink.stick()
+		for range 1 << 17 {
+			s.Send(notify.Frame{Kind: notify.Ping})
+		}
+		if got := sink.ends(); !slices.Equal(got, []notify.Close{notify.CloseSlow}) {
+			n.Errorf("ended %v", got)
+		}
+		sink.release()
+	})
+}
+
+// What must have come is known when the other side answers, and not before.
+func TestTold(t *testing.T) {
+	bubble(t, func(n *node) {
+		s, sink := n.open("alice")
+		var times atomic.Int64
+		s.Send(notify.Frame{Kind: "watch", Body: body(told{Type: "watch"}), Told: func() { times.Add(1) }})
+		n.want(sink, "watch  ")
+		s.Heard()
+		synctest.Wait()
+		if times.Load() != 0 {
+			n.Error("told before the answer")
+		}
+		s.Answered()
+		s.Answered()
+		synctest.Wait()
+		if got := times.Load(); got != 1 {
+			n.Errorf("told %d times", got)
+		}
 	})
 }
 

@@ -19,6 +19,9 @@ type Frame struct {
 	// it.
 	Cursor    string
 	Coalesced bool // versions between were left out
+	// Told, if it is set, is called when the frame has been written and the other
+	// side has given a sign of life for that, if it gives any. It may never be.
+	Told func()
 }
 
 // Ping is the kind of the frame that is a sign of life and nothing else.
@@ -79,14 +82,17 @@ type Stream struct {
 	queued   int          // of the queue, those that are not superseded
 	rawBytes int          // of frames in it that are not about a change
 	contacts *ContactList // nil: not followed
+	told     *ContactList // of contacts, what has been written: the cursor's
+	awaiting []func()     // Told of what was written
 	busy     bool         // somebody writes
 	ended    bool
 }
 
 // An item of a queue is an edge whose pending change is to be written, or a frame.
 type item struct {
-	edge  *edge // nil: frame, or nothing any more
-	frame *Frame
+	edge     *edge // nil: frame, or nothing any more
+	frame    *Frame
+	contacts *ContactList // of which the frame is the last to tell
 }
 
 // An edge is one stream's following one user.
@@ -212,8 +218,12 @@ func (s *Stream) compact() {
 	s.queue = kept
 }
 
-// maxRaw bounds the answers that wait for a reader who asks and does not read.
-const maxRaw = 16 << 20
+// maxRaw bounds the answers that wait for a reader who asks and does not read, each
+// with what it costs beside its text. The largest answer has 2 MB.
+const (
+	maxRaw  = 8 << 20
+	rawCost = 128
+)
 
 // Send queues frames that are about no change, behind what is there, and sends.
 func (s *Stream) Send(frames ...Frame) {
@@ -235,7 +245,7 @@ func (s *Stream) queueFrames(frames []Frame) bool {
 	for i := range frames {
 		s.queue = append(s.queue, item{frame: &frames[i]})
 		s.queued++
-		s.rawBytes += len(frames[i].Body)
+		s.rawBytes += len(frames[i].Body) + rawCost
 	}
 	return s.rawBytes > maxRaw
 }
@@ -249,6 +259,12 @@ func (s *Stream) take(b []byte) []byte {
 			b = s.takeEdge(b, it.edge)
 		case it.frame != nil:
 			f := *it.frame
+			if it.contacts != nil {
+				s.told = it.contacts
+			}
+			if f.Told != nil {
+				s.awaiting = append(s.awaiting, f.Told)
+			}
 			f.Cursor = s.withContacts(f.Cursor)
 			b = s.sink.Append(b, &f)
 		}
@@ -303,7 +319,7 @@ func (s *Stream) flush() {
 			go s.drip(b[n:])
 			return
 		}
-		s.sent.Store(s.hub.opts.Clock().UnixNano())
+		s.wrote()
 		*buffer = b
 		s.mu.Lock()
 		if s.queued == 0 || s.ended {
@@ -325,7 +341,7 @@ func (s *Stream) drip(b []byte) {
 			s.End(CloseSlow, 0)
 			return
 		}
-		s.sent.Store(s.hub.opts.Clock().UnixNano())
+		s.wrote()
 		s.mu.Lock()
 		if s.queued == 0 || s.ended {
 			s.busy = false
@@ -335,6 +351,31 @@ func (s *Stream) drip(b []byte) {
 		b = s.take(b[:0])
 		s.mu.Unlock()
 	}
+}
+
+// wrote notes that all that was taken is written.
+func (s *Stream) wrote() {
+	s.sent.Store(s.hub.opts.Clock().UnixNano())
+	if !s.sink.Answers() {
+		s.Answered()
+	}
+}
+
+// Answered notes that the other side answered a ping: what was written before has
+// come.
+func (s *Stream) Answered() {
+	s.mu.Lock()
+	told := s.awaiting
+	s.awaiting = nil
+	s.mu.Unlock()
+	if len(told) == 0 {
+		return
+	}
+	go func() { // whoever writes or reads goes on
+		for _, f := range told {
+			f()
+		}
+	}()
 }
 
 // Heard notes a sign of life of the other side.

@@ -32,8 +32,28 @@ func (h *Hub) sweepAll(ctx context.Context) {
 	}
 }
 
+// calmAfter is for how many sweeps the store must have been well, and given nothing,
+// until it is believed that there is nothing: after a lost connection it has
+// something to give.
+const calmAfter = 3
+
+// freshen moves on the time of which nothing is missing.
+func (h *Hub) freshen(ctx context.Context) {
+	now := h.opts.Clock().Unix()
+	quiet := !h.delivered.Swap(false) || now-h.fresh.Load() <= calmAfter
+	if !quiet || h.opts.Store.Check(ctx) != nil {
+		h.calm = 0
+		return
+	}
+	h.calm++
+	if h.calm >= calmAfter {
+		h.fresh.Store(max(h.fresh.Load(), now-calmAfter))
+	}
+}
+
 // sweep ends the streams that may not go on, and gives signs of life.
 func (h *Hub) sweep(ctx context.Context) {
+	h.freshen(ctx)
 	valid := make(map[Looker]error)
 	for _, s := range h.all() {
 		if ctx.Err() != nil {

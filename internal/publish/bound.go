@@ -46,6 +46,7 @@ type Binding struct {
 
 	speaking sync.RWMutex // held for reading by Say
 	released bool         // guarded by speaking
+	lost     func()       // the session has ended
 }
 
 // Session is the id of the session in its user's record.
@@ -53,8 +54,9 @@ func (b *Binding) Session() presence.SessionID { return b.id }
 
 // SignIn begins a session that is kept live until Release or End. Was is that of a
 // connection that was lost, or "": when it is still live it goes on, and nobody is
-// told; that is no activity, unless said says so.
-func (p *Publisher) SignIn(ctx context.Context, u store.User, actor store.Actor, e presence.SignIn, was presence.SessionID, said presence.Activity) (*Binding, error) {
+// told; that is no activity, unless said says so. lost is called if the session
+// ends all the same.
+func (p *Publisher) SignIn(ctx context.Context, u store.User, actor store.Actor, e presence.SignIn, was presence.SessionID, said presence.Activity, lost func()) (*Binding, error) {
 	id := was
 	err := presence.ErrUnknownSession
 	if was != "" {
@@ -71,7 +73,7 @@ func (p *Publisher) SignIn(ctx context.Context, u store.User, actor store.Actor,
 	if err != nil {
 		return nil, err
 	}
-	b := &Binding{p: p, user: u, actor: actor, id: id}
+	b := &Binding{p: p, user: u, actor: actor, id: id, lost: lost}
 	p.bound.add(b)
 	return b, nil
 }
@@ -90,9 +92,16 @@ func (b *Binding) Say(ctx context.Context, said presence.Activity) error {
 
 // End signs out.
 func (b *Binding) End(ctx context.Context) error {
-	b.p.bound.remove(b)
 	_, err := b.p.Publish(ctx, b.user, b.actor, presence.SignOut{Session: b.id})
+	if err == nil || over(err) {
+		b.p.bound.remove(b)
+	}
 	return err
+}
+
+// over reports whether an error says that there is no such session any more.
+func over(err error) bool {
+	return errors.Is(err, presence.ErrUnknownSession) || errors.Is(err, presence.ErrDeactivated) || errors.Is(err, presence.ErrDeleted)
 }
 
 // Release is for a connection that was lost: the session ends after Grace, unless
@@ -179,8 +188,12 @@ func (p *Publisher) refreshBound(ctx context.Context, due []*Binding) {
 	for range min(len(due), boundWorkers) {
 		group.Go(func() {
 			for b := range work {
-				err := b.Say(ctx, presence.Unsaid)
-				if err != nil && ctx.Err() == nil && !errors.Is(err, presence.ErrUnknownSession) && !errors.Is(err, presence.ErrDeactivated) && !errors.Is(err, presence.ErrDeleted) {
+				switch err := b.Say(ctx, presence.Unsaid); {
+				case err == nil || ctx.Err() != nil:
+				case over(err):
+					p.bound.remove(b)
+					b.lost()
+				default:
 					p.log.WarnContext(ctx, "a session of a connection could not be kept live", slog.String("user", string(b.user.ID)), slog.Any("err", err))
 				}
 			}

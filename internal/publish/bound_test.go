@@ -38,7 +38,7 @@ func bound(t *testing.T, test func(n *node)) {
 // connect signs in over a connection. Was is the session of a lost one, or "".
 func (n *node) connect(id, was presence.SessionID) *publish.Binding {
 	n.Helper()
-	b, err := n.SignIn(n.Context(), alice, store.Actor{User: "alice"}, presence.SignIn{Session: id, Client: presence.Desktop}, was, presence.Unsaid)
+	b, err := n.SignIn(n.Context(), alice, store.Actor{User: "alice"}, presence.SignIn{Session: id, Client: presence.Desktop}, was, presence.Unsaid, func() { n.lost.Add(1) })
 	if err != nil {
 		n.Fatal(err)
 	}
@@ -165,6 +165,24 @@ func TestActivityOnItsWayDoesNotOutliveTheConnection(t *testing.T) {
 			}
 		}
 		pass(publish.Grace)
+		n.want(presence.Offline)
+	})
+}
+
+// TestASessionThatEndsUnderItsConnection: somebody signs it out by its id. Whoever
+// holds the connection is told, once, and does not go on keeping what is not there.
+func TestASessionThatEndsUnderItsConnection(t *testing.T) {
+	bound(t, func(n *node) {
+		n.connect("s", "")
+		pass(time.Minute)
+		n.must(presence.SignOut{Session: "s"})
+		if n.lost.Load() != 0 {
+			n.Error("lost before anybody looked")
+		}
+		pass(time.Minute)
+		if got := n.lost.Load(); got != 1 {
+			n.Errorf("told %d times, want once", got)
+		}
 		n.want(presence.Offline)
 	})
 }

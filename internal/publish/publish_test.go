@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,6 +23,8 @@ var errNoUser = errors.New("no such user")
 
 // A node is a publisher on a store whose disk outlives it. Run it in a bubble.
 type node struct {
+	lost atomic.Int64 // bound sessions that ended though their connection was open
+
 	*testing.T
 	store *pebblestore.Store
 	*publish.Publisher
