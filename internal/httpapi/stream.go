@@ -225,8 +225,9 @@ func (s *streams) webSocket(c *call, ask opening) error {
 	return nil
 }
 
-// readBuffer is small: thousands of idle connections have one each.
-const readBuffer = 1 << 10
+// readBuffer is small: thousands of idle connections have one each, and what is longer
+// is read past it.
+const readBuffer = 256
 
 // follow is what a stream follows from the start; nil for nobody.
 func (s *streams) follow(c *call, ask opening) (*notify.Follow, error) {
