@@ -729,3 +729,22 @@ func usersOf(ids []presence.UserID) []store.User {
 	}
 	return users
 }
+
+// FuzzParseCursor: what comes from a client is a cursor or is none.
+func FuzzParseCursor(f *testing.F) {
+	for _, text := range []string{"", ".", "..", "ZEk2Nw.tp26qi", "ZEk2Nw.tp26qi.5", "ZEk2Nw.-1", "ZEk2Nw.tp26qi.5.1", notify.CursorText(store.NewCursor("epoch", 7), time.Unix(1, 0))} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := notify.ParseCursor(text)
+		if err != nil {
+			if !errors.Is(err, store.ErrCursor) {
+				t.Errorf("%q: %v", text, err)
+			}
+			return
+		}
+		if c.Second < 0 || c.At == (store.Cursor{}) {
+			t.Errorf("%q is %+v", text, c)
+		}
+	})
+}
