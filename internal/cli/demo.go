@@ -177,10 +177,15 @@ Set a status, as with Zoom's API, and read it back:
 
   curl '%[3]s/v2/users/%[5]s/presence_status' -H 'Authorization: Bearer %[6]s'
 
+Be told of changes as they happen:
+
+  curl -N '%[3]s/v1/stream?users=%[5]s' -H 'Authorization: Bearer %[6]s'
+
 Or from another terminal:
 
   export PORCHLIGHT_URL=%[3]s PORCHLIGHT_TOKEN=%[6]s
   porchlight status explain %[5]s
+  porchlight status watch %[5]s
 `, len(keys.Users), signedIn, srv.URL(), or(srv.AdminURL()), user.Email, keys.AccessToken, user.AccessToken)
 	return err
 }
