@@ -65,13 +65,7 @@ func (d *Directory) Contacts(ctx context.Context, account presence.AccountID, ow
 // ContactsOf is Contacts of many users at once. Those who never had any are left
 // out.
 func (d *Directory) ContactsOf(ctx context.Context, account presence.AccountID, owners []presence.UserID) (map[presence.UserID]Contacts, error) {
-	keys := make([]store.Key, 0, len(owners))
-	for _, owner := range owners {
-		if plausibleID(string(owner)) {
-			keys = append(keys, contactsKey(owner))
-		}
-	}
-	docs, err := d.docs.Load(ctx, account, keys...)
+	docs, err := d.docs.Load(ctx, account, keysOf(owners, contactsKey)...)
 	if err != nil {
 		return nil, fmt.Errorf("read contacts: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
 )
 
 // NewID is a new id as accounts, users and apps have them: 22 characters of
@@ -25,6 +26,17 @@ func NewID() string {
 
 // plausibleID reports whether text can be an id at all.
 func plausibleID(id string) bool { return presence.CheckID("id", id) == nil }
+
+// keysOf are the documents of users, less those whose ids cannot be any.
+func keysOf(ids []presence.UserID, key func(presence.UserID) store.Key) []store.Key {
+	keys := make([]store.Key, 0, len(ids))
+	for _, id := range ids {
+		if plausibleID(string(id)) {
+			keys = append(keys, key(id))
+		}
+	}
+	return keys
+}
 
 // maxNameBytes is the most of a name in any of its fields.
 const maxNameBytes = 256

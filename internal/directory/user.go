@@ -100,13 +100,7 @@ func (d *Directory) User(ctx context.Context, account presence.AccountID, id pre
 func (d *Directory) Named(
 	ctx context.Context, account presence.AccountID, ids []presence.UserID,
 ) (map[presence.UserID]User, error) {
-	keys := make([]store.Key, 0, len(ids))
-	for _, id := range ids {
-		if plausibleID(string(id)) {
-			keys = append(keys, userKey(id))
-		}
-	}
-	docs, err := d.docs.Load(ctx, account, keys...)
+	docs, err := d.docs.Load(ctx, account, keysOf(ids, userKey)...)
 	if err != nil {
 		return nil, fmt.Errorf("read users: %w", err)
 	}

@@ -25,7 +25,18 @@ type ContactEdge struct {
 }
 
 func (c *ContactList) has(id presence.UserID) bool {
-	return c != nil && slices.ContainsFunc(c.Edges, func(e ContactEdge) bool { return e.User == id })
+	return slices.ContainsFunc(c.Edges, func(e ContactEdge) bool { return e.User == id })
+}
+
+// less is the edges of c that o does not have.
+func (c *ContactList) less(o *ContactList) []ContactEdge {
+	var rest []ContactEdge
+	for _, e := range c.Edges {
+		if !o.has(e.User) {
+			rest = append(rest, e)
+		}
+	}
+	return rest
 }
 
 // addContacts makes the owner's contacts part of a Follow: those who are new since
@@ -108,7 +119,9 @@ const maxOwners = 500
 // refreshAllContacts looks for changes of the contacts of all streams.
 func (h *Hub) refreshAllContacts(ctx context.Context) {
 	byAccount := make(map[presence.AccountID]map[presence.UserID][]*Stream)
-	for _, s := range h.all() {
+	h.swept = h.appendAll(h.swept[:0])
+	defer clear(h.swept)
+	for _, s := range h.swept {
 		if s.contactList() == nil {
 			continue
 		}
@@ -152,17 +165,10 @@ func (s *Stream) followContacts(ctx context.Context, list ContactList) {
 		return
 	}
 	l := &loading{stream: s, contacts: &list, snapshot: &Snapshot{Partial: true, Asked: map[presence.UserID]string{}}}
-	for _, c := range list.Edges {
-		if !before.has(c.User) {
-			l.wanted = append(l.wanted, wanted{id: c.User, contact: true})
-		}
+	for _, c := range list.less(before) {
+		l.wanted = append(l.wanted, wanted{id: c.User, contact: true})
 	}
-	var removed []ContactEdge
-	for _, c := range before.Edges {
-		if !list.has(c.User) {
-			removed = append(removed, c)
-		}
-	}
+	removed := before.less(&list)
 	s.dropContacts(removed)
 	var gone []Frame
 	for _, c := range removed {

@@ -288,7 +288,11 @@ func (l *loading) answer() bool {
 			deleted = append(deleted, w.id)
 		}
 	}
-	removed := l.removed()
+	var removed []ContactEdge // by another node, when they are followed once more
+	if l.contacts != nil && s.contacts != nil {
+		removed = s.contacts.less(l.contacts)
+		l.part(removed)
+	}
 	if l.contacts != nil {
 		s.contacts = l.contacts
 	}
@@ -317,17 +321,15 @@ func (l *loading) answer() bool {
 	return !ended && !full
 }
 
-// removed are the contacts that were followed and are none any more; s.mu is held.
-func (l *loading) removed() []ContactEdge {
-	var removed []ContactEdge
-	if before := l.stream.contacts; l.contacts != nil && before != nil {
-		for _, c := range before.Edges {
-			if !l.contacts.has(c.User) {
-				removed = append(removed, c)
-			}
+// part tells of contacts that are none any more and are followed still; the stream's
+// mu is held.
+func (l *loading) part(removed []ContactEdge) {
+	for _, c := range removed {
+		i, found := l.stream.find(c.User)
+		if found && !l.stream.edges[i].byName && !slices.Contains(l.snapshot.Gone, c.User) {
+			l.snapshot.Gone = append(l.snapshot.Gone, c.User)
 		}
 	}
-	return removed
 }
 
 // look adds what is seen of one user to the snapshot, and reports whether the user

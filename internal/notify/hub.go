@@ -80,6 +80,7 @@ type Hub struct {
 	moved chan store.User // whose contacts changed
 
 	dirty   []*Stream // of the group that is delivered; the deliverer's alone
+	swept   []*Stream // the sweeper's alone: room for all streams, each second
 	buffers sync.Pool // of *[]byte, to encode into
 	stats   counters
 }
@@ -317,10 +318,12 @@ func (h *Hub) of(owner store.User) []*Stream {
 	return all
 }
 
-func (h *Hub) all() []*Stream {
+func (h *Hub) all() []*Stream { return h.appendAll(nil) }
+
+func (h *Hub) appendAll(all []*Stream) []*Stream {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	all := make([]*Stream, 0, len(h.streams))
+	all = slices.Grow(all, len(h.streams))
 	for s := range h.streams {
 		all = append(all, s)
 	}

@@ -54,17 +54,13 @@ func (h *Hub) freshen(ctx context.Context) {
 // sweep ends the streams that may not go on, and gives signs of life.
 func (h *Hub) sweep(ctx context.Context) {
 	h.freshen(ctx)
-	valid := make(map[Looker]error)
-	for _, s := range h.all() {
+	h.swept = h.appendAll(h.swept[:0])
+	defer clear(h.swept)
+	for _, s := range h.swept {
 		if ctx.Err() != nil {
 			return
 		}
-		err, asked := valid[s.looker]
-		if !asked {
-			err = h.opts.Valid(ctx, s.looker)
-			valid[s.looker] = err
-		}
-		if err != nil && h.opts.Forbidden(err) {
+		if err := h.opts.Valid(ctx, s.looker); err != nil && h.opts.Forbidden(err) {
 			s.End(CloseUnauthorized, 0)
 			continue
 		}
