@@ -62,6 +62,20 @@ func (d *Directory) Contacts(ctx context.Context, account presence.AccountID, ow
 	return all[owner], err
 }
 
+// ContactVersions is the Version of each user's contacts, for who has read them
+// before: it costs a fraction of reading them. Those who never had any are left out.
+func (d *Directory) ContactVersions(ctx context.Context, account presence.AccountID, owners []presence.UserID) (map[presence.UserID]string, error) {
+	docs, err := d.docs.Load(ctx, account, keysOf(owners, contactsKey)...)
+	if err != nil {
+		return nil, fmt.Errorf("read contacts: %w", err)
+	}
+	versions := make(map[presence.UserID]string, len(docs))
+	for i := range docs {
+		versions[presence.UserID(docs[i].Key.Key)] = docs[i].Version
+	}
+	return versions, nil
+}
+
 // ContactsOf is Contacts of many users at once. Those who never had any are left
 // out.
 func (d *Directory) ContactsOf(ctx context.Context, account presence.AccountID, owners []presence.UserID) (map[presence.UserID]Contacts, error) {

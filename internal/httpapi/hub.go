@@ -21,8 +21,9 @@ func NewHub(st store.Store, dir *directory.Directory, authority *auth.Authority,
 			_, err := dir.User(ctx, u.Account, u.ID)
 			return err
 		},
-		Gone:     directory.ErrNoUser,
-		Contacts: contactLists(dir),
+		Gone:            directory.ErrNoUser,
+		Contacts:        contactLists(dir),
+		ContactVersions: dir.ContactVersions,
 		Valid: func(ctx context.Context, l notify.Looker) error {
 			p, ok := l.(*auth.Principal)
 			if !ok {
@@ -48,7 +49,7 @@ func contactLists(dir *directory.Directory) func(context.Context, presence.Accou
 		}
 		lists := make(map[presence.UserID]notify.ContactList, len(found))
 		for owner, c := range found {
-			list := notify.ContactList{Gen: c.Gen, Pruned: c.Pruned}
+			list := notify.ContactList{Gen: c.Gen, Pruned: c.Pruned, Version: c.Version}
 			for _, edge := range c.List {
 				list.Edges = append(list.Edges, notify.ContactEdge{User: edge.User, Gen: edge.Gen})
 			}

@@ -12,10 +12,11 @@ import (
 // lately. Every change raises Gen, and each edge has the one at which it began or
 // ended.
 type ContactList struct {
-	Gen    uint64
-	Edges  []ContactEdge
-	Ended  []ContactEdge
-	Pruned uint64 // edges that ended up to here may be missing
+	Gen     uint64
+	Edges   []ContactEdge
+	Ended   []ContactEdge
+	Pruned  uint64 // edges that ended up to here may be missing
+	Version string // another for each list of the user
 }
 
 // A ContactEdge is one contact.
@@ -141,18 +142,31 @@ func (h *Hub) refreshContacts(ctx context.Context, account presence.AccountID, o
 		ids = append(ids, id)
 	}
 	for part := range slices.Chunk(ids, maxOwners) {
-		lists, err := h.opts.Contacts(ctx, account, part)
+		versions, err := h.opts.ContactVersions(ctx, account, part)
+		part = slices.DeleteFunc(part, func(id presence.UserID) bool {
+			return !slices.ContainsFunc(owners[id], func(s *Stream) bool { return s.hasOther(versions[id]) })
+		})
+		var lists map[presence.UserID]ContactList
+		if err == nil && len(part) > 0 {
+			lists, err = h.opts.Contacts(ctx, account, part)
+		}
 		if err != nil {
 			h.opts.Log.WarnContext(ctx, "contacts cannot be read now", slog.Any("err", err))
 			return
 		}
 		for _, id := range part {
-			list := lists[id]
 			for _, s := range owners[id] {
-				s.followContacts(ctx, list)
+				s.followContacts(ctx, lists[id])
 			}
 		}
 	}
+}
+
+// hasOther reports whether the stream follows other contacts than those of a
+// version.
+func (s *Stream) hasOther(version string) bool {
+	list := s.contactList()
+	return list != nil && list.Version != version
 }
 
 // followContacts follows the contacts of a newer list. Whoever was added comes as
@@ -161,7 +175,13 @@ func (s *Stream) followContacts(ctx context.Context, list ContactList) {
 	s.following.Lock()
 	defer s.following.Unlock()
 	before := s.contactList()
-	if before == nil || list.Gen <= before.Gen {
+	if before == nil || list.Gen < before.Gen {
+		return
+	}
+	if list.Gen == before.Gen { // written, and with the same in it
+		s.mu.Lock()
+		s.contacts = &list
+		s.mu.Unlock()
 		return
 	}
 	l := &loading{stream: s, contacts: &list, snapshot: &Snapshot{Partial: true, Asked: map[presence.UserID]string{}}}

@@ -25,6 +25,8 @@ type Options struct {
 	// Contacts reads the contacts of many users of an account at once; those
 	// without are left out.
 	Contacts func(context.Context, presence.AccountID, []presence.UserID) (map[presence.UserID]ContactList, error)
+	// ContactVersions is the Version of the lists that Contacts would give.
+	ContactVersions func(context.Context, presence.AccountID, []presence.UserID) (map[presence.UserID]string, error)
 	// Valid says whether a stream's looker may still look: nil, or why not.
 	Valid func(context.Context, Looker) error
 	// Forbidden reports whether an error of Valid is final, and not the store's.

@@ -206,7 +206,19 @@ func bubble(t *testing.T, test func(n *node)) {
 				found := make(map[presence.UserID]notify.ContactList)
 				for _, id := range owners {
 					if list, ok := n.contacts[id]; ok {
+						list.Version = fmt.Sprint(list.Gen)
 						found[id] = list
+					}
+				}
+				return found, nil
+			},
+			ContactVersions: func(_ context.Context, _ presence.AccountID, owners []presence.UserID) (map[presence.UserID]string, error) {
+				n.mu.Lock()
+				defer n.mu.Unlock()
+				found := make(map[presence.UserID]string)
+				for _, id := range owners {
+					if list, ok := n.contacts[id]; ok {
+						found[id] = fmt.Sprint(list.Gen)
 					}
 				}
 				return found, nil
