@@ -110,7 +110,7 @@ func TestFlappingIsDamped(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i == 0 {
-			eventually(t, 500*time.Millisecond, "the first change is told at once", func() bool { n, _ := told(); return n == before+1 })
+			eventually(t, 900*time.Millisecond, "the first change is told at once", func() bool { n, _ := told(); return n == before+1 })
 		}
 		<-pace.C
 	}
