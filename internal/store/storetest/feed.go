@@ -74,6 +74,8 @@ func feedEntries(x *suite) {
 	}
 }
 
+// feedOrder: each user's versions come in order, up to the last, and none is
+// missing that the next entry does not tell of.
 func feedOrder(x *suite) {
 	const each, targets = 25, 5
 	total := each * x.Callers
@@ -90,36 +92,41 @@ func feedOrder(x *suite) {
 	for w := range x.Callers {
 		writing.Go(func() {
 			for i := range each {
-				if _, err := x.Store.Update(x.ctx, user(fmt.Sprint("u", (w+i)%targets)), store.By{}, edit(nothing)); err != nil {
+				if _, err := x.Store.Update(x.ctx, user(fmt.Sprint("u", (w+i)%targets)), store.By{}, edit(note(fmt.Sprint(w, i)))); err != nil {
 					x.Errorf("Update: %v", err)
 				}
 			}
 		})
 	}
+	writing.Wait()
+	us := make([]store.User, targets)
+	for i := range us {
+		us[i] = user(fmt.Sprint("u", i))
+	}
+	records, _ := x.read(us...)
 	var last store.Position
-	revisions := make(map[store.User]presence.Revision)
-	for range total {
+	told := make(map[store.User]presence.Revision)
+	shown := make(map[store.User]presence.Presence)
+	for slices.ContainsFunc(records, func(r store.Record) bool { return told[r.User] < r.State.Revision }) {
 		e := receive(x, entries, "an entry")
 		if e.At <= last {
 			x.Fatalf("position %d came after %d", e.At, last)
 		}
-		if e.Revision <= revisions[e.User] {
-			x.Fatalf("%s: revision %d came after %d", e.User.ID, e.Revision, revisions[e.User])
+		if e.Revision <= told[e.User] {
+			x.Fatalf("%s: revision %d came after %d", e.User.ID, e.Revision, told[e.User])
 		}
-		last, revisions[e.User] = e.At, e.Revision
+		if missing := e.Before != shown[e.User]; missing != e.Gap || missing && !x.Drops {
+			x.Errorf("%s: revision %d came after %d, and it goes from %+v, the one before it to %+v, gap: %v",
+				e.User.ID, e.Revision, told[e.User], e.Before, shown[e.User], e.Gap)
+		}
+		last, told[e.User], shown[e.User] = e.At, e.Revision, e.After
 	}
-	writing.Wait()
 	if err := stop(); !errors.Is(err, context.Canceled) {
 		x.Errorf("Feed ended with %v, want its context's error", err)
 	}
-	us := make([]store.User, 0, targets)
-	for u := range revisions {
-		us = append(us, u)
-	}
-	records, _ := x.read(us...)
 	for _, r := range records {
-		if r.State.Revision != revisions[r.User] {
-			x.Errorf("the log of %s ends at revision %d, the record is %d", r.User.ID, revisions[r.User], r.State.Revision)
+		if r.State.Revision != told[r.User] {
+			x.Errorf("the log of %s ends at revision %d, the record is %d", r.User.ID, told[r.User], r.State.Revision)
 		}
 	}
 }

@@ -36,6 +36,9 @@ type Backend struct {
 	Ahead time.Duration
 	// Callers is how many goroutines the concurrent tests use; zero: 16.
 	Callers int
+	// Drops: the log may lack versions of a user who changes more often than it can
+	// follow. The next entry then says so.
+	Drops bool
 	// Parallel runs tests beside each other, where most of their time is waiting:
 	// not in a bubble.
 	Parallel bool
