@@ -49,7 +49,12 @@ func upgrade(token, query string, headers ...string) string {
 // ask sends a request as it is, and reads the head of the answer.
 func (r *running) ask(t *testing.T, request string) (*rawSocket, *http.Response) {
 	t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(r.URL(), "http://"))
+	return askAt(t, strings.TrimPrefix(r.URL(), "http://"), request)
+}
+
+func askAt(t *testing.T, address, request string) (*rawSocket, *http.Response) {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
