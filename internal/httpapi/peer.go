@@ -1,13 +1,14 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"sync"
 	"time"
 
-	"github.com/lxzan/gws"
+	"github.com/gobwas/ws"
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/auth"
@@ -25,6 +26,8 @@ type peer struct {
 	streams   *streams
 	principal *auth.Principal
 	stream    *notify.Stream
+	socket    *socket
+	reader    reader
 	meter     meter
 
 	mu      sync.Mutex // guards the fields below
@@ -43,76 +46,71 @@ type saying struct {
 // frameTimeout bounds what one frame may take.
 const frameTimeout = 30 * time.Second
 
-// A slot is where gws keeps the peer of a connection.
-type slot struct{ peer *peer }
-
-var _ gws.SessionStorage = (*slot)(nil)
-
-func (*slot) Len() int                               { return 0 }
-func (*slot) Load(string) (value any, exist bool)    { return nil, false }
-func (*slot) Delete(string)                          {}
-func (*slot) Store(string, any)                      {}
-func (*slot) Range(func(key string, value any) bool) {}
-
-// peerEvents is what gws calls.
-type peerEvents struct{}
-
-func peerOf(c *gws.Conn) *peer {
-	s, _ := c.Session().(*slot) // NewSession made it
-	return s.peer
+// start deals with what net/http had read of the client's first frames.
+func (p *peer) start(early []byte) {
+	if p.take(early) {
+		go p.await()
+		return
+	}
+	p.gone()
 }
 
-// OnOpen implements gws.Event.
-func (*peerEvents) OnOpen(*gws.Conn) {}
-
-// OnClose implements gws.Event.
-func (*peerEvents) OnClose(c *gws.Conn, _ error) {
-	p := peerOf(c)
+// gone is the end of the connection.
+func (p *peer) gone() {
 	p.stream.End(notify.CloseGone, 0)
 	p.leave()
 }
 
-// OnPing implements gws.Event.
-func (*peerEvents) OnPing(c *gws.Conn, payload []byte) {
-	p := peerOf(c)
-	if p.heard() {
-		p.stream.Send(notify.Frame{Kind: controlPong, Body: payload})
-	}
-}
-
-// OnPong implements gws.Event.
-func (*peerEvents) OnPong(c *gws.Conn, _ []byte) {
-	p := peerOf(c)
-	if p.heard() {
-		p.stream.Answered()
-	}
-}
-
-// OnMessage implements gws.Event.
-func (*peerEvents) OnMessage(c *gws.Conn, m *gws.Message) {
-	p := peerOf(c)
-	defer func() { _ = m.Close() }() // it gives a buffer back
-	if !p.heard() {
+// await reads once, deals with what came, and leaves the waiting for more to another
+// goroutine: a stack that has grown for a message would not shrink to that of one
+// that waits, of which there are thousands.
+func (p *peer) await() {
+	if p.socket.read(&p.streams.rooms, p.take) {
+		go p.await()
 		return
 	}
-	p.streams.guard(p.stream, func() { p.receive(m.Bytes()) })
+	p.gone()
 }
 
-// tooLarge is the code of RFC 6455 for a message that is too large.
-const tooLarge = 1009
-
-// read reads until the connection ends. A frame that says to be 2^63 bytes or more
-// makes gws panic: that is the end of this connection, and not of the process.
-func (p *peer) read(ws *gws.Conn) {
-	defer func() {
-		if v := recover(); v != nil {
-			p.streams.api.Log.Warn("a frame of a WebSocket could not be read", slog.Any("value", v))
-			_ = ws.WriteClose(tooLarge, nil) // it is closed next
-			p.stream.End(notify.CloseGone, 0)
-			p.leave()
+// take deals with bytes from the client, and reports whether more may come.
+func (p *peer) take(b []byte) (open bool) {
+	if !p.meter.bytes.take(float64(len(b)), bytesAtOnce, bytesASecond, time.Now()) {
+		p.stream.End(notify.CloseTooFast, 0)
+		return false
+	}
+	p.streams.guard(p.stream, func() {
+		more := true
+		err := p.reader.take(b, func(kind ws.OpCode, payload []byte) bool {
+			more = p.frame(kind, payload)
+			return more
+		})
+		if broken, ok := errors.AsType[*breach](err); ok {
+			p.socket.sayGoodbye(closeFrame(broken.code))
+			return
 		}
-	}()
-	ws.ReadLoop()
+		open = more
+	})
+	return open
+}
+
+// frame deals with a control frame or message, and reports whether more may come.
+func (p *peer) frame(kind ws.OpCode, payload []byte) bool {
+	if !p.heard() {
+		return false
+	}
+	switch kind {
+	case ws.OpPing:
+		p.stream.Send(notify.Frame{Kind: controlPong, Body: bytes.Clone(payload)})
+	case ws.OpPong:
+		p.stream.Answered()
+	case ws.OpClose:
+		p.socket.sayGoodbye(goodbye(payload))
+		return false
+	case ws.OpText, ws.OpBinary:
+		p.receive(payload)
+	default: // a part of a message
+	}
+	return true
 }
 
 // heard notes a sign of life, and reports whether there are not too many.

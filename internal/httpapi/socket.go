@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -20,8 +19,9 @@ type socket struct {
 	conn   net.Conn
 	raw    syscall.RawConn // nil: not without waiting
 	events bool            // SSE, else WebSocket
-	// farewell is the close frame with which gws would answer, or ends a peer that
-	// breaks the protocol.
+	room   []byte          // for reading, without raw
+	// farewell is the close frame that answers the client's, or tells it what it
+	// broke.
 	farewell atomic.Pointer[[]byte]
 }
 
@@ -29,27 +29,6 @@ var _ notify.Sink = (*socket)(nil)
 
 func newSocket(conn net.Conn, events bool) *socket {
 	return &socket{conn: conn, raw: rawOf(conn), events: events}
-}
-
-// rawOf is the system's own connection under conn, or nil if bytes are changed on
-// the way to it.
-func rawOf(conn net.Conn) syscall.RawConn {
-	for {
-		switch c := conn.(type) {
-		case *tls.Conn:
-			return nil
-		case *net.TCPConn:
-			raw, err := c.SyscallConn()
-			if err != nil {
-				return nil
-			}
-			return raw
-		case interface{ NetConn() net.Conn }:
-			conn = c.NetConn()
-		default:
-			return nil
-		}
-	}
 }
 
 // Append implements notify.Sink.
@@ -114,30 +93,30 @@ func (s *socket) End(why notify.Close, retry time.Duration, clean bool) {
 	_ = s.conn.Close() // nobody is there to tell
 }
 
-// A quietConn is a connection as gws has it: once it is open, gws reads from it and
-// nothing else. What it would write, close frames, the socket writes, in its turn.
-type quietConn struct {
-	net.Conn
-	socket *socket
-	open   bool
-}
+// sayGoodbye has End answer with a close frame.
+func (s *socket) sayGoodbye(frame []byte) { s.farewell.CompareAndSwap(nil, &frame) }
 
-// Write implements net.Conn.
-func (c *quietConn) Write(b []byte) (int, error) {
-	if !c.open {
-		return c.Conn.Write(b)
-	}
-	kept := append([]byte(nil), b...)
-	c.socket.farewell.CompareAndSwap(nil, &kept)
-	return len(b), nil
-}
+// A room is what one read takes. Connections have one only while they are read.
+type room [4 << 10]byte
 
-// Close implements net.Conn: the socket closes.
-func (c *quietConn) Close() error {
-	if !c.open {
-		return c.Conn.Close()
+// smallRoom is that of a connection which cannot be asked whether it has something.
+const smallRoom = 256
+
+// read waits for what the client sends, and gives it to take.
+func (s *socket) read(rooms *sync.Pool, take func([]byte) bool) bool {
+	if s.raw == nil {
+		if s.room == nil {
+			s.room = make([]byte, smallRoom)
+		}
+		n, err := s.conn.Read(s.room)
+		return (n == 0 || take(s.room[:n])) && err == nil
 	}
-	return nil
+	r, n, err := readLater(s.raw, rooms)
+	if r == nil {
+		return false
+	}
+	defer rooms.Put(r)
+	return err == nil && take(r[:n])
 }
 
 // A flow is server-sent events over HTTP/2, where the handler's goroutine writes

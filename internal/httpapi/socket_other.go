@@ -2,7 +2,18 @@
 
 package httpapi
 
-import "syscall"
+import (
+	"errors"
+	"net"
+	"sync"
+	"syscall"
+)
 
-// writeNow writes nothing: a goroutine of the stream does.
-func writeNow(syscall.RawConn, []byte) (int, error) { return 0, nil }
+// rawOf is nil: goroutines of the stream write, and each connection has a buffer.
+func rawOf(net.Conn) syscall.RawConn { return nil }
+
+func writeNow(syscall.RawConn, []byte) (int, error) { return 0, errors.ErrUnsupported }
+
+func readLater(syscall.RawConn, *sync.Pool) (*room, int, error) {
+	return nil, 0, errors.ErrUnsupported
+}

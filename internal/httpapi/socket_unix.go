@@ -3,9 +3,34 @@
 package httpapi
 
 import (
+	"crypto/tls"
 	"errors"
+	"io"
+	"net"
+	"sync"
 	"syscall"
 )
+
+// rawOf is the system's own connection under conn, or nil if bytes are changed on
+// the way to it.
+func rawOf(conn net.Conn) syscall.RawConn {
+	for {
+		switch c := conn.(type) {
+		case *tls.Conn:
+			return nil
+		case *net.TCPConn:
+			raw, err := c.SyscallConn()
+			if err != nil {
+				return nil
+			}
+			return raw
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return nil
+		}
+	}
+}
 
 // writeNow writes what the socket takes, and does not wait for more room.
 func writeNow(raw syscall.RawConn, b []byte) (n int, err error) {
@@ -27,4 +52,24 @@ func writeNow(raw syscall.RawConn, b []byte) (n int, err error) {
 		err = nil
 	}
 	return n, errors.Join(failed, err)
+}
+
+// readLater waits until the socket has something, and only then takes room for it.
+func readLater(raw syscall.RawConn, rooms *sync.Pool) (r *room, n int, err error) {
+	failed := raw.Read(func(fd uintptr) bool {
+		r, _ = rooms.Get().(*room) // there is nothing else in it
+		for n, err = syscall.Read(int(fd), r[:]); errors.Is(err, syscall.EINTR); {
+			n, err = syscall.Read(int(fd), r[:])
+		}
+		if errors.Is(err, syscall.EAGAIN) {
+			rooms.Put(r)
+			r = nil
+			return false
+		}
+		return true
+	})
+	if n <= 0 && err == nil {
+		err = io.EOF
+	}
+	return r, max(n, 0), errors.Join(failed, err)
 }

@@ -2,9 +2,9 @@ package httpapi
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -12,10 +12,11 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/lxzan/gws"
+	"github.com/gobwas/ws"
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/auth"
@@ -27,9 +28,9 @@ import (
 
 // streams serves GET /v1/stream, the long poll and tickets.
 type streams struct {
-	api      *API
-	upgrader *gws.Upgrader
-	opening  atomic.Int64 // streams that have not got their first snapshot
+	api     *API
+	rooms   sync.Pool    // of *room
+	opening atomic.Int64 // streams that have not got their first snapshot
 }
 
 // maxOpening is how many streams may be at their beginning. More at once would
@@ -37,16 +38,7 @@ type streams struct {
 const maxOpening = 512
 
 func newStreams(a *API) *streams {
-	s := &streams{api: a}
-	s.upgrader = gws.NewUpgrader(&peerEvents{}, &gws.ServerOption{
-		ReadMaxPayloadSize: wire.MaxBody,
-		ParallelGolimit:    1,
-		CheckUtf8Enabled:   true,
-		Logger:             quiet{},
-		Recovery:           func(gws.Logger) {},
-		NewSession:         func() gws.SessionStorage { return new(slot) },
-	})
-	return s
+	return &streams{api: a, rooms: sync.Pool{New: func() any { return new(room) }}}
 }
 
 // routes are those that are requests like any other.
@@ -56,11 +48,6 @@ func (s *streams) routes() []route {
 		{"POST", "/v1/tickets", plain(auth.PresenceRead), s.makeTicket},
 	}
 }
-
-// quiet is a logger for what peers do wrong: they are told.
-type quiet struct{}
-
-func (quiet) Error(...any) {}
 
 // errBusy: too many streams begin at once.
 type errBusy struct{ wait time.Duration }
@@ -194,40 +181,32 @@ func (s *streams) webSocket(c *call, ask opening) error {
 	if err != nil {
 		return err
 	}
-	conn, rw, err := wire.Hijack(c.w, http.StatusSwitchingProtocols)
+	conn, rw, _, err := ws.UpgradeHTTP(c.r, upgraded{c.w})
 	if err != nil {
-		return err
+		if conn != nil {
+			_ = conn.Close() // it has been answered
+		}
+		return nil
 	}
-	p := &peer{streams: s, principal: c.p}
-	p.meter.conn = conn
-	p.meter.end = func() { p.stream.End(notify.CloseTooFast, 0) }
-	reader := bufio.NewReaderSize(&p.meter, readBuffer)
-	if n := rw.Reader.Buffered(); n > 0 {
-		p.meter.before, _ = rw.Reader.Peek(n) // what is buffered is there
-	}
-	sink := newSocket(conn, false)
-	quiet := &quietConn{Conn: conn, socket: sink}
-	ws, err := s.upgrader.UpgradeFromConn(quiet, reader, c.r)
-	if err != nil {
-		return nil //nolint:nilerr // it has been answered
-	}
-	if kept, ok := ws.Session().(*slot); ok { // NewSession made it
-		kept.peer = p
-	}
-	quiet.open = true
+	p := &peer{streams: s, principal: c.p, socket: newSocket(conn, false), reader: newReader()}
 	ctx := context.WithoutCancel(c.r.Context())
-	if p.stream, err = s.api.Hub.Open(ctx, c.p.Account, c.p.User, c.p, sink, s.hello(follow)); err != nil {
-		sink.End(notify.CloseDraining, time.Second, true)
+	if p.stream, err = s.api.Hub.Open(ctx, c.p.Account, c.p.User, c.p, p.socket, s.hello(follow)); err != nil {
+		p.socket.End(notify.CloseDraining, time.Second, true)
 		return nil //nolint:nilerr // it has been told
 	}
 	s.begin(ctx, c.p, p.stream, follow)
-	go p.read(ws)
+	early, _ := rw.Reader.Peek(rw.Reader.Buffered()) // what is buffered is there
+	go p.start(bytes.Clone(early))
 	return nil
 }
 
-// readBuffer is small: thousands of idle connections have one each, and what is longer
-// is read past it.
-const readBuffer = 256
+// upgraded is a response of which the connection is taken over for a WebSocket.
+type upgraded struct{ http.ResponseWriter }
+
+// Hijack implements http.Hijacker.
+func (u upgraded) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return wire.Hijack(u.ResponseWriter, http.StatusSwitchingProtocols)
+}
 
 // follow is what a stream follows from the start; nil for nobody.
 func (s *streams) follow(c *call, ask opening) (*notify.Follow, error) {
@@ -409,13 +388,7 @@ func (s *streams) makeTicket(c *call) error {
 
 // A meter is what a client has sent: it ends the connection of one who sends more
 // than anybody needs to, in whatever form.
-type meter struct {
-	conn   net.Conn
-	end    func() // the connection
-	before []byte // read by net/http already
-	bytes  allowance
-	frames allowance
-}
+type meter struct{ bytes, frames allowance }
 
 // An allowance is a bucket that fills by time.
 type allowance struct {
@@ -436,22 +409,3 @@ func (a *allowance) take(n, atOnce, aSecond float64, now time.Time) bool {
 	a.at = now
 	return a.left >= 0
 }
-
-var errTooFast = errors.New("the client sends too much")
-
-// Read implements io.Reader.
-func (m *meter) Read(b []byte) (n int, err error) {
-	if len(m.before) > 0 {
-		n = copy(b, m.before)
-		m.before = m.before[n:]
-	} else if n, err = m.conn.Read(b); err != nil {
-		return n, err
-	}
-	if !m.bytes.take(float64(n), bytesAtOnce, bytesASecond, time.Now()) {
-		m.end() // here: whoever gets the error would close with a code of its own
-		return 0, errTooFast
-	}
-	return n, nil
-}
-
-var _ io.Reader = (*meter)(nil)
