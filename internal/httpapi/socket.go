@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -16,13 +17,17 @@ import (
 // WebSocket, or of server-sent events over HTTP/1.1. No goroutine waits to write to
 // it: what it does not take at once is left to the stream.
 type socket struct {
-	conn   net.Conn
-	raw    syscall.RawConn // nil: not without waiting
-	events bool            // SSE, else WebSocket
-	room   []byte          // for reading, without raw
-	// farewell is the close frame that answers the client's, or tells it what it
-	// broke.
-	farewell atomic.Pointer[[]byte]
+	conn     net.Conn
+	raw      syscall.RawConn // nil: not without waiting
+	events   bool            // SSE, else WebSocket
+	room     []byte          // for reading, without raw
+	farewell atomic.Pointer[farewell]
+}
+
+// A farewell is a close frame that answers the client's, or tells it what it broke.
+type farewell struct {
+	frame   []byte
+	unheard bool // the client goes on sending
 }
 
 var _ notify.Sink = (*socket)(nil)
@@ -74,10 +79,11 @@ func (s *socket) Hears() bool { return true }
 // End implements notify.Sink.
 func (s *socket) End(why notify.Close, retry time.Duration, clean bool) {
 	say := endings[why]
+	unheard := why == notify.CloseTooFast
 	var b []byte
 	switch farewell := s.farewell.Load(); {
 	case say.reason == "" && farewell != nil:
-		b = *farewell
+		b, unheard = farewell.frame, farewell.unheard
 	case say.reason == "":
 	case s.events:
 		b = appendCloseEvent(nil, say.code, say.reason, int(retry.Milliseconds()))
@@ -89,12 +95,47 @@ func (s *socket) End(why notify.Close, retry time.Duration, clean bool) {
 			_ = s.conn.SetWriteDeadline(time.Now().Add(time.Second)) // it is closed next
 			_, _ = s.conn.Write(b)
 		}
+		if unheard {
+			go s.linger()
+			return
+		}
 	}
 	_ = s.conn.Close() // nobody is there to tell
 }
 
+const (
+	lingerFor   = time.Second
+	lingerBytes = 4 << 20
+)
+
+// linger closes once the client has had time to read why. What it sent and nobody
+// has read would reset the connection, and the close frame would be lost.
+func (s *socket) linger() {
+	defer func() { _ = s.conn.Close() }() // nobody is there to tell
+	if err := closeWrite(s.conn); err != nil {
+		return
+	}
+	if err := s.conn.SetReadDeadline(time.Now().Add(lingerFor)); err == nil {
+		_, _ = io.CopyN(io.Discard, s.conn, lingerBytes) // until the client goes
+	}
+}
+
+// closeWrite says that nothing more comes.
+func closeWrite(conn net.Conn) error {
+	for {
+		switch c := conn.(type) {
+		case interface{ CloseWrite() error }:
+			return c.CloseWrite()
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return errors.ErrUnsupported
+		}
+	}
+}
+
 // sayGoodbye has End answer with a close frame.
-func (s *socket) sayGoodbye(frame []byte) { s.farewell.CompareAndSwap(nil, &frame) }
+func (s *socket) sayGoodbye(f *farewell) { s.farewell.CompareAndSwap(nil, f) }
 
 // A room is what one read takes. Connections have one only while they are read.
 type room [4 << 10]byte
