@@ -216,7 +216,7 @@ func fuzzEvent(b []byte) Event {
 		rules := map[UserID]Sight{"w": Sight(b[1] >> 2 & 3), UserID(id): Sight(b[2] >> 4 & 3)}
 		return SetRules{Request: request, Everyone: Sight(b[1] & 3), Watchers: rules}
 	default:
-		return Tick{Seen: []Seen{{Session: SessionID(id), EndsAt: noon.Add(time.Duration(b[1]) * time.Minute)}}}
+		return Tick{Seen: []Seen{{Session: SessionID(id), EndsAt: noon.Add(time.Duration(b[1]) * time.Minute), Lease: time.Duration(b[2]) * time.Minute}}}
 	}
 }
 

@@ -12,11 +12,16 @@ type Seen struct {
 	Session SessionID
 	IdleAt  Instant // zero: nothing newer, or it never idles
 	EndsAt  Instant
+	Lease   time.Duration // by which it ends then
 }
 
 // see moves the session's instants on, never back. A session that was idle when
-// it was recorded, at at, stays so: the activity that ends that is recorded.
+// it was recorded, at at, stays so: the activity that ends that is recorded. What
+// was seen under another lease is older than the one on record.
 func (s *Session) see(seen Seen, at Instant) {
+	if seen.Lease != s.Lease {
+		return
+	}
 	if seen.EndsAt > s.EndsAt {
 		s.EndsAt = seen.EndsAt
 	}
@@ -48,7 +53,7 @@ func Soft(s *State, e Refresh, already Seen, p Policy, now Instant) (Seen, bool)
 	if !current.live(now) || (e.Lease != 0 && e.Lease != current.Lease) {
 		return Seen{}, false
 	}
-	seen := Seen{Session: e.Session, IdleAt: current.IdleAt, EndsAt: now.Add(current.Lease)}
+	seen := Seen{Session: e.Session, IdleAt: current.IdleAt, EndsAt: now.Add(current.Lease), Lease: current.Lease}
 	switch e.Activity {
 	case IsActive:
 		if !current.active(now) || recorded.lacksIdle(p.IdleAfter, now) {

@@ -30,7 +30,7 @@ func TestSoft(t *testing.T) {
 		{
 			"what is remembered does not make an idle session active", 50 * time.Second,
 			Refresh{Session: "idle", Activity: IsActive},
-			Seen{Session: "idle", IdleAt: noon.Add(time.Hour)},
+			Seen{Session: "idle", IdleAt: noon.Add(time.Hour), Lease: time.Hour},
 			false,
 		},
 		{"half of the idle time remains", 7*time.Minute + 30*time.Second, Refresh{Session: "long", Activity: IsActive}, Seen{}, true},
@@ -40,19 +40,19 @@ func TestSoft(t *testing.T) {
 		{
 			"active by what is remembered: the edge to idle", 16 * time.Minute,
 			Refresh{Session: "long", Activity: IsIdle},
-			Seen{Session: "long", IdleAt: noon.Add(20 * time.Minute)},
+			Seen{Session: "long", IdleAt: noon.Add(20 * time.Minute), Lease: time.Hour},
 			false,
 		},
 		{
 			"what is remembered is not on record: the lease", 61 * time.Second,
 			Refresh{Session: "a"},
-			Seen{Session: "a", EndsAt: noon.Add(170 * time.Second)},
+			Seen{Session: "a", EndsAt: noon.Add(170 * time.Second), Lease: 2 * time.Minute},
 			false,
 		},
 		{
 			"what is remembered is not on record: the idle time", 8 * time.Minute,
 			Refresh{Session: "long", Activity: IsActive},
-			Seen{Session: "long", IdleAt: noon.Add(22 * time.Minute)},
+			Seen{Session: "long", IdleAt: noon.Add(22 * time.Minute), Lease: time.Hour},
 			false,
 		},
 		{"by a clock that was put back", -time.Second, Refresh{Session: "a"}, Seen{}, false},
@@ -96,7 +96,7 @@ func TestSoftGoesOnFromWhatIsRemembered(t *testing.T) {
 	}
 	first := refresh(time.Minute, IsActive, Seen{})
 	second := refresh(2*time.Minute, Unsaid, first)
-	if want := (Seen{Session: "a", IdleAt: noon.Add(16 * time.Minute), EndsAt: noon.Add(62 * time.Minute)}); second != want {
+	if want := (Seen{Session: "a", IdleAt: noon.Add(16 * time.Minute), EndsAt: noon.Add(62 * time.Minute), Lease: time.Hour}); second != want {
 		t.Errorf("%+v, want %+v", second, want)
 	}
 }
@@ -115,11 +115,12 @@ func TestObserve(t *testing.T) {
 		seen                 Seen
 		movesIdle, movesEnds bool
 	}{
-		{"later", Seen{"desk", noon.Add(2 * time.Hour), noon.Add(3 * time.Hour)}, true, true},
-		{"earlier", Seen{"desk", noon.Add(time.Minute), noon.Add(2 * time.Minute)}, false, false},
-		{"nothing of activity", Seen{"desk", 0, noon.Add(3 * time.Hour)}, false, true},
-		{"idle on record", Seen{"idle", noon.Add(2 * time.Hour), noon.Add(3 * time.Hour)}, false, true},
-		{"never idles", Seen{"never", noon.Add(2 * time.Hour), noon.Add(3 * time.Hour)}, false, true},
+		{"later", Seen{"desk", noon.Add(2 * time.Hour), noon.Add(3 * time.Hour), MaxLease}, true, true},
+		{"earlier", Seen{"desk", noon.Add(time.Minute), noon.Add(2 * time.Minute), MaxLease}, false, false},
+		{"nothing of activity", Seen{"desk", 0, noon.Add(3 * time.Hour), MaxLease}, false, true},
+		{"under another lease", Seen{"desk", noon.Add(2 * time.Hour), noon.Add(3 * time.Hour), MinLease}, false, false},
+		{"idle on record", Seen{"idle", noon.Add(2 * time.Hour), noon.Add(3 * time.Hour), MaxLease}, false, true},
+		{"never idles", Seen{"never", noon.Add(2 * time.Hour), noon.Add(3 * time.Hour), MaxLease}, false, true},
 	} {
 		observed := Observe(s.state, []Seen{{Session: "ended", EndsAt: noon.Add(9 * time.Hour)}, row.seen})
 		for i, was := range before.Sessions {

@@ -2,6 +2,7 @@ package publish_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -113,6 +114,25 @@ func TestTwoConnectionsOfOneSession(t *testing.T) {
 		pass(publish.Grace + 2*time.Second)
 		n.want(presence.Offline)
 	})
+}
+
+// TestTwoConnectionsLostTogether: what is remembered of both sessions, from while
+// they were kept live, gives neither its lease again.
+func TestTwoConnectionsLostTogether(t *testing.T) {
+	for range 10 {
+		bound(t, func(n *node) {
+			a, b := n.connect("a", ""), n.connect("b", "")
+			pass(70 * time.Second)
+			var losing sync.WaitGroup
+			losing.Go(func() { n.release(a) })
+			losing.Go(func() { n.release(b) })
+			losing.Wait()
+			pass(publish.Grace - 2*time.Second)
+			n.want(presence.Available)
+			pass(4 * time.Second)
+			n.want(presence.Offline)
+		})
+	}
 }
 
 // TestSignOutEndsAtOnce: and what is left of the connection changes nothing.
