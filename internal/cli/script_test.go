@@ -11,9 +11,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -34,17 +36,27 @@ func TestMain(m *testing.M) {
 // TestScripts runs testdata/*.txtar. Beside testscript's own commands there are:
 //
 //	background COMMAND ARGS…   runs "porchlight COMMAND ARGS… --json" in process,
-//	                           waits for its line, and keeps it as if it were stdout
+//	                           waits for its line, and keeps it in background.json; if it
+//	                           is a server, $PORCHLIGHT_URL and $ADDRESS say where it is
 //	live COMMAND ARGS…         likewise without --json
+//	begin COMMAND ARGS…        likewise, and waits for nothing
 //	expect PATTERN             waits for a line of the last one that matches, and keeps it
 //	                           as background does
-//	stop                       interrupts the last one and waits for it
+//	complains PATTERN          waits until the standard error of the last one has a match
+//	ended CODE [COMMAND]       waits until the last one, or the last that runs COMMAND, ends
+//	                           with this code; what it printed is kept in background.out
+//	[!] interrupt [COMMAND]    interrupts the last one, or the last that runs COMMAND, and
+//	                           waits for it; with !, it must fail. What was on its standard
+//	                           error is kept in background.err, as by ended
 //	take VARIABLE KEY          sets a variable to a member of the JSON in stdout
 //	members FILE               writes the names of the members of the JSON in FILE, and
 //	                           of the first item of each list, to the file members
 //	killed DIR BACKUP FILE     kills a "porchlight backup --data-dir DIR FILE" when half of
 //	                           BACKUP, which it gets from a server of ours, has come
 //	newer DIR                  makes the store under DIR of a format to come
+//
+// A command that testscript has, too, is testscript's: its stop ends a script as if
+// all of it had passed.
 //
 // $NATS is the address of a NATS server with one replica, and the files nats-user
 // and nats-system hold what it asks for.
@@ -54,7 +66,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
-			env.Values[lastProgram{}] = new(*program)
+			env.Values[programsKey{}] = new([]*program)
 			env.Setenv("NATS", nats.Host)
 			return errors.Join(
 				os.WriteFile(filepath.Join(env.WorkDir, "nats-user"), []byte(nats.User), 0o600),
@@ -64,8 +76,11 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"background": background,
 			"live":       live,
+			"begin":      begin,
 			"expect":     expect,
-			"stop":       stop,
+			"complains":  complains,
+			"ended":      ended,
+			"interrupt":  interrupt,
 			"take":       take,
 			"killed":     killed,
 			"newer":      newer,
@@ -76,10 +91,48 @@ func TestScripts(t *testing.T) {
 
 // A program is one that runs in the background.
 type program struct {
-	cancel context.CancelCauseFunc
-	ended  chan int
-	out    *bufio.Reader
-	once   sync.Once
+	command string
+	cancel  context.CancelCauseFunc
+	ended   chan int
+	out     *bufio.Reader
+	err     complaints
+	once    sync.Once
+}
+
+// complaints is the standard error of a program, which may be read while it runs.
+type complaints struct {
+	mu    sync.Mutex
+	text  strings.Builder
+	wrote *sync.Cond
+	over  bool
+}
+
+func (c *complaints) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer c.wrote.Broadcast()
+	return c.text.Write(p)
+}
+
+// close says that nothing more comes.
+func (c *complaints) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true
+	c.wrote.Broadcast()
+}
+
+// await is all that was written, as soon as it matches, and whether it did.
+func (c *complaints) await(pattern *regexp.Regexp) (text string, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !pattern.MatchString(c.text.String()) {
+		if c.over {
+			return c.text.String(), false
+		}
+		c.wrote.Wait()
+	}
+	return c.text.String(), true
 }
 
 func (p *program) stop() int {
@@ -134,6 +187,7 @@ func background(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(json.Unmarshal([]byte(line), &told))
 	if told.URL != "" {
 		ts.Setenv("PORCHLIGHT_URL", told.URL)
+		ts.Setenv("ADDRESS", strings.TrimPrefix(told.URL, "http://"))
 	}
 }
 
@@ -141,10 +195,24 @@ func live(ts *testscript.TestScript, _ bool, args []string) { start(ts, args) }
 
 // start runs a command and keeps its first line.
 func start(ts *testscript.TestScript, args []string) (line string) {
+	p := run(ts, args)
+	line, err := p.out.ReadString('\n')
+	if err != nil {
+		p.stop()
+		ts.Fatalf("porchlight %s: it ended without a line: %v\n%s", args[0], err, p.err.text.String())
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("background.json"), []byte(line), 0o600))
+	return line
+}
+
+func begin(ts *testscript.TestScript, _ bool, args []string) { run(ts, args) }
+
+// run begins a command.
+func run(ts *testscript.TestScript, args []string) *program {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	out, in := io.Pipe()
-	p := &program{cancel: cancel, ended: make(chan int, 1), out: bufio.NewReader(out)}
-	var stderr strings.Builder
+	p := &program{command: args[0], cancel: cancel, ended: make(chan int, 1), out: bufio.NewReader(out)}
+	p.err.wrote = sync.NewCond(&p.err.mu)
 	dir := ts.Getenv("WORK")
 	for i, arg := range args {
 		if i > 0 && args[i-1] == "--data-dir" && !filepath.IsAbs(arg) {
@@ -152,26 +220,22 @@ func start(ts *testscript.TestScript, args []string) (line string) {
 		}
 	}
 	go func() {
-		code := cli.Run(ctx, args, ts.Getenv, strings.NewReader(""), in, &stderr)
+		code := cli.Run(ctx, args, ts.Getenv, strings.NewReader(""), in, &p.err)
+		p.err.close()
 		_ = in.Close()
 		p.ended <- code
 	}()
 	ts.Defer(func() { p.stop() })
-	line, err := p.out.ReadString('\n')
-	if err != nil {
-		p.stop()
-		ts.Fatalf("porchlight %s: it ended without a line: %v\n%s", args[0], err, stderr.String())
-	}
-	ts.Check(os.WriteFile(ts.MkAbs("background.json"), []byte(line), 0o600))
-	*last(ts) = p
-	return line
+	all := programs(ts)
+	*all = append(*all, p)
+	return p
 }
 
 func expect(ts *testscript.TestScript, _ bool, args []string) {
-	pattern, err := regexp.Compile(args[0])
+	pattern, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
 	for {
-		line, err := (*last(ts)).out.ReadString('\n')
+		line, err := last(ts, nil).out.ReadString('\n')
 		if err != nil {
 			ts.Fatalf("it ended without a line that matches %q: %v", args[0], err)
 		}
@@ -182,18 +246,58 @@ func expect(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// lastProgram is the key of the last program that a script started.
-type lastProgram struct{}
-
-func last(ts *testscript.TestScript) **program {
-	p, _ := ts.Value(lastProgram{}).(**program)
-	return p
+func complains(ts *testscript.TestScript, _ bool, args []string) {
+	pattern, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	p := last(ts, nil)
+	defer time.AfterFunc(time.Minute, p.err.close).Stop()
+	if text, ok := p.err.await(pattern); !ok {
+		ts.Fatalf("it ended, or a minute passed, without a complaint that matches %q:\n%s", args[0], text)
+	}
 }
 
-func stop(ts *testscript.TestScript, _ bool, _ []string) {
-	if code := (*last(ts)).stop(); code != 0 {
-		ts.Fatalf("it ended with code %d", code)
+// programsKey is the key of the programs that a script started.
+type programsKey struct{}
+
+func programs(ts *testscript.TestScript) *[]*program {
+	all, _ := ts.Value(programsKey{}).(*[]*program)
+	return all
+}
+
+// last is the last program, or the last that runs the command named.
+func last(ts *testscript.TestScript, command []string) *program {
+	for _, p := range slices.Backward(*programs(ts)) {
+		if len(command) == 0 || p.command == command[0] {
+			return p
+		}
 	}
+	ts.Fatalf("nothing was started")
+	return nil
+}
+
+func interrupt(ts *testscript.TestScript, neg bool, args []string) {
+	p := last(ts, args)
+	code := p.stop()
+	keepComplaints(ts, p)
+	if (code != 0) != neg {
+		ts.Fatalf("it ended with code %d:\n%s", code, p.err.text.String())
+	}
+}
+
+func ended(ts *testscript.TestScript, _ bool, args []string) {
+	p := last(ts, args[1:])
+	out, err := io.ReadAll(p.out)
+	ts.Check(err)
+	code := p.stop() // it has ended
+	keepComplaints(ts, p)
+	ts.Check(os.WriteFile(ts.MkAbs("background.out"), out, 0o600))
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("it ended with code %d:\n%s", code, p.err.text.String())
+	}
+}
+
+func keepComplaints(ts *testscript.TestScript, p *program) {
+	ts.Check(os.WriteFile(ts.MkAbs("background.err"), []byte(p.err.text.String()), 0o600))
 }
 
 func take(ts *testscript.TestScript, _ bool, args []string) {
