@@ -13,9 +13,9 @@ import (
 	"porchlight.dev/porchlight/client"
 )
 
-// A board is painted again and again over itself: a row for each user, and one
-// for the connection. It leaves what stood on the terminal before alone, and stays
-// there at the end.
+// A board is painted again and again over itself: a row for each user, one for the
+// watch that came last, if one did, and one for the connection. It leaves what
+// stood on the terminal before alone, and stays there at the end.
 type board struct {
 	shell *shell
 	names *names
@@ -27,6 +27,7 @@ type board struct {
 	connected bool
 	lost      client.State
 	again     time.Time // when the connection is tried again
+	watch     string    // that came last
 
 	painted []line // what is on the terminal
 	on      area   // of its size then
@@ -50,6 +51,15 @@ func newBoard(s *shell, users []string, names *names, size func() area) *board {
 func (b *board) state(state client.State) {
 	b.mu.Lock()
 	b.connected, b.lost, b.again = state.Connected, state, time.Now().Add(state.Wait)
+	b.mu.Unlock()
+	b.touch()
+}
+
+// came leaves the watch that came last on the board.
+func (b *board) came(ctx context.Context, watch *api.Watch) {
+	name := b.names.of(ctx, &api.Presence{User: watch.User})
+	b.mu.Lock()
+	b.watch = name + "  " + watchCame(watch)
 	b.mu.Unlock()
 	b.touch()
 }
@@ -145,7 +155,11 @@ type line struct {
 
 func (b *board) lines(size area, now time.Time) []line {
 	rows := b.rows
-	if room := max(1, size.height-2); len(rows) > room {
+	below := []line{plain(b.footer(now), size.width)}
+	if b.watch != "" {
+		below = append([]line{plain(b.watch, size.width)}, below...)
+	}
+	if room := max(1, size.height-1-len(below)); len(rows) > room {
 		rows = rows[:max(0, room-1)]
 	}
 	names := 0
@@ -153,14 +167,14 @@ func (b *board) lines(size area, now time.Time) []line {
 		names = max(names, widthOf(printable(r.name)))
 	}
 	names = min(names, max(8, size.width-statusColumn-len("    since 15:04:05"))) // these three come first
-	lines := make([]line, 0, len(rows)+2)
+	lines := make([]line, 0, len(rows)+1+len(below))
 	for _, r := range rows {
 		lines = append(lines, b.line(&r, names, size.width))
 	}
 	if left := len(b.rows) - len(rows); left > 0 {
 		lines = append(lines, plain(fmt.Sprintf("and %d more", left), size.width))
 	}
-	return append(lines, plain(b.footer(now), size.width))
+	return append(lines, below...)
 }
 
 func plain(text string, width int) line {

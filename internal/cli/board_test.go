@@ -16,7 +16,7 @@ func TestBoard(t *testing.T) {
 	var out strings.Builder
 	on := area{61, 20}
 	s := &shell{stdout: &out, getenv: func(string) string { return "" }}
-	b := newBoard(s, []string{"ada@x.test", "b"}, nil, func() area { return on })
+	b := newBoard(s, []string{"ada@x.test", "b"}, &names{known: map[string]string{"a": "ada@x.test"}}, func() area { return on })
 	painted := func(want string) {
 		t.Helper()
 		out.Reset()
@@ -50,6 +50,18 @@ func TestBoard(t *testing.T) {
 	b.again = now
 	b.take(&client.Change{Presence: api.Presence{User: "d"}, Gone: true}, "d")
 	painted("ESC[3Aada@x.t…  busy               …\nc@x.test  available          …\nReconnecting: gone\nESC[J")
+
+	// A watch that came has a line of its own, and the users one less.
+	on = area{90, 4}
+	b.came(t.Context(), &api.Watch{ID: "W", User: "a", Status: api.Busy, Note: "x", Fired: api.At(now)})
+	painted("ESC[3Aand 2 more\n" +
+		"ada@x.test  busy  \"x\"  at 2026-03-01 09:30:00: the watch W came\n" +
+		"Reconnecting: gone\nESC[J")
+	on.height = 5
+	painted("ESC[3Aada@x.test  busy               since 2026-03-01 09:30:00  漢字�[2J and what is too long f…\n" +
+		"c@x.test    available          since 2026-03-01 09:30:00\n" +
+		"ada@x.test  busy  \"x\"  at 2026-03-01 09:30:00: the watch W came\n" +
+		"Reconnecting: gone\nESC[J")
 }
 
 var now = time.Date(2026, 3, 1, 9, 30, 0, 0, time.Local)

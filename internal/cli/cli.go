@@ -7,8 +7,9 @@
 // the whole program but for its exit, so that tests run it in process.
 //
 // It guarantees that an error says what to do, that standard output has nothing
-// but the answer, with --json in JSON, and one of three exit codes: 0 for done, 1
-// for a failure, 2 for a command, a flag or a setting that makes no sense.
+// but the answer, with --json in JSON, and one of four exit codes: 0 for done, 1
+// for a failure, 2 for a command, a flag or a setting that makes no sense, 3 for
+// what did not come in the time that was given for it.
 package cli
 
 import (
@@ -34,6 +35,7 @@ const (
 	exitDone    = 0
 	exitFailure = 1
 	exitUsage   = 2
+	exitTimeout = 3
 )
 
 // commands is the whole command line.
@@ -46,7 +48,8 @@ type commands struct {
 	Backup     backupCommand      `cmd:"" help:"Back up a data directory, while the server runs or not."`
 	Restore    restoreCommand     `cmd:"" help:"Make a new data directory from a backup."`
 	Verify     verifyCommand      `cmd:"" help:"Check a backup or a data directory, byte by byte."`
-	Status     statusCommands     `cmd:"" help:"Read, watch, set and explain a user's status."`
+	Status     statusCommands     `cmd:"" help:"Read, watch, wait for, set and explain a user's status."`
+	Watch      watchCommands      `cmd:"" help:"Be told once when somebody comes to a status."`
 	Session    sessionCommands    `cmd:"" help:"Sign users in, and list who is."`
 	Contact    contactCommands    `cmd:"" help:"Whom a user follows."`
 	Visibility visibilityCommands `cmd:"" help:"Who sees what of a user."`
@@ -61,7 +64,7 @@ const description = `A self-hosted presence server that speaks Zoom's presence A
 
 Try it: porchlight demo
 
-Exit codes: 0 done, 1 failed, 2 the command, a flag or a setting makes no sense.
+Exit codes: 0 done, 1 failed, 2 the command, a flag or a setting makes no sense, 3 what "status wait" waits for did not come in time.
 Variables: PORCHLIGHT_URL and PORCHLIGHT_TOKEN (or PORCHLIGHT_ACCOUNT_ID, PORCHLIGHT_CLIENT_ID and PORCHLIGHT_CLIENT_SECRET) say which server to talk to and as whom; "porchlight config doc" lists all. NO_COLOR turns colour off.`
 
 // A shell is what a command runs in.

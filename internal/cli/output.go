@@ -22,6 +22,11 @@ type usageError struct{ text string }
 
 func (e *usageError) Error() string { return e.text }
 
+// A timeoutError is something that did not come in the time given for it.
+type timeoutError struct{ text string }
+
+func (e *timeoutError) Error() string { return e.text }
+
 // An advice is an error with what to do about it.
 type advice struct {
 	err  error
@@ -42,8 +47,12 @@ func (s *shell) fail(err error) int {
 	code := exitFailure
 	_, wrongUse := errors.AsType[*usageError](err)
 	problems, wrongSettings := errors.AsType[config.Problems](err)
-	if wrongUse || wrongSettings {
+	_, late := errors.AsType[*timeoutError](err)
+	switch {
+	case wrongUse || wrongSettings:
 		code = exitUsage
+	case late:
+		code = exitTimeout
 	}
 	err = explained(err)
 	if s.json {
@@ -69,6 +78,9 @@ func explained(err error) error {
 	if lost, ok := errors.AsType[*client.TransportError](err); ok {
 		at, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(lost.URL, "http://"), "https://"), "/")
 		return &advice{err, fmt.Sprintf("Is the server running at %s? Say where it is with --url or PORCHLIGHT_URL.", at)}
+	}
+	if closed, ok := errors.AsType[*client.ClosedError](err); ok && closed.Code == api.CloseUnauthorized {
+		return &advice{err, api.InvalidToken.WhatToDo}
 	}
 	refused, ok := errors.AsType[*client.Error](err)
 	switch {

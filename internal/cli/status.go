@@ -17,6 +17,7 @@ type statusCommands struct {
 	Clear   statusClear   `cmd:"" help:"Take back what was set."`
 	Explain statusExplain `cmd:"" help:"Say why a status is what it is, and what follows."`
 	Watch   statusWatch   `cmd:"" help:"Show statuses and whatever changes, until interrupted."`
+	Wait    statusWait    `cmd:"" help:"Wait until a user comes to a status."`
 }
 
 type statusGet struct {
@@ -75,14 +76,13 @@ Example:
 
 // Run implements the command.
 func (c *statusSet) Run(s *shell) error {
-	status, err := parseStatus(c.Status)
+	status, err := parseStatus(c.Status, settable, "a status that can be set")
 	if err != nil {
 		return err
 	}
 	claim := api.SetClaim{Source: "manual", Status: status, Note: c.Note}
 	if c.Lasts > 0 {
-		seconds := int64((c.Lasts + time.Second - 1) / time.Second)
-		claim.DurationSeconds = &seconds
+		claim.DurationSeconds = wholeSeconds(c.Lasts)
 	}
 	if c.Until != "" {
 		until, err := parseUntil(c.Until, time.Now())
@@ -111,19 +111,31 @@ var settable = []api.Status{
 	api.Available, api.Away, api.Busy, api.DoNotDisturb, api.InCalendarEvent, api.InMeeting, api.Presenting, api.OnCall, api.OutOfOffice,
 }
 
-func parseStatus(text string) (api.Status, error) {
+// parseStatus reads one of the statuses that are meant, which are called what.
+func parseStatus(text string, meant []api.Status, what string) (api.Status, error) {
 	word := api.Status(strings.ReplaceAll(strings.ToLower(text), "-", "_"))
 	if word == "dnd" {
 		word = api.DoNotDisturb
 	}
-	if slices.Contains(settable, word) {
+	if slices.Contains(meant, word) {
 		return word, nil
 	}
-	names := make([]string, len(settable))
-	for i, known := range settable {
-		names[i] = string(known)
+	return "", &usageError{fmt.Sprintf("%q is not %s: use one of %s", text, what, joined(meant, ", "))}
+}
+
+// joined are statuses in a text.
+func joined(statuses []api.Status, by string) string {
+	words := make([]string, len(statuses))
+	for i, status := range statuses {
+		words[i] = string(status)
 	}
-	return "", &usageError{fmt.Sprintf("%q is not a status that can be set: use one of %s", text, strings.Join(names, ", "))}
+	return strings.Join(words, by)
+}
+
+// wholeSeconds is a duration as requests have it: rather longer than shorter.
+func wholeSeconds(d time.Duration) *int64 {
+	seconds := int64((d + time.Second - 1) / time.Second)
+	return &seconds
 }
 
 // parseUntil reads an instant: RFC 3339, or the next HH:MM.

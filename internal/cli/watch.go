@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sync"
 	"time"
 
 	"porchlight.dev/porchlight/api"
@@ -20,7 +21,7 @@ type statusWatch struct {
 
 // Help is shown by --help.
 func (*statusWatch) Help() string {
-	return `On a terminal it is a board that is kept up to date. Elsewhere each change is a line, and with --json an object: {"type":"presence", "time", …} with the members of a presence, or {"type":"gone", "time", "user"} for who is not watched any more. A connection that is lost is made again. An interrupt ends it.
+	return `On a terminal it is a board that is kept up to date. Elsewhere each change is a line, and with --json an object: {"type":"presence", "time", …} with the members of a presence, or {"type":"gone", "time", "user"} for who is not watched any more. A watch of "porchlight watch" that came is told, too: {"type":"watch", "time", "watch"}. A connection that is lost is made again. An interrupt ends it.
 
 Example:
 
@@ -38,27 +39,36 @@ func (c *statusWatch) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancelCause(s.ctx)
+	err = follow(s.ctx, cl, who, s.display(who.Users, &names{client: cl}))
+	if errors.Is(s.ctx.Err(), context.Canceled) {
+		return nil // an interrupt is how it ends
+	}
+	return err
+}
+
+// follow shows a stream until out has seen enough, which is context.Canceled, or
+// there is a reason to stop: the cause of ctx, a user who cannot be followed, or the
+// end of the stream.
+func follow(ctx context.Context, cl *client.Client, who client.StreamOptions, out display) error {
+	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	out := s.display(who.Users, &names{client: cl})
+	told := make(map[string]bool) // a watch comes again until the server knows that it was read
 	who.OnState = out.state
 	who.OnRefused = func(_ []string, err error) { stop(err) }
+	who.OnWatch = func(w api.Watch) {
+		if !told[w.ID] {
+			told[w.ID] = true
+			out.came(ctx, &w)
+		}
+	}
 	stream := cl.Stream(who)
 	ended := make(chan error, 1)
 	go func() { ended <- stream.Run(ctx) }()
-	err = out.show(ctx, stream.View().Changes(ctx))
-	if err != nil {
-		stop(err)
+	stop(out.show(ctx, stream.View().Changes(ctx)))
+	if over := <-ended; !errors.Is(over, ctx.Err()) {
+		return over // by itself, which is why there was no more to show
 	}
-	over := <-ended
-	switch {
-	case s.ctx.Err() != nil:
-		return nil // an interrupt is how it ends
-	case errors.Is(over, context.Canceled):
-		return context.Cause(ctx)
-	default:
-		return over
-	}
+	return context.Cause(ctx)
 }
 
 // whom asks the server first, so that a name that is wrong, a token or a server
@@ -87,10 +97,12 @@ func (c *statusWatch) whom(ctx context.Context, cl *client.Client) (client.Strea
 	return who, nil
 }
 
-// A display shows what changes.
+// A display shows what changes. state and came are called while show runs, one at a
+// time.
 type display interface {
 	state(client.State)
-	show(ctx context.Context, changes iter.Seq[client.Change]) error
+	came(ctx context.Context, watch *api.Watch)
+	show(ctx context.Context, changes iter.Seq[client.Change]) error // until they end, or nothing more is wanted
 }
 
 func (s *shell) display(users []string, names *names) display {
@@ -104,6 +116,7 @@ func (s *shell) display(users []string, names *names) display {
 type ticker struct {
 	shell *shell
 	names *names
+	mu    sync.Mutex // a line at a time
 }
 
 // state says on standard error why nothing comes.
@@ -118,17 +131,27 @@ func rounded(d time.Duration) time.Duration { return max(d, time.Second).Round(t
 
 func (t *ticker) show(ctx context.Context, changes iter.Seq[client.Change]) error {
 	for change := range changes {
-		var err error
-		if t.shell.json {
-			err = t.shell.printJSON(eventOf(change, time.Now()))
-		} else {
-			_, err = fmt.Fprintf(t.shell.stdout, "%s  %s\n", printable(t.names.of(ctx, &change.Presence)), t.shell.changed(&change))
-		}
-		if err != nil {
+		if err := t.line(ctx, eventOf(change, time.Now()), &change.Presence, t.shell.changed(&change)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (t *ticker) came(ctx context.Context, watch *api.Watch) {
+	event := watchEvent{Type: api.FrameWatch, Time: api.At(time.Now()), Watch: watch}
+	_ = t.line(ctx, event, &api.Presence{User: watch.User}, watchCame(watch)) // whatever is next fails, too
+}
+
+// line prints an event with --json, and a text about a user without.
+func (t *ticker) line(ctx context.Context, event any, about *api.Presence, text string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.shell.json {
+		return t.shell.printJSON(event)
+	}
+	_, err := fmt.Fprintf(t.shell.stdout, "%s  %s\n", printable(t.names.of(ctx, about)), text)
+	return err
 }
 
 // changed is a change on one line.
@@ -154,6 +177,13 @@ type goneEvent struct {
 	AskedAs string   `json:"asked_as,omitempty"`
 }
 
+// A watchEvent is a watch that came.
+type watchEvent struct {
+	Type  string     `json:"type"`
+	Time  api.Time   `json:"time"`
+	Watch *api.Watch `json:"watch"`
+}
+
 func eventOf(c client.Change, now time.Time) any {
 	if c.Gone {
 		return goneEvent{Type: api.FrameGone, Time: api.At(now), User: c.User, AskedAs: c.AskedAs}
@@ -162,9 +192,11 @@ func eventOf(c client.Change, now time.Time) any {
 }
 
 // names tells what to call users: as they were asked for, else by their e-mail if
-// the token may read it, else by their id.
+// the token may read it, else by their id. It is safe for concurrent use.
 type names struct {
 	client *client.Client
+
+	mu     sync.Mutex
 	known  map[string]string
 	denied bool
 }
@@ -173,13 +205,15 @@ func (n *names) of(ctx context.Context, p *api.Presence) string {
 	if p.AskedAs != "" {
 		return p.AskedAs
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if name, ok := n.known[p.User]; ok {
 		return name
 	}
 	name := p.User
 	if !n.denied {
 		user, err := n.client.User(ctx, p.User)
-		n.denied = err != nil
+		n.denied = err != nil && !client.Is(err, &api.NoUser) // one who is gone says nothing of the others
 		if err == nil && user.Email != "" {
 			name = user.Email
 		}
