@@ -25,7 +25,7 @@ const (
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
-	storetest.Run(t, storetest.Backend{Open: servers.opener(), Lateness: lateness, Ahead: ahead, Drops: true, Parallel: true})
+	storetest.Run(t, storetest.Backend{Open: servers.opener(), Lateness: lateness, Ahead: ahead, Keeps: 16, Parallel: true})
 }
 
 // TestConformanceCluster runs it on three servers: all of it in a soak, and
@@ -33,7 +33,7 @@ func TestConformance(t *testing.T) {
 func TestConformanceCluster(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 3)
-	b := storetest.Backend{Open: servers.opener(), Lateness: lateness, Ahead: ahead, Drops: true, Parallel: true}
+	b := storetest.Backend{Open: servers.opener(), Lateness: lateness, Ahead: ahead, Keeps: 16, Parallel: true}
 	if os.Getenv("PORCHLIGHT_SOAK") == "" {
 		chosen := []string{
 			"Update/EachSeesTheLast", "Update/Concurrent", "Update/RefusalIsDurable", "Read/ChangedAfterCursor", "Read/NoneSkipped",

@@ -104,7 +104,11 @@ func feedOrder(x *suite) {
 		us[i] = user(fmt.Sprint("u", i))
 	}
 	records, _ := x.read(us...)
+	if len(records) != targets {
+		x.Fatalf("Read gave %d records of %d", len(records), targets)
+	}
 	var last store.Position
+	given := make(map[store.User]int)
 	told := make(map[store.User]presence.Revision)
 	shown := make(map[store.User]presence.Presence)
 	for slices.ContainsFunc(records, func(r store.Record) bool { return told[r.User] < r.State.Revision }) {
@@ -115,11 +119,12 @@ func feedOrder(x *suite) {
 		if e.Revision <= told[e.User] {
 			x.Fatalf("%s: revision %d came after %d", e.User.ID, e.Revision, told[e.User])
 		}
-		if missing := e.Before != shown[e.User]; missing != e.Gap || missing && !x.Drops {
+		if missing := e.Before != shown[e.User]; missing != e.Gap || missing && x.Keeps == 0 {
 			x.Errorf("%s: revision %d came after %d, and it goes from %+v, the one before it to %+v, gap: %v",
 				e.User.ID, e.Revision, told[e.User], e.Before, shown[e.User], e.Gap)
 		}
 		last, told[e.User], shown[e.User] = e.At, e.Revision, e.After
+		given[e.User]++
 	}
 	if err := stop(); !errors.Is(err, context.Canceled) {
 		x.Errorf("Feed ended with %v, want its context's error", err)
@@ -127,6 +132,9 @@ func feedOrder(x *suite) {
 	for _, r := range records {
 		if r.State.Revision != told[r.User] {
 			x.Errorf("the log of %s ends at revision %d, the record is %d", r.User.ID, told[r.User], r.State.Revision)
+		}
+		if n := given[r.User]; n < x.Keeps {
+			x.Errorf("%d entries of %s came, of the last %d", n, r.User.ID, x.Keeps)
 		}
 	}
 }

@@ -36,9 +36,10 @@ type Backend struct {
 	Ahead time.Duration
 	// Callers is how many goroutines the concurrent tests use; zero: 16.
 	Callers int
-	// Drops: the log may lack versions of a user who changes more often than it can
-	// follow. The next entry then says so.
-	Drops bool
+	// Keeps is how many versions the log has at least of a user who changes more often
+	// than it can follow; the entry after those that it lacks says so. Zero: it lacks
+	// none.
+	Keeps int
 	// Parallel runs tests beside each other, where most of their time is waiting:
 	// not in a bubble.
 	Parallel bool
