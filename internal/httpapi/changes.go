@@ -83,12 +83,15 @@ func (p *poll) Answers() bool { return false }
 func (p *poll) Hears() bool { return false }
 
 // End implements notify.Sink.
-func (p *poll) End(notify.Close, time.Duration, bool) {
+func (p *poll) End(notify.Close, time.Duration) {
 	select {
 	case p.came <- struct{}{}:
 	default:
 	}
 }
+
+// Finish implements notify.Sink: the request ends by itself.
+func (*poll) Finish(_ bool, done func()) { done() }
 
 // changes serves GET /v1/presence/changes.
 func (s *streams) changes(c *call) error {

@@ -47,7 +47,7 @@ func TestAFlowThatIsQuietHasNoDeadline(t *testing.T) {
 			t.Errorf("deadline %v after %q", w.deadline, w.Body)
 		}
 		w.mu.Unlock()
-		f.End(notify.CloseDraining, time.Second, true)
+		f.End(notify.CloseDraining, time.Second)
 		<-ended
 		stop()
 		if got := w.Body.String(); got != "data: x\n\nretry: 1000\nevent: close\ndata: {\"type\":\"close\",\"reason\":\"draining\",\"close_code\":3000,\"retry_ms\":1000}\n\n" {

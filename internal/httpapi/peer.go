@@ -58,7 +58,7 @@ func (p *peer) start(early []byte) {
 // gone is the end of the connection.
 func (p *peer) gone() {
 	p.stream.End(notify.CloseGone, 0)
-	p.leave()
+	p.streams.guard(p.stream, p.leave)
 }
 
 // await reads once, deals with what came, and leaves the waiting for more to another
@@ -113,9 +113,13 @@ func (p *peer) frame(kind ws.OpCode, payload []byte) bool {
 	return true
 }
 
-// heard notes a sign of life, and reports whether there are not too many.
+// heard notes a sign of life, and reports whether it is of a stream that goes on, and
+// there are not too many.
 func (p *peer) heard() bool {
 	p.stream.Heard()
+	if p.stream.Ended() {
+		return false // by somebody else: what comes after is not done
+	}
 	if p.meter.frames.take(1, framesAtOnce, framesASecond, time.Now()) {
 		return true
 	}

@@ -42,11 +42,11 @@ var (
 // when each does not want more. The payload is each's until it returns. Of b, which
 // is changed, nothing is kept.
 func (r *reader) take(b []byte, each func(ws.OpCode, []byte) bool) error {
-	kept := len(r.rest) > 0
-	if kept {
+	if len(r.rest) > 0 {
 		r.rest = append(r.rest, b...)
 		b = r.rest
 	}
+	kept := len(r.rest)
 	for len(b) > 0 {
 		h, payload, n, err := r.frame(b)
 		if err != nil {
@@ -64,11 +64,10 @@ func (r *reader) take(b []byte, each func(ws.OpCode, []byte) bool) error {
 			return nil
 		}
 	}
-	switch {
-	case len(b) == 0:
+	switch len(b) {
+	case 0:
 		r.rest = nil
-	case kept:
-		r.rest = append(r.rest[:0], b...)
+	case kept: // it is what is kept already
 	default:
 		r.rest = bytes.Clone(b)
 	}

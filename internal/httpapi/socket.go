@@ -22,6 +22,7 @@ type socket struct {
 	events   bool            // SSE, else WebSocket
 	room     []byte          // for reading, without raw
 	farewell atomic.Pointer[farewell]
+	parting  atomic.Pointer[parting] // nil: not yet
 }
 
 // A farewell is a close frame that answers the client's, or tells it what it broke.
@@ -62,10 +63,16 @@ func (s *socket) Write(b []byte) error {
 		if err := s.conn.SetWriteDeadline(time.Now().Add(notify.SlowAfter)); err != nil {
 			return err
 		}
+		if p := s.parting.Load(); p != nil {
+			_ = s.conn.SetWriteDeadline(p.by) // the write tells what is wrong
+		}
 		if _, err := s.conn.Write(b[:n]); err != nil {
 			return err
 		}
 		b = b[n:]
+	}
+	if s.parting.Load() != nil {
+		return nil
 	}
 	return s.conn.SetWriteDeadline(time.Time{}) // it would end what TryWrite writes later
 }
@@ -76,31 +83,64 @@ func (s *socket) Answers() bool { return !s.events }
 // Hears implements notify.Sink.
 func (s *socket) Hears() bool { return true }
 
+// A parting is what a client is told at the end.
+type parting struct {
+	frame   []byte
+	unheard bool      // the client goes on sending
+	by      time.Time // when it must be written, and all before it
+}
+
+// partingTime bounds that.
+const partingTime = time.Second
+
 // End implements notify.Sink.
-func (s *socket) End(why notify.Close, retry time.Duration, clean bool) {
+func (s *socket) End(why notify.Close, retry time.Duration) {
 	say := endings[why]
-	unheard := why == notify.CloseTooFast
-	var b []byte
+	p := &parting{unheard: why == notify.CloseTooFast, by: time.Now().Add(partingTime)}
 	switch farewell := s.farewell.Load(); {
 	case say.reason == "" && farewell != nil:
-		b, unheard = farewell.frame, farewell.unheard
+		p.frame, p.unheard = farewell.frame, farewell.unheard
 	case say.reason == "":
 	case s.events:
-		b = appendCloseEvent(nil, say.code, say.reason, int(retry.Milliseconds()))
+		p.frame = appendCloseEvent(nil, say.code, say.reason, int(retry.Milliseconds()))
 	default:
-		b = appendCloseFrame(nil, say.code, say.reason, int(retry.Milliseconds()))
+		p.frame = appendCloseFrame(nil, say.code, say.reason, int(retry.Milliseconds()))
 	}
-	if clean && b != nil {
-		if n, err := s.TryWrite(b); n == 0 && err == nil && s.raw == nil {
-			_ = s.conn.SetWriteDeadline(time.Now().Add(time.Second)) // it is closed next
-			_, _ = s.conn.Write(b)
+	s.parting.Store(p)
+	_ = s.conn.SetWriteDeadline(p.by) // it is closed then
+}
+
+// Finish implements notify.Sink.
+func (s *socket) Finish(whole bool, done func()) {
+	if s.raw == nil {
+		go s.part(whole, done)
+		return
+	}
+	s.part(whole, done)
+}
+
+// part says why, and closes.
+func (s *socket) part(whole bool, done func()) {
+	defer done()
+	p := s.parting.Load()
+	if p != nil && whole && len(p.frame) > 0 {
+		if s.raw != nil {
+			_, _ = s.TryWrite(p.frame) // nobody is there to tell; so below
+		} else {
+			_, _ = s.conn.Write(p.frame)
 		}
-		if unheard {
+		if p.unheard {
 			go s.linger()
 			return
 		}
 	}
-	_ = s.conn.Close() // nobody is there to tell
+	_ = s.conn.Close()
+}
+
+// refuse ends a connection of which no stream came.
+func (s *socket) refuse(why notify.Close, retry time.Duration) {
+	s.End(why, retry)
+	s.Finish(true, func() {})
 }
 
 const (
@@ -211,7 +251,7 @@ func (*flow) Answers() bool { return false }
 func (*flow) Hears() bool { return true }
 
 // End implements notify.Sink.
-func (f *flow) End(why notify.Close, retry time.Duration, _ bool) {
+func (f *flow) End(why notify.Close, retry time.Duration) {
 	f.once.Do(func() {
 		if say := endings[why]; say.reason != "" {
 			f.last = appendCloseEvent(nil, say.code, say.reason, int(retry.Milliseconds()))
@@ -219,6 +259,10 @@ func (f *flow) End(why notify.Close, retry time.Duration, _ bool) {
 		close(f.ended)
 	})
 }
+
+// Finish implements notify.Sink: the handler's goroutine writes what is last, and
+// net/http waits for it when the server stops.
+func (*flow) Finish(_ bool, done func()) { done() }
 
 // serve writes until the stream or the request ends.
 func (f *flow) serve(w http.ResponseWriter, r *http.Request) {

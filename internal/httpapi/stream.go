@@ -160,6 +160,9 @@ func isUpgrade(r *http.Request) bool {
 	return r.ProtoMajor == 1 && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 }
 
+// keyLength is of 16 bytes in Base64.
+const keyLength = 24
+
 // checkHandshake refuses before the connection is taken over, while a problem can
 // still be told.
 func checkHandshake(r *http.Request) error {
@@ -167,8 +170,8 @@ func checkHandshake(r *http.Request) error {
 	for token := range strings.SplitSeq(r.Header.Get("Connection"), ",") {
 		upgrades = upgrades || strings.EqualFold(strings.TrimSpace(token), "upgrade")
 	}
-	if !upgrades || r.Header.Get("Sec-WebSocket-Version") != "13" || r.Header.Get("Sec-WebSocket-Key") == "" {
-		return &wire.SyntaxError{Reason: "the WebSocket handshake needs Connection: Upgrade, Sec-WebSocket-Version: 13 and a Sec-WebSocket-Key"}
+	if !upgrades || !r.ProtoAtLeast(1, 1) || r.Host == "" || r.Header.Get("Sec-WebSocket-Version") != "13" || len(r.Header.Get("Sec-WebSocket-Key")) != keyLength {
+		return &wire.SyntaxError{Reason: "the WebSocket handshake needs HTTP/1.1 with a Host, Connection: Upgrade, Sec-WebSocket-Version: 13 and a Sec-WebSocket-Key of 16 bytes in Base64"}
 	}
 	return nil
 }
@@ -181,7 +184,7 @@ func (s *streams) webSocket(c *call, ask opening) error {
 	if err != nil {
 		return err
 	}
-	conn, rw, _, err := ws.UpgradeHTTP(c.r, upgraded{c.w})
+	conn, rw, _, err := ws.HTTPUpgrader{Timeout: notify.SlowAfter}.Upgrade(c.r, upgraded{c.w})
 	if err != nil {
 		if conn != nil {
 			_ = conn.Close() // it has been answered
@@ -191,10 +194,10 @@ func (s *streams) webSocket(c *call, ask opening) error {
 	p := &peer{streams: s, principal: c.p, socket: newSocket(conn, false), reader: newReader()}
 	ctx := context.WithoutCancel(c.r.Context())
 	if p.stream, err = s.api.Hub.Open(ctx, c.p.Account, c.p.User, c.p, p.socket, s.hello(follow)); err != nil {
-		p.socket.End(notify.CloseDraining, time.Second, true)
+		p.socket.refuse(notify.CloseDraining, time.Second)
 		return nil //nolint:nilerr // it has been told
 	}
-	s.begin(ctx, c.p, p.stream, follow)
+	s.guard(p.stream, func() { s.begin(ctx, c.p, p.stream, follow) })
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered()) // what is buffered is there
 	go p.start(bytes.Clone(early))
 	return nil
@@ -317,10 +320,10 @@ func (s *streams) events(c *call, ask opening) error {
 	}
 	stream, err := s.api.Hub.Open(ctx, c.p.Account, c.p.User, c.p, sink, s.hello(follow))
 	if err != nil {
-		sink.End(notify.CloseDraining, time.Second, true)
+		sink.refuse(notify.CloseDraining, time.Second)
 		return nil //nolint:nilerr // it has been told
 	}
-	s.begin(ctx, c.p, stream, follow)
+	s.guard(stream, func() { s.begin(ctx, c.p, stream, follow) })
 	go awaitEnd(conn, stream)
 	return nil
 }

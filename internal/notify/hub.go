@@ -78,6 +78,8 @@ type Hub struct {
 	owners   map[store.User]*Stream // by whom they act for, linked by nextOfOwner
 	streams  map[*Stream]struct{}
 	draining bool
+	leaving  int           // streams that were ended and are not closed yet
+	left     chan struct{} // to be closed when there are none; nil: nobody waits
 
 	moved chan store.User // whose contacts changed
 
@@ -246,6 +248,7 @@ func (h *Hub) Open(ctx context.Context, account presence.AccountID, owner presen
 func (h *Hub) forget(s *Stream) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.leaving++
 	if _, ok := h.streams[s]; !ok {
 		return
 	}
@@ -266,7 +269,7 @@ func (h *Hub) forget(s *Stream) {
 	}
 	s.mu.Lock()
 	edges := s.edges
-	s.edges, s.queue = nil, nil
+	s.edges = nil
 	s.mu.Unlock()
 	for _, e := range edges {
 		h.part(e)
@@ -361,6 +364,39 @@ func (h *Hub) Drain() {
 	n := len(h.streams)
 	h.mu.Unlock()
 	h.CloseAll(CloseDraining, min(max(time.Duration(n)*eachComesBack, leastSpread), mostSpread))
+	h.awaitClosed()
+}
+
+// lastWords is how long connections may take to be told of their end.
+const lastWords = 2 * time.Second
+
+// awaitClosed waits until the streams that were ended are closed.
+func (h *Hub) awaitClosed() {
+	left := make(chan struct{})
+	h.mu.Lock()
+	if h.leaving == 0 {
+		close(left)
+	} else {
+		h.left = left
+	}
+	h.mu.Unlock()
+	timer := time.NewTimer(lastWords)
+	defer timer.Stop()
+	select {
+	case <-left:
+	case <-timer.C:
+	}
+}
+
+// closed notes that the connection of an ended stream is closed.
+func (h *Hub) closed() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.leaving--
+	if h.leaving == 0 && h.left != nil {
+		close(h.left)
+		h.left = nil
+	}
 }
 
 // Draining reports whether the server stops.

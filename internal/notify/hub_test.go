@@ -85,6 +85,7 @@ type tape struct {
 	wrote  int
 	stuck  chan struct{} // not nil: nothing is taken until it is closed
 	ended  []notify.Close
+	last   []bool // for each Finish, whether all that was written was whole
 }
 
 func (s *tape) Append(b []byte, f *notify.Frame) []byte {
@@ -135,7 +136,21 @@ func (s *tape) Write([]byte) error {
 func (s *tape) Answers() bool { return true }
 func (s *tape) Hears() bool   { return true }
 
-func (s *tape) End(why notify.Close, _ time.Duration, _ bool) {
+func (s *tape) Finish(whole bool, done func()) {
+	s.mu.Lock()
+	s.last = append(s.last, whole)
+	s.mu.Unlock()
+	done()
+}
+
+func (s *tape) finished() []bool {
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.last)
+}
+
+func (s *tape) End(why notify.Close, _ time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = append(s.ended, why)
@@ -403,6 +418,81 @@ func TestASlowReader(t *testing.T) {
 		if st := n.hub.Stats(); st.Streams != 0 || st.Edges != 0 || st.Followed != 0 || st.Slow != 1 {
 			n.Errorf("left behind: %+v", st)
 		}
+	})
+}
+
+// TestLastWords: they come once, after what is being written and never into the
+// middle of it, whoever ends the stream; and the server waits for them a while.
+func TestLastWords(t *testing.T) {
+	bubble(t, func(n *node) {
+		n.play("bob", desktop)
+		stuck := func(change string) (*notify.Stream, *tape) {
+			s, sink := n.open("alice")
+			n.follow(s, "", "bob")
+			sink.take()
+			sink.stick()
+			n.play("bob", says(presence.Busy, change))
+			synctest.Wait()
+			return s, sink
+		}
+		for why, want := range map[notify.Close]string{
+			notify.CloseUnauthorized: "bob:busy ", // and nothing any more
+			notify.CloseTooFast:      "bob:busy bob:away ",
+		} {
+			s, sink := stuck(fmt.Sprint(why))
+			n.play("bob", says(presence.Away, "waits"))
+			synctest.Wait()
+			s.End(why, 0)
+			if got := sink.finished(); len(got) != 0 {
+				n.Errorf("the last words came into the middle: %v", got)
+			}
+			sink.release()
+			if got := sink.finished(); !slices.Equal(got, []bool{true}) {
+				n.Errorf("after what was written: %v", got)
+			}
+			n.want(sink, want)
+		}
+
+		s, sink := stuck("2")
+		s.End(notify.CloseUnauthorized, 0)
+		time.Sleep(notify.SlowAfter + time.Millisecond)
+		if got := sink.finished(); !slices.Equal(got, []bool{false}) || len(sink.ends()) != 1 {
+			n.Errorf("of a reader that takes nothing: %v, %v", got, sink.ends())
+		}
+
+		_, idle := n.open("alice")
+		_, sink = stuck("3")
+		began := time.Now()
+		go func() {
+			time.Sleep(time.Second)
+			sink.release()
+		}()
+		n.hub.Drain()
+		if got := sink.finished(); !slices.Equal(got, []bool{true}) || time.Since(began) != time.Second {
+			n.Errorf("drained after %v: %v", time.Since(began), got)
+		}
+		if got := idle.finished(); !slices.Equal(got, []bool{true}) {
+			n.Errorf("of an idle stream: %v", got)
+		}
+	})
+}
+
+// TestDrainDoesNotWaitForEver: for who takes nothing.
+func TestDrainDoesNotWaitForEver(t *testing.T) {
+	bubble(t, func(n *node) {
+		n.play("bob", desktop)
+		s, sink := n.open("alice")
+		n.follow(s, "", "bob")
+		sink.take()
+		sink.stick()
+		n.play("bob", says(presence.Busy, "1"))
+		synctest.Wait()
+		began := time.Now()
+		n.hub.Drain()
+		if waited := time.Since(began); waited != 2*time.Second {
+			n.Errorf("drained after %v", waited)
+		}
+		sink.release()
 	})
 }
 

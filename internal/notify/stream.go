@@ -39,9 +39,13 @@ type Sink interface {
 	Answers() bool
 	// Hears reports whether frames that are about no change reach the client.
 	Hears() bool
-	// End closes the connection, and says why before, if clean: nothing is half
-	// written. It does not wait, and is called once.
-	End(why Close, retry time.Duration, clean bool)
+	// End is told once, while somebody may be writing still: what is written now
+	// must end soon, and nothing of the kind follows.
+	End(why Close, retry time.Duration)
+	// Finish comes after End and the last write. It says why, if all that was
+	// written is whole, and closes the connection. It does not wait, and calls done
+	// when it is over.
+	Finish(whole bool, done func())
 }
 
 // SlowAfter is how long a reader may take nothing.
@@ -312,7 +316,7 @@ func (s *Stream) flush() {
 		s.mu.Unlock()
 		n, err := s.sink.TryWrite(b)
 		if err != nil {
-			s.End(CloseGone, 0)
+			s.broken(CloseGone)
 			return
 		}
 		if n < len(b) {
@@ -322,9 +326,8 @@ func (s *Stream) flush() {
 		s.wrote()
 		*buffer = b
 		s.mu.Lock()
-		if s.queued == 0 || s.ended {
-			s.busy = false
-			s.mu.Unlock()
+		if s.queued == 0 {
+			s.rest()
 			break
 		}
 	}
@@ -338,19 +341,36 @@ func (s *Stream) drip(b []byte) {
 	for {
 		if err := s.sink.Write(b); err != nil {
 			s.hub.stats.slow.Add(1)
-			s.End(CloseSlow, 0)
+			s.broken(CloseSlow)
 			return
 		}
 		s.wrote()
 		s.mu.Lock()
-		if s.queued == 0 || s.ended {
-			s.busy = false
-			s.mu.Unlock()
+		if s.queued == 0 {
+			s.rest()
 			return
 		}
 		b = s.take(b[:0])
 		s.mu.Unlock()
 	}
+}
+
+// rest ends the turn of who writes; s.mu is held, and given up. The last words of a
+// stream that was ended meanwhile are left to it: before, they would have come into
+// the middle of a frame.
+func (s *Stream) rest() {
+	s.busy = false
+	ended := s.ended
+	s.mu.Unlock()
+	if ended {
+		s.sink.Finish(true, s.hub.closed)
+	}
+}
+
+// broken is for who writes and could not.
+func (s *Stream) broken(why Close) {
+	s.End(why, 0)
+	s.sink.Finish(false, s.hub.closed)
 }
 
 // wrote notes that all that was taken is written.
@@ -381,6 +401,13 @@ func (s *Stream) Answered() {
 // Heard notes a sign of life of the other side.
 func (s *Stream) Heard() { s.heard.Store(s.hub.opts.Clock().UnixNano()) }
 
+// Ended reports whether the stream has ended.
+func (s *Stream) Ended() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
+
 // End ends the stream and its connection; more than once does no harm.
 func (s *Stream) End(why Close, retry time.Duration) {
 	s.mu.Lock()
@@ -389,8 +416,14 @@ func (s *Stream) End(why Close, retry time.Duration) {
 		return
 	}
 	s.ended = true
-	clean := !s.busy
+	s.sink.End(why, retry)
+	writing := s.busy
+	if !writing || why == CloseUnauthorized {
+		s.queue, s.queued = nil, 0 // else it is written, if that does not take long
+	}
 	s.mu.Unlock()
 	s.hub.forget(s)
-	s.sink.End(why, retry, clean)
+	if !writing {
+		s.sink.Finish(true, s.hub.closed)
+	}
 }

@@ -50,7 +50,9 @@ func (q *quietSink) Answers() bool { return q.answers }
 
 func (q *quietSink) Hears() bool { return true }
 
-func (q *quietSink) End(why notify.Close, _ time.Duration, _ bool) {
+func (q *quietSink) Finish(_ bool, done func()) { done() }
+
+func (q *quietSink) End(why notify.Close, _ time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.ended, q.why = true, why

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -29,6 +31,7 @@ const (
 	opText     = 0x1
 	opClose    = 0x8
 	opPing     = 0x9
+	opPong     = 0xa
 	final      = 0x80
 	masked     = 0x80
 )
@@ -36,7 +39,8 @@ const (
 // A rawSocket is a WebSocket of which a test writes every byte.
 type rawSocket struct {
 	net.Conn
-	in *bufio.Reader
+	in    *bufio.Reader
+	pongs int // that end has read
 }
 
 // upgrade is the handshake, with more headers.
@@ -49,15 +53,27 @@ func upgrade(token, query string, headers ...string) string {
 // ask sends a request as it is, and reads the head of the answer.
 func (r *running) ask(t *testing.T, request string) (*rawSocket, *http.Response) {
 	t.Helper()
-	return askAt(t, strings.TrimPrefix(r.URL(), "http://"), request)
+	return askOver(t, r.dial(t), request)
 }
 
-func askAt(t *testing.T, address, request string) (*rawSocket, *http.Response) {
+// dial connects to a server, over TLS if it serves that.
+func (r *running) dial(t *testing.T) net.Conn {
 	t.Helper()
-	conn, err := net.Dial("tcp", address)
+	var conn net.Conn
+	var err error
+	if address, secure := strings.CutPrefix(r.URL(), "https://"); secure {
+		conn, err = tls.Dial("tcp", address, anyServer())
+	} else {
+		conn, err = net.Dial("tcp", strings.TrimPrefix(r.URL(), "http://"))
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
+	return conn
+}
+
+func askOver(t *testing.T, conn net.Conn, request string) (*rawSocket, *http.Response) {
+	t.Helper()
 	t.Cleanup(func() { _ = conn.Close() })
 	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
@@ -153,17 +169,41 @@ func (s *rawSocket) end() (code int, err error) {
 		if err != nil {
 			return code, nil //nolint:nilerr // it is the end that was waited for
 		}
+		if first == final|opPong {
+			s.pongs++
+		}
 		if first == final|opClose && len(payload) >= 2 {
 			code = int(binary.BigEndian.Uint16(payload))
 		}
 	}
 }
 
+// overBoth runs a test on a server without TLS, and on one with it.
+func overBoth(t *testing.T, test func(t *testing.T, r *running)) {
+	t.Helper()
+	t.Run("plain", func(t *testing.T) { test(t, start(t, settings(t), server.Options{})) })
+	t.Run("TLS", func(t *testing.T) {
+		secure := settings(t)
+		dir := t.TempDir()
+		secure.TLSCertFile, secure.TLSKeyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+		writeCertificate(t, secure.TLSCertFile, secure.TLSKeyFile, 1)
+		r := start(t, secure, server.Options{})
+		transport := &http.Transport{TLSClientConfig: anyServer()}
+		t.Cleanup(transport.CloseIdleConnections)
+		r.http.Transport = transport
+		test(t, r)
+	})
+}
+
 // TestFramesThatBreakTheProtocol: each is told with the code that the contract
-// names, the connection ends, and the server goes on.
-func TestFramesThatBreakTheProtocol(t *testing.T) {
-	r := start(t, settings(t), server.Options{})
+// names, after what was asked before it is answered. The connection ends, and the
+// server goes on.
+func TestFramesThatBreakTheProtocol(t *testing.T) { overBoth(t, breakTheProtocol) }
+
+func breakTheProtocol(t *testing.T, r *running) {
+	t.Helper()
 	token := r.made.AccessToken
+	ping := rawFrame(final|opPing, []byte("before"))
 	unmasked := append([]byte{final | opText, 2}, "{}"...)
 	length := func(n uint64) []byte {
 		return append(binary.BigEndian.AppendUint64([]byte{final | opText, masked | 127}, n), 0, 0, 0, 0)
@@ -195,12 +235,12 @@ func TestFramesThatBreakTheProtocol(t *testing.T) {
 	} {
 		s := r.open(t, token, "")
 		s.read(t, api.FrameHello)
-		if _, err := s.Write(c.bytes); err != nil {
+		if _, err := s.Write(slices.Concat(ping, c.bytes)); err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if code, err := s.end(); err != nil || code != c.code {
-			t.Errorf("%s: closed with %d, %v; want %d", name, code, err, c.code)
+		if code, err := s.end(); err != nil || code != c.code || s.pongs != 1 {
+			t.Errorf("%s: closed with %d, %v, after %d pongs; want %d after 1", name, code, err, s.pongs, c.code)
 		}
 	}
 	if _, err := r.client.Me(t.Context()); err != nil {
@@ -210,13 +250,15 @@ func TestFramesThatBreakTheProtocol(t *testing.T) {
 
 // TestFloods: who sends more than anybody needs to is cut off, in whatever form it
 // comes, and the others do not notice.
-func TestFloods(t *testing.T) {
-	r := start(t, settings(t), server.Options{})
+func TestFloods(t *testing.T) { overBoth(t, flood) }
+
+func flood(t *testing.T, r *running) {
+	t.Helper()
 	other := r.open(t, r.made.AccessToken, "")
 	other.read(t, api.FrameHello)
 	for name, flood := range map[string][]byte{
 		"pings":     rawFrame(final|opPing, []byte("are you there?")),
-		"pongs":     rawFrame(final|0xa, nil),
+		"pongs":     rawFrame(final|opPong, nil),
 		"messages":  rawFrame(final|opText, []byte(`{"type":"ping"}`)),
 		"nonsense":  rawFrame(final|opText, []byte(`[`)),
 		"fragments": rawFrame(opText, nil),
@@ -267,6 +309,9 @@ func TestHandshakesThatAreRefused(t *testing.T) {
 		request string
 		status  int
 	}{
+		"a short key":            {strings.Replace(whole, "dGhlIHNhbXBsZSBub25jZQ==", "abc", 1), 400},
+		"HTTP/1.0":               {strings.Replace(whole, "HTTP/1.1", "HTTP/1.0", 1), 400},
+		"an empty host":          {strings.Replace(whole, "Host: porchlight.example", "Host:", 1), 400},
 		"no key":                 {strings.Replace(whole, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "", 1), 400},
 		"another version":        {strings.Replace(whole, "Version: 13", "Version: 8", 1), 400},
 		"no connection":          {strings.Replace(whole, "Connection: keep-alive, Upgrade\r\n", "", 1), 400},

@@ -4,7 +4,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,10 +31,7 @@ func (r *running) startHole(t *testing.T) *hole {
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	h := &hole{address: l.Addr().String(), ended: make(chan struct{})}
-	to, err := net.Dial("tcp", strings.TrimPrefix(r.URL(), "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	to := r.dial(t)
 	t.Cleanup(func() { _ = to.Close() })
 	go func() {
 		from, err := l.Accept()
@@ -48,6 +44,15 @@ func (r *running) startHole(t *testing.T) *hole {
 		close(h.ended) // by the server
 	}()
 	return h
+}
+
+func (h *hole) dial(t *testing.T) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", h.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
 }
 
 func (h *hole) carry(to io.Writer, from io.Reader) {
@@ -106,15 +111,21 @@ func TestHalfOpen(t *testing.T) {
 				}
 				if first == final|opPing {
 					pings.Add(1)
-					_, _ = s.Write(rawFrame(final|0xa, payload)) // an error is that of next
+					_, _ = s.Write(rawFrame(final|opPong, payload)) // an error is that of next
 				}
 			}
 		}()
 	}
-	for _, c := range []struct{ id, address string }{{there, strings.TrimPrefix(r.URL(), "http://")}, {gone, hole.address}} {
-		s, resp := askAt(t, c.address, upgrade(r.token(t, c.id, "presence:read", "session:write").Secret, ""))
+	for _, c := range []struct {
+		id   string
+		conn net.Conn
+	}{{there, r.dial(t)}, {gone, hole.dial(t)}} {
+		s, resp := askOver(t, c.conn, upgrade(r.token(t, c.id, "presence:read", "session:write").Secret, ""))
 		if resp.StatusCode != http.StatusSwitchingProtocols {
 			t.Fatalf("the handshake is answered with %d", resp.StatusCode)
+		}
+		if err := s.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
 		}
 		signIn(s, c.id, c.id == there)
 	}
@@ -127,8 +138,10 @@ func TestHalfOpen(t *testing.T) {
 		if has(hole.ended) {
 			break
 		}
-		if passed := clock().Sub(began); passed > 5*notify.PingEvery {
-			t.Fatalf("nobody noticed for %v", passed)
+		passed := clock().Sub(began)
+		if passed > 3*notify.PingEvery { // it is to be noticed at this time of the clock
+			eventually(t, 10*time.Second, "the silence is noticed", func() bool { return has(hole.ended) })
+			break
 		}
 		if s := status(gone); s != api.Available {
 			t.Fatalf("before the loss was noticed it is %s", s)
@@ -153,8 +166,8 @@ func TestHalfOpen(t *testing.T) {
 		t.Errorf("it is to end %v after the loss was noticed", grace)
 	}
 	// The store's timer is of the machine's time too: what is due soon rouses it.
-	soon := api.Time{Time: clock().Add(2 * time.Second)}
-	if _, err := r.client.SetClaim(t.Context(), there, "call", api.SetClaim{Source: "app", Status: api.Busy, Until: soon}); err != nil {
+	soon := int64(2)
+	if _, err := r.client.SetClaim(t.Context(), there, "call", api.SetClaim{Source: "app", Status: api.Busy, DurationSeconds: &soon}); err != nil {
 		t.Fatal(err)
 	}
 	ahead.Add(int64(publish.Grace))
