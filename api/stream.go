@@ -122,6 +122,7 @@ const (
 	GoneContactRemoved = "contact_removed" // from the contacts that are followed
 	ResetEpoch         = "epoch"           // the cursor is of another store, or of before a restore
 	ResetUnreadable    = "unreadable"      // the cursor's text
+	ResetContacts      = "contacts"        // more were removed since than are remembered
 )
 
 // Close codes. From 3000 to 3499 a client connects again, after retry_ms if the

@@ -60,6 +60,9 @@ func (s *Stream) connection(ctx context.Context) (token string, lasted time.Dura
 		return "", 0, err
 	}
 	c := &connection{stream: s, url: s.client.base + "/v1/stream", opened: make(chan struct{})}
+	if s.opts.OnWatch != nil {
+		c.url += "?watches=true"
+	}
 	if err := c.dial(ctx, token); err != nil {
 		return token, 0, err
 	}

@@ -22,8 +22,10 @@ type StreamOptions struct {
 	// What follows is called by Run, one call at a time, and holds the stream up for
 	// as long as it takes. Nil: nobody wants to know.
 
-	OnState func(State)     // the connection was made or lost
-	OnWatch func(api.Watch) // a watch of the user's fired
+	OnState func(State) // the connection was made or lost
+	// OnWatch says that a watch of the user's fired, perhaps more than once. Without
+	// it the server keeps what fired for a stream that has it.
+	OnWatch func(api.Watch)
 	// OnRefused says that some users cannot be followed, because they do not exist or
 	// the server refuses it, or with nil that the contacts cannot. The stream goes on
 	// without them, and does not ask for them again.

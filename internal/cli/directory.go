@@ -285,8 +285,7 @@ func (c *tokenCreate) Run(s *shell) error {
 	}
 	asked := api.CreateToken{User: c.User, Name: c.Name, Scopes: c.Scope}
 	if c.Lasts > 0 {
-		seconds := int64(c.Lasts / time.Second)
-		asked.ExpiresInSeconds = &seconds
+		asked.ExpiresInSeconds = wholeSeconds(c.Lasts)
 	}
 	t, err := cl.CreateToken(s.ctx, asked)
 	if err != nil {

@@ -125,13 +125,6 @@ func (w *waiter) notice() {
 		printable(w.user), w.last.Status, joined(w.until, " or ")) // a message, no more
 }
 
-// came says on standard error what the server tells this stream and no other: the
-// answer is the status.
-func (w *waiter) came(ctx context.Context, watch *api.Watch) {
-	name := printable(w.names.of(ctx, &api.Presence{User: watch.User}))
-	_, _ = fmt.Fprintf(w.shell.stderr, "porchlight: %s  %s\n", name, watchCame(watch)) // a message, no more
-}
-
 func (w *waiter) gone() error {
 	return &advice{errors.New(w.user + " was removed while this waited."), "Nothing comes of that user any more; \"porchlight user list\" shows who is there."}
 }

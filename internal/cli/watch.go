@@ -39,7 +39,15 @@ func (c *statusWatch) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
-	err = follow(s.ctx, cl, who, s.display(who.Users, &names{client: cl}))
+	out := s.display(who.Users, &names{client: cl})
+	told := make(map[string]bool) // a watch comes again until the server knows that it was read
+	who.OnWatch = func(w api.Watch) {
+		if !told[w.ID] {
+			told[w.ID] = true
+			out.came(s.ctx, &w)
+		}
+	}
+	err = follow(s.ctx, cl, who, out)
 	if errors.Is(s.ctx.Err(), context.Canceled) {
 		return nil // an interrupt is how it ends
 	}
@@ -52,15 +60,8 @@ func (c *statusWatch) Run(s *shell) error {
 func follow(ctx context.Context, cl *client.Client, who client.StreamOptions, out display) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	told := make(map[string]bool) // a watch comes again until the server knows that it was read
 	who.OnState = out.state
 	who.OnRefused = func(_ []string, err error) { stop(err) }
-	who.OnWatch = func(w api.Watch) {
-		if !told[w.ID] {
-			told[w.ID] = true
-			out.came(ctx, &w)
-		}
-	}
 	stream := cl.Stream(who)
 	ended := make(chan error, 1)
 	go func() { ended <- stream.Run(ctx) }()

@@ -32,7 +32,7 @@ func TestAFlowThatIsQuietHasNoDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		w := &deadlineRecorder{ResponseRecorder: httptest.NewRecorder()}
-		f := newFlow()
+		f := newFlow(false)
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)

@@ -20,6 +20,7 @@ type socket struct {
 	conn     net.Conn
 	raw      syscall.RawConn // nil: not without waiting
 	events   bool            // SSE, else WebSocket
+	hears    bool            // of watches
 	room     []byte          // for reading, without raw
 	farewell atomic.Pointer[farewell]
 	parting  atomic.Pointer[parting] // nil: not yet
@@ -33,8 +34,8 @@ type farewell struct {
 
 var _ notify.Sink = (*socket)(nil)
 
-func newSocket(conn net.Conn, events bool) *socket {
-	return &socket{conn: conn, raw: rawOf(conn), events: events}
+func newSocket(conn net.Conn, events, hears bool) *socket {
+	return &socket{conn: conn, raw: rawOf(conn), events: events, hears: hears}
 }
 
 // Append implements notify.Sink.
@@ -81,7 +82,7 @@ func (s *socket) Write(b []byte) error {
 func (s *socket) Answers() bool { return !s.events }
 
 // Hears implements notify.Sink.
-func (s *socket) Hears() bool { return true }
+func (s *socket) Hears() bool { return s.hears }
 
 // A parting is what a client is told at the end.
 type parting struct {
@@ -203,6 +204,7 @@ func (s *socket) read(rooms *sync.Pool, take func([]byte) bool) bool {
 // A flow is server-sent events over HTTP/2, where the handler's goroutine writes
 // and nobody else.
 type flow struct {
+	hears bool // of watches
 	parts chan []byte
 	ended chan struct{} // closed by End
 	once  sync.Once
@@ -211,7 +213,9 @@ type flow struct {
 
 var _ notify.Sink = (*flow)(nil)
 
-func newFlow() *flow { return &flow{parts: make(chan []byte, 1), ended: make(chan struct{})} }
+func newFlow(hears bool) *flow {
+	return &flow{hears: hears, parts: make(chan []byte, 1), ended: make(chan struct{})}
+}
 
 // Append implements notify.Sink.
 func (*flow) Append(b []byte, f *notify.Frame) []byte { return appendEvent(b, f) }
@@ -248,7 +252,7 @@ func (f *flow) Write(b []byte) error {
 func (*flow) Answers() bool { return false }
 
 // Hears implements notify.Sink.
-func (*flow) Hears() bool { return true }
+func (f *flow) Hears() bool { return f.hears }
 
 // End implements notify.Sink.
 func (f *flow) End(why notify.Close, retry time.Duration) {

@@ -60,6 +60,7 @@ var errOrigin = errors.New("a page of another origin may not open a stream")
 type opening struct {
 	users    []string
 	contacts bool
+	watches  bool
 	cursor   string
 }
 
@@ -70,7 +71,7 @@ func (s *streams) serve(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	c := &call{w, r, p}
-	q, err := c.query("users", "contacts", "cursor", "ticket")
+	q, err := c.query("users", "contacts", "watches", "cursor", "ticket")
 	if err != nil {
 		return err
 	}
@@ -117,12 +118,14 @@ func openingOf(q url.Values, lastEvent string) (opening, error) {
 	if lastEvent != "" {
 		ask.cursor = lastEvent
 	}
-	switch q.Get("contacts") {
-	case "", "false":
-	case "true":
-		ask.contacts = true
-	default:
-		return ask, &presence.FieldError{Field: "contacts", Reason: "must be true or false"}
+	for name, value := range map[string]*bool{"contacts": &ask.contacts, "watches": &ask.watches} {
+		switch q.Get(name) {
+		case "", "false":
+		case "true":
+			*value = true
+		default:
+			return ask, &presence.FieldError{Field: name, Reason: "must be true or false"}
+		}
 	}
 	if text := q.Get("users"); text != "" {
 		ask.users = strings.Split(text, ",")
@@ -191,7 +194,7 @@ func (s *streams) webSocket(c *call, ask opening) error {
 		}
 		return nil
 	}
-	p := &peer{streams: s, principal: c.p, socket: newSocket(conn, false), reader: newReader()}
+	p := &peer{streams: s, principal: c.p, socket: newSocket(conn, false, ask.watches), reader: newReader()}
 	ctx := context.WithoutCancel(c.r.Context())
 	if p.stream, err = s.api.Hub.Open(ctx, c.p.Account, c.p.User, c.p, p.socket, s.hello(follow)); err != nil {
 		p.socket.refuse(notify.CloseDraining, time.Second)
@@ -271,7 +274,9 @@ func (s *streams) guard(stream *notify.Stream, f func()) {
 // begin tells what is there.
 func (s *streams) begin(ctx context.Context, p *auth.Principal, stream *notify.Stream, follow *notify.Follow) {
 	stream.Send() // the hello
-	s.tellWatches(ctx, stream, p)
+	if stream.Hears() {
+		s.tellWatches(ctx, stream, p)
+	}
 	if follow == nil {
 		return
 	}
@@ -312,7 +317,7 @@ func (s *streams) events(c *call, ask opening) error {
 	if err != nil {
 		return err
 	}
-	sink := newSocket(conn, true)
+	sink := newSocket(conn, true, ask.watches)
 	ctx := context.WithoutCancel(c.r.Context())
 	if err := sink.Write([]byte(eventHeaders + tracking + "\r\n\r\n")); err != nil {
 		_ = conn.Close()
@@ -354,7 +359,7 @@ func (s *streams) eventsOver2(c *call, ask opening) error {
 	if c.r.Method == http.MethodHead {
 		return headOfEvents(c)
 	}
-	f := newFlow()
+	f := newFlow(ask.watches)
 	stream, err := s.api.Hub.Open(c.r.Context(), c.p.Account, c.p.User, c.p, f, s.hello(follow))
 	if err != nil {
 		return err

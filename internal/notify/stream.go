@@ -37,7 +37,7 @@ type Sink interface {
 	Write(b []byte) error
 	// Answers says whether the other side gives a sign of life for a ping.
 	Answers() bool
-	// Hears reports whether frames that are about no change reach the client.
+	// Hears reports whether what Hub.Tell sends reaches the client.
 	Hears() bool
 	// End is told once, while somebody may be writing still: what is written now
 	// must end soon, and nothing of the kind follows.
@@ -400,6 +400,9 @@ func (s *Stream) Answered() {
 
 // Heard notes a sign of life of the other side.
 func (s *Stream) Heard() { s.heard.Store(s.hub.opts.Clock().UnixNano()) }
+
+// Hears reports whether Tell reaches it.
+func (s *Stream) Hears() bool { return s.sink.Hears() }
 
 // Ended reports whether the stream has ended.
 func (s *Stream) Ended() bool {

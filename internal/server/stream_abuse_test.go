@@ -145,17 +145,21 @@ func (s *rawSocket) read(t *testing.T, kind string) api.ServerFrame {
 		if err != nil {
 			t.Fatalf("no %s frame: %v", kind, err)
 		}
-		var f api.ServerFrame
 		if first != final|opText {
 			continue
 		}
-		if err := json.Unmarshal(payload, &f); err != nil {
-			t.Fatal(err)
-		}
-		if f.Type == kind {
+		if f := frameOf(t, payload); f.Type == kind {
 			return f
 		}
 	}
+}
+
+func frameOf(t *testing.T, payload []byte) (f api.ServerFrame) {
+	t.Helper()
+	if err := json.Unmarshal(payload, &f); err != nil {
+		t.Fatal(err)
+	}
+	return f
 }
 
 // end reads until the connection ends, and gives the code of the close frame, 0
