@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -61,21 +60,25 @@ const part = 64 << 10
 func (s *socket) Write(b []byte) error {
 	for len(b) > 0 {
 		n := min(len(b), part)
-		if err := s.conn.SetWriteDeadline(time.Now().Add(notify.SlowAfter)); err != nil {
+		if err := s.within(time.Now().Add(notify.SlowAfter)); err != nil {
 			return err
-		}
-		if p := s.parting.Load(); p != nil {
-			_ = s.conn.SetWriteDeadline(p.by) // the write tells what is wrong
 		}
 		if _, err := s.conn.Write(b[:n]); err != nil {
 			return err
 		}
 		b = b[n:]
 	}
-	if s.parting.Load() != nil {
-		return nil
+	return s.within(time.Time{}) // a deadline would end what TryWrite writes later
+}
+
+// within sets when writes must be done, which is sooner once the stream has ended:
+// End may say so at any time.
+func (s *socket) within(deadline time.Time) error {
+	err := s.conn.SetWriteDeadline(deadline)
+	if p := s.parting.Load(); p != nil {
+		err = s.conn.SetWriteDeadline(p.by)
 	}
-	return s.conn.SetWriteDeadline(time.Time{}) // it would end what TryWrite writes later
+	return err
 }
 
 // Answers implements notify.Sink.
@@ -199,103 +202,4 @@ func (s *socket) read(rooms *sync.Pool, take func([]byte) bool) bool {
 	}
 	defer rooms.Put(r)
 	return err == nil && take(r[:n])
-}
-
-// A flow is server-sent events over HTTP/2, where the handler's goroutine writes
-// and nobody else.
-type flow struct {
-	hears bool // of watches
-	parts chan []byte
-	ended chan struct{} // closed by End
-	once  sync.Once
-	last  []byte // written before ended is closed
-}
-
-var _ notify.Sink = (*flow)(nil)
-
-func newFlow(hears bool) *flow {
-	return &flow{hears: hears, parts: make(chan []byte, 1), ended: make(chan struct{})}
-}
-
-// Append implements notify.Sink.
-func (*flow) Append(b []byte, f *notify.Frame) []byte { return appendEvent(b, f) }
-
-// TryWrite implements notify.Sink.
-func (f *flow) TryWrite(b []byte) (int, error) {
-	select {
-	case f.parts <- append([]byte(nil), b...):
-		return len(b), nil
-	case <-f.ended:
-		return 0, net.ErrClosed
-	default:
-		return 0, nil
-	}
-}
-
-var errSlow = errors.New("the reader takes nothing")
-
-// Write implements notify.Sink.
-func (f *flow) Write(b []byte) error {
-	timer := time.NewTimer(notify.SlowAfter)
-	defer timer.Stop()
-	select {
-	case f.parts <- append([]byte(nil), b...):
-		return nil
-	case <-f.ended:
-		return net.ErrClosed
-	case <-timer.C:
-		return errSlow
-	}
-}
-
-// Answers implements notify.Sink.
-func (*flow) Answers() bool { return false }
-
-// Hears implements notify.Sink.
-func (f *flow) Hears() bool { return f.hears }
-
-// End implements notify.Sink.
-func (f *flow) End(why notify.Close, retry time.Duration) {
-	f.once.Do(func() {
-		if say := endings[why]; say.reason != "" {
-			f.last = appendCloseEvent(nil, say.code, say.reason, int(retry.Milliseconds()))
-		}
-		close(f.ended)
-	})
-}
-
-// Finish implements notify.Sink: the handler's goroutine writes what is last, and
-// net/http waits for it when the server stops.
-func (*flow) Finish(_ bool, done func()) { done() }
-
-// serve writes until the stream or the request ends.
-func (f *flow) serve(w http.ResponseWriter, r *http.Request) {
-	rc := http.NewResponseController(w)
-	write := func(b []byte) bool {
-		_ = rc.SetWriteDeadline(time.Now().Add(notify.SlowAfter)) // the write tells what is wrong
-		_, err := w.Write(b)
-		if err != nil || rc.Flush() != nil {
-			return false
-		}
-		// Over HTTP/2 a deadline ends the stream when it passes, written to or not.
-		return rc.SetWriteDeadline(time.Time{}) == nil
-	}
-	for {
-		select {
-		case b := <-f.parts:
-			if !write(b) {
-				return
-			}
-		case <-f.ended:
-			select {
-			case b := <-f.parts:
-				write(b)
-			default:
-			}
-			write(f.last)
-			return
-		case <-r.Context().Done():
-			return
-		}
-	}
 }

@@ -1,0 +1,110 @@
+package httpapi
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"porchlight.dev/porchlight/internal/notify"
+)
+
+// A flow is server-sent events over HTTP/2, where the handler's goroutine writes
+// and nobody else.
+type flow struct {
+	hears bool // of watches
+	parts chan []byte
+	ended chan struct{} // closed by End
+	once  sync.Once
+	last  []byte // written before ended is closed
+}
+
+var _ notify.Sink = (*flow)(nil)
+
+func newFlow(hears bool) *flow {
+	return &flow{hears: hears, parts: make(chan []byte, 1), ended: make(chan struct{})}
+}
+
+// Append implements notify.Sink.
+func (*flow) Append(b []byte, f *notify.Frame) []byte { return appendEvent(b, f) }
+
+// TryWrite implements notify.Sink.
+func (f *flow) TryWrite(b []byte) (int, error) {
+	select {
+	case f.parts <- append([]byte(nil), b...):
+		return len(b), nil
+	case <-f.ended:
+		return 0, net.ErrClosed
+	default:
+		return 0, nil
+	}
+}
+
+var errSlow = errors.New("the reader takes nothing")
+
+// Write implements notify.Sink.
+func (f *flow) Write(b []byte) error {
+	timer := time.NewTimer(notify.SlowAfter)
+	defer timer.Stop()
+	select {
+	case f.parts <- append([]byte(nil), b...):
+		return nil
+	case <-f.ended:
+		return net.ErrClosed
+	case <-timer.C:
+		return errSlow
+	}
+}
+
+// Answers implements notify.Sink.
+func (*flow) Answers() bool { return false }
+
+// Hears implements notify.Sink.
+func (f *flow) Hears() bool { return f.hears }
+
+// End implements notify.Sink.
+func (f *flow) End(why notify.Close, retry time.Duration) {
+	f.once.Do(func() {
+		if say := endings[why]; say.reason != "" {
+			f.last = appendCloseEvent(nil, say.code, say.reason, int(retry.Milliseconds()))
+		}
+		close(f.ended)
+	})
+}
+
+// Finish implements notify.Sink: the handler's goroutine writes what is last, and
+// net/http waits for it when the server stops.
+func (*flow) Finish(_ bool, done func()) { done() }
+
+// serve writes until the stream or the request ends.
+func (f *flow) serve(w http.ResponseWriter, r *http.Request) {
+	rc := http.NewResponseController(w)
+	write := func(b []byte) bool {
+		_ = rc.SetWriteDeadline(time.Now().Add(notify.SlowAfter)) // the write tells what is wrong
+		_, err := w.Write(b)
+		if err != nil || rc.Flush() != nil {
+			return false
+		}
+		// Over HTTP/2 a deadline ends the stream when it passes, written to or not.
+		return rc.SetWriteDeadline(time.Time{}) == nil
+	}
+	for {
+		select {
+		case b := <-f.parts:
+			if !write(b) {
+				return
+			}
+		case <-f.ended:
+			select {
+			case b := <-f.parts:
+				write(b)
+			default:
+			}
+			write(f.last)
+			return
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
