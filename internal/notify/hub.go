@@ -75,7 +75,7 @@ type Hub struct {
 
 	mu       sync.Mutex // guards the fields below
 	targets  map[store.User]*target
-	owners   map[store.User]*Stream // by whom they act for, linked by nextOfOwner
+	owners   map[store.User]*Stream // by whom they act for, linked by next and prev
 	streams  map[*Stream]struct{}
 	draining bool
 	leaving  int           // streams that were ended and are not closed yet
@@ -239,7 +239,9 @@ func (h *Hub) Open(ctx context.Context, account presence.AccountID, owner presen
 	}
 	h.streams[s] = struct{}{}
 	key := store.User{Account: account, ID: owner}
-	s.nextOfOwner = h.owners[key]
+	if s.next = h.owners[key]; s.next != nil {
+		s.next.prev = s
+	}
 	h.owners[key] = s
 	return s, nil
 }
@@ -254,19 +256,18 @@ func (h *Hub) forget(s *Stream) {
 	}
 	delete(h.streams, s)
 	key := store.User{Account: s.account, ID: s.owner}
-	for at := h.owners[key]; at != nil; at = at.nextOfOwner {
-		if at == s {
-			h.owners[key] = s.nextOfOwner
-			break
-		}
-		if at.nextOfOwner == s {
-			at.nextOfOwner = s.nextOfOwner
-			break
-		}
+	if s.next != nil {
+		s.next.prev = s.prev
 	}
-	if h.owners[key] == nil {
+	switch {
+	case s.prev != nil:
+		s.prev.next = s.next
+	case s.next != nil:
+		h.owners[key] = s.next
+	default:
 		delete(h.owners, key)
 	}
+	s.next, s.prev = nil, nil
 	s.mu.Lock()
 	edges := s.edges
 	s.edges = nil
@@ -317,7 +318,7 @@ func (h *Hub) of(owner store.User) []*Stream {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var all []*Stream
-	for s := h.owners[owner]; s != nil; s = s.nextOfOwner {
+	for s := h.owners[owner]; s != nil; s = s.next {
 		all = append(all, s)
 	}
 	return all

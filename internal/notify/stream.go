@@ -74,7 +74,7 @@ type Stream struct {
 	owner       presence.UserID // whom its looker acts for
 	looker      Looker
 	sink        Sink
-	nextOfOwner *Stream      // guarded by Hub.mu
+	next, prev  *Stream      // of the same owner, guarded by Hub.mu
 	heard, sent atomic.Int64 // when: nanoseconds
 	pinged      atomic.Int64 // likewise: when it was asked for a sign of life
 
