@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,29 +21,8 @@ import (
 // BenchmarkEnd ends streams that one token opened, the oldest first, as when a
 // server or a network is lost. What one costs must not grow with their number.
 func BenchmarkEnd(b *testing.B) {
-	st, err := pebblestore.Open("store", pebblestore.Options{FS: vfs.NewMem(), Clock: time.Now, MinFreeBytes: -1})
-	if err != nil {
-		b.Fatal(err)
-	}
-	h := notify.NewHub(notify.Options{
-		Store:     st,
-		Known:     func(context.Context, store.User) error { return nil },
-		Gone:      errGone,
-		Valid:     func(context.Context, notify.Looker) error { return nil },
-		Forbidden: func(error) bool { return false },
-		Format:    bareFormat{},
-		Clock:     time.Now,
-		Log:       slog.New(slog.DiscardHandler),
-	})
-	ctx, stop := context.WithCancel(b.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- h.Run(ctx) }()
-	defer func() {
-		stop()
-		if err := errors.Join(<-ended, st.Close()); err != nil {
-			b.Error(err)
-		}
-	}()
+	h, _ := benchHub(b)
+	ctx := b.Context()
 	for _, n := range []int{1000, 20_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			streams := make([]*notify.Stream, n)
@@ -65,4 +46,80 @@ func BenchmarkEnd(b *testing.B) {
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/stream")
 		})
 	}
+}
+
+// BenchmarkDeliver tells one change to 10,000 streams that take it at once: what is
+// the hub's own in a delivery.
+func BenchmarkDeliver(b *testing.B) {
+	const n = 10_000
+	h, st := benchHub(b)
+	u := store.User{Account: "acme", ID: "grace"}
+	sinks := make([]*takeAll, n)
+	for i := range sinks {
+		sinks[i] = &takeAll{}
+		s, err := h.Open(b.Context(), "acme", "", nobody{}, sinks[i])
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := s.Follow(b.Context(), notify.Follow{Users: []notify.Asked{{ID: u.ID}}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	last := sinks[n-1]
+	for b.Loop() {
+		was := last.taken.Load()
+		if _, err := st.Update(b.Context(), u, store.By{}, func(s presence.State) (presence.State, error) {
+			return presence.Apply(s, presence.SetNote{Text: fmt.Sprint(was)}, presence.Policy{}, presence.InstantOf(time.Now()))
+		}); err != nil {
+			b.Fatal(err)
+		}
+		for last.taken.Load() == was {
+			runtime.Gosched()
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/delivery")
+}
+
+// takeAll is a sink that costs nothing.
+type takeAll struct {
+	quietSink
+	taken atomic.Int64
+}
+
+func (t *takeAll) Append(b []byte, f *notify.Frame) []byte {
+	return append(append(b, f.Body...), f.Cursor...)
+}
+
+func (t *takeAll) TryWrite(b []byte) (int, error) {
+	t.taken.Add(1)
+	return len(b), nil
+}
+
+// benchHub is a hub on a store in memory.
+func benchHub(b *testing.B) (*notify.Hub, store.Store) {
+	b.Helper()
+	st, err := pebblestore.Open("store", pebblestore.Options{FS: vfs.NewMem(), Clock: time.Now, MinFreeBytes: -1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	h := notify.NewHub(notify.Options{
+		Store:     st,
+		Known:     func(context.Context, store.User) error { return nil },
+		Gone:      errGone,
+		Valid:     func(context.Context, notify.Looker) error { return nil },
+		Forbidden: func(error) bool { return false },
+		Format:    bareFormat{},
+		Clock:     time.Now,
+		Log:       slog.New(slog.DiscardHandler),
+	})
+	ctx, stop := context.WithCancel(context.WithoutCancel(b.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- h.Run(ctx) }()
+	b.Cleanup(func() {
+		stop()
+		if err := errors.Join(<-ended, st.Close()); err != nil {
+			b.Error(err)
+		}
+	})
+	return h, st
 }
