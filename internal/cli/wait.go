@@ -52,7 +52,7 @@ func (c *statusWait) Run(s *shell) error {
 	case w.met:
 		return w.printed
 	case s.ctx.Err() != nil:
-		return fmt.Errorf("stopped before %s was %s", w.user, joined(w.until, " or "))
+		return fmt.Errorf("stopped before %s was %s", printable(w.user), joined(w.until, " or "))
 	case ctx.Err() != nil:
 		return w.late()
 	default:
@@ -126,13 +126,14 @@ func (w *waiter) notice() {
 }
 
 func (w *waiter) gone() error {
-	return &advice{errors.New(w.user + " was removed while this waited."), "Nothing comes of that user any more; \"porchlight user list\" shows who is there."}
+	return &advice{errors.New(printable(w.user) + " was removed while this waited."), "Nothing comes of that user any more; \"porchlight user list\" shows who is there."}
 }
 
 func (w *waiter) late() error {
-	text := fmt.Sprintf("%s was not %s in time", w.user, joined(w.until, " or "))
+	user := printable(w.user)
+	text := fmt.Sprintf("%s was not %s in time", user, joined(w.until, " or "))
 	if w.last.Status != "" {
 		text += fmt.Sprintf(": the status is %s", w.last.Status)
 	}
-	return &timeoutError{fmt.Sprintf("%s.\nWait longer with --timeout, or be told later: \"porchlight watch create %s --until %s\".", text, w.user, joined(w.until, ","))}
+	return &timeoutError{fmt.Sprintf("%s.\nWait longer with --timeout, or be told later: \"porchlight watch create %s --until %s\".", text, user, joined(w.until, ","))}
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -122,9 +123,19 @@ type ticker struct {
 
 // state says on standard error why nothing comes.
 func (t *ticker) state(state client.State) {
-	if !state.Connected {
-		_, _ = fmt.Fprintf(t.shell.stderr, "porchlight: trying again in %s: %v\n", rounded(state.Wait), state.Err) // a message, no more
+	switch wait := rounded(state.Wait); {
+	case state.Connected:
+	case t.shell.json:
+		_ = json.NewEncoder(t.shell.stderr).Encode(lostEvent{fmt.Sprint(state.Err), int(wait / time.Second)}) // a message, no more
+	default:
+		_, _ = fmt.Fprintf(t.shell.stderr, "porchlight: trying again in %s: %v\n", wait, state.Err) // likewise
 	}
+}
+
+// A lostEvent says on standard error that there is no connection.
+type lostEvent struct {
+	Error          string `json:"error"`
+	RetryInSeconds int    `json:"retry_in_seconds"`
 }
 
 // rounded is a duration as a person reads it.

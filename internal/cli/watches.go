@@ -34,6 +34,9 @@ func (a *awaited) statuses() ([]api.Status, error) {
 			wanted = append(wanted, status)
 		}
 	}
+	if len(wanted) == 0 {
+		return nil, &usageError{"--until needs a status, such as available"}
+	}
 	return wanted, nil
 }
 
