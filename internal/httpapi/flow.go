@@ -17,7 +17,12 @@ type flow struct {
 	parts chan []byte
 	ended chan struct{} // closed by End
 	once  sync.Once
-	last  []byte // written before ended is closed
+
+	// What follows is written before ended is closed.
+
+	last []byte
+	by   time.Time // when all must be written
+	mute bool      // what waits is not to be told any more
 }
 
 var _ notify.Sink = (*flow)(nil)
@@ -66,6 +71,7 @@ func (f *flow) Hears() bool { return f.hears }
 // End implements notify.Sink.
 func (f *flow) End(why notify.Close, retry time.Duration) {
 	f.once.Do(func() {
+		f.by, f.mute = time.Now().Add(partingTime), why == notify.CloseUnauthorized
 		if say := endings[why]; say.reason != "" {
 			f.last = appendCloseEvent(nil, say.code, say.reason, int(retry.Milliseconds()))
 		}
@@ -77,11 +83,24 @@ func (f *flow) End(why notify.Close, retry time.Duration) {
 // net/http waits for it when the server stops.
 func (*flow) Finish(_ bool, done func()) { done() }
 
+func (f *flow) over() bool {
+	select {
+	case <-f.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // serve writes until the stream or the request ends.
 func (f *flow) serve(w http.ResponseWriter, r *http.Request) {
 	rc := http.NewResponseController(w)
 	write := func(b []byte) bool {
-		_ = rc.SetWriteDeadline(time.Now().Add(notify.SlowAfter)) // the write tells what is wrong
+		deadline := time.Now().Add(notify.SlowAfter)
+		if f.over() {
+			deadline = f.by
+		}
+		_ = rc.SetWriteDeadline(deadline) // the write tells what is wrong
 		_, err := w.Write(b)
 		if err != nil || rc.Flush() != nil {
 			return false
@@ -92,13 +111,18 @@ func (f *flow) serve(w http.ResponseWriter, r *http.Request) {
 	for {
 		select {
 		case b := <-f.parts:
+			if f.over() && f.mute {
+				continue
+			}
 			if !write(b) {
 				return
 			}
 		case <-f.ended:
 			select {
 			case b := <-f.parts:
-				write(b)
+				if !f.mute {
+					write(b)
+				}
 			default:
 			}
 			write(f.last)

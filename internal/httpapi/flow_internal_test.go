@@ -55,3 +55,46 @@ func TestAFlowThatIsQuietHasNoDeadline(t *testing.T) {
 		}
 	})
 }
+
+// A slowRecorder takes what is written when it is told to.
+type slowRecorder struct {
+	deadlineRecorder
+	take chan struct{}
+}
+
+func (r *slowRecorder) Write(b []byte) (int, error) {
+	<-r.take
+	return r.deadlineRecorder.Write(b)
+}
+
+// Who may not be told any more gets what was being written, and the reason, soon.
+func TestAFlowThatIsForbidden(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &slowRecorder{deadlineRecorder{ResponseRecorder: httptest.NewRecorder()}, make(chan struct{})}
+		f := newFlow(false)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			f.serve(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/stream", http.NoBody))
+		}()
+		for _, part := range []string{"data: 1\n\n", "data: 2\n\n"} {
+			if n, err := f.TryWrite([]byte(part)); n == 0 || err != nil {
+				t.Errorf("wrote %d, %v", n, err)
+			}
+			synctest.Wait()
+		}
+		f.End(notify.CloseUnauthorized, 0)
+		w.take <- struct{}{}
+		synctest.Wait()
+		w.mu.Lock()
+		if left := time.Until(w.deadline); left > partingTime {
+			t.Errorf("the reason may take %v", left)
+		}
+		w.mu.Unlock()
+		w.take <- struct{}{}
+		<-ended
+		if got := w.Body.String(); got != "data: 1\n\nevent: close\ndata: {\"type\":\"close\",\"reason\":\"unauthorized\",\"close_code\":3500}\n\n" {
+			t.Errorf("told %q", got)
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -127,18 +128,34 @@ func (s *socket) Finish(whole bool, done func()) {
 func (s *socket) part(whole bool, done func()) {
 	defer done()
 	p := s.parting.Load()
-	if p != nil && whole && len(p.frame) > 0 {
-		if s.raw != nil {
-			_, _ = s.TryWrite(p.frame) // nobody is there to tell; so below
-		} else {
-			_, _ = s.conn.Write(p.frame)
-		}
-		if p.unheard {
-			go s.linger()
-			return
-		}
+	switch said := p != nil && whole && len(p.frame) > 0 && s.say(p.frame); {
+	case !said:
+		s.hangUp()
+	case p.unheard:
+		go s.linger()
+	default:
+		_ = s.conn.Close() // nobody is there to tell
 	}
-	_ = s.conn.Close()
+}
+
+// say writes what is last, within the deadline that End has set.
+func (s *socket) say(frame []byte) bool {
+	write := s.conn.Write
+	if s.raw != nil {
+		write = s.TryWrite
+	}
+	n, err := write(frame)
+	return n == len(frame) && err == nil
+}
+
+// hangUp closes without a word: over TLS not even that nothing more comes, which
+// would have to wait for room.
+func (s *socket) hangUp() {
+	conn := s.conn
+	if c, ok := conn.(*tls.Conn); ok {
+		conn = c.NetConn()
+	}
+	_ = conn.Close() // nobody is there to tell
 }
 
 // refuse ends a connection of which no stream came.

@@ -118,14 +118,12 @@ func openingOf(q url.Values, lastEvent string) (opening, error) {
 	if lastEvent != "" {
 		ask.cursor = lastEvent
 	}
-	for name, value := range map[string]*bool{"contacts": &ask.contacts, "watches": &ask.watches} {
-		switch q.Get(name) {
-		case "", "false":
-		case "true":
-			*value = true
-		default:
-			return ask, &presence.FieldError{Field: name, Reason: "must be true or false"}
-		}
+	var err error
+	if ask.contacts, err = boolOf(q, "contacts"); err != nil {
+		return ask, err
+	}
+	if ask.watches, err = boolOf(q, "watches"); err != nil {
+		return ask, err
 	}
 	if text := q.Get("users"); text != "" {
 		ask.users = strings.Split(text, ",")
@@ -134,6 +132,17 @@ func openingOf(q url.Values, lastEvent string) (opening, error) {
 		return ask, &presence.FieldError{Field: "users", Reason: "must have at most 100 users; follow more over the stream"}
 	}
 	return ask, nil
+}
+
+func boolOf(q url.Values, name string) (bool, error) {
+	switch q.Get(name) {
+	case "", "false":
+		return false, nil
+	case "true":
+		return true, nil
+	default:
+		return false, &presence.FieldError{Field: name, Reason: "must be true or false"}
+	}
 }
 
 func mayStream(p *auth.Principal, ask opening) error {

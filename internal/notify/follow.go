@@ -396,6 +396,11 @@ func (s *Stream) drop(ids []presence.UserID, really func(*edge) bool) {
 	}
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
+	s.dropHeld(ids, really)
+}
+
+// dropHeld is drop while the hub's mu is held.
+func (s *Stream) dropHeld(ids []presence.UserID, really func(*edge) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range ids {

@@ -78,8 +78,9 @@ type Hub struct {
 	owners   map[store.User]*Stream // by whom they act for, linked by next and prev
 	streams  map[*Stream]struct{}
 	draining bool
-	leaving  int           // streams that were ended and are not closed yet
-	left     chan struct{} // to be closed when there are none; nil: nobody waits
+	left     chan struct{} // to be closed when nothing is leaving; nil: nobody waits
+
+	leaving atomic.Int64 // streams that were ended and are not closed yet
 
 	moved chan store.User // whose contacts changed
 
@@ -250,7 +251,6 @@ func (h *Hub) Open(ctx context.Context, account presence.AccountID, owner presen
 func (h *Hub) forget(s *Stream) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.leaving++
 	if _, ok := h.streams[s]; !ok {
 		return
 	}
@@ -347,7 +347,7 @@ func (h *Hub) CloseAll(why Close, spread time.Duration) {
 // retryWithin is a random time, so that those who left together do not come back
 // together.
 func retryWithin(spread time.Duration) time.Duration {
-	return time.Duration(rand.Int64N(int64(max(spread, time.Millisecond)))) //nolint:gosec // no secret
+	return time.Millisecond + time.Duration(rand.Int64N(int64(max(spread, time.Millisecond)))) //nolint:gosec // no secret
 }
 
 // eachComesBack is how much later, for each stream, the last comes back.
@@ -359,42 +359,49 @@ const (
 
 // Drain takes no more streams and ends those that are open: clients come back, to
 // another server or to this one, over a time that grows with their number.
-func (h *Hub) Drain() {
+func (h *Hub) Drain(ctx context.Context) {
 	h.mu.Lock()
 	h.draining = true
 	n := len(h.streams)
 	h.mu.Unlock()
 	h.CloseAll(CloseDraining, min(max(time.Duration(n)*eachComesBack, leastSpread), mostSpread))
-	h.awaitClosed()
+	h.awaitClosed(ctx)
 }
 
 // lastWords is how long connections may take to be told of their end.
 const lastWords = 2 * time.Second
 
-// awaitClosed waits until the streams that were ended are closed.
-func (h *Hub) awaitClosed() {
+// awaitClosed waits until the streams that were ended are closed, for half of the
+// time that ctx has at most: others wait for theirs.
+func (h *Hub) awaitClosed(ctx context.Context) {
 	left := make(chan struct{})
 	h.mu.Lock()
-	if h.leaving == 0 {
-		close(left)
-	} else {
-		h.left = left
-	}
+	h.left = left
 	h.mu.Unlock()
-	timer := time.NewTimer(lastWords)
+	if h.leaving.Load() == 0 {
+		return
+	}
+	wait := lastWords
+	if deadline, ok := ctx.Deadline(); ok {
+		wait = min(wait, time.Until(deadline)/2)
+	}
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-left:
 	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 
 // closed notes that the connection of an ended stream is closed.
 func (h *Hub) closed() {
+	if h.leaving.Add(-1) > 0 {
+		return
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.leaving--
-	if h.leaving == 0 && h.left != nil {
+	if h.left != nil {
 		close(h.left)
 		h.left = nil
 	}

@@ -467,7 +467,7 @@ func TestLastWords(t *testing.T) {
 			time.Sleep(time.Second)
 			sink.release()
 		}()
-		n.hub.Drain()
+		n.hub.Drain(n.Context())
 		if got := sink.finished(); !slices.Equal(got, []bool{true}) || time.Since(began) != time.Second {
 			n.Errorf("drained after %v: %v", time.Since(began), got)
 		}
@@ -487,10 +487,17 @@ func TestDrainDoesNotWaitForEver(t *testing.T) {
 		sink.stick()
 		n.play("bob", says(presence.Busy, "1"))
 		synctest.Wait()
-		began := time.Now()
-		n.hub.Drain()
-		if waited := time.Since(began); waited != 2*time.Second {
-			n.Errorf("drained after %v", waited)
+		short, stop := context.WithTimeout(n.Context(), time.Second)
+		defer stop()
+		for _, c := range []struct {
+			ctx  context.Context
+			want time.Duration
+		}{{short, time.Second / 2}, {n.Context(), 2 * time.Second}} {
+			began := time.Now()
+			n.hub.Drain(c.ctx)
+			if waited := time.Since(began); waited != c.want {
+				n.Errorf("drained after %v, want %v", waited, c.want)
+			}
 		}
 		sink.release()
 	})

@@ -401,6 +401,17 @@ func (s *Stream) Answered() {
 // Heard notes a sign of life of the other side.
 func (s *Stream) Heard() { s.heard.Store(s.hub.opts.Clock().UnixNano()) }
 
+// discard empties the queue; s.mu is held. The edges are there still, and must not
+// point into it.
+func (s *Stream) discard() {
+	for i := range s.queue {
+		if e := s.queue[i].edge; e != nil {
+			e.pending, e.slot, e.coalesced = nil, noSlot, false
+		}
+	}
+	s.queue, s.queued, s.rawBytes = nil, 0, 0
+}
+
 // Hears reports whether Tell reaches it.
 func (s *Stream) Hears() bool { return s.sink.Hears() }
 
@@ -419,10 +430,11 @@ func (s *Stream) End(why Close, retry time.Duration) {
 		return
 	}
 	s.ended = true
+	s.hub.leaving.Add(1)
 	s.sink.End(why, retry)
 	writing := s.busy
 	if !writing || why == CloseUnauthorized {
-		s.queue, s.queued = nil, 0 // else it is written, if that does not take long
+		s.discard() // else it is written, if that does not take long
 	}
 	s.mu.Unlock()
 	s.hub.forget(s)

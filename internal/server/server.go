@@ -282,7 +282,7 @@ func (s *Server) finish(ctx context.Context, timeout time.Duration) {
 	s.control.stop(ctx)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
-	s.hub.Drain()
+	s.hub.Drain(ctx)
 	if err := s.public.Shutdown(ctx); err != nil {
 		s.log.WarnContext(ctx, "requests were cut off: they took too long", slog.String("timeout", timeout.String()))
 	}
