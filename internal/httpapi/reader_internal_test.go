@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"unicode/utf8"
 
@@ -83,6 +84,22 @@ func TestReaderHoweverItIsCut(t *testing.T) {
 	}
 	if got, code := read(bytewise...); !slices.Equal(got, want) || code != 0 {
 		t.Errorf("byte for byte: %+v, %d", got, code)
+	}
+}
+
+// TestReaderKeepsLittle: the room of a frame that was dealt with is not kept for the
+// first byte of the next.
+func TestReaderKeepsLittle(t *testing.T) {
+	t.Parallel()
+	r := newReader()
+	stream := append(masked(ws.OpText, true, strings.Repeat("x", wire.MaxBody)), masked(ws.OpText, true, "{}")[:1]...)
+	for part := range slices.Chunk(stream, 4<<10) {
+		if _, code := readIn(&r, part); code != 0 {
+			t.Fatalf("ended with %d", code)
+		}
+	}
+	if len(r.rest) != 1 || cap(r.rest) > 64 {
+		t.Errorf("%d bytes are kept, with room for %d", len(r.rest), cap(r.rest))
 	}
 }
 
