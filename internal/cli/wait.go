@@ -46,7 +46,7 @@ func (c *statusWait) Run(s *shell) error {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, cmp.Or(c.Timeout, math.MaxInt64))
 	defer cancel()
-	w := &waiter{ticker: ticker{shell: s, names: &names{client: cl}}, user: c.User, until: until}
+	w := &waiter{ticker: ticker{shell: s}, user: c.User, until: until}
 	err = w.wait(ctx, cl)
 	switch {
 	case w.met:

@@ -58,7 +58,7 @@ func (c *statusWatch) Run(s *shell) error {
 // follow shows a stream until out has seen enough, which is context.Canceled, or
 // there is a reason to stop: the cause of ctx, a user who cannot be followed, or the
 // end of the stream.
-func follow(ctx context.Context, cl *client.Client, who client.StreamOptions, out display) error {
+func follow(ctx context.Context, cl *client.Client, who client.StreamOptions, out output) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	who.OnState = out.state
@@ -99,12 +99,17 @@ func (c *statusWatch) whom(ctx context.Context, cl *client.Client) (client.Strea
 	return who, nil
 }
 
-// A display shows what changes. state and came are called while show runs, one at a
+// An output is told what a stream brings. state is called while show runs, one at a
 // time.
-type display interface {
+type output interface {
 	state(client.State)
-	came(ctx context.Context, watch *api.Watch)
 	show(ctx context.Context, changes iter.Seq[client.Change]) error // until they end, or nothing more is wanted
+}
+
+// A display is also told of watches, as of states.
+type display interface {
+	output
+	came(ctx context.Context, watch *api.Watch)
 }
 
 func (s *shell) display(users []string, names *names) display {

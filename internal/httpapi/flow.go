@@ -108,21 +108,17 @@ func (f *flow) serve(w http.ResponseWriter, r *http.Request) {
 		// Over HTTP/2 a deadline ends the stream when it passes, written to or not.
 		return rc.SetWriteDeadline(time.Time{}) == nil
 	}
+	tell := func(b []byte) bool { return f.over() && f.mute || write(b) }
 	for {
 		select {
 		case b := <-f.parts:
-			if f.over() && f.mute {
-				continue
-			}
-			if !write(b) {
+			if !tell(b) {
 				return
 			}
 		case <-f.ended:
 			select {
 			case b := <-f.parts:
-				if !f.mute {
-					write(b)
-				}
+				tell(b)
 			default:
 			}
 			write(f.last)

@@ -85,7 +85,7 @@ func (p *peer) take(b []byte) (open bool) {
 			return more
 		})
 		if broken, ok := errors.AsType[*breach](err); ok {
-			p.socket.sayGoodbye(&farewell{closeFrame(broken.code), true})
+			p.socket.sayGoodbye(closeFrame(broken.code), true)
 			return
 		}
 		open = more
@@ -104,7 +104,7 @@ func (p *peer) frame(kind ws.OpCode, payload []byte) bool {
 	case ws.OpPong:
 		p.stream.Answered()
 	case ws.OpClose:
-		p.socket.sayGoodbye(&farewell{frame: goodbye(payload)})
+		p.socket.sayGoodbye(goodbye(payload), false)
 		return false
 	case ws.OpText, ws.OpBinary:
 		p.receive(payload)

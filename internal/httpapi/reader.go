@@ -142,5 +142,5 @@ func goodbye(payload []byte) []byte {
 }
 
 func closeFrame(code ws.StatusCode) []byte {
-	return []byte{0x88, 2, byte(code >> 8), byte(code)}
+	return ws.MustCompileFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(code, "")))
 }

@@ -17,19 +17,13 @@ import (
 // WebSocket, or of server-sent events over HTTP/1.1. No goroutine waits to write to
 // it: what it does not take at once is left to the stream.
 type socket struct {
-	conn     net.Conn
-	raw      syscall.RawConn // nil: not without waiting
-	events   bool            // SSE, else WebSocket
-	hears    bool            // of watches
-	room     []byte          // for reading, without raw
-	farewell atomic.Pointer[farewell]
-	parting  atomic.Pointer[parting] // nil: not yet
-}
-
-// A farewell is a close frame that answers the client's, or tells it what it broke.
-type farewell struct {
-	frame   []byte
-	unheard bool // the client goes on sending
+	conn    net.Conn
+	raw     syscall.RawConn         // nil: not without waiting
+	events  bool                    // SSE, else WebSocket
+	hears   bool                    // of watches
+	room    []byte                  // for reading, without raw
+	goodbye atomic.Pointer[parting] // without its time, for an End that has no reason to tell
+	parting atomic.Pointer[parting] // nil: not yet
 }
 
 var _ notify.Sink = (*socket)(nil)
@@ -102,9 +96,9 @@ const partingTime = time.Second
 func (s *socket) End(why notify.Close, retry time.Duration) {
 	say := endings[why]
 	p := &parting{unheard: why == notify.CloseTooFast, by: time.Now().Add(partingTime)}
-	switch farewell := s.farewell.Load(); {
-	case say.reason == "" && farewell != nil:
-		p.frame, p.unheard = farewell.frame, farewell.unheard
+	switch goodbye := s.goodbye.Load(); {
+	case say.reason == "" && goodbye != nil:
+		p.frame, p.unheard = goodbye.frame, goodbye.unheard
 	case say.reason == "":
 	case s.events:
 		p.frame = appendCloseEvent(nil, say.code, say.reason, int(retry.Milliseconds()))
@@ -195,8 +189,11 @@ func closeWrite(conn net.Conn) error {
 	}
 }
 
-// sayGoodbye has End answer with a close frame.
-func (s *socket) sayGoodbye(f *farewell) { s.farewell.CompareAndSwap(nil, f) }
+// sayGoodbye has End close with a frame: one that answers the client's, or tells it
+// what it broke, and then it goes on sending.
+func (s *socket) sayGoodbye(frame []byte, unheard bool) {
+	s.goodbye.CompareAndSwap(nil, &parting{frame: frame, unheard: unheard})
+}
 
 // A room is what one read takes. Connections have one only while they are read.
 type room [4 << 10]byte
