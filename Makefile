@@ -6,6 +6,16 @@ SHELL       := /bin/bash
 
 GO ?= go
 
+# Everything but the race detector's builds has these flags: what is tested is what
+# is shipped, and each target finds compiled what another one has compiled. A
+# binary depends on neither the checkout's path nor its state, so that two
+# checkouts of a commit make the same bytes.
+export CGO_ENABLED := 0
+export GOFLAGS     := -trimpath -buildvcs=false
+
+# The commit that `porchlight version` names.
+REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+
 # Where tools are built. Their versions stand in tools/go.mod.
 BIN  := bin
 LINT := $(BIN)/golangci-lint
@@ -23,14 +33,14 @@ SURFACE := ./internal/auth ./internal/directory ./internal/notify ./internal/zoo
 FUZZTIME ?= 30s
 SOAKTIME ?= 30m
 
-.PHONY: help build demo check format-check format vet lint generate-clean arch test test-tools test-unit test-race \
+.PHONY: help build demo check format-check format vet lint generate-clean arch test quick test-tools test-unit test-race \
         test-e2e test-nats bench fuzz soak vuln clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 build: ## build ./porchlight, a static binary
-	CGO_ENABLED=0 $(GO) build -trimpath -o porchlight ./cmd/porchlight
+	$(GO) build -ldflags '-X porchlight.dev/porchlight/internal/server.revision=$(REVISION)' -o porchlight ./cmd/porchlight
 
 demo: ## start a server with twenty users to try
 	$(GO) run ./cmd/porchlight demo
@@ -59,7 +69,11 @@ arch:
 
 ## ---- tests ----
 
-test: test-tools test-unit test-race test-e2e test-nats ## install what tests need, and run all of them
+test: ## install what tests need, and run all of them, each stage whatever became of the one before
+	tools/stages test-tools test-unit test-race test-e2e test-nats
+
+quick: $(LINT) ## check and test what you changed, in under two minutes; BASE=REV for what changed since
+	tools/quick $(BASE)
 
 test-tools: ## npm ci in e2e/, and from Debian what is missing of Chromium, curl, strace, Mono and a C compiler
 	tools/test-tools
@@ -68,7 +82,7 @@ test-unit: ## the Go tests
 	$(GO) test -timeout 10m $$($(GO) list ./... | grep -v '/e2e$$')
 
 test-race: ## the packages with goroutines again, under the race detector
-	$(GO) test -race -timeout 10m $(RACE)
+	CGO_ENABLED=1 $(GO) test -race -timeout 10m $(RACE)
 
 test-e2e: ## other people's clients and a browser, against the built binary
 	$(GO) test -count=1 -timeout 10m -v ./e2e
@@ -95,9 +109,9 @@ clean: ## remove what was built
 	rm -rf $(BIN) porchlight e2e/node_modules
 
 $(LINT): tools/go.mod tools/go.sum
-	cd tools && $(GO) build -trimpath -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	cd tools && $(GO) build -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
 
 $(VULN): tools/go.mod tools/go.sum
-	cd tools && $(GO) build -trimpath -o ../$@ golang.org/x/vuln/cmd/govulncheck
+	cd tools && $(GO) build -o ../$@ golang.org/x/vuln/cmd/govulncheck
 	@touch $@

@@ -22,7 +22,7 @@ type binary struct{ path string }
 
 func build(dir string) (*binary, error) {
 	path := filepath.Join(dir, "porchlight")
-	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "./cmd/porchlight")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", path, "./cmd/porchlight")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("go build: %w\n%s", err, out)

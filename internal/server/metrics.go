@@ -110,19 +110,19 @@ func newHubCollector(from func() notify.Stats) *collector[notify.Stats] {
 	return c
 }
 
-// Version is that of the build: the module's, and the commit it was made from.
+// revision is the commit that the program was built from. `make build` sets it with
+// -ldflags, because the go command's own stamp also depends on the state of the
+// checkout.
+var revision = ""
+
+// Version is that of the build: the module's, or the commit it was made from.
 func Version() string {
 	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if version := info.Main.Version; version != "" && version != "(devel)" {
-		return version
-	}
-	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" && len(setting.Value) >= 12 {
-			return "devel-" + setting.Value[:12]
-		}
+	switch {
+	case ok && info.Main.Version != "" && info.Main.Version != "(devel)":
+		return info.Main.Version
+	case revision != "":
+		return "devel-" + revision
 	}
 	return "devel"
 }
