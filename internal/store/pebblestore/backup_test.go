@@ -16,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -480,46 +481,45 @@ func checkCut(t *testing.T, fs vfs.FS, info BackupInfo, before []int64) {
 // TestBackupWaitsForTheSync: what is applied and not yet on the disk does not come
 // out in a backup.
 func TestBackupWaitsForTheSync(t *testing.T) {
-	g := newGate(vfs.NewMem())
-	s := mustOpen(t, "data", Options{FS: g.wrap()})
-	mustUpdate(t, s, crashUser(0))
-	open := g.shut()
-	updated := make(chan error, 1)
-	go func() {
-		_, err := s.Update(context.Background(), crashUser(1), store.By{}, benchState)
-		updated <- err
-	}()
-	<-g.waiting // it is applied, and at the disk
-	var opened atomic.Bool
-	early := false
-	var b bytes.Buffer
-	done := make(chan error, 1)
-	go func() {
-		to := &slowWriter{Writer: &b, begun: func() { early = !opened.Load() }}
-		_, err := s.Backup(context.Background(), to, nil)
-		done <- err
-	}()
-	// A fair chance to be wrong.
-	select {
-	case err := <-done:
-		t.Errorf("the backup ended before the disk had answered: %v", err)
-		done <- err
-	case <-time.After(50 * time.Millisecond):
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
-	defer cancel()
-	if _, err := s.Backup(ctx, io.Discard, nil); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a backup whose context ended meanwhile: %v", err)
-	}
-	opened.Store(true)
-	open()
-	if err := errors.Join(<-updated, <-done); err != nil {
-		t.Fatal(err)
-	}
-	info, err := VerifyBackup(t.Context(), &b, nil)
-	if err != nil || info.Records != 2 || early {
-		t.Errorf("%+v, %v; begun before the disk had answered: %v", info, err, early)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{FS: vfs.NewMem()}
+		s := mustOpen(t, "data", Options{FS: g.wrap()})
+		mustUpdate(t, s, crashUser(0))
+		synctest.Wait()
+		open := g.shut()
+		updated := make(chan error, 1)
+		go func() {
+			_, err := s.Update(t.Context(), crashUser(1), store.By{}, benchState)
+			updated <- err
+		}()
+		synctest.Wait() // it is applied, and at the disk
+		opened, early := false, false
+		var b bytes.Buffer
+		done := make(chan error, 1)
+		go func() {
+			to := &slowWriter{Writer: &b, begun: func() { early = !opened }}
+			_, err := s.Backup(t.Context(), to, nil)
+			done <- err
+		}()
+		synctest.Wait()
+		if len(done) > 0 {
+			t.Error("the backup ended before the disk had answered")
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if _, err := s.Backup(ctx, io.Discard, nil); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a backup whose context ended meanwhile: %v", err)
+		}
+		opened = true
+		open()
+		if err := errors.Join(<-updated, <-done); err != nil {
+			t.Fatal(err)
+		}
+		info, err := VerifyBackup(t.Context(), &b, nil)
+		if err != nil || info.Records != 2 || early {
+			t.Errorf("%+v, %v; begun before the disk had answered: %v", info, err, early)
+		}
+	})
 }
 
 // TestBackupEnds: a backup ends when its context does, when its writer fails, and

@@ -31,21 +31,23 @@ func failing(fs vfs.FS, nth int) vfs.FS {
 	}))
 }
 
-// A gate holds the syncs of the disk back while it is shut.
+// A gate holds the syncs of the disk back while it is shut. It blocks on channels
+// alone, so that synctest.Wait sees who waits at it.
 type gate struct {
 	vfs.FS
-	mu      sync.RWMutex  // held for writing while shut
-	waiting chan struct{} // told of each sync that begins
+	mu      sync.Mutex    // guards barrier
+	barrier chan struct{} // nil: open
 }
-
-func newGate(fs vfs.FS) *gate { return &gate{FS: fs, waiting: make(chan struct{}, 1<<16)} }
 
 func (g *gate) wrap() vfs.FS {
 	return errorfs.Wrap(g.FS, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if op.Kind == errorfs.OpFileSyncData || op.Kind == errorfs.OpFileSync {
-			g.waiting <- struct{}{}
-			g.mu.RLock()
-			g.mu.RUnlock() //nolint:staticcheck // passing the gate is all
+			g.mu.Lock()
+			barrier := g.barrier
+			g.mu.Unlock()
+			if barrier != nil {
+				<-barrier
+			}
 		}
 		return nil
 	}))
@@ -54,136 +56,176 @@ func (g *gate) wrap() vfs.FS {
 // shut stops syncs from now on. What it gives lets them go on.
 func (g *gate) shut() (open func()) {
 	g.mu.Lock()
-	for len(g.waiting) > 0 {
-		<-g.waiting
+	defer g.mu.Unlock()
+	barrier := make(chan struct{})
+	g.barrier = barrier
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.barrier = nil
+		close(barrier)
 	}
-	return g.mu.Unlock
+}
+
+// empty drops every record, decoded and packed.
+func (c *cache) empty() {
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		s.m, s.ring, s.hand = make(map[store.User]int), nil, 0
+		s.packed = newPacked(slotPage)
+		s.mu.Unlock()
+	}
 }
 
 // TestNothingShownBeforeTheSync: while the disk has not answered, no way of
 // looking shows the change, and all of them do after it.
 func TestNothingShownBeforeTheSync(t *testing.T) {
-	g := newGate(vfs.NewMem())
-	s := mustOpen(t, "data", Options{FS: g.wrap(), CacheRecords: 1, CacheBytes: 1})
-	ctx := context.Background()
-	old := mustUpdate(t, s, crashUser(0))
-	begun, given := make(chan store.Cursor), make(chan store.Record, 1)
-	go func() {
-		_ = s.Watch(ctx, func(group []store.Record, upTo store.Cursor) {
-			if len(group) == 0 {
-				begun <- upTo
-			}
-			for _, r := range group {
-				given <- r
-			}
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{FS: vfs.NewMem()}
+		s := mustOpen(t, "data", Options{FS: g.wrap()})
+		old := mustUpdate(t, s, crashUser(0))
+		x := &lookers{t: t, s: s, old: old.At, given: make(chan store.Record, 1)}
+		go func() { _ = s.Watch(t.Context(), x.watch) }()
+		synctest.Wait() // reading ahead after the start has ended, and Watch has begun
+		if x.begins != store.NewCursor(s.Epoch(), old.At) {
+			t.Errorf("Watch begins at %v, want the durable position", x.begins)
+		}
+		open := g.shut()
+		x.expect("Update", func() bool {
+			r, err := s.Update(t.Context(), crashUser(0), store.By{}, benchState)
+			return err == nil && r.At > old.At
 		})
-	}()
-	if cursor := <-begun; cursor != store.NewCursor(s.Epoch(), old.At) {
-		t.Errorf("Watch begins at %v, want the durable position", cursor)
-	}
-	open := g.shut()
-	var opened atomic.Bool
-	var group sync.WaitGroup
-	must := func(what string, f func() bool) {
-		group.Go(func() {
-			if !f() {
-				t.Errorf("%s did not show the change after it was durable", what)
-			}
-			if !opened.Load() {
-				t.Errorf("%s came back before the change was durable", what)
-			}
-		})
-	}
-	must("Update", func() bool {
-		r, err := s.Update(ctx, crashUser(0), store.By{}, benchState)
-		return err == nil && r.At > old.At
+		x.expect("Watch", func() bool { return (<-x.given).At > old.At })
+		synctest.Wait() // the update is in the database, and waits for the disk
+		x.seeOld()
+		s.cache.empty()
+		x.expectAll()
+		synctest.Wait()
+		x.seeOldLog()
+		x.opened = true
+		open()
+		x.group.Wait()
 	})
-	must("Watch", func() bool { return (<-given).At > old.At })
-	<-g.waiting // it is applied, and at the disk
-	// Records that are in the cache are the durable ones.
-	if r, _, err := s.Read(ctx, []store.User{crashUser(0)}); err != nil || len(r) != 1 || r[0].At != old.At {
-		t.Errorf("Read of a cached record: %+v, %v; want the durable one", r, err)
+}
+
+// lookers look for a change in every way there is.
+type lookers struct {
+	t      *testing.T
+	s      *Store
+	old    store.Position
+	begins store.Cursor
+	given  chan store.Record // by Watch
+	opened bool              // the disk has answered; set while everybody waits
+	group  sync.WaitGroup
+}
+
+func (x *lookers) watch(group []store.Record, upTo store.Cursor) {
+	if len(group) == 0 {
+		x.begins = upTo
 	}
-	// Those that are not have to wait.
-	for i := range s.cache.shards {
-		s.cache.shards[i].m, s.cache.shards[i].ring = make(map[store.User]int), nil
+	for _, r := range group {
+		x.given <- r
 	}
-	must("Read", func() bool {
-		r, _, err := s.Read(ctx, []store.User{crashUser(0)})
-		return err == nil && len(r) == 1 && r[0].At > old.At
+}
+
+// expect runs f, which must return after the disk has answered, and then show the
+// change.
+func (x *lookers) expect(what string, f func() bool) {
+	x.group.Go(func() {
+		shown := f()
+		if !x.opened {
+			x.t.Errorf("%s came back before the change was durable", what)
+		}
+		if !shown {
+			x.t.Errorf("%s did not show the change after it was durable", what)
+		}
 	})
-	must("a refused Update", func() bool {
-		r, err := s.Update(ctx, crashUser(0), store.By{}, func(st presence.State) (presence.State, error) { return st, errNo })
-		return errors.Is(err, errNo) && r.At > old.At
+}
+
+// seeOld: records that are in the cache are the durable ones.
+func (x *lookers) seeOld() {
+	x.t.Helper()
+	if it, err := x.s.readItem(crashUser(0)); err != nil || it.at == x.old {
+		x.t.Fatalf("INVALID: the database shows %+v, %v; want the change, which is not durable", it, err)
+	}
+	if r, _, err := x.s.Read(x.t.Context(), []store.User{crashUser(0)}); err != nil || len(r) != 1 || r[0].At != x.old {
+		x.t.Errorf("Read of a cached record: %+v, %v; want the durable one", r, err)
+	}
+}
+
+// expectAll: whoever finds nothing in the cache has to wait.
+func (x *lookers) expectAll() {
+	ctx := x.t.Context()
+	x.expect("Read", func() bool {
+		r, _, err := x.s.Read(ctx, []store.User{crashUser(0)})
+		return err == nil && len(r) == 1 && r[0].At > x.old
 	})
-	must("Write", func() bool {
-		return s.Write(ctx, "acme", store.Doc{Key: store.Key{Collection: "c", Key: "k"}, Value: []byte("v")}) == nil
+	x.expect("a refused Update", func() bool {
+		r, err := x.s.Update(ctx, crashUser(0), store.By{}, func(st presence.State) (presence.State, error) { return st, errNo })
+		return errors.Is(err, errNo) && r.At > x.old
 	})
-	must("Check", func() bool { return s.Check(ctx) == nil })
-	if _, cursor, err := s.Read(ctx, nil); err != nil || cursor != store.NewCursor(s.Epoch(), old.At) {
-		t.Errorf("the cursor is %v, %v; want the durable position", cursor, err)
+	x.expect("Write", func() bool {
+		return x.s.Write(ctx, "acme", store.Doc{Key: store.Key{Collection: "c", Key: "k"}, Value: []byte("v")}) == nil
+	})
+	x.expect("Check", func() bool { return x.s.Check(ctx) == nil })
+}
+
+// seeOldLog: neither the cursor nor the log goes beyond what is durable.
+func (x *lookers) seeOldLog() {
+	x.t.Helper()
+	if _, cursor, err := x.s.Read(x.t.Context(), nil); err != nil || cursor != store.NewCursor(x.s.Epoch(), x.old) {
+		x.t.Errorf("the cursor is %v, %v; want the durable position", cursor, err)
 	}
-	if found, err := s.readLog(0, 10); err != nil || len(found) != 1 {
-		t.Errorf("the log shows %d entries, %v; want the durable one", len(found), err)
+	if found, err := x.s.readLog(0, 10); err != nil || len(found) != 1 {
+		x.t.Errorf("the log shows %d entries, %v; want the durable one", len(found), err)
 	}
-	// A fair chance to be wrong.
-	for range 1000 {
-		runtime.Gosched()
-	}
-	opened.Store(true)
-	open()
-	group.Wait()
 }
 
 // TestContextEndsWhileStaged: a caller that stops waiting for the disk learns
 // that the outcome is unknown; one that was still queued, that nothing happened.
 func TestContextEndsWhileStaged(t *testing.T) {
-	g := newGate(vfs.NewMem())
-	s := mustOpen(t, "data", Options{FS: g.wrap()})
-	open := g.shut()
-	ctx, cancel := context.WithCancel(context.Background())
-	answer := make(chan error, 1)
-	go func() {
-		_, err := s.Update(ctx, crashUser(0), store.By{}, benchState)
-		answer <- err
-	}()
-	<-g.waiting
-	cancel()
-	if err := <-answer; !errors.Is(err, store.ErrUnknown) {
-		t.Errorf("Update of an ended context, staged: %v, want ErrUnknown", err)
-	}
-	// A function that does not end keeps the committer, so what comes is queued.
-	running, leave := make(chan struct{}), make(chan struct{})
-	go func() {
-		_, err := s.Update(context.Background(), crashUser(1), store.By{}, func(st presence.State) (presence.State, error) {
-			close(running)
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{FS: vfs.NewMem()}
+		s := mustOpen(t, "data", Options{FS: g.wrap()})
+		synctest.Wait()
+		open := g.shut()
+		answer := make(chan error, 1)
+		update := func(ctx context.Context, u store.User, fn func(presence.State) (presence.State, error)) {
+			go func() {
+				_, err := s.Update(ctx, u, store.By{}, fn)
+				answer <- err
+			}()
+			synctest.Wait()
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		update(ctx, crashUser(0), benchState)
+		cancel()
+		if err := <-answer; !errors.Is(err, store.ErrUnknown) {
+			t.Errorf("Update of an ended context, staged: %v, want ErrUnknown", err)
+		}
+		// A function that does not end keeps the committer, so what comes is queued.
+		leave := make(chan struct{})
+		update(t.Context(), crashUser(1), func(st presence.State) (presence.State, error) {
 			<-leave
 			return benchState(st)
 		})
-		answer <- err
-	}()
-	<-running
-	ctx, cancel = context.WithCancel(context.Background())
-	go func() {
-		_, err := s.Update(ctx, crashUser(2), store.By{}, benchState)
-		answer <- err
-	}()
-	for len(s.queue) == 0 {
-		runtime.Gosched()
-	}
-	cancel()
-	if err := <-answer; !errors.Is(err, context.Canceled) {
-		t.Errorf("Update of an ended context, queued: %v, want context.Canceled", err)
-	}
-	close(leave)
-	open()
-	if err := <-answer; err != nil {
-		t.Errorf("Update: %v", err)
-	}
-	records, _, err := s.Read(context.Background(), []store.User{crashUser(0), crashUser(1), crashUser(2)})
-	if err != nil || len(records) != 2 || records[1].User != crashUser(1) {
-		t.Errorf("Read: %+v, %v; want the staged two, without the withdrawn", records, err)
-	}
+		ctx, cancel = context.WithCancel(t.Context())
+		update(ctx, crashUser(2), benchState)
+		cancel()
+		if err := <-answer; !errors.Is(err, context.Canceled) {
+			t.Errorf("Update of an ended context, queued: %v, want context.Canceled", err)
+		}
+		close(leave)
+		open()
+		if err := <-answer; err != nil {
+			t.Errorf("Update: %v", err)
+		}
+		records, _, err := s.Read(t.Context(), []store.User{crashUser(0), crashUser(1), crashUser(2)})
+		if err != nil || len(records) != 2 || records[1].User != crashUser(1) {
+			t.Errorf("Read: %+v, %v; want the staged two, without the withdrawn", records, err)
+		}
+	})
 }
 
 // TestFunctionEndsItsGoroutine: as t.FailNow does. The store says so and ends,
