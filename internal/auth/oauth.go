@@ -25,9 +25,9 @@ const TokenLasts = time.Hour
 // it. ServeHTTP does all of it for both paths.
 type Endpoints struct {
 	Authority *Authority
-	// BaseURL is the api_url that clients are told, without a slash at its end.
-	// "" makes it of the request: its scheme, as this process sees it, and Host.
-	BaseURL string
+	// BaseURL is the api_url that the client is told whose request w answers,
+	// without a slash at its end.
+	BaseURL func(w http.ResponseWriter) string
 
 	failures failures
 }
@@ -120,7 +120,7 @@ func (e *Endpoints) Token(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, grantAnswer{text, "bearer", int(TokenLasts / time.Second), scopes.String(), e.apiURL(r)})
+	writeJSON(w, http.StatusOK, grantAnswer{text, "bearer", int(TokenLasts / time.Second), scopes.String(), e.BaseURL(w)})
 	return nil
 }
 
@@ -143,17 +143,6 @@ func narrow(granted Scopes, asked string) (Scopes, error) {
 		}
 	}
 	return Scopes{}, refuse("invalid_scope", "The app was not granted these scopes")
-}
-
-func (e *Endpoints) apiURL(r *http.Request) string {
-	switch {
-	case e.BaseURL != "":
-		return e.BaseURL
-	case r.TLS != nil:
-		return "https://" + r.Host
-	default:
-		return "http://" + r.Host
-	}
 }
 
 // Revoke answers POST /oauth/revoke: it ends a token that was issued to the app

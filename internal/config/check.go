@@ -20,6 +20,7 @@ func (c *Config) Check() Problems {
 	k.storage()
 	k.listeners()
 	k.publicURL()
+	k.networks()
 	k.certificate()
 	k.policy()
 	k.accessLog()

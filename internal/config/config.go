@@ -40,6 +40,7 @@ type Config struct {
 	AdminAnywhere  bool   `name:"admin-anywhere" group:"Listening" default:"false" help:"Allow an admin-listen that other machines can reach."`
 	MaxConnections int    `name:"max-connections" group:"Listening" default:"0" placeholder:"N" help:"The most connections to the API at a time; more wait. 0: as many as the limit of open files leaves beside what the store needs."`
 	PublicURL      string `name:"public-url" group:"Listening" placeholder:"URL" help:"The URL under which clients reach the API, if it is not that of listen: behind a proxy, say."`
+	TrustedProxies string `name:"trusted-proxies" list:"true" group:"Listening" placeholder:"NETWORKS" help:"Addresses and networks (CIDR) of the reverse proxies in front of this server, with commas between. Only they are believed when they say in X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host who the client is and what it asked for: each must set these headers itself."`
 	TLSCertFile    string `name:"tls-cert-file" group:"Listening" placeholder:"FILE" help:"Certificate chain (PEM) to serve HTTPS with. It is read again when it changes and on SIGHUP."`
 	TLSKeyFile     string `name:"tls-key-file" group:"Listening" placeholder:"FILE" help:"Private key (PEM) of the certificate. Others must not be able to read it."`
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -116,4 +117,36 @@ func FuzzFile(f *testing.F) {
 		l.fields = fields(&l.config)
 		l.read("f.yaml", []byte(text))
 	})
+}
+
+// TestNetworks: a network, an address, IPv4 in IPv6; and every one that is wrong
+// is named.
+func TestNetworks(t *testing.T) {
+	c := Config{DataDir: t.TempDir(), TrustedProxies: "10.0.0.5, fd00::/8,::ffff:10.1.0.0/112,2001:db8::1,"}
+	if problems := c.Check(); len(problems) > 0 {
+		t.Error(problems)
+	}
+	if got := fmt.Sprint(c.Networks()); got != "[10.0.0.5/32 fd00::/8 10.1.0.0/16 2001:db8::1/128]" {
+		t.Error(got)
+	}
+	c.TrustedProxies = "10.0.0.5/8,proxy.example,fe80::1%eth0,10.0.0.1:80,0.0.0.0/0"
+	if problems := c.Check(); len(problems) != 4 {
+		t.Error(problems)
+	}
+}
+
+// TestLists: in the file a list may be a sequence; other settings may not.
+func TestLists(t *testing.T) {
+	for text, want := range map[string]string{
+		"trusted-proxies: [10.0.0.1, 10.0.0.2]":       "10.0.0.1,10.0.0.2",
+		"trusted-proxies:\n  - 10.0.0.1\n  - fd00::1": "10.0.0.1,fd00::1",
+		"trusted-proxies: 10.0.0.1,10.0.0.2":          "10.0.0.1,10.0.0.2",
+	} {
+		l := &loading{origin: make(map[string]string), broken: make(map[string]bool)}
+		l.fields = fields(&l.config)
+		l.read("f.yaml", []byte(text))
+		if len(l.problems) > 0 || l.config.TrustedProxies != want {
+			t.Errorf("%s: %q, %v", text, l.config.TrustedProxies, l.problems)
+		}
+	}
 }

@@ -18,6 +18,7 @@ type Field struct {
 	Default string
 	Enum    []string // nil: any value of the type
 	Secret  bool
+	List    bool // of texts, with commas between; in the file also a sequence
 	value   reflect.Value
 }
 
@@ -29,7 +30,8 @@ func fields(settings any) []Field {
 		tag := v.Type().Field(i).Tag
 		f := Field{
 			Name: tag.Get("name"), Group: tag.Get("group"), Help: tag.Get("help"),
-			Default: tag.Get("default"), Secret: tag.Get("secret") != "", value: v.Field(i),
+			Default: tag.Get("default"), Secret: tag.Get("secret") != "",
+			List: tag.Get("list") != "", value: v.Field(i),
 		}
 		if enum := tag.Get("enum"); enum != "" {
 			f.Enum = strings.Split(enum, ",")

@@ -159,7 +159,11 @@ func (l *loading) entries(name string, entries []*ast.MappingValueNode) {
 	for _, entry := range entries {
 		key, where := entry.Key.GetToken().Value, place(name, entry.Key)
 		i := slices.IndexFunc(l.fields, func(f Field) bool { return f.Name == key })
-		switch text, ok := scalar(entry.Value); {
+		text, ok := scalar(entry.Value)
+		if i >= 0 && l.fields[i].List && !ok {
+			text, ok = list(entry.Value)
+		}
+		switch {
 		case i < 0:
 			l.add(key, where, fmt.Sprintf("there is no setting %q%s", key, l.nearest(key)))
 		case seen[key]:
@@ -232,6 +236,21 @@ func scalar(n ast.Node) (string, bool) {
 	default:
 		return "", false
 	}
+}
+
+// list is the scalars of a sequence, with commas between.
+func list(n ast.Node) (string, bool) {
+	sequence, ok := n.(*ast.SequenceNode)
+	if !ok {
+		return "", false
+	}
+	values := make([]string, len(sequence.Values))
+	for i, value := range sequence.Values {
+		if values[i], ok = scalar(value); !ok {
+			return "", false
+		}
+	}
+	return strings.Join(values, ","), true
 }
 
 func place(name string, n ast.Node) string {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/wire"
 	"porchlight.dev/porchlight/internal/zoomapi"
 )
 
@@ -75,7 +76,7 @@ func TestTheDocumentDescribesZoomsContacts(t *testing.T) {
 
 func TestTheDocumentDescribesOAuth(t *testing.T) {
 	w := newWorld(t)
-	oauth := &auth.Endpoints{Authority: w.authority}
+	oauth := &auth.Endpoints{Authority: w.authority, BaseURL: func(w http.ResponseWriter) string { return wire.ClientOf(w).URL() }}
 	w.router.Handle("POST", "/oauth/token", oauth, oauth.Token)
 	w.router.Handle("POST", "/oauth/revoke", oauth, oauth.Revoke)
 	scopes, err := auth.ParseScopes("presence:read:admin")

@@ -40,7 +40,7 @@ func (s *Server) compose() {
 	s.publisher = publish.New(publish.Options{Store: s.store, Policy: policyOf(&s.config), Known: known, Clock: clock, Log: s.log})
 	views := &notify.Views{Store: s.store, Known: known, ErrGone: directory.ErrNoUser}
 	s.watches = &notify.Watches{Store: s.store, Known: known, Clock: clock, Log: s.log}
-	oauth := &auth.Endpoints{Authority: authority, BaseURL: strings.TrimRight(s.config.PublicURL, "/")}
+	oauth := &auth.Endpoints{Authority: authority, BaseURL: s.baseURL}
 	s.hub = httpapi.NewHub(s.store, dir, authority, clock, s.log)
 	native := &httpapi.API{
 		Publisher: s.publisher, Views: views, Watches: s.watches, Directory: dir, Authority: authority, Clock: clock, DemoToken: s.opts.DemoToken,
@@ -52,7 +52,9 @@ func (s *Server) compose() {
 		Auth: authority, Directory: dir, Publisher: s.publisher, Views: views, Limits: zoomapi.NewLimits(plan, clock), Clock: clock,
 	}
 
-	rt := wire.NewRouter(wire.NewObserver(s.access, s.log, s.metrics, clock), native)
+	observer := wire.NewObserver(s.access, s.log, s.metrics, clock)
+	observer.Proxies = s.config.Networks()
+	rt := wire.NewRouter(observer, native)
 	native.Mount(rt)
 	zoom.Mount(rt)
 	(&ui.Page{Dialect: native}).Mount(rt)
@@ -61,6 +63,14 @@ func (s *Server) compose() {
 	rt.Handle(http.MethodPost, "/oauth/revoke", tokens, oauth.Revoke)
 	s.public = hardened(rt, s.log)
 	s.internal = administrative(s.adminHandler(), s.log)
+}
+
+// baseURL is the server's URL as the client of a request is told.
+func (s *Server) baseURL(w http.ResponseWriter) string {
+	if s.config.PublicURL != "" {
+		return strings.TrimRight(s.config.PublicURL, "/")
+	}
+	return wire.ClientOf(w).URL()
 }
 
 // oauthDialect makes what the wire finds wrong an error of the OAuth endpoints,

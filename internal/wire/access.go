@@ -90,6 +90,8 @@ func (l *AccessLog) write(f *Facts, r *http.Request, m *meter, start time.Time, 
 	b = strconv.AppendInt(b, f.bytes, 10)
 	b = append(b, `,"elapsed_us":`...)
 	b = strconv.AppendInt(b, elapsed.Microseconds(), 10)
+	b = append(b, `,"client":"`...)
+	b = append(f.client.Addr.AppendTo(b), '"')
 	b = appendField(b, "remote", r.RemoteAddr)
 	if p := f.principal; p != nil {
 		b = appendField(b, "account", string(p.Account))

@@ -24,6 +24,9 @@ import (
 // Observer watches every request: it gives out the tracking id, writes the
 // access-log line, counts, and turns a panic into an error of the dialect.
 type Observer struct {
+	// Proxies are trusted to say who the client is. Set it before serving.
+	Proxies Proxies
+
 	access   *AccessLog // nil: no access log
 	log      *slog.Logger
 	clock    func() time.Time
@@ -73,6 +76,7 @@ func (o *Observer) meter(method, route string) *meter {
 type Facts struct {
 	http.ResponseWriter
 	tracking  [20]byte
+	client    Client
 	status    int
 	bytes     int64
 	principal *auth.Principal
@@ -132,7 +136,7 @@ func TrackingID(w http.ResponseWriter) string {
 func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *meter, d Dialect, h Handler) {
 	start := o.clock()
 	f, _ := o.facts.Get().(*Facts)
-	*f = Facts{ResponseWriter: w}
+	*f = Facts{ResponseWriter: w, client: o.Proxies.Client(r)}
 	o.track(f)
 	w.Header()["X-Zm-Trackingid"] = []string{string(f.tracking[:])}
 

@@ -1,0 +1,137 @@
+package wire
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// Proxies are the networks whose word about a client is believed. None by
+// default: then what a request says of where it comes from is ignored.
+type Proxies []netip.Prefix
+
+// trusts reports whether an address is one of a trusted proxy.
+func (p Proxies) trusts(a netip.Addr) bool {
+	for _, network := range p {
+		if network.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// A Client is who sent a request, and the URL that it asked, as the client sees
+// both: behind trusted proxies, as they report it.
+type Client struct {
+	Addr   netip.Addr // not valid if it cannot be known
+	Scheme string     // http or https
+	Host   string     // with its port, if it was given
+}
+
+// ClientOf is the client of the request that w answers. It is found once, before
+// the handler runs.
+func ClientOf(w http.ResponseWriter) Client {
+	if f, ok := w.(*Facts); ok {
+		return f.client
+	}
+	return Client{}
+}
+
+// URL is the server's URL as the client sees it, without a slash at its end.
+func (c Client) URL() string { return c.Scheme + "://" + c.Host }
+
+// Secure reports whether the client's connection is encrypted.
+func (c Client) Secure() bool { return c.Scheme == "https" }
+
+// LimitKey is what limits count a client by: its IPv4 address, or the /64 of its
+// IPv6 address, since one subscriber has at least that many.
+func (c Client) LimitKey() netip.Prefix {
+	bits := 64
+	if c.Addr.Is4() {
+		bits = 32
+	}
+	network, _ := c.Addr.Prefix(bits) // the zero Prefix, if the address is not known
+	return network
+}
+
+// Client finds who sent a request.
+func (p Proxies) Client(r *http.Request) Client {
+	c := Client{Addr: peerAddr(r), Scheme: "http", Host: r.Host}
+	if r.TLS != nil {
+		c.Scheme = "https"
+	}
+	if len(p) > 0 && p.trusts(c.Addr) {
+		p.follow(&c, r.Header)
+	}
+	return c
+}
+
+// follow walks X-Forwarded-For from its end, which the nearest proxy wrote, to the
+// first address that is not a trusted proxy's. What is no address ends the walk at
+// the proxy that reported it. Scheme and host are those that the proxy nearest to
+// the client reported.
+func (p Proxies) follow(c *Client, h http.Header) {
+	hops := 0 // trusted proxies that were passed
+	for rest, more := strings.Join(h["X-Forwarded-For"], ","), true; more && p.trusts(c.Addr); {
+		hops++
+		var last string
+		rest, last, more = cutLast(rest)
+		addr, ok := hopAddr(last)
+		if !ok {
+			break
+		}
+		c.Addr = addr
+	}
+	hops = max(hops, 1)
+	if scheme := strings.ToLower(reported(h["X-Forwarded-Proto"], hops)); scheme == "http" || scheme == "https" {
+		c.Scheme = scheme
+	}
+	if host := reported(h["X-Forwarded-Host"], hops); plausibleHost(host) {
+		c.Host = host
+	}
+}
+
+// cutLast cuts a list at its last comma.
+func cutLast(list string) (rest, last string, more bool) {
+	if i := strings.LastIndexByte(list, ','); i >= 0 {
+		return list[:i], list[i+1:], true
+	}
+	return "", list, false
+}
+
+// reported is what the proxy that is hops away wrote into a header. A header with
+// fewer values was not added to by each proxy: its first value is the client's.
+func reported(header []string, hops int) string {
+	values := strings.Split(strings.Join(header, ","), ",")
+	return strings.TrimSpace(values[max(len(values)-hops, 0)])
+}
+
+// peerAddr is the other end of the request's connection.
+func peerAddr(r *http.Request) netip.Addr {
+	at, _ := netip.ParseAddrPort(r.RemoteAddr) // not valid for what is not TCP
+	return plainAddr(at.Addr())
+}
+
+// hopAddr reads an address of X-Forwarded-For: with or without a port, and IPv6
+// with or without brackets.
+func hopAddr(text string) (netip.Addr, bool) {
+	text = strings.TrimSpace(text)
+	if at, err := netip.ParseAddrPort(text); err == nil {
+		return plainAddr(at.Addr()), true
+	}
+	if inner, ok := strings.CutPrefix(text, "["); ok {
+		text = strings.TrimSuffix(inner, "]")
+	}
+	addr, err := netip.ParseAddr(text)
+	return plainAddr(addr), err == nil
+}
+
+// plainAddr makes an IPv4 address of one that is mapped to IPv6, and leaves out
+// the zone, which is the machine's own matter.
+func plainAddr(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
+
+// plausibleHost reports whether text can be a host, with or without a port.
+func plausibleHost(text string) bool {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:[]"
+	return text != "" && len(text) <= 300 && strings.Trim(text, letters) == ""
+}
