@@ -47,6 +47,8 @@ func checkClaim(e *SetClaim) error {
 		return &FieldError{Field: "duration_seconds", Reason: "must be positive"}
 	case e.Lasts > MaxClaimLasts:
 		return &FieldError{Field: "duration_seconds", Reason: "must be at most 31622400 (366 days)"}
+	case e.Lasts > 0 && e.Lasts < MinDoNotDisturb && e.Status == DoNotDisturb:
+		return &FieldError{Field: "duration_seconds", Reason: "must be at least 60 for do_not_disturb"}
 	case e.Lasts > 0 && !e.Until.IsZero():
 		return &FieldError{Field: "until", Reason: "cannot be given together with duration_seconds"}
 	}

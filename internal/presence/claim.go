@@ -51,10 +51,7 @@ func (d *draft) chooseAvailable() {
 // end is when a claim that begins at since ends: as asked, or by the rule for
 // its status, or never (zero).
 func (e *SetClaim) end(since, now Instant) (Instant, error) {
-	start := since
-	if start < now {
-		start = now
-	}
+	start := max(since, now)
 	var until Instant
 	switch {
 	case e.Lasts > 0:
@@ -68,17 +65,30 @@ func (e *SetClaim) end(since, now Instant) (Instant, error) {
 	default:
 		return 0, nil
 	}
+	return until, e.checkEnd(start, until, now)
+}
+
+// checkEnd refuses an end that is too early or too late for a claim that counts
+// from start. It names the field that the end was given by.
+func (e *SetClaim) checkEnd(start, until, now Instant) error {
+	field := "until"
+	if e.Lasts > 0 {
+		field = "duration_seconds"
+	}
+	lasts := until.Sub(start)
 	switch {
 	case until <= now:
-		return until, &FieldError{Field: "until", Reason: "must be in the future"}
-	case until <= since:
-		return until, &FieldError{Field: "until", Reason: "must be after since"}
-	case e.Source == Manual && e.Status == DoNotDisturb && until.Sub(start) > MaxDoNotDisturb:
-		return until, &FieldError{Field: "until", Reason: "must be at most 1440 minutes ahead for do_not_disturb"}
+		return &FieldError{Field: field, Reason: "must be in the future"}
+	case lasts <= 0:
+		return &FieldError{Field: field, Reason: "must end after since"}
+	case e.Status == DoNotDisturb && lasts < MinDoNotDisturb:
+		return &FieldError{Field: field, Reason: "must make do_not_disturb last at least 1 minute"}
+	case e.Status == DoNotDisturb && lasts > MaxDoNotDisturb:
+		return &FieldError{Field: field, Reason: "must make do_not_disturb last at most 1440 minutes"}
 	case until.Sub(now) > MaxClaimLasts:
-		return until, &FieldError{Field: "until", Reason: "must be at most 366 days ahead"}
+		return &FieldError{Field: field, Reason: "must be at most 366 days ahead"}
 	}
-	return until, nil
+	return nil
 }
 
 func (d *draft) endClaim(id ClaimID) error {

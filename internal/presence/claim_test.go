@@ -58,12 +58,85 @@ func TestClaims(t *testing.T) {
 				s.Errorf("until %v", p.Until.Time())
 			}
 		}},
+		{"until passes over a claim that ends while the devices show the same", func(s *script) {
+			s.must(Refresh{Session: "desk", Activity: IsIdle})
+			s.must(claim("lunch", App, Away, time.Hour))
+			s.must(claim("event", Calendar, InCalendarEvent, time.Hour))
+			s.must(EndClaim{ID: "event"})
+			if p := s.want(Away); p.Until != 0 {
+				s.Errorf("until %v", p.Until.Time())
+			}
+		}},
+		{"until passes over a claim that begins while the devices show the same", func(s *script) {
+			s.must(Refresh{Session: "desk", Activity: IsIdle})
+			lunch := claim("lunch", App, Away)
+			lunch.Since, lunch.Until = noon.Add(time.Hour), noon.Add(2*time.Hour)
+			s.must(lunch)
+			if p := s.want(Away); p.Until != 0 {
+				s.Errorf("until %v, before the claim begins", p.Until.Time())
+			}
+			event := claim("event", Calendar, InCalendarEvent)
+			event.Since = noon.Add(90 * time.Minute)
+			s.must(event)
+			if p := s.want(Away); p.Until != event.Since {
+				s.Errorf("until %v, not the begin of the event", p.Until.Time())
+			}
+		}},
+		{"until sees a claim end over devices that show something else", func(s *script) {
+			s.must(claim("lunch", App, Away, time.Hour))
+			if p := s.want(Away); p.Until != noon.Add(time.Hour) {
+				s.Errorf("until %v", p.Until.Time())
+			}
+		}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s := newScript(t)
 			s.signIn()
 			row.play(s)
 		})
+	}
+}
+
+// Do-not-disturb lasts from 1 to 1440 minutes, whoever claims it and however its
+// end is stated. An error names the field that was used.
+func TestDoNotDisturbIsBounded(t *testing.T) {
+	const most = 1440 * time.Minute
+	for _, row := range []struct {
+		name  string
+		since time.Duration
+		until time.Duration // 0: by lasts
+		lasts time.Duration
+		field string // of the error; "": accepted
+	}{
+		{name: "30 s", lasts: 30 * time.Second, field: "duration_seconds"},
+		{name: "59 s", lasts: 59 * time.Second, field: "duration_seconds"},
+		{name: "a minute", lasts: time.Minute},
+		{name: "a day", lasts: most},
+		{name: "more than a day", lasts: most + time.Second, field: "duration_seconds"},
+		{name: "until in 30 s", until: 30 * time.Second, field: "until"},
+		{name: "until in a minute", until: time.Minute},
+		{name: "until tomorrow", until: most},
+		{name: "until after tomorrow", until: most + time.Second, field: "until"},
+		{name: "30 s, an hour from now", since: time.Hour, until: time.Hour + 30*time.Second, field: "until"},
+		{name: "30 s, an hour from now, as a duration", since: time.Hour, lasts: time.Hour + 30*time.Second, field: "duration_seconds"},
+		{name: "a day, an hour from now", since: time.Hour, until: time.Hour + most},
+		{name: "30 s more, of what began long ago", since: -time.Hour, until: 30 * time.Second, field: "until"},
+	} {
+		for _, e := range []SetClaim{manual(DoNotDisturb), claim("focus", App, DoNotDisturb)} {
+			s := newScript(t)
+			if row.since != 0 {
+				e.Since = noon.Add(row.since)
+			}
+			if row.until != 0 {
+				e.Until = noon.Add(row.until)
+			}
+			e.Lasts = row.lasts
+			err := s.do(e)
+			field, _ := errors.AsType[*FieldError](err)
+			if (err == nil) != (row.field == "") || (field != nil && field.Field != row.field) {
+				t.Errorf("%s, source %s: %v, want an error of %q", row.name, e.Source, err, row.field)
+			}
+		}
 	}
 }
 

@@ -61,15 +61,22 @@ func survey(s *State, now Instant) sight {
 	}
 	v.handheld = v.live && !desk
 	v.winner = winner(s, now, v.live)
-	switch {
-	case v.winner != nil:
-		v.status = v.winner.Status
-	case v.active:
-		v.status = Available
-	case v.live:
-		v.status = Away
-	}
+	v.status = v.statusUnder(v.winner)
 	return v
+}
+
+// statusUnder is the status if w is the claim that decides; nil: the devices do.
+func (v *sight) statusUnder(w *Claim) Status {
+	switch {
+	case w != nil:
+		return w.Status
+	case v.active:
+		return Available
+	case v.live:
+		return Away
+	default:
+		return Offline
+	}
 }
 
 // note is the winner's, or else the user's own.
@@ -176,9 +183,10 @@ func beats(c *Claim, r rank, best *Claim, bestRank rank) bool {
 	return c.ID > best.ID
 }
 
-// until is the first instant after now at which the claim that decides, if any,
-// would be one of another status, sessions staying as they are: leases and idle times move on without
-// anybody being told, so they are not foreseen.
+// until is the first instant after now at which the status would be another,
+// sessions staying as they are: refreshes and activity move their ends on without
+// a commit, so these are not foreseen. Claims that begin or end without changing
+// the status are passed over.
 func until(s *State, v *sight, now Instant) Instant {
 	if s.Standing != Active || len(s.Claims) == 0 {
 		return 0
@@ -186,7 +194,7 @@ func until(s *State, v *sight, now Instant) Instant {
 	shown := v.winner
 	for t := nextClaimEdge(s, shown, now); t != 0; {
 		w := winner(s, t, v.live)
-		if (w == nil) != (v.winner == nil) || (w != nil && w.Status != v.status) {
+		if v.statusUnder(w) != v.status {
 			return t
 		}
 		t = nextClaimEdge(s, w, t)

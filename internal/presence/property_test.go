@@ -121,6 +121,32 @@ func TestNextIsExact(t *testing.T) {
 	})
 }
 
+// until is when the status would be another if all sessions stayed as they are:
+// never before, and at it.
+func TestUntilIsWhenTheStatusChanges(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawState(t)
+		p := Committed(&s)
+		for i := range s.Sessions { // as they are at noon, for ever
+			session := &s.Sessions[i]
+			session.EndsAt = noon.Add(24 * time.Hour)
+			if session.IdleAt > noon {
+				session.IdleAt = 0
+			}
+		}
+		var want Instant
+		for at := noon; at <= noon.Add(3*time.Hour); at = at.Add(5 * time.Minute) {
+			if q, _ := Compose(s, at); q.Status != p.Status {
+				want = at
+				break
+			}
+		}
+		if p.Until != want {
+			t.Fatalf("until %v, and the status %v changes at %v", p.Until.Time(), p.Status, want.Time())
+		}
+	})
+}
+
 // Ticking through every end and going there at once lead to the same: since is
 // exact however late an end is looked at.
 func TestLateTicksAreExact(t *testing.T) {

@@ -205,7 +205,7 @@ func TestRefusedFields(t *testing.T) {
 		{SetClaim{ID: "x", Source: App, Status: Busy, Since: -5}, "since"},
 		{SetClaim{ID: "x", Source: App, Status: Busy, Lasts: -1}, "duration_seconds"},
 		{SetClaim{ID: "x", Source: App, Status: Busy, Lasts: 367 * 24 * time.Hour}, "duration_seconds"},
-		{manual(DoNotDisturb, 1441*time.Minute), "until"},
+		{manual(DoNotDisturb, 1441*time.Minute), "duration_seconds"},
 		{SignIn{Session: "s", Client: "Desk Top"}, "client_type"},
 		{SignIn{Session: "s", Client: Desktop, Lease: time.Second}, "lease_seconds"},
 		{SignIn{Session: "s", Client: Desktop, Lease: 2 * time.Hour}, "lease_seconds"},

@@ -174,7 +174,9 @@ type Presence struct {
 	Status Status
 	Note   string
 	Since  Instant // when Status last changed; zero: never
-	Until  Instant // when Status would change by itself, sessions staying as they are; zero: not foreseen
+	// Until is when Status would change by itself if all sessions stayed as they
+	// are; zero: not foreseen.
+	Until Instant
 	// Handheld says that only mobile or pad sessions are live, Active that any
 	// live session is active. No watcher sees them.
 	Handheld, Active bool
@@ -225,6 +227,7 @@ func DefaultPolicy() Policy {
 // Bounds and defaults of the instants that rules set.
 const (
 	DefaultDoNotDisturb = 20 * time.Minute
+	MinDoNotDisturb     = time.Minute
 	MaxDoNotDisturb     = 1440 * time.Minute
 	ManualLasts         = 24 * time.Hour // busy, in_meeting, presenting, on_call, in_calendar_event
 	MaxClaimLasts       = 366 * 24 * time.Hour

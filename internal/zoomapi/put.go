@@ -45,6 +45,9 @@ func (a *API) putStatus(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	w.Header()["Etag"] = []string{wire.ETag(result.Revision())}
+	if result.Answer != nil {
+		w.Header()["Idempotency-Replayed"] = []string{"true"}
+	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

@@ -453,6 +453,7 @@ func TestPutConditions(t *testing.T) {
 	}
 	first := w.do(put(`{"status":"Do_Not_Disturb"}`, "Idempotency-Key", "one"))
 	want(t, first, 204, "")
+	wantHeader(t, first, "Idempotency-Replayed", "")
 	tag := first.Header().Get("ETag")
 
 	w.clock.advance(time.Second)
@@ -464,6 +465,7 @@ func TestPutConditions(t *testing.T) {
 	} {
 		again := w.do(same)
 		want(t, again, 204, "")
+		wantHeader(t, again, "Idempotency-Replayed", "true")
 		wantHeader(t, again, "ETag", tag)
 	}
 	const reused = `{"code":422,"message":"The Idempotency-Key was used for a different request."}`
