@@ -151,8 +151,8 @@ var (
 	}
 
 	PreconditionFailed = Kind{
-		"precondition-failed", "The record has another revision than If-Match asks for", 412,
-		"Read the record again, decide anew, and send its ETag as If-Match.",
+		"precondition-failed", "The condition of If-Match or If-None-Match does not hold", 412,
+		"Read it again, decide anew, and send its new ETag as If-Match. After `If-None-Match: *` there is one already.",
 	}
 	BodyTooLarge = Kind{
 		"body-too-large", "The request body is too large", 413,

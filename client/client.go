@@ -173,7 +173,8 @@ func readAnswer(call *call, resp *http.Response) error {
 
 // revision is that of the ETag; 0 where there is none.
 func revision(h http.Header) uint64 {
-	n, err := strconv.ParseUint(strings.Trim(h.Get("ETag"), `"`), 10, 64)
+	digits, _, _ := strings.Cut(strings.Trim(h.Get("ETag"), `"`), "-")
+	n, err := strconv.ParseUint(digits, 10, 64)
 	if err != nil {
 		return 0
 	}

@@ -94,11 +94,24 @@ func (d *Directory) ContactsOf(ctx context.Context, account presence.AccountID, 
 	return all, nil
 }
 
+// A ContactsCheck forbids a change of contacts, by an error.
+type ContactsCheck func(before *Contacts) error
+
+// allowed is the first error of checks.
+func allowed[T any, F ~func(*T) error](checks []F, before *T) error {
+	for _, check := range checks {
+		if err := check(before); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // SetContact adds a user of the account to those whom owner follows, or moves
-// one who is there to another group. Where rules of visibility name the group,
-// the caller then has them published anew.
+// one who is there to another group, if checks allow it. Where rules of
+// visibility name the group, the caller then has them published anew.
 func (d *Directory) SetContact(
-	ctx context.Context, account presence.AccountID, owner, contact presence.UserID, group string,
+	ctx context.Context, account presence.AccountID, owner, contact presence.UserID, group string, checks ...ContactsCheck,
 ) (Contact, error) {
 	if err := CheckGroup("group", group); err != nil {
 		return Contact{}, err
@@ -115,6 +128,9 @@ func (d *Directory) SetContact(
 	}
 	var set Contact
 	err = d.editContacts(ctx, account, owner, func(c *Contacts) (err error) {
+		if err := allowed(checks, c); err != nil {
+			return err
+		}
 		set, err = c.set(contact, group, d.now())
 		return err
 	})
@@ -124,11 +140,21 @@ func (d *Directory) SetContact(
 // RemoveContact ends it that owner follows contact, or answers ErrNoContact. The
 // contact may be gone from the account. Rules of visibility are as with
 // SetContact.
-func (d *Directory) RemoveContact(ctx context.Context, account presence.AccountID, owner, contact presence.UserID) error {
+func (d *Directory) RemoveContact(
+	ctx context.Context, account presence.AccountID, owner, contact presence.UserID, checks ...ContactsCheck,
+) error {
 	if !plausibleID(string(owner)) {
 		return ErrNoContact
 	}
-	return d.editContacts(ctx, account, owner, func(c *Contacts) error { return c.remove(contact) })
+	return d.editContacts(ctx, account, owner, func(c *Contacts) error {
+		if _, found := c.Find(contact); !found {
+			return ErrNoContact
+		}
+		if err := allowed(checks, c); err != nil {
+			return err
+		}
+		return c.remove(contact)
+	})
 }
 
 // errSame: there is nothing to write.
@@ -172,14 +198,15 @@ func (d *Directory) editContacts(
 	return err
 }
 
-func (c *Contacts) find(user presence.UserID) (int, bool) {
+// Find is where a contact is in List, or would be, and whether it is there.
+func (c *Contacts) Find(user presence.UserID) (int, bool) {
 	return slices.BinarySearchFunc(c.List, user, func(c Contact, user presence.UserID) int {
 		return strings.Compare(string(c.User), string(user))
 	})
 }
 
 func (c *Contacts) set(user presence.UserID, group string, now time.Time) (Contact, error) {
-	i, found := c.find(user)
+	i, found := c.Find(user)
 	switch {
 	case found && c.List[i].Group == group:
 		return c.List[i], errSame
@@ -199,7 +226,7 @@ func (c *Contacts) set(user presence.UserID, group string, now time.Time) (Conta
 }
 
 func (c *Contacts) remove(user presence.UserID) error {
-	i, found := c.find(user)
+	i, found := c.Find(user)
 	if !found {
 		return ErrNoContact
 	}

@@ -45,7 +45,7 @@ func burntKey(id presence.UserID) store.Key { return store.Key{Collection: "burn
 // Create adds a user and gives it an id; ID, Created and Version of u are not
 // looked at. The caller then records its standing.
 func (d *Directory) Create(ctx context.Context, account presence.AccountID, u User) (User, error) {
-	if err := u.check(); err != nil {
+	if err := u.Check(); err != nil {
 		return User{}, err
 	}
 	if _, err := d.Account(ctx, account); err != nil {
@@ -136,7 +136,7 @@ func (d *Directory) Users(ctx context.Context, account presence.AccountID, after
 // store.ErrConflict if it has another by now. ID and Created stay. The result
 // has the new Version.
 func (d *Directory) Update(ctx context.Context, account presence.AccountID, u User) (User, error) {
-	if err := u.check(); err != nil {
+	if err := u.Check(); err != nil {
 		return User{}, err
 	}
 	for range document.Attempts {
@@ -215,8 +215,8 @@ func (d *Directory) Delete(ctx context.Context, account presence.AccountID, id p
 	})
 }
 
-// check refuses what no user may be.
-func (u *User) check() error {
+// Check refuses what no user may be. Create and Update do so too.
+func (u *User) Check() error {
 	if err := checkEmail(u.Email); err != nil {
 		return err
 	}

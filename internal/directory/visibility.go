@@ -17,7 +17,7 @@ type Visibility struct {
 	Groups   map[string]presence.Sight // of the user's contacts
 	Watchers map[presence.UserID]presence.Sight
 
-	version string
+	Version string // of the document; opaque
 }
 
 // Rules are what a Visibility comes to with the user's contacts: a rule for each
@@ -53,13 +53,16 @@ func (d *Directory) Rules(ctx context.Context, account presence.AccountID, user 
 	if err != nil {
 		return Rules{}, err
 	}
-	return Rules{v.Everyone, v.expand(contacts.List), len(v.Groups) > 0, contacts.Version + " " + v.version}, nil
+	return Rules{v.Everyone, v.expand(contacts.List), len(v.Groups) > 0, contacts.Version + " " + v.Version}, nil
 }
 
-// SetVisibility replaces what user declared. Watchers are users of the account;
+// A VisibilityCheck forbids a change of what was declared, by an error.
+type VisibilityCheck func(before *Visibility) error
+
+// SetVisibility replaces what user declared, if checks allow it. Watchers are users of the account;
 // groups need not exist yet. Groups and watchers that come of them are bounded:
 // [presence.LimitError].
-func (d *Directory) SetVisibility(ctx context.Context, account presence.AccountID, user presence.UserID, v Visibility) error {
+func (d *Directory) SetVisibility(ctx context.Context, account presence.AccountID, user presence.UserID, v Visibility, checks ...VisibilityCheck) error {
 	if err := v.Check(); err != nil {
 		return err
 	}
@@ -71,10 +74,13 @@ func (d *Directory) SetVisibility(ctx context.Context, account presence.AccountI
 		if err != nil {
 			return err
 		}
+		if err := allowed(checks, &before); err != nil {
+			return err
+		}
 		if err := tooMany(v.expand(contacts.List)); err != nil {
 			return err
 		}
-		v.version = before.version
+		v.Version = before.Version
 		changes := []store.Doc{v.doc(user)}
 		if len(v.Groups) > 0 { // see editContacts
 			changes = append(changes, contacts.doc(user))
@@ -86,14 +92,18 @@ func (d *Directory) SetVisibility(ctx context.Context, account presence.AccountI
 	})
 }
 
-// RemoveVisibility takes back what user declared, if anything.
-func (d *Directory) RemoveVisibility(ctx context.Context, account presence.AccountID, user presence.UserID) error {
+// RemoveVisibility takes back what user declared, if anything, and if checks allow
+// it.
+func (d *Directory) RemoveVisibility(ctx context.Context, account presence.AccountID, user presence.UserID, checks ...VisibilityCheck) error {
 	return document.Again(func() error {
 		_, v, err := d.outlook(ctx, account, user)
-		if err != nil || v.version == "" {
+		if err == nil {
+			err = allowed(checks, &v)
+		}
+		if err != nil || v.Version == "" {
 			return err
 		}
-		if err := d.docs.Write(ctx, account, store.Doc{Key: visibilityKey(user), Version: v.version}); err != nil {
+		if err := d.docs.Write(ctx, account, store.Doc{Key: visibilityKey(user), Version: v.Version}); err != nil {
 			return fmt.Errorf("remove the visibility of %s: %w", user, err)
 		}
 		return nil
@@ -196,7 +206,7 @@ func (v *Visibility) expand(contacts []Contact) map[presence.UserID]presence.Sig
 }
 
 func (v *Visibility) doc(user presence.UserID) store.Doc {
-	return document.New(visibilityKey(user), v.version, visibilityValue{document.Current(), v.Everyone, v.Groups, v.Watchers})
+	return document.New(visibilityKey(user), v.Version, visibilityValue{document.Current(), v.Everyone, v.Groups, v.Watchers})
 }
 
 func visibilityOf(doc *store.Doc) (Visibility, error) {

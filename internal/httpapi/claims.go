@@ -130,8 +130,7 @@ func (a *API) listClaims(c *call) error {
 		}
 		list.Claims = append(list.Claims, asClaim(claim))
 	}
-	header(c.w, "Etag", wire.ETag(state.Revision))
-	return c.answer(http.StatusOK, &list)
+	return c.representAs(wire.ETag(state.Revision), &list)
 }
 
 // setNote serves PUT /v1/users/{user}/note.

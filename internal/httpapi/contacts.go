@@ -60,7 +60,7 @@ func (a *API) listContacts(c *call) error {
 		}
 		list.Contacts = append(list.Contacts, asContact(contact))
 	}
-	return c.answer(http.StatusOK, &list)
+	return c.representAs(contactsTag(&contacts), &list)
 }
 
 // setContact serves PUT /v1/users/{user}/contacts/{contact}.
@@ -80,7 +80,7 @@ func (a *API) setContact(c *call) error {
 	if err != nil {
 		return err
 	}
-	set, err := a.Directory.SetContact(c.r.Context(), u.Account, u.ID, contact, body.Group)
+	set, err := a.Directory.SetContact(c.r.Context(), u.Account, u.ID, contact, body.Group, c.ofContact(contact))
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (a *API) removeContact(c *call) error {
 	if err != nil {
 		return err
 	}
-	removed := a.Directory.RemoveContact(c.r.Context(), u.Account, u.ID, contact)
+	removed := a.Directory.RemoveContact(c.r.Context(), u.Account, u.ID, contact, c.ofContact(contact))
 	if removed != nil && !errors.Is(removed, directory.ErrNoContact) {
 		return removed
 	}
@@ -116,6 +116,17 @@ func (a *API) removeContact(c *call) error {
 		return removed
 	}
 	return c.nothing()
+}
+
+// contactsTag is the entity tag of a user's contacts: each of them has that of all.
+func contactsTag(all *directory.Contacts) string { return tagOf("", all.Gen) }
+
+// ofContact holds a change of one contact to the conditions of the request.
+func (c *call) ofContact(contact presence.UserID) directory.ContactsCheck {
+	return func(all *directory.Contacts) error {
+		_, found := all.Find(contact)
+		return c.meets(contactsTag(all), found)
+	}
 }
 
 // contact is whom the path names as one.

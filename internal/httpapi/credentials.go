@@ -24,6 +24,9 @@ func (a *API) createApp(c *call) error {
 	if !mayGrant(c.p, scopes, "") {
 		return errEscalation
 	}
+	if err := c.creates(); err != nil {
+		return err
+	}
 	created, secret, err := a.Authority.CreateApp(c.r.Context(), c.p.Account, body.Name, scopes)
 	if err != nil {
 		return err
@@ -31,6 +34,7 @@ func (a *API) createApp(c *call) error {
 	wired := asApp(&created)
 	wired.Secret = secret
 	header(c.w, "Location", "/v1/apps/"+wired.ID)
+	header(c.w, "Etag", appTag(&created))
 	return c.answer(http.StatusCreated, &wired)
 }
 
@@ -82,7 +86,7 @@ func (a *API) listApps(c *call) error {
 	if more {
 		list.Next = list.Apps[pg.limit-1].ID
 	}
-	return c.answer(http.StatusOK, &list)
+	return c.represent(&list)
 }
 
 // readApp serves GET /v1/apps/{app}.
@@ -91,13 +95,21 @@ func (a *API) readApp(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.answer(http.StatusOK, asApp(&found))
+	return c.representAs(appTag(&found), asApp(&found))
 }
 
 // deleteApp serves DELETE /v1/apps/{app}.
 func (a *API) deleteApp(c *call) error {
-	err := a.Authority.DeleteApp(c.r.Context(), c.p.Account, presence.AppID(c.r.PathValue("app")))
+	ctx, id := c.r.Context(), presence.AppID(c.r.PathValue("app"))
+	found, err := a.Authority.App(ctx, c.p.Account, id)
 	if err != nil {
+		return err
+	}
+	// An app never changes, so that nothing can come in between.
+	if err := c.meets(appTag(&found), true); err != nil {
+		return err
+	}
+	if err := a.Authority.DeleteApp(ctx, c.p.Account, id); err != nil {
 		return err
 	}
 	return c.nothing()
@@ -113,6 +125,9 @@ func (a *API) rotateSecret(c *call) error {
 	if !mayGrant(c.p, found.Scopes, "") {
 		return errEscalation
 	}
+	if err := c.meets(appTag(&found), true); err != nil {
+		return err
+	}
 	secret, err := a.Authority.RotateSecret(c.r.Context(), c.p.Account, found.ID)
 	if err != nil {
 		return err
@@ -121,6 +136,8 @@ func (a *API) rotateSecret(c *call) error {
 	wired.Secret = secret
 	return c.answer(http.StatusOK, &wired)
 }
+
+func appTag(x *auth.App) string { return tagOf("", asApp(x)) }
 
 func asApp(x *auth.App) api.App {
 	return api.App{ID: string(x.ID), Name: x.Name, Scopes: names(x.Scopes), Created: api.At(x.Created)}
@@ -146,6 +163,9 @@ func (a *API) createToken(c *call) error {
 	}
 	if !mayGrant(c.p, scopes, user) {
 		return errEscalation
+	}
+	if err := c.creates(); err != nil {
+		return err
 	}
 	asked := auth.Token{App: c.p.App, User: user, Scopes: scopes, Name: body.Name}
 	issued, secret, err := a.Authority.Issue(c.r.Context(), c.p.Account, asked, lasts)
@@ -227,7 +247,7 @@ func (a *API) listTokens(c *call) error {
 		for i := range tokens {
 			if len(list.Tokens) == pg.limit {
 				list.Next = after
-				return c.answer(http.StatusOK, &list)
+				return c.represent(&list)
 			}
 			after = tokens[i].ID
 			if mayManage(c.p, auth.DirectoryRead, &tokens[i]) {
@@ -235,11 +255,11 @@ func (a *API) listTokens(c *call) error {
 			}
 		}
 		if len(tokens) < scanPage {
-			return c.answer(http.StatusOK, &list)
+			return c.represent(&list)
 		}
 	}
 	list.Next = after
-	return c.answer(http.StatusOK, &list)
+	return c.represent(&list)
 }
 
 // mayManage reports whether p may see or end a token: any with the :admin scope,
@@ -252,10 +272,13 @@ func mayManage(p *auth.Principal, s auth.Scope, t *auth.Token) bool {
 // from none.
 func (a *API) revokeToken(c *call) error {
 	id := c.r.PathValue("token")
-	if !c.p.Scopes.HasAdmin(auth.DirectoryWrite) {
+	if !c.p.Scopes.HasAdmin(auth.DirectoryWrite) || c.conditional() {
 		if err := a.ownToken(c, id); err != nil {
 			return err
 		}
+	}
+	if err := c.meets("", true); err != nil { // a token has no representation of its own
+		return err
 	}
 	if err := a.Authority.Revoke(c.r.Context(), c.p.Account, id); err != nil {
 		return err

@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"net/http"
 	"strconv"
 
 	"porchlight.dev/porchlight/api"
@@ -21,14 +20,15 @@ func (a *API) readPresence(c *call) error {
 	if err != nil {
 		return err
 	}
+	var tag string
 	if view.State != nil {
-		header(c.w, "Etag", wire.ETag(view.State.Revision))
+		tag = wire.ETag(view.State.Revision)
 	}
 	b := append(make([]byte, 0, 256), '{')
 	b = appendPresence(b, u.ID, &view.Presence)
 	b = append(b, `,"cursor":"`...)
 	b = wire.AppendJSON(b, notify.CursorText(cursor, a.Clock()))
-	return c.write(http.StatusOK, append(b, `"}`...))
+	return c.show(tag, append(b, `"}`...))
 }
 
 // appendPresence appends the members of an api.Presence, less cursor and
@@ -67,8 +67,10 @@ func (a *API) explain(c *call) error {
 		return err
 	}
 	x := presence.Explain(state, max(a.now(), state.At))
-	header(c.w, "Etag", wire.ETag(state.Revision))
-	return c.answer(http.StatusOK, asExplanation(u.ID, state, &x))
+	wired := asExplanation(u.ID, state, &x)
+	timeless := *wired
+	timeless.At = api.Time{}
+	return c.representAs(recordTag(state.Revision, &timeless), wired)
 }
 
 func asExplanation(u presence.UserID, state *presence.State, x *presence.Explanation) *api.Explanation {

@@ -45,6 +45,7 @@ func (a *API) signIn(c *call) error {
 	session := a.signedIn(&result, u.ID, event.Session, &body)
 	header(c.w, "Location", "/v1/sessions/"+session.ID)
 	c.tell(&result)
+	header(c.w, "Etag", recordTag(result.Revision(), &session))
 	return c.answer(http.StatusCreated, session)
 }
 
@@ -118,8 +119,7 @@ func (a *API) listSessions(c *call) error {
 		}
 		list.Sessions = append(list.Sessions, asSession(u.ID, s, now))
 	}
-	header(c.w, "Etag", wire.ETag(state.Revision))
-	return c.answer(http.StatusOK, &list)
+	return c.representAs(recordTag(state.Revision, &list), &list)
 }
 
 // readSession serves GET /v1/sessions/{session}.
@@ -136,8 +136,8 @@ func (a *API) readSession(c *call) error {
 	if !ok || a.now() >= session.EndsAt {
 		return presence.ErrUnknownSession
 	}
-	header(c.w, "Etag", wire.ETag(state.Revision))
-	return c.answer(http.StatusOK, asSession(u.ID, session, a.now()))
+	wired := asSession(u.ID, session, a.now())
+	return c.representAs(recordTag(state.Revision, &wired), &wired)
 }
 
 // refresh serves PATCH /v1/sessions/{session}.
@@ -172,7 +172,9 @@ func (a *API) refresh(c *call) error {
 		session = a.refreshed(session, event.Activity, began)
 	}
 	c.tell(&result)
-	return c.answer(http.StatusOK, asSession(u.ID, session, a.now()))
+	wired := asSession(u.ID, session, a.now())
+	header(c.w, "Etag", recordTag(result.Revision(), &wired))
+	return c.answer(http.StatusOK, wired)
 }
 
 // refreshed is a session with what a refresh at now brought, also where that is

@@ -19,6 +19,9 @@ func (a *API) createUser(c *call) error {
 	if err := c.read(wire.MaxBody, &body); err != nil {
 		return err
 	}
+	if err := c.creates(); err != nil {
+		return err
+	}
 	asked := directory.User{
 		Email: body.Email, FirstName: body.FirstName, LastName: body.LastName,
 		DisplayName: body.DisplayName, Department: body.Department, Active: true,
@@ -34,6 +37,7 @@ func (a *API) createUser(c *call) error {
 		return err
 	}
 	header(c.w, "Location", "/v1/users/"+string(u.ID))
+	header(c.w, "Etag", userTag(&u))
 	return c.answer(http.StatusCreated, asUser(&u))
 }
 
@@ -85,7 +89,7 @@ func (a *API) listUsers(c *call) error {
 	if more {
 		list.Next = list.Users[pg.limit-1].ID
 	}
-	return c.answer(http.StatusOK, &list)
+	return c.represent(&list)
 }
 
 // readUser serves GET /v1/users/{user}.
@@ -98,7 +102,7 @@ func (a *API) readUser(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.answer(http.StatusOK, asUser(&found))
+	return c.representAs(userTag(&found), asUser(&found))
 }
 
 // updateUser serves PATCH /v1/users/{user}. Names are the user's own to change;
@@ -116,32 +120,67 @@ func (a *API) updateUser(c *call) error {
 	if err := managed.check(c.p); (body.Email != nil || body.Active != nil) && err != nil {
 		return err
 	}
-	before, err := a.Directory.User(c.r.Context(), u.Account, u.ID)
+	var after directory.User
+	err = a.decided(c, u, func(before directory.User, decide func(*directory.User) error) (err error) {
+		after, err = a.change(c, before, &body, decide)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	after, err := a.change(c, before, &body)
-	if err != nil {
-		return err
-	}
+	header(c.w, "Etag", userTag(&after))
 	return c.answer(http.StatusOK, asUser(&after))
+}
+
+// decided runs change on a user as the directory has it, anew as long as somebody
+// else changes the user at the same moment. The conditions of the request are
+// decided by the first write to the directory: a change that writes elsewhere first
+// calls decide before, after which they hold, whatever comes.
+func (a *API) decided(c *call, u store.User, change func(before directory.User, decide func(*directory.User) error) error) error {
+	done := !c.conditional()
+	decide := func(before *directory.User) (err error) {
+		if !done {
+			*before, err = a.Directory.Update(c.r.Context(), u.Account, *before)
+			done = err == nil
+		}
+		return err
+	}
+	return again(func() error {
+		before, err := a.Directory.User(c.r.Context(), u.Account, u.ID)
+		if err == nil && !done {
+			err = c.meets(userTag(&before), true)
+		}
+		if err != nil {
+			return err
+		}
+		return change(before, decide)
+	})
 }
 
 // change carries out an update. A user who is deactivated is so on record first
 // and in the directory last; one who is activated, the other way round. Where
 // the server ends in between, the same request again goes through to the end.
-func (a *API) change(c *call, before directory.User, body *api.UpdateUser) (directory.User, error) {
+func (a *API) change(
+	c *call, before directory.User, body *api.UpdateUser, decide func(*directory.User) error,
+) (directory.User, error) {
 	ctx := c.r.Context()
 	after := merged(before, body)
+	if err := after.Check(); err != nil {
+		return before, err
+	}
 	deactivates := body.Active != nil && !*body.Active
 	if deactivates {
 		if err := a.mayGo(ctx, c.p, before.ID); err != nil {
+			return before, err
+		}
+		if err := decide(&before); err != nil {
 			return before, err
 		}
 		if err := a.stand(c, before.ID, presence.Deactivated); err != nil {
 			return before, err
 		}
 	}
+	after = merged(before, body)
 	if after != before {
 		var err error
 		if after, err = a.Directory.Update(ctx, c.p.Account, after); err != nil {
@@ -205,10 +244,13 @@ func (a *API) deleteUser(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := a.known(c, u); err != nil {
-		return err
-	}
-	if err := a.mayGo(ctx, c.p, u.ID); err != nil {
+	err = a.decided(c, u, func(before directory.User, decide func(*directory.User) error) error {
+		if err := a.mayGo(ctx, c.p, u.ID); err != nil {
+			return err
+		}
+		return decide(&before)
+	})
+	if err != nil {
 		return err
 	}
 	if err := a.stand(c, u.ID, presence.Deleted); err != nil {
@@ -225,6 +267,8 @@ func (a *API) deleteUser(c *call) error {
 	return c.nothing()
 }
 
+func userTag(u *directory.User) string { return tagOf(u.Version, asUser(u)) }
+
 func asUser(u *directory.User) api.User {
 	return api.User{
 		ID: string(u.ID), Email: u.Email, FirstName: u.FirstName, LastName: u.LastName,
@@ -238,14 +282,14 @@ func (a *API) readAccount(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.answer(http.StatusOK, &api.Account{
+	return c.represent(&api.Account{
 		ID: string(account.ID), Name: account.Name, Owner: string(account.Owner), Created: api.At(account.Created),
 	})
 }
 
 // me serves GET /v1/me.
 func (a *API) me(c *call) error {
-	return c.answer(http.StatusOK, &api.Me{
+	return c.represent(&api.Me{
 		Account: string(c.p.Account), App: string(c.p.App), User: string(c.p.User), AccountLevel: c.p.AccountLevel,
 		Token: c.p.TokenID, Scopes: names(c.p.Scopes), Expires: api.At(c.p.Expires),
 	})

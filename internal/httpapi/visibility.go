@@ -23,16 +23,18 @@ func (a *API) readVisibility(c *call) error {
 	if err != nil {
 		return err
 	}
-	return a.answerVisibility(c, u)
-}
-
-func (a *API) answerVisibility(c *call, u store.User) error {
 	v, err := a.Directory.Visibility(c.r.Context(), u.Account, u.ID)
 	if err != nil {
 		return err
 	}
-	return c.answer(http.StatusOK, asVisibility(&v))
+	return c.representAs(visibilityTag(&v), asVisibility(&v))
 }
+
+func visibilityTag(v *directory.Visibility) string { return tagOf(v.Version, asVisibility(v)) }
+
+// ofVisibility holds a change of a declaration to the conditions of the request.
+// Who declared nothing lets everyone see all, which is a declaration too.
+func (c *call) ofVisibility(v *directory.Visibility) error { return c.meets(visibilityTag(v), true) }
 
 // setVisibility serves PUT /v1/users/{user}/visibility. It is idempotent by
 // nature: the same request again also carries out what one that was cut short
@@ -53,13 +55,18 @@ func (a *API) setVisibility(c *call) error {
 	if declared.Watchers, err = a.watchers(c, body.Watchers); err != nil {
 		return err
 	}
-	if err := a.Directory.SetVisibility(c.r.Context(), u.Account, u.ID, declared); err != nil {
+	if err := a.Directory.SetVisibility(c.r.Context(), u.Account, u.ID, declared, c.ofVisibility); err != nil {
 		return err
 	}
 	if err := a.rule(c, u); err != nil {
 		return err
 	}
-	return a.answerVisibility(c, u)
+	v, err := a.Directory.Visibility(c.r.Context(), u.Account, u.ID)
+	if err != nil {
+		return err
+	}
+	header(c.w, "Etag", visibilityTag(&v))
+	return c.answer(http.StatusOK, asVisibility(&v))
 }
 
 // removeVisibility serves DELETE /v1/users/{user}/visibility. There need not be a
@@ -69,7 +76,7 @@ func (a *API) removeVisibility(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Directory.RemoveVisibility(c.r.Context(), u.Account, u.ID); err != nil {
+	if err := a.Directory.RemoveVisibility(c.r.Context(), u.Account, u.ID, c.ofVisibility); err != nil {
 		return err
 	}
 	if err := a.rule(c, u); err != nil {

@@ -34,6 +34,9 @@ func (a *API) createWatch(c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := c.creates(); err != nil {
+		return err
+	}
 	asked.Account = c.p.Account
 	if asked.Owner, err = a.resolve(c, "me"); err != nil {
 		return err
@@ -103,7 +106,7 @@ func (a *API) listWatches(c *call) error {
 	if more {
 		list.Next = watches[pg.limit-1].ID
 	}
-	return c.answer(http.StatusOK, &list)
+	return c.represent(&list)
 }
 
 // readWatch serves GET /v1/watches/{watch}.
@@ -112,16 +115,19 @@ func (a *API) readWatch(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.answer(http.StatusOK, asWatch(&w))
+	return c.representAs(watchTag(&w), asWatch(&w))
 }
 
 // deleteWatch serves DELETE /v1/watches/{watch}.
 func (a *API) deleteWatch(c *call) error {
-	if err := a.Watches.Delete(c.r.Context(), c.p.Account, c.p.User, c.r.PathValue("watch")); err != nil {
+	check := func(w *notify.Watch) error { return c.meets(watchTag(w), true) }
+	if err := a.Watches.Delete(c.r.Context(), c.p.Account, c.p.User, c.r.PathValue("watch"), check); err != nil {
 		return err
 	}
 	return c.nothing()
 }
+
+func watchTag(w *notify.Watch) string { return tagOf("", asWatch(w)) }
 
 // asWatch is w on the wire, in answers and on streams.
 func asWatch(w *notify.Watch) *api.Watch {

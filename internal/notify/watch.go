@@ -217,12 +217,23 @@ func (ws *Watches) List(ctx context.Context, account presence.AccountID, owner p
 	return list, nil
 }
 
-// Delete ends a watch, or says ErrNoWatch.
-func (ws *Watches) Delete(ctx context.Context, account presence.AccountID, owner presence.UserID, id string) error {
+// Delete ends a watch if checks allow it, or says ErrNoWatch.
+func (ws *Watches) Delete(
+	ctx context.Context, account presence.AccountID, owner presence.UserID, id string, checks ...func(*Watch) error,
+) error {
 	return document.Again(func() error {
 		doc, err := ws.load(ctx, account, owner, id)
 		if err != nil {
 			return err
+		}
+		w, err := watchOf(doc)
+		if err != nil {
+			return err
+		}
+		for _, check := range checks {
+			if err := check(&w); err != nil {
+				return err
+			}
 		}
 		if err := ws.Store.Write(ctx, watchAccount, document.Deletion(doc)); err != nil {
 			return err

@@ -162,22 +162,22 @@ func (d *draft) bury() {
 }
 
 // take applies one event to a settled draft, or leaves it as it was.
-func (d *draft) take(e Event) error {
-	switch e := e.(type) {
+func (d *draft) take(event Event) error {
+	switch e := event.(type) {
 	case SignIn:
-		return d.request(&e.Request, Offline, func() error { return d.signIn(&e) })
+		return d.request(&e.Request, event, Offline, func() error { return d.signIn(&e) })
 	case Refresh:
-		return d.request(&e.Request, Offline, func() error { return d.refresh(&e) })
+		return d.request(&e.Request, event, Offline, func() error { return d.refresh(&e) })
 	case SignOut:
-		return d.request(&e.Request, Offline, func() error { return d.signOut(e.Session) })
+		return d.request(&e.Request, event, Offline, func() error { return d.signOut(e.Session) })
 	case SetClaim:
-		return d.request(&e.Request, e.Status, func() error { return d.setClaim(&e) })
+		return d.request(&e.Request, event, e.Status, func() error { return d.setClaim(&e) })
 	case EndClaim:
-		return d.request(&e.Request, Offline, func() error { return d.endClaim(e.ID) })
+		return d.request(&e.Request, event, Offline, func() error { return d.endClaim(e.ID) })
 	case SetNote:
-		return d.request(&e.Request, Offline, func() error { return d.setNote(&e) })
+		return d.request(&e.Request, event, Offline, func() error { return d.setNote(&e) })
 	case SetRules:
-		return d.request(&e.Request, Offline, func() error { return d.setRules(&e) })
+		return d.request(&e.Request, event, Offline, func() error { return d.setRules(&e) })
 	case SetStanding:
 		d.setStanding(e.Standing)
 	}

@@ -13,8 +13,8 @@ var (
 	ErrNoChange = errors.New("nothing changes")
 	// ErrKeyReused: the idempotency key came with another request before.
 	ErrKeyReused = errors.New("the idempotency key was used for a different request")
-	// ErrPrecondition: If-Match names no revision that the state has.
-	ErrPrecondition = errors.New("the user's record has another revision")
+	// ErrPrecondition: If-Match or If-None-Match forbids the event.
+	ErrPrecondition = errors.New("the condition of If-Match or If-None-Match does not hold")
 	// ErrSignedOut: an API update of a user without a live session.
 	ErrSignedOut = errors.New("the user is not signed in")
 	// ErrTransition: a change that the user's client is too old for.

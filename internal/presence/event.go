@@ -14,11 +14,16 @@ type Request struct {
 	Key, Body [16]byte
 	// Result is remembered with the answer, for requests that create.
 	Result string
-	// IfMatch, when not empty, lists the revisions that the state may have.
-	IfMatch []Revision
+	// IfMatch, when not empty, lists the revisions that the state may have, and
+	// IfNoneMatch those that it must not have. AnyRevision in them asks that what
+	// the event is about exists, or does not.
+	IfMatch, IfNoneMatch []Revision
 	// Update marks an API update: the signed-in, legacy and minute rules hold.
 	Update bool
 }
+
+// AnyRevision is the "*" of a condition. No state has this revision.
+const AnyRevision = ^Revision(0)
 
 // SignIn begins a session. It is activity. An id that is already live is
 // refreshed instead, and takes the new client and lease.

@@ -7,9 +7,9 @@ import (
 )
 
 // request holds the rules of what the API may ask, in the order in which they
-// are documented: a repeat is answered as before, then If-Match, signed in,
-// transition, the minute. to is the status asked for.
-func (d *draft) request(r *Request, to Status, do func() error) error {
+// are documented: a repeat is answered as before, then the conditions, signed
+// in, transition, the minute. to is the status asked for.
+func (d *draft) request(r *Request, e Event, to Status, do func() error) error {
 	switch d.Standing {
 	case Deactivated:
 		return ErrDeactivated
@@ -19,7 +19,7 @@ func (d *draft) request(r *Request, to Status, do func() error) error {
 	if err := d.repeated(r); err != nil {
 		return err
 	}
-	if len(r.IfMatch) > 0 && (d.renumbered || !slices.Contains(r.IfMatch, d.Revision)) {
+	if !d.meets(r, e) {
 		return ErrPrecondition
 	}
 	if r.Update {
@@ -35,6 +35,60 @@ func (d *draft) request(r *Request, to Status, do func() error) error {
 	}
 	d.remember(r)
 	return nil
+}
+
+// meets reports whether the state meets the conditions of a request.
+func (d *draft) meets(r *Request, e Event) bool {
+	if len(r.IfMatch)+len(r.IfNoneMatch) == 0 {
+		return true
+	}
+	target := present
+	if !r.Update { // an API update is about the presence, which every user has
+		target = d.target(e)
+	}
+	if len(r.IfMatch) > 0 && !d.matches(r.IfMatch) && (target == absent || !slices.Contains(r.IfMatch, AnyRevision)) {
+		return false
+	}
+	return !d.matches(r.IfNoneMatch) && (target != present || !slices.Contains(r.IfNoneMatch, AnyRevision))
+}
+
+// matches reports whether the state has one of the revisions.
+func (d *draft) matches(revisions []Revision) bool {
+	return !d.renumbered && slices.Contains(revisions, d.Revision)
+}
+
+// A target says whether there is what an event is about.
+type target uint8
+
+const (
+	present target = iota
+	absent         // the event would make it
+	missing        // and the event fails for that alone, whatever the conditions
+)
+
+func (d *draft) target(e Event) target {
+	var found bool
+	lacking := missing
+	switch e := e.(type) {
+	case SetClaim:
+		_, found = d.findClaim(e.ID)
+		lacking = absent
+	case SetNote:
+		found = d.Note.Text != ""
+		lacking = absent
+	case EndClaim:
+		_, found = d.findClaim(e.ID)
+	case Refresh:
+		_, found = d.findSession(e.Session)
+	case SignOut:
+		_, found = d.findSession(e.Session)
+	default: // it is about a list, or the whole record
+		found = true
+	}
+	if found {
+		return present
+	}
+	return lacking
 }
 
 // mayUpdate holds the rules of an API update, Zoom's PUT presence_status.

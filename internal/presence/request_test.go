@@ -159,6 +159,94 @@ func TestIfMatch(t *testing.T) {
 	s.must(e)
 }
 
+// The "*" of a condition is about what the event is about, and revisions are the
+// record's. What fails because there is nothing of the kind does so under any "*".
+func TestConditions(t *testing.T) {
+	claim := func(id ClaimID) Event { return SetClaim{ID: id, Source: "app", Status: Busy} }
+	is, isNot := []Revision{AnyRevision}, []Revision{1}
+	for _, row := range []struct {
+		name     string
+		event    Event
+		matched  error // If-Match: *
+		noneThen error // If-None-Match: *
+	}{
+		{"claim that is there", claim("x"), nil, ErrPrecondition},
+		{"claim to be made", claim("y"), ErrPrecondition, nil},
+		{"claim that has ended", claim("over"), ErrPrecondition, nil},
+		{"end of a claim", EndClaim{ID: "x"}, nil, ErrPrecondition},
+		{"end of no claim", EndClaim{ID: "y"}, ErrUnknownClaim, ErrUnknownClaim},
+		{"note", SetNote{Text: "other"}, nil, ErrPrecondition},
+		{"session", SignOut{Session: "s"}, nil, ErrPrecondition},
+		{"no session", SignOut{Session: "t"}, ErrUnknownSession, ErrUnknownSession},
+		{"refresh", Refresh{Session: "s", Activity: IsIdle}, nil, ErrPrecondition},
+		{"refresh of no session", Refresh{Session: "t"}, ErrUnknownSession, ErrUnknownSession},
+		{"sign-in", SignIn{Session: "u", Client: Desktop}, nil, ErrPrecondition},
+		{"update of the presence", put(Away), nil, ErrPrecondition},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := newScript(t)
+			s.policy.MinInterval, s.policy.Damping = 0, 0
+			s.must(SignIn{Session: "s", Client: Desktop})
+			s.must(claim("x"))
+			s.must(SetClaim{ID: "over", Source: "app", Status: Busy, Lasts: time.Minute})
+			s.must(SetNote{Text: "note"})
+			s.now = s.now.Add(time.Minute)
+			now := []Revision{s.state.Revision}
+			for _, c := range []struct {
+				match, none []Revision
+				want        error
+			}{
+				{is, nil, row.matched},
+				{nil, is, row.noneThen},
+				{isNot, nil, ErrPrecondition},
+				{nil, now, ErrPrecondition},
+				{now, is, row.noneThen}, // both are looked at
+				{isNot, isNot, ErrPrecondition},
+			} {
+				before := s.state
+				err := s.do(under(row.event, c.match, c.none))
+				if !errors.Is(err, c.want) {
+					t.Errorf("If-Match %v, If-None-Match %v: %v, want %v", c.match, c.none, err, c.want)
+				}
+				s.state = before
+			}
+		})
+	}
+	s := newScript(t)
+	s.refused(under(SetNote{Text: "note"}, is, nil), ErrPrecondition)
+	s.must(under(SetNote{Text: "note"}, nil, is))
+	s.refused(under(SetNote{}, nil, is), ErrPrecondition)
+	s.must(under(SetNote{}, is, isNot))
+}
+
+// under is e with conditions.
+func under(e Event, match, none []Revision) Event {
+	r := Request{IfMatch: match, IfNoneMatch: none}
+	switch e := e.(type) {
+	case SetClaim:
+		r.Update = e.Update
+		e.Request = r
+		return e
+	case EndClaim:
+		e.Request = r
+		return e
+	case SetNote:
+		e.Request = r
+		return e
+	case SignIn:
+		e.Request = r
+		return e
+	case SignOut:
+		e.Request = r
+		return e
+	case Refresh:
+		e.Request = r
+		return e
+	default:
+		panic(e)
+	}
+}
+
 // The documented order: a repeat, If-Match, signed in, transition, the minute.
 func TestOrderOfChecks(t *testing.T) {
 	s := newScript(t)

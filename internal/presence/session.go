@@ -70,7 +70,7 @@ func Soft(s *State, e Refresh, already Seen, p Policy, now Instant) (Seen, bool)
 
 // needsRecord reports whether the request asks for more than the fact.
 func (e *Refresh) needsRecord() bool {
-	return e.Key != ([16]byte{}) || len(e.IfMatch) > 0
+	return e.Key != ([16]byte{}) || len(e.IfMatch)+len(e.IfNoneMatch) > 0
 }
 
 // lacksIdle reports whether less than half of the idle time remains on record.

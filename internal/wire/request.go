@@ -96,7 +96,7 @@ func MediaType(r *http.Request) (string, map[string]string, error) {
 // MaxKeyBytes bounds an Idempotency-Key.
 const MaxKeyBytes = 128
 
-// Conditions reads Idempotency-Key and If-Match. asked is what tells one request
+// Conditions reads Idempotency-Key, If-Match and If-None-Match. asked is what tells one request
 // from another under the same key, beside method and route: what was understood
 // of the body, since a form sent again has another boundary.
 func Conditions(r *http.Request, p *auth.Principal, asked []byte) (presence.Request, error) {
@@ -109,13 +109,11 @@ func Conditions(r *http.Request, p *auth.Principal, asked []byte) (presence.Requ
 		c.Key = digest(string(p.App), key)
 		c.Body = digest(r.Method+" "+r.Pattern, string(asked))
 	}
-	for _, header := range r.Header["If-Match"] {
-		revisions, err := parseETags(header)
-		if err != nil {
-			return c, err
-		}
-		c.IfMatch = append(c.IfMatch, revisions...)
+	asks, err := ReadCondition(r)
+	if err != nil {
+		return c, err
 	}
+	c.IfMatch, c.IfNoneMatch = revisions(asks.match, false), revisions(asks.noneMatch, true)
 	return c, nil
 }
 
@@ -123,31 +121,6 @@ func digest(a, b string) [16]byte {
 	h := sha256.New()
 	_, _ = io.WriteString(h, strconv.Itoa(len(a))+" "+a+b) // a hash never fails
 	return [16]byte(h.Sum(nil)[:16])
-}
-
-// neverMatches stands for an entity tag that no record can have.
-const neverMatches = ^presence.Revision(0)
-
-// parseETags reads a list of entity tags. "*" asks for nothing, since every user
-// has a record; weak tags and those of others never match.
-func parseETags(header string) ([]presence.Revision, error) {
-	if strings.TrimSpace(header) == "*" {
-		return nil, nil
-	}
-	var all []presence.Revision
-	for tag := range strings.SplitSeq(header, ",") {
-		tag = strings.TrimSpace(tag)
-		opaque := strings.TrimPrefix(tag, "W/")
-		if len(opaque) < 2 || opaque[0] != '"' || opaque[len(opaque)-1] != '"' {
-			return nil, &SyntaxError{Reason: `If-Match must be "*" or a list of quoted entity tags`}
-		}
-		n, err := strconv.ParseUint(opaque[1:len(opaque)-1], 10, 64)
-		if err != nil || opaque != tag {
-			n = uint64(neverMatches)
-		}
-		all = append(all, presence.Revision(n))
-	}
-	return all, nil
 }
 
 // ETag is the entity tag of a revision.

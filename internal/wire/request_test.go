@@ -161,33 +161,64 @@ func TestConditionsKey(t *testing.T) {
 	}
 }
 
-func TestConditionsIfMatch(t *testing.T) {
-	const never = ^presence.Revision(0)
+func TestConditionsOfRevisions(t *testing.T) {
+	const never, whatever = presence.AnyRevision - 1, presence.AnyRevision
 	for _, c := range []struct {
-		headers []string
-		want    []presence.Revision
-		ok      bool
+		headers     []string
+		match, none []presence.Revision // nil: refused
 	}{
-		{[]string{"*"}, nil, true},
-		{[]string{`"12"`}, []presence.Revision{12}, true},
-		{[]string{` "12" , "13"`, `"14"`}, []presence.Revision{12, 13, 14}, true},
-		{[]string{`W/"12"`}, []presence.Revision{never}, true},
-		{[]string{`"abc"`}, []presence.Revision{never}, true},
-		{[]string{`""`}, []presence.Revision{never}, true},
-		{[]string{`12`}, nil, false},
-		{[]string{``}, nil, false},
-		{[]string{`"`}, nil, false},
-		{[]string{`"1",`}, nil, false},
+		{[]string{"*"}, []presence.Revision{whatever}, []presence.Revision{whatever}},
+		{[]string{`"12"`}, []presence.Revision{12}, []presence.Revision{12}},
+		{[]string{` "12" , "13"`, `"14"`}, []presence.Revision{12, 13, 14}, []presence.Revision{12, 13, 14}},
+		{[]string{`"12-a1_b"`}, []presence.Revision{12}, []presence.Revision{12}},
+		{[]string{`W/"12"`}, []presence.Revision{never}, []presence.Revision{12}},
+		{[]string{`"abc"`}, []presence.Revision{never}, []presence.Revision{never}},
+		{[]string{`"a,b","1"`}, []presence.Revision{never, 1}, []presence.Revision{never, 1}},
+		{[]string{`""`}, []presence.Revision{never}, []presence.Revision{never}},
+		{[]string{`"18446744073709551615"`}, []presence.Revision{never}, []presence.Revision{never}},
+		{[]string{`,"1", ,"2",`}, []presence.Revision{1, 2}, []presence.Revision{1, 2}}, // empty elements
+		{[]string{`12`}, nil, nil},
+		{[]string{``}, nil, nil},
+		{[]string{`,`}, nil, nil},
+		{[]string{`"`}, nil, nil},
+		{[]string{`W/`}, nil, nil},
+		{[]string{`w/"1"`}, nil, nil},
+		{[]string{`"1"x`}, nil, nil},
+		{[]string{`"1" "2"`}, nil, nil},
+		{[]string{"\"\t\""}, nil, nil},
+		{[]string{`*,*`}, nil, nil},
+		{[]string{`*`, `"1"`}, nil, nil},
 	} {
-		var headers []string
-		for _, value := range c.headers {
-			headers = append(headers, "If-Match", value)
-		}
-		got, err := conditions(t, "app", "/x", "asked", headers...)
-		if (err == nil) != c.ok || !slices.Equal(got.IfMatch, c.want) && c.ok {
-			t.Errorf("%q: %v, %v", c.headers, got.IfMatch, err)
+		for name, want := range map[string][]presence.Revision{"If-Match": c.match, "If-None-Match": c.none} {
+			var headers []string
+			for _, value := range c.headers {
+				headers = append(headers, name, value)
+			}
+			got, err := conditions(t, "app", "/x", "asked", headers...)
+			if name == "If-None-Match" {
+				got.IfMatch = got.IfNoneMatch
+			}
+			if (err == nil) != (want != nil) || !slices.Equal(got.IfMatch, want) && want != nil {
+				t.Errorf("%s: %q: %v, %v", name, c.headers, got.IfMatch, err)
+			}
 		}
 	}
+}
+
+// FuzzReadCondition: whatever comes is read or refused, and a header that is read
+// asks something.
+func FuzzReadCondition(f *testing.F) {
+	for _, seed := range []string{"*", `"1", W/"2"`, `,"a,b" ,`, `W/`, `"`, "\"\xff\""} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header["If-Match"] = []string{value}
+		c, err := ReadCondition(r)
+		if err == nil && (c.Empty() || c.Matched("", false)) {
+			t.Errorf("%q asks nothing", value)
+		}
+	})
 }
 
 func TestETag(t *testing.T) {

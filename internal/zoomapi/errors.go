@@ -75,7 +75,7 @@ var answers = []struct {
 	}},
 
 	{presence.ErrKeyReused, answer{status: 422, code: 422, message: "The Idempotency-Key was used for a different request."}},
-	{presence.ErrPrecondition, answer{status: 412, code: 412, message: "The user's record does not have the revision that If-Match names."}},
+	{presence.ErrPrecondition, answer{status: 412, code: 412, message: "The condition of If-Match or If-None-Match does not hold."}},
 	{presence.ErrDeactivated, answer{status: 400, code: 5301, message: updateFailed}},
 	{presence.ErrSignedOut, answer{status: 400, code: 5301, message: updateFailed}},
 	{presence.ErrTransition, answer{status: 400, code: 5301, message: updateFailed}},

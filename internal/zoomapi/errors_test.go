@@ -54,7 +54,7 @@ func TestFail(t *testing.T) {
 		{"PUT", &presence.LimitError{What: "claims", Limit: 64}, 400, `{"code":300,"message":"A user has at most 64 claims."}`, nil},
 		{"PUT", &presence.TooSoonError{Wait: 30 * time.Second}, 429, tooMany, map[string]string{"Retry-After": "30", "X-RateLimit-Category": "Medium", "X-RateLimit-Type": ""}},
 		{"PUT", &presence.TooSoonError{Wait: time.Microsecond}, 429, tooMany, map[string]string{"Retry-After": "1"}},
-		{"PUT", presence.ErrPrecondition, 412, `{"code":412,"message":"The user's record does not have the revision that If-Match names."}`, nil},
+		{"PUT", presence.ErrPrecondition, 412, `{"code":412,"message":"The condition of If-Match or If-None-Match does not hold."}`, nil},
 		{"PUT", presence.ErrKeyReused, 422, `{"code":422,"message":"The Idempotency-Key was used for a different request."}`, nil},
 		{"PUT", store.ErrUnknown, 503, `{"code":503,"message":"The answer of the store was lost: the update may or may not have been made."}`, map[string]string{"X-Outcome": "unknown"}},
 		{"PUT", store.ErrFull, 507, `{"code":507,"message":"The disk is almost full: nothing is written until space is free."}`, map[string]string{"Retry-After": "5"}},

@@ -366,7 +366,7 @@ func TestPutOrder(t *testing.T) {
 	step(400, forbidden)
 	w.must(w.directory.SetOwner(context.Background(), w.account, w.cyd.ID))
 	bad.token = w.app
-	step(412, `{"code":412,"message":"The user's record does not have the revision that If-Match names."}`)
+	step(412, `{"code":412,"message":"The condition of If-Match or If-None-Match does not hold."}`)
 	bad.header = nil
 	step(400, failed) // signed out
 	w.signIn(w.cyd.ID, presence.SignIn{Session: "cyd-1", Client: presence.Desktop, Version: "5.2.9"})
@@ -476,7 +476,7 @@ func TestPutConditions(t *testing.T) {
 	want(t, w.do(put(`{"status":"Away"}`, "Idempotency-Key", strings.Repeat("k", 129))), 400, badKey)
 
 	w.clock.advance(time.Minute)
-	const stale = `{"code":412,"message":"The user's record does not have the revision that If-Match names."}`
+	const stale = `{"code":412,"message":"The condition of If-Match or If-None-Match does not hold."}`
 	want(t, w.do(put(`{"status":"Away"}`, "If-Match", tag)), 412, stale)
 	current := w.get(w.annToken, "me").Header().Get("ETag")
 	want(t, w.do(put(`{"status":"Away"}`, "If-Match", `"1", `+current, "Idempotency-Key", "two")), 204, "")
