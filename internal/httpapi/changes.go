@@ -74,7 +74,7 @@ func (p *poll) TryWrite(b []byte) (int, error) {
 }
 
 // Write implements notify.Sink.
-func (p *poll) Write([]byte) error { return nil }
+func (p *poll) Write([]byte, *notify.Pace) error { return nil }
 
 // Answers implements notify.Sink.
 func (p *poll) Answers() bool { return false }

@@ -49,11 +49,13 @@ func (f *flow) TryWrite(b []byte) (int, error) {
 var errSlow = errors.New("the reader takes nothing")
 
 // Write implements notify.Sink.
-func (f *flow) Write(b []byte) error {
-	timer := time.NewTimer(notify.SlowAfter)
+func (f *flow) Write(b []byte, pace *notify.Pace) error {
+	_, by := pace.Next(len(b))
+	timer := time.NewTimer(time.Until(by))
 	defer timer.Stop()
 	select {
 	case f.parts <- append([]byte(nil), b...):
+		pace.Took(len(b))
 		return nil
 	case <-f.ended:
 		return net.ErrClosed
@@ -94,37 +96,65 @@ func (f *flow) over() bool {
 
 // serve writes until the stream or the request ends.
 func (f *flow) serve(w http.ResponseWriter, r *http.Request) {
-	rc := http.NewResponseController(w)
-	write := func(b []byte) bool {
-		deadline := time.Now().Add(notify.SlowAfter)
-		if f.over() {
-			deadline = f.by
-		}
-		_ = rc.SetWriteDeadline(deadline) // the write tells what is wrong
-		_, err := w.Write(b)
-		if err != nil || rc.Flush() != nil {
-			return false
-		}
-		// Over HTTP/2 a deadline ends the stream when it passes, written to or not.
-		return rc.SetWriteDeadline(time.Time{}) == nil
-	}
-	tell := func(b []byte) bool { return f.over() && f.mute || write(b) }
+	out := &flowWriter{flow: f, w: w, rc: http.NewResponseController(w)}
 	for {
 		select {
 		case b := <-f.parts:
-			if !tell(b) {
+			if !out.tell(b) {
+				return
+			}
+			continue
+		default:
+			out.pace = nil // all is written: the reader keeps up
+		}
+		select {
+		case b := <-f.parts:
+			if !out.tell(b) {
 				return
 			}
 		case <-f.ended:
 			select {
 			case b := <-f.parts:
-				tell(b)
+				out.tell(b)
 			default:
 			}
-			write(f.last)
+			out.write(f.last)
 			return
 		case <-r.Context().Done():
 			return
 		}
 	}
+}
+
+// A flowWriter is what the handler's goroutine writes with.
+type flowWriter struct {
+	flow *flow
+	w    http.ResponseWriter
+	rc   *http.ResponseController
+	pace *notify.Pace // nil: nothing waited when the last write was done
+}
+
+// tell writes a part, unless it may not be told any more.
+func (o *flowWriter) tell(b []byte) bool { return o.flow.over() && o.flow.mute || o.write(b) }
+
+// write writes all at the pace of the stream. What net/http has taken it has sent, or
+// it is in its way: a write waits until then.
+func (o *flowWriter) write(b []byte) bool {
+	if o.pace == nil {
+		o.pace = notify.NewPace()
+	}
+	for len(b) > 0 {
+		n, by := o.pace.Next(len(b))
+		if o.flow.over() {
+			by = o.flow.by
+		}
+		_ = o.rc.SetWriteDeadline(by) // the write tells what is wrong
+		if _, err := o.w.Write(b[:n]); err != nil || o.rc.Flush() != nil {
+			return false
+		}
+		o.pace.Took(n)
+		b = b[n:]
+	}
+	// Over HTTP/2 a deadline ends the stream when it passes, written to or not.
+	return o.rc.SetWriteDeadline(time.Time{}) == nil
 }

@@ -117,8 +117,8 @@ func (p *peer) frame(kind ws.OpCode, payload []byte) bool {
 // there are not too many.
 func (p *peer) heard() bool {
 	p.stream.Heard()
-	if p.stream.Ended() {
-		return false // by somebody else: what comes after is not done
+	if !p.stream.AwaitRoom() {
+		return false // it was ended by somebody else: what comes after is not done
 	}
 	if p.meter.frames.take(1, framesAtOnce, framesASecond, time.Now()) {
 		return true

@@ -29,6 +29,7 @@ type socket struct {
 var _ notify.Sink = (*socket)(nil)
 
 func newSocket(conn net.Conn, events, hears bool) *socket {
+	limitSendBuffer(conn)
 	return &socket{conn: conn, raw: rawOf(conn), events: events, hears: hears}
 }
 
@@ -48,19 +49,42 @@ func (s *socket) TryWrite(b []byte) (int, error) {
 	return writeNow(s.raw, b)
 }
 
-// part is how much must be taken within notify.SlowAfter.
-const part = 64 << 10
+// sendBuffer is how much the system keeps of what is sent to a stream and has not
+// come. By itself it keeps megabytes for a reader that takes nothing.
+const sendBuffer = 128 << 10
+
+// limitSendBuffer is for a connection that becomes a stream.
+func limitSendBuffer(conn net.Conn) {
+	if c, ok := inside[interface{ SetWriteBuffer(bytes int) error }](conn); ok {
+		_ = c.SetWriteBuffer(sendBuffer) // of a connection that has gone, the first write tells
+	}
+}
+
+// inside finds what can do T: conn, or the connection that it is made of.
+func inside[T any](conn net.Conn) (able T, ok bool) {
+	for {
+		if able, ok = conn.(T); ok {
+			return able, true
+		}
+		outer, wraps := conn.(interface{ NetConn() net.Conn })
+		if !wraps {
+			return able, false
+		}
+		conn = outer.NetConn()
+	}
+}
 
 // Write implements notify.Sink.
-func (s *socket) Write(b []byte) error {
+func (s *socket) Write(b []byte, pace *notify.Pace) error {
 	for len(b) > 0 {
-		n := min(len(b), part)
-		if err := s.within(time.Now().Add(notify.SlowAfter)); err != nil {
+		n, by := pace.Next(len(b))
+		if err := s.within(by); err != nil {
 			return err
 		}
 		if _, err := s.conn.Write(b[:n]); err != nil {
 			return err
 		}
+		pace.Took(n)
 		b = b[n:]
 	}
 	return s.within(time.Time{}) // a deadline would end what TryWrite writes later
@@ -177,16 +201,10 @@ func (s *socket) linger() {
 
 // closeWrite says that nothing more comes.
 func closeWrite(conn net.Conn) error {
-	for {
-		switch c := conn.(type) {
-		case interface{ CloseWrite() error }:
-			return c.CloseWrite()
-		case interface{ NetConn() net.Conn }:
-			conn = c.NetConn()
-		default:
-			return errors.ErrUnsupported
-		}
+	if c, ok := inside[interface{ CloseWrite() error }](conn); ok {
+		return c.CloseWrite()
 	}
+	return errors.ErrUnsupported
 }
 
 // sayGoodbye has End close with a frame: one that answers the client's, or tells it

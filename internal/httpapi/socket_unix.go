@@ -14,22 +14,18 @@ import (
 // rawOf is the system's own connection under conn, or nil if bytes are changed on
 // the way to it.
 func rawOf(conn net.Conn) syscall.RawConn {
-	for {
-		switch c := conn.(type) {
-		case *tls.Conn:
-			return nil
-		case *net.TCPConn:
-			raw, err := c.SyscallConn()
-			if err != nil {
-				return nil
-			}
-			return raw
-		case interface{ NetConn() net.Conn }:
-			conn = c.NetConn()
-		default:
-			return nil
-		}
+	if _, secure := inside[*tls.Conn](conn); secure {
+		return nil
 	}
+	tcp, ok := inside[*net.TCPConn](conn)
+	if !ok {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return raw
 }
 
 // writeNow writes what the socket takes, and does not wait for more room.

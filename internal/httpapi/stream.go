@@ -328,7 +328,7 @@ func (s *streams) events(c *call, ask opening) error {
 	}
 	sink := newSocket(conn, true, ask.watches)
 	ctx := context.WithoutCancel(c.r.Context())
-	if err := sink.Write([]byte(eventHeaders + tracking + "\r\n\r\n")); err != nil {
+	if err := sink.Write([]byte(eventHeaders+tracking+"\r\n\r\n"), notify.NewPace()); err != nil {
 		_ = conn.Close()
 		return nil //nolint:nilerr // the client has gone
 	}
@@ -368,6 +368,7 @@ func (s *streams) eventsOver2(c *call, ask opening) error {
 	if c.r.Method == http.MethodHead {
 		return headOfEvents(c)
 	}
+	limitSendBuffer(wire.Conn(c.r))
 	f := newFlow(ask.watches)
 	stream, err := s.api.Hub.Open(c.r.Context(), c.p.Account, c.p.User, c.p, f, s.hello(follow))
 	if err != nil {

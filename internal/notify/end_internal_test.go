@@ -15,7 +15,7 @@ type deafSink struct{}
 
 func (deafSink) Append(b []byte, _ *Frame) []byte { return b }
 func (deafSink) TryWrite([]byte) (int, error)     { return 0, nil }
-func (deafSink) Write([]byte) error               { return nil }
+func (deafSink) Write([]byte, *Pace) error        { return nil }
 func (deafSink) Answers() bool                    { return false }
 func (deafSink) Hears() bool                      { return false }
 func (deafSink) End(Close, time.Duration)         {}

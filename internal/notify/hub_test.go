@@ -116,7 +116,7 @@ func (s *tape) TryWrite(b []byte) (int, error) {
 
 var errStuck = errors.New("nothing is taken")
 
-func (s *tape) Write([]byte) error {
+func (s *tape) Write([]byte, *notify.Pace) error {
 	s.mu.Lock()
 	stuck := s.stuck
 	s.mu.Unlock()

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,8 +34,8 @@ type Sink interface {
 	Append(b []byte, f *Frame) []byte
 	// TryWrite writes what can be written without waiting, and says how much.
 	TryWrite(b []byte) (int, error)
-	// Write writes all, and waits for the reader at most SlowAfter for each part.
-	Write(b []byte) error
+	// Write writes all, and waits for a reader that keeps to the pace.
+	Write(b []byte, pace *Pace) error
 	// Answers says whether the other side gives a sign of life for a ping.
 	Answers() bool
 	// Hears reports whether what Hub.Tell sends reaches the client.
@@ -47,9 +48,6 @@ type Sink interface {
 	// when it is over.
 	Finish(whole bool, done func())
 }
-
-// SlowAfter is how long a reader may take nothing.
-const SlowAfter = 10 * time.Second
 
 // Close is why a stream ends.
 type Close uint8
@@ -83,12 +81,13 @@ type Stream struct {
 	mu       sync.Mutex // guards the fields below
 	edges    []*edge    // by user
 	queue    []item
-	queued   int          // of the queue, those that are not superseded
-	rawBytes int          // of frames in it that are not about a change
-	contacts *ContactList // nil: not followed
-	told     *ContactList // of contacts, what has been written: the cursor's
-	awaiting []func()     // Told of what was written
-	busy     bool         // somebody writes
+	queued   int           // of the queue, those that are not superseded
+	rawBytes int           // of frames in it that are not about a change
+	contacts *ContactList  // nil: not followed
+	told     *ContactList  // of contacts, what has been written: the cursor's
+	awaiting []func()      // Told of what was written
+	room     chan struct{} // closed when there is room for answers; nil: nobody waits
+	busy     bool          // somebody writes
 	ended    bool
 }
 
@@ -222,12 +221,40 @@ func (s *Stream) compact() {
 	s.queue = kept
 }
 
-// maxRaw bounds the answers that wait for a reader who asks and does not read, each
-// with what it costs beside its text. The largest answer has 2 MB.
+// Answers and other frames that are about no change are counted with what each costs
+// beside its text. Who has maxWaiting of them to read is not answered more before
+// some were read, and who has maxRaw is given up. The largest answer has 2 MB.
 const (
-	maxRaw  = 8 << 20
-	rawCost = 128
+	maxWaiting = 256 << 10
+	maxRaw     = 4 << 20
+	rawCost    = 128
 )
+
+// AwaitRoom waits until so little is queued that another answer may be, and reports
+// whether the stream goes on. Whoever asks waits: so a client that asks and does not
+// read fills its own connection, not this queue.
+func (s *Stream) AwaitRoom() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.ended && s.rawBytes > maxWaiting {
+		if s.room == nil {
+			s.room = make(chan struct{})
+		}
+		room := s.room
+		s.mu.Unlock()
+		<-room
+		s.mu.Lock()
+	}
+	return !s.ended
+}
+
+// awaken has AwaitRoom look again; s.mu is held.
+func (s *Stream) awaken() {
+	if s.room != nil && (s.ended || s.rawBytes <= maxWaiting) {
+		close(s.room)
+		s.room = nil
+	}
+}
 
 // Send queues frames that are about no change, behind what is there, and sends.
 func (s *Stream) Send(frames ...Frame) {
@@ -254,14 +281,22 @@ func (s *Stream) queueFrames(frames []Frame) bool {
 	return s.rawBytes > maxRaw
 }
 
-// take appends all that waits, in the connection's form, and empties the queue;
-// s.mu is held.
+// maxTaken bounds what is taken from a queue at once. The rest stays in it, where
+// newer changes of the same users take its place.
+const maxTaken = 64 << 10
+
+// take appends what waits, in the connection's form, and removes it from the queue:
+// all of it, or at least maxTaken bytes. s.mu is held.
 func (s *Stream) take(b []byte) []byte {
-	for i := range s.queue {
-		switch it := &s.queue[i]; {
+	taken := 0
+	for ; taken < len(s.queue) && len(b) < maxTaken; taken++ {
+		switch it := &s.queue[taken]; {
 		case it.edge != nil:
+			s.queued--
 			b = s.takeEdge(b, it.edge)
 		case it.frame != nil:
+			s.queued--
+			s.rawBytes -= len(it.frame.Body) + rawCost
 			f := *it.frame
 			if it.contacts != nil {
 				s.told = it.contacts
@@ -273,12 +308,16 @@ func (s *Stream) take(b []byte) []byte {
 			b = s.sink.Append(b, &f)
 		}
 	}
-	clear(s.queue)
-	s.queue = s.queue[:0]
-	if cap(s.queue) > keptQueue {
+	s.queue = slices.Delete(s.queue, 0, taken)
+	for i := range s.queue {
+		if e := s.queue[i].edge; e != nil {
+			e.slot = int32(i)
+		}
+	}
+	if len(s.queue) == 0 && cap(s.queue) > keptQueue {
 		s.queue = nil
 	}
-	s.queued, s.rawBytes = 0, 0
+	s.awaken()
 	return b
 }
 
@@ -338,8 +377,9 @@ func (s *Stream) flush() {
 
 // drip writes to a reader that does not keep up, until it does or is given up.
 func (s *Stream) drip(b []byte) {
+	pace := NewPace()
 	for {
-		if err := s.sink.Write(b); err != nil {
+		if err := s.sink.Write(b, pace); err != nil {
 			s.hub.stats.slow.Add(1)
 			s.broken(CloseSlow)
 			return
@@ -430,6 +470,7 @@ func (s *Stream) End(why Close, retry time.Duration) {
 		return
 	}
 	s.ended = true
+	s.awaken()
 	s.hub.leaving.Add(1)
 	s.sink.End(why, retry)
 	writing := s.busy

@@ -41,7 +41,7 @@ func (q *quietSink) TryWrite(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (q *quietSink) Write(b []byte) error {
+func (q *quietSink) Write(b []byte, _ *notify.Pace) error {
 	_, err := q.TryWrite(b)
 	return err
 }

@@ -11,6 +11,9 @@ import (
 	"net/http"
 	"syscall"
 	"time"
+
+	"porchlight.dev/porchlight/internal/notify"
+	"porchlight.dev/porchlight/internal/wire"
 )
 
 // The limits on connections. A stream that lasts moves its own deadlines with
@@ -36,7 +39,8 @@ func hardened(h http.Handler, log *slog.Logger) *http.Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		Protocols:         protocols,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, WriteByteTimeout: notify.SlowAfter},
+		ConnContext:       wire.WithConn,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12},
 	}

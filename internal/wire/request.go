@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -142,4 +143,18 @@ func UserRef(r *http.Request, name string) string {
 		}
 	}
 	return ref
+}
+
+type connKey struct{}
+
+// WithConn is the ConnContext of a server whose handlers ask for Conn.
+func WithConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// Conn is the connection that the request came on, or nil. It is net/http's: nobody
+// else reads it or writes to it.
+func Conn(r *http.Request) net.Conn {
+	c, _ := r.Context().Value(connKey{}).(net.Conn)
+	return c
 }
