@@ -79,6 +79,11 @@ var (
 		"Ask for scopes that the caller's own token has, in the :admin form if the credential is not for its own user.",
 	}
 
+	OriginRefused = Kind{
+		"origin-not-allowed", "Pages of this origin may not use the server", 403,
+		"Open the page under the server's own URL, or ask the operator to set public-url to that URL, or to add the page's origin to cors-origins.",
+	}
+
 	NoRoute = Kind{
 		"no-route", "There is nothing at this path", 404,
 		"Check the path; GET /docs lists every route.",
@@ -162,6 +167,10 @@ var (
 		"unsupported-media-type", "The body has a media type that the route does not read", 415,
 		"Send \"Content-Type: application/json\" and a body that is not compressed.",
 	}
+	HostRefused = Kind{
+		"host-not-allowed", "The server is not called by this name", 421,
+		"Use a URL of the server, or ask its operator to set public-url to this one, or to add the name to allowed-hosts.",
+	}
 	KeyReused = Kind{
 		"idempotency-key-reused", "The Idempotency-Key came with another request before", 422,
 		"Use a new key for a new request, and the same key only to repeat the same one.",
@@ -199,11 +208,11 @@ func Kinds() []*Kind {
 	return []*Kind{
 		&CursorInvalid, &InvalidField, &Malformed,
 		&ExpiredToken, &InvalidToken, &NoToken, &TokenInQuery,
-		&Escalation, &Forbidden, &InsufficientScope,
+		&Escalation, &Forbidden, &InsufficientScope, &OriginRefused,
 		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoRoute, &NoSession, &NoTokenID, &NoUser, &NoWatch,
 		&MethodNotAllowed,
 		&Conflict, &EmailTaken, &LimitReached, &OwnerKept, &Transition, &Deactivated, &SignedOut,
-		&PreconditionFailed, &BodyTooLarge, &UnsupportedMediaType, &KeyReused,
+		&PreconditionFailed, &BodyTooLarge, &UnsupportedMediaType, &HostRefused, &KeyReused,
 		&RateLimited, &TooSoon,
 		&Internal, &OutcomeUnknown, &Unavailable, &DiskFull,
 	}

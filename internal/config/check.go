@@ -21,6 +21,8 @@ func (c *Config) Check() Problems {
 	k.listeners()
 	k.publicURL()
 	k.networks()
+	k.hosts()
+	k.origins()
 	k.certificate()
 	k.policy()
 	k.accessLog()

@@ -150,3 +150,31 @@ func TestLists(t *testing.T) {
 		}
 	}
 }
+
+// TestHostsAndOrigins: what the server is called, and what cannot be a name or an
+// origin.
+func TestHostsAndOrigins(t *testing.T) {
+	c := Config{
+		DataDir: t.TempDir(), Listen: "[::FFFF:192.0.2.1]:80", PublicURL: "https://Presence.example:443/base",
+		AllowedHosts: "A.example,2001:DB8::1", CORSOrigins: "https://app.example,http://localhost:3000,*",
+	}
+	if problems := c.Check(); len(problems) > 0 {
+		t.Error(problems)
+	}
+	if got := fmt.Sprint(c.Hosts()); got != "[a.example 2001:db8::1 presence.example 192.0.2.1]" || c.Everywhere() {
+		t.Error(got)
+	}
+	if got := fmt.Sprint(c.Origins()); got != "[https://app.example http://localhost:3000 * https://presence.example]" {
+		t.Error(got)
+	}
+	for listen, want := range map[string]bool{":80": true, "0.0.0.0:80": true, "[::]:80": true, "127.0.0.1:80": false, "a.example:80": false} {
+		if got := (&Config{Listen: listen}).Everywhere(); got != want {
+			t.Errorf("%s is everywhere: %v", listen, got)
+		}
+	}
+	c.AllowedHosts = "https://a.example,a.example:80,*.example,a/b,[::1]"
+	c.CORSOrigins = "https://a.example/,https://A.example,a.example,https://a.example:443,null,ftp://a.example,https://u@a.example,https://a.example?x"
+	if problems := c.Check(); len(problems) != 13 {
+		t.Error(problems)
+	}
+}

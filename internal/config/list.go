@@ -2,7 +2,9 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
+	"net/url"
 	"strings"
 )
 
@@ -48,6 +50,69 @@ func (k *checking) networks() {
 	for _, item := range items(k.config.TrustedProxies) {
 		if _, err := parseNetwork(item); err != nil {
 			k.add("trusted-proxies", "%v", err)
+		}
+	}
+}
+
+// Hosts are the names and addresses of the server in lower case: those of
+// public-url, of listen, and of allowed-hosts.
+func (c *Config) Hosts() []string {
+	hosts := items(c.AllowedHosts)
+	if u, err := url.Parse(c.PublicURL); err == nil && u.Host != "" {
+		hosts = append(hosts, u.Hostname())
+	}
+	if host, _, err := net.SplitHostPort(c.Listen); err == nil && host != "" {
+		hosts = append(hosts, host)
+	}
+	for i, host := range hosts {
+		hosts[i] = strings.ToLower(host)
+		if addr, err := netip.ParseAddr(host); err == nil {
+			hosts[i] = addr.Unmap().String()
+		}
+	}
+	return hosts
+}
+
+// Everywhere reports whether listen is every address of the machine.
+func (c *Config) Everywhere() bool {
+	host, _, err := net.SplitHostPort(c.Listen)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "" || ip != nil && ip.IsUnspecified())
+}
+
+// Origins are those of cors-origins, and that of public-url.
+func (c *Config) Origins() []string {
+	origins := items(c.CORSOrigins)
+	if u, err := url.Parse(c.PublicURL); err == nil && u.Host != "" {
+		origins = append(origins, originOf(u))
+	}
+	return origins
+}
+
+// originOf writes a URL's origin as browsers do: without the port of the scheme.
+func originOf(u *url.URL) string {
+	host := strings.ToLower(u.Host)
+	for scheme, port := range map[string]string{"http": ":80", "https": ":443"} {
+		if u.Scheme == scheme {
+			host = strings.TrimSuffix(host, port)
+		}
+	}
+	return u.Scheme + "://" + host
+}
+
+func (k *checking) hosts() {
+	for _, host := range items(k.config.AllowedHosts) {
+		_, err := netip.ParseAddr(host)
+		if u, bad := url.Parse("http://" + host); err != nil && (bad != nil || u.Host != host || u.Port() != "" || strings.ContainsAny(host, "*:[]")) {
+			k.add("allowed-hosts", "%q is not the name of a host: write it like presence.example.com, without scheme and port", host)
+		}
+	}
+}
+
+func (k *checking) origins() {
+	for _, origin := range items(k.config.CORSOrigins) {
+		if u, err := url.Parse(origin); origin != "*" && (err != nil || u.Host == "" || originOf(u) != origin || (u.Scheme != "http" && u.Scheme != "https")) {
+			k.add("cors-origins", "%q is not an origin: write it like https://app.example.com or http://localhost:3000, in lower case, without a path and without the scheme's own port, or * for all", origin)
 		}
 	}
 }

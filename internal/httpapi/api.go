@@ -34,7 +34,10 @@ type API struct {
 	Authority *auth.Authority
 	Hub       *notify.Hub
 	Clock     func() time.Time
-	Log       *slog.Logger
+	// Site is what the server is called, for its pages, tickets and streams. nil:
+	// anything.
+	Site *wire.Site
+	Log  *slog.Logger
 	// DemoToken is filled into the API reference, so that its requests work at
 	// once. Anybody who can open the page can use it: for demonstrations only.
 	DemoToken string
@@ -122,10 +125,10 @@ func (a *API) Mount(rt *wire.Router) {
 	rt.Area("/v1/", a)
 	rt.Area("/docs", a)
 	streams := newStreams(a)
-	for _, r := range append(a.routes(), streams.routes()...) {
+	for _, r := range a.routes() {
 		rt.Handle(r.method, r.pattern, a, a.guarded(r.need, r.serve))
 	}
-	rt.Handle(http.MethodGet, "/v1/stream", a, streams.serve) // a ticket may stand for the token
+	streams.mount(rt)
 	a.mountPages(rt)
 }
 

@@ -41,7 +41,7 @@ func (a *API) mountPages(rt *wire.Router) {
 		"/docs/problems":        text("problems", api.Kinds()),
 		"/docs/problems/{slug}": explainProblem,
 	} {
-		rt.Handle("GET", pattern, a, h)
+		rt.Handle("GET", pattern, a, a.Site.OwnHost(h))
 	}
 }
 

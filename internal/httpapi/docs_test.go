@@ -101,6 +101,8 @@ func TestProblems(t *testing.T) {
 		{&wire.SyntaxError{Reason: "it is odd"}, &api.Malformed, ""},
 		{&wire.ScopeError{Scopes: []string{"a:read", "a:read:admin"}}, &api.InsufficientScope, ""},
 		{&wire.RateError{Limit: 5, Wait: 1500 * time.Millisecond}, &api.RateLimited, "2"},
+		{&wire.HostError{Host: "evil.example"}, &api.HostRefused, ""},
+		{&wire.OriginError{Origin: "https://evil.example"}, &api.OriginRefused, ""},
 		{wire.ErrTooLarge, &api.BodyTooLarge, ""},
 		{wire.ErrPermission, &api.Forbidden, ""},
 		{wire.ErrDraining, &api.Unavailable, "2"},

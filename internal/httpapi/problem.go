@@ -70,7 +70,6 @@ var kinds = []struct {
 	{wire.ErrNoRoute, &api.NoRoute},
 	{wire.ErrTooLarge, &api.BodyTooLarge},
 	{wire.ErrPermission, &api.Forbidden},
-	{errOrigin, &api.Forbidden},
 	{auth.ErrNoToken, &api.NoToken},
 	{auth.ErrInvalidToken, &api.InvalidToken},
 	{auth.ErrExpiredToken, &api.ExpiredToken},
@@ -185,6 +184,12 @@ func ofWire(err error) *api.Problem {
 	}
 	if e, ok := errors.AsType[*wire.MediaTypeError](err); ok {
 		return of(&api.UnsupportedMediaType, sentence(e.Error()))
+	}
+	if e, ok := errors.AsType[*wire.HostError](err); ok {
+		return of(&api.HostRefused, sentence(e.Error()))
+	}
+	if e, ok := errors.AsType[*wire.OriginError](err); ok {
+		return of(&api.OriginRefused, sentence(e.Error()))
 	}
 	if e, ok := errors.AsType[*wire.RateError](err); ok {
 		p := later(&api.RateLimited, e, e.Wait)

@@ -41,20 +41,20 @@ func newStreams(a *API) *streams {
 	return &streams{api: a, rooms: sync.Pool{New: func() any { return new(room) }}}
 }
 
-// routes are those that are requests like any other.
-func (s *streams) routes() []route {
-	return []route{
-		{"GET", "/v1/presence/changes", plain(auth.PresenceRead), s.changes},
-		{"POST", "/v1/tickets", plain(auth.PresenceRead), s.makeTicket},
-	}
+// mount adds the routes. Pages of other origins get nothing of them: what is
+// wrong with an origin or a host is said before anything else, so that a ticket is
+// not used up.
+func (s *streams) mount(rt *wire.Router) {
+	a, may := s.api, plain(auth.PresenceRead)
+	rt.Handle(http.MethodGet, "/v1/presence/changes", a, a.Site.OwnOrigin(a.guarded(may, s.changes)))
+	rt.Handle(http.MethodPost, "/v1/tickets", a, a.Site.OwnHost(a.Site.OwnOrigin(a.guarded(may, s.makeTicket))))
+	rt.Handle(http.MethodGet, "/v1/stream", a, a.Site.OwnOrigin(s.serve)) // a ticket may stand for the token
 }
 
 // errBusy: too many streams begin at once.
 type errBusy struct{ wait time.Duration }
 
 func (e *errBusy) Error() string { return "too many streams begin at once" }
-
-var errOrigin = errors.New("a page of another origin may not open a stream")
 
 // An opening is what the parameters of a stream ask for.
 type opening struct {
@@ -82,9 +82,6 @@ func (s *streams) serve(w http.ResponseWriter, r *http.Request) error {
 	if err := mayStream(c.p, ask); err != nil {
 		return err
 	}
-	if err := sameOrigin(r); err != nil {
-		return err
-	}
 	if s.opening.Add(1) > maxOpening {
 		s.opening.Add(-1)
 		return &errBusy{wait: time.Second + time.Duration(rand.Int64N(int64(4*time.Second)))} //nolint:gosec // no secret
@@ -101,16 +98,18 @@ func (s *streams) serve(w http.ResponseWriter, r *http.Request) error {
 }
 
 // principal is whom the stream acts for: by its token, or by a ticket.
-func (s *streams) principal(w http.ResponseWriter, r *http.Request) (*auth.Principal, error) {
+func (s *streams) principal(w http.ResponseWriter, r *http.Request) (p *auth.Principal, err error) {
 	ticket := r.URL.Query().Get("ticket")
 	if ticket == "" {
 		return wire.Principal(w, r, s.api.Authority)
 	}
-	p, err := s.api.Authority.Redeem(r.Context(), ticket)
-	if err == nil {
-		wire.Note(w, p)
-	}
-	return p, err
+	redeem := s.api.Site.OwnHost(func(w http.ResponseWriter, r *http.Request) error {
+		if p, err = s.api.Authority.Redeem(r.Context(), ticket); err == nil {
+			wire.Note(w, p)
+		}
+		return err
+	})
+	return p, redeem(w, r)
 }
 
 func openingOf(q url.Values, lastEvent string) (opening, error) {
@@ -151,19 +150,6 @@ func mayStream(p *auth.Principal, ask opening) error {
 	}
 	if ask.contacts {
 		return plain(auth.ContactRead).check(p)
-	}
-	return nil
-}
-
-// sameOrigin refuses pages of other origins: a browser says whose it is.
-func sameOrigin(r *http.Request) error {
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return nil
-	}
-	u, err := url.Parse(origin)
-	if err != nil || !strings.EqualFold(u.Host, r.Host) {
-		return errOrigin
 	}
 	return nil
 }

@@ -42,9 +42,10 @@ func (s *Server) compose() {
 	s.watches = &notify.Watches{Store: s.store, Known: known, Clock: clock, Log: s.log}
 	oauth := &auth.Endpoints{Authority: authority, BaseURL: s.baseURL}
 	s.hub = httpapi.NewHub(s.store, dir, authority, clock, s.log)
+	site := &wire.Site{Hosts: s.config.Hosts(), AnyAddress: s.config.Everywhere(), Origins: s.config.Origins()}
 	native := &httpapi.API{
 		Publisher: s.publisher, Views: views, Watches: s.watches, Directory: dir, Authority: authority, Clock: clock, DemoToken: s.opts.DemoToken,
-		Hub: s.hub, Log: s.log,
+		Hub: s.hub, Log: s.log, Site: site,
 	}
 	s.watches.Tell = native.TellWatch
 	plan, _ := zoomapi.ParsePlan(s.config.RateLimitPlan) // Check has refused any other
@@ -57,7 +58,7 @@ func (s *Server) compose() {
 	rt := wire.NewRouter(observer, native)
 	native.Mount(rt)
 	zoom.Mount(rt)
-	(&ui.Page{Dialect: native}).Mount(rt)
+	(&ui.Page{Dialect: native, Site: site}).Mount(rt)
 	tokens := oauthDialect{oauth}
 	rt.Handle(http.MethodPost, "/oauth/token", tokens, oauth.Token)
 	rt.Handle(http.MethodPost, "/oauth/revoke", tokens, oauth.Revoke)

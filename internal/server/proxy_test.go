@@ -9,29 +9,32 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// ask sends a request with headers, which come in pairs; "Host" is one.
-func (r *running) askWith(t *testing.T, method, path, body string, headers ...string) (*http.Response, string) {
+// send sends a request with headers, which come in pairs; "Host" may be one.
+func (r *running) send(t *testing.T, method, url, body string, headers ...string) *http.Response {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, r.URL()+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Add(headers[i], headers[i+1])
-		if headers[i] == "Host" {
-			req.Host = headers[i+1]
-		}
 	}
+	req.Host = req.Header.Get("Host")
 	resp, err := r.http.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return resp
+}
+
+func readAll(t *testing.T, resp *http.Response) string {
+	t.Helper()
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
+	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp, string(answer)
+	return string(body)
 }
 
 // Whom a trusted proxy reports is the client, for the access log and for what the
@@ -47,8 +50,8 @@ func TestTrustedProxies(t *testing.T) {
 		log := new(lockedBuffer)
 		r := start(t, cfg, server.Options{Stdout: log})
 		form := "grant_type=client_credentials&client_id=" + r.made.ClientID + "&client_secret=" + r.made.ClientSecret
-		_, answer := r.askWith(t, "POST", "/oauth/token", form, "Content-Type", "application/x-www-form-urlencoded",
-			"X-Forwarded-For", "198.51.100.7, 203.0.113.9", "X-Forwarded-Proto", "https", "X-Forwarded-Host", "presence.example")
+		answer := readAll(t, r.send(t, "POST", r.URL()+"/oauth/token", form, "Content-Type", "application/x-www-form-urlencoded",
+			"X-Forwarded-For", "198.51.100.7, 203.0.113.9", "X-Forwarded-Proto", "https", "X-Forwarded-Host", "presence.example"))
 		url := want.url
 		if url == "" {
 			url = r.URL()

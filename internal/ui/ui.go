@@ -46,12 +46,13 @@ var parts = []file{
 // Mount.
 type Page struct {
 	Dialect wire.Dialect
+	Site    *wire.Site // nil: the page is served under every name
 }
 
 // Mount adds the routes.
 func (p *Page) Mount(rt *wire.Router) {
 	for _, f := range parts {
-		rt.Handle(http.MethodGet, f.pattern, p.Dialect, f.handler())
+		rt.Handle(http.MethodGet, f.pattern, p.Dialect, p.Site.OwnHost(f.handler()))
 	}
 }
 

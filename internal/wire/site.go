@@ -1,0 +1,118 @@
+package wire
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Site is what the server is called, and which pages may use it from a browser. A
+// nil Site is called anything, and serves its own pages alone.
+type Site struct {
+	// Hosts are its names and addresses, beside those of loopback, in lower case
+	// and without ports.
+	Hosts []string
+	// AnyAddress: it is called by every IP address too, because it listens on all
+	// that the machine has.
+	AnyAddress bool
+	// Origins are those of its own pages and of others that may use it, as browsers
+	// write them; "*" is every page.
+	Origins []string
+}
+
+// A HostError: pages are not served under the name that was asked for.
+type HostError struct{ Host string }
+
+func (e *HostError) Error() string {
+	return fmt.Sprintf("this server does not serve pages or tickets as %q: if that is its name, the operator sets public-url to its URL there, or adds the name to allowed-hosts", cut(e.Host))
+}
+
+// An OriginError: a page of another origin asks, and none of the settings allows
+// that.
+type OriginError struct{ Origin string }
+
+func (e *OriginError) Error() string {
+	return fmt.Sprintf("a page of the origin %q asks, and it may not: if it is this server's own page behind a proxy, the operator sets public-url to its URL; pages of other origins are allowed with cors-origins", cut(e.Origin))
+}
+
+// OwnHost answers only requests to one of the site's names. Otherwise a page could
+// make its own name point to this server, and read what the server gives to its
+// own pages (DNS rebinding).
+func (s *Site) OwnHost(h Handler) Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := s.checkHost(ClientOf(w).Host); err != nil {
+			return err
+		}
+		return h(w, r)
+	}
+}
+
+// OwnOrigin refuses pages of origins that are not allowed. Who is no browser names
+// no origin.
+func (s *Site) OwnOrigin(h Handler) Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		for _, origin := range r.Header["Origin"] {
+			if !sameHost(origin, ClientOf(w).Host) && !s.allows(origin) {
+				return &OriginError{Origin: origin}
+			}
+		}
+		return h(w, r)
+	}
+}
+
+// checkHost lets through what no browser asks for: no host at all.
+func (s *Site) checkHost(asked string) error {
+	host := hostname(asked)
+	if s == nil || host == "" || host == "localhost" {
+		return nil
+	}
+	if addr, err := netip.ParseAddr(host); err == nil {
+		if host = plainAddr(addr).String(); s.AnyAddress || plainAddr(addr).IsLoopback() {
+			return nil
+		}
+	}
+	if slices.Contains(s.Hosts, host) {
+		return nil
+	}
+	return &HostError{Host: asked}
+}
+
+// hostname is a host without its port, brackets and final dot, in lower case.
+func hostname(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	return strings.ToLower(strings.TrimSuffix(host, "."))
+}
+
+// allows reports whether a page of another origin may use the server.
+func (s *Site) allows(origin string) bool {
+	if s == nil {
+		return false
+	}
+	for _, allowed := range s.Origins {
+		if allowed == "*" || strings.EqualFold(allowed, origin) {
+			return true
+		}
+	}
+	return false
+}
+
+// sameHost reports whether an origin is that of the host that was asked for. The
+// scheme is left out: behind a proxy that is not trusted it is not known.
+func sameHost(origin, host string) bool {
+	u, err := url.Parse(origin)
+	if err != nil || u.Host == "" {
+		return false
+	}
+	port := ":80"
+	if u.Scheme == "https" {
+		port = ":443"
+	}
+	return strings.EqualFold(strings.TrimSuffix(u.Host, port), strings.TrimSuffix(host, port))
+}
