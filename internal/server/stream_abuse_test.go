@@ -358,7 +358,9 @@ func TestHandshakesThatAreRefused(t *testing.T) {
 
 // TestTickets: one opens one stream, once.
 func TestTickets(t *testing.T) {
-	r := start(t, settings(t), server.Options{})
+	cfg := settings(t)
+	cfg.AllowedHosts = "porchlight.example"
+	r := start(t, cfg, server.Options{})
 	ticket, err := r.client.Ticket(t.Context())
 	if err != nil {
 		t.Fatal(err)
