@@ -42,7 +42,8 @@ func clientKey(id presence.AppID) store.Key { return store.Key{Collection: "clie
 
 // CreateApp makes an app and its secret, which is shown here and never again.
 func (a *Authority) CreateApp(ctx context.Context, account presence.AccountID, name string, scopes Scopes) (App, string, error) {
-	if err := checkName(name, true); err != nil {
+	name, err := nameOf(name, true)
+	if err != nil {
 		return App{}, "", err
 	}
 	if _, err := a.directory.Account(ctx, account); err != nil {

@@ -18,11 +18,17 @@ type documents interface {
 	List(ctx context.Context, account presence.AccountID, collection, after string, limit int) ([]store.Doc, error)
 }
 
-// checkName refuses what cannot be shown as a name: 1 to 128 bytes of printable
-// text, or none where that is allowed.
-func checkName(name string, required bool) error {
-	if name == "" && !required {
-		return nil
+const maxNameBytes = 128
+
+// nameOf is a name as it is kept, which may be empty unless it is required.
+func nameOf(given string, required bool) (string, error) {
+	name, err := presence.Text("name", given)
+	switch {
+	case err != nil:
+		return "", err
+	case name == "" && required, len(name) > maxNameBytes:
+		return "", &presence.FieldError{Field: "name", Reason: "must have 1 to 128 bytes"}
+	default:
+		return name, nil
 	}
-	return presence.CheckID("name", name)
 }

@@ -76,7 +76,8 @@ func (a *Authority) Issue(ctx context.Context, account presence.AccountID, t Tok
 }
 
 func (a *Authority) checkToken(ctx context.Context, account presence.AccountID, t *Token, lasts time.Duration) error {
-	if err := checkName(t.Name, false); err != nil {
+	var err error
+	if t.Name, err = nameOf(t.Name, false); err != nil {
 		return err
 	}
 	if lasts < 0 {

@@ -28,7 +28,8 @@ func accountKey(id presence.AccountID) store.Key {
 // CreateAccount adds an account without an owner and gives it an id. Names need
 // not be unique.
 func (d *Directory) CreateAccount(ctx context.Context, name string) (Account, error) {
-	if err := checkName("name", name); err != nil {
+	name, err := nameOf("name", name)
+	if err != nil {
 		return Account{}, err
 	}
 	account := Account{ID: presence.AccountID(NewID()), Name: name, Created: d.now()}

@@ -113,7 +113,8 @@ func allowed[T any, F ~func(*T) error](checks []F, before *T) error {
 func (d *Directory) SetContact(
 	ctx context.Context, account presence.AccountID, owner, contact presence.UserID, group string, checks ...ContactsCheck,
 ) (Contact, error) {
-	if err := CheckGroup("group", group); err != nil {
+	group, err := Group("group", group)
+	if err != nil {
 		return Contact{}, err
 	}
 	if owner == contact {
@@ -252,10 +253,5 @@ func (c *Contacts) groups() []string {
 	return all
 }
 
-// CheckGroup refuses what cannot be the name of a group; "" is no group.
-func CheckGroup(field, name string) error {
-	if len(name) > MaxGroupBytes || checkName(field, name) != nil {
-		return &presence.FieldError{Field: field, Reason: "must be at most 64 bytes of printable text on one line"}
-	}
-	return nil
-}
+// Group is the name of a group as it is kept; "" is no group.
+func Group(field, given string) (string, error) { return textOf(field, given, MaxGroupBytes) }

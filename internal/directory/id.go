@@ -3,9 +3,7 @@ package directory
 import (
 	"crypto/rand"
 	"encoding/base64"
-	"strings"
-	"unicode"
-	"unicode/utf8"
+	"fmt"
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
@@ -41,11 +39,13 @@ func keysOf(ids []presence.UserID, key func(presence.UserID) store.Key) []store.
 // maxNameBytes is the most of a name in any of its fields.
 const maxNameBytes = 256
 
-// checkName refuses what cannot be shown on one line.
-func checkName(field, name string) error {
-	control := func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }
-	if len(name) > maxNameBytes || !utf8.ValidString(name) || strings.ContainsFunc(name, control) {
-		return &presence.FieldError{Field: field, Reason: "must be at most 256 bytes of printable text on one line"}
+// nameOf is a name as it is kept.
+func nameOf(field, given string) (string, error) { return textOf(field, given, maxNameBytes) }
+
+func textOf(field, given string, most int) (string, error) {
+	text, err := presence.Text(field, given)
+	if err == nil && len(text) > most {
+		err = &presence.FieldError{Field: field, Reason: fmt.Sprintf("must be at most %d bytes", most)}
 	}
-	return nil
+	return text, err
 }

@@ -45,7 +45,7 @@ func burntKey(id presence.UserID) store.Key { return store.Key{Collection: "burn
 // Create adds a user and gives it an id; ID, Created and Version of u are not
 // looked at. The caller then records its standing.
 func (d *Directory) Create(ctx context.Context, account presence.AccountID, u User) (User, error) {
-	if err := u.Check(); err != nil {
+	if err := u.Clean(&User{}); err != nil {
 		return User{}, err
 	}
 	if _, err := d.Account(ctx, account); err != nil {
@@ -136,9 +136,6 @@ func (d *Directory) Users(ctx context.Context, account presence.AccountID, after
 // store.ErrConflict if it has another by now. ID and Created stay. The result
 // has the new Version.
 func (d *Directory) Update(ctx context.Context, account presence.AccountID, u User) (User, error) {
-	if err := u.Check(); err != nil {
-		return User{}, err
-	}
 	for range document.Attempts {
 		before, err := d.User(ctx, account, u.ID)
 		if err != nil {
@@ -146,6 +143,9 @@ func (d *Directory) Update(ctx context.Context, account presence.AccountID, u Us
 		}
 		if before.Version != u.Version {
 			return User{}, fmt.Errorf("update user %s: %w", u.ID, store.ErrConflict)
+		}
+		if err := u.Clean(&before); err != nil {
+			return User{}, err
 		}
 		u.Created = before.Created
 		err = d.replace(ctx, account, &before, &u)
@@ -215,18 +215,30 @@ func (d *Directory) Delete(ctx context.Context, account presence.AccountID, id p
 	})
 }
 
-// Check refuses what no user may be. Create and Update do so too.
-func (u *User) Check() error {
-	if err := checkEmail(u.Email); err != nil {
-		return err
+// Clean makes what a user is to have instead of before what is kept, or refuses it:
+// Create, for which before is empty, and Update do so too. What stays as it was is
+// not looked at: it may be older than the rules.
+func (u *User) Clean(before *User) error {
+	if u.Email != before.Email || u.Email == "" {
+		if err := checkEmail(u.Email); err != nil {
+			return err
+		}
 	}
-	for _, name := range [...]struct{ field, value string }{
-		{"first_name", u.FirstName},
-		{"last_name", u.LastName},
-		{"display_name", u.DisplayName},
-		{"department", u.Department},
+	for _, name := range [...]struct {
+		field  string
+		value  *string
+		before string
+	}{
+		{"first_name", &u.FirstName, before.FirstName},
+		{"last_name", &u.LastName, before.LastName},
+		{"display_name", &u.DisplayName, before.DisplayName},
+		{"department", &u.Department, before.Department},
 	} {
-		if err := checkName(name.field, name.value); err != nil {
+		if *name.value == name.before {
+			continue
+		}
+		var err error
+		if *name.value, err = nameOf(name.field, *name.value); err != nil {
 			return err
 		}
 	}

@@ -132,7 +132,8 @@ func (d *Directory) outlook(ctx context.Context, account presence.AccountID, use
 	return c, v, nil
 }
 
-// Check refuses what nobody may declare. SetVisibility does so too.
+// Check refuses what nobody may declare, and has groups named as they are kept.
+// SetVisibility does so too.
 func (v *Visibility) Check() error {
 	if len(v.Groups) > MaxContactGroups {
 		return &presence.LimitError{What: "groups in rules of visibility", Limit: MaxContactGroups}
@@ -140,14 +141,18 @@ func (v *Visibility) Check() error {
 	if err := tooMany(v.Watchers); err != nil {
 		return err
 	}
-	for name := range v.Groups {
-		if name == "" {
-			return &presence.FieldError{Field: "groups", Reason: "must have names that are not empty"}
-		}
-		if err := CheckGroup("groups", name); err != nil {
+	groups := make(map[string]presence.Sight, len(v.Groups))
+	for given, sight := range v.Groups {
+		name, err := Group("groups", given)
+		if err != nil {
 			return err
 		}
+		if _, again := groups[name]; again || name == "" {
+			return &presence.FieldError{Field: "groups", Reason: "must have names that are not empty, each once"}
+		}
+		groups[name] = sight
 	}
+	v.Groups = groups
 	return nil
 }
 

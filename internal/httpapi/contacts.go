@@ -69,7 +69,7 @@ func (a *API) setContact(c *call) error {
 	if err := c.read(wire.MaxBody, &body); err != nil {
 		return err
 	}
-	if err := directory.CheckGroup("group", body.Group); err != nil {
+	if _, err := directory.Group("group", body.Group); err != nil {
 		return err
 	}
 	u, err := a.userFor(c, auth.ContactWrite)

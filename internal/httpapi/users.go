@@ -53,6 +53,9 @@ func (a *API) halfMade(c *call, asked *directory.User) (directory.User, error) {
 		return found, err
 	}
 	same := *asked
+	if err := same.Clean(&directory.User{}); err != nil {
+		return found, err
+	}
 	same.ID, same.Created, same.Version = found.ID, found.Created, found.Version
 	if same != found {
 		return found, directory.ErrEmailTaken
@@ -165,7 +168,7 @@ func (a *API) change(
 ) (directory.User, error) {
 	ctx := c.r.Context()
 	after := merged(before, body)
-	if err := after.Check(); err != nil {
+	if err := after.Clean(&before); err != nil {
 		return before, err
 	}
 	deactivates := body.Active != nil && !*body.Active
@@ -180,7 +183,7 @@ func (a *API) change(
 			return before, err
 		}
 	}
-	after = merged(before, body)
+	after.Version = before.Version
 	if after != before {
 		var err error
 		if after, err = a.Directory.Update(ctx, c.p.Account, after); err != nil {

@@ -28,7 +28,8 @@ func Check(e Event) error {
 	}
 }
 
-// checkClaim refuses what no claim may be, whatever the state.
+// checkClaim refuses what no claim may be, whatever the state. The note becomes what
+// is kept.
 func checkClaim(e *SetClaim) error {
 	if err := CheckID("id", string(e.ID)); err != nil {
 		return err
@@ -58,7 +59,9 @@ func checkClaim(e *SetClaim) error {
 	if err := checkInstant("until", e.Until); err != nil {
 		return err
 	}
-	return checkNote("note", e.Note)
+	var err error
+	e.Note, err = noteOf("note", e.Note)
+	return err
 }
 
 func checkSignIn(e *SignIn) error {
@@ -71,10 +74,9 @@ func checkSignIn(e *SignIn) error {
 	if _, err := leaseOf(e.Lease, DefaultLease); err != nil {
 		return err
 	}
-	if len(e.Version) > 64 || !printable(e.Version) {
-		return &FieldError{Field: "client_version", Reason: "must be at most 64 bytes of printable text"}
-	}
-	return nil
+	var err error
+	e.Version, err = versionOf(e.Version)
+	return err
 }
 
 func leaseOf(asked, otherwise time.Duration) (time.Duration, error) {
@@ -115,7 +117,9 @@ func checkSetNote(e *SetNote) error {
 	if err := checkInstant("until", e.Until); err != nil {
 		return err
 	}
-	return checkNote("text", e.Text)
+	var err error
+	e.Text, err = noteOf("text", e.Text)
+	return err
 }
 
 func checkRules(e *SetRules) error {
@@ -136,15 +140,25 @@ func checkRules(e *SetRules) error {
 	return nil
 }
 
-func checkNote(field, text string) error {
-	if utf8.RuneCountInString(text) > MaxNoteRunes {
-		return &FieldError{Field: field, Reason: "must be at most 280 characters"}
+// noteOf is a note as it is kept.
+func noteOf(field, text string) (string, error) {
+	note, err := Text(field, text)
+	if err == nil && utf8.RuneCountInString(note) > MaxNoteRunes {
+		err = &FieldError{Field: field, Reason: "must be at most 280 characters"}
 	}
-	if !printable(text) {
-		return &FieldError{Field: field, Reason: "must be printable UTF-8 text on one line"}
-	}
-	return nil
+	return note, err
 }
+
+// versionOf is the version of a client as it is kept.
+func versionOf(text string) (string, error) {
+	version, err := Text("client_version", text)
+	if err == nil && len(version) > maxVersionBytes {
+		err = &FieldError{Field: "client_version", Reason: "must be at most 64 bytes"}
+	}
+	return version, err
+}
+
+const maxVersionBytes = 64
 
 // lastInstant is the last that RFC 3339 can write.
 const lastInstant Instant = 253402300799 * 1e6

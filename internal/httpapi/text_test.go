@@ -1,0 +1,61 @@
+package httpapi_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"porchlight.dev/porchlight/api"
+)
+
+// texts are the places of free text that people are shown: where it goes, and where
+// it comes back. %s is the text as JSON.
+var texts = []struct{ name, method, path, body, back string }{
+	{"note", "PUT", "/v1/users/{user}/note", `{"text":%s}`, "/v1/users/{user}/presence/explain"},
+	{"note of a claim", "PUT", "/v1/users/{user}/claims/c", `{"source":"app","status":"busy","note":%s}`, "/v1/users/{user}/claims"},
+	{"client version", "POST", "/v1/users/{user}/sessions", `{"client_type":"web","client_version":%s}`, "/v1/users/{user}/sessions"},
+	{"first name", "PATCH", "/v1/users/{user}", `{"first_name":%s}`, "/v1/users/{user}"},
+	{"last name", "PATCH", "/v1/users/{user}", `{"last_name":%s}`, "/v1/users/{user}"},
+	{"display name", "PATCH", "/v1/users/{user}", `{"display_name":%s}`, "/v1/users/{user}"},
+	{"department", "PATCH", "/v1/users/{user}", `{"department":%s}`, "/v1/users/{user}"},
+	{"display name of a new user", "POST", "/v1/users", `{"email":"new@example.com","display_name":%s}`, "/v1/users"},
+	{"app", "POST", "/v1/apps", `{"name":%s,"scopes":["presence:read"]}`, "/v1/apps"},
+	{"token", "POST", "/v1/tokens", `{"name":%s,"scopes":["presence:read"]}`, "/v1/tokens"},
+	{"group", "PUT", "/v1/users/{user}/contacts/bob@example.com", `{"group":%s}`, "/v1/users/{user}/contacts"},
+	{"group in rules", "PUT", "/v1/users/{user}/visibility", `{"groups":{%s:"all"}}`, "/v1/users/{user}/visibility"},
+}
+
+// TestTexts: what people are shown is trimmed, has something to see, and nothing that
+// changes how what stands around it is read. The rules are the same everywhere.
+func TestTexts(t *testing.T) {
+	for _, place := range texts {
+		t.Run(place.name, func(t *testing.T) {
+			w, admin, fill := conditionWorld(t)
+			send := func(text string) *exchange {
+				quoted, _ := json.Marshal(text)
+				return w.do(place.method, fill.Replace(place.path), admin, strings.Replace(place.body, "%s", string(quoted), 1))
+			}
+			for _, bad := range []string{
+				" ", "\u00a0\u3000", "\u200b", "\u200d\ufeff ", "\u3164", "\u115f\u1160", "\u2800\u2800", "\uffa0", "\u00ad", "\ufe0f", "\U000e0020",
+				"a\u202eb", "\u202aa", "a\u2066b", "a\u2069", "a\ufdd0", "a\ufdef", "a\ufffe", "a\U0001ffff", "a\U0010fffe",
+				"a\x00", "a\nb", "a\tb", "a\u0085b", "a\u2028b", "a\x7f",
+			} {
+				if p := send(bad).problem(&api.InvalidField); p.Field == "" {
+					t.Errorf("%+q: no field", bad)
+				}
+			}
+			back := func() string { return w.do("GET", fill.Replace(place.back), admin, "").want(200).body }
+			if strings.Contains(back(), "Zürich") {
+				t.Fatal("it is there before")
+			}
+			// What joins, marks direction weakly or varies may stand in a text.
+			const fine = "Zürich \u200f\u05d0 👩\u200d💻 ✔\ufe0f"
+			if x := send("\u2003 " + fine + " \u00a0\t"); x.status >= 300 {
+				t.Fatalf("%d %s", x.status, x.body)
+			}
+			if quoted, _ := json.Marshal(fine); !strings.Contains(back(), string(quoted)) {
+				t.Errorf("it came back otherwise: %s", back())
+			}
+		})
+	}
+}
