@@ -93,6 +93,9 @@ func (a *audit) readFence(format int) (err error) {
 	if unmarked && (errors.Is(err, errNoFence) || errors.Is(err, errBadFence)) {
 		return nil
 	}
+	if !errors.Is(err, errNoFence) && !errors.Is(err, errBadFence) {
+		return fmt.Errorf("read %s: %w", fenceName, err)
+	}
 	return damaged(fenceName, err)
 }
 

@@ -21,7 +21,8 @@ type failure struct {
 	seized chan struct{}
 
 	mu      sync.Mutex // guards the fields below
-	err     error
+	cause   error
+	err     error // cause, as an ErrFailed
 	closed  bool
 	stopped bool
 }
@@ -38,12 +39,26 @@ func (s *Store) fail(cause error) {
 	if f.err != nil {
 		return
 	}
-	f.err = fmt.Errorf("%w: %w", store.ErrFailed, cause)
+	f.cause, f.err = cause, fmt.Errorf("%w: %w", store.ErrFailed, cause)
 	if !f.closed {
 		close(f.halted) // first: who sees that it failed finds it refusing
 	}
 	close(f.failed)
+	if !s.open.Load() {
+		return // Open says why it fails
+	}
 	s.log.Error("the store failed and acknowledges nothing more: restart porchlight when the disk is well", slog.String("dir", s.dir), slog.Any("err", cause))
+}
+
+// markOpen says that the store is open, unless it has failed on the way.
+func (s *Store) markOpen() error {
+	s.failure.mu.Lock()
+	defer s.failure.mu.Unlock()
+	if s.failure.err != nil {
+		return s.failure.err
+	}
+	s.open.Store(true)
+	return nil
 }
 
 // halt says that the store is closed and everything taken was answered.
@@ -59,6 +74,15 @@ func (f *failure) halt() {
 func (s *Store) isFailed() bool {
 	select {
 	case <-s.failure.failed:
+		return true
+	default:
+		return false
+	}
+}
+
+func (s *Store) isSeized() bool {
+	select {
+	case <-s.seized:
 		return true
 	default:
 		return false
@@ -166,9 +190,6 @@ func (s *Store) events() *pebble.EventListener {
 		BackgroundError: func(err error) {
 			// Pebble repeats a flush or compaction that found the disk full, and
 			// the guard keeps updates away meanwhile.
-			if noSpace(err) && !s.open.Load() {
-				s.stop(fmt.Errorf("there is no space to open the store: free some on its disk: %w", err))
-			}
 			if noSpace(err) || errors.Is(err, pebble.ErrClosed) {
 				s.log.Error("pebble: background work is held up", slog.String("err", err.Error()))
 				return

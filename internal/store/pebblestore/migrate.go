@@ -111,7 +111,7 @@ func (s *Store) rewrite(m migration) error {
 	if err := s.db.Close(); err != nil {
 		return err
 	}
-	s.db, err = pebble.Open(s.dir, s.pebbleOptions())
+	s.db, err = s.newDB()
 	return errors.Join(err, w.fs.RemoveAll(w.dir))
 }
 

@@ -38,9 +38,7 @@ type Store struct {
 	// format is what the directory's marker said when it was opened, zero for
 	// none: the marker is the last step of creating it.
 	format int
-	// started: it was loaded and said to be open.
-	started bool
-	epoch   string
+	epoch  string
 
 	queue   chan *op
 	ops     opPool
@@ -80,28 +78,40 @@ const formatMarker = "porchlight-format"
 
 // Open opens the store in dir, and creates it where there is none yet: in a
 // directory that is missing or empty. It changes nothing in one that it refuses.
+// An error names the directory, and says what to do.
 func Open(dir string, opts Options) (*Store, error) {
 	s := newStore(dir, opts.withDefaults())
-	exists, err := s.inspect()
-	if err != nil {
-		return nil, err
-	}
-	if !exists {
-		if s.opts.MustExist {
-			return nil, fmt.Errorf("%w: %s holds no store; check the path, or run porchlight init", ErrMissing, dir)
-		}
-		if err := s.opts.FS.MkdirAll(dir, 0o700); err != nil {
-			return nil, fmt.Errorf("create the data directory %s: %w", dir, err)
-		}
-	}
-	if err := s.openDB(); err != nil {
-		return nil, err
-	}
-	if err := s.apart(func() error { return inOrder(s.migrate, s.load) }); err != nil {
-		return nil, errors.Join(fmt.Errorf("open the data directory %s: %w", dir, explain(dir, err)), s.closeDB())
+	if err := s.openDir(); err != nil {
+		return nil, s.openError(err)
 	}
 	s.start()
 	return s, nil
+}
+
+func (s *Store) openDir() error {
+	exists, err := s.inspect()
+	if err != nil {
+		return err
+	}
+	if !exists {
+		if s.opts.MustExist {
+			return fmt.Errorf("%w: %s holds no store; check the path, or run porchlight init", ErrMissing, s.dir)
+		}
+		if err := s.opts.FS.MkdirAll(s.dir, 0o700); err != nil {
+			return err
+		}
+	}
+	if err := s.openDB(); err != nil {
+		return err
+	}
+	err = s.apart(func() error { return inOrder(s.migrate, s.load) })
+	if err == nil {
+		err = s.markOpen()
+	}
+	if err != nil {
+		return errors.Join(err, s.closeDB())
+	}
+	return nil
 }
 
 func newStore(dir string, opts Options) *Store {
@@ -133,8 +143,6 @@ func newStore(dir string, opts Options) *Store {
 }
 
 func (s *Store) start() {
-	s.started = true
-	s.open.Store(true)
 	s.sampleSpace()
 	s.refillReserve()
 	last := store.Position(s.progress.durable.Load())
@@ -160,11 +168,11 @@ func (s *Store) inspect() (exists bool, err error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("read the data directory %s: %w", s.dir, err)
+		return false, err
 	}
 	format, err := atomicfs.ReadMarker(fs, s.dir, formatMarker)
 	if err != nil {
-		return false, fmt.Errorf("read the data directory %s: %w", s.dir, err)
+		return false, err
 	}
 	if format != "" {
 		if s.format, err = strconv.Atoi(format); err != nil || s.format > s.newest() {
@@ -173,7 +181,7 @@ func (s *Store) inspect() (exists bool, err error) {
 	}
 	desc, err := pebble.Peek(s.dir, fs)
 	if err != nil {
-		return false, fmt.Errorf("read the data directory %s: %w", s.dir, err)
+		return false, err
 	}
 	if desc.Exists {
 		return true, nil
@@ -225,38 +233,30 @@ func (s *Store) openDB() (err error) {
 	if !s.isFailed() {
 		err = errors.Join(err, s.fence.end(), s.lock.Close())
 	}
-	return s.openError(err)
+	return err
 }
 
 // openPebble opens a new database twice: its first write-ahead log is of an older
 // form, which does not tell damage from what a crash cut off.
 func (s *Store) openPebble() (err error) {
-	s.db, err = pebble.Open(s.dir, s.pebbleOptions())
+	s.db, err = s.newDB()
 	if err != nil || s.audit.manifest.number != 0 {
 		return err
 	}
 	if err := s.db.Close(); err != nil {
 		return err
 	}
-	s.db, err = pebble.Open(s.dir, s.pebbleOptions())
+	s.db, err = s.newDB()
 	return err
 }
 
-func (s *Store) openError(err error) error {
-	if s.format == 0 && (s.audit == nil || s.audit.stated.seq == 0) {
-		return fmt.Errorf("%w: the creation of data directory %s was cut short, so nothing was ever stored in it: remove it and start again (%w)", ErrUnfinished, s.dir, err)
-	}
-	return fmt.Errorf("open the data directory %s: %w", s.dir, explain(s.dir, err))
+func (s *Store) newDB() (*pebble.DB, error) {
+	o := s.pebbleOptions()
+	o.FS = &startFS{FS: o.FS, isOpen: s.open.Load, stop: s.stop}
+	return pebble.Open(s.dir, o)
 }
 
 func noCompression() *sstable.CompressionProfile { return sstable.NoCompression }
-
-func lockError(dir string, err error) error {
-	if _, ok := errors.AsType[*os.PathError](err); ok {
-		return fmt.Errorf("open the data directory %s: %w", dir, err)
-	}
-	return fmt.Errorf("%w: %s is locked (%w); stop the other porchlight, or give this one a directory of its own", ErrLocked, dir, err)
-}
 
 func (s *Store) pebbleOptions() *pebble.Options {
 	cut := cutLog{}
@@ -398,7 +398,7 @@ func (s *Store) loadNumbers() error {
 	// They are written together. Were they not, everybody would wait for ever
 	// for numbers that have long been given.
 	if last, err := s.lastLogged(); err != nil || uint64(last) > seq {
-		return errors.Join(err, fmt.Errorf("the log ends at %d, and the last number is %d: restore a backup into a new directory", last, seq))
+		return errors.Join(err, damaged("the database", fmt.Errorf("the log ends at %d, and the last number is %d", last, seq)))
 	}
 	s.progress.staged.Store(seq)
 	s.progress.durable.Store(seq)
@@ -453,10 +453,8 @@ func (s *Store) close() error {
 	case <-s.seized:
 	}
 	s.halt()
-	select {
-	case <-s.seized:
+	if s.isSeized() {
 		return nil // with whatever it holds, to the end of the process
-	default:
 	}
 	<-s.kept
 	<-s.warmed
@@ -472,8 +470,11 @@ func (s *Store) close() error {
 
 // closeDB says that the database was left in order, if it was, and closes it.
 func (s *Store) closeDB() error {
+	if s.isSeized() {
+		return nil
+	}
 	return s.apart(func() error {
-		if !s.started || s.isFailed() {
+		if !s.open.Load() || s.isFailed() {
 			return errors.Join(s.db.Close(), s.fence.end(), s.lock.Close())
 		}
 		b := s.db.NewBatch()

@@ -156,7 +156,7 @@ func TestOpenOnAFullDisk(t *testing.T) {
 	mustClose(t, s)
 
 	disk.needs.Store(reserveFiles + 1)
-	if _, err := Open(dir, o); !errors.Is(err, store.ErrFailed) || !strings.Contains(err.Error(), "no space to open the store: free some") {
+	if _, err := Open(dir, o); !errors.Is(err, store.ErrFailed) || !strings.Contains(err.Error(), "free space on the disk under "+dir) {
 		t.Fatalf("Open without space: %v", err)
 	}
 }

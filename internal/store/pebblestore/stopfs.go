@@ -2,6 +2,8 @@ package pebblestore
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -168,4 +170,40 @@ func (f *stopFile) SyncTo(length int64) (bool, error) {
 func (f *stopFile) Close() error {
 	f.check(f.File.Close())
 	return nil
+}
+
+// Open implements vfs.FS.
+func (fs *stopFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	f, err := fs.FS.Open(name, opts...)
+	if err != nil || isTable(name) {
+		return f, err
+	}
+	return &wholeFile{File: f}, nil
+}
+
+var errReadShort = errors.New("reading it ended before its end")
+
+// A wholeFile is read from its beginning on. It is an error when a read says that
+// the file ends, and the file is longer: who reads a log would take that for what
+// a crash cut off. Tables have checksums that show it.
+type wholeFile struct {
+	vfs.File
+	read int64
+}
+
+// Read implements vfs.File.
+func (f *wholeFile) Read(p []byte) (int, error) {
+	n, err := f.File.Read(p)
+	f.read += int64(n)
+	if !errors.Is(err, io.EOF) {
+		return n, err
+	}
+	info, failed := f.Stat()
+	if failed == nil && info.Size() > f.read {
+		failed = fmt.Errorf("%s: %w", info.Name(), errReadShort)
+	}
+	if failed != nil {
+		return n, failed
+	}
+	return n, err
 }

@@ -1,0 +1,66 @@
+package pebblestore
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// openError is why the store is not open, with what to do about it.
+func (s *Store) openError(err error) error {
+	if s.isFailed() {
+		err = &failedOpen{s.failure.cause}
+	}
+	for _, refusal := range []error{ErrLocked, ErrNewer, ErrForeign, ErrMissing, ErrDamaged} {
+		if errors.Is(err, refusal) {
+			return err
+		}
+	}
+	_, system := errors.AsType[syscall.Errno](err)
+	switch {
+	case system && !errors.Is(err, os.ErrNotExist):
+	case s.format == 0 && (s.audit == nil || s.audit.stated.seq == 0):
+		return fmt.Errorf("%w: the creation of data directory %s was cut short, so nothing was ever stored in it: remove it and start again (%w)", ErrUnfinished, s.dir, err)
+	case isDamage(err):
+		return damaged(s.dir, err)
+	}
+	return fmt.Errorf("open the data directory %s: %w; %s", s.dir, err, remedy(s.dir, err))
+}
+
+// A failedOpen is why a store failed before it was open. It may hold its files to
+// the end of the process.
+type failedOpen struct{ error }
+
+// Unwrap gives the cause.
+func (e *failedOpen) Unwrap() error { return e.error }
+
+// Is makes it a store.ErrFailed, without the words of that.
+func (e *failedOpen) Is(target error) bool { return target == store.ErrFailed }
+
+// remedy says what to do about an error of the disk under dir.
+func remedy(dir string, err error) string {
+	switch {
+	case noSpace(err):
+		return fmt.Sprintf("free space on the disk under %s (or raise its quota), then start porchlight again", dir)
+	case errors.Is(err, syscall.EROFS):
+		return fmt.Sprintf("mount the disk under %s for writing, then start porchlight again", dir)
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Sprintf("let the user that porchlight runs as read and write %s and the files in it, then start porchlight again", dir)
+	case errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE):
+		return "raise the limit of open files (LimitNOFILE in systemd, ulimit -n), then start porchlight again"
+	}
+	return fmt.Sprintf("check the disk under %s and the system log, then start porchlight again; if the data cannot be read any more, restore a backup into a new directory", dir)
+}
+
+// lockError tells a directory that is in use from one that cannot be locked.
+func lockError(dir string, err error) error {
+	_, opening := errors.AsType[*os.PathError](err)
+	errno, system := errors.AsType[syscall.Errno](err)
+	if opening || system && errno != syscall.EAGAIN && errno != syscall.EACCES {
+		return fmt.Errorf("lock: %w", err)
+	}
+	return fmt.Errorf("%w: %s is locked (%w); stop the other porchlight, or give this one a directory of its own", ErrLocked, dir, err)
+}
