@@ -42,10 +42,11 @@ var imports = map[string][]string{
 	// Who there is, and who asks.
 	"internal/document":  {"internal/store"},
 	"internal/directory": {"internal/document", "internal/presence", "internal/store"},
-	"internal/auth":      {"internal/directory", "internal/document", "internal/presence", "internal/store"},
+	"internal/auth":      {"internal/directory", "internal/document", "internal/form", "internal/presence", "internal/store"},
 
 	// The wire.
-	"internal/wire":    {"internal/auth", "internal/presence"},
+	"internal/form":    nil,
+	"internal/wire":    {"internal/auth", "internal/form", "internal/presence"},
 	"internal/zoomapi": dialect,
 	"internal/httpapi": append([]string{"api"}, dialect...),
 	"internal/ui":      {"internal/wire"},
@@ -71,7 +72,7 @@ var imports = map[string][]string{
 
 // dialect is what a package that speaks one API may import.
 var dialect = []string{
-	"internal/auth", "internal/directory", "internal/notify", "internal/presence", "internal/publish", "internal/store",
+	"internal/auth", "internal/directory", "internal/form", "internal/notify", "internal/presence", "internal/publish", "internal/store",
 	"internal/wire",
 }
 

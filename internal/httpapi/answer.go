@@ -61,6 +61,11 @@ func (c *call) read(limit int64, into any) error {
 	return timely(wire.ReadJSON(c.w, c.r, limit, into))
 }
 
+// required refuses a field that was left out, or null.
+func required(field string) error {
+	return &presence.FieldError{Field: field, Reason: "is required"}
+}
+
 // conditions reads Idempotency-Key and If-Match. asked is what was understood of
 // the request, path and body.
 func (c *call) conditions(asked any, path ...string) (presence.Request, error) {

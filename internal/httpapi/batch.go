@@ -47,6 +47,9 @@ func (a *API) refreshMany(c *call) error {
 // checkBatch refuses a session that comes twice: which was to count last is not
 // known when all are carried out at once.
 func checkBatch(items []api.RefreshItem) error {
+	if items == nil {
+		return required("sessions")
+	}
 	if len(items) == 0 || len(items) > api.MaxRefreshItems {
 		return &presence.FieldError{Field: "sessions", Reason: "must have 1 to 1000 items"}
 	}
@@ -54,7 +57,7 @@ func checkBatch(items []api.RefreshItem) error {
 	for i, item := range items {
 		switch {
 		case item.ID == "":
-			return &presence.FieldError{Field: fmt.Sprintf("sessions[%d].id", i), Reason: "is required"}
+			return required(fmt.Sprintf("sessions[%d].id", i))
 		case seen[item.ID]:
 			return &presence.FieldError{Field: fmt.Sprintf("sessions[%d].id", i), Reason: "is in the batch already"}
 		}

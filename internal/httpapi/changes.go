@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"strconv"
 	"sync"
@@ -10,7 +11,6 @@ import (
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
-	"porchlight.dev/porchlight/internal/wire"
 )
 
 // A poll is the sink of a long poll: it keeps what comes first.
@@ -52,14 +52,10 @@ func (p *poll) Append(b []byte, f *notify.Frame) []byte {
 }
 
 // goneUser reads the user of a frame that AppendGone wrote.
-func goneUser(body []byte) (user string) {
-	_ = wire.Members(append(body[:len(body):len(body)], '}'), func(key, value []byte) { // it is ours
-		if string(key) == "user" {
-			text, _ := wire.Unquote(value)
-			user = string(text)
-		}
-	})
-	return user
+func goneUser(body []byte) string {
+	var gone api.ServerFrame
+	_ = json.Unmarshal(append(body[:len(body):len(body)], '}'), &gone) // it is ours
+	return gone.User
 }
 
 // TryWrite implements notify.Sink.

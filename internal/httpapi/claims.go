@@ -44,6 +44,9 @@ func claimEvent(id presence.ClaimID, body *api.SetClaim) (presence.SetClaim, err
 		ID: id, Source: presence.Source(body.Source), Note: body.Note,
 		Since: presence.InstantOf(body.Since.Time), Until: presence.InstantOf(body.Until.Time),
 	}
+	if body.Status == "" {
+		return event, required("status")
+	}
 	status, ok := presence.ParseStatus(string(body.Status))
 	if !ok {
 		return event, &presence.FieldError{Field: "status", Reason: "must be one of " + statusWords}

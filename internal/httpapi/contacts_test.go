@@ -68,7 +68,6 @@ func TestContacts(t *testing.T) {
 		`{"group":"` + strings.Repeat("x", 65) + `"}`: &api.InvalidField,
 		`{"group":"\n"}`:             &api.InvalidField,
 		`{"colour":"red"}`:           &api.InvalidField,
-		`{"group":null}`:             &api.InvalidField,
 		`[]`:                         &api.Malformed,
 		`{"group":"x"}{}`:            &api.Malformed,
 		`{"group":"\ud800`:           &api.Malformed,
@@ -229,7 +228,6 @@ func TestVisibilityRefuses(t *testing.T) {
 	}
 	for body, field := range map[string]string{
 		`{"everyone":"some"}`:        "everyone",
-		`{"everyone":null}`:          "everyone",
 		`{"groups":{"":"all"}}`:      "groups",
 		`{"groups":{"Work":"some"}}`: "groups",
 		`{"groups":{"Work":1}}`:      "groups.Work",

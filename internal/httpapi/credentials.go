@@ -17,6 +17,9 @@ func (a *API) createApp(c *call) error {
 	if err := c.read(wire.MaxBody, &body); err != nil {
 		return err
 	}
+	if body.Name == "" {
+		return required("name")
+	}
 	scopes, err := scopesOf(body.Scopes)
 	if err != nil {
 		return err

@@ -43,9 +43,9 @@ func (c *call) query(known ...string) (url.Values, error) {
 	if c.r.URL.RawQuery == "" {
 		return nil, nil
 	}
-	q, err := url.ParseQuery(c.r.URL.RawQuery)
+	q, err := wire.Query(c.r)
 	if err != nil {
-		return nil, &wire.SyntaxError{Reason: "the query of the URL cannot be read"}
+		return nil, err
 	}
 	for name, values := range q {
 		switch {

@@ -149,6 +149,8 @@ const maxFrameID = 64
 
 func (p *peer) serve(ctx context.Context, f *api.ClientFrame) error {
 	switch f.Type {
+	case "":
+		return required("type")
 	case api.FrameFollow:
 		return p.follow(ctx, f)
 	case api.FrameUnfollow:
@@ -280,7 +282,7 @@ func (p *peer) unbind() *publish.Binding {
 // back, is done with it: it would have been damped anyway.
 func (p *peer) activity(f *api.ClientFrame) error {
 	if f.Active == nil {
-		return &presence.FieldError{Field: "active", Reason: "is required"}
+		return required("active")
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

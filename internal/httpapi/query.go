@@ -3,8 +3,6 @@ package httpapi
 import (
 	"errors"
 	"net/http"
-	"strconv"
-	"strings"
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/directory"
@@ -16,9 +14,12 @@ import (
 
 // query serves POST /v1/presence/query.
 func (a *API) query(c *call) error {
-	var body presenceQuery
+	var body api.PresenceQuery
 	if err := c.read(wire.MaxQueryBody, &body); err != nil {
 		return err
+	}
+	if body.Users == nil {
+		return required("users")
 	}
 	if n := len(body.Users); n == 0 || n > api.MaxQueryUsers {
 		return &presence.FieldError{Field: "users", Reason: "must have 1 to 10000 items"}
@@ -37,56 +38,6 @@ func (a *API) query(c *call) error {
 	return c.write(http.StatusOK, appendPresences(q, views, notify.CursorText(cursor, a.Clock())))
 }
 
-// presenceQuery is an api.PresenceQuery that is read fast.
-type presenceQuery struct {
-	Users refs `json:"users"`
-}
-
-// refs are ids and e-mails. All share the memory of one text.
-type refs []string
-
-// UnmarshalJSON reads an array of strings that is known to be valid JSON.
-func (all *refs) UnmarshalJSON(data []byte) error {
-	text := string(data)
-	if text == "null" {
-		return nil
-	}
-	if text[0] != '[' {
-		return &presence.FieldError{Reason: "must be a list of ids or e-mails"}
-	}
-	*all = make(refs, 0, strings.Count(text, ",")+1)
-	for i := 1; i < len(text); i++ {
-		switch text[i] {
-		case ' ', '\t', '\r', '\n', ',', ']':
-		case '"':
-			end := closing(text, i)
-			*all = append(*all, unquoted(text[i:end+1]))
-			i = end
-		default:
-			return &presence.FieldError{Reason: "must be a list of ids or e-mails: item " + strconv.Itoa(len(*all)) + " is not text"}
-		}
-	}
-	return nil
-}
-
-// closing is where the quote is that closes the one at i.
-func closing(text string, i int) int {
-	for i++; text[i] != '"'; i++ {
-		if text[i] == '\\' {
-			i++
-		}
-	}
-	return i
-}
-
-func unquoted(quoted string) string {
-	if strings.IndexByte(quoted, '\\') < 0 {
-		return quoted[1 : len(quoted)-1]
-	}
-	text, _ := wire.Unquote([]byte(quoted))
-	return string(text)
-}
-
 // mentions are the users that a query names, one for each time.
 type mentions struct {
 	ids     []presence.UserID
@@ -98,7 +49,7 @@ func (q *mentions) add(id presence.UserID, ref string) {
 	q.ids, q.refs = append(q.ids, id), append(q.refs, ref)
 }
 
-func (a *API) mentioned(c *call, asked refs) (*mentions, error) {
+func (a *API) mentioned(c *call, asked []string) (*mentions, error) {
 	q := &mentions{ids: make([]presence.UserID, 0, len(asked)), refs: make([]string, 0, len(asked))}
 	for _, ref := range asked {
 		id, err := a.resolve(c, ref)

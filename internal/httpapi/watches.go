@@ -55,7 +55,7 @@ func (a *API) createWatch(c *call) error {
 // watchAsked is what a body says but for the users.
 func watchAsked(body *api.CreateWatch, now time.Time) (w notify.Watch, err error) {
 	if body.User == "" {
-		return w, &presence.FieldError{Field: "user", Reason: "is required"}
+		return w, required("user")
 	}
 	w.Until = presence.Available
 	if body.UntilStatus != "" {

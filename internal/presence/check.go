@@ -100,7 +100,10 @@ func CheckID(field, id string) error {
 
 // checkWord refuses what is not a short lower-case word.
 func checkWord(field, word string) error {
-	ok := word != "" && len(word) <= 32 && isLetter(word[0])
+	if word == "" {
+		return &FieldError{Field: field, Reason: "is required"}
+	}
+	ok := len(word) <= 32 && isLetter(word[0])
 	for i := range len(word) {
 		c := word[i]
 		ok = ok && (isLetter(c) || '0' <= c && c <= '9' || c == '_' || c == '-')

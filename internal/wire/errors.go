@@ -24,10 +24,14 @@ type MethodError struct{ Allow string } // the Allow header
 
 func (e *MethodError) Error() string { return "this path allows " + e.Allow }
 
-// A MediaTypeError: the body is of a type that the route does not read.
-type MediaTypeError struct{ Given, Accepted string }
+// A MediaTypeError: the body is of a type that the route does not read, or of one
+// that nothing reads, for a Reason.
+type MediaTypeError struct{ Given, Accepted, Reason string }
 
 func (e *MediaTypeError) Error() string {
+	if e.Reason != "" {
+		return e.Reason
+	}
 	return fmt.Sprintf("the body has the media type %q; this route reads %s", e.Given, e.Accepted)
 }
 

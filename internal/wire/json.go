@@ -2,26 +2,33 @@ package wire
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"net/http"
+	"reflect"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"porchlight.dev/porchlight/internal/form"
 	"porchlight.dev/porchlight/internal/presence"
 )
 
 // MaxDepth is how deep arrays and objects may nest in a body.
 const MaxDepth = 16
 
-// ReadJSON reads a body of application/json into a struct, strictly: unknown
-// fields, duplicate keys, trailing data, wrong types, invalid UTF-8 and nesting
-// past 16 are refused, with a *SyntaxError, or a *presence.FieldError that names
-// the field. Names are compared exactly, which encoding/json alone does not do.
+const jsonType = "application/json"
+
+// ReadJSON reads a body of application/json as DecodeJSON does.
 func ReadJSON(w http.ResponseWriter, r *http.Request, limit int64, into any) error {
-	kind, params, err := MediaType(r)
+	kind, _, err := MediaType(r)
 	if err != nil {
 		return err
 	}
-	if charset := params["charset"]; kind != jsonType || charset != "" && !strings.EqualFold(charset, "utf-8") {
+	if kind != jsonType {
 		return &MediaTypeError{Given: r.Header.Get("Content-Type"), Accepted: jsonType}
 	}
 	body, err := ReadBody(w, r, limit)
@@ -31,405 +38,203 @@ func ReadJSON(w http.ResponseWriter, r *http.Request, limit int64, into any) err
 	return DecodeJSON(body, into)
 }
 
-const jsonType = "application/json"
-
-// DecodeJSON is ReadJSON for what was read already.
+// DecodeJSON reads one JSON object into a struct, strictly: unknown members,
+// duplicate names, trailing data, wrong types, invalid UTF-8 and nesting past
+// MaxDepth are refused, with a *SyntaxError, or with a *presence.FieldError that
+// names the field. A member that is null counts as absent; 20.0 and 2e1 are whole
+// numbers; a byte order mark is skipped.
 func DecodeJSON(body []byte, into any) error {
-	if len(bytes.Trim(body, " \t\r\n")) == 0 {
+	return decode(body, into, json.RejectUnknownMembers(true))
+}
+
+// DecodeKnown is DecodeJSON without an opinion on members that the struct does not
+// have, whatever is in them.
+func DecodeKnown(body []byte, into any) error { return decode(body, into) }
+
+func decode(body []byte, into any, strict ...json.Options) error {
+	body = form.WithoutMark(body)
+	if text := bytes.TrimLeft(body, " \t\r\n"); len(text) == 0 || text[0] != '{' {
 		return errNoObject
 	}
-	if err := CheckJSON(body); err != nil {
-		return err
+	body, err := simplify(body, len(strict) > 0)
+	if err != nil {
+		return refusal(body, err)
 	}
-	return fill(body, into)
-}
-
-var errNoObject = &SyntaxError{Reason: "the request body must be a JSON object"}
-
-// CheckJSON refuses what is not exactly one JSON value of valid UTF-8 without
-// duplicate keys, nested at most 16 deep.
-func CheckJSON(data []byte) error {
-	s := scanner{data: data, unique: true}
-	if !s.value(0) {
-		return s.err
-	}
-	return s.end()
-}
-
-// Members calls fn with each member of the one JSON object that data must be, in
-// order: the key as text, and the value as it stands in data. Everything that
-// CheckJSON refuses is refused but duplicate keys, also after fn has been called.
-func Members(data []byte, fn func(key, value []byte)) error {
-	s := scanner{data: data}
-	s.space()
-	if s.peek() != '{' {
-		return errNoObject
-	}
-	if !s.object(1, fn) {
-		return s.err
-	}
-	return s.end()
-}
-
-// Unquote is the text of a JSON string that Members gave; ok is false for a
-// value that is no string.
-func Unquote(value []byte) (text []byte, ok bool) {
-	if len(value) < 2 || value[0] != '"' {
-		return nil, false
-	}
-	return unescape(value[1 : len(value)-1]), true
-}
-
-// A scanner walks a JSON text once. Its methods return false and set err where
-// the text is refused.
-type scanner struct {
-	data   []byte
-	at     int
-	unique bool // refuse duplicate keys
-	err    error
-}
-
-func (s *scanner) fail(reason string) bool {
-	s.err = &SyntaxError{Reason: reason}
-	return false
-}
-
-const notJSON = "the request body is not valid JSON"
-
-// end refuses what comes after the value.
-func (s *scanner) end() error {
-	s.space()
-	if s.at < len(s.data) {
-		return &SyntaxError{Reason: "the request body has more after the JSON value"}
+	if err := json.Unmarshal(body, into, append(strict, numbers)...); err != nil {
+		return refusal(body, err)
 	}
 	return nil
 }
 
-func (s *scanner) space() {
-	for s.at < len(s.data) {
-		switch s.data[s.at] {
-		case ' ', '\t', '\r', '\n':
-			s.at++
-		default:
-			return
-		}
-	}
-}
-
-// peek is the next byte, or 0 at the end: no token begins with it.
-func (s *scanner) peek() byte {
-	if s.at < len(s.data) {
-		return s.data[s.at]
-	}
-	return 0
-}
-
-// value passes over one value that lies in depth containers.
-func (s *scanner) value(depth int) bool {
-	s.space()
-	switch c := s.peek(); {
-	case c == '"':
-		_, ok := s.text()
-		return ok
-	case c == '{' || c == '[':
-		if depth == MaxDepth {
-			return s.fail("the request body is nested more than 16 deep")
-		}
-		if c == '[' {
-			return s.array(depth + 1)
-		}
-		return s.object(depth+1, nil)
-	case c == '-' || '0' <= c && c <= '9':
-		return s.number()
-	case c == 't':
-		return s.literal("true")
-	case c == 'f':
-		return s.literal("false")
-	case c == 'n':
-		return s.literal("null")
-	default:
-		return s.fail(notJSON)
-	}
-}
-
-func (s *scanner) literal(word string) bool {
-	if end := s.at + len(word); end <= len(s.data) && string(s.data[s.at:end]) == word {
-		s.at = end
-		return true
-	}
-	return s.fail(notJSON)
-}
-
-func (s *scanner) array(depth int) bool {
-	s.at++
-	if s.space(); s.peek() == ']' {
-		s.at++
-		return true
-	}
-	for {
-		if !s.value(depth) {
-			return false
-		}
-		switch s.space(); s.peek() {
-		case ',':
-			s.at++
-		case ']':
-			s.at++
-			return true
-		default:
-			return s.fail(notJSON)
-		}
-	}
-}
-
-// object passes over an object and tells fn, if there is one, of its members.
-func (s *scanner) object(depth int, fn func(key, value []byte)) bool {
-	s.at++
-	if s.space(); s.peek() == '}' {
-		s.at++
-		return true
-	}
-	var seen keys
-	for {
-		s.space()
-		key, ok := s.key()
-		if !ok {
-			return false
-		}
-		if s.unique && !seen.add(key) {
-			s.err = &presence.FieldError{Field: cut(string(key)), Reason: "is given more than once"}
-			return false
-		}
-		s.space()
-		start := s.at
-		if !s.value(depth) {
-			return false
-		}
-		if fn != nil {
-			fn(key, s.data[start:s.at])
-		}
-		switch s.space(); s.peek() {
-		case ',':
-			s.at++
-		case '}':
-			s.at++
-			return true
-		default:
-			return s.fail(notJSON)
-		}
-	}
-}
-
-// key reads a key and its colon.
-func (s *scanner) key() ([]byte, bool) {
-	if s.peek() != '"' {
-		return nil, s.fail(notJSON)
-	}
-	raw, ok := s.text()
-	if !ok {
-		return nil, false
-	}
-	if s.space(); s.peek() != ':' {
-		return nil, s.fail(notJSON)
-	}
-	s.at++
-	return unescape(raw), true
-}
-
-// text passes over a string and gives what is between its quotes, escapes and
-// all.
-func (s *scanner) text() (raw []byte, ok bool) {
-	s.at++
-	start := s.at
-	for s.at < len(s.data) {
-		switch c := s.data[s.at]; {
-		case c == '"':
-			s.at++
-			return s.data[start : s.at-1], true
-		case c == '\\':
-			if !s.escape() {
-				return nil, false
-			}
-		case c < ' ':
-			return nil, s.fail(notJSON)
-		case c < utf8.RuneSelf:
-			s.at++
-		default:
-			r, size := utf8.DecodeRune(s.data[s.at:])
-			if r == utf8.RuneError && size == 1 {
-				return nil, s.fail("the request body is not valid UTF-8")
-			}
-			s.at += size
-		}
-	}
-	return nil, s.fail(notJSON)
-}
-
-// escape passes over an escape. Half of a surrogate pair is no text: what reads
-// it would put another character in its place.
-func (s *scanner) escape() bool {
-	if s.at+1 >= len(s.data) {
-		return s.fail(notJSON)
-	}
-	switch s.data[s.at+1] {
-	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-		s.at += 2
-		return true
-	case 'u':
-	default:
-		return s.fail(notJSON)
-	}
-	r, ok := unit(s.data[s.at:])
-	if !ok {
-		return s.fail(notJSON)
-	}
-	s.at += 6
-	if r < surrogate || r >= surrogateEnd {
-		return true
-	}
-	low, ok := unit(s.data[s.at:])
-	if r >= surrogateLow || !ok || low < surrogateLow || low >= surrogateEnd {
-		return s.fail("the request body is not valid UTF-8: it escapes half of a surrogate pair")
-	}
-	s.at += 6
-	return true
-}
-
-const (
-	surrogate    = 0xd800
-	surrogateLow = 0xdc00
-	surrogateEnd = 0xe000
+// What is wrong with a whole body.
+var (
+	errNoObject = &SyntaxError{Reason: "the request body must be a JSON object"}
+	errNotUTF8  = &SyntaxError{Reason: "the request body is not valid UTF-8"}
+	errTrailing = &SyntaxError{Reason: "the request body has more after the JSON value"}
+	errTooDeep  = &SyntaxError{Reason: "the request body is nested more than " + strconv.Itoa(MaxDepth) + " deep"}
 )
 
-// unit reads the UTF-16 code unit of an escape such as \u00e9.
-func unit(b []byte) (r rune, ok bool) {
-	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+// simplify leaves out the members that are null and refuses what is nested too
+// deep. With items, an array may have no null in it. Most bodies need no look.
+func simplify(body []byte, items bool) ([]byte, error) {
+	if !bytes.Contains(body, []byte("null")) && bytes.Count(body, []byte("["))+bytes.Count(body, []byte("{")) <= MaxDepth {
+		return body, nil
+	}
+	var out bytes.Buffer
+	dec, enc := jsontext.NewDecoder(bytes.NewBuffer(body)), jsontext.NewEncoder(&out)
+	for {
+		token, err := dec.ReadToken()
+		if errors.Is(err, io.EOF) {
+			return out.Bytes(), nil
+		}
+		if err != nil {
+			return body, err
+		}
+		if dec.StackDepth() > MaxDepth {
+			return body, errTooDeep
+		}
+		switch container, n := dec.StackIndex(dec.StackDepth()); {
+		case container == '{' && n%2 == 1: // token is a name
+			token = token.Clone()
+			if dec.PeekKind() != 'n' {
+				break
+			}
+			if err := dec.SkipValue(); err != nil {
+				return body, err
+			}
+			continue
+		case container == '[' && token.Kind() == 'n' && items:
+			return body, &presence.FieldError{Field: fieldPath(dec.StackPointer()), Reason: "must not be null"}
+		}
+		if err := enc.WriteToken(token); err != nil {
+			return body, err
+		}
+	}
+}
+
+// numbers has fields of whole numbers read by WholeNumber.
+var numbers = json.WithUnmarshalers(json.JoinUnmarshalers(
+	json.UnmarshalFromFunc(readNumber[int]), json.UnmarshalFromFunc(readNumber[int64]),
+))
+
+func readNumber[T int | int64](dec *jsontext.Decoder, into *T) error {
+	value, err := dec.ReadValue()
+	if err != nil {
+		return err
+	}
+	n, ok := WholeNumber(value)
+	if !ok || int64(T(n)) != n {
+		return errNotWhole
+	}
+	*into = T(n)
+	return nil
+}
+
+var errNotWhole = errors.New("not a whole number")
+
+// WholeNumber reads a JSON number that stands for a whole number: 20, 20.0 and
+// 2e1 are the same. A large exponent costs no more than a small one.
+func WholeNumber(text []byte) (n int64, ok bool) {
+	number := jsontext.Value(text)
+	if number.Kind() != '0' || !number.IsValid() || bytes.ContainsAny(text, " \t\r\n") {
 		return 0, false
 	}
-	for _, c := range b[2:6] {
-		switch {
-		case '0' <= c && c <= '9':
-			c -= '0'
-		case 'a' <= c && c <= 'f':
-			c -= 'a' - 10
-		case 'A' <= c && c <= 'F':
-			c -= 'A' - 10
+	mantissa, power, _ := strings.Cut(strings.ToLower(string(text)), "e")
+	whole, fraction, _ := strings.Cut(mantissa, ".")
+	whole, negative := strings.CutPrefix(whole, "-")
+	digits := strings.TrimLeft(whole+fraction, "0")
+	significant := strings.TrimRight(digits, "0")
+	if significant == "" {
+		return 0, true
+	}
+	exponent, _ := strconv.ParseInt(power, 10, 32) // 0 for none, the bound for what is past it
+	zeros := int(exponent) - len(fraction) + len(digits) - len(significant)
+	if zeros < 0 || zeros > len("9223372036854775807") {
+		return 0, false
+	}
+	if negative {
+		significant = "-" + significant
+	}
+	n, err := strconv.ParseInt(significant+strings.Repeat("0", zeros), 10, 64)
+	return n, err == nil
+}
+
+// refusal says what is wrong with a body, by the error of the decoder: nothing of
+// the decoder's own text is repeated, which is about Go.
+func refusal(body []byte, err error) error {
+	if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		return syntaxRefusal(body, e)
+	}
+	e, ok := errors.AsType[*json.SemanticError](err)
+	if !ok {
+		return err
+	}
+	reason := "must be " + wanted(e.GoType)
+	var own interface{ Reason() string }
+	switch {
+	case errors.Is(e.Err, json.ErrUnknownName):
+		reason = "is not known here"
+	case errors.As(e.Err, &own):
+		reason = own.Reason()
+	}
+	return &presence.FieldError{Field: fieldPath(e.JSONPointer), Reason: reason}
+}
+
+func syntaxRefusal(body []byte, e *jsontext.SyntacticError) error {
+	switch {
+	case errors.Is(e.Err, jsontext.ErrDuplicateName):
+		return &presence.FieldError{Field: fieldPath(e.JSONPointer), Reason: "is given more than once"}
+	case !utf8.Valid(body):
+		return errNotUTF8
+	case jsontext.NewDecoder(bytes.NewBuffer(body)).SkipValue() == nil:
+		return errTrailing
+	default:
+		return &SyntaxError{Reason: "the request body is not valid JSON: see byte " + strconv.FormatInt(e.ByteOffset, 10)}
+	}
+}
+
+// fieldPath is a JSON pointer as clients write one: sessions[3].id. A name of digits in
+// an object below the first is taken for an index.
+func fieldPath(p jsontext.Pointer) string {
+	var b strings.Builder
+	for token := range p.Tokens() {
+		switch _, err := strconv.ParseUint(token, 10, 32); {
+		case b.Len() == 0:
+			b.WriteString(cut(token))
+		case err == nil:
+			b.WriteString("[" + token + "]")
 		default:
-			return 0, false
+			b.WriteString("." + cut(token))
 		}
-		r = r<<4 | rune(c)
 	}
-	return r, true
+	return b.String()
 }
 
-func (s *scanner) number() bool {
-	if s.peek() == '-' {
-		s.at++
+// wanted names what a field of type t takes.
+func wanted(t reflect.Type) string {
+	if t == nil {
+		return "another type"
 	}
-	if s.peek() == '0' {
-		s.at++
-	} else if !s.digits() {
-		return false
+	switch kind := t.Kind(); {
+	case kind == reflect.Pointer:
+		return wanted(t.Elem())
+	case kind == reflect.String:
+		return "a string"
+	case reflect.Int <= kind && kind <= reflect.Int64:
+		return "a whole number"
+	case reflect.Uint <= kind && kind <= reflect.Uint64:
+		return "a whole number of at least 0"
+	case kind == reflect.Float32 || kind == reflect.Float64:
+		return "a number"
+	case kind == reflect.Bool:
+		return "true or false"
+	case kind == reflect.Slice || kind == reflect.Array:
+		return "an array"
+	case kind == reflect.Struct || kind == reflect.Map:
+		return "an object"
+	default:
+		return "another type"
 	}
-	if s.peek() == '.' {
-		s.at++
-		if !s.digits() {
-			return false
-		}
-	}
-	if c := s.peek(); c == 'e' || c == 'E' {
-		s.at++
-		if c := s.peek(); c == '+' || c == '-' {
-			s.at++
-		}
-		return s.digits()
-	}
-	return true
-}
-
-// digits passes over one digit or more.
-func (s *scanner) digits() bool {
-	start := s.at
-	for c := s.peek(); '0' <= c && c <= '9'; c = s.peek() {
-		s.at++
-	}
-	return s.at > start || s.fail(notJSON)
-}
-
-// unescape is the text between a string's quotes that text passed over.
-func unescape(raw []byte) []byte {
-	for i, c := range raw {
-		if c == '\\' {
-			return appendUnescaped(append(make([]byte, 0, len(raw)), raw[:i]...), raw[i:])
-		}
-	}
-	return raw
-}
-
-func appendUnescaped(b, raw []byte) []byte {
-	for i := 0; i < len(raw); i++ {
-		if raw[i] != '\\' {
-			b = append(b, raw[i])
-			continue
-		}
-		i++
-		switch c := raw[i]; c {
-		case 'b':
-			b = append(b, '\b')
-		case 'f':
-			b = append(b, '\f')
-		case 'n':
-			b = append(b, '\n')
-		case 'r':
-			b = append(b, '\r')
-		case 't':
-			b = append(b, '\t')
-		case 'u':
-			r, _ := unit(raw[i-1:])
-			i += 4
-			if r >= surrogate && r < surrogateEnd {
-				low, _ := unit(raw[i+1:])
-				r = (r-surrogate)<<10 | (low - surrogateLow) + 0x10000
-				i += 6
-			}
-			b = utf8.AppendRune(b, r)
-		default:
-			b = append(b, c)
-		}
-	}
-	return b
-}
-
-// keys are those of one object. Most have few, which are compared one by one.
-type keys struct {
-	few  [8][]byte
-	n    int
-	many map[string]struct{}
-}
-
-// add reports whether key is new.
-func (k *keys) add(key []byte) bool {
-	if k.many != nil {
-		_, again := k.many[string(key)]
-		k.many[string(key)] = struct{}{}
-		return !again
-	}
-	for _, other := range k.few[:k.n] {
-		if string(other) == string(key) {
-			return false
-		}
-	}
-	if k.n < len(k.few) {
-		k.few[k.n] = key
-		k.n++
-		return true
-	}
-	k.many = make(map[string]struct{}, 2*len(k.few))
-	for _, other := range k.few {
-		k.many[string(other)] = struct{}{}
-	}
-	k.many[string(key)] = struct{}{}
-	return true
 }
 
 // cut bounds what an error repeats of a request.

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
-	"mime"
 	"net"
 	"net/http"
 	"net/url"
@@ -13,6 +12,7 @@ import (
 	"strings"
 
 	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/form"
 	"porchlight.dev/porchlight/internal/presence"
 )
 
@@ -77,21 +77,25 @@ func ReadBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	return body, nil
 }
 
-// MediaType is the type of the body in lower case, with its parameters; "" when
-// the request names none.
+// MediaType is form.MediaType of the request.
 func MediaType(r *http.Request) (string, map[string]string, error) {
-	given := r.Header.Get("Content-Type")
-	if given == "" {
-		return "", nil, nil
+	kind, params, err := form.MediaType(r.Header)
+	if e, ok := errors.AsType[*form.TypeError](err); ok {
+		return "", nil, &MediaTypeError{Reason: e.Reason}
 	}
-	if given == "application/json" {
-		return given, nil, nil
-	}
-	kind, params, err := mime.ParseMediaType(given)
 	if err != nil {
-		return "", nil, &MediaTypeError{Given: given, Accepted: "a media type that can be parsed"}
+		return "", nil, &SyntaxError{Reason: err.Error()}
 	}
 	return kind, params, nil
+}
+
+// Query is the parameters of the URL.
+func Query(r *http.Request) (url.Values, error) {
+	values, err := form.Parse(r.URL.RawQuery)
+	if err != nil {
+		return nil, &SyntaxError{Reason: "the query of the URL " + err.Error()}
+	}
+	return values, nil
 }
 
 // MaxKeyBytes bounds an Idempotency-Key.

@@ -6,12 +6,14 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json/jsontext"
+
+	"porchlight.dev/porchlight/internal/form"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/wire"
 )
@@ -36,9 +38,6 @@ func readUpdate(w http.ResponseWriter, r *http.Request) (update, error) {
 	if err != nil {
 		return update{}, err
 	}
-	if charset := params["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") {
-		return update{}, unreadable(r)
-	}
 	body, err := wire.ReadBody(w, r, wire.MaxBody)
 	if err != nil {
 		return update{}, err
@@ -51,7 +50,7 @@ func readUpdate(w http.ResponseWriter, r *http.Request) (update, error) {
 	case "application/x-www-form-urlencoded":
 		return parseURLEncoded(body)
 	case "":
-		if body = bytes.TrimLeft(body, " \t\r\n"); len(body) == 0 || body[0] == '{' || body[0] == '[' {
+		if body = bytes.TrimLeft(form.WithoutMark(body), " \t\r\n"); len(body) == 0 || body[0] == '{' || body[0] == '[' {
 			return parseJSON(body)
 		}
 	}
@@ -65,7 +64,8 @@ func unreadable(r *http.Request) error {
 // errNotObject: the body is not a JSON object, or not JSON at all.
 var errNotObject = errors.New("the request body is not a valid JSON object")
 
-// A field of a body: its value, and how often it was given.
+// A field of a form: its value, and how often it was given. One without a value
+// counts as left out.
 type field struct {
 	value []byte
 	given int
@@ -73,54 +73,71 @@ type field struct {
 
 func (f *field) set(value []byte) { f.value, f.given = value, f.given+1 }
 
+// text is the value, which must be given once at most; nil if it was left out.
+func (f *field) text(name string) ([]byte, error) {
+	if f.given > 1 {
+		return nil, invalid(name, "It is given more than once.")
+	}
+	if len(f.value) == 0 {
+		return nil, nil
+	}
+	return f.value, nil
+}
+
 // parseJSON reads {"status":"…","duration":n}. Other members are ignored.
 func parseJSON(body []byte) (update, error) {
-	var status, duration field
-	err := wire.Members(body, func(key, value []byte) {
-		switch string(key) {
-		case "status":
-			status.set(value)
-		case "duration":
-			duration.set(value)
-		}
-	})
+	var asked struct {
+		Status   *string        `json:"status"`
+		Duration jsontext.Value `json:"duration"`
+	}
+	err := wire.DecodeKnown(body, &asked)
+	if e, ok := errors.AsType[*presence.FieldError](err); ok {
+		return update{}, invalid(e.Field, "It "+e.Reason+".")
+	}
 	if err != nil {
 		return update{}, errNotObject
 	}
-	if status.given == 1 {
-		text, ok := wire.Unquote(status.value)
-		if !ok {
-			return update{}, invalid("status", "It must be a string.")
-		}
-		status.value = text
+	if asked.Status == nil {
+		return update{}, errNoStatus
 	}
-	if duration.given == 1 && string(duration.value) == "null" {
-		duration.given = 0
+	duration := []byte(asked.Duration)
+	if asked.Duration.Kind() == '"' { // "20" is 20 too
+		duration, _ = jsontext.AppendUnquote([]byte{}, duration) // it is valid
 	}
-	return understand(status, duration)
+	return understand([]byte(*asked.Status), duration)
 }
 
 // parseURLEncoded reads a form as browsers and curl -d send it.
 func parseURLEncoded(body []byte) (update, error) {
-	form, err := url.ParseQuery(string(body))
+	values, err := form.Parse(string(form.WithoutMark(body)))
 	if err != nil {
-		return update{}, &wire.SyntaxError{Reason: "Request Body should be valid application/x-www-form-urlencoded."}
+		return update{}, &wire.SyntaxError{Reason: "Request Body should be valid application/x-www-form-urlencoded: it " + err.Error() + "."}
 	}
-	for name, values := range form {
-		if !utf8.ValidString(name + strings.Join(values, "")) {
-			return update{}, errFormText
-		}
-	}
-	if bytes.HasPrefix(body, []byte("{")) && !form.Has("status") {
+	if bytes.HasPrefix(body, []byte("{")) && !values.Has("status") {
 		return update{}, invalid("status", "It is required. The body looks like JSON: send it with Content-Type: application/json.")
 	}
 	of := func(name string) (f field) {
-		for _, value := range form[name] {
+		for _, value := range values[name] {
 			f.set([]byte(value))
 		}
 		return f
 	}
-	return understand(of("status"), of("duration"))
+	return parseFields(of("status"), of("duration"))
+}
+
+func parseFields(status, duration field) (update, error) {
+	word, err := status.text("status")
+	if err != nil {
+		return update{}, err
+	}
+	minutes, err := duration.text("duration")
+	if err != nil {
+		return update{}, err
+	}
+	if word == nil {
+		return update{}, errNoStatus
+	}
+	return understand(word, minutes)
 }
 
 var errFormText = &wire.SyntaxError{Reason: "Request Body should be a form of valid UTF-8."}
@@ -140,7 +157,7 @@ func parseMultipart(body []byte, boundary string) (update, error) {
 	for n := 0; ; n++ {
 		part, err := parts.NextRawPart()
 		if err == io.EOF { //nolint:errorlint // wrapped, it is a form that was cut short
-			return understand(status, duration)
+			return parseFields(status, duration)
 		}
 		if err != nil {
 			return update{}, errNotMultipart
@@ -180,50 +197,27 @@ func readPart(part *multipart.Part, into *field) error {
 	return nil
 }
 
-// understand is what every kind of body comes to. The duration matters to
-// do-not-disturb alone: Zoom's own samples send nonsense with other statuses.
-func understand(status, duration field) (update, error) {
-	const twice = "It is given more than once."
-	switch {
-	case status.given == 0:
-		return update{}, invalid("status", "It is required.")
-	case status.given > 1:
-		return update{}, invalid("status", twice)
-	case duration.given > 1:
-		return update{}, invalid("duration", twice)
-	}
-	asked, ok := accepted[string(status.value)]
-	if !ok {
-		return update{}, invalid("status", "")
-	}
-	u := update{status: asked}
-	if asked != presence.DoNotDisturb {
-		return u, nil
-	}
-	u.lasts = presence.DefaultDoNotDisturb
-	if duration.given == 1 {
-		if u.lasts, ok = minutes(duration.value); !ok {
-			return update{}, invalid("duration", "It must be a whole number of minutes from 1 to 1440.")
-		}
-	}
-	return u, nil
-}
+var errNoStatus = invalid("status", "It is required.")
 
-// minutes reads a duration as JSON writes a whole number, so neither "020" nor
-// "20.0".
-func minutes(text []byte) (time.Duration, bool) {
-	if len(text) == 0 || len(text) > 4 || text[0] == '0' {
-		return 0, false
+// understand is what every kind of body comes to. The duration, nil if there is
+// none, matters to do-not-disturb alone: Zoom's own samples send nonsense with
+// other statuses.
+func understand(status, duration []byte) (update, error) {
+	asked, ok := accepted[string(status)]
+	switch {
+	case !ok:
+		return update{}, invalid("status", "")
+	case asked != presence.DoNotDisturb:
+		return update{status: asked}, nil
+	case duration == nil:
+		return update{asked, presence.DefaultDoNotDisturb}, nil
 	}
-	n := 0
-	for _, c := range text {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = 10*n + int(c-'0')
+	const most = int64(presence.MaxDoNotDisturb / time.Minute)
+	minutes, ok := wire.WholeNumber(duration)
+	if !ok || minutes < 1 || minutes > most {
+		return update{}, invalid("duration", "It must be a whole number of minutes from 1 to 1440.")
 	}
-	d := time.Duration(n) * time.Minute
-	return d, d <= presence.MaxDoNotDisturb
+	return update{asked, time.Duration(minutes) * time.Minute}, nil
 }
 
 // invalid refuses a field in Zoom's words, and ours where they help.

@@ -235,7 +235,7 @@ func TestContactsRefuse(t *testing.T) {
 		lacks := `{"code":4711,"message":"Invalid access token, does not contain scopes:[` + scopes + `]."}`
 		want(t, w.do(call{method: "GET", path: path}), 401, badToken)
 		want(t, w.do(call{method: "GET", path: path, token: w.annReads}), 400, lacks)
-		want(t, w.do(call{method: "GET", path: path + "?search_key=%zz", token: token}), 400, `{"code":300,"message":"The query of the URL cannot be read."}`)
+		want(t, w.do(call{method: "GET", path: path + "?search_key=%zz", token: token}), 400, `{"code":300,"message":"The query of the URL is not well-formed."}`)
 		want(t, w.do(call{method: "POST", path: path, token: token}), 405, `{"code":405,"message":"Request method POST is not supported; this path allows GET, HEAD."}`)
 	}
 }

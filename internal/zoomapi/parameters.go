@@ -15,11 +15,8 @@ import (
 type parameters struct{ url.Values }
 
 func readParameters(r *http.Request) (parameters, error) {
-	values, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return parameters{}, &wire.SyntaxError{Reason: "the query of the URL cannot be read"}
-	}
-	return parameters{values}, nil
+	values, err := wire.Query(r)
+	return parameters{values}, err
 }
 
 // flag is a boolean, in any case: .NET writes "True".

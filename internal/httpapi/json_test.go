@@ -1,0 +1,73 @@
+package httpapi_test
+
+import (
+	"strings"
+	"testing"
+
+	"porchlight.dev/porchlight/api"
+)
+
+// jsonBodies are the routes that read JSON: a body with what is required, and
+// the members that may be left out.
+var jsonBodies = []struct {
+	method, path, body string
+	optional           string
+}{
+	{"POST", "/v1/users", `"email":"%@example.com"`, "first_name last_name display_name department"},
+	{"PATCH", "/v1/users/me", `"first_name":"Ann"`, "email last_name display_name department active"},
+	{"POST", "/v1/presence/query", `"users":["me"]`, ""},
+	{"POST", "/v1/users/me/sessions", `"client_type":"desktop"`, "client_version lease_seconds"},
+	{"PUT", "/v1/users/me/claims/a", `"source":"app","status":"busy"`, "note since until duration_seconds"},
+	{"PUT", "/v1/users/me/note", `"text":"Hello"`, "until"},
+	{"PUT", "/v1/users/me/contacts/bob@example.com", "", "group"},
+	{"PUT", "/v1/users/me/visibility", "", "everyone groups watchers"},
+	{"POST", "/v1/watches", `"user":"me"`, "until_status expires expires_in_seconds"},
+	{"POST", "/v1/apps", `"name":"a","scopes":["presence:read"]`, ""},
+	{"POST", "/v1/tokens", `"name":"a","scopes":["presence:read"]`, "user expires_in_seconds"},
+}
+
+// TestNullIsAbsent: what .NET and Java clients write for a member that is not set
+// counts as left out, on every route that reads JSON.
+func TestNullIsAbsent(t *testing.T) {
+	w := newWorld(t)
+	token := w.admin()
+	for _, c := range jsonBodies {
+		for name := range strings.FieldsSeq(c.optional) {
+			email := strings.ReplaceAll(c.path[1:]+name, "/", "-")
+			body := "{" + strings.TrimPrefix(strings.Replace(c.body, "%", email, 1)+`,"`+name+`":null}`, ",")
+			if x := w.do(c.method, c.path, token, body); x.status >= 300 {
+				t.Errorf("%s %s %s: %d %s", c.method, c.path, body, x.status, x.body)
+			}
+		}
+	}
+	x := w.do("PUT", "/v1/users/me/visibility", token, `{"everyone":"all","groups":{"Work":null},"watchers":{"bob@example.com":null}}`)
+	if want := `{"everyone":"all","groups":{},"watchers":{}}`; strings.TrimSpace(x.body) != want {
+		t.Errorf("got %s, want %s", x.body, want)
+	}
+}
+
+// TestNullIsRequired: a required member that is null is answered as one that is
+// left out.
+func TestNullIsRequired(t *testing.T) {
+	w := newWorld(t)
+	token := w.admin()
+	for _, c := range []struct{ method, path, body, field string }{
+		{"POST", "/v1/users", `{"email":null}`, "email"},
+		{"POST", "/v1/presence/query", `{"users":null}`, "users"},
+		{"POST", "/v1/users/me/sessions", `{"client_type":null}`, "client_type"},
+		{"PUT", "/v1/users/me/claims/a", `{"source":null,"status":"busy"}`, "source"},
+		{"PUT", "/v1/users/me/claims/a", `{"source":"app","status":null}`, "status"},
+		{"PUT", "/v1/users/me/note", `{"text":null}`, "text"},
+		{"POST", "/v1/watches", `{"user":null}`, "user"},
+		{"POST", "/v1/apps", `{"name":null,"scopes":["presence:read"]}`, "name"},
+		{"POST", "/v1/apps", `{"name":"a","scopes":null}`, "scopes"},
+		{"POST", "/v1/tokens", `{"name":"a","scopes":null}`, "scopes"},
+		{"POST", "/v1/sessions/refresh", `{"sessions":null}`, "sessions"},
+		{"POST", "/v1/sessions/refresh", `{"sessions":[{"id":null}]}`, "sessions[0].id"},
+	} {
+		p := w.do(c.method, c.path, token, c.body).problem(&api.InvalidField)
+		if p.Field != c.field || !strings.Contains(p.Detail, " is required") {
+			t.Errorf("%s %s: field %q: %s", c.path, c.body, p.Field, p.Detail)
+		}
+	}
+}

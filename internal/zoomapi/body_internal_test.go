@@ -1,0 +1,21 @@
+package zoomapi
+
+import "testing"
+
+// BenchmarkParseJSON reads the bodies that clients send most.
+func BenchmarkParseJSON(b *testing.B) {
+	for _, c := range []struct{ name, body string }{
+		{"status", `{"status":"Available"}`},
+		{"duration", `{"status":"Do_Not_Disturb","duration":60}`},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			body := []byte(c.body)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := parseJSON(body); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
