@@ -109,7 +109,7 @@ func (s *Stream) unanswered(f *follow) {
 // disconnected keeps what the next connection needs.
 func (s *Stream) disconnected() {
 	for _, f := range s.wanted {
-		if f.live {
+		if f.live && s.cursor != "" {
 			f.cursor = s.cursor
 		}
 		f.sent, f.live = false, false

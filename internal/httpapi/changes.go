@@ -145,7 +145,7 @@ func (s *streams) await(c *call, follow *notify.Follow, wait time.Duration) erro
 	defer stream.End(notify.CloseGone, 0)
 	var now notify.Snapshot
 	var cursor string
-	follow.Into = func(snapshot *notify.Snapshot) { now = *snapshot; cursor = snapshot.FullCursor }
+	follow.Into = func(snapshot *notify.Snapshot) { now = *snapshot; cursor = snapshot.Cursor }
 	if err := stream.Follow(c.r.Context(), *follow); err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func (Format) AppendGone(b []byte, u presence.UserID, reason string) []byte {
 func (Format) Snapshot(s *notify.Snapshot) []notify.Frame {
 	var frames []notify.Frame
 	if s.Reset != "" {
-		frames = append(frames, notify.Frame{Kind: api.FrameReset, Body: []byte(`{"type":"reset","reason":"` + s.Reset + `"`)})
+		frames = append(frames, frame(api.FrameReset, &api.ServerFrame{ID: s.ID, Reason: s.Reset}))
 	}
 	views := s.Views
 	for len(views) > api.SnapshotChunk {
@@ -47,7 +47,7 @@ func (Format) Snapshot(s *notify.Snapshot) []notify.Frame {
 	last := appendViews(snapshotHead(s), views, s.Asked)
 	last = appendTexts(append(last, `,"gone":`...), s.Gone)
 	last = appendTexts(append(last, `,"unknown":`...), s.Unknown)
-	return append(frames, notify.Frame{Kind: api.FrameSnapshot, Body: last, Cursor: s.Cursor})
+	return append(frames, notify.Frame{Kind: api.FrameSnapshot, Body: last, Mark: &s.Mark})
 }
 
 func snapshotHead(s *notify.Snapshot) []byte {
@@ -63,17 +63,23 @@ func snapshotHead(s *notify.Snapshot) []byte {
 	return b
 }
 
-func appendViews(b []byte, views []notify.View, asked map[presence.UserID]string) []byte {
+// appendViews appends presences, those of users who were named otherwise than by id
+// once for each name.
+func appendViews(b []byte, views []notify.View, asked map[presence.UserID][]string) []byte {
 	b = append(b, `,"presences":[`...)
+	empty := len(b)
 	for i := range views {
-		if i > 0 {
-			b = append(b, ',')
+		names := asked[views[i].User]
+		for n := range max(1, len(names)) {
+			if len(b) > empty {
+				b = append(b, ',')
+			}
+			b = appendPresence(append(b, '{'), views[i].User, &views[i].Presence)
+			if n < len(names) && names[n] != string(views[i].User) {
+				b = append(wire.AppendJSON(append(b, `,"asked_as":"`...), names[n]), '"')
+			}
+			b = append(b, '}')
 		}
-		b = appendPresence(append(b, '{'), views[i].User, &views[i].Presence)
-		if ref, ok := asked[views[i].User]; ok {
-			b = append(wire.AppendJSON(append(b, `,"asked_as":"`...), ref), '"')
-		}
-		b = append(b, '}')
 	}
 	return append(b, ']')
 }

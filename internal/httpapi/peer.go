@@ -79,35 +79,61 @@ func (p *peer) take(b []byte) (open bool) {
 		return false
 	}
 	p.streams.guard(p.stream, func() {
-		more := true
+		var batch []message
 		err := p.reader.take(b, func(kind ws.OpCode, payload []byte) bool {
-			more = p.frame(kind, payload)
-			return more
+			batch = append(batch, p.message(kind, payload))
+			return kind != ws.OpClose
 		})
+		for i := range batch {
+			if !p.deal(&batch[i]) {
+				return
+			}
+		}
 		if broken, ok := errors.AsType[*breach](err); ok {
 			p.socket.sayGoodbye(closeFrame(broken.code), true)
 			return
 		}
-		open = more
+		open = true
 	})
 	return open
 }
 
-// frame deals with a control frame or message, and reports whether more may come.
-func (p *peer) frame(kind ws.OpCode, payload []byte) bool {
+// A message is a control frame, or a whole message and what it says.
+type message struct {
+	kind    ws.OpCode
+	payload []byte
+	frame   api.ClientFrame
+	err     error // why it says nothing
+}
+
+// message reads a message. Those that came together are all read before the first is
+// dealt with: the answer to a follow must not have a cursor when another is there.
+func (p *peer) message(kind ws.OpCode, payload []byte) message {
+	m := message{kind: kind, payload: payload}
+	if kind == ws.OpText || kind == ws.OpBinary {
+		m.frame, m.err = clientFrame(payload)
+	}
+	if m.frame.Type == api.FrameFollow {
+		p.stream.Expect()
+	}
+	return m
+}
+
+// deal deals with a message, and reports whether more may come.
+func (p *peer) deal(m *message) bool {
 	if !p.heard() {
 		return false
 	}
-	switch kind {
+	switch m.kind {
 	case ws.OpPing:
-		p.stream.Send(notify.Frame{Kind: controlPong, Body: bytes.Clone(payload)})
+		p.stream.Send(notify.Frame{Kind: controlPong, Body: bytes.Clone(m.payload)})
 	case ws.OpPong:
 		p.stream.Answered()
 	case ws.OpClose:
-		p.socket.sayGoodbye(goodbye(payload), false)
+		p.socket.sayGoodbye(goodbye(m.payload), false)
 		return false
 	case ws.OpText, ws.OpBinary:
-		p.receive(payload)
+		p.receive(&m.frame, m.err)
 	default: // a part of a message
 	}
 	return true
@@ -127,21 +153,25 @@ func (p *peer) heard() bool {
 	return false
 }
 
-// receive deals with one frame.
-func (p *peer) receive(text []byte) {
-	var f api.ClientFrame
-	err := timely(wire.DecodeJSON(text, &f))
+// clientFrame reads one frame.
+func clientFrame(text []byte) (f api.ClientFrame, err error) {
+	err = timely(wire.DecodeJSON(text, &f))
 	if err == nil && len(f.ID) > maxFrameID {
 		f.ID = ""
 		err = &presence.FieldError{Field: "id", Reason: "must be at most 64 bytes"}
 	}
+	return f, err
+}
+
+// receive deals with one frame, unless err says why it cannot be read.
+func (p *peer) receive(f *api.ClientFrame, err error) {
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), frameTimeout)
 		defer cancel()
-		err = p.serve(ctx, &f)
+		err = p.serve(ctx, f)
 	}
 	if err != nil {
-		p.streams.refuse(p.stream, f.ID, err)
+		p.streams.refuse(p.stream, f, err)
 	}
 }
 
@@ -167,7 +197,7 @@ func (p *peer) serve(ctx context.Context, f *api.ClientFrame) error {
 		return p.signOut(ctx, f)
 	case api.FramePing:
 		pong := frame(api.FramePong, &api.ServerFrame{ID: f.ID})
-		pong.Cursor = p.stream.Cursor()
+		pong.Mark = p.stream.Cursor()
 		p.stream.Send(pong)
 		return nil
 	default:
@@ -199,7 +229,7 @@ func (p *peer) follow(ctx context.Context, f *api.ClientFrame) error {
 	if err != nil {
 		return err
 	}
-	follow.ID, follow.Contacts, follow.Cursor = f.ID, f.Contacts, f.Cursor
+	follow.ID, follow.Contacts, follow.Cursor, follow.Expected = f.ID, f.Contacts, f.Cursor, true
 	return p.stream.Follow(ctx, *follow)
 }
 
@@ -318,7 +348,7 @@ func (p *peer) say() {
 		}
 		for _, s := range said {
 			if err != nil {
-				p.streams.refuse(p.stream, s.id, err)
+				p.streams.refuse(p.stream, &api.ClientFrame{ID: s.id}, err)
 				continue
 			}
 			p.done(&api.ClientFrame{ID: s.id}, "")

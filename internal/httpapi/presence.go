@@ -5,7 +5,6 @@ import (
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/auth"
-	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/wire"
 )
@@ -24,10 +23,13 @@ func (a *API) readPresence(c *call) error {
 	if view.State != nil {
 		tag = wire.ETag(view.State.Revision)
 	}
+	text, err := a.Hub.ReadCursor(c.r.Context(), cursor)
+	if err != nil {
+		return err
+	}
 	b := append(make([]byte, 0, 256), '{')
 	b = appendPresence(b, u.ID, &view.Presence)
-	b = append(b, `,"cursor":"`...)
-	b = wire.AppendJSON(b, notify.CursorText(cursor, a.Clock()))
+	b = append(append(b, `,"cursor":"`...), text...)
 	return c.show(tag, append(b, `"}`...))
 }
 

@@ -35,7 +35,11 @@ func (a *API) query(c *call) error {
 	if views, err = a.complete(c, q, views); err != nil {
 		return err
 	}
-	return c.write(http.StatusOK, appendPresences(q, views, notify.CursorText(cursor, a.Clock())))
+	text, err := a.Hub.ReadCursor(c.r.Context(), cursor)
+	if err != nil {
+		return err
+	}
+	return c.write(http.StatusOK, appendPresences(q, views, text))
 }
 
 // mentions are the users that a query names, one for each time.

@@ -39,8 +39,8 @@ var (
 
 // take calls each for every frame that is whole now: with the opcode and payload of
 // a control frame or of a message, and with OpContinuation for a part of one. It ends
-// when each does not want more. The payload is each's until it returns. Of b, which
-// is changed, nothing is kept.
+// when each does not want more. The payloads may be used until b is. Of b, which is
+// changed, nothing is kept.
 func (r *reader) take(b []byte, each func(ws.OpCode, []byte) bool) error {
 	if len(r.rest) > 0 {
 		r.rest = append(r.rest, b...)

@@ -191,7 +191,7 @@ func (s *streams) webSocket(c *call, ask opening) error {
 	}
 	p := &peer{streams: s, principal: c.p, socket: newSocket(conn, false, ask.watches), reader: newReader()}
 	ctx := context.WithoutCancel(c.r.Context())
-	if p.stream, err = s.api.Hub.Open(ctx, c.p.Account, c.p.User, c.p, p.socket, s.hello(follow)); err != nil {
+	if p.stream, err = s.api.Hub.Open(ctx, c.p.Account, c.p.User, c.p, p.socket, s.hello()); err != nil {
 		p.socket.refuse(notify.CloseDraining, time.Second)
 		return nil //nolint:nilerr // it has been told
 	}
@@ -247,12 +247,8 @@ func (s *streams) resolve(ctx context.Context, p *auth.Principal, ref string) (p
 }
 
 // hello is the first frame of a stream.
-func (s *streams) hello(follow *notify.Follow) notify.Frame {
-	hello := frame(api.FrameHello, &api.ServerFrame{Epoch: s.api.Hub.Epoch(), PingSeconds: int(notify.PingEvery / time.Second)})
-	if follow == nil { // else that of the snapshot is the first that counts
-		hello.Cursor = s.api.Hub.Cursor()
-	}
-	return hello
+func (s *streams) hello() notify.Frame {
+	return frame(api.FrameHello, &api.ServerFrame{Epoch: s.api.Hub.Epoch(), PingSeconds: int(notify.PingEvery / time.Second)})
 }
 
 // guard ends a stream for which f panics, and not the process.
@@ -276,17 +272,19 @@ func (s *streams) begin(ctx context.Context, p *auth.Principal, stream *notify.S
 		return
 	}
 	if err := stream.Follow(ctx, *follow); err != nil {
-		s.refuse(stream, "", err)
+		s.refuse(stream, &api.ClientFrame{Type: api.FrameFollow}, err)
 		if _, passing := retryable(err); passing {
 			stream.End(notify.CloseUnavailable, time.Second)
 		}
 	}
 }
 
-// refuse tells what was asked for and is not done.
-func (s *streams) refuse(stream *notify.Stream, id string, err error) {
+// refuse answers a frame with an error.
+func (s *streams) refuse(stream *notify.Stream, f *api.ClientFrame, err error) {
 	p := problem(err)
-	stream.Send(frame(api.FrameError, &api.ServerFrame{ID: id, Code: strings.TrimPrefix(p.Type, api.ProblemBase), Detail: p.Detail}))
+	answer := frame(api.FrameError, &api.ServerFrame{ID: f.ID, Code: strings.TrimPrefix(p.Type, api.ProblemBase), Detail: p.Detail})
+	answer.Answers = f.Type == api.FrameFollow
+	stream.Send(answer)
 }
 
 func retryable(err error) (*api.Problem, bool) {
@@ -318,7 +316,7 @@ func (s *streams) events(c *call, ask opening) error {
 		_ = conn.Close()
 		return nil //nolint:nilerr // the client has gone
 	}
-	stream, err := s.api.Hub.Open(ctx, c.p.Account, c.p.User, c.p, sink, s.hello(follow))
+	stream, err := s.api.Hub.Open(ctx, c.p.Account, c.p.User, c.p, sink, s.hello())
 	if err != nil {
 		sink.refuse(notify.CloseDraining, time.Second)
 		return nil //nolint:nilerr // it has been told
@@ -356,7 +354,7 @@ func (s *streams) eventsOver2(c *call, ask opening) error {
 	}
 	limitSendBuffer(wire.Conn(c.r))
 	f := newFlow(ask.watches)
-	stream, err := s.api.Hub.Open(c.r.Context(), c.p.Account, c.p.User, c.p, f, s.hello(follow))
+	stream, err := s.api.Hub.Open(c.r.Context(), c.p.Account, c.p.User, c.p, f, s.hello())
 	if err != nil {
 		return err
 	}

@@ -184,10 +184,11 @@ func (s *Stream) followContacts(ctx context.Context, list ContactList) {
 		s.mu.Unlock()
 		return
 	}
-	l := &loading{stream: s, contacts: &list, snapshot: &Snapshot{Partial: true, Asked: map[presence.UserID]string{}}}
+	l := &loading{stream: s, contacts: &list, snapshot: &Snapshot{Partial: true}}
 	for _, c := range list.less(before) {
 		l.wanted = append(l.wanted, wanted{id: c.User, contact: true})
 	}
+	s.Expect()
 	removed := before.less(&list)
 	s.dropContacts(removed)
 	var gone []Frame

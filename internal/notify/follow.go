@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
@@ -21,6 +22,8 @@ type Follow struct {
 	// Unknown and ID go into the answer as they are.
 	Unknown []string
 	ID      string
+	// Expected says that the stream was told to Expect this.
+	Expected bool
 	// Into takes the answer in place of the queue, if it is set. It runs while the
 	// stream is locked.
 	Into func(*Snapshot)
@@ -36,16 +39,14 @@ type Asked struct {
 type Snapshot struct {
 	ID      string
 	Views   []View
-	Asked   map[presence.UserID]string // how users were named otherwise than by id
+	Asked   map[presence.UserID][]string // by what names, if not only by id
 	Gone    []presence.UserID
 	Unknown []string
 	Partial bool   // only what changed since the cursor
 	Changed bool   // one of Views is surely new, and not only may be
 	Reset   string // why the cursor could not be used; "": it could, or there was none
-	Cursor  string
-	// FullCursor is the cursor with how far the contacts are known: a frame's own
-	// gets that when it is written.
-	FullCursor string
+	Mark    Cursor
+	Cursor  string // its text, for Into
 }
 
 // Why a cursor cannot be used.
@@ -61,40 +62,25 @@ const margin = 60
 // A place is from where a Follow goes on.
 type place struct {
 	Cursor
-	position store.Position
-	resumes  bool
-	reset    string
-}
 
-func (h *Hub) place(text string) place {
-	if text == "" {
-		return place{}
-	}
-	c, err := ParseCursor(text)
-	if err != nil {
-		return place{reset: ResetUnreadable}
-	}
-	at, err := c.At.Position(h.epoch)
-	if err != nil {
-		return place{reset: ResetEpoch}
-	}
-	return place{Cursor: c, position: at, resumes: true}
+	resumes bool
+	reset   string
 }
 
 // Follow follows, and puts the answer into the queue. What happens meanwhile comes
-// behind it.
+// behind it. If it fails, the caller ends the stream or sends a frame that Answers.
 func (s *Stream) Follow(ctx context.Context, f Follow) error {
+	if !f.Expected {
+		s.Expect()
+	}
 	s.following.Lock()
 	defer s.following.Unlock()
 	from := s.hub.place(f.Cursor)
 	l := &loading{stream: s, from: from, into: f.Into, snapshot: &Snapshot{
-		ID: f.ID, Unknown: f.Unknown, Asked: make(map[presence.UserID]string), Partial: from.resumes, Reset: from.reset,
+		ID: f.ID, Unknown: f.Unknown, Asked: asked(f.Users), Partial: from.resumes, Reset: from.reset,
 	}}
 	for _, u := range f.Users {
 		l.wanted = append(l.wanted, wanted{id: u.ID, resumes: from.resumes, named: true})
-		if u.Ref != "" && u.Ref != string(u.ID) {
-			l.snapshot.Asked[u.ID] = u.Ref
-		}
 	}
 	if f.Contacts {
 		if err := l.addContacts(ctx); err != nil {
@@ -102,6 +88,23 @@ func (s *Stream) Follow(ctx context.Context, f Follow) error {
 		}
 	}
 	return l.run(ctx)
+}
+
+// asked is by what names each user was asked for, each once, of those who were named
+// otherwise than by id.
+func asked(users []Asked) map[presence.UserID][]string {
+	names := make(map[presence.UserID][]string)
+	for _, u := range users {
+		if u.Ref != "" && u.Ref != string(u.ID) && !slices.Contains(names[u.ID], u.Ref) {
+			names[u.ID] = append(names[u.ID], u.Ref)
+		}
+	}
+	for _, u := range users {
+		if len(names[u.ID]) > 0 && u.Ref == string(u.ID) && !slices.Contains(names[u.ID], u.Ref) {
+			names[u.ID] = append(names[u.ID], u.Ref)
+		}
+	}
+	return names
 }
 
 // A loading is the work of one Follow. Its stream's following is held.
@@ -113,7 +116,8 @@ type loading struct {
 	snapshot *Snapshot
 	into     func(*Snapshot)
 
-	edges []*edge // for each of wanted
+	edges []*edge // for each of wanted, whose changes are held back meanwhile
+	fresh []bool  // likewise: whether it was made for this
 	read  map[presence.UserID]*store.Record
 	upTo  store.Position // of what was read
 }
@@ -123,6 +127,7 @@ type wanted struct {
 	resumes bool // only if it changed since from
 	named   bool // by the client
 	contact bool // of the owner's
+	queued  bool // a change was in the queue, and is part of the answer
 }
 
 // merge makes one of those who are wanted twice.
@@ -150,6 +155,9 @@ func (l *loading) run(ctx context.Context) error {
 	if err == nil {
 		err = l.known(ctx)
 	}
+	if err == nil {
+		l.awaitDelivery(ctx)
+	}
 	if err != nil {
 		l.giveUp()
 		return err
@@ -160,7 +168,8 @@ func (l *loading) run(ctx context.Context) error {
 	return nil
 }
 
-// join makes edges for who is not followed yet.
+// join makes edges for who is not followed yet. Of those who are, changes that wait
+// become part of the answer.
 func (l *loading) join() error {
 	l.merge()
 	s, h := l.stream, l.stream.hub
@@ -183,16 +192,31 @@ func (l *loading) join() error {
 	if fresh > 0 {
 		s.edges = slices.Grow(s.edges, fresh)
 	}
-	for _, w := range l.wanted {
+	for n := range l.wanted {
+		w := &l.wanted[n]
 		i, found := s.find(w.id)
 		if !found {
 			s.edges = slices.Insert(s.edges, i, h.join(s, store.User{Account: s.account, ID: w.id}))
 		}
 		e := s.edges[i]
 		e.byName, e.byContact = e.byName || w.named, e.byContact || w.contact
-		l.edges = append(l.edges, e)
+		w.queued = s.hold(e)
+		l.edges, l.fresh = append(l.edges, e), append(l.fresh, !found)
 	}
 	return nil
+}
+
+// hold keeps back what changes, and takes what waits out of the queue. It reports
+// whether anything did. s.mu is held.
+func (s *Stream) hold(e *edge) bool {
+	e.loading = true
+	if e.slot == noSlot {
+		return false
+	}
+	s.queue[e.slot] = item{}
+	s.queued--
+	e.slot = noSlot
+	return true
 }
 
 // ErrEnded: the stream has ended.
@@ -219,7 +243,7 @@ func (l *loading) load(ctx context.Context) error {
 		l.read[records[i].User.ID] = &records[i]
 	}
 	l.upTo, err = cursor.Position(l.stream.hub.epoch)
-	if err == nil && l.from.resumes && l.from.position > max(l.upTo, store.Position(l.stream.hub.at.Load())) {
+	if err == nil && l.from.resumes && l.from.At > max(l.upTo, store.Position(l.stream.hub.at.Load())) {
 		// A place that this store has not come to was not given by it.
 		l.unusable(ResetEpoch)
 	}
@@ -256,26 +280,63 @@ func (l *loading) known(ctx context.Context) error {
 }
 
 func (l *loading) unknown(id presence.UserID) {
-	ref := string(id)
-	if named, ok := l.snapshot.Asked[id]; ok {
-		ref = named
+	names := l.snapshot.Asked[id]
+	if len(names) == 0 {
+		names = []string{string(id)}
 	}
-	if !slices.Contains(l.snapshot.Unknown, ref) {
-		l.snapshot.Unknown = append(l.snapshot.Unknown, ref)
+	for _, name := range names {
+		if !slices.Contains(l.snapshot.Unknown, name) {
+			l.snapshot.Unknown = append(l.snapshot.Unknown, name)
+		}
 	}
 }
 
-// giveUp takes out the edges that were made for nothing.
-func (l *loading) giveUp() {
-	var ids []presence.UserID
-	l.stream.mu.Lock()
-	for _, e := range l.edges {
-		if e != nil && e.loading {
-			ids = append(ids, e.target.user.ID)
+// deliveryTime is how long awaitDelivery waits: the hub is behind the store by
+// milliseconds.
+const deliveryTime = time.Second
+
+// awaitDelivery waits until the hub has delivered the records whose changes a
+// watcher may not see: before, it cannot know whether what is seen has changed.
+func (l *loading) awaitDelivery(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, deliveryTime)
+	defer cancel()
+	for _, w := range l.wanted {
+		r := l.read[w.id]
+		if r == nil || !w.resumes || r.At <= l.from.At || seenBy(r, l.stream.looker).Revision == r.State.Revision {
+			continue
+		}
+		for !l.stream.hub.recent.has(r) {
+			select {
+			case <-time.After(time.Millisecond):
+			case <-ctx.Done():
+				return
+			}
 		}
 	}
-	l.stream.mu.Unlock()
-	l.stream.drop(ids, func(e *edge) bool { return e.loading })
+}
+
+// giveUp takes out the edges that were made for nothing, and lets changes of the
+// others through.
+func (l *loading) giveUp() {
+	s := l.stream
+	var ids []presence.UserID
+	s.mu.Lock()
+	for i, e := range l.edges {
+		if e != nil && l.fresh[i] {
+			ids = append(ids, e.target.user.ID)
+			continue
+		}
+		if e == nil || s.ended {
+			continue
+		}
+		e.loading = false
+		if c := e.pending; c != nil {
+			e.pending = nil
+			s.push(e, c, seenBy(&c.record, s.looker).Revision)
+		}
+	}
+	s.mu.Unlock()
+	s.drop(ids, func(e *edge) bool { return e.loading })
 }
 
 // answer queues the snapshot and lets changes through, at one moment.
@@ -297,17 +358,10 @@ func (l *loading) answer() bool {
 		s.contacts = l.contacts
 	}
 	h := s.hub
-	l.snapshot.Cursor = h.cursorAt(min(l.upTo, store.Position(h.at.Load())))
+	l.snapshot.Mark = h.mark(min(l.upTo, store.Position(h.at.Load())))
 	ended, full := s.ended, false
-	switch {
-	case ended:
-	case l.into != nil:
-		s.told = s.contacts
-		l.snapshot.FullCursor = s.withContacts(l.snapshot.Cursor)
-		l.into(l.snapshot)
-	default:
-		full = s.queueFrames(h.opts.Format.Snapshot(l.snapshot))
-		s.queue[len(s.queue)-1].contacts = l.contacts
+	if !ended {
+		full = l.queue()
 	}
 	if l.snapshot.Reset != "" {
 		h.stats.resets.Add(1)
@@ -319,6 +373,25 @@ func (l *loading) answer() bool {
 		s.End(CloseSlow, 0)
 	}
 	return !ended && !full
+}
+
+// queue queues the answer, or gives it to who takes it in place of the queue. It
+// reports whether the queue is full. The stream's mu is held.
+func (l *loading) queue() (full bool) {
+	s := l.stream
+	s.covers = true
+	if l.into != nil {
+		s.unanswered--
+		s.told = s.contacts
+		l.snapshot.Cursor = s.cursorText(&l.snapshot.Mark)
+		l.into(l.snapshot)
+		return false
+	}
+	frames := s.hub.opts.Format.Snapshot(l.snapshot)
+	frames[len(frames)-1].Answers = true
+	full = s.queueFrames(frames)
+	s.queue[len(s.queue)-1].contacts = l.contacts
+	return full
 }
 
 // part tells of contacts that are none any more and are followed still; the stream's
@@ -340,7 +413,7 @@ func (l *loading) look(e *edge, w wanted) bool {
 		if held := e.pending; held != nil && (record == nil || held.record.At > record.At) {
 			record = &held.record
 		}
-		e.pending, e.loading = nil, false
+		e.pending, e.loading, e.coalesced = nil, false, false
 	}
 	switch {
 	case record == nil && !w.resumes:
@@ -352,30 +425,35 @@ func (l *loading) look(e *edge, w wanted) bool {
 		switch {
 		case !w.resumes:
 			l.unknown(w.id)
-		case record.At > l.from.position: // else it has been told
+		case w.queued || record.At > l.from.At: // else it has been told
 			l.snapshot.Gone = append(l.snapshot.Gone, w.id)
 		}
 		return true
 	}
 	p := seenBy(record, l.stream.looker)
-	if e.seen > p.Revision {
-		return false // something newer is on its way already
-	}
 	e.seen = p.Revision
-	if may, surely := l.changed(record, &p); !w.resumes || may {
-		l.snapshot.Changed = l.snapshot.Changed || !w.resumes || surely
+	whole := !w.resumes || w.queued
+	if may, surely := l.changed(record, &p); whole || may {
+		l.snapshot.Changed = l.snapshot.Changed || whole || surely
 		l.snapshot.Views = append(l.snapshot.Views, View{User: w.id, Presence: p})
 	}
 	return false
 }
 
 // changed reports whether what is seen may have changed since the cursor, and
-// whether it surely has. For who does not see all, it depends on nothing that is
-// not seen, and is never sure.
+// whether it surely has. A commit that changed something else makes no difference:
+// if the cursor is of another hub, or too old to know, what is seen counts as
+// changed if its own time says so.
 func (l *loading) changed(r *store.Record, p *presence.Presence) (may, surely bool) {
-	if r.State.Rules == nil || l.stream.looker.Watcher(r.User.ID).Truth {
-		may = r.At > l.from.position
-		return may, may
+	switch {
+	case r.At <= l.from.At || p.Revision == 0:
+		return false, false
+	case p.Revision == r.State.Revision:
+		return true, true
+	case l.from.Hub == l.stream.hub.id:
+		if after, known := l.stream.hub.recent.since(r, p.Revision, l.from.At); known {
+			return after, after
+		}
 	}
 	return int64(p.Revision/1e6) >= l.from.Second-margin, false
 }

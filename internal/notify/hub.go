@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -61,8 +62,11 @@ const (
 // Lock order: Hub.mu before Stream.mu. A stream's own lock is held for memory
 // only, never while anything is read or written.
 type Hub struct {
-	opts  Options
-	epoch string
+	opts    Options
+	epoch   string
+	id      uint32 // of this hub, in its cursors
+	cursors atomic.Pointer[Cursors]
+	recent  *recent
 	// at is the low-water mark: every change at or below it is in the queues of
 	// those who follow.
 	at atomic.Uint64
@@ -101,12 +105,15 @@ type target struct {
 // NewHub is a hub that delivers once Run runs.
 func NewHub(o Options) *Hub {
 	return &Hub{
-		opts: o, epoch: o.Store.Epoch(), ready: make(chan struct{}),
+		opts: o, epoch: o.Store.Epoch(), ready: make(chan struct{}), id: newHubID(), recent: newRecent(),
 		moved:   make(chan store.User, 256),
 		buffers: sync.Pool{New: func() any { return new([]byte) }},
 		targets: make(map[store.User]*target), owners: make(map[store.User]*Stream), streams: make(map[*Stream]struct{}),
 	}
 }
+
+// newHubID is a random number other than zero.
+func newHubID() uint32 { return 1 + rand.Uint32N(math.MaxUint32) } //nolint:gosec // no secret
 
 // Run delivers until ctx ends or the store fails. A store that cannot be read for
 // a while costs the streams their connection, and nobody a change: they come back
@@ -118,13 +125,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	defer stop()
 	sweeping.Go(func() { h.sweepAll(work) })
 	for again := false; ; again = true {
-		err := h.opts.Store.Watch(work, func(group []store.Record, upTo store.Cursor) {
-			if again { // who came between the two was told of nothing
-				again = false
-				h.CloseAll(CloseUnavailable, time.Second)
-			}
-			h.deliver(group, upTo)
-		})
+		err := h.watch(work, again)
 		switch {
 		case ctx.Err() != nil || errors.Is(err, store.ErrClosed):
 			return nil // it was told to end
@@ -139,6 +140,26 @@ func (h *Hub) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// watch delivers what the store gives. If that is not for the first time, streams
+// that opened since the last time have missed changes, and begin again.
+func (h *Hub) watch(ctx context.Context, again bool) error {
+	if _, err := h.Cursors(ctx); err != nil {
+		return err
+	}
+	begins := true
+	return h.opts.Store.Watch(ctx, func(group []store.Record, upTo store.Cursor) {
+		if begins {
+			begins = false
+			at, _ := upTo.Position(h.epoch) // as in deliver
+			h.recent.begin(at, presence.InstantOf(h.opts.Clock()))
+			if again {
+				h.CloseAll(CloseUnavailable, time.Second)
+			}
+		}
+		h.deliver(group, upTo)
+	})
 }
 
 // deliver puts a group of changes into the queues of the streams that follow, and
@@ -159,6 +180,7 @@ func (h *Hub) deliver(group []store.Record, upTo store.Cursor) {
 }
 
 func (h *Hub) enqueue(group []store.Record) {
+	h.recent.add(group)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	second := h.opts.Clock().Unix()
@@ -172,7 +194,8 @@ func (h *Hub) enqueue(group []store.Record) {
 		if t == nil {
 			continue
 		}
-		c := &change{record: group[i], cursor: cursorAt(store.NewCursor(h.epoch, group[i].At), second)}
+		c := &change{record: group[i], cursor: Cursor{At: group[i].At, Second: second, Hub: h.id}}
+		c.text = h.cursors.Load().Text(c.cursor)
 		for _, e := range t.edges {
 			if e.stream.tell(e, c) {
 				h.dirty = append(h.dirty, e.stream)

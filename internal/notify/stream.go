@@ -16,10 +16,13 @@ type Frame struct {
 	// Body is a JSON object without its closing brace. It is shared: nobody writes
 	// into it.
 	Body []byte
-	// Cursor is the text of the low-water mark, "" for none; a stream may add to
-	// it.
+	// Mark is the low-water mark at this frame; nil: none. Cursor is what a sink
+	// writes of it, "" for nothing: not every mark may reach the client.
+	Mark      *Cursor
 	Cursor    string
 	Coalesced bool // versions between were left out
+	// Answers marks the last frame of the answer to a Follow: see Expect.
+	Answers bool
 	// Told, if it is set, is called when the frame has been written and the other
 	// side has given a sign of life for that, if it gives any. It may never be.
 	Told func()
@@ -81,14 +84,18 @@ type Stream struct {
 	mu       sync.Mutex // guards the fields below
 	edges    []*edge    // by user
 	queue    []item
-	queued   int           // of the queue, those that are not superseded
-	rawBytes int           // of frames in it that are not about a change
-	contacts *ContactList  // nil: not followed
-	told     *ContactList  // of contacts, what has been written: the cursor's
-	awaiting []func()      // Told of what was written
-	room     chan struct{} // closed when there is room for answers; nil: nobody waits
-	busy     bool          // somebody writes
-	ended    bool
+	queued   int          // of the queue, those that are not superseded
+	rawBytes int          // of frames in it that are not about a change
+	contacts *ContactList // nil: not followed
+	told     *ContactList // of contacts, what has been written: the cursor's
+	// unanswered counts the Follows whose answer is not written yet, and covers
+	// says that one was answered: see cursorText.
+	unanswered int
+	covers     bool
+	awaiting   []func()      // Told of what was written
+	room       chan struct{} // closed when there is room for answers; nil: nobody waits
+	busy       bool          // somebody writes
+	ended      bool
 }
 
 // An item of a queue is an edge whose pending change is to be written, or a frame.
@@ -120,7 +127,8 @@ const noSlot = -1
 // once each: most see the same.
 type change struct {
 	record store.Record
-	cursor string
+	cursor Cursor
+	text   string // of the cursor, for streams without contacts
 
 	mu   sync.Mutex
 	seen []sightBody
@@ -304,7 +312,10 @@ func (s *Stream) take(b []byte) []byte {
 			if f.Told != nil {
 				s.awaiting = append(s.awaiting, f.Told)
 			}
-			f.Cursor = s.withContacts(f.Cursor)
+			if f.Answers {
+				s.unanswered--
+			}
+			f.Cursor = s.cursorText(f.Mark)
 			b = s.sink.Append(b, &f)
 		}
 	}
@@ -327,14 +338,33 @@ const keptQueue = 8
 func (s *Stream) takeEdge(b []byte, e *edge) []byte {
 	c, format := e.pending, s.hub.opts.Format
 	p := seenBy(&c.record, s.looker)
-	f := Frame{Kind: "presence", Body: c.body(&p, format), Coalesced: e.coalesced, Cursor: s.withContacts(c.cursor)}
-	b = s.sink.Append(b, &f)
-	if c.deleted() {
-		b = s.sink.Append(b, &Frame{Kind: "gone", Body: c.goneBody(format), Cursor: f.Cursor})
+	f := Frame{Kind: "presence", Body: c.body(&p, format), Coalesced: e.coalesced}
+	if c.deleted() { // then the other frame is the last of the commit
+		b = s.sink.Append(b, &f)
+		f = Frame{Kind: "gone", Body: c.goneBody(format)}
 	}
+	f.Cursor = s.changeText(c)
+	b = s.sink.Append(b, &f)
 	e.pending, e.slot, e.coalesced = nil, noSlot, false
 	s.hub.stats.delivered.Add(1)
 	return b
+}
+
+// changeText is the cursor of a change on this stream; s.mu is held.
+func (s *Stream) changeText(c *change) string {
+	if s.told == nil && s.unanswered == 0 {
+		return c.text // it is followed, so the stream covers somebody
+	}
+	return s.cursorText(&c.cursor)
+}
+
+// Expect announces that the client asked to follow. Until a frame that Answers is
+// written, frames have no cursor: the client may keep it and believe that it covers
+// those too.
+func (s *Stream) Expect() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unanswered++
 }
 
 // maxKeptBuffer is of the buffers that are used again.

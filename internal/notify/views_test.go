@@ -119,7 +119,7 @@ func TestQuery(t *testing.T) {
 	ids := []presence.UserID{"bob", "carol", "dave", "unseen", "alice"}
 	got, cursor, err := v.Query(t.Context(), "a", ids, looker("alice"))
 	if err != nil || cursor == (store.Cursor{}) {
-		t.Fatalf("cursor %q, %v", cursor, err)
+		t.Fatalf("cursor %v, %v", cursor, err)
 	}
 	if len(got) != 2 || got[0].User != "bob" || got[0].State != nil || got[1].User != "alice" || got[1].State == nil {
 		t.Errorf("%+v", got)

@@ -253,20 +253,6 @@ func FuzzDecodeEntry(f *testing.F) {
 	})
 }
 
-func FuzzParseCursor(f *testing.F) {
-	f.Add("")
-	f.Add(store.NewCursor("epoch", 12345).String())
-	f.Fuzz(func(t *testing.T, text string) {
-		c, err := store.ParseCursor(text)
-		if err != nil {
-			return
-		}
-		if again, err := store.ParseCursor(c.String()); err != nil || again != c {
-			t.Fatalf("%q came back as %v, %v", text, again, err)
-		}
-	})
-}
-
 func BenchmarkState(b *testing.B) {
 	at := presence.InstantOf(time.Now())
 	s := presence.State{

@@ -113,9 +113,7 @@ export class Stream {
     if (frame.cursor) this.#cursor = frame.cursor; // when what it stands for has been dealt with
   }
 
-  // The cursor of hello is where the stream stands, not what this page has seen.
   #greeted(frame) {
-    delete frame.cursor;
     clearTimeout(this.#supervision);
     this.#supervision = setInterval(() => this.#beat(), (frame.ping_seconds || 30) * 1_000);
     this.#open = true;
