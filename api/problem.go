@@ -96,6 +96,10 @@ var (
 		"session-not-found", "There is no such live session", 404,
 		"Sign in again: the session has ended, or its id is not one of this account's.",
 	}
+	SessionReplaced = Kind{
+		"session-replaced", "A newer session of the same app replaced this one", 404,
+		"Do not sign in again by yourself, or two clients replace each other's sessions for ever: let the person decide. An app has at most 32 sessions of a user at a time.",
+	}
 	NoClaim = Kind{
 		"claim-not-found", "There is no such live claim", 404,
 		"Nothing needs to be ended: the claim has ended already, or was never made.",
@@ -209,7 +213,7 @@ func Kinds() []*Kind {
 		&CursorInvalid, &InvalidField, &Malformed,
 		&ExpiredToken, &InvalidToken, &NoToken, &TokenInQuery,
 		&Escalation, &Forbidden, &InsufficientScope, &OriginRefused,
-		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoRoute, &NoSession, &NoTokenID, &NoUser, &NoWatch,
+		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoRoute, &NoSession, &SessionReplaced, &NoTokenID, &NoUser, &NoWatch,
 		&MethodNotAllowed,
 		&Conflict, &EmailTaken, &LimitReached, &OwnerKept, &Transition, &Deactivated, &SignedOut,
 		&PreconditionFailed, &BodyTooLarge, &UnsupportedMediaType, &HostRefused, &KeyReused,

@@ -5,6 +5,7 @@ type SignIn struct {
 	ClientType    string `json:"client_type"`
 	ClientVersion string `json:"client_version,omitempty"`
 	LeaseSeconds  *int   `json:"lease_seconds,omitempty"` // 30 to 3600; nil: 120
+	Active        *bool  `json:"active,omitempty"`        // false: idle from the start; nil: active
 }
 
 // Session is one signed-in client of a user.

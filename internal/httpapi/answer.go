@@ -76,12 +76,13 @@ func (c *call) conditions(asked any, path ...string) (presence.Request, error) {
 	return wire.Conditions(c.r, c.p, text)
 }
 
-// app is the app on whose own account the caller acts; "" for a user's token.
-func app(p *auth.Principal) presence.AppID {
+// origin is the app on whose own account the caller acts or, for a user's token, the
+// app that the token was made for. The other is "".
+func origin(p *auth.Principal) (app, via presence.AppID) {
 	if p.AccountLevel {
-		return p.App
+		return p.App, ""
 	}
-	return ""
+	return "", p.App
 }
 
 func at(i presence.Instant) api.Time { return api.At(i.Time()) }

@@ -30,7 +30,7 @@ func (a *API) setClaim(c *call) error {
 	if err != nil {
 		return err
 	}
-	event.App = app(c.p)
+	event.App, event.Via = origin(c.p)
 	result, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), event)
 	if err != nil {
 		return err

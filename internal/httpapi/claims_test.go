@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/auth"
 )
 
 func TestClaims(t *testing.T) {
@@ -120,7 +121,45 @@ func TestWhatAClaimRefuses(t *testing.T) {
 	for i := range 64 {
 		w.do("PUT", "/v1/users/me/claims/c"+strconv.Itoa(i), token, `{"source":"app","status":"busy"}`).want(200)
 	}
-	w.do("PUT", "/v1/users/me/claims/more", token, `{"source":"app","status":"busy"}`).problem(&api.LimitReached)
+	if p := w.do("PUT", "/v1/users/me/claims/more", token, `{"source":"app","status":"busy"}`).problem(&api.LimitReached); p.Limit != 64 || p.Detail != "A user has at most 64 claims made by one app." {
+		t.Errorf("%+v", p)
+	}
+	w.do("PUT", "/v1/users/me/claims/manual", token, `{"source":"manual","status":"do_not_disturb"}`).want(200)
+	w.do("PUT", "/v1/users/alice@example.com/claims/more", w.admin(), `{"source":"app","status":"busy"}`).want(200) // another app
+}
+
+// The last eight keys of an app are remembered, and those of another evict none.
+func TestIdempotencyKeysOfEachApp(t *testing.T) {
+	w := newWorld(t)
+	scopes, err := auth.ParseScopes(everything)
+	w.must(err)
+	other, _, err := w.authority.CreateApp(t.Context(), w.account, "Other", scopes)
+	w.must(err)
+	_, another, err := w.authority.Issue(t.Context(), w.account, auth.Token{App: other.ID, Scopes: scopes}, 0)
+	w.must(err)
+	admin := w.admin()
+	set := func(token string, key int) *exchange {
+		return w.do("PUT", "/v1/users/alice@example.com/claims/x", token, `{"source":"app","status":"busy"}`, "Idempotency-Key", strconv.Itoa(key)).want(200)
+	}
+	replayed := func(x *exchange) bool { return x.header.Get("Idempotency-Replayed") == "true" }
+	for key := range 8 {
+		set(admin, key)
+	}
+	for key := range 20 {
+		set(another, key)
+	}
+	for key := range 8 {
+		if !replayed(set(admin, key)) {
+			t.Errorf("key %d is forgotten", key)
+		}
+	}
+	if replayed(set(admin, 8)) || replayed(set(admin, 0)) || !replayed(set(admin, 3)) {
+		t.Error("the ninth key does not take the place of the first")
+	}
+	w.pass(24 * time.Hour)
+	if replayed(set(admin, 3)) {
+		t.Error("remembered for longer than a day")
+	}
 }
 
 func TestNotes(t *testing.T) {

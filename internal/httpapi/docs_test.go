@@ -123,6 +123,7 @@ func TestProblems(t *testing.T) {
 		{&presence.LimitError{What: "sessions", Limit: 32}, &api.LimitReached, ""},
 		{&presence.TooSoonError{Wait: time.Millisecond}, &api.TooSoon, "1"},
 		{presence.ErrUnknownSession, &api.NoSession, ""},
+		{presence.ErrSessionReplaced, &api.SessionReplaced, ""},
 		{presence.ErrUnknownClaim, &api.NoClaim, ""},
 		{presence.ErrDeactivated, &api.Deactivated, ""},
 		{presence.ErrDeleted, &api.NoUser, ""},

@@ -265,7 +265,12 @@ func (p *peer) mayAct(ctx context.Context, s auth.Scope) error {
 
 func (p *peer) signIn(ctx context.Context, f *api.ClientFrame) error {
 	event := presence.SignIn{
-		Session: newSessionID(), App: app(p.principal), Client: presence.ClientType(f.ClientType), Version: f.ClientVersion,
+		Client: presence.ClientType(f.ClientType), Version: f.ClientVersion, Activity: activity(f.Active),
+	}
+	event.App, event.Via = origin(p.principal)
+	var err error
+	if event.Session, event.Was, err = sessionAsked(p.principal, f.Session); err != nil {
+		return err
 	}
 	if err := presence.Check(event); err != nil {
 		return err
@@ -276,20 +281,17 @@ func (p *peer) signIn(ctx context.Context, f *api.ClientFrame) error {
 	if p.bound() != nil {
 		return &presence.LimitError{What: "sessions in one connection", Limit: 1}
 	}
-	var was presence.SessionID
-	if f.Session != "" {
-		user, id, err := parseSessionRef(f.Session)
-		if err == nil && user == p.principal.User {
-			was = id
-		}
-	}
-	b, err := p.streams.api.Publisher.SignIn(ctx, p.user(), p.principal.Actor(), event, was, activity(f.Active), p.lost)
+	b, err := p.streams.api.Publisher.SignIn(ctx, p.user(), p.principal.Actor(), event, p.lost)
 	if err != nil {
 		return err
 	}
 	p.mu.Lock()
 	p.session = b
 	p.mu.Unlock()
+	if b.Ended() { // before anybody could be told
+		p.unbind()
+		return presence.ErrSessionReplaced
+	}
 	p.done(f, sessionRef(p.principal.User, b.Session()))
 	return nil
 }
@@ -369,11 +371,16 @@ func (p *peer) signOut(ctx context.Context, f *api.ClientFrame) error {
 	return nil
 }
 
-// lost is for a session that has ended though its connection is open: it could not
-// be kept live in time, or somebody else signed it out. The client comes back, and
-// begins another.
-func (p *peer) lost() {
+// lost is for a session that has ended though its connection is open. If a newer
+// one replaced it, the client is told so and the stream goes on without a session.
+// Otherwise it could not be kept live in time, or somebody else signed it out: the
+// client comes back, and begins another.
+func (p *peer) lost(why error) {
 	p.unbind()
+	if errors.Is(why, presence.ErrSessionReplaced) {
+		p.streams.refuse(p.stream, "", why)
+		return
+	}
 	p.stream.End(notify.CloseUnavailable, time.Second)
 }
 
@@ -384,7 +391,7 @@ func (p *peer) claim(ctx context.Context, f *api.ClientFrame) error {
 	if err != nil {
 		return err
 	}
-	event.App = app(p.principal)
+	event.App, event.Via = origin(p.principal)
 	return p.publish(ctx, f, event)
 }
 

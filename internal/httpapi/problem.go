@@ -86,6 +86,7 @@ var kinds = []struct {
 	{notify.ErrNoWatch, &api.NoWatch},
 	{directory.ErrEmailTaken, &api.EmailTaken},
 	{presence.ErrUnknownSession, &api.NoSession},
+	{presence.ErrSessionReplaced, &api.SessionReplaced},
 	{presence.ErrUnknownClaim, &api.NoClaim},
 	{presence.ErrDeactivated, &api.Deactivated},
 	{presence.ErrSignedOut, &api.SignedOut},

@@ -2,8 +2,11 @@ package httpapi
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 
+	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/presence"
 )
 
@@ -17,6 +20,27 @@ func newSessionID() presence.SessionID {
 	var raw [12]byte
 	_, _ = rand.Read(raw[:]) // never fails
 	return presence.SessionID(base64.RawURLEncoding.EncodeToString(raw[:]))
+}
+
+// sessionAsked is which session a sign_in means by the text that its client gave:
+// was, one that the server named, if that is live still; else id, which the same
+// text of the same app always stands for, so that a sign_in that is sent again is
+// the same session. The text is hashed with the app, so that no client can name
+// another app's session, and a record is its user's alone.
+func sessionAsked(p *auth.Principal, text string) (id, was presence.SessionID, err error) {
+	if text == "" {
+		return newSessionID(), "", nil
+	}
+	user, named, err := parseSessionRef(text)
+	switch {
+	case err == nil && user == p.User:
+		was = named
+	case err != nil && presence.CheckID("session", text) != nil:
+		return "", "", &presence.FieldError{Field: "session", Reason: "must be a session's id, or 1 to 128 bytes of printable text that the client chose"}
+	}
+	app, via := origin(p)
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q", app, via, text))
+	return presence.SessionID(base64.RawURLEncoding.EncodeToString(sum[:16])), was, nil
 }
 
 // sessionRef is the id of a session on the wire.

@@ -24,9 +24,10 @@ func (a *API) signIn(c *call) error {
 		return err
 	}
 	event := presence.SignIn{
-		Session: newSessionID(), App: app(c.p),
+		Session: newSessionID(), Activity: activity(body.Active),
 		Client: presence.ClientType(body.ClientType), Version: body.ClientVersion, Lease: lease,
 	}
+	event.App, event.Via = origin(c.p)
 	if err := presence.Check(event); err != nil {
 		return err
 	}

@@ -136,11 +136,63 @@ func TestWhatASignInRefuses(t *testing.T) {
 	w.do("POST", "/v1/sessions", token, "a=b", "Content-Type", "application/x-www-form-urlencoded").problem(&api.UnsupportedMediaType)
 	w.do("POST", "/v1/sessions", token, `{"client_type":"web"}`, "Content-Encoding", "gzip").problem(&api.UnsupportedMediaType)
 	w.do("POST", "/v1/sessions", token, `{"client_type":"`+strings.Repeat("x", 1<<16)+`"}`).problem(&api.BodyTooLarge)
-	for range 32 {
-		w.signIn("/v1/sessions", token, `{"client_type":"web"}`)
+}
+
+// A cron that never signs out fills its own places, and not the person's: its new
+// session replaces its own that would end first.
+func TestSessionsAreLimitedByApp(t *testing.T) {
+	w := newWorld(t)
+	admin, token := w.admin(), w.token(w.alice.ID, "session:write session:read")
+	path := "/v1/users/alice@example.com/sessions"
+	var cron []api.Session
+	for range 33 {
+		cron = append(cron, w.signIn(path, admin, `{"client_type":"web","lease_seconds":3600}`))
+		w.pass(time.Millisecond)
 	}
-	if p := w.do("POST", "/v1/sessions", token, `{"client_type":"web"}`).problem(&api.LimitReached); p.Limit != 32 {
-		t.Errorf("the limit is %d", p.Limit)
+	phone := w.signIn("/v1/sessions", token, `{"client_type":"mobile"}`)
+	w.signIn(path, admin, `{"client_type":"web","lease_seconds":3600}`)
+	var list api.Sessions
+	if w.do("GET", "/v1/sessions?limit=100", token, "").want(200).read(&list); len(list.Sessions) != 33 {
+		t.Errorf("%d sessions, want 32 of the app and the phone", len(list.Sessions))
+	}
+	w.do("PATCH", "/v1/sessions/"+phone.ID, token, `{}`).want(200)
+	for _, gone := range cron[:2] {
+		w.do("PATCH", "/v1/sessions/"+gone.ID, admin, `{"active":true}`).problem(&api.SessionReplaced)
+		w.do("DELETE", "/v1/sessions/"+gone.ID, admin, "").problem(&api.NoSession)
+	}
+	var batch api.RefreshResults
+	w.do("POST", "/v1/sessions/refresh", admin, fmt.Sprintf(`{"sessions":[{"id":%q},{"id":%q}]}`, cron[0].ID, cron[2].ID)).want(200).read(&batch)
+	if got := batch.Results; got[0].Status != 404 || got[0].Problem.Type != api.SessionReplaced.Type() || got[1].Status != 200 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// A sign-in may say that nobody is there: away at once, in one commit.
+func TestSignInIdle(t *testing.T) {
+	w := newWorld(t)
+	token := w.token(w.alice.ID, "session:write session:read presence:read claim:write")
+	x := w.do("POST", "/v1/sessions", token, `{"client_type":"desktop","active":false}`).want(201)
+	var s api.Session
+	x.read(&s)
+	if s.Active || s.IdleAt.Compare(w.clock()) > 0 {
+		t.Errorf("%+v", s)
+	}
+	if p := w.presence("me", token); p.Status != api.Away || !strings.HasPrefix(x.header.Get("Etag"), fmt.Sprintf(`"%d`, p.Revision)) {
+		t.Errorf("%+v, and the sign-in's revision is %s", p, x.header.Get("Etag"))
+	}
+	w.do("PUT", "/v1/users/me/claims/manual", token, `{"source":"manual","status":"away"}`).want(200)
+	w.signIn("/v1/sessions", token, `{"client_type":"web","active":false}`)
+	w.signIn("/v1/users/me/sessions", token, `{"client_type":"web","active":false}`)
+	if p := w.presence("me", token); p.Status != api.Away {
+		t.Errorf("%+v", p)
+	}
+	w.do("DELETE", "/v1/users/me/claims/manual", token, "").want(204) // it is there still
+	w.signIn("/v1/sessions", token, `{"client_type":"web","active":true}`)
+	if p := w.presence("me", token); p.Status != api.Available {
+		t.Errorf("%+v", p)
+	}
+	if p := w.do("POST", "/v1/sessions", token, `{"client_type":"web","active":"no"}`).problem(&api.InvalidField); p.Field != "active" {
+		t.Errorf("%+v", p)
 	}
 }
 

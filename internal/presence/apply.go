@@ -156,6 +156,10 @@ func (d *draft) bury() {
 	if slices.ContainsFunc(d.Claims, over) {
 		d.Claims = slices.DeleteFunc(d.claims(), over)
 	}
+	forgotten := func(r Replaced) bool { return d.now >= r.EndsAt }
+	if slices.ContainsFunc(d.Replaced, forgotten) {
+		d.Replaced = slices.DeleteFunc(slices.Clone(d.Replaced), forgotten)
+	}
 	if d.Note.Text != "" && !d.Note.live(d.now) {
 		d.Note = Note{}
 	}

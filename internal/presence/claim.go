@@ -13,7 +13,7 @@ func (d *draft) setClaim(e *SetClaim) error {
 		d.chooseAvailable()
 		return nil
 	}
-	claim := Claim{ID: e.ID, Source: e.Source, Status: e.Status, Note: e.Note, App: e.App, Since: d.now}
+	claim := Claim{ID: e.ID, Source: e.Source, Status: e.Status, Note: e.Note, App: e.App, Via: e.Via, Since: d.now}
 	i, found := d.findClaim(e.ID)
 	switch {
 	case !e.Since.IsZero():
@@ -26,8 +26,8 @@ func (d *draft) setClaim(e *SetClaim) error {
 		return err
 	}
 	claim.Until = until
-	if !found && len(d.Claims) >= MaxClaims {
-		return &LimitError{What: "claims", Limit: MaxClaims}
+	if err := d.admitClaim(&claim); err != nil {
+		return err
 	}
 	if found {
 		d.claims()[i] = claim
@@ -35,6 +35,32 @@ func (d *draft) setClaim(e *SetClaim) error {
 		d.Claims = slices.Insert(d.claims(), i, claim)
 	}
 	d.changed = true
+	return nil
+}
+
+// admitClaim refuses one claim too many. The manual claim is the person's own and
+// always has its place.
+func (d *draft) admitClaim(claim *Claim) error {
+	if claim.ID == ManualClaim {
+		return nil
+	}
+	own, all := 0, 0
+	for i := range d.Claims {
+		c := &d.Claims[i]
+		if c.ID == ManualClaim || c.ID == claim.ID {
+			continue
+		}
+		all++
+		if c.origin() == claim.origin() {
+			own++
+		}
+	}
+	switch {
+	case own >= MaxClaimsPerApp:
+		return &LimitError{What: "claims made by one app", Limit: MaxClaimsPerApp}
+	case all >= MaxClaims:
+		return &LimitError{What: "claims", Limit: MaxClaims}
+	}
 	return nil
 }
 
@@ -131,7 +157,7 @@ func (d *draft) setStanding(standing Standing) {
 	}
 	d.Standing, d.changed = standing, true
 	if standing != Active {
-		d.Sessions, d.ownSessions = nil, true
+		d.Sessions, d.Replaced, d.ownSessions = nil, nil, true
 	}
 	if standing == Deleted {
 		d.Claims, d.ownClaims = nil, true

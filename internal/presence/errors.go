@@ -22,6 +22,8 @@ var (
 	// ErrUnknownSession and ErrUnknownClaim: no live one has this id.
 	ErrUnknownSession = errors.New("no live session has this id")
 	ErrUnknownClaim   = errors.New("no live claim has this id")
+	// ErrSessionReplaced: a newer session of the same app took its place.
+	ErrSessionReplaced = errors.New("the session was replaced by a newer one of the same app")
 	// ErrDeactivated and ErrDeleted: the user's standing forbids the event.
 	ErrDeactivated = errors.New("the user is deactivated")
 	ErrDeleted     = errors.New("the user is deleted")

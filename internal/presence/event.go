@@ -12,6 +12,8 @@ type Request struct {
 	// Key and Body identify a request with an idempotency key: digests of app
 	// and key, and of what was asked. A zero Key: none was given.
 	Key, Body [16]byte
+	// App is the app that asks: each has a number of answers that are remembered.
+	App AppID
 	// Result is remembered with the answer, for requests that create.
 	Result string
 	// IfMatch, when not empty, lists the revisions that the state may have, and
@@ -25,15 +27,20 @@ type Request struct {
 // AnyRevision is the "*" of a condition. No state has this revision.
 const AnyRevision = ^Revision(0)
 
-// SignIn begins a session. It is activity. An id that is already live is
-// refreshed instead, and takes the new client and lease.
+// SignIn begins a session, or goes on with a live one of the same app: with Was, or
+// else with Session. A new session is active unless Activity says otherwise; one
+// that goes on takes the new client and lease, and is left active or idle unless
+// Activity says which. When the app has as many sessions as it may have, the new
+// one replaces the one of them that would end first.
 type SignIn struct {
 	Request
-	Session SessionID
-	Client  ClientType
-	Version string
-	Lease   time.Duration // zero: DefaultLease
-	App     AppID
+	Session  SessionID
+	Was      SessionID // "": no other
+	Client   ClientType
+	Version  string
+	Lease    time.Duration // zero: DefaultLease
+	Activity Activity
+	App, Via AppID
 }
 
 // Refresh keeps a session live for another lease. With Activity it reports that
@@ -45,10 +52,10 @@ type Refresh struct {
 	Lease    time.Duration // zero: as it was
 }
 
-// Activity is what a refresh says of the person at the client.
+// Activity is what a sign-in or a refresh says of the person at the client.
 type Activity uint8
 
-// What a refresh may say.
+// What it may say.
 const (
 	Unsaid Activity = iota
 	IsActive
@@ -73,7 +80,8 @@ type SetClaim struct {
 	Since  Instant       // zero: now, or as it was
 	Until  Instant       // zero: by Lasts, or by rule
 	Lasts  time.Duration // from now; zero: by Until, or by rule
-	App    AppID
+
+	App, Via AppID
 }
 
 // EndClaim ends a claim by its id.

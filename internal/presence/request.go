@@ -179,15 +179,16 @@ func (d *draft) remember(r *Request) {
 	if r.Key == ([16]byte{}) {
 		return
 	}
-	kept := make([]Answer, 0, MaxAnswers)
+	kept := make([]Answer, 0, len(d.Answers)+1)
 	for _, a := range d.Answers {
 		if a.Key != r.Key && d.now < a.At.Add(AnswersKeptFor) {
 			kept = append(kept, a)
 		}
 	}
-	if len(kept) == MaxAnswers {
-		kept = slices.Delete(kept, 0, 1)
+	answer := Answer{App: r.App, Key: r.Key, Body: r.Body, At: d.now, Result: r.Result}
+	if i := surplus(kept, &answer, (*Answer).origin, MaxAnswersPerApp, MaxAnswers, oldest); i >= 0 {
+		kept = slices.Delete(kept, i, i+1)
 	}
-	d.Answers = append(kept, Answer{Key: r.Key, Body: r.Body, At: d.now, Result: r.Result})
+	d.Answers = append(kept, answer)
 	d.changed = true
 }

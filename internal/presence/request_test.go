@@ -2,7 +2,6 @@ package presence_test
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -123,10 +122,10 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 	s.pass(time.Minute)
 	s.must(keyed(put(Busy), 2, 1)) // a refusal was not remembered
-	for key := byte(3); key < 3+MaxAnswers; key++ {
+	for key := byte(3); key < 3+MaxAnswersPerApp; key++ {
 		s.must(keyed(manual(Busy), key, 1))
 	}
-	if len(s.state.Answers) != MaxAnswers {
+	if len(s.state.Answers) != MaxAnswersPerApp {
 		t.Errorf("%d answers kept", len(s.state.Answers))
 	}
 	s.must(keyed(manual(Busy), 1, 2)) // the oldest are forgotten
@@ -137,7 +136,7 @@ func TestIdempotencyKey(t *testing.T) {
 // The places are for the answers of a day, and a key has one.
 func TestExpiredAnswersTakeNoPlace(t *testing.T) {
 	s := newScript(t)
-	for key := range byte(MaxAnswers) {
+	for key := range byte(MaxAnswersPerApp) {
 		s.must(keyed(manual(Busy), key+1, 1))
 	}
 	s.now = noon.Add(AnswersKeptFor)
@@ -311,24 +310,6 @@ func TestRefusedFields(t *testing.T) {
 		if s.state.Revision != before {
 			t.Errorf("%+v changed the state", row.event)
 		}
-	}
-}
-
-func TestLimits(t *testing.T) {
-	s := newScript(t)
-	var limit *LimitError
-	for i := range MaxClaims {
-		s.must(claim(ClaimID(fmt.Sprint("c", i)), App, Busy))
-	}
-	if err := s.do(claim("one-more", App, Busy)); !errors.As(err, &limit) || limit.Limit != MaxClaims {
-		t.Errorf("claims: %v", err)
-	}
-	s.must(claim("c0", App, Away)) // replacing is not one more
-	for i := range MaxSessions {
-		s.must(signIn(SessionID(fmt.Sprint("s", i))))
-	}
-	if err := s.do(signIn("one-more")); !errors.As(err, &limit) || limit.Limit != MaxSessions {
-		t.Errorf("sessions: %v", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -86,28 +87,98 @@ func (d *draft) signIn(e *SignIn) error {
 	if lease == 0 {
 		lease = DefaultLease
 	}
-	i, found := d.findSession(e.Session)
-	if !found && len(d.Sessions) >= MaxSessions {
-		return &LimitError{What: "sessions", Limit: MaxSessions}
-	}
-	d.activity()
 	session := Session{
-		ID: e.Session, Client: e.Client, Version: e.Version, App: e.App, Lease: lease,
-		Since: d.now, IdleAt: d.idleAt(), EndsAt: d.now.Add(lease),
+		ID: e.Session, Client: e.Client, Version: e.Version, App: e.App, Via: e.Via, Lease: lease,
+		Since: d.now, EndsAt: d.now.Add(lease),
 	}
-	if found {
-		session.Since = d.Sessions[i].Since
+	if i, found := d.resumed(e); found {
+		was := &d.Sessions[i]
+		session.ID, session.Since, session.IdleAt = was.ID, was.Since, was.IdleAt
+		d.report(&session, e.Activity)
 		d.replaceSession(i, session)
 		return nil
 	}
+	if err := d.checkNew(e); err != nil {
+		return err
+	}
+	d.report(&session, cmp.Or(e.Activity, IsActive))
+	d.replaceSurplus(&session)
+	i, _ := d.findSession(e.Session)
 	d.Sessions = slices.Insert(d.sessions(), i, session)
 	d.changed = true
 	return nil
 }
 
+// checkNew refuses ids that cannot begin a session: whoever was replaced does not
+// come back under the same id, and no two sessions have one.
+func (d *draft) checkNew(e *SignIn) error {
+	if d.isReplaced(e.Session) || d.isReplaced(e.Was) {
+		return ErrSessionReplaced
+	}
+	if _, found := d.findSession(e.Session); found {
+		return &FieldError{Field: "session", Reason: "is the id of another app's session"}
+	}
+	return nil
+}
+
+// resumed is the live session that a sign-in goes on with. An id is no capability:
+// that of another app's session resumes nothing.
+func (d *draft) resumed(e *SignIn) (int, bool) {
+	for _, id := range []SessionID{e.Was, e.Session} {
+		if i, found := d.findSession(id); found && d.Sessions[i].origin() == (origin{e.App, e.Via}) {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// SessionIn is the id of the session that e has in s, which it led to.
+func (e *SignIn) SessionIn(s *State) SessionID {
+	d := draft{State: *s}
+	if i, found := d.resumed(e); found {
+		return d.Sessions[i].ID
+	}
+	return e.Session
+}
+
+// report makes a session what its client says of the person.
+func (d *draft) report(session *Session, activity Activity) {
+	switch activity {
+	case IsActive:
+		d.activity()
+		session.IdleAt = d.idleAt()
+	case IsIdle:
+		if session.IdleAt.IsZero() || session.IdleAt > d.now {
+			session.IdleAt = d.now
+		}
+	}
+}
+
+// replaceSurplus ends the session whose place a new one takes, if there is none
+// for it otherwise.
+func (d *draft) replaceSurplus(session *Session) {
+	i := surplus(d.Sessions, session, (*Session).origin, MaxSessionsPerApp, MaxSessions, endsFirst)
+	if i < 0 {
+		return
+	}
+	was := d.Sessions[i]
+	if len(d.Replaced) >= MaxReplaced {
+		d.Replaced = d.Replaced[len(d.Replaced)-MaxReplaced+1:]
+	}
+	d.Replaced = append(slices.Clone(d.Replaced), Replaced{ID: was.ID, EndsAt: was.EndsAt})
+	d.Sessions = slices.Delete(d.sessions(), i, i+1)
+}
+
+func (d *draft) isReplaced(id SessionID) bool {
+	return slices.ContainsFunc(d.Replaced, func(r Replaced) bool { return r.ID == id })
+}
+
 func (d *draft) refresh(e *Refresh) error {
 	i, found := d.findSession(e.Session)
-	if !found {
+	switch {
+	case !found && d.isReplaced(e.Session):
+		return ErrSessionReplaced
+	case !found:
 		return ErrUnknownSession
 	}
 	session := d.Sessions[i]
@@ -116,15 +187,7 @@ func (d *draft) refresh(e *Refresh) error {
 		return err
 	}
 	session.Lease, session.EndsAt = lease, d.now.Add(lease)
-	switch e.Activity {
-	case IsActive:
-		d.activity()
-		session.IdleAt = d.idleAt()
-	case IsIdle:
-		if session.active(d.now) {
-			session.IdleAt = d.now
-		}
-	}
+	d.report(&session, e.Activity)
 	d.replaceSession(i, session)
 	return nil
 }

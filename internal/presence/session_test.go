@@ -1,6 +1,7 @@
 package presence_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -124,4 +125,74 @@ func TestStandingEndsWhatItMust(t *testing.T) {
 	if s.state.Note != (Note{}) || len(s.state.Answers) != 0 || s.state.AvailableAt != 0 || s.state.UpdatedAt != 0 || s.state.StirredAt != 0 {
 		t.Errorf("facts of a deleted user stay: %+v", s.state)
 	}
+}
+
+// A sign-in that says idle is idle at once: one change, nobody is seen available,
+// and a manual away stays.
+func TestSignInIdle(t *testing.T) {
+	idle := func(id SessionID) SignIn {
+		return SignIn{Session: id, Client: Desktop, Lease: MaxLease, Activity: IsIdle}
+	}
+	s := newScript(t)
+	s.must(idle("desk"))
+	if p := s.want(Away); p.StatusRevision != s.state.Revision {
+		t.Errorf("%+v is not of this commit", p)
+	}
+	s.must(manual(Away))
+	s.pass(time.Second)
+	s.must(idle("second"))
+	s.want(Away)
+	if len(s.state.Claims) != 1 {
+		t.Error("manual away has ended")
+	}
+	s.must(idle("desk")) // that goes on
+	if len(s.state.Claims) != 1 || s.state.Sessions[0].IdleAt != noon {
+		t.Errorf("%+v", s.state)
+	}
+	s.must(SignIn{Session: "third", Client: Desktop, Activity: IsActive})
+	s.want(Available)
+	s.policy.IdleAfter = 0
+	s.must(idle("fourth"))
+	if x := s.state.Sessions[1]; x.ID != "fourth" || x.IdleAt != s.now {
+		t.Errorf("%+v, where sessions never idle by themselves", x)
+	}
+}
+
+// A sign-in goes on with the session that the client had, as it was: coming back is
+// no activity. With that of another app it begins one of its own.
+func TestSignInResumes(t *testing.T) {
+	s := newScript(t)
+	s.must(SignIn{Session: "a", Client: Desktop, Via: "x"})
+	s.must(Refresh{Session: "a", Activity: IsIdle})
+	s.must(manual(Away))
+	s.pass(time.Minute)
+	for _, e := range []SignIn{
+		{Session: "b", Was: "a", Client: Desktop, Via: "x"},
+		{Session: "a", Client: Desktop, Via: "x"},
+		{Session: "a", Client: Desktop, Via: "x", Activity: IsIdle},
+	} {
+		s.must(e)
+		if got := s.state.Sessions; len(got) != 1 || got[0].ID != "a" || got[0].Since != noon || got[0].IdleAt != noon || got[0].EndsAt != s.now.Add(DefaultLease) {
+			t.Fatalf("%+v: %+v", e, got)
+		}
+		s.now++
+	}
+	s.want(Away)
+	for i, e := range []SignIn{
+		{Session: "c", Was: "a", Client: Desktop, Via: "y"},
+		{Session: "d", Was: "a", Client: Desktop, App: "x"},
+		{Session: "e", Was: "unknown", Client: Desktop, Via: "x"},
+	} {
+		s.must(e)
+		if len(s.state.Sessions) != i+2 || !s.has(e.Session) {
+			t.Fatalf("%+v: %+v", e, s.state.Sessions)
+		}
+	}
+	var field *FieldError
+	if err := s.do(SignIn{Session: "a", Client: Desktop, Via: "y"}); !errors.As(err, &field) || field.Field != "session" {
+		t.Errorf("another app's id: %v", err)
+	}
+	s.now++
+	s.must(SignIn{Session: "z", Was: "c", Client: Desktop, Via: "y", Activity: IsActive})
+	s.want(Available)
 }

@@ -15,12 +15,13 @@ func largest(t *testing.T, begin, end func(i int) Instant) State {
 	s := newScript(t)
 	for i := range MaxSessions {
 		id := SessionID(fmt.Sprint("s", i))
-		s.must(SignIn{Session: id, Client: Desktop, Lease: MinLease + time.Duration(i)*time.Second})
-		s.must(Refresh{Session: id, Activity: IsIdle})
+		app := AppID(fmt.Sprint("app-", i/MaxSessionsPerApp))
+		s.must(SignIn{Session: id, Client: Desktop, Lease: MinLease + time.Duration(i)*time.Second, Activity: IsIdle, App: app})
 	}
 	for i := range MaxClaims {
 		e := claim(ClaimID(fmt.Sprint("c", i)), App, OutOfOffice)
 		e.Since, e.Until = begin(i), end(i)
+		e.App = AppID(fmt.Sprint("app-", i/MaxClaimsPerApp))
 		s.must(e)
 	}
 	return s.state

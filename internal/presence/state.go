@@ -19,12 +19,16 @@ type Revision uint64
 // Limits on what one user's state holds. A request past one is refused with a
 // [LimitError] that names it.
 const (
-	MaxSessions  = 32
-	MaxClaims    = 64
-	MaxNoteRunes = 280
-	MaxIDBytes   = 128
-	MaxAnswers   = 8
-	MaxRules     = 500 // watchers who are named; as many again are remembered
+	MaxSessions       = 128 // in all
+	MaxSessionsPerApp = 32
+	MaxClaims         = 256 // in all, beside the manual claim, which always has its place
+	MaxClaimsPerApp   = 64
+	MaxAnswers        = 64 // in all
+	MaxAnswersPerApp  = 8
+	MaxReplaced       = 32 // sessions of which it is remembered that they were replaced
+	MaxNoteRunes      = 280
+	MaxIDBytes        = 128
+	MaxRules          = 500 // watchers who are named; as many again are remembered
 )
 
 // AnswersKeptFor is how long an answer to an idempotency key is remembered.
@@ -38,9 +42,10 @@ type State struct {
 	Revision Revision // of the last commit
 	At       Instant  // its instant
 
-	Sessions []Session // those not ended at At, by id
-	Claims   []Claim   // those not ended at At, by id
-	Note     Note      // the user's own
+	Sessions []Session  // those not ended at At, by id
+	Replaced []Replaced // oldest first
+	Claims   []Claim    // those not ended at At, by id
+	Note     Note       // the user's own
 
 	// AvailableAt is when the user last chose available: claims of rank 4 and 5
 	// with a since no later than it do not count.
@@ -105,13 +110,21 @@ type Session struct {
 	IdleAt  Instant // zero: never idles
 	EndsAt  Instant
 	Lease   time.Duration // what a refresh extends EndsAt by
-	App     AppID         // the app that signed the user in, or ""
+	App     AppID         // the app that signed the user in, or "" for the user's own client
+	Via     AppID         // the app of the user's own token that its client has, or ""
 }
 
 func (s *Session) live(now Instant) bool { return now < s.EndsAt }
 
 func (s *Session) active(now Instant) bool {
 	return s.live(now) && (s.IdleAt.IsZero() || now < s.IdleAt)
+}
+
+// A Replaced session was ended by a newer one, because its app had as many as it
+// may have. Its client learns so until EndsAt, when it would have ended anyway.
+type Replaced struct {
+	ID     SessionID
+	EndsAt Instant
 }
 
 // A Source says who makes a claim. These have a meaning in the rules; any other
@@ -140,6 +153,7 @@ type Claim struct {
 	Since  Instant
 	Until  Instant // zero: until it is ended
 	App    AppID   // the app that made it, or "" for the user's own
+	Via    AppID   // the app of the user's own token that made it, or ""
 }
 
 func (c *Claim) live(now Instant) bool {
@@ -162,6 +176,7 @@ func (n *Note) live(now Instant) bool {
 
 // An Answer remembers a request that carried an idempotency key and succeeded.
 type Answer struct {
+	App      AppID    // that asked
 	Key      [16]byte // of app and key
 	Body     [16]byte // of the request, to tell a repeat from a misuse
 	At       Instant

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"porchlight.dev/porchlight/internal/presence"
@@ -28,7 +30,7 @@ type bindings struct {
 	mu    sync.Mutex // guards the fields below
 	slots [boundSlots]map[*Binding]struct{}
 	next  int
-	held  map[heldSession]int // how many connections hold it
+	held  map[heldSession][]*Binding // the connections that hold it
 }
 
 type heldSession struct {
@@ -46,34 +48,26 @@ type Binding struct {
 
 	speaking sync.RWMutex // held for reading by Say
 	released bool         // guarded by speaking
-	lost     func()       // the session has ended
+	lost     func(error)  // the session has ended
+	ended    atomic.Bool  // lost was called
 }
+
+// Ended reports whether the session has ended under the connection.
+func (b *Binding) Ended() bool { return b.ended.Load() }
 
 // Session is the id of the session in its user's record.
 func (b *Binding) Session() presence.SessionID { return b.id }
 
-// SignIn begins a session that is kept live until Release or End. Was is that of a
-// connection that was lost, or "": when it is still live it goes on, and nobody is
-// told; that is no activity, unless said says so. lost is called if the session
-// ends all the same.
-func (p *Publisher) SignIn(ctx context.Context, u store.User, actor store.Actor, e presence.SignIn, was presence.SessionID, said presence.Activity, lost func()) (*Binding, error) {
-	id := was
-	err := presence.ErrUnknownSession
-	if was != "" {
-		_, err = p.Publish(ctx, u, actor, presence.Refresh{Session: was, Activity: said, Lease: presence.DefaultLease})
-	}
-	if errors.Is(err, presence.ErrUnknownSession) {
-		e.Lease = presence.DefaultLease
-		id = e.Session
-		_, err = p.Publish(ctx, u, actor, e)
-		if err == nil && said == presence.IsIdle {
-			_, err = p.Publish(ctx, u, actor, presence.Refresh{Session: id, Activity: said})
-		}
-	}
+// SignIn begins a session, or goes on with that of a connection that was lost, and
+// keeps it live until Release or End. lost is called if the session ends all the
+// same, with the reason: presence.ErrSessionReplaced, or that there is none.
+func (p *Publisher) SignIn(ctx context.Context, u store.User, actor store.Actor, e presence.SignIn, lost func(error)) (*Binding, error) {
+	e.Lease = presence.DefaultLease
+	result, err := p.Publish(ctx, u, actor, e)
 	if err != nil {
 		return nil, err
 	}
-	b := &Binding{p: p, user: u, actor: actor, id: id, lost: lost}
+	b := &Binding{p: p, user: u, actor: actor, id: e.SessionIn(result.Record.State), lost: lost}
 	p.bound.add(b)
 	return b, nil
 }
@@ -101,7 +95,8 @@ func (b *Binding) End(ctx context.Context) error {
 
 // over reports whether an error says that there is no such session any more.
 func over(err error) bool {
-	return errors.Is(err, presence.ErrUnknownSession) || errors.Is(err, presence.ErrDeactivated) || errors.Is(err, presence.ErrDeleted)
+	return errors.Is(err, presence.ErrUnknownSession) || errors.Is(err, presence.ErrSessionReplaced) ||
+		errors.Is(err, presence.ErrDeactivated) || errors.Is(err, presence.ErrDeleted)
 }
 
 // Release is for a connection that was lost: the session ends after Grace, unless
@@ -114,7 +109,7 @@ func (b *Binding) Release(ctx context.Context) error {
 	b.released = true
 	b.speaking.Unlock()
 	_, err := b.p.Publish(ctx, b.user, b.actor, presence.Refresh{Session: b.id, Lease: Grace})
-	if errors.Is(err, presence.ErrUnknownSession) {
+	if errors.Is(err, presence.ErrUnknownSession) || errors.Is(err, presence.ErrSessionReplaced) {
 		return nil // it has ended otherwise
 	}
 	return err
@@ -134,9 +129,10 @@ func (s *bindings) add(b *Binding) {
 	}
 	s.slots[b.slot][b] = struct{}{}
 	if s.held == nil {
-		s.held = make(map[heldSession]int)
+		s.held = make(map[heldSession][]*Binding)
 	}
-	s.held[heldSession{b.user, b.id}]++
+	key := heldSession{b.user, b.id}
+	s.held[key] = append(s.held[key], b)
 }
 
 // remove reports whether b was the last that held its session.
@@ -148,12 +144,37 @@ func (s *bindings) remove(b *Binding) bool {
 	}
 	delete(s.slots[b.slot], b)
 	key := heldSession{b.user, b.id}
-	s.held[key]--
-	if s.held[key] > 0 {
+	s.held[key] = slices.DeleteFunc(s.held[key], func(other *Binding) bool { return other == b })
+	if len(s.held[key]) > 0 {
 		return false
 	}
 	delete(s.held, key)
 	return true
+}
+
+// holding gives the connections that hold a session.
+func (s *bindings) holding(u store.User, id presence.SessionID) []*Binding {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.held[heldSession{u, id}])
+}
+
+// dropReplaced tells the connections on this node of sessions that a commit
+// replaced. Those on another node learn it when they keep theirs live.
+func (p *Publisher) dropReplaced(u store.User, s *presence.State) {
+	for i := range s.Replaced {
+		for _, b := range p.bound.holding(u, s.Replaced[i].ID) {
+			p.bound.drop(b, presence.ErrSessionReplaced)
+		}
+	}
+}
+
+// drop ends a binding whose session has ended, once.
+func (s *bindings) drop(b *Binding, why error) {
+	s.remove(b)
+	if b.ended.CompareAndSwap(false, true) {
+		b.lost(why)
+	}
 }
 
 // turn gives those whose turn it is.
@@ -191,8 +212,7 @@ func (p *Publisher) refreshBound(ctx context.Context, due []*Binding) {
 				switch err := b.Say(ctx, presence.Unsaid); {
 				case err == nil || ctx.Err() != nil:
 				case over(err):
-					p.bound.remove(b)
-					b.lost()
+					p.bound.drop(b, err)
 				default:
 					p.log.WarnContext(ctx, "a session of a connection could not be kept live", slog.String("user", string(b.user.ID)), slog.Any("err", err))
 				}

@@ -39,7 +39,7 @@ func bound(t *testing.T, test func(n *node)) {
 // connect signs in over a connection. Was is the session of a lost one, or "".
 func (n *node) connect(id, was presence.SessionID) *publish.Binding {
 	n.Helper()
-	b, err := n.SignIn(n.Context(), alice, store.Actor{User: "alice"}, presence.SignIn{Session: id, Client: presence.Desktop}, was, presence.Unsaid, func() { n.lost.Add(1) })
+	b, err := n.SignIn(n.Context(), alice, store.Actor{User: "alice"}, presence.SignIn{Session: id, Was: was, Client: presence.Desktop}, func(error) { n.lost.Add(1) })
 	if err != nil {
 		n.Fatal(err)
 	}

@@ -139,6 +139,7 @@ func (p *Publisher) update(ctx context.Context, u store.User, by store.By, apply
 	switch {
 	case err == nil:
 		p.soft.forget(u, seen, record.State)
+		p.dropReplaced(u, record.State)
 		return Result{Record: record}, nil
 	case errors.Is(err, presence.ErrNoChange):
 		return Result{Record: record}, nil

@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/client"
 	"porchlight.dev/porchlight/internal/server"
 )
 
@@ -129,5 +131,145 @@ func TestFlappingIsDamped(t *testing.T) {
 	open.Wait()
 	for _, what := range w.wrong {
 		t.Error(what)
+	}
+}
+
+// TestASignInThatIsSentAgain: the client chose the session's id, and its connection
+// broke before the answer came, five times. It is one session.
+func TestASignInThatIsSentAgain(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "grace@example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "linus@example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := r.token(t, u.ID, "presence:read", "session:write", "session:read").Secret
+	sessions := func(id string) (all []string) {
+		for s, err := range r.client.Sessions(t.Context(), id) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, s.ID)
+		}
+		return all
+	}
+	chosen := "3f6c2a52-6f0e-4f3c-9d52-0f1f6a7b8c9d"
+	for range 5 {
+		s := r.open(t, token, "")
+		s.read(t, api.FrameHello)
+		if err := s.say(`{"type":"sign_in","client_type":"web","session":"` + chosen + `"}`); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, settles, "the sign-in", func() bool { return len(sessions(u.ID)) > 0 })
+		_ = s.Close()
+	}
+	s := r.open(t, token, "")
+	named := s.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "1", ClientType: "web", Session: chosen}, api.FrameDone).Session
+	if got := sessions(u.ID); len(got) != 1 || got[0] != named {
+		t.Errorf("%d sessions, %v, want %s", len(got), got, named)
+	}
+	// By the id that the server gave it goes on, too.
+	again := r.open(t, token, "")
+	if got := again.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "2", ClientType: "web", Session: named}, api.FrameDone).Session; got != named {
+		t.Errorf("it goes on as %s", got)
+	}
+	// The same text of another user, or of another app of this one, is another session.
+	for _, text := range []string{chosen, named} {
+		o := r.open(t, r.token(t, other.ID, "presence:read", "session:write").Secret, "")
+		if got := o.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "3", ClientType: "web", Session: text}, api.FrameDone).Session; got == named {
+			t.Errorf("%q of another user is the same session", text)
+		}
+		foreign := r.open(t, r.tokenOfAnotherApp(t, u.ID), "")
+		if got := foreign.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "4", ClientType: "web", Session: text}, api.FrameDone).Session; got == named {
+			t.Errorf("%q of another app is the same session", text)
+		}
+	}
+	if got := sessions(u.ID); len(got) != 3 {
+		t.Errorf("%d sessions, want one of each app and text", len(got))
+	}
+	bad := r.open(t, token, "")
+	for _, text := range []string{"a\nb", strings.Repeat("x", 129)} {
+		if e := bad.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "5", ClientType: "web", Session: text}, api.FrameError); e.Code != api.InvalidField.Slug {
+			t.Errorf("%q: %+v", text, e)
+		}
+	}
+}
+
+// tokenOfAnotherApp is a user's token that was made for an app of its own.
+func (r *running) tokenOfAnotherApp(t *testing.T, user string) string {
+	t.Helper()
+	app, err := r.client.CreateApp(t.Context(), api.CreateApp{Name: "another", Scopes: []string{"presence:read:admin", "session:write:admin", "directory:write:admin"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := client.NewAccountCredentials(r.URL(), r.made.AccountID, app.ID, app.Secret, r.http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.New(r.URL(), tokens, r.http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := c.CreateToken(t.Context(), api.CreateToken{User: user, Name: "another", Scopes: []string{"presence:read", "session:write"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made.Secret
+}
+
+// TestASignInThatSaysIdle: one event, away, and nobody is seen available.
+func TestASignInThatSaysIdle(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "grace@example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := r.open(t, r.made.AccessToken, "?users="+u.ID)
+	w.read(t, api.FrameSnapshot)
+	s := r.open(t, r.token(t, u.ID, "presence:read", "session:write").Secret, "")
+	idle := false
+	s.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "1", ClientType: "desktop", Active: &idle}, api.FrameDone)
+	if p := w.read(t, api.FramePresence); p.Status != api.Away || p.Coalesced {
+		t.Errorf("%+v", p)
+	}
+	s.ask(t, api.ClientFrame{Type: api.FrameSignOut, ID: "2"}, api.FrameDone)
+	if p := w.read(t, api.FramePresence); p.Status != api.Offline || p.Coalesced {
+		t.Errorf("%+v", p)
+	}
+}
+
+// TestASessionThatIsReplaced: its stream stays open and is told, at once, and may
+// begin another session when the person wants that.
+func TestASessionThatIsReplaced(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "grace@example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := r.token(t, u.ID, "presence:read", "session:write").Secret
+	s := r.open(t, token, "")
+	named := s.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "1", ClientType: "desktop"}, api.FrameDone).Session
+	reloads, err := client.New(r.URL(), client.StaticToken(token), r.http)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hour := 3600
+	for range 32 {
+		if _, err := reloads.SignIn(t.Context(), "me", api.SignIn{ClientType: "web", LeaseSeconds: &hour}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if e := s.read(t, api.FrameError); e.Code != api.SessionReplaced.Slug || e.ID != "" || e.Detail == "" {
+		t.Errorf("%+v", e)
+	}
+	if e := s.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "2", ClientType: "desktop", Session: named}, api.FrameError); e.Code != api.SessionReplaced.Slug {
+		t.Errorf("it comes back under its id: %+v", e)
+	}
+	s.ask(t, api.ClientFrame{Type: api.FramePing, ID: "3"}, api.FramePong)
+	if got := s.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "4", ClientType: "desktop"}, api.FrameDone).Session; got == named || got == "" {
+		t.Errorf("a new session is %q", got)
 	}
 }

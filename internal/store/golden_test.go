@@ -20,6 +20,7 @@ import (
 // They are written once, by hand, from what the failing test says, and never
 // changed: this version must go on reading them.
 
+// goldenState is what the first format could hold.
 func goldenState() presence.State {
 	const at = presence.Instant(1_795_334_400_000_000)
 	return presence.State{
@@ -53,6 +54,14 @@ func goldenRules() *presence.Rules {
 			{User: "ñ\x00", Rule: presence.Rule{Sight: presence.SeesOffline, Since: at, Revision: revision}},
 		},
 	}
+}
+
+// goldenOrigins is what states of format 3 have beside.
+func goldenOrigins() presence.State {
+	s := goldenState()
+	s.Sessions[1].Via, s.Claims[1].Via, s.Answers[0].App = "phone", "sync", "bot"
+	s.Replaced = []presence.Replaced{{ID: "s0", EndsAt: s.At + 30e6}}
+	return s
 }
 
 func goldenEntry() store.Entry {
@@ -91,14 +100,16 @@ func golden(t *testing.T, kind string) map[string][]byte {
 }
 
 func TestGoldenState(t *testing.T) {
-	plain, ruled := goldenState(), goldenState()
-	ruled.Rules = goldenRules()
-	written := [][]byte{store.AppendState(nil, &plain), store.AppendState(nil, &ruled)}
+	plain, ruled, origins, all := goldenState(), goldenState(), goldenOrigins(), goldenOrigins()
+	ruled.Rules, all.Rules = goldenRules(), goldenRules()
+	states := map[string]*presence.State{"1": &plain, "2": &ruled, "3": &all, "3-plain": &origins}
+	written := [][]byte{store.AppendState(nil, &origins), store.AppendState(nil, &all)}
 	for path, data := range golden(t, "state") {
-		want := plain
-		if bytes.HasPrefix(data, []byte{2}) {
-			want = ruled
+		name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), "state-"), ".hex")
+		if len(data) == 0 || name[0] != '0'+data[0] || states[name] == nil {
+			t.Fatalf("%s is of no format that is known", path)
 		}
+		want := *states[name]
 		got, err := store.DecodeState(data)
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s is\n%+v, %v, want\n%+v", path, got, err, want)

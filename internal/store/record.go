@@ -15,9 +15,11 @@ import (
 //
 // A change of a form gets a new format byte; the decoder of the old one stays.
 const (
-	plainFormat byte = 1 // a state without rules of visibility
-	stateFormat byte = 2
-	entryFormat byte = 1
+	plainFormat  byte = 1 // a state without rules of visibility
+	ruledFormat  byte = 2 // and one with them
+	originFormat byte = 3 // whose each session, claim and answer is; what was replaced
+	stateFormat       = originFormat
+	entryFormat  byte = 1
 )
 
 // ErrFormat: stored bytes are of a format that this version does not know, or
@@ -26,11 +28,7 @@ var ErrFormat = errors.New("stored bytes cannot be read")
 
 // AppendState appends the binary form of s.
 func AppendState(dst []byte, s *presence.State) []byte {
-	format := plainFormat
-	if s.Rules != nil {
-		format = stateFormat
-	}
-	dst = append(dst, format)
+	dst = append(dst, stateFormat)
 	dst = binary.AppendUvarint(dst, uint64(s.Revision))
 	dst = appendInstant(dst, s.At, 0)
 	base := s.At
@@ -44,12 +42,15 @@ func AppendState(dst []byte, s *presence.State) []byte {
 	dst = appendText(dst, s.Note.Text)
 	dst = appendInstant(dst, s.Note.Until, base)
 	dst = appendSessions(dst, s.Sessions, base)
+	dst = appendReplaced(dst, s.Replaced, base)
 	dst = appendClaims(dst, s.Claims, base)
 	dst = appendAnswers(dst, s.Answers, s.Revision, base)
 	return appendRules(dst, s.Rules, s.Revision, base)
 }
 
+// appendRules writes whether there are rules, and then those.
 func appendRules(dst []byte, rules *presence.Rules, revision presence.Revision, base presence.Instant) []byte {
+	dst = append(dst, bit(rules != nil, 1))
 	if rules == nil {
 		return dst
 	}
@@ -106,10 +107,20 @@ func appendSessions(dst []byte, sessions []presence.Session, base presence.Insta
 		dst = appendText(dst, x.Client)
 		dst = appendText(dst, x.Version)
 		dst = appendText(dst, x.App)
+		dst = appendText(dst, x.Via)
 		dst = appendInstant(dst, x.Since, base)
 		dst = appendInstant(dst, x.IdleAt, base)
 		dst = appendInstant(dst, x.EndsAt, base)
 		dst = binary.AppendVarint(dst, int64(x.Lease))
+	}
+	return dst
+}
+
+func appendReplaced(dst []byte, replaced []presence.Replaced, base presence.Instant) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(replaced)))
+	for i := range replaced {
+		dst = appendText(dst, replaced[i].ID)
+		dst = appendInstant(dst, replaced[i].EndsAt, base)
 	}
 	return dst
 }
@@ -123,6 +134,7 @@ func appendClaims(dst []byte, claims []presence.Claim, base presence.Instant) []
 		dst = appendText(dst, c.Source)
 		dst = appendText(dst, c.Note)
 		dst = appendText(dst, c.App)
+		dst = appendText(dst, c.Via)
 		dst = appendInstant(dst, c.Since, base)
 		dst = appendInstant(dst, c.Until, base)
 	}
@@ -133,6 +145,7 @@ func appendAnswers(dst []byte, answers []presence.Answer, revision presence.Revi
 	dst = binary.AppendUvarint(dst, uint64(len(answers)))
 	for i := range answers {
 		a := &answers[i]
+		dst = appendText(dst, a.App)
 		dst = append(dst, a.Key[:]...)
 		dst = append(dst, a.Body[:]...)
 		dst = appendInstant(dst, a.At, base)
@@ -161,9 +174,10 @@ func DecodeState(data []byte) (presence.State, error) {
 	s.Note.Text = d.text()
 	s.Note.Until = d.instant(base)
 	s.Sessions = d.sessions(base)
+	s.Replaced = d.replaced(base)
 	s.Claims = d.claims(base)
 	s.Answers = d.answers(s.Revision, base)
-	if d.format > plainFormat {
+	if d.hasRules() {
 		s.Rules = d.rules(s.Revision, base)
 	}
 	if err := d.end(); err != nil {
@@ -356,10 +370,11 @@ func (d *decoder) count(size int) int {
 }
 
 const (
-	minSession = 8  // bytes, one for each field
-	minClaim   = 7  // likewise
-	minAnswer  = 35 // two digests and three fields
-	minRule    = 2  // the user's length and the head
+	minSession  = 8  // bytes, one for each field of the oldest format
+	minReplaced = 2  // likewise
+	minClaim    = 7  // likewise
+	minAnswer   = 35 // two digests and three fields
+	minRule     = 2  // the user's length and the head
 )
 
 func (d *decoder) sessions(base presence.Instant) []presence.Session {
@@ -374,12 +389,49 @@ func (d *decoder) sessions(base presence.Instant) []presence.Session {
 		x.Client = presence.ClientType(d.text())
 		x.Version = d.text()
 		x.App = presence.AppID(d.text())
+		x.Via = d.origin()
 		x.Since = d.instant(base)
 		x.IdleAt = d.instant(base)
 		x.EndsAt = d.instant(base)
 		x.Lease = time.Duration(unzigzag(d.uvarint()))
 	}
 	return sessions
+}
+
+// origin is the app that formats before originFormat do not know.
+func (d *decoder) origin() presence.AppID {
+	if d.format < originFormat {
+		return ""
+	}
+	return presence.AppID(d.text())
+}
+
+func (d *decoder) replaced(base presence.Instant) []presence.Replaced {
+	if d.format < originFormat {
+		return nil
+	}
+	n := d.count(minReplaced)
+	if n == 0 {
+		return nil
+	}
+	replaced := make([]presence.Replaced, n)
+	for i := range replaced {
+		replaced[i] = presence.Replaced{ID: presence.SessionID(d.text()), EndsAt: d.instant(base)}
+	}
+	return replaced
+}
+
+// hasRules reports whether rules follow: the format says so, or a byte since
+// originFormat.
+func (d *decoder) hasRules() bool {
+	if d.format < originFormat {
+		return d.format == ruledFormat
+	}
+	has := d.byte()
+	if has > 1 {
+		d.bad("neither rules nor none")
+	}
+	return has == 1
 }
 
 func (d *decoder) claims(base presence.Instant) []presence.Claim {
@@ -395,6 +447,7 @@ func (d *decoder) claims(base presence.Instant) []presence.Claim {
 		c.Source = presence.Source(d.text())
 		c.Note = d.text()
 		c.App = presence.AppID(d.text())
+		c.Via = d.origin()
 		c.Since = d.instant(base)
 		c.Until = d.instant(base)
 	}
@@ -409,6 +462,7 @@ func (d *decoder) answers(revision presence.Revision, base presence.Instant) []p
 	answers := make([]presence.Answer, n)
 	for i := range answers {
 		a := &answers[i]
+		a.App = d.origin()
 		d.digest(&a.Key)
 		d.digest(&a.Body)
 		a.At = d.instant(base)

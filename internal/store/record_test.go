@@ -31,7 +31,7 @@ func sessions(t *rapid.T) presence.Session {
 	return presence.Session{
 		ID: presence.SessionID(text.Draw(t, "id")), Client: presence.ClientType(text.Draw(t, "client")),
 		Version: text.Draw(t, "version"), Since: at.Draw(t, "since"), IdleAt: at.Draw(t, "idle"), EndsAt: at.Draw(t, "ends"),
-		Lease: time.Duration(rapid.Int64().Draw(t, "lease")), App: presence.AppID(text.Draw(t, "app")),
+		Lease: time.Duration(rapid.Int64().Draw(t, "lease")), App: presence.AppID(text.Draw(t, "app")), Via: presence.AppID(text.Draw(t, "via")),
 	}
 }
 
@@ -39,16 +39,20 @@ func claims(t *rapid.T) presence.Claim {
 	text, at := rapid.String(), instants()
 	return presence.Claim{
 		ID: presence.ClaimID(text.Draw(t, "id")), Source: presence.Source(text.Draw(t, "source")), Status: statuses().Draw(t, "status"),
-		Note: text.Draw(t, "note"), Since: at.Draw(t, "since"), Until: at.Draw(t, "until"), App: presence.AppID(text.Draw(t, "app")),
+		Note: text.Draw(t, "note"), Since: at.Draw(t, "since"), Until: at.Draw(t, "until"), App: presence.AppID(text.Draw(t, "app")), Via: presence.AppID(text.Draw(t, "via")),
 	}
 }
 
 func answers(t *rapid.T) presence.Answer {
-	var a presence.Answer
+	a := presence.Answer{App: presence.AppID(rapid.String().Draw(t, "app"))}
 	copy(a.Key[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "key"))
 	copy(a.Body[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "body"))
 	a.At, a.Revision, a.Result = instants().Draw(t, "at"), revisions().Draw(t, "revision"), rapid.String().Draw(t, "result")
 	return a
+}
+
+func replaced(t *rapid.T) presence.Replaced {
+	return presence.Replaced{ID: presence.SessionID(rapid.String().Draw(t, "id")), EndsAt: instants().Draw(t, "ends")}
 }
 
 // some is a list of up to 4, nil if empty, as the decoder gives it.
@@ -88,6 +92,7 @@ func states(t *rapid.T) presence.State {
 	return presence.State{
 		Revision: revisions().Draw(t, "revision"), At: at.Draw(t, "at"),
 		Sessions: some(t, sessions, "sessions"), Claims: some(t, claims, "claims"), Answers: some(t, answers, "answers"),
+		Replaced:    some(t, replaced, "replaced"),
 		Note:        presence.Note{Text: rapid.String().Draw(t, "note"), Until: at.Draw(t, "note until")},
 		AvailableAt: at.Draw(t, "available"), UpdatedAt: at.Draw(t, "updated"), StirredAt: at.Draw(t, "stirred"),
 		Shown: presence.Shown{
@@ -152,7 +157,7 @@ func TestTruncated(t *testing.T) {
 }
 
 func TestUnknownFormat(t *testing.T) {
-	for _, data := range [][]byte{{3}, {0}, {255, 1, 1}} {
+	for _, data := range [][]byte{{4}, {0}, {255, 1, 1}} {
 		_, err := store.DecodeState(data)
 		_, err2 := store.DecodeEntry(data)
 		if !errors.Is(err, store.ErrFormat) || !errors.Is(err2, store.ErrFormat) {
@@ -160,7 +165,7 @@ func TestUnknownFormat(t *testing.T) {
 		}
 	}
 	_, err := store.DecodeState([]byte{9})
-	if want := "stored bytes cannot be read: a state of format 9, and this porchlight knows formats up to 2"; err == nil || err.Error() != want {
+	if want := "stored bytes cannot be read: a state of format 9, and this porchlight knows formats up to 3"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
 }
@@ -169,8 +174,8 @@ func TestUnknownFormat(t *testing.T) {
 func TestHostileLists(t *testing.T) {
 	empty := store.AppendState(nil, &presence.State{})
 	ruled := store.AppendState(nil, &presence.State{Rules: &presence.Rules{}})
-	lists := len(empty) - 3 // the lengths of three empty lists stand last
-	for i, before := range [][]byte{empty[:lists], empty[:lists+1], empty[:lists+2], ruled[:len(ruled)-1]} {
+	lists := len(empty) - 5 // the lengths of four empty lists stand last, before the byte for rules
+	for i, before := range [][]byte{empty[:lists], empty[:lists+1], empty[:lists+2], empty[:lists+3], ruled[:len(ruled)-1]} {
 		data := append(bytes.Clone(before), 0xff, 0xff, 0xff, 0xff, 0x7f)
 		allocated := testing.AllocsPerRun(10, func() {
 			if _, err := store.DecodeState(data); !errors.Is(err, store.ErrFormat) {
@@ -200,7 +205,7 @@ func TestRulesAreSmall(t *testing.T) {
 	s := presence.State{Revision: 1_700_000_000_000_000, At: 1_700_000_000_000_000}
 	plain := len(store.AppendState(nil, &s))
 	s.Rules = &presence.Rules{Watchers: []presence.WatcherRule{{User: "12345678"}}}
-	if data := store.AppendState(nil, &s); len(data) != plain+1+1+10 || data[0] != 2 {
+	if data := store.AppendState(nil, &s); len(data) != plain+1+1+10 || data[0] != 3 {
 		t.Errorf("%d bytes with a watcher, %d without", len(data), plain)
 	}
 }

@@ -99,6 +99,10 @@ const (
 	MaxDueGroup  = 1000
 	MaxKeyBytes  = 512      // of account, user id, collection and document key, each
 	MaxDocBytes  = 64 << 10 // of a document's value
+
+	// MaxStateBytes bounds the binary form of a state: the limits of package
+	// presence let it become no larger.
+	MaxStateBytes = 640 << 10
 )
 
 // What a store answers when it does not do as asked.

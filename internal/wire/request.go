@@ -111,6 +111,7 @@ func Conditions(r *http.Request, p *auth.Principal, asked []byte) (presence.Requ
 		if len(keys) > 1 || key == "" || len(key) > MaxKeyBytes {
 			return c, &SyntaxError{Reason: "Idempotency-Key must be given once and have 1 to 128 bytes"}
 		}
+		c.App = p.App
 		c.Key = digest(string(p.App), key)
 		c.Body = digest(r.Method+" "+r.Pattern, string(asked))
 	}

@@ -39,6 +39,8 @@ func (a *API) putStatus(w http.ResponseWriter, r *http.Request) error {
 	}
 	if p.AccountLevel {
 		claim.App = p.App
+	} else {
+		claim.Via = p.App
 	}
 	result, err := a.Publisher.Publish(r.Context(), store.User{Account: p.Account, ID: id}, p.Actor(), claim)
 	if err != nil {

@@ -585,12 +585,17 @@ func TestPutDeactivated(t *testing.T) {
 	want(t, w.get(w.app, string(w.ben.ID)), 200, `{"status":"Offline"}`)
 }
 
-func TestPutTooManyClaims(t *testing.T) {
+// TestPutHasItsPlace: however many claims integrations leave behind.
+func TestPutHasItsPlace(t *testing.T) {
 	w := newWorld(t, options{})
 	for i := range presence.MaxClaims {
 		w.publish(w.ann.ID, presence.SetClaim{
 			ID: presence.ClaimID(fmt.Sprint("event-", i)), Source: presence.Calendar, Status: presence.InCalendarEvent,
+			App: presence.AppID(fmt.Sprint("app-", i/presence.MaxClaimsPerApp)),
 		})
 	}
-	want(t, w.put(w.app, string(w.ann.ID), `{"status":"Busy"}`), 400, `{"code":300,"message":"A user has at most 64 claims."}`)
+	want(t, w.put(w.annToken, "me", `{"status":"Do_Not_Disturb"}`), 204, "")
+	want(t, w.get(w.app, string(w.ann.ID)), 200, `{"status":"Do_Not_Disturb"}`)
+	w.clock.advance(time.Minute)
+	want(t, w.put(w.app, string(w.ann.ID), `{"status":"Busy"}`), 204, "")
 }

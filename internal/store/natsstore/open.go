@@ -204,9 +204,10 @@ func rouse(wake chan<- struct{}) {
 	}
 }
 
-// leastPayload is what the largest batch of filters, and the largest document,
-// need.
-const leastPayload = 512 << 10
+// leastPayload is what the largest record needs, with the entry of the log that
+// travels with it. The largest batch of filters, and the largest document, need
+// less.
+const leastPayload = store.MaxStateBytes + 64<<10
 
 // lossLooks is how often a loss is looked at before Open believes it.
 const lossLooks = 5

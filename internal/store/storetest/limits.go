@@ -12,6 +12,7 @@ import (
 var limitTests = []namedTest{
 	{"Keys", keyLimits},
 	{"Documents", docLimits},
+	{"LargestRecord", largestRecord},
 	{"EndedContexts", endedContexts},
 	{"Check", checks},
 }
