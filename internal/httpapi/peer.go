@@ -378,7 +378,7 @@ func (p *peer) signOut(ctx context.Context, f *api.ClientFrame) error {
 func (p *peer) lost(why error) {
 	p.unbind()
 	if errors.Is(why, presence.ErrSessionReplaced) {
-		p.streams.refuse(p.stream, "", why)
+		p.streams.refuse(p.stream, new(api.ClientFrame), why)
 		return
 	}
 	p.stream.End(notify.CloseUnavailable, time.Second)
