@@ -39,10 +39,14 @@ var imports = map[string][]string{
 	"internal/publish": {"internal/presence", "internal/store"},
 	"internal/notify":  {"internal/document", "internal/presence", "internal/store"},
 
+	"internal/quota":   nil,
+
 	// Who there is, and who asks.
 	"internal/document":  {"internal/store"},
 	"internal/directory": {"internal/document", "internal/presence", "internal/store"},
-	"internal/auth":      {"internal/directory", "internal/document", "internal/form", "internal/presence", "internal/store"},
+	"internal/auth": {
+		"internal/directory", "internal/document", "internal/form", "internal/presence", "internal/quota", "internal/store",
+	},
 
 	// The wire.
 	"internal/form":    nil,
@@ -55,8 +59,8 @@ var imports = map[string][]string{
 	"internal/config": nil,
 	"internal/server": {
 		"internal/auth", "internal/config", "internal/directory", "internal/httpapi", "internal/notify",
-		"internal/presence", "internal/publish", "internal/store", "internal/store/backup", "internal/store/natsstore",
-		"internal/store/pebblestore", "internal/ui", "internal/wire", "internal/zoomapi",
+		"internal/presence", "internal/publish", "internal/quota", "internal/store", "internal/store/backup",
+		"internal/store/natsstore", "internal/store/pebblestore", "internal/ui", "internal/wire", "internal/zoomapi",
 	},
 	"internal/cli":   {"api", "client", "internal/config", "internal/server"},
 	"client":         {"api"},
@@ -72,8 +76,8 @@ var imports = map[string][]string{
 
 // dialect is what a package that speaks one API may import.
 var dialect = []string{
-	"internal/auth", "internal/directory", "internal/form", "internal/notify", "internal/presence", "internal/publish", "internal/store",
-	"internal/wire",
+	"internal/auth", "internal/directory", "internal/form", "internal/notify", "internal/presence", "internal/publish",
+	"internal/quota", "internal/store", "internal/wire",
 }
 
 // pure lists the packages that decide and do nothing else, with all they may

@@ -32,7 +32,7 @@ func TestTheDocumentIsOpenAPI(t *testing.T) {
 // each that exists is named, under the answer of its status.
 func TestTheDocumentNamesEveryProblem(t *testing.T) {
 	unmentioned := []string{"account-not-found", "method-not-allowed", "no-route", "rate-limited", "too-soon", "transition-not-allowed", "user-signed-out"}
-	named := regexp.MustCompile("`([a-z]+(?:-[a-z]+)+|malformed|forbidden|escalation|conflict|internal|unavailable)`")
+	named := regexp.MustCompile("`([a-z]+(?:-[a-z]+)+|malformed|forbidden|escalation|conflict|internal|overloaded|unavailable)`")
 	doc, err := apitest.Document()
 	if err != nil {
 		t.Fatal(err)

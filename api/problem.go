@@ -16,6 +16,8 @@ type Problem struct {
 	Field      string   `json:"field,omitempty"`       // of the body or the query that is wrong
 	RetryAfter int      `json:"retry_after,omitempty"` // seconds, as in the header
 	Limit      int      `json:"limit,omitempty"`       // that was reached
+	LimitName  string   `json:"limit_name,omitempty"`  // of one that the operator sets
+	Setting    string   `json:"setting,omitempty"`     // with which
 	Scopes     []string `json:"scopes,omitempty"`      // any one of which would do
 	Allow      []string `json:"allow,omitempty"`       // methods of the path
 }
@@ -189,6 +191,11 @@ var (
 		"Wait for the seconds in Retry-After, then repeat the request.",
 	}
 
+	QuotaExceeded = Kind{
+		"quota-exceeded", "A limit of the server on one client is reached", 429,
+		"Wait for the seconds in Retry-After, then repeat the request; close streams and connections that are not needed. If the limit is too low, the server's operator can change the setting that is named.",
+	}
+
 	Internal = Kind{
 		"internal", "The server failed", 500,
 		"Try again later. Give the instance to the server's operator: it is in the server's log.",
@@ -200,6 +207,10 @@ var (
 	Unavailable = Kind{
 		"unavailable", "The server cannot answer now", 503,
 		"Wait for the seconds in Retry-After, then repeat the request.",
+	}
+	Overloaded = Kind{
+		"overloaded", "All connections of the server are in use", 503,
+		"Wait for the seconds in Retry-After, then connect again. The server's operator can change the setting that is named, or run another node.",
 	}
 	DiskFull = Kind{
 		"disk-full", "The server's disk is almost full", 507,
@@ -217,7 +228,7 @@ func Kinds() []*Kind {
 		&MethodNotAllowed,
 		&Conflict, &EmailTaken, &LimitReached, &OwnerKept, &Transition, &Deactivated, &SignedOut,
 		&PreconditionFailed, &BodyTooLarge, &UnsupportedMediaType, &HostRefused, &KeyReused,
-		&RateLimited, &TooSoon,
-		&Internal, &OutcomeUnknown, &Unavailable, &DiskFull,
+		&QuotaExceeded, &RateLimited, &TooSoon,
+		&Internal, &OutcomeUnknown, &Overloaded, &Unavailable, &DiskFull,
 	}
 }

@@ -65,6 +65,7 @@ func (b *binary) serveAt(dir, address, admin string, flags ...string) (*process,
 	args := []string{
 		"serve", "--data-dir", dir, "--listen", address, "--admin-listen", admin,
 		"--min-update-interval", "0s", "--rate-limit-plan", "off", "--idle-after", "0s",
+		"--max-connections-per-address", "1000000", "--stream-limits", "user=none,app=none,account=none,address=none",
 		"--access-log", filepath.Join(filepath.Dir(dir), "access.log"),
 	}
 	cmd := exec.Command(b.path, append(args, flags...)...)

@@ -14,10 +14,14 @@ import (
 
 // Authority knows apps and tokens.
 type Authority struct {
+	// Live bounds the tokens that are valid at a time. Set it before serving.
+	Live LiveTokens
+
 	docs      documents
 	directory *directory.Directory
 	clock     func() time.Time
 	cache     *tokenCache
+	issued    issuance
 }
 
 // New is an authority on the documents of st.

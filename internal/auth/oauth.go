@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/store"
 )
 
@@ -28,6 +29,9 @@ type Endpoints struct {
 	// BaseURL is the api_url that the client is told whose request w answers,
 	// without a slash at its end.
 	BaseURL func(w http.ResponseWriter) string
+	// Admit counts a new token of whoever was authenticated, or refuses it. Nil:
+	// there is no limit.
+	Admit func(w http.ResponseWriter, g Grantee) error
 
 	failures failures
 }
@@ -113,7 +117,12 @@ func (e *Endpoints) Token(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	_, text, err := e.Authority.Issue(r.Context(), account, Token{App: app.ID, Scopes: scopes}, TokenLasts)
+	if e.Admit != nil {
+		if err := e.Admit(w, Grantee{account, app.ID}); err != nil {
+			return err
+		}
+	}
+	_, text, err := e.Authority.Issue(r.Context(), account, Token{App: app.ID, Scopes: scopes, Granted: true}, TokenLasts)
 	if errors.Is(err, ErrNoApp) { // deleted just now
 		return refuse("invalid_client", reasonBadClient)
 	}
@@ -205,8 +214,10 @@ func missing(name string) error {
 // OAuthError nothing is told but its kind.
 func (e *Endpoints) Fail(w http.ResponseWriter, _ *http.Request, err error) {
 	var told *OAuthError
-	switch {
+	switch limit, limited := errors.AsType[*quota.Error](err); {
 	case errors.As(err, &told):
+	case limited:
+		told = overLimit(limit)
 	case errors.Is(err, store.ErrFull):
 		told = &OAuthError{Status: http.StatusInsufficientStorage, Code: "server_error", Reason: "The disk is almost full: nothing is written until space is free"}
 	case errors.Is(err, store.ErrFailed), errors.Is(err, store.ErrClosed), errors.Is(err, store.ErrUnavailable),
@@ -225,6 +236,18 @@ func (e *Endpoints) Fail(w http.ResponseWriter, _ *http.Request, err error) {
 		Reason string `json:"reason"`
 		Code   string `json:"error"`
 	}{told.Reason, told.Code})
+}
+
+// overLimit is the answer to what a limit of the server refuses.
+func overLimit(e *quota.Error) *OAuthError {
+	status := http.StatusTooManyRequests
+	if e.Shared {
+		status = http.StatusServiceUnavailable
+	}
+	return &OAuthError{
+		Status: status, Code: "temporarily_unavailable", RetryAfter: e.RetrySeconds(),
+		Reason: fmt.Sprintf("Too many at once: %v; the server's operator can change %s", e, e.Setting),
+	}
 }
 
 // writeJSON writes an answer that no cache may keep.

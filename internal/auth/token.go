@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/document"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
@@ -20,6 +19,7 @@ type Token struct {
 	Name    string
 	Created time.Time
 	Expires time.Time // zero: never
+	Granted bool      // by the token endpoint
 }
 
 // knownAfter is how long a token is told from an unknown one after it expired.
@@ -47,6 +47,7 @@ type tokenValue struct {
 	Name    string          `json:"name,omitempty"`
 	Created time.Time       `json:"created"`
 	Expires time.Time       `json:"expires,omitzero"`
+	Granted bool            `json:"granted,omitempty"`
 }
 
 func secretKey(digest string) store.Key { return store.Key{Collection: "secret", Key: digest} }
@@ -55,12 +56,18 @@ func tokenKey(id string) store.Key      { return store.Key{Collection: "token", 
 // Issue makes a token of t.App and returns its secret text, which is shown here
 // and never again. t.User "" makes an account-level token of the app; lasts 0
 // makes one that never expires. ErrNoApp, directory.ErrNoUser,
-// presence.ErrDeactivated, or ErrScope for what the app may not do itself.
+// presence.ErrDeactivated, ErrScope for what the app may not do itself, or a
+// quota.Error if there are too many.
 func (a *Authority) Issue(ctx context.Context, account presence.AccountID, t Token, lasts time.Duration) (Token, string, error) {
 	if err := a.checkToken(ctx, account, &t, lasts); err != nil {
 		return Token{}, "", err
 	}
-	t.ID, t.Created, t.Expires = directory.NewID(), a.now(), time.Time{}
+	done, err := a.makeRoom(ctx, account, &t)
+	if err != nil {
+		return Token{}, "", err
+	}
+	defer done()
+	t.ID, t.Created, t.Expires = newTokenID(&t), a.now(), time.Time{}
 	if lasts > 0 {
 		t.Expires = t.Created.Add(lasts)
 	}
@@ -258,7 +265,7 @@ func (a *Authority) remove(ctx context.Context, account presence.AccountID, list
 func (t *Token) doc(digest string) store.Doc {
 	doc := document.New(tokenKey(t.ID), "", tokenValue{
 		Format: document.Current(), Digest: digest, App: t.App, User: t.User, Scopes: t.Scopes.String(),
-		Name: t.Name, Created: t.Created, Expires: t.Expires,
+		Name: t.Name, Created: t.Created, Expires: t.Expires, Granted: t.Granted,
 	})
 	doc.Until = t.Expires
 	return doc
@@ -281,6 +288,6 @@ func tokenOf(doc *store.Doc) (Token, string, error) {
 		return Token{}, "", err
 	}
 	scopes, _ := readScopes(v.Scopes) // a name that is not known here allows nothing
-	t := Token{ID: doc.Key.Key, App: v.App, User: v.User, Scopes: scopes, Name: v.Name, Created: v.Created, Expires: v.Expires}
+	t := Token{ID: doc.Key.Key, App: v.App, User: v.User, Scopes: scopes, Name: v.Name, Created: v.Created, Expires: v.Expires, Granted: v.Granted}
 	return t, v.Digest, nil
 }

@@ -25,6 +25,7 @@ func (c *Config) Check() Problems {
 	k.origins()
 	k.certificate()
 	k.policy()
+	k.quotas()
 	k.accessLog()
 	return k.found
 }

@@ -38,7 +38,7 @@ type Config struct {
 	Listen         string `name:"listen" group:"Listening" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where the API is served. Port 0 takes any free one."`
 	AdminListen    string `name:"admin-listen" group:"Listening" default:"127.0.0.1:8081" placeholder:"HOST:PORT" help:"Where /livez, /readyz, /metrics and /debug/pprof are served; \"off\" or empty: nowhere. They ask for no token, so the address must be loopback."`
 	AdminAnywhere  bool   `name:"admin-anywhere" group:"Listening" default:"false" help:"Allow an admin-listen that other machines can reach."`
-	MaxConnections int    `name:"max-connections" group:"Listening" default:"0" placeholder:"N" help:"The most connections to the API at a time; more wait. 0: as many as the limit of open files leaves beside what the store needs."`
+	MaxConnections int    `name:"max-connections" group:"Listening" default:"0" placeholder:"N" help:"The most connections to the API at a time. When there are as many, the server closes idle ones for new ones, those that never had a token first, and otherwise answers a new one with 503. 0: as many as the limit of open files leaves beside what the store needs."`
 	PublicURL      string `name:"public-url" group:"Listening" placeholder:"URL" help:"The URL under which clients reach the API, if it is not that of listen: behind a proxy, say."`
 	AllowedHosts   string `name:"allowed-hosts" list:"true" group:"Listening" placeholder:"HOSTS" help:"Names, beside the hosts of public-url and listen and those of loopback, under which browsers may open pages, get tickets and use them, with commas between. Other names are refused there, so that no page can make its own name point here."`
 	CORSOrigins    string `name:"cors-origins" list:"true" group:"Listening" placeholder:"ORIGINS" help:"Origins of pages that may call the API from a browser (CORS) and open streams, such as https://app.example.com, with commas between; * for all. Without it the server's own pages alone can. Credentials of the browser are never asked for: such a page sends a token."`
@@ -51,6 +51,13 @@ type Config struct {
 	LegacyTransitions bool          `name:"legacy-transitions" group:"Policy" default:"true" negatable:"" help:"Hold users whose newest client is older than 5.3.0 to the changes of status that Zoom allows it."`
 	RateLimitPlan     string        `name:"rate-limit-plan" group:"Policy" default:"business" enum:"off,free,pro,business" help:"Zoom's account-wide limits of requests, by plan."`
 	IdleAfter         time.Duration `name:"idle-after" group:"Policy" default:"15m" placeholder:"TIME" help:"How long after its last activity a session counts as idle. 0: never."`
+
+	MaxConnectionsPerAddress int    `name:"max-connections-per-address" group:"Limits" default:"0" placeholder:"N" help:"The most connections of one address, or of one /64 of IPv6. Those of trusted proxies are not counted. 0: half of max-connections."`
+	StreamLimits             Quotas `name:"stream-limits" group:"Limits" default:"user=100,app=90%,account=90%,address=50%" placeholder:"LIMITS" help:"The most streams that are open at a time, long polls among them, by user, app, account and address: numbers, shares of max-connections, or none. What is not named has its default."`
+	TicketLimits             Quotas `name:"ticket-limits" group:"Limits" default:"user=120,app=60000,account=60000,address=60000" placeholder:"LIMITS" help:"The most tickets a minute."`
+	TokenLimits              Quotas `name:"token-limits" group:"Limits" default:"user=60,app=6000,account=12000,address=6000" placeholder:"LIMITS" help:"The most new tokens a minute, of POST /oauth/token and POST /v1/tokens together."`
+	LiveTokenLimits          Quotas `name:"live-token-limits" group:"Limits" default:"user=100,app=10000" placeholder:"LIMITS" help:"The most tokens that are valid at a time: of a user, and of an app for itself. Past it the oldest ones that POST /oauth/token gave an app end; no others are made."`
+	WriteLimits              Quotas `name:"write-limits" group:"Limits" default:"user=3000,app=300000,account=600000,address=300000" placeholder:"LIMITS" help:"The most changes through the native API a minute. Changes through Zoom's API have the limits of rate-limit-plan."`
 
 	LogLevel  string `name:"log-level" group:"Logging" default:"info" enum:"debug,info,warn,error" help:"The least severe messages that are written, to standard error."`
 	LogFormat string `name:"log-format" group:"Logging" default:"text" enum:"text,json" help:"The form of the messages."`
@@ -71,6 +78,7 @@ func Default() Config {
 // AdminListen, where empty means off.
 func (c Config) Filled() Config {
 	fillEmpty(&c)
+	fillQuotas(&c)
 	return c
 }
 

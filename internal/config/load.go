@@ -76,6 +76,7 @@ func Load(from Sources) (Config, error) {
 	if from.Given != nil {
 		l.flags(&from.Flags, from.Given)
 	}
+	fillQuotas(&l.config)
 	for _, p := range l.config.Check() {
 		if !l.broken[p.Setting] {
 			p.Where = l.origin[p.Setting]

@@ -22,6 +22,7 @@ import (
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/publish"
+	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/wire"
 )
 
@@ -33,6 +34,7 @@ type API struct {
 	Directory *directory.Directory
 	Authority *auth.Authority
 	Hub       *notify.Hub
+	Quotas    *quota.Guard // nil: none
 	Clock     func() time.Time
 	// Site is what the server is called, for its pages, tickets and streams. nil:
 	// anything.
@@ -126,7 +128,7 @@ func (a *API) Mount(rt *wire.Router) {
 	rt.Area("/docs", a)
 	streams := newStreams(a)
 	for _, r := range a.routes() {
-		rt.Handle(r.method, r.pattern, a, a.guarded(r.need, r.serve))
+		rt.Handle(r.method, r.pattern, a, a.guarded(r))
 	}
 	streams.mount(rt)
 	a.mountPages(rt)
@@ -139,17 +141,24 @@ type call struct {
 	p *auth.Principal
 }
 
-// guarded lets through whoever has a token with what is needed.
-func (a *API) guarded(n need, serve func(*call) error) wire.Handler {
+// guarded lets through whoever has a token with what is needed, and has not done
+// too much already.
+func (a *API) guarded(of route) wire.Handler {
+	resource, limited := resourceOf(of.method, of.pattern)
 	return func(w http.ResponseWriter, r *http.Request) error {
 		p, err := wire.Principal(w, r, a.Authority)
 		if err != nil {
 			return err
 		}
-		if err := n.check(p); err != nil {
+		if err := of.need.check(p); err != nil {
 			return err
 		}
-		return serve(&call{w, r, p})
+		if limited {
+			if err := a.Quotas.Take(resource, callerOf(p, wire.ClientOf(w).LimitKey())); err != nil {
+				return err
+			}
+		}
+		return of.serve(&call{w, r, p})
 	}
 }
 

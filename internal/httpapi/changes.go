@@ -113,10 +113,15 @@ func (s *streams) changes(c *call) error {
 	if err != nil {
 		return err
 	}
+	of, err := s.openSlot(c)
+	if err != nil {
+		return err
+	}
+	defer of.free()
 	rc := http.NewResponseController(c.w)
 	_ = rc.SetReadDeadline(time.Time{})                              // without it the wait would end early,
 	_ = rc.SetWriteDeadline(time.Now().Add(wait + notify.SlowAfter)) // and be no worse
-	return s.await(c, follow, wait)
+	return s.await(c, of, follow, wait)
 }
 
 func waitOf(text string) (time.Duration, error) {
@@ -136,9 +141,9 @@ func waitOf(text string) (time.Duration, error) {
 const againAfter = time.Second
 
 // await answers what has changed, or what changes first.
-func (s *streams) await(c *call, follow *notify.Follow, wait time.Duration) error {
+func (s *streams) await(c *call, of *slot, follow *notify.Follow, wait time.Duration) error {
 	sink := &poll{came: make(chan struct{}, 1)}
-	stream, err := s.api.Hub.Open(c.r.Context(), c.p.Account, c.p.User, c.p, sink)
+	stream, err := s.open(c.r.Context(), c, of, sink)
 	if err != nil {
 		return err
 	}

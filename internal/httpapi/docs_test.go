@@ -17,6 +17,7 @@ import (
 	"porchlight.dev/porchlight/internal/httpapi"
 	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/wire"
 )
@@ -103,6 +104,9 @@ func TestProblems(t *testing.T) {
 		{&wire.RateError{Limit: 5, Wait: 1500 * time.Millisecond}, &api.RateLimited, "2"},
 		{&wire.HostError{Host: "evil.example"}, &api.HostRefused, ""},
 		{&wire.OriginError{Origin: "https://evil.example"}, &api.OriginRefused, ""},
+		{(&quota.Limit{Name: "streams-per-user", Most: 2}).Reached(1500 * time.Millisecond), &api.QuotaExceeded, "2"},
+		{(&quota.Limit{Name: "connections", Most: 2, Shared: true}).Reached(time.Second), &api.Overloaded, "1"},
+		{(&quota.Limit{Name: "live-tokens-per-user", Most: 2}).Reached(0), &api.LimitReached, ""},
 		{wire.ErrTooLarge, &api.BodyTooLarge, ""},
 		{wire.ErrPermission, &api.Forbidden, ""},
 		{wire.ErrDraining, &api.Unavailable, "2"},

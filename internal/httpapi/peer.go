@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -29,6 +30,7 @@ type peer struct {
 	socket    *socket
 	reader    reader
 	meter     meter
+	address   netip.Prefix // of the client, as limits count it
 
 	mu      sync.Mutex // guards the fields below
 	session *publish.Binding
@@ -178,6 +180,9 @@ func (p *peer) receive(f *api.ClientFrame, err error) {
 const maxFrameID = 64
 
 func (p *peer) serve(ctx context.Context, f *api.ClientFrame) error {
+	if err := p.countWrite(f.Type); err != nil {
+		return err
+	}
 	switch f.Type {
 	case "":
 		return required("type")

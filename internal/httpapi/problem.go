@@ -15,6 +15,7 @@ import (
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/wire"
 )
@@ -162,6 +163,9 @@ func detailed(err error) *api.Problem {
 	if e, ok := errors.AsType[*presence.TooSoonError](err); ok {
 		return later(&api.TooSoon, e, e.Wait)
 	}
+	if e, ok := errors.AsType[*quota.Error](err); ok {
+		return overQuota(e)
+	}
 	if e, ok := errors.AsType[*errBusy](err); ok {
 		return later(&api.Unavailable, e, e.wait)
 	}
@@ -198,6 +202,21 @@ func ofWire(err error) *api.Problem {
 		return p
 	}
 	return nil
+}
+
+// overQuota names the limit. One for which waiting does not help is a conflict with
+// what there is.
+func overQuota(e *quota.Error) *api.Problem {
+	kind := &api.QuotaExceeded
+	switch {
+	case e.RetryAfter == 0:
+		kind = &api.LimitReached
+	case e.Shared:
+		kind = &api.Overloaded
+	}
+	p := of(kind, sentence(e.Error()))
+	p.Limit, p.LimitName, p.Setting, p.RetryAfter = e.Most, e.Name, e.Setting, e.RetrySeconds()
+	return p
 }
 
 func later(k *api.Kind, err error, wait time.Duration) *api.Problem {

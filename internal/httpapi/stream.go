@@ -46,8 +46,10 @@ func newStreams(a *API) *streams {
 // not used up.
 func (s *streams) mount(rt *wire.Router) {
 	a, may := s.api, plain(auth.PresenceRead)
-	rt.Handle(http.MethodGet, "/v1/presence/changes", a, a.Site.OwnOrigin(a.guarded(may, s.changes)))
-	rt.Handle(http.MethodPost, "/v1/tickets", a, a.Site.OwnHost(a.Site.OwnOrigin(a.guarded(may, s.makeTicket))))
+	poll := route{http.MethodGet, "/v1/presence/changes", may, s.changes}
+	ticket := route{http.MethodPost, "/v1/tickets", may, s.makeTicket}
+	rt.Handle(poll.method, poll.pattern, a, a.Site.OwnOrigin(a.guarded(poll)))
+	rt.Handle(ticket.method, ticket.pattern, a, a.Site.OwnHost(a.Site.OwnOrigin(a.guarded(ticket))))
 	rt.Handle(http.MethodGet, "/v1/stream", a, a.Site.OwnOrigin(s.serve)) // a ticket may stand for the token
 }
 
@@ -82,6 +84,11 @@ func (s *streams) serve(w http.ResponseWriter, r *http.Request) error {
 	if err := mayStream(c.p, ask); err != nil {
 		return err
 	}
+	of, err := s.openSlot(c)
+	if err != nil {
+		return err
+	}
+	defer of.free()
 	if s.opening.Add(1) > maxOpening {
 		s.opening.Add(-1)
 		return &errBusy{wait: time.Second + time.Duration(rand.Int64N(int64(4*time.Second)))} //nolint:gosec // no secret
@@ -89,11 +96,11 @@ func (s *streams) serve(w http.ResponseWriter, r *http.Request) error {
 	defer s.opening.Add(-1)
 	switch {
 	case isUpgrade(r):
-		return s.webSocket(c, ask)
+		return s.webSocket(c, of, ask)
 	case r.ProtoMajor == 1:
-		return s.events(c, ask)
+		return s.events(c, of, ask)
 	default:
-		return s.eventsOver2(c, ask)
+		return s.eventsOver2(c, of, ask)
 	}
 }
 
@@ -174,7 +181,7 @@ func checkHandshake(r *http.Request) error {
 	return nil
 }
 
-func (s *streams) webSocket(c *call, ask opening) error {
+func (s *streams) webSocket(c *call, of *slot, ask opening) error {
 	if err := checkHandshake(c.r); err != nil {
 		return err
 	}
@@ -189,9 +196,9 @@ func (s *streams) webSocket(c *call, ask opening) error {
 		}
 		return nil
 	}
-	p := &peer{streams: s, principal: c.p, socket: newSocket(conn, false, ask.watches), reader: newReader()}
+	p := &peer{streams: s, principal: c.p, address: wire.ClientOf(c.w).LimitKey(), socket: newSocket(conn, false, ask.watches), reader: newReader()}
 	ctx := context.WithoutCancel(c.r.Context())
-	if p.stream, err = s.api.Hub.Open(ctx, c.p.Account, c.p.User, c.p, p.socket, s.hello()); err != nil {
+	if p.stream, err = s.open(ctx, c, of, p.socket, s.hello()); err != nil {
 		p.socket.refuse(notify.CloseDraining, time.Second)
 		return nil //nolint:nilerr // it has been told
 	}
@@ -297,7 +304,7 @@ const eventHeaders = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCach
 
 // events serves SSE over HTTP/1.1: the connection is taken over, so that an idle
 // one costs little, and its end is the end of the body.
-func (s *streams) events(c *call, ask opening) error {
+func (s *streams) events(c *call, of *slot, ask opening) error {
 	follow, err := s.follow(c, ask)
 	if err != nil {
 		return err
@@ -316,7 +323,7 @@ func (s *streams) events(c *call, ask opening) error {
 		_ = conn.Close()
 		return nil //nolint:nilerr // the client has gone
 	}
-	stream, err := s.api.Hub.Open(ctx, c.p.Account, c.p.User, c.p, sink, s.hello())
+	stream, err := s.open(ctx, c, of, sink, s.hello())
 	if err != nil {
 		sink.refuse(notify.CloseDraining, time.Second)
 		return nil //nolint:nilerr // it has been told
@@ -344,7 +351,7 @@ func awaitEnd(conn net.Conn, stream *notify.Stream) {
 }
 
 // eventsOver2 serves SSE over HTTP/2.
-func (s *streams) eventsOver2(c *call, ask opening) error {
+func (s *streams) eventsOver2(c *call, of *slot, ask opening) error {
 	follow, err := s.follow(c, ask)
 	if err != nil {
 		return err
@@ -354,7 +361,7 @@ func (s *streams) eventsOver2(c *call, ask opening) error {
 	}
 	limitSendBuffer(wire.Conn(c.r))
 	f := newFlow(ask.watches)
-	stream, err := s.api.Hub.Open(c.r.Context(), c.p.Account, c.p.User, c.p, f, s.hello())
+	stream, err := s.open(c.r.Context(), c, of, f, s.hello())
 	if err != nil {
 		return err
 	}

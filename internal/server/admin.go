@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -55,6 +56,10 @@ func localOnly(h http.Handler) http.Handler {
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	if s.draining.Load() {
 		say(w, http.StatusServiceUnavailable, "the server is shutting down")
+		return
+	}
+	if limit := s.limits.connections.full(); limit != nil {
+		say(w, http.StatusServiceUnavailable, fmt.Sprintf("all %d connections are in use and none is idle: new ones are refused; raise %s, or see who has them", limit.Most, limit.Setting))
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)

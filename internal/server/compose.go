@@ -33,6 +33,7 @@ func (s *Server) compose() {
 	clock := s.opts.Clock
 	dir := directory.New(s.store, clock)
 	authority := auth.New(s.store, dir, clock)
+	authority.Live = s.limits.live
 	known := func(ctx context.Context, u store.User) error {
 		_, err := dir.User(ctx, u.Account, u.ID)
 		return err
@@ -40,12 +41,12 @@ func (s *Server) compose() {
 	s.publisher = publish.New(publish.Options{Store: s.store, Policy: policyOf(&s.config), Known: known, Clock: clock, Log: s.log})
 	views := &notify.Views{Store: s.store, Known: known, ErrGone: directory.ErrNoUser}
 	s.watches = &notify.Watches{Store: s.store, Known: known, Clock: clock, Log: s.log}
-	oauth := &auth.Endpoints{Authority: authority, BaseURL: s.baseURL}
+	oauth := &auth.Endpoints{Authority: authority, BaseURL: s.baseURL, Admit: s.limits.admitGrant}
 	s.hub = httpapi.NewHub(s.store, dir, authority, clock, s.log)
 	site := &wire.Site{Hosts: s.config.Hosts(), AnyAddress: s.config.Everywhere(), Origins: s.config.Origins()}
 	native := &httpapi.API{
 		Publisher: s.publisher, Views: views, Watches: s.watches, Directory: dir, Authority: authority, Clock: clock, DemoToken: s.opts.DemoToken,
-		Hub: s.hub, Log: s.log, Site: site,
+		Hub: s.hub, Log: s.log, Site: site, Quotas: s.limits.guard,
 	}
 	s.watches.Tell = native.TellWatch
 	plan, _ := zoomapi.ParsePlan(s.config.RateLimitPlan) // Check has refused any other
@@ -63,6 +64,7 @@ func (s *Server) compose() {
 	rt.Handle(http.MethodPost, "/oauth/token", tokens, oauth.Token)
 	rt.Handle(http.MethodPost, "/oauth/revoke", tokens, oauth.Revoke)
 	s.public = hardened(rt, s.log)
+	s.limits.connections.on(s.public)
 	s.internal = administrative(s.adminHandler(), s.log)
 }
 

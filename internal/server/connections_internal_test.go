@@ -1,9 +1,16 @@
 package server
 
 import (
-	"errors"
+	"fmt"
 	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
 	"testing"
+
+	"porchlight.dev/porchlight/internal/quota"
+	"porchlight.dev/porchlight/internal/wire"
 )
 
 // TestPlanDescriptors: connections and the store fit into what there is.
@@ -27,58 +34,172 @@ func TestPlanDescriptors(t *testing.T) {
 	}
 }
 
-// TestLimitConnections: one more connection than there is room for waits until
-// another is closed, and a listener that is closed waits for nothing.
-func TestLimitConnections(t *testing.T) {
-	inner, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+// A tableTest is a table of connections that are none.
+type tableTest struct {
+	*connections
+	t *testing.T
+}
+
+func newTable(t *testing.T, most, each int, trusted ...string) *tableTest {
+	var proxies wire.Proxies
+	for _, text := range trusted {
+		proxies = append(proxies, netip.MustParsePrefix(text))
 	}
-	l := limitConnections(inner, 2)
-	accepted := make(chan net.Conn)
-	ended := make(chan error, 1)
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				ended <- err
-				return
+	return &tableTest{newConnections(
+		&quota.Limit{Name: "connections", Most: most, Shared: true}, &quota.Limit{Name: "connections-per-address", Most: each}, proxies.Trusts,
+	), t}
+}
+
+// from is a connection from an address.
+func (t *tableTest) from(address string) *connection {
+	return t.admit(&fakeConn{remote: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(address), 1000))})
+}
+
+// A fakeConn knows whether it is closed.
+type fakeConn struct {
+	net.Conn
+	remote net.Addr
+	closed int
+}
+
+func (c *fakeConn) RemoteAddr() net.Addr { return c.remote }
+
+func (c *fakeConn) Close() error {
+	c.closed++
+	return nil
+}
+
+func closed(c *connection) int {
+	fake, _ := c.Conn.(*fakeConn) // there are no others here
+	return fake.closed
+}
+
+// check compares what became of connections: o for open, - for closed, and what
+// refused it.
+func (t *tableTest) check(what, want string, all ...*connection) {
+	t.t.Helper()
+	var got []string
+	for _, c := range all {
+		switch {
+		case c.refusal != nil:
+			got = append(got, c.refusal.Name)
+		case closed(c) > 0:
+			got = append(got, "-")
+		default:
+			got = append(got, "o")
+		}
+	}
+	if text := strings.Join(got, " "); text != want {
+		t.t.Errorf("%s: %s, want %s", what, text, want)
+	}
+}
+
+// TestWhoMakesWay: for a new connection the oldest idle one is closed on which
+// nobody was known, then the oldest other idle one, and then it is refused.
+func TestWhoMakesWay(t *testing.T) {
+	table := newTable(t, 5, 0)
+	var all []*connection
+	for i := range 5 {
+		all = append(all, table.from(fmt.Sprintf("192.0.2.%d", i)))
+	}
+	all[0].enter(http.StateActive) // a stranger whose request is being served
+	all[1].enter(http.StateActive)
+	all[1].Authenticated()
+	all[1].enter(http.StateIdle)
+	all[2].enter(http.StateActive)
+	all[2].Authenticated()
+	all[2].enter(http.StateHijacked) // a stream
+	add := func() { all = append(all, table.from("192.0.2.9")) }
+	add()
+	table.check("the oldest idle stranger", "o o o - o o", all...)
+	all[5].enter(http.StateActive)
+	add()
+	table.check("the other", "o o o - - o o", all...)
+	all[6].enter(http.StateActive)
+	add()
+	table.check("one that is known", "o - o - - o o o", all...)
+	if limit := table.full(); limit != nil {
+		t.Errorf("a table with an idle connection is full: %s", limit.Name)
+	}
+	all[7].enter(http.StateActive)
+	add()
+	table.check("nobody is idle", "o - o - - o o o connections", all...)
+	if table.full() == nil {
+		t.Error("a table without an idle connection is not full")
+	}
+	all[0].enter(http.StateIdle)
+	add()
+	table.check("the stranger that was served", "- - o - - o o o connections o", all...)
+	if got := table.stats(); got != (connectionStats{open: 5, closedAnonymous: 3, closedIdle: 1}) {
+		t.Errorf("the counters are %+v", got)
+	}
+	for _, c := range slices.Concat(all, all) {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := table.stats().open; got != 0 || len(table.addresses) != 0 || table.refused.Len() != 0 {
+		t.Errorf("after all were closed twice, %d are open, of %d addresses, and %d refused", got, len(table.addresses), table.refused.Len())
+	}
+}
+
+// TestConnectionsOfOneAddress: an address has its share, and IPv6 a /64; proxies
+// that are trusted have no such limit.
+func TestConnectionsOfOneAddress(t *testing.T) {
+	for name, c := range map[string]struct {
+		idle bool
+		from []string
+		want string
+	}{
+		"an address":         {false, []string{"192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2"}, "o o connections-per-address o"},
+		"its own make way":   {true, []string{"192.0.2.2", "192.0.2.1", "192.0.2.1", "192.0.2.1"}, "o - o o"},
+		"one /64":            {false, []string{"2001:db8::1", "2001:db8::ffff:1", "2001:db8::2:0:0:3", "2001:db8:0:1::1"}, "o o connections-per-address o"},
+		"IPv4 as IPv6":       {false, []string{"192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1"}, "o o connections-per-address"},
+		"a trusted proxy":    {false, []string{"10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.1"}, "o o o o"},
+		"and all have room":  {false, []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5"}, "o o o o connections"},
+		"proxies among them": {false, []string{"10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.1"}, "o o o o connections"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			table := newTable(t, 4, 2, "10.0.0.0/8")
+			var all []*connection
+			for _, address := range c.from {
+				conn := table.from(address)
+				if !c.idle {
+					conn.enter(http.StateActive)
+				}
+				all = append(all, conn)
 			}
-			accepted <- c
-		}
-	}()
-	for range 4 {
-		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", inner.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
+			table.check("the connections", c.want, all...)
+		})
 	}
-	first, second := <-accepted, <-accepted
-	if n := len(l.slots); n != 2 {
-		t.Errorf("%d connections are counted, want 2", n)
+}
+
+// TestRefusedAreFew: those that are answered with a refusal are bounded, too.
+func TestRefusedAreFew(t *testing.T) {
+	table := newTable(t, 1, 0)
+	table.from("192.0.2.1").enter(http.StateActive)
+	first := table.from("192.0.2.2")
+	for range maxRefused {
+		table.from("192.0.2.3")
 	}
-	select {
-	case <-accepted:
-		t.Fatal("a third connection was accepted")
-	default:
+	if closed(first) != 1 || table.refused.Len() != maxRefused {
+		t.Errorf("%d refused connections are kept, the first was closed %d times", table.refused.Len(), closed(first))
 	}
-	if err := errors.Join(first.Close(), first.Close()); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("closing twice: %v", err)
+}
+
+// TestLongSearch: an idle connection is found behind however many that are not.
+func TestLongSearch(t *testing.T) {
+	const most = 3*maxLooked + 10
+	table := newTable(t, most, 0)
+	for range most - 1 {
+		table.from("192.0.2.1").enter(http.StateActive)
 	}
-	third := <-accepted
-	select {
-	case <-accepted:
-		t.Fatal("a connection that was closed twice made room for two")
-	default:
+	idle := table.from("192.0.2.1")
+	refused := 0
+	for table.from("192.0.2.2").refusal != nil {
+		refused++
 	}
-	if err := l.Close(); err != nil {
-		t.Error(err)
-	}
-	if err := <-ended; !errors.Is(err, net.ErrClosed) {
-		t.Errorf("Accept of a closed listener: %v", err)
-	}
-	if err := errors.Join(second.Close(), third.Close()); err != nil {
-		t.Error(err)
+	if closed(idle) != 1 || refused > most/maxLooked {
+		t.Errorf("found after %d searches", refused)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/internal/notify"
+	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/wire"
 )
 
@@ -72,14 +73,16 @@ func (s *Server) listen() error {
 	if s.listener, err = bind("listen", s.config.Listen); err != nil {
 		return err
 	}
-	s.listener = limitConnections(s.listener, s.descriptors.connections)
+	s.listener = &countingListener{s.listener, s.limits.connections}
 	if s.config.AdminOff() {
 		return nil
 	}
 	if s.admin, err = bind("admin-listen", s.config.AdminListen); err != nil {
 		return err
 	}
-	s.admin = limitConnections(s.admin, adminConnections)
+	admin := newConnections(&quota.Limit{Name: "admin-connections", Most: adminConnections, Unit: "connections", Shared: true}, new(quota.Limit), nil)
+	admin.on(s.internal)
+	s.admin = &countingListener{s.admin, admin}
 	return nil
 }
 

@@ -35,6 +35,7 @@ func (s *Server) newMetrics() {
 		}
 		return s.hub.Stats()
 	}))
+	s.metrics.MustRegister(newConnectionCollector(s.limits.connections), newLimitCollector(s.limits.all()))
 	if st, ok := s.store.(statistician); ok {
 		s.metrics.MustRegister(newStoreCollector(st.Stats))
 	}
@@ -115,7 +116,7 @@ func newHubCollector(from func() notify.Stats) *collector[notify.Stats] {
 // checkout.
 var revision = ""
 
-// Version is that of the build: the module's, or the commit it was made from.
+// Version is that of the build: the module's, and the commit it was made from.
 func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	switch {

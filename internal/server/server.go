@@ -71,6 +71,7 @@ type Server struct {
 	steady     *steadyClock // nil: Options has a clock
 
 	descriptors descriptorPlan
+	limits      limits
 
 	publisher *publish.Publisher
 	watches   *notify.Watches
@@ -104,6 +105,7 @@ func New(cfg config.Config, opts Options) (*Server, error) {
 		s.steady = newSteadyClock(time.Now, suspended)
 		s.opts.Clock = s.steady.now
 	}
+	s.newLimits(s.descriptors.connections)
 	if err := s.build(); err != nil {
 		s.close()
 		return nil, err

@@ -44,7 +44,8 @@ func TestStorm(t *testing.T) {
 		clients = most
 	}
 	cfg := settings(t)
-	cfg.MaxConnections = clients + 100
+	cfg.MaxConnections, cfg.MaxConnectionsPerAddress = clients+100, clients+100
+	cfg.StreamLimits = quotas(t, "user=none,app=none,account=none,address=none") // all are one user of one app, at one address
 	r := start(t, cfg, server.Options{})
 	ids := r.users(t, 20)
 	first := r.open(t, r.made.AccessToken, "?users="+strings.Join(ids, ","))

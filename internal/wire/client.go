@@ -10,8 +10,8 @@ import (
 // default: then what a request says of where it comes from is ignored.
 type Proxies []netip.Prefix
 
-// trusts reports whether an address is one of a trusted proxy.
-func (p Proxies) trusts(a netip.Addr) bool {
+// Trusts reports whether an address is one of a trusted proxy.
+func (p Proxies) Trusts(a netip.Addr) bool {
 	for _, network := range p {
 		if network.Contains(a) {
 			return true
@@ -60,7 +60,7 @@ func (p Proxies) Client(r *http.Request) Client {
 	if r.TLS != nil {
 		c.Scheme = "https"
 	}
-	if len(p) > 0 && p.trusts(c.Addr) {
+	if len(p) > 0 && p.Trusts(c.Addr) {
 		p.follow(&c, r.Header)
 	}
 	return c
@@ -72,7 +72,7 @@ func (p Proxies) Client(r *http.Request) Client {
 // the client reported.
 func (p Proxies) follow(c *Client, h http.Header) {
 	hops := 0 // trusted proxies that were passed
-	for rest, more := strings.Join(h["X-Forwarded-For"], ","), true; more && p.trusts(c.Addr); {
+	for rest, more := strings.Join(h["X-Forwarded-For"], ","), true; more && p.Trusts(c.Addr); {
 		hops++
 		var last string
 		rest, last, more = cutLast(rest)

@@ -81,6 +81,8 @@ type Facts struct {
 	bytes     int64
 	principal *auth.Principal
 	err       error // what the handler returned
+
+	connection Connection // nil: not known
 }
 
 // WriteHeader notes the status.
@@ -121,6 +123,7 @@ func Hijack(w http.ResponseWriter, status int) (net.Conn, *bufio.ReadWriter, err
 func Note(w http.ResponseWriter, p *auth.Principal) {
 	if f, ok := w.(*Facts); ok {
 		f.principal = p
+		Authenticated(w)
 	}
 }
 
@@ -136,7 +139,7 @@ func TrackingID(w http.ResponseWriter) string {
 func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *meter, d Dialect, h Handler) {
 	start := o.clock()
 	f, _ := o.facts.Get().(*Facts)
-	*f = Facts{ResponseWriter: w, client: o.Proxies.Client(r)}
+	*f = Facts{ResponseWriter: w, client: o.Proxies.Client(r), connection: connectionOf(r)}
 	o.track(f)
 	w.Header()["X-Zm-Trackingid"] = []string{string(f.tracking[:])}
 
@@ -165,7 +168,7 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *meter, d Diale
 			slog.String("method", m.method), slog.String("route", m.route), slog.Int("status", status), slog.Any("err", f.err))
 	}
 	o.access.write(f, r, m, start, elapsed, status)
-	f.ResponseWriter, f.principal, f.err = nil, nil, nil
+	f.ResponseWriter, f.principal, f.err, f.connection = nil, nil, nil, nil
 	o.facts.Put(f)
 	if broken {
 		panic(http.ErrAbortHandler)
@@ -193,6 +196,9 @@ func (o *Observer) guarded(f *Facts, r *http.Request, h Handler) (err error) {
 		o.log.ErrorContext(r.Context(), "panic", slog.Any("value", v), slog.String("stack", string(failure.Stack)))
 		err = failure
 	}()
+	if err := f.admitted(); err != nil {
+		return err
+	}
 	return h(f, r)
 }
 

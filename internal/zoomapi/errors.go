@@ -11,6 +11,7 @@ import (
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/wire"
 )
@@ -125,6 +126,9 @@ func detailed(err error) answer {
 	if e, ok := errors.AsType[*wire.RateError](err); ok {
 		return overRate(e)
 	}
+	if e, ok := errors.AsType[*quota.Error](err); ok {
+		return overQuota(e)
+	}
 	if e, ok := errors.AsType[*wire.SyntaxError](err); ok {
 		return answer{status: 400, code: 300, message: sentence(e.Reason)}
 	}
@@ -170,6 +174,19 @@ func overRate(e *wire.RateError) answer {
 	reset := (e.Reset.UnixNano() + 1e9 - 1) / 1e9
 	a.header = append(a.header, header{"X-RateLimit-Type", "QPS"}, header{"X-RateLimit-Reset", strconv.FormatInt(reset, 10)})
 	return a
+}
+
+// overQuota is a limit of this server, which Zoom has not.
+func overQuota(e *quota.Error) answer {
+	status := http.StatusTooManyRequests
+	if e.Shared {
+		status = http.StatusServiceUnavailable
+	}
+	return answer{
+		status: status, code: status,
+		message: sentence(e.Error()) + " Try again later, or have the server's operator change " + e.Setting + ".",
+		header:  headers("Retry-After", strconv.Itoa(e.RetrySeconds())),
+	}
 }
 
 // Fail writes err in Zoom's form.

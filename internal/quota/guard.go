@@ -1,0 +1,191 @@
+package quota
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// A Resource is what is limited.
+type Resource uint8
+
+// The resources. Streams are counted while they are open, the others by the
+// minute.
+const (
+	Streams Resource = iota
+	Tickets
+	Tokens
+	Writes
+	resourceCount
+)
+
+// A Subject is by whom it is limited.
+type Subject uint8
+
+// The subjects.
+const (
+	User Subject = iota
+	App
+	Account
+	Address
+	subjectCount
+)
+
+var (
+	subjectNames = [subjectCount]string{"user", "app", "account", "address"}
+	resources    = [resourceCount]struct{ name, setting, unit string }{
+		Streams: {"streams", "stream-limits", "open streams"},
+		Tickets: {"tickets", "ticket-limits", "tickets a minute"},
+		Tokens:  {"tokens", "token-limits", "new tokens a minute"},
+		Writes:  {"writes", "write-limits", "writes a minute"},
+	}
+)
+
+// Amounts are the limits on one resource by subject; zero is no limit.
+type Amounts [subjectCount]int
+
+// A Caller is whom a request counts for.
+type Caller struct {
+	Account string
+	App     string
+	// User is "" for an app that acts for itself. It counts as a user where users
+	// are counted to keep one client from taking all there is: streams, tickets.
+	User    string
+	Address netip.Prefix
+}
+
+// A key is what one bucket or counter is of.
+type key struct {
+	resource    Resource
+	subject     Subject
+	itself      bool // an app in place of a user
+	account, id string
+	address     netip.Prefix
+}
+
+// A Guard counts what callers do against the limits. A nil Guard has none.
+type Guard struct {
+	clock  func() time.Time
+	limits [resourceCount][subjectCount]*Limit
+
+	mu      sync.Mutex
+	open    map[key]int // guarded by mu
+	buckets Table[key]  // guarded by mu
+}
+
+// NewGuard makes a guard with the limits given, none for a resource that is not.
+func NewGuard(limits map[Resource]Amounts, clock func() time.Time) *Guard {
+	g := &Guard{clock: clock, open: make(map[key]int)}
+	for r, about := range resources {
+		for s, subject := range subjectNames {
+			g.limits[r][s] = &Limit{
+				Name: about.name + "-per-" + subject, Setting: about.setting, Unit: about.unit, Most: limits[Resource(r)][s], //nolint:gosec // there are few
+			}
+		}
+	}
+	return g
+}
+
+// Limits are all that the guard has.
+func (g *Guard) Limits() []*Limit {
+	var all []*Limit
+	for r := range g.limits {
+		all = append(all, g.limits[r][:]...)
+	}
+	return all
+}
+
+// keyOf is what c counts for under a subject; ok is false if nothing limits it.
+func (g *Guard) keyOf(r Resource, s Subject, c *Caller) (k key, ok bool) {
+	k = key{resource: r, subject: s}
+	if g.limits[r][s].Most <= 0 {
+		return k, false
+	}
+	switch s {
+	case User:
+		k.account, k.id = c.Account, c.User
+		if k.id == "" {
+			k.id, k.itself = c.App, true
+			return k, k.id != "" && (r == Streams || r == Tickets)
+		}
+		return k, true
+	case App:
+		k.account, k.id = c.Account, c.App
+		return k, k.id != ""
+	case Account:
+		k.account = c.Account
+		return k, k.account != ""
+	default:
+		k.address = c.Address
+		return k, k.address.IsValid()
+	}
+}
+
+// Take counts one of r for c, or answers an *Error and counts nothing.
+func (g *Guard) Take(r Resource, c Caller) error {
+	if g == nil {
+		return nil
+	}
+	now := g.clock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var keys [subjectCount]key
+	var taken [subjectCount]Bucket
+	n := 0
+	for s := range subjectCount {
+		k, ok := g.keyOf(r, s, &c)
+		if !ok {
+			continue
+		}
+		b := g.buckets.Get(k)
+		if _, wait := b.Take(1, g.limits[r][s].Most, time.Minute, now); wait > 0 {
+			return g.limits[r][s].Reached(wait)
+		}
+		keys[n], taken[n] = k, b
+		n++
+	}
+	for i := range n {
+		g.buckets.Set(keys[i], taken[i], now)
+	}
+	return nil
+}
+
+// streamRetry is when a client may try again that has too many streams open.
+const streamRetry = 10 * time.Second
+
+// Open counts a stream of c until release is called, once or more often, or
+// answers an *Error.
+func (g *Guard) Open(c Caller) (release func(), err error) {
+	if g == nil {
+		return func() {}, nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var keys [subjectCount]key
+	n := 0
+	for s := range subjectCount {
+		k, ok := g.keyOf(Streams, s, &c)
+		if !ok {
+			continue
+		}
+		if limit := g.limits[Streams][s]; g.open[k] >= limit.Most {
+			return nil, limit.Reached(streamRetry)
+		}
+		keys[n] = k
+		n++
+	}
+	for _, k := range keys[:n] {
+		g.open[k]++
+	}
+	return sync.OnceFunc(func() { g.close(keys[:n]) }), nil
+}
+
+func (g *Guard) close(keys []key) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, k := range keys {
+		if g.open[k]--; g.open[k] <= 0 {
+			delete(g.open, k)
+		}
+	}
+}

@@ -1,0 +1,109 @@
+package server
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/config"
+	"porchlight.dev/porchlight/internal/quota"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// limits are what the server lets clients take.
+type limits struct {
+	connections *connections
+	guard       *quota.Guard
+	live        auth.LiveTokens
+}
+
+// newLimits makes them of the settings, for a number of connections.
+func (s *Server) newLimits(most int) {
+	c := &s.config
+	each := c.MaxConnectionsPerAddress
+	if each == 0 {
+		each = max(1, most/2)
+	}
+	streams := amounts(&c.StreamLimits, most)
+	if streams[quota.User] > 0 { // a small server is not one user's either
+		streams[quota.User] = min(streams[quota.User], max(1, most*9/10))
+	}
+	s.limits = limits{
+		connections: newConnections(
+			&quota.Limit{Name: "connections", Setting: "max-connections", Most: most, Unit: "connections", Shared: true},
+			&quota.Limit{Name: "connections-per-address", Setting: "max-connections-per-address", Most: each, Unit: "connections"},
+			wire.Proxies(c.Networks()).Trusts,
+		),
+		guard: quota.NewGuard(map[quota.Resource]quota.Amounts{
+			quota.Streams: streams,
+			quota.Tickets: amounts(&c.TicketLimits, most),
+			quota.Tokens:  amounts(&c.TokenLimits, most),
+			quota.Writes:  amounts(&c.WriteLimits, most),
+		}, s.opts.Clock),
+		live: auth.LiveTokens{
+			User: &quota.Limit{Name: "live-tokens-per-user", Setting: "live-token-limits", Most: c.LiveTokenLimits.User.Of(most), Unit: "valid tokens"},
+			App:  &quota.Limit{Name: "live-tokens-per-app", Setting: "live-token-limits", Most: c.LiveTokenLimits.App.Of(most), Unit: "valid tokens"},
+		},
+	}
+}
+
+func amounts(q *config.Quotas, connections int) quota.Amounts {
+	return quota.Amounts{
+		quota.User:    q.User.Of(connections),
+		quota.App:     q.App.Of(connections),
+		quota.Account: q.Account.Of(connections),
+		quota.Address: q.Address.Of(connections),
+	}
+}
+
+// all are the limits, for the metrics.
+func (l *limits) all() []*quota.Limit {
+	return append([]*quota.Limit{l.connections.total, l.connections.each, l.live.User, l.live.App}, l.guard.Limits()...)
+}
+
+// admitGrant has a new token of the token endpoint counted, and knows whoever got
+// one.
+func (l *limits) admitGrant(w http.ResponseWriter, g auth.Grantee) error {
+	wire.Authenticated(w)
+	return l.guard.Take(quota.Tokens, quota.Caller{
+		Account: string(g.Account), App: string(g.App), Address: wire.ClientOf(w).LimitKey(),
+	})
+}
+
+func newConnectionCollector(t *connections) *collector[connectionStats] {
+	c := &collector[connectionStats]{from: t.stats, prefix: "porchlight_connections_"}
+	c.gauge("open", "Connections to the API.", func(s *connectionStats) float64 { return float64(s.open) })
+	c.counter("closed_anonymous_total", "Idle connections on which no request had a token, closed for new ones.", func(s *connectionStats) float64 { return float64(s.closedAnonymous) })
+	c.counter("closed_idle_total", "Other idle connections, closed for new ones.", func(s *connectionStats) float64 { return float64(s.closedIdle) })
+	return c
+}
+
+// A limitCollector has the limits that clients meet.
+type limitCollector struct {
+	limits        []*quota.Limit
+	most, refused *prometheus.Desc
+}
+
+func newLimitCollector(all []*quota.Limit) *limitCollector {
+	label := []string{"limit"}
+	return &limitCollector{
+		limits:  all,
+		most:    prometheus.NewDesc("porchlight_limit", "The limit in force, 0 for none.", label, nil),
+		refused: prometheus.NewDesc("porchlight_limit_refused_total", "Times that the limit was reached, and something was refused for it.", label, nil),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *limitCollector) Describe(to chan<- *prometheus.Desc) {
+	to <- c.most
+	to <- c.refused
+}
+
+// Collect implements prometheus.Collector.
+func (c *limitCollector) Collect(to chan<- prometheus.Metric) {
+	for _, l := range c.limits {
+		to <- prometheus.MustNewConstMetric(c.most, prometheus.GaugeValue, float64(l.Most), l.Name)
+		to <- prometheus.MustNewConstMetric(c.refused, prometheus.CounterValue, float64(l.Refused()), l.Name)
+	}
+}
