@@ -110,6 +110,7 @@ func (a *Authority) DeleteApp(ctx context.Context, account presence.AccountID, i
 	if err != nil {
 		return fmt.Errorf("delete app %s: %w", id, err)
 	}
+	defer a.revoked(&Revocation{Account: account, App: id})
 	defer a.cache.forgetAll()
 	err = document.Again(func() error { return a.deleteApp(ctx, account, id) })
 	if err != nil && !errors.Is(err, ErrNoApp) {

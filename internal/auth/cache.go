@@ -2,6 +2,7 @@ package auth
 
 import (
 	"encoding/binary"
+	"math"
 	"sync/atomic"
 	"time"
 )
@@ -15,6 +16,9 @@ const (
 	// renewAfter is the age at which one request reads an answer anew, while
 	// others go on with it: a busy token is not read by all of them at once.
 	renewAfter = MaxStale - time.Second
+	// recheckAfter is the age at which those who last read an answer anew: they look
+	// once a second, and what they find then must be known within MaxStale.
+	recheckAfter = MaxStale - 2*time.Second
 	// refusedFor is how long a refusal is remembered.
 	refusedFor = time.Second
 
@@ -29,6 +33,10 @@ const (
 // token in use. A table has a fixed number of places, cacheWays of which can
 // take an entry; an entry that finds none free takes the oldest. No locks.
 type tokenCache struct {
+	// alone: nobody but this node changes anything, so that a principal holds until
+	// it is forgotten.
+	alone bool
+
 	known   [knownSlots]atomic.Pointer[answer]
 	refused [refusedSlots]atomic.Pointer[answer]
 	// turns count the changes to a group of digests. An answer from before the
@@ -58,14 +66,41 @@ func set(table []atomic.Pointer[answer], d *digest) []atomic.Pointer[answer] {
 // get finds an answer that still holds, or nil.
 func (c *tokenCache) get(d *digest, now time.Time) *answer {
 	turn := c.turn(d).Load()
-	if a := find(set(c.known[:], d), d); a != nil && a.holds(turn, now, MaxStale) {
-		if now.Sub(a.read) >= renewAfter && a.renewing.CompareAndSwap(false, true) {
+	if a := find(set(c.known[:], d), d); a != nil && a.holds(turn, now, c.limit(MaxStale)) {
+		if now.Sub(a.read) >= c.limit(renewAfter) && a.renewing.CompareAndSwap(false, true) {
 			return nil
 		}
 		return a
 	}
 	if a := find(set(c.refused[:], d), d); a != nil && a.holds(turn, now, refusedFor) {
 		return a
+	}
+	return nil
+}
+
+// recent is get for those who last.
+func (c *tokenCache) recent(d *digest, now time.Time) *answer {
+	if a := find(set(c.known[:], d), d); a != nil && a.holds(c.turn(d).Load(), now, c.limit(recheckAfter)) {
+		return a
+	}
+	return nil
+}
+
+// limit is how old a principal may be that is read again at an age.
+func (c *tokenCache) limit(age time.Duration) time.Duration {
+	if c.alone {
+		return math.MaxInt64
+	}
+	return age
+}
+
+// standing is nil for a token that is valid, or else why it is not.
+func (a *answer) standing(now time.Time) error {
+	if a.err != nil {
+		return a.err
+	}
+	if expires := a.principal.Expires; !expires.IsZero() && !now.Before(expires) {
+		return ErrExpiredToken
 	}
 	return nil
 }

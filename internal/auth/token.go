@@ -153,6 +153,7 @@ func (a *Authority) RevokeUser(ctx context.Context, account presence.AccountID, 
 	if err := a.sweep(ctx, account, func(t *Token) bool { return t.User == user }); err != nil {
 		return fmt.Errorf("revoke the tokens of user %s: %w", user, err)
 	}
+	a.revoked(&Revocation{Account: account, User: user})
 	return nil
 }
 
@@ -181,6 +182,7 @@ func (a *Authority) revokeText(ctx context.Context, app presence.AppID, text str
 		if err := a.docs.Write(ctx, system, document.Deletion(&docs[0])); err != nil {
 			return fmt.Errorf("revoke token: %w", err)
 		}
+		a.revoked(&Revocation{Account: v.Account, Tokens: []string{v.ID}})
 		listed, err := a.docs.Load(ctx, v.Account, tokenKey(v.ID))
 		if err == nil {
 			err = a.remove(ctx, v.Account, listed)
@@ -237,8 +239,9 @@ func (a *Authority) remove(ctx context.Context, account presence.AccountID, list
 		return nil
 	}
 	keys, deletions := make([]store.Key, 0, len(listed)), make([]store.Doc, 0, len(listed))
+	gone := &Revocation{Account: account}
 	for i := range listed {
-		_, hex, err := tokenOf(&listed[i])
+		t, hex, err := tokenOf(&listed[i])
 		if err != nil {
 			return err
 		}
@@ -246,6 +249,7 @@ func (a *Authority) remove(ctx context.Context, account presence.AccountID, list
 		defer a.cache.forget(&d)
 		keys = append(keys, secretKey(hex))
 		deletions = append(deletions, document.Deletion(&listed[i]))
+		gone.Tokens = append(gone.Tokens, t.ID)
 	}
 	secrets, err := a.docs.Load(ctx, system, keys...)
 	if err != nil {
@@ -259,6 +263,7 @@ func (a *Authority) remove(ctx context.Context, account presence.AccountID, list
 			return err
 		}
 	}
+	a.revoked(gone)
 	return a.docs.Write(ctx, account, deletions...)
 }
 

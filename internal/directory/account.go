@@ -73,6 +73,7 @@ func (d *Directory) SetOwner(ctx context.Context, id presence.AccountID, owner p
 			return err
 		}
 		account.Owner = owner
+		defer d.standingChanged()
 		if err := d.docs.Write(ctx, system, account.doc(version)); err != nil {
 			return fmt.Errorf("set the owner of account %s: %w", id, err)
 		}

@@ -67,11 +67,23 @@ type Directory struct {
 	clock      func() time.Time
 	emails     *emailCache
 	onContacts func(presence.AccountID, presence.UserID) // or nil
+	onStanding func()                                    // or nil
 }
 
 // New is a directory on the documents of st.
 func New(st store.Store, clock func() time.Time) *Directory {
 	return &Directory{docs: st, clock: clock, emails: newEmailCache()}
+}
+
+// OnStanding has fn called after each change that was made here of what tokens depend
+// on: whether a user is there and active, and who owns an account. Set it once, before
+// anything is served. fn must not wait.
+func (d *Directory) OnStanding(fn func()) { d.onStanding = fn }
+
+func (d *Directory) standingChanged() {
+	if d.onStanding != nil {
+		d.onStanding()
+	}
 }
 
 // now is the instant of a change, as documents keep it.

@@ -179,6 +179,9 @@ func (d *Directory) replace(ctx context.Context, account presence.AccountID, bef
 	err := d.docs.Write(ctx, account, changes...)
 	d.emails.forget(account, from)
 	d.emails.forget(account, to)
+	if before.Active != u.Active {
+		d.standingChanged()
+	}
 	if err != nil {
 		return fmt.Errorf("update user %s: %w", u.ID, err)
 	}
@@ -208,6 +211,7 @@ func (d *Directory) Delete(ctx context.Context, account presence.AccountID, id p
 		}
 		err = d.docs.Write(ctx, account, changes...)
 		d.emails.forget(account, folded)
+		d.standingChanged()
 		if err != nil {
 			return fmt.Errorf("delete user %s: %w", id, err)
 		}

@@ -24,13 +24,12 @@ func NewHub(st store.Store, dir *directory.Directory, authority *auth.Authority,
 		Gone:            directory.ErrNoUser,
 		Contacts:        contactLists(dir),
 		ContactVersions: dir.ContactVersions,
-		Valid: func(ctx context.Context, l notify.Looker) error {
-			p, ok := l.(*auth.Principal)
-			if !ok {
-				return auth.ErrInvalidToken
+		Valid: func(ctx context.Context, all []notify.Looker) []error {
+			principals := make([]*auth.Principal, len(all))
+			for i, l := range all {
+				principals[i], _ = l.(*auth.Principal) // all are
 			}
-			_, err := authority.Again(ctx, p)
-			return err
+			return authority.Recheck(ctx, principals)
 		},
 		Forbidden: auth.Refused,
 		Format:    Format{},
@@ -38,6 +37,12 @@ func NewHub(st store.Store, dir *directory.Directory, authority *auth.Authority,
 		Log:       log,
 	})
 	dir.OnContacts(hub.ContactsMoved)
+	authority.OnRevoke(func(r *auth.Revocation) {
+		hub.EndRevoked(func(l notify.Looker) bool {
+			p, ok := l.(*auth.Principal)
+			return ok && r.Covers(p)
+		})
+	})
 	return hub
 }
 

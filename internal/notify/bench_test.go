@@ -106,7 +106,7 @@ func benchHub(b *testing.B) (*notify.Hub, store.Store) {
 		Store:     st,
 		Known:     func(context.Context, store.User) error { return nil },
 		Gone:      errGone,
-		Valid:     func(context.Context, notify.Looker) error { return nil },
+		Valid:     func(_ context.Context, all []notify.Looker) []error { return make([]error, len(all)) },
 		Forbidden: func(error) bool { return false },
 		Format:    bareFormat{},
 		Clock:     time.Now,

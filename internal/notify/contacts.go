@@ -3,7 +3,10 @@ package notify
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
+	"sync"
+	"time"
 
 	"porchlight.dev/porchlight/internal/presence"
 )
@@ -117,46 +120,103 @@ func (s *Stream) contactList() *ContactList {
 // maxOwners is of how many users the contacts are read at once.
 const maxOwners = 500
 
-// refreshAllContacts looks for changes of the contacts of all streams.
-func (h *Hub) refreshAllContacts(ctx context.Context) {
+// Bounds of what goes on at once to refresh contacts, and of how long it takes: who is
+// slow holds up nobody else.
+const (
+	readAtOnce     = 16
+	followedAtOnce = 64
+	refreshTimeout = 30 * time.Second
+)
+
+// slots bound what goes on at once: each has one element for each that does.
+type slots chan struct{}
+
+// start does something on a goroutine of its own as soon as there is a slot for it.
+func (s slots) start(ctx context.Context, group *sync.WaitGroup, do func(context.Context)) {
+	select {
+	case s <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	group.Go(func() {
+		defer func() { <-s }()
+		ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
+		defer cancel()
+		do(ctx)
+	})
+}
+
+// A refreshing has streams follow the contacts that there are.
+type refreshing struct {
+	hub     *Hub
+	reads   slots
+	follows slots
+	group   sync.WaitGroup
+	late    sync.Map // accounts of which all contacts are being read
+}
+
+// keepContacts refreshes contacts until ctx ends.
+func (h *Hub) keepContacts(ctx context.Context) {
+	ticker := time.NewTicker(contactsEvery)
+	defer ticker.Stop()
+	r := &refreshing{hub: h, reads: make(slots, readAtOnce), follows: make(slots, followedAtOnce)}
+	defer r.group.Wait()
+	var all roster
+	for {
+		select {
+		case <-ticker.C:
+			r.refreshAll(ctx, &all)
+		case u := <-h.moved:
+			owners := map[presence.UserID][]*Stream{u.ID: h.ofContacts(u.Account, u.ID)}
+			r.reads.start(ctx, &r.group, func(read context.Context) { r.refresh(ctx, read, u.Account, owners) })
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// refreshAll looks for changes of the contacts of all streams. An account whose last
+// round is not over waits for the next.
+func (r *refreshing) refreshAll(ctx context.Context, all *roster) {
 	byAccount := make(map[presence.AccountID]map[presence.UserID][]*Stream)
-	h.swept = h.appendAll(h.swept[:0])
-	defer clear(h.swept)
-	for _, s := range h.swept {
+	all.each(r.hub, func(s *Stream) {
 		if s.contactList() == nil {
-			continue
+			return
 		}
 		if byAccount[s.account] == nil {
 			byAccount[s.account] = make(map[presence.UserID][]*Stream)
 		}
 		byAccount[s.account][s.owner] = append(byAccount[s.account][s.owner], s)
-	}
+	})
 	for account, owners := range byAccount {
-		h.refreshContacts(ctx, account, owners)
+		if _, late := r.late.LoadOrStore(account, true); late {
+			continue
+		}
+		r.reads.start(ctx, &r.group, func(read context.Context) {
+			defer r.late.Delete(account)
+			r.refresh(ctx, read, account, owners)
+		})
 	}
 }
 
-func (h *Hub) refreshContacts(ctx context.Context, account presence.AccountID, owners map[presence.UserID][]*Stream) {
-	ids := make([]presence.UserID, 0, len(owners))
-	for id := range owners {
-		ids = append(ids, id)
-	}
-	for part := range slices.Chunk(ids, maxOwners) {
-		versions, err := h.opts.ContactVersions(ctx, account, part)
+// refresh reads, bounded by read, and has those follow whose contacts are others.
+func (r *refreshing) refresh(ctx, read context.Context, account presence.AccountID, owners map[presence.UserID][]*Stream) {
+	for part := range slices.Chunk(slices.Collect(maps.Keys(owners)), maxOwners) {
+		versions, err := r.hub.opts.ContactVersions(read, account, part)
 		part = slices.DeleteFunc(part, func(id presence.UserID) bool {
 			return !slices.ContainsFunc(owners[id], func(s *Stream) bool { return s.hasOther(versions[id]) })
 		})
 		var lists map[presence.UserID]ContactList
 		if err == nil && len(part) > 0 {
-			lists, err = h.opts.Contacts(ctx, account, part)
+			lists, err = r.hub.opts.Contacts(read, account, part)
 		}
 		if err != nil {
-			h.opts.Log.WarnContext(ctx, "contacts cannot be read now", slog.Any("err", err))
+			r.hub.opts.Log.WarnContext(ctx, "contacts cannot be read now; will retry", slog.Any("err", err))
 			return
 		}
 		for _, id := range part {
 			for _, s := range owners[id] {
-				s.followContacts(ctx, lists[id])
+				r.follows.start(ctx, &r.group, func(ctx context.Context) { s.followContacts(ctx, lists[id]) })
 			}
 		}
 	}
@@ -170,9 +230,12 @@ func (s *Stream) hasOther(version string) bool {
 }
 
 // followContacts follows the contacts of a newer list. Whoever was added comes as
-// a snapshot, whoever was removed as gone; the cursor goes on with the last frame.
+// a snapshot, whoever was removed as gone; the cursor goes on with the last frame. A
+// stream that is changing whom it follows is left to the next round.
 func (s *Stream) followContacts(ctx context.Context, list ContactList) {
-	s.following.Lock()
+	if !s.following.TryLock() {
+		return
+	}
 	defer s.following.Unlock()
 	before := s.contactList()
 	if before == nil || list.Gen < before.Gen {

@@ -28,8 +28,8 @@ type Options struct {
 	Contacts func(context.Context, presence.AccountID, []presence.UserID) (map[presence.UserID]ContactList, error)
 	// ContactVersions is the Version of the lists that Contacts would give.
 	ContactVersions func(context.Context, presence.AccountID, []presence.UserID) (map[presence.UserID]string, error)
-	// Valid says whether a stream's looker may still look: nil, or why not.
-	Valid func(context.Context, Looker) error
+	// Valid says for each stream's looker whether it may still look: nil, or why not.
+	Valid func(context.Context, []Looker) []error
 	// Forbidden reports whether an error of Valid is final, and not the store's.
 	Forbidden func(error) bool
 	Format    Format
@@ -74,7 +74,7 @@ type Hub struct {
 	// before; zero: not known.
 	fresh     atomic.Int64
 	delivered atomic.Bool   // something, since the last sweep
-	calm      int           // sweeps since the store was last in doubt; the sweeper's alone
+	calm      int           // rounds of freshen since the store was last in doubt; its alone
 	ready     chan struct{} // closed when the first group has come
 
 	mu       sync.Mutex // guards the fields below
@@ -89,7 +89,6 @@ type Hub struct {
 	moved chan store.User // whose contacts changed
 
 	dirty   []*Stream // of the group that is delivered; the deliverer's alone
-	swept   []*Stream // the sweeper's alone: room for all streams, each second
 	buffers sync.Pool // of *[]byte, to encode into
 	stats   counters
 }

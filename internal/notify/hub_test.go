@@ -238,13 +238,16 @@ func bubble(t *testing.T, test func(n *node)) {
 				}
 				return found, nil
 			},
-			Valid: func(_ context.Context, l notify.Looker) error {
+			Valid: func(_ context.Context, all []notify.Looker) []error {
 				n.mu.Lock()
 				defer n.mu.Unlock()
-				if n.invalid[l.Watcher("").User] {
-					return errGone
+				errs := make([]error, len(all))
+				for i, l := range all {
+					if n.invalid[l.Watcher("").User] {
+						errs[i] = errGone
+					}
 				}
-				return nil
+				return errs
 			},
 			Forbidden: func(err error) bool { return errors.Is(err, errGone) },
 		})
@@ -266,9 +269,19 @@ type lateReads struct {
 	store.Store
 	meanwhile func() // nil: nothing
 	fails     error  // what reads answer, nil: nothing
+	// stuck: reads of this user wait until released is closed, or for ever.
+	stuck    presence.UserID
+	released chan struct{}
 }
 
 func (l *lateReads) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
+	if l.stuck != "" && slices.Contains(us, store.User{Account: "a", ID: l.stuck}) {
+		select {
+		case <-l.released:
+		case <-ctx.Done():
+			return nil, store.Cursor{}, ctx.Err()
+		}
+	}
 	records, cursor, err := l.Store.Read(ctx, us)
 	if l.meanwhile != nil {
 		l.meanwhile()

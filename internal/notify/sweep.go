@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"porchlight.dev/porchlight/internal/presence"
@@ -12,27 +13,72 @@ func userOf(account presence.AccountID, id presence.UserID) store.User {
 	return store.User{Account: account, ID: id}
 }
 
-// sweepAll does once a second what would otherwise be a timer of each stream.
+// sweepAll does what would otherwise be a timer of each stream. What may wait for the
+// store has a goroutine of its own, so that keepalives come in time.
 func (h *Hub) sweepAll(ctx context.Context) {
-	sweep := time.NewTicker(sweepEvery)
-	defer sweep.Stop()
-	contacts := time.NewTicker(contactsEvery)
-	defer contacts.Stop()
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	parts.Go(func() { every(ctx, sweepEvery, func() { h.freshen(ctx) }) })
+	var beaten, checked roster
+	parts.Go(func() { every(ctx, sweepEvery, func() { beaten.each(h, func(s *Stream) { s.beat(h.opts.Clock()) }) }) })
+	parts.Go(func() { every(ctx, sweepEvery, func() { h.checkAll(ctx, &checked) }) })
+	h.keepContacts(ctx)
+}
+
+// every does something at an interval until ctx ends.
+func every(ctx context.Context, interval time.Duration, do func()) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
 	for {
 		select {
-		case <-sweep.C:
-			h.sweep(ctx)
-		case <-contacts.C:
-			h.refreshAllContacts(ctx)
-		case u := <-h.moved:
-			h.refreshContacts(ctx, u.Account, map[presence.UserID][]*Stream{u.ID: h.ofContacts(u.Account, u.ID)})
+		case <-ticker.C:
+			do()
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// calmAfter is for how many sweeps the store must have been well, and given nothing,
+// A roster is space for all streams, which is used again each second.
+type roster struct {
+	streams []*Stream
+	lookers []Looker
+}
+
+func (r *roster) each(h *Hub, do func(*Stream)) {
+	r.streams = h.appendAll(r.streams[:0])
+	defer clear(r.streams)
+	for _, s := range r.streams {
+		do(s)
+	}
+}
+
+// checkAll ends the streams whose lookers may look no more.
+func (h *Hub) checkAll(ctx context.Context, r *roster) {
+	r.lookers = r.lookers[:0]
+	defer func() { clear(r.lookers) }()
+	r.streams = h.appendAll(r.streams[:0])
+	defer clear(r.streams)
+	for _, s := range r.streams {
+		r.lookers = append(r.lookers, s.looker)
+	}
+	for i, err := range h.opts.Valid(ctx, r.lookers) {
+		if err != nil && h.opts.Forbidden(err) {
+			r.streams[i].End(CloseUnauthorized, 0)
+		}
+	}
+}
+
+// EndRevoked ends the streams whose lookers were revoked just now.
+func (h *Hub) EndRevoked(revoked func(Looker) bool) {
+	for _, s := range h.all() {
+		if revoked(s.looker) {
+			s.End(CloseUnauthorized, 0)
+		}
+	}
+}
+
+// calmAfter is for how many rounds of freshen the store must have been well, and given nothing,
 // until it is believed that there is nothing: after a lost connection it has
 // something to give.
 const calmAfter = 3
@@ -48,23 +94,6 @@ func (h *Hub) freshen(ctx context.Context) {
 	h.calm++
 	if h.calm >= calmAfter {
 		h.fresh.Store(max(h.fresh.Load(), now-calmAfter))
-	}
-}
-
-// sweep ends the streams that may not go on, and gives signs of life.
-func (h *Hub) sweep(ctx context.Context) {
-	h.freshen(ctx)
-	h.swept = h.appendAll(h.swept[:0])
-	defer clear(h.swept)
-	for _, s := range h.swept {
-		if ctx.Err() != nil {
-			return
-		}
-		if err := h.opts.Valid(ctx, s.looker); err != nil && h.opts.Forbidden(err) {
-			s.End(CloseUnauthorized, 0)
-			continue
-		}
-		s.beat(h.opts.Clock())
 	}
 }
 

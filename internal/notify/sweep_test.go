@@ -86,7 +86,7 @@ func sweepBubble(t *testing.T, test func(t *testing.T, h *notify.Hub)) {
 			Store:     st,
 			Known:     func(context.Context, store.User) error { return nil },
 			Gone:      errGone,
-			Valid:     func(context.Context, notify.Looker) error { return nil },
+			Valid:     func(_ context.Context, all []notify.Looker) []error { return make([]error, len(all)) },
 			Forbidden: func(err error) bool { return errors.Is(err, errNobody) },
 			Format:    bareFormat{},
 			Clock:     time.Now,

@@ -34,6 +34,9 @@ func (s *Server) compose() {
 	dir := directory.New(s.store, clock)
 	authority := auth.New(s.store, dir, clock)
 	authority.Live = s.limits.live
+	if s.opts.Store == nil && s.config.Store == "" { // the embedded engine is this process's alone
+		authority.OnlyWriter()
+	}
 	known := func(ctx context.Context, u store.User) error {
 		_, err := dir.User(ctx, u.Account, u.ID)
 		return err

@@ -1,0 +1,245 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/document"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// verifiedAtOnce is how many tokens are read at once.
+const verifiedAtOnce = 500
+
+// Recheck finds for each principal whether its token still holds: nil, or the error
+// of Authenticate. It is for those who last, such as streams: tokens are read many at
+// once, each as often as MaxStale needs it.
+func (a *Authority) Recheck(ctx context.Context, principals []*Principal) []error {
+	errs := make([]error, len(principals))
+	now := a.clock()
+	var stale []digest
+	var places []int // in stale, for each of principals; nil: none is
+	for i, p := range principals {
+		if p == nil {
+			errs[i] = ErrInvalidToken
+			continue
+		}
+		found := a.cache.recent(&p.digest, now)
+		if found != nil {
+			errs[i] = found.standing(now)
+			continue
+		}
+		if places == nil {
+			places = make([]int, len(principals))
+		}
+		stale = append(stale, p.digest)
+		places[i] = len(stale)
+	}
+	if len(stale) == 0 {
+		return errs
+	}
+	verdicts := a.verdicts(ctx, stale)
+	for i, place := range places {
+		if place > 0 {
+			errs[i] = verdicts[place-1]
+		}
+	}
+	return errs
+}
+
+// verdicts are the errors of Recheck for tokens of which nothing recent is known. Each
+// token is read once.
+func (a *Authority) verdicts(ctx context.Context, stale []digest) []error {
+	places := make(map[digest]int, len(stale)) // in distinct
+	distinct := make([]digest, 0, len(stale))
+	for _, d := range stale {
+		if _, known := places[d]; !known {
+			places[d] = len(distinct)
+			distinct = append(distinct, d)
+		}
+	}
+	found := make([]error, 0, len(distinct))
+	for part := range slices.Chunk(distinct, verifiedAtOnce) {
+		now := a.clock()
+		for _, answer := range a.verify(ctx, part, now) {
+			found = append(found, answer.standing(now))
+		}
+	}
+	errs := make([]error, len(stale))
+	for i, d := range stale {
+		errs[i] = found[places[d]]
+	}
+	return errs
+}
+
+// verify reads what there is about tokens, and remembers the answers. The error of an
+// answer that is not Refused is the store's.
+func (a *Authority) verify(ctx context.Context, digests []digest, now time.Time) []*answer {
+	answers := make([]*answer, len(digests))
+	for i := range digests {
+		answers[i] = &answer{digest: digests[i], read: now, turn: a.cache.turn(&digests[i]).Load()}
+	}
+	a.judge(ctx, answers, now)
+	for _, found := range answers {
+		if found.err == nil || Refused(found.err) {
+			a.cache.put(found)
+		}
+	}
+	return answers
+}
+
+// judge finds the principals of answers, or why there are none.
+func (a *Authority) judge(ctx context.Context, answers []*answer, now time.Time) {
+	values, err := a.secrets(ctx, answers)
+	if err != nil {
+		for _, found := range answers {
+			found.err = err
+		}
+		return
+	}
+	accounts := make(map[presence.AccountID]*grantors)
+	for i, v := range values {
+		switch found := answers[i]; {
+		case found.err != nil:
+		case v == nil:
+			found.err = ErrInvalidToken
+		case !v.Expires.IsZero() && !now.Before(v.Expires):
+			found.err = ErrExpiredToken
+		default:
+			if accounts[v.Account] == nil {
+				accounts[v.Account] = newGrantors()
+			}
+			accounts[v.Account].add(v)
+		}
+	}
+	for account, g := range accounts {
+		g.read(ctx, a, account)
+	}
+	for i, v := range values {
+		if found := answers[i]; found.err == nil {
+			found.principal, found.err = accounts[v.Account].principal(v, &found.digest)
+		}
+	}
+}
+
+// secrets are what the tokens of answers are; nil for one that is unknown.
+func (a *Authority) secrets(ctx context.Context, answers []*answer) ([]*secretValue, error) {
+	keys := make([]store.Key, len(answers))
+	places := make(map[string]int, len(answers))
+	for i, found := range answers {
+		keys[i] = secretKey(found.digest.hex())
+		places[keys[i].Key] = i
+	}
+	docs, err := a.docs.Load(ctx, system, keys...)
+	if err != nil {
+		return nil, fmt.Errorf("read token: %w", err)
+	}
+	values := make([]*secretValue, len(answers))
+	for i := range docs {
+		v, place := new(secretValue), places[docs[i].Key.Key]
+		answers[place].err = document.Decode(&docs[i], v)
+		values[place] = v
+	}
+	return values, nil
+}
+
+// Grantors are those of one account by whom tokens are valid: their apps, and whom
+// they act for.
+type grantors struct {
+	apps  map[presence.AppID]bool // whether it is there
+	users map[presence.UserID]bool
+	// accountLevel: a token is of nobody, and acts for the owner.
+	accountLevel bool
+	owner        presence.UserID
+	owned        bool // there is such an account
+	err          error
+}
+
+func newGrantors() *grantors {
+	return &grantors{apps: make(map[presence.AppID]bool), users: make(map[presence.UserID]bool)}
+}
+
+// add notes what has to be read for a token.
+func (g *grantors) add(v *secretValue) {
+	g.apps[v.App] = false
+	if v.User == "" {
+		g.accountLevel = true
+		return
+	}
+	g.users[v.User] = false
+}
+
+// read reads all of them.
+func (g *grantors) read(ctx context.Context, a *Authority, account presence.AccountID) {
+	g.err = errors.Join(g.readApps(ctx, a, account), g.readUsers(ctx, a, account), g.readOwner(ctx, a, account))
+}
+
+func (g *grantors) readApps(ctx context.Context, a *Authority, account presence.AccountID) error {
+	keys := make([]store.Key, 0, len(g.apps))
+	for id := range g.apps {
+		if presence.CheckID("id", string(id)) == nil {
+			keys = append(keys, appKey(id))
+		}
+	}
+	docs, err := a.docs.Load(ctx, account, keys...)
+	if err != nil {
+		return fmt.Errorf("read app: %w", err)
+	}
+	for i := range docs {
+		app, _, err := appOf(&docs[i])
+		if err != nil {
+			return err
+		}
+		g.apps[app.ID] = true
+	}
+	return nil
+}
+
+func (g *grantors) readUsers(ctx context.Context, a *Authority, account presence.AccountID) error {
+	if len(g.users) == 0 {
+		return nil
+	}
+	users, err := a.directory.Named(ctx, account, slices.Collect(maps.Keys(g.users)))
+	for id := range users {
+		g.users[id] = users[id].Active
+	}
+	return err
+}
+
+func (g *grantors) readOwner(ctx context.Context, a *Authority, account presence.AccountID) error {
+	if !g.accountLevel {
+		return nil
+	}
+	found, err := a.directory.Account(ctx, account)
+	if errors.Is(err, directory.ErrNoAccount) {
+		return nil
+	}
+	g.owner, g.owned = found.Owner, err == nil
+	return err
+}
+
+// principal is whom a token acts for; ErrInvalidToken if its app or user is gone, or
+// the user is deactivated.
+func (g *grantors) principal(v *secretValue, d *digest) (*Principal, error) {
+	if g.err != nil {
+		return nil, g.err
+	}
+	user, valid := v.User, g.users[v.User]
+	if v.User == "" {
+		user, valid = g.owner, g.owned
+	}
+	if !valid || !g.apps[v.App] {
+		return nil, ErrInvalidToken
+	}
+	scopes, _ := readScopes(v.Scopes) // a name that is not known here allows nothing
+	return &Principal{
+		Account: v.Account, App: v.App, User: user, AccountLevel: v.User == "",
+		Scopes: scopes, Expires: v.Expires, TokenID: v.ID, digest: *d,
+	}, nil
+}
