@@ -59,6 +59,10 @@ var (
 		"invalid-token", "The access token is not valid", 401,
 		"Get a new token: this one is unknown or revoked, or its user or app is gone or deactivated.",
 	}
+	InvalidTicket = Kind{
+		"invalid-ticket", "The ticket cannot be used", 401,
+		"Ask for another with POST /v1/tickets. A ticket opens one stream, once, within 30 seconds.",
+	}
 	ExpiredToken = Kind{
 		"expired-token", "The access token has expired", 401,
 		"Get a new token and send the request again.",
@@ -222,7 +226,7 @@ var (
 func Kinds() []*Kind {
 	return []*Kind{
 		&CursorInvalid, &InvalidField, &Malformed,
-		&ExpiredToken, &InvalidToken, &NoToken, &TokenInQuery,
+		&ExpiredToken, &InvalidTicket, &InvalidToken, &NoToken, &TokenInQuery,
 		&Escalation, &Forbidden, &InsufficientScope, &OriginRefused,
 		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoRoute, &NoSession, &SessionReplaced, &NoTokenID, &NoUser, &NoWatch,
 		&MethodNotAllowed,

@@ -160,8 +160,8 @@ func (s *Stream) Claim(ctx context.Context, id string, claim api.SetClaim) error
 	})
 }
 
-// EndClaim ends a claim, and waits as Claim does. One that is not there any more
-// is refused with api.NoClaim.
+// EndClaim ends a claim, and waits as Claim does. One that is not there any more is
+// no error.
 func (s *Stream) EndClaim(ctx context.Context, id string) error {
 	return s.call(ctx, api.ClientFrame{Type: api.FrameEndClaim, Claim: id})
 }

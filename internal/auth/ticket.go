@@ -19,7 +19,14 @@ type ticketValue struct {
 	document.Format
 	Token   string    `json:"token_sha256"`
 	Expires time.Time `json:"expires"`
+	Used    bool      `json:"used,omitempty"`
 }
+
+// Why a ticket is refused. That one was used is known as long as it could have been.
+var (
+	ErrTicket     = errors.New("this ticket is unknown or older than 30 seconds")
+	ErrTicketUsed = errors.New("this ticket was used already")
+)
 
 func ticketKey(digest string) store.Key { return store.Key{Collection: "ticket", Key: digest} }
 
@@ -28,7 +35,7 @@ func ticketKey(digest string) store.Key { return store.Key{Collection: "ticket",
 func (a *Authority) NewTicket(ctx context.Context, p *Principal) (ticket string, expires time.Time, err error) {
 	ticket = newSecret()
 	expires = a.now().Add(TicketLasts)
-	doc := document.New(ticketKey(digestOf(ticket).hex()), "", ticketValue{document.Current(), p.digest.hex(), expires})
+	doc := document.New(ticketKey(digestOf(ticket).hex()), "", ticketValue{Format: document.Current(), Token: p.digest.hex(), Expires: expires})
 	doc.Until = expires
 	if err := a.docs.Write(ctx, system, doc); err != nil {
 		return "", time.Time{}, fmt.Errorf("make a ticket: %w", err)
@@ -37,30 +44,36 @@ func (a *Authority) NewTicket(ctx context.Context, p *Principal) (ticket string,
 }
 
 // Redeem takes a ticket and finds the principal that it stands for. The first one
-// who comes gets it: for all others it is ErrInvalidToken, as for one that is
-// unknown or too old.
+// who comes gets it.
 func (a *Authority) Redeem(ctx context.Context, ticket string) (*Principal, error) {
 	if len(ticket) != secretLen {
-		return nil, ErrInvalidToken
+		return nil, ErrTicket
 	}
 	docs, err := a.docs.Load(ctx, system, ticketKey(digestOf(ticket).hex()))
 	if err != nil {
 		return nil, fmt.Errorf("read ticket: %w", err)
 	}
 	if len(docs) == 0 {
-		return nil, ErrInvalidToken
+		return nil, ErrTicket
 	}
 	var v ticketValue
 	if err := document.Decode(&docs[0], &v); err != nil {
 		return nil, err
 	}
-	switch err := a.docs.Write(ctx, system, document.Deletion(&docs[0])); {
+	switch {
+	case !a.clock().Before(v.Expires):
+		return nil, ErrTicket
+	case v.Used:
+		return nil, ErrTicketUsed
+	}
+	v.Used = true
+	used := document.New(docs[0].Key, docs[0].Version, v)
+	used.Until = v.Expires
+	switch err := a.docs.Write(ctx, system, used); {
 	case errors.Is(err, store.ErrConflict):
-		return nil, ErrInvalidToken // somebody else took it
+		return nil, ErrTicketUsed // at the same time
 	case err != nil:
 		return nil, fmt.Errorf("take ticket: %w", err)
-	case !a.clock().Before(v.Expires):
-		return nil, ErrInvalidToken
 	}
 	d := digestOfHex(v.Token)
 	return a.authenticate(ctx, &d)

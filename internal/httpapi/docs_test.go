@@ -113,6 +113,8 @@ func TestProblems(t *testing.T) {
 		{auth.ErrNoToken, &api.NoToken, ""},
 		{auth.ErrInvalidToken, &api.InvalidToken, ""},
 		{auth.ErrExpiredToken, &api.ExpiredToken, ""},
+		{auth.ErrTicket, &api.InvalidTicket, ""},
+		{auth.ErrTicketUsed, &api.InvalidTicket, ""},
 		{auth.ErrTokenInQuery, &api.TokenInQuery, ""},
 		{auth.ErrNoApp, &api.NoApp, ""},
 		{auth.ErrNoSuchToken, &api.NoTokenID, ""},

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"encoding/json"
+	"math/rand/v2"
 	"strconv"
 
 	"porchlight.dev/porchlight/api"
@@ -153,8 +154,11 @@ const controlPong = "control_pong"
 // appendEvent appends a frame as an event of SSE. What is in it is JSON, so no
 // line ends in it.
 func appendEvent(b []byte, f *notify.Frame) []byte {
-	if f.Kind == notify.Ping {
-		return append(b, ": ping\n\n"...)
+	switch f.Kind {
+	case notify.Ping:
+		return append(b, "event: ping\ndata: {\"type\":\"ping\"}\n\n"...)
+	case api.FrameHello: // else a browser would keep the wait of the last close
+		b = append(strconv.AppendInt(append(b, "retry: "...), eventRetry(), 10), '\n')
 	}
 	b = append(append(append(b, "event: "...), f.Kind...), '\n')
 	if f.Cursor != "" {
@@ -163,6 +167,10 @@ func appendEvent(b []byte, f *notify.Frame) []byte {
 	b = append(append(b, "data: "...), f.Body...)
 	return append(appendTail(b, f), "\n\n"...)
 }
+
+// eventRetry is how many milliseconds a browser waits when a stream was lost: others
+// lost theirs at the same moment.
+func eventRetry() int64 { return 2000 + rand.Int64N(3000) } //nolint:gosec // no secret
 
 // endings are what is told at the end of a stream.
 var endings = [...]struct {

@@ -21,8 +21,8 @@ import (
 )
 
 // A peer is the client of a WebSocket. Its frames are dealt with one after another,
-// on the goroutine that reads; only what a client says of its activity may be
-// overtaken by what it says later.
+// on the goroutine that reads, and answered in order. Activity alone is published
+// beside: of several that come while one is held back by damping, the last counts.
 type peer struct {
 	streams   *streams
 	principal *auth.Principal
@@ -34,8 +34,8 @@ type peer struct {
 
 	mu      sync.Mutex // guards the fields below
 	session *publish.Binding
-	said    []saying // activity that waits while one is published
-	saying  bool
+	said    []saying      // activity that waits while one is published
+	saying  chan struct{} // closed when none waits any more; nil: none does
 }
 
 // A saying is what an activity frame said.
@@ -167,12 +167,16 @@ func clientFrame(text []byte) (f api.ClientFrame, err error) {
 
 // receive deals with one frame, unless err says why it cannot be read.
 func (p *peer) receive(f *api.ClientFrame, err error) {
+	if f.Type != api.FrameActivity {
+		p.awaitActivity() // answers come in the order of frames
+	}
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), frameTimeout)
 		defer cancel()
 		err = p.serve(ctx, f)
 	}
 	if err != nil {
+		p.awaitActivity()
 		p.streams.refuse(p.stream, f, err)
 	}
 }
@@ -197,7 +201,7 @@ func (p *peer) serve(ctx context.Context, f *api.ClientFrame) error {
 	case api.FrameClaim:
 		return p.claim(ctx, f)
 	case api.FrameEndClaim:
-		return p.publish(ctx, f, presence.EndClaim{ID: presence.ClaimID(f.Claim)})
+		return p.endClaim(ctx, f)
 	case api.FrameSignOut:
 		return p.signOut(ctx, f)
 	case api.FramePing:
@@ -327,39 +331,58 @@ func (p *peer) activity(f *api.ClientFrame) error {
 		return presence.ErrUnknownSession
 	}
 	p.said = append(p.said, saying{f.ID, activity(f.Active), p.session})
-	if !p.saying {
-		p.saying = true
-		go p.streams.guard(p.stream, p.say)
+	if p.saying == nil {
+		p.saying = make(chan struct{})
+		go p.sayAll()
 	}
 	return nil
 }
 
-// say publishes until nothing more was said.
-func (p *peer) say() {
+// awaitActivity waits until all activity frames are answered. Damping holds them back
+// for a second or two.
+func (p *peer) awaitActivity() {
+	p.mu.Lock()
+	saying := p.saying
+	p.mu.Unlock()
+	if saying != nil {
+		<-saying
+	}
+}
+
+// sayAll publishes until nothing more was said, or the stream ends over it.
+func (p *peer) sayAll() {
 	for {
+		p.streams.guard(p.stream, p.say)
 		p.mu.Lock()
-		said, current := p.said, p.session
-		p.said = nil
-		if len(said) == 0 {
-			p.saying = false
+		if len(p.said) == 0 || p.stream.Ended() {
+			close(p.saying)
+			p.saying = nil
 			p.mu.Unlock()
 			return
 		}
 		p.mu.Unlock()
-		last := said[len(said)-1]
-		err := presence.ErrUnknownSession
-		if last.session == current { // else it was signed out meanwhile
-			ctx, cancel := context.WithTimeout(context.Background(), frameTimeout)
-			err = last.session.Say(ctx, last.active)
-			cancel()
+	}
+}
+
+// say publishes the last of what was said, and answers all.
+func (p *peer) say() {
+	p.mu.Lock()
+	said, current := p.said, p.session
+	p.said = nil
+	p.mu.Unlock()
+	last := said[len(said)-1]
+	err := presence.ErrUnknownSession
+	if last.session == current { // else it was signed out meanwhile
+		ctx, cancel := context.WithTimeout(context.Background(), frameTimeout)
+		err = last.session.Say(ctx, last.active)
+		cancel()
+	}
+	for _, s := range said {
+		if err != nil {
+			p.streams.refuse(p.stream, &api.ClientFrame{ID: s.id}, err)
+			continue
 		}
-		for _, s := range said {
-			if err != nil {
-				p.streams.refuse(p.stream, &api.ClientFrame{ID: s.id}, err)
-				continue
-			}
-			p.done(&api.ClientFrame{ID: s.id}, "")
-		}
+		p.done(&api.ClientFrame{ID: s.id}, "")
 	}
 }
 
@@ -398,6 +421,17 @@ func (p *peer) claim(ctx context.Context, f *api.ClientFrame) error {
 	}
 	event.App, event.Via = origin(p.principal)
 	return p.publish(ctx, f, event)
+}
+
+// endClaim succeeds also if the claim has ended: a client that was cut off before the
+// answer asks again.
+func (p *peer) endClaim(ctx context.Context, f *api.ClientFrame) error {
+	err := p.publish(ctx, f, presence.EndClaim{ID: presence.ClaimID(f.Claim)})
+	if errors.Is(err, presence.ErrUnknownClaim) {
+		p.done(f, "")
+		return nil
+	}
+	return err
 }
 
 func (p *peer) publish(ctx context.Context, f *api.ClientFrame, e presence.Event) error {

@@ -74,6 +74,8 @@ var kinds = []struct {
 	{auth.ErrNoToken, &api.NoToken},
 	{auth.ErrInvalidToken, &api.InvalidToken},
 	{auth.ErrExpiredToken, &api.ExpiredToken},
+	{auth.ErrTicket, &api.InvalidTicket},
+	{auth.ErrTicketUsed, &api.InvalidTicket},
 	{auth.ErrTokenInQuery, &api.TokenInQuery},
 	{auth.ErrNoApp, &api.NoApp},
 	{auth.ErrNoSuchToken, &api.NoTokenID},

@@ -135,7 +135,7 @@ func openingOf(q url.Values, lastEvent string) (opening, error) {
 		ask.users = strings.Split(text, ",")
 	}
 	if len(ask.users) > api.MaxStreamUsers {
-		return ask, &presence.FieldError{Field: "users", Reason: "must have at most 100 users; follow more over the stream"}
+		return ask, &presence.FieldError{Field: "users", Reason: "must have at most 100 users; for more use contacts=true, several streams or polls, or follow frames on a WebSocket"}
 	}
 	return ask, nil
 }

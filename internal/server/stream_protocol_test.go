@@ -1,0 +1,214 @@
+package server_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/server"
+)
+
+// together is frames in one write.
+func together(t *testing.T, frames ...api.ClientFrame) []byte {
+	t.Helper()
+	var b []byte
+	for i := range frames {
+		text, err := json.Marshal(&frames[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		b = append(b, rawFrame(final|opText, text)...)
+	}
+	return b
+}
+
+// all reads n frames of text.
+func (s *rawSocket) all(t *testing.T, n int) (frames []api.ServerFrame) {
+	t.Helper()
+	for len(frames) < n {
+		first, payload, err := s.next()
+		if err != nil {
+			t.Fatalf("after %d of %d frames: %v", len(frames), n, err)
+		}
+		if first == final|opText {
+			frames = append(frames, frameOf(t, payload))
+		}
+	}
+	return frames
+}
+
+// TestCursorsOfAConnection: no frame has a cursor before the answer to every follow
+// that came with it.
+func TestCursorsOfAConnection(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	ids := r.users(t, 3)
+	follow := func(id, cursor string, users ...string) api.ClientFrame {
+		return api.ClientFrame{Type: api.FrameFollow, ID: id, Users: users, Cursor: cursor}
+	}
+	s := r.open(t, r.made.AccessToken, "")
+	for _, cursor := range []string{"", "altered"} {
+		if _, err := s.Write(together(t, follow("a", cursor, ids[0]), follow("b", cursor, ids[1]), follow("none", "", "\x00"), api.ClientFrame{Type: api.FramePing, ID: "p"})); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for {
+			f := s.all(t, 1)[0]
+			got = append(got, f.Type+" "+f.ID)
+			if (f.Cursor != "") != (f.ID == "none" || f.ID == "p") {
+				t.Errorf("with the cursor %q: %s %s has the cursor %q", cursor, f.Type, f.ID, f.Cursor)
+			}
+			if f.ID == "p" {
+				break
+			}
+		}
+		want := []string{"snapshot a", "snapshot b", "snapshot none", "pong p"}
+		if cursor == "" {
+			want = append([]string{"hello "}, want...)
+		} else {
+			want = []string{"reset a", "snapshot a", "reset b", "snapshot b", "snapshot none", "pong p"}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("answered with %v, want %v", got, want)
+		}
+	}
+}
+
+// TestAnswersInOrder: each request is answered after the one before it, activity that
+// damping holds back among them.
+func TestAnswersInOrder(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "grace@example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := r.open(t, r.token(t, u.ID, "presence:read", "session:write", "claim:write").Secret, "")
+	s.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "in", ClientType: "desktop"}, api.FrameDone)
+	var frames []api.ClientFrame
+	var want []string
+	for i := range 6 {
+		active := i%2 == 1
+		frames = append(frames,
+			api.ClientFrame{Type: api.FrameActivity, Active: &active},
+			[]api.ClientFrame{
+				{Type: api.FramePing}, {Type: api.FrameActivity}, {Type: api.FrameFollow, Users: []string{u.ID}},
+				{Type: api.FrameClaim, Claim: "manual", Source: "manual", Status: api.Busy}, {Type: api.FrameEndClaim, Claim: "manual"}, {Type: "nonsense"},
+			}[i])
+	}
+	for i := range frames {
+		frames[i].ID = fmt.Sprint(i)
+		want = append(want, frames[i].ID)
+	}
+	if _, err := s.Write(together(t, frames...)); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for len(got) < len(want) {
+		if f := s.all(t, 1)[0]; f.ID != "" {
+			got = append(got, f.ID)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("answered in the order %v", got)
+	}
+}
+
+// TestRepeatedEndClaim: a client that was cut off before the answer asks again.
+func TestRepeatedEndClaim(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "grace@example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := r.open(t, r.token(t, u.ID, "presence:read", "claim:write").Secret, "")
+	s.ask(t, api.ClientFrame{Type: api.FrameClaim, ID: "1", Claim: "lunch", Source: "app", Status: api.Away}, api.FrameDone)
+	for _, id := range []string{"2", "3"} {
+		s.ask(t, api.ClientFrame{Type: api.FrameEndClaim, ID: id, Claim: "lunch"}, api.FrameDone)
+	}
+}
+
+// TestNamedTwice: a user is answered once for each name, in one follow and in several.
+func TestNamedTwice(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "grace@example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := func(f api.ServerFrame) (names []string) {
+		for _, p := range f.Presences {
+			if p.User != u.ID {
+				t.Errorf("it has %s", p.User)
+			}
+			names = append(names, p.AskedAs)
+		}
+		slices.Sort(names)
+		return names
+	}
+	s := r.open(t, r.made.AccessToken, "?users="+url.QueryEscape(u.ID+",grace@example.com,GRACE@example.com,"+u.ID))
+	if got, want := names(s.read(t, api.FrameSnapshot)), []string{"", "GRACE@example.com", "grace@example.com"}; !slices.Equal(got, want) {
+		t.Errorf("named %q, want %q", got, want)
+	}
+	for name, want := range map[string]string{u.ID: "", "grace@example.com": "grace@example.com"} {
+		got := names(s.ask(t, api.ClientFrame{Type: api.FrameFollow, ID: name, Users: []string{name}}, api.FrameSnapshot))
+		if !slices.Equal(got, []string{want}) {
+			t.Errorf("followed again as %s: %q", name, got)
+		}
+	}
+}
+
+// TestUsedTicket: a browser learns why its EventSource cannot come back by itself.
+func TestUsedTicket(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	ticket, err := r.client.Ticket(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range []struct {
+		ticket string
+		status int
+		detail string
+	}{
+		{ticket.Ticket, 200, ""},
+		{ticket.Ticket, 401, "This ticket was used already."},
+		{"guess", 401, "This ticket is unknown or older than 30 seconds."},
+		{strings.ToUpper(ticket.Ticket), 401, "This ticket is unknown or older than 30 seconds."},
+	} {
+		resp, err := r.http.Get(r.URL() + "/v1/stream?users=" + r.made.OwnerID + "&ticket=" + url.QueryEscape(c.ticket))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p api.Problem
+		if c.status != http.StatusOK {
+			err = json.NewDecoder(resp.Body).Decode(&p)
+		}
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != c.status || p.Detail != c.detail || c.status == 401 && p.Type != api.InvalidTicket.Type() {
+			t.Errorf("%d: %d %+v, %v; want %d %q", i, resp.StatusCode, p, err, c.status, c.detail)
+		}
+	}
+}
+
+// TestEventsSayWhenToComeBack: what the close of an earlier stream said must not hold
+// for ever.
+func TestEventsSayWhenToComeBack(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	w := r.watcher(r.made.AccessToken, []string{r.made.OwnerID})
+	resp, err := w.get(t.Context(), r.http, "/v1/stream?users="+r.made.OwnerID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	head, err := bufio.NewReader(resp.Body).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	var retry int
+	if _, err := fmt.Sscanf(head, "retry: %d\n", &retry); err != nil || retry < 2000 || retry > 5000 {
+		t.Errorf("a stream of events begins with %q: %v", head, err)
+	}
+}
