@@ -67,7 +67,7 @@ type statusSet struct {
 
 // Help is shown by --help.
 func (*statusSet) Help() string {
-	return `Without an end, do_not_disturb lasts 20 minutes, and busy, in_meeting, presenting, on_call and in_calendar_event 24 hours. "available" takes back what was set, and what a calendar or schedule says for now.
+	return `Without an end, do_not_disturb lasts 20 minutes, and busy, in_meeting, presenting, on_call and in_calendar_event 24 hours (meetings and calls as long as the server's meeting-timeout). "available" takes back what was set, and what a calendar or schedule says for now.
 
 Example:
 

@@ -26,6 +26,7 @@ func (c *Config) Check() Problems {
 	k.certificate()
 	k.policy()
 	k.quotas()
+	k.meetings()
 	k.accessLog()
 	return k.found
 }
@@ -203,6 +204,13 @@ func (k *checking) policy() {
 		if d.value < 0 || d.value > d.most {
 			k.add(d.setting, "%s is out of range: set 0 to %s", formatDuration(d.value), formatDuration(d.most))
 		}
+	}
+}
+
+func (k *checking) meetings() {
+	const least, most = time.Minute, 366 * 24 * time.Hour
+	if d := k.config.MeetingTimeout; d != 0 && (d < least || d > most) {
+		k.add("meeting-timeout", "%s is out of range: set %s to %s", formatDuration(d), formatDuration(least), formatDuration(most))
 	}
 }
 

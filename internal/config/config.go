@@ -51,6 +51,7 @@ type Config struct {
 	LegacyTransitions bool          `name:"legacy-transitions" group:"Policy" default:"true" negatable:"" help:"Hold users whose newest client is older than 5.3.0 to the changes of status that Zoom allows it."`
 	RateLimitPlan     string        `name:"rate-limit-plan" group:"Policy" default:"business" enum:"off,free,pro,business" help:"Zoom's account-wide limits of requests, by plan."`
 	IdleAfter         time.Duration `name:"idle-after" group:"Policy" default:"15m" placeholder:"TIME" help:"How long after its last activity a session counts as idle. 0: never."`
+	MeetingTimeout    time.Duration `name:"meeting-timeout" group:"Policy" default:"24h" placeholder:"TIME" help:"How long a claim in_meeting, presenting or on_call of any source lasts that states no end: 1m to 366d. Repeating the claim renews it. 0: the default."`
 
 	MaxConnectionsPerAddress int    `name:"max-connections-per-address" group:"Limits" default:"0" placeholder:"N" help:"The most connections of one address, or of one /64 of IPv6. Those of trusted proxies are not counted. 0: half of max-connections."`
 	StreamLimits             Quotas `name:"stream-limits" group:"Limits" default:"user=100,app=90%,account=90%,address=50%" placeholder:"LIMITS" help:"The most streams that are open at a time, long polls among them, by user, app, account and address: numbers, shares of max-connections, or none. What is not named has its default."`

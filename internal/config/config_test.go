@@ -178,3 +178,17 @@ func TestHostsAndOrigins(t *testing.T) {
 		t.Error(problems)
 	}
 }
+
+func TestMeetingTimeout(t *testing.T) {
+	for value, ok := range map[time.Duration]bool{
+		0: true, time.Minute: true, 24 * time.Hour: true, 366 * 24 * time.Hour: true,
+		-time.Hour: false, 59 * time.Second: false, 366*24*time.Hour + 1: false,
+	} {
+		c := Default()
+		c.DataDir, c.MeetingTimeout = t.TempDir(), value
+		found := c.Check()
+		if ok != (len(found) == 0) || (!ok && !strings.Contains(found.Error(), "meeting-timeout")) {
+			t.Errorf("%v: %v", value, found)
+		}
+	}
+}

@@ -110,6 +110,7 @@ func (d *draft) settle() {
 	d.settled = d.Shown.Status
 	d.At = d.now
 	d.bury()
+	d.endMeetings()
 }
 
 // pass notes every change that came by itself since the last commit.

@@ -21,7 +21,7 @@ func (d *draft) setClaim(e *SetClaim) error {
 	case found && d.Claims[i].Status == e.Status:
 		claim.Since = d.Claims[i].Since
 	}
-	until, err := e.end(claim.Since, d.now)
+	until, err := d.end(e, claim.Since)
 	if err != nil {
 		return err
 	}
@@ -76,22 +76,36 @@ func (d *draft) chooseAvailable() {
 
 // end is when a claim that begins at since ends: as asked, or by the rule for
 // its status, or never (zero).
-func (e *SetClaim) end(since, now Instant) (Instant, error) {
-	start := max(since, now)
+func (d *draft) end(e *SetClaim, since Instant) (Instant, error) {
+	start := max(since, d.now)
 	var until Instant
 	switch {
 	case e.Lasts > 0:
-		until = now.Add(e.Lasts)
+		until = d.now.Add(e.Lasts)
 	case !e.Until.IsZero():
 		until = e.Until
 	case e.Status == DoNotDisturb:
 		until = start.Add(DefaultDoNotDisturb)
+	case e.Status.meeting() && d.policy.MeetingTimeout > 0:
+		until = start.Add(d.policy.MeetingTimeout)
 	case e.Source == Manual && e.Status != Away && e.Status != OutOfOffice:
 		until = start.Add(ManualLasts)
 	default:
 		return 0, nil
 	}
-	return until, e.checkEnd(start, until, now)
+	return until, e.checkEnd(start, until, d.now)
+}
+
+// endMeetings gives meetings and calls an end that were recorded without one, by a
+// version that knew no timeout: an app that is gone leaves nobody in a meeting for
+// ever. It is no change of its own, and becomes part of the next.
+func (d *draft) endMeetings() {
+	for i := range d.Claims {
+		c := &d.Claims[i]
+		if c.Until.IsZero() && c.Status.meeting() && d.policy.MeetingTimeout > 0 {
+			d.claims()[i].Until = max(c.Since, d.now).Add(d.policy.MeetingTimeout)
+		}
+	}
 }
 
 // checkEnd refuses an end that is too early or too late for a claim that counts

@@ -240,3 +240,76 @@ func TestNoNoteOfADeactivatedUser(t *testing.T) {
 		t.Errorf("note %q", p.Note)
 	}
 }
+
+// An app that never comes back leaves nobody in a meeting for ever: a meeting or a
+// call of any source ends by itself, and repeating the claim renews it.
+func TestMeetingsEndByThemselves(t *testing.T) {
+	for _, status := range []Status{InMeeting, Presenting, OnCall} {
+		for _, source := range []Source{Meeting, Call, Calendar, Schedule, App, "bot"} {
+			s := newScript(t)
+			s.signIn()
+			s.must(claim("m", source, status))
+			if p := s.want(status); p.Until != noon.Add(24*time.Hour) {
+				t.Errorf("%s, source %s: until %v", status, source, p.Until.Time())
+			}
+			s.activeFor(23 * time.Hour)
+			s.must(claim("m", source, status)) // it is there still
+			if p := s.want(status); p.Since != noon || p.Until != s.now.Add(24*time.Hour) {
+				t.Errorf("renewed: %+v", p)
+			}
+			x := Explain(&s.state, s.now)
+			if want := "decides; ends at 2026-11-24T11:00:00.000Z unless it is stated again"; x.Claims[0].Why != want {
+				t.Errorf("explained as %q, want %q", x.Claims[0].Why, want)
+			}
+			s.activeFor(24 * time.Hour)
+			s.want(Available)
+		}
+	}
+	s := newScript(t)
+	s.policy.MeetingTimeout = time.Hour
+	s.must(manual(OnCall))
+	s.must(claim("own", Meeting, InMeeting, 30*time.Hour)) // its own end stands
+	s.must(claim("event", Calendar, InCalendarEvent))      // and others have none
+	for _, c := range s.state.Claims {
+		if want := map[ClaimID]Instant{ManualClaim: noon.Add(time.Hour), "own": noon.Add(30 * time.Hour)}[c.ID]; c.Until != want {
+			t.Errorf("%s: until %v", c.ID, c.Until.Time())
+		}
+	}
+}
+
+// Meetings that an earlier version recorded without an end get one with the first
+// commit, and not without a reason for one.
+func TestMeetingsOnRecordGetAnEnd(t *testing.T) {
+	s := newScript(t)
+	s.policy.MeetingTimeout = 0
+	s.signIn()
+	s.must(claim("call", Call, OnCall))
+	later := claim("later", Meeting, InMeeting)
+	later.Since = noon.Add(100 * time.Hour)
+	s.must(later)
+	s.must(claim("event", Calendar, InCalendarEvent))
+	s.activeFor(48 * time.Hour)
+	shown := s.want(OnCall)
+
+	s.policy.MeetingTimeout = 24 * time.Hour
+	s.refused(Tick{}, ErrNoChange)
+	before := clone(s.state)
+	s.must(put(Available))
+	p := s.want(OnCall)
+	if p.Until != s.now.Add(24*time.Hour) || p.Revision != s.state.Revision || p.Since != shown.Since {
+		t.Errorf("%+v", p)
+	}
+	for _, c := range s.state.Claims {
+		if want := map[ClaimID]Instant{"call": s.now.Add(24 * time.Hour), "later": noon.Add(124 * time.Hour)}[c.ID]; c.Until != want {
+			t.Errorf("%s: until %v", c.ID, c.Until.Time())
+		}
+	}
+	if before.Claims[0].Until != 0 {
+		t.Error("the state before was written to")
+	}
+	end := s.now.Add(24 * time.Hour)
+	s.activeFor(24 * time.Hour)
+	if got := s.want(Available); got.Since != end {
+		t.Errorf("%+v", got)
+	}
+}

@@ -124,6 +124,8 @@ func explainClaims(s *State, v *sight, now Instant) []ExplainedClaim {
 
 func whyClaim(s *State, v *sight, c *Claim, x *ExplainedClaim) string {
 	switch {
+	case x.Decides && c.Status.meeting() && !c.Until.IsZero():
+		return fmt.Sprintf("decides; ends at %s unless it is stated again", clock(c.Until))
 	case x.Decides:
 		return "decides"
 	case s.Standing != Active:

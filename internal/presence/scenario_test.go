@@ -285,7 +285,8 @@ func TestEnds(t *testing.T) {
 		{manual(OutOfOffice), 0},
 		{manual(OutOfOffice, time.Hour), time.Hour},
 		{claim("x", App, DoNotDisturb), 20 * time.Minute},
-		{claim("x", Meeting, InMeeting), 0},
+		{claim("x", Meeting, InMeeting), day},
+		{claim("x", Meeting, InMeeting, 48*time.Hour), 48 * time.Hour},
 		{claim("x", App, Busy), 0},
 	} {
 		s := newScript(t)

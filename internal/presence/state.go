@@ -220,6 +220,10 @@ type Policy struct {
 	LegacyTransitions bool
 	// IdleAfter is how long after its last activity a session idles; zero: never.
 	IdleAfter time.Duration
+	// MeetingTimeout is how long a claim in_meeting, presenting or on_call of any
+	// source lasts that states no end; zero: until it is ended, and of a manual one
+	// ManualLasts.
+	MeetingTimeout time.Duration
 	// Damping is the least time between two status changes that sessions alone
 	// cause; zero: none.
 	Damping time.Duration
@@ -235,6 +239,7 @@ func DefaultPolicy() Policy {
 		SignedInRule:      true,
 		LegacyTransitions: true,
 		IdleAfter:         15 * time.Minute,
+		MeetingTimeout:    24 * time.Hour,
 		Damping:           time.Second,
 	}
 }
@@ -244,7 +249,7 @@ const (
 	DefaultDoNotDisturb = 20 * time.Minute
 	MinDoNotDisturb     = time.Minute
 	MaxDoNotDisturb     = 1440 * time.Minute
-	ManualLasts         = 24 * time.Hour // busy, in_meeting, presenting, on_call, in_calendar_event
+	ManualLasts         = 24 * time.Hour // busy, in_calendar_event
 	MaxClaimLasts       = 366 * 24 * time.Hour
 	DefaultLease        = 120 * time.Second
 	MinLease            = 30 * time.Second

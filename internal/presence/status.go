@@ -48,6 +48,9 @@ func ParseStatus(text string) (s Status, ok bool) {
 // Valid reports whether s is one of the ten statuses.
 func (s Status) Valid() bool { return s < statusCount }
 
+// meeting reports whether somebody is in a meeting or a call.
+func (s Status) meeting() bool { return s == InMeeting || s == Presenting || s == OnCall }
+
 // String is the native spelling, as in "do_not_disturb".
 func (s Status) String() string {
 	if !s.Valid() {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -25,6 +26,7 @@ func policyOf(cfg *config.Config) presence.Policy {
 	p.SignedInRule = cfg.SignedInRule == "zoom"
 	p.LegacyTransitions = cfg.LegacyTransitions
 	p.IdleAfter = cfg.IdleAfter
+	p.MeetingTimeout = cmp.Or(cfg.MeetingTimeout, p.MeetingTimeout)
 	return p
 }
 
