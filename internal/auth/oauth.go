@@ -235,7 +235,7 @@ func (e *Endpoints) Fail(w http.ResponseWriter, _ *http.Request, err error) {
 	writeJSON(w, told.Status, struct {
 		Reason string `json:"reason"`
 		Code   string `json:"error"`
-	}{told.Reason, told.Code})
+	}{Redact(told.Reason), told.Code})
 }
 
 // overLimit is the answer to what a limit of the server refuses.

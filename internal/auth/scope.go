@@ -182,8 +182,9 @@ func readScopes(names string) (s Scopes, unknown string) {
 	return s, unknown
 }
 
-// shorten cuts text to what an error may repeat.
+// shorten is what an error may repeat of text: not much, and no secret.
 func shorten(text string) string {
+	text = Redact(text)
 	if len(text) > maxShown {
 		return strings.ToValidUTF8(text[:maxShown], "") + "…"
 	}

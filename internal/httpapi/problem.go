@@ -141,15 +141,17 @@ func problem(err error) *api.Problem {
 	return of(&api.Internal, "Something went wrong that the server did not expect.")
 }
 
+// of is a problem. Its detail may repeat what the client sent, but no secret:
+// whoever gets it writes it into logs.
 func of(k *api.Kind, detail string) *api.Problem {
-	return &api.Problem{Type: k.Type(), Title: k.Title, Status: k.Status, Detail: detail, WhatToDo: k.WhatToDo}
+	return &api.Problem{Type: k.Type(), Title: k.Title, Status: k.Status, Detail: auth.Redact(detail), WhatToDo: k.WhatToDo}
 }
 
 // detailed is the problem of an error that carries particulars, or nil.
 func detailed(err error) *api.Problem {
 	if e, ok := errors.AsType[*presence.FieldError](err); ok {
 		p := of(&api.InvalidField, "The field \""+e.Field+"\" "+e.Reason+".")
-		p.Field = e.Field
+		p.Field = auth.Redact(e.Field)
 		return p
 	}
 	if e, ok := errors.AsType[*auth.ScopeError](err); ok {

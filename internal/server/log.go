@@ -4,12 +4,15 @@ import (
 	"io"
 	"log/slog"
 
+	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/config"
 )
 
-// NewLog is the log that the settings ask for, written to w.
+// NewLog is the log that the settings ask for, written to w less what looks like a
+// secret.
 func NewLog(cfg config.Config, w io.Writer) *slog.Logger {
 	cfg = cfg.Filled()
+	w = auth.NewRedactor(w)
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(cfg.LogLevel)); err != nil {
 		level = slog.LevelInfo // Check has refused such a level

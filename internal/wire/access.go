@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"porchlight.dev/porchlight/internal/auth"
 )
 
 // AccessLog writes one JSON line for each request, gathered in memory and
@@ -25,10 +27,10 @@ type AccessLog struct {
 	ended  chan struct{}
 }
 
-// NewAccessLog writes to w until Close.
+// NewAccessLog writes to w until Close, less what looks like a secret.
 func NewAccessLog(w io.Writer) *AccessLog {
 	l := &AccessLog{
-		out:    bufio.NewWriterSize(w, 32<<10),
+		out:    bufio.NewWriterSize(auth.NewRedactor(w), 32<<10),
 		ticker: time.NewTicker(time.Second),
 		done:   make(chan struct{}),
 		ended:  make(chan struct{}),

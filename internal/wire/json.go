@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/form"
 	"porchlight.dev/porchlight/internal/presence"
 )
@@ -237,8 +238,9 @@ func wanted(t reflect.Type) string {
 	}
 }
 
-// cut bounds what an error repeats of a request.
+// cut is what an error repeats of a request: not much, and no secret.
 func cut(text string) string {
+	text = auth.Redact(text)
 	const most = 64
 	if len(text) <= most {
 		return text

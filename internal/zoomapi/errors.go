@@ -213,13 +213,13 @@ func (a *answer) appendTo(b []byte, r *http.Request) []byte {
 	b = append(b, `{"code":`...)
 	b = strconv.AppendInt(b, int64(a.code), 10)
 	b = append(b, `,"message":"`...)
-	b = wire.AppendJSON(b, fill.Replace(a.message))
+	b = wire.AppendJSON(b, auth.Redact(fill.Replace(a.message)))
 	b = append(b, '"')
 	if a.field != nil {
 		b = append(b, `,"errors":[{"field":"`...)
-		b = wire.AppendJSON(b, a.field.Field)
+		b = wire.AppendJSON(b, auth.Redact(a.field.Field))
 		b = append(b, `","message":"`...)
-		b = wire.AppendJSON(b, a.field.Reason)
+		b = wire.AppendJSON(b, auth.Redact(a.field.Reason))
 		b = append(b, `"}]`...)
 	}
 	return append(b, '}')

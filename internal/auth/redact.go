@@ -1,0 +1,166 @@
+package auth
+
+import (
+	"encoding/hex"
+	"io"
+)
+
+// redacted stands in logs and in errors for what looks like a secret.
+const redacted = "[redacted]"
+
+// minTokenPart is how much of a token must be there to be taken for one.
+const minTokenPart = 8
+
+// Redact is text without what looks like a token, a ticket or an app's secret,
+// wherever in it they stand and however often they are percent-encoded.
+func Redact(text string) string {
+	if len(text) < len(tokenPrefix)+minTokenPart {
+		return text
+	}
+	if out, found := appendRedacted(nil, []byte(text), false); found {
+		return string(out)
+	}
+	return text
+}
+
+// NewRedactor passes on what is written to it, redacted. Each write must be of
+// whole lines, as logs in text or JSON have them, and one must be over before the
+// next begins.
+func NewRedactor(w io.Writer) io.Writer { return &redactor{out: w} }
+
+type redactor struct {
+	out  io.Writer
+	line []byte // scratch
+}
+
+func (r *redactor) Write(b []byte) (int, error) {
+	var found bool
+	if r.line, found = appendRedacted(r.line[:0], b, true); !found {
+		return r.out.Write(b)
+	}
+	if _, err := r.out.Write(r.line); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// A run is a stretch of characters that secrets are made of.
+type run struct {
+	from   int    // in the text
+	after  bool   // what percent-encodes a character that no secret has
+	n      int    // characters
+	last   [2]int // where the last two began
+	recent [2]byte
+	token  int // where a token begins; -1: nowhere
+	at     int // how many characters come before it
+}
+
+// add takes the next character, which is at i.
+func (r *run) add(c byte, i int) {
+	if r.n == 0 {
+		*r = run{from: i, after: r.after, token: -1}
+	}
+	if r.n++; r.token < 0 && c == '_' && r.n > 2 && r.recent[0]|0x20 == 'p' && r.recent[1]|0x20 == 'l' {
+		r.token, r.at = r.last[0], r.n-len(tokenPrefix)
+	}
+	r.recent, r.last = [2]byte{r.recent[1], c}, [2]int{r.last[1], i}
+}
+
+// secret is where in the text a secret begins that ends with the run. Within a
+// longer word only a whole token is one: ids may have its prefix by chance.
+func (r *run) secret() (int, bool) {
+	switch part := r.n - r.at - len(tokenPrefix); {
+	case r.n == 0:
+		return 0, false
+	case r.token >= 0 && (part >= secretLen || r.at == 0 && part >= minTokenPart):
+		return r.token, true
+	case r.after && r.n == secretLen-2: // no encoding, but a percent sign before a secret
+		return r.from - 2, true
+	default:
+		return r.from, r.n == secretLen
+	}
+}
+
+// appendRedacted appends text, less what looks like a secret, to b, and reports
+// whether there was any; if not, b is as it was. In the lines of a log, a backslash
+// within quotes begins an escape, which is no part of a secret.
+func appendRedacted(b, text []byte, lines bool) (_ []byte, found bool) {
+	var r run
+	quoted := false
+	done := 0 // of text is in b, once something is found
+	end := func(i int) {
+		if from, ok := r.secret(); ok {
+			b = append(append(b, text[done:from]...), redacted...)
+			done, found = i, true
+		}
+		r.n = 0
+	}
+	for i := 0; i < len(text); {
+		c, size := character(text[i:], quoted)
+		if secretByte(c) {
+			r.add(c, i)
+		} else {
+			end(i)
+			r.after = c != '%' && text[i] == '%'
+		}
+		switch text[i] {
+		case '"':
+			quoted = lines && !quoted
+		case '\n':
+			quoted = false
+		}
+		i += size
+	}
+	end(len(text))
+	if found {
+		b = append(b, text[done:]...)
+	}
+	return b, found
+}
+
+// character is the first of text, percent-encoded any number of times, and how
+// many bytes it takes.
+func character(text []byte, quoted bool) (c byte, size int) {
+	switch c = text[0]; {
+	case c == '%':
+		return percentEncoded(text)
+	case c == '\\' && quoted && len(text) > 1:
+		return c, min(escapeLen(text[1]), len(text))
+	}
+	return c, 1
+}
+
+// escapeLen is how many bytes an escape of JSON or Go takes that has c after its
+// backslash.
+func escapeLen(c byte) int {
+	switch c {
+	case 'x':
+		return 4
+	case 'u':
+		return 6
+	case 'U':
+		return 10
+	default:
+		return 2
+	}
+}
+
+// percentEncoded reads %70, and %2570, and so on.
+func percentEncoded(text []byte) (c byte, size int) {
+	i := 1
+	for len(text) >= i+4 && text[i] == '2' && text[i+1] == '5' {
+		i += 2
+	}
+	if len(text) >= i+2 {
+		var decoded [1]byte
+		if _, err := hex.Decode(decoded[:], text[i:i+2]); err == nil {
+			return decoded[0], i + 2
+		}
+	}
+	return '%', 1
+}
+
+// secretByte reports whether secrets are made of c.
+func secretByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-'
+}

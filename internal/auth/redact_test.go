@@ -1,0 +1,107 @@
+package auth_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"strings"
+	"testing"
+
+	. "porchlight.dev/porchlight/internal/auth"
+)
+
+const (
+	aToken  = "pl_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789-_aBcDe"
+	aTicket = "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789-_aBcDe"
+)
+
+// Whatever looks like a secret is left out, and nothing else.
+func TestRedact(t *testing.T) {
+	hex := ""
+	for i := range len(aToken) {
+		hex += fmt.Sprintf("%%%02x", aToken[i])
+	}
+	for text, want := range map[string]string{
+		aToken: "[redacted]", aTicket: "[redacted]",
+		"/v1/users/" + aToken + "/x":            "/v1/users/[redacted]/x",
+		"/v1/" + aTicket + "?ticket=" + aTicket: "/v1/[redacted]?ticket=[redacted]",
+		aToken + "," + aToken:                   "[redacted],[redacted]",
+		aToken + aToken:                         "[redacted]",
+		"x" + aToken:                            "x[redacted]",
+		"x" + aToken[:20]:                       "x" + aToken[:20],
+		aToken[:20]:                             "[redacted]",
+		"é" + aToken + "é":                      "é[redacted]é",
+		"%70l_" + aToken[3:]:                    "[redacted]",
+		"a%2F%2570%6c%255F" + aToken[3:]:        "a%2F[redacted]",
+		hex:                                     "[redacted]",
+		url.QueryEscape(url.QueryEscape(hex)):   "[redacted]",
+		strings.ToUpper(aToken):                 "[redacted]",
+		`"\` + aToken + `"`:                     `"\[redacted]"`,
+		"%%" + aTicket + "%":                    "%%[redacted]%",
+		"%zz" + aToken + "%2":                   "%zz[redacted]%2",
+		"pl_short pl_ops":                       "pl_short pl_ops",
+		aTicket + "x":                           aTicket + "x", // an id of another length
+		aTicket[1:]:                             aTicket[1:],
+		"%25":                                   "%25", "%": "%", "": "", "%252": "%252", "plain text about pl_ and 100%": "plain text about pl_ and 100%",
+		strings.Repeat("0123456789abcdef", 4): strings.Repeat("0123456789abcdef", 4),
+	} {
+		if got := Redact(text); got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
+	}
+}
+
+// Through a log, what a secret is escaped beside is not taken for a part of it.
+func TestRedactor(t *testing.T) {
+	for name, handler := range map[string]func(io.Writer) slog.Handler{
+		"text": func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, nil) },
+		"json": func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, nil) },
+	} {
+		for _, before := range []string{"", "\n", "\\", "\"", "\x01", "\u2028", "\U000e0001", "é", "<", "%", "="} {
+			var out bytes.Buffer
+			log := slog.New(handler(NewRedactor(&out)))
+			log.Info("first", slog.String("value", before+aTicket), slog.Any("err", fmt.Errorf("%s%s: %s", before, aTicket, before+aToken)))
+			log.Info("second")
+			if text := out.String(); strings.Contains(text, aTicket[1:]) || strings.Count(text, "[redacted]") != 3 || strings.Count(text, "\n") != 2 {
+				t.Errorf("%s, after %q: %s", name, before, text)
+			}
+		}
+	}
+}
+
+// No line of JSON is spoilt, whatever is in it.
+func FuzzRedactedJSON(f *testing.F) {
+	for _, text := range []string{"\n" + aTicket[1:], "\x00" + aTicket[5:], "\\\"" + aTicket, "%0A" + aTicket[3:], "\"" + aToken} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var out bytes.Buffer
+		slog.New(slog.NewJSONHandler(NewRedactor(&out), nil)).Info("message", slog.String("value", text), slog.String("err", aToken+text))
+		if !json.Valid(out.Bytes()) || strings.Contains(out.String(), aToken) {
+			t.Errorf("%q", out.String())
+		}
+	})
+}
+
+// FuzzRedact: no secret is left that stands alone, however much is beside it, and
+// redacting again changes nothing.
+func FuzzRedact(f *testing.F) {
+	for _, text := range []string{"", "/", "%", "%2", "\\u00", "pl_", "=%25%25", "\xff"} {
+		f.Add(text, text)
+	}
+	f.Fuzz(func(t *testing.T, before, after string) {
+		for _, secret := range []string{aToken, "%2570l_" + aToken[3:]} {
+			got := Redact(before + "/" + secret + "/" + after)
+			if strings.Contains(got, aToken[3:]) && !strings.Contains(before+after, aToken[3:]) || Redact(got) != got {
+				t.Errorf("%q", got)
+			}
+			var out bytes.Buffer
+			if n, err := NewRedactor(&out).Write([]byte(got)); err != nil || n != len(got) {
+				t.Errorf("%d of %d bytes, %v", n, len(got), err)
+			}
+		}
+	})
+}

@@ -1,0 +1,191 @@
+package server_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"porchlight.dev/porchlight/internal/server"
+)
+
+// encoded is text with every byte percent-encoded.
+func encoded(text string) string {
+	var b strings.Builder
+	for i := range len(text) {
+		fmt.Fprintf(&b, "%%%02X", text[i])
+	}
+	return b.String()
+}
+
+// A canary is a secret, and how it may be written.
+type canary struct{ name, secret string }
+
+// forms are the secret as it is, and encoded once and twice, in part and whole.
+func (c canary) forms() []string {
+	part := "%" + fmt.Sprintf("%02x", c.secret[0]) + c.secret[1:]
+	return []string{c.secret, part, encoded(c.secret), url.QueryEscape(part), url.QueryEscape(encoded(c.secret)), strings.ReplaceAll(part, "%", "%2525")}
+}
+
+// in reports whether a text shows the secret in any form.
+func (c canary) in(text string) bool {
+	for _, form := range c.forms() {
+		if strings.Contains(text, form) {
+			return true
+		}
+	}
+	return strings.Contains(text, c.secret[10:40])
+}
+
+// TestSecretsAreNotLogged puts a token, a ticket and an app's secret wherever a
+// client can put one. No output of the server shows them, and no error that it
+// answers.
+func TestSecretsAreNotLogged(t *testing.T) {
+	for _, format := range []string{"text", "json"} {
+		cfg := settings(t)
+		cfg.AccessLog, cfg.LogLevel, cfg.LogFormat = "on", "debug", format
+		access := new(lockedBuffer)
+		r := start(t, cfg, server.Options{Stdout: access})
+		ticket, err := r.client.Ticket(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		canaries := []canary{{"token", r.made.AccessToken}, {"ticket", ticket.Ticket}, {"client secret", r.made.ClientSecret}}
+		for _, c := range canaries {
+			for i, form := range c.forms() {
+				answers := r.plant(t, c, form)
+				for asked, answer := range answers {
+					if c.in(answer) {
+						t.Errorf("%s, form %d: the answer to %s shows it: %s", c.name, i, asked, answer)
+					}
+				}
+			}
+			r.plantFrames(t, c.secret)
+		}
+		_, metrics := r.get(t, r.AdminURL()+"/metrics")
+		r.stop(server.ErrInterrupted)
+		if err := r.wait(t); err != nil {
+			t.Error(err)
+		}
+		for name, output := range map[string]string{"access log": access.String(), "log": r.log.String(), "metrics": metrics} {
+			if len(output) == 0 {
+				t.Errorf("the %s is empty", name)
+			}
+			for line := range strings.Lines(output) {
+				for _, c := range canaries {
+					if c.in(line) {
+						t.Errorf("%s in the %s: %s", c.name, name, line)
+					}
+				}
+			}
+		}
+	}
+}
+
+// plant sends requests with a secret in them, and gives the answers to those that
+// are refused.
+func (r *running) plant(t *testing.T, c canary, form string) map[string]string {
+	t.Helper()
+	bearer := "Authorization: Bearer " + r.made.AccessToken
+	refused := make(map[string]string)
+	for _, request := range []string{
+		"GET /v1/users/" + form + " HTTP/1.1\r\nHost: x\r\n" + bearer,
+		"GET /v1/users/" + form + "/presence HTTP/1.1\r\nHost: x\r\n" + bearer,
+		"PUT /v1/users/me/claims/" + form + " HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n" + bearer + "\r\n\r\n{}",
+		"GET /v2/users/" + form + "/presence_status HTTP/1.1\r\nHost: x\r\n" + bearer,
+		"GET /v2/" + form + " HTTP/1.1\r\nHost: x\r\n" + bearer,
+		"GET /docs/problems/" + form + " HTTP/1.1\r\nHost: localhost",
+		"POST /oauth/" + form + " HTTP/1.1\r\nHost: x\r\nContent-Length: 0",
+		"GET /" + form + " HTTP/1.1\r\nHost: x",
+		"GET //" + form + "/../x HTTP/1.1\r\nHost: x",
+		"GET http://" + c.secret + "/v1/me HTTP/1.1\r\nHost: x",
+		"GET /v1/me?access_token=" + form + " HTTP/1.1\r\nHost: x",
+		"GET /v1/users?" + form + "=1 HTTP/1.1\r\nHost: x\r\n" + bearer,
+		"GET /v1/users?after=" + form + "&limit=" + form + " HTTP/1.1\r\nHost: x\r\n" + bearer,
+		"GET /v1/stream?ticket=x" + form + " HTTP/1.1\r\nHost: localhost",
+		"GET /v1/stream?users=" + form + "&contacts=" + form + " HTTP/1.1\r\nHost: localhost\r\n" + bearer,
+		"GET /v1/presence/changes?users=" + form + "&cursor=" + form + "&wait=" + form + " HTTP/1.1\r\nHost: x\r\n" + bearer,
+		c.secret + " /v1/me HTTP/1.1\r\nHost: x",
+		c.secret + " /v2/contacts HTTP/1.1\r\nHost: x",
+		c.secret + " /oauth/token HTTP/1.1\r\nHost: x",
+		c.secret + " /nothing HTTP/1.1\r\nHost: x",
+		"GET /me HTTP/1.1\r\nHost: " + c.secret + ".example",
+		"POST /v1/tickets HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nOrigin: https://" + form,
+		"GET /v1/me HTTP/1.1\r\nHost: x\r\nReferer: http://x/" + form + "\r\nUser-Agent: " + form + "\r\nCookie: a=" + form + "\r\nX-Forwarded-For: " + form,
+		"GET /v1/me HTTP/1.1\r\nHost: x\r\nAuthorization: " + form,
+		"GET /v1/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x" + form,
+		"GET /v1/me HTTP/1.1\r\nHost: x\r\n" + bearer + "\r\nX-Request-Id: " + form + "\r\nIf-None-Match: " + form,
+		"PUT /v1/users/me/note HTTP/1.1\r\nHost: x\r\nIf-Match: " + form + "\r\nContent-Length: 2\r\n" + bearer + "\r\n\r\n{}",
+		"PUT /v1/users/me/note HTTP/1.1\r\nHost: x\r\nContent-Type: " + form + "\r\nContent-Length: 2\r\n" + bearer + "\r\n\r\n{}",
+		"PUT /v1/users/me/note HTTP/1.1\r\nHost: x\r\nContent-Encoding: " + form + "\r\nContent-Length: 2\r\n" + bearer + "\r\n\r\n{}",
+		"PUT /v2/users/ada@example.com/presence_status HTTP/1.1\r\nHost: x\r\nContent-Type: " + form + "\r\nContent-Length: 2\r\n" + bearer + "\r\n\r\n{}",
+		"GET /" + form + " HTTP/9.9\r\nHost: x",
+		"GET /x" + form + " y HTTP/1.1\r\nHost: x",
+		"GET /x HTTP/1.1\r\nHost: " + c.secret + " " + c.secret,
+		"GET /x HTTP/1.1\r\n" + c.secret + " x: " + form,
+		withBody("PUT /v1/users/me/note", bearer, `{"`+form+`":1}`),
+		withBody("PUT /v1/users/me/note", bearer, `{"text":{"`+form+`":1}}`),
+		withBody("PUT /v1/users/me/note", bearer, `{"text":"x","until":"`+form+`"}`),
+		withBody("PUT /v1/users/me/note", bearer, form),
+		withBody("PUT /v1/users/me/claims/x", bearer, `{"source":"`+form+`","status":"`+form+`"}`),
+		withBody("POST /v1/presence/query", bearer, `{"users":["me"],"`+form+`":["`+form+`"]}`),
+		withBody("POST /v1/tokens", bearer, `{"scopes":["`+form+`"]}`),
+		withBody("POST /v1/users", bearer, `{"email":"`+form+`"}`),
+		withBody("PUT /v2/users/ada@example.com/presence_status", bearer, `{"status":"`+form+`"}`),
+		withBody("POST /v1/watches", bearer, `{"target":"`+form+`","status":"`+form+`"}`),
+		strings.Replace(withBody("POST /oauth/token", "", "grant_type="+form+"&"+form+"=1"), "application/json", "application/x-www-form-urlencoded", 1),
+		strings.Replace(withBody("POST /oauth/token", "", form+"=1&"+form+"=2"), "application/json", "application/x-www-form-urlencoded", 1),
+		strings.Replace(withBody("POST /oauth/token", "", "grant_type=client_credentials&client_id="+r.made.ClientID+"&client_secret="+r.made.ClientSecret+"&scope="+form), "application/json", "application/x-www-form-urlencoded", 1),
+	} {
+		if !strings.Contains(request, "\r\n\r\n") {
+			request += "\r\n\r\n"
+		}
+		conn := r.dial(t)
+		if _, err := io.WriteString(conn, request); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("%q: %v", request, err)
+		}
+		if resp.StatusCode >= 400 {
+			resp.Body = io.NopCloser(io.LimitReader(resp.Body, max(resp.ContentLength, 0)))
+			refused[request] = readAll(t, resp) + fmt.Sprint(resp.Header)
+		}
+		_ = conn.Close()
+	}
+	return refused
+}
+
+func withBody(line, header, body string) string {
+	if header != "" {
+		header += "\r\n"
+	}
+	return fmt.Sprintf("%s HTTP/1.1\r\nHost: x\r\n%sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", line, header, len(body), body)
+}
+
+// plantFrames sends frames with a secret in them.
+func (r *running) plantFrames(t *testing.T, secret string) {
+	t.Helper()
+	s := r.open(t, r.made.AccessToken, "")
+	frames := []string{
+		`{"type":"` + secret + `"}`, `{"type":"ping","` + secret + `":1}`, `{"type":"follow","users":["` + secret + `"],"cursor":"` + secret + `"}`,
+		`{"type":"sign_in","client_type":"` + secret + `"}`, `{"type":"claim","claim":"` + secret + `","status":"` + secret + `"}`, secret,
+	}
+	for i, frame := range frames {
+		if err := s.say(frame); err != nil {
+			t.Fatal(err)
+		}
+		_, payload, err := s.next()
+		if err != nil {
+			t.Fatalf("after frame %d: %v", i, err)
+		}
+		if strings.Contains(string(payload), `"type":"error"`) && strings.Contains(string(payload), secret[10:40]) {
+			t.Errorf("the answer to %s shows it: %s", frame, payload)
+		}
+	}
+	_ = s.Close()
+}
