@@ -29,7 +29,7 @@ const (
 // located is an entry; nobody writes into one.
 type located struct {
 	account presence.AccountID
-	email   string // folded
+	email   string // its form
 	user    presence.UserID
 	read    time.Time
 	turn    uint64

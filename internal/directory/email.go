@@ -1,9 +1,13 @@
 package directory
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+	"golang.org/x/text/unicode/norm"
 
 	"porchlight.dev/porchlight/internal/presence"
 )
@@ -11,32 +15,131 @@ import (
 // MaxEmailBytes is the most of an e-mail address (RFC 5321).
 const MaxEmailBytes = 254
 
-// checkEmail refuses what is not an e-mail address. It is no parser of RFC 5322:
-// it keeps out what could be taken for another address or for none.
-func checkEmail(email string) error {
-	local, domain, found := strings.Cut(email, "@")
+// domains is how the domain of an address is compared: as the A-labels of
+// non-transitional UTS #46.
+func domains() *idna.Profile {
+	return idna.New(idna.MapForLookup(), idna.Transitional(false), idna.BidiRule(), idna.StrictDomainName(false), idna.VerifyDNSLength(true))
+}
+
+// emailOf is an e-mail address as it is kept and shown, which is as given but for
+// Unicode normalisation (NFC). It refuses what is not one. It is no parser of RFC
+// 5322: it keeps out what could be taken for another address or for none.
+func emailOf(given string) (string, error) {
+	local, domain, found := strings.Cut(given, "@")
 	var reason string
 	switch {
-	case email == "":
+	case given == "":
 		reason = "is required"
-	case len(email) > MaxEmailBytes:
+	case len(given) > MaxEmailBytes:
 		reason = "must be at most 254 bytes"
 	case !found || local == "" || domain == "" || strings.Contains(domain, "@"):
 		reason = `must have text on both sides of one "@"`
-	case !utf8.ValidString(email) || strings.ContainsFunc(email, notInEmail):
-		reason = "must have no spaces and no control characters"
-	default:
+	case !utf8.ValidString(given) || strings.ContainsFunc(given, notInEmail):
+		reason = "must have no spaces, commas and control characters"
+	case strings.ContainsFunc(local, posing) || strings.ContainsFunc(domain, posing):
+		reason = "must not have characters that only look like ASCII, such as the Kelvin sign"
+	case !plainDomain(domain):
+		if _, err := domains().ToASCII(domain); err != nil {
+			reason = "must have a domain that can be registered (IDNA)"
+		}
+	}
+	if reason != "" {
+		return "", &presence.FieldError{Field: "email", Reason: reason}
+	}
+	return norm.NFC.String(given), nil
+}
+
+// notInEmail are spaces, controls, invisible format characters, what stands for a
+// character that could not be read, and commas, which separate addresses in lists.
+func notInEmail(r rune) bool {
+	return r == ',' || unicode.IsSpace(r) || unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == utf8.RuneError
+}
+
+// posing reports whether normalisation or IDNA would make ASCII of r, which is none.
+// The ideographic full stop is left to IDNA, as a full stop of domains.
+func posing(r rune) bool {
+	const ideographicStop, halfwidthStop = '\u3002', '\uff61'
+	if r < utf8.RuneSelf || r == ideographicStop || r == halfwidthStop {
+		return false
+	}
+	return ascii(norm.NFKC.String(string(r)))
+}
+
+func ascii(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf })
+}
+
+// plainDomain reports whether IDNA has no part in a domain.
+func plainDomain(domain string) bool {
+	return ascii(domain) && !strings.Contains(lowerASCII(domain), "xn--")
+}
+
+// emailForm is the form in which two addresses are compared, at look-up as at
+// creation: of the local part and of plain domains only the case of ASCII letters is
+// folded, the local part is normalised (NFC), and other domains become A-labels. It
+// does not allocate for an ASCII address in lower case.
+func emailForm(email string) string {
+	at := strings.LastIndexByte(email, '@')
+	if at < 0 || ascii(email) && plainDomain(email[at+1:]) {
+		return lowerASCII(email)
+	}
+	local, domain := email[:at], email[at+1:]
+	if !strings.ContainsFunc(local, posing) {
+		local = norm.NFC.String(local)
+	}
+	if !plainDomain(domain) && !strings.ContainsFunc(domain, posing) {
+		if labels, err := domains().ToASCII(domain); err == nil {
+			domain = labels
+		}
+	}
+	return lowerASCII(local) + "@" + lowerASCII(domain)
+}
+
+// lowerASCII folds the case of ASCII letters alone.
+func lowerASCII(text string) string {
+	upper := func(c byte) bool { return 'A' <= c && c <= 'Z' }
+	if !slices.ContainsFunc([]byte(text), upper) {
+		return text
+	}
+	lower := []byte(text)
+	for i, c := range lower {
+		if upper(c) {
+			lower[i] = c + 'a' - 'A'
+		}
+	}
+	return string(lower)
+}
+
+// olderForms are the forms under which servers before this rule may
+// have kept an address that is the same by it: they folded the case of all letters,
+// and neither normalised nor knew IDNA. There is none for a plain ASCII address.
+func olderForms(email string) []string {
+	at := strings.LastIndexByte(email, '@')
+	if at < 0 || ascii(email) && plainDomain(email[at+1:]) {
 		return nil
 	}
-	return &presence.FieldError{Field: "email", Reason: reason}
+	form, domain := emailForm(email), email[at+1:]
+	spoken, err := idna.ToUnicode(lowerASCII(domain))
+	if err != nil {
+		spoken = domain
+	}
+	_, labels, _ := strings.Cut(form, "@")
+	var forms []string
+	for _, local := range spellings(email[:at]) {
+		for _, domain := range append(spellings(domain, spoken), labels) {
+			older := strings.ToLower(local + "@" + domain)
+			if older != form && !slices.Contains(forms, older) {
+				forms = append(forms, older)
+			}
+		}
+	}
+	return forms
 }
 
-// notInEmail are spaces, controls, invisible format characters, and what stands
-// for a character that could not be read.
-func notInEmail(r rune) bool {
-	return unicode.IsSpace(r) || unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == utf8.RuneError
+// spellings are texts as they are, composed and decomposed.
+func spellings(texts ...string) (all []string) {
+	for _, text := range texts {
+		all = append(all, text, norm.NFC.String(text), norm.NFD.String(text))
+	}
+	return all
 }
-
-// foldEmail is the form in which two addresses are compared. It does not
-// allocate for an address in lower case.
-func foldEmail(email string) string { return strings.ToLower(email) }

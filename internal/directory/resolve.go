@@ -2,13 +2,19 @@ package directory
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"porchlight.dev/porchlight/internal/document"
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
 )
 
-// Resolve finds the id behind ref, an id or an e-mail (any case), without
+// Resolve finds the id behind ref, an id or an e-mail (see emailForm), without
 // reading more than it must: an id is returned as it is, unchecked, when the
 // presence record will show whether it exists. ErrNoUser for an unknown e-mail,
 // and for what cannot be an id.
@@ -19,31 +25,67 @@ func (d *Directory) Resolve(ctx context.Context, account presence.AccountID, ref
 		}
 		return presence.UserID(ref), nil
 	}
-	if len(ref) > MaxEmailBytes {
+	if len(ref) > MaxEmailBytes || !utf8.ValidString(ref) || strings.ContainsFunc(ref, unicode.IsControl) {
 		return "", ErrNoUser
 	}
-	folded, now := foldEmail(ref), d.clock()
-	if id, ok := d.emails.get(account, folded, now); ok {
+	form, now := emailForm(ref), d.clock()
+	if id, ok := d.emails.get(account, form, now); ok {
 		return id, nil
 	}
-	if checkEmail(ref) != nil {
-		return "", ErrNoUser
-	}
-	entry := located{account: account, email: folded, read: now, turn: d.emails.turn(account, folded)}
-	docs, err := d.docs.Load(ctx, account, emailKey(folded))
+	entry := located{account: account, email: form, read: now, turn: d.emails.turn(account, form)}
+	claims, err := d.claims(ctx, account, ref)
 	if err != nil {
 		return "", fmt.Errorf("find user: %w", err)
 	}
-	if len(docs) == 0 {
+	if len(claims) == 0 {
 		return "", ErrNoUser
 	}
-	var v claimValue
-	if err := document.Decode(&docs[0], &v); err != nil {
-		return "", err
-	}
-	entry.user = v.User
+	entry.user = claims[0].user
 	d.emails.put(&entry)
-	return v.User, nil
+	return entry.user, nil
+}
+
+// An emailClaim is the document that makes an address unique, and whose it is.
+type emailClaim struct {
+	doc  store.Doc
+	user presence.UserID
+}
+
+// claims are those of an address: none or one, unless servers of before left two that
+// are the same by now; that of its form comes first. What has an older form counts if
+// its user's address is the same by the rule of today. Forms that are too long for the store
+// were never kept.
+func (d *Directory) claims(ctx context.Context, account presence.AccountID, email string) ([]emailClaim, error) {
+	form := emailForm(email)
+	keys := []store.Key{emailKey(form)}
+	for _, older := range olderForms(email) {
+		keys = append(keys, emailKey(older))
+	}
+	keys = slices.DeleteFunc(keys, func(k store.Key) bool { return len(k.Key) > store.MaxKeyBytes })
+	docs, err := d.docs.Load(ctx, account, keys...)
+	if err != nil {
+		return nil, err
+	}
+	var found []emailClaim
+	for i := range docs {
+		claim := emailClaim{doc: docs[i]}
+		var v claimValue
+		if err := document.Decode(&claim.doc, &v); err != nil {
+			return nil, err
+		}
+		claim.user = v.User
+		if docs[i].Key == emailKey(form) {
+			found = slices.Insert(found, 0, claim)
+			continue
+		}
+		switch u, err := d.User(ctx, account, v.User); {
+		case err == nil && emailForm(u.Email) == form:
+			found = append(found, claim)
+		case err != nil && !errors.Is(err, ErrNoUser):
+			return nil, err
+		}
+	}
+	return found, nil
 }
 
 // Find reads a user by id or e-mail.

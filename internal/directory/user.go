@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -24,7 +23,7 @@ type userValue struct {
 	Created     time.Time `json:"created"`
 }
 
-// A claimValue is the document whose key is a folded e-mail: it makes the e-mail
+// A claimValue is the document whose key is the form of an e-mail: it makes the e-mail
 // unique, and says whose it is.
 type claimValue struct {
 	document.Format
@@ -39,7 +38,7 @@ type burntValue struct {
 }
 
 func userKey(id presence.UserID) store.Key  { return store.Key{Collection: "user", Key: string(id)} }
-func emailKey(folded string) store.Key      { return store.Key{Collection: "email", Key: folded} }
+func emailKey(form string) store.Key        { return store.Key{Collection: "email", Key: form} }
 func burntKey(id presence.UserID) store.Key { return store.Key{Collection: "burnt", Key: string(id)} }
 
 // Create adds a user and gives it an id; ID, Created and Version of u are not
@@ -62,19 +61,23 @@ func (d *Directory) Create(ctx context.Context, account presence.AccountID, u Us
 // create tries one id.
 func (d *Directory) create(ctx context.Context, account presence.AccountID, u *User) error {
 	u.ID = presence.UserID(NewID())
-	folded := foldEmail(u.Email)
-	docs, err := d.docs.Load(ctx, account, emailKey(folded), burntKey(u.ID))
+	form := emailForm(u.Email)
+	taken, err := d.claims(ctx, account, u.Email)
 	if err != nil {
 		return fmt.Errorf("create user: %w", err)
 	}
-	switch {
-	case slices.ContainsFunc(docs, func(d store.Doc) bool { return d.Key == emailKey(folded) }):
+	if len(taken) > 0 {
 		return ErrEmailTaken
-	case len(docs) > 0:
-		return store.ErrConflict // the id is burnt: draw another
 	}
-	err = d.docs.Write(ctx, account, u.doc(""), claimDoc(folded, u.ID))
-	d.emails.forget(account, folded)
+	burnt, err := d.docs.Load(ctx, account, burntKey(u.ID))
+	if err != nil {
+		return fmt.Errorf("create user: %w", err)
+	}
+	if len(burnt) > 0 {
+		return store.ErrConflict // draw another id
+	}
+	err = d.docs.Write(ctx, account, u.doc(""), claimDoc(form, u.ID))
+	d.emails.forget(account, form)
 	if err != nil {
 		return fmt.Errorf("create user: %w", err)
 	}
@@ -161,20 +164,21 @@ func (d *Directory) Update(ctx context.Context, account presence.AccountID, u Us
 
 // replace writes u over before and moves the claim to its e-mail along with it.
 func (d *Directory) replace(ctx context.Context, account presence.AccountID, before, u *User) error {
-	from, to := foldEmail(before.Email), foldEmail(u.Email)
+	from, to := emailForm(before.Email), emailForm(u.Email)
 	changes := []store.Doc{u.doc(before.Version)}
 	if from != to {
-		claims, err := d.docs.Load(ctx, account, emailKey(from), emailKey(to))
+		taken, err := d.claims(ctx, account, u.Email)
 		if err != nil {
 			return fmt.Errorf("update user %s: %w", u.ID, err)
 		}
-		for i := range claims {
-			if claims[i].Key == emailKey(to) {
-				return ErrEmailTaken
-			}
-			changes = append(changes, document.Deletion(&claims[i]))
+		if len(taken) > 0 {
+			return ErrEmailTaken
 		}
-		changes = append(changes, claimDoc(to, u.ID))
+		freed, err := d.freed(ctx, account, before)
+		if err != nil {
+			return fmt.Errorf("update user %s: %w", u.ID, err)
+		}
+		changes = append(append(changes, freed...), claimDoc(to, u.ID))
 	}
 	err := d.docs.Write(ctx, account, changes...)
 	d.emails.forget(account, from)
@@ -188,6 +192,18 @@ func (d *Directory) replace(ctx context.Context, account presence.AccountID, bef
 	return nil
 }
 
+// freed are the deletions that give up a user's address.
+func (d *Directory) freed(ctx context.Context, account presence.AccountID, u *User) ([]store.Doc, error) {
+	claims, err := d.claims(ctx, account, u.Email)
+	var deletions []store.Doc
+	for i := range claims {
+		if claims[i].user == u.ID {
+			deletions = append(deletions, document.Deletion(&claims[i].doc))
+		}
+	}
+	return deletions, err
+}
+
 // Delete removes a user, whom it follows and what it declared: the e-mail is free
 // again, the id is burnt. The user stays in the contacts of others until they
 // remove it.
@@ -197,20 +213,21 @@ func (d *Directory) Delete(ctx context.Context, account presence.AccountID, id p
 		if err != nil {
 			return err
 		}
-		folded := foldEmail(u.Email)
-		own, err := d.docs.Load(ctx, account, emailKey(folded), contactsKey(id), visibilityKey(id))
+		own, err := d.docs.Load(ctx, account, contactsKey(id), visibilityKey(id))
 		if err != nil {
 			return fmt.Errorf("delete user %s: %w", id, err)
 		}
-		changes := []store.Doc{
-			{Key: userKey(id), Version: u.Version},
-			document.New(burntKey(id), "", burntValue{document.Current(), d.now()}),
+		changes, err := d.freed(ctx, account, &u)
+		if err != nil {
+			return fmt.Errorf("delete user %s: %w", id, err)
 		}
+		changes = append(changes, store.Doc{Key: userKey(id), Version: u.Version},
+			document.New(burntKey(id), "", burntValue{document.Current(), d.now()}))
 		for i := range own {
 			changes = append(changes, document.Deletion(&own[i]))
 		}
 		err = d.docs.Write(ctx, account, changes...)
-		d.emails.forget(account, folded)
+		d.emails.forget(account, emailForm(u.Email))
 		d.standingChanged()
 		if err != nil {
 			return fmt.Errorf("delete user %s: %w", id, err)
@@ -224,7 +241,8 @@ func (d *Directory) Delete(ctx context.Context, account presence.AccountID, id p
 // not looked at: it may be older than the rules.
 func (u *User) Clean(before *User) error {
 	if u.Email != before.Email || u.Email == "" {
-		if err := checkEmail(u.Email); err != nil {
+		var err error
+		if u.Email, err = emailOf(u.Email); err != nil {
 			return err
 		}
 	}
@@ -256,8 +274,8 @@ func (u *User) doc(version string) store.Doc {
 	})
 }
 
-func claimDoc(folded string, id presence.UserID) store.Doc {
-	return document.New(emailKey(folded), "", claimValue{document.Current(), id})
+func claimDoc(form string, id presence.UserID) store.Doc {
+	return document.New(emailKey(form), "", claimValue{document.Current(), id})
 }
 
 func userOf(doc *store.Doc) (User, error) {

@@ -55,6 +55,9 @@ func (c *call) query(known ...string) (url.Values, error) {
 			return nil, &presence.FieldError{Field: name, Reason: "is given more than once"}
 		}
 	}
+	if q.Has("users") {
+		q.Set("users", wire.QueryAddresses(c.r, "users"))
+	}
 	return q, nil
 }
 

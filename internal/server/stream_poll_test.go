@@ -122,3 +122,27 @@ func TestALongPollWaits(t *testing.T) {
 		t.Errorf("a change was told after %v", took)
 	}
 }
+
+// TestAnAddressThatMovesDuringAStream: the stream goes on following the person whom
+// the address named when it was asked for.
+func TestAnAddressThatMovesDuringAStream(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	ids := r.users(t, 2)
+	s := r.open(t, r.made.AccessToken, "?users=user0@example.com")
+	if got := s.read(t, api.FrameSnapshot).Presences; len(got) != 1 || got[0].User != ids[0] {
+		t.Fatalf("%+v", got)
+	}
+	for i, email := range []string{"other@example.com", "user0@example.com"} {
+		if _, err := r.client.UpdateUser(t.Context(), ids[i], api.UpdateUser{Email: &email}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range []string{ids[1], ids[0]} { // the new owner first
+		if _, err := r.client.SetNote(t.Context(), id, api.SetNote{Text: "moved"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if f := s.read(t, api.FramePresence); f.User != ids[0] {
+		t.Errorf("the stream tells of %s", f.User)
+	}
+}

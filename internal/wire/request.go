@@ -136,6 +136,20 @@ func ETag(r presence.Revision) string {
 	return string(tag)
 }
 
+// QueryAddresses is the first parameter of a name in a query that can be read, with
+// every "+" as it stands: in addresses it is common, and a space is not valid.
+func QueryAddresses(r *http.Request, name string) string {
+	for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
+		key, value, _ := strings.Cut(pair, "=")
+		if key, err := url.QueryUnescape(key); err != nil || key != name {
+			continue
+		}
+		text, _ := url.PathUnescape(value) // Query has read it
+		return text
+	}
+	return ""
+}
+
 // UserRef is the user that a path names: an id, an e-mail or "me", percent-
 // encoded or not.
 func UserRef(r *http.Request, name string) string {

@@ -79,6 +79,38 @@ func contactWorld(t *testing.T) (w *world, token string) {
 	return w, w.token(w.account, w.ann.ID, "contact:read:list_contacts team_chat:read:list_contacts team_chat:read:contact")
 }
 
+// TestNumberedPages: there are none, and whoever counts pages is told so instead of
+// getting the first for ever.
+func TestNumberedPages(t *testing.T) {
+	w, token := contactWorld(t)
+	for _, path := range []string{searchPath, chatPath} {
+		ask := func(number string) *httptest.ResponseRecorder {
+			return w.ask(token, path, "search_key", "example", "page_number", number)
+		}
+		for _, number := range []string{"", "1"} {
+			if rec := ask(number); rec.Code != 200 {
+				t.Errorf("%s, page %q: %d %s", path, number, rec.Code, rec.Body)
+			}
+		}
+		for _, number := range []string{"2", "0", "-1", "x", "1.0"} {
+			if rec := ask(number); rec.Code != 400 || !strings.Contains(rec.Body.String(), "page_number") {
+				t.Errorf("%s, page %q: %d %s", path, number, rec.Code, rec.Body)
+			}
+		}
+	}
+}
+
+// TestSearchForAnAddress: its "+" may stand as it is.
+func TestSearchForAnAddress(t *testing.T) {
+	w, token := contactWorld(t)
+	for _, query := range []string{"ann+desk@example.com", "ann%2Bdesk@example.com", "ann%2bdesk%40example.com", "ann+desk%40example.com"} {
+		r := call{method: "GET", path: searchPath + "?page_size=25&search_key=" + query, token: token}
+		if page := w.page(w.do(r)); page.emails() != "ann+desk@example.com" {
+			t.Errorf("%s finds %q", query, page.emails())
+		}
+	}
+}
+
 func TestSearchContacts(t *testing.T) {
 	w, token := contactWorld(t)
 	want(t, w.ask(token, searchPath, "search_key", "ÅNGSTRÖM"), 200, fmt.Sprintf(

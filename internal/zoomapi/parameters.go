@@ -16,7 +16,11 @@ type parameters struct{ url.Values }
 
 func readParameters(r *http.Request) (parameters, error) {
 	values, err := wire.Query(r)
-	return parameters{values}, err
+	q := parameters{values}
+	if err == nil {
+		err = q.onePage()
+	}
+	return q, err
 }
 
 // flag is a boolean, in any case: .NET writes "True".
@@ -56,6 +60,15 @@ func (q parameters) size(unless, most int) (int, error) {
 		return 0, invalid("page_size", "It must be a number from 1 to "+strconv.Itoa(most)+".")
 	}
 	return n, nil
+}
+
+// onePage refuses numbers of pages but the first: these lists go on by
+// next_page_token, and a client that counts would get the first page for ever.
+func (q parameters) onePage() error {
+	if text := q.Get("page_number"); text != "" && text != "1" {
+		return invalid("page_number", "This list has no numbered pages: go on with next_page_token.")
+	}
+	return nil
 }
 
 // company reads contact_types, numbers with commas between, and says whether
@@ -105,7 +118,11 @@ func (a *API) readSearch(r *http.Request, p *auth.Principal) (s search, err erro
 	if err != nil {
 		return s, err
 	}
-	if s.key = strings.ToLower(strings.TrimSpace(q.Get("search_key"))); s.key == "" {
+	text := q.Get("search_key")
+	if strings.Contains(text, "@") { // the "+" of an address is no space
+		text = wire.QueryAddresses(r, "search_key")
+	}
+	if s.key = strings.ToLower(strings.TrimSpace(text)); s.key == "" {
 		return s, invalid("search_key", "It is required.")
 	}
 	if s.presence, err = q.flag("query_presence_status"); err != nil {

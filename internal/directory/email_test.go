@@ -1,0 +1,154 @@
+package directory_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	. "porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+const (
+	composed   = "b\u00fccher" // bücher, NFC
+	decomposed = "bu\u0308cher"
+	labels     = "xn--bcher-kva"
+)
+
+// TestOneAddressManySpellings: normalised, and of domains by IDNA, at creation as at
+// look-up. What is shown is what was given, composed.
+func TestOneAddressManySpellings(t *testing.T) {
+	spellings := []string{
+		"ada@" + composed + ".example", "ada@" + decomposed + ".example", "ada@" + labels + ".example",
+		"ADA@B\u00dcCHER.Example", "Ada@XN--BCHER-KVA.EXAMPLE", "ada@" + composed + "\u3002example",
+	}
+	for _, given := range spellings {
+		f := newFixture(t)
+		u := f.create(t, given)
+		want := strings.ReplaceAll(given, decomposed, composed)
+		if u.Email != want {
+			t.Errorf("%q is shown as %q", given, u.Email)
+		}
+		for _, other := range spellings {
+			f.resolves(t, other, u.ID)
+			if _, err := f.Create(t.Context(), f.account, User{Email: other}); !errors.Is(err, ErrEmailTaken) {
+				t.Errorf("%q beside %q: %v", other, given, err)
+			}
+		}
+	}
+	f := newFixture(t)
+	u := f.create(t, "jose\u0301@example.com")
+	f.resolves(t, "JOS\u00e9@example.com", u.ID)
+	f.resolvesNot(t, "jose@example.com")
+	f.resolvesNot(t, "JOS\u00c9@example.com") // only the case of ASCII letters is folded
+}
+
+func (f *fixture) resolvesNot(tb testing.TB, ref string) {
+	tb.Helper()
+	if id, err := f.Resolve(tb.Context(), f.account, ref); !errors.Is(err, ErrNoUser) {
+		tb.Errorf("Resolve(%q) = %q, %v", ref, id, err)
+	}
+}
+
+// TestNoCharacterPosesAsAnother: those whose lower case or normal form is an ASCII
+// letter are not that letter.
+func TestNoCharacterPosesAsAnother(t *testing.T) {
+	f := newFixture(t)
+	f.create(t, "kim@kilo.example")
+	for _, other := range []string{
+		"\u212aim@kilo.example", "kim@\u212ailo.example", "k\u0130m@kilo.example", "kim@k\u0130lo.example",
+		"\uff4bim@kilo.example", "kim@\uff4bilo.example", "kim@kilo\uff0eexample",
+	} {
+		f.resolvesNot(t, other)
+		u, err := f.Create(t.Context(), f.account, User{Email: other})
+		wrong := new(presence.FieldError)
+		switch {
+		case err == nil && strings.ContainsRune(other, '\u0130'): // its own letter
+			f.resolves(t, other, u.ID)
+		case !errors.As(err, &wrong) || wrong.Field != "email":
+			t.Errorf("%q: %v", other, err)
+		}
+	}
+	for _, bad := range []string{
+		"a,b@example.com", "a@exam,ple.com", "a b@example.com", "a@xn--\u00fc.example", "a@xn--zzzzzz!.example",
+		"a@" + strings.Repeat("\u00fc", 80) + ".example",
+	} {
+		if _, err := f.Create(t.Context(), f.account, User{Email: bad}); err == nil {
+			t.Errorf("%q is accepted", bad)
+		}
+		f.resolvesNot(t, bad)
+	}
+	for _, fine := range []string{"ada+work@example.com", "o'neil@my_host.example", "a@localhost", "a/b%c@example.com"} {
+		f.resolves(t, fine, f.create(t, fine).ID)
+	}
+}
+
+// keep stores a user as a server of before did: the key is the address in lower case.
+func (f *fixture) keep(tb testing.TB, id presence.UserID, email string) {
+	tb.Helper()
+	user, _ := json.Marshal(map[string]any{"v": 1, "email": email, "active": true, "created": f.clock.Now()})
+	err := f.docs.Write(tb.Context(), f.account,
+		store.Doc{Key: store.Key{Collection: "user", Key: string(id)}, Value: user},
+		store.Doc{Key: store.Key{Collection: "email", Key: strings.ToLower(email)}, Value: fmt.Appendf(nil, `{"v":1,"user":%q}`, id)})
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// TestAddressesOfBefore: what an older server kept under another form is found, is
+// taken, and is free again when its user goes or gets another address.
+func TestAddressesOfBefore(t *testing.T) {
+	for _, row := range []struct {
+		kept  string
+		found []string
+		never []string
+	}{
+		{"Ada@B\u00dcCHER.example", []string{"ada@" + composed + ".example", "ada@" + labels + ".example", "ada@" + decomposed + ".example"}, nil},
+		{"ada@" + decomposed + ".example", []string{"ada@" + composed + ".example", "ada@" + labels + ".example"}, nil},
+		{"ada@" + labels + ".example", []string{"ada@" + composed + ".example"}, nil},
+		{"jose\u0301@example.com", []string{"jos\u00e9@example.com"}, []string{"jose@example.com"}},
+		{"\u212aim@example.com", []string{"\u212aim@example.com"}, nil},
+		{"a,b@example.com", []string{"A,b@example.com"}, nil},
+	} {
+		t.Run(row.kept, func(t *testing.T) {
+			f := newFixture(t)
+			f.keep(t, "old", row.kept)
+			f.resolves(t, row.kept, "old")
+			for _, ref := range row.found {
+				f.resolves(t, ref, "old")
+				if _, err := f.Create(t.Context(), f.account, User{Email: ref}); err == nil {
+					t.Errorf("%q could be used a second time", ref)
+				}
+			}
+			for _, ref := range row.never {
+				f.resolvesNot(t, ref)
+			}
+			u, err := f.User(t.Context(), f.account, "old")
+			if err != nil {
+				t.Fatal(err)
+			}
+			u.DisplayName = "Renamed" // with an address that would be refused today
+			if u, err = f.Update(t.Context(), f.account, u); err != nil {
+				t.Fatal(err)
+			}
+			u.Email = "new@example.com"
+			if _, err = f.Update(t.Context(), f.account, u); err != nil {
+				t.Fatal(err)
+			}
+			f.resolves(t, "new@example.com", "old")
+			f.resolvesNot(t, row.kept)
+			if len(row.never) == 0 && !strings.ContainsAny(row.kept, ",\u212a") {
+				f.resolves(t, row.found[0], f.create(t, row.found[0]).ID)
+			}
+		})
+	}
+	f := newFixture(t)
+	f.keep(t, "old", "ada@"+decomposed+".example")
+	if err := f.Delete(t.Context(), f.account, "old"); err != nil {
+		t.Fatal(err)
+	}
+	f.create(t, "ada@"+composed+".example")
+}
