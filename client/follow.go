@@ -144,12 +144,12 @@ func (s *Stream) next() (api.ClientFrame, bool) {
 // person is idle: the session may be a new one.
 func (s *Stream) dueSignIn() *request {
 	as := s.opts.SignIn
-	if as == nil || s.signedIn {
+	if as == nil || s.signedIn || s.replaced {
 		return nil
 	}
 	s.signedIn = true
 	r := &request{stated: s.stated, frame: api.ClientFrame{
-		Type: api.FrameSignIn, ClientType: as.ClientType, ClientVersion: as.ClientVersion, Session: s.session,
+		Type: api.FrameSignIn, ClientType: as.ClientType, ClientVersion: as.ClientVersion, Session: cmp.Or(s.session, s.chosen),
 	}}
 	if s.active != nil && (!*s.active || s.toldActive != s.stated) {
 		r.frame.Active = s.active
@@ -483,9 +483,26 @@ func (s *Stream) answered(r *request) {
 	s.calls = slices.DeleteFunc(s.calls, func(other *request) bool { return other == r })
 }
 
-// refused is an error in answer to a frame. A stream that cannot sign in ends,
-// and what may work later is tried on another connection.
+// giveUpSession notes that another session took the place of the stream's.
+func (s *Stream) giveUpSession() {
+	if s.replaced {
+		return
+	}
+	s.session, s.replaced = "", true
+	if s.opts.OnReplaced != nil {
+		s.tell = append(s.tell, s.opts.OnReplaced)
+	}
+}
+
+// refused is an error in answer to a frame, or that the session was replaced. A
+// stream that cannot sign in ends, and what may work later is tried on another
+// connection.
 func (s *Stream) refused(f *api.ServerFrame) error {
+	if f.Code == api.SessionReplaced.Slug {
+		s.giveUpSession()
+		delete(s.waiting, f.ID) // a sign-in, or what was stated of activity
+		return nil
+	}
 	r := s.waiting[f.ID]
 	if r == nil {
 		return nil

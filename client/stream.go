@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -23,6 +24,10 @@ type StreamOptions struct {
 	// as long as it takes. Nil: nobody wants to know.
 
 	OnState func(State) // the connection was made or lost
+	// OnReplaced says that a newer session of the same app took the place of this
+	// stream's. The stream goes on without one, and does not sign in by itself: two
+	// clients would replace each other for ever. See [Stream.SignInAgain].
+	OnReplaced func()
 	// OnWatch says that a watch of the user's fired, perhaps more than once. Without
 	// it the server keeps what fired for a stream that has it.
 	OnWatch func(api.Watch)
@@ -57,12 +62,14 @@ type Stream struct {
 	tell    []func()
 
 	// What is wanted, whether there is a connection or not.
-	wanted  map[string]*follow // by name; theContacts is one
-	order   uint64
-	calls   []*request
-	session string
-	active  *bool // what was stated last
-	stated  uint64
+	wanted   map[string]*follow // by name; theContacts is one
+	order    uint64
+	calls    []*request
+	chosen   string // what the session is asked for by until the server names it
+	session  string
+	replaced bool  // by another session
+	active   *bool // what was stated last
+	stated   uint64
 
 	// What this connection knows.
 	open       bool // hello has come
@@ -84,6 +91,9 @@ func (c *Client) Stream(opts StreamOptions) *Stream {
 		wanted: make(map[string]*follow), waiting: make(map[string]*request),
 	}
 	s.view = newView(&s.mu)
+	if opts.SignIn != nil {
+		s.chosen, s.active = rand.Text(), opts.SignIn.Active
+	}
 	if opts.Contacts {
 		s.want(theContacts)
 	}
@@ -137,6 +147,17 @@ func (s *Stream) FollowContacts(on bool) {
 		s.unwant(theContacts)
 	}
 	notify(s.wake)
+}
+
+// SignInAgain begins another session after StreamOptions.OnReplaced, for a person
+// who wants that.
+func (s *Stream) SignInAgain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.replaced {
+		s.chosen, s.session, s.replaced, s.signedIn = rand.Text(), "", false, false
+		notify(s.wake)
+	}
 }
 
 // SetActive says that the person has become active or idle. It means nothing

@@ -260,7 +260,11 @@ func TestSession(t *testing.T) {
 		s := f.client(StaticToken("x")).Stream(StreamOptions{SignIn: &api.SignIn{ClientType: "desktop", ClientVersion: "1"}})
 		stop := run(t, s)
 		c := f.accept()
-		id := c.want(`{"type":"sign_in","client_type":"desktop","client_version":"1"}`)
+		first := `{"type":"sign_in","client_type":"desktop","client_version":"1","session":"` + s.chosen + `"}`
+		c.want(first)
+		c.cut()
+		c = f.accept() // the answer was lost: it is the same session
+		id := c.want(first)
 		c.reply(id, `{"type":"done","id":"$","session":"s1"}`)
 		synctest.Wait()
 		s.SetActive(true)
@@ -290,6 +294,50 @@ func TestSession(t *testing.T) {
 		}
 		c = f.accept()
 		c.want(`{"type":"sign_in","client_type":"desktop","client_version":"1","session":"s2","active":false}`)
+		go func() { _ = stop() }()
+		c.want(`{"type":"sign_out"}`)
+		c.listen()
+		_ = stop()
+		close(c.done)
+	})
+}
+
+// TestSessionReplaced: the stream goes on without a session, over losses too, until
+// the person wants another.
+func TestSessionReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, idle, told := newFake(t), false, 0
+		s := f.client(StaticToken("x")).Stream(StreamOptions{
+			Users: []string{"a"}, SignIn: &api.SignIn{ClientType: "web", Active: &idle}, OnReplaced: func() { told++ },
+		})
+		stop := run(t, s)
+		c := f.accept()
+		before := s.chosen
+		id := c.want(`{"type":"sign_in","client_type":"web","session":"` + before + `","active":false}`)
+		c.reply(id, `{"type":"done","id":"$","session":"s1"}`)
+		id = c.want(`{"type":"follow","users":["a"]}`)
+		c.reply(id, `{"type":"snapshot","id":"$","presences":[],"unknown":[],"gone":[],"cursor":"1"}`)
+		c.send(`{"type":"error","code":"session-replaced","detail":"Replaced."}`)
+		synctest.Wait()
+		s.SetActive(true) // says nothing to the server
+		c.cut()
+		c = f.accept()
+		id = c.want(`{"type":"follow","users":["a"],"cursor":"1"}`)
+		c.reply(id, `{"type":"snapshot","id":"$","partial":true,"presences":[],"unknown":[],"gone":[],"cursor":"2"}`)
+		synctest.Wait()
+		if told != 1 || s.Session() != "" {
+			t.Errorf("told %d times, the session is %q", told, s.Session())
+		}
+		s.SignInAgain()
+		if s.chosen == before {
+			t.Error("it asks for the session that was replaced")
+		}
+		id = c.want(`{"type":"sign_in","client_type":"web","session":"` + s.chosen + `","active":true}`)
+		c.reply(id, `{"type":"error","id":"$","code":"session-replaced","detail":"Replaced."}`) // at once again
+		synctest.Wait()
+		if told != 2 {
+			t.Errorf("told %d times", told)
+		}
 		go func() { _ = stop() }()
 		c.want(`{"type":"sign_out"}`)
 		c.listen()
@@ -361,7 +409,7 @@ func TestRefused(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- s.Run(t.Context()) }()
 		c := f.accept()
-		c.want(`{"type":"sign_in","client_type":"web"}`)
+		c.want(`{"type":"sign_in","client_type":"web","session":"` + s.chosen + `"}`)
 		contacts := c.want(`{"type":"follow","contacts":true}`)
 		users := c.want(`{"type":"follow","users":["a"]}`)
 		c.reply(contacts, `{"type":"error","id":"$","code":"insufficient-scope"}`)
@@ -369,7 +417,7 @@ func TestRefused(t *testing.T) {
 		c.reply(users, `{"type":"error","id":"$","code":"unavailable"}`)
 		close(c.done)
 		c = f.accept()
-		sign := c.want(`{"type":"sign_in","client_type":"web"}`)
+		sign := c.want(`{"type":"sign_in","client_type":"web","session":"` + s.chosen + `"}`)
 		users = c.want(`{"type":"follow","users":["a"]}`)
 		c.reply(users, `{"type":"snapshot","id":"$","presences":[{"user":"a","status":"busy","revision":1}],"cursor":"c"}`)
 		see(t, s, "a=busy")

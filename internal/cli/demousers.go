@@ -162,9 +162,12 @@ func (c *cast) live(ctx context.Context, quiet bool) error {
 }
 
 // refresh reports that everybody signed in is active, and signs in again who was
-// signed out by somebody else.
+// signed out by somebody else. Whose session was replaced by others stays so.
 func (c *cast) refresh(ctx context.Context) error {
 	active := true
+	if len(c.seats) == 0 {
+		return nil
+	}
 	items := make([]api.RefreshItem, len(c.seats))
 	for i := range c.seats {
 		items[i] = api.RefreshItem{ID: c.seats[i].session, Active: &active}
@@ -173,11 +176,17 @@ func (c *cast) refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var seats []seat
 	for i, result := range results.Results {
-		if result.Status == 404 {
+		switch p := result.Problem; {
+		case p != nil && p.Type == api.SessionReplaced.Type():
+			continue
+		case p != nil && p.Type == api.NoSession.Type():
 			_ = c.signIn(ctx, &c.seats[i]) // the next round tries again
 		}
+		seats = append(seats, c.seats[i])
 	}
+	c.seats = seats
 	return nil
 }
 

@@ -17,7 +17,8 @@ const $ = (id) => document.getElementById(id);
 let token = "";
 let me = null; // api.Me
 let stream = null;
-let session = takeAway(SESSION);
+let session = takeAway(SESSION) || chosenID();
+let replaced = false; // by another session: this page does not sign in by itself
 const own = { presence: null };
 const contacts = { people: new Map(), names: new Map(), cursor: "", following: false, more: false };
 const person = { active: true, told: undefined, toldAt: 0, lastInput: Date.now(), timer: 0 };
@@ -28,6 +29,12 @@ let lastID = 0;
 function idleParameter() {
   const seconds = Number(new URLSearchParams(location.search).get("idle_seconds"));
   return seconds >= 1 && seconds <= 3_600 ? seconds * 1_000 : undefined;
+}
+
+// chosenID is what a session is asked for by until the server has named it: a
+// sign_in whose answer was lost is then the same session when it is sent again.
+function chosenID() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 // takeAway reads what the tab keeps and removes it: a tab that is duplicated
@@ -64,7 +71,8 @@ function begin() {
 function end() {
   stream?.stop();
   stream = me = own.presence = null;
-  session = token = "";
+  token = "";
+  showReplaced(false);
   sessionStorage.removeItem(TOKEN);
   contacts.people.clear();
   contacts.names.clear();
@@ -104,8 +112,7 @@ function ended(code, words) {
 // the server is told only what it does not know.
 async function greet() {
   const mine = stream;
-  const stated = person.active && person.told !== false ? undefined : person.active;
-  ask({ type: "sign_in", client_type: "web", session: session || undefined, active: stated }, { what: "sign_in", stated, session });
+  if (!replaced) signIn();
   try {
     me ??= await request(token, "GET", "/v1/me");
     if (stream !== mine) return;
@@ -114,6 +121,20 @@ async function greet() {
   } catch {
     // The stream is what counts. The next connection asks again.
   }
+}
+
+function signIn() {
+  const stated = person.active && person.told !== false ? undefined : person.active;
+  ask({ type: "sign_in", client_type: "web", session, active: stated }, { what: "sign_in", stated, session });
+}
+
+// showReplaced: a newer session took the place of this page's. Two pages that signed
+// in by themselves would replace each other for ever, so that the person decides.
+function showReplaced(on) {
+  replaced = on;
+  session = chosenID();
+  $("replaced").hidden = !on;
+  complain(on ? "A newer session took the place of this page's: it no longer counts for your status." : "");
 }
 
 function may(scope) {
@@ -202,6 +223,7 @@ function done(about, frame) {
 }
 
 function refused(about, frame) {
+  if (frame.code === "session-replaced") return showReplaced(true);
   if (about?.what === "contacts") return; // not for this token: there is no list
   if (about?.what === "activity") person.toldAt = 0; // the next input says it again
   complain(frame.detail || `The server refused this (${frame.code}).`);
@@ -275,7 +297,7 @@ function input() {
 }
 
 function say(active) {
-  if (ask({ type: "activity", active }, { what: "activity" })) told(active);
+  if (!replaced && ask({ type: "activity", active }, { what: "activity" })) told(active);
 }
 
 function told(active) {
@@ -378,6 +400,10 @@ for (const button of $("statuses").querySelectorAll("button")) {
 }
 $("choice").addEventListener("submit", submitNote);
 $("sign-out").addEventListener("click", signOut);
+$("sign-in-again").addEventListener("click", () => {
+  showReplaced(false);
+  signIn();
+});
 $("reconnect").addEventListener("click", () => {
   complain("");
   stream.start();
@@ -407,7 +433,7 @@ addEventListener("hashchange", () => {
 // Leaving closes the connection; the server keeps the session for a while, for
 // who comes back.
 addEventListener("pagehide", () => {
-  if (session) sessionStorage.setItem(SESSION, session);
+  if (!replaced) sessionStorage.setItem(SESSION, session);
   stream?.stop();
 });
 addEventListener("pageshow", (event) => {
