@@ -96,8 +96,12 @@ func TestAnswersInOrder(t *testing.T) {
 		frames = append(frames,
 			api.ClientFrame{Type: api.FrameActivity, Active: &active},
 			[]api.ClientFrame{
-				{Type: api.FramePing}, {Type: api.FrameActivity}, {Type: api.FrameFollow, Users: []string{u.ID}},
-				{Type: api.FrameClaim, Claim: "manual", Source: "manual", Status: api.Busy}, {Type: api.FrameEndClaim, Claim: "manual"}, {Type: "nonsense"},
+				{Type: api.FramePing},
+				{Type: api.FrameActivity},
+				{Type: api.FrameFollow, Users: []string{u.ID}},
+				{Type: api.FrameClaim, Claim: "manual", Source: "manual", Status: api.Busy},
+				{Type: api.FrameEndClaim, Claim: "manual"},
+				{Type: "nonsense"},
 			}[i])
 	}
 	for i := range frames {
