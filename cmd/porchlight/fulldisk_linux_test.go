@@ -47,7 +47,7 @@ func TestFullDisk(t *testing.T) {
 	defer cancel()
 	dir := t.TempDir()
 	in := install(ctx, t, dir, "--low-disk", "8MiB", "--write-buffer-size", "1MiB", "--drain-delay", "0s")
-	f := &fullDisk{in: in, disk: mountSmall(t, filepath.Join(dir, "disk"))}
+	f := &fullDisk{in: in, disk: mountSmall(t, filepath.Join(dir, "disk"), "96m")}
 	in.moveTo(t, f.disk)
 	p := in.start(ctx, t)
 	f.fill(ctx, t, p)
@@ -91,6 +91,66 @@ func TestFullDisk(t *testing.T) {
 	if f.acked.Load() < 1000 || f.refused.Load() < 100 || f.reads.Load() < 1000 {
 		t.Error("INVALID: too little was done")
 	}
+}
+
+// What a store on a small disk may take beside its data.
+const (
+	smallChanges = 5000
+	smallLimit   = 32 << 20 // 16 MiB of which are the reserve
+)
+
+// TestSmallDisk: with the settings of an ordinary disk a server works on one of
+// 200 MiB. It never finds that full, and after a clean stop the directory is small.
+func TestSmallDisk(t *testing.T) {
+	if os.Getenv(inNamespace) == "" {
+		runInNamespace(t)
+		return
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	dir := t.TempDir()
+	in := install(ctx, t, dir, "--drain-delay", "0s")
+	var f ledger
+	disk := mountSmall(t, filepath.Join(dir, "disk"), "200m")
+	in.moveTo(t, disk)
+	for range 2 { // the second start finds what the first left
+		p := in.start(ctx, t)
+		if f.acked.Load() == 0 {
+			f.fill(ctx, t, p)
+		}
+		work, stop := context.WithCancel(ctx)
+		wait := f.workAll(work, t, p)
+		for want := f.acked.Load() + smallChanges; f.acked.Load() < want && f.refused.Load() == 0 && ctx.Err() == nil; {
+			time.Sleep(10 * time.Millisecond)
+		}
+		stop()
+		wait()
+		if n := f.refused.Load(); n > 0 {
+			t.Fatalf("%d changes were refused, %d acknowledged; the disk has %d MiB in use", n, f.acked.Load(), usedBytes(t, disk)>>20)
+		}
+		running := usedBytes(t, disk)
+		p.stop(t)
+		stopped := usedBytes(t, disk)
+		t.Logf("%d changes acknowledged; %d MiB in use, %d after a clean stop", f.acked.Load(), running>>20, stopped>>20)
+		if stopped > smallLimit {
+			t.Errorf("after a clean stop %d MiB are in use, more than %d", stopped>>20, smallLimit>>20)
+		}
+	}
+	p := in.start(ctx, t)
+	if err := f.verify(ctx, p); err != nil {
+		t.Error(err)
+	}
+	p.stop(t)
+}
+
+// usedBytes is what is in use on the disk that is mounted at a place.
+func usedBytes(t *testing.T, at string) uint64 {
+	t.Helper()
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(at, &s); err != nil {
+		t.Fatal(err)
+	}
+	return (s.Blocks - s.Bfree) * uint64(s.Bsize)
 }
 
 type fullDisk struct {
@@ -232,15 +292,15 @@ func (in *installation) moveTo(t *testing.T, disk string) {
 	in.dir = to
 }
 
-// mountSmall mounts a disk of 96 MiB, which is gone with the namespace.
-func mountSmall(t *testing.T, at string) string {
+// mountSmall mounts a disk of a size, which is gone with the namespace.
+func mountSmall(t *testing.T, at, size string) string {
 	t.Helper()
 	err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, "")
 	if err == nil {
 		err = os.Mkdir(at, 0o700)
 	}
 	if err == nil {
-		err = syscall.Mount("tmpfs", at, "tmpfs", 0, "size=96m,mode=0700")
+		err = syscall.Mount("tmpfs", at, "tmpfs", 0, "size="+size+",mode=0700")
 	}
 	if err != nil {
 		t.Fatalf("mount a small disk: %v", err)

@@ -30,10 +30,10 @@ type Config struct {
 
 	Durability      string        `name:"durability" group:"Storage" default:"fsync" enum:"fsync,os" help:"When an update is acknowledged: fsync, when it is on stable storage; os, when the operating system has it, so that a crash of the machine may lose the last second. With NATS, os accepts servers that do not sync always, where a power cut may lose minutes."`
 	LogRetention    time.Duration `name:"log-retention" group:"Storage" default:"30d" placeholder:"TIME" help:"How long the log of changes is kept. 0: the default."`
-	LowDisk         Size          `name:"low-disk" group:"Storage" default:"256MiB" placeholder:"SIZE" help:"Free disk space below which updates are refused with 507. 0: never."`
+	LowDisk         Size          `name:"low-disk" group:"Storage" default:"256MiB" placeholder:"SIZE" help:"Free disk space below which updates are refused with 507, an eighth of the disk at most. 0: never."`
 	CacheRecords    int           `name:"cache-records" group:"Storage" default:"65536" placeholder:"N" help:"Users whose records are kept decoded in memory, about 1 KiB each. 0: the default."`
 	CacheSize       Size          `name:"cache-size" group:"Storage" default:"512MiB" placeholder:"SIZE" help:"The most memory for records in packed form, about 300 bytes a user; it is taken as there are users. 0: the default."`
-	WriteBufferSize Size          `name:"write-buffer-size" group:"Storage" default:"32MiB" placeholder:"SIZE" help:"Memory in which updates gather before they go into a table. 0: the default."`
+	WriteBufferSize Size          `name:"write-buffer-size" group:"Storage" default:"32MiB" placeholder:"SIZE" help:"Memory in which updates gather before they go into a table, 1/64 of the disk at most. 0: the default."`
 
 	Listen         string `name:"listen" group:"Listening" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where the API is served. Port 0 takes any free one."`
 	AdminListen    string `name:"admin-listen" group:"Listening" default:"127.0.0.1:8081" placeholder:"HOST:PORT" help:"Where /livez, /readyz, /metrics and /debug/pprof are served; \"off\" or empty: nowhere. They ask for no token, so the address must be loopback."`

@@ -101,6 +101,7 @@ func (s *Store) openDir() error {
 			return err
 		}
 	}
+	s.fitDisk()
 	if err := s.openDB(); err != nil {
 		return err
 	}
@@ -133,7 +134,7 @@ func newStore(dir string, opts Options) *Store {
 	if opts.FreeBytes == nil {
 		s.opts.FreeBytes = s.freeBytes
 	}
-	s.opts.FS = &stopFS{FS: s.withReserve(opts.FS), stop: s.stop}
+	s.opts.FS = &stopFS{FS: s.withReserve(opts.FS), stop: s.stop, logStep: s.logStep}
 	if opts.Durability == OS {
 		s.lazy = newLazyFS(s.opts.FS)
 		s.opts.FS = s.lazy
@@ -477,10 +478,15 @@ func (s *Store) closeDB() error {
 		if !s.open.Load() || s.isFailed() {
 			return errors.Join(s.db.Close(), s.fence.end(), s.lock.Close())
 		}
+		flushed := s.flushLogs()
 		b := s.db.NewBatch()
 		err := errors.Join(b.Set([]byte(metaState), []byte(stateClean), nil), s.commitNow(b))
 		seq := s.progress.durableAt()
-		if err = errors.Join(err, s.db.Close()); err == nil && !s.isFailed() {
+		err = errors.Join(err, s.db.Close())
+		if err == nil && flushed && !s.isFailed() {
+			err = s.pruneLogs()
+		}
+		if err == nil && !s.isFailed() {
 			err = s.fence.seal(seq)
 		}
 		return errors.Join(err, s.fence.end(), s.lock.Close())

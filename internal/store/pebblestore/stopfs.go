@@ -27,6 +27,8 @@ import (
 type stopFS struct {
 	vfs.FS
 	stop func(err error) // does not return
+	// logStep is how much of the disk a log takes at a time.
+	logStep func() int64
 }
 
 var _ vfs.FS = (*stopFS)(nil)
@@ -130,7 +132,7 @@ func (fs *stopFS) log(name string, f vfs.File, err error) (vfs.File, error) {
 	if err != nil {
 		fs.stop(err)
 	}
-	return &stopFile{File: f, fs: fs}, nil
+	return &logFile{stopFile: &stopFile{File: f, fs: fs}, step: fs.logStep()}, nil
 }
 
 // A stopFile stops at errors of writing.
