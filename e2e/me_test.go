@@ -102,6 +102,34 @@ func TestMePageWithoutAnybody(t *testing.T) {
 	}
 }
 
+// TestMePageReplaced signs the person in so often elsewhere that the page's session
+// is replaced. The page says so, keeps showing the status, and does not sign in
+// again before it is asked to.
+func TestMePageReplaced(t *testing.T) {
+	d := startDemo(t)
+	u := d.signedOut(t)
+	tab := browse(t)
+	complaints := listen(t, tab)
+	do(t, tab, chromedp.Navigate(d.URL+"/me#token="+u.AccessToken))
+	shows(t, tab, "Available")
+
+	person := *d
+	person.AccessToken = u.AccessToken
+	for range 32 {
+		person.ask(t, http.MethodPost, "/v1/sessions", `{"client_type":"mobile","lease_seconds":3600}`)
+	}
+	wait(t, tab, `!document.querySelector("#replaced").hidden && document.querySelector("#problem").textContent.includes("newer session")`)
+	screenshot(t, tab, "me-replaced.png")
+	d.ask(t, http.MethodPut, "/v1/users/"+u.ID+"/claims/manual", `{"source":"manual","status":"busy"}`)
+	shows(t, tab, "Busy")
+	wait(t, tab, `!document.querySelector("#replaced").hidden`)
+	click(t, tab, "#sign-in-again")
+	wait(t, tab, `document.querySelector("#replaced").hidden && document.querySelector("#problem").hidden`)
+	if said := complaints(); said != "" {
+		t.Errorf("the browser complains:\n%s", said)
+	}
+}
+
 // shows waits until the page shows a status, and says so by its title too.
 func shows(t *testing.T, tab context.Context, word string) {
 	t.Helper()
