@@ -236,6 +236,10 @@ func listing(s *Store) (string, error) {
 	return b.String(), err
 }
 
+// cameLater takes fields out of a listing that the older formats did not know, where
+// they have nothing.
+var cameLater = strings.NewReplacer(" Rules:<nil>", "", " Replaced:[]", "", " Via:}", "}", "{App: Key:", "{Key:")
+
 func listRecords(b *strings.Builder, s *Store) error {
 	var users []store.User
 	err := s.scan([]byte{recordPrefix}, upperBound([]byte{recordPrefix}), func(key, _ []byte) (bool, error) {
@@ -251,7 +255,7 @@ func listRecords(b *strings.Builder, s *Store) error {
 	}
 	records, _, err := s.Read(context.Background(), users)
 	for _, r := range records {
-		state := strings.Replace(fmt.Sprintf("%+v", *r.State), " Rules:<nil>", "", 1) // which came later
+		state := cameLater.Replace(fmt.Sprintf("%+v", *r.State))
 		fmt.Fprintf(b, "record %+q at %d\n  state %s\n  shown %+v\n", fmt.Sprint(r.User), r.At, state, r.Shown)
 	}
 	return err
