@@ -213,8 +213,8 @@ var (
 		"Wait for the seconds in Retry-After, then repeat the request.",
 	}
 	Overloaded = Kind{
-		"overloaded", "All connections of the server are in use", 503,
-		"Wait for the seconds in Retry-After, then connect again. The server's operator can change the setting that is named, or run another node.",
+		"overloaded", "The server is at a limit that all clients share", 503,
+		"Wait for the seconds in Retry-After, then try again. The server's operator can change the setting that is named, or run another node.",
 	}
 	DiskFull = Kind{
 		"disk-full", "The server's disk is almost full", 507,

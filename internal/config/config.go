@@ -60,6 +60,8 @@ type Config struct {
 	LiveTokenLimits          Quotas `name:"live-token-limits" group:"Limits" default:"user=100,app=10000" placeholder:"LIMITS" help:"The most tokens that are valid at a time: of a user, and of an app for itself. Past it the oldest ones that POST /oauth/token gave an app end; no others are made."`
 	WriteLimits              Quotas `name:"write-limits" group:"Limits" default:"user=3000,app=300000,account=600000,address=300000" placeholder:"LIMITS" help:"The most changes through the native API a minute. Changes through Zoom's API have the limits of rate-limit-plan."`
 
+	WaitingReads int `name:"waiting-reads" group:"Limits" default:"64" placeholder:"N" help:"The most large reads, such as queries of more than 200 users, that wait for their turn: as many run at once as half of the processors, and those who ask take turns. Past it whoever has most of them is answered 503. 0: no limit."`
+
 	LogLevel  string `name:"log-level" group:"Logging" default:"info" enum:"debug,info,warn,error" help:"The least severe messages that are written, to standard error."`
 	LogFormat string `name:"log-format" group:"Logging" default:"text" enum:"text,json" help:"The form of the messages."`
 	AccessLog string `name:"access-log" group:"Logging" default:"on" placeholder:"on|off|FILE" help:"A JSON line for each request: on (to standard output), off, or the file to append to, which is opened again on SIGHUP."`

@@ -35,7 +35,9 @@ type API struct {
 	Authority *auth.Authority
 	Hub       *notify.Hub
 	Quotas    *quota.Guard // nil: none
-	Clock     func() time.Time
+	// Reads is who may read many users at once; nil for everybody.
+	Reads *quota.Turns
+	Clock func() time.Time
 	// Site is what the server is called, for its pages, tickets and streams. nil:
 	// anything.
 	Site *wire.Site

@@ -240,7 +240,15 @@ func (a *API) listTokens(c *call) error {
 	if err != nil {
 		return err
 	}
-	list := api.Tokens{Tokens: []api.Token{}}
+	list := &api.Tokens{Tokens: []api.Token{}}
+	if err := a.inTurn(c, pg.limit, func() error { return a.gatherTokens(c, pg, list) }); err != nil {
+		return err
+	}
+	return c.represent(list)
+}
+
+// gatherTokens fills a page of tokens that the caller may see.
+func (a *API) gatherTokens(c *call, pg page, list *api.Tokens) error {
 	after := pg.after
 	for range scanPages {
 		tokens, err := a.Authority.Tokens(c.r.Context(), c.p.Account, after, scanPage)
@@ -250,7 +258,7 @@ func (a *API) listTokens(c *call) error {
 		for i := range tokens {
 			if len(list.Tokens) == pg.limit {
 				list.Next = after
-				return c.represent(&list)
+				return nil
 			}
 			after = tokens[i].ID
 			if mayManage(c.p, auth.DirectoryRead, &tokens[i]) {
@@ -258,11 +266,11 @@ func (a *API) listTokens(c *call) error {
 			}
 		}
 		if len(tokens) < scanPage {
-			return c.represent(&list)
+			return nil
 		}
 	}
 	list.Next = after
-	return c.represent(&list)
+	return nil
 }
 
 // mayManage reports whether p may see or end a token: any with the :admin scope,

@@ -120,7 +120,7 @@ func newWorld(t testing.TB) *world {
 		Views:     &notify.Views{Store: st, Known: known, ErrGone: directory.ErrNoUser},
 		Watches:   &notify.Watches{Store: st, Known: known, Clock: w.clock, Log: log},
 		Directory: w.directory, Authority: w.authority, Clock: w.clock, Log: log,
-		Hub: httpapi.NewHub(st, w.directory, w.authority, w.clock, log),
+		Hub: httpapi.NewHub(st, w.directory, w.authority, nil, w.clock, log),
 	}
 	w.deliver()
 	w.router = wire.NewRouter(newObserver(w.clock), w.api)

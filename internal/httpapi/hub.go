@@ -9,12 +9,13 @@ import (
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/store"
 )
 
 // NewHub is a hub whose streams speak this API: it knows users and contacts from
 // dir, and who may look from authority. It hears of changes of contacts from dir.
-func NewHub(st store.Store, dir *directory.Directory, authority *auth.Authority, clock func() time.Time, log *slog.Logger) *notify.Hub {
+func NewHub(st store.Store, dir *directory.Directory, authority *auth.Authority, reads *quota.Turns, clock func() time.Time, log *slog.Logger) *notify.Hub {
 	hub := notify.NewHub(notify.Options{
 		Store: st,
 		Known: func(ctx context.Context, u store.User) error {
@@ -32,9 +33,16 @@ func NewHub(st store.Store, dir *directory.Directory, authority *auth.Authority,
 			return authority.Recheck(ctx, principals)
 		},
 		Forbidden: auth.Refused,
-		Format:    Format{},
-		Clock:     clock,
-		Log:       log,
+		Turn: func(ctx context.Context, l notify.Looker, users int) (func(), error) {
+			p, ok := l.(*auth.Principal)
+			if !ok || users <= lightRead {
+				return func() {}, nil
+			}
+			return reads.Wait(ctx, turnOf(p)) // as many wait as streams may
+		},
+		Format: Format{},
+		Clock:  clock,
+		Log:    log,
 	})
 	dir.OnContacts(hub.ContactsMoved)
 	authority.OnRevoke(func(r *auth.Revocation) {

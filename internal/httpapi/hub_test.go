@@ -97,7 +97,7 @@ func tokenBubble(t *testing.T, test func(n *tokenNode)) {
 		n.check(err)
 		n.users = directory.New(n.docs, time.Now)
 		n.authority = auth.New(n.docs, n.users, time.Now)
-		n.hub = httpapi.NewHub(n.docs, n.users, n.authority, time.Now, slog.New(slog.DiscardHandler))
+		n.hub = httpapi.NewHub(n.docs, n.users, n.authority, nil, time.Now, slog.New(slog.DiscardHandler))
 		account, err := n.users.CreateAccount(t.Context(), "Example")
 		n.check(err)
 		n.account = account.ID

@@ -24,22 +24,35 @@ func (a *API) query(c *call) error {
 	if n := len(body.Users); n == 0 || n > api.MaxQueryUsers {
 		return &presence.FieldError{Field: "users", Reason: "must have 1 to 10000 items"}
 	}
-	q, err := a.mentioned(c, body.Users)
+	var answer []byte
+	err := a.inTurn(c, len(body.Users), func() (err error) {
+		answer, err = a.presences(c, body.Users)
+		return err
+	})
 	if err != nil {
 		return err
+	}
+	return c.write(http.StatusOK, answer)
+}
+
+// presences answers a query.
+func (a *API) presences(c *call, asked []string) ([]byte, error) {
+	q, err := a.mentioned(c, asked)
+	if err != nil {
+		return nil, err
 	}
 	views, cursor, err := a.Views.Query(c.r.Context(), c.p.Account, q.ids, c.p)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if views, err = a.complete(c, q, views); err != nil {
-		return err
+		return nil, err
 	}
 	text, err := a.Hub.ReadCursor(c.r.Context(), cursor)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return c.write(http.StatusOK, appendPresences(q, views, text))
+	return appendPresences(q, views, text), nil
 }
 
 // mentions are the users that a query names, one for each time.

@@ -80,7 +80,11 @@ func (a *API) listUsers(c *call) error {
 	if err != nil {
 		return err
 	}
-	users, err := a.Directory.Users(c.r.Context(), c.p.Account, presence.UserID(pg.after), pg.limit+1)
+	var users []directory.User
+	err = a.inTurn(c, pg.limit, func() (err error) {
+		users, err = a.Directory.Users(c.r.Context(), c.p.Account, presence.UserID(pg.after), pg.limit+1)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -116,10 +116,10 @@ type loading struct {
 	snapshot *Snapshot
 	into     func(*Snapshot)
 
-	edges []*edge // for each of wanted, whose changes are held back meanwhile
-	fresh []bool  // likewise: whether it was made for this
-	read  map[presence.UserID]*store.Record
-	upTo  store.Position // of what was read
+	edges   []*edge // for each of wanted, whose changes are held back meanwhile
+	fresh   []bool  // likewise: whether it was made for this
+	records map[presence.UserID]*store.Record
+	upTo    store.Position // of what was read
 }
 
 type wanted struct {
@@ -151,10 +151,7 @@ func (l *loading) run(ctx context.Context) error {
 	if err := l.join(); err != nil {
 		return err
 	}
-	err := l.load(ctx)
-	if err == nil {
-		err = l.known(ctx)
-	}
+	err := l.read(ctx)
 	if err == nil {
 		l.awaitDelivery(ctx)
 	}
@@ -166,6 +163,21 @@ func (l *loading) run(ctx context.Context) error {
 		l.stream.flush()
 	}
 	return nil
+}
+
+// read reads who is wanted, in turn with others who read as many.
+func (l *loading) read(ctx context.Context) error {
+	if turn := l.stream.hub.opts.Turn; turn != nil {
+		done, err := turn(ctx, l.stream.looker, len(l.wanted))
+		if err != nil {
+			return err
+		}
+		defer done()
+	}
+	if err := l.load(ctx); err != nil {
+		return err
+	}
+	return l.known(ctx)
 }
 
 // join makes edges for who is not followed yet. Of those who are, changes that wait
@@ -238,9 +250,9 @@ func (l *loading) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.read = make(map[presence.UserID]*store.Record, len(records))
+	l.records = make(map[presence.UserID]*store.Record, len(records))
 	for i := range records {
-		l.read[records[i].User.ID] = &records[i]
+		l.records[records[i].User.ID] = &records[i]
 	}
 	l.upTo, err = cursor.Position(l.stream.hub.epoch)
 	if err == nil && l.from.resumes && l.from.At > max(l.upTo, store.Position(l.stream.hub.at.Load())) {
@@ -264,7 +276,7 @@ func (l *loading) unusable(why string) {
 func (l *loading) known(ctx context.Context) error {
 	h := l.stream.hub
 	for i, w := range l.wanted {
-		if l.read[w.id] != nil || w.resumes {
+		if l.records[w.id] != nil || w.resumes {
 			continue
 		}
 		err := h.opts.Known(ctx, store.User{Account: l.stream.account, ID: w.id})
@@ -301,7 +313,7 @@ func (l *loading) awaitDelivery(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, deliveryTime)
 	defer cancel()
 	for _, w := range l.wanted {
-		r := l.read[w.id]
+		r := l.records[w.id]
 		if r == nil || !w.resumes || r.At <= l.from.At || seenBy(r, l.stream.looker).Revision == r.State.Revision {
 			continue
 		}
@@ -408,7 +420,7 @@ func (l *loading) part(removed []ContactEdge) {
 // look adds what is seen of one user to the snapshot, and reports whether the user
 // was deleted; the stream's mu is held.
 func (l *loading) look(e *edge, w wanted) bool {
-	record := l.read[w.id]
+	record := l.records[w.id]
 	if e.loading {
 		if held := e.pending; held != nil && (record == nil || held.record.At > record.At) {
 			record = &held.record

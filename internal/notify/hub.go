@@ -32,9 +32,12 @@ type Options struct {
 	Valid func(context.Context, []Looker) []error
 	// Forbidden reports whether an error of Valid is final, and not the store's.
 	Forbidden func(error) bool
-	Format    Format
-	Clock     func() time.Time
-	Log       *slog.Logger
+	// Turn waits until a looker may read as many users, if they are many: done ends it.
+	// Nil: everybody may, at once.
+	Turn   func(ctx context.Context, l Looker, users int) (done func(), err error)
+	Format Format
+	Clock  func() time.Time
+	Log    *slog.Logger
 }
 
 // A Format writes what streams are told: the wire's form is not notify's to know.

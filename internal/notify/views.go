@@ -8,6 +8,7 @@ package notify
 
 import (
 	"context"
+	"runtime"
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
@@ -59,22 +60,33 @@ func (v *Views) Read(ctx context.Context, account presence.AccountID, id presenc
 // Query is what looker sees of many users, in their order. Users of whom nothing
 // is recorded, and deleted ones, are left out.
 func (v *Views) Query(ctx context.Context, account presence.AccountID, ids []presence.UserID, looker Looker) ([]View, store.Cursor, error) {
-	users := make([]store.User, len(ids))
-	for i, id := range ids {
-		users[i] = store.User{Account: account, ID: id}
-	}
-	records, cursor, err := v.Store.Read(ctx, users)
-	if err != nil {
-		return nil, cursor, err
-	}
-	views := make([]View, 0, len(records))
-	for i := range records {
-		if records[i].State.Standing != presence.Deleted {
-			views = append(views, see(&records[i], looker))
+	views := make([]View, 0, len(ids))
+	var from store.Cursor // of the first part, so that it is no newer than any
+	for n, part := 0, ids[:0]; n < len(ids); n += len(part) {
+		part = ids[n:min(n+queriedAtOnce, len(ids))]
+		users := make([]store.User, len(part))
+		for i, id := range part {
+			users[i] = store.User{Account: account, ID: id}
 		}
+		records, cursor, err := v.Store.Read(ctx, users)
+		if err != nil {
+			return nil, cursor, err
+		}
+		if n == 0 {
+			from = cursor
+		}
+		for i := range records {
+			if records[i].State.Standing != presence.Deleted {
+				views = append(views, see(&records[i], looker))
+			}
+		}
+		runtime.Gosched() // a request that is ready does not wait for all parts
 	}
-	return views, cursor, nil
+	return views, from, nil
 }
+
+// queriedAtOnce is how many users of a query are read at once.
+const queriedAtOnce = 500
 
 func see(r *store.Record, looker Looker) View {
 	watcher := looker.Watcher(r.User.ID)

@@ -47,11 +47,11 @@ func (s *Server) compose() {
 	views := &notify.Views{Store: s.store, Known: known, ErrGone: directory.ErrNoUser}
 	s.watches = &notify.Watches{Store: s.store, Known: known, Clock: clock, Log: s.log}
 	oauth := &auth.Endpoints{Authority: authority, BaseURL: s.baseURL, Admit: s.limits.admitGrant}
-	s.hub = httpapi.NewHub(s.store, dir, authority, clock, s.log)
+	s.hub = httpapi.NewHub(s.store, dir, authority, s.limits.reads, clock, s.log)
 	site := &wire.Site{Hosts: s.config.Hosts(), AnyAddress: s.config.Everywhere(), Origins: s.config.Origins()}
 	native := &httpapi.API{
 		Publisher: s.publisher, Views: views, Watches: s.watches, Directory: dir, Authority: authority, Clock: clock, DemoToken: s.opts.DemoToken,
-		Hub: s.hub, Log: s.log, Site: site, Quotas: s.limits.guard,
+		Hub: s.hub, Log: s.log, Site: site, Quotas: s.limits.guard, Reads: s.limits.reads,
 	}
 	s.watches.Tell = native.TellWatch
 	plan, _ := zoomapi.ParsePlan(s.config.RateLimitPlan) // Check has refused any other

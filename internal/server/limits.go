@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -16,6 +17,8 @@ type limits struct {
 	connections *connections
 	guard       *quota.Guard
 	live        auth.LiveTokens
+	reads       *quota.Turns
+	waiting     *quota.Limit // of reads
 }
 
 // newLimits makes them of the settings, for a number of connections.
@@ -45,7 +48,10 @@ func (s *Server) newLimits(most int) {
 			User: &quota.Limit{Name: "live-tokens-per-user", Setting: "live-token-limits", Most: c.LiveTokenLimits.User.Of(most), Unit: "valid tokens"},
 			App:  &quota.Limit{Name: "live-tokens-per-app", Setting: "live-token-limits", Most: c.LiveTokenLimits.App.Of(most), Unit: "valid tokens"},
 		},
+		waiting: &quota.Limit{Name: "waiting-reads", Setting: "waiting-reads", Most: c.WaitingReads, Unit: "large reads that wait for their turn", Shared: true},
 	}
+	// Half of the processors are left to those who ask for little.
+	s.limits.reads = quota.NewTurns((runtime.GOMAXPROCS(0)+1)/2, s.limits.waiting)
 }
 
 func amounts(q *config.Quotas, connections int) quota.Amounts {
@@ -59,7 +65,7 @@ func amounts(q *config.Quotas, connections int) quota.Amounts {
 
 // all are the limits, for the metrics.
 func (l *limits) all() []*quota.Limit {
-	return append([]*quota.Limit{l.connections.total, l.connections.each, l.live.User, l.live.App}, l.guard.Limits()...)
+	return append([]*quota.Limit{l.connections.total, l.connections.each, l.live.User, l.live.App, l.waiting}, l.guard.Limits()...)
 }
 
 // admitGrant has a new token of the token endpoint counted, and knows whoever got

@@ -1,0 +1,155 @@
+package quota
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Turns let few do at once what takes the processors long. The others wait, and those
+// who wait take turns: one of each, however many requests each has. Nil Turns let
+// everybody.
+type Turns struct {
+	limit *Limit // of how many wait
+
+	mu      sync.Mutex // guards the fields below
+	free    int
+	lines   []*line // of those who wait; the first has the next turn
+	waiting int
+}
+
+// A line is the requests of one that wait, the oldest first.
+type line struct {
+	who     string
+	waiting []chan error // each gets nil for its turn, or why it gets none
+}
+
+// NewTurns let as many at once. The limit is of those that wait.
+func NewTurns(atOnce int, limit *Limit) *Turns { return &Turns{limit: limit, free: atOnce} }
+
+// Take waits for a turn of who; done ends it. When too many wait, it is the newest of
+// whoever has the most of them that is refused: who asks little is not kept out.
+func (t *Turns) Take(ctx context.Context, who string) (done func(), err error) {
+	return t.wait(ctx, who, true)
+}
+
+// Wait is Take for those who are bounded otherwise, and never refused.
+func (t *Turns) Wait(ctx context.Context, who string) (done func(), err error) {
+	return t.wait(ctx, who, false)
+}
+
+func (t *Turns) wait(ctx context.Context, who string, bounded bool) (done func(), err error) {
+	if t == nil {
+		return func() {}, nil
+	}
+	turn, err := t.join(who, bounded)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case err = <-turn:
+	case <-ctx.Done():
+		if t.leave(who, turn) {
+			return nil, ctx.Err()
+		}
+		err = <-turn // it came meanwhile
+	}
+	if err != nil {
+		return nil, err
+	}
+	return t.next, nil
+}
+
+// join takes a turn that is free, or a place in the line of who.
+func (t *Turns) join(who string, bounded bool) (chan error, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	turn := make(chan error, 1)
+	if t.free > 0 {
+		t.free--
+		turn <- nil
+		return turn, nil
+	}
+	own := t.lineOf(who)
+	if bounded && t.limit.Most > 0 && t.waiting >= t.limit.Most {
+		if err := t.refuseInPlaceOf(own); err != nil {
+			return nil, err
+		}
+	}
+	if own == nil {
+		own = &line{who: who}
+		t.lines = append(t.lines, own)
+	}
+	own.waiting = append(own.waiting, turn)
+	t.waiting++
+	return turn, nil
+}
+
+// retryAfter is when whoever is refused may try again: a few turns later.
+const retryAfter = time.Second
+
+// refuseInPlaceOf refuses the newest of the longest line, or else is the error for one
+// more of own; t.mu is held.
+func (t *Turns) refuseInPlaceOf(own *line) error {
+	longest := t.lines[0]
+	for _, l := range t.lines {
+		if len(l.waiting) > len(longest.waiting) {
+			longest = l
+		}
+	}
+	if own != nil && len(own.waiting) >= len(longest.waiting) || len(longest.waiting) == 1 {
+		return t.limit.Reached(retryAfter)
+	}
+	last := len(longest.waiting) - 1
+	longest.waiting[last] <- t.limit.Reached(retryAfter)
+	longest.waiting = longest.waiting[:last]
+	t.waiting--
+	return nil
+}
+
+func (t *Turns) lineOf(who string) *line {
+	for _, l := range t.lines {
+		if l.who == who {
+			return l
+		}
+	}
+	return nil
+}
+
+// next gives a turn that has ended to whoever waits.
+func (t *Turns) next() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.lines) == 0 {
+		t.free++
+		return
+	}
+	l := t.lines[0]
+	t.lines = t.lines[1:]
+	l.waiting[0] <- nil
+	if l.waiting = l.waiting[1:]; len(l.waiting) > 0 {
+		t.lines = append(t.lines, l)
+	}
+	t.waiting--
+}
+
+// leave takes a place in a line away, and reports whether it was there still.
+func (t *Turns) leave(who string, turn chan error) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := t.lineOf(who)
+	if l == nil {
+		return false
+	}
+	at := slices.Index(l.waiting, turn)
+	if at < 0 {
+		return false
+	}
+	l.waiting = slices.Delete(l.waiting, at, at+1)
+	if len(l.waiting) == 0 {
+		t.lines = slices.DeleteFunc(t.lines, func(other *line) bool { return other == l })
+	}
+	t.waiting--
+	return true
+}

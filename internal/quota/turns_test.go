@@ -1,0 +1,120 @@
+package quota_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"porchlight.dev/porchlight/internal/quota"
+)
+
+// A reading asks for turns, and notes who got one, in order.
+type reading struct {
+	*testing.T
+	turns   *quota.Turns
+	got     []string
+	refused []string
+	end     chan struct{} // each element ends one turn
+}
+
+func newReading(t *testing.T, atOnce, waiting int) *reading {
+	t.Helper()
+	return &reading{T: t, end: make(chan struct{}), turns: quota.NewTurns(atOnce, &quota.Limit{Name: "reads", Most: waiting, Unit: "reads"})}
+}
+
+// ask has one ask for a turn for each of what is asked, one after another.
+func (r *reading) ask(ctx context.Context, asked ...string) {
+	for _, who := range asked {
+		go func() {
+			done, err := r.turns.Take(ctx, who[:1])
+			if err != nil {
+				if _, limit := errors.AsType[*quota.Error](err); !limit {
+					who += " left"
+				}
+				r.refused = append(r.refused, who)
+				return
+			}
+			r.got = append(r.got, who)
+			<-r.end
+			done()
+		}()
+		synctest.Wait()
+	}
+}
+
+// finish ends n turns.
+func (r *reading) finish(n int) {
+	for range n {
+		r.end <- struct{}{}
+		synctest.Wait()
+	}
+}
+
+func (r *reading) want(got, refused []string) {
+	r.Helper()
+	if !slices.Equal(r.got, got) || !slices.Equal(r.refused, refused) {
+		r.Errorf("turns of %v, refused %v; want %v and %v", r.got, r.refused, got, refused)
+	}
+}
+
+// TestWhoWaitsTakesTurns: one with many requests does not keep others waiting for all of
+// them.
+func TestWhoWaitsTakesTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReading(t, 1, 0)
+		r.ask(t.Context(), "a1", "a2", "a3", "a4", "b1", "c1", "c2")
+		r.want([]string{"a1"}, nil)
+		r.finish(7)
+		r.want([]string{"a1", "a2", "b1", "c1", "a3", "c2", "a4"}, nil)
+		r.ask(t.Context(), "d1") // the turn is free again
+		r.finish(1)
+		r.want([]string{"a1", "a2", "b1", "c1", "a3", "c2", "a4", "d1"}, nil)
+	})
+}
+
+// TestAsManyAtOnce: and no more.
+func TestAsManyAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReading(t, 2, 0)
+		r.ask(t.Context(), "a1", "a2", "a3", "b1")
+		r.want([]string{"a1", "a2"}, nil)
+		r.finish(2)
+		r.want([]string{"a1", "a2", "a3", "b1"}, nil)
+		r.finish(2)
+	})
+}
+
+// TestTheLineIsBounded: whoever has most requests in it is refused, not who comes last.
+func TestTheLineIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReading(t, 1, 3)
+		r.ask(t.Context(), "a1", "a2", "a3", "a4")
+		r.ask(t.Context(), "a5")
+		r.want([]string{"a1"}, []string{"a5"})
+		r.ask(t.Context(), "b1", "c1")
+		r.want([]string{"a1"}, []string{"a5", "a4", "a3"})
+		r.ask(t.Context(), "d1") // nobody has more than one
+		r.want([]string{"a1"}, []string{"a5", "a4", "a3", "d1"})
+		r.finish(4)
+		r.want([]string{"a1", "a2", "b1", "c1"}, []string{"a5", "a4", "a3", "d1"})
+	})
+}
+
+// TestWhoLeavesTheLine: whose turn it would have been is given to the next.
+func TestWhoLeavesTheLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReading(t, 1, 0)
+		r.ask(t.Context(), "a1")
+		ctx, leave := context.WithCancel(t.Context())
+		r.ask(ctx, "a2", "b1")
+		r.ask(t.Context(), "b2")
+		leave()
+		synctest.Wait()
+		slices.Sort(r.refused)
+		r.want([]string{"a1"}, []string{"a2 left", "b1 left"})
+		r.finish(2)
+		r.want([]string{"a1", "b2"}, []string{"a2 left", "b1 left"})
+	})
+}
