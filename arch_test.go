@@ -50,7 +50,7 @@ var imports = map[string][]string{
 
 	// The wire.
 	"internal/form":    nil,
-	"internal/wire":    {"internal/auth", "internal/form", "internal/presence"},
+	"internal/wire":    {"internal/auth", "internal/form", "internal/presence", "internal/quota"},
 	"internal/zoomapi": dialect,
 	"internal/httpapi": append([]string{"api"}, dialect...),
 	"internal/ui":      {"internal/wire"},

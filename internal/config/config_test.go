@@ -192,3 +192,47 @@ func TestMeetingTimeout(t *testing.T) {
 		}
 	}
 }
+
+// TestQuotas: what is named is set, the rest has its default, and what means
+// nothing is refused.
+func TestQuotas(t *testing.T) {
+	c := Config{DataDir: t.TempDir()}.Filled()
+	if want := "user=100,app=90%,account=90%,address=50%"; c.StreamLimits.String() != want {
+		t.Errorf("the default is %s, want %s", c.StreamLimits, want)
+	}
+	for text, want := range map[string]string{
+		"":                         "user=100,app=90%,account=90%,address=50%",
+		"user=5":                   "user=5,app=90%,account=90%,address=50%",
+		" address = none , user=7": "user=7,app=90%,account=90%,address=none",
+		"app=100%,account=1":       "user=100,app=100%,account=1,address=50%",
+	} {
+		got, err := Load(Sources{Base: Config{DataDir: c.DataDir}, Getenv: func(name string) string {
+			return map[string]string{"PORCHLIGHT_STREAM_LIMITS": text}[name]
+		}})
+		if err != nil || got.StreamLimits.String() != want {
+			t.Errorf("%q is %s, %v; want %s", text, got.StreamLimits, err, want)
+		}
+	}
+	for text, want := range map[string]int{"user=5": 5, "user=none": 0, "user=50%": 150, "user=1%": 3} {
+		var q Quotas
+		if err := q.UnmarshalText([]byte(text)); err != nil || q.User.Of(300) != want {
+			t.Errorf("%q of 300 is %d, %v; want %d", text, q.User.Of(300), err, want)
+		}
+	}
+	for _, text := range []string{"5", "user", "user=", "user=0", "user=-1", "user=101%", "user=x", "users=1", "user=1,user=2", "user=1;app=2", "user=9999999999"} {
+		var q Quotas
+		if err := q.UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q is %s", text, q)
+		}
+	}
+	for setting, set := range map[string]func(*Config, Quotas){
+		"write-limits":      func(c *Config, q Quotas) { c.WriteLimits = q },
+		"live-token-limits": func(c *Config, q Quotas) { c.LiveTokenLimits = q },
+	} {
+		wrong := c
+		set(&wrong, Quotas{Address: Quota{5, true}})
+		if problems := wrong.Check(); len(problems) != 1 || problems[0].Setting != setting {
+			t.Errorf("a share of addresses in %s: %v", setting, problems)
+		}
+	}
+}

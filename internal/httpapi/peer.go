@@ -76,7 +76,7 @@ func (p *peer) await() {
 
 // take deals with bytes from the client, and reports whether more may come.
 func (p *peer) take(b []byte) (open bool) {
-	if !p.meter.bytes.take(float64(len(b)), bytesAtOnce, bytesASecond, time.Now()) {
+	if !p.meter.takeBytes(len(b), time.Now()) {
 		p.stream.End(notify.CloseTooFast, 0)
 		return false
 	}
@@ -148,7 +148,7 @@ func (p *peer) heard() bool {
 	if !p.stream.AwaitRoom() {
 		return false // it was ended by somebody else: what comes after is not done
 	}
-	if p.meter.frames.take(1, framesAtOnce, framesASecond, time.Now()) {
+	if p.meter.takeFrame(time.Now()) {
 		return true
 	}
 	p.stream.End(notify.CloseTooFast, 0)

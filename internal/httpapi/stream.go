@@ -23,6 +23,7 @@ import (
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/wire"
 )
 
@@ -397,24 +398,23 @@ func (s *streams) makeTicket(c *call) error {
 
 // A meter is what a client has sent: it ends the connection of one who sends more
 // than anybody needs to, in whatever form.
-type meter struct{ bytes, frames allowance }
-
-// An allowance is a bucket that fills by time.
-type allowance struct {
-	left float64
-	at   time.Time
-}
+type meter struct{ bytes, frames quota.Bucket }
 
 const (
-	bytesAtOnce, bytesASecond   = 1 << 20, 64 << 10
-	framesAtOnce, framesASecond = 500, 50
+	bytesAtOnce  = 1 << 20
+	framesAtOnce = 500
+	// What is sent at once is paid for in this time: 64 KiB a second.
+	bytesWithin  = 16 * time.Second
+	framesWithin = 10 * time.Second
 )
 
-func (a *allowance) take(n, atOnce, aSecond float64, now time.Time) bool {
-	if a.at.IsZero() {
-		a.left, a.at = atOnce, now
-	}
-	a.left = min(atOnce, a.left+now.Sub(a.at).Seconds()*aSecond) - n
-	a.at = now
-	return a.left >= 0
+// takeBytes and takeFrame report whether the client may go on.
+func (m *meter) takeBytes(n int, now time.Time) bool {
+	_, wait := m.bytes.Take(n, bytesAtOnce, bytesWithin, now)
+	return wait == 0
+}
+
+func (m *meter) takeFrame(now time.Time) bool {
+	_, wait := m.frames.Take(1, framesAtOnce, framesWithin, now)
+	return wait == 0
 }

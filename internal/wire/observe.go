@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/quota"
 )
 
 // Observer watches every request: it gives out the tracking id, writes the
@@ -163,7 +164,7 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *meter, d Diale
 	}
 	m.classes[min(status/100, 5)].Inc()
 	m.seconds.Observe(elapsed.Seconds())
-	if status >= 500 && status != http.StatusInsufficientStorage { // the store has said that, once
+	if status >= 500 && status != http.StatusInsufficientStorage && !overLimit(f.err) { // the store has said that, once
 		o.log.ErrorContext(r.Context(), "request failed", slog.String("tracking", string(f.tracking[:])),
 			slog.String("method", m.method), slog.String("route", m.route), slog.Int("status", status), slog.Any("err", f.err))
 	}
@@ -173,6 +174,13 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *meter, d Diale
 	if broken {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// overLimit reports whether a request was refused for a limit, which is counted and
+// no failure: whoever makes many of them must not fill the log.
+func overLimit(err error) bool {
+	_, ok := errors.AsType[*quota.Error](err)
+	return ok
 }
 
 // A PanicError is a defect of ours.

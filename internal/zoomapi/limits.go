@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/wire"
 )
 
@@ -104,9 +105,7 @@ type Limits struct {
 
 // usage is what an account has used.
 type usage struct {
-	// at is when the label's requests would all be paid for, in nanoseconds of
-	// Unix time: the generic cell rate algorithm needs nothing else.
-	at    [labelCount]int64
+	short [labelCount]quota.Bucket
 	day   int64 // since 1970, UTC; of spent
 	spent [labelCount]int
 }
@@ -154,21 +153,14 @@ func (u *usage) take(allowed *allowance, kind label, now time.Time) (left int, e
 			Daily: true, Category: kind.String(), Limit: allowed.daily, Wait: midnight.Sub(now), Reset: midnight,
 		}
 	}
-	at, instant := u.at[kind], now.UnixNano()
-	if at < instant || at > instant+int64(allowed.per) { // the latter after the clock was set back
-		at = instant
-	}
-	interval := int64(allowed.per) / int64(allowed.n)
-	used := at - instant
-	if wait := used - (int64(allowed.per) - interval); wait > 0 {
-		wait := time.Duration(wait)
+	left, wait := u.short[kind].Take(1, allowed.n, allowed.per, now)
+	if wait > 0 {
 		return 0, &wire.RateError{Category: kind.String(), Limit: allowed.n, Wait: wait, Reset: now.Add(wait)}
 	}
-	u.at[kind] = at + interval
 	if allowed.daily > 0 {
 		u.spent[allowed.pool]++
 	}
-	return int((int64(allowed.per) - used - interval) / interval), nil
+	return left, nil
 }
 
 // usage finds what account has used. l.mu is held.
@@ -188,11 +180,11 @@ func (l *Limits) usage(account presence.AccountID, now time.Time) *usage {
 // that has been quiet longest. l.mu is held.
 func (l *Limits) forget(now time.Time) {
 	var quietest presence.AccountID
-	var since int64
+	var since quota.Bucket
 	today := now.Unix() / int64(day/time.Second)
 	for account, u := range l.accounts {
-		last := max(u.at[light], u.at[medium], u.at[heavy], u.at[intensive])
-		if last <= now.UnixNano() && (u.day != today || u.spent == [labelCount]int{}) {
+		last := max(u.short[light], u.short[medium], u.short[heavy], u.short[intensive])
+		if last.Full(now) && (u.day != today || u.spent == [labelCount]int{}) {
 			delete(l.accounts, account)
 			continue
 		}

@@ -1,0 +1,220 @@
+package quota
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+// TestBucket: as many at once as it holds, then one for each share of the time.
+func TestBucket(t *testing.T) {
+	var b Bucket
+	now := noon
+	for i := range 3 {
+		if left, wait := b.Take(1, 3, time.Minute, now); left != 2-i || wait != 0 {
+			t.Fatalf("the %d. leaves %d, wait %v", i+1, left, wait)
+		}
+	}
+	if _, wait := b.Take(1, 3, time.Minute, now); wait != 20*time.Second {
+		t.Errorf("one too many waits %v, want 20s", wait)
+	}
+	now = now.Add(20*time.Second - 1)
+	if _, wait := b.Take(1, 3, time.Minute, now); wait != 1 {
+		t.Errorf("a nanosecond too early waits %v", wait)
+	}
+	if left, wait := b.Take(1, 3, time.Minute, now.Add(1)); left != 0 || wait != 0 {
+		t.Errorf("in time: %d, %v", left, wait)
+	}
+	if _, wait := b.Take(2, 3, time.Minute, now.Add(20*time.Second)); wait == 0 {
+		t.Error("two were taken of one")
+	}
+	if b.Full(now.Add(time.Minute)) || !b.Full(now.Add(time.Minute+2)) {
+		t.Error("it is not full when all is paid for")
+	}
+	if left, _ := b.Take(1, 3, time.Minute, noon.Add(-time.Hour)); left != 2 {
+		t.Errorf("after the clock was set back %d are left", left)
+	}
+}
+
+// TestTableIsBounded: whoever has many addresses does not make it grow, nor forget
+// who has used up what there is.
+func TestTableIsBounded(t *testing.T) {
+	var table Table[string]
+	var greedy Bucket
+	greedy.Take(100, 100, time.Minute, noon)
+	table.Set("greedy", greedy, noon)
+	for i := range 3 * maxBuckets {
+		var b Bucket
+		b.Take(1, 100, time.Minute, noon)
+		table.Set(fmt.Sprint(i), b, noon)
+	}
+	if n := len(table.buckets); n > maxBuckets {
+		t.Errorf("%d buckets are kept", n)
+	}
+	if table.Get("greedy") != greedy {
+		t.Error("the one who took most was forgotten")
+	}
+	later := noon.Add(time.Hour)
+	table.Set("new", greedy, later)
+	if n := len(table.buckets); n > maxBuckets-evictionSample+1 {
+		t.Errorf("%d buckets are kept, of which most are full", n)
+	}
+}
+
+// of is a guard with one limit of two.
+func of(r Resource, s Subject) *Guard {
+	var amounts Amounts
+	amounts[s] = 2
+	return NewGuard(map[Resource]Amounts{r: amounts}, time.Now)
+}
+
+var ada = Caller{Account: "acme", App: "web", User: "ada", Address: netip.MustParsePrefix("192.0.2.1/32")}
+
+// TestWhoShares: a limit is for those who have its subject in common, and for
+// nobody else.
+func TestWhoShares(t *testing.T) {
+	differ := map[Subject]Caller{
+		User:    {Account: "acme", App: "web", User: "grace", Address: ada.Address},
+		App:     {Account: "acme", App: "desktop", User: "ada", Address: ada.Address},
+		Account: {Account: "other", App: "web", User: "ada", Address: ada.Address},
+		Address: {Account: "acme", App: "web", User: "ada", Address: netip.MustParsePrefix("192.0.2.2/32")},
+	}
+	for r := range resourceCount {
+		for s := range subjectCount {
+			g := of(r, s)
+			take := func(c Caller) error {
+				if r != Streams {
+					return g.Take(r, c)
+				}
+				_, err := g.Open(c)
+				return err
+			}
+			if err := errors.Join(take(ada), take(ada)); err != nil {
+				t.Fatal(err)
+			}
+			var refused *Error
+			if err := take(ada); !errors.As(err, &refused) || refused.Most != 2 || refused.RetryAfter <= 0 {
+				t.Errorf("%s by %s: the third: %v", resources[r].name, subjectNames[s], err)
+			}
+			if err := take(differ[s]); err != nil {
+				t.Errorf("%s by %s: somebody else: %v", resources[r].name, subjectNames[s], err)
+			}
+			for other, c := range differ {
+				shares := other != Account || s == Address // users and apps are of an account
+				if err := take(c); other != s && (err != nil) != shares {
+					t.Errorf("%s by %s: one that differs in the %s: %v", resources[r].name, subjectNames[s], subjectNames[other], err)
+				}
+			}
+		}
+	}
+}
+
+// TestAppItself: it counts as one user of streams and tickets, and beside the user
+// that has its id.
+func TestAppItself(t *testing.T) {
+	app, user := ada, ada
+	app.User, user.User = "", app.App
+	for r, limited := range map[Resource]bool{Streams: true, Tickets: true, Tokens: false, Writes: false} {
+		g := of(r, User)
+		take := g.Take
+		if r == Streams {
+			take = func(_ Resource, c Caller) error {
+				_, err := g.Open(c)
+				return err
+			}
+		}
+		_, _ = take(r, app), take(r, app)
+		if err := take(r, app); (err != nil) != limited {
+			t.Errorf("%s of an app: %v", resources[r].name, err)
+		}
+		if err := take(r, user); err != nil {
+			t.Errorf("%s of a user: %v", resources[r].name, err)
+		}
+	}
+}
+
+// TestRefusedIsNotCounted: what one limit refuses takes nothing of the others.
+func TestRefusedIsNotCounted(t *testing.T) {
+	g := NewGuard(map[Resource]Amounts{
+		Streams: {User: 1, Account: 2}, Writes: {User: 1, Account: 2},
+	}, time.Now)
+	grace := ada
+	grace.User = "grace"
+	_ = g.Take(Writes, ada)
+	for range 5 {
+		if g.Take(Writes, ada) == nil {
+			t.Fatal("the user's limit does not hold")
+		}
+	}
+	if err := g.Take(Writes, grace); err != nil {
+		t.Errorf("another user: %v", err)
+	}
+	release, err := g.Open(ada)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Open(ada); err == nil {
+		t.Fatal("the user's limit does not hold")
+	}
+	if _, err := g.Open(grace); err != nil {
+		t.Errorf("another user: %v", err)
+	}
+	release()
+	release()
+	if _, err := g.Open(ada); err != nil {
+		t.Errorf("after a stream has ended: %v", err)
+	}
+	if n := len(g.open); n != 3 {
+		t.Errorf("%d counters are kept, want those of two users and an account", n)
+	}
+}
+
+// TestRetryAfter: whoever waits as long as told gets what was refused.
+func TestRetryAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := of(Writes, Account)
+		for range 10 {
+			err := g.Take(Writes, ada)
+			refused, limited := errors.AsType[*Error](err)
+			if !limited {
+				continue
+			}
+			if seconds := refused.RetrySeconds(); seconds < 1 || seconds > 30 {
+				t.Fatalf("Retry-After is %d", seconds)
+			}
+			time.Sleep(time.Duration(refused.RetrySeconds()) * time.Second)
+			if err := g.Take(Writes, ada); err != nil {
+				t.Errorf("after the wait: %v", err)
+			}
+		}
+		if n := g.limits[Writes][Account].Refused(); n != 8 {
+			t.Errorf("%d refusals are counted, want 8", n)
+		}
+	})
+}
+
+// TestNoLimits: a guard without limits, and none at all, refuse nothing and
+// remember nothing.
+func TestNoLimits(t *testing.T) {
+	var none *Guard
+	g := NewGuard(nil, time.Now)
+	for range 1000 {
+		if _, err := g.Open(ada); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := none.Open(ada); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(g.Take(Writes, ada), none.Take(Writes, ada)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(g.open)+len(g.buckets.buckets) != 0 {
+		t.Error("something is remembered")
+	}
+}
