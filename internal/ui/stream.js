@@ -2,6 +2,7 @@
 // what it keeps to; it knows nothing of the page.
 
 const OPENING = 15_000; // ms, for each step until the first frame
+const ANSWERING = 10_000; // ms, for the answer to a ping
 const FIRST_WAIT = 1_000;
 const LONGEST_WAIT = 30_000;
 
@@ -44,7 +45,7 @@ export class Stream {
   #failures = 0;
   #waiting = 0; // timer of the next attempt
   #supervision = 0;
-  #asked = false; // a ping was sent, and nothing has come since
+  #asked = 0; // timer: a ping was sent, and nothing has come since
   #cursor = ""; // of the stream's own user
 
   constructor(token, on) {
@@ -105,7 +106,7 @@ export class Stream {
   }
 
   #receive(text) {
-    this.#asked = false;
+    this.#answered();
     const frame = JSON.parse(text);
     if (frame.type === "hello") this.#greeted(frame);
     if (frame.type === "reset") this.#cursor = "";
@@ -126,13 +127,17 @@ export class Stream {
   // silence counts only after a question.
   #beat() {
     this.#failures = 0; // it lasted; one that ends at once goes on being a failure
-    if (this.#asked) this.#lost();
-    else this.#ping();
+    if (!this.#asked) this.#ping();
   }
 
   #ping() {
-    this.#asked = true;
+    this.#asked = setTimeout(() => this.#lost(), ANSWERING);
     this.send({ type: "ping" });
+  }
+
+  #answered() {
+    clearTimeout(this.#asked);
+    this.#asked = 0;
   }
 
   #closed(event) {
@@ -175,7 +180,7 @@ export class Stream {
   #abandon() {
     this.#attempt++;
     clearTimeout(this.#supervision); // an interval too
-    this.#asked = false;
+    this.#answered();
     const [socket, open] = [this.#socket, this.#open];
     this.#socket = null;
     this.#open = false;
