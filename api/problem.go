@@ -1,5 +1,7 @@
 package api
 
+import "strings"
+
 // ProblemBase is what the type of a problem begins with; the rest is a Kind's
 // slug. The server answers a GET of it with a page that explains the problem.
 const ProblemBase = "/docs/problems/"
@@ -25,6 +27,27 @@ type Problem struct {
 // Error makes a problem an error of Go.
 func (p *Problem) Error() string { return p.Title + ": " + p.Detail }
 
+// Is makes errors.Is tell a problem by its kind, as in errors.Is(err, &NoUser).
+func (p *Problem) Is(target error) bool {
+	k, ok := target.(*Kind)
+	return ok && strings.HasSuffix(p.Type, k.Type())
+}
+
+// As makes errors.As give the kind of a problem of the catalogue.
+func (p *Problem) As(target any) bool {
+	to, ok := target.(**Kind)
+	if !ok {
+		return false
+	}
+	for _, k := range Kinds() {
+		if p.Is(k) {
+			*to = k
+			return true
+		}
+	}
+	return false
+}
+
 // Kind is one kind of problem: what all its occurrences share.
 type Kind struct {
 	Slug     string
@@ -32,6 +55,9 @@ type Kind struct {
 	Status   int
 	WhatToDo string
 }
+
+// Error makes a kind a target of errors.Is and errors.As.
+func (k *Kind) Error() string { return k.Title }
 
 // Type is the problem's type on the wire.
 func (k *Kind) Type() string { return ProblemBase + k.Slug }

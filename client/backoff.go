@@ -11,6 +11,7 @@ const (
 	firstWait = time.Second      // bounds the first wait; each one after may be twice as long
 	longest   = 30 * time.Second // and no longer
 	proven    = 10 * time.Second // a connection that lasted as long begins anew
+	taken     = time.Second      // one that lasted as long had a token that was good
 )
 
 // A backoff says how long to wait before another attempt: what the server asked

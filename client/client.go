@@ -44,7 +44,27 @@ func New(baseURL string, tokens TokenSource, httpClient *http.Client) (*Client, 
 	if err != nil {
 		return nil, err
 	}
+	if err := checkTokens(tokens); err != nil {
+		return nil, err
+	}
 	return &Client{base: base, http: orDefault(httpClient), tokens: tokens}, nil
+}
+
+func checkTokens(tokens TokenSource) error {
+	switch t := tokens.(type) {
+	case nil:
+	case *AccountCredentials:
+		if t != nil {
+			return nil
+		}
+	case StaticToken:
+		if t != "" {
+			return nil
+		}
+	default:
+		return nil
+	}
+	return errors.New("no access token: give a client.StaticToken with text, or what client.NewAccountCredentials makes")
 }
 
 func checkBase(baseURL string) (string, error) {
@@ -75,6 +95,12 @@ func IdempotencyKey(key string) Option {
 // user's record has this revision.
 func IfMatch(revision uint64) Option {
 	return func(h http.Header) { h.Set("If-Match", `"`+strconv.FormatUint(revision, 10)+`"`) }
+}
+
+// IfAbsent makes a write fail, with the problem precondition-failed, if what it
+// would make is there: it never replaces.
+func IfAbsent() Option {
+	return func(h http.Header) { h.Set("If-None-Match", "*") }
 }
 
 // A call is one request to make.
@@ -111,11 +137,14 @@ func (c *Client) do(ctx context.Context, call call) (http.Header, error) {
 		return nil, err
 	}
 	header, err := c.once(ctx, &call, body, token)
-	if renewable, ok := c.tokens.(Renewer); ok && isUnauthorized(err) {
-		if token, err = renewable.Renew(ctx, token); err != nil {
-			return nil, err
+	if isUnauthorized(err) {
+		other, ok, failed := renewed(ctx, c.tokens, token)
+		if failed != nil {
+			return nil, failed
 		}
-		header, err = c.once(ctx, &call, body, token)
+		if ok {
+			header, err = c.once(ctx, &call, body, other)
+		}
 	}
 	return header, err
 }

@@ -59,6 +59,9 @@ func (s *Stream) connection(ctx context.Context) (token string, lasted time.Dura
 	if err != nil {
 		return "", 0, err
 	}
+	if err := s.name(ctx); err != nil {
+		return token, 0, err
+	}
 	c := &connection{stream: s, url: s.client.base + "/v1/stream", opened: make(chan struct{})}
 	if s.opts.OnWatch != nil {
 		c.url += "?watches=true"
@@ -74,6 +77,24 @@ func (s *Stream) connection(ctx context.Context) (token string, lasted time.Dura
 		lasted = time.Since(c.since)
 	}
 	return token, lasted, err
+}
+
+// name finds out once whom the token is of, and refuses to act as the owner unasked.
+func (s *Stream) name(ctx context.Context) error {
+	if s.named || s.opts.AsOwner {
+		return nil
+	}
+	me, err := s.client.Me(ctx)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.named, s.ofAccount = true, me.AccountLevel
+	if s.ofAccount && (s.opts.SignIn != nil || s.wanted[theContacts] != nil) {
+		return ErrActsAsOwner
+	}
+	return nil
 }
 
 // A connection is one WebSocket.

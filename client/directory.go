@@ -61,6 +61,13 @@ func (c *Client) Apps(ctx context.Context) iter.Seq2[api.App, error] {
 	return pages(ctx, c, "/v1/apps", func(p *api.Apps) ([]api.App, string) { return p.Apps, p.Next })
 }
 
+// App reads one app.
+func (c *Client) App(ctx context.Context, id string) (api.App, error) {
+	var a api.App
+	_, err := c.do(ctx, call{method: http.MethodGet, path: path("v1", "apps", id), into: &a})
+	return a, err
+}
+
 // CreateApp adds an app. Its secret is in this answer and in no other.
 func (c *Client) CreateApp(ctx context.Context, app api.CreateApp) (api.App, error) {
 	var a api.App

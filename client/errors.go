@@ -33,12 +33,17 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s %s: %d: %s", e.Method, e.Path, e.Status, strings.TrimSpace(text))
 }
 
-// Is reports whether the error is a problem of this kind of the catalogue, as in
-// client.Is(err, &api.NoUser).
-func Is(err error, kind *api.Kind) bool {
-	e, ok := errors.AsType[*Error](err)
-	return ok && e.Problem != nil && strings.HasSuffix(e.Problem.Type, kind.Type())
+// Unwrap gives the problem, so that errors.Is(err, &api.NoUser) tells its kind, and
+// errors.As gives an *api.Problem or an *api.Kind.
+func (e *Error) Unwrap() error {
+	if e.Problem == nil {
+		return nil
+	}
+	return e.Problem
 }
+
+// Is is errors.Is for a kind of problem.
+func Is(err error, kind *api.Kind) bool { return errors.Is(err, kind) }
 
 // A TransportError says that there was no answer. A write may have been carried
 // out, or not.

@@ -30,7 +30,7 @@ func ExampleClient_Stream() {
 		Contacts: true,
 		SignIn:   &api.SignIn{ClientType: "desktop"},
 		OnState: func(s client.State) {
-			if !s.Connected {
+			if !s.Connected && s.Wait > 0 {
 				fmt.Println("again in", s.Wait, "because", s.Err)
 			}
 		},
@@ -99,6 +99,10 @@ func exampleServer() *httptest.Server {
 		api.FrameActivity: `{"type":"presence","user":"ada","status":"available","revision":2,"cursor":"c2"}`,
 	}
 	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/me" { // a stream asks once whose token it has
+			_, _ = w.Write([]byte(`{"user":"me"}`))
+			return
+		}
 		ws, err := websocket.Accept(w, r, nil)
 		if err != nil {
 			return

@@ -274,9 +274,7 @@ func (s *Stream) hello(f *api.ServerFrame) {
 		s.pinged = time.Duration(f.PingSeconds) * time.Second
 	}
 	notify(s.wake)
-	if s.opts.OnState != nil {
-		s.tell = append(s.tell, func() { s.opts.OnState(State{Connected: true}) })
-	}
+	s.tell = append(s.tell, func() { s.state(State{Connected: true}) })
 }
 
 // presence takes a change in. One of somebody whose name is not known yet is kept

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"iter"
 	"net/http"
 
 	"porchlight.dev/porchlight/api"
@@ -28,6 +29,11 @@ func (c *Client) Explain(ctx context.Context, user string) (api.Explanation, err
 	var x api.Explanation
 	_, err := c.do(ctx, call{method: http.MethodGet, path: path("v1", "users", user, "presence", "explain"), into: &x})
 	return x, err
+}
+
+// Claims are a user's claims, by id.
+func (c *Client) Claims(ctx context.Context, user string) iter.Seq2[api.Claim, error] {
+	return pages(ctx, c, path("v1", "users", user, "claims"), func(p *api.Claims) ([]api.Claim, string) { return p.Claims, p.Next })
 }
 
 // SetClaim states a claim. The claim "manual" is what the user chose.

@@ -24,10 +24,17 @@ func (c *Client) Sessions(ctx context.Context, user string) iter.Seq2[api.Sessio
 	return pages(ctx, c, path("v1", "users", user, "sessions"), func(p *api.Sessions) ([]api.Session, string) { return p.Sessions, p.Next })
 }
 
-// Refresh keeps a session live, and may say whether its user is active.
-func (c *Client) Refresh(ctx context.Context, session string, update api.SessionUpdate) (api.Session, error) {
+// Session reads one session, which ends by itself unless it is refreshed.
+func (c *Client) Session(ctx context.Context, id string) (api.Session, error) {
 	var s api.Session
-	_, err := c.do(ctx, call{method: http.MethodPatch, path: path("v1", "sessions", session), body: update, into: &s})
+	_, err := c.do(ctx, call{method: http.MethodGet, path: path("v1", "sessions", id), into: &s})
+	return s, err
+}
+
+// Refresh keeps a session live, and may say whether its user is active.
+func (c *Client) Refresh(ctx context.Context, session string, update api.SessionUpdate, opts ...Option) (api.Session, error) {
+	var s api.Session
+	_, err := c.do(ctx, call{method: http.MethodPatch, path: path("v1", "sessions", session), body: update, into: &s, opts: opts})
 	return s, err
 }
 
@@ -40,7 +47,7 @@ func (c *Client) RefreshAll(ctx context.Context, items []api.RefreshItem) (api.R
 }
 
 // SignOut ends a session.
-func (c *Client) SignOut(ctx context.Context, session string) error {
-	_, err := c.do(ctx, call{method: http.MethodDelete, path: path("v1", "sessions", session)})
+func (c *Client) SignOut(ctx context.Context, session string, opts ...Option) error {
+	_, err := c.do(ctx, call{method: http.MethodDelete, path: path("v1", "sessions", session), opts: opts})
 	return err
 }

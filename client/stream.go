@@ -20,10 +20,17 @@ type StreamOptions struct {
 	// not count: the session lives in the connection, and for 30 seconds after it.
 	SignIn *api.SignIn
 
+	// AsOwner lets a stream with the credentials of an app, or another token of the
+	// account, follow the contacts of the account's owner and sign the owner in.
+	// Without it, Run refuses Contacts and SignIn with such a token: ErrActsAsOwner.
+	AsOwner bool
+
 	// What follows is called by Run, one call at a time, and holds the stream up for
 	// as long as it takes. Nil: nobody wants to know.
 
-	OnState func(State) // the connection was made or lost
+	// OnState says that the connection was made, each time, or that it was lost, and
+	// why, also when Run ends for that. It is called again for each attempt that fails.
+	OnState func(State)
 	// OnReplaced says that a newer session of the same app took the place of this
 	// stream's. The stream goes on without one, and does not sign in by itself: two
 	// clients would replace each other for ever. See [Stream.SignInAgain].
@@ -37,11 +44,15 @@ type StreamOptions struct {
 	OnRefused func(users []string, err error)
 }
 
+// ErrActsAsOwner ends a stream that would silently act as the account's owner.
+var ErrActsAsOwner = errors.New("the access token is of the account and no user's, so that Contacts and SignIn would be the owner's: use a token of a user, or set AsOwner")
+
 // A State of the connection.
 type State struct {
 	Connected bool
 	Err       error         // why not
-	Wait      time.Duration // before the next attempt
+	Wait      time.Duration // before the next attempt; 0: at once, with another token
+	Ended     bool          // there is no other attempt: Run ends
 }
 
 // A Stream follows users over a WebSocket. It connects again whenever the
@@ -56,10 +67,15 @@ type Stream struct {
 	view   *View
 	wake   chan struct{} // there is something to send
 
-	mu      sync.Mutex
-	started bool
-	ended   error // why Run has; nil while it has not
-	tell    []func()
+	// up and named are of Run alone: whether OnState was last told of a connection,
+	// and whether it is known whom the token is of.
+	up, named bool
+
+	mu        sync.Mutex
+	ofAccount bool // and no user's
+	started   bool
+	ended     error // why Run has; nil while it has not
+	tell      []func()
 
 	// What is wanted, whether there is a connection or not.
 	wanted   map[string]*follow // by name; theContacts is one
@@ -141,9 +157,12 @@ func (s *Stream) Unfollow(users ...string) {
 func (s *Stream) FollowContacts(on bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if on {
+	switch {
+	case on && s.ofAccount && s.opts.OnRefused != nil:
+		s.tell = append(s.tell, func() { s.opts.OnRefused(nil, ErrActsAsOwner) })
+	case on && !s.ofAccount:
 		s.want(theContacts)
-	} else {
+	case !on:
 		s.unwant(theContacts)
 	}
 	notify(s.wake)
@@ -196,6 +215,7 @@ func (s *Stream) Run(ctx context.Context) error {
 		return errors.New("the stream has run already: make another")
 	}
 	err := s.stay(ctx)
+	s.lost(State{Err: err, Ended: true})
 	s.end(err)
 	return err
 }
@@ -211,28 +231,35 @@ func (s *Stream) start() bool {
 // stay is Run without its ends.
 func (s *Stream) stay(ctx context.Context) error {
 	wait := backoff{random: s.random}
-	renewed := false
+	fresh := false // the token is new, and was not taken yet
 	for {
 		token, lasted, err := s.connection(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if lasted >= proven {
-			wait.failures, renewed = 0, false
+			wait.failures = 0
 		}
-		if renewable, ok := s.client.tokens.(Renewer); ok && isRefused(err) && !renewed {
-			if _, err = renewable.Renew(ctx, token); err == nil {
-				renewed = true
+		if lasted >= taken {
+			fresh = false
+		}
+		if isRefused(err) && !fresh {
+			var failed error
+			if _, fresh, failed = renewed(ctx, s.client.tokens, token); fresh {
+				s.lost(State{Err: err})
 				continue
+			}
+			if failed != nil {
+				err = failed
 			}
 		}
 		asked, again := comesBack(err)
 		if !again {
 			return err
 		}
-		state := State{Err: err, Wait: wait.next(asked)}
-		s.state(state)
-		if !sleep(ctx, state.Wait) {
+		pause := wait.next(asked)
+		s.state(State{Err: err, Wait: pause})
+		if !sleep(ctx, pause) {
 			return ctx.Err()
 		}
 	}
@@ -298,8 +325,16 @@ func (s *Stream) queue(r *request) error {
 	return s.ended
 }
 
+// lost tells that a connection was, if there was one.
+func (s *Stream) lost(state State) {
+	if s.up {
+		s.state(state)
+	}
+}
+
 // state tells of the connection. The lock is not held.
 func (s *Stream) state(state State) {
+	s.up = state.Connected
 	if s.opts.OnState != nil {
 		s.opts.OnState(state)
 	}

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -23,6 +24,16 @@ type Renewer interface {
 	Renew(ctx context.Context, refused string) (string, error)
 }
 
+// renewed is another token than one that the server refused, if there is any.
+func renewed(ctx context.Context, tokens TokenSource, refused string) (token string, ok bool, err error) {
+	if renewer, can := tokens.(Renewer); can {
+		token, err = renewer.Renew(ctx, refused)
+		return token, err == nil, err
+	}
+	token, err = tokens.Token(ctx) // of somebody else, who may have renewed it
+	return token, err == nil && token != refused, err
+}
+
 // StaticToken is a token that somebody else got and renews.
 type StaticToken string
 
@@ -32,25 +43,33 @@ func (t StaticToken) Token(context.Context) (string, error) { return string(t), 
 // AccountCredentials gets account-level tokens with an app's id and secret, keeps
 // the newest, and gets another before it expires.
 type AccountCredentials struct {
-	base    string
-	http    *http.Client
-	account string
-	id      string
-	secret  string
+	base string
+	http *http.Client
+	app  App
 
 	mu      sync.Mutex // held while a token is got, so that one is got at a time
 	token   string
 	renewAt time.Time
 }
 
-// NewAccountCredentials asks the server at baseURL. A nil httpClient is one with
-// a timeout of 30 seconds.
-func NewAccountCredentials(baseURL, accountID, clientID, clientSecret string, httpClient *http.Client) (*AccountCredentials, error) {
+// An App is an app that gets tokens by its own credentials.
+type App struct {
+	AccountID    string
+	ClientID     string
+	ClientSecret string
+}
+
+// NewAccountCredentials gets tokens of app from the server at baseURL. A nil
+// httpClient is one with a timeout of 30 seconds.
+func NewAccountCredentials(baseURL string, app App, httpClient *http.Client) (*AccountCredentials, error) {
 	base, err := checkBase(baseURL)
 	if err != nil {
 		return nil, err
 	}
-	return &AccountCredentials{base: base, http: orDefault(httpClient), account: accountID, id: clientID, secret: clientSecret}, nil
+	if app.AccountID == "" || app.ClientID == "" || app.ClientSecret == "" {
+		return nil, errors.New("credentials of an app need its AccountID, ClientID and ClientSecret")
+	}
+	return &AccountCredentials{base: base, http: orDefault(httpClient), app: app}, nil
 }
 
 // Token implements TokenSource.
@@ -75,14 +94,14 @@ func (a *AccountCredentials) Renew(ctx context.Context, refused string) (string,
 
 // get asks for a token; a.mu is held.
 func (a *AccountCredentials) get(ctx context.Context) (string, error) {
-	form := url.Values{"grant_type": {"account_credentials"}, "account_id": {a.account}}
+	form := url.Values{"grant_type": {"account_credentials"}, "account_id": {a.app.AccountID}}
 	target := a.base + "/oauth/token"
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(form.Encode()))
 	if err != nil {
 		return "", fmt.Errorf("make the request: %w", err)
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.SetBasicAuth(url.QueryEscape(a.id), url.QueryEscape(a.secret))
+	req.SetBasicAuth(url.QueryEscape(a.app.ClientID), url.QueryEscape(a.app.ClientSecret))
 	asked := time.Now()
 	resp, err := a.http.Do(req)
 	if err != nil {

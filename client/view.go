@@ -5,6 +5,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"porchlight.dev/porchlight/api"
@@ -18,6 +19,7 @@ type View struct {
 	mu      *sync.Mutex // the stream's
 	users   map[string]*seen
 	names   map[string]string // the ids of users, by the names that they were followed by
+	folded  map[string]string // the same for addresses in lower case
 	holds   map[string]int    // for an id, how many of the names are its
 	early   map[string]api.Presence
 	clock   uint64 // counts what was applied
@@ -36,21 +38,18 @@ type seen struct {
 
 func newView(mu *sync.Mutex) *View {
 	return &View{
-		mu: mu, users: make(map[string]*seen), names: make(map[string]string), holds: make(map[string]int),
+		mu: mu, users: make(map[string]*seen), names: make(map[string]string), folded: make(map[string]string), holds: make(map[string]int),
 		early: make(map[string]api.Presence), readers: make(map[*reader]struct{}), ended: make(chan struct{}),
 	}
 }
 
-// Get is the presence of a user, by id or by the name that it was followed by. It
-// is false for users that are not followed, that do not exist, and of whom
+// Get is the presence of a user, by id or by the name that it was followed by: an
+// address whatever the case of its ASCII letters. It is false for users that are not followed, that do not exist, and of whom
 // nothing has come yet.
 func (v *View) Get(user string) (api.Presence, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if id, ok := v.names[user]; ok {
-		user = id
-	}
-	s, ok := v.users[user]
+	s, ok := v.users[v.meant(user)]
 	if !ok {
 		return api.Presence{}, false
 	}
@@ -181,6 +180,17 @@ func notify(wake chan struct{}) {
 
 // All below is called with the lock held.
 
+// meant is the id of whom an id or a name means.
+func (v *View) meant(user string) string {
+	if id, ok := v.names[user]; ok {
+		return id
+	}
+	if strings.Contains(user, "@") {
+		return v.folded[foldAddress(user)]
+	}
+	return user
+}
+
 // put takes a presence in if it is newer than what is known.
 func (v *View) put(p api.Presence) *seen {
 	p.Cursor = ""
@@ -216,10 +226,13 @@ func (v *View) name(as, id string) {
 	if old == id {
 		return
 	}
-	delete(v.names, as)
+	v.unname(as)
 	if id != "" {
 		v.names[as] = id
 		v.holds[id]++
+		if strings.Contains(as, "@") {
+			v.folded[foldAddress(as)] = id
+		}
 	}
 	if old == "" {
 		return
@@ -228,6 +241,32 @@ func (v *View) name(as, id string) {
 		delete(v.holds, old)
 	}
 	v.release(old)
+}
+
+// unname takes a name back. An address in another case may mean the user, too.
+func (v *View) unname(as string) {
+	delete(v.names, as)
+	form := foldAddress(as)
+	if _, ok := v.folded[form]; !ok {
+		return
+	}
+	delete(v.folded, form)
+	for other, id := range v.names {
+		if len(other) == len(as) && foldAddress(other) == form {
+			v.folded[form] = id
+		}
+	}
+}
+
+// foldAddress is an address with its ASCII letters in lower case, as the server
+// compares it.
+func foldAddress(address string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, address)
 }
 
 // release forgets a user if nothing holds it.
@@ -242,7 +281,7 @@ func (v *View) release(id string) {
 func (v *View) drop(id string) (names []string) {
 	for as, named := range v.names {
 		if named == id {
-			delete(v.names, as)
+			v.unname(as)
 			names = append(names, as)
 		}
 	}

@@ -156,7 +156,7 @@ func (in *installation) start(ctx context.Context, t *testing.T) *process {
 func (in *installation) newToken(ctx context.Context, t *testing.T, p *process) string {
 	t.Helper()
 	c := in.credentials
-	tokens, err := client.NewAccountCredentials(p.url, c["account_id"], c["client_id"], c["client_secret"], p.http)
+	tokens, err := client.NewAccountCredentials(p.url, client.App{AccountID: c["account_id"], ClientID: c["client_id"], ClientSecret: c["client_secret"]}, p.http)
 	if err != nil {
 		t.Fatal(err)
 	}

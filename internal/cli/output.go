@@ -185,7 +185,7 @@ func (s *shell) connect(flags *config.Connection) (*client.Client, error) {
 	}
 	var tokens client.TokenSource = client.StaticToken(c.Token)
 	if c.Token == "" {
-		tokens, err = client.NewAccountCredentials(c.URL, c.AccountID, c.ClientID, c.ClientSecret, nil)
+		tokens, err = client.NewAccountCredentials(c.URL, client.App{AccountID: c.AccountID, ClientID: c.ClientID, ClientSecret: c.ClientSecret}, nil)
 		if err != nil {
 			return nil, &usageError{err.Error()}
 		}

@@ -61,7 +61,11 @@ func (c *statusWatch) Run(s *shell) error {
 func follow(ctx context.Context, cl *client.Client, who client.StreamOptions, out output) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	who.OnState = out.state
+	who.OnState = func(state client.State) {
+		if !state.Ended { // why is said by whoever ended it
+			out.state(state)
+		}
+	}
 	who.OnRefused = func(_ []string, err error) { stop(err) }
 	stream := cl.Stream(who)
 	ended := make(chan error, 1)
@@ -76,7 +80,8 @@ func follow(ctx context.Context, cl *client.Client, who client.StreamOptions, ou
 // whom asks the server first, so that a name that is wrong, a token or a server
 // that is not there ends the command at once: the stream would wait for a server.
 func (c *statusWatch) whom(ctx context.Context, cl *client.Client) (client.StreamOptions, error) {
-	who := client.StreamOptions{Users: c.Users, Contacts: c.Contacts}
+	// With an app's credentials "me" is the account's owner, as in all commands.
+	who := client.StreamOptions{Users: c.Users, Contacts: c.Contacts, AsOwner: true}
 	switch {
 	case len(who.Users) == 0 && !who.Contacts:
 		for _, err := range cl.Contacts(ctx, "me") {

@@ -210,7 +210,7 @@ func TestThreeServers(t *testing.T) {
 // longer takes the first.
 func TestAccountCredentials(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
-	tokens, err := client.NewAccountCredentials(r.URL(), r.made.AccountID, r.made.ClientID, r.made.ClientSecret, r.http)
+	tokens, err := client.NewAccountCredentials(r.URL(), client.App{AccountID: r.made.AccountID, ClientID: r.made.ClientID, ClientSecret: r.made.ClientSecret}, r.http)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +229,7 @@ func TestAccountCredentials(t *testing.T) {
 	if err != nil || again.Token == me.Token {
 		t.Errorf("after the token was revoked: %+v, %v", again, err)
 	}
-	wrong, err := client.NewAccountCredentials(r.URL(), r.made.AccountID, r.made.ClientID, "guess", r.http)
+	wrong, err := client.NewAccountCredentials(r.URL(), client.App{AccountID: r.made.AccountID, ClientID: r.made.ClientID, ClientSecret: "guess"}, r.http)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -205,7 +205,7 @@ func (r *running) tokenOfAnotherApp(t *testing.T, user string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens, err := client.NewAccountCredentials(r.URL(), r.made.AccountID, app.ID, app.Secret, r.http)
+	tokens, err := client.NewAccountCredentials(r.URL(), client.App{AccountID: r.made.AccountID, ClientID: app.ID, ClientSecret: app.Secret}, r.http)
 	if err != nil {
 		t.Fatal(err)
 	}

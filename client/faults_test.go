@@ -1,0 +1,203 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+)
+
+// TestNewNeedsTokens: what could only fail later fails at once.
+func TestNewNeedsTokens(t *testing.T) {
+	for _, tokens := range []TokenSource{nil, StaticToken(""), (*AccountCredentials)(nil)} {
+		if _, err := New("http://example.com", tokens, nil); err == nil || !strings.Contains(err.Error(), "token") {
+			t.Errorf("%#v: %v", tokens, err)
+		}
+	}
+	for _, app := range []App{{}, {AccountID: "a", ClientID: "c"}, {AccountID: "a", ClientSecret: "s"}, {ClientID: "c", ClientSecret: "s"}} {
+		if _, err := NewAccountCredentials("http://example.com", app, nil); err == nil {
+			t.Errorf("%+v is enough", app)
+		}
+	}
+}
+
+// TestKindsOfProblems: errors.Is and errors.As know every kind of the catalogue.
+func TestKindsOfProblems(t *testing.T) {
+	for _, kind := range api.Kinds() {
+		err := fmt.Errorf("call: %w", &Error{Status: kind.Status, Problem: &api.Problem{Type: "https://docs.example.com" + kind.Type()}})
+		for _, other := range api.Kinds() {
+			if errors.Is(err, other) != (other == kind) || Is(err, other) != (other == kind) {
+				t.Errorf("%s is told to be %s", kind.Slug, other.Slug)
+			}
+		}
+		var got *api.Kind
+		if !errors.As(err, &got) || got != kind {
+			t.Errorf("%s as a kind: %v", kind.Slug, got)
+		}
+		if problem, ok := errors.AsType[*api.Problem](err); !ok || problem.Type == "" {
+			t.Errorf("%s is no problem", kind.Slug)
+		}
+	}
+	var kind *api.Kind
+	plain := &Error{Status: http.StatusBadGateway}
+	if errors.Is(plain, &api.NoUser) || errors.As(plain, &kind) || errors.As(fmt.Errorf("%w", &Error{Problem: &api.Problem{Type: "/else"}}), &kind) {
+		t.Error("an error without a kind has one")
+	}
+}
+
+// TestActingAsTheOwner: a token of the account is nobody's, and a stream with it
+// follows no contacts and signs nobody in unless that is meant.
+func TestActingAsTheOwner(t *testing.T) {
+	const account = StaticToken("token of the account")
+	signIn := &api.SignIn{ClientType: "desktop"}
+	for name, opts := range map[string]StreamOptions{"contacts": {Contacts: true}, "sign-in": {SignIn: signIn}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(t)
+				if err := f.client(account).Stream(opts).Run(t.Context()); !errors.Is(err, ErrActsAsOwner) {
+					t.Errorf("%v", err)
+				}
+				opts.AsOwner = true
+				run(t, f.client(account).Stream(opts))
+				f.accept().cut()
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		var refused error
+		s := f.client(account).Stream(StreamOptions{Users: []string{"ada"}, OnRefused: func(_ []string, err error) { refused = err }})
+		run(t, s)
+		c := f.accept()
+		id := c.want(`{"type":"follow","users":["ada"]}`)
+		s.FollowContacts(true)
+		c.reply(id, `{"type":"snapshot","id":"$","presences":[{"user":"ada","status":"away","revision":1}],"cursor":"c"}`)
+		synctest.Wait()
+		if !errors.Is(refused, ErrActsAsOwner) || presences(s.View()) != "ada=away" {
+			t.Errorf("%v, %s", refused, presences(s.View()))
+		}
+		c.cut()
+	})
+}
+
+// TestOnState: every connection that is made is told, and every one that is lost,
+// whatever for.
+func TestOnState(t *testing.T) {
+	for name, c := range map[string]struct {
+		tokens TokenSource
+		play   func(f *fake)
+		want   string
+	}{
+		"cut":     {StaticToken("x"), func(f *fake) { f.accept().cut(); f.accept().cut() }, "up down up down"},
+		"expired": {&vault{}, func(f *fake) { expire(f.accept()); expire(f.accept()) }, "up down up down"},
+		"final":   {StaticToken("x"), func(f *fake) { f.accept().close(3501, `{"reason":"too_fast"}`) }, "up over"},
+		"stopped": {StaticToken("x"), func(f *fake) { f.accept().listen() }, "up over"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(t)
+				var states []string
+				stop := run(t, f.client(c.tokens).Stream(StreamOptions{OnState: func(s State) {
+					if s.Connected {
+						states = append(states, "up")
+						return
+					}
+					states = append(states, map[bool]string{false: "down", true: "over"}[s.Ended])
+					if s.Err == nil {
+						t.Error("it is down for no reason")
+					}
+				}}))
+				c.play(f)
+				synctest.Wait()
+				_ = stop()
+				if got := strings.Join(states, " "); got != c.want {
+					t.Errorf("%s, want %s", got, c.want)
+				}
+			})
+		})
+	}
+}
+
+// expire closes a stream whose token lasted for five seconds.
+func expire(c *socket) {
+	c.listen()
+	time.Sleep(5 * second)
+	c.close(3500, `{"reason":"unauthorized"}`)
+}
+
+// A cupboard has tokens that somebody else puts there.
+type cupboard struct{ tokens []string }
+
+func (c *cupboard) Token(context.Context) (string, error) {
+	token := c.tokens[0]
+	if len(c.tokens) > 1 {
+		c.tokens = c.tokens[1:]
+	}
+	return token, nil
+}
+
+// TestShortTokens: a stream outlasts tokens that are good for seconds, however many,
+// and also where the source only gives out what is newest.
+func TestShortTokens(t *testing.T) {
+	for name, tokens := range map[string]TokenSource{"renewed": &vault{}, "given": &cupboard{strings.Split("a b c d e f g h", " ")}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(t)
+				began := time.Now()
+				run(t, f.client(tokens).Stream(StreamOptions{}))
+				var seen []string
+				for range 3 {
+					c := f.accept()
+					if slices.Contains(seen, c.token) {
+						t.Errorf("%s comes again", c.token)
+					}
+					seen = append(seen, c.token)
+					expire(c)
+				}
+				f.accept().cut()
+				if took := time.Since(began); took != 15*second {
+					t.Errorf("it took %v: there is nothing to wait for", took)
+				}
+			})
+		})
+	}
+}
+
+// TestViewFindsAddresses: in any case of their ASCII letters, as the server does.
+func TestViewFindsAddresses(t *testing.T) {
+	v := newView(nil)
+	v.put(api.Presence{User: "u1", Revision: 1})
+	v.put(api.Presence{User: "u2", Revision: 1})
+	v.name("Ada@Example.com", "u1")
+	v.name("ADA@example.com", "u1")
+	v.name("k@example.com", "u2")
+	found := func(name string) string {
+		p := v.users[v.meant(name)]
+		if p == nil {
+			return ""
+		}
+		return p.User
+	}
+	for name, want := range map[string]string{
+		"ada@example.com": "u1", "ADA@EXAMPLE.COM": "u1", "u1": "u1", "K@example.com": "u2", "\u212a@example.com": "", "bob@example.com": "",
+	} {
+		if got := found(name); got != want {
+			t.Errorf("%q finds %q, want %q", name, got, want)
+		}
+	}
+	v.name("Ada@Example.com", "")
+	if found("ada@EXAMPLE.com") != "u1" {
+		t.Error("one name of two is gone, and with it the other")
+	}
+	v.drop("u1")
+	if found("ada@example.com") != "" {
+		t.Error("somebody who is gone is found")
+	}
+}
