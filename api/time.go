@@ -2,7 +2,7 @@ package api
 
 import (
 	"encoding/json"
-	"reflect"
+	"strings"
 	"time"
 )
 
@@ -56,22 +56,112 @@ func (t Time) MarshalJSON() ([]byte, error) {
 	return t.AppendJSON(make([]byte, 0, len(timeLayout)+2)), nil
 }
 
-// UnmarshalJSON reads any RFC 3339 time, of any zone and fraction, or null. The
-// error is a *json.UnmarshalTypeError, so that a decoder can name the field.
+// ErrTime is about a text that is not a time of RFC 3339.
+var ErrTime error = timeError{}
+
+type timeError struct{}
+
+func (timeError) Error() string { return "a time " + timeError{}.Reason() }
+
+// Reason is what the server answers, after the name of the field.
+func (timeError) Reason() string { return `must be an RFC 3339 time, as in "2026-03-01T09:30:00Z"` }
+
+// UnmarshalJSON reads what ParseTime reads, or null.
 func (t *Time) UnmarshalJSON(data []byte) error {
 	if string(data) == "null" {
 		*t = Time{}
 		return nil
 	}
-	refused := &json.UnmarshalTypeError{Value: "value that is not an RFC 3339 time", Type: reflect.TypeFor[Time]()}
 	var text string
 	if err := json.Unmarshal(data, &text); err != nil {
-		return refused
+		return ErrTime
 	}
-	parsed, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil || parsed.IsZero() {
-		return refused
+	parsed, err := ParseTime(text)
+	if err != nil {
+		return err
 	}
-	*t = Time{parsed.UTC()}
+	if parsed.IsZero() { // the first instant of the year 1, which is not the same as none
+		parsed = parsed.Add(1)
+	}
+	*t = Time{parsed}
 	return nil
+}
+
+// ParseTime reads a time by the grammar of RFC 3339, section 5.6, and no other;
+// time.Parse accepts more and refuses small letters and leap seconds. Digits past
+// the nanosecond are cut off. A leap second, which is possible at the end of a
+// month only, is the second after it.
+func ParseTime(text string) (time.Time, error) {
+	const layout = "0000-00-00T00:00:00"
+	if len(text) <= len(layout) || !shaped(text[:len(layout)], layout) {
+		return time.Time{}, ErrTime
+	}
+	number := func(from, to int) int { n, _ := leadingNumber(text[from:to]); return n }
+	nanosecond, rest := fraction(text[len(layout):])
+	offset, ok := offsetOf(rest)
+	month, day, hour, minute, second := number(5, 7), number(8, 10), number(11, 13), number(14, 16), number(17, 19)
+	at := time.Date(number(0, 4), time.Month(month), day, hour, minute, min(second, 59), nanosecond, time.UTC)
+	if !ok || at.Month() != time.Month(month) || at.Day() != day || hour > 23 || minute > 59 || second > 60 {
+		return time.Time{}, ErrTime
+	}
+	at = at.Add(-offset)
+	if second < 60 {
+		return at, nil
+	}
+	at = at.Add(time.Second)
+	if h, m, s := at.Clock(); at.Day() != 1 || h+m+s != 0 {
+		return time.Time{}, ErrTime
+	}
+	return at, nil
+}
+
+// shaped reports whether text has a digit wherever layout has one, and what
+// layout has elsewhere, in either case.
+func shaped(text, layout string) bool {
+	for i := range len(layout) {
+		isDigit := '0' <= text[i] && text[i] <= '9'
+		if layout[i] == '0' && !isDigit || layout[i] != '0' && text[i] != layout[i] && (layout[i] != 'T' || text[i] != 't') {
+			return false
+		}
+	}
+	return true
+}
+
+// leadingNumber is the number that text begins with, and what comes after it.
+func leadingNumber(text string) (n int, rest string) {
+	for text != "" && '0' <= text[0] && text[0] <= '9' {
+		n, text = 10*n+int(text[0]-'0'), text[1:]
+	}
+	return n, text
+}
+
+// fraction is the nanoseconds that text begins with, if it does, and the rest.
+func fraction(text string) (nanoseconds int, rest string) {
+	if !strings.HasPrefix(text, ".") {
+		return 0, text
+	}
+	rest = strings.TrimLeft(text[1:], "0123456789")
+	digits := text[1 : len(text)-len(rest)]
+	if digits == "" {
+		return 0, text
+	}
+	nanoseconds, _ = leadingNumber((digits + "00000000")[:9])
+	return nanoseconds, rest
+}
+
+// offsetOf is how far a zone is ahead of UTC.
+func offsetOf(zone string) (offset time.Duration, ok bool) {
+	if zone == "Z" || zone == "z" {
+		return 0, true
+	}
+	if len(zone) != len("+00:00") || zone[0] != '+' && zone[0] != '-' || !shaped(zone[1:], "00:00") {
+		return 0, false
+	}
+	hours, rest := leadingNumber(zone[1:])
+	minutes, _ := leadingNumber(rest[1:])
+	offset = time.Duration(hours)*time.Hour + time.Duration(minutes)*time.Minute
+	if zone[0] == '-' {
+		offset = -offset
+	}
+	return offset, hours <= 23 && minutes <= 59
 }

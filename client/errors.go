@@ -117,12 +117,14 @@ func waitOf(h http.Header) time.Duration {
 	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
 		return time.Duration(seconds) * time.Second
 	}
-	for _, layout := range []string{time.RFC3339, http.TimeFormat} {
-		if at, err := time.Parse(layout, text); err == nil {
-			return max(0, time.Until(at))
-		}
+	at, err := api.ParseTime(text)
+	if err != nil {
+		at, err = http.ParseTime(text)
 	}
-	return 0
+	if err != nil {
+		return 0
+	}
+	return max(0, time.Until(at))
 }
 
 // withoutURL drops the call and the URL that net/http puts before the cause.

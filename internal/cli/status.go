@@ -140,7 +140,7 @@ func wholeSeconds(d time.Duration) *int64 {
 
 // parseUntil reads an instant: RFC 3339, or the next HH:MM.
 func parseUntil(text string, now time.Time) (time.Time, error) {
-	if at, err := time.Parse(time.RFC3339, text); err == nil {
+	if at, err := api.ParseTime(text); err == nil {
 		return at, nil
 	}
 	clock, err := time.Parse("15:04", text)

@@ -56,10 +56,8 @@ func (c *call) tell(result *publish.Result) {
 	}
 }
 
-// read reads the body, and words what is wrong with a time.
-func (c *call) read(limit int64, into any) error {
-	return timely(wire.ReadJSON(c.w, c.r, limit, into))
-}
+// read reads the body.
+func (c *call) read(limit int64, into any) error { return wire.ReadJSON(c.w, c.r, limit, into) }
 
 // required refuses a field that was left out, or null.
 func required(field string) error {

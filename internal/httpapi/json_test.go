@@ -46,6 +46,34 @@ func TestNullIsAbsent(t *testing.T) {
 	}
 }
 
+// TestTimeThatIsNone: whatever is wrong with a time is said in one sentence.
+func TestTimeThatIsNone(t *testing.T) {
+	w := newWorld(t)
+	token := w.admin()
+	for _, c := range []struct{ method, path, body, field string }{
+		{"PUT", "/v1/users/me/claims/a", `{"source":"app","status":"busy","since":%}`, "since"},
+		{"PUT", "/v1/users/me/claims/a", `{"source":"app","status":"busy","until":%}`, "until"},
+		{"PUT", "/v1/users/me/note", `{"text":"Hello","until":%}`, "until"},
+		{"POST", "/v1/watches", `{"user":"me","expires":%}`, "expires"},
+	} {
+		for _, text := range []string{`"x"`, `""`, `5`, `true`, `{}`, `[]`, `"2026-03-01T9:30:00Z"`, `"2026-03-01T09:30:00,5Z"`, `"2026-03-01T09:30:00+24:00"`} {
+			p := w.do(c.method, c.path, token, strings.Replace(c.body, "%", text, 1)).problem(&api.InvalidField)
+			want := `The field "` + c.field + `" must be an RFC 3339 time, as in "2026-03-01T09:30:00Z".`
+			if p.Field != c.field || p.Detail != want {
+				t.Errorf("%s %s: %q, want %q", c.path, text, p.Detail, want)
+			}
+		}
+	}
+	for _, text := range []string{"1970-01-01T00:00:00Z", "0001-01-01T00:00:00Z"} { // they are times, and not none
+		w.do("PUT", "/v1/users/me/claims/a", token, `{"source":"app","status":"busy","until":"`+text+`"}`).problem(&api.InvalidField)
+	}
+	for _, text := range []string{"2026-03-01t10:30:00z", "2026-12-31T23:59:60Z", "2026-03-01T10:30:00.1234567890123+01:00"} {
+		if x := w.do("PUT", "/v1/users/me/claims/a", token, `{"source":"app","status":"busy","until":"`+text+`"}`); x.status != 200 {
+			t.Errorf("%s: %d %s", text, x.status, x.body)
+		}
+	}
+}
+
 // TestNullIsRequired: a required member that is null is answered as one that is
 // left out.
 func TestNullIsRequired(t *testing.T) {

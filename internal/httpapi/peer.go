@@ -9,10 +9,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/gobwas/ws"
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/form"
 	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
@@ -155,12 +157,14 @@ func (p *peer) heard() bool {
 	return false
 }
 
-// clientFrame reads one frame.
+// clientFrame reads one frame. Of one that cannot be read it has the id.
 func clientFrame(text []byte) (f api.ClientFrame, err error) {
-	err = timely(wire.DecodeJSON(text, &f))
+	err = wire.DecodeJSON(text, &f)
 	if err == nil && len(f.ID) > maxFrameID {
-		f.ID = ""
 		err = &presence.FieldError{Field: "id", Reason: "must be at most 64 bytes"}
+	}
+	if err != nil {
+		f.ID = frameID(text)
 	}
 	return f, err
 }
@@ -182,6 +186,33 @@ func (p *peer) receive(f *api.ClientFrame, err error) {
 }
 
 const maxFrameID = 64
+
+// frameID is the id of a frame that is refused, however little of the frame can
+// be read: text, or a number as it is written. It is "" if there is none before
+// the mistake, or if it is too long.
+func frameID(text []byte) string {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(form.WithoutMark(text)), jsontext.AllowDuplicateNames(true))
+	if token, err := dec.ReadToken(); err != nil || token.Kind() != '{' {
+		return ""
+	}
+	for {
+		name, err := dec.ReadToken()
+		if err != nil || name.Kind() != '"' {
+			return ""
+		}
+		if name.String() != "id" {
+			if dec.SkipValue() != nil {
+				return ""
+			}
+			continue
+		}
+		id, err := dec.ReadToken()
+		if err != nil || id.Kind() != '"' && id.Kind() != '0' || len(id.String()) > maxFrameID {
+			return ""
+		}
+		return id.String()
+	}
+}
 
 func (p *peer) serve(ctx context.Context, f *api.ClientFrame) error {
 	if err := p.countWrite(f.Type); err != nil {

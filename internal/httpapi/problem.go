@@ -231,12 +231,3 @@ func later(k *api.Kind, err error, wait time.Duration) *api.Problem {
 
 // sentence is an error's text as a sentence.
 func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }
-
-// timely says what a time must be, where a decoder only knows that it is not one.
-func timely(err error) error {
-	e, ok := errors.AsType[*presence.FieldError](err)
-	if ok && (e.Field == "since" || e.Field == "until" || e.Field == "expires") && strings.HasPrefix(e.Reason, "must ") {
-		return &presence.FieldError{Field: e.Field, Reason: `must be an RFC 3339 time, as in "2026-03-01T09:30:00Z"`}
-	}
-	return err
-}

@@ -8,11 +8,15 @@ import "time"
 type Instant int64
 
 // InstantOf is the instant of t, cut to the microsecond; the zero time has none.
+// The first microsecond of 1970 counts as the second, for its instant is none.
 func InstantOf(t time.Time) Instant {
 	if t.IsZero() {
 		return 0
 	}
-	return Instant(t.UnixMicro())
+	if i := Instant(t.UnixMicro()); i != 0 {
+		return i
+	}
+	return 1
 }
 
 // Time is i in UTC; the zero Instant is the zero time.

@@ -31,6 +31,43 @@ func (s *rawSocket) ask(t *testing.T, f api.ClientFrame, answer string) api.Serv
 	return got
 }
 
+// TestARefusedFrameHasItsID: whatever is wrong with a frame, its error has the id
+// that can be recognised in it: text as it is, a number as its text.
+func TestARefusedFrameHasItsID(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	s := r.open(t, r.token(t, "", "presence:read").Secret, "")
+	long := strings.Repeat("x", 65)
+	for _, c := range []struct{ frame, id string }{
+		{`{"type":"ping","id":7}`, "7"},
+		{`{"type":"ping","id":-7.50e2}`, "-7.50e2"},
+		{`{"id":7,"type":`, "7"},
+		{`{"id":"a","type":"nope"}`, "a"},
+		{`{"type":5,"id":"a"}`, "a"},
+		{`{"nope":{"id":"b"},"id":"a"}`, "a"},
+		{`{"nope":1,"nope":2,"id":"a"}`, "a"},
+		{`{"type":"follow","users":["x",null],"id":"\u0061"}`, "a"},
+		{"\ufeff" + `{"type":"nope","id":"a"}`, "a"},
+		{`{"id":"a","id":"b","type":"ping"}`, "a"},
+		{`{"type":"claim","until":"x","id":"a"}`, "a"},
+		{`{"id":"a"} {}`, "a"},
+		{`{"id":"` + long + `"}`, ""},
+		{`{"id":true}`, ""},
+		{`{"id":{"id":"a"}}`, ""},
+		{`{"id":null,"type":"nope"}`, ""},
+		{`{"nope":{"id":"b"}}`, ""},
+		{`{"type":,"id":"a"}`, ""},
+		{`["id","a"]`, ""},
+		{`7`, ""},
+	} {
+		if err := s.say(c.frame); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.read(t, api.FrameError); got.ID != c.id || got.Code == "" {
+			t.Errorf("%.60s: the error has the id %q, want %q", c.frame, got.ID, c.id)
+		}
+	}
+}
+
 // TestASessionInAConnection: it begins and ends over a stream, one for each
 // connection, and what is not allowed is told without ending the stream.
 func TestASessionInAConnection(t *testing.T) {
