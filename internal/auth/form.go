@@ -5,23 +5,23 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"net/url"
 	"strings"
 	"unicode/utf8"
 
+	"porchlight.dev/porchlight/internal/form"
 	"porchlight.dev/porchlight/internal/presence"
 )
 
 // maxBody is the most that the OAuth endpoints read.
 const maxBody = 64 << 10
 
-// A form is the parameters of an OAuth request, of the query and of the body
+// An oauthForm is the parameters of an OAuth request, of the query and of the body
 // alike, each at most once. One without a value counts as left out (RFC 6749).
-type form struct{ query, body url.Values }
+type oauthForm struct{ query, body url.Values }
 
-func (f *form) get(name string) string {
+func (f *oauthForm) get(name string) string {
 	if v := f.body.Get(name); v != "" {
 		return v
 	}
@@ -30,7 +30,7 @@ func (f *form) get(name string) string {
 
 // readForm reads parameters as Zoom's clients send them: in the query, in a form,
 // in both, or in the query with the content type of JSON and nothing in the body.
-func readForm(w http.ResponseWriter, r *http.Request) (*form, error) {
+func readForm(w http.ResponseWriter, r *http.Request) (*oauthForm, error) {
 	if r.Method != http.MethodPost {
 		return nil, &OAuthError{
 			Status: http.StatusMethodNotAllowed, Code: "invalid_request", Reason: "Method not allowed: use POST", Allow: http.MethodPost,
@@ -45,19 +45,51 @@ func readForm(w http.ResponseWriter, r *http.Request) (*form, error) {
 	if err != nil {
 		return nil, refuse("invalid_request", "The body could not be read")
 	}
-	if isEmptyBody(r, body) {
-		body = nil
-	} else if !isForm(r) {
-		return nil, &OAuthError{
-			Status: http.StatusUnsupportedMediaType, Code: "invalid_request",
-			Reason: "The body must be application/x-www-form-urlencoded; parameters may also be in the query",
-		}
+	body, err = formBody(r, form.WithoutMark(body))
+	if err != nil {
+		return nil, err
 	}
 	return parseForm(r.URL.RawQuery, string(body))
 }
 
-func parseForm(query, body string) (*form, error) {
-	var f form
+const formType = "application/x-www-form-urlencoded"
+
+// formBody is the body if it is a form, and nothing if it is empty, whatever
+// type it claims to be of.
+func formBody(r *http.Request, body []byte) ([]byte, error) {
+	kind, _, err := form.MediaType(r.Header)
+	if errors.Is(err, form.ErrSeveralTypes) {
+		return nil, refuse("invalid_request", sentence(err))
+	}
+	if kind != formType && isEmptyBody(body) {
+		return nil, nil
+	}
+	reason := "The body must be " + formType + "; parameters may also be in the query"
+	if err != nil {
+		reason = sentence(err)
+	}
+	if kind != formType {
+		return nil, &OAuthError{Status: http.StatusUnsupportedMediaType, Code: "invalid_request", Reason: reason}
+	}
+	return body, nil
+}
+
+// isEmptyBody also takes what clients send that say JSON and have nothing to say.
+func isEmptyBody(body []byte) bool {
+	text := string(bytes.TrimSpace(body))
+	if len(text) > 2 { // white space between brackets
+		text = text[:1] + strings.TrimSpace(text[1:len(text)-1]) + text[len(text)-1:]
+	}
+	return text == "" || text == "{}" || text == "[]" || text == "null"
+}
+
+func sentence(err error) string {
+	text := err.Error()
+	return strings.ToUpper(text[:1]) + text[1:]
+}
+
+func parseForm(query, body string) (*oauthForm, error) {
+	var f oauthForm
 	var err error
 	if f.query, err = parameters("query", query); err != nil {
 		return nil, err
@@ -77,14 +109,11 @@ func parseForm(query, body string) (*form, error) {
 }
 
 func parameters(where, text string) (url.Values, error) {
-	values, err := url.ParseQuery(text)
+	values, err := form.Parse(text)
 	if err != nil {
-		return nil, refuse("invalid_request", "The "+where+" is not well-formed")
+		return nil, refuse("invalid_request", "The "+where+" "+err.Error())
 	}
 	for name, given := range values {
-		if !utf8.ValidString(name) || !utf8.ValidString(given[0]) {
-			return nil, refuse("invalid_request", "The "+where+" is not UTF-8")
-		}
 		if len(given) > 1 {
 			return nil, refuse("invalid_request", "Parameter given twice: "+shorten(name))
 		}
@@ -92,25 +121,8 @@ func parameters(where, text string) (url.Values, error) {
 	return values, nil
 }
 
-func isForm(r *http.Request) bool {
-	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	return err == nil && media == "application/x-www-form-urlencoded"
-}
-
-// isEmptyBody also takes what clients send that say JSON and have nothing to say.
-func isEmptyBody(r *http.Request, body []byte) bool {
-	switch text := string(bytes.TrimSpace(body)); text {
-	case "":
-		return true
-	case "{}", "null":
-		return !isForm(r)
-	default:
-		return false
-	}
-}
-
 // credentials are the id and the secret of the client, by Basic or in the body.
-func credentials(r *http.Request, f *form) (presence.AppID, string, error) {
+func credentials(r *http.Request, f *oauthForm) (presence.AppID, string, error) {
 	bad := refuse("invalid_client", reasonBadClient)
 	headers := r.Header.Values("Authorization")
 	if len(headers) > 1 {

@@ -186,7 +186,7 @@ func (e *Endpoints) Revoke(w http.ResponseWriter, r *http.Request) error {
 // client is the app that asks. Secrets are too long to be guessed, so a client
 // that failed too often is told to slow down, but the right secret is always
 // accepted: else anybody who knows an id could lock its app out.
-func (e *Endpoints) client(r *http.Request, form *form) (presence.AccountID, App, error) {
+func (e *Endpoints) client(r *http.Request, form *oauthForm) (presence.AccountID, App, error) {
 	id, secret, err := credentials(r, form)
 	if err != nil {
 		return "", App{}, err

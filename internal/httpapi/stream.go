@@ -107,7 +107,11 @@ func (s *streams) serve(w http.ResponseWriter, r *http.Request) error {
 
 // principal is whom the stream acts for: by its token, or by a ticket.
 func (s *streams) principal(w http.ResponseWriter, r *http.Request) (p *auth.Principal, err error) {
-	ticket := r.URL.Query().Get("ticket")
+	q, err := wire.Query(r)
+	if err != nil {
+		return nil, err
+	}
+	ticket := q.Get("ticket")
 	if ticket == "" {
 		return wire.Principal(w, r, s.api.Authority)
 	}
