@@ -137,6 +137,9 @@ func (v *Validator) checkAnswer(r *http.Request, input *openapi3filter.RequestVa
 	if err := openapi3filter.ValidateResponse(r.Context(), output); err != nil {
 		v.t.Errorf("%s %s: the answer %d is not as documented: %v\nbody: %s", r.Method, r.URL, got.StatusCode, err, body)
 	}
+	if len(body) > 0 && strings.Contains(got.Header.Get("Content-Type"), "json") && !bytes.HasSuffix(body, []byte("}\n")) {
+		v.t.Errorf("%s %s: the answer %d does not end in a line feed: %q", r.Method, r.URL, got.StatusCode, body)
+	}
 	documented := input.Route.Operation.Responses.Status(got.StatusCode)
 	if len(body) > 0 && documented != nil && documented.Value != nil && len(documented.Value.Content) == 0 {
 		v.t.Errorf("%s %s: the answer %d has a body, and none is documented: %s", r.Method, r.URL, got.StatusCode, body)

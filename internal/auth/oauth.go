@@ -261,5 +261,5 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Pragma", "no-cache")
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // a client that is gone
+	_, _ = w.Write(append(body, '\n')) // a client that is gone
 }

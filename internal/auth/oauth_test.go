@@ -81,6 +81,9 @@ func granted(t *testing.T, w *httptest.ResponseRecorder) grant {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
 	check(t, json.Unmarshal(w.Body.Bytes(), &g))
+	if !strings.HasSuffix(w.Body.String(), "}\n") {
+		t.Errorf("the answer does not end in a line feed: %q", w.Body)
+	}
 	for name, want := range map[string]string{"Content-Type": "application/json", "Cache-Control": "no-store"} {
 		if got := w.Header().Get(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
@@ -91,7 +94,7 @@ func granted(t *testing.T, w *httptest.ResponseRecorder) grant {
 
 func failed(t *testing.T, w *httptest.ResponseRecorder, status int, body string) {
 	t.Helper()
-	if w.Code != status || w.Body.String() != body {
+	if w.Code != status || w.Body.String() != body+"\n" {
 		t.Errorf("%d %s\nwant %d %s", w.Code, w.Body, status, body)
 	}
 	if got := w.Header().Get("Content-Type"); got != "application/json" {

@@ -25,7 +25,9 @@ func (c *call) answer(status int, body any) error {
 	return c.write(status, data)
 }
 
+// write ends data with a line feed, for terminals and line-based tools.
 func (c *call) write(status int, data []byte) error {
+	data = append(data, '\n')
 	header(c.w, "Content-Type", "application/json")
 	c.seal()
 	header(c.w, "Content-Length", strconv.Itoa(len(data)))

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -248,6 +249,7 @@ func (w *world) do(method, path, token, body string, headers ...string) *exchang
 	w.handler.ServeHTTP(recorder, r)
 	x := &exchange{w: w, asked: method + " " + path + " " + body, status: recorder.Code, header: recorder.Header(), body: recorder.Body.String()}
 	x.checkHeaders()
+	x.checkEnd()
 	return x
 }
 
@@ -264,6 +266,22 @@ func (x *exchange) checkHeaders() {
 	if strings.Contains(x.asked, " /v1/") && x.header.Get("Cache-Control") != "no-store" {
 		x.w.t.Errorf("%s: Cache-Control is %q", x.asked, x.header.Get("Cache-Control"))
 	}
+}
+
+// checkEnd holds every answer in JSON to its line feed, which it takes off.
+func (x *exchange) checkEnd() {
+	x.w.t.Helper()
+	if length := x.header.Get("Content-Length"); length != "" && length != strconv.Itoa(len(x.body)) {
+		x.w.t.Errorf("%s: Content-Length is %s, and the body has %d bytes", x.asked, length, len(x.body))
+	}
+	if x.body == "" || !strings.Contains(x.header.Get("Content-Type"), "json") {
+		return
+	}
+	text, ok := strings.CutSuffix(x.body, "\n")
+	if !ok || strings.HasSuffix(text, "\n") {
+		x.w.t.Errorf("%s: the answer does not end in one line feed: %q", x.asked, x.body)
+	}
+	x.body = text
 }
 
 // want is the status that is wanted.

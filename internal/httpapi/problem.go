@@ -46,7 +46,7 @@ func (a *API) Fail(w http.ResponseWriter, _ *http.Request, err error) {
 	}
 	body, _ := json.Marshal(p) // only text and numbers are in it
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(body)
+	_, _ = w.Write(append(body, '\n'))
 }
 
 // challenge is the header of RFC 6750 that goes with a problem of the token.

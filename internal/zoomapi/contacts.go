@@ -71,7 +71,7 @@ func answerJSON(w http.ResponseWriter, body any) error {
 		return err
 	}
 	w.Header()["Content-Type"] = jsonContent
-	_, _ = w.Write(data) // nobody is there to tell
+	_, _ = w.Write(append(data, '\n')) // nobody is there to tell
 	return nil
 }
 

@@ -170,7 +170,7 @@ func TestSearchStatus(t *testing.T) {
 			t.Errorf("the search tells %v as %+v", status, page)
 		}
 		rec := w.ask(token, chatPath+"/"+string(who.ID), "query_presence_status", "true")
-		if !strings.HasSuffix(rec.Body.String(), `,"presence_status":"`+words[1]+`"}`) {
+		if !strings.HasSuffix(rec.Body.String(), `,"presence_status":"`+words[1]+`"}`+"\n") {
 			t.Errorf("a contact tells %v as %s", status, rec.Body)
 		}
 	}

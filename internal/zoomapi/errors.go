@@ -222,7 +222,7 @@ func (a *answer) appendTo(b []byte, r *http.Request) []byte {
 		b = wire.AppendJSON(b, auth.Redact(a.field.Reason))
 		b = append(b, `"}]`...)
 	}
-	return append(b, '}')
+	return append(b, "}\n"...)
 }
 
 // mentioned is whom the path names, in whichever part. Where there is none it is

@@ -67,7 +67,7 @@ func TestFail(t *testing.T) {
 			rec, r := httptest.NewRecorder(), httptest.NewRequest(c.method, "/", nil)
 			r.SetPathValue("userId", "ann")
 			(&API{}).Fail(rec, r, err)
-			if rec.Code != c.status || rec.Body.String() != c.body {
+			if rec.Code != c.status || rec.Body.String() != c.body+"\n" {
 				t.Errorf("%v:\ngot  %d %s\nwant %d %s", err, rec.Code, rec.Body, c.status, c.body)
 			}
 			wantHeader(t, rec, "Content-Type", "application/json")

@@ -47,7 +47,7 @@ func (a *API) appendStatus(b []byte, v *notify.View, self bool) []byte {
 			b = appendEnd(b, until, presence.InstantOf(a.Clock()))
 		}
 	}
-	return append(b, '}')
+	return append(b, "}\n"...)
 }
 
 // doNotDisturbUntil is the end of the user's own do-not-disturb, if that is what

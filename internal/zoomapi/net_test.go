@@ -21,14 +21,14 @@ func TestOverTheWire(t *testing.T) {
 		kind, length, got string
 	}{
 		{call{method: "PUT", path: path("me"), kind: kind, body: form}, 204, "", "", ""},
-		{call{method: "GET", path: path("me")}, 200, "application/json", "22", `{"status":"Available"}`},
-		{call{method: "HEAD", path: path("me")}, 200, "application/json", "22", ""},
-		{call{method: "PUT", path: path(":userId"), kind: kind, body: form}, 404, "application/json", "54", nobody(":userId")},
-		{call{method: "HEAD", path: path(":userId")}, 404, "application/json", "54", ""},
+		{call{method: "GET", path: path("me")}, 200, "application/json", "23", `{"status":"Available"}` + "\n"},
+		{call{method: "HEAD", path: path("me")}, 200, "application/json", "23", ""},
+		{call{method: "PUT", path: path(":userId"), kind: kind, body: form}, 404, "application/json", "55", nobody(":userId") + "\n"},
+		{call{method: "HEAD", path: path(":userId")}, 404, "application/json", "55", ""},
 		{
 			call{method: "PUT", path: path("me"), kind: kind, body: strings.Repeat("x", 1<<17)},
-			413, "application/json", "70",
-			`{"code":413,"message":"Request Body should have at most 65536 bytes."}`,
+			413, "application/json", "71",
+			`{"code":413,"message":"Request Body should have at most 65536 bytes."}` + "\n",
 		},
 	} {
 		r, err := http.NewRequestWithContext(t.Context(), c.method, server.URL+c.path, strings.NewReader(c.body))

@@ -458,7 +458,7 @@ func TestPutMinuteAtOnce(t *testing.T) {
 			switch rec := w.do(c); {
 			case rec.Code == http.StatusNoContent:
 				accepted.Add(1)
-			case rec.Code == 429 && rec.Body.String() == tooMany:
+			case rec.Code == 429 && rec.Body.String() == tooMany+"\n":
 				refused.Add(1)
 			}
 		})

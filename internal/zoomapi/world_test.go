@@ -217,6 +217,9 @@ func (w *world) get(token, ref string) *httptest.ResponseRecorder {
 // want checks status and whole body.
 func want(tb testing.TB, rec *httptest.ResponseRecorder, status int, body string) {
 	tb.Helper()
+	if body != "" {
+		body += "\n" // as every answer in JSON
+	}
 	if rec.Code != status || rec.Body.String() != body {
 		tb.Errorf("got  %d %s\nwant %d %s", rec.Code, rec.Body, status, body)
 	}
