@@ -73,7 +73,37 @@ func startDemo(t *testing.T, args ...string) *demo {
 	if !strings.HasPrefix(d.URL, "http://127.0.0.1:") {
 		t.Fatalf("the demo serves on %q, want loopback", d.URL)
 	}
+	t.Cleanup(func() { d.metNoLimit(t) })
 	return d
+}
+
+// metNoLimit makes sure that ordinary use meets none of the limits that the server
+// sets by default.
+func (d *demo) metNoLimit(t *testing.T) {
+	t.Helper()
+	resp, err := http.Get(d.AdminURL + "/metrics")
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer resp.Body.Close()
+	metrics, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	counters := 0
+	for line := range strings.Lines(string(metrics)) {
+		if !strings.HasPrefix(line, "porchlight_limit_refused_total{") {
+			continue
+		}
+		counters++
+		if !strings.HasSuffix(line, " 0\n") {
+			t.Errorf("the test met a limit: %s", line)
+		}
+	}
+	if counters == 0 {
+		t.Error("the metrics have no limits")
+	}
 }
 
 // storeEnv is where the servers of a test keep their data, for their environment:

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -349,5 +350,65 @@ func (c *limitCase) checkProblem(t *testing.T, body string) {
 	}
 	if p.LimitName != c.limit || p.Limit < c.most || p.Setting == "" || p.Status != c.status || !strings.Contains(p.Detail, c.limit) {
 		t.Errorf("the problem is %+v", p)
+	}
+}
+
+// TestClientsOfAProxy: behind a proxy that is trusted each client has limits of its
+// own, and all of a /64 of IPv6 have one.
+func TestClientsOfAProxy(t *testing.T) {
+	cfg := settings(t)
+	cfg.TrustedProxies, cfg.MaxConnectionsPerAddress = "127.0.0.1", 1
+	cfg.StreamLimits = quotas(t, "address=2")
+	r := start(t, cfg, server.Options{})
+	token := r.token(t, r.users(t, 1)[0], "presence:read").Secret
+	for i, c := range []struct {
+		address string
+		status  int
+	}{
+		{"192.0.2.1", 101},
+		{"192.0.2.1", 101},
+		{"192.0.2.1", 429},
+		{"192.0.2.2", 101},
+		{"2001:db8::1", 101},
+		{"2001:db8::ffff:2", 101},
+		{"2001:db8::3:0:0:3", 429},
+		{"2001:db8:0:1::1", 101},
+		{"::ffff:192.0.2.1", 429},
+		{"192.0.2.1, 192.0.2.3", 101}, // the proxy vouches for the last alone
+	} {
+		_, resp := r.ask(t, upgrade(token, "", "X-Forwarded-For: "+c.address))
+		if resp.StatusCode != c.status {
+			t.Errorf("stream %d, of %s, is answered with %d, want %d", i, c.address, resp.StatusCode, c.status)
+		}
+	}
+}
+
+// TestRefusedConnections: over TLS, with HTTP/2 or without, a connection past the
+// limit is answered, and then closed.
+func TestRefusedConnections(t *testing.T) {
+	cfg := settings(t)
+	dir := t.TempDir()
+	cfg.TLSCertFile, cfg.TLSKeyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writeCertificate(t, cfg.TLSCertFile, cfg.TLSKeyFile, 1)
+	cfg.MaxConnections, cfg.MaxConnectionsPerAddress = 2, 2
+	cfg.StreamLimits = quotas(t, "user=none,app=none,account=none,address=none")
+	made, err := server.Init(t.Context(), cfg, founding)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := run(t, cfg, server.Options{}, made)
+	for range 2 {
+		r.open(t, made.AccessToken, "")
+	}
+	for range 3 { // what is refused is not left over
+		for _, modern := range []bool{false, true} {
+			transport := &http.Transport{TLSClientConfig: anyServer(), ForceAttemptHTTP2: modern}
+			r.http.Transport = transport
+			resp, body := r.sendTo(t, "GET", "/v1/me", "", "Authorization", "Bearer "+made.AccessToken)
+			if resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") == "" || !strings.Contains(body, "connections-per-address") || resp.ProtoMajor != map[bool]int{false: 1, true: 2}[modern] {
+				t.Errorf("HTTP/2 %v: answered %s %d, Retry-After %q, %s", modern, resp.Proto, resp.StatusCode, resp.Header.Get("Retry-After"), body)
+			}
+			transport.CloseIdleConnections()
+		}
 	}
 }
