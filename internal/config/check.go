@@ -198,6 +198,7 @@ func (k *checking) policy() {
 	}{
 		{"min-update-interval", k.config.MinUpdateInterval, time.Hour},
 		{"idle-after", k.config.IdleAfter, day},
+		{"hsts-max-age", k.config.HSTSMaxAge, 10 * 365 * day},
 		{"drain-delay", k.config.DrainDelay, 10 * time.Minute},
 		{"drain-timeout", k.config.DrainTimeout, 10 * time.Minute},
 	} {

@@ -80,13 +80,15 @@ func (c *Config) Everywhere() bool {
 	return err == nil && (host == "" || ip != nil && ip.IsUnspecified())
 }
 
-// Origins are those of cors-origins, and that of public-url.
-func (c *Config) Origins() []string {
-	origins := items(c.CORSOrigins)
+// Origins are those of cors-origins.
+func (c *Config) Origins() []string { return items(c.CORSOrigins) }
+
+// Origin is that of public-url; "" if it is not set.
+func (c *Config) Origin() string {
 	if u, err := url.Parse(c.PublicURL); err == nil && u.Host != "" {
-		origins = append(origins, originOf(u))
+		return originOf(u)
 	}
-	return origins
+	return ""
 }
 
 // originOf writes a URL's origin as browsers do: without the port of the scheme.

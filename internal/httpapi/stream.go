@@ -304,9 +304,6 @@ func retryable(err error) (*api.Problem, bool) {
 	return p, p.Status >= http.StatusInternalServerError
 }
 
-const eventHeaders = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n" +
-	"X-Content-Type-Options: nosniff\r\nX-Accel-Buffering: no\r\nConnection: close\r\nX-Zm-Trackingid: "
-
 // events serves SSE over HTTP/1.1: the connection is taken over, so that an idle
 // one costs little, and its end is the end of the body.
 func (s *streams) events(c *call, of *slot, ask opening) error {
@@ -315,16 +312,17 @@ func (s *streams) events(c *call, of *slot, ask opening) error {
 		return err
 	}
 	if c.r.Method == http.MethodHead {
-		return headOfEvents(c)
+		setEventsHeaders(c)
+		return nil
 	}
-	tracking := wire.TrackingID(c.w)
+	head := eventsHead(c)
 	conn, _, err := wire.Hijack(c.w, http.StatusOK)
 	if err != nil {
 		return err
 	}
 	sink := newSocket(conn, true, ask.watches)
 	ctx := context.WithoutCancel(c.r.Context())
-	if err := sink.Write([]byte(eventHeaders+tracking+"\r\n\r\n"), notify.NewPace()); err != nil {
+	if err := sink.Write(head, notify.NewPace()); err != nil {
 		_ = conn.Close()
 		return nil //nolint:nilerr // the client has gone
 	}
@@ -338,10 +336,20 @@ func (s *streams) events(c *call, of *slot, ask opening) error {
 	return nil
 }
 
-func headOfEvents(c *call) error {
+func setEventsHeaders(c *call) {
 	header(c.w, "Content-Type", "text/event-stream")
+	header(c.w, "X-Accel-Buffering", "no")
 	c.seal()
-	return nil
+}
+
+// eventsHead is the head of an answer whose connection is taken over.
+func eventsHead(c *call) []byte {
+	setEventsHeaders(c)
+	header(c.w, "Connection", "close")
+	head := bytes.NewBufferString("HTTP/1.1 200 OK\r\n")
+	_ = c.w.Header().Write(head) // a buffer takes everything
+	head.WriteString("\r\n")
+	return head.Bytes()
 }
 
 // awaitEnd reads until the client goes: it has nothing more to say.
@@ -362,7 +370,8 @@ func (s *streams) eventsOver2(c *call, of *slot, ask opening) error {
 		return err
 	}
 	if c.r.Method == http.MethodHead {
-		return headOfEvents(c)
+		setEventsHeaders(c)
+		return nil
 	}
 	limitSendBuffer(wire.Conn(c.r))
 	f := newFlow(ask.watches)
@@ -371,9 +380,7 @@ func (s *streams) eventsOver2(c *call, of *slot, ask opening) error {
 		return err
 	}
 	defer stream.End(notify.CloseGone, 0)
-	header(c.w, "Content-Type", "text/event-stream")
-	header(c.w, "X-Accel-Buffering", "no")
-	c.seal()
+	setEventsHeaders(c)
 	c.w.WriteHeader(http.StatusOK)
 	rc := http.NewResponseController(c.w)
 	if err := rc.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/config"
@@ -30,6 +32,18 @@ func policyOf(cfg *config.Config) presence.Policy {
 	return p
 }
 
+// siteOf is what the server is called. The OAuth endpoints are not shared: a page
+// that had an app's secret would have given it to everybody.
+func siteOf(cfg *config.Config) *wire.Site {
+	site := &wire.Site{
+		Hosts: cfg.Hosts(), AnyAddress: cfg.Everywhere(), Own: cfg.Origin(), Origins: cfg.Origins(), Shared: []string{"/v1/", "/v2/"},
+	}
+	if age := cfg.HSTSMaxAge; age > 0 {
+		site.HSTS = fmt.Sprintf("max-age=%d", age/time.Second)
+	}
+	return site
+}
+
 // compose is the wiring: every part and what it depends on.
 func (s *Server) compose() {
 	clock := s.opts.Clock
@@ -48,7 +62,7 @@ func (s *Server) compose() {
 	s.watches = &notify.Watches{Store: s.store, Known: known, Clock: clock, Log: s.log}
 	oauth := &auth.Endpoints{Authority: authority, BaseURL: s.baseURL, Admit: s.limits.admitGrant}
 	s.hub = httpapi.NewHub(s.store, dir, authority, s.limits.reads, clock, s.log)
-	site := &wire.Site{Hosts: s.config.Hosts(), AnyAddress: s.config.Everywhere(), Origins: s.config.Origins()}
+	site := siteOf(&s.config)
 	native := &httpapi.API{
 		Publisher: s.publisher, Views: views, Watches: s.watches, Directory: dir, Authority: authority, Clock: clock, DemoToken: s.opts.DemoToken,
 		Hub: s.hub, Log: s.log, Site: site, Quotas: s.limits.guard, Reads: s.limits.reads,
@@ -60,7 +74,7 @@ func (s *Server) compose() {
 	}
 
 	observer := wire.NewObserver(s.access, s.log, s.metrics, clock)
-	observer.Proxies = s.config.Networks()
+	observer.Proxies, observer.Site = s.config.Networks(), site
 	rt := wire.NewRouter(observer, native)
 	native.Mount(rt)
 	zoom.Mount(rt)

@@ -27,6 +27,8 @@ import (
 type Observer struct {
 	// Proxies are trusted to say who the client is. Set it before serving.
 	Proxies Proxies
+	// Site is what every answer tells browsers; nil: nothing. Set it before serving.
+	Site *Site
 
 	access   *AccessLog // nil: no access log
 	log      *slog.Logger
@@ -143,6 +145,7 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *meter, d Diale
 	*f = Facts{ResponseWriter: w, client: o.Proxies.Client(r), connection: connectionOf(r)}
 	o.track(f)
 	w.Header()["X-Zm-Trackingid"] = []string{string(f.tracking[:])}
+	o.Site.announce(w.Header(), r, &f.client)
 
 	broken := false                            // the answer had begun: it must not look whole
 	if err := o.guarded(f, r, h); err != nil { //nolint:contextcheck // the handler has the one of r

@@ -120,7 +120,11 @@ func (rt *Router) unknown(w http.ResponseWriter, r *http.Request) {
 // ServeHTTP answers a request whose path is the route's.
 func (r *route) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	e, ok := r.methods[req.Method]
-	if !ok {
+	switch {
+	case ok:
+	case r.observer.Site.isPreflight(req):
+		e = endpoint{meter: r.refused, serve: r.observer.Site.preflight(r.allow)}
+	default:
 		e = endpoint{meter: r.refused, serve: func(http.ResponseWriter, *http.Request) error {
 			return &MethodError{Allow: r.allow}
 		}}

@@ -19,9 +19,14 @@ type Site struct {
 	// AnyAddress: it is called by every IP address too, because it listens on all
 	// that the machine has.
 	AnyAddress bool
-	// Origins are those of its own pages and of others that may use it, as browsers
-	// write them; "*" is every page.
-	Origins []string
+	// Own is the origin of its own pages, as browsers write it, if it is known beside
+	// the host that is asked for.
+	Own string
+	// Origins are those of other pages that may use it; "*" is every page. They may
+	// call what is below the paths of Shared.
+	Origins, Shared []string
+	// HSTS is the Strict-Transport-Security that HTTPS clients are told; "": none.
+	HSTS string
 }
 
 // A HostError: pages are not served under the name that was asked for.
@@ -90,17 +95,13 @@ func hostname(host string) string {
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
-// allows reports whether a page of another origin may use the server.
+// allows reports whether a page may use the server that is not of the origin which
+// it asks.
 func (s *Site) allows(origin string) bool {
 	if s == nil {
 		return false
 	}
-	for _, allowed := range s.Origins {
-		if allowed == "*" || strings.EqualFold(allowed, origin) {
-			return true
-		}
-	}
-	return false
+	return origin == s.Own || slices.Contains(s.Origins, "*") || slices.Contains(s.Origins, origin)
 }
 
 // sameHost reports whether an origin is that of the host that was asked for. The

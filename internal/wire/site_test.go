@@ -63,7 +63,7 @@ func TestOwnHost(t *testing.T) {
 
 // A page's origin must be that of the host that it asks, or an allowed one.
 func TestOwnOrigin(t *testing.T) {
-	site := &Site{Origins: []string{"https://presence.example", "http://localhost:3000"}}
+	site := &Site{Own: "https://presence.example", Origins: []string{"http://localhost:3000"}}
 	for _, c := range []struct {
 		host, origin string
 		want         bool

@@ -129,6 +129,9 @@ func detailed(err error) answer {
 	if e, ok := errors.AsType[*quota.Error](err); ok {
 		return overQuota(e)
 	}
+	if e, ok := errors.AsType[*wire.OriginError](err); ok {
+		return answer{status: 403, code: 403, message: sentence(e.Error())}
+	}
 	if e, ok := errors.AsType[*wire.SyntaxError](err); ok {
 		return answer{status: 400, code: 300, message: sentence(e.Reason)}
 	}
