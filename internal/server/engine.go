@@ -45,6 +45,7 @@ func openEngine(ctx context.Context, cfg *config.Config, o *Options, mustExist b
 	if cfg.Store != "" {
 		no := natsOptions(cfg, o)
 		no.MustExist = mustExist
+		no.Exclusive = mustExist // who makes a store serves none
 		return openNATS(ctx, cfg, no)
 	}
 	if err := checkRestored(cfg.DataDir); err != nil {
@@ -52,7 +53,7 @@ func openEngine(ctx context.Context, cfg *config.Config, o *Options, mustExist b
 	}
 	options := pebbleOptions(cfg, o)
 	options.MustExist, options.OpenFiles = mustExist, files
-	opened, err := pebblestore.Open(storeDir(cfg.DataDir), options) //nolint:contextcheck // a store outlives the call that opens it
+	opened, err := pebblestore.Open(storeDir(cfg.DataDir), options)
 	if errors.Is(err, pebblestore.ErrMissing) {
 		return nil, notInitialised(cfg)
 	}

@@ -41,6 +41,7 @@
 //
 // One watches the connection, and looks every half minute whether store and
 // settings are still the ones that were opened; another one asks the servers
-// whether they still sync every write. Everything else runs on the
+// whether they still sync every write, and one renews the lease of a store that no
+// other node may serve. Everything else runs on the
 // callers' goroutines, and on the connection's.
 package natsstore

@@ -20,6 +20,12 @@ func Often(o Options, every time.Duration) Options {
 	return o
 }
 
+// Alone makes a store exclusive, with a term of its lease.
+func Alone(o Options, term time.Duration) Options {
+	o.Exclusive, o.leaseTerm = true, term
+	return o
+}
+
 // VerifyOnce is what the watcher does at an interval, and after a connection was
 // made again.
 func (s *Store) VerifyOnce(ctx context.Context) error { return s.verifyOnce(ctx) }

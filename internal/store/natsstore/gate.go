@@ -59,6 +59,9 @@ func (s *Store) enter(ctx context.Context) error {
 	if err := s.awaitGate(ctx); err != nil {
 		return err
 	}
+	if err := s.lease.check(); err != nil {
+		return s.unavailable(err)
+	}
 	s.guard.RLock()
 	if s.shut {
 		s.guard.RUnlock()

@@ -38,6 +38,9 @@ func (s *Store) watch(ctx context.Context) {
 	var group sync.WaitGroup
 	defer group.Wait()
 	group.Go(func() { s.watchServers(ctx, servers) })
+	if s.lease != nil {
+		group.Go(func() { s.lease.keep(ctx) })
+	}
 	for {
 		select {
 		case <-s.wake:

@@ -42,6 +42,7 @@ type Store struct {
 	due     atomic.Bool   // a Due is running
 	batches chan struct{} // one element for each batch that is open
 	wake    chan struct{} // one element: the connection changed
+	lease   *lease        // nil: the store is shared
 	lastAck atomic.Int64  // when a write was last seen to be stored: nanoseconds
 
 	gate    *gate
@@ -75,7 +76,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if err := s.connect(url); err != nil {
 		return nil, err
 	}
-	if err := s.load(ctx); err != nil {
+	if err := s.loadAlone(ctx); err != nil {
 		close(s.closing) // so that the end of the connection is no news
 		s.conn.Close()
 		return nil, err
@@ -83,6 +84,15 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	s.gate.opened()
 	go s.watch(context.WithoutCancel(ctx))
 	return s, nil
+}
+
+// loadAlone loads the store, and takes its lease if no other node may serve it.
+func (s *Store) loadAlone(ctx context.Context) error {
+	if err := s.load(ctx); err != nil || !s.opts.Exclusive {
+		return err
+	}
+	s.lease = newLease(s)
+	return s.lease.acquire(ctx)
 }
 
 func newStore(url string, o Options) *Store {
@@ -313,6 +323,7 @@ func (s *Store) Close() error {
 		s.guard.Unlock()
 		<-s.watched
 		s.savePositions()
+		s.lease.release()
 		s.conn.Close()
 	})
 	return nil

@@ -34,6 +34,10 @@ type Options struct {
 	// Relaxed accepts servers that do not sync every write, or that do not say
 	// whether they do, and existing streams with fewer replicas.
 	Relaxed bool
+	// Exclusive refuses a store that another node serves, and serves none itself
+	// when another has taken over. Nodes without it share the store, which is safe
+	// for data, not for sessions that are refreshed through several of them.
+	Exclusive bool
 	// MustExist refuses to create a store.
 	MustExist bool
 	// NewEpoch gives the store a new identity. That is needed once after the
@@ -58,6 +62,7 @@ type Options struct {
 	Prefix string
 
 	lookEvery  time.Duration // how often store and settings are looked at again
+	leaseTerm  time.Duration // how long a node that is gone keeps an exclusive store
 	sweepEvery time.Duration // how often schedules are looked through for those that did not fire
 }
 
@@ -101,6 +106,7 @@ func (o Options) withDefaults() Options {
 		o.Prefix = DefaultPrefix
 	}
 	o.lookEvery = cmp.Or(o.lookEvery, lookInterval)
+	o.leaseTerm = cmp.Or(o.leaseTerm, leaseTerm)
 	o.sweepEvery = cmp.Or(o.sweepEvery, sweepInterval)
 	return o
 }

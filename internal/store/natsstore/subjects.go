@@ -18,6 +18,7 @@ import (
 //	t.<shard>.<account>.<user>     firing: the user's record may be due
 //	d.<account>.<collection>.<k.e.y>  document
 //	f.<digest of the name>         position of a durable reader
+//	f.lease                        who serves the store
 //	m                              identity of the store
 //	c                              written to see whether anything can be
 //	r.<…>                          what s.<…> is published again as, for who listens
@@ -35,6 +36,7 @@ func (n subjects) of(kind string) string { return n.prefix + "." + kind }
 
 func (n subjects) identity() string { return n.of("m") }
 func (n subjects) probe() string    { return n.of("c") }
+func (n subjects) lease() string    { return n.of("f.lease") }
 
 func (n subjects) state(u store.User) string    { return n.user("s", u) }
 func (n subjects) schedule(u store.User) string { return n.user("x", u) }

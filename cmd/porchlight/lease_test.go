@@ -1,0 +1,85 @@
+package main_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/internal/store/enginetest"
+)
+
+// leaseWithin is how long a start may take on a store whose server was killed: the
+// term of its lease, and a start on a machine that is busy.
+const leaseWithin = 15 * time.Second
+
+// TestOneServerOnNATS: a second server on a store of NATS is refused with a message
+// that says what to do, and after kill -9 of the first the next one starts by
+// itself.
+func TestOneServerOnNATS(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	nats, dir := enginetest.StartNATS(t), t.TempDir()
+	env := append(os.Environ(), "PORCHLIGHT_STORE=nats://"+nats.Host, "PORCHLIGHT_STORE_REPLICAS=1")
+	for name, user := range map[string]string{"PORCHLIGHT_STORE_CREDENTIALS": nats.User, "PORCHLIGHT_STORE_SYSTEM_CREDENTIALS": nats.System} {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(user+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		env = append(env, name+"="+file)
+	}
+	initialise := exec.CommandContext(ctx, binary, "init")
+	initialise.Env = env
+	if out, err := initialise.CombinedOutput(); err != nil {
+		t.Fatalf("porchlight init: %v\n%s", err, out)
+	}
+	launch := func() *process {
+		p := &process{ended: make(chan struct{}), out: output{grown: make(chan struct{}, 1)}}
+		p.Cmd = exec.CommandContext(ctx, binary, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--json", "--access-log", "off", "--drain-delay", "0s")
+		p.Env, p.Stdout, p.Stderr = env, &p.out, &p.errs
+		if err := p.Start(); err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			_ = p.Wait() // how it ended is in ProcessState
+			close(p.ended)
+		}()
+		t.Cleanup(p.kill)
+		return p
+	}
+	ready := func(p *process) {
+		t.Helper()
+		for !p.out.hasLine() {
+			select {
+			case <-p.out.grown:
+			case <-p.ended:
+				t.Fatalf("the server ended at its start: %v\n%s", p.ProcessState, p.errs.String())
+			}
+		}
+	}
+	first := launch()
+	ready(first)
+	second := launch()
+	<-second.ended
+	if code, said := second.ProcessState.ExitCode(), second.errs.String(); code != 1 || !strings.Contains(said, "another porchlight serves the store") || !strings.Contains(said, "stop that one") {
+		t.Errorf("a second server ended with %d: %s", code, said)
+	}
+	if !first.alive() {
+		t.Fatalf("the first server ended: %s", first.errs.String())
+	}
+	first.kill()
+	begun := time.Now()
+	third := launch()
+	ready(third)
+	if took := time.Since(begun); took > leaseWithin {
+		t.Errorf("after kill -9 the next start took %v", took)
+	}
+	if err := third.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	<-third.ended
+	ready(launch()) // at once: the lease was given back
+}

@@ -1,0 +1,210 @@
+package natsstore
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+)
+
+// Sessions that are refreshed live in the memory of the node that was asked, so one
+// node serves a store at a time: it holds a lease, a message in the state stream
+// that it replaces once a second by compare and swap.
+//
+// Nothing depends on clocks of machines that agree. Another node takes the lease
+// over when it has seen the same message for its whole term, by its own clock, from
+// after it read it; the holder stops a quarter before the term has passed since
+// before it sent it. The swap decides between the two: the holder that finds
+// another's message ends.
+const (
+	leaseTerm = 8 * time.Second
+	// A part of a term is left for a write that is under way, and for clocks that
+	// do not run alike.
+	margins = 4
+	beats   = 8 // in a term
+	// leaseLook is how often a node that waits for the lease looks at it.
+	leaseLook = 250 * time.Millisecond
+)
+
+// ErrServed: another node serves the store.
+var ErrServed = errors.New("another porchlight serves the store")
+
+// A claim is what the lease's message says.
+type claim struct {
+	ID      string        `json:"id"` // of one run of a process; "": it was given back
+	Host    string        `json:"host"`
+	Process int           `json:"process"`
+	Term    time.Duration `json:"term"`
+}
+
+// A lease is this node's, or is to be.
+type lease struct {
+	s     *Store
+	claim claim
+
+	mu      sync.Mutex // guards the fields below
+	seq     uint64     // of the claim that this node stored last
+	renewed time.Time  // before that was sent; zero: never
+}
+
+func newLease(s *Store) *lease {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "a host without a name"
+	}
+	return &lease{s: s, claim: claim{ID: rand.Text(), Host: host, Process: os.Getpid(), Term: s.opts.leaseTerm}}
+}
+
+// check says why this node must not serve now, or nil. A store that is shared has
+// no lease.
+func (l *lease) check() error {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if elapsed(l.renewed) < l.claim.Term-l.claim.Term/margins {
+		return nil
+	}
+	return errors.New("the lease that lets one node serve the store could not be renewed")
+}
+
+// elapsed is the time since t: by the clock that runs while the machine does, or by
+// the one that went on while it slept.
+func elapsed(t time.Time) time.Duration {
+	now := time.Now()
+	return max(now.Sub(t), now.Round(0).Sub(t.Round(0)))
+}
+
+// acquire takes the lease, if need be after the term of a holder that is gone.
+func (l *lease) acquire(ctx context.Context) error {
+	var found uint64 // the claim that is waited for
+	var since time.Time
+	for {
+		seq, holder, err := l.read(ctx)
+		switch {
+		case err != nil:
+			return err
+		case holder.ID == "" || found == seq && time.Since(since) >= holder.Term:
+			if err := l.store(ctx, l.claim, seq); !errors.Is(err, errOvertaken) {
+				return err
+			}
+		case found == 0:
+			found, since = seq, time.Now()
+			l.s.log.InfoContext(ctx, "waiting for the lease of another porchlight, which may be gone",
+				slog.String("host", holder.Host), slog.Int("process", holder.Process), slog.Duration("term", holder.Term))
+		case found != seq:
+			return fmt.Errorf("%w: process %d on host %s, on NATS at %s with prefix %s; one at a time can serve a store: stop that one, or give this one a store of its own with another name behind the URL's hosts",
+				ErrServed, holder.Process, holder.Host, l.s.where, l.s.opts.Prefix)
+		}
+		select {
+		case <-time.After(leaseLook):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (l *lease) beat() time.Duration { return l.claim.Term / beats }
+
+// read gives the claim that is stored, and its sequence; zero: none.
+func (l *lease) read(ctx context.Context) (seq uint64, c claim, err error) {
+	last, err := l.s.leaderLast(ctx, l.s.names.lease())
+	if err != nil || last == nil {
+		return 0, c, err
+	}
+	rest, err := unseal(last.subject, last.data)
+	if err == nil {
+		err = json.Unmarshal(rest, &c)
+	}
+	if err != nil {
+		return 0, c, fmt.Errorf("the lease in stream %s: %w", l.s.names.stream(), errors.Join(errDamaged, err))
+	}
+	return last.seq, c, nil
+}
+
+// store puts c in place of message was.
+func (l *lease) store(ctx context.Context, c claim, was uint64) error {
+	body, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	subject := l.s.names.lease()
+	m := l.s.message(subject, seal(subject, append(begin(len(body)+headBytes), body...)))
+	m.Header.Set(rollupHeader, rollupSubject)
+	expect(m, was)
+	begun := time.Now()
+	seq, err := l.s.apply(ctx, write{msgs: msgs(m), base: func(ctx context.Context) (standing, uint64, error) {
+		seq, found, err := l.read(ctx)
+		switch {
+		case err != nil || seq == was:
+			return unchanged, 0, err
+		case found == c && c.ID != "":
+			return made, seq, nil
+		}
+		return changed, 0, nil
+	}})
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seq, l.renewed = seq, begun
+	return nil
+}
+
+// renew stores the claim again. After an answer that was lost it may be this
+// node's under another sequence.
+func (l *lease) renew(ctx context.Context) error {
+	seq, holder, err := l.read(ctx)
+	if err == nil && holder.ID != l.claim.ID {
+		err = errOvertaken
+	}
+	if err != nil {
+		return err
+	}
+	return l.store(ctx, l.claim, seq)
+}
+
+// keep renews the lease until ctx ends, and fails the store when another node has
+// taken it over.
+func (l *lease) keep(ctx context.Context) {
+	beat := time.NewTicker(l.beat())
+	defer beat.Stop()
+	var said news
+	for {
+		select {
+		case <-beat.C:
+		case <-ctx.Done():
+			return
+		}
+		err := l.renew(ctx)
+		switch {
+		case errors.Is(err, errOvertaken):
+			l.s.fail(fmt.Errorf("%w since this one could not renew its lease: stop one of the two", ErrServed))
+			return
+		case said.new(err) && ctx.Err() == nil:
+			l.s.log.WarnContext(ctx, "nats: the lease could not be renewed; will retry", slog.Any("err", err))
+		}
+	}
+}
+
+// release gives the lease back, so that the next node need not wait.
+func (l *lease) release() {
+	if l == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), l.beat())
+	defer cancel()
+	l.mu.Lock()
+	seq := l.seq
+	l.mu.Unlock()
+	if err := l.store(ctx, claim{}, seq); err != nil {
+		l.s.log.Warn("nats: the lease was not given back; the next start waits for its end", slog.Any("err", err))
+	}
+}
