@@ -39,7 +39,7 @@ var imports = map[string][]string{
 	"internal/publish": {"internal/presence", "internal/store"},
 	"internal/notify":  {"internal/document", "internal/presence", "internal/store"},
 
-	"internal/quota":   nil,
+	"internal/quota": nil,
 
 	// Who there is, and who asks.
 	"internal/document":  {"internal/store"},
