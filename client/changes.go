@@ -25,13 +25,17 @@ type ChangesQuery struct {
 	Contacts bool     // the contacts of the token's user, too
 	Cursor   string   // of the last answer, or of a stream; "": everything at once
 	Wait     time.Duration
+	AsOwner  bool // as in StreamOptions: with an app's credentials, Contacts are the owner's
 }
 
 // Changes is one long poll: the server answers as soon as something has changed
 // after the cursor, and with nothing after Wait, of which only whole seconds
 // count. The client's own timeout bounds it, too: it is 30 seconds unless New was
-// given another client.
+// given another client. Contacts with an app's credentials are ErrActsAsOwner.
 func (c *Client) Changes(ctx context.Context, q ChangesQuery) (api.Changes, error) {
+	if _, app := c.tokens.(*AccountCredentials); app && q.Contacts && !q.AsOwner {
+		return api.Changes{}, ErrActsAsOwner
+	}
 	query := url.Values{"wait": {strconv.FormatInt(int64(q.Wait/time.Second), 10)}}
 	if len(q.Users) > 0 {
 		query.Set("users", strings.Join(q.Users, ","))

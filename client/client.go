@@ -4,8 +4,9 @@
 // It is separate from everything inside, and imports nothing of it, so that
 // whoever uses it has exactly what the public API has; our own commands are such
 // users. It guarantees that each call makes one request, and one more only when a
-// token has to be renewed; that a call ends with its context; and that an error
-// says whether it is worth trying again (see [Retry]).
+// token has to be renewed (a [Stream] asks once whose token it has); that a call
+// ends with its context; and that an error says whether it is worth trying again
+// (see [Retry]).
 //
 // A call must not retry or wait by itself: only the caller knows what a second
 // attempt would mean. The one thing that does is a [Stream], which is there to stay

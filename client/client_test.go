@@ -97,6 +97,21 @@ func TestIs(t *testing.T) {
 	}
 }
 
+// TestIfAbsent: a write that must not replace anything says so.
+func TestIfAbsent(t *testing.T) {
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusPreconditionFailed)
+		if r.Header.Get("If-None-Match") == "*" {
+			_, _ = io.WriteString(w, `{"type":"/docs/problems/precondition-failed"}`)
+		}
+	})
+	_, err := c.SetClaim(t.Context(), "me", "x", api.SetClaim{}, client.IfAbsent())
+	if !errors.Is(err, &api.PreconditionFailed) {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestContext: a call ends with its context, which is no reason to try again; a
 // server that is not there is one.
 func TestContext(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"porchlight.dev/porchlight/client"
 )
 
-// TestCalls: what the calls about contacts, visibility, watches and changes send.
+// TestCalls: what the calls send that are plain.
 func TestCalls(t *testing.T) {
 	var got string
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -53,6 +53,14 @@ func TestCalls(t *testing.T) {
 			}
 			return nil
 		}},
+		{"GET /v1/users/me/claims?limit=1000 ", func() error {
+			for _, err := range c.Claims(ctx, "me") {
+				return err
+			}
+			return nil
+		}},
+		{"GET /v1/sessions/s1 ", func() error { _, err := c.Session(ctx, "s1"); return err }},
+		{"GET /v1/apps/a1 ", func() error { _, err := c.App(ctx, "a1"); return err }},
 		{"GET /v1/watches/w1 ", func() error { _, err := c.Watch(ctx, "w1"); return err }},
 		{"DELETE /v1/watches/w1 ", func() error { return c.DeleteWatch(ctx, "w1") }},
 	} {

@@ -87,6 +87,18 @@ func TestActingAsTheOwner(t *testing.T) {
 	})
 }
 
+// TestPollingAsTheOwner: a long poll refuses the same, before it asks anybody.
+func TestPollingAsTheOwner(t *testing.T) {
+	f := newFake(t)
+	app, err := NewAccountCredentials("http://fake.test", App{AccountID: "a", ClientID: "c", ClientSecret: "s"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.client(app).Changes(t.Context(), ChangesQuery{Contacts: true}); !errors.Is(err, ErrActsAsOwner) {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestOnState: every connection that is made is told, and every one that is lost,
 // whatever for.
 func TestOnState(t *testing.T) {

@@ -44,7 +44,7 @@ type StreamOptions struct {
 	OnRefused func(users []string, err error)
 }
 
-// ErrActsAsOwner ends a stream that would silently act as the account's owner.
+// ErrActsAsOwner refuses what would silently act as the account's owner.
 var ErrActsAsOwner = errors.New("the access token is of the account and no user's, so that Contacts and SignIn would be the owner's: use a token of a user, or set AsOwner")
 
 // A State of the connection.
