@@ -54,13 +54,26 @@ func (c *demoCommand) Run(s *shell) (err error) {
 	if err != nil {
 		return err
 	}
+	token, warning := docsToken(&cfg, keys)
+	if _, err := fmt.Fprint(s.stderr, warning); err != nil {
+		return err
+	}
 	srv, err := server.New(cfg, server.Options{
-		Log: server.NewLog(cfg, s.stderr), DemoToken: keys.AccessToken, NotifySocket: s.getenv("NOTIFY_SOCKET"),
+		Log: server.NewLog(cfg, s.stderr), DemoToken: token, NotifySocket: s.getenv("NOTIFY_SOCKET"),
 	})
 	if err != nil {
 		return err
 	}
 	return c.serve(s, srv, keys)
+}
+
+// docsToken is the token that /docs gives to everybody who opens it: none, with a
+// warning, when other machines can.
+func docsToken(cfg *config.Config, keys *demoKeys) (token, warning string) {
+	if !cfg.Reachable() {
+		return keys.AccessToken, ""
+	}
+	return "", fmt.Sprintf("Warning: other machines can reach this demo on %s. Anybody there who gets the token that it prints, or listens to its traffic, which is not encrypted, can read and change all that is in it, and make users, apps and tokens. /docs does not have the token: paste it there. Use --listen 127.0.0.1:8080 to keep the demo to this machine.\n", cfg.Listen)
 }
 
 var errStopped = errors.New("the demo was stopped before its users were ready")

@@ -92,7 +92,7 @@ func (c *Config) AdminOff() bool { return c.AdminListen == "" || c.AdminListen =
 // Warnings are what is allowed but seldom meant.
 func (c *Config) Warnings() []string {
 	var all []string
-	if host, _, err := net.SplitHostPort(c.Listen); err == nil && !loopback(host) && c.TLSCertFile == "" && !c.behindTLS() {
+	if c.Reachable() && c.TLSCertFile == "" && !c.behindTLS() {
 		all = append(all, "listen "+c.Listen+" can be reached from other machines and there is no TLS, so tokens travel in the clear: set tls-cert-file and tls-key-file, or put a proxy with TLS in front and set public-url to its https URL")
 	}
 	if !c.AdminOff() && c.AdminAnywhere {
@@ -101,6 +101,12 @@ func (c *Config) Warnings() []string {
 		}
 	}
 	return all
+}
+
+// Reachable reports whether other machines can reach listen.
+func (c *Config) Reachable() bool {
+	host, _, err := net.SplitHostPort(c.Listen)
+	return err == nil && !loopback(host)
 }
 
 // Place names the store in messages: its directory or its URL.
