@@ -53,7 +53,8 @@ const refusedRetry = 5 * time.Second
 
 // connections are those of one listener. When there are as many as there may be,
 // in all or of one address, an idle one is closed for a new one: first those on
-// which no request had a token, then the others, the oldest first. If none is idle
+// which no request had a token, then the others, the oldest first; and if none is
+// idle, one on which a request without a token takes long. If there is none either,
 // the new one is refused: it is accepted, answered with the limit, and closed.
 type connections struct {
 	total   *quota.Limit
@@ -139,22 +140,24 @@ const maxLooked = 1000
 
 // closeIdle closes an idle connection, if there is one. t.mu is held.
 func (t *connections) closeIdle(of *idlers) bool {
-	if t.closeFirst(&of.anonymous) {
+	switch {
+	case t.closeFirst(&of.anonymous, (*connection).idle):
 		t.counted.closedAnonymous++
-		return true
-	}
-	if t.closeFirst(&of.known) {
+	case t.closeFirst(&of.known, (*connection).idle):
 		t.counted.closedIdle++
-		return true
+	case t.closeFirst(&of.anonymous, (*connection).stalled):
+		t.counted.closedAnonymous++
+	default:
+		return false
 	}
-	return false
+	return true
 }
 
-func (t *connections) closeFirst(of *list.List) bool {
+func (t *connections) closeFirst(of *list.List, may func(*connection) bool) bool {
 	for range min(of.Len(), maxLooked) {
 		first := of.Front()
 		c := connectionAt(first)
-		if !c.active.Load() {
+		if may(c) {
 			t.closeNow(c)
 			return true
 		}
@@ -210,7 +213,7 @@ func (t *connections) full() *quota.Limit {
 	}
 	for _, of := range []*list.List{&t.all.anonymous, &t.all.known} {
 		for e := of.Front(); e != nil; e = e.Next() {
-			if !connectionAt(e).active.Load() {
+			if c := connectionAt(e); c.idle() || c.stalled() {
 				return nil
 			}
 		}
@@ -255,7 +258,7 @@ type connection struct {
 	table   *connections
 	address netip.Prefix
 	refusal *quota.Error // why it is not served; nil
-	active  atomic.Bool  // a request is being served
+	active  atomic.Int64 // since when a request is served, in nanoseconds; 0: none is
 	known   atomic.Bool  // a request had a token
 
 	// Guarded by table.mu.
@@ -270,15 +273,27 @@ var _ wire.Connection = (*connection)(nil)
 func (c *connection) enter(state http.ConnState) {
 	switch state {
 	case http.StateActive:
-		c.active.Store(true)
+		c.active.Store(time.Now().UnixNano())
 	case http.StateIdle:
-		c.active.Store(false)
+		c.active.Store(0)
 	case http.StateHijacked:
 		c.table.mu.Lock()
 		defer c.table.mu.Unlock()
 		c.table.unlist(c)
 	default: // new, and closed, which Close sees
 	}
+}
+
+func (c *connection) idle() bool { return c.active.Load() == 0 }
+
+// strangersTime is how long a request without a token may take when connections
+// are short: one that sends its body slowly holds a connection like an idle one.
+const strangersTime = 5 * time.Second
+
+// stalled reports whether such a request takes longer.
+func (c *connection) stalled() bool {
+	since := c.active.Load()
+	return since != 0 && !c.known.Load() && time.Now().UnixNano()-since > int64(strangersTime)
 }
 
 // Authenticated implements wire.Connection.

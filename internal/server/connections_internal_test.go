@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/wire"
@@ -202,4 +204,33 @@ func TestLongSearch(t *testing.T) {
 	if closed(idle) != 1 || refused > most/maxLooked {
 		t.Errorf("found after %d searches", refused)
 	}
+}
+
+// TestStalledStrangers: who is not known and sends a request slowly makes way when
+// nobody is idle, after a time; who is known does not.
+func TestStalledStrangers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := newTable(t, 3, 2)
+		slow, known, other := table.from("192.0.2.1"), table.from("192.0.2.1"), table.from("192.0.2.2")
+		known.Authenticated()
+		for _, c := range []*connection{slow, known, other} {
+			c.enter(http.StateActive)
+		}
+		time.Sleep(strangersTime)
+		table.check("in time", "o o o connections-per-address connections",
+			slow, known, other, table.from("192.0.2.1"), table.from("192.0.2.3"))
+		if table.full() == nil {
+			t.Error("the table is not full")
+		}
+		other.enter(http.StateIdle)
+		other.enter(http.StateActive)
+		time.Sleep(1)
+		if table.full() != nil {
+			t.Error("the table is full")
+		}
+		next := table.from("192.0.2.1")
+		next.enter(http.StateActive)
+		table.check("too long", "- o o o connections-per-address connections",
+			slow, known, other, next, table.from("192.0.2.1"), table.from("192.0.2.3"))
+	})
 }
