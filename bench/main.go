@@ -42,7 +42,7 @@ func main() {
 	flag.IntVar(&r.rate, "rate", 5000, "PUTs a second of the steady load")
 	flag.StringVar(&r.dir, "dir", "", "where stores are seeded (default: a temporary directory; a seeded one is used again)")
 	flag.DurationVar(&r.streaming, "streaming", 20*time.Second, "how long changes to 2,000 streams go on")
-	flag.StringVar(&r.part, "part", "", "the part of streams: one, memory, dense, wide or herd (default: all)")
+	flag.StringVar(&r.part, "part", "", "the part of streams: one, memory, idle, slow, dense, wide or herd (default: all)")
 	bare := flag.String("bare", "", "serve the bare baseline on this address (used by the bench itself)")
 	sockets := flag.String("bare-streams", "", "serve the bare baseline of streams on this address (used by the bench itself)")
 	flag.Usage = func() {

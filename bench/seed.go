@@ -26,6 +26,8 @@ type seeded struct {
 	Account presence.AccountID
 	Token   string
 	IDs     []presence.UserID
+	// Tokens are of the first users, one each: every stream has its own.
+	Tokens []string
 }
 
 // seed makes a store of n users below r.dir, or finds the one made before. A
@@ -49,6 +51,11 @@ func (r *run) seed(n int) (*seeded, error) {
 	}
 	if err := s.signIn(st); err != nil {
 		return nil, err
+	}
+	if len(s.Tokens) == 0 {
+		if err := s.issue(st, min(n, idleWatchers)); err != nil {
+			return nil, err
+		}
 	}
 	text, err := json.Marshal(s)
 	if err != nil {
@@ -89,6 +96,26 @@ func (s *seeded) create(st store.Store, n int) error {
 	return inParallel(n, func(i int) error {
 		u, err := dir.Create(ctx, account.ID, directory.User{Email: fmt.Sprintf("user%d@example.com", i), FirstName: "User", Active: true})
 		s.IDs[i] = u.ID
+		return err
+	})
+}
+
+// issue makes tokens for streams.
+func (s *seeded) issue(st store.Store, n int) error {
+	ctx := context.Background()
+	authority := auth.New(st, directory.New(st, time.Now), time.Now)
+	scopes, err := auth.ParseScopes("presence:read")
+	if err != nil {
+		return err
+	}
+	app, _, err := authority.CreateApp(ctx, s.Account, "streams", scopes)
+	if err != nil {
+		return err
+	}
+	s.Tokens = make([]string, n)
+	return inParallel(n, func(i int) error {
+		_, text, err := authority.Issue(ctx, s.Account, auth.Token{App: app.ID, User: s.IDs[i], Scopes: scopes, Name: "stream"}, 0)
+		s.Tokens[i] = text
 		return err
 	})
 }

@@ -30,8 +30,8 @@ type watcher struct {
 // watcherBuffer is of those who are told little at once.
 const watcherBuffer = 1 << 10
 
-// streamRequest opens a stream that follows users.
-func (s *seeded) streamRequest(users []presence.UserID, cursor string, events bool) string {
+// streamRequest opens the stream i, which follows users, with a token of its own.
+func (s *seeded) streamRequest(i int, users []presence.UserID, cursor string, events bool) string {
 	texts := make([]string, len(users))
 	for i := range users {
 		texts[i] = string(users[i])
@@ -40,7 +40,7 @@ func (s *seeded) streamRequest(users []presence.UserID, cursor string, events bo
 	if cursor != "" {
 		head += "&cursor=" + cursor
 	}
-	head += " HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer " + s.Token + "\r\n"
+	head += " HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer " + s.Tokens[i%len(s.Tokens)] + "\r\n"
 	if events {
 		return head + "Accept: text/event-stream\r\n\r\n"
 	}

@@ -37,7 +37,7 @@ func (h *herd) follow(i int, w *watcher) {
 				return
 			}
 			var err error
-			w, err = h.resume(h.seeded.streamRequest(users, cursor, false))
+			w, err = h.resume(h.seeded.streamRequest(i, users, cursor, false))
 			if err == nil {
 				cursor = w.cursor
 				break
@@ -94,7 +94,7 @@ func (r *run) herd(b *binary, s *seeded) error {
 	}
 	h := &herd{seeded: s, address: p.address, stopped: make(chan struct{})}
 	begun := time.Now()
-	stop, err := watchAll(p.address, idleWatchers, 512, func(i int) string { return s.streamRequest(s.twenty(i), "", false) }, (*watcher).snapshot, h.follow)
+	stop, err := watchAll(p.address, idleWatchers, 512, func(i int) string { return s.streamRequest(i, s.twenty(i), "", false) }, (*watcher).snapshot, h.follow)
 	if err != nil {
 		return errors.Join(err, p.stop(syscall.SIGTERM))
 	}

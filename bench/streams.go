@@ -37,6 +37,8 @@ func (r *run) streams(b *binary) error {
 	}{
 		{"one", r.oneToMany},
 		{"memory", r.streamMemory},
+		{"idle", r.streamIdle},
+		{"slow", r.streamSlow},
 		{"dense", r.dense},
 		{"wide", r.wide},
 		{"herd", r.herd},
@@ -97,11 +99,11 @@ func (r *run) oneToMany(b *binary, s *seeded) error {
 		if err := s.prime(p.address); err != nil {
 			return err
 		}
-		ours, err := oneRoundOf(p, s.streamRequest(s.IDs[:1], "", false), (*watcher).snapshot, s.putter(p.address, 0))
+		ours, err := oneRoundOf(p, func(i int) string { return s.streamRequest(i, s.IDs[:1], "", false) }, (*watcher).snapshot, s.putter(p.address, 0))
 		if err != nil {
 			return err
 		}
-		theirs, err := oneRoundOf(bare, "GET / HTTP/1.1\r\nHost: bench\r\n"+upgradeHeaders, func(*watcher) error { return nil }, trigger(bare.address, ours.length))
+		theirs, err := oneRoundOf(bare, func(int) string { return "GET / HTTP/1.1\r\nHost: bench\r\n" + upgradeHeaders }, func(*watcher) error { return nil }, trigger(bare.address, ours.length))
 		if err != nil {
 			return fmt.Errorf("bare: %w", err)
 		}
@@ -122,13 +124,13 @@ func (r *run) oneToMany(b *binary, s *seeded) error {
 type change func() (time.Time, error)
 
 // oneRoundOf opens all watchers, makes changes one after another and closes all.
-func oneRoundOf(p *process, request string, begin func(*watcher) error, open func() (change, func(), error)) (oneRound, error) {
+func oneRoundOf(p *process, request func(int) string, begin func(*watcher) error, open func() (change, func(), error)) (oneRound, error) {
 	var got atomic.Int64
 	var length atomic.Int64
 	receipts := make([]atomic.Int64, fanoutWatchers) // when, since begun
 	begun := time.Now()
 	all := make(chan struct{}, 1)
-	stop, err := watchAll(p.address, fanoutWatchers, 512, func(int) string { return request }, begin, func(i int, w *watcher) {
+	stop, err := watchAll(p.address, fanoutWatchers, 512, request, begin, func(i int, w *watcher) {
 		for {
 			frame, err := w.next()
 			if err != nil {
@@ -265,7 +267,7 @@ func (r *run) streamMemory(b *binary, s *seeded) error {
 			if err := p.reportHeap("no stream"); err != nil {
 				return err
 			}
-			stop, err := watchAll(p.address, idleWatchers, 512, func(i int) string { return s.streamRequest(s.twenty(i), "", kind.events) }, kind.begin, kind.run)
+			stop, err := watchAll(p.address, idleWatchers, 512, func(i int) string { return s.streamRequest(i, s.twenty(i), "", kind.events) }, kind.begin, kind.run)
 			if err != nil {
 				return err
 			}
@@ -384,7 +386,7 @@ func (r *run) watched(p *process, s *seeded, l *watchedLoad) error {
 		for k, user := range logs[i].follows {
 			ids[k] = c.users[user]
 		}
-		return s.streamRequest(ids, "", false)
+		return s.streamRequest(i, ids, "", false)
 	}, (*watcher).snapshot, func(i int, w *watcher) { logs[i].record(w, c, index) })
 	if err != nil {
 		return err

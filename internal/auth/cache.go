@@ -17,8 +17,8 @@ const (
 	// others go on with it: a busy token is not read by all of them at once.
 	renewAfter = MaxStale - time.Second
 	// recheckAfter is the age at which those who last read an answer anew: they look
-	// once a second, and what they find then must be known within MaxStale.
-	recheckAfter = MaxStale - 2*time.Second
+	// every three seconds, and what they would find then must be known within MaxStale.
+	recheckAfter = MaxStale - 4*time.Second
 	// refusedFor is how long a refusal is remembered.
 	refusedFor = time.Second
 

@@ -263,7 +263,7 @@ func TestTheOnlyWriterReadsNoToken(t *testing.T) {
 		_, err := n.users.Update(n.Context(), n.account, u)
 		n.check(err)
 		n.check(n.users.Delete(n.Context(), n.account, grace.user.ID))
-		time.Sleep(2 * time.Second)
+		time.Sleep(4 * time.Second)
 		for _, h := range []*holder{ada, grace} {
 			if _, unauthorized := h.sink.state(); !unauthorized {
 				t.Errorf("the stream of %s goes on", h.user.Email)

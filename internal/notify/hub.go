@@ -53,6 +53,7 @@ type Format interface {
 // Intervals of what is done for all streams together.
 const (
 	sweepEvery    = time.Second
+	checkEvery    = 3 * time.Second
 	contactsEvery = 3 * time.Second
 	// PingEvery is how often a stream hears at least something, and silentFor how
 	// long it may say nothing.

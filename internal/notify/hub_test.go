@@ -733,7 +733,7 @@ func TestWhoMayNotLookAnyMore(t *testing.T) {
 		n.mu.Lock()
 		n.invalid["alice"] = true
 		n.mu.Unlock()
-		time.Sleep(2 * time.Second)
+		time.Sleep(4 * time.Second)
 		if got := sink.ends(); !slices.Equal(got, []notify.Close{notify.CloseUnauthorized}) {
 			n.Errorf("ended %v", got)
 		}

@@ -62,7 +62,7 @@ func TestASlowFollowDelaysNobody(t *testing.T) {
 				n.mu.Lock()
 				n.invalid["grace"] = true
 				n.mu.Unlock()
-				time.Sleep(time.Second + time.Millisecond)
+				time.Sleep(3*time.Second + time.Millisecond)
 				if got := sink.ends(); !slices.Equal(got, []notify.Close{notify.CloseUnauthorized}) {
 					n.Errorf("a token that is no good any more: %v", got)
 				}

@@ -20,8 +20,8 @@ func (h *Hub) sweepAll(ctx context.Context) {
 	defer parts.Wait()
 	parts.Go(func() { every(ctx, sweepEvery, func() { h.freshen(ctx) }) })
 	var beaten, checked roster
-	parts.Go(func() { every(ctx, sweepEvery, func() { beaten.each(h, func(s *Stream) { s.beat(h.opts.Clock()) }) }) })
-	parts.Go(func() { every(ctx, sweepEvery, func() { h.checkAll(ctx, &checked) }) })
+	parts.Go(func() { every(ctx, sweepEvery, func() { h.beatAll(&beaten) }) })
+	parts.Go(func() { every(ctx, checkEvery, func() { h.checkAll(ctx, &checked) }) })
 	h.keepContacts(ctx)
 }
 
@@ -97,9 +97,17 @@ func (h *Hub) freshen(ctx context.Context) {
 	}
 }
 
+func (h *Hub) beatAll(r *roster) {
+	now := h.opts.Clock()
+	r.each(h, func(s *Stream) { s.beat(now) })
+}
+
 // beat gives a sign of life, or ends a stream that gives none. Who can answer is
 // asked however much it is sent: one that only reads says nothing of itself.
 func (s *Stream) beat(now time.Time) {
+	if now.UnixNano()-s.pinged.Load() < int64(PingEvery) && now.UnixNano()-s.heard.Load() <= int64(silentFor) {
+		return // nothing else of the stream needs to be looked at
+	}
 	last := &s.sent
 	if s.sink.Answers() {
 		if now.UnixNano()-s.heard.Load() > int64(silentFor) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -15,6 +16,7 @@ type reading struct {
 	*testing.T
 	turns   *quota.Turns
 	got     []string
+	mu      sync.Mutex // guards refused: several may leave at once
 	refused []string
 	end     chan struct{} // each element ends one turn
 }
@@ -33,6 +35,8 @@ func (r *reading) ask(ctx context.Context, asked ...string) {
 				if _, limit := errors.AsType[*quota.Error](err); !limit {
 					who += " left"
 				}
+				r.mu.Lock()
+				defer r.mu.Unlock()
 				r.refused = append(r.refused, who)
 				return
 			}
