@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"path/filepath"
 	"time"
 
 	"porchlight.dev/porchlight/client"
@@ -150,8 +151,11 @@ func (c *demoCommand) configure(s *shell, dir string) (config.Config, error) {
 // begins one.
 func openKeys(ctx context.Context, cfg config.Config) (*demoKeys, error) {
 	keys, err := readKeys(cfg.DataDir)
-	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+	if err == nil || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errUnfinished) {
 		return keys, err
+	}
+	if err := prepare(cfg, errors.Is(err, errUnfinished)); err != nil {
+		return nil, err
 	}
 	made, err := server.Init(ctx, cfg, server.Founding{
 		Account: "Porchlight demo", OwnerEmail: "owner@example.com", OwnerName: "Demo Owner", AppName: "demo", WithToken: true,
@@ -164,6 +168,31 @@ func openKeys(ctx context.Context, cfg config.Config) (*demoKeys, error) {
 	}
 	keys = newKeys(cfg.DataDir, made)
 	return keys, keys.save()
+}
+
+// prepare notes in the data directory that a demo begins there, before there is a
+// store: whatever a demo left that was killed before it had credentials is then
+// known to be a demo's, and to be removed. A store that is there without the note
+// is somebody's.
+func prepare(cfg config.Config, again bool) error {
+	if cfg.Store != "" {
+		return nil
+	}
+	at := filepath.Join(cfg.DataDir, "store")
+	if _, err := os.Stat(at); err == nil && !again {
+		return nil
+	}
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return fmt.Errorf("make the demo's directory: %w", err)
+	}
+	begun := &demoKeys{Unfinished: true, file: keysFile(cfg.DataDir)}
+	if err := begun.save(); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(at); err != nil {
+		return fmt.Errorf("remove what an unfinished demo left: %w", err)
+	}
+	return nil
 }
 
 // announce tells where everything is.

@@ -19,6 +19,8 @@ type demoKeys struct {
 	// WebhookSecret signs the webhooks of the demo's subscriptions.
 	WebhookSecret string     `json:"webhook_secret"`
 	Users         []demoUser `json:"users"`
+	// Unfinished: there are no credentials yet, and the store holds nothing.
+	Unfinished bool `json:"unfinished,omitempty"`
 
 	file string
 }
@@ -55,13 +57,20 @@ func newKeys(dataDir string, made server.Credentials) *demoKeys {
 	return &demoKeys{Credentials: made, WebhookSecret: hex.EncodeToString(secret[:]), file: keysFile(dataDir)}
 }
 
+// errUnfinished: a demo was killed before it had credentials.
+var errUnfinished = errors.New("the demo was not set up to its end")
+
 func readKeys(dataDir string) (*demoKeys, error) {
 	k := &demoKeys{file: keysFile(dataDir)}
 	data, err := os.ReadFile(k.file)
 	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(data, k); err != nil || k.AccessToken == "" {
+	err = json.Unmarshal(data, k)
+	if err == nil && k.Unfinished {
+		return nil, errUnfinished
+	}
+	if err != nil || k.AccessToken == "" {
 		return nil, fmt.Errorf("%s is not what a demo has written: remove the directory, or name another", k.file)
 	}
 	return k, nil

@@ -120,7 +120,22 @@ func (c *cast) cast(ctx context.Context, i int, u *demoUser) error {
 	return nil
 }
 
+// signIn takes up the session that an earlier run of the demo left, or signs in: a
+// demo that is killed again and again must not come to the limit of sessions.
 func (c *cast) signIn(ctx context.Context, s *seat) error {
+	for session, err := range c.client.Sessions(ctx, s.user) {
+		if err != nil {
+			return err
+		}
+		if session.App != c.keys.ClientID || session.ClientType != s.clientType {
+			continue
+		}
+		active := true
+		if _, err := c.client.Refresh(ctx, session.ID, api.SessionUpdate{Active: &active}); err == nil {
+			s.session = session.ID
+			return nil
+		}
+	}
 	session, err := c.client.SignIn(ctx, s.user, api.SignIn{ClientType: s.clientType})
 	if err == nil {
 		s.session = session.ID
