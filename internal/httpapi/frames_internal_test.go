@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"net/url"
+	"strings"
 	"testing"
 
 	"porchlight.dev/porchlight/internal/notify"
@@ -11,5 +13,13 @@ func TestEventsOfKeepalive(t *testing.T) {
 	const want = "event: ping\ndata: {\"type\":\"ping\"}\n\n"
 	if got := string(appendEvent(nil, &notify.Frame{Kind: notify.Ping})); got != want {
 		t.Errorf("an idle stream sends %q, want %q", got, want)
+	}
+}
+
+// TestTooManyUsers: what is advised is possible on every route.
+func TestTooManyUsers(t *testing.T) {
+	_, err := openingOf(url.Values{"users": {strings.Repeat("a,", 100) + "a"}}, "")
+	if err == nil || !strings.Contains(problem(err).Detail, "contacts=true, several streams or polls, or follow frames on a WebSocket") {
+		t.Errorf("101 users: %v", err)
 	}
 }
