@@ -125,11 +125,17 @@ func (d *draft) checkNew(e *SignIn) error {
 // that of another app's session resumes nothing.
 func (d *draft) resumed(e *SignIn) (int, bool) {
 	for _, id := range []SessionID{e.Was, e.Session} {
-		if i, found := d.findSession(id); found && d.Sessions[i].origin() == (origin{e.App, e.Via}) {
+		if i, found := d.findSession(id); found && d.Sessions[i].of(e) {
 			return i, true
 		}
 	}
 	return 0, false
+}
+
+// of reports whether the session is of who signs in. Earlier versions did not record
+// the app of the user's own client.
+func (s *Session) of(e *SignIn) bool {
+	return s.App == e.App && (s.Via == e.Via || s.App == "" && s.Via == "")
 }
 
 // SessionIn is the id of the session that e has in s, which it led to.

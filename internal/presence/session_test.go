@@ -196,3 +196,22 @@ func TestSignInResumes(t *testing.T) {
 	s.must(SignIn{Session: "z", Was: "c", Client: Desktop, Via: "y", Activity: IsActive})
 	s.want(Available)
 }
+
+// A session that an earlier version recorded, which did not know the apps of own
+// clients, goes on after the upgrade: idle stays idle.
+func TestSignInResumesWhatAnEarlierVersionRecorded(t *testing.T) {
+	s := newScript(t)
+	s.must(SignIn{Session: "old", Client: Desktop, Activity: IsIdle}) // no app, as it was recorded
+	s.must(manual(Away))
+	s.pass(time.Second)
+	s.must(SignIn{Session: "new", Was: "old", Client: Desktop, Via: "x"})
+	if got := s.state.Sessions; len(got) != 1 || got[0].ID != "old" || got[0].Via != "x" || len(s.state.Claims) != 1 {
+		t.Fatalf("%+v", s.state)
+	}
+	s.want(Away)
+	s.must(SignIn{Session: "own", Client: Desktop})
+	s.must(SignIn{Session: "bot", Was: "own", Client: Desktop, App: "x"}) // an app does not go on with it
+	if len(s.state.Sessions) != 3 {
+		t.Errorf("%+v", s.state.Sessions)
+	}
+}
