@@ -97,7 +97,12 @@ func (b Backup) fetch(ctx context.Context, to io.Writer, lowDisk *uint64) (info 
 		return info, true, err
 	}
 	if errors.Is(err, errNotRunning) {
-		info, err = pebblestore.BackupDir(ctx, storeDir(b.DataDir), to, pebblestore.Options{}, b.Progress)
+		until, stop := yielding(ctx, b.DataDir)
+		defer stop(nil)
+		info, err = pebblestore.BackupDir(until, storeDir(b.DataDir), to, pebblestore.Options{}, b.Progress)
+		if err != nil && errors.Is(context.Cause(until), errYield) {
+			err = errYield
+		}
 	}
 	if errors.Is(err, pebblestore.ErrLocked) {
 		err = fmt.Errorf("a porchlight uses %s, and does not answer on %s: it may be starting or stopping, so try again; if it stays so, its log says why (%w)", b.DataDir, filepath.Join(b.DataDir, controlName), err)

@@ -1,0 +1,82 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"porchlight.dev/porchlight/internal/store/pebblestore"
+)
+
+// A backup of a data directory that no server runs on has its lock. A server that
+// starts asks it to give way, with a file that lies there while it waits.
+const (
+	yieldName    = "backup.yield"
+	yieldTimeout = 10 * time.Second
+	yieldLook    = 50 * time.Millisecond
+)
+
+var errYield = errors.New("a server starts on the data directory, and the backup gave way: make it again when the server runs, which makes it while it serves")
+
+// openUnlocked opens a store, if need be after a backup has given way. Another
+// server does not, so it is not waited for.
+func openUnlocked(dataDir string, open func() (*pebblestore.Store, error)) (*pebblestore.Store, error) {
+	opened, err := open()
+	if !errors.Is(err, pebblestore.ErrLocked) || isServed(dataDir) {
+		return opened, err
+	}
+	ask := filepath.Join(dataDir, yieldName)
+	defer func() { _ = os.Remove(ask) }() // a backup removes one that was left
+	for end := time.Now().Add(yieldTimeout); errors.Is(err, pebblestore.ErrLocked) && time.Now().Before(end); {
+		if err := os.WriteFile(ask, nil, 0o600); err != nil { // again: a backup that begins removes it
+			return nil, fmt.Errorf("ask a backup to give way: %w", err)
+		}
+		time.Sleep(yieldLook)
+		opened, err = open()
+	}
+	return opened, err
+}
+
+// isServed reports whether a server answers on the directory's control socket.
+func isServed(dataDir string) bool {
+	address, dir, err := socketAddress(dataDir)
+	if err != nil {
+		return false
+	}
+	if dir != nil {
+		defer dir.Close()
+	}
+	conn, err := net.Dial("unix", address) //nolint:noctx // it is on this machine, and answers at once or not at all
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
+// yielding is ctx until a server asks for the directory.
+func yielding(ctx context.Context, dataDir string) (context.Context, context.CancelCauseFunc) {
+	ask := filepath.Join(dataDir, yieldName)
+	_ = os.Remove(ask) // of a start that was killed; one that waits makes it again
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		look := time.NewTicker(yieldLook)
+		defer look.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-look.C:
+			}
+			if _, err := os.Stat(ask); !errors.Is(err, fs.ErrNotExist) {
+				cancel(errYield)
+			}
+		}
+	}()
+	return ctx, cancel
+}
