@@ -516,7 +516,9 @@ func tellEverything(t *testing.T, cfg config.Config, reconnects int) {
 		watchers.Go(func() {
 			w.keepCutting(ctx, reconnects/streamWatchers)
 			cutting.Done()
-			_, _ = w.connect(ctx, route(i%int(routes)), neverCut) // until the end of the test
+			for ctx.Err() == nil { // until the end of the test: a poll's connection may be closed between two
+				_, _ = w.connect(ctx, route(i%int(routes)), neverCut)
+			}
 		})
 	}
 	began := time.Now()
