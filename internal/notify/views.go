@@ -61,9 +61,9 @@ func (v *Views) Read(ctx context.Context, account presence.AccountID, id presenc
 // is recorded, and deleted ones, are left out.
 func (v *Views) Query(ctx context.Context, account presence.AccountID, ids []presence.UserID, looker Looker) ([]View, store.Cursor, error) {
 	views := make([]View, 0, len(ids))
-	var from store.Cursor // of the first part, so that it is no newer than any
-	for n, part := 0, ids[:0]; n < len(ids); n += len(part) {
-		part = ids[n:min(n+queriedAtOnce, len(ids))]
+	var from store.Cursor                                    // of the first part, so that it is no newer than any
+	for n := 0; n == 0 || n < len(ids); n += queriedAtOnce { // nobody has a cursor too
+		part := ids[n:min(n+queriedAtOnce, len(ids))]
 		users := make([]store.User, len(part))
 		for i, id := range part {
 			users[i] = store.User{Account: account, ID: id}

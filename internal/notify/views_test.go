@@ -125,3 +125,15 @@ func TestQuery(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// TestAQueryOfNobodyHasACursor: whoever asked for users who do not exist goes on from
+// there as others do.
+func TestAQueryOfNobodyHasACursor(t *testing.T) {
+	watchBubble(t, func(t *testing.T, st store.Store) {
+		views := &notify.Views{Store: st}
+		found, cursor, err := views.Query(t.Context(), "a", nil, nobody{})
+		if err != nil || len(found) != 0 || cursor == (store.Cursor{}) {
+			t.Errorf("found %v, cursor %v, %v", found, cursor, err)
+		}
+	})
+}
