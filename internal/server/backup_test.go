@@ -373,7 +373,7 @@ func TestRestoreRefused(t *testing.T) {
 	if err := os.MkdirAll(left, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	run(t, short, server.Options{}, server.Credentials{})
+	run(t, short, server.Options{}, server.Credentials{AccessToken: "of nobody"})
 	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("what it left: %v", err)
 	}
