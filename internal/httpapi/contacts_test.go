@@ -232,6 +232,7 @@ func TestVisibilityRefuses(t *testing.T) {
 		`{"groups":{"Work":"some"}}`: "groups",
 		`{"groups":{"Work":1}}`:      "groups.Work",
 		`{"groups":[]}`:              "groups",
+
 		`{"groups":{"` + strings.Repeat("x", 65) + `":"all"}}`:                    "groups",
 		`{"watchers":{"bob@example.com":"some"}}`:                                 "watchers",
 		`{"watchers":{"me":"all"}}`:                                               "watchers",

@@ -53,7 +53,8 @@ func openEngine(ctx context.Context, cfg *config.Config, o *Options, mustExist b
 	}
 	options := pebbleOptions(cfg, o)
 	options.MustExist, options.OpenFiles = mustExist, files
-	opened, err := openUnlocked(cfg.DataDir, func() (*pebblestore.Store, error) { //nolint:contextcheck // a store outlives the call that opens it
+	//nolint:contextcheck // a store outlives the call that opens it
+	opened, err := openUnlocked(cfg.DataDir, func() (*pebblestore.Store, error) {
 		return pebblestore.Open(storeDir(cfg.DataDir), options)
 	})
 	if errors.Is(err, pebblestore.ErrMissing) {
