@@ -35,8 +35,9 @@ func TestDescriptors(t *testing.T) {
 	if _, err := exec.LookPath("prlimit"); err != nil {
 		t.Fatal("prlimit is needed: apt-get install util-linux")
 	}
-	// A small write buffer, so that tables are made and merged meanwhile.
-	in := install(ctx, t, t.TempDir(), "--write-buffer-size", "1MiB")
+	// A small write buffer, so that tables are made and merged meanwhile; and one
+	// address may take every connection.
+	in := install(ctx, t, t.TempDir(), "--write-buffer-size", "1MiB", "--max-connections-per-address", "1000")
 	in.under = []string{"prlimit", fmt.Sprintf("--nofile=%d:%d", descriptors, descriptors)}
 	p := in.start(ctx, t)
 	l := new(ledger)
