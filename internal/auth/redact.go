@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"encoding/hex"
 	"io"
 )
@@ -85,6 +86,39 @@ func (r *run) secret() (int, bool) {
 // whether there was any; if not, b is as it was. In the lines of a log, a backslash
 // within quotes begins an escape, which is no part of a secret.
 func appendRedacted(b, text []byte, lines bool) (_ []byte, found bool) {
+	if !mayHoldSecret(text) {
+		return b, false
+	}
+	return appendScanned(b, text, lines)
+}
+
+// mayHoldSecret is a quick look at text, since most lines of a log hold no secret:
+// false means that appendScanned would find none.
+func mayHoldSecret(text []byte) bool {
+	n := 0 // bytes that characters of a secret may be made of, in a row
+	for i, c := range text {
+		switch {
+		case c == '_':
+			if n > 1 && text[i-1]|0x20 == 'l' && text[i-2]|0x20 == 'p' {
+				return true
+			}
+		case c == '%':
+			if decoded, _ := percentEncoded(text[i:]); bytes.IndexByte([]byte("pPlL_"), decoded) >= 0 {
+				return true
+			}
+		case !secretBytes[c]:
+			n = 0
+			continue
+		}
+		if n++; n >= secretLen-2 {
+			return true
+		}
+	}
+	return false
+}
+
+// appendScanned is appendRedacted for text that may hold a secret.
+func appendScanned(b, text []byte, lines bool) (_ []byte, found bool) {
 	var r run
 	quoted := false
 	done := 0 // of text is in b, once something is found
@@ -161,6 +195,13 @@ func percentEncoded(text []byte) (c byte, size int) {
 }
 
 // secretByte reports whether secrets are made of c.
-func secretByte(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-'
+func secretByte(c byte) bool { return secretBytes[c] }
+
+var secretBytes = allSecretBytes()
+
+func allSecretBytes() (is [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") {
+		is[c] = true
+	}
+	return is
 }
