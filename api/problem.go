@@ -27,13 +27,13 @@ type Problem struct {
 // Error makes a problem an error of Go.
 func (p *Problem) Error() string { return p.Title + ": " + p.Detail }
 
-// Is makes errors.Is tell a problem by its kind, as in errors.Is(err, &NoUser).
+// Is lets errors.Is match a problem by its kind, as in errors.Is(err, &NoUser).
 func (p *Problem) Is(target error) bool {
 	k, ok := target.(*Kind)
 	return ok && strings.HasSuffix(p.Type, k.Type())
 }
 
-// As makes errors.As give the kind of a problem of the catalogue.
+// As lets errors.As extract the problem's kind.
 func (p *Problem) As(target any) bool {
 	to, ok := target.(**Kind)
 	if !ok {
@@ -112,7 +112,7 @@ var (
 	}
 
 	OriginRefused = Kind{
-		"origin-not-allowed", "Pages of this origin may not use the server", 403,
+		"origin-not-allowed", "Pages of this origin may not call the server", 403,
 		"Open the page under the server's own URL, or ask the operator to set public-url to that URL, or to add the page's origin to cors-origins.",
 	}
 
@@ -130,7 +130,7 @@ var (
 	}
 	SessionReplaced = Kind{
 		"session-replaced", "A newer session of the same app replaced this one", 404,
-		"Do not sign in again by yourself, or two clients replace each other's sessions for ever: let the person decide. An app has at most 32 sessions of a user at a time.",
+		"Do not sign in again by yourself, or two clients will replace each other's sessions forever. Let the person decide. An app has at most 32 sessions of a user at a time.",
 	}
 	NoClaim = Kind{
 		"claim-not-found", "There is no such live claim", 404,
@@ -193,7 +193,7 @@ var (
 
 	PreconditionFailed = Kind{
 		"precondition-failed", "The condition of If-Match or If-None-Match does not hold", 412,
-		"Read it again, decide anew, and send its new ETag as If-Match. After `If-None-Match: *` there is one already.",
+		"Read it again, decide anew, and send its new ETag as If-Match. If you sent `If-None-Match: *`, it already exists.",
 	}
 	BodyTooLarge = Kind{
 		"body-too-large", "The request body is too large", 413,
@@ -204,7 +204,7 @@ var (
 		"Send \"Content-Type: application/json\" and a body that is not compressed.",
 	}
 	HostRefused = Kind{
-		"host-not-allowed", "The server is not called by this name", 421,
+		"host-not-allowed", "The server does not answer under this host name", 421,
 		"Use a URL of the server, or ask its operator to set public-url to this one, or to add the name to allowed-hosts.",
 	}
 	KeyReused = Kind{
@@ -222,8 +222,8 @@ var (
 	}
 
 	QuotaExceeded = Kind{
-		"quota-exceeded", "A limit of the server on one client is reached", 429,
-		"Wait for the seconds in Retry-After, then repeat the request; close streams and connections that are not needed. If the limit is too low, the server's operator can change the setting that is named.",
+		"quota-exceeded", "A limit for one address, user, app or account is reached", 429,
+		"Wait for the seconds in Retry-After, then repeat the request; and close streams and connections that you do not need. If the limit is too low, the server's operator can change the setting that the problem names.",
 	}
 
 	Internal = Kind{
@@ -240,7 +240,7 @@ var (
 	}
 	Overloaded = Kind{
 		"overloaded", "The server is at a limit that all clients share", 503,
-		"Wait for the seconds in Retry-After, then try again. The server's operator can change the setting that is named, or run another node.",
+		"Wait for the seconds in Retry-After, then try again. If it happens often, the server's operator can raise the setting that the problem names.",
 	}
 	DiskFull = Kind{
 		"disk-full", "The server's disk is almost full", 507,

@@ -37,8 +37,8 @@ func Reference() string {
 A setting is taken from the flag, else from the environment, else from the YAML
 file that --config (PORCHLIGHT_CONFIG) names, else it has its default. In the file
 it has the name that it has here: ` + "`listen: 127.0.0.1:8080`" + `. Times are written like 90s,
-15m, 36h or 30d, sizes like 64MiB, lists with commas between, or as a list of the
-file. "porchlight config check" names every mistake,
+15m, 36h or 30d, sizes like 64MiB, lists separated by commas, or as a YAML
+sequence. "porchlight config check" names every mistake,
 "porchlight config print" shows what is in force.
 `)
 	group := ""
