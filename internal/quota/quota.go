@@ -1,5 +1,5 @@
-// Package quota bounds what one address, user, app or account can take of a node,
-// so that nobody is locked out by somebody else.
+// Package quota limits what one address, user, app or account can use of a node,
+// so that no client can exhaust it for the others.
 //
 // It is separate from wire because auth, which wire imports, has limits too. It
 // has the limits with their names and counters, and counts against them: what is
@@ -22,7 +22,7 @@ type Limit struct {
 	Setting string // that changes it
 	Most    int    // 0: no limit
 	Unit    string // of what, as in "open streams"
-	// Shared: no single client has reached it, but all of them together.
+	// Shared: the limit is on all clients together, not on one.
 	Shared bool
 
 	refused atomic.Uint64

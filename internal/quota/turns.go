@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Turns let few do at once what takes the processors long. The others wait, and those
-// who wait take turns: one of each, however many requests each has. Nil Turns let
-// everybody.
+// Turns is a fair semaphore for requests that need much CPU. A few run at once, the
+// others are queued, and callers are served round robin, however many requests each
+// has. A nil Turns admits every request.
 type Turns struct {
 	limit *Limit // of how many wait
 
@@ -19,22 +19,24 @@ type Turns struct {
 	waiting int
 }
 
-// A line is the requests of one that wait, the oldest first.
+// A line is the queue of one caller's requests, the oldest first.
 type line struct {
 	who     string
 	waiting []chan error // each gets nil for its turn, or why it gets none
 }
 
-// NewTurns let as many at once. The limit is of those that wait.
+// NewTurns returns Turns that admit atOnce requests at a time. The limit bounds the
+// queued requests.
 func NewTurns(atOnce int, limit *Limit) *Turns { return &Turns{limit: limit, free: atOnce} }
 
-// Take waits for a turn of who; done ends it. When too many wait, it is the newest of
-// whoever has the most of them that is refused: who asks little is not kept out.
+// Take waits for a turn of the caller who; done ends it. When the queue is full, the
+// newest request of the caller with the most queued requests is refused, so that a
+// caller with few requests is still served.
 func (t *Turns) Take(ctx context.Context, who string) (done func(), err error) {
 	return t.wait(ctx, who, true)
 }
 
-// Wait is Take for those who are bounded otherwise, and never refused.
+// Wait is Take for callers that have another limit: they are never refused.
 func (t *Turns) Wait(ctx context.Context, who string) (done func(), err error) {
 	return t.wait(ctx, who, false)
 }
