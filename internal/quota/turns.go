@@ -16,12 +16,14 @@ type Turns struct {
 	mu      sync.Mutex // guards the fields below
 	free    int
 	lines   []*line // of those who wait; the first has the next turn
-	waiting int
+	waiting int     // in bounded lines
 }
 
-// A line is the queue of one caller's requests, the oldest first.
+// A line is the queue of one caller's requests, the oldest first. Bounded
+// requests have a line of their own: only they count, and may be refused.
 type line struct {
 	who     string
+	bounded bool
 	waiting []chan error // each gets nil for its turn, or why it gets none
 }
 
@@ -52,7 +54,7 @@ func (t *Turns) wait(ctx context.Context, who string, bounded bool) (done func()
 	select {
 	case err = <-turn:
 	case <-ctx.Done():
-		if t.leave(who, turn) {
+		if t.leave(who, bounded, turn) {
 			return nil, ctx.Err()
 		}
 		err = <-turn // it came meanwhile
@@ -73,18 +75,18 @@ func (t *Turns) join(who string, bounded bool) (chan error, error) {
 		turn <- nil
 		return turn, nil
 	}
-	own := t.lineOf(who)
+	own := t.lineOf(who, bounded)
 	if bounded && t.limit.Most > 0 && t.waiting >= t.limit.Most {
 		if err := t.refuseInPlaceOf(own); err != nil {
 			return nil, err
 		}
 	}
 	if own == nil {
-		own = &line{who: who}
+		own = &line{who: who, bounded: bounded}
 		t.lines = append(t.lines, own)
 	}
 	own.waiting = append(own.waiting, turn)
-	t.waiting++
+	t.count(own, 1)
 	return turn, nil
 }
 
@@ -94,9 +96,9 @@ const retryAfter = time.Second
 // refuseInPlaceOf refuses the newest of the longest line, or else is the error for one
 // more of own; t.mu is held.
 func (t *Turns) refuseInPlaceOf(own *line) error {
-	longest := t.lines[0]
+	var longest *line // there is one: as many wait as may
 	for _, l := range t.lines {
-		if len(l.waiting) > len(longest.waiting) {
+		if l.bounded && (longest == nil || len(l.waiting) > len(longest.waiting)) {
 			longest = l
 		}
 	}
@@ -110,13 +112,20 @@ func (t *Turns) refuseInPlaceOf(own *line) error {
 	return nil
 }
 
-func (t *Turns) lineOf(who string) *line {
+func (t *Turns) lineOf(who string, bounded bool) *line {
 	for _, l := range t.lines {
-		if l.who == who {
+		if l.who == who && l.bounded == bounded {
 			return l
 		}
 	}
 	return nil
+}
+
+// count notes that n more requests wait in l.
+func (t *Turns) count(l *line, n int) {
+	if l.bounded {
+		t.waiting += n
+	}
 }
 
 // next gives a turn that has ended to whoever waits.
@@ -133,14 +142,14 @@ func (t *Turns) next() {
 	if l.waiting = l.waiting[1:]; len(l.waiting) > 0 {
 		t.lines = append(t.lines, l)
 	}
-	t.waiting--
+	t.count(l, -1)
 }
 
 // leave takes a place in a line away, and reports whether it was there still.
-func (t *Turns) leave(who string, turn chan error) bool {
+func (t *Turns) leave(who string, bounded bool, turn chan error) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l := t.lineOf(who)
+	l := t.lineOf(who, bounded)
 	if l == nil {
 		return false
 	}
@@ -152,6 +161,6 @@ func (t *Turns) leave(who string, turn chan error) bool {
 	if len(l.waiting) == 0 {
 		t.lines = slices.DeleteFunc(t.lines, func(other *line) bool { return other == l })
 	}
-	t.waiting--
+	t.count(l, -1)
 	return true
 }
