@@ -54,7 +54,8 @@ type ClientFrame struct {
 	// when it was given.
 	Cursor string `json:"cursor,omitempty"`
 
-	// sign_in: Session, if given, is that of a connection that was lost; Active
+	// sign_in: Session is the id that the client chooses, or the id of a session to
+	// resume; Active
 	// defaults to true for a new session, and to no statement for one that goes on.
 	// activity: Active.
 	ClientType    string `json:"client_type,omitempty"`

@@ -45,7 +45,7 @@ type StreamOptions struct {
 }
 
 // ErrActsAsOwner refuses what would silently act as the account's owner.
-var ErrActsAsOwner = errors.New("the access token is of the account and no user's, so that Contacts and SignIn would be the owner's: use a token of a user, or set AsOwner")
+var ErrActsAsOwner = errors.New("the access token belongs to an app, not to a user, so Contacts and SignIn would act for the account's owner: use a user's token, or set AsOwner")
 
 // A State of the connection.
 type State struct {

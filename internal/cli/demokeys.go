@@ -58,7 +58,7 @@ func newKeys(dataDir string, made server.Credentials) *demoKeys {
 }
 
 // errUnfinished: a demo was killed before it had credentials.
-var errUnfinished = errors.New("the demo was not set up to its end")
+var errUnfinished = errors.New("the setup of the demo was interrupted")
 
 func readKeys(dataDir string) (*demoKeys, error) {
 	k := &demoKeys{file: keysFile(dataDir)}

@@ -21,7 +21,7 @@ const (
 	yieldLook    = 50 * time.Millisecond
 )
 
-var errYield = errors.New("a server starts on the data directory, and the backup gave way: make it again when the server runs, which makes it while it serves")
+var errYield = errors.New("backup cancelled because a server is starting on the data directory: run the backup again when the server is ready; it works while the server runs")
 
 // openUnlocked opens a store, if need be after a backup has given way. Another
 // server does not, so it is not waited for.

@@ -40,7 +40,7 @@ func TestBackupGivesWay(t *testing.T) {
 	if err != nil {
 		t.Fatalf("a start beside a backup: %v", err)
 	}
-	if err := <-ended; err == nil || !strings.Contains(err.Error(), "gave way: make it again") {
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "backup cancelled") {
 		t.Errorf("the backup ended with %v", err)
 	}
 	ctx, stop := context.WithCancelCause(t.Context())

@@ -183,7 +183,7 @@ func (fs *stopFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	return &wholeFile{File: f}, nil
 }
 
-var errReadShort = errors.New("reading it ended before its end")
+var errReadShort = errors.New("unexpected end of file")
 
 // A wholeFile is read from its beginning on. It is an error when a read says that
 // the file ends, and the file is longer: who reads a log would take that for what
