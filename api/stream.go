@@ -55,8 +55,8 @@ type ClientFrame struct {
 	Cursor string `json:"cursor,omitempty"`
 
 	// sign_in: Session is the id that the client chooses, or the id of a session to
-	// resume; Active
-	// defaults to true for a new session, and to no statement for one that goes on.
+	// resume. Active defaults to true for a new session; without it, a resumed
+	// session stays as it is.
 	// activity: Active.
 	ClientType    string `json:"client_type,omitempty"`
 	ClientVersion string `json:"client_version,omitempty"`
