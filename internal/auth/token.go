@@ -163,6 +163,7 @@ func (a *Authority) revokeText(ctx context.Context, app presence.AppID, text str
 	if !ok {
 		return ErrNoSuchToken
 	}
+	defer a.cache.forget(&d) // also if it is gone: an earlier revocation may have had no answer
 	return document.Again(func() error {
 		docs, err := a.docs.Load(ctx, system, secretKey(d.hex()))
 		if err != nil {
@@ -178,7 +179,6 @@ func (a *Authority) revokeText(ctx context.Context, app presence.AppID, text str
 		if v.App != app {
 			return ErrNoSuchToken
 		}
-		defer a.cache.forget(&d)
 		if err := a.docs.Write(ctx, system, document.Deletion(&docs[0])); err != nil {
 			return fmt.Errorf("revoke token: %w", err)
 		}
