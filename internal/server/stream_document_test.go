@@ -308,7 +308,7 @@ func TestAClientByTheDocument(t *testing.T) {
 	for i, d := range readers {
 		var late string
 		for range 3 { // what is left comes with the snapshot
-			ctx, stop := context.WithTimeout(t.Context(), 5*time.Second)
+			ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
 			if err := d.overPoll(ctx, 1); err != nil {
 				t.Error(err)
 			}
