@@ -82,7 +82,7 @@ test-unit: ## the Go tests
 	$(GO) test -timeout 10m $$($(GO) list ./... | grep -v '/e2e$$')
 
 test-race: ## the packages with goroutines again, under the race detector
-	CGO_ENABLED=1 $(GO) test -race -timeout 10m $(RACE)
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m $(RACE)
 
 test-e2e: ## other people's clients and a browser, against the built binary
 	$(GO) test -count=1 -timeout 10m -v ./e2e
