@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -117,10 +118,14 @@ const (
 // A cutConn ends after some bytes have been read from it, wherever that is.
 type cutConn struct {
 	net.Conn
-	left int // guarded by the reader: there is one
+	left  int          // guarded by the reader: there is one
+	ended *atomic.Bool // whether the server closed it
 }
 
-var errCut = errors.New("the connection was cut")
+var (
+	errCut   = errors.New("the connection was cut")
+	errEnded = errors.New("the server closed the connection")
+)
 
 func (c *cutConn) Read(b []byte) (int, error) {
 	if c.left <= 0 {
@@ -129,25 +134,43 @@ func (c *cutConn) Read(b []byte) (int, error) {
 	}
 	n, err := c.Conn.Read(b[:min(len(b), c.left)])
 	c.left -= n
-	return n, err
+	return n, c.note(err)
+}
+
+// Write implements net.Conn.
+func (c *cutConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	return n, c.note(err)
+}
+
+func (c *cutConn) note(err error) error {
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		c.ended.Store(true)
+	}
+	return err
 }
 
 // neverCut is more than any test reads.
 const neverCut = 1 << 40
 
 // dialer makes an HTTP client with one connection, which is cut after some bytes. A
-// modern one speaks HTTP/2 to a server that has TLS.
+// modern one speaks HTTP/2 to a server that has TLS. If it is never cut there is
+// another one when net/http gave it up, as it does when it waited 50 ms for its own
+// goroutine, but none when the server closed it.
 func dialer(cutAfter int, modern bool) (*http.Client, func()) {
-	var dialed atomic.Bool
+	var dialed, ended atomic.Bool
 	transport := &http.Transport{ForceAttemptHTTP2: modern, TLSClientConfig: anyServer(), DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-		if dialed.Swap(true) {
+		switch again := dialed.Swap(true); {
+		case again && ended.Load():
+			return nil, errEnded
+		case again && cutAfter < neverCut:
 			return nil, errCut // net/http would go on over another
 		}
 		conn, err := new(net.Dialer).DialContext(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}
-		return &cutConn{Conn: conn, left: cutAfter}, err
+		return &cutConn{Conn: conn, left: cutAfter, ended: &ended}, err
 	}}
 	return &http.Client{Transport: transport}, transport.CloseIdleConnections
 }
@@ -366,12 +389,18 @@ func (w *watcher) overPoll(ctx context.Context, c *http.Client) error {
 			return err
 		}
 		var changes api.Changes
-		err = json.NewDecoder(resp.Body).Decode(&changes)
+		text, err := io.ReadAll(resp.Body) // a json.Decoder may leave the newline, and net/http then gives the connection up
 		_ = resp.Body.Close()
+		if err == nil {
+			err = json.Unmarshal(text, &changes)
+		}
 		if err != nil {
 			return err
 		}
 		w.takeChanges(&changes)
+		if resp.Close {
+			return errEnded
+		}
 	}
 }
 
@@ -516,8 +545,8 @@ func tellEverything(t *testing.T, cfg config.Config, reconnects int) {
 		watchers.Go(func() {
 			w.keepCutting(ctx, reconnects/streamWatchers)
 			cutting.Done()
-			for ctx.Err() == nil { // until the end of the test: a poll's connection may be closed between two
-				_, _ = w.connect(ctx, route(i%int(routes)), neverCut)
+			if _, err := w.connect(ctx, route(i%int(routes)), neverCut); ctx.Err() == nil {
+				w.note(fmt.Sprintf("its last connection ended before the test: %v", err))
 			}
 		})
 	}
@@ -655,4 +684,65 @@ func TestRevokedTokenEndsItsStreams(t *testing.T) {
 	}
 	stop()
 	open.Wait()
+}
+
+// TestWhoClosedTheConnection: a client that is never cut goes on over another one
+// when net/http gave the connection up, and fails when the server closed it.
+func TestWhoClosedTheConnection(t *testing.T) {
+	whole := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}\n") }
+	for name, c := range map[string]struct {
+		serve    http.HandlerFunc
+		read     bool // to the end of the first answer
+		cutAfter int
+		ends     bool
+	}{
+		"nobody":              {whole, true, neverCut, false},
+		"net/http":            {whole, false, neverCut, false},
+		"the test":            {whole, true, 120, true}, // in the second answer
+		"net/http, to be cut": {whole, false, 1 << 20, true},
+		"the server": {func(w http.ResponseWriter, _ *http.Request) {
+			if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+				_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}\n")
+				_ = conn.Close()
+			}
+		}, true, neverCut, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := httptest.NewServer(c.serve)
+			defer srv.Close()
+			asker, done := dialer(c.cutAfter, false)
+			defer done()
+			w := &watcher{url: srv.URL}
+			resp, err := w.get(t.Context(), asker, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.read {
+				_, err = io.ReadAll(resp.Body)
+			}
+			_ = resp.Body.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp, err = w.get(t.Context(), asker, ""); err == nil {
+				_, err = io.ReadAll(resp.Body)
+				_ = resp.Body.Close()
+			}
+			if (err != nil) != c.ends {
+				t.Errorf("the second request: %v", err)
+			}
+		})
+	}
+	t.Run("the server says so", func(t *testing.T) {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Connection", "close")
+			whole(w, r)
+		}))
+		defer srv.Close()
+		asker, done := dialer(neverCut, false)
+		defer done()
+		if err := (&watcher{url: srv.URL}).overPoll(t.Context(), asker); !errors.Is(err, errEnded) {
+			t.Errorf("the poll ended with %v", err)
+		}
+	})
 }
