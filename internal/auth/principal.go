@@ -68,6 +68,6 @@ func (p *Principal) MayFor(s Scope, user presence.UserID) bool {
 // Watcher is the principal as one who looks at target: users see themselves as
 // they are, as do :admin readers and account-level tokens.
 func (p *Principal) Watcher(target presence.UserID) presence.Watcher {
-	truth := p.AccountLevel || target == p.User || p.Scopes.HasAdmin(PresenceRead)
+	truth := p.AccountLevel || p.Scopes.HasAdmin(PresenceRead) || target == p.User
 	return presence.Watcher{User: p.User, Truth: truth}
 }
