@@ -207,23 +207,23 @@ func (c *demoCommand) announce(s *shell, srv *server.Server, keys *demoKeys) err
 			signedIn++
 		}
 	}
-	_, err := fmt.Fprintf(s.stdout, `Porchlight is running with %[1]d users, %[2]d of them signed in. An interrupt ends it.
+	_, err := fmt.Fprintf(s.stdout, `Porchlight is running with %[1]d users, %[2]d of them signed in. Press Ctrl-C to stop.
 
-  API reference       %[3]s/docs
-  a page that is you  %[3]s/me#token=%[7]s
-  metrics             %[4]s/metrics
+  API reference                           %[3]s/docs
+  Your own status page, signed in as Ada  %[3]s/me#token=%[7]s
+  Metrics                                 %[4]s/metrics
 
-Set a status, as with Zoom's API, and read it back:
+Set a status with Zoom's API, and read it back:
 
   curl -i -X PUT '%[3]s/v2/users/%[5]s/presence_status' -H 'Authorization: Bearer %[6]s' -H 'Content-Type: application/json' -d '{"status":"Do_Not_Disturb","duration":20}'
 
   curl '%[3]s/v2/users/%[5]s/presence_status' -H 'Authorization: Bearer %[6]s'
 
-Be told of changes as they happen:
+Follow changes as they happen:
 
   curl -N '%[3]s/v1/stream?users=%[5]s' -H 'Authorization: Bearer %[6]s'
 
-Or from another terminal:
+Or use the command line in another terminal:
 
   export PORCHLIGHT_URL=%[3]s PORCHLIGHT_TOKEN=%[6]s
   porchlight status explain %[5]s
