@@ -125,5 +125,5 @@ func orNil(err error) error {
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
-	return fmt.Errorf("the listener failed: %w", err)
+	return err
 }

@@ -14,7 +14,6 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -154,73 +153,6 @@ func reachable(at net.Addr) string {
 	return net.JoinHostPort(host, port)
 }
 
-// ErrInterrupted as the cause of Run's context skips the drain delay: a person
-// who waits for the end has no load balancer.
-var ErrInterrupted = errors.New("interrupted")
-
-// Run serves until ctx ends, then drains and closes. It returns nil after a drain,
-// and otherwise what made it end. A server runs once.
-func (s *Server) Run(ctx context.Context) error {
-	work, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	ended := make(chan error, 5) // room for all that may report
-	var running sync.WaitGroup
-	running.Go(func() { ended <- s.serve() })
-	if s.admin != nil {
-		running.Go(func() { ended <- serveOn(s.internal, s.admin) })
-	}
-	if s.control != nil {
-		running.Go(s.control.serve)
-	}
-	running.Go(func() { ended <- s.tail(work, "publishing what ends by itself", s.publisher.Run) })
-	running.Go(func() { ended <- s.tail(work, "firing watches", s.watches.Run) })
-	running.Go(func() { ended <- s.tail(work, "telling streams", s.hub.Run) })
-	running.Go(func() { s.publisher.KeepBound(work) })
-	if s.steady != nil {
-		running.Go(func() { s.steady.follow(work, s.log) })
-	}
-	if s.tls != nil {
-		running.Go(func() { s.tls.watch(work) })
-	}
-	s.announce()
-
-	var err error
-	select {
-	case <-ctx.Done():
-		err = s.drain(ctx)
-	case err = <-ended:
-		s.finish(ctx, failureTimeout)
-	case <-s.store.Failed():
-		err = s.storeFailure(ctx)
-		s.finish(ctx, failureTimeout)
-	}
-	s.cutOff()
-	stop()
-	if !endsWithin(endTimeout, &running) {
-		s.log.ErrorContext(ctx, "a part of the server does not end, and is left behind")
-	}
-	s.close()
-	return err
-}
-
-// endTimeout is far more than the parts need to end: it is for the parts that hang
-// on a disk that hangs, so that the process ends all the same.
-const endTimeout = 10 * time.Second
-
-func endsWithin(limit time.Duration, group *sync.WaitGroup) bool {
-	ended := make(chan struct{})
-	go func() {
-		group.Wait()
-		close(ended)
-	}()
-	select {
-	case <-ended:
-		return true
-	case <-time.After(limit):
-		return false
-	}
-}
-
 func (s *Server) announce() {
 	s.log.Info("porchlight is ready", slog.String("url", s.URL()), slog.String("admin_url", s.AdminURL()),
 		slog.String("store", s.config.Place()), slog.String("durability", s.config.Durability), slog.String("version", Version()))
@@ -228,74 +160,6 @@ func (s *Server) announce() {
 		s.log.Warn("this is allowed but seldom meant", slog.String("setting", warning))
 	}
 	s.tellSystemd("READY=1")
-}
-
-// tail runs a part that goes on from the store until ctx ends.
-func (s *Server) tail(ctx context.Context, what string, run func(context.Context) error) error {
-	switch err := run(ctx); {
-	case err == nil:
-		return nil // ctx ended
-	case errors.Is(err, store.ErrFailed):
-		return s.storeFailure(ctx)
-	default:
-		return fmt.Errorf("%s stopped: %w", what, err)
-	}
-}
-
-func (s *Server) storeFailure(ctx context.Context) error {
-	err := s.store.Check(context.WithoutCancel(ctx))
-	if err == nil {
-		err = store.ErrFailed
-	}
-	return fmt.Errorf("%w; the server ends so that nothing is acknowledged that is not kept: see to %s, then start it again", err, s.culprit())
-}
-
-// culprit is what keeps the store's data.
-func (s *Server) culprit() string {
-	if s.config.Store != "" {
-		return "the servers of " + s.config.Place()
-	}
-	return "the disk under " + s.config.DataDir
-}
-
-// drain lets load balancers notice, then finishes what has begun.
-func (s *Server) drain(ctx context.Context) error {
-	s.draining.Store(true)
-	s.tellSystemd("STOPPING=1")
-	s.log.InfoContext(ctx, "stopping", slog.String("delay", s.config.DrainDelay.String()), slog.String("timeout", s.config.DrainTimeout.String()))
-	s.control.stop(ctx)
-	if !errors.Is(context.Cause(ctx), ErrInterrupted) {
-		select {
-		case <-time.After(s.config.DrainDelay):
-		case <-s.store.Failed():
-			return s.storeFailure(ctx)
-		}
-	}
-	s.finish(ctx, s.config.DrainTimeout)
-	return nil
-}
-
-// failureTimeout is for requests to hear of a failure before the server ends.
-const failureTimeout = time.Second
-
-// finish takes no more requests, and waits for those that are running.
-func (s *Server) finish(ctx context.Context, timeout time.Duration) {
-	s.draining.Store(true)
-	s.control.stop(ctx)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
-	defer cancel()
-	s.hub.Drain(ctx)
-	if err := s.public.Shutdown(ctx); err != nil {
-		s.log.WarnContext(ctx, "requests were cut off: they took too long", slog.String("timeout", timeout.String()))
-	}
-}
-
-// cutOff ends the listeners and whatever is left on them.
-func (s *Server) cutOff() {
-	_ = s.public.Close() // its listener may be closed already
-	if s.internal != nil {
-		_ = s.internal.Close() // likewise
-	}
 }
 
 // close releases what build took, in the opposite order.

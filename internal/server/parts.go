@@ -1,0 +1,213 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// A part is something that runs as long as the server does.
+type part struct {
+	name string // in logs
+	// start runs the part until ctx ends or the part is stopped. An error before
+	// that ends the server.
+	start func(ctx context.Context) error
+	// stop lets the part finish what it has begun, until ctx ends; nil: it has
+	// nothing to finish.
+	stop func(ctx context.Context)
+
+	ended atomic.Bool
+}
+
+// parts lists what the server runs. Parts are stopped in this order.
+func (s *Server) parts() []*part {
+	all := []*part{
+		{name: "streams", start: s.hub.Run, stop: s.hub.Drain},
+		{name: "API listener", start: func(context.Context) error { return s.serve() }, stop: s.finishRequests},
+		{name: "expiry", start: s.publisher.Run},
+		{name: "sessions of connections", start: func(ctx context.Context) error { s.publisher.KeepBound(ctx); return nil }},
+		{name: "watches", start: s.watches.Run},
+	}
+	if s.admin != nil {
+		all = append(all, &part{name: "admin listener", start: func(context.Context) error { return serveOn(s.internal, s.admin) }})
+	}
+	if s.control != nil {
+		all = append(all, &part{name: "control socket", start: func(context.Context) error { s.control.serve(); return nil }})
+	}
+	if s.steady != nil {
+		all = append(all, &part{name: "clock", start: func(ctx context.Context) error { s.steady.follow(ctx, s.log); return nil }})
+	}
+	if s.tls != nil {
+		all = append(all, &part{name: "certificates", start: func(ctx context.Context) error { s.tls.watch(ctx); return nil }})
+	}
+	return all
+}
+
+// running are parts at work.
+type running struct {
+	parts  []*part
+	group  *errgroup.Group
+	failed context.Context //nolint:containedctx // errgroup's: it ends when a part fails, and its cause is why
+}
+
+func start(ctx context.Context, parts []*part) *running {
+	r := &running{parts: parts}
+	r.group, r.failed = errgroup.WithContext(ctx)
+	for _, p := range parts {
+		r.group.Go(func() error {
+			defer p.ended.Store(true)
+			if err := p.start(ctx); err != nil {
+				return fmt.Errorf("%s stopped: %w", p.name, err)
+			}
+			return nil
+		})
+	}
+	return r
+}
+
+// failure is why a part ended before its time, or nil.
+func (r *running) failure() error { return context.Cause(r.failed) }
+
+// stop lets each part finish, one after the other.
+func (r *running) stop(ctx context.Context) {
+	for _, p := range r.parts {
+		if p.stop != nil {
+			p.stop(ctx)
+		}
+	}
+}
+
+// wait waits for the parts to end, and names those that run on after limit.
+func (r *running) wait(limit time.Duration) []string {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = r.group.Wait() // Run has seen the error
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-time.After(limit):
+	}
+	var names []string
+	for _, p := range r.parts {
+		if !p.ended.Load() {
+			names = append(names, p.name)
+		}
+	}
+	return names
+}
+
+// ErrInterrupted as the cause of Run's context skips the drain delay: a person
+// who waits for the end has no load balancer.
+var ErrInterrupted = errors.New("interrupted")
+
+const (
+	// failureTimeout is for requests to hear of a failure before the server ends.
+	failureTimeout = time.Second
+	// endTimeout is far more than the parts need to end: it is for those that hang
+	// on a disk that hangs, so that the process ends all the same.
+	endTimeout = 10 * time.Second
+)
+
+// Run serves until ctx ends, then drains and closes. It returns nil after a drain,
+// and otherwise what made it end. A server runs once.
+func (s *Server) Run(ctx context.Context) error {
+	work, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	running := start(work, s.parts())
+	s.announce()
+
+	err := s.untilEnd(ctx, running)
+	timeout := failureTimeout
+	if err == nil {
+		timeout = s.config.DrainTimeout
+	}
+	s.finish(ctx, running, timeout)
+	s.cutOff()
+	end()
+	if names := running.wait(endTimeout); len(names) > 0 {
+		s.log.ErrorContext(ctx, "shutdown timed out waiting for background tasks", slog.Any("tasks", names))
+	}
+	s.close()
+	return err
+}
+
+// untilEnd waits until the server is told to stop, and then for load balancers to
+// notice; or until something fails, and says what.
+func (s *Server) untilEnd(ctx context.Context, running *running) error {
+	select {
+	case <-ctx.Done():
+		return s.drain(ctx)
+	case <-running.failed.Done():
+		if err := running.failure(); !errors.Is(err, store.ErrFailed) {
+			return err
+		}
+	case <-s.store.Failed():
+	}
+	return s.storeFailure(ctx)
+}
+
+// drain makes the server unready, and lets load balancers notice.
+func (s *Server) drain(ctx context.Context) error {
+	s.draining.Store(true)
+	s.tellSystemd("STOPPING=1")
+	s.log.InfoContext(ctx, "stopping", slog.String("delay", s.config.DrainDelay.String()), slog.String("timeout", s.config.DrainTimeout.String()))
+	s.control.stop(ctx)
+	if errors.Is(context.Cause(ctx), ErrInterrupted) {
+		return nil
+	}
+	select {
+	case <-time.After(s.config.DrainDelay):
+		return nil
+	case <-s.store.Failed():
+		return s.storeFailure(ctx)
+	}
+}
+
+// finish takes no more requests, and lets every part finish what it has begun.
+func (s *Server) finish(ctx context.Context, running *running, timeout time.Duration) {
+	s.draining.Store(true)
+	s.control.stop(ctx)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	defer cancel()
+	running.stop(ctx)
+}
+
+// finishRequests waits for the requests in flight.
+func (s *Server) finishRequests(ctx context.Context) {
+	if err := s.public.Shutdown(ctx); err != nil {
+		s.log.WarnContext(ctx, "in-flight requests were cut off at the timeout", slog.Any("err", err))
+	}
+}
+
+// cutOff ends the listeners and whatever is left on them.
+func (s *Server) cutOff() {
+	_ = s.public.Close() // its listener may be closed already
+	if s.internal != nil {
+		_ = s.internal.Close() // likewise
+	}
+}
+
+func (s *Server) storeFailure(ctx context.Context) error {
+	err := s.store.Check(context.WithoutCancel(ctx))
+	if err == nil {
+		err = store.ErrFailed
+	}
+	return fmt.Errorf("%w; the server ends so that nothing is acknowledged that is not kept: see to %s, then start it again", err, s.culprit())
+}
+
+// culprit is what keeps the store's data.
+func (s *Server) culprit() string {
+	if s.config.Store != "" {
+		return "the servers of " + s.config.Place()
+	}
+	return "the disk under " + s.config.DataDir
+}
