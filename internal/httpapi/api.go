@@ -23,13 +23,14 @@ import (
 	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/quota"
+	"porchlight.dev/porchlight/internal/view"
 	"porchlight.dev/porchlight/internal/wire"
 )
 
 // API is the native dialect and its routes. Set the fields, then Mount.
 type API struct {
 	Publisher *publish.Publisher
-	Views     *notify.Views
+	Views     *view.Reader
 	Watches   *notify.Watches
 	Directory *directory.Directory
 	Authority *auth.Authority

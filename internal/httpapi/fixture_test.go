@@ -28,6 +28,7 @@ import (
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/enginetest"
+	"porchlight.dev/porchlight/internal/view"
 	"porchlight.dev/porchlight/internal/wire"
 )
 
@@ -118,7 +119,7 @@ func newWorld(t testing.TB) *world {
 	log := slog.New(slog.DiscardHandler)
 	w.api = &httpapi.API{
 		Publisher: publish.New(publish.Options{Store: st, Policy: policy, Known: known, Clock: w.clock, Log: log}),
-		Views:     &notify.Views{Store: st, Known: known, ErrGone: directory.ErrNoUser},
+		Views:     &view.Reader{Store: st, Known: known, ErrGone: directory.ErrNoUser},
 		Watches:   &notify.Watches{Store: st, Known: known, Clock: w.clock, Log: log},
 		Directory: w.directory, Authority: w.authority, Clock: w.clock, Log: log,
 		Hub: httpapi.NewHub(st, w.directory, w.authority, nil, w.clock, log),

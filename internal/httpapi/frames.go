@@ -8,6 +8,7 @@ import (
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/view"
 	"porchlight.dev/porchlight/internal/wire"
 )
 
@@ -66,7 +67,7 @@ func snapshotHead(s *notify.Snapshot) []byte {
 
 // appendViews appends presences, those of users who were named otherwise than by id
 // once for each name.
-func appendViews(b []byte, views []notify.View, asked map[presence.UserID][]string) []byte {
+func appendViews(b []byte, views []view.View, asked map[presence.UserID][]string) []byte {
 	b = append(b, `,"presences":[`...)
 	empty := len(b)
 	for i := range views {

@@ -11,6 +11,7 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/view"
 )
 
 // NewHub is a hub whose streams speak this API: it knows users and contacts from
@@ -25,7 +26,7 @@ func NewHub(st store.Store, dir *directory.Directory, authority *auth.Authority,
 		Gone:            directory.ErrNoUser,
 		Contacts:        contactLists(dir),
 		ContactVersions: dir.ContactVersions,
-		Valid: func(ctx context.Context, all []notify.Looker) []error {
+		Valid: func(ctx context.Context, all []view.Viewer) []error {
 			principals := make([]*auth.Principal, len(all))
 			for i, l := range all {
 				principals[i], _ = l.(*auth.Principal) // all are
@@ -33,7 +34,7 @@ func NewHub(st store.Store, dir *directory.Directory, authority *auth.Authority,
 			return authority.Recheck(ctx, principals)
 		},
 		Forbidden: auth.Refused,
-		Turn: func(ctx context.Context, l notify.Looker, users int) (func(), error) {
+		Turn: func(ctx context.Context, l view.Viewer, users int) (func(), error) {
 			p, ok := l.(*auth.Principal)
 			if !ok || users <= lightRead {
 				return func() {}, nil
@@ -46,7 +47,7 @@ func NewHub(st store.Store, dir *directory.Directory, authority *auth.Authority,
 	})
 	dir.OnContacts(hub.ContactsMoved)
 	authority.OnRevoke(func(r *auth.Revocation) {
-		hub.EndRevoked(func(l notify.Looker) bool {
+		hub.EndRevoked(func(l view.Viewer) bool {
 			p, ok := l.(*auth.Principal)
 			return ok && r.Covers(p)
 		})

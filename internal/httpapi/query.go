@@ -6,9 +6,9 @@ import (
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/directory"
-	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/view"
 	"porchlight.dev/porchlight/internal/wire"
 )
 
@@ -84,14 +84,14 @@ func (a *API) mentioned(c *call, asked []string) (*mentions, error) {
 
 // complete adds the users whom the directory has and of whom nothing is
 // recorded yet, and moves those who do not exist to unknown.
-func (a *API) complete(c *call, q *mentions, views []notify.View) ([]notify.View, error) {
+func (a *API) complete(c *call, q *mentions, views []view.View) ([]view.View, error) {
 	if len(views) == len(q.ids) {
 		return views, nil
 	}
 	found := mentions{unknown: q.unknown}
-	all := make([]notify.View, 0, len(q.ids))
+	all := make([]view.View, 0, len(q.ids))
 	for i, id := range q.ids {
-		view := notify.View{User: id}
+		view := view.View{User: id}
 		if len(views) > 0 && views[0].User == id {
 			view, views = views[0], views[1:]
 		} else if err := a.known(c, store.User{Account: c.p.Account, ID: id}); errors.Is(err, directory.ErrNoUser) {
@@ -109,7 +109,7 @@ func (a *API) complete(c *call, q *mentions, views []notify.View) ([]notify.View
 
 // appendPresences writes an api.Presences by hand: ten thousand of them in a few
 // milliseconds.
-func appendPresences(q *mentions, views []notify.View, cursor string) []byte {
+func appendPresences(q *mentions, views []view.View, cursor string) []byte {
 	const each = 160
 	b := make([]byte, 0, 128+each*len(views)+32*len(q.unknown))
 	b = append(b, `{"cursor":"`...)

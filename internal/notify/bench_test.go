@@ -16,6 +16,7 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/pebblestore"
+	"porchlight.dev/porchlight/internal/view"
 )
 
 // BenchmarkEnd ends streams that one token opened, the oldest first, as when a
@@ -106,7 +107,7 @@ func benchHub(b *testing.B) (*notify.Hub, store.Store) {
 		Store:     st,
 		Known:     func(context.Context, store.User) error { return nil },
 		Gone:      errGone,
-		Valid:     func(_ context.Context, all []notify.Looker) []error { return make([]error, len(all)) },
+		Valid:     func(_ context.Context, all []view.Viewer) []error { return make([]error, len(all)) },
 		Forbidden: func(error) bool { return false },
 		Format:    bareFormat{},
 		Clock:     time.Now,

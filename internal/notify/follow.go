@@ -9,6 +9,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/view"
 )
 
 // MaxFollowed is how many users one stream follows.
@@ -38,7 +39,7 @@ type Asked struct {
 // A Snapshot answers a Follow.
 type Snapshot struct {
 	ID      string
-	Views   []View
+	Views   []view.View
 	Asked   map[presence.UserID][]string // by what names, if not only by id
 	Gone    []presence.UserID
 	Unknown []string
@@ -168,7 +169,7 @@ func (l *loading) run(ctx context.Context) error {
 // read reads who is wanted, in turn with others who read as many.
 func (l *loading) read(ctx context.Context) error {
 	if turn := l.stream.hub.opts.Turn; turn != nil {
-		done, err := turn(ctx, l.stream.looker, len(l.wanted))
+		done, err := turn(ctx, l.stream.viewer, len(l.wanted))
 		if err != nil {
 			return err
 		}
@@ -314,7 +315,7 @@ func (l *loading) awaitDelivery(ctx context.Context) {
 	defer cancel()
 	for _, w := range l.wanted {
 		r := l.records[w.id]
-		if r == nil || !w.resumes || r.At <= l.from.At || seenBy(r, l.stream.looker).Revision == r.State.Revision {
+		if r == nil || !w.resumes || r.At <= l.from.At || view.Of(r, l.stream.viewer).Revision == r.State.Revision {
 			continue
 		}
 		for !l.stream.hub.recent.has(r) {
@@ -344,7 +345,7 @@ func (l *loading) giveUp() {
 		e.loading = false
 		if c := e.pending; c != nil {
 			e.pending = nil
-			s.push(e, c, seenBy(&c.record, s.looker).Revision)
+			s.push(e, c, view.Of(&c.record, s.viewer).Revision)
 		}
 	}
 	s.mu.Unlock()
@@ -429,7 +430,7 @@ func (l *loading) look(e *edge, w wanted) bool {
 	}
 	switch {
 	case record == nil && !w.resumes:
-		l.snapshot.Views = append(l.snapshot.Views, View{User: w.id})
+		l.snapshot.Views = append(l.snapshot.Views, view.View{User: w.id})
 		return false
 	case record == nil:
 		return false
@@ -442,12 +443,12 @@ func (l *loading) look(e *edge, w wanted) bool {
 		}
 		return true
 	}
-	p := seenBy(record, l.stream.looker)
+	p := view.Of(record, l.stream.viewer)
 	e.seen = p.Revision
 	whole := !w.resumes || w.queued
 	if may, surely := l.changed(record, &p); whole || may {
 		l.snapshot.Changed = l.snapshot.Changed || whole || surely
-		l.snapshot.Views = append(l.snapshot.Views, View{User: w.id, Presence: p})
+		l.snapshot.Views = append(l.snapshot.Views, view.View{User: w.id, Presence: p})
 	}
 	return false
 }

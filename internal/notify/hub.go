@@ -1,3 +1,9 @@
+// Package notify is where presence goes out to those who follow: streams with their
+// queues and cursors, and watches.
+//
+// It is separate from publish so that nothing can be delivered that is not durable:
+// the two meet in the store only. It guarantees that each viewer is shown what
+// presence.View allows, and nothing more.
 package notify
 
 import (
@@ -14,6 +20,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/view"
 )
 
 // Options are what a Hub is made of.
@@ -28,13 +35,13 @@ type Options struct {
 	Contacts func(context.Context, presence.AccountID, []presence.UserID) (map[presence.UserID]ContactList, error)
 	// ContactVersions is the Version of the lists that Contacts would give.
 	ContactVersions func(context.Context, presence.AccountID, []presence.UserID) (map[presence.UserID]string, error)
-	// Valid says for each stream's looker whether it may still look: nil, or why not.
-	Valid func(context.Context, []Looker) []error
+	// Valid says for each stream's viewer whether it may still look: nil, or why not.
+	Valid func(context.Context, []view.Viewer) []error
 	// Forbidden reports whether an error of Valid is final, and not the store's.
 	Forbidden func(error) bool
-	// Turn waits until a looker may read as many users, if they are many: done ends it.
+	// Turn waits until a viewer may read as many users, if they are many: done ends it.
 	// Nil: everybody may, at once.
-	Turn   func(ctx context.Context, l Looker, users int) (done func(), err error)
+	Turn   func(ctx context.Context, l view.Viewer, users int) (done func(), err error)
 	Format Format
 	Clock  func() time.Time
 	Log    *slog.Logger
@@ -248,13 +255,13 @@ var ErrDraining = errors.New("the server is shutting down")
 
 // Open adds a stream, to be told first what is given; it is sent with what comes
 // next. Close it.
-func (h *Hub) Open(ctx context.Context, account presence.AccountID, owner presence.UserID, looker Looker, sink Sink, first ...Frame) (*Stream, error) {
+func (h *Hub) Open(ctx context.Context, account presence.AccountID, owner presence.UserID, viewer view.Viewer, sink Sink, first ...Frame) (*Stream, error) {
 	select {
 	case <-h.ready:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	s := &Stream{hub: h, account: account, owner: owner, looker: looker, sink: sink}
+	s := &Stream{hub: h, account: account, owner: owner, viewer: viewer, sink: sink}
 	s.heard.Store(h.opts.Clock().UnixNano())
 	s.sent.Store(s.heard.Load())
 	s.pinged.Store(s.heard.Load())

@@ -21,6 +21,7 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/pebblestore"
+	"porchlight.dev/porchlight/internal/view"
 )
 
 // told is a frame as a client has it.
@@ -238,7 +239,7 @@ func bubble(t *testing.T, test func(n *node)) {
 				}
 				return found, nil
 			},
-			Valid: func(_ context.Context, all []notify.Looker) []error {
+			Valid: func(_ context.Context, all []view.Viewer) []error {
 				n.mu.Lock()
 				defer n.mu.Unlock()
 				errs := make([]error, len(all))
@@ -310,7 +311,7 @@ func (n *node) play(id presence.UserID, events ...presence.Event) store.Record {
 func (n *node) open(owner presence.UserID) (*notify.Stream, *tape) {
 	n.Helper()
 	sink := new(tape)
-	s, err := n.hub.Open(n.Context(), "a", owner, looker(owner), sink)
+	s, err := n.hub.Open(n.Context(), "a", owner, viewer(owner), sink)
 	if err != nil {
 		n.Fatal(err)
 	}
@@ -849,4 +850,16 @@ func usersOf(ids []presence.UserID) []store.User {
 		users[i] = store.User{Account: "a", ID: id}
 	}
 	return users
+}
+
+var (
+	errNobody = errors.New("nobody")
+	errGone   = errors.New("gone")
+)
+
+// viewer sees the truth of one user.
+type viewer presence.UserID
+
+func (v viewer) Watcher(target presence.UserID) presence.Watcher {
+	return presence.Watcher{User: presence.UserID(v), Truth: presence.UserID(v) == target}
 }

@@ -8,6 +8,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/view"
 )
 
 // A Frame is one thing that a stream is told.
@@ -72,8 +73,8 @@ const (
 type Stream struct {
 	hub         *Hub
 	account     presence.AccountID
-	owner       presence.UserID // whom its looker acts for
-	looker      Looker
+	owner       presence.UserID // whom its viewer acts for
+	viewer      view.Viewer
 	sink        Sink
 	next, prev  *Stream      // of the same owner, guarded by Hub.mu
 	heard, sent atomic.Int64 // when: nanoseconds
@@ -140,14 +141,6 @@ type sightBody struct {
 	body     []byte
 }
 
-// seenBy is what a looker sees of the record.
-func seenBy(r *store.Record, looker Looker) presence.Presence {
-	if r.State.Rules == nil {
-		return r.Shown // everybody sees it: thousands of lookers need not be asked who they are
-	}
-	return presence.View(r.Shown, r.State.Rules, looker.Watcher(r.User.ID))
-}
-
 // body is the frame's body for those who see p.
 func (c *change) body(p *presence.Presence, f Format) []byte {
 	c.mu.Lock()
@@ -179,10 +172,10 @@ const (
 	GoneContactRemoved = "contact_removed"
 )
 
-// tell queues a change for e, if its stream's looker sees any of it, and reports
+// tell queues a change for e, if its stream's viewer sees any of it, and reports
 // whether the stream has to be flushed.
 func (s *Stream) tell(e *edge, c *change) bool {
-	p := seenBy(&c.record, s.looker)
+	p := view.Of(&c.record, s.viewer)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended || e.loading {
@@ -340,7 +333,7 @@ const keptQueue = 8
 
 func (s *Stream) takeEdge(b []byte, e *edge) []byte {
 	c, format := e.pending, s.hub.opts.Format
-	p := seenBy(&c.record, s.looker)
+	p := view.Of(&c.record, s.viewer)
 	f := Frame{Kind: "presence", Body: c.body(&p, format), Coalesced: e.coalesced}
 	if c.deleted() { // then the other frame is the last of the commit
 		b = s.sink.Append(b, &f)

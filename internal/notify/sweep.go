@@ -7,6 +7,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/view"
 )
 
 func userOf(account presence.AccountID, id presence.UserID) store.User {
@@ -42,7 +43,7 @@ func every(ctx context.Context, interval time.Duration, do func()) {
 // A roster is space for all streams, which is used again each second.
 type roster struct {
 	streams []*Stream
-	lookers []Looker
+	viewers []view.Viewer
 }
 
 func (r *roster) each(h *Hub, do func(*Stream)) {
@@ -53,26 +54,26 @@ func (r *roster) each(h *Hub, do func(*Stream)) {
 	}
 }
 
-// checkAll ends the streams whose lookers may look no more.
+// checkAll ends the streams whose viewers may look no more.
 func (h *Hub) checkAll(ctx context.Context, r *roster) {
-	r.lookers = r.lookers[:0]
-	defer func() { clear(r.lookers) }()
+	r.viewers = r.viewers[:0]
+	defer func() { clear(r.viewers) }()
 	r.streams = h.appendAll(r.streams[:0])
 	defer clear(r.streams)
 	for _, s := range r.streams {
-		r.lookers = append(r.lookers, s.looker)
+		r.viewers = append(r.viewers, s.viewer)
 	}
-	for i, err := range h.opts.Valid(ctx, r.lookers) {
+	for i, err := range h.opts.Valid(ctx, r.viewers) {
 		if err != nil && h.opts.Forbidden(err) {
 			r.streams[i].End(CloseUnauthorized, 0)
 		}
 	}
 }
 
-// EndRevoked ends the streams whose lookers were revoked just now.
-func (h *Hub) EndRevoked(revoked func(Looker) bool) {
+// EndRevoked ends the streams whose viewers were revoked just now.
+func (h *Hub) EndRevoked(revoked func(view.Viewer) bool) {
 	for _, s := range h.all() {
-		if revoked(s.looker) {
+		if revoked(s.viewer) {
 			s.End(CloseUnauthorized, 0)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/view"
 )
 
 // A quietSink is a connection that takes everything.
@@ -86,7 +87,7 @@ func sweepBubble(t *testing.T, test func(t *testing.T, h *notify.Hub)) {
 			Store:     st,
 			Known:     func(context.Context, store.User) error { return nil },
 			Gone:      errGone,
-			Valid:     func(_ context.Context, all []notify.Looker) []error { return make([]error, len(all)) },
+			Valid:     func(_ context.Context, all []view.Viewer) []error { return make([]error, len(all)) },
 			Forbidden: func(err error) bool { return errors.Is(err, errNobody) },
 			Format:    bareFormat{},
 			Clock:     time.Now,

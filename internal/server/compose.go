@@ -18,6 +18,7 @@ import (
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/ui"
+	"porchlight.dev/porchlight/internal/view"
 	"porchlight.dev/porchlight/internal/wire"
 	"porchlight.dev/porchlight/internal/zoomapi"
 )
@@ -58,7 +59,7 @@ func (s *Server) compose() {
 		return err
 	}
 	s.publisher = publish.New(publish.Options{Store: s.store, Policy: policyOf(&s.config), Known: known, Clock: clock, Log: s.log})
-	views := &notify.Views{Store: s.store, Known: known, ErrGone: directory.ErrNoUser}
+	views := &view.Reader{Store: s.store, Known: known, ErrGone: directory.ErrNoUser}
 	s.watches = &notify.Watches{Store: s.store, Known: known, Clock: clock, Log: s.log}
 	oauth := &auth.Endpoints{Authority: authority, BaseURL: s.baseURL, Admit: s.limits.admitGrant}
 	s.hub = httpapi.NewHub(s.store, dir, authority, s.limits.reads, clock, s.log)

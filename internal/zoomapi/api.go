@@ -7,10 +7,10 @@ import (
 
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
-	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/view"
 	"porchlight.dev/porchlight/internal/wire"
 )
 
@@ -28,10 +28,10 @@ type Publisher interface {
 	Publish(ctx context.Context, u store.User, actor store.Actor, e presence.Event) (publish.Result, error)
 }
 
-// A Viewer answers reads; *notify.Views is one.
-type Viewer interface {
-	Read(ctx context.Context, account presence.AccountID, id presence.UserID, looker notify.Looker) (notify.View, store.Cursor, error)
-	Query(ctx context.Context, account presence.AccountID, ids []presence.UserID, looker notify.Looker) ([]notify.View, store.Cursor, error)
+// A Reader answers plain reads; *view.Reader is one.
+type Reader interface {
+	Read(ctx context.Context, account presence.AccountID, id presence.UserID, viewer view.Viewer) (view.View, store.Cursor, error)
+	Query(ctx context.Context, account presence.AccountID, ids []presence.UserID, viewer view.Viewer) ([]view.View, store.Cursor, error)
 }
 
 // API is Zoom's dialect.
@@ -39,7 +39,7 @@ type API struct {
 	Auth      wire.Authenticator
 	Directory Resolver
 	Publisher Publisher
-	Views     Viewer
+	Views     Reader
 	Limits    *Limits // of requests by account; nil: none
 	Clock     func() time.Time
 }

@@ -11,9 +11,9 @@ import (
 
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
-	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/view"
 	"porchlight.dev/porchlight/internal/wire"
 	. "porchlight.dev/porchlight/internal/zoomapi"
 )
@@ -126,11 +126,11 @@ func TestTokens(t *testing.T) {
 // A panicking viewer is a defect.
 type panicking struct{}
 
-func (panicking) Read(context.Context, presence.AccountID, presence.UserID, notify.Looker) (notify.View, store.Cursor, error) {
+func (panicking) Read(context.Context, presence.AccountID, presence.UserID, view.Viewer) (view.View, store.Cursor, error) {
 	panic("a defect")
 }
 
-func (panicking) Query(context.Context, presence.AccountID, []presence.UserID, notify.Looker) ([]notify.View, store.Cursor, error) {
+func (panicking) Query(context.Context, presence.AccountID, []presence.UserID, view.Viewer) ([]view.View, store.Cursor, error) {
 	panic("a defect")
 }
 

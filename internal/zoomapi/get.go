@@ -5,8 +5,8 @@ import (
 	"strconv"
 	"time"
 
-	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/view"
 	"porchlight.dev/porchlight/internal/wire"
 )
 
@@ -38,7 +38,7 @@ var jsonContent = []string{"application/json"}
 
 // appendStatus writes the answer. Who asks about themselves is told when their
 // do-not-disturb ends.
-func (a *API) appendStatus(b []byte, v *notify.View, self bool) []byte {
+func (a *API) appendStatus(b []byte, v *view.View, self bool) []byte {
 	b = append(b, `{"status":"`...)
 	b = append(b, StatusWord(v.Presence.Status)...)
 	b = append(b, '"')
@@ -52,7 +52,7 @@ func (a *API) appendStatus(b []byte, v *notify.View, self bool) []byte {
 
 // doNotDisturbUntil is the end of the user's own do-not-disturb, if that is what
 // shows.
-func doNotDisturbUntil(v *notify.View) (presence.Instant, bool) {
+func doNotDisturbUntil(v *view.View) (presence.Instant, bool) {
 	if v.Presence.Status != presence.DoNotDisturb || v.State == nil {
 		return 0, false
 	}

@@ -15,11 +15,11 @@ import (
 
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
-	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/enginetest"
+	"porchlight.dev/porchlight/internal/view"
 	"porchlight.dev/porchlight/internal/wire"
 	. "porchlight.dev/porchlight/internal/zoomapi"
 )
@@ -104,7 +104,7 @@ func (w *world) serve(o options) {
 		Auth:      w.authority,
 		Directory: w.directory,
 		Publisher: w.publisher,
-		Views:     &notify.Views{Store: w.store, Known: known, ErrGone: directory.ErrNoUser},
+		Views:     &view.Reader{Store: w.store, Known: known, ErrGone: directory.ErrNoUser},
 		Limits:    NewLimits(o.plan, w.clock.Now),
 		Clock:     w.clock.Now,
 	}

@@ -1,4 +1,4 @@
-package notify_test
+package view_test
 
 import (
 	"context"
@@ -6,10 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/enginetest"
+	"porchlight.dev/porchlight/internal/view"
 )
 
 var (
@@ -19,7 +19,7 @@ var (
 
 // views is an account "a" with five users on record, and "unseen" known to the
 // directory only; account "b" has an alice of its own.
-func views(t *testing.T) *notify.Views {
+func views(t *testing.T) *view.Reader {
 	t.Helper()
 	st := enginetest.Open(t, time.Now)
 	play := func(account presence.AccountID, id presence.UserID, events ...presence.Event) {
@@ -42,7 +42,7 @@ func views(t *testing.T) *notify.Views {
 		Everyone: presence.SeesOffline, Watchers: map[presence.UserID]presence.Sight{"alice": presence.SeesStatus},
 	})
 	play("b", "alice", signIn)
-	return &notify.Views{Store: st, ErrGone: errGone, Known: func(_ context.Context, u store.User) error {
+	return &view.Reader{Store: st, ErrGone: errGone, Known: func(_ context.Context, u store.User) error {
 		if u != (store.User{Account: "a", ID: "unseen"}) {
 			return errNobody
 		}
@@ -50,10 +50,10 @@ func views(t *testing.T) *notify.Views {
 	}}
 }
 
-// looker sees the truth of one user.
-type looker presence.UserID
+// viewer sees the truth of one user.
+type viewer presence.UserID
 
-func (l looker) Watcher(target presence.UserID) presence.Watcher {
+func (l viewer) Watcher(target presence.UserID) presence.Watcher {
 	return presence.Watcher{User: presence.UserID(l), Truth: presence.UserID(l) == target}
 }
 
@@ -77,22 +77,22 @@ func TestRead(t *testing.T) {
 		{"b", "bob", 0, false, errNobody},
 		{"", "alice", 0, false, errNobody},
 	} {
-		view, _, err := v.Read(t.Context(), row.account, row.id, looker("alice"))
+		seen, _, err := v.Read(t.Context(), row.account, row.id, viewer("alice"))
 		if !errors.Is(err, row.err) {
 			t.Errorf("%s/%s: %v, want %v", row.account, row.id, err, row.err)
 			continue
 		}
-		if err == nil && (view.User != row.id || view.Presence.Status != row.status || (view.State != nil) != row.truth) {
-			t.Errorf("%s/%s: %+v", row.account, row.id, view)
+		if err == nil && (seen.User != row.id || seen.Presence.Status != row.status || (seen.State != nil) != row.truth) {
+			t.Errorf("%s/%s: %+v", row.account, row.id, seen)
 		}
 	}
 }
 
-// Each looker sees what the user's rules say, and the user the truth.
+// Each viewer sees what the user's rules say, and the user the truth.
 func TestRules(t *testing.T) {
 	v := views(t)
 	for _, row := range []struct {
-		by     looker
+		by     viewer
 		id     presence.UserID
 		status presence.Status
 		note   string
@@ -117,7 +117,7 @@ func TestRules(t *testing.T) {
 func TestQuery(t *testing.T) {
 	v := views(t)
 	ids := []presence.UserID{"bob", "carol", "dave", "unseen", "alice"}
-	got, cursor, err := v.Query(t.Context(), "a", ids, looker("alice"))
+	got, cursor, err := v.Query(t.Context(), "a", ids, viewer("alice"))
 	if err != nil || cursor == (store.Cursor{}) {
 		t.Fatalf("cursor %v, %v", cursor, err)
 	}
@@ -129,11 +129,8 @@ func TestQuery(t *testing.T) {
 // TestAQueryOfNobodyHasACursor: whoever asked for users who do not exist goes on from
 // there as others do.
 func TestAQueryOfNobodyHasACursor(t *testing.T) {
-	watchBubble(t, func(t *testing.T, st store.Store) {
-		views := &notify.Views{Store: st}
-		found, cursor, err := views.Query(t.Context(), "a", nil, nobody{})
-		if err != nil || len(found) != 0 || cursor == (store.Cursor{}) {
-			t.Errorf("found %v, cursor %v, %v", found, cursor, err)
-		}
-	})
+	found, cursor, err := views(t).Query(t.Context(), "a", nil, viewer(""))
+	if err != nil || len(found) != 0 || cursor == (store.Cursor{}) {
+		t.Errorf("found %v, cursor %v, %v", found, cursor, err)
+	}
 }
