@@ -145,7 +145,7 @@ func (c *committer) drain() {
 // answer is for an op that has seen everything up to seen: its caller must not
 // learn of it before it is durable.
 func (c *committer) answer(o *op, seen store.Position) {
-	if c.s.progress.durableAt() >= seen || planted(answerRefused) {
+	if c.s.progress.durableAt() >= seen {
 		o.answer()
 		return
 	}
@@ -158,14 +158,12 @@ func (c *committer) commit() {
 	g.last = c.seq
 	if g.batch != nil {
 		c.savePositions()
-		if len(g.entries) > 0 || !planted(forgetNumber) {
-			c.value = appendNumber(c.value[:0], uint64(c.seq))
-			c.set([]byte(metaSeq), c.value)
-		}
+		c.value = appendNumber(c.value[:0], uint64(c.seq))
+		c.set([]byte(metaSeq), c.value)
 		c.s.progress.staged.Store(uint64(c.seq))
 		// On an error Pebble calls Fatalf, which fails the store and does not
 		// come back, or panics, which run takes; this is for the rest.
-		if err := c.apply(g.batch); err != nil {
+		if err := c.s.db.ApplyNoSyncWait(g.batch, pebble.Sync); err != nil {
 			c.s.fail(fmt.Errorf("write: %w", err))
 		}
 	}
@@ -176,13 +174,6 @@ func (c *committer) commit() {
 		}
 	}
 	c.g = nil
-}
-
-func (c *committer) apply(b *pebble.Batch) error {
-	if planted(skipSync) {
-		return c.s.db.Apply(b, pebble.NoSync)
-	}
-	return c.s.db.ApplyNoSyncWait(b, pebble.Sync)
 }
 
 // batch is the group's, made when the first thing is written.
@@ -236,7 +227,7 @@ func (c *committer) forget() {
 // newest is the newest staged record of u, nil for none, and the number up to
 // which must be durable before anybody learns of it.
 func (c *committer) newest(u store.User, o *op) (*item, store.Position, error) {
-	if st, ok := c.users[u]; ok && !planted(staleState) {
+	if st, ok := c.users[u]; ok {
 		return st.item, st.seq, nil
 	}
 	if o != nil && o.warmed && c.s.cache.unchanged(u, o.warmAt) {
@@ -278,15 +269,8 @@ func (c *committer) update(o *op) {
 	it.compose()
 	c.arm(was, it)
 	c.log(o, was, it)
-	if planting {
-		c.spoil(o, was, it)
-	}
 	c.stage(it)
 	o.record, o.err = it.record(), nil
-	if planted(answerFirst) {
-		o.answer()
-		return
-	}
 	c.g.answers = append(c.g.answers, o)
 }
 
@@ -303,7 +287,7 @@ func (c *committer) arm(was, it *item) {
 
 // rearm moves it's entry to its next.
 func (c *committer) rearm(it *item) {
-	if !it.armed.IsZero() && !planted(keepExpiry) {
+	if !it.armed.IsZero() {
 		c.key = appendExpiryKey(c.key[:0], it.armed, it.user)
 		c.delete(c.key)
 	}

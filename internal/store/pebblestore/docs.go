@@ -46,10 +46,6 @@ func (c *committer) write(account presence.AccountID, docs []store.Doc) error {
 	c.seq++
 	for i := range docs {
 		c.stageDoc(keys[i], olds[i], &docs[i])
-		if planted(halfWrite) && i == 0 {
-			c.commit()
-			c.g = &group{}
-		}
 	}
 	return nil
 }

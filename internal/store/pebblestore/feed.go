@@ -93,7 +93,7 @@ func (c *committer) savePositions() {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	for name, r := range rs.m {
-		if r.dirty && !planted(forgetReader) {
+		if r.dirty {
 			c.value = appendNumber(c.value[:0], uint64(r.at))
 			c.set(readerKey(name), c.value)
 			r.dirty = false
@@ -115,9 +115,6 @@ func (s *Store) Feed(ctx context.Context, name string, fn func([]store.Entry) er
 		entries, err := s.entriesAfter(ctx, at)
 		if err != nil {
 			return err
-		}
-		if planted(readerAhead) {
-			s.readers.moved(r, entries[len(entries)-1].At)
 		}
 		if err := fn(entries); err != nil {
 			return err

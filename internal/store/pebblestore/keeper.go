@@ -91,9 +91,6 @@ func (s *Store) trim(ctx context.Context) error {
 		return err
 	}
 	to := max(s.readers.slowest(old), ancient)
-	if planted(dropUnread) {
-		to = old
-	}
 	if to <= s.trimmedTo() {
 		return nil
 	}

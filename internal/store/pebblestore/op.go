@@ -130,9 +130,6 @@ func (s *Store) afterHalt(o *op) (store.Record, error) {
 	if o.withdraw() {
 		return store.Record{}, s.haltedError()
 	}
-	if planted(answerFailed) {
-		return store.Record{}, nil
-	}
 	return store.Record{}, store.ErrUnknown
 }
 

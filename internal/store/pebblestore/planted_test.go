@@ -1,10 +1,11 @@
-//go:build !faultinject && !race
+//go:build !race
 
 package pebblestore
 
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
@@ -15,44 +16,188 @@ import (
 	"time"
 )
 
-// TestPlantedBugs shows that the proofs can fail: each bug that can be planted
-// makes one fail, with the words for what it does; and with none planted they
-// pass. It runs the tests of this package, built with the tag faultinject.
+// A plantedBug is an edit of one source file that makes a bug where it would be
+// easiest to make, and the test that must fail for it.
+type plantedBug struct {
+	name     string
+	does     string
+	file     string
+	old, new string // old occurs in the file exactly once
+	proof    string
+	says     string // what the proof fails with
+}
+
+const (
+	everywhere = "TestCrashEverywhere"
+	lost       = "acknowledged changes are lost: the log ends at commit"
+)
+
+// If one of these no longer applies, the line that it replaces was changed: adapt
+// old and new, so that the bug is the same. A bug is dropped only with the code
+// that it could be made in.
+var plantedBugs = []plantedBug{
+	{
+		"skip-sync", "a batch is not synced to the disk", "committer.go",
+		"c.s.db.ApplyNoSyncWait(g.batch, pebble.Sync)", "c.applyUnsynced(g.batch)",
+		everywhere, "acknowledged changes are lost",
+	},
+	{
+		"answer-first", "an update is answered before it is applied", "committer.go",
+		"	o.record, o.err = it.record(), nil\n",
+		"	o.record, o.err = it.record(), nil\n	if planted(`answer-first`) { o.answer(); return }\n",
+		everywhere, lost,
+	},
+	{
+		"answer-refused", "a refused update shows what is not durable", "committer.go",
+		"if c.s.progress.durableAt() >= seen {", "if c.s.progress.durableAt() >= seen || planted(`answer-refused`) {",
+		everywhere, "acknowledged changes are lost",
+	},
+	{
+		"answer-failed", "an update is answered although the disk failed", "op.go",
+		"	if o.withdraw() {\n		return store.Record{}, s.haltedError()\n	}\n	return",
+		"	if o.withdraw() {\n		return store.Record{}, s.haltedError()\n	}\n	if planted(`answer-failed`) { return store.Record{}, nil }\n	return",
+		"TestDiskErrors/sync", `\d+ acknowledged changes are lost`,
+	},
+	{
+		"reuse-revision", "a commit takes the revision of the one before it", "committer.go",
+		"	c.stage(it)\n", "	c.spoil(o, was, it)\n	c.stage(it)\n",
+		everywhere, `is at \d+ and at \d+`,
+	},
+	{
+		"log-twice", "a commit has two log entries", "committer.go",
+		"	c.stage(it)\n", "	c.spoil(o, was, it)\n	c.stage(it)\n",
+		everywhere, "is at |the log has a hole, or something twice",
+	},
+	{
+		"end-twice", "a commit reports an expiry that its record does not have", "committer.go",
+		"	c.stage(it)\n", "	c.spoil(o, was, it)\n	c.stage(it)\n",
+		everywhere, `the end of (claim|session)\d+ of user\d is committed twice`,
+	},
+	{
+		"stale-state", "an update does not see what is staged", "committer.go",
+		"if st, ok := c.users[u]; ok {", "if st, ok := c.users[u]; ok && !planted(`stale-state`) {",
+		everywhere, `revision \d+ of user\d is used again`,
+	},
+	{
+		"keep-expiry", "an entry of the expiry index stays behind", "committer.go",
+		"if !it.armed.IsZero() {", "if !it.armed.IsZero() && !planted(`keep-expiry`) {",
+		everywhere, "the expiry index has .*, the record says",
+	},
+	{
+		"half-write", "documents of one write go in two batches", "docs.go",
+		"		c.stageDoc(keys[i], olds[i], &docs[i])\n",
+		"		c.stageDoc(keys[i], olds[i], &docs[i])\n		if planted(`half-write`) && i == 0 { c.commit(); c.g = &group{} }\n",
+		everywhere, "the documents are of no write, or of half of one",
+	},
+	{
+		"forget-number", "the numbers that documents take are not kept", "committer.go",
+		"		c.set([]byte(metaSeq), c.value)\n",
+		"		if len(g.entries) > 0 || !planted(`forget-number`) { c.set([]byte(metaSeq), c.value) }\n",
+		everywhere, "the database ends at number|the logs end at number",
+	},
+	{
+		"position-first", "a position is shown before its records", "syncer.go",
+		"	for _, it := range g.items {\n		s.cache.install(it)\n",
+		"	s.showPositionFirst(g)\n	for _, it := range g.items {\n		s.cache.install(it)\n",
+		"TestCursorIsNoNewer", "came with a record at",
+	},
+	{
+		"read-unsynced", "a read shows what is not durable", "read.go",
+		"if s.progress.durableAt() >= it.at {", "if s.progress.durableAt() >= it.at || planted(`read-unsynced`) {",
+		everywhere, "acknowledged changes are lost",
+	},
+	{
+		"watch-unsynced", "a watcher is given what is not durable", "syncer.go",
+		"	if !s.isFailed() && g.batch != nil {\n",
+		"	if planted(`watch-unsynced`) { s.watchers.add(g) }\n	if !s.isFailed() && g.batch != nil {\n",
+		"TestNothingShownBeforeTheSync", "Watch came back before the change was durable",
+	},
+	{
+		"reader-ahead", "a reader's position moves before it took the entries", "feed.go",
+		"		if err := fn(entries); err != nil {\n",
+		"		if planted(`reader-ahead`) { s.readers.moved(r, entries[len(entries)-1].At) }\n		if err := fn(entries); err != nil {\n",
+		everywhere, "the reader was given entry .* it skipped some",
+	},
+	{
+		"forget-reader", "a reader's position is not kept", "feed.go",
+		"		if r.dirty {\n			c.value", "		if r.dirty && !planted(`forget-reader`) {\n			c.value",
+		"TestConformance/Reopen/FeedGoesOn", "after reopening the reader began at",
+	},
+	{
+		"drop-unread", "the log is trimmed past a reader", "keeper.go",
+		"	to := max(s.readers.slowest(old), ancient)\n",
+		"	to := max(s.readers.slowest(old), ancient)\n	if planted(`drop-unread`) { to = old }\n",
+		"TestTrim", "a reader has not seen them",
+	},
+}
+
+// plantedHelpers is the file that is compiled beside the edited ones.
+const plantedHelpers = `package pebblestore
+
+import (
+	"os"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"porchlight.dev/porchlight/internal/store"
+)
+
+func planted(name string) bool { return os.Getenv("PORCHLIGHT_PLANTED") == name }
+
+func (c *committer) applyUnsynced(b *pebble.Batch) error {
+	if planted("skip-sync") {
+		return c.s.db.Apply(b, pebble.NoSync)
+	}
+	return c.s.db.ApplyNoSyncWait(b, pebble.Sync)
+}
+
+func (s *Store) showPositionFirst(g *group) {
+	if planted("position-first") {
+		s.progress.durable.Store(uint64(g.last))
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// spoil changes a commit that was made and logged, and not staged yet.
+func (c *committer) spoil(o *op, was, it *item) {
+	switch {
+	case planted("reuse-revision") && was.state.Revision != 0:
+		it.state.Revision = was.state.Revision
+		it.compose()
+		c.g.entries = c.g.entries[:len(c.g.entries)-1]
+		c.log(o, was, it)
+	case planted("log-twice"):
+		c.seq++
+		it.at = c.seq
+		c.log(o, was, it)
+	case planted("end-twice") && o.by.Cause == store.CauseTime:
+		revision := it.state.Revision
+		it.state = was.state
+		it.state.Revision = revision
+		it.compose()
+		c.rearm(it)
+	}
+}
+`
+
+// TestPlantedBugs shows that the proofs can fail: each of plantedBugs makes one
+// fail, with the words for what it does, and without a bug they pass. The tests of
+// this package are built once more from edited copies of its files, in which the
+// environment chooses the bug.
 func TestPlantedBugs(t *testing.T) {
 	t.Parallel()
-	const (
-		everywhere = "TestCrashEverywhere"
-		lost       = "acknowledged changes are lost: the log ends at commit"
-	)
-	binary := build(t, "test", "-c", "-tags", "faultinject", ".")
+	binary := buildPlanted(t)
 	proofs := map[string]bool{}
-	for b, c := range map[bug]struct{ proof, says string }{
-		skipSync:      {everywhere, "acknowledged changes are lost"},
-		answerFirst:   {everywhere, lost},
-		answerRefused: {everywhere, "acknowledged changes are lost"},
-		answerFailed:  {"TestDiskErrors/sync", `\d+ acknowledged changes are lost`},
-		reuseRevision: {everywhere, `is at \d+ and at \d+`},
-		staleState:    {everywhere, `revision \d+ of user\d is used again`},
-		logTwice:      {everywhere, "is at |the log has a hole, or something twice"},
-		endTwice:      {everywhere, `the end of (claim|session)\d+ of user\d is committed twice`},
-		keepExpiry:    {everywhere, "the expiry index has .*, the record says"},
-		halfWrite:     {everywhere, "the documents are of no write, or of half of one"},
-		forgetNumber:  {everywhere, "the database ends at number|the logs end at number"},
-		positionFirst: {"TestCursorIsNoNewer", "came with a record at"},
-		readUnsynced:  {everywhere, "acknowledged changes are lost"},
-		watchUnsynced: {"TestNothingShownBeforeTheSync", "Watch came back before the change was durable"},
-		readerAhead:   {everywhere, "the reader was given entry .* it skipped some"},
-		forgetReader:  {"TestConformance/Reopen/FeedGoesOn", "after reopening the reader began at"},
-		dropUnread:    {"TestTrim", "a reader has not seen them"},
-	} {
-		proofs[c.proof] = true
-		t.Run(string(b), func(t *testing.T) {
-			out, err := runProof(t, binary, c.proof, b)
+	for _, b := range plantedBugs {
+		proofs[b.proof] = true
+		t.Run(b.name, func(t *testing.T) {
+			out, err := runProof(t, binary, b.proof, b.name)
 			if err == nil {
-				t.Fatalf("%s does not catch it:\n%s", c.proof, out)
+				t.Fatalf("%s does not catch that %s:\n%s", b.proof, b.does, out)
 			}
-			if !regexp.MustCompile(c.says).Match(out) || bytes.Contains(out, []byte("panic:")) || !bytes.Contains(out, []byte("--- FAIL: ")) {
-				t.Errorf("%s failed, and not with %q: %v\n%.4000s", c.proof, c.says, err, out)
+			if !regexp.MustCompile(b.says).Match(out) || bytes.Contains(out, []byte("panic:")) || !bytes.Contains(out, []byte("--- FAIL: ")) {
+				t.Errorf("%s failed, and not with %q: %v\n%.4000s", b.proof, b.says, err, out)
 			}
 		})
 	}
@@ -65,66 +210,72 @@ func TestPlantedBugs(t *testing.T) {
 	})
 }
 
-// build runs the go command, and gives the path of what it made.
-func build(t *testing.T, args ...string) string {
+// buildPlanted builds the tests of this package with every bug in it.
+func buildPlanted(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "built")
-	args = append(args[:len(args)-1:len(args)-1], "-o", path, args[len(args)-1])
-	cmd := exec.CommandContext(t.Context(), "go", args...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+	sources := map[string]string{"planted.go": plantedHelpers}
+	applied := map[string]bool{}
+	for _, b := range plantedBugs {
+		if applied[b.file+b.old] {
+			continue
+		}
+		applied[b.file+b.old] = true
+		if sources[b.file] == "" {
+			data, err := os.ReadFile(b.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sources[b.file] = string(data)
+		}
+		if n := strings.Count(sources[b.file], b.old); n != 1 {
+			t.Fatalf("%s cannot be planted: %s has %d times\n%s", b.name, b.file, n, b.old)
+		}
+		sources[b.file] = strings.Replace(sources[b.file], b.old, b.new, 1)
 	}
-	return path
+	return buildOverlaid(t, sources)
+}
+
+// buildOverlaid builds the tests of this package with other files in place of its own.
+func buildOverlaid(t *testing.T, sources map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay := struct{ Replace map[string]string }{map[string]string{}}
+	for name, source := range sources {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(source), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		overlay.Replace[filepath.Join(here, name)] = path
+	}
+	data, err := json.Marshal(overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, binary := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "built")
+	if err := os.WriteFile(list, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-c", "-overlay", list, "-o", binary, ".")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", cmd.Args, err, out)
+	}
+	return binary
 }
 
 // runProof runs a test in its short form with a bug planted.
-func runProof(t *testing.T, binary, proof string, b bug) ([]byte, error) {
+func runProof(t *testing.T, binary, proof, bug string) ([]byte, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, "-test.short", "-test.v", "-test.run", "^"+strings.ReplaceAll(proof, "/", "$/^"))
-	cmd.Env = append(os.Environ(), "PORCHLIGHT_SOAK=", "PORCHLIGHT_PLANTED="+string(b))
+	cmd.Env = append(os.Environ(), "PORCHLIGHT_SOAK=", "PORCHLIGHT_PLANTED="+bug)
 	out, err := cmd.CombinedOutput()
 	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || exit.ExitCode() != 1) {
-		t.Fatalf("%s with %s: %v\n%.4000s", proof, b, err, out)
+		t.Fatalf("%s with %s: %v\n%.4000s", proof, bug, err, out)
 	}
 	return out, err
-}
-
-// TestNothingPlanted: what is shipped has no bug to plant, nor the means.
-func TestNothingPlanted(t *testing.T) {
-	t.Parallel()
-	traces := func(args ...string) (found []string) {
-		t.Helper()
-		binary := build(t, append(append([]string{"build"}, args...), "porchlight.dev/porchlight/cmd/porchlight")...)
-		data, err := os.ReadFile(binary)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if bytes.Contains(data, []byte("PORCHLIGHT_PLANTED")) {
-			found = append(found, "the variable's name")
-		}
-		symbols, err := exec.CommandContext(t.Context(), "go", "tool", "nm", binary).Output()
-		if err != nil {
-			t.Fatalf("go tool nm: %v", err)
-		}
-		if !bytes.Contains(symbols, []byte("pebblestore.(*committer).stage")) {
-			t.Error("the symbols are not those of porchlight")
-		}
-		for _, name := range []string{"pebblestore.planted", "pebblestore.(*committer).spoil"} {
-			if bytes.Contains(symbols, []byte(name)) {
-				found = append(found, name)
-			}
-		}
-		if bytes.Contains(data, []byte(forgetNumber)) {
-			found = append(found, "the name of a bug")
-		}
-		return found
-	}
-	if found := traces(); len(found) != 0 {
-		t.Errorf("the binary has %q", found)
-	}
-	if found := traces("-tags", "faultinject"); len(found) < 3 {
-		t.Errorf("built with faultinject it has %q only: the test cannot see it", found)
-	}
 }

@@ -75,7 +75,7 @@ func (s *Store) lookup(ctx context.Context, u store.User) (it *item, installs ui
 		if it, err = s.readItem(u); err != nil || it == nil {
 			return nil, installs, err
 		}
-		if s.progress.durableAt() >= it.at || planted(readUnsynced) {
+		if s.progress.durableAt() >= it.at {
 			s.cache.offer(it, installs)
 			return it, installs, nil
 		}

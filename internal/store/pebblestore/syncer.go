@@ -26,9 +26,6 @@ func (s *Store) syncAll() {
 }
 
 func (s *Store) finish(g *group) {
-	if planted(watchUnsynced) {
-		s.watchers.add(g)
-	}
 	if !s.isFailed() && g.batch != nil {
 		s.awaitSync(g)
 	}
@@ -62,10 +59,6 @@ func (s *Store) batchDone(g *group) {
 // sees the position finds the records, and the position before the log, so that
 // it covers every entry that is seen. Watchers come after both.
 func (s *Store) show(g *group) {
-	if planted(positionFirst) {
-		s.progress.durable.Store(uint64(g.last))
-		time.Sleep(time.Millisecond)
-	}
 	for _, it := range g.items {
 		s.cache.install(it)
 	}
