@@ -39,6 +39,7 @@ var imports = map[string][]string{
 	"internal/publish": {"internal/presence", "internal/store"},
 	"internal/view":    {"internal/presence", "internal/store"},
 	"internal/notify":  {"internal/document", "internal/presence", "internal/store", "internal/view"},
+	"internal/watch":   {"internal/document", "internal/presence", "internal/store"},
 
 	"internal/quota": nil,
 
@@ -61,7 +62,8 @@ var imports = map[string][]string{
 	"internal/server": {
 		"internal/auth", "internal/config", "internal/directory", "internal/httpapi", "internal/notify",
 		"internal/presence", "internal/publish", "internal/quota", "internal/store", "internal/store/backup",
-		"internal/store/natsstore", "internal/store/pebblestore", "internal/ui", "internal/view", "internal/wire", "internal/zoomapi",
+		"internal/store/natsstore", "internal/store/pebblestore", "internal/ui", "internal/view", "internal/watch",
+		"internal/wire", "internal/zoomapi",
 	},
 	"internal/cli":   {"api", "client", "internal/config", "internal/server"},
 	"client":         {"api"},
@@ -78,7 +80,7 @@ var imports = map[string][]string{
 // dialect is what a package that speaks one API may import.
 var dialect = []string{
 	"internal/auth", "internal/directory", "internal/form", "internal/notify", "internal/presence", "internal/publish",
-	"internal/quota", "internal/store", "internal/view", "internal/wire",
+	"internal/quota", "internal/store", "internal/view", "internal/watch", "internal/wire",
 }
 
 // pure lists the packages that decide and do nothing else, with all they may

@@ -18,6 +18,8 @@ import (
 	"slices"
 	"time"
 
+	"porchlight.dev/porchlight/internal/watch"
+
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/notify"
@@ -31,7 +33,7 @@ import (
 type API struct {
 	Publisher *publish.Publisher
 	Views     *view.Reader
-	Watches   *notify.Watches
+	Watches   *watch.Registry
 	Directory *directory.Directory
 	Authority *auth.Authority
 	Hub       *notify.Hub

@@ -10,8 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"porchlight.dev/porchlight/internal/watch"
+
 	"porchlight.dev/porchlight/api"
-	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 )
@@ -72,12 +73,12 @@ func conditionWorld(t *testing.T) (*world, string, *strings.Replacer) {
 	w.must(err)
 	admin := w.admin()
 	w.do("PUT", "/v1/users/"+string(w.alice.ID)+"/visibility", admin, `{"everyone":"status"}`).want(200)
-	watch, err := w.api.Watches.Create(t.Context(), notify.Watch{
+	waiting, err := w.api.Watches.Create(t.Context(), watch.Watch{
 		Account: w.account, Owner: w.owner, Target: w.bob.ID, Until: presence.Busy, Expires: w.clock().Add(time.Hour),
 	})
 	w.must(err)
 	return w, admin, strings.NewReplacer("{user}", of["{user}"]["self"], "{session}", of["{session}"]["self"],
-		"{app}", of["{app}"]["self"], "{token}", of["{token}"]["self"], "{watch}", watch.ID)
+		"{app}", of["{app}"]["self"], "{token}", of["{token}"]["self"], "{watch}", waiting.ID)
 }
 
 // TestConditionsOfReads: RFC 9110, section 13, on every resource that can be read.

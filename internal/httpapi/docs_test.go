@@ -11,11 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"porchlight.dev/porchlight/internal/watch"
+
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/httpapi"
-	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/store"
@@ -123,7 +124,7 @@ func TestProblems(t *testing.T) {
 		{directory.ErrNoUser, &api.NoUser, ""},
 		{directory.ErrNoAccount, &api.NoAccount, ""},
 		{directory.ErrNoContact, &api.NoContact, ""},
-		{notify.ErrNoWatch, &api.NoWatch, ""},
+		{watch.ErrNotFound, &api.NoWatch, ""},
 		{directory.ErrEmailTaken, &api.EmailTaken, ""},
 		{&presence.FieldError{Field: "status", Reason: "is odd"}, &api.InvalidField, ""},
 		{&presence.LimitError{What: "sessions", Limit: 32}, &api.LimitReached, ""},

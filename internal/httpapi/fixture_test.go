@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"porchlight.dev/porchlight/internal/watch"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"porchlight.dev/porchlight/api"
@@ -23,7 +25,6 @@ import (
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/httpapi"
-	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
@@ -120,7 +121,7 @@ func newWorld(t testing.TB) *world {
 	w.api = &httpapi.API{
 		Publisher: publish.New(publish.Options{Store: st, Policy: policy, Known: known, Clock: w.clock, Log: log}),
 		Views:     &view.Reader{Store: st, Known: known, ErrGone: directory.ErrNoUser},
-		Watches:   &notify.Watches{Store: st, Known: known, Clock: w.clock, Log: log},
+		Watches:   &watch.Registry{Store: st, Known: known, Clock: w.clock, Log: log},
 		Directory: w.directory, Authority: w.authority, Clock: w.clock, Log: log,
 		Hub: httpapi.NewHub(st, w.directory, w.authority, nil, w.clock, log),
 	}

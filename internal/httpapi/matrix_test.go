@@ -9,10 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"porchlight.dev/porchlight/internal/watch"
+
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/api/apitest"
 	"porchlight.dev/porchlight/internal/auth"
-	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
@@ -179,7 +180,7 @@ func (w *world) objects() objects {
 	for name, u := range map[string]store.User{
 		"alice": {Account: w.account, ID: w.alice.ID}, "bob": {Account: w.account, ID: w.bob.ID}, "stranger": {Account: w.other, ID: w.stranger.ID},
 	} {
-		made, err := w.api.Watches.Create(t.Context(), notify.Watch{
+		made, err := w.api.Watches.Create(t.Context(), watch.Watch{
 			Account: u.Account, Owner: u.ID, Target: u.ID, Until: presence.Busy, Expires: w.clock().Add(time.Hour),
 		})
 		w.must(err)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"porchlight.dev/porchlight/internal/watch"
+
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
@@ -86,7 +88,7 @@ var kinds = []struct {
 	{directory.ErrNoUser, &api.NoUser},
 	{directory.ErrNoAccount, &api.NoAccount},
 	{directory.ErrNoContact, &api.NoContact},
-	{notify.ErrNoWatch, &api.NoWatch},
+	{watch.ErrNotFound, &api.NoWatch},
 	{directory.ErrEmailTaken, &api.EmailTaken},
 	{presence.ErrUnknownSession, &api.NoSession},
 	{presence.ErrSessionReplaced, &api.SessionReplaced},

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"time"
 
+	"porchlight.dev/porchlight/internal/watch"
+
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/notify"
@@ -53,7 +55,7 @@ func (a *API) createWatch(c *call) error {
 }
 
 // watchAsked is what a body says but for the users.
-func watchAsked(body *api.CreateWatch, now time.Time) (w notify.Watch, err error) {
+func watchAsked(body *api.CreateWatch, now time.Time) (w watch.Watch, err error) {
 	if body.User == "" {
 		return w, required("user")
 	}
@@ -69,8 +71,8 @@ func watchAsked(body *api.CreateWatch, now time.Time) (w notify.Watch, err error
 }
 
 func watchExpires(body *api.CreateWatch, now time.Time) (time.Time, error) {
-	lasts := notify.DefaultWatchTime
-	const most = int64(notify.MaxWatchTime / time.Second)
+	lasts := watch.DefaultDuration
+	const most = int64(watch.MaxDuration / time.Second)
 	switch asked := body.ExpiresInSeconds; {
 	case asked != nil && !body.Expires.IsZero():
 		return now, &presence.FieldError{Field: "expires", Reason: "cannot be given together with expires_in_seconds"}
@@ -81,7 +83,7 @@ func watchExpires(body *api.CreateWatch, now time.Time) (time.Time, error) {
 	case !body.Expires.IsZero():
 		lasts = body.Expires.Sub(now)
 	}
-	if lasts < time.Second || lasts > notify.MaxWatchTime {
+	if lasts < time.Second || lasts > watch.MaxDuration {
 		return now, &presence.FieldError{Field: "expires", Reason: "must be from 1 second to 7 days ahead"}
 	}
 	return now.Add(lasts).UTC().Truncate(time.Millisecond), nil
@@ -120,17 +122,17 @@ func (a *API) readWatch(c *call) error {
 
 // deleteWatch serves DELETE /v1/watches/{watch}.
 func (a *API) deleteWatch(c *call) error {
-	check := func(w *notify.Watch) error { return c.meets(watchTag(w), true) }
+	check := func(w *watch.Watch) error { return c.meets(watchTag(w), true) }
 	if err := a.Watches.Delete(c.r.Context(), c.p.Account, c.p.User, c.r.PathValue("watch"), check); err != nil {
 		return err
 	}
 	return c.nothing()
 }
 
-func watchTag(w *notify.Watch) string { return tagOf("", asWatch(w)) }
+func watchTag(w *watch.Watch) string { return tagOf("", asWatch(w)) }
 
 // asWatch is w on the wire, in answers and on streams.
-func asWatch(w *notify.Watch) *api.Watch {
+func asWatch(w *watch.Watch) *api.Watch {
 	wired := &api.Watch{
 		ID: w.ID, User: string(w.Target), UntilStatus: api.Status(w.Until.String()),
 		Expires: api.At(w.Expires), Created: api.At(w.Created), Fired: api.At(w.Fired),
@@ -144,13 +146,13 @@ func asWatch(w *notify.Watch) *api.Watch {
 // TellWatch sends a watch that came to the streams of its owner. It is false: that
 // the watch was told is known only when a client gave a sign of life afterwards.
 // Until then it is told again.
-func (a *API) TellWatch(account presence.AccountID, owner presence.UserID, w notify.Watch) bool {
+func (a *API) TellWatch(account presence.AccountID, owner presence.UserID, w watch.Watch) bool {
 	a.Hub.Tell(account, owner, a.watchFrames(w)...)
 	return false
 }
 
 // watchFrames tell of a watch, and ask for the sign of life that ends it.
-func (a *API) watchFrames(w notify.Watch) []notify.Frame {
+func (a *API) watchFrames(w watch.Watch) []notify.Frame {
 	f := frame(api.FrameWatch, &api.ServerFrame{Watch: asWatch(&w)})
 	f.Told = func() {
 		ctx, cancel := context.WithTimeout(context.Background(), frameTimeout)

@@ -5,15 +5,16 @@ import (
 	"testing"
 	"time"
 
+	"porchlight.dev/porchlight/internal/watch"
+
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/auth"
-	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 )
 
 func TestWatches(t *testing.T) {
-	if api.MaxWatches != notify.MaxWatches {
+	if api.MaxWatches != watch.MaxPerOwner {
 		t.Error("the bound is documented otherwise than it is")
 	}
 	w := newWorld(t)

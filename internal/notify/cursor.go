@@ -13,6 +13,7 @@ import (
 	"fmt"
 
 	"porchlight.dev/porchlight/internal/document"
+	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 )
 
@@ -33,7 +34,10 @@ type Cursors struct {
 	block cipher.Block
 }
 
-// cursorKey is where the key is kept, among the documents of the server itself.
+// serverAccount holds the documents of the server itself.
+const serverAccount = presence.AccountID("")
+
+// cursorKey is where the key is kept.
 var cursorKey = store.Key{Collection: "cursor", Key: "key"}
 
 type cursorKeyValue struct {
@@ -46,7 +50,7 @@ type cursorKeyValue struct {
 func NewCursors(ctx context.Context, st store.Store) (*Cursors, error) {
 	var value cursorKeyValue
 	err := document.Again(func() error {
-		docs, err := st.Load(ctx, watchAccount, cursorKey)
+		docs, err := st.Load(ctx, serverAccount, cursorKey)
 		if err != nil {
 			return err
 		}
@@ -55,7 +59,7 @@ func NewCursors(ctx context.Context, st store.Store) (*Cursors, error) {
 		}
 		value = cursorKeyValue{document.Current(), make([]byte, sha256.Size)}
 		_, _ = rand.Read(value.Key) // never fails
-		return st.Write(ctx, watchAccount, document.New(cursorKey, "", value))
+		return st.Write(ctx, serverAccount, document.New(cursorKey, "", value))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("load the key of cursors: %w", err)

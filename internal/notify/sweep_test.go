@@ -82,7 +82,7 @@ func (nobody) Watcher(presence.UserID) presence.Watcher { return presence.Watche
 
 // sweepBubble runs a hub on a fake clock.
 func sweepBubble(t *testing.T, test func(t *testing.T, h *notify.Hub)) {
-	watchBubble(t, func(t *testing.T, st store.Store) {
+	storeBubble(t, func(t *testing.T, st store.Store) {
 		h := notify.NewHub(notify.Options{
 			Store:     st,
 			Known:     func(context.Context, store.User) error { return nil },

@@ -9,11 +9,12 @@ import (
 	"strings"
 	"time"
 
+	"porchlight.dev/porchlight/internal/watch"
+
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/httpapi"
-	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
@@ -60,7 +61,7 @@ func (s *Server) compose() {
 	}
 	s.publisher = publish.New(publish.Options{Store: s.store, Policy: policyOf(&s.config), Known: known, Clock: clock, Log: s.log})
 	views := &view.Reader{Store: s.store, Known: known, ErrGone: directory.ErrNoUser}
-	s.watches = &notify.Watches{Store: s.store, Known: known, Clock: clock, Log: s.log}
+	s.watches = &watch.Registry{Store: s.store, Known: known, Clock: clock, Log: s.log}
 	oauth := &auth.Endpoints{Authority: authority, BaseURL: s.baseURL, Admit: s.limits.admitGrant}
 	s.hub = httpapi.NewHub(s.store, dir, authority, s.limits.reads, clock, s.log)
 	site := siteOf(&s.config)

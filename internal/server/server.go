@@ -24,6 +24,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"porchlight.dev/porchlight/internal/watch"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"porchlight.dev/porchlight/internal/config"
@@ -73,7 +75,7 @@ type Server struct {
 	limits      limits
 
 	publisher *publish.Publisher
-	watches   *notify.Watches
+	watches   *watch.Registry
 	hub       *notify.Hub
 	tls       *certificates // nil: plain HTTP
 	listener  net.Listener

@@ -1,4 +1,4 @@
-package notify
+package watch
 
 import (
 	"context"
@@ -26,15 +26,15 @@ const (
 
 // Run fires watches until ctx ends: those whose target changes, and, at the start
 // and when they are seen first, those whose target changed while nobody looked.
-func (ws *Watches) Run(ctx context.Context) error {
+func (r *Registry) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	var refreshing sync.WaitGroup
 	defer refreshing.Wait()
 	defer stop()
-	refreshing.Go(func() { ws.keepUp(ctx) })
+	refreshing.Go(func() { r.keepUp(ctx) })
 	for {
-		err := ws.Store.Feed(ctx, watchFeed, func(entries []store.Entry) error {
-			ws.evaluate(ctx, ws.index.watched(entries))
+		err := r.Store.Feed(ctx, watchFeed, func(entries []store.Entry) error {
+			r.evaluate(ctx, r.index.watched(entries))
 			return nil // what could not be read or written is owed, and done with the next refresh
 		})
 		switch {
@@ -57,33 +57,33 @@ func pause(ctx context.Context, d time.Duration) {
 
 // keepUp refreshes the index, and evaluates what is owed. It logs a failure when
 // it begins, not each time.
-func (ws *Watches) keepUp(ctx context.Context) {
+func (r *Registry) keepUp(ctx context.Context) {
 	for failing := false; ctx.Err() == nil; pause(ctx, refreshInterval) {
-		err := ws.refresh(ctx)
-		ws.evaluate(ctx, ws.index.takeOwed())
+		err := r.refresh(ctx)
+		r.evaluate(ctx, r.index.takeOwed())
 		if err != nil && !failing {
-			ws.complain(ctx, "list them", err)
+			r.complain(ctx, "list them", err)
 		}
 		failing = err != nil
 	}
 }
 
 // refresh makes the index what the store has, and tells what came elsewhere.
-func (ws *Watches) refresh(ctx context.Context) error {
-	round := ws.index.begin()
+func (r *Registry) refresh(ctx context.Context) error {
+	round := r.index.begin()
 	for after := ""; ; {
-		docs, err := ws.Store.List(ctx, watchAccount, watchCollection, after, refreshPage)
+		docs, err := r.Store.List(ctx, watchAccount, watchCollection, after, refreshPage)
 		if err != nil {
 			return err
 		}
 		for i := range docs {
-			w, err := ws.index.merge(&docs[i], round)
+			w, err := r.index.merge(&docs[i], round)
 			if err != nil {
-				ws.complain(ctx, "read one, which is damaged", err)
+				r.complain(ctx, "read one, which is damaged", err)
 				continue
 			}
 			if !w.Fired.IsZero() {
-				ws.tellLate(ctx, w)
+				r.tellLate(ctx, w)
 			}
 		}
 		if len(docs) < refreshPage {
@@ -91,18 +91,18 @@ func (ws *Watches) refresh(ctx context.Context) error {
 		}
 		after = docs[len(docs)-1].Key.Key
 	}
-	ws.index.end(round)
-	ws.tellings.age()
+	r.index.end(round)
+	r.tellings.age()
 	return nil
 }
 
 // evaluate looks at the watches of these targets, and fires those that came.
-func (ws *Watches) evaluate(ctx context.Context, targets []store.User) {
+func (r *Registry) evaluate(ctx context.Context, targets []store.User) {
 	for batch := range slices.Chunk(targets, store.MaxFeedGroup) {
-		records, _, err := ws.Store.Read(ctx, batch)
+		records, _, err := r.Store.Read(ctx, batch)
 		if err != nil {
-			ws.index.owe(batch...)
-			ws.complain(ctx, "read who is watched", err)
+			r.index.owe(batch...)
+			r.complain(ctx, "read who is watched", err)
 			continue
 		}
 		found := make(map[store.User]*store.Record, len(records))
@@ -111,23 +111,23 @@ func (ws *Watches) evaluate(ctx context.Context, targets []store.User) {
 		}
 		var waiting []Watch
 		for _, u := range batch {
-			waiting = append(waiting, ws.index.of(u)...)
+			waiting = append(waiting, r.index.of(u)...)
 		}
-		ws.judgeAll(ctx, waiting, found)
+		r.judgeAll(ctx, waiting, found)
 	}
 }
 
 // judgeAll is judge for many, some at once.
-func (ws *Watches) judgeAll(ctx context.Context, waiting []Watch, records map[store.User]*store.Record) {
+func (r *Registry) judgeAll(ctx context.Context, waiting []Watch, records map[store.User]*store.Record) {
 	work := make(chan Watch)
 	var group sync.WaitGroup
 	var said sync.Once // if one fails, all are likely to
 	for range min(fireWorkers, len(waiting)) {
 		group.Go(func() {
 			for w := range work {
-				if _, err := ws.judge(ctx, w, records[w.target()]); err != nil {
-					ws.index.owe(w.target())
-					said.Do(func() { ws.complain(ctx, "fire one", err) })
+				if _, err := r.judge(ctx, w, records[w.target()]); err != nil {
+					r.index.owe(w.target())
+					said.Do(func() { r.complain(ctx, "fire one", err) })
 				}
 			}
 		})
@@ -156,45 +156,45 @@ func (w *Watch) sees(record *store.Record) (presence.Presence, bool) {
 }
 
 // judge fires w if it came, and gives it as it is then.
-func (ws *Watches) judge(ctx context.Context, w Watch, record *store.Record) (Watch, error) {
+func (r *Registry) judge(ctx context.Context, w Watch, record *store.Record) (Watch, error) {
 	seen, came := w.sees(record)
 	if !came {
 		return w, nil
 	}
 	key := w.key()
-	ws.tellings.enter(key) // from before it can be read that it fired
-	defer ws.tellings.leave(key)
-	fired, first, err := ws.fire(ctx, key, seen)
+	r.tellings.enter(key) // from before it can be read that it fired
+	defer r.tellings.leave(key)
+	fired, first, err := r.fire(ctx, key, seen)
 	switch {
-	case errors.Is(err, ErrNoWatch): // it was deleted or has expired
-		ws.index.drop(key)
+	case errors.Is(err, ErrNotFound): // it was deleted or has expired
+		r.index.drop(key)
 		return w, nil
 	case err != nil:
 		return w, err
 	}
-	ws.index.drop(key)
+	r.index.drop(key)
 	if first {
-		ws.tell(ctx, fired)
+		r.tell(ctx, fired)
 	}
 	return fired, nil
 }
 
 // fire records that a watch came, under the version that has not. It gives the
 // watch that fired, and whether it did so here.
-func (ws *Watches) fire(ctx context.Context, key string, seen presence.Presence) (w Watch, first bool, err error) {
+func (r *Registry) fire(ctx context.Context, key string, seen presence.Presence) (w Watch, first bool, err error) {
 	err = document.Again(func() error {
-		docs, err := ws.Store.Load(ctx, watchAccount, watchKey(key))
+		docs, err := r.Store.Load(ctx, watchAccount, watchKey(key))
 		if err != nil {
 			return err
 		}
 		if len(docs) == 0 {
-			return ErrNoWatch
+			return ErrNotFound
 		}
 		if w, err = watchOf(&docs[0]); err != nil || !w.Fired.IsZero() {
 			return err
 		}
-		w.Fired, w.Status, w.Note = ws.now(), seen.Status, seen.Note
-		err = ws.Store.Write(ctx, watchAccount, watchDoc(&w, docs[0].Version, w.Fired.Add(firedKept)))
+		w.Fired, w.Status, w.Note = r.now(), seen.Status, seen.Note
+		err = r.Store.Write(ctx, watchAccount, watchDoc(&w, docs[0].Version, w.Fired.Add(firedKept)))
 		first = err == nil
 		return err
 	})
@@ -203,38 +203,38 @@ func (ws *Watches) fire(ctx context.Context, key string, seen presence.Presence)
 
 // tell sends a watch that came to the owner's streams. It ends when they have it;
 // otherwise it waits for one that opens.
-func (ws *Watches) tell(ctx context.Context, w Watch) {
-	if ws.Tell == nil || !ws.Tell(w.Account, w.Owner, w) {
+func (r *Registry) tell(ctx context.Context, w Watch) {
+	if r.Tell == nil || !r.Tell(w.Account, w.Owner, w) {
 		return
 	}
-	if err := ws.Told(ctx, w); err != nil {
-		ws.complain(ctx, "remove one that was told", err)
+	if err := r.Told(ctx, w); err != nil {
+		r.complain(ctx, "remove one that was told", err)
 	}
 }
 
 // tellLate is tell for what a refresh finds fired: on another node, or before a
 // stream was open. What was told and could not be removed is removed.
-func (ws *Watches) tellLate(ctx context.Context, w Watch) {
+func (r *Registry) tellLate(ctx context.Context, w Watch) {
 	key := w.key()
-	switch ws.tellings.of(key) {
+	switch r.tellings.of(key) {
 	case beingTold:
 	case told:
-		_ = ws.Told(ctx, w) // it was said that it failed, and is tried again
+		_ = r.Told(ctx, w) // it was said that it failed, and is tried again
 	default:
-		ws.tellings.enter(key)
-		defer ws.tellings.leave(key)
-		ws.tell(ctx, w)
+		r.tellings.enter(key)
+		defer r.tellings.leave(key)
+		r.tell(ctx, w)
 	}
 }
 
 // complain logs what is made good later, but for what is said elsewhere.
-func (ws *Watches) complain(ctx context.Context, what string, err error) {
+func (r *Registry) complain(ctx context.Context, what string, err error) {
 	for _, known := range []error{store.ErrClosed, store.ErrFailed, store.ErrFull, store.ErrUnavailable} {
 		if errors.Is(err, known) {
 			return
 		}
 	}
 	if ctx.Err() == nil {
-		ws.Log.WarnContext(ctx, "something about watches has to be done again", slog.String("what", what), slog.Any("err", err))
+		r.Log.WarnContext(ctx, "something about watches has to be done again", slog.String("what", what), slog.Any("err", err))
 	}
 }

@@ -1,4 +1,4 @@
-package notify
+package watch
 
 import (
 	"sync"
@@ -6,11 +6,11 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// A watchIndex is what memory holds of the watches in the store, so that a change
+// An index is what memory holds of the watches in the store, so that a change
 // of a user whom nobody waits for costs no read. The zero value is empty.
 //
 // It may be behind the store: what fires is decided on the document.
-type watchIndex struct {
+type index struct {
 	mu      sync.Mutex
 	entries map[string]*indexed                // by key
 	waiting map[store.User]map[string]*indexed // by target: those that have not fired
@@ -28,13 +28,13 @@ type indexed struct {
 }
 
 // add puts a watch in that has not fired.
-func (x *watchIndex) add(w Watch) {
+func (x *index) add(w Watch) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.put(w.key(), &indexed{watch: w, round: x.round})
 }
 
-func (x *watchIndex) put(key string, e *indexed) {
+func (x *index) put(key string, e *indexed) {
 	if x.entries == nil {
 		x.entries, x.owed = make(map[string]*indexed), make(map[store.User]struct{})
 		x.waiting = make(map[store.User]map[string]*indexed)
@@ -52,13 +52,13 @@ func (x *watchIndex) put(key string, e *indexed) {
 }
 
 // drop takes a watch out that is gone, or has fired.
-func (x *watchIndex) drop(key string) {
+func (x *index) drop(key string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.remove(key)
 }
 
-func (x *watchIndex) remove(key string) {
+func (x *index) remove(key string) {
 	e := x.entries[key]
 	if e == nil {
 		return
@@ -72,7 +72,7 @@ func (x *watchIndex) remove(key string) {
 }
 
 // of is the watches that wait for a user.
-func (x *watchIndex) of(target store.User) []Watch {
+func (x *index) of(target store.User) []Watch {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	var list []Watch
@@ -83,7 +83,7 @@ func (x *watchIndex) of(target store.User) []Watch {
 }
 
 // watched is the users of entries whom somebody waits for, each once.
-func (x *watchIndex) watched(entries []store.Entry) []store.User {
+func (x *index) watched(entries []store.Entry) []store.User {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if len(x.waiting) == 0 {
@@ -102,7 +102,7 @@ func (x *watchIndex) watched(entries []store.Entry) []store.User {
 }
 
 // owe asks for a look at targets with the next refresh.
-func (x *watchIndex) owe(targets ...store.User) {
+func (x *index) owe(targets ...store.User) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, u := range targets {
@@ -113,7 +113,7 @@ func (x *watchIndex) owe(targets ...store.User) {
 }
 
 // takeOwed is the targets that are owed a look.
-func (x *watchIndex) takeOwed() []store.User {
+func (x *index) takeOwed() []store.User {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	users := make([]store.User, 0, len(x.owed))
@@ -125,7 +125,7 @@ func (x *watchIndex) takeOwed() []store.User {
 }
 
 // begin starts a refresh, and gives its round.
-func (x *watchIndex) begin() uint64 {
+func (x *index) begin() uint64 {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.round++
@@ -134,7 +134,7 @@ func (x *watchIndex) begin() uint64 {
 
 // merge takes what a refresh listed, and gives the watch. A document that cannot
 // be read is an error when it is seen first, and no watch after that.
-func (x *watchIndex) merge(doc *store.Doc, round uint64) (Watch, error) {
+func (x *index) merge(doc *store.Doc, round uint64) (Watch, error) {
 	key := doc.Key.Key
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -153,7 +153,7 @@ func (x *watchIndex) merge(doc *store.Doc, round uint64) (Watch, error) {
 
 // end takes out what a whole refresh did not list: it is gone. What was made here
 // since it began may be missing in it, and stays.
-func (x *watchIndex) end(round uint64) {
+func (x *index) end(round uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for key, e := range x.entries {

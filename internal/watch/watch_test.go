@@ -1,4 +1,4 @@
-package notify_test
+package watch_test
 
 import (
 	"context"
@@ -14,28 +14,30 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"porchlight.dev/porchlight/internal/document"
-	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/enginetest"
 	"porchlight.dev/porchlight/internal/store/pebblestore"
+	"porchlight.dev/porchlight/internal/watch"
 )
+
+var errNobody = errors.New("nobody")
 
 // A watchNode is Watches on a store that may have other nodes, and what it told.
 type watchNode struct {
 	*testing.T
-	*notify.Watches
+	*watch.Registry
 	stop func()
 
 	mu     sync.Mutex
-	told   []notify.Watch
+	told   []watch.Watch
 	opened bool // whether owners have a stream here
 	came   chan struct{}
 }
 
 func newWatchNode(t *testing.T, st store.Store) *watchNode {
 	n := &watchNode{T: t, stop: func() {}, came: make(chan struct{}, 1000)}
-	n.Watches = &notify.Watches{
+	n.Registry = &watch.Registry{
 		Store: st, Clock: time.Now, Log: slog.New(slog.DiscardHandler), Tell: n.tell,
 		Known: func(_ context.Context, u store.User) error {
 			if u.ID == "nobody" {
@@ -57,7 +59,7 @@ func startWatches(t *testing.T, st store.Store) *watchNode {
 func (n *watchNode) run() {
 	ctx, cancel := context.WithCancel(n.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- n.Watches.Run(ctx) }()
+	go func() { ended <- n.Registry.Run(ctx) }()
 	n.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -67,7 +69,7 @@ func (n *watchNode) run() {
 	n.Cleanup(n.stop)
 }
 
-func (n *watchNode) tell(account presence.AccountID, owner presence.UserID, w notify.Watch) bool {
+func (n *watchNode) tell(account presence.AccountID, owner presence.UserID, w watch.Watch) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if w.Account != account || w.Owner != owner || w.Fired.IsZero() {
@@ -93,9 +95,9 @@ func (n *watchNode) toldCount() int {
 }
 
 // ask makes a watch of bob's for target that lasts an hour.
-func (n *watchNode) ask(target presence.UserID, until presence.Status) notify.Watch {
+func (n *watchNode) ask(target presence.UserID, until presence.Status) watch.Watch {
 	n.Helper()
-	w, err := n.Create(n.Context(), notify.Watch{
+	w, err := n.Create(n.Context(), watch.Watch{
 		Account: "a", Owner: "bob", Target: target, Until: until, Expires: time.Now().Add(time.Hour),
 	})
 	if err != nil {
@@ -105,7 +107,7 @@ func (n *watchNode) ask(target presence.UserID, until presence.Status) notify.Wa
 }
 
 // own is what bob has.
-func (n *watchNode) own() []notify.Watch {
+func (n *watchNode) own() []watch.Watch {
 	n.Helper()
 	list, err := n.List(n.Context(), "a", "bob", "", 1000)
 	if err != nil {
@@ -114,7 +116,7 @@ func (n *watchNode) own() []notify.Watch {
 	return list
 }
 
-func (n *watchNode) pending() []notify.Watch {
+func (n *watchNode) pending() []watch.Watch {
 	n.Helper()
 	list, err := n.Pending(n.Context(), "a", "bob")
 	if err != nil {
@@ -411,7 +413,7 @@ func TestAWatchExpires(t *testing.T) {
 		letPass(time.Hour + time.Millisecond)
 		n.play("alice", arrives)
 		letPass(time.Minute)
-		if _, err := n.Get(t.Context(), "a", "bob", w.ID); !errors.Is(err, notify.ErrNoWatch) || n.toldCount() != 0 || len(n.own()) != 0 {
+		if _, err := n.Get(t.Context(), "a", "bob", w.ID); !errors.Is(err, watch.ErrNotFound) || n.toldCount() != 0 || len(n.own()) != 0 {
 			t.Errorf("%v, told %+v", err, n.told)
 		}
 	})
@@ -429,7 +431,7 @@ func TestWhatIsDeletedDoesNotFire(t *testing.T) {
 		if err := n.Delete(t.Context(), "a", "bob", w.ID); err != nil {
 			t.Fatal(err)
 		}
-		if err := n.Delete(t.Context(), "a", "bob", w.ID); !errors.Is(err, notify.ErrNoWatch) {
+		if err := n.Delete(t.Context(), "a", "bob", w.ID); !errors.Is(err, watch.ErrNotFound) {
 			t.Errorf("again: %v", err)
 		}
 		n.play("alice", arrives)
@@ -448,12 +450,12 @@ func TestWhatIsDeletedDoesNotFire(t *testing.T) {
 func TestTheBoundOfWatches(t *testing.T) {
 	n := newWatchNode(t, enginetest.Open(t, time.Now))
 	ask := func() error {
-		_, err := n.Create(t.Context(), notify.Watch{
+		_, err := n.Create(t.Context(), watch.Watch{
 			Account: "a", Owner: "bob", Target: "alice", Until: presence.Busy, Expires: time.Now().Add(time.Hour),
 		})
 		return err
 	}
-	for range notify.MaxWatches - 1 {
+	for range watch.MaxPerOwner - 1 {
 		if err := ask(); err != nil {
 			t.Fatal(err)
 		}
@@ -467,19 +469,19 @@ func TestTheBoundOfWatches(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if have := len(n.own()); have > notify.MaxWatches {
+	if have := len(n.own()); have > watch.MaxPerOwner {
 		t.Errorf("there are %d", have)
 	}
-	for len(n.own()) < notify.MaxWatches {
+	for len(n.own()) < watch.MaxPerOwner {
 		if err := ask(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if limit, limited := errors.AsType[*presence.LimitError](ask()); !limited || limit.Limit != notify.MaxWatches {
+	if limit, limited := errors.AsType[*presence.LimitError](ask()); !limited || limit.Limit != watch.MaxPerOwner {
 		t.Errorf("one more: %v", limit)
 	}
 	// It is the owner's bound, not everybody's.
-	_, err := n.Create(t.Context(), notify.Watch{Account: "a", Owner: "carol", Target: "alice", Until: presence.Busy, Expires: time.Now().Add(time.Hour)})
+	_, err := n.Create(t.Context(), watch.Watch{Account: "a", Owner: "carol", Target: "alice", Until: presence.Busy, Expires: time.Now().Add(time.Hour)})
 	if err != nil {
 		t.Error(err)
 	}
@@ -492,7 +494,7 @@ func TestWatchesAreTheirOwners(t *testing.T) {
 	made := make(map[store.User]string)
 	owners := []store.User{{Account: "a", ID: "bob"}, {Account: "a", ID: "bob2"}, {Account: "a", ID: "bo"}, {Account: "b", ID: "bob"}, {Account: "aa", ID: "bob"}}
 	for _, o := range owners {
-		w, err := n.Create(t.Context(), notify.Watch{Account: o.Account, Owner: o.ID, Target: "alice", Until: presence.Busy, Expires: time.Now().Add(time.Hour)})
+		w, err := n.Create(t.Context(), watch.Watch{Account: o.Account, Owner: o.ID, Target: "alice", Until: presence.Busy, Expires: time.Now().Add(time.Hour)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -505,17 +507,17 @@ func TestWatchesAreTheirOwners(t *testing.T) {
 		}
 		for _, other := range owners {
 			w, err := n.Get(t.Context(), o.Account, o.ID, made[other])
-			if other == o && (err != nil || w.ID != made[o]) || other != o && !errors.Is(err, notify.ErrNoWatch) {
+			if other == o && (err != nil || w.ID != made[o]) || other != o && !errors.Is(err, watch.ErrNotFound) {
 				t.Errorf("%v of %v: %+v, %v", o, other, w, err)
 			}
 		}
 	}
 	for _, id := range []string{"", "x", strings.Repeat("x", 600), "../" + strings.Repeat("x", 23)} {
-		if _, err := n.Get(t.Context(), "a", "bob", id); !errors.Is(err, notify.ErrNoWatch) {
+		if _, err := n.Get(t.Context(), "a", "bob", id); !errors.Is(err, watch.ErrNotFound) {
 			t.Errorf("%q: %v", id, err)
 		}
 	}
-	_, err := n.Create(t.Context(), notify.Watch{Account: "a", Owner: "bob", Target: "nobody", Expires: time.Now().Add(time.Hour)})
+	_, err := n.Create(t.Context(), watch.Watch{Account: "a", Owner: "bob", Target: "nobody", Expires: time.Now().Add(time.Hour)})
 	if !errors.Is(err, errNobody) {
 		t.Error(err)
 	}

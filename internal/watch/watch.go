@@ -1,4 +1,11 @@
-package notify
+// Package watch keeps watches: each tells its owner once when another user reaches
+// a status.
+//
+// It is separate from notify so that a stream that closes, or a node that stops,
+// ends no watch: watches are documents of the store, and a reader of the log fires
+// them. It guarantees that a watch fires at most once, on what its owner may see of
+// the target, and that the owner is told at least once.
+package watch
 
 import (
 	"context"
@@ -15,17 +22,17 @@ import (
 
 // Bounds of watches.
 const (
-	MaxWatches       = 100 // of one owner, those that came and were not told among them
-	DefaultWatchTime = 24 * time.Hour
-	MaxWatchTime     = 7 * 24 * time.Hour
+	MaxPerOwner     = 100 // of one owner, those that came and were not told among them
+	DefaultDuration = 24 * time.Hour
+	MaxDuration     = 7 * 24 * time.Hour
 )
 
 // firedKept is how long a watch that came waits for a stream of its owner.
 const firedKept = 24 * time.Hour
 
-// ErrNoWatch: the owner has no such watch. It was told, deleted or has expired, or
+// ErrNotFound: the owner has no such watch. It was told, deleted or has expired, or
 // never was.
-var ErrNoWatch = errors.New("the user has no such watch")
+var ErrNotFound = errors.New("the user has no such watch")
 
 // A Watch tells its owner once when a user, as the owner sees that user, comes to
 // a status.
@@ -47,12 +54,12 @@ func (w *Watch) target() store.User { return store.User{Account: w.Account, ID: 
 
 func (w *Watch) key() string { return ownedBy(w.Account, w.Owner) + w.ID }
 
-// Watches keeps watches, and fires them. Set the fields, then Run it: without,
+// A Registry keeps watches, and fires them. Set the fields, then Run it: without,
 // only those fire whose target has the status when they are made.
 //
 // A watch fires once, whoever sees that it came: of all who try to record it,
 // on any node, one does. It is told at least once.
-type Watches struct {
+type Registry struct {
 	Store store.Store
 	// Known says whether the directory has a user: nil, or the error to answer.
 	Known func(context.Context, store.User) error
@@ -62,7 +69,7 @@ type Watches struct {
 	// It is false if there is none; nil: there never is.
 	Tell func(account presence.AccountID, owner presence.UserID, w Watch) bool
 
-	index    watchIndex
+	index    index
 	tellings tellings
 }
 
@@ -118,85 +125,85 @@ func watchOf(doc *store.Doc) (Watch, error) {
 	}, nil
 }
 
-func (ws *Watches) now() time.Time { return ws.Clock().UTC().Truncate(time.Millisecond) }
+func (r *Registry) now() time.Time { return r.Clock().UTC().Truncate(time.Millisecond) }
 
 // Create makes a watch of what is asked: Account, Owner, Target, Until and
 // Expires. If the target has the status already, it fires at once, and what comes
 // back says so. A failure to look is made good by Run.
-func (ws *Watches) Create(ctx context.Context, asked Watch) (Watch, error) {
+func (r *Registry) Create(ctx context.Context, asked Watch) (Watch, error) {
 	w := asked
-	if err := ws.Known(ctx, w.target()); err != nil {
+	if err := r.Known(ctx, w.target()); err != nil {
 		return Watch{}, err
 	}
-	if err := ws.room(ctx, &w, MaxWatches-1); err != nil {
+	if err := r.room(ctx, &w, MaxPerOwner-1); err != nil {
 		return Watch{}, err
 	}
-	w.ID, w.Created = rand.Text(), ws.now()
-	if err := ws.Store.Write(ctx, watchAccount, watchDoc(&w, "", w.Expires)); err != nil {
+	w.ID, w.Created = rand.Text(), r.now()
+	if err := r.Store.Write(ctx, watchAccount, watchDoc(&w, "", w.Expires)); err != nil {
 		return Watch{}, err
 	}
 	// Others may have made theirs meanwhile. Each looks after it has written, so
 	// that the last of them sees all: rather one too few than one too many.
-	if err := ws.room(ctx, &w, MaxWatches); err != nil {
-		return Watch{}, errors.Join(err, ws.remove(ctx, w.key()))
+	if err := r.room(ctx, &w, MaxPerOwner); err != nil {
+		return Watch{}, errors.Join(err, r.remove(ctx, w.key()))
 	}
 	// In this order, no change is missed: one before the read is in the record, and
 	// the log gives one after it to whoever has the watch in the index.
-	ws.index.add(w)
-	records, _, err := ws.Store.Read(ctx, []store.User{w.target()})
+	r.index.add(w)
+	records, _, err := r.Store.Read(ctx, []store.User{w.target()})
 	if err == nil {
 		var record *store.Record
 		if len(records) > 0 {
 			record = &records[0]
 		}
-		w, err = ws.judge(ctx, w, record)
+		w, err = r.judge(ctx, w, record)
 	}
 	if err != nil {
-		ws.index.owe(w.target())
+		r.index.owe(w.target())
 	}
 	return w, nil
 }
 
 // room is nil while the owner of w has at most this many watches.
-func (ws *Watches) room(ctx context.Context, w *Watch, most int) error {
-	have, err := ws.List(ctx, w.Account, w.Owner, "", most+1)
+func (r *Registry) room(ctx context.Context, w *Watch, most int) error {
+	have, err := r.List(ctx, w.Account, w.Owner, "", most+1)
 	if err == nil && len(have) > most {
-		return &presence.LimitError{What: "watches", Limit: MaxWatches}
+		return &presence.LimitError{What: "watches", Limit: MaxPerOwner}
 	}
 	return err
 }
 
-// Get is one watch of an owner, or ErrNoWatch.
-func (ws *Watches) Get(ctx context.Context, account presence.AccountID, owner presence.UserID, id string) (Watch, error) {
-	doc, err := ws.load(ctx, account, owner, id)
+// Get is one watch of an owner, or ErrNotFound.
+func (r *Registry) Get(ctx context.Context, account presence.AccountID, owner presence.UserID, id string) (Watch, error) {
+	doc, err := r.load(ctx, account, owner, id)
 	if err != nil {
 		return Watch{}, err
 	}
 	return watchOf(doc)
 }
 
-func (ws *Watches) load(ctx context.Context, account presence.AccountID, owner presence.UserID, id string) (*store.Doc, error) {
+func (r *Registry) load(ctx context.Context, account presence.AccountID, owner presence.UserID, id string) (*store.Doc, error) {
 	if len(id) != watchIDLength {
-		return nil, ErrNoWatch
+		return nil, ErrNotFound
 	}
-	docs, err := ws.Store.Load(ctx, watchAccount, watchKey(ownedBy(account, owner)+id))
+	docs, err := r.Store.Load(ctx, watchAccount, watchKey(ownedBy(account, owner)+id))
 	if err != nil {
 		return nil, err
 	}
 	if len(docs) == 0 {
-		return nil, ErrNoWatch
+		return nil, ErrNotFound
 	}
 	return &docs[0], nil
 }
 
 // List is an owner's watches in the order of ids, those above after, at most limit
 // of them.
-func (ws *Watches) List(ctx context.Context, account presence.AccountID, owner presence.UserID, after string, limit int) ([]Watch, error) {
+func (r *Registry) List(ctx context.Context, account presence.AccountID, owner presence.UserID, after string, limit int) ([]Watch, error) {
 	var list []Watch
 	for prefix := ownedBy(account, owner); len(list) < limit; {
 		// No more than an owner can have: what follows are others'.
-		most := min(limit-len(list), MaxWatches+1)
-		docs, err := ws.Store.List(ctx, watchAccount, watchCollection, prefix+after, most)
+		most := min(limit-len(list), MaxPerOwner+1)
+		docs, err := r.Store.List(ctx, watchAccount, watchCollection, prefix+after, most)
 		if err != nil {
 			return nil, err
 		}
@@ -217,12 +224,12 @@ func (ws *Watches) List(ctx context.Context, account presence.AccountID, owner p
 	return list, nil
 }
 
-// Delete ends a watch if checks allow it, or says ErrNoWatch.
-func (ws *Watches) Delete(
+// Delete ends a watch if checks allow it, or says ErrNotFound.
+func (r *Registry) Delete(
 	ctx context.Context, account presence.AccountID, owner presence.UserID, id string, checks ...func(*Watch) error,
 ) error {
 	return document.Again(func() error {
-		doc, err := ws.load(ctx, account, owner, id)
+		doc, err := r.load(ctx, account, owner, id)
 		if err != nil {
 			return err
 		}
@@ -235,10 +242,10 @@ func (ws *Watches) Delete(
 				return err
 			}
 		}
-		if err := ws.Store.Write(ctx, watchAccount, document.Deletion(doc)); err != nil {
+		if err := r.Store.Write(ctx, watchAccount, document.Deletion(doc)); err != nil {
 			return err
 		}
-		ws.index.drop(doc.Key.Key)
+		r.index.drop(doc.Key.Key)
 		return nil
 	})
 }
@@ -246,14 +253,14 @@ func (ws *Watches) Delete(
 // Pending is what came while no stream of the owner was open: it is for a stream
 // that opens, which says Told of each after it was written. What comes after that
 // a stream is told by Tell; what comes in between, within the interval of Run.
-func (ws *Watches) Pending(ctx context.Context, account presence.AccountID, owner presence.UserID) ([]Watch, error) {
-	all, err := ws.List(ctx, account, owner, "", 2*MaxWatches)
+func (r *Registry) Pending(ctx context.Context, account presence.AccountID, owner presence.UserID) ([]Watch, error) {
+	all, err := r.List(ctx, account, owner, "", 2*MaxPerOwner)
 	if err != nil {
 		return nil, err
 	}
 	var pending []Watch
 	for i := range all {
-		if !all[i].Fired.IsZero() && ws.tellings.of(all[i].key()) == untold {
+		if !all[i].Fired.IsZero() && r.tellings.of(all[i].key()) == untold {
 			pending = append(pending, all[i])
 		}
 	}
@@ -261,18 +268,18 @@ func (ws *Watches) Pending(ctx context.Context, account presence.AccountID, owne
 }
 
 // Told ends a watch that its owner was told of. If that fails, Run does it later.
-func (ws *Watches) Told(ctx context.Context, w Watch) error {
-	ws.tellings.mark(w.key())
-	return ws.remove(ctx, w.key())
+func (r *Registry) Told(ctx context.Context, w Watch) error {
+	r.tellings.mark(w.key())
+	return r.remove(ctx, w.key())
 }
 
 // remove deletes a document, if it is there.
-func (ws *Watches) remove(ctx context.Context, key string) error {
+func (r *Registry) remove(ctx context.Context, key string) error {
 	return document.Again(func() error {
-		docs, err := ws.Store.Load(ctx, watchAccount, watchKey(key))
+		docs, err := r.Store.Load(ctx, watchAccount, watchKey(key))
 		if err != nil || len(docs) == 0 {
 			return err
 		}
-		return ws.Store.Write(ctx, watchAccount, document.Deletion(&docs[0]))
+		return r.Store.Write(ctx, watchAccount, document.Deletion(&docs[0]))
 	})
 }
