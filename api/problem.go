@@ -12,7 +12,7 @@ type Problem struct {
 	Title    string `json:"title"` // the same for each occurrence
 	Status   int    `json:"status"`
 	Detail   string `json:"detail"`   // of this occurrence
-	Instance string `json:"instance"` // the tracking id, as in the access log
+	Instance string `json:"instance"` // the request's id, as in X-Request-Id and the logs
 	WhatToDo string `json:"what_to_do"`
 
 	Field      string   `json:"field,omitempty"`       // of the body or the query that is wrong

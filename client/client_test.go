@@ -65,7 +65,7 @@ func TestErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cl := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", c.kind)
-				w.Header().Set("X-Zm-Trackingid", "WEB_1")
+				w.Header().Set("X-Request-Id", "1f")
 				if c.after != "" {
 					w.Header().Set("Retry-After", c.after)
 				}
@@ -74,7 +74,7 @@ func TestErrors(t *testing.T) {
 			})
 			_, err := cl.Presence(t.Context(), "me")
 			refused, ok := errors.AsType[*client.Error](err)
-			if !ok || refused.Status != c.status || refused.Tracking != "WEB_1" || !strings.HasSuffix(err.Error(), c.want) {
+			if !ok || refused.Status != c.status || refused.RequestID != "1f" || !strings.HasSuffix(err.Error(), c.want) {
 				t.Errorf("%v; want %d: %s", err, c.status, c.want)
 			}
 			if wait, again := client.Retry(err); wait != c.wait || again != c.again {

@@ -22,7 +22,7 @@ type Error struct {
 	Code         int           // of Zoom's API; 0 for others
 	Message      string        // what went wrong, in words
 	Wait         time.Duration // before the request is worth repeating, as the server says; 0: it does not say
-	Tracking     string        // the request's id in the server's log
+	RequestID    string        // of the request, as in the server's log
 }
 
 func (e *Error) Error() string {
@@ -89,7 +89,7 @@ func Retry(err error) (wait time.Duration, ok bool) {
 func errorOf(method string, resp *http.Response, body []byte) *Error {
 	e := &Error{
 		Method: method, Path: resp.Request.URL.Path, Status: resp.StatusCode,
-		Wait: waitOf(resp.Header), Tracking: resp.Header.Get("X-Zm-Trackingid"),
+		Wait: waitOf(resp.Header), RequestID: resp.Header.Get("X-Request-Id"),
 	}
 	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/problem+json") {
 		problem := new(api.Problem)

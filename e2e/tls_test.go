@@ -105,13 +105,14 @@ func checkAccessLog(t *testing.T, file, secret string) {
 	}
 	for _, line := range lines {
 		var fields struct {
-			Tracking, Method, Route string
-			Status                  int
+			RequestID     string `json:"request_id"`
+			Method, Route string
+			Status        int
 		}
 		if err := json.Unmarshal([]byte(line), &fields); err != nil {
 			t.Fatalf("a line of the access log is no JSON: %v: %s", err, line)
 		}
-		if fields.Tracking == "" || fields.Method == "" || fields.Route == "" || fields.Status == 0 {
+		if fields.RequestID == "" || fields.Method == "" || fields.Route == "" || fields.Status == 0 {
 			t.Errorf("a line of the access log lacks a field: %s", line)
 		}
 	}

@@ -26,7 +26,7 @@ func FuzzMayHoldSecret(f *testing.F) {
 // TestMostLinesHoldNoSecret: the quick look is enough for the lines that a log is
 // made of, else it would be of no use.
 func TestMostLinesHoldNoSecret(t *testing.T) {
-	line := `{"time":"2026-11-28T12:53:47.718Z","level":"INFO","msg":"request","tracking":"WEB_99113d00370f0d0d","method":"PUT",` +
+	line := `{"time":"2026-11-28T12:53:47.718Z","level":"INFO","msg":"request","request_id":"99113d00370f0d0d","method":"PUT",` +
 		`"path":"/v2/users/ada.okafor%40example.com/presence_status","status":204,"client":"2001:db8::1","account":"N4CkC68OIFBf7NmfhchE1w",` +
 		`"app":"QrlsRDNayzITtgWFnSaSdA","token":"NEup0VSJCiY1fPelM2MEUg"}` + "\n"
 	if mayHoldSecret([]byte(line)) {

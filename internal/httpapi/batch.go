@@ -70,7 +70,7 @@ func (a *API) refreshItem(c *call, item *api.RefreshItem) api.RefreshResult {
 	session, err := a.refreshOne(c, item)
 	if err != nil {
 		p := problem(asNoSession(err))
-		p.Instance = wire.TrackingID(c.w)
+		p.Instance = wire.RequestID(c.w)
 		return api.RefreshResult{ID: item.ID, Status: p.Status, Problem: p}
 	}
 	return api.RefreshResult{ID: item.ID, Status: http.StatusOK, EndsAt: at(session.EndsAt)}

@@ -262,8 +262,8 @@ func (x *exchange) checkHeaders() {
 	if native && x.header.Get("X-Content-Type-Options") != "nosniff" {
 		x.w.t.Errorf("%s: no nosniff", x.asked)
 	}
-	if x.header.Get("X-Zm-Trackingid") == "" {
-		x.w.t.Errorf("%s: no tracking id", x.asked)
+	if x.header.Get("X-Request-Id") == "" {
+		x.w.t.Errorf("%s: no request id", x.asked)
 	}
 	if strings.Contains(x.asked, " /v1/") && x.header.Get("Cache-Control") != "no-store" {
 		x.w.t.Errorf("%s: Cache-Control is %q", x.asked, x.header.Get("Cache-Control"))
@@ -315,7 +315,7 @@ func (x *exchange) problem(kind *api.Kind) api.Problem {
 	if p.Type != kind.Type() || x.status != kind.Status || p.Status != kind.Status || p.Title != kind.Title || p.WhatToDo != kind.WhatToDo {
 		x.w.t.Fatalf("%s: got %d %s, want the problem %s", x.asked, x.status, x.body, kind.Slug)
 	}
-	if p.Instance != x.header.Get("X-Zm-Trackingid") || p.Detail == "" {
+	if p.Instance != x.header.Get("X-Request-Id") || p.Detail == "" {
 		x.w.t.Errorf("%s: instance or detail is wrong: %s", x.asked, x.body)
 	}
 	return p

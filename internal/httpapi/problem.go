@@ -32,7 +32,7 @@ var (
 // Fail writes err as a problem document.
 func (a *API) Fail(w http.ResponseWriter, _ *http.Request, err error) {
 	p := problem(err)
-	p.Instance = wire.TrackingID(w)
+	p.Instance = wire.RequestID(w)
 	h := w.Header()
 	h["Content-Type"] = []string{"application/problem+json"}
 	h["Cache-Control"] = []string{"no-store"}

@@ -39,6 +39,7 @@ func policyOf(cfg *config.Config) presence.Policy {
 func siteOf(cfg *config.Config) *wire.Site {
 	site := &wire.Site{
 		Hosts: cfg.Hosts(), AnyAddress: cfg.Everywhere(), Own: cfg.Origin(), Origins: cfg.Origins(), Shared: []string{"/v1/", "/v2/"},
+		Exposed: zoomapi.ExposedHeaders(),
 	}
 	if age := cfg.HSTSMaxAge; age > 0 {
 		site.HSTS = fmt.Sprintf("max-age=%d", age/time.Second)
@@ -81,7 +82,7 @@ func (s *Server) compose() {
 	native.Mount(rt)
 	zoom.Mount(rt)
 	(&ui.Page{Dialect: native, Site: site}).Mount(rt)
-	tokens := oauthDialect{oauth}
+	tokens := oauthDialect{oauth, zoom}
 	rt.Handle(http.MethodPost, "/oauth/token", tokens, oauth.Token)
 	rt.Handle(http.MethodPost, "/oauth/revoke", tokens, oauth.Revoke)
 	s.public = hardened(rt, s.log)
@@ -97,9 +98,15 @@ func (s *Server) baseURL(w http.ResponseWriter) string {
 	return wire.ClientOf(w).URL()
 }
 
+// Announce implements wire.Announcer.
+func (d oauthDialect) Announce(h http.Header, requestID string) { d.zoom.Announce(h, requestID) }
+
 // oauthDialect makes what the wire finds wrong an error of the OAuth endpoints,
 // whose package does not know the wire.
-type oauthDialect struct{ *auth.Endpoints }
+type oauthDialect struct {
+	*auth.Endpoints
+	zoom *zoomapi.API
+}
 
 // Fail implements wire.Dialect.
 func (d oauthDialect) Fail(w http.ResponseWriter, r *http.Request, err error) {

@@ -81,8 +81,8 @@ func (l *AccessLog) write(f *Facts, r *http.Request, m *meter, start time.Time, 
 	b = append(b, l.stamp...)
 	ms := start.Nanosecond() / 1e6
 	b = append(b, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
-	b = append(b, `","level":"INFO","msg":"request","tracking":"`...)
-	b = append(append(b, f.tracking[:]...), '"')
+	b = append(b, `","level":"INFO","msg":"request","request_id":"`...)
+	b = append(append(b, f.requestID...), '"')
 	b = appendField(b, "method", r.Method)
 	b = appendField(b, "path", r.URL.Path)
 	b = appendField(b, "route", m.route)

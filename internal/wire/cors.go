@@ -8,9 +8,8 @@ import (
 
 const (
 	corsRequestHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID"
-	corsAnswerHeaders  = "Allow, ETag, Idempotency-Replayed, Location, Retry-After, WWW-Authenticate, X-Outcome, X-RateLimit-Category, " +
-		"X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-RateLimit-Type, X-Zm-Trackingid"
-	corsMaxAge = "600" // seconds: how long a change of the setting may go unnoticed
+	corsAnswerHeaders  = "Allow, ETag, Idempotency-Replayed, Location, Retry-After, WWW-Authenticate, X-Outcome, X-Request-Id"
+	corsMaxAge         = "600" // seconds: how long a change of the setting may go unnoticed
 )
 
 // announce gives the headers that every answer has: HSTS, and on paths that are
@@ -40,7 +39,7 @@ func (s *Site) announce(h http.Header, r *http.Request, c *Client) {
 	default:
 		return
 	}
-	h["Access-Control-Expose-Headers"] = []string{corsAnswerHeaders}
+	h["Access-Control-Expose-Headers"] = append([]string{corsAnswerHeaders}, s.Exposed...)
 }
 
 // shared reports whether a path is one of those that pages of other origins may be

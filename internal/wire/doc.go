@@ -1,5 +1,5 @@
 // Package wire is what every dialect does alike on the wire: it routes, gives
-// each request a tracking id, its access-log line and its metrics, reads bearer
+// each request an id, its access-log line and its metrics, reads bearer
 // tokens, bodies and conditions, and lets a handler return an error.
 //
 // It is separate from the dialects so that none of this is written twice, and

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,10 +24,10 @@ import (
 	"porchlight.dev/porchlight/internal/quota"
 )
 
-// Observer watches every request: it gives out the tracking id, writes the
-// access-log line, counts, and turns a panic into an error of the dialect.
+// Observer watches every request: it gives it an id, writes the access-log line, counts, and turns a panic into an error of the dialect.
 type Observer struct {
-	// Proxies are trusted to say who the client is. Set it before serving.
+	// Proxies are trusted to say who the client is, and to give requests their
+	// ids. Set it before serving.
 	Proxies Proxies
 	// Site is what every answer tells browsers; nil: nothing. Set it before serving.
 	Site *Site
@@ -78,7 +80,7 @@ func (o *Observer) meter(method, route string) *meter {
 // response writer that handlers get.
 type Facts struct {
 	http.ResponseWriter
-	tracking  [20]byte
+	requestID string
 	client    Client
 	status    int
 	bytes     int64
@@ -130,10 +132,11 @@ func Note(w http.ResponseWriter, p *auth.Principal) {
 	}
 }
 
-// TrackingID is the id that was given to the request that w answers.
-func TrackingID(w http.ResponseWriter) string {
+// RequestID is the id of the request that w answers: in its answer, its problem
+// document and the logs.
+func RequestID(w http.ResponseWriter) string {
 	if f, ok := w.(*Facts); ok {
-		return string(f.tracking[:])
+		return f.requestID
 	}
 	return ""
 }
@@ -143,8 +146,11 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *meter, d Diale
 	start := o.clock()
 	f, _ := o.facts.Get().(*Facts)
 	*f = Facts{ResponseWriter: w, client: o.Proxies.Client(r), connection: connectionOf(r)}
-	o.track(f)
-	w.Header()["X-Zm-Trackingid"] = []string{string(f.tracking[:])}
+	f.requestID = o.requestID(r)
+	w.Header()[requestIDHeader] = []string{f.requestID}
+	if a, ok := d.(Announcer); ok {
+		a.Announce(w.Header(), f.requestID)
+	}
 	o.Site.announce(w.Header(), r, &f.client)
 
 	broken := false                            // the answer had begun: it must not look whole
@@ -168,7 +174,7 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *meter, d Diale
 	m.classes[min(status/100, 5)].Inc()
 	m.seconds.Observe(elapsed.Seconds())
 	if status >= 500 && status != http.StatusInsufficientStorage && !overLimit(f.err) { // the store has said that, once
-		o.log.ErrorContext(r.Context(), "request failed", slog.String("tracking", string(f.tracking[:])),
+		o.log.ErrorContext(r.Context(), "request failed", slog.String("request_id", f.requestID),
 			slog.String("method", m.method), slog.String("route", m.route), slog.Int("status", status), slog.Any("err", f.err))
 	}
 	o.access.write(f, r, m, start, elapsed, status)
@@ -215,14 +221,30 @@ func (o *Observer) guarded(f *Facts, r *http.Request, h Handler) (err error) {
 
 const hexDigits = "0123456789abcdef"
 
-// track makes a tracking id of the shape that Zoom's have.
-func (o *Observer) track(f *Facts) {
+const (
+	requestIDHeader = "X-Request-Id"
+	maxRequestID    = 64 // bytes of one that a proxy gives
+)
+
+// requestID is the id that a trusted proxy gave to a request, so that its log and
+// this server's agree, or a new one. What anybody else sends is ignored: ids in the
+// log must not be a stranger's choice.
+func (o *Observer) requestID(r *http.Request) string {
+	given := r.Header[requestIDHeader]
+	if len(given) == 1 && isRequestID(given[0]) && o.Proxies.Trusts(peerAddr(r)) {
+		return given[0]
+	}
 	source, _ := o.ids.Get().(*mrand.ChaCha8)
 	var random [8]byte
-	binary.LittleEndian.PutUint64(random[:], source.Uint64())
+	binary.BigEndian.PutUint64(random[:], source.Uint64())
 	o.ids.Put(source)
-	copy(f.tracking[:], "WEB_")
-	for i, b := range random {
-		f.tracking[4+2*i], f.tracking[5+2*i] = hexDigits[b>>4], hexDigits[b&15]
-	}
+	return hex.EncodeToString(random[:])
+}
+
+// isRequestID reports whether text is short, and of letters, digits, "-", "_", "."
+// and ":".
+func isRequestID(text string) bool {
+	return text != "" && len(text) <= maxRequestID && !strings.ContainsFunc(text, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("-_.:", c)
+	})
 }

@@ -24,6 +24,11 @@ type Dialect interface {
 	Fail(w http.ResponseWriter, r *http.Request, err error)
 }
 
+// An Announcer is a dialect with headers that all its answers have.
+type Announcer interface {
+	Announce(h http.Header, requestID string)
+}
+
 // Router finds the handler of a request. Add every route before serving.
 type Router struct {
 	observer *Observer

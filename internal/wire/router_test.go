@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -38,6 +39,7 @@ func (d plainDialect) Fail(w http.ResponseWriter, _ *http.Request, err error) {
 
 type served struct {
 	*Router
+	observer    *Observer
 	access, log bytes.Buffer
 	metrics     *prometheus.Registry
 	stop        func()
@@ -53,12 +55,13 @@ func serve() *served {
 		now = now.Add(time.Millisecond)
 		return now
 	}
-	s.Router = NewRouter(NewObserver(access, slog.New(slog.NewJSONHandler(&s.log, nil)), s.metrics, clock), plainDialect("fallback"))
+	s.observer = NewObserver(access, slog.New(slog.NewJSONHandler(&s.log, nil)), s.metrics, clock)
+	s.Router = NewRouter(s.observer, plainDialect("fallback"))
 	s.Area("/api/", plainDialect("api"))
 	s.Area("/api/inner/", plainDialect("inner"))
 	s.Handle("GET", "/api/things/{id}", plainDialect("api"), func(w http.ResponseWriter, r *http.Request) error {
 		Note(w, nil)
-		_, err := io.WriteString(w, "thing "+r.PathValue("id")+" "+TrackingID(w))
+		_, err := io.WriteString(w, "thing "+r.PathValue("id")+" "+RequestID(w))
 		return err
 	})
 	s.Handle("PUT", "/api/things/{id}", plainDialect("api"), func(w http.ResponseWriter, _ *http.Request) error {
@@ -124,12 +127,12 @@ func TestRouter(t *testing.T) {
 		if rec.Code != c.status || rec.Body.String() != c.body || rec.Header().Get("Allow") != c.allow {
 			t.Errorf("%s %s: %d %q, allows %q", c.method, c.target, rec.Code, rec.Body, rec.Header().Get("Allow"))
 		}
-		if id := rec.Header().Get("x-zm-trackingid"); len(id) != 20 || !strings.HasPrefix(id, "WEB_") {
-			t.Errorf("%s %s: tracking id %q", c.method, c.target, id)
+		if id := rec.Header().Get("X-Request-Id"); len(id) != 16 {
+			t.Errorf("%s %s: request id %q", c.method, c.target, id)
 		}
 	}
 	rec := s.do("GET", "/api/things/a%2Fb")
-	if want := "thing a/b " + rec.Header().Get("x-zm-trackingid"); rec.Code != 200 || rec.Body.String() != want {
+	if want := "thing a/b " + rec.Header().Get("X-Request-Id"); rec.Code != 200 || rec.Body.String() != want {
 		t.Errorf("%d %q, want %q", rec.Code, rec.Body, want)
 	}
 	if rec := s.do("HEAD", "/api/things/1"); rec.Code != 200 {
@@ -228,28 +231,80 @@ func TestObserver(t *testing.T) {
 		got := want
 		got.Err = ""
 		var more struct {
-			Time, Tracking, Remote string
-			Elapsed                int `json:"elapsed_us"`
+			Time, Remote string
+			RequestID    string `json:"request_id"`
+			Elapsed      int    `json:"elapsed_us"`
 		}
 		if err := errors.Join(json.Unmarshal([]byte(lines[i]), &got), json.Unmarshal([]byte(lines[i]), &more)); err != nil {
 			t.Fatalf("%s: %v", lines[i], err)
 		}
-		if got != want || len(more.Tracking) != 20 || more.Elapsed != 1000 || more.Remote == "" || !strings.HasPrefix(more.Time, "2026-11-22T12:00:00.") {
+		if got != want || len(more.RequestID) != 16 || more.Elapsed != 1000 || more.Remote == "" || !strings.HasPrefix(more.Time, "2026-11-22T12:00:00.") {
 			t.Errorf("got %+v %+v, want %+v", got, more, want)
 		}
 	}
 }
 
-// TestTrackingIDs: none comes twice.
-func TestTrackingIDs(t *testing.T) {
+// TestRequestIDs: none comes twice.
+func TestRequestIDs(t *testing.T) {
 	s := serve()
 	defer s.stop()
 	seen := map[string]bool{}
 	for range 1000 {
-		seen[s.do("GET", "/else").Header().Get("x-zm-trackingid")] = true
+		seen[s.do("GET", "/else").Header().Get("X-Request-Id")] = true
 	}
 	if len(seen) != 1000 {
 		t.Errorf("%d ids of 1000", len(seen))
+	}
+}
+
+// TestRequestIDOfProxy: a trusted proxy may give an id, nobody else may, and nothing
+// that would not be readable in a log.
+func TestRequestIDOfProxy(t *testing.T) {
+	s := serve()
+	defer s.stop()
+	s.observer.Proxies = Proxies{netip.MustParsePrefix("10.0.0.0/8")}
+	long := strings.Repeat("a", 64)
+	for _, c := range []struct {
+		peer  string
+		given []string
+		taken bool
+	}{
+		{"10.0.0.1:5", []string{"0b6f6d1e-8f0a-4c5e-9a39-0f5f2f2b9d11"}, true},
+		{"10.0.0.1:5", []string{long}, true},
+		{"10.0.0.1:5", []string{long + "a"}, false},
+		{"10.0.0.1:5", []string{""}, false},
+		{"10.0.0.1:5", []string{"a b"}, false},
+		{"10.0.0.1:5", []string{"a\"b"}, false},
+		{"10.0.0.1:5", []string{"ä"}, false},
+		{"10.0.0.1:5", []string{"a", "b"}, false},
+		{"192.0.2.1:5", []string{"0b6f6d1e"}, false},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/else", nil)
+		r.RemoteAddr, r.Header["X-Request-Id"] = c.peer, c.given
+		rec := httptest.NewRecorder()
+		s.ServeHTTP(rec, r)
+		got := rec.Header()["X-Request-Id"]
+		if taken := len(got) == 1 && got[0] == c.given[0]; taken != c.taken || !taken && (len(got) != 1 || len(got[0]) != 16) {
+			t.Errorf("%q of %s: the answer has %q", c.given, c.peer, got)
+		}
+	}
+}
+
+// A greetingDialect has a header on every answer.
+type greetingDialect struct{ plainDialect }
+
+func (greetingDialect) Announce(h http.Header, requestID string) { h.Set("X-Greeting", requestID) }
+
+func TestAnnouncer(t *testing.T) {
+	s := serve()
+	defer s.stop()
+	s.Area("/greets/", greetingDialect{"greets"})
+	s.Handle("GET", "/greets/plain", greetingDialect{"greets"}, Plain(http.NotFoundHandler()))
+	for target, greets := range map[string]bool{"/greets/plain": true, "/greets/nothing": true, "/api/plain": false} {
+		h := s.do("GET", target).Header()
+		if id := h.Get("X-Greeting"); (id != "") != greets || greets && id != h.Get("X-Request-Id") {
+			t.Errorf("%s: %v", target, h)
+		}
 	}
 }
 

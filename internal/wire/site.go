@@ -25,6 +25,9 @@ type Site struct {
 	// Origins are those of other pages that may use it; "*" is every page. They may
 	// call what is below the paths of Shared.
 	Origins, Shared []string
+	// Exposed are the headers that those pages may read beside the ones that every
+	// dialect has.
+	Exposed []string
 	// HSTS is the Strict-Transport-Security that HTTPS clients are told; "": none.
 	HSTS string
 }

@@ -58,6 +58,19 @@ func (a *API) Mount(rt *wire.Router) {
 	rt.Handle(http.MethodGet, chatContact, a, a.getContact)
 }
 
+// trackingHeader has the request's id, in the shape of Zoom's.
+const trackingHeader = "X-Zm-Trackingid"
+
+// ExposedHeaders are those of Zoom's that a page of another origin may read.
+func ExposedHeaders() []string {
+	return []string{"X-RateLimit-Category", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-RateLimit-Type", trackingHeader}
+}
+
+// Announce implements wire.Announcer.
+func (a *API) Announce(h http.Header, requestID string) {
+	h[trackingHeader] = []string{"WEB_" + requestID}
+}
+
 // A grant is a scope, by the names that Zoom documents for the request.
 type grant struct {
 	scope auth.Scope

@@ -94,7 +94,7 @@ var answers = []struct {
 }
 
 // internalError says nothing of what went wrong: the log does, under the
-// tracking id.
+// request's id.
 var internalError = answer{status: 500, code: 500, message: "Internal server error."}
 
 func answerTo(err error) answer {

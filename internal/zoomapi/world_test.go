@@ -223,8 +223,8 @@ func want(tb testing.TB, rec *httptest.ResponseRecorder, status int, body string
 	if rec.Code != status || rec.Body.String() != body {
 		tb.Errorf("got  %d %s\nwant %d %s", rec.Code, rec.Body, status, body)
 	}
-	if id := rec.Header().Get("x-zm-trackingid"); !strings.HasPrefix(id, "WEB_") {
-		tb.Errorf("tracking id %q", id)
+	if id := rec.Header().Get("X-Request-Id"); id == "" || rec.Header().Get("x-zm-trackingid") != "WEB_"+id {
+		tb.Errorf("tracking id %q of request %q", rec.Header().Get("x-zm-trackingid"), id)
 	}
 }
 
