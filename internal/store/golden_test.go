@@ -126,7 +126,7 @@ func TestGoldenEntry(t *testing.T) {
 	newest, seen := store.AppendEntry(nil, &want), false
 	for path, data := range golden(t, "entry") {
 		got, err := store.DecodeEntry(data)
-		if err != nil || !reflect.DeepEqual(got, want) {
+		if err != nil || got != want {
 			t.Errorf("%s is\n%+v, %v, want\n%+v", path, got, err, want)
 		}
 		seen = seen || string(data) == string(newest)

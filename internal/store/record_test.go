@@ -135,7 +135,7 @@ func TestEntryRoundTrip(t *testing.T) {
 			Before: presences(t), After: presences(t),
 		}
 		got, err := store.DecodeEntry(store.AppendEntry(nil, &want))
-		if err != nil || !reflect.DeepEqual(got, want) {
+		if err != nil || got != want {
 			t.Fatalf("got %+v, %v; want %+v", got, err, want)
 		}
 	})
@@ -252,7 +252,7 @@ func FuzzDecodeEntry(f *testing.F) {
 			return
 		}
 		again, err := store.DecodeEntry(store.AppendEntry(nil, &e))
-		if err != nil || !reflect.DeepEqual(again, e) {
+		if err != nil || again != e {
 			t.Fatalf("%+v came back as %+v, %v", e, again, err)
 		}
 	})

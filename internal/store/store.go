@@ -186,6 +186,8 @@ type Entry struct {
 	After    presence.Presence
 	// Gap: older versions of this user were dropped before this one.
 	Gap bool
+	// Damaged says why the entry cannot be decoded; of the rest only At is set.
+	Damaged error
 }
 
 // Key names a document in an account.

@@ -28,7 +28,9 @@ type group struct {
 	last    store.Position
 	items   []*item // to install
 	entries []tailEntry
-	answers []*op // to answer when last is durable
+	// redacted replace entries that may be in the tail.
+	redacted []tailEntry
+	answers  []*op // to answer when last is durable
 	// earliest is the first instant newly in the expiry index; zero: none.
 	earliest presence.Instant
 }

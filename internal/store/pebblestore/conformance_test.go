@@ -53,7 +53,11 @@ func opener(t *testing.T, o pebblestore.Options) storetest.Opened {
 		}
 		return s
 	}
-	opened := storetest.Opened{Store: open(t), Reopen: open}
+	opened := storetest.Opened{
+		Store: open(t), Reopen: open,
+		DropLog: func(t *testing.T, to store.Position) { s.DropLog(t, to) },
+		Damage:  func(t *testing.T, at store.Position) { s.DamageEntry(t, at) },
+	}
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Errorf("Close: %v", err)

@@ -2,7 +2,6 @@ package pebblestore
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"sync"
 
@@ -122,77 +121,4 @@ func (s *Store) Feed(ctx context.Context, name string, fn func([]store.Entry) er
 		at = entries[len(entries)-1].At
 		s.readers.moved(r, at)
 	}
-}
-
-// entriesAfter waits until there are entries above at and gives the first of
-// them.
-func (s *Store) entriesAfter(ctx context.Context, at store.Position) ([]store.Entry, error) {
-	for {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		select {
-		case <-s.closing:
-			return nil, s.haltedError()
-		default:
-		}
-		next := s.progress.next()
-		found, ok := s.tail.after(at, store.MaxFeedGroup)
-		if !ok || at < s.trimmedTo() {
-			var err error
-			if found, err = s.readLog(at, store.MaxFeedGroup); err != nil {
-				return nil, err
-			}
-		}
-		if len(found) > 0 {
-			return feedEntries(found, at), nil
-		}
-		select {
-		case <-next:
-		case <-ctx.Done():
-		case <-s.closing:
-		case <-s.halted:
-			return nil, s.haltedError()
-		}
-	}
-}
-
-// feedEntries gives a reader that has seen everything up to at what comes next.
-// An entry whose predecessor lies between was parted from it by trimming.
-func feedEntries(found []tailEntry, at store.Position) []store.Entry {
-	entries := make([]store.Entry, len(found))
-	for i := range found {
-		entries[i] = found[i].Entry
-		entries[i].Gap = found[i].previous > at && found[i].previous < found[0].At
-	}
-	return entries
-}
-
-// readLog reads durable entries above at from the database.
-func (s *Store) readLog(at store.Position, limit int) ([]tailEntry, error) {
-	var found []tailEntry
-	from := appendLogKey(nil, at+1)
-	to := appendLogKey(nil, s.progress.durableAt()+1)
-	err := s.scan(from, to, func(key, value []byte) (bool, error) {
-		at, ok := cutLogKey(key)
-		if !ok {
-			return false, fmt.Errorf("a log key: %w", errValue)
-		}
-		e, previous, err := decodeEntry(at, value)
-		if err != nil {
-			return false, err
-		}
-		found = append(found, tailEntry{Entry: e, previous: previous})
-		return len(found) < limit, nil
-	})
-	return found, err
-}
-
-func appendNumber(dst []byte, n uint64) []byte { return binary.BigEndian.AppendUint64(dst, n) }
-
-func cutNumber(value []byte) (uint64, error) {
-	if len(value) != 8 {
-		return 0, errValue
-	}
-	return binary.BigEndian.Uint64(value), nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sort"
 	"time"
 
 	"porchlight.dev/porchlight/internal/presence"
@@ -95,25 +94,17 @@ func (s *Store) trim(ctx context.Context) error {
 		return nil
 	}
 	return s.submit(ctx, func(c *committer) error {
-		c.deleteRange(appendLogKey(nil, 0), appendLogKey(nil, to+1))
-		c.set([]byte(metaTrim), appendNumber(nil, uint64(to)))
-		// From here on readers go by the database, not by what the tail still has.
-		c.s.trimmed.Store(uint64(to))
+		c.dropLog(to)
 		return nil
 	})
 }
 
-// logBefore is the last position of the log entries from before t, in the part
-// that was not dropped. Times follow positions but for the clock's steps.
-func (s *Store) logBefore(t time.Time) (store.Position, error) {
-	low, high := s.trimmedTo(), s.tail.newest()
-	var failed error
-	n := sort.Search(int(high-low), func(i int) bool {
-		found, err := s.readLog(low+store.Position(i), 1)
-		failed = errors.Join(failed, err)
-		return err != nil || len(found) == 0 || !found[0].Time.Before(t)
-	})
-	return low + store.Position(n), failed
+// dropLog drops the log entries up to a position.
+func (c *committer) dropLog(to store.Position) {
+	c.deleteRange(appendLogKey(nil, 0), appendLogKey(nil, to+1))
+	c.set([]byte(metaTrim), appendNumber(nil, uint64(to)))
+	// From here on readers go by the database, not by what the tail still has.
+	c.s.trimmed.Store(uint64(to))
 }
 
 // sweep drops documents that are past their end, a few at a time.

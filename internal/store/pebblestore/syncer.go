@@ -64,6 +64,7 @@ func (s *Store) show(g *group) {
 	}
 	s.progress.durable.Store(uint64(g.last))
 	s.tail.add(g.entries)
+	s.tail.replace(g.redacted)
 	s.progress.wake()
 	s.watchers.add(g)
 	if !g.earliest.IsZero() {

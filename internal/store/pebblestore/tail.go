@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 
@@ -74,4 +75,19 @@ func (t *tail) after(at store.Position, limit int) ([]tailEntry, bool) {
 	found = append(found, older[i:min(len(older), i+limit)]...)
 	found = append(found, newer[j:min(len(newer), j+limit-len(found))]...)
 	return found, true
+}
+
+// replace puts entries in the place of those at their positions, where it has them.
+// The syncer alone calls it.
+func (t *tail) replace(entries []tailEntry) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, part := range [][]tailEntry{t.ring[t.head:], t.ring[:t.head]} {
+		for _, e := range entries {
+			i, found := slices.BinarySearchFunc(part, e.At, func(held tailEntry, at store.Position) int { return cmp.Compare(held.At, at) })
+			if found {
+				part[i] = e
+			}
+		}
+	}
 }

@@ -102,6 +102,15 @@ func decodeEntry(at store.Position, value []byte) (e store.Entry, previous store
 	return e, store.Position(number), nil
 }
 
+// readEntry is decodeEntry for readers of the log: damage is a mark on the entry.
+func readEntry(at store.Position, value []byte) tailEntry {
+	e, previous, err := decodeEntry(at, value)
+	if err != nil {
+		e = store.Entry{At: at, Damaged: err}
+	}
+	return tailEntry{Entry: e, previous: previous}
+}
+
 // docHead is what a document's value begins with.
 type docHead struct {
 	seq   store.Position // of the write, which is its version
@@ -127,4 +136,13 @@ func decodeDoc(stored []byte) (h docHead, value []byte, err error) {
 		return docHead{}, nil, fmt.Errorf("a document: %w", errValue)
 	}
 	return docHead{seq: store.Position(number), until: presence.Instant(until)}, rest[n:], nil
+}
+
+func appendNumber(dst []byte, n uint64) []byte { return binary.BigEndian.AppendUint64(dst, n) }
+
+func cutNumber(value []byte) (uint64, error) {
+	if len(value) != 8 {
+		return 0, errValue
+	}
+	return binary.BigEndian.Uint64(value), nil
 }

@@ -117,7 +117,7 @@ func (ws *watchers) take(w *watcher, spare []*item) ([]*item, store.Position) {
 
 // Watch implements store.Store.
 func (s *Store) Watch(ctx context.Context, fn func([]store.Record, store.Cursor)) error {
-	if err := s.watchEnded(ctx); err != nil {
+	if err := s.readEnded(ctx); err != nil {
 		return err
 	}
 	w, at := s.watchers.start(&s.progress)
@@ -131,7 +131,7 @@ func (s *Store) Watch(ctx context.Context, fn func([]store.Record, store.Cursor)
 		case <-s.closing:
 		case <-s.halted:
 		}
-		if err := s.watchEnded(ctx); err != nil {
+		if err := s.readEnded(ctx); err != nil {
 			return err
 		}
 		items, at := s.watchers.take(w, spare)
@@ -149,8 +149,8 @@ func (s *Store) Watch(ctx context.Context, fn func([]store.Record, store.Cursor)
 	}
 }
 
-// watchEnded is why a call of Watch must end, or nil.
-func (s *Store) watchEnded(ctx context.Context) error {
+// readEnded is why a call that reads must end, or nil.
+func (s *Store) readEnded(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}

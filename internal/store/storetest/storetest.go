@@ -53,6 +53,11 @@ type Opened struct {
 	Store store.Store
 	// Reopen closes the store and opens it again on the same data.
 	Reopen func(t *testing.T) store.Store
+	// DropLog drops the entries of the log up to a position, as the retention does.
+	DropLog func(t *testing.T, to store.Position)
+	// Damage makes the entry at a position, the newest of the log and the only one
+	// of its user, one that cannot be decoded.
+	Damage func(t *testing.T, at store.Position)
 }
 
 // Run runs the whole contract on b.
@@ -70,6 +75,8 @@ func Run(t *testing.T, b Backend) {
 		{"Update", updateTests},
 		{"Read", readTests},
 		{"Feed", feedTests},
+		{"Log", logTests},
+		{"Erase", eraseTests},
 		{"Watch", watchTests},
 		{"Due", dueTests},
 		{"Docs", docTests},

@@ -1,0 +1,88 @@
+package pebblestore
+
+import (
+	"context"
+	"time"
+
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// eraseGroup is how many entries are redacted in one batch, so that no update
+// waits long behind it.
+const eraseGroup = 256
+
+// Erase implements store.Log. It goes from the newest entry of u back, and begins
+// at what is staged. A crash leaves older entries as they were, for the next call.
+func (s *Store) Erase(ctx context.Context, u store.User) error {
+	if err := store.CheckUser(u); err != nil {
+		return err
+	}
+	if err := s.admit(ctx); err != nil {
+		return err
+	}
+	newest, err := s.newestRecord(ctx, u)
+	if newest == nil || err != nil {
+		return err
+	}
+	for at, later := newest.at, newest.state.At.Time(); at != 0; {
+		found, rest, err := s.chain(ctx, u, at, eraseGroup)
+		if err != nil || len(found) == 0 {
+			return err
+		}
+		at, later = rest, redactAll(found, u, later)
+		err = s.submit(ctx, func(c *committer) error {
+			c.replaceEntries(found)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newestRecord is the newest record of u by now, nil for none. It is durable.
+func (s *Store) newestRecord(ctx context.Context, u store.User) (it *item, err error) {
+	err = s.submit(ctx, func(c *committer) (err error) {
+		it, _, err = c.newest(u, nil)
+		return err
+	})
+	if err != nil {
+		return nil, err // the committer may have the variable still
+	}
+	return it, nil
+}
+
+// redactAll redacts entries of u, the newest first, and gives the time of the
+// last. Damaged ones get the time of the entry after them, the first that of later.
+func redactAll(entries []tailEntry, u store.User, later time.Time) time.Time {
+	for i := range entries {
+		e := &entries[i].Entry
+		if e.Damaged != nil {
+			*e = store.Entry{At: e.At, User: u, Time: later}
+		}
+		*e = redact(*e)
+		later = e.Time
+	}
+	return later
+}
+
+// redact keeps of an entry where it stands and why it came.
+func redact(e store.Entry) store.Entry {
+	return store.Entry{At: e.At, User: e.User, Revision: e.Revision, Time: e.Time, By: store.By{Cause: e.By.Cause}}
+}
+
+// replaceEntries stages entries in the place of those at their positions.
+func (c *committer) replaceEntries(entries []tailEntry) {
+	for i := range entries {
+		e := &entries[i]
+		if e.At <= c.s.trimmedTo() {
+			break // it was dropped meanwhile, with all before it
+		}
+		c.key = appendLogKey(c.key[:0], e.At)
+		c.value = appendEntry(c.value[:0], &e.Entry, e.previous)
+		c.set(c.key, c.value)
+		c.g.redacted = append(c.g.redacted, *e)
+	}
+	c.seq++ // so that the answer waits for the disk
+}

@@ -1,0 +1,31 @@
+package pebblestore
+
+import (
+	"context"
+	"testing"
+
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// DropLog drops the log entries up to a position, as their age does.
+func (s *Store) DropLog(t *testing.T, to store.Position) {
+	t.Helper()
+	if err := s.submit(context.Background(), func(c *committer) error { c.dropLog(to); return nil }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// DamageEntry makes the entry at a position one that cannot be decoded.
+func (s *Store) DamageEntry(t *testing.T, at store.Position) {
+	t.Helper()
+	value := []byte{0xff}
+	err := s.submit(context.Background(), func(c *committer) error {
+		c.set(appendLogKey(nil, at), value)
+		c.g.redacted = append(c.g.redacted, readEntry(at, value))
+		c.seq++
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,513 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+var logTests = []namedTest{
+	{"Pages", logPages},
+	{"FollowResumesAnywhere", followResumes},
+	{"FollowWakes", followWakes},
+	{"FollowEnds", followEnds},
+	{"HistoryPages", historyPages},
+	{"HistoryAgreesWithLog", historyAgrees},
+	{"PositionAtEdges", positionAtEdges},
+	{"PositionAtClockSteps", positionAtClockSteps},
+	{"Dropped", droppedEntries},
+	{"Damaged", damagedEntry},
+	{"Reopened", logReopened},
+}
+
+// log is the store under test as a log.
+func (x *suite) log() store.Log {
+	x.Helper()
+	l, ok := x.Store.(store.Log)
+	if !ok {
+		x.Skip("this backend does not implement store.Log yet")
+	}
+	return l
+}
+
+// entries gives all entries of the log above after, up to the one at last.
+func (x *suite) entries(after, last store.Position) []store.Entry {
+	x.Helper()
+	var got []store.Entry
+	err := x.log().Follow(x.ctx, after, func(group []store.Entry) error {
+		if len(group) == 0 || len(group) > store.MaxFeedGroup {
+			x.Errorf("a group of %d entries", len(group))
+		}
+		got = append(got, group...)
+		if got[len(got)-1].At >= last {
+			return errEnough
+		}
+		return nil
+	})
+	if !errors.Is(err, errEnough) {
+		x.Fatalf("Follow ended with %v, want fn's error", err)
+	}
+	return got
+}
+
+// page gives one page of the log.
+func (x *suite) page(after store.Position, limit int) []store.Entry {
+	x.Helper()
+	got, err := x.log().Log(x.ctx, after, limit)
+	if err != nil {
+		x.Fatalf("Log(%d, %d): %v", after, limit, err)
+	}
+	return got
+}
+
+// history gives one page of a user's history.
+func (x *suite) history(u store.User, before store.Position, limit int) []store.Entry {
+	x.Helper()
+	got, err := x.log().History(x.ctx, u, before, limit)
+	if err != nil {
+		x.Fatalf("History(%s, %d, %d): %v", u.ID, before, limit, err)
+	}
+	return got
+}
+
+// fill makes n entries, of three users, and gives their positions.
+func (x *suite) fill(n int) []store.Position {
+	x.Helper()
+	made := make([]store.Position, n)
+	for i := range made {
+		made[i] = x.update(user(fmt.Sprint("u", i%3)), note(fmt.Sprint(i))).At
+	}
+	x.entries(0, made[n-1])
+	return made
+}
+
+func positions(entries []store.Entry) []store.Position {
+	at := make([]store.Position, len(entries))
+	for i := range entries {
+		at[i] = entries[i].At
+	}
+	return at
+}
+
+// logPages: pages of any size, from anywhere, hold the same entries as Follow gives.
+func logPages(x *suite) {
+	x.log()
+	if got := x.page(0, 10); len(got) != 0 {
+		x.Errorf("an empty log has %+v", got)
+	}
+	made := x.fill(10)
+	all := x.entries(0, made[9])
+	if !slices.Equal(positions(all), made) {
+		x.Fatalf("the log has positions %v, want %v", positions(all), made)
+	}
+	for _, limit := range []int{1, 3, 10, 11, store.MaxFeedGroup + 1} {
+		var got []store.Entry
+		for after := store.Position(0); ; {
+			page := x.page(after, limit)
+			if len(page) == 0 {
+				break
+			}
+			if len(page) > limit {
+				x.Fatalf("a page of %d entries, of at most %d", len(page), limit)
+			}
+			got, after = append(got, page...), page[len(page)-1].At
+		}
+		if !slices.Equal(got, all) {
+			x.Errorf("pages of %d: %v, want %v", limit, positions(got), made)
+		}
+	}
+	for i, at := range made {
+		for _, after := range []store.Position{at - 1, at} {
+			want := all[i:]
+			if after == at {
+				want = all[i+1:]
+			}
+			if got := x.page(after, store.MaxFeedGroup); !slices.Equal(positions(got), positions(want)) {
+				x.Errorf("after %d: %v, want %v", after, positions(got), positions(want))
+			}
+		}
+	}
+	for _, limit := range []int{0, -1} {
+		if got := x.page(0, limit); len(got) != 0 {
+			x.Errorf("a limit of %d gave %d entries", limit, len(got))
+		}
+	}
+	if got := x.page(made[9]+1000, 10); len(got) != 0 {
+		x.Errorf("above the end there are %v", positions(got))
+	}
+}
+
+// followResumes: it begins wherever its caller says, as often as that is said.
+func followResumes(x *suite) {
+	x.log()
+	made := x.fill(8)
+	for i := range made[:7] {
+		for range 2 {
+			if got := x.entries(made[i], made[7]); !slices.Equal(positions(got), made[i+1:]) {
+				x.Errorf("after %d: %v, want %v", made[i], positions(got), made[i+1:])
+			}
+		}
+	}
+}
+
+// followWakes: an entry comes when it is committed, to each that follows, and what
+// it tells of can be read.
+func followWakes(x *suite) {
+	l := x.log()
+	const followers = 3
+	entries := make(chan store.Entry, followers)
+	for range followers {
+		x.background(func(ctx context.Context) error {
+			return l.Follow(ctx, 0, func(group []store.Entry) error {
+				for _, e := range group {
+					entries <- e
+				}
+				return nil
+			})
+		})
+	}
+	for range 10 {
+		r := x.update(user("u"), nothing)
+		for range followers {
+			if e := receive(x, entries, "an entry"); e.At != r.At {
+				x.Fatalf("the entry is at %d, want %d", e.At, r.At)
+			}
+		}
+		if records, _ := x.read(user("u")); len(records) != 1 || records[0].At < r.At {
+			x.Fatalf("the log told of %d, and Read gave %+v", r.At, records)
+		}
+	}
+}
+
+// followEnds: it ends with its context, with fn's error, and with the store; fn may
+// use the store.
+func followEnds(x *suite) {
+	l := x.log()
+	x.fill(3)
+	stop := x.background(func(ctx context.Context) error {
+		return l.Follow(ctx, 0, func([]store.Entry) error { return nil })
+	})
+	if err := stop(); !errors.Is(err, context.Canceled) {
+		x.Errorf("Follow ended with %v, want its context's error", err)
+	}
+	err := l.Follow(x.ctx, 0, func(group []store.Entry) error {
+		if len(group) == 0 {
+			return nil
+		}
+		if _, err := x.Store.Update(x.ctx, user("v"), store.By{}, edit(nothing)); err != nil {
+			return err
+		}
+		return errEnough
+	})
+	if !errors.Is(err, errEnough) {
+		x.Errorf("Follow ended with %v, want fn's error", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- l.Follow(x.ctx, 0, func([]store.Entry) error { return nil }) }()
+	if err := x.Store.Close(); err != nil {
+		x.Fatal(err)
+	}
+	if err := receive(x, ended, "the end of Follow"); !errors.Is(err, store.ErrClosed) {
+		x.Errorf("Follow on a closed store ended with %v", err)
+	}
+	_, log := l.Log(x.ctx, 0, 1)
+	_, at := l.PositionAt(x.ctx, time.Now())
+	_, history := l.History(x.ctx, user("u0"), 0, 1)
+	for what, err := range map[string]error{"Log": log, "PositionAt": at, "History": history, "Erase": l.Erase(x.ctx, user("u0"))} {
+		if !errors.Is(err, store.ErrClosed) {
+			x.Errorf("%s on a closed store: %v", what, err)
+		}
+	}
+}
+
+// historyPages: pages of any size, from anywhere, hold one user's entries, newest
+// first.
+func historyPages(x *suite) {
+	x.log()
+	made := x.fill(12)
+	all := x.entries(0, made[11])
+	for _, u := range users("u0", "u1", "u2", "nobody") {
+		var want []store.Entry
+		for _, e := range slices.Backward(all) {
+			if e.User == u {
+				want = append(want, e)
+			}
+		}
+		for _, limit := range []int{1, 3, 100, store.MaxFeedGroup + 1} {
+			var got []store.Entry
+			for before := store.Position(0); ; {
+				page := x.history(u, before, limit)
+				if len(page) == 0 {
+					break
+				}
+				if len(page) > limit {
+					x.Fatalf("a page of %d entries, of at most %d", len(page), limit)
+				}
+				got, before = append(got, page...), page[len(page)-1].At
+			}
+			if !slices.Equal(got, want) {
+				x.Errorf("%s in pages of %d: %v, want %v", u.ID, limit, positions(got), positions(want))
+			}
+		}
+		// Also from below a position that is another user's, or nobody's.
+		for before := made[0] - 1; before <= made[11]+1; before++ {
+			below := slices.DeleteFunc(slices.Clone(want), func(e store.Entry) bool { return before != 0 && e.At >= before })
+			if got := x.history(u, before, 100); !slices.Equal(got, below) {
+				x.Errorf("%s below %d: %v, want %v", u.ID, before, positions(got), positions(below))
+			}
+		}
+	}
+	if got := x.history(user("u0"), 0, 0); len(got) != 0 {
+		x.Errorf("a limit of 0 gave %d entries", len(got))
+	}
+	if got := x.history(store.User{Account: "other", ID: "u0"}, 0, 100); len(got) != 0 {
+		x.Errorf("another account's user of the same id has %d entries", len(got))
+	}
+}
+
+// historyAgrees: while many write, with functions that run twice, each history that
+// is read is what the log has of the user, without a hole.
+func historyAgrees(x *suite) {
+	l := x.log()
+	const each, targets = 12, 4
+	histories := make(chan []store.Entry, x.Callers*each)
+	twice := Twice(x.Store)
+	var writing sync.WaitGroup
+	for w := range x.Callers {
+		writing.Go(func() {
+			for i := range each {
+				u := user(fmt.Sprint("u", (w+i)%targets))
+				if _, err := twice.Update(x.ctx, u, store.By{}, edit(note(fmt.Sprint(w, i)))); err != nil {
+					x.Errorf("Update: %v", err)
+				}
+				h, err := l.History(x.ctx, u, 0, 8)
+				if err != nil {
+					x.Errorf("History: %v", err)
+				}
+				histories <- h
+			}
+		})
+	}
+	writing.Wait()
+	close(histories)
+	last := x.update(user("end"), nothing).At
+	log := make(map[store.User][]store.Entry)
+	for _, e := range x.entries(0, last) {
+		e.Gap = false
+		log[e.User] = append(log[e.User], e)
+	}
+	for h := range histories {
+		if len(h) == 0 {
+			x.Error("a user who was updated has no history")
+			continue
+		}
+		slices.Reverse(h)
+		h[0].Gap = false
+		of := log[h[0].User]
+		from := slices.IndexFunc(of, func(e store.Entry) bool { return e.At == h[0].At })
+		if from < 0 || len(of) < from+len(h) || !slices.Equal(of[from:from+len(h)], h) {
+			x.Errorf("a history of %s is at %v, its log at %v", h[0].User.ID, positions(h), positions(of))
+		}
+	}
+}
+
+// positionAtEdges: the entries above PositionAt are exactly those from then on.
+func positionAtEdges(x *suite) {
+	l := x.log()
+	if at, err := l.PositionAt(x.ctx, time.Now()); err != nil || at != 0 {
+		x.Errorf("in an empty log it is %d, %v", at, err)
+	}
+	var made []store.Position
+	for i := range 6 {
+		x.pause(instant(2 * time.Millisecond))
+		made = append(made, x.update(user(fmt.Sprint("u", i%2)), nothing).At)
+	}
+	all := x.entries(0, made[5])
+	from := func(t time.Time, want []store.Entry) {
+		x.Helper()
+		at, err := l.PositionAt(x.ctx, t)
+		if err != nil {
+			x.Fatalf("PositionAt: %v", err)
+		}
+		if got := x.page(at, 100); !slices.Equal(positions(got), positions(want)) {
+			x.Errorf("from %v there are %v, want %v", t, positions(got), positions(want))
+		}
+	}
+	for i, e := range all {
+		from(e.Time.Add(-time.Microsecond), all[i:])
+		from(e.Time, all[i:])
+		from(e.Time.Add(time.Nanosecond), all[i+1:])
+		from(e.Time.Add(time.Microsecond), all[i+1:])
+	}
+	from(time.Time{}, all)
+	from(all[5].Time.Add(time.Hour), nil)
+}
+
+// positionAtClockSteps: where times do not rise with positions, what it gives still
+// lies between one entry from before and one from then on.
+func positionAtClockSteps(x *suite) {
+	l := x.log()
+	now := presence.InstantOf(time.Now())
+	var last store.Position
+	for i, ahead := range []time.Duration{0, time.Hour, 0, 2 * time.Hour, time.Minute, 0, time.Hour} {
+		last = x.update(user(fmt.Sprint("u", i)), func(s *presence.State) { s.At = now.Add(ahead) }).At
+	}
+	all := x.entries(0, last)
+	for _, ahead := range []time.Duration{-time.Hour, time.Second, 30 * time.Minute, 90 * time.Minute, 3 * time.Hour} {
+		t := now.Add(ahead).Time()
+		at, err := l.PositionAt(x.ctx, t)
+		if err != nil {
+			x.Fatalf("PositionAt: %v", err)
+		}
+		i := slices.IndexFunc(all, func(e store.Entry) bool { return e.At > at })
+		if i < 0 {
+			i = len(all)
+		}
+		if i > 0 && !all[i-1].Time.Before(t) || i < len(all) && all[i].Time.Before(t) {
+			x.Errorf("%v from now it is %d, between the entries of %v", ahead, at, all)
+		}
+	}
+}
+
+// droppedEntries: what was dropped comes no more, and whoever missed it learns so.
+func droppedEntries(x *suite) {
+	l := x.log()
+	if x.DropLog == nil {
+		x.Skip("this backend has no way to drop entries in a test")
+	}
+	x.pause(instant(2 * time.Millisecond))
+	made := x.fill(7) // u0 u1 u2 u0 u1 u2 u0
+	oldest := x.entries(0, made[6])[4]
+	x.DropLog(x.T, made[3])
+	made = append(made, x.update(user("u2"), nothing).At, x.update(user("new"), nothing).At)
+	gaps := func(entries []store.Entry) (gaps []store.Position) {
+		for _, e := range entries {
+			if e.Gap {
+				gaps = append(gaps, e.At)
+			}
+		}
+		return gaps
+	}
+	check := func() {
+		x.Helper()
+		for i, want := range [][]store.Position{
+			{made[4], made[5], made[6]},
+			{made[4], made[5], made[6]}, // whoever read the first knows nothing of the others'
+			{made[5], made[6]},          // and the second: the last of u1 that was dropped
+			{made[6]},
+			{},
+		} {
+			after := store.Position(0)
+			if i > 0 {
+				after = made[i-1]
+			}
+			followed := x.entries(after, made[8])
+			if !slices.Equal(positions(followed), made[4:]) || !slices.Equal(gaps(followed), want) {
+				x.Errorf("after %d come %v with gaps before %v, want %v with %v", after, positions(followed), gaps(followed), made[4:], want)
+			}
+			if page := x.page(after, 100); !slices.Equal(page, followed) {
+				x.Errorf("after %d the log is %+v, Follow gave %+v", after, page, followed)
+			}
+		}
+		for u, want := range map[string][]store.Position{"u0": {made[6]}, "u1": {made[4]}, "u2": {made[7], made[5]}, "new": {made[8]}} {
+			h := x.history(user(u), 0, 100)
+			if !slices.Equal(positions(h), want) || h[len(h)-1].Gap != (u != "new") {
+				x.Errorf("the history of %s is %v, and a gap before: %v", u, positions(h), h[len(h)-1].Gap)
+			}
+		}
+		if h := x.history(user("u2"), 0, 1); len(h) != 1 || h[0].Gap {
+			x.Errorf("a page of a history says that there was a gap before %+v", h)
+		}
+		for _, before := range []store.Position{1, made[3], made[4]} {
+			if h := x.history(user("u1"), before, 100); len(h) != 0 {
+				x.Errorf("below %d the history has %v", before, positions(h))
+			}
+		}
+		for _, t := range []time.Time{{}, oldest.Time} {
+			if at, err := l.PositionAt(x.ctx, t); err != nil || at >= made[4] {
+				x.Errorf("PositionAt(%v) is %d, %v; the oldest entry is at %d", t, at, err, made[4])
+			}
+		}
+	}
+	check()
+	x.Store = x.Reopen(x.T)
+	l = x.log()
+	check()
+}
+
+// damagedEntry: an entry that cannot be decoded comes marked, in its order, and what
+// follows comes after it.
+func damagedEntry(x *suite) {
+	l := x.log()
+	if x.Damage == nil {
+		x.Skip("this backend has no way to damage an entry in a test")
+	}
+	made := x.fill(3)
+	made = append(made, x.update(user("damaged"), nothing).At)
+	x.Damage(x.T, made[3])
+	x.pause(instant(2 * time.Millisecond))
+	for range 3 {
+		made = append(made, x.update(user("u0"), nothing).At)
+	}
+	check := func() {
+		x.Helper()
+		for after := range made[:4] {
+			all := x.entries(made[after]-1, made[6])
+			if !slices.Equal(positions(all), made[after:]) {
+				x.Fatalf("the log has %v, want %v", positions(all), made[after:])
+			}
+			for i, e := range all {
+				switch damaged := after+i == 3; {
+				case damaged && (e.Damaged == nil || e != store.Entry{At: e.At, Damaged: e.Damaged}):
+					x.Errorf("the damaged entry comes as %+v", e)
+				case !damaged && (e.Damaged != nil || e.Gap):
+					x.Errorf("an entry comes as %+v", e)
+				}
+			}
+		}
+		if page := x.page(made[2], 1); len(page) != 1 || page[0].Damaged == nil {
+			x.Errorf("a page of the damaged entry is %+v", page)
+		}
+		for i, t := range map[int]time.Time{0: {}, 4: x.entries(made[3], made[6])[0].Time} {
+			if at, err := l.PositionAt(x.ctx, t); err != nil || i == 0 && at >= made[0] || i == 4 && (at < made[2] || at >= made[4]) {
+				x.Errorf("PositionAt before entry %d: %d, %v", i, at, err)
+			}
+		}
+	}
+	check()
+	x.Store = x.Reopen(x.T)
+	l = x.log()
+	check()
+}
+
+// logReopened: what was read can be read again, and goes on.
+func logReopened(x *suite) {
+	l := x.log()
+	made := x.fill(9)
+	before := x.entries(0, made[8])
+	h := x.history(user("u1"), 0, 100)
+	at, err := l.PositionAt(x.ctx, before[4].Time)
+	if err != nil {
+		x.Fatal(err)
+	}
+	x.Store = x.Reopen(x.T)
+	if after := x.entries(0, made[8]); !slices.Equal(before, after) {
+		x.Errorf("the log was %+v and is %+v", before, after)
+	}
+	if again := x.history(user("u1"), 0, 100); !slices.Equal(h, again) {
+		x.Errorf("the history was %+v and is %+v", h, again)
+	}
+	if again, err := x.log().PositionAt(x.ctx, before[4].Time); err != nil || again != at {
+		x.Errorf("PositionAt was %d and is %d, %v", at, again, err)
+	}
+	next := x.update(user("u1"), nothing)
+	if h := x.history(user("u1"), 0, 2); len(h) != 2 || h[0].At != next.At || h[1].At != made[7] {
+		x.Errorf("the history goes on as %+v", h)
+	}
+}
