@@ -10,19 +10,19 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// standard is the argument that stands for standard output or input.
+// standard is the argument for standard output or input.
 const standard = "-"
 
-// A dataDir is the one setting that the commands below take.
+// A dataDir has the flags that the commands below share.
 type dataDir struct {
 	DataDir string `name:"data-dir" placeholder:"DIR" help:"The data directory. Also PORCHLIGHT_DATA_DIR."`
 	Quiet   bool   `name:"quiet" short:"q" help:"Show no progress."`
 }
 
-// load is the directory as flag and environment say.
+// load returns the directory from the flag or the environment.
 func (d *dataDir) load(s *shell) (string, error) {
 	if at := s.getenv("PORCHLIGHT_STORE"); at != "" && d.DataDir == "" {
-		return "", &usageError{"PORCHLIGHT_STORE says that the store is " + at + ", which the tools of NATS back up and restore (nats account backup): for the store of a data directory, name that with --data-dir"}
+		return "", &usageError{"PORCHLIGHT_STORE is " + at + ": back up and restore a store on NATS with the tools of NATS (nats account backup), or name a data directory with --data-dir"}
 	}
 	cfg, err := config.Load(config.Sources{
 		Base: config.Default(), Getenv: only(s.getenv, "PORCHLIGHT_DATA_DIR"), Flags: config.Config{DataDir: d.DataDir}, Given: s.given,
@@ -33,13 +33,13 @@ func (d *dataDir) load(s *shell) (string, error) {
 // backupCommand is "porchlight backup".
 type backupCommand struct {
 	dataDir `embed:""`
-	Force   bool   `name:"force" help:"Replace FILE."`
-	File    string `arg:"" help:"File to make, or \"-\" for standard output."`
+	Force   bool   `name:"force" help:"Replace FILE if it exists."`
+	File    string `arg:"" help:"File to create, or \"-\" for standard output."`
 }
 
 // Help is shown by --help.
 func (*backupCommand) Help() string {
-	return `A running server makes the backup while it serves; run this as the same user, on the same machine. Without one the data directory is read as it is. The backup has everything that was acknowledged before it began, and is of one moment. FILE appears when it is whole, readable for its owner alone. It is not compressed or encrypted.
+	return `If the server is running, it makes the backup while it serves requests: run the command on the same machine, as the same user. Otherwise the command reads the data directory directly. The backup contains everything that was acknowledged before it began, as of one moment. FILE appears when the backup is complete, and only its owner can read it. It is neither compressed nor encrypted.
 
 Example:
 
@@ -57,14 +57,14 @@ func (c *backupCommand) Run(s *shell) error {
 	if c.File == standard {
 		switch {
 		case s.json:
-			return &usageError{"standard output gets the backup, so there is no place for --json: name a file, or leave --json out"}
+			return &usageError{"--json cannot be used with a backup to standard output: name a file, or omit --json"}
 		case s.isTerminal(s.stdout):
-			return &usageError{"a backup is nothing to read on a terminal: name a file, or send standard output to one"}
+			return &usageError{"refusing to write a backup to a terminal: name a file, or redirect standard output"}
 		}
 		b.File, b.To = "", s.stdout
 	}
 	m := s.meter("backup", c.Quiet)
-	b.Progress = m.tell
+	b.Progress = m.update
 	report, err := b.Run(s.ctx)
 	m.end()
 	if err != nil {
@@ -79,18 +79,18 @@ func (c *backupCommand) Run(s *shell) error {
 	return s.print(report, "%s", text)
 }
 
-// contents says what a store holds.
+// contents describes what a store holds.
 func contents(records, entries, documents, bytes int64) string {
 	return fmt.Sprintf("%d users' records, %d log entries and %d documents (%s)", records, entries, documents, size(bytes))
 }
 
-// rate says how long bytes took.
+// rate describes how long bytes took.
 func rate(bytes int64, took server.Second) string {
 	seconds := max(time.Duration(took).Seconds(), 1e-3)
 	return fmt.Sprintf("in %.1f s (%s/s)", seconds, size(int64(float64(bytes)/seconds)))
 }
 
-// size is bytes as people read them.
+// size formats a number of bytes.
 func size(bytes int64) string {
 	value, unit := float64(bytes), "B"
 	for _, next := range []string{"KiB", "MiB", "GiB", "TiB"} {
@@ -105,9 +105,9 @@ func size(bytes int64) string {
 	return fmt.Sprintf("%.1f %s", value, unit)
 }
 
-// source is the backup that an argument names.
+// source returns the backup that an argument names.
 func (s *shell) source(file string, m *meter) server.BackupFile {
-	f := server.BackupFile{Path: file, Progress: m.tell}
+	f := server.BackupFile{Path: file, Progress: m.update}
 	if file == standard {
 		f.Path, f.From = "", s.stdin
 	}
@@ -123,9 +123,9 @@ type restoreCommand struct {
 
 // Help is shown by --help.
 func (*restoreCommand) Help() string {
-	return `The data directory must be missing or empty: nothing is overwritten. All of the backup is checked before there is anything in it; a restore that was cut short is begun again. Streams and queries of clients start anew, since the store gets a new epoch. Users, apps, tokens and statuses are as they were: what was revoked or deleted since the backup is back.
+	return `The data directory must be missing or empty: nothing is overwritten. The whole backup is checked before the store is put in place. If a restore is interrupted, run it again. The store gets a new epoch, so clients discard their cursors and start again. Users, apps, tokens and statuses are as they were at the time of the backup: tokens revoked and users deleted since then are back.
 
-A store on NATS is brought back with the tools of NATS. After that, run this once with --store and without FILE: it gives the store its new epoch.
+Restore a store on NATS with the tools of NATS. Then run this command once with --store and without FILE, to give the store its new epoch.
 
 Example:
 
@@ -139,7 +139,7 @@ func (c *restoreCommand) Run(s *shell) error {
 		return c.renew(s)
 	}
 	if c.Store != "" {
-		return &usageError{"a backup file is restored to a data directory: leave --store out, and name that with --data-dir"}
+		return &usageError{"a backup file can only be restored to a data directory: replace --store with --data-dir"}
 	}
 	dir, err := c.load(s)
 	if err != nil {
@@ -155,7 +155,7 @@ func (c *restoreCommand) Run(s *shell) error {
 		contents(report.Records, report.Entries, report.Documents, report.Bytes), report.Created.Local().Format(time.DateTime), rate(report.Bytes, report.Seconds), dir)
 }
 
-// renew is for a store that the tools of NATS brought back.
+// renew gives a new epoch to a store that the tools of NATS restored.
 func (c *restoreCommand) renew(s *shell) error {
 	cfg, err := config.Load(config.Sources{
 		Base: config.Default(), Getenv: only(s.getenv, append(placeVariables(), "PORCHLIGHT_DURABILITY")...),
@@ -181,7 +181,7 @@ type verifyCommand struct {
 
 // Help is shown by --help.
 func (*verifyCommand) Help() string {
-	return `Reads all of a backup, or all of a data directory that no server runs on, and checks every checksum, every record, and what they say of each other. A changed byte is found. It changes nothing.
+	return `Reads a whole backup, or a whole data directory that no server is using, and checks every checksum, every record, and that records, log and indexes agree. It finds any changed byte, and changes nothing.
 
 Example:
 
@@ -192,7 +192,7 @@ Example:
 // Run implements the command.
 func (c *verifyCommand) Run(s *shell) error {
 	if c.File != "" && c.DataDir != "" {
-		return &usageError{"verify looks at one thing: name a backup, or a data directory with --data-dir"}
+		return &usageError{"verify checks one thing at a time: name either a backup or, with --data-dir, a data directory"}
 	}
 	m := s.meter("verify", c.Quiet)
 	report, err := c.verify(s, m)
@@ -207,7 +207,7 @@ func (c *verifyCommand) Run(s *shell) error {
 	if !report.Created.IsZero() {
 		what += " of " + report.Created.Local().Format(time.DateTime)
 	}
-	text := fmt.Sprintf("%s is whole: %s, %s.\n", what, contents(report.Records, report.Entries, report.Documents, report.Bytes), rate(report.Bytes, report.Seconds))
+	text := fmt.Sprintf("%s is intact: %s, %s.\n", what, contents(report.Records, report.Entries, report.Documents, report.Bytes), rate(report.Bytes, report.Seconds))
 	if report.SHA256 != "" {
 		text += "sha256 " + report.SHA256 + "\n"
 	}
@@ -220,10 +220,10 @@ func (c *verifyCommand) verify(s *shell, m *meter) (server.VerifyReport, error) 
 	}
 	dir, err := c.load(s)
 	if problems, ok := errors.AsType[config.Problems](err); ok && strings.Contains(problems.Error(), "is not set") {
-		return server.VerifyReport{}, &usageError{"verify what? Name a backup, or a data directory with --data-dir DIR or PORCHLIGHT_DATA_DIR"}
+		return server.VerifyReport{}, &usageError{"nothing to verify: name a backup, or a data directory with --data-dir or PORCHLIGHT_DATA_DIR"}
 	}
 	if err != nil {
 		return server.VerifyReport{}, err
 	}
-	return server.VerifyDir(s.ctx, dir, m.tell)
+	return server.VerifyDir(s.ctx, dir, m.update)
 }

@@ -13,9 +13,9 @@ import (
 	"porchlight.dev/porchlight/client"
 )
 
-// A board is painted again and again over itself: a row for each user, one for the
-// watch that came last, if one did, and one for the connection. It leaves what
-// stood on the terminal before alone, and stays there at the end.
+// A board redraws itself in place: a row for each user, one for the latest watch
+// that fired, if any, and one for the connection. It leaves earlier output on the
+// terminal alone, and stays on the screen at the end.
 type board struct {
 	shell *shell
 	names *names
@@ -26,17 +26,17 @@ type board struct {
 	rows      []row
 	connected bool
 	lost      client.State
-	again     time.Time // when the connection is tried again
-	watch     string    // that came last
+	retryAt   time.Time // of the next connection attempt
+	watch     string    // the latest that fired
 
 	painted []line // what is on the terminal
-	on      area   // of its size then
+	on      area   // the terminal's size at that time
 }
 
 // A row is one user.
 type row struct {
 	name string // as shown
-	id   string // "" until something was heard
+	id   string // "" until the first presence arrives
 	api.Presence
 }
 
@@ -50,16 +50,16 @@ func newBoard(s *shell, users []string, names *names, size func() area) *board {
 
 func (b *board) state(state client.State) {
 	b.mu.Lock()
-	b.connected, b.lost, b.again = state.Connected, state, time.Now().Add(state.Wait)
+	b.connected, b.lost, b.retryAt = state.Connected, state, time.Now().Add(state.Wait)
 	b.mu.Unlock()
 	b.touch()
 }
 
-// came leaves the watch that came last on the board.
-func (b *board) came(ctx context.Context, watch *api.Watch) {
+// fired shows the latest watch on the board.
+func (b *board) fired(ctx context.Context, watch *api.Watch) {
 	name := b.names.of(ctx, &api.Presence{User: watch.User})
 	b.mu.Lock()
-	b.watch = name + "  " + watchCame(watch)
+	b.watch = watchFired(watch, name)
 	b.mu.Unlock()
 	b.touch()
 }
@@ -71,8 +71,8 @@ func (b *board) touch() {
 	}
 }
 
-// show paints whenever something changed, and each second: the terminal may have
-// another size, and a wait becomes shorter.
+// show paints after each change, and every second because the terminal's size and
+// the time until the next retry change.
 func (b *board) show(ctx context.Context, changes iter.Seq[client.Change]) error {
 	var group sync.WaitGroup
 	defer group.Wait()
@@ -80,7 +80,7 @@ func (b *board) show(ctx context.Context, changes iter.Seq[client.Change]) error
 	group.Go(func() {
 		defer close(ended)
 		for change := range changes {
-			b.take(&change, b.names.of(ctx, &change.Presence))
+			b.apply(&change, b.names.of(ctx, &change.Presence))
 			b.touch()
 		}
 	})
@@ -99,8 +99,8 @@ func (b *board) show(ctx context.Context, changes iter.Seq[client.Change]) error
 	}
 }
 
-// take puts a change into its row.
-func (b *board) take(c *client.Change, name string) {
+// apply puts a change into its row.
+func (b *board) apply(c *client.Change, name string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	at := slices.IndexFunc(b.rows, func(r row) bool { return r.id == c.User || (r.id == "" && (r.name == name || r.name == c.User)) })
@@ -137,8 +137,8 @@ func (b *board) paint(now time.Time) error {
 	return err
 }
 
-// above is how many lines up the board begins: a terminal that became narrower has
-// broken its lines.
+// above is the number of lines from the cursor up to the top of the board. A
+// terminal that became narrower has wrapped its lines.
 func (b *board) above(width int) int {
 	up := 0
 	for _, painted := range b.painted {
@@ -147,7 +147,7 @@ func (b *board) above(width int) int {
 	return up
 }
 
-// A line is as it is written, and how wide it is without colours.
+// A line is a text and its width without colours.
 type line struct {
 	text  string
 	width int
@@ -159,14 +159,14 @@ func (b *board) lines(size area, now time.Time) []line {
 	if b.watch != "" {
 		below = append([]line{plain(b.watch, size.width)}, below...)
 	}
-	if room := max(1, size.height-1-len(below)); len(rows) > room {
-		rows = rows[:max(0, room-1)]
+	if fit := max(1, size.height-1-len(below)); len(rows) > fit {
+		rows = rows[:max(0, fit-1)]
 	}
 	names := 0
 	for _, r := range rows {
 		names = max(names, widthOf(printable(r.name)))
 	}
-	names = min(names, max(8, size.width-statusColumn-len("    since 15:04:05"))) // these three come first
+	names = min(names, max(8, size.width-statusColumn-len("    since 15:04:05"))) // the status and the time take precedence over long names
 	lines := make([]line, 0, len(rows)+1+len(below))
 	for _, r := range rows {
 		lines = append(lines, b.line(&r, names, size.width))
@@ -200,7 +200,7 @@ func (b *board) line(r *row, names, width int) line {
 	status := padded(string(r.Status), statusColumn)
 	line := plain(name+status+rest, width)
 	if before, after, ok := strings.Cut(line.text, string(r.Status)); ok && before == name {
-		line.text = before + b.shell.coloured(r.Status) + after // colours take no room
+		line.text = before + b.shell.coloured(r.Status) + after // colours have no width
 	}
 	return line
 }
@@ -209,11 +209,11 @@ func (b *board) line(r *row, names, width int) line {
 func (b *board) footer(now time.Time) string {
 	switch {
 	case b.connected:
-		return "Connected. An interrupt ends it."
+		return "Connected. Press Ctrl-C to stop."
 	case b.lost.Err == nil:
 		return "Connecting …"
-	case now.Before(b.again):
-		return fmt.Sprintf("Reconnecting in %s: %v", rounded(b.again.Sub(now)), b.lost.Err)
+	case now.Before(b.retryAt):
+		return fmt.Sprintf("Reconnecting in %s: %v", rounded(b.retryAt.Sub(now)), b.lost.Err)
 	default:
 		return fmt.Sprintf("Reconnecting: %v", b.lost.Err)
 	}

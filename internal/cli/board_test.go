@@ -28,7 +28,7 @@ func TestBoard(t *testing.T) {
 		}
 	}
 	change := func(name, id string, status api.Status, note string) {
-		b.take(&client.Change{Presence: api.Presence{User: id, Status: status, Note: note, Since: api.At(now)}}, name)
+		b.apply(&client.Change{Presence: api.Presence{User: id, Status: status, Note: note, Since: api.At(now)}}, name)
 	}
 
 	painted("ada@x.test  …\nb           …\nConnecting …\nESC[J")
@@ -40,27 +40,27 @@ func TestBoard(t *testing.T) {
 		"ada@x.test  busy               since 2026-03-01 09:30:00  漢…\n" +
 		"b           …\n" +
 		"c@x.test    available          since 2026-03-01 09:30:00\n" +
-		"Connected. An interrupt ends it.\nESC[J")
+		"Connected. Press Ctrl-C to stop.\nESC[J")
 
 	on = area{30, 4} // the lines are broken now: into three, one, two and two
-	b.take(&client.Change{Presence: api.Presence{User: "b"}, Gone: true}, "b")
+	b.apply(&client.Change{Presence: api.Presence{User: "b"}, Gone: true}, "b")
 	change("d@x.test", "d", api.Available, "")
-	b.lost, b.connected, b.again = client.State{Err: errors.New("gone")}, false, now.Add(90*time.Second)
+	b.lost, b.connected, b.retryAt = client.State{Err: errors.New("gone")}, false, now.Add(90*time.Second)
 	painted("ESC[8Aada@x.t…  busy               …\nand 2 more\nReconnecting in 1m30s: gone\nESC[J")
-	b.again = now
-	b.take(&client.Change{Presence: api.Presence{User: "d"}, Gone: true}, "d")
+	b.retryAt = now
+	b.apply(&client.Change{Presence: api.Presence{User: "d"}, Gone: true}, "d")
 	painted("ESC[3Aada@x.t…  busy               …\nc@x.test  available          …\nReconnecting: gone\nESC[J")
 
-	// A watch that came has a line of its own, and the users one less.
+	// A watch that fired has a line of its own, and the users one less.
 	on = area{90, 4}
-	b.came(t.Context(), &api.Watch{ID: "W", User: "a", Status: api.Busy, Note: "x", Fired: api.At(now)})
+	b.fired(t.Context(), &api.Watch{ID: "W", User: "a", Status: api.Busy, Note: "x", Fired: api.At(now)})
 	painted("ESC[3Aand 2 more\n" +
-		"ada@x.test  busy  \"x\"  at 2026-03-01 09:30:00: the watch W came\n" +
+		"watch W fired at 2026-03-01 09:30:00: ada@x.test became busy  \"x\"\n" +
 		"Reconnecting: gone\nESC[J")
 	on.height = 5
 	painted("ESC[3Aada@x.test  busy               since 2026-03-01 09:30:00  漢字�[2J and what is too long f…\n" +
 		"c@x.test    available          since 2026-03-01 09:30:00\n" +
-		"ada@x.test  busy  \"x\"  at 2026-03-01 09:30:00: the watch W came\n" +
+		"watch W fired at 2026-03-01 09:30:00: ada@x.test became busy  \"x\"\n" +
 		"Reconnecting: gone\nESC[J")
 }
 

@@ -1,15 +1,15 @@
 // Package cli is the command porchlight: its subcommands, their help and their
 // output.
 //
-// It is separate from server, which it starts, and reaches everything else
-// through the public API by package client, as any other program would: the
-// exceptions are init, which makes what the API needs, and the settings. Run is
-// the whole program but for its exit, so that tests run it in process.
+// It is separate from server, which it starts. Every other command uses the
+// public API through package client, like any other program. The exceptions are
+// the commands that work on a store or on the settings: init, backup, restore,
+// verify and config. Run is the whole program except for the exit, so that tests
+// can run it in process.
 //
-// It guarantees that an error says what to do, that standard output has nothing
-// but the answer, with --json in JSON, and one of four exit codes: 0 for done, 1
-// for a failure, 2 for a command, a flag or a setting that makes no sense, 3 for
-// what did not come in the time that was given for it.
+// It guarantees that an error says what to do, that standard output contains only
+// the result (in JSON with --json), and that the exit code is one of four: 0 for
+// success, 1 for a failure, 2 for a usage or configuration error, 3 for a timeout.
 package cli
 
 import (
@@ -32,7 +32,7 @@ import (
 
 // The exit codes.
 const (
-	exitDone    = 0
+	exitSuccess = 0
 	exitFailure = 1
 	exitUsage   = 2
 	exitTimeout = 3
@@ -40,22 +40,22 @@ const (
 
 // commands is the whole command line.
 type commands struct {
-	JSON bool `name:"json" help:"Print JSON, for scripts."`
+	JSON bool `name:"json" help:"Print JSON for scripts."`
 
-	Init       initCommand        `cmd:"" help:"Make a data directory: an account, its owner and an app."`
+	Init       initCommand        `cmd:"" help:"Create a data directory with an account, its owner and an app."`
 	Serve      serveCommand       `cmd:"" help:"Run the server."`
-	Demo       demoCommand        `cmd:"" help:"Run a server with twenty users to try things on."`
-	Backup     backupCommand      `cmd:"" help:"Back up a data directory, while the server runs or not."`
-	Restore    restoreCommand     `cmd:"" help:"Make a new data directory from a backup."`
-	Verify     verifyCommand      `cmd:"" help:"Check a backup or a data directory, byte by byte."`
-	Status     statusCommands     `cmd:"" help:"Read, watch, wait for, set and explain a user's status."`
-	Watch      watchCommands      `cmd:"" help:"Be told once when somebody comes to a status."`
-	Session    sessionCommands    `cmd:"" help:"Sign users in, and list who is."`
-	Contact    contactCommands    `cmd:"" help:"Whom a user follows."`
-	Visibility visibilityCommands `cmd:"" help:"Who sees what of a user."`
-	User       userCommands       `cmd:"" help:"Administer users."`
-	App        appCommands        `cmd:"" help:"Administer apps, which get access tokens."`
-	Token      tokenCommands      `cmd:"" help:"Administer access tokens."`
+	Demo       demoCommand        `cmd:"" help:"Run a server with twenty users, to try Porchlight."`
+	Backup     backupCommand      `cmd:"" help:"Back up a data directory, with or without a running server."`
+	Restore    restoreCommand     `cmd:"" help:"Create a data directory from a backup."`
+	Verify     verifyCommand      `cmd:"" help:"Check every byte of a backup or data directory."`
+	Status     statusCommands     `cmd:"" help:"Show, set, explain, watch and wait for a user's status."`
+	Watch      watchCommands      `cmd:"" help:"Manage watches, which fire once when a user reaches a status."`
+	Session    sessionCommands    `cmd:"" help:"Sign a user in, and list a user's sessions."`
+	Contact    contactCommands    `cmd:"" help:"Manage a user's contacts."`
+	Visibility visibilityCommands `cmd:"" help:"Control who sees a user's status."`
+	User       userCommands       `cmd:"" help:"Manage users."`
+	App        appCommands        `cmd:"" help:"Manage apps, which obtain access tokens."`
+	Token      tokenCommands      `cmd:"" help:"Manage access tokens."`
 	Config     configCommands     `cmd:"" help:"Check, print and document the settings."`
 	Version    versionCommand     `cmd:"" help:"Print the version."`
 }
@@ -64,23 +64,23 @@ const description = `A self-hosted presence server that speaks Zoom's presence A
 
 Try it: porchlight demo
 
-Exit codes: 0 done, 1 failed, 2 the command, a flag or a setting makes no sense, 3 what "status wait" waits for did not come in time.
-Variables: PORCHLIGHT_URL and PORCHLIGHT_TOKEN (or PORCHLIGHT_ACCOUNT_ID, PORCHLIGHT_CLIENT_ID and PORCHLIGHT_CLIENT_SECRET) say which server to talk to and as whom; "porchlight config doc" lists all. NO_COLOR turns colour off.`
+Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 "status wait" timed out.
+Environment: PORCHLIGHT_URL selects the server. PORCHLIGHT_TOKEN, or PORCHLIGHT_ACCOUNT_ID, PORCHLIGHT_CLIENT_ID and PORCHLIGHT_CLIENT_SECRET, are the credentials. "porchlight config doc" lists all variables. NO_COLOR disables colour.`
 
-// A shell is what a command runs in.
+// A shell is the environment of one command.
 type shell struct {
 	ctx            context.Context //nolint:containedctx // a shell lives as long as the one command that it runs
 	getenv         func(string) string
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	json           bool
-	given          func(flag string) bool // on the command line
+	given          func(flag string) bool // whether the flag is on the command line
 }
 
 // helpShown ends the parsing after help was printed.
 type helpShown int
 
-// Run runs one command and gives the exit code. It ends soon after ctx does.
+// Run runs one command and returns the exit code. It returns soon after ctx ends.
 func Run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	s := &shell{ctx: ctx, getenv: getenv, stdin: stdin, stdout: stdout, stderr: stderr}
 	defer func() {
@@ -103,7 +103,7 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(durationFlag)),
 	)
 	if err != nil {
-		return s.fail(fmt.Errorf("the command line is built wrongly: %w", err))
+		return s.fail(fmt.Errorf("invalid command definition: %w", err))
 	}
 	if len(args) == 0 {
 		args = []string{"--help"}
@@ -117,10 +117,10 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	if err := parsed.Run(s); err != nil {
 		return s.fail(err)
 	}
-	return exitDone
+	return exitSuccess
 }
 
-// withDefault is a flag's help with its default, which kong leaves out beside a
+// withDefault adds the default to a flag's help. Kong omits it for flags with a
 // placeholder.
 func withDefault(v *kong.Value) string {
 	if v.Flag == nil || v.Default == "" || v.Default == "false" {
@@ -129,11 +129,11 @@ func withDefault(v *kong.Value) string {
 	return fmt.Sprintf("%s (default %s)", v.Help, v.Default)
 }
 
-// usage adds where to read on to what kong finds wrong.
+// usage adds a pointer to --help to an error of kong.
 func usage(err error) error {
 	name := "porchlight"
-	if wrong, ok := errors.AsType[*kong.ParseError](err); ok && wrong.Context != nil {
-		if command := wrong.Context.Command(); command != "" {
+	if parse, ok := errors.AsType[*kong.ParseError](err); ok && parse.Context != nil {
+		if command := parse.Context.Command(); command != "" {
 			name += " " + strings.Join(strings.FieldsFunc(command, func(r rune) bool { return r == ' ' }), " ")
 		}
 	}
@@ -143,7 +143,7 @@ func usage(err error) error {
 	return &usageError{fmt.Sprintf("%v; see \"%s --help\"", err, name)}
 }
 
-// flagsOf tells which flags were on the command line.
+// flagsOf returns a function that reports whether a flag is on the command line.
 func flagsOf(parsed *kong.Context) func(string) bool {
 	given := make(map[string]bool)
 	for _, element := range parsed.Path {
@@ -154,7 +154,7 @@ func flagsOf(parsed *kong.Context) func(string) bool {
 	return func(name string) bool { return given[name] }
 }
 
-// durationFlag reads durations as the settings do, with days.
+// durationFlag parses durations in the format of the settings, which has days.
 func durationFlag(ctx *kong.DecodeContext, target reflect.Value) error {
 	var text string
 	if err := ctx.Scan.PopValueInto("duration", &text); err != nil {

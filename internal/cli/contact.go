@@ -9,14 +9,14 @@ import (
 
 // contactCommands are "porchlight contact …".
 type contactCommands struct {
-	List   contactList   `cmd:"" help:"List the contacts of a user."`
+	List   contactList   `cmd:"" help:"List a user's contacts."`
 	Add    contactAdd    `cmd:"" help:"Add a contact, or move one to another group."`
 	Remove contactRemove `cmd:"" help:"Remove a contact."`
 }
 
-// whose is the flag that says whose contacts or rules they are.
+// whose is the flag with the user whose contacts or rules are meant.
 type whose struct {
-	Of string `name:"of" default:"me" placeholder:"USER" help:"Id or e-mail of the user whose they are."`
+	Of string `name:"of" default:"me" placeholder:"USER" help:"User whose contacts or visibility rules these are (id, e-mail address or \"me\")."`
 }
 
 type contactList struct {
@@ -41,8 +41,8 @@ func (c *contactList) Run(s *shell) error {
 type contactAdd struct {
 	config.Connection `embed:""`
 	whose             `embed:""`
-	User              string `arg:"" help:"Id or e-mail of the contact."`
-	Group             string `name:"group" placeholder:"NAME" help:"Group that it is in. Without it: none."`
+	User              string `arg:"" help:"Id or e-mail address of the contact."`
+	Group             string `name:"group" placeholder:"NAME" help:"Group of the contact. By default none."`
 }
 
 // Help is shown by --help.
@@ -70,7 +70,7 @@ func (c *contactAdd) Run(s *shell) error {
 type contactRemove struct {
 	config.Connection `embed:""`
 	whose             `embed:""`
-	User              string `arg:"" help:"Id or e-mail of the contact."`
+	User              string `arg:"" help:"Id or e-mail address of the contact."`
 }
 
 // Help is shown by --help.

@@ -17,19 +17,19 @@ import (
 
 // demoCommand is "porchlight demo".
 type demoCommand struct {
-	DataDir           string `name:"data-dir" placeholder:"DIR" help:"Directory to keep, so that a second start goes on with the same account and users. Without it: one that is removed at the end."`
+	DataDir           string `name:"data-dir" placeholder:"DIR" help:"Data directory to keep, so that the next start has the same account and users. By default a temporary directory, which is removed at the end."`
 	place             `embed:""`
-	Listen            string        `name:"listen" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where the API is served. Port 0 takes any free one."`
-	AdminListen       string        `name:"admin-listen" default:"127.0.0.1:0" placeholder:"HOST:PORT" help:"Where /readyz and /metrics are served; \"off\" for nowhere."`
-	MinUpdateInterval time.Duration `name:"min-update-interval" default:"60s" placeholder:"TIME" help:"Least time between two accepted PUT presence_status of a user. 0: no limit."`
-	QuietUsers        bool          `name:"quiet-users" help:"Let no user change by itself."`
+	Listen            string        `name:"listen" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address of the API. Port 0 selects a free port."`
+	AdminListen       string        `name:"admin-listen" default:"127.0.0.1:0" placeholder:"HOST:PORT" help:"Address of /readyz and /metrics, or \"off\"."`
+	MinUpdateInterval time.Duration `name:"min-update-interval" default:"60s" placeholder:"TIME" help:"Minimum time between two accepted PUT presence_status requests for a user. 0 means no limit."`
+	QuietUsers        bool          `name:"quiet-users" help:"Do not simulate activity."`
 }
 
 // Help is shown by --help.
 func (*demoCommand) Help() string {
-	return `Twenty users, of whom twelve are signed in, and limits of requests are off. The access token is the app's; "me" is the account's owner, who is signed in, too. For trying things out and for tests, never for people: everything that it prints is a secret of its own server only.
+	return `Starts a server with twenty users, twelve of them signed in, and with Zoom's account-wide rate limits off. The access token belongs to an app; "me" is the account's owner, who is signed in too. The demo is for trying Porchlight and for tests, not for production: it prints working credentials of its server.
 
-With --json, one line for scripts is printed once everything is ready.
+With --json, the demo prints one line for scripts when everything is ready.
 
 Example:
 
@@ -68,47 +68,48 @@ func (c *demoCommand) Run(s *shell) (err error) {
 	return c.serve(s, srv, keys)
 }
 
-// docsToken is the token that /docs gives to everybody who opens it: none, with a
-// warning, when other machines can.
+// docsToken is the token that /docs gives to everybody who opens the page. If other
+// machines can reach the page, there is none, and a warning instead.
 func docsToken(cfg *config.Config, keys *demoKeys) (token, warning string) {
 	if !cfg.Reachable() {
 		return keys.AccessToken, ""
 	}
-	return "", fmt.Sprintf("Warning: other machines can reach this demo on %s. Anybody there who gets the token that it prints, or listens to its traffic, which is not encrypted, can read and change all that is in it, and make users, apps and tokens. /docs does not have the token: paste it there. Use --listen 127.0.0.1:8080 to keep the demo to this machine.\n", cfg.Listen)
+	return "", fmt.Sprintf("Warning: other machines can reach this demo on %s, and its traffic is not encrypted. Anybody who gets hold of the access token can read and change everything in the demo and create users, apps and tokens. The token is not filled in on /docs: paste it there. To limit the demo to this machine, use --listen 127.0.0.1:8080.\n", cfg.Listen)
 }
 
 var errStopped = errors.New("the demo was stopped before its users were ready")
 
-// serve runs the server, and the users once it answers. When one of the two
-// ends, so does the other.
+// serve runs the server and, once it answers, the users. When one of the two ends,
+// the other ends too.
 func (c *demoCommand) serve(s *shell, srv *server.Server, keys *demoKeys) error {
 	ctx, stop := context.WithCancelCause(s.ctx)
 	defer stop(nil)
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Run(ctx) }()
 
-	err := c.play(ctx, s, srv, keys)
+	err := c.simulate(ctx, s, srv, keys)
 	if s.ctx.Err() == nil {
 		stop(server.ErrInterrupted)
 	}
 	return errors.Join(err, <-ended)
 }
 
-// play sets the users up, says that everything is ready, and lets them live.
-func (c *demoCommand) play(ctx context.Context, s *shell, srv *server.Server, keys *demoKeys) error {
-	// Its own connections, which are closed before the server would wait for them.
+// simulate sets up the users, announces that everything is ready, and simulates
+// the users' activity.
+func (c *demoCommand) simulate(ctx context.Context, s *shell, srv *server.Server, keys *demoKeys) error {
+	// A transport of its own, closed before the server stops and waits for connections.
 	transport := &http.Transport{MaxConnsPerHost: 8, MaxIdleConnsPerHost: 8}
 	defer transport.CloseIdleConnections()
 	cl, err := client.New(srv.URL(), client.StaticToken(keys.AccessToken), &http.Client{Transport: transport, Timeout: 10 * time.Second})
 	if err != nil {
 		return err
 	}
-	cast := &cast{client: cl, keys: keys}
-	switch err := cast.assemble(ctx); {
+	simulation := &simulation{client: cl, keys: keys}
+	switch err := simulation.setUp(ctx); {
 	case ctx.Err() != nil:
 		return errStopped
 	case err != nil:
-		return fmt.Errorf("the demo's users could not be set up: %w", err)
+		return fmt.Errorf("set up the demo's users: %w", err)
 	}
 	if err := keys.save(); err != nil {
 		return err
@@ -116,22 +117,23 @@ func (c *demoCommand) play(ctx context.Context, s *shell, srv *server.Server, ke
 	if err := c.announce(s, srv, keys); err != nil {
 		return err
 	}
-	return cast.live(ctx, c.QuietUsers)
+	return simulation.run(ctx, c.QuietUsers)
 }
 
-// directory is where the demo keeps its data, and how to leave it behind.
+// directory is where the demo keeps its data, and a function that removes a
+// temporary one.
 func (c *demoCommand) directory() (dir string, remove func() error, err error) {
 	if c.DataDir != "" {
 		return c.DataDir, func() error { return nil }, nil
 	}
 	dir, err = os.MkdirTemp("", "porchlight-demo-")
 	if err != nil {
-		return "", nil, fmt.Errorf("make a directory for the demo: %w; name one with --data-dir", err)
+		return "", nil, fmt.Errorf("create a temporary directory for the demo: %w; name one with --data-dir", err)
 	}
 	return dir, func() error { return os.RemoveAll(dir) }, nil
 }
 
-// configure gives the defaults, but for what suits a demo.
+// configure returns the default settings with changes for a demo.
 func (c *demoCommand) configure(s *shell, dir string) (config.Config, error) {
 	base := config.Default()
 	base.RateLimitPlan = "off"
@@ -140,15 +142,15 @@ func (c *demoCommand) configure(s *shell, dir string) (config.Config, error) {
 	base.LogLevel = "warn"
 	base.DrainDelay, base.DrainTimeout = 0, 5*time.Second
 	return config.Load(config.Sources{
-		// What is meant for a real server, such as its certificate, is not meant for a demo.
+		// Other variables, such as the certificate, are meant for a real server.
 		Base: base, Getenv: only(s.getenv, "PORCHLIGHT_LISTEN", "PORCHLIGHT_MIN_UPDATE_INTERVAL", "PORCHLIGHT_LOG_LEVEL", "PORCHLIGHT_LOG_FORMAT"),
 		Flags: c.place.settings(config.Config{DataDir: dir, Listen: c.Listen, AdminListen: c.AdminListen, MinUpdateInterval: c.MinUpdateInterval}),
 		Given: func(name string) bool { return name == "data-dir" || s.given(name) },
 	})
 }
 
-// openKeys reads the credentials of the demo that lives in the data directory, or
-// begins one.
+// openKeys reads the credentials of the demo in the data directory, or creates a
+// demo there.
 func openKeys(ctx context.Context, cfg config.Config) (*demoKeys, error) {
 	keys, err := readKeys(cfg.DataDir)
 	if err == nil || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errUnfinished) {
@@ -161,7 +163,7 @@ func openKeys(ctx context.Context, cfg config.Config) (*demoKeys, error) {
 		Account: "Porchlight demo", OwnerEmail: "owner@example.com", OwnerName: "Demo Owner", AppName: "demo", WithToken: true,
 	})
 	if errors.Is(err, server.ErrInitialised) {
-		return nil, fmt.Errorf("%s holds an account that is not a demo's: name another, or run \"porchlight serve %s\"", cfg.Place(), server.PlaceFlag(cfg))
+		return nil, fmt.Errorf("%s holds an account that is not a demo's: use another one, or run \"porchlight serve %s\"", cfg.Place(), server.PlaceFlag(cfg))
 	}
 	if err != nil {
 		return nil, err
@@ -170,10 +172,9 @@ func openKeys(ctx context.Context, cfg config.Config) (*demoKeys, error) {
 	return keys, keys.save()
 }
 
-// prepare notes in the data directory that a demo begins there, before there is a
-// store: whatever a demo left that was killed before it had credentials is then
-// known to be a demo's, and to be removed. A store that is there without the note
-// is somebody's.
+// prepare marks the data directory as a demo's before the store exists. If a demo is
+// killed before it has credentials, the mark shows that its remains can be removed.
+// A store without the mark belongs to somebody else.
 func prepare(cfg config.Config, again bool) error {
 	if cfg.Store != "" {
 		return nil
@@ -183,19 +184,19 @@ func prepare(cfg config.Config, again bool) error {
 		return nil
 	}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
-		return fmt.Errorf("make the demo's directory: %w", err)
+		return fmt.Errorf("create the demo's directory: %w", err)
 	}
 	begun := &demoKeys{Unfinished: true, file: keysFile(cfg.DataDir)}
 	if err := begun.save(); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(at); err != nil {
-		return fmt.Errorf("remove what an unfinished demo left: %w", err)
+		return fmt.Errorf("remove the files of an unfinished demo: %w", err)
 	}
 	return nil
 }
 
-// announce tells where everything is.
+// announce prints the addresses and credentials.
 func (c *demoCommand) announce(s *shell, srv *server.Server, keys *demoKeys) error {
 	if s.json {
 		return s.printJSON(keys.announced(srv.URL(), srv.AdminURL()))

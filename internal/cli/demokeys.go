@@ -12,20 +12,20 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// demoKeys are the credentials of a demo, which its data directory keeps in a file
-// that only its owner may read, so that a second start has the same.
+// demoKeys are the credentials of a demo. They are kept in the data directory, in a
+// file that only its owner can read, so that the next start has the same ones.
 type demoKeys struct {
 	server.Credentials
 	// WebhookSecret signs the webhooks of the demo's subscriptions.
 	WebhookSecret string     `json:"webhook_secret"`
 	Users         []demoUser `json:"users"`
-	// Unfinished: there are no credentials yet, and the store holds nothing.
+	// Unfinished: there are no credentials yet, and nothing in the store is needed.
 	Unfinished bool `json:"unfinished,omitempty"`
 
 	file string
 }
 
-// A demoUser is one of the cast.
+// A demoUser is a user of the demo.
 type demoUser struct {
 	ID          string `json:"id"`
 	Email       string `json:"email"`
@@ -33,7 +33,7 @@ type demoUser struct {
 	SignedIn    bool   `json:"signed_in"`
 }
 
-// announcement is the line that "demo --json" prints: these keys and no others.
+// announcement is the line that "demo --json" prints, with exactly these keys.
 type announcement struct {
 	URL           string     `json:"url"`
 	AdminURL      string     `json:"admin_url"`
@@ -71,12 +71,12 @@ func readKeys(dataDir string) (*demoKeys, error) {
 		return nil, errUnfinished
 	}
 	if err != nil || k.AccessToken == "" {
-		return nil, fmt.Errorf("%s is not what a demo has written: remove the directory, or name another", k.file)
+		return nil, fmt.Errorf("%s was not written by a demo: remove the directory, or use another one", k.file)
 	}
 	return k, nil
 }
 
-// save writes the file in one step: there is the old one or the new one.
+// save replaces the file atomically.
 func (k *demoKeys) save() error {
 	data, err := json.MarshalIndent(k, "", "  ")
 	if err != nil {
@@ -84,7 +84,7 @@ func (k *demoKeys) save() error {
 	}
 	temporary, err := os.CreateTemp(filepath.Dir(k.file), "demo-*.json") // with mode 0600
 	if err != nil {
-		return fmt.Errorf("keep the demo's credentials: %w", err)
+		return fmt.Errorf("save the demo's credentials: %w", err)
 	}
 	_, err = temporary.Write(append(data, '\n'))
 	err = errors.Join(err, temporary.Sync(), temporary.Close())
@@ -92,7 +92,7 @@ func (k *demoKeys) save() error {
 		err = os.Rename(temporary.Name(), k.file)
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("keep the demo's credentials: %w", err), os.Remove(temporary.Name()))
+		return errors.Join(fmt.Errorf("save the demo's credentials: %w", err), os.Remove(temporary.Name()))
 	}
 	return nil
 }

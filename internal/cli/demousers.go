@@ -38,43 +38,43 @@ var people = []struct{ name, department, clientType string }{
 
 const signedIn = 12
 
-// userScopes are what a person may do: everything, for itself.
+// userScopes let a user do everything for themselves.
 var userScopes = []string{
 	"presence:read", "presence:write", "session:read", "session:write", "claim:read", "claim:write",
 	"contact:read", "contact:write", "subscription:read", "subscription:write", "directory:read",
 	"user:read", "user:write", "user:read:presence_status", "user:update:presence_status",
 }
 
-// A cast is the demo's users at play. They use the public API and nothing else.
-type cast struct {
-	client *client.Client
-	keys   *demoKeys
-	seats  []seat
+// A simulation acts for the demo's users, through the public API only.
+type simulation struct {
+	client  *client.Client
+	keys    *demoKeys
+	clients []simulated
 }
 
-// A seat is somebody who is signed in and stays so.
-type seat struct{ user, clientType, session string }
+// A simulated client keeps a user signed in.
+type simulated struct{ user, clientType, session string }
 
 func emailOf(name string) string {
 	return strings.ReplaceAll(strings.ToLower(name), " ", ".") + "@example.com"
 }
 
-// assemble makes the users that are missing, and signs in the first of them and the
-// owner, for whom the printed token acts. Its error is the first that there was.
-func (c *cast) assemble(ctx context.Context) error {
+// setUp creates the users that are missing, and signs in the first of them and the
+// owner, for whom the printed token acts. It returns the first error.
+func (c *simulation) setUp(ctx context.Context) error {
 	users := make([]demoUser, len(people))
 	copy(users, c.keys.Users) // of an earlier start, in the same order
-	seats := make([]seat, signedIn+1)
+	clients := make([]simulated, signedIn+1)
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	var group sync.WaitGroup
 	for i := range people {
 		group.Go(func() {
-			err := c.cast(ctx, i, &users[i])
+			err := c.createUser(ctx, i, &users[i])
 			if err == nil && i < signedIn {
 				users[i].SignedIn = true
-				seats[i] = seat{user: users[i].ID, clientType: people[i].clientType}
-				err = c.signIn(ctx, &seats[i])
+				clients[i] = simulated{user: users[i].ID, clientType: people[i].clientType}
+				err = c.signIn(ctx, &clients[i])
 			}
 			if err != nil {
 				end(err)
@@ -82,19 +82,19 @@ func (c *cast) assemble(ctx context.Context) error {
 		})
 	}
 	group.Go(func() {
-		owner := &seats[signedIn]
-		*owner = seat{user: "me", clientType: "desktop"}
+		owner := &clients[signedIn]
+		*owner = simulated{user: "me", clientType: "desktop"}
 		if err := c.signIn(ctx, owner); err != nil {
 			end(err)
 		}
 	})
 	group.Wait()
-	c.keys.Users, c.seats = users, seats
+	c.keys.Users, c.clients = users, clients
 	return context.Cause(ctx)
 }
 
-// cast makes one user and its token, or what of them is missing.
-func (c *cast) cast(ctx context.Context, i int, u *demoUser) error {
+// createUser creates one user and the user's token, if they are missing.
+func (c *simulation) createUser(ctx context.Context, i int, u *demoUser) error {
 	who := people[i]
 	if u.ID == "" {
 		first, last, _ := strings.Cut(who.name, " ")
@@ -120,9 +120,9 @@ func (c *cast) cast(ctx context.Context, i int, u *demoUser) error {
 	return nil
 }
 
-// signIn takes up the session that an earlier run of the demo left, or signs in: a
-// demo that is killed again and again must not come to the limit of sessions.
-func (c *cast) signIn(ctx context.Context, s *seat) error {
+// signIn continues the session that an earlier run of the demo left, or signs in. A
+// demo that is killed repeatedly must not reach the limit of sessions.
+func (c *simulation) signIn(ctx context.Context, s *simulated) error {
 	for session, err := range c.client.Sessions(ctx, s.user) {
 		if err != nil {
 			return err
@@ -143,14 +143,14 @@ func (c *cast) signIn(ctx context.Context, s *seat) error {
 	return err
 }
 
-// Twelve users who change every few seconds make a demo lively and readable.
+// Twelve users who change every few seconds make a lively but readable demo.
 const (
 	refreshEvery = 30 * time.Second
 	changeEvery  = 4 * time.Second
 )
 
-// live keeps the users active and lets them change, until ctx ends.
-func (c *cast) live(ctx context.Context, quiet bool) error {
+// run keeps the users active and changes their statuses until ctx ends.
+func (c *simulation) run(ctx context.Context, quiet bool) error {
 	refresh := time.NewTicker(refreshEvery)
 	defer refresh.Stop()
 	change := time.NewTicker(changeEvery)
@@ -169,44 +169,44 @@ func (c *cast) live(ctx context.Context, quiet bool) error {
 			err = c.change(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
-			if _, passing := client.Retry(err); !passing {
-				return fmt.Errorf("the demo's users cannot go on: %w", err)
+			if _, retry := client.Retry(err); !retry {
+				return fmt.Errorf("simulate the demo's users: %w", err)
 			}
 		}
 	}
 }
 
-// refresh reports that everybody signed in is active, and signs in again who was
-// signed out by somebody else. Whose session was replaced by others stays so.
-func (c *cast) refresh(ctx context.Context) error {
+// refresh reports activity for everybody signed in, and signs in again those who
+// were signed out by somebody else. A session that was replaced stays replaced.
+func (c *simulation) refresh(ctx context.Context) error {
 	active := true
-	if len(c.seats) == 0 {
+	if len(c.clients) == 0 {
 		return nil
 	}
-	items := make([]api.RefreshItem, len(c.seats))
-	for i := range c.seats {
-		items[i] = api.RefreshItem{ID: c.seats[i].session, Active: &active}
+	items := make([]api.RefreshItem, len(c.clients))
+	for i := range c.clients {
+		items[i] = api.RefreshItem{ID: c.clients[i].session, Active: &active}
 	}
 	results, err := c.client.RefreshAll(ctx, items)
 	if err != nil {
 		return err
 	}
-	var seats []seat
+	var clients []simulated
 	for i, result := range results.Results {
 		switch p := result.Problem; {
 		case p != nil && p.Type == api.SessionReplaced.Type():
 			continue
 		case p != nil && p.Type == api.NoSession.Type():
-			_ = c.signIn(ctx, &c.seats[i]) // the next round tries again
+			_ = c.signIn(ctx, &c.clients[i]) // the next round tries again
 		}
-		seats = append(seats, c.seats[i])
+		clients = append(clients, c.clients[i])
 	}
-	c.seats = seats
+	c.clients = clients
 	return nil
 }
 
-// A scene is something that happens to a person for a while.
-type scene struct {
+// An activity is a claim that the simulation makes about a user for a while.
+type activity struct {
 	claim   string // its id
 	source  string
 	status  api.Status
@@ -214,7 +214,7 @@ type scene struct {
 	seconds int64
 }
 
-var scenes = []scene{
+var activities = []activity{
 	{"meeting-standup", "meeting", api.InMeeting, "Stand-up", 45},
 	{"meeting-review", "meeting", api.InMeeting, "Design review", 90},
 	{"meeting-review", "meeting", api.Presenting, "Design review", 60},
@@ -226,17 +226,17 @@ var scenes = []scene{
 	{"manual", "manual", api.Away, "Coffee", 60},
 }
 
-// change lets something happen to somebody. The first users stay as they are: the
-// printed examples are about them.
-func (c *cast) change(ctx context.Context) error {
-	const still = 3
-	i := still + rand.IntN(signedIn-still)
-	s := scenes[rand.IntN(len(scenes))]
+// change makes a random claim about a random user. The first users stay as they
+// are, because the printed examples are about them.
+func (c *simulation) change(ctx context.Context) error {
+	const unchanged = 3
+	i := unchanged + rand.IntN(signedIn-unchanged)
+	s := activities[rand.IntN(len(activities))]
 	_, err := c.client.SetClaim(ctx, c.keys.Users[i].ID, s.claim, api.SetClaim{
 		Source: s.source, Status: s.status, Note: s.note, DurationSeconds: &s.seconds,
 	})
 	if client.Is(err, &api.NoUser) || client.Is(err, &api.Deactivated) {
-		return nil // somebody tried that out
+		return nil // somebody removed or deactivated the user
 	}
 	return err
 }

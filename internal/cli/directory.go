@@ -11,11 +11,11 @@ import (
 // userCommands are "porchlight user …".
 type userCommands struct {
 	Add        userAdd        `cmd:"" help:"Add a user."`
-	List       userList       `cmd:"" help:"List the users."`
+	List       userList       `cmd:"" help:"List users."`
 	Show       userShow       `cmd:"" help:"Show a user."`
-	Deactivate userDeactivate `cmd:"" help:"Deactivate a user: sessions end and tokens stop."`
-	Activate   userActivate   `cmd:"" help:"Activate a user again."`
-	Remove     userRemove     `cmd:"" help:"Remove a user for good."`
+	Deactivate userDeactivate `cmd:"" help:"Deactivate a user, which ends the user's sessions and disables the tokens."`
+	Activate   userActivate   `cmd:"" help:"Reactivate a user."`
+	Remove     userRemove     `cmd:"" help:"Remove a user permanently."`
 }
 
 type userAdd struct {
@@ -41,7 +41,7 @@ func (c *userAdd) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
-	return s.print(u, "Added %s with the id %s\n", u.Email, u.ID)
+	return s.print(u, "Added %s (id %s)\n", u.Email, u.ID)
 }
 
 type userList struct {
@@ -57,12 +57,12 @@ func (c *userList) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
-	return list(s, cl.Users(s.ctx), "ID\tE-MAIL\tNAME\tDEPARTMENT\tSTANDING", func(u api.User) []string {
-		return []string{u.ID, u.Email, or(u.DisplayName), or(u.Department), standing(u.Active)}
+	return list(s, cl.Users(s.ctx), "ID\tE-MAIL\tNAME\tDEPARTMENT\tSTATE", func(u api.User) []string {
+		return []string{u.ID, u.Email, or(u.DisplayName), or(u.Department), stateOf(u.Active)}
 	})
 }
 
-func standing(active bool) string {
+func stateOf(active bool) string {
 	if active {
 		return "active"
 	}
@@ -71,7 +71,7 @@ func standing(active bool) string {
 
 type userShow struct {
 	config.Connection `embed:""`
-	User              string `arg:"" help:"Id, e-mail or \"me\"."`
+	User              string `arg:"" help:"Id, e-mail address or \"me\"."`
 }
 
 // Help is shown by --help.
@@ -87,13 +87,13 @@ func (c *userShow) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
-	return s.print(u, "id          %s\ne-mail      %s\nname        %s\ndepartment  %s\nstanding    %s\ncreated     %s\n",
-		u.ID, u.Email, or(u.DisplayName), or(u.Department), standing(u.Active), clock(u.Created))
+	return s.print(u, "id          %s\ne-mail      %s\nname        %s\ndepartment  %s\nstate       %s\ncreated     %s\n",
+		u.ID, u.Email, or(u.DisplayName), or(u.Department), stateOf(u.Active), clock(u.Created))
 }
 
 type userDeactivate struct {
 	config.Connection `embed:""`
-	User              string `arg:"" help:"Id or e-mail."`
+	User              string `arg:"" help:"Id or e-mail address."`
 }
 
 // Help is shown by --help.
@@ -106,7 +106,7 @@ func (c *userDeactivate) Run(s *shell) error { return s.setActive(&c.Connection,
 
 type userActivate struct {
 	config.Connection `embed:""`
-	User              string `arg:"" help:"Id or e-mail."`
+	User              string `arg:"" help:"Id or e-mail address."`
 }
 
 // Help is shown by --help.
@@ -126,17 +126,17 @@ func (s *shell) setActive(conn *config.Connection, user string, active bool) err
 	if err != nil {
 		return err
 	}
-	return s.print(u, "%s is %s\n", u.Email, standing(u.Active))
+	return s.print(u, "%s is %s\n", u.Email, stateOf(u.Active))
 }
 
 type userRemove struct {
 	config.Connection `embed:""`
-	User              string `arg:"" help:"Id or e-mail."`
+	User              string `arg:"" help:"Id or e-mail address."`
 }
 
 // Help is shown by --help.
 func (*userRemove) Help() string {
-	return "The e-mail address can be used again, the id cannot.\n\nExample:\n\n    porchlight user remove grace@example.com"
+	return "The e-mail address can be used again. The id cannot.\n\nExample:\n\n    porchlight user remove grace@example.com"
 }
 
 // Run implements the command.
@@ -153,21 +153,21 @@ func (c *userRemove) Run(s *shell) error {
 
 // appCommands are "porchlight app …".
 type appCommands struct {
-	Create appCreate `cmd:"" help:"Make an app and print its secret."`
-	List   appList   `cmd:"" help:"List the apps."`
+	Create appCreate `cmd:"" help:"Create an app and print its secret."`
+	List   appList   `cmd:"" help:"List apps."`
 	Remove appRemove `cmd:"" help:"Remove an app and its tokens."`
-	Rotate appRotate `cmd:"" help:"Give an app a new secret."`
+	Rotate appRotate `cmd:"" help:"Replace an app's secret."`
 }
 
 type appCreate struct {
 	config.Connection `embed:""`
 	Name              string   `arg:"" help:"Name of the app."`
-	Scope             []string `name:"scope" required:"" placeholder:"SCOPE" help:"What it may do; repeat it or separate with commas."`
+	Scope             []string `name:"scope" required:"" placeholder:"SCOPE" help:"Scope to grant. Repeat the flag or separate scopes with commas."`
 }
 
 // Help is shown by --help.
 func (*appCreate) Help() string {
-	return `Scopes: presence session claim contact subscription directory, each with :read and :write, and with :admin for other users' objects; Zoom's names work too.
+	return `Scopes are presence, session, claim, contact, subscription and directory, each followed by :read or :write, and by :admin for access to other users' objects (presence:read:admin). Zoom's scope names work too.
 
 Example:
 
@@ -184,7 +184,7 @@ func (c *appCreate) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
-	return s.print(a, "Made the app %q. The secret is shown once:\n\n  client_id      %s\n  client_secret  %s\n", a.Name, a.ID, a.Secret)
+	return s.print(a, "Created the app %q. The secret is shown only once:\n\n  client_id      %s\n  client_secret  %s\n", a.Name, a.ID, a.Secret)
 }
 
 type appList struct {
@@ -205,7 +205,7 @@ func (c *appList) Run(s *shell) error {
 	})
 }
 
-// briefly is the first few of many.
+// briefly lists the first few of many words.
 func briefly(words []string) string {
 	const most = 4
 	if len(words) > most {
@@ -216,7 +216,7 @@ func briefly(words []string) string {
 
 type appRemove struct {
 	config.Connection `embed:""`
-	ID                string `arg:"" help:"The client id."`
+	ID                string `arg:"" help:"Client id of the app."`
 }
 
 // Help is shown by --help.
@@ -236,12 +236,12 @@ func (c *appRemove) Run(s *shell) error {
 
 type appRotate struct {
 	config.Connection `embed:""`
-	ID                string `arg:"" help:"The client id."`
+	ID                string `arg:"" help:"Client id of the app."`
 }
 
 // Help is shown by --help.
 func (*appRotate) Help() string {
-	return "The old secret stops at once; tokens go on.\n\nExample:\n\n    porchlight app rotate CLIENT_ID"
+	return "The old secret stops working at once. Existing tokens stay valid.\n\nExample:\n\n    porchlight app rotate CLIENT_ID"
 }
 
 // Run implements the command.
@@ -254,22 +254,22 @@ func (c *appRotate) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
-	return s.print(a, "The new secret is shown once:\n\n  client_id      %s\n  client_secret  %s\n", c.ID, a.Secret)
+	return s.print(a, "The new secret is shown only once:\n\n  client_id      %s\n  client_secret  %s\n", c.ID, a.Secret)
 }
 
 // tokenCommands are "porchlight token …".
 type tokenCommands struct {
-	Create tokenCreate `cmd:"" help:"Make an access token and print it."`
-	List   tokenList   `cmd:"" help:"List the tokens."`
-	Revoke tokenRevoke `cmd:"" help:"End a token."`
+	Create tokenCreate `cmd:"" help:"Create an access token and print it."`
+	List   tokenList   `cmd:"" help:"List access tokens."`
+	Revoke tokenRevoke `cmd:"" help:"Revoke an access token."`
 }
 
 type tokenCreate struct {
 	config.Connection `embed:""`
 	Name              string        `arg:"" help:"What the token is for."`
-	User              string        `name:"user" placeholder:"USER" help:"Whose it is, by id or e-mail; without it, the account's."`
-	Scope             []string      `name:"scope" placeholder:"SCOPE" default:"presence:read,presence:write,claim:read,claim:write,session:read,session:write,directory:read" help:"What it may do; repeat it or separate with commas."`
-	Lasts             time.Duration `name:"for" placeholder:"TIME" help:"How long it lasts, such as 30d. Without it: for ever."`
+	User              string        `name:"user" placeholder:"USER" help:"User that the token acts for (id or e-mail address). By default the token is account-level."`
+	Scope             []string      `name:"scope" placeholder:"SCOPE" default:"presence:read,presence:write,claim:read,claim:write,session:read,session:write,directory:read" help:"Scope to grant. Repeat the flag or separate scopes with commas."`
+	Lasts             time.Duration `name:"for" placeholder:"TIME" help:"How long the token is valid, such as 30d. By default it does not expire."`
 }
 
 // Help is shown by --help.
@@ -291,7 +291,7 @@ func (c *tokenCreate) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
-	return s.print(t, "The token is shown once (its id, to revoke it, is %s):\n\n  %s\n", t.ID, t.Secret)
+	return s.print(t, "The token is shown only once. To revoke it, use its id, %s:\n\n  %s\n", t.ID, t.Secret)
 }
 
 type tokenList struct {
@@ -314,7 +314,7 @@ func (c *tokenList) Run(s *shell) error {
 
 type tokenRevoke struct {
 	config.Connection `embed:""`
-	ID                string `arg:"" help:"The token's id, not the token."`
+	ID                string `arg:"" help:"Id of the token, not the token itself."`
 }
 
 // Help is shown by --help.

@@ -6,22 +6,22 @@ import (
 	"time"
 )
 
-// How often a meter shows where it is: on a terminal, where it writes one line over
-// and over, and elsewhere.
+// How often a meter reports progress: on a terminal, where it redraws one line, and
+// elsewhere.
 const (
 	redrawEvery = 200 * time.Millisecond
 	lineEvery   = 5 * time.Second
 )
 
-// A meter shows how far a long command is, on standard error.
+// A meter shows the progress of a long command on standard error.
 type meter struct {
-	to     io.Writer // nil: nobody looks
+	to     io.Writer // nil: show nothing
 	what   string
 	redraw bool
 	now    func() time.Time
 
-	begun, shown time.Time
-	drawn        bool
+	started, shown time.Time
+	drawn          bool
 }
 
 func (s *shell) meter(what string, quiet bool) *meter {
@@ -32,14 +32,15 @@ func (s *shell) meter(what string, quiet bool) *meter {
 	return m
 }
 
-// tell shows how many bytes are done of about so many in all; zero: not known.
-func (m *meter) tell(done, total int64) {
+// update reports that done of about total bytes are processed; total is zero if not
+// known.
+func (m *meter) update(done, total int64) {
 	if m.to == nil {
 		return
 	}
 	now := m.now()
-	if m.begun.IsZero() {
-		m.begun, m.shown = now, now
+	if m.started.IsZero() {
+		m.started, m.shown = now, now
 		return
 	}
 	every := lineEvery
@@ -50,13 +51,13 @@ func (m *meter) tell(done, total int64) {
 		return
 	}
 	m.shown = now
-	line := m.line(done, total, now.Sub(m.begun))
+	line := m.line(done, total, now.Sub(m.started))
 	if m.redraw {
 		line, m.drawn = "\r\x1b[K"+line, true
 	} else {
 		line += "\n"
 	}
-	_, _ = io.WriteString(m.to, line) // there is nowhere to say that it failed
+	_, _ = io.WriteString(m.to, line) // there is nowhere to report a failure
 }
 
 func (m *meter) line(done, total int64, took time.Duration) string {
@@ -67,7 +68,7 @@ func (m *meter) line(done, total int64, took time.Duration) string {
 	return line + fmt.Sprintf(", %s/s", size(int64(float64(done)/took.Seconds())))
 }
 
-// end removes the line that was drawn.
+// end removes the progress line from a terminal.
 func (m *meter) end() {
 	if m.drawn {
 		_, _ = io.WriteString(m.to, "\r\x1b[K") // likewise

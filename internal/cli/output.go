@@ -17,67 +17,67 @@ import (
 	"porchlight.dev/porchlight/internal/config"
 )
 
-// A usageError is a command that makes no sense.
+// A usageError is a mistake on the command line.
 type usageError struct{ text string }
 
 func (e *usageError) Error() string { return e.text }
 
-// A timeoutError is something that did not come in the time given for it.
+// A timeoutError means that the time limit of a command has passed.
 type timeoutError struct{ text string }
 
 func (e *timeoutError) Error() string { return e.text }
 
-// An advice is an error with what to do about it.
+// An advice is an error and what to do about it.
 type advice struct {
-	err  error
-	todo string
+	err    error
+	action string
 }
 
 func (e *advice) Error() string {
 	text := e.err.Error()
 	if refused, ok := errors.AsType[*client.Error](e.err); ok && refused.Problem != nil {
-		text = refused.Problem.Detail // a sentence; method and path say nothing to whoever types a command
+		text = refused.Problem.Detail // a sentence; method and path do not help somebody who types a command
 	}
-	return strings.TrimSpace(text + "\n" + e.todo)
+	return strings.TrimSpace(text + "\n" + e.action)
 }
 func (e *advice) Unwrap() error { return e.err }
 
-// fail prints an error and gives its exit code.
+// fail prints an error and returns its exit code.
 func (s *shell) fail(err error) int {
 	code := exitFailure
-	_, wrongUse := errors.AsType[*usageError](err)
-	problems, wrongSettings := errors.AsType[config.Problems](err)
-	_, late := errors.AsType[*timeoutError](err)
+	_, usage := errors.AsType[*usageError](err)
+	problems, invalid := errors.AsType[config.Problems](err)
+	_, timeout := errors.AsType[*timeoutError](err)
 	switch {
-	case wrongUse || wrongSettings:
+	case usage || invalid:
 		code = exitUsage
-	case late:
+	case timeout:
 		code = exitTimeout
 	}
 	err = explained(err)
 	if s.json {
-		told := map[string]any{"error": err.Error(), "exit_code": code}
-		if wrongSettings {
-			told["problems"] = problems
+		report := map[string]any{"error": err.Error(), "exit_code": code}
+		if invalid {
+			report["problems"] = problems
 		}
 		if refused, ok := errors.AsType[*client.Error](err); ok {
-			told["status"] = refused.Status
+			report["status"] = refused.Status
 			if refused.Problem != nil {
-				told["type"] = refused.Problem.Type
+				report["type"] = refused.Problem.Type
 			}
 		}
-		_ = json.NewEncoder(s.stderr).Encode(told) // there is nowhere else to tell it
+		_ = json.NewEncoder(s.stderr).Encode(report) // there is nowhere else to report an error
 		return code
 	}
 	_, _ = fmt.Fprintf(s.stderr, "porchlight: %v\n", err) // likewise
 	return code
 }
 
-// explained adds to an error of the API what to do about it.
+// explained adds advice to an error of the API.
 func explained(err error) error {
 	if lost, ok := errors.AsType[*client.TransportError](err); ok {
 		at, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(lost.URL, "http://"), "https://"), "/")
-		return &advice{err, fmt.Sprintf("Is the server running at %s? Say where it is with --url or PORCHLIGHT_URL.", at)}
+		return &advice{err, fmt.Sprintf("Is the server running at %s? Set its address with --url or PORCHLIGHT_URL.", at)}
 	}
 	if closed, ok := errors.AsType[*client.ClosedError](err); ok && closed.Code == api.CloseUnauthorized {
 		return &advice{err, api.InvalidToken.WhatToDo}
@@ -89,15 +89,15 @@ func explained(err error) error {
 	case refused.Problem != nil:
 		return &advice{refused, refused.Problem.WhatToDo}
 	case refused.Path == "/oauth/token":
-		return &advice{err, "Check the account id, client id and client secret; \"porchlight app rotate ID\" makes a new secret."}
+		return &advice{err, "Check the account id, client id and client secret; \"porchlight app rotate ID\" creates a new secret."}
 	case refused.Status == http.StatusNotFound:
-		return &advice{err, "Is this the URL of a porchlight server? Say where it is with --url or PORCHLIGHT_URL."}
+		return &advice{err, "Is this the URL of a Porchlight server? Set the address with --url or PORCHLIGHT_URL."}
 	default:
 		return err
 	}
 }
 
-// print prints value with --json, and text without.
+// print prints value with --json, and otherwise the text.
 func (s *shell) print(value any, format string, args ...any) error {
 	if s.json {
 		return s.printJSON(value)
@@ -112,7 +112,7 @@ func (s *shell) printJSON(value any) error {
 	return enc.Encode(value)
 }
 
-// list prints a listing: a line for each item, or with --json one array.
+// list prints a table with a line for each item, or with --json one array.
 func list[T any](s *shell, items iter.Seq2[T, error], header string, line func(T) []string) error {
 	all := []T{}
 	for item, err := range items {
@@ -139,7 +139,7 @@ var colours = map[api.Status]string{
 	api.InCalendarEvent: "31", api.OutOfOffice: "35",
 }
 
-// coloured is the status as a person sees it.
+// coloured is the status, in colour on a terminal.
 func (s *shell) coloured(status api.Status) string {
 	if !s.isTerminal(s.stdout) {
 		return string(status)
@@ -147,7 +147,7 @@ func (s *shell) coloured(status api.Status) string {
 	return "\x1b[" + colours[status] + "m" + string(status) + "\x1b[0m"
 }
 
-// isTerminal reports whether colour is welcome on w.
+// isTerminal reports whether w is a terminal that shows colour.
 func (s *shell) isTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
 	if !ok || s.getenv("NO_COLOR") != "" || s.getenv("TERM") == "dumb" {
@@ -157,7 +157,7 @@ func (s *shell) isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// clock is an instant as a person reads it, in local time.
+// clock formats a time for people, in local time.
 func clock(t api.Time) string {
 	if t.IsZero() {
 		return "-"
@@ -169,7 +169,7 @@ func clock(t api.Time) string {
 	return local.Format("2006-01-02 15:04:05")
 }
 
-// or is text, or a dash.
+// or returns text, or a dash if it is empty.
 func or(text string) string {
 	if text == "" {
 		return "-"
@@ -177,7 +177,7 @@ func or(text string) string {
 	return text
 }
 
-// connect is a client as the flags and the environment say.
+// connect returns a client for the server that the flags and the environment name.
 func (s *shell) connect(flags *config.Connection) (*client.Client, error) {
 	c, err := config.LoadConnection(*flags, s.given, s.getenv)
 	if err != nil {

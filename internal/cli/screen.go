@@ -6,11 +6,11 @@ import (
 	"unicode"
 )
 
-// An area is that of a terminal, in characters.
+// An area is the size of a terminal, in characters.
 type area struct{ width, height int }
 
-// screen is how large the terminal is that standard output is; false if it is
-// none that can be painted on.
+// screen returns a function that reports the size of the terminal at standard
+// output. It is false if standard output is not a terminal that can be redrawn.
 func (s *shell) screen() (func() area, bool) {
 	file, ok := s.stdout.(*os.File)
 	if !ok || s.getenv("TERM") == "dumb" {
@@ -28,8 +28,8 @@ func (s *shell) screen() (func() area, bool) {
 	}, true
 }
 
-// printable is text without what would move the cursor: notes and names come from
-// others.
+// printable replaces control characters, which could move the cursor, because notes
+// and names come from other users.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsGraphic(r) {
@@ -39,7 +39,7 @@ func printable(text string) string {
 	}, text)
 }
 
-// wide are the ranges of which a character takes two columns.
+// wide are the ranges of characters that take two columns.
 var wide = [][2]rune{
 	{0x1100, 0x115f},
 	{0x2e80, 0x303e},
@@ -53,7 +53,7 @@ var wide = [][2]rune{
 	{0x20000, 0x3fffd},
 }
 
-// columns is how many columns of a terminal a character takes.
+// columns is the number of terminal columns of a character.
 func columns(r rune) int {
 	if unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf) {
 		return 0
@@ -66,7 +66,7 @@ func columns(r rune) int {
 	return 1
 }
 
-// widthOf is how many columns a text takes.
+// widthOf is the number of columns of a text.
 func widthOf(text string) int {
 	n := 0
 	for _, r := range text {
@@ -75,27 +75,27 @@ func widthOf(text string) int {
 	return n
 }
 
-// cut is text in at most so many columns.
-func cut(text string, most int) string {
-	if widthOf(text) <= most {
+// cut shortens text to at most limit columns.
+func cut(text string, limit int) string {
+	if widthOf(text) <= limit {
 		return text
 	}
 	var b strings.Builder
-	left := most - 1
+	left := limit - 1
 	for _, r := range text {
 		if left -= columns(r); left < 0 {
 			break
 		}
 		b.WriteRune(r)
 	}
-	if most > 0 {
+	if limit > 0 {
 		b.WriteRune('…')
 	}
 	return b.String()
 }
 
-// padded is text in exactly so many columns.
-func padded(text string, to int) string {
-	text = cut(text, to)
-	return text + strings.Repeat(" ", max(0, to-widthOf(text)))
+// padded cuts or pads text to exactly width columns.
+func padded(text string, width int) string {
+	text = cut(text, width)
+	return text + strings.Repeat(" ", max(0, width-widthOf(text)))
 }

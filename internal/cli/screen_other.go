@@ -4,5 +4,5 @@ package cli
 
 import "os"
 
-// sizeOf takes nothing for a terminal: there are lines then, in place of a board.
+// sizeOf reports no terminal, so that commands print lines instead of a board.
 func sizeOf(*os.File) (area, bool) { return area{}, false }

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sizeOf is false for what is no terminal.
+// sizeOf is false if the file is not a terminal.
 func sizeOf(file *os.File) (area, bool) {
 	got, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ)
 	if err != nil || got.Col == 0 || got.Row == 0 {

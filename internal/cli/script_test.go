@@ -181,13 +181,13 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 func background(ts *testscript.TestScript, _ bool, args []string) {
 	line := start(ts, append(args, "--json"))
-	var told struct {
+	var ready struct {
 		URL string `json:"url"`
 	}
-	ts.Check(json.Unmarshal([]byte(line), &told))
-	if told.URL != "" {
-		ts.Setenv("PORCHLIGHT_URL", told.URL)
-		ts.Setenv("ADDRESS", strings.TrimPrefix(told.URL, "http://"))
+	ts.Check(json.Unmarshal([]byte(line), &ready))
+	if ready.URL != "" {
+		ts.Setenv("PORCHLIGHT_URL", ready.URL)
+		ts.Setenv("ADDRESS", strings.TrimPrefix(ready.URL, "http://"))
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// settings are the flags of a command that takes the whole configuration.
+// settings are the flags of a command that takes all settings of the server.
 type settings struct {
 	File string `name:"config" placeholder:"FILE" help:"Settings file (YAML). Also PORCHLIGHT_CONFIG."`
 	config.Config
@@ -36,9 +36,9 @@ type serveCommand struct {
 
 // Help is shown by --help.
 func (*serveCommand) Help() string {
-	return `Each flag has a variable, PORCHLIGHT_DATA_DIR for --data-dir, and a key in the settings file; "porchlight config doc" lists them all.
+	return `Each flag has an environment variable (PORCHLIGHT_DATA_DIR for --data-dir) and a key in the settings file. "porchlight config doc" lists them.
 
-SIGTERM and an interrupt finish running requests first; SIGHUP reads the certificate and opens the access log's file again.
+On SIGTERM or Ctrl-C the server finishes requests in flight and stops. On SIGHUP it reloads the certificate and reopens the access log.
 
 Example:
 
@@ -67,7 +67,7 @@ func (c *serveCommand) Run(s *shell) error {
 	return srv.Run(s.ctx)
 }
 
-// onHangup calls fn at each SIGHUP, until what it returns is called.
+// onHangup calls fn at each SIGHUP until stop is called.
 func onHangup(fn func()) (stop func()) {
 	signals := make(chan os.Signal, 1)
 	done, ended := make(chan struct{}), make(chan struct{})
@@ -92,7 +92,7 @@ func onHangup(fn func()) (stop func()) {
 
 // initCommand is "porchlight init".
 type initCommand struct {
-	DataDir string `name:"data-dir" placeholder:"DIR" help:"Directory to make. Also PORCHLIGHT_DATA_DIR."`
+	DataDir string `name:"data-dir" placeholder:"DIR" help:"Directory to create. Also PORCHLIGHT_DATA_DIR."`
 	place   `embed:""`
 	Account string `name:"account" default:"Porchlight" placeholder:"NAME" help:"Name of the account."`
 	Email   string `name:"email" default:"owner@example.com" placeholder:"ADDRESS" help:"E-mail address of the account's owner."`
@@ -102,7 +102,7 @@ type initCommand struct {
 
 // Help is shown by --help.
 func (*initCommand) Help() string {
-	return `The app may do everything in its account. Its secret is printed once and kept nowhere in clear: store it, or make a new one later with "porchlight app rotate".
+	return `The app has every scope in its account. Its secret is printed only once, and only a hash of it is stored. Keep it in a safe place, or create a new one later with "porchlight app rotate".
 
 Example:
 
@@ -122,7 +122,7 @@ func (c *initCommand) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
-	return s.print(made, `The %s is ready. These are shown once:
+	return s.print(made, `The %s is ready. The credentials are shown only once:
 
   account_id     %s
   client_id      %s
@@ -132,7 +132,7 @@ Next:
 
   porchlight serve %[5]s
 
-and in another terminal:
+Then in another terminal:
 
   export PORCHLIGHT_ACCOUNT_ID=%[2]s
   export PORCHLIGHT_CLIENT_ID=%[3]s
@@ -142,13 +142,13 @@ and in another terminal:
 `, cfg.Place(), made.AccountID, made.ClientID, made.ClientSecret, server.PlaceFlag(cfg))
 }
 
-// place are the flags of a store that is not in a data directory, for commands
-// that make one.
+// place are the flags of a store outside the data directory, for commands that
+// create a store.
 type place struct {
-	Store                  string `name:"store" placeholder:"URL" help:"Where the store is, if not in a data directory: nats://HOST:4222. Also PORCHLIGHT_STORE."`
-	StoreCredentials       string `name:"store-credentials" placeholder:"FILE" help:"File with what NATS asks for. Also PORCHLIGHT_STORE_CREDENTIALS."`
-	StoreSystemCredentials string `name:"store-system-credentials" placeholder:"FILE" help:"File with what NATS asks a user of its system account for. Also PORCHLIGHT_STORE_SYSTEM_CREDENTIALS."`
-	StoreReplicas          int    `name:"store-replicas" default:"3" placeholder:"N" help:"How many NATS servers hold each change: 3 or 5, or 1 for a single server. Also PORCHLIGHT_STORE_REPLICAS."`
+	Store                  string `name:"store" placeholder:"URL" help:"URL of the store, if it is not in a data directory: nats://HOST:4222. Also PORCHLIGHT_STORE."`
+	StoreCredentials       string `name:"store-credentials" placeholder:"FILE" help:"File with the credentials for NATS. Also PORCHLIGHT_STORE_CREDENTIALS."`
+	StoreSystemCredentials string `name:"store-system-credentials" placeholder:"FILE" help:"File with the credentials of a user of the NATS system account. Also PORCHLIGHT_STORE_SYSTEM_CREDENTIALS."`
+	StoreReplicas          int    `name:"store-replicas" default:"3" placeholder:"N" help:"Number of NATS servers that store each change: 3 or 5, or 1 for a single server. Also PORCHLIGHT_STORE_REPLICAS."`
 }
 
 func (p place) settings(c config.Config) config.Config {
@@ -160,7 +160,7 @@ func placeVariables() []string {
 	return []string{"PORCHLIGHT_STORE", "PORCHLIGHT_STORE_CREDENTIALS", "PORCHLIGHT_STORE_SYSTEM_CREDENTIALS", "PORCHLIGHT_STORE_REPLICAS"}
 }
 
-// only lets the named variables through.
+// only hides all variables except those named.
 func only(getenv func(string) string, names ...string) func(string) string {
 	return func(asked string) string {
 		if !slices.Contains(names, asked) {
@@ -172,8 +172,8 @@ func only(getenv func(string) string, names ...string) func(string) string {
 
 // configCommands are "porchlight config …".
 type configCommands struct {
-	Check configCheck `cmd:"" help:"Name every mistake in the settings."`
-	Print configPrint `cmd:"" help:"Print the settings in force."`
+	Check configCheck `cmd:"" help:"Check the settings and report every error."`
+	Print configPrint `cmd:"" help:"Print the effective settings."`
 	Doc   configDoc   `cmd:"" help:"Print the reference of all settings."`
 }
 
@@ -197,9 +197,9 @@ func (c *configCheck) Run(s *shell) error {
 		return s.printJSON(map[string]any{"ok": true, "warnings": append([]string{}, warnings...)})
 	}
 	var b strings.Builder
-	b.WriteString("The settings are in order.\n")
+	b.WriteString("The configuration is valid.\n")
 	for _, w := range warnings {
-		b.WriteString("Note: " + w + ".\n")
+		b.WriteString("Warning: " + w + ".\n")
 	}
 	_, err = fmt.Fprint(s.stdout, b.String())
 	return err
@@ -211,7 +211,7 @@ type configPrint struct {
 
 // Help is shown by --help.
 func (*configPrint) Help() string {
-	return "What is printed is a settings file that would do the same. Secrets are left out.\n\nExample:\n\n    porchlight config print --data-dir /var/lib/porchlight"
+	return "The output is a settings file with the same effect. Secrets are left out.\n\nExample:\n\n    porchlight config print --data-dir /var/lib/porchlight"
 }
 
 // Run implements the command.
@@ -220,13 +220,13 @@ func (c *configPrint) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
-	conn, _ := config.LoadConnection(config.Connection{}, func(string) bool { return false }, s.getenv) // shown as far as it goes
+	conn, _ := config.LoadConnection(config.Connection{}, func(string) bool { return false }, s.getenv) // print it even if it is incomplete
 	if s.json {
 		return s.printJSON(map[string]any{"settings": cfg.Map(), "connection": conn.Map()})
 	}
 	var b strings.Builder
 	b.WriteString(cfg.Print())
-	b.WriteString("\n# Connection, for commands: from flags and variables only\n")
+	b.WriteString("\n# Connection settings of commands: flags and environment variables only\n")
 	shown := conn.Map()
 	for _, setting := range config.ConnectionSettings() {
 		fmt.Fprintf(&b, "# %s: %s\n", setting.Name, shown[setting.Name])

@@ -13,20 +13,20 @@ import (
 
 // sessionCommands are "porchlight session …".
 type sessionCommands struct {
-	Keep sessionKeep `cmd:"" help:"Sign a user in, and keep it signed in until interrupted."`
+	Keep sessionKeep `cmd:"" help:"Sign a user in, and stay signed in until interrupted."`
 	List sessionList `cmd:"" help:"List a user's sessions."`
 }
 
 type sessionKeep struct {
 	config.Connection `embed:""`
-	User              string        `arg:"" optional:"" default:"me" help:"Id, e-mail or \"me\" (the default)."`
-	ClientType        string        `name:"client-type" default:"desktop" placeholder:"WORD" help:"What kind of client it is: desktop, mobile, pad, web or another word."`
-	Lease             time.Duration `name:"lease" default:"120s" placeholder:"TIME" help:"How long the session outlives this command if that is killed: 30s to 1h."`
+	User              string        `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
+	ClientType        string        `name:"client-type" default:"desktop" placeholder:"WORD" help:"Type of client: desktop, mobile, pad, web or another word."`
+	Lease             time.Duration `name:"lease" default:"120s" placeholder:"TIME" help:"Lease of the session, 30s to 1h. The session expires after this time if the command is killed."`
 }
 
 // Help is shown by --help.
 func (*sessionKeep) Help() string {
-	return "An interrupt signs the user out.\n\nExample:\n\n    porchlight session keep grace@example.com"
+	return "Press Ctrl-C to sign the user out.\n\nExample:\n\n    porchlight session keep grace@example.com"
 }
 
 // Run implements the command.
@@ -41,7 +41,7 @@ func (c *sessionKeep) Run(s *shell) error {
 	if err := k.signIn(); err != nil {
 		return err
 	}
-	if err := s.print(k.session, "Signed in as %s (session %s). An interrupt signs out.\n", k.session.ClientType, k.session.ID); err != nil {
+	if err := s.print(k.session, "Signed in as %s (session %s). Press Ctrl-C to sign out.\n", k.session.ClientType, k.session.ID); err != nil {
 		return err
 	}
 	if err := k.keep(); err != nil {
@@ -50,7 +50,7 @@ func (c *sessionKeep) Run(s *shell) error {
 	return k.signOut()
 }
 
-// A keeper holds one user signed in.
+// A keeper keeps one user signed in.
 type keeper struct {
 	shell   *shell
 	client  *client.Client
@@ -65,9 +65,9 @@ func (k *keeper) signIn() (err error) {
 	return err
 }
 
-// keep refreshes the session three times in each lease until the context ends. A
-// server that is away for a while is waited for; a session that ended meanwhile
-// is begun again.
+// keep renews the session three times in each lease until the context ends. It
+// retries while the server is unavailable, and signs in again if the session has
+// ended.
 func (k *keeper) keep() error {
 	active := true
 	ticker := time.NewTicker(k.lease / 3)
@@ -85,10 +85,10 @@ func (k *keeper) keep() error {
 		if err == nil || k.shell.ctx.Err() != nil {
 			continue
 		}
-		if _, again := client.Retry(err); !again {
+		if _, retry := client.Retry(err); !retry {
 			return err
 		}
-		_, _ = fmt.Fprintf(k.shell.stderr, "porchlight: trying again: %v\n", err) // a message, no more
+		_, _ = fmt.Fprintf(k.shell.stderr, "porchlight: renewing the session failed; retrying: %v\n", err) // informational
 	}
 }
 
@@ -108,7 +108,7 @@ func (k *keeper) signOut() error {
 
 type sessionList struct {
 	config.Connection `embed:""`
-	User              string `arg:"" optional:"" default:"me" help:"Id, e-mail or \"me\" (the default)."`
+	User              string `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
 }
 
 // Help is shown by --help.
@@ -120,7 +120,7 @@ func (c *sessionList) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
-	return list(s, cl.Sessions(s.ctx, c.User), "ID\tCLIENT\tSINCE\tACTIVE\tENDS", func(x api.Session) []string {
+	return list(s, cl.Sessions(s.ctx, c.User), "ID\tCLIENT\tSINCE\tACTIVE\tEXPIRES", func(x api.Session) []string {
 		return []string{x.ID, x.ClientType, clock(x.Since), strconv.FormatBool(x.Active), clock(x.EndsAt)}
 	})
 }

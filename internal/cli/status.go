@@ -14,15 +14,15 @@ import (
 type statusCommands struct {
 	Get     statusGet     `cmd:"" help:"Show a user's status."`
 	Set     statusSet     `cmd:"" help:"Set a user's status."`
-	Clear   statusClear   `cmd:"" help:"Take back what was set."`
-	Explain statusExplain `cmd:"" help:"Say why a status is what it is, and what follows."`
-	Watch   statusWatch   `cmd:"" help:"Show statuses and whatever changes, until interrupted."`
-	Wait    statusWait    `cmd:"" help:"Wait until a user comes to a status."`
+	Clear   statusClear   `cmd:"" help:"Remove the status that was set."`
+	Explain statusExplain `cmd:"" help:"Explain a status and the changes that will follow."`
+	Watch   statusWatch   `cmd:"" help:"Show statuses and their changes until interrupted."`
+	Wait    statusWait    `cmd:"" help:"Wait until a user reaches a status."`
 }
 
 type statusGet struct {
 	config.Connection `embed:""`
-	User              string `arg:"" optional:"" default:"me" help:"Id, e-mail or \"me\" (the default)."`
+	User              string `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
 }
 
 // Help is shown by --help.
@@ -41,7 +41,7 @@ func (c *statusGet) Run(s *shell) error {
 	return s.print(p, "%s\n", s.presence(&p))
 }
 
-// presence is a presence on one line.
+// presence formats a presence on one line.
 func (s *shell) presence(p *api.Presence) string {
 	text := s.coloured(p.Status)
 	if p.Note != "" {
@@ -59,15 +59,15 @@ func (s *shell) presence(p *api.Presence) string {
 type statusSet struct {
 	config.Connection `embed:""`
 	Status            string        `arg:"" help:"available, away, busy, do_not_disturb (or dnd), in_calendar_event, in_meeting, presenting, on_call or out_of_office."`
-	User              string        `arg:"" optional:"" default:"me" help:"Id, e-mail or \"me\" (the default)."`
-	Note              string        `name:"note" placeholder:"TEXT" help:"Text that others see with it, at most 280 characters."`
-	Lasts             time.Duration `name:"for" xor:"end" placeholder:"TIME" help:"How long, such as 30m."`
-	Until             string        `name:"until" xor:"end" placeholder:"TIME" help:"When it ends, in RFC 3339 or as HH:MM of today or tomorrow."`
+	User              string        `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
+	Note              string        `name:"note" placeholder:"TEXT" help:"Text to show with the status, at most 280 characters."`
+	Lasts             time.Duration `name:"for" xor:"end" placeholder:"TIME" help:"How long the status lasts, such as 30m."`
+	Until             string        `name:"until" xor:"end" placeholder:"TIME" help:"When the status expires: an RFC 3339 time, or the next HH:MM."`
 }
 
 // Help is shown by --help.
 func (*statusSet) Help() string {
-	return `Without an end, do_not_disturb lasts 20 minutes, and busy, in_meeting, presenting, on_call and in_calendar_event 24 hours (meetings and calls as long as the server's meeting-timeout). "available" takes back what was set, and what a calendar or schedule says for now.
+	return `Without --for or --until, do_not_disturb lasts 20 minutes, busy and in_calendar_event last 24 hours, and in_meeting, presenting and on_call last for the server's meeting-timeout (24 hours by default). "available" removes the status that was set and overrides current calendar and schedule claims.
 
 Example:
 
@@ -76,7 +76,7 @@ Example:
 
 // Run implements the command.
 func (c *statusSet) Run(s *shell) error {
-	status, err := parseStatus(c.Status, settable, "a status that can be set")
+	status, err := parseStatus(c.Status, settable, "a status that you can set")
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (c *statusSet) Run(s *shell) error {
 	}
 	text := s.presence(&result.Presence)
 	if result.Presence.Status != status && result.Why != "" {
-		text += fmt.Sprintf("\nThe status is not %s: what was set %s. See \"porchlight status explain %s\".", status, result.Why, c.User)
+		text += fmt.Sprintf("\nThe shown status is not %s: your setting %s. See \"porchlight status explain %s\".", status, result.Why, c.User)
 	}
 	return s.print(result, "%s\n", text)
 }
@@ -111,19 +111,19 @@ var settable = []api.Status{
 	api.Available, api.Away, api.Busy, api.DoNotDisturb, api.InCalendarEvent, api.InMeeting, api.Presenting, api.OnCall, api.OutOfOffice,
 }
 
-// parseStatus reads one of the statuses that are meant, which are called what.
-func parseStatus(text string, meant []api.Status, what string) (api.Status, error) {
+// parseStatus reads a status that is one of allowed. An error calls them what.
+func parseStatus(text string, allowed []api.Status, what string) (api.Status, error) {
 	word := api.Status(strings.ReplaceAll(strings.ToLower(text), "-", "_"))
 	if word == "dnd" {
 		word = api.DoNotDisturb
 	}
-	if slices.Contains(meant, word) {
+	if slices.Contains(allowed, word) {
 		return word, nil
 	}
-	return "", &usageError{fmt.Sprintf("%q is not %s: use one of %s", text, what, joined(meant, ", "))}
+	return "", &usageError{fmt.Sprintf("%q is not %s: use one of %s", text, what, joined(allowed, ", "))}
 }
 
-// joined are statuses in a text.
+// joined lists statuses in a text.
 func joined(statuses []api.Status, by string) string {
 	words := make([]string, len(statuses))
 	for i, status := range statuses {
@@ -132,7 +132,7 @@ func joined(statuses []api.Status, by string) string {
 	return strings.Join(words, by)
 }
 
-// wholeSeconds is a duration as requests have it: rather longer than shorter.
+// wholeSeconds rounds a duration up to seconds, the unit of requests.
 func wholeSeconds(d time.Duration) *int64 {
 	seconds := int64((d + time.Second - 1) / time.Second)
 	return &seconds
@@ -145,7 +145,7 @@ func parseUntil(text string, now time.Time) (time.Time, error) {
 	}
 	clock, err := time.Parse("15:04", text)
 	if err != nil {
-		return time.Time{}, &usageError{fmt.Sprintf("--until %q is not a time: write it like 2026-03-01T09:30:00Z, or like 17:30", text)}
+		return time.Time{}, &usageError{fmt.Sprintf("--until: %q is not a time: write it like 2026-03-01T09:30:00Z or 17:30", text)}
 	}
 	now = now.Local()
 	at := time.Date(now.Year(), now.Month(), now.Day(), clock.Hour(), clock.Minute(), 0, 0, time.Local)
@@ -157,7 +157,7 @@ func parseUntil(text string, now time.Time) (time.Time, error) {
 
 type statusClear struct {
 	config.Connection `embed:""`
-	User              string `arg:"" optional:"" default:"me" help:"Id, e-mail or \"me\" (the default)."`
+	User              string `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
 }
 
 // Help is shown by --help.
@@ -181,7 +181,7 @@ func (c *statusClear) Run(s *shell) error {
 
 type statusExplain struct {
 	config.Connection `embed:""`
-	User              string `arg:"" optional:"" default:"me" help:"Id, e-mail or \"me\" (the default)."`
+	User              string `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
 }
 
 // Help is shown by --help.
@@ -202,24 +202,24 @@ func (c *statusExplain) Run(s *shell) error {
 	return s.print(x, "%s", s.explanation(&x))
 }
 
-// explanation is what a person reads.
+// explanation formats an explanation as text.
 func (s *shell) explanation(x *api.Explanation) string {
 	var b strings.Builder
 	p := api.Presence{Status: x.Status, Note: x.Note, Since: x.Since, Until: x.Until}
 	fmt.Fprintf(&b, "%s\n%s\n", s.presence(&p), x.Because)
 	if len(x.Claims) > 0 {
-		b.WriteString("\nClaims, those that could win first:\n")
+		b.WriteString("\nClaims, in order of precedence:\n")
 	}
 	for _, c := range x.Claims {
 		mark := " "
 		if c.Decides {
 			mark = "*"
 		}
-		fmt.Fprintf(&b, "%s row %d  %s  %s (%s)", mark, c.Row, c.Status, c.ID, c.Source)
+		fmt.Fprintf(&b, "%s rule %d  %s  %s (%s)", mark, c.Row, c.Status, c.ID, c.Source)
 		if c.Note != "" {
 			fmt.Fprintf(&b, "  %q", c.Note)
 		}
-		fmt.Fprintf(&b, "\n           %s\n", c.Why)
+		fmt.Fprintf(&b, "\n            %s\n", c.Why)
 	}
 	if len(x.Sessions) > 0 {
 		b.WriteString("\nSessions:\n")
@@ -230,9 +230,9 @@ func (s *shell) explanation(x *api.Explanation) string {
 	if x.OwnNote != nil {
 		fmt.Fprintf(&b, "\nThe user's own note: %q\n", x.OwnNote.Text)
 	}
-	b.WriteString("\nWhat follows by itself:\n")
+	b.WriteString("\nNext changes:\n")
 	if len(x.Next) == 0 {
-		b.WriteString("  nothing\n")
+		b.WriteString("  none\n")
 	}
 	for _, step := range x.Next {
 		fmt.Fprintf(&b, "  %s  %s: %s\n", clock(step.At), s.coloured(step.Status), step.Why)

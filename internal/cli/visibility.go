@@ -14,12 +14,12 @@ import (
 
 // visibilityCommands are "porchlight visibility …".
 type visibilityCommands struct {
-	Get   visibilityGet   `cmd:"" help:"Show who sees what of a user."`
-	Set   visibilitySet   `cmd:"" help:"Say who sees what."`
-	Clear visibilityClear `cmd:"" help:"Let everybody see all."`
+	Get   visibilityGet   `cmd:"" help:"Show a user's visibility rules."`
+	Set   visibilitySet   `cmd:"" help:"Set what everyone, a group or a user sees."`
+	Clear visibilityClear `cmd:"" help:"Remove all rules, so that everyone sees everything."`
 }
 
-// rules prints what is set.
+// rules prints visibility rules.
 func (s *shell) rules(v *api.Visibility) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "everyone  %s\n", v.Everyone)
@@ -56,14 +56,14 @@ func (c *visibilityGet) Run(s *shell) error {
 type visibilitySet struct {
 	config.Connection `embed:""`
 	whose             `embed:""`
-	Sight             string   `arg:"" enum:"all,status,offline" help:"What they see: all, status (no note and no times) or offline."`
-	Groups            []string `name:"group" placeholder:"NAME" help:"Those of a group of the user's contacts; may be repeated."`
-	Users             []string `name:"user" placeholder:"USER" help:"One user, by id or e-mail; may be repeated."`
+	Level             string   `arg:"" enum:"all,status,offline" help:"What they see: all, status (no note, no times) or offline."`
+	Groups            []string `name:"group" placeholder:"NAME" help:"Group of the user's contacts that the rule is for. May be repeated."`
+	Users             []string `name:"user" placeholder:"USER" help:"User that the rule is for (id or e-mail address). May be repeated."`
 }
 
 // Help is shown by --help.
 func (*visibilitySet) Help() string {
-	return `Without --group and --user it is for everyone. What is said of a user counts before what is said of a group, and that before what is said of everyone; what else was said before stays.
+	return `Without --group and --user, the rule is for everyone. A rule for a user overrides one for a group, which overrides the rule for everyone. Other rules stay as they are.
 
 Example:
 
@@ -90,11 +90,11 @@ func (c *visibilitySet) Run(s *shell) error {
 	return s.rules(&v)
 }
 
-// change puts what was said into the rules.
+// change adds the rule of the command line to v.
 func (c *visibilitySet) change(ctx context.Context, cl *client.Client, v *api.Visibility) error {
-	sight := api.Sight(c.Sight)
+	level := api.Sight(c.Level)
 	if len(c.Groups)+len(c.Users) == 0 {
-		v.Everyone = sight
+		v.Everyone = level
 	}
 	if v.Groups == nil {
 		v.Groups = make(map[string]api.Sight)
@@ -103,14 +103,14 @@ func (c *visibilitySet) change(ctx context.Context, cl *client.Client, v *api.Vi
 		v.Watchers = make(map[string]api.Sight)
 	}
 	for _, group := range c.Groups {
-		v.Groups[group] = sight
+		v.Groups[group] = level
 	}
 	for _, user := range c.Users {
 		p, err := cl.Presence(ctx, user) // rules name users by id
 		if err != nil {
 			return err
 		}
-		v.Watchers[p.User] = sight
+		v.Watchers[p.User] = level
 	}
 	return nil
 }

@@ -18,13 +18,13 @@ import (
 type statusWait struct {
 	config.Connection `embed:""`
 	awaited           `embed:""`
-	User              string        `arg:"" help:"Id, e-mail or \"me\"."`
-	Timeout           time.Duration `name:"timeout" placeholder:"TIME" help:"Give up after this time, such as 30m. Without it: never."`
+	User              string        `arg:"" help:"Id, e-mail address or \"me\"."`
+	Timeout           time.Duration `name:"timeout" placeholder:"TIME" help:"Give up after this time, such as 30m. By default the command waits forever."`
 }
 
 // Help is shown by --help.
 func (*statusWait) Help() string {
-	return `It ends with code 0 as soon as the user has one of the statuses, as far as you may see it: at once if that is so already. A connection that is lost is made again. It ends with code 3 when --timeout is over, and with code 1 when it is interrupted or the user is removed.
+	return `The command exits with code 0 as soon as you see the user with one of the statuses, or at once if you already do. It reconnects when the connection is lost. The exit code is 3 when --timeout passes, and 1 when the command is interrupted or the user is removed.
 
 Example:
 
@@ -38,7 +38,7 @@ func (c *statusWait) Run(s *shell) error {
 		return err
 	}
 	if s.given("timeout") && c.Timeout == 0 {
-		return &usageError{"--timeout must be more than 0: leave it out to wait for as long as it takes"}
+		return &usageError{"--timeout must be more than 0: omit it to wait without a limit"}
 	}
 	cl, err := s.connect(&c.Connection)
 	if err != nil {
@@ -50,33 +50,34 @@ func (c *statusWait) Run(s *shell) error {
 	err = w.wait(ctx, cl)
 	switch {
 	case w.met:
-		return w.printed
+		return w.printErr
 	case s.ctx.Err() != nil:
 		return fmt.Errorf("stopped before %s was %s", printable(w.user), joined(w.until, " or "))
 	case ctx.Err() != nil:
-		return w.late()
+		return w.timedOut()
 	default:
 		return err
 	}
 }
 
-// A waiter is a ticker that prints one line, when a user has one of the statuses.
+// A waiter prints one line when a user has one of the statuses.
 type waiter struct {
 	ticker
 	user  string // as asked for
 	until []api.Status
 
-	last    api.Presence // seen
-	noticed bool         // that it waits
-	met     bool
-	printed error // what came of it
+	last     api.Presence
+	notified bool // that the command waits
+	met      bool
+	printErr error // of printing the result
 }
 
-// wait asks first, as statusWatch.whom does and why it does. Who answers then is
-// followed by id: somebody else may have the e-mail address later.
+// wait reads the presence first, so that an error ends the command at once (see
+// statusWatch.options). It then follows the user by id, because the e-mail address
+// may move to another user.
 func (w *waiter) wait(ctx context.Context, cl *client.Client) error {
 	first, err := cl.Presence(ctx, w.user)
-	if err != nil || w.see(&first) {
+	if err != nil || w.check(&first) {
 		return err
 	}
 	err = follow(ctx, cl, client.StreamOptions{Users: []string{first.User}}, w)
@@ -91,7 +92,7 @@ func (w *waiter) show(_ context.Context, changes iter.Seq[client.Change]) error 
 		if change.Gone {
 			return w.gone()
 		}
-		if w.see(&change.Presence) {
+		if w.check(&change.Presence) {
 			return nil
 		}
 		w.notice()
@@ -99,41 +100,41 @@ func (w *waiter) show(_ context.Context, changes iter.Seq[client.Change]) error 
 	return nil
 }
 
-// see reports whether the wait is over, and says so.
-func (w *waiter) see(p *api.Presence) bool {
+// check reports whether the wait is over, and prints the presence if it is.
+func (w *waiter) check(p *api.Presence) bool {
 	w.last, w.met = *p, slices.Contains(w.until, p.Status)
 	if !w.met {
 		return false
 	}
-	said := *p
-	said.Cursor = "" // a stream has none to give
+	shown := *p
+	shown.Cursor = "" // presences from a stream have none
 	if w.user != p.User {
-		said.AskedAs = w.user
+		shown.AskedAs = w.user
 	}
 	s := w.shell
-	w.printed = s.print(said, "%s  %s\n", printable(w.user), s.presence(&said))
+	w.printErr = s.print(shown, "%s  %s\n", printable(w.user), s.presence(&shown))
 	return true
 }
 
-// notice says once, on standard error, that it waits.
+// notice prints once, on standard error, that the command waits.
 func (w *waiter) notice() {
-	if w.noticed || w.shell.json {
+	if w.notified || w.shell.json {
 		return
 	}
-	w.noticed = true
-	_, _ = fmt.Fprintf(w.shell.stderr, "porchlight: %s is %s: waiting until that is %s\n",
-		printable(w.user), w.last.Status, joined(w.until, " or ")) // a message, no more
+	w.notified = true
+	_, _ = fmt.Fprintf(w.shell.stderr, "porchlight: %s is %s; waiting for %s\n",
+		printable(w.user), w.last.Status, joined(w.until, " or ")) // informational
 }
 
 func (w *waiter) gone() error {
-	return &advice{errors.New(printable(w.user) + " was removed while this waited."), "Nothing comes of that user any more; \"porchlight user list\" shows who is there."}
+	return &advice{errors.New(printable(w.user) + " was removed while the command waited."), "\"porchlight user list\" lists the users."}
 }
 
-func (w *waiter) late() error {
+func (w *waiter) timedOut() error {
 	user := printable(w.user)
-	text := fmt.Sprintf("%s was not %s in time", user, joined(w.until, " or "))
+	text := fmt.Sprintf("timed out before %s was %s", user, joined(w.until, " or "))
 	if w.last.Status != "" {
-		text += fmt.Sprintf(": the status is %s", w.last.Status)
+		text += fmt.Sprintf(" (current status: %s)", w.last.Status)
 	}
-	return &timeoutError{fmt.Sprintf("%s.\nWait longer with --timeout, or be told later: \"porchlight watch create %s --until %s\".", text, user, joined(w.until, ","))}
+	return &timeoutError{fmt.Sprintf("%s.\nUse a longer --timeout, or create a watch: \"porchlight watch create %s --until %s\".", text, user, joined(w.until, ","))}
 }

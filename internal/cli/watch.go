@@ -16,13 +16,13 @@ import (
 
 type statusWatch struct {
 	config.Connection `embed:""`
-	Users             []string `arg:"" optional:"" name:"user" help:"Ids, e-mails or \"me\". Without any: your contacts, or yourself if you have none."`
-	Contacts          bool     `name:"contacts" help:"Watch your contacts, too, and whoever becomes one."`
+	Users             []string `arg:"" optional:"" name:"user" help:"Ids, e-mail addresses or \"me\". By default your contacts, or yourself if you have none."`
+	Contacts          bool     `name:"contacts" help:"Also show your contacts, including those added later."`
 }
 
 // Help is shown by --help.
 func (*statusWatch) Help() string {
-	return `On a terminal it is a board that is kept up to date. Elsewhere each change is a line, and with --json an object: {"type":"presence", "time", …} with the members of a presence, or {"type":"gone", "time", "user"} for who is not watched any more. A watch of "porchlight watch" that came is told, too: {"type":"watch", "time", "watch"}. A connection that is lost is made again. An interrupt ends it.
+	return `On a terminal the command shows a board and keeps it up to date. Otherwise it prints a line for each change. With --json each line is an object: {"type":"presence", "time", …} with the members of a presence, {"type":"gone", "time", "user"} for a user who is no longer followed, or {"type":"watch", "time", "watch"} for a watch that fired. The command reconnects when the connection is lost. Press Ctrl-C to stop.
 
 Example:
 
@@ -36,33 +36,33 @@ func (c *statusWatch) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
-	who, err := c.whom(s.ctx, cl)
+	who, err := c.options(s.ctx, cl)
 	if err != nil {
 		return err
 	}
 	out := s.display(who.Users, &names{client: cl})
-	told := make(map[string]bool) // a watch comes again until the server knows that it was read
+	delivered := make(map[string]bool) // a watch is sent again until the server knows that it was read
 	who.OnWatch = func(w api.Watch) {
-		if !told[w.ID] {
-			told[w.ID] = true
-			out.came(s.ctx, &w)
+		if !delivered[w.ID] {
+			delivered[w.ID] = true
+			out.fired(s.ctx, &w)
 		}
 	}
 	err = follow(s.ctx, cl, who, out)
 	if errors.Is(s.ctx.Err(), context.Canceled) {
-		return nil // an interrupt is how it ends
+		return nil // interrupted by the user, as intended
 	}
 	return err
 }
 
-// follow shows a stream until out has seen enough, which is context.Canceled, or
-// there is a reason to stop: the cause of ctx, a user who cannot be followed, or the
-// end of the stream.
+// follow shows a stream until out returns, which gives context.Canceled, or until
+// there is another reason to stop: the cause of ctx, a user who cannot be followed,
+// or the end of the stream.
 func follow(ctx context.Context, cl *client.Client, who client.StreamOptions, out output) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	who.OnState = func(state client.State) {
-		if !state.Ended { // why is said by whoever ended it
+		if !state.Ended { // follow's error has the reason
 			out.state(state)
 		}
 	}
@@ -71,15 +71,15 @@ func follow(ctx context.Context, cl *client.Client, who client.StreamOptions, ou
 	ended := make(chan error, 1)
 	go func() { ended <- stream.Run(ctx) }()
 	stop(out.show(ctx, stream.View().Changes(ctx)))
-	if over := <-ended; !errors.Is(over, ctx.Err()) {
-		return over // by itself, which is why there was no more to show
+	if err := <-ended; !errors.Is(err, ctx.Err()) {
+		return err // the stream ended first
 	}
 	return context.Cause(ctx)
 }
 
-// whom asks the server first, so that a name that is wrong, a token or a server
-// that is not there ends the command at once: the stream would wait for a server.
-func (c *statusWatch) whom(ctx context.Context, cl *client.Client) (client.StreamOptions, error) {
+// options reads from the server first, so that a wrong user or token, or a server
+// that does not answer, ends the command at once. A stream would retry.
+func (c *statusWatch) options(ctx context.Context, cl *client.Client) (client.StreamOptions, error) {
 	// With an app's credentials "me" is the account's owner, as in all commands.
 	who := client.StreamOptions{Users: c.Users, Contacts: c.Contacts, AsOwner: true}
 	switch {
@@ -104,17 +104,17 @@ func (c *statusWatch) whom(ctx context.Context, cl *client.Client) (client.Strea
 	return who, nil
 }
 
-// An output is told what a stream brings. state is called while show runs, one at a
-// time.
+// An output shows what a stream delivers. state is called while show runs, one call
+// at a time.
 type output interface {
 	state(client.State)
-	show(ctx context.Context, changes iter.Seq[client.Change]) error // until they end, or nothing more is wanted
+	show(ctx context.Context, changes iter.Seq[client.Change]) error // returns when changes end, or when the output needs no more
 }
 
-// A display is also told of watches, as of states.
+// A display also shows watches. fired is called like state.
 type display interface {
 	output
-	came(ctx context.Context, watch *api.Watch)
+	fired(ctx context.Context, watch *api.Watch)
 }
 
 func (s *shell) display(users []string, names *names) display {
@@ -131,67 +131,69 @@ type ticker struct {
 	mu    sync.Mutex // a line at a time
 }
 
-// state says on standard error why nothing comes.
+// state reports a lost connection on standard error.
 func (t *ticker) state(state client.State) {
 	switch wait := rounded(state.Wait); {
 	case state.Connected:
 	case t.shell.json:
-		_ = json.NewEncoder(t.shell.stderr).Encode(lostEvent{fmt.Sprint(state.Err), int(wait / time.Second)}) // a message, no more
+		_ = json.NewEncoder(t.shell.stderr).Encode(lostEvent{fmt.Sprint(state.Err), int(wait / time.Second)}) // informational
 	default:
-		_, _ = fmt.Fprintf(t.shell.stderr, "porchlight: trying again in %s: %v\n", wait, state.Err) // likewise
+		_, _ = fmt.Fprintf(t.shell.stderr, "porchlight: connection lost; retrying in %s: %v\n", wait, state.Err) // likewise
 	}
 }
 
-// A lostEvent says on standard error that there is no connection.
+// A lostEvent is a lost connection, as --json prints it on standard error.
 type lostEvent struct {
 	Error          string `json:"error"`
 	RetryInSeconds int    `json:"retry_in_seconds"`
 }
 
-// rounded is a duration as a person reads it.
+// rounded is a duration in whole seconds, at least one.
 func rounded(d time.Duration) time.Duration { return max(d, time.Second).Round(time.Second) }
 
 func (t *ticker) show(ctx context.Context, changes iter.Seq[client.Change]) error {
 	for change := range changes {
-		if err := t.line(ctx, eventOf(change, time.Now()), &change.Presence, t.shell.changed(&change)); err != nil {
+		if err := t.line(ctx, eventOf(change, time.Now()), &change.Presence, func(name string) string {
+			return name + "  " + t.shell.changed(&change)
+		}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (t *ticker) came(ctx context.Context, watch *api.Watch) {
+func (t *ticker) fired(ctx context.Context, watch *api.Watch) {
 	event := watchEvent{Type: api.FrameWatch, Time: api.At(time.Now()), Watch: watch}
-	_ = t.line(ctx, event, &api.Presence{User: watch.User}, watchCame(watch)) // whatever is next fails, too
+	_ = t.line(ctx, event, &api.Presence{User: watch.User}, func(name string) string { return watchFired(watch, name) }) // the next line fails as well
 }
 
-// line prints an event with --json, and a text about a user without.
-func (t *ticker) line(ctx context.Context, event any, about *api.Presence, text string) error {
+// line prints an event with --json, and otherwise a text, given the user's name.
+func (t *ticker) line(ctx context.Context, event any, about *api.Presence, text func(name string) string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.shell.json {
 		return t.shell.printJSON(event)
 	}
-	_, err := fmt.Fprintf(t.shell.stdout, "%s  %s\n", printable(t.names.of(ctx, about)), text)
+	_, err := fmt.Fprintln(t.shell.stdout, text(printable(t.names.of(ctx, about))))
 	return err
 }
 
-// changed is a change on one line.
+// changed formats a change on one line.
 func (s *shell) changed(c *client.Change) string {
 	if c.Gone {
-		return "not watched any more"
+		return "no longer followed"
 	}
 	return s.presence(&c.Presence)
 }
 
-// A presenceEvent is a change as --json has it.
+// A presenceEvent is a change as --json prints it.
 type presenceEvent struct {
 	Type string   `json:"type"`
-	Time api.Time `json:"time"` // when it came
+	Time api.Time `json:"time"` // of receipt
 	api.Presence
 }
 
-// A goneEvent is somebody who is not watched any more.
+// A goneEvent is a user who is no longer followed.
 type goneEvent struct {
 	Type    string   `json:"type"`
 	Time    api.Time `json:"time"`
@@ -199,7 +201,7 @@ type goneEvent struct {
 	AskedAs string   `json:"asked_as,omitempty"`
 }
 
-// A watchEvent is a watch that came.
+// A watchEvent is a watch that fired.
 type watchEvent struct {
 	Type  string     `json:"type"`
 	Time  api.Time   `json:"time"`
@@ -213,8 +215,9 @@ func eventOf(c client.Change, now time.Time) any {
 	return presenceEvent{Type: api.FramePresence, Time: api.At(now), Presence: c.Presence}
 }
 
-// names tells what to call users: as they were asked for, else by their e-mail if
-// the token may read it, else by their id. It is safe for concurrent use.
+// names finds a name to show for a user: the name that was asked for, else the
+// e-mail address if the token may read it, else the id. It is safe for concurrent
+// use.
 type names struct {
 	client *client.Client
 
@@ -235,7 +238,7 @@ func (n *names) of(ctx context.Context, p *api.Presence) string {
 	name := p.User
 	if !n.denied {
 		user, err := n.client.User(ctx, p.User)
-		n.denied = err != nil && !client.Is(err, &api.NoUser) // one who is gone says nothing of the others
+		n.denied = err != nil && !client.Is(err, &api.NoUser) // a user who is gone does not mean that others are denied
 		if err == nil && user.Email != "" {
 			name = user.Email
 		}

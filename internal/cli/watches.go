@@ -11,17 +11,17 @@ import (
 
 // watchCommands are "porchlight watch …".
 type watchCommands struct {
-	Create watchCreate `cmd:"" help:"Ask to be told once when a user comes to a status."`
-	List   watchList   `cmd:"" help:"List the watches that did not come yet, or were not told."`
-	Cancel watchCancel `cmd:"" help:"End a watch."`
+	Create watchCreate `cmd:"" help:"Create a watch that fires once when a user reaches a status."`
+	List   watchList   `cmd:"" help:"List watches that have not fired or have not been delivered."`
+	Cancel watchCancel `cmd:"" help:"Cancel a watch."`
 }
 
-// awaited is the flag that says what is waited for.
+// awaited is the flag with the statuses to wait for.
 type awaited struct {
-	Until []string `name:"until" default:"available" placeholder:"STATUS" help:"Which status is waited for, offline among them; repeat it or separate with commas."`
+	Until []string `name:"until" default:"available" placeholder:"STATUS" help:"Status to wait for, including offline. Repeat the flag or separate statuses with commas."`
 }
 
-// statuses are those of the flag, each once.
+// statuses returns the statuses of the flag, without duplicates.
 func (a *awaited) statuses() ([]api.Status, error) {
 	all := slices.Concat(settable, []api.Status{api.Offline})
 	var wanted []api.Status
@@ -43,13 +43,13 @@ func (a *awaited) statuses() ([]api.Status, error) {
 type watchCreate struct {
 	config.Connection `embed:""`
 	awaited           `embed:""`
-	User              string        `arg:"" help:"Id, e-mail or \"me\"."`
-	Expires           time.Duration `name:"expires" placeholder:"TIME" help:"After how long it ends if nothing came, such as 8h; at most 7d. Without it: 24h."`
+	User              string        `arg:"" help:"Id, e-mail address or \"me\"."`
+	Expires           time.Duration `name:"expires" placeholder:"TIME" help:"How long the watch lasts if it does not fire, such as 8h; at most 7d. By default 24h."`
 }
 
 // Help is shown by --help.
 func (*watchCreate) Help() string {
-	return `The server keeps the watch for the token's user, or for the account's owner, also while nobody is connected. When it comes it is told once, on a stream: "porchlight status watch" shows it. Several statuses make as many watches, and with --json as many objects, each on a line.
+	return `The watch belongs to the token's user or, with an account-level token, to the account's owner. The server keeps it even while nobody is connected. When the watch fires, it is delivered once on a stream: "porchlight status watch" shows it. For several statuses the command creates one watch each, and --json prints one object a line.
 
 Example:
 
@@ -73,30 +73,30 @@ func (c *watchCreate) Run(s *shell) error {
 	for _, asked.UntilStatus = range until {
 		w, err := cl.CreateWatch(s.ctx, asked)
 		if err != nil {
-			return err // those before were told, and stand
+			return err // the watches created before remain
 		}
-		if err := s.print(w, "%s\n", s.watchMade(&w, c.User)); err != nil {
+		if err := s.print(w, "%s\n", s.watchCreated(&w, c.User)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// watchMade is a new watch on one line.
-func (s *shell) watchMade(w *api.Watch, user string) string {
+// watchCreated formats a new watch on one line.
+func (s *shell) watchCreated(w *api.Watch, user string) string {
 	if !w.Fired.IsZero() {
-		return fmt.Sprintf("%s  %s", user, watchCame(w))
+		return watchFired(w, user)
 	}
-	return fmt.Sprintf("Made the watch %s: told once when %s is %s, until %s", w.ID, user, s.coloured(w.UntilStatus), clock(w.Expires))
+	return fmt.Sprintf("Created watch %s: fires when %s is %s, expires %s", w.ID, user, s.coloured(w.UntilStatus), clock(w.Expires))
 }
 
-// watchCame is a watch that came, after the name of its user.
-func watchCame(w *api.Watch) string {
+// watchFired describes a watch that fired.
+func watchFired(w *api.Watch, user string) string {
 	text := string(w.Status)
 	if w.Note != "" {
 		text += fmt.Sprintf("  %q", w.Note)
 	}
-	return fmt.Sprintf("%s  at %s: the watch %s came", text, clock(w.Fired), w.ID)
+	return fmt.Sprintf("watch %s fired at %s: %s became %s", w.ID, clock(w.Fired), user, text)
 }
 
 type watchList struct {
@@ -105,7 +105,7 @@ type watchList struct {
 
 // Help is shown by --help.
 func (*watchList) Help() string {
-	return "They are those of the token's user, or of the account's owner.\n\nExample:\n\n    porchlight watch list"
+	return "Lists the watches of the token's user or, with an account-level token, of the account's owner.\n\nExample:\n\n    porchlight watch list"
 }
 
 // Run implements the command.
@@ -115,7 +115,7 @@ func (c *watchList) Run(s *shell) error {
 		return err
 	}
 	names := &names{client: cl}
-	return list(s, cl.Watches(s.ctx), "ID\tUSER\tUNTIL\tEXPIRES\tCAME", func(w api.Watch) []string {
+	return list(s, cl.Watches(s.ctx), "ID\tUSER\tUNTIL\tEXPIRES\tFIRED", func(w api.Watch) []string {
 		name := names.of(s.ctx, &api.Presence{User: w.User})
 		return []string{w.ID, printable(name), string(w.UntilStatus), clock(w.Expires), clock(w.Fired)}
 	})
@@ -123,7 +123,7 @@ func (c *watchList) Run(s *shell) error {
 
 type watchCancel struct {
 	config.Connection `embed:""`
-	ID                string `arg:"" help:"The watch's id, as \"porchlight watch list\" has it."`
+	ID                string `arg:"" help:"Id of the watch, from \"porchlight watch list\"."`
 }
 
 // Help is shown by --help.

@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// Check finds what no server could run with: all of it, each with what to do.
+// Check returns all errors in the settings, each with what to do.
 func (c *Config) Check() Problems {
-	k := &checking{config: c}
+	k := &checker{config: c}
 	k.dataDir()
 	k.store()
 	k.storage()
@@ -31,31 +31,31 @@ func (c *Config) Check() Problems {
 	return k.found
 }
 
-type checking struct {
+type checker struct {
 	config *Config
 	found  Problems
 }
 
-func (k *checking) add(setting, format string, args ...any) {
+func (k *checker) add(setting, format string, args ...any) {
 	k.found = append(k.found, Problem{Setting: setting, Text: setting + ": " + fmt.Sprintf(format, args...)})
 }
 
-func (k *checking) dataDir() {
+func (k *checker) dataDir() {
 	dir := k.config.DataDir
 	if dir == "" {
 		if k.config.Store != "" {
 			return
 		}
-		k.add("data-dir", "is not set: say which directory holds the data, with --data-dir DIR, PORCHLIGHT_DATA_DIR or data-dir in the settings file")
+		k.add("data-dir", "is not set: name the directory for the data with --data-dir, PORCHLIGHT_DATA_DIR or data-dir in the settings file")
 		return
 	}
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
-		k.add("data-dir", "%s is a file: name a directory", dir)
+		k.add("data-dir", "%s is a file: set a directory", dir)
 	}
 }
 
-// store checks where the store is, when it is not in the data directory.
-func (k *checking) store() {
+// store checks the settings of a store outside the data directory.
+func (k *checker) store() {
 	c := k.config
 	const example = "write it like nats://127.0.0.1:4222"
 	if c.Store != "" {
@@ -64,50 +64,50 @@ func (k *checking) store() {
 		case err != nil || u.Host == "" || (u.Scheme != "nats" && u.Scheme != "tls"):
 			k.add("store", "%q is not the URL of a store: %s", c.Store, example)
 		case u.User != nil:
-			k.add("store", "the URL has credentials in it, which others could read: put them into a file, and name that with store-credentials")
+			k.add("store", "the URL contains credentials, which others could read: put them into a file and set store-credentials to its path")
 		case u.RawQuery != "" || u.Fragment != "" || !storeName(u.Path):
-			k.add("store", "what follows the host must be a name of letters, digits, - and _, or nothing: %s/presence", example)
+			k.add("store", "the path must be empty, or a name of letters, digits, - and _: %s/presence", example)
 		}
 	}
 	k.credentials("store-credentials", c.StoreCredentials)
 	k.credentials("store-system-credentials", c.StoreSystemCredentials)
 	if n := c.StoreReplicas; n > 5 || (n != 0 && n%2 == 0) {
-		k.add("store-replicas", "%d is not one of 1, 3, 5", n)
+		k.add("store-replicas", "%d is invalid: set 1, 3 or 5", n)
 	}
 }
 
-func (k *checking) credentials(setting, file string) {
+func (k *checker) credentials(setting, file string) {
 	if file == "" {
 		return
 	}
 	k.readable(setting, file)
 	if k.config.Store == "" {
-		k.add(setting, "is set, and store is not: set both, or neither")
+		k.add(setting, "is set, but store is not: set both or neither")
 	}
 }
 
-// storeName reports whether the path of a store's URL is a name or nothing.
+// storeName reports whether the path of a store's URL is empty or a valid name.
 func storeName(path string) bool {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 	name := strings.TrimPrefix(path, "/")
 	return len(name) <= 32 && strings.Trim(name, letters) == ""
 }
 
-func (k *checking) storage() {
+func (k *checker) storage() {
 	c := k.config
 	if c.LogRetention != 0 && c.LogRetention < time.Minute {
-		k.add("log-retention", "%s is too short: readers of the log that are away for longer lose changes; set at least 1m", formatDuration(c.LogRetention))
+		k.add("log-retention", "%s is too short: consumers of the log that are offline for longer miss changes; set at least 1m", formatDuration(c.LogRetention))
 	}
-	const most = 10_000_000
-	if c.CacheRecords > most {
-		k.add("cache-records", "%d would take more than 10 GiB of memory: set at most %d", c.CacheRecords, most)
+	const maxRecords = 10_000_000
+	if c.CacheRecords > maxRecords {
+		k.add("cache-records", "%d would use more than 10 GiB of memory: set at most %d", c.CacheRecords, maxRecords)
 	}
 	if c.WriteBufferSize != 0 && (c.WriteBufferSize < 1<<20 || c.WriteBufferSize > 1<<30) {
 		k.add("write-buffer-size", "%s is out of range: set 1MiB to 1GiB", c.WriteBufferSize)
 	}
 }
 
-func (k *checking) listeners() {
+func (k *checker) listeners() {
 	c := k.config.Filled()
 	k.address("listen", c.Listen)
 	if c.AdminOff() {
@@ -118,22 +118,22 @@ func (k *checking) listeners() {
 		return
 	}
 	if !loopback(host) && !c.AdminAnywhere {
-		k.add("admin-listen", "%s can be reached from other machines, and what is served there asks for no token: use 127.0.0.1, or set admin-anywhere if a firewall protects it", c.AdminListen)
+		k.add("admin-listen", "%s accepts connections from other machines without authentication: use 127.0.0.1, or set admin-anywhere if a firewall protects the address", c.AdminListen)
 	}
 	if _, port, _ := net.SplitHostPort(c.Listen); c.Listen == c.AdminListen && port != "0" {
-		k.add("admin-listen", "is the address of listen: give it another port, or \"off\"")
+		k.add("admin-listen", "is the same address as listen: use another port, or \"off\"")
 	}
 }
 
-// address checks HOST:PORT and gives the host.
-func (k *checking) address(setting, address string) (string, bool) {
+// address checks HOST:PORT and returns the host.
+func (k *checker) address(setting, address string) (string, bool) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		k.add(setting, "%q is not HOST:PORT: write it like 127.0.0.1:8080, or :8080 for every interface", address)
 		return "", false
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
-		k.add(setting, "%q is not a port: use a number from 0 (any free one) to 65535", port)
+		k.add(setting, "%q is not a port: use a number from 1 to 65535, or 0 for any free port", port)
 		return "", false
 	} else if n > 65535 {
 		return "", false
@@ -141,7 +141,7 @@ func (k *checking) address(setting, address string) (string, bool) {
 	return host, true
 }
 
-func (k *checking) publicURL() {
+func (k *checker) publicURL() {
 	text := k.config.PublicURL
 	if text == "" {
 		return
@@ -155,16 +155,16 @@ func (k *checking) publicURL() {
 	}
 }
 
-func (k *checking) certificate() {
+func (k *checker) certificate() {
 	cert, key := k.config.TLSCertFile, k.config.TLSKeyFile
 	switch {
 	case cert == "" && key == "":
 		return
 	case cert == "":
-		k.add("tls-cert-file", "is not set although tls-key-file is: set both, or neither for plain HTTP")
+		k.add("tls-cert-file", "is not set, but tls-key-file is: set both, or neither for plain HTTP")
 		return
 	case key == "":
-		k.add("tls-key-file", "is not set although tls-cert-file is: set both, or neither for plain HTTP")
+		k.add("tls-key-file", "is not set, but tls-cert-file is: set both, or neither for plain HTTP")
 		return
 	}
 	readable := k.readable("tls-cert-file", cert)
@@ -172,24 +172,24 @@ func (k *checking) certificate() {
 		return
 	}
 	if info, err := os.Stat(key); err == nil && info.Mode().Perm()&0o007 != 0 {
-		k.add("tls-key-file", "everybody on this machine may read or write %s (mode %04o): run chmod o= %[1]s", key, info.Mode().Perm())
+		k.add("tls-key-file", "other users of this machine can read or write %s (mode %04o): run chmod o= %[1]s", key, info.Mode().Perm())
 	}
 	if _, err := tls.LoadX509KeyPair(cert, key); err != nil {
 		k.add("tls-cert-file", "%s and %s are not a certificate and its key: %v", cert, key, err)
 	}
 }
 
-func (k *checking) readable(setting, file string) bool {
+func (k *checker) readable(setting, file string) bool {
 	f, err := os.Open(file)
 	if err != nil {
 		k.add(setting, "%s cannot be read: %s; correct the path or the permissions", file, reason(err))
 		return false
 	}
-	_ = f.Close() // only opened to see that it can be
+	_ = f.Close() // opened only to check that it can be read
 	return true
 }
 
-func (k *checking) policy() {
+func (k *checker) policy() {
 	const day = 24 * time.Hour
 	for _, d := range []struct {
 		setting string
@@ -208,19 +208,19 @@ func (k *checking) policy() {
 	}
 }
 
-func (k *checking) meetings() {
+func (k *checker) meetings() {
 	const least, most = time.Minute, 366 * 24 * time.Hour
 	if d := k.config.MeetingTimeout; d != 0 && (d < least || d > most) {
 		k.add("meeting-timeout", "%s is out of range: set %s to %s", formatDuration(d), formatDuration(least), formatDuration(most))
 	}
 }
 
-func (k *checking) accessLog() {
+func (k *checker) accessLog() {
 	switch file := k.config.AccessLog; file {
 	case "", "on", "off":
 	default:
 		if info, err := os.Stat(filepath.Dir(file)); err != nil || !info.IsDir() {
-			k.add("access-log", "there is no directory %s for %s: make it, or set on or off", filepath.Dir(file), file)
+			k.add("access-log", "the directory %s of %s does not exist: create it, or set on or off", filepath.Dir(file), file)
 		}
 	}
 }

@@ -1,13 +1,14 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 )
 
-// TestDefaults: they are without mistakes, but for the data directory, which has
+// TestDefaults: they are valid, except for the data directory, which has
 // none, and every field has a name and help.
 func TestDefaults(t *testing.T) {
 	c := Default()
@@ -101,21 +102,22 @@ func TestSecrets(t *testing.T) {
 		t.Errorf("a flag beside a file of the environment: %+v, %v", c, err)
 	}
 	env = map[string]string{"PORCHLIGHT_CLIENT_ID": "app"}
-	if _, err = LoadConnection(Connection{}, none, getenv); err == nil || !strings.Contains(err.Error(), "2 mistakes") {
+	_, err = LoadConnection(Connection{}, none, getenv)
+	if problems, ok := errors.AsType[Problems](err); !ok || len(problems) != 2 {
 		t.Errorf("half the credentials: %v", err)
 	}
 }
 
-// FuzzFile: no file makes the reading fail in any way but with Problems that name
-// a place.
+// FuzzFile: a file that cannot be parsed gives Problems that name a place, and
+// nothing else goes wrong.
 func FuzzFile(f *testing.F) {
 	for _, text := range []string{"", "a", "listen: :8080\n", "a: &x [*x]", "? b", "listen:\n  - 1", "---\n---\na: 1", "listen: |\n  text", "\"listen\": 'x'", "{a: {b: c}}", "<<: *a", "!!set {a}"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(_ *testing.T, text string) {
-		l := &loading{origin: make(map[string]string), broken: make(map[string]bool)}
+		l := &loader{origin: make(map[string]string), invalid: make(map[string]bool)}
 		l.fields = fields(&l.config)
-		l.read("f.yaml", []byte(text))
+		l.parse("f.yaml", []byte(text))
 	})
 }
 
@@ -142,9 +144,9 @@ func TestLists(t *testing.T) {
 		"trusted-proxies:\n  - 10.0.0.1\n  - fd00::1": "10.0.0.1,fd00::1",
 		"trusted-proxies: 10.0.0.1,10.0.0.2":          "10.0.0.1,10.0.0.2",
 	} {
-		l := &loading{origin: make(map[string]string), broken: make(map[string]bool)}
+		l := &loader{origin: make(map[string]string), invalid: make(map[string]bool)}
 		l.fields = fields(&l.config)
-		l.read("f.yaml", []byte(text))
+		l.parse("f.yaml", []byte(text))
 		if len(l.problems) > 0 || l.config.TrustedProxies != want {
 			t.Errorf("%s: %q, %v", text, l.config.TrustedProxies, l.problems)
 		}

@@ -6,24 +6,24 @@ import (
 	"strings"
 )
 
-// DefaultURL is where a command looks for the API when nothing says otherwise.
+// DefaultURL is the default URL of the API for commands.
 const DefaultURL = "http://127.0.0.1:8080"
 
-// Connection is how a command reaches the API and who it is there: by a token,
-// or by the account and secret of an app. The zero Connection reaches DefaultURL
-// as nobody.
+// Connection is the URL of the API and the credentials of a command: a token, or the
+// account, id and secret of an app. The zero Connection uses DefaultURL without
+// credentials.
 type Connection struct {
-	URL              string `name:"url" group:"Connection" default:"http://127.0.0.1:8080" placeholder:"URL" help:"Where the API is."`
-	Token            string `name:"token" group:"Connection" secret:"yes" placeholder:"TOKEN" help:"Access token. Others on this machine can read a command line: prefer the variable, or token-file."`
-	TokenFile        string `name:"token-file" group:"Connection" placeholder:"FILE" help:"File that holds the access token."`
-	AccountID        string `name:"account-id" group:"Connection" placeholder:"ID" help:"Account of the app, when there is no token."`
-	ClientID         string `name:"client-id" group:"Connection" placeholder:"ID" help:"The app."`
-	ClientSecret     string `name:"client-secret" group:"Connection" secret:"yes" placeholder:"SECRET" help:"The app's secret. Prefer the variable, or client-secret-file."`
-	ClientSecretFile string `name:"client-secret-file" group:"Connection" placeholder:"FILE" help:"File that holds the app's secret."`
+	URL              string `name:"url" group:"Connection" default:"http://127.0.0.1:8080" placeholder:"URL" help:"URL of the API."`
+	Token            string `name:"token" group:"Connection" secret:"yes" placeholder:"TOKEN" help:"Access token. Other users of this machine can read command lines: prefer the environment variable or token-file."`
+	TokenFile        string `name:"token-file" group:"Connection" placeholder:"FILE" help:"File that contains the access token."`
+	AccountID        string `name:"account-id" group:"Connection" placeholder:"ID" help:"Account of the app, if there is no token."`
+	ClientID         string `name:"client-id" group:"Connection" placeholder:"ID" help:"Client id of the app."`
+	ClientSecret     string `name:"client-secret" group:"Connection" secret:"yes" placeholder:"SECRET" help:"Client secret of the app. Prefer the environment variable or client-secret-file."`
+	ClientSecretFile string `name:"client-secret-file" group:"Connection" placeholder:"FILE" help:"File that contains the client secret."`
 }
 
-// LoadConnection takes each field from the flags given, else from the
-// environment, and reads the files. The error is Problems.
+// LoadConnection takes each field from the flag if given, else from the environment,
+// and reads the files. The error is a Problems.
 func LoadConnection(flags Connection, given func(name string) bool, getenv func(string) string) (Connection, error) {
 	c := flags
 	from := make(map[string]string)
@@ -51,8 +51,8 @@ func LoadConnection(flags Connection, given func(name string) bool, getenv func(
 	return c, nil
 }
 
-// secretFile reads a secret from its file. A flag beats the environment, whether
-// it gives the secret or the file.
+// secretFile reads a secret from its file. A flag, for the secret or for the file,
+// takes precedence over the environment.
 func secretFile(all Problems, secret *string, file, name string, from map[string]string) Problems {
 	if file == "" || (strings.HasPrefix(from[name], "--") && !strings.HasPrefix(from[name+"-file"], "--")) {
 		return all
@@ -64,7 +64,7 @@ func secretFile(all Problems, secret *string, file, name string, from map[string
 	}
 	*secret = strings.TrimSpace(string(data))
 	if *secret == "" {
-		return append(all, Problem{name + "-file", where, file + " is empty: put the secret into it"})
+		return append(all, Problem{name + "-file", where, file + " is empty: write the secret into it"})
 	}
 	return all
 }
@@ -74,14 +74,14 @@ func (c *Connection) check() Problems {
 	if c.Token != "" {
 		return nil
 	}
-	const either = "or give an access token with PORCHLIGHT_TOKEN"
+	const either = "or set an access token with PORCHLIGHT_TOKEN"
 	missing := func(name, value string) {
 		if value == "" {
-			all = append(all, Problem{Setting: name, Text: fmt.Sprintf("%s is not set: give it with --%[1]s or %s, %s", name, (&Field{Name: name}).Env(), either)})
+			all = append(all, Problem{Setting: name, Text: fmt.Sprintf("%s is not set: set it with --%[1]s or %s, %s", name, (&Field{Name: name}).Env(), either)})
 		}
 	}
 	if c.AccountID == "" && c.ClientID == "" && c.ClientSecret == "" {
-		return Problems{{Setting: "token", Text: "no credentials: set PORCHLIGHT_TOKEN, or PORCHLIGHT_ACCOUNT_ID, PORCHLIGHT_CLIENT_ID and PORCHLIGHT_CLIENT_SECRET, as \"porchlight init\" printed them"}}
+		return Problems{{Setting: "token", Text: "no credentials: set PORCHLIGHT_TOKEN, or set PORCHLIGHT_ACCOUNT_ID, PORCHLIGHT_CLIENT_ID and PORCHLIGHT_CLIENT_SECRET to the values that \"porchlight init\" printed"}}
 	}
 	missing("account-id", c.AccountID)
 	missing("client-id", c.ClientID)
@@ -89,7 +89,7 @@ func (c *Connection) check() Problems {
 	return all
 }
 
-// Map is the fields by name, less secrets.
+// Map returns the fields by name, without secrets.
 func (c Connection) Map() map[string]string {
 	all := make(map[string]string)
 	for _, f := range fields(&c) {

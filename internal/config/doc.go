@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// A Setting is a field as the reference and the listing show it.
+// A Setting describes a field for the reference.
 type Setting struct {
 	Name    string   `json:"name"`
 	Group   string   `json:"group"`
@@ -34,12 +34,12 @@ func Reference() string {
 
 <!-- Written by "porchlight config doc": change the tags in internal/config/config.go instead. -->
 
-A setting is taken from the flag, else from the environment, else from the YAML
-file that --config (PORCHLIGHT_CONFIG) names, else it has its default. In the file
-it has the name that it has here: ` + "`listen: 127.0.0.1:8080`" + `. Times are written like 90s,
-15m, 36h or 30d, sizes like 64MiB, lists separated by commas, or as a YAML
-sequence. "porchlight config check" names every mistake,
-"porchlight config print" shows what is in force.
+A setting comes from its flag, else from its environment variable, else from the
+YAML file that --config (PORCHLIGHT_CONFIG) names. Otherwise it has its default. The
+file uses the names below: ` + "`listen: 127.0.0.1:8080`" + `. Write durations as 90s, 15m, 36h
+or 30d, sizes as 64MiB, and lists with commas or as a YAML sequence.
+"porchlight config check" reports every error, and "porchlight config print" prints
+the effective settings.
 `)
 	group := ""
 	for _, s := range Settings() {
@@ -49,7 +49,7 @@ sequence. "porchlight config check" names every mistake,
 		}
 		s.describe(&b)
 	}
-	b.WriteString("\n## Connection\n\nFor the commands that go through the API: flags and variables only, not the file.\n")
+	b.WriteString("\n## Connection\n\nThese settings are for the commands that use the API. They come from flags and\nenvironment variables only, not from the file.\n")
 	for _, s := range ConnectionSettings() {
 		s.describe(&b)
 	}
@@ -70,7 +70,7 @@ func (s *Setting) describe(b *strings.Builder) {
 // redacted stands for a secret that is set.
 const redacted = "(set, not shown)"
 
-// Print is the settings as a YAML file that would set them, less secrets.
+// Print returns the settings as a YAML file, without secrets.
 func (c Config) Print() string {
 	var b strings.Builder
 	group := ""
@@ -87,7 +87,7 @@ func (c Config) Print() string {
 	return b.String()
 }
 
-// Map is the settings by name, less secrets.
+// Map returns the settings by name, without secrets.
 func (c Config) Map() map[string]string {
 	all := make(map[string]string)
 	for _, f := range fields(&c) {
@@ -103,7 +103,7 @@ func (f *Field) shown() string {
 	return f.text()
 }
 
-// yamlText quotes what YAML would not read back as the same text.
+// yamlText quotes a text that YAML would not read back unchanged.
 func yamlText(text string) string {
 	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-"
 	if text == "" || strings.Trim(text, plain) != "" || strings.HasPrefix(text, "-") {

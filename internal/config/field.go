@@ -10,19 +10,19 @@ import (
 	"time"
 )
 
-// A Field is one setting: its tags, and the variable that holds it.
+// A Field is one setting: its tags and its value.
 type Field struct {
 	Name    string // of the flag and of the key in the file
 	Group   string
 	Help    string
 	Default string
-	Enum    []string // nil: any value of the type
+	Enum    []string // nil means any value of the type
 	Secret  bool
-	List    bool // of texts, with commas between; in the file also a sequence
+	List    bool // strings separated by commas; in the file also a sequence
 	value   reflect.Value
 }
 
-// fields are the settings in a pointer to a struct, in its order.
+// fields returns the settings of a struct, given a pointer to it, in order.
 func fields(settings any) []Field {
 	v := reflect.ValueOf(settings).Elem()
 	all := make([]Field, 0, v.NumField())
@@ -41,12 +41,12 @@ func fields(settings any) []Field {
 	return all
 }
 
-// Env is the variable of the environment that sets the field.
+// Env is the environment variable of the field.
 func (f *Field) Env() string {
 	return "PORCHLIGHT_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 }
 
-// set gives the field the value that text stands for.
+// set parses text into the field.
 func (f *Field) set(text string) error {
 	if f.Enum != nil && !slices.Contains(f.Enum, text) {
 		return fmt.Errorf("%q is not one of %s", text, strings.Join(f.Enum, ", "))
@@ -69,18 +69,18 @@ func (f *Field) set(text string) error {
 	case *int:
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 0 {
-			return fmt.Errorf("%q is not a whole number from 0 up", text)
+			return fmt.Errorf("%q is not a non-negative integer", text)
 		}
 		*into = n
 	case encoding.TextUnmarshaler:
 		return into.UnmarshalText([]byte(text))
 	default:
-		panic("config: field " + f.Name + " has a type that cannot be read")
+		panic("config: field " + f.Name + " has an unsupported type")
 	}
 	return nil
 }
 
-// text is what set would read back.
+// text formats the value so that set can parse it.
 func (f *Field) text() string {
 	if d, ok := f.value.Interface().(time.Duration); ok {
 		return formatDuration(d)
@@ -94,8 +94,8 @@ func setDefaults(settings any) {
 	}
 }
 
-// fillEmpty gives texts that are empty their default, where an empty one means
-// nothing else. A zero duration, size or number means what its help says.
+// fillEmpty sets empty strings to their default, except where empty has a meaning.
+// The help of a duration, size or number says what its zero means.
 func fillEmpty(c *Config) {
 	for _, f := range fields(c) {
 		if f.value.Kind() == reflect.String && f.value.IsZero() && f.value.Addr().Interface() != any(&c.AdminListen) {

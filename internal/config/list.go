@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// items are the values of a list, which are written with commas between.
+// items splits a list at commas.
 func items(list string) []string {
 	var all []string
 	for item := range strings.SplitSeq(list, ",") {
@@ -19,8 +19,8 @@ func items(list string) []string {
 	return all
 }
 
-// Networks are the trusted proxies. Those that cannot be read, which Check
-// reports, are left out.
+// Networks returns the networks of the trusted proxies. It omits those that cannot
+// be parsed, which Check reports.
 func (c *Config) Networks() []netip.Prefix {
 	var all []netip.Prefix
 	for _, item := range items(c.TrustedProxies) {
@@ -31,7 +31,7 @@ func (c *Config) Networks() []netip.Prefix {
 	return all
 }
 
-// parseNetwork reads a network in CIDR form, or a single address.
+// parseNetwork parses a network in CIDR notation or a single address.
 func parseNetwork(text string) (netip.Prefix, error) {
 	network, err := netip.ParsePrefix(text)
 	if addr, single := netip.ParseAddr(text); single == nil && addr.Zone() == "" {
@@ -41,12 +41,12 @@ func parseNetwork(text string) (netip.Prefix, error) {
 		network = netip.PrefixFrom(network.Addr().Unmap(), network.Bits()-96)
 	}
 	if err != nil || network != network.Masked() {
-		return netip.Prefix{}, fmt.Errorf("%q is not an address or a network: write it like 10.0.0.5, 10.0.0.0/8 or fd00::/8, with commas between several", text)
+		return netip.Prefix{}, fmt.Errorf("%q is not an address or a network: write it like 10.0.0.5, 10.0.0.0/8 or fd00::/8, and separate several with commas", text)
 	}
 	return network, nil
 }
 
-func (k *checking) networks() {
+func (k *checker) networks() {
 	for _, item := range items(k.config.TrustedProxies) {
 		if _, err := parseNetwork(item); err != nil {
 			k.add("trusted-proxies", "%v", err)
@@ -83,7 +83,7 @@ func (c *Config) Everywhere() bool {
 // Origins are those of cors-origins.
 func (c *Config) Origins() []string { return items(c.CORSOrigins) }
 
-// Origin is that of public-url; "" if it is not set.
+// Origin is the origin of public-url, or "" if that is not set.
 func (c *Config) Origin() string {
 	if u, err := url.Parse(c.PublicURL); err == nil && u.Host != "" {
 		return originOf(u)
@@ -91,7 +91,7 @@ func (c *Config) Origin() string {
 	return ""
 }
 
-// originOf writes a URL's origin as browsers do: without the port of the scheme.
+// originOf formats a URL's origin as browsers do, without the scheme's default port.
 func originOf(u *url.URL) string {
 	host := strings.ToLower(u.Host)
 	for scheme, port := range map[string]string{"http": ":80", "https": ":443"} {
@@ -102,19 +102,19 @@ func originOf(u *url.URL) string {
 	return u.Scheme + "://" + host
 }
 
-func (k *checking) hosts() {
+func (k *checker) hosts() {
 	for _, host := range items(k.config.AllowedHosts) {
 		_, err := netip.ParseAddr(host)
 		if u, bad := url.Parse("http://" + host); err != nil && (bad != nil || u.Host != host || u.Port() != "" || strings.ContainsAny(host, "*:[]")) {
-			k.add("allowed-hosts", "%q is not the name of a host: write it like presence.example.com, without scheme and port", host)
+			k.add("allowed-hosts", "%q is not a host name: write it like presence.example.com, without scheme and port", host)
 		}
 	}
 }
 
-func (k *checking) origins() {
+func (k *checker) origins() {
 	for _, origin := range items(k.config.CORSOrigins) {
 		if u, err := url.Parse(origin); origin != "*" && (err != nil || u.Host == "" || originOf(u) != origin || (u.Scheme != "http" && u.Scheme != "https")) {
-			k.add("cors-origins", "%q is not an origin: write it like https://app.example.com or http://localhost:3000, in lower case, without a path and without the scheme's own port, or * for all", origin)
+			k.add("cors-origins", "%q is not an origin: write it like https://app.example.com or http://localhost:3000, in lower case, without a path and without the scheme's default port, or use * for all", origin)
 		}
 	}
 }

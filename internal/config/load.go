@@ -12,24 +12,24 @@ import (
 	"github.com/goccy/go-yaml/parser"
 )
 
-// Sources say where settings come from, each over the one before: the base, the
+// Sources are where settings come from, in increasing precedence: the base, the
 // file, the environment, the flags.
 type Sources struct {
 	Base   Config
-	File   string              // "": none
-	Getenv func(string) string // nil: none
-	Flags  Config              // of which those in Given were given
-	Given  func(name string) bool
+	File   string              // "" means none
+	Getenv func(string) string // nil means none
+	Flags  Config
+	Given  func(name string) bool // whether the flag is on the command line
 }
 
-// A Problem is one mistake in the settings.
+// A Problem is one error in the settings.
 type Problem struct {
 	Setting string `json:"setting,omitempty"`
 	Where   string `json:"where,omitempty"` // a file and line, a variable or a flag
 	Text    string `json:"problem"`         // what is wrong and what to do
 }
 
-// String is the problem on one line.
+// String formats the problem on one line.
 func (p Problem) String() string {
 	if p.Where == "" {
 		return p.Text
@@ -37,35 +37,32 @@ func (p Problem) String() string {
 	return p.Where + ": " + p.Text
 }
 
-// Problems are all the mistakes in the settings; it is never empty.
+// Problems are all errors in the settings. It is never empty.
 type Problems []Problem
 
-// Error lists them, one a line.
+// Error lists the problems, one a line.
 func (all Problems) Error() string {
-	if len(all) == 1 {
-		return "the settings have a mistake:\n  - " + all[0].String()
-	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "the settings have %d mistakes:", len(all))
+	b.WriteString("invalid configuration:")
 	for _, p := range all {
 		b.WriteString("\n  - " + p.String())
 	}
 	return b.String()
 }
 
-// A loading is one reading of all the sources.
-type loading struct {
+// A loader reads all sources once.
+type loader struct {
 	config   Config
 	fields   []Field
-	origin   map[string]string // of a setting that is not the default
-	broken   map[string]bool   // settings that could not be read: Check says nothing of them
+	origin   map[string]string // the source of each setting that is not the default
+	invalid  map[string]bool   // settings that could not be parsed, which Check need not report
 	problems Problems
 }
 
-// Load reads the settings and checks them. The error is Problems; the settings
-// are then what could be read.
+// Load reads the settings and checks them. If the error is not nil it is a Problems,
+// and the result has the settings that could be read.
 func Load(from Sources) (Config, error) {
-	l := &loading{config: from.Base, origin: make(map[string]string), broken: make(map[string]bool)}
+	l := &loader{config: from.Base, origin: make(map[string]string), invalid: make(map[string]bool)}
 	l.fields = fields(&l.config)
 	if from.File != "" {
 		l.file(from.File)
@@ -78,7 +75,7 @@ func Load(from Sources) (Config, error) {
 	}
 	fillQuotas(&l.config)
 	for _, p := range l.config.Check() {
-		if !l.broken[p.Setting] {
+		if !l.invalid[p.Setting] {
 			p.Where = l.origin[p.Setting]
 			l.problems = append(l.problems, p)
 		}
@@ -89,57 +86,57 @@ func Load(from Sources) (Config, error) {
 	return l.config, nil
 }
 
-func (l *loading) add(setting, where, text string) {
+func (l *loader) add(setting, where, text string) {
 	l.problems = append(l.problems, Problem{Setting: setting, Where: where, Text: text})
 }
 
-// take sets one field from one source.
-func (l *loading) take(f *Field, text, where string) {
+// set sets one field from one source.
+func (l *loader) set(f *Field, text, where string) {
 	l.origin[f.Name] = where
-	delete(l.broken, f.Name)
+	delete(l.invalid, f.Name)
 	if err := f.set(text); err != nil {
-		l.broken[f.Name] = true
+		l.invalid[f.Name] = true
 		l.add(f.Name, where, f.Name+": "+err.Error())
 	}
 }
 
-func (l *loading) environment(getenv func(string) string) {
+func (l *loader) environment(getenv func(string) string) {
 	for i := range l.fields {
 		f := &l.fields[i]
 		if text := getenv(f.Env()); text != "" {
-			l.take(f, text, f.Env())
+			l.set(f, text, f.Env())
 		}
 	}
 }
 
-func (l *loading) flags(given *Config, set func(string) bool) {
-	for i, from := range fields(given) {
-		if set(from.Name) {
+func (l *loader) flags(flags *Config, given func(string) bool) {
+	for i, from := range fields(flags) {
+		if given(from.Name) {
 			l.fields[i].value.Set(from.value)
 			l.origin[from.Name] = "--" + from.Name
-			delete(l.broken, from.Name)
+			delete(l.invalid, from.Name)
 		}
 	}
 }
 
-func (l *loading) file(name string) {
+func (l *loader) file(name string) {
 	data, err := os.ReadFile(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		l.add("", name, "there is no such settings file: correct --config, or leave it out")
+		l.add("", name, "the settings file does not exist: correct --config, or omit it")
 		return
 	case err != nil:
-		l.add("", name, "the settings file cannot be read: "+reason(err))
+		l.add("", name, "cannot read the settings file: "+reason(err))
 		return
 	}
-	l.read(name, data)
+	l.parse(name, data)
 }
 
-// read takes the settings of a file.
-func (l *loading) read(name string, data []byte) {
+// parse reads the settings of a file.
+func (l *loader) parse(name string, data []byte) {
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {
-		l.add("", name, "this is not YAML: "+strings.TrimSpace(err.Error()))
+		l.add("", name, "invalid YAML: "+strings.TrimSpace(err.Error()))
 		return
 	}
 	for i, doc := range file.Docs {
@@ -148,14 +145,14 @@ func (l *loading) read(name string, data []byte) {
 		}
 		entries, ok := mapping(doc.Body)
 		if !ok || i > 0 {
-			l.add("", place(name, doc.Body), "the file must be one list of \"setting: value\" lines")
+			l.add("", place(name, doc.Body), "the file must contain \"setting: value\" lines and nothing else")
 			return
 		}
 		l.entries(name, entries)
 	}
 }
 
-func (l *loading) entries(name string, entries []*ast.MappingValueNode) {
+func (l *loader) entries(name string, entries []*ast.MappingValueNode) {
 	seen := make(map[string]bool)
 	for _, entry := range entries {
 		key, where := entry.Key.GetToken().Value, place(name, entry.Key)
@@ -166,25 +163,25 @@ func (l *loading) entries(name string, entries []*ast.MappingValueNode) {
 		}
 		switch {
 		case i < 0:
-			l.add(key, where, fmt.Sprintf("there is no setting %q%s", key, l.nearest(key)))
+			l.add(key, where, fmt.Sprintf("unknown setting %q%s", key, l.nearest(key)))
 		case seen[key]:
-			l.add(key, where, key+" is set twice: leave one out")
+			l.add(key, where, key+" is set twice: remove one")
 		case !ok:
-			l.add(key, where, key+": must be a single value")
-			l.broken[key] = true
+			l.add(key, where, key+": the value must be a scalar")
+			l.invalid[key] = true
 		default:
-			l.take(&l.fields[i], text, where)
+			l.set(&l.fields[i], text, where)
 		}
 		seen[key] = true
 	}
 }
 
-// nearest suggests the setting that was probably meant.
-func (l *loading) nearest(key string) string {
-	best, least := "", 4
+// nearest suggests the most similar setting.
+func (l *loader) nearest(key string) string {
+	best, shortest := "", 4
 	for _, f := range l.fields {
-		if d := distance(strings.ReplaceAll(strings.ToLower(key), "_", "-"), f.Name); d < least {
-			best, least = f.Name, d
+		if d := distance(strings.ReplaceAll(strings.ToLower(key), "_", "-"), f.Name); d < shortest {
+			best, shortest = f.Name, d
 		}
 	}
 	if best == "" {
@@ -193,7 +190,7 @@ func (l *loading) nearest(key string) string {
 	return fmt.Sprintf("; did you mean %q?", best)
 }
 
-// distance is how many characters must be changed, added or left out.
+// distance is the Levenshtein distance.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
@@ -225,7 +222,7 @@ func mapping(n ast.Node) ([]*ast.MappingValueNode, bool) {
 	}
 }
 
-// scalar is the text of a value as it was written, without quotes.
+// scalar returns the text of a scalar value, without quotes.
 func scalar(n ast.Node) (string, bool) {
 	switch n := n.(type) {
 	case *ast.NullNode:
@@ -239,7 +236,7 @@ func scalar(n ast.Node) (string, bool) {
 	}
 }
 
-// list is the scalars of a sequence, with commas between.
+// list returns the scalars of a sequence, separated by commas.
 func list(n ast.Node) (string, bool) {
 	sequence, ok := n.(*ast.SequenceNode)
 	if !ok {
@@ -258,7 +255,7 @@ func place(name string, n ast.Node) string {
 	return fmt.Sprintf("%s:%d", name, n.GetToken().Position.Line)
 }
 
-// reason is what the system said, without the call and the path.
+// reason is the error of the operating system, without the call and the path.
 func reason(err error) string {
 	var path *fs.PathError
 	if errors.As(err, &path) {

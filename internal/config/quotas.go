@@ -6,21 +6,22 @@ import (
 	"strings"
 )
 
-// Quotas are the limits on one resource, by who takes it. They are written like
-// user=100,app=90%, and those that are not named have the setting's default.
+// Quotas are the limits on one resource for each user, app, account and address.
+// They are written like user=100,app=90%. Limits that are not named have the
+// setting's default.
 type Quotas struct{ User, App, Account, Address Quota }
 
-// A Quota is a number, a share of max-connections, or none. The zero Quota is not
-// set.
+// A Quota is a number, a percentage of max-connections, or none. The zero Quota is
+// not set.
 type Quota struct {
 	N       int
-	Percent bool // N is a share
+	Percent bool // N is a percentage
 }
 
-// unlimited as N is no limit.
+// unlimited as N means no limit.
 const unlimited = -1
 
-// Of is the limit where there are connections in all; zero for none.
+// Of returns the limit, given the total number of connections. Zero means none.
 func (q Quota) Of(connections int) int {
 	switch {
 	case q.Percent:
@@ -53,7 +54,7 @@ func (q *Quotas) named() []namedQuota {
 	return []namedQuota{{"user", &q.User}, {"app", &q.App}, {"account", &q.Account}, {"address", &q.Address}}
 }
 
-// UnmarshalText reads limits; those that it does not name are not set.
+// UnmarshalText parses limits. Limits that it does not name are not set.
 func (q *Quotas) UnmarshalText(text []byte) error {
 	*q = Quotas{}
 	for _, item := range items(string(text)) {
@@ -71,19 +72,19 @@ func (q *Quotas) read(item string) error {
 			continue
 		}
 		if *each.quota != (Quota{}) {
-			return fmt.Errorf("%q is set twice: leave one out", each.name)
+			return fmt.Errorf("%q is set twice: remove one", each.name)
 		}
 		parsed, ok := parseQuota(strings.TrimSpace(value))
 		if !ok {
-			return fmt.Errorf("%q is not a limit: write a number from 1 up, a share such as 50%%, or none", item)
+			return fmt.Errorf("%q is not a limit: use a positive number, a percentage such as 50%%, or none", item)
 		}
 		*each.quota = parsed
 		return nil
 	}
-	return fmt.Errorf("%q does not name a limit: write it like user=100, with commas between user, app, account and address", item)
+	return fmt.Errorf("%q is not a limit: write it like user=100,app=1000; the names are user, app, account and address", item)
 }
 
-// maxQuota is more than a node can do.
+// maxQuota is more than a node can handle.
 const maxQuota = 1_000_000_000
 
 func parseQuota(text string) (Quota, bool) {
@@ -95,7 +96,7 @@ func parseQuota(text string) (Quota, bool) {
 	return Quota{n, percent}, err == nil && n >= 1 && n <= maxQuota && (!percent || n <= 100)
 }
 
-// String is what UnmarshalText reads back.
+// String formats the limits so that UnmarshalText can parse them.
 func (q Quotas) String() string {
 	var set []string
 	for _, each := range q.named() {
@@ -106,7 +107,7 @@ func (q Quotas) String() string {
 	return strings.Join(set, ",")
 }
 
-// fill sets the limits that are not.
+// fill sets the limits that are not set.
 func (q *Quotas) fill(from Quotas) {
 	given := from.named()
 	for i, each := range q.named() {
@@ -116,7 +117,7 @@ func (q *Quotas) fill(from Quotas) {
 	}
 }
 
-// fillQuotas gives limits that are not set their default.
+// fillQuotas sets limits that are not set to their default.
 func fillQuotas(c *Config) {
 	for _, f := range fields(c) {
 		q, ok := f.value.Addr().Interface().(*Quotas)
@@ -130,26 +131,27 @@ func fillQuotas(c *Config) {
 	}
 }
 
-func (k *checking) quotas() {
+func (k *checker) quotas() {
 	c := k.config
 	for _, each := range []struct {
-		setting       string
-		quotas        *Quotas
-		shares, kinds string // what is allowed beside numbers; the only ones there are
+		setting string
+		quotas  *Quotas
+		percent bool   // percentages are allowed
+		names   string // the limits that exist, "" means all
 	}{
-		{setting: "stream-limits", quotas: &c.StreamLimits, shares: "%"},
+		{setting: "stream-limits", quotas: &c.StreamLimits, percent: true},
 		{setting: "ticket-limits", quotas: &c.TicketLimits},
 		{setting: "token-limits", quotas: &c.TokenLimits},
-		{setting: "live-token-limits", quotas: &c.LiveTokenLimits, kinds: "user app"},
+		{setting: "live-token-limits", quotas: &c.LiveTokenLimits, names: "user app"},
 		{setting: "write-limits", quotas: &c.WriteLimits},
 	} {
 		for _, q := range each.quotas.named() {
 			switch {
 			case *q.quota == (Quota{}):
-			case q.quota.Percent && each.shares == "":
-				k.add(each.setting, "%s=%s is a share, and only stream-limits has shares: write a number", q.name, q.quota)
-			case each.kinds != "" && !strings.Contains(each.kinds, q.name):
-				k.add(each.setting, "there is no limit by %s here: leave %[1]s=%s out", q.name, q.quota)
+			case q.quota.Percent && !each.percent:
+				k.add(each.setting, "%s=%s is a percentage, which only stream-limits allows: use a number", q.name, q.quota)
+			case each.names != "" && !strings.Contains(each.names, q.name):
+				k.add(each.setting, "there is no limit by %s: remove %[1]s=%s", q.name, q.quota)
 			}
 		}
 	}

@@ -18,7 +18,7 @@ var units = []struct {
 	{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1},
 }
 
-// UnmarshalText reads a number of bytes with or without a unit.
+// UnmarshalText parses a number of bytes, with or without a unit.
 func (s *Size) UnmarshalText(text []byte) error {
 	number, scale := strings.TrimSpace(string(text)), int64(1)
 	for _, unit := range units {
@@ -29,13 +29,13 @@ func (s *Size) UnmarshalText(text []byte) error {
 	}
 	n, err := strconv.ParseInt(number, 10, 64)
 	if err != nil || n < 0 || n > math.MaxInt64/scale {
-		return fmt.Errorf("%q is not a size: write a number with B, KiB, MiB, GiB or TiB, such as 64MiB", text)
+		return fmt.Errorf("%q is not a size: use a number with B, KiB, MiB, GiB or TiB, such as 64MiB", text)
 	}
 	*s = Size(n * scale)
 	return nil
 }
 
-// String is the size in the largest unit that it is a whole number of.
+// String formats the size in the largest unit that divides it.
 func (s Size) String() string {
 	for _, unit := range units {
 		if int64(s) != 0 && int64(s)%unit.bytes == 0 && unit.bytes > 1 {
@@ -45,7 +45,7 @@ func (s Size) String() string {
 	return strconv.FormatInt(int64(s), 10)
 }
 
-// ParseDuration reads a duration such as 90s, 15m, 36h or 30d.
+// ParseDuration parses a duration such as 90s, 15m, 36h or 30d.
 func ParseDuration(text string) (time.Duration, error) {
 	const day = 24 * time.Hour
 	var total time.Duration
@@ -68,10 +68,10 @@ func ParseDuration(text string) (time.Duration, error) {
 }
 
 func notDuration(text string) error {
-	return fmt.Errorf("%q is not a duration: write a number with ms, s, m, h or d, such as 90s or 30d", text)
+	return fmt.Errorf("%q is not a duration: use a number with ms, s, m, h or d, such as 90s or 30d", text)
 }
 
-// formatDuration is the shortest text that ParseDuration reads back.
+// formatDuration formats a duration in the shortest form that ParseDuration accepts.
 func formatDuration(d time.Duration) string {
 	const day = 24 * time.Hour
 	if d >= day && d%day == 0 {

@@ -159,7 +159,7 @@ func (s *Server) announce() {
 	s.log.Info("porchlight is ready", slog.String("url", s.URL()), slog.String("admin_url", s.AdminURL()),
 		slog.String("store", s.config.Place()), slog.String("durability", s.config.Durability), slog.String("version", Version()))
 	for _, warning := range s.config.Warnings() {
-		s.log.Warn("this is allowed but seldom meant", slog.String("setting", warning))
+		s.log.Warn("insecure setting", slog.String("detail", warning))
 	}
 	s.tellSystemd("READY=1")
 }
