@@ -16,6 +16,7 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/pebblestore"
+	"porchlight.dev/porchlight/internal/store/storetest"
 	"porchlight.dev/porchlight/internal/view"
 )
 
@@ -69,9 +70,7 @@ func BenchmarkDeliver(b *testing.B) {
 	last := sinks[n-1]
 	for b.Loop() {
 		was := last.taken.Load()
-		if _, err := st.Update(b.Context(), u, store.By{}, func(s presence.State) (presence.State, error) {
-			return presence.Apply(s, presence.SetNote{Text: fmt.Sprint(was)}, presence.Policy{}, presence.InstantOf(time.Now()))
-		}); err != nil {
+		if _, err := st.Update(b.Context(), u, storetest.Apply(presence.SetNote{Text: fmt.Sprint(was)}, presence.Policy{}, presence.InstantOf(time.Now()))); err != nil {
 			b.Fatal(err)
 		}
 		for last.taken.Load() == was {

@@ -21,6 +21,7 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/pebblestore"
+	"porchlight.dev/porchlight/internal/store/storetest"
 	"porchlight.dev/porchlight/internal/view"
 )
 
@@ -298,9 +299,7 @@ func (n *node) play(id presence.UserID, events ...presence.Event) store.Record {
 	var last store.Record
 	for _, e := range events {
 		var err error
-		last, err = n.store.Update(n.Context(), store.User{Account: "a", ID: id}, store.By{}, func(s presence.State) (presence.State, error) {
-			return presence.Apply(s, e, presence.Policy{}, presence.InstantOf(time.Now()))
-		})
+		last, err = n.store.Update(n.Context(), store.User{Account: "a", ID: id}, storetest.Apply(e, presence.Policy{}, presence.InstantOf(time.Now())))
 		if err != nil && !errors.Is(err, presence.ErrNoChange) {
 			n.Fatalf("%s: %T: %v", id, e, err)
 		}

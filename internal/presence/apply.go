@@ -2,30 +2,36 @@ package presence
 
 import "slices"
 
-// Apply is what s becomes when e happens at now. Ends that are due come first,
+// A Change is what an event, or several together, made of a recorded state.
+type Change struct {
+	Recorded
+}
+
+// Apply is what was becomes when e happens at now. Ends that are due come first,
 // each at its own instant, and a record's time never goes back: now is at least
-// s.At. The result has the next revision, and s is untouched.
+// that of the last commit. The result has the next revision and is composed
+// already, and was is untouched.
 //
 // An error is one of those in errors.go; nothing has changed then.
-func Apply(s State, e Event, p Policy, now Instant) (State, error) {
-	d := begin(&s, p, now)
+func Apply(was Recorded, e Event, p Policy, now Instant) (Change, error) {
+	d := begin(&was, p, now)
 	d.observe(e)
-	d.settle()
+	d.advance(was.Next)
 	if err := d.take(e); err != nil {
-		return s, err
+		return Change{was}, err
 	}
-	return d.finish(s, sessionsAlone(e))
+	return d.finish(was, sessionsAlone(e))
 }
 
 // ApplyEach is Apply for events that are committed together: nobody sees what
 // lies between them. Each is accepted or refused by itself; errs has the reasons,
 // one for each event. err is that of the whole: ErrNoChange or a *DampedError.
-func ApplyEach(s State, events []Event, p Policy, now Instant) (next State, errs []error, err error) {
-	d := begin(&s, p, now)
+func ApplyEach(was Recorded, events []Event, p Policy, now Instant) (next Change, errs []error, err error) {
+	d := begin(&was, p, now)
 	for _, e := range events {
 		d.observe(e)
 	}
-	d.settle()
+	d.advance(was.Next)
 	errs = make([]error, len(events))
 	alone := true
 	for i, e := range events {
@@ -34,7 +40,7 @@ func ApplyEach(s State, events []Event, p Policy, now Instant) (next State, errs
 			d.renumbered = d.renumbered || !isTick(e)
 		}
 	}
-	next, err = d.finish(s, alone)
+	next, err = d.finish(was, alone)
 	return next, errs, err
 }
 
@@ -44,7 +50,7 @@ func isTick(e Event) bool {
 }
 
 // sessionsAlone reports whether e is about sessions only: the status changes that
-// nothing else causes are damped. A tick's own ends are settled before, and are
+// nothing else causes are damped. The ends of a tick come before, and are
 // not held back.
 func sessionsAlone(e Event) bool {
 	switch e.(type) {
@@ -63,9 +69,9 @@ type draft struct {
 	now    Instant // never before the record's
 	clock  Instant // as it was given
 
-	was     Presence // what was shown at the last commit
-	settled Status   // what was shown when the ends that were due had come
-	changed bool     // a fact
+	was      Presence // what was shown at the last commit
+	advanced Status   // what was shown when the ends that were due had come
+	changed  bool     // a fact
 	// renumbered says that an event of the same commit was accepted before.
 	renumbered bool
 	asked      *SetRules // nil: the rules of visibility stay
@@ -73,8 +79,8 @@ type draft struct {
 	ownSessions, ownClaims bool
 }
 
-func begin(s *State, p Policy, now Instant) draft {
-	return draft{State: *s, policy: p, now: max(now, s.At), clock: now}
+func begin(was *Recorded, p Policy, now Instant) draft {
+	return draft{State: was.State, policy: p, was: was.Shown, now: max(now, was.State.At), clock: now}
 }
 
 // observe records what was seen of sessions since the last commit and kept in
@@ -95,26 +101,26 @@ func (d *draft) observe(e Event) {
 	}
 }
 
-// settle brings the state from the instant of its last commit to now, stopping
-// wherever what it shows changes by itself, so that since is exact.
-func (d *draft) settle() {
+// advance brings the state from the instant of its last commit to now. next is
+// when what it showed then changes by itself: sessions that were extended since
+// only put that off, so most of the time nothing lies between.
+func (d *draft) advance(next Instant) {
 	if d.Exists() {
-		var v sight
-		d.was, v = compose(&d.State, d.At)
-		d.awake()
-		// Most of the time nothing at all lies between, which is cheap to see.
-		if t := nextEdge(&d.State, &v, d.At); t != 0 && t <= d.now {
-			d.pass(d.was, v)
+		d.extendForRestart()
+		if next != 0 && next <= d.now {
+			d.advanceShown()
 		}
 	}
-	d.settled = d.Shown.Status
+	d.advanced = d.Shown.Status
 	d.At = d.now
-	d.bury()
+	d.dropExpired()
 	d.endMeetings()
 }
 
-// pass notes every change that came by itself since the last commit.
-func (d *draft) pass(shown Presence, v sight) {
+// advanceShown stops wherever what is shown changed by itself since the last
+// commit, so that since is exact.
+func (d *draft) advanceShown() {
+	shown, v := d.was, takeSnapshot(&d.State, d.At)
 	for t := nextChange(&d.State, v, &shown, d.At); t != 0 && t <= d.now; t = nextChange(&d.State, v, &shown, t) {
 		shown, v = compose(&d.State, t)
 		d.show(&shown, t)
@@ -122,9 +128,9 @@ func (d *draft) pass(shown Presence, v sight) {
 	}
 }
 
-// awake gives sessions that were live when the record was last written, before
+// extendForRestart gives sessions that were live when the record was last written, before
 // this node began to serve, the time to be refreshed.
-func (d *draft) awake() {
+func (d *draft) extendForRestart() {
 	if d.At >= d.policy.Ready {
 		return
 	}
@@ -147,8 +153,8 @@ func (d *draft) show(shown *Presence, t Instant) {
 	}
 }
 
-// bury drops what has ended. It is no change of its own: nobody can see it.
-func (d *draft) bury() {
+// dropExpired drops what has ended. It is no change of its own: nobody can see it.
+func (d *draft) dropExpired() {
 	ended := func(s Session) bool { return !s.live(d.now) }
 	if slices.ContainsFunc(d.Sessions, ended) {
 		d.Sessions = slices.DeleteFunc(d.sessions(), ended)
@@ -166,7 +172,7 @@ func (d *draft) bury() {
 	}
 }
 
-// take applies one event to a settled draft, or leaves it as it was.
+// take applies one event to a draft that was advanced, or leaves it as it was.
 func (d *draft) take(event Event) error {
 	switch e := event.(type) {
 	case SignIn:
@@ -191,18 +197,19 @@ func (d *draft) take(event Event) error {
 
 // finish numbers the commit and notes what it changed of what is seen. alone
 // says that only sessions had a part in it.
-func (d *draft) finish(before State, alone bool) (State, error) {
+func (d *draft) finish(was Recorded, alone bool) (Change, error) {
 	if !d.changed {
-		return before, ErrNoChange
+		return Change{was}, ErrNoChange
 	}
+	before := &was.State
 	d.Revision = max(before.Revision+1, Revision(d.now))
 	if !before.Exists() {
 		d.Shown.Since = d.now
 	}
-	p, _ := compose(&d.State, d.now)
-	if alone && p.Status != d.settled {
-		if err := d.stir(); err != nil {
-			return before, err
+	p, v := compose(&d.State, d.now)
+	if alone && p.Status != d.advanced {
+		if err := d.checkDamping(); err != nil {
+			return Change{was}, err
 		}
 	}
 	d.show(&p, d.now)
@@ -213,8 +220,8 @@ func (d *draft) finish(before State, alone bool) (State, error) {
 	if !p.SameFor(&d.was) || !before.Exists() {
 		d.Shown.Revision = d.Revision
 	}
+	p.Revision, p.StatusRevision = d.Shown.Revision, d.Shown.StatusRevision
 	if d.asked != nil {
-		p.Revision, p.StatusRevision = d.Shown.Revision, d.Shown.StatusRevision
 		d.Rules = d.ruled(&p)
 	}
 	for i := range d.Answers {
@@ -222,11 +229,11 @@ func (d *draft) finish(before State, alone bool) (State, error) {
 			d.Answers[i].Revision = d.Revision
 		}
 	}
-	return d.State, nil
+	return Change{Recorded{State: d.State, Shown: p, Next: nextChange(&d.State, v, &p, d.now)}}, nil
 }
 
-// stir is the damping rule: changes that sessions alone cause keep a distance.
-func (d *draft) stir() error {
+// checkDamping is the damping rule: changes that sessions alone cause keep a distance.
+func (d *draft) checkDamping() error {
 	free := d.StirredAt.Add(d.policy.Damping)
 	if d.policy.Damping > 0 && d.StirredAt != 0 && d.now < free {
 		return &DampedError{Until: free}

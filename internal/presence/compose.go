@@ -9,6 +9,21 @@ func Compose(s State, now Instant) (p Presence, next Instant) {
 	return p, nextChange(&s, v, &p, now)
 }
 
+// Recorded is a state as it was committed, with what follows from it. The zero
+// Recorded is a user about whom nothing is recorded.
+type Recorded struct {
+	State State
+	Shown Presence // what State shows since its commit
+	Next  Instant  // the first instant at which that changes by itself; zero: never
+}
+
+// RecordedOf composes s as of its commit: for stores that read one, and tests that
+// make one by hand. What Apply returns is composed already.
+func RecordedOf(s State) Recorded {
+	shown, next := Compose(s, s.At)
+	return Recorded{State: s, Shown: shown, Next: next}
+}
+
 // Committed is what s showed when it was committed: what readers are told. No
 // read composes past it, so nobody is told of an end that is not durable.
 func Committed(s *State) Presence {
@@ -17,8 +32,8 @@ func Committed(s *State) Presence {
 }
 
 // compose is Compose without next.
-func compose(s *State, now Instant) (Presence, sight) {
-	v := survey(s, now)
+func compose(s *State, now Instant) (Presence, snapshot) {
+	v := takeSnapshot(s, now)
 	p := Presence{
 		Status:         v.status,
 		Note:           v.note(s, now),
@@ -35,8 +50,8 @@ func compose(s *State, now Instant) (Presence, sight) {
 	return p, v
 }
 
-// A sight is the first half of composing: who is there and which claim wins.
-type sight struct {
+// A snapshot is the first half of composing: who is there and which claim wins.
+type snapshot struct {
 	status   Status
 	winner   *Claim // nil: no claim, the devices speak
 	live     bool   // a session is
@@ -44,8 +59,8 @@ type sight struct {
 	handheld bool
 }
 
-func survey(s *State, now Instant) sight {
-	var v sight
+func takeSnapshot(s *State, now Instant) snapshot {
+	var v snapshot
 	desk := false
 	for i := range s.Sessions {
 		session := &s.Sessions[i]
@@ -57,7 +72,7 @@ func survey(s *State, now Instant) sight {
 		desk = desk || !session.Client.handheld()
 	}
 	if s.Standing != Active {
-		return sight{status: Offline}
+		return snapshot{status: Offline}
 	}
 	v.handheld = v.live && !desk
 	v.winner = winner(s, now, v.live)
@@ -66,7 +81,7 @@ func survey(s *State, now Instant) sight {
 }
 
 // statusUnder is the status if w is the claim that decides; nil: the devices do.
-func (v *sight) statusUnder(w *Claim) Status {
+func (v *snapshot) statusUnder(w *Claim) Status {
 	switch {
 	case w != nil:
 		return w.Status
@@ -80,7 +95,7 @@ func (v *sight) statusUnder(w *Claim) Status {
 }
 
 // note is the winner's, or else the user's own.
-func (v *sight) note(s *State, now Instant) string {
+func (v *snapshot) note(s *State, now Instant) string {
 	switch {
 	case v.winner != nil && v.winner.Note != "":
 		return v.winner.Note
@@ -187,7 +202,7 @@ func beats(c *Claim, r rank, best *Claim, bestRank rank) bool {
 // sessions staying as they are: refreshes and activity move their ends on without
 // a commit, so these are not foreseen. Claims that begin or end without changing
 // the status are passed over.
-func until(s *State, v *sight, now Instant) Instant {
+func until(s *State, v *snapshot, now Instant) Instant {
 	if s.Standing != Active || len(s.Claims) == 0 {
 		return 0
 	}
@@ -203,10 +218,10 @@ func until(s *State, v *sight, now Instant) Instant {
 }
 
 // nextChange is the first instant after now at which p is not what s shows.
-func nextChange(s *State, v sight, p *Presence, now Instant) Instant {
+func nextChange(s *State, v snapshot, p *Presence, now Instant) Instant {
 	live := v.live
 	for t := nextEdge(s, &v, now); t != 0; t = nextEdge(s, &v, t) {
-		v = survey(s, t)
+		v = takeSnapshot(s, t)
 		if v.status != p.Status || v.handheld != p.Handheld || v.active != p.Active || v.note(s, t) != p.Note {
 			return t
 		}
@@ -246,7 +261,7 @@ func nextClaimEdge(s *State, winner *Claim, now Instant) Instant {
 }
 
 // nextEdge is the first instant after now at which what is seen may change.
-func nextEdge(s *State, v *sight, now Instant) Instant {
+func nextEdge(s *State, v *snapshot, now Instant) Instant {
 	first := nextClaimEdge(s, v.winner, now)
 	for i := range s.Sessions {
 		first = earliest(first, s.Sessions[i].EndsAt, now)

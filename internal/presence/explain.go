@@ -63,7 +63,7 @@ func Explain(s *State, now Instant) Explanation {
 
 func clock(i Instant) string { return i.Time().Format("2006-01-02T15:04:05.000Z") }
 
-func because(s *State, v *sight) string {
+func because(s *State, v *snapshot) string {
 	switch {
 	case s.Standing == Deactivated:
 		return "The user is deactivated, so nothing that is claimed counts."
@@ -105,7 +105,7 @@ func explainSession(session *Session, now Instant) ExplainedSession {
 	return x
 }
 
-func explainClaims(s *State, v *sight, now Instant) []ExplainedClaim {
+func explainClaims(s *State, v *snapshot, now Instant) []ExplainedClaim {
 	var all []ExplainedClaim
 	for i := range s.Claims {
 		c := &s.Claims[i]
@@ -122,7 +122,7 @@ func explainClaims(s *State, v *sight, now Instant) []ExplainedClaim {
 	return all
 }
 
-func whyClaim(s *State, v *sight, c *Claim, x *ExplainedClaim) string {
+func whyClaim(s *State, v *snapshot, c *Claim, x *ExplainedClaim) string {
 	switch {
 	case x.Decides && c.Status.meeting() && !c.Until.IsZero():
 		return fmt.Sprintf("decides; ends at %s unless it is stated again", clock(c.Until))
@@ -163,7 +163,7 @@ func sortClaims(all []ExplainedClaim) {
 }
 
 // steps are the changes of status or note that come by themselves.
-func steps(s *State, v sight, p Presence, now Instant) []Step {
+func steps(s *State, v snapshot, p Presence, now Instant) []Step {
 	var all []Step
 	for t := nextChange(s, v, &p, now); t != 0 && len(all) < MaxSteps; t = nextChange(s, v, &p, t) {
 		before, wasLive, winner := p, v.live, v.winner
@@ -176,7 +176,7 @@ func steps(s *State, v sight, p Presence, now Instant) []Step {
 	return all
 }
 
-func whyStep(s *State, v *sight, before *Claim, wasLive bool, t Instant) string {
+func whyStep(s *State, v *snapshot, before *Claim, wasLive bool, t Instant) string {
 	switch {
 	case wasLive && !v.live:
 		return "the last session ends unless it is refreshed"

@@ -185,7 +185,7 @@ func TestAnswersAreKeptForEachApp(t *testing.T) {
 	}
 	kept := func(app, key int) bool {
 		var repeat *RepeatError
-		next, err := Apply(s.state, ask(app, key), s.policy, s.now)
+		next, err := apply(s.state, ask(app, key), s.policy, s.now)
 		_ = next
 		return errors.As(err, &repeat)
 	}

@@ -15,7 +15,7 @@ import (
 	. "porchlight.dev/porchlight/internal/presence"
 )
 
-// drawState is a settled state of up to 5 sessions and 8 claims whose instants
+// drawState is a state of up to 5 sessions and 8 claims whose instants
 // lie around noon, so that many coincide.
 func drawState(t *rapid.T) State {
 	instant := rapid.Custom(func(t *rapid.T) Instant {
@@ -76,7 +76,7 @@ func TestOrderOfFactsDoesNotMatter(t *testing.T) {
 	})
 }
 
-// Composing twice is the same, and settling a settled state changes nothing.
+// Composing twice is the same, and a tick at its instant changes nothing.
 func TestComposingTwiceIsTheSame(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawState(t)
@@ -84,7 +84,7 @@ func TestComposingTwiceIsTheSame(t *testing.T) {
 		if again, nextAgain := Compose(s, noon); again != p || nextAgain != next {
 			t.Fatalf("%+v, then %+v", p, again)
 		}
-		if _, err := Apply(s, Tick{}, Policy{}, noon); !errors.Is(err, ErrNoChange) {
+		if _, err := apply(s, Tick{}, Policy{}, noon); !errors.Is(err, ErrNoChange) {
 			t.Fatalf("a tick at the same instant: %v", err)
 		}
 	})
@@ -160,11 +160,11 @@ func TestLateTicksAreExact(t *testing.T) {
 				break
 			}
 			var err error
-			if stepwise, err = Apply(stepwise, Tick{}, Policy{}, next); err != nil {
+			if stepwise, err = apply(stepwise, Tick{}, Policy{}, next); err != nil {
 				t.Fatal(err)
 			}
 		}
-		atOnce, err := Apply(s, Tick{}, Policy{}, end)
+		atOnce, err := apply(s, Tick{}, Policy{}, end)
 		if errors.Is(err, ErrNoChange) {
 			atOnce, err = s, nil
 		}
@@ -174,6 +174,29 @@ func TestLateTicksAreExact(t *testing.T) {
 		a, b := Committed(&stepwise), Committed(&atOnce)
 		if a.Status != b.Status || a.Since != b.Since || a.Note != b.Note || a.Until != b.Until {
 			t.Fatalf("stepwise %+v, at once %+v", a, b)
+		}
+	})
+}
+
+// Sessions that are extended put the next change off and never bring it forward:
+// Apply relies on that when it takes the next of what was recorded.
+func TestExtendedSessionsPutChangesOff(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawState(t)
+		was := RecordedOf(s)
+		var seen []Seen
+		for _, session := range s.Sessions {
+			later := func(t0 Instant) Instant {
+				return t0.Add(time.Duration(rapid.IntRange(0, 12).Draw(t, "later")) * 10 * time.Minute)
+			}
+			seen = append(seen, Seen{Session: session.ID, IdleAt: later(session.IdleAt), EndsAt: later(session.EndsAt)})
+		}
+		now := RecordedOf(Observe(s, seen))
+		if now.Shown != was.Shown {
+			t.Fatalf("extending sessions changed %+v to %+v", was.Shown, now.Shown)
+		}
+		if was.Next == 0 && now.Next != 0 || now.Next != 0 && now.Next < was.Next {
+			t.Fatalf("the next change at %d came forward to %d", was.Next, now.Next)
 		}
 	})
 }
@@ -190,7 +213,7 @@ func FuzzApply(f *testing.F) {
 			now = now.Add(time.Duration(int8(data[3])) * time.Minute) // back, too
 			data = data[4:]
 			before := clone(s)
-			next, err := Apply(s, e, p, now)
+			next, err := apply(s, e, p, now)
 			if !reflect.DeepEqual(clone(s), before) {
 				t.Fatal("Apply wrote into the state it was given")
 			}

@@ -130,7 +130,7 @@ func (d *draft) legacyAllows(to Status) bool {
 	if !stated || slices.Compare(highest[:], firstModern[:]) >= 0 {
 		return true
 	}
-	from := d.settled
+	from := d.advanced
 	return to == DoNotDisturb && (from == Away || from == Available)
 }
 

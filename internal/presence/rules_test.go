@@ -292,7 +292,7 @@ func TestStandingAndRules(t *testing.T) {
 		t.Errorf("deactivated: %+v", s.state.Rules)
 	}
 	s.must(SetStanding{Standing: Active})
-	next, errs, err := ApplyEach(s.state, []Event{everyone(SeesOffline), SetStanding{Standing: Deleted}}, s.policy, s.now)
+	next, errs, err := applyEach(s.state, []Event{everyone(SeesOffline), SetStanding{Standing: Deleted}}, s.policy, s.now)
 	if err != nil || errs[0] != nil || errs[1] != nil || next.Rules != nil {
 		t.Errorf("%v, %v: %+v", errs, err, next.Rules)
 	}
@@ -304,7 +304,7 @@ func TestStandingAndRules(t *testing.T) {
 
 // A user of whom nothing is recorded seems, hidden, as one who just got a record.
 func TestRulesOfANewRecord(t *testing.T) {
-	s, err := Apply(State{}, everyone(SeesOffline), DefaultPolicy(), noon)
+	s, err := apply(State{}, everyone(SeesOffline), DefaultPolicy(), noon)
 	want := Presence{Since: noon, Revision: Revision(noon), StatusRevision: Revision(noon)}
 	if got := View(Committed(&s), s.Rules, Watcher{User: "w"}); err != nil || got != want {
 		t.Errorf("%+v, %v; want %+v", got, err, want)
@@ -351,7 +351,7 @@ type user struct {
 
 // do plays e, and logs what w sees if its revision says that it changed.
 func (u *user) do(t *rapid.T, e Event, now Instant, w UserID) {
-	next, err := Apply(u.state, e, Policy{}, now)
+	next, err := apply(u.state, e, Policy{}, now)
 	if err != nil {
 		return // refused, or nothing changes
 	}
@@ -423,7 +423,7 @@ func (u *user) leave(t *rapid.T, now Instant) {
 	for _, s := range u.state.Sessions {
 		events = append(events, SignOut{Session: s.ID})
 	}
-	next, _, err := ApplyEach(u.state, events, Policy{}, now)
+	next, _, err := applyEach(u.state, events, Policy{}, now)
 	if errors.Is(err, ErrNoChange) {
 		return
 	}
@@ -468,7 +468,7 @@ func TestViewsOfAnySequence(t *testing.T) {
 				e = SetNote{Text: rapid.SampledFrom([]string{"", "own"}).Draw(t, "note")}
 			}
 			before := clone(s)
-			next, err := Apply(s, e, Policy{}, now)
+			next, err := apply(s, e, Policy{}, now)
 			if !reflect.DeepEqual(clone(s), before) {
 				t.Fatal("Apply wrote into the state it was given")
 			}
@@ -547,7 +547,7 @@ func checkRuled(t *rapid.T, s, next *State, e SetRules, now Instant) {
 	if next.Rules != nil && !slices.IsSortedFunc(next.Rules.Watchers, func(a, b WatcherRule) int { return strings.Compare(string(a.User), string(b.User)) }) {
 		t.Fatalf("not sorted: %+v", next.Rules)
 	}
-	if _, err := Apply(*next, e, Policy{}, now); !errors.Is(err, ErrNoChange) {
+	if _, err := apply(*next, e, Policy{}, now); !errors.Is(err, ErrNoChange) {
 		t.Fatalf("the same rules again: %v", err)
 	}
 }

@@ -392,7 +392,7 @@ func TestDampingOfEventsTogether(t *testing.T) {
 		s.policy.Damping = time.Second
 		s.signIn()
 		s.now = s.now.Add(300 * time.Millisecond)
-		_, _, err := ApplyEach(s.state, row.events, s.policy, s.now)
+		_, _, err := applyEach(s.state, row.events, s.policy, s.now)
 		var damped *DampedError
 		if asDamped(err, &damped) != row.damped || (!row.damped && err != nil) {
 			t.Errorf("%s: %v", row.name, err)

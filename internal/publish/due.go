@@ -49,9 +49,10 @@ func (p *Publisher) tick(ctx context.Context, u store.User) {
 	by := store.By{Cause: store.CauseTime}
 	now := p.now()
 	seen := p.soft.of(u)
-	_, err := p.update(ctx, u, by, func(s presence.State) (presence.State, error) {
-		return presence.Apply(s, presence.Tick{Seen: seen}, p.policy, now)
-	}, seen, true)
+	_, err := p.update(ctx, update{user: u, seen: seen, unlisted: true, decide: func(was presence.Recorded) (store.Change, error) {
+		next, err := presence.Apply(was, presence.Tick{Seen: seen}, p.policy, now)
+		return store.Change{Change: next, By: by}, err
+	}})
 	if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrClosed) && !errors.Is(err, store.ErrFull) {
 		p.log.ErrorContext(ctx, "an end could not be published", slog.String("user", string(u.ID)), slog.Any("err", err))
 	}

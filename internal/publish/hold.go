@@ -3,6 +3,7 @@ package publish
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -103,11 +104,12 @@ func (p *Publisher) release(ctx context.Context, u store.User) {
 		events = append(events, w.event)
 	}
 	var errs []error
-	by := p.firstAccepted(ctx, u, events, policy, now, waiters)
-	result, err := p.update(ctx, u, by, func(s presence.State) (next presence.State, err error) {
-		next, errs, err = presence.ApplyEach(s, events, policy, now)
-		return next, err
-	}, seen, false)
+	result, err := p.update(ctx, update{user: u, seen: seen, decide: func(was presence.Recorded) (store.Change, error) {
+		var next presence.Change
+		var err error
+		next, errs, err = presence.ApplyEach(was, events, policy, now)
+		return store.Change{Change: next, By: firstAccepted(waiters, errs[1:])}, err
+	}})
 	for i, w := range waiters {
 		w.result, w.err = result, err
 		if err == nil && errs != nil {
@@ -117,20 +119,10 @@ func (p *Publisher) release(ctx context.Context, u store.User) {
 	}
 }
 
-// firstAccepted is in whose name to commit. It asks the rules beforehand: what
-// they answer to the commit itself is other only if u changes in between.
-func (p *Publisher) firstAccepted(ctx context.Context, u store.User, events []presence.Event, policy presence.Policy, now presence.Instant, waiters []*waiter) store.By {
-	records, _, err := p.store.Read(ctx, []store.User{u})
-	if err != nil || len(records) == 0 {
-		return waiters[0].by
-	}
-	_, errs, _ := presence.ApplyEach(*records[0].State, events, policy, now)
-	for i, w := range waiters {
-		if errs[i+1] == nil {
-			return w.by
-		}
-	}
-	return waiters[0].by
+// firstAccepted is in whose name a group is committed. errs are the waiters'.
+func firstAccepted(waiters []*waiter, errs []error) store.By {
+	i := slices.Index(errs, nil)
+	return waiters[max(i, 0)].by
 }
 
 // outcome is what one of the held events came to: accepted, refused, or a repeat

@@ -12,6 +12,7 @@
 package publish
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"hash/maphash"
@@ -103,43 +104,51 @@ func (p *Publisher) Publish(ctx context.Context, u store.User, actor store.Actor
 func (p *Publisher) commit(ctx context.Context, u store.User, by store.By, e presence.Event) (Result, error) {
 	now := p.now()
 	seen := p.soft.of(u)
-	return p.update(ctx, u, by, func(s presence.State) (presence.State, error) {
+	return p.update(ctx, update{user: u, seen: seen, unlisted: isDirectory(e), decide: func(was presence.Recorded) (store.Change, error) {
 		if len(seen) == 0 {
-			return presence.Apply(s, e, p.policy, now)
+			next, err := presence.Apply(was, e, p.policy, now)
+			return store.Change{Change: next, By: by}, err
 		}
-		next, errs, err := presence.ApplyEach(s, []presence.Event{presence.Tick{Seen: seen}, e}, p.policy, now)
-		if errs[1] != nil {
-			return s, errs[1]
-		}
-		return next, err
-	}, seen, isDirectory(e))
+		next, errs, err := presence.ApplyEach(was, []presence.Event{presence.Tick{Seen: seen}, e}, p.policy, now)
+		return store.Change{Change: next, By: by}, cmp.Or(errs[1], err)
+	}})
 }
 
 // errNotOnRecord asks for a look into the directory.
 var errNotOnRecord = errors.New("nothing is recorded about this user")
 
-// update runs apply on u's state. Seen is what apply carries into the record.
-// A user without a record must be known to the directory, unless new.
-func (p *Publisher) update(ctx context.Context, u store.User, by store.By, apply func(presence.State) (presence.State, error), seen []presence.Seen, isNew bool) (Result, error) {
-	guarded := func(s presence.State) (presence.State, error) {
-		if !isNew && !s.Exists() {
-			return s, errNotOnRecord
-		}
-		return apply(s)
+// An update is a change of a user's record that is to be made.
+type update struct {
+	user store.User
+	seen []presence.Seen // what memory holds of the sessions, which decide carries into the record
+	// unlisted says that a user without a record need not be known to the
+	// directory: it is the directory that asks, or a user who has one.
+	unlisted bool
+	decide   store.Decide
+}
+
+// guarded is decide, for users on record alone.
+func (o *update) guarded(was presence.Recorded) (store.Change, error) {
+	if !o.unlisted && !was.State.Exists() {
+		return store.Change{}, errNotOnRecord
 	}
-	record, err := p.store.Update(ctx, u, by, guarded)
+	return o.decide(was)
+}
+
+func (p *Publisher) update(ctx context.Context, o update) (Result, error) {
+	record, err := p.store.Update(ctx, o.user, o.guarded)
 	if errors.Is(err, errNotOnRecord) {
-		if err := p.known(ctx, u); err != nil {
+		if err := p.known(ctx, o.user); err != nil {
 			return Result{}, err
 		}
-		isNew = true
-		record, err = p.store.Update(ctx, u, by, guarded)
+		o.unlisted = true
+		record, err = p.store.Update(ctx, o.user, o.guarded)
 	}
 	var repeat *presence.RepeatError
 	switch {
 	case err == nil:
-		p.soft.forget(u, seen, record.State)
-		p.dropReplaced(u, record.State)
+		p.soft.forget(o.user, o.seen, record.State)
+		p.dropReplaced(o.user, record.State)
 		return Result{Record: record}, nil
 	case errors.Is(err, presence.ErrNoChange):
 		return Result{Record: record}, nil

@@ -169,9 +169,9 @@ type raced struct {
 	beforeUpdate, afterRead func()
 }
 
-func (r *raced) Update(ctx context.Context, u store.User, by store.By, fn func(presence.State) (presence.State, error)) (store.Record, error) {
+func (r *raced) Update(ctx context.Context, u store.User, fn store.Decide) (store.Record, error) {
 	once(&r.beforeUpdate)
-	return r.Store.Update(ctx, u, by, fn)
+	return r.Store.Update(ctx, u, fn)
 }
 
 func (r *raced) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {

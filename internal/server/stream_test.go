@@ -41,8 +41,8 @@ type historyStore struct {
 	shown map[string]map[uint64]presence.Presence
 }
 
-func (h *historyStore) Update(ctx context.Context, u store.User, by store.By, fn func(presence.State) (presence.State, error)) (store.Record, error) {
-	record, err := h.Store.Update(ctx, u, by, fn)
+func (h *historyStore) Update(ctx context.Context, u store.User, fn store.Decide) (store.Record, error) {
+	record, err := h.Store.Update(ctx, u, fn)
 	if record.State != nil {
 		h.mu.Lock()
 		defer h.mu.Unlock()

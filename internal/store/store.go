@@ -12,17 +12,18 @@ import (
 // durable. Records are shared: nobody writes into one.
 type Store interface {
 	// Update replaces u's state by what fn makes of it, alone: no other update
-	// of u comes between, and appends one entry to the log. The zero State is
+	// of u comes between, and appends one entry to the log. The zero Recorded is
 	// "none yet". fn is pure and quick, may run several times and on a goroutine
 	// of the store; its last result counts. When fn returns an error nothing is
 	// stored, and Update returns what fn saw with that error as it is;
 	// presence.ErrNoChange is one of them. A state that fn returns has a
-	// Revision above the one it was given.
+	// Revision above the one it was given, and what it returns beside is what
+	// follows from that state: the store does not compose it again.
 	//
 	// ErrUnknown means that the update may or may not have happened, at most
 	// once. One update touches one user: what must change together lies in one
 	// state.
-	Update(ctx context.Context, u User, by By, fn func(presence.State) (presence.State, error)) (Record, error)
+	Update(ctx context.Context, u User, fn Decide) (Record, error)
 
 	// Read gives the newest durable records, in the order of us; users without
 	// a record are left out. The cursor is never newer than any record given:
@@ -143,6 +144,24 @@ type Record struct {
 
 // Position is a place in the log. Zero is before the first entry.
 type Position uint64
+
+// Decide is what Update runs: it makes a change of what is recorded.
+type Decide func(presence.Recorded) (Change, error)
+
+// Change is what an update makes of a user's record, and on whose behalf.
+type Change struct {
+	presence.Change
+	By By
+}
+
+// Entry is the log's entry of the change from what was recorded before, less At
+// and Gap, which belong to the engine.
+func (c *Change) Entry(u User, was *presence.Recorded) Entry {
+	return Entry{
+		User: u, Revision: c.State.Revision, Time: c.State.At.Time(), By: c.By,
+		Before: was.Shown, After: c.Shown,
+	}
+}
 
 // By says why and by whom a state changed.
 type By struct {

@@ -9,6 +9,7 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/enginetest"
+	"porchlight.dev/porchlight/internal/store/storetest"
 	"porchlight.dev/porchlight/internal/view"
 )
 
@@ -24,9 +25,7 @@ func views(t *testing.T) *view.Reader {
 	st := enginetest.Open(t, time.Now)
 	play := func(account presence.AccountID, id presence.UserID, events ...presence.Event) {
 		for _, e := range events {
-			_, err := st.Update(t.Context(), store.User{Account: account, ID: id}, store.By{}, func(s presence.State) (presence.State, error) {
-				return presence.Apply(s, e, presence.Policy{}, presence.InstantOf(time.Now()))
-			})
+			_, err := st.Update(t.Context(), store.User{Account: account, ID: id}, storetest.Apply(e, presence.Policy{}, presence.InstantOf(time.Now())))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -18,6 +18,7 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/enginetest"
 	"porchlight.dev/porchlight/internal/store/pebblestore"
+	"porchlight.dev/porchlight/internal/store/storetest"
 	"porchlight.dev/porchlight/internal/watch"
 )
 
@@ -129,9 +130,7 @@ func (n *watchNode) pending() []watch.Watch {
 func (n *watchNode) play(id presence.UserID, events ...presence.Event) {
 	n.Helper()
 	for _, e := range events {
-		_, err := n.Store.Update(n.Context(), store.User{Account: "a", ID: id}, store.By{}, func(s presence.State) (presence.State, error) {
-			return presence.Apply(s, e, presence.Policy{}, presence.InstantOf(time.Now()))
-		})
+		_, err := n.Store.Update(n.Context(), store.User{Account: "a", ID: id}, storetest.Apply(e, presence.Policy{}, presence.InstantOf(time.Now())))
 		if err != nil {
 			n.Fatal(err)
 		}

@@ -243,12 +243,12 @@ type faultyStore struct {
 	applies bool
 }
 
-func (f *faultyStore) Update(ctx context.Context, u store.User, by store.By, fn func(presence.State) (presence.State, error)) (store.Record, error) {
+func (f *faultyStore) Update(ctx context.Context, u store.User, fn store.Decide) (store.Record, error) {
 	if f.fail == nil {
-		return f.Store.Update(ctx, u, by, fn)
+		return f.Store.Update(ctx, u, fn)
 	}
 	if f.applies {
-		_, _ = f.Store.Update(ctx, u, by, fn)
+		_, _ = f.Store.Update(ctx, u, fn)
 	}
 	return store.Record{}, f.fail
 }

@@ -14,6 +14,7 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/natsstore"
+	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
 // The benchmarks have the names of those of pebblestore. The servers run in this
@@ -68,7 +69,7 @@ func fill(b *testing.B, s *natsstore.Store, users int, state func(presence.State
 	for c := range callers {
 		group.Go(func() {
 			for i := c; i < users; i += callers {
-				if _, err := s.Update(context.Background(), benchUser(i), store.By{}, state); err != nil {
+				if _, err := s.Update(context.Background(), benchUser(i), storetest.ByHand(store.By{}, state)); err != nil {
 					b.Error(err)
 					return
 				}
@@ -100,7 +101,7 @@ func benchUpdates(b *testing.B, s *natsstore.Store, callers, users int) {
 		group.Go(func() {
 			rng := rand.New(rand.NewPCG(1, uint64(c)))
 			for i := c; i < b.N; i += callers {
-				if _, err := s.Update(context.Background(), benchUser(rng.IntN(users)), store.By{}, benchState); err != nil {
+				if _, err := s.Update(context.Background(), benchUser(rng.IntN(users)), storetest.ByHand(store.By{}, benchState)); err != nil {
 					b.Error(err)
 					return
 				}
@@ -163,7 +164,7 @@ func BenchmarkChanged(b *testing.B) {
 			b.Fatal(err)
 		}
 		for i := 0; i < users; i += 20 {
-			if _, err := s.Update(context.Background(), us[i], store.By{}, plainState); err != nil {
+			if _, err := s.Update(context.Background(), us[i], storetest.ByHand(store.By{}, plainState)); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -232,11 +233,11 @@ func dueLateness(b *testing.B, s *natsstore.Store, timers int) []time.Duration {
 		group.Go(func() {
 			for i := c; i < timers; i += 16 {
 				due := first.Add(time.Duration(i) * 5 * time.Second / time.Duration(timers))
-				r, err := s.Update(context.Background(), benchUser(i), store.By{}, func(st presence.State) (presence.State, error) {
+				r, err := s.Update(context.Background(), benchUser(i), storetest.ByHand(store.By{}, func(st presence.State) (presence.State, error) {
 					st, err := plainState(st)
 					st.Claims = []presence.Claim{{ID: presence.ManualClaim, Source: presence.Manual, Status: presence.OutOfOffice, Since: st.At, Until: due}}
 					return st, err
-				})
+				}))
 				if err != nil {
 					b.Error(err)
 					return
@@ -260,7 +261,7 @@ func dueLateness(b *testing.B, s *natsstore.Store, timers int) []time.Duration {
 		now := presence.InstantOf(time.Now())
 		for _, u := range us {
 			late = append(late, now.Sub(dues[u]))
-			if _, err := s.Update(context.Background(), u, store.By{}, plainState); err != nil {
+			if _, err := s.Update(context.Background(), u, storetest.ByHand(store.By{}, plainState)); err != nil {
 				return err
 			}
 		}

@@ -84,7 +84,7 @@ type firing struct {
 
 // due reports whether the record asks to be looked at by now.
 func (f *firing) due(now presence.Instant) bool {
-	return f.it != nil && !f.it.next.IsZero() && f.it.next <= now
+	return f.it != nil && !f.it.Next.IsZero() && f.it.Next <= now
 }
 
 // once takes what has fired, gives fn those who are due, and deals with the
@@ -264,7 +264,7 @@ func (s *Store) settle(ctx context.Context, fired []*firing) {
 			s.again(f, offerAgain)
 		case f.damaged:
 			s.again(f, damagedPause)
-		case f.it == nil, f.it.armed.IsZero() && f.it.next.IsZero():
+		case f.it == nil, f.it.armed.IsZero() && f.it.Next.IsZero():
 			s.done(f)
 		case f.it.armed == f.scheduled && f.at != f.scheduled:
 			s.done(f) // there is another schedule for it
@@ -309,7 +309,7 @@ func (s *Store) rearmOnce(ctx context.Context, was *item) error {
 		return err
 	}
 	defer leave()
-	it := &item{user: was.user, state: was.state, at: was.at, armed: within(was.next, max(s.now(), was.state.At)), ops: was.ops, shown: was.shown, next: was.next}
+	it := &item{user: was.user, Recorded: was.Recorded, at: was.at, armed: within(was.Next, max(s.now(), was.State.At)), ops: was.ops}
 	w := write{
 		msgs: s.recordMessages(was, it, nil, !it.armed.IsZero()),
 		base: func(ctx context.Context) (standing, uint64, error) {

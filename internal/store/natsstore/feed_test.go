@@ -13,6 +13,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/natsstore"
+	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
 var errEnough = errors.New("enough")
@@ -107,7 +108,7 @@ func TestFeedThenRead(t *testing.T) {
 		u := named(strconv.Itoa(i))
 		group.Go(func() {
 			for range each {
-				if _, err := writer.Update(ctx, u, store.By{}, edit(nothing)); err != nil {
+				if _, err := writer.Update(ctx, u, storetest.ByHand(store.By{}, edit(nothing))); err != nil {
 					t.Errorf("Update: %v", err)
 				}
 			}
@@ -115,7 +116,7 @@ func TestFeedThenRead(t *testing.T) {
 	}
 	go func() {
 		group.Wait()
-		_, _ = writer.Update(ctx, named("last"), store.By{}, edit(nothing))
+		_, _ = writer.Update(ctx, named("last"), storetest.ByHand(store.By{}, edit(nothing)))
 	}()
 	older, read, got, last := 0, 0, 0, named("last")
 	err := reader.Feed(ctx, "r", func(entries []store.Entry) error {

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
 // TestGap stops the history stream while one user changes more often than the
@@ -23,7 +24,7 @@ func TestGap(t *testing.T) {
 	a := servers.admin(t)
 	update := func(u store.User, times int) (made []store.Position) {
 		for range times {
-			r, err := s.Update(t.Context(), u, store.By{}, touch)
+			r, err := s.Update(t.Context(), u, storetest.ByHand(store.By{}, touch))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -80,7 +81,7 @@ func TestGapAfterRestart(t *testing.T) {
 	s := servers.open(t, servers.options())
 	for round := range 3 {
 		for i := range 20 {
-			if _, err := s.Update(t.Context(), someone(i), store.By{}, touch); err != nil {
+			if _, err := s.Update(t.Context(), someone(i), storetest.ByHand(store.By{}, touch)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -95,7 +96,7 @@ func TestGapAfterRestart(t *testing.T) {
 				return enough // the rest was taken
 			}
 			if read += len(group); read >= 20 {
-				go func() { _, _ = s.Update(t.Context(), someone(100), store.By{}, touch) }()
+				go func() { _, _ = s.Update(t.Context(), someone(100), storetest.ByHand(store.By{}, touch)) }()
 			}
 			return nil
 		})
@@ -134,7 +135,7 @@ func TestGapRetention(t *testing.T) {
 	}
 	update := func(i int) store.Position {
 		t.Helper()
-		r, err := s.Update(t.Context(), someone(i), store.By{}, touch)
+		r, err := s.Update(t.Context(), someone(i), storetest.ByHand(store.By{}, touch))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,7 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/natsstore"
+	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
 func named(id string) store.User { return store.User{Account: "acme", ID: presence.UserID(id)} }
@@ -31,7 +32,7 @@ func nothing(*presence.State) {}
 
 func update(tb testing.TB, s *natsstore.Store, u store.User, change func(*presence.State)) store.Record {
 	tb.Helper()
-	r, err := s.Update(tb.Context(), u, store.By{}, edit(change))
+	r, err := s.Update(tb.Context(), u, storetest.ByHand(store.By{}, edit(change)))
 	if err != nil {
 		tb.Fatalf("Update(%v): %v", u, err)
 	}
@@ -106,7 +107,7 @@ func TestAHistoryThatAgedOut(t *testing.T) {
 	servers.off(0)
 	servers.on(t, 0)
 	waitFor(t, "an update", func() bool {
-		_, err := s.Update(t.Context(), named("v"), store.By{}, edit(nothing))
+		_, err := s.Update(t.Context(), named("v"), storetest.ByHand(store.By{}, edit(nothing)))
 		return err == nil
 	})
 	for _, e := range take(t, s, "r", 1) {
@@ -174,7 +175,7 @@ func TestChangedOfMany(t *testing.T) {
 	for part := range callers {
 		group.Go(func() {
 			for i := part; i < many; i += callers {
-				if _, err := s.Update(t.Context(), us[i], store.By{}, edit(nothing)); err != nil {
+				if _, err := s.Update(t.Context(), us[i], storetest.ByHand(store.By{}, edit(nothing))); err != nil {
 					t.Errorf("Update: %v", err)
 				}
 			}
@@ -196,7 +197,7 @@ func TestChangedOfMany(t *testing.T) {
 	for part := range 4 {
 		group.Go(func() {
 			for i := part; ctx.Err() == nil; i = (i + 4*17) % many {
-				if r, err := s.Update(t.Context(), us[i], store.By{}, edit(nothing)); err == nil {
+				if r, err := s.Update(t.Context(), us[i], storetest.ByHand(store.By{}, edit(nothing))); err == nil {
 					last[i] = r.At
 				}
 			}

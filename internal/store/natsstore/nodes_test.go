@@ -12,6 +12,7 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/natsstore"
+	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
 // TestTwoNodesDecide: what one node knows of a record or a document may be old.
@@ -29,19 +30,19 @@ func TestTwoNodesDecide(t *testing.T) {
 	version := ""
 	for i := range 200 {
 		text := fmt.Sprint(i)
-		if _, err := a.Update(t.Context(), someone(1), store.By{}, func(s presence.State) (presence.State, error) {
+		if _, err := a.Update(t.Context(), someone(1), storetest.ByHand(store.By{}, func(s presence.State) (presence.State, error) {
 			s, err := touch(s)
 			s.Note.Text = text
 			return s, err
-		}); err != nil {
+		})); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.Update(t.Context(), someone(1), store.By{}, func(s presence.State) (presence.State, error) {
+		if _, err := b.Update(t.Context(), someone(1), storetest.ByHand(store.By{}, func(s presence.State) (presence.State, error) {
 			if s.Note.Text != text {
 				return s, refusal
 			}
 			return touch(s)
-		}); err != nil {
+		})); err != nil {
 			t.Fatalf("round %d: %v", i, err)
 		}
 		if err := a.Write(t.Context(), "acme", store.Doc{Key: key, Version: version, Value: []byte(text)}); err != nil {
@@ -79,7 +80,7 @@ func TestTwoNodesUpdateOne(t *testing.T) {
 			group.Go(func() {
 				for range each {
 					var n int
-					if _, err := s.Update(t.Context(), someone(1), store.By{}, count(&n)); err != nil {
+					if _, err := s.Update(t.Context(), someone(1), storetest.ByHand(store.By{}, count(&n))); err != nil {
 						t.Errorf("Update: %v", err)
 					}
 				}
@@ -89,10 +90,10 @@ func TestTwoNodesUpdateOne(t *testing.T) {
 	group.Wait()
 	// The last update may have been the other node's, so this asks for the newest.
 	var text string
-	_, err := nodes[0].Update(t.Context(), someone(1), store.By{}, func(s presence.State) (presence.State, error) {
+	_, err := nodes[0].Update(t.Context(), someone(1), storetest.ByHand(store.By{}, func(s presence.State) (presence.State, error) {
 		text = s.Note.Text
 		return s, presence.ErrNoChange
-	})
+	}))
 	if want := fmt.Sprint(2 * callers * each); !errors.Is(err, presence.ErrNoChange) || text != want {
 		t.Errorf("the count is %s, want %s; %v", text, want, err)
 	}
@@ -111,7 +112,7 @@ func TestTwoNodesFeed(t *testing.T) {
 		go func() { ended <- s.Feed(ctx, "r", func([]store.Entry) error { return nil }) }()
 		go func() {
 			for ctx.Err() == nil {
-				_, _ = s.Update(ctx, someone(1), store.By{}, touch)
+				_, _ = s.Update(ctx, someone(1), storetest.ByHand(store.By{}, touch))
 			}
 		}()
 	}
@@ -140,7 +141,7 @@ func TestDamaged(t *testing.T) {
 	if err := s.Write(t.Context(), "acme", doc); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Update(t.Context(), someone(1), store.By{}, touch); err != nil {
+	if _, err := s.Update(t.Context(), someone(1), storetest.ByHand(store.By{}, touch)); err != nil {
 		t.Fatal(err)
 	}
 	a := servers.admin(t)

@@ -85,7 +85,7 @@ func (s *Store) rearmForgotten(ctx context.Context, late []*firing) error {
 	var failed []error
 	for _, f := range late {
 		// Without an end ahead, it does not matter whether it fires.
-		if f.it == nil || f.it.next.IsZero() || f.it.armed.IsZero() || f.scheduled >= before {
+		if f.it == nil || f.it.Next.IsZero() || f.it.armed.IsZero() || f.scheduled >= before {
 			continue
 		}
 		err := s.rearmOnce(ctx, f.it)

@@ -16,7 +16,7 @@ import (
 )
 
 // Update implements store.Store.
-func (s *Store) Update(ctx context.Context, u store.User, by store.By, fn func(presence.State) (presence.State, error)) (store.Record, error) {
+func (s *Store) Update(ctx context.Context, u store.User, fn store.Decide) (store.Record, error) {
 	if err := store.CheckUser(u); err != nil {
 		return store.Record{}, err
 	}
@@ -29,11 +29,11 @@ func (s *Store) Update(ctx context.Context, u store.User, by store.By, fn func(p
 		return store.Record{}, err
 	}
 	defer leave()
-	return s.update(ctx, u, by, fn)
+	return s.update(ctx, u, fn)
 }
 
 // update has the user's turn on this node. Another node may still come between.
-func (s *Store) update(ctx context.Context, u store.User, by store.By, fn func(presence.State) (presence.State, error)) (store.Record, error) {
+func (s *Store) update(ctx context.Context, u store.User, fn store.Decide) (store.Record, error) {
 	// What this node knows may be old, which a write that is made on it finds out.
 	was, _ := s.records.get(u)
 	for fresh := false; ; {
@@ -44,7 +44,7 @@ func (s *Store) update(ctx context.Context, u store.User, by store.By, fn func(p
 			}
 			fresh = true
 		}
-		state, err := decide(fn, was.state)
+		change, err := decide(fn, was.Recorded)
 		if err != nil && !fresh {
 			// Another node may have changed what that was decided on.
 			was = nil
@@ -57,7 +57,7 @@ func (s *Store) update(ctx context.Context, u store.User, by store.By, fn func(p
 		if err := ctx.Err(); err != nil {
 			return store.Record{}, err
 		}
-		it, err := s.put(ctx, was, state, by)
+		it, err := s.put(ctx, was, &change)
 		if err == nil {
 			return it.record(), nil
 		}
@@ -80,9 +80,7 @@ func (s *Store) newest(ctx context.Context, u store.User) (*item, error) {
 
 func (s *Store) itemIn(u store.User, last *found) (*item, error) {
 	if last == nil {
-		it := &item{user: u}
-		it.compose()
-		return it, nil
+		return &item{user: u}, nil
 	}
 	it, err := decodeItem(u, *last)
 	if err != nil {
@@ -97,29 +95,25 @@ var errPanic = errors.New("the function given to the store panicked")
 
 // decide runs fn, and makes a panic of it, or a revision that does not rise, the
 // caller's error.
-func decide(fn func(presence.State) (presence.State, error), was presence.State) (next presence.State, err error) {
+func decide(fn store.Decide, was presence.Recorded) (next store.Change, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			next, err = was, fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
+			err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
 		}
 	}()
 	next, err = fn(was)
-	if err == nil && next.Revision <= was.Revision {
-		err = fmt.Errorf("the function given to the store made revision %d of %d: it must be above", next.Revision, was.Revision)
+	if err == nil && next.State.Revision <= was.State.Revision {
+		err = fmt.Errorf("the function given to the store made revision %d of %d: it must be above", next.State.Revision, was.State.Revision)
 	}
 	return next, err
 }
 
-// put stores state in place of was.
-func (s *Store) put(ctx context.Context, was *item, state presence.State, by store.By) (*item, error) {
+// put stores what change makes of was.
+func (s *Store) put(ctx context.Context, was *item, change *store.Change) (*item, error) {
 	op := rand.Uint64()
-	it := &item{user: was.user, state: state, armed: was.armed, ops: was.ops.after(op)}
-	it.compose()
+	it := &item{user: was.user, Recorded: change.Recorded, armed: was.armed, ops: was.ops.after(op)}
 	rearm := it.arm()
-	e := store.Entry{
-		User: it.user, Revision: state.Revision, Time: state.At.Time(),
-		By: by, Before: was.shown, After: it.shown,
-	}
+	e := change.Entry(it.user, &was.Recorded)
 	w := write{msgs: s.recordMessages(was, it, &e, rearm), base: func(ctx context.Context) (standing, uint64, error) {
 		return s.standingOf(ctx, was, op)
 	}}
@@ -164,18 +158,18 @@ func standingAmong(ops opMarks, id uint64, after store.Position) (standing, uint
 // errForgotten: so many wrote since that the record does not tell.
 var errForgotten = errors.New("the record was changed too often since")
 
-// arm keeps a schedule no later than next. One that is early enough and still
+// arm keeps a schedule no later than Next. One that is early enough and still
 // ahead is left alone: when it fires, Due moves it on.
 func (it *item) arm() (moved bool) {
-	ahead := it.armed > it.state.At
-	if ahead && (it.next.IsZero() || it.armed <= it.next) {
+	ahead := it.armed > it.State.At
+	if ahead && (it.Next.IsZero() || it.armed <= it.Next) {
 		return false
 	}
-	if it.next.IsZero() && it.armed.IsZero() {
+	if it.Next.IsZero() && it.armed.IsZero() {
 		return false
 	}
-	it.armed = within(it.next, it.state.At)
-	return !it.next.IsZero()
+	it.armed = within(it.Next, it.State.At)
+	return !it.Next.IsZero()
 }
 
 // farthest is how far ahead a schedule is stored: the servers count nanoseconds,

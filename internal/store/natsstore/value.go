@@ -100,25 +100,20 @@ func appendOps(dst []byte, ops opMarks) []byte {
 
 // An item is a user's record as it is stored. Nobody writes into one.
 type item struct {
-	user  store.User
-	state presence.State
-	at    store.Position // of its last entry in the log
-	seq   uint64         // of the message that holds it
+	user store.User
+	presence.Recorded
+	at  store.Position // of its last entry in the log
+	seq uint64         // of the message that holds it
 	// armed is the instant of the schedule that was stored with or before it, and
-	// whose firing has not been dealt with; zero: none. It is never after next, and
+	// whose firing has not been dealt with; zero: none. It is never after Next, and
 	// may be long before.
 	armed presence.Instant
 	ops   opMarks
-	// What state shows since its commit, and when that changes by itself.
-	shown presence.Presence
-	next  presence.Instant
 }
 
 func (it *item) record() store.Record {
-	return store.Record{User: it.user, State: &it.state, Shown: it.shown, At: it.at}
+	return store.Record{User: it.user, State: &it.State, Shown: it.Shown, At: it.at}
 }
-
-func (it *item) compose() { it.shown, it.next = presence.Compose(it.state, it.state.At) }
 
 // The kinds of a record's message.
 const (
@@ -143,7 +138,7 @@ func appendItem(dst []byte, it *item, e *store.Entry, previous store.Position) [
 		dst = binary.AppendUvarint(dst, uint64(len(entry)))
 		dst = append(dst, entry...)
 	}
-	return store.AppendState(dst, &it.state)
+	return store.AppendState(dst, &it.State)
 }
 
 // A recordHead is what stands before the state in a record's message.
@@ -187,12 +182,11 @@ func decodeItem(u store.User, m found) (*item, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the record of user %q: %w", u.ID, err)
 	}
-	it := &item{user: u, state: state, seq: m.seq, armed: h.armed, ops: h.ops, at: store.Position(m.seq)}
+	it := &item{user: u, Recorded: presence.RecordedOf(state), seq: m.seq, armed: h.armed, ops: h.ops, at: store.Position(m.seq)}
 	if h.kind == kindRearm {
 		it.at = h.previous
 	}
 	it.ops.stand(it.at)
-	it.compose()
 	return it, nil
 }
 

@@ -24,6 +24,7 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/backup"
+	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
 // randomBytes is how many random changes of a byte are tried; with soakEnv set,
@@ -82,11 +83,11 @@ func furnish(t *testing.T, s *Store, users int) {
 		t.Fatal(err)
 	}
 	for i := 0; i < users; i += 2 {
-		_, err := s.Update(ctx, crashUser(i), store.By{Cause: store.CauseNote}, func(st presence.State) (presence.State, error) {
+		_, err := s.Update(ctx, crashUser(i), storetest.ByHand(store.By{Cause: store.CauseNote}, func(st presence.State) (presence.State, error) {
 			st.Revision++
 			st.Note.Text, st.Claims = "a note", nil
 			return st, nil
-		})
+		}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -383,14 +384,14 @@ func (l *backupLoad) step(w int, n int64) error {
 	if err := l.s.Write(ctx, "acme", docs...); err != nil {
 		return err
 	}
-	_, err = l.s.Update(ctx, crashUser(w), store.By{}, func(st presence.State) (presence.State, error) {
+	_, err = l.s.Update(ctx, crashUser(w), storetest.ByHand(store.By{}, func(st presence.State) (presence.State, error) {
 		st, err := benchState(st)
 		st.Note.Text = strconv.FormatInt(n, 10)
 		if n%3 == 0 {
 			st.Claims = nil // its end moves
 		}
 		return st, err
-	})
+	}))
 	return err
 }
 
@@ -489,7 +490,7 @@ func TestBackupWaitsForTheSync(t *testing.T) {
 		open := g.shut()
 		updated := make(chan error, 1)
 		go func() {
-			_, err := s.Update(t.Context(), crashUser(1), store.By{}, benchState)
+			_, err := s.Update(t.Context(), crashUser(1), storetest.ByHand(store.By{}, benchState))
 			updated <- err
 		}()
 		synctest.Wait() // it is applied, and at the disk

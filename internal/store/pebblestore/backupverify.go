@@ -241,7 +241,7 @@ func (c *contentCheck) record(key, value []byte) error {
 	if err != nil {
 		return err
 	}
-	if !it.next.IsZero() && (it.armed.IsZero() || it.armed > it.next) {
+	if !it.Next.IsZero() && (it.armed.IsZero() || it.armed > it.Next) {
 		return errors.New("what ends by itself is not in the expiry index")
 	}
 	c.newestRecord = max(c.newestRecord, it.at)

@@ -12,6 +12,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
 // A book is what the callers of a store know, in their own memory: every state
@@ -145,7 +146,7 @@ func indexOf(u store.User) int {
 
 // update changes user i's state at an instant. What change names has ended.
 func (b *book) update(s *Store, i int, by store.By, change func(*presence.State) (ended []string, err error)) error {
-	r, err := s.Update(context.Background(), crashUser(i), by, func(was presence.State) (presence.State, error) {
+	r, err := s.Update(context.Background(), crashUser(i), storetest.ByHand(by, func(was presence.State) (presence.State, error) {
 		st := was
 		st.At = max(st.At, s.now())
 		ended, err := change(&st)
@@ -155,7 +156,7 @@ func (b *book) update(s *Store, i int, by store.By, change func(*presence.State)
 		st.Revision = max(st.Revision+1, presence.Revision(st.At))
 		b.make(i, &was, st, by, ended)
 		return st, nil
-	})
+	}))
 	switch {
 	case err == nil, errors.Is(err, errNo), errors.Is(err, presence.ErrNoChange):
 		b.show(r)

@@ -255,11 +255,10 @@ func (c *committer) update(o *op) {
 	}
 	if was == nil {
 		was = &item{user: o.user}
-		was.compose()
 	}
-	state, err := call(o.fn, was.state)
-	if err == nil && state.Revision <= was.state.Revision {
-		err = fmt.Errorf("the function given to the store made revision %d of %d: it must be above", state.Revision, was.state.Revision)
+	next, err := call(o.fn, was.Recorded)
+	if err == nil && next.State.Revision <= was.State.Revision {
+		err = fmt.Errorf("the function given to the store made revision %d of %d: it must be above", next.State.Revision, was.State.Revision)
 	}
 	if err != nil {
 		o.record, o.err = was.record(), err
@@ -267,33 +266,32 @@ func (c *committer) update(o *op) {
 		return
 	}
 	c.seq++
-	it := &item{user: o.user, state: state, at: c.seq}
-	it.compose()
+	it := &item{user: o.user, Recorded: next.Recorded, at: c.seq}
 	c.arm(was, it)
-	c.log(o, was, it)
+	c.log(&next, was, it)
 	c.stage(it)
 	o.record, o.err = it.record(), nil
 	c.g.answers = append(c.g.answers, o)
 }
 
-// arm keeps one entry for it in the expiry index, no later than its next. One
+// arm keeps one entry for it in the expiry index, no later than its Next. One
 // that is early enough and still ahead is left alone.
 func (c *committer) arm(was, it *item) {
 	it.armed = was.armed
-	ahead := it.armed > it.state.At
-	if ahead && (it.next.IsZero() || it.armed <= it.next) {
+	ahead := it.armed > it.State.At
+	if ahead && (it.Next.IsZero() || it.armed <= it.Next) {
 		return
 	}
 	c.rearm(it)
 }
 
-// rearm moves it's entry to its next.
+// rearm moves it's entry to its Next.
 func (c *committer) rearm(it *item) {
 	if !it.armed.IsZero() {
 		c.key = appendExpiryKey(c.key[:0], it.armed, it.user)
 		c.delete(c.key)
 	}
-	it.armed = it.next
+	it.armed = it.Next
 	if it.armed.IsZero() {
 		return
 	}
@@ -304,11 +302,9 @@ func (c *committer) rearm(it *item) {
 	}
 }
 
-func (c *committer) log(o *op, was, it *item) {
-	e := store.Entry{
-		At: it.at, User: it.user, Revision: it.state.Revision, Time: it.state.At.Time(),
-		By: o.by, Before: was.shown, After: it.shown,
-	}
+func (c *committer) log(change *store.Change, was, it *item) {
+	e := change.Entry(it.user, &was.Recorded)
+	e.At = it.at
 	c.key = appendLogKey(c.key[:0], e.At)
 	c.value = appendEntry(c.value[:0], &e, was.at)
 	c.set(c.key, c.value)

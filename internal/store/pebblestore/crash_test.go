@@ -20,6 +20,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
 const crashUsers = 6
@@ -71,7 +72,7 @@ func crashUser(i int) store.User {
 func (j *journal) step(s *Store, i int, rng *rand.Rand) error {
 	until := time.Duration(rng.IntN(1000)) * time.Second
 	var revision presence.Revision
-	_, err := s.Update(context.Background(), crashUser(i), store.By{Cause: store.CauseClaim}, func(st presence.State) (presence.State, error) {
+	_, err := s.Update(context.Background(), crashUser(i), storetest.ByHand(store.By{Cause: store.CauseClaim}, func(st presence.State) (presence.State, error) {
 		st.At = max(st.At, presence.InstantOf(time.Now()))
 		st.Revision = max(st.Revision+1, presence.Revision(st.At))
 		st.Note.Text = fmt.Sprint("made ", st.Revision)
@@ -86,7 +87,7 @@ func (j *journal) step(s *Store, i int, rng *rand.Rand) error {
 		j.made[i][revision] = st.Note.Text
 		j.mu.Unlock()
 		return st, nil
-	})
+	}))
 	if err != nil {
 		return err
 	}
@@ -128,7 +129,7 @@ func (j *journal) watch(ctx context.Context, s *Store) (wait func()) {
 	})
 	group.Go(func() {
 		for i := 0; ctx.Err() == nil; i = (i + 1) % crashUsers {
-			r, err := s.Update(ctx, crashUser(i), store.By{}, func(st presence.State) (presence.State, error) { return st, errNo })
+			r, err := s.Update(ctx, crashUser(i), storetest.ByHand(store.By{}, func(st presence.State) (presence.State, error) { return st, errNo }))
 			if errors.Is(err, errNo) {
 				j.saw(i, r.State.Revision)
 			}
@@ -231,11 +232,11 @@ func (j *journal) check(t *testing.T, s *Store, before known, when string) (lost
 		if it == nil {
 			it = &item{user: u}
 		}
-		if it.state.Revision < before.acknowledged[i] {
+		if it.State.Revision < before.acknowledged[i] {
 			lost++
 		}
-		if it.state.Revision != 0 && j.made[i][it.state.Revision] != it.state.Note.Text {
-			t.Errorf("%s: %s has revision %d %q, which nobody made", when, u.ID, it.state.Revision, it.state.Note.Text)
+		if it.State.Revision != 0 && j.made[i][it.State.Revision] != it.State.Note.Text {
+			t.Errorf("%s: %s has revision %d %q, which nobody made", when, u.ID, it.State.Revision, it.State.Note.Text)
 		}
 		checkChain(t, log[u], it, when)
 		checkArmed(t, armed[u], it, when)
@@ -289,12 +290,12 @@ func checkChain(t *testing.T, chain []tailEntry, it *item, when string) {
 		}
 		last = e
 	}
-	if last.At != it.at || last.Revision != it.state.Revision {
+	if last.At != it.at || last.Revision != it.State.Revision {
 		t.Errorf("%s: %s: the log ends at %d with revision %d, the record is of %d with %d",
-			when, it.user.ID, last.At, last.Revision, it.at, it.state.Revision)
+			when, it.user.ID, last.At, last.Revision, it.at, it.State.Revision)
 	}
-	if it.at != 0 && last.After != it.shown {
-		t.Errorf("%s: %s: the log ends with %+v, the record shows %+v", when, it.user.ID, last.After, it.shown)
+	if it.at != 0 && last.After != it.Shown {
+		t.Errorf("%s: %s: the log ends with %+v, the record shows %+v", when, it.user.ID, last.After, it.Shown)
 	}
 }
 
@@ -326,8 +327,8 @@ func checkArmed(t *testing.T, armed []presence.Instant, it *item, when string) {
 	if fmt.Sprint(armed) != fmt.Sprint(want) {
 		t.Errorf("%s: %s: the index has %v, the record says %v", when, it.user.ID, armed, want)
 	}
-	if !it.next.IsZero() && (it.armed.IsZero() || it.armed > it.next) {
-		t.Errorf("%s: %s: armed at %d, but next is %d", when, it.user.ID, it.armed, it.next)
+	if !it.Next.IsZero() && (it.armed.IsZero() || it.armed > it.Next) {
+		t.Errorf("%s: %s: armed at %d, but next is %d", when, it.user.ID, it.armed, it.Next)
 	}
 }
 
@@ -438,11 +439,11 @@ func TestCrash(t *testing.T) {
 // goOn: after a crash revisions go on above every one that was acknowledged.
 func (j *journal) goOn(t *testing.T, s *Store, before known, when string) {
 	t.Helper()
-	r, err := s.Update(context.Background(), crashUser(0), store.By{}, func(st presence.State) (presence.State, error) {
+	r, err := s.Update(context.Background(), crashUser(0), storetest.ByHand(store.By{}, func(st presence.State) (presence.State, error) {
 		st.At = max(st.At, presence.InstantOf(time.Now()))
 		st.Revision = max(st.Revision+1, presence.Revision(st.At))
 		return st, nil
-	})
+	}))
 	if err != nil {
 		t.Errorf("%s: Update: %v", when, err)
 		return

@@ -183,7 +183,7 @@ func (d *dueScan) scan(ctx context.Context, from, now presence.Instant) (first p
 		}
 		again, wasOffered := d.offered[e]
 		switch {
-		case it == nil || it.armed != e.at || it.next.IsZero() || it.next > now:
+		case it == nil || it.armed != e.at || it.Next.IsZero() || it.Next > now:
 			early = append(early, e)
 		case wasOffered && again > now:
 			d.wake = min(d.wake, again)
@@ -249,11 +249,11 @@ func (c *committer) moveEarly(early []expiry, now presence.Instant) error {
 			c.delete(c.key)
 			continue
 		}
-		if !was.next.IsZero() && was.next <= now {
+		if !was.Next.IsZero() && was.Next <= now {
 			continue // it has become due meanwhile
 		}
 		c.seq++
-		it := &item{user: was.user, state: was.state, at: was.at, armed: was.armed, shown: was.shown, next: was.next}
+		it := &item{user: was.user, Recorded: was.Recorded, at: was.at, armed: was.armed}
 		c.rearm(it)
 		c.stage(it)
 	}

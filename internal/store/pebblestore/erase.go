@@ -24,7 +24,7 @@ func (s *Store) Erase(ctx context.Context, u store.User) error {
 	if newest == nil || err != nil {
 		return err
 	}
-	for at, later := newest.at, newest.state.At.Time(); at != 0; {
+	for at, later := newest.at, newest.State.At.Time(); at != 0; {
 		found, rest, err := s.chain(ctx, u, at, eraseGroup)
 		if err != nil || len(found) == 0 {
 			return err

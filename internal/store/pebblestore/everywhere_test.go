@@ -17,6 +17,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
 // TestCrashEverywhere: a crash before any operation on the disk of a script,
@@ -318,7 +319,7 @@ func (l *looker) beginning(length int) bool {
 	if length == 0 {
 		for i, it := range l.items {
 			if it != nil {
-				l.last = max(l.last, l.b.placeOf(i, it.state.Revision))
+				l.last = max(l.last, l.b.placeOf(i, it.State.Revision))
 			}
 		}
 		l.first = l.last + 1
@@ -372,20 +373,20 @@ func (l *looker) records() bool {
 			l.items[i] = it
 		}
 		n := 0
-		if it.state.Revision != 0 {
-			n = l.b.placeOf(i, it.state.Revision)
+		if it.State.Revision != 0 {
+			n = l.b.placeOf(i, it.State.Revision)
 		}
 		if l.newest[i] == 0 && n < l.first {
 			l.newest[i] = n // its entry was dropped
 		}
 		if n != l.newest[i] {
-			return l.bad("%s: the log ends with commit %d, the record is of %d, revision %d", it.user.ID, l.newest[i], n, it.state.Revision)
+			return l.bad("%s: the log ends with commit %d, the record is of %d, revision %d", it.user.ID, l.newest[i], n, it.State.Revision)
 		}
 		if n == 0 {
 			continue
 		}
-		if c := l.b.made[n-1]; !reflect.DeepEqual(c.state, it.state) || c.shown != it.shown {
-			return l.bad("%s has the record %+v, made was %+v", it.user.ID, it.state, c.state)
+		if c := l.b.made[n-1]; !reflect.DeepEqual(c.state, it.State) || c.shown != it.Shown {
+			return l.bad("%s has the record %+v, made was %+v", it.user.ID, it.State, c.state)
 		}
 		if at, ok := l.at[n]; ok && at != it.at {
 			return l.bad("%s: the record is at %d, its entry at %d", it.user.ID, it.at, at)
@@ -417,8 +418,8 @@ func (l *looker) index() bool {
 		if fmt.Sprint(armed[it.user]) != fmt.Sprint(want) {
 			return l.bad("%s: the expiry index has %v, the record says %v", it.user.ID, armed[it.user], want)
 		}
-		if !it.next.IsZero() && (it.armed.IsZero() || it.armed > it.next) {
-			return l.bad("%s: armed at %d, but next is %d", it.user.ID, it.armed, it.next)
+		if !it.Next.IsZero() && (it.armed.IsZero() || it.armed > it.Next) {
+			return l.bad("%s: armed at %d, but next is %d", it.user.ID, it.armed, it.Next)
 		}
 	}
 	return l.documentEnds()
@@ -516,7 +517,7 @@ func (l *looker) goOnAs(b *book) (ended int, err error) {
 func endAll(ctx context.Context, b *book, s *Store) error {
 	left := func() (users []string) {
 		for i := range crashUsers {
-			if it, _, err := s.lookup(context.Background(), crashUser(i)); err == nil && it != nil && !it.next.IsZero() {
+			if it, _, err := s.lookup(context.Background(), crashUser(i)); err == nil && it != nil && !it.Next.IsZero() {
 				users = append(users, string(it.user.ID))
 			}
 		}
@@ -599,7 +600,7 @@ func TestCursorIsNoNewer(t *testing.T) {
 	go func() {
 		defer close(done)
 		for range 300 {
-			if _, err := s.Update(context.Background(), crashUser(0), store.By{}, benchState); err != nil {
+			if _, err := s.Update(context.Background(), crashUser(0), storetest.ByHand(store.By{}, benchState)); err != nil {
 				t.Errorf("Update: %v", err)
 			}
 		}

@@ -106,7 +106,7 @@ func checkFenceCrash(t *testing.T, p crashPoint, durability Durability) {
 		if err != nil {
 			t.Fatalf("%s: %v", when, err)
 		}
-		if durability == Fsync && revision > 0 && (it == nil || it.state.Revision < revision) {
+		if durability == Fsync && revision > 0 && (it == nil || it.State.Revision < revision) {
 			t.Errorf("%s: an acknowledged change of %s is lost", when, crashUser(i).ID)
 		}
 	}

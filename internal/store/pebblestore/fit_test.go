@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
 // A sizedFS is a disk of a size.
@@ -77,7 +78,7 @@ func rewrite(t *testing.T, s *Store, n int) {
 	for u := range 32 {
 		group.Go(func() {
 			for range n {
-				if _, err := s.Update(t.Context(), benchUser(u), store.By{}, benchState); err != nil {
+				if _, err := s.Update(t.Context(), benchUser(u), storetest.ByHand(store.By{}, benchState)); err != nil {
 					t.Error(err)
 					return
 				}

@@ -16,6 +16,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
 // Golden directories are data directories as a released format wrote them:
@@ -145,9 +146,9 @@ func goldenUpdate(t *testing.T, s *Store, i, round int) {
 	t.Helper()
 	now := presence.InstantOf(goldenNow).Add(time.Duration(round*12+i) * time.Second)
 	by := store.By{Cause: store.Cause(1 + (i+round)%8), Actor: store.Actor{User: goldenUser(i).ID, App: presence.AppID(fmt.Sprint("app ", round))}}
-	_, err := s.Update(context.Background(), goldenUser(i), by, func(st presence.State) (presence.State, error) {
+	_, err := s.Update(context.Background(), goldenUser(i), storetest.ByHand(by, func(st presence.State) (presence.State, error) {
 		return goldenState(st, now, i, round), nil
-	})
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}

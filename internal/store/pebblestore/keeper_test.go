@@ -13,6 +13,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
 var errStop = errors.New("enough")
@@ -217,7 +218,7 @@ func TestFeedFromTheDatabase(t *testing.T) {
 	var group sync.WaitGroup
 	group.Go(func() {
 		for i := range n / 2 {
-			if _, err := s.Update(context.Background(), crashUser(i%crashUsers), store.By{}, benchState); err != nil {
+			if _, err := s.Update(context.Background(), crashUser(i%crashUsers), storetest.ByHand(store.By{}, benchState)); err != nil {
 				t.Errorf("Update: %v", err)
 				return
 			}
@@ -242,7 +243,7 @@ func TestEarlyEntryMoves(t *testing.T) {
 		until := func(d time.Duration) presence.Instant {
 			t.Helper()
 			at := presence.InstantOf(time.Now().Add(d))
-			if _, err := s.Update(context.Background(), u, store.By{}, outUntil(at)); err != nil {
+			if _, err := s.Update(context.Background(), u, storetest.ByHand(store.By{}, outUntil(at))); err != nil {
 				t.Fatal(err)
 			}
 			return at
@@ -258,7 +259,7 @@ func TestEarlyEntryMoves(t *testing.T) {
 		group.Go(func() {
 			_ = s.Due(ctx, func(us []store.User) error {
 				calls <- time.Now()
-				_, err := s.Update(ctx, us[0], store.By{}, outUntil(0))
+				_, err := s.Update(ctx, us[0], storetest.ByHand(store.By{}, outUntil(0)))
 				return err
 			})
 		})
@@ -301,7 +302,7 @@ func TestClockStep(t *testing.T) {
 			return time.Now().Add(step)
 		}
 		s := mustOpen(t, "data", Options{FS: vfs.NewMem(), Clock: clock})
-		if _, err := s.Update(context.Background(), crashUser(0), store.By{}, outUntil(presence.InstantOf(time.Now().Add(time.Hour)))); err != nil {
+		if _, err := s.Update(context.Background(), crashUser(0), storetest.ByHand(store.By{}, outUntil(presence.InstantOf(time.Now().Add(time.Hour))))); err != nil {
 			t.Fatal(err)
 		}
 		called := make(chan time.Time, 1)

@@ -17,8 +17,7 @@ import (
 // takes it from the queue owns it until done is sent to.
 type op struct {
 	user store.User
-	by   store.By
-	fn   func(presence.State) (presence.State, error)
+	fn   store.Decide
 	// warm is what the database held for user, nil for nothing, when the cache
 	// had seen warmAt installs; it counts only if warmed.
 	warm   *item
@@ -146,17 +145,17 @@ var errPanic = errors.New("the function given to the store panicked")
 
 // call runs fn, and makes a panic of it the caller's error: the committer serves
 // everybody else as well.
-func call(fn func(presence.State) (presence.State, error), s presence.State) (next presence.State, err error) {
+func call(fn store.Decide, was presence.Recorded) (next store.Change, err error) {
 	returned := false
 	defer func() {
 		if returned {
 			return
 		}
 		if p := recover(); p != nil {
-			next, err = s, fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
+			err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
 		}
 	}()
-	next, err = fn(s)
+	next, err = fn(was)
 	returned = true
 	return next, err
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
 
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
 func mustOpen(t *testing.T, dir string, o Options) *Store {
@@ -41,7 +42,7 @@ func filesIfAny(t *testing.T, fs *vfs.MemFS) map[string]string {
 
 func mustUpdate(t *testing.T, s *Store, u store.User) store.Record {
 	t.Helper()
-	r, err := s.Update(context.Background(), u, store.By{}, benchState)
+	r, err := s.Update(context.Background(), u, storetest.ByHand(store.By{}, benchState))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,17 +60,17 @@ var plantedBugs = []plantedBug{
 	},
 	{
 		"reuse-revision", "a commit takes the revision of the one before it", "committer.go",
-		"	c.stage(it)\n", "	c.spoil(o, was, it)\n	c.stage(it)\n",
+		"	c.stage(it)\n", "	c.spoil(&next, was, it)\n	c.stage(it)\n",
 		everywhere, `is at \d+ and at \d+`,
 	},
 	{
 		"log-twice", "a commit has two log entries", "committer.go",
-		"	c.stage(it)\n", "	c.spoil(o, was, it)\n	c.stage(it)\n",
+		"	c.stage(it)\n", "	c.spoil(&next, was, it)\n	c.stage(it)\n",
 		everywhere, "is at |the log has a hole, or something twice",
 	},
 	{
 		"end-twice", "a commit reports an expiry that its record does not have", "committer.go",
-		"	c.stage(it)\n", "	c.spoil(o, was, it)\n	c.stage(it)\n",
+		"	c.stage(it)\n", "	c.spoil(&next, was, it)\n	c.stage(it)\n",
 		everywhere, `the end of (claim|session)\d+ of user\d is committed twice`,
 	},
 	{
@@ -140,6 +140,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 )
 
@@ -160,22 +161,23 @@ func (s *Store) showPositionFirst(g *group) {
 }
 
 // spoil changes a commit that was made and logged, and not staged yet.
-func (c *committer) spoil(o *op, was, it *item) {
+func (c *committer) spoil(change *store.Change, was, it *item) {
 	switch {
-	case planted("reuse-revision") && was.state.Revision != 0:
-		it.state.Revision = was.state.Revision
-		it.compose()
+	case planted("reuse-revision") && was.State.Revision != 0:
+		it.State.Revision = was.State.Revision
+		it.Recorded = presence.RecordedOf(it.State)
+		change.Recorded = it.Recorded
 		c.g.entries = c.g.entries[:len(c.g.entries)-1]
-		c.log(o, was, it)
+		c.log(change, was, it)
 	case planted("log-twice"):
 		c.seq++
 		it.at = c.seq
-		c.log(o, was, it)
-	case planted("end-twice") && o.by.Cause == store.CauseTime:
-		revision := it.state.Revision
-		it.state = was.state
-		it.state.Revision = revision
-		it.compose()
+		c.log(change, was, it)
+	case planted("end-twice") && change.By.Cause == store.CauseTime:
+		revision := it.State.Revision
+		it.State = was.State
+		it.State.Revision = revision
+		it.Recorded = presence.RecordedOf(it.State)
 		c.rearm(it)
 	}
 }

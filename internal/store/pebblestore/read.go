@@ -6,7 +6,6 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
-	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 )
 
@@ -86,7 +85,7 @@ func (s *Store) lookup(ctx context.Context, u store.User) (it *item, installs ui
 }
 
 // Update implements store.Store.
-func (s *Store) Update(ctx context.Context, u store.User, by store.By, fn func(presence.State) (presence.State, error)) (store.Record, error) {
+func (s *Store) Update(ctx context.Context, u store.User, fn store.Decide) (store.Record, error) {
 	if err := store.CheckUser(u); err != nil {
 		return store.Record{}, err
 	}
@@ -94,7 +93,7 @@ func (s *Store) Update(ctx context.Context, u store.User, by store.By, fn func(p
 		return store.Record{}, err
 	}
 	o := s.ops.get()
-	o.user, o.by, o.fn = u, by, fn
+	o.user, o.fn = u, fn
 	if err := s.warm(ctx, o); err != nil {
 		return store.Record{}, err
 	}

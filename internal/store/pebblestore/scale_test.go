@@ -16,6 +16,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
 // expire runs Due with callers goroutines, which end what is due, and gives how
@@ -28,7 +29,7 @@ func expire(tb testing.TB, s *Store, n, callers int) []time.Duration {
 	late := make([]time.Duration, 0, n)
 	end := func(u store.User) {
 		var due presence.Instant
-		_, err := s.Update(ctx, u, store.By{Cause: store.CauseTime}, func(st presence.State) (presence.State, error) {
+		_, err := s.Update(ctx, u, storetest.ByHand(store.By{Cause: store.CauseTime}, func(st presence.State) (presence.State, error) {
 			if len(st.Claims) == 0 {
 				return st, presence.ErrNoChange
 			}
@@ -37,7 +38,7 @@ func expire(tb testing.TB, s *Store, n, callers int) []time.Duration {
 			st.At = max(st.At, presence.InstantOf(time.Now()))
 			st.Revision = max(st.Revision+1, presence.Revision(st.At))
 			return st, nil
-		})
+		}))
 		if err != nil {
 			return // it came twice
 		}
@@ -74,7 +75,7 @@ func arm(tb testing.TB, s *Store, n int, due func(i int) presence.Instant) {
 	for c := range callers {
 		group.Go(func() {
 			for i := c; i < n; i += callers {
-				if _, err := s.Update(context.Background(), benchUser(i), store.By{}, outUntil(due(i))); err != nil {
+				if _, err := s.Update(context.Background(), benchUser(i), storetest.ByHand(store.By{}, outUntil(due(i)))); err != nil {
 					tb.Errorf("Update: %v", err)
 					return
 				}

@@ -24,32 +24,26 @@ var errValue = errors.New("a stored value is damaged, or of a format that this p
 
 // An item is a user's record as it is kept in memory. Nobody writes into one.
 type item struct {
-	user  store.User
-	state presence.State
-	at    store.Position
+	user store.User
+	presence.Recorded
+	at store.Position
 	// armed is the instant of the user's entry in the expiry index, zero for
-	// none. There is an entry no later than next, so most updates need not touch
+	// none. There is an entry no later than Next, so most updates need not touch
 	// the index: one that comes too early is moved when it comes up.
 	armed presence.Instant
-	// What state shows since its commit, and when that changes by itself.
-	shown presence.Presence
-	next  presence.Instant
 
 	hot hotBit // the cache's
 }
 
 func (it *item) record() store.Record {
-	return store.Record{User: it.user, State: &it.state, Shown: it.shown, At: it.at}
+	return store.Record{User: it.user, State: &it.State, Shown: it.Shown, At: it.at}
 }
-
-// compose fills in what follows from the state.
-func (it *item) compose() { it.shown, it.next = presence.Compose(it.state, it.state.At) }
 
 func appendItem(dst []byte, it *item) []byte {
 	dst = append(dst, valueFormat)
 	dst = binary.AppendUvarint(dst, uint64(it.at))
 	dst = binary.AppendVarint(dst, int64(it.armed))
-	return store.AppendState(dst, &it.state)
+	return store.AppendState(dst, &it.State)
 }
 
 func decodeItem(u store.User, value []byte) (*item, error) {
@@ -65,9 +59,7 @@ func decodeItem(u store.User, value []byte) (*item, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the record of user %q: %w", u.ID, err)
 	}
-	it := &item{user: u, state: state, at: store.Position(at), armed: presence.Instant(armed)}
-	it.compose()
-	return it, nil
+	return &item{user: u, Recorded: presence.RecordedOf(state), at: store.Position(at), armed: presence.Instant(armed)}, nil
 }
 
 // cutHead reads what every value begins with: the format and a number.

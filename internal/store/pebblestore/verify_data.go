@@ -153,8 +153,8 @@ func (v *verifier) lastEntry(it *item) error {
 		if err != nil {
 			return damaged(v.s.dir, err)
 		}
-		if e.Revision != it.state.Revision || presence.InstantOf(e.Time) != it.state.At {
-			return v.contradiction("the record of user %q has revision %d, and the log's last entry has %d", it.user.ID, it.state.Revision, e.Revision)
+		if e.Revision != it.State.Revision || presence.InstantOf(e.Time) != it.State.At {
+			return v.contradiction("the record of user %q has revision %d, and the log's last entry has %d", it.user.ID, it.State.Revision, e.Revision)
 		}
 		return nil
 	})
@@ -162,8 +162,8 @@ func (v *verifier) lastEntry(it *item) error {
 
 // armed: the expiry index has the record's entry, which is no later than its next.
 func (v *verifier) armed(it *item) error {
-	if !it.next.IsZero() && (it.armed.IsZero() || it.armed > it.next) {
-		return v.contradiction("the record of user %q is armed for %d, and changes at %d", it.user.ID, it.armed, it.next)
+	if !it.Next.IsZero() && (it.armed.IsZero() || it.armed > it.Next) {
+		return v.contradiction("the record of user %q is armed for %d, and changes at %d", it.user.ID, it.armed, it.Next)
 	}
 	if it.armed.IsZero() {
 		return nil

@@ -113,7 +113,7 @@ func TestVerifyContradictions(t *testing.T) {
 		}},
 		{"another revision", "has revision", func(_ *testing.T, s *Store, b *pebble.Batch) {
 			it := *item0(s, user)
-			it.state.Revision--
+			it.State.Revision--
 			_ = b.Set(appendRecordKey(nil, user), appendItem(nil, &it), nil)
 		}},
 		{"an index entry lost", "no entry for user", func(_ *testing.T, s *Store, b *pebble.Batch) {

@@ -8,6 +8,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
 // After a start every record is found in memory, as far as there is room, and it
@@ -22,11 +23,11 @@ func TestWarmUp(t *testing.T) {
 	}
 	set := func(i int, note string) {
 		t.Helper()
-		_, err := s.Update(t.Context(), user(i), store.By{}, func(state presence.State) (presence.State, error) {
+		_, err := s.Update(t.Context(), user(i), storetest.ByHand(store.By{}, func(state presence.State) (presence.State, error) {
 			state.Revision++
 			state.Note.Text = note
 			return state, nil
-		})
+		}))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -58,12 +58,12 @@ func (x *suite) fire(change func(presence.State) (presence.State, error)) (fired
 }
 
 func (x *suite) fireOne(ctx context.Context, u store.User, now time.Time, change func(presence.State) (presence.State, error), fired chan<- firing) {
-	_, err := x.Store.Update(ctx, u, store.By{Cause: store.CauseTime}, func(s presence.State) (presence.State, error) {
+	_, err := x.Store.Update(ctx, u, ByHand(store.By{Cause: store.CauseTime}, func(s presence.State) (presence.State, error) {
 		if _, next := presence.Compose(s, s.At); next.IsZero() || next > presence.InstantOf(now) {
 			return s, presence.ErrNoChange
 		}
 		return change(s)
-	})
+	}))
 	if err == nil {
 		fired <- firing{u, now}
 	} else if !errors.Is(err, presence.ErrNoChange) && ctx.Err() == nil {
@@ -193,7 +193,7 @@ func dueManyAtOnce(x *suite) {
 	for part := range x.Callers {
 		group.Go(func() {
 			for i := part; i < many; i += x.Callers {
-				r, err := x.Store.Update(x.ctx, user(fmt.Sprint("u", i)), store.By{}, edit(outUntil(due)))
+				r, err := x.Store.Update(x.ctx, user(fmt.Sprint("u", i)), ByHand(store.By{}, edit(outUntil(due))))
 				if err != nil {
 					x.Errorf("Update: %v", err)
 					return

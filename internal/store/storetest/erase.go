@@ -25,12 +25,12 @@ const secret = "the-secret-of-an-erased-user"
 func (x *suite) secretUpdate(u store.User, i int) store.Record {
 	x.Helper()
 	by := store.By{Cause: store.CauseClaim, Actor: store.Actor{User: secret, App: secret}}
-	r, err := x.Store.Update(x.ctx, u, by, edit(func(s *presence.State) {
+	r, err := x.Store.Update(x.ctx, u, ByHand(by, edit(func(s *presence.State) {
 		s.Claims = []presence.Claim{{
 			ID: secret, Source: secret, Status: presence.OutOfOffice, Note: fmt.Sprint(secret, i), Since: s.At, App: secret, Via: secret,
 		}}
 		s.Note.Text = secret
-	}))
+	})))
 	if err != nil {
 		x.Fatalf("Update: %v", err)
 	}
@@ -182,7 +182,7 @@ func eraseWhileUpdated(x *suite) {
 	go func() {
 		for i := range updates {
 			by := store.By{Cause: store.CauseNote, Actor: store.Actor{User: secret}}
-			if _, err := x.Store.Update(x.ctx, u, by, edit(note(fmt.Sprint(secret, i)))); err != nil {
+			if _, err := x.Store.Update(x.ctx, u, ByHand(by, edit(note(fmt.Sprint(secret, i))))); err != nil {
 				written <- err
 				return
 			}

@@ -106,12 +106,12 @@ func (f *Faulty) spoil(m Method) (fault, bool) {
 }
 
 // Update implements store.Store.
-func (f *Faulty) Update(ctx context.Context, u store.User, by store.By, fn func(presence.State) (presence.State, error)) (store.Record, error) {
+func (f *Faulty) Update(ctx context.Context, u store.User, fn store.Decide) (store.Record, error) {
 	planned, spoilt := f.spoil(Update)
 	if spoilt && !planned.applied {
 		return store.Record{}, planned.err
 	}
-	record, err := f.Store.Update(ctx, u, by, fn)
+	record, err := f.Store.Update(ctx, u, fn)
 	if spoilt {
 		return store.Record{}, planned.err
 	}

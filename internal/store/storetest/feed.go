@@ -45,10 +45,10 @@ func (x *suite) drain(name string, n int) []store.Entry {
 
 func feedEntries(x *suite) {
 	by := store.By{Cause: store.CauseClaim, Actor: store.Actor{User: "boss", App: "app"}}
-	first, err := x.Store.Update(x.ctx, user("u"), by, edit(func(s *presence.State) {
+	first, err := x.Store.Update(x.ctx, user("u"), ByHand(by, edit(func(s *presence.State) {
 		s.Claims = []presence.Claim{{ID: "c", Source: presence.Manual, Status: presence.OutOfOffice, Since: s.At}}
 		s.Note.Text = "away"
-	}))
+	})))
 	if err != nil {
 		x.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func feedOrder(x *suite) {
 	for w := range x.Callers {
 		writing.Go(func() {
 			for i := range each {
-				if _, err := x.Store.Update(x.ctx, user(fmt.Sprint("u", (w+i)%targets)), store.By{}, edit(note(fmt.Sprint(w, i)))); err != nil {
+				if _, err := x.Store.Update(x.ctx, user(fmt.Sprint("u", (w+i)%targets)), ByHand(store.By{}, edit(note(fmt.Sprint(w, i))))); err != nil {
 					x.Errorf("Update: %v", err)
 				}
 			}
@@ -251,7 +251,7 @@ func feedCallsBack(x *suite) {
 	x.background(func(ctx context.Context) error {
 		return x.Store.Feed(ctx, "r", func(group []store.Entry) error {
 			if slices.ContainsFunc(group, func(e store.Entry) bool { return e.User == user("u") }) {
-				_, err := x.Store.Update(ctx, user("v"), store.By{}, edit(nothing))
+				_, err := x.Store.Update(ctx, user("v"), ByHand(store.By{}, edit(nothing)))
 				done <- err
 			}
 			return nil

@@ -34,7 +34,7 @@ func keyLimits(x *suite) {
 	}
 	x.write(presence.AccountID(most), doc(most, most, "v"))
 	for _, u := range []store.User{{Account: "a", ID: presence.UserID(more)}, {Account: presence.AccountID(more), ID: "u"}} {
-		_, err := x.Store.Update(x.ctx, u, store.By{}, edit(nothing))
+		_, err := x.Store.Update(x.ctx, u, ByHand(store.By{}, edit(nothing)))
 		x.tooLarge("Update", err)
 		_, _, err = x.Store.Read(x.ctx, []store.User{u})
 		x.tooLarge("Read", err)

@@ -200,7 +200,7 @@ func followEnds(x *suite) {
 		if len(group) == 0 {
 			return nil
 		}
-		if _, err := x.Store.Update(x.ctx, user("v"), store.By{}, edit(nothing)); err != nil {
+		if _, err := x.Store.Update(x.ctx, user("v"), ByHand(store.By{}, edit(nothing))); err != nil {
 			return err
 		}
 		return errEnough
@@ -283,7 +283,7 @@ func historyAgrees(x *suite) {
 		writing.Go(func() {
 			for i := range each {
 				u := user(fmt.Sprint("u", (w+i)%targets))
-				if _, err := twice.Update(x.ctx, u, store.By{}, edit(note(fmt.Sprint(w, i)))); err != nil {
+				if _, err := twice.Update(x.ctx, u, ByHand(store.By{}, edit(note(fmt.Sprint(w, i))))); err != nil {
 					x.Errorf("Update: %v", err)
 				}
 				h, err := l.History(x.ctx, u, 0, 8)

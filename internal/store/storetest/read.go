@@ -77,7 +77,7 @@ func noneSkipped(x *suite) {
 	for w := range us {
 		writing.Go(func() {
 			for range each {
-				if _, err := x.Store.Update(x.ctx, us[w], store.By{}, edit(nothing)); err != nil {
+				if _, err := x.Store.Update(x.ctx, us[w], ByHand(store.By{}, edit(nothing))); err != nil {
 					x.Errorf("Update: %v", err)
 					return
 				}

@@ -112,7 +112,7 @@ func feedGoesOn(x *suite) {
 		taken += len(group)
 		if taken == len(made) {
 			// Another entry, so that the position of these is known to be taken.
-			if _, err := x.Store.Update(x.ctx, user("v"), store.By{}, edit(nothing)); err != nil {
+			if _, err := x.Store.Update(x.ctx, user("v"), ByHand(store.By{}, edit(nothing))); err != nil {
 				return err
 			}
 		}
@@ -167,7 +167,7 @@ func closedRefuses(x *suite) {
 			x.Errorf("a reader of a closed store ended with %v", err)
 		}
 	}
-	_, update := x.Store.Update(x.ctx, user("u"), store.By{}, edit(nothing))
+	_, update := x.Store.Update(x.ctx, user("u"), ByHand(store.By{}, edit(nothing)))
 	_, _, read := x.Store.Read(x.ctx, users("other"))
 	_, load := x.Store.Load(x.ctx, acme, key("c", "k"))
 	_, list := x.Store.List(x.ctx, acme, "c", "", 1)

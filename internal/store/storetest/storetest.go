@@ -160,6 +160,22 @@ func edit(change func(s *presence.State)) func(presence.State) (presence.State, 
 	}
 }
 
+// ByHand is a function for Update that makes states without the rules.
+func ByHand(by store.By, fn func(presence.State) (presence.State, error)) store.Decide {
+	return func(was presence.Recorded) (store.Change, error) {
+		next, err := fn(was.State)
+		return store.Change{Change: presence.Change{Recorded: presence.RecordedOf(next)}, By: by}, err
+	}
+}
+
+// Apply is a function for Update that applies e at now by the rules.
+func Apply(e presence.Event, p presence.Policy, now presence.Instant) store.Decide {
+	return func(was presence.Recorded) (store.Change, error) {
+		next, err := presence.Apply(was, e, p, now)
+		return store.Change{Change: next}, err
+	}
+}
+
 func nothing(*presence.State) {}
 
 func note(text string) func(*presence.State) {
@@ -178,7 +194,7 @@ func outUntil(until time.Time) func(*presence.State) {
 
 func (x *suite) update(u store.User, change func(*presence.State)) store.Record {
 	x.Helper()
-	r, err := x.Store.Update(x.ctx, u, store.By{Cause: store.CauseClaim}, edit(change))
+	r, err := x.Store.Update(x.ctx, u, ByHand(store.By{Cause: store.CauseClaim}, edit(change)))
 	if err != nil {
 		x.Fatalf("Update(%v): %v", u, err)
 	}

@@ -16,14 +16,14 @@ func Twice(s store.Store) store.Store { return twice{s} }
 
 type twice struct{ store.Store }
 
-func (t twice) Update(ctx context.Context, u store.User, by store.By, fn func(presence.State) (presence.State, error)) (store.Record, error) {
-	return t.Store.Update(ctx, u, by, func(s presence.State) (presence.State, error) {
-		before := deepCopy(s)
-		_, _ = fn(s)
-		if !reflect.DeepEqual(s, before) {
-			return s, fmt.Errorf("the update function wrote into the state that it was given: %+v became %+v", before, s)
+func (t twice) Update(ctx context.Context, u store.User, fn store.Decide) (store.Record, error) {
+	return t.Store.Update(ctx, u, func(was presence.Recorded) (store.Change, error) {
+		before := deepCopy(was.State)
+		_, _ = fn(was)
+		if !reflect.DeepEqual(was.State, before) {
+			return store.Change{}, fmt.Errorf("the update function wrote into the state that it was given: %+v became %+v", before, was.State)
 		}
-		return fn(s)
+		return fn(was)
 	})
 }
 

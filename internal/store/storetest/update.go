@@ -26,10 +26,10 @@ var updateTests = []namedTest{
 
 func firstSeesZero(x *suite) {
 	var saw presence.State
-	r, err := x.Store.Update(x.ctx, user("u"), store.By{}, func(s presence.State) (presence.State, error) {
+	r, err := x.Store.Update(x.ctx, user("u"), ByHand(store.By{}, func(s presence.State) (presence.State, error) {
 		saw = s
 		return edit(note("hello"))(s)
-	})
+	}))
 	if err != nil {
 		x.Fatal(err)
 	}
@@ -49,10 +49,10 @@ func eachSeesTheLast(x *suite) {
 	last := x.update(user("u"), nothing)
 	for i := range 20 {
 		saw := presence.Revision(0)
-		r, err := x.Store.Update(x.ctx, user("u"), store.By{}, func(s presence.State) (presence.State, error) {
+		r, err := x.Store.Update(x.ctx, user("u"), ByHand(store.By{}, func(s presence.State) (presence.State, error) {
 			saw = s.Revision
 			return edit(note(fmt.Sprint(i)))(s)
-		})
+		}))
 		if err != nil {
 			x.Fatal(err)
 		}
@@ -71,11 +71,11 @@ var errRefused = errors.New("refused by a rule")
 func errorsAsTheyAre(x *suite) {
 	first := x.update(user("u"), note("kept"))
 	for _, refusal := range []error{errRefused, presence.ErrNoChange, &presence.TooSoonError{Wait: 7}} {
-		r, err := x.Store.Update(x.ctx, user("u"), store.By{}, func(s presence.State) (presence.State, error) {
+		r, err := x.Store.Update(x.ctx, user("u"), ByHand(store.By{}, func(s presence.State) (presence.State, error) {
 			s.Note.Text = "must not be stored"
 			s.Revision += 100
 			return s, refusal
-		})
+		}))
 		if err != refusal { //nolint:errorlint // as it is, not wrapped
 			x.Errorf("Update returned %v, want %v itself", err, refusal)
 		}
@@ -87,7 +87,7 @@ func errorsAsTheyAre(x *suite) {
 	if len(records) != 1 || records[0].State.Note.Text != "kept" {
 		x.Errorf("after refusals Read gave %+v", records)
 	}
-	r, err := x.Store.Update(x.ctx, user("none"), store.By{}, func(s presence.State) (presence.State, error) { return s, errRefused })
+	r, err := x.Store.Update(x.ctx, user("none"), ByHand(store.By{}, func(s presence.State) (presence.State, error) { return s, errRefused }))
 	if !errors.Is(err, errRefused) || r.State == nil || r.State.Exists() || r.At != 0 || r.User != user("none") {
 		x.Errorf("a refused first update gave %+v, %v; want the zero State and %v", r, err, errRefused)
 	}
@@ -99,10 +99,10 @@ func errorsAsTheyAre(x *suite) {
 func revisionMustRise(x *suite) {
 	first := x.update(user("u"), note("kept"))
 	for _, revision := range []presence.Revision{first.State.Revision, first.State.Revision - 1, 0} {
-		_, err := x.Store.Update(x.ctx, user("u"), store.By{}, func(s presence.State) (presence.State, error) {
+		_, err := x.Store.Update(x.ctx, user("u"), ByHand(store.By{}, func(s presence.State) (presence.State, error) {
 			s.Revision, s.Note.Text = revision, "must not be stored"
 			return s, nil
-		})
+		}))
 		if err == nil {
 			x.Errorf("an update to revision %d of %d was accepted", revision, first.State.Revision)
 		}
@@ -114,7 +114,7 @@ func revisionMustRise(x *suite) {
 
 func panicIsTheCallers(x *suite) {
 	x.update(user("u"), note("kept"))
-	_, err := x.Store.Update(x.ctx, user("u"), store.By{}, func(presence.State) (presence.State, error) { panic("a bug in a rule") })
+	_, err := x.Store.Update(x.ctx, user("u"), ByHand(store.By{}, func(presence.State) (presence.State, error) { panic("a bug in a rule") }))
 	if err == nil {
 		x.Error("an update whose function panicked was accepted")
 	}
@@ -144,10 +144,10 @@ func concurrentUpdates(x *suite) {
 				n := (caller + i) % targets
 				u := user(fmt.Sprint("u", n))
 				var saw presence.Revision
-				r, err := x.Store.Update(x.ctx, u, store.By{}, func(s presence.State) (presence.State, error) {
+				r, err := x.Store.Update(x.ctx, u, ByHand(store.By{}, func(s presence.State) (presence.State, error) {
 					saw = s.Revision
 					return edit(nothing)(s)
-				})
+				}))
 				if err != nil {
 					x.Errorf("Update: %v", err)
 					return
@@ -200,12 +200,12 @@ func refusalIsDurable(x *suite) {
 	for range x.Callers {
 		group.Go(func() {
 			for i := range each {
-				r, err := x.Store.Update(x.ctx, user("u"), store.By{}, func(s presence.State) (presence.State, error) {
+				r, err := x.Store.Update(x.ctx, user("u"), ByHand(store.By{}, func(s presence.State) (presence.State, error) {
 					if i%2 == 0 {
 						return s, errRefused
 					}
 					return edit(nothing)(s)
-				})
+				}))
 				if err != nil && !errors.Is(err, errRefused) {
 					x.Errorf("Update: %v", err)
 					return
@@ -224,7 +224,7 @@ func refusalIsDurable(x *suite) {
 func contextEnded(x *suite) {
 	ctx, cancel := context.WithCancel(x.ctx)
 	cancel()
-	if _, err := x.Store.Update(ctx, user("u"), store.By{}, edit(nothing)); !errors.Is(err, context.Canceled) {
+	if _, err := x.Store.Update(ctx, user("u"), ByHand(store.By{}, edit(nothing))); !errors.Is(err, context.Canceled) {
 		x.Errorf("Update with an ended context: %v", err)
 	}
 	if records, _ := x.read(user("u")); len(records) != 0 {
@@ -238,10 +238,10 @@ func contextEnded(x *suite) {
 		group.Go(func() {
 			ctx, cancel := context.WithCancel(x.ctx)
 			defer cancel()
-			_, err := x.Store.Update(ctx, user("v"), store.By{}, func(s presence.State) (presence.State, error) {
+			_, err := x.Store.Update(ctx, user("v"), ByHand(store.By{}, func(s presence.State) (presence.State, error) {
 				cancel()
 				return edit(func(s *presence.State) { made.Add(1) })(s)
-			})
+			}))
 			if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, store.ErrUnknown) {
 				x.Errorf("Update with a context that ends: %v", err)
 			}

@@ -201,7 +201,7 @@ func watchLowWater(x *suite) {
 	for w := range x.Callers {
 		writing.Go(func() {
 			for i := range each {
-				r, err := x.Store.Update(x.ctx, us[(w+i)%targets], store.By{}, edit(nothing))
+				r, err := x.Store.Update(x.ctx, us[(w+i)%targets], ByHand(store.By{}, edit(nothing)))
 				if err != nil {
 					x.Errorf("Update: %v", err)
 					return
@@ -314,7 +314,7 @@ func watchCallsBack(x *suite) {
 			for _, r := range group {
 				switch r.User {
 				case user("u"):
-					answer, err := x.Store.Update(ctx, user("v"), store.By{}, edit(nothing))
+					answer, err := x.Store.Update(ctx, user("v"), ByHand(store.By{}, edit(nothing)))
 					if err != nil {
 						x.Errorf("Update from fn: %v", err)
 					}
