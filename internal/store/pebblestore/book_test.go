@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"strconv"
 	"strings"
@@ -34,11 +35,13 @@ type book struct {
 	// versions are those of all documents that were ever loaded, with the write.
 	versions map[string]string
 	cursors  []kept
-	faults   []string
-	refused  int // updates
-	ends     int // answered
-	conflict int // answered writes
-	gaps     int
+	// Up to here a user's entries may be redacted, and must be.
+	mayBeErased, erased [crashUsers]int
+	faults              []string
+	refused             int // updates
+	ends                int // answered
+	conflict            int // answered writes
+	gaps                int
 }
 
 type place struct {
@@ -82,6 +85,7 @@ func (b *book) sequel(n int, newest [crashUsers]int, write int) *book {
 	q.made, q.newest = append(q.made, b.made[:n]...), newest
 	q.writes, q.wrote = append(q.writes[:0], b.writes[:write+1]...), write
 	q.shown = n
+	q.mayBeErased = b.mayBeErased
 	return q
 }
 
@@ -258,14 +262,35 @@ func (b *book) took(entries []store.Entry) {
 
 // checkEntry holds a log entry against what was made there.
 func (b *book) checkEntry(n int, e *store.Entry) {
+	if want := b.entry(n, e); *e != want && (*e != redact(want) || n > b.mayBeErased[b.made[n-1].user]) {
+		b.faultLocked("entry %d is %+v, made was %+v", n, *e, want)
+	}
+}
+
+// entry is what was made at a place; its position and gap are those of e.
+func (b *book) entry(n int, e *store.Entry) store.Entry {
 	c := b.made[n-1]
-	var before presence.Presence
+	want := store.Entry{At: e.At, User: crashUser(c.user), Revision: c.state.Revision, Time: c.state.At.Time(), By: c.by, After: c.shown, Gap: e.Gap}
 	if c.before > 0 {
-		before = b.made[c.before-1].shown
+		want.Before = b.made[c.before-1].shown
 	}
-	if e.By != c.by || presence.InstantOf(e.Time) != c.state.At || e.After != c.shown || e.Before != before {
-		b.faultLocked("entry %d is %+v, made was %+v by %+v after %+v", n, *e, c.shown, c.by, before)
+	return want
+}
+
+// erase erases a user.
+func (b *book) erase(s *Store, i int) error {
+	b.mu.Lock()
+	upTo := b.newest[i]
+	b.mayBeErased[i] = math.MaxInt
+	b.mu.Unlock()
+	err := s.Erase(context.Background(), crashUser(i))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.mayBeErased[i] = len(b.made)
+	if err == nil {
+		b.erased[i] = upTo
 	}
+	return err
 }
 
 // tick ends what is past its end, as of now.

@@ -16,7 +16,7 @@
 //     installs the records, publishes the position, and answers the callers.
 //     Nothing is shown before that.
 //   - The keeper looks at the free space once a second, keeps the reserve whole,
-//     and drops old log entries and ended documents. Writers look at the free
+//     and drops log entries by age and ended documents. Writers look at the free
 //     space as well, every few milliseconds.
 //   - Feed, Watch and Due run on their callers' goroutines.
 //

@@ -2,7 +2,6 @@ package pebblestore
 
 import (
 	"context"
-	"time"
 
 	"porchlight.dev/porchlight/internal/store"
 )
@@ -24,12 +23,15 @@ func (s *Store) Erase(ctx context.Context, u store.User) error {
 	if newest == nil || err != nil {
 		return err
 	}
-	for at, later := newest.at, newest.State.At.Time(); at != 0; {
+	for at := newest.at; at != 0; {
 		found, rest, err := s.chain(ctx, u, at, eraseGroup)
 		if err != nil || len(found) == 0 {
 			return err
 		}
-		at, later = rest, redactAll(found, u, later)
+		at = rest
+		if err := s.redactAll(found, newest); err != nil {
+			return err
+		}
 		err = s.submit(ctx, func(c *committer) error {
 			c.replaceEntries(found)
 			return nil
@@ -53,18 +55,24 @@ func (s *Store) newestRecord(ctx context.Context, u store.User) (it *item, err e
 	return it, nil
 }
 
-// redactAll redacts entries of u, the newest first, and gives the time of the
-// last. Damaged ones get the time of the entry after them, the first that of later.
-func redactAll(entries []tailEntry, u store.User, later time.Time) time.Time {
+// redactAll redacts entries of the user of newest. Damaged ones get a time that
+// fits their place.
+func (s *Store) redactAll(entries []tailEntry, newest *item) error {
 	for i := range entries {
 		e := &entries[i].Entry
 		if e.Damaged != nil {
-			*e = store.Entry{At: e.At, User: u, Time: later}
+			above, err := s.timeAbove(e.At)
+			if err != nil {
+				return err
+			}
+			if above.IsZero() {
+				above = newest.State.At.Time()
+			}
+			*e = store.Entry{At: e.At, User: newest.user, Time: above}
 		}
 		*e = redact(*e)
-		later = e.Time
 	}
-	return later
+	return nil
 }
 
 // redact keeps of an entry where it stands and why it came.

@@ -60,7 +60,7 @@ type crasher struct {
 }
 
 // A tally counts what was looked at, so that looking at nothing fails.
-type tally struct{ entries, cursors, ends, trimmed, ahead int }
+type tally struct{ entries, redacted, cursors, ends, trimmed, ahead int }
 
 // An image is what a crash left, and what was known then.
 type image struct {
@@ -71,6 +71,7 @@ type image struct {
 	seed uint64
 	// What must be there: commits, a write, and cursors, up to here.
 	shown, wrote, cursors int
+	erased                [crashUsers]int // likewise, whose entries must be redacted
 	// What may be: writes that were tried, and what the reader took.
 	tried, seen int
 	recovering  bool
@@ -130,7 +131,7 @@ func (c *crasher) enough(t *testing.T, x *script) {
 	for what, n := range map[string]int{
 		"ends": c.b.ends, "conflicts": c.b.conflict, "refused updates": c.b.refused, "cursors": len(c.b.cursors),
 		"looks": x.looks, "reopenings": x.reopened, "crashes while recovering": c.again,
-		"entries looked at": c.tally.entries, "cursors looked at": c.tally.cursors, "ends after a crash": c.tally.ends,
+		"entries looked at": c.tally.entries, "redacted entries looked at": c.tally.redacted, "cursors looked at": c.tally.cursors, "ends after a crash": c.tally.ends,
 		"images ahead of what was known": c.tally.ahead,
 	} {
 		if n == 0 && x.ops >= 300 {
@@ -162,7 +163,7 @@ func (c *crasher) take(op diskOp) {
 		p := &image{op: op.n, kind: kind, time: time.Now(), seed: c.rng.Uint64()}
 		// What is known is read first: what comes after may be in the image or not.
 		c.b.mu.Lock()
-		p.shown, p.wrote, p.cursors = c.b.shown, c.b.wrote, len(c.b.cursors)
+		p.shown, p.wrote, p.cursors, p.erased = c.b.shown, c.b.wrote, len(c.b.cursors), c.b.erased
 		c.b.mu.Unlock()
 		p.fs = c.fs.image(op, kind, c.rng)
 		c.b.mu.Lock()
@@ -246,6 +247,7 @@ func (c *crasher) checkOn(p *image, fs vfs.FS, recovered *atomic.Bool) {
 		c.again++
 	}
 	c.tally.entries += l.entries
+	c.tally.redacted += l.redacted
 	c.tally.cursors += l.cursors
 	c.tally.ends += l.ends
 	c.tally.trimmed += l.trimmed
@@ -355,12 +357,14 @@ func (l *looker) entry(n int, e *tailEntry) bool {
 	if want, ok := l.at[c.before]; ok && e.previous != want || c.before == 0 && e.previous != 0 {
 		return l.bad("commit %d follows the entry at %d, want %d", n, e.previous, want)
 	}
-	var before presence.Presence
-	if c.before > 0 {
-		before = l.b.made[c.before-1].shown
-	}
-	if e.By != c.by || presence.InstantOf(e.Time) != c.state.At || e.After != c.shown || e.Before != before {
-		return l.bad("the log has %+v, made was %+v after %+v", e.Entry, *c, before)
+	want := l.b.entry(n, &e.Entry)
+	switch {
+	case e.Entry == redact(want) && n <= l.b.mayBeErased[c.user]:
+		l.redacted++
+	case n <= l.p.erased[c.user]:
+		return l.bad("the log has %+v, which was erased", e.Entry)
+	case e.Entry != want:
+		return l.bad("the log has %+v, made was %+v", e.Entry, want)
 	}
 	return true
 }

@@ -100,6 +100,7 @@ func TestNothingShownBeforeTheSync(t *testing.T) {
 		x.expect("Watch", func() bool { return (<-x.given).At > old.At })
 		synctest.Wait() // the update is in the database, and waits for the disk
 		x.seeOld()
+		x.seeOldLog()
 		s.cache.empty()
 		x.expectAll()
 		synctest.Wait()
@@ -153,6 +154,9 @@ func (x *lookers) seeOld() {
 	if r, _, err := x.s.Read(x.t.Context(), []store.User{crashUser(0)}); err != nil || len(r) != 1 || r[0].At != x.old {
 		x.t.Errorf("Read of a cached record: %+v, %v; want the durable one", r, err)
 	}
+	if h, err := x.s.History(x.t.Context(), crashUser(0), 0, 10); err != nil || len(h) != 1 || h[0].At != x.old {
+		x.t.Errorf("History of a cached record: %+v, %v; want the durable one", h, err)
+	}
 }
 
 // expectAll: whoever finds nothing in the cache has to wait.
@@ -170,6 +174,19 @@ func (x *lookers) expectAll() {
 		return x.s.Write(ctx, "acme", store.Doc{Key: store.Key{Collection: "c", Key: "k"}, Value: []byte("v")}) == nil
 	})
 	x.expect("Check", func() bool { return x.s.Check(ctx) == nil })
+	x.expect("Follow", func() bool {
+		var at store.Position
+		err := x.s.Follow(ctx, x.old, func(entries []store.Entry) error {
+			at = entries[0].At
+			return errStop
+		})
+		return errors.Is(err, errStop) && at > x.old
+	})
+	x.expect("History without a cached record", func() bool {
+		h, err := x.s.History(ctx, crashUser(0), 0, 10)
+		return err == nil && len(h) == 2
+	})
+	x.expect("Erase", func() bool { return x.s.Erase(ctx, crashUser(1)) == nil })
 }
 
 // seeOldLog: neither the cursor nor the log goes beyond what is durable.
@@ -179,7 +196,13 @@ func (x *lookers) seeOldLog() {
 		x.t.Errorf("the cursor is %v, %v; want the durable position", cursor, err)
 	}
 	if found, err := x.s.readLog(0, 10); err != nil || len(found) != 1 {
-		x.t.Errorf("the log shows %d entries, %v; want the durable one", len(found), err)
+		x.t.Errorf("the log in the database shows %d entries, %v; want the durable one", len(found), err)
+	}
+	if found, err := x.s.Log(x.t.Context(), 0, 10); err != nil || len(found) != 1 {
+		x.t.Errorf("Log shows %d entries, %v; want the durable one", len(found), err)
+	}
+	if at, err := x.s.PositionAt(x.t.Context(), time.Now().Add(time.Hour)); err != nil || at != x.old {
+		x.t.Errorf("PositionAt shows %d, %v; want the durable position", at, err)
 	}
 }
 

@@ -41,7 +41,6 @@ func (rs *readers) start(name string) (*reader, error) {
 	defer rs.mu.Unlock()
 	r, ok := rs.m[name]
 	if !ok {
-		// A new reader holds entries back from the first on.
 		r = &reader{dirty: true}
 		rs.m[name] = r
 	}
@@ -63,16 +62,6 @@ func (rs *readers) moved(r *reader, at store.Position) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	r.at, r.dirty = at, true
-}
-
-// slowest is the position of the reader that is furthest behind, or limit.
-func (rs *readers) slowest(limit store.Position) store.Position {
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
-	for _, r := range rs.m {
-		limit = min(limit, r.at)
-	}
-	return limit
 }
 
 func (rs *readers) anyDirty() bool {

@@ -15,8 +15,6 @@ const (
 	keepEvery  = time.Second
 	tidyEvery  = time.Minute
 	sweepGroup = 500
-	// abandonedAfter is how many retentions an entry waits for a reader.
-	abandonedAfter = 2
 )
 
 // keep looks after the store until it closes.
@@ -76,20 +74,13 @@ func (s *Store) report(what string, err error) {
 
 func (s *Store) trimmedTo() store.Position { return store.Position(s.trimmed.Load()) }
 
-// trim drops log entries by age: those that every durable reader has seen after
-// the retention, any after twice that, so that a reader who is gone for good
-// does not fill the disk.
+// trim drops the log entries that are older than the retention, whoever has read
+// them.
 func (s *Store) trim(ctx context.Context) error {
-	now := s.opts.Clock()
-	old, err := s.logBefore(now.Add(-s.opts.Retention))
+	to, err := s.logBefore(s.opts.Clock().Add(-s.opts.Retention))
 	if err != nil {
 		return err
 	}
-	ancient, err := s.logBefore(now.Add(-abandonedAfter * s.opts.Retention))
-	if err != nil {
-		return err
-	}
-	to := max(s.readers.slowest(old), ancient)
 	if to <= s.trimmedTo() {
 		return nil
 	}

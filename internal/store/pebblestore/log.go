@@ -112,15 +112,20 @@ func (s *Store) logBefore(t time.Time) (store.Position, error) {
 	low, high := s.trimmedTo(), s.tail.newest()
 	var failed error
 	n := sort.Search(int(high-low), func(i int) bool {
-		later := true // also if there is none
-		err := s.scanLog(low+store.Position(i), func(e tailEntry) bool {
-			later = !e.Time.Before(t)
-			return e.Damaged != nil // which has no time
-		})
+		above, err := s.timeAbove(low + store.Position(i))
 		failed = errors.Join(failed, err)
-		return later || err != nil
+		return above.IsZero() || !above.Before(t)
 	})
 	return low + store.Position(n), failed
+}
+
+// timeAbove is that of the first entry above a position that has one; zero: none.
+func (s *Store) timeAbove(at store.Position) (t time.Time, err error) {
+	err = s.scanLog(at, func(e tailEntry) bool {
+		t = e.Time
+		return e.Damaged != nil
+	})
+	return t, err
 }
 
 // History implements store.Log. It follows the links from each entry to the one

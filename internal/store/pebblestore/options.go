@@ -43,8 +43,7 @@ type Options struct {
 	Clock      func() time.Time // time.Now
 	FS         vfs.FS           // the machine's
 	Durability Durability
-	// Retention is how long log entries stay readable. Entries that a durable
-	// reader has not seen stay up to twice as long.
+	// Retention is how long log entries stay readable, whoever has read them.
 	Retention time.Duration
 	// MinFreeBytes is the free disk space below which nothing is written;
 	// negative: no limit.

@@ -109,7 +109,7 @@ var plantedBugs = []plantedBug{
 	{
 		"watch-unsynced", "a watcher is given what is not durable", "syncer.go",
 		"	if !s.isFailed() && g.batch != nil {\n",
-		"	if planted(`watch-unsynced`) { s.watchers.add(g) }\n	if !s.isFailed() && g.batch != nil {\n",
+		"	s.showUnsynced(g)\n	if !s.isFailed() && g.batch != nil {\n",
 		"TestNothingShownBeforeTheSync", "Watch came back before the change was durable",
 	},
 	{
@@ -124,10 +124,36 @@ var plantedBugs = []plantedBug{
 		"TestConformance/Reopen/FeedGoesOn", "after reopening the reader began at",
 	},
 	{
-		"drop-unread", "the log is trimmed past a reader", "keeper.go",
-		"	to := max(s.readers.slowest(old), ancient)\n",
-		"	to := max(s.readers.slowest(old), ancient)\n	if planted(`drop-unread`) { to = old }\n",
-		"TestTrim", "a reader has not seen them",
+		"log-unsynced", "the log is read beyond what is durable", "log.go",
+		"	to := appendLogKey(nil, s.progress.durableAt()+1)\n",
+		"	to := appendLogKey(nil, s.progress.durableAt()+1)\n	if planted(`log-unsynced`) { to = appendLogKey(nil, store.Position(s.progress.staged.Load())+1) }\n",
+		"TestNothingShownBeforeTheSync", "the log in the database shows 2 entries",
+	},
+	{
+		"tail-unsynced", "the log in memory has what is not durable", "syncer.go",
+		"	if !s.isFailed() && g.batch != nil {\n",
+		"	s.showUnsynced(g)\n	if !s.isFailed() && g.batch != nil {\n",
+		"TestNothingShownBeforeTheSync", "Log shows 2 entries",
+	},
+	{
+		"erase-unsynced", "Erase returns before it is durable", "erase.go",
+		"	c.seq++ // so", "	if planted(`erase-unsynced`) { return }\n	c.seq++ // so",
+		everywhere, "which was erased",
+	},
+	{
+		"erase-part", "Erase stops before the oldest entry", "erase.go",
+		"found, rest, err := s.chain(ctx, u, at, eraseGroup)", "found, rest, err := s.chain(ctx, u, at, eraseGroup)\n		if planted(`erase-part`) && len(found) > 1 { found, rest = found[:len(found)-1], 0 }",
+		everywhere, "which was erased",
+	},
+	{
+		"erase-memory", "Erase leaves what memory has of the log", "syncer.go",
+		"	s.tail.replace(g.redacted)\n", "	if !planted(`erase-memory`) { s.tail.replace(g.redacted) }\n",
+		"TestConformance/Erase/Redacts", "gives .*, which was ",
+	},
+	{
+		"erase-dropped", "Erase brings back what was dropped", "erase.go",
+		"if e.At <= c.s.trimmedTo() {", "if e.At <= c.s.trimmedTo() && !planted(`erase-dropped`) {",
+		"TestEraseOfDropped", "want the two that were not dropped",
 	},
 }
 
@@ -157,6 +183,16 @@ func (s *Store) showPositionFirst(g *group) {
 	if planted("position-first") {
 		s.progress.durable.Store(uint64(g.last))
 		time.Sleep(time.Millisecond)
+	}
+}
+
+func (s *Store) showUnsynced(g *group) {
+	if planted("watch-unsynced") {
+		s.watchers.add(g)
+	}
+	if planted("tail-unsynced") {
+		s.tail.add(g.entries)
+		s.progress.wake()
 	}
 }
 

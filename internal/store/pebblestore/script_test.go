@@ -18,7 +18,7 @@ import (
 const scriptRetention = 20 * time.Minute
 
 // A script is a run of operations that a seed draws: updates, alone and many at
-// once, some refused; documents; a durable reader and Due, stopped and started;
+// once, some refused; documents; users erased; a durable reader and Due, stopped and started;
 // looks in every way; and time that passes, so that ends come due and the log is
 // trimmed. It runs in a bubble.
 type script struct {
@@ -115,6 +115,8 @@ func (x *script) step() error {
 		x.toggle(&x.reader, x.startReader)
 	case p < 89:
 		x.toggle(&x.due, x.startDue)
+	case p < 91:
+		return x.b.erase(x.s, x.rng.IntN(crashUsers))
 	default:
 		time.Sleep(time.Duration(x.rng.IntN(90_000_000)) * time.Microsecond)
 	}
