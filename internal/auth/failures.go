@@ -1,4 +1,4 @@
-package zoomapi
+package auth
 
 import (
 	"sync"

@@ -1,0 +1,214 @@
+package tail_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/pebblestore"
+	"porchlight.dev/porchlight/internal/tail"
+)
+
+// childEnv makes the test binary a process that commits and consumes until it is
+// killed: its value is the directory of the store.
+const childEnv = "TAIL_TEST_DIR"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childEnv); dir != "" {
+		if err := child(dir); err != nil {
+			panic(err)
+		}
+		return
+	}
+	m.Run()
+}
+
+// A diary is a consumer of 30 lines: it writes down every entry that it handles.
+type diary struct{ to *os.File }
+
+func (d diary) Handle(_ context.Context, entries []store.Entry) error {
+	var lines strings.Builder
+	for i := range entries {
+		fmt.Fprintln(&lines, entries[i].At)
+	}
+	_, err := d.to.WriteString(lines.String())
+	return err
+}
+
+func child(dir string) error {
+	st, err := pebblestore.Open(filepath.Join(dir, "store"), pebblestore.Options{MinFreeBytes: -1})
+	if err != nil {
+		return err
+	}
+	to, err := os.OpenFile(diaryOf(dir), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	o := tail.Options{Store: st, Exclusive: true, Clock: time.Now, Log: slog.New(slog.DiscardHandler)}
+	runtime := tail.New(o, tail.Consumer{Name: "diary", Handler: diary{to}})
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- runtime.Run(ctx) }()
+	if _, err := os.Stdout.WriteString("ready\n"); err != nil {
+		return err
+	}
+	closed := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // until the parent closes it
+		close(closed)
+	}()
+	if err := commitUntil(closed, st); err != nil {
+		return err
+	}
+	for stats, err := runtime.Stats(ctx); stats[0].LagEntries > 0; stats, err = runtime.Stats(ctx) {
+		if err != nil {
+			return err
+		}
+	}
+	stop()
+	return errors.Join(<-ended, st.Close())
+}
+
+func commitUntil(closed <-chan struct{}, st store.Store) error {
+	for {
+		select {
+		case <-closed:
+			return nil
+		default:
+		}
+		if err := commitOne(context.Background(), st, "alice"); err != nil {
+			return err
+		}
+	}
+}
+
+func diaryOf(dir string) string { return filepath.Join(dir, "diary") }
+
+// A process that is killed while it consumes goes on at its next start: no entry is
+// left out, and those that are handled again follow in order.
+func TestAConsumerSurvivesKill(t *testing.T) {
+	dir := t.TempDir()
+	for range 5 {
+		cmd, in, out := startChild(t, dir)
+		for range 1 + rand.N(3) { // lines of progress, not time, say when
+			awaitGrowth(t, diaryOf(dir))
+		}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, out)
+		_ = cmd.Wait() // it was killed
+		_ = in.Close()
+	}
+	cmd, in, _ := startChild(t, dir)
+	awaitGrowth(t, diaryOf(dir))
+	if err := in.Close(); err != nil { // a clean stop
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	st, err := pebblestore.Open(filepath.Join(dir, "store"), pebblestore.Options{MinFreeBytes: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkDiary(t, st, diaryOf(dir))
+	if err := st.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func startChild(t *testing.T, dir string) (*exec.Cmd, io.Closer, io.Reader) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"="+dir)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	lines := bufio.NewReader(out)
+	if line, err := lines.ReadString('\n'); err != nil || line != "ready\n" {
+		t.Fatalf("the process said %q, %v", line, err)
+	}
+	return cmd, in, lines
+}
+
+func awaitGrowth(t *testing.T, name string) {
+	t.Helper()
+	before, _ := os.Stat(name)
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if now, err := os.Stat(name); err == nil && (before == nil || now.Size() > before.Size()) {
+			return
+		}
+	}
+	t.Fatal("nothing is handled")
+}
+
+// checkDiary compares a diary with the log: a line may go back to one that was there
+// before, and never forward over one that was not.
+func checkDiary(t *testing.T, st store.Log, name string) {
+	t.Helper()
+	var log []store.Entry
+	for {
+		var after store.Position
+		if len(log) > 0 {
+			after = log[len(log)-1].At
+		}
+		more, err := st.Log(t.Context(), after, store.MaxFeedGroup)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(more) == 0 {
+			break
+		}
+		log = append(log, more...)
+	}
+	index := make(map[string]int, len(log))
+	for i := range log {
+		index[fmt.Sprint(log[i].At)] = i
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	furthest, last, repeats := -1, -1, 0
+	for _, line := range strings.Fields(string(text)) {
+		i, ok := index[line]
+		switch {
+		case !ok:
+			t.Fatalf("%s is no entry", line)
+		case i > furthest+1:
+			t.Fatalf("entry %d of %d was left out", furthest+1, len(log))
+		case i <= last:
+			repeats++
+		case i != last+1:
+			t.Fatalf("entry %d follows %d", i, last)
+		}
+		furthest, last = max(furthest, i), i
+	}
+	if furthest != len(log)-1 {
+		t.Errorf("the last of %d entries that was handled is %d", len(log), furthest)
+	}
+	t.Logf("%d entries, %d jumps back", len(log), repeats)
+}

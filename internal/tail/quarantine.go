@@ -1,0 +1,88 @@
+package tail
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"porchlight.dev/porchlight/internal/document"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+const (
+	quarantines = "quarantine"
+	// MaxQuarantined is how many entries of a consumer are listed; those beyond are
+	// only counted.
+	MaxQuarantined = 100
+	maxReason      = 200 // bytes
+)
+
+// A Quarantine is what a consumer passed over.
+type Quarantine struct {
+	document.Format
+
+	Count   uint64        `json:"count"` // of all, those that are not listed among them
+	Entries []Quarantined `json:"entries"`
+}
+
+// A Quarantined entry was not handled, and will not be.
+type Quarantined struct {
+	Position store.Position `json:"position"`
+	Epoch    string         `json:"epoch"` // of the store that Position is of
+	Time     time.Time      `json:"time"`
+	Reason   string         `json:"reason"`
+}
+
+// Quarantined lists what a consumer passed over, oldest first.
+func (r *Runtime) Quarantined(ctx context.Context, name string) (Quarantine, error) {
+	return loadQuarantine(ctx, r.opts.Store, name)
+}
+
+func loadQuarantine(ctx context.Context, st Store, name string) (Quarantine, error) {
+	q, _, err := readQuarantine(ctx, st, name)
+	return q, err
+}
+
+func readQuarantine(ctx context.Context, st Store, name string) (q Quarantine, version string, err error) {
+	docs, err := st.Load(ctx, account, store.Key{Collection: quarantines, Key: name})
+	if err != nil || len(docs) == 0 {
+		return q, "", err
+	}
+	err = document.Decode(&docs[0], &q)
+	return q, docs[0].Version, err
+}
+
+// addQuarantined keeps entries with the reasons why they were passed over, each once,
+// and gives the number of all.
+func addQuarantined(ctx context.Context, st Store, name string, now time.Time, failed []*PermanentError) (count uint64, err error) {
+	err = document.Again(func() error {
+		q, version, err := readQuarantine(ctx, st, name)
+		if err != nil {
+			return err
+		}
+		q.Format = document.Current()
+		for _, p := range failed {
+			q.add(Quarantined{p.At, st.Epoch(), now, reason(p.Err)})
+		}
+		count = q.Count
+		return st.Write(ctx, account, document.New(store.Key{Collection: quarantines, Key: name}, version, q))
+	})
+	return count, err
+}
+
+func (q *Quarantine) add(e Quarantined) {
+	again := func(o Quarantined) bool { return o.Position == e.Position && o.Epoch == e.Epoch }
+	if slices.ContainsFunc(q.Entries, again) {
+		return // a crash came between this document and the position
+	}
+	q.Count++
+	if len(q.Entries) < MaxQuarantined {
+		q.Entries = append(q.Entries, e)
+	}
+}
+
+func reason(err error) string {
+	text := err.Error()
+	return strings.ToValidUTF8(text[:min(len(text), maxReason)], "")
+}

@@ -1,0 +1,209 @@
+// Package tail runs durable consumers of the log: it gives each consumer every
+// entry in order and at least once, over crashes, on one node at a time.
+//
+// It is separate from the engines so that leases, backoff and quarantine exist once,
+// and from the consumers so that each of them is only its Handle. What it keeps lies
+// in documents of the store: one for each consumer with its position and its lease,
+// and one with its quarantined entries. It guarantees that a consumer that fails or
+// hangs holds up no other one, and that only an entry that is damaged, or that its
+// consumer declares a permanent failure, is passed over. It must know nothing of
+// what a consumer does.
+package tail
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// A Store is what a Runtime needs of a store.
+type Store interface {
+	store.Log
+	Load(ctx context.Context, account presence.AccountID, keys ...store.Key) ([]store.Doc, error)
+	List(ctx context.Context, account presence.AccountID, collection, after string, limit int) ([]store.Doc, error)
+	Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error
+	Epoch() string
+}
+
+// A Handler does what a consumer is for.
+type Handler interface {
+	// Handle is given entries in order, each at least once: after an error, a
+	// crash or a takeover it sees some again. It should return soon after ctx
+	// ends: another node may then be given the same entries.
+	//
+	// After a PermanentError the entry that it names is quarantined, and the others
+	// of the group are given again at once. After any other error, or a panic,
+	// Handle is given the same group again, later and later.
+	Handle(ctx context.Context, entries []store.Entry) error
+}
+
+// A Starter is a Handler that prepares itself each time when this node begins to run
+// its consumer, before the first Handle.
+type Starter interface {
+	Start(ctx context.Context) error
+}
+
+// A Consumer is a durable reader of the log.
+type Consumer struct {
+	Name string // of the documents; one node runs a name at a time
+	Handler
+	// Begin is where a consumer begins that has no position in this epoch: it is
+	// new, or the store was restored.
+	Begin Begin
+	// Damaged asks for entries that cannot be decoded; otherwise they are
+	// quarantined without being handled.
+	Damaged bool
+}
+
+// Begin is where a consumer begins that has no position.
+type Begin uint8
+
+const (
+	Oldest Begin = iota // the oldest entry that is kept
+	Newest              // what is committed from now on
+)
+
+// A PermanentError says that an entry can never be handled.
+type PermanentError struct {
+	At  store.Position // of the entry
+	Err error
+}
+
+func (e *PermanentError) Error() string {
+	return fmt.Sprintf("entry %d cannot be handled: %v", e.At, e.Err)
+}
+
+func (e *PermanentError) Unwrap() error { return e.Err }
+
+// DefaultLease is how long a node may be silent before others take its consumers over.
+const DefaultLease = 10 * time.Second
+
+// Options are what a Runtime is made of.
+type Options struct {
+	Store Store
+	// Exclusive says that only this process can have the store open: there are no
+	// leases to wait for, or to renew.
+	Exclusive bool
+	Lease     time.Duration // DefaultLease
+	Clock     func() time.Time
+	Log       *slog.Logger
+}
+
+// A Runtime runs consumers.
+type Runtime struct {
+	opts    Options
+	holder  string // this runtime, in leases
+	runners []*runner
+}
+
+// New is a runtime of these consumers, whose names differ.
+func New(o Options, consumers ...Consumer) *Runtime {
+	if o.Lease == 0 {
+		o.Lease = DefaultLease
+	}
+	r := &Runtime{opts: o, holder: rand.Text()}
+	for _, c := range consumers {
+		log := o.Log.With(slog.String("consumer", c.Name))
+		r.runners = append(r.runners, &runner{Options: o, consumer: c, log: log, lease: newLease(&o, c, r.holder)})
+	}
+	return r
+}
+
+// Run runs all consumers until ctx ends or the store fails or closes. When it
+// returns, no Handle is running; leases were released and positions saved unless
+// the store failed.
+func (r *Runtime) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, run := range r.runners {
+		group.Go(func() error { return run.run(ctx) })
+	}
+	if err := group.Wait(); !errors.Is(err, store.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// Stats are figures of one consumer on this node.
+type Stats struct {
+	Name string
+	// Running says whether this node runs the consumer. The figures below it are
+	// known only there.
+	Running     bool
+	Position    store.Position
+	LagEntries  uint64        // at most: documents take positions of some logs as well
+	Lag         time.Duration // age of the last entry that was handled, while there are newer ones
+	Quarantined uint64
+	Retries     uint64 // of groups and saves on this node, since it started
+}
+
+// Stats measures every consumer.
+func (r *Runtime) Stats(ctx context.Context) ([]Stats, error) {
+	newest, err := newest(ctx, r.opts.Store)
+	all := make([]Stats, len(r.runners))
+	for i, run := range r.runners {
+		all[i] = run.stats(newest)
+	}
+	return all, err
+}
+
+// never is later than any entry.
+const never = 1 << 40 // seconds
+
+func newest(ctx context.Context, st Store) (store.Position, error) {
+	return st.PositionAt(ctx, time.Unix(never, 0))
+}
+
+// erasePoll is how often Erase looks at the positions.
+const erasePoll = 250 * time.Millisecond
+
+// Erase waits until every consumer, on all nodes, has passed what is in the log by
+// now, and erases what the log holds of u. A consumer that does not get that far, or
+// that no node runs any more, is named by the error when ctx ends.
+func (r *Runtime) Erase(ctx context.Context, u store.User) error {
+	upTo, err := newest(ctx, r.opts.Store)
+	if err != nil {
+		return err
+	}
+	for {
+		behind, err := r.behind(ctx, upTo)
+		if err != nil {
+			return err
+		}
+		if behind == "" {
+			return r.opts.Store.Erase(ctx, u)
+		}
+		if pause(ctx, erasePoll); ctx.Err() != nil {
+			return fmt.Errorf("consumer %q has not passed position %d: %w", behind, upTo, ctx.Err())
+		}
+	}
+}
+
+const listPage = 100
+
+// behind names a consumer that has not passed a position, or none.
+func (r *Runtime) behind(ctx context.Context, upTo store.Position) (string, error) {
+	for after := ""; ; {
+		docs, err := r.opts.Store.List(ctx, account, positions, after, listPage)
+		if err != nil {
+			return "", err
+		}
+		for i := range docs {
+			after = docs[i].Key.Key
+			p, err := decodePosition(&docs[i])
+			if err != nil || p.Epoch != r.opts.Store.Epoch() || p.Position < upTo {
+				return after, err
+			}
+		}
+		if len(docs) < listPage {
+			return "", nil
+		}
+	}
+}

@@ -1,0 +1,622 @@
+package tail_test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/pebblestore"
+	"porchlight.dev/porchlight/internal/store/storetest"
+	"porchlight.dev/porchlight/internal/tail"
+)
+
+// A recorder is a consumer: it remembers what it handled.
+type recorder struct {
+	mu      sync.Mutex
+	handled []store.Position
+	starts  int
+	active  *activity
+	fail    func([]store.Entry) error
+}
+
+func (c *recorder) Start(context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.starts++
+	return nil
+}
+
+func (c *recorder) Handle(_ context.Context, entries []store.Entry) error {
+	defer c.active.enter()()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fail != nil {
+		if err := c.fail(entries); err != nil {
+			return err
+		}
+	}
+	for i := range entries {
+		c.handled = append(c.handled, entries[i].At)
+	}
+	return nil
+}
+
+func (c *recorder) seen() []store.Position {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.handled)
+}
+
+func (c *recorder) failWith(fail func([]store.Entry) error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fail = fail
+}
+
+// activity fails a test in which two handle at once.
+type activity struct {
+	t  *testing.T
+	mu sync.Mutex
+	n  int
+}
+
+func (a *activity) enter() (leave func()) {
+	if a == nil {
+		return func() {}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.n++; a.n > 1 {
+		a.t.Error("two nodes handle at once")
+	}
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.n--
+	}
+}
+
+// A spoilt store fails, and damages entries, as a test says.
+type spoilt struct {
+	tail.Store
+
+	mu      sync.Mutex
+	damaged map[store.Position]bool
+	broken  error // of Write
+	hang    bool  // Write waits for the end of its context
+	writes  int
+	follow  error // the next Follow returns it
+}
+
+func (s *spoilt) Follow(ctx context.Context, after store.Position, fn func([]store.Entry) error) error {
+	s.mu.Lock()
+	err := s.follow
+	s.follow = nil
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return s.Store.Follow(ctx, after, func(entries []store.Entry) error {
+		entries = slices.Clone(entries)
+		for i, e := range entries {
+			if s.damaged[e.At] {
+				entries[i] = store.Entry{At: e.At, Damaged: errors.New("a bit flipped")}
+			}
+		}
+		return fn(entries)
+	})
+}
+
+func (s *spoilt) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
+	s.mu.Lock()
+	s.writes++
+	err, hang := s.broken, s.hang
+	s.mu.Unlock()
+	if hang {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if err != nil {
+		return err
+	}
+	return s.Store.Write(ctx, account, docs...)
+}
+
+func (s *spoilt) set(f func(*spoilt)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(s)
+}
+
+func (s *spoilt) written() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.writes
+}
+
+// bubble runs a test on a store in memory, whose time passes by itself.
+func bubble(t *testing.T, test func(t *testing.T, st *pebblestore.Store)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		st, err := pebblestore.Open("data", pebblestore.Options{FS: vfs.NewMem(), MinFreeBytes: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := st.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		test(t, st)
+	})
+}
+
+// commit appends n entries, each of a user of its own.
+func commit(t *testing.T, st store.Store, n int) {
+	t.Helper()
+	for range n {
+		if err := commitOne(t.Context(), st, "alice"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func commitOne(ctx context.Context, st store.Store, id presence.UserID) error {
+	note := presence.SetNote{Text: rand.Text()}
+	_, err := st.Update(ctx, store.User{Account: "a", ID: id}, storetest.Apply(note, presence.Policy{}, presence.InstantOf(time.Now())))
+	return err
+}
+
+func letPass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// A node is a runtime that can be stopped.
+type node struct {
+	*tail.Runtime
+
+	stop func() error
+}
+
+func start(t *testing.T, o tail.Options, consumers ...tail.Consumer) *node {
+	t.Helper()
+	o.Clock = time.Now
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	n := &node{Runtime: tail.New(o, consumers...)}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- n.Run(ctx) }()
+	n.stop = sync.OnceValue(func() error {
+		cancel()
+		return <-ended
+	})
+	t.Cleanup(func() {
+		if err := n.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
+
+// stats are those of the first consumer.
+func (n *node) stats(t *testing.T) tail.Stats {
+	t.Helper()
+	all, err := n.Stats(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all[0]
+}
+
+// entries are the positions of all entries of the log. They are not consecutive:
+// documents take positions as well.
+func entries(t *testing.T, st store.Log) []store.Position {
+	t.Helper()
+	log, err := st.Log(t.Context(), 0, store.MaxFeedGroup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make([]store.Position, len(log))
+	for i := range log {
+		all[i] = log[i].At
+	}
+	return all
+}
+
+func TestEveryEntryInOrderOverRestarts(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		commit(t, st, 3)
+		c := &recorder{}
+		consumer := tail.Consumer{Name: "c", Handler: c}
+		for _, exclusive := range []bool{true, false, false, true} {
+			n := start(t, tail.Options{Store: st, Exclusive: exclusive}, consumer)
+			letPass(time.Second)
+			commit(t, st, 2)
+			letPass(100 * time.Millisecond)
+			if err := n.stop(); err != nil { // before the position is due to be saved
+				t.Fatal(err)
+			}
+		}
+		if got := c.seen(); !slices.Equal(got, entries(t, st)) || len(got) != 11 || c.starts != 4 {
+			t.Errorf("handled %v, started %d times", got, c.starts)
+		}
+	})
+}
+
+func TestWhereAConsumerBegins(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		commit(t, st, 3)
+		oldest, newest := &recorder{}, &recorder{}
+		consumers := []tail.Consumer{{Name: "oldest", Handler: oldest}, {Name: "newest", Handler: newest, Begin: tail.Newest}}
+		n := start(t, tail.Options{Store: st, Exclusive: true}, consumers...)
+		letPass(time.Millisecond)
+		commit(t, st, 1)
+		letPass(time.Second)
+		if err := n.stop(); err != nil {
+			t.Fatal(err)
+		}
+		// A restored store has another epoch: positions that were saved mean nothing in it.
+		start(t, tail.Options{Store: restored{st}, Exclusive: true}, consumers...)
+		letPass(time.Millisecond)
+		commit(t, st, 1)
+		letPass(time.Second)
+		all := entries(t, st)
+		if got := oldest.seen(); !slices.Equal(got, slices.Concat(all[:4], all)) {
+			t.Errorf("oldest: %v", got)
+		}
+		if got := newest.seen(); !slices.Equal(got, all[3:]) {
+			t.Errorf("newest: %v", got)
+		}
+	})
+}
+
+type restored struct{ tail.Store }
+
+func (restored) Epoch() string { return "another" }
+
+// An exclusive store is not written to while nothing moves, nor is a position saved
+// for each entry.
+func TestWritesOfPositions(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		counting := &spoilt{Store: st}
+		start(t, tail.Options{Store: counting, Exclusive: true}, tail.Consumer{Name: "c", Handler: &recorder{}})
+		letPass(time.Hour)
+		if got := counting.written(); got != 1 { // the document itself
+			t.Errorf("%d writes while idle", got)
+		}
+		for range 100 {
+			commit(t, st, 1)
+			letPass(20 * time.Millisecond)
+		}
+		letPass(time.Hour)
+		if got := counting.written() - 1; got < 4 || got > 6 {
+			t.Errorf("%d writes in 2 s", got)
+		}
+	})
+}
+
+func TestOneNodeAtATime(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		active := &activity{t: t}
+		c := &recorder{active: active}
+		consumer := tail.Consumer{Name: "c", Handler: c}
+		first := start(t, tail.Options{Store: st}, consumer)
+		letPass(time.Second)
+		second := start(t, tail.Options{Store: st}, consumer)
+		for range 50 {
+			commit(t, st, 1)
+			letPass(10 * time.Second)
+		}
+		if !first.stats(t).Running || second.stats(t).Running || c.starts != 1 {
+			t.Fatal("the lease moved while it was renewed")
+		}
+		// A clean stop is a handover, with no entry lost or repeated.
+		if err := first.stop(); err != nil {
+			t.Fatal(err)
+		}
+		commit(t, st, 1)
+		letPass(1100 * time.Millisecond)
+		if got := c.seen(); !slices.Equal(got, entries(t, st)) || !second.stats(t).Running {
+			t.Errorf("handled %v", got)
+		}
+	})
+}
+
+// A node that cannot reach the store stops handling before another one takes over,
+// and that one waits for the time of the lease.
+func TestTakeoverFromANodeThatIsCutOff(t *testing.T) {
+	for name, cut := range map[string]func(*spoilt){
+		"unavailable": func(s *spoilt) { s.broken = store.ErrUnavailable },
+		"hangs":       func(s *spoilt) { s.hang = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, st *pebblestore.Store) {
+				active := &activity{t: t}
+				// The holder takes its time over each entry, but heeds its context.
+				slow := handler(func(ctx context.Context, entries []store.Entry) error {
+					defer active.enter()()
+					select {
+					case <-ctx.Done():
+						return ctx.Err()
+					case <-time.After(time.Duration(len(entries)) * time.Hour):
+						return nil
+					}
+				})
+				faulty := &spoilt{Store: st}
+				first := start(t, tail.Options{Store: faulty}, tail.Consumer{Name: "c", Handler: slow})
+				letPass(time.Second)
+				c := &recorder{active: active}
+				second := start(t, tail.Options{Store: st}, tail.Consumer{Name: "c", Handler: c})
+				commit(t, st, 3)
+				letPass(time.Minute)
+				if !first.stats(t).Running || second.stats(t).Running {
+					t.Fatal("the lease moved while it was renewed")
+				}
+				faulty.set(cut)
+				letPass(tail.DefaultLease * 2 / 3)
+				if first.stats(t).Running || second.stats(t).Running {
+					t.Error("the holder goes on, or the standby does not wait")
+				}
+				letPass(tail.DefaultLease)
+				if got := c.seen(); !slices.Equal(got, entries(t, st)) || !second.stats(t).Running {
+					t.Errorf("handled %v", got)
+				}
+				faulty.set(func(s *spoilt) { s.broken, s.hang = nil, false })
+				letPass(time.Minute)
+				if first.stats(t).Running || !second.stats(t).Running {
+					t.Error("the lease came back by itself")
+				}
+			})
+		})
+	}
+}
+
+type handler func(context.Context, []store.Entry) error
+
+func (h handler) Handle(ctx context.Context, entries []store.Entry) error { return h(ctx, entries) }
+
+// The answer to a write of the position may be lost: the node goes on.
+func TestALostAnswer(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		c := &recorder{}
+		lossy := &losesAnswers{Store: st}
+		n := start(t, tail.Options{Store: lossy}, tail.Consumer{Name: "c", Handler: c})
+		for range 20 {
+			commit(t, st, 1)
+			letPass(time.Second)
+		}
+		if got := c.seen(); !slices.Equal(got, entries(t, st)) || !n.stats(t).Running || c.starts != 1 {
+			t.Errorf("handled %v, started %d times", got, c.starts)
+		}
+	})
+}
+
+// losesAnswers loses every third answer.
+type losesAnswers struct {
+	tail.Store
+
+	n int
+}
+
+func (s *losesAnswers) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
+	err := s.Store.Write(ctx, account, docs...)
+	if s.n++; err == nil && s.n%3 == 0 {
+		return store.ErrUnknown
+	}
+	return err
+}
+
+// Whatever says nothing of an entry is retried and never passed over, even where the
+// consumer wraps it as permanent.
+func TestRetries(t *testing.T) {
+	permanent := func(entries []store.Entry, err error) error {
+		return &tail.PermanentError{At: entries[0].At, Err: err}
+	}
+	for name, fail := range map[string]func([]store.Entry) error{
+		"unavailable":                 func([]store.Entry) error { return store.ErrUnavailable },
+		"full":                        func([]store.Entry) error { return store.ErrFull },
+		"unknown":                     func([]store.Entry) error { return fmt.Errorf("wrapped: %w", store.ErrUnknown) },
+		"conflict":                    func([]store.Entry) error { return store.ErrConflict },
+		"a cancelled context":         func([]store.Entry) error { return context.Canceled },
+		"undeclared":                  func([]store.Entry) error { return errors.New("anything") },
+		"a panic":                     func([]store.Entry) error { panic("anything") },
+		"permanent, but unavailable":  func(e []store.Entry) error { return permanent(e, store.ErrUnavailable) },
+		"permanent, of no such entry": func([]store.Entry) error { return &tail.PermanentError{At: 9999, Err: errors.New("?")} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, st *pebblestore.Store) {
+				var log strings.Builder
+				bad, good := &recorder{fail: fail}, &recorder{}
+				n := start(t, tail.Options{Store: st, Exclusive: true, Log: slog.New(slog.NewTextHandler(&log, nil))},
+					tail.Consumer{Name: "bad", Handler: bad}, tail.Consumer{Name: "good", Handler: good})
+				commit(t, st, 5)
+				letPass(10 * time.Minute)
+				if got := good.seen(); !slices.Equal(got, entries(t, st)) {
+					t.Errorf("the other consumer handled %v", got)
+				}
+				s := n.stats(t)
+				if s.LagEntries < 5 || s.Lag < 9*time.Minute || s.Quarantined != 0 || s.Retries < 15 || s.Retries > 60 {
+					t.Errorf("%+v", s)
+				}
+				bad.failWith(nil)
+				letPass(time.Minute)
+				if got := bad.seen(); !slices.Equal(got, entries(t, st)) {
+					t.Errorf("handled %v", got)
+				}
+				if s := n.stats(t); s.LagEntries != 0 || s.Lag != 0 || s.Position != entries(t, st)[4] {
+					t.Errorf("%+v", s)
+				}
+				if begun, ended := strings.Count(log.String(), "will retry"), strings.Count(log.String(), "recovered"); begun != 1 || ended != 1 {
+					t.Errorf("%s", log.String())
+				}
+			})
+		})
+	}
+}
+
+// A log that cannot be read for a while is read on.
+func TestTheLogFails(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		c := &recorder{}
+		faulty := &spoilt{Store: st, follow: store.ErrUnavailable}
+		n := start(t, tail.Options{Store: faulty, Exclusive: true}, tail.Consumer{Name: "c", Handler: c})
+		commit(t, st, 3)
+		letPass(time.Second)
+		if got := c.seen(); !slices.Equal(got, entries(t, st)) {
+			t.Errorf("handled %v", got)
+		}
+		if s := n.stats(t); s.Retries != 1 {
+			t.Errorf("%+v", s)
+		}
+	})
+	for want, fault := range map[error]error{nil: store.ErrClosed, store.ErrFailed: store.ErrFailed} {
+		bubble(t, func(t *testing.T, st *pebblestore.Store) {
+			r := tail.New(tail.Options{Store: &spoilt{Store: st, follow: fault}, Clock: time.Now, Log: slog.New(slog.DiscardHandler)},
+				tail.Consumer{Name: "c", Handler: &recorder{}}, tail.Consumer{Name: "d", Handler: &recorder{}})
+			if err := r.Run(t.Context()); !errors.Is(err, want) {
+				t.Errorf("%v: %v", fault, err)
+			}
+		})
+	}
+}
+
+// Poison takes itself out of the way, and nothing else.
+func TestQuarantine(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		commit(t, st, 10)
+		at := entries(t, st)
+		faulty := &spoilt{Store: st, damaged: map[store.Position]bool{at[1]: true, at[6]: true}}
+		c, all := &recorder{}, &recorder{}
+		c.fail = func(entries []store.Entry) error {
+			for _, e := range entries {
+				if e.At == at[4] || e.At == at[5] {
+					return &tail.PermanentError{At: e.At, Err: errors.New("poison")}
+				}
+			}
+			return nil
+		}
+		consumers := []tail.Consumer{{Name: "c", Handler: c}, {Name: "all", Handler: all, Damaged: true}}
+		n := start(t, tail.Options{Store: faulty, Exclusive: true}, consumers...)
+		letPass(time.Second)
+		if got := c.seen(); !slices.Equal(got, []store.Position{at[0], at[2], at[3], at[7], at[8], at[9]}) {
+			t.Errorf("handled %v", got)
+		}
+		if got := all.seen(); !slices.Equal(got, entries(t, st)) {
+			t.Errorf("the one that asks for damaged entries handled %v", got)
+		}
+		q, err := n.Quarantined(t.Context(), "c")
+		if err != nil || q.Count != 4 || len(q.Entries) != 4 || n.stats(t).Quarantined != 4 {
+			t.Fatalf("%+v, %v", q, err)
+		}
+		for i, want := range []struct {
+			at     store.Position
+			reason string
+		}{{at[1], "a bit flipped"}, {at[6], "a bit flipped"}, {at[4], "poison"}, {at[5], "poison"}} {
+			if e := q.Entries[i]; e.Position != want.at || e.Reason != want.reason || e.Time.IsZero() {
+				t.Errorf("%+v, want %v", e, want)
+			}
+		}
+		if q, err := n.Quarantined(t.Context(), "all"); err != nil || q.Count != 0 {
+			t.Errorf("%+v, %v", q, err)
+		}
+		if err := n.stop(); err != nil {
+			t.Fatal(err)
+		}
+		// What is handled again is not counted again.
+		again := start(t, tail.Options{Store: restoredTo{faulty}, Exclusive: true}, consumers[0])
+		letPass(time.Second)
+		if q, err := again.Quarantined(t.Context(), "c"); err != nil || q.Count != 4 || len(c.seen()) != 12 {
+			t.Errorf("%+v, %v, %v", q, err, c.seen())
+		}
+	})
+}
+
+// restoredTo forgets positions: the consumer crashed before it could save them.
+type restoredTo struct{ tail.Store }
+
+func (r restoredTo) Load(ctx context.Context, account presence.AccountID, keys ...store.Key) ([]store.Doc, error) {
+	docs, err := r.Store.Load(ctx, account, keys...)
+	if len(docs) > 0 && docs[0].Collection == "consumer" {
+		docs[0].Value = []byte(`{"v":1,"position":0,"epoch":"` + r.Epoch() + `"}`)
+	}
+	return docs, err
+}
+
+// The list is bounded; the count is not.
+func TestTheBoundOfTheQuarantine(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		commit(t, st, tail.MaxQuarantined+20)
+		faulty := &spoilt{Store: st, damaged: map[store.Position]bool{}}
+		for _, at := range entries(t, st)[:tail.MaxQuarantined+10] {
+			faulty.damaged[at] = true
+		}
+		c := &recorder{}
+		n := start(t, tail.Options{Store: faulty, Exclusive: true}, tail.Consumer{Name: "c", Handler: c})
+		letPass(time.Second)
+		q, err := n.Quarantined(t.Context(), "c")
+		if err != nil || q.Count != tail.MaxQuarantined+10 || len(q.Entries) != tail.MaxQuarantined || len(c.seen()) != 10 {
+			t.Errorf("%d of %d, %v; handled %v", len(q.Entries), q.Count, err, c.seen())
+		}
+	})
+}
+
+// Erase waits for every consumer, on whichever node, and no longer than its caller.
+func TestErase(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		commit(t, st, 3)
+		stuck := &recorder{fail: func([]store.Entry) error { return store.ErrUnavailable }}
+		start(t, tail.Options{Store: st}, tail.Consumer{Name: "other node's", Handler: stuck})
+		n := start(t, tail.Options{Store: st}, tail.Consumer{Name: "c", Handler: &recorder{}})
+		letPass(time.Second)
+		alice := store.User{Account: "a", ID: "alice"}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := n.Erase(ctx, alice); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "other node's") {
+			t.Fatalf("it does not wait: %v", err)
+		}
+		if notes(t, st) != 3 {
+			t.Fatal("entries were erased before every consumer had passed them")
+		}
+		erased := make(chan error, 1)
+		go func() { erased <- n.Erase(t.Context(), alice) }()
+		letPass(time.Second)
+		stuck.failWith(nil)
+		if err := <-erased; err != nil {
+			t.Fatal(err)
+		}
+		if got := stuck.seen(); !slices.Equal(got, entries(t, st)) || notes(t, st) != 0 {
+			t.Errorf("handled %v; %d notes are left", got, notes(t, st))
+		}
+	})
+}
+
+// notes counts the entries of the log that have a note.
+func notes(t *testing.T, st store.Log) int {
+	t.Helper()
+	entries, err := st.Log(t.Context(), 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for i := range entries {
+		if entries[i].After.Note != "" {
+			n++
+		}
+	}
+	return n
+}
