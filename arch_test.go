@@ -33,6 +33,7 @@ var imports = map[string][]string{
 	"internal/store/backup":      nil,
 	"internal/store/pebblestore": {"internal/presence", "internal/store", "internal/store/backup"},
 	"internal/store/natsstore":   {"internal/presence", "internal/store"},
+	"internal/apptest":           {"internal/auth", "internal/directory", "internal/presence", "internal/store"},
 	"internal/store/enginetest":  {"internal/store", "internal/store/natsstore", "internal/store/pebblestore"},
 
 	// Enters and goes out: they meet in the store, and nowhere else.
@@ -48,7 +49,7 @@ var imports = map[string][]string{
 	"internal/document":  {"internal/store"},
 	"internal/directory": {"internal/document", "internal/presence", "internal/store"},
 	"internal/auth": {
-		"internal/directory", "internal/document", "internal/form", "internal/presence", "internal/quota", "internal/store",
+		"internal/directory", "internal/document", "internal/presence", "internal/quota", "internal/store",
 	},
 
 	// The wire.

@@ -81,7 +81,7 @@ func (s *seeded) create(st store.Store, n int) error {
 		return err
 	}
 	authority := auth.New(st, dir, time.Now)
-	scopes, err := auth.ParseScopes("user:update:presence_status:admin user:read:presence_status:admin presence:read:admin")
+	scopes, err := authority.ParseScopes("claim:write:admin presence:read:admin")
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (s *seeded) create(st store.Store, n int) error {
 func (s *seeded) issue(st store.Store, n int) error {
 	ctx := context.Background()
 	authority := auth.New(st, directory.New(st, time.Now), time.Now)
-	scopes, err := auth.ParseScopes("presence:read")
+	scopes, err := authority.ParseScopes("presence:read")
 	if err != nil {
 		return err
 	}

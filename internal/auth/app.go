@@ -69,7 +69,7 @@ func (a *Authority) Apps(ctx context.Context, account presence.AccountID, after 
 	}
 	apps := make([]App, 0, len(docs))
 	for i := range docs {
-		app, _, err := appOf(&docs[i])
+		app, _, err := a.appOf(&docs[i])
 		if err != nil {
 			return nil, err
 		}
@@ -96,7 +96,7 @@ func (a *Authority) app(ctx context.Context, account presence.AccountID, id pres
 	if len(docs) == 0 {
 		return App{}, "", nil, ErrNoApp
 	}
-	app, secret, err := appOf(&docs[0])
+	app, secret, err := a.appOf(&docs[0])
 	return app, secret, &docs[0], err
 }
 
@@ -157,14 +157,14 @@ func (a *Authority) RotateSecret(ctx context.Context, account presence.AccountID
 	return secret, nil
 }
 
-// errBadClient: no app has this id and secret.
-var errBadClient = errors.New("no app has this id and secret")
+// ErrBadClient: no app has this id and secret.
+var ErrBadClient = errors.New("no app has this id and secret")
 
-// client finds the app with an id and a secret. An unknown id takes the same
+// AuthenticateClient finds the app with an id and a secret, or answers ErrBadClient. An unknown id takes the same
 // reads and the same comparison as a wrong secret.
-func (a *Authority) client(ctx context.Context, id presence.AppID, secret string) (presence.AccountID, App, error) {
+func (a *Authority) AuthenticateClient(ctx context.Context, id presence.AppID, secret string) (presence.AccountID, App, error) {
 	if presence.CheckID("id", string(id)) != nil {
-		return "", App{}, errBadClient
+		return "", App{}, ErrBadClient
 	}
 	docs, err := a.docs.Load(ctx, system, clientKey(id))
 	if err != nil {
@@ -181,7 +181,7 @@ func (a *Authority) client(ctx context.Context, id presence.AppID, secret string
 		return "", App{}, err
 	}
 	if !digestOf(secret).matches(stored) {
-		return "", App{}, errBadClient
+		return "", App{}, ErrBadClient
 	}
 	return v.Account, app, nil
 }
@@ -190,11 +190,11 @@ func (app *App) doc(version, secret string) store.Doc {
 	return document.New(appKey(app.ID), version, appValue{document.Current(), app.Name, app.Scopes.String(), secret, app.Created})
 }
 
-func appOf(doc *store.Doc) (App, string, error) {
+func (a *Authority) appOf(doc *store.Doc) (App, string, error) {
 	var v appValue
 	if err := document.Decode(doc, &v); err != nil {
 		return App{}, "", err
 	}
-	scopes, _ := readScopes(v.Scopes) // a name that is not known here allows nothing
+	scopes, _ := a.scopes.read(v.Scopes) // a name that is not known here allows nothing
 	return App{presence.AppID(doc.Key.Key), v.Name, scopes, v.Created}, v.Secret, nil
 }

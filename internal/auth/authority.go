@@ -19,13 +19,14 @@ type Authority struct {
 	clock     func() time.Time
 	cache     *tokenCache
 	issued    issuance
+	scopes    scopeTable
 	onRevoke  func(*Revocation) // or nil
 }
 
 // New is an authority on the documents of st. It hears from dir whose tokens may have
-// ended.
-func New(st store.Store, dir *directory.Directory, clock func() time.Time) *Authority {
-	a := &Authority{docs: st, directory: dir, clock: clock, cache: new(tokenCache)}
+// ended. aliases are what dialects call the scopes.
+func New(st store.Store, dir *directory.Directory, clock func() time.Time, aliases ...Alias) *Authority {
+	a := &Authority{docs: st, directory: dir, clock: clock, cache: new(tokenCache), scopes: newScopeTable(aliases)}
 	dir.OnStanding(a.cache.forgetAll)
 	return a
 }

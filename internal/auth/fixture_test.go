@@ -2,35 +2,18 @@ package auth_test
 
 import (
 	"context"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"porchlight.dev/porchlight/internal/apptest"
 	. "porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/enginetest"
+	"porchlight.dev/porchlight/internal/zoomapi"
 )
-
-// A testClock is moved by hand.
-type testClock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *testClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *testClock) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
 
 // A watchedStore counts loads and fails writes when told to.
 type watchedStore struct {
@@ -63,8 +46,9 @@ func (s *watchedStore) Write(ctx context.Context, account presence.AccountID, do
 // fixture is an account with an owner, a user, and an app that may do all.
 type fixture struct {
 	*Authority
+	people  *apptest.People
 	users   *directory.Directory
-	clock   *testClock
+	clock   *apptest.Clock
 	docs    *watchedStore
 	account presence.AccountID
 	owner   presence.UserID
@@ -78,28 +62,29 @@ const everything = "presence:read:admin presence:write:admin session:read:admin 
 
 func newFixture(tb testing.TB) *fixture {
 	tb.Helper()
-	clock := &testClock{now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}
+	clock := apptest.Noon()
 	docs := &watchedStore{Store: enginetest.Open(tb, clock.Now)}
-	users := directory.New(docs, clock.Now)
-	f := &fixture{Authority: New(docs, users, clock.Now), users: users, clock: clock, docs: docs}
-	f.account = f.newAccount(tb)
-	f.owner = f.newUser(tb, "owner@example.com").ID
-	check(tb, users.SetOwner(tb.Context(), f.account, f.owner))
-	f.ann = f.newUser(tb, "ann@example.com")
+	people := apptest.On(tb, docs, clock.Now, zoomapi.Scopes()...)
+	f := &fixture{Authority: people.Authority, people: people, users: people.Directory, clock: clock, docs: docs}
+	account, owner := people.Account("owner@example.com")
+	f.account, f.owner, f.ann = account, owner.ID, people.User(account, "ann@example.com")
 	f.app, f.secret = f.newApp(tb, f.account, everything)
 	return f
 }
 
 func check(tb testing.TB, err error) {
 	tb.Helper()
-	if err != nil {
-		tb.Fatal(err)
-	}
+	apptest.Check(tb, err)
+}
+
+// vocabulary is an authority that knows the names of scopes, and nothing else.
+func vocabulary() *Authority {
+	return New(nil, directory.New(nil, time.Now), time.Now, zoomapi.Scopes()...)
 }
 
 func scopes(tb testing.TB, names string) Scopes {
 	tb.Helper()
-	s, err := ParseScopes(names)
+	s, err := vocabulary().ParseScopes(names)
 	check(tb, err)
 	return s
 }
@@ -111,28 +96,19 @@ func (f *fixture) newAccount(tb testing.TB) presence.AccountID {
 	return account.ID
 }
 
-func (f *fixture) newUser(tb testing.TB, email string) directory.User {
-	tb.Helper()
-	u, err := f.users.Create(tb.Context(), f.account, directory.User{Email: email, Active: true})
-	check(tb, err)
-	return u
+func (f *fixture) newUser(_ testing.TB, email string) directory.User {
+	return f.people.User(f.account, email)
 }
 
-func (f *fixture) newApp(tb testing.TB, account presence.AccountID, names string) (App, string) {
-	tb.Helper()
-	app, secret, err := f.CreateApp(tb.Context(), account, "App", scopes(tb, names))
-	check(tb, err)
-	return app, secret
+func (f *fixture) newApp(_ testing.TB, account presence.AccountID, names string) (App, string) {
+	return f.people.App(account, names)
 }
 
-func (f *fixture) issue(tb testing.TB, user presence.UserID, lasts time.Duration) (Token, string) {
-	tb.Helper()
-	t, text, err := f.Issue(tb.Context(), f.account, Token{App: f.app.ID, User: user, Name: "test", Scopes: scopes(tb, "presence:read")}, lasts)
-	check(tb, err)
-	return t, text
+func (f *fixture) issue(_ testing.TB, user presence.UserID, lasts time.Duration) (Token, string) {
+	return f.people.Token(f.account, f.app.ID, user, "presence:read", lasts)
 }
 
 // otherNode is an authority on the same store, with caches of its own.
 func (f *fixture) otherNode() *Authority {
-	return New(f.docs, directory.New(f.docs, f.clock.Now), f.clock.Now)
+	return New(f.docs, directory.New(f.docs, f.clock.Now), f.clock.Now, zoomapi.Scopes()...)
 }

@@ -139,7 +139,7 @@ func (a *Authority) liveTokens(ctx context.Context, account presence.AccountID, 
 			if after = docs[i].Key.Key; !strings.HasPrefix(after, prefix) {
 				return live, nil
 			}
-			found, _, err := tokenOf(&docs[i])
+			found, _, err := a.tokenOf(&docs[i])
 			if err != nil {
 				return nil, err
 			}
@@ -218,10 +218,4 @@ func ownerHash(t *Token) (hash [ownerBytes]byte) {
 			return hash
 		}
 	}
-}
-
-// A Grantee is who gets a token of the token endpoint.
-type Grantee struct {
-	Account presence.AccountID
-	App     presence.AppID
 }

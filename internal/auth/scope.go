@@ -2,6 +2,7 @@ package auth
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -43,14 +44,6 @@ func (s Scope) String() string {
 // A scopeSet is a set of scopes, a bit for each.
 type scopeSet uint32
 
-func setOf(scopes ...Scope) scopeSet {
-	var set scopeSet
-	for _, s := range scopes {
-		set |= 1 << s
-	}
-	return set
-}
-
 // Scopes is a set of scopes, plain and admin, with the names it was granted
 // under. A name with ":admin" brings the plain scope too. ParseScopes makes one.
 type Scopes struct {
@@ -73,101 +66,79 @@ func (s Scopes) Within(o Scopes) bool {
 	return s.plain&^o.plain == 0 && s.admin&^o.admin == 0
 }
 
-// A scopeName is what one name brings.
-type scopeName struct {
-	name         string
-	plain, admin scopeSet
+// An Alias is another name for some scopes, in the vocabulary of a dialect.
+type Alias struct {
+	Name   string
+	Scopes []Scope
+	Admin  bool // it brings them for every user of the account too
 }
 
-// zoomNames are Zoom's names, granular before classic.
-var zoomNames = []scopeName{
-	plain("user:update:presence_status", ClaimWrite),
-	admin("user:update:presence_status:admin", ClaimWrite),
-	plain("user:read:presence_status", PresenceRead),
-	admin("user:read:presence_status:admin", PresenceRead),
-	admin("user:read:presence_status:master", PresenceRead),
-	plain("user:read:user", DirectoryRead),
-	admin("user:read:user:admin", DirectoryRead),
-	admin("user:read:list_users:admin", DirectoryRead),
-	admin("user:write:user:admin", DirectoryWrite),
-	plain("user:update:user", DirectoryWrite),
-	admin("user:update:user:admin", DirectoryWrite),
-	admin("user:update:status:admin", DirectoryWrite),
-	admin("user:delete:user:admin", DirectoryWrite),
-	plain("contact:read:list_contacts", ContactRead, PresenceRead),
-	admin("contact:read:list_contacts:admin", ContactRead, PresenceRead),
-	plain("team_chat:read:list_contacts", ContactRead, PresenceRead),
-	plain("team_chat:read:contact", ContactRead, PresenceRead),
-
-	plain("user:read", PresenceRead, DirectoryRead),
-	admin("user:read:admin", PresenceRead, DirectoryRead),
-	plain("user:write", ClaimWrite),
-	admin("user:write:admin", ClaimWrite, DirectoryWrite),
-	admin("user:master", PresenceRead),
-	plain("contact:read", ContactRead, PresenceRead), // also native
-	admin("contact:read:admin", ContactRead, PresenceRead),
-	plain("chat_contact:read", ContactRead, PresenceRead),
+// A scopeTable has the names that an authority understands.
+type scopeTable struct {
+	names  []string // native ones first
+	byName map[string]Scopes
 }
 
-func plain(name string, scopes ...Scope) scopeName {
-	return scopeName{name: name, plain: setOf(scopes...)}
-}
-
-func admin(name string, scopes ...Scope) scopeName {
-	return scopeName{name: name, plain: setOf(scopes...), admin: setOf(scopes...)}
-}
-
-// scopeNames is every name, native ones first; scopesByName finds them.
-var scopeNames, scopesByName = tabulate()
-
-func tabulate() ([]string, map[string]scopeName) {
-	var rows []scopeName
+func newScopeTable(aliases []Alias) scopeTable {
+	t := scopeTable{byName: make(map[string]Scopes)}
 	for s, name := range nativeNames {
-		rows = append(rows, plain(name, Scope(s)), admin(name+":admin", Scope(s)))
+		t.add(&Alias{Name: name, Scopes: []Scope{Scope(s)}})
+		t.add(&Alias{Name: name + ":admin", Scopes: []Scope{Scope(s)}, Admin: true})
 	}
-	rows = append(rows, zoomNames...)
-	names, byName := make([]string, 0, len(rows)), make(map[string]scopeName, len(rows))
-	for _, row := range rows {
-		if _, again := byName[row.name]; !again {
-			names = append(names, row.name)
-		}
-		had := byName[row.name]
-		byName[row.name] = scopeName{row.name, had.plain | row.plain, had.admin | row.admin}
+	for i := range aliases {
+		t.add(&aliases[i])
 	}
-	return names, byName
+	return t
 }
 
-// ScopeNames lists every name that ParseScopes reads: the native ones, then
-// Zoom's.
-func ScopeNames() []string { return append([]string(nil), scopeNames...) }
+// add lets a name bring scopes, beside those that it has already.
+func (t *scopeTable) add(alias *Alias) {
+	brings, known := t.byName[alias.Name]
+	if !known {
+		t.names = append(t.names, alias.Name)
+	}
+	for _, s := range alias.Scopes {
+		brings.plain |= 1 << s
+		if alias.Admin {
+			brings.admin |= 1 << s
+		}
+	}
+	t.byName[alias.Name] = brings
+}
+
+// ScopeNames lists every name that ParseScopes reads: the native ones, then those
+// of dialects.
+func (a *Authority) ScopeNames() []string { return slices.Clone(a.scopes.names) }
 
 // A ScopeError names a scope that does not exist.
-type ScopeError struct{ Name string }
+type ScopeError struct {
+	Name  string
+	Known []string
+}
 
 func (e *ScopeError) Error() string {
-	return fmt.Sprintf("unknown scope %q; the scopes are: %s", e.Name, strings.Join(scopeNames, " "))
+	return fmt.Sprintf("unknown scope %q; the scopes are: %s", e.Name, strings.Join(e.Known, " "))
 }
 
 // maxShown is the most of somebody's text that an error repeats.
 const maxShown = 64
 
-// ParseScopes reads names separated by spaces, native or Zoom's (classic and
-// granular); an unknown name is a *ScopeError, which lists what is known. No
-// names are no scopes.
-func ParseScopes(names string) (Scopes, error) {
-	s, unknown := readScopes(names)
+// ParseScopes reads names separated by spaces, native or of a dialect; an unknown
+// name is a *ScopeError, which lists what is known. No names are no scopes.
+func (a *Authority) ParseScopes(names string) (Scopes, error) {
+	s, unknown := a.scopes.read(names)
 	if unknown != "" {
-		return Scopes{}, &ScopeError{Name: shorten(unknown)}
+		return Scopes{}, &ScopeError{Name: Shorten(unknown), Known: a.scopes.names}
 	}
 	return s, nil
 }
 
-// readScopes passes over unknown names and gives the first of them.
-func readScopes(names string) (s Scopes, unknown string) {
+// read passes over unknown names and gives the first of them.
+func (t *scopeTable) read(names string) (s Scopes, unknown string) {
 	var granted []string
 	seen := make(map[string]bool)
 	for name := range strings.FieldsSeq(names) {
-		row, ok := scopesByName[name]
+		row, ok := t.byName[name]
 		switch {
 		case !ok && unknown == "":
 			unknown = name
@@ -182,8 +153,8 @@ func readScopes(names string) (s Scopes, unknown string) {
 	return s, unknown
 }
 
-// shorten is what an error may repeat of text: not much, and no secret.
-func shorten(text string) string {
+// Shorten is what an error may repeat of text: not much, and no secret.
+func Shorten(text string) string {
 	text = Redact(text)
 	if len(text) > maxShown {
 		return strings.ToValidUTF8(text[:maxShown], "") + "…"

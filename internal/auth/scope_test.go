@@ -54,7 +54,7 @@ func TestParseScopes(t *testing.T) {
 		"user:delete:user:admin":             "directory:write:admin",
 		"user:read user:write contact:write": "presence:read claim:write contact:write directory:read",
 	} {
-		s, err := ParseScopes(names)
+		s, err := vocabulary().ParseScopes(names)
 		if err != nil || show(s) != want {
 			t.Errorf("ParseScopes(%q) allows %q, %v; want %q", names, show(s), err, want)
 		}
@@ -69,7 +69,7 @@ func TestScopesKeepTheirNames(t *testing.T) {
 	if got := s.Names(); len(got) != 2 || got[0] != "user:read" || got[1] != "presence:read" {
 		t.Errorf("Names() = %q", got)
 	}
-	for _, name := range ScopeNames() {
+	for _, name := range vocabulary().ScopeNames() {
 		if s := scopes(t, name); s.String() != name || show(s) == "" || strings.HasSuffix(name, ":admin") && !strings.Contains(show(s), ":admin") {
 			t.Errorf("%s allows %q", name, show(s))
 		}
@@ -81,7 +81,7 @@ func TestScopesKeepTheirNames(t *testing.T) {
 
 func TestParseScopesRefuses(t *testing.T) {
 	for _, names := range []string{"presence", "presence:read,claim:write", "Presence:read", "presence:read:master", "user:read nope", "admin", "\xff"} {
-		s, err := ParseScopes(names)
+		s, err := vocabulary().ParseScopes(names)
 		var refused *ScopeError
 		if !errors.As(err, &refused) || s != (Scopes{}) {
 			t.Errorf("ParseScopes(%q) = %v, %v; want a ScopeError", names, s, err)
@@ -89,7 +89,7 @@ func TestParseScopesRefuses(t *testing.T) {
 			t.Errorf("the error does not list the scopes: %s", text)
 		}
 	}
-	if _, err := ParseScopes(strings.Repeat("a", 1<<20)); len(err.Error()) > 4096 {
+	if _, err := vocabulary().ParseScopes(strings.Repeat("a", 1<<20)); len(err.Error()) > 4096 {
 		t.Errorf("an error of %d bytes", len(err.Error()))
 	}
 }
@@ -144,14 +144,14 @@ func FuzzParseScopes(f *testing.F) {
 	f.Add("user:read\u2003user:read")
 	f.Add("nope \xff")
 	f.Fuzz(func(t *testing.T, names string) {
-		s, err := ParseScopes(names)
+		s, err := vocabulary().ParseScopes(names)
 		if err != nil {
 			if s != (Scopes{}) {
 				t.Fatalf("%q: %v with an error", names, s)
 			}
 			return
 		}
-		if again, err := ParseScopes(s.String()); err != nil || again != s {
+		if again, err := vocabulary().ParseScopes(s.String()); err != nil || again != s {
 			t.Fatalf("%q: %v, read again %v, %v", names, s, again, err)
 		}
 	})

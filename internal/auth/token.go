@@ -116,7 +116,7 @@ func (a *Authority) Tokens(ctx context.Context, account presence.AccountID, afte
 	}
 	tokens := make([]Token, 0, len(docs))
 	for i := range docs {
-		t, _, err := tokenOf(&docs[i])
+		t, _, err := a.tokenOf(&docs[i])
 		if err != nil {
 			return nil, err
 		}
@@ -157,8 +157,8 @@ func (a *Authority) RevokeUser(ctx context.Context, account presence.AccountID, 
 	return nil
 }
 
-// revokeText ends a token of an app by its text.
-func (a *Authority) revokeText(ctx context.Context, app presence.AppID, text string) error {
+// RevokeByText ends a token of an app by its text.
+func (a *Authority) RevokeByText(ctx context.Context, app presence.AppID, text string) error {
 	d, ok := tokenDigest(text)
 	if !ok {
 		return ErrNoSuchToken
@@ -199,7 +199,7 @@ func (a *Authority) sweep(ctx context.Context, account presence.AccountID, match
 			if err != nil {
 				return err
 			}
-			matching, err := filter(docs, match)
+			matching, err := a.filter(docs, match)
 			if err != nil {
 				return err
 			}
@@ -218,10 +218,10 @@ func (a *Authority) sweep(ctx context.Context, account presence.AccountID, match
 	return nil
 }
 
-func filter(docs []store.Doc, match func(*Token) bool) ([]store.Doc, error) {
+func (a *Authority) filter(docs []store.Doc, match func(*Token) bool) ([]store.Doc, error) {
 	var matching []store.Doc
 	for i := range docs {
-		t, _, err := tokenOf(&docs[i])
+		t, _, err := a.tokenOf(&docs[i])
 		if err != nil {
 			return nil, err
 		}
@@ -241,7 +241,7 @@ func (a *Authority) remove(ctx context.Context, account presence.AccountID, list
 	keys, deletions := make([]store.Key, 0, len(listed)), make([]store.Doc, 0, len(listed))
 	gone := &Revocation{Account: account}
 	for i := range listed {
-		t, hex, err := tokenOf(&listed[i])
+		t, hex, err := a.tokenOf(&listed[i])
 		if err != nil {
 			return err
 		}
@@ -287,12 +287,12 @@ func (t *Token) secretDoc(account presence.AccountID, digest string) store.Doc {
 	return doc
 }
 
-func tokenOf(doc *store.Doc) (Token, string, error) {
+func (a *Authority) tokenOf(doc *store.Doc) (Token, string, error) {
 	var v tokenValue
 	if err := document.Decode(doc, &v); err != nil {
 		return Token{}, "", err
 	}
-	scopes, _ := readScopes(v.Scopes) // a name that is not known here allows nothing
+	scopes, _ := a.scopes.read(v.Scopes) // a name that is not known here allows nothing
 	t := Token{ID: doc.Key.Key, App: v.App, User: v.User, Scopes: scopes, Name: v.Name, Created: v.Created, Expires: v.Expires, Granted: v.Granted}
 	return t, v.Digest, nil
 }

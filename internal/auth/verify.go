@@ -123,7 +123,7 @@ func (a *Authority) judge(ctx context.Context, answers []*answer, now time.Time)
 	}
 	for i, v := range values {
 		if found := answers[i]; found.err == nil {
-			found.principal, found.err = accounts[v.Account].principal(v, &found.digest)
+			found.principal, found.err = accounts[v.Account].principal(a, v, &found.digest)
 		}
 	}
 }
@@ -192,7 +192,7 @@ func (g *grantors) readApps(ctx context.Context, a *Authority, account presence.
 		return fmt.Errorf("read app: %w", err)
 	}
 	for i := range docs {
-		app, _, err := appOf(&docs[i])
+		app, _, err := a.appOf(&docs[i])
 		if err != nil {
 			return err
 		}
@@ -226,7 +226,7 @@ func (g *grantors) readOwner(ctx context.Context, a *Authority, account presence
 
 // principal is whom a token acts for; ErrInvalidToken if its app or user is gone, or
 // the user is deactivated.
-func (g *grantors) principal(v *secretValue, d *digest) (*Principal, error) {
+func (g *grantors) principal(a *Authority, v *secretValue, d *digest) (*Principal, error) {
 	if g.err != nil {
 		return nil, g.err
 	}
@@ -237,7 +237,7 @@ func (g *grantors) principal(v *secretValue, d *digest) (*Principal, error) {
 	if !valid || !g.apps[v.App] {
 		return nil, ErrInvalidToken
 	}
-	scopes, _ := readScopes(v.Scopes) // a name that is not known here allows nothing
+	scopes, _ := a.scopes.read(v.Scopes) // a name that is not known here allows nothing
 	return &Principal{
 		Account: v.Account, App: v.App, User: user, AccountLevel: v.User == "",
 		Scopes: scopes, Expires: v.Expires, TokenID: v.ID, digest: *d,

@@ -9,44 +9,23 @@ import (
 	"testing"
 	"time"
 
+	"porchlight.dev/porchlight/internal/apptest"
 	. "porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/enginetest"
 )
 
-// A testClock is moved by hand.
-type testClock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func newClock() *testClock {
-	return &testClock{now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}
-}
-
-func (c *testClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *testClock) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 type fixture struct {
 	*Directory
-	clock   *testClock
+	clock   *apptest.Clock
 	docs    store.Store
 	account presence.AccountID
 }
 
 func newFixture(tb testing.TB) *fixture {
 	tb.Helper()
-	clock := newClock()
+	clock := apptest.Noon()
 	docs := enginetest.Open(tb, clock.Now)
 	f := &fixture{Directory: New(docs, clock.Now), clock: clock, docs: docs}
 	f.account = f.newAccount(tb, "Example")

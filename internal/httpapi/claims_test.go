@@ -131,7 +131,7 @@ func TestWhatAClaimRefuses(t *testing.T) {
 // The last eight keys of an app are remembered, and those of another evict none.
 func TestIdempotencyKeysOfEachApp(t *testing.T) {
 	w := newWorld(t)
-	scopes, err := auth.ParseScopes(everything)
+	scopes, err := w.authority.ParseScopes(everything)
 	w.must(err)
 	other, _, err := w.authority.CreateApp(t.Context(), w.account, "Other", scopes)
 	w.must(err)

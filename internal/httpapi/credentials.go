@@ -20,7 +20,7 @@ func (a *API) createApp(c *call) error {
 	if body.Name == "" {
 		return required("name")
 	}
-	scopes, err := scopesOf(body.Scopes)
+	scopes, err := a.scopesOf(body.Scopes)
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (a *API) createApp(c *call) error {
 }
 
 // scopesOf reads scopes of a body.
-func scopesOf(given []string) (auth.Scopes, error) {
+func (a *API) scopesOf(given []string) (auth.Scopes, error) {
 	if len(given) == 0 {
 		return auth.Scopes{}, &presence.FieldError{Field: "scopes", Reason: "is required: name at least one"}
 	}
@@ -51,7 +51,7 @@ func scopesOf(given []string) (auth.Scopes, error) {
 			return auth.Scopes{}, &presence.FieldError{Field: "scopes", Reason: "must be a list of scopes, each an item of its own"}
 		}
 	}
-	return auth.ParseScopes(strings.Join(given, " "))
+	return a.Authority.ParseScopes(strings.Join(given, " "))
 }
 
 // mayGrant reports whether p may make a credential with scopes that acts for
@@ -152,7 +152,7 @@ func (a *API) createToken(c *call) error {
 	if err := c.read(wire.MaxBody, &body); err != nil {
 		return err
 	}
-	scopes, err := scopesOf(body.Scopes)
+	scopes, err := a.scopesOf(body.Scopes)
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/wire"
 	"porchlight.dev/porchlight/internal/zoomapi"
 )
@@ -76,13 +75,9 @@ func TestTheDocumentDescribesZoomsContacts(t *testing.T) {
 
 func TestTheDocumentDescribesOAuth(t *testing.T) {
 	w := newWorld(t)
-	oauth := &auth.Endpoints{Authority: w.authority, BaseURL: func(w http.ResponseWriter) string { return wire.ClientOf(w).URL() }}
-	w.router.Handle("POST", "/oauth/token", oauth, oauth.Token)
-	w.router.Handle("POST", "/oauth/revoke", oauth, oauth.Revoke)
-	scopes, err := auth.ParseScopes("presence:read:admin")
-	w.must(err)
-	app, secret, err := w.authority.CreateApp(t.Context(), w.account, "OAuth", scopes)
-	w.must(err)
+	oauth := &zoomapi.OAuth{Authority: w.authority, BaseURL: func(w http.ResponseWriter) string { return wire.ClientOf(w).URL() }, Clock: w.clock}
+	oauth.Mount(w.router)
+	app, secret := w.App(w.account, "presence:read:admin")
 	const form = "application/x-www-form-urlencoded"
 	body := url.Values{"client_id": {string(app.ID)}, "client_secret": {secret}}
 	grant := func(more string) string { return body.Encode() + "&" + more }

@@ -16,7 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"porchlight.dev/porchlight/internal/apptest"
 	"porchlight.dev/porchlight/internal/watch"
+	"porchlight.dev/porchlight/internal/zoomapi"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -75,9 +77,8 @@ type world struct {
 	store     store.Store
 	directory *directory.Directory
 	authority *auth.Authority
-
-	mu  sync.Mutex
-	now time.Time
+	*apptest.People
+	*apptest.Clock
 
 	account, other presence.AccountID
 	app            presence.AppID
@@ -87,30 +88,18 @@ type world struct {
 	stranger       directory.User // of the other account
 }
 
-func (w *world) clock() time.Time {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.now
-}
+func (w *world) clock() time.Time     { return w.Now() }
+func (w *world) pass(d time.Duration) { w.Advance(d) }
 
-func (w *world) pass(d time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.now = w.now.Add(d)
-}
-
-// everything is all scopes, for every user.
-const everything = "presence:read:admin presence:write:admin session:read:admin session:write:admin claim:read:admin " +
-	"claim:write:admin contact:read:admin contact:write:admin subscription:read:admin subscription:write:admin " +
-	"directory:read:admin directory:write:admin"
+const everything = apptest.Everything
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, now: time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)}
+	w := &world{t: t, Clock: apptest.NewClock(time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC))}
 	st := enginetest.Open(t, w.clock)
 	w.store = st
-	w.directory = directory.New(st, w.clock)
-	w.authority = auth.New(st, w.directory, w.clock)
+	w.People = apptest.On(t, st, w.clock, zoomapi.Scopes()...)
+	w.directory, w.authority = w.Directory, w.Authority
 	known := func(ctx context.Context, u store.User) error {
 		_, err := w.directory.User(ctx, u.Account, u.ID)
 		return err
@@ -163,37 +152,28 @@ func (w *world) watch(t *testing.T) {
 
 func (w *world) must(err error) {
 	w.t.Helper()
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	apptest.Check(w.t, err)
 }
 
 func (w *world) populate() {
 	ctx := w.t.Context()
 	create := func(account presence.AccountID, email string) directory.User {
-		u, err := w.directory.Create(ctx, account, directory.User{Email: email, DisplayName: email, Active: true})
-		w.must(err)
+		u := w.User(account, email)
 		w.stand(account, u.ID, presence.Active)
 		return u
 	}
-	first, err := w.directory.CreateAccount(ctx, "Example")
-	w.must(err)
-	second, err := w.directory.CreateAccount(ctx, "Other")
-	w.must(err)
-	w.account, w.other = first.ID, second.ID
-	w.owner = create(w.account, "owner@example.com").ID
-	w.must(w.directory.SetOwner(ctx, w.account, w.owner))
+	account, owner := w.Account("owner@example.com")
+	other, stranger := w.Account("stranger@example.net")
+	w.account, w.owner, w.other, w.stranger = account, owner.ID, other, stranger
+	w.stand(w.account, w.owner, presence.Active)
+	w.stand(w.other, w.stranger.ID, presence.Active)
 	w.alice, w.bob = create(w.account, "alice@example.com"), create(w.account, "bob@example.com")
-	w.stranger = create(w.other, "stranger@example.net")
 	gone := create(w.account, "gone@example.com")
 	w.stand(w.account, gone.ID, presence.Deleted)
 	w.must(w.directory.Delete(ctx, w.account, gone.ID))
 	w.deleted = gone.ID
 
-	scopes, err := auth.ParseScopes(everything)
-	w.must(err)
-	app, _, err := w.authority.CreateApp(ctx, w.account, "Test", scopes)
-	w.must(err)
+	app, _ := w.App(w.account, everything)
 	w.app = app.ID
 }
 
@@ -211,11 +191,8 @@ func (w *world) token(user presence.UserID, names string) string {
 
 func (w *world) tokenThatLasts(user presence.UserID, names string, lasts time.Duration) string {
 	w.t.Helper()
-	scopes, err := auth.ParseScopes(names)
-	w.must(err)
-	_, secret, err := w.authority.Issue(w.t.Context(), w.account, auth.Token{App: w.app, User: user, Scopes: scopes}, lasts)
-	w.must(err)
-	return secret
+	_, text := w.Token(w.account, w.app, user, names, lasts)
+	return text
 }
 
 // admin is a token of the account that may do everything.

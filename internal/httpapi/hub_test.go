@@ -5,10 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
-	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -86,7 +82,6 @@ type tokenNode struct {
 	hub       *notify.Hub
 	account   presence.AccountID
 	app       auth.App
-	secret    string
 }
 
 func tokenBubble(t *testing.T, test func(n *tokenNode)) {
@@ -101,7 +96,7 @@ func tokenBubble(t *testing.T, test func(n *tokenNode)) {
 		account, err := n.users.CreateAccount(t.Context(), "Example")
 		n.check(err)
 		n.account = account.ID
-		n.app, n.secret, err = n.authority.CreateApp(t.Context(), n.account, "App", n.scopes())
+		n.app, _, err = n.authority.CreateApp(t.Context(), n.account, "App", n.scopes())
 		n.check(err)
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
@@ -125,7 +120,7 @@ func (n *tokenNode) check(err error) {
 
 func (n *tokenNode) scopes() auth.Scopes {
 	n.Helper()
-	scopes, err := auth.ParseScopes("presence:read contact:read")
+	scopes, err := n.authority.ParseScopes("presence:read contact:read")
 	n.check(err)
 	return scopes
 }
@@ -213,10 +208,7 @@ func TestARevocationEndsItsStreamsAtOnce(t *testing.T) {
 			return n.authority.Revoke(n.Context(), n.account, h.token.ID)
 		},
 		"the app revokes it": func(n *tokenNode, h *holder) error {
-			r := httptest.NewRequestWithContext(n.Context(), http.MethodPost, "/oauth/revoke", strings.NewReader(url.Values{"token": {h.text}}.Encode()))
-			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-			r.SetBasicAuth(string(n.app.ID), n.secret)
-			return (&auth.Endpoints{Authority: n.authority}).Revoke(httptest.NewRecorder(), r)
+			return n.authority.RevokeByText(n.Context(), n.app.ID, h.text)
 		},
 		"all of the user's are": func(n *tokenNode, h *holder) error {
 			return errors.Join(deactivate(n, h), n.authority.RevokeUser(n.Context(), n.account, h.user.ID))

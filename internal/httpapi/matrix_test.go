@@ -157,7 +157,7 @@ type objects map[string]map[string]string
 func (w *world) objects() objects {
 	t, admin := w.t, w.admin()
 	// Of another account.
-	scopes, err := auth.ParseScopes("presence:read")
+	scopes, err := w.authority.ParseScopes("presence:read")
 	w.must(err)
 	app, _, err := w.authority.CreateApp(t.Context(), w.other, "Other", scopes)
 	w.must(err)

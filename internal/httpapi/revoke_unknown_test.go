@@ -3,10 +3,6 @@ package httpapi_test
 import (
 	"context"
 	"errors"
-	"net/http"
-	"net/http/httptest"
-	"net/url"
-	"strings"
 	"testing"
 	"time"
 
@@ -39,10 +35,7 @@ func TestARevocationThatIsRepeated(t *testing.T) {
 		a := auth.New(late, n.users, time.Now)
 		a.OnlyWriter()
 		revoke := func() error {
-			r := httptest.NewRequestWithContext(n.Context(), http.MethodPost, "/oauth/revoke", strings.NewReader(url.Values{"token": {h.text}}.Encode()))
-			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-			r.SetBasicAuth(string(n.app.ID), n.secret)
-			return (&auth.Endpoints{Authority: a}).Revoke(httptest.NewRecorder(), r)
+			return a.RevokeByText(n.Context(), n.app.ID, h.text)
 		}
 		late.on = true
 		if err := revoke(); !errors.Is(err, store.ErrUnknown) {

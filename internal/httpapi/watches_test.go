@@ -166,7 +166,7 @@ func TestWhoseWatchItIs(t *testing.T) {
 // foreigner is a token of the other account.
 func (w *world) foreigner() string {
 	w.t.Helper()
-	scopes, err := auth.ParseScopes("presence:read:admin")
+	scopes, err := w.authority.ParseScopes("presence:read:admin")
 	w.must(err)
 	app, _, err := w.authority.CreateApp(w.t.Context(), w.other, "Other", scopes)
 	w.must(err)

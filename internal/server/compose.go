@@ -3,7 +3,6 @@ package server
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -51,7 +50,7 @@ func siteOf(cfg *config.Config) *wire.Site {
 func (s *Server) compose() {
 	clock := s.opts.Clock
 	dir := directory.New(s.store, clock)
-	authority := auth.New(s.store, dir, clock)
+	authority := auth.New(s.store, dir, clock, zoomapi.Scopes()...)
 	authority.Live = s.limits.live
 	if s.opts.Store == nil && s.config.Store == "" { // the embedded engine is this process's alone
 		authority.OnlyWriter()
@@ -63,7 +62,7 @@ func (s *Server) compose() {
 	s.publisher = publish.New(publish.Options{Store: s.store, Policy: policyOf(&s.config), Known: known, Clock: clock, Log: s.log})
 	views := &view.Reader{Store: s.store, Known: known, ErrGone: directory.ErrNoUser}
 	s.watches = &watch.Registry{Store: s.store, Known: known, Clock: clock, Log: s.log}
-	oauth := &auth.Endpoints{Authority: authority, BaseURL: s.baseURL, Admit: s.limits.admitGrant}
+	oauth := &zoomapi.OAuth{Authority: authority, BaseURL: s.baseURL, Clock: clock, Admit: s.limits.admitGrant}
 	s.hub = httpapi.NewHub(s.store, dir, authority, s.limits.reads, clock, s.log)
 	site := siteOf(&s.config)
 	native := &httpapi.API{
@@ -81,10 +80,8 @@ func (s *Server) compose() {
 	rt := wire.NewRouter(observer, native)
 	native.Mount(rt)
 	zoom.Mount(rt)
+	oauth.Mount(rt)
 	(&ui.Page{Dialect: native, Site: site}).Mount(rt)
-	tokens := oauthDialect{oauth, zoom}
-	rt.Handle(http.MethodPost, "/oauth/token", tokens, oauth.Token)
-	rt.Handle(http.MethodPost, "/oauth/revoke", tokens, oauth.Revoke)
 	s.public = hardened(rt, s.log)
 	s.limits.connections.on(s.public)
 	s.internal = administrative(s.adminHandler(), s.log)
@@ -96,22 +93,4 @@ func (s *Server) baseURL(w http.ResponseWriter) string {
 		return strings.TrimRight(s.config.PublicURL, "/")
 	}
 	return wire.ClientOf(w).URL()
-}
-
-// Announce implements wire.Announcer.
-func (d oauthDialect) Announce(h http.Header, requestID string) { d.zoom.Announce(h, requestID) }
-
-// oauthDialect makes what the wire finds wrong an error of the OAuth endpoints,
-// whose package does not know the wire.
-type oauthDialect struct {
-	*auth.Endpoints
-	zoom *zoomapi.API
-}
-
-// Fail implements wire.Dialect.
-func (d oauthDialect) Fail(w http.ResponseWriter, r *http.Request, err error) {
-	if refused, ok := errors.AsType[*wire.MethodError](err); ok {
-		err = &auth.OAuthError{Status: http.StatusMethodNotAllowed, Code: "invalid_request", Reason: refused.Error(), Allow: refused.Allow}
-	}
-	d.Endpoints.Fail(w, r, err)
 }

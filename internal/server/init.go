@@ -12,6 +12,7 @@ import (
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/zoomapi"
 )
 
 // A Founding is what a new server begins with.
@@ -78,11 +79,11 @@ func found(ctx context.Context, st store.Store, f Founding) (Credentials, error)
 	if err != nil {
 		return Credentials{}, err
 	}
-	scopes, err := auth.ParseScopes(strings.Join(auth.ScopeNames(), " "))
+	authority := auth.New(st, dir, time.Now, zoomapi.Scopes()...)
+	scopes, err := authority.ParseScopes(strings.Join(authority.ScopeNames(), " "))
 	if err != nil {
 		return Credentials{}, err
 	}
-	authority := auth.New(st, dir, time.Now)
 	app, secret, err := authority.CreateApp(ctx, account.ID, f.AppName, scopes)
 	if err != nil {
 		return Credentials{}, err

@@ -10,6 +10,7 @@ import (
 	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/wire"
+	"porchlight.dev/porchlight/internal/zoomapi"
 )
 
 // limits are what the server lets clients take.
@@ -70,7 +71,7 @@ func (l *limits) all() []*quota.Limit {
 
 // admitGrant has a new token of the token endpoint counted, and knows whoever got
 // one.
-func (l *limits) admitGrant(w http.ResponseWriter, g auth.Grantee) error {
+func (l *limits) admitGrant(w http.ResponseWriter, g zoomapi.Grantee) error {
 	wire.Authenticated(w)
 	return l.guard.Take(quota.Tokens, quota.Caller{
 		Account: string(g.Account), App: string(g.App), Address: wire.ClientOf(w).LimitKey(),

@@ -67,7 +67,9 @@ func ExposedHeaders() []string {
 }
 
 // Announce implements wire.Announcer.
-func (a *API) Announce(h http.Header, requestID string) {
+func (a *API) Announce(h http.Header, requestID string) { announce(h, requestID) }
+
+func announce(h http.Header, requestID string) {
 	h[trackingHeader] = []string{"WEB_" + requestID}
 }
 

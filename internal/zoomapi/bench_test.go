@@ -34,7 +34,7 @@ func barePut(w http.ResponseWriter, r *http.Request) {
 
 func benchWorld(b *testing.B) *world {
 	w := newWorld(b, options{access: io.Discard, policy: func(p *presence.Policy) { p.MinInterval = 0 }})
-	w.clock.advance(time.Second)
+	w.clock.Advance(time.Second)
 	return w
 }
 

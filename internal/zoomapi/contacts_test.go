@@ -69,11 +69,11 @@ func contactWorld(t *testing.T) (w *world, token string) {
 		first, last, dept string
 	}{{w.ben, "Benjamin", "Ångström", "R&D"}, {w.cyd, "Cydney", "Doe", "Research"}} {
 		u.user.FirstName, u.user.LastName, u.user.Department, u.user.DisplayName = u.first, u.last, u.dept, u.first
-		_, err := w.directory.Update(t.Context(), w.account, u.user)
+		_, err := w.Directory.Update(t.Context(), w.account, u.user)
 		w.must(err)
 	}
 	for _, contact := range []directory.User{w.ben, w.cyd, w.owner} {
-		_, err := w.directory.SetContact(t.Context(), w.account, w.ann.ID, contact.ID, "")
+		_, err := w.Directory.SetContact(t.Context(), w.account, w.ann.ID, contact.ID, "")
 		w.must(err)
 	}
 	return w, w.token(w.account, w.ann.ID, "contact:read:list_contacts team_chat:read:list_contacts team_chat:read:contact")
@@ -118,10 +118,10 @@ func TestSearchContacts(t *testing.T) {
 			`"display_name":"Benjamin","dept":"R\u0026D","contact_type":1,"user_status":"active"}],"next_page_token":"","page_size":1}`, w.ben.ID))
 
 	const all, none = "ann+desk@example.com ben@example.com cyd@example.com owner@example.com", ""
-	u, err := w.directory.User(t.Context(), w.account, w.owner.ID)
+	u, err := w.Directory.User(t.Context(), w.account, w.owner.ID)
 	w.must(err)
 	u.Active = false
-	_, err = w.directory.Update(t.Context(), w.account, u)
+	_, err = w.Directory.Update(t.Context(), w.account, u)
 	w.must(err)
 	for _, c := range []struct {
 		query  []string
@@ -201,8 +201,8 @@ func TestListContacts(t *testing.T) {
 		t.Errorf("%+v", page)
 	}
 	want(t, w.ask(token, chatPath, "type", "external"), 200, `{"contacts":[],"next_page_token":"","page_size":10}`)
-	w.must(w.directory.Delete(t.Context(), w.account, w.ben.ID))
-	w.must(w.directory.RemoveContact(t.Context(), w.account, w.ann.ID, w.owner.ID))
+	w.must(w.Directory.Delete(t.Context(), w.account, w.ben.ID))
+	w.must(w.Directory.RemoveContact(t.Context(), w.account, w.ann.ID, w.owner.ID))
 	want(t, w.ask(token, chatPath), 200, fmt.Sprintf(
 		`{"contacts":[{"id":"%[1]s","member_id":"%[1]s","email":"cyd@example.com","first_name":"Cydney","last_name":"Doe"}],`+
 			`"next_page_token":"","page_size":10}`, w.cyd.ID))
@@ -210,7 +210,7 @@ func TestListContacts(t *testing.T) {
 	// An app has its owner's; an account without an owner has none.
 	scopes := "team_chat:read:list_contacts"
 	want(t, w.ask(w.token(w.account, "", scopes), chatPath), 200, `{"contacts":[],"next_page_token":"","page_size":10}`)
-	accounts, err := w.directory.Accounts(t.Context(), "", 10)
+	accounts, err := w.Directory.Accounts(t.Context(), "", 10)
 	w.must(err)
 	for _, account := range accounts {
 		if account.ID != w.account {
@@ -309,9 +309,9 @@ func TestContactPages(t *testing.T) {
 		}
 		query[len(query)-1] = good
 		want(t, w.ask(token, searchPath, "search_key", "other", "next_page_token", good), 400, badPage)
-		w.clock.advance(15*time.Minute - 2*time.Second)
+		w.clock.Advance(15*time.Minute - 2*time.Second)
 		w.page(w.ask(token, c.path, query...))
-		w.clock.advance(2 * time.Second)
+		w.clock.Advance(2 * time.Second)
 		want(t, w.ask(token, c.path, query...), 400, badPage)
 	}
 }
@@ -343,7 +343,7 @@ func (c *crowd) Users(_ context.Context, _ presence.AccountID, after presence.Us
 // where it ended.
 func TestSearchIsBounded(t *testing.T) {
 	w, token := contactWorld(t)
-	everybody := &crowd{Directory: w.directory, size: 50_000}
+	everybody := &crowd{Directory: w.Directory, size: 50_000}
 	w.api.Directory = everybody
 	next := ""
 	for i, step := range []struct {

@@ -105,14 +105,14 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 
 func TestTokens(t *testing.T) {
 	w := newWorld(t, options{})
-	scopes, err := auth.ParseScopes(appScopes)
+	scopes, err := w.Authority.ParseScopes(appScopes)
 	w.must(err)
-	app, _, err := w.authority.CreateApp(t.Context(), w.account, "short", scopes)
+	app, _, err := w.Authority.CreateApp(t.Context(), w.account, "short", scopes)
 	w.must(err)
-	_, short, err := w.authority.Issue(t.Context(), w.account, auth.Token{App: app.ID, Scopes: scopes}, time.Minute)
+	_, short, err := w.Authority.Issue(t.Context(), w.account, auth.Token{App: app.ID, Scopes: scopes}, time.Minute)
 	w.must(err)
 	want(t, w.get(short, "ben@example.com"), 200, `{"status":"Available"}`)
-	w.clock.advance(2 * time.Minute)
+	w.clock.Advance(2 * time.Minute)
 	want(t, w.get(short, "ben@example.com"), 401, `{"code":124,"message":"Access token is expired."}`)
 	want(t, w.do(call{method: "GET", path: path("me") + "?access_token=" + w.app}), 401,
 		`{"code":124,"message":"Invalid access token, this access token is not supported as query parameter string."}`)

@@ -26,15 +26,15 @@ func TestGetOwnDoNotDisturb(t *testing.T) {
 	want(t, w.get(ben, ann), 200, others)
 
 	// The app acts for its owner: that is "self" too.
-	w.must(w.directory.SetOwner(t.Context(), w.account, w.ann.ID))
-	w.clock.advance(10 * time.Second) // past what a verified token is cached for
+	w.must(w.Directory.SetOwner(t.Context(), w.account, w.ann.ID))
+	w.clock.Advance(10 * time.Second) // past what a verified token is cached for
 	want(t, w.get(w.app, "me"), 200, own("110"))
 
 	// Nothing is told that is not committed: this world publishes no ends, so it
 	// still shows, with nothing remaining.
-	w.clock.advance(109*time.Second + 999*time.Millisecond)
+	w.clock.Advance(109*time.Second + 999*time.Millisecond)
 	want(t, w.get(w.annToken, "me"), 200, own("1"))
-	w.clock.advance(time.Hour)
+	w.clock.Advance(time.Hour)
 	want(t, w.get(w.annToken, "me"), 200, own("0"))
 	w.publish(w.ann.ID, presence.Tick{})
 	want(t, w.get(w.annToken, "me"), 200, `{"status":"Offline"}`)

@@ -311,9 +311,9 @@ func TestPutBodySize(t *testing.T) {
 func TestPutWhoMay(t *testing.T) {
 	w := newWorld(t, options{policy: func(p *presence.Policy) { p.MinInterval = 0 }})
 	w.signIn(w.owner.ID, presence.SignIn{Session: "owner-1", Client: presence.Desktop})
-	deleted := w.user(w.account, "gone@example.com")
+	deleted := w.User(w.account, "gone@example.com")
 	w.publish(deleted.ID, presence.SetStanding{Standing: presence.Active})
-	w.must(w.directory.Delete(context.Background(), w.account, deleted.ID))
+	w.must(w.Directory.Delete(context.Background(), w.account, deleted.ID))
 	w.publish(deleted.ID, presence.SetStanding{Standing: presence.Deleted})
 	ann, ben, eve := string(w.ann.ID), string(w.ben.ID), string(w.eve.ID)
 	for _, c := range []struct {
@@ -375,12 +375,12 @@ func TestPutOrder(t *testing.T) {
 	bad.token = w.annToken
 	const qps = `{"code":429,"message":"You have reached the maximum per-second rate limit for this API. Try again later."}`
 	want(t, w.do(bad), 429, qps)
-	w.clock.advance(time.Minute)
+	w.clock.Advance(time.Minute)
 	w.signIn(w.ann.ID, presence.SignIn{Session: "ann-1", Client: presence.Desktop})
 	step := func(status int, answer string) {
 		t.Helper()
 		want(t, w.do(bad), status, answer)
-		w.clock.advance(time.Second)
+		w.clock.Advance(time.Second)
 	}
 	step(415, `{"code":415,"message":"The body has the media type \"text/html\"; this route reads application/json, multipart/form-data and application/x-www-form-urlencoded."}`)
 	bad.kind = "application/json"
@@ -392,7 +392,7 @@ func TestPutOrder(t *testing.T) {
 	step(404, nobody("nobody"))
 	bad.path = path(string(w.cyd.ID))
 	step(400, forbidden)
-	w.must(w.directory.SetOwner(context.Background(), w.account, w.cyd.ID))
+	w.must(w.Directory.SetOwner(context.Background(), w.account, w.cyd.ID))
 	bad.token = w.app
 	step(412, `{"code":412,"message":"The condition of If-Match or If-None-Match does not hold."}`)
 	bad.header = nil
@@ -421,18 +421,14 @@ func TestPutMinute(t *testing.T) {
 		{59 * time.Second, "1"},
 		{60*time.Second - time.Microsecond, "1"},
 	} {
-		w.clock.mu.Lock()
-		w.clock.now = noon.Add(c.after)
-		w.clock.mu.Unlock()
+		w.clock.Advance(noon.Add(c.after).Sub(w.clock.Now()))
 		rec := w.put(w.app, ann, `{"status":"Away"}`)
 		want(t, rec, 429, tooMany)
 		wantHeader(t, rec, "Retry-After", c.retry)
 		wantHeader(t, rec, "X-RateLimit-Category", "Medium")
 		wantHeader(t, rec, "X-RateLimit-Type", "")
 	}
-	w.clock.mu.Lock()
-	w.clock.now = noon.Add(time.Minute)
-	w.clock.mu.Unlock()
+	w.clock.Advance(noon.Add(time.Minute).Sub(w.clock.Now()))
 	want(t, w.put(w.app, ann, `{"status":"Away"}`), 204, "")
 	want(t, w.get(w.app, ann), 200, `{"status":"Away"}`)
 }
@@ -484,7 +480,7 @@ func TestPutConditions(t *testing.T) {
 	wantHeader(t, first, "Idempotency-Replayed", "")
 	tag := first.Header().Get("ETag")
 
-	w.clock.advance(time.Second)
+	w.clock.Advance(time.Second)
 	w.publish(w.ann.ID, presence.SetNote{Text: "a later commit"})
 	for _, same := range []call{
 		put(`{"status":"Do_Not_Disturb"}`, "Idempotency-Key", "one"),
@@ -503,7 +499,7 @@ func TestPutConditions(t *testing.T) {
 	const badKey = `{"code":300,"message":"Idempotency-Key must be given once and have 1 to 128 bytes."}`
 	want(t, w.do(put(`{"status":"Away"}`, "Idempotency-Key", strings.Repeat("k", 129))), 400, badKey)
 
-	w.clock.advance(time.Minute)
+	w.clock.Advance(time.Minute)
 	const stale = `{"code":412,"message":"The condition of If-Match or If-None-Match does not hold."}`
 	want(t, w.do(put(`{"status":"Away"}`, "If-Match", tag)), 412, stale)
 	current := w.get(w.annToken, "me").Header().Get("ETag")
@@ -596,6 +592,6 @@ func TestPutHasItsPlace(t *testing.T) {
 	}
 	want(t, w.put(w.annToken, "me", `{"status":"Do_Not_Disturb"}`), 204, "")
 	want(t, w.get(w.app, string(w.ann.ID)), 200, `{"status":"Do_Not_Disturb"}`)
-	w.clock.advance(time.Minute)
+	w.clock.Advance(time.Minute)
 	want(t, w.put(w.app, string(w.ann.ID), `{"status":"Busy"}`), 204, "")
 }

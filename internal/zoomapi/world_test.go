@@ -7,13 +7,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/apptest"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
@@ -27,37 +26,18 @@ import (
 // noon is when every test begins, a little after the second.
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 250_000_000, time.UTC)
 
-// A handClock is moved by hand.
-type handClock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *handClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *handClock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 // A world is the real thing from the router down to a store in memory: an
 // account with an owner, Ann and Ben, who are signed in, and Cyd, of whom nothing
 // is recorded; and another account with Eve.
 type world struct {
 	http.Handler
 	tb        testing.TB
-	clock     *handClock
+	clock     *apptest.Clock
 	api       *API
 	store     *faultyStore
 	publisher *publish.Publisher
-	authority *auth.Authority
-	directory *directory.Directory
-	account   presence.AccountID
+	*apptest.People
+	account presence.AccountID
 
 	owner, ann, ben, cyd, eve directory.User
 	// The tokens: of the app, of Ann, of Ann for reading alone and without any
@@ -78,11 +58,10 @@ type options struct {
 
 func newWorld(tb testing.TB, o options) *world {
 	tb.Helper()
-	w := &world{tb: tb, clock: &handClock{now: noon}}
+	w := &world{tb: tb, clock: apptest.NewClock(noon)}
 	opened := enginetest.Open(tb, w.clock.Now)
 	w.store = &faultyStore{Store: opened}
-	w.directory = directory.New(opened, w.clock.Now)
-	w.authority = auth.New(opened, w.directory, w.clock.Now)
+	w.People = apptest.On(tb, opened, w.clock.Now, Scopes()...)
 	w.serve(o)
 	w.populate()
 	return w
@@ -95,14 +74,14 @@ func (w *world) serve(o options) {
 		o.policy(&policy)
 	}
 	known := func(ctx context.Context, u store.User) error {
-		_, err := w.directory.User(ctx, u.Account, u.ID)
+		_, err := w.Directory.User(ctx, u.Account, u.ID)
 		return err
 	}
 	log := slog.New(slog.DiscardHandler)
 	w.publisher = publish.New(publish.Options{Store: w.store, Policy: policy, Known: known, Clock: w.clock.Now, Log: log})
 	w.api = &API{
-		Auth:      w.authority,
-		Directory: w.directory,
+		Auth:      w.Authority,
+		Directory: w.Directory,
 		Publisher: w.publisher,
 		Views:     &view.Reader{Store: w.store, Known: known, ErrGone: directory.ErrNoUser},
 		Limits:    NewLimits(o.plan, w.clock.Now),
@@ -119,40 +98,27 @@ func (w *world) serve(o options) {
 }
 
 func (w *world) populate() {
-	ctx := context.Background()
-	account, err := w.directory.CreateAccount(ctx, "Example")
+	w.account, w.owner = w.People.Account("owner@example.com")
+	elsewhere, err := w.Directory.CreateAccount(w.tb.Context(), "Elsewhere") // without an owner
 	w.must(err)
-	other, err := w.directory.CreateAccount(ctx, "Elsewhere")
-	w.must(err)
-	w.account = account.ID
-	w.owner = w.user(account.ID, "owner@example.com")
-	w.ann = w.user(account.ID, "ann+desk@example.com")
-	w.ben = w.user(account.ID, "ben@example.com")
-	w.cyd = w.user(account.ID, "cyd@example.com")
-	w.eve = w.user(other.ID, "eve@example.com")
-	w.must(w.directory.SetOwner(ctx, account.ID, w.owner.ID))
+	w.eve = w.User(elsewhere.ID, "eve@example.com")
+	w.ann = w.People.User(w.account, "ann+desk@example.com")
+	w.ben = w.People.User(w.account, "ben@example.com")
+	w.cyd = w.People.User(w.account, "cyd@example.com")
 	w.signIn(w.ann.ID, presence.SignIn{Session: "ann-1", Client: presence.Desktop})
 	w.signIn(w.ben.ID, presence.SignIn{Session: "ben-1", Client: presence.Desktop})
 
-	w.app = w.token(account.ID, "", appScopes)
-	w.annToken = w.token(account.ID, w.ann.ID, annScopes)
-	w.annReads = w.token(account.ID, w.ann.ID, "user:read:presence_status")
-	w.annNothing = w.token(account.ID, w.ann.ID, "user:read:user")
-	w.plainApp = w.token(account.ID, "", annScopes)
-	w.eveApp = w.token(other.ID, "", appScopes)
+	w.app = w.token(w.account, "", appScopes)
+	w.annToken = w.token(w.account, w.ann.ID, annScopes)
+	w.annReads = w.token(w.account, w.ann.ID, "user:read:presence_status")
+	w.annNothing = w.token(w.account, w.ann.ID, "user:read:user")
+	w.plainApp = w.token(w.account, "", annScopes)
+	w.eveApp = w.token(elsewhere.ID, "", appScopes)
 }
 
 func (w *world) must(err error) {
 	w.tb.Helper()
-	if err != nil {
-		w.tb.Fatal(err)
-	}
-}
-
-func (w *world) user(account presence.AccountID, email string) directory.User {
-	u, err := w.directory.Create(context.Background(), account, directory.User{Email: email, Active: true})
-	w.must(err)
-	return u
+	apptest.Check(w.tb, err)
 }
 
 func (w *world) signIn(id presence.UserID, e presence.SignIn) {
@@ -171,13 +137,9 @@ func (w *world) publish(id presence.UserID, e presence.Event) publish.Result {
 
 func (w *world) token(account presence.AccountID, user presence.UserID, names string) string {
 	w.tb.Helper()
-	scopes, err := auth.ParseScopes(names)
-	w.must(err)
-	app, _, err := w.authority.CreateApp(context.Background(), account, "app", scopes)
-	w.must(err)
-	_, secret, err := w.authority.Issue(context.Background(), account, auth.Token{App: app.ID, User: user, Scopes: scopes}, 0)
-	w.must(err)
-	return secret
+	app, _ := w.People.App(account, names)
+	_, text := w.People.Token(account, app.ID, user, names, 0)
+	return text
 }
 
 // A call is one request.

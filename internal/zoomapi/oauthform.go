@@ -1,4 +1,4 @@
-package auth
+package zoomapi
 
 import (
 	"bytes"
@@ -10,12 +10,13 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/form"
 	"porchlight.dev/porchlight/internal/presence"
 )
 
-// maxBody is the most that the OAuth endpoints read.
-const maxBody = 64 << 10
+// maxOAuthBody is the most that the OAuth endpoints read.
+const maxOAuthBody = 64 << 10
 
 // An oauthForm is the parameters of an OAuth request, of the query and of the body
 // alike, each at most once. One without a value counts as left out (RFC 6749).
@@ -31,14 +32,9 @@ func (f *oauthForm) get(name string) string {
 // readForm reads parameters as Zoom's clients send them: in the query, in a form,
 // in both, or in the query with the content type of JSON and nothing in the body.
 func readForm(w http.ResponseWriter, r *http.Request) (*oauthForm, error) {
-	if r.Method != http.MethodPost {
-		return nil, &OAuthError{
-			Status: http.StatusMethodNotAllowed, Code: "invalid_request", Reason: "Method not allowed: use POST", Allow: http.MethodPost,
-		}
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxOAuthBody))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return nil, &OAuthError{
+		return nil, &oauthError{
 			Status: http.StatusRequestEntityTooLarge, Code: "invalid_request", Reason: "The body is larger than 64 KiB",
 		}
 	}
@@ -59,17 +55,17 @@ const formType = "application/x-www-form-urlencoded"
 func formBody(r *http.Request, body []byte) ([]byte, error) {
 	kind, _, err := form.MediaType(r.Header)
 	if errors.Is(err, form.ErrSeveralTypes) {
-		return nil, refuse("invalid_request", sentence(err))
+		return nil, refuse("invalid_request", reasonOf(err))
 	}
 	if kind != formType && isEmptyBody(body) {
 		return nil, nil
 	}
 	reason := "The body must be " + formType + "; parameters may also be in the query"
 	if err != nil {
-		reason = sentence(err)
+		reason = reasonOf(err)
 	}
 	if kind != formType {
-		return nil, &OAuthError{Status: http.StatusUnsupportedMediaType, Code: "invalid_request", Reason: reason}
+		return nil, &oauthError{Status: http.StatusUnsupportedMediaType, Code: "invalid_request", Reason: reason}
 	}
 	return body, nil
 }
@@ -83,7 +79,7 @@ func isEmptyBody(body []byte) bool {
 	return text == "" || text == "{}" || text == "[]" || text == "null"
 }
 
-func sentence(err error) string {
+func reasonOf(err error) string {
 	text := err.Error()
 	return strings.ToUpper(text[:1]) + text[1:]
 }
@@ -91,15 +87,15 @@ func sentence(err error) string {
 func parseForm(query, body string) (*oauthForm, error) {
 	var f oauthForm
 	var err error
-	if f.query, err = parameters("query", query); err != nil {
+	if f.query, err = oauthParameters("query", query); err != nil {
 		return nil, err
 	}
-	if f.body, err = parameters("body", body); err != nil {
+	if f.body, err = oauthParameters("body", body); err != nil {
 		return nil, err
 	}
 	for name := range f.query {
 		if f.body.Has(name) {
-			return nil, refuse("invalid_request", "Parameter given twice: "+shorten(name))
+			return nil, refuse("invalid_request", "Parameter given twice: "+auth.Shorten(name))
 		}
 	}
 	if f.query.Has("client_secret") {
@@ -108,14 +104,14 @@ func parseForm(query, body string) (*oauthForm, error) {
 	return &f, nil
 }
 
-func parameters(where, text string) (url.Values, error) {
+func oauthParameters(where, text string) (url.Values, error) {
 	values, err := form.Parse(text)
 	if err != nil {
 		return nil, refuse("invalid_request", "The "+where+" "+err.Error())
 	}
 	for name, given := range values {
 		if len(given) > 1 {
-			return nil, refuse("invalid_request", "Parameter given twice: "+shorten(name))
+			return nil, refuse("invalid_request", "Parameter given twice: "+auth.Shorten(name))
 		}
 	}
 	return values, nil

@@ -1,4 +1,4 @@
-package auth
+package zoomapi
 
 import (
 	"context"
@@ -10,25 +10,25 @@ import (
 	"strings"
 	"time"
 
+	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/wire"
 )
 
-// TokenLasts is how long a token of the token endpoint is valid, as with Zoom.
-const TokenLasts = time.Hour
+// tokenLasts is how long a token of the token endpoint is valid.
+const tokenLasts = time.Hour
 
-// Endpoints are Zoom's OAuth endpoints: POST /oauth/token for the grants
+// OAuth is Zoom's OAuth endpoints: POST /oauth/token for the grants
 // account_credentials and client_credentials, and POST /oauth/revoke. Both are
 // authenticated by the app's id and secret, by Basic or in the body.
-//
-// Token and Revoke return an error when they have written nothing; Fail writes
-// it. ServeHTTP does all of it for both paths.
-type Endpoints struct {
-	Authority *Authority
+type OAuth struct {
+	Authority *auth.Authority
 	// BaseURL is the api_url that the client is told whose request w answers,
 	// without a slash at its end.
 	BaseURL func(w http.ResponseWriter) string
+	Clock   func() time.Time
 	// Admit counts a new token of whoever was authenticated, or refuses it. Nil:
 	// there is no limit.
 	Admit func(w http.ResponseWriter, g Grantee) error
@@ -36,9 +36,24 @@ type Endpoints struct {
 	failures failures
 }
 
-// An OAuthError is an answer of the OAuth endpoints, which have an error shape
+// A Grantee is who gets a token of the token endpoint.
+type Grantee struct {
+	Account presence.AccountID
+	App     presence.AppID
+}
+
+// Mount adds the routes.
+func (e *OAuth) Mount(rt *wire.Router) {
+	rt.Handle(http.MethodPost, "/oauth/token", e, e.token)
+	rt.Handle(http.MethodPost, "/oauth/revoke", e, e.revoke)
+}
+
+// Announce implements wire.Announcer.
+func (e *OAuth) Announce(h http.Header, requestID string) { announce(h, requestID) }
+
+// An oauthError is an answer of the OAuth endpoints, which have an error shape
 // of their own.
-type OAuthError struct {
+type oauthError struct {
 	Status int
 	Code   string // RFC 6749's, the JSON member "error"
 	Reason string // in words, the JSON member "reason"
@@ -48,12 +63,12 @@ type OAuthError struct {
 	Allow string
 }
 
-func (e *OAuthError) Error() string { return e.Code + ": " + e.Reason }
+func (e *oauthError) Error() string { return e.Code + ": " + e.Reason }
 
 // refuse is the answer 400, as Zoom gives it for everything that is wrong with a
 // request.
-func refuse(code, reason string) *OAuthError {
-	return &OAuthError{Status: http.StatusBadRequest, Code: code, Reason: reason}
+func refuse(code, reason string) *oauthError {
+	return &oauthError{Status: http.StatusBadRequest, Code: code, Reason: reason}
 }
 
 // The reasons that clients know from Zoom.
@@ -63,22 +78,6 @@ const (
 	reasonBadGrant  = "unsupported grant type"
 	reasonBadToken  = "Invalid Token!"
 )
-
-// ServeHTTP answers at any path that ends in /oauth/token or /oauth/revoke.
-func (e *Endpoints) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	var err error
-	switch {
-	case strings.HasSuffix(r.URL.Path, "/oauth/token"):
-		err = e.Token(w, r)
-	case strings.HasSuffix(r.URL.Path, "/oauth/revoke"):
-		err = e.Revoke(w, r)
-	default:
-		err = &OAuthError{Status: http.StatusNotFound, Code: "invalid_request", Reason: "There is nothing at this path"}
-	}
-	if err != nil {
-		e.Fail(w, r, err)
-	}
-}
 
 // A grantAnswer is what Zoom answers to a grant. Clients want every member, and
 // scope even if it is empty.
@@ -90,9 +89,9 @@ type grantAnswer struct {
 	APIURL      string `json:"api_url"`
 }
 
-// Token answers POST /oauth/token. The grant client_credentials gives the same
+// token answers POST /oauth/token. The grant client_credentials gives the same
 // account-level token as account_credentials, without naming the account.
-func (e *Endpoints) Token(w http.ResponseWriter, r *http.Request) error {
+func (e *OAuth) token(w http.ResponseWriter, r *http.Request) error {
 	form, err := readForm(w, r)
 	if err != nil {
 		return err
@@ -113,7 +112,7 @@ func (e *Endpoints) Token(w http.ResponseWriter, r *http.Request) error {
 	if asked := form.get("account_id"); asked != "" && asked != string(account) {
 		return refuse("invalid_request", reasonNoAccount)
 	}
-	scopes, err := narrow(app.Scopes, form.get("scope"))
+	scopes, err := e.narrow(app.Scopes, form.get("scope"))
 	if err != nil {
 		return err
 	}
@@ -122,42 +121,42 @@ func (e *Endpoints) Token(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	_, text, err := e.Authority.Issue(r.Context(), account, Token{App: app.ID, Scopes: scopes, Granted: true}, TokenLasts)
-	if errors.Is(err, ErrNoApp) { // deleted just now
+	_, text, err := e.Authority.Issue(r.Context(), account, auth.Token{App: app.ID, Scopes: scopes, Granted: true}, tokenLasts)
+	if errors.Is(err, auth.ErrNoApp) { // deleted just now
 		return refuse("invalid_client", reasonBadClient)
 	}
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, grantAnswer{text, "bearer", int(TokenLasts / time.Second), scopes.String(), e.BaseURL(w)})
+	writeJSON(w, http.StatusOK, grantAnswer{text, "bearer", int(tokenLasts / time.Second), scopes.String(), e.BaseURL(w)})
 	return nil
 }
 
 // narrow is the scopes that a client asks for, which must be among its own; all
 // of them if it asks for none.
-func narrow(granted Scopes, asked string) (Scopes, error) {
+func (e *OAuth) narrow(granted auth.Scopes, asked string) (auth.Scopes, error) {
 	if strings.TrimSpace(asked) == "" {
 		return granted, nil
 	}
-	scopes, unknown := readScopes(asked)
-	if unknown != "" {
-		return Scopes{}, refuse("invalid_scope", fmt.Sprintf("Unknown scope %q", shorten(unknown)))
+	scopes, err := e.Authority.ParseScopes(asked)
+	if unknown, ok := errors.AsType[*auth.ScopeError](err); ok {
+		return auth.Scopes{}, refuse("invalid_scope", fmt.Sprintf("Unknown scope %q", unknown.Name))
 	}
 	if scopes.Within(granted) {
 		return scopes, nil
 	}
 	for _, name := range scopes.Names() {
-		if one, _ := readScopes(name); !one.Within(granted) {
-			return Scopes{}, refuse("invalid_scope", "The app was not granted the scope "+name)
+		if one, err := e.Authority.ParseScopes(name); err != nil || !one.Within(granted) {
+			return auth.Scopes{}, refuse("invalid_scope", "The app was not granted the scope "+name)
 		}
 	}
-	return Scopes{}, refuse("invalid_scope", "The app was not granted these scopes")
+	return auth.Scopes{}, refuse("invalid_scope", "The app was not granted these scopes")
 }
 
-// Revoke answers POST /oauth/revoke: it ends a token that was issued to the app
+// revoke answers POST /oauth/revoke: it ends a token that was issued to the app
 // that asks. Another app's token is as unknown as none. The token may stand in
 // the query, as Zoom's clients have it: one that got there had better end.
-func (e *Endpoints) Revoke(w http.ResponseWriter, r *http.Request) error {
+func (e *OAuth) revoke(w http.ResponseWriter, r *http.Request) error {
 	form, err := readForm(w, r)
 	if err != nil {
 		return err
@@ -170,8 +169,8 @@ func (e *Endpoints) Revoke(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	err = e.Authority.revokeText(r.Context(), app.ID, token)
-	if errors.Is(err, ErrNoSuchToken) {
+	err = e.Authority.RevokeByText(r.Context(), app.ID, token)
+	if errors.Is(err, auth.ErrNoSuchToken) {
 		return refuse("invalid_request", reasonBadToken)
 	}
 	if err != nil {
@@ -186,21 +185,21 @@ func (e *Endpoints) Revoke(w http.ResponseWriter, r *http.Request) error {
 // client is the app that asks. Secrets are too long to be guessed, so a client
 // that failed too often is told to slow down, but the right secret is always
 // accepted: else anybody who knows an id could lock its app out.
-func (e *Endpoints) client(r *http.Request, form *oauthForm) (presence.AccountID, App, error) {
+func (e *OAuth) client(r *http.Request, form *oauthForm) (presence.AccountID, auth.App, error) {
 	id, secret, err := credentials(r, form)
 	if err != nil {
-		return "", App{}, err
+		return "", auth.App{}, err
 	}
-	account, app, err := e.Authority.client(r.Context(), id, secret)
-	if !errors.Is(err, errBadClient) {
+	account, app, err := e.Authority.AuthenticateClient(r.Context(), id, secret)
+	if !errors.Is(err, auth.ErrBadClient) {
 		return account, app, err
 	}
-	wait := e.failures.add(id, e.Authority.clock())
+	wait := e.failures.add(id, e.Clock())
 	if wait == 0 {
-		return "", App{}, refuse("invalid_client", reasonBadClient)
+		return "", auth.App{}, refuse("invalid_client", reasonBadClient)
 	}
 	seconds := int((wait + time.Second - 1) / time.Second)
-	return "", App{}, &OAuthError{
+	return "", auth.App{}, &oauthError{
 		Status: http.StatusTooManyRequests, Code: "invalid_client", RetryAfter: seconds,
 		Reason: fmt.Sprintf("%s; it failed too often, try again in %d seconds", reasonBadClient, seconds),
 	}
@@ -211,40 +210,43 @@ func missing(name string) error {
 }
 
 // Fail writes an error in the shape of OAuth. Of an error that is not an
-// OAuthError nothing is told but its kind.
-func (e *Endpoints) Fail(w http.ResponseWriter, _ *http.Request, err error) {
-	var told *OAuthError
+// oauthError nothing is told but its kind.
+func (e *OAuth) Fail(w http.ResponseWriter, _ *http.Request, err error) {
+	var refusal *oauthError
+	method, isMethod := errors.AsType[*wire.MethodError](err)
 	switch limit, limited := errors.AsType[*quota.Error](err); {
-	case errors.As(err, &told):
+	case errors.As(err, &refusal):
+	case isMethod:
+		refusal = &oauthError{Status: http.StatusMethodNotAllowed, Code: "invalid_request", Reason: method.Error(), Allow: method.Allow}
 	case limited:
-		told = overLimit(limit)
+		refusal = oauthOverLimit(limit)
 	case errors.Is(err, store.ErrFull):
-		told = &OAuthError{Status: http.StatusInsufficientStorage, Code: "server_error", Reason: "The disk is almost full: nothing is written until space is free"}
+		refusal = &oauthError{Status: http.StatusInsufficientStorage, Code: "server_error", Reason: "The disk is almost full: nothing is written until space is free"}
 	case errors.Is(err, store.ErrFailed), errors.Is(err, store.ErrClosed), errors.Is(err, store.ErrUnavailable),
 		errors.Is(err, store.ErrUnknown), errors.Is(err, context.DeadlineExceeded):
-		told = &OAuthError{Status: http.StatusServiceUnavailable, Code: "temporarily_unavailable", Reason: "The server cannot answer at the moment, try again", RetryAfter: 1}
+		refusal = &oauthError{Status: http.StatusServiceUnavailable, Code: "temporarily_unavailable", Reason: "The server cannot answer at the moment, try again", RetryAfter: 1}
 	default:
-		told = &OAuthError{Status: http.StatusInternalServerError, Code: "server_error", Reason: "Internal error"}
+		refusal = &oauthError{Status: http.StatusInternalServerError, Code: "server_error", Reason: "Internal error"}
 	}
-	if told.Allow != "" {
-		w.Header().Set("Allow", told.Allow)
+	if refusal.Allow != "" {
+		w.Header().Set("Allow", refusal.Allow)
 	}
-	if told.RetryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(told.RetryAfter))
+	if refusal.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(refusal.RetryAfter))
 	}
-	writeJSON(w, told.Status, struct {
+	writeJSON(w, refusal.Status, struct {
 		Reason string `json:"reason"`
 		Code   string `json:"error"`
-	}{Redact(told.Reason), told.Code})
+	}{auth.Redact(refusal.Reason), refusal.Code})
 }
 
-// overLimit is the answer to what a limit of the server refuses.
-func overLimit(e *quota.Error) *OAuthError {
+// oauthOverLimit is the answer to what a limit of the server refuses.
+func oauthOverLimit(e *quota.Error) *oauthError {
 	status := http.StatusTooManyRequests
 	if e.Shared {
 		status = http.StatusServiceUnavailable
 	}
-	return &OAuthError{
+	return &oauthError{
 		Status: status, Code: "temporarily_unavailable", RetryAfter: e.RetrySeconds(),
 		Reason: fmt.Sprintf("Too many at once: %v; the server's operator can change %s", e, e.Setting),
 	}
@@ -254,7 +256,7 @@ func overLimit(e *quota.Error) *OAuthError {
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	body, err := json.Marshal(v)
 	if err != nil {
-		panic(fmt.Sprintf("auth: %T cannot be written as JSON: %v", v, err)) // only plain fields are in it
+		panic(fmt.Sprintf("zoomapi: %T cannot be written as JSON: %v", v, err)) // only plain fields are in it
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/json")

@@ -1,10 +1,11 @@
-package auth_test
+package zoomapi_test
 
 import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -12,17 +13,26 @@ import (
 	"testing"
 	"time"
 
-	. "porchlight.dev/porchlight/internal/auth"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"porchlight.dev/porchlight/internal/apptest"
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/enginetest"
+	"porchlight.dev/porchlight/internal/store/storetest"
+	"porchlight.dev/porchlight/internal/wire"
+	. "porchlight.dev/porchlight/internal/zoomapi"
 )
 
-// An exchange is a request to the endpoints.
-type exchange struct {
+// An oauthCall is a request to the endpoints.
+type oauthCall struct {
 	method, path, query, body string
 	header                    http.Header
 }
 
-func (x exchange) do(h http.Handler) *httptest.ResponseRecorder {
+func (x oauthCall) do(h http.Handler) *httptest.ResponseRecorder {
 	method, path := x.method, x.path
 	if method == "" {
 		method = http.MethodPost
@@ -55,18 +65,73 @@ func basic(id, secret string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(id+":"+secret))
 }
 
-func (f *fixture) endpoints() *Endpoints {
-	return &Endpoints{Authority: f.Authority, BaseURL: func(http.ResponseWriter) string { return "http://presence.example:8080" }}
+// oauthScopes are those of the app.
+const oauthScopes = "presence:read:admin presence:write:admin session:read:admin session:write:admin claim:read:admin " +
+	"claim:write:admin contact:read:admin directory:read:admin directory:write:admin"
+
+// An oauthFixture is an account with an owner, Ann and an app.
+type oauthFixture struct {
+	*apptest.People
+	clock   *apptest.Clock
+	docs    *storetest.Faulty
+	account presence.AccountID
+	owner   presence.UserID
+	ann     directory.User
+	app     auth.App
+	secret  string
 }
 
-func (f *fixture) basic() string { return basic(string(f.app.ID), f.secret) }
+func newOAuthFixture(tb testing.TB) *oauthFixture {
+	tb.Helper()
+	f := &oauthFixture{clock: apptest.Noon()}
+	f.docs = storetest.Fault(enginetest.Open(tb, f.clock.Now))
+	f.People = apptest.On(tb, f.docs, f.clock.Now, Scopes()...)
+	account, owner := f.Account("owner@example.com")
+	f.account, f.owner, f.ann = account, owner.ID, f.User(account, "ann@example.com")
+	f.app, f.secret = f.App(account, oauthScopes)
+	return f
+}
+
+func (f *oauthFixture) issue(user presence.UserID, lasts time.Duration) string {
+	_, text := f.Token(f.account, f.app.ID, user, "presence:read", lasts)
+	return text
+}
+
+// principal is whom a token acts for.
+func (f *oauthFixture) principal(t *testing.T, text string) *auth.Principal {
+	t.Helper()
+	p, err := f.Authority.Authenticate(t.Context(), text)
+	apptest.Check(t, err)
+	return p
+}
+
+func (f *oauthFixture) refuses(t *testing.T, text string, want error) {
+	t.Helper()
+	if _, err := f.Authority.Authenticate(t.Context(), text); !errors.Is(err, want) {
+		t.Errorf("got %v, want %v", err, want)
+	}
+}
+
+func (f *oauthFixture) endpoints() http.Handler {
+	return f.endpointsAt("http://presence.example:8080")
+}
+
+func (f *oauthFixture) endpointsAt(url string) http.Handler {
+	log := slog.New(slog.DiscardHandler)
+	native := &API{}
+	rt := wire.NewRouter(wire.NewObserver(nil, log, prometheus.NewRegistry(), f.clock.Now), native)
+	(&OAuth{Authority: f.Authority, BaseURL: func(http.ResponseWriter) string { return url }, Clock: f.clock.Now}).Mount(rt)
+	return rt
+}
+
+func (f *oauthFixture) basic() string { return basic(string(f.app.ID), f.secret) }
 
 // query is that of the grant of Zoom's server-to-server apps.
-func (f *fixture) query() string {
+func (f *oauthFixture) query() string {
 	return "grant_type=account_credentials&account_id=" + url.QueryEscape(string(f.account))
 }
 
-type grant struct {
+type granting struct {
 	AccessToken string      `json:"access_token"`
 	TokenType   string      `json:"token_type"`
 	ExpiresIn   json.Number `json:"expires_in"`
@@ -74,13 +139,13 @@ type grant struct {
 	APIURL      string      `json:"api_url"`
 }
 
-func granted(t *testing.T, w *httptest.ResponseRecorder) grant {
+func granted(t *testing.T, w *httptest.ResponseRecorder) granting {
 	t.Helper()
-	var g grant
+	var g granting
 	if w.Code != http.StatusOK {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
-	check(t, json.Unmarshal(w.Body.Bytes(), &g))
+	apptest.Check(t, json.Unmarshal(w.Body.Bytes(), &g))
 	if !strings.HasSuffix(w.Body.String(), "}\n") {
 		t.Errorf("the answer does not end in a line feed: %q", w.Body)
 	}
@@ -92,7 +157,7 @@ func granted(t *testing.T, w *httptest.ResponseRecorder) grant {
 	return g
 }
 
-func failed(t *testing.T, w *httptest.ResponseRecorder, status int, body string) {
+func wantOAuth(t *testing.T, w *httptest.ResponseRecorder, status int, body string) {
 	t.Helper()
 	if w.Code != status || w.Body.String() != body+"\n" {
 		t.Errorf("%d %s\nwant %d %s", w.Code, w.Body, status, body)
@@ -106,10 +171,10 @@ func failed(t *testing.T, w *httptest.ResponseRecorder, status int, body string)
 }
 
 func TestTokenEndpoint(t *testing.T) {
-	f := newFixture(t)
+	f := newOAuthFixture(t)
 	body := "client_id=" + string(f.app.ID) + "&client_secret=" + f.secret
 	encoded := strings.ReplaceAll(url.QueryEscape(f.secret), "-", "%2D")
-	for name, x := range map[string]exchange{
+	for name, x := range map[string]oauthCall{
 		"form":                           {body: f.query(), header: header("Content-Type", formType, "Authorization", f.basic())},
 		"form with a charset":            {body: f.query(), header: header("Content-Type", formType+"; charset=UTF-8", "Authorization", f.basic())},
 		"query":                          {query: f.query(), header: header("Authorization", f.basic())},
@@ -138,10 +203,10 @@ func TestTokenEndpoint(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := granted(t, x.do(f.endpoints()))
-			if g.TokenType != "bearer" || g.ExpiresIn != "3600" || g.Scope == nil || *g.Scope != everything || g.APIURL != "http://presence.example:8080" {
+			if g.TokenType != "bearer" || g.ExpiresIn != "3600" || g.Scope == nil || *g.Scope != oauthScopes || g.APIURL != "http://presence.example:8080" {
 				t.Errorf("%+v", g)
 			}
-			p := accepts(t, f.Authority, g.AccessToken)
+			p := f.principal(t, g.AccessToken)
 			if p.Account != f.account || p.App != f.app.ID || p.User != f.owner || !p.AccountLevel || !p.Expires.Equal(f.clock.Now().Add(time.Hour)) {
 				t.Errorf("principal %+v", p)
 			}
@@ -150,24 +215,24 @@ func TestTokenEndpoint(t *testing.T) {
 }
 
 func TestTokenEndpointRefuses(t *testing.T) {
-	f := newFixture(t)
-	other := f.newAccount(t)
-	_, otherSecret := f.newApp(t, other, "presence:read")
+	f := newOAuthFixture(t)
+	other, _ := f.Account("other@example.net")
+	_, otherSecret := f.App(other, "presence:read")
 	id, account := string(f.app.ID), string(f.account)
 	const (
 		badClient = `{"reason":"Invalid client_id or client_secret","error":"invalid_client"}`
 		noAccount = `{"reason":"Account does not exist","error":"invalid_request"}`
 		badGrant  = `{"reason":"unsupported grant type","error":"unsupported_grant_type"}`
 	)
-	authorized := func(query string) exchange {
-		return exchange{query: query, header: header("Authorization", f.basic())}
+	authorized := func(query string) oauthCall {
+		return oauthCall{query: query, header: header("Authorization", f.basic())}
 	}
-	withHeader := func(parts ...string) exchange { return exchange{query: f.query(), header: header(parts...)} }
-	form := func(body string, parts ...string) exchange {
-		return exchange{body: body, header: header(append(parts, "Content-Type", formType)...)}
+	withHeader := func(parts ...string) oauthCall { return oauthCall{query: f.query(), header: header(parts...)} }
+	form := func(body string, parts ...string) oauthCall {
+		return oauthCall{body: body, header: header(append(parts, "Content-Type", formType)...)}
 	}
 	for name, c := range map[string]struct {
-		x      exchange
+		x      oauthCall
 		status int
 		body   string
 	}{
@@ -183,7 +248,7 @@ func TestTokenEndpointRefuses(t *testing.T) {
 		"only client_id":           {form(f.query() + "&client_id=" + id), 400, badClient},
 		"wrong secret in the body": {form(f.query() + "&client_secret=x&client_id=" + id), 400, badClient},
 		"secret in the query": {
-			exchange{query: f.query() + "&client_id=" + id + "&client_secret=" + f.secret},
+			oauthCall{query: f.query() + "&client_id=" + id + "&client_secret=" + f.secret},
 			400,
 			`{"reason":"client_secret must be in the Authorization header or the body, never in the URL","error":"invalid_client"}`,
 		},
@@ -213,13 +278,13 @@ func TestTokenEndpointRefuses(t *testing.T) {
 			`{"reason":"Parameter given twice: grant_type","error":"invalid_request"}`,
 		},
 		"account in query and body": {
-			exchange{query: f.query(), body: "account_id=" + account, header: header("Content-Type", formType, "Authorization", f.basic())},
+			oauthCall{query: f.query(), body: "account_id=" + account, header: header("Content-Type", formType, "Authorization", f.basic())},
 			400,
 			`{"reason":"Parameter given twice: account_id","error":"invalid_request"}`,
 		},
-		"JSON that is not empty":    {exchange{query: f.query(), body: `[0]`, header: header("Content-Type", "application/json", "Authorization", f.basic())}, 415, unsupported},
+		"JSON that is not empty":    {oauthCall{query: f.query(), body: `[0]`, header: header("Content-Type", "application/json", "Authorization", f.basic())}, 415, unsupportedForm},
 		"two types":                 {form(f.query(), "Content-Type", formType+"; charset=latin1"), 400, `{"reason":"The request has more than one Content-Type header","error":"invalid_request"}`},
-		"latin1":                    {exchange{body: f.query(), header: header("Content-Type", formType+"; charset=latin1", "Authorization", f.basic())}, 415, `{"reason":"The charset \"latin1\" is not supported; send the body in UTF-8","error":"invalid_request"}`},
+		"latin1":                    {oauthCall{body: f.query(), header: header("Content-Type", formType+"; charset=latin1", "Authorization", f.basic())}, 415, `{"reason":"The charset \"latin1\" is not supported; send the body in UTF-8","error":"invalid_request"}`},
 		"101 parameters in a query": {authorized(f.query() + strings.Repeat("&a=1", 99)), 400, `{"reason":"The query has more than 100 parameters","error":"invalid_request"}`},
 		"thousands in a body":       {form(strings.Repeat("a&", 30_000), "Authorization", f.basic()), 400, `{"reason":"The body has more than 100 parameters","error":"invalid_request"}`},
 		"bad query":                 {authorized(f.query() + "&x=%zz"), 400, `{"reason":"The query is not well-formed","error":"invalid_request"}`},
@@ -231,135 +296,133 @@ func TestTokenEndpointRefuses(t *testing.T) {
 			`{"reason":"The app was not granted the scope subscription:read","error":"invalid_scope"}`,
 		},
 
-		"GET":                 {exchange{method: "GET", query: f.query(), header: header("Authorization", f.basic())}, 405, `{"reason":"Method not allowed: use POST","error":"invalid_request"}`},
-		"JSON":                {exchange{body: `{"grant_type":"account_credentials"}`, header: header("Content-Type", "application/json")}, 415, unsupported},
-		"form that says text": {exchange{body: f.query(), header: header("Content-Type", "text/plain")}, 415, unsupported},
-		"form of no type":     {exchange{body: f.query()}, 415, unsupported},
+		"GET":                 {oauthCall{method: "GET", query: f.query(), header: header("Authorization", f.basic())}, 405, `{"reason":"this path allows POST","error":"invalid_request"}`},
+		"JSON":                {oauthCall{body: `{"grant_type":"account_credentials"}`, header: header("Content-Type", "application/json")}, 415, unsupportedForm},
+		"form that says text": {oauthCall{body: f.query(), header: header("Content-Type", "text/plain")}, 415, unsupportedForm},
+		"form of no type":     {oauthCall{body: f.query()}, 415, unsupportedForm},
 		"a large body":        {form("a=" + strings.Repeat("a", 64<<10)), 413, `{"reason":"The body is larger than 64 KiB","error":"invalid_request"}`},
-		"another path":        {exchange{path: "/oauth/authorize"}, 404, `{"reason":"There is nothing at this path","error":"invalid_request"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := c.x.do(f.endpoints())
-			failed(t, w, c.status, c.body)
+			wantOAuth(t, w, c.status, c.body)
 			if allow := w.Header().Get("Allow"); (allow == "POST") != (c.status == 405) {
 				t.Errorf("Allow: %q", allow)
 			}
 		})
 	}
-	if tokens, err := f.Tokens(t.Context(), f.account, "", 10); err != nil || len(tokens) != 0 {
+	if tokens, err := f.Authority.Tokens(t.Context(), f.account, "", 10); err != nil || len(tokens) != 0 {
 		t.Errorf("tokens %v, %v; want none", tokens, err)
 	}
 }
 
-const unsupported = `{"reason":"The body must be application/x-www-form-urlencoded; parameters may also be in the query","error":"invalid_request"}`
+const unsupportedForm = `{"reason":"The body must be application/x-www-form-urlencoded; parameters may also be in the query","error":"invalid_request"}`
 
 func TestTokenEndpointNarrows(t *testing.T) {
-	f := newFixture(t)
-	x := exchange{query: f.query() + "&scope=user:read:presence_status+presence:read", header: header("Authorization", f.basic())}
+	f := newOAuthFixture(t)
+	x := oauthCall{query: f.query() + "&scope=user:read:presence_status+presence:read", header: header("Authorization", f.basic())}
 	g := granted(t, x.do(f.endpoints()))
 	if *g.Scope != "user:read:presence_status presence:read" {
 		t.Errorf("scope %q", *g.Scope)
 	}
-	if p := accepts(t, f.Authority, g.AccessToken); !p.May(PresenceRead) || p.MayFor(PresenceRead, "x") || p.May(ClaimWrite) {
-		t.Errorf("the token may %s", show(p.Scopes))
+	if p := f.principal(t, g.AccessToken); !p.May(auth.PresenceRead) || p.MayFor(auth.PresenceRead, "x") || p.May(auth.ClaimWrite) {
+		t.Errorf("the token may %v", p.Scopes)
 	}
-	bare, secret := f.newApp(t, f.account, "")
-	x = exchange{query: f.query(), header: header("Authorization", basic(string(bare.ID), secret))}
+	bare, secret := f.App(f.account, "")
+	x = oauthCall{query: f.query(), header: header("Authorization", basic(string(bare.ID), secret))}
 	if g := granted(t, x.do(f.endpoints())); g.Scope == nil || *g.Scope != "" {
 		t.Errorf("scope %v, want an empty string", g.Scope)
 	}
 }
 
 func TestTokenEndpointBaseURL(t *testing.T) {
-	f := newFixture(t)
-	e := f.endpoints()
-	e.BaseURL = func(http.ResponseWriter) string { return "https://presence.example.com" }
-	x := exchange{query: f.query(), header: header("Authorization", f.basic())}
+	f := newOAuthFixture(t)
+	e := f.endpointsAt("https://presence.example.com")
+	x := oauthCall{query: f.query(), header: header("Authorization", f.basic())}
 	if g := granted(t, x.do(e)); g.APIURL != "https://presence.example.com" {
 		t.Errorf("api_url %q", g.APIURL)
 	}
 }
 
 func TestRotatedSecret(t *testing.T) {
-	f := newFixture(t)
-	old := exchange{query: f.query(), header: header("Authorization", f.basic())}
+	f := newOAuthFixture(t)
+	old := oauthCall{query: f.query(), header: header("Authorization", f.basic())}
 	token := granted(t, old.do(f.endpoints())).AccessToken
-	secret, err := f.RotateSecret(t.Context(), f.account, f.app.ID)
-	check(t, err)
-	failed(t, old.do(f.endpoints()), 400, `{"reason":"Invalid client_id or client_secret","error":"invalid_client"}`)
-	granted(t, exchange{query: f.query(), header: header("Authorization", basic(string(f.app.ID), secret))}.do(f.endpoints()))
-	accepts(t, f.Authority, token)
-	check(t, f.DeleteApp(t.Context(), f.account, f.app.ID))
-	failed(t, exchange{query: f.query(), header: header("Authorization", basic(string(f.app.ID), secret))}.do(f.endpoints()),
+	secret, err := f.Authority.RotateSecret(t.Context(), f.account, f.app.ID)
+	apptest.Check(t, err)
+	wantOAuth(t, old.do(f.endpoints()), 400, `{"reason":"Invalid client_id or client_secret","error":"invalid_client"}`)
+	granted(t, oauthCall{query: f.query(), header: header("Authorization", basic(string(f.app.ID), secret))}.do(f.endpoints()))
+	f.principal(t, token)
+	apptest.Check(t, f.Authority.DeleteApp(t.Context(), f.account, f.app.ID))
+	wantOAuth(t, oauthCall{query: f.query(), header: header("Authorization", basic(string(f.app.ID), secret))}.do(f.endpoints()),
 		400, `{"reason":"Invalid client_id or client_secret","error":"invalid_client"}`)
 }
 
 func TestFailuresAreLimited(t *testing.T) {
-	f := newFixture(t)
+	f := newOAuthFixture(t)
 	e := f.endpoints()
-	wrong := func(id string) exchange {
-		return exchange{query: f.query(), header: header("Authorization", basic(id, "x"))}
+	wrong := func(id string) oauthCall {
+		return oauthCall{query: f.query(), header: header("Authorization", basic(id, "x"))}
 	}
 	id := string(f.app.ID)
 	const refused = `{"reason":"Invalid client_id or client_secret","error":"invalid_client"}`
 	for range 20 {
-		failed(t, wrong(id).do(e), 400, refused)
+		wantOAuth(t, wrong(id).do(e), 400, refused)
 	}
 	f.clock.Advance(17*time.Second + 500*time.Millisecond)
 	w := wrong(id).do(e)
-	failed(t, w, 429, `{"reason":"Invalid client_id or client_secret; it failed too often, try again in 43 seconds","error":"invalid_client"}`)
+	wantOAuth(t, w, 429, `{"reason":"Invalid client_id or client_secret; it failed too often, try again in 43 seconds","error":"invalid_client"}`)
 	if got := w.Header().Get("Retry-After"); got != "43" {
 		t.Errorf("Retry-After: %q, want 43", got)
 	}
-	failed(t, wrong("another").do(e), 400, refused)
-	granted(t, exchange{query: f.query(), header: header("Authorization", f.basic())}.do(e)) // nobody can lock an app out
+	wantOAuth(t, wrong("another").do(e), 400, refused)
+	granted(t, oauthCall{query: f.query(), header: header("Authorization", f.basic())}.do(e)) // nobody can lock an app out
 	f.clock.Advance(42*time.Second + 500*time.Millisecond)
-	failed(t, wrong(id).do(e), 400, refused)
+	wantOAuth(t, wrong(id).do(e), 400, refused)
 	for i := range 5000 { // more than are counted
 		wrong(fmt.Sprint("client", i)).do(e)
 	}
 }
 
 func TestRevokeEndpoint(t *testing.T) {
-	f := newFixture(t)
+	f := newOAuthFixture(t)
 	e := f.endpoints()
 	const unknown = `{"reason":"Invalid Token!","error":"invalid_request"}`
-	other, otherSecret := f.newApp(t, f.account, "presence:read")
-	revoke := func(token string, parts ...string) exchange {
-		return exchange{path: "/oauth/revoke", body: "token=" + url.QueryEscape(token), header: header(append(parts, "Content-Type", formType)...)}
+	other, otherSecret := f.App(f.account, "presence:read")
+	revoke := func(token string, parts ...string) oauthCall {
+		return oauthCall{path: "/oauth/revoke", body: "token=" + url.QueryEscape(token), header: header(append(parts, "Content-Type", formType)...)}
 	}
-	_, text := f.issue(t, f.ann.ID, time.Hour)
-	accepts(t, f.Authority, text)
+	text := f.issue(f.ann.ID, time.Hour)
+	f.principal(t, text)
 
-	failed(t, revoke(text).do(e), 400, `{"reason":"Invalid client_id or client_secret","error":"invalid_client"}`)
-	failed(t, revoke("", "Authorization", f.basic()).do(e), 400, `{"reason":"Missing required parameter: token","error":"invalid_request"}`)
-	failed(t, revoke(text, "Authorization", basic(string(other.ID), otherSecret)).do(e), 400, unknown)
-	failed(t, revoke("nope", "Authorization", f.basic()).do(e), 400, unknown)
-	accepts(t, f.Authority, text)
+	wantOAuth(t, revoke(text).do(e), 400, `{"reason":"Invalid client_id or client_secret","error":"invalid_client"}`)
+	wantOAuth(t, revoke("", "Authorization", f.basic()).do(e), 400, `{"reason":"Missing required parameter: token","error":"invalid_request"}`)
+	wantOAuth(t, revoke(text, "Authorization", basic(string(other.ID), otherSecret)).do(e), 400, unknown)
+	wantOAuth(t, revoke("nope", "Authorization", f.basic()).do(e), 400, unknown)
+	f.principal(t, text)
 
 	w := revoke(text, "Authorization", f.basic()).do(e)
-	failed(t, w, 200, `{"status":"success"}`)
-	refuses(t, f.Authority, text, ErrInvalidToken)
-	failed(t, revoke(text, "Authorization", f.basic()).do(e), 400, unknown)
-	if tokens, err := f.Tokens(t.Context(), f.account, "", 10); err != nil || len(tokens) != 0 {
+	wantOAuth(t, w, 200, `{"status":"success"}`)
+	f.refuses(t, text, auth.ErrInvalidToken)
+	wantOAuth(t, revoke(text, "Authorization", f.basic()).do(e), 400, unknown)
+	if tokens, err := f.Authority.Tokens(t.Context(), f.account, "", 10); err != nil || len(tokens) != 0 {
 		t.Errorf("tokens %v, %v; want none", tokens, err)
 	}
 
-	_, text = f.issue(t, "", time.Hour)
-	inQuery := exchange{path: "/oauth/revoke", query: "token=" + text, header: header("Authorization", f.basic())}
-	failed(t, inQuery.do(e), 200, `{"status":"success"}`)
-	refuses(t, f.Authority, text, ErrInvalidToken)
+	text = f.issue("", time.Hour)
+	inQuery := oauthCall{path: "/oauth/revoke", query: "token=" + text, header: header("Authorization", f.basic())}
+	wantOAuth(t, inQuery.do(e), 200, `{"status":"success"}`)
+	f.refuses(t, text, auth.ErrInvalidToken)
 
-	_, text = f.issue(t, "", time.Hour)
+	text = f.issue("", time.Hour)
 	f.clock.Advance(2 * time.Hour)
-	refuses(t, f.Authority, text, ErrExpiredToken)
-	failed(t, revoke(text, "Authorization", f.basic()).do(e), 200, `{"status":"success"}`)
-	refuses(t, f.Authority, text, ErrInvalidToken)
-	failed(t, exchange{path: "/oauth/revoke", method: "DELETE"}.do(e), 405, `{"reason":"Method not allowed: use POST","error":"invalid_request"}`)
+	f.refuses(t, text, auth.ErrExpiredToken)
+	wantOAuth(t, revoke(text, "Authorization", f.basic()).do(e), 200, `{"status":"success"}`)
+	f.refuses(t, text, auth.ErrInvalidToken)
+	wantOAuth(t, oauthCall{path: "/oauth/revoke", method: "DELETE"}.do(e), 405, `{"reason":"this path allows POST","error":"invalid_request"}`)
 }
 
 func TestEndpointsTellNoDetailsOfFailures(t *testing.T) {
-	f := newFixture(t)
+	f := newOAuthFixture(t)
 	for _, c := range []struct {
 		err    error
 		status int
@@ -369,20 +432,20 @@ func TestEndpointsTellNoDetailsOfFailures(t *testing.T) {
 		{store.ErrFailed, 503, `{"reason":"The server cannot answer at the moment, try again","error":"temporarily_unavailable"}`},
 		{store.ErrFull, 507, `{"reason":"The disk is almost full: nothing is written until space is free","error":"server_error"}`},
 	} {
-		f.docs.failLoad.Store(&c.err)
-		failed(t, exchange{query: f.query(), header: header("Authorization", f.basic())}.do(f.endpoints()), c.status, c.body)
+		f.docs.Down(c.err)
+		wantOAuth(t, oauthCall{query: f.query(), header: header("Authorization", f.basic())}.do(f.endpoints()), c.status, c.body)
 	}
 }
 
 func FuzzTokenEndpoint(f *testing.F) {
-	fix := newFixture(f)
+	fix := newOAuthFixture(f)
 	e := fix.endpoints()
 	f.Add(fix.query(), "", "application/json", fix.basic())
 	f.Add("", fix.query()+"&client_id=a&client_secret=b", formType, "")
 	f.Add("a=1&a=2", "%zz", formType+"; charset=x", "Basic Og==")
 	f.Add("scope=\xff", "{}", "", "basic "+strings.Repeat("A", 100))
 	f.Fuzz(func(t *testing.T, query, body, contentType, authorization string) {
-		x := exchange{query: query, body: body, header: header("Content-Type", contentType, "Authorization", authorization)}
+		x := oauthCall{query: query, body: body, header: header("Content-Type", contentType, "Authorization", authorization)}
 		w := x.do(e)
 		var answer map[string]any
 		if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
