@@ -16,7 +16,7 @@ func TestLimitsAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, table, _ := strings.Cut(string(text), "\n| limit | default | setting | answer |\n")
+	_, table, _ := strings.Cut(string(text), "\n| limit | default | setting | response |\n")
 	table, _, _ = strings.Cut(table, "\n\n")
 	settings := make(map[string]bool)
 	for _, s := range config.Settings() {
