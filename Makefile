@@ -23,11 +23,11 @@ VULN := $(BIN)/govulncheck
 
 # The packages whose code runs on several goroutines, or is run by them: tested
 # once more under the race detector.
-RACE := ./client/... ./internal/auth/... ./internal/directory/... ./internal/notify/... ./internal/publish/... \
+RACE := ./client/... ./internal/auth/... ./internal/directory/... ./internal/hub/... ./internal/streamapi/... ./internal/view/... ./internal/watch/... ./internal/publish/... \
         ./internal/server/... ./internal/store/... ./internal/wire/... ./internal/httpapi/... ./internal/zoomapi/...
 
 # What is tested on either engine.
-SURFACE := ./internal/auth ./internal/directory ./internal/notify ./internal/zoomapi ./internal/httpapi
+SURFACE := ./internal/auth ./internal/directory ./internal/hub ./internal/view ./internal/watch ./internal/zoomapi ./internal/httpapi
 
 # How long each fuzz function, and the soak as a whole, runs.
 FUZZTIME ?= 30s

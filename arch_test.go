@@ -39,8 +39,8 @@ var imports = map[string][]string{
 	// Enters and goes out: they meet in the store, and nowhere else.
 	"internal/publish": {"internal/presence", "internal/store"},
 	"internal/view":    {"internal/presence", "internal/store"},
-	"internal/notify":  {"internal/document", "internal/presence", "internal/store", "internal/view"},
 	"internal/tail":    {"internal/document", "internal/presence", "internal/store"},
+	"internal/hub":     {"internal/document", "internal/presence", "internal/store", "internal/view"},
 	"internal/watch":   {"internal/document", "internal/presence", "internal/store"},
 
 	"internal/quota": nil,
@@ -53,18 +53,19 @@ var imports = map[string][]string{
 	},
 
 	// The wire.
-	"internal/form":    nil,
-	"internal/wire":    {"internal/auth", "internal/form", "internal/presence", "internal/quota"},
-	"internal/zoomapi": dialect,
-	"internal/httpapi": append([]string{"api"}, dialect...),
-	"internal/ui":      {"internal/wire"},
+	"internal/form":      nil,
+	"internal/wire":      {"internal/auth", "internal/form", "internal/presence", "internal/quota"},
+	"internal/zoomapi":   dialect,
+	"internal/httpapi":   append([]string{"api", "internal/hub", "internal/watch"}, dialect...),
+	"internal/streamapi": append([]string{"api", "internal/httpapi", "internal/hub", "internal/watch"}, dialect...),
+	"internal/ui":        {"internal/wire"},
 
 	// The program.
 	"internal/config": nil,
 	"internal/server": {
-		"internal/auth", "internal/config", "internal/directory", "internal/httpapi", "internal/notify",
+		"internal/auth", "internal/config", "internal/directory", "internal/httpapi", "internal/hub",
 		"internal/presence", "internal/publish", "internal/quota", "internal/store", "internal/store/backup",
-		"internal/store/natsstore", "internal/store/pebblestore", "internal/ui", "internal/view", "internal/watch",
+		"internal/store/natsstore", "internal/store/pebblestore", "internal/streamapi", "internal/ui", "internal/view", "internal/watch",
 		"internal/wire", "internal/zoomapi",
 	},
 	"internal/cli":   {"api", "client", "internal/config", "internal/server"},
@@ -81,8 +82,8 @@ var imports = map[string][]string{
 
 // dialect is what a package that speaks one API may import.
 var dialect = []string{
-	"internal/auth", "internal/directory", "internal/form", "internal/notify", "internal/presence", "internal/publish",
-	"internal/quota", "internal/store", "internal/view", "internal/watch", "internal/wire",
+	"internal/auth", "internal/directory", "internal/form", "internal/presence", "internal/publish", "internal/quota",
+	"internal/store", "internal/view", "internal/wire",
 }
 
 // pure lists the packages that decide and do nothing else, with all they may
@@ -136,7 +137,8 @@ func TestArchitectureSees(t *testing.T) {
 	long := "// Package wire is.\npackage wire\n\nfunc f() {" + strings.Repeat("\n", maxFunctionLines) + "}\n"
 	for name, c := range map[string]struct{ file, source, want string }{
 		"an import against the direction":  {"internal/presence/a.go", "// Package presence is.\npackage presence\nimport _ \"porchlight.dev/porchlight/internal/store\"\n", "must not import internal/store"},
-		"publish and notify meet":          {"internal/publish/a.go", "// Package publish is.\npackage publish\nimport _ \"porchlight.dev/porchlight/internal/notify\"\n", "must not import internal/notify"},
+		"publish and hub meet":             {"internal/publish/a.go", "// Package publish is.\npackage publish\nimport _ \"porchlight.dev/porchlight/internal/hub\"\n", "must not import internal/hub"},
+		"the hub knows a dialect":          {"internal/hub/a.go", "// Package hub is.\npackage hub\nimport _ \"porchlight.dev/porchlight/api\"\n", "must not import api"},
 		"I/O in a pure package":            {"internal/presence/a.go", "// Package presence is.\npackage presence\nimport _ \"net/http\"\n", "is pure and must not import net/http"},
 		"the engine outside its backend":   {"internal/server/a.go", "// Package server is.\npackage server\nimport _ \"github.com/cockroachdb/pebble/v2\"\n", "belongs in internal/store/pebblestore, internal/store/enginetest alone"},
 		"an unlisted package":              {"internal/novel/a.go", "// Package novel is.\npackage novel\n", "not listed in arch_test.go"},

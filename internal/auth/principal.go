@@ -11,9 +11,11 @@ package auth
 
 import (
 	"errors"
+	"net/netip"
 	"time"
 
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/store"
 )
 
@@ -54,6 +56,24 @@ func (p *Principal) Actor() store.Actor {
 		return store.Actor{App: p.App}
 	}
 	return store.Actor{App: p.App, User: p.User}
+}
+
+// Origin is the app on whose own account the principal acts or, for a user's token, the
+// app that the token was made for. The other is "".
+func (p *Principal) Origin() (app, via presence.AppID) {
+	if p.AccountLevel {
+		return p.App, ""
+	}
+	return "", p.App
+}
+
+// Caller is whom limits count a request of the principal for, from an address.
+func (p *Principal) Caller(address netip.Prefix) quota.Caller {
+	c := quota.Caller{Account: string(p.Account), App: string(p.App), User: string(p.User), Address: address}
+	if p.AccountLevel {
+		c.User = ""
+	}
+	return c
 }
 
 // May reports whether the principal has the scope for its own user.

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/api"
-	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/wire"
@@ -25,14 +24,16 @@ func (c *call) answer(status int, body any) error {
 	return c.write(status, data)
 }
 
-// write ends data with a line feed, for terminals and line-based tools.
-func (c *call) write(status int, data []byte) error {
+func (c *call) write(status int, data []byte) error { return WriteJSON(c.w, status, data) }
+
+// WriteJSON ends data with a line feed, for terminals and line-based tools.
+func WriteJSON(w http.ResponseWriter, status int, data []byte) error {
 	data = append(data, '\n')
-	header(c.w, "Content-Type", "application/json")
-	c.seal()
-	header(c.w, "Content-Length", strconv.Itoa(len(data)))
-	c.w.WriteHeader(status)
-	_, err := c.w.Write(data)
+	header(w, "Content-Type", "application/json")
+	Seal(w)
+	header(w, "Content-Length", strconv.Itoa(len(data)))
+	w.WriteHeader(status)
+	_, err := w.Write(data)
 	return err
 }
 
@@ -43,10 +44,12 @@ func (c *call) nothing() error {
 	return nil
 }
 
-// seal keeps what is answered out of caches, and browsers from guessing at it.
-func (c *call) seal() {
-	header(c.w, "Cache-Control", "no-store")
-	header(c.w, "X-Content-Type-Options", "nosniff")
+func (c *call) seal() { Seal(c.w) }
+
+// Seal keeps an answer out of caches, and browsers from guessing at its type.
+func Seal(w http.ResponseWriter) {
+	header(w, "Cache-Control", "no-store")
+	header(w, "X-Content-Type-Options", "nosniff")
 }
 
 // tell gives the headers of a write to a user's record: its revision, and
@@ -61,8 +64,8 @@ func (c *call) tell(result *publish.Result) {
 // read reads the body.
 func (c *call) read(limit int64, into any) error { return wire.ReadJSON(c.w, c.r, limit, into) }
 
-// required refuses a field that was left out, or null.
-func required(field string) error {
+// Required refuses a field that was left out, or null.
+func Required(field string) error {
 	return &presence.FieldError{Field: field, Reason: "is required"}
 }
 
@@ -74,15 +77,6 @@ func (c *call) conditions(asked any, path ...string) (presence.Request, error) {
 		return presence.Request{}, err
 	}
 	return wire.Conditions(c.r, c.p, text)
-}
-
-// origin is the app on whose own account the caller acts or, for a user's token, the
-// app that the token was made for. The other is "".
-func origin(p *auth.Principal) (app, via presence.AppID) {
-	if p.AccountLevel {
-		return p.App, ""
-	}
-	return "", p.App
 }
 
 func at(i presence.Instant) api.Time { return api.At(i.Time()) }

@@ -13,6 +13,7 @@
 package httpapi
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -22,12 +23,17 @@ import (
 
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
-	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/quota"
+	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/view"
 	"porchlight.dev/porchlight/internal/wire"
 )
+
+// Cursors write the cursors that a client gives to a stream; *hub.Hub is one.
+type Cursors interface {
+	ReadCursor(ctx context.Context, at store.Cursor) (string, error)
+}
 
 // API is the native dialect and its routes. Set the fields, then Mount.
 type API struct {
@@ -36,7 +42,7 @@ type API struct {
 	Watches   *watch.Registry
 	Directory *directory.Directory
 	Authority *auth.Authority
-	Hub       *notify.Hub
+	Cursors   Cursors
 	Quotas    *quota.Guard // nil: none
 	// Reads is who may read many users at once; nil for everybody.
 	Reads *quota.Turns
@@ -131,11 +137,9 @@ func (a *API) directoryRoutes() []route {
 func (a *API) Mount(rt *wire.Router) {
 	rt.Area("/v1/", a)
 	rt.Area("/docs", a)
-	streams := newStreams(a)
 	for _, r := range a.routes() {
 		rt.Handle(r.method, r.pattern, a, a.guarded(r))
 	}
-	streams.mount(rt)
 	a.mountPages(rt)
 }
 
@@ -146,26 +150,43 @@ type call struct {
 	p *auth.Principal
 }
 
-// guarded lets through whoever has a token with what is needed, and has not done
-// too much already.
 func (a *API) guarded(of route) wire.Handler {
-	resource, limited := resourceOf(of.method, of.pattern)
+	return a.admitted(of.method, of.pattern, of.need, func(w http.ResponseWriter, r *http.Request, p *auth.Principal) error {
+		return of.serve(&call{w, r, p})
+	})
+}
+
+// A PrincipalHandler serves a request of a principal.
+type PrincipalHandler func(w http.ResponseWriter, r *http.Request, p *auth.Principal) error
+
+// Guarded is the handler of a route that needs a scope, in either form.
+func (a *API) Guarded(method, pattern string, scope auth.Scope, serve PrincipalHandler) wire.Handler {
+	return a.admitted(method, pattern, plain(scope), serve)
+}
+
+// admitted lets through whoever has a token with what is needed, and is within its
+// limits.
+func (a *API) admitted(method, pattern string, need need, serve PrincipalHandler) wire.Handler {
+	resource, limited := resourceOf(method, pattern)
 	return func(w http.ResponseWriter, r *http.Request) error {
 		p, err := wire.Principal(w, r, a.Authority)
 		if err != nil {
 			return err
 		}
-		if err := of.need.check(p); err != nil {
+		if err := need.check(p); err != nil {
 			return err
 		}
 		if limited {
-			if err := a.Quotas.Take(resource, callerOf(p, wire.ClientOf(w).LimitKey())); err != nil {
+			if err := a.Quotas.Take(resource, p.Caller(wire.ClientOf(w).LimitKey())); err != nil {
 				return err
 			}
 		}
-		return of.serve(&call{w, r, p})
+		return serve(w, r, p)
 	}
 }
+
+// RequireScope is nil for a principal that has the scope, in either form.
+func RequireScope(p *auth.Principal, s auth.Scope) error { return plain(s).check(p) }
 
 func (n need) check(p *auth.Principal) error {
 	name := n.scope.String()

@@ -48,7 +48,7 @@ func (a *API) refreshMany(c *call) error {
 // known when all are carried out at once.
 func checkBatch(items []api.RefreshItem) error {
 	if items == nil {
-		return required("sessions")
+		return Required("sessions")
 	}
 	if len(items) == 0 || len(items) > api.MaxRefreshItems {
 		return &presence.FieldError{Field: "sessions", Reason: "must have 1 to 1000 items"}
@@ -57,7 +57,7 @@ func checkBatch(items []api.RefreshItem) error {
 	for i, item := range items {
 		switch {
 		case item.ID == "":
-			return required(fmt.Sprintf("sessions[%d].id", i))
+			return Required(fmt.Sprintf("sessions[%d].id", i))
 		case seen[item.ID]:
 			return &presence.FieldError{Field: fmt.Sprintf("sessions[%d].id", i), Reason: "is in the batch already"}
 		}
@@ -69,7 +69,7 @@ func checkBatch(items []api.RefreshItem) error {
 func (a *API) refreshItem(c *call, item *api.RefreshItem) api.RefreshResult {
 	session, err := a.refreshOne(c, item)
 	if err != nil {
-		p := problem(asNoSession(err))
+		p := Problem(asNoSession(err))
 		p.Instance = wire.RequestID(c.w)
 		return api.RefreshResult{ID: item.ID, Status: p.Status, Problem: p}
 	}
@@ -84,7 +84,7 @@ func (a *API) refreshOne(c *call, item *api.RefreshItem) (*presence.Session, err
 	if !c.p.MayFor(auth.SessionWrite, user) {
 		return nil, presence.ErrUnknownSession
 	}
-	began, said := a.now(), activity(item.Active)
+	began, said := a.now(), Activity(item.Active)
 	u := store.User{Account: c.p.Account, ID: user}
 	result, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), presence.Refresh{Session: id, Activity: said})
 	if err != nil {

@@ -19,7 +19,7 @@ func (a *API) setClaim(c *call) error {
 		return err
 	}
 	id := presence.ClaimID(c.r.PathValue("claim"))
-	event, err := claimEvent(id, &body)
+	event, err := ClaimEvent(id, &body)
 	if err != nil {
 		return err
 	}
@@ -30,7 +30,7 @@ func (a *API) setClaim(c *call) error {
 	if err != nil {
 		return err
 	}
-	event.App, event.Via = origin(c.p)
+	event.App, event.Via = c.p.Origin()
 	result, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), event)
 	if err != nil {
 		return err
@@ -39,13 +39,13 @@ func (a *API) setClaim(c *call) error {
 	return c.answer(http.StatusOK, claimResult(&result.Record, id))
 }
 
-func claimEvent(id presence.ClaimID, body *api.SetClaim) (presence.SetClaim, error) {
+func ClaimEvent(id presence.ClaimID, body *api.SetClaim) (presence.SetClaim, error) {
 	event := presence.SetClaim{
 		ID: id, Source: presence.Source(body.Source), Note: body.Note,
 		Since: presence.InstantOf(body.Since.Time), Until: presence.InstantOf(body.Until.Time),
 	}
 	if body.Status == "" {
-		return event, required("status")
+		return event, Required("status")
 	}
 	status, ok := presence.ParseStatus(string(body.Status))
 	if !ok {

@@ -18,7 +18,7 @@ func (a *API) createApp(c *call) error {
 		return err
 	}
 	if body.Name == "" {
-		return required("name")
+		return Required("name")
 	}
 	scopes, err := a.scopesOf(body.Scopes)
 	if err != nil {

@@ -17,6 +17,9 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/internal/apptest"
+	"porchlight.dev/porchlight/internal/hub"
+	"porchlight.dev/porchlight/internal/server"
+	"porchlight.dev/porchlight/internal/streamapi"
 	"porchlight.dev/porchlight/internal/watch"
 	"porchlight.dev/porchlight/internal/zoomapi"
 
@@ -72,6 +75,8 @@ func TestMain(m *testing.M) {
 type world struct {
 	t         testing.TB
 	api       *httpapi.API
+	hub       *hub.Hub
+	streams   *streamapi.API
 	router    *wire.Router
 	handler   http.Handler
 	store     store.Store
@@ -107,16 +112,19 @@ func newWorld(t testing.TB) *world {
 	policy := presence.DefaultPolicy()
 	policy.Damping = 0
 	log := slog.New(slog.DiscardHandler)
+	w.hub = server.NewHub(st, w.directory, w.authority, nil, w.clock, log)
 	w.api = &httpapi.API{
 		Publisher: publish.New(publish.Options{Store: st, Policy: policy, Known: known, Clock: w.clock, Log: log}),
 		Views:     &view.Reader{Store: st, Known: known, ErrGone: directory.ErrNoUser},
 		Watches:   &watch.Registry{Store: st, Known: known, Clock: w.clock, Log: log},
 		Directory: w.directory, Authority: w.authority, Clock: w.clock, Log: log,
-		Hub: httpapi.NewHub(st, w.directory, w.authority, nil, w.clock, log),
+		Cursors: w.hub,
 	}
 	w.deliver()
 	w.router = wire.NewRouter(newObserver(w.clock), w.api)
 	w.api.Mount(w.router)
+	w.streams = &streamapi.API{Native: w.api, Hub: w.hub}
+	w.streams.Mount(w.router)
 	w.handler = w.router
 	if t, ok := t.(*testing.T); ok {
 		w.watch(t)
@@ -129,7 +137,7 @@ func newWorld(t testing.TB) *world {
 func (w *world) deliver() {
 	ctx, stop := context.WithCancel(context.WithoutCancel(w.t.Context()))
 	ended := make(chan error, 1)
-	go func() { ended <- w.api.Hub.Run(ctx) }()
+	go func() { ended <- w.hub.Run(ctx) }()
 	w.t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -37,13 +38,15 @@ func (c *call) page() (page, error) {
 	return pg, nil
 }
 
-// query reads the parameters of the URL, of which only those known are allowed,
+func (c *call) query(known ...string) (url.Values, error) { return Query(c.r, known...) }
+
+// Query reads the parameters of the URL, of which only those known are allowed,
 // and each once.
-func (c *call) query(known ...string) (url.Values, error) {
-	if c.r.URL.RawQuery == "" {
+func Query(r *http.Request, known ...string) (url.Values, error) {
+	if r.URL.RawQuery == "" {
 		return nil, nil
 	}
-	q, err := wire.Query(c.r)
+	q, err := wire.Query(r)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +59,7 @@ func (c *call) query(known ...string) (url.Values, error) {
 		}
 	}
 	if q.Has("users") {
-		q.Set("users", wire.QueryAddresses(c.r, "users"))
+		q.Set("users", wire.QueryAddresses(r, "users"))
 	}
 	return q, nil
 }

@@ -23,19 +23,19 @@ func (a *API) readPresence(c *call) error {
 	if view.State != nil {
 		tag = wire.ETag(view.State.Revision)
 	}
-	text, err := a.Hub.ReadCursor(c.r.Context(), cursor)
+	text, err := a.Cursors.ReadCursor(c.r.Context(), cursor)
 	if err != nil {
 		return err
 	}
 	b := append(make([]byte, 0, 256), '{')
-	b = appendPresence(b, u.ID, &view.Presence)
+	b = AppendPresence(b, u.ID, &view.Presence)
 	b = append(append(b, `,"cursor":"`...), text...)
 	return c.show(tag, append(b, `"}`...))
 }
 
-// appendPresence appends the members of an api.Presence, less cursor and
+// AppendPresence appends the members of an api.Presence, less cursor and
 // asked_as.
-func appendPresence(b []byte, u presence.UserID, p *presence.Presence) []byte {
+func AppendPresence(b []byte, u presence.UserID, p *presence.Presence) []byte {
 	b = append(b, `"user":"`...)
 	b = wire.AppendJSON(b, string(u))
 	b = append(b, `","status":"`...)

@@ -15,7 +15,7 @@ import (
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
-	"porchlight.dev/porchlight/internal/notify"
+	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/store"
@@ -31,7 +31,7 @@ var (
 
 // Fail writes err as a problem document.
 func (a *API) Fail(w http.ResponseWriter, _ *http.Request, err error) {
-	p := problem(err)
+	p := Problem(err)
 	p.Instance = wire.RequestID(w)
 	h := w.Header()
 	h["Content-Type"] = []string{"application/problem+json"}
@@ -110,8 +110,8 @@ var soon = []struct {
 	{store.ErrUnknown, &api.OutcomeUnknown, 1},
 	{store.ErrFull, &api.DiskFull, 5},
 	{wire.ErrDraining, &api.Unavailable, 2},
-	{notify.ErrDraining, &api.Unavailable, 2},
-	{notify.ErrEnded, &api.Unavailable, 1},
+	{hub.ErrDraining, &api.Unavailable, 2},
+	{hub.ErrEnded, &api.Unavailable, 1},
 	{store.ErrFailed, &api.Unavailable, 10},
 	{store.ErrUnavailable, &api.Unavailable, 2},
 	{store.ErrClosed, &api.Unavailable, 5},
@@ -119,9 +119,17 @@ var soon = []struct {
 	{context.DeadlineExceeded, &api.Unavailable, 1},
 }
 
-// problem is the one place where errors become problems. What is not known here
+// A BusyError refuses a request that would only wait for others.
+type BusyError struct {
+	Reason     string
+	RetryAfter time.Duration
+}
+
+func (e *BusyError) Error() string { return e.Reason }
+
+// Problem is the one place where errors become problems. What is not known here
 // is our own failure, and its text stays here.
-func problem(err error) *api.Problem {
+func Problem(err error) *api.Problem {
 	if errors.Is(err, presence.ErrDeleted) {
 		err = directory.ErrNoUser // nobody is told who was there once
 	}
@@ -172,8 +180,8 @@ func detailed(err error) *api.Problem {
 	if e, ok := errors.AsType[*quota.Error](err); ok {
 		return overQuota(e)
 	}
-	if e, ok := errors.AsType[*errBusy](err); ok {
-		return later(&api.Unavailable, e, e.wait)
+	if e, ok := errors.AsType[*BusyError](err); ok {
+		return later(&api.Unavailable, e, e.RetryAfter)
 	}
 	return ofWire(err)
 }

@@ -19,7 +19,7 @@ func (a *API) query(c *call) error {
 		return err
 	}
 	if body.Users == nil {
-		return required("users")
+		return Required("users")
 	}
 	if n := len(body.Users); n == 0 || n > api.MaxQueryUsers {
 		return &presence.FieldError{Field: "users", Reason: "must have 1 to 10000 items"}
@@ -48,7 +48,7 @@ func (a *API) presences(c *call, asked []string) ([]byte, error) {
 	if views, err = a.complete(c, q, views); err != nil {
 		return nil, err
 	}
-	text, err := a.Hub.ReadCursor(c.r.Context(), cursor)
+	text, err := a.Cursors.ReadCursor(c.r.Context(), cursor)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +120,7 @@ func appendPresences(q *mentions, views []view.View, cursor string) []byte {
 			b = append(b, ',')
 		}
 		b = append(b, '{')
-		b = appendPresence(b, views[i].User, &views[i].Presence)
+		b = AppendPresence(b, views[i].User, &views[i].Presence)
 		if ref := q.refs[i]; ref != string(views[i].User) {
 			b = append(b, `,"asked_as":"`...)
 			b = append(wire.AppendJSON(b, ref), '"')

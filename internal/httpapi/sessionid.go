@@ -22,12 +22,12 @@ func newSessionID() presence.SessionID {
 	return presence.SessionID(base64.RawURLEncoding.EncodeToString(raw[:]))
 }
 
-// sessionAsked is which session a sign_in means by the text that its client gave:
+// SessionAsked is which session a sign_in means by the text that its client gave:
 // was, one that the server named, if that is live still; else id, which the same
 // text of the same app always stands for, so that a sign_in that is sent again is
 // the same session. The text is hashed with the app, so that no client can name
 // another app's session, and a record is its user's alone.
-func sessionAsked(p *auth.Principal, text string) (id, was presence.SessionID, err error) {
+func SessionAsked(p *auth.Principal, text string) (id, was presence.SessionID, err error) {
 	if text == "" {
 		return newSessionID(), "", nil
 	}
@@ -38,13 +38,13 @@ func sessionAsked(p *auth.Principal, text string) (id, was presence.SessionID, e
 	case err != nil && presence.CheckID("session", text) != nil:
 		return "", "", &presence.FieldError{Field: "session", Reason: "must be a session's id, or 1 to 128 bytes of printable text that the client chose"}
 	}
-	app, via := origin(p)
+	app, via := p.Origin()
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q", app, via, text))
 	return presence.SessionID(base64.RawURLEncoding.EncodeToString(sum[:16])), was, nil
 }
 
-// sessionRef is the id of a session on the wire.
-func sessionRef(u presence.UserID, s presence.SessionID) string {
+// SessionRef is the id of a session on the wire.
+func SessionRef(u presence.UserID, s presence.SessionID) string {
 	raw := make([]byte, 0, 1+len(u)+len(s))
 	raw = append(raw, byte(len(u)))
 	raw = append(raw, u...)
@@ -71,7 +71,7 @@ func parseSessionRef(text string) (presence.UserID, presence.SessionID, error) {
 		return "", "", presence.ErrUnknownSession
 	}
 	// The decoder passes over line breaks, which no id has.
-	if sessionRef(presence.UserID(user), presence.SessionID(session)) != text {
+	if SessionRef(presence.UserID(user), presence.SessionID(session)) != text {
 		return "", "", presence.ErrUnknownSession
 	}
 	return presence.UserID(user), presence.SessionID(session), nil

@@ -14,7 +14,7 @@ func TestSessionRefs(t *testing.T) {
 	for _, c := range [][2]string{
 		{"KDcuGIm1QgePTO8WbOqwIQ", string(newSessionID())}, {"u", "s"}, {"ü", "a/b"}, {long, long},
 	} {
-		text := sessionRef(presence.UserID(c[0]), presence.SessionID(c[1]))
+		text := SessionRef(presence.UserID(c[0]), presence.SessionID(c[1]))
 		user, session, err := parseSessionRef(text)
 		if string(user) != c[0] || string(session) != c[1] || err != nil {
 			t.Errorf("%q: got %q %q, %v", c, user, session, err)
@@ -42,7 +42,7 @@ func TestSessionRefs(t *testing.T) {
 
 // A text is the id of at most one session, and that session has no other.
 func FuzzParseSessionRef(f *testing.F) {
-	f.Add(sessionRef("KDcuGIm1QgePTO8WbOqwIQ", newSessionID()))
+	f.Add(SessionRef("KDcuGIm1QgePTO8WbOqwIQ", newSessionID()))
 	f.Add("AXVz")
 	f.Add("AXV\nz")
 	f.Fuzz(func(t *testing.T, text string) {
@@ -50,7 +50,7 @@ func FuzzParseSessionRef(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if again := sessionRef(user, session); again != text {
+		if again := SessionRef(user, session); again != text {
 			t.Errorf("%q is read as %q of %q, which is written %q", text, session, user, again)
 		}
 		if presence.CheckID("user", string(user)) != nil || presence.CheckID("session", string(session)) != nil {

@@ -24,10 +24,10 @@ func (a *API) signIn(c *call) error {
 		return err
 	}
 	event := presence.SignIn{
-		Session: newSessionID(), Activity: activity(body.Active),
+		Session: newSessionID(), Activity: Activity(body.Active),
 		Client: presence.ClientType(body.ClientType), Version: body.ClientVersion, Lease: lease,
 	}
-	event.App, event.Via = origin(c.p)
+	event.App, event.Via = c.p.Origin()
 	if err := presence.Check(event); err != nil {
 		return err
 	}
@@ -160,7 +160,7 @@ func (a *API) refresh(c *call) error {
 		return err
 	}
 	began := a.now()
-	event := presence.Refresh{Request: request, Session: id, Activity: activity(body.Active), Lease: lease}
+	event := presence.Refresh{Request: request, Session: id, Activity: Activity(body.Active), Lease: lease}
 	result, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), event)
 	if err != nil {
 		return asNoSession(err)
@@ -189,7 +189,7 @@ func (a *API) refreshed(s *presence.Session, said presence.Activity, now presenc
 	return &next
 }
 
-func activity(active *bool) presence.Activity {
+func Activity(active *bool) presence.Activity {
 	switch {
 	case active == nil:
 		return presence.Unsaid
@@ -241,7 +241,7 @@ func sessionOf(state *presence.State, id presence.SessionID) (*presence.Session,
 
 func asSession(u presence.UserID, s *presence.Session, now presence.Instant) api.Session {
 	return api.Session{
-		ID: sessionRef(u, s.ID), User: string(u), App: string(s.App),
+		ID: SessionRef(u, s.ID), User: string(u), App: string(s.App),
 		ClientType: string(s.Client), ClientVersion: s.Version,
 		Since: at(s.Since), IdleAt: at(s.IdleAt), EndsAt: at(s.EndsAt),
 		Active:       now < s.EndsAt && (s.IdleAt.IsZero() || now < s.IdleAt),

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"errors"
 
 	"porchlight.dev/porchlight/internal/auth"
@@ -22,13 +23,18 @@ func (a *API) user(c *call) (store.User, error) {
 }
 
 func (a *API) resolve(c *call, ref string) (presence.UserID, error) {
+	return a.Resolve(c.r.Context(), c.p, ref)
+}
+
+// Resolve finds the user whom a principal names; "me" is the principal's own.
+func (a *API) Resolve(ctx context.Context, p *auth.Principal, ref string) (presence.UserID, error) {
 	if ref != "me" {
-		return a.Directory.Resolve(c.r.Context(), c.p.Account, ref)
+		return a.Directory.Resolve(ctx, p.Account, ref)
 	}
-	if c.p.User == "" {
+	if p.User == "" {
 		return "", directory.ErrNoUser // an account without an owner
 	}
-	return c.p.User, nil
+	return p.User, nil
 }
 
 // userFor is the user of the path, if the caller has scope for that user. Who

@@ -1,8 +1,6 @@
 package httpapi
 
 import (
-	"context"
-	"log/slog"
 	"net/http"
 	"time"
 
@@ -10,7 +8,6 @@ import (
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/auth"
-	"porchlight.dev/porchlight/internal/notify"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/wire"
 )
@@ -51,13 +48,13 @@ func (a *API) createWatch(c *call) error {
 		return err
 	}
 	header(c.w, "Location", "/v1/watches/"+w.ID)
-	return c.answer(http.StatusCreated, asWatch(&w))
+	return c.answer(http.StatusCreated, AsWatch(&w))
 }
 
 // watchAsked is what a body says but for the users.
 func watchAsked(body *api.CreateWatch, now time.Time) (w watch.Watch, err error) {
 	if body.User == "" {
-		return w, required("user")
+		return w, Required("user")
 	}
 	w.Until = presence.Available
 	if body.UntilStatus != "" {
@@ -103,7 +100,7 @@ func (a *API) listWatches(c *call) error {
 	}
 	watches, more := cut(watches, pg.limit)
 	for i := range watches {
-		list.Watches = append(list.Watches, *asWatch(&watches[i]))
+		list.Watches = append(list.Watches, *AsWatch(&watches[i]))
 	}
 	if more {
 		list.Next = watches[pg.limit-1].ID
@@ -117,7 +114,7 @@ func (a *API) readWatch(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.representAs(watchTag(&w), asWatch(&w))
+	return c.representAs(watchTag(&w), AsWatch(&w))
 }
 
 // deleteWatch serves DELETE /v1/watches/{watch}.
@@ -129,10 +126,10 @@ func (a *API) deleteWatch(c *call) error {
 	return c.nothing()
 }
 
-func watchTag(w *watch.Watch) string { return tagOf("", asWatch(w)) }
+func watchTag(w *watch.Watch) string { return tagOf("", AsWatch(w)) }
 
-// asWatch is w on the wire, in answers and on streams.
-func asWatch(w *watch.Watch) *api.Watch {
+// AsWatch is w on the wire, in answers and on streams.
+func AsWatch(w *watch.Watch) *api.Watch {
 	wired := &api.Watch{
 		ID: w.ID, User: string(w.Target), UntilStatus: api.Status(w.Until.String()),
 		Expires: api.At(w.Expires), Created: api.At(w.Created), Fired: api.At(w.Fired),
@@ -141,36 +138,4 @@ func asWatch(w *watch.Watch) *api.Watch {
 		wired.Status, wired.Note = api.Status(w.Status.String()), w.Note
 	}
 	return wired
-}
-
-// TellWatch sends a watch that came to the streams of its owner. It is false: that
-// the watch was told is known only when a client gave a sign of life afterwards.
-// Until then it is told again.
-func (a *API) TellWatch(account presence.AccountID, owner presence.UserID, w watch.Watch) bool {
-	a.Hub.Tell(account, owner, a.watchFrames(w)...)
-	return false
-}
-
-// watchFrames tell of a watch, and ask for the sign of life that ends it.
-func (a *API) watchFrames(w watch.Watch) []notify.Frame {
-	f := frame(api.FrameWatch, &api.ServerFrame{Watch: asWatch(&w)})
-	f.Told = func() {
-		ctx, cancel := context.WithTimeout(context.Background(), frameTimeout)
-		defer cancel()
-		if err := a.Watches.Told(ctx, w); err != nil {
-			a.Log.WarnContext(ctx, "a watch that was told could not be ended, and is told again", slog.Any("err", err))
-		}
-	}
-	return []notify.Frame{f, {Kind: notify.Ping}}
-}
-
-// tellWatches tells a new stream of the watches that came while its user had none.
-func (s *streams) tellWatches(ctx context.Context, stream *notify.Stream, p *auth.Principal) {
-	came, err := s.api.Watches.Pending(ctx, p.Account, p.User)
-	if err != nil {
-		s.api.Log.WarnContext(ctx, "watches that came cannot be told yet", slog.Any("err", err))
-	}
-	for i := range came {
-		stream.Send(s.api.watchFrames(came[i])...) //nolint:contextcheck // it is told when this has long ended
-	}
 }

@@ -17,6 +17,7 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/streamapi"
 	"porchlight.dev/porchlight/internal/ui"
 	"porchlight.dev/porchlight/internal/view"
 	"porchlight.dev/porchlight/internal/wire"
@@ -63,13 +64,14 @@ func (s *Server) compose() {
 	views := &view.Reader{Store: s.store, Known: known, ErrGone: directory.ErrNoUser}
 	s.watches = &watch.Registry{Store: s.store, Known: known, Clock: clock, Log: s.log}
 	oauth := &zoomapi.OAuth{Authority: authority, BaseURL: s.baseURL, Clock: clock, Admit: s.limits.admitGrant}
-	s.hub = httpapi.NewHub(s.store, dir, authority, s.limits.reads, clock, s.log)
+	s.hub = NewHub(s.store, dir, authority, s.limits.reads, clock, s.log)
 	site := siteOf(&s.config)
 	native := &httpapi.API{
 		Publisher: s.publisher, Views: views, Watches: s.watches, Directory: dir, Authority: authority, Clock: clock, DemoToken: s.opts.DemoToken,
-		Hub: s.hub, Log: s.log, Site: site, Quotas: s.limits.guard, Reads: s.limits.reads,
+		Cursors: s.hub, Log: s.log, Site: site, Quotas: s.limits.guard, Reads: s.limits.reads,
 	}
-	s.watches.Tell = native.TellWatch
+	streams := &streamapi.API{Native: native, Hub: s.hub}
+	s.watches.Tell = streams.SendWatch
 	plan, _ := zoomapi.ParsePlan(s.config.RateLimitPlan) // Check has refused any other
 	zoom := &zoomapi.API{
 		Auth: authority, Directory: dir, Publisher: s.publisher, Views: views, Limits: zoomapi.NewLimits(plan, clock), Clock: clock,
@@ -79,6 +81,7 @@ func (s *Server) compose() {
 	observer.Proxies, observer.Site = s.config.Networks(), site
 	rt := wire.NewRouter(observer, native)
 	native.Mount(rt)
+	streams.Mount(rt)
 	zoom.Mount(rt)
 	oauth.Mount(rt)
 	(&ui.Page{Dialect: native, Site: site}).Mount(rt)

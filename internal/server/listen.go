@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"porchlight.dev/porchlight/internal/notify"
+	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/wire"
 )
@@ -40,7 +40,7 @@ func hardened(h http.Handler, log *slog.Logger) *http.Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		Protocols:         protocols,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, WriteByteTimeout: notify.SlowAfter},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, WriteByteTimeout: hub.SlowAfter},
 		ConnContext:       wire.WithConn,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12},

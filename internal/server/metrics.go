@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"porchlight.dev/porchlight/internal/notify"
+	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 )
 
@@ -29,9 +29,9 @@ func (s *Server) newMetrics() {
 			ConstLabels: prometheus.Labels{"version": Version()},
 		}, func() float64 { return 1 }),
 	)
-	s.metrics.MustRegister(newHubCollector(func() notify.Stats {
+	s.metrics.MustRegister(newHubCollector(func() hub.Stats {
 		if s.hub == nil {
-			return notify.Stats{} // it is not composed yet
+			return hub.Stats{} // it is not composed yet
 		}
 		return s.hub.Stats()
 	}))
@@ -99,15 +99,15 @@ func newStoreCollector(from func() pebblestore.Stats) *collector[pebblestore.Sta
 	return c
 }
 
-func newHubCollector(from func() notify.Stats) *collector[notify.Stats] {
-	c := &collector[notify.Stats]{from: from, prefix: "porchlight_stream_"}
-	c.gauge("open", "Streams that are open, long polls among them.", func(s *notify.Stats) float64 { return float64(s.Streams) })
-	c.gauge("followed_users", "Users whom a stream follows.", func(s *notify.Stats) float64 { return float64(s.Followed) })
-	c.gauge("follows", "Users that streams follow, each counted for each stream.", func(s *notify.Stats) float64 { return float64(s.Edges) })
-	c.counter("delivered_total", "Changes written to streams.", func(s *notify.Stats) float64 { return float64(s.Delivered) })
-	c.counter("coalesced_total", "Changes left out because a newer one of the user came before they were written.", func(s *notify.Stats) float64 { return float64(s.Coalesced) })
-	c.counter("slow_total", "Streams ended because the reader took nothing.", func(s *notify.Stats) float64 { return float64(s.Slow) })
-	c.counter("resets_total", "Cursors that could not be used.", func(s *notify.Stats) float64 { return float64(s.Resets) })
+func newHubCollector(from func() hub.Stats) *collector[hub.Stats] {
+	c := &collector[hub.Stats]{from: from, prefix: "porchlight_stream_"}
+	c.gauge("open", "Streams that are open, long polls among them.", func(s *hub.Stats) float64 { return float64(s.Streams) })
+	c.gauge("followed_users", "Users whom a stream follows.", func(s *hub.Stats) float64 { return float64(s.Followed) })
+	c.gauge("follows", "Users that streams follow, each counted for each stream.", func(s *hub.Stats) float64 { return float64(s.Edges) })
+	c.counter("delivered_total", "Changes written to streams.", func(s *hub.Stats) float64 { return float64(s.Delivered) })
+	c.counter("coalesced_total", "Changes left out because a newer one of the user came before they were written.", func(s *hub.Stats) float64 { return float64(s.Coalesced) })
+	c.counter("slow_total", "Streams ended because the reader took nothing.", func(s *hub.Stats) float64 { return float64(s.Slow) })
+	c.counter("resets_total", "Cursors that could not be used.", func(s *hub.Stats) float64 { return float64(s.Resets) })
 	return c
 }
 

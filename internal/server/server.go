@@ -29,7 +29,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"porchlight.dev/porchlight/internal/config"
-	"porchlight.dev/porchlight/internal/notify"
+	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/wire"
@@ -76,7 +76,7 @@ type Server struct {
 
 	publisher *publish.Publisher
 	watches   *watch.Registry
-	hub       *notify.Hub
+	hub       *hub.Hub
 	tls       *certificates // nil: plain HTTP
 	listener  net.Listener
 	admin     net.Listener // nil: off

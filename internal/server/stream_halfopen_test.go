@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/api"
-	"porchlight.dev/porchlight/internal/notify"
+	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/server"
 )
@@ -133,13 +133,13 @@ func TestHalfOpen(t *testing.T) {
 	hole.open.Store(true)
 	began := clock()
 	for asked := int64(1); ; asked++ {
-		ahead.Add(int64(notify.PingEvery))
+		ahead.Add(int64(hub.PingEvery))
 		eventually(t, 10*time.Second, "who answers is asked again", func() bool { return pings.Load() >= asked })
 		if has(hole.ended) {
 			break
 		}
 		passed := clock().Sub(began)
-		if passed > 3*notify.PingEvery { // it is to be noticed at this time of the clock
+		if passed > 3*hub.PingEvery { // it is to be noticed at this time of the clock
 			eventually(t, 10*time.Second, "the silence is noticed", func() bool { return has(hole.ended) })
 			break
 		}
@@ -172,7 +172,7 @@ func TestHalfOpen(t *testing.T) {
 	}
 	ahead.Add(int64(publish.Grace))
 	eventually(t, 10*time.Second, "the session ends after its grace", func() bool { return status(gone) == api.Offline })
-	ahead.Add(int64(notify.PingEvery))
+	ahead.Add(int64(hub.PingEvery))
 	asked := pings.Load()
 	eventually(t, 10*time.Second, "who answers is asked on", func() bool { return pings.Load() > asked })
 }

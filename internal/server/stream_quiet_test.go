@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/api"
-	"porchlight.dev/porchlight/internal/notify"
+	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/server"
 )
 
@@ -64,7 +64,7 @@ func TestQuietStreamsLiveOn(t *testing.T) {
 			eventually(t, 5*time.Second, "it is open: "+kind+name, func() bool { return w.position() != "" })
 		}
 	}
-	quiet := time.NewTimer(notify.SlowAfter + time.Second)
+	quiet := time.NewTimer(hub.SlowAfter + time.Second)
 	<-quiet.C
 	for name, r := range map[string]*running{"events": over, "events over TLS": overTLS} {
 		if _, err := r.client.SetNote(ctx, users[name], api.SetNote{Text: "hello"}); err != nil {

@@ -1,7 +1,7 @@
 // Package watch keeps watches: each tells its owner once when another user reaches
 // a status.
 //
-// It is separate from notify so that a stream that closes, or a node that stops,
+// It is separate from hub so that a stream that closes, or a node that stops,
 // ends no watch: watches are documents of the store, and a reader of the log fires
 // them. It guarantees that a watch fires at most once, on what its owner may see of
 // the target, and that the owner is told at least once.

@@ -1,0 +1,274 @@
+package hub
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+)
+
+// A ContactList is whom a user follows: the edges there are, and those that ended
+// lately. Every change raises Gen, and each edge has the one at which it began or
+// ended.
+type ContactList struct {
+	Gen     uint64
+	Edges   []ContactEdge
+	Ended   []ContactEdge
+	Pruned  uint64 // edges that ended up to here may be missing
+	Version string // another for each list of the user
+}
+
+// A ContactEdge is one contact.
+type ContactEdge struct {
+	User presence.UserID
+	Gen  uint64
+}
+
+func (c *ContactList) has(id presence.UserID) bool {
+	return slices.ContainsFunc(c.Edges, func(e ContactEdge) bool { return e.User == id })
+}
+
+// less is the edges of c that o does not have.
+func (c *ContactList) less(o *ContactList) []ContactEdge {
+	var rest []ContactEdge
+	for _, e := range c.Edges {
+		if !o.has(e.User) {
+			rest = append(rest, e)
+		}
+	}
+	return rest
+}
+
+// addContacts makes the owner's contacts part of a Follow: those who are new since
+// the cursor whole, and those who were removed as gone.
+func (l *loading) addContacts(ctx context.Context) error {
+	s := l.stream
+	lists, err := s.hub.opts.Directory.ContactLists(ctx, s.account, []presence.UserID{s.owner})
+	if err != nil {
+		return err
+	}
+	list := lists[s.owner]
+	l.contacts = &list
+	if l.from.resumes && list.Pruned > l.from.Contacts {
+		l.unusable(ResetContacts)
+	}
+	for _, c := range list.Edges {
+		l.wanted = append(l.wanted, wanted{id: c.User, resumes: l.from.resumes && c.Gen <= l.from.Contacts, contact: true})
+	}
+	for _, c := range list.Ended {
+		named := slices.ContainsFunc(l.wanted, func(w wanted) bool { return w.id == c.User })
+		if l.from.resumes && c.Gen > l.from.Contacts && !named {
+			l.answer.Gone = append(l.answer.Gone, c.User)
+		}
+	}
+	return nil
+}
+
+// UnfollowContacts stops following the owner's contacts, but those who are also
+// followed by name.
+func (s *Stream) UnfollowContacts() {
+	s.following.Lock()
+	defer s.following.Unlock()
+	s.mu.Lock()
+	list := s.contacts
+	s.contacts, s.sentContacts = nil, nil
+	s.mu.Unlock()
+	if list != nil {
+		s.removeContacts(list.Edges)
+	}
+}
+
+func (s *Stream) removeContacts(edges []ContactEdge) {
+	ids := make([]presence.UserID, len(edges))
+	for i := range edges {
+		ids[i] = edges[i].User
+	}
+	s.removeEdges(ids, func(e *edge) bool {
+		e.byContact = false
+		return !e.byName
+	})
+}
+
+// ContactsChanged has a user's streams follow the contacts that there are now. It does not wait. Changes that another node made are
+// found within contactsEvery.
+func (h *Hub) ContactsChanged(account presence.AccountID, owner presence.UserID) {
+	streams := h.followingContacts(account, owner)
+	if len(streams) == 0 {
+		return
+	}
+	select {
+	case h.contactsChanged <- userOf(account, owner):
+	default: // the next round finds it
+	}
+}
+
+func (h *Hub) followingContacts(account presence.AccountID, owner presence.UserID) []*Stream {
+	return slices.DeleteFunc(h.streamsOf(userOf(account, owner)), func(s *Stream) bool { return s.contactList() == nil })
+}
+
+func (s *Stream) contactList() *ContactList {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.contacts
+}
+
+// maxOwners is of how many users the contacts are read at once.
+const maxOwners = 500
+
+// Bounds of what goes on at once to refresh contacts, and of how long it takes: who is
+// slow holds up nobody else.
+const (
+	readAtOnce     = 16
+	followedAtOnce = 64
+	refreshTimeout = 30 * time.Second
+)
+
+// slots bound what goes on at once: each has one element for each that does.
+type slots chan struct{}
+
+// start does something on a goroutine of its own as soon as there is a slot for it.
+func (s slots) start(ctx context.Context, group *sync.WaitGroup, do func(context.Context)) {
+	select {
+	case s <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	group.Go(func() {
+		defer func() { <-s }()
+		ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
+		defer cancel()
+		do(ctx)
+	})
+}
+
+// A refreshing has streams follow the contacts that there are.
+type refreshing struct {
+	hub     *Hub
+	reads   slots
+	follows slots
+	group   sync.WaitGroup
+	late    sync.Map // accounts of which all contacts are being read
+}
+
+// keepContacts refreshes contacts until ctx ends.
+func (h *Hub) keepContacts(ctx context.Context) {
+	ticker := time.NewTicker(contactsEvery)
+	defer ticker.Stop()
+	r := &refreshing{hub: h, reads: make(slots, readAtOnce), follows: make(slots, followedAtOnce)}
+	defer r.group.Wait()
+	var all roster
+	for {
+		select {
+		case <-ticker.C:
+			r.refreshAll(ctx, &all)
+		case u := <-h.contactsChanged:
+			owners := map[presence.UserID][]*Stream{u.ID: h.followingContacts(u.Account, u.ID)}
+			r.reads.start(ctx, &r.group, func(read context.Context) { r.refresh(ctx, read, u.Account, owners) })
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// refreshAll looks for changes of the contacts of all streams. An account whose last
+// round is not over waits for the next.
+func (r *refreshing) refreshAll(ctx context.Context, all *roster) {
+	byAccount := make(map[presence.AccountID]map[presence.UserID][]*Stream)
+	all.each(r.hub, func(s *Stream) {
+		if s.contactList() == nil {
+			return
+		}
+		if byAccount[s.account] == nil {
+			byAccount[s.account] = make(map[presence.UserID][]*Stream)
+		}
+		byAccount[s.account][s.owner] = append(byAccount[s.account][s.owner], s)
+	})
+	for account, owners := range byAccount {
+		if _, late := r.late.LoadOrStore(account, true); late {
+			continue
+		}
+		r.reads.start(ctx, &r.group, func(read context.Context) {
+			defer r.late.Delete(account)
+			r.refresh(ctx, read, account, owners)
+		})
+	}
+}
+
+// refresh reads, bounded by read, and has those follow whose contacts are others.
+func (r *refreshing) refresh(ctx, read context.Context, account presence.AccountID, owners map[presence.UserID][]*Stream) {
+	for part := range slices.Chunk(slices.Collect(maps.Keys(owners)), maxOwners) {
+		versions, err := r.hub.opts.Directory.ContactVersions(read, account, part)
+		part = slices.DeleteFunc(part, func(id presence.UserID) bool {
+			return !slices.ContainsFunc(owners[id], func(s *Stream) bool { return s.hasOther(versions[id]) })
+		})
+		var lists map[presence.UserID]ContactList
+		if err == nil && len(part) > 0 {
+			lists, err = r.hub.opts.Directory.ContactLists(read, account, part)
+		}
+		if err != nil {
+			r.hub.opts.Log.WarnContext(ctx, "contacts cannot be read now; will retry", slog.Any("err", err))
+			return
+		}
+		for _, id := range part {
+			for _, s := range owners[id] {
+				r.follows.start(ctx, &r.group, func(ctx context.Context) { s.followContacts(ctx, lists[id]) })
+			}
+		}
+	}
+}
+
+// hasOther reports whether the stream follows other contacts than those of a
+// version.
+func (s *Stream) hasOther(version string) bool {
+	list := s.contactList()
+	return list != nil && list.Version != version
+}
+
+// followContacts follows the contacts of a newer list. Whoever was added comes as
+// a snapshot, whoever was removed as gone; the cursor goes on with the last event. A
+// stream that is changing whom it follows is left to the next round.
+func (s *Stream) followContacts(ctx context.Context, list ContactList) {
+	if !s.following.TryLock() {
+		return
+	}
+	defer s.following.Unlock()
+	before := s.contactList()
+	if before == nil || list.Gen < before.Gen {
+		return
+	}
+	if list.Gen == before.Gen { // written, and with the same in it
+		s.mu.Lock()
+		s.contacts = &list
+		s.mu.Unlock()
+		return
+	}
+	l := &loading{stream: s, contacts: &list, answer: Snapshot{Partial: true}}
+	for _, c := range list.less(before) {
+		l.wanted = append(l.wanted, wanted{id: c.User, contact: true})
+	}
+	s.Expect()
+	removed := before.less(&list)
+	s.removeContacts(removed)
+	var gone []Message
+	for _, c := range removed {
+		if !s.Follows(c.User) {
+			gone = append(gone, Message{Event: &Gone{User: c.User, Reason: GoneContactRemoved}})
+		}
+	}
+	s.Send(gone...)
+	if err := l.run(ctx); err != nil {
+		s.End(CloseUnavailable, retryWithin(sweepEvery))
+	}
+}
+
+// Follows reports whether the stream follows a user.
+func (s *Stream) Follows(id presence.UserID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, found := s.findEdge(id)
+	return found
+}

@@ -1,0 +1,270 @@
+package hub_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"porchlight.dev/porchlight/internal/hub"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/pebblestore"
+)
+
+// epochStore is a store that says it has another epoch.
+type epochStore struct {
+	store.Store
+
+	epoch string
+}
+
+func (s epochStore) Epoch() string { return s.epoch }
+
+// cursors is how another node of the store, or the same store after a restore,
+// writes cursors.
+func (n *node) cursors(epoch string) *hub.Cursors {
+	n.Helper()
+	cs, err := hub.NewCursors(n.Context(), epochStore{n.store, epoch})
+	if err != nil {
+		n.Fatal(err)
+	}
+	return cs
+}
+
+// TestCursorsCannotBeInvented: only what a store gave is a cursor of it, on any node
+// and after a restart.
+func TestCursorsCannotBeInvented(t *testing.T) {
+	bubble(t, func(n *node) {
+		given := hub.Cursor{At: 300, Second: 1_700_000_000, Hub: 7, Contacts: 3}
+		text := n.cursors("e1").Text(given)
+		other := n.cursors("e1")
+		if got, err := other.Parse(text); err != nil || got != given {
+			n.Fatalf("another node reads %+v, %v", got, err)
+		}
+		if _, err := n.cursors("e2").Parse(text); !errors.Is(err, store.ErrEpoch) {
+			n.Errorf("after a restore: %v", err)
+		}
+		const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_="
+		for i := range text {
+			for _, digit := range digits {
+				altered := text[:i] + string(digit) + text[i+1:]
+				if _, err := other.Parse(altered); err == nil && altered != text {
+					n.Errorf("%q is taken for %q", altered, text)
+				}
+			}
+		}
+	})
+}
+
+// FuzzParseCursor: what comes from a client is a cursor that was given, or is none.
+func FuzzParseCursor(f *testing.F) {
+	st, err := pebblestore.Open("store", pebblestore.Options{FS: vfs.NewMem(), Clock: time.Now, MinFreeBytes: -1})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { _ = st.Close() })
+	cs, err := hub.NewCursors(f.Context(), st)
+	if err != nil {
+		f.Fatal(err)
+	}
+	given := map[string]bool{}
+	for _, c := range []hub.Cursor{{}, {At: 1, Second: 1_700_000_000, Hub: 7}, {At: 1 << 40, Second: 1_800_000_000, Hub: 1 << 31, Contacts: 500}} {
+		given[cs.Text(c)] = true
+		f.Add(cs.Text(c))
+	}
+	for _, text := range []string{"", ".", "ZEk2Nw.tp26qi.5", strings.Repeat("A", 300)} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		switch c, err := cs.Parse(text); {
+		case err == nil && !given[text]:
+			t.Errorf("%q was not given, and is taken for %+v", text, c)
+		case err != nil && (given[text] || !errors.Is(err, hub.ErrCursor) && !errors.Is(err, store.ErrEpoch)):
+			t.Errorf("%q: %v", text, err)
+		}
+	})
+}
+
+// TestNoCursorBeforeEveryFollowIsAnswered: a client may keep any cursor that it gets
+// and believe that it covers all whom it asked to follow.
+func TestNoCursorBeforeEveryFollowIsAnswered(t *testing.T) {
+	bubble(t, func(n *node) {
+		for _, id := range []presence.UserID{"bob", "carol"} {
+			n.play(id, desktop)
+		}
+		s, sink := n.open("alice")
+		pong := func() string {
+			s.Send(hub.Message{Event: reply{Type: "pong"}, Mark: s.Cursor()})
+			frames := sink.take()
+			return frames[len(frames)-1].Cursor
+		}
+		if c := pong(); c != "" {
+			n.Errorf("a cursor that covers nobody: %q", c)
+		}
+		s.Expect()
+		s.Expect() // two follow frames came together
+		follow := func(id presence.UserID) error {
+			return s.Follow(n.Context(), hub.Follow{Users: []hub.Asked{{ID: id}}, Expected: true})
+		}
+		if err := follow("bob"); err != nil {
+			n.Fatal(err)
+		}
+		n.play("bob", says(presence.Busy, ""), presence.SetStanding{Standing: presence.Deleted})
+		for _, f := range n.want(sink, "[bob:available gone[] unknown[] partial=false] bob:busy bob:offline gone bobdeleted ") {
+			if f.Cursor != "" {
+				n.Errorf("a cursor that does not cover carol: %+v", f)
+			}
+		}
+		if c := pong(); c != "" {
+			n.Errorf("a pong has one, too: %q", c)
+		}
+		if err := follow("carol"); err != nil {
+			n.Fatal(err)
+		}
+		if f := n.want(sink, "[carol:available gone[] unknown[] partial=false] "); f[0].Cursor == "" {
+			n.Error("no cursor when both are answered")
+		}
+		if c := pong(); c == "" {
+			n.Error("no cursor in a pong")
+		}
+
+		s.Expect()
+		n.want(sink, "")
+		s.Send(hub.Message{Event: reply{Type: "error"}, Answers: true})
+		if c := pong(); c == "" {
+			n.Error("an error is an answer")
+		}
+	})
+}
+
+// TestACutWithinACommit: of the frames of one commit only the last has its cursor.
+func TestACutWithinACommit(t *testing.T) {
+	bubble(t, func(n *node) {
+		for _, id := range []presence.UserID{"bob", "carol", "dave"} {
+			n.play(id, desktop)
+		}
+		s, sink := n.open("alice")
+		n.follow(s, "", "bob", "carol", "dave")
+		cursor := sink.take()[0].Cursor
+		sink.stick()
+		n.play("carol", says(presence.Busy, "taken"))
+		synctest.Wait()
+		n.play("bob", says(presence.Busy, ""))
+		n.play("carol", presence.SetStanding{Standing: presence.Deleted})
+		n.play("dave", says(presence.Busy, ""))
+		n.play("bob", presence.SetStanding{Standing: presence.Deleted})
+		synctest.Wait()
+		sink.release()
+		frames := n.want(sink, "carol:busy carol:offline gone caroldeleted dave:busy bob:offline+ gone bobdeleted ")
+		for cut := range len(frames) + 1 {
+			gone, at := map[string]bool{}, cursor
+			for _, f := range frames[:cut] {
+				if f.Type == "gone" {
+					gone[f.User] = true
+				}
+				if f.Cursor != "" {
+					at = f.Cursor
+				}
+			}
+			s, sink := n.open("alice")
+			n.follow(s, at, "bob", "carol", "dave")
+			for _, f := range sink.take() {
+				for _, id := range f.Gone {
+					gone[id] = true
+				}
+			}
+			s.End(hub.CloseGone, 0)
+			if !gone["bob"] || !gone["carol"] {
+				n.Errorf("cut after %d frames: gone are %v", cut, gone)
+			}
+		}
+	})
+}
+
+// TestHidingIsNoChange: a watcher who sees a user offline cannot tell whether the
+// user is, or hides, or has a rule about somebody else.
+func TestHidingIsNoChange(t *testing.T) {
+	for name, rules := range map[string]presence.SetRules{
+		"from everybody":      {Everyone: presence.SeesOffline},
+		"from the watcher":    {Watchers: map[presence.UserID]presence.Sight{"carol": presence.SeesOffline}},
+		"from a third":        {Watchers: map[presence.UserID]presence.Sight{"dave": presence.SeesOffline}},
+		"the note from all":   {Everyone: presence.SeesStatus},
+		"nothing from anyone": {Watchers: map[presence.UserID]presence.Sight{"dave": presence.SeesAll}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(n *node) {
+				n.play("bob", desktop)
+				time.Sleep(time.Second)
+				n.play("bob", presence.SignOut{Session: "s"})
+				synctest.Wait()
+				s, sink := n.open("carol")
+				n.follow(s, "", "bob")
+				cursor := sink.take()[0].Cursor
+				s.End(hub.CloseGone, 0)
+				time.Sleep(time.Second)
+				n.play("bob", rules)
+				if rules.Everyone == presence.SeesStatus {
+					synctest.Wait() // else the first answer does not cover it, and it comes twice
+				}
+				sees := "[gone[] unknown[] partial=true] "
+				if rules.Everyone == presence.SeesStatus {
+					sees = "[bob:offline gone[] unknown[] partial=true] " // its since went
+				}
+				for range 3 {
+					s, sink = n.open("carol")
+					n.follow(s, cursor, "bob")
+					cursor = n.want(sink, sees)[0].Cursor
+					sees = "[gone[] unknown[] partial=true] "
+					if rules.Everyone == presence.SeesOffline || len(rules.Watchers) > 0 && name == "from the watcher" {
+						n.play("bob", desktop, says(presence.Busy, "x"), presence.SignOut{Session: "s"})
+						n.want(sink, "")
+					}
+					s.End(hub.CloseGone, 0)
+				}
+			})
+		})
+	}
+}
+
+// TestFollowedTwice: each Follow is answered with who it names, whatever was
+// followed before and is on its way.
+func TestFollowedTwice(t *testing.T) {
+	bubble(t, func(n *node) {
+		n.play("bob", desktop)
+		s, sink := n.open("alice")
+		n.follow(s, "", "bob")
+		cursor := sink.take()[0].Cursor
+		sink.stick()
+		n.play("bob", says(presence.Busy, "1"))
+		synctest.Wait()
+		n.play("bob", says(presence.Away, "2"))
+		synctest.Wait()
+		n.follow(s, cursor, "bob") // the change that waits is part of the answer
+		n.follow(s, "", "bob")
+		n.play("bob", says(presence.Busy, "3"))
+		synctest.Wait()
+		sink.release()
+		frames := n.want(sink, "bob:busy [bob:away gone[] unknown[] partial=true] [bob:away gone[] unknown[] partial=false] bob:busy ")
+		for cut := 1; cut <= len(frames); cut++ {
+			n.resumedFrom(frames[:cut], []presence.UserID{"bob"})
+		}
+
+		// One that fails leaves all as it was.
+		n.late.fails = errStuck
+		sink.stick()
+		n.play("bob", says(presence.DoNotDisturb, "4"))
+		synctest.Wait()
+		n.play("bob", says(presence.Away, "5"))
+		synctest.Wait()
+		if err := s.Follow(n.Context(), hub.Follow{Users: []hub.Asked{{ID: "bob"}}}); !errors.Is(err, errStuck) {
+			n.Fatal(err)
+		}
+		s.Send(hub.Message{Event: reply{Type: "error"}, Answers: true})
+		sink.release()
+		n.want(sink, "bob:do_not_disturb bob:away error  ")
+	})
+}

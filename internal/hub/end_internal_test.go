@@ -1,0 +1,47 @@
+package hub
+
+import (
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// A deafSink takes nothing, and does not mind.
+type deafSink struct{}
+
+func (deafSink) Append(b []byte, _ Delivery) []byte { return b }
+func (deafSink) TryWrite([]byte) (int, error)       { return 0, nil }
+func (deafSink) Write([]byte, *Pace) error          { return nil }
+func (deafSink) AnswersPings() bool                 { return false }
+func (deafSink) TakesBroadcasts() bool              { return false }
+func (deafSink) End(Close, time.Duration)           {}
+func (deafSink) Finish(_ bool, done func())         { done() }
+
+// TestAnEndAndADrop: a user is taken off a stream, such as a contact that was
+// removed, while the stream ends with a change of that user in its queue, and before
+// it is forgotten.
+func TestAnEndAndADrop(t *testing.T) {
+	h := &Hub{targets: make(map[store.User]*target), streams: make(map[*Stream]struct{}), owners: make(map[store.User]*Stream)}
+	s := &Stream{hub: h, account: "acme", sink: deafSink{}}
+	e := h.addEdge(s, store.User{Account: "acme", ID: "bob"})
+	e.loading = false
+	s.edges = []*edge{e}
+	s.enqueueView(e, &changeView{change: new(change), seen: Presence{Presence: presence.Presence{Revision: 1}}})
+
+	h.mu.Lock() // whoever ends the stream waits for it
+	var ending sync.WaitGroup
+	ending.Go(func() { s.End(CloseGone, 0) })
+	for !s.Ended() {
+		runtime.Gosched()
+	}
+	s.removeEdgesLocked([]presence.UserID{"bob"}, func(*edge) bool { return true })
+	h.mu.Unlock()
+	ending.Wait()
+	if len(s.edges) != 0 || len(h.targets) != 0 {
+		t.Errorf("left behind: %d edges, %d targets", len(s.edges), len(h.targets))
+	}
+}

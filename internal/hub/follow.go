@@ -1,0 +1,486 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/view"
+)
+
+// MaxFollowed is how many users one stream follows.
+const MaxFollowed = 10_000
+
+// A Follow asks to follow users, or the owner's contacts, from a cursor on.
+type Follow struct {
+	Users    []Asked
+	Contacts bool
+	Cursor   string // "" for everything
+	// Unknown and ID go into the answer as they are.
+	Unknown []string
+	ID      string
+	// Expected reports whether Expect was called for this.
+	Expected bool
+}
+
+// Asked is a user and how the client named it.
+type Asked struct {
+	ID  presence.UserID
+	Ref string // "" for the id
+}
+
+// margin is by how much the time of a commit may lie before it was seen.
+const margin = 60
+
+// A resumePoint is from where a Follow goes on.
+type resumePoint struct {
+	Cursor
+
+	resumes bool
+	reset   ResetReason
+}
+
+// Follow follows, and puts the answer into the queue. What happens meanwhile comes
+// behind it. If it fails, the caller ends the stream or sends a frame that Answers.
+func (s *Stream) Follow(ctx context.Context, f Follow) error {
+	if !f.Expected {
+		s.Expect()
+	}
+	s.following.Lock()
+	defer s.following.Unlock()
+	from := s.hub.resumePointOf(f.Cursor)
+	l := &loading{stream: s, from: from, reset: from.reset, answer: Snapshot{
+		ID: f.ID, Unknown: f.Unknown, Asked: asked(f.Users), Partial: from.resumes,
+	}}
+	for _, u := range f.Users {
+		l.wanted = append(l.wanted, wanted{id: u.ID, resumes: from.resumes, named: true})
+	}
+	if f.Contacts {
+		if err := l.addContacts(ctx); err != nil {
+			return err
+		}
+	}
+	return l.run(ctx)
+}
+
+// asked is by what names each user was asked for, each once, of those who were named
+// otherwise than by id.
+func asked(users []Asked) map[presence.UserID][]string {
+	names := make(map[presence.UserID][]string)
+	for _, u := range users {
+		if u.Ref != "" && u.Ref != string(u.ID) && !slices.Contains(names[u.ID], u.Ref) {
+			names[u.ID] = append(names[u.ID], u.Ref)
+		}
+	}
+	for _, u := range users {
+		if len(names[u.ID]) > 0 && u.Ref == string(u.ID) && !slices.Contains(names[u.ID], u.Ref) {
+			names[u.ID] = append(names[u.ID], u.Ref)
+		}
+	}
+	return names
+}
+
+// A loading is the work of one Follow. Its stream's following is held.
+type loading struct {
+	stream   *Stream
+	from     resumePoint
+	reset    ResetReason
+	contacts *ContactList // to be followed from now on; nil: as before
+	wanted   []wanted
+	answer   Snapshot // whole, before it is cut into parts
+
+	edges   []*edge // for each of wanted, whose changes are held back meanwhile
+	fresh   []bool  // likewise: whether it was made for this
+	records map[presence.UserID]*store.Record
+	upTo    store.Position // of what was read
+}
+
+type wanted struct {
+	id      presence.UserID
+	resumes bool // only if it changed since from
+	named   bool // by the client
+	contact bool // of the owner's
+	queued  bool // a change was in the queue, and is part of the answer
+}
+
+// merge makes one of those who are wanted twice.
+func (l *loading) merge() {
+	slices.SortStableFunc(l.wanted, func(a, b wanted) int { return strings.Compare(string(a.id), string(b.id)) })
+	merged := l.wanted[:0]
+	for _, w := range l.wanted {
+		if n := len(merged) - 1; n >= 0 && merged[n].id == w.id {
+			merged[n].resumes = merged[n].resumes && w.resumes
+			merged[n].named, merged[n].contact = merged[n].named || w.named, merged[n].contact || w.contact
+			continue
+		}
+		merged = append(merged, w)
+	}
+	l.wanted = merged
+}
+
+// run reads what is there and answers. Edges come first: what is committed while
+// it reads is held back at them.
+func (l *loading) run(ctx context.Context) error {
+	if err := l.addEdges(); err != nil {
+		return err
+	}
+	err := l.read(ctx)
+	if err == nil {
+		l.awaitDelivery(ctx)
+	}
+	if err != nil {
+		l.abort()
+		return err
+	}
+	if l.enqueueAnswer() {
+		l.stream.flush()
+	}
+	return nil
+}
+
+// read reads who is wanted, in turn with others who read as many.
+func (l *loading) read(ctx context.Context) error {
+	if turns := l.stream.hub.opts.Turns; turns != nil {
+		done, err := turns.Wait(ctx, l.stream.viewer, len(l.wanted))
+		if err != nil {
+			return err
+		}
+		defer done()
+	}
+	if err := l.load(ctx); err != nil {
+		return err
+	}
+	return l.dropUnknown(ctx)
+}
+
+// addEdges makes edges for who is not followed yet. Of those who are, changes that wait
+// become part of the answer.
+func (l *loading) addEdges() error {
+	l.merge()
+	s, h := l.stream, l.stream.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return ErrEnded
+	}
+	fresh := 0
+	for _, w := range l.wanted {
+		if _, found := s.findEdge(w.id); !found {
+			fresh++
+		}
+	}
+	if len(s.edges)+fresh > MaxFollowed {
+		return &presence.LimitError{What: "users followed on one stream", Limit: MaxFollowed}
+	}
+	if fresh > 0 {
+		s.edges = slices.Grow(s.edges, fresh)
+	}
+	for n := range l.wanted {
+		w := &l.wanted[n]
+		i, found := s.findEdge(w.id)
+		if !found {
+			s.edges = slices.Insert(s.edges, i, h.addEdge(s, store.User{Account: s.account, ID: w.id}))
+		}
+		e := s.edges[i]
+		e.byName, e.byContact = e.byName || w.named, e.byContact || w.contact
+		w.queued = s.holdBack(e)
+		l.edges, l.fresh = append(l.edges, e), append(l.fresh, !found)
+	}
+	return nil
+}
+
+// holdBack keeps back what changes, and takes what waits out of the queue. It reports
+// whether anything did. s.mu is held.
+func (s *Stream) holdBack(e *edge) bool {
+	e.loading = true
+	if e.slot == noSlot {
+		return false
+	}
+	s.queue[e.slot] = item{}
+	s.queued--
+	e.slot = noSlot
+	return true
+}
+
+// ErrEnded: the stream has ended.
+var ErrEnded = errors.New("the stream has ended")
+
+// findEdge is the index of a user's edge; s.mu is held.
+func (s *Stream) findEdge(id presence.UserID) (int, bool) {
+	return slices.BinarySearchFunc(s.edges, id, func(e *edge, id presence.UserID) int {
+		return strings.Compare(string(e.target.user.ID), string(id))
+	})
+}
+
+func (l *loading) load(ctx context.Context) error {
+	users := make([]store.User, len(l.wanted))
+	for i := range l.wanted {
+		users[i] = store.User{Account: l.stream.account, ID: l.wanted[i].id}
+	}
+	records, cursor, err := l.stream.hub.opts.Store.Read(ctx, users)
+	if err != nil {
+		return err
+	}
+	l.records = make(map[presence.UserID]*store.Record, len(records))
+	for i := range records {
+		l.records[records[i].User.ID] = &records[i]
+	}
+	l.upTo, err = cursor.Position(l.stream.hub.epoch)
+	if err == nil && l.from.resumes && l.from.At > max(l.upTo, store.Position(l.stream.hub.at.Load())) {
+		// The store has not come to this position, so that it did not give the cursor.
+		l.unusable(ResetEpoch)
+	}
+	return err
+}
+
+// unusable makes the answer a full one.
+func (l *loading) unusable(why ResetReason) {
+	l.from = resumePoint{reset: why}
+	l.reset, l.answer.Partial, l.answer.Gone = why, false, nil
+	for i := range l.wanted {
+		l.wanted[i].resumes = false
+	}
+}
+
+// dropUnknown drops those of whom nothing is recorded and whom the directory does not
+// have.
+func (l *loading) dropUnknown(ctx context.Context) error {
+	h := l.stream.hub
+	for i, w := range l.wanted {
+		if l.records[w.id] != nil || w.resumes {
+			continue
+		}
+		exists, err := h.opts.Directory.Exists(ctx, store.User{Account: l.stream.account, ID: w.id})
+		if err != nil {
+			return err
+		}
+		if !exists {
+			l.addUnknown(w.id)
+			l.edges[i] = nil
+			l.stream.Unfollow([]presence.UserID{w.id})
+		}
+	}
+	return nil
+}
+
+func (l *loading) addUnknown(id presence.UserID) {
+	names := l.answer.Asked[id]
+	if len(names) == 0 {
+		names = []string{string(id)}
+	}
+	for _, name := range names {
+		if !slices.Contains(l.answer.Unknown, name) {
+			l.answer.Unknown = append(l.answer.Unknown, name)
+		}
+	}
+}
+
+// deliveryTime is how long awaitDelivery waits: the hub is behind the store by
+// milliseconds.
+const deliveryTime = time.Second
+
+// awaitDelivery waits until the hub has delivered the records whose changes a
+// watcher may not see: before, it cannot know whether what is seen has changed.
+func (l *loading) awaitDelivery(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, deliveryTime)
+	defer cancel()
+	for _, w := range l.wanted {
+		r := l.records[w.id]
+		if r == nil || !w.resumes || r.At <= l.from.At || view.Of(r, l.stream.viewer).Revision == r.State.Revision {
+			continue
+		}
+		for !l.stream.hub.recent.has(r) {
+			select {
+			case <-time.After(time.Millisecond):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// abort takes out the edges that were made for nothing, and lets changes of the
+// others through.
+func (l *loading) abort() {
+	s := l.stream
+	var ids []presence.UserID
+	s.mu.Lock()
+	for i, e := range l.edges {
+		if e != nil && l.fresh[i] {
+			ids = append(ids, e.target.user.ID)
+			continue
+		}
+		if e == nil || s.ended {
+			continue
+		}
+		e.loading = false
+		if v := e.pending; v != nil {
+			e.pending = nil
+			s.enqueueView(e, v)
+		}
+	}
+	s.mu.Unlock()
+	s.removeEdges(ids, func(e *edge) bool { return e.loading })
+}
+
+// enqueueAnswer queues the answer and lets changes through, at one moment.
+func (l *loading) enqueueAnswer() bool {
+	s := l.stream
+	var deleted []presence.UserID
+	s.mu.Lock()
+	for i, w := range l.wanted {
+		if e := l.edges[i]; e != nil && l.addView(e, w) {
+			deleted = append(deleted, w.id)
+		}
+	}
+	var removed []ContactEdge // by another node, when they are followed once more
+	if l.contacts != nil && s.contacts != nil {
+		removed = s.contacts.less(l.contacts)
+		l.addRemoved(removed)
+	}
+	if l.contacts != nil {
+		s.contacts = l.contacts
+	}
+	h := s.hub
+	ended, full := s.ended, false
+	if !ended {
+		s.covers = true
+		full = s.enqueueMessages(l.messages(h.mark(min(l.upTo, store.Position(h.at.Load())))))
+		s.queue[len(s.queue)-1].contacts = l.contacts
+	}
+	if l.reset != NoReset {
+		h.stats.resets.Add(1)
+	}
+	s.mu.Unlock()
+	s.removeEdges(deleted, func(*edge) bool { return true })
+	s.removeContacts(removed)
+	if full {
+		s.End(CloseSlow, 0)
+	}
+	return !ended && !full
+}
+
+// messages are the answer as it is sent; the last has its cursor.
+func (l *loading) messages(mark Cursor) []Message {
+	var messages []Message
+	if l.reset != NoReset {
+		messages = append(messages, Message{Event: &Reset{ID: l.answer.ID, Reason: l.reset}})
+	}
+	last := l.answer
+	for len(last.Views) > SnapshotViews {
+		messages = append(messages, Message{Event: &Snapshot{
+			ID: last.ID, Views: last.Views[:SnapshotViews], Asked: last.Asked, Partial: last.Partial, Changed: last.Changed, More: true,
+		}})
+		last.Views = last.Views[SnapshotViews:]
+	}
+	return append(messages, Message{Event: &last, Mark: &mark, Answers: true})
+}
+
+// addRemoved tells of contacts that are none any more and are followed still; the
+// stream's mu is held.
+func (l *loading) addRemoved(removed []ContactEdge) {
+	for _, c := range removed {
+		i, found := l.stream.findEdge(c.User)
+		if found && !l.stream.edges[i].byName && !slices.Contains(l.answer.Gone, c.User) {
+			l.answer.Gone = append(l.answer.Gone, c.User)
+		}
+	}
+}
+
+// addView adds what is seen of one user to the snapshot, and reports whether the user
+// was deleted; the stream's mu is held.
+func (l *loading) addView(e *edge, w wanted) bool {
+	record := l.records[w.id]
+	if e.loading {
+		if held := e.pending; held != nil && (record == nil || held.record.At > record.At) {
+			record = &held.record
+		}
+		e.pending, e.loading, e.coalesced = nil, false, false
+	}
+	switch {
+	case record == nil && !w.resumes:
+		l.answer.Views = append(l.answer.Views, view.View{User: w.id})
+		return false
+	case record == nil:
+		return false
+	case record.State.Standing == presence.Deleted:
+		switch {
+		case !w.resumes:
+			l.addUnknown(w.id)
+		case w.queued || record.At > l.from.At: // else it has been told
+			l.answer.Gone = append(l.answer.Gone, w.id)
+		}
+		return true
+	}
+	p := view.Of(record, l.stream.viewer)
+	e.seen = p.Revision
+	whole := !w.resumes || w.queued
+	if may, surely := l.changed(record, &p); whole || may {
+		l.answer.Changed = l.answer.Changed || whole || surely
+		l.answer.Views = append(l.answer.Views, view.View{User: w.id, Presence: p})
+	}
+	return false
+}
+
+// changed reports whether what is seen may have changed since the cursor, and
+// whether it surely has. A commit that changed something else makes no difference:
+// if the cursor is of another hub, or too old to know, what is seen counts as
+// changed if its own time says so.
+func (l *loading) changed(r *store.Record, p *presence.Presence) (may, surely bool) {
+	switch {
+	case r.At <= l.from.At || p.Revision == 0:
+		return false, false
+	case p.Revision == r.State.Revision:
+		return true, true
+	case l.from.Hub == l.stream.hub.id:
+		if after, known := l.stream.hub.recent.since(r, p.Revision, l.from.At); known {
+			return after, after
+		}
+	}
+	return int64(p.Revision/1e6) >= l.from.Second-margin, false
+}
+
+// Unfollow stops following users by name. Those who are contacts that are followed
+// stay.
+func (s *Stream) Unfollow(ids []presence.UserID) {
+	s.removeEdges(ids, func(e *edge) bool {
+		e.byName = false
+		return !e.byContact
+	})
+}
+
+// removeEdges takes out the edges of ids for which really reports true.
+func (s *Stream) removeEdges(ids []presence.UserID, really func(*edge) bool) {
+	if len(ids) == 0 {
+		return
+	}
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	s.removeEdgesLocked(ids, really)
+}
+
+// removeEdgesLocked is removeEdges while the hub's mu is held.
+func (s *Stream) removeEdgesLocked(ids []presence.UserID, really func(*edge) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range ids {
+		i, found := s.findEdge(id)
+		if !found || !really(s.edges[i]) {
+			continue
+		}
+		e := s.edges[i]
+		s.edges = slices.Delete(s.edges, i, i+1)
+		if e.slot != noSlot {
+			s.queue[e.slot] = item{}
+			s.queued--
+			e.slot, e.pending = noSlot, nil
+		}
+		s.hub.removeEdge(e)
+	}
+}

@@ -1,0 +1,487 @@
+// Package hub hands committed changes to the streams that follow their users. It has
+// the subscriptions, each stream's coalescing queue, cursors to resume from, and
+// keepalives; it gives a connection typed events, and knows no dialect's bytes.
+//
+// It is separate from publish so that nothing can be delivered that is not durable:
+// the two meet in the store only; and from the dialects so that one hub serves any
+// number of them, each with an [Encoder] of its own. It guarantees that each viewer is
+// shown what presence.View allows and nothing more, that the newest of each user is
+// never lost, that an event is encoded once for each dialect and view, and that a
+// cursor never covers what was not sent.
+//
+// It must not wait for a reader, and must not decide anything about presence.
+package hub
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/view"
+)
+
+// Options are what a Hub is made of.
+type Options struct {
+	Store     store.Store
+	Directory Directory
+	Access    Access
+	Turns     Turns // nil: every viewer may read at once
+	Clock     func() time.Time
+	Log       *slog.Logger
+}
+
+// A Directory knows which users there are, and their contacts.
+type Directory interface {
+	// Exists reports whether there is a user of whom nothing is recorded.
+	Exists(context.Context, store.User) (bool, error)
+	// ContactLists reads the contacts of many users of an account at once; those
+	// without are left out.
+	ContactLists(context.Context, presence.AccountID, []presence.UserID) (map[presence.UserID]ContactList, error)
+	// ContactVersions is the Version of the lists that ContactLists would give.
+	ContactVersions(context.Context, presence.AccountID, []presence.UserID) (map[presence.UserID]string, error)
+}
+
+// Access knows who may look.
+type Access interface {
+	// Revoked reports for each viewer whether it may not look any more. It is false
+	// for those of whom that cannot be found out now.
+	Revoked(context.Context, []view.Viewer) []bool
+}
+
+// Turns bound how many large reads run at once.
+type Turns interface {
+	// Wait waits until the viewer may read as many users; done ends the read.
+	Wait(ctx context.Context, v view.Viewer, users int) (done func(), err error)
+}
+
+// Intervals of what is done for all streams together.
+const (
+	sweepEvery    = time.Second
+	checkEvery    = 3 * time.Second
+	contactsEvery = 3 * time.Second
+	// PingEvery is how often a stream is sent at least something, and silentFor how
+	// long its client may send nothing.
+	PingEvery = 25 * time.Second
+	silentFor = 3 * PingEvery
+)
+
+// A Hub tails the store and hands each change to the streams that follow its user.
+//
+// Lock order: Hub.mu before Stream.mu. A stream's own lock is held for memory
+// only, never while anything is read or written.
+type Hub struct {
+	opts    Options
+	epoch   string
+	id      uint32 // of this hub, in its cursors
+	cursors atomic.Pointer[Cursors]
+	recent  *recent
+	// at is the low-water mark: every change at or below it is in the queues of
+	// those who follow.
+	at atomic.Uint64
+	// fresh is the second as of which nothing at all is missing that was committed
+	// before; zero: not known.
+	fresh     atomic.Int64
+	delivered atomic.Bool // something, since the last sweep
+	// quietRounds is for how many rounds of freshen the store has been well and has
+	// given nothing; its alone.
+	quietRounds int
+	ready       chan struct{} // closed when the first group has come
+
+	mu       sync.Mutex // guards the fields below
+	targets  map[store.User]*target
+	owners   map[store.User]*Stream // by whom they act for, linked by next and prev
+	streams  map[*Stream]struct{}
+	draining bool
+	// allClosed is closed when nothing is closing; nil: nobody waits.
+	allClosed chan struct{}
+
+	closing atomic.Int64 // streams that were ended and are not closed yet
+
+	contactsChanged chan store.User
+
+	dirty   []*Stream // of the group that is delivered; the deliverer's alone
+	buffers sync.Pool // of *[]byte, to encode into
+	stats   counters
+}
+
+type counters struct{ delivered, coalesced, slow, resets atomic.Uint64 }
+
+// A target is a user whom somebody follows.
+type target struct {
+	user  store.User
+	edges []*edge
+}
+
+// New is a hub that delivers once Run runs.
+func New(o Options) *Hub {
+	return &Hub{
+		opts: o, epoch: o.Store.Epoch(), ready: make(chan struct{}), id: newHubID(), recent: newRecent(),
+		contactsChanged: make(chan store.User, 256),
+		buffers:         sync.Pool{New: func() any { return new([]byte) }},
+		targets:         make(map[store.User]*target), owners: make(map[store.User]*Stream), streams: make(map[*Stream]struct{}),
+	}
+}
+
+// newHubID is a random number other than zero.
+func newHubID() uint32 { return 1 + rand.Uint32N(math.MaxUint32) } //nolint:gosec // no secret
+
+// Run delivers until ctx ends or the store fails. A store that cannot be read for
+// a while costs the streams their connection, and nobody a change: they come back
+// with their cursors.
+func (h *Hub) Run(ctx context.Context) error {
+	var sweeping sync.WaitGroup
+	work, stop := context.WithCancel(ctx)
+	defer sweeping.Wait()
+	defer stop()
+	sweeping.Go(func() { h.sweepAll(work) })
+	for again := false; ; again = true {
+		err := h.watch(work, again)
+		switch {
+		case ctx.Err() != nil || errors.Is(err, store.ErrClosed):
+			return nil // it was stopped
+		case errors.Is(err, store.ErrFailed):
+			h.CloseAll(CloseUnavailable, time.Second)
+			return err
+		}
+		h.opts.Log.WarnContext(ctx, "changes cannot be read; ending all streams, which will reconnect", slog.Any("err", err))
+		h.CloseAll(CloseUnavailable, time.Second)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// watch delivers what the store gives. If that is not for the first time, streams
+// that opened since the last time have missed changes, and begin again.
+func (h *Hub) watch(ctx context.Context, again bool) error {
+	if _, err := h.Cursors(ctx); err != nil {
+		return err
+	}
+	begins := true
+	return h.opts.Store.Watch(ctx, func(group []store.Record, upTo store.Cursor) {
+		if begins {
+			begins = false
+			at, _ := upTo.Position(h.epoch) // as in deliver
+			h.recent.begin(at, presence.InstantOf(h.opts.Clock()))
+			if again {
+				h.CloseAll(CloseUnavailable, time.Second)
+			}
+		}
+		h.deliver(group, upTo)
+	})
+}
+
+// deliver puts a group of changes into the queues of the streams that follow, and
+// sends what is in them, before it takes the next: while it writes, changes
+// gather, and those to one socket leave in one write.
+func (h *Hub) deliver(group []store.Record, upTo store.Cursor) {
+	at, _ := upTo.Position(h.epoch) // a store has one epoch while it is open
+	if len(group) > 0 {
+		h.enqueue(group)
+	}
+	h.at.Store(max(h.at.Load(), uint64(at)))
+	select {
+	case <-h.ready:
+	default:
+		close(h.ready)
+	}
+	h.flush()
+}
+
+func (h *Hub) enqueue(group []store.Record) {
+	h.recent.add(group)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	second := h.opts.Clock().Unix()
+	for i := range group {
+		second = min(second, group[i].State.At.Time().Unix())
+	}
+	h.fresh.Store(second)
+	h.delivered.Store(true)
+	for i := range group {
+		t := h.targets[group[i].User]
+		if t == nil {
+			continue
+		}
+		c := &change{
+			record: group[i], cursor: Cursor{At: group[i].At, Second: second, Hub: h.id},
+			gone: Gone{User: group[i].User.ID, Reason: GoneDeleted},
+		}
+		c.text = h.cursors.Load().Text(c.cursor)
+		for _, e := range t.edges {
+			if e.stream.enqueue(e, c) {
+				h.dirty = append(h.dirty, e.stream)
+			}
+		}
+		if group[i].State.Standing == presence.Deleted {
+			delete(h.targets, t.user) // an id is never used again
+		}
+	}
+}
+
+// fewStreams is how many are sent to without the help of other processors.
+const fewStreams = 32
+
+// flush writes what the group left in queues. No write waits for a reader. Half of
+// the processors write: the others are for requests, and for who reads.
+func (h *Hub) flush() {
+	dirty := h.dirty
+	defer func() { clear(dirty); h.dirty = dirty[:0] }()
+	workers := runtime.GOMAXPROCS(0) / 2
+	if len(dirty) < fewStreams || workers <= 1 {
+		for _, s := range dirty {
+			s.flush()
+		}
+		return
+	}
+	var next atomic.Int64
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() {
+			for {
+				from := int(next.Add(fewStreams)) - fewStreams
+				if from >= len(dirty) {
+					return
+				}
+				for _, s := range dirty[from:min(from+fewStreams, len(dirty))] {
+					s.flush()
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+// ErrDraining: the hub takes no more streams.
+var ErrDraining = errors.New("the server is shutting down")
+
+// Open adds a stream with its first messages, which are sent with what comes next.
+// The caller ends it.
+func (h *Hub) Open(ctx context.Context, account presence.AccountID, owner presence.UserID, viewer view.Viewer, sink Sink, first ...Message) (*Stream, error) {
+	select {
+	case <-h.ready:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	s := &Stream{hub: h, account: account, owner: owner, viewer: viewer, sink: sink}
+	now := h.opts.Clock().UnixNano()
+	s.lastReceived.Store(now)
+	s.lastSent.Store(now)
+	s.lastPing.Store(now)
+	s.enqueueMessages(first) // nobody else has it yet
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.draining {
+		return nil, ErrDraining
+	}
+	h.streams[s] = struct{}{}
+	key := store.User{Account: account, ID: owner}
+	if s.next = h.owners[key]; s.next != nil {
+		s.next.prev = s
+	}
+	h.owners[key] = s
+	return s, nil
+}
+
+// removeStream removes a stream and its edges.
+func (h *Hub) removeStream(s *Stream) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, ok := h.streams[s]; !ok {
+		return
+	}
+	delete(h.streams, s)
+	key := store.User{Account: s.account, ID: s.owner}
+	if s.next != nil {
+		s.next.prev = s.prev
+	}
+	switch {
+	case s.prev != nil:
+		s.prev.next = s.next
+	case s.next != nil:
+		h.owners[key] = s.next
+	default:
+		delete(h.owners, key)
+	}
+	s.next, s.prev = nil, nil
+	s.mu.Lock()
+	edges := s.edges
+	s.edges = nil
+	s.mu.Unlock()
+	for _, e := range edges {
+		h.removeEdge(e)
+	}
+}
+
+// addEdge makes an edge of the index; h.mu is held.
+func (h *Hub) addEdge(s *Stream, u store.User) *edge {
+	t := h.targets[u]
+	if t == nil {
+		t = &target{user: u}
+		h.targets[u] = t
+	}
+	e := &edge{stream: s, target: t, index: int32(len(t.edges)), slot: noSlot, loading: true}
+	t.edges = append(t.edges, e)
+	return e
+}
+
+// removeEdge takes an edge out of the index; h.mu is held.
+func (h *Hub) removeEdge(e *edge) {
+	t := e.target
+	last := len(t.edges) - 1
+	if int(e.index) > last || t.edges[e.index] != e {
+		return
+	}
+	t.edges[e.index] = t.edges[last]
+	t.edges[e.index].index = e.index
+	t.edges[last] = nil
+	t.edges = t.edges[:last]
+	if last == 0 && h.targets[t.user] == t {
+		delete(h.targets, t.user)
+	}
+}
+
+// Broadcast sends messages to every stream of a user that takes them. They are
+// encoded once for each dialect.
+func (h *Hub) Broadcast(account presence.AccountID, owner presence.UserID, messages ...Message) {
+	for i := range messages {
+		messages[i].encodings = new(encodings)
+	}
+	for _, s := range h.streamsOf(store.User{Account: account, ID: owner}) {
+		if s.TakesBroadcasts() {
+			s.Send(slices.Clone(messages)...) // a queue keeps what it is given
+		}
+	}
+}
+
+func (h *Hub) streamsOf(owner store.User) []*Stream {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var all []*Stream
+	for s := h.owners[owner]; s != nil; s = s.next {
+		all = append(all, s)
+	}
+	return all
+}
+
+func (h *Hub) all() []*Stream { return h.appendAll(nil) }
+
+func (h *Hub) appendAll(all []*Stream) []*Stream {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all = slices.Grow(all, len(h.streams))
+	for s := range h.streams {
+		all = append(all, s)
+	}
+	return all
+}
+
+// CloseAll ends every stream that is open, each with a delay of its own before it
+// should come back, up to spread.
+func (h *Hub) CloseAll(why Close, spread time.Duration) {
+	for _, s := range h.all() {
+		s.End(why, retryWithin(spread))
+	}
+}
+
+// retryWithin is a random time, so that those who left together do not come back
+// together.
+func retryWithin(spread time.Duration) time.Duration {
+	return time.Millisecond + time.Duration(rand.Int64N(int64(max(spread, time.Millisecond)))) //nolint:gosec // no secret
+}
+
+// eachComesBack is how much later, for each stream, the last comes back.
+const (
+	eachComesBack = 500 * time.Microsecond
+	leastSpread   = 200 * time.Millisecond
+	mostSpread    = 10 * time.Second
+)
+
+// Drain takes no more streams and ends those that are open: clients come back, to
+// another server or to this one, over a time that grows with their number.
+func (h *Hub) Drain(ctx context.Context) {
+	h.mu.Lock()
+	h.draining = true
+	n := len(h.streams)
+	h.mu.Unlock()
+	h.CloseAll(CloseDraining, min(max(time.Duration(n)*eachComesBack, leastSpread), mostSpread))
+	h.awaitClosed(ctx)
+}
+
+// closeTimeout is how long connections may take to be sent why they end.
+const closeTimeout = 2 * time.Second
+
+// awaitClosed waits until the streams that were ended are closed, for half of the
+// time that ctx has at most: others wait for theirs.
+func (h *Hub) awaitClosed(ctx context.Context) {
+	allClosed := make(chan struct{})
+	h.mu.Lock()
+	h.allClosed = allClosed
+	h.mu.Unlock()
+	if h.closing.Load() == 0 {
+		return
+	}
+	wait := closeTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		wait = min(wait, time.Until(deadline)/2)
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-allClosed:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// noteClosed notes that the connection of an ended stream is closed.
+func (h *Hub) noteClosed() {
+	if h.closing.Add(-1) > 0 {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.allClosed != nil {
+		close(h.allClosed)
+		h.allClosed = nil
+	}
+}
+
+// Draining reports whether the server stops.
+func (h *Hub) Draining() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.draining
+}
+
+// Epoch is that of the store.
+func (h *Hub) Epoch() string { return h.epoch }
+
+// Stats are the hub's counters since it began, and what is open.
+type Stats struct {
+	Streams, Followed, Edges           int
+	Delivered, Coalesced, Slow, Resets uint64
+}
+
+// Stats counts.
+func (h *Hub) Stats() Stats {
+	h.mu.Lock()
+	st := Stats{Streams: len(h.streams), Followed: len(h.targets)}
+	for _, t := range h.targets {
+		st.Edges += len(t.edges)
+	}
+	h.mu.Unlock()
+	st.Delivered, st.Coalesced = h.stats.delivered.Load(), h.stats.coalesced.Load()
+	st.Slow, st.Resets = h.stats.slow.Load(), h.stats.resets.Load()
+	return st
+}

@@ -1,0 +1,873 @@
+package hub_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"porchlight.dev/porchlight/internal/hub"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/pebblestore"
+	"porchlight.dev/porchlight/internal/store/storetest"
+	"porchlight.dev/porchlight/internal/view"
+)
+
+// A frame is an event as a client has it.
+type frame struct {
+	Type      string    `json:"type"`
+	User      string    `json:"user"`
+	Status    string    `json:"status"`
+	Note      string    `json:"note"`
+	Since     int64     `json:"since"`
+	Revision  uint64    `json:"revision"`
+	Coalesced bool      `json:"coalesced"`
+	Reason    string    `json:"reason"`
+	Cursor    string    `json:"cursor"`
+	Presences []frame   `json:"presences"`
+	Gone      []string  `json:"gone"`
+	Unknown   []string  `json:"unknown"`
+	Partial   bool      `json:"partial"`
+	Reset     string    `json:"reset"`
+	Closed    hub.Close `json:"closed"`
+}
+
+func frameOf(u presence.UserID, p *presence.Presence) frame {
+	return frame{
+		Type: "presence", User: string(u), Status: p.Status.String(), Note: p.Note, Since: int64(p.Since), Revision: uint64(p.Revision),
+	}
+}
+
+// reply is an event of the tests' own, which the hub does not know.
+type reply frame
+
+func (r reply) Size() int { return len(r.Note) }
+
+// plainEncoder writes events as frames.
+type plainEncoder struct{}
+
+func (plainEncoder) Encode(e hub.Event) []byte {
+	text, err := json.Marshal(plain(e))
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
+func plain(e hub.Event) frame {
+	switch e := e.(type) {
+	case *hub.Presence:
+		return frameOf(e.User, &e.Presence)
+	case *hub.Gone:
+		return frame{Type: "gone", User: string(e.User), Reason: [...]string{"deleted", "contact_removed"}[e.Reason]}
+	case *hub.Reset:
+		return frame{Type: "reset", Reset: [...]string{"", "epoch", "unreadable", "contacts"}[e.Reason]}
+	case *hub.Snapshot:
+		f := frame{Type: "snapshot", Partial: e.Partial, Unknown: e.Unknown}
+		for i := range e.Views {
+			f.Presences = append(f.Presences, frameOf(e.Views[i].User, &e.Views[i].Presence))
+		}
+		for _, id := range e.Gone {
+			f.Gone = append(f.Gone, string(id))
+		}
+		return f
+	case hub.Ping:
+		return frame{Type: "ping"}
+	case reply:
+		return frame(e)
+	default:
+		panic(fmt.Sprintf("an event %T", e))
+	}
+}
+
+// A tape is a sink that keeps what it delivers, and can be made to take nothing.
+type tape struct {
+	mu     sync.Mutex
+	frames []frame
+	reset  string
+	wrote  int
+	stuck  chan struct{} // not nil: nothing is taken until it is closed
+	ended  []hub.Close
+	last   []bool // for each Finish, whether all that was written was whole
+}
+
+func (s *tape) Append(b []byte, d hub.Delivery) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var f frame
+	if err := json.Unmarshal(d.Encoded(plainEncoder{}), &f); err != nil {
+		panic(err)
+	}
+	switch f.Type {
+	case "reset": // it belongs to the snapshot that follows
+		s.reset = f.Reset
+		return append(b, '.')
+	case "snapshot":
+		f.Reset, s.reset = s.reset, ""
+	}
+	f.Cursor, f.Coalesced = d.Cursor, d.Coalesced
+	s.frames = append(s.frames, f)
+	return append(b, '.')
+}
+
+func (s *tape) TryWrite(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stuck != nil {
+		return 0, nil
+	}
+	s.wrote = len(s.frames)
+	return len(b), nil
+}
+
+var errStuck = errors.New("nothing is taken")
+
+func (s *tape) Write([]byte, *hub.Pace) error {
+	s.mu.Lock()
+	stuck := s.stuck
+	s.mu.Unlock()
+	if stuck != nil {
+		select {
+		case <-stuck:
+		case <-time.After(hub.SlowAfter):
+			return errStuck
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wrote = len(s.frames)
+	return nil
+}
+
+func (s *tape) AnswersPings() bool    { return true }
+func (s *tape) TakesBroadcasts() bool { return true }
+
+func (s *tape) Finish(whole bool, done func()) {
+	s.mu.Lock()
+	s.last = append(s.last, whole)
+	s.mu.Unlock()
+	done()
+}
+
+func (s *tape) finished() []bool {
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.last)
+}
+
+func (s *tape) End(why hub.Close, _ time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = append(s.ended, why)
+}
+
+func (s *tape) stick() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stuck = make(chan struct{})
+}
+
+func (s *tape) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.stuck)
+	s.stuck = nil
+}
+
+// take is what was written since the last take.
+func (s *tape) take() []frame {
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	got := slices.DeleteFunc(slices.Clone(s.frames[:s.wrote]), func(f frame) bool { return f.Type == "ping" })
+	s.frames = s.frames[s.wrote:]
+	s.wrote = 0
+	return got
+}
+
+func (s *tape) ends() []hub.Close {
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.ended)
+}
+
+// A node is a hub on a store in memory, within a bubble.
+type node struct {
+	*testing.T
+	store    store.Store
+	late     *lateReads
+	hub      *hub.Hub
+	contacts map[presence.UserID]hub.ContactList
+	invalid  map[presence.UserID]bool
+	mu       sync.Mutex // guards contacts and invalid
+}
+
+func bubble(t *testing.T, test func(n *node)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		st, err := pebblestore.Open("store", pebblestore.Options{FS: vfs.NewMem(), Clock: time.Now, MinFreeBytes: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		late := &lateReads{Store: st}
+		n := &node{T: t, store: st, late: late, contacts: make(map[presence.UserID]hub.ContactList), invalid: make(map[presence.UserID]bool)}
+		n.hub = hub.New(hub.Options{Store: late, Directory: n, Access: n, Clock: time.Now, Log: slog.New(slog.DiscardHandler)})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- n.hub.Run(ctx) }()
+		defer func() {
+			stop()
+			if err := errors.Join(<-ended, st.Close()); err != nil {
+				t.Error(err)
+			}
+		}()
+		test(n)
+	})
+}
+
+// Exists implements hub.Directory.
+func (n *node) Exists(_ context.Context, u store.User) (bool, error) { return u.ID != "nobody", nil }
+
+// ContactLists implements hub.Directory.
+func (n *node) ContactLists(_ context.Context, _ presence.AccountID, owners []presence.UserID) (map[presence.UserID]hub.ContactList, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	found := make(map[presence.UserID]hub.ContactList)
+	for _, id := range owners {
+		if list, ok := n.contacts[id]; ok {
+			list.Version = fmt.Sprint(list.Gen)
+			found[id] = list
+		}
+	}
+	return found, nil
+}
+
+// ContactVersions implements hub.Directory.
+func (n *node) ContactVersions(_ context.Context, _ presence.AccountID, owners []presence.UserID) (map[presence.UserID]string, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	found := make(map[presence.UserID]string)
+	for _, id := range owners {
+		if list, ok := n.contacts[id]; ok {
+			found[id] = fmt.Sprint(list.Gen)
+		}
+	}
+	return found, nil
+}
+
+// Revoked implements hub.Access.
+func (n *node) Revoked(_ context.Context, viewers []view.Viewer) []bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	revoked := make([]bool, len(viewers))
+	for i, v := range viewers {
+		revoked[i] = n.invalid[v.Watcher("").User]
+	}
+	return revoked
+}
+
+// lateReads is a store whose reads are old when they come.
+type lateReads struct {
+	store.Store
+	meanwhile func() // nil: nothing
+	fails     error  // what reads answer, nil: nothing
+	// stuck: reads of this user wait until released is closed, or for ever.
+	stuck    presence.UserID
+	released chan struct{}
+}
+
+func (l *lateReads) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
+	if l.stuck != "" && slices.Contains(us, store.User{Account: "a", ID: l.stuck}) {
+		select {
+		case <-l.released:
+		case <-ctx.Done():
+			return nil, store.Cursor{}, ctx.Err()
+		}
+	}
+	records, cursor, err := l.Store.Read(ctx, us)
+	if l.meanwhile != nil {
+		l.meanwhile()
+	}
+	if l.fails != nil {
+		return nil, cursor, l.fails
+	}
+	return records, cursor, err
+}
+
+func (n *node) play(id presence.UserID, events ...presence.Event) store.Record {
+	n.Helper()
+	var last store.Record
+	for _, e := range events {
+		var err error
+		last, err = n.store.Update(n.Context(), store.User{Account: "a", ID: id}, storetest.Apply(e, presence.Policy{}, presence.InstantOf(time.Now())))
+		if err != nil && !errors.Is(err, presence.ErrNoChange) {
+			n.Fatalf("%s: %T: %v", id, e, err)
+		}
+	}
+	return last
+}
+
+func (n *node) open(owner presence.UserID) (*hub.Stream, *tape) {
+	n.Helper()
+	sink := new(tape)
+	s, err := n.hub.Open(n.Context(), "a", owner, viewer(owner), sink)
+	if err != nil {
+		n.Fatal(err)
+	}
+	n.Cleanup(func() { s.End(hub.CloseGone, 0) })
+	return s, sink
+}
+
+func (n *node) follow(s *hub.Stream, cursor string, ids ...presence.UserID) {
+	n.Helper()
+	f := hub.Follow{Cursor: cursor}
+	for _, id := range ids {
+		f.Users = append(f.Users, hub.Asked{ID: id})
+	}
+	if err := s.Follow(n.Context(), f); err != nil {
+		n.Fatal(err)
+	}
+}
+
+var desktop = presence.SignIn{Session: "s", Client: presence.Desktop}
+
+func says(status presence.Status, note string) presence.SetClaim {
+	return presence.SetClaim{ID: presence.ManualClaim, Source: presence.Manual, Status: status, Note: note}
+}
+
+func short(frames []frame) string {
+	var text string
+	for _, f := range frames {
+		switch f.Type {
+		case "presence":
+			text += f.User + ":" + f.Status
+			if f.Coalesced {
+				text += "+"
+			}
+		case "snapshot":
+			text += "["
+			for _, p := range f.Presences {
+				text += p.User + ":" + p.Status + " "
+			}
+			text += fmt.Sprintf("gone%v unknown%v partial=%v%s]", f.Gone, f.Unknown, f.Partial, f.Reset)
+		default:
+			text += f.Type + " " + f.User + f.Reason
+		}
+		text += " "
+	}
+	return text
+}
+
+func (n *node) want(s *tape, want string) []frame {
+	n.Helper()
+	frames := s.take()
+	if got := short(frames); got != want {
+		n.Errorf("delivered\n%s\nwant\n%s", got, want)
+	}
+	return frames
+}
+
+func TestAStreamDelivers(t *testing.T) {
+	bubble(t, func(n *node) {
+		n.play("bob", desktop)
+		s, sink := n.open("alice")
+		n.follow(s, "", "bob", "carol", "nobody")
+		n.want(sink, "[bob:available carol:offline gone[] unknown[nobody] partial=false] ")
+		n.play("bob", says(presence.Busy, "x"))
+		n.play("carol", desktop)
+		n.play("dave", desktop)
+		n.play("nobody", desktop)
+		n.want(sink, "bob:busy carol:available ")
+		s.Unfollow([]presence.UserID{"bob"})
+		n.play("bob", says(presence.Away, ""))
+		n.play("carol", presence.SetStanding{Standing: presence.Deleted})
+		n.want(sink, "carol:offline gone caroldeleted ")
+		n.play("bob", says(presence.Busy, "y"))
+		n.want(sink, "")
+	})
+}
+
+// What happens while a snapshot is read is in it, or comes after it, once.
+func TestAChangeWhileFollowing(t *testing.T) {
+	bubble(t, func(n *node) {
+		n.play("bob", desktop)
+		s, sink := n.open("alice")
+		n.late.meanwhile = func() {
+			n.late.meanwhile = nil
+			n.play("bob", says(presence.Busy, "meanwhile"))
+			n.play("carol", desktop)
+			synctest.Wait()
+		}
+		n.follow(s, "", "bob", "carol")
+		frames := n.want(sink, "[bob:busy carol:available gone[] unknown[] partial=false] ")
+		n.resumedFrom(frames, []presence.UserID{"bob", "carol"})
+	})
+}
+
+// A reader that does not keep up gets the newest of each user, in the order of
+// the commits, and not what lay between; one that takes nothing is ended.
+func TestASlowReader(t *testing.T) {
+	bubble(t, func(n *node) {
+		n.play("bob", desktop)
+		n.play("carol", desktop)
+		s, sink := n.open("alice")
+		n.follow(s, "", "bob", "carol")
+		sink.take()
+		sink.stick()
+		n.play("bob", says(presence.Busy, "1")) // on its way already
+		synctest.Wait()
+		n.play("bob", says(presence.Away, "2"))
+		n.play("carol", says(presence.Busy, "3"))
+		n.play("bob", says(presence.DoNotDisturb, "4"))
+		synctest.Wait()
+		sink.release()
+		frames := n.want(sink, "bob:busy carol:busy bob:do_not_disturb+ ")
+		if c := frames[len(frames)-1].Cursor; c == "" {
+			n.Error("no cursor")
+		}
+		sink.stick()
+		n.play("bob", says(presence.Away, "5"))
+		n.play("carol", says(presence.Away, "6"))
+		time.Sleep(hub.SlowAfter + time.Millisecond)
+		if got := sink.ends(); !slices.Equal(got, []hub.Close{hub.CloseSlow}) {
+			n.Errorf("ended %v", got)
+		}
+		if st := n.hub.Stats(); st.Streams != 0 || st.Edges != 0 || st.Followed != 0 || st.Slow != 1 {
+			n.Errorf("left behind: %+v", st)
+		}
+	})
+}
+
+// TestTheReasonComesLast: it comes once, after what is being written and never into the
+// middle of it, whoever ends the stream; and the server waits for them a while.
+func TestTheReasonComesLast(t *testing.T) {
+	bubble(t, func(n *node) {
+		n.play("bob", desktop)
+		stuck := func(change string) (*hub.Stream, *tape) {
+			s, sink := n.open("alice")
+			n.follow(s, "", "bob")
+			sink.take()
+			sink.stick()
+			n.play("bob", says(presence.Busy, change))
+			synctest.Wait()
+			return s, sink
+		}
+		for why, want := range map[hub.Close]string{
+			hub.CloseUnauthorized: "bob:busy ", // and nothing any more
+			hub.CloseTooFast:      "bob:busy bob:away ",
+		} {
+			s, sink := stuck(fmt.Sprint(why))
+			n.play("bob", says(presence.Away, "waits"))
+			synctest.Wait()
+			s.End(why, 0)
+			if got := sink.finished(); len(got) != 0 {
+				n.Errorf("the last words came into the middle: %v", got)
+			}
+			sink.release()
+			if got := sink.finished(); !slices.Equal(got, []bool{true}) {
+				n.Errorf("after what was written: %v", got)
+			}
+			n.want(sink, want)
+		}
+
+		s, sink := stuck("2")
+		s.End(hub.CloseUnauthorized, 0)
+		time.Sleep(hub.SlowAfter + time.Millisecond)
+		if got := sink.finished(); !slices.Equal(got, []bool{false}) || len(sink.ends()) != 1 {
+			n.Errorf("of a reader that takes nothing: %v, %v", got, sink.ends())
+		}
+
+		_, idle := n.open("alice")
+		_, sink = stuck("3")
+		began := time.Now()
+		go func() {
+			time.Sleep(time.Second)
+			sink.release()
+		}()
+		n.hub.Drain(n.Context())
+		if got := sink.finished(); !slices.Equal(got, []bool{true}) || time.Since(began) != time.Second {
+			n.Errorf("drained after %v: %v", time.Since(began), got)
+		}
+		if got := idle.finished(); !slices.Equal(got, []bool{true}) {
+			n.Errorf("of an idle stream: %v", got)
+		}
+	})
+}
+
+// TestDrainDoesNotWaitForEver: for who takes nothing.
+func TestDrainDoesNotWaitForEver(t *testing.T) {
+	bubble(t, func(n *node) {
+		n.play("bob", desktop)
+		s, sink := n.open("alice")
+		n.follow(s, "", "bob")
+		sink.take()
+		sink.stick()
+		n.play("bob", says(presence.Busy, "1"))
+		synctest.Wait()
+		short, stop := context.WithTimeout(n.Context(), time.Second)
+		defer stop()
+		for _, c := range []struct {
+			ctx  context.Context
+			want time.Duration
+		}{{short, time.Second / 2}, {n.Context(), 2 * time.Second}} {
+			began := time.Now()
+			n.hub.Drain(c.ctx)
+			if waited := time.Since(began); waited != c.want {
+				n.Errorf("drained after %v, want %v", waited, c.want)
+			}
+		}
+		sink.release()
+	})
+}
+
+func TestResume(t *testing.T) {
+	bubble(t, func(n *node) {
+		for _, id := range []presence.UserID{"bob", "carol", "dave", "erin"} {
+			n.play(id, desktop)
+		}
+		synctest.Wait() // the hub has them, so that the cursor covers them
+		s, sink := n.open("alice")
+		n.follow(s, "", "bob", "carol", "dave", "erin")
+		cursor := sink.take()[0].Cursor
+		s.End(hub.CloseGone, 0)
+		n.play("bob", says(presence.Busy, "1"), says(presence.Away, "2"))
+		n.play("dave", presence.SetStanding{Standing: presence.Deleted})
+		time.Sleep(time.Minute)
+
+		s, sink = n.open("alice")
+		n.follow(s, cursor, "bob", "carol", "dave", "erin")
+		n.want(sink, "[bob:away gone[dave] unknown[] partial=true] ")
+		n.play("erin", says(presence.Busy, ""))
+		n.want(sink, "erin:busy ")
+
+		now := time.Now().Unix()
+		for text, want := range map[string]string{
+			"nonsense!": "unreadable", "A" + cursor[1:]: "unreadable",
+			"ZEk2NwBlcG9jaA.tp26qi": "unreadable", // as before there were tags
+			n.cursors(n.store.Epoch()).Text(hub.Cursor{At: 1, Second: now + 100}): "unreadable",
+			n.cursors("elsewhere").Text(hub.Cursor{At: 1, Second: now}):           "epoch",
+			n.cursors(n.store.Epoch()).Text(hub.Cursor{At: 1 << 40, Second: now}): "epoch",
+		} {
+			s, sink = n.open("alice")
+			n.follow(s, text, "bob", "carol", "dave")
+			n.want(sink, "[bob:away carol:available gone[] unknown[dave] partial=false"+want+"] ")
+		}
+	})
+}
+
+// Whoever is not to see a change learns nothing, by a stream or by a cursor.
+func TestVisibilityOnStreams(t *testing.T) {
+	bubble(t, func(n *node) {
+		n.play("bob", desktop)
+		hidden, hiddenSink := n.open("carol")
+		partly, partlySink := n.open("dave")
+		n.follow(hidden, "", "bob")
+		n.follow(partly, "", "bob")
+		hiddenSink.take()
+		partlySink.take()
+		time.Sleep(time.Minute)
+		n.play("bob", presence.SetRules{Watchers: map[presence.UserID]presence.Sight{"carol": presence.SeesOffline, "dave": presence.SeesStatus}})
+		first := n.want(hiddenSink, "bob:offline ")
+		n.want(partlySink, "bob:available ") // its since went
+		cursor := first[0].Cursor
+		time.Sleep(10 * time.Second)
+		n.play("bob", says(presence.Busy, "1"), says(presence.Busy, "2"))
+		n.want(hiddenSink, "")
+		if got := n.want(partlySink, "bob:busy "); got[0].Note != "" || got[0].Since != 0 {
+			n.Errorf("%+v", got)
+		}
+		n.play("bob", presence.SignOut{Session: "s"})
+		n.want(hiddenSink, "")
+		n.want(partlySink, "bob:offline ")
+		again, sink := n.open("carol")
+		n.follow(again, cursor, "bob") // just as if nothing had happened
+		resumed := sink.take()
+		n.play("bob", desktop)
+		n.want(sink, "")
+		time.Sleep(10 * time.Minute)
+		later, sink := n.open("carol")
+		n.follow(later, cursor, "bob")
+		n.want(sink, "[gone[] unknown[] partial=true] ")
+		if len(resumed) != 1 || len(resumed[0].Presences) > 0 {
+			n.Errorf("%+v", resumed)
+		}
+	})
+}
+
+func TestContactsOnStreams(t *testing.T) {
+	bubble(t, func(n *node) {
+		n.play("bob", desktop)
+		n.play("carol", desktop)
+		set := func(list hub.ContactList) {
+			n.mu.Lock()
+			n.contacts["alice"] = list
+			n.mu.Unlock()
+			n.hub.ContactsChanged("a", "alice")
+		}
+		set(hub.ContactList{Gen: 1, Edges: []hub.ContactEdge{{"bob", 1}}})
+		s, sink := n.open("alice")
+		if err := s.Follow(n.Context(), hub.Follow{Contacts: true}); err != nil {
+			n.Fatal(err)
+		}
+		cursor := n.want(sink, "[bob:available gone[] unknown[] partial=false] ")[0].Cursor
+		set(hub.ContactList{Gen: 2, Edges: []hub.ContactEdge{{"bob", 1}, {"carol", 2}}})
+		n.want(sink, "[carol:available gone[] unknown[] partial=true] ")
+		set(hub.ContactList{Gen: 3, Edges: []hub.ContactEdge{{"carol", 2}}, Ended: []hub.ContactEdge{{"bob", 3}}})
+		n.want(sink, "gone bobcontact_removed [gone[] unknown[] partial=true] ")
+		n.play("bob", says(presence.Busy, ""))
+		n.play("carol", says(presence.Busy, ""))
+		n.want(sink, "carol:busy ")
+
+		// The first cursor knows nothing of that, and brings it.
+		s, sink = n.open("alice")
+		if err := s.Follow(n.Context(), hub.Follow{Contacts: true, Cursor: cursor}); err != nil {
+			n.Fatal(err)
+		}
+		n.want(sink, "[carol:busy gone[bob] unknown[] partial=true] ")
+	})
+}
+
+// A change that is sent before the contacts are must not come with a cursor that
+// knows them.
+func TestACutBeforeTheContacts(t *testing.T) {
+	bubble(t, func(n *node) {
+		for _, id := range []presence.UserID{"bob", "carol"} {
+			n.play(id, desktop)
+		}
+		n.contacts["alice"] = hub.ContactList{Gen: 1, Edges: []hub.ContactEdge{{User: "bob", Gen: 1}}}
+		s, sink := n.open("alice")
+		if err := s.Follow(n.Context(), hub.Follow{Contacts: true}); err != nil {
+			n.Fatal(err)
+		}
+		sink.take()
+		sink.stick()
+		n.play("bob", says(presence.Busy, "1"))
+		synctest.Wait()
+		n.play("bob", says(presence.Away, "2"))
+		synctest.Wait()
+		n.mu.Lock()
+		n.contacts["alice"] = hub.ContactList{Gen: 2, Edges: []hub.ContactEdge{{User: "bob", Gen: 1}, {User: "carol", Gen: 2}}}
+		n.mu.Unlock()
+		n.hub.ContactsChanged("a", "alice")
+		synctest.Wait()
+		sink.release()
+		frames := n.want(sink, "bob:busy bob:away [carol:available gone[] unknown[] partial=true] ")
+		s, sink = n.open("alice")
+		if frames[1].Cursor != "" {
+			n.Errorf("%+v covers contacts that are still to come", frames[1])
+		}
+		if err := s.Follow(n.Context(), hub.Follow{Contacts: true, Cursor: frames[0].Cursor}); err != nil {
+			n.Fatal(err)
+		}
+		n.want(sink, "[bob:away carol:available gone[] unknown[] partial=true] ")
+	})
+}
+
+// A client that knows a user is gone does not learn it again with each cursor.
+func TestGoneOnce(t *testing.T) {
+	bubble(t, func(n *node) {
+		n.play("bob", desktop, presence.SetStanding{Standing: presence.Deleted})
+		n.play("carol", desktop)
+		synctest.Wait()
+		s, sink := n.open("alice")
+		n.follow(s, "", "carol")
+		cursor := sink.take()[0].Cursor
+		s, sink = n.open("alice")
+		n.follow(s, cursor, "bob", "carol")
+		n.want(sink, "[gone[] unknown[] partial=true] ")
+	})
+}
+
+// Who asks and does not read is ended before what waits is too much.
+func TestAnswersThatNobodyReads(t *testing.T) {
+	bubble(t, func(n *node) {
+		s, sink := n.open("alice")
+		sink.stick()
+		s.Send(hub.Message{Event: reply{}})
+		synctest.Wait()
+		large := reply{Note: strings.Repeat("x", 1<<20)}
+		for range 20 {
+			s.Send(hub.Message{Event: large})
+		}
+		if got := sink.ends(); !slices.Equal(got, []hub.Close{hub.CloseSlow}) {
+			n.Errorf("ended %v", got)
+		}
+		sink.release()
+		s, sink = n.open("alice")
+		sink.stick()
+		for range 1 << 17 {
+			s.Send(hub.Message{Event: hub.Ping{}})
+		}
+		if got := sink.ends(); !slices.Equal(got, []hub.Close{hub.CloseSlow}) {
+			n.Errorf("ended %v", got)
+		}
+		sink.release()
+	})
+}
+
+// What was delivered is known when the client acknowledges it, and not before.
+func TestOnDelivered(t *testing.T) {
+	bubble(t, func(n *node) {
+		s, sink := n.open("alice")
+		var times atomic.Int64
+		s.Send(hub.Message{Event: reply{Type: "watch"}, OnDelivered: func() { times.Add(1) }})
+		n.want(sink, "watch  ")
+		s.NoteReceived()
+		synctest.Wait()
+		if times.Load() != 0 {
+			n.Error("delivered before the acknowledgement")
+		}
+		s.Acknowledge()
+		s.Acknowledge()
+		synctest.Wait()
+		if got := times.Load(); got != 1 {
+			n.Errorf("delivered %d times", got)
+		}
+	})
+}
+
+func TestWhoMayNotLookAnyMore(t *testing.T) {
+	bubble(t, func(n *node) {
+		_, sink := n.open("alice")
+		_, other := n.open("bob")
+		n.mu.Lock()
+		n.invalid["alice"] = true
+		n.mu.Unlock()
+		time.Sleep(4 * time.Second)
+		if got := sink.ends(); !slices.Equal(got, []hub.Close{hub.CloseUnauthorized}) {
+			n.Errorf("ended %v", got)
+		}
+		if got := other.ends(); len(got) != 0 {
+			n.Errorf("somebody else's was ended: %v", got)
+		}
+		// Who is silent for three times the interval has gone.
+		time.Sleep(3*hub.PingEvery + 2*time.Second)
+		if got := other.ends(); !slices.Equal(got, []hub.Close{hub.CloseSilent}) {
+			n.Errorf("ended %v", got)
+		}
+	})
+}
+
+// Wherever a connection is cut, what was delivered by then and what the cursor then
+// brings make up the truth: the cursor is a low-water mark.
+func TestCutAnywhere(t *testing.T) {
+	for seed := range uint64(40) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			bubble(t, func(n *node) { n.cutAnywhere(rand.New(rand.NewPCG(seed, 1))) })
+		})
+	}
+}
+
+func (n *node) cutAnywhere(random *rand.Rand) {
+	ids := []presence.UserID{"u0", "u1", "u2", "u3", "u4"}
+	statuses := []presence.Status{presence.Busy, presence.Away, presence.DoNotDisturb}
+	for _, id := range ids {
+		n.play(id, desktop)
+	}
+	s, sink := n.open("alice")
+	n.follow(s, "", ids[:3]...)
+	stuck := false
+	for range 60 {
+		switch random.IntN(8) {
+		case 0:
+			if stuck {
+				sink.release()
+			} else {
+				sink.stick()
+			}
+			stuck = !stuck
+		case 1:
+			n.follow(s, "", ids[3:]...)
+		case 2:
+			time.Sleep(time.Second)
+		default:
+			n.play(ids[random.IntN(len(ids))], says(statuses[random.IntN(3)], fmt.Sprint(random.IntN(100))))
+			if random.IntN(2) == 0 {
+				synctest.Wait()
+			}
+		}
+	}
+	if stuck {
+		sink.release()
+	}
+	frames := sink.take()
+	s.End(hub.CloseGone, 0)
+	for cut := 1; cut <= len(frames); cut++ {
+		n.resumedFrom(frames[:cut], ids)
+	}
+}
+
+// resumedFrom is a client that got frames, lost its connection and came back.
+func (n *node) resumedFrom(frames []frame, ids []presence.UserID) {
+	n.Helper()
+	known, cursor := make(map[string]frame), ""
+	learn := func(f frame) {
+		for _, p := range append(f.Presences, f) {
+			if p.Type != "presence" {
+				continue
+			}
+			if p.Revision < known[p.User].Revision {
+				n.Errorf("%s went back from revision %d to %d", p.User, known[p.User].Revision, p.Revision)
+			}
+			p.Cursor, p.Coalesced = "", false
+			known[p.User] = p
+		}
+		if f.Cursor != "" {
+			cursor = f.Cursor
+		}
+	}
+	for _, f := range frames {
+		learn(f)
+	}
+	var followed []presence.UserID
+	for _, id := range ids {
+		if _, ok := known[string(id)]; ok {
+			followed = append(followed, id)
+		}
+	}
+	s, sink := n.open("alice")
+	n.follow(s, cursor, followed...)
+	for _, f := range sink.take() {
+		learn(f)
+	}
+	s.End(hub.CloseGone, 0)
+	records, _, err := n.store.Read(n.Context(), usersOf(followed))
+	if err != nil {
+		n.Fatal(err)
+	}
+	for i := range records {
+		want := frameOf(records[i].User.ID, &records[i].Shown)
+		if got := known[want.User]; fmt.Sprint(got) != fmt.Sprint(want) {
+			n.Errorf("cut after %d frames at %s:\nknows %+v\nis    %+v", len(frames), cursor, got, want)
+		}
+	}
+}
+
+func usersOf(ids []presence.UserID) []store.User {
+	users := make([]store.User, len(ids))
+	for i, id := range ids {
+		users[i] = store.User{Account: "a", ID: id}
+	}
+	return users
+}
+
+// viewer sees the truth of one user.
+type viewer presence.UserID
+
+func (v viewer) Watcher(target presence.UserID) presence.Watcher {
+	return presence.Watcher{User: presence.UserID(v), Truth: presence.UserID(v) == target}
+}

@@ -1,0 +1,496 @@
+package hub
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/view"
+)
+
+// A Message is an event that is queued as it is: nothing newer takes its place.
+type Message struct {
+	Event Event
+	// Mark is the low-water mark at this event; nil: none.
+	Mark *Cursor
+	// Answers marks the last message of the answer to a Follow: see Expect.
+	Answers bool
+	// OnDelivered, if it is set, is called when the event has been written and the
+	// client has acknowledged that, if it can. It may never be called.
+	OnDelivered func()
+
+	encodings *encodings // nil: no other stream delivers it
+}
+
+// messageCost is what a message takes beside its event.
+const messageCost = 128
+
+func (m *Message) cost() int { return m.Event.Size() + messageCost }
+
+// A Sink is the connection of a stream.
+type Sink interface {
+	// Append appends an event in the connection's form.
+	Append(b []byte, d Delivery) []byte
+	// TryWrite writes what can be written without waiting, and returns how much.
+	TryWrite(b []byte) (int, error)
+	// Write writes all, and waits for a reader that keeps to the pace.
+	Write(b []byte, pace *Pace) error
+	// AnswersPings reports whether the client acknowledges a Ping.
+	AnswersPings() bool
+	// TakesBroadcasts reports whether what Hub.Broadcast sends reaches the client.
+	TakesBroadcasts() bool
+	// End is called once, perhaps during a write: that write must end soon, and
+	// nothing of the kind follows.
+	End(why Close, retry time.Duration)
+	// Finish comes after End and the last write. It sends the reason, if all that was
+	// written is whole, and closes the connection. It does not wait, and calls done
+	// when that is over.
+	Finish(whole bool, done func())
+}
+
+// Close is why a stream ends.
+type Close uint8
+
+// The reasons. CloseGone: the client has gone, so no reason is sent.
+const (
+	CloseGone Close = iota
+	CloseDraining
+	CloseSlow
+	CloseUnavailable
+	CloseSilent
+	CloseUnauthorized
+	CloseTooFast
+)
+
+// A Stream is one connection's queue: what is not written yet, the newest of each
+// user it follows, in the order of their commits. So it is bounded by what it
+// follows, and the newest of each is never lost.
+type Stream struct {
+	hub        *Hub
+	account    presence.AccountID
+	owner      presence.UserID // whom its viewer acts for
+	viewer     view.Viewer
+	sink       Sink
+	next, prev *Stream // of the same owner, guarded by Hub.mu
+	// When something was received, sent, and a ping sent: nanoseconds.
+	lastReceived, lastSent, lastPing atomic.Int64
+
+	following sync.Mutex // held by who changes whom it follows
+
+	mu           sync.Mutex // guards the fields below
+	edges        []*edge    // by user
+	queue        []item
+	queued       int          // of the queue, those that are not superseded
+	messageBytes int          // of messages in it
+	contacts     *ContactList // nil: not followed
+	sentContacts *ContactList // of contacts, what has been written: the cursor's
+	// unanswered counts the Follows whose answer is not written yet, and covers
+	// whether one was answered: see cursorText.
+	unanswered     int
+	covers         bool
+	unacknowledged []func()      // OnDelivered of what was written
+	capacity       chan struct{} // closed when answers may be queued; nil: nobody waits
+	writing        bool          // somebody writes
+	ended          bool
+}
+
+// An item of a queue is an edge whose pending change is to be written, or a message.
+type item struct {
+	edge     *edge // nil: message, or nothing any more
+	message  *Message
+	contacts *ContactList // all of which is sent with the message
+}
+
+// An edge is one stream's following one user.
+type edge struct {
+	stream *Stream
+	target *target
+	seen   presence.Revision // the newest that was queued
+	// pending is the change that waits to be written or, while loading, to be
+	// compared with what is read.
+	pending   *changeView
+	index     int32 // in target.edges, guarded by Hub.mu
+	slot      int32 // in Stream.queue
+	loading   bool
+	coalesced bool
+	byName    bool // the client named the user
+	byContact bool // it is a contact of the owner
+}
+
+const noSlot = -1
+
+// A change is a commit as it goes out. What viewers see of it is encoded once for
+// each dialect: most see the same.
+type change struct {
+	record store.Record
+	cursor Cursor
+	text   string // of the cursor, for streams without contacts
+
+	views []*changeView // used by the goroutine that delivers, alone
+
+	gone          Gone // of a user who was deleted
+	goneEncodings encodings
+}
+
+// A changeView is what some viewers see of a change.
+type changeView struct {
+	*change
+
+	seen Presence
+	encodings
+}
+
+// viewFor is what a viewer sees of the change.
+func (c *change) viewFor(viewer view.Viewer) *changeView {
+	p := view.Of(&c.record, viewer)
+	for _, v := range c.views {
+		if v.seen.Presence == p {
+			return v
+		}
+	}
+	v := &changeView{change: c, seen: Presence{User: c.record.User.ID, Presence: p}}
+	c.views = append(c.views, v)
+	return v
+}
+
+func (c *change) deleted() bool { return c.record.State.Standing == presence.Deleted }
+
+// enqueue queues a change for e, if the stream's viewer sees any of it, and reports
+// whether the stream has to be flushed.
+func (s *Stream) enqueue(e *edge, c *change) bool {
+	v := c.viewFor(s.viewer)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || e.loading {
+		if e.loading && (e.pending == nil || e.pending.record.At < c.record.At) {
+			e.pending = v
+		}
+		return false
+	}
+	if v.seen.Presence.Revision <= e.seen && !c.deleted() {
+		return false
+	}
+	return s.enqueueView(e, v)
+}
+
+// enqueueView puts e's newest change at the end of the queue; s.mu is held.
+func (s *Stream) enqueueView(e *edge, v *changeView) bool {
+	e.seen = max(e.seen, v.seen.Presence.Revision)
+	if e.slot != noSlot {
+		s.queue[e.slot] = item{}
+		s.queued--
+		e.coalesced = true
+		s.hub.stats.coalesced.Add(1)
+		s.compact()
+	}
+	e.pending, e.slot = v, int32(len(s.queue))
+	s.queue = append(s.queue, item{edge: e})
+	s.queued++
+	return !s.writing && s.queued == 1
+}
+
+// compact closes the holes that superseded changes left.
+func (s *Stream) compact() {
+	if len(s.queue) < 64 || len(s.queue) < 2*s.queued {
+		return
+	}
+	kept := s.queue[:0]
+	for _, it := range s.queue {
+		if it.edge == nil && it.message == nil {
+			continue
+		}
+		if it.edge != nil {
+			it.edge.slot = int32(len(kept))
+		}
+		kept = append(kept, it)
+	}
+	clear(s.queue[len(kept):])
+	s.queue = kept
+}
+
+// A client with more than maxUnread bytes of messages to read gets no further
+// answer before it has read some, and one with maxMessages bytes is given up. The
+// largest answer has 2 MB.
+const (
+	maxUnread   = 256 << 10
+	maxMessages = 4 << 20
+)
+
+// AwaitCapacity waits until so little is queued that another answer may be, and
+// reports whether the stream goes on. Whoever asks waits: a client that asks and
+// does not read fills its own connection, not this queue.
+func (s *Stream) AwaitCapacity() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.ended && s.messageBytes > maxUnread {
+		if s.capacity == nil {
+			s.capacity = make(chan struct{})
+		}
+		capacity := s.capacity
+		s.mu.Unlock()
+		<-capacity
+		s.mu.Lock()
+	}
+	return !s.ended
+}
+
+// signalCapacity has AwaitCapacity look again; s.mu is held.
+func (s *Stream) signalCapacity() {
+	if s.capacity != nil && (s.ended || s.messageBytes <= maxUnread) {
+		close(s.capacity)
+		s.capacity = nil
+	}
+}
+
+// Send queues messages behind what is there, and sends.
+func (s *Stream) Send(messages ...Message) {
+	s.mu.Lock()
+	full := s.enqueueMessages(messages)
+	s.mu.Unlock()
+	if full {
+		s.End(CloseSlow, 0)
+		return
+	}
+	s.flush()
+}
+
+// enqueueMessages reports whether there are too many; s.mu is held.
+func (s *Stream) enqueueMessages(messages []Message) (full bool) {
+	if s.ended {
+		return false
+	}
+	for i := range messages {
+		s.queue = append(s.queue, item{message: &messages[i]})
+		s.queued++
+		s.messageBytes += messages[i].cost()
+	}
+	return s.messageBytes > maxMessages
+}
+
+// maxTaken bounds what is taken from a queue at once. The rest stays in it, where
+// newer changes of the same users take its place.
+const maxTaken = 64 << 10
+
+// appendQueued appends what is queued, in the connection's form, and removes it
+// from the queue: all of it, or at least maxTaken bytes. s.mu is held.
+func (s *Stream) appendQueued(b []byte) []byte {
+	taken := 0
+	for ; taken < len(s.queue) && len(b) < maxTaken; taken++ {
+		switch it := &s.queue[taken]; {
+		case it.edge != nil:
+			s.queued--
+			b = s.appendChange(b, it.edge)
+		case it.message != nil:
+			s.queued--
+			b = s.appendMessage(b, it.message, it.contacts)
+		}
+	}
+	s.queue = slices.Delete(s.queue, 0, taken)
+	for i := range s.queue {
+		if e := s.queue[i].edge; e != nil {
+			e.slot = int32(i)
+		}
+	}
+	if len(s.queue) == 0 && cap(s.queue) > keptQueue {
+		s.queue = nil
+	}
+	s.signalCapacity()
+	return b
+}
+
+// keptQueue is how long an empty queue may be: thousands of streams have one.
+const keptQueue = 8
+
+func (s *Stream) appendMessage(b []byte, m *Message, contacts *ContactList) []byte {
+	s.messageBytes -= m.cost()
+	if contacts != nil {
+		s.sentContacts = contacts
+	}
+	if m.OnDelivered != nil {
+		s.unacknowledged = append(s.unacknowledged, m.OnDelivered)
+	}
+	if m.Answers {
+		s.unanswered--
+	}
+	return s.sink.Append(b, Delivery{Event: m.Event, Cursor: s.cursorText(m.Mark), encodings: m.encodings})
+}
+
+func (s *Stream) appendChange(b []byte, e *edge) []byte {
+	v := e.pending
+	d := Delivery{Event: &v.seen, Coalesced: e.coalesced, encodings: &v.encodings}
+	if v.deleted() { // then the other event is the last of the commit
+		b = s.sink.Append(b, d)
+		d = Delivery{Event: &v.gone, encodings: &v.goneEncodings}
+	}
+	d.Cursor = s.changeText(v.change)
+	e.pending, e.slot, e.coalesced = nil, noSlot, false
+	s.hub.stats.delivered.Add(1)
+	return s.sink.Append(b, d)
+}
+
+// changeText is the cursor of a change on this stream; s.mu is held.
+func (s *Stream) changeText(c *change) string {
+	if s.sentContacts == nil && s.unanswered == 0 {
+		return c.text // it is followed, so the stream covers somebody
+	}
+	return s.cursorText(&c.cursor)
+}
+
+// Expect announces that the client asked to follow. Until a message that Answers is
+// written, events have no cursor: the client may keep it and believe that it covers
+// those too.
+func (s *Stream) Expect() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unanswered++
+}
+
+// maxKeptBuffer is of the buffers that are used again.
+const maxKeptBuffer = 64 << 10
+
+// flush writes what is queued, unless somebody does already. It does not wait for
+// the reader: what the socket does not take is left to a goroutine of its own.
+func (s *Stream) flush() {
+	s.mu.Lock()
+	if s.writing || s.ended || s.queued == 0 {
+		s.mu.Unlock()
+		return
+	}
+	s.writing = true
+	buffer, _ := s.hub.buffers.Get().(*[]byte) // the pool has nothing else
+	for {
+		b := s.appendQueued((*buffer)[:0])
+		s.mu.Unlock()
+		n, err := s.sink.TryWrite(b)
+		if err != nil {
+			s.fail(CloseGone)
+			return
+		}
+		if n < len(b) {
+			go s.writeSlowly(b[n:])
+			return
+		}
+		s.noteWritten()
+		*buffer = b
+		s.mu.Lock()
+		if s.queued == 0 {
+			s.stopWriting()
+			break
+		}
+	}
+	if cap(*buffer) <= maxKeptBuffer {
+		s.hub.buffers.Put(buffer)
+	}
+}
+
+// writeSlowly writes to a slow consumer, until it keeps up or is given up.
+func (s *Stream) writeSlowly(b []byte) {
+	pace := NewPace()
+	for {
+		if err := s.sink.Write(b, pace); err != nil {
+			s.hub.stats.slow.Add(1)
+			s.fail(CloseSlow)
+			return
+		}
+		s.noteWritten()
+		s.mu.Lock()
+		if s.queued == 0 {
+			s.stopWriting()
+			return
+		}
+		b = s.appendQueued(b[:0])
+		s.mu.Unlock()
+	}
+}
+
+// stopWriting ends the turn of who writes; s.mu is held, and given up. The reason of
+// a stream that was ended meanwhile is left to it: before, that would have come into
+// the middle of a frame.
+func (s *Stream) stopWriting() {
+	s.writing = false
+	ended := s.ended
+	s.mu.Unlock()
+	if ended {
+		s.sink.Finish(true, s.hub.noteClosed)
+	}
+}
+
+// fail is for who writes and could not.
+func (s *Stream) fail(why Close) {
+	s.End(why, 0)
+	s.sink.Finish(false, s.hub.noteClosed)
+}
+
+// noteWritten notes that all that was taken is written.
+func (s *Stream) noteWritten() {
+	s.lastSent.Store(s.hub.opts.Clock().UnixNano())
+	if !s.sink.AnswersPings() {
+		s.Acknowledge()
+	}
+}
+
+// Acknowledge notes that the client answered a ping: what was written before has
+// been delivered.
+func (s *Stream) Acknowledge() {
+	s.mu.Lock()
+	delivered := s.unacknowledged
+	s.unacknowledged = nil
+	s.mu.Unlock()
+	if len(delivered) == 0 {
+		return
+	}
+	go func() { // whoever writes or reads goes on
+		for _, f := range delivered {
+			f()
+		}
+	}()
+}
+
+// NoteReceived notes that the client sent something.
+func (s *Stream) NoteReceived() { s.lastReceived.Store(s.hub.opts.Clock().UnixNano()) }
+
+// discardQueue empties the queue; s.mu is held. The edges are there still, and must
+// not point into it.
+func (s *Stream) discardQueue() {
+	for i := range s.queue {
+		if e := s.queue[i].edge; e != nil {
+			e.pending, e.slot, e.coalesced = nil, noSlot, false
+		}
+	}
+	s.queue, s.queued, s.messageBytes = nil, 0, 0
+}
+
+// TakesBroadcasts reports whether what Hub.Broadcast sends reaches the client.
+func (s *Stream) TakesBroadcasts() bool { return s.sink.TakesBroadcasts() }
+
+// Ended reports whether the stream has ended.
+func (s *Stream) Ended() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
+
+// End ends the stream and its connection; more than once does no harm.
+func (s *Stream) End(why Close, retry time.Duration) {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return
+	}
+	s.ended = true
+	s.signalCapacity()
+	s.hub.closing.Add(1)
+	s.sink.End(why, retry)
+	writing := s.writing
+	if !writing || why == CloseUnauthorized {
+		s.discardQueue() // else it is written, if that does not take long
+	}
+	s.mu.Unlock()
+	s.hub.removeStream(s)
+	if !writing {
+		s.sink.Finish(true, s.hub.noteClosed)
+	}
+}

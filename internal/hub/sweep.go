@@ -1,0 +1,130 @@
+package hub
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/view"
+)
+
+func userOf(account presence.AccountID, id presence.UserID) store.User {
+	return store.User{Account: account, ID: id}
+}
+
+// sweepAll does what would otherwise be a timer of each stream. What may wait for the
+// store has a goroutine of its own, so that keepalives come in time.
+func (h *Hub) sweepAll(ctx context.Context) {
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	parts.Go(func() { every(ctx, sweepEvery, func() { h.freshen(ctx) }) })
+	var kept, checked roster
+	parts.Go(func() { every(ctx, sweepEvery, func() { h.keepaliveAll(&kept) }) })
+	parts.Go(func() { every(ctx, checkEvery, func() { h.checkAll(ctx, &checked) }) })
+	h.keepContacts(ctx)
+}
+
+// every does something at an interval until ctx ends.
+func every(ctx context.Context, interval time.Duration, do func()) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			do()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// A roster is space for all streams, which is used again each second.
+type roster struct {
+	streams []*Stream
+	viewers []view.Viewer
+}
+
+func (r *roster) each(h *Hub, do func(*Stream)) {
+	r.streams = h.appendAll(r.streams[:0])
+	defer clear(r.streams)
+	for _, s := range r.streams {
+		do(s)
+	}
+}
+
+// checkAll ends the streams whose viewers may look no more.
+func (h *Hub) checkAll(ctx context.Context, r *roster) {
+	r.viewers = r.viewers[:0]
+	defer func() { clear(r.viewers) }()
+	r.streams = h.appendAll(r.streams[:0])
+	defer clear(r.streams)
+	for _, s := range r.streams {
+		r.viewers = append(r.viewers, s.viewer)
+	}
+	for i, revoked := range h.opts.Access.Revoked(ctx, r.viewers) {
+		if revoked {
+			r.streams[i].End(CloseUnauthorized, 0)
+		}
+	}
+}
+
+// EndRevoked ends the streams whose viewers were revoked just now.
+func (h *Hub) EndRevoked(revoked func(view.Viewer) bool) {
+	for _, s := range h.all() {
+		if revoked(s.viewer) {
+			s.End(CloseUnauthorized, 0)
+		}
+	}
+}
+
+// quietAfter is for how many rounds of freshen the store must have been well, and given nothing,
+// until it is believed that there is nothing: after a lost connection it has
+// something to give.
+const quietAfter = 3
+
+// freshen moves on the time of which nothing is missing.
+func (h *Hub) freshen(ctx context.Context) {
+	now := h.opts.Clock().Unix()
+	quiet := !h.delivered.Swap(false) || now-h.fresh.Load() <= quietAfter
+	if !quiet || h.opts.Store.Check(ctx) != nil {
+		h.quietRounds = 0
+		return
+	}
+	h.quietRounds++
+	if h.quietRounds >= quietAfter {
+		h.fresh.Store(max(h.fresh.Load(), now-quietAfter))
+	}
+}
+
+func (h *Hub) keepaliveAll(r *roster) {
+	now := h.opts.Clock()
+	r.each(h, func(s *Stream) { s.keepalive(now) })
+}
+
+// keepalive pings, or ends a stream whose client is silent. A client that can answer is
+// pinged however much it is sent: one that only reads sends nothing by itself.
+func (s *Stream) keepalive(now time.Time) {
+	if now.UnixNano()-s.lastPing.Load() < int64(PingEvery) && now.UnixNano()-s.lastReceived.Load() <= int64(silentFor) {
+		return // nothing else of the stream needs to be looked at
+	}
+	last := &s.lastSent
+	if s.sink.AnswersPings() {
+		if now.UnixNano()-s.lastReceived.Load() > int64(silentFor) {
+			s.End(CloseSilent, 0)
+			return
+		}
+		last = &s.lastPing
+	}
+	if now.UnixNano()-last.Load() < int64(PingEvery) {
+		return
+	}
+	s.lastPing.Store(now.UnixNano())
+	s.mu.Lock()
+	idle := !s.writing || s.sink.AnswersPings() // who is written to needs no keepalive
+	s.mu.Unlock()
+	if idle {
+		s.Send(Message{Event: Ping{}})
+	}
+}

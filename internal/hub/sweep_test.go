@@ -1,0 +1,173 @@
+package hub_test
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"porchlight.dev/porchlight/internal/hub"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/view"
+)
+
+// A quietSink is a connection that takes everything.
+type quietSink struct {
+	answers bool
+
+	mu    sync.Mutex // guards the fields below
+	pings int
+	bytes int
+	ended bool
+	why   hub.Close
+}
+
+func (q *quietSink) Append(b []byte, d hub.Delivery) []byte {
+	if d.Event == (hub.Ping{}) {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.pings++
+	}
+	return append(b, '\n')
+}
+
+func (q *quietSink) TryWrite(b []byte) (int, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.bytes += len(b)
+	return len(b), nil
+}
+
+func (q *quietSink) Write(b []byte, _ *hub.Pace) error {
+	_, err := q.TryWrite(b)
+	return err
+}
+
+func (q *quietSink) AnswersPings() bool { return q.answers }
+
+func (q *quietSink) TakesBroadcasts() bool { return true }
+
+func (q *quietSink) Finish(_ bool, done func()) { done() }
+
+func (q *quietSink) End(why hub.Close, _ time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.ended, q.why = true, why
+}
+
+func (q *quietSink) state() (pings int, ended bool, why hub.Close) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.pings, q.ended, q.why
+}
+
+// A filler is an event of that many bytes.
+type filler int
+
+func (f filler) Size() int { return int(f) }
+
+// everybody is a directory that has everybody, without contacts, and lets all look.
+type everybody struct{}
+
+func (everybody) Exists(context.Context, store.User) (bool, error) { return true, nil }
+func (everybody) ContactLists(context.Context, presence.AccountID, []presence.UserID) (map[presence.UserID]hub.ContactList, error) {
+	return nil, nil //nolint:nilnil // nobody has contacts
+}
+
+func (everybody) ContactVersions(context.Context, presence.AccountID, []presence.UserID) (map[presence.UserID]string, error) {
+	return nil, nil //nolint:nilnil // nobody has contacts
+}
+
+func (everybody) Revoked(_ context.Context, all []view.Viewer) []bool { return make([]bool, len(all)) }
+
+type nobody struct{}
+
+func (nobody) Watcher(presence.UserID) presence.Watcher { return presence.Watcher{Truth: true} }
+
+// sweepBubble runs a hub on a fake clock.
+func sweepBubble(t *testing.T, test func(t *testing.T, h *hub.Hub)) {
+	storeBubble(t, func(t *testing.T, st store.Store) {
+		h := hub.New(hub.Options{
+			Store: st, Directory: everybody{}, Access: everybody{}, Clock: time.Now, Log: slog.New(slog.DiscardHandler),
+		})
+		ctx, stop := context.WithCancel(t.Context())
+		ran := make(chan error, 1)
+		go func() { ran <- h.Run(ctx) }()
+		test(t, h)
+		stop()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestWhoOnlyReadsIsAskedForASignOfLife: a WebSocket that is sent something all the
+// time is pinged like an idle one. Without that, a client that only reads would
+// have nothing to answer, and be closed as silent.
+func TestWhoOnlyReadsIsAskedForASignOfLife(t *testing.T) {
+	sweepBubble(t, func(t *testing.T, h *hub.Hub) {
+		sink := &quietSink{answers: true}
+		s, err := h.Open(t.Context(), "a", "", nobody{}, sink)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answered := 0
+		for range 300 {
+			s.Send(hub.Message{Event: filler(1)})
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if pings, _, _ := sink.state(); pings > answered { // as every WebSocket client does
+				answered = pings
+				s.NoteReceived()
+			}
+		}
+		pings, ended, why := sink.state()
+		if ended {
+			t.Fatalf("a client that answers every ping was closed: %d", why)
+		}
+		if pings < 10 || pings > 12 {
+			t.Errorf("%d pings in 300 s, want one in %v", pings, hub.PingEvery)
+		}
+		s.End(hub.CloseGone, 0)
+	})
+}
+
+// TestHalfOpenConnectionsEnd: who does not answer for three pings is closed as
+// silent, however much it is sent; who cannot answer, over SSE, is not.
+func TestHalfOpenConnectionsEnd(t *testing.T) {
+	sweepBubble(t, func(t *testing.T, h *hub.Hub) {
+		half, idle, events := &quietSink{answers: true}, &quietSink{answers: true}, &quietSink{}
+		var streams []*hub.Stream
+		for _, sink := range []*quietSink{half, idle, events} {
+			s, err := h.Open(t.Context(), "a", "", nobody{}, sink)
+			if err != nil {
+				t.Fatal(err)
+			}
+			streams = append(streams, s)
+		}
+		for range 74 {
+			streams[0].Send(hub.Message{Event: filler(1)})
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		for _, sink := range []*quietSink{half, idle} {
+			if pings, ended, _ := sink.state(); ended || pings != 2 {
+				t.Errorf("after 74 s: %d pings, ended %v", pings, ended)
+			}
+		}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		for _, sink := range []*quietSink{half, idle} {
+			if _, ended, why := sink.state(); !ended || why != hub.CloseSilent {
+				t.Errorf("after 77 s: ended %v, %d", ended, why)
+			}
+		}
+		if pings, ended, _ := events.state(); ended || pings != 3 {
+			t.Errorf("over SSE, after 77 s: %d pings, ended %v", pings, ended)
+		}
+		streams[2].End(hub.CloseGone, 0)
+	})
+}

@@ -1,0 +1,94 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/httpapi"
+	"porchlight.dev/porchlight/internal/hub"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/quota"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/view"
+)
+
+// NewHub is a hub whose viewers are principals: it takes users and contacts from dir,
+// and who may look from authority. Changes of contacts and revocations that are made
+// on this node reach it at once.
+func NewHub(st store.Store, dir *directory.Directory, authority *auth.Authority, reads *quota.Turns, clock func() time.Time, log *slog.Logger) *hub.Hub {
+	h := hub.New(hub.Options{
+		Store: st, Directory: hubDirectory{dir}, Access: hubAccess{authority}, Turns: hubTurns{reads}, Clock: clock, Log: log,
+	})
+	dir.OnContacts(h.ContactsChanged)
+	authority.OnRevoke(func(r *auth.Revocation) {
+		h.EndRevoked(func(v view.Viewer) bool {
+			p, ok := v.(*auth.Principal)
+			return ok && r.Covers(p)
+		})
+	})
+	return h
+}
+
+// hubDirectory is a hub.Directory.
+type hubDirectory struct{ *directory.Directory }
+
+// Exists implements hub.Directory.
+func (d hubDirectory) Exists(ctx context.Context, u store.User) (bool, error) {
+	_, err := d.User(ctx, u.Account, u.ID)
+	if errors.Is(err, directory.ErrNoUser) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// ContactLists implements hub.Directory.
+func (d hubDirectory) ContactLists(ctx context.Context, account presence.AccountID, owners []presence.UserID) (map[presence.UserID]hub.ContactList, error) {
+	found, err := d.ContactsOf(ctx, account, owners)
+	if err != nil {
+		return nil, err
+	}
+	lists := make(map[presence.UserID]hub.ContactList, len(found))
+	for owner, c := range found {
+		list := hub.ContactList{Gen: c.Gen, Pruned: c.Pruned, Version: c.Version}
+		for _, edge := range c.List {
+			list.Edges = append(list.Edges, hub.ContactEdge{User: edge.User, Gen: edge.Gen})
+		}
+		for _, edge := range c.Ended {
+			list.Ended = append(list.Ended, hub.ContactEdge{User: edge.User, Gen: edge.Gen})
+		}
+		lists[owner] = list
+	}
+	return lists, nil
+}
+
+// hubAccess is a hub.Access.
+type hubAccess struct{ *auth.Authority }
+
+// Revoked implements hub.Access.
+func (a hubAccess) Revoked(ctx context.Context, viewers []view.Viewer) []bool {
+	principals := make([]*auth.Principal, len(viewers))
+	for i, v := range viewers {
+		principals[i], _ = v.(*auth.Principal) // all are
+	}
+	revoked := make([]bool, len(viewers))
+	for i, err := range a.Recheck(ctx, principals) {
+		revoked[i] = err != nil && auth.Refused(err)
+	}
+	return revoked
+}
+
+// hubTurns is a hub.Turns.
+type hubTurns struct{ *quota.Turns }
+
+// Wait implements hub.Turns. As many wait as there may be streams.
+func (t hubTurns) Wait(ctx context.Context, v view.Viewer, users int) (done func(), err error) {
+	p, ok := v.(*auth.Principal)
+	if !ok || users <= httpapi.LightRead {
+		return func() {}, nil
+	}
+	return t.Turns.Wait(ctx, httpapi.TurnOf(p))
+}

@@ -1,0 +1,57 @@
+package server_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// lateWrites answers ErrUnknown, and the write comes in later.
+type lateWrites struct {
+	store.Store
+	late []func() error
+	on   bool
+}
+
+func (s *lateWrites) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
+	if !s.on {
+		return s.Store.Write(ctx, account, docs...)
+	}
+	s.late = append(s.late, func() error { return s.Store.Write(context.Background(), account, docs...) })
+	return store.ErrUnknown
+}
+
+// TestARevocationThatIsRepeated: a client that got no answer asks again, and the token
+// is gone, though it was used while the first revocation was on its way.
+func TestARevocationThatIsRepeated(t *testing.T) {
+	tokenBubble(t, func(n *tokenNode) {
+		h := n.open("ada@example.com")
+		late := &lateWrites{Store: n.docs}
+		a := auth.New(late, n.users, time.Now)
+		a.OnlyWriter()
+		revoke := func() error {
+			return a.RevokeByText(n.Context(), n.app.ID, h.text)
+		}
+		late.on = true
+		if err := revoke(); !errors.Is(err, store.ErrUnknown) {
+			n.Fatal(err)
+		}
+		_, err := a.Authenticate(n.Context(), h.text) // it is read before the write comes in
+		n.check(err)
+		late.on = false
+		for _, write := range late.late {
+			n.check(write())
+		}
+		if err := revoke(); errors.Is(err, store.ErrUnknown) { // that there is no such token is an answer
+			n.Fatal(err)
+		}
+		if _, err := a.Authenticate(n.Context(), h.text); !errors.Is(err, auth.ErrInvalidToken) {
+			n.Errorf("a token that was revoked: %v", err)
+		}
+	})
+}

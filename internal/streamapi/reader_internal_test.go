@@ -1,0 +1,170 @@
+package streamapi
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// masked is a frame as a client sends it.
+func masked(op ws.OpCode, fin bool, payload string) []byte {
+	f := ws.MaskFrame(ws.NewFrame(op, fin, []byte(payload)))
+	return ws.MustCompileFrame(f)
+}
+
+// A received is what a reader gave.
+type received struct {
+	kind    ws.OpCode
+	payload string
+}
+
+// readIn reads parts, and gives what came of them and with what code they ended.
+func readIn(r *reader, parts ...[]byte) (got []received, code ws.StatusCode) {
+	for _, part := range parts {
+		err := r.take(bytes.Clone(part), func(kind ws.OpCode, payload []byte) bool {
+			got = append(got, received{kind, string(payload)})
+			return true
+		})
+		if broken, ok := errors.AsType[*breach](err); ok {
+			return got, broken.code
+		}
+	}
+	return got, 0
+}
+
+func read(parts ...[]byte) ([]received, ws.StatusCode) {
+	r := newReader()
+	return readIn(&r, parts...)
+}
+
+// TestReaderHoweverItIsCut: what a client says does not depend on how the network
+// cuts it, and nothing is kept of what was whole.
+func TestReaderHoweverItIsCut(t *testing.T) {
+	t.Parallel()
+	long := string(bytes.Repeat([]byte("é"), 200))
+	stream := slices.Concat(
+		masked(ws.OpText, true, `{"type":"ping"}`),
+		masked(ws.OpText, false, "\xc3"),
+		masked(ws.OpPing, true, "within"),
+		masked(ws.OpContinuation, false, ""),
+		masked(ws.OpContinuation, true, "\xa9"),
+		masked(ws.OpPong, true, ""),
+		masked(ws.OpText, true, long),
+		masked(ws.OpBinary, true, "\xff"),
+		masked(ws.OpClose, true, "\x03\xe8"),
+	)
+	want := []received{
+		{ws.OpText, `{"type":"ping"}`},
+		{ws.OpContinuation, ""},
+		{ws.OpPing, "within"},
+		{ws.OpContinuation, ""},
+		{ws.OpText, "é"},
+		{ws.OpPong, ""},
+		{ws.OpText, long},
+		{ws.OpBinary, "\xff"},
+		{ws.OpClose, "\x03\xe8"},
+	}
+	var bytewise [][]byte
+	for i := range stream {
+		bytewise = append(bytewise, stream[i:i+1])
+		r := newReader()
+		if got, code := readIn(&r, stream[:i], stream[i:]); !slices.Equal(got, want) || code != 0 {
+			t.Errorf("cut at %d: %+v, %d", i, got, code)
+		}
+		if r.rest != nil || r.fragments != nil {
+			t.Errorf("cut at %d: %d and %d bytes are kept", i, len(r.rest), len(r.fragments))
+		}
+	}
+	if got, code := read(bytewise...); !slices.Equal(got, want) || code != 0 {
+		t.Errorf("byte for byte: %+v, %d", got, code)
+	}
+}
+
+// TestReaderKeepsLittle: the room of a frame that was dealt with is not kept for the
+// first byte of the next.
+func TestReaderKeepsLittle(t *testing.T) {
+	t.Parallel()
+	r := newReader()
+	stream := append(masked(ws.OpText, true, strings.Repeat("x", wire.MaxBody)), masked(ws.OpText, true, "{}")[:1]...)
+	for part := range slices.Chunk(stream, 4<<10) {
+		if _, code := readIn(&r, part); code != 0 {
+			t.Fatalf("ended with %d", code)
+		}
+	}
+	if len(r.rest) != 1 || cap(r.rest) > 64 {
+		t.Errorf("%d bytes are kept, with room for %d", len(r.rest), cap(r.rest))
+	}
+}
+
+// TestReaderEndsWhenAsked: what comes after the last frame is not looked at.
+func TestReaderEndsWhenAsked(t *testing.T) {
+	t.Parallel()
+	r, n := newReader(), 0
+	err := r.take(slices.Concat(masked(ws.OpText, true, "a"), []byte{0xff, 0xff}), func(ws.OpCode, []byte) bool {
+		n++
+		return false
+	})
+	if n != 1 || err != nil {
+		t.Errorf("%d frames, %v", n, err)
+	}
+}
+
+// TestGoodbye: a close frame is answered with its code, or with what is wrong in it.
+func TestGoodbye(t *testing.T) {
+	t.Parallel()
+	for payload, want := range map[string]ws.StatusCode{
+		"":                 1000,
+		"\x03\xe8":         1000,
+		"\x03\xe8bye":      1000,
+		"\x03\xe9":         1001,
+		"\x0b\xb8":         3000,
+		"\x03":             1002,
+		"\x03\xed":         1002, // 1005
+		"\x03\xee":         1002, // 1006
+		"\x00\x00":         1002,
+		"\x03\xe8\xff\xfe": 1007,
+	} {
+		got := closeAnswer([]byte(payload))
+		if code := ws.StatusCode(got[2])<<8 | ws.StatusCode(got[3]); code != want || len(got) != 4 || got[0] != 0x88 {
+			t.Errorf("%q is answered with % x, want the code %d", payload, got, want)
+		}
+	}
+}
+
+func FuzzReader(f *testing.F) {
+	f.Add(slices.Concat(masked(ws.OpText, false, "\xc3"), masked(ws.OpPing, true, ""), masked(ws.OpContinuation, true, "\xa9")), []byte{1, 3, 9})
+	f.Add(masked(ws.OpClose, true, "\x03\xe8"), []byte{2})
+	f.Add([]byte{0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4}, []byte{10})
+	f.Add([]byte{0x81, 2, '{', '}'}, []byte(nil))
+	f.Fuzz(func(t *testing.T, stream, cuts []byte) {
+		want, code := read(stream)
+		for _, w := range want {
+			switch {
+			case w.kind.IsControl() && len(w.payload) > 125, len(w.payload) > wire.MaxBody:
+				t.Errorf("%v with %d bytes", w.kind, len(w.payload))
+			case w.kind == ws.OpText && !utf8.ValidString(w.payload):
+				t.Errorf("a text that is %q", w.payload)
+			case w.kind.IsReserved():
+				t.Errorf("the opcode %v", w.kind)
+			default:
+			}
+		}
+		var parts [][]byte
+		rest := stream
+		for _, n := range cuts {
+			n := min(int(n), len(rest))
+			parts, rest = append(parts, rest[:n]), rest[n:]
+		}
+		got, gotCode := read(append(parts, rest)...)
+		if !slices.Equal(got, want) || gotCode != code {
+			t.Errorf("whole: %+v, %d; in parts: %+v, %d", want, code, got, gotCode)
+		}
+	})
+}

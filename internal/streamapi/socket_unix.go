@@ -1,0 +1,71 @@
+//go:build unix
+
+package streamapi
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+)
+
+// rawOf is the system's own connection under conn, or nil if bytes are changed on
+// the way to it.
+func rawOf(conn net.Conn) syscall.RawConn {
+	if _, secure := inside[*tls.Conn](conn); secure {
+		return nil
+	}
+	tcp, ok := inside[*net.TCPConn](conn)
+	if !ok {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return raw
+}
+
+// writeNow writes what the socket takes, and does not wait for more space.
+func writeNow(raw syscall.RawConn, b []byte) (n int, err error) {
+	failed := raw.Write(func(fd uintptr) bool {
+		for n < len(b) {
+			var some int
+			some, err = syscall.Write(int(fd), b[n:])
+			if errors.Is(err, syscall.EINTR) {
+				continue
+			}
+			if err != nil || some <= 0 {
+				break
+			}
+			n += some
+		}
+		return true
+	})
+	if errors.Is(err, syscall.EAGAIN) {
+		err = nil
+	}
+	return n, errors.Join(failed, err)
+}
+
+// readLater waits until the socket has something, and only then takes a buffer for it.
+func readLater(raw syscall.RawConn, buffers *sync.Pool) (r *readBuffer, n int, err error) {
+	failed := raw.Read(func(fd uintptr) bool {
+		r = takeBuffer(buffers)
+		for n, err = syscall.Read(int(fd), r[:]); errors.Is(err, syscall.EINTR); {
+			n, err = syscall.Read(int(fd), r[:])
+		}
+		if errors.Is(err, syscall.EAGAIN) {
+			buffers.Put(r)
+			r = nil
+			return false
+		}
+		return true
+	})
+	if n <= 0 && err == nil {
+		err = io.EOF
+	}
+	return r, max(n, 0), errors.Join(failed, err)
+}

@@ -1,0 +1,434 @@
+// Package streamapi is the live part of the native API: WebSocket, server-sent events,
+// the long poll, and the tickets that open streams from a browser.
+//
+// It is separate from httpapi, whose problems, scopes and limits it shares, because a
+// stream outlives its request: what matters here are frames, slow readers and the end
+// of a connection. It guarantees that frames are answered in their order, that an idle
+// connection keeps no buffer, that no reader holds up another, and that a client is
+// sent why its stream ends.
+//
+// It must not decide who sees what, nor keep a queue of its own.
+package streamapi
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/httpapi"
+	"porchlight.dev/porchlight/internal/hub"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/quota"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// API serves the streams of the native API, the long poll and tickets. Set the fields,
+// then Mount.
+type API struct {
+	Native *httpapi.API // whose principals, limits and problems these are
+	Hub    *hub.Hub
+
+	buffers sync.Pool    // of *readBuffer
+	opening atomic.Int64 // streams that have not got their first snapshot
+}
+
+// maxOpening is how many streams may be at their beginning. More at once would
+// only wait for each other: they are sent away to come back.
+const maxOpening = 512
+
+// Mount adds the routes. Pages of other origins get nothing of them: an origin or a
+// host that is wrong is refused before anything else, so that a ticket is not used up.
+func (a *API) Mount(rt *wire.Router) {
+	const changes, tickets = "/v1/presence/changes", "/v1/tickets"
+	site, guarded := a.Native.Site, a.Native.Guarded
+	rt.Handle(http.MethodGet, changes, a.Native, site.OwnOrigin(guarded(http.MethodGet, changes, auth.PresenceRead, a.changes)))
+	rt.Handle(http.MethodPost, tickets, a.Native, site.OwnHost(site.OwnOrigin(guarded(http.MethodPost, tickets, auth.PresenceRead, a.makeTicket))))
+	rt.Handle(http.MethodGet, "/v1/stream", a.Native, site.OwnOrigin(a.serve)) // a ticket may stand for the token
+}
+
+// A call is one request by a known principal.
+type call struct {
+	w http.ResponseWriter
+	r *http.Request
+	p *auth.Principal
+}
+
+// An opening is what the parameters of a stream ask for.
+type opening struct {
+	users    []string
+	contacts bool
+	watches  bool
+	cursor   string
+}
+
+// serve serves GET /v1/stream.
+func (a *API) serve(w http.ResponseWriter, r *http.Request) error {
+	p, err := a.principal(w, r)
+	if err != nil {
+		return err
+	}
+	c := &call{w, r, p}
+	q, err := httpapi.Query(r, "users", "contacts", "watches", "cursor", "ticket")
+	if err != nil {
+		return err
+	}
+	ask, err := openingOf(q, r.Header.Get("Last-Event-ID"))
+	if err != nil {
+		return err
+	}
+	if err := mayStream(c.p, ask); err != nil {
+		return err
+	}
+	of, err := a.openSlot(c)
+	if err != nil {
+		return err
+	}
+	defer of.free()
+	if a.opening.Add(1) > maxOpening {
+		a.opening.Add(-1)
+		wait := time.Second + time.Duration(rand.Int64N(int64(4*time.Second))) //nolint:gosec // no secret
+		return &httpapi.BusyError{Reason: "too many streams begin at once", RetryAfter: wait}
+	}
+	defer a.opening.Add(-1)
+	switch {
+	case isUpgrade(r):
+		return a.webSocket(c, of, ask)
+	case r.ProtoMajor == 1:
+		return a.events(c, of, ask)
+	default:
+		return a.eventsOver2(c, of, ask)
+	}
+}
+
+// principal is whom the stream acts for: by its token, or by a ticket.
+func (a *API) principal(w http.ResponseWriter, r *http.Request) (p *auth.Principal, err error) {
+	q, err := wire.Query(r)
+	if err != nil {
+		return nil, err
+	}
+	ticket := q.Get("ticket")
+	if ticket == "" {
+		return wire.Principal(w, r, a.Native.Authority)
+	}
+	redeem := a.Native.Site.OwnHost(func(w http.ResponseWriter, r *http.Request) error {
+		if p, err = a.Native.Authority.Redeem(r.Context(), ticket); err == nil {
+			wire.Note(w, p)
+		}
+		return err
+	})
+	return p, redeem(w, r)
+}
+
+func openingOf(q url.Values, lastEvent string) (opening, error) {
+	ask := opening{cursor: q.Get("cursor")}
+	if lastEvent != "" {
+		ask.cursor = lastEvent
+	}
+	var err error
+	if ask.contacts, err = boolOf(q, "contacts"); err != nil {
+		return ask, err
+	}
+	if ask.watches, err = boolOf(q, "watches"); err != nil {
+		return ask, err
+	}
+	if text := q.Get("users"); text != "" {
+		ask.users = strings.Split(text, ",")
+	}
+	if len(ask.users) > api.MaxStreamUsers {
+		return ask, &presence.FieldError{Field: "users", Reason: "must have at most 100 users; for more use contacts=true, several streams or polls, or follow frames on a WebSocket"}
+	}
+	return ask, nil
+}
+
+func boolOf(q url.Values, name string) (bool, error) {
+	switch q.Get(name) {
+	case "", "false":
+		return false, nil
+	case "true":
+		return true, nil
+	default:
+		return false, &presence.FieldError{Field: name, Reason: "must be true or false"}
+	}
+}
+
+func mayStream(p *auth.Principal, ask opening) error {
+	if err := httpapi.RequireScope(p, auth.PresenceRead); err != nil {
+		return err
+	}
+	if ask.contacts {
+		return httpapi.RequireScope(p, auth.ContactRead)
+	}
+	return nil
+}
+
+func isUpgrade(r *http.Request) bool {
+	return r.ProtoMajor == 1 && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+}
+
+// keyLength is of 16 bytes in Base64.
+const keyLength = 24
+
+// checkHandshake refuses before the connection is taken over, while a problem can
+// still be answered.
+func checkHandshake(r *http.Request) error {
+	upgrades := false
+	for token := range strings.SplitSeq(r.Header.Get("Connection"), ",") {
+		upgrades = upgrades || strings.EqualFold(strings.TrimSpace(token), "upgrade")
+	}
+	if !upgrades || !r.ProtoAtLeast(1, 1) || r.Host == "" || r.Header.Get("Sec-WebSocket-Version") != "13" || len(r.Header.Get("Sec-WebSocket-Key")) != keyLength {
+		return &wire.SyntaxError{Reason: "the WebSocket handshake needs HTTP/1.1 with a Host, Connection: Upgrade, Sec-WebSocket-Version: 13 and a Sec-WebSocket-Key of 16 bytes in Base64"}
+	}
+	return nil
+}
+
+func (a *API) webSocket(c *call, of *slot, ask opening) error {
+	if err := checkHandshake(c.r); err != nil {
+		return err
+	}
+	follow, err := a.follow(c, ask)
+	if err != nil {
+		return err
+	}
+	conn, rw, _, err := ws.HTTPUpgrader{Timeout: hub.SlowAfter}.Upgrade(c.r, upgraded{c.w})
+	if err != nil {
+		if conn != nil {
+			_ = conn.Close() // it has been answered
+		}
+		return nil
+	}
+	p := &peer{api: a, principal: c.p, address: wire.ClientOf(c.w).LimitKey(), socket: newSocket(conn, false, ask.watches), reader: newReader()}
+	ctx := context.WithoutCancel(c.r.Context())
+	if p.stream, err = a.open(ctx, c, of, p.socket, a.hello()); err != nil {
+		p.socket.refuse(hub.CloseDraining, time.Second)
+		return nil //nolint:nilerr // it has been answered
+	}
+	a.guard(p.stream, func() { a.begin(ctx, c.p, p.stream, follow) })
+	early, _ := rw.Reader.Peek(rw.Reader.Buffered()) // what is buffered is there
+	go p.start(bytes.Clone(early))
+	return nil
+}
+
+// upgraded is a response of which the connection is taken over for a WebSocket.
+type upgraded struct{ http.ResponseWriter }
+
+// Hijack implements http.Hijacker.
+func (u upgraded) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return wire.Hijack(u.ResponseWriter, http.StatusSwitchingProtocols)
+}
+
+// follow is what a stream follows from the start; nil for nobody.
+func (a *API) follow(c *call, ask opening) (*hub.Follow, error) {
+	if len(ask.users) == 0 && !ask.contacts {
+		return nil, nil //nolint:nilnil // nobody is an answer
+	}
+	f, err := a.asked(c.r.Context(), c.p, ask.users)
+	f.Contacts, f.Cursor = ask.contacts, ask.cursor
+	return f, err
+}
+
+// asked finds the users that a client names.
+func (a *API) asked(ctx context.Context, p *auth.Principal, refs []string) (*hub.Follow, error) {
+	f := &hub.Follow{Users: make([]hub.Asked, 0, len(refs))}
+	for _, ref := range refs {
+		id, err := a.Native.Resolve(ctx, p, ref)
+		switch {
+		case err == nil:
+			f.Users = append(f.Users, hub.Asked{ID: id, Ref: ref})
+		case errors.Is(err, directory.ErrNoUser):
+			f.Unknown = append(f.Unknown, ref)
+		default:
+			return f, err
+		}
+	}
+	return f, nil
+}
+
+// hello is the first message of a stream.
+func (a *API) hello() hub.Message {
+	return message(api.ServerFrame{Type: api.FrameHello, Epoch: a.Hub.Epoch(), PingSeconds: int(hub.PingEvery / time.Second)})
+}
+
+func message(f api.ServerFrame) hub.Message { return hub.Message{Event: &answer{f}} }
+
+// guard ends a stream for which f panics, and not the process.
+func (a *API) guard(stream *hub.Stream, f func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			a.Native.Log.Error("panic", slog.Any("value", v), slog.String("stack", string(debug.Stack())))
+			stream.End(hub.CloseUnavailable, time.Second)
+		}
+	}()
+	f()
+}
+
+// begin sends what is there.
+func (a *API) begin(ctx context.Context, p *auth.Principal, stream *hub.Stream, follow *hub.Follow) {
+	stream.Send() // the hello
+	if stream.TakesBroadcasts() {
+		a.sendPendingWatches(ctx, stream, p)
+	}
+	if follow == nil {
+		return
+	}
+	if err := stream.Follow(ctx, *follow); err != nil {
+		refuse(stream, &api.ClientFrame{Type: api.FrameFollow}, err)
+		if httpapi.Problem(err).Status >= http.StatusInternalServerError {
+			stream.End(hub.CloseUnavailable, time.Second)
+		}
+	}
+}
+
+// refuse answers a frame with an error.
+func refuse(stream *hub.Stream, f *api.ClientFrame, err error) {
+	p := httpapi.Problem(err)
+	m := message(api.ServerFrame{Type: api.FrameError, ID: f.ID, Code: strings.TrimPrefix(p.Type, api.ProblemBase), Detail: p.Detail})
+	m.Answers = f.Type == api.FrameFollow
+	stream.Send(m)
+}
+
+// events serves SSE over HTTP/1.1: the connection is taken over, so that an idle
+// one costs little, and its end is the end of the body.
+func (a *API) events(c *call, of *slot, ask opening) error {
+	follow, err := a.follow(c, ask)
+	if err != nil {
+		return err
+	}
+	if c.r.Method == http.MethodHead {
+		setEventsHeaders(c.w)
+		return nil
+	}
+	head := eventsHead(c.w)
+	conn, _, err := wire.Hijack(c.w, http.StatusOK)
+	if err != nil {
+		return err
+	}
+	sink := newSocket(conn, true, ask.watches)
+	ctx := context.WithoutCancel(c.r.Context())
+	if err := sink.Write(head, hub.NewPace()); err != nil {
+		_ = conn.Close()
+		return nil //nolint:nilerr // the client has gone
+	}
+	stream, err := a.open(ctx, c, of, sink, a.hello())
+	if err != nil {
+		sink.refuse(hub.CloseDraining, time.Second)
+		return nil //nolint:nilerr // it has been answered
+	}
+	a.guard(stream, func() { a.begin(ctx, c.p, stream, follow) })
+	go awaitEnd(conn, stream)
+	return nil
+}
+
+func setEventsHeaders(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("X-Accel-Buffering", "no")
+	httpapi.Seal(w)
+}
+
+// eventsHead is the head of an answer whose connection is taken over.
+func eventsHead(w http.ResponseWriter) []byte {
+	setEventsHeaders(w)
+	w.Header().Set("Connection", "close")
+	head := bytes.NewBufferString("HTTP/1.1 200 OK\r\n")
+	_ = w.Header().Write(head) // a buffer takes everything
+	head.WriteString("\r\n")
+	return head.Bytes()
+}
+
+// awaitEnd reads until the client goes: it sends nothing more.
+func awaitEnd(conn net.Conn, stream *hub.Stream) {
+	var b [64]byte
+	for {
+		if _, err := conn.Read(b[:]); err != nil {
+			stream.End(hub.CloseGone, 0)
+			return
+		}
+	}
+}
+
+// eventsOver2 serves SSE over HTTP/2.
+func (a *API) eventsOver2(c *call, of *slot, ask opening) error {
+	follow, err := a.follow(c, ask)
+	if err != nil {
+		return err
+	}
+	if c.r.Method == http.MethodHead {
+		setEventsHeaders(c.w)
+		return nil
+	}
+	limitSendBuffer(wire.Conn(c.r))
+	f := newFlow(ask.watches)
+	stream, err := a.open(c.r.Context(), c, of, f, a.hello())
+	if err != nil {
+		return err
+	}
+	defer stream.End(hub.CloseGone, 0)
+	setEventsHeaders(c.w)
+	c.w.WriteHeader(http.StatusOK)
+	rc := http.NewResponseController(c.w)
+	if err := rc.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	a.opening.Add(-1) // for the whole time of the stream: serve takes it off again
+	defer a.opening.Add(1)
+	go a.guard(stream, func() { a.begin(c.r.Context(), c.p, stream, follow) })
+	f.serve(c.w, c.r)
+	return nil
+}
+
+// makeTicket serves POST /v1/tickets.
+func (a *API) makeTicket(w http.ResponseWriter, r *http.Request, p *auth.Principal) error {
+	if r.ContentLength != 0 {
+		if err := wire.ReadJSON(w, r, wire.MaxBody, new(struct{})); err != nil {
+			return err
+		}
+	}
+	ticket, expires, err := a.Native.Authority.NewTicket(r.Context(), p)
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(&api.Ticket{Ticket: ticket, Expires: api.At(expires)})
+	if err != nil {
+		return err
+	}
+	return httpapi.WriteJSON(w, http.StatusCreated, body)
+}
+
+// A meter is what a client has sent: it ends the connection of one who sends more
+// than anybody needs to, in whatever form.
+type meter struct{ bytes, frames quota.Bucket }
+
+const (
+	bytesAtOnce  = 1 << 20
+	framesAtOnce = 500
+	// What is sent at once is paid for in this time: 64 KiB a second.
+	bytesWithin  = 16 * time.Second
+	framesWithin = 10 * time.Second
+)
+
+// takeBytes and takeFrame report whether the client may go on.
+func (m *meter) takeBytes(n int, now time.Time) bool {
+	_, wait := m.bytes.Take(n, bytesAtOnce, bytesWithin, now)
+	return wait == 0
+}
+
+func (m *meter) takeFrame(now time.Time) bool {
+	_, wait := m.frames.Take(1, framesAtOnce, framesWithin, now)
+	return wait == 0
+}
