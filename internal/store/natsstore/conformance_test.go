@@ -4,8 +4,11 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/natsstore"
@@ -62,12 +65,40 @@ func (c *cluster) opener() func(t *testing.T) storetest.Opened {
 			s = c.open(t, o)
 			return s
 		}
-		opened := storetest.Opened{Store: open(t), Reopen: open}
+		opened := storetest.Opened{Store: open(t), Reopen: open, DropLog: func(t *testing.T, to store.Position) {
+			c.admin(t).dropHistory(o.Prefix+"-history", to)
+		}}
 		t.Cleanup(func() {
 			if err := s.Close(); err != nil {
 				t.Errorf("Close: %v", err)
 			}
 		})
 		return opened
+	}
+}
+
+// dropHistory drops what was copied into the history from up to a position.
+func (a admin) dropHistory(stream string, to store.Position) {
+	a.Helper()
+	s, err := a.Stream(a.TB.Context(), stream)
+	if err != nil {
+		a.Fatal(err)
+	}
+	state := s.CachedInfo().State
+	below := state.FirstSeq
+	for seq := state.FirstSeq; seq <= state.LastSeq; seq++ {
+		m, err := s.GetMsg(a.TB.Context(), seq)
+		if err != nil {
+			a.Fatal(err)
+		}
+		source := strings.Fields(m.Header.Get("Nats-Stream-Source"))
+		if at, err := strconv.ParseUint(source[1], 10, 64); err != nil {
+			a.Fatal(err)
+		} else if store.Position(at) <= to {
+			below = seq + 1
+		}
+	}
+	if err := s.Purge(a.TB.Context(), jetstream.WithPurgeSequence(below)); err != nil {
+		a.Fatal(err)
 	}
 }

@@ -32,42 +32,27 @@ func (s *Store) Due(ctx context.Context, fn func([]store.User) error) error {
 		return store.ErrInUse
 	}
 	defer s.due.Store(false)
-	ctx, cancel := s.untilClosed(ctx)
-	defer cancel()
-	err := (&dueRun{s: s, fn: fn}).run(ctx)
-	if ended := s.ended(ctx, err); ended != nil {
-		return ended
-	}
-	return err
+	d := &dueRun{s: s, fn: fn}
+	return s.poll(ctx, "what is due", d.step)
 }
 
 // A dueRun is one call of Due.
 type dueRun struct {
 	s     *Store
 	fn    func([]store.User) error
-	said  news // of what the servers do not answer
 	sweep sweep
+	last  news // of its errors
 }
 
-func (d *dueRun) run(ctx context.Context) error {
-	var idle backoff
-	for {
-		n, err := d.once(ctx)
-		if err == nil {
-			err = d.lasting(ctx, d.sweep.some(ctx, d.s))
-		}
-		if err != nil {
-			return err
-		}
-		if n > 0 {
-			idle = backoff{}
-			continue
-		}
-		idle.pause = min(idle.pause, idlePause/2)
-		if err := idle.wait(ctx); err != nil {
-			return err
-		}
+func (d *dueRun) step(ctx context.Context) (bool, error) {
+	n, err := d.once(ctx)
+	if err == nil {
+		err = d.sweep.some(ctx, d.s)
 	}
+	if d.last.new(err) {
+		d.s.rouse() // the consumer may be missing, which the watcher sees to
+	}
+	return n > 0, err
 }
 
 // A firing is a message that says: look at this user.
@@ -93,11 +78,11 @@ func (d *dueRun) once(ctx context.Context) (int, error) {
 	s := d.s
 	fired, err := s.fired(ctx)
 	if err != nil || len(fired) == 0 {
-		return 0, d.lasting(ctx, err)
+		return 0, err
 	}
 	if err := s.lookAt(ctx, fired); err != nil {
 		s.giveBack(fired)
-		return 0, d.lasting(ctx, err)
+		return 0, err
 	}
 	now := s.now()
 	var offered []*firing
@@ -111,35 +96,15 @@ func (d *dueRun) once(ctx context.Context) (int, error) {
 	if len(users) > 0 {
 		if err := d.fn(users); err != nil {
 			s.giveBack(fired)
-			return 0, err
+			return 0, final(err)
 		}
 		if err := s.lookAt(ctx, offered); err != nil {
 			s.giveBack(fired)
-			return 0, d.lasting(ctx, err)
+			return 0, err
 		}
 	}
 	s.settle(ctx, fired)
 	return len(fired), nil
-}
-
-// lasting is err if Due must end with it: what the servers do not answer now,
-// they will, unless the consumer is missing, which the watcher sees to.
-func (d *dueRun) lasting(ctx context.Context, err error) error {
-	fresh := d.said.new(err)
-	if err == nil {
-		return nil
-	}
-	if halted := d.s.haltedError(); halted != nil {
-		return halted
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if fresh {
-		d.s.log.WarnContext(ctx, "what is due cannot be looked at now", slog.Any("err", err))
-		d.s.rouse()
-	}
-	return nil
 }
 
 // fired takes the messages that are there.
@@ -304,14 +269,20 @@ func (s *Store) rearmOnce(ctx context.Context, was *item) error {
 		return err
 	}
 	defer s.leave()
+	it := *was
+	it.armed = within(was.Next, max(s.now(), was.State.At))
+	return s.replaceMessage(ctx, was, &it, !it.armed.IsZero())
+}
+
+// replaceMessage stores a record anew, without an entry of the log: its state stays.
+func (s *Store) replaceMessage(ctx context.Context, was, it *item, schedule bool) error {
 	leave, err := s.queues.enter(ctx, was.user)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	it := &item{user: was.user, Recorded: was.Recorded, at: was.at, armed: within(was.Next, max(s.now(), was.State.At)), ops: was.ops}
 	w := write{
-		msgs: s.recordMessages(was, it, nil, !it.armed.IsZero()),
+		msgs: s.recordMessages(was, it, nil, schedule),
 		base: func(ctx context.Context) (standing, uint64, error) {
 			last, err := s.leaderLastOnce(ctx, s.names.state(was.user))
 			if err != nil || last == nil || last.seq == was.seq {

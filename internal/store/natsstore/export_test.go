@@ -3,6 +3,8 @@ package natsstore
 import (
 	"context"
 	"time"
+
+	"porchlight.dev/porchlight/internal/store"
 )
 
 // Sealed is a message body as the store writes one, for tests that write what it
@@ -46,3 +48,6 @@ func (s *Store) Apply(ctx context.Context, base func() (made bool, err error)) e
 
 // Disconnect closes the connection, as the client does when it gives up.
 func (s *Store) Disconnect() { s.conn.Close() }
+
+// StateSubject is where a store with the default prefix keeps a user's record.
+func StateSubject(u store.User) string { return subjects{prefix: DefaultPrefix}.state(u) }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -15,14 +14,8 @@ import (
 )
 
 const (
-	// Between looks at a stream that had nothing new, Feed, Watch and Due wait from
-	// firstPause up to idlePause: a question costs less than a consumer that has to
-	// be kept alive over lost connections and changes of leader.
-	idlePause = 25 * time.Millisecond
 	// saveInterval is how old a reader's stored position may be while it goes on.
 	saveInterval = 500 * time.Millisecond
-	// deliveredUsers is of how many users a reader remembers what it gave last.
-	deliveredUsers = 16 << 10
 )
 
 // readers are the durable readers that ran on this node.
@@ -37,7 +30,7 @@ type reader struct {
 	running bool
 
 	mu    sync.Mutex // guards the fields below
-	at    place
+	at    readerPlace
 	dirty bool   // at is not stored yet
 	saved uint64 // sequence of the message that holds its position; zero: none
 	// holder is this node in what it stores: others, and not an own save whose
@@ -45,12 +38,11 @@ type reader struct {
 	holder string
 }
 
-// A place is how far a reader has come.
-type place struct {
-	History uint64         `json:"history"` // in the history stream
-	At      store.Position `json:"at"`      // the entry there
-	Name    string         `json:"name"`
-	Holder  string         `json:"holder"` // who stored it
+// A readerPlace is how far a reader has come.
+type readerPlace struct {
+	At     store.Position `json:"at"`
+	Name   string         `json:"name"`
+	Holder string         `json:"holder"` // who stored it
 }
 
 func (rs *readers) start(name string) (*reader, error) {
@@ -96,44 +88,12 @@ func (s *Store) Feed(ctx context.Context, name string, fn func([]store.Entry) er
 		return err
 	}
 	defer s.readers.stop(r)
-	ctx, cancel := s.untilClosed(ctx)
-	defer cancel()
-	f := &feed{s: s, r: r, given: newRecent[store.User, store.Position](deliveredUsers)}
-	err = f.run(ctx, fn)
-	if ended := s.ended(ctx, err); ended != nil {
-		err = ended
-	}
+	err = (&feed{s: s, r: r}).run(ctx, fn)
 	// What was handled should not come again if this node goes.
 	if saveErr := s.withoutEnd(ctx, r.save); saveErr != nil && !errors.Is(saveErr, store.ErrClosed) {
 		s.log.WarnContext(ctx, "the position of a reader was not stored", slog.String("reader", name), slog.Any("err", saveErr))
 	}
 	return err
-}
-
-// untilClosed ends with ctx, or when the store closes or fails.
-func (s *Store) untilClosed(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	go func() {
-		select {
-		case <-s.closing:
-			cancel(store.ErrClosed)
-		case <-s.failed:
-			cancel(s.haltedError())
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() { cancel(nil) }
-}
-
-// ended is why a reader ended that did not want to, or nil.
-func (s *Store) ended(ctx context.Context, err error) error {
-	if ctx.Err() == nil || !errors.Is(err, context.Canceled) {
-		return nil
-	}
-	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-		return cause
-	}
-	return nil
 }
 
 func (s *Store) withoutEnd(ctx context.Context, do func(context.Context, *Store) error) error {
@@ -144,13 +104,9 @@ func (s *Store) withoutEnd(ctx context.Context, do func(context.Context, *Store)
 
 // A feed is one call of Feed.
 type feed struct {
-	s *Store
-	r *reader
-	// given is the last entry that this call gave of a user. What it has
-	// forgotten is asked for.
-	given   *recent[store.User, store.Position]
+	s       *Store
+	r       *reader
 	savedAt time.Time
-	said    news // of what the servers do not answer
 }
 
 func (f *feed) run(ctx context.Context, fn func([]store.Entry) error) error {
@@ -170,87 +126,23 @@ func (f *feed) run(ctx context.Context, fn func([]store.Entry) error) error {
 			return err
 		}
 	}
-	idle := backoff{}
-	for {
-		n, err := f.step(ctx, fn)
-		if err != nil {
-			return err
+	log := f.s.newLogReader(f.r.place().At)
+	return f.s.poll(ctx, "the log", func(ctx context.Context) (bool, error) {
+		if err := f.s.enter(ctx); err != nil {
+			return false, err
 		}
-		if n > 0 {
-			idle = backoff{}
+		group, n, err := log.next(ctx, store.MaxFeedGroup)
+		f.s.leave()
+		if err == nil && len(group) > 0 {
+			if err := fn(group); err != nil {
+				return false, final(err)
+			}
 		}
-		if err := f.saveSometimes(ctx); err != nil {
-			return err
+		if err == nil && n > 0 {
+			f.r.moved(log.after)
 		}
-		if n > 0 {
-			continue
-		}
-		idle.pause = min(idle.pause, idlePause/2)
-		if err := idle.wait(ctx); err != nil {
-			return err
-		}
-	}
-}
-
-// step gives what comes next, and how many messages that was.
-func (f *feed) step(ctx context.Context, fn func([]store.Entry) error) (int, error) {
-	group, last, n, err := f.next(ctx)
-	if err != nil {
-		if final := f.s.final(ctx, err); final != nil {
-			return 0, final
-		}
-		if f.said.new(err) {
-			f.s.log.WarnContext(ctx, "a feed cannot be read now", slog.String("reader", f.r.name), slog.Any("err", err))
-		}
-		return 0, nil // the servers will answer again
-	}
-	f.said.new(nil)
-	if len(group) > 0 {
-		if err := fn(group); err != nil {
-			return 0, err
-		}
-		for _, e := range group {
-			f.given.put(e.User, e.At)
-		}
-	}
-	if n > 0 {
-		f.r.moved(last)
-	}
-	return n, nil
-}
-
-// final is why a reader has to end, or nil: then the servers will answer again.
-func (s *Store) final(ctx context.Context, err error) error {
-	if ctx.Err() != nil || s.haltedError() != nil || errors.Is(err, errDamaged) || errors.Is(err, store.ErrFormat) {
-		return errors.Join(s.haltedError(), err)
-	}
-	return nil
-}
-
-// next reads the messages after the reader's place, and makes entries of them.
-func (f *feed) next(ctx context.Context) (group []store.Entry, last place, n int, err error) {
-	if err := f.s.enter(ctx); err != nil {
-		return nil, last, 0, err
-	}
-	defer f.s.leave()
-	from := f.r.place()
-	q := rangeQuery{From: from.History + 1, Filter: f.s.names.of("s.>"), Batch: store.MaxFeedGroup}
-	msgs, err := f.s.between(ctx, f.s.names.history(), q)
-	if err != nil || len(msgs) == 0 {
-		return nil, last, 0, err
-	}
-	read := gapReader{s: f.s, given: f.given, from: from}
-	for _, m := range msgs {
-		if err := read.add(m); err != nil {
-			return nil, last, 0, err
-		}
-	}
-	if err := read.findGaps(ctx); err != nil {
-		return nil, last, 0, err
-	}
-	end := msgs[len(msgs)-1]
-	f.s.saw(end.source) // so that a read after it is no older
-	return read.entries, place{History: end.seq, At: store.Position(end.source)}, len(msgs), nil
+		return n > 0, errors.Join(err, f.saveSometimes(ctx))
+	})
 }
 
 func (f *feed) saveSometimes(ctx context.Context) error {
@@ -260,7 +152,7 @@ func (f *feed) saveSometimes(ctx context.Context) error {
 	f.savedAt = time.Now()
 	err := f.r.save(ctx, f.s)
 	if errors.Is(err, store.ErrInUse) {
-		return err
+		return final(err)
 	}
 	if err != nil && ctx.Err() == nil {
 		f.s.log.WarnContext(ctx, "the position of a reader was not stored yet", slog.String("reader", f.r.name), slog.Any("err", err))
@@ -268,167 +160,16 @@ func (f *feed) saveSometimes(ctx context.Context) error {
 	return nil
 }
 
-// A gapReader makes entries of messages, and finds those whose predecessor is
-// missing.
-type gapReader struct {
-	s       *Store
-	given   *recent[store.User, store.Position]
-	from    place
-	entries []store.Entry
-	// last is each user's entry in this group; unsure are the entries whose
-	// predecessor is not known to have been given.
-	last   map[store.User]store.Position
-	unsure []unsure
-}
-
-type unsure struct {
-	index    int
-	history  uint64
-	previous store.Position
-}
-
-func (g *gapReader) add(m found) error {
-	h, err := cutRecord(m.subject, m.data)
-	if err != nil {
-		return fmt.Errorf("the entry at %d of the history: %w", m.seq, err)
-	}
-	if h.kind != kindEntry {
-		return nil
-	}
-	e, err := store.DecodeEntry(h.entry)
-	if err != nil {
-		return fmt.Errorf("the entry at %d of the history: %w", m.seq, err)
-	}
-	e.At = store.Position(m.source)
-	before, ok := g.last[e.User]
-	if !ok {
-		before, ok = g.given.get(e.User)
-	}
-	switch {
-	case h.previous == 0 || ok && before == h.previous:
-	case ok:
-		e.Gap = true // what was given last is not what came before this
-	default:
-		g.unsure = append(g.unsure, unsure{index: len(g.entries), history: m.seq, previous: h.previous})
-	}
-	if g.last == nil {
-		g.last = make(map[store.User]store.Position)
-	}
-	g.last[e.User] = e.At
-	g.entries = append(g.entries, e)
-	return nil
-}
-
-// findGaps asks the history what came before the entries that are unsure: each
-// is the first of its user in the group, so all of them before the group.
-func (g *gapReader) findGaps(ctx context.Context) error {
-	if len(g.unsure) == 0 {
-		return nil
-	}
-	before := make(map[string]store.Position, len(g.unsure))
-	if g.from.History > 0 {
-		filters := make([]string, len(g.unsure))
-		for i, x := range g.unsure {
-			filters[i] = g.s.names.state(g.entries[x.index].User)
-		}
-		for part := range chunks(filters) {
-			if err := g.s.entriesBefore(ctx, part, g.from.History, before); err != nil {
-				return err
-			}
-		}
-	}
-	oldest, err := g.s.oldest(ctx)
-	if err != nil {
-		return err
-	}
-	for _, x := range g.unsure {
-		e := &g.entries[x.index]
-		// What is older than the history, and not newer than where the reader was,
-		// it was given before it was dropped.
-		givenOnce := x.previous < oldest && x.previous <= g.from.At
-		e.Gap = before[g.s.names.state(e.User)] != x.previous && !givenOnce
-	}
-	return nil
-}
-
-// entriesBefore finds the last entry of each subject up to a place in the history.
-func (s *Store) entriesBefore(ctx context.Context, filters []string, upTo uint64, into map[string]store.Position) error {
-	var seen sight
-	var many bool
-	err := s.retrying(ctx, func(ctx context.Context) (err error) {
-		seen, err = s.lastBefore(ctx, filters, upTo)
-		if many = errors.Is(err, errTooMany); many {
-			return nil
-		}
-		return err
-	})
-	if many && len(filters) > 1 {
-		half := len(filters) / 2
-		return errors.Join(s.entriesBefore(ctx, filters[:half], upTo, into), s.entriesBefore(ctx, filters[half:], upTo, into))
-	}
-	if many {
-		err = errTooMany
-	}
-	if err != nil {
-		return err
-	}
-	for _, m := range seen.msgs {
-		h, err := cutRecord(m.subject, m.data)
-		if err != nil {
-			return fmt.Errorf("the entry at %d of the history: %w", m.seq, err)
-		}
-		into[m.subject] = store.Position(m.source)
-		if h.kind == kindRearm {
-			into[m.subject] = h.previous // which is the record's own position
-		}
-	}
-	return nil
-}
-
-// errBehind: the replica that answered has not come far enough.
-var errBehind = errors.New("the replica of the history that answers is behind")
-
-// lastBefore asks any replica, once. One that has not come to the place yet would
-// leave out messages, and not say so: it is asked for the message there as well.
-func (s *Store) lastBefore(ctx context.Context, filters []string, upTo uint64) (sight, error) {
-	first, err := s.between(ctx, s.names.history(), rangeQuery{From: upTo, Filter: s.names.of("s.>"), Batch: 1})
-	switch {
-	case err != nil:
-		return sight{}, err
-	case len(first) == 0:
-		return sight{}, errBehind // messages after it were read
-	case first[0].seq > upTo:
-		return sight{}, nil // all up to there were dropped
-	}
-	if mark := first[0].subject; !slices.Contains(filters, mark) {
-		filters = append(slices.Clip(filters), mark)
-	}
-	seen, err := s.last(ctx, s.names.history(), lastQuery{Filters: filters, UpTo: upTo, MaxBytes: maxAnswerBytes})
-	if err == nil && !slices.ContainsFunc(seen.msgs, func(m found) bool { return m.seq == upTo }) {
-		err = errBehind
-	}
-	return seen, err
-}
-
-// oldest is the position of the oldest entry that the history keeps.
-func (s *Store) oldest(ctx context.Context) (store.Position, error) {
-	first, err := s.between(ctx, s.names.history(), rangeQuery{From: 1, Filter: s.names.of("s.>"), Batch: 1})
-	if err != nil || len(first) == 0 {
-		return 0, err
-	}
-	return store.Position(first[0].source), nil
-}
-
-func (r *reader) place() place {
+func (r *reader) place() readerPlace {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.at
 }
 
-func (r *reader) moved(to place) {
+func (r *reader) moved(to store.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.at.History, r.at.At = to.History, to.At
+	r.at.At = to
 	r.dirty = true
 }
 
@@ -442,7 +183,7 @@ func (r *reader) load(ctx context.Context, s *Store) error {
 		return err
 	}
 	r.saved = seq
-	if !r.dirty || r.at.History <= at.History {
+	if !r.dirty || r.at.At <= at.At {
 		r.at, r.dirty = at, false
 	}
 	return nil
@@ -450,25 +191,25 @@ func (r *reader) load(ctx context.Context, s *Store) error {
 
 // placeOf is the stored position of a reader, and the message that holds it; zero:
 // none.
-func (s *Store) placeOf(ctx context.Context, name string) (place, uint64, error) {
+func (s *Store) placeOf(ctx context.Context, name string) (readerPlace, uint64, error) {
 	last, err := s.leaderLast(ctx, s.names.reader(name))
 	if err != nil || last == nil {
-		return place{}, 0, err
+		return readerPlace{}, 0, err
 	}
 	at, err := placeIn(last)
 	if err != nil {
-		return place{}, 0, fmt.Errorf("the position of reader %q: %w", name, err)
+		return readerPlace{}, 0, fmt.Errorf("the position of reader %q: %w", name, err)
 	}
 	return at, last.seq, nil
 }
 
-func placeIn(m *found) (at place, err error) {
+func placeIn(m *found) (at readerPlace, err error) {
 	rest, err := unseal(m.subject, m.data)
 	if err == nil {
 		err = json.Unmarshal(rest, &at)
 	}
 	if err != nil {
-		return place{}, errors.Join(errDamaged, err)
+		return readerPlace{}, errors.Join(errDamaged, err)
 	}
 	return at, nil
 }
@@ -517,7 +258,7 @@ func (r *reader) saveOnce(ctx context.Context, s *Store) error {
 	return nil
 }
 
-func (s *Store) standingOfReader(ctx context.Context, subject string, was uint64, want place) (standing, uint64, error) {
+func (s *Store) standingOfReader(ctx context.Context, subject string, was uint64, want readerPlace) (standing, uint64, error) {
 	last, err := s.leaderLastOnce(ctx, subject)
 	switch {
 	case err != nil:

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -175,46 +174,17 @@ func (s *Store) renew(ctx context.Context, w whereabouts) (whereabouts, error) {
 // the history: data that the servers had before. Its positions would be given
 // again, and the history would not copy them.
 func (s *Store) checkAge(ctx context.Context, w whereabouts) error {
-	copied, err := s.newestCopy(ctx, w.history)
+	end, err := s.historyEnd(ctx)
+	copied := uint64(end.at)
 	if err != nil || copied <= w.state.State.LastSeq {
 		return err
 	}
 	// Other nodes may have written between the two looks.
-	if at, err := s.leaderAt(ctx); err != nil || copied <= at {
+	if at, err := s.leaderAt(ctx, s.names.stream()); err != nil || copied <= at {
 		return err
 	}
 	return fmt.Errorf("%w: stream %s ends at %d, and stream %s has entries up to %d: the servers run on older data than before; restore a backup into a new prefix",
 		ErrLost, s.names.stream(), w.state.State.LastSeq, s.names.history(), copied)
-}
-
-// newestCopy is where the newest message of the history was copied from; zero:
-// there is none.
-func (s *Store) newestCopy(ctx context.Context, history *jetstream.StreamInfo) (seq uint64, err error) {
-	if history.State.Msgs == 0 {
-		return 0, nil
-	}
-	err = s.retrying(ctx, func(ctx context.Context) error {
-		var got struct {
-			Error   *apiError `json:"error"`
-			Message struct {
-				Headers []byte `json:"hdrs"`
-			} `json:"message"`
-		}
-		ask := map[string]uint64{"seq": history.State.LastSeq}
-		if err := s.request(ctx, "$JS.API.STREAM.MSG.GET."+s.names.history(), ask, &got); err != nil {
-			return err
-		}
-		if got.Error != nil {
-			if got.Error.ErrCode == codeNoMessage {
-				return nil // past the retention by now
-			}
-			return got.Error
-		}
-		header, err := nats.DecodeHeadersMsg(got.Message.Headers)
-		seq = sourceOf(header)
-		return err
-	})
-	return seq, err
 }
 
 // awaitSource waits until the history stream follows the state stream, which the

@@ -86,7 +86,7 @@ func (s *Store) look(ctx context.Context, q lastQuery) (sight, error) {
 
 // lookFresh reads the state as it is when the call is made, or later.
 func (s *Store) lookFresh(ctx context.Context, q lastQuery) (sight, error) {
-	at, err := s.leaderAt(ctx)
+	at, err := s.leaderAt(ctx, s.names.stream())
 	if err != nil {
 		return sight{}, err
 	}
@@ -198,11 +198,15 @@ func (s *Store) ask(ctx context.Context, subject string, body []byte) (*reply, e
 
 // request is one question with an answer of one message, in JSON.
 func (s *Store) request(ctx context.Context, subject string, body, into any) error {
+	return s.requestWithin(ctx, askTime, subject, body, into)
+}
+
+func (s *Store) requestWithin(ctx context.Context, limit time.Duration, subject string, body, into any) error {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
-	ctx, end := s.calls.begin(ctx, askTime)
+	ctx, end := s.calls.begin(ctx, limit)
 	defer end()
 	m, err := s.conn.RequestWithContext(ctx, subject, data)
 	if err != nil {
@@ -249,8 +253,8 @@ func hasCode(err error, codes ...int) bool {
 	return false
 }
 
-// leaderAt is the last sequence that the leader of the state stream has.
-func (s *Store) leaderAt(ctx context.Context) (uint64, error) {
+// leaderAt is the last sequence that the leader of a stream has.
+func (s *Store) leaderAt(ctx context.Context, stream string) (uint64, error) {
 	var at uint64
 	err := s.retrying(ctx, func(ctx context.Context) error {
 		var info struct {
@@ -259,7 +263,7 @@ func (s *Store) leaderAt(ctx context.Context) (uint64, error) {
 				Last uint64 `json:"last_seq"`
 			} `json:"state"`
 		}
-		if err := s.request(ctx, "$JS.API.STREAM.INFO."+s.names.stream(), struct{}{}, &info); err != nil {
+		if err := s.request(ctx, "$JS.API.STREAM.INFO."+stream, struct{}{}, &info); err != nil {
 			return err
 		}
 		if info.Error != nil {
@@ -271,36 +275,60 @@ func (s *Store) leaderAt(ctx context.Context) (uint64, error) {
 	return at, err
 }
 
-// leaderLast is the last message of a subject as the leader has it; nil: none.
-func (s *Store) leaderLast(ctx context.Context, subject string) (last *found, err error) {
-	err = s.retrying(ctx, func(ctx context.Context) error {
-		last, err = s.leaderLastOnce(ctx, subject)
-		return err
-	})
-	return last, err
+// A leaderQuery asks the leader of a stream for one message.
+type leaderQuery struct {
+	Last  string     `json:"last_by_subj,omitempty"` // the last one of a subject
+	Next  string     `json:"next_by_subj,omitempty"` // the first one that a filter names,
+	Seq   uint64     `json:"seq,omitempty"`          // from here on
+	Since *time.Time `json:"start_time,omitempty"`   // or from then on
 }
 
-func (s *Store) leaderLastOnce(ctx context.Context, subject string) (*found, error) {
+// leaderGet is a message as the leader has it; nil: none.
+func (s *Store) leaderGet(ctx context.Context, stream string, q leaderQuery) (m *found, err error) {
+	err = s.retrying(ctx, func(ctx context.Context) error {
+		m, err = s.leaderGetOnce(ctx, stream, q)
+		return err
+	})
+	return m, err
+}
+
+func (s *Store) leaderGetOnce(ctx context.Context, stream string, q leaderQuery) (*found, error) {
 	var got struct {
 		Error   *apiError `json:"error"`
 		Message struct {
 			Subject string `json:"subject"`
 			Seq     uint64 `json:"seq"`
+			Headers []byte `json:"hdrs"`
 			Data    []byte `json:"data"`
 		} `json:"message"`
 	}
-	ask := map[string]string{"last_by_subj": subject}
-	if err := s.request(ctx, "$JS.API.STREAM.MSG.GET."+s.names.stream(), ask, &got); err != nil {
+	if err := s.request(ctx, "$JS.API.STREAM.MSG.GET."+stream, q, &got); err != nil {
 		return nil, err
 	}
 	switch {
-	case got.Error == nil:
-		return &found{subject: got.Message.Subject, seq: got.Message.Seq, data: got.Message.Data}, nil
-	case got.Error.ErrCode == codeNoMessage:
+	case got.Error != nil && got.Error.ErrCode == codeNoMessage:
 		return nil, nil //nolint:nilnil // none is an answer
-	default:
+	case got.Error != nil:
 		return nil, got.Error
 	}
+	m := &found{subject: got.Message.Subject, seq: got.Message.Seq, data: got.Message.Data}
+	if len(got.Message.Headers) > 0 {
+		header, err := nats.DecodeHeadersMsg(got.Message.Headers)
+		if err != nil {
+			return nil, err
+		}
+		m.source = sourceOf(header)
+	}
+	return m, nil
+}
+
+// leaderLast is the last message of a subject of the state stream; nil: none.
+func (s *Store) leaderLast(ctx context.Context, subject string) (*found, error) {
+	return s.leaderGet(ctx, s.names.stream(), leaderQuery{Last: subject})
+}
+
+func (s *Store) leaderLastOnce(ctx context.Context, subject string) (*found, error) {
+	return s.leaderGetOnce(ctx, s.names.stream(), leaderQuery{Last: subject})
 }
 
 // retrying asks until there is an answer, for as long as a read may take.

@@ -162,24 +162,21 @@ func TestConflictIsFresh(t *testing.T) {
 // TestLastBefore: a replica of the history that is behind a place is not taken for
 // one that knows what is before it.
 func TestLastBefore(t *testing.T) {
-	const none = "404 No Results"
 	for name, c := range map[string]struct {
-		answers []func(*actor, string)
-		found   int
-		err     error
+		answer func(*actor, string)
+		found  int
+		err    error
 	}{
-		"there":                   {[]func(*actor, string){says(0, 5), says(5, 3, 5)}, 2, nil},
-		"behind":                  {[]func(*actor, string){ends(none)}, 0, errBehind},
-		"another one, behind":     {[]func(*actor, string){says(0, 5), says(5, 3)}, 0, errBehind},
-		"another one, far behind": {[]func(*actor, string){says(0, 5), ends(none)}, 0, errBehind},
-		"dropped":                 {[]func(*actor, string){says(0, 9)}, 0, nil},
+		"there":      {says(5, 3, 5), 2, nil},
+		"behind":     {says(5, 3), 0, errBehind},
+		"far behind": {ends("404 No Results"), 0, errBehind},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, _ := script(t, c.answers...)
-			seen, err := s.lastBefore(t.Context(), []string{"s.3"}, 5)
-			if !errors.Is(err, c.err) || err == nil && len(seen.msgs) != c.found {
-				t.Errorf("%d messages, %v; want %d, %v", len(seen.msgs), err, c.found, c.err)
+			s, _ := script(t, c.answer)
+			msgs, err := s.lastBefore(t.Context(), []string{"s.3"}, place{seq: 5, subject: "s.5"})
+			if !errors.Is(err, c.err) || err == nil && len(msgs) != c.found {
+				t.Errorf("%d messages, %v; want %d, %v", len(msgs), err, c.found, c.err)
 			}
 		})
 	}

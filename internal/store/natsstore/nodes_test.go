@@ -160,8 +160,11 @@ func TestDamaged(t *testing.T) {
 	_, load := s.Load(t.Context(), "acme", doc.Key)
 	_, list := s.List(t.Context(), "acme", "c", "", 10)
 	_, _, read := s.Read(t.Context(), []store.User{someone(1)})
-	feed := s.Feed(t.Context(), "r", func(group []store.Entry) error { return nil })
-	for what, err := range map[string]error{"Load": load, "List": list, "Read": read, "Feed": feed} {
+	entries, err := s.Log(t.Context(), 0, 10)
+	if err != nil || len(entries) != 2 {
+		t.Fatalf("Log gave %+v, %v", entries, err)
+	}
+	for what, err := range map[string]error{"Load": load, "List": list, "Read": read, "Log": entries[1].Damaged} {
 		if err == nil || !strings.Contains(err.Error(), "damaged") {
 			t.Errorf("%s: %v", what, err)
 		}

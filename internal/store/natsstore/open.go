@@ -39,6 +39,8 @@ type Store struct {
 	queues  queues
 	records *recent[store.User, *item]
 	readers readers
+	// place is where the last read of the log by position ended; nil: none yet.
+	place   atomic.Pointer[place]
 	due     atomic.Bool   // a Due is running
 	batches chan struct{} // one element for each batch that is open
 	wake    chan struct{} // one element: the connection changed

@@ -35,7 +35,7 @@ func (s *Store) Changed(ctx context.Context, us []store.User, c store.Cursor) ([
 	if uint64(after) > s.seen.Load() {
 		// Another node may have given it. A place that nothing has come to was not
 		// given by this store.
-		at, err := s.leaderAt(ctx)
+		at, err := s.leaderAt(ctx, s.names.stream())
 		if err != nil {
 			return nil, store.Cursor{}, err
 		}

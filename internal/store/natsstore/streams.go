@@ -21,7 +21,7 @@ func (s *Store) stateConfig() jetstream.StreamConfig {
 		Name:        n.stream(),
 		Description: "Porchlight: records, documents and schedules. Never purge or edit by hand.",
 		Subjects: []string{
-			n.of("s.>"), n.of("x.>"), n.of("t.>"), n.of("d.>"), n.of("f.>"), n.identity(), n.probe(),
+			n.records(), n.of("x.>"), n.of("t.>"), n.of("d.>"), n.of("f.>"), n.identity(), n.probe(),
 		},
 		Storage:            jetstream.FileStorage,
 		Replicas:           s.opts.Replicas,
@@ -34,7 +34,7 @@ func (s *Store) stateConfig() jetstream.StreamConfig {
 		AllowMsgTTL:        true,
 		AllowRollup:        true,
 		DenyDelete:         true,
-		RePublish:          &jetstream.RePublish{Source: n.of("s.>"), Destination: n.of("r.>")},
+		RePublish:          &jetstream.RePublish{Source: n.records(), Destination: n.of("r.>")},
 	}
 }
 
@@ -43,7 +43,7 @@ func (s *Store) historyConfig() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        n.history(),
 		Description: "Porchlight: every version of the records, for the retention. Never purge or edit by hand.",
-		Sources:     []*jetstream.StreamSource{{Name: n.stream(), FilterSubject: n.of("s.>")}},
+		Sources:     []*jetstream.StreamSource{{Name: n.stream(), FilterSubject: n.records()}},
 		Storage:     jetstream.FileStorage,
 		Replicas:    s.opts.Replicas,
 		MaxAge:      s.opts.Retention,
@@ -98,7 +98,6 @@ func (s *Store) checkState(have jetstream.StreamConfig) error {
 		same("allow_msg_schedules", have.AllowMsgSchedules, true, edit),
 		same("allow_msg_ttl", have.AllowMsgTTL, true, edit),
 		same("allow_rollup_hdrs", have.AllowRollup, true, edit),
-		same("deny_purge", have.DenyPurge, false, recreate),
 		same("subjects", sorted(have.Subjects), sorted(want.Subjects), edit),
 		same("republish", republished(have.RePublish), republished(want.RePublish), edit+": documents must never be published again"),
 		same("sources", len(have.Sources), 0, edit),
@@ -133,6 +132,7 @@ func (s *Store) checkCommon(have, want jetstream.StreamConfig) []setting {
 		same("retention", have.Retention, jetstream.LimitsPolicy, recreate),
 		same("allow_direct", have.AllowDirect, true, edit),
 		same("deny_delete", have.DenyDelete, true, recreate),
+		same("deny_purge", have.DenyPurge, false, recreate),
 		same("max_msgs", have.MaxMsgs, -1, edit),
 		same("max_msg_size", max(have.MaxMsgSize, -1), -1, edit),
 		same("subject_delete_marker_ttl", have.SubjectDeleteMarkerTTL, 0, edit+": it stores messages that are not the store's"),

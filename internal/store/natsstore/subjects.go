@@ -34,6 +34,7 @@ func (n subjects) firings() string { return n.prefix + "-due" } // the consumer
 
 func (n subjects) of(kind string) string { return n.prefix + "." + kind }
 
+func (n subjects) records() string  { return n.of("s.>") }
 func (n subjects) identity() string { return n.of("m") }
 func (n subjects) probe() string    { return n.of("c") }
 func (n subjects) lease() string    { return n.of("f.lease") }

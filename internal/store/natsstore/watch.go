@@ -3,8 +3,8 @@ package natsstore
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 
 	"porchlight.dev/porchlight/internal/store"
@@ -20,55 +20,32 @@ func (s *Store) Watch(ctx context.Context, fn func([]store.Record, store.Cursor)
 	if err := s.haltedError(); err != nil {
 		return err
 	}
-	ctx, cancel := s.untilClosed(ctx)
-	defer cancel()
 	// Where this node has come, since asking the leader would be waiting.
 	w := &watching{s: s, at: s.seen.Load()}
-	err := w.run(ctx, fn)
-	if ended := s.ended(ctx, err); ended != nil {
-		return ended
-	}
-	return err
+	fn(nil, w.cursor())
+	return s.poll(ctx, "changes", func(ctx context.Context) (bool, error) {
+		group, last, err := w.next(ctx)
+		if errors.Is(err, errDamaged) || errors.Is(err, store.ErrFormat) {
+			return false, final(err)
+		}
+		if last <= w.at {
+			return false, err
+		}
+		w.at = last
+		if len(group) > 0 {
+			fn(group, w.cursor())
+		}
+		return true, nil
+	})
 }
 
 // A watching is one call of Watch.
 type watching struct {
-	s    *Store
-	at   uint64 // everything up to here was given
-	said news   // of what the servers do not answer
+	s  *Store
+	at uint64 // everything up to here was given
 }
 
 func (w *watching) cursor() store.Cursor { return store.NewCursor(w.s.epoch, store.Position(w.at)) }
-
-func (w *watching) run(ctx context.Context, fn func([]store.Record, store.Cursor)) error {
-	fn(nil, w.cursor())
-	idle := backoff{}
-	for {
-		group, last, err := w.next(ctx)
-		if err != nil {
-			if final := w.s.final(ctx, err); final != nil {
-				return final
-			}
-			if w.said.new(err) {
-				w.s.log.WarnContext(ctx, "changes cannot be watched now", slog.Any("err", err))
-			}
-		} else {
-			w.said.new(nil)
-		}
-		if last > w.at {
-			w.at = last
-			if len(group) > 0 {
-				fn(group, w.cursor())
-			}
-			idle = backoff{}
-			continue
-		}
-		idle.pause = min(idle.pause, idlePause/2)
-		if err := idle.wait(ctx); err != nil {
-			return err
-		}
-	}
-}
 
 // next reads the messages that come next, and gives the newest record of each
 // user among them, and where they end; zero: there are none.
@@ -77,7 +54,7 @@ func (w *watching) next(ctx context.Context) (group []store.Record, last uint64,
 		return nil, 0, err
 	}
 	defer w.s.leave()
-	q := rangeQuery{From: w.at + 1, Filter: w.s.names.of("s.>"), Batch: store.MaxFeedGroup}
+	q := rangeQuery{From: w.at + 1, Filter: w.s.names.records(), Batch: store.MaxFeedGroup}
 	msgs, err := w.s.between(ctx, w.s.names.stream(), q)
 	if err != nil || len(msgs) == 0 {
 		return nil, 0, err

@@ -1,0 +1,110 @@
+package natsstore
+
+import (
+	"context"
+
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// History implements store.Log. It asks for one entry after another, each the last
+// before the one that came, since the servers read forwards only.
+func (s *Store) History(ctx context.Context, u store.User, before store.Position, limit int) ([]store.Entry, error) {
+	if err := store.CheckUser(u); err != nil {
+		return nil, err
+	}
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	if limit <= 0 {
+		return nil, nil
+	}
+	limit = min(limit, store.MaxFeedGroup)
+	from, err := s.awaitHistory(ctx)
+	if err == nil && before > 0 && before <= from.at {
+		from, err = s.locate(ctx, before-1)
+	}
+	if err != nil {
+		return nil, err
+	}
+	h := userHistory{s: s, subject: s.names.state(u), upTo: from.seq}
+	for len(h.entries) <= limit && !h.done { // one more tells whether there is a gap
+		if err := h.step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return h.entries[:min(limit, len(h.entries))], nil
+}
+
+// A userHistory goes back through the entries of one user.
+type userHistory struct {
+	s       *Store
+	subject string
+	upTo    uint64 // what is at most here was not read yet
+	entries []store.Entry
+	// previous is the position of the entry before the last one; zero: it is not known.
+	previous store.Position
+	done     bool
+}
+
+func (h *userHistory) step(ctx context.Context) error {
+	m, err := h.older(ctx)
+	if err != nil {
+		return err
+	}
+	if m == nil {
+		h.done = true
+		h.gap(0)
+		return nil
+	}
+	h.upTo = m.seq - 1
+	head, e, err := entryIn(m)
+	switch {
+	case err != nil:
+		h.entries = append(h.entries, damaged(m, err))
+		h.previous = 0
+		return nil
+	case head.kind == kindEntry:
+		h.gap(e.At)
+		h.entries = append(h.entries, e)
+		h.done = head.previous == 0
+	}
+	h.previous = head.previous
+	return nil
+}
+
+// gap marks the last entry if another one than that at a position came before it.
+func (h *userHistory) gap(found store.Position) {
+	if n := len(h.entries); n > 0 && h.previous != 0 {
+		h.entries[n-1].Gap = h.previous != found
+	}
+}
+
+// older is the last message of the user that was not read yet; nil: there is none.
+// Any replica may be asked, since the message is the one that is expected, or the
+// leader confirms that there is no later one.
+func (h *userHistory) older(ctx context.Context) (m *found, err error) {
+	if h.upTo == 0 {
+		return nil, nil //nolint:nilnil // none is an answer
+	}
+	err = h.s.retrying(ctx, func(ctx context.Context) error {
+		m = nil
+		seen, err := h.s.last(ctx, h.s.names.history(), lastQuery{Filters: []string{h.subject}, UpTo: h.upTo})
+		if err != nil {
+			return err
+		}
+		from := uint64(1)
+		if len(seen.msgs) > 0 {
+			m = &seen.msgs[0]
+			if from = m.seq + 1; store.Position(m.source) == h.previous {
+				return nil
+			}
+		}
+		next, err := h.s.leaderGetOnce(ctx, h.s.names.history(), leaderQuery{Next: h.subject, Seq: from})
+		if err == nil && next != nil && next.seq <= h.upTo {
+			err = errBehind
+		}
+		return err
+	})
+	return m, err
+}

@@ -1,0 +1,381 @@
+package natsstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// deliveredUsers is of how many users a reader remembers what it delivered last.
+const deliveredUsers = 16 << 10
+
+// Follow implements store.Log. It polls the history stream.
+func (s *Store) Follow(ctx context.Context, after store.Position, fn func([]store.Entry) error) error {
+	r := s.newLogReader(after)
+	return s.poll(ctx, "the log", func(ctx context.Context) (bool, error) {
+		if err := s.enter(ctx); err != nil {
+			return false, err
+		}
+		group, n, err := r.next(ctx, store.MaxFeedGroup)
+		s.leave()
+		if err == nil && len(group) > 0 {
+			err = final(fn(group))
+		}
+		return n > 0, err
+	})
+}
+
+// Log implements store.Log. It waits until the history has what this node stored.
+func (s *Store) Log(ctx context.Context, after store.Position, limit int) ([]store.Entry, error) {
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	if limit <= 0 {
+		return nil, nil
+	}
+	limit = min(limit, store.MaxFeedGroup)
+	end, err := s.awaitHistory(ctx)
+	if err != nil || end.at <= after {
+		return nil, err
+	}
+	r := s.newLogReader(after)
+	var entries []store.Entry
+	for len(entries) < limit && r.from.seq < end.seq {
+		err := s.retrying(ctx, func(ctx context.Context) error {
+			group, n, err := r.next(ctx, limit-len(entries))
+			if err == nil && n == 0 {
+				err = errBehind // the end was there
+			}
+			entries = append(entries, group...)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	s.place.Store(&r.from)
+	return entries, nil
+}
+
+// PositionAt implements store.Log. The time of an entry is that of its commit, by
+// the clock of the node that made it: where the clocks of nodes differ, or commits
+// overtake each other, the answer is as far off as that.
+func (s *Store) PositionAt(ctx context.Context, t time.Time) (store.Position, error) {
+	if err := s.enter(ctx); err != nil {
+		return 0, err
+	}
+	defer s.leave()
+	end, err := s.awaitHistory(ctx)
+	if err != nil {
+		return 0, err
+	}
+	last, err := s.search(ctx, place{}, end.seq, func(m *found) (before, known bool) {
+		_, e, err := entryIn(m)
+		return e.Time.Before(t), err == nil && !e.Time.IsZero()
+	})
+	if err != nil || last.seq > 0 {
+		return last.at, err
+	}
+	oldest, err := s.oldest(ctx)
+	return max(oldest, 1) - 1, err
+}
+
+// A place is a message of the history stream.
+type place struct {
+	seq     uint64
+	subject string
+	at      store.Position // what it was copied from: a position in the log
+}
+
+func placeOf(m *found) place {
+	return place{seq: m.seq, subject: m.subject, at: store.Position(m.source)}
+}
+
+// locate finds the last message of the history that was copied from a position or
+// before it; zero: there is none. The leader is asked, so it is that one and no
+// earlier one.
+func (s *Store) locate(ctx context.Context, at store.Position) (place, error) {
+	low := place{}
+	if known := s.place.Load(); known != nil && known.at <= at {
+		if low = *known; low.at == at {
+			return low, nil
+		}
+	}
+	end, err := s.historyEnd(ctx)
+	if err != nil || end.at <= at {
+		return end, err
+	}
+	low, err = s.search(ctx, low, end.seq, func(m *found) (before, known bool) {
+		return store.Position(m.source) <= at, true
+	})
+	if err == nil {
+		s.place.Store(&low)
+	}
+	return low, err
+}
+
+// search finds the last message above low, up to a sequence, for which before is
+// true, as it is for all until then. Messages that are not known are passed over.
+func (s *Store) search(ctx context.Context, low place, end uint64, before func(*found) (yes, known bool)) (place, error) {
+	for high := end + 1; low.seq+1 < high; {
+		mid := low.seq + (high-low.seq)/2
+		m, yes, err := s.firstKnown(ctx, mid, high, before)
+		switch {
+		case err != nil:
+			return place{}, err
+		case yes:
+			low = placeOf(m)
+		default:
+			high = mid
+		}
+	}
+	return low, nil
+}
+
+// firstKnown decides on the first message from one sequence to below another that
+// can be decided on; no: there is none.
+func (s *Store) firstKnown(ctx context.Context, from, to uint64, before func(*found) (yes, known bool)) (*found, bool, error) {
+	for {
+		m, err := s.leaderGet(ctx, s.names.history(), leaderQuery{Next: s.names.records(), Seq: from})
+		if err != nil || m == nil || m.seq >= to {
+			return nil, false, err
+		}
+		if yes, known := before(m); known {
+			return m, yes, nil
+		}
+		from = m.seq + 1
+	}
+}
+
+// historyEnd is the last message of the history; zero: it is empty.
+func (s *Store) historyEnd(ctx context.Context) (place, error) {
+	last, err := s.leaderAt(ctx, s.names.history())
+	if err != nil || last == 0 {
+		return place{}, err
+	}
+	m, err := s.leaderGet(ctx, s.names.history(), leaderQuery{Seq: last})
+	if err != nil || m == nil { // it is past the retention by now
+		return place{}, err
+	}
+	return placeOf(m), nil
+}
+
+// errBehind: something that was stored has not been copied yet.
+var errBehind = errors.New("the history, or the replica of it that answers, is behind")
+
+// awaitHistory waits until the history has all that this node has stored or seen,
+// and gives its end; zero: it is empty.
+func (s *Store) awaitHistory(ctx context.Context) (end place, err error) {
+	known := s.seen.Load()
+	err = s.retrying(ctx, func(ctx context.Context) error {
+		if end, err = s.historyEnd(ctx); err != nil {
+			return err
+		}
+		q := leaderQuery{Next: s.names.records(), Seq: uint64(end.at) + 1}
+		if end.seq == 0 {
+			// What is older was copied, and is past the retention.
+			since := time.Now().Add(-s.opts.Retention)
+			q.Seq, q.Since = 0, &since
+		}
+		next, err := s.leaderGetOnce(ctx, s.names.stream(), q)
+		if err == nil && next != nil && next.seq <= known {
+			err = errBehind
+		}
+		return err
+	})
+	return end, err
+}
+
+// oldest is the position of the oldest message that the history keeps.
+func (s *Store) oldest(ctx context.Context) (store.Position, error) {
+	first, err := s.leaderGet(ctx, s.names.history(), leaderQuery{Next: s.names.records(), Seq: 1})
+	if err != nil || first == nil {
+		return 0, err
+	}
+	return store.Position(first.source), nil
+}
+
+// entryIn reads the message of a record. One that holds no entry gives the zero
+// Entry.
+func entryIn(m *found) (recordHead, store.Entry, error) {
+	h, err := cutRecord(m.subject, m.data)
+	if err != nil || h.kind != kindEntry {
+		return h, store.Entry{}, err
+	}
+	e, err := store.DecodeEntry(h.entry)
+	if err != nil {
+		return h, store.Entry{}, err
+	}
+	e.At = store.Position(m.source)
+	return h, e, nil
+}
+
+// damaged is the entry of a message that cannot be read.
+func damaged(m *found, err error) store.Entry {
+	return store.Entry{At: store.Position(m.source), Damaged: fmt.Errorf("the entry at %d of the history: %w", m.seq, err)}
+}
+
+// A logReader goes through the history, and finds the entries whose predecessor is
+// missing.
+type logReader struct {
+	s     *Store
+	after store.Position // everything up to here was delivered
+	from  place          // the message there, if located
+	// located: from is known. It is looked for again after an error, since it may
+	// have been dropped.
+	located bool
+	// delivered is the last entry of a user. What it has evicted is asked for.
+	delivered *recent[store.User, store.Position]
+}
+
+func (s *Store) newLogReader(after store.Position) *logReader {
+	return &logReader{s: s, after: after, delivered: newRecent[store.User, store.Position](deliveredUsers)}
+}
+
+// next reads up to limit messages, gives the entries in them, and says how many
+// messages there were.
+func (r *logReader) next(ctx context.Context, limit int) (entries []store.Entry, n int, err error) {
+	defer func() { r.located = err == nil }()
+	if !r.located {
+		if r.from, err = r.s.locate(ctx, r.after); err != nil {
+			return nil, 0, err
+		}
+	}
+	q := rangeQuery{From: r.from.seq + 1, Filter: r.s.names.records(), Batch: limit}
+	msgs, err := r.s.between(ctx, r.s.names.history(), q)
+	if err != nil || len(msgs) == 0 {
+		return nil, 0, err
+	}
+	group := logGroup{r: r, last: make(map[store.User]store.Position)}
+	for i := range msgs {
+		group.add(&msgs[i])
+	}
+	if err := group.findGaps(ctx); err != nil {
+		return nil, 0, err
+	}
+	for u, at := range group.last {
+		r.delivered.put(u, at)
+	}
+	r.from = placeOf(&msgs[len(msgs)-1])
+	r.after = r.from.at
+	r.s.saw(uint64(r.after)) // so that a read after it is no older
+	return group.entries, len(msgs), nil
+}
+
+// A logGroup makes entries of messages that were read together.
+type logGroup struct {
+	r       *logReader
+	entries []store.Entry
+	last    map[store.User]store.Position // each user's last entry in the group
+	// unsure are the entries whose predecessor is not known to have been delivered.
+	unsure []unsure
+}
+
+type unsure struct {
+	index    int
+	previous store.Position
+}
+
+func (g *logGroup) add(m *found) {
+	h, e, err := entryIn(m)
+	if err != nil || h.kind != kindEntry {
+		g.addOther(m, h, err)
+		return
+	}
+	before, ok := g.last[e.User]
+	if !ok {
+		before, ok = g.r.delivered.get(e.User)
+	}
+	switch {
+	case h.previous == 0 || ok && before == h.previous:
+	case ok, h.previous > g.r.after:
+		e.Gap = true // what would have been delivered was not
+	default:
+		g.unsure = append(g.unsure, unsure{index: len(g.entries), previous: h.previous})
+	}
+	g.last[e.User] = e.At
+	g.entries = append(g.entries, e)
+}
+
+// addOther takes a message that holds no entry, or one that cannot be read. What
+// follows it is not behind a gap because of it.
+func (g *logGroup) addOther(m *found, h recordHead, err error) {
+	at := h.previous // of the record's entry, which may have been erased since
+	if err != nil {
+		at = store.Position(m.source)
+		g.entries = append(g.entries, damaged(m, err))
+	}
+	if u, ok := g.r.s.names.cutUser(m.subject); ok && (err != nil || at <= g.r.after) {
+		g.last[u] = at
+	}
+}
+
+// findGaps asks the history what came before the entries that are unsure: each
+// is the first of its user in the group, so all of them before the group.
+func (g *logGroup) findGaps(ctx context.Context) error {
+	if len(g.unsure) == 0 {
+		return nil
+	}
+	s := g.r.s
+	before := make(map[string]store.Position, len(g.unsure))
+	if g.r.from.seq > 0 {
+		filters := make([]string, len(g.unsure))
+		for i, x := range g.unsure {
+			filters[i] = s.names.state(g.entries[x.index].User)
+		}
+		for part := range chunks(filters) {
+			if err := s.entriesBefore(ctx, part, g.r.from, before); err != nil {
+				return err
+			}
+		}
+	}
+	oldest, err := s.oldest(ctx)
+	if err != nil {
+		return err
+	}
+	for _, x := range g.unsure {
+		e := &g.entries[x.index]
+		// What is older than the history was delivered before it was dropped.
+		e.Gap = before[s.names.state(e.User)] != x.previous && x.previous >= oldest
+	}
+	return nil
+}
+
+// entriesBefore finds the last entry of each subject up to a place in the history.
+func (s *Store) entriesBefore(ctx context.Context, filters []string, upTo place, into map[string]store.Position) error {
+	msgs, err := s.lastBefore(ctx, filters, upTo)
+	if errors.Is(err, errTooMany) && len(filters) > 1 {
+		half := len(filters) / 2
+		return errors.Join(s.entriesBefore(ctx, filters[:half], upTo, into), s.entriesBefore(ctx, filters[half:], upTo, into))
+	}
+	if err != nil {
+		return err
+	}
+	for i := range msgs {
+		m := &msgs[i]
+		into[m.subject] = store.Position(m.source)
+		// Another kind of message tells the position of the entry before it.
+		if h, err := cutRecord(m.subject, m.data); err == nil && h.kind == kindRearm {
+			into[m.subject] = h.previous
+		}
+	}
+	return nil
+}
+
+// lastBefore asks any replica, once. One that has not come to the place yet would
+// leave out messages, and not say so: it is asked for the message there as well.
+func (s *Store) lastBefore(ctx context.Context, filters []string, upTo place) ([]found, error) {
+	if !slices.Contains(filters, upTo.subject) {
+		filters = append(slices.Clip(filters), upTo.subject)
+	}
+	seen, err := s.last(ctx, s.names.history(), lastQuery{Filters: filters, UpTo: upTo.seq, MaxBytes: maxAnswerBytes})
+	if err == nil && !slices.ContainsFunc(seen.msgs, func(m found) bool { return m.seq == upTo.seq }) {
+		err = errBehind
+	}
+	return seen.msgs, err
+}
