@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -104,6 +105,15 @@ var confined = map[string][]string{
 	"github.com/coder/websocket":    {"client"},
 }
 
+// vendors lists the packages that may name a vendor in identifiers and strings: the
+// vendor's dialect; the composition root and the settings, which choose it; and the
+// command, which shows it. Everywhere else the words are the core's own. Comments
+// are free.
+var vendors = []string{"internal/zoomapi", "internal/server", "internal/config", "internal/cli"}
+
+// vendorWord is a word of a vendor whose API a dialect speaks.
+var vendorWord = regexp.MustCompile(`(?i)zoom|x-zm|zm_|pzr`)
+
 // The names that say nothing, and the sizes past which a name would help.
 var (
 	junkDrawers  = []string{"pkg", "util", "utils", "common", "helpers", "manager", "types", "models", "misc"}
@@ -154,6 +164,9 @@ func TestArchitectureSees(t *testing.T) {
 		"a variable with a lock":           {"internal/wire/a.go", "// Package wire is.\npackage wire\nimport \"sync\"\nvar mu = sync.Mutex{}\n", "mu is a package variable"},
 		"a variable that is a pointer":     {"internal/wire/a.go", "// Package wire is.\npackage wire\nvar table = &struct{ n int }{}\n", "table is a package variable"},
 		"a table that is written":          {"internal/wire/a.go", "// Package wire is.\npackage wire\nvar table = map[string]int{}\nfunc f() { table[\"a\"] = 1 }\n", "table is a package variable"},
+		"a vendor's word in a name":        {"internal/wire/a.go", "// Package wire is.\npackage wire\n\nfunc zoomID() {}\n", "a vendor's word"},
+		"a vendor's word in a string":      {"internal/auth/a.go", "// Package auth is.\npackage auth\n\nconst header = \"X-Zm-Trackingid\"\n", "a vendor's word"},
+		"a vendor's word, its dialect":     {"internal/zoomapi/a.go", "// Package zoomapi is.\npackage zoomapi\n\nconst room = \"pzr\"\n", ""},
 		"a function that is too long":      {"internal/wire/a.go", long, "f has"},
 		"a file that is too long":          {"internal/wire/a.go", "// Package wire is.\npackage wire\n" + strings.Repeat("\n", maxFileLines), "has 80"},
 		"a local of a table's name: fine":  {"internal/wire/a.go", "// Package wire is.\npackage wire\nvar table = [3]int{}\nfunc f() { table := [3]int{}; table[0] = 1 }\n", ""},
@@ -242,7 +255,7 @@ func enter(fsys fs.FS, dir string) error {
 func check(packages map[string]*pkg) []string {
 	var problems []string
 	for _, p := range packages {
-		problems = slices.Concat(problems, p.names(), p.comments(), p.directions(), p.declarations(), p.variables(), p.sizes())
+		problems = slices.Concat(problems, p.names(), p.comments(), p.directions(), p.declarations(), p.variables(), p.vendorWords(), p.sizes())
 	}
 	slices.Sort(problems)
 	return problems
@@ -567,6 +580,32 @@ func noteWritten(place ast.Expr, locals map[*ast.Ident]bool, names map[string]bo
 			return
 		}
 	}
+}
+
+// vendorWords refuses the words of a vendor below its dialect.
+func (p *pkg) vendorWords() []string {
+	if !strings.HasPrefix(p.dir, "internal/") || slices.Contains(vendors, p.dir) {
+		return nil
+	}
+	var problems []string
+	for _, f := range p.files {
+		ast.Inspect(f, func(n ast.Node) bool {
+			text := ""
+			switch n := n.(type) {
+			case *ast.ImportSpec:
+				return false
+			case *ast.Ident:
+				text = n.Name
+			case *ast.BasicLit:
+				text = n.Value
+			}
+			if word := vendorWord.FindString(text); word != "" {
+				problems = append(problems, p.at(n, "%s is a vendor's word, and belongs in its dialect", word))
+			}
+			return true
+		})
+	}
+	return problems
 }
 
 // sizes refuses giants. Generated files may be as long as they like.

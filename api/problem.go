@@ -180,7 +180,7 @@ var (
 	}
 	Transition = Kind{
 		"transition-not-allowed", "The user's client is too old for this change", 409,
-		"Choose a status that the client knows, or update the client to 5.3.0 or later.",
+		"Choose a status that the client knows, or update the client.",
 	}
 	LimitReached = Kind{
 		"limit-reached", "A limit of the user's record is reached", 409,

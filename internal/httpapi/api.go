@@ -2,8 +2,8 @@
 // presence, contacts and visibility, the administration of users, apps and
 // tokens, and the pages that document both APIs.
 //
-// It is separate from zoomapi because each dialect has its own words, errors and
-// strictness over the same calls, and from api because wire types carry no
+// It is separate from the other dialects because each has its own words, errors
+// and strictness over the same calls, and from api because wire types carry no
 // behaviour. It guarantees the order of checks that the documentation promises
 // (token, scope, body, user, permission, then what package presence decides),
 // that another account's object cannot be told from one that does not exist, and

@@ -27,6 +27,25 @@ func (w *world) presence(user, token string) api.Presence {
 	return p
 }
 
+// TestClientTypes: a word of the client's own is kept as it is, and counts like
+// desktop.
+func TestClientTypes(t *testing.T) {
+	w := newWorld(t)
+	token := w.token(w.alice.ID, "session:write session:read presence:read")
+	for _, word := range []string{"desktop", "web", "pzr", "fridge"} {
+		s := w.signIn("/v1/sessions", token, `{"client_type":"`+word+`"}`)
+		var read api.Session
+		w.do("GET", "/v1/sessions/"+s.ID, token, "").want(200).read(&read)
+		if s.ClientType != word || read.ClientType != word {
+			t.Errorf("%s: signed in as %q, read as %q", word, s.ClientType, read.ClientType)
+		}
+		if p := w.presence("me", token); p.Status != api.Available {
+			t.Errorf("%s: %+v", word, p)
+		}
+		w.do("DELETE", "/v1/sessions/"+s.ID, token, "").want(204)
+	}
+}
+
 func TestALifeOfASession(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(w.alice.ID, "session:write session:read presence:read")

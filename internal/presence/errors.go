@@ -29,7 +29,7 @@ var (
 	ErrDeleted     = errors.New("the user is deleted")
 )
 
-// A TooSoonError refuses an API update within the minute of another.
+// A TooSoonError refuses an API update too soon after another.
 type TooSoonError struct{ Wait time.Duration } // until the next is accepted, above zero
 
 func (e *TooSoonError) Error() string {

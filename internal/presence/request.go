@@ -91,20 +91,20 @@ func (d *draft) target(e Event) target {
 	return lacking
 }
 
-// mayUpdate holds the rules of an API update, Zoom's PUT presence_status.
+// mayUpdate holds the rules of an API update.
 func (d *draft) mayUpdate(to Status) error {
 	if d.policy.SignedInRule && len(d.Sessions) == 0 {
 		return ErrSignedOut
 	}
-	if d.policy.LegacyTransitions && !d.legacyAllows(to) {
+	if !d.clientAllows(to) {
 		return ErrTransition
 	}
-	return d.minute()
+	return d.checkInterval()
 }
 
-// minute is Zoom's one update a minute, by the clock as it stands: one that was
-// put back by more than the interval locks nobody out.
-func (d *draft) minute() error {
+// checkInterval holds the least time between two API updates, by the clock as it
+// stands: one that was put back by more than the interval locks nobody out.
+func (d *draft) checkInterval() error {
 	passed, interval := d.clock.Sub(d.UpdatedAt), d.policy.MinInterval
 	if d.UpdatedAt == 0 || passed >= interval || passed <= -interval {
 		return nil
@@ -112,14 +112,14 @@ func (d *draft) minute() error {
 	return &TooSoonError{Wait: min(interval-passed, interval)}
 }
 
-// The first client that may leave do_not_disturb and choose between available
-// and away; older ones may only go from these two to do_not_disturb.
-var firstModern = [3]int{5, 3, 0}
-
-// legacyAllows is the documented rule for old clients. It looks only at
-// sessions that state a version, the highest of them; from is the shown status.
-func (d *draft) legacyAllows(to Status) bool {
-	var highest [3]int
+// clientAllows holds the client version rule. It looks only at sessions that state
+// a version, the highest of them.
+func (d *draft) clientAllows(to Status) bool {
+	rule := &d.policy.ClientVersions
+	if rule.Since == (Version{}) {
+		return true
+	}
+	var highest Version
 	stated := false
 	for i := range d.Sessions {
 		v, ok := parseVersion(d.Sessions[i].Version)
@@ -127,16 +127,15 @@ func (d *draft) legacyAllows(to Status) bool {
 			highest, stated = v, true
 		}
 	}
-	if !stated || slices.Compare(highest[:], firstModern[:]) >= 0 {
+	if !stated || slices.Compare(highest[:], rule.Since[:]) >= 0 {
 		return true
 	}
-	from := d.advanced
-	return to == DoNotDisturb && (from == Away || from == Available)
+	return slices.Contains(rule.Allowed, Transition{d.advanced, to})
 }
 
 // parseVersion reads the first three numbers of a client version such as
 // "5.17.11 (34827)" or "5.2".
-func parseVersion(text string) (v [3]int, ok bool) {
+func parseVersion(text string) (v Version, ok bool) {
 	if text == "" {
 		return v, false
 	}

@@ -52,10 +52,11 @@ func TestSignedInRuleOff(t *testing.T) {
 	s.want(OutOfOffice)
 }
 
-// Clients older than 5.3.0 may go from away and available to do_not_disturb, and
-// nowhere else; what is documented for newer ones comes on top of what all
-// statuses allow today.
-func TestLegacyTransitions(t *testing.T) {
+// oldClients lets clients older than 5.3.0 go from away and available to
+// do_not_disturb, and nowhere else.
+var oldClients = ClientVersionRule{Since: Version{5, 3, 0}, Allowed: []Transition{{Away, DoNotDisturb}, {Available, DoNotDisturb}}}
+
+func TestClientVersionRule(t *testing.T) {
 	for _, row := range []struct {
 		version  string
 		from, to Status
@@ -89,7 +90,7 @@ func TestLegacyTransitions(t *testing.T) {
 		}
 	}
 	s := newScript(t)
-	s.policy.LegacyTransitions = false
+	s.policy.ClientVersions = ClientVersionRule{}
 	s.must(SignIn{Session: "z", Client: Desktop, Version: "5.2.9", Lease: MaxLease})
 	s.must(put(Busy))
 }

@@ -24,6 +24,7 @@ var noon = InstantOf(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC))
 func newScript(t *testing.T) *script {
 	t.Helper()
 	s := &script{T: t, policy: DefaultPolicy(), now: noon}
+	s.policy.ClientVersions = oldClients
 	s.policy.Damping = 0 // has its own tests
 	s.must(SetStanding{Standing: Active})
 	return s

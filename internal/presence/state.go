@@ -94,7 +94,6 @@ const (
 	Mobile  ClientType = "mobile"
 	Pad     ClientType = "pad"
 	Web     ClientType = "web"
-	Room    ClientType = "pzr" // a personal room system
 )
 
 // handheld reports whether the client is carried about.
@@ -105,7 +104,7 @@ func (c ClientType) handheld() bool { return c == Mobile || c == Pad }
 type Session struct {
 	ID      SessionID
 	Client  ClientType
-	Version string  // the Zoom client version it states, or ""
+	Version string  // of the client, as it states it, or ""
 	Since   Instant // signed in
 	IdleAt  Instant // zero: never idles
 	EndsAt  Instant
@@ -215,9 +214,8 @@ type Policy struct {
 	MinInterval time.Duration
 	// SignedInRule refuses API updates of users without a live session.
 	SignedInRule bool
-	// LegacyTransitions limits API updates of users whose newest client is
-	// older than 5.3.0.
-	LegacyTransitions bool
+	// ClientVersions limits API updates of users whose newest client is old.
+	ClientVersions ClientVersionRule
 	// IdleAfter is how long after its last activity a session idles; zero: never.
 	IdleAfter time.Duration
 	// MeetingTimeout is how long a claim in_meeting, presenting or on_call of any
@@ -232,15 +230,28 @@ type Policy struct {
 	Ready Instant
 }
 
-// DefaultPolicy is Zoom's, with our session settings.
+// A ClientVersionRule limits the API updates of users whose newest client is older
+// than Since to some changes of status. The zero rule limits nobody.
+type ClientVersionRule struct {
+	Since   Version
+	Allowed []Transition
+}
+
+// A Version is the first three numbers of a client's version.
+type Version [3]int
+
+// A Transition is a change of the status that is shown.
+type Transition struct{ From, To Status }
+
+// DefaultPolicy has the defaults of the settings, and no rule on client versions,
+// which is a dialect's.
 func DefaultPolicy() Policy {
 	return Policy{
-		MinInterval:       time.Minute,
-		SignedInRule:      true,
-		LegacyTransitions: true,
-		IdleAfter:         15 * time.Minute,
-		MeetingTimeout:    24 * time.Hour,
-		Damping:           time.Second,
+		MinInterval:    time.Minute,
+		SignedInRule:   true,
+		IdleAfter:      15 * time.Minute,
+		MeetingTimeout: 24 * time.Hour,
+		Damping:        time.Second,
 	}
 }
 

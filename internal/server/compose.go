@@ -28,7 +28,9 @@ func policyOf(cfg *config.Config) presence.Policy {
 	p := presence.DefaultPolicy()
 	p.MinInterval = cfg.MinUpdateInterval
 	p.SignedInRule = cfg.SignedInRule == "zoom"
-	p.LegacyTransitions = cfg.LegacyTransitions
+	if cfg.LegacyTransitions {
+		p.ClientVersions = zoomapi.ClientVersions()
+	}
 	p.IdleAfter = cfg.IdleAfter
 	p.MeetingTimeout = cmp.Or(cfg.MeetingTimeout, p.MeetingTimeout)
 	return p

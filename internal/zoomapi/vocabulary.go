@@ -30,6 +30,16 @@ var accepted = map[string]presence.Status{
 	"Out_of_Office": presence.OutOfOffice,
 }
 
+// ClientVersions is Zoom's rule for old clients: 5.3.0 is the first that may leave
+// do-not-disturb and choose between available and away. Older ones may only go from
+// these two to do-not-disturb.
+func ClientVersions() presence.ClientVersionRule {
+	return presence.ClientVersionRule{
+		Since:   presence.Version{5, 3, 0},
+		Allowed: []presence.Transition{{From: presence.Away, To: presence.DoNotDisturb}, {From: presence.Available, To: presence.DoNotDisturb}},
+	}
+}
+
 // words are what GET and a single contact say, and what webhooks say.
 var words = [...]struct{ get, webhook string }{
 	presence.Offline:         {"Offline", "Offline"},

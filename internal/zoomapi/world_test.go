@@ -70,6 +70,7 @@ func newWorld(tb testing.TB, o options) *world {
 // serve wires what a server wires.
 func (w *world) serve(o options) {
 	policy := presence.DefaultPolicy()
+	policy.ClientVersions = ClientVersions()
 	if o.policy != nil {
 		o.policy(&policy)
 	}
