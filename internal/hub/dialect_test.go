@@ -1,0 +1,133 @@
+package hub_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"porchlight.dev/porchlight/internal/hub"
+	"porchlight.dev/porchlight/internal/presence"
+)
+
+// lines is a dialect that the hub does not know: a line of text for each presence,
+// none for anything else. All that a dialect needs is here.
+type lines struct{ encoded *atomic.Int64 }
+
+func (l lines) Encode(e hub.Event) []byte {
+	l.encoded.Add(1)
+	if p, ok := e.(*hub.Presence); ok {
+		return fmt.Appendf(nil, "%s is %s\n", p.User, p.Presence.Status)
+	}
+	return nil
+}
+
+type lineSink struct {
+	lines
+
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (s *lineSink) Append(b []byte, d hub.Delivery) []byte { return append(b, d.Encoded(s.lines)...) }
+func (s *lineSink) TryWrite(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(b)
+}
+func (s *lineSink) Write(b []byte, _ *hub.Pace) error { _, err := s.TryWrite(b); return err }
+func (*lineSink) AnswersPings() bool                  { return false }
+func (*lineSink) TakesBroadcasts() bool               { return false }
+func (*lineSink) End(hub.Close, time.Duration)        {}
+func (*lineSink) Finish(_ bool, done func())          { done() }
+
+func (s *lineSink) take() string {
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.text.Reset()
+	return s.text.String()
+}
+
+// TestAnotherDialect: a dialect joins the streams of a hub that serves others, with
+// bytes of its own.
+func TestAnotherDialect(t *testing.T) {
+	bubble(t, func(n *node) {
+		n.play("bob", desktop)
+		s, plain := n.open("alice")
+		n.follow(s, "", "bob")
+		sink := &lineSink{lines: lines{new(atomic.Int64)}}
+		other, err := n.hub.Open(n.Context(), "a", "alice", viewer("alice"), sink)
+		if err != nil {
+			n.Fatal(err)
+		}
+		n.follow(other, "", "bob")
+		plain.take()
+		n.play("bob", says(presence.Busy, "x"))
+		n.want(plain, "bob:busy ")
+		n.play("bob", presence.SetStanding{Standing: presence.Deleted})
+		if got, want := sink.take(), "bob is busy\nbob is offline\n"; got != want {
+			n.Errorf("delivered %q, want %q", got, want)
+		}
+	})
+}
+
+// A countingViewer counts how often a record is looked at for it.
+type countingViewer struct {
+	viewer
+	looked *atomic.Int64
+}
+
+func (v countingViewer) Watcher(target presence.UserID) presence.Watcher {
+	v.looked.Add(1)
+	return v.viewer.Watcher(target)
+}
+
+// TestEncodedOnceForEachDialectAndView: whatever many streams deliver of a change is
+// encoded once for each dialect and view, and what a viewer sees of it is computed
+// once for each stream.
+func TestEncodedOnceForEachDialectAndView(t *testing.T) {
+	const streams = 100 // of each dialect; half of them see less
+	bubble(t, func(n *node) {
+		n.play("bob", desktop, presence.SetRules{Watchers: map[presence.UserID]presence.Sight{"carol": presence.SeesStatus}})
+		var looked atomic.Int64
+		dialects := []lines{{new(atomic.Int64)}, {new(atomic.Int64)}}
+		for i := range streams {
+			for _, dialect := range dialects {
+				v := countingViewer{[]viewer{"alice", "carol"}[i%2], &looked}
+				s, err := n.hub.Open(n.Context(), "a", presence.UserID(v.viewer), v, &lineSink{lines: dialect})
+				if err != nil {
+					n.Fatal(err)
+				}
+				n.follow(s, "", "bob")
+			}
+		}
+		synctest.Wait()
+		for _, c := range []struct {
+			change  presence.Event
+			encoded int64 // for each dialect
+			views   int64
+		}{
+			{says(presence.Busy, "x"), 2, 2 * streams},               // with the note, and without
+			{presence.SetStanding{Standing: presence.Deleted}, 2, 0}, // everybody sees that, and that the user is gone
+		} {
+			looked.Store(0)
+			for _, d := range dialects {
+				d.encoded.Store(0)
+			}
+			n.play("bob", c.change)
+			synctest.Wait()
+			for i, d := range dialects {
+				if got := d.encoded.Load(); got != c.encoded {
+					n.Errorf("%T: dialect %d encoded %d times, want %d", c.change, i, got, c.encoded)
+				}
+			}
+			if got := looked.Load(); got != c.views {
+				n.Errorf("%T: %d views, want %d", c.change, got, c.views)
+			}
+		}
+	})
+}
