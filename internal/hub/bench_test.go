@@ -34,7 +34,7 @@ func BenchmarkEnd(b *testing.B) {
 					if err != nil {
 						b.Fatal(err)
 					}
-					if err := s.Follow(ctx, hub.Follow{Users: []hub.Asked{{ID: presence.UserID(fmt.Sprint(i % 100))}}}); err != nil {
+					if err := s.Follow(ctx, hub.Follow{Users: []hub.NamedUser{{ID: presence.UserID(fmt.Sprint(i % 100))}}}); err != nil {
 						b.Fatal(err)
 					}
 					streams[i] = s
@@ -62,7 +62,7 @@ func BenchmarkDeliver(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if err := s.Follow(b.Context(), hub.Follow{Users: []hub.Asked{{ID: u.ID}}}); err != nil {
+		if err := s.Follow(b.Context(), hub.Follow{Users: []hub.NamedUser{{ID: u.ID}}}); err != nil {
 			b.Fatal(err)
 		}
 	}

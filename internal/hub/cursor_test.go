@@ -108,7 +108,7 @@ func TestNoCursorBeforeEveryFollowIsAnswered(t *testing.T) {
 		s.Expect()
 		s.Expect() // two follow frames came together
 		follow := func(id presence.UserID) error {
-			return s.Follow(n.Context(), hub.Follow{Users: []hub.Asked{{ID: id}}, Expected: true})
+			return s.Follow(n.Context(), hub.Follow{Users: []hub.NamedUser{{ID: id}}, Expected: true})
 		}
 		if err := follow("bob"); err != nil {
 			n.Fatal(err)
@@ -260,7 +260,7 @@ func TestFollowedTwice(t *testing.T) {
 		synctest.Wait()
 		n.play("bob", says(presence.Away, "5"))
 		synctest.Wait()
-		if err := s.Follow(n.Context(), hub.Follow{Users: []hub.Asked{{ID: "bob"}}}); !errors.Is(err, errStuck) {
+		if err := s.Follow(n.Context(), hub.Follow{Users: []hub.NamedUser{{ID: "bob"}}}); !errors.Is(err, errStuck) {
 			n.Fatal(err)
 		}
 		s.Send(hub.Message{Event: reply{Type: "error"}, Answers: true})

@@ -59,7 +59,7 @@ const (
 type Snapshot struct {
 	ID      string
 	Views   []view.View                  // at most SnapshotViews
-	Asked   map[presence.UserID][]string // by what names, if not only by id
+	Names   map[presence.UserID][]string // by what names, if not only by id
 	Gone    []presence.UserID
 	Unknown []string
 	Partial bool // only what changed since the cursor
@@ -70,7 +70,7 @@ type Snapshot struct {
 // SnapshotViews is how many users one part of a snapshot has at most.
 const SnapshotViews = 1000
 
-// Ping asks for a sign of life.
+// Ping is a keepalive, which a WebSocket client answers.
 type Ping struct{}
 
 // About how large parts of events are when they are encoded.

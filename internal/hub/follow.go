@@ -17,7 +17,7 @@ const MaxFollowed = 10_000
 
 // A Follow asks to follow users, or the owner's contacts, from a cursor on.
 type Follow struct {
-	Users    []Asked
+	Users    []NamedUser
 	Contacts bool
 	Cursor   string // "" for everything
 	// Unknown and ID go into the answer as they are.
@@ -27,8 +27,8 @@ type Follow struct {
 	Expected bool
 }
 
-// Asked is a user and how the client named it.
-type Asked struct {
+// A NamedUser is a user and how the client named it.
+type NamedUser struct {
 	ID  presence.UserID
 	Ref string // "" for the id
 }
@@ -54,7 +54,7 @@ func (s *Stream) Follow(ctx context.Context, f Follow) error {
 	defer s.following.Unlock()
 	from := s.hub.resumePointOf(f.Cursor)
 	l := &loading{stream: s, from: from, reset: from.reset, answer: Snapshot{
-		ID: f.ID, Unknown: f.Unknown, Asked: asked(f.Users), Partial: from.resumes,
+		ID: f.ID, Unknown: f.Unknown, Names: namesOf(f.Users), Partial: from.resumes,
 	}}
 	for _, u := range f.Users {
 		l.wanted = append(l.wanted, wanted{id: u.ID, resumes: from.resumes, named: true})
@@ -67,9 +67,9 @@ func (s *Stream) Follow(ctx context.Context, f Follow) error {
 	return l.run(ctx)
 }
 
-// asked is by what names each user was asked for, each once, of those who were named
+// namesOf is by what names each user was asked for, each once, of those who were named
 // otherwise than by id.
-func asked(users []Asked) map[presence.UserID][]string {
+func namesOf(users []NamedUser) map[presence.UserID][]string {
 	names := make(map[presence.UserID][]string)
 	for _, u := range users {
 		if u.Ref != "" && u.Ref != string(u.ID) && !slices.Contains(names[u.ID], u.Ref) {
@@ -195,8 +195,8 @@ func (l *loading) addEdges() error {
 	return nil
 }
 
-// holdBack keeps back what changes, and takes what waits out of the queue. It reports
-// whether anything did. s.mu is held.
+// holdBack holds changes of a user back, and removes a queued one. It reports whether
+// there was one. s.mu is held.
 func (s *Stream) holdBack(e *edge) bool {
 	e.loading = true
 	if e.slot == noSlot {
@@ -270,7 +270,7 @@ func (l *loading) dropUnknown(ctx context.Context) error {
 }
 
 func (l *loading) addUnknown(id presence.UserID) {
-	names := l.answer.Asked[id]
+	names := l.answer.Names[id]
 	if len(names) == 0 {
 		names = []string{string(id)}
 	}
@@ -375,14 +375,14 @@ func (l *loading) messages(mark Cursor) []Message {
 	last := l.answer
 	for len(last.Views) > SnapshotViews {
 		messages = append(messages, Message{Event: &Snapshot{
-			ID: last.ID, Views: last.Views[:SnapshotViews], Asked: last.Asked, Partial: last.Partial, Changed: last.Changed, More: true,
+			ID: last.ID, Views: last.Views[:SnapshotViews], Names: last.Names, Partial: last.Partial, Changed: last.Changed, More: true,
 		}})
 		last.Views = last.Views[SnapshotViews:]
 	}
 	return append(messages, Message{Event: &last, Mark: &mark, Answers: true})
 }
 
-// addRemoved tells of contacts that are none any more and are followed still; the
+// addRemoved adds contacts that are none any more and are followed still; the
 // stream's mu is held.
 func (l *loading) addRemoved(removed []ContactEdge) {
 	for _, c := range removed {
@@ -413,7 +413,7 @@ func (l *loading) addView(e *edge, w wanted) bool {
 		switch {
 		case !w.resumes:
 			l.addUnknown(w.id)
-		case w.queued || record.At > l.from.At: // else it has been told
+		case w.queued || record.At > l.from.At: // else the client knows
 			l.answer.Gone = append(l.answer.Gone, w.id)
 		}
 		return true

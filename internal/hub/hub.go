@@ -91,7 +91,7 @@ type Hub struct {
 	// before; zero: not known.
 	fresh     atomic.Int64
 	delivered atomic.Bool // something, since the last sweep
-	// quietRounds is for how many rounds of freshen the store has been well and has
+	// quietRounds is for how many rounds of advanceFresh the store has been well and has
 	// given nothing; its alone.
 	quietRounds int
 	ready       chan struct{} // closed when the first group has come
@@ -400,11 +400,12 @@ func retryWithin(spread time.Duration) time.Duration {
 	return time.Millisecond + time.Duration(rand.Int64N(int64(max(spread, time.Millisecond)))) //nolint:gosec // no secret
 }
 
-// eachComesBack is how much later, for each stream, the last comes back.
+// reconnectSpacing is by how much each stream delays the last to reconnect, within
+// minSpread and maxSpread.
 const (
-	eachComesBack = 500 * time.Microsecond
-	leastSpread   = 200 * time.Millisecond
-	mostSpread    = 10 * time.Second
+	reconnectSpacing = 500 * time.Microsecond
+	minSpread        = 200 * time.Millisecond
+	maxSpread        = 10 * time.Second
 )
 
 // Drain takes no more streams and ends those that are open: clients come back, to
@@ -414,7 +415,7 @@ func (h *Hub) Drain(ctx context.Context) {
 	h.draining = true
 	n := len(h.streams)
 	h.mu.Unlock()
-	h.CloseAll(CloseDraining, min(max(time.Duration(n)*eachComesBack, leastSpread), mostSpread))
+	h.CloseAll(CloseDraining, min(max(time.Duration(n)*reconnectSpacing, minSpread), maxSpread))
 	h.awaitClosed(ctx)
 }
 

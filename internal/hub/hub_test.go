@@ -336,7 +336,7 @@ func (n *node) follow(s *hub.Stream, cursor string, ids ...presence.UserID) {
 	n.Helper()
 	f := hub.Follow{Cursor: cursor}
 	for _, id := range ids {
-		f.Users = append(f.Users, hub.Asked{ID: id})
+		f.Users = append(f.Users, hub.NamedUser{ID: id})
 	}
 	if err := s.Follow(n.Context(), f); err != nil {
 		n.Fatal(err)

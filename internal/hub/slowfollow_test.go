@@ -17,7 +17,7 @@ import (
 func TestASlowFollowDelaysNobody(t *testing.T) {
 	for name, slow := range map[string]func(n *node, s *hub.Stream, set func(presence.UserID, ...presence.UserID)){
 		"asked by the client": func(n *node, s *hub.Stream, set func(presence.UserID, ...presence.UserID)) {
-			go func() { _ = s.Follow(n.Context(), hub.Follow{Users: []hub.Asked{{ID: "stuck"}}}) }()
+			go func() { _ = s.Follow(n.Context(), hub.Follow{Users: []hub.NamedUser{{ID: "stuck"}}}) }()
 			synctest.Wait()
 			set("alice", "bob", "carol", "stuck")
 		},

@@ -270,16 +270,16 @@ func (s *Stream) enqueueMessages(messages []Message) (full bool) {
 	return s.messageBytes > maxMessages
 }
 
-// maxTaken bounds what is taken from a queue at once. The rest stays in it, where
+// maxBatch bounds how many bytes are done from a queue at once. The rest stays queued, where
 // newer changes of the same users take its place.
-const maxTaken = 64 << 10
+const maxBatch = 64 << 10
 
 // appendQueued appends what is queued, in the connection's form, and removes it
-// from the queue: all of it, or at least maxTaken bytes. s.mu is held.
+// from the queue: all of it, or at least maxBatch bytes. s.mu is held.
 func (s *Stream) appendQueued(b []byte) []byte {
-	taken := 0
-	for ; taken < len(s.queue) && len(b) < maxTaken; taken++ {
-		switch it := &s.queue[taken]; {
+	done := 0
+	for ; done < len(s.queue) && len(b) < maxBatch; done++ {
+		switch it := &s.queue[done]; {
 		case it.edge != nil:
 			s.queued--
 			b = s.appendChange(b, it.edge)
@@ -288,7 +288,7 @@ func (s *Stream) appendQueued(b []byte) []byte {
 			b = s.appendMessage(b, it.message, it.contacts)
 		}
 	}
-	s.queue = slices.Delete(s.queue, 0, taken)
+	s.queue = slices.Delete(s.queue, 0, done)
 	for i := range s.queue {
 		if e := s.queue[i].edge; e != nil {
 			e.slot = int32(i)
@@ -424,7 +424,7 @@ func (s *Stream) fail(why Close) {
 	s.sink.Finish(false, s.hub.noteClosed)
 }
 
-// noteWritten notes that all that was taken is written.
+// noteWritten notes that all that was done is written.
 func (s *Stream) noteWritten() {
 	s.lastSent.Store(s.hub.opts.Clock().UnixNano())
 	if !s.sink.AnswersPings() {

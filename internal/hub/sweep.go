@@ -19,7 +19,7 @@ func userOf(account presence.AccountID, id presence.UserID) store.User {
 func (h *Hub) sweepAll(ctx context.Context) {
 	var parts sync.WaitGroup
 	defer parts.Wait()
-	parts.Go(func() { every(ctx, sweepEvery, func() { h.freshen(ctx) }) })
+	parts.Go(func() { every(ctx, sweepEvery, func() { h.advanceFresh(ctx) }) })
 	var kept, checked roster
 	parts.Go(func() { every(ctx, sweepEvery, func() { h.keepaliveAll(&kept) }) })
 	parts.Go(func() { every(ctx, checkEvery, func() { h.checkAll(ctx, &checked) }) })
@@ -54,7 +54,7 @@ func (r *roster) each(h *Hub, do func(*Stream)) {
 	}
 }
 
-// checkAll ends the streams whose viewers may look no more.
+// checkAll ends the streams whose viewers have lost access.
 func (h *Hub) checkAll(ctx context.Context, r *roster) {
 	r.viewers = r.viewers[:0]
 	defer func() { clear(r.viewers) }()
@@ -79,13 +79,13 @@ func (h *Hub) EndRevoked(revoked func(view.Viewer) bool) {
 	}
 }
 
-// quietAfter is for how many rounds of freshen the store must have been well, and given nothing,
+// quietAfter is for how many rounds of advanceFresh the store must have been well, and given nothing,
 // until it is believed that there is nothing: after a lost connection it has
 // something to give.
 const quietAfter = 3
 
-// freshen moves on the time of which nothing is missing.
-func (h *Hub) freshen(ctx context.Context) {
+// advanceFresh moves on the time of which nothing is missing.
+func (h *Hub) advanceFresh(ctx context.Context) {
 	now := h.opts.Clock().Unix()
 	quiet := !h.delivered.Swap(false) || now-h.fresh.Load() <= quietAfter
 	if !quiet || h.opts.Store.Check(ctx) != nil {
@@ -107,7 +107,7 @@ func (h *Hub) keepaliveAll(r *roster) {
 // pinged however much it is sent: one that only reads sends nothing by itself.
 func (s *Stream) keepalive(now time.Time) {
 	if now.UnixNano()-s.lastPing.Load() < int64(PingEvery) && now.UnixNano()-s.lastReceived.Load() <= int64(silentFor) {
-		return // nothing else of the stream needs to be looked at
+		return // nothing is due
 	}
 	last := &s.lastSent
 	if s.sink.AnswersPings() {

@@ -18,7 +18,7 @@ import (
 // A poll is the sink of a long poll: it keeps the answer to its Follow, and what comes
 // after that first.
 type poll struct {
-	came chan struct{} // one element: there is something new
+	news chan struct{} // one element: there is something new
 
 	mu       sync.Mutex // guards the fields below
 	answered bool       // with snapshot, which is whole then
@@ -27,10 +27,10 @@ type poll struct {
 	later    []view.View
 	gone     []presence.UserID
 	cursor   string
-	// moved: the contacts changed, and the next poll answers how. Until then the
-	// cursor stays where it is, before that.
-	moved bool
-	ended bool
+	// contactsChanged: the next poll answers how. Until then the cursor stays where it
+	// is, before that.
+	contactsChanged bool
+	ended           bool
 }
 
 var _ hub.Sink = (*poll)(nil)
@@ -51,7 +51,7 @@ func (p *poll) Append(b []byte, d hub.Delivery) []byte {
 	default:
 		return b
 	}
-	if d.Cursor != "" && !p.moved {
+	if d.Cursor != "" && !p.contactsChanged {
 		p.cursor = d.Cursor
 	}
 	return append(b, ' ')
@@ -60,7 +60,7 @@ func (p *poll) Append(b []byte, d hub.Delivery) []byte {
 // add adds a part of the answer. One that comes after the answer is about contacts.
 func (p *poll) add(part *hub.Snapshot) {
 	if p.answered {
-		p.moved = true
+		p.contactsChanged = true
 		return
 	}
 	views := append(p.snapshot.Views, part.Views...)
@@ -78,7 +78,7 @@ func (p *poll) TryWrite(b []byte) (int, error) {
 
 func (p *poll) signal() {
 	select {
-	case p.came <- struct{}{}:
+	case p.news <- struct{}{}:
 	default:
 	}
 }
@@ -113,7 +113,7 @@ func (p *poll) await(ctx context.Context, ready func() bool) {
 			return
 		}
 		select {
-		case <-p.came:
+		case <-p.news:
 		case <-ctx.Done():
 			return
 		}
@@ -121,7 +121,7 @@ func (p *poll) await(ctx context.Context, ready func() bool) {
 }
 
 // hasLater reports whether something came after the answer.
-func (p *poll) hasLater() bool { return len(p.later) > 0 || len(p.gone) > 0 || p.moved }
+func (p *poll) hasLater() bool { return len(p.later) > 0 || len(p.gone) > 0 || p.contactsChanged }
 
 // changes serves GET /v1/presence/changes.
 func (a *API) changes(w http.ResponseWriter, r *http.Request, p *auth.Principal) error {
@@ -178,7 +178,7 @@ const againAfter = time.Second
 // await answers what has changed, or what changes first.
 func (a *API) await(c *call, of *slot, follow *hub.Follow, wait time.Duration) error {
 	request := c.r.Context()
-	sink := &poll{came: make(chan struct{}, 1)}
+	sink := &poll{news: make(chan struct{}, 1)}
 	stream, err := a.open(request, c, of, sink)
 	if err != nil {
 		return err
@@ -223,7 +223,7 @@ func (p *poll) appendChanges() []byte {
 	b = append(b, p.cursor...)
 	b = append(b, `","reset":`...)
 	b = strconv.AppendBool(b, p.reset)
-	b = appendViews(append(b, `,"presences":[`...), p.snapshot.Views, p.snapshot.Asked)
+	b = appendViews(append(b, `,"presences":[`...), p.snapshot.Views, p.snapshot.Names)
 	b = append(appendViews(b, p.later, nil), ']')
 	b = appendTexts(append(b, `,"gone":`...), append(p.snapshot.Gone, p.gone...))
 	b = appendTexts(append(b, `,"unknown":`...), p.snapshot.Unknown)

@@ -99,7 +99,7 @@ func appendSnapshot(b []byte, s *hub.Snapshot) []byte {
 	if s.Partial {
 		b = append(b, `,"partial":true`...)
 	}
-	b = append(appendViews(append(b, `,"presences":[`...), s.Views, s.Asked), ']')
+	b = append(appendViews(append(b, `,"presences":[`...), s.Views, s.Names), ']')
 	if s.More {
 		return append(b, `,"more":true`...)
 	}

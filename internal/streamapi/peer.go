@@ -23,9 +23,10 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// A peer is the client of a WebSocket. Its frames are dealt with one after another,
+// A peer is the client of a WebSocket. Its frames are handled one after another,
 // on the goroutine that reads, and answered in order. Activity alone is published
-// beside: of several that come while one is held back by damping, the last counts.
+// beside that: of the reports that arrive while damping holds one back, only the last
+// is published.
 type peer struct {
 	api       *API
 	principal *auth.Principal
@@ -51,33 +52,33 @@ type report struct {
 // frameTimeout bounds what one frame may take.
 const frameTimeout = 30 * time.Second
 
-// start deals with what net/http had read of the client's first frames.
+// start handles what net/http had read of the client's first frames.
 func (p *peer) start(early []byte) {
 	if p.receiveBytes(early) {
-		go p.await()
+		go p.receiveNext()
 		return
 	}
-	p.gone()
+	p.close()
 }
 
-// gone is the end of the connection.
-func (p *peer) gone() {
+// close is for the end of the connection.
+func (p *peer) close() {
 	p.stream.End(hub.CloseGone, 0)
-	p.api.guard(p.stream, p.leave)
+	p.api.guard(p.stream, p.releaseSession)
 }
 
-// await reads once, deals with what came, and leaves the waiting for more to another
-// goroutine: a stack that has grown for a message would not shrink to that of one
-// that waits, of which there are thousands.
-func (p *peer) await() {
+// receiveNext reads once, handles what was received, and leaves the waiting for more
+// to another goroutine: a stack that has grown for a message would not shrink to that
+// of one that waits, of which there are thousands.
+func (p *peer) receiveNext() {
 	if p.socket.read(&p.api.buffers, p.receiveBytes) {
-		go p.await()
+		go p.receiveNext()
 		return
 	}
-	p.gone()
+	p.close()
 }
 
-// receiveBytes deals with bytes from the client, and reports whether more may come.
+// receiveBytes handles bytes from the client, and reports whether more may come.
 func (p *peer) receiveBytes(b []byte) (open bool) {
 	if !p.meter.takeBytes(len(b), time.Now()) {
 		p.stream.End(hub.CloseTooFast, 0)
@@ -85,12 +86,12 @@ func (p *peer) receiveBytes(b []byte) (open bool) {
 	}
 	p.api.guard(p.stream, func() {
 		var batch []incoming
-		err := p.reader.take(b, func(kind ws.OpCode, payload []byte) bool {
+		err := p.reader.read(b, func(kind ws.OpCode, payload []byte) bool {
 			batch = append(batch, p.read(kind, payload))
 			return kind != ws.OpClose
 		})
 		for i := range batch {
-			if !p.deal(&batch[i]) {
+			if !p.handle(&batch[i]) {
 				return
 			}
 		}
@@ -112,7 +113,7 @@ type incoming struct {
 }
 
 // read reads a message. Those that came together are all read before the first is
-// dealt with: the answer to a follow must not have a cursor when another is there.
+// handled: the answer to a follow must not have a cursor when another is there.
 func (p *peer) read(kind ws.OpCode, payload []byte) incoming {
 	m := incoming{kind: kind, payload: payload}
 	if kind == ws.OpText || kind == ws.OpBinary {
@@ -124,8 +125,8 @@ func (p *peer) read(kind ws.OpCode, payload []byte) incoming {
 	return m
 }
 
-// deal deals with a message, and reports whether more may come.
-func (p *peer) deal(m *incoming) bool {
+// handle handles a message, and reports whether more may come.
+func (p *peer) handle(m *incoming) bool {
 	if !p.mayGoOn() {
 		return false
 	}
@@ -170,7 +171,7 @@ func clientFrame(text []byte) (f api.ClientFrame, err error) {
 	return f, err
 }
 
-// receive deals with one frame, unless err says why it cannot be read.
+// receive handles one frame, unless err is why it cannot be read.
 func (p *peer) receive(f *api.ClientFrame, err error) {
 	if f.Type != api.FrameActivity {
 		p.awaitActivity() // answers come in the order of frames
@@ -262,7 +263,7 @@ func (p *peer) named(ctx context.Context, f *api.ClientFrame) (*hub.Follow, erro
 			return nil, err
 		}
 	}
-	return p.api.asked(ctx, p.principal, f.Users)
+	return p.api.resolveUsers(ctx, p.principal, f.Users)
 }
 
 func (p *peer) follow(ctx context.Context, f *api.ClientFrame) error {
@@ -322,7 +323,7 @@ func (p *peer) signIn(ctx context.Context, f *api.ClientFrame) error {
 	if p.bound() != nil {
 		return &presence.LimitError{What: "sessions in one connection", Limit: 1}
 	}
-	b, err := p.api.Native.Publisher.SignIn(ctx, p.user(), p.principal.Actor(), event, p.lost)
+	b, err := p.api.Native.Publisher.SignIn(ctx, p.user(), p.principal.Actor(), event, p.sessionEnded)
 	if err != nil {
 		return err
 	}
@@ -431,11 +432,11 @@ func (p *peer) signOut(ctx context.Context, f *api.ClientFrame) error {
 	return nil
 }
 
-// lost is for a session that has ended though its connection is open. If a newer
+// sessionEnded is for a session that has ended though its connection is open. If a newer
 // one replaced it, the client gets an error and the stream goes on without a session.
 // Otherwise it could not be kept live in time, or somebody else signed it out: the
 // client comes back, and begins another.
-func (p *peer) lost(why error) {
+func (p *peer) sessionEnded(why error) {
 	p.unbind()
 	if errors.Is(why, presence.ErrSessionReplaced) {
 		refuse(p.stream, new(api.ClientFrame), why)
@@ -477,9 +478,9 @@ func (p *peer) publish(ctx context.Context, f *api.ClientFrame, e presence.Event
 	return nil
 }
 
-// leave gives the session its grace. When the server stops, it keeps its lease:
+// releaseSession starts the grace period of the session. When the server stops, it keeps its lease:
 // nobody is to go offline for a restart.
-func (p *peer) leave() {
+func (p *peer) releaseSession() {
 	b := p.unbind()
 	if b == nil {
 		return

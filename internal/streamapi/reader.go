@@ -14,7 +14,7 @@ import (
 // A reader takes the bytes of a WebSocket's client apart, as RFC 6455 has it. It
 // keeps only what has not come whole, so that an idle connection has no buffer.
 type reader struct {
-	rest      []byte // of a frame
+	partial   []byte // of a frame
 	fragments []byte // of a message, without their headers
 	state     ws.State
 	kind      ws.OpCode // of the message in fragments
@@ -37,16 +37,16 @@ var (
 	errText         = errors.New("a text must be UTF-8")
 )
 
-// take calls each for every frame that is whole now: with the opcode and payload of
+// read calls each for every frame that is whole now: with the opcode and payload of
 // a control frame or of a message, and with OpContinuation for a part of one. It ends
 // when each does not want more. The payloads may be used until b is. Of b, which is
 // changed, nothing is kept.
-func (r *reader) take(b []byte, each func(ws.OpCode, []byte) bool) error {
-	if len(r.rest) > 0 {
-		r.rest = append(r.rest, b...)
-		b = r.rest
+func (r *reader) read(b []byte, each func(ws.OpCode, []byte) bool) error {
+	if len(r.partial) > 0 {
+		r.partial = append(r.partial, b...)
+		b = r.partial
 	}
-	kept := len(r.rest)
+	kept := len(r.partial)
 	for len(b) > 0 {
 		h, payload, n, err := r.frame(b)
 		if err != nil {
@@ -66,10 +66,10 @@ func (r *reader) take(b []byte, each func(ws.OpCode, []byte) bool) error {
 	}
 	switch len(b) {
 	case 0:
-		r.rest = nil
+		r.partial = nil
 	case kept: // it is what is kept already
 	default:
-		r.rest = bytes.Clone(b)
+		r.partial = bytes.Clone(b)
 	}
 	return nil
 }

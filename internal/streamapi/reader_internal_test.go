@@ -28,7 +28,7 @@ type received struct {
 // readIn reads parts, and gives what came of them and with what code they ended.
 func readIn(r *reader, parts ...[]byte) (got []received, code ws.StatusCode) {
 	for _, part := range parts {
-		err := r.take(bytes.Clone(part), func(kind ws.OpCode, payload []byte) bool {
+		err := r.read(bytes.Clone(part), func(kind ws.OpCode, payload []byte) bool {
 			got = append(got, received{kind, string(payload)})
 			return true
 		})
@@ -78,8 +78,8 @@ func TestReaderHoweverItIsCut(t *testing.T) {
 		if got, code := readIn(&r, stream[:i], stream[i:]); !slices.Equal(got, want) || code != 0 {
 			t.Errorf("cut at %d: %+v, %d", i, got, code)
 		}
-		if r.rest != nil || r.fragments != nil {
-			t.Errorf("cut at %d: %d and %d bytes are kept", i, len(r.rest), len(r.fragments))
+		if r.partial != nil || r.fragments != nil {
+			t.Errorf("cut at %d: %d and %d bytes are kept", i, len(r.partial), len(r.fragments))
 		}
 	}
 	if got, code := read(bytewise...); !slices.Equal(got, want) || code != 0 {
@@ -98,8 +98,8 @@ func TestReaderKeepsLittle(t *testing.T) {
 			t.Fatalf("ended with %d", code)
 		}
 	}
-	if len(r.rest) != 1 || cap(r.rest) > 64 {
-		t.Errorf("%d bytes are kept, with room for %d", len(r.rest), cap(r.rest))
+	if len(r.partial) != 1 || cap(r.partial) > 64 {
+		t.Errorf("%d bytes are kept, with room for %d", len(r.partial), cap(r.partial))
 	}
 }
 
@@ -107,7 +107,7 @@ func TestReaderKeepsLittle(t *testing.T) {
 func TestReaderEndsWhenAsked(t *testing.T) {
 	t.Parallel()
 	r, n := newReader(), 0
-	err := r.take(slices.Concat(masked(ws.OpText, true, "a"), []byte{0xff, 0xff}), func(ws.OpCode, []byte) bool {
+	err := r.read(slices.Concat(masked(ws.OpText, true, "a"), []byte{0xff, 0xff}), func(ws.OpCode, []byte) bool {
 		n++
 		return false
 	})

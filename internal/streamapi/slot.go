@@ -9,7 +9,7 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// A slot is the place of a stream among those that are open.
+// A slot is one of the streams that the limits allow to be open.
 type slot struct{ release func() }
 
 // openSlot counts a stream that is to be opened, or refuses it.

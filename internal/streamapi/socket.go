@@ -56,7 +56,7 @@ const sendBuffer = 128 << 10
 // limitSendBuffer is for a connection that becomes a stream.
 func limitSendBuffer(conn net.Conn) {
 	if c, ok := inside[interface{ SetWriteBuffer(bytes int) error }](conn); ok {
-		_ = c.SetWriteBuffer(sendBuffer) // of a connection that has gone, the first write tells
+		_ = c.SetWriteBuffer(sendBuffer) // if the connection has gone, the first write fails
 	}
 }
 
@@ -91,7 +91,7 @@ func (s *socket) Write(b []byte, pace *hub.Pace) error {
 }
 
 // within sets when writes must be done, which is sooner once the stream has ended:
-// End may say so at any time.
+// End may happen at any time.
 func (s *socket) within(deadline time.Time) error {
 	err := s.conn.SetWriteDeadline(deadline)
 	if p := s.closing.Load(); p != nil {
@@ -227,19 +227,19 @@ func takeBuffer(buffers *sync.Pool) *readBuffer {
 	return new(readBuffer)
 }
 
-// read waits for what the client sends, and gives it to take.
-func (s *socket) read(buffers *sync.Pool, take func([]byte) bool) bool {
+// read waits for what the client sends, and hands it to handle.
+func (s *socket) read(buffers *sync.Pool, handle func([]byte) bool) bool {
 	if s.raw == nil {
 		if s.buf == nil {
 			s.buf = make([]byte, smallBuffer)
 		}
 		n, err := s.conn.Read(s.buf)
-		return (n == 0 || take(s.buf[:n])) && err == nil
+		return (n == 0 || handle(s.buf[:n])) && err == nil
 	}
 	r, n, err := readLater(s.raw, buffers)
 	if r == nil {
 		return false
 	}
 	defer buffers.Put(r)
-	return err == nil && take(r[:n])
+	return err == nil && handle(r[:n])
 }

@@ -50,7 +50,7 @@ func writeNow(raw syscall.RawConn, b []byte) (n int, err error) {
 	return n, errors.Join(failed, err)
 }
 
-// readLater waits until the socket has something, and only then takes a buffer for it.
+// readLater waits until the socket has something, and only then gets a buffer for it.
 func readLater(raw syscall.RawConn, buffers *sync.Pool) (r *readBuffer, n int, err error) {
 	failed := raw.Read(func(fd uintptr) bool {
 		r = takeBuffer(buffers)

@@ -238,19 +238,19 @@ func (a *API) follow(c *call, ask opening) (*hub.Follow, error) {
 	if len(ask.users) == 0 && !ask.contacts {
 		return nil, nil //nolint:nilnil // nobody is an answer
 	}
-	f, err := a.asked(c.r.Context(), c.p, ask.users)
+	f, err := a.resolveUsers(c.r.Context(), c.p, ask.users)
 	f.Contacts, f.Cursor = ask.contacts, ask.cursor
 	return f, err
 }
 
-// asked finds the users that a client names.
-func (a *API) asked(ctx context.Context, p *auth.Principal, refs []string) (*hub.Follow, error) {
-	f := &hub.Follow{Users: make([]hub.Asked, 0, len(refs))}
+// resolveUsers finds the users that a client names.
+func (a *API) resolveUsers(ctx context.Context, p *auth.Principal, refs []string) (*hub.Follow, error) {
+	f := &hub.Follow{Users: make([]hub.NamedUser, 0, len(refs))}
 	for _, ref := range refs {
 		id, err := a.Native.Resolve(ctx, p, ref)
 		switch {
 		case err == nil:
-			f.Users = append(f.Users, hub.Asked{ID: id, Ref: ref})
+			f.Users = append(f.Users, hub.NamedUser{ID: id, Ref: ref})
 		case errors.Is(err, directory.ErrNoUser):
 			f.Unknown = append(f.Unknown, ref)
 		default:
