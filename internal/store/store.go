@@ -27,13 +27,9 @@ type Store interface {
 
 	// Read gives the newest durable records, in the order of us; users without
 	// a record are left out. The cursor is never newer than any record given:
-	// going on from it may repeat a change, never skip one.
+	// going on from it may repeat a change, never skip one. A record changed after
+	// a cursor if its At is above the cursor's position.
 	Read(ctx context.Context, us []User) ([]Record, Cursor, error)
-
-	// Changed is Read, less the users whose record did not change after c. Its
-	// cost follows len(us), not the distance, and it has no horizon. A cursor
-	// of another epoch is ErrEpoch.
-	Changed(ctx context.Context, us []User, c Cursor) ([]Record, Cursor, error)
 
 	// Feed calls fn with every entry of the log in order, in groups of at most
 	// MaxFeedGroup, from where the reader called name last returned nil (a new

@@ -372,19 +372,15 @@ func (b *book) resume(s *Store, cursors []kept) {
 }
 
 func (b *book) resumeOne(s *Store, k *kept, records []store.Record) {
-	changed, _, err := s.Changed(context.Background(), everybody(), k.cursor)
+	at, err := k.cursor.Position(s.Epoch())
 	if err != nil {
 		b.fault("a cursor that was given out is refused: %v", err)
 		return
 	}
-	var got [crashUsers]bool
-	for _, r := range changed {
-		got[indexOf(r.User)] = true
-	}
 	for _, r := range records {
 		i := indexOf(r.User)
-		if newer := r.State.Revision != k.revisions[i]; newer != got[i] {
-			b.fault("%s had revision %d when a cursor was given and has %d; Changed gives it: %v", r.User.ID, k.revisions[i], r.State.Revision, got[i])
+		if newer := r.State.Revision != k.revisions[i]; newer != (r.At > at) {
+			b.fault("%s had revision %d when a cursor was given at %d and has %d at %d", r.User.ID, k.revisions[i], at, r.State.Revision, r.At)
 		}
 	}
 }

@@ -119,35 +119,14 @@ func (s *Store) warm(ctx context.Context, o *op) (err error) {
 	return err
 }
 
-// Read implements store.Store.
+// Read implements store.Store. The cursor is taken first: what is read later is no
+// older.
 func (s *Store) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
-	return s.read(ctx, us, 0)
-}
-
-// Changed implements store.Store.
-func (s *Store) Changed(ctx context.Context, us []store.User, c store.Cursor) ([]store.Record, store.Cursor, error) {
-	after, err := c.Position(s.epoch)
-	if err != nil {
-		return nil, store.Cursor{}, err
-	}
-	// A place that this epoch has not come to was not given by this store.
-	if after > s.progress.durableAt() {
-		return nil, store.Cursor{}, store.ErrEpoch
-	}
-	return s.read(ctx, us, after)
-}
-
-// read gives the records of us that changed after the position. The cursor is
-// taken first: what is read later is no older.
-func (s *Store) read(ctx context.Context, us []store.User, after store.Position) ([]store.Record, store.Cursor, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, store.Cursor{}, err
 	}
 	cursor := store.NewCursor(s.epoch, s.progress.durableAt())
-	var records []store.Record
-	if after == 0 {
-		records = make([]store.Record, 0, len(us))
-	}
+	records := make([]store.Record, 0, len(us))
 	for i := range us {
 		if err := store.CheckUser(us[i]); err != nil {
 			return nil, store.Cursor{}, err
@@ -156,7 +135,7 @@ func (s *Store) read(ctx context.Context, us []store.User, after store.Position)
 		if err != nil {
 			return nil, store.Cursor{}, err
 		}
-		if it != nil && it.at > after {
+		if it != nil {
 			records = append(records, it.record())
 		}
 	}

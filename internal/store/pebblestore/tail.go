@@ -80,6 +80,9 @@ func (t *tail) after(at store.Position, limit int) ([]tailEntry, bool) {
 // replace puts entries in the place of those at their positions, where it has them.
 // The syncer alone calls it.
 func (t *tail) replace(entries []tailEntry) {
+	if len(entries) == 0 {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, part := range [][]tailEntry{t.ring[t.head:], t.ring[:t.head]} {

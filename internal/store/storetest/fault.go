@@ -16,7 +16,6 @@ type Method string
 const (
 	Update     Method = "Update"
 	Read       Method = "Read"
-	Changed    Method = "Changed"
 	Write      Method = "Write"
 	Load       Method = "Load"
 	List       Method = "List"
@@ -137,14 +136,6 @@ func (f *Faulty) Read(ctx context.Context, us []store.User) ([]store.Record, sto
 		return nil, store.Cursor{}, planned.err
 	}
 	return f.Store.Read(ctx, us)
-}
-
-// Changed implements store.Store.
-func (f *Faulty) Changed(ctx context.Context, us []store.User, c store.Cursor) ([]store.Record, store.Cursor, error) {
-	if planned, spoilt := f.spoil(Changed); spoilt {
-		return nil, store.Cursor{}, planned.err
-	}
-	return f.Store.Changed(ctx, us, c)
 }
 
 // Load implements store.Store.

@@ -68,14 +68,14 @@ func positionsGoOn(x *suite) {
 	_, cursor := x.read(user("u"))
 	x.Store = x.Reopen(x.T)
 	if records, _ := x.changed(cursor, user("u")); len(records) != 0 {
-		x.Errorf("nothing changed while it was closed, and Changed gave %+v", records)
+		x.Errorf("nothing changed while it was closed, and these did: %+v", records)
 	}
 	next := x.update(user("u"), nothing)
 	if next.At <= last.At || next.State.Revision <= last.State.Revision {
 		x.Errorf("after reopening: position %d after %d, revision %d after %d", next.At, last.At, next.State.Revision, last.State.Revision)
 	}
 	if records, _ := x.changed(cursor, user("u")); len(records) != 1 {
-		x.Errorf("Changed after reopening gave %+v", records)
+		x.Errorf("after reopening these changed: %+v", records)
 	}
 }
 

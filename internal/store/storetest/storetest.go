@@ -210,13 +210,15 @@ func (x *suite) read(us ...store.User) ([]store.Record, store.Cursor) {
 	return records, cursor
 }
 
+// changed reads the records that changed after a cursor.
 func (x *suite) changed(c store.Cursor, us ...store.User) ([]store.Record, store.Cursor) {
 	x.Helper()
-	records, cursor, err := x.Store.Changed(x.ctx, us, c)
+	at, err := c.Position(x.Store.Epoch())
 	if err != nil {
-		x.Fatalf("Changed: %v", err)
+		x.Fatalf("the cursor's position: %v", err)
 	}
-	return records, cursor
+	records, cursor := x.read(us...)
+	return slices.DeleteFunc(records, func(r store.Record) bool { return r.At <= at }), cursor
 }
 
 // pause lets time pass until an instant of the contract: in a bubble at once.

@@ -108,7 +108,7 @@ func watchBegins(x *suite) {
 		x.Errorf("Watch began at %d, %v; what this caller stored is at %d", at, err, r.At)
 	}
 	if records, _ := x.changed(begin, user("u")); len(records) != 0 {
-		x.Errorf("nothing changed since Watch began, and Changed gave %+v", records)
+		x.Errorf("nothing changed since Watch began, and these did: %+v", records)
 	}
 	// A document is no record.
 	key := store.Key{Collection: "c", Key: "k"}
@@ -124,7 +124,7 @@ func watchBegins(x *suite) {
 		}
 	}
 	if records, _ := x.changed(begin, users("u", "v")...); recordIDs(records) != "[v]" {
-		x.Errorf("Changed since Watch began gave %s", recordIDs(records))
+		x.Errorf("since Watch began these changed: %s", recordIDs(records))
 	}
 }
 
@@ -295,7 +295,7 @@ func watchGoesOn(x *suite) {
 	cursor := store.NewCursor(x.Store.Epoch(), book.upTo)
 	records, _ := x.changed(cursor, users("a", "b")...)
 	if recordIDs(records) != "[b]" || records[0].At != want.At {
-		x.Errorf("Changed since upTo gave %+v, want what b changed", records)
+		x.Errorf("since upTo these changed: %+v, want what b changed", records)
 	}
 }
 
