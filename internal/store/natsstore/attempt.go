@@ -68,6 +68,18 @@ const (
 	made                      // it was made
 )
 
+// unlessReplaced is the base of a write that anybody else may have made as well: any
+// other message in place of the one it replaces counts as another's.
+func (s *Store) unlessReplaced(subject string, was uint64) func(context.Context) (standing, uint64, error) {
+	return func(ctx context.Context) (standing, uint64, error) {
+		last, err := s.leaderLastOnce(ctx, subject)
+		if err != nil || last == nil || last.seq == was {
+			return unchanged, 0, err
+		}
+		return changed, 0, nil
+	}
+}
+
 // errOvertaken: somebody else's write came first. It was not made.
 var errOvertaken = errors.New("somebody else's write came first")
 

@@ -127,7 +127,7 @@ func (w *docWrite) run(ctx context.Context) error {
 // compare reads what is to be replaced, and says whether it has the versions
 // that the caller named.
 func (w *docWrite) compare(ctx context.Context, read viewer) (agree bool, err error) {
-	present, err := w.s.found(ctx, read, w.subjects)
+	present, _, err := w.s.found(ctx, read, w.subjects)
 	if err != nil {
 		return false, err
 	}
@@ -150,39 +150,6 @@ func (w *docWrite) compare(ctx context.Context, read viewer) (agree bool, err er
 		}
 	}
 	return true, nil
-}
-
-// A viewer reads the last messages of subjects: look or lookFresh.
-type viewer func(context.Context, lastQuery) (sight, error)
-
-// found reads the last message of each subject, in as many parts as it takes.
-func (s *Store) found(ctx context.Context, read viewer, filters []string) (map[string]found, error) {
-	present := make(map[string]found, len(filters))
-	for part := range chunks(filters) {
-		if err := s.foundPart(ctx, read, part, present); err != nil {
-			return nil, err
-		}
-	}
-	return present, nil
-}
-
-func (s *Store) foundPart(ctx context.Context, read viewer, filters []string, into map[string]found) error {
-	seen, err := read(ctx, lastQuery{Filters: filters})
-	if errors.Is(err, errTooMany) && len(filters) > 1 {
-		half := len(filters) / 2
-		if err := s.foundPart(ctx, read, filters[:half], into); err != nil {
-			return err
-		}
-		return s.foundPart(ctx, read, filters[half:], into)
-	}
-	if err != nil {
-		return err
-	}
-	for _, m := range seen.msgs {
-		into[m.subject] = m
-	}
-	s.saw(seen.upTo)
-	return nil
 }
 
 func (w *docWrite) messages() []*nats.Msg {
@@ -252,22 +219,18 @@ func (s *Store) Load(ctx context.Context, account presence.AccountID, keys ...st
 		return nil, err
 	}
 	defer s.leave()
-	filters := make([]string, 0, len(keys))
-	seen := make(map[string]bool, len(keys))
-	for _, k := range keys {
-		if subject := s.names.doc(account, k); !seen[subject] {
-			seen[subject] = true
-			filters = append(filters, subject)
-		}
+	subjects := make([]string, len(keys))
+	for i, k := range keys {
+		subjects[i] = s.names.doc(account, k)
 	}
-	present, err := s.found(ctx, s.look, filters)
+	present, _, err := s.found(ctx, s.look, subjects)
 	if err != nil {
 		return nil, err
 	}
 	docs := make([]store.Doc, 0, len(keys))
 	now := s.now()
-	for _, k := range keys {
-		m, ok := present[s.names.doc(account, k)]
+	for i, k := range keys {
+		m, ok := present[subjects[i]]
 		if !ok {
 			continue
 		}

@@ -171,7 +171,7 @@ func (s *Store) lookAt(ctx context.Context, fired []*firing) error {
 	for _, f := range fired {
 		filters = append(filters, s.names.state(f.user), s.names.schedule(f.user))
 	}
-	present, err := s.found(ctx, s.look, filters)
+	present, _, err := s.found(ctx, s.look, filters)
 	if err != nil {
 		return err
 	}
@@ -283,13 +283,7 @@ func (s *Store) replaceMessage(ctx context.Context, was, it *item, schedule bool
 	defer leave()
 	w := write{
 		msgs: s.recordMessages(was, it, nil, schedule),
-		base: func(ctx context.Context) (standing, uint64, error) {
-			last, err := s.leaderLastOnce(ctx, s.names.state(was.user))
-			if err != nil || last == nil || last.seq == was.seq {
-				return unchanged, 0, err
-			}
-			return changed, 0, nil
-		},
+		base: s.unlessReplaced(s.names.state(was.user), was.seq),
 	}
 	if it.seq, err = s.apply(ctx, w); err != nil {
 		return err

@@ -146,13 +146,7 @@ func (s *Store) identify(ctx context.Context, id identity, was uint64) error {
 	subject := s.names.identity()
 	m := s.message(subject, seal(subject, append(begin(len(body)+headBytes), body...)))
 	expect(m, was)
-	_, err = s.apply(ctx, write{msgs: msgs(m), base: func(ctx context.Context) (standing, uint64, error) {
-		last, err := s.leaderLastOnce(ctx, subject)
-		if err != nil || last == nil || last.seq == was {
-			return unchanged, 0, err
-		}
-		return changed, 0, nil
-	}})
+	_, err = s.apply(ctx, write{msgs: msgs(m), base: s.unlessReplaced(subject, was)})
 	if errors.Is(err, errOvertaken) {
 		return nil
 	}

@@ -328,10 +328,9 @@ func (g *logGroup) findGaps(ctx context.Context) error {
 		for i, x := range g.unsure {
 			filters[i] = s.names.state(g.entries[x.index].User)
 		}
-		for part := range chunks(filters) {
-			if err := s.entriesBefore(ctx, part, g.r.from, before); err != nil {
-				return err
-			}
+		err := inParts(filters, func(part []string) error { return s.entriesBefore(ctx, part, g.r.from, before) })
+		if err != nil {
+			return err
 		}
 	}
 	oldest, err := s.oldest(ctx)
@@ -349,10 +348,6 @@ func (g *logGroup) findGaps(ctx context.Context) error {
 // entriesBefore finds the last entry of each subject up to a place in the history.
 func (s *Store) entriesBefore(ctx context.Context, filters []string, upTo place, into map[string]store.Position) error {
 	msgs, err := s.lastBefore(ctx, filters, upTo)
-	if errors.Is(err, errTooMany) && len(filters) > 1 {
-		half := len(filters) / 2
-		return errors.Join(s.entriesBefore(ctx, filters[:half], upTo, into), s.entriesBefore(ctx, filters[half:], upTo, into))
-	}
 	if err != nil {
 		return err
 	}

@@ -58,97 +58,88 @@ func checkUsers(us []store.User) error {
 // read gives the records of us that changed after a position. Its cursor is that
 // of the oldest of the views it is made from.
 func (s *Store) read(ctx context.Context, us []store.User, after store.Position) ([]store.Record, store.Cursor, error) {
-	subjects, users := s.subjectsOf(us)
-	read := recordReader{s: s, users: users, after: after, items: make(map[store.User]*item, len(users))}
-	if len(subjects) == 0 {
-		seen, err := s.look(ctx, lastQuery{})
-		return nil, store.NewCursor(s.epoch, store.Position(seen.upTo)), err
+	subjects := make([]string, len(us))
+	for i, u := range us {
+		subjects[i] = s.names.state(u)
 	}
-	for part := range chunks(subjects) {
-		if err := read.part(ctx, part); err != nil {
-			return nil, store.Cursor{}, err
-		}
-	}
-	records := make([]store.Record, 0, len(read.items))
-	for _, u := range us {
-		if it := read.items[u]; it != nil && it.at > after {
-			records = append(records, it.record())
-		}
-	}
-	return records, store.NewCursor(s.epoch, store.Position(read.upTo)), nil
-}
-
-// subjectsOf gives the subject of each user once, and whose it is.
-func (s *Store) subjectsOf(us []store.User) ([]string, map[string]store.User) {
-	list := make([]string, 0, len(us))
-	users := make(map[string]store.User, len(us))
-	for _, u := range us {
-		subject := s.names.state(u)
-		if _, ok := users[subject]; !ok {
-			users[subject] = u
-			list = append(list, subject)
-		}
-	}
-	return list, users
-}
-
-// chunks divides filters into parts that fit one query.
-func chunks(filters []string) func(yield func([]string) bool) {
-	return func(yield func([]string) bool) {
-		for len(filters) > 0 {
-			n, size := 0, 0
-			for n < len(filters) && n < maxFilters && (n == 0 || size+len(filters[n]) < maxFilterBytes) {
-				size += len(filters[n])
-				n++
-			}
-			if !yield(filters[:n]) {
-				return
-			}
-			filters = filters[n:]
-		}
-	}
-}
-
-// A recordReader gathers records from several views.
-type recordReader struct {
-	s     *Store
-	users map[string]store.User // by subject
-	after store.Position
-	items map[store.User]*item
-	upTo  uint64 // of the oldest view; zero: none yet
-}
-
-// part reads some of the users, in halves if one answer does not hold them.
-func (r *recordReader) part(ctx context.Context, filters []string) error {
-	q := lastQuery{Filters: filters}
-	if r.after > 0 {
-		q.From = uint64(r.after) + 1
-	}
-	seen, err := r.s.look(ctx, q)
-	if errors.Is(err, errTooMany) && len(filters) > 1 {
-		half := len(filters) / 2
-		if err := r.part(ctx, filters[:half]); err != nil {
-			return err
-		}
-		return r.part(ctx, filters[half:])
-	}
+	present, upTo, err := s.found(ctx, s.look, subjects)
 	if err != nil {
-		return err
+		return nil, store.Cursor{}, err
 	}
-	if r.upTo == 0 || seen.upTo < r.upTo {
-		r.upTo = seen.upTo
-	}
-	for _, m := range seen.msgs {
-		u, ok := r.users[m.subject]
+	records := make([]store.Record, 0, len(present))
+	for i, u := range us {
+		m, ok := present[subjects[i]]
 		if !ok {
 			continue
 		}
 		it, err := decodeItem(u, m)
 		if err != nil {
+			return nil, store.Cursor{}, err
+		}
+		if it.at > after {
+			records = append(records, it.record())
+		}
+	}
+	return records, store.NewCursor(s.epoch, store.Position(upTo)), nil
+}
+
+// A viewer reads the last messages of subjects: look or lookFresh.
+type viewer func(context.Context, lastQuery) (sight, error)
+
+// found reads the last message of each subject, in as many parts as it takes, and
+// says up to where all parts are complete.
+func (s *Store) found(ctx context.Context, read viewer, subjects []string) (present map[string]found, upTo uint64, err error) {
+	unique := make(map[string]bool, len(subjects))
+	filters := make([]string, 0, len(subjects))
+	for _, subject := range subjects {
+		if !unique[subject] {
+			unique[subject] = true
+			filters = append(filters, subject)
+		}
+	}
+	present = make(map[string]found, len(filters))
+	err = inParts(filters, func(part []string) error {
+		seen, err := read(ctx, lastQuery{Filters: part})
+		if err != nil {
 			return err
 		}
-		r.items[u] = it
+		for _, m := range seen.msgs {
+			present[m.subject] = m
+		}
+		if s.saw(seen.upTo); upTo == 0 || seen.upTo < upTo {
+			upTo = seen.upTo
+		}
+		return nil
+	})
+	return present, upTo, err
+}
+
+// inParts calls read with parts of filters that fit one query, and in halves if its
+// answer does not fit. Without filters it is called once.
+func inParts(filters []string, read func(part []string) error) error {
+	for {
+		n, size := 0, 0
+		for n < len(filters) && n < maxFilters && (n == 0 || size+len(filters[n]) < maxFilterBytes) {
+			size += len(filters[n])
+			n++
+		}
+		if err := inHalves(filters[:n], read); err != nil {
+			return err
+		}
+		if filters = filters[n:]; len(filters) == 0 {
+			return nil
+		}
 	}
-	r.s.saw(seen.upTo)
-	return nil
+}
+
+func inHalves(filters []string, read func(part []string) error) error {
+	err := read(filters)
+	if !errors.Is(err, errTooMany) || len(filters) <= 1 {
+		return err
+	}
+	half := len(filters) / 2
+	if err := inHalves(filters[:half], read); err != nil {
+		return err
+	}
+	return inHalves(filters[half:], read)
 }
