@@ -71,13 +71,13 @@ func BackupDir(ctx context.Context, dir string, w io.Writer, o Options, progress
 	if !exists {
 		return BackupInfo{}, fmt.Errorf("%w: %s holds no store; check the path", ErrMissing, dir)
 	}
-	if err := s.openReadOnly(); err != nil {
+	if err := s.openStopped(); err != nil {
 		return BackupInfo{}, err
 	}
 	defer func() { err = errors.Join(err, s.closeDB()) }()
 	header, err := s.cut(s.db)
 	if err == nil {
-		err = s.audit.hold(store.Position(header.Position))
+		err = s.checkWatermark(store.Position(header.Position))
 	}
 	if err != nil {
 		return BackupInfo{}, err
@@ -89,22 +89,12 @@ func BackupDir(ctx context.Context, dir string, w io.Writer, o Options, progress
 	return c.run(ctx)
 }
 
-// openReadOnly locks the directory, looks for damage that Pebble would not see, and
-// opens the database to read from it.
-func (s *Store) openReadOnly() (err error) {
+// openStopped locks the directory and opens the database to read from it.
+func (s *Store) openStopped() (err error) {
 	if s.lock, err = pebble.LockDirectory(s.dir, s.opts.FS); err != nil {
 		return lockError(s.dir, err)
 	}
-	err = s.apart(func() (err error) {
-		if s.audit, err = auditFiles(s.opts.FS, s.dir, s.format); err != nil {
-			return err
-		}
-		o := s.pebbleOptions()
-		o.ReadOnly = true
-		s.db, err = pebble.Open(s.dir, o)
-		return err
-	})
-	if err != nil {
+	if err = s.apart(s.openReadOnly); err != nil {
 		return errors.Join(s.openError(err), s.lock.Close())
 	}
 	return nil

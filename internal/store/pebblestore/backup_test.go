@@ -782,13 +782,11 @@ func TestBackupGolden(t *testing.T) {
 // TestBackupDirDamaged: a directory that has lost the end of its log is refused,
 // not backed up without it.
 func TestBackupDirDamaged(t *testing.T) {
-	mem := vfs.NewMem()
-	s, err := Open("data", Options{FS: mem})
-	if err != nil {
-		t.Fatal(err)
-	}
+	disk := vfs.NewCrashableMem()
+	s := mustOpen(t, "data", Options{FS: disk})
 	furnish(t, s, 13)
-	mustClose(t, s)
+	s.advanceWatermark()
+	mem := disk.CrashClone(vfs.CrashCloneCfg{})
 	names, err := mem.List("data")
 	if err != nil {
 		t.Fatal(err)

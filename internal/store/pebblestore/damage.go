@@ -22,13 +22,25 @@ func explain(dir string, err error) error {
 	if err == nil || errors.Is(err, ErrDamaged) || !isDamage(err) {
 		return err
 	}
-	return damaged(dir, err)
+	return damaged(dir, located(err))
+}
+
+// located adds what Pebble knows of the place beside an error's text, such as the
+// log that it was replaying.
+func located(err error) error {
+	var at interface{ ErrorDetail() string }
+	if !errors.As(err, &at) {
+		return err
+	}
+	return fmt.Errorf("%w (%s)", err, at.ErrorDetail())
 }
 
 func isDamage(err error) bool {
 	return pebble.IsCorruptionError(err) ||
 		errors.Is(err, os.ErrNotExist) || // one of its own files
-		strings.Contains(err.Error(), "object size mismatch") // of a table; there is no value for it
+		errors.Is(err, pebble.ErrDBNotPristine) || // without its marker.format-version
+		// There is no value for these: of a table, and of the OPTIONS file.
+		strings.Contains(err.Error(), "object size mismatch") || strings.Contains(err.Error(), "name from file")
 }
 
 // readError is for an error of reading the database. Damage fails the store, and

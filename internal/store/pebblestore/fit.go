@@ -3,11 +3,7 @@ package pebblestore
 import (
 	"errors"
 	"log/slog"
-	"os"
 	"time"
-
-	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // On a small disk the write-ahead logs, of which there may be nine of the size of
@@ -60,94 +56,46 @@ func (f *logFile) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// What a clean stop may leave in logs. More is flushed to tables, and what the
-// logs took is given back.
-const (
-	logsLeft     = 4 << 20
-	flushTimeout = 10 * time.Second // longer: the next start reads the logs
-)
+// flushTimeout bounds a clean stop. If it is over, the next start reads the logs.
+const flushTimeout = 10 * time.Second
 
-// flushLogs empties the logs if they are large. It is false if they are not empty.
+// flushLogs writes to tables what is in the logs, which then nobody needs. It
+// reports whether it did.
 func (s *Store) flushLogs() bool {
-	if s.full.Load() || s.logBytes() <= logsLeft {
+	if s.full.Load() {
 		return false
 	}
 	flushed, err := s.db.AsyncFlush()
 	if err != nil {
-		return false // it is for space only, and closing goes on
+		return false // closing goes on with the logs
 	}
-	select {
-	case <-flushed:
-		return true
-	case <-s.seized:
-	case <-time.After(flushTimeout):
-	}
-	return false
-}
-
-// onDisk reports whether the directory is on a disk.
-func (s *Store) onDisk() bool { return vfs.Root(s.opts.FS) == vfs.Default }
-
-func (s *Store) logStep() int64 { return max(s.opts.MemTableBytes/stepsPerMemTable, 1) }
-
-func (s *Store) logBytes() (sum int64) {
-	names, err := s.opts.FS.List(s.dir)
-	if err != nil {
-		return 0
-	}
-	for _, name := range names {
-		if info, err := s.opts.FS.Stat(s.opts.FS.PathJoin(s.dir, name)); err == nil && isLog(name) {
-			sum += info.Size()
-			if s.onDisk() {
-				sum += s.logStep() // which may be taken and not used
+	begun := time.Now()
+	look := time.NewTicker(tableAgain)
+	defer look.Stop()
+	for {
+		select {
+		case <-flushed:
+			return true
+		case <-s.seized:
+			return false
+		case <-look.C:
+			if s.full.Load() || time.Since(begun) > flushTimeout {
+				return false
 			}
 		}
 	}
-	return sum
 }
 
-// pruneLogs gives back what the logs of a closed database took, after flushLogs:
-// those that nobody needs, and the rest of the last one, which has the state of
-// the store in its first block and may be an old file that is used again.
-func (s *Store) pruneLogs() error {
+func (s *Store) logStep() int64 { return max(s.opts.MemTableBytes/stepsPerMemTable, 1) }
+
+// removeLogs gives back what the logs of a closed database took, after flushLogs.
+func (s *Store) removeLogs() error {
 	fs := s.opts.FS
-	desc, err := pebble.Peek(s.dir, fs)
-	if err != nil {
-		return err
-	}
-	a := &audit{fs: fs, dir: s.dir}
-	if err := a.auditManifest(desc.ManifestFilename); err != nil {
-		return err
-	}
 	names, err := fs.List(s.dir)
-	if err != nil {
-		return err
-	}
-	var last string
 	for _, name := range names {
-		number, ok := numberOf(name, "", logSuffix)
-		switch {
-		case !ok:
-		case number < a.unflushed:
-			s.fence.logs.gone(name)
+		if isLog(name) {
 			err = errors.Join(err, fs.Remove(fs.PathJoin(s.dir, name)))
-		case last != "":
-			return err // more than one is in use: the flush has not ended
-		default:
-			last = name
 		}
 	}
-	if last != "" {
-		err = errors.Join(err, s.cutOff(fs.PathJoin(s.dir, last)))
-	}
 	return err
-}
-
-// cutOff leaves the first block of a log, and no space behind it, on a disk.
-func (s *Store) cutOff(path string) error {
-	info, err := s.opts.FS.Stat(path)
-	if err != nil || !s.onDisk() {
-		return err
-	}
-	return os.Truncate(path, min(info.Size(), chunkBlock))
 }

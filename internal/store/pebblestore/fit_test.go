@@ -89,7 +89,7 @@ func rewrite(t *testing.T, s *Store, n int) {
 }
 
 // TestLogsTakeWhatTheyNeed: the logs of a store that is new take no more than a few
-// times what was written to them, and after a clean stop less than that; and all
+// times what was written to them, and after a clean stop nothing; and all
 // is there at the next start.
 func TestLogsTakeWhatTheyNeed(t *testing.T) {
 	dir := t.TempDir()
@@ -107,8 +107,8 @@ func TestLogsTakeWhatTheyNeed(t *testing.T) {
 		}
 		at := s.progress.durableAt()
 		mustClose(t, s)
-		if got, limit := diskUsage(t, dir, "*.log"), int64(logsLeft); got > limit {
-			t.Errorf("round %d: the logs take %d KiB after a clean stop, more than %d", round, got>>10, limit>>10)
+		if got := diskUsage(t, dir, "*.log"); got > 0 {
+			t.Errorf("round %d: the logs take %d KiB after a clean stop", round, got>>10)
 		}
 		if _, err := Verify(t.Context(), dir, VerifyOptions{}); err != nil {
 			t.Fatal(err)

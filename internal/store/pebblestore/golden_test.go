@@ -55,7 +55,7 @@ func TestGoldenWrite(t *testing.T) {
 	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	s.moveFence()
+	s.advanceWatermark()
 	toDisk(t, mem, filepath.Join(dir, "killed"))
 	listing := goldenListing(t, s)
 	mustClose(t, s)

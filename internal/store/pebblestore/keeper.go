@@ -35,7 +35,7 @@ func (s *Store) keep() {
 			s.sampleSpace()
 			s.refillReserve()
 			s.flush(ctx)
-			s.moveFence()
+			s.advanceWatermark()
 			if now.Sub(tidied) >= tidyEvery {
 				tidied = now
 				s.tidy(ctx)

@@ -2,9 +2,13 @@ package pebblestore
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"sync"
 
+	"github.com/cockroachdb/pebble/v2/record"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/wal"
 )
 
 // A lazyFS is a file system whose write-ahead logs are synced by syncAll, once a
@@ -74,3 +78,62 @@ func (f *lazyFile) Close() error {
 	f.fs.mu.Unlock()
 	return errors.Join(f.File.SyncData(), f.File.Close())
 }
+
+// readableLogs is the file system to open the database on. After a crash with
+// durability OS the last log may end anywhere, and claims a sync that it did not
+// have: Pebble would refuse it, so it is read up to where it can be.
+func (s *Store) readableLogs() (vfs.FS, error) {
+	if s.stated == nil || !s.stated.relaxed || s.stated.clean {
+		return s.opts.FS, nil
+	}
+	logs, err := wal.Scan(wal.Dir{FS: s.opts.FS, Dirname: s.dir})
+	if err != nil || len(logs) == 0 {
+		return s.opts.FS, err
+	}
+	r := logs[len(logs)-1].OpenForRead()
+	defer func() { _ = r.Close() }() // was read
+	for {
+		batch, at, err := r.NextRecord()
+		if err == nil {
+			_, err = io.Copy(io.Discard, batch)
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return s.opts.FS, nil
+		case errors.Is(err, record.ErrZeroedChunk), errors.Is(err, record.ErrInvalidChunk), errors.Is(err, record.ErrUnexpectedEOF):
+			return &cutFS{FS: s.opts.FS, path: at.PhysicalFile, end: at.Physical}, nil
+		case err != nil:
+			return nil, fmt.Errorf("read %s: %w", s.opts.FS.PathBase(at.PhysicalFile), err)
+		}
+	}
+}
+
+// A cutFS is a file system on which one file ends before it does.
+type cutFS struct {
+	vfs.FS
+	path string
+	end  int64
+}
+
+var _ vfs.FS = (*cutFS)(nil)
+
+// Unwrap implements vfs.FS.
+func (fs *cutFS) Unwrap() vfs.FS { return fs.FS }
+
+// Open implements vfs.FS.
+func (fs *cutFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+	f, err := fs.FS.Open(name, opts...)
+	if err != nil || name != fs.path {
+		return f, err
+	}
+	return &cutFile{File: f, from: io.LimitReader(f, fs.end)}, nil
+}
+
+// A cutFile is read from its beginning to its early end.
+type cutFile struct {
+	vfs.File
+	from io.Reader
+}
+
+// Read implements vfs.File.
+func (f *cutFile) Read(p []byte) (int, error) { return f.from.Read(p) }

@@ -30,8 +30,8 @@ type migration struct {
 // migrations is the way from format 1 to formatVersion, a step for each.
 func migrations() []migration {
 	return []migration{
-		// What the fence states was written when the directory was opened.
-		{from: 1, what: "begin a fence"},
+		// The watermark was written when the directory was opened.
+		{from: 1, what: "begin a watermark"},
 	}
 }
 

@@ -44,8 +44,8 @@ func TestMigrateFirst(t *testing.T) {
 		if format, err := atomicfs.ReadMarker(mem, "data", formatMarker); err != nil || format != "2" {
 			t.Errorf("%s: the marker says %q, %v", kind, format, err)
 		}
-		if st, err := readFence(mem, "data"); err != nil || !st.clean || st.seq != 59 {
-			t.Errorf("%s: the fence says %+v, %v", kind, st, err)
+		if st, err := readWatermark(mem, "data"); err != nil || !st.clean || st.position != 59 {
+			t.Errorf("%s: the watermark says %+v, %v", kind, st, err)
 		}
 		if r, err := Verify(context.Background(), "data", VerifyOptions{FS: mem}); err != nil || r.Format != 2 {
 			t.Errorf("%s: Verify: %+v, %v", kind, r, err)
@@ -53,12 +53,13 @@ func TestMigrateFirst(t *testing.T) {
 	}
 }
 
-// TestMigrateFirstAgain: an older porchlight that ran on a directory of the first
-// format does not care for a fence that a migration began, so nor does the next.
+// TestMigrateFirstAgain: an older porchlight does not move the watermark that a
+// migration began in a directory of the first format, so the next start does not
+// hold the database against it.
 func TestMigrateFirstAgain(t *testing.T) {
 	mem := fromDisk(t, filepath.Join(goldenDir, "1", "killed"))
-	f := newFence(mem, "data")
-	if err := errors.Join(f.begin(fenceState{seq: 1e6, manifests: []manifestMark{{77, 1, 1}}}, false), f.end()); err != nil {
+	w := &watermark{fs: mem, dir: "data"}
+	if err := errors.Join(w.begin(&watermarkState{position: 1e6}, false), w.end()); err != nil {
 		t.Fatal(err)
 	}
 	mustClose(t, mustOpen(t, "data", goldenOptions(mem, goldenNow)))

@@ -32,9 +32,10 @@ type Store struct {
 	guard sync.RWMutex
 	shut  bool
 	db    *pebble.DB
-	audit *audit       // of the directory before it was opened
 	lock  *pebble.Lock // of the directory
-	fence *fence
+	// stated is what the watermark said when the store was opened; nil: there was none.
+	stated    *watermarkState
+	watermark *watermark
 	// format is what the directory's marker said when it was opened, zero for
 	// none: the marker is the last step of creating it.
 	format int
@@ -139,7 +140,7 @@ func newStore(dir string, opts Options) *Store {
 		s.lazy = newLazyFS(s.opts.FS)
 		s.opts.FS = s.lazy
 	}
-	s.fence = newFence(s.opts.FS, dir)
+	s.watermark = &watermark{fs: s.opts.FS, dir: dir}
 	return s
 }
 
@@ -187,7 +188,7 @@ func (s *Store) inspect() (exists bool, err error) {
 	if desc.Exists {
 		return true, nil
 	}
-	if stated, err := readFence(fs, s.dir); s.format != 0 || err == nil && stated.seq != 0 {
+	if stated, err := readWatermark(fs, s.dir); s.format != 0 || err == nil && stated.position != 0 {
 		return false, damaged("marker.manifest", errors.New("the file that says which MANIFEST is in use is missing"))
 	}
 	// A start that was cut short leaves these behind; they hold nothing yet.
@@ -205,7 +206,7 @@ func (s *Store) newerError(format string) error {
 }
 
 func isPebbleFile(name string) bool {
-	for _, prefix := range []string{fenceName, "LOCK", "MANIFEST-", "OPTIONS-", "CURRENT", "marker."} {
+	for _, prefix := range []string{watermarkName, "LOCK", "MANIFEST-", "OPTIONS-", "CURRENT", "marker."} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}
@@ -213,59 +214,59 @@ func isPebbleFile(name string) bool {
 	return strings.HasSuffix(name, ".log") || strings.HasSuffix(name, ".dbtmp") || strings.HasSuffix(name, ".sst")
 }
 
-// openDB locks the directory, looks for damage that Pebble would not see, and
-// opens the database.
+// openDB locks the directory and opens the database.
 func (s *Store) openDB() (err error) {
 	if s.lock, err = pebble.LockDirectory(s.dir, s.opts.FS); err != nil {
 		return lockError(s.dir, err)
 	}
 	err = s.apart(func() (err error) {
-		if s.audit, err = auditFiles(s.opts.FS, s.dir, s.format); err != nil {
+		if err := s.loadWatermark(); err != nil {
 			return err
 		}
-		if err := s.fence.begin(s.audit.begin(), s.opts.Durability == OS); err != nil {
+		if err := s.watermark.begin(s.stated, s.opts.Durability == OS); err != nil {
 			return err
 		}
-		return s.openPebble()
+		s.db, err = s.newDB()
+		return err
 	})
 	if err == nil {
 		return nil
 	}
 	if !s.isFailed() {
-		err = errors.Join(err, s.fence.end(), s.lock.Close())
+		err = errors.Join(err, s.watermark.end(), s.lock.Close())
 	}
-	return err
-}
-
-// openPebble opens a new database twice: its first write-ahead log is of an older
-// form, which does not tell damage from what a crash cut off.
-func (s *Store) openPebble() (err error) {
-	s.db, err = s.newDB()
-	if err != nil || s.audit.manifest.number != 0 {
-		return err
-	}
-	if err := s.db.Close(); err != nil {
-		return err
-	}
-	s.db, err = s.newDB()
 	return err
 }
 
 func (s *Store) newDB() (*pebble.DB, error) {
 	o := s.pebbleOptions()
-	o.FS = &startFS{FS: o.FS, isOpen: s.open.Load, stop: s.stop}
+	fs, err := s.readableLogs()
+	if err != nil {
+		return nil, err
+	}
+	o.FS = &startFS{FS: fs, isOpen: s.open.Load, stop: s.stop}
 	return pebble.Open(s.dir, o)
+}
+
+// openReadOnly opens the database of a locked directory to read from it.
+func (s *Store) openReadOnly() (err error) {
+	if err := s.loadWatermark(); err != nil {
+		return err
+	}
+	o := s.pebbleOptions()
+	if o.FS, err = s.readableLogs(); err != nil {
+		return err
+	}
+	o.ReadOnly = true
+	s.db, err = pebble.Open(s.dir, o)
+	return err
 }
 
 func noCompression() *sstable.CompressionProfile { return sstable.NoCompression }
 
 func (s *Store) pebbleOptions() *pebble.Options {
-	cut := cutLog{}
-	if s.audit != nil {
-		cut = s.audit.cut
-	}
 	o := &pebble.Options{
-		FS:        &fenceFS{FS: s.opts.FS, fence: s.fence, cut: cut},
+		FS:        s.opts.FS,
 		Lock:      s.lock,
 		CacheSize: s.opts.BlockBytes,
 		// Zero is Pebble's own, 1000.
@@ -300,7 +301,7 @@ func (s *Store) load() error {
 		return err
 	}
 	seq := s.progress.durableAt()
-	if err := s.audit.hold(seq); err != nil {
+	if err := s.checkWatermark(seq); err != nil {
 		return err
 	}
 	if err := s.loadReaders(); err != nil {
@@ -330,7 +331,7 @@ func (s *Store) load() error {
 		b.Set([]byte(metaFormat), []byte(strconv.Itoa(s.newest())), nil),
 		b.Set([]byte(metaState), []byte(state), nil),
 		s.commitNow(b),
-		s.fence.advance(seq),
+		s.watermark.advance(seq),
 	)
 	if err != nil {
 		return err
@@ -368,8 +369,11 @@ func (s *Store) checkFormat() (first bool, err error) {
 		empty = false
 		return false, nil
 	})
-	if err == nil && !empty {
+	switch {
+	case err == nil && !empty:
 		err = fmt.Errorf("%w: a Pebble database that is not porchlight's", ErrForeign)
+	case err == nil && s.format != 0:
+		err = damaged(s.dir, errors.New("the database is empty, and was not"))
 	}
 	return true, err
 }
@@ -476,19 +480,19 @@ func (s *Store) closeDB() error {
 	}
 	return s.apart(func() error {
 		if !s.open.Load() || s.isFailed() {
-			return errors.Join(s.db.Close(), s.fence.end(), s.lock.Close())
+			return errors.Join(s.db.Close(), s.watermark.end(), s.lock.Close())
 		}
-		flushed := s.flushLogs()
 		b := s.db.NewBatch()
 		err := errors.Join(b.Set([]byte(metaState), []byte(stateClean), nil), s.commitNow(b))
-		seq := s.progress.durableAt()
+		flushed := s.flushLogs()
+		last := s.progress.durableAt()
 		err = errors.Join(err, s.db.Close())
 		if err == nil && flushed && !s.isFailed() {
-			err = s.pruneLogs()
+			err = s.removeLogs()
 		}
 		if err == nil && !s.isFailed() {
-			err = s.fence.seal(seq)
+			err = s.watermark.seal(last)
 		}
-		return errors.Join(err, s.fence.end(), s.lock.Close())
+		return errors.Join(err, s.watermark.end(), s.lock.Close())
 	})
 }

@@ -155,6 +155,11 @@ var plantedBugs = []plantedBug{
 		"if e.At <= c.s.trimmedTo() {", "if e.At <= c.s.trimmedTo() && !planted(`erase-dropped`) {",
 		"TestEraseOfDropped", "want the two that were not dropped",
 	},
+	{
+		"no-watermark", "a database that lost its end is opened", "watermark.go",
+		"	if s.stated == nil {\n", "	if s.stated == nil || planted(`no-watermark`) {\n",
+		"TestWatermarkWindow", "gives a wrong answer though the watermark was advanced",
+	},
 }
 
 // plantedHelpers is the file that is compiled beside the edited ones.

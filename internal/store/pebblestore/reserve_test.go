@@ -146,14 +146,23 @@ func TestOpenOnAFullDisk(t *testing.T) {
 	o := Options{FS: disk.wrap(), FreeBytes: plenty}
 	s := mustOpen(t, dir, o)
 	mustUpdate(t, s, crashUser(0))
+	killed := t.TempDir() // with its log
+	if err := os.CopyFS(killed, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
 	mustClose(t, s)
 
+	dir = killed
 	disk.needs.Store(3)
 	s = mustOpen(t, dir, o)
 	if n := disk.refused.Load(); n != 3 {
 		t.Errorf("%d writes found the disk full, want 3", n)
 	}
 	mustUpdate(t, s, crashUser(0))
+	dir = t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(killed)); err != nil {
+		t.Fatal(err)
+	}
 	mustClose(t, s)
 
 	disk.needs.Store(reserveFiles + 1)

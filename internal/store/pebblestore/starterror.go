@@ -22,10 +22,10 @@ func (s *Store) openError(err error) error {
 	_, system := errors.AsType[syscall.Errno](err)
 	switch {
 	case system && !errors.Is(err, os.ErrNotExist):
-	case s.format == 0 && (s.audit == nil || s.audit.stated.seq == 0):
+	case s.format == 0 && (s.stated == nil || s.stated.position == 0):
 		return fmt.Errorf("%w: the creation of data directory %s was cut short, so nothing was ever stored in it: remove it and start again (%w)", ErrUnfinished, s.dir, err)
 	case isDamage(err):
-		return damaged(s.dir, err)
+		return damaged(s.dir, located(err))
 	}
 	return fmt.Errorf("open the data directory %s: %w; %s", s.dir, err, remedy(s.dir, err))
 }

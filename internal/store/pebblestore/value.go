@@ -13,7 +13,7 @@ import (
 // higher one found in a directory is refused, a lower one migrates.
 //
 //	1  the first
-//	2  there is a fence
+//	2  there is a watermark
 const formatVersion = 2
 
 // valueFormat is the first byte of each value of a record, a log entry and a

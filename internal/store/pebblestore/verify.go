@@ -98,22 +98,12 @@ type verifier struct {
 
 // all runs every check on a database that is opened for reading only.
 func (v *verifier) all() error {
-	err := v.s.apart(func() (err error) {
-		if v.s.audit, err = auditFiles(v.s.opts.FS, v.s.dir, v.s.format); err != nil {
-			return err
-		}
-		o := v.s.pebbleOptions()
-		o.ReadOnly = true
-		v.s.db, err = pebble.Open(v.s.dir, o)
-		return err
-	})
-	if err != nil {
+	if err := v.s.apart(v.s.openReadOnly); err != nil {
 		return v.explained(err)
 	}
-	err = v.s.apart(func() error {
+	return v.explained(v.s.apart(func() error {
 		return errors.Join(v.check(), v.s.db.Close())
-	})
-	return v.explained(err)
+	}))
 }
 
 func (v *verifier) check() error {

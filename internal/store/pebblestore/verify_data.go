@@ -86,11 +86,13 @@ func (v *verifier) numbers() error {
 	if v.report.Epoch == "" {
 		return v.contradiction("it has no epoch")
 	}
-	if err := v.s.loadNumbers(); err != nil {
+	if err := v.s.loadNumbers(); errors.Is(err, ErrDamaged) {
+		return err
+	} else if err != nil {
 		return damaged(v.s.dir, err)
 	}
 	v.report.Last, v.report.Trimmed = v.s.progress.durableAt(), v.s.trimmedTo()
-	return v.s.audit.hold(v.report.Last)
+	return v.s.checkWatermark(v.report.Last)
 }
 
 // entry: each follows the one of its user before it, which is there or was

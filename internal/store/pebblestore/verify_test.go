@@ -133,7 +133,7 @@ func TestVerifyContradictions(t *testing.T) {
 		}},
 		{"a reader ahead", "is at", func(_ *testing.T, _ *Store, b *pebble.Batch) { _ = b.Set(readerKey("r"), appendNumber(nil, 1e6), nil) }},
 		{"a reader without a number", "position of reader", func(_ *testing.T, _ *Store, b *pebble.Batch) { _ = b.Set(readerKey("r"), nil, nil) }},
-		{"a number too low", "the logs end at number 40", func(_ *testing.T, _ *Store, b *pebble.Batch) { _ = b.Set([]byte(metaSeq), appendNumber(nil, 40), nil) }},
+		{"a number too low", "the last number is 40", func(_ *testing.T, _ *Store, b *pebble.Batch) { _ = b.Set([]byte(metaSeq), appendNumber(nil, 40), nil) }},
 		{"an entry that was dropped", "there is none but from", func(_ *testing.T, _ *Store, b *pebble.Batch) { _ = b.Set([]byte(metaTrim), appendNumber(nil, 5), nil) }},
 		{"no epoch", "no epoch", func(_ *testing.T, _ *Store, b *pebble.Batch) { _ = b.Delete([]byte(metaEpoch), nil) }},
 		{"no format", "says no format", func(_ *testing.T, _ *Store, b *pebble.Batch) { _ = b.Delete([]byte(metaFormat), nil) }},

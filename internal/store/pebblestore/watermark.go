@@ -1,0 +1,284 @@
+package pebblestore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// The watermark is a small file beside the database: a position that was durable,
+// and whether the store was closed in order. Pebble takes what it cannot read at
+// the end of a log or of a MANIFEST for a write that a crash cut off, and opens
+// without it. A database that ends before its watermark lost acknowledged updates,
+// and is refused.
+//
+// The watermark never says more than what was synced before, so a crash alone
+// never leads to a refusal. It is written about once a second while there is
+// something new, and when the store opens and closes: never on the way of a commit.
+//
+// The file has two slots, written in turn and in place: a crash spoils one of
+// them at most, and no space is taken on a full disk. Earlier versions of
+// porchlight, which called it a fence, read and write the same form; what they
+// state beyond these fields is not read, and zeros are written in its place.
+const (
+	watermarkName    = "porchlight-fence"
+	watermarkSlot    = 4096
+	watermarkVersion = 1
+)
+
+var (
+	errNoWatermark  = errors.New("the file is missing")
+	errBadWatermark = errors.New("neither of its copies can be read")
+)
+
+// A watermarkState is what a slot holds.
+type watermarkState struct {
+	turn uint64 // counts writings
+	// clean: the store was closed in order, and position is its last one.
+	clean bool
+	// relaxed: the store ran with durability OS, so that the log may claim a sync
+	// that it did not have.
+	relaxed  bool
+	position store.Position // durable
+}
+
+const (
+	flagClean   = 1
+	flagRelaxed = 2
+)
+
+func checksum(data []byte) uint32 { return crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)) }
+
+// encode fills a slot.
+func (st watermarkState) encode() []byte {
+	b := make([]byte, 4, watermarkSlot)
+	flags := byte(0)
+	if st.clean {
+		flags |= flagClean
+	}
+	if st.relaxed {
+		flags |= flagRelaxed
+	}
+	b = append(b, watermarkVersion, flags)
+	b = binary.AppendUvarint(b, st.turn)
+	b = binary.AppendUvarint(b, uint64(st.position))
+	b = b[:watermarkSlot]
+	binary.LittleEndian.PutUint32(b, checksum(b[4:]))
+	return b
+}
+
+// decodeWatermark reads a slot, and is false for one that is not whole.
+func decodeWatermark(slot []byte) (st watermarkState, ok bool) {
+	if len(slot) != watermarkSlot || binary.LittleEndian.Uint32(slot) != checksum(slot[4:]) || slot[4] != watermarkVersion {
+		return watermarkState{}, false
+	}
+	turn, n := binary.Uvarint(slot[6:])
+	if n <= 0 {
+		return watermarkState{}, false
+	}
+	position, m := binary.Uvarint(slot[6+n:])
+	return watermarkState{
+		turn: turn, position: store.Position(position),
+		clean: slot[5]&flagClean != 0, relaxed: slot[5]&flagRelaxed != 0,
+	}, m > 0
+}
+
+// readWatermark gives the newer of the two slots that are whole.
+func readWatermark(fs vfs.FS, dir string) (watermarkState, error) {
+	data, err := readAll(fs, fs.PathJoin(dir, watermarkName))
+	if errors.Is(err, os.ErrNotExist) {
+		return watermarkState{}, errNoWatermark
+	}
+	if err != nil {
+		return watermarkState{}, err
+	}
+	var newest watermarkState
+	found := false
+	for i := 0; i+watermarkSlot <= min(len(data), 2*watermarkSlot); i += watermarkSlot {
+		if st, ok := decodeWatermark(data[i : i+watermarkSlot]); ok && (!found || st.turn > newest.turn) {
+			newest, found = st, true
+		}
+	}
+	if !found {
+		return watermarkState{}, errBadWatermark
+	}
+	return newest, nil
+}
+
+func readAll(fs vfs.FS, path string) ([]byte, error) {
+	f, err := fs.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(f)
+	return data, errors.Join(err, f.Close())
+}
+
+// firstWatermarked is the first format with a watermark. An older porchlight
+// changes a directory of an older format without moving one that lies there.
+const firstWatermarked = 2
+
+// loadWatermark reads what the database must reach.
+func (s *Store) loadWatermark() error {
+	if s.format > 0 && s.format < firstWatermarked {
+		return nil
+	}
+	st, err := readWatermark(s.opts.FS, s.dir)
+	missing := errors.Is(err, errNoWatermark) || errors.Is(err, errBadWatermark)
+	switch {
+	case err == nil:
+		s.stated = &st
+		return nil
+	case missing && s.format == 0: // the creation of the directory may have been cut short
+		return nil
+	case missing:
+		return damaged(watermarkName, err)
+	}
+	return fmt.Errorf("read %s: %w", watermarkName, err)
+}
+
+// checkWatermark is for the open database: it must have come as far as was stated.
+func (s *Store) checkWatermark(last store.Position) error {
+	if s.stated == nil {
+		return nil
+	}
+	st := *s.stated
+	if last < st.position || st.clean && last != st.position {
+		return damaged(s.dir, fmt.Errorf("the database ends at number %d, and %d was on the disk: acknowledged updates are lost", last, st.position))
+	}
+	if !st.clean {
+		return nil
+	}
+	left, err := s.meta(metaState)
+	if err == nil && left != stateClean {
+		err = damaged(s.dir, errors.New("the store was closed in order, and the end of its database is missing"))
+	}
+	return err
+}
+
+// A watermark keeps the file while the store is open.
+type watermark struct {
+	fs  vfs.FS
+	dir string
+
+	mu    sync.Mutex // guards the fields below, and is held while writing
+	file  vfs.File   // nil: not begun, or over
+	state watermarkState
+}
+
+// begin states that the store is open, before anything in it is changed. The
+// position that is known from before holds on.
+func (w *watermark) begin(known *watermarkState, relaxed bool) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	path := w.fs.PathJoin(w.dir, watermarkName)
+	file, err := w.fs.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
+	if errors.Is(err, os.ErrNotExist) {
+		file, err = w.create(path)
+	}
+	if err != nil {
+		return fmt.Errorf("open %s: %w", watermarkName, err)
+	}
+	w.file = file
+	if known != nil {
+		w.state = *known
+	}
+	w.state.clean, w.state.relaxed = false, relaxed
+	return w.write()
+}
+
+func (w *watermark) create(path string) (vfs.File, error) {
+	file, err := w.fs.Create(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return nil, err
+	}
+	_, err = file.Write(make([]byte, 2*watermarkSlot))
+	if err = errors.Join(err, file.Sync(), file.Close(), syncDir(w.fs, w.dir)); err != nil {
+		return nil, err
+	}
+	return w.fs.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
+}
+
+func syncDir(fs vfs.FS, dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// write writes the state into the slot that is not the newest.
+func (w *watermark) write() error {
+	if w.file == nil {
+		return nil
+	}
+	w.state.turn++
+	_, err := w.file.WriteAt(w.state.encode(), int64(w.state.turn%2)*watermarkSlot)
+	if err == nil {
+		err = w.file.SyncData()
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", watermarkName, err)
+	}
+	return nil
+}
+
+// advance states that everything up to a position is durable.
+func (w *watermark) advance(to store.Position) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if to <= w.state.position {
+		return nil
+	}
+	w.state.position = to
+	return w.write()
+}
+
+// seal states that the store was closed with last as its last position, in both
+// slots.
+func (w *watermark) seal(last store.Position) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.state.clean, w.state.position = true, last
+	return errors.Join(w.write(), w.write())
+}
+
+// end closes the file, and leaves it as it is.
+func (w *watermark) end() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.file == nil {
+		return nil
+	}
+	file := w.file
+	w.file = nil
+	return file.Close()
+}
+
+// advanceWatermark states what is durable by now. The keeper calls it.
+func (s *Store) advanceWatermark() {
+	durable := s.progress.durableAt()
+	if s.lazy != nil { // that it is with the operating system
+		if err := s.lazy.syncAll(); err != nil {
+			s.fail(fmt.Errorf("sync: %w", err))
+			return
+		}
+	}
+	if err := s.watermark.advance(durable); err != nil {
+		if errors.Is(err, syscall.ENOSPC) {
+			s.log.Error("watermark not advanced: disk full", slog.String("dir", s.dir), slog.Any("err", err))
+			return
+		}
+		s.fail(err)
+	}
+}
