@@ -7,12 +7,12 @@ type Claim struct {
 	Status Status `json:"status"`
 	Note   string `json:"note"`
 	Since  Time   `json:"since"`
-	Until  Time   `json:"until"` // null: until it is ended
-	App    string `json:"app"`   // that made it; "" for the user's own
+	Until  Time   `json:"until"` // null: it does not expire
+	App    string `json:"app"`   // that made the claim; "" for the user's own
 }
 
-// SetClaim states a claim. Until and DurationSeconds exclude each other; without
-// either, the rule for the status says when it ends.
+// SetClaim makes a claim. Until and DurationSeconds exclude each other. Without
+// either, the claim expires by the rule for its status.
 type SetClaim struct {
 	Source          string `json:"source"`
 	Status          Status `json:"status"`
@@ -22,11 +22,11 @@ type SetClaim struct {
 	DurationSeconds *int64 `json:"duration_seconds,omitempty"`
 }
 
-// ClaimResult is a claim that was stated and what came of it. Claim is nil for
+// ClaimResult is a claim that was made, and the resulting presence. Claim is nil for
 // manual available, which removes the manual claim.
 type ClaimResult struct {
 	Claim    *Claim   `json:"claim"`
-	Why      string   `json:"why"` // what the claim's part is in the presence
+	Why      string   `json:"why"` // the claim's effect on the presence
 	Presence Presence `json:"presence"`
 }
 
@@ -39,7 +39,7 @@ type Claims struct {
 // Note is the user's own text.
 type Note struct {
 	Text  string `json:"text"`
-	Until Time   `json:"until"` // null: until it is changed
+	Until Time   `json:"until"` // null: it does not expire
 }
 
 // SetNote sets the user's own note.
@@ -48,7 +48,7 @@ type SetNote struct {
 	Until Time   `json:"until,omitzero"`
 }
 
-// NoteResult is a note that was set and what is shown now.
+// NoteResult is a note that was set, and the resulting presence.
 type NoteResult struct {
 	Note     *Note    `json:"note"`
 	Presence Presence `json:"presence"`

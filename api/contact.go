@@ -1,6 +1,6 @@
 package api
 
-// Contact is somebody whom a user follows.
+// Contact is another user whom a user follows.
 type Contact struct {
 	User  string `json:"user"`  // id
 	Group string `json:"group"` // "" for none
@@ -21,43 +21,44 @@ type Contacts struct {
 	Next     string    `json:"next,omitempty"`
 }
 
-// Sight is how much a watcher may see.
+// Sight is the level of visibility: how much a watcher may see.
 type Sight string
 
-// The sights.
+// The levels of visibility.
 const (
 	SeesAll     Sight = "all"
 	SeesStatus  Sight = "status"  // no note, no times
 	SeesOffline Sight = "offline" // the user appears offline
 )
 
-// Visibility is who sees what of a user: the rule for a watcher counts before those for
-// the groups of the user's contacts that the watcher is in, and these before
-// Everyone.
+// Visibility is a user's visibility rules. A rule for a watcher overrides the rule for
+// the group of the user's contacts that the watcher is in, which overrides Everyone.
 type Visibility struct {
 	Everyone Sight            `json:"everyone"`
 	Groups   map[string]Sight `json:"groups"`
 	Watchers map[string]Sight `json:"watchers"` // by id
 }
 
-// MaxVisibilityWatchers bounds the watchers that rules name, by themselves and
-// through groups.
+// MaxVisibilityWatchers bounds the watchers that rules name, directly and through
+// groups.
 const MaxVisibilityWatchers = 500
 
-// Watch tells once when a user comes to a status.
+// Watch fires once, when a user reaches a status.
 type Watch struct {
 	ID          string `json:"id"`
 	User        string `json:"user"`
 	UntilStatus Status `json:"until_status"`
 	Expires     Time   `json:"expires"`
 	Created     Time   `json:"created"`
-	// Fired is when it came, null until then; Status and Note are what was seen.
+	// Fired is when the watch fired, null until then. Status and Note are the user's at
+	// that time, as the owner of the watch may see them.
 	Fired  Time   `json:"fired"`
 	Status Status `json:"status,omitempty"`
 	Note   string `json:"note,omitempty"`
 }
 
-// CreateWatch asks to be told when User is UntilStatus (default: available).
+// CreateWatch creates a watch that fires when User reaches UntilStatus (default:
+// available).
 type CreateWatch struct {
 	User             string `json:"user"`
 	UntilStatus      Status `json:"until_status,omitempty"`

@@ -27,7 +27,7 @@ type CreateUser struct {
 	Department  string `json:"department,omitempty"`
 }
 
-// UpdateUser changes what is not nil.
+// UpdateUser changes the fields that are not nil.
 type UpdateUser struct {
 	Email       *string `json:"email,omitempty"`
 	FirstName   *string `json:"first_name,omitempty"`
@@ -43,7 +43,8 @@ type Users struct {
 	Next  string `json:"next,omitempty"`
 }
 
-// App is an OAuth client. Secret is there once: when it was made or rotated.
+// App is an OAuth client. Secret is set only in the response that creates or rotates
+// it.
 type App struct {
 	ID      string   `json:"id"`
 	Name    string   `json:"name"`
@@ -64,8 +65,8 @@ type Apps struct {
 	Next string `json:"next,omitempty"`
 }
 
-// Token is an access token. Secret, the token itself, is there once: when it was
-// made.
+// Token is an access token. Secret, the token itself, is set only in the response
+// that creates it.
 type Token struct {
 	ID      string   `json:"id"`
 	Name    string   `json:"name"`
@@ -77,17 +78,17 @@ type Token struct {
 	Secret  string   `json:"secret,omitempty"`
 }
 
-// CreateToken makes a token of the caller's app. Without User it is for whom the
-// caller's is: its user, or the account.
+// CreateToken creates a token of the caller's app. Without User, the token acts for
+// the same user as the caller's, or for the account.
 type CreateToken struct {
 	User             string   `json:"user,omitempty"` // id, e-mail or "me"
 	Name             string   `json:"name"`
 	Scopes           []string `json:"scopes"`
-	ExpiresInSeconds *int64   `json:"expires_in_seconds,omitempty"` // nil: never, or with the caller's token
+	ExpiresInSeconds *int64   `json:"expires_in_seconds,omitempty"` // nil: it does not expire, or expires with the caller's token
 }
 
-// Tokens is a page of tokens, by id. It may have fewer than were asked for and
-// yet a Next.
+// Tokens is a page of tokens, by id. It may have a Next even if it has fewer tokens
+// than the limit.
 type Tokens struct {
 	Tokens []Token `json:"tokens"`
 	Next   string  `json:"next,omitempty"`
@@ -101,7 +102,7 @@ type Account struct {
 	Created Time   `json:"created"`
 }
 
-// Me is who the caller is.
+// Me describes the caller.
 type Me struct {
 	Account      string   `json:"account"`
 	App          string   `json:"app"`

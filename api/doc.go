@@ -1,13 +1,13 @@
-// Package api is the native API as data: the types of its JSON bodies, the
-// catalogue of its problems, and openapi.yaml, which describes this API and the
-// routes of Zoom's that the server speaks.
+// Package api has the types of the native API's JSON bodies, the catalogue of its
+// problems, and openapi.yaml, which describes this API and the routes of Zoom's API
+// that the server implements.
 //
-// It is separate, and public, so that servers, clients and tests share one
-// spelling of the wire. The types carry no behaviour; a change to one is a change
-// to the API, and openapi.yaml changes with it: every exchange of the tests is
-// checked against the document.
+// It is separate, and public, so that servers, clients and tests share one definition
+// of the wire format. The types have no behaviour. A change to a type changes the API
+// and openapi.yaml: the tests check every exchange against that document.
 //
-// It must not import anything of this module: the wire is not the domain.
+// It must not import anything else of this module, because the wire format is not the
+// domain.
 package api
 
 import _ "embed"

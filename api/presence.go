@@ -22,12 +22,12 @@ type Presence struct {
 	User   string `json:"user"`
 	Status Status `json:"status"`
 	Note   string `json:"note"`
-	Since  Time   `json:"since"` // when the status last changed; null: never, or not for the caller to see
-	Until  Time   `json:"until"` // when it would change by itself; null: not foreseen
-	// Revision is of the last commit that changed what the caller sees.
+	Since  Time   `json:"since"` // when the status last changed; null: never, or hidden from the caller
+	Until  Time   `json:"until"` // when the status will change without further input; null: unknown
+	// Revision is the number of the last commit that changed what the caller sees.
 	Revision uint64 `json:"revision"`
-	// Cursor is where to go on reading changes from; "" inside a list, which has
-	// one for all.
+	// Cursor is where to continue reading changes; "" in a list, which has one cursor
+	// for all.
 	Cursor string `json:"cursor,omitempty"`
 	// AskedAs is the e-mail or "me" by which a query named the user; "" for an id.
 	AskedAs string `json:"asked_as,omitempty"`
@@ -41,14 +41,15 @@ type PresenceQuery struct {
 // MaxQueryUsers bounds a presence query.
 const MaxQueryUsers = 10_000
 
-// Presences answers a query, in its order. A user is there as often as named.
+// Presences is the response to a query, in its order. A user who is named twice is in
+// it twice.
 type Presences struct {
 	Cursor    string     `json:"cursor"`
 	Presences []Presence `json:"presences"`
 	Unknown   []string   `json:"unknown"` // as asked
 }
 
-// Explanation says why a user's presence is what it is, and what follows.
+// Explanation says why a user's presence is what it is, and how it will change.
 type Explanation struct {
 	User     string             `json:"user"`
 	At       Time               `json:"at"`
@@ -59,28 +60,28 @@ type Explanation struct {
 	Revision uint64             `json:"revision"` // of the record: the ETag
 	Because  string             `json:"because"`
 	Sessions []ExplainedSession `json:"sessions"`
-	Claims   []ExplainedClaim   `json:"claims"` // those that could win first
+	Claims   []ExplainedClaim   `json:"claims"` // in order of precedence, those that count first
 	OwnNote  *Note              `json:"own_note"`
 	Next     []Step             `json:"next"`
 }
 
-// ExplainedSession is a live session and its part.
+// ExplainedSession is a live session and its effect.
 type ExplainedSession struct {
 	Session
 	Why string `json:"why"`
 }
 
-// ExplainedClaim is a claim and its part.
+// ExplainedClaim is a claim and its effect.
 type ExplainedClaim struct {
 	Claim
-	Row     int    `json:"row"` // of the table of precedence, 1 to 5
+	Row     int    `json:"row"` // the rule of the precedence table (docs/concepts.md), 1 to 5
 	Live    bool   `json:"live"`
-	Counts  bool   `json:"counts"` // live, and not silenced
+	Counts  bool   `json:"counts"` // live, and not overridden by a manual available
 	Decides bool   `json:"decides"`
 	Why     string `json:"why"`
 }
 
-// Step is a change that comes by itself if nothing else happens.
+// Step is a change that will happen without further input.
 type Step struct {
 	At     Time   `json:"at"`
 	Status Status `json:"status"`

@@ -2,29 +2,29 @@ package api
 
 import "strings"
 
-// ProblemBase is what the type of a problem begins with; the rest is a Kind's
-// slug. The server answers a GET of it with a page that explains the problem.
+// ProblemBase is the prefix of a problem's type; the rest is a Kind's slug. The
+// server serves a page at this path that explains the problem.
 const ProblemBase = "/docs/problems/"
 
 // Problem is an error as application/problem+json (RFC 9457).
 type Problem struct {
 	Type     string `json:"type"`  // ProblemBase and the slug
-	Title    string `json:"title"` // the same for each occurrence
+	Title    string `json:"title"` // the same for all problems of a kind
 	Status   int    `json:"status"`
 	Detail   string `json:"detail"`   // of this occurrence
 	Instance string `json:"instance"` // the request's id, as in X-Request-Id and the logs
 	WhatToDo string `json:"what_to_do"`
 
-	Field      string   `json:"field,omitempty"`       // of the body or the query that is wrong
+	Field      string   `json:"field,omitempty"`       // of the body or the query that is invalid
 	RetryAfter int      `json:"retry_after,omitempty"` // seconds, as in the header
-	Limit      int      `json:"limit,omitempty"`       // that was reached
-	LimitName  string   `json:"limit_name,omitempty"`  // of one that the operator sets
-	Setting    string   `json:"setting,omitempty"`     // with which
-	Scopes     []string `json:"scopes,omitempty"`      // any one of which would do
+	Limit      int      `json:"limit,omitempty"`       // the value of the limit that was reached
+	LimitName  string   `json:"limit_name,omitempty"`  // of a limit that the operator can set
+	Setting    string   `json:"setting,omitempty"`     // that sets the limit
+	Scopes     []string `json:"scopes,omitempty"`      // any one of them is sufficient
 	Allow      []string `json:"allow,omitempty"`       // methods of the path
 }
 
-// Error makes a problem an error of Go.
+// Error implements error.
 func (p *Problem) Error() string { return p.Title + ": " + p.Detail }
 
 // Is lets errors.Is match a problem by its kind, as in errors.Is(err, &NoUser).
@@ -48,7 +48,7 @@ func (p *Problem) As(target any) bool {
 	return false
 }
 
-// Kind is one kind of problem: what all its occurrences share.
+// Kind is one kind of problem: what all problems of the kind share.
 type Kind struct {
 	Slug     string
 	Title    string
@@ -65,29 +65,29 @@ func (k *Kind) Type() string { return ProblemBase + k.Slug }
 // The kinds. Slugs are part of the API.
 var (
 	Malformed = Kind{
-		"malformed", "The request cannot be read", 400,
-		"Send a body that is one JSON object in UTF-8, and headers and a query as documented for the route.",
+		"malformed", "The request is malformed", 400,
+		"Send one JSON object in UTF-8 as the body, and the headers and query parameters that the route documents.",
 	}
 	InvalidField = Kind{
-		"invalid-field", "A field has a value that is not allowed", 400,
-		"Change the field that is named, as the detail says.",
+		"invalid-field", "A field has an invalid value", 400,
+		"Change the named field as the detail says.",
 	}
 	CursorInvalid = Kind{
-		"cursor-invalid", "The cursor or page mark cannot be used", 400,
-		"Begin again without it: the first answer has a new one.",
+		"cursor-invalid", "The cursor or page token is invalid", 400,
+		"Start again without it: the first response has a new one.",
 	}
 
 	NoToken = Kind{
 		"no-token", "The request has no access token", 401,
-		"Send the header \"Authorization: Bearer <token>\". A token comes from POST /oauth/token, POST /v1/tokens or `porchlight token create`.",
+		"Send the header \"Authorization: Bearer <token>\". Get a token from POST /oauth/token, POST /v1/tokens or `porchlight token create`.",
 	}
 	InvalidToken = Kind{
 		"invalid-token", "The access token is not valid", 401,
-		"Get a new token: this one is unknown or revoked, or its user or app is gone or deactivated.",
+		"Get a new token. This one is unknown or revoked, its app was deleted, or its user was deactivated or deleted.",
 	}
 	InvalidTicket = Kind{
 		"invalid-ticket", "The ticket cannot be used", 401,
-		"Ask for another with POST /v1/tickets. A ticket opens one stream, once, within 30 seconds.",
+		"Get another ticket with POST /v1/tickets. A ticket opens one stream, once, within 30 seconds.",
 	}
 	ExpiredToken = Kind{
 		"expired-token", "The access token has expired", 401,
@@ -95,84 +95,84 @@ var (
 	}
 	TokenInQuery = Kind{
 		"token-in-query", "The access token is in the URL", 401,
-		"Send the token in the Authorization header, and revoke this one: URLs end up in logs.",
+		"Send the token in the Authorization header. Revoke this token, because URLs end up in logs.",
 	}
 
 	InsufficientScope = Kind{
 		"insufficient-scope", "The token lacks a scope", 403,
-		"Use a token that has one of the scopes listed. Scopes that end in :admin are for other users' objects.",
+		"Use a token with one of the listed scopes. Scopes that end in :admin also cover other users' objects.",
 	}
 	Forbidden = Kind{
 		"forbidden", "The token does not allow this for that user", 403,
 		"Act for the token's own user (\"me\"), or use a token with the :admin form of the scope.",
 	}
 	Escalation = Kind{
-		"escalation", "The new credential would be able to do more than the caller", 403,
-		"Ask for scopes that the caller's own token has, in the :admin form if the credential is not for its own user.",
+		"escalation", "The new credential would have more permissions than the caller", 403,
+		"Request only scopes that the caller's token has. For a credential that is not for the caller's own user, the caller needs their :admin form.",
 	}
 
 	OriginRefused = Kind{
-		"origin-not-allowed", "Pages of this origin may not call the server", 403,
-		"Open the page under the server's own URL, or ask the operator to set public-url to that URL, or to add the page's origin to cors-origins.",
+		"origin-not-allowed", "Pages from this origin are not allowed to call the server", 403,
+		"Open the page at the server's own URL. Otherwise ask the operator to set public-url to the URL in use, or to add the page's origin to cors-origins.",
 	}
 
 	NoRoute = Kind{
-		"no-route", "There is nothing at this path", 404,
+		"no-route", "No route matches this path", 404,
 		"Check the path; GET /docs lists every route.",
 	}
 	NoUser = Kind{
-		"user-not-found", "There is no such user in this account", 404,
-		"Check the id or the e-mail; GET /v1/users lists the users.",
+		"user-not-found", "The user does not exist in this account", 404,
+		"Check the id or e-mail address. GET /v1/users lists the users.",
 	}
 	NoSession = Kind{
-		"session-not-found", "There is no such live session", 404,
-		"Sign in again: the session has ended, or its id is not one of this account's.",
+		"session-not-found", "The session does not exist or has ended", 404,
+		"Sign in again. The session has ended, or its id is not one of this account.",
 	}
 	SessionReplaced = Kind{
 		"session-replaced", "A newer session of the same app replaced this one", 404,
-		"Do not sign in again by yourself, or two clients will replace each other's sessions forever. Let the person decide. An app has at most 32 sessions of a user at a time.",
+		"Do not sign in again automatically, or two clients will replace each other's sessions forever. Let the user decide. An app can have at most 32 sessions of a user at a time.",
 	}
 	NoClaim = Kind{
-		"claim-not-found", "There is no such live claim", 404,
-		"Nothing needs to be ended: the claim has ended already, or was never made.",
+		"claim-not-found", "The claim does not exist or has ended", 404,
+		"No action is needed: the claim has already ended or was never made.",
 	}
 	NoContact = Kind{
-		"contact-not-found", "The user has no such contact", 404,
-		"Nothing needs to be removed: GET /v1/users/{user}/contacts lists the contacts.",
+		"contact-not-found", "The contact does not exist", 404,
+		"No action is needed to remove it. GET /v1/users/{user}/contacts lists the contacts.",
 	}
 	NoWatch = Kind{
-		"watch-not-found", "The user has no such watch", 404,
-		"Nothing needs to be ended: the watch was told, has expired or was deleted, or it is another user's. GET /v1/watches lists one's own.",
+		"watch-not-found", "The watch does not exist", 404,
+		"No action is needed to delete it: the watch was delivered, has expired, was deleted, or belongs to another user. GET /v1/watches lists your watches.",
 	}
 	NoApp = Kind{
-		"app-not-found", "There is no such app in this account", 404,
-		"Check the id; GET /v1/apps lists the apps.",
+		"app-not-found", "The app does not exist in this account", 404,
+		"Check the id. GET /v1/apps lists the apps.",
 	}
 	NoTokenID = Kind{
-		"token-not-found", "There is no such token", 404,
-		"Check the id; GET /v1/tokens lists the tokens. It may have expired or been revoked already.",
+		"token-not-found", "The token does not exist", 404,
+		"Check the id. GET /v1/tokens lists the tokens. The token may have expired or been revoked.",
 	}
 	NoAccount = Kind{
-		"account-not-found", "The account is gone", 404,
-		"Ask the server's operator.",
+		"account-not-found", "The account no longer exists", 404,
+		"Contact the server's operator.",
 	}
 
 	MethodNotAllowed = Kind{
-		"method-not-allowed", "The path does not take this method", 405,
-		"Use one of the methods listed.",
+		"method-not-allowed", "The path does not support this method", 405,
+		"Use one of the listed methods.",
 	}
 
 	EmailTaken = Kind{
-		"email-taken", "The e-mail address is another user's", 409,
-		"Use another address, or change the user who has it.",
+		"email-taken", "The e-mail address belongs to another user", 409,
+		"Use another address, or change the address of the user who has it.",
 	}
 	Conflict = Kind{
-		"conflict", "Somebody else changed this at the same moment", 409,
-		"Read it again and repeat the change.",
+		"conflict", "A concurrent request changed the same object", 409,
+		"Read the object again and repeat the change.",
 	}
 	Deactivated = Kind{
 		"user-deactivated", "The user is deactivated", 409,
-		"Activate the user first: PATCH /v1/users/{user} with {\"active\":true}.",
+		"Reactivate the user first: PATCH /v1/users/{user} with {\"active\":true}.",
 	}
 	SignedOut = Kind{
 		"user-signed-out", "The user is not signed in", 409,
@@ -180,11 +180,11 @@ var (
 	}
 	Transition = Kind{
 		"transition-not-allowed", "The user's client is too old for this change", 409,
-		"Choose a status that the client knows, or update the client.",
+		"Choose a status that the client supports, or update the client.",
 	}
 	LimitReached = Kind{
 		"limit-reached", "A limit of the user's record is reached", 409,
-		"End what is no longer needed, then repeat the request.",
+		"Remove what is no longer needed, then repeat the request.",
 	}
 	OwnerKept = Kind{
 		"owner-kept", "The account's owner cannot be deactivated or deleted", 409,
@@ -192,59 +192,59 @@ var (
 	}
 
 	PreconditionFailed = Kind{
-		"precondition-failed", "The condition of If-Match or If-None-Match does not hold", 412,
-		"Read it again, decide anew, and send its new ETag as If-Match. If you sent `If-None-Match: *`, it already exists.",
+		"precondition-failed", "The condition in If-Match or If-None-Match is not met", 412,
+		"Read the object again, reapply your change, and send the new ETag in If-Match. If you sent `If-None-Match: *`, the object already exists.",
 	}
 	BodyTooLarge = Kind{
 		"body-too-large", "The request body is too large", 413,
-		"Send less in one request: bodies have at most 65536 bytes, and 1048576 for a presence query or a batch of refreshes.",
+		"Send a smaller body. The limit is 65536 bytes, or 1048576 for a presence query or a batch of refreshes.",
 	}
 	UnsupportedMediaType = Kind{
-		"unsupported-media-type", "The body has a media type that the route does not read", 415,
-		"Send \"Content-Type: application/json\" and a body that is not compressed.",
+		"unsupported-media-type", "The body has an unsupported media type", 415,
+		"Send \"Content-Type: application/json\" and an uncompressed body.",
 	}
 	HostRefused = Kind{
 		"host-not-allowed", "The server does not answer under this host name", 421,
-		"Use a URL of the server, or ask its operator to set public-url to this one, or to add the name to allowed-hosts.",
+		"Use one of the server's URLs. Otherwise ask the operator to set public-url to this URL, or to add the host name to allowed-hosts.",
 	}
 	KeyReused = Kind{
-		"idempotency-key-reused", "The Idempotency-Key came with another request before", 422,
-		"Use a new key for a new request, and the same key only to repeat the same one.",
+		"idempotency-key-reused", "The Idempotency-Key was used for another request", 422,
+		"Use a new key for each new request. Reuse a key only to repeat the same request.",
 	}
 
 	TooSoon = Kind{
 		"too-soon", "The user was updated less than a minute ago", 429,
-		"Wait for the seconds in Retry-After, then repeat the request.",
+		"Wait for the number of seconds in Retry-After, then repeat the request.",
 	}
 	RateLimited = Kind{
-		"rate-limited", "The account's limit of requests is reached", 429,
-		"Wait for the seconds in Retry-After, then repeat the request.",
+		"rate-limited", "The account's rate limit is reached", 429,
+		"Wait for the number of seconds in Retry-After, then repeat the request.",
 	}
 
 	QuotaExceeded = Kind{
-		"quota-exceeded", "A limit for one address, user, app or account is reached", 429,
-		"Wait for the seconds in Retry-After, then repeat the request; and close streams and connections that you do not need. If the limit is too low, the server's operator can change the setting that the problem names.",
+		"quota-exceeded", "A limit on an address, user, app or account is reached", 429,
+		"Wait for the number of seconds in Retry-After, then repeat the request. Close streams and connections that you do not need. If the limit is too low, the server's operator can change the named setting.",
 	}
 
 	Internal = Kind{
 		"internal", "The server failed", 500,
-		"Try again later. Give the instance to the server's operator: it is in the server's log.",
+		"Try again later. If the problem persists, give the instance to the server's operator, who can find it in the server's log.",
 	}
 	OutcomeUnknown = Kind{
-		"outcome-unknown", "It is not known whether the change was made", 503,
-		"Repeat the request with the same Idempotency-Key: it is not carried out twice.",
+		"outcome-unknown", "The outcome of the change is unknown", 503,
+		"Repeat the request with the same Idempotency-Key: it will not be carried out twice.",
 	}
 	Unavailable = Kind{
-		"unavailable", "The server cannot answer now", 503,
-		"Wait for the seconds in Retry-After, then repeat the request.",
+		"unavailable", "The server is temporarily unavailable", 503,
+		"Wait for the number of seconds in Retry-After, then repeat the request.",
 	}
 	Overloaded = Kind{
-		"overloaded", "The server is at a limit that all clients share", 503,
-		"Wait for the seconds in Retry-After, then try again. If it happens often, the server's operator can raise the setting that the problem names.",
+		"overloaded", "The server has reached a limit that all clients share", 503,
+		"Wait for the number of seconds in Retry-After, then try again. If this happens often, the server's operator can raise the named setting.",
 	}
 	DiskFull = Kind{
 		"disk-full", "The server's disk is almost full", 507,
-		"Nothing was changed. The server's operator has to free space; reads go on.",
+		"Nothing was changed. The server's operator must free disk space. Reads still work.",
 	}
 )
 

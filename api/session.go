@@ -1,6 +1,6 @@
 package api
 
-// SignIn begins a session.
+// SignIn starts a session.
 type SignIn struct {
 	ClientType    string `json:"client_type"`
 	ClientVersion string `json:"client_version,omitempty"`
@@ -14,16 +14,16 @@ type Session struct {
 	User          string `json:"user"`
 	ClientType    string `json:"client_type"`
 	ClientVersion string `json:"client_version"`
-	App           string `json:"app"` // that signed the user in; "" for the user's own client
+	App           string `json:"app"` // the app that signed the user in; "" for the user's own client
 	Since         Time   `json:"since"`
 	Active        bool   `json:"active"`
-	IdleAt        Time   `json:"idle_at"` // without activity; null: never
-	EndsAt        Time   `json:"ends_at"` // without a refresh
+	IdleAt        Time   `json:"idle_at"` // if there is no activity; null: never
+	EndsAt        Time   `json:"ends_at"` // unless the session is renewed
 	LeaseSeconds  int    `json:"lease_seconds"`
 }
 
-// SessionUpdate refreshes a session for another lease, and may say whether the
-// user is active at it.
+// SessionUpdate renews a session for another lease. It can also report whether the
+// user is active.
 type SessionUpdate struct {
 	Active       *bool `json:"active,omitempty"`
 	LeaseSeconds *int  `json:"lease_seconds,omitempty"`
@@ -38,23 +38,23 @@ type Sessions struct {
 // MaxRefreshItems bounds a batch of refreshes.
 const MaxRefreshItems = 1_000
 
-// SessionRefresh refreshes many sessions; each succeeds or fails alone.
+// SessionRefresh renews many sessions. Each succeeds or fails independently.
 type SessionRefresh struct {
 	Sessions []RefreshItem `json:"sessions"`
 }
 
-// RefreshItem is one of a batch.
+// RefreshItem is one session of a batch.
 type RefreshItem struct {
 	ID     string `json:"id"`
 	Active *bool  `json:"active,omitempty"`
 }
 
-// RefreshResults answers a batch, in its order.
+// RefreshResults is the response to a batch, in its order.
 type RefreshResults struct {
 	Results []RefreshResult `json:"results"`
 }
 
-// RefreshResult is what became of one item: EndsAt, or Problem.
+// RefreshResult is the result of one item: EndsAt or Problem.
 type RefreshResult struct {
 	ID      string   `json:"id"`
 	Status  int      `json:"status"` // 200, or the problem's

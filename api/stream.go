@@ -1,8 +1,7 @@
 package api
 
-// Frames of GET /v1/stream: JSON objects with a "type". docs/streaming.md says
-// how they follow each other. A client ignores types and members that it does not
-// know.
+// Frames of GET /v1/stream are JSON objects with a "type". docs/streaming.md defines
+// the protocol. A client ignores types and members that it does not know.
 
 // The types of frames that a server sends.
 const (
@@ -30,19 +29,19 @@ const (
 	FramePing     = "ping"
 )
 
-// MaxFollowed is how many users one stream follows, MaxFollowFrame how many one
-// frame may name, and MaxStreamUsers how many a URL may.
+// MaxFollowed bounds the users that one stream follows, MaxFollowFrame those that one
+// frame names, and MaxStreamUsers those in a URL.
 const (
 	MaxFollowed    = 10_000
 	MaxFollowFrame = 1_000
 	MaxStreamUsers = 100
 )
 
-// SnapshotChunk is how many presences one snapshot frame holds at most.
+// SnapshotChunk bounds the presences in one snapshot frame.
 const SnapshotChunk = 1_000
 
-// ClientFrame is any frame that a client sends: which members count depends on
-// Type. ID, if given, comes back in the answer.
+// ClientFrame is any frame that a client sends. Type determines which members are
+// used. ID, if set, is returned in the answer.
 type ClientFrame struct {
 	Type string `json:"type"`
 	ID   string `json:"id,omitempty"` // at most 64 bytes
@@ -50,8 +49,8 @@ type ClientFrame struct {
 	// follow, unfollow: users by id, e-mail or "me", or the user's contacts.
 	Users    []string `json:"users,omitempty"`
 	Contacts bool     `json:"contacts,omitempty"`
-	// follow: from where; "": everything. It counts for users that were followed
-	// when it was given.
+	// follow: where to resume; "" means from the current state. It covers the users
+	// that were followed when the server sent it.
 	Cursor string `json:"cursor,omitempty"`
 
 	// sign_in: Session is the id that the client chooses, or the id of a session to
@@ -73,19 +72,19 @@ type ClientFrame struct {
 	DurationSeconds *int64 `json:"duration_seconds,omitempty"`
 }
 
-// ServerFrame is any frame that a server sends, for clients that read them into
-// one type.
+// ServerFrame is any frame that a server sends, for clients that decode all frames
+// into one type.
 type ServerFrame struct {
 	Type   string `json:"type"`
 	ID     string `json:"id,omitempty"`
-	Cursor string `json:"cursor,omitempty"` // a low-water mark: where to go on from
+	Cursor string `json:"cursor,omitempty"` // where to resume
 
 	// hello
 	Epoch       string `json:"epoch,omitempty"`
 	PingSeconds int    `json:"ping_seconds,omitempty"`
 
-	// snapshot. Partial: only what changed since the cursor that was given; all
-	// else stands. More: another part follows.
+	// snapshot. Partial: only the users that changed since the given cursor. More:
+	// another part follows.
 	Presences []Presence `json:"presences,omitempty"`
 	Gone      []string   `json:"gone,omitempty"`
 	Unknown   []string   `json:"unknown,omitempty"` // as asked
@@ -99,7 +98,7 @@ type ServerFrame struct {
 	Since     Time   `json:"since,omitzero"`
 	Until     Time   `json:"until,omitzero"`
 	Revision  uint64 `json:"revision,omitempty"`
-	Coalesced bool   `json:"coalesced,omitempty"` // versions between were left out
+	Coalesced bool   `json:"coalesced,omitempty"` // versions in between were not sent
 	Reason    string `json:"reason,omitempty"`    // of gone, reset and close
 
 	// watch
@@ -121,20 +120,20 @@ type ServerFrame struct {
 const (
 	GoneDeleted        = "deleted"         // the user
 	GoneContactRemoved = "contact_removed" // from the contacts that are followed
-	ResetEpoch         = "epoch"           // the cursor is of another store, or of before a restore
-	ResetUnreadable    = "unreadable"      // the cursor's text
-	ResetContacts      = "contacts"        // more were removed since than are remembered
+	ResetEpoch         = "epoch"           // the cursor is from another store, or from before a restore
+	ResetUnreadable    = "unreadable"      // the cursor was altered or was not issued by this store
+	ResetContacts      = "contacts"        // more contacts were removed since than the server remembers
 )
 
-// Close codes. From 3000 to 3499 a client connects again, after retry_ms if the
-// reason has it; from 3500 to 3999 it must not before it has changed something.
+// Close codes. After a code from 3000 to 3499 a client reconnects, after retry_ms if
+// that is set. After a code from 3500 to 3999 it must first fix the cause.
 const (
-	CloseDraining     = 3000 // the server stops: another takes over, or it comes back
-	CloseSlow         = 3001 // the client did not read for 10 s
-	CloseUnavailable  = 3002 // the store cannot be read now
-	CloseSilent       = 3003 // no sign of life
-	CloseUnauthorized = 3500 // the token was revoked or has expired, or its user is gone
-	CloseTooFast      = 3501 // more bytes or frames than a client needs to send
+	CloseDraining     = 3000 // the server is stopping
+	CloseSlow         = 3001 // the client did not keep up
+	CloseUnavailable  = 3002 // the store is unavailable
+	CloseSilent       = 3003 // the client sent nothing, not even a pong
+	CloseUnauthorized = 3500 // the token was revoked or has expired, or its user or app is gone
+	CloseTooFast      = 3501 // the client sent too many bytes or frames
 )
 
 // CloseReason is the text of a close frame: JSON.
@@ -143,16 +142,16 @@ type CloseReason struct {
 	RetryMS int    `json:"retry_ms,omitempty"`
 }
 
-// Ticket opens one stream, once, for who cannot send headers.
+// Ticket opens one stream, once, for clients that cannot send headers.
 type Ticket struct {
 	Ticket  string `json:"ticket"`
 	Expires Time   `json:"expires"`
 }
 
-// Changes answers a long poll.
+// Changes is the response to a long poll.
 type Changes struct {
 	Cursor    string     `json:"cursor"`
-	Reset     bool       `json:"reset"` // the cursor could not be used: these are all
+	Reset     bool       `json:"reset"` // the cursor could not be used: the response is complete
 	Presences []Presence `json:"presences"`
 	Gone      []string   `json:"gone"`
 	Unknown   []string   `json:"unknown"`

@@ -10,10 +10,10 @@ import (
 // "2026-03-01T09:30:00.000Z". The zero Time is null.
 type Time struct{ time.Time }
 
-// timeLayout keeps milliseconds; what is finer is cut off.
+// timeLayout has milliseconds; finer fractions are truncated.
 const timeLayout = "2006-01-02T15:04:05.000Z"
 
-// At is t as the wire has it.
+// At converts t.
 func At(t time.Time) Time { return Time{t} }
 
 // AppendJSON appends the JSON form of t.
@@ -51,22 +51,22 @@ func (t Time) String() string {
 	return t.UTC().Format(timeLayout)
 }
 
-// MarshalJSON writes the form of the wire.
+// MarshalJSON formats t.
 func (t Time) MarshalJSON() ([]byte, error) {
 	return t.AppendJSON(make([]byte, 0, len(timeLayout)+2)), nil
 }
 
-// ErrTime is about a text that is not a time of RFC 3339.
+// ErrTime reports a text that is not an RFC 3339 time.
 var ErrTime error = timeError{}
 
 type timeError struct{}
 
 func (timeError) Error() string { return "a time " + timeError{}.Reason() }
 
-// Reason is what the server answers, after the name of the field.
+// Reason is the text for an error message, after the name of the field.
 func (timeError) Reason() string { return `must be an RFC 3339 time, as in "2026-03-01T09:30:00Z"` }
 
-// UnmarshalJSON reads what ParseTime reads, or null.
+// UnmarshalJSON parses what ParseTime accepts, or null.
 func (t *Time) UnmarshalJSON(data []byte) error {
 	if string(data) == "null" {
 		*t = Time{}
@@ -87,10 +87,10 @@ func (t *Time) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// ParseTime reads a time by the grammar of RFC 3339, section 5.6, and no other;
-// time.Parse accepts more and refuses small letters and leap seconds. Digits past
-// the nanosecond are cut off. A leap second, which is possible at the end of a
-// month only, is the second after it.
+// ParseTime parses exactly the grammar of RFC 3339, section 5.6. In contrast,
+// time.Parse accepts other forms, and rejects lower-case letters and leap seconds.
+// Digits beyond nanoseconds are truncated. A leap second, which is possible only at
+// the end of a month, becomes the following second.
 func ParseTime(text string) (time.Time, error) {
 	const layout = "0000-00-00T00:00:00"
 	if len(text) <= len(layout) || !shaped(text[:len(layout)], layout) {

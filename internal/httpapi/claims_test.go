@@ -18,7 +18,7 @@ func TestClaims(t *testing.T) {
 	var got api.ClaimResult
 
 	w.do("PUT", path+"manual", admin, `{"source":"manual","status":"busy","note":"Writing"}`).want(200).read(&got)
-	if got.Claim == nil || got.Why != "decides" || got.Presence.Status != api.Busy || got.Presence.Note != "Writing" || got.Claim.App != string(w.app) {
+	if got.Claim == nil || got.Why != "wins" || got.Presence.Status != api.Busy || got.Presence.Note != "Writing" || got.Claim.App != string(w.app) {
 		t.Errorf("busy: %+v", got)
 	}
 	if until := got.Claim.Until.Sub(w.clock()); until != 24*time.Hour {

@@ -19,16 +19,16 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// The pages for people: what this server is, the API reference from which
-// requests can be sent to it, and what each problem means. All of it is in the
-// binary; nothing is loaded from elsewhere.
+// The pages for people: an index, the API reference, from which users can send
+// requests, and an explanation of each problem. Everything is in the binary; nothing
+// is loaded from elsewhere.
 
 //go:embed pages.html
 var pagesText string
 
 var pages = template.Must(template.New("pages").Parse(pagesText))
 
-// pagePolicy lets a page of text have its own style, and nothing else.
+// pagePolicy allows a text page its inline style and nothing else.
 const pagePolicy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 func (a *API) mountPages(rt *wire.Router) {
@@ -45,7 +45,7 @@ func (a *API) mountPages(rt *wire.Router) {
 	}
 }
 
-// text serves a page that is always the same.
+// text serves a static page.
 func text(name string, data any) wire.Handler {
 	page, err := render(name, data)
 	return func(w http.ResponseWriter, _ *http.Request) error {
@@ -69,10 +69,10 @@ func servePage(w http.ResponseWriter, policy string, page []byte) {
 	header(w, "Cache-Control", "no-cache")
 	header(w, "X-Content-Type-Options", "nosniff")
 	header(w, "Referrer-Policy", "no-referrer")
-	_, _ = w.Write(page) // nobody is there to tell
+	_, _ = w.Write(page) // there is nobody left to report an error to
 }
 
-// explainProblem is the page that the type of a problem leads to.
+// explainProblem serves the page for the type of a problem.
 func explainProblem(w http.ResponseWriter, r *http.Request) error {
 	for _, kind := range api.Kinds() {
 		if kind.Slug != r.PathValue("slug") {
@@ -95,15 +95,15 @@ func openAPI(w http.ResponseWriter, _ *http.Request) error {
 	return err
 }
 
-// A reference is the page of the API reference and what it loads.
+// A reference is the page of the API reference and the assets that it loads.
 type reference struct {
 	html   []byte
 	policy string
 	assets http.Handler
 }
 
-// reference makes the page once: it is the same for everybody, so its scripts
-// can be allowed by their hashes and no others run.
+// reference renders the page once. It is the same for everybody, so the policy can
+// allow its scripts by hash, and no other scripts run.
 func (a *API) reference() *reference {
 	config := swgui.Config{
 		Title: "Porchlight API", SwaggerJSON: "/docs/openapi.yaml", BasePath: "/docs",
@@ -124,7 +124,7 @@ func (a *API) reference() *reference {
 	return &reference{html: html, policy: referencePolicy(html), assets: ui}
 }
 
-// A capture is a response that is kept.
+// A capture records a response.
 type capture struct {
 	header http.Header
 	body   bytes.Buffer
@@ -152,8 +152,8 @@ func (ref *reference) page(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
-// assets that the page loads. Others that lie beside them are not served: one of
-// them is a page of its own.
+// assets are the files that the page loads. Other embedded files are not served,
+// because one of them is a page of its own.
 var assets = map[string]bool{
 	"swagger-ui.css": true, "swagger-ui-bundle.js": true, "swagger-ui-standalone-preset.js": true,
 	"favicon-16x16.png": true, "favicon-32x32.png": true,

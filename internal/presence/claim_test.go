@@ -258,7 +258,7 @@ func TestMeetingsEndByThemselves(t *testing.T) {
 				t.Errorf("renewed: %+v", p)
 			}
 			x := Explain(&s.state, s.now)
-			if want := "decides; ends at 2026-11-24T11:00:00.000Z unless it is stated again"; x.Claims[0].Why != want {
+			if want := "wins; expires at 2026-11-24T11:00:00.000Z unless it is renewed"; x.Claims[0].Why != want {
 				t.Errorf("explained as %q, want %q", x.Claims[0].Why, want)
 			}
 			s.activeFor(24 * time.Hour)

@@ -66,16 +66,16 @@ func clock(i Instant) string { return i.Time().Format("2006-01-02T15:04:05.000Z"
 func because(s *State, v *snapshot) string {
 	switch {
 	case s.Standing == Deactivated:
-		return "The user is deactivated, so nothing that is claimed counts."
+		return "The user is deactivated, so no claim counts."
 	case s.Standing == Deleted:
 		return "The user is deleted."
 	case v.winner != nil && !v.live:
-		return fmt.Sprintf("No session is live, and only an out_of_office claim counts then: %s.", v.winner.named())
+		return fmt.Sprintf("No session is live, so only out_of_office claims count: %s wins.", v.winner.named())
 	case v.winner != nil:
-		return fmt.Sprintf("%s decides: it stands in row %d of the table of precedence, and no other claim that counts stands above it.",
+		return fmt.Sprintf("%s wins by rule %d of the precedence table.",
 			upperFirst(v.winner.named()), v.winner.rank().row())
 	case !v.live:
-		return "No session is live, and no out_of_office claim is either."
+		return "No session is live, and there is no out_of_office claim."
 	case v.active:
 		return "No claim counts, and a session is active."
 	default:
@@ -87,7 +87,7 @@ func (c *Claim) named() string {
 	if c.Source == Manual {
 		return fmt.Sprintf("the manual claim %s", c.Status)
 	}
-	return fmt.Sprintf("the claim %q of source %s, %s,", c.ID, c.Source, c.Status)
+	return fmt.Sprintf("the claim %q (%s from %s)", c.ID, c.Status, c.Source)
 }
 
 func upperFirst(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
@@ -96,11 +96,11 @@ func explainSession(session *Session, now Instant) ExplainedSession {
 	x := ExplainedSession{Session: *session, Active: session.active(now)}
 	switch {
 	case !x.Active:
-		x.Why = fmt.Sprintf("idle since %s; ends at %s unless it is refreshed", clock(session.IdleAt), clock(session.EndsAt))
+		x.Why = fmt.Sprintf("idle since %s; expires at %s unless it is renewed", clock(session.IdleAt), clock(session.EndsAt))
 	case session.IdleAt == 0:
-		x.Why = fmt.Sprintf("active; ends at %s unless it is refreshed", clock(session.EndsAt))
+		x.Why = fmt.Sprintf("active; expires at %s unless it is renewed", clock(session.EndsAt))
 	default:
-		x.Why = fmt.Sprintf("active; idle at %s without activity; ends at %s unless it is refreshed", clock(session.IdleAt), clock(session.EndsAt))
+		x.Why = fmt.Sprintf("active; idle at %s without activity; expires at %s unless it is renewed", clock(session.IdleAt), clock(session.EndsAt))
 	}
 	return x
 }
@@ -125,9 +125,9 @@ func explainClaims(s *State, v *snapshot, now Instant) []ExplainedClaim {
 func whyClaim(s *State, v *snapshot, c *Claim, x *ExplainedClaim) string {
 	switch {
 	case x.Decides && c.Status.meeting() && !c.Until.IsZero():
-		return fmt.Sprintf("decides; ends at %s unless it is stated again", clock(c.Until))
+		return fmt.Sprintf("wins; expires at %s unless it is renewed", clock(c.Until))
 	case x.Decides:
-		return "decides"
+		return "wins"
 	case s.Standing != Active:
 		return "does not count: the user is not active"
 	case !x.Live:
@@ -135,15 +135,15 @@ func whyClaim(s *State, v *snapshot, c *Claim, x *ExplainedClaim) string {
 	case !v.live && c.Status != OutOfOffice:
 		return "does not count while no session is live"
 	case !x.Counts:
-		return fmt.Sprintf("silenced: the user chose available at %s, after it began", clock(s.AvailableAt))
+		return fmt.Sprintf("does not count: the user set available at %s, after the claim began", clock(s.AvailableAt))
 	case c.rank() == v.winner.rank() && c.Since == v.winner.Since:
-		return fmt.Sprintf("loses to %q: same row, same since, the greater id wins", v.winner.ID)
+		return fmt.Sprintf("loses to %q: same rule and since; the greater id wins", v.winner.ID)
 	case c.rank() == v.winner.rank():
-		return fmt.Sprintf("loses to %q: same row, the later since wins", v.winner.ID)
+		return fmt.Sprintf("loses to %q: same rule; the later since wins", v.winner.ID)
 	case c.rank().row() == v.winner.rank().row():
-		return fmt.Sprintf("loses to %q: in row 2 presenting is before in_meeting, and in_meeting before on_call", v.winner.ID)
+		return fmt.Sprintf("loses to %q: rule 2 ranks presenting before in_meeting, and in_meeting before on_call", v.winner.ID)
 	default:
-		return fmt.Sprintf("loses to %q of row %d", v.winner.ID, v.winner.rank().row())
+		return fmt.Sprintf("loses to %q by rule %d", v.winner.ID, v.winner.rank().row())
 	}
 }
 
@@ -179,14 +179,14 @@ func steps(s *State, v snapshot, p Presence, now Instant) []Step {
 func whyStep(s *State, v *snapshot, before *Claim, wasLive bool, t Instant) string {
 	switch {
 	case wasLive && !v.live:
-		return "the last session ends unless it is refreshed"
+		return "the last session expires unless it is renewed"
 	case before != nil && before.ended(t):
-		return before.named() + " ends"
+		return before.named() + " expires"
 	case v.winner != before:
 		return v.winner.named() + " begins"
 	case s.Note.Until == t:
-		return "the note ends"
+		return "the note expires"
 	default:
-		return "the sessions idle without activity"
+		return "the sessions become idle without activity"
 	}
 }
