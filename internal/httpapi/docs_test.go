@@ -30,7 +30,7 @@ func TestPages(t *testing.T) {
 		"/docs":                                 "swagger-ui-bundle.js",
 		"/docs/openapi.yaml":                    "openapi: 3.1",
 		"/docs/problems":                        "idempotency-key-reused",
-		"/docs/problems/user-not-found":         "There is no such user",
+		"/docs/problems/user-not-found":         "The user does not exist",
 		"/docs/swagger-ui.css":                  ".swagger-ui",
 		"/docs/swagger-ui-bundle.js":            "SwaggerUIBundle",
 		"/docs/swagger-ui-standalone-preset.js": "SwaggerUIStandalonePreset",
