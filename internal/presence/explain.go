@@ -2,6 +2,7 @@ package presence
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -155,11 +156,16 @@ func sortClaims(all []ExplainedClaim) {
 		}
 		return beats(&a.Claim, a.Claim.rank(), &b.Claim, b.Claim.rank())
 	}
-	for i := 1; i < len(all); i++ {
-		for j := i; j > 0 && before(&all[j], &all[j-1]); j-- {
-			all[j], all[j-1] = all[j-1], all[j]
+	slices.SortStableFunc(all, func(a, b ExplainedClaim) int {
+		switch {
+		case before(&a, &b):
+			return -1
+		case before(&b, &a):
+			return 1
+		default:
+			return 0
 		}
-	}
+	})
 }
 
 // steps are the changes of status or note that come by themselves.

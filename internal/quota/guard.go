@@ -121,6 +121,22 @@ func (g *Guard) keyOf(r Resource, s Subject, c *Caller) (k key, ok bool) {
 	}
 }
 
+// keysOf are the n keys that c counts for, if admit lets each of them pass.
+func (g *Guard) keysOf(r Resource, c *Caller, admit func(k key, limit *Limit) error) (keys [subjectCount]key, n int, err error) {
+	for s := range subjectCount {
+		k, ok := g.keyOf(r, s, c)
+		if !ok {
+			continue
+		}
+		if err := admit(k, g.limits[r][s]); err != nil {
+			return keys, 0, err
+		}
+		keys[n] = k
+		n++
+	}
+	return keys, n, nil
+}
+
 // Take counts one of r for c, or answers an *Error and counts nothing.
 func (g *Guard) Take(r Resource, c Caller) error {
 	if g == nil {
@@ -129,25 +145,19 @@ func (g *Guard) Take(r Resource, c Caller) error {
 	now := g.clock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var keys [subjectCount]key
-	var taken [subjectCount]Bucket
-	n := 0
-	for s := range subjectCount {
-		k, ok := g.keyOf(r, s, &c)
-		if !ok {
-			continue
-		}
+	taken := make([]Bucket, 0, subjectCount)
+	keys, n, err := g.keysOf(r, &c, func(k key, limit *Limit) error {
 		b := g.buckets.Get(k)
-		if _, wait := b.Take(1, g.limits[r][s].Most, time.Minute, now); wait > 0 {
-			return g.limits[r][s].Reached(wait)
+		if _, wait := b.Take(1, limit.Most, time.Minute, now); wait > 0 {
+			return limit.Reached(wait)
 		}
-		keys[n], taken[n] = k, b
-		n++
+		taken = append(taken, b)
+		return nil
+	})
+	for i, k := range keys[:n] {
+		g.buckets.Set(k, taken[i], now)
 	}
-	for i := range n {
-		g.buckets.Set(keys[i], taken[i], now)
-	}
-	return nil
+	return err
 }
 
 // streamRetry is when a client may try again that has too many streams open.
@@ -161,18 +171,14 @@ func (g *Guard) Open(c Caller) (release func(), err error) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var keys [subjectCount]key
-	n := 0
-	for s := range subjectCount {
-		k, ok := g.keyOf(Streams, s, &c)
-		if !ok {
-			continue
+	keys, n, err := g.keysOf(Streams, &c, func(k key, limit *Limit) error {
+		if g.open[k] >= limit.Most {
+			return limit.Reached(streamRetry)
 		}
-		if limit := g.limits[Streams][s]; g.open[k] >= limit.Most {
-			return nil, limit.Reached(streamRetry)
-		}
-		keys[n] = k
-		n++
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	for _, k := range keys[:n] {
 		g.open[k]++

@@ -2,7 +2,6 @@ package server
 
 import (
 	"container/list"
-	"crypto/tls"
 	"net"
 	"net/http"
 	"net/netip"
@@ -118,7 +117,7 @@ func (t *connections) addressOf(c net.Conn) netip.Prefix {
 	if !ok {
 		return netip.Prefix{}
 	}
-	addr := at.AddrPort().Addr().Unmap().WithZone("")
+	addr := wire.PlainAddr(at.AddrPort().Addr())
 	if t.trusted != nil && t.trusted(addr) {
 		return netip.Prefix{}
 	}
@@ -236,19 +235,10 @@ func (t *connections) stats() connectionStats {
 // on has a server say when its connections are idle.
 func (t *connections) on(srv *http.Server) {
 	srv.ConnState = func(c net.Conn, state http.ConnState) {
-		if own := connectionOf(c); own != nil {
+		if own, ok := wire.ConnAs[*connection](c); ok {
 			own.enter(state)
 		}
 	}
-}
-
-// connectionOf is the connection under what net/http has, or nil.
-func connectionOf(c net.Conn) *connection {
-	if secured, ok := c.(*tls.Conn); ok {
-		c = secured.NetConn()
-	}
-	own, _ := c.(*connection)
-	return own
 }
 
 // A connection is one of a listener that counts them.

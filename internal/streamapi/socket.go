@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/internal/hub"
+	"porchlight.dev/porchlight/internal/wire"
 )
 
 // A socket is a connection that was taken over from net/http: the sink of a
@@ -55,22 +56,8 @@ const sendBuffer = 128 << 10
 
 // limitSendBuffer is for a connection that becomes a stream.
 func limitSendBuffer(conn net.Conn) {
-	if c, ok := inside[interface{ SetWriteBuffer(bytes int) error }](conn); ok {
+	if c, ok := wire.ConnAs[interface{ SetWriteBuffer(bytes int) error }](conn); ok {
 		_ = c.SetWriteBuffer(sendBuffer) // if the connection has gone, the first write fails
-	}
-}
-
-// inside finds what can do T: conn, or the connection that it is made of.
-func inside[T any](conn net.Conn) (able T, ok bool) {
-	for {
-		if able, ok = conn.(T); ok {
-			return able, true
-		}
-		outer, wraps := conn.(interface{ NetConn() net.Conn })
-		if !wraps {
-			return able, false
-		}
-		conn = outer.NetConn()
 	}
 }
 
@@ -201,7 +188,7 @@ func (s *socket) linger() {
 
 // closeWrite says that nothing more comes.
 func closeWrite(conn net.Conn) error {
-	if c, ok := inside[interface{ CloseWrite() error }](conn); ok {
+	if c, ok := wire.ConnAs[interface{ CloseWrite() error }](conn); ok {
 		return c.CloseWrite()
 	}
 	return errors.ErrUnsupported

@@ -9,15 +9,17 @@ import (
 	"net"
 	"sync"
 	"syscall"
+
+	"porchlight.dev/porchlight/internal/wire"
 )
 
 // rawOf is the system's own connection under conn, or nil if bytes are changed on
 // the way to it.
 func rawOf(conn net.Conn) syscall.RawConn {
-	if _, secure := inside[*tls.Conn](conn); secure {
+	if _, secure := wire.ConnAs[*tls.Conn](conn); secure {
 		return nil
 	}
-	tcp, ok := inside[*net.TCPConn](conn)
+	tcp, ok := wire.ConnAs[*net.TCPConn](conn)
 	if !ok {
 		return nil
 	}

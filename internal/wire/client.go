@@ -109,7 +109,7 @@ func reported(header []string, hops int) string {
 // peerAddr is the other end of the request's connection.
 func peerAddr(r *http.Request) netip.Addr {
 	at, _ := netip.ParseAddrPort(r.RemoteAddr) // not valid for what is not TCP
-	return plainAddr(at.Addr())
+	return PlainAddr(at.Addr())
 }
 
 // hopAddr reads an address of X-Forwarded-For: with or without a port, and IPv6
@@ -117,18 +117,18 @@ func peerAddr(r *http.Request) netip.Addr {
 func hopAddr(text string) (netip.Addr, bool) {
 	text = strings.TrimSpace(text)
 	if at, err := netip.ParseAddrPort(text); err == nil {
-		return plainAddr(at.Addr()), true
+		return PlainAddr(at.Addr()), true
 	}
 	if inner, ok := strings.CutPrefix(text, "["); ok {
 		text = strings.TrimSuffix(inner, "]")
 	}
 	addr, err := netip.ParseAddr(text)
-	return plainAddr(addr), err == nil
+	return PlainAddr(addr), err == nil
 }
 
-// plainAddr makes an IPv4 address of one that is mapped to IPv6, and leaves out
+// PlainAddr makes an IPv4 address of one that is mapped to IPv6, and leaves out
 // the zone, which is the machine's own matter.
-func plainAddr(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
+func PlainAddr(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
 // plausibleHost reports whether text can be a host, with or without a port.
 func plausibleHost(text string) bool {

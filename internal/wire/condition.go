@@ -30,9 +30,6 @@ func ReadCondition(r *http.Request) (c Condition, err error) {
 	return c, err
 }
 
-// Empty reports whether nothing is asked.
-func (c *Condition) Empty() bool { return len(c.match)+len(c.noneMatch) == 0 }
-
 // Matched reports whether If-Match holds for something with an entity tag; "" is
 // one that has none. Weak tags never match. "*" asks that it exists.
 func (c *Condition) Matched(tag string, exists bool) bool {

@@ -1,7 +1,7 @@
 package wire
 
 import (
-	"crypto/tls"
+	"net"
 	"net/http"
 )
 
@@ -15,12 +15,22 @@ type Connection interface {
 
 // connectionOf is nil for a request whose listener says nothing.
 func connectionOf(r *http.Request) Connection {
-	conn := Conn(r)
-	if secured, ok := conn.(*tls.Conn); ok {
-		conn = secured.NetConn()
-	}
-	c, _ := conn.(Connection)
+	c, _ := ConnAs[Connection](Conn(r))
 	return c
+}
+
+// ConnAs finds what is a T: conn, or the connection under it.
+func ConnAs[T any](conn net.Conn) (found T, ok bool) {
+	for {
+		if found, ok = conn.(T); ok {
+			return found, true
+		}
+		outer, wraps := conn.(interface{ NetConn() net.Conn })
+		if !wraps {
+			return found, false
+		}
+		conn = outer.NetConn()
+	}
 }
 
 // Authenticated notes that the request that w answers is of somebody who is known:

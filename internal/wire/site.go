@@ -79,7 +79,7 @@ func (s *Site) checkHost(asked string) error {
 		return nil
 	}
 	if addr, err := netip.ParseAddr(host); err == nil {
-		if host = plainAddr(addr).String(); s.AnyAddress || plainAddr(addr).IsLoopback() {
+		if host = PlainAddr(addr).String(); s.AnyAddress || PlainAddr(addr).IsLoopback() {
 			return nil
 		}
 	}

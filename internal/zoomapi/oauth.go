@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"porchlight.dev/porchlight/internal/auth"
@@ -33,7 +34,8 @@ type OAuth struct {
 	// there is no limit.
 	Admit func(w http.ResponseWriter, g Grantee) error
 
-	failures failures
+	mu       sync.Mutex
+	failures quota.Table[presence.AppID] // of authentication, whether or not there is such an app; guarded by mu
 }
 
 // A Grantee is who gets a token of the token endpoint.
@@ -194,7 +196,7 @@ func (e *OAuth) client(r *http.Request, form *oauthForm) (presence.AccountID, au
 	if !errors.Is(err, auth.ErrBadClient) {
 		return account, app, err
 	}
-	wait := e.failures.add(id, e.Clock())
+	wait := e.noteFailure(id)
 	if wait == 0 {
 		return "", auth.App{}, refuse("invalid_client", reasonBadClient)
 	}
@@ -203,6 +205,21 @@ func (e *OAuth) client(r *http.Request, form *oauthForm) (presence.AccountID, au
 		Status: http.StatusTooManyRequests, Code: "invalid_client", RetryAfter: seconds,
 		Reason: fmt.Sprintf("%s; it failed too often, try again in %d seconds", reasonBadClient, seconds),
 	}
+}
+
+// maxFailures is how often a client may fail in a minute before it is told to wait.
+const maxFailures = 20
+
+// noteFailure says how long a client is to wait that failed: zero while it does not
+// fail too often.
+func (e *OAuth) noteFailure(id presence.AppID) time.Duration {
+	now := e.Clock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	b := e.failures.Get(id)
+	_, wait := b.Take(1, maxFailures, time.Minute, now)
+	e.failures.Set(id, b, now)
+	return wait
 }
 
 func missing(name string) error {

@@ -2,25 +2,10 @@ package zoomapi
 
 import (
 	"encoding/base64"
-	"fmt"
 	"net/url"
 	"testing"
-	"time"
 	"unicode/utf8"
-
-	"porchlight.dev/porchlight/internal/presence"
 )
-
-func TestFailuresAreBounded(t *testing.T) {
-	var f failures
-	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
-	for i := range 3 * maxFailing {
-		f.add(presence.AppID(fmt.Sprint("client", i)), now.Add(time.Duration(i)*time.Millisecond))
-	}
-	if n := len(f.counts); n > maxFailing {
-		t.Errorf("%d clients are counted", n)
-	}
-}
 
 func FuzzParseBasic(f *testing.F) {
 	f.Add("id", "secret", "Basic aWQ6c2VjcmV0")
