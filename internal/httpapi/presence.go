@@ -50,6 +50,15 @@ func AppendPresence(b []byte, u presence.UserID, p *presence.Presence) []byte {
 	return strconv.AppendUint(b, uint64(p.Revision), 10)
 }
 
+// AppendNamed appends an api.Presence, less cursor, of a user who was named by ref.
+func AppendNamed(b []byte, u presence.UserID, p *presence.Presence, ref string) []byte {
+	b = AppendPresence(append(b, '{'), u, p)
+	if ref != string(u) {
+		b = append(wire.AppendJSON(append(b, `,"asked_as":"`...), ref), '"')
+	}
+	return append(b, '}')
+}
+
 func asPresence(u presence.UserID, p *presence.Presence) api.Presence {
 	return api.Presence{
 		User: string(u), Status: api.Status(p.Status.String()), Note: p.Note,

@@ -119,20 +119,7 @@ func appendPresences(q *mentions, views []view.View, cursor string) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(b, '{')
-		b = AppendPresence(b, views[i].User, &views[i].Presence)
-		if ref := q.refs[i]; ref != string(views[i].User) {
-			b = append(b, `,"asked_as":"`...)
-			b = append(wire.AppendJSON(b, ref), '"')
-		}
-		b = append(b, '}')
+		b = AppendNamed(b, views[i].User, &views[i].Presence, q.refs[i])
 	}
-	b = append(b, `],"unknown":[`...)
-	for i, ref := range q.unknown {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(wire.AppendJSON(append(b, '"'), ref), '"')
-	}
-	return append(b, "]}"...)
+	return append(wire.AppendStrings(append(b, `],"unknown":`...), q.unknown), '}')
 }

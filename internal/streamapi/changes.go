@@ -13,6 +13,7 @@ import (
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/view"
+	"porchlight.dev/porchlight/internal/wire"
 )
 
 // A poll is the sink of a long poll: it keeps the answer to its Follow, and what comes
@@ -225,7 +226,7 @@ func (p *poll) appendChanges() []byte {
 	b = strconv.AppendBool(b, p.reset)
 	b = appendViews(append(b, `,"presences":[`...), p.snapshot.Views, p.snapshot.Names)
 	b = append(appendViews(b, p.later, nil), ']')
-	b = appendTexts(append(b, `,"gone":`...), append(p.snapshot.Gone, p.gone...))
-	b = appendTexts(append(b, `,"unknown":`...), p.snapshot.Unknown)
+	b = wire.AppendStrings(append(b, `,"gone":`...), append(p.snapshot.Gone, p.gone...))
+	b = wire.AppendStrings(append(b, `,"unknown":`...), p.snapshot.Unknown)
 	return append(b, '}')
 }

@@ -103,38 +103,32 @@ func appendSnapshot(b []byte, s *hub.Snapshot) []byte {
 	if s.More {
 		return append(b, `,"more":true`...)
 	}
-	b = appendTexts(append(b, `,"gone":`...), s.Gone)
-	return appendTexts(append(b, `,"unknown":`...), s.Unknown)
+	b = wire.AppendStrings(append(b, `,"gone":`...), s.Gone)
+	return wire.AppendStrings(append(b, `,"unknown":`...), s.Unknown)
 }
 
 // appendViews appends presences to those of a list, those of users who were named
 // otherwise than by id once for each name.
-func appendViews(b []byte, views []view.View, asked map[presence.UserID][]string) []byte {
+func appendViews(b []byte, views []view.View, names map[presence.UserID][]string) []byte {
 	for i := range views {
-		names := asked[views[i].User]
-		for n := range max(1, len(names)) {
-			if b[len(b)-1] != '[' {
-				b = append(b, ',')
-			}
-			b = httpapi.AppendPresence(append(b, '{'), views[i].User, &views[i].Presence)
-			if n < len(names) && names[n] != string(views[i].User) {
-				b = append(wire.AppendJSON(append(b, `,"asked_as":"`...), names[n]), '"')
-			}
-			b = append(b, '}')
+		v := &views[i]
+		refs := names[v.User]
+		if len(refs) == 0 {
+			b = httpapi.AppendNamed(appendComma(b), v.User, &v.Presence, string(v.User))
+		}
+		for _, ref := range refs {
+			b = httpapi.AppendNamed(appendComma(b), v.User, &v.Presence, ref)
 		}
 	}
 	return b
 }
 
-func appendTexts[T ~string](b []byte, texts []T) []byte {
-	b = append(b, '[')
-	for i, text := range texts {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(wire.AppendJSON(append(b, '"'), string(text)), '"')
+// appendComma separates an item of a list from those before.
+func appendComma(b []byte) []byte {
+	if b[len(b)-1] == '[' {
+		return b
 	}
-	return append(b, ']')
+	return append(b, ',')
 }
 
 // appendTail closes the object of a frame: what differs from stream to stream.

@@ -119,6 +119,18 @@ func appendField(b []byte, name, value string) []byte {
 	return append(b, '"')
 }
 
+// AppendStrings appends a JSON array of strings.
+func AppendStrings[T ~string](b []byte, texts []T) []byte {
+	b = append(b, '[')
+	for i, text := range texts {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(AppendJSON(append(b, '"'), string(text)), '"')
+	}
+	return append(b, ']')
+}
+
 // AppendJSON appends text as the inside of a JSON string: what could end the
 // string or the line is escaped, and what is not UTF-8 replaced.
 func AppendJSON(b []byte, text string) []byte {
