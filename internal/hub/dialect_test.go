@@ -33,6 +33,7 @@ type lineSink struct {
 }
 
 func (s *lineSink) Append(b []byte, d hub.Delivery) []byte { return append(b, d.Encoded(s.lines)...) }
+
 func (s *lineSink) TryWrite(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
