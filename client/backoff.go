@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-// How a stream comes back.
+// How a stream reconnects.
 const (
-	firstWait = time.Second      // bounds the first wait; each one after may be twice as long
-	longest   = 30 * time.Second // and no longer
-	proven    = 10 * time.Second // a connection that lasted as long begins anew
-	taken     = time.Second      // one that lasted as long had a token that was good
+	firstWait = time.Second      // bounds the first wait; the bound doubles each time
+	longest   = 30 * time.Second // the largest bound
+	proven    = 10 * time.Second // a connection that lasted this long resets the backoff
+	taken     = time.Second      // a connection that lasted this long had a valid token
 )
 
-// A backoff says how long to wait before another attempt: what the server asked
-// for, and a random time up to a bound that doubles, so that many clients do not
-// come back together ("full jitter").
+// A backoff computes the wait before the next attempt: the time that the server asked
+// for, plus a random time up to a bound that doubles, so that many clients do not
+// reconnect at the same time ("full jitter").
 type backoff struct {
 	failures int
 	random   func(below time.Duration) time.Duration
@@ -33,7 +33,7 @@ func (b *backoff) next(asked time.Duration) time.Duration {
 
 func uniform(below time.Duration) time.Duration { return rand.N(below) }
 
-// sleep reports whether ctx lasted.
+// sleep waits, and reports whether ctx is still valid.
 func sleep(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return ctx.Err() == nil
@@ -48,8 +48,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// A pace keeps what is sent below what a server takes (see docs/streaming.md,
-// too_fast), with a fifth to spare.
+// A pace limits the rate of sending to four fifths of what a server accepts (see
+// too_fast in docs/streaming.md).
 type pace struct {
 	frames, bytes allowance
 }
@@ -61,12 +61,12 @@ func newPace() *pace {
 	}
 }
 
-// take is how long to wait before a frame of so many bytes.
+// take returns how long to wait before sending a frame of this size.
 func (p *pace) take(size int, now time.Time) time.Duration {
 	return max(p.frames.take(1, now), p.bytes.take(float64(size), now))
 }
 
-// An allowance fills over time, and may be overdrawn by those that wait.
+// An allowance is a token bucket that can be overdrawn by senders that then wait.
 type allowance struct {
 	perSecond, most, left float64
 	at                    time.Time

@@ -11,27 +11,27 @@ import (
 	"porchlight.dev/porchlight/api"
 )
 
-// Ticket asks for a ticket, which opens one stream for who cannot send headers,
-// such as a page in a browser: hand it over at once. A [Stream] needs none.
+// Ticket gets a ticket, which opens one stream for a client that cannot send headers,
+// such as a page in a browser. Use it within 30 seconds. A [Stream] needs none.
 func (c *Client) Ticket(ctx context.Context) (api.Ticket, error) {
 	var t api.Ticket
 	_, err := c.do(ctx, call{method: http.MethodPost, path: "/v1/tickets", into: &t})
 	return t, err
 }
 
-// ChangesQuery says which changes are asked for.
+// ChangesQuery selects changes.
 type ChangesQuery struct {
 	Users    []string // at most api.MaxStreamUsers
-	Contacts bool     // the contacts of the token's user, too
-	Cursor   string   // of the last answer, or of a stream; "": everything at once
+	Contacts bool     // also the contacts of the token's user
+	Cursor   string   // from the last response or from a stream; "" means the current state, at once
 	Wait     time.Duration
 	AsOwner  bool // as in StreamOptions: with an app's credentials, Contacts are the owner's
 }
 
-// Changes is one long poll: the server answers as soon as something has changed
-// after the cursor, and with nothing after Wait, of which only whole seconds
-// count. The client's own timeout bounds it, too: it is 30 seconds unless New was
-// given another client. Contacts with an app's credentials are ErrActsAsOwner.
+// Changes makes one long poll. The server responds as soon as something has changed
+// after the cursor, or without changes after Wait, in whole seconds. The HTTP client's
+// timeout applies too; the default is 30 seconds. Contacts with an app's credentials
+// give ErrActsAsOwner unless AsOwner is set.
 func (c *Client) Changes(ctx context.Context, q ChangesQuery) (api.Changes, error) {
 	if _, app := c.tokens.(*AccountCredentials); app && q.Contacts && !q.AsOwner {
 		return api.Changes{}, ErrActsAsOwner

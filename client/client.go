@@ -1,16 +1,15 @@
-// Package client is a Go client of Porchlight: the native API with the types of
-// package api, and the two calls of Zoom's that set and read a status.
+// Package client is a Go client for Porchlight. It covers the native API, with the
+// types of package api, and the two calls of Zoom's API that set and read a status.
 //
-// It is separate from everything inside, and imports nothing of it, so that
-// whoever uses it has exactly what the public API has; our own commands are such
-// users. It guarantees that each call makes one request, and one more only when a
-// token has to be renewed (a [Stream] asks once whose token it has); that a call
-// ends with its context; and that an error says whether it is worth trying again
-// (see [Retry]).
+// It is separate from the internal packages and imports none of them, so that its
+// users have exactly the public API. Our own commands use it too. It guarantees that
+// each call makes one request, and another one only to renew a token (a [Stream] asks
+// once whose token it has); that a call ends with its context; and that an error says
+// whether a retry can succeed (see [Retry]).
 //
-// A call must not retry or wait by itself: only the caller knows what a second
-// attempt would mean. The one thing that does is a [Stream], which is there to stay
-// connected. Nothing here logs.
+// A call must not retry or wait, because only the caller knows whether a second
+// attempt is safe. A [Stream] is the exception: its purpose is to stay connected.
+// Nothing here logs.
 package client
 
 import (
@@ -34,12 +33,13 @@ type Client struct {
 	tokens TokenSource
 }
 
-// timeout bounds a whole call, so that a server that hangs cannot hold a caller
-// whose context has no end.
+// timeout bounds a whole call, so that a hanging server cannot block a caller whose
+// context has no deadline.
 const timeout = 30 * time.Second
 
-// New is a client of the server at baseURL, such as "https://presence.example.com".
-// A nil httpClient is one with a timeout of 30 seconds.
+// New returns a client for the server at baseURL, such as
+// "https://presence.example.com". If httpClient is nil, the client uses one with a
+// timeout of 30 seconds.
 func New(baseURL string, tokens TokenSource, httpClient *http.Client) (*Client, error) {
 	base, err := checkBase(baseURL)
 	if err != nil {
@@ -65,7 +65,7 @@ func checkTokens(tokens TokenSource) error {
 	default:
 		return nil
 	}
-	return errors.New("no access token: give a client.StaticToken with text, or what client.NewAccountCredentials makes")
+	return errors.New("no access token: use a non-empty client.StaticToken or client.NewAccountCredentials")
 }
 
 func checkBase(baseURL string) (string, error) {
@@ -83,11 +83,11 @@ func orDefault(c *http.Client) *http.Client {
 	return c
 }
 
-// An Option says more about one call.
+// An Option changes one call.
 type Option func(http.Header)
 
-// IdempotencyKey makes a write safe to repeat: the server carries out one request
-// with this key, and answers repeats as it answered that.
+// IdempotencyKey makes a write safe to repeat. The server carries out one request
+// with this key, and answers repeats with the same response.
 func IdempotencyKey(key string) Option {
 	return func(h http.Header) { h.Set("Idempotency-Key", key) }
 }
@@ -98,23 +98,23 @@ func IfMatch(revision uint64) Option {
 	return func(h http.Header) { h.Set("If-Match", `"`+strconv.FormatUint(revision, 10)+`"`) }
 }
 
-// IfAbsent makes a write fail, with the problem precondition-failed, if what it
-// would make is there: it never replaces.
+// IfAbsent makes a write fail, with the problem precondition-failed, if the object
+// already exists.
 func IfAbsent() Option {
 	return func(h http.Header) { h.Set("If-None-Match", "*") }
 }
 
-// A call is one request to make.
+// A call is one request.
 type call struct {
 	method string
 	path   string // already escaped
 	query  url.Values
-	body   any // nil: none
-	into   any // nil: the answer's body does not matter
+	body   any // nil means none
+	into   any // nil: ignore the response body
 	opts   []Option
 }
 
-// path joins segments, escaping each.
+// path joins segments and escapes each.
 func path(segments ...string) string {
 	var b strings.Builder
 	for _, s := range segments {
@@ -123,14 +123,14 @@ func path(segments ...string) string {
 	return b.String()
 }
 
-// do makes the request, with a new token if the server no longer takes the old
-// one, and reads the answer.
+// do makes the request and reads the response. If the server refuses the token, it
+// repeats the request with a new one.
 func (c *Client) do(ctx context.Context, call call) (http.Header, error) {
 	var body []byte
 	if call.body != nil {
 		var err error
 		if body, err = json.Marshal(call.body); err != nil {
-			return nil, fmt.Errorf("write the request: %w", err)
+			return nil, fmt.Errorf("encode the request: %w", err)
 		}
 	}
 	token, err := c.tokens.Token(ctx)
@@ -162,7 +162,7 @@ func (c *Client) once(ctx context.Context, call *call, body []byte, token string
 	}
 	req, err := http.NewRequestWithContext(ctx, call.method, target, bytes.NewReader(body))
 	if err != nil {
-		return nil, fmt.Errorf("make the request: %w", err)
+		return nil, fmt.Errorf("create the request: %w", err)
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("Accept", "application/json")
@@ -180,7 +180,7 @@ func (c *Client) once(ctx context.Context, call *call, body []byte, token string
 	return resp.Header, readAnswer(call, resp)
 }
 
-// maxAnswer bounds what is read of an answer; the largest is a query of 10,000
+// maxAnswer bounds the size of a response. The largest is that of a query of 10,000
 // users.
 const maxAnswer = 64 << 20
 
@@ -196,12 +196,12 @@ func readAnswer(call *call, resp *http.Response) error {
 		return nil
 	}
 	if err := json.Unmarshal(data, call.into); err != nil {
-		return fmt.Errorf("%s %s: the answer is not what this client knows: %w", call.method, call.path, err)
+		return fmt.Errorf("%s %s: unexpected response: %w", call.method, call.path, err)
 	}
 	return nil
 }
 
-// revision is that of the ETag; 0 where there is none.
+// revision is the revision in the ETag, or 0 if there is none.
 func revision(h http.Header) uint64 {
 	digits, _, _ := strings.Cut(strings.Trim(h.Get("ETag"), `"`), "-")
 	n, err := strconv.ParseUint(digits, 10, 64)

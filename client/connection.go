@@ -18,17 +18,17 @@ import (
 
 // Limits of one connection.
 const (
-	maxFrame     = 16 << 20         // that a server sends; a part of a snapshot has at most 2 MiB
-	writeTimeout = 10 * time.Second // a server that reads nothing for so long is lost
-	leaveTimeout = 2 * time.Second  // for signing out and closing when Run is to end
-	defaultPing  = 30 * time.Second // until the server says how often it pings
+	maxFrame     = 16 << 20         // from the server; a part of a snapshot has at most 2 MiB
+	writeTimeout = 10 * time.Second // after this time without progress the connection is lost
+	leaveTimeout = 2 * time.Second  // for signing out and closing when Run returns
+	defaultPing  = 30 * time.Second // until hello has the server's interval
 )
 
-// A ClosedError is a stream that the server closed, and why.
+// A ClosedError means that the server closed the stream.
 type ClosedError struct {
-	Code   int           // of the WebSocket close
-	Reason string        // a word, as in docs/streaming.md
-	Wait   time.Duration // before it is worth connecting again
+	Code       int           // of the close frame
+	Reason     string        // as in docs/streaming.md
+	RetryAfter time.Duration // before reconnecting
 }
 
 func (e *ClosedError) Error() string {
@@ -38,8 +38,8 @@ func (e *ClosedError) Error() string {
 	return fmt.Sprintf("the server closed the stream: %s (%d)", e.Reason, e.Code)
 }
 
-// final reports whether something has to change before another connection makes
-// sense: the codes that say so, and those for frames that break the protocol.
+// final reports whether a client must fix the cause before it reconnects: after the
+// codes from 3500, and after protocol errors.
 func (e *ClosedError) final() bool {
 	switch websocket.StatusCode(e.Code) {
 	case websocket.StatusProtocolError, websocket.StatusInvalidFramePayloadData, websocket.StatusMessageTooBig:
@@ -49,11 +49,11 @@ func (e *ClosedError) final() bool {
 	}
 }
 
-// errSilent ends a connection of which nothing is heard.
-var errSilent = errors.New("nothing was heard of the server for too long")
+// errSilent ends a connection on which nothing arrives.
+var errSilent = errors.New("keepalive timeout: the server has sent nothing for too long")
 
-// connection makes one connection and serves it to its end. lasted is for how
-// long it could be used.
+// connection makes one connection and serves it until it ends. lasted is how long it
+// was usable.
 func (s *Stream) connection(ctx context.Context) (token string, lasted time.Duration, err error) {
 	token, err = s.client.tokens.Token(ctx)
 	if err != nil {
@@ -79,7 +79,8 @@ func (s *Stream) connection(ctx context.Context) (token string, lasted time.Dura
 	return token, lasted, err
 }
 
-// name finds out once whom the token is of, and refuses to act as the owner unasked.
+// name finds out once whose token it is, and refuses to act as the owner unless AsOwner
+// is set.
 func (s *Stream) name(ctx context.Context) error {
 	if s.named || s.opts.AsOwner {
 		return nil
@@ -102,7 +103,7 @@ type connection struct {
 	stream *Stream
 	url    string
 	ws     *websocket.Conn
-	heard  atomic.Int64  // when anything came last, in nanoseconds
+	heard  atomic.Int64  // when anything last arrived, in nanoseconds
 	opened chan struct{} // closed at hello
 	since  time.Time     // of hello
 }
@@ -131,7 +132,7 @@ func (c *connection) dial(ctx context.Context, token string) error {
 
 func (c *connection) hear() { c.heard.Store(time.Now().UnixNano()) }
 
-// serve runs the connection until it ends, and leaves nothing behind.
+// serve runs the connection until it ends, and releases all its resources.
 func (c *connection) serve(ctx context.Context) error {
 	// The WebSocket does not outlive the context that it reads with, so that this is
 	// another one: there is something to say when the caller's ends.
@@ -161,14 +162,14 @@ func (c *connection) serve(ctx context.Context) error {
 	return c.failure(err)
 }
 
-// failure is what ended the connection, as callers know it.
+// failure converts the error that ended the connection for callers.
 func (c *connection) failure(err error) error {
 	if closed, ok := errors.AsType[websocket.CloseError](err); ok {
 		var why api.CloseReason
 		if json.Unmarshal([]byte(closed.Reason), &why) != nil {
 			why.Reason = closed.Reason
 		}
-		return &ClosedError{Code: int(closed.Code), Reason: why.Reason, Wait: time.Duration(why.RetryMS) * time.Millisecond}
+		return &ClosedError{Code: int(closed.Code), Reason: why.Reason, RetryAfter: time.Duration(why.RetryMS) * time.Millisecond}
 	}
 	if _, ours := errors.AsType[*Error](err); ours {
 		return err
@@ -177,12 +178,12 @@ func (c *connection) failure(err error) error {
 		return err
 	}
 	if !errors.Is(err, errSilent) {
-		err = fmt.Errorf("the connection was lost: %w", innermost(err))
+		err = fmt.Errorf("connection lost: %w", innermost(err))
 	}
 	return &TransportError{Method: http.MethodGet, URL: c.url, Err: err}
 }
 
-// innermost is what the network said, without the layers that it came through.
+// innermost is the network's error, without the layers around it.
 func innermost(err error) error {
 	for {
 		inner := errors.Unwrap(err)
@@ -193,7 +194,7 @@ func innermost(err error) error {
 	}
 }
 
-// A frameError is a frame that is none.
+// A frameError is a frame that cannot be decoded.
 type frameError struct{ err error }
 
 func (e *frameError) Error() string {
@@ -221,7 +222,7 @@ func (c *connection) read(ctx context.Context) error {
 	}
 }
 
-// receive takes a frame in, and tells whoever wants to know.
+// receive processes a frame and calls the stream's callbacks.
 func (s *Stream) receive(frame *api.ServerFrame) error {
 	s.mu.Lock()
 	err := s.take(frame)
@@ -272,8 +273,8 @@ func (c *connection) send(ctx context.Context, data []byte) error {
 	return c.ws.Write(ctx, websocket.MessageText, data)
 }
 
-// supervise finds out that a server is gone without a word: TCP alone takes many
-// minutes for that.
+// supervise detects a server that has vanished, which TCP alone takes many minutes to
+// notice.
 func (c *connection) supervise(ctx context.Context) error {
 	hello := time.NewTimer(defaultPing)
 	defer hello.Stop()
@@ -297,10 +298,10 @@ func (c *connection) supervise(ctx context.Context) error {
 	}
 }
 
-// quiet is for how long nothing was heard.
+// quiet is the time since anything last arrived.
 func (c *connection) quiet() time.Duration { return time.Since(time.Unix(0, c.heard.Load())) }
 
-// ping reports whether the server answers.
+// ping reports whether the server answers a ping.
 func (c *connection) ping(ctx context.Context, within time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
@@ -320,7 +321,7 @@ func (s *Stream) pingEvery() time.Duration {
 	return s.pinged
 }
 
-// leave signs out and says goodbye, if that goes quickly.
+// leave signs out and closes the connection, within a short timeout.
 func (c *connection) leave(ctx context.Context, end context.CancelCauseFunc) {
 	late := time.AfterFunc(leaveTimeout, func() { end(context.Canceled) })
 	defer late.Stop()

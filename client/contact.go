@@ -8,12 +8,12 @@ import (
 	"porchlight.dev/porchlight/api"
 )
 
-// Contacts are the users whom a user follows, by id.
+// Contacts lists the users whom a user follows, by id.
 func (c *Client) Contacts(ctx context.Context, user string) iter.Seq2[api.Contact, error] {
 	return pages(ctx, c, path("v1", "users", user, "contacts"), func(p *api.Contacts) ([]api.Contact, string) { return p.Contacts, p.Next })
 }
 
-// SetContact adds a contact to those of a user, or moves one to another group.
+// SetContact adds a contact of a user, or moves one to another group.
 func (c *Client) SetContact(ctx context.Context, user, contact string, as api.SetContact, opts ...Option) (api.Contact, error) {
 	var set api.Contact
 	_, err := c.do(ctx, call{method: http.MethodPut, path: path("v1", "users", user, "contacts", contact), body: as, into: &set, opts: opts})
@@ -26,35 +26,35 @@ func (c *Client) RemoveContact(ctx context.Context, user, contact string, opts .
 	return err
 }
 
-// Visibility is who sees what of a user.
+// Visibility reads a user's visibility rules.
 func (c *Client) Visibility(ctx context.Context, user string) (api.Visibility, error) {
 	var v api.Visibility
 	_, err := c.do(ctx, call{method: http.MethodGet, path: path("v1", "users", user, "visibility"), into: &v})
 	return v, err
 }
 
-// SetVisibility says who sees what of a user, in place of all that was said
-// before.
+// SetVisibility replaces all visibility rules of a user.
 func (c *Client) SetVisibility(ctx context.Context, user string, rules api.Visibility, opts ...Option) (api.Visibility, error) {
 	var v api.Visibility
 	_, err := c.do(ctx, call{method: http.MethodPut, path: path("v1", "users", user, "visibility"), body: rules, into: &v, opts: opts})
 	return v, err
 }
 
-// EndVisibility takes a user's rules back: everybody sees all.
+// EndVisibility removes a user's visibility rules, so that everyone sees everything.
 func (c *Client) EndVisibility(ctx context.Context, user string, opts ...Option) error {
 	_, err := c.do(ctx, call{method: http.MethodDelete, path: path("v1", "users", user, "visibility"), opts: opts})
 	return err
 }
 
-// CreateWatch asks to be told once, on a stream, when a user comes to a status.
+// CreateWatch creates a watch, which fires once when a user reaches a status and is
+// delivered on a stream.
 func (c *Client) CreateWatch(ctx context.Context, watch api.CreateWatch, opts ...Option) (api.Watch, error) {
 	var w api.Watch
 	_, err := c.do(ctx, call{method: http.MethodPost, path: "/v1/watches", body: watch, into: &w, opts: opts})
 	return w, err
 }
 
-// Watches are the caller's watches, by id.
+// Watches lists the caller's watches, by id.
 func (c *Client) Watches(ctx context.Context) iter.Seq2[api.Watch, error] {
 	return pages(ctx, c, "/v1/watches", func(p *api.Watches) ([]api.Watch, string) { return p.Watches, p.Next })
 }
@@ -66,7 +66,7 @@ func (c *Client) Watch(ctx context.Context, id string) (api.Watch, error) {
 	return w, err
 }
 
-// DeleteWatch ends a watch.
+// DeleteWatch cancels a watch.
 func (c *Client) DeleteWatch(ctx context.Context, id string) error {
 	_, err := c.do(ctx, call{method: http.MethodDelete, path: path("v1", "watches", id)})
 	return err

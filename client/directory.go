@@ -10,21 +10,21 @@ import (
 	"porchlight.dev/porchlight/api"
 )
 
-// Me is who the caller is.
+// Me describes the caller.
 func (c *Client) Me(ctx context.Context) (api.Me, error) {
 	var me api.Me
 	_, err := c.do(ctx, call{method: http.MethodGet, path: "/v1/me", into: &me})
 	return me, err
 }
 
-// Account is the caller's account.
+// Account reads the caller's account.
 func (c *Client) Account(ctx context.Context) (api.Account, error) {
 	var a api.Account
 	_, err := c.do(ctx, call{method: http.MethodGet, path: "/v1/account", into: &a})
 	return a, err
 }
 
-// Users are the account's users, by id.
+// Users lists the account's users, by id.
 func (c *Client) Users(ctx context.Context) iter.Seq2[api.User, error] {
 	return pages(ctx, c, "/v1/users", func(p *api.Users) ([]api.User, string) { return p.Users, p.Next })
 }
@@ -43,20 +43,20 @@ func (c *Client) CreateUser(ctx context.Context, user api.CreateUser) (api.User,
 	return u, err
 }
 
-// UpdateUser changes a user, and activates or deactivates one.
+// UpdateUser changes, activates or deactivates a user.
 func (c *Client) UpdateUser(ctx context.Context, user string, change api.UpdateUser) (api.User, error) {
 	var u api.User
 	_, err := c.do(ctx, call{method: http.MethodPatch, path: path("v1", "users", user), body: change, into: &u})
 	return u, err
 }
 
-// DeleteUser removes a user for good.
+// DeleteUser removes a user permanently.
 func (c *Client) DeleteUser(ctx context.Context, user string) error {
 	_, err := c.do(ctx, call{method: http.MethodDelete, path: path("v1", "users", user)})
 	return err
 }
 
-// Apps are the account's apps, by id.
+// Apps lists the account's apps, by id.
 func (c *Client) Apps(ctx context.Context) iter.Seq2[api.App, error] {
 	return pages(ctx, c, "/v1/apps", func(p *api.Apps) ([]api.App, string) { return p.Apps, p.Next })
 }
@@ -68,15 +68,15 @@ func (c *Client) App(ctx context.Context, id string) (api.App, error) {
 	return a, err
 }
 
-// CreateApp adds an app. Its secret is in this answer and in no other.
+// CreateApp adds an app. Only this response has the secret.
 func (c *Client) CreateApp(ctx context.Context, app api.CreateApp) (api.App, error) {
 	var a api.App
 	_, err := c.do(ctx, call{method: http.MethodPost, path: "/v1/apps", body: app, into: &a})
 	return a, err
 }
 
-// RotateApp gives an app a new secret, which is in this answer and in no other.
-// The old one stops at once.
+// RotateApp replaces an app's secret. Only this response has the new secret. The old
+// secret stops working at once.
 func (c *Client) RotateApp(ctx context.Context, id string) (api.App, error) {
 	var a api.App
 	_, err := c.do(ctx, call{method: http.MethodPost, path: path("v1", "apps", id, "secret"), into: &a})
@@ -89,26 +89,25 @@ func (c *Client) DeleteApp(ctx context.Context, id string) error {
 	return err
 }
 
-// Tokens are the account's tokens, by id.
+// Tokens lists tokens, by id.
 func (c *Client) Tokens(ctx context.Context) iter.Seq2[api.Token, error] {
 	return pages(ctx, c, "/v1/tokens", func(p *api.Tokens) ([]api.Token, string) { return p.Tokens, p.Next })
 }
 
-// CreateToken makes a token of the caller's app. Its secret is in this answer and
-// in no other.
+// CreateToken creates a token of the caller's app. Only this response has the secret.
 func (c *Client) CreateToken(ctx context.Context, token api.CreateToken) (api.Token, error) {
 	var t api.Token
 	_, err := c.do(ctx, call{method: http.MethodPost, path: "/v1/tokens", body: token, into: &t})
 	return t, err
 }
 
-// RevokeToken ends a token by its id.
+// RevokeToken revokes a token by its id.
 func (c *Client) RevokeToken(ctx context.Context, id string) error {
 	_, err := c.do(ctx, call{method: http.MethodDelete, path: path("v1", "tokens", id)})
 	return err
 }
 
-// pages goes through a listing. The error, if there is one, comes last.
+// pages iterates over all pages of a listing. An error comes last.
 func pages[Page, Item any](ctx context.Context, c *Client, at string, open func(*Page) ([]Item, string)) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		query := url.Values{"limit": {strconv.Itoa(api.MaxPage)}}

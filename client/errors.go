@@ -14,15 +14,15 @@ import (
 	"porchlight.dev/porchlight/api"
 )
 
-// An Error is an answer that refuses the request.
+// An Error is a response that refuses the request.
 type Error struct {
 	Method, Path string
 	Status       int           // of HTTP
-	Problem      *api.Problem  // of the native API; nil for others
-	Code         int           // of Zoom's API; 0 for others
-	Message      string        // what went wrong, in words
-	Wait         time.Duration // before the request is worth repeating, as the server says; 0: it does not say
-	RequestID    string        // of the request, as in the server's log
+	Problem      *api.Problem  // for errors of the native API, else nil
+	Code         int           // for errors of Zoom's API, else 0
+	Message      string        // the error message
+	RetryAfter   time.Duration // from the server, before a retry; 0 if not given
+	RequestID    string        // as in the server's log
 }
 
 func (e *Error) Error() string {
@@ -33,8 +33,8 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s %s: %d: %s", e.Method, e.Path, e.Status, strings.TrimSpace(text))
 }
 
-// Unwrap gives the problem, so that errors.Is(err, &api.NoUser) tells its kind, and
-// errors.As gives an *api.Problem or an *api.Kind.
+// Unwrap returns the problem, so that errors.Is(err, &api.NoUser) matches its kind,
+// and errors.As finds an *api.Problem or an *api.Kind.
 func (e *Error) Unwrap() error {
 	if e.Problem == nil {
 		return nil
@@ -45,8 +45,8 @@ func (e *Error) Unwrap() error {
 // Is is errors.Is for a kind of problem.
 func Is(err error, kind *api.Kind) bool { return errors.Is(err, kind) }
 
-// A TransportError says that there was no answer. A write may have been carried
-// out, or not.
+// A TransportError means that there was no response. A write may or may not have been
+// carried out.
 type TransportError struct {
 	Method, URL string
 	Err         error
@@ -56,12 +56,11 @@ func (e *TransportError) Error() string {
 	return fmt.Sprintf("no answer from %s: %v", e.URL, e.Err)
 }
 
-// Unwrap gives what the network said.
+// Unwrap returns the network's error.
 func (e *TransportError) Unwrap() error { return e.Err }
 
-// Retry reports whether the same call may succeed later, and how long to wait at
-// least. Repeat a write with the same [IdempotencyKey]: it may have been carried
-// out.
+// Retry reports whether the same call may succeed later, and the minimum time to wait.
+// Repeat a write with the same [IdempotencyKey], because it may have been carried out.
 func Retry(err error) (wait time.Duration, ok bool) {
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return 0, false
@@ -70,7 +69,7 @@ func Retry(err error) (wait time.Duration, ok bool) {
 		return 0, true
 	}
 	if closed, ok := errors.AsType[*ClosedError](err); ok {
-		return closed.Wait, !closed.final()
+		return closed.RetryAfter, !closed.final()
 	}
 	refused, ok := errors.AsType[*Error](err)
 	if !ok {
@@ -78,18 +77,18 @@ func Retry(err error) (wait time.Duration, ok bool) {
 	}
 	switch refused.Status {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusInsufficientStorage:
-		return refused.Wait, true
+		return refused.RetryAfter, true
 	default:
 		return 0, false
 	}
 }
 
-// errorOf reads a refusal: a problem document, Zoom's {code, message}, or what
-// the token endpoint has.
+// errorOf decodes an error response: a problem document, Zoom's {code, message}, or
+// the format of the token endpoint.
 func errorOf(method string, resp *http.Response, body []byte) *Error {
 	e := &Error{
 		Method: method, Path: resp.Request.URL.Path, Status: resp.StatusCode,
-		Wait: waitOf(resp.Header), RequestID: resp.Header.Get("X-Request-Id"),
+		RetryAfter: waitOf(resp.Header), RequestID: resp.Header.Get("X-Request-Id"),
 	}
 	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/problem+json") {
 		problem := new(api.Problem)
@@ -111,7 +110,7 @@ func errorOf(method string, resp *http.Response, body []byte) *Error {
 	return e
 }
 
-// waitOf reads Retry-After: seconds, or an instant as Zoom writes it.
+// waitOf parses Retry-After: seconds, or a time in Zoom's format.
 func waitOf(h http.Header) time.Duration {
 	text := h.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
@@ -127,7 +126,7 @@ func waitOf(h http.Header) time.Duration {
 	return max(0, time.Until(at))
 }
 
-// withoutURL drops the call and the URL that net/http puts before the cause.
+// withoutURL removes the method and the URL that net/http puts before the cause.
 func withoutURL(err error) error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		return wrapped.Err

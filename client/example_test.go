@@ -30,8 +30,8 @@ func ExampleClient_Stream() {
 		Contacts: true,
 		SignIn:   &api.SignIn{ClientType: "desktop"},
 		OnState: func(s client.State) {
-			if !s.Connected && s.Wait > 0 {
-				fmt.Println("again in", s.Wait, "because", s.Err)
+			if !s.Connected && s.RetryAfter > 0 {
+				fmt.Println("again in", s.RetryAfter, "because", s.Err)
 			}
 		},
 	})

@@ -8,7 +8,7 @@ import (
 	"porchlight.dev/porchlight/api"
 )
 
-// SignIn begins a session of a user. "me" signs in the token's own user.
+// SignIn starts a session of a user. "me" is the token's own user.
 func (c *Client) SignIn(ctx context.Context, user string, as api.SignIn, opts ...Option) (api.Session, error) {
 	at := path("v1", "users", user, "sessions")
 	if user == "me" {
@@ -19,27 +19,27 @@ func (c *Client) SignIn(ctx context.Context, user string, as api.SignIn, opts ..
 	return s, err
 }
 
-// Sessions are a user's live sessions.
+// Sessions lists a user's live sessions.
 func (c *Client) Sessions(ctx context.Context, user string) iter.Seq2[api.Session, error] {
 	return pages(ctx, c, path("v1", "users", user, "sessions"), func(p *api.Sessions) ([]api.Session, string) { return p.Sessions, p.Next })
 }
 
-// Session reads one session, which ends by itself unless it is refreshed.
+// Session reads one session.
 func (c *Client) Session(ctx context.Context, id string) (api.Session, error) {
 	var s api.Session
 	_, err := c.do(ctx, call{method: http.MethodGet, path: path("v1", "sessions", id), into: &s})
 	return s, err
 }
 
-// Refresh keeps a session live, and may say whether its user is active.
+// Refresh renews a session, and can report whether its user is active.
 func (c *Client) Refresh(ctx context.Context, session string, update api.SessionUpdate, opts ...Option) (api.Session, error) {
 	var s api.Session
 	_, err := c.do(ctx, call{method: http.MethodPatch, path: path("v1", "sessions", session), body: update, into: &s, opts: opts})
 	return s, err
 }
 
-// RefreshAll refreshes at most api.MaxRefreshItems sessions; each succeeds or
-// fails alone.
+// RefreshAll renews up to api.MaxRefreshItems sessions. Each succeeds or fails
+// independently.
 func (c *Client) RefreshAll(ctx context.Context, items []api.RefreshItem) (api.RefreshResults, error) {
 	var results api.RefreshResults
 	_, err := c.do(ctx, call{method: http.MethodPost, path: "/v1/sessions/refresh", body: api.SessionRefresh{Sessions: items}, into: &results})

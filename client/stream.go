@@ -11,54 +11,53 @@ import (
 	"porchlight.dev/porchlight/api"
 )
 
-// StreamOptions say what a stream does from its beginning.
+// StreamOptions configure a stream.
 type StreamOptions struct {
-	Users    []string // whom to follow: ids, e-mails or "me"
-	Contacts bool     // and the contacts of the token's user, and whoever becomes one
+	Users    []string // users to follow: ids, e-mail addresses or "me"
+	Contacts bool     // also the contacts of the token's user, including those added later
 
-	// SignIn signs the token's user in for as long as the stream runs. Its lease does
-	// not count: the session lives in the connection, and for 30 seconds after it.
+	// SignIn signs the token's user in while the stream runs. Its lease is ignored: the
+	// session is bound to the connection, with a grace period of 30 seconds.
 	SignIn *api.SignIn
 
-	// AsOwner lets a stream with the credentials of an app, or another token of the
-	// account, follow the contacts of the account's owner and sign the owner in.
-	// Without it, Run refuses Contacts and SignIn with such a token: ErrActsAsOwner.
+	// AsOwner lets a stream with an account-level token, such as an app's, follow the
+	// contacts of the account's owner and sign the owner in. Without it, Run refuses
+	// Contacts and SignIn with such a token: ErrActsAsOwner.
 	AsOwner bool
 
-	// What follows is called by Run, one call at a time, and holds the stream up for
-	// as long as it takes. Nil: nobody wants to know.
+	// Run calls the functions below, one at a time. The stream waits until they return.
+	// They can be nil.
 
-	// OnState says that the connection was made, each time, or that it was lost, and
-	// why, also when Run ends for that. It is called again for each attempt that fails.
+	// OnState reports each new connection, each lost connection with the reason, and
+	// each failed attempt, also when Run then returns.
 	OnState func(State)
-	// OnReplaced says that a newer session of the same app took the place of this
-	// stream's. The stream goes on without one, and does not sign in by itself: two
-	// clients would replace each other for ever. See [Stream.SignInAgain].
+	// OnReplaced reports that a newer session of the same app replaced this stream's.
+	// The stream continues without a session. It does not sign in again automatically,
+	// because two clients would replace each other forever. See [Stream.SignInAgain].
 	OnReplaced func()
-	// OnWatch says that a watch of the user's fired, perhaps more than once. Without
-	// it the server keeps what fired for a stream that has it.
+	// OnWatch reports that a watch of the user fired, possibly more than once. Without
+	// it, the server keeps fired watches for a stream that has it.
 	OnWatch func(api.Watch)
-	// OnRefused says that some users cannot be followed, because they do not exist or
-	// the server refuses it, or with nil that the contacts cannot. The stream goes on
-	// without them, and does not ask for them again.
+	// OnRefused reports that some users, or with nil the contacts, cannot be followed,
+	// because they do not exist or the server refuses it. The stream continues without
+	// them and does not try again.
 	OnRefused func(users []string, err error)
 }
 
-// ErrActsAsOwner refuses what would silently act as the account's owner.
-var ErrActsAsOwner = errors.New("the access token belongs to an app, not to a user, so Contacts and SignIn would act for the account's owner: use a user's token, or set AsOwner")
+// ErrActsAsOwner means that a call would act as the account's owner unintentionally.
+var ErrActsAsOwner = errors.New("the access token is account-level, so Contacts and SignIn would act for the account's owner: use a user's token, or set AsOwner")
 
-// A State of the connection.
+// A State is the state of the connection.
 type State struct {
-	Connected bool
-	Err       error         // why not
-	Wait      time.Duration // before the next attempt; 0: at once, with another token
-	Ended     bool          // there is no other attempt: Run ends
+	Connected  bool
+	Err        error         // why it is not connected
+	RetryAfter time.Duration // before the next attempt; 0 means at once, with a new token
+	Ended      bool          // there is no further attempt, and Run returns
 }
 
-// A Stream follows users over a WebSocket. It connects again whenever the
-// connection is lost, after a random wait that grows, and then goes on where it
-// was: it follows whom it is to follow from the last cursor, signs in with the same
-// session, and repeats what was asked for and not answered. It is safe for
+// A Stream follows users over a WebSocket. It reconnects with backoff and jitter when
+// the connection is lost, and then resumes: it follows its users from the last cursor,
+// signs in with the same session, and repeats unanswered requests. It is safe for
 // concurrent use.
 type Stream struct {
 	client *Client
@@ -100,7 +99,7 @@ type Stream struct {
 	toldActive uint64              // of stated
 }
 
-// Stream is a stream that is not connected: see [Stream.Run].
+// Stream returns a stream that is not connected yet: see [Stream.Run].
 func (c *Client) Stream(opts StreamOptions) *Stream {
 	s := &Stream{
 		client: c, opts: opts, random: uniform, wake: make(chan struct{}, 1),
@@ -117,10 +116,10 @@ func (c *Client) Stream(opts StreamOptions) *Stream {
 	return s
 }
 
-// View is what the stream knows. It may be read before Run and after it.
+// View returns the stream's view, which may be read before and after Run too.
 func (s *Stream) View() *View { return s.view }
 
-// Session is the id of the session, "" before the first sign-in.
+// Session returns the id of the session, or "" before the first sign-in.
 func (s *Stream) Session() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,9 +138,8 @@ func (s *Stream) Follow(users ...string) {
 	notify(s.wake)
 }
 
-// Unfollow takes users away, by the names that they were followed by. They leave
-// the view at once, but for those that are followed by another name or as
-// contacts.
+// Unfollow removes users, by the names that they were followed by. They leave the view
+// at once, except those that are followed by another name or as contacts.
 func (s *Stream) Unfollow(users ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,7 +151,7 @@ func (s *Stream) Unfollow(users ...string) {
 	notify(s.wake)
 }
 
-// FollowContacts adds the contacts of the token's user, or takes them away.
+// FollowContacts adds or removes the contacts of the token's user.
 func (s *Stream) FollowContacts(on bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,8 +166,8 @@ func (s *Stream) FollowContacts(on bool) {
 	notify(s.wake)
 }
 
-// SignInAgain begins another session after StreamOptions.OnReplaced, for a person
-// who wants that.
+// SignInAgain starts a new session after StreamOptions.OnReplaced, at the user's
+// request.
 func (s *Stream) SignInAgain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -179,8 +177,8 @@ func (s *Stream) SignInAgain() {
 	}
 }
 
-// SetActive says that the person has become active or idle. It means nothing
-// without StreamOptions.SignIn.
+// SetActive reports that the user has become active or idle. It has no effect without
+// StreamOptions.SignIn.
 func (s *Stream) SetActive(active bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -189,10 +187,10 @@ func (s *Stream) SetActive(active bool) {
 	notify(s.wake)
 }
 
-// Claim states a claim of the token's user, as [Client.SetClaim] does, and waits
-// until the server has it: across connections, until ctx ends. A claim that was
-// sent when ctx ends may have been carried out, or not. A duration begins when the
-// server reads it.
+// Claim makes a claim for the token's user, like [Client.SetClaim], and waits until
+// the server has confirmed it, across connections, or until ctx ends. If ctx ends after
+// the claim was sent, it may or may not have been made. A duration starts when the
+// server receives the claim.
 func (s *Stream) Claim(ctx context.Context, id string, claim api.SetClaim) error {
 	return s.call(ctx, api.ClientFrame{
 		Type: api.FrameClaim, Claim: id, Source: claim.Source, Status: claim.Status, Note: claim.Note,
@@ -200,19 +198,19 @@ func (s *Stream) Claim(ctx context.Context, id string, claim api.SetClaim) error
 	})
 }
 
-// EndClaim ends a claim, and waits as Claim does. One that is not there any more is
-// no error.
+// EndClaim withdraws a claim, and waits like Claim. It is no error if the claim no
+// longer exists.
 func (s *Stream) EndClaim(ctx context.Context, id string) error {
 	return s.call(ctx, api.ClientFrame{Type: api.FrameEndClaim, Claim: id})
 }
 
-// Run connects and stays connected until ctx ends, which signs out and is an
-// error of ctx, or until there is no use in connecting again: the token was
-// refused and cannot be renewed, or the server refuses the stream. A stream runs
-// once.
+// Run connects and stays connected. It returns ctx's error when ctx ends, after signing
+// out. It also returns when reconnecting is pointless, because the token was refused
+// and cannot be renewed, or because the server refuses the stream. Run can be called
+// only once.
 func (s *Stream) Run(ctx context.Context) error {
 	if !s.start() {
-		return errors.New("the stream has run already: make another")
+		return errors.New("Run was already called: create a new stream")
 	}
 	err := s.stay(ctx)
 	s.lost(State{Err: err, Ended: true})
@@ -258,23 +256,22 @@ func (s *Stream) stay(ctx context.Context) error {
 			return err
 		}
 		pause := wait.next(asked)
-		s.state(State{Err: err, Wait: pause})
+		s.state(State{Err: err, RetryAfter: pause})
 		if !sleep(ctx, pause) {
 			return ctx.Err()
 		}
 	}
 }
 
-// isRefused reports whether the server did not take the token, or does not any
-// more.
+// isRefused reports whether the server has refused the token.
 func isRefused(err error) bool {
 	closed, ok := errors.AsType[*ClosedError](err)
 	return isUnauthorized(err) || (ok && closed.Code == api.CloseUnauthorized)
 }
 
-// comesBack reports whether a stream connects again after an error, and how long
-// the server asks it to wait. It is more than Retry: a stream has time, and nothing
-// that it repeats can do harm.
+// comesBack reports whether a stream reconnects after an error, and how long the server
+// asks it to wait. It covers more errors than Retry, because everything that a stream
+// repeats is idempotent.
 func comesBack(err error) (wait time.Duration, ok bool) {
 	if wait, ok = Retry(err); ok {
 		return wait, true
@@ -286,7 +283,7 @@ func comesBack(err error) (wait time.Duration, ok bool) {
 	return 0, ok && refused.Status >= 500
 }
 
-// end lets go of everybody who waits.
+// end releases all waiting callers.
 func (s *Stream) end(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -298,7 +295,7 @@ func (s *Stream) end(err error) {
 	close(s.view.ended)
 }
 
-// call sends a frame that is answered, and waits for the answer.
+// call sends a frame and waits for its answer.
 func (s *Stream) call(ctx context.Context, frame api.ClientFrame) error {
 	r := &request{frame: frame, answer: make(chan error, 1)}
 	if err := s.queue(r); err != nil {
@@ -325,14 +322,14 @@ func (s *Stream) queue(r *request) error {
 	return s.ended
 }
 
-// lost tells that a connection was, if there was one.
+// lost reports that the connection was lost, if there was one.
 func (s *Stream) lost(state State) {
 	if s.up {
 		s.state(state)
 	}
 }
 
-// state tells of the connection. The lock is not held.
+// state calls OnState. The lock is not held.
 func (s *Stream) state(state State) {
 	s.up = state.Connected
 	if s.opts.OnState != nil {

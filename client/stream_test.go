@@ -527,7 +527,7 @@ func TestReconnect(t *testing.T) {
 				var waits []time.Duration
 				s := f.client(StaticToken("x")).Stream(StreamOptions{OnState: func(state State) {
 					if !state.Connected {
-						waits = append(waits, state.Wait)
+						waits = append(waits, state.RetryAfter)
 						if strings.Contains(state.Err.Error(), "failed to") {
 							t.Errorf("a message for whoever wrote the library: %v", state.Err)
 						}

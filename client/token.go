@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// A TokenSource gives access tokens. It is safe for concurrent use.
+// A TokenSource provides access tokens. It is safe for concurrent use.
 type TokenSource interface {
 	Token(ctx context.Context) (string, error)
 }
@@ -24,50 +24,50 @@ type Renewer interface {
 	Renew(ctx context.Context, refused string) (string, error)
 }
 
-// renewed is another token than one that the server refused, if there is any.
+// renewed returns a token other than the refused one, if there is any.
 func renewed(ctx context.Context, tokens TokenSource, refused string) (token string, ok bool, err error) {
 	if renewer, can := tokens.(Renewer); can {
 		token, err = renewer.Renew(ctx, refused)
 		return token, err == nil, err
 	}
-	token, err = tokens.Token(ctx) // of somebody else, who may have renewed it
+	token, err = tokens.Token(ctx) // another caller may have renewed it
 	return token, err == nil && token != refused, err
 }
 
-// StaticToken is a token that somebody else got and renews.
+// StaticToken is a token that the caller obtains and renews.
 type StaticToken string
 
 // Token implements TokenSource.
 func (t StaticToken) Token(context.Context) (string, error) { return string(t), nil }
 
-// AccountCredentials gets account-level tokens with an app's id and secret, keeps
-// the newest, and gets another before it expires.
+// AccountCredentials obtains account-level tokens with an app's id and secret. It
+// caches the newest token and obtains another before it expires.
 type AccountCredentials struct {
 	base string
 	http *http.Client
 	app  App
 
-	mu      sync.Mutex // held while a token is got, so that one is got at a time
+	mu      sync.Mutex // held during a request, so that there is one at a time
 	token   string
 	renewAt time.Time
 }
 
-// An App is an app that gets tokens by its own credentials.
+// An App has the credentials of an app.
 type App struct {
 	AccountID    string
 	ClientID     string
 	ClientSecret string
 }
 
-// NewAccountCredentials gets tokens of app from the server at baseURL. A nil
-// httpClient is one with a timeout of 30 seconds.
+// NewAccountCredentials returns a source of tokens for app from the server at baseURL.
+// If httpClient is nil, it uses one with a timeout of 30 seconds.
 func NewAccountCredentials(baseURL string, app App, httpClient *http.Client) (*AccountCredentials, error) {
 	base, err := checkBase(baseURL)
 	if err != nil {
 		return nil, err
 	}
 	if app.AccountID == "" || app.ClientID == "" || app.ClientSecret == "" {
-		return nil, errors.New("credentials of an app need its AccountID, ClientID and ClientSecret")
+		return nil, errors.New("incomplete app credentials: set AccountID, ClientID and ClientSecret")
 	}
 	return &AccountCredentials{base: base, http: orDefault(httpClient), app: app}, nil
 }
@@ -87,18 +87,18 @@ func (a *AccountCredentials) Renew(ctx context.Context, refused string) (string,
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.token != refused && a.token != "" {
-		return a.token, nil // another call renewed it already
+		return a.token, nil // another call has renewed it
 	}
 	return a.get(ctx)
 }
 
-// get asks for a token; a.mu is held.
+// get requests a token. a.mu is held.
 func (a *AccountCredentials) get(ctx context.Context) (string, error) {
 	form := url.Values{"grant_type": {"account_credentials"}, "account_id": {a.app.AccountID}}
 	target := a.base + "/oauth/token"
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(form.Encode()))
 	if err != nil {
-		return "", fmt.Errorf("make the request: %w", err)
+		return "", fmt.Errorf("create the request: %w", err)
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.SetBasicAuth(url.QueryEscape(a.app.ClientID), url.QueryEscape(a.app.ClientSecret))
@@ -120,7 +120,7 @@ func (a *AccountCredentials) get(ctx context.Context) (string, error) {
 		ExpiresIn   int    `json:"expires_in"`
 	}
 	if err := json.Unmarshal(data, &granted); err != nil || granted.AccessToken == "" {
-		return "", fmt.Errorf("POST %s: the answer has no access token", target)
+		return "", fmt.Errorf("POST %s: the response has no access token", target)
 	}
 	lasts := time.Duration(granted.ExpiresIn) * time.Second
 	a.token, a.renewAt = granted.AccessToken, asked.Add(lasts-min(time.Minute, lasts/10))

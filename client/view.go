@@ -11,10 +11,10 @@ import (
 	"porchlight.dev/porchlight/api"
 )
 
-// A View is what a [Stream] knows of the users that it follows. It is consistent
-// at any time: a reader sees a snapshot whole or not at all, and of each user only
-// ever something newer. While the stream is disconnected it stays as it was. It is
-// safe for concurrent use, and no reader holds up the stream.
+// A View has the latest presences of the users that a [Stream] follows. It is always
+// consistent: a reader sees a whole snapshot or none of it, and a user's presence never
+// goes back to an older one. While the stream is disconnected, the view stays as it
+// was. It is safe for concurrent use, and readers do not block the stream.
 type View struct {
 	mu      *sync.Mutex // the stream's
 	users   map[string]*seen
@@ -43,9 +43,9 @@ func newView(mu *sync.Mutex) *View {
 	}
 }
 
-// Get is the presence of a user, by id or by the name that it was followed by: an
-// address whatever the case of its ASCII letters. It is false for users that are not followed, that do not exist, and of whom
-// nothing has come yet.
+// Get returns the presence of a user, by id or by the name that it was followed by.
+// The case of ASCII letters in an address does not matter. It is false for users that
+// are not followed, that do not exist, or whose presence has not arrived yet.
 func (v *View) Get(user string) (api.Presence, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -56,7 +56,7 @@ func (v *View) Get(user string) (api.Presence, bool) {
 	return s.Presence, true
 }
 
-// All are the presences, by id.
+// All returns the presences, by id.
 func (v *View) All() []api.Presence {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -67,23 +67,22 @@ func (v *View) All() []api.Presence {
 	return all
 }
 
-// Complete reports whether the server has answered for everybody whom the stream
-// is to follow. It is false again after a reset, until the snapshot that follows.
+// Complete reports whether the server has answered for all followed users. After a
+// reset it is false until the next snapshot arrives.
 func (v *View) Complete() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.missing == 0
 }
 
-// A Change is a user whose presence is another than before, or who is not
-// followed any more.
+// A Change is a user whose presence has changed, or who is no longer followed.
 type Change struct {
-	api.Presence      // of somebody who is gone: the last
-	Gone         bool // deleted, no contact any more, or unfollowed
+	api.Presence      // if Gone, the last known
+	Gone         bool // deleted, removed from the contacts, or unfollowed
 }
 
-// Changes are the users of the view, and from then on whoever changes, until ctx
-// or the stream ends. A loop that is slow gets for each user the newest only.
+// Changes yields all users of the view, and then each change, until ctx or the stream
+// ends. A slow loop gets only the newest change of each user.
 func (v *View) Changes(ctx context.Context) iter.Seq[Change] {
 	return func(yield func(Change) bool) {
 		r := v.join()
@@ -107,7 +106,7 @@ func (v *View) Changes(ctx context.Context) iter.Seq[Change] {
 type reader struct {
 	queue  []string // ids that changed, each once
 	queued map[string]bool
-	told   map[string]api.Presence // what the loop was given last
+	told   map[string]api.Presence // what the loop last received
 	wake   chan struct{}
 }
 
@@ -258,8 +257,8 @@ func (v *View) unname(as string) {
 	}
 }
 
-// foldAddress is an address with its ASCII letters in lower case, as the server
-// compares it.
+// foldAddress converts ASCII letters to lower case, as the server does to compare
+// addresses.
 func foldAddress(address string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// ZoomPresence is a user's status as Zoom's API gives it, in Zoom's words.
+// ZoomPresence is a user's status from Zoom's API, in Zoom's vocabulary.
 type ZoomPresence struct {
 	Status string `json:"status"`
-	// EndTime and RemainingTime (in seconds) are given for the caller's own
-	// do-not-disturb only.
+	// EndTime and RemainingTime (in seconds) are set only for the caller's own
+	// do-not-disturb.
 	EndTime       time.Time `json:"end_time,omitzero"`
 	RemainingTime int       `json:"remaining_time,omitempty"`
 }
@@ -22,9 +22,9 @@ func (c *Client) ZoomStatus(ctx context.Context, user string) (ZoomPresence, err
 	return p, err
 }
 
-// SetZoomStatus calls Zoom's PUT presence_status, with a word such as "Away" or
-// "Do_Not_Disturb". minutes is for do-not-disturb: 1 to 1440, or 0 for 20. The
-// result is the revision of the user's record, or 0 if the server does not say.
+// SetZoomStatus calls Zoom's PUT presence_status, with a status such as "Away" or
+// "Do_Not_Disturb". minutes applies to do-not-disturb: 1 to 1440, or 0 for 20. The
+// result is the revision of the user's record, or 0 if the response has none.
 func (c *Client) SetZoomStatus(ctx context.Context, user, status string, minutes int, opts ...Option) (uint64, error) {
 	body := struct {
 		Status   string `json:"status"`

@@ -212,7 +212,7 @@ func (f *fullDisk) put(ctx context.Context, p *process) error {
 func wantFull(t *testing.T, what string, err error) {
 	t.Helper()
 	e, ok := errors.AsType[*client.Error](err)
-	if !ok || e.Status != http.StatusInsufficientStorage || e.Wait <= 0 {
+	if !ok || e.Status != http.StatusInsufficientStorage || e.RetryAfter <= 0 {
 		t.Errorf("%s on a full disk: %v, want 507 with Retry-After", what, err)
 	}
 	if ok && e.Problem == nil && e.Code != http.StatusInsufficientStorage {

@@ -50,7 +50,7 @@ func newBoard(s *shell, users []string, names *names, size func() area) *board {
 
 func (b *board) state(state client.State) {
 	b.mu.Lock()
-	b.connected, b.lost, b.retryAt = state.Connected, state, time.Now().Add(state.Wait)
+	b.connected, b.lost, b.retryAt = state.Connected, state, time.Now().Add(state.RetryAfter)
 	b.mu.Unlock()
 	b.touch()
 }

@@ -133,7 +133,7 @@ type ticker struct {
 
 // state reports a lost connection on standard error.
 func (t *ticker) state(state client.State) {
-	switch wait := rounded(state.Wait); {
+	switch wait := rounded(state.RetryAfter); {
 	case state.Connected:
 	case t.shell.json:
 		_ = json.NewEncoder(t.shell.stderr).Encode(lostEvent{fmt.Sprint(state.Err), int(wait / time.Second)}) // informational
