@@ -55,3 +55,13 @@ func (s *Store) readError(err error) error {
 	s.fail(damaged(s.dir, err)) // if the event did not
 	return s.haltedError()
 }
+
+// inOrder runs steps up to the first that fails.
+func inOrder(steps ...func() error) error {
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

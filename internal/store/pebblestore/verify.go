@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/backup"
 )
 
 // VerifyOptions are the settings of Verify. The zero value of each field is its
@@ -31,7 +33,6 @@ type Report struct {
 	Users     int64
 	Entries   int64
 	Documents int64
-	Readers   int64
 	Tables    int64
 	Bytes     int64 // of tables and write-ahead logs
 }
@@ -90,10 +91,6 @@ type verifier struct {
 	tables   []string // the files in use
 
 	done, total int64
-
-	newest     map[store.User]store.Position // log entry of each user
-	armedUsers int64                         // less the index entries seen
-	endingDocs int64                         // less the ends seen
 }
 
 // all runs every check on a database that is opened for reading only.
@@ -216,4 +213,61 @@ func (v *verifier) levels() error {
 		return fmt.Errorf("the order of the tables: %w", err)
 	}
 	return nil
+}
+
+// checkEvery is how many keys are read between two looks at the context.
+const checkEvery = 4096
+
+// data decodes every key and value, and checks them against each other.
+func (v *verifier) data() error {
+	if err := v.numbers(); err != nil {
+		return err
+	}
+	c, keys := newContentCheck(), 0
+	err := v.s.scan(nil, nil, func(key, value []byte) (bool, error) {
+		if keys++; keys%checkEvery == 0 && v.ctx.Err() != nil {
+			return false, v.ctx.Err()
+		}
+		v.advance(int64(len(key) + len(value)))
+		count(&c.counts, key)
+		if err := c.pair(key, value); err != nil {
+			return false, damaged(v.s.dir, err)
+		}
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.end(backup.Header{Format: v.report.Format, Position: uint64(v.report.Last)}); err != nil {
+		return damaged(v.s.dir, err)
+	}
+	v.report.Users, v.report.Entries, v.report.Documents = c.counts.Records, c.counts.Entries, c.counts.Documents
+	return nil
+}
+
+// numbers reads what the store knows of itself.
+func (v *verifier) numbers() error {
+	format, err := v.s.meta(metaFormat)
+	if err != nil {
+		return err
+	}
+	if v.report.Format, err = strconv.Atoi(format); err != nil {
+		return damaged(v.s.dir, fmt.Errorf("it says no format, but %q", format))
+	}
+	if v.report.Format > v.s.newest() {
+		return v.s.newerError(format)
+	}
+	if v.report.Epoch, err = v.s.meta(metaEpoch); err != nil {
+		return err
+	}
+	if v.report.Epoch == "" {
+		return damaged(v.s.dir, errors.New("it has no epoch"))
+	}
+	if err := v.s.loadNumbers(); errors.Is(err, ErrDamaged) {
+		return err
+	} else if err != nil {
+		return damaged(v.s.dir, err)
+	}
+	v.report.Last, v.report.Trimmed = v.s.progress.durableAt(), v.s.trimmedTo()
+	return v.s.checkWatermark(v.report.Last)
 }
