@@ -48,8 +48,8 @@ func (r *run) backup(b *binary) error {
 		rates = append(rates, speed)
 	}
 	report("PUT p99 with 32 connections", "-", "ms", before)
-	report("the same during a backup", "-", "ms", during)
-	report("online backup under that load", "-", "MB/s", rates)
+	report("PUT p99 during a backup", "-", "ms", during)
+	report("online backup under load", "-", "MB/s", rates)
 	return b.restored(r, file)
 }
 

@@ -40,13 +40,13 @@ func (r *run) expiry(*binary) error {
 	if err != nil {
 		return err
 	}
-	report("100,000 ends over 60 s, p99 lateness", "100", "ms", []float64{late[len(late)*99/100].Seconds() * 1000})
-	report("100,000 ends over 60 s, worst", "-", "ms", []float64{late[len(late)-1].Seconds() * 1000})
+	report("100,000 expiries over 60 s, p99 delay", "100", "ms", []float64{late[len(late)*99/100].Seconds() * 1000})
+	report("100,000 expiries over 60 s, worst delay", "-", "ms", []float64{late[len(late)-1].Seconds() * 1000})
 	late, err = r.timers(ctx, st, p, "instant", 10_000, 0)
 	if err != nil {
 		return err
 	}
-	report("10,000 ends of one instant, last", "1", "s", []float64{late[len(late)-1].Seconds()})
+	report("10,000 expiries at one instant, last", "1", "s", []float64{late[len(late)-1].Seconds()})
 	return nil
 }
 
@@ -90,7 +90,7 @@ func (r *run) timers(ctx context.Context, st store.Store, p *publish.Publisher, 
 		return nil
 	})
 	if len(late) < n {
-		return nil, fmt.Errorf("%d of %d ends came", len(late), n)
+		return nil, fmt.Errorf("received %d of %d expiries", len(late), n)
 	}
 	slices.Sort(late)
 	return late, nil

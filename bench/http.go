@@ -175,10 +175,10 @@ func (r *run) query(b *binary) error {
 		if round > 0 { // the first reads what is not in memory yet
 			rounds = append(rounds, float64(time.Since(begun).Microseconds())/1000)
 		} else {
-			fmt.Printf("first query of %d users, nothing in memory: %v\n", n, time.Since(begun).Round(100*time.Microsecond))
+			fmt.Printf("first query of %d users, with empty caches: %v\n", n, time.Since(begun).Round(100*time.Microsecond))
 		}
 	}
-	report(fmt.Sprintf("bulk read of %d users, as the client sees it", n), "10", "ms", rounds)
+	report(fmt.Sprintf("bulk read of %d users, measured at the client", n), "10", "ms", rounds)
 	return nil
 }
 

@@ -97,7 +97,7 @@ func (l *load) answer(reader *bufio.Reader) error {
 	}
 	if len(line) < 12 || string(line[9:12]) != strconv.Itoa(l.status) {
 		rest, _ := io.ReadAll(io.LimitReader(reader, 600))
-		return fmt.Errorf("answered %q %q, want %d", line, rest, l.status)
+		return fmt.Errorf("unexpected response %q %q, want %d", line, rest, l.status)
 	}
 	length := 0
 	for {

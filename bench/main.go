@@ -1,11 +1,11 @@
-// Command bench measures the budgets of the design on this machine and prints
-// each beside the bare baseline it is a ratio to.
+// Command bench measures the performance budgets on this machine and prints the
+// results, most of them as ratios to a bare baseline.
 //
 // The server under test is the real binary, with authentication, access log and
-// metrics on, the minute rule at 0, and users drawn at random. The baseline is a
-// bare net/http handler in a process of its own (bare.go). Both are loaded in
-// turn, round by round, by this process over loopback; their CPU time is read
-// from the kernel's own accounting. Figures without "×" depend on the machine.
+// metrics on, min-update-interval 0, and users drawn at random. The baseline is a bare
+// net/http handler in a separate process (bare.go). This process loads both in
+// alternating rounds over loopback, and reads their CPU time from the kernel. Figures
+// without "×" depend on the machine.
 package main
 
 import (
@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// A run is what the flags ask for.
+// A run has the values of the flags.
 type run struct {
 	users   int
 	conns   int
@@ -34,17 +34,17 @@ type run struct {
 
 func main() {
 	var r run
-	flag.IntVar(&r.users, "users", 1_000_000, "users of the large store")
-	flag.IntVar(&r.conns, "conns", 256, "connections")
-	flag.DurationVar(&r.seconds, "time", 5*time.Second, "time for each measurement of a round")
-	flag.IntVar(&r.rounds, "rounds", 5, "rounds; the median is what counts")
-	flag.DurationVar(&r.long, "long", 10*time.Minute, "how long the steady load goes on")
-	flag.IntVar(&r.rate, "rate", 5000, "PUTs a second of the steady load")
-	flag.StringVar(&r.dir, "dir", "", "where stores are seeded (default: a temporary directory; a seeded one is used again)")
-	flag.DurationVar(&r.streaming, "streaming", 20*time.Second, "how long changes to 2,000 streams go on")
-	flag.StringVar(&r.part, "part", "", "the part of streams: one, memory, idle, slow, dense, wide or herd (default: all)")
-	bare := flag.String("bare", "", "serve the bare baseline on this address (used by the bench itself)")
-	sockets := flag.String("bare-streams", "", "serve the bare baseline of streams on this address (used by the bench itself)")
+	flag.IntVar(&r.users, "users", 1_000_000, "number of users in the large store")
+	flag.IntVar(&r.conns, "conns", 256, "number of connections")
+	flag.DurationVar(&r.seconds, "time", 5*time.Second, "duration of each measurement in a round")
+	flag.IntVar(&r.rounds, "rounds", 5, "number of rounds; the result is their median")
+	flag.DurationVar(&r.long, "long", 10*time.Minute, "duration of the steady load")
+	flag.IntVar(&r.rate, "rate", 5000, "PUTs a second in the steady load")
+	flag.StringVar(&r.dir, "dir", "", "directory for the seeded stores, which are reused (default: a temporary directory)")
+	flag.DurationVar(&r.streaming, "streaming", 20*time.Second, "duration of the load on 2,000 streams")
+	flag.StringVar(&r.part, "part", "", "part of the streams benchmark: one, memory, idle, slow, dense, wide or herd (default: all)")
+	bare := flag.String("bare", "", "serve the bare baseline on this address (used internally)")
+	sockets := flag.String("bare-streams", "", "serve the bare baseline of streams on this address (used internally)")
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), "usage: go run ./bench [flags] [idle start http query expiry backup steady streams profile]")
 		flag.PrintDefaults()
@@ -68,7 +68,7 @@ func main() {
 
 func (r *run) wants(what string) bool {
 	if len(r.what) == 0 {
-		return what != "profile" // it measures nothing
+		return what != "profile" // which measures nothing
 	}
 	return slices.Contains(r.what, what)
 }
@@ -110,7 +110,7 @@ func (r *run) all() error {
 	return nil
 }
 
-// report prints one figure: its rounds, their median, and the budget.
+// report prints the median of the rounds, the budget and the rounds.
 func report(what, budget, unit string, rounds []float64) {
 	sorted := slices.Clone(rounds)
 	slices.Sort(sorted)

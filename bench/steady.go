@@ -86,7 +86,7 @@ func (p *process) reportCounters(names ...string) error {
 		report("store: "+name, "-", "", []float64{value})
 	}
 	if found != len(names) {
-		return fmt.Errorf("%d of the counters %v are there", found, names)
+		return fmt.Errorf("found %d of the counters %v", found, names)
 	}
 	return nil
 }
@@ -124,7 +124,7 @@ func (o *openLoop) run() ([]time.Duration, error) {
 	}
 	group.Wait()
 	if failure == nil && len(all) == 0 {
-		failure = errors.New("nothing was sent")
+		failure = errors.New("no requests were sent")
 	}
 	return all, failure
 }

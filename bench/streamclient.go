@@ -102,7 +102,7 @@ func (w *watcher) head() error {
 	case status == "503" && after > 0:
 		return &errBusy{after}
 	}
-	return fmt.Errorf("the stream was answered %s", status)
+	return fmt.Errorf("unexpected response to the stream: %s", status)
 }
 
 var (
@@ -127,7 +127,7 @@ func (w *watcher) next() ([]byte, error) {
 			n = int(head[0])<<8 | int(head[1])
 			_, _ = w.in.Discard(2)
 		} else if n > 126 {
-			return nil, errors.New("a frame of more than 64 KiB")
+			return nil, errors.New("frame exceeds 64 KiB")
 		}
 		if cap(w.frame) < n || cap(w.frame) > watcherBuffer && n <= watcherBuffer {
 			w.frame = make([]byte, max(n, 256))
@@ -191,7 +191,7 @@ func (w *watcher) snapshot() error {
 				return nil
 			}
 		} else if bytes.HasPrefix(frame, []byte(`{"type":"error"`)) {
-			return fmt.Errorf("the stream was told %s", frame)
+			return fmt.Errorf("unexpected frame %s", frame)
 		}
 	}
 }

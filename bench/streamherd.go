@@ -100,7 +100,7 @@ func (r *run) herd(b *binary, s *seeded) error {
 	}
 	defer stop()
 	defer close(h.stopped)
-	fmt.Printf("\n%d streams opened in %v by 32 at once\n", idleWatchers, time.Since(begun).Round(10*time.Millisecond))
+	fmt.Printf("\nopened %d streams in %v, 32 at a time\n", idleWatchers, time.Since(begun).Round(10*time.Millisecond))
 	left := time.Now()
 	if err := p.stop(syscall.SIGTERM); err != nil {
 		return err
@@ -119,15 +119,15 @@ func (r *run) herd(b *binary, s *seeded) error {
 	slices.SortFunc(h.resumed, time.Time.Compare)
 	all := slices.Clone(h.resumed)
 	h.mu.Unlock()
-	fmt.Printf("the server ended after %v and was ready after %v more; %d resumed; answered 503: %d, not connected: %d, ended early: %d\n",
+	fmt.Printf("server stopped after %v and was ready again after %v; %d streams resumed; 503 responses: %d, failed connections: %d, sent away: %d\n",
 		ended.Sub(left).Round(time.Millisecond), ready.Sub(ended).Round(time.Millisecond), len(all), h.busy.Load(), h.refused.Load(), h.again.Load())
 	if len(all) < idleWatchers*99/100 {
-		return fmt.Errorf("only %d of %d came back", len(all), idleWatchers)
+		return fmt.Errorf("only %d of %d streams reconnected", len(all), idleWatchers)
 	}
 	used, err := p.cpu()
 	back := all[idleWatchers*99/100-1]
-	report("15,000 come back after a restart: 99 %, from SIGTERM", "-", "s", []float64{back.Sub(left).Seconds()})
-	report("15,000 come back after a restart: 99 %, from ready", "-", "s", []float64{back.Sub(ready).Seconds()})
-	report("15,000 come back after a restart: server CPU each, with its start", "-", "µs", []float64{float64(used.Microseconds()) / idleWatchers})
+	report("15,000 streams reconnect after a restart: 99 %, from SIGTERM", "-", "s", []float64{back.Sub(left).Seconds()})
+	report("15,000 streams reconnect after a restart: 99 %, from ready", "-", "s", []float64{back.Sub(ready).Seconds()})
+	report("15,000 streams reconnect after a restart: server CPU each, including the start", "-", "µs", []float64{float64(used.Microseconds()) / idleWatchers})
 	return err
 }

@@ -44,7 +44,7 @@ func (r *run) streamIdle(b *binary, s *seeded) error {
 		}
 		busy = append(busy, share)
 	}
-	report("CPU without a stream", "-", "%", []float64{quiet})
+	report("CPU without streams", "-", "%", []float64{quiet})
 	report(fmt.Sprintf("CPU of %d idle WebSockets, each with its own token", idleWatchers), "2", "%", busy)
 	return nil
 }
@@ -109,8 +109,8 @@ func (r *run) streamSlow(b *binary, s *seeded) error {
 	if err != nil {
 		return err
 	}
-	report(fmt.Sprintf("kernel memory of a reader that takes nothing, of %d", slowReaders), "1024", "KiB", []float64{float64(most.Load()) / slowReaders / 1024})
-	report("the last of them was given up after", "-", "s", []float64{time.Duration(ended.Load()).Seconds()})
+	report(fmt.Sprintf("kernel memory of a stream that never reads, of %d", slowReaders), "1024", "KiB", []float64{float64(most.Load()) / slowReaders / 1024})
+	report("the last of these was disconnected after", "-", "s", []float64{time.Duration(ended.Load()).Seconds()})
 	return nil
 }
 
@@ -124,7 +124,7 @@ func tcpMemory() (int, error) {
 	}
 	found := tcpPages.FindSubmatch(text)
 	if found == nil {
-		return 0, fmt.Errorf("sockstat says %q", text)
+		return 0, fmt.Errorf("unexpected sockstat %q", text)
 	}
 	pages, err := strconv.Atoi(string(found[1]))
 	return pages * os.Getpagesize(), err
@@ -145,7 +145,7 @@ func (p *process) streamsOpen() (int, error) {
 	}
 	found := openStreams.FindSubmatch(text)
 	if found == nil {
-		return -1, errors.New("there is no metric of open streams")
+		return -1, errors.New("the metric of open streams is missing")
 	}
 	return strconv.Atoi(string(found[1]))
 }

@@ -121,7 +121,7 @@ func acknowledged(in *bufio.Reader) (uint64, error) {
 	}
 	if len(line) < 12 || string(line[9:12]) != "204" {
 		rest, _ := io.ReadAll(io.LimitReader(in, 600))
-		return 0, fmt.Errorf("answered %q %q", line, rest)
+		return 0, fmt.Errorf("unexpected response %q %q", line, rest)
 	}
 	var revision uint64
 	for len(line) > 2 {
@@ -133,7 +133,7 @@ func acknowledged(in *bufio.Reader) (uint64, error) {
 		}
 	}
 	if revision == 0 {
-		return 0, errors.New("a PUT without a revision")
+		return 0, errors.New("the response to a PUT has no revision")
 	}
 	return revision, nil
 }

@@ -166,7 +166,7 @@ func oneRoundOf(p *process, request func(int) string, begin func(*watcher) error
 		select {
 		case <-all:
 		case <-time.After(10 * time.Second):
-			return oneRound{}, fmt.Errorf("%d frames have come", got.Load())
+			return oneRound{}, fmt.Errorf("received only %d frames", got.Load())
 		}
 		first, last := int64(math.MaxInt64), int64(0)
 		for i := range receipts {
@@ -402,7 +402,7 @@ func (r *run) watched(p *process, s *seeded, l *watchedLoad) error {
 	}
 	each := used / float64(c.changes())
 	name := fmt.Sprintf("%s, %d changes/s asked for", l.name, l.rate)
-	report(name+": done", "-", "/s", []float64{float64(c.changes()) / c.took.Seconds()})
+	report(name+": achieved rate", "-", "/s", []float64{float64(c.changes()) / c.took.Seconds()})
 	if l.watchers == 0 {
 		l.cpuWithout = each
 		report(name+": server CPU a change", "-", "µs", []float64{each})
@@ -410,7 +410,7 @@ func (r *run) watched(p *process, s *seeded, l *watchedLoad) error {
 	}
 	f := match(c, logs)
 	perChange := float64(f.frames) / float64(f.changes)
-	fmt.Printf("%d changes, %d deliveries due, %d frames, %d superseded by a newer one, %d missing\n", f.changes, f.due, f.frames, f.coalesced, f.missing)
+	fmt.Printf("%d changes, %d expected deliveries, %d frames, %d superseded, %d missing\n", f.changes, f.due, f.frames, f.coalesced, f.missing)
 	report(name+": ack to receipt, p50", "-", "ms", []float64{at(f.fromAck, .5).Seconds() * 1000})
 	report(name+": ack to receipt, p99", l.budget, "ms", []float64{at(f.fromAck, .99).Seconds() * 1000})
 	report(name+": send to receipt, p50", "-", "ms", []float64{at(f.fromSend, .5).Seconds() * 1000})
@@ -418,7 +418,7 @@ func (r *run) watched(p *process, s *seeded, l *watchedLoad) error {
 	report(name+": server CPU a change", "-", "µs", []float64{each})
 	report(name+": server CPU a delivery, all", "-", "µs", []float64{each / perChange})
 	if l.cpuWithout > 0 {
-		report(name+": server CPU a delivery, less that without watchers", "-", "µs", []float64{(each - l.cpuWithout) / perChange})
+		report(name+": server CPU a delivery, minus that without watchers", "-", "µs", []float64{(each - l.cpuWithout) / perChange})
 	}
 	if f.missing > 0 {
 		return fmt.Errorf("%d deliveries are missing", f.missing)

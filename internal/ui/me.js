@@ -1,6 +1,6 @@
-// The page is a session: while it is open its user is signed in, and the page
-// says whether the user is active. Everything is kept in memory but the token,
-// and over a reload the session's id, which the tab keeps.
+// The page is a session: its user is signed in while it is open, and the page
+// reports whether the user is active. Everything is in memory except the token and,
+// across a reload, the session's id, which are in the tab's session storage.
 
 import { request, Stream } from "./stream.js";
 import { icon, row, times, word } from "./view.js";
@@ -22,7 +22,7 @@ let replaced = false; // by another session: this page does not sign in by itsel
 const own = { presence: null };
 const contacts = { people: new Map(), names: new Map(), cursor: "", following: false, more: false };
 const person = { active: true, told: undefined, toldAt: 0, lastInput: Date.now(), timer: 0 };
-const asked = new Map(); // what was asked by the id of its frame, until the answer
+const asked = new Map(); // pending requests, by the id of the frame
 let lastID = 0;
 
 // For tests: ?idle_seconds=, 1 to 3600.
@@ -31,14 +31,14 @@ function idleParameter() {
   return seconds >= 1 && seconds <= 3_600 ? seconds * 1_000 : undefined;
 }
 
-// chosenID is what a session is asked for by until the server has named it: a
-// sign_in whose answer was lost is then the same session when it is sent again.
+// chosenID is a session id for sign_in until the server has assigned one, so that a
+// repeated sign_in does not start a second session.
 function chosenID() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-// takeAway reads what the tab keeps and removes it: a tab that is duplicated
-// takes a copy of all of it, and two must not be one session.
+// takeAway reads and removes a value of the tab's storage. A duplicated tab copies
+// the storage, and two tabs must not share a session.
 function takeAway(key) {
   const value = sessionStorage.getItem(key) ?? "";
   sessionStorage.removeItem(key);
@@ -47,8 +47,8 @@ function takeAway(key) {
 
 // ---- Signing in and out
 
-// takeToken moves a token from the address bar, where it would be seen and kept
-// in the history, to the tab.
+// takeToken moves a token from the address bar, where it would be visible and stay in
+// the history, to the tab's storage.
 function takeToken() {
   const given = new URLSearchParams(location.hash.slice(1)).get("token");
   if (given === null) return false;
@@ -67,7 +67,7 @@ function begin() {
   stream.start();
 }
 
-// end forgets who was signed in.
+// end signs out locally and clears the page.
 function end() {
   stream?.stop();
   stream = me = own.presence = null;
@@ -93,7 +93,7 @@ function signOut() {
   $("token").focus();
 }
 
-// ended: the stream will not come back by itself.
+// ended: the stream will not reconnect automatically.
 function ended(code, words) {
   if (code === "unauthorized") {
     end();
@@ -106,10 +106,10 @@ function ended(code, words) {
   $("again").hidden = false;
 }
 
-// ---- What is asked and what is told
+// ---- Requests and frames
 
-// greet goes on with the session, or begins one. Coming back is no activity, so
-// the server is told only what it does not know.
+// greet continues or starts the session. A reconnection is not activity, so the page
+// sends only what the server does not know.
 async function greet() {
   const mine = stream;
   if (!replaced) signIn();
@@ -119,7 +119,7 @@ async function greet() {
     showWho();
     follow();
   } catch {
-    // The stream is what counts. The next connection asks again.
+    // Only the stream is essential. The next connection tries again.
   }
 }
 
@@ -128,13 +128,13 @@ function signIn() {
   ask({ type: "sign_in", client_type: "web", session, active: stated }, { what: "sign_in", stated, session });
 }
 
-// showReplaced: a newer session took the place of this page's. Two pages that signed
-// in by themselves would replace each other for ever, so that the person decides.
+// showReplaced: a newer session replaced this page's. The user decides whether to sign
+// in again, because two pages that do so automatically would replace each other forever.
 function showReplaced(on) {
   replaced = on;
   session = chosenID();
   $("replaced").hidden = !on;
-  complain(on ? "A newer session took the place of this page's: it no longer counts for your status." : "");
+  complain(on ? "A newer session has replaced this page's session. This page no longer affects your status." : "");
 }
 
 function may(scope) {
@@ -147,7 +147,7 @@ function follow() {
   ask({ type: "follow", contacts: true, cursor: contacts.cursor || undefined }, { what: "contacts" });
 }
 
-// ask sends a frame whose answer is waited for.
+// ask sends a frame that expects an answer.
 function ask(frame, about) {
   const id = about.what + "-" + ++lastID;
   if (!stream?.send({ ...frame, id })) return false;
@@ -226,12 +226,12 @@ function refused(about, frame) {
   if (frame.code === "session-replaced") return showReplaced(true);
   if (about?.what === "contacts") return; // not for this token: there is no list
   if (about?.what === "activity") person.toldAt = 0; // the next input says it again
-  complain(frame.detail || `The server refused this (${frame.code}).`);
+  complain(frame.detail || `The server refused the request (${frame.code}).`);
 }
 
 function lost() {
   if ([...asked.values()].some(({ what }) => what === "claim")) {
-    complain("The connection was lost before the server had answered. See whether the status is right, and set it again if not.");
+    complain("The connection was lost before the server answered. Check your status, and set it again if necessary.");
   }
   asked.clear();
   Object.assign(contacts, { following: false, more: false });
@@ -248,7 +248,7 @@ async function choose(status) {
     { type: "claim", claim: "manual", source: "manual", status, note: note || undefined, duration_seconds: minutes * 60 || undefined },
     { what: "claim", status },
   );
-  if (!sent) complain("There is no connection to the server just now. Try again in a moment.");
+  if (!sent) complain("Not connected to the server. Try again in a moment.");
   else if (status === "available") await keepNote(note);
 }
 
@@ -271,7 +271,7 @@ async function keepNote(note) {
   try {
     await (note ? request(token, "PUT", "/v1/users/me/note", { text: note }) : request(token, "DELETE", "/v1/users/me/note"));
   } catch (err) {
-    complain("The note is not set: " + err.message);
+    complain("The note was not set: " + err.message);
   }
 }
 
@@ -280,7 +280,7 @@ function submitNote(event) {
   event.preventDefault();
   const status = own.presence?.status;
   if ($("statuses").querySelector(`button[data-status="${CSS.escape(status ?? "")}"]`)) choose(status);
-  else complain("Choose a status: a note goes with it.");
+  else complain("Choose a status for the note.");
 }
 
 // ---- Whether somebody is there

@@ -151,7 +151,7 @@ export class Stream {
     if (code === 3500) {
       this.#end("unauthorized", "The access token is no longer valid.");
     } else if ((code >= 3501 && code <= 3999) || [1002, 1007, 1009].includes(code)) {
-      this.#end("refused", `The server ended the connection (${why.reason || code}).`);
+      this.#end("refused", `The server closed the connection (${why.reason || code}).`);
     } else {
       this.#lost(why.retry_ms);
     }
