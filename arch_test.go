@@ -42,7 +42,7 @@ var imports = map[string][]string{
 	"internal/view":    {"internal/presence", "internal/store"},
 	"internal/tail":    {"internal/document", "internal/presence", "internal/store"},
 	"internal/hub":     {"internal/document", "internal/presence", "internal/store", "internal/view"},
-	"internal/watch":   {"internal/document", "internal/presence", "internal/store"},
+	"internal/watch":   {"internal/document", "internal/presence", "internal/store", "internal/tail"},
 
 	"internal/quota": nil,
 
@@ -66,8 +66,8 @@ var imports = map[string][]string{
 	"internal/server": {
 		"internal/auth", "internal/config", "internal/directory", "internal/httpapi", "internal/hub",
 		"internal/presence", "internal/publish", "internal/quota", "internal/store", "internal/store/backup",
-		"internal/store/natsstore", "internal/store/pebblestore", "internal/streamapi", "internal/ui", "internal/view", "internal/watch",
-		"internal/wire", "internal/zoomapi",
+		"internal/store/natsstore", "internal/store/pebblestore", "internal/streamapi", "internal/tail", "internal/ui", "internal/view",
+		"internal/watch", "internal/wire", "internal/zoomapi",
 	},
 	"internal/cli":   {"api", "client", "internal/config", "internal/server"},
 	"client":         {"api"},

@@ -18,6 +18,7 @@ import (
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/streamapi"
+	"porchlight.dev/porchlight/internal/tail"
 	"porchlight.dev/porchlight/internal/ui"
 	"porchlight.dev/porchlight/internal/view"
 	"porchlight.dev/porchlight/internal/wire"
@@ -55,7 +56,8 @@ func (s *Server) compose() {
 	dir := directory.New(s.store, clock)
 	authority := auth.New(s.store, dir, clock, zoomapi.Scopes()...)
 	authority.Live = s.limits.live
-	if s.opts.Store == nil && s.config.Store == "" { // the embedded engine is this process's alone
+	exclusive := s.opts.Store == nil && s.config.Store == "" // the embedded engine is this process's alone
+	if exclusive {
 		authority.OnlyWriter()
 	}
 	known := func(ctx context.Context, u store.User) error {
@@ -64,7 +66,8 @@ func (s *Server) compose() {
 	}
 	s.publisher = publish.New(publish.Options{Store: s.store, Policy: policyOf(&s.config), Known: known, Clock: clock, Log: s.log})
 	views := &view.Reader{Store: s.store, Known: known, ErrGone: directory.ErrNoUser}
-	s.watches = &watch.Registry{Store: s.store, Known: known, Clock: clock, Log: s.log}
+	s.watches = &watch.Registry{Store: s.store, Known: known, Clock: clock, Log: s.log, Exclusive: exclusive}
+	s.consumers = tail.New(tail.Options{Store: s.store, Exclusive: exclusive, Clock: clock, Log: s.log}, s.watches.Consumer())
 	oauth := &zoomapi.OAuth{Authority: authority, BaseURL: s.baseURL, Clock: clock, Admit: s.limits.admitGrant}
 	s.hub = NewHub(s.store, dir, authority, s.limits.reads, clock, s.log)
 	site := siteOf(&s.config)

@@ -1,13 +1,16 @@
 package server
 
 import (
+	"context"
 	"runtime/debug"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/store/pebblestore"
+	"porchlight.dev/porchlight/internal/tail"
 )
 
 // newMetrics makes the server's own registry.
@@ -35,6 +38,7 @@ func (s *Server) newMetrics() {
 		}
 		return s.hub.Stats()
 	}))
+	s.metrics.MustRegister(newConsumerCollector(s.consumerStats))
 	s.metrics.MustRegister(newConnectionCollector(s.limits.connections), newLimitCollector(s.limits.all()))
 	if st, ok := s.store.(statistician); ok {
 		s.metrics.MustRegister(newStoreCollector(st.Stats))
@@ -110,6 +114,63 @@ func newHubCollector(from func() hub.Stats) *collector[hub.Stats] {
 	c.counter("resets_total", "Cursors that could not be used.", func(s *hub.Stats) float64 { return float64(s.Resets) })
 	return c
 }
+
+// A consumerCollector measures the consumers of the log. What only the node that runs
+// a consumer knows is exported there alone.
+type consumerCollector struct {
+	from                              func() []tail.Stats
+	entries, age, retries, quarantine *prometheus.Desc
+}
+
+func newConsumerCollector(from func() []tail.Stats) *consumerCollector {
+	desc := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("porchlight_consumer_"+name, help, []string{"consumer"}, nil)
+	}
+	return &consumerCollector{
+		from:       from,
+		entries:    desc("lag_entries", "Entries of the log that the consumer has not handled, at most."),
+		age:        desc("lag_seconds", "Age of the oldest entry that the consumer has not handled."),
+		retries:    desc("retries_total", "Times that the consumer failed and was tried again."),
+		quarantine: desc("quarantined_entries", "Entries that the consumer passed over: damaged, or declared a permanent failure."),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *consumerCollector) Describe(to chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{c.entries, c.age, c.retries, c.quarantine} {
+		to <- desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *consumerCollector) Collect(to chan<- prometheus.Metric) {
+	for _, s := range c.from() {
+		to <- prometheus.MustNewConstMetric(c.retries, prometheus.CounterValue, float64(s.Retries), s.Name)
+		if s.Running {
+			to <- prometheus.MustNewConstMetric(c.entries, prometheus.GaugeValue, float64(s.LagEntries), s.Name)
+			to <- prometheus.MustNewConstMetric(c.age, prometheus.GaugeValue, s.Lag.Seconds(), s.Name)
+			to <- prometheus.MustNewConstMetric(c.quarantine, prometheus.GaugeValue, float64(s.Quarantined), s.Name)
+		}
+	}
+}
+
+// consumerStats measures the consumers; while the store does not answer there is nothing
+// to measure by.
+func (s *Server) consumerStats() []tail.Stats {
+	if s.consumers == nil {
+		return nil // they are not composed yet
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), statsTimeout)
+	defer cancel()
+	stats, err := s.consumers.Stats(ctx)
+	if err != nil {
+		return nil
+	}
+	return stats
+}
+
+// statsTimeout is how long a scrape waits for the store.
+const statsTimeout = 2 * time.Second
 
 // revision is the commit that the program was built from. `make build` sets it with
 // -ldflags, because the go command's own stamp also depends on the state of the

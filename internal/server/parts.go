@@ -33,6 +33,7 @@ func (s *Server) parts() []*part {
 		{name: "API listener", start: func(context.Context) error { return s.serve() }, stop: s.finishRequests},
 		{name: "expiry", start: s.publisher.Run},
 		{name: "sessions of connections", start: func(ctx context.Context) error { s.publisher.KeepBound(ctx); return nil }},
+		{name: "consumers", start: s.consumers.Run},
 		{name: "watches", start: s.watches.Run},
 	}
 	if s.admin != nil {

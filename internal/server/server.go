@@ -24,6 +24,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"porchlight.dev/porchlight/internal/tail"
 	"porchlight.dev/porchlight/internal/watch"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -75,6 +76,7 @@ type Server struct {
 	limits      limits
 
 	publisher *publish.Publisher
+	consumers *tail.Runtime
 	watches   *watch.Registry
 	hub       *hub.Hub
 	tls       *certificates // nil: plain HTTP

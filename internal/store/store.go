@@ -11,6 +11,8 @@ import (
 // Store is what a backend keeps. What a method returns, or calls back with, is
 // durable. Records are shared: nobody writes into one.
 type Store interface {
+	Log
+
 	// Update replaces u's state by what fn makes of it, alone: no other update
 	// of u comes between, and appends one entry to the log. The zero Recorded is
 	// "none yet". fn is pure and quick, may run several times and on a goroutine

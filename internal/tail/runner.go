@@ -20,7 +20,7 @@ const (
 	saveEvery      = 500 * time.Millisecond
 	releaseTimeout = 2 * time.Second
 	firstBackoff   = 100 * time.Millisecond
-	maxBackoff     = 30 * time.Second
+	maxBackoff     = 2 * time.Second
 	maxSaveBackoff = time.Second
 )
 
@@ -386,7 +386,7 @@ func (r *runner) retry(ctx context.Context, what string, limit time.Duration, tr
 // backOff waits about as long, so that those who failed together do not retry together.
 func (r *runner) backOff(ctx context.Context, wait time.Duration) {
 	r.retries.Add(1)
-	pause(ctx, wait/2+rand.N(wait)) //nolint:gosec // no secret
+	pause(ctx, wait/2+rand.N(wait/2)) //nolint:gosec // no secret
 }
 
 func pause(ctx context.Context, d time.Duration) {

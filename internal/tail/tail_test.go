@@ -450,7 +450,7 @@ func TestRetries(t *testing.T) {
 					t.Errorf("the other consumer handled %v", got)
 				}
 				s := n.stats(t)
-				if s.LagEntries < 5 || s.Lag < 9*time.Minute || s.Quarantined != 0 || s.Retries < 15 || s.Retries > 60 {
+				if s.LagEntries < 5 || s.Lag < 9*time.Minute || s.Quarantined != 0 || s.Retries < 300 || s.Retries > 620 {
 					t.Errorf("%+v", s)
 				}
 				bad.failWith(nil)

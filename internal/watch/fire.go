@@ -11,99 +11,75 @@ import (
 	"porchlight.dev/porchlight/internal/document"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/tail"
 )
 
 const (
-	// refreshInterval is how soon a node sees what others did with watches: made,
-	// deleted, or fired without an owner's stream on their side.
-	refreshInterval = 2 * time.Second
-	refreshPage     = 1000
+	listPage = 1000
 	// fireWorkers is how many watches fire at once: enough that those of many who
 	// wait for one user share a few syncs.
 	fireWorkers = 64
-	watchFeed   = "watches"
 )
 
-// Run fires watches until ctx ends: those whose target changes, and, at the start
-// and when they are seen first, those whose target changed while nobody looked.
-func (r *Registry) Run(ctx context.Context) error {
-	ctx, stop := context.WithCancel(ctx)
-	var refreshing sync.WaitGroup
-	defer refreshing.Wait()
-	defer stop()
-	refreshing.Go(func() { r.keepUp(ctx) })
-	for {
-		err := r.Store.Feed(ctx, watchFeed, func(entries []store.Entry) error {
-			r.evaluate(ctx, r.index.watched(entries))
-			return nil // what could not be read or written is owed, and done with the next refresh
-		})
-		switch {
-		case ctx.Err() != nil:
-			return nil // it was told to end, whatever the store says of that
-		case !errors.Is(err, store.ErrInUse) && !errors.Is(err, store.ErrUnavailable):
-			return err
-		}
-		// Another node runs it, and this one takes over if that one goes.
-		pause(ctx, refreshInterval)
-	}
+// Consumer is the consumer of the log that fires watches. It needs no entry from
+// before it begins: it evaluates every watch then.
+func (r *Registry) Consumer() tail.Consumer {
+	return tail.Consumer{Name: "watch", Handler: consumer{r}, Begin: tail.Newest}
 }
 
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
+type consumer struct{ r *Registry }
+
+// Start lists all watches, and evaluates them: their targets may have changed while
+// nobody handled entries.
+func (c consumer) Start(ctx context.Context) error {
+	term := c.r.index.begin()
+	context.AfterFunc(ctx, func() { c.r.index.end(term) })
+	// Those that fired are announced again, lest the node that fired them crashed
+	// before it did.
+	return c.r.reload(ctx, c.r.announce)
 }
 
-// keepUp refreshes the index, and evaluates what is owed. It logs a failure when
-// it begins, not each time.
-func (r *Registry) keepUp(ctx context.Context) {
-	for failing := false; ctx.Err() == nil; pause(ctx, refreshInterval) {
-		err := r.refresh(ctx)
-		r.evaluate(ctx, r.index.takeOwed())
-		if err != nil && !failing {
-			r.complain(ctx, "list them", err)
-		}
-		failing = err != nil
+// Handle fires the watches of those who changed. An entry is only the occasion: the
+// record and its rules decide.
+func (c consumer) Handle(ctx context.Context, entries []store.Entry) error {
+	users := c.r.index.watched(entries)
+	if len(users) == 0 {
+		return nil
 	}
+	return c.r.evaluate(ctx, users)
 }
 
-// refresh makes the index what the store has, and tells what came elsewhere.
-func (r *Registry) refresh(ctx context.Context) error {
-	round := r.index.begin()
+// reload lists all watches, and evaluates those that have not fired.
+func (r *Registry) reload(ctx context.Context, fired func(context.Context, *Watch)) error {
 	for after := ""; ; {
-		docs, err := r.Store.List(ctx, watchAccount, watchCollection, after, refreshPage)
+		docs, err := r.Store.List(ctx, watchAccount, watchCollection, after, listPage)
 		if err != nil {
 			return err
 		}
 		for i := range docs {
-			w, err := r.index.merge(&docs[i], round)
-			if err != nil {
-				r.complain(ctx, "read one, which is damaged", err)
-				continue
-			}
-			if !w.Fired.IsZero() {
-				r.tellLate(ctx, w)
+			after = docs[i].Key.Key
+			w, err := watchOf(&docs[i])
+			switch {
+			case err != nil:
+				r.Log.ErrorContext(ctx, "watch unreadable", slog.Any("err", err))
+			case w.Fired.IsZero():
+				r.index.add(&w)
+			default:
+				fired(ctx, &w)
 			}
 		}
-		if len(docs) < refreshPage {
-			break
+		if len(docs) < listPage {
+			return r.evaluate(ctx, r.index.targets())
 		}
-		after = docs[len(docs)-1].Key.Key
 	}
-	r.index.end(round)
-	r.tellings.age()
-	return nil
 }
 
-// evaluate looks at the watches of these targets, and fires those that came.
-func (r *Registry) evaluate(ctx context.Context, targets []store.User) {
+// evaluate fires the watches of these targets that are due.
+func (r *Registry) evaluate(ctx context.Context, targets []store.User) error {
 	for batch := range slices.Chunk(targets, store.MaxFeedGroup) {
 		records, _, err := r.Store.Read(ctx, batch)
 		if err != nil {
-			r.index.owe(batch...)
-			r.complain(ctx, "read who is watched", err)
-			continue
+			return err
 		}
 		found := make(map[store.User]*store.Record, len(records))
 		for i := range records {
@@ -113,32 +89,42 @@ func (r *Registry) evaluate(ctx context.Context, targets []store.User) {
 		for _, u := range batch {
 			waiting = append(waiting, r.index.of(u)...)
 		}
-		r.judgeAll(ctx, waiting, found)
+		if err := r.judgeAll(ctx, waiting, found); err != nil {
+			return err
+		}
 	}
+	return r.flushChanges(ctx)
 }
 
-// judgeAll is judge for many, some at once.
-func (r *Registry) judgeAll(ctx context.Context, waiting []Watch, records map[store.User]*store.Record) {
+// judgeAll is judge for many, some at once. It gives one of the errors.
+func (r *Registry) judgeAll(ctx context.Context, waiting []Watch, records map[store.User]*store.Record) error {
+	due := slices.DeleteFunc(waiting, func(w Watch) bool {
+		_, reached := w.sees(records[w.target()])
+		return !reached
+	})
 	work := make(chan Watch)
+	failed := make(chan error, len(due))
 	var group sync.WaitGroup
-	var said sync.Once // if one fails, all are likely to
-	for range min(fireWorkers, len(waiting)) {
+	for range min(fireWorkers, len(due)) {
 		group.Go(func() {
 			for w := range work {
 				if _, err := r.judge(ctx, w, records[w.target()]); err != nil {
-					r.index.owe(w.target())
-					said.Do(func() { r.complain(ctx, "fire one", err) })
+					failed <- err
 				}
 			}
 		})
 	}
-	for i := range waiting {
-		if _, came := waiting[i].sees(records[waiting[i].target()]); came {
-			work <- waiting[i]
-		}
+	for i := range due {
+		work <- due[i]
 	}
 	close(work)
 	group.Wait()
+	select {
+	case err := <-failed:
+		return err
+	default:
+		return nil
+	}
 }
 
 // sees is what the owner of w may see of the target, of whom nothing may be
@@ -155,32 +141,29 @@ func (w *Watch) sees(record *store.Record) (presence.Presence, bool) {
 	return seen, seen.Status == w.Until
 }
 
-// judge fires w if it came, and gives it as it is then.
+// judge fires w if its target has the status, and gives it as it is then.
 func (r *Registry) judge(ctx context.Context, w Watch, record *store.Record) (Watch, error) {
-	seen, came := w.sees(record)
-	if !came {
+	seen, reached := w.sees(record)
+	if !reached {
 		return w, nil
 	}
-	key := w.key()
-	r.tellings.enter(key) // from before it can be read that it fired
-	defer r.tellings.leave(key)
-	fired, first, err := r.fire(ctx, key, seen)
+	fired, first, err := r.fire(ctx, w.key(), seen)
 	switch {
 	case errors.Is(err, ErrNotFound): // it was deleted or has expired
-		r.index.drop(key)
+		r.index.remove(&w)
 		return w, nil
 	case err != nil:
 		return w, err
 	}
-	r.index.drop(key)
+	r.index.remove(&w)
 	if first {
-		r.tell(ctx, fired)
+		r.announce(ctx, &fired)
 	}
 	return fired, nil
 }
 
-// fire records that a watch came, under the version that has not. It gives the
-// watch that fired, and whether it did so here.
+// fire records that a watch fired, under the version that has not. It gives the
+// watch, and whether it fired here.
 func (r *Registry) fire(ctx context.Context, key string, seen presence.Presence) (w Watch, first bool, err error) {
 	err = document.Again(func() error {
 		docs, err := r.Store.Load(ctx, watchAccount, watchKey(key))
@@ -201,40 +184,61 @@ func (r *Registry) fire(ctx context.Context, key string, seen presence.Presence)
 	return w, first, err
 }
 
-// tell sends a watch that came to the owner's streams. It ends when they have it;
-// otherwise it waits for one that opens.
-func (r *Registry) tell(ctx context.Context, w Watch) {
-	if r.Tell == nil || !r.Tell(w.Account, w.Owner, w) {
+// announce delivers a watch that fired to the owner's streams on this node, and
+// lets the other nodes deliver it to theirs.
+func (r *Registry) announce(ctx context.Context, w *Watch) {
+	r.deliver(ctx, w)
+	if !r.Exclusive {
+		r.queueChange(change{Key: w.key(), Fired: true})
+	}
+}
+
+// deliver sends a watch that fired to the owner's streams on this node. If they do
+// not take it, it waits for one that does.
+func (r *Registry) deliver(ctx context.Context, w *Watch) {
+	if r.Tell == nil || r.isTold(w.key()) || !r.Tell(w.Account, w.Owner, *w) {
 		return
 	}
-	if err := r.Told(ctx, w); err != nil {
-		r.complain(ctx, "remove one that was told", err)
+	if err := r.Told(ctx, *w); err != nil {
+		r.Log.WarnContext(ctx, "delivered watch not removed; will retry", slog.Any("err", err))
 	}
 }
 
-// tellLate is tell for what a refresh finds fired: on another node, or before a
-// stream was open. What was told and could not be removed is removed.
-func (r *Registry) tellLate(ctx context.Context, w Watch) {
-	key := w.key()
-	switch r.tellings.of(key) {
-	case beingTold:
-	case told:
-		_ = r.Told(ctx, w) // it was said that it failed, and is tried again
-	default:
-		r.tellings.enter(key)
-		defer r.tellings.leave(key)
-		r.tell(ctx, w)
-	}
-}
+// runEvery is how soon a node learns of what others did with watches, and does what
+// failed again.
+const runEvery = time.Second
 
-// complain logs what is made good later, but for what is said elsewhere.
-func (r *Registry) complain(ctx context.Context, what string, err error) {
-	for _, known := range []error{store.ErrClosed, store.ErrFailed, store.ErrFull, store.ErrUnavailable} {
-		if errors.Is(err, known) {
-			return
+// Run delivers watches that fired on other nodes to streams on this one, tells the
+// consumer of those that were made on other nodes, and retries what failed, until
+// ctx ends. While there is nothing of this it reads nothing but, in a store that
+// others have open as well, one document.
+func (r *Registry) Run(ctx context.Context) error {
+	failing := false
+	for ctx.Err() == nil {
+		err := r.catchUp(ctx)
+		if err != nil && !failing && ctx.Err() == nil {
+			r.Log.WarnContext(ctx, "watch evaluation failed; will retry", slog.Any("err", err))
+		}
+		failing = err != nil
+		select {
+		case <-time.After(runEvery):
+		case <-ctx.Done():
 		}
 	}
-	if ctx.Err() == nil {
-		r.Log.WarnContext(ctx, "something about watches has to be done again", slog.String("what", what), slog.Any("err", err))
+	return nil
+}
+
+func (r *Registry) catchUp(ctx context.Context) error {
+	r.index.dropExpired(r.Clock())
+	err := errors.Join(r.removeTold(ctx), r.deliverOwed(ctx))
+	if targets := r.takeOwed(); len(targets) > 0 {
+		if failed := r.evaluate(ctx, targets); failed != nil {
+			r.owe(targets...)
+			err = errors.Join(err, failed)
+		}
 	}
+	if r.Exclusive {
+		return err
+	}
+	return errors.Join(err, r.flushChanges(ctx), r.readChanges(ctx))
 }

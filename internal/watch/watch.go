@@ -54,11 +54,11 @@ func (w *Watch) target() store.User { return store.User{Account: w.Account, ID: 
 
 func (w *Watch) key() string { return ownedBy(w.Account, w.Owner) + w.ID }
 
-// A Registry keeps watches, and fires them. Set the fields, then Run it: without,
-// only those fire whose target has the status when they are made.
+// A Registry keeps watches, and fires them. Set the fields, then Run it, and its
+// Consumer: without, only those fire whose target has the status when they are made.
 //
-// A watch fires once, whoever sees that it came: of all who try to record it,
-// on any node, one does. It is told at least once.
+// A watch fires once, whoever sees that it is due: of all who try to record it, on
+// any node, one does. It is delivered at least once.
 type Registry struct {
 	Store store.Store
 	// Known says whether the directory has a user: nil, or the error to answer.
@@ -69,8 +69,12 @@ type Registry struct {
 	// It is false if there is none; nil: there never is.
 	Tell func(account presence.AccountID, owner presence.UserID, w Watch) bool
 
-	index    index
-	tellings tellings
+	// Exclusive says that no other node has the store open.
+	Exclusive bool
+
+	index   index
+	owed    owed
+	changes changes
 }
 
 // The watches of all accounts lie in one collection, so that one listing finds
@@ -148,20 +152,37 @@ func (r *Registry) Create(ctx context.Context, asked Watch) (Watch, error) {
 		return Watch{}, errors.Join(err, r.remove(ctx, w.key()))
 	}
 	// In this order, no change is missed: one before the read is in the record, and
-	// the log gives one after it to whoever has the watch in the index.
-	r.index.add(w)
-	records, _, err := r.Store.Read(ctx, []store.User{w.target()})
-	if err == nil {
-		var record *store.Record
-		if len(records) > 0 {
-			record = &records[0]
+	// one after it comes from the log to the node that has the watch in its index, or
+	// evaluates the watch when it learns of it.
+	r.index.add(&w)
+	if !r.Exclusive {
+		r.queueChange(change{Key: w.key()})
+		if err := r.flushChanges(ctx); err != nil {
+			return Watch{}, errors.Join(err, r.remove(ctx, w.key()))
 		}
-		w, err = r.judge(ctx, w, record)
 	}
-	if err != nil {
-		r.index.owe(w.target())
+	if looked, err := r.look(ctx, w); err == nil {
+		w = looked
+	} else {
+		r.owe(w.target())
+	}
+	if err := r.flushChanges(ctx); err != nil { // if it fired; Run writes it
+		r.Log.WarnContext(ctx, "fired watch not announced to other nodes; will retry", slog.Any("err", err))
 	}
 	return w, nil
+}
+
+// look fires a watch if its target has the status already.
+func (r *Registry) look(ctx context.Context, w Watch) (Watch, error) {
+	records, _, err := r.Store.Read(ctx, []store.User{w.target()})
+	if err != nil {
+		return w, err
+	}
+	var record *store.Record
+	if len(records) > 0 {
+		record = &records[0]
+	}
+	return r.judge(ctx, w, record)
 }
 
 // room is nil while the owner of w has at most this many watches.
@@ -245,32 +266,27 @@ func (r *Registry) Delete(
 		if err := r.Store.Write(ctx, watchAccount, document.Deletion(doc)); err != nil {
 			return err
 		}
-		r.index.drop(doc.Key.Key)
+		r.index.remove(&w)
 		return nil
 	})
 }
 
-// Pending is what came while no stream of the owner was open: it is for a stream
-// that opens, which says Told of each after it was written. What comes after that
-// a stream is told by Tell; what comes in between, within the interval of Run.
+// Pending lists what fired while no stream of the owner was open: it is for a stream
+// that opened, which says Told of each after it was written. What fires after that
+// comes by Tell. After an error Run delivers what could not be listed.
 func (r *Registry) Pending(ctx context.Context, account presence.AccountID, owner presence.UserID) ([]Watch, error) {
 	all, err := r.List(ctx, account, owner, "", 2*MaxPerOwner)
 	if err != nil {
+		r.oweOwner(store.User{Account: account, ID: owner})
 		return nil, err
 	}
 	var pending []Watch
 	for i := range all {
-		if !all[i].Fired.IsZero() && r.tellings.of(all[i].key()) == untold {
+		if !all[i].Fired.IsZero() && !r.isTold(all[i].key()) {
 			pending = append(pending, all[i])
 		}
 	}
 	return pending, nil
-}
-
-// Told ends a watch that its owner was told of. If that fails, Run does it later.
-func (r *Registry) Told(ctx context.Context, w Watch) error {
-	r.tellings.mark(w.key())
-	return r.remove(ctx, w.key())
 }
 
 // remove deletes a document, if it is there.
