@@ -76,7 +76,7 @@ func (r *run) timers(ctx context.Context, st store.Store, p *publish.Publisher, 
 	reading, stop := context.WithTimeout(ctx, time.Until(begin)+span+30*time.Second)
 	defer stop()
 	var late []time.Duration
-	_ = st.Feed(reading, "bench-"+name, func(entries []store.Entry) error {
+	_ = st.Feed(reading, 0, func(entries []store.Entry) error {
 		now := presence.InstantOf(time.Now())
 		for i := range entries {
 			e := &entries[i] // the log has the ends of earlier runs too

@@ -3,7 +3,6 @@ package publish_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -275,7 +274,7 @@ func entries(n *node, u store.User) []store.Entry {
 	defer cancel()
 	var all []store.Entry
 	done := n.record(u).Revision
-	_ = n.store.Feed(ctx, fmt.Sprint("count", time.Now().UnixNano()), func(entries []store.Entry) error {
+	_ = n.store.Feed(ctx, 0, func(entries []store.Entry) error {
 		for _, e := range entries {
 			if e.User == u {
 				all = append(all, e)

@@ -430,7 +430,7 @@ func (h *heldStore) Due(ctx context.Context, _ func([]store.User) error) error {
 	return ctx.Err()
 }
 
-func (h *heldStore) Feed(ctx context.Context, _ string, _ func([]store.Entry) error) error {
+func (h *heldStore) Feed(ctx context.Context, _ store.Position, _ func([]store.Entry) error) error {
 	<-ctx.Done()
 	return ctx.Err()
 }

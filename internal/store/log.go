@@ -13,11 +13,11 @@ import (
 // Entries stay readable for the retention, whoever has read them; where some of a
 // user were dropped before an entry, its Gap says so.
 type Log interface {
-	// Follow calls fn with the entries above after, in order, in groups of at
+	// Feed calls fn with the entries above after, in order, in groups of at
 	// most MaxFeedGroup, and waits for more. It keeps nothing: the caller
 	// remembers how far it came. It returns when ctx ends, fn fails, or the store
 	// closes or fails, with that error. Any number may run at once.
-	Follow(ctx context.Context, after Position, fn func([]Entry) error) error
+	Feed(ctx context.Context, after Position, fn func([]Entry) error) error
 
 	// Log gives at most limit entries above after, in order; none: there are no
 	// more by now. A limit above MaxFeedGroup counts as that.

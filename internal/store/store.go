@@ -33,14 +33,7 @@ type Store interface {
 	// a cursor if its At is above the cursor's position.
 	Read(ctx context.Context, us []User) ([]Record, Cursor, error)
 
-	// Feed calls fn with every entry of the log in order, in groups of at most
-	// MaxFeedGroup, from where the reader called name last returned nil (a new
-	// name: from the oldest entry kept), over crashes and on one node at a time:
-	// at least once. It returns when ctx ends or fn fails, with that error.
-	// Entries stay readable for the retention; where some were dropped before
-	// an entry, its Gap says so. No two Feeds of one name run at once:
-	// ErrInUse.
-	Feed(ctx context.Context, name string, fn func([]Entry) error) error
+	Log
 
 	// Watch calls fn with records as they become durable, in groups, in the order
 	// of positions. The first call has none: its cursor is where Watch begins, and
@@ -120,8 +113,8 @@ var (
 	ErrUnavailable = errors.New("the store cannot be reached now")
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("the store is closed")
-	// ErrInUse: a reader of this name is running.
-	ErrInUse = errors.New("a reader of this name is running")
+	// ErrInUse: Due is running already.
+	ErrInUse = errors.New("another call of Due is running")
 	// ErrTooLarge: a key, a document or a call is past a bound of the contract.
 	ErrTooLarge = errors.New("past a bound of the store")
 )

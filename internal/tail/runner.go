@@ -201,7 +201,7 @@ func (r *runner) consume(ctx context.Context) error {
 func (r *runner) follow(ctx context.Context) error {
 	failing := false
 	for wait := firstBackoff; ; wait = min(2*wait, maxBackoff) {
-		err := r.Store.Follow(ctx, r.position(), func(entries []store.Entry) error {
+		err := r.Store.Feed(ctx, r.position(), func(entries []store.Entry) error {
 			if failing {
 				failing, wait = false, firstBackoff
 				r.log.InfoContext(ctx, "recovered", slog.String("op", "read the log"))

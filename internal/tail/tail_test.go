@@ -100,7 +100,7 @@ type spoilt struct {
 	follow  error // the next Follow returns it
 }
 
-func (s *spoilt) Follow(ctx context.Context, after store.Position, fn func([]store.Entry) error) error {
+func (s *spoilt) Feed(ctx context.Context, after store.Position, fn func([]store.Entry) error) error {
 	s.mu.Lock()
 	err := s.follow
 	s.follow = nil
@@ -108,7 +108,7 @@ func (s *spoilt) Follow(ctx context.Context, after store.Position, fn func([]sto
 	if err != nil {
 		return err
 	}
-	return s.Store.Follow(ctx, after, func(entries []store.Entry) error {
+	return s.Store.Feed(ctx, after, func(entries []store.Entry) error {
 		entries = slices.Clone(entries)
 		for i, e := range entries {
 			if s.damaged[e.At] {

@@ -149,40 +149,6 @@ func BenchmarkRead(b *testing.B) {
 	})
 }
 
-// BenchmarkChanged measures going on from a cursor when one user in twenty has
-// changed since.
-func BenchmarkChanged(b *testing.B) {
-	each(b, func(b *testing.B, s *natsstore.Store) {
-		const users = 10_000
-		fill(b, s, users, plainState)
-		us := make([]store.User, users)
-		for i := range us {
-			us[i] = benchUser(i)
-		}
-		_, cursor, err := s.Read(context.Background(), us)
-		if err != nil {
-			b.Fatal(err)
-		}
-		for i := 0; i < users; i += 20 {
-			if _, err := s.Update(context.Background(), us[i], storetest.ByHand(store.By{}, plainState)); err != nil {
-				b.Fatal(err)
-			}
-		}
-		for _, n := range []int{20, 1000, 10_000} {
-			b.Run(fmt.Sprintf("users=%d", n), func(b *testing.B) {
-				cpu := cpuTime(b)
-				for range b.N {
-					if r, _, err := s.Changed(context.Background(), us[:n], cursor); err != nil || len(r) != n/20 {
-						b.Fatalf("%d records, %v", len(r), err)
-					}
-				}
-				b.StopTimer()
-				b.ReportMetric(float64(cpuTime(b)-cpu)/1e3/float64(b.N*n), "cpu-µs/user")
-			})
-		}
-	})
-}
-
 // BenchmarkFeed measures a reader that has everything before it.
 func BenchmarkFeed(b *testing.B) {
 	each(b, func(b *testing.B, s *natsstore.Store) {
@@ -191,9 +157,9 @@ func BenchmarkFeed(b *testing.B) {
 		enough := errors.New("enough")
 		b.Run(fmt.Sprintf("entries=%d", entries), func(b *testing.B) {
 			cpu := cpuTime(b)
-			for i := range b.N {
+			for range b.N {
 				read := 0
-				err := s.Feed(context.Background(), fmt.Sprint("reader", i, rand.Int()), func(group []store.Entry) error {
+				err := s.Feed(context.Background(), 0, func(group []store.Entry) error {
 					if read += len(group); read >= entries {
 						return enough
 					}

@@ -41,7 +41,7 @@ func TestConformanceCluster(t *testing.T) {
 		chosen := []string{
 			"Update/EachSeesTheLast", "Update/Concurrent", "Update/RefusalIsDurable", "Read/ChangedAfterCursor", "Read/NoneSkipped",
 			"Feed/OrderUnderLoad", "Watch/NewestInOrder", "Watch/LowWaterUnderLoad", "Due/OnTime", "Due/MovedEarlier", "Docs/Versions", "Docs/Uniqueness", "Docs/AllSeenTogether",
-			"Reopen/FeedGoesOn", "Reopen/PositionsGoOn",
+			"Log/Reopened", "Reopen/PositionsGoOn",
 		}
 		b.Tests = func(name string) bool { return slices.Contains(chosen, name) }
 		t.Logf("%d tests of the contract; all of them with PORCHLIGHT_SOAK=1", len(chosen))

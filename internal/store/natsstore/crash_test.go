@@ -100,7 +100,7 @@ type follower struct {
 
 func (f *follower) run(ctx context.Context, t *testing.T, s *natsstore.Store) error {
 	t.Helper()
-	return s.Feed(ctx, "follower", func(group []store.Entry) error {
+	return s.Feed(ctx, 0, func(group []store.Entry) error {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		for _, e := range group {

@@ -16,8 +16,6 @@
 //     recognised. ErrUnknown is left for servers that cannot be asked in time.
 //   - The feed may miss versions of a user who changed more than sixteen times
 //     while the history stream was behind. The next entry then says Gap.
-//   - Two nodes that run one reader may both be given an entry, until the first of
-//     them stores its position within half a second: the other one then ends.
 //   - Servers that were set back to older data of theirs, of both streams, are not
 //     noticed unless a node ran meanwhile: nothing of the store is elsewhere. Its
 //     positions are then given again. Such a store needs Options.NewEpoch. If the
@@ -33,7 +31,7 @@
 // # Layout
 //
 // The state stream has one subject for each user's record, document, schedule
-// and firing, and for each durable reader; see subjects. The history stream
+// and firing; see subjects. The history stream
 // copies the records' messages from it, and is what Feed reads. Watch reads the state
 // stream, which has the newest version of everybody.
 //

@@ -13,7 +13,7 @@ import (
 // through all of the history.
 const purgeTime = 30 * time.Second
 
-// Erase implements store.Log. The servers cannot rewrite a message, so the entries
+// Erase implements store.Store. The servers cannot rewrite a message, so the entries
 // are dropped, and what follows them says Gap. The record's message, which holds
 // the newest entry, is replaced by one without.
 func (s *Store) Erase(ctx context.Context, u store.User) error {

@@ -6,7 +6,7 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// History implements store.Log. It asks for one entry after another, each the last
+// History implements store.Store. It asks for one entry after another, each the last
 // before the one that came, since the servers read forwards only.
 func (s *Store) History(ctx context.Context, u store.User, before store.Position, limit int) ([]store.Entry, error) {
 	if err := store.CheckUser(u); err != nil {

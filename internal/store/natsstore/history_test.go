@@ -2,7 +2,6 @@ package natsstore_test
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"sync"
 	"testing"
@@ -69,25 +68,6 @@ func (c *cluster) on(tb testing.TB, i int) {
 	c.servers[i] = s
 }
 
-// take reads n entries of name's feed, and ends it after its position was taken.
-func take(tb testing.TB, s *natsstore.Store, name string, n int) []store.Entry {
-	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), patience)
-	defer cancel()
-	var got []store.Entry
-	err := s.Feed(ctx, name, func(entries []store.Entry) error {
-		got = append(got, entries...)
-		if len(got) >= n {
-			cancel()
-		}
-		return nil
-	})
-	if !errors.Is(err, context.Canceled) {
-		tb.Fatalf("Feed(%s) ended with %v after %d entries of %d", name, err, len(got), n)
-	}
-	return got
-}
-
 // TestAHistoryThatAgedOut: when everything in the history was past the retention,
 // nothing comes again after a restart of the servers.
 func TestAHistoryThatAgedOut(t *testing.T) {
@@ -99,7 +79,7 @@ func TestAHistoryThatAgedOut(t *testing.T) {
 	for range 3 {
 		update(t, s, named("u"), nothing)
 	}
-	take(t, s, "r", 3)
+	taken := follow(t, s, 0, 3)[2].At
 	waitFor(t, "the end of the history", func() bool {
 		stream, err := servers.admin(t).Stream(t.Context(), "porchlight-history")
 		return err == nil && stream.CachedInfo().State.Msgs == 0
@@ -110,7 +90,7 @@ func TestAHistoryThatAgedOut(t *testing.T) {
 		_, err := s.Update(t.Context(), named("v"), storetest.ByHand(store.By{}, edit(nothing)))
 		return err == nil
 	})
-	for _, e := range take(t, s, "r", 1) {
+	for _, e := range follow(t, s, taken, 1) {
 		if e.User != named("v") || e.Gap {
 			t.Errorf("after the restart %v came, at %d, gap %v", e.User.ID, e.At, e.Gap)
 		}
@@ -126,7 +106,7 @@ func TestGaps(t *testing.T) {
 	for _, u := range []string{"a", "b", "a"} {
 		update(t, s, named(u), nothing)
 	}
-	take(t, s, "r", 3)
+	taken := follow(t, s, 0, 3)[2].At
 	update(t, s, named("b"), nothing) // dropped below, before it is given
 	update(t, s, named("c"), nothing) // also
 	history, err := servers.admin(t).Stream(t.Context(), "porchlight-history")
@@ -147,13 +127,13 @@ func TestGaps(t *testing.T) {
 	for _, u := range []string{"a", "b", "c", "d", "a", "b"} {
 		update(t, s, named(u), nothing)
 	}
-	for name, want := range map[string][]bool{
-		"r":   {false, true, true, false, false, false},
-		"new": {true, true, true, false, false, false},
+	for after, want := range map[store.Position][]bool{
+		taken: {false, true, true, false, false, false},
+		0:     {true, true, true, false, false, false},
 	} {
-		for i, e := range take(t, s, name, len(want)) {
+		for i, e := range follow(t, s, after, len(want)) {
 			if e.Gap != want[i] {
-				t.Errorf("reader %s, entry %d, of %s: gap %v, want %v", name, i, e.User.ID, e.Gap, want[i])
+				t.Errorf("after %d, entry %d, of %s: gap %v, want %v", after, i, e.User.ID, e.Gap, want[i])
 			}
 		}
 	}
@@ -204,11 +184,17 @@ func TestChangedOfMany(t *testing.T) {
 		})
 	}
 	follow := func() {
-		if records, cursor, err = s.Changed(t.Context(), us, cursor); err != nil {
-			t.Fatalf("Changed: %v", err)
+		after, err := cursor.Position(s.Epoch())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if records, cursor, err = s.Read(t.Context(), us); err != nil {
+			t.Fatalf("Read: %v", err)
 		}
 		for _, r := range records {
-			known[r.User] = max(known[r.User], r.At)
+			if r.At > after {
+				known[r.User] = max(known[r.User], r.At)
+			}
 		}
 	}
 	for range 50 {

@@ -35,11 +35,11 @@ func TestOlderDataOfTheServers(t *testing.T) {
 			}
 			o.NewEpoch = true
 			s := closing(t, servers.open(t, o))
-			if _, _, err := s.Changed(t.Context(), []store.User{named("u")}, cursor); !errors.Is(err, store.ErrEpoch) {
+			if _, err := cursor.Position(s.Epoch()); !errors.Is(err, store.ErrEpoch) {
 				t.Errorf("a cursor from before the loss: %v, want ErrEpoch", err)
 			}
 			at := update(t, s, named("v"), nothing).At
-			if got := take(t, s, "r", 2); got[1].At != at {
+			if got := follow(t, s, 0, 2); got[1].At != at {
 				t.Errorf("the feed went on at %d, want %d", got[1].At, at)
 			}
 			again := closing(t, servers.open(t, servers.options()))

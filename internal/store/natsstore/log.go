@@ -13,8 +13,8 @@ import (
 // deliveredUsers is of how many users a reader remembers what it delivered last.
 const deliveredUsers = 16 << 10
 
-// Follow implements store.Log. It polls the history stream.
-func (s *Store) Follow(ctx context.Context, after store.Position, fn func([]store.Entry) error) error {
+// Feed implements store.Store. It polls the history stream.
+func (s *Store) Feed(ctx context.Context, after store.Position, fn func([]store.Entry) error) error {
 	r := s.newLogReader(after)
 	return s.poll(ctx, "the log", func(ctx context.Context) (bool, error) {
 		if err := s.enter(ctx); err != nil {
@@ -29,7 +29,7 @@ func (s *Store) Follow(ctx context.Context, after store.Position, fn func([]stor
 	})
 }
 
-// Log implements store.Log. It waits until the history has what this node stored.
+// Log implements store.Store. It waits until the history has what this node stored.
 func (s *Store) Log(ctx context.Context, after store.Position, limit int) ([]store.Entry, error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, err
@@ -62,7 +62,7 @@ func (s *Store) Log(ctx context.Context, after store.Position, limit int) ([]sto
 	return entries, nil
 }
 
-// PositionAt implements store.Log. The time of an entry is that of its commit, by
+// PositionAt implements store.Store. The time of an entry is that of its commit, by
 // the clock of the node that made it: where the clocks of nodes differ, or commits
 // overtake each other, the answer is as far off as that.
 func (s *Store) PositionAt(ctx context.Context, t time.Time) (store.Position, error) {

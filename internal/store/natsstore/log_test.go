@@ -32,14 +32,14 @@ func follow(tb testing.TB, s *natsstore.Store, after store.Position, n int) (got
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), patience)
 	defer cancel()
-	err := s.Follow(ctx, after, func(entries []store.Entry) error {
+	err := s.Feed(ctx, after, func(entries []store.Entry) error {
 		if got = append(got, entries...); len(got) >= n {
 			return errEnough
 		}
 		return nil
 	})
 	if !errors.Is(err, errEnough) {
-		tb.Fatalf("Follow ended with %v after %d entries of %d", err, len(got), n)
+		tb.Fatalf("Feed ended with %v after %d entries of %d", err, len(got), n)
 	}
 	return got
 }

@@ -1,13 +1,11 @@
 package natsstore_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
@@ -96,37 +94,6 @@ func TestTwoNodesUpdateOne(t *testing.T) {
 	}))
 	if want := fmt.Sprint(2 * callers * each); !errors.Is(err, presence.ErrNoChange) || text != want {
 		t.Errorf("the count is %s, want %s; %v", text, want, err)
-	}
-}
-
-// TestTwoNodesFeed: of two nodes that run one reader, one goes on.
-func TestTwoNodesFeed(t *testing.T) {
-	t.Parallel()
-	servers := startServers(t, 1)
-	ended := make(chan error, 2)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	for range 2 {
-		s := servers.open(t, servers.options())
-		defer closed(t, s)
-		go func() { ended <- s.Feed(ctx, "r", func([]store.Entry) error { return nil }) }()
-		go func() {
-			for ctx.Err() == nil {
-				_, _ = s.Update(ctx, someone(1), storetest.ByHand(store.By{}, touch))
-			}
-		}()
-	}
-	select {
-	case err := <-ended:
-		if !errors.Is(err, store.ErrInUse) {
-			t.Errorf("the first to end: %v, want ErrInUse", err)
-		}
-	case <-time.After(patience):
-		t.Error("both went on")
-	}
-	cancel()
-	if err := <-ended; !errors.Is(err, context.Canceled) {
-		t.Errorf("the other one: %v", err)
 	}
 }
 

@@ -38,7 +38,6 @@ type Store struct {
 	seen    atomic.Uint64
 	queues  queues
 	records *recent[store.User, *item]
-	readers readers
 	// place is where the last read of the log by position ended; nil: none yet.
 	place   atomic.Pointer[place]
 	due     atomic.Bool   // a Due is running
@@ -103,7 +102,6 @@ func newStore(url string, o Options) *Store {
 		records: newRecent[store.User, *item](cachedRecords),
 		calls:   calls{m: make(map[uint64]context.CancelCauseFunc)},
 		queues:  queues{m: make(map[store.User]*queue)},
-		readers: readers{m: make(map[string]*reader)},
 		batches: make(chan struct{}, maxBatches),
 		wake:    make(chan struct{}, 1),
 		gate:    newGate(),
@@ -324,7 +322,6 @@ func (s *Store) Close() error {
 		s.shut = true
 		s.guard.Unlock()
 		<-s.watched
-		s.savePositions()
 		s.lease.release()
 		s.conn.Close()
 	})

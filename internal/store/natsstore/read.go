@@ -16,34 +16,7 @@ func (s *Store) Read(ctx context.Context, us []store.User) ([]store.Record, stor
 		return nil, store.Cursor{}, err
 	}
 	defer s.leave()
-	return s.read(ctx, us, 0)
-}
-
-// Changed implements store.Store.
-func (s *Store) Changed(ctx context.Context, us []store.User, c store.Cursor) ([]store.Record, store.Cursor, error) {
-	after, err := c.Position(s.epoch)
-	if err != nil {
-		return nil, store.Cursor{}, err
-	}
-	if err := checkUsers(us); err != nil {
-		return nil, store.Cursor{}, err
-	}
-	if err := s.enter(ctx); err != nil {
-		return nil, store.Cursor{}, err
-	}
-	defer s.leave()
-	if uint64(after) > s.seen.Load() {
-		// Another node may have given it. A place that nothing has come to was not
-		// given by this store.
-		at, err := s.leaderAt(ctx, s.names.stream())
-		if err != nil {
-			return nil, store.Cursor{}, err
-		}
-		if s.saw(at); uint64(after) > at {
-			return nil, store.Cursor{}, store.ErrEpoch
-		}
-	}
-	return s.read(ctx, us, after)
+	return s.read(ctx, us)
 }
 
 func checkUsers(us []store.User) error {
@@ -55,9 +28,9 @@ func checkUsers(us []store.User) error {
 	return nil
 }
 
-// read gives the records of us that changed after a position. Its cursor is that
-// of the oldest of the views it is made from.
-func (s *Store) read(ctx context.Context, us []store.User, after store.Position) ([]store.Record, store.Cursor, error) {
+// read gives the records of us. Its cursor is that of the oldest of the views it is
+// made from.
+func (s *Store) read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
 	subjects := make([]string, len(us))
 	for i, u := range us {
 		subjects[i] = s.names.state(u)
@@ -76,9 +49,7 @@ func (s *Store) read(ctx context.Context, us []store.User, after store.Position)
 		if err != nil {
 			return nil, store.Cursor{}, err
 		}
-		if it.at > after {
-			records = append(records, it.record())
-		}
+		records = append(records, it.record())
 	}
 	return records, store.NewCursor(s.epoch, store.Position(upTo)), nil
 }

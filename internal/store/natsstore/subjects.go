@@ -1,7 +1,6 @@
 package natsstore
 
 import (
-	"crypto/sha256"
 	"encoding/base32"
 	"encoding/hex"
 	"hash/fnv"
@@ -17,7 +16,7 @@ import (
 //	x.<shard>.<account>.<user>     schedule: when to publish the next one
 //	t.<shard>.<account>.<user>     firing: the user's record may be due
 //	d.<account>.<collection>.<k.e.y>  document
-//	f.<digest of the name>         position of a durable reader
+//	f.<digest of the name>         position of a consumer, in older versions
 //	f.lease                        who serves the store
 //	m                              identity of the store
 //	c                              written to see whether anything can be
@@ -86,11 +85,6 @@ func (n subjects) collection(account presence.AccountID, collection string) stri
 
 func (n subjects) doc(account presence.AccountID, k store.Key) string {
 	return n.collection(account, k.Collection) + "." + spread(encode(k.Key))
-}
-
-func (n subjects) reader(name string) string {
-	sum := sha256.Sum256([]byte(name))
-	return n.of("f.") + hex.EncodeToString(sum[:16])
 }
 
 // alphabet has its characters in order, so that encoded ids sort as ids do.

@@ -37,7 +37,7 @@ const (
 
 // furnish puts something of each kind into a store: records of which some end by
 // themselves, a log that was trimmed at its beginning, documents with and without
-// an end, some of them changed and deleted, and a durable reader.
+// an end, some of them changed and deleted.
 func furnish(t *testing.T, s *Store, users int) {
 	t.Helper()
 	ctx := context.Background()
@@ -65,14 +65,6 @@ func furnish(t *testing.T, s *Store, users int) {
 		if err := s.Write(ctx, "acme", docs[0]); err != nil {
 			t.Fatal(err)
 		}
-	}
-	reading, enough := context.WithCancel(ctx)
-	err := s.Feed(reading, "reader", func([]store.Entry) error {
-		enough()
-		return nil
-	})
-	if !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
 	}
 	if err := s.submit(ctx, func(c *committer) error {
 		c.deleteRange(appendLogKey(nil, 0), appendLogKey(nil, 3))
@@ -200,13 +192,8 @@ func compare(t *testing.T, s, again *Store, users int) {
 	if err != nil || len(unread) != 1 {
 		t.Fatal(len(unread), err)
 	}
-	if err := again.Feed(ctx, "reader", func(entries []store.Entry) error {
-		if entries[0] != unread[0].Entry {
-			t.Errorf("the reader goes on with %+v, want %+v", entries[0], unread[0].Entry)
-		}
-		return errNo
-	}); !errors.Is(err, errNo) {
-		t.Error(err)
+	if log, err := again.Log(ctx, store.Position(users), 1); err != nil || len(log) != 1 || log[0] != unread[0].Entry {
+		t.Errorf("the log goes on with %+v, %v; want %+v", log, err, unread[0].Entry)
 	}
 	// It goes on as a store does.
 	if r := mustUpdate(t, again, crashUser(0)); r.At != store.Position(s.progress.durable.Load())+1 {
@@ -682,26 +669,24 @@ func TestVerifyContent(t *testing.T) {
 		change func(key, value []byte) (k, v []byte)
 		text   string
 	}{
-		"a record is missing":          {nth("r", 2, dropped), "do not match"},
-		"a record is cut short":        {nth("r", 1, cutShort), "cannot be read"},
-		"a log entry is missing":       {nth("l", 5, dropped), "do not match"},
-		"the first entry is missing":   {nth("l", 1, dropped), "the log entry 3 is missing"},
-		"the last entry is missing":    {nth("l", 18, dropped), "do not match"},
-		"a log entry is cut short":     {nth("l", 3, cutShort), "cannot be read"},
-		"a document is missing":        {nth("d", 5, dropped), "do not match"},
-		"a document is cut short":      {nth("d", 1, func(key, value []byte) (k, v []byte) { return key, value[:1] }), "damaged"},
-		"an end is missing":            {nth("e", 2, dropped), "do not match"},
-		"an end is at another time":    {nth("e", 1, func(key, value []byte) (k, v []byte) { key[8] ^= 1; return key, value }), "do not match"},
-		"an end has a value":           {nth("e", 1, func(key, _ []byte) (k, v []byte) { return key, []byte("x") }), "damaged"},
-		"an expiry is missing":         {nth("x", 3, dropped), "do not match"},
-		"an expiry is of another":      {nth("x", 1, func(key, value []byte) (k, v []byte) { key[len(key)-1] ^= 1; return key, value }), "do not match"},
-		"a reader's place is no place": {nth("k", 1, cutShort), "damaged"},
-		"a reader is ahead":            {nth("k", 1, func(key, _ []byte) (k, v []byte) { return key, appendNumber(nil, 9999) }), "change 9999 after the last"},
-		"the last number is missing":   {nth(metaSeq, 1, dropped), "header says"},
-		"the last number is too low":   {nth(metaSeq, 1, func(key, _ []byte) (k, v []byte) { return key, appendNumber(nil, 7) }), "header says"},
-		"the format is missing":        {nth(metaFormat, 1, dropped), "format"},
-		"the trim is further":          {nth(metaTrim, 1, func(key, _ []byte) (k, v []byte) { return key, appendNumber(nil, 5) }), "those up to 5 were dropped"},
-		"a key of no kind":             {nth("x", 13, func(key, value []byte) (k, v []byte) { key[0] = 'y'; return key, value }), "nothing has such a key"},
+		"a record is missing":        {nth("r", 2, dropped), "do not match"},
+		"a record is cut short":      {nth("r", 1, cutShort), "cannot be read"},
+		"a log entry is missing":     {nth("l", 5, dropped), "do not match"},
+		"the first entry is missing": {nth("l", 1, dropped), "the log entry 3 is missing"},
+		"the last entry is missing":  {nth("l", 18, dropped), "do not match"},
+		"a log entry is cut short":   {nth("l", 3, cutShort), "cannot be read"},
+		"a document is missing":      {nth("d", 5, dropped), "do not match"},
+		"a document is cut short":    {nth("d", 1, func(key, value []byte) (k, v []byte) { return key, value[:1] }), "damaged"},
+		"an end is missing":          {nth("e", 2, dropped), "do not match"},
+		"an end is at another time":  {nth("e", 1, func(key, value []byte) (k, v []byte) { key[8] ^= 1; return key, value }), "do not match"},
+		"an end has a value":         {nth("e", 1, func(key, _ []byte) (k, v []byte) { return key, []byte("x") }), "damaged"},
+		"an expiry is missing":       {nth("x", 3, dropped), "do not match"},
+		"an expiry is of another":    {nth("x", 1, func(key, value []byte) (k, v []byte) { key[len(key)-1] ^= 1; return key, value }), "do not match"},
+		"the last number is missing": {nth(metaSeq, 1, dropped), "header says"},
+		"the last number is too low": {nth(metaSeq, 1, func(key, _ []byte) (k, v []byte) { return key, appendNumber(nil, 7) }), "header says"},
+		"the format is missing":      {nth(metaFormat, 1, dropped), "format"},
+		"the trim is further":        {nth(metaTrim, 1, func(key, _ []byte) (k, v []byte) { return key, appendNumber(nil, 5) }), "those up to 5 were dropped"},
+		"a key of no kind":           {nth("x", 13, func(key, value []byte) (k, v []byte) { key[0] = 'y'; return key, value }), "nothing has such a key"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			changed := retold(t, data, nil, c.change)

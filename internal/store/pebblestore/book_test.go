@@ -29,7 +29,8 @@ type book struct {
 	newest [crashUsers]int  // likewise
 	ended  map[string]int   // likewise, by what ended
 	shown  int              // up to here everything was answered or shown
-	seen   int              // up to here the durable reader took everything
+	seen   int              // up to here the reader of the log took everything
+	seenAt store.Position   // likewise
 	writes []map[string]val // the documents after each write that was tried
 	wrote  int              // of them answered
 	// versions are those of all documents that were ever loaded, with the write.
@@ -231,8 +232,8 @@ func (b *book) showLocked(u store.User, revision presence.Revision, at store.Pos
 	return n
 }
 
-// take notes entries that the durable reader is given.
-func (b *book) take(entries []store.Entry) {
+// take notes entries that the reader of the log is given. It may miss what was dropped.
+func (b *book) take(s *Store, entries []store.Entry) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	last := 0
@@ -241,7 +242,8 @@ func (b *book) take(entries []store.Entry) {
 		if n == 0 {
 			continue
 		}
-		if n > max(last, b.seen)+1 || last > 0 && n != last+1 {
+		dropped := n > 1 && s.now().Sub(b.made[n-2].state.At) >= scriptRetention
+		if n > max(last, b.seen)+1 && !dropped || last > 0 && n != last+1 {
 			b.faultLocked("the reader was given entry %d after %d: it skipped some, or was given one twice", n, max(last, b.seen))
 		}
 		if e.Gap {
@@ -257,7 +259,7 @@ func (b *book) took(entries []store.Entry) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := entries[len(entries)-1]
-	b.seen = max(b.seen, b.placeOf(indexOf(e.User), e.Revision))
+	b.seen, b.seenAt = max(b.seen, b.placeOf(indexOf(e.User), e.Revision)), max(b.seenAt, e.At)
 }
 
 // checkEntry holds a log entry against what was made there.
@@ -275,6 +277,14 @@ func (b *book) entry(n int, e *store.Entry) store.Entry {
 		want.Before = b.made[c.before-1].shown
 	}
 	return want
+}
+
+// read reads the log from where the reader of it is.
+func (b *book) read(ctx context.Context, s *Store, fn func([]store.Entry) error) error {
+	b.mu.Lock()
+	from := b.seenAt
+	b.mu.Unlock()
+	return s.Feed(ctx, from, fn)
 }
 
 // erase erases a user.

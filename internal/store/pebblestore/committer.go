@@ -123,25 +123,18 @@ func (c *committer) serve(o *op) {
 	}
 }
 
-// drain ends the store's writing: what is queued is refused, and the positions
-// of readers are kept.
+// drain ends the store's writing: what is queued is refused.
 func (c *committer) drain() {
-	c.g = &group{}
 	for {
 		select {
 		case o := <-c.s.queue:
 			if o.take() {
 				o.fail(store.ErrClosed)
 			}
-			continue
 		default:
+			return
 		}
-		break
 	}
-	if !c.s.isHalted() {
-		c.savePositions()
-	}
-	c.commit()
 }
 
 // answer is for an op that has seen everything up to seen: its caller must not
@@ -159,7 +152,6 @@ func (c *committer) commit() {
 	g := c.g
 	g.last = c.seq
 	if g.batch != nil {
-		c.savePositions()
 		c.value = appendNumber(c.value[:0], uint64(c.seq))
 		c.set([]byte(metaSeq), c.value)
 		c.s.progress.staged.Store(uint64(c.seq))

@@ -24,7 +24,6 @@ type contentCheck struct {
 	newestDropped  store.Position // that anything refers to
 	newestRecord   store.Position
 	newestDocument store.Position
-	newestReader   uint64
 
 	ends  pairing // of documents against the index of ends
 	armed pairing // of records against the expiry index
@@ -67,7 +66,7 @@ func (c *contentCheck) pair(key, value []byte) error {
 	case endPrefix:
 		err = c.documentEnd(key, value)
 	case readerPrefix:
-		err = c.reader(value)
+		// Of an older version: dropped when the store is opened.
 	case logPrefix:
 		err = c.entry(key, value)
 	case metaPrefix:
@@ -116,12 +115,6 @@ func (c *contentCheck) documentEnd(key, value []byte) error {
 	}
 	c.ends.inOther(c.hash(key))
 	return nil
-}
-
-func (c *contentCheck) reader(value []byte) error {
-	at, err := cutNumber(value)
-	c.newestReader = max(c.newestReader, at)
-	return err
 }
 
 func (c *contentCheck) entry(key, value []byte) error {
@@ -198,7 +191,7 @@ func (c *contentCheck) expiry(key, value []byte) error {
 
 // end compares what was seen in different places.
 func (c *contentCheck) end(h backup.Header) error {
-	newest := max(uint64(c.lastLogged), uint64(c.newestRecord), uint64(c.newestDocument), c.newestReader, c.trimmed)
+	newest := max(uint64(c.lastLogged), uint64(c.newestRecord), uint64(c.newestDocument), c.trimmed)
 	switch {
 	case c.format != strconv.Itoa(h.Format):
 		return fmt.Errorf("the data say that they have format %q, and the header %d", c.format, h.Format)

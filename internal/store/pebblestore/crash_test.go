@@ -149,7 +149,7 @@ func (j *journal) watch(ctx context.Context, s *Store) (wait func()) {
 		}
 	})
 	group.Go(func() {
-		_ = s.Feed(ctx, "watch", func(entries []store.Entry) error {
+		_ = s.Feed(ctx, 0, func(entries []store.Entry) error {
 			for _, e := range entries {
 				j.sawUser(e.User, e.Revision)
 			}

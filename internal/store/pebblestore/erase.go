@@ -10,7 +10,7 @@ import (
 // waits long behind it.
 const eraseGroup = 256
 
-// Erase implements store.Log. It goes from the newest entry of u back, and begins
+// Erase implements store.Store. It goes from the newest entry of u back, and begins
 // at what is staged. A crash leaves older entries as they were, for the next call.
 func (s *Store) Erase(ctx context.Context, u store.User) error {
 	if err := store.CheckUser(u); err != nil {

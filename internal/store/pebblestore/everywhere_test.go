@@ -72,9 +72,12 @@ type image struct {
 	// What must be there: commits, a write, and cursors, up to here.
 	shown, wrote, cursors int
 	erased                [crashUsers]int // likewise, whose entries must be redacted
-	// What may be: writes that were tried, and what the reader took.
-	tried, seen int
-	recovering  bool
+	// What the reader took.
+	seen   int
+	seenAt store.Position
+	// What may be: writes that were tried.
+	tried      int
+	recovering bool
 }
 
 func (p *image) String() string {
@@ -164,10 +167,11 @@ func (c *crasher) take(op diskOp) {
 		// What is known is read first: what comes after may be in the image or not.
 		c.b.mu.Lock()
 		p.shown, p.wrote, p.cursors, p.erased = c.b.shown, c.b.wrote, len(c.b.cursors), c.b.erased
+		p.seen, p.seenAt = c.b.seen, c.b.seenAt
 		c.b.mu.Unlock()
 		p.fs = c.fs.image(op, kind, c.rng)
 		c.b.mu.Lock()
-		p.tried, p.seen = len(c.b.writes)-1, c.b.seen
+		p.tried = len(c.b.writes) - 1
 		c.b.mu.Unlock()
 		c.images <- p
 	}
@@ -470,7 +474,7 @@ func (l *looker) goOn() {
 	}
 	b := l.b.sequel(l.last, l.newest, write)
 	l.b.mu.Lock()
-	b.seen = l.p.seen
+	b.seen, b.seenAt = l.p.seen, l.p.seenAt
 	cursors := l.b.cursors[:l.p.cursors]
 	l.b.mu.Unlock()
 	l.cursors += len(cursors)
@@ -486,7 +490,7 @@ func (l *looker) goOn() {
 }
 
 // goOnAs lets ends come, makes an update of every user and a write, and reads
-// all of it as the durable reader.
+// all of the log after what the reader took.
 func (l *looker) goOnAs(b *book) (ended int, err error) {
 	if err := endAll(l.ctx, b, l.s); err != nil {
 		return 0, err
@@ -503,8 +507,8 @@ func (l *looker) goOnAs(b *book) (ended int, err error) {
 	}
 	ctx, cancel := context.WithTimeout(l.ctx, time.Minute)
 	defer cancel()
-	err = l.s.Feed(ctx, "reader", func(entries []store.Entry) error {
-		b.take(entries)
+	err = b.read(ctx, l.s, func(entries []store.Entry) error {
+		b.take(l.s, entries)
 		b.took(entries)
 		if b.seen == len(b.made) {
 			return errStop

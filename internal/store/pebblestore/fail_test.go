@@ -174,9 +174,9 @@ func (x *lookers) expectAll() {
 		return x.s.Write(ctx, "acme", store.Doc{Key: store.Key{Collection: "c", Key: "k"}, Value: []byte("v")}) == nil
 	})
 	x.expect("Check", func() bool { return x.s.Check(ctx) == nil })
-	x.expect("Follow", func() bool {
+	x.expect("Feed", func() bool {
 		var at store.Position
-		err := x.s.Follow(ctx, x.old, func(entries []store.Entry) error {
+		err := x.s.Feed(ctx, x.old, func(entries []store.Entry) error {
 			at = entries[0].At
 			return errStop
 		})

@@ -34,7 +34,7 @@ func (s *Store) keep() {
 		case now := <-tick.C:
 			s.sampleSpace()
 			s.refillReserve()
-			s.flush(ctx)
+			s.flush()
 			s.advanceWatermark()
 			if now.Sub(tidied) >= tidyEvery {
 				tidied = now
@@ -44,20 +44,14 @@ func (s *Store) keep() {
 	}
 }
 
-// flush brings to the disk what waited for a commit that did not come.
-func (s *Store) flush(ctx context.Context) {
-	if s.lazy != nil {
-		if err := s.lazy.syncAll(); err != nil {
-			s.fail(fmt.Errorf("sync: %w", err))
-		}
-	}
-	if s.full.Load() || !s.readers.anyDirty() {
+// flush syncs what relaxed durability left to the operating system.
+func (s *Store) flush() {
+	if s.lazy == nil {
 		return
 	}
-	s.report("saving the readers' positions", s.submit(ctx, func(c *committer) error {
-		c.savePositions()
-		return nil
-	}))
+	if err := s.lazy.syncAll(); err != nil {
+		s.fail(fmt.Errorf("sync: %w", err))
+	}
 }
 
 // tidy frees space, so it runs on a full disk too.

@@ -15,7 +15,7 @@ import (
 //	x instant <account> user          expiry index: one for each armed record
 //	d <account> <collection> key      document
 //	e instant <account> <coll> key    end of a document
-//	k name                            position of a durable reader
+//	k name                            position of a consumer, in older versions
 //	m name                            the store's own
 const (
 	recordPrefix   = 'r'
@@ -128,5 +128,3 @@ func cutEndKey(key []byte) (presence.Instant, []byte, bool) {
 	}
 	return at, append([]byte{documentPrefix}, rest...), true
 }
-
-func readerKey(name string) []byte { return append([]byte{readerPrefix}, name...) }

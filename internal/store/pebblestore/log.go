@@ -12,10 +12,8 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-var _ store.Log = (*Store)(nil)
-
-// Follow implements store.Log.
-func (s *Store) Follow(ctx context.Context, after store.Position, fn func([]store.Entry) error) error {
+// Feed implements store.Store.
+func (s *Store) Feed(ctx context.Context, after store.Position, fn func([]store.Entry) error) error {
 	for {
 		entries, err := s.entriesAfter(ctx, after)
 		if err != nil {
@@ -46,7 +44,7 @@ func (s *Store) entriesAfter(ctx context.Context, at store.Position) ([]store.En
 	}
 }
 
-// Log implements store.Log: from the tail where that reaches, else from the
+// Log implements store.Store: from the tail where that reaches, else from the
 // database.
 func (s *Store) Log(ctx context.Context, after store.Position, limit int) ([]store.Entry, error) {
 	if err := s.readEnded(ctx); err != nil || limit <= 0 {
@@ -98,7 +96,7 @@ func (s *Store) scanLog(after store.Position, each func(tailEntry) bool) error {
 	})
 }
 
-// PositionAt implements store.Log.
+// PositionAt implements store.Store.
 func (s *Store) PositionAt(ctx context.Context, t time.Time) (store.Position, error) {
 	if err := s.readEnded(ctx); err != nil {
 		return 0, err
@@ -128,7 +126,7 @@ func (s *Store) timeAbove(at store.Position) (t time.Time, err error) {
 	return t, err
 }
 
-// History implements store.Log. It follows the links from each entry to the one
+// History implements store.Store. It follows the links from each entry to the one
 // before it of the same user.
 func (s *Store) History(ctx context.Context, u store.User, before store.Position, limit int) ([]store.Entry, error) {
 	if err := store.CheckUser(u); err != nil {

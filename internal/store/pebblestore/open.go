@@ -55,7 +55,6 @@ type Store struct {
 	cache    *cache
 	progress progress
 	tail     *tail
-	readers  readers
 	watchers watchers
 	agenda   *agenda
 	trimmed  atomic.Uint64
@@ -304,9 +303,6 @@ func (s *Store) load() error {
 	if err := s.checkWatermark(seq); err != nil {
 		return err
 	}
-	if err := s.loadReaders(); err != nil {
-		return err
-	}
 	left, err := s.meta(metaState)
 	if err != nil {
 		return err
@@ -315,6 +311,10 @@ func (s *Store) load() error {
 		return err
 	}
 	b := s.db.NewBatch()
+	// Older versions kept the positions of consumers here: package tail begins anew.
+	if err := b.DeleteRange([]byte{readerPrefix}, []byte{readerPrefix + 1}, nil); err != nil {
+		return err
+	}
 	// With relaxed durability, places that were handed out may be lost, and be
 	// given again to something else.
 	if first || s.opts.NewEpoch || left == stateOpenOS {

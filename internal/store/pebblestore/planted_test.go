@@ -113,17 +113,6 @@ var plantedBugs = []plantedBug{
 		"TestNothingShownBeforeTheSync", "Watch came back before the change was durable",
 	},
 	{
-		"reader-ahead", "a reader's position moves before it took the entries", "feed.go",
-		"		if err := fn(entries); err != nil {\n",
-		"		if planted(`reader-ahead`) { s.readers.moved(r, entries[len(entries)-1].At) }\n		if err := fn(entries); err != nil {\n",
-		everywhere, "the reader was given entry .* it skipped some",
-	},
-	{
-		"forget-reader", "a reader's position is not kept", "feed.go",
-		"		if r.dirty {\n			c.value", "		if r.dirty && !planted(`forget-reader`) {\n			c.value",
-		"TestConformance/Reopen/FeedGoesOn", "after reopening the reader began at",
-	},
-	{
 		"log-unsynced", "the log is read beyond what is durable", "log.go",
 		"	to := appendLogKey(nil, s.progress.durableAt()+1)\n",
 		"	to := appendLogKey(nil, s.progress.durableAt()+1)\n	if planted(`log-unsynced`) { to = appendLogKey(nil, store.Position(s.progress.staged.Load())+1) }\n",

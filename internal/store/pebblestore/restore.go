@@ -30,9 +30,7 @@ var ErrOccupied = errors.New("the directory is not empty")
 // calls progress, unless that is nil, with the bytes of the backup read, and zero:
 // how many there are is not known.
 //
-// The store gets a new epoch, so that whoever has a cursor starts anew. Durable
-// readers go on from where they were when the backup was made: they get again
-// what they have seen since, as after a crash.
+// The store gets a new epoch, so that whoever has a cursor starts anew.
 //
 // It works in a directory beside dir, and moves that there when everything is
 // checked and on the disk. Until then there is no dir, and nothing of it after an

@@ -18,7 +18,7 @@ import (
 const scriptRetention = 20 * time.Minute
 
 // A script is a run of operations that a seed draws: updates, alone and many at
-// once, some refused; documents; users erased; a durable reader and Due, stopped and started;
+// once, some refused; documents; users erased; a reader of the log and Due, stopped and started;
 // looks in every way; and time that passes, so that ends come due and the log is
 // trimmed. It runs in a bubble.
 type script struct {
@@ -136,8 +136,8 @@ func (x *script) startReader() {
 	s := x.s
 	slow := x.rng.IntN(3) == 0
 	x.reader = inBackground(func(ctx context.Context) {
-		_ = s.Feed(ctx, "reader", func(entries []store.Entry) error {
-			x.b.take(entries)
+		_ = x.b.read(ctx, s, func(entries []store.Entry) error {
+			x.b.take(s, entries)
 			if slow {
 				time.Sleep(5 * time.Millisecond) // some operations
 			}

@@ -126,8 +126,6 @@ func TestVerifyContradictions(t *testing.T) {
 		{"a document from the future", "after the last", func(_ *testing.T, _ *Store, b *pebble.Batch) {
 			_ = b.Set(strangeKey(), appendDoc(nil, docHead{seq: 1e6}, nil), nil)
 		}},
-		{"a reader ahead", "after the last", func(_ *testing.T, _ *Store, b *pebble.Batch) { _ = b.Set(readerKey("r"), appendNumber(nil, 1e6), nil) }},
-		{"a reader without a number", "a stored value is damaged", func(_ *testing.T, _ *Store, b *pebble.Batch) { _ = b.Set(readerKey("r"), nil, nil) }},
 		{"a number too low", "the last number is 40", func(_ *testing.T, _ *Store, b *pebble.Batch) { _ = b.Set([]byte(metaSeq), appendNumber(nil, 40), nil) }},
 		{"an entry that was dropped", "were dropped", func(_ *testing.T, _ *Store, b *pebble.Batch) { _ = b.Set([]byte(metaTrim), appendNumber(nil, 5), nil) }},
 		{"no epoch", "no epoch", func(_ *testing.T, _ *Store, b *pebble.Batch) { _ = b.Delete([]byte(metaEpoch), nil) }},

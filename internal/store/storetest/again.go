@@ -97,8 +97,9 @@ func feedMissesNone(x *suite) {
 			made = append(made, x.update(user(fmt.Sprint("u", i%3)), note(fmt.Sprint(round, i))).At)
 		}
 		entries := make(chan store.Entry, 1<<10)
+		from := last
 		stop := x.background(func(ctx context.Context) error {
-			return x.Store.Feed(ctx, "r", func(group []store.Entry) error {
+			return x.Store.Feed(ctx, from, func(group []store.Entry) error {
 				for _, e := range group {
 					entries <- e
 				}
@@ -144,7 +145,7 @@ func endsOnce(x *suite) {
 	}
 	x.quiet(fired, instant(2*x.Ahead))
 	ends := make(map[store.User]int)
-	for _, e := range x.drain("r", 4) {
+	for _, e := range x.entries(0, x.update(user("last"), nothing).At) {
 		if e.By.Cause == store.CauseTime {
 			ends[e.User]++
 		}

@@ -47,7 +47,7 @@ func (x *suite) deleteUser(u store.User) store.Record {
 
 func (x *suite) erase(u store.User) {
 	x.Helper()
-	if err := x.log().Erase(x.ctx, u); err != nil {
+	if err := x.Store.Erase(x.ctx, u); err != nil {
 		x.Fatalf("Erase(%s): %v", u.ID, err)
 	}
 }
@@ -76,7 +76,7 @@ func (x *suite) checkErased(u store.User, was []store.Entry) {
 		}
 	}
 	after := was[0].At - 1
-	reads := map[string][]store.Entry{"Follow": x.entries(after, last), "Log": x.page(after, store.MaxFeedGroup)}
+	reads := map[string][]store.Entry{"Feed": x.entries(after, last), "Log": x.page(after, store.MaxFeedGroup)}
 	for what, got := range reads {
 		left, redacted := 0, 0
 		for _, e := range got {
@@ -108,7 +108,6 @@ func (x *suite) checkErased(u store.User, was []store.Entry) {
 // eraseRedacts: of a user who was deleted and erased nothing personal can be read,
 // and all else is as it was.
 func eraseRedacts(x *suite) {
-	x.log()
 	u, other := user("u"), user("other")
 	var last store.Position
 	for i := range 6 {
@@ -142,7 +141,6 @@ func eraseRedacts(x *suite) {
 }
 
 func eraseAgain(x *suite) {
-	x.log()
 	x.erase(user("nobody"))
 	x.secretUpdate(user("u"), 0)
 	last := x.update(user("other"), note("stays")).At
@@ -154,14 +152,13 @@ func eraseAgain(x *suite) {
 	}
 	ctx, cancel := context.WithCancel(x.ctx)
 	cancel()
-	if err := x.log().Erase(ctx, user("u")); !errors.Is(err, context.Canceled) {
+	if err := x.Store.Erase(ctx, user("u")); !errors.Is(err, context.Canceled) {
 		x.Errorf("Erase with an ended context: %v", err)
 	}
 }
 
 // eraseMany: a user with more entries than one step takes.
 func eraseMany(x *suite) {
-	x.log()
 	first := x.update(user("other"), note("first")).At
 	for i := range 600 {
 		x.secretUpdate(user("u"), i)
@@ -175,7 +172,6 @@ func eraseMany(x *suite) {
 // eraseWhileUpdated: each update that came before the last Erase is redacted, the
 // record is not touched, and the history is whole.
 func eraseWhileUpdated(x *suite) {
-	l := x.log()
 	u := user("u")
 	const updates = 40
 	written := make(chan error, 1)
@@ -190,7 +186,7 @@ func eraseWhileUpdated(x *suite) {
 		written <- nil
 	}()
 	for done := false; !done; {
-		if err := l.Erase(x.ctx, u); err != nil {
+		if err := x.Store.Erase(x.ctx, u); err != nil {
 			x.Fatal(err)
 		}
 		select {
@@ -226,7 +222,6 @@ func eraseWhileUpdated(x *suite) {
 
 // eraseWhileFollowed: who reads meanwhile gets each entry as it was, or redacted.
 func eraseWhileFollowed(x *suite) {
-	l := x.log()
 	u := user("u")
 	var last store.Position
 	for i := range 100 {
@@ -239,7 +234,7 @@ func eraseWhileFollowed(x *suite) {
 		want[e.At] = e
 	}
 	erased := make(chan error, 1)
-	go func() { erased <- l.Erase(x.ctx, u) }()
+	go func() { erased <- x.Store.Erase(x.ctx, u) }()
 	for done := false; !done; {
 		select {
 		case err := <-erased:

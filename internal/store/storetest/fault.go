@@ -19,7 +19,7 @@ const (
 	Write      Method = "Write"
 	Load       Method = "Load"
 	List       Method = "List"
-	Follow     Method = "Follow"
+	Feed       Method = "Feed"
 	Log        Method = "Log"
 	PositionAt Method = "PositionAt"
 	History    Method = "History"
@@ -154,50 +154,47 @@ func (f *Faulty) List(ctx context.Context, account presence.AccountID, collectio
 	return f.Store.List(ctx, account, collection, after, limit)
 }
 
-// Follow implements store.Log.
-func (f *Faulty) Follow(ctx context.Context, after store.Position, fn func([]store.Entry) error) error {
-	if planned, spoilt := f.spoil(Follow); spoilt {
+// Feed implements store.Store.
+func (f *Faulty) Feed(ctx context.Context, after store.Position, fn func([]store.Entry) error) error {
+	if planned, spoilt := f.spoil(Feed); spoilt {
 		return planned.err
 	}
-	return f.log().Follow(ctx, after, fn)
+	return f.Store.Feed(ctx, after, fn)
 }
 
-// Log implements store.Log.
+// Log implements store.Store.
 func (f *Faulty) Log(ctx context.Context, after store.Position, limit int) ([]store.Entry, error) {
 	if planned, spoilt := f.spoil(Log); spoilt {
 		return nil, planned.err
 	}
-	return f.log().Log(ctx, after, limit)
+	return f.Store.Log(ctx, after, limit)
 }
 
-// PositionAt implements store.Log.
+// PositionAt implements store.Store.
 func (f *Faulty) PositionAt(ctx context.Context, t time.Time) (store.Position, error) {
 	if planned, spoilt := f.spoil(PositionAt); spoilt {
 		return 0, planned.err
 	}
-	return f.log().PositionAt(ctx, t)
+	return f.Store.PositionAt(ctx, t)
 }
 
-// History implements store.Log.
+// History implements store.Store.
 func (f *Faulty) History(ctx context.Context, u store.User, before store.Position, limit int) ([]store.Entry, error) {
 	if planned, spoilt := f.spoil(History); spoilt {
 		return nil, planned.err
 	}
-	return f.log().History(ctx, u, before, limit)
+	return f.Store.History(ctx, u, before, limit)
 }
 
-// Erase implements store.Log.
+// Erase implements store.Store.
 func (f *Faulty) Erase(ctx context.Context, u store.User) error {
 	planned, spoilt := f.spoil(Erase)
 	if spoilt && !planned.applied {
 		return planned.err
 	}
-	err := f.log().Erase(ctx, u)
+	err := f.Store.Erase(ctx, u)
 	if spoilt {
 		return planned.err
 	}
 	return err
 }
-
-// log is for as long as store.Store does not have the methods.
-func (f *Faulty) log() store.Log { return f.Store.(store.Log) } //nolint:errcheck,forcetypeassert // it has them, or is not under test

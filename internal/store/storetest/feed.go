@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
@@ -14,31 +15,29 @@ import (
 var feedTests = []namedTest{
 	{"Entries", feedEntries},
 	{"OrderUnderLoad", feedOrder},
-	{"ResumesAfterLastNil", feedResumes},
-	{"InUse", feedInUse},
+	{"ResumesAnywhere", feedResumes},
 	{"Wakes", feedWakes},
-	{"ReadersAreApart", feedReadersApart},
-	{"FnCallsTheStore", feedCallsBack},
+	{"Ends", feedEnds},
 }
 
 var errEnough = errors.New("enough")
 
-// drain reads the feed of name until it has n entries.
-func (x *suite) drain(name string, n int) []store.Entry {
+// entries gives all entries of the log above after, up to the one at last.
+func (x *suite) entries(after, last store.Position) []store.Entry {
 	x.Helper()
 	var got []store.Entry
-	err := x.Store.Feed(x.ctx, name, func(entries []store.Entry) error {
-		if len(entries) == 0 || len(entries) > store.MaxFeedGroup {
-			x.Errorf("a group of %d entries", len(entries))
+	err := x.Store.Feed(x.ctx, after, func(group []store.Entry) error {
+		if len(group) == 0 || len(group) > store.MaxFeedGroup {
+			x.Errorf("a group of %d entries", len(group))
 		}
-		got = append(got, entries...)
-		if len(got) >= n {
+		got = append(got, group...)
+		if got[len(got)-1].At >= last {
 			return errEnough
 		}
 		return nil
 	})
 	if !errors.Is(err, errEnough) {
-		x.Fatalf("Feed(%s) ended with %v, want fn's error", name, err)
+		x.Fatalf("Feed ended with %v, want fn's error", err)
 	}
 	return got
 }
@@ -53,7 +52,7 @@ func feedEntries(x *suite) {
 		x.Fatal(err)
 	}
 	second := x.update(user("u"), func(s *presence.State) { s.Claims = nil })
-	entries := x.drain("r", 2)
+	entries := x.entries(0, second.At)
 	for i, want := range []store.Record{first, second} {
 		e := entries[i]
 		if e.At != want.At || e.User != want.User || e.Revision != want.State.Revision ||
@@ -81,7 +80,7 @@ func feedOrder(x *suite) {
 	total := each * x.Callers
 	entries := make(chan store.Entry, total)
 	stop := x.background(func(ctx context.Context) error {
-		return x.Store.Feed(ctx, "r", func(group []store.Entry) error {
+		return x.Store.Feed(ctx, 0, func(group []store.Entry) error {
 			for _, e := range group {
 				entries <- e
 			}
@@ -142,122 +141,82 @@ func feedOrder(x *suite) {
 	}
 }
 
-// feedResumes: a group whose fn failed comes again; one whose fn returned nil
-// does not, while the store stays open.
+// feedResumes: it begins wherever its caller says, as often as that is said.
 func feedResumes(x *suite) {
-	var made []store.Position
-	for range 3 {
-		made = append(made, x.update(user("u"), nothing).At)
-	}
-	got := x.drain("r", 1) // its fn failed, so all of it comes again
-	if got[0].At != made[0] {
-		x.Fatalf("the first entry is at %d, want %d", got[0].At, made[0])
-	}
-	entries := make(chan store.Entry, 16)
-	read := func(ctx context.Context) error {
-		return x.Store.Feed(ctx, "r", func(group []store.Entry) error {
-			for _, e := range group {
-				entries <- e
+	made := x.fill(8)
+	for i := range made[:7] {
+		for range 2 {
+			if got := x.entries(made[i], made[7]); !slices.Equal(positions(got), made[i+1:]) {
+				x.Errorf("after %d: %v, want %v", made[i], positions(got), made[i+1:])
 			}
-			return nil
-		})
-	}
-	stop := x.background(read)
-	for i := range made {
-		if e := receive(x, entries, "an entry again"); e.At != made[i] {
-			x.Fatalf("entry %d is at %d, want %d", i, e.At, made[i])
 		}
 	}
-	// One more round, so that fn is known to have returned for the ones before.
-	made = append(made, x.update(user("u"), nothing).At)
-	if e := receive(x, entries, "the last entry"); e.At != made[3] {
-		x.Fatalf("the last entry is at %d, want %d", e.At, made[3])
-	}
-	_ = stop()
-	made = append(made, x.update(user("u"), nothing).At)
-	stop = x.background(read)
-	for {
-		e := receive(x, entries, "the entry after going on")
-		if e.At < made[3] {
-			x.Errorf("position %d came again though fn had returned nil", e.At)
-		}
-		if e.At == made[4] {
-			break
-		}
-	}
-	_ = stop()
 }
 
-func feedInUse(x *suite) {
-	x.update(user("u"), nothing)
-	entered, leave := make(chan struct{}), make(chan struct{})
-	stop := x.background(func(ctx context.Context) error {
-		return x.Store.Feed(ctx, "r", func([]store.Entry) error {
-			entered <- struct{}{}
-			<-leave
-			return nil
-		})
-	})
-	receive(x, entered, "the first group")
-	err := x.Store.Feed(x.ctx, "r", func([]store.Entry) error { return errEnough })
-	if !errors.Is(err, store.ErrInUse) {
-		x.Errorf("a second Feed of one name: %v, want ErrInUse", err)
-	}
-	x.drain("other", 1)
-	close(leave)
-	_ = stop()
-	x.update(user("u"), nothing)
-	x.drain("r", 1)
-}
-
-// feedWakes: an entry comes when it is committed, not when somebody looks.
+// feedWakes: an entry comes when it is committed, to each that follows, and what
+// it tells of can be read.
 func feedWakes(x *suite) {
-	entries := make(chan store.Entry, 1)
-	x.background(func(ctx context.Context) error {
-		return x.Store.Feed(ctx, "r", func(group []store.Entry) error {
-			for _, e := range group {
-				entries <- e
-			}
-			return nil
+	const followers = 3
+	entries := make(chan store.Entry, followers)
+	for range followers {
+		x.background(func(ctx context.Context) error {
+			return x.Store.Feed(ctx, 0, func(group []store.Entry) error {
+				for _, e := range group {
+					entries <- e
+				}
+				return nil
+			})
 		})
-	})
+	}
 	for range 10 {
 		r := x.update(user("u"), nothing)
-		if e := receive(x, entries, "an entry"); e.At != r.At {
-			x.Fatalf("the entry is at %d, want %d", e.At, r.At)
-		}
-		// What the entry tells of can be read.
-		records, _ := x.read(user("u"))
-		if len(records) != 1 || records[0].At < r.At {
-			x.Fatalf("the feed told of %d, and Read gave %+v", r.At, records)
-		}
-	}
-}
-
-func feedReadersApart(x *suite) {
-	hostile := []string{"a", "a.b", "*", ">", "a\x00b", "../x", "é"}
-	r := x.update(user("u"), nothing)
-	for _, name := range hostile {
-		if got := x.drain(name, 1); got[0].At != r.At {
-			x.Errorf("reader %q began at %d, want %d", name, got[0].At, r.At)
-		}
-	}
-}
-
-// feedCallsBack: a reader may use the store from fn.
-func feedCallsBack(x *suite) {
-	x.update(user("u"), nothing)
-	done := make(chan error, 1)
-	x.background(func(ctx context.Context) error {
-		return x.Store.Feed(ctx, "r", func(group []store.Entry) error {
-			if slices.ContainsFunc(group, func(e store.Entry) bool { return e.User == user("u") }) {
-				_, err := x.Store.Update(ctx, user("v"), ByHand(store.By{}, edit(nothing)))
-				done <- err
+		for range followers {
+			if e := receive(x, entries, "an entry"); e.At != r.At {
+				x.Fatalf("the entry is at %d, want %d", e.At, r.At)
 			}
-			return nil
-		})
+		}
+		if records, _ := x.read(user("u")); len(records) != 1 || records[0].At < r.At {
+			x.Fatalf("the log told of %d, and Read gave %+v", r.At, records)
+		}
+	}
+}
+
+// feedEnds: it ends with its context, with fn's error, and with the store; fn may
+// use the store.
+func feedEnds(x *suite) {
+	x.fill(3)
+	stop := x.background(func(ctx context.Context) error {
+		return x.Store.Feed(ctx, 0, func([]store.Entry) error { return nil })
 	})
-	if err := receive(x, done, "an update from fn"); err != nil {
-		x.Errorf("Update from fn: %v", err)
+	if err := stop(); !errors.Is(err, context.Canceled) {
+		x.Errorf("Feed ended with %v, want its context's error", err)
+	}
+	err := x.Store.Feed(x.ctx, 0, func(group []store.Entry) error {
+		if len(group) == 0 {
+			return nil
+		}
+		if _, err := x.Store.Update(x.ctx, user("v"), ByHand(store.By{}, edit(nothing))); err != nil {
+			return err
+		}
+		return errEnough
+	})
+	if !errors.Is(err, errEnough) {
+		x.Errorf("Feed ended with %v, want fn's error", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- x.Store.Feed(x.ctx, 0, func([]store.Entry) error { return nil }) }()
+	if err := x.Store.Close(); err != nil {
+		x.Fatal(err)
+	}
+	if err := receive(x, ended, "the end of Feed"); !errors.Is(err, store.ErrClosed) {
+		x.Errorf("Feed on a closed store ended with %v", err)
+	}
+	_, log := x.Store.Log(x.ctx, 0, 1)
+	_, at := x.Store.PositionAt(x.ctx, time.Now())
+	_, history := x.Store.History(x.ctx, user("u0"), 0, 1)
+	for what, err := range map[string]error{"Log": log, "PositionAt": at, "History": history, "Erase": x.Store.Erase(x.ctx, user("u0"))} {
+		if !errors.Is(err, store.ErrClosed) {
+			x.Errorf("%s on a closed store: %v", what, err)
+		}
 	}
 }

@@ -1,8 +1,6 @@
 package storetest
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -14,9 +12,6 @@ import (
 
 var logTests = []namedTest{
 	{"Pages", logPages},
-	{"FollowResumesAnywhere", followResumes},
-	{"FollowWakes", followWakes},
-	{"FollowEnds", followEnds},
 	{"HistoryPages", historyPages},
 	{"HistoryAgreesWithLog", historyAgrees},
 	{"PositionAtEdges", positionAtEdges},
@@ -26,40 +21,10 @@ var logTests = []namedTest{
 	{"Reopened", logReopened},
 }
 
-// log is the store under test as a log.
-func (x *suite) log() store.Log {
-	x.Helper()
-	l, ok := x.Store.(store.Log)
-	if !ok {
-		x.Skip("this backend does not implement store.Log yet")
-	}
-	return l
-}
-
-// entries gives all entries of the log above after, up to the one at last.
-func (x *suite) entries(after, last store.Position) []store.Entry {
-	x.Helper()
-	var got []store.Entry
-	err := x.log().Follow(x.ctx, after, func(group []store.Entry) error {
-		if len(group) == 0 || len(group) > store.MaxFeedGroup {
-			x.Errorf("a group of %d entries", len(group))
-		}
-		got = append(got, group...)
-		if got[len(got)-1].At >= last {
-			return errEnough
-		}
-		return nil
-	})
-	if !errors.Is(err, errEnough) {
-		x.Fatalf("Follow ended with %v, want fn's error", err)
-	}
-	return got
-}
-
 // page gives one page of the log.
 func (x *suite) page(after store.Position, limit int) []store.Entry {
 	x.Helper()
-	got, err := x.log().Log(x.ctx, after, limit)
+	got, err := x.Store.Log(x.ctx, after, limit)
 	if err != nil {
 		x.Fatalf("Log(%d, %d): %v", after, limit, err)
 	}
@@ -69,7 +34,7 @@ func (x *suite) page(after store.Position, limit int) []store.Entry {
 // history gives one page of a user's history.
 func (x *suite) history(u store.User, before store.Position, limit int) []store.Entry {
 	x.Helper()
-	got, err := x.log().History(x.ctx, u, before, limit)
+	got, err := x.Store.History(x.ctx, u, before, limit)
 	if err != nil {
 		x.Fatalf("History(%s, %d, %d): %v", u.ID, before, limit, err)
 	}
@@ -95,9 +60,8 @@ func positions(entries []store.Entry) []store.Position {
 	return at
 }
 
-// logPages: pages of any size, from anywhere, hold the same entries as Follow gives.
+// logPages: pages of any size, from anywhere, hold the same entries as Feed gives.
 func logPages(x *suite) {
-	x.log()
 	if got := x.page(0, 10); len(got) != 0 {
 		x.Errorf("an empty log has %+v", got)
 	}
@@ -143,93 +107,9 @@ func logPages(x *suite) {
 	}
 }
 
-// followResumes: it begins wherever its caller says, as often as that is said.
-func followResumes(x *suite) {
-	x.log()
-	made := x.fill(8)
-	for i := range made[:7] {
-		for range 2 {
-			if got := x.entries(made[i], made[7]); !slices.Equal(positions(got), made[i+1:]) {
-				x.Errorf("after %d: %v, want %v", made[i], positions(got), made[i+1:])
-			}
-		}
-	}
-}
-
-// followWakes: an entry comes when it is committed, to each that follows, and what
-// it tells of can be read.
-func followWakes(x *suite) {
-	l := x.log()
-	const followers = 3
-	entries := make(chan store.Entry, followers)
-	for range followers {
-		x.background(func(ctx context.Context) error {
-			return l.Follow(ctx, 0, func(group []store.Entry) error {
-				for _, e := range group {
-					entries <- e
-				}
-				return nil
-			})
-		})
-	}
-	for range 10 {
-		r := x.update(user("u"), nothing)
-		for range followers {
-			if e := receive(x, entries, "an entry"); e.At != r.At {
-				x.Fatalf("the entry is at %d, want %d", e.At, r.At)
-			}
-		}
-		if records, _ := x.read(user("u")); len(records) != 1 || records[0].At < r.At {
-			x.Fatalf("the log told of %d, and Read gave %+v", r.At, records)
-		}
-	}
-}
-
-// followEnds: it ends with its context, with fn's error, and with the store; fn may
-// use the store.
-func followEnds(x *suite) {
-	l := x.log()
-	x.fill(3)
-	stop := x.background(func(ctx context.Context) error {
-		return l.Follow(ctx, 0, func([]store.Entry) error { return nil })
-	})
-	if err := stop(); !errors.Is(err, context.Canceled) {
-		x.Errorf("Follow ended with %v, want its context's error", err)
-	}
-	err := l.Follow(x.ctx, 0, func(group []store.Entry) error {
-		if len(group) == 0 {
-			return nil
-		}
-		if _, err := x.Store.Update(x.ctx, user("v"), ByHand(store.By{}, edit(nothing))); err != nil {
-			return err
-		}
-		return errEnough
-	})
-	if !errors.Is(err, errEnough) {
-		x.Errorf("Follow ended with %v, want fn's error", err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- l.Follow(x.ctx, 0, func([]store.Entry) error { return nil }) }()
-	if err := x.Store.Close(); err != nil {
-		x.Fatal(err)
-	}
-	if err := receive(x, ended, "the end of Follow"); !errors.Is(err, store.ErrClosed) {
-		x.Errorf("Follow on a closed store ended with %v", err)
-	}
-	_, log := l.Log(x.ctx, 0, 1)
-	_, at := l.PositionAt(x.ctx, time.Now())
-	_, history := l.History(x.ctx, user("u0"), 0, 1)
-	for what, err := range map[string]error{"Log": log, "PositionAt": at, "History": history, "Erase": l.Erase(x.ctx, user("u0"))} {
-		if !errors.Is(err, store.ErrClosed) {
-			x.Errorf("%s on a closed store: %v", what, err)
-		}
-	}
-}
-
 // historyPages: pages of any size, from anywhere, hold one user's entries, newest
 // first.
 func historyPages(x *suite) {
-	x.log()
 	made := x.fill(12)
 	all := x.entries(0, made[11])
 	for _, u := range users("u0", "u1", "u2", "nobody") {
@@ -274,7 +154,6 @@ func historyPages(x *suite) {
 // historyAgrees: while many write, with functions that run twice, each history that
 // is read is what the log has of the user, without a hole.
 func historyAgrees(x *suite) {
-	l := x.log()
 	const each, targets = 12, 4
 	histories := make(chan []store.Entry, x.Callers*each)
 	twice := Twice(x.Store)
@@ -286,7 +165,7 @@ func historyAgrees(x *suite) {
 				if _, err := twice.Update(x.ctx, u, ByHand(store.By{}, edit(note(fmt.Sprint(w, i))))); err != nil {
 					x.Errorf("Update: %v", err)
 				}
-				h, err := l.History(x.ctx, u, 0, 8)
+				h, err := x.Store.History(x.ctx, u, 0, 8)
 				if err != nil {
 					x.Errorf("History: %v", err)
 				}
@@ -319,8 +198,7 @@ func historyAgrees(x *suite) {
 
 // positionAtEdges: the entries above PositionAt are exactly those from then on.
 func positionAtEdges(x *suite) {
-	l := x.log()
-	if at, err := l.PositionAt(x.ctx, time.Now()); err != nil || at != 0 {
+	if at, err := x.Store.PositionAt(x.ctx, time.Now()); err != nil || at != 0 {
 		x.Errorf("in an empty log it is %d, %v", at, err)
 	}
 	var made []store.Position
@@ -331,7 +209,7 @@ func positionAtEdges(x *suite) {
 	all := x.entries(0, made[5])
 	from := func(t time.Time, want []store.Entry) {
 		x.Helper()
-		at, err := l.PositionAt(x.ctx, t)
+		at, err := x.Store.PositionAt(x.ctx, t)
 		if err != nil {
 			x.Fatalf("PositionAt: %v", err)
 		}
@@ -352,7 +230,6 @@ func positionAtEdges(x *suite) {
 // positionAtClockSteps: where times do not rise with positions, what it gives still
 // lies between one entry from before and one from then on.
 func positionAtClockSteps(x *suite) {
-	l := x.log()
 	now := presence.InstantOf(time.Now())
 	var last store.Position
 	for i, ahead := range []time.Duration{0, time.Hour, 0, 2 * time.Hour, time.Minute, 0, time.Hour} {
@@ -361,7 +238,7 @@ func positionAtClockSteps(x *suite) {
 	all := x.entries(0, last)
 	for _, ahead := range []time.Duration{-time.Hour, time.Second, 30 * time.Minute, 90 * time.Minute, 3 * time.Hour} {
 		t := now.Add(ahead).Time()
-		at, err := l.PositionAt(x.ctx, t)
+		at, err := x.Store.PositionAt(x.ctx, t)
 		if err != nil {
 			x.Fatalf("PositionAt: %v", err)
 		}
@@ -377,7 +254,6 @@ func positionAtClockSteps(x *suite) {
 
 // droppedEntries: what was dropped comes no more, and whoever missed it learns so.
 func droppedEntries(x *suite) {
-	l := x.log()
 	if x.DropLog == nil {
 		x.Skip("this backend has no way to drop entries in a test")
 	}
@@ -412,7 +288,7 @@ func droppedEntries(x *suite) {
 				x.Errorf("after %d come %v with gaps before %v, want %v with %v", after, positions(followed), gaps(followed), made[4:], want)
 			}
 			if page := x.page(after, 100); !slices.Equal(page, followed) {
-				x.Errorf("after %d the log is %+v, Follow gave %+v", after, page, followed)
+				x.Errorf("after %d the log is %+v, Feed gave %+v", after, page, followed)
 			}
 		}
 		for u, want := range map[string][]store.Position{"u0": {made[6]}, "u1": {made[4]}, "u2": {made[7], made[5]}, "new": {made[8]}} {
@@ -430,21 +306,19 @@ func droppedEntries(x *suite) {
 			}
 		}
 		for _, t := range []time.Time{{}, oldest.Time} {
-			if at, err := l.PositionAt(x.ctx, t); err != nil || at >= made[4] {
+			if at, err := x.Store.PositionAt(x.ctx, t); err != nil || at >= made[4] {
 				x.Errorf("PositionAt(%v) is %d, %v; the oldest entry is at %d", t, at, err, made[4])
 			}
 		}
 	}
 	check()
 	x.Store = x.Reopen(x.T)
-	l = x.log()
 	check()
 }
 
 // damagedEntry: an entry that cannot be decoded comes marked, in its order, and what
 // follows comes after it.
 func damagedEntry(x *suite) {
-	l := x.log()
 	if x.Damage == nil {
 		x.Skip("this backend has no way to damage an entry in a test")
 	}
@@ -475,24 +349,22 @@ func damagedEntry(x *suite) {
 			x.Errorf("a page of the damaged entry is %+v", page)
 		}
 		for i, t := range map[int]time.Time{0: {}, 4: x.entries(made[3], made[6])[0].Time} {
-			if at, err := l.PositionAt(x.ctx, t); err != nil || i == 0 && at >= made[0] || i == 4 && (at < made[2] || at >= made[4]) {
+			if at, err := x.Store.PositionAt(x.ctx, t); err != nil || i == 0 && at >= made[0] || i == 4 && (at < made[2] || at >= made[4]) {
 				x.Errorf("PositionAt before entry %d: %d, %v", i, at, err)
 			}
 		}
 	}
 	check()
 	x.Store = x.Reopen(x.T)
-	l = x.log()
 	check()
 }
 
 // logReopened: what was read can be read again, and goes on.
 func logReopened(x *suite) {
-	l := x.log()
 	made := x.fill(9)
 	before := x.entries(0, made[8])
 	h := x.history(user("u1"), 0, 100)
-	at, err := l.PositionAt(x.ctx, before[4].Time)
+	at, err := x.Store.PositionAt(x.ctx, before[4].Time)
 	if err != nil {
 		x.Fatal(err)
 	}
@@ -503,7 +375,7 @@ func logReopened(x *suite) {
 	if again := x.history(user("u1"), 0, 100); !slices.Equal(h, again) {
 		x.Errorf("the history was %+v and is %+v", h, again)
 	}
-	if again, err := x.log().PositionAt(x.ctx, before[4].Time); err != nil || again != at {
+	if again, err := x.Store.PositionAt(x.ctx, before[4].Time); err != nil || again != at {
 		x.Errorf("PositionAt was %d and is %d, %v", at, again, err)
 	}
 	next := x.update(user("u1"), nothing)

@@ -14,7 +14,6 @@ var reopenTests = []namedTest{
 	{"StatesComeBackWhole", statesComeBackWhole},
 	{"PositionsGoOn", positionsGoOn},
 	{"DocsStay", docsStay},
-	{"FeedGoesOn", feedGoesOn},
 	{"DueStays", dueStays},
 	{"ClosedRefuses", closedRefuses},
 }
@@ -98,42 +97,6 @@ func docsStay(x *suite) {
 	x.conflict(before)
 }
 
-// feedGoesOn: a reader goes on where it was, also over entries from before.
-func feedGoesOn(x *suite) {
-	var made []store.Position
-	for range 4 {
-		made = append(made, x.update(user("u"), nothing).At)
-	}
-	taken := 0
-	err := x.Store.Feed(x.ctx, "r", func(group []store.Entry) error {
-		if taken == len(made) {
-			return errEnough
-		}
-		taken += len(group)
-		if taken == len(made) {
-			// Another entry, so that the position of these is known to be taken.
-			if _, err := x.Store.Update(x.ctx, user("v"), ByHand(store.By{}, edit(nothing))); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if !errors.Is(err, errEnough) {
-		x.Fatal(err)
-	}
-	x.Store = x.Reopen(x.T)
-	got := x.drain("r", 1)
-	if got[0].User != user("v") {
-		x.Errorf("after reopening the reader began at %+v, want the entry whose fn had failed", got[0])
-	}
-	all := x.drain("new", len(made)+1)
-	for i, at := range made {
-		if all[i].At != at {
-			x.Errorf("a new reader's entry %d is at %d, want %d", i, all[i].At, at)
-		}
-	}
-}
-
 func dueStays(x *suite) {
 	passed, ahead := instant(x.Ahead), instant(4*x.Ahead)
 	x.update(user("passed"), outUntil(passed))
@@ -154,7 +117,7 @@ func dueStays(x *suite) {
 func closedRefuses(x *suite) {
 	x.update(user("u"), nothing)
 	ended := make(chan error, 2)
-	go func() { ended <- x.Store.Feed(x.ctx, "r", func([]store.Entry) error { return nil }) }()
+	go func() { ended <- x.Store.Feed(x.ctx, 0, func([]store.Entry) error { return nil }) }()
 	go func() { ended <- x.Store.Due(x.ctx, func([]store.User) error { return nil }) }()
 	if err := x.Store.Close(); err != nil {
 		x.Fatalf("Close: %v", err)
@@ -174,7 +137,7 @@ func closedRefuses(x *suite) {
 	for what, err := range map[string]error{
 		"Update": update, "Read": read, "Load": load, "List": list,
 		"Write": x.Store.Write(x.ctx, acme, doc("c", "k", "v")),
-		"Feed":  x.Store.Feed(x.ctx, "r", func([]store.Entry) error { return nil }),
+		"Feed":  x.Store.Feed(x.ctx, 0, func([]store.Entry) error { return nil }),
 		"Due":   x.Store.Due(x.ctx, func([]store.User) error { return nil }),
 		"Check": x.Store.Check(x.ctx),
 	} {
