@@ -55,23 +55,23 @@ func expect(m *nats.Msg, seq uint64) {
 // A write is messages that are stored together, or not at all.
 type write struct {
 	msgs []*nats.Msg
-	// base looks whether the write was made, after an answer that left it open.
-	base func(context.Context) (standing, uint64, error)
+	// outcome checks whether the write was made, after a response that left it open.
+	outcome func(context.Context) (outcome, uint64, error)
 }
 
-// A standing is how the store stands to a write.
-type standing int
+// An outcome is what became of a write.
+type outcome int
 
 const (
-	unchanged standing = iota // what it replaces is still there
-	changed                   // somebody else changed it: the write can never be made
-	made                      // it was made
+	unchanged outcome = iota // what it replaces is still there
+	changed                  // somebody else changed it: the write can never be made
+	made                     // it was made
 )
 
-// unlessReplaced is the base of a write that anybody else may have made as well: any
+// unlessReplaced is the outcome of a write that anybody else may have made as well: any
 // other message in place of the one it replaces counts as another's.
-func (s *Store) unlessReplaced(subject string, was uint64) func(context.Context) (standing, uint64, error) {
-	return func(ctx context.Context) (standing, uint64, error) {
+func (s *Store) unlessReplaced(subject string, was uint64) func(context.Context) (outcome, uint64, error) {
+	return func(ctx context.Context) (outcome, uint64, error) {
 		last, err := s.leaderLastOnce(ctx, subject)
 		if err != nil || last == nil || last.seq == was {
 			return unchanged, 0, err
@@ -80,15 +80,15 @@ func (s *Store) unlessReplaced(subject string, was uint64) func(context.Context)
 	}
 }
 
-// errOvertaken: somebody else's write came first. It was not made.
-var errOvertaken = errors.New("somebody else's write came first")
+// errOvertaken: another write came first. It was not made.
+var errOvertaken = errors.New("another write came first")
 
 // apply makes w, and gives the sequence of its last message. The errors are:
 // errOvertaken; store.ErrUnknown when it cannot be learnt in time whether it was
 // made; anything else when it was not.
 //
 // A write may be sent again because it names what it replaces: once it, or
-// another one, was made, it is refused. The server answers both alike, hence base.
+// another one, was made, it is refused. The server answers both alike, hence outcome.
 func (s *Store) apply(ctx context.Context, w write) (uint64, error) {
 	leave, err := s.enterBatch(ctx, w)
 	if err != nil {
@@ -99,19 +99,19 @@ func (s *Store) apply(ctx context.Context, w write) (uint64, error) {
 	for {
 		seq, err := s.send(ctx, w.msgs)
 		if err == nil {
-			s.saw(seq)
+			s.noteSeq(seq)
 			return seq, nil
 		}
-		seq, done, err := a.judge(ctx, err)
+		seq, done, err := a.classify(ctx, err)
 		if done {
 			return seq, err
 		}
-		ended := a.again(ctx, err)
+		ended := a.waitToRetry(ctx, err)
 		if ended == nil {
 			continue
 		}
 		if errors.Is(ended, store.ErrUnknown) {
-			return a.lastLook(ctx, ended)
+			return a.finalCheck(ctx, ended)
 		}
 		return 0, ended
 	}
@@ -135,56 +135,56 @@ func (s *Store) enterBatch(ctx context.Context, w write) (leave func(), err erro
 
 // applying is what is known of a write that is being made.
 type applying struct {
-	s        *Store
-	w        write
-	open     bool // an attempt may have been made
-	deadline time.Time
-	pause    backoff
+	s         *Store
+	w         write
+	uncertain bool // an attempt may have been made
+	deadline  time.Time
+	pause     backoff
 }
 
-// judge says whether a failed attempt settles the write.
-func (a *applying) judge(ctx context.Context, err error) (seq uint64, done bool, why error) {
+// classify says whether a failed attempt settles the write.
+func (a *applying) classify(ctx context.Context, err error) (seq uint64, done bool, why error) {
 	switch {
-	case hasCode(err, codeWrongLast) && !a.open:
+	case hasCode(err, codeWrongLast) && !a.uncertain:
 		return 0, true, errOvertaken
 	case hasCode(err, codeWrongLast, codeWrongLastBusy):
-		return a.compare(ctx, err)
-	case errors.Is(err, nats.ErrMaxPayload) && !a.open:
+		return a.checkOutcome(ctx, err)
+	case errors.Is(err, nats.ErrMaxPayload) && !a.uncertain:
 		return 0, true, fmt.Errorf("%w: %w", store.ErrTooLarge, err)
 	case hasCode(err, codeBatchIncomplete, codeBatchTooMany), errors.Is(err, nats.ErrNoResponders), errors.Is(err, errNotSent):
 		return 0, false, err
-	case full(err) && !a.open:
+	case isFull(err) && !a.uncertain:
 		return 0, true, fmt.Errorf("%w: %w", store.ErrFull, err)
 	}
 	if _, refused := errors.AsType[*apiError](err); refused {
-		return 0, !a.open && !passing(err), err
+		return 0, !a.uncertain && !isTransient(err), err
 	}
-	a.open = true
+	a.uncertain = true
 	return 0, false, err
 }
 
-// passing reports whether the servers may do later what they refuse now.
-func passing(err error) bool {
+// isTransient reports whether the servers may do later what they refuse now.
+func isTransient(err error) bool {
 	api, ok := errors.AsType[*apiError](err)
 	return ok && (api.Code == 503 || api.Code == 429)
 }
 
-// full reports whether the servers have no room.
-func full(err error) bool {
+// isFull reports whether the servers have no room.
+func isFull(err error) bool {
 	api, ok := errors.AsType[*apiError](err)
 	return ok && (hasCode(err, codeAccountFull, codeNoResources, codeStorageFull) ||
 		api.ErrCode == codeStoreFailed && (strings.Contains(api.Text, "maximum") || strings.Contains(api.Text, "no space")))
 }
 
-func (a *applying) compare(ctx context.Context, err error) (uint64, bool, error) {
+func (a *applying) checkOutcome(ctx context.Context, err error) (uint64, bool, error) {
 	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.s.sendTime())
 	defer cancel()
-	how, seq, lookErr := a.w.base(look)
+	how, seq, lookErr := a.w.outcome(look)
 	switch {
 	case lookErr != nil:
 		return 0, false, lookErr
 	case how == made:
-		a.s.saw(seq)
+		a.s.noteSeq(seq)
 		return seq, true, nil
 	case how == changed:
 		return 0, true, errOvertaken
@@ -193,17 +193,17 @@ func (a *applying) compare(ctx context.Context, err error) (uint64, bool, error)
 	}
 }
 
-// lastLook says what came of a write whose answers were all lost, or unknown: who
+// finalCheck says what came of a write whose answers were all lost, or unknown: who
 // hears nothing never comes to compare.
-func (a *applying) lastLook(ctx context.Context, unknown error) (uint64, error) {
+func (a *applying) finalCheck(ctx context.Context, unknown error) (uint64, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.s.sendTime())
 	defer cancel()
 	var b backoff
 	for {
-		how, seq, err := a.w.base(ctx)
+		how, seq, err := a.w.outcome(ctx)
 		switch {
 		case err == nil && how == made:
-			a.s.saw(seq)
+			a.s.noteSeq(seq)
 			return seq, nil
 		case err == nil && how == changed:
 			return 0, errOvertaken
@@ -213,10 +213,10 @@ func (a *applying) lastLook(ctx context.Context, unknown error) (uint64, error) 
 	}
 }
 
-// again waits before the next attempt, or says that there is none.
-func (a *applying) again(ctx context.Context, err error) error {
+// waitToRetry waits before the next attempt, or says that there is none.
+func (a *applying) waitToRetry(ctx context.Context, err error) error {
 	ended := ctx.Err()
-	if a.open {
+	if a.uncertain {
 		// Whether it was made matters more than the caller's hurry.
 		ctx = context.WithoutCancel(ctx)
 		ended = nil
@@ -228,7 +228,7 @@ func (a *applying) again(ctx context.Context, err error) error {
 		}
 	}
 	switch {
-	case a.open:
+	case a.uncertain:
 		return fmt.Errorf("%w (%w)", store.ErrUnknown, err)
 	case ended != nil:
 		return ended
@@ -263,7 +263,7 @@ func (s *Store) send(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 		Seq   uint64    `json:"seq"`
 	}
 	if err := json.Unmarshal(answer.Data, &ack); err != nil {
-		return 0, fmt.Errorf("an acknowledgement cannot be read: %w", err)
+		return 0, fmt.Errorf("unreadable acknowledgement: %w", err)
 	}
 	if ack.Error != nil {
 		return 0, ack.Error
@@ -288,7 +288,7 @@ func (s *Store) sendBatch(msgs []*nats.Msg) error {
 	return nil
 }
 
-// sendError tells what never left from what may have been stored. A connection
+// sendError distinguishes what was never sent from what may have been stored. A connection
 // that was closed meanwhile may have carried it.
 func sendError(ctx context.Context, err error) error {
 	for _, unsent := range []error{
@@ -304,11 +304,11 @@ func sendError(ctx context.Context, err error) error {
 	return err
 }
 
-// saw notes that the state stream has come to seq.
-func (s *Store) saw(seq uint64) {
+// noteSeq notes that the state stream has come to seq.
+func (s *Store) noteSeq(seq uint64) {
 	for {
-		was := s.seen.Load()
-		if was >= seq || s.seen.CompareAndSwap(was, seq) {
+		was := s.lastSeq.Load()
+		if was >= seq || s.lastSeq.CompareAndSwap(was, seq) {
 			return
 		}
 	}

@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// calls are the questions that wait for an answer. When the connection ends,
-// none of them will get one: they end as well, and are asked again on the next.
+// calls are the requests in flight. When the connection ends, none of them gets a
+// response any more: they are cancelled, and sent again on the next connection.
 type calls struct {
 	mu   sync.Mutex // guards the fields below
 	next uint64
 	m    map[uint64]context.CancelCauseFunc
 }
 
-var errHungUp = errors.New("the connection ended before the answer came")
+var errDisconnected = errors.New("the connection ended before the response arrived")
 
-// begin limits one question to a time, and to this connection.
+// begin limits one request to a time, and to this connection.
 func (c *calls) begin(ctx context.Context, within time.Duration) (context.Context, func()) {
 	ctx, stop := context.WithTimeout(ctx, within)
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -35,11 +35,11 @@ func (c *calls) begin(ctx context.Context, within time.Duration) (context.Contex
 	}
 }
 
-// hangUp ends all of them.
-func (c *calls) hangUp() {
+// cancelAll ends all of them.
+func (c *calls) cancelAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, cancel := range c.m {
-		cancel(errHungUp)
+		cancel(errDisconnected)
 	}
 }

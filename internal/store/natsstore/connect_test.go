@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 
 	"porchlight.dev/porchlight/internal/store/natsstore"
@@ -53,4 +54,22 @@ func TestRefusedUsers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A textLog keeps what is logged.
+type textLog struct {
+	mu   sync.Mutex // guards text
+	text strings.Builder
+}
+
+func (l *textLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *textLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }

@@ -36,14 +36,14 @@ func appendDoc(dst []byte, h docHead, value []byte) []byte {
 	return append(dst, value...)
 }
 
-func decodeDoc(m found) (h docHead, value []byte, err error) {
+func decodeDoc(m storedMsg) (h docHead, value []byte, err error) {
 	rest, err := unseal(m.subject, m.data)
 	if err != nil {
 		return h, nil, fmt.Errorf("a document: %w", err)
 	}
 	c := cutter{rest: rest}
 	h.ops = c.ops()
-	h.ops.stand(store.Position(m.seq))
+	h.ops.setNewest(store.Position(m.seq))
 	if h.deleted = c.byte() == 1; !h.deleted {
 		h.until = presence.Instant(c.varint())
 	}
@@ -94,15 +94,15 @@ type replaced struct {
 }
 
 func (w *docWrite) run(ctx context.Context) error {
-	read := viewer(w.s.look) // perhaps old, which the write finds out
+	read := queryFunc(w.s.query) // perhaps stale, which the write detects
 	for {
 		agree, err := w.compare(ctx, read)
 		if err != nil {
 			return err
 		}
 		if !agree {
-			// What was read may be old, unless it was read from the newest.
-			if agree, err = w.compare(ctx, w.s.lookFresh); err != nil {
+			// The versions read may be stale, unless they are those of the leader.
+			if agree, err = w.compare(ctx, w.s.queryFresh); err != nil {
 				return err
 			}
 			if !agree {
@@ -112,7 +112,7 @@ func (w *docWrite) run(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		_, err = w.s.apply(ctx, write{msgs: w.messages(), base: w.standing})
+		_, err = w.s.apply(ctx, write{msgs: w.messages(), outcome: w.outcome})
 		if err == nil {
 			w.s.acked()
 			return nil
@@ -120,14 +120,14 @@ func (w *docWrite) run(ctx context.Context) error {
 		if !errors.Is(err, errOvertaken) {
 			return err
 		}
-		read = w.s.lookFresh
+		read = w.s.queryFresh
 	}
 }
 
 // compare reads what is to be replaced, and says whether it has the versions
 // that the caller named.
-func (w *docWrite) compare(ctx context.Context, read viewer) (agree bool, err error) {
-	present, _, err := w.s.found(ctx, read, w.subjects)
+func (w *docWrite) compare(ctx context.Context, read queryFunc) (agree bool, err error) {
+	present, _, err := w.s.readLast(ctx, read, w.subjects)
 	if err != nil {
 		return false, err
 	}
@@ -181,8 +181,8 @@ func ttl(d time.Duration) string {
 	return strconv.FormatInt(seconds, 10)
 }
 
-// standing looks whether the write was made: all of it, or nothing.
-func (w *docWrite) standing(ctx context.Context) (standing, uint64, error) {
+// outcome checks whether the write was made: all of it, or nothing.
+func (w *docWrite) outcome(ctx context.Context) (outcome, uint64, error) {
 	how := unchanged
 	for i, subject := range w.subjects {
 		last, err := w.s.leaderLastOnce(ctx, subject)
@@ -201,7 +201,7 @@ func (w *docWrite) standing(ctx context.Context) (standing, uint64, error) {
 		if err != nil {
 			return 0, 0, err
 		}
-		if found, at, err := standingAmong(head.ops, w.op, store.Position(was)); err != nil || found == made {
+		if found, at, err := outcomeAmong(head.ops, w.op, store.Position(was)); err != nil || found == made {
 			return found, at, err
 		}
 	}
@@ -223,7 +223,7 @@ func (s *Store) Load(ctx context.Context, account presence.AccountID, keys ...st
 	for i, k := range keys {
 		subjects[i] = s.names.doc(account, k)
 	}
-	present, _, err := s.found(ctx, s.look, subjects)
+	present, _, err := s.readLast(ctx, s.query, subjects)
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +242,7 @@ func (s *Store) Load(ctx context.Context, account presence.AccountID, keys ...st
 }
 
 // appendLive appends the document that m holds, unless it is past its end.
-func appendLive(docs []store.Doc, k store.Key, m found, now presence.Instant) ([]store.Doc, error) {
+func appendLive(docs []store.Doc, k store.Key, m storedMsg, now presence.Instant) ([]store.Doc, error) {
 	head, value, err := decodeDoc(m)
 	if err != nil || !head.liveAt(now) {
 		return docs, err

@@ -15,18 +15,18 @@ import (
 )
 
 const (
-	// offerAgain is when a user comes up again whose record was not updated.
+	// offerAgain is after what time a user is offered again whose record was not updated.
 	offerAgain = time.Second
-	// longestPause is until a firing comes up again at the latest.
+	// longestPause is the longest time until a firing is redelivered.
 	longestPause = time.Hour
-	// damagedPause is when a user comes up again whose record cannot be read.
+	// damagedPause is after what time a user is offered again whose record cannot be read.
 	damagedPause = time.Minute
 	// rearmers bounds the records that are rearmed at once.
 	rearmers = 16
 )
 
 // Due implements store.Store. Every node may run one: each firing goes to one of
-// them, and stays in the servers' care until it was dealt with.
+// them, and the servers redeliver it until it is acknowledged.
 func (s *Store) Due(ctx context.Context, fn func([]store.User) error) error {
 	if !s.due.CompareAndSwap(false, true) {
 		return store.ErrInUse
@@ -41,7 +41,7 @@ type dueRun struct {
 	s     *Store
 	fn    func([]store.User) error
 	sweep sweep
-	last  news // of its errors
+	last  logOnce // of its errors
 }
 
 func (d *dueRun) step(ctx context.Context) (bool, error) {
@@ -49,13 +49,13 @@ func (d *dueRun) step(ctx context.Context) (bool, error) {
 	if err == nil {
 		err = d.sweep.some(ctx, d.s)
 	}
-	if d.last.new(err) {
-		d.s.rouse() // the consumer may be missing, which the watcher sees to
+	if d.last.isNew(err) {
+		d.s.signal() // the consumer may be missing, which the watcher repairs
 	}
 	return n > 0, err
 }
 
-// A firing is a message that says: look at this user.
+// A firing is the message of a timer: the user's record may be due.
 type firing struct {
 	msg  jetstream.Msg
 	user store.User
@@ -67,21 +67,21 @@ type firing struct {
 	damaged   bool // the record cannot be read
 }
 
-// due reports whether the record asks to be looked at by now.
+// due reports whether the record expires by now.
 func (f *firing) due(now presence.Instant) bool {
 	return f.it != nil && !f.it.Next.IsZero() && f.it.Next <= now
 }
 
-// once takes what has fired, gives fn those who are due, and deals with the
-// others. It gives how many fired.
+// once takes the firings that wait, offers fn the users who are due, and acknowledges
+// the others. It returns how many fired.
 func (d *dueRun) once(ctx context.Context) (int, error) {
 	s := d.s
 	fired, err := s.fired(ctx)
 	if err != nil || len(fired) == 0 {
 		return 0, err
 	}
-	if err := s.lookAt(ctx, fired); err != nil {
-		s.giveBack(fired)
+	if err := s.loadRecords(ctx, fired); err != nil {
+		s.nakAll(fired)
 		return 0, err
 	}
 	now := s.now()
@@ -95,19 +95,19 @@ func (d *dueRun) once(ctx context.Context) (int, error) {
 	}
 	if len(users) > 0 {
 		if err := d.fn(users); err != nil {
-			s.giveBack(fired)
+			s.nakAll(fired)
 			return 0, final(err)
 		}
-		if err := s.lookAt(ctx, offered); err != nil {
-			s.giveBack(fired)
+		if err := s.loadRecords(ctx, offered); err != nil {
+			s.nakAll(fired)
 			return 0, err
 		}
 	}
-	s.settle(ctx, fired)
+	s.acknowledge(ctx, fired)
 	return len(fired), nil
 }
 
-// fired takes the messages that are there.
+// fired takes the firings that wait.
 func (s *Store) fired(ctx context.Context) ([]*firing, error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, err
@@ -119,7 +119,7 @@ func (s *Store) fired(ctx context.Context) ([]*firing, error) {
 	}
 	var all []*firing
 	for m := range batch.Messages() {
-		if f, ok := s.firingIn(ctx, m); ok {
+		if f, ok := s.decodeFiring(ctx, m); ok {
 			all = append(all, f)
 		}
 	}
@@ -129,27 +129,27 @@ func (s *Store) fired(ctx context.Context) ([]*firing, error) {
 	return all, nil
 }
 
-// firingIn reads a firing. Its subject says whom to look at; what its body says is
-// only a hint. One that names nobody is put away, since others wait behind it.
-func (s *Store) firingIn(ctx context.Context, m jetstream.Msg) (*firing, bool) {
+// decodeFiring reads a firing. Its subject names the user; its body is only a hint.
+// One that names nobody is discarded, since others wait behind it.
+func (s *Store) decodeFiring(ctx context.Context, m jetstream.Msg) (*firing, bool) {
 	if meta, err := m.Metadata(); err == nil {
-		s.saw(meta.Sequence.Stream) // so that the records are read no older than it
+		s.noteSeq(meta.Sequence.Stream) // so that the records are read no older than it
 	}
 	user, ok := s.names.cutUser(m.Subject())
 	if !ok {
 		err := m.Term()
-		s.log.ErrorContext(ctx, "a firing that is damaged was put away", slog.String("subject", m.Subject()), slog.Any("err", err))
+		s.log.ErrorContext(ctx, "damaged timer message discarded", slog.String("subject", m.Subject()), slog.Any("err", err))
 		return nil, false
 	}
-	at, err := instantIn(m.Subject(), m.Data())
+	at, err := decodeInstant(m.Subject(), m.Data())
 	if err != nil {
-		s.log.ErrorContext(ctx, "a firing is damaged: its user is looked at", slog.String("subject", m.Subject()))
+		s.log.ErrorContext(ctx, "damaged timer message; the record of its user is checked", slog.String("subject", m.Subject()))
 	}
 	return &firing{msg: m, user: user, at: at}, true
 }
 
-// instantIn is what the body of a schedule says, and of its firing.
-func instantIn(subject string, data []byte) (presence.Instant, error) {
+// decodeInstant is what the body of a schedule says, and of its firing.
+func decodeInstant(subject string, data []byte) (presence.Instant, error) {
 	rest, err := unseal(subject, data)
 	if err != nil {
 		return 0, err
@@ -161,8 +161,8 @@ func instantIn(subject string, data []byte) (presence.Instant, error) {
 	return presence.Instant(at), nil
 }
 
-// lookAt reads the records and the schedules of who fired.
-func (s *Store) lookAt(ctx context.Context, fired []*firing) error {
+// loadRecords reads the records and the schedules of the users of firings.
+func (s *Store) loadRecords(ctx context.Context, fired []*firing) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
@@ -171,7 +171,7 @@ func (s *Store) lookAt(ctx context.Context, fired []*firing) error {
 	for _, f := range fired {
 		filters = append(filters, s.names.state(f.user), s.names.schedule(f.user))
 	}
-	present, _, err := s.found(ctx, s.look, filters)
+	present, _, err := s.readLast(ctx, s.query, filters)
 	if err != nil {
 		return err
 	}
@@ -181,25 +181,25 @@ func (s *Store) lookAt(ctx context.Context, fired []*firing) error {
 	return nil
 }
 
-// fill sets what was read of who fired. What is damaged holds up nobody else.
-func (s *Store) fill(ctx context.Context, f *firing, present map[string]found) {
+// fill sets what was read of a firing's user. Damage holds up nobody else.
+func (s *Store) fill(ctx context.Context, f *firing, present map[string]storedMsg) {
 	f.it, f.scheduled, f.damaged = nil, 0, false
 	var err error
 	if m, ok := present[s.names.state(f.user)]; ok {
 		if f.it, err = decodeItem(f.user, m); err != nil {
 			f.it, f.damaged = nil, true
-			s.log.ErrorContext(ctx, "whether a user is due cannot be told", slog.Any("err", err))
+			s.log.ErrorContext(ctx, "record unreadable; cannot evaluate expiry", slog.String("user", string(f.user.ID)), slog.Any("err", err))
 		}
 	}
 	if m, ok := present[s.names.schedule(f.user)]; ok {
-		if f.scheduled, err = instantIn(s.names.firing(f.user), m.data); err != nil {
-			s.log.ErrorContext(ctx, "a schedule is damaged, and is made again", slog.String("subject", m.subject))
+		if f.scheduled, err = decodeInstant(s.names.firing(f.user), m.data); err != nil {
+			s.log.ErrorContext(ctx, "damaged schedule; it is stored again", slog.String("subject", m.subject))
 		}
 	}
 }
 
-// giveBack makes firings come again soon.
-func (s *Store) giveBack(fired []*firing) {
+// nakAll makes the servers redeliver firings soon.
+func (s *Store) nakAll(fired []*firing) {
 	for _, f := range fired {
 		s.again(f, 0)
 	}
@@ -207,19 +207,19 @@ func (s *Store) giveBack(fired []*firing) {
 
 func (s *Store) again(f *firing, after time.Duration) {
 	if err := f.msg.NakWithDelay(after); err != nil {
-		s.log.Debug("a firing comes again only later", slog.Any("err", err))
+		s.log.Debug("negative acknowledgement of a timer message failed; it is redelivered later", slog.Any("err", err))
 	}
 }
 
 func (s *Store) done(f *firing) {
 	if err := f.msg.Ack(); err != nil {
-		s.log.Debug("a firing comes again", slog.Any("err", err))
+		s.log.Debug("acknowledgement of a timer message failed; it is redelivered", slog.Any("err", err))
 	}
 }
 
-// settle makes sure that each user who fired has a schedule for what comes next,
-// or comes again.
-func (s *Store) settle(ctx context.Context, fired []*firing) {
+// acknowledge makes sure that each user of a firing has a schedule for what comes
+// next, or that the firing is redelivered.
+func (s *Store) acknowledge(ctx context.Context, fired []*firing) {
 	now := s.now()
 	var group sync.WaitGroup
 	places := make(chan struct{}, rearmers)
@@ -237,7 +237,7 @@ func (s *Store) settle(ctx context.Context, fired []*firing) {
 			s.again(f, offerAgain) // the servers have yet to drop the one that fired
 		case f.it.armed == f.at && f.at > now:
 			// The servers' clock is ahead of this node's. Until then, nobody
-			// arms this user anew, since the record says that it is armed.
+			// arms this user again, since the record says that it is armed.
 			s.again(f, min(f.at, now.Add(longestPause)).Sub(now))
 		default:
 			places <- struct{}{}
@@ -250,15 +250,14 @@ func (s *Store) settle(ctx context.Context, fired []*firing) {
 	group.Wait()
 }
 
-// rearm stores in the record that its firing was dealt with, and the next
-// schedule.
+// rearm stores in the record that its firing was handled, and the next schedule.
 func (s *Store) rearm(ctx context.Context, f *firing) {
 	err := s.rearmOnce(ctx, f.it)
 	switch {
 	case err == nil:
 		s.done(f)
 	case errors.Is(err, errOvertaken):
-		s.again(f, 0) // the record changed: look again
+		s.again(f, 0) // the record changed: read it again
 	default:
 		s.again(f, offerAgain)
 	}
@@ -282,8 +281,8 @@ func (s *Store) replaceMessage(ctx context.Context, was, it *item, schedule bool
 	}
 	defer leave()
 	w := write{
-		msgs: s.recordMessages(was, it, nil, schedule),
-		base: s.unlessReplaced(s.names.state(was.user), was.seq),
+		msgs:    s.recordMessages(was, it, nil, schedule),
+		outcome: s.unlessReplaced(s.names.state(was.user), was.seq),
 	}
 	if it.seq, err = s.apply(ctx, w); err != nil {
 		return err

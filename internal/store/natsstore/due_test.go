@@ -92,12 +92,12 @@ func TestDamagedFiring(t *testing.T) {
 	update(t, s, named("sound"), outFor(time.Second))
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	told := []string{"was put away", "whether a user is due", "its user is looked at"}
+	logged := []string{"damaged timer message discarded", "cannot evaluate expiry", "the record of its user is checked"}
 	err := s.Due(ctx, func(us []store.User) error {
 		if len(us) != 1 || us[0] != named("sound") {
 			t.Errorf("%v came", us)
 		}
-		for _, text := range told {
+		for _, text := range logged {
 			if !strings.Contains(log.String(), text) {
 				return nil // it comes again
 			}
@@ -105,7 +105,7 @@ func TestDamagedFiring(t *testing.T) {
 		return errEnough
 	})
 	if !errors.Is(err, errEnough) {
-		t.Errorf("Due ended with %v, and told %s", err, log)
+		t.Errorf("Due ended with %v, and logged %s", err, log)
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// purgeTime is how long the servers may take to drop a user's messages: they look
-// through all of the history.
+// purgeTime is how long the servers may take to drop a user's messages: they search
+// all of the history.
 const purgeTime = 30 * time.Second
 
 // Erase implements store.Store. The servers cannot rewrite a message, so the entries
@@ -28,7 +28,7 @@ func (s *Store) Erase(ctx context.Context, u store.User) error {
 	if err != nil || kept == 0 {
 		return err
 	}
-	s.saw(kept)
+	s.noteSeq(kept)
 	subject := s.names.state(u)
 	if err := s.purge(ctx, s.names.stream(), subject, kept); err != nil {
 		return err
@@ -78,10 +78,10 @@ func (s *Store) purge(ctx context.Context, stream, subject string, below uint64)
 	}{subject, below}
 	err := s.requestWithin(ctx, purgeTime, "$JS.API.STREAM.PURGE."+stream, ask, &answer)
 	if err != nil {
-		return s.givenUp(ctx, err)
+		return s.readFailed(ctx, err)
 	}
 	if answer.Error != nil {
-		return fmt.Errorf("drop entries of stream %s: %w", stream, answer.Error)
+		return fmt.Errorf("purge stream %s: %w", stream, answer.Error)
 	}
 	return nil
 }

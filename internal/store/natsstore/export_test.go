@@ -18,7 +18,7 @@ func Unsealed(data []byte) []byte { return data[headBytes:] }
 
 // Often makes a store look at itself, its servers and its schedules at an interval.
 func Often(o Options, every time.Duration) Options {
-	o.lookEvery, o.sweepEvery = every, every
+	o.checkEvery, o.sweepEvery = every, every
 	return o
 }
 
@@ -36,7 +36,7 @@ func (s *Store) VerifyOnce(ctx context.Context) error { return s.verifyOnce(ctx)
 func (s *Store) Apply(ctx context.Context, base func() (made bool, err error)) error {
 	subject := s.names.probe()
 	m := s.message(subject, seal(subject, begin(headBytes)))
-	_, err := s.apply(ctx, write{msgs: msgs(m), base: func(context.Context) (standing, uint64, error) {
+	_, err := s.apply(ctx, write{msgs: msgs(m), outcome: func(context.Context) (outcome, uint64, error) {
 		is, err := base()
 		if is {
 			return made, 1, err

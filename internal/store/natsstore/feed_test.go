@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,24 +13,6 @@ import (
 )
 
 var errEnough = errors.New("enough")
-
-// A textLog keeps what is logged.
-type textLog struct {
-	mu   sync.Mutex // guards text
-	text strings.Builder
-}
-
-func (l *textLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *textLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
 
 // TestFeedThenRead: what Feed gave, Read on this node does not give older.
 func TestFeedThenRead(t *testing.T) {

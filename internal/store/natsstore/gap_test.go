@@ -72,37 +72,24 @@ func TestGap(t *testing.T) {
 	}
 }
 
-// TestGapAfterRestart: the predecessor of an entry may have been given by a Feed
-// before this one.
+// TestGapAfterRestart: the predecessor of an entry may have been delivered before the
+// reader, or the store, was started again.
 func TestGapAfterRestart(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
 	s := servers.open(t, servers.options())
-	var taken store.Position
+	after := store.Position(0)
 	for round := range 3 {
 		for i := range 20 {
 			if _, err := s.Update(t.Context(), someone(i), storetest.ByHand(store.By{}, touch)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		enough, read := errors.New("enough"), 0
-		err := s.Feed(t.Context(), taken, func(group []store.Entry) error {
-			for _, e := range group {
-				if e.Gap {
-					t.Errorf("round %d: a gap before the entry of %s at %d", round, e.User.ID, e.At)
-				}
+		for _, e := range follow(t, s, after, 20) {
+			if e.Gap {
+				t.Errorf("round %d: a gap before the entry of %s at %d", round, e.User.ID, e.At)
 			}
-			if read >= 20 {
-				return enough // the rest was taken
-			}
-			taken = group[len(group)-1].At
-			if read += len(group); read >= 20 {
-				go func() { _, _ = s.Update(t.Context(), someone(100), storetest.ByHand(store.By{}, touch)) }()
-			}
-			return nil
-		})
-		if !errors.Is(err, enough) {
-			t.Errorf("Feed: %v", err)
+			after = e.At
 		}
 		closed(t, s)
 		s = servers.open(t, servers.options())
@@ -110,50 +97,25 @@ func TestGapAfterRestart(t *testing.T) {
 	closed(t, s)
 }
 
-// TestGapRetention: what a reader was given before it was dropped by age is no
-// gap, and what it was not given is one.
+// TestGapRetention: for a reader that had read what was dropped by age there is no
+// gap, and for one that had not there is.
 func TestGapRetention(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
 	o := servers.options()
 	o.Retention = time.Second
 	s := servers.open(t, o)
-	enough := errors.New("enough")
-	next := func(after, at store.Position) (e store.Entry) {
-		t.Helper()
-		err := s.Feed(t.Context(), after, func(group []store.Entry) error {
-			for _, e = range group {
-				if e.At == at {
-					return enough
-				}
-			}
-			return nil
-		})
-		if !errors.Is(err, enough) {
-			t.Fatalf("Feed: %v", err)
-		}
-		return e
-	}
-	update := func(i int) store.Position {
-		t.Helper()
-		r, err := s.Update(t.Context(), someone(i), storetest.ByHand(store.By{}, touch))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r.At
-	}
-	first := update(1)
-	next(0, first)
+	first := update(t, s, someone(1), nothing).At
 	a := servers.admin(t)
-	waitFor(t, "the end of the entries", func() bool { return a.messages("porchlight-history") == 0 })
+	waitFor(t, "the entry", func() bool { return a.messages("porchlight-history") > 0 })
+	waitFor(t, "the end of the entry", func() bool { return a.messages("porchlight-history") == 0 })
 	closed(t, s)
 	s = servers.open(t, o)
 	defer func() { closed(t, s) }()
-	at := update(1)
-	if e := next(first, at); e.Gap {
-		t.Errorf("a gap before what follows an entry that was given: %+v", e)
-	}
-	if e := next(0, at); !e.Gap {
-		t.Errorf("no gap before what follows an entry that was dropped: %+v", e)
+	at := update(t, s, someone(1), nothing).At
+	for after, gap := range map[store.Position]bool{first: false, 0: true} {
+		if e := follow(t, s, after, 1)[0]; e.At != at || e.Gap != gap {
+			t.Errorf("after %d: an entry at %d, gap %v; want %d, %v", after, e.At, e.Gap, at, gap)
+		}
 	}
 }

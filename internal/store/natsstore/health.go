@@ -32,7 +32,7 @@ func (s *Store) watch(ctx context.Context) {
 		}
 		cancel()
 	}()
-	ticker := time.NewTicker(s.opts.lookEvery)
+	ticker := time.NewTicker(s.opts.checkEvery)
 	defer ticker.Stop()
 	servers := make(chan struct{}, 1)
 	var group sync.WaitGroup
@@ -49,37 +49,37 @@ func (s *Store) watch(ctx context.Context) {
 			return
 		}
 		s.verify(ctx)
-		rouse(servers)
+		signal(servers)
 	}
 }
 
-// watchServers looks again whether the servers sync every write, since others may
-// have come, or the same with another setting, and whether the consumer of firings
-// is still there. It does not hold up the store: who does not answer is waited for.
+// watchServers checks again whether the servers sync every write, since others may
+// have joined, or the same ones with another setting, and whether the consumer of
+// firings still exists. It does not hold up the store.
 func (s *Store) watchServers(ctx context.Context, wake <-chan struct{}) {
-	var said news
+	var logged logOnce
 	for {
 		select {
 		case <-wake:
 		case <-ctx.Done():
 			return
 		}
-		err := errors.Join(s.checkSynced(ctx), s.mendConsumer(ctx))
+		err := errors.Join(s.checkSynced(ctx), s.repairConsumer(ctx))
 		switch {
 		case errors.Is(err, ErrSettings):
 			s.fail(err)
 			return
-		case said.new(err) && ctx.Err() == nil:
-			s.log.WarnContext(ctx, "nats: the servers cannot be looked at", slog.Any("err", err))
+		case logged.isNew(err) && ctx.Err() == nil:
+			s.log.WarnContext(ctx, "nats: cannot check the servers; will retry", slog.Any("err", err))
 		}
 	}
 }
 
-// news tells errors from those that were told already.
-type news struct{ last string }
+// logOnce keeps an error that repeats from being logged each time.
+type logOnce struct{ last string }
 
-// new reports whether err is another one than the last; none is no news.
-func (n *news) new(err error) bool {
+// isNew reports whether err is another one than the last; nil is none.
+func (n *logOnce) isNew(err error) bool {
 	last := n.last
 	if n.last = ""; err != nil {
 		n.last = err.Error()
@@ -87,7 +87,7 @@ func (n *news) new(err error) bool {
 	return err != nil && n.last != last
 }
 
-// verify looks until it has an answer: it is the same store, or it is not.
+// verify checks until it has an answer: it is the same store, or it is not.
 func (s *Store) verify(ctx context.Context) {
 	var b backoff
 	var missing time.Time
@@ -115,7 +115,7 @@ func (s *Store) verify(ctx context.Context) {
 			return // the next connection rouses again
 		default:
 			missing = time.Time{}
-			s.log.WarnContext(ctx, "nats: the store cannot be looked at", slog.Any("err", err))
+			s.log.WarnContext(ctx, "nats: cannot check the store; will retry", slog.Any("err", err))
 		}
 		if b.wait(ctx) != nil {
 			return
@@ -123,12 +123,12 @@ func (s *Store) verify(ctx context.Context) {
 	}
 }
 
-var errOtherEpoch = errors.New("the store was replaced by another one")
+var errOtherEpoch = errors.New("the store was replaced by another")
 
 func (s *Store) verifyOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
-	seen := s.seen.Load() // before the question: others go on writing
+	known := s.lastSeq.Load() // before the question: others go on writing
 	w, err := s.find(ctx)
 	if err != nil {
 		return err
@@ -142,9 +142,9 @@ func (s *Store) verifyOnce(ctx context.Context) error {
 	case stage == unfinished:
 		return lost(s.names.stream(), "and was made anew, empty")
 	case w.id.Epoch != s.epoch:
-		return fmt.Errorf("%w: epoch %s was opened, and %s is there now; restart porchlight", errOtherEpoch, s.epoch, w.id.Epoch)
-	case w.state.State.LastSeq < seen:
-		return fmt.Errorf("%w: stream %s ends at %d, and %d was stored before: restore a backup into a new prefix", ErrLost, s.names.stream(), w.state.State.LastSeq, seen)
+		return fmt.Errorf("%w: expected epoch %s, found %s; restart porchlight", errOtherEpoch, s.epoch, w.id.Epoch)
+	case w.state.State.LastSeq < known:
+		return fmt.Errorf("%w: stream %s ends at %d, and %d was stored before: restore a backup into a new prefix", ErrLost, s.names.stream(), w.state.State.LastSeq, known)
 	}
 	return nil
 }

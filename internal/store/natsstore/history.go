@@ -28,7 +28,7 @@ func (s *Store) History(ctx context.Context, u store.User, before store.Position
 		return nil, err
 	}
 	h := userHistory{s: s, subject: s.names.state(u), upTo: from.seq}
-	for len(h.entries) <= limit && !h.done { // one more tells whether there is a gap
+	for len(h.entries) <= limit && !h.done { // one more decides whether there is a gap
 		if err := h.step(ctx); err != nil {
 			return nil, err
 		}
@@ -83,19 +83,19 @@ func (h *userHistory) gap(found store.Position) {
 // older is the last message of the user that was not read yet; nil: there is none.
 // Any replica may be asked, since the message is the one that is expected, or the
 // leader confirms that there is no later one.
-func (h *userHistory) older(ctx context.Context) (m *found, err error) {
+func (h *userHistory) older(ctx context.Context) (m *storedMsg, err error) {
 	if h.upTo == 0 {
 		return nil, nil //nolint:nilnil // none is an answer
 	}
 	err = h.s.retrying(ctx, func(ctx context.Context) error {
 		m = nil
-		seen, err := h.s.last(ctx, h.s.names.history(), lastQuery{Filters: []string{h.subject}, UpTo: h.upTo})
+		snap, err := h.s.last(ctx, h.s.names.history(), lastQuery{Filters: []string{h.subject}, UpTo: h.upTo})
 		if err != nil {
 			return err
 		}
 		from := uint64(1)
-		if len(seen.msgs) > 0 {
-			m = &seen.msgs[0]
+		if len(snap.msgs) > 0 {
+			m = &snap.msgs[0]
 			if from = m.seq + 1; store.Position(m.source) == h.previous {
 				return nil
 			}

@@ -23,15 +23,15 @@ type identity struct {
 	HistoryCreated time.Time `json:"history_created"`
 }
 
-// whereabouts is what was found of a store.
-type whereabouts struct {
+// inventory is what was found of a store.
+type inventory struct {
 	state, history *jetstream.StreamInfo // nil: missing
 	id             *identity             // nil: none
 	idSeq          uint64                // of the message that holds it
 }
 
 // find reads what there is, and changes nothing.
-func (s *Store) find(ctx context.Context) (w whereabouts, err error) {
+func (s *Store) find(ctx context.Context) (w inventory, err error) {
 	if w.state, err = s.streamInfo(ctx, s.names.stream()); err != nil {
 		return w, err
 	}
@@ -65,8 +65,8 @@ const (
 	complete
 )
 
-// stage tells what was found, or why it is no store that can be opened.
-func (s *Store) stage(w whereabouts) (stage, error) {
+// stage is what was found, or why it is no store that can be opened.
+func (s *Store) stage(w inventory) (stage, error) {
 	n := s.names
 	switch {
 	case w.state == nil && w.history == nil:
@@ -88,7 +88,7 @@ func lost(stream, how string) error {
 }
 
 // checkIdentity refuses formats of others, and streams that are not the store's.
-func (s *Store) checkIdentity(w whereabouts) error {
+func (s *Store) checkIdentity(w inventory) error {
 	n := s.names
 	if w.id.Format != formatVersion {
 		return fmt.Errorf("%w: stream %s has format %d, this porchlight knows %d: use the porchlight that made it, or restore a backup into a new prefix", ErrNewer, n.stream(), w.id.Format, formatVersion)
@@ -121,7 +121,7 @@ func (s *Store) create(ctx context.Context) error {
 		return err
 	}
 	if w.state == nil || w.history == nil {
-		return fmt.Errorf("%w: the streams went while the store was created", ErrLost)
+		return fmt.Errorf("%w: the streams disappeared while the store was created", ErrLost)
 	}
 	if err := errors.Join(s.checkState(w.state.Config), s.checkHistory(w.history.Config)); err != nil {
 		return err
@@ -146,7 +146,7 @@ func (s *Store) identify(ctx context.Context, id identity, was uint64) error {
 	subject := s.names.identity()
 	m := s.message(subject, seal(subject, append(begin(len(body)+headBytes), body...)))
 	expect(m, was)
-	_, err = s.apply(ctx, write{msgs: msgs(m), base: s.unlessReplaced(subject, was)})
+	_, err = s.apply(ctx, write{msgs: msgs(m), outcome: s.unlessReplaced(subject, was)})
 	if errors.Is(err, errOvertaken) {
 		return nil
 	}
@@ -154,26 +154,26 @@ func (s *Store) identify(ctx context.Context, id identity, was uint64) error {
 }
 
 // renew gives the store a new epoch.
-func (s *Store) renew(ctx context.Context, w whereabouts) (whereabouts, error) {
+func (s *Store) renew(ctx context.Context, w inventory) (inventory, error) {
 	id := *w.id
 	id.Epoch = rand.Text()
 	if err := s.identify(ctx, id, w.idSeq); err != nil {
 		return w, fmt.Errorf("give the store a new epoch: %w", err)
 	}
-	s.log.InfoContext(ctx, "the store has a new epoch", slog.String("epoch", id.Epoch), slog.String("before", w.id.Epoch))
+	s.log.InfoContext(ctx, "new epoch assigned to the store", slog.String("epoch", id.Epoch), slog.String("previous", w.id.Epoch))
 	return s.find(ctx)
 }
 
 // checkAge refuses a state stream that is older than what was copied from it into
 // the history: data that the servers had before. Its positions would be given
 // again, and the history would not copy them.
-func (s *Store) checkAge(ctx context.Context, w whereabouts) error {
+func (s *Store) checkAge(ctx context.Context, w inventory) error {
 	end, err := s.historyEnd(ctx)
 	copied := uint64(end.at)
 	if err != nil || copied <= w.state.State.LastSeq {
 		return err
 	}
-	// Other nodes may have written between the two looks.
+	// Other nodes may have written between the two reads.
 	if at, err := s.leaderAt(ctx, s.names.stream()); err != nil || copied <= at {
 		return err
 	}
@@ -193,7 +193,7 @@ func (s *Store) awaitSource(ctx context.Context) {
 			return
 		}
 		if b.wait(ctx) != nil {
-			s.log.WarnContext(ctx, "nats: the history stream does not follow yet", slog.String("stream", s.names.history()))
+			s.log.WarnContext(ctx, "nats: the history stream does not copy yet", slog.String("stream", s.names.history()))
 			return
 		}
 	}

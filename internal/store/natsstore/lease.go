@@ -27,8 +27,8 @@ const (
 	// do not run alike.
 	margins = 4
 	beats   = 8 // in a term
-	// leaseLook is how often a node that waits for the lease looks at it.
-	leaseLook = 250 * time.Millisecond
+	// leasePoll is how often a node that waits for the lease reads it.
+	leasePoll = 250 * time.Millisecond
 )
 
 // ErrServed: another node serves the store.
@@ -71,7 +71,7 @@ func (l *lease) check() error {
 	if elapsed(l.renewed) < l.claim.Term-l.claim.Term/margins {
 		return nil
 	}
-	return errors.New("the lease that lets one node serve the store could not be renewed")
+	return errors.New("this node could not renew the lease on the store")
 }
 
 // elapsed is the time since t: by the clock that runs while the machine does, or by
@@ -103,7 +103,7 @@ func (l *lease) acquire(ctx context.Context) error {
 				ErrServed, holder.Process, holder.Host, l.s.where, l.s.opts.Prefix)
 		}
 		select {
-		case <-time.After(leaseLook):
+		case <-time.After(leasePoll):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -139,7 +139,7 @@ func (l *lease) store(ctx context.Context, c claim, was uint64) error {
 	m.Header.Set(rollupHeader, rollupSubject)
 	expect(m, was)
 	begun := time.Now()
-	seq, err := l.s.apply(ctx, write{msgs: msgs(m), base: func(ctx context.Context) (standing, uint64, error) {
+	seq, err := l.s.apply(ctx, write{msgs: msgs(m), outcome: func(ctx context.Context) (outcome, uint64, error) {
 		seq, found, err := l.read(ctx)
 		switch {
 		case err != nil || seq == was:
@@ -176,7 +176,7 @@ func (l *lease) renew(ctx context.Context) error {
 func (l *lease) keep(ctx context.Context) {
 	beat := time.NewTicker(l.beat())
 	defer beat.Stop()
-	var said news
+	var logged logOnce
 	for {
 		select {
 		case <-beat.C:
@@ -186,10 +186,10 @@ func (l *lease) keep(ctx context.Context) {
 		err := l.renew(ctx)
 		switch {
 		case errors.Is(err, errOvertaken):
-			l.s.fail(fmt.Errorf("%w since this one could not renew its lease: stop one of the two", ErrServed))
+			l.s.fail(fmt.Errorf("%w because this one could not renew its lease; stop one of the two", ErrServed))
 			return
-		case said.new(err) && ctx.Err() == nil:
-			l.s.log.WarnContext(ctx, "nats: the lease could not be renewed; will retry", slog.Any("err", err))
+		case logged.isNew(err) && ctx.Err() == nil:
+			l.s.log.WarnContext(ctx, "nats: lease renewal failed; will retry", slog.Any("err", err))
 		}
 	}
 }
@@ -205,6 +205,6 @@ func (l *lease) release() {
 	seq := l.seq
 	l.mu.Unlock()
 	if err := l.store(ctx, claim{}, seq); err != nil {
-		l.s.log.Warn("nats: the lease was not given back; the next start waits for its end", slog.Any("err", err))
+		l.s.log.Warn("nats: lease not released; the next start waits for its expiry", slog.Any("err", err))
 	}
 }

@@ -69,7 +69,7 @@ func (l *listing) step(ctx context.Context) error {
 	for _, b := range l.todo[:n] {
 		filters = append(filters, l.filters(b)...)
 	}
-	seen, err := l.s.look(ctx, lastQuery{Filters: filters})
+	snap, err := l.s.query(ctx, lastQuery{Filters: filters})
 	switch {
 	case errors.Is(err, errTooMany) && n > 1:
 		l.width = n / 2
@@ -81,10 +81,10 @@ func (l *listing) step(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
-	l.s.saw(seen.upTo)
+	l.s.noteSeq(snap.upTo)
 	l.todo = l.todo[n:]
 	l.width = min(2*l.width, maxBranches)
-	return l.take(seen.msgs)
+	return l.take(snap.msgs)
 }
 
 func (l *listing) filters(b branch) []string {
@@ -119,10 +119,10 @@ func (l *listing) divide(b branch) []branch {
 }
 
 // take adds the documents of branches that were read.
-func (l *listing) take(msgs []found) error {
+func (l *listing) take(msgs []storedMsg) error {
 	type keyed struct {
 		key string
-		m   found
+		m   storedMsg
 	}
 	page := make([]keyed, 0, len(msgs))
 	for _, m := range msgs {

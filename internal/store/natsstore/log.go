@@ -13,7 +13,7 @@ import (
 // deliveredUsers is of how many users a reader remembers what it delivered last.
 const deliveredUsers = 16 << 10
 
-// Feed implements store.Store. It polls the history stream.
+// Feed implements store.Log. It polls the history stream.
 func (s *Store) Feed(ctx context.Context, after store.Position, fn func([]store.Entry) error) error {
 	r := s.newLogReader(after)
 	return s.poll(ctx, "the log", func(ctx context.Context) (bool, error) {
@@ -29,7 +29,7 @@ func (s *Store) Feed(ctx context.Context, after store.Position, fn func([]store.
 	})
 }
 
-// Log implements store.Store. It waits until the history has what this node stored.
+// Log implements store.Log. It waits until the history has what this node stored.
 func (s *Store) Log(ctx context.Context, after store.Position, limit int) ([]store.Entry, error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, err
@@ -62,7 +62,7 @@ func (s *Store) Log(ctx context.Context, after store.Position, limit int) ([]sto
 	return entries, nil
 }
 
-// PositionAt implements store.Store. The time of an entry is that of its commit, by
+// PositionAt implements store.Log. The time of an entry is that of its commit, by
 // the clock of the node that made it: where the clocks of nodes differ, or commits
 // overtake each other, the answer is as far off as that.
 func (s *Store) PositionAt(ctx context.Context, t time.Time) (store.Position, error) {
@@ -74,7 +74,7 @@ func (s *Store) PositionAt(ctx context.Context, t time.Time) (store.Position, er
 	if err != nil {
 		return 0, err
 	}
-	last, err := s.search(ctx, place{}, end.seq, func(m *found) (before, known bool) {
+	last, err := s.search(ctx, place{}, end.seq, func(m *storedMsg) (before, known bool) {
 		_, e, err := entryIn(m)
 		return e.Time.Before(t), err == nil && !e.Time.IsZero()
 	})
@@ -92,7 +92,7 @@ type place struct {
 	at      store.Position // what it was copied from: a position in the log
 }
 
-func placeOf(m *found) place {
+func placeOf(m *storedMsg) place {
 	return place{seq: m.seq, subject: m.subject, at: store.Position(m.source)}
 }
 
@@ -110,7 +110,7 @@ func (s *Store) locate(ctx context.Context, at store.Position) (place, error) {
 	if err != nil || end.at <= at {
 		return end, err
 	}
-	low, err = s.search(ctx, low, end.seq, func(m *found) (before, known bool) {
+	low, err = s.search(ctx, low, end.seq, func(m *storedMsg) (before, known bool) {
 		return store.Position(m.source) <= at, true
 	})
 	if err == nil {
@@ -121,7 +121,7 @@ func (s *Store) locate(ctx context.Context, at store.Position) (place, error) {
 
 // search finds the last message above low, up to a sequence, for which before is
 // true, as it is for all until then. Messages that are not known are passed over.
-func (s *Store) search(ctx context.Context, low place, end uint64, before func(*found) (yes, known bool)) (place, error) {
+func (s *Store) search(ctx context.Context, low place, end uint64, before func(*storedMsg) (yes, known bool)) (place, error) {
 	for high := end + 1; low.seq+1 < high; {
 		mid := low.seq + (high-low.seq)/2
 		m, yes, err := s.firstKnown(ctx, mid, high, before)
@@ -139,7 +139,7 @@ func (s *Store) search(ctx context.Context, low place, end uint64, before func(*
 
 // firstKnown decides on the first message from one sequence to below another that
 // can be decided on; no: there is none.
-func (s *Store) firstKnown(ctx context.Context, from, to uint64, before func(*found) (yes, known bool)) (*found, bool, error) {
+func (s *Store) firstKnown(ctx context.Context, from, to uint64, before func(*storedMsg) (yes, known bool)) (*storedMsg, bool, error) {
 	for {
 		m, err := s.leaderGet(ctx, s.names.history(), leaderQuery{Next: s.names.records(), Seq: from})
 		if err != nil || m == nil || m.seq >= to {
@@ -166,12 +166,12 @@ func (s *Store) historyEnd(ctx context.Context) (place, error) {
 }
 
 // errBehind: something that was stored has not been copied yet.
-var errBehind = errors.New("the history, or the replica of it that answers, is behind")
+var errBehind = errors.New("the history stream, or the replica that answered, is behind")
 
 // awaitHistory waits until the history has all that this node has stored or seen,
 // and gives its end; zero: it is empty.
 func (s *Store) awaitHistory(ctx context.Context) (end place, err error) {
-	known := s.seen.Load()
+	known := s.lastSeq.Load()
 	err = s.retrying(ctx, func(ctx context.Context) error {
 		if end, err = s.historyEnd(ctx); err != nil {
 			return err
@@ -202,7 +202,7 @@ func (s *Store) oldest(ctx context.Context) (store.Position, error) {
 
 // entryIn reads the message of a record. One that holds no entry gives the zero
 // Entry.
-func entryIn(m *found) (recordHead, store.Entry, error) {
+func entryIn(m *storedMsg) (recordHead, store.Entry, error) {
 	h, err := cutRecord(m.subject, m.data)
 	if err != nil || h.kind != kindEntry {
 		return h, store.Entry{}, err
@@ -216,7 +216,7 @@ func entryIn(m *found) (recordHead, store.Entry, error) {
 }
 
 // damaged is the entry of a message that cannot be read.
-func damaged(m *found, err error) store.Entry {
+func damaged(m *storedMsg, err error) store.Entry {
 	return store.Entry{At: store.Position(m.source), Damaged: fmt.Errorf("the entry at %d of the history: %w", m.seq, err)}
 }
 
@@ -226,7 +226,7 @@ type logReader struct {
 	s     *Store
 	after store.Position // everything up to here was delivered
 	from  place          // the message there, if located
-	// located: from is known. It is looked for again after an error, since it may
+	// located: from is known. It is searched for again after an error, since it may
 	// have been dropped.
 	located bool
 	// delivered is the last entry of a user. What it has evicted is asked for.
@@ -263,7 +263,7 @@ func (r *logReader) next(ctx context.Context, limit int) (entries []store.Entry,
 	}
 	r.from = placeOf(&msgs[len(msgs)-1])
 	r.after = r.from.at
-	r.s.saw(uint64(r.after)) // so that a read after it is no older
+	r.s.noteSeq(uint64(r.after)) // so that a read after it is no older
 	return group.entries, len(msgs), nil
 }
 
@@ -281,7 +281,7 @@ type unsure struct {
 	previous store.Position
 }
 
-func (g *logGroup) add(m *found) {
+func (g *logGroup) add(m *storedMsg) {
 	h, e, err := entryIn(m)
 	if err != nil || h.kind != kindEntry {
 		g.addOther(m, h, err)
@@ -304,7 +304,7 @@ func (g *logGroup) add(m *found) {
 
 // addOther takes a message that holds no entry, or one that cannot be read. What
 // follows it is not behind a gap because of it.
-func (g *logGroup) addOther(m *found, h recordHead, err error) {
+func (g *logGroup) addOther(m *storedMsg, h recordHead, err error) {
 	at := h.previous // of the record's entry, which may have been erased since
 	if err != nil {
 		at = store.Position(m.source)
@@ -354,7 +354,7 @@ func (s *Store) entriesBefore(ctx context.Context, filters []string, upTo place,
 	for i := range msgs {
 		m := &msgs[i]
 		into[m.subject] = store.Position(m.source)
-		// Another kind of message tells the position of the entry before it.
+		// A message of the other kind holds the position of the entry before it.
 		if h, err := cutRecord(m.subject, m.data); err == nil && h.kind == kindRearm {
 			into[m.subject] = h.previous
 		}
@@ -364,13 +364,13 @@ func (s *Store) entriesBefore(ctx context.Context, filters []string, upTo place,
 
 // lastBefore asks any replica, once. One that has not come to the place yet would
 // leave out messages, and not say so: it is asked for the message there as well.
-func (s *Store) lastBefore(ctx context.Context, filters []string, upTo place) ([]found, error) {
+func (s *Store) lastBefore(ctx context.Context, filters []string, upTo place) ([]storedMsg, error) {
 	if !slices.Contains(filters, upTo.subject) {
 		filters = append(slices.Clip(filters), upTo.subject)
 	}
-	seen, err := s.last(ctx, s.names.history(), lastQuery{Filters: filters, UpTo: upTo.seq, MaxBytes: maxAnswerBytes})
-	if err == nil && !slices.ContainsFunc(seen.msgs, func(m found) bool { return m.seq == upTo.seq }) {
+	snap, err := s.last(ctx, s.names.history(), lastQuery{Filters: filters, UpTo: upTo.seq, MaxBytes: maxAnswerBytes})
+	if err == nil && !slices.ContainsFunc(snap.msgs, func(m storedMsg) bool { return m.seq == upTo.seq }) {
 		err = errBehind
 	}
-	return seen.msgs, err
+	return snap.msgs, err
 }

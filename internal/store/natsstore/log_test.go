@@ -199,7 +199,7 @@ func TestDamagedEntry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, entries := range map[string][]store.Entry{"Log": entries, "Follow": follow(t, s, 0, 3)} {
+	for name, entries := range map[string][]store.Entry{"Log": entries, "Feed": follow(t, s, 0, 3)} {
 		if len(entries) != 3 {
 			t.Fatalf("%s gave %+v", name, entries)
 		}

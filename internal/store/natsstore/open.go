@@ -34,8 +34,8 @@ type Store struct {
 	firings jetstream.Consumer
 	epoch   string
 
-	// seen is the last sequence of the state stream that this node knows of.
-	seen    atomic.Uint64
+	// lastSeq is the last sequence of the state stream that this node knows of.
+	lastSeq atomic.Uint64
 	queues  queues
 	records *recent[store.User, *item]
 	// place is where the last read of the log by position ended; nil: none yet.
@@ -78,7 +78,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 		return nil, err
 	}
 	if err := s.loadAlone(ctx); err != nil {
-		close(s.closing) // so that the end of the connection is no news
+		close(s.closing) // so that the end of the connection is no logOnce
 		s.conn.Close()
 		return nil, err
 	}
@@ -131,7 +131,7 @@ const (
 )
 
 func (s *Store) connect(url string) error {
-	var said news // the client calls its handlers one after another
+	var logged logOnce // the client calls its handlers one after another
 	options := []nats.Option{
 		nats.Name("porchlight"),
 		nats.Timeout(connectTime),
@@ -143,13 +143,13 @@ func (s *Store) connect(url string) error {
 		nats.PingInterval(pingInterval),
 		nats.MaxPingsOutstanding(2),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { s.disconnected(err) }),
-		nats.ReconnectHandler(func(*nats.Conn) { s.rouse() }),
+		nats.ReconnectHandler(func(*nats.Conn) { s.signal() }),
 		// Servers that refuse a password now may take it later.
 		nats.IgnoreAuthErrorAbort(),
 		nats.ClosedHandler(func(conn *nats.Conn) { s.gaveUp(conn.LastError()) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			if said.new(err) { // not each refusal of many
-				s.log.Warn("nats", slog.Any("err", err))
+			if logged.isNew(err) { // not each refusal of many
+				s.log.Warn("nats: client error", slog.Any("err", err))
 			}
 		}),
 	}
@@ -173,7 +173,7 @@ func (s *Store) connect(url string) error {
 // connectError is err without the address, which may hold a password.
 func connectError(err error) error {
 	if _, ok := errors.AsType[*url.Error](err); ok {
-		return errors.New("the address cannot be read: write it as nats://HOST:PORT, and what is no letter or digit in a user or password as %XX")
+		return errors.New("the address cannot be read: write it as nats://HOST:PORT, and escape other characters than letters and digits in the user and password as %XX")
 	}
 	for _, denied := range []error{
 		nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired, nats.ErrPermissionViolation,
@@ -188,7 +188,7 @@ func connectError(err error) error {
 // gaveUp: nobody asked for it, and the client will not connect again.
 func (s *Store) gaveUp(err error) {
 	if s.haltedError() == nil {
-		s.fail(fmt.Errorf("the connection to NATS at %s ended for good: %w", s.where, cmp.Or(err, nats.ErrConnectionClosed)))
+		s.fail(fmt.Errorf("the connection to NATS at %s is closed for good: %w", s.where, cmp.Or(err, nats.ErrConnectionClosed)))
 	}
 }
 
@@ -200,14 +200,14 @@ func (s *Store) disconnected(err error) {
 		err = errors.New("the connection ended")
 	}
 	s.gate.close(err)
-	s.calls.hangUp()
+	s.calls.cancelAll()
 	s.log.Warn("nats: disconnected", slog.Any("err", err))
 }
 
-// rouse makes the watcher look now.
-func (s *Store) rouse() { rouse(s.wake) }
+// signal makes the watcher check now.
+func (s *Store) signal() { signal(s.wake) }
 
-func rouse(wake chan<- struct{}) {
+func signal(wake chan<- struct{}) {
 	select {
 	case wake <- struct{}{}:
 	default:
@@ -219,8 +219,8 @@ func rouse(wake chan<- struct{}) {
 // less.
 const leastPayload = store.MaxStateBytes + 64<<10
 
-// lossLooks is how often a loss is looked at before Open believes it.
-const lossLooks = 5
+// lossChecks is how often a loss is checked before Open believes it.
+const lossChecks = 5
 
 // load finds or creates the store.
 func (s *Store) load(ctx context.Context) error {
@@ -242,7 +242,7 @@ func (s *Store) load(ctx context.Context) error {
 			return err
 		}
 		if w, stage, err = s.findStage(ctx); err != nil || stage != complete {
-			return errors.Join(err, fmt.Errorf("%w: the store was not there after its creation", ErrLost))
+			return errors.Join(err, fmt.Errorf("%w: the store is missing after its creation", ErrLost))
 		}
 	}
 	if err := s.checkAge(ctx, w); err != nil {
@@ -254,41 +254,40 @@ func (s *Store) load(ctx context.Context) error {
 		}
 	}
 	s.epoch = w.id.Epoch
-	s.saw(w.state.State.LastSeq)
+	s.noteSeq(w.state.State.LastSeq)
 	if err := s.makeConsumer(ctx); err != nil {
 		return err
 	}
 	s.firings, err = s.js.Consumer(ctx, s.names.stream(), s.names.firings())
 	if err != nil {
-		return fmt.Errorf("look at consumer %s: %w", s.names.firings(), err)
+		return fmt.Errorf("read consumer %s: %w", s.names.firings(), err)
 	}
 	return nil
 }
 
-// mendConsumer makes the consumer of firings if somebody removed it: a new one is
-// given all that have not been dealt with.
-func (s *Store) mendConsumer(ctx context.Context) error {
+// repairConsumer creates the consumer of firings if somebody removed it: a new one
+// receives all that were not acknowledged.
+func (s *Store) repairConsumer(ctx context.Context) error {
 	_, err := s.js.Consumer(ctx, s.names.stream(), s.names.firings())
 	if !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return err
 	}
-	s.log.WarnContext(ctx, "nats: the consumer of what is due was removed, and is made again", slog.String("consumer", s.names.firings()))
+	s.log.WarnContext(ctx, "nats: expiry consumer was removed; creating it again", slog.String("consumer", s.names.firings()))
 	return s.makeConsumer(ctx)
 }
 
 func (s *Store) makeConsumer(ctx context.Context) error {
 	if _, err := s.js.CreateOrUpdateConsumer(ctx, s.names.stream(), s.firingsConfig()); err != nil {
-		return fmt.Errorf("make consumer %s: %w", s.names.firings(), err)
+		return fmt.Errorf("create consumer %s: %w", s.names.firings(), err)
 	}
 	return nil
 }
 
-// findStage looks what there is. Streams are looked at one after another, and
-// another node may create them meanwhile: what seems to be lost is looked at
-// again.
-func (s *Store) findStage(ctx context.Context) (w whereabouts, is stage, err error) {
+// findStage finds what there is. Streams are read one after another, and another
+// node may create them meanwhile: what seems to be lost is read again.
+func (s *Store) findStage(ctx context.Context) (w inventory, is stage, err error) {
 	var b backoff
-	for range lossLooks {
+	for range lossChecks {
 		if w, err = s.find(ctx); err != nil {
 			return w, 0, s.jetStreamError(err)
 		}

@@ -16,7 +16,7 @@ const (
 	DefaultRetention = 30 * 24 * time.Hour
 	DefaultWait      = 2 * time.Second
 
-	lookInterval  = 30 * time.Second
+	checkInterval = 30 * time.Second
 	sweepInterval = time.Minute
 )
 
@@ -42,7 +42,7 @@ type Options struct {
 	MustExist bool
 	// NewEpoch gives the store a new identity. That is needed once after the
 	// servers were set back to data that they had before, from a snapshot or by
-	// nats stream restore: nothing else tells it from the store that it was, and
+	// nats stream restore: nothing else distinguishes it from the store that it was, and
 	// cursors from since would hide changes. Nodes that run fail then.
 	NewEpoch bool
 	// Credentials is a .creds file. User and password, or a token, may also
@@ -61,27 +61,27 @@ type Options struct {
 	// can share servers: letters, digits, "-" and "_".
 	Prefix string
 
-	lookEvery  time.Duration // how often store and settings are looked at again
+	checkEvery time.Duration // how often store and settings are checked again
 	leaseTerm  time.Duration // how long a node that is gone keeps an exclusive store
-	sweepEvery time.Duration // how often schedules are looked through for those that did not fire
+	sweepEvery time.Duration // how often schedules are searched for those that did not fire
 }
 
 // Why a store is not opened. Each comes with a text that says what to do.
 var (
-	ErrMissing = errors.New("there is no store")
+	ErrMissing = errors.New("store not found")
 	ErrNewer   = errors.New("the store has a newer format")
 	// ErrSettings: a stream or a server is set up so that what is acknowledged
 	// could be lost.
-	ErrSettings = errors.New("NATS is set up wrongly")
+	ErrSettings = errors.New("NATS is misconfigured")
 	// ErrUnasked: the servers cannot be asked whether they sync every write,
 	// since the user of the system account is not given, refused, or another's.
-	ErrUnasked = errors.New("the servers' settings cannot be learnt")
+	ErrUnasked = errors.New("cannot read the servers' settings")
 	// ErrDenied: the servers refuse the user, or what proves it.
-	ErrDenied = errors.New("NATS refuses the user")
+	ErrDenied = errors.New("NATS rejects the user")
 	// ErrLost: a part of a store that was created before is missing.
 	ErrLost = errors.New("a part of the store is lost")
 	// ErrForeign: the streams' names are taken by something else.
-	ErrForeign = errors.New("the streams hold something else")
+	ErrForeign = errors.New("the streams belong to something else")
 )
 
 const maxPrefix = 64
@@ -105,7 +105,7 @@ func (o Options) withDefaults() Options {
 	if o.Prefix == "" {
 		o.Prefix = DefaultPrefix
 	}
-	o.lookEvery = cmp.Or(o.lookEvery, lookInterval)
+	o.checkEvery = cmp.Or(o.checkEvery, checkInterval)
 	o.leaseTerm = cmp.Or(o.leaseTerm, leaseTerm)
 	o.sweepEvery = cmp.Or(o.sweepEvery, sweepInterval)
 	return o

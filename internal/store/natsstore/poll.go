@@ -21,13 +21,13 @@ func (s *Store) poll(ctx context.Context, what string, step func(context.Context
 	ctx, cancel := s.untilClosed(ctx)
 	defer cancel()
 	var idle backoff
-	var logged news
+	var logged logOnce
 	for {
 		found, err := step(ctx)
 		if ended := s.ended(ctx, err); ended != nil {
 			return ended
 		}
-		if logged.new(err) {
+		if logged.isNew(err) {
 			s.log.WarnContext(ctx, "nats: read failed; will retry", slog.String("of", what), slog.Any("err", err))
 		}
 		if found {

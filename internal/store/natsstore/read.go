@@ -7,35 +7,23 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// Read implements store.Store.
+// Read implements store.Store. Its cursor is that of the oldest of the views it is
+// made from.
 func (s *Store) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
-	if err := checkUsers(us); err != nil {
-		return nil, store.Cursor{}, err
+	for _, u := range us {
+		if err := store.CheckUser(u); err != nil {
+			return nil, store.Cursor{}, err
+		}
 	}
 	if err := s.enter(ctx); err != nil {
 		return nil, store.Cursor{}, err
 	}
 	defer s.leave()
-	return s.read(ctx, us)
-}
-
-func checkUsers(us []store.User) error {
-	for _, u := range us {
-		if err := store.CheckUser(u); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// read gives the records of us. Its cursor is that of the oldest of the views it is
-// made from.
-func (s *Store) read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
 	subjects := make([]string, len(us))
 	for i, u := range us {
 		subjects[i] = s.names.state(u)
 	}
-	present, upTo, err := s.found(ctx, s.look, subjects)
+	present, upTo, err := s.readLast(ctx, s.query, subjects)
 	if err != nil {
 		return nil, store.Cursor{}, err
 	}
@@ -54,12 +42,12 @@ func (s *Store) read(ctx context.Context, us []store.User) ([]store.Record, stor
 	return records, store.NewCursor(s.epoch, store.Position(upTo)), nil
 }
 
-// A viewer reads the last messages of subjects: look or lookFresh.
-type viewer func(context.Context, lastQuery) (sight, error)
+// A queryFunc reads the last messages of subjects: query or queryFresh.
+type queryFunc func(context.Context, lastQuery) (snapshot, error)
 
 // found reads the last message of each subject, in as many parts as it takes, and
 // says up to where all parts are complete.
-func (s *Store) found(ctx context.Context, read viewer, subjects []string) (present map[string]found, upTo uint64, err error) {
+func (s *Store) readLast(ctx context.Context, read queryFunc, subjects []string) (present map[string]storedMsg, upTo uint64, err error) {
 	unique := make(map[string]bool, len(subjects))
 	filters := make([]string, 0, len(subjects))
 	for _, subject := range subjects {
@@ -68,17 +56,17 @@ func (s *Store) found(ctx context.Context, read viewer, subjects []string) (pres
 			filters = append(filters, subject)
 		}
 	}
-	present = make(map[string]found, len(filters))
+	present = make(map[string]storedMsg, len(filters))
 	err = inParts(filters, func(part []string) error {
-		seen, err := read(ctx, lastQuery{Filters: part})
+		snap, err := read(ctx, lastQuery{Filters: part})
 		if err != nil {
 			return err
 		}
-		for _, m := range seen.msgs {
+		for _, m := range snap.msgs {
 			present[m.subject] = m
 		}
-		if s.saw(seen.upTo); upTo == 0 || seen.upTo < upTo {
-			upTo = seen.upTo
+		if s.noteSeq(snap.upTo); upTo == 0 || snap.upTo < upTo {
+			upTo = snap.upTo
 		}
 		return nil
 	})

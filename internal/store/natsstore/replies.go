@@ -89,8 +89,8 @@ const (
 	sourceHeader  = "Nats-Stream-Source"
 )
 
-// A found is a stored message.
-type found struct {
+// A storedMsg is a stored message.
+type storedMsg struct {
 	subject string
 	seq     uint64
 	source  uint64 // in the stream that it was copied from
@@ -99,8 +99,8 @@ type found struct {
 
 // Why an answer is of no use.
 var (
-	errTorn    = errors.New("an answer of the servers was cut off")
-	errTooMany = errors.New("more messages match than one answer holds")
+	errTorn    = errors.New("incomplete response")
+	errTooMany = errors.New("more messages match than one response holds")
 )
 
 // number reads a header; what is no number is zero.
@@ -113,14 +113,14 @@ func number(m *nats.Msg, header string) uint64 {
 }
 
 // messages checks that none of the answer was lost on the way.
-func (c *reply) messages() ([]found, error) {
-	all := make([]found, len(c.msgs))
+func (c *reply) messages() ([]storedMsg, error) {
+	all := make([]storedMsg, len(c.msgs))
 	var last uint64
 	for i, m := range c.msgs {
 		if number(m, lastHeader) != last {
 			return nil, errTorn
 		}
-		all[i] = foundIn(m)
+		all[i] = decodeMsg(m)
 		last = all[i].seq
 	}
 	if number(c.end, lastHeader) != last {

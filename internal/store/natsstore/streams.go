@@ -77,11 +77,11 @@ type setting struct {
 	name        string
 	found, want any
 	ok          bool
-	mend        string // what to do
+	fix         string // what to do
 }
 
-func same[T comparable](name string, found, want T, mend string) setting {
-	return setting{name: name, found: found, want: want, ok: found == want, mend: mend}
+func same[T comparable](name string, found, want T, fix string) setting {
+	return setting{name: name, found: found, want: want, ok: found == want, fix: fix}
 }
 
 const recreate = "it cannot be changed on an existing stream: restore a backup into a new prefix"
@@ -123,7 +123,7 @@ func (s *Store) checkCommon(have, want jetstream.StreamConfig) []setting {
 	edit := "set it with nats stream edit " + want.Name
 	replicas := setting{
 		name: "num_replicas", found: have.Replicas, want: fmt.Sprint("at least ", want.Replicas),
-		ok: have.Replicas >= want.Replicas || s.opts.Relaxed, mend: edit + ", or set fewer replicas",
+		ok: have.Replicas >= want.Replicas || s.opts.Relaxed, fix: edit + ", or set fewer replicas",
 	}
 	return []setting{
 		replicas,
@@ -146,7 +146,7 @@ func (s *Store) checkCommon(have, want jetstream.StreamConfig) []setting {
 func (s *Store) refuse(stream string, settings []setting) error {
 	for _, x := range settings {
 		if !x.ok {
-			return fmt.Errorf("%w: stream %s has %s %v and must have %v: %s", ErrSettings, stream, x.name, x.found, x.want, x.mend)
+			return fmt.Errorf("%w: stream %s has %s %v and must have %v: %s", ErrSettings, stream, x.name, x.found, x.want, x.fix)
 		}
 	}
 	return nil
@@ -181,7 +181,7 @@ func (s *Store) streamInfo(ctx context.Context, name string) (*jetstream.StreamI
 		return nil, nil //nolint:nilnil // none is an answer
 	}
 	if err != nil {
-		return nil, fmt.Errorf("look at stream %s: %w", name, err)
+		return nil, fmt.Errorf("read stream %s: %w", name, err)
 	}
 	return stream.CachedInfo(), nil
 }

@@ -16,8 +16,8 @@ import (
 //	x.<shard>.<account>.<user>     schedule: when to publish the next one
 //	t.<shard>.<account>.<user>     firing: the user's record may be due
 //	d.<account>.<collection>.<k.e.y>  document
-//	f.<digest of the name>         position of a consumer, in older versions
 //	f.lease                        who serves the store
+//	f.<digest>                     of versions that kept positions of readers: not read
 //	m                              identity of the store
 //	c                              written to see whether anything can be
 //	r.<…>                          what s.<…> is published again as, for who listens

@@ -11,15 +11,15 @@ import (
 )
 
 const (
-	// sweepPage is how many schedules are looked at for each question, and
-	// sweepPause what is between two: a million of them take a minute.
+	// sweepPage is how many schedules are read at once, and sweepPause the time
+	// between two reads: a million of them take a minute.
 	sweepPage  = 1000
 	sweepPause = 50 * time.Millisecond
 	// overdue is how long after its instant a schedule counts as forgotten.
 	overdue = 5 * time.Second
 )
 
-// A sweep looks through the schedules for those that the servers will not fire any
+// A sweep searches the schedules for those that the servers will not fire any
 // more. They try each once: when its firing cannot be stored, for want of room, it
 // is tried again only after a restart, by another leader, or when it is stored anew.
 type sweep struct {
@@ -27,7 +27,7 @@ type sweep struct {
 	at   time.Time // when
 }
 
-// some looks at a page of them, if it is time to.
+// some reads a page of them, if it is time to.
 func (w *sweep) some(ctx context.Context, s *Store) error {
 	if time.Now().Before(w.at) {
 		return nil
@@ -63,7 +63,7 @@ func (s *Store) schedulesFrom(ctx context.Context, from uint64) (late []*firing,
 			continue
 		}
 		// One that is damaged is made again as well.
-		if at, err := instantIn(s.names.firing(user), m.data); err != nil || at < before {
+		if at, err := decodeInstant(s.names.firing(user), m.data); err != nil || at < before {
 			late = append(late, &firing{user: user})
 		}
 	}
@@ -78,7 +78,7 @@ func (s *Store) rearmForgotten(ctx context.Context, late []*firing) error {
 	if len(late) == 0 {
 		return nil
 	}
-	if err := s.lookAt(ctx, late); err != nil {
+	if err := s.loadRecords(ctx, late); err != nil {
 		return err
 	}
 	before := s.now().Add(-overdue)
@@ -91,7 +91,7 @@ func (s *Store) rearmForgotten(ctx context.Context, late []*firing) error {
 		err := s.rearmOnce(ctx, f.it)
 		switch {
 		case err == nil:
-			s.log.InfoContext(ctx, "a user whose end the servers had left out is due again", slog.String("user", string(f.user.ID)))
+			s.log.InfoContext(ctx, "expiry timer had not fired; it is scheduled again", slog.String("user", string(f.user.ID)))
 		case errors.Is(err, errOvertaken):
 		case ctx.Err() != nil, s.haltedError() != nil, errors.Is(err, store.ErrFull):
 			return err

@@ -44,13 +44,13 @@ func (s *Store) checkSynced(ctx context.Context) error {
 		return fmt.Errorf("%w: server %s does not sync every write: set sync_interval: always in its jetstream block, or accept relaxed durability", ErrSettings, strings.Join(bad, ", "))
 	}
 	if len(servers.storing) < servers.expected() {
-		return fmt.Errorf("%w: of %d servers that store, %d said within %v whether they sync every write: mend the others or take them out of the cluster, or accept relaxed durability", errUnheard, servers.expected(), len(servers.storing), gatherTime)
+		return fmt.Errorf("%w: only %d of %d servers responded within %v whether they sync every write: repair the others or take them out of the cluster, or accept relaxed durability", errNotAllAnswered, len(servers.storing), servers.expected(), gatherTime)
 	}
 	return nil
 }
 
-// errUnheard: servers that may store did not answer.
-var errUnheard = errors.New("not every server answers")
+// errNotAllAnswered: servers that may store did not answer.
+var errNotAllAnswered = errors.New("not every server responded")
 
 type serverAnswer struct {
 	Server struct {
@@ -66,24 +66,24 @@ type serverAnswer struct {
 			Size     int `json:"cluster_size"`
 			Replicas []struct {
 				Offline bool `json:"offline"`
-			} `json:"replicas"` // only the leader tells
+			} `json:"replicas"` // known to the leader alone
 		} `json:"meta_cluster"`
 	} `json:"data"`
 }
 
 // A gathering is the servers with JetStream that answered.
 type gathering struct {
-	heard   map[string]bool // by id
-	storing []serverAnswer
-	size    int // of the cluster of those that store
-	offline int // how many of them its leader does not hear
+	answered map[string]bool // by id
+	storing  []serverAnswer
+	size     int // of the cluster of those that store
+	offline  int // how many of them its leader does not reach
 }
 
 func (g *gathering) add(answer serverAnswer) {
-	if g.heard[answer.Server.ID] {
+	if g.answered[answer.Server.ID] {
 		return
 	}
-	g.heard[answer.Server.ID] = true
+	g.answered[answer.Server.ID] = true
 	if answer.Data.Disabled {
 		return
 	}
@@ -99,7 +99,7 @@ func (g *gathering) add(answer serverAnswer) {
 }
 
 // expected is how many have to answer: servers that are down store nothing, and
-// are looked at when they are back.
+// are checked when they are back.
 func (g *gathering) expected() int { return max(g.size-g.offline, 1) }
 
 func (s *Store) systemURL() string {
@@ -109,10 +109,10 @@ func (s *Store) systemURL() string {
 	return s.conn.ConnectedUrl()
 }
 
-var errSilent = fmt.Errorf("%w: no server answered: is this a user of the system account?", ErrUnasked)
+var errNoAnswer = fmt.Errorf("%w: no server answered: is this a user of the system account?", ErrUnasked)
 
 func (s *Store) askServers(ctx context.Context) (gathering, error) {
-	g := gathering{heard: make(map[string]bool)}
+	g := gathering{answered: make(map[string]bool)}
 	options := []nats.Option{nats.Name("porchlight-settings"), nats.Timeout(connectTime)}
 	if s.opts.SystemCredentials != "" {
 		options = append(options, nats.UserCredentials(s.opts.SystemCredentials))
@@ -152,7 +152,7 @@ func (g *gathering) ask(ctx context.Context, conn *nats.Conn) error {
 	for len(g.storing) < g.expected() {
 		m, err := sub.NextMsgWithContext(ctx)
 		if errors.Is(err, nats.ErrNoResponders) {
-			return errSilent
+			return errNoAnswer
 		}
 		if err != nil {
 			return nil // what came by now counts

@@ -51,7 +51,7 @@ func (s *Store) update(ctx context.Context, u store.User, fn store.Decide) (stor
 			continue
 		}
 		if err != nil {
-			s.saw(was.seq)
+			s.noteSeq(was.seq)
 			return was.record(), err
 		}
 		if err := ctx.Err(); err != nil {
@@ -78,7 +78,7 @@ func (s *Store) newest(ctx context.Context, u store.User) (*item, error) {
 	return s.itemIn(u, last)
 }
 
-func (s *Store) itemIn(u store.User, last *found) (*item, error) {
+func (s *Store) itemIn(u store.User, last *storedMsg) (*item, error) {
 	if last == nil {
 		return &item{user: u}, nil
 	}
@@ -91,7 +91,7 @@ func (s *Store) itemIn(u store.User, last *found) (*item, error) {
 }
 
 // errPanic: a function given to Update panicked. Nothing was stored.
-var errPanic = errors.New("the function given to the store panicked")
+var errPanic = errors.New("the update function panicked")
 
 // decide runs fn, and makes a panic of it, or a revision that does not rise, the
 // caller's error.
@@ -103,7 +103,7 @@ func decide(fn store.Decide, was presence.Recorded) (next store.Change, err erro
 	}()
 	next, err = fn(was)
 	if err == nil && next.State.Revision <= was.State.Revision {
-		err = fmt.Errorf("the function given to the store made revision %d of %d: it must be above", next.State.Revision, was.State.Revision)
+		err = fmt.Errorf("the update function made revision %d from %d; it must be higher", next.State.Revision, was.State.Revision)
 	}
 	return next, err
 }
@@ -114,8 +114,8 @@ func (s *Store) put(ctx context.Context, was *item, change *store.Change) (*item
 	it := &item{user: was.user, Recorded: change.Recorded, armed: was.armed, ops: was.ops.after(op)}
 	rearm := it.arm()
 	e := change.Entry(it.user, &was.Recorded)
-	w := write{msgs: s.recordMessages(was, it, &e, rearm), base: func(ctx context.Context) (standing, uint64, error) {
-		return s.standingOf(ctx, was, op)
+	w := write{msgs: s.recordMessages(was, it, &e, rearm), outcome: func(ctx context.Context) (outcome, uint64, error) {
+		return s.outcomeOf(ctx, was, op)
 	}}
 	seq, err := s.apply(ctx, w)
 	if err != nil {
@@ -123,13 +123,13 @@ func (s *Store) put(ctx context.Context, was *item, change *store.Change) (*item
 	}
 	s.acked()
 	it.seq, it.at = seq, store.Position(seq)
-	it.ops.stand(it.at)
+	it.ops.setNewest(it.at)
 	s.records.put(it.user, it)
 	return it, nil
 }
 
-// standingOf looks whether operation op was made on was.
-func (s *Store) standingOf(ctx context.Context, was *item, op uint64) (standing, uint64, error) {
+// outcomeOf checks whether operation op was made on was.
+func (s *Store) outcomeOf(ctx context.Context, was *item, op uint64) (outcome, uint64, error) {
 	last, err := s.leaderLastOnce(ctx, s.names.state(was.user))
 	if err != nil {
 		return 0, 0, err
@@ -141,22 +141,22 @@ func (s *Store) standingOf(ctx context.Context, was *item, op uint64) (standing,
 	if err != nil {
 		return 0, 0, err
 	}
-	return standingAmong(now.ops, op, was.at)
+	return outcomeAmong(now.ops, op, was.at)
 }
 
-// standingAmong looks for a writer among those that came after a position.
-func standingAmong(ops opMarks, id uint64, after store.Position) (standing, uint64, error) {
+// outcomeAmong searches for a writer among those that came after a position.
+func outcomeAmong(ops opMarks, id uint64, after store.Position) (outcome, uint64, error) {
 	if at, ok := ops.at(id); ok {
 		return made, uint64(at), nil
 	}
 	if !ops.cover(after) {
-		return 0, 0, errForgotten
+		return 0, 0, errWritersEvicted
 	}
 	return changed, 0, nil
 }
 
-// errForgotten: so many wrote since that the record does not tell.
-var errForgotten = errors.New("the record was changed too often since")
+// errWritersEvicted: so many wrote since that the record does not list the writer.
+var errWritersEvicted = errors.New("the record was changed too often since to know")
 
 // arm keeps a schedule no later than Next. One that is early enough and still
 // ahead is left alone: when it fires, Due moves it on.

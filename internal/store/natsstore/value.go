@@ -82,8 +82,8 @@ func (ops opMarks) cover(at store.Position) bool {
 	return len(ops) < keptOps || ops[len(ops)-1].at <= at
 }
 
-// stand fills in the position of the newest, which its message does not say.
-func (ops opMarks) stand(at store.Position) {
+// setNewest fills in the position of the newest, which its message does not say.
+func (ops opMarks) setNewest(at store.Position) {
 	if len(ops) > 0 && ops[0].at == 0 {
 		ops[0].at = at
 	}
@@ -173,7 +173,7 @@ func cutRecord(subject string, data []byte) (recordHead, error) {
 }
 
 // decodeItem reads the record of u from its message.
-func decodeItem(u store.User, m found) (*item, error) {
+func decodeItem(u store.User, m storedMsg) (*item, error) {
 	h, err := cutRecord(m.subject, m.data)
 	if err != nil {
 		return nil, fmt.Errorf("the record of user %q: %w", u.ID, err)
@@ -186,7 +186,7 @@ func decodeItem(u store.User, m found) (*item, error) {
 	if h.kind == kindRearm {
 		it.at = h.previous
 	}
-	it.ops.stand(it.at)
+	it.ops.setNewest(it.at)
 	return it, nil
 }
 

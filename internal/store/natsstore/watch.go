@@ -21,7 +21,7 @@ func (s *Store) Watch(ctx context.Context, fn func([]store.Record, store.Cursor)
 		return err
 	}
 	// Where this node has come, since asking the leader would be waiting.
-	w := &watching{s: s, at: s.seen.Load()}
+	w := &watching{s: s, at: s.lastSeq.Load()}
 	fn(nil, w.cursor())
 	return s.poll(ctx, "changes", func(ctx context.Context) (bool, error) {
 		group, last, err := w.next(ctx)
@@ -84,6 +84,6 @@ func (w *watching) next(ctx context.Context) (group []store.Record, last uint64,
 	}
 	slices.SortFunc(group, func(a, b store.Record) int { return cmp.Compare(a.At, b.At) })
 	last = msgs[len(msgs)-1].seq
-	w.s.saw(last) // so that a read after it is no older
+	w.s.noteSeq(last) // so that a read after it is no older
 	return group, last, nil
 }

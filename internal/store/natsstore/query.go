@@ -38,8 +38,8 @@ func (b *backoff) wait(ctx context.Context) error {
 	}
 }
 
-func foundIn(m *nats.Msg) found {
-	return found{subject: m.Header.Get(subjectHeader), seq: number(m, seqHeader), source: sourceOf(m.Header), data: m.Data}
+func decodeMsg(m *nats.Msg) storedMsg {
+	return storedMsg{subject: m.Header.Get(subjectHeader), seq: number(m, seqHeader), source: sourceOf(m.Header), data: m.Data}
 }
 
 // sourceOf is the sequence in the stream that a message was copied from; zero: none.
@@ -59,7 +59,6 @@ func sourceOf(h nats.Header) uint64 {
 // A lastQuery asks for the last message of each subject that a filter names.
 type lastQuery struct {
 	Filters  []string `json:"multi_last"`
-	From     uint64   `json:"seq,omitempty"`       // only messages from here on
 	UpTo     uint64   `json:"up_to_seq,omitempty"` // as of then; zero: now
 	MaxBytes int      `json:"max_bytes,omitempty"`
 }
@@ -72,31 +71,31 @@ const (
 	maxAnswerBytes = 16 << 20
 )
 
-// A sight is what a replica had.
-type sight struct {
-	msgs []found
+// A snapshot is what a replica had when it answered.
+type snapshot struct {
+	msgs []storedMsg
 	upTo uint64 // it had everything up to here
 }
 
-// look reads the state stream from a replica that is at least as new as
+// query reads the state stream from a replica that is at least as new as
 // everything this node has stored or seen.
-func (s *Store) look(ctx context.Context, q lastQuery) (sight, error) {
-	return s.lookSince(ctx, q, s.seen.Load())
+func (s *Store) query(ctx context.Context, q lastQuery) (snapshot, error) {
+	return s.querySince(ctx, q, s.lastSeq.Load())
 }
 
-// lookFresh reads the state as it is when the call is made, or later.
-func (s *Store) lookFresh(ctx context.Context, q lastQuery) (sight, error) {
+// queryFresh reads the state as it is when the call is made, or later.
+func (s *Store) queryFresh(ctx context.Context, q lastQuery) (snapshot, error) {
 	at, err := s.leaderAt(ctx, s.names.stream())
 	if err != nil {
-		return sight{}, err
+		return snapshot{}, err
 	}
-	return s.lookSince(ctx, q, max(at, s.seen.Load()))
+	return s.querySince(ctx, q, max(at, s.lastSeq.Load()))
 }
 
-// lookSince reads from a replica that has everything up to least. Its answer
+// querySince reads from a replica that has everything up to least. Its answer
 // always has the store's identity in it: one without any message would not say
 // how new it is.
-func (s *Store) lookSince(ctx context.Context, q lastQuery, least uint64) (sight, error) {
+func (s *Store) querySince(ctx context.Context, q lastQuery, least uint64) (snapshot, error) {
 	q.Filters = append(q.Filters[:len(q.Filters):len(q.Filters)], s.names.identity())
 	if q.MaxBytes == 0 {
 		q.MaxBytes = maxAnswerBytes
@@ -105,61 +104,61 @@ func (s *Store) lookSince(ctx context.Context, q lastQuery, least uint64) (sight
 	defer cancel()
 	var b backoff
 	for {
-		seen, err := s.last(within, s.names.stream(), q)
+		snap, err := s.last(within, s.names.stream(), q)
 		switch {
-		case err == nil && seen.upTo >= least:
-			return s.withoutIdentity(seen), nil
+		case err == nil && snap.upTo >= least:
+			return s.withoutIdentity(snap), nil
 		case errors.Is(err, errTooMany):
-			return sight{}, err
+			return snapshot{}, err
 		case err == nil:
-			err = fmt.Errorf("the replica that answers is at %d, and %d was stored before", seen.upTo, least)
+			err = fmt.Errorf("the replica is at %d, but %d is stored already", snap.upTo, least)
 		}
 		if b.wait(within) != nil {
-			return sight{}, s.givenUp(ctx, err)
+			return snapshot{}, s.readFailed(ctx, err)
 		}
 	}
 }
 
-func (s *Store) withoutIdentity(seen sight) sight {
-	for i := range seen.msgs {
-		if seen.msgs[i].subject == s.names.identity() {
-			seen.msgs = append(seen.msgs[:i:i], seen.msgs[i+1:]...)
+func (s *Store) withoutIdentity(snap snapshot) snapshot {
+	for i := range snap.msgs {
+		if snap.msgs[i].subject == s.names.identity() {
+			snap.msgs = append(snap.msgs[:i:i], snap.msgs[i+1:]...)
 			break
 		}
 	}
-	return seen
+	return snap
 }
 
 // last asks any replica of a stream, once.
-func (s *Store) last(ctx context.Context, stream string, q lastQuery) (sight, error) {
+func (s *Store) last(ctx context.Context, stream string, q lastQuery) (snapshot, error) {
 	body, err := json.Marshal(q)
 	if err != nil {
-		return sight{}, err
+		return snapshot{}, err
 	}
 	answer, err := s.ask(ctx, "$JS.API.DIRECT.GET."+stream, body)
 	if err != nil {
-		return sight{}, err
+		return snapshot{}, err
 	}
 	switch status := answer.end.Header.Get(statusHeader); status {
 	case "204":
 	case "404":
 		if answer.end.Header.Get("Description") == "No Results" {
-			return sight{}, nil
+			return snapshot{}, nil
 		}
-		return sight{}, errTorn // a message went while it was read
+		return snapshot{}, errTorn // a message went while it was read
 	case "413":
-		return sight{}, errTooMany
+		return snapshot{}, errTooMany
 	default:
-		return sight{}, fmt.Errorf("a read was answered with %s %s", status, answer.end.Header.Get("Description"))
+		return snapshot{}, fmt.Errorf("NATS answered a read with status %s: %s", status, answer.end.Header.Get("Description"))
 	}
 	msgs, err := answer.messages()
 	if err != nil {
-		return sight{}, err
+		return snapshot{}, err
 	}
 	if number(answer.end, pendingHeader) > 0 {
-		return sight{}, errTooMany // too many bytes
+		return snapshot{}, errTooMany // too many bytes
 	}
-	return sight{msgs: msgs, upTo: number(answer.end, upToHeader)}, nil
+	return snapshot{msgs: msgs, upTo: number(answer.end, upToHeader)}, nil
 }
 
 // A rangeQuery asks for messages in their order.
@@ -170,7 +169,7 @@ type rangeQuery struct {
 }
 
 // between reads messages of a stream from any replica, once. None is no error.
-func (s *Store) between(ctx context.Context, stream string, q rangeQuery) ([]found, error) {
+func (s *Store) between(ctx context.Context, stream string, q rangeQuery) ([]storedMsg, error) {
 	body, err := json.Marshal(q)
 	if err != nil {
 		return nil, err
@@ -185,7 +184,7 @@ func (s *Store) between(ctx context.Context, stream string, q rangeQuery) ([]fou
 	case "404":
 		return nil, nil
 	default:
-		return nil, fmt.Errorf("a read was answered with %s %s", status, answer.end.Header.Get("Description"))
+		return nil, fmt.Errorf("NATS answered a read with status %s: %s", status, answer.end.Header.Get("Description"))
 	}
 }
 
@@ -284,7 +283,7 @@ type leaderQuery struct {
 }
 
 // leaderGet is a message as the leader has it; nil: none.
-func (s *Store) leaderGet(ctx context.Context, stream string, q leaderQuery) (m *found, err error) {
+func (s *Store) leaderGet(ctx context.Context, stream string, q leaderQuery) (m *storedMsg, err error) {
 	err = s.retrying(ctx, func(ctx context.Context) error {
 		m, err = s.leaderGetOnce(ctx, stream, q)
 		return err
@@ -292,7 +291,7 @@ func (s *Store) leaderGet(ctx context.Context, stream string, q leaderQuery) (m 
 	return m, err
 }
 
-func (s *Store) leaderGetOnce(ctx context.Context, stream string, q leaderQuery) (*found, error) {
+func (s *Store) leaderGetOnce(ctx context.Context, stream string, q leaderQuery) (*storedMsg, error) {
 	var got struct {
 		Error   *apiError `json:"error"`
 		Message struct {
@@ -311,7 +310,7 @@ func (s *Store) leaderGetOnce(ctx context.Context, stream string, q leaderQuery)
 	case got.Error != nil:
 		return nil, got.Error
 	}
-	m := &found{subject: got.Message.Subject, seq: got.Message.Seq, data: got.Message.Data}
+	m := &storedMsg{subject: got.Message.Subject, seq: got.Message.Seq, data: got.Message.Data}
 	if len(got.Message.Headers) > 0 {
 		header, err := nats.DecodeHeadersMsg(got.Message.Headers)
 		if err != nil {
@@ -323,11 +322,11 @@ func (s *Store) leaderGetOnce(ctx context.Context, stream string, q leaderQuery)
 }
 
 // leaderLast is the last message of a subject of the state stream; nil: none.
-func (s *Store) leaderLast(ctx context.Context, subject string) (*found, error) {
+func (s *Store) leaderLast(ctx context.Context, subject string) (*storedMsg, error) {
 	return s.leaderGet(ctx, s.names.stream(), leaderQuery{Last: subject})
 }
 
-func (s *Store) leaderLastOnce(ctx context.Context, subject string) (*found, error) {
+func (s *Store) leaderLastOnce(ctx context.Context, subject string) (*storedMsg, error) {
 	return s.leaderGetOnce(ctx, s.names.stream(), leaderQuery{Last: subject})
 }
 
@@ -342,14 +341,14 @@ func (s *Store) retrying(ctx context.Context, ask func(context.Context) error) e
 			return nil
 		}
 		if b.wait(within) != nil {
-			return s.givenUp(ctx, err)
+			return s.readFailed(ctx, err)
 		}
 	}
 }
 
-// givenUp is the error of a read that ended without an answer: the caller's own,
+// readFailed is the error of a read that ended without an answer: the caller's own,
 // or that there was none.
-func (s *Store) givenUp(ctx context.Context, why error) error {
+func (s *Store) readFailed(ctx context.Context, why error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}

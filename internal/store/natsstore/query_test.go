@@ -90,8 +90,8 @@ func ends(status string) func(*actor, string) {
 	return func(a *actor, reply string) { a.end(reply, status) }
 }
 
-// TestLook: an answer that is old, cut off or of no use is asked for again.
-func TestLook(t *testing.T) {
+// TestQuery: an answer that is old, cut off or of no use is asked for again.
+func TestQuery(t *testing.T) {
 	for name, c := range map[string]struct {
 		answers []func(*actor, string)
 		asked   int64
@@ -99,7 +99,7 @@ func TestLook(t *testing.T) {
 		err     error
 	}{
 		"new enough":             {[]func(*actor, string){says(10, 3, 10)}, 1, 2, nil},
-		"older than was seen":    {[]func(*actor, string){says(9, 3), says(9, 3), says(11, 3, 11)}, 3, 2, nil},
+		"older than was snap":    {[]func(*actor, string){says(9, 3), says(9, 3), says(11, 3, 11)}, 3, 2, nil},
 		"the first was lost":     {[]func(*actor, string){says(10, -3, 5, 10), says(10, 3, 5, 10)}, 2, 3, nil},
 		"one was lost":           {[]func(*actor, string){says(10, 3, -5, 10), says(10, 3, 5, 10)}, 2, 3, nil},
 		"the last was lost":      {[]func(*actor, string){says(10, 3, 5, -10), says(10, 3, 5, 10)}, 2, 3, nil},
@@ -111,10 +111,10 @@ func TestLook(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, a := script(t, c.answers...)
-			s.saw(10)
-			seen, err := s.look(t.Context(), lastQuery{Filters: []string{"s.>"}})
-			if !errors.Is(err, c.err) || len(seen.msgs) != c.found {
-				t.Errorf("%d messages, %v; want %d, %v", len(seen.msgs), err, c.found, c.err)
+			s.noteSeq(10)
+			snap, err := s.query(t.Context(), lastQuery{Filters: []string{"s.>"}})
+			if !errors.Is(err, c.err) || len(snap.msgs) != c.found {
+				t.Errorf("%d messages, %v; want %d, %v", len(snap.msgs), err, c.found, c.err)
 			}
 			if c.asked > 0 && a.asked.Load() != c.asked {
 				t.Errorf("it was asked %d times, want %d", a.asked.Load(), c.asked)
