@@ -77,7 +77,9 @@ var (
 const formatMarker = "porchlight-format"
 
 // Open opens the store in dir, and creates it where there is none yet: in a
-// directory that is missing or empty. It changes nothing in one that it refuses.
+// directory that is missing or empty. It changes nothing in one that it
+// refuses, except in one that lost its end: that shows once Pebble has replayed the
+// logs, which are in tables then. Later starts refuse it as well.
 // An error names the directory, and says what to do.
 func Open(dir string, opts Options) (*Store, error) {
 	s := newStore(dir, opts.withDefaults())

@@ -179,6 +179,26 @@ func openAndList(t *testing.T, files map[string]string) (string, error) {
 	return listing(s)
 }
 
+// TestWatermarkRefusesAgain: a database that lost its end is refused by every
+// start, also after one has replayed what is left.
+func TestWatermarkRefusesAgain(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	s := mustOpen(t, "data", goldenOptions(mem, goldenNow))
+	for i := range 20 {
+		goldenUpdate(t, s, i%12, i/12)
+	}
+	s.advanceWatermark()
+	files := contents(t, mem.CrashClone(vfs.CrashCloneCfg{}))
+	name, end := lastLog(t, onDisk(t, files))
+	files[name] = files[name][:end-100]
+	fs := onDisk(t, files)
+	for start := range 3 {
+		if s, err := Open("data", goldenOptions(fs, goldenNow)); !errors.Is(err, ErrDamaged) {
+			t.Fatalf("start %d: %v, %v, want ErrDamaged", start, s, err)
+		}
+	}
+}
+
 // TestWatermarkNeedsOne: a directory opens with either of the watermark's copies, and
 // with neither it is refused.
 func TestWatermarkNeedsOne(t *testing.T) {
