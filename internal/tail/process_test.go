@@ -25,13 +25,18 @@ import (
 const childEnv = "TAIL_TEST_DIR"
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(childEnv); dir != "" {
-		if err := child(dir); err != nil {
-			panic(err)
-		}
-		return
+	var err error
+	switch dir, urls := os.Getenv(childEnv), os.Getenv(nodeEnv); {
+	case dir == "":
+		m.Run()
+	case urls != "":
+		err = nodeProcess(dir, urls)
+	default:
+		err = child(dir)
 	}
-	m.Run()
+	if err != nil {
+		panic(err)
+	}
 }
 
 // A diary is a consumer of 30 lines: it writes down every entry that it handles.
@@ -130,10 +135,10 @@ func TestAConsumerSurvivesKill(t *testing.T) {
 	}
 }
 
-func startChild(t *testing.T, dir string) (*exec.Cmd, io.Closer, io.Reader) {
+func startChild(t *testing.T, dir string, env ...string) (*exec.Cmd, io.Closer, io.Reader) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+dir)
+	cmd.Env = append(append(os.Environ(), childEnv+"="+dir), env...)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -44,6 +44,7 @@ type changes struct {
 	mu      sync.Mutex // guards the fields below
 	node    string
 	queued  []change
+	begun   bool   // it has read once; what was before that, reload or Pending finds
 	read    uint64 // changes below it were seen
 }
 
@@ -111,13 +112,14 @@ func (r *Registry) readChanges(ctx context.Context) error {
 		return err
 	}
 	r.changes.mu.Lock()
-	read, node := r.changes.read, r.changes.node
+	begun, read, node := r.changes.begun, r.changes.read, r.changes.node
+	r.changes.begun = true
 	r.changes.mu.Unlock()
 	first := v.Next - uint64(len(v.Changes))
 	if v.Next == read {
 		return nil
 	}
-	if read < first && read > 0 {
+	if begun && read < first {
 		err = r.reload(ctx, r.deliver)
 	} else {
 		others := slices.DeleteFunc(v.Changes[max(read, first)-first:], func(c change) bool { return c.By == node })

@@ -625,6 +625,56 @@ func (r *refusingWatches) Write(ctx context.Context, account presence.AccountID,
 	return r.logStore.Write(ctx, account, docs...)
 }
 
+// A stream opens while the store cannot be read: it gets what is pending later.
+func TestPendingWatchesThatCouldNotBeListed(t *testing.T) {
+	watchBubble(t, func(t *testing.T, st logStore) {
+		counting := &countingReads{logStore: st}
+		n := startWatches(t, counting)
+		n.ask("alice", presence.Available)
+		n.play("alice", arrives)
+		letPass(promptly)
+		counting.fail(store.ErrUnavailable)
+		n.open()
+		if _, err := n.Pending(t.Context(), "a", "bob"); !errors.Is(err, store.ErrUnavailable) {
+			t.Fatal(err)
+		}
+		letPass(3 * time.Second)
+		counting.fail(nil)
+		letPass(3 * time.Second)
+		if n.toldCount() != 1 || len(n.own()) != 0 {
+			t.Errorf("told %+v, left %+v", n.told, n.own())
+		}
+	})
+}
+
+// More watches than the nodes' common document holds are made and fire between two
+// looks at it: none is missed.
+func TestMoreChangesThanNodesKeep(t *testing.T) {
+	watchBubble(t, func(t *testing.T, st logStore) {
+		holder := startShared(t, st)
+		letPass(promptly)
+		other := startShared(t, st)
+		other.open()
+		letPass(promptly)
+		const owners = 600
+		for i := range owners {
+			_, err := other.Create(t.Context(), watch.Watch{
+				Account: "a", Owner: presence.UserID(fmt.Sprintf("owner%d", i)), Target: "alice", Until: presence.Available,
+				Expires: time.Now().Add(time.Hour),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		letPass(3 * time.Second)
+		other.play("alice", arrives)
+		letPass(10 * time.Second)
+		if holder.toldCount() != 0 || other.toldCount() != owners {
+			t.Errorf("told %d here and %d there", holder.toldCount(), other.toldCount())
+		}
+	})
+}
+
 // A change of somebody whom nobody waits for is not even read.
 func TestWithoutWatchesNothingIsRead(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
@@ -638,14 +688,19 @@ func TestWithoutWatchesNothingIsRead(t *testing.T) {
 		if got := counting.count() - before; got != 0 {
 			t.Errorf("%d reads", got)
 		}
+		if got := counting.listed(); got != 3 { // at the start, and twice to see how many bob has
+			t.Errorf("%d listings", got)
+		}
 	})
 }
 
+// A countingReads counts reads of records and listings, and fails the latter.
 type countingReads struct {
 	logStore
 
-	mu    sync.Mutex
-	reads int
+	mu              sync.Mutex
+	reads, listings int
+	failure         error
 }
 
 func (c *countingReads) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
@@ -655,8 +710,31 @@ func (c *countingReads) Read(ctx context.Context, us []store.User) ([]store.Reco
 	return c.logStore.Read(ctx, us)
 }
 
+func (c *countingReads) List(ctx context.Context, account presence.AccountID, collection, after string, limit int) ([]store.Doc, error) {
+	c.mu.Lock()
+	c.listings++
+	err := c.failure
+	c.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return c.logStore.List(ctx, account, collection, after, limit)
+}
+
 func (c *countingReads) count() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.reads
+}
+
+func (c *countingReads) listed() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.listings
+}
+
+func (c *countingReads) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failure = err
 }
