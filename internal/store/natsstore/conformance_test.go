@@ -40,7 +40,7 @@ func TestConformanceCluster(t *testing.T) {
 	if os.Getenv("PORCHLIGHT_SOAK") == "" {
 		chosen := []string{
 			"Update/EachSeesTheLast", "Update/Concurrent", "Update/RefusalIsDurable", "Read/ChangedAfterCursor", "Read/NoneSkipped",
-			"Feed/OrderUnderLoad", "Watch/NewestInOrder", "Watch/LowWaterUnderLoad", "Due/OnTime", "Due/MovedEarlier", "Docs/Versions", "Docs/Uniqueness", "Docs/AllSeenTogether",
+			"Feed/OrderUnderLoad", "Log/Pages", "Log/HistoryAgreesWithLog", "Erase/Redacts", "Erase/WhileFollowed", "Watch/NewestInOrder", "Watch/LowWaterUnderLoad", "Due/OnTime", "Due/MovedEarlier", "Docs/Versions", "Docs/Uniqueness", "Docs/AllSeenTogether",
 			"Log/Reopened", "Reopen/PositionsGoOn",
 		}
 		b.Tests = func(name string) bool { return slices.Contains(chosen, name) }
