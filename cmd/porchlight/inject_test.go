@@ -141,7 +141,7 @@ func (x *faulty) suffer(ctx context.Context, t *testing.T, p *process, f fault) 
 	if code := p.ProcessState.ExitCode(); code <= 0 {
 		t.Errorf("%v: the process ended with %v", f, p.ProcessState)
 	}
-	if last := lastLine(p.errs.String()); !strings.Contains(last, "see to the disk under "+x.in.dir+", then start it again") {
+	if last := lastLine(p.errs.String()); !strings.Contains(last, "check the disk under "+x.in.dir+", then restart it") {
 		t.Errorf("%v: the last message says nothing of what to do: %s", f, last)
 	}
 }

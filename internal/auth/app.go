@@ -111,7 +111,7 @@ func (a *Authority) DeleteApp(ctx context.Context, account presence.AccountID, i
 		return fmt.Errorf("delete app %s: %w", id, err)
 	}
 	defer a.revoked(&Revocation{Account: account, App: id})
-	defer a.cache.forgetAll()
+	defer a.cache.invalidateAll()
 	err = document.Again(func() error { return a.deleteApp(ctx, account, id) })
 	if err != nil && !errors.Is(err, ErrNoApp) {
 		return fmt.Errorf("delete app %s: %w", id, err)

@@ -27,7 +27,7 @@ type Authority struct {
 // ended. aliases are what dialects call the scopes.
 func New(st store.Store, dir *directory.Directory, clock func() time.Time, aliases ...Alias) *Authority {
 	a := &Authority{docs: st, directory: dir, clock: clock, cache: new(tokenCache), scopes: newScopeTable(aliases)}
-	dir.OnStanding(a.cache.forgetAll)
+	dir.OnStanding(a.cache.invalidateAll)
 	return a
 }
 

@@ -22,40 +22,40 @@ const (
 	// refusedFor is how long a refusal is remembered.
 	refusedFor = time.Second
 
-	knownSlots   = 1 << 16
-	refusedSlots = 1 << 12
-	cacheWays    = 4
-	cacheTurns   = 1 << 8
+	knownSlots       = 1 << 16
+	refusedSlots     = 1 << 12
+	cacheWays        = 4
+	cacheGenerations = 1 << 8
 )
 
 // A tokenCache remembers what was found for the digests of tokens. Principals
-// and refusals have a table each, so that no flood of guesses can push out a
+// and refusals have a table each, so that no flood of guesses can evict a
 // token in use. A table has a fixed number of places, cacheWays of which can
 // take an entry; an entry that finds none free takes the oldest. No locks.
 type tokenCache struct {
 	// alone: nobody but this node changes anything, so that a principal holds until
-	// it is forgotten.
+	// it is invalidated.
 	alone bool
 
 	known   [knownSlots]atomic.Pointer[answer]
 	refused [refusedSlots]atomic.Pointer[answer]
-	// turns count the changes to a group of digests. An answer from before the
+	// generations count the changes to a group of digests. An answer from before the
 	// last change is not used: one that was read before a change cannot come in
 	// after it.
-	turns [cacheTurns]atomic.Uint64
+	generations [cacheGenerations]atomic.Uint64
 }
 
 // An answer is what was found at an instant: a principal, or why there is none.
 type answer struct {
-	digest    digest
-	principal *Principal
-	err       error
-	read      time.Time
-	turn      uint64
-	renewing  atomic.Bool
+	digest     digest
+	principal  *Principal
+	err        error
+	read       time.Time
+	generation uint64
+	renewing   atomic.Bool
 }
 
-func (c *tokenCache) turn(d *digest) *atomic.Uint64 { return &c.turns[d[8]] }
+func (c *tokenCache) generation(d *digest) *atomic.Uint64 { return &c.generations[d[8]] }
 
 // set is the places where an answer for d can be.
 func set(table []atomic.Pointer[answer], d *digest) []atomic.Pointer[answer] {
@@ -65,14 +65,14 @@ func set(table []atomic.Pointer[answer], d *digest) []atomic.Pointer[answer] {
 
 // get finds an answer that still holds, or nil.
 func (c *tokenCache) get(d *digest, now time.Time) *answer {
-	turn := c.turn(d).Load()
-	if a := find(set(c.known[:], d), d); a != nil && a.holds(turn, now, c.limit(MaxStale)) {
+	generation := c.generation(d).Load()
+	if a := find(set(c.known[:], d), d); a != nil && a.holds(generation, now, c.limit(MaxStale)) {
 		if now.Sub(a.read) >= c.limit(renewAfter) && a.renewing.CompareAndSwap(false, true) {
 			return nil
 		}
 		return a
 	}
-	if a := find(set(c.refused[:], d), d); a != nil && a.holds(turn, now, refusedFor) {
+	if a := find(set(c.refused[:], d), d); a != nil && a.holds(generation, now, refusedFor) {
 		return a
 	}
 	return nil
@@ -80,7 +80,7 @@ func (c *tokenCache) get(d *digest, now time.Time) *answer {
 
 // recent is get for those who last.
 func (c *tokenCache) recent(d *digest, now time.Time) *answer {
-	if a := find(set(c.known[:], d), d); a != nil && a.holds(c.turn(d).Load(), now, c.limit(recheckAfter)) {
+	if a := find(set(c.known[:], d), d); a != nil && a.holds(c.generation(d).Load(), now, c.limit(recheckAfter)) {
 		return a
 	}
 	return nil
@@ -114,12 +114,12 @@ func find(places []atomic.Pointer[answer], d *digest) *answer {
 	return nil
 }
 
-func (a *answer) holds(turn uint64, now time.Time, limit time.Duration) bool {
+func (a *answer) holds(generation uint64, now time.Time, limit time.Duration) bool {
 	age := now.Sub(a.read)
-	return a.turn == turn && age >= 0 && age < limit
+	return a.generation == generation && age >= 0 && age < limit
 }
 
-// put brings in an answer whose turn was taken before it was read. A refusal
+// put brings in an answer whose generation was taken before it was read. A refusal
 // takes the place of the principal that there was.
 func (c *tokenCache) put(a *answer) {
 	places := set(c.known[:], &a.digest)
@@ -131,26 +131,26 @@ func (c *tokenCache) put(a *answer) {
 		}
 		places = set(c.refused[:], &a.digest)
 	}
-	room, oldest := 0, a
+	slot, oldest := 0, a
 	for i := range places {
 		other := places[i].Load()
 		if other == nil || other.digest == a.digest {
-			room = i
+			slot = i
 			break
 		}
 		if other.read.Before(oldest.read) {
-			room, oldest = i, other
+			slot, oldest = i, other
 		}
 	}
-	places[room].Store(a)
+	places[slot].Store(a)
 }
 
-// forget makes what was read of a token before now unusable; forgetAll does so
+// invalidate makes what was read of a token before now unusable; invalidateAll does so
 // for every token.
-func (c *tokenCache) forget(d *digest) { c.turn(d).Add(1) }
+func (c *tokenCache) invalidate(d *digest) { c.generation(d).Add(1) }
 
-func (c *tokenCache) forgetAll() {
-	for i := range c.turns {
-		c.turns[i].Add(1)
+func (c *tokenCache) invalidateAll() {
+	for i := range c.generations {
+		c.generations[i].Add(1)
 	}
 }

@@ -71,14 +71,14 @@ func (i *issuance) setSpare(app presence.AppID, n int) {
 	i.spare[app] = n
 }
 
-// makeRoom sees to it that t may be made. done is called when it has been.
-func (a *Authority) makeRoom(ctx context.Context, account presence.AccountID, t *Token) (done func(), err error) {
+// admitToken sees to it that t may be made. done is called when it has been.
+func (a *Authority) admitToken(ctx context.Context, account presence.AccountID, t *Token) (done func(), err error) {
 	limit := a.Live.of(t)
 	switch {
 	case limit == nil:
 		return func() {}, nil
 	case t.User == "":
-		return func() {}, a.roomForApp(ctx, account, t, limit)
+		return func() {}, a.admitAppToken(ctx, account, t, limit)
 	}
 	making := &a.issued.making[ownerHash(t)[0]%64]
 	making.Lock()
@@ -93,7 +93,7 @@ func (a *Authority) makeRoom(ctx context.Context, account presence.AccountID, t 
 	return making.Unlock, nil
 }
 
-func (a *Authority) roomForApp(ctx context.Context, account presence.AccountID, t *Token, limit *quota.Limit) error {
+func (a *Authority) admitAppToken(ctx context.Context, account presence.AccountID, t *Token, limit *quota.Limit) error {
 	if a.issued.takeSpare(t.App) {
 		return nil
 	}
@@ -102,7 +102,7 @@ func (a *Authority) roomForApp(ctx context.Context, account presence.AccountID, 
 		return err
 	}
 	if over := len(live) - limit.Most + 1; over > 0 {
-		ended, err := a.endOldest(ctx, account, live, max(over, limit.Most/10))
+		ended, err := a.revokeOldest(ctx, account, live, max(over, limit.Most/10))
 		if err != nil {
 			return err
 		}
@@ -153,9 +153,9 @@ func (a *Authority) liveTokens(ctx context.Context, account presence.AccountID, 
 	}
 }
 
-// endOldest ends up to n of the tokens that the token endpoint gave out, and says
+// revokeOldest ends up to n of the tokens that the token endpoint gave out, and says
 // how many.
-func (a *Authority) endOldest(ctx context.Context, account presence.AccountID, live []liveToken, n int) (ended int, err error) {
+func (a *Authority) revokeOldest(ctx context.Context, account presence.AccountID, live []liveToken, n int) (ended int, err error) {
 	live = slices.DeleteFunc(live, func(t liveToken) bool { return !t.Granted })
 	slices.SortFunc(live, func(x, y liveToken) int { return x.Created.Compare(y.Created) })
 	live = live[:min(n, len(live))]
@@ -164,7 +164,7 @@ func (a *Authority) endOldest(ctx context.Context, account presence.AccountID, l
 		for i := range batch {
 			docs = append(docs, batch[i].doc)
 		}
-		err := document.Again(func() error { return a.removeAgain(ctx, account, docs) })
+		err := document.Again(func() error { return a.removeRemaining(ctx, account, docs) })
 		if err != nil {
 			return ended, fmt.Errorf("end the oldest tokens of an app: %w", err)
 		}
@@ -173,8 +173,8 @@ func (a *Authority) endOldest(ctx context.Context, account presence.AccountID, l
 	return ended, nil
 }
 
-// removeAgain is remove, of those that are still there.
-func (a *Authority) removeAgain(ctx context.Context, account presence.AccountID, docs []store.Doc) error {
+// removeRemaining is remove, of those that still exist.
+func (a *Authority) removeRemaining(ctx context.Context, account presence.AccountID, docs []store.Doc) error {
 	keys := make([]store.Key, 0, len(docs))
 	for i := range docs {
 		keys = append(keys, docs[i].Key)

@@ -62,7 +62,7 @@ func (a *Authority) Issue(ctx context.Context, account presence.AccountID, t Tok
 	if err := a.checkToken(ctx, account, &t, lasts); err != nil {
 		return Token{}, "", err
 	}
-	done, err := a.makeRoom(ctx, account, &t)
+	done, err := a.admitToken(ctx, account, &t)
 	if err != nil {
 		return Token{}, "", err
 	}
@@ -149,7 +149,7 @@ func (a *Authority) Revoke(ctx context.Context, account presence.AccountID, id s
 // RevokeUser ends every token of a user, who was deleted or deactivated: they do
 // not come back with a reactivation.
 func (a *Authority) RevokeUser(ctx context.Context, account presence.AccountID, user presence.UserID) error {
-	defer a.cache.forgetAll()
+	defer a.cache.invalidateAll()
 	if err := a.sweep(ctx, account, func(t *Token) bool { return t.User == user }); err != nil {
 		return fmt.Errorf("revoke the tokens of user %s: %w", user, err)
 	}
@@ -163,7 +163,7 @@ func (a *Authority) RevokeByText(ctx context.Context, app presence.AppID, text s
 	if !ok {
 		return ErrNoSuchToken
 	}
-	defer a.cache.forget(&d) // also if it is gone: an earlier revocation may have had no answer
+	defer a.cache.invalidate(&d) // also if it is gone: an earlier revocation may have had no answer
 	return document.Again(func() error {
 		docs, err := a.docs.Load(ctx, system, secretKey(d.hex()))
 		if err != nil {
@@ -246,7 +246,7 @@ func (a *Authority) remove(ctx context.Context, account presence.AccountID, list
 			return err
 		}
 		d := digestOfHex(hex)
-		defer a.cache.forget(&d)
+		defer a.cache.invalidate(&d)
 		keys = append(keys, secretKey(hex))
 		deletions = append(deletions, document.Deletion(&listed[i]))
 		gone.Tokens = append(gone.Tokens, t.ID)

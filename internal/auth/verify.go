@@ -83,7 +83,7 @@ func (a *Authority) verdicts(ctx context.Context, stale []digest) []error {
 func (a *Authority) verify(ctx context.Context, digests []digest, now time.Time) []*answer {
 	answers := make([]*answer, len(digests))
 	for i := range digests {
-		answers[i] = &answer{digest: digests[i], read: now, turn: a.cache.turn(&digests[i]).Load()}
+		answers[i] = &answer{digest: digests[i], read: now, generation: a.cache.generation(&digests[i]).Load()}
 	}
 	a.judge(ctx, answers, now)
 	for _, found := range answers {

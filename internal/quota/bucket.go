@@ -57,16 +57,16 @@ const evictionSample = 16
 func (t *Table[K]) evict(now time.Time) {
 	var fullest K
 	var least Bucket
-	looked, dropped := 0, false
+	scanned, dropped := 0, false
 	for key, b := range t.buckets {
 		if b.Full(now) {
 			delete(t.buckets, key)
 			dropped = true
 		}
-		if looked == 0 || b < least {
+		if scanned == 0 || b < least {
 			fullest, least = key, b
 		}
-		if looked++; looked == evictionSample {
+		if scanned++; scanned == evictionSample {
 			break
 		}
 	}

@@ -47,14 +47,14 @@ func (t *Turns) wait(ctx context.Context, who string, bounded bool) (done func()
 	if t == nil {
 		return func() {}, nil
 	}
-	turn, err := t.join(who, bounded)
+	turn, err := t.enqueue(who, bounded)
 	if err != nil {
 		return nil, err
 	}
 	select {
 	case err = <-turn:
 	case <-ctx.Done():
-		if t.leave(who, bounded, turn) {
+		if t.dequeue(who, bounded, turn) {
 			return nil, ctx.Err()
 		}
 		err = <-turn // it came meanwhile
@@ -62,11 +62,11 @@ func (t *Turns) wait(ctx context.Context, who string, bounded bool) (done func()
 	if err != nil {
 		return nil, err
 	}
-	return t.next, nil
+	return t.release, nil
 }
 
-// join takes a turn that is free, or a place in the line of who.
-func (t *Turns) join(who string, bounded bool) (chan error, error) {
+// enqueue takes a turn that is free, or a place in the line of who.
+func (t *Turns) enqueue(who string, bounded bool) (chan error, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	turn := make(chan error, 1)
@@ -77,7 +77,7 @@ func (t *Turns) join(who string, bounded bool) (chan error, error) {
 	}
 	own := t.lineOf(who, bounded)
 	if bounded && t.limit.Most > 0 && t.waiting >= t.limit.Most {
-		if err := t.refuseInPlaceOf(own); err != nil {
+		if err := t.refuseNewestOfLongest(own); err != nil {
 			return nil, err
 		}
 	}
@@ -93,9 +93,9 @@ func (t *Turns) join(who string, bounded bool) (chan error, error) {
 // retryAfter is when whoever is refused may try again: a few turns later.
 const retryAfter = time.Second
 
-// refuseInPlaceOf refuses the newest of the longest line, or else is the error for one
+// refuseNewestOfLongest refuses the newest of the longest line, or else is the error for one
 // more of own; t.mu is held.
-func (t *Turns) refuseInPlaceOf(own *line) error {
+func (t *Turns) refuseNewestOfLongest(own *line) error {
 	var longest *line // there is one: as many wait as may
 	for _, l := range t.lines {
 		if l.bounded && (longest == nil || len(l.waiting) > len(longest.waiting)) {
@@ -128,8 +128,8 @@ func (t *Turns) count(l *line, n int) {
 	}
 }
 
-// next gives a turn that has ended to whoever waits.
-func (t *Turns) next() {
+// release gives a turn that has ended to the next request.
+func (t *Turns) release() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.lines) == 0 {
@@ -145,8 +145,8 @@ func (t *Turns) next() {
 	t.count(l, -1)
 }
 
-// leave takes a place in a line away, and reports whether it was there still.
-func (t *Turns) leave(who string, bounded bool, turn chan error) bool {
+// dequeue removes a request from its line, and reports whether it was still there.
+func (t *Turns) dequeue(who string, bounded bool, turn chan error) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l := t.lineOf(who, bounded)

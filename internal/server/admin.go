@@ -21,7 +21,7 @@ const checkTimeout = time.Second
 // adminHandler serves what operators and their machines ask.
 func (s *Server) adminHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "alive") })
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "alive") })
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{Registry: s.metrics}))
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -45,7 +45,7 @@ func localOnly(h http.Handler) http.Handler {
 		}
 		ip := net.ParseIP(strings.Trim(host, "[]"))
 		if host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-			say(w, http.StatusMisdirectedRequest, "this listener answers to loopback addresses and \"localhost\" only")
+			writeText(w, http.StatusMisdirectedRequest, "this listener answers to loopback addresses and \"localhost\" only")
 			return
 		}
 		h.ServeHTTP(w, r)
@@ -55,11 +55,11 @@ func localOnly(h http.Handler) http.Handler {
 // readyz says whether requests should come here, and if not why.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	if s.draining.Load() {
-		say(w, http.StatusServiceUnavailable, "the server is shutting down")
+		writeText(w, http.StatusServiceUnavailable, "the server is shutting down")
 		return
 	}
 	if limit := s.limits.connections.full(); limit != nil {
-		say(w, http.StatusServiceUnavailable, fmt.Sprintf("all %d connections are in use and none is idle: new ones are refused; raise %s, or see who has them", limit.Most, limit.Setting))
+		writeText(w, http.StatusServiceUnavailable, fmt.Sprintf("all %d connections are in use and none is idle: new ones are refused; raise %s, or see who has them", limit.Most, limit.Setting))
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
@@ -67,16 +67,16 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	switch err := s.store.Check(ctx); {
 	case errors.Is(err, store.ErrFull):
 		// Reads go on, here as well as anywhere else.
-		say(w, http.StatusOK, "ready for reads; "+err.Error())
+		writeText(w, http.StatusOK, "ready for reads; "+err.Error())
 		return
 	case err != nil:
-		say(w, http.StatusServiceUnavailable, err.Error())
+		writeText(w, http.StatusServiceUnavailable, err.Error())
 		return
 	}
-	say(w, http.StatusOK, "ready")
+	writeText(w, http.StatusOK, "ready")
 }
 
-func say(w http.ResponseWriter, status int, text string) {
+func writeText(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")

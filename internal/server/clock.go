@@ -26,8 +26,8 @@ const (
 	// followBy is the part of elapsed time by which the clock moves toward the
 	// machine's.
 	followBy = 10
-	// astray is a difference that somebody should know of.
-	astray = 2 * time.Second
+	// warnAbove is a difference that somebody should know of.
+	warnAbove = 2 * time.Second
 	// leastSleep is more than two readings of clocks can be apart.
 	leastSleep = 100 * time.Millisecond
 )
@@ -64,9 +64,9 @@ func (c *steadyClock) step(log *slog.Logger) {
 	// Without monotonic readings Sub compares what the clocks show.
 	difference := c.wall().Round(0).Sub(c.now().Round(0))
 	c.ahead.Add(int64(max(-followEvery/followBy, min(followEvery/followBy, difference))))
-	switch far := difference.Abs() > astray; {
+	switch far := difference.Abs() > warnAbove; {
 	case far && !c.warned:
-		log.Warn("the machine's clock was set; following it slowly", slog.String("difference", difference.String()))
+		log.Warn("system clock changed; following it slowly", slog.String("difference", difference.String()))
 		c.warned = true
 	case !far:
 		c.warned = false

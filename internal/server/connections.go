@@ -33,18 +33,18 @@ const (
 type descriptorPlan struct{ connections, store int }
 
 // planDescriptors shares out limit, zero for none. Half of a small one is the
-// store's. asked is the setting, zero for as many connections as there is room for.
+// store's. asked is the setting, zero for as many connections as the limit allows.
 func planDescriptors(limit uint64, asked int) descriptorPlan {
 	const most = 1 << 20
 	if limit == 0 || limit > most {
 		limit = most
 	}
 	store := min(storeFiles, max(leastStoreFiles, int(limit)/2-otherFiles-adminConnections))
-	room := max(1, int(limit)-store-otherFiles-adminConnections)
+	connections := max(1, int(limit)-store-otherFiles-adminConnections)
 	if asked > 0 {
-		room = min(room, asked)
+		connections = min(connections, asked)
 	}
-	return descriptorPlan{connections: room, store: store}
+	return descriptorPlan{connections: connections, store: store}
 }
 
 // refusedRetry is when a client may try again that got no connection.
@@ -133,9 +133,9 @@ func (t *connections) refuse(c *connection, limit *quota.Limit) {
 	}
 }
 
-// maxLooked is how many connections are looked at for one that is idle. Those that
+// maxScanned is how many connections are searched for one that is idle. Those that
 // are not go to the end of their list, so that the next search goes on after them.
-const maxLooked = 1000
+const maxScanned = 1000
 
 // closeIdle closes an idle connection, if there is one. t.mu is held.
 func (t *connections) closeIdle(of *idlers) bool {
@@ -153,7 +153,7 @@ func (t *connections) closeIdle(of *idlers) bool {
 }
 
 func (t *connections) closeFirst(of *list.List, may func(*connection) bool) bool {
-	for range min(of.Len(), maxLooked) {
+	for range min(of.Len(), maxScanned) {
 		first := of.Front()
 		c := connectionAt(first)
 		if may(c) {
@@ -276,14 +276,14 @@ func (c *connection) enter(state http.ConnState) {
 
 func (c *connection) idle() bool { return c.active.Load() == 0 }
 
-// strangersTime is how long a request without a token may take when connections
+// anonymousTimeout is how long a request without a token may take when connections
 // are short: one that sends its body slowly holds a connection like an idle one.
-const strangersTime = 5 * time.Second
+const anonymousTimeout = 5 * time.Second
 
 // stalled reports whether such a request takes longer.
 func (c *connection) stalled() bool {
 	since := c.active.Load()
-	return since != 0 && !c.known.Load() && time.Now().UnixNano()-since > int64(strangersTime)
+	return since != 0 && !c.known.Load() && time.Now().UnixNano()-since > int64(anonymousTimeout)
 }
 
 // Authenticated implements wire.Connection.

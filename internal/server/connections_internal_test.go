@@ -191,7 +191,7 @@ func TestRefusedAreFew(t *testing.T) {
 
 // TestLongSearch: an idle connection is found behind however many that are not.
 func TestLongSearch(t *testing.T) {
-	const most = 3*maxLooked + 10
+	const most = 3*maxScanned + 10
 	table := newTable(t, most, 0)
 	for range most - 1 {
 		table.from("192.0.2.1").enter(http.StateActive)
@@ -201,7 +201,7 @@ func TestLongSearch(t *testing.T) {
 	for table.from("192.0.2.2").refusal != nil {
 		refused++
 	}
-	if closed(idle) != 1 || refused > most/maxLooked {
+	if closed(idle) != 1 || refused > most/maxScanned {
 		t.Errorf("found after %d searches", refused)
 	}
 }
@@ -216,7 +216,7 @@ func TestStalledStrangers(t *testing.T) {
 		for _, c := range []*connection{slow, known, other} {
 			c.enter(http.StateActive)
 		}
-		time.Sleep(strangersTime)
+		time.Sleep(anonymousTimeout)
 		table.check("in time", "o o o connections-per-address connections",
 			slow, known, other, table.from("192.0.2.1"), table.from("192.0.2.3"))
 		if table.full() == nil {

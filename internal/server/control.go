@@ -70,7 +70,7 @@ func (s *Server) openControl(source backupSource) {
 	c := &control{source: source, lowDisk: uint64(s.config.LowDisk), log: s.log, path: filepath.Join(s.config.DataDir, controlName)}
 	if err := c.listen(s.config.DataDir); err != nil {
 		c.close()
-		s.log.Warn("there is no control socket: \"porchlight backup\" works when the server is stopped only", slog.String("path", c.path), slog.Any("err", err))
+		s.log.Warn("no control socket: \"porchlight backup\" works only while the server is stopped", slog.String("path", c.path), slog.Any("err", err))
 		return
 	}
 	ctx, stop := context.WithCancelCause(context.Background())
@@ -130,7 +130,7 @@ func socketAddress(dataDir string) (address string, dir *os.File, err error) {
 // serve answers until the control is stopped.
 func (c *control) serve() {
 	if err := serveOn(c.server, c.listener); err != nil {
-		c.log.Error("the control socket failed: \"porchlight backup\" works when the server is stopped only", slog.Any("err", err))
+		c.log.Error("control socket failed: \"porchlight backup\" works only while the server is stopped", slog.Any("err", err))
 	}
 }
 
@@ -158,7 +158,7 @@ func (c *control) close() {
 	if c.listener != nil {
 		_ = c.listener.Close() // stop may have done so
 		if err := os.Remove(c.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			c.log.Warn("the control socket could not be removed", slog.Any("err", err))
+			c.log.Warn("removing the control socket failed", slog.Any("err", err))
 		}
 	}
 	if c.dir != nil {
@@ -170,7 +170,7 @@ func (c *control) close() {
 // and is cut short in any case: what came of it is damaged, and says so.
 func (c *control) backup(w http.ResponseWriter, r *http.Request) {
 	if !c.busy.TryLock() {
-		say(w, http.StatusServiceUnavailable, "another backup is being made: wait until it has ended")
+		writeText(w, http.StatusServiceUnavailable, "another backup is being made: wait until it has ended")
 		return
 	}
 	defer c.busy.Unlock()
@@ -183,16 +183,16 @@ func (c *control) backup(w http.ResponseWriter, r *http.Request) {
 	to := &patientWriter{to: w, conn: http.NewResponseController(w)}
 	info, err := c.source.Backup(r.Context(), to, nil)
 	if err == nil {
-		c.log.InfoContext(r.Context(), "a backup was made", slog.Int64("bytes", info.Bytes), slog.Uint64("position", info.Position), slog.String("took", time.Since(begun).Round(time.Millisecond).String()))
+		c.log.InfoContext(r.Context(), "backup finished", slog.Int64("bytes", info.Bytes), slog.Uint64("position", info.Position), slog.String("took", time.Since(begun).Round(time.Millisecond).String()))
 		return
 	}
 	if errors.Is(err, context.Canceled) {
 		err = context.Cause(r.Context())
 	}
-	c.log.WarnContext(r.Context(), "a backup was not finished", slog.Any("err", err))
+	c.log.WarnContext(r.Context(), "backup failed", slog.Any("err", err))
 	if !to.begun {
 		head.Del("Trailer")
-		say(w, http.StatusServiceUnavailable, err.Error())
+		writeText(w, http.StatusServiceUnavailable, err.Error())
 		return
 	}
 	head.Set(errorTrailer, strconv.QuoteToASCII(err.Error()))

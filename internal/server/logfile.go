@@ -40,7 +40,7 @@ func (f *logFile) Write(p []byte) (int, error) {
 	}
 	_, err := f.file.Write(p)
 	if err != nil && !f.failing {
-		f.log.Error("the access log cannot be written, and lines are lost", slog.Any("err", err))
+		f.log.Error("access log write failed; lines are lost", slog.Any("err", err))
 	}
 	f.failing = err != nil
 	return len(p), nil
@@ -56,14 +56,14 @@ func (f *logFile) reopen() {
 	}
 	file, err := appendTo(f.name)
 	if err != nil {
-		f.log.Error("the access log cannot be opened again, and goes on in the old file: correct the path or the permissions", slog.Any("err", err))
+		f.log.Error("access log cannot be reopened; continuing with the old file: correct the path or the permissions", slog.Any("err", err))
 		return
 	}
 	if err := f.file.Close(); err != nil {
-		f.log.Error("the old access log could not be closed", slog.Any("err", err))
+		f.log.Error("closing the old access log failed", slog.Any("err", err))
 	}
 	f.file, f.failing = file, false
-	f.log.Info("the access log was opened again", slog.String("file", f.name))
+	f.log.Info("access log reopened", slog.String("file", f.name))
 }
 
 // close ends the writing. A nil logFile has nothing to close.

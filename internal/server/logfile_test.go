@@ -67,7 +67,7 @@ func TestAccessLogFile(t *testing.T) {
 	if one, two := lines("access.log.1"), lines("access.log.2"); one != 2*each || two != 2*each {
 		t.Errorf("%d and %d lines", one, two)
 	}
-	if !strings.Contains(r.log.String(), "goes on in the old file") {
+	if !strings.Contains(r.log.String(), "continuing with the old file") {
 		t.Errorf("the log does not say that the file could not be opened:\n%s", r.log)
 	}
 	r.Reload() // after the end there is nothing to open

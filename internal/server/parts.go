@@ -159,7 +159,7 @@ func (s *Server) untilEnd(ctx context.Context, running *running) error {
 // drain makes the server unready, and lets load balancers notice.
 func (s *Server) drain(ctx context.Context) error {
 	s.draining.Store(true)
-	s.tellSystemd("STOPPING=1")
+	s.notifySystemd("STOPPING=1")
 	s.log.InfoContext(ctx, "stopping", slog.String("delay", s.config.DrainDelay.String()), slog.String("timeout", s.config.DrainTimeout.String()))
 	s.control.stop(ctx)
 	if errors.Is(context.Cause(ctx), ErrInterrupted) {
@@ -202,11 +202,11 @@ func (s *Server) storeFailure(ctx context.Context) error {
 	if err == nil {
 		err = store.ErrFailed
 	}
-	return fmt.Errorf("%w; the server ends so that nothing is acknowledged that is not kept: see to %s, then start it again", err, s.culprit())
+	return fmt.Errorf("%w; the server stops, because it can no longer keep what it acknowledges: check %s, then restart it", err, s.storeLocation())
 }
 
-// culprit is what keeps the store's data.
-func (s *Server) culprit() string {
+// storeLocation is what keeps the store's data.
+func (s *Server) storeLocation() string {
 	if s.config.Store != "" {
 		return "the servers of " + s.config.Place()
 	}

@@ -101,7 +101,7 @@ func New(cfg config.Config, opts Options) (*Server, error) {
 	s.log = s.opts.Log
 	s.descriptors = planDescriptors(descriptorLimit(), cfg.MaxConnections)
 	if asked := cfg.MaxConnections; asked > s.descriptors.connections {
-		s.log.Warn("the limit of open files allows fewer connections than max-connections: raise it (LimitNOFILE in systemd, ulimit -n)",
+		s.log.Warn("open file limit is too low for max-connections; raise it (LimitNOFILE in systemd, ulimit -n)",
 			slog.Int("max_connections", asked), slog.Int("allowed", s.descriptors.connections))
 	}
 	if s.opts.Clock == nil {
@@ -163,7 +163,7 @@ func (s *Server) announce() {
 	for _, warning := range s.config.Warnings() {
 		s.log.Warn("insecure setting", slog.String("detail", warning))
 	}
-	s.tellSystemd("READY=1")
+	s.notifySystemd("READY=1")
 }
 
 // close releases what build took, in the opposite order.
@@ -177,13 +177,13 @@ func (s *Server) close() {
 		s.control.close()
 		s.access.Close()
 		if err := s.accessFile.close(); err != nil {
-			s.log.Error("the access log could not be closed", slog.Any("err", err))
+			s.log.Error("closing the access log failed", slog.Any("err", err))
 		}
 		if s.store == nil {
 			return
 		}
 		if err := s.store.Close(); err != nil && !errors.Is(err, store.ErrFailed) {
-			s.log.Error("the store could not be closed", slog.Any("err", err))
+			s.log.Error("closing the store failed", slog.Any("err", err))
 		}
 		s.log.Info("stopped")
 	})
@@ -192,7 +192,7 @@ func (s *Server) close() {
 // Reload reads the certificate again, and opens the access log's file again.
 func (s *Server) Reload() {
 	if s.tls == nil && s.accessFile == nil {
-		s.log.Info("nothing to reload: there is no TLS, and the access log is no file")
+		s.log.Info("nothing to reload: TLS is off and the access log is not a file")
 	}
 	if s.accessFile != nil {
 		s.accessFile.reopen()

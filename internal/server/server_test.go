@@ -403,7 +403,7 @@ func TestStoreFails(t *testing.T) {
 	})
 	close(held.told)
 	err = r.wait(t)
-	if !errors.Is(err, store.ErrFailed) || !strings.Contains(err.Error(), "see to the disk under "+cfg.DataDir) {
+	if !errors.Is(err, store.ErrFailed) || !strings.Contains(err.Error(), "check the disk under "+cfg.DataDir) {
 		t.Errorf("Run ended with %v", err)
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"net"
 )
 
-// tellSystemd sends one line of the sd_notify protocol, if anybody listens.
-func (s *Server) tellSystemd(line string) {
+// notifySystemd sends one line of the sd_notify protocol, if anybody listens.
+func (s *Server) notifySystemd(line string) {
 	if s.opts.NotifySocket == "" {
 		return
 	}
@@ -16,6 +16,6 @@ func (s *Server) tellSystemd(line string) {
 		_ = conn.Close() // it was a datagram
 	}
 	if err != nil {
-		s.log.Warn("systemd could not be told", slog.String("line", line), slog.Any("err", err))
+		s.log.Warn("systemd notification failed", slog.String("line", line), slog.Any("err", err))
 	}
 }

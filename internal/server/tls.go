@@ -49,7 +49,7 @@ func (c *certificates) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return c.current.Load(), nil
 }
 
-// pollEvery is how often the files are looked at.
+// pollEvery is how often the files are checked.
 const pollEvery = 2 * time.Second
 
 // watch reads the files again when they have changed, until ctx ends.
@@ -82,7 +82,7 @@ func (c *certificates) reload() {
 	c.seen = c.stamps()
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if err != nil {
-		c.log.Error("the new certificate cannot be used, and the old one stays in use: correct the files",
+		c.log.Error("new certificate cannot be used; keeping the old one: correct the files",
 			slog.String("cert", c.certFile), slog.String("key", c.keyFile), slog.Any("err", err))
 		return
 	}
@@ -91,7 +91,7 @@ func (c *certificates) reload() {
 	if pair.Leaf != nil {
 		expires = slog.Time("expires", pair.Leaf.NotAfter)
 	}
-	c.log.Info("a new certificate is in use", slog.String("cert", c.certFile), expires)
+	c.log.Info("new certificate loaded", slog.String("cert", c.certFile), expires)
 }
 
 // stamps looks at both files; one that is not there has the zero stamp.

@@ -83,7 +83,7 @@ func TestTLS(t *testing.T) {
 	if got := serial(); got != 2 {
 		t.Errorf("after a broken file, the certificate has serial %d", got)
 	}
-	if !strings.Contains(r.log.String(), "the old one stays in use") {
+	if !strings.Contains(r.log.String(), "keeping the old one") {
 		t.Errorf("the log does not say that the new certificate is broken:\n%s", r.log)
 	}
 	writeCertificate(t, cfg.TLSCertFile, cfg.TLSKeyFile, 3)

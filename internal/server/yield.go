@@ -16,9 +16,9 @@ import (
 // A backup of a data directory that no server runs on has its lock. A server that
 // starts asks it to give way, with a file that lies there while it waits.
 const (
-	yieldName    = "backup.yield"
-	yieldTimeout = 10 * time.Second
-	yieldLook    = 50 * time.Millisecond
+	yieldName         = "backup.yield"
+	yieldTimeout      = 10 * time.Second
+	yieldPollInterval = 50 * time.Millisecond
 )
 
 var errYield = errors.New("backup cancelled because a server is starting on the data directory: run the backup again when the server is ready; it works while the server runs")
@@ -36,7 +36,7 @@ func openUnlocked(dataDir string, open func() (*pebblestore.Store, error)) (*peb
 		if err := os.WriteFile(ask, nil, 0o600); err != nil { // again: a backup that begins removes it
 			return nil, fmt.Errorf("ask a backup to give way: %w", err)
 		}
-		time.Sleep(yieldLook)
+		time.Sleep(yieldPollInterval)
 		opened, err = open()
 	}
 	return opened, err
@@ -65,7 +65,7 @@ func yielding(ctx context.Context, dataDir string) (context.Context, context.Can
 	_ = os.Remove(ask) // of a start that was killed; one that waits makes it again
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
-		look := time.NewTicker(yieldLook)
+		look := time.NewTicker(yieldPollInterval)
 		defer look.Stop()
 		for {
 			select {

@@ -201,11 +201,11 @@ func fieldPath(p jsontext.Pointer) string {
 	for token := range p.Tokens() {
 		switch _, err := strconv.ParseUint(token, 10, 32); {
 		case b.Len() == 0:
-			b.WriteString(cut(token))
+			b.WriteString(shorten(token))
 		case err == nil:
 			b.WriteString("[" + token + "]")
 		default:
-			b.WriteString("." + cut(token))
+			b.WriteString("." + shorten(token))
 		}
 	}
 	return b.String()
@@ -238,8 +238,8 @@ func wanted(t reflect.Type) string {
 	}
 }
 
-// cut is what an error repeats of a request: not much, and no secret.
-func cut(text string) string {
+// shorten is what an error repeats of a request: not much, and no secret.
+func shorten(text string) string {
 	text = auth.Redact(text)
 	const most = 64
 	if len(text) <= most {

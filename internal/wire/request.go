@@ -131,8 +131,8 @@ func digest(a, b string) [16]byte {
 
 // ETag is the entity tag of a revision.
 func ETag(r presence.Revision) string {
-	var room [24]byte
-	tag := append(strconv.AppendUint(append(room[:0], '"'), uint64(r), 10), '"')
+	var buf [24]byte
+	tag := append(strconv.AppendUint(append(buf[:0], '"'), uint64(r), 10), '"')
 	return string(tag)
 }
 

@@ -194,14 +194,14 @@ func overQuota(e *quota.Error) answer {
 
 // Fail writes err in Zoom's form.
 func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
-	say := answerTo(err)
+	reply := answerTo(err)
 	h := w.Header()
 	h["Content-Type"] = jsonContent
-	for _, add := range say.header {
+	for _, add := range reply.header {
 		h.Set(add.name, add.value)
 	}
-	w.WriteHeader(say.status)
-	_, _ = w.Write(say.appendTo(nil, r)) // nobody is there to tell
+	w.WriteHeader(reply.status)
+	_, _ = w.Write(reply.appendTo(nil, r)) // nobody is there to tell
 }
 
 func (a *answer) appendTo(b []byte, r *http.Request) []byte {

@@ -168,7 +168,7 @@ func (l *Limits) usage(account presence.AccountID, now time.Time) *usage {
 	u, ok := l.accounts[account]
 	if !ok {
 		if len(l.accounts) >= maxAccounts {
-			l.forget(now)
+			l.evict(now)
 		}
 		u = &usage{}
 		l.accounts[account] = u
@@ -176,9 +176,9 @@ func (l *Limits) usage(account presence.AccountID, now time.Time) *usage {
 	return u
 }
 
-// forget drops the accounts of whom nothing needs to be known, or else the one
+// evict drops the accounts of which nothing needs to be known, or else the one
 // that has been quiet longest. l.mu is held.
-func (l *Limits) forget(now time.Time) {
+func (l *Limits) evict(now time.Time) {
 	var quietest presence.AccountID
 	var since quota.Bucket
 	today := now.Unix() / int64(day/time.Second)

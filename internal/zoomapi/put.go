@@ -21,8 +21,8 @@ func (a *API) putStatus(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	var room [32]byte
-	request, err := wire.Conditions(r, p, asked.appendTo(room[:0]))
+	var buf [32]byte
+	request, err := wire.Conditions(r, p, asked.appendTo(buf[:0]))
 	if err != nil {
 		return err
 	}
