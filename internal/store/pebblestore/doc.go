@@ -27,7 +27,6 @@
 // # Locks
 //
 // guard is taken before any of the others, and by readers of the database only.
-// The others (of a cache shard, the tail, the readers, the watchers, the
-// agenda, the progress)
+// The others (of a cache shard, the tail, the watchers, the agenda, the progress)
 // are leaves: nobody takes a second one while holding one of them.
 package pebblestore
