@@ -21,22 +21,22 @@ type Contacts struct {
 	Next     string    `json:"next,omitempty"`
 }
 
-// Sight is the level of visibility: how much a watcher may see.
-type Sight string
+// VisibilityLevel is how much a watcher may see.
+type VisibilityLevel string
 
 // The levels of visibility.
 const (
-	SeesAll     Sight = "all"
-	SeesStatus  Sight = "status"  // no note, no times
-	SeesOffline Sight = "offline" // the user appears offline
+	VisibilityAll     VisibilityLevel = "all"
+	VisibilityStatus  VisibilityLevel = "status"  // no note, no times
+	VisibilityOffline VisibilityLevel = "offline" // the user appears offline
 )
 
 // Visibility is a user's visibility rules. A rule for a watcher overrides the rule for
 // the group of the user's contacts that the watcher is in, which overrides Everyone.
 type Visibility struct {
-	Everyone Sight            `json:"everyone"`
-	Groups   map[string]Sight `json:"groups"`
-	Watchers map[string]Sight `json:"watchers"` // by id
+	Everyone VisibilityLevel            `json:"everyone"`
+	Groups   map[string]VisibilityLevel `json:"groups"`
+	Watchers map[string]VisibilityLevel `json:"watchers"` // by id
 }
 
 // MaxVisibilityWatchers bounds the watchers that rules name, directly and through

@@ -42,7 +42,7 @@ func TestCalls(t *testing.T) {
 		{"DELETE /v1/users/me/contacts/b ", func() error { return c.RemoveContact(ctx, "me", "b") }},
 		{"GET /v1/users/me/visibility ", func() error { _, err := c.Visibility(ctx, "me"); return err }},
 		{`PUT /v1/users/me/visibility {"everyone":"status","groups":{"team":"all"},"watchers":null}`, func() error {
-			_, err := c.SetVisibility(ctx, "me", api.Visibility{Everyone: api.SeesStatus, Groups: map[string]api.Sight{"team": api.SeesAll}})
+			_, err := c.SetVisibility(ctx, "me", api.Visibility{Everyone: api.VisibilityStatus, Groups: map[string]api.VisibilityLevel{"team": api.VisibilityAll}})
 			return err
 		}},
 		{"DELETE /v1/users/me/visibility ", func() error { return c.EndVisibility(ctx, "me") }},

@@ -267,9 +267,9 @@ type tokenCommands struct {
 type tokenCreate struct {
 	config.Connection `embed:""`
 	Name              string        `arg:"" help:"What the token is for."`
-	User              string        `name:"user" placeholder:"USER" help:"User that the token acts for (id or e-mail address). By default the token is account-level."`
+	User              string        `name:"user" placeholder:"USER" help:"User that the token acts for (id or e-mail address). By default the same as the caller's token: its user, or the account."`
 	Scope             []string      `name:"scope" placeholder:"SCOPE" default:"presence:read,presence:write,claim:read,claim:write,session:read,session:write,directory:read" help:"Scope to grant. Repeat the flag or separate scopes with commas."`
-	Lasts             time.Duration `name:"for" placeholder:"TIME" help:"How long the token is valid, such as 30d. By default it does not expire."`
+	Lasts             time.Duration `name:"for" placeholder:"TIME" help:"How long the token is valid, such as 30d. By default it does not expire, except with the caller's token if that may not administer tokens."`
 }
 
 // Help is shown by --help.

@@ -92,15 +92,15 @@ func (c *visibilitySet) Run(s *shell) error {
 
 // change adds the rule of the command line to v.
 func (c *visibilitySet) change(ctx context.Context, cl *client.Client, v *api.Visibility) error {
-	level := api.Sight(c.Level)
+	level := api.VisibilityLevel(c.Level)
 	if len(c.Groups)+len(c.Users) == 0 {
 		v.Everyone = level
 	}
 	if v.Groups == nil {
-		v.Groups = make(map[string]api.Sight)
+		v.Groups = make(map[string]api.VisibilityLevel)
 	}
 	if v.Watchers == nil {
-		v.Watchers = make(map[string]api.Sight)
+		v.Watchers = make(map[string]api.VisibilityLevel)
 	}
 	for _, group := range c.Groups {
 		v.Groups[group] = level

@@ -123,7 +123,7 @@ func TestVisibility(t *testing.T) {
 	bob := w.token(w.bob.ID, "presence:read")
 	const rules = "/v1/users/me/visibility"
 	var v api.Visibility
-	if w.do("GET", rules, own, "").want(200).read(&v); v.Everyone != api.SeesAll || v.Groups == nil || v.Watchers == nil {
+	if w.do("GET", rules, own, "").want(200).read(&v); v.Everyone != api.VisibilityAll || v.Groups == nil || v.Watchers == nil {
 		t.Errorf("%+v", v)
 	}
 	w.signIn("/v1/sessions", own, `{"client_type":"web","lease_seconds":3600}`)
@@ -148,7 +148,7 @@ func TestVisibility(t *testing.T) {
 	}
 
 	w.do("PUT", rules, own, `{"everyone":"all","watchers":{"bob@example.com":"offline"}}`).want(200).read(&v)
-	if v.Watchers[string(w.bob.ID)] != api.SeesOffline {
+	if v.Watchers[string(w.bob.ID)] != api.VisibilityOffline {
 		t.Errorf("%+v", v)
 	}
 	hidden := w.see(bob)

@@ -13,8 +13,8 @@ import (
 )
 
 // sights are what a watcher may see, by their numbers.
-var sights = [...]api.Sight{
-	presence.SeesAll: api.SeesAll, presence.SeesStatus: api.SeesStatus, presence.SeesOffline: api.SeesOffline,
+var sights = [...]api.VisibilityLevel{
+	presence.SeesAll: api.VisibilityAll, presence.SeesStatus: api.VisibilityStatus, presence.SeesOffline: api.VisibilityOffline,
 }
 
 // readVisibility serves GET /v1/users/{user}/visibility: what was declared.
@@ -109,7 +109,7 @@ func visibilityOf(body *api.Visibility) (v directory.Visibility, err error) {
 	return v, v.Check()
 }
 
-func sightOf(field string, word api.Sight) (presence.Sight, error) {
+func sightOf(field string, word api.VisibilityLevel) (presence.Sight, error) {
 	for sight, known := range sights {
 		if word == known {
 			return presence.Sight(sight), nil
@@ -119,7 +119,7 @@ func sightOf(field string, word api.Sight) (presence.Sight, error) {
 }
 
 // watchers finds whom the rules name, by id or e-mail.
-func (a *API) watchers(c *call, named map[string]api.Sight) (map[presence.UserID]presence.Sight, error) {
+func (a *API) watchers(c *call, named map[string]api.VisibilityLevel) (map[presence.UserID]presence.Sight, error) {
 	found := make(map[presence.UserID]presence.Sight, len(named))
 	for ref, word := range named {
 		id, err := a.resolve(c, ref)
@@ -183,7 +183,7 @@ func (a *API) publishRules(c *call, u store.User, rules directory.Rules) error {
 
 func asVisibility(v *directory.Visibility) *api.Visibility {
 	wired := &api.Visibility{
-		Everyone: sights[v.Everyone], Groups: make(map[string]api.Sight, len(v.Groups)), Watchers: make(map[string]api.Sight, len(v.Watchers)),
+		Everyone: sights[v.Everyone], Groups: make(map[string]api.VisibilityLevel, len(v.Groups)), Watchers: make(map[string]api.VisibilityLevel, len(v.Watchers)),
 	}
 	for name, sight := range v.Groups {
 		wired.Groups[name] = sights[sight]

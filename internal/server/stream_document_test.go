@@ -371,8 +371,8 @@ func (w *changer) change(t *testing.T) {
 	var err error
 	switch w.random.IntN(9) {
 	case 0:
-		sights := []api.Sight{api.SeesAll, api.SeesStatus, api.SeesOffline}
-		rules := api.Visibility{Everyone: sights[w.random.IntN(3)], Groups: map[string]api.Sight{}, Watchers: map[string]api.Sight{}}
+		sights := []api.VisibilityLevel{api.VisibilityAll, api.VisibilityStatus, api.VisibilityOffline}
+		rules := api.Visibility{Everyone: sights[w.random.IntN(3)], Groups: map[string]api.VisibilityLevel{}, Watchers: map[string]api.VisibilityLevel{}}
 		if watcher := w.named(); watcher != id && w.random.IntN(2) == 0 {
 			rules.Watchers[watcher] = sights[w.random.IntN(3)]
 		}

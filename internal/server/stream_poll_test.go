@@ -83,7 +83,7 @@ func TestALongPollWaits(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	ids := r.users(t, 1)
 	ada := r.as(t, r.made.OwnerID, "presence:read")
-	rules := api.Visibility{Everyone: api.SeesStatus, Groups: map[string]api.Sight{}, Watchers: map[string]api.Sight{}}
+	rules := api.Visibility{Everyone: api.VisibilityStatus, Groups: map[string]api.VisibilityLevel{}, Watchers: map[string]api.VisibilityLevel{}}
 	if _, err := r.client.SetVisibility(t.Context(), ids[0], rules); err != nil {
 		t.Fatal(err)
 	}
@@ -131,8 +131,8 @@ func TestHidingIsNotSent(t *testing.T) {
 	ada := r.as(t, r.made.OwnerID, "presence:read")
 	token := r.token(t, r.made.OwnerID, "presence:read").Secret
 	for name, rules := range map[string]api.Visibility{
-		"from everybody": {Everyone: api.SeesOffline},
-		"from a third":   {Everyone: api.SeesAll, Watchers: map[string]api.Sight{third: api.SeesOffline}},
+		"from everybody": {Everyone: api.VisibilityOffline},
+		"from a third":   {Everyone: api.VisibilityAll, Watchers: map[string]api.VisibilityLevel{third: api.VisibilityOffline}},
 	} {
 		u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: strings.ReplaceAll(name, " ", ".") + "@example.com"})
 		if err != nil {
@@ -154,11 +154,11 @@ func TestHidingIsNotSent(t *testing.T) {
 			}
 			q.Cursor = now.Cursor
 		}
-		rules.Groups = map[string]api.Sight{}
+		rules.Groups = map[string]api.VisibilityLevel{}
 		if _, err := r.client.SetVisibility(t.Context(), id, rules); err != nil {
 			t.Fatal(err)
 		}
-		if rules.Everyone == api.SeesOffline {
+		if rules.Everyone == api.VisibilityOffline {
 			if _, err := r.client.SetNote(t.Context(), id, api.SetNote{Text: "nobody sees it"}); err != nil {
 				t.Fatal(err)
 			}

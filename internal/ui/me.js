@@ -21,7 +21,7 @@ let session = takeAway(SESSION) || chosenID();
 let replaced = false; // by another session: this page does not sign in by itself
 const own = { presence: null };
 const contacts = { people: new Map(), names: new Map(), cursor: "", following: false, more: false };
-const person = { active: true, told: undefined, toldAt: 0, lastInput: Date.now(), timer: 0 };
+const person = { active: true, reported: undefined, reportedAt: 0, lastInput: Date.now(), timer: 0 };
 const asked = new Map(); // pending requests, by the id of the frame
 let lastID = 0;
 
@@ -77,7 +77,7 @@ function end() {
   contacts.people.clear();
   contacts.names.clear();
   Object.assign(contacts, { cursor: "", following: false, more: false });
-  person.told = undefined;
+  person.reported = undefined;
   for (const id of ["note", "times", "who", "icon", "hint", "connection"]) $(id).replaceChildren();
   $("connection").dataset.state = "";
   $("again").hidden = true;
@@ -124,7 +124,7 @@ async function greet() {
 }
 
 function signIn() {
-  const stated = person.active && person.told !== false ? undefined : person.active;
+  const stated = person.active && person.reported !== false ? undefined : person.active;
   ask({ type: "sign_in", client_type: "web", session, active: stated }, { what: "sign_in", stated, session });
 }
 
@@ -217,15 +217,15 @@ function done(about, frame) {
   if (about?.what === "claim") chosen(about.status);
   if (about?.what !== "sign_in") return;
   session = frame.session;
-  if (about.stated !== undefined) told(about.stated);
-  else if (session !== about.session) told(true); // a new one is active
-  if (person.told === !person.active) say(person.active); // it changed meanwhile
+  if (about.stated !== undefined) setReported(about.stated);
+  else if (session !== about.session) setReported(true); // a new one is active
+  if (person.reported === !person.active) reportActivity(person.active); // it changed meanwhile
 }
 
 function refused(about, frame) {
   if (frame.code === "session-replaced") return showReplaced(true);
   if (about?.what === "contacts") return; // not for this token: there is no list
-  if (about?.what === "activity") person.toldAt = 0; // the next input says it again
+  if (about?.what === "activity") person.reportedAt = 0; // the next input reports it again
   complain(frame.detail || `The server refused the request (${frame.code}).`);
 }
 
@@ -289,20 +289,20 @@ function input() {
   person.lastInput = Date.now();
   if (!person.active) {
     person.active = true;
-    say(true);
+    reportActivity(true);
     watch(IDLE_AFTER);
-  } else if (Date.now() - person.toldAt >= ACTIVITY_EVERY) {
-    say(true);
+  } else if (Date.now() - person.reportedAt >= ACTIVITY_EVERY) {
+    reportActivity(true);
   }
 }
 
-function say(active) {
-  if (!replaced && ask({ type: "activity", active }, { what: "activity" })) told(active);
+function reportActivity(active) {
+  if (!replaced && ask({ type: "activity", active }, { what: "activity" })) setReported(active);
 }
 
-function told(active) {
-  person.told = active;
-  person.toldAt = Date.now();
+function setReported(active) {
+  person.reported = active;
+  person.reportedAt = Date.now();
 }
 
 // watch looks again when the time without input could be over. A hidden page has
@@ -313,7 +313,7 @@ function watch(after) {
     const left = IDLE_AFTER - (Date.now() - person.lastInput);
     if (left > 0) return watch(left);
     person.active = false;
-    say(false);
+    reportActivity(false);
   }, after);
 }
 
