@@ -52,9 +52,9 @@ func Seal(w http.ResponseWriter) {
 	header(w, "X-Content-Type-Options", "nosniff")
 }
 
-// tell gives the headers of a write to a user's record: its revision, and
+// setWriteHeaders sets the headers of a write to a user's record: its revision, and
 // whether the request had been answered before.
-func (c *call) tell(result *publish.Result) {
+func (c *call) setWriteHeaders(result *publish.Result) {
 	header(c.w, "Etag", wire.ETag(result.Revision()))
 	if result.Answer != nil {
 		header(c.w, "Idempotency-Replayed", "true")

@@ -9,7 +9,7 @@
 // that another account's object cannot be told from one that does not exist, and
 // that every error is a problem of the catalogue in package api.
 //
-// It must not decide anything about presence, nor tell anybody of a change.
+// It must not decide anything about presence, nor send changes: streams do.
 package httpapi
 
 import (

@@ -35,7 +35,7 @@ func (a *API) setClaim(c *call) error {
 	if err != nil {
 		return err
 	}
-	c.tell(&result)
+	c.setWriteHeaders(&result)
 	return c.answer(http.StatusOK, claimResult(&result.Record, id))
 }
 
@@ -103,7 +103,7 @@ func (a *API) endClaim(c *call) error {
 	if err != nil {
 		return err
 	}
-	c.tell(&result)
+	c.setWriteHeaders(&result)
 	return c.nothing()
 }
 
@@ -168,7 +168,7 @@ func (a *API) writeNote(c *call, body *api.SetNote) error {
 	if err != nil {
 		return err
 	}
-	c.tell(&result)
+	c.setWriteHeaders(&result)
 	if body.Text == "" {
 		return c.nothing()
 	}

@@ -45,7 +45,7 @@ func (a *API) signIn(c *call) error {
 	}
 	session := a.signedIn(&result, u.ID, event.Session, &body)
 	header(c.w, "Location", "/v1/sessions/"+session.ID)
-	c.tell(&result)
+	c.setWriteHeaders(&result)
 	header(c.w, "Etag", recordTag(result.Revision(), &session))
 	return c.answer(http.StatusCreated, session)
 }
@@ -172,7 +172,7 @@ func (a *API) refresh(c *call) error {
 	if result.Answer == nil {
 		session = a.refreshed(session, event.Activity, began)
 	}
-	c.tell(&result)
+	c.setWriteHeaders(&result)
 	wired := asSession(u.ID, session, a.now())
 	header(c.w, "Etag", recordTag(result.Revision(), &wired))
 	return c.answer(http.StatusOK, wired)
@@ -214,7 +214,7 @@ func (a *API) signOut(c *call) error {
 	if err != nil {
 		return asNoSession(err)
 	}
-	c.tell(&result)
+	c.setWriteHeaders(&result)
 	return c.nothing()
 }
 
