@@ -5,6 +5,26 @@ import "slices"
 // A Change is what an event, or several together, made of a recorded state.
 type Change struct {
 	Recorded
+	Origin
+}
+
+// An Origin is the claim or the client that a change comes from. Of events that are
+// committed together it is that of the first accepted.
+type Origin struct {
+	// Claim and Source are of the claim that was set or ended; empty: none was.
+	Claim  ClaimID
+	Source Source
+	// Client is of the session that was begun, refreshed or ended, also by the
+	// passing of time; zero: none was.
+	Client Client
+}
+
+// A Client is what is known of a session's, and its own status: what that one
+// client says of the person after the change, offline once its session has ended.
+type Client struct {
+	Type    ClientType
+	Version string
+	Status  Status
 }
 
 // Apply is what was becomes when e happens at now. Ends that are due come first,
@@ -18,7 +38,7 @@ func Apply(was Recorded, e Event, p Policy, now Instant) (Change, error) {
 	d.observe(e)
 	d.advance(was.Next)
 	if err := d.take(e); err != nil {
-		return Change{was}, err
+		return Change{Recorded: was}, err
 	}
 	return d.finish(was, sessionsAlone(e))
 }
@@ -76,6 +96,10 @@ type draft struct {
 	renumbered bool
 	asked      *SetRules // nil: the rules of visibility stay
 
+	origin     Origin
+	session    Session // that origin comes from, as it was last; no id: from none
+	attributed bool    // an event was accepted, and what comes later is not the origin
+
 	ownSessions, ownClaims bool
 }
 
@@ -122,6 +146,7 @@ func (d *draft) advance(next Instant) {
 func (d *draft) advanceShown() {
 	shown, v := d.was, takeSnapshot(&d.State, d.At)
 	for t := nextChange(&d.State, v, &shown, d.At); t != 0 && t <= d.now; t = nextChange(&d.State, v, &shown, t) {
+		d.session = sessionThatChanged(d.Sessions, t)
 		shown, v = compose(&d.State, t)
 		d.show(&shown, t)
 		d.changed = true
@@ -144,6 +169,44 @@ func (d *draft) extendForRestart() {
 		}
 		d.replaceSession(i, session)
 	}
+}
+
+// sessionThatChanged is the first that ends or idles at t, or none.
+func sessionThatChanged(sessions []Session, t Instant) Session {
+	i := slices.IndexFunc(sessions, func(s Session) bool { return s.EndsAt == t || s.IdleAt == t })
+	if i < 0 {
+		return Session{}
+	}
+	return sessions[i]
+}
+
+// causedBy notes the session that an event is about, unless another event was
+// accepted before.
+func (d *draft) causedBy(s *Session) {
+	if !d.attributed {
+		d.session = *s
+	}
+}
+
+// client is that of the session that the change comes from.
+func (d *draft) client() Client {
+	s := &d.session
+	if s.ID == "" {
+		return Client{}
+	}
+	i, found := d.findSession(s.ID)
+	if found {
+		s = &d.Sessions[i]
+	}
+	c := Client{Type: s.Client, Version: s.Version}
+	switch {
+	case !found: // Offline
+	case s.active(d.now):
+		c.Status = Available
+	default:
+		c.Status = Away
+	}
+	return c
 }
 
 // show notes that shown stands since t, if its status is another.
@@ -174,6 +237,23 @@ func (d *draft) dropExpired() {
 
 // take applies one event to a draft that was advanced, or leaves it as it was.
 func (d *draft) take(event Event) error {
+	if isTick(event) {
+		return nil
+	}
+	session := d.session
+	if !d.attributed {
+		d.session = Session{} // the passing of time is not what this change comes from
+	}
+	err := d.takeEvent(event)
+	if err != nil {
+		d.session = session
+		return err
+	}
+	d.attributed = true
+	return nil
+}
+
+func (d *draft) takeEvent(event Event) error {
 	switch e := event.(type) {
 	case SignIn:
 		return d.request(&e.Request, event, Offline, func() error { return d.signIn(&e) })
@@ -199,7 +279,7 @@ func (d *draft) take(event Event) error {
 // says that only sessions had a part in it.
 func (d *draft) finish(was Recorded, alone bool) (Change, error) {
 	if !d.changed {
-		return Change{was}, ErrNoChange
+		return Change{Recorded: was}, ErrNoChange
 	}
 	before := &was.State
 	d.Revision = max(before.Revision+1, Revision(d.now))
@@ -209,7 +289,7 @@ func (d *draft) finish(was Recorded, alone bool) (Change, error) {
 	p, v := compose(&d.State, d.now)
 	if alone && p.Status != d.advanced {
 		if err := d.checkDamping(); err != nil {
-			return Change{was}, err
+			return Change{Recorded: was}, err
 		}
 	}
 	d.show(&p, d.now)
@@ -229,7 +309,9 @@ func (d *draft) finish(was Recorded, alone bool) (Change, error) {
 			d.Answers[i].Revision = d.Revision
 		}
 	}
-	return Change{Recorded{State: d.State, Shown: p, Next: nextChange(&d.State, v, &p, d.now)}}, nil
+	d.origin.Client = d.client()
+	recorded := Recorded{State: d.State, Shown: p, Next: nextChange(&d.State, v, &p, d.now)}
+	return Change{Recorded: recorded, Origin: d.origin}, nil
 }
 
 // checkDamping is the damping rule: changes that sessions alone cause keep a distance.

@@ -11,6 +11,7 @@ func (d *draft) setClaim(e *SetClaim) error {
 	}
 	if e.Source == Manual && e.Status == Available {
 		d.chooseAvailable()
+		d.origin.Claim, d.origin.Source = e.ID, e.Source
 		return nil
 	}
 	claim := Claim{ID: e.ID, Source: e.Source, Status: e.Status, Note: e.Note, App: e.App, Via: e.Via, Since: d.now}
@@ -35,6 +36,7 @@ func (d *draft) setClaim(e *SetClaim) error {
 		d.Claims = slices.Insert(d.claims(), i, claim)
 	}
 	d.changed = true
+	d.origin.Claim, d.origin.Source = e.ID, e.Source
 	return nil
 }
 
@@ -136,6 +138,7 @@ func (d *draft) endClaim(id ClaimID) error {
 	if !found {
 		return ErrUnknownClaim
 	}
+	d.origin.Claim, d.origin.Source = id, d.Claims[i].Source
 	d.removeClaim(i)
 	return nil
 }

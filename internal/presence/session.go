@@ -96,6 +96,7 @@ func (d *draft) signIn(e *SignIn) error {
 		session.ID, session.Since, session.IdleAt = was.ID, was.Since, was.IdleAt
 		d.report(&session, e.Activity)
 		d.replaceSession(i, session)
+		d.causedBy(&session)
 		return nil
 	}
 	if err := d.checkNew(e); err != nil {
@@ -106,6 +107,7 @@ func (d *draft) signIn(e *SignIn) error {
 	i, _ := d.findSession(e.Session)
 	d.Sessions = slices.Insert(d.sessions(), i, session)
 	d.changed = true
+	d.causedBy(&session)
 	return nil
 }
 
@@ -195,6 +197,7 @@ func (d *draft) refresh(e *Refresh) error {
 	session.Lease, session.EndsAt = lease, d.now.Add(lease)
 	d.report(&session, e.Activity)
 	d.replaceSession(i, session)
+	d.causedBy(&session)
 	return nil
 }
 
@@ -203,6 +206,7 @@ func (d *draft) signOut(id SessionID) error {
 	if !found {
 		return ErrUnknownSession
 	}
+	d.causedBy(&d.Sessions[i])
 	d.Sessions = slices.Delete(d.sessions(), i, i+1)
 	d.changed = true
 	return nil

@@ -19,7 +19,10 @@ const (
 	ruledFormat  byte = 2 // and one with them
 	originFormat byte = 3 // whose each session, claim and answer is; what was replaced
 	stateFormat       = originFormat
-	entryFormat  byte = 1
+
+	plainEntry  byte = 1 // an entry with what was shown alone
+	originEntry byte = 2 // and where it comes from, the user's own facts, and erased ones
+	entryFormat      = originEntry
 )
 
 // ErrFormat: stored bytes are of a format that this version does not know, or
@@ -195,11 +198,44 @@ func AppendEntry(dst []byte, e *Entry) []byte {
 	dst = binary.AppendUvarint(dst, uint64(e.Revision))
 	base := presence.InstantOf(e.Time)
 	dst = appendInstant(dst, base, 0)
-	dst = append(dst, byte(e.By.Cause))
+	o := &e.Origin
+	hasClaim, hasClient := o.Claim != "" || o.Source != "", o.Client != presence.Client{}
+	if e.Erased {
+		return append(dst, byte(e.By.Cause), erasedBit)
+	}
+	dst = append(dst, byte(e.By.Cause), bit(hasClaim, claimBit)|bit(hasClient, clientBit)|bit(e.UserBefore.Note != e.UserAfter.Note, noteBit))
 	dst = appendText(dst, e.By.Actor.User)
 	dst = appendText(dst, e.By.Actor.App)
 	dst = appendPresence(dst, &e.Before, e.Revision, base)
-	return appendPresence(dst, &e.After, e.Revision, base)
+	dst = appendPresence(dst, &e.After, e.Revision, base)
+	if hasClaim {
+		dst = appendText(dst, o.Claim)
+		dst = appendText(dst, o.Source)
+	}
+	if hasClient {
+		dst = appendText(dst, o.Client.Type)
+		dst = appendText(dst, o.Client.Version)
+		dst = append(dst, byte(o.Client.Status))
+	}
+	return appendFacts(dst, &e.UserBefore, &e.UserAfter)
+}
+
+// The head of an entry says which parts of it follow.
+const (
+	erasedBit = 0x01 // none
+	claimBit  = 0x02
+	clientBit = 0x04
+	noteBit   = 0x08 // the user's own note changed, and the new one comes last
+	entryBits = 0x0f
+)
+
+func appendFacts(dst []byte, before, after *UserFacts) []byte {
+	dst = append(dst, byte(before.State), byte(after.State))
+	dst = appendText(dst, before.Note)
+	if before.Note != after.Note {
+		dst = appendText(dst, after.Note)
+	}
+	return dst
 }
 
 const (
@@ -234,14 +270,53 @@ func DecodeEntry(data []byte) (Entry, error) {
 	base := d.instant(0)
 	e.Time = base.Time()
 	e.By.Cause = Cause(d.byte())
-	e.By.Actor.User = presence.UserID(d.text())
-	e.By.Actor.App = presence.AppID(d.text())
-	e.Before = d.presence(e.Revision, base)
-	e.After = d.presence(e.Revision, base)
+	head := d.entryHead()
+	if e.Erased = head&erasedBit != 0; !e.Erased {
+		d.entryParts(head, &e, base)
+	}
 	if err := d.end(); err != nil {
 		return Entry{}, err
 	}
 	return e, nil
+}
+
+// entryHead reads which parts follow; entries of the first format have none of them.
+func (d *decoder) entryHead() byte {
+	if d.format < originEntry {
+		return 0
+	}
+	head := d.byte()
+	if head&^entryBits != 0 || head&erasedBit != 0 && head != erasedBit {
+		d.bad("an unknown part")
+	}
+	return head
+}
+
+// entryParts reads what an entry has that was not erased.
+func (d *decoder) entryParts(head byte, e *Entry, base presence.Instant) {
+	e.By.Actor.User = presence.UserID(d.text())
+	e.By.Actor.App = presence.AppID(d.text())
+	e.Before = d.presence(e.Revision, base)
+	e.After = d.presence(e.Revision, base)
+	if head&claimBit != 0 {
+		e.Origin.Claim, e.Origin.Source = presence.ClaimID(d.text()), presence.Source(d.text())
+	}
+	if head&clientBit != 0 {
+		e.Origin.Client = presence.Client{Type: presence.ClientType(d.text()), Version: d.text(), Status: d.status()}
+	}
+	d.facts(head, e)
+}
+
+func (d *decoder) facts(head byte, e *Entry) {
+	if d.format < originEntry {
+		return
+	}
+	e.UserBefore.State, e.UserAfter.State = presence.Standing(d.byte()), presence.Standing(d.byte())
+	e.UserBefore.Note = d.text()
+	e.UserAfter.Note = e.UserBefore.Note
+	if head&noteBit != 0 {
+		e.UserAfter.Note = d.text()
+	}
 }
 
 func appendText[T ~string](dst []byte, text T) []byte {

@@ -112,6 +112,10 @@ func presences(t *rapid.T) presence.Presence {
 	}
 }
 
+func userFacts(t *rapid.T) store.UserFacts {
+	return store.UserFacts{State: presence.Standing(rapid.Byte().Draw(t, "state")), Note: rapid.String().Draw(t, "own note")}
+}
+
 func TestStateRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := states(t)
@@ -132,7 +136,18 @@ func TestEntryRoundTrip(t *testing.T) {
 			By: store.By{Cause: store.Cause(rapid.Byte().Draw(t, "cause")), Actor: store.Actor{
 				User: presence.UserID(text.Draw(t, "actor")), App: presence.AppID(text.Draw(t, "app")),
 			}},
-			Before: presences(t), After: presences(t),
+			Before: presences(t), After: presences(t), UserBefore: userFacts(t), UserAfter: userFacts(t),
+		}
+		if rapid.Bool().Draw(t, "of a claim") {
+			want.Origin.Claim, want.Origin.Source = presence.ClaimID(text.Draw(t, "claim")), presence.Source(text.Draw(t, "source"))
+		}
+		if rapid.Bool().Draw(t, "of a client") {
+			want.Origin.Client = presence.Client{
+				Type: presence.ClientType(text.Draw(t, "client")), Version: text.Draw(t, "version"), Status: statuses().Draw(t, "own status"),
+			}
+		}
+		if rapid.IntRange(0, 4).Draw(t, "erased") == 0 {
+			want = store.Redact(want)
 		}
 		got, err := store.DecodeEntry(store.AppendEntry(nil, &want))
 		if err != nil || got != want {
@@ -167,6 +182,28 @@ func TestUnknownFormat(t *testing.T) {
 	_, err := store.DecodeState([]byte{9})
 	if want := "stored bytes cannot be read: a state of format 9, and this porchlight knows formats up to 3"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+// TestUnknownEntryParts: bits that this version has no meaning for are no entry,
+// nor is one that is erased and has parts.
+func TestUnknownEntryParts(t *testing.T) {
+	erased := store.AppendEntry(nil, &store.Entry{Erased: true})
+	for _, head := range []byte{0x03, 0x10, 0x80} {
+		erased[len(erased)-1] = head
+		if _, err := store.DecodeEntry(erased); !errors.Is(err, store.ErrFormat) {
+			t.Errorf("%#x: %v", head, err)
+		}
+	}
+}
+
+// TestErasedIsSmall: of an erased entry little is stored.
+func TestErasedIsSmall(t *testing.T) {
+	e := goldenOriginEntry()
+	whole := len(store.AppendEntry(nil, &e))
+	e = store.Redact(e)
+	if erased := len(store.AppendEntry(nil, &e)); erased > 40 || erased >= whole/2 {
+		t.Errorf("%d bytes, of %d before", erased, whole)
 	}
 }
 
@@ -243,6 +280,10 @@ func FuzzDecodeEntry(f *testing.F) {
 		User: store.User{Account: "a", ID: "u"}, Revision: 9, Time: time.UnixMicro(1_700_000_000_000_000),
 		After: presence.Presence{Status: presence.Away, Note: "n", Handheld: true, Revision: 9},
 	}))
+	all := goldenOriginEntry()
+	erased := store.Redact(all)
+	f.Add(store.AppendEntry(nil, &all))
+	f.Add(store.AppendEntry(nil, &erased))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		e, err := store.DecodeEntry(data)
 		if err != nil {

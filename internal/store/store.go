@@ -149,9 +149,13 @@ type Change struct {
 // and Gap, which belong to the engine.
 func (c *Change) Entry(u User, was *presence.Recorded) Entry {
 	return Entry{
-		User: u, Revision: c.State.Revision, Time: c.State.At.Time(), By: c.By,
-		Before: was.Shown, After: c.Shown,
+		User: u, Revision: c.State.Revision, Time: c.State.At.Time(), By: c.By, Origin: c.Origin,
+		Before: was.Shown, After: c.Shown, UserBefore: factsOf(&was.State), UserAfter: factsOf(&c.State),
 	}
+}
+
+func factsOf(s *presence.State) UserFacts {
+	return UserFacts{State: s.Standing, Note: s.Note.Text}
 }
 
 // By says why and by whom a state changed.
@@ -192,12 +196,31 @@ type Entry struct {
 	Revision presence.Revision
 	Time     time.Time // of the commit
 	By       By
-	Before   presence.Presence
-	After    presence.Presence
+	// Origin is the claim or the client that it comes from.
+	Origin presence.Origin
+	// Before and After are what the user showed.
+	Before, After presence.Presence
+	// UserBefore and UserAfter are facts that what is shown does not tell. Entries
+	// of format 1 do not have them.
+	UserBefore, UserAfter UserFacts
+	// Erased says that the entry was redacted: see Redact.
+	Erased bool
 	// Gap: older versions of this user were dropped before this one.
 	Gap bool
 	// Damaged says why the entry cannot be decoded; of the rest only At is set.
 	Damaged error
+}
+
+// UserFacts are the user's state in the directory and own note.
+type UserFacts struct {
+	State presence.Standing
+	Note  string
+}
+
+// Redact is what stays of e when its user is erased: that there was a commit, when
+// and of which kind.
+func Redact(e Entry) Entry {
+	return Entry{At: e.At, User: e.User, Revision: e.Revision, Time: e.Time, By: By{Cause: e.By.Cause}, Erased: true, Gap: e.Gap}
 }
 
 // Key names a document in an account.

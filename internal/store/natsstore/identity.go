@@ -90,8 +90,8 @@ func lost(stream, how string) error {
 // checkIdentity refuses formats of others, and streams that are not the store's.
 func (s *Store) checkIdentity(w inventory) error {
 	n := s.names
-	if w.id.Format != formatVersion {
-		return fmt.Errorf("%w: stream %s has format %d, this porchlight knows %d: use the porchlight that made it, or restore a backup into a new prefix", ErrNewer, n.stream(), w.id.Format, formatVersion)
+	if w.id.Format > formatVersion {
+		return fmt.Errorf("%w: stream %s has format %d, this porchlight knows up to %d: use the porchlight that made it, or restore a backup into a new prefix", ErrNewer, n.stream(), w.id.Format, formatVersion)
 	}
 	if w.history == nil {
 		return lost(n.history(), "while stream "+n.stream()+" is there")
@@ -151,6 +151,18 @@ func (s *Store) identify(ctx context.Context, id identity, was uint64) error {
 		return nil
 	}
 	return err
+}
+
+// upgrade numbers the store with this porchlight's format before anything of it is
+// written. Older nodes that run see that, and end.
+func (s *Store) upgrade(ctx context.Context, w inventory) (inventory, error) {
+	id := *w.id
+	id.Format = formatVersion
+	if err := s.identify(ctx, id, w.idSeq); err != nil {
+		return w, fmt.Errorf("give the store format %d: %w", formatVersion, err)
+	}
+	s.log.InfoContext(ctx, "the store has a new format", slog.Int("format", formatVersion), slog.Int("before", w.id.Format))
+	return s.find(ctx)
 }
 
 // renew gives the store a new epoch.

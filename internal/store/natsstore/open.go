@@ -248,6 +248,11 @@ func (s *Store) load(ctx context.Context) error {
 	if err := s.checkAge(ctx, w); err != nil {
 		return err
 	}
+	if w.id.Format < formatVersion {
+		if w, err = s.upgrade(ctx, w); err != nil {
+			return err
+		}
+	}
 	if s.opts.NewEpoch {
 		if w, err = s.renew(ctx, w); err != nil {
 			return err

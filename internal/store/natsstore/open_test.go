@@ -133,7 +133,7 @@ func TestRefusals(t *testing.T) {
 		"both gone, must exist":      {func(a admin, p string) { a.remove(p + "-state"); a.remove(p + "-history") }, natsstore.ErrMissing, "-state"},
 		"state copied":               {func(a admin, p string) { a.copy(p) }, natsstore.ErrLost, "-state"},
 		"state purged":               {func(a admin, p string) { a.purge(p + "-state") }, natsstore.ErrForeign, "-state"},
-		"a newer format":             {func(a admin, p string) { a.reformat(p, 2) }, natsstore.ErrNewer, "format 2"},
+		"a newer format":             {func(a admin, p string) { a.reformat(p, 3) }, natsstore.ErrNewer, "format 3"},
 		"an identity that rot":       {func(a admin, p string) { a.put(p+".m", []byte("rot")) }, nil, "damaged"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -252,8 +252,33 @@ func (a admin) reformat(prefix string, format int) {
 	if err != nil {
 		a.Fatal(err)
 	}
-	body := bytes.Replace(natsstore.Unsealed(m.Data), []byte(`"format":1`), fmt.Appendf(nil, `"format":%d`, format), 1)
+	body := bytes.Replace(natsstore.Unsealed(m.Data), []byte(`"format":2`), fmt.Appendf(nil, `"format":%d`, format), 1)
 	a.put(subject, natsstore.Sealed(subject, body))
+}
+
+// TestUpgrade: a store of the first format gets the present one's number, and a node
+// that runs sees a number above its own.
+func TestUpgrade(t *testing.T) {
+	t.Parallel()
+	servers := startServers(t, 1)
+	s := servers.open(t, servers.options())
+	was := update(t, s, named("u"), nothing)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	a := servers.admin(t)
+	a.reformat("porchlight", 1)
+	s = closing(t, servers.open(t, servers.options()))
+	if identity := string(natsstore.Unsealed(a.last("porchlight.m").Data)); !strings.Contains(identity, `"format":2,`) {
+		t.Errorf("after the upgrade the identity is %s", identity)
+	}
+	if records, _, err := s.Read(t.Context(), []store.User{named("u")}); err != nil || len(records) != 1 || records[0].At != was.At {
+		t.Errorf("after the upgrade Read gave %+v, %v", records, err)
+	}
+	a.reformat("porchlight", 3)
+	if err := s.VerifyOnce(t.Context()); !errors.Is(err, natsstore.ErrNewer) {
+		t.Errorf("a running node sees a newer format: %v, want ErrNewer", err)
+	}
 }
 
 // TestServerRefusals: the settings of servers.

@@ -11,8 +11,11 @@ import (
 )
 
 // formatVersion is of the layout: subjects, streams and messages together. A
-// higher one is refused.
-const formatVersion = 1
+// higher one is refused, a lower one is renumbered by the node that opens it.
+//
+//	1  the first
+//	2  log entries of format 2, with where a change comes from
+const formatVersion = 2
 
 // messageFormat is the first byte of every message of ours. After it come four
 // bytes that check the rest and the subject: JetStream serves what its disk has.

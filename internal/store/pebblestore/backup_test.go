@@ -730,7 +730,7 @@ func TestBackupFormats(t *testing.T) {
 // changed by it, is restored to the newest, and holds the same; so it does where
 // values migrate on the way.
 func TestBackupGolden(t *testing.T) {
-	for _, kind := range []string{"1/clean", "1/killed", "2/clean", "2/killed"} {
+	for _, kind := range []string{"1/clean", "1/killed", "2/clean", "2/killed", "3/clean", "3/killed"} {
 		t.Run(strings.ReplaceAll(kind, "/", " "), func(t *testing.T) {
 			want := readGolden(t, kind)
 			mem := fromDisk(t, filepath.Join(goldenDir, kind))

@@ -70,14 +70,9 @@ func (s *Store) redactAll(entries []tailEntry, newest *item) error {
 			}
 			*e = store.Entry{At: e.At, User: newest.user, Time: above}
 		}
-		*e = redact(*e)
+		*e = store.Redact(*e)
 	}
 	return nil
-}
-
-// redact keeps of an entry where it stands and why it came.
-func redact(e store.Entry) store.Entry {
-	return store.Entry{At: e.At, User: e.User, Revision: e.Revision, Time: e.Time, By: store.By{Cause: e.By.Cause}}
 }
 
 // replaceEntries stages entries in the place of those at their positions.

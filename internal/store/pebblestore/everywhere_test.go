@@ -363,7 +363,7 @@ func (l *looker) entry(n int, e *tailEntry) bool {
 	}
 	want := l.b.entry(n, &e.Entry)
 	switch {
-	case e.Entry == redact(want) && n <= l.b.mayBeErased[c.user]:
+	case e.Entry == store.Redact(want) && n <= l.b.mayBeErased[c.user]:
 		l.redacted++
 	case n <= l.p.erased[c.user]:
 		return l.bad("the log has %+v, which was erased", e.Entry)

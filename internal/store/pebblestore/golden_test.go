@@ -17,7 +17,6 @@ import (
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
-	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
 // Golden directories are data directories as a released format wrote them:
@@ -120,12 +119,24 @@ func goldenUpdate(t *testing.T, s *Store, i, round int) {
 	t.Helper()
 	now := presence.InstantOf(goldenNow).Add(time.Duration(round*12+i) * time.Second)
 	by := store.By{Cause: store.Cause(1 + (i+round)%8), Actor: store.Actor{User: goldenUser(i).ID, App: presence.AppID(fmt.Sprint("app ", round))}}
-	_, err := s.Update(context.Background(), goldenUser(i), storetest.ByHand(by, func(st presence.State) (presence.State, error) {
-		return goldenState(st, now, i, round), nil
-	}))
+	_, err := s.Update(context.Background(), goldenUser(i), func(was presence.Recorded) (store.Change, error) {
+		next := presence.RecordedOf(goldenState(was.State, now, i, round))
+		return store.Change{Change: presence.Change{Recorded: next, Origin: goldenOrigin(i, round)}, By: by}, nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// goldenOrigin is a claim's, a client's, or none.
+func goldenOrigin(i, round int) (o presence.Origin) {
+	switch (i + round) % 3 {
+	case 0:
+		o.Claim, o.Source = "meeting", presence.Meeting
+	case 1:
+		o.Client = presence.Client{Type: presence.Mobile, Version: "5.17.5", Status: presence.Status(i % 3)}
+	}
+	return o
 }
 
 // goldenState has every field of a state set in some record.
@@ -245,6 +256,9 @@ func listLog(b *strings.Builder, s *Store) error {
 		for _, e := range feedEntries(found, at) {
 			fmt.Fprintf(b, "entry %d %+q %d %s %+v gap %t\n  before %+v\n  after %+v\n",
 				e.At, fmt.Sprint(e.User), e.Revision, e.Time.UTC().Format(time.RFC3339Nano), e.By, e.Gap, e.Before, e.After)
+			if e.Origin != (presence.Origin{}) || e.UserBefore != (store.UserFacts{}) || e.UserAfter != (store.UserFacts{}) {
+				fmt.Fprintf(b, "  from %+v\n  user %+v, then %+v\n", e.Origin, e.UserBefore, e.UserAfter)
+			}
 			at = e.At
 		}
 	}

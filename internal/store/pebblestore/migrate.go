@@ -32,6 +32,8 @@ func migrations() []migration {
 	return []migration{
 		// The watermark was written when the directory was opened.
 		{from: 1, what: "begin a watermark"},
+		// Entries that are there stay as they are: both of their formats are read.
+		{from: 2, what: "log where changes come from"},
 	}
 }
 

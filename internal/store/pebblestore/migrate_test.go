@@ -3,10 +3,12 @@ package pebblestore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -38,16 +40,16 @@ func TestMigrateFirst(t *testing.T) {
 		o := goldenOptions(mem, goldenNow)
 		o.Logger = slog.New(slog.NewTextHandler(&logged, nil))
 		mustClose(t, mustOpen(t, "data", o))
-		if n := strings.Count(logged.String(), "migrating the data directory"); n != 1 {
+		if n := strings.Count(logged.String(), "migrating the data directory"); n != formatVersion-1 {
 			t.Errorf("%s: %d lines say that it migrates", kind, n)
 		}
-		if format, err := atomicfs.ReadMarker(mem, "data", formatMarker); err != nil || format != "2" {
+		if format, err := atomicfs.ReadMarker(mem, "data", formatMarker); err != nil || format != strconv.Itoa(formatVersion) {
 			t.Errorf("%s: the marker says %q, %v", kind, format, err)
 		}
 		if st, err := readWatermark(mem, "data"); err != nil || !st.clean || st.position != 59 {
 			t.Errorf("%s: the watermark says %+v, %v", kind, st, err)
 		}
-		if r, err := Verify(context.Background(), "data", VerifyOptions{FS: mem}); err != nil || r.Format != 2 {
+		if r, err := Verify(context.Background(), "data", VerifyOptions{FS: mem}); err != nil || r.Format != formatVersion {
 			t.Errorf("%s: Verify: %+v, %v", kind, r, err)
 		}
 	}
@@ -65,19 +67,22 @@ func TestMigrateFirstAgain(t *testing.T) {
 	mustClose(t, mustOpen(t, "data", goldenOptions(mem, goldenNow)))
 }
 
-// older is a porchlight before the first migration.
-func older(fs vfs.FS) Options {
+// older is a porchlight that knows formats up to the given one.
+func older(fs vfs.FS, format int) Options {
 	o := goldenOptions(fs, goldenNow)
-	o.migrations = []migration{}
+	o.migrations = append([]migration{}, migrations()[:format-1]...)
 	return o
 }
 
 // TestDowngrade: an older porchlight refuses a directory of a newer format, and
 // changes nothing in it.
 func TestDowngrade(t *testing.T) {
-	for _, kind := range []string{"clean", "killed"} {
-		mem := fromDisk(t, filepath.Join(goldenDir, "2", kind))
-		refused(t, mem, older(mem), ErrNewer, "has format 2, this porchlight knows up to 1", "use a newer porchlight")
+	for format := 2; format <= formatVersion; format++ {
+		for _, kind := range []string{"clean", "killed"} {
+			mem := fromDisk(t, filepath.Join(goldenDir, strconv.Itoa(format), kind))
+			says := fmt.Sprintf("has format %d, this porchlight knows up to %d", format, format-1)
+			refused(t, mem, older(mem, format-1), ErrNewer, says, "use a newer porchlight")
+		}
 	}
 }
 
@@ -112,7 +117,7 @@ func shouted(listing string) string {
 // operation on the disk leaves the old directory or the new one. The old one can
 // be used by what wrote it, and migrates when it is opened by what killed it.
 func TestMigrateKilled(t *testing.T) {
-	for _, from := range []string{"1/clean", "1/killed", "2/killed"} {
+	for _, from := range []string{"1/clean", "1/killed", "2/killed", "3/killed"} {
 		t.Run(strings.ReplaceAll(from, "/", " "), func(t *testing.T) {
 			want := readGolden(t, from)
 			points := migrationCrashes(t, from, shouted(want))
@@ -206,7 +211,7 @@ func checkKilled(t *testing.T, fs *vfs.MemFS, want string) (wasOld bool) {
 
 // TestMigrateFails: a step that cannot read a value changes nothing and says so.
 func TestMigrateFails(t *testing.T) {
-	mem := fromDisk(t, filepath.Join(goldenDir, "2", "clean"))
+	mem := fromDisk(t, filepath.Join(goldenDir, "3", "clean"))
 	o := shouting(mem)
 	step := &o.migrations[len(o.migrations)-1]
 	step.rewrite = func(key, value []byte) ([]byte, error) {
@@ -216,11 +221,11 @@ func TestMigrateFails(t *testing.T) {
 		return value, nil
 	}
 	_, err := Open("data", o)
-	if !errors.Is(err, errValue) || !strings.Contains(err.Error(), "migrate from format 2 (shout)") || !strings.Contains(err.Error(), "starting again repeats it") {
+	if !errors.Is(err, errValue) || !strings.Contains(err.Error(), "migrate from format 3 (shout)") || !strings.Contains(err.Error(), "starting again repeats it") {
 		t.Errorf("Open: %v", err)
 	}
 	s := mustOpen(t, "data", goldenOptions(mem, goldenNow))
-	if got, want := goldenListing(t, s), readGolden(t, "2/clean"); got != want {
+	if got, want := goldenListing(t, s), readGolden(t, "3/clean"); got != want {
 		t.Errorf("after a migration that failed the directory holds\n%s\nwant\n%s", got, want)
 	}
 }

@@ -14,7 +14,8 @@ import (
 //
 //	1  the first
 //	2  there is a watermark
-const formatVersion = 2
+//	3  log entries of format 2, with where a change comes from
+const formatVersion = 3
 
 // valueFormat is the first byte of each value of a record, a log entry and a
 // document.

@@ -55,12 +55,7 @@ func (x *suite) erase(u store.User) {
 // isRedacted reports whether e is what Erase may leave of was.
 func isRedacted(e, was store.Entry) bool {
 	e.Gap = was.Gap // an engine may drop some
-	return e == redact(was)
-}
-
-// redact is what stays of an entry.
-func redact(e store.Entry) store.Entry {
-	return store.Entry{At: e.At, User: e.User, Revision: e.Revision, Time: e.Time, By: store.By{Cause: e.By.Cause}, Gap: e.Gap}
+	return e == store.Redact(was)
 }
 
 // checkErased compares the log with what it was before u was erased.

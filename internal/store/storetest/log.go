@@ -12,6 +12,7 @@ import (
 
 var logTests = []namedTest{
 	{"Pages", logPages},
+	{"SaysWhatHappened", logSays},
 	{"HistoryPages", historyPages},
 	{"HistoryAgreesWithLog", historyAgrees},
 	{"PositionAtEdges", positionAtEdges},

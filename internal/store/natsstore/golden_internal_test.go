@@ -1,0 +1,73 @@
+package natsstore
+
+import (
+	"bytes"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+const goldenSubject = "porchlight.s.golden"
+
+// goldenRecord is a record, and the entry that its message holds beside.
+func goldenRecord() (*item, store.Entry) {
+	const at = presence.Instant(1_795_334_400_000_000)
+	state := presence.State{
+		Revision: presence.Revision(at), At: at, Note: presence.Note{Text: "ñ"},
+		Claims: []presence.Claim{{ID: "c", Source: presence.Schedule, Status: presence.OutOfOffice, Since: at, Until: at + 60e6}},
+	}
+	u := store.User{Account: "acme", ID: "u"}
+	it := &item{user: u, Recorded: presence.RecordedOf(state), armed: at + 60e6, ops: opMarks{{id: 7}, {id: 6, at: 3}}}
+	change := store.Change{
+		Change: presence.Change{Recorded: it.Recorded},
+		By:     store.By{Cause: store.CauseClaim, Actor: store.Actor{App: "app"}},
+	}
+	return it, change.Entry(u, &presence.Recorded{})
+}
+
+// TestGoldenRecord: messages of every format that was ever written, in
+// testdata/golden/record-<formatVersion>.hex, are read as what they were. They are
+// written once, from what the failing test says, and never changed.
+func TestGoldenRecord(t *testing.T) {
+	want, all := goldenRecord()
+	all.Origin = presence.Origin{Claim: "c", Source: presence.Schedule}
+	plain := all
+	plain.Origin, plain.UserAfter = presence.Origin{}, store.UserFacts{}
+	entries := []store.Entry{plain, all}
+	now := seal(goldenSubject, appendItem(begin(512), want, &all, 3))
+	for i, entry := range entries {
+		path := filepath.Join("testdata", "golden", "record-"+string(rune('1'+i))+".hex")
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Errorf("%v: keep\n%x", err, now)
+			continue
+		}
+		data, err := hex.DecodeString(strings.Join(strings.Fields(string(text)), ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == len(entries)-1 && !bytes.Equal(data, now) {
+			t.Errorf("the format written today has other bytes: %x", now)
+		}
+		it, err := decodeItem(want.user, storedMsg{subject: goldenSubject, seq: 9, data: data})
+		if err != nil || !reflect.DeepEqual(it.Recorded, want.Recorded) || it.armed != want.armed || it.at != 9 {
+			t.Errorf("%s is the record %+v, %v; want %+v", path, it, err, want)
+		}
+		head, err := cutRecord(goldenSubject, data)
+		if err != nil || head.previous != 3 {
+			t.Fatalf("%s: %+v, %v", path, head, err)
+		}
+		if e, err := store.DecodeEntry(head.entry); err != nil || e != entry {
+			t.Errorf("%s has the entry %+v, %v; want %+v", path, e, err, entry)
+		}
+	}
+	if len(entries) != formatVersion {
+		t.Errorf("%d golden records of %d formats", len(entries), formatVersion)
+	}
+}

@@ -1,0 +1,43 @@
+package storetest
+
+import (
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// logSays: an entry has what its change says beside the states: on whose behalf it
+// was made, where it comes from, and what it did to the user's own facts.
+func logSays(x *suite) {
+	by := store.By{Cause: store.CauseSignOut, Actor: store.Actor{User: "boss", App: "app"}}
+	origin := presence.Origin{
+		Claim: "c", Source: presence.Meeting,
+		Client: presence.Client{Type: presence.Mobile, Version: "5.17.5", Status: presence.Away},
+	}
+	first := x.update(user("u"), note("own"))
+	_, err := x.Store.Update(x.ctx, user("u"), func(was presence.Recorded) (store.Change, error) {
+		change, err := ByHand(by, edit(func(s *presence.State) {
+			s.Standing, s.Note.Text = presence.Deactivated, "another"
+		}))(was)
+		change.Origin = origin
+		return change, err
+	})
+	if err != nil {
+		x.Fatal(err)
+	}
+	last := x.update(user("u"), nothing)
+	got := x.entries(0, last.At)
+	own, another := store.UserFacts{Note: "own"}, store.UserFacts{State: presence.Deactivated, Note: "another"}
+	for i, want := range []store.Entry{
+		{UserAfter: own, By: got[0].By},
+		{UserBefore: own, UserAfter: another, By: by, Origin: origin},
+		{UserBefore: another, UserAfter: another, By: got[2].By},
+	} {
+		e := got[i]
+		if e.By != want.By || e.Origin != want.Origin || e.UserBefore != want.UserBefore || e.UserAfter != want.UserAfter || e.Erased {
+			x.Errorf("entry %d is %+v, want %+v", i, e, want)
+		}
+	}
+	if got[0].At != first.At {
+		x.Errorf("the first entry is at %d, want %d", got[0].At, first.At)
+	}
+}
