@@ -165,7 +165,11 @@ func (d *Directory) Update(ctx context.Context, account presence.AccountID, u Us
 // replace writes u over before and moves the claim to its e-mail along with it.
 func (d *Directory) replace(ctx context.Context, account presence.AccountID, before, u *User) error {
 	from, to := emailForm(before.Email), emailForm(u.Email)
-	changes := []store.Doc{u.doc(before.Version)}
+	unlogged, err := d.unlogged(ctx, account, before, u)
+	if err != nil {
+		return err
+	}
+	changes := append(unlogged, u.doc(before.Version))
 	if from != to {
 		taken, err := d.claims(ctx, account, u.Email)
 		if err != nil {
@@ -180,7 +184,7 @@ func (d *Directory) replace(ctx context.Context, account presence.AccountID, bef
 		}
 		changes = append(append(changes, freed...), claimDoc(to, u.ID))
 	}
-	err := d.docs.Write(ctx, account, changes...)
+	err = d.docs.Write(ctx, account, changes...)
 	d.emails.forget(account, from)
 	d.emails.forget(account, to)
 	if before.Active != u.Active {
@@ -213,7 +217,7 @@ func (d *Directory) Delete(ctx context.Context, account presence.AccountID, id p
 		if err != nil {
 			return err
 		}
-		own, err := d.docs.Load(ctx, account, contactsKey(id), visibilityKey(id))
+		own, err := d.docs.Load(ctx, account, contactsKey(id), visibilityKey(id), unloggedKey(id))
 		if err != nil {
 			return fmt.Errorf("delete user %s: %w", id, err)
 		}

@@ -169,3 +169,79 @@ func TestAccountAndMe(t *testing.T) {
 		t.Errorf("%+v", me)
 	}
 }
+
+// causes are those of a user's entries in the log, oldest first.
+func (w *world) causes(id string) []string {
+	w.t.Helper()
+	entries, err := w.store.Log(w.t.Context(), 0, store.MaxFeedGroup)
+	w.must(err)
+	var causes []string
+	for _, e := range entries {
+		if string(e.User.ID) == id {
+			causes = append(causes, e.By.Cause.String())
+		}
+	}
+	return causes
+}
+
+// TestDirectoryChangesAreLogged: each commits one entry, which changes nothing that
+// a watcher sees.
+func TestDirectoryChangesAreLogged(t *testing.T) {
+	w := newWorld(t)
+	admin := w.admin()
+	var u api.User
+	w.do("POST", "/v1/users", admin, `{"email":"jane@example.com"}`).want(201).read(&u)
+	path := "/v1/users/" + u.ID
+	seen := w.presence(u.ID, admin)
+	for _, body := range []string{
+		`{"display_name":"Jane"}`, `{"display_name":"Jane"}`, `{"email":"j@example.com"}`, `{"email":"k@example.com","department":"R&D"}`,
+	} {
+		w.do("PATCH", path, admin, body).want(200)
+	}
+	now := w.presence(u.ID, admin)
+	now.Cursor = seen.Cursor
+	if now != seen {
+		t.Errorf("%+v became %+v", seen, now)
+	}
+	for _, active := range []string{"false", "false", "true"} {
+		w.do("PATCH", path, admin, `{"active":`+active+`}`).want(200)
+	}
+	w.do("DELETE", path, admin, "").want(204)
+	want := "created renamed email renamed email deactivated activated deleted"
+	if got := strings.Join(w.causes(u.ID), " "); got != want {
+		t.Errorf("the log has %q, want %q", got, want)
+	}
+}
+
+// TestUnloggedChangesAreLogged: what a server changed and did not log before it ended
+// is logged when the next one starts, or when the request comes again.
+func TestUnloggedChangesAreLogged(t *testing.T) {
+	for name, finish := range map[string]func(w *world, path string){
+		"the next start": func(w *world, _ string) { w.must(w.api.LogProfiles(w.t.Context())) },
+		"the same request": func(w *world, path string) {
+			w.do("PATCH", path, w.admin(), `{"display_name":"Half","email":"half2@example.com"}`).want(200)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			var u api.User
+			w.do("POST", "/v1/users", w.admin(), `{"email":"half@example.com"}`).want(201).read(&u)
+			for _, change := range []func(*directory.User){
+				func(u *directory.User) { u.DisplayName = "Half" },
+				func(u *directory.User) { u.Email = "half2@example.com" },
+			} {
+				found, err := w.directory.User(t.Context(), w.account, presence.UserID(u.ID))
+				w.must(err)
+				change(&found)
+				_, err = w.directory.Update(t.Context(), w.account, found)
+				w.must(err)
+			}
+			for range 2 {
+				finish(w, "/v1/users/"+u.ID)
+				if got := strings.Join(w.causes(u.ID), " "); got != "created renamed email" {
+					t.Errorf("the log has %q", got)
+				}
+			}
+		})
+	}
+}

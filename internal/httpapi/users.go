@@ -194,6 +194,9 @@ func (a *API) change(
 			return before, err
 		}
 	}
+	if err := a.logProfile(ctx, store.User{Account: c.p.Account, ID: before.ID}, c.p.Actor()); err != nil {
+		return before, err
+	}
 	switch {
 	case deactivates:
 		return after, a.Authority.RevokeUser(ctx, c.p.Account, before.ID)

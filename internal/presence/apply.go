@@ -271,6 +271,8 @@ func (d *draft) takeEvent(event Event) error {
 		return d.request(&e.Request, event, Offline, func() error { return d.setRules(&e) })
 	case SetStanding:
 		d.setStanding(e.Standing)
+	case ProfileChanged:
+		d.changed = d.changed || d.Exists() && d.Standing != Deleted
 	}
 	return nil
 }

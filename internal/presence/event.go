@@ -110,16 +110,21 @@ type SetRules struct {
 // end.
 type SetStanding struct{ Standing Standing }
 
+// ProfileChanged records that the directory changed the user's names, or the
+// e-mail address. Nothing that is recorded here changes: the commit is for the log.
+type ProfileChanged struct{ Email bool }
+
 // Tick is the passing of time alone: what is due ends. Seen comes first: it is
 // what was learned of sessions since the last commit, and puts their ends off.
 type Tick struct{ Seen []Seen }
 
-func (SignIn) event()      {}
-func (Refresh) event()     {}
-func (SignOut) event()     {}
-func (SetClaim) event()    {}
-func (EndClaim) event()    {}
-func (SetNote) event()     {}
-func (SetRules) event()    {}
-func (SetStanding) event() {}
-func (Tick) event()        {}
+func (SignIn) event()         {}
+func (Refresh) event()        {}
+func (SignOut) event()        {}
+func (SetClaim) event()       {}
+func (EndClaim) event()       {}
+func (SetNote) event()        {}
+func (SetRules) event()       {}
+func (SetStanding) event()    {}
+func (ProfileChanged) event() {}
+func (Tick) event()           {}

@@ -232,7 +232,11 @@ func TestCauses(t *testing.T) {
 			e    presence.Event
 			want store.Cause
 		}{
-			{presence.SetStanding{Standing: presence.Active}, store.CauseStanding},
+			{presence.SetStanding{Standing: presence.Active}, store.CauseCreated},
+			{presence.ProfileChanged{}, store.CauseRenamed},
+			{presence.ProfileChanged{Email: true}, store.CauseEmail},
+			{presence.SetStanding{Standing: presence.Deactivated}, store.CauseDeactivated},
+			{presence.SetStanding{Standing: presence.Active}, store.CauseActivated},
 			{signIn("s", time.Hour), store.CauseSignIn},
 			{idle, store.CauseRefresh},
 			{presence.SetClaim{ID: "c", Source: presence.App, Status: presence.Busy}, store.CauseClaim},

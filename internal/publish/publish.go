@@ -81,7 +81,7 @@ func (r *Result) Revision() presence.Revision {
 // those of presence.Apply, of the store, and of Known; nothing has changed
 // then, but for store.ErrUnknown.
 func (p *Publisher) Publish(ctx context.Context, u store.User, actor store.Actor, e presence.Event) (Result, error) {
-	by := store.By{Cause: causeOf(e), Actor: actor}
+	by := store.By{Cause: causeOf(e, true), Actor: actor}
 	if sessionEvent(e) {
 		if waiter, held := p.holds.join(u, by, e); held {
 			return waiter.wait(ctx)
@@ -105,6 +105,7 @@ func (p *Publisher) commit(ctx context.Context, u store.User, by store.By, e pre
 	now := p.now()
 	seen := p.soft.of(u)
 	return p.update(ctx, update{user: u, seen: seen, unlisted: isDirectory(e), decide: func(was presence.Recorded) (store.Change, error) {
+		by.Cause = causeOf(e, was.State.Exists())
 		if len(seen) == 0 {
 			next, err := presence.Apply(was, e, p.policy, now)
 			return store.Change{Change: next, By: by}, err
@@ -160,8 +161,12 @@ func (p *Publisher) update(ctx context.Context, o update) (Result, error) {
 }
 
 func isDirectory(e presence.Event) bool {
-	_, ok := e.(presence.SetStanding)
-	return ok
+	switch e.(type) {
+	case presence.SetStanding, presence.ProfileChanged:
+		return true
+	default:
+		return false
+	}
 }
 
 func sessionEvent(e presence.Event) bool {
@@ -173,8 +178,9 @@ func sessionEvent(e presence.Event) bool {
 	}
 }
 
-func causeOf(e presence.Event) store.Cause {
-	switch e.(type) {
+// causeOf is the cause of a commit of e for a user who exists on record, or does not.
+func causeOf(e presence.Event, exists bool) store.Cause {
+	switch e := e.(type) {
 	case presence.SignIn:
 		return store.CauseSignIn
 	case presence.Refresh:
@@ -189,9 +195,27 @@ func causeOf(e presence.Event) store.Cause {
 		return store.CauseNote
 	case presence.SetRules:
 		return store.CauseRules
+	case presence.ProfileChanged:
+		if e.Email {
+			return store.CauseEmail
+		}
+		return store.CauseRenamed
 	case presence.SetStanding:
-		return store.CauseStanding
+		return causeOfState(e.Standing, exists)
 	default:
 		return store.CauseTime
+	}
+}
+
+func causeOfState(state presence.Standing, exists bool) store.Cause {
+	switch {
+	case state == presence.Deleted:
+		return store.CauseDeleted
+	case state == presence.Deactivated:
+		return store.CauseDeactivated
+	case exists:
+		return store.CauseActivated
+	default:
+		return store.CauseCreated
 	}
 }

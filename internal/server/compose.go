@@ -75,6 +75,7 @@ func (s *Server) compose() {
 		Publisher: s.publisher, Views: views, Watches: s.watches, Directory: dir, Authority: authority, Clock: clock, DemoToken: s.opts.DemoToken,
 		Cursors: s.hub, Log: s.log, Site: site, Quotas: s.limits.guard, Reads: s.limits.reads,
 	}
+	s.native = native
 	streams := &streamapi.API{Native: native, Hub: s.hub}
 	s.watches.Tell = streams.SendWatch
 	plan, _ := zoomapi.ParsePlan(s.config.RateLimitPlan) // Check has refused any other

@@ -34,6 +34,7 @@ func (s *Server) parts() []*part {
 		{name: "expiry", start: s.publisher.Run},
 		{name: "sessions of connections", start: func(ctx context.Context) error { s.publisher.KeepBound(ctx); return nil }},
 		{name: "consumers", start: s.consumers.Run},
+		{name: "log of directory changes", start: s.logProfiles},
 		{name: "watches", start: s.watches.Run},
 	}
 	if s.admin != nil {
@@ -49,6 +50,15 @@ func (s *Server) parts() []*part {
 		all = append(all, &part{name: "certificates", start: func(ctx context.Context) error { s.tls.watch(ctx); return nil }})
 	}
 	return all
+}
+
+// logProfiles completes the log once, of changes that a server made and did not log
+// before it ended. A failure leaves them for the next start, or the next change.
+func (s *Server) logProfiles(ctx context.Context) error {
+	if err := s.native.LogProfiles(ctx); err != nil && ctx.Err() == nil {
+		s.log.WarnContext(ctx, "directory changes of an earlier run could not be logged", slog.Any("err", err))
+	}
+	return nil
 }
 
 // running are parts at work.

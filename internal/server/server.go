@@ -24,6 +24,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"porchlight.dev/porchlight/internal/httpapi"
 	"porchlight.dev/porchlight/internal/tail"
 	"porchlight.dev/porchlight/internal/watch"
 
@@ -76,6 +77,7 @@ type Server struct {
 	limits      limits
 
 	publisher *publish.Publisher
+	native    *httpapi.API
 	consumers *tail.Runtime
 	watches   *watch.Registry
 	hub       *hub.Hub

@@ -13,6 +13,13 @@ var causeNames = [...]string{
 	CauseStanding: "standing",
 	CauseTime:     "time",
 	CauseRules:    "visibility",
+
+	CauseRenamed:     "renamed",
+	CauseEmail:       "email",
+	CauseCreated:     "created",
+	CauseActivated:   "activated",
+	CauseDeactivated: "deactivated",
+	CauseDeleted:     "deleted",
 }
 
 // String is the word for a cause, as logs and histories show it.

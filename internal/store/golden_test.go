@@ -167,6 +167,7 @@ func TestStoredNumbers(t *testing.T) {
 		}, func(n int) string { return presence.Status(n).String() }},
 		"causes": {[]string{
 			"unknown", "sign_in", "refresh", "sign_out", "claim", "end_claim", "note", "standing", "time", "visibility",
+			"renamed", "email", "created", "activated", "deactivated", "deleted",
 		}, func(n int) string { return store.Cause(n).String() }},
 		"user states": {[]string{"active", "deactivated", "deleted"}, func(n int) string {
 			return map[presence.Standing]string{

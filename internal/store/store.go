@@ -180,6 +180,13 @@ const (
 	CauseStanding
 	CauseTime  // something ended at its instant
 	CauseRules // the user's rules of visibility
+	// The directory's. CauseStanding stands for the last four in older entries.
+	CauseRenamed
+	CauseEmail
+	CauseCreated
+	CauseActivated
+	CauseDeactivated
+	CauseDeleted
 )
 
 // Actor is who asked: a user, an app on behalf of nobody in particular, or the

@@ -1,0 +1,102 @@
+package directory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"porchlight.dev/porchlight/internal/document"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// Unlogged is a change of a user's profile that the user's log may lack. It is
+// written together with the change, and stays until MarkLogged: a server that ends
+// between the change and its entry loses neither.
+type Unlogged struct {
+	User           presence.UserID
+	Renamed, Email bool
+	version        string
+}
+
+type unloggedValue struct {
+	document.Format
+	Renamed bool `json:"renamed,omitempty"`
+	Email   bool `json:"email,omitempty"`
+}
+
+const unloggedCollection = "unlogged"
+
+func unloggedKey(id presence.UserID) store.Key {
+	return store.Key{Collection: unloggedCollection, Key: string(id)}
+}
+
+// Unlogged is what the log of a user may lack.
+func (d *Directory) Unlogged(ctx context.Context, account presence.AccountID, id presence.UserID) (Unlogged, error) {
+	docs, err := d.docs.Load(ctx, account, unloggedKey(id))
+	if err != nil {
+		return Unlogged{}, fmt.Errorf("read what is not logged of user %s: %w", id, err)
+	}
+	if len(docs) == 0 {
+		return Unlogged{User: id}, nil
+	}
+	return unloggedOf(&docs[0])
+}
+
+// AllUnlogged pages through an account's users whose logs may lack something: those
+// above after, at most limit.
+func (d *Directory) AllUnlogged(ctx context.Context, account presence.AccountID, after presence.UserID, limit int) ([]Unlogged, error) {
+	docs, err := d.docs.List(ctx, account, unloggedCollection, string(after), limit)
+	if err != nil {
+		return nil, fmt.Errorf("list what is not logged: %w", err)
+	}
+	all := make([]Unlogged, 0, len(docs))
+	for i := range docs {
+		u, err := unloggedOf(&docs[i])
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, u)
+	}
+	return all, nil
+}
+
+// MarkLogged drops what the log has by now. A change that came after u was read
+// stays.
+func (d *Directory) MarkLogged(ctx context.Context, account presence.AccountID, u Unlogged) error {
+	if u.version == "" {
+		return nil
+	}
+	err := d.docs.Write(ctx, account, store.Doc{Key: unloggedKey(u.User), Version: u.version})
+	if err != nil && !errors.Is(err, store.ErrConflict) {
+		return fmt.Errorf("drop what was not logged of user %s: %w", u.User, err)
+	}
+	return nil
+}
+
+// unlogged is the document that is written with a change from before to u: none, if
+// the profile stays.
+func (d *Directory) unlogged(ctx context.Context, account presence.AccountID, before, u *User) ([]store.Doc, error) {
+	renamed, email := before.names() != u.names(), before.Email != u.Email
+	if !renamed && !email {
+		return nil, nil
+	}
+	was, err := d.Unlogged(ctx, account, u.ID)
+	if err != nil {
+		return nil, err
+	}
+	v := unloggedValue{document.Current(), renamed || was.Renamed, email || was.Email}
+	return []store.Doc{document.New(unloggedKey(u.ID), was.version, v)}, nil
+}
+
+func (u *User) names() [4]string {
+	return [4]string{u.FirstName, u.LastName, u.DisplayName, u.Department}
+}
+
+func unloggedOf(doc *store.Doc) (Unlogged, error) {
+	var v unloggedValue
+	if err := document.Decode(doc, &v); err != nil {
+		return Unlogged{}, err
+	}
+	return Unlogged{User: presence.UserID(doc.Key.Key), Renamed: v.Renamed, Email: v.Email, version: doc.Version}, nil
+}

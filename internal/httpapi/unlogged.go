@@ -1,0 +1,72 @@
+package httpapi
+
+import (
+	"context"
+
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// logProfile commits the entries of changes to a user's profile that the log may
+// lack: those of the request that is served, and of one that was cut short. Cut
+// short itself, it is repeated, and the log may have an entry twice.
+func (a *API) logProfile(ctx context.Context, u store.User, actor store.Actor) error {
+	change, err := a.Directory.Unlogged(ctx, u.Account, u.ID)
+	if err != nil {
+		return err
+	}
+	return a.logUnlogged(ctx, u.Account, change, actor)
+}
+
+func (a *API) logUnlogged(ctx context.Context, account presence.AccountID, change directory.Unlogged, actor store.Actor) error {
+	u := store.User{Account: account, ID: change.User}
+	for _, e := range []struct {
+		happened bool
+		event    presence.ProfileChanged
+	}{
+		{change.Renamed, presence.ProfileChanged{}},
+		{change.Email, presence.ProfileChanged{Email: true}},
+	} {
+		if !e.happened {
+			continue
+		}
+		if _, err := a.Publisher.Publish(ctx, u, actor, e.event); err != nil {
+			return err
+		}
+	}
+	return a.Directory.MarkLogged(ctx, account, change)
+}
+
+// LogProfiles commits the entries that a server owed when it ended, in nobody's
+// name: it is called once, when the server starts.
+func (a *API) LogProfiles(ctx context.Context) error {
+	const page = 100
+	for after := presence.AccountID(""); ; {
+		accounts, err := a.Directory.Accounts(ctx, after, page)
+		if err != nil || len(accounts) == 0 {
+			return err
+		}
+		for i := range accounts {
+			after = accounts[i].ID
+			if err := a.logProfilesOf(ctx, after, page); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (a *API) logProfilesOf(ctx context.Context, account presence.AccountID, page int) error {
+	for after := presence.UserID(""); ; {
+		changes, err := a.Directory.AllUnlogged(ctx, account, after, page)
+		if err != nil || len(changes) == 0 {
+			return err
+		}
+		for _, change := range changes {
+			after = change.User
+			if err := a.logUnlogged(ctx, account, change, store.Actor{}); err != nil {
+				return err
+			}
+		}
+	}
+}
