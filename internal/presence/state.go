@@ -73,7 +73,7 @@ type Shown struct {
 	Revision       Revision // of the last commit that changed status, note, since or until
 }
 
-// Standing is a user's place in the directory.
+// Standing is a user's place in the directory. Numbers are stored: append only.
 type Standing uint8
 
 // A deactivated user is offline whatever is claimed; a deleted user's facts are

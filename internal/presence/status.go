@@ -3,7 +3,7 @@ package presence
 import "fmt"
 
 // A Status is one of the ten words for a user's availability. The zero value is
-// Offline.
+// Offline. Numbers are stored: append only.
 type Status uint8
 
 // The statuses, in the native spelling of [Status.String].

@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// Sight is how much of a presence a watcher may see.
+// Sight is how much of a presence a watcher may see. Numbers are stored: append
+// only.
 type Sight uint8
 
 // A watcher sees everything, only the status without note and times, or a user
