@@ -14,9 +14,7 @@ import (
 // Ticket gets a ticket, which opens one stream for a client that cannot send headers,
 // such as a page in a browser. Use it within 30 seconds. A [Stream] needs none.
 func (c *Client) Ticket(ctx context.Context) (api.Ticket, error) {
-	var t api.Ticket
-	_, err := c.do(ctx, call{method: http.MethodPost, path: "/v1/tickets", into: &t})
-	return t, err
+	return ask[api.Ticket](ctx, c, call{method: http.MethodPost, path: "/v1/tickets"})
 }
 
 // ChangesQuery selects changes.
@@ -46,7 +44,5 @@ func (c *Client) Changes(ctx context.Context, q ChangesQuery) (api.Changes, erro
 	if q.Cursor != "" {
 		query.Set("cursor", q.Cursor)
 	}
-	var changes api.Changes
-	_, err := c.do(ctx, call{method: http.MethodGet, path: "/v1/presence/changes", query: query, into: &changes})
-	return changes, err
+	return ask[api.Changes](ctx, c, call{method: http.MethodGet, path: "/v1/presence/changes", query: query})
 }

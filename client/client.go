@@ -150,6 +150,20 @@ func (c *Client) do(ctx context.Context, call call) (http.Header, error) {
 	return header, err
 }
 
+// ask makes a request and decodes the response.
+func ask[T any](ctx context.Context, c *Client, call call) (T, error) {
+	var answer T
+	call.into = &answer
+	_, err := c.do(ctx, call)
+	return answer, err
+}
+
+// remove makes a DELETE request.
+func (c *Client) remove(ctx context.Context, path string, opts ...Option) error {
+	_, err := c.do(ctx, call{method: http.MethodDelete, path: path, opts: opts})
+	return err
+}
+
 func isUnauthorized(err error) bool {
 	refused, ok := errors.AsType[*Error](err)
 	return ok && refused.Status == http.StatusUnauthorized

@@ -12,16 +12,12 @@ import (
 
 // Me describes the caller.
 func (c *Client) Me(ctx context.Context) (api.Me, error) {
-	var me api.Me
-	_, err := c.do(ctx, call{method: http.MethodGet, path: "/v1/me", into: &me})
-	return me, err
+	return ask[api.Me](ctx, c, call{method: http.MethodGet, path: "/v1/me"})
 }
 
 // Account reads the caller's account.
 func (c *Client) Account(ctx context.Context) (api.Account, error) {
-	var a api.Account
-	_, err := c.do(ctx, call{method: http.MethodGet, path: "/v1/account", into: &a})
-	return a, err
+	return ask[api.Account](ctx, c, call{method: http.MethodGet, path: "/v1/account"})
 }
 
 // Users lists the account's users, by id.
@@ -31,29 +27,22 @@ func (c *Client) Users(ctx context.Context) iter.Seq2[api.User, error] {
 
 // User reads one user.
 func (c *Client) User(ctx context.Context, user string) (api.User, error) {
-	var u api.User
-	_, err := c.do(ctx, call{method: http.MethodGet, path: path("v1", "users", user), into: &u})
-	return u, err
+	return ask[api.User](ctx, c, call{method: http.MethodGet, path: path("v1", "users", user)})
 }
 
 // CreateUser adds a user.
 func (c *Client) CreateUser(ctx context.Context, user api.CreateUser) (api.User, error) {
-	var u api.User
-	_, err := c.do(ctx, call{method: http.MethodPost, path: "/v1/users", body: user, into: &u})
-	return u, err
+	return ask[api.User](ctx, c, call{method: http.MethodPost, path: "/v1/users", body: user})
 }
 
 // UpdateUser changes, activates or deactivates a user.
 func (c *Client) UpdateUser(ctx context.Context, user string, change api.UpdateUser) (api.User, error) {
-	var u api.User
-	_, err := c.do(ctx, call{method: http.MethodPatch, path: path("v1", "users", user), body: change, into: &u})
-	return u, err
+	return ask[api.User](ctx, c, call{method: http.MethodPatch, path: path("v1", "users", user), body: change})
 }
 
 // DeleteUser removes a user permanently.
 func (c *Client) DeleteUser(ctx context.Context, user string) error {
-	_, err := c.do(ctx, call{method: http.MethodDelete, path: path("v1", "users", user)})
-	return err
+	return c.remove(ctx, path("v1", "users", user))
 }
 
 // Apps lists the account's apps, by id.
@@ -63,30 +52,23 @@ func (c *Client) Apps(ctx context.Context) iter.Seq2[api.App, error] {
 
 // App reads one app.
 func (c *Client) App(ctx context.Context, id string) (api.App, error) {
-	var a api.App
-	_, err := c.do(ctx, call{method: http.MethodGet, path: path("v1", "apps", id), into: &a})
-	return a, err
+	return ask[api.App](ctx, c, call{method: http.MethodGet, path: path("v1", "apps", id)})
 }
 
 // CreateApp adds an app. Only this response has the secret.
 func (c *Client) CreateApp(ctx context.Context, app api.CreateApp) (api.App, error) {
-	var a api.App
-	_, err := c.do(ctx, call{method: http.MethodPost, path: "/v1/apps", body: app, into: &a})
-	return a, err
+	return ask[api.App](ctx, c, call{method: http.MethodPost, path: "/v1/apps", body: app})
 }
 
 // RotateApp replaces an app's secret. Only this response has the new secret. The old
 // secret stops working at once.
 func (c *Client) RotateApp(ctx context.Context, id string) (api.App, error) {
-	var a api.App
-	_, err := c.do(ctx, call{method: http.MethodPost, path: path("v1", "apps", id, "secret"), into: &a})
-	return a, err
+	return ask[api.App](ctx, c, call{method: http.MethodPost, path: path("v1", "apps", id, "secret")})
 }
 
 // DeleteApp removes an app and its tokens.
 func (c *Client) DeleteApp(ctx context.Context, id string) error {
-	_, err := c.do(ctx, call{method: http.MethodDelete, path: path("v1", "apps", id)})
-	return err
+	return c.remove(ctx, path("v1", "apps", id))
 }
 
 // Tokens lists tokens, by id.
@@ -96,15 +78,12 @@ func (c *Client) Tokens(ctx context.Context) iter.Seq2[api.Token, error] {
 
 // CreateToken creates a token of the caller's app. Only this response has the secret.
 func (c *Client) CreateToken(ctx context.Context, token api.CreateToken) (api.Token, error) {
-	var t api.Token
-	_, err := c.do(ctx, call{method: http.MethodPost, path: "/v1/tokens", body: token, into: &t})
-	return t, err
+	return ask[api.Token](ctx, c, call{method: http.MethodPost, path: "/v1/tokens", body: token})
 }
 
 // RevokeToken revokes a token by its id.
 func (c *Client) RevokeToken(ctx context.Context, id string) error {
-	_, err := c.do(ctx, call{method: http.MethodDelete, path: path("v1", "tokens", id)})
-	return err
+	return c.remove(ctx, path("v1", "tokens", id))
 }
 
 // pages iterates over all pages of a listing. An error comes last.

@@ -11,23 +11,17 @@ import (
 // Presence reads the presence of a user, as far as the caller may see it. Here and
 // below, a user is an id, an e-mail address or "me".
 func (c *Client) Presence(ctx context.Context, user string) (api.Presence, error) {
-	var p api.Presence
-	_, err := c.do(ctx, call{method: http.MethodGet, path: path("v1", "users", user, "presence"), into: &p})
-	return p, err
+	return ask[api.Presence](ctx, c, call{method: http.MethodGet, path: path("v1", "users", user, "presence")})
 }
 
 // Query reads the presence of up to api.MaxQueryUsers users.
 func (c *Client) Query(ctx context.Context, users []string) (api.Presences, error) {
-	var found api.Presences
-	_, err := c.do(ctx, call{method: http.MethodPost, path: "/v1/presence/query", body: api.PresenceQuery{Users: users}, into: &found})
-	return found, err
+	return ask[api.Presences](ctx, c, call{method: http.MethodPost, path: "/v1/presence/query", body: api.PresenceQuery{Users: users}})
 }
 
 // Explain explains a user's presence. Only the user and administrators may call it.
 func (c *Client) Explain(ctx context.Context, user string) (api.Explanation, error) {
-	var x api.Explanation
-	_, err := c.do(ctx, call{method: http.MethodGet, path: path("v1", "users", user, "presence", "explain"), into: &x})
-	return x, err
+	return ask[api.Explanation](ctx, c, call{method: http.MethodGet, path: path("v1", "users", user, "presence", "explain")})
 }
 
 // Claims lists a user's claims, by id.
@@ -37,26 +31,20 @@ func (c *Client) Claims(ctx context.Context, user string) iter.Seq2[api.Claim, e
 
 // SetClaim makes a claim. The claim "manual" is the user's own choice.
 func (c *Client) SetClaim(ctx context.Context, user, id string, claim api.SetClaim, opts ...Option) (api.ClaimResult, error) {
-	var result api.ClaimResult
-	_, err := c.do(ctx, call{method: http.MethodPut, path: path("v1", "users", user, "claims", id), body: claim, into: &result, opts: opts})
-	return result, err
+	return ask[api.ClaimResult](ctx, c, call{method: http.MethodPut, path: path("v1", "users", user, "claims", id), body: claim, opts: opts})
 }
 
 // EndClaim withdraws a claim.
 func (c *Client) EndClaim(ctx context.Context, user, id string, opts ...Option) error {
-	_, err := c.do(ctx, call{method: http.MethodDelete, path: path("v1", "users", user, "claims", id), opts: opts})
-	return err
+	return c.remove(ctx, path("v1", "users", user, "claims", id), opts...)
 }
 
 // SetNote sets the user's own note.
 func (c *Client) SetNote(ctx context.Context, user string, note api.SetNote, opts ...Option) (api.NoteResult, error) {
-	var result api.NoteResult
-	_, err := c.do(ctx, call{method: http.MethodPut, path: path("v1", "users", user, "note"), body: note, into: &result, opts: opts})
-	return result, err
+	return ask[api.NoteResult](ctx, c, call{method: http.MethodPut, path: path("v1", "users", user, "note"), body: note, opts: opts})
 }
 
 // EndNote removes the user's own note.
 func (c *Client) EndNote(ctx context.Context, user string, opts ...Option) error {
-	_, err := c.do(ctx, call{method: http.MethodDelete, path: path("v1", "users", user, "note"), opts: opts})
-	return err
+	return c.remove(ctx, path("v1", "users", user, "note"), opts...)
 }

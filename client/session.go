@@ -14,9 +14,7 @@ func (c *Client) SignIn(ctx context.Context, user string, as api.SignIn, opts ..
 	if user == "me" {
 		at = "/v1/sessions"
 	}
-	var s api.Session
-	_, err := c.do(ctx, call{method: http.MethodPost, path: at, body: as, into: &s, opts: opts})
-	return s, err
+	return ask[api.Session](ctx, c, call{method: http.MethodPost, path: at, body: as, opts: opts})
 }
 
 // Sessions lists a user's live sessions.
@@ -26,28 +24,21 @@ func (c *Client) Sessions(ctx context.Context, user string) iter.Seq2[api.Sessio
 
 // Session reads one session.
 func (c *Client) Session(ctx context.Context, id string) (api.Session, error) {
-	var s api.Session
-	_, err := c.do(ctx, call{method: http.MethodGet, path: path("v1", "sessions", id), into: &s})
-	return s, err
+	return ask[api.Session](ctx, c, call{method: http.MethodGet, path: path("v1", "sessions", id)})
 }
 
 // Refresh renews a session, and can report whether its user is active.
 func (c *Client) Refresh(ctx context.Context, session string, update api.SessionUpdate, opts ...Option) (api.Session, error) {
-	var s api.Session
-	_, err := c.do(ctx, call{method: http.MethodPatch, path: path("v1", "sessions", session), body: update, into: &s, opts: opts})
-	return s, err
+	return ask[api.Session](ctx, c, call{method: http.MethodPatch, path: path("v1", "sessions", session), body: update, opts: opts})
 }
 
 // RefreshAll renews up to api.MaxRefreshItems sessions. Each succeeds or fails
 // independently.
 func (c *Client) RefreshAll(ctx context.Context, items []api.RefreshItem) (api.RefreshResults, error) {
-	var results api.RefreshResults
-	_, err := c.do(ctx, call{method: http.MethodPost, path: "/v1/sessions/refresh", body: api.SessionRefresh{Sessions: items}, into: &results})
-	return results, err
+	return ask[api.RefreshResults](ctx, c, call{method: http.MethodPost, path: "/v1/sessions/refresh", body: api.SessionRefresh{Sessions: items}})
 }
 
 // SignOut ends a session.
 func (c *Client) SignOut(ctx context.Context, session string, opts ...Option) error {
-	_, err := c.do(ctx, call{method: http.MethodDelete, path: path("v1", "sessions", session), opts: opts})
-	return err
+	return c.remove(ctx, path("v1", "sessions", session), opts...)
 }

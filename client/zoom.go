@@ -17,9 +17,7 @@ type ZoomPresence struct {
 
 // ZoomStatus calls Zoom's GET presence_status.
 func (c *Client) ZoomStatus(ctx context.Context, user string) (ZoomPresence, error) {
-	var p ZoomPresence
-	_, err := c.do(ctx, call{method: http.MethodGet, path: path("v2", "users", user, "presence_status"), into: &p})
-	return p, err
+	return ask[ZoomPresence](ctx, c, call{method: http.MethodGet, path: path("v2", "users", user, "presence_status")})
 }
 
 // SetZoomStatus calls Zoom's PUT presence_status, with a status such as "Away" or
