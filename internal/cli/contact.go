@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"porchlight.dev/porchlight/api"
-	"porchlight.dev/porchlight/internal/config"
+	"porchlight.dev/porchlight/client"
 )
 
 // contactCommands are "porchlight contact …".
@@ -20,29 +20,25 @@ type whose struct {
 }
 
 type contactList struct {
-	config.Connection `embed:""`
-	whose             `embed:""`
+	Remote `embed:""`
+	whose  `embed:""`
 }
 
 // Help is shown by --help.
 func (*contactList) Help() string { return "Example:\n\n    porchlight contact list" }
 
 // Run implements the command.
-func (c *contactList) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *contactList) Run(s *shell, cl *client.Client) error {
 	return list(s, cl.Contacts(s.ctx, c.Of), "USER\tGROUP\tADDED", func(x api.Contact) []string {
 		return []string{x.User, or(printable(x.Group)), clock(x.Added)}
 	})
 }
 
 type contactAdd struct {
-	config.Connection `embed:""`
-	whose             `embed:""`
-	User              string `arg:"" help:"Id or e-mail address of the contact."`
-	Group             string `name:"group" placeholder:"NAME" help:"Group of the contact. By default none."`
+	Remote `embed:""`
+	whose  `embed:""`
+	User   string `arg:"" help:"Id or e-mail address of the contact."`
+	Group  string `name:"group" placeholder:"NAME" help:"Group of the contact. By default none."`
 }
 
 // Help is shown by --help.
@@ -51,11 +47,7 @@ func (*contactAdd) Help() string {
 }
 
 // Run implements the command.
-func (c *contactAdd) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *contactAdd) Run(s *shell, cl *client.Client) error {
 	set, err := cl.SetContact(s.ctx, c.Of, c.User, api.SetContact{Group: c.Group})
 	if err != nil {
 		return err
@@ -68,9 +60,9 @@ func (c *contactAdd) Run(s *shell) error {
 }
 
 type contactRemove struct {
-	config.Connection `embed:""`
-	whose             `embed:""`
-	User              string `arg:"" help:"Id or e-mail address of the contact."`
+	Remote `embed:""`
+	whose  `embed:""`
+	User   string `arg:"" help:"Id or e-mail address of the contact."`
 }
 
 // Help is shown by --help.
@@ -79,11 +71,7 @@ func (*contactRemove) Help() string {
 }
 
 // Run implements the command.
-func (c *contactRemove) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *contactRemove) Run(s *shell, cl *client.Client) error {
 	if err := cl.RemoveContact(s.ctx, c.Of, c.User); err != nil {
 		return err
 	}

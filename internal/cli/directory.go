@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/api"
-	"porchlight.dev/porchlight/internal/config"
+	"porchlight.dev/porchlight/client"
 )
 
 // userCommands are "porchlight user …".
@@ -19,10 +19,10 @@ type userCommands struct {
 }
 
 type userAdd struct {
-	config.Connection `embed:""`
-	Email             string `arg:"" help:"E-mail address, unique in the account."`
-	Name              string `name:"name" placeholder:"NAME" help:"First and last name."`
-	Department        string `name:"department" placeholder:"NAME" help:"Department."`
+	Remote     `embed:""`
+	Email      string `arg:"" help:"E-mail address, unique in the account."`
+	Name       string `name:"name" placeholder:"NAME" help:"First and last name."`
+	Department string `name:"department" placeholder:"NAME" help:"Department."`
 }
 
 // Help is shown by --help.
@@ -31,11 +31,7 @@ func (*userAdd) Help() string {
 }
 
 // Run implements the command.
-func (c *userAdd) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *userAdd) Run(s *shell, cl *client.Client) error {
 	first, last, _ := strings.Cut(c.Name, " ")
 	u, err := cl.CreateUser(s.ctx, api.CreateUser{Email: c.Email, FirstName: first, LastName: last, DisplayName: c.Name, Department: c.Department})
 	if err != nil {
@@ -45,18 +41,14 @@ func (c *userAdd) Run(s *shell) error {
 }
 
 type userList struct {
-	config.Connection `embed:""`
+	Remote `embed:""`
 }
 
 // Help is shown by --help.
 func (*userList) Help() string { return "Example:\n\n    porchlight user list" }
 
 // Run implements the command.
-func (c *userList) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *userList) Run(s *shell, cl *client.Client) error {
 	return list(s, cl.Users(s.ctx), "ID\tE-MAIL\tNAME\tDEPARTMENT\tSTATE", func(u api.User) []string {
 		return []string{u.ID, u.Email, or(u.DisplayName), or(u.Department), stateOf(u.Active)}
 	})
@@ -70,19 +62,15 @@ func stateOf(active bool) string {
 }
 
 type userShow struct {
-	config.Connection `embed:""`
-	User              string `arg:"" help:"Id, e-mail address or \"me\"."`
+	Remote `embed:""`
+	User   string `arg:"" help:"Id, e-mail address or \"me\"."`
 }
 
 // Help is shown by --help.
 func (*userShow) Help() string { return "Example:\n\n    porchlight user show grace@example.com" }
 
 // Run implements the command.
-func (c *userShow) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *userShow) Run(s *shell, cl *client.Client) error {
 	u, err := cl.User(s.ctx, c.User)
 	if err != nil {
 		return err
@@ -92,8 +80,8 @@ func (c *userShow) Run(s *shell) error {
 }
 
 type userDeactivate struct {
-	config.Connection `embed:""`
-	User              string `arg:"" help:"Id or e-mail address."`
+	Remote `embed:""`
+	User   string `arg:"" help:"Id or e-mail address."`
 }
 
 // Help is shown by --help.
@@ -102,11 +90,13 @@ func (*userDeactivate) Help() string {
 }
 
 // Run implements the command.
-func (c *userDeactivate) Run(s *shell) error { return s.setActive(&c.Connection, c.User, false) }
+func (c *userDeactivate) Run(s *shell, cl *client.Client) error {
+	return s.setActive(cl, c.User, false)
+}
 
 type userActivate struct {
-	config.Connection `embed:""`
-	User              string `arg:"" help:"Id or e-mail address."`
+	Remote `embed:""`
+	User   string `arg:"" help:"Id or e-mail address."`
 }
 
 // Help is shown by --help.
@@ -115,13 +105,9 @@ func (*userActivate) Help() string {
 }
 
 // Run implements the command.
-func (c *userActivate) Run(s *shell) error { return s.setActive(&c.Connection, c.User, true) }
+func (c *userActivate) Run(s *shell, cl *client.Client) error { return s.setActive(cl, c.User, true) }
 
-func (s *shell) setActive(conn *config.Connection, user string, active bool) error {
-	cl, err := s.connect(conn)
-	if err != nil {
-		return err
-	}
+func (s *shell) setActive(cl *client.Client, user string, active bool) error {
 	u, err := cl.UpdateUser(s.ctx, user, api.UpdateUser{Active: &active})
 	if err != nil {
 		return err
@@ -130,8 +116,8 @@ func (s *shell) setActive(conn *config.Connection, user string, active bool) err
 }
 
 type userRemove struct {
-	config.Connection `embed:""`
-	User              string `arg:"" help:"Id or e-mail address."`
+	Remote `embed:""`
+	User   string `arg:"" help:"Id or e-mail address."`
 }
 
 // Help is shown by --help.
@@ -140,11 +126,7 @@ func (*userRemove) Help() string {
 }
 
 // Run implements the command.
-func (c *userRemove) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *userRemove) Run(s *shell, cl *client.Client) error {
 	if err := cl.DeleteUser(s.ctx, c.User); err != nil {
 		return err
 	}
@@ -160,9 +142,9 @@ type appCommands struct {
 }
 
 type appCreate struct {
-	config.Connection `embed:""`
-	Name              string   `arg:"" help:"Name of the app."`
-	Scope             []string `name:"scope" required:"" placeholder:"SCOPE" help:"Scope to grant. Repeat the flag or separate scopes with commas."`
+	Remote `embed:""`
+	Name   string   `arg:"" help:"Name of the app."`
+	Scope  []string `name:"scope" required:"" placeholder:"SCOPE" help:"Scope to grant. Repeat the flag or separate scopes with commas."`
 }
 
 // Help is shown by --help.
@@ -175,11 +157,7 @@ Example:
 }
 
 // Run implements the command.
-func (c *appCreate) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *appCreate) Run(s *shell, cl *client.Client) error {
 	a, err := cl.CreateApp(s.ctx, api.CreateApp{Name: c.Name, Scopes: c.Scope})
 	if err != nil {
 		return err
@@ -188,18 +166,14 @@ func (c *appCreate) Run(s *shell) error {
 }
 
 type appList struct {
-	config.Connection `embed:""`
+	Remote `embed:""`
 }
 
 // Help is shown by --help.
 func (*appList) Help() string { return "Example:\n\n    porchlight app list" }
 
 // Run implements the command.
-func (c *appList) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *appList) Run(s *shell, cl *client.Client) error {
 	return list(s, cl.Apps(s.ctx), "CLIENT ID\tNAME\tCREATED\tSCOPES", func(a api.App) []string {
 		return []string{a.ID, a.Name, clock(a.Created), briefly(a.Scopes)}
 	})
@@ -215,19 +189,15 @@ func briefly(words []string) string {
 }
 
 type appRemove struct {
-	config.Connection `embed:""`
-	ID                string `arg:"" help:"Client id of the app."`
+	Remote `embed:""`
+	ID     string `arg:"" help:"Client id of the app."`
 }
 
 // Help is shown by --help.
 func (*appRemove) Help() string { return "Example:\n\n    porchlight app remove CLIENT_ID" }
 
 // Run implements the command.
-func (c *appRemove) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *appRemove) Run(s *shell, cl *client.Client) error {
 	if err := cl.DeleteApp(s.ctx, c.ID); err != nil {
 		return err
 	}
@@ -235,8 +205,8 @@ func (c *appRemove) Run(s *shell) error {
 }
 
 type appRotate struct {
-	config.Connection `embed:""`
-	ID                string `arg:"" help:"Client id of the app."`
+	Remote `embed:""`
+	ID     string `arg:"" help:"Client id of the app."`
 }
 
 // Help is shown by --help.
@@ -245,11 +215,7 @@ func (*appRotate) Help() string {
 }
 
 // Run implements the command.
-func (c *appRotate) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *appRotate) Run(s *shell, cl *client.Client) error {
 	a, err := cl.RotateApp(s.ctx, c.ID)
 	if err != nil {
 		return err
@@ -265,11 +231,11 @@ type tokenCommands struct {
 }
 
 type tokenCreate struct {
-	config.Connection `embed:""`
-	Name              string        `arg:"" help:"What the token is for."`
-	User              string        `name:"user" placeholder:"USER" help:"User that the token acts for (id or e-mail address). By default the same as the caller's token: its user, or the account."`
-	Scope             []string      `name:"scope" placeholder:"SCOPE" default:"presence:read,presence:write,claim:read,claim:write,session:read,session:write,directory:read" help:"Scope to grant. Repeat the flag or separate scopes with commas."`
-	Lasts             time.Duration `name:"for" placeholder:"TIME" help:"How long the token is valid, such as 30d. By default it does not expire, except with the caller's token if that may not administer tokens."`
+	Remote `embed:""`
+	Name   string        `arg:"" help:"What the token is for."`
+	User   string        `name:"user" placeholder:"USER" help:"User that the token acts for (id or e-mail address). By default the same as the caller's token: its user, or the account."`
+	Scope  []string      `name:"scope" placeholder:"SCOPE" default:"presence:read,presence:write,claim:read,claim:write,session:read,session:write,directory:read" help:"Scope to grant. Repeat the flag or separate scopes with commas."`
+	Lasts  time.Duration `name:"for" placeholder:"TIME" help:"How long the token is valid, such as 30d. By default it does not expire, except with the caller's token if that may not administer tokens."`
 }
 
 // Help is shown by --help.
@@ -278,11 +244,7 @@ func (*tokenCreate) Help() string {
 }
 
 // Run implements the command.
-func (c *tokenCreate) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *tokenCreate) Run(s *shell, cl *client.Client) error {
 	asked := api.CreateToken{User: c.User, Name: c.Name, Scopes: c.Scope}
 	if c.Lasts > 0 {
 		asked.ExpiresInSeconds = wholeSeconds(c.Lasts)
@@ -295,37 +257,29 @@ func (c *tokenCreate) Run(s *shell) error {
 }
 
 type tokenList struct {
-	config.Connection `embed:""`
+	Remote `embed:""`
 }
 
 // Help is shown by --help.
 func (*tokenList) Help() string { return "Example:\n\n    porchlight token list" }
 
 // Run implements the command.
-func (c *tokenList) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *tokenList) Run(s *shell, cl *client.Client) error {
 	return list(s, cl.Tokens(s.ctx), "ID\tNAME\tUSER\tCREATED\tEXPIRES\tSCOPES", func(t api.Token) []string {
 		return []string{t.ID, or(t.Name), or(t.User), clock(t.Created), clock(t.Expires), briefly(t.Scopes)}
 	})
 }
 
 type tokenRevoke struct {
-	config.Connection `embed:""`
-	ID                string `arg:"" help:"Id of the token, not the token itself."`
+	Remote `embed:""`
+	ID     string `arg:"" help:"Id of the token, not the token itself."`
 }
 
 // Help is shown by --help.
 func (*tokenRevoke) Help() string { return "Example:\n\n    porchlight token revoke ID" }
 
 // Run implements the command.
-func (c *tokenRevoke) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *tokenRevoke) Run(s *shell, cl *client.Client) error {
 	if err := cl.RevokeToken(s.ctx, c.ID); err != nil {
 		return err
 	}

@@ -176,23 +176,3 @@ func or(text string) string {
 	}
 	return text
 }
-
-// connect returns a client for the server that the flags and the environment name.
-func (s *shell) connect(flags *config.Connection) (*client.Client, error) {
-	c, err := config.LoadConnection(*flags, s.given, s.getenv)
-	if err != nil {
-		return nil, err
-	}
-	var tokens client.TokenSource = client.StaticToken(c.Token)
-	if c.Token == "" {
-		tokens, err = client.NewAccountCredentials(c.URL, client.App{AccountID: c.AccountID, ClientID: c.ClientID, ClientSecret: c.ClientSecret}, nil)
-		if err != nil {
-			return nil, &usageError{err.Error()}
-		}
-	}
-	made, err := client.New(c.URL, tokens, nil)
-	if err != nil {
-		return nil, &usageError{err.Error()}
-	}
-	return made, nil
-}

@@ -8,7 +8,6 @@ import (
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/client"
-	"porchlight.dev/porchlight/internal/config"
 )
 
 // sessionCommands are "porchlight session …".
@@ -18,10 +17,10 @@ type sessionCommands struct {
 }
 
 type sessionKeep struct {
-	config.Connection `embed:""`
-	User              string        `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
-	ClientType        string        `name:"client-type" default:"desktop" placeholder:"WORD" help:"Type of client: desktop, mobile, pad, web or another word."`
-	Lease             time.Duration `name:"lease" default:"120s" placeholder:"TIME" help:"Lease of the session, 30s to 1h. The session expires after this time if the command is killed."`
+	Remote     `embed:""`
+	User       string        `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
+	ClientType string        `name:"client-type" default:"desktop" placeholder:"WORD" help:"Type of client: desktop, mobile, pad, web or another word."`
+	Lease      time.Duration `name:"lease" default:"120s" placeholder:"TIME" help:"Lease of the session, 30s to 1h. The session expires after this time if the command is killed."`
 }
 
 // Help is shown by --help.
@@ -30,11 +29,7 @@ func (*sessionKeep) Help() string {
 }
 
 // Run implements the command.
-func (c *sessionKeep) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *sessionKeep) Run(s *shell, cl *client.Client) error {
 	k := &keeper{shell: s, client: cl, user: c.User, as: api.SignIn{ClientType: c.ClientType}, lease: c.Lease}
 	seconds := int(c.Lease / time.Second)
 	k.as.LeaseSeconds = &seconds
@@ -107,19 +102,15 @@ func (k *keeper) signOut() error {
 }
 
 type sessionList struct {
-	config.Connection `embed:""`
-	User              string `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
+	Remote `embed:""`
+	User   string `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
 }
 
 // Help is shown by --help.
 func (*sessionList) Help() string { return "Example:\n\n    porchlight session list grace@example.com" }
 
 // Run implements the command.
-func (c *sessionList) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *sessionList) Run(s *shell, cl *client.Client) error {
 	return list(s, cl.Sessions(s.ctx, c.User), "ID\tCLIENT\tSINCE\tACTIVE\tEXPIRES", func(x api.Session) []string {
 		return []string{x.ID, x.ClientType, clock(x.Since), strconv.FormatBool(x.Active), clock(x.EndsAt)}
 	})

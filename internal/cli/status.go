@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/api"
-	"porchlight.dev/porchlight/internal/config"
+	"porchlight.dev/porchlight/client"
 )
 
 // statusCommands are "porchlight status …".
@@ -21,19 +21,15 @@ type statusCommands struct {
 }
 
 type statusGet struct {
-	config.Connection `embed:""`
-	User              string `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
+	Remote `embed:""`
+	User   string `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
 }
 
 // Help is shown by --help.
 func (*statusGet) Help() string { return "Example:\n\n    porchlight status get grace@example.com" }
 
 // Run implements the command.
-func (c *statusGet) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *statusGet) Run(s *shell, cl *client.Client) error {
 	p, err := cl.Presence(s.ctx, c.User)
 	if err != nil {
 		return err
@@ -57,12 +53,12 @@ func (s *shell) presence(p *api.Presence) string {
 }
 
 type statusSet struct {
-	config.Connection `embed:""`
-	Status            string        `arg:"" help:"available, away, busy, do_not_disturb (or dnd), in_calendar_event, in_meeting, presenting, on_call or out_of_office."`
-	User              string        `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
-	Note              string        `name:"note" placeholder:"TEXT" help:"Text to show with the status, at most 280 characters."`
-	Lasts             time.Duration `name:"for" xor:"end" placeholder:"TIME" help:"How long the status lasts, such as 30m."`
-	Until             string        `name:"until" xor:"end" placeholder:"TIME" help:"When the status expires: an RFC 3339 time, or the next HH:MM."`
+	Remote `embed:""`
+	Status string        `arg:"" help:"available, away, busy, do_not_disturb (or dnd), in_calendar_event, in_meeting, presenting, on_call or out_of_office."`
+	User   string        `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
+	Note   string        `name:"note" placeholder:"TEXT" help:"Text to show with the status, at most 280 characters."`
+	Lasts  time.Duration `name:"for" xor:"end" placeholder:"TIME" help:"How long the status lasts, such as 30m."`
+	Until  string        `name:"until" xor:"end" placeholder:"TIME" help:"When the status expires: an RFC 3339 time, or the next HH:MM."`
 }
 
 // Help is shown by --help.
@@ -91,7 +87,7 @@ func (c *statusSet) Run(s *shell) error {
 		}
 		claim.Until = api.At(until)
 	}
-	cl, err := s.connect(&c.Connection)
+	cl, err := c.connect(s)
 	if err != nil {
 		return err
 	}
@@ -156,19 +152,15 @@ func parseUntil(text string, now time.Time) (time.Time, error) {
 }
 
 type statusClear struct {
-	config.Connection `embed:""`
-	User              string `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
+	Remote `embed:""`
+	User   string `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
 }
 
 // Help is shown by --help.
 func (*statusClear) Help() string { return "Example:\n\n    porchlight status clear" }
 
 // Run implements the command.
-func (c *statusClear) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *statusClear) Run(s *shell, cl *client.Client) error {
 	if err := cl.EndClaim(s.ctx, c.User, "manual"); err != nil {
 		return err
 	}
@@ -180,8 +172,8 @@ func (c *statusClear) Run(s *shell) error {
 }
 
 type statusExplain struct {
-	config.Connection `embed:""`
-	User              string `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
+	Remote `embed:""`
+	User   string `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
 }
 
 // Help is shown by --help.
@@ -190,11 +182,7 @@ func (*statusExplain) Help() string {
 }
 
 // Run implements the command.
-func (c *statusExplain) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *statusExplain) Run(s *shell, cl *client.Client) error {
 	x, err := cl.Explain(s.ctx, c.User)
 	if err != nil {
 		return err

@@ -9,7 +9,6 @@ import (
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/client"
-	"porchlight.dev/porchlight/internal/config"
 )
 
 // visibilityCommands are "porchlight visibility …".
@@ -33,19 +32,15 @@ func (s *shell) rules(v *api.Visibility) error {
 }
 
 type visibilityGet struct {
-	config.Connection `embed:""`
-	whose             `embed:""`
+	Remote `embed:""`
+	whose  `embed:""`
 }
 
 // Help is shown by --help.
 func (*visibilityGet) Help() string { return "Example:\n\n    porchlight visibility get" }
 
 // Run implements the command.
-func (c *visibilityGet) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *visibilityGet) Run(s *shell, cl *client.Client) error {
 	v, err := cl.Visibility(s.ctx, c.Of)
 	if err != nil {
 		return err
@@ -54,11 +49,11 @@ func (c *visibilityGet) Run(s *shell) error {
 }
 
 type visibilitySet struct {
-	config.Connection `embed:""`
-	whose             `embed:""`
-	Level             string   `arg:"" enum:"all,status,offline" help:"What they see: all, status (no note, no times) or offline."`
-	Groups            []string `name:"group" placeholder:"NAME" help:"Group of the user's contacts that the rule is for. May be repeated."`
-	Users             []string `name:"user" placeholder:"USER" help:"User that the rule is for (id or e-mail address). May be repeated."`
+	Remote `embed:""`
+	whose  `embed:""`
+	Level  string   `arg:"" enum:"all,status,offline" help:"What they see: all, status (no note, no times) or offline."`
+	Groups []string `name:"group" placeholder:"NAME" help:"Group of the user's contacts that the rule is for. May be repeated."`
+	Users  []string `name:"user" placeholder:"USER" help:"User that the rule is for (id or e-mail address). May be repeated."`
 }
 
 // Help is shown by --help.
@@ -72,11 +67,7 @@ Example:
 }
 
 // Run implements the command.
-func (c *visibilitySet) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *visibilitySet) Run(s *shell, cl *client.Client) error {
 	v, err := cl.Visibility(s.ctx, c.Of)
 	if err != nil {
 		return err
@@ -116,19 +107,15 @@ func (c *visibilitySet) change(ctx context.Context, cl *client.Client, v *api.Vi
 }
 
 type visibilityClear struct {
-	config.Connection `embed:""`
-	whose             `embed:""`
+	Remote `embed:""`
+	whose  `embed:""`
 }
 
 // Help is shown by --help.
 func (*visibilityClear) Help() string { return "Example:\n\n    porchlight visibility clear" }
 
 // Run implements the command.
-func (c *visibilityClear) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *visibilityClear) Run(s *shell, cl *client.Client) error {
 	if err := cl.EndVisibility(s.ctx, c.Of); err != nil {
 		return err
 	}

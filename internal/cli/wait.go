@@ -12,14 +12,13 @@ import (
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/client"
-	"porchlight.dev/porchlight/internal/config"
 )
 
 type statusWait struct {
-	config.Connection `embed:""`
-	awaited           `embed:""`
-	User              string        `arg:"" help:"Id, e-mail address or \"me\"."`
-	Timeout           time.Duration `name:"timeout" placeholder:"TIME" help:"Give up after this time, such as 30m. By default the command waits forever."`
+	Remote  `embed:""`
+	awaited `embed:""`
+	User    string        `arg:"" help:"Id, e-mail address or \"me\"."`
+	Timeout time.Duration `name:"timeout" placeholder:"TIME" help:"Give up after this time, such as 30m. By default the command waits forever."`
 }
 
 // Help is shown by --help.
@@ -40,7 +39,7 @@ func (c *statusWait) Run(s *shell) error {
 	if s.given("timeout") && c.Timeout == 0 {
 		return &usageError{"--timeout must be more than 0: omit it to wait without a limit"}
 	}
-	cl, err := s.connect(&c.Connection)
+	cl, err := c.connect(s)
 	if err != nil {
 		return err
 	}

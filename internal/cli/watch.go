@@ -11,13 +11,12 @@ import (
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/client"
-	"porchlight.dev/porchlight/internal/config"
 )
 
 type statusWatch struct {
-	config.Connection `embed:""`
-	Users             []string `arg:"" optional:"" name:"user" help:"Ids, e-mail addresses or \"me\". By default your contacts, or yourself if you have none."`
-	Contacts          bool     `name:"contacts" help:"Also show your contacts, including those added later."`
+	Remote   `embed:""`
+	Users    []string `arg:"" optional:"" name:"user" help:"Ids, e-mail addresses or \"me\". By default your contacts, or yourself if you have none."`
+	Contacts bool     `name:"contacts" help:"Also show your contacts, including those added later."`
 }
 
 // Help is shown by --help.
@@ -31,11 +30,7 @@ Example:
 }
 
 // Run implements the command.
-func (c *statusWatch) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *statusWatch) Run(s *shell, cl *client.Client) error {
 	who, err := c.options(s.ctx, cl)
 	if err != nil {
 		return err

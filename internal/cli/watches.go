@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/api"
-	"porchlight.dev/porchlight/internal/config"
+	"porchlight.dev/porchlight/client"
 )
 
 // watchCommands are "porchlight watch …".
@@ -41,10 +41,10 @@ func (a *awaited) statuses() ([]api.Status, error) {
 }
 
 type watchCreate struct {
-	config.Connection `embed:""`
-	awaited           `embed:""`
-	User              string        `arg:"" help:"Id, e-mail address or \"me\"."`
-	Expires           time.Duration `name:"expires" placeholder:"TIME" help:"How long the watch lasts if it does not fire, such as 8h; at most 7d. By default 24h."`
+	Remote  `embed:""`
+	awaited `embed:""`
+	User    string        `arg:"" help:"Id, e-mail address or \"me\"."`
+	Expires time.Duration `name:"expires" placeholder:"TIME" help:"How long the watch lasts if it does not fire, such as 8h; at most 7d. By default 24h."`
 }
 
 // Help is shown by --help.
@@ -62,7 +62,7 @@ func (c *watchCreate) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
-	cl, err := s.connect(&c.Connection)
+	cl, err := c.connect(s)
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func watchFired(w *api.Watch, user string) string {
 }
 
 type watchList struct {
-	config.Connection `embed:""`
+	Remote `embed:""`
 }
 
 // Help is shown by --help.
@@ -109,11 +109,7 @@ func (*watchList) Help() string {
 }
 
 // Run implements the command.
-func (c *watchList) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *watchList) Run(s *shell, cl *client.Client) error {
 	names := &names{client: cl}
 	return list(s, cl.Watches(s.ctx), "ID\tUSER\tUNTIL\tEXPIRES\tFIRED", func(w api.Watch) []string {
 		name := names.of(s.ctx, &api.Presence{User: w.User})
@@ -122,19 +118,15 @@ func (c *watchList) Run(s *shell) error {
 }
 
 type watchCancel struct {
-	config.Connection `embed:""`
-	ID                string `arg:"" help:"Id of the watch, from \"porchlight watch list\"."`
+	Remote `embed:""`
+	ID     string `arg:"" help:"Id of the watch, from \"porchlight watch list\"."`
 }
 
 // Help is shown by --help.
 func (*watchCancel) Help() string { return "Example:\n\n    porchlight watch cancel ID" }
 
 // Run implements the command.
-func (c *watchCancel) Run(s *shell) error {
-	cl, err := s.connect(&c.Connection)
-	if err != nil {
-		return err
-	}
+func (c *watchCancel) Run(s *shell, cl *client.Client) error {
 	if err := cl.DeleteWatch(s.ctx, c.ID); err != nil {
 		return err
 	}
