@@ -746,16 +746,13 @@ func TestBackupGolden(t *testing.T) {
 			if _, err := VerifyBackup(t.Context(), bytes.NewReader(b.Bytes()), nil); err != nil {
 				t.Error(err)
 			}
-			for what, c := range map[string]struct {
-				o    Options
-				want string
-			}{"now": {goldenOptions(vfs.NewMem(), goldenNow), want}, "to come": {shouting(vfs.NewMem()), shouted(want)}} {
-				if _, err := Restore(t.Context(), "data", bytes.NewReader(b.Bytes()), c.o, nil); err != nil {
+			for what, o := range map[string]Options{"now": goldenOptions(vfs.NewMem(), goldenNow), "to come": toCome(vfs.NewMem())} {
+				if _, err := Restore(t.Context(), "data", bytes.NewReader(b.Bytes()), o, nil); err != nil {
 					t.Fatalf("%s: %v", what, err)
 				}
-				s := mustOpen(t, "data", c.o)
+				s := mustOpen(t, "data", o)
 				epoch, got, _ := strings.Cut(goldenListing(t, s), "\n")
-				was, listed, _ := strings.Cut(c.want, "\n")
+				was, listed, _ := strings.Cut(want, "\n")
 				if got != listed || epoch == was {
 					t.Errorf("%s: restored is\n%s\n%s\nwant\n%s\nand another epoch than %s", what, epoch, got, listed, was)
 				}

@@ -5,22 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 )
 
 // VerifyBackup reads a whole backup and checks everything in it: every checksum,
 // every value as its reader would decode it, and what records, log, expiry index
 // and documents say of each other. It calls progress as Restore does.
 //
-// It takes constant memory. Of data in an older format whose values migrate, only
-// the checksums and the order are looked at: what is in them shows when they do.
+// It takes constant memory.
 func VerifyBackup(ctx context.Context, from io.Reader, progress func(done, total int64)) (BackupInfo, error) {
 	r, err := openBackup(from)
 	if err != nil {
 		return BackupInfo{}, err
 	}
 	c := newContentCheck()
-	current := sameValues(r.Header().Format)
 	for reported := int64(0); ; {
 		key, value, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -30,10 +27,8 @@ func VerifyBackup(ctx context.Context, from io.Reader, progress func(done, total
 			return BackupInfo{}, err
 		}
 		count(&c.counts, key)
-		if current {
-			if err := c.pair(key, value); err != nil {
-				return BackupInfo{}, wrongContent(err)
-			}
+		if err := c.pair(key, value); err != nil {
+			return BackupInfo{}, wrongContent(err)
 		}
 		if reported == r.Read() {
 			continue
@@ -50,17 +45,10 @@ func VerifyBackup(ctx context.Context, from io.Reader, progress func(done, total
 	if c.counts != info.Counts {
 		return BackupInfo{}, wrongContent(fmt.Errorf("it has %+v and says that it has %+v", c.counts, info.Counts))
 	}
-	if current {
-		if err := c.end(info.Header); err != nil {
-			return BackupInfo{}, wrongContent(err)
-		}
+	if err := c.end(info.Header); err != nil {
+		return BackupInfo{}, wrongContent(err)
 	}
 	return info, nil
-}
-
-// sameValues reports whether values of a format are as they are now.
-func sameValues(format int) bool {
-	return !slices.ContainsFunc(migrations(), func(m migration) bool { return m.from >= format && m.rewrite != nil })
 }
 
 // ErrInconsistent: what is stored contradicts itself.

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -86,41 +85,20 @@ func TestDowngrade(t *testing.T) {
 	}
 }
 
-// shouting is a porchlight of a format to come, whose migration rewrites every
-// key: documents are shouted.
-func shouting(fs vfs.FS) Options {
+// toCome is a porchlight of the format after the present one.
+func toCome(fs vfs.FS) Options {
 	o := goldenOptions(fs, goldenNow)
-	o.migrations = append(slices.Clone(migrations()), migration{
-		from: formatVersion, what: "shout",
-		rewrite: func(key, value []byte) ([]byte, error) {
-			if key[0] == documentPrefix {
-				value = append(slices.Clone(value), '!')
-			}
-			return value, nil
-		},
-	})
+	o.migrations = append(migrations(), migration{from: formatVersion, what: "come"})
 	return o
 }
 
-// shouted is a listing after that migration.
-func shouted(listing string) string {
-	lines := strings.Split(listing, "\n")
-	for i := 1; i < len(lines); i++ {
-		if strings.HasPrefix(lines[i-1], "document ") {
-			lines[i] = strings.TrimSuffix(lines[i], `"`) + `!"`
-		}
-	}
-	return strings.Join(lines, "\n")
-}
-
-// TestMigrateKilled: a migration that rewrites everything and is killed at any
-// operation on the disk leaves the old directory or the new one. The old one can
+// TestMigrateKilled: a migration that is killed at any operation on the disk leaves the old directory or the new one. The old one can
 // be used by what wrote it, and migrates when it is opened by what killed it.
 func TestMigrateKilled(t *testing.T) {
 	for _, from := range []string{"1/clean", "1/killed", "2/killed", "3/killed"} {
 		t.Run(strings.ReplaceAll(from, "/", " "), func(t *testing.T) {
 			want := readGolden(t, from)
-			points := migrationCrashes(t, from, shouted(want))
+			points := migrationCrashes(t, from, want)
 			wasOld, wasNew := 0, 0
 			for _, fs := range points {
 				if checkKilled(t, fs, want) {
@@ -174,7 +152,7 @@ func migrationCrashes(t *testing.T, from, want string) []*vfs.MemFS {
 		}
 		return nil
 	}))
-	s := mustOpen(t, "data", shouting(fs))
+	s := mustOpen(t, "data", toCome(fs))
 	if got := goldenListing(t, s); got != want {
 		t.Fatalf("the migrated directory holds\n%s\nwant\n%s", got, want)
 	}
@@ -194,55 +172,14 @@ func checkKilled(t *testing.T, fs *vfs.MemFS, want string) (wasOld bool) {
 	} else if !errors.Is(err, ErrNewer) {
 		t.Errorf("the old porchlight: %v, want ErrNewer", err)
 	}
-	s, err = Open("data", shouting(fs))
+	s, err = Open("data", toCome(fs))
 	if err != nil {
 		t.Errorf("the new porchlight: %v", err)
 		return wasOld
 	}
 	defer mustClose(t, s)
-	if got := goldenListing(t, s); got != shouted(want) {
-		t.Errorf("the new porchlight finds\n%s\nwant\n%s", got, shouted(want))
-	}
-	if names, err := fs.List("data"); err != nil || slices.Contains(names, migrationDir) {
-		t.Errorf("what the migration wrote is left: %v, %v", names, err)
+	if got := goldenListing(t, s); got != want {
+		t.Errorf("the new porchlight finds\n%s\nwant\n%s", got, want)
 	}
 	return wasOld
-}
-
-// TestMigrateFails: a step that cannot read a value changes nothing and says so.
-func TestMigrateFails(t *testing.T) {
-	mem := fromDisk(t, filepath.Join(goldenDir, "3", "clean"))
-	o := shouting(mem)
-	step := &o.migrations[len(o.migrations)-1]
-	step.rewrite = func(key, value []byte) ([]byte, error) {
-		if key[0] == recordPrefix {
-			return nil, errValue
-		}
-		return value, nil
-	}
-	_, err := Open("data", o)
-	if !errors.Is(err, errValue) || !strings.Contains(err.Error(), "migrate from format 3 (shout)") || !strings.Contains(err.Error(), "starting again repeats it") {
-		t.Errorf("Open: %v", err)
-	}
-	s := mustOpen(t, "data", goldenOptions(mem, goldenNow))
-	if got, want := goldenListing(t, s), readGolden(t, "3/clean"); got != want {
-		t.Errorf("after a migration that failed the directory holds\n%s\nwant\n%s", got, want)
-	}
-}
-
-// TestMigrateTables: a rewriting that fills several tables is whole.
-func TestMigrateTables(t *testing.T) {
-	w := &tableWriter{fs: vfs.NewMem(), dir: "", options: newStore("data", Options{FS: vfs.NewMem()}.withDefaults()).pebbleOptions()}
-	big := make([]byte, 5<<20)
-	for i := range 20 {
-		if err := w.set([]byte{'a' + byte(i)}, big); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.finish(); err != nil {
-		t.Fatal(err)
-	}
-	if n := len(w.paths); n < 2 || n > 4 {
-		t.Errorf("%d tables of 100 MiB", n)
-	}
 }
