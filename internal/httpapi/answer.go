@@ -37,6 +37,14 @@ func WriteJSON(w http.ResponseWriter, status int, data []byte) error {
 	return err
 }
 
+// done answers without a body, or gives the error back.
+func (c *call) done(err error) error {
+	if err != nil {
+		return err
+	}
+	return c.nothing()
+}
+
 // nothing answers without a body.
 func (c *call) nothing() error {
 	c.seal()
@@ -61,8 +69,25 @@ func (c *call) setWriteHeaders(result *publish.Result) {
 	}
 }
 
-// read reads the body.
-func (c *call) read(limit int64, into any) error { return wire.ReadJSON(c.w, c.r, limit, into) }
+// withBody reads the body for a handler, before anything else is looked at.
+func withBody[T any](serve func(*call, *T) error) func(*call) error {
+	return bodyWithin(wire.MaxBody, serve)
+}
+
+// withLargeBody is withBody for requests about many users or sessions.
+func withLargeBody[T any](serve func(*call, *T) error) func(*call) error {
+	return bodyWithin(wire.MaxQueryBody, serve)
+}
+
+func bodyWithin[T any](limit int64, serve func(*call, *T) error) func(*call) error {
+	return func(c *call) error {
+		asked := new(T)
+		if err := wire.ReadJSON(c.w, c.r, limit, asked); err != nil {
+			return err
+		}
+		return serve(c, asked)
+	}
+}
 
 // Required refuses a field that was left out, or null.
 func Required(field string) error {

@@ -89,42 +89,42 @@ func (a *API) routes() []route {
 
 func (a *API) presenceRoutes() []route {
 	return []route{
-		{"POST", "/v1/sessions", plain(auth.SessionWrite), a.signIn},
+		{"POST", "/v1/sessions", plain(auth.SessionWrite), withBody(a.signIn)},
 		{"GET", "/v1/sessions", plain(auth.SessionRead), a.listSessions},
-		{"POST", "/v1/sessions/refresh", plain(auth.SessionWrite), a.refreshMany},
+		{"POST", "/v1/sessions/refresh", plain(auth.SessionWrite), withLargeBody(a.refreshMany)},
 		{"GET", "/v1/sessions/{session}", plain(auth.SessionRead), a.readSession},
-		{"PATCH", "/v1/sessions/{session}", plain(auth.SessionWrite), a.refresh},
+		{"PATCH", "/v1/sessions/{session}", plain(auth.SessionWrite), withBody(a.refresh)},
 		{"DELETE", "/v1/sessions/{session}", plain(auth.SessionWrite), a.signOut},
-		{"POST", "/v1/users/{user}/sessions", plain(auth.SessionWrite), a.signIn},
+		{"POST", "/v1/users/{user}/sessions", plain(auth.SessionWrite), withBody(a.signIn)},
 		{"GET", "/v1/users/{user}/sessions", plain(auth.SessionRead), a.listSessions},
 
 		{"GET", "/v1/users/{user}/claims", plain(auth.ClaimRead), a.listClaims},
-		{"PUT", "/v1/users/{user}/claims/{claim}", plain(auth.ClaimWrite), a.setClaim},
+		{"PUT", "/v1/users/{user}/claims/{claim}", plain(auth.ClaimWrite), withBody(a.setClaim)},
 		{"DELETE", "/v1/users/{user}/claims/{claim}", plain(auth.ClaimWrite), a.endClaim},
-		{"PUT", "/v1/users/{user}/note", plain(auth.ClaimWrite), a.setNote},
+		{"PUT", "/v1/users/{user}/note", plain(auth.ClaimWrite), withBody(a.setNote)},
 		{"DELETE", "/v1/users/{user}/note", plain(auth.ClaimWrite), a.removeNote},
 
 		{"GET", "/v1/users/{user}/presence", plain(auth.PresenceRead), a.readPresence},
 		{"GET", "/v1/users/{user}/presence/explain", plain(auth.PresenceRead), a.explain},
-		{"POST", "/v1/presence/query", plain(auth.PresenceRead), a.query},
+		{"POST", "/v1/presence/query", plain(auth.PresenceRead), withLargeBody(a.query)},
 	}
 }
 
 func (a *API) directoryRoutes() []route {
 	return []route{
-		{"POST", "/v1/users", manager(auth.DirectoryWrite), a.createUser},
+		{"POST", "/v1/users", manager(auth.DirectoryWrite), withBody(a.createUser)},
 		{"GET", "/v1/users", manager(auth.DirectoryRead), a.listUsers},
 		{"GET", "/v1/users/{user}", plain(auth.DirectoryRead), a.readUser},
-		{"PATCH", "/v1/users/{user}", plain(auth.DirectoryWrite), a.updateUser},
+		{"PATCH", "/v1/users/{user}", plain(auth.DirectoryWrite), withBody(a.updateUser)},
 		{"DELETE", "/v1/users/{user}", manager(auth.DirectoryWrite), a.deleteUser},
 
-		{"POST", "/v1/apps", manager(auth.DirectoryWrite), a.createApp},
+		{"POST", "/v1/apps", manager(auth.DirectoryWrite), withBody(a.createApp)},
 		{"GET", "/v1/apps", manager(auth.DirectoryRead), a.listApps},
 		{"GET", "/v1/apps/{app}", manager(auth.DirectoryRead), a.readApp},
 		{"DELETE", "/v1/apps/{app}", manager(auth.DirectoryWrite), a.deleteApp},
 		{"POST", "/v1/apps/{app}/secret", manager(auth.DirectoryWrite), a.rotateSecret},
 
-		{"POST", "/v1/tokens", plain(auth.DirectoryWrite), a.createToken},
+		{"POST", "/v1/tokens", plain(auth.DirectoryWrite), withBody(a.createToken)},
 		{"GET", "/v1/tokens", plain(auth.DirectoryRead), a.listTokens},
 		{"DELETE", "/v1/tokens/{token}", plain(auth.DirectoryWrite), a.revokeToken},
 

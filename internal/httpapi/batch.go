@@ -18,11 +18,7 @@ const batchWorkers = 256
 
 // refreshMany serves POST /v1/sessions/refresh. Its body may be as large as a
 // query's: a thousand items do not fit into less.
-func (a *API) refreshMany(c *call) error {
-	var body api.SessionRefresh
-	if err := c.read(wire.MaxQueryBody, &body); err != nil {
-		return err
-	}
+func (a *API) refreshMany(c *call, body *api.SessionRefresh) error {
 	if err := checkBatch(body.Sessions); err != nil {
 		return err
 	}

@@ -13,17 +13,13 @@ import (
 )
 
 // setClaim serves PUT /v1/users/{user}/claims/{claim}.
-func (a *API) setClaim(c *call) error {
-	var body api.SetClaim
-	if err := c.read(wire.MaxBody, &body); err != nil {
-		return err
-	}
+func (a *API) setClaim(c *call, body *api.SetClaim) error {
 	id := presence.ClaimID(c.r.PathValue("claim"))
-	event, err := ClaimEvent(id, &body)
+	event, err := ClaimEvent(id, body)
 	if err != nil {
 		return err
 	}
-	if event.Request, err = c.conditions(&body, string(id)); err != nil {
+	if event.Request, err = c.conditions(body, string(id)); err != nil {
 		return err
 	}
 	u, err := a.userFor(c, auth.ClaimWrite)
@@ -121,31 +117,18 @@ func (a *API) listClaims(c *call) error {
 	if err != nil {
 		return err
 	}
-	list := api.Claims{Claims: []api.Claim{}}
-	for i := range state.Claims {
-		claim := &state.Claims[i]
-		if string(claim.ID) <= pg.after {
-			continue
-		}
-		if len(list.Claims) == pg.limit {
-			list.Next = list.Claims[pg.limit-1].ID
-			break
-		}
-		list.Claims = append(list.Claims, asClaim(claim))
-	}
+	rest := above(state.Claims, presence.ClaimID(pg.after), func(x *presence.Claim) presence.ClaimID { return x.ID })
+	var list api.Claims
+	list.Claims, list.Next = fill(pg, rest, asClaim, func(x *api.Claim) string { return x.ID })
 	return c.representAs(wire.ETag(state.Revision), &list)
 }
 
 // setNote serves PUT /v1/users/{user}/note.
-func (a *API) setNote(c *call) error {
-	var body api.SetNote
-	if err := c.read(wire.MaxBody, &body); err != nil {
-		return err
-	}
+func (a *API) setNote(c *call, body *api.SetNote) error {
 	if body.Text == "" {
 		return &presence.FieldError{Field: "text", Reason: "is required; DELETE removes the note"}
 	}
-	return a.writeNote(c, &body)
+	return a.writeNote(c, body)
 }
 
 // removeNote serves DELETE /v1/users/{user}/note. There need not be one.

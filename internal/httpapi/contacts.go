@@ -15,11 +15,11 @@ import (
 func (a *API) contactRoutes() []route {
 	return []route{
 		{"GET", "/v1/users/{user}/contacts", plain(auth.ContactRead), a.listContacts},
-		{"PUT", "/v1/users/{user}/contacts/{contact}", plain(auth.ContactWrite), a.setContact},
+		{"PUT", "/v1/users/{user}/contacts/{contact}", plain(auth.ContactWrite), withBody(a.setContact)},
 		{"DELETE", "/v1/users/{user}/contacts/{contact}", plain(auth.ContactWrite), a.removeContact},
 
 		{"GET", "/v1/users/{user}/visibility", plain(auth.ContactRead), a.readVisibility},
-		{"PUT", "/v1/users/{user}/visibility", plain(auth.ContactWrite), a.setVisibility},
+		{"PUT", "/v1/users/{user}/visibility", plain(auth.ContactWrite), withBody(a.setVisibility)},
 		{"DELETE", "/v1/users/{user}/visibility", plain(auth.ContactWrite), a.removeVisibility},
 	}
 }
@@ -48,27 +48,14 @@ func (a *API) listContacts(c *call) error {
 	if err != nil {
 		return err
 	}
-	list := api.Contacts{Contacts: []api.Contact{}}
-	for i := range contacts.List {
-		contact := &contacts.List[i]
-		if string(contact.User) <= pg.after {
-			continue
-		}
-		if len(list.Contacts) == pg.limit {
-			list.Next = list.Contacts[pg.limit-1].User
-			break
-		}
-		list.Contacts = append(list.Contacts, asContact(contact))
-	}
+	rest := above(contacts.List, presence.UserID(pg.after), func(x *directory.Contact) presence.UserID { return x.User })
+	var list api.Contacts
+	list.Contacts, list.Next = fill(pg, rest, asContact, func(x *api.Contact) string { return x.User })
 	return c.representAs(contactsTag(&contacts), &list)
 }
 
 // setContact serves PUT /v1/users/{user}/contacts/{contact}.
-func (a *API) setContact(c *call) error {
-	var body api.SetContact
-	if err := c.read(wire.MaxBody, &body); err != nil {
-		return err
-	}
+func (a *API) setContact(c *call, body *api.SetContact) error {
 	if _, err := directory.Group("group", body.Group); err != nil {
 		return err
 	}

@@ -12,11 +12,7 @@ import (
 )
 
 // createApp serves POST /v1/apps.
-func (a *API) createApp(c *call) error {
-	var body api.CreateApp
-	if err := c.read(wire.MaxBody, &body); err != nil {
-		return err
-	}
+func (a *API) createApp(c *call, body *api.CreateApp) error {
 	if body.Name == "" {
 		return Required("name")
 	}
@@ -81,14 +77,8 @@ func (a *API) listApps(c *call) error {
 	if err != nil {
 		return err
 	}
-	apps, more := cut(apps, pg.limit)
-	list := api.Apps{Apps: make([]api.App, 0, len(apps))}
-	for i := range apps {
-		list.Apps = append(list.Apps, asApp(&apps[i]))
-	}
-	if more {
-		list.Next = list.Apps[pg.limit-1].ID
-	}
+	var list api.Apps
+	list.Apps, list.Next = fill(pg, apps, asApp, func(x *api.App) string { return x.ID })
 	return c.represent(&list)
 }
 
@@ -112,10 +102,7 @@ func (a *API) deleteApp(c *call) error {
 	if err := c.meets(appTag(&found), true); err != nil {
 		return err
 	}
-	if err := a.Authority.DeleteApp(ctx, c.p.Account, id); err != nil {
-		return err
-	}
-	return c.nothing()
+	return c.done(a.Authority.DeleteApp(ctx, c.p.Account, id))
 }
 
 // rotateSecret serves POST /v1/apps/{app}/secret. Whoever has the secret has the
@@ -147,11 +134,7 @@ func asApp(x *auth.App) api.App {
 }
 
 // createToken serves POST /v1/tokens.
-func (a *API) createToken(c *call) error {
-	var body api.CreateToken
-	if err := c.read(wire.MaxBody, &body); err != nil {
-		return err
-	}
+func (a *API) createToken(c *call, body *api.CreateToken) error {
 	scopes, err := a.scopesOf(body.Scopes)
 	if err != nil {
 		return err
@@ -291,10 +274,7 @@ func (a *API) revokeToken(c *call) error {
 	if err := c.meets("", true); err != nil { // a token has no representation of its own
 		return err
 	}
-	if err := a.Authority.Revoke(c.r.Context(), c.p.Account, id); err != nil {
-		return err
-	}
-	return c.nothing()
+	return c.done(a.Authority.Revoke(c.r.Context(), c.p.Account, id))
 }
 
 // ownToken is nil if the caller may end the token. Tokens are listed by id: the

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"sort"
 	"strconv"
 
 	"porchlight.dev/porchlight/api"
@@ -64,11 +65,20 @@ func Query(r *http.Request, known ...string) (url.Values, error) {
 	return q, nil
 }
 
-// cut is the first limit of items that were read one too many, and whether there
-// was one.
-func cut[T any](items []T, limit int) ([]T, bool) {
-	if len(items) > limit {
-		return items[:limit], true
+// fill puts the first items into the page, as they are on the wire, and gives the id
+// after which the next page begins; "": there are no more.
+func fill[T, W any](pg page, items []T, wired func(*T) W, id func(*W) string) (list []W, next string) {
+	list = make([]W, 0, min(len(items), pg.limit))
+	for i := range items {
+		if len(list) == pg.limit {
+			return list, id(&list[pg.limit-1])
+		}
+		list = append(list, wired(&items[i]))
 	}
-	return items, false
+	return list, ""
+}
+
+// above gives those of items, which are in order, whose id is above after.
+func above[T any, ID ~string](items []T, after ID, id func(*T) ID) []T {
+	return items[sort.Search(len(items), func(i int) bool { return id(&items[i]) > after }):]
 }

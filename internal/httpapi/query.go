@@ -13,11 +13,7 @@ import (
 )
 
 // query serves POST /v1/presence/query.
-func (a *API) query(c *call) error {
-	var body api.PresenceQuery
-	if err := c.read(wire.MaxQueryBody, &body); err != nil {
-		return err
-	}
+func (a *API) query(c *call, body *api.PresenceQuery) error {
 	if body.Users == nil {
 		return Required("users")
 	}

@@ -10,15 +10,10 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
-	"porchlight.dev/porchlight/internal/wire"
 )
 
 // signIn serves POST /v1/sessions and POST /v1/users/{user}/sessions.
-func (a *API) signIn(c *call) error {
-	var body api.SignIn
-	if err := c.read(wire.MaxBody, &body); err != nil {
-		return err
-	}
+func (a *API) signIn(c *call, body *api.SignIn) error {
 	lease, err := leaseOf(body.LeaseSeconds)
 	if err != nil {
 		return err
@@ -31,7 +26,7 @@ func (a *API) signIn(c *call) error {
 	if err := presence.Check(event); err != nil {
 		return err
 	}
-	if event.Request, err = c.conditions(&body); err != nil {
+	if event.Request, err = c.conditions(body); err != nil {
 		return err
 	}
 	event.Result = string(event.Session)
@@ -43,7 +38,7 @@ func (a *API) signIn(c *call) error {
 	if err != nil {
 		return err
 	}
-	session := a.signedIn(&result, u.ID, event.Session, &body)
+	session := a.signedIn(&result, u.ID, event.Session, body)
 	header(c.w, "Location", "/v1/sessions/"+session.ID)
 	c.setWriteHeaders(&result)
 	header(c.w, "Etag", recordTag(result.Revision(), &session))
@@ -142,16 +137,12 @@ func (a *API) readSession(c *call) error {
 }
 
 // refresh serves PATCH /v1/sessions/{session}.
-func (a *API) refresh(c *call) error {
-	var body api.SessionUpdate
-	if err := c.read(wire.MaxBody, &body); err != nil {
-		return err
-	}
+func (a *API) refresh(c *call, body *api.SessionUpdate) error {
 	lease, err := leaseOf(body.LeaseSeconds)
 	if err != nil {
 		return err
 	}
-	request, err := c.conditions(&body, c.r.PathValue("session"))
+	request, err := c.conditions(body, c.r.PathValue("session"))
 	if err != nil {
 		return err
 	}

@@ -10,15 +10,10 @@ import (
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
-	"porchlight.dev/porchlight/internal/wire"
 )
 
 // createUser serves POST /v1/users.
-func (a *API) createUser(c *call) error {
-	var body api.CreateUser
-	if err := c.read(wire.MaxBody, &body); err != nil {
-		return err
-	}
+func (a *API) createUser(c *call, body *api.CreateUser) error {
 	if err := c.creates(); err != nil {
 		return err
 	}
@@ -88,14 +83,8 @@ func (a *API) listUsers(c *call) error {
 	if err != nil {
 		return err
 	}
-	users, more := cut(users, pg.limit)
-	list := api.Users{Users: make([]api.User, 0, len(users))}
-	for i := range users {
-		list.Users = append(list.Users, asUser(&users[i]))
-	}
-	if more {
-		list.Next = list.Users[pg.limit-1].ID
-	}
+	var list api.Users
+	list.Users, list.Next = fill(pg, users, asUser, func(u *api.User) string { return u.ID })
 	return c.represent(&list)
 }
 
@@ -114,11 +103,7 @@ func (a *API) readUser(c *call) error {
 
 // updateUser serves PATCH /v1/users/{user}. Names are the user's own to change;
 // e-mail and standing need the :admin scope.
-func (a *API) updateUser(c *call) error {
-	var body api.UpdateUser
-	if err := c.read(wire.MaxBody, &body); err != nil {
-		return err
-	}
+func (a *API) updateUser(c *call, body *api.UpdateUser) error {
 	u, err := a.userFor(c, auth.DirectoryWrite)
 	if err != nil {
 		return err
@@ -129,7 +114,7 @@ func (a *API) updateUser(c *call) error {
 	}
 	var after directory.User
 	err = a.decided(c, u, func(before directory.User, decide func(*directory.User) error) (err error) {
-		after, err = a.change(c, before, &body, decide)
+		after, err = a.change(c, before, body, decide)
 		return err
 	})
 	if err != nil {
@@ -271,10 +256,7 @@ func (a *API) deleteUser(c *call) error {
 	if err := a.Authority.RevokeUser(ctx, u.Account, u.ID); err != nil {
 		return err
 	}
-	if err := a.Directory.Delete(ctx, u.Account, u.ID); err != nil {
-		return err
-	}
-	return c.nothing()
+	return c.done(a.Directory.Delete(ctx, u.Account, u.ID))
 }
 
 func userTag(u *directory.User) string { return tagOf(u.Version, asUser(u)) }

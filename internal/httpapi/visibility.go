@@ -9,7 +9,6 @@ import (
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
-	"porchlight.dev/porchlight/internal/wire"
 )
 
 // sights are what a watcher may see, by their numbers.
@@ -39,12 +38,8 @@ func (c *call) ofVisibility(v *directory.Visibility) error { return c.meets(visi
 // setVisibility serves PUT /v1/users/{user}/visibility. It is idempotent by
 // nature: the same request again also carries out what one that was cut short
 // left undone.
-func (a *API) setVisibility(c *call) error {
-	var body api.Visibility
-	if err := c.read(wire.MaxBody, &body); err != nil {
-		return err
-	}
-	declared, err := visibilityOf(&body)
+func (a *API) setVisibility(c *call, body *api.Visibility) error {
+	declared, err := visibilityOf(body)
 	if err != nil {
 		return err
 	}
@@ -79,10 +74,7 @@ func (a *API) removeVisibility(c *call) error {
 	if err := a.Directory.RemoveVisibility(c.r.Context(), u.Account, u.ID, c.ofVisibility); err != nil {
 		return err
 	}
-	if err := a.rule(c, u); err != nil {
-		return err
-	}
-	return c.nothing()
+	return c.done(a.rule(c, u))
 }
 
 // visibilityOf reads a declaration, less the watchers, who are to be found first.

@@ -9,14 +9,13 @@ import (
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/presence"
-	"porchlight.dev/porchlight/internal/wire"
 )
 
 // A watch is the business of the user who waits: it is no other's, whatever the
 // scope. An account-level token waits as the account's owner.
 func (a *API) watchRoutes() []route {
 	return []route{
-		{"POST", "/v1/watches", plain(auth.PresenceRead), a.createWatch},
+		{"POST", "/v1/watches", plain(auth.PresenceRead), withBody(a.createWatch)},
 		{"GET", "/v1/watches", plain(auth.PresenceRead), a.listWatches},
 		{"GET", "/v1/watches/{watch}", plain(auth.PresenceRead), a.readWatch},
 		{"DELETE", "/v1/watches/{watch}", plain(auth.PresenceRead), a.deleteWatch},
@@ -24,12 +23,8 @@ func (a *API) watchRoutes() []route {
 }
 
 // createWatch serves POST /v1/watches.
-func (a *API) createWatch(c *call) error {
-	var body api.CreateWatch
-	if err := c.read(wire.MaxBody, &body); err != nil {
-		return err
-	}
-	asked, err := watchAsked(&body, a.Clock())
+func (a *API) createWatch(c *call, body *api.CreateWatch) error {
+	asked, err := watchAsked(body, a.Clock())
 	if err != nil {
 		return err
 	}
@@ -92,19 +87,13 @@ func (a *API) listWatches(c *call) error {
 	if err != nil {
 		return err
 	}
-	list := api.Watches{Watches: []api.Watch{}}
 	// Without an owner the account has nobody who waits.
 	watches, err := a.Watches.List(c.r.Context(), c.p.Account, c.p.User, pg.after, pg.limit+1)
 	if err != nil {
 		return err
 	}
-	watches, more := cut(watches, pg.limit)
-	for i := range watches {
-		list.Watches = append(list.Watches, *AsWatch(&watches[i]))
-	}
-	if more {
-		list.Next = watches[pg.limit-1].ID
-	}
+	var list api.Watches
+	list.Watches, list.Next = fill(pg, watches, func(w *watch.Watch) api.Watch { return *AsWatch(w) }, func(w *api.Watch) string { return w.ID })
 	return c.represent(&list)
 }
 
@@ -120,10 +109,7 @@ func (a *API) readWatch(c *call) error {
 // deleteWatch serves DELETE /v1/watches/{watch}.
 func (a *API) deleteWatch(c *call) error {
 	check := func(w *watch.Watch) error { return c.meets(watchTag(w), true) }
-	if err := a.Watches.Delete(c.r.Context(), c.p.Account, c.p.User, c.r.PathValue("watch"), check); err != nil {
-		return err
-	}
-	return c.nothing()
+	return c.done(a.Watches.Delete(c.r.Context(), c.p.Account, c.p.User, c.r.PathValue("watch"), check))
 }
 
 func watchTag(w *watch.Watch) string { return tagOf("", AsWatch(w)) }
