@@ -45,12 +45,13 @@ var imports = map[string][]string{
 	"internal/watch":   {"internal/document", "internal/presence", "internal/store", "internal/tail"},
 
 	"internal/quota": nil,
+	"internal/cache": nil,
 
 	// Who there is, and who asks.
 	"internal/document":  {"internal/store"},
-	"internal/directory": {"internal/document", "internal/presence", "internal/store"},
+	"internal/directory": {"internal/cache", "internal/document", "internal/presence", "internal/store"},
 	"internal/auth": {
-		"internal/directory", "internal/document", "internal/presence", "internal/quota", "internal/store",
+		"internal/cache", "internal/directory", "internal/document", "internal/presence", "internal/quota", "internal/store",
 	},
 
 	// The wire.

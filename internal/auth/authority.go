@@ -26,7 +26,7 @@ type Authority struct {
 // New is an authority on the documents of st. It hears from dir whose tokens may have
 // ended. aliases are what dialects call the scopes.
 func New(st store.Store, dir *directory.Directory, clock func() time.Time, aliases ...Alias) *Authority {
-	a := &Authority{docs: st, directory: dir, clock: clock, cache: new(tokenCache), scopes: newScopeTable(aliases)}
+	a := &Authority{docs: st, directory: dir, clock: clock, cache: newTokenCache(), scopes: newScopeTable(aliases)}
 	dir.OnStanding(a.cache.invalidateAll)
 	return a
 }
@@ -59,10 +59,10 @@ func (a *Authority) authenticate(ctx context.Context, d *digest) (*Principal, er
 	if found == nil {
 		found = a.verify(ctx, []digest{*d}, now)[0]
 	}
-	if err := found.standing(now); err != nil {
+	if err := found.Value.standing(now); err != nil {
 		return nil, err
 	}
-	return found.principal, nil
+	return found.Value.principal, nil
 }
 
 // Refused reports whether an error of Authenticate says that the token is no good,

@@ -27,29 +27,30 @@ func TestDigestMatches(t *testing.T) {
 	}
 }
 
-// A full set of places gives up its oldest answer, and no flood of refusals
-// touches a principal.
-func TestCacheIsBounded(t *testing.T) {
-	c := new(tokenCache)
+// No flood of refusals touches a principal, and a refusal takes its place.
+func TestRefusalsAreApart(t *testing.T) {
+	c := newTokenCache()
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
-	known := digest{8: 1}
-	c.put(&answer{digest: known, principal: &Principal{}, read: now})
-	for i := range 100 {
-		c.put(&answer{digest: digest{8: 2, 9: byte(i)}, err: ErrInvalidToken, read: now})
+	put := func(d digest, p *Principal, err error) {
+		a := c.known.Begin(d, now)
+		a.Value.principal, a.Value.err = p, err
+		c.put(a)
 	}
-	if c.get(&known, now) == nil {
+	known := digest{8: 1}
+	put(known, &Principal{}, nil)
+	for i := range 2 * refusedSlots {
+		put(digest{8: 2, 9: byte(i), 10: byte(i >> 8)}, nil, ErrInvalidToken)
+	}
+	if a := c.get(&known, now); a == nil || a.Value.principal == nil {
 		t.Error("refusals pushed out a principal")
 	}
-	for i := range cacheWays {
-		c.put(&answer{digest: digest{8: 3, 9: byte(i)}, principal: &Principal{}, read: now.Add(time.Second)})
+	put(known, nil, ErrInvalidToken)
+	if a := c.get(&known, now); a == nil || a.Value.principal != nil {
+		t.Errorf("after a refusal: %+v", a)
 	}
-	if c.get(&known, now) != nil {
-		t.Error("the oldest of a full set is still there")
-	}
-	for i := range cacheWays {
-		if c.get(&digest{8: 3, 9: byte(i)}, now.Add(time.Second)) == nil {
-			t.Errorf("number %d is not there", i)
-		}
+	c.invalidate(&known)
+	if a := c.get(&known, now); a != nil {
+		t.Errorf("after a change: %+v", a)
 	}
 }
 

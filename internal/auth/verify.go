@@ -32,7 +32,7 @@ func (a *Authority) Recheck(ctx context.Context, principals []*Principal) []erro
 		}
 		found := a.cache.recent(&p.digest, now)
 		if found != nil {
-			errs[i] = found.standing(now)
+			errs[i] = found.Value.standing(now)
 			continue
 		}
 		if places == nil {
@@ -68,7 +68,7 @@ func (a *Authority) verdicts(ctx context.Context, stale []digest) []error {
 	for part := range slices.Chunk(distinct, verifiedAtOnce) {
 		now := a.clock()
 		for _, answer := range a.verify(ctx, part, now) {
-			found = append(found, answer.standing(now))
+			found = append(found, answer.Value.standing(now))
 		}
 	}
 	errs := make([]error, len(stale))
@@ -83,11 +83,11 @@ func (a *Authority) verdicts(ctx context.Context, stale []digest) []error {
 func (a *Authority) verify(ctx context.Context, digests []digest, now time.Time) []*answer {
 	answers := make([]*answer, len(digests))
 	for i := range digests {
-		answers[i] = &answer{digest: digests[i], read: now, generation: a.cache.generation(&digests[i]).Load()}
+		answers[i] = a.cache.known.Begin(digests[i], now)
 	}
 	a.judge(ctx, answers, now)
 	for _, found := range answers {
-		if found.err == nil || Refused(found.err) {
+		if found.Value.err == nil || Refused(found.Value.err) {
 			a.cache.put(found)
 		}
 	}
@@ -99,13 +99,13 @@ func (a *Authority) judge(ctx context.Context, answers []*answer, now time.Time)
 	values, err := a.secrets(ctx, answers)
 	if err != nil {
 		for _, found := range answers {
-			found.err = err
+			found.Value.err = err
 		}
 		return
 	}
 	accounts := make(map[presence.AccountID]*grantors)
 	for i, v := range values {
-		switch found := answers[i]; {
+		switch found := &answers[i].Value; {
 		case found.err != nil:
 		case v == nil:
 			found.err = ErrInvalidToken
@@ -122,8 +122,8 @@ func (a *Authority) judge(ctx context.Context, answers []*answer, now time.Time)
 		g.read(ctx, a, account)
 	}
 	for i, v := range values {
-		if found := answers[i]; found.err == nil {
-			found.principal, found.err = accounts[v.Account].principal(a, v, &found.digest)
+		if found := &answers[i].Value; found.err == nil {
+			found.principal, found.err = accounts[v.Account].principal(a, v, &answers[i].Key)
 		}
 	}
 }
@@ -133,7 +133,7 @@ func (a *Authority) secrets(ctx context.Context, answers []*answer) ([]*secretVa
 	keys := make([]store.Key, len(answers))
 	places := make(map[string]int, len(answers))
 	for i, found := range answers {
-		keys[i] = secretKey(found.digest.hex())
+		keys[i] = secretKey(found.Key.hex())
 		places[keys[i].Key] = i
 	}
 	docs, err := a.docs.Load(ctx, system, keys...)
@@ -143,7 +143,7 @@ func (a *Authority) secrets(ctx context.Context, answers []*answer) ([]*secretVa
 	values := make([]*secretValue, len(answers))
 	for i := range docs {
 		v, place := new(secretValue), places[docs[i].Key.Key]
-		answers[place].err = document.Decode(&docs[i], v)
+		answers[place].Value.err = document.Decode(&docs[i], v)
 		values[place] = v
 	}
 	return values, nil

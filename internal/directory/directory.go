@@ -14,8 +14,10 @@ package directory
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"time"
 
+	"porchlight.dev/porchlight/internal/cache"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 )
@@ -65,14 +67,23 @@ type documents interface {
 type Directory struct {
 	docs       documents
 	clock      func() time.Time
-	emails     *emailCache
+	emails     *cache.Table[address, presence.UserID]
 	onContacts func(presence.AccountID, presence.UserID) // or nil
 	onStanding func()                                    // or nil
 }
 
+// emailSlots is how many addresses the directory remembers the users of, for MaxStale.
+const emailSlots = 1 << 16
+
+// An address is an e-mail in its form, in an account.
+type address struct {
+	account presence.AccountID
+	form    string
+}
+
 // New is a directory on the documents of st.
 func New(st store.Store, clock func() time.Time) *Directory {
-	return &Directory{docs: st, clock: clock, emails: newEmailCache()}
+	return &Directory{docs: st, clock: clock, emails: cache.New[address, presence.UserID](maphash.MakeSeed(), emailSlots)}
 }
 
 // OnStanding has fn called after each change that was made here of what tokens depend

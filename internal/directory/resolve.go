@@ -28,11 +28,11 @@ func (d *Directory) Resolve(ctx context.Context, account presence.AccountID, ref
 	if len(ref) > MaxEmailBytes || !utf8.ValidString(ref) || strings.ContainsFunc(ref, unicode.IsControl) {
 		return "", ErrNoUser
 	}
-	form, now := emailForm(ref), d.clock()
-	if id, ok := d.emails.get(account, form, now); ok {
-		return id, nil
+	at, now := address{account, emailForm(ref)}, d.clock()
+	if known := d.emails.Get(at, now, MaxStale); known != nil {
+		return known.Value, nil
 	}
-	entry := located{account: account, email: form, read: now, turn: d.emails.turn(account, form)}
+	entry := d.emails.Begin(at, now)
 	claims, err := d.claims(ctx, account, ref)
 	if err != nil {
 		return "", fmt.Errorf("find user: %w", err)
@@ -40,9 +40,9 @@ func (d *Directory) Resolve(ctx context.Context, account presence.AccountID, ref
 	if len(claims) == 0 {
 		return "", ErrNoUser
 	}
-	entry.user = claims[0].user
-	d.emails.put(&entry)
-	return entry.user, nil
+	entry.Value = claims[0].user
+	d.emails.Put(entry)
+	return entry.Value, nil
 }
 
 // An emailClaim is the document that makes an address unique, and whose it is.

@@ -77,7 +77,7 @@ func (d *Directory) create(ctx context.Context, account presence.AccountID, u *U
 		return store.ErrConflict // draw another id
 	}
 	err = d.docs.Write(ctx, account, u.doc(""), claimDoc(form, u.ID))
-	d.emails.forget(account, form)
+	d.emails.Invalidate(address{account, form})
 	if err != nil {
 		return fmt.Errorf("create user: %w", err)
 	}
@@ -185,8 +185,8 @@ func (d *Directory) replace(ctx context.Context, account presence.AccountID, bef
 		changes = append(append(changes, freed...), claimDoc(to, u.ID))
 	}
 	err = d.docs.Write(ctx, account, changes...)
-	d.emails.forget(account, from)
-	d.emails.forget(account, to)
+	d.emails.Invalidate(address{account, from})
+	d.emails.Invalidate(address{account, to})
 	if before.Active != u.Active {
 		d.standingChanged()
 	}
@@ -231,7 +231,7 @@ func (d *Directory) Delete(ctx context.Context, account presence.AccountID, id p
 			changes = append(changes, document.Deletion(&own[i]))
 		}
 		err = d.docs.Write(ctx, account, changes...)
-		d.emails.forget(account, emailForm(u.Email))
+		d.emails.Invalidate(address{account, emailForm(u.Email)})
 		d.standingChanged()
 		if err != nil {
 			return fmt.Errorf("delete user %s: %w", id, err)

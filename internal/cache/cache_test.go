@@ -1,0 +1,100 @@
+package cache
+
+import (
+	"hash/maphash"
+	"testing"
+	"time"
+)
+
+type key struct{ account, name string }
+
+func at(second int) time.Time { return time.Date(2026, 11, 22, 12, 0, second, 0, time.UTC) }
+
+func newTable(places int) *Table[key, int] { return New[key, int](maphash.MakeSeed(), places) }
+
+func (t *Table[K, V]) read(k K, v V, now time.Time) {
+	e := t.Begin(k, now)
+	e.Value = v
+	t.Put(e)
+}
+
+// An entry is given while it is younger than the limit, and not from the future.
+func TestAge(t *testing.T) {
+	c, k := newTable(ways), key{"one", "ann"}
+	c.read(k, 7, at(10))
+	for second, want := range map[int]bool{9: false, 10: true, 14: true, 15: false} {
+		if e := c.Get(k, at(second), 5*time.Second); (e != nil) != want || want && e.Value != 7 {
+			t.Errorf("at second %d: %v, want %v", second, e, want)
+		}
+	}
+}
+
+// An entry that lies where another key's would is not taken for it.
+func TestTellsKeysApart(t *testing.T) {
+	c := newTable(64)
+	e := c.Begin(key{"one", "ann"}, at(0))
+	for i := range c.places {
+		c.places[i].Store(e)
+	}
+	for _, k := range []key{{"two", "ann"}, {"one", "bob"}, {}} {
+		if e := c.Get(k, at(0), time.Second); e != nil {
+			t.Errorf("%+v gets %+v", k, e)
+		}
+	}
+}
+
+// A full set of places gives up its oldest entry, and a newer one of a key replaces
+// the older.
+func TestIsBounded(t *testing.T) {
+	c := newTable(ways)
+	keys := []key{{"", "0"}, {"", "1"}, {"", "2"}, {"", "3"}, {"", "4"}}
+	for i, k := range keys {
+		c.read(k, i, at(i))
+	}
+	c.read(keys[4], 44, at(4))
+	for i, k := range keys {
+		e := c.Get(k, at(5), time.Minute)
+		if want := i > 0; (e != nil) != want {
+			t.Errorf("number %d: %v, want %v", i, e, want)
+		}
+	}
+	if e := c.Get(keys[4], at(5), time.Minute); e.Value != 44 {
+		t.Errorf("the older of two entries: %d", e.Value)
+	}
+	c.Delete(keys[4])
+	if e := c.Get(keys[4], at(5), time.Minute); e != nil {
+		t.Errorf("deleted, and there: %+v", e)
+	}
+}
+
+// What was begun before its key was invalidated is never given, whenever it comes in.
+func TestInvalidate(t *testing.T) {
+	for name, invalidate := range map[string]func(*Table[key, int], key){
+		"one": (*Table[key, int]).Invalidate,
+		"all": func(c *Table[key, int], _ key) { c.InvalidateAll() },
+	} {
+		c, k := newTable(64), key{"one", "ann"}
+		c.read(k, 1, at(0))
+		late := c.Begin(k, at(0))
+		invalidate(c, k)
+		if e := c.Get(k, at(0), time.Minute); e != nil {
+			t.Errorf("%s: %+v was there before", name, e)
+		}
+		c.Put(late)
+		if e := c.Get(k, at(0), time.Minute); e != nil {
+			t.Errorf("%s: %+v came in late", name, e)
+		}
+		c.read(k, 2, at(0))
+		if e := c.Get(k, at(0), time.Minute); e == nil || e.Value != 2 {
+			t.Errorf("%s: read anew: %+v", name, e)
+		}
+	}
+}
+
+func TestGetAllocatesNothing(t *testing.T) {
+	c, k := newTable(64), key{"one", "ann"}
+	c.read(k, 1, at(0))
+	if n := testing.AllocsPerRun(100, func() { c.Get(k, at(0), time.Minute) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
