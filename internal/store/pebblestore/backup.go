@@ -18,9 +18,9 @@ import (
 // backupEngine says in a backup whose keys and values it has.
 const backupEngine = "pebblestore"
 
-// legChunks is how much one iterator reads. One that lasts keeps tables on the disk
+// chunksPerIterator is how much one iterator reads. One that lasts keeps tables on the disk
 // that compactions have replaced.
-const legChunks = 64
+const chunksPerIterator = 64
 
 // BackupInfo is what a backup says of itself.
 type BackupInfo = backup.Info
@@ -37,13 +37,13 @@ func (s *Store) Backup(ctx context.Context, w io.Writer, progress func(done, tot
 }
 
 func (s *Store) backup(ctx context.Context, w io.Writer, progress func(done, total int64), chunkBytes int) (info BackupInfo, err error) {
-	if err := s.enter(); err != nil {
+	if err := s.acquireDB(); err != nil {
 		return BackupInfo{}, err
 	}
-	defer s.leave()
+	defer s.releaseDB()
 	snapshot := s.db.NewSnapshot()
 	defer func() { err = errors.Join(err, snapshot.Close()) }()
-	header, err := s.cut(snapshot)
+	header, err := s.backupHeader(snapshot)
 	if err != nil {
 		return BackupInfo{}, err
 	}
@@ -71,11 +71,11 @@ func BackupDir(ctx context.Context, dir string, w io.Writer, o Options, progress
 	if !exists {
 		return BackupInfo{}, fmt.Errorf("%w: %s holds no store; check the path", ErrMissing, dir)
 	}
-	if err := s.openStopped(); err != nil {
+	if err := s.openForBackup(); err != nil {
 		return BackupInfo{}, err
 	}
 	defer func() { err = errors.Join(err, s.closeDB()) }()
-	header, err := s.cut(s.db)
+	header, err := s.backupHeader(s.db)
 	if err == nil {
 		err = s.checkWatermark(store.Position(header.Position))
 	}
@@ -89,19 +89,19 @@ func BackupDir(ctx context.Context, dir string, w io.Writer, o Options, progress
 	return c.run(ctx)
 }
 
-// openStopped locks the directory and opens the database to read from it.
-func (s *Store) openStopped() (err error) {
+// openForBackup locks the directory and opens the database to read from it.
+func (s *Store) openForBackup() (err error) {
 	if s.lock, err = pebble.LockDirectory(s.dir, s.opts.FS); err != nil {
 		return lockError(s.dir, err)
 	}
-	if err = s.apart(s.openReadOnly); err != nil {
+	if err = s.runIsolated(s.openReadOnly); err != nil {
 		return errors.Join(s.openError(err), s.lock.Close())
 	}
 	return nil
 }
 
 // cut describes what a reader of the database sees.
-func (s *Store) cut(from pebble.Reader) (backup.Header, error) {
+func (s *Store) backupHeader(from pebble.Reader) (backup.Header, error) {
 	h := backup.Header{Engine: backupEngine, Created: s.opts.Clock().UTC().Truncate(time.Millisecond)}
 	err := readMeta(from, metaFormat, func(value []byte) (err error) {
 		h.Format, err = strconv.Atoi(string(value))
@@ -110,7 +110,7 @@ func (s *Store) cut(from pebble.Reader) (backup.Header, error) {
 	if err == nil && h.Format == 0 {
 		err = fmt.Errorf("%w: the creation of data directory %s was cut short, so there is nothing to back up", ErrUnfinished, s.dir)
 	}
-	if err == nil && h.Format > s.newest() {
+	if err == nil && h.Format > s.newestFormat() {
 		err = s.newerError(strconv.Itoa(h.Format))
 	}
 	if err != nil {
@@ -146,10 +146,10 @@ func readMeta(from pebble.Reader, name string, use func([]byte) error) error {
 
 // BackupEstimate is about how many bytes a backup would have; zero: not known.
 func (s *Store) BackupEstimate() int64 {
-	if s.isHalted() || s.enter() != nil { // a failed database may hold the lock that this takes
+	if s.isHalted() || s.acquireDB() != nil { // a failed database may hold the lock that this takes
 		return 0
 	}
-	defer s.leave()
+	defer s.releaseDB()
 	return s.sizeEstimate()
 }
 
@@ -184,7 +184,7 @@ func (c *backupCopy) run(ctx context.Context) (BackupInfo, error) {
 	var next []byte
 	for more := true; more; {
 		var err error
-		if next, more, err = c.leg(ctx, next); err != nil {
+		if next, more, err = c.copyRange(ctx, next); err != nil {
 			return BackupInfo{}, err
 		}
 	}
@@ -195,23 +195,23 @@ func (c *backupCopy) run(ctx context.Context) (BackupInfo, error) {
 	return info, err
 }
 
-// leg copies about legChunks, from a key on, and gives the key to go on from.
-func (c *backupCopy) leg(ctx context.Context, from []byte) (next []byte, more bool, err error) {
+// leg copies about chunksPerIterator, from a key on, and gives the key to go on from.
+func (c *backupCopy) copyRange(ctx context.Context, from []byte) (next []byte, more bool, err error) {
 	it, err := c.from.NewIter(&pebble.IterOptions{LowerBound: from})
 	if err != nil {
 		return nil, false, fmt.Errorf("read: %w", err)
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
-	end := c.done + legChunks*int64(c.chunkBytes)
+	end := c.done + chunksPerIterator*int64(c.chunkBytes)
 	for ok := it.First(); ok; ok = it.Next() {
 		value, err := it.ValueAndErr()
 		if err != nil {
 			return nil, false, fmt.Errorf("read: %w", err)
 		}
-		if err := c.pair(it.Key(), value); err != nil {
+		if err := c.copyPair(it.Key(), value); err != nil {
 			return nil, false, err
 		}
-		if err := c.pause(ctx); err != nil {
+		if err := c.afterChunk(ctx); err != nil {
 			return nil, false, err
 		}
 		if c.done >= end {
@@ -221,8 +221,8 @@ func (c *backupCopy) leg(ctx context.Context, from []byte) (next []byte, more bo
 	return nil, false, it.Error()
 }
 
-func (c *backupCopy) pair(key, value []byte) error {
-	if !ofTheContent(key) {
+func (c *backupCopy) copyPair(key, value []byte) error {
+	if !isContent(key) {
 		return nil
 	}
 	count(&c.counts, key)
@@ -230,9 +230,9 @@ func (c *backupCopy) pair(key, value []byte) error {
 	return c.to.Add(key, value)
 }
 
-// ofTheContent reports whether a key belongs in a backup. Which store it was, and
+// isContent reports whether a key belongs in a backup. Which store it was, and
 // how that was left, say nothing of another directory.
-func ofTheContent(key []byte) bool {
+func isContent(key []byte) bool {
 	return string(key) != metaEpoch && string(key) != metaState
 }
 
@@ -251,7 +251,7 @@ func count(to *backup.Counts, key []byte) {
 }
 
 // pause, after each chunk, reports, and looks whether to go on.
-func (c *backupCopy) pause(ctx context.Context) error {
+func (c *backupCopy) afterChunk(ctx context.Context) error {
 	if c.to.Written() == c.reported {
 		return nil
 	}

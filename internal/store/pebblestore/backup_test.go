@@ -102,7 +102,7 @@ func pairs(t *testing.T, s *Store) map[string]string {
 	t.Helper()
 	all := make(map[string]string)
 	err := s.scan(nil, nil, func(key, value []byte) (bool, error) {
-		if ofTheContent(key) {
+		if isContent(key) {
 			all[string(key)] = string(value)
 		}
 		return true, nil

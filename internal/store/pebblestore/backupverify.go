@@ -27,7 +27,7 @@ func VerifyBackup(ctx context.Context, from io.Reader, progress func(done, total
 			return BackupInfo{}, err
 		}
 		count(&c.counts, key)
-		if err := c.pair(key, value); err != nil {
+		if err := c.addPair(key, value); err != nil {
 			return BackupInfo{}, wrongContent(err)
 		}
 		if reported == r.Read() {
@@ -45,7 +45,7 @@ func VerifyBackup(ctx context.Context, from io.Reader, progress func(done, total
 	if c.counts != info.Counts {
 		return BackupInfo{}, wrongContent(fmt.Errorf("it has %+v and says that it has %+v", c.counts, info.Counts))
 	}
-	if err := c.end(info.Header); err != nil {
+	if err := c.finish(info.Header); err != nil {
 		return BackupInfo{}, wrongContent(err)
 	}
 	return info, nil

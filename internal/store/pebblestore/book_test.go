@@ -272,11 +272,19 @@ func (b *book) checkEntry(n int, e *store.Entry) {
 // entry is what was made at a place; its position and gap are those of e.
 func (b *book) entry(n int, e *store.Entry) store.Entry {
 	c := b.made[n-1]
-	want := store.Entry{At: e.At, User: crashUser(c.user), Revision: c.state.Revision, Time: c.state.At.Time(), By: c.by, After: c.shown, Gap: e.Gap}
+	want := store.Entry{
+		At: e.At, User: crashUser(c.user), Revision: c.state.Revision, Time: c.state.At.Time(), By: c.by, Gap: e.Gap,
+		After: c.shown, UserAfter: userFacts(&c.state),
+	}
 	if c.before > 0 {
-		want.Before = b.made[c.before-1].shown
+		before := b.made[c.before-1]
+		want.Before, want.UserBefore = before.shown, userFacts(&before.state)
 	}
 	return want
+}
+
+func userFacts(st *presence.State) store.UserFacts {
+	return store.UserFacts{State: st.Standing, Note: st.Note.Text}
 }
 
 // read reads the log from where the reader of it is.

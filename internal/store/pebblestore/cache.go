@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	maxShards = 256
-	keepOneIn = 8
+	maxShards   = 256
+	decodeOneIn = 8
 )
 
 // A cache holds durable records: recent ones decoded, bounded by a clock (what
@@ -62,7 +62,7 @@ func (c *cache) shard(u store.User) (*cacheShard, uint64) {
 // shows for u, stays the newest.
 func (c *cache) get(u store.User) (*item, uint64) {
 	s, hash := c.shard(u)
-	var room [512]byte
+	var buf [512]byte
 	s.mu.RLock()
 	if i, ok := s.m[u]; ok {
 		it, installs := s.ring[i], s.installs
@@ -73,8 +73,8 @@ func (c *cache) get(u store.User) (*item, uint64) {
 		}
 		return it, installs
 	}
-	installs, roomy := s.installs, s.roomy()
-	value, ok := s.packed.get(room[:0], hash, u)
+	installs, hasFreeSlot := s.installs, s.hasFreeSlot()
+	value, ok := s.packed.get(buf[:0], hash, u)
 	s.mu.RUnlock()
 	if !ok {
 		return nil, installs
@@ -83,10 +83,10 @@ func (c *cache) get(u store.User) (*item, uint64) {
 	if err != nil {
 		return nil, installs // the database will say it
 	}
-	if c.unpacked.Add(1)%keepOneIn == 0 || roomy {
+	if c.unpacked.Add(1)%decodeOneIn == 0 || hasFreeSlot {
 		s.mu.Lock()
 		if s.installs == installs {
-			s.put(it)
+			s.putDecoded(it)
 		}
 		s.mu.Unlock()
 	}
@@ -110,8 +110,8 @@ func (c *cache) install(it *item) {
 	packed := s.packed.put(hash, it)
 	if i, ok := s.m[it.user]; ok {
 		s.ring[i] = it
-	} else if !packed || s.installs%keepOneIn == 0 || s.roomy() {
-		s.put(it)
+	} else if !packed || s.installs%decodeOneIn == 0 || s.hasFreeSlot() {
+		s.putDecoded(it)
 	}
 	s.mu.Unlock()
 }
@@ -122,8 +122,8 @@ func (c *cache) offer(it *item, installs uint64) {
 	s, hash := c.shard(it.user)
 	s.mu.Lock()
 	if s.installs == installs {
-		if !s.packed.put(hash, it) || s.roomy() {
-			s.put(it)
+		if !s.packed.put(hash, it) || s.hasFreeSlot() {
+			s.putDecoded(it)
 		}
 	}
 	s.mu.Unlock()
@@ -150,16 +150,16 @@ func (c *cache) pack(u store.User, value []byte, installs []uint64) bool {
 	if s.installs != installs[hash%uint64(len(c.shards))] {
 		return true // it may be old by now
 	}
-	return s.packed.putNew(hash, u, value)
+	return s.packed.putIfFree(hash, u, value)
 }
 
-// roomy reports whether a record may be kept decoded without giving another up.
-// If not, one in keepOneIn is kept: it is who is asked for often that counts, and
+// hasFreeSlot reports whether a record may be kept decoded without giving another up.
+// If not, one in decodeOneIn is kept: it is who is asked for often that counts, and
 // keeping each would cost more than unpacking it.
-func (s *cacheShard) roomy() bool { return len(s.ring) < s.max }
+func (s *cacheShard) hasFreeSlot() bool { return len(s.ring) < s.max }
 
 // put keeps a record decoded.
-func (s *cacheShard) put(it *item) {
+func (s *cacheShard) putDecoded(it *item) {
 	if i, ok := s.m[it.user]; ok {
 		s.ring[i] = it
 		return

@@ -16,9 +16,9 @@ const (
 	maxGroup = 512
 	// maxGroupBytes keeps a batch far below the size that Pebble handles apart.
 	maxGroupBytes = 4 << 20
-	// groupsAhead is how many batches may wait for the disk. More would only be
+	// maxUnsyncedGroups is how many batches may wait for the disk. More would only be
 	// smaller ones: while they wait, callers gather.
-	groupsAhead = 2
+	maxUnsyncedGroups = 2
 )
 
 // A group is what is committed together. The committer fills it, the syncer
@@ -42,9 +42,9 @@ type committer struct {
 	g   *group
 	// What is staged and may not be durable yet: the newest of each user and
 	// document. marks has one element for each, in order, to forget them by.
-	users map[store.User]*stagedItem
-	docs  map[string]stagedDoc
-	marks []mark
+	users      map[store.User]*stagedItem
+	docs       map[string]stagedDoc
+	stagedKeys []stagedKey
 
 	key, value []byte // scratch
 }
@@ -60,7 +60,7 @@ type stagedDoc struct {
 }
 
 // A mark is of a user, or of a document if doc is not empty.
-type mark struct {
+type stagedKey struct {
 	seq  store.Position
 	user store.User
 	doc  string
@@ -70,12 +70,12 @@ type mark struct {
 // ended its goroutine, which fails the store.
 func (c *committer) run() {
 	defer close(c.s.groups)
-	ended := true
+	exited := true
 	defer func() {
 		if p := recover(); p != nil {
-			c.s.failure.seize()
+			c.s.failure.abandon()
 			c.s.fail(fmt.Errorf("the committer panicked: %v", p))
-		} else if ended {
+		} else if exited {
 			c.s.fail(errors.New("a function given to the store ended the committer's goroutine"))
 		}
 	}()
@@ -85,7 +85,7 @@ func (c *committer) run() {
 			c.gather(o)
 		case <-c.s.closing:
 			c.drain()
-			ended = false
+			exited = false
 			return
 		}
 	}
@@ -93,10 +93,10 @@ func (c *committer) run() {
 
 // gather commits o and what else is waiting.
 func (c *committer) gather(o *op) {
-	c.forget()
+	c.evictDurable()
 	c.g = &group{}
 	c.serve(o)
-	for n := 1; n < maxGroup && !c.full(); n++ {
+	for n := 1; n < maxGroup && !c.isFull(); n++ {
 		select {
 		case o := <-c.s.queue:
 			c.serve(o)
@@ -108,11 +108,11 @@ func (c *committer) gather(o *op) {
 	c.commit()
 }
 
-func (c *committer) full() bool { return c.g.batch != nil && c.g.batch.Len() > maxGroupBytes }
+func (c *committer) isFull() bool { return c.g.batch != nil && c.g.batch.Len() > maxGroupBytes }
 
 func (c *committer) serve(o *op) {
 	switch {
-	case !o.take():
+	case !o.start():
 	case c.s.isHalted():
 		o.fail(c.s.haltedError())
 	case o.work != nil:
@@ -128,7 +128,7 @@ func (c *committer) drain() {
 	for {
 		select {
 		case o := <-c.s.queue:
-			if o.take() {
+			if o.start() {
 				o.fail(store.ErrClosed)
 			}
 		default:
@@ -164,7 +164,7 @@ func (c *committer) commit() {
 	if g.batch != nil || len(g.answers) > 0 {
 		select {
 		case c.s.groups <- g:
-		case <-c.s.seized:
+		case <-c.s.abandoned:
 		}
 	}
 	c.g = nil
@@ -200,11 +200,11 @@ func (c *committer) deleteRange(from, to []byte) {
 }
 
 // forget drops what has become durable since: the cache and the database have it.
-func (c *committer) forget() {
+func (c *committer) evictDurable() {
 	durable := c.s.progress.durableAt()
 	n := 0
-	for ; n < len(c.marks) && c.marks[n].seq <= durable; n++ {
-		m := &c.marks[n]
+	for ; n < len(c.stagedKeys) && c.stagedKeys[n].seq <= durable; n++ {
+		m := &c.stagedKeys[n]
 		if m.doc != "" {
 			if d, ok := c.docs[m.doc]; ok && d.seq == m.seq {
 				delete(c.docs, m.doc)
@@ -213,9 +213,9 @@ func (c *committer) forget() {
 			delete(c.users, m.user)
 		}
 	}
-	rest := copy(c.marks, c.marks[n:])
-	clear(c.marks[rest:])
-	c.marks = c.marks[:rest]
+	rest := copy(c.stagedKeys, c.stagedKeys[n:])
+	clear(c.stagedKeys[rest:])
+	c.stagedKeys = c.stagedKeys[:rest]
 }
 
 // newest is the newest staged record of u, nil for none, and the number up to
@@ -224,8 +224,8 @@ func (c *committer) newest(u store.User, o *op) (*item, store.Position, error) {
 	if st, ok := c.users[u]; ok {
 		return st.item, st.seq, nil
 	}
-	if o != nil && o.warmed && c.s.cache.unchanged(u, o.warmAt) {
-		return o.warm, 0, nil
+	if o != nil && o.hasPrefetched && c.s.cache.unchanged(u, o.prefetchInstalls) {
+		return o.prefetched, 0, nil
 	}
 	it, installs := c.s.cache.get(u)
 	if it != nil {
@@ -270,8 +270,8 @@ func (c *committer) update(o *op) {
 // that is early enough and still ahead is left alone.
 func (c *committer) arm(was, it *item) {
 	it.armed = was.armed
-	ahead := it.armed > it.State.At
-	if ahead && (it.Next.IsZero() || it.armed <= it.Next) {
+	inFuture := it.armed > it.State.At
+	if inFuture && (it.Next.IsZero() || it.armed <= it.Next) {
 		return
 	}
 	c.rearm(it)
@@ -313,6 +313,6 @@ func (c *committer) stage(it *item) {
 	} else {
 		c.users[it.user] = &stagedItem{item: it, seq: c.seq}
 	}
-	c.marks = append(c.marks, mark{seq: c.seq, user: it.user})
+	c.stagedKeys = append(c.stagedKeys, stagedKey{seq: c.seq, user: it.user})
 	c.g.items = append(c.g.items, it)
 }

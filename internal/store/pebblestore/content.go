@@ -25,9 +25,9 @@ type contentCheck struct {
 	newestRecord   store.Position
 	newestDocument store.Position
 
-	ends  pairing // of documents against the index of ends
-	armed pairing // of records against the expiry index
-	chain pairing // of log entries against what comes after each: an entry or the record
+	docExpiries pairing // of documents against the index of ends
+	armed       pairing // of records against the expiry index
+	chain       pairing // of log entries against what comes after each: an entry or the record
 }
 
 // A pairing compares two lists of which each element stands in both once.
@@ -36,8 +36,8 @@ type pairing struct {
 	oneCount, otherCount int64
 }
 
-func (p *pairing) inOne(h uint64)   { p.one, p.oneCount = p.one+h, p.oneCount+1 }
-func (p *pairing) inOther(h uint64) { p.other, p.otherCount = p.other+h, p.otherCount+1 }
+func (p *pairing) addOne(h uint64)   { p.one, p.oneCount = p.one+h, p.oneCount+1 }
+func (p *pairing) addOther(h uint64) { p.other, p.otherCount = p.other+h, p.otherCount+1 }
 
 func (p *pairing) check(one, other string) error {
 	if p.one == p.other && p.oneCount == p.otherCount {
@@ -50,12 +50,12 @@ func newContentCheck() *contentCheck { return &contentCheck{seed: maphash.MakeSe
 
 func (c *contentCheck) hash(b []byte) uint64 { return maphash.Bytes(c.seed, b) }
 
-// placeHash is of a user at a position.
-func (c *contentCheck) placeHash(u store.User, at store.Position) uint64 {
+// positionHash is of a user at a position.
+func (c *contentCheck) positionHash(u store.User, at store.Position) uint64 {
 	return c.hash(binary.BigEndian.AppendUint64(appendUser(nil, u), uint64(at)))
 }
 
-func (c *contentCheck) pair(key, value []byte) error {
+func (c *contentCheck) addPair(key, value []byte) error {
 	if len(key) == 0 {
 		return errors.New("there is an empty key")
 	}
@@ -63,8 +63,8 @@ func (c *contentCheck) pair(key, value []byte) error {
 	switch key[0] {
 	case documentPrefix:
 		err = c.document(key, value)
-	case endPrefix:
-		err = c.documentEnd(key, value)
+	case docExpiryPrefix:
+		err = c.documentExpiry(key, value)
 	case readerPrefix:
 		// Of an older version: dropped when the store is opened.
 	case logPrefix:
@@ -94,7 +94,7 @@ func (c *contentCheck) document(key, value []byte) error {
 	}
 	c.newestDocument = max(c.newestDocument, head.seq)
 	if !head.until.IsZero() {
-		c.ends.inOne(c.hash(appendEndKey(nil, head.until, key)))
+		c.docExpiries.addOne(c.hash(appendDocExpiryKey(nil, head.until, key)))
 	}
 	return nil
 }
@@ -108,12 +108,12 @@ func isDocKey(key []byte) bool {
 	return ok && len(rest) > 0
 }
 
-func (c *contentCheck) documentEnd(key, value []byte) error {
-	_, doc, ok := cutEndKey(key)
+func (c *contentCheck) documentExpiry(key, value []byte) error {
+	_, doc, ok := cutDocExpiryKey(key)
 	if !ok || !isDocKey(doc) || len(value) != 0 {
 		return errValue
 	}
-	c.ends.inOther(c.hash(key))
+	c.docExpiries.addOther(c.hash(key))
 	return nil
 }
 
@@ -133,16 +133,16 @@ func (c *contentCheck) entry(key, value []byte) error {
 		c.firstLogged = at
 	}
 	c.lastLogged = at
-	c.chain.inOne(c.placeHash(e.User, at))
-	c.follows(e.User, previous)
+	c.chain.addOne(c.positionHash(e.User, at))
+	c.addPredecessor(e.User, previous)
 	return nil
 }
 
 // follows notes what comes after a place in the log: the user's next entry, or the
 // record. Places before the first entry were dropped.
-func (c *contentCheck) follows(u store.User, at store.Position) {
+func (c *contentCheck) addPredecessor(u store.User, at store.Position) {
 	if at >= c.firstLogged && c.firstLogged > 0 {
-		c.chain.inOther(c.placeHash(u, at))
+		c.chain.addOther(c.positionHash(u, at))
 	} else {
 		c.newestDropped = max(c.newestDropped, at)
 	}
@@ -173,9 +173,9 @@ func (c *contentCheck) record(key, value []byte) error {
 		return errors.New("what ends by itself is not in the expiry index")
 	}
 	c.newestRecord = max(c.newestRecord, it.at)
-	c.follows(u, it.at)
+	c.addPredecessor(u, it.at)
 	if !it.armed.IsZero() {
-		c.armed.inOne(c.hash(appendExpiryKey(nil, it.armed, u)))
+		c.armed.addOne(c.hash(appendExpiryKey(nil, it.armed, u)))
 	}
 	return nil
 }
@@ -185,12 +185,12 @@ func (c *contentCheck) expiry(key, value []byte) error {
 	if !ok || at.IsZero() || len(value) != 0 {
 		return errValue
 	}
-	c.armed.inOther(c.hash(key))
+	c.armed.addOther(c.hash(key))
 	return nil
 }
 
 // end compares what was seen in different places.
-func (c *contentCheck) end(h backup.Header) error {
+func (c *contentCheck) finish(h backup.Header) error {
 	newest := max(uint64(c.lastLogged), uint64(c.newestRecord), uint64(c.newestDocument), c.trimmed)
 	switch {
 	case c.format != strconv.Itoa(h.Format):
@@ -205,7 +205,7 @@ func (c *contentCheck) end(h backup.Header) error {
 		return fmt.Errorf("the log entry %d is there, and those up to %d were dropped", c.firstLogged, c.trimmed)
 	}
 	return errors.Join(
-		c.ends.check("documents with an end", "entries of their index"),
+		c.docExpiries.check("documents with an end", "entries of their index"),
 		c.armed.check("records that are to be looked at", "entries of the expiry index"),
 		c.chain.check("log entries", "entries and records after them"),
 	)

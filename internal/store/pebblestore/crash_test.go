@@ -565,7 +565,7 @@ func failAt(t *testing.T, fault diskFault) bool {
 	}()
 	select {
 	case <-loaded:
-	case <-s.seized: // who reads at this instant may never come back
+	case <-s.abandoned: // who reads at this instant may never come back
 	}
 	when := fault.String()
 	failed := false

@@ -56,8 +56,8 @@ func (s *Store) readError(err error) error {
 	return s.haltedError()
 }
 
-// inOrder runs steps up to the first that fails.
-func inOrder(steps ...func() error) error {
+// runSteps runs steps up to the first that fails.
+func runSteps(steps ...func() error) error {
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err

@@ -76,7 +76,7 @@ func (c *committer) newestDoc(key []byte) (stagedDoc, error) {
 
 // stageDoc replaces old by d, under the last number given.
 func (c *committer) stageDoc(key []byte, old stagedDoc, d *store.Doc) {
-	c.unstageEnd(key, old)
+	c.deleteDocExpiry(key, old)
 	staged := stagedDoc{docHead: docHead{seq: c.seq, until: presence.InstantOf(d.Until)}, deleted: d.Value == nil}
 	if staged.deleted {
 		c.delete(key)
@@ -84,17 +84,17 @@ func (c *committer) stageDoc(key []byte, old stagedDoc, d *store.Doc) {
 		c.value = appendDoc(c.value[:0], staged.docHead, d.Value)
 		c.set(key, c.value)
 		if !staged.until.IsZero() {
-			c.key = appendEndKey(c.key[:0], staged.until, key)
+			c.key = appendDocExpiryKey(c.key[:0], staged.until, key)
 			c.set(c.key, nil)
 		}
 	}
 	c.docs[string(key)] = staged
-	c.marks = append(c.marks, mark{seq: c.seq, doc: string(key)})
+	c.stagedKeys = append(c.stagedKeys, stagedKey{seq: c.seq, doc: string(key)})
 }
 
-func (c *committer) unstageEnd(key []byte, old stagedDoc) {
+func (c *committer) deleteDocExpiry(key []byte, old stagedDoc) {
 	if !old.deleted && !old.until.IsZero() {
-		c.key = appendEndKey(c.key[:0], old.until, key)
+		c.key = appendDocExpiryKey(c.key[:0], old.until, key)
 		c.delete(c.key)
 	}
 }
@@ -120,7 +120,7 @@ func (s *Store) Load(ctx context.Context, account presence.AccountID, keys ...st
 		}
 	}
 	// What was seen, and what was not, may be of a write that is not durable yet.
-	if err := s.settled(ctx); err != nil {
+	if err := s.awaitStaged(ctx); err != nil {
 		return nil, err
 	}
 	return docs, nil
@@ -138,7 +138,7 @@ func (s *Store) List(ctx context.Context, account presence.AccountID, collection
 	if err != nil {
 		return nil, err
 	}
-	return docs, s.settled(ctx)
+	return docs, s.awaitStaged(ctx)
 }
 
 func (s *Store) list(account presence.AccountID, collection, afterKey string, limit int) ([]store.Doc, error) {
@@ -186,10 +186,10 @@ func upperBound(prefix []byte) []byte {
 // scan calls each for the keys in [from, to) in order, until it returns false.
 // What it gets is valid during the call.
 func (s *Store) scan(from, to []byte, each func(key, value []byte) (bool, error)) (err error) {
-	if err := s.enter(); err != nil {
+	if err := s.acquireDB(); err != nil {
 		return err
 	}
-	defer s.leave()
+	defer s.releaseDB()
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
 	if err != nil {
 		return s.readError(err)

@@ -11,18 +11,18 @@ import (
 )
 
 const (
-	// longestSleep bounds how late Due is after the clock was set forward.
-	longestSleep = time.Second
-	// dueSpacing lets entries gather that are due within a few milliseconds.
-	dueSpacing = 5 * time.Millisecond
-	// offerAgain is when a user comes up again whose record was not updated.
-	offerAgain = time.Second
+	// maxSleep bounds how late Due is after the clock was set forward.
+	maxSleep = time.Second
+	// dueBatchDelay lets entries gather that are due within a few milliseconds.
+	dueBatchDelay = 5 * time.Millisecond
+	// reofferDelay is when a user comes up again whose record was not updated.
+	reofferDelay = time.Second
 
 	never presence.Instant = math.MaxInt64
 )
 
 // An agenda tells Due of entries that came into the expiry index.
-type agenda struct {
+type dueSchedule struct {
 	mu sync.Mutex // guards the fields below
 	// low: no durable entry of the index is earlier.
 	low presence.Instant
@@ -33,29 +33,29 @@ type agenda struct {
 	wake chan struct{} // one element: look again
 }
 
-func newAgenda() *agenda {
-	return &agenda{low: math.MinInt64, target: never, wake: make(chan struct{}, 1)}
+func newDueSchedule() *dueSchedule {
+	return &dueSchedule{low: math.MinInt64, target: never, wake: make(chan struct{}, 1)}
 }
 
 // lower says that there is a durable entry at an instant.
-func (a *agenda) lower(at presence.Instant) {
+func (a *dueSchedule) add(at presence.Instant) {
 	a.mu.Lock()
 	a.low = min(a.low, at)
 	early := at < a.target
 	a.mu.Unlock()
 	if early {
-		a.rouse()
+		a.wakeUp()
 	}
 }
 
-func (a *agenda) rouse() {
+func (a *dueSchedule) wakeUp() {
 	select {
 	case a.wake <- struct{}{}:
 	default:
 	}
 }
 
-func (a *agenda) start() error {
+func (a *dueSchedule) start() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.running {
@@ -65,7 +65,7 @@ func (a *agenda) start() error {
 	return nil
 }
 
-func (a *agenda) stop() {
+func (a *dueSchedule) stop() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.running = false
@@ -73,7 +73,7 @@ func (a *agenda) stop() {
 }
 
 // begin gives the place to scan from. What comes in meanwhile is told to end.
-func (a *agenda) begin() presence.Instant {
+func (a *dueSchedule) beginScan() presence.Instant {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	from := a.low
@@ -83,7 +83,7 @@ func (a *agenda) begin() presence.Instant {
 
 // end notes the first entry that a scan left. It gives the instant to look
 // again at, which is no later than wake.
-func (a *agenda) end(first, wake presence.Instant) presence.Instant {
+func (a *dueSchedule) endScan(first, wake presence.Instant) presence.Instant {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.target = min(wake, a.low)
@@ -99,20 +99,20 @@ type expiry struct {
 
 // Due implements store.Store.
 func (s *Store) Due(ctx context.Context, fn func([]store.User) error) error {
-	if err := s.agenda.start(); err != nil {
+	if err := s.schedule.start(); err != nil {
 		return err
 	}
-	defer s.agenda.stop()
+	defer s.schedule.stop()
 	d := &dueScan{s: s, offered: make(map[expiry]presence.Instant)}
 	for {
-		if err := d.once(ctx); err != nil {
+		if err := d.scanOnce(ctx); err != nil {
 			return err
 		}
 		if len(d.due) > 0 {
 			if err := fn(d.users()); err != nil {
 				return err
 			}
-			d.wasOffered()
+			d.markOffered()
 			continue
 		}
 		if err := s.sleepUntil(ctx, d.wake); err != nil {
@@ -138,7 +138,7 @@ func (d *dueScan) users() []store.User {
 	return us
 }
 
-func (d *dueScan) wasOffered() {
+func (d *dueScan) markOffered() {
 	now := d.s.now()
 	for e, again := range d.offered {
 		if again <= now {
@@ -146,19 +146,19 @@ func (d *dueScan) wasOffered() {
 		}
 	}
 	for _, e := range d.due {
-		d.offered[e] = now.Add(offerAgain)
+		d.offered[e] = now.Add(reofferDelay)
 	}
 }
 
 // once looks through the index as of now. It finds what to offer, or else the
 // instant to look again at. Entries that come too early are moved on the way.
-func (d *dueScan) once(ctx context.Context) error {
+func (d *dueScan) scanOnce(ctx context.Context) error {
 	now := d.s.now()
-	from := d.s.agenda.begin()
+	from := d.s.schedule.beginScan()
 	first, early, err := d.scan(ctx, from, now)
-	d.wake = d.s.agenda.end(first, d.wake)
+	d.wake = d.s.schedule.endScan(first, d.wake)
 	if err == nil && len(early) > 0 {
-		err = d.s.submit(ctx, func(c *committer) error { return c.moveEarly(early, now) })
+		err = d.s.submit(ctx, func(c *committer) error { return c.rescheduleEarly(early, now) })
 		d.wake = min(d.wake, now)
 	}
 	return err
@@ -212,20 +212,20 @@ func (d *dueScan) entries(from, now presence.Instant) ([]expiry, error) {
 }
 
 // sleepUntil returns at an instant, or when the agenda changed, or after
-// longestSleep, since clocks are set.
+// maxSleep, since clocks are set.
 func (s *Store) sleepUntil(ctx context.Context, at presence.Instant) error {
-	sleep := longestSleep
+	sleep := maxSleep
 	switch now := s.now(); {
-	case at <= now.Add(dueSpacing):
-		sleep = dueSpacing
-	case at < now.Add(longestSleep):
+	case at <= now.Add(dueBatchDelay):
+		sleep = dueBatchDelay
+	case at < now.Add(maxSleep):
 		sleep = at.Sub(now)
 	}
 	timer := time.NewTimer(sleep)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-s.agenda.wake:
+	case <-s.schedule.wake:
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-s.closing:
@@ -236,9 +236,9 @@ func (s *Store) sleepUntil(ctx context.Context, at presence.Instant) error {
 	return ctx.Err()
 }
 
-// moveEarly re-arms users whose entry came up before their record is due, by
+// rescheduleEarly re-arms users whose entry came up before their record is due, by
 // what is staged.
-func (c *committer) moveEarly(early []expiry, now presence.Instant) error {
+func (c *committer) rescheduleEarly(early []expiry, now presence.Instant) error {
 	for _, e := range early {
 		was, _, err := c.newest(e.user, nil)
 		if err != nil {

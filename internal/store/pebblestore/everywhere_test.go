@@ -439,7 +439,7 @@ func (l *looker) documentEnds() bool {
 	err := l.s.scan([]byte{documentPrefix}, upperBound([]byte{documentPrefix}), func(key, value []byte) (bool, error) {
 		head, _, err := decodeDoc(value)
 		if err == nil && !head.until.IsZero() {
-			want[string(appendEndKey(nil, head.until, key))] = true
+			want[string(appendDocExpiryKey(nil, head.until, key))] = true
 		}
 		return true, err
 	})
@@ -447,7 +447,7 @@ func (l *looker) documentEnds() bool {
 		return l.bad("the documents: %v", err)
 	}
 	ends := 0
-	err = l.s.scan([]byte{endPrefix}, upperBound([]byte{endPrefix}), func(key, _ []byte) (bool, error) {
+	err = l.s.scan([]byte{docExpiryPrefix}, upperBound([]byte{docExpiryPrefix}), func(key, _ []byte) (bool, error) {
 		ends++
 		return want[string(key)], nil
 	})

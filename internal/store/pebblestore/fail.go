@@ -18,7 +18,7 @@ type failure struct {
 	halted chan struct{} // closed when failed or closed
 	// seized is closed when a goroutine was stopped inside Pebble, perhaps with
 	// its locks: the database must not be touched any more, not even to close it.
-	seized chan struct{}
+	abandoned chan struct{}
 
 	mu      sync.Mutex // guards the fields below
 	cause   error
@@ -28,7 +28,7 @@ type failure struct {
 }
 
 func newFailure() *failure {
-	return &failure{failed: make(chan struct{}), halted: make(chan struct{}), seized: make(chan struct{})}
+	return &failure{failed: make(chan struct{}), halted: make(chan struct{}), abandoned: make(chan struct{})}
 }
 
 // fail ends acknowledging. Only the first cause is kept.
@@ -80,9 +80,9 @@ func (s *Store) isFailed() bool {
 	}
 }
 
-func (s *Store) isSeized() bool {
+func (s *Store) isAbandoned() bool {
 	select {
-	case <-s.seized:
+	case <-s.abandoned:
 		return true
 	default:
 		return false
@@ -107,12 +107,12 @@ func (s *Store) haltedError() error {
 	return store.ErrClosed
 }
 
-func (f *failure) seize() {
+func (f *failure) abandon() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.stopped {
 		f.stopped = true
-		close(f.seized)
+		close(f.abandoned)
 	}
 }
 
@@ -157,14 +157,14 @@ func (l pebbleLog) Fatalf(format string, args ...any) {
 // state that is not the disk's. So the goroutine stays here, as it would in a
 // process that ends. The process does end soon: who watches Failed sees to it.
 func (s *Store) stop(cause error) {
-	s.failure.seize()
+	s.failure.abandon()
 	s.fail(cause)
 	select {}
 }
 
 // apart runs f on a goroutine of its own, and does not wait for it if it is
 // stopped inside Pebble.
-func (s *Store) apart(f func() error) error {
+func (s *Store) runIsolated(f func() error) error {
 	result := make(chan error, 1)
 	go func() {
 		defer func() {
@@ -177,7 +177,7 @@ func (s *Store) apart(f func() error) error {
 	select {
 	case err := <-result:
 		return err
-	case <-s.seized:
+	case <-s.abandoned:
 		// fail follows seize at once.
 		<-s.failed
 		return s.haltedError()

@@ -365,7 +365,7 @@ func TestTablesOnAFullDisk(t *testing.T) {
 	last := <-tries
 	for range 4 {
 		next := <-tries
-		if after := next.Sub(last); after < tableAgain/2 {
+		if after := next.Sub(last); after < tableRetryDelay/2 {
 			t.Errorf("a table was tried again after %v", after)
 		}
 		last = next

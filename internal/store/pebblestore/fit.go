@@ -34,7 +34,7 @@ func (s *Store) fitDisk() {
 // a sync need not write where its blocks are, but a step at a time: Pebble would
 // take that of a whole memtable for each log, also while memtables are small.
 type logFile struct {
-	*stopFile
+	*failStopFile
 	step               int64
 	written, allocated int64
 }
@@ -51,7 +51,7 @@ func (f *logFile) Write(p []byte) (int, error) {
 		_ = f.File.Preallocate(f.allocated, f.step) // if there is no space, writing finds that
 		f.allocated += f.step
 	}
-	n, err := f.stopFile.Write(p)
+	n, err := f.failStopFile.Write(p)
 	f.written += int64(n)
 	return n, err
 }
@@ -69,17 +69,17 @@ func (s *Store) flushLogs() bool {
 	if err != nil {
 		return false // closing goes on with the logs
 	}
-	begun := time.Now()
-	look := time.NewTicker(tableAgain)
-	defer look.Stop()
+	start := time.Now()
+	ticker := time.NewTicker(tableRetryDelay)
+	defer ticker.Stop()
 	for {
 		select {
 		case <-flushed:
 			return true
-		case <-s.seized:
+		case <-s.abandoned:
 			return false
-		case <-look.C:
-			if s.full.Load() || time.Since(begun) > flushTimeout {
+		case <-ticker.C:
+			if s.full.Load() || time.Since(start) > flushTimeout {
 				return false
 			}
 		}

@@ -281,7 +281,7 @@ func listDocs(b *strings.Builder, s *Store) error {
 
 // listIndex has the ends of documents and the expiry index.
 func listIndex(b *strings.Builder, s *Store) error {
-	for _, prefix := range []byte{endPrefix, expiryPrefix} {
+	for _, prefix := range []byte{docExpiryPrefix, expiryPrefix} {
 		err := s.scan([]byte{prefix}, upperBound([]byte{prefix}), func(key, _ []byte) (bool, error) {
 			fmt.Fprintf(b, "%c %+q\n", prefix, key[1:])
 			return true, nil

@@ -18,13 +18,13 @@ import (
 //	k name                            position of a consumer, in older versions
 //	m name                            the store's own
 const (
-	recordPrefix   = 'r'
-	logPrefix      = 'l'
-	expiryPrefix   = 'x'
-	documentPrefix = 'd'
-	endPrefix      = 'e'
-	readerPrefix   = 'k'
-	metaPrefix     = 'm'
+	recordPrefix    = 'r'
+	logPrefix       = 'l'
+	expiryPrefix    = 'x'
+	documentPrefix  = 'd'
+	docExpiryPrefix = 'e'
+	readerPrefix    = 'k'
+	metaPrefix      = 'm'
 )
 
 // The keys of the store's own.
@@ -115,14 +115,14 @@ func appendDocKey(dst []byte, account presence.AccountID, k store.Key) []byte {
 	return append(appendCollection(dst, account, k.Collection), k.Key...)
 }
 
-// appendEndKey is for the document with this key.
-func appendEndKey(dst []byte, at presence.Instant, docKey []byte) []byte {
-	return append(appendInstantKey(dst, endPrefix, at), docKey[1:]...)
+// appendDocExpiryKey is for the document with this key.
+func appendDocExpiryKey(dst []byte, at presence.Instant, docKey []byte) []byte {
+	return append(appendInstantKey(dst, docExpiryPrefix, at), docKey[1:]...)
 }
 
-// cutEndKey gives the key of the document.
-func cutEndKey(key []byte) (presence.Instant, []byte, bool) {
-	at, rest, ok := cutInstantKey(key, endPrefix)
+// cutDocExpiryKey gives the key of the document.
+func cutDocExpiryKey(key []byte) (presence.Instant, []byte, bool) {
+	at, rest, ok := cutInstantKey(key, docExpiryPrefix)
 	if !ok {
 		return 0, nil, false
 	}

@@ -83,7 +83,7 @@ func (f *lazyFile) Close() error {
 // durability OS the last log may end anywhere, and claims a sync that it did not
 // have: Pebble would refuse it, so it is read up to where it can be.
 func (s *Store) readableLogs() (vfs.FS, error) {
-	if s.stated == nil || !s.stated.relaxed || s.stated.clean {
+	if s.lastWatermark == nil || !s.lastWatermark.relaxed || s.lastWatermark.clean {
 		return s.opts.FS, nil
 	}
 	logs, err := wal.Scan(wal.Dir{FS: s.opts.FS, Dirname: s.dir})
@@ -101,39 +101,39 @@ func (s *Store) readableLogs() (vfs.FS, error) {
 		case errors.Is(err, io.EOF):
 			return s.opts.FS, nil
 		case errors.Is(err, record.ErrZeroedChunk), errors.Is(err, record.ErrInvalidChunk), errors.Is(err, record.ErrUnexpectedEOF):
-			return &cutFS{FS: s.opts.FS, path: at.PhysicalFile, end: at.Physical}, nil
+			return &truncatedFS{FS: s.opts.FS, path: at.PhysicalFile, end: at.Physical}, nil
 		case err != nil:
 			return nil, fmt.Errorf("read %s: %w", s.opts.FS.PathBase(at.PhysicalFile), err)
 		}
 	}
 }
 
-// A cutFS is a file system on which one file ends before it does.
-type cutFS struct {
+// A truncatedFS is a file system on which one file ends before it does.
+type truncatedFS struct {
 	vfs.FS
 	path string
 	end  int64
 }
 
-var _ vfs.FS = (*cutFS)(nil)
+var _ vfs.FS = (*truncatedFS)(nil)
 
 // Unwrap implements vfs.FS.
-func (fs *cutFS) Unwrap() vfs.FS { return fs.FS }
+func (fs *truncatedFS) Unwrap() vfs.FS { return fs.FS }
 
 // Open implements vfs.FS.
-func (fs *cutFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+func (fs *truncatedFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	f, err := fs.FS.Open(name, opts...)
 	if err != nil || name != fs.path {
 		return f, err
 	}
-	return &cutFile{File: f, from: io.LimitReader(f, fs.end)}, nil
+	return &truncatedFile{File: f, from: io.LimitReader(f, fs.end)}, nil
 }
 
-// A cutFile is read from its beginning to its early end.
-type cutFile struct {
+// A truncatedFile is read from its beginning to its early end.
+type truncatedFile struct {
 	vfs.File
 	from io.Reader
 }
 
 // Read implements vfs.File.
-func (f *cutFile) Read(p []byte) (int, error) { return f.from.Read(p) }
+func (f *truncatedFile) Read(p []byte) (int, error) { return f.from.Read(p) }

@@ -47,7 +47,7 @@ func (s *Store) entriesAfter(ctx context.Context, at store.Position) ([]store.En
 // Log implements store.Store: from the tail where that reaches, else from the
 // database.
 func (s *Store) Log(ctx context.Context, after store.Position, limit int) ([]store.Entry, error) {
-	if err := s.readEnded(ctx); err != nil || limit <= 0 {
+	if err := s.checkReadable(ctx); err != nil || limit <= 0 {
 		return nil, err
 	}
 	limit = min(limit, store.MaxFeedGroup)
@@ -98,7 +98,7 @@ func (s *Store) scanLog(after store.Position, each func(tailEntry) bool) error {
 
 // PositionAt implements store.Store.
 func (s *Store) PositionAt(ctx context.Context, t time.Time) (store.Position, error) {
-	if err := s.readEnded(ctx); err != nil {
+	if err := s.checkReadable(ctx); err != nil {
 		return 0, err
 	}
 	return s.logBefore(t)
@@ -132,7 +132,7 @@ func (s *Store) History(ctx context.Context, u store.User, before store.Position
 	if err := store.CheckUser(u); err != nil {
 		return nil, err
 	}
-	if err := s.readEnded(ctx); err != nil || limit <= 0 {
+	if err := s.checkReadable(ctx); err != nil || limit <= 0 {
 		return nil, err
 	}
 	limit = min(limit, store.MaxFeedGroup)
@@ -216,10 +216,10 @@ func (s *Store) logEntry(at store.Position) (e tailEntry, ok bool, err error) {
 // lastBefore looks for the newest entry of u below a position, zero for none. It
 // is for what follows a damaged entry, whose link is lost.
 func (s *Store) lastBefore(u store.User, at store.Position) (last store.Position, err error) {
-	if err := s.enter(); err != nil {
+	if err := s.acquireDB(); err != nil {
 		return 0, err
 	}
-	defer s.leave()
+	defer s.releaseDB()
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{logPrefix}, UpperBound: appendLogKey(nil, at)})
 	if err != nil {
 		return 0, s.readError(err)

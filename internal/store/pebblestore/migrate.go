@@ -31,7 +31,7 @@ func migrations() []migration {
 }
 
 // newest is the format that the last migration leads to.
-func (s *Store) newest() int {
+func (s *Store) newestFormat() int {
 	if n := len(s.opts.migrations); n > 0 {
 		return s.opts.migrations[n-1].from + 1
 	}

@@ -20,15 +20,15 @@ type op struct {
 	fn   store.Decide
 	// warm is what the database held for user, nil for nothing, when the cache
 	// had seen warmAt installs; it counts only if warmed.
-	warm   *item
-	warmAt uint64
-	warmed bool
+	prefetched       *item
+	prefetchInstalls uint64
+	hasPrefetched    bool
 
 	// work is anything but an update: it stages what it likes. The answer waits
 	// until all that was staged by then is durable.
 	work func(*committer) error
 
-	owner atomic.Uint32
+	state atomic.Uint32
 	done  chan struct{} // one element: the answer is there
 
 	record store.Record
@@ -38,12 +38,12 @@ type op struct {
 // Who has an op.
 const (
 	queued uint32 = iota
-	taken
-	withdrawn
+	started
+	canceled
 )
 
-func (o *op) take() bool     { return o.owner.CompareAndSwap(queued, taken) }
-func (o *op) withdraw() bool { return o.owner.CompareAndSwap(queued, withdrawn) }
+func (o *op) start() bool  { return o.state.CompareAndSwap(queued, started) }
+func (o *op) cancel() bool { return o.state.CompareAndSwap(queued, canceled) }
 
 func (o *op) answer() { o.done <- struct{}{} }
 
@@ -68,9 +68,9 @@ func (p *opPool) put(o *op) {
 	p.pool.Put(o)
 }
 
-// graceForAnswer is how long a caller whose context ended waits for the answer
+// answerGracePeriod is how long a caller whose context ended waits for the answer
 // to what was already staged. It takes one sync of the disk.
-const graceForAnswer = time.Second
+const answerGracePeriod = time.Second
 
 // do hands o over and waits for its answer. o is not the caller's after that.
 func (s *Store) do(ctx context.Context, o *op) (store.Record, error) {
@@ -87,46 +87,46 @@ func (s *Store) do(ctx context.Context, o *op) (store.Record, error) {
 	}
 	select {
 	case <-o.done:
-		return s.take(o)
+		return s.result(o)
 	case <-ctx.Done():
-		if o.withdraw() {
+		if o.cancel() {
 			return store.Record{}, ctx.Err()
 		}
-		return s.lastCall(o)
+		return s.awaitResult(o)
 	case <-s.halted:
-		return s.afterHalt(o)
+		return s.resultAfterHalt(o)
 	}
 }
 
 // take reads an answer.
-func (s *Store) take(o *op) (store.Record, error) {
+func (s *Store) result(o *op) (store.Record, error) {
 	record, err := o.record, o.err
 	s.ops.put(o)
 	return record, err
 }
 
 // lastCall waits a little longer for the answer to a staged op.
-func (s *Store) lastCall(o *op) (store.Record, error) {
-	grace := time.NewTimer(graceForAnswer)
+func (s *Store) awaitResult(o *op) (store.Record, error) {
+	grace := time.NewTimer(answerGracePeriod)
 	defer grace.Stop()
 	select {
 	case <-o.done:
-		return s.take(o)
+		return s.result(o)
 	case <-s.halted:
-		return s.afterHalt(o)
+		return s.resultAfterHalt(o)
 	case <-grace.C:
 		return store.Record{}, store.ErrUnknown
 	}
 }
 
 // afterHalt is for an op that was in the queue when the store failed or closed.
-func (s *Store) afterHalt(o *op) (store.Record, error) {
+func (s *Store) resultAfterHalt(o *op) (store.Record, error) {
 	select {
 	case <-o.done:
-		return s.take(o)
+		return s.result(o)
 	default:
 	}
-	if o.withdraw() {
+	if o.cancel() {
 		return store.Record{}, s.haltedError()
 	}
 	return store.Record{}, store.ErrUnknown

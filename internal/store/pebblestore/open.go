@@ -29,25 +29,25 @@ type Store struct {
 	lazy *lazyFS // with durability OS
 
 	// guard lets Close wait for readers of db, and shut keeps later ones out.
-	guard sync.RWMutex
-	shut  bool
-	db    *pebble.DB
-	lock  *pebble.Lock // of the directory
+	guard    sync.RWMutex
+	dbClosed bool
+	db       *pebble.DB
+	lock     *pebble.Lock // of the directory
 	// stated is what the watermark said when the store was opened; nil: there was none.
-	stated    *watermarkState
-	watermark *watermark
+	lastWatermark *watermarkState
+	watermark     *watermark
 	// format is what the directory's marker said when it was opened, zero for
 	// none: the marker is the last step of creating it.
 	format int
 	epoch  string
 
-	queue   chan *op
-	ops     opPool
-	groups  chan *group   // committer to syncer
-	closing chan struct{} // closed by Close
-	synced  chan struct{} // closed when the syncer has ended
-	kept    chan struct{} // closed when the keeper has ended
-	warmed  chan struct{} // closed when reading ahead has ended
+	queue           chan *op
+	ops             opPool
+	groups          chan *group   // committer to syncer
+	closing         chan struct{} // closed by Close
+	syncerDone      chan struct{} // closed when the syncer has ended
+	maintenanceDone chan struct{} // closed when the keeper has ended
+	warmUpDone      chan struct{} // closed when reading ahead has ended
 	*failure
 	closeOnce sync.Once
 	closeErr  error
@@ -56,7 +56,7 @@ type Store struct {
 	progress progress
 	tail     *tail
 	watchers watchers
-	agenda   *agenda
+	schedule *dueSchedule
 	trimmed  atomic.Uint64
 	space
 	stats counters
@@ -107,7 +107,7 @@ func (s *Store) openDir() error {
 	if err := s.openDB(); err != nil {
 		return err
 	}
-	err = s.apart(func() error { return inOrder(s.migrate, s.load) })
+	err = s.runIsolated(func() error { return runSteps(s.migrate, s.load) })
 	if err == nil {
 		err = s.markOpen()
 	}
@@ -120,15 +120,15 @@ func (s *Store) openDir() error {
 func newStore(dir string, opts Options) *Store {
 	s := &Store{
 		dir: dir, opts: opts, log: opts.Logger,
-		queue:   make(chan *op, queueLength),
-		groups:  make(chan *group, groupsAhead),
-		closing: make(chan struct{}),
-		synced:  make(chan struct{}),
-		kept:    make(chan struct{}),
-		warmed:  make(chan struct{}),
-		failure: newFailure(),
-		cache:   newCache(opts.CacheRecords, opts.CacheBytes),
-		agenda:  newAgenda(),
+		queue:           make(chan *op, queueLength),
+		groups:          make(chan *group, maxUnsyncedGroups),
+		closing:         make(chan struct{}),
+		syncerDone:      make(chan struct{}),
+		maintenanceDone: make(chan struct{}),
+		warmUpDone:      make(chan struct{}),
+		failure:         newFailure(),
+		cache:           newCache(opts.CacheRecords, opts.CacheBytes),
+		schedule:        newDueSchedule(),
 	}
 	if opts.migrations == nil {
 		s.opts.migrations = migrations()
@@ -136,7 +136,7 @@ func newStore(dir string, opts Options) *Store {
 	if opts.FreeBytes == nil {
 		s.opts.FreeBytes = s.freeBytes
 	}
-	s.opts.FS = &stopFS{FS: s.withReserve(opts.FS), stop: s.stop, logStep: s.logStep}
+	s.opts.FS = &failStopFS{FS: s.withReserve(opts.FS), stop: s.stop, logStep: s.logStep}
 	if opts.Durability == OS {
 		s.lazy = newLazyFS(s.opts.FS)
 		s.opts.FS = s.lazy
@@ -152,7 +152,7 @@ func (s *Store) start() {
 	c := &committer{s: s, seq: last, users: make(map[store.User]*stagedItem), docs: make(map[string]stagedDoc)}
 	go c.run()
 	go s.syncAll()
-	go s.keep()
+	go s.maintain()
 	go s.warmUp()
 }
 
@@ -178,7 +178,7 @@ func (s *Store) inspect() (exists bool, err error) {
 		return false, err
 	}
 	if format != "" {
-		if s.format, err = strconv.Atoi(format); err != nil || s.format > s.newest() {
+		if s.format, err = strconv.Atoi(format); err != nil || s.format > s.newestFormat() {
 			return false, s.newerError(format)
 		}
 	}
@@ -203,7 +203,7 @@ func (s *Store) inspect() (exists bool, err error) {
 
 func (s *Store) newerError(format string) error {
 	return fmt.Errorf("%w: data directory %s has format %s, this porchlight knows up to %d: use a newer porchlight, or restore a backup into a new directory",
-		ErrNewer, s.dir, format, s.newest())
+		ErrNewer, s.dir, format, s.newestFormat())
 }
 
 func isPebbleFile(name string) bool {
@@ -220,11 +220,11 @@ func (s *Store) openDB() (err error) {
 	if s.lock, err = pebble.LockDirectory(s.dir, s.opts.FS); err != nil {
 		return lockError(s.dir, err)
 	}
-	err = s.apart(func() (err error) {
+	err = s.runIsolated(func() (err error) {
 		if err := s.loadWatermark(); err != nil {
 			return err
 		}
-		if err := s.watermark.begin(s.stated, s.opts.Durability == OS); err != nil {
+		if err := s.watermark.begin(s.lastWatermark, s.opts.Durability == OS); err != nil {
 			return err
 		}
 		s.db, err = s.newDB()
@@ -305,7 +305,7 @@ func (s *Store) load() error {
 	if err := s.checkWatermark(seq); err != nil {
 		return err
 	}
-	left, err := s.meta(metaState)
+	lastState, err := s.meta(metaState)
 	if err != nil {
 		return err
 	}
@@ -319,7 +319,7 @@ func (s *Store) load() error {
 	}
 	// With relaxed durability, places that were handed out may be lost, and be
 	// given again to something else.
-	if first || s.opts.NewEpoch || left == stateOpenOS {
+	if first || s.opts.NewEpoch || lastState == stateOpenOS {
 		s.epoch = rand.Text()
 		if err := b.Set([]byte(metaEpoch), []byte(s.epoch), nil); err != nil {
 			return err
@@ -330,7 +330,7 @@ func (s *Store) load() error {
 		state = stateOpenOS
 	}
 	err = errors.Join(
-		b.Set([]byte(metaFormat), []byte(strconv.Itoa(s.newest())), nil),
+		b.Set([]byte(metaFormat), []byte(strconv.Itoa(s.newestFormat())), nil),
 		b.Set([]byte(metaState), []byte(state), nil),
 		s.commitNow(b),
 		s.watermark.advance(seq),
@@ -338,7 +338,7 @@ func (s *Store) load() error {
 	if err != nil {
 		return err
 	}
-	return s.mark()
+	return s.writeFormatMarker()
 }
 
 // commitNow is for before the committer starts and after it has ended. It is
@@ -361,7 +361,7 @@ func (s *Store) checkFormat() (first bool, err error) {
 		return false, err
 	}
 	if format != "" {
-		if n, err := strconv.Atoi(format); err != nil || n > s.newest() {
+		if n, err := strconv.Atoi(format); err != nil || n > s.newestFormat() {
 			return false, s.newerError(format)
 		}
 		return false, nil
@@ -382,12 +382,12 @@ func (s *Store) checkFormat() (first bool, err error) {
 
 // mark writes the format beside the database, where it can be read without
 // opening that.
-func (s *Store) mark() error {
+func (s *Store) writeFormatMarker() error {
 	marker, value, err := atomicfs.LocateMarker(s.opts.FS, s.dir, formatMarker)
 	if err != nil {
 		return err
 	}
-	if want := strconv.Itoa(s.newest()); value != want {
+	if want := strconv.Itoa(s.newestFormat()); value != want {
 		err = marker.Move(want)
 	}
 	return errors.Join(err, marker.Close())
@@ -456,18 +456,18 @@ func (s *Store) close() error {
 	close(s.closing)
 	// The committer before Pebble, which panics when it is written to after.
 	select {
-	case <-s.synced:
-	case <-s.seized:
+	case <-s.syncerDone:
+	case <-s.abandoned:
 	}
 	s.halt()
-	if s.isSeized() {
+	if s.isAbandoned() {
 		return nil // with whatever it holds, to the end of the process
 	}
-	<-s.kept
-	<-s.warmed
+	<-s.maintenanceDone
+	<-s.warmUpDone
 	s.guard.Lock()
 	defer s.guard.Unlock()
-	s.shut = true
+	s.dbClosed = true
 	err := s.closeDB()
 	if s.isFailed() {
 		return nil // the cause was reported, and this is its consequence
@@ -477,10 +477,10 @@ func (s *Store) close() error {
 
 // closeDB says that the database was left in order, if it was, and closes it.
 func (s *Store) closeDB() error {
-	if s.isSeized() {
+	if s.isAbandoned() {
 		return nil
 	}
-	return s.apart(func() error {
+	return s.runIsolated(func() error {
 		if !s.open.Load() || s.isFailed() {
 			return errors.Join(s.db.Close(), s.watermark.end(), s.lock.Close())
 		}

@@ -59,9 +59,9 @@ func (p *packed) get(dst []byte, hash uint64, u store.User) ([]byte, bool) {
 	if !ok {
 		return dst, false
 	}
-	_, held := cutSlot(p.slot(r))
-	account, rest := cutHeld(held)
-	id, value := cutHeld(rest)
+	_, payload := cutSlot(p.slot(r))
+	account, rest := cutPayload(payload)
+	id, value := cutPayload(rest)
 	if string(account) != string(u.Account) || string(id) != string(u.ID) {
 		return dst, false
 	}
@@ -72,12 +72,12 @@ func (p *packed) get(dst []byte, hash uint64, u store.User) ([]byte, bool) {
 // it could.
 func (p *packed) put(hash uint64, it *item) bool {
 	p.scratch = appendItem(appendID(appendID(p.scratch[:0], it.user.Account), it.user.ID), it)
-	return p.fill(hash)
+	return p.putScratch(hash)
 }
 
-// putNew keeps a stored form for a user of whom there is none, if that takes no
+// putIfFree keeps a stored form for a user of whom there is none, if that takes no
 // other's place; room is false if it would.
-func (p *packed) putNew(hash uint64, u store.User, value []byte) (room bool) {
+func (p *packed) putIfFree(hash uint64, u store.User, value []byte) (room bool) {
 	if _, ok := p.index[hash]; ok {
 		return true
 	}
@@ -85,12 +85,12 @@ func (p *packed) putNew(hash uint64, u store.User, value []byte) (room bool) {
 		return false
 	}
 	p.scratch = append(appendID(appendID(p.scratch[:0], u.Account), u.ID), value...)
-	p.fill(hash)
+	p.putScratch(hash)
 	return true
 }
 
 // fill keeps what is in scratch, if there is a slot for it.
-func (p *packed) fill(hash uint64) bool {
+func (p *packed) putScratch(hash uint64) bool {
 	class := (slotHead + len(p.scratch) - 1) / slotUnit
 	r, ok := p.index[hash]
 	if ok && r.class() != class {
@@ -101,7 +101,7 @@ func (p *packed) fill(hash uint64) bool {
 		if class >= slotClasses {
 			return false
 		}
-		if r, ok = p.take(class); !ok {
+		if r, ok = p.allocSlot(class); !ok {
 			return false
 		}
 		p.index[hash] = r
@@ -117,7 +117,7 @@ func (p *packed) drop(hash uint64, r slotRef) {
 }
 
 // take finds a slot: one that is empty, one of a new page, or one that is used.
-func (p *packed) take(class int) (slotRef, bool) {
+func (p *packed) allocSlot(class int) (slotRef, bool) {
 	c := &p.classes[class]
 	if n := len(c.empty); n > 0 {
 		r := c.empty[n-1]
@@ -143,19 +143,19 @@ func (p *packed) take(class int) (slotRef, bool) {
 	return r, true
 }
 
-func fillSlot(slot []byte, hash uint64, held []byte) {
+func fillSlot(slot []byte, hash uint64, payload []byte) {
 	binary.LittleEndian.PutUint64(slot, hash)
-	binary.LittleEndian.PutUint16(slot[8:], uint16(len(held)))
-	copy(slot[slotHead:], held)
+	binary.LittleEndian.PutUint16(slot[8:], uint16(len(payload)))
+	copy(slot[slotHead:], payload)
 }
 
-func cutSlot(slot []byte) (hash uint64, held []byte) {
+func cutSlot(slot []byte) (hash uint64, payload []byte) {
 	n := binary.LittleEndian.Uint16(slot[8:])
 	return binary.LittleEndian.Uint64(slot), slot[slotHead : slotHead+int(n)]
 }
 
-// cutHeld is cutID for what put wrote, and makes no string of it.
-func cutHeld(held []byte) (id, rest []byte) {
-	n, size := binary.Uvarint(held)
-	return held[size : size+int(n)], held[size+int(n):]
+// cutPayload is cutID for what put wrote, and makes no string of it.
+func cutPayload(payload []byte) (id, rest []byte) {
+	n, size := binary.Uvarint(payload)
+	return payload[size : size+int(n)], payload[size+int(n):]
 }

@@ -54,8 +54,8 @@ var plantedBugs = []plantedBug{
 	},
 	{
 		"answer-failed", "an update is answered although the disk failed", "op.go",
-		"	if o.withdraw() {\n		return store.Record{}, s.haltedError()\n	}\n	return",
-		"	if o.withdraw() {\n		return store.Record{}, s.haltedError()\n	}\n	if planted(`answer-failed`) { return store.Record{}, nil }\n	return",
+		"	if o.cancel() {\n		return store.Record{}, s.haltedError()\n	}\n	return",
+		"	if o.cancel() {\n		return store.Record{}, s.haltedError()\n	}\n	if planted(`answer-failed`) { return store.Record{}, nil }\n	return",
 		"TestDiskErrors/sync", `\d+ acknowledged changes are lost`,
 	},
 	{
@@ -146,7 +146,7 @@ var plantedBugs = []plantedBug{
 	},
 	{
 		"no-watermark", "a database that lost its end is opened", "watermark.go",
-		"	if s.stated == nil {\n", "	if s.stated == nil || planted(`no-watermark`) {\n",
+		"	if s.lastWatermark == nil {\n", "	if s.lastWatermark == nil || planted(`no-watermark`) {\n",
 		"TestWatermarkWindow", "gives a wrong answer though the watermark was advanced",
 	},
 }

@@ -63,8 +63,8 @@ func (s *Store) awaitDurable(ctx context.Context, at store.Position) error {
 	}
 }
 
-// settled returns when everything that the database showed before the call is
+// awaitStaged returns when everything that the database showed before the call is
 // durable. What was read then, an absence among it, may be shown.
-func (s *Store) settled(ctx context.Context) error {
+func (s *Store) awaitStaged(ctx context.Context) error {
 	return s.awaitDurable(ctx, store.Position(s.progress.staged.Load()))
 }

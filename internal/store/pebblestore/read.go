@@ -14,30 +14,30 @@ import (
 // Nobody is let in when a goroutine was stopped inside Pebble. It may hold a lock
 // that reading takes, now and then: who is inside then waits for it to the end of
 // the process.
-func (s *Store) enter() error {
+func (s *Store) acquireDB() error {
 	select {
-	case <-s.seized:
+	case <-s.abandoned:
 		<-s.failure.failed // fail follows seize at once
 		return s.haltedError()
 	default:
 	}
 	s.guard.RLock()
-	if s.shut {
+	if s.dbClosed {
 		s.guard.RUnlock()
 		return s.haltedError()
 	}
 	return nil
 }
 
-func (s *Store) leave() { s.guard.RUnlock() }
+func (s *Store) releaseDB() { s.guard.RUnlock() }
 
 // get reads a value and hands it to use, which must not keep it; it is not called
 // if there is none.
 func (s *Store) get(key []byte, use func(value []byte) error) error {
-	if err := s.enter(); err != nil {
+	if err := s.acquireDB(); err != nil {
 		return err
 	}
-	defer s.leave()
+	defer s.releaseDB()
 	value, closer, err := s.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil
@@ -94,7 +94,7 @@ func (s *Store) Update(ctx context.Context, u store.User, fn store.Decide) (stor
 	}
 	o := s.ops.get()
 	o.user, o.fn = u, fn
-	if err := s.warm(ctx, o); err != nil {
+	if err := s.prefetch(ctx, o); err != nil {
 		return store.Record{}, err
 	}
 	return s.do(ctx, o)
@@ -113,9 +113,9 @@ func (s *Store) admit(ctx context.Context) error {
 
 // warm reads the record here, if it is not in memory, so that the committer need
 // not: it does so for everybody, one after another.
-func (s *Store) warm(ctx context.Context, o *op) (err error) {
-	o.warm, o.warmAt, err = s.lookup(ctx, o.user)
-	o.warmed = err == nil
+func (s *Store) prefetch(ctx context.Context, o *op) (err error) {
+	o.prefetched, o.prefetchInstalls, err = s.lookup(ctx, o.user)
+	o.hasPrefetched = err == nil
 	return err
 }
 

@@ -42,7 +42,7 @@ func (r *reserve) fill() error {
 		return nil
 	}
 	for i := range reserveFiles {
-		if err := r.make(r.fs.PathJoin(r.dir, fmt.Sprintf("%s%02d", reservePrefix, i))); err != nil {
+		if err := r.create(r.fs.PathJoin(r.dir, fmt.Sprintf("%s%02d", reservePrefix, i))); err != nil {
 			return err
 		}
 	}
@@ -50,7 +50,7 @@ func (r *reserve) fill() error {
 	return nil
 }
 
-func (r *reserve) make(name string) error {
+func (r *reserve) create(name string) error {
 	f, err := r.fs.Create(name, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
@@ -97,7 +97,7 @@ var _ vfs.FS = (*spaceFS)(nil)
 func (fs *spaceFS) Unwrap() vfs.FS { return fs.FS }
 
 // again reports whether what failed with err should be tried once more.
-func (fs *spaceFS) again(err error) bool {
+func (fs *spaceFS) retryWithReserve(err error) bool {
 	if !noSpace(err) {
 		return false
 	}
@@ -108,7 +108,7 @@ func (fs *spaceFS) again(err error) bool {
 // Create implements vfs.FS.
 func (fs *spaceFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	f, err := fs.FS.Create(name, category)
-	for err != nil && fs.again(err) {
+	for err != nil && fs.retryWithReserve(err) {
 		f, err = fs.FS.Create(name, category)
 	}
 	return fs.file(name, f, err)
@@ -117,7 +117,7 @@ func (fs *spaceFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File
 // ReuseForWrite implements vfs.FS.
 func (fs *spaceFS) ReuseForWrite(old, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	f, err := fs.FS.ReuseForWrite(old, name, category)
-	for err != nil && fs.again(err) {
+	for err != nil && fs.retryWithReserve(err) {
 		f, err = fs.FS.ReuseForWrite(old, name, category)
 	}
 	return fs.file(name, f, err)
@@ -127,26 +127,26 @@ func (fs *spaceFS) file(name string, f vfs.File, err error) (vfs.File, error) {
 	if err != nil {
 		return f, err
 	}
-	return &spaceFile{File: f, fs: fs, waits: fs.open.Load() && isTable(name)}, nil
+	return &spaceFile{File: f, fs: fs, skipsReserve: fs.open.Load() && isTable(name)}, nil
 }
 
 type spaceFile struct {
 	vfs.File
-	fs    *spaceFS
-	waits bool // for space
+	fs           *spaceFS
+	skipsReserve bool // for space
 }
 
 // Write implements vfs.File. What follows on a failed write begins where that
 // ended.
 func (f *spaceFile) Write(p []byte) (n int, err error) {
 	n, err = f.File.Write(p)
-	if f.waits {
+	if f.skipsReserve {
 		if noSpace(err) {
 			f.fs.full()
 		}
 		return n, err
 	}
-	for err != nil && f.fs.again(err) {
+	for err != nil && f.fs.retryWithReserve(err) {
 		var more int
 		more, err = f.File.Write(p[n:])
 		n += more

@@ -182,7 +182,7 @@ func TestShortageIsSeenAtOnce(t *testing.T) {
 	}})
 	mustUpdate(t, s, crashUser(0))
 	free.Store(1)
-	s.sampled.Store(-int64(sampleEvery)) // as if the last look were that old
+	s.sampled.Store(-int64(sampleInterval)) // as if the last look were that old
 	if _, err := s.Update(context.Background(), crashUser(0), storetest.ByHand(store.By{}, benchState)); !errors.Is(err, store.ErrFull) {
 		t.Errorf("Update: %v, want ErrFull", err)
 	}

@@ -45,17 +45,17 @@ func Restore(ctx context.Context, dir string, from io.Reader, o Options, progres
 	if err != nil {
 		return BackupInfo{}, err
 	}
-	r := &restore{o: o, dir: dir, work: dir + RestoringSuffix, from: reader, progress: progress}
+	r := &restore{o: o, dir: dir, workDir: dir + RestoringSuffix, from: reader, progress: progress}
 	r.format = newStore(r.storeDir(), o).tableFormat()
-	if err := r.begin(); err != nil {
+	if err := r.lockWorkDir(); err != nil {
 		return BackupInfo{}, err
 	}
 	err = r.run(ctx)
 	if errors.Is(err, store.ErrFailed) {
 		// The disk failed under the database, which may still have files open.
-		return BackupInfo{}, fmt.Errorf("restore to %s: %w; see to the disk, then restore again, which removes what is left in %s", dir, err, r.work)
+		return BackupInfo{}, fmt.Errorf("restore to %s: %w; see to the disk, then restore again, which removes what is left in %s", dir, err, r.workDir)
 	}
-	if err := errors.Join(err, r.end()); err != nil {
+	if err := errors.Join(err, r.removeWorkDir()); err != nil {
 		return BackupInfo{}, fmt.Errorf("restore to %s: %w", dir, err)
 	}
 	return reader.Info(), nil
@@ -95,10 +95,10 @@ func openBackup(from io.Reader) (*backup.Reader, error) {
 //	work/N.sst        tables
 //	work/store        the store
 type restore struct {
-	o         Options
-	dir, work string
-	from      *backup.Reader
-	progress  func(done, total int64)
+	o            Options
+	dir, workDir string
+	from         *backup.Reader
+	progress     func(done, total int64)
 
 	lock     *pebble.Lock
 	format   sstable.WriterOptions
@@ -107,48 +107,48 @@ type restore struct {
 	reported int64
 }
 
-func (r *restore) storeDir() string { return r.o.FS.PathJoin(r.work, "store") }
+func (r *restore) storeDir() string { return r.o.FS.PathJoin(r.workDir, "store") }
 
 // begin takes the working directory, and empties it of what a killed restore left.
-func (r *restore) begin() error {
+func (r *restore) lockWorkDir() error {
 	fs := r.o.FS
-	if err := fs.MkdirAll(r.work, 0o700); err != nil {
+	if err := fs.MkdirAll(r.workDir, 0o700); err != nil {
 		return fmt.Errorf("restore to %s: %w", r.dir, err)
 	}
-	lock, err := pebble.LockDirectory(r.work, fs)
+	lock, err := pebble.LockDirectory(r.workDir, fs)
 	if err != nil {
 		return fmt.Errorf("%w: a restore to %s is running (%w); wait until it has ended", ErrLocked, r.dir, err)
 	}
 	r.lock = lock
-	if err := errors.Join(r.empty(), r.syncParents()); err != nil {
-		return errors.Join(fmt.Errorf("restore to %s: remove what an earlier restore left in %s: %w", r.dir, r.work, err), lock.Close())
+	if err := errors.Join(r.emptyWorkDir(), r.syncParents()); err != nil {
+		return errors.Join(fmt.Errorf("restore to %s: remove what an earlier restore left in %s: %w", r.dir, r.workDir, err), lock.Close())
 	}
 	return nil
 }
 
 // empty removes all but the lock.
-func (r *restore) empty() error {
-	names, err := r.o.FS.List(r.work)
+func (r *restore) emptyWorkDir() error {
+	names, err := r.o.FS.List(r.workDir)
 	for _, name := range names {
 		if name != "LOCK" {
-			err = errors.Join(err, r.o.FS.RemoveAll(r.o.FS.PathJoin(r.work, name)))
+			err = errors.Join(err, r.o.FS.RemoveAll(r.o.FS.PathJoin(r.workDir, name)))
 		}
 	}
 	return err
 }
 
 // end removes the working directory and what is left in it.
-func (r *restore) end() error {
+func (r *restore) removeWorkDir() error {
 	if r.table != nil {
 		_ = r.table.Close() // what it wrote is removed
 	}
-	return errors.Join(r.lock.Close(), r.o.FS.RemoveAll(r.work), syncDir(r.o.FS, r.o.FS.PathDir(r.work)))
+	return errors.Join(r.lock.Close(), r.o.FS.RemoveAll(r.workDir), syncDir(r.o.FS, r.o.FS.PathDir(r.workDir)))
 }
 
 // syncParents makes the directory's own name last, and that of the one it is in,
 // which may be new too.
 func (r *restore) syncParents() error {
-	parent := r.o.FS.PathDir(r.work)
+	parent := r.o.FS.PathDir(r.workDir)
 	return errors.Join(syncDir(r.o.FS, parent), syncDir(r.o.FS, r.o.FS.PathDir(parent)))
 }
 
@@ -160,7 +160,7 @@ func (r *restore) run(ctx context.Context) error {
 	if err := r.load(ctx); err != nil {
 		return err
 	}
-	if err := r.settle(); err != nil { //nolint:contextcheck // a store outlives the call that opens it
+	if err := r.initialize(); err != nil { //nolint:contextcheck // a store outlives the call that opens it
 		return err
 	}
 	return r.publish()
@@ -193,7 +193,7 @@ func (r *restore) read(ctx context.Context) error {
 }
 
 func (r *restore) add(key, value []byte) error {
-	if !ofTheContent(key) {
+	if !isContent(key) {
 		return nil
 	}
 	if r.table == nil {
@@ -214,7 +214,7 @@ func (r *restore) newTable() error {
 	if err := r.checkSpace(); err != nil {
 		return err
 	}
-	path := r.o.FS.PathJoin(r.work, fmt.Sprintf("%06d.sst", len(r.tables)+1))
+	path := r.o.FS.PathJoin(r.workDir, fmt.Sprintf("%06d.sst", len(r.tables)+1))
 	f, err := r.o.FS.Create(path, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
@@ -248,7 +248,7 @@ func (r *restore) checkSpace() error {
 	measure := r.o.FreeBytes
 	if measure == nil {
 		measure = func() (uint64, error) {
-			usage, err := r.o.FS.GetDiskUsage(r.work)
+			usage, err := r.o.FS.GetDiskUsage(r.workDir)
 			return usage.AvailBytes, err
 		}
 	}
@@ -272,13 +272,13 @@ func (r *restore) load(ctx context.Context) error {
 	if err := s.openDB(); err != nil {
 		return err
 	}
-	err := s.apart(func() error { return s.db.Ingest(ctx, r.tables) })
+	err := s.runIsolated(func() error { return s.db.Ingest(ctx, r.tables) })
 	return errors.Join(err, s.closeDB())
 }
 
 // settle opens the store as a server would: it gets its new epoch, and data of an
 // older format are migrated.
-func (r *restore) settle() error {
+func (r *restore) initialize() error {
 	s, err := Open(r.storeDir(), r.o)
 	if err != nil {
 		return err
@@ -298,5 +298,5 @@ func (r *restore) publish() error {
 	if err := fs.Rename(r.storeDir(), r.dir); err != nil {
 		return err
 	}
-	return errors.Join(r.syncParents(), syncDir(fs, r.work))
+	return errors.Join(r.syncParents(), syncDir(fs, r.workDir))
 }

@@ -11,9 +11,9 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// sampleEvery is how old what is known of the free space may be when a write is
+// sampleInterval is how old what is known of the free space may be when a write is
 // admitted. A disk takes some gigabytes a second, and the limit is 256 MiB.
-const sampleEvery = 10 * time.Millisecond
+const sampleInterval = 10 * time.Millisecond
 
 // A space is whether there is room to write. Writers and the file system find that
 // there is none; the keeper alone finds that there is again, so that it is not said
@@ -33,7 +33,7 @@ func (s *Store) withReserve(fs vfs.FS) vfs.FS {
 		return fs
 	}
 	s.space.reserve = &reserve{fs: fs, dir: s.dir}
-	return &spaceFS{FS: fs, reserve: s.space.reserve, full: s.foundFull, open: &s.space.open}
+	return &spaceFS{FS: fs, reserve: s.space.reserve, full: s.markFull, open: &s.space.open}
 }
 
 // refillReserve takes the reserve when that does not make the disk full.
@@ -50,7 +50,7 @@ func (s *Store) refillReserve() {
 // checkSpace refuses a write for which there may be no room.
 func (s *Store) checkSpace() error {
 	if !s.full.Load() && s.isSampleDue() {
-		s.lookForShortage()
+		s.measureFreeSpace()
 	}
 	if s.full.Load() {
 		return store.ErrFull
@@ -58,22 +58,22 @@ func (s *Store) checkSpace() error {
 	return nil
 }
 
-// isSampleDue is true for one caller each sampleEvery.
+// isSampleDue is true for one caller each sampleInterval.
 func (s *Store) isSampleDue() bool {
 	now := int64(time.Since(s.space.since))
 	last := s.sampled.Load()
-	return now-last >= int64(sampleEvery) && s.sampled.CompareAndSwap(last, now)
+	return now-last >= int64(sampleInterval) && s.sampled.CompareAndSwap(last, now)
 }
 
 // sampleSpace looks whether there is room to write.
 func (s *Store) sampleSpace() {
-	if s.lookForShortage() && s.full.Swap(false) {
+	if s.measureFreeSpace() && s.full.Swap(false) {
 		s.log.Info("the disk has space again", slog.String("dir", s.dir), slog.Uint64("free_bytes", s.stats.free.Load()))
 	}
 }
 
-// lookForShortage measures the free space, and is true if it found enough.
-func (s *Store) lookForShortage() (enough bool) {
+// measureFreeSpace measures the free space, and is true if it found enough.
+func (s *Store) measureFreeSpace() (enough bool) {
 	if s.opts.MinFreeBytes < 0 {
 		return false
 	}
@@ -89,12 +89,12 @@ func (s *Store) lookForShortage() (enough bool) {
 	if free >= uint64(s.opts.MinFreeBytes) {
 		return true
 	}
-	s.foundFull()
+	s.markFull()
 	return false
 }
 
-// foundFull refuses writes from now on.
-func (s *Store) foundFull() {
+// markFull refuses writes from now on.
+func (s *Store) markFull() {
 	if !s.full.Swap(true) {
 		s.log.Error("the disk is almost full: nothing is written until space is free",
 			slog.String("dir", s.dir), slog.Uint64("free_bytes", s.stats.free.Load()), slog.Int64("min_free_bytes", s.opts.MinFreeBytes))

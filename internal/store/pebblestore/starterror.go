@@ -22,7 +22,7 @@ func (s *Store) openError(err error) error {
 	_, system := errors.AsType[syscall.Errno](err)
 	switch {
 	case system && !errors.Is(err, os.ErrNotExist):
-	case s.format == 0 && (s.stated == nil || s.stated.position == 0):
+	case s.format == 0 && (s.lastWatermark == nil || s.lastWatermark.position == 0):
 		return fmt.Errorf("%w: the creation of data directory %s was cut short, so nothing was ever stored in it: remove it and start again (%w)", ErrUnfinished, s.dir, err)
 	case isDamage(err):
 		return damaged(s.dir, located(err))

@@ -52,11 +52,11 @@ func (s *Store) Stats() Stats {
 		FreeBytes:   s.stats.free.Load(),
 	}
 	// A failed database may hold the lock that this takes.
-	if !s.isHalted() && s.enter() == nil {
+	if !s.isHalted() && s.acquireDB() == nil {
 		m := s.db.Metrics()
 		st.DiskBytes = m.DiskSpaceUsage()
 		st.Flushes, st.Compactions = uint64(m.Flush.Count), uint64(m.Compact.Count)
-		s.leave()
+		s.releaseDB()
 	}
 	return st
 }

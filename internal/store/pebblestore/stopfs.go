@@ -10,7 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// A stopFS is a file system on which an error of the write-ahead log, or of
+// A failStopFS is a file system on which an error of the write-ahead log, or of
 // syncing a directory, fails the store and stops the goroutine where it stands.
 // Pebble would panic on some of these in places where that ends the process
 // without a word, and go on after others.
@@ -24,26 +24,26 @@ import (
 //
 // And it holds errors of tables back for a moment: Pebble makes a table that
 // failed again at once, for as long as the disk is full.
-type stopFS struct {
+type failStopFS struct {
 	vfs.FS
 	stop func(err error) // does not return
 	// logStep is how much of the disk a log takes at a time.
 	logStep func() int64
 }
 
-var _ vfs.FS = (*stopFS)(nil)
+var _ vfs.FS = (*failStopFS)(nil)
 
 // Unwrap implements vfs.FS.
-func (fs *stopFS) Unwrap() vfs.FS { return fs.FS }
+func (fs *failStopFS) Unwrap() vfs.FS { return fs.FS }
 
 func isLog(name string) bool { return strings.HasSuffix(name, ".log") }
 
-func (fs *stopFS) isMarker(name string) bool {
+func (fs *failStopFS) isMarker(name string) bool {
 	return strings.HasPrefix(fs.PathBase(name), "marker.")
 }
 
 // Create implements vfs.FS.
-func (fs *stopFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+func (fs *failStopFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	if fs.isMarker(name) {
 		if err := fs.syncDirOf(name); err != nil {
 			return nil, err
@@ -58,19 +58,19 @@ func (fs *stopFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 
 func isTable(name string) bool { return strings.HasSuffix(name, ".sst") }
 
-func (fs *stopFS) table(f vfs.File, err error) (vfs.File, error) {
-	if err = holdBack(err); err != nil {
+func (fs *failStopFS) table(f vfs.File, err error) (vfs.File, error) {
+	if err = delayError(err); err != nil {
 		return nil, err
 	}
 	return &tableFile{f}, nil
 }
 
-// tableAgain is how long an error of a table is held back.
-const tableAgain = 250 * time.Millisecond
+// tableRetryDelay is how long an error of a table is held back.
+const tableRetryDelay = 250 * time.Millisecond
 
-func holdBack(err error) error {
+func delayError(err error) error {
 	if err != nil {
-		time.Sleep(tableAgain)
+		time.Sleep(tableRetryDelay)
 	}
 	return err
 }
@@ -80,19 +80,19 @@ type tableFile struct{ vfs.File }
 
 func (f *tableFile) Write(p []byte) (int, error) {
 	n, err := f.File.Write(p)
-	return n, holdBack(err)
+	return n, delayError(err)
 }
 
-func (f *tableFile) Sync() error     { return holdBack(f.File.Sync()) }
-func (f *tableFile) SyncData() error { return holdBack(f.File.SyncData()) }
+func (f *tableFile) Sync() error     { return delayError(f.File.Sync()) }
+func (f *tableFile) SyncData() error { return delayError(f.File.SyncData()) }
 
 func (f *tableFile) SyncTo(length int64) (bool, error) {
 	full, err := f.File.SyncTo(length)
-	return full, holdBack(err)
+	return full, delayError(err)
 }
 
 // Remove implements vfs.FS.
-func (fs *stopFS) Remove(name string) error {
+func (fs *failStopFS) Remove(name string) error {
 	if fs.isMarker(name) {
 		if err := fs.syncDirOf(name); err != nil {
 			return err
@@ -102,7 +102,7 @@ func (fs *stopFS) Remove(name string) error {
 }
 
 // syncDirOf brings the names beside name to the disk.
-func (fs *stopFS) syncDirOf(name string) error {
+func (fs *failStopFS) syncDirOf(name string) error {
 	dir, err := fs.OpenDir(fs.PathDir(name))
 	if err != nil {
 		return err
@@ -111,71 +111,71 @@ func (fs *stopFS) syncDirOf(name string) error {
 }
 
 // ReuseForWrite implements vfs.FS.
-func (fs *stopFS) ReuseForWrite(old, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+func (fs *failStopFS) ReuseForWrite(old, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	f, err := fs.FS.ReuseForWrite(old, name, category)
 	return fs.log(name, f, err)
 }
 
 // OpenDir implements vfs.FS.
-func (fs *stopFS) OpenDir(name string) (vfs.File, error) {
+func (fs *failStopFS) OpenDir(name string) (vfs.File, error) {
 	f, err := fs.FS.OpenDir(name)
 	if err != nil {
 		return f, err
 	}
-	return &stopFile{File: f, fs: fs}, nil
+	return &failStopFile{File: f, fs: fs}, nil
 }
 
-func (fs *stopFS) log(name string, f vfs.File, err error) (vfs.File, error) {
+func (fs *failStopFS) log(name string, f vfs.File, err error) (vfs.File, error) {
 	if !isLog(name) {
 		return f, err
 	}
 	if err != nil {
 		fs.stop(err)
 	}
-	return &logFile{stopFile: &stopFile{File: f, fs: fs}, step: fs.logStep()}, nil
+	return &logFile{failStopFile: &failStopFile{File: f, fs: fs}, step: fs.logStep()}, nil
 }
 
-// A stopFile stops at errors of writing.
-type stopFile struct {
+// A failStopFile stops at errors of writing.
+type failStopFile struct {
 	vfs.File
-	fs *stopFS
+	fs *failStopFS
 }
 
-func (f *stopFile) check(err error) {
+func (f *failStopFile) check(err error) {
 	if err != nil {
 		f.fs.stop(err)
 	}
 }
 
-func (f *stopFile) Write(p []byte) (int, error) {
+func (f *failStopFile) Write(p []byte) (int, error) {
 	n, err := f.File.Write(p)
 	f.check(err)
 	return n, nil
 }
 
-func (f *stopFile) Sync() error {
+func (f *failStopFile) Sync() error {
 	f.check(f.File.Sync())
 	return nil
 }
 
-func (f *stopFile) SyncData() error {
+func (f *failStopFile) SyncData() error {
 	f.check(f.File.SyncData())
 	return nil
 }
 
-func (f *stopFile) SyncTo(length int64) (bool, error) {
+func (f *failStopFile) SyncTo(length int64) (bool, error) {
 	full, err := f.File.SyncTo(length)
 	f.check(err)
 	return full, nil
 }
 
-func (f *stopFile) Close() error {
+func (f *failStopFile) Close() error {
 	f.check(f.File.Close())
 	return nil
 }
 
 // Open implements vfs.FS.
-func (fs *stopFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
+func (fs *failStopFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	f, err := fs.FS.Open(name, opts...)
 	if err != nil || isTable(name) {
 		return f, err

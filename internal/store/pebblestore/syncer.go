@@ -11,7 +11,7 @@ import (
 // syncAll makes groups durable in their order, then shows and answers them. It
 // ends after the committer.
 func (s *Store) syncAll() {
-	defer close(s.synced)
+	defer close(s.syncerDone)
 	for {
 		select {
 		case g, ok := <-s.groups:
@@ -19,7 +19,7 @@ func (s *Store) syncAll() {
 				return
 			}
 			s.finish(g)
-		case <-s.seized:
+		case <-s.abandoned:
 			return // the committer may never come back from Pebble
 		}
 	}
@@ -33,7 +33,7 @@ func (s *Store) finish(g *group) {
 		s.refuse(g)
 		return
 	}
-	s.show(g)
+	s.publish(g)
 }
 
 func (s *Store) awaitSync(g *group) {
@@ -58,7 +58,7 @@ func (s *Store) batchDone(g *group) {
 // show makes a durable group visible: records before the position, so that who
 // sees the position finds the records, and the position before the log, so that
 // it covers every entry that is seen. Watchers come after both.
-func (s *Store) show(g *group) {
+func (s *Store) publish(g *group) {
 	for _, it := range g.items {
 		s.cache.install(it)
 	}
@@ -68,7 +68,7 @@ func (s *Store) show(g *group) {
 	s.progress.wake()
 	s.watchers.add(g)
 	if !g.earliest.IsZero() {
-		s.agenda.lower(g.earliest)
+		s.schedule.add(g.earliest)
 	}
 	for _, o := range g.answers {
 		o.answer()

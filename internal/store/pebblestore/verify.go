@@ -95,16 +95,16 @@ type verifier struct {
 
 // all runs every check on a database that is opened for reading only.
 func (v *verifier) all() error {
-	if err := v.s.apart(v.s.openReadOnly); err != nil {
+	if err := v.s.runIsolated(v.s.openReadOnly); err != nil {
 		return v.explained(err)
 	}
-	return v.explained(v.s.apart(func() error {
+	return v.explained(v.s.runIsolated(func() error {
 		return errors.Join(v.check(), v.s.db.Close())
 	}))
 }
 
 func (v *verifier) check() error {
-	if err := inOrder(v.ctx.Err, v.listTables, v.blocks, v.levels, v.data); err != nil {
+	if err := runSteps(v.ctx.Err, v.listTables, v.blocks, v.levels, v.data); err != nil {
 		return err
 	}
 	v.advance(v.total - v.done)
@@ -230,7 +230,7 @@ func (v *verifier) data() error {
 		}
 		v.advance(int64(len(key) + len(value)))
 		count(&c.counts, key)
-		if err := c.pair(key, value); err != nil {
+		if err := c.addPair(key, value); err != nil {
 			return false, damaged(v.s.dir, err)
 		}
 		return true, nil
@@ -238,7 +238,7 @@ func (v *verifier) data() error {
 	if err != nil {
 		return err
 	}
-	if err := c.end(backup.Header{Format: v.report.Format, Position: uint64(v.report.Last)}); err != nil {
+	if err := c.finish(backup.Header{Format: v.report.Format, Position: uint64(v.report.Last)}); err != nil {
 		return damaged(v.s.dir, err)
 	}
 	v.report.Users, v.report.Entries, v.report.Documents = c.counts.Records, c.counts.Entries, c.counts.Documents
@@ -254,7 +254,7 @@ func (v *verifier) numbers() error {
 	if v.report.Format, err = strconv.Atoi(format); err != nil {
 		return damaged(v.s.dir, fmt.Errorf("it says no format, but %q", format))
 	}
-	if v.report.Format > v.s.newest() {
+	if v.report.Format > v.s.newestFormat() {
 		return v.s.newerError(format)
 	}
 	if v.report.Epoch, err = v.s.meta(metaEpoch); err != nil {

@@ -118,10 +118,10 @@ func TestVerifyContradictions(t *testing.T) {
 			_ = b.Set(appendExpiryKey(nil, 5, user), nil, nil)
 		}},
 		{"an end lost", "do not match", func(_ *testing.T, s *Store, b *pebble.Batch) {
-			_ = s.scan([]byte{endPrefix}, nil, func(key, _ []byte) (bool, error) { return false, b.Delete(key, nil) })
+			_ = s.scan([]byte{docExpiryPrefix}, nil, func(key, _ []byte) (bool, error) { return false, b.Delete(key, nil) })
 		}},
 		{"an end too many", "do not match", func(_ *testing.T, _ *Store, b *pebble.Batch) {
-			_ = b.Set(appendEndKey(nil, 5, strangeKey()), nil, nil)
+			_ = b.Set(appendDocExpiryKey(nil, 5, strangeKey()), nil, nil)
 		}},
 		{"a document from the future", "after the last", func(_ *testing.T, _ *Store, b *pebble.Batch) {
 			_ = b.Set(strangeKey(), appendDoc(nil, docHead{seq: 1e6}, nil), nil)

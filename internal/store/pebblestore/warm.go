@@ -17,7 +17,7 @@ const warmGroup = 1024
 // warmUp packs what is on record, as far as there is room, so that the first
 // request of a user after a start finds it in memory.
 func (s *Store) warmUp() {
-	defer close(s.warmed)
+	defer close(s.warmUpDone)
 	from, room := []byte{recordPrefix}, true
 	for from != nil && room && !s.isHalted() {
 		var err error
@@ -33,10 +33,10 @@ func (s *Store) warmUp() {
 // warmFrom packs a group of records from a key on. It gives the key after them,
 // nil at the end, and whether there is room for more.
 func (s *Store) warmFrom(from []byte) (next []byte, room bool, err error) {
-	if err := s.enter(); err != nil {
+	if err := s.acquireDB(); err != nil {
 		return nil, false, err
 	}
-	defer s.leave()
+	defer s.releaseDB()
 	// Taken before the database is read: what is installed later is newer.
 	installs := s.cache.installed()
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: []byte{recordPrefix + 1}})

@@ -44,7 +44,7 @@ func TestWarmUp(t *testing.T) {
 	for i := range 100 { // while it reads ahead
 		set(i*20, "new")
 	}
-	<-s.warmed
+	<-s.warmUpDone
 	before := s.Stats().CacheMisses
 	for i := range users {
 		records, _, err := s.Read(t.Context(), []store.User{user(i)})

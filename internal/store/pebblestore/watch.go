@@ -107,7 +107,7 @@ func newestOnly(items []*item) []*item {
 }
 
 // take gives what is pending, and puts spare in its place.
-func (ws *watchers) take(w *watcher, spare []*item) ([]*item, store.Position) {
+func (ws *watchers) takePending(w *watcher, spare []*item) ([]*item, store.Position) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	items := w.pending
@@ -117,7 +117,7 @@ func (ws *watchers) take(w *watcher, spare []*item) ([]*item, store.Position) {
 
 // Watch implements store.Store.
 func (s *Store) Watch(ctx context.Context, fn func([]store.Record, store.Cursor)) error {
-	if err := s.readEnded(ctx); err != nil {
+	if err := s.checkReadable(ctx); err != nil {
 		return err
 	}
 	w, at := s.watchers.start(&s.progress)
@@ -131,10 +131,10 @@ func (s *Store) Watch(ctx context.Context, fn func([]store.Record, store.Cursor)
 		case <-s.closing:
 		case <-s.halted:
 		}
-		if err := s.readEnded(ctx); err != nil {
+		if err := s.checkReadable(ctx); err != nil {
 			return err
 		}
-		items, at := s.watchers.take(w, spare)
+		items, at := s.watchers.takePending(w, spare)
 		if len(items) > 0 {
 			records := make([]store.Record, len(items))
 			for i, it := range items {
@@ -149,8 +149,8 @@ func (s *Store) Watch(ctx context.Context, fn func([]store.Record, store.Cursor)
 	}
 }
 
-// readEnded is why a call that reads must end, or nil.
-func (s *Store) readEnded(ctx context.Context) error {
+// checkReadable is why a call that reads must end, or nil.
+func (s *Store) checkReadable(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ func TestWatcherBehind(t *testing.T) {
 			t.Fatalf("%d records are pending", len(w.pending))
 		}
 	}
-	items, upTo := ws.take(w, nil)
+	items, upTo := ws.takePending(w, nil)
 	if upTo != updates {
 		t.Errorf("upTo is %d, want %d", upTo, updates)
 	}

@@ -43,7 +43,7 @@ var (
 
 // A watermarkState is what a slot holds.
 type watermarkState struct {
-	turn uint64 // counts writings
+	writes uint64 // how many times the state was written
 	// clean: the store was closed in order, and position is its last one.
 	clean bool
 	// relaxed: the store ran with durability OS, so that the log may claim a sync
@@ -70,7 +70,7 @@ func (st watermarkState) encode() []byte {
 		flags |= flagRelaxed
 	}
 	b = append(b, watermarkVersion, flags)
-	b = binary.AppendUvarint(b, st.turn)
+	b = binary.AppendUvarint(b, st.writes)
 	b = binary.AppendUvarint(b, uint64(st.position))
 	b = b[:watermarkSlot]
 	binary.LittleEndian.PutUint32(b, checksum(b[4:]))
@@ -82,13 +82,13 @@ func decodeWatermark(slot []byte) (st watermarkState, ok bool) {
 	if len(slot) != watermarkSlot || binary.LittleEndian.Uint32(slot) != checksum(slot[4:]) || slot[4] != watermarkVersion {
 		return watermarkState{}, false
 	}
-	turn, n := binary.Uvarint(slot[6:])
+	writes, n := binary.Uvarint(slot[6:])
 	if n <= 0 {
 		return watermarkState{}, false
 	}
 	position, m := binary.Uvarint(slot[6+n:])
 	return watermarkState{
-		turn: turn, position: store.Position(position),
+		writes: writes, position: store.Position(position),
 		clean: slot[5]&flagClean != 0, relaxed: slot[5]&flagRelaxed != 0,
 	}, m > 0
 }
@@ -105,7 +105,7 @@ func readWatermark(fs vfs.FS, dir string) (watermarkState, error) {
 	var newest watermarkState
 	found := false
 	for i := 0; i+watermarkSlot <= min(len(data), 2*watermarkSlot); i += watermarkSlot {
-		if st, ok := decodeWatermark(data[i : i+watermarkSlot]); ok && (!found || st.turn > newest.turn) {
+		if st, ok := decodeWatermark(data[i : i+watermarkSlot]); ok && (!found || st.writes > newest.writes) {
 			newest, found = st, true
 		}
 	}
@@ -124,20 +124,20 @@ func readAll(fs vfs.FS, path string) ([]byte, error) {
 	return data, errors.Join(err, f.Close())
 }
 
-// firstWatermarked is the first format with a watermark. An older porchlight
+// firstFormatWithWatermark is the first format with a watermark. An older porchlight
 // changes a directory of an older format without moving one that lies there.
-const firstWatermarked = 2
+const firstFormatWithWatermark = 2
 
 // loadWatermark reads what the database must reach.
 func (s *Store) loadWatermark() error {
-	if s.format > 0 && s.format < firstWatermarked {
+	if s.format > 0 && s.format < firstFormatWithWatermark {
 		return nil
 	}
 	st, err := readWatermark(s.opts.FS, s.dir)
 	missing := errors.Is(err, errNoWatermark) || errors.Is(err, errBadWatermark)
 	switch {
 	case err == nil:
-		s.stated = &st
+		s.lastWatermark = &st
 		return nil
 	case missing && s.format == 0: // the creation of the directory may have been cut short
 		return nil
@@ -149,18 +149,18 @@ func (s *Store) loadWatermark() error {
 
 // checkWatermark is for the open database: it must have come as far as was stated.
 func (s *Store) checkWatermark(last store.Position) error {
-	if s.stated == nil {
+	if s.lastWatermark == nil {
 		return nil
 	}
-	st := *s.stated
+	st := *s.lastWatermark
 	if last < st.position || st.clean && last != st.position {
 		return damaged(s.dir, fmt.Errorf("the database ends at number %d, and %d was on the disk: acknowledged updates are lost", last, st.position))
 	}
 	if !st.clean {
 		return nil
 	}
-	left, err := s.meta(metaState)
-	if err == nil && left != stateClean {
+	lastState, err := s.meta(metaState)
+	if err == nil && lastState != stateClean {
 		err = damaged(s.dir, errors.New("the store was closed in order, and the end of its database is missing"))
 	}
 	return err
@@ -222,8 +222,8 @@ func (w *watermark) write() error {
 	if w.file == nil {
 		return nil
 	}
-	w.state.turn++
-	_, err := w.file.WriteAt(w.state.encode(), int64(w.state.turn%2)*watermarkSlot)
+	w.state.writes++
+	_, err := w.file.WriteAt(w.state.encode(), int64(w.state.writes%2)*watermarkSlot)
 	if err == nil {
 		err = w.file.SyncData()
 	}

@@ -225,7 +225,7 @@ func TestWatermarkNeedsOne(t *testing.T) {
 
 // TestWatermarkEncoding: what is written is read, and a changed byte is seen.
 func TestWatermarkEncoding(t *testing.T) {
-	st := watermarkState{turn: 1 << 60, clean: true, relaxed: true, position: 1 << 62}
+	st := watermarkState{writes: 1 << 60, clean: true, relaxed: true, position: 1 << 62}
 	slot := st.encode()
 	got, ok := decodeWatermark(slot)
 	if !ok || got != st || len(slot) != watermarkSlot {

@@ -12,19 +12,19 @@ import (
 )
 
 const (
-	keepEvery  = time.Second
-	tidyEvery  = time.Minute
-	sweepGroup = 500
+	maintenanceInterval = time.Second
+	cleanUpInterval     = time.Minute
+	expiredGroup        = 500
 )
 
 // keep looks after the store until it closes.
-func (s *Store) keep() {
-	defer close(s.kept)
-	tick := time.NewTicker(keepEvery)
+func (s *Store) maintain() {
+	defer close(s.maintenanceDone)
+	tick := time.NewTicker(maintenanceInterval)
 	defer tick.Stop()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	var tidied time.Time
+	var cleaned time.Time
 	for {
 		select {
 		case <-s.closing:
@@ -36,9 +36,9 @@ func (s *Store) keep() {
 			s.refillReserve()
 			s.flush()
 			s.advanceWatermark()
-			if now.Sub(tidied) >= tidyEvery {
-				tidied = now
-				s.tidy(ctx)
+			if now.Sub(cleaned) >= cleanUpInterval {
+				cleaned = now
+				s.cleanUp(ctx)
 			}
 		}
 	}
@@ -55,12 +55,12 @@ func (s *Store) flush() {
 }
 
 // tidy frees space, so it runs on a full disk too.
-func (s *Store) tidy(ctx context.Context) {
-	s.report("dropping old log entries", s.trim(ctx))
-	s.report("dropping ended documents", s.sweep(ctx))
+func (s *Store) cleanUp(ctx context.Context) {
+	s.logFailure("dropping old log entries", s.trim(ctx))
+	s.logFailure("dropping expired documents", s.dropExpiredDocs(ctx))
 }
 
-func (s *Store) report(what string, err error) {
+func (s *Store) logFailure(what string, err error) {
 	if err != nil && !s.isHalted() && !errors.Is(err, store.ErrClosed) {
 		s.log.Error("keeping the store in order", slog.String("task", what), slog.Any("err", err))
 	}
@@ -93,28 +93,28 @@ func (c *committer) dropLog(to store.Position) {
 }
 
 // sweep drops documents that are past their end, a few at a time.
-func (s *Store) sweep(ctx context.Context) error {
+func (s *Store) dropExpiredDocs(ctx context.Context) error {
 	for {
 		now := s.now()
-		var ended [][]byte
-		err := s.scan([]byte{endPrefix}, appendInstantKey(nil, endPrefix, now+1), func(key, _ []byte) (bool, error) {
-			ended = append(ended, append([]byte(nil), key...))
-			return len(ended) < sweepGroup, nil
+		var expiryKeys [][]byte
+		err := s.scan([]byte{docExpiryPrefix}, appendInstantKey(nil, docExpiryPrefix, now+1), func(key, _ []byte) (bool, error) {
+			expiryKeys = append(expiryKeys, append([]byte(nil), key...))
+			return len(expiryKeys) < expiredGroup, nil
 		})
-		if err != nil || len(ended) == 0 {
+		if err != nil || len(expiryKeys) == 0 {
 			return err
 		}
-		if err := s.submit(ctx, func(c *committer) error { return c.bury(ended, now) }); err != nil {
+		if err := s.submit(ctx, func(c *committer) error { return c.dropExpiredDocs(expiryKeys, now) }); err != nil {
 			return err
 		}
 	}
 }
 
 // bury drops documents by the keys of their ends, unless they were written anew.
-func (c *committer) bury(ended [][]byte, now presence.Instant) error {
-	over := make([][]byte, 0, len(ended)) // keys of documents
-	for _, endKey := range ended {
-		at, key, ok := cutEndKey(endKey)
+func (c *committer) dropExpiredDocs(expiryKeys [][]byte, now presence.Instant) error {
+	docKeys := make([][]byte, 0, len(expiryKeys)) // keys of documents
+	for _, expiryKey := range expiryKeys {
+		at, key, ok := cutDocExpiryKey(expiryKey)
 		if !ok {
 			return errValue
 		}
@@ -123,17 +123,17 @@ func (c *committer) bury(ended [][]byte, now presence.Instant) error {
 			return err
 		}
 		if !old.deleted && old.until == at && !old.liveAt(now) {
-			over = append(over, key)
+			docKeys = append(docKeys, key)
 		}
 	}
 	c.seq++ // from here on nothing fails, so the number is stored
-	for _, key := range over {
+	for _, key := range docKeys {
 		c.delete(key)
 		c.docs[string(key)] = stagedDoc{docHead: docHead{seq: c.seq}, deleted: true}
-		c.marks = append(c.marks, mark{seq: c.seq, doc: string(key)})
+		c.stagedKeys = append(c.stagedKeys, stagedKey{seq: c.seq, doc: string(key)})
 	}
-	for _, endKey := range ended {
-		c.delete(endKey)
+	for _, expiryKey := range expiryKeys {
+		c.delete(expiryKey)
 	}
 	return nil
 }

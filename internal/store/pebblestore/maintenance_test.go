@@ -170,11 +170,11 @@ func TestSweep(t *testing.T) {
 		put("forever now", now.Add(time.Hour))
 		put("forever now", time.Time{})
 		count := func(prefix byte) int { return keysUnder(t, s, prefix) }
-		if docs, ends := count(documentPrefix), count(endPrefix); docs != many+3 || ends != many+1 {
+		if docs, ends := count(documentPrefix), count(docExpiryPrefix); docs != many+3 || ends != many+1 {
 			t.Errorf("%d documents, %d ends", docs, ends)
 		}
 		time.Sleep(2 * time.Hour)
-		if docs, ends := count(documentPrefix), count(endPrefix); docs != 3 || ends != 1 {
+		if docs, ends := count(documentPrefix), count(docExpiryPrefix); docs != 3 || ends != 1 {
 			t.Errorf("after their end %d documents, %d ends are on the disk, want 3 and 1", docs, ends)
 		}
 		if docs, err := s.List(ctx, "acme", "c", "", 10); err != nil || len(docs) != 3 {
@@ -290,7 +290,7 @@ func TestClockStep(t *testing.T) {
 		step = 2 * time.Hour
 		mu.Unlock()
 		stepped := time.Now()
-		if late := (<-called).Sub(stepped); late > longestSleep {
+		if late := (<-called).Sub(stepped); late > maxSleep {
 			t.Errorf("%v after the clock was set forward", late)
 		}
 	})
