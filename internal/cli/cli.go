@@ -57,7 +57,7 @@ type commands struct {
 	App        appCommands        `cmd:"" help:"Manage apps, which obtain access tokens."`
 	Token      tokenCommands      `cmd:"" help:"Manage access tokens."`
 	Config     configCommands     `cmd:"" help:"Check, print and document the settings."`
-	Version    versionCommand     `cmd:"" help:"Print the version."`
+	Version    versionCommand     `cmd:"" help:"Print the version." example:"version"`
 }
 
 const description = `A self-hosted presence server that speaks Zoom's presence API.
@@ -100,6 +100,7 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		kong.Exit(func(code int) { panic(helpShown(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, NoAppDescFormat: true, WrapUpperBound: 100}),
 		kong.ValueFormatter(withDefault),
+		kong.PostBuild(showExamples),
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(durationFlag)),
 	)
 	if err != nil {
@@ -118,6 +119,17 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		return s.fail(err)
 	}
 	return exitSuccess
+}
+
+// showExamples makes the tag "example" of a command its detailed help. A command with
+// more to say has a method Help.
+func showExamples(k *kong.Kong) error {
+	return kong.Visit(k.Model, func(node kong.Visitable, next kong.Next) error {
+		if command, ok := node.(*kong.Node); ok && command.Tag != nil && command.Tag.Has("example") {
+			command.Detail = "Example:\n\n    porchlight " + command.Tag.Get("example")
+		}
+		return next(nil)
+	})
 }
 
 // withDefault adds the default to a flag's help. Kong omits it for flags with a
@@ -198,6 +210,3 @@ type versionCommand struct{}
 func (*versionCommand) Run(s *shell) error {
 	return s.print(map[string]string{"version": server.Version()}, "porchlight %s\n", server.Version())
 }
-
-// Help is shown by --help.
-func (*versionCommand) Help() string { return "Example:\n\n    porchlight version" }

@@ -9,9 +9,9 @@ import (
 
 // contactCommands are "porchlight contact …".
 type contactCommands struct {
-	List   contactList   `cmd:"" help:"List a user's contacts."`
-	Add    contactAdd    `cmd:"" help:"Add a contact, or move one to another group."`
-	Remove contactRemove `cmd:"" help:"Remove a contact."`
+	List   contactList   `cmd:"" help:"List a user's contacts." example:"contact list"`
+	Add    contactAdd    `cmd:"" help:"Add a contact, or move one to another group." example:"contact add grace@example.com --group team"`
+	Remove contactRemove `cmd:"" help:"Remove a contact." example:"contact remove grace@example.com"`
 }
 
 // whose is the flag with the user whose contacts or rules are meant.
@@ -23,9 +23,6 @@ type contactList struct {
 	Remote `embed:""`
 	whose  `embed:""`
 }
-
-// Help is shown by --help.
-func (*contactList) Help() string { return "Example:\n\n    porchlight contact list" }
 
 // Run implements the command.
 func (c *contactList) Run(s *shell, cl *client.Client) error {
@@ -39,11 +36,6 @@ type contactAdd struct {
 	whose  `embed:""`
 	User   string `arg:"" help:"Id or e-mail address of the contact."`
 	Group  string `name:"group" placeholder:"NAME" help:"Group of the contact. By default none."`
-}
-
-// Help is shown by --help.
-func (*contactAdd) Help() string {
-	return "Example:\n\n    porchlight contact add grace@example.com --group team"
 }
 
 // Run implements the command.
@@ -63,11 +55,6 @@ type contactRemove struct {
 	Remote `embed:""`
 	whose  `embed:""`
 	User   string `arg:"" help:"Id or e-mail address of the contact."`
-}
-
-// Help is shown by --help.
-func (*contactRemove) Help() string {
-	return "Example:\n\n    porchlight contact remove grace@example.com"
 }
 
 // Run implements the command.

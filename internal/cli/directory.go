@@ -10,11 +10,11 @@ import (
 
 // userCommands are "porchlight user …".
 type userCommands struct {
-	Add        userAdd        `cmd:"" help:"Add a user."`
-	List       userList       `cmd:"" help:"List users."`
-	Show       userShow       `cmd:"" help:"Show a user."`
-	Deactivate userDeactivate `cmd:"" help:"Deactivate a user, which ends the user's sessions and disables the tokens."`
-	Activate   userActivate   `cmd:"" help:"Reactivate a user."`
+	Add        userAdd        `cmd:"" help:"Add a user." example:"user add grace@example.com --name \"Grace Mensah\" --department Support"`
+	List       userList       `cmd:"" help:"List users." example:"user list"`
+	Show       userShow       `cmd:"" help:"Show a user." example:"user show grace@example.com"`
+	Deactivate userDeactivate `cmd:"" help:"Deactivate a user, which ends the user's sessions and disables the tokens." example:"user deactivate grace@example.com"`
+	Activate   userActivate   `cmd:"" help:"Reactivate a user." example:"user activate grace@example.com"`
 	Remove     userRemove     `cmd:"" help:"Remove a user permanently."`
 }
 
@@ -23,11 +23,6 @@ type userAdd struct {
 	Email      string `arg:"" help:"E-mail address, unique in the account."`
 	Name       string `name:"name" placeholder:"NAME" help:"First and last name."`
 	Department string `name:"department" placeholder:"NAME" help:"Department."`
-}
-
-// Help is shown by --help.
-func (*userAdd) Help() string {
-	return "Example:\n\n    porchlight user add grace@example.com --name \"Grace Mensah\" --department Support"
 }
 
 // Run implements the command.
@@ -43,9 +38,6 @@ func (c *userAdd) Run(s *shell, cl *client.Client) error {
 type userList struct {
 	Remote `embed:""`
 }
-
-// Help is shown by --help.
-func (*userList) Help() string { return "Example:\n\n    porchlight user list" }
 
 // Run implements the command.
 func (c *userList) Run(s *shell, cl *client.Client) error {
@@ -66,9 +58,6 @@ type userShow struct {
 	User   string `arg:"" help:"Id, e-mail address or \"me\"."`
 }
 
-// Help is shown by --help.
-func (*userShow) Help() string { return "Example:\n\n    porchlight user show grace@example.com" }
-
 // Run implements the command.
 func (c *userShow) Run(s *shell, cl *client.Client) error {
 	u, err := cl.User(s.ctx, c.User)
@@ -84,11 +73,6 @@ type userDeactivate struct {
 	User   string `arg:"" help:"Id or e-mail address."`
 }
 
-// Help is shown by --help.
-func (*userDeactivate) Help() string {
-	return "Example:\n\n    porchlight user deactivate grace@example.com"
-}
-
 // Run implements the command.
 func (c *userDeactivate) Run(s *shell, cl *client.Client) error {
 	return s.setActive(cl, c.User, false)
@@ -97,11 +81,6 @@ func (c *userDeactivate) Run(s *shell, cl *client.Client) error {
 type userActivate struct {
 	Remote `embed:""`
 	User   string `arg:"" help:"Id or e-mail address."`
-}
-
-// Help is shown by --help.
-func (*userActivate) Help() string {
-	return "Example:\n\n    porchlight user activate grace@example.com"
 }
 
 // Run implements the command.
@@ -136,8 +115,8 @@ func (c *userRemove) Run(s *shell, cl *client.Client) error {
 // appCommands are "porchlight app …".
 type appCommands struct {
 	Create appCreate `cmd:"" help:"Create an app and print its secret."`
-	List   appList   `cmd:"" help:"List apps."`
-	Remove appRemove `cmd:"" help:"Remove an app and its tokens."`
+	List   appList   `cmd:"" help:"List apps." example:"app list"`
+	Remove appRemove `cmd:"" help:"Remove an app and its tokens." example:"app remove CLIENT_ID"`
 	Rotate appRotate `cmd:"" help:"Replace an app's secret."`
 }
 
@@ -169,9 +148,6 @@ type appList struct {
 	Remote `embed:""`
 }
 
-// Help is shown by --help.
-func (*appList) Help() string { return "Example:\n\n    porchlight app list" }
-
 // Run implements the command.
 func (c *appList) Run(s *shell, cl *client.Client) error {
 	return list(s, cl.Apps(s.ctx), "CLIENT ID\tNAME\tCREATED\tSCOPES", func(a api.App) []string {
@@ -192,9 +168,6 @@ type appRemove struct {
 	Remote `embed:""`
 	ID     string `arg:"" help:"Client id of the app."`
 }
-
-// Help is shown by --help.
-func (*appRemove) Help() string { return "Example:\n\n    porchlight app remove CLIENT_ID" }
 
 // Run implements the command.
 func (c *appRemove) Run(s *shell, cl *client.Client) error {
@@ -225,9 +198,9 @@ func (c *appRotate) Run(s *shell, cl *client.Client) error {
 
 // tokenCommands are "porchlight token …".
 type tokenCommands struct {
-	Create tokenCreate `cmd:"" help:"Create an access token and print it."`
-	List   tokenList   `cmd:"" help:"List access tokens."`
-	Revoke tokenRevoke `cmd:"" help:"Revoke an access token."`
+	Create tokenCreate `cmd:"" help:"Create an access token and print it." example:"token create laptop --user grace@example.com --for 30d"`
+	List   tokenList   `cmd:"" help:"List access tokens." example:"token list"`
+	Revoke tokenRevoke `cmd:"" help:"Revoke an access token." example:"token revoke ID"`
 }
 
 type tokenCreate struct {
@@ -236,11 +209,6 @@ type tokenCreate struct {
 	User   string        `name:"user" placeholder:"USER" help:"User that the token acts for (id or e-mail address). By default the same as the caller's token: its user, or the account."`
 	Scope  []string      `name:"scope" placeholder:"SCOPE" default:"presence:read,presence:write,claim:read,claim:write,session:read,session:write,directory:read" help:"Scope to grant. Repeat the flag or separate scopes with commas."`
 	Lasts  time.Duration `name:"for" placeholder:"TIME" help:"How long the token is valid, such as 30d. By default it does not expire, except with the caller's token if that may not administer tokens."`
-}
-
-// Help is shown by --help.
-func (*tokenCreate) Help() string {
-	return "Example:\n\n    porchlight token create laptop --user grace@example.com --for 30d"
 }
 
 // Run implements the command.
@@ -260,9 +228,6 @@ type tokenList struct {
 	Remote `embed:""`
 }
 
-// Help is shown by --help.
-func (*tokenList) Help() string { return "Example:\n\n    porchlight token list" }
-
 // Run implements the command.
 func (c *tokenList) Run(s *shell, cl *client.Client) error {
 	return list(s, cl.Tokens(s.ctx), "ID\tNAME\tUSER\tCREATED\tEXPIRES\tSCOPES", func(t api.Token) []string {
@@ -274,9 +239,6 @@ type tokenRevoke struct {
 	Remote `embed:""`
 	ID     string `arg:"" help:"Id of the token, not the token itself."`
 }
-
-// Help is shown by --help.
-func (*tokenRevoke) Help() string { return "Example:\n\n    porchlight token revoke ID" }
 
 // Run implements the command.
 func (c *tokenRevoke) Run(s *shell, cl *client.Client) error {

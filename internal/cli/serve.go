@@ -172,18 +172,13 @@ func only(getenv func(string) string, names ...string) func(string) string {
 
 // configCommands are "porchlight config …".
 type configCommands struct {
-	Check configCheck `cmd:"" help:"Check the settings and report every error."`
+	Check configCheck `cmd:"" help:"Check the settings and report every error." example:"config check --config /etc/porchlight.yaml"`
 	Print configPrint `cmd:"" help:"Print the effective settings."`
-	Doc   configDoc   `cmd:"" help:"Print the reference of all settings."`
+	Doc   configDoc   `cmd:"" help:"Print the reference of all settings." example:"config doc > docs/settings.md"`
 }
 
 type configCheck struct {
 	settings `embed:""`
-}
-
-// Help is shown by --help.
-func (*configCheck) Help() string {
-	return "Example:\n\n    porchlight config check --config /etc/porchlight.yaml"
 }
 
 // Run implements the command.
@@ -236,9 +231,6 @@ func (c *configPrint) Run(s *shell) error {
 }
 
 type configDoc struct{}
-
-// Help is shown by --help.
-func (*configDoc) Help() string { return "Example:\n\n    porchlight config doc > docs/settings.md" }
 
 // Run implements the command.
 func (*configDoc) Run(s *shell) error {

@@ -13,7 +13,7 @@ import (
 // sessionCommands are "porchlight session …".
 type sessionCommands struct {
 	Keep sessionKeep `cmd:"" help:"Sign a user in, and stay signed in until interrupted."`
-	List sessionList `cmd:"" help:"List a user's sessions."`
+	List sessionList `cmd:"" help:"List a user's sessions." example:"session list grace@example.com"`
 }
 
 type sessionKeep struct {
@@ -105,9 +105,6 @@ type sessionList struct {
 	Remote `embed:""`
 	User   string `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
 }
-
-// Help is shown by --help.
-func (*sessionList) Help() string { return "Example:\n\n    porchlight session list grace@example.com" }
 
 // Run implements the command.
 func (c *sessionList) Run(s *shell, cl *client.Client) error {

@@ -12,10 +12,10 @@ import (
 
 // statusCommands are "porchlight status …".
 type statusCommands struct {
-	Get     statusGet     `cmd:"" help:"Show a user's status."`
+	Get     statusGet     `cmd:"" help:"Show a user's status." example:"status get grace@example.com"`
 	Set     statusSet     `cmd:"" help:"Set a user's status."`
-	Clear   statusClear   `cmd:"" help:"Remove the status that was set."`
-	Explain statusExplain `cmd:"" help:"Explain a status and the changes that will follow."`
+	Clear   statusClear   `cmd:"" help:"Remove the status that was set." example:"status clear"`
+	Explain statusExplain `cmd:"" help:"Explain a status and the changes that will follow." example:"status explain grace@example.com"`
 	Watch   statusWatch   `cmd:"" help:"Show statuses and their changes until interrupted."`
 	Wait    statusWait    `cmd:"" help:"Wait until a user reaches a status."`
 }
@@ -24,9 +24,6 @@ type statusGet struct {
 	Remote `embed:""`
 	User   string `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
 }
-
-// Help is shown by --help.
-func (*statusGet) Help() string { return "Example:\n\n    porchlight status get grace@example.com" }
 
 // Run implements the command.
 func (c *statusGet) Run(s *shell, cl *client.Client) error {
@@ -156,9 +153,6 @@ type statusClear struct {
 	User   string `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
 }
 
-// Help is shown by --help.
-func (*statusClear) Help() string { return "Example:\n\n    porchlight status clear" }
-
 // Run implements the command.
 func (c *statusClear) Run(s *shell, cl *client.Client) error {
 	if err := cl.EndClaim(s.ctx, c.User, "manual"); err != nil {
@@ -174,11 +168,6 @@ func (c *statusClear) Run(s *shell, cl *client.Client) error {
 type statusExplain struct {
 	Remote `embed:""`
 	User   string `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
-}
-
-// Help is shown by --help.
-func (*statusExplain) Help() string {
-	return "Example:\n\n    porchlight status explain grace@example.com"
 }
 
 // Run implements the command.

@@ -13,9 +13,9 @@ import (
 
 // visibilityCommands are "porchlight visibility …".
 type visibilityCommands struct {
-	Get   visibilityGet   `cmd:"" help:"Show a user's visibility rules."`
+	Get   visibilityGet   `cmd:"" help:"Show a user's visibility rules." example:"visibility get"`
 	Set   visibilitySet   `cmd:"" help:"Set what everyone, a group or a user sees."`
-	Clear visibilityClear `cmd:"" help:"Remove all rules, so that everyone sees everything."`
+	Clear visibilityClear `cmd:"" help:"Remove all rules, so that everyone sees everything." example:"visibility clear"`
 }
 
 // rules prints visibility rules.
@@ -35,9 +35,6 @@ type visibilityGet struct {
 	Remote `embed:""`
 	whose  `embed:""`
 }
-
-// Help is shown by --help.
-func (*visibilityGet) Help() string { return "Example:\n\n    porchlight visibility get" }
 
 // Run implements the command.
 func (c *visibilityGet) Run(s *shell, cl *client.Client) error {
@@ -110,9 +107,6 @@ type visibilityClear struct {
 	Remote `embed:""`
 	whose  `embed:""`
 }
-
-// Help is shown by --help.
-func (*visibilityClear) Help() string { return "Example:\n\n    porchlight visibility clear" }
 
 // Run implements the command.
 func (c *visibilityClear) Run(s *shell, cl *client.Client) error {

@@ -13,7 +13,7 @@ import (
 type watchCommands struct {
 	Create watchCreate `cmd:"" help:"Create a watch that fires once when a user reaches a status."`
 	List   watchList   `cmd:"" help:"List watches that have not fired or have not been delivered."`
-	Cancel watchCancel `cmd:"" help:"Cancel a watch."`
+	Cancel watchCancel `cmd:"" help:"Cancel a watch." example:"watch cancel ID"`
 }
 
 // awaited is the flag with the statuses to wait for.
@@ -121,9 +121,6 @@ type watchCancel struct {
 	Remote `embed:""`
 	ID     string `arg:"" help:"Id of the watch, from \"porchlight watch list\"."`
 }
-
-// Help is shown by --help.
-func (*watchCancel) Help() string { return "Example:\n\n    porchlight watch cancel ID" }
 
 // Run implements the command.
 func (c *watchCancel) Run(s *shell, cl *client.Client) error {
