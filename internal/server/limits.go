@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"runtime"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/quota"
@@ -79,38 +77,17 @@ func (l *limits) admitGrant(w http.ResponseWriter, g zoomapi.Grantee) error {
 }
 
 func newConnectionCollector(t *connections) *collector[connectionStats] {
-	c := &collector[connectionStats]{from: t.stats, prefix: "porchlight_connections_"}
+	c := collect("porchlight_connections_", t.stats)
 	c.gauge("open", "Connections to the API.", func(s *connectionStats) float64 { return float64(s.open) })
 	c.counter("closed_anonymous_total", "Idle connections on which no request had a token, closed for new ones.", func(s *connectionStats) float64 { return float64(s.closedAnonymous) })
 	c.counter("closed_idle_total", "Other idle connections, closed for new ones.", func(s *connectionStats) float64 { return float64(s.closedIdle) })
 	return c
 }
 
-// A limitCollector has the limits that clients meet.
-type limitCollector struct {
-	limits        []*quota.Limit
-	most, refused *prometheus.Desc
-}
-
-func newLimitCollector(all []*quota.Limit) *limitCollector {
-	label := []string{"limit"}
-	return &limitCollector{
-		limits:  all,
-		most:    prometheus.NewDesc("porchlight_limit", "The limit in force, 0 for none.", label, nil),
-		refused: prometheus.NewDesc("porchlight_limit_refused_total", "Times that the limit was reached, and something was refused for it.", label, nil),
-	}
-}
-
-// Describe implements prometheus.Collector.
-func (c *limitCollector) Describe(to chan<- *prometheus.Desc) {
-	to <- c.most
-	to <- c.refused
-}
-
-// Collect implements prometheus.Collector.
-func (c *limitCollector) Collect(to chan<- prometheus.Metric) {
-	for _, l := range c.limits {
-		to <- prometheus.MustNewConstMetric(c.most, prometheus.GaugeValue, float64(l.Most), l.Name)
-		to <- prometheus.MustNewConstMetric(c.refused, prometheus.CounterValue, float64(l.Refused()), l.Name)
-	}
+// newLimitCollector has the limits that clients meet.
+func newLimitCollector(all []*quota.Limit) *collector[*quota.Limit] {
+	c := collectEach("porchlight_limit", "limit", func(l **quota.Limit) string { return (*l).Name }, func() []*quota.Limit { return all })
+	c.gauge("", "The limit in force, 0 for none.", func(l **quota.Limit) float64 { return float64((*l).Most) })
+	c.counter("_refused_total", "Times that the limit was reached, and something was refused for it.", func(l **quota.Limit) float64 { return float64((*l).Refused()) })
+	return c
 }

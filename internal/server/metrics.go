@@ -48,10 +48,13 @@ func (s *Server) newMetrics() {
 // A statistician is a store that counts what it does.
 type statistician interface{ Stats() pebblestore.Stats }
 
-// A collector reads a part's counters when it is asked.
+// A collector reads counters when it is asked: a part's, or those of several things,
+// which a label tells apart.
 type collector[S any] struct {
-	from    func() S
+	from    func() []S
 	prefix  string
+	labels  []string        // one, or none
+	labelOf func(*S) string // nil: no label
 	metrics []metric[S]
 }
 
@@ -59,14 +62,29 @@ type metric[S any] struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
 	value func(*S) float64
+	has   func(*S) bool // nil: always
+}
+
+// collect makes the collector of one part.
+func collect[S any](prefix string, from func() S) *collector[S] {
+	return &collector[S]{prefix: prefix, from: func() []S { return []S{from()} }}
+}
+
+// collectEach makes the collector of several things.
+func collectEach[S any](prefix, label string, labelOf func(*S) string, from func() []S) *collector[S] {
+	return &collector[S]{prefix: prefix, labels: []string{label}, labelOf: labelOf, from: from}
 }
 
 func (c *collector[S]) counter(name, help string, value func(*S) float64) {
-	c.metrics = append(c.metrics, metric[S]{prometheus.NewDesc(c.prefix+name, help, nil, nil), prometheus.CounterValue, value})
+	c.add(name, help, prometheus.CounterValue, value, nil)
 }
 
 func (c *collector[S]) gauge(name, help string, value func(*S) float64) {
-	c.metrics = append(c.metrics, metric[S]{prometheus.NewDesc(c.prefix+name, help, nil, nil), prometheus.GaugeValue, value})
+	c.add(name, help, prometheus.GaugeValue, value, nil)
+}
+
+func (c *collector[S]) add(name, help string, kind prometheus.ValueType, value func(*S) float64, has func(*S) bool) {
+	c.metrics = append(c.metrics, metric[S]{prometheus.NewDesc(c.prefix+name, help, c.labels, nil), kind, value, has})
 }
 
 // Describe implements prometheus.Collector.
@@ -79,13 +97,22 @@ func (c *collector[S]) Describe(to chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *collector[S]) Collect(to chan<- prometheus.Metric) {
 	stats := c.from()
-	for _, m := range c.metrics {
-		to <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(&stats))
+	for i := range stats {
+		of := &stats[i]
+		var labels []string
+		if c.labelOf != nil {
+			labels = []string{c.labelOf(of)}
+		}
+		for _, m := range c.metrics {
+			if m.has == nil || m.has(of) {
+				to <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(of), labels...)
+			}
+		}
 	}
 }
 
 func newStoreCollector(from func() pebblestore.Stats) *collector[pebblestore.Stats] {
-	c := &collector[pebblestore.Stats]{from: from, prefix: "porchlight_store_"}
+	c := collect("porchlight_store_", from)
 	c.counter("updates_total", "Updates committed.", func(s *pebblestore.Stats) float64 { return float64(s.Updates) })
 	c.counter("groups_total", "Groups that updates were committed in: one sync each.", func(s *pebblestore.Stats) float64 { return float64(s.Groups) })
 	c.counter("sync_seconds_total", "Time waited for the disk.", func(s *pebblestore.Stats) float64 { return s.SyncTime.Seconds() })
@@ -104,7 +131,7 @@ func newStoreCollector(from func() pebblestore.Stats) *collector[pebblestore.Sta
 }
 
 func newHubCollector(from func() hub.Stats) *collector[hub.Stats] {
-	c := &collector[hub.Stats]{from: from, prefix: "porchlight_stream_"}
+	c := collect("porchlight_stream_", from)
 	c.gauge("open", "Streams that are open, long polls among them.", func(s *hub.Stats) float64 { return float64(s.Streams) })
 	c.gauge("followed_users", "Users whom a stream follows.", func(s *hub.Stats) float64 { return float64(s.Followed) })
 	c.gauge("follows", "Users that streams follow, each counted for each stream.", func(s *hub.Stats) float64 { return float64(s.Edges) })
@@ -115,43 +142,18 @@ func newHubCollector(from func() hub.Stats) *collector[hub.Stats] {
 	return c
 }
 
-// A consumerCollector measures the consumers of the log. What only the node that runs
+// newConsumerCollector measures the consumers of the log. What only the node that runs
 // a consumer knows is exported there alone.
-type consumerCollector struct {
-	from                              func() []tail.Stats
-	entries, age, retries, quarantine *prometheus.Desc
-}
-
-func newConsumerCollector(from func() []tail.Stats) *consumerCollector {
-	desc := func(name, help string) *prometheus.Desc {
-		return prometheus.NewDesc("porchlight_consumer_"+name, help, []string{"consumer"}, nil)
+func newConsumerCollector(from func() []tail.Stats) *collector[tail.Stats] {
+	c := collectEach("porchlight_consumer_", "consumer", func(s *tail.Stats) string { return s.Name }, from)
+	c.counter("retries_total", "Times that the consumer failed and was tried again.", func(s *tail.Stats) float64 { return float64(s.Retries) })
+	here := func(name, help string, value func(*tail.Stats) float64) {
+		c.add(name, help, prometheus.GaugeValue, value, func(s *tail.Stats) bool { return s.Running })
 	}
-	return &consumerCollector{
-		from:       from,
-		entries:    desc("lag_entries", "Entries of the log that the consumer has not handled, at most."),
-		age:        desc("lag_seconds", "Age of the oldest entry that the consumer has not handled."),
-		retries:    desc("retries_total", "Times that the consumer failed and was tried again."),
-		quarantine: desc("quarantined_entries", "Entries that the consumer passed over: damaged, or declared a permanent failure."),
-	}
-}
-
-// Describe implements prometheus.Collector.
-func (c *consumerCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{c.entries, c.age, c.retries, c.quarantine} {
-		to <- desc
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (c *consumerCollector) Collect(to chan<- prometheus.Metric) {
-	for _, s := range c.from() {
-		to <- prometheus.MustNewConstMetric(c.retries, prometheus.CounterValue, float64(s.Retries), s.Name)
-		if s.Running {
-			to <- prometheus.MustNewConstMetric(c.entries, prometheus.GaugeValue, float64(s.LagEntries), s.Name)
-			to <- prometheus.MustNewConstMetric(c.age, prometheus.GaugeValue, s.Lag.Seconds(), s.Name)
-			to <- prometheus.MustNewConstMetric(c.quarantine, prometheus.GaugeValue, float64(s.Quarantined), s.Name)
-		}
-	}
+	here("lag_entries", "Entries of the log that the consumer has not handled, at most.", func(s *tail.Stats) float64 { return float64(s.LagEntries) })
+	here("lag_seconds", "Age of the oldest entry that the consumer has not handled.", func(s *tail.Stats) float64 { return s.Lag.Seconds() })
+	here("quarantined_entries", "Entries that the consumer passed over: damaged, or declared a permanent failure.", func(s *tail.Stats) float64 { return float64(s.Quarantined) })
+	return c
 }
 
 // consumerStats measures the consumers; while the store does not answer there is nothing
