@@ -67,15 +67,10 @@ func (a *Authority) Apps(ctx context.Context, account presence.AccountID, after 
 	if err != nil {
 		return nil, fmt.Errorf("list apps: %w", err)
 	}
-	apps := make([]App, 0, len(docs))
-	for i := range docs {
-		app, _, err := a.appOf(&docs[i])
-		if err != nil {
-			return nil, err
-		}
-		apps = append(apps, app)
-	}
-	return apps, nil
+	return document.All(docs, func(doc *store.Doc) (App, error) {
+		app, _, err := a.appOf(doc)
+		return app, err
+	})
 }
 
 // App reads an app, or answers ErrNoApp.

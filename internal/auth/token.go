@@ -114,15 +114,10 @@ func (a *Authority) Tokens(ctx context.Context, account presence.AccountID, afte
 	if err != nil {
 		return nil, fmt.Errorf("list tokens: %w", err)
 	}
-	tokens := make([]Token, 0, len(docs))
-	for i := range docs {
-		t, _, err := a.tokenOf(&docs[i])
-		if err != nil {
-			return nil, err
-		}
-		tokens = append(tokens, t)
-	}
-	return tokens, nil
+	return document.All(docs, func(doc *store.Doc) (Token, error) {
+		t, _, err := a.tokenOf(doc)
+		return t, err
+	})
 }
 
 // Revoke ends a token by its id: at once here, within MaxStale on other nodes.

@@ -51,15 +51,7 @@ func (d *Directory) Accounts(ctx context.Context, after presence.AccountID, limi
 	if err != nil {
 		return nil, fmt.Errorf("list accounts: %w", err)
 	}
-	accounts := make([]Account, 0, len(docs))
-	for i := range docs {
-		account, err := accountOf(&docs[i])
-		if err != nil {
-			return nil, err
-		}
-		accounts = append(accounts, account)
-	}
-	return accounts, nil
+	return document.All(docs, accountOf)
 }
 
 // SetOwner makes a user the account's owner: S2S apps act as the owner for "me".

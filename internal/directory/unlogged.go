@@ -50,15 +50,7 @@ func (d *Directory) AllUnlogged(ctx context.Context, account presence.AccountID,
 	if err != nil {
 		return nil, fmt.Errorf("list what is not logged: %w", err)
 	}
-	all := make([]Unlogged, 0, len(docs))
-	for i := range docs {
-		u, err := unloggedOf(&docs[i])
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, u)
-	}
-	return all, nil
+	return document.All(docs, unloggedOf)
 }
 
 // MarkLogged drops what the log has by now. A change that came after u was read

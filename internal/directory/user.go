@@ -124,15 +124,7 @@ func (d *Directory) Users(ctx context.Context, account presence.AccountID, after
 	if err != nil {
 		return nil, fmt.Errorf("list users: %w", err)
 	}
-	users := make([]User, 0, len(docs))
-	for i := range docs {
-		u, err := userOf(&docs[i])
-		if err != nil {
-			return nil, err
-		}
-		users = append(users, u)
-	}
-	return users, nil
+	return document.All(docs, userOf)
 }
 
 // Update replaces a user's document (names, e-mail, Active), under its Version:

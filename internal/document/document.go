@@ -56,6 +56,19 @@ func Decode(doc *store.Doc, v Value) error {
 	return nil
 }
 
+// All decodes documents in their order.
+func All[T any](docs []store.Doc, decode func(*store.Doc) (T, error)) ([]T, error) {
+	all := make([]T, 0, len(docs))
+	for i := range docs {
+		v, err := decode(&docs[i])
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return all, nil
+}
+
 // Attempts bounds how often a change is made again after it lost a race.
 const Attempts = 8
 
