@@ -2,13 +2,13 @@ package quota
 
 import "time"
 
-// A Bucket is a token bucket, kept as the generic cell rate algorithm does: the
-// instant at which everything that was taken is paid for, in nanoseconds of Unix
-// time. The zero Bucket is full.
+// A Bucket is a token bucket in the form of the generic cell rate algorithm: the
+// instant at which the bucket is full again, in nanoseconds of Unix time. The zero
+// Bucket is full.
 type Bucket int64
 
-// Take takes n of a bucket that holds most and fills within per. It says how many
-// are left, or how long to wait if there are not n; then nothing is taken.
+// Take takes n tokens of a bucket that holds most and fills within per. It returns how
+// many are left. If there are fewer than n, it takes none and returns how long to wait.
 func (b *Bucket) Take(n, most int, per time.Duration, now time.Time) (left int, wait time.Duration) {
 	at, instant := int64(*b), now.UnixNano()
 	if at < instant || at > instant+int64(per) { // the latter after the clock was set back
@@ -26,9 +26,8 @@ func (b *Bucket) Take(n, most int, per time.Duration, now time.Time) (left int, 
 // Full reports whether nothing needs to be remembered of the bucket.
 func (b Bucket) Full(now time.Time) bool { return int64(b) <= now.UnixNano() }
 
-// maxBuckets bounds a Table. Past it, buckets of which little was taken are
-// forgotten first: somebody with many addresses cannot make the table forget who
-// is at a limit.
+// maxBuckets bounds a Table. Past it, the fullest buckets are evicted first, so that a
+// client with many addresses cannot evict the buckets of clients at a limit.
 const maxBuckets = 10_000
 
 // A Table is a bounded number of buckets by key. The zero Table is ready; it has
@@ -52,8 +51,8 @@ func (t *Table[K]) Set(key K, b Bucket, now time.Time) {
 // evictionSample is how many buckets are compared to find one that can go.
 const evictionSample = 16
 
-// evict drops, of a sample, the buckets that are full, or else the fullest. Maps
-// are ranged over from a random place.
+// evict drops the full buckets of a sample, or else the fullest one. The sample is
+// random, because a range over a map begins at a random element.
 func (t *Table[K]) evict(now time.Time) {
 	var fullest K
 	var least Bucket

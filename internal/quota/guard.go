@@ -19,7 +19,7 @@ const (
 	resourceCount
 )
 
-// A Subject is by whom it is limited.
+// A Subject is what a limit applies to, such as one user.
 type Subject uint8
 
 // The subjects.
@@ -44,21 +44,21 @@ var (
 // Amounts are the limits on one resource by subject; zero is no limit.
 type Amounts [subjectCount]int
 
-// A Caller is whom a request counts for.
+// A Caller is the user, app, account and address that a request counts for.
 type Caller struct {
 	Account string
 	App     string
-	// User is "" for an app that acts for itself. It counts as a user where users
-	// are counted to keep one client from taking all there is: streams, tickets.
+	// User is "" for an app that acts for itself. Such an app counts as a user for
+	// streams and tickets, where the user's limit keeps one client from using all.
 	User    string
 	Address netip.Prefix
 }
 
-// A key is what one bucket or counter is of.
+// A key identifies one bucket or counter.
 type key struct {
 	resource    Resource
 	subject     Subject
-	itself      bool // an app in place of a user
+	itself      bool // id is of an app that acts for itself
 	account, id string
 	address     netip.Prefix
 }
@@ -73,7 +73,7 @@ type Guard struct {
 	buckets Table[key]  // guarded by mu
 }
 
-// NewGuard makes a guard with the limits given, none for a resource that is not.
+// NewGuard makes a guard with these limits. A resource that is missing has no limits.
 func NewGuard(limits map[Resource]Amounts, clock func() time.Time) *Guard {
 	g := &Guard{clock: clock, open: make(map[key]int)}
 	for r, about := range resources {
@@ -95,7 +95,7 @@ func (g *Guard) Limits() []*Limit {
 	return all
 }
 
-// keyOf is what c counts for under a subject; ok is false if nothing limits it.
+// keyOf returns the key that c counts for under a subject; ok is false if there is no limit.
 func (g *Guard) keyOf(r Resource, s Subject, c *Caller) (k key, ok bool) {
 	k = key{resource: r, subject: s}
 	if g.limits[r][s].Most <= 0 {
@@ -121,7 +121,7 @@ func (g *Guard) keyOf(r Resource, s Subject, c *Caller) (k key, ok bool) {
 	}
 }
 
-// keysOf are the n keys that c counts for, if admit lets each of them pass.
+// keysOf returns the n keys that c counts for, or the first error of admit.
 func (g *Guard) keysOf(r Resource, c *Caller, admit func(k key, limit *Limit) error) (keys [subjectCount]key, n int, err error) {
 	for s := range subjectCount {
 		k, ok := g.keyOf(r, s, c)
@@ -137,7 +137,7 @@ func (g *Guard) keysOf(r Resource, c *Caller, admit func(k key, limit *Limit) er
 	return keys, n, nil
 }
 
-// Take counts one of r for c, or answers an *Error and counts nothing.
+// Take counts one use of r for c, or returns an *Error and counts nothing.
 func (g *Guard) Take(r Resource, c Caller) error {
 	if g == nil {
 		return nil
@@ -160,11 +160,11 @@ func (g *Guard) Take(r Resource, c Caller) error {
 	return err
 }
 
-// streamRetry is when a client may try again that has too many streams open.
+// streamRetry is when a client with too many open streams may try again.
 const streamRetry = 10 * time.Second
 
-// Open counts a stream of c until release is called, once or more often, or
-// answers an *Error.
+// Open counts a stream of c until release is called, which may be called repeatedly.
+// If a limit is reached, it returns an *Error.
 func (g *Guard) Open(c Caller) (release func(), err error) {
 	if g == nil {
 		return func() {}, nil

@@ -41,8 +41,8 @@ func TestBucket(t *testing.T) {
 	}
 }
 
-// TestTableIsBounded: whoever has many addresses does not make it grow, nor forget
-// who has used up what there is.
+// TestTableIsBounded: a client with many addresses neither makes the table grow nor
+// evicts the bucket of a client at its limit.
 func TestTableIsBounded(t *testing.T) {
 	var table Table[string]
 	var greedy Bucket
@@ -57,7 +57,7 @@ func TestTableIsBounded(t *testing.T) {
 		t.Errorf("%d buckets are kept", n)
 	}
 	if table.Get("greedy") != greedy {
-		t.Error("the one who took most was forgotten")
+		t.Error("the emptiest bucket was evicted")
 	}
 	later := noon.Add(time.Hour)
 	table.Set("new", greedy, later)
@@ -75,9 +75,9 @@ func of(r Resource, s Subject) *Guard {
 
 var ada = Caller{Account: "acme", App: "web", User: "ada", Address: netip.MustParsePrefix("192.0.2.1/32")}
 
-// TestWhoShares: a limit is for those who have its subject in common, and for
-// nobody else.
-func TestWhoShares(t *testing.T) {
+// TestLimitsAreShared: callers share a limit if they have its subject in common, and
+// only then.
+func TestLimitsAreShared(t *testing.T) {
 	differ := map[Subject]Caller{
 		User:    {Account: "acme", App: "web", User: "grace", Address: ada.Address},
 		App:     {Account: "acme", App: "desktop", User: "ada", Address: ada.Address},
@@ -102,7 +102,7 @@ func TestWhoShares(t *testing.T) {
 				t.Errorf("%s by %s: the third: %v", resources[r].name, subjectNames[s], err)
 			}
 			if err := take(differ[s]); err != nil {
-				t.Errorf("%s by %s: somebody else: %v", resources[r].name, subjectNames[s], err)
+				t.Errorf("%s by %s: another caller: %v", resources[r].name, subjectNames[s], err)
 			}
 			for other, c := range differ {
 				shares := other != Account || s == Address // users and apps are of an account

@@ -15,16 +15,16 @@ type Turns struct {
 
 	mu      sync.Mutex // guards the fields below
 	free    int
-	lines   []*line // of those who wait; the first has the next turn
-	waiting int     // in bounded lines
+	queues  []*queue // of callers with waiting requests; the first has the next turn
+	waiting int      // in bounded queues
 }
 
-// A line is the queue of one caller's requests, the oldest first. Bounded
-// requests have a line of their own: only they count, and may be refused.
-type line struct {
+// A queue has one caller's requests, the oldest first. Bounded requests have a queue
+// of their own: only they count for the limit, and may be refused.
+type queue struct {
 	who     string
 	bounded bool
-	waiting []chan error // each gets nil for its turn, or why it gets none
+	waiting []chan error // each receives nil for its turn, or the error of a refusal
 }
 
 // NewTurns returns Turns that admit atOnce requests at a time. The limit bounds the
@@ -57,7 +57,7 @@ func (t *Turns) wait(ctx context.Context, who string, bounded bool) (done func()
 		if t.dequeue(who, bounded, turn) {
 			return nil, ctx.Err()
 		}
-		err = <-turn // it came meanwhile
+		err = <-turn // its turn began, or it was refused, just before
 	}
 	if err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func (t *Turns) wait(ctx context.Context, who string, bounded bool) (done func()
 	return t.release, nil
 }
 
-// enqueue takes a turn that is free, or a place in the line of who.
+// enqueue takes a free turn, or appends a request to the queue of who.
 func (t *Turns) enqueue(who string, bounded bool) (chan error, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -75,29 +75,29 @@ func (t *Turns) enqueue(who string, bounded bool) (chan error, error) {
 		turn <- nil
 		return turn, nil
 	}
-	own := t.lineOf(who, bounded)
+	own := t.queueOf(who, bounded)
 	if bounded && t.limit.Most > 0 && t.waiting >= t.limit.Most {
 		if err := t.refuseNewestOfLongest(own); err != nil {
 			return nil, err
 		}
 	}
 	if own == nil {
-		own = &line{who: who, bounded: bounded}
-		t.lines = append(t.lines, own)
+		own = &queue{who: who, bounded: bounded}
+		t.queues = append(t.queues, own)
 	}
 	own.waiting = append(own.waiting, turn)
 	t.count(own, 1)
 	return turn, nil
 }
 
-// retryAfter is when whoever is refused may try again: a few turns later.
+// retryAfter is when a refused client may try again: a few turns later.
 const retryAfter = time.Second
 
-// refuseNewestOfLongest refuses the newest of the longest line, or else is the error for one
-// more of own; t.mu is held.
-func (t *Turns) refuseNewestOfLongest(own *line) error {
-	var longest *line // there is one: as many wait as may
-	for _, l := range t.lines {
+// refuseNewestOfLongest refuses the newest request of the longest queue. It returns an
+// error if the request that is about to join own must be refused instead. t.mu is locked.
+func (t *Turns) refuseNewestOfLongest(own *queue) error {
+	var longest *queue // not nil: the limit is reached
+	for _, l := range t.queues {
 		if l.bounded && (longest == nil || len(l.waiting) > len(longest.waiting)) {
 			longest = l
 		}
@@ -112,8 +112,8 @@ func (t *Turns) refuseNewestOfLongest(own *line) error {
 	return nil
 }
 
-func (t *Turns) lineOf(who string, bounded bool) *line {
-	for _, l := range t.lines {
+func (t *Turns) queueOf(who string, bounded bool) *queue {
+	for _, l := range t.queues {
 		if l.who == who && l.bounded == bounded {
 			return l
 		}
@@ -121,8 +121,8 @@ func (t *Turns) lineOf(who string, bounded bool) *line {
 	return nil
 }
 
-// count notes that n more requests wait in l.
-func (t *Turns) count(l *line, n int) {
+// count adds n to the number of waiting requests, if those of l count.
+func (t *Turns) count(l *queue, n int) {
 	if l.bounded {
 		t.waiting += n
 	}
@@ -132,24 +132,24 @@ func (t *Turns) count(l *line, n int) {
 func (t *Turns) release() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.lines) == 0 {
+	if len(t.queues) == 0 {
 		t.free++
 		return
 	}
-	l := t.lines[0]
-	t.lines = t.lines[1:]
+	l := t.queues[0]
+	t.queues = t.queues[1:]
 	l.waiting[0] <- nil
 	if l.waiting = l.waiting[1:]; len(l.waiting) > 0 {
-		t.lines = append(t.lines, l)
+		t.queues = append(t.queues, l)
 	}
 	t.count(l, -1)
 }
 
-// dequeue removes a request from its line, and reports whether it was still there.
+// dequeue removes a request from its queue, and reports whether it was still there.
 func (t *Turns) dequeue(who string, bounded bool, turn chan error) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l := t.lineOf(who, bounded)
+	l := t.queueOf(who, bounded)
 	if l == nil {
 		return false
 	}
@@ -159,7 +159,7 @@ func (t *Turns) dequeue(who string, bounded bool, turn chan error) bool {
 	}
 	l.waiting = slices.Delete(l.waiting, at, at+1)
 	if len(l.waiting) == 0 {
-		t.lines = slices.DeleteFunc(t.lines, func(other *line) bool { return other == l })
+		t.queues = slices.DeleteFunc(t.queues, func(other *queue) bool { return other == l })
 	}
 	t.count(l, -1)
 	return true

@@ -63,9 +63,9 @@ func (r *reading) want(got, refused []string) {
 	}
 }
 
-// TestWhoWaitsTakesTurns: one with many requests does not keep others waiting for all of
-// them.
-func TestWhoWaitsTakesTurns(t *testing.T) {
+// TestQueuedCallersTakeTurns: a caller with many requests does not make others wait for
+// all of them.
+func TestQueuedCallersTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReading(t, 1, 0)
 		r.ask(t.Context(), "a1", "a2", "a3", "a4", "b1", "c1", "c2")
@@ -78,8 +78,8 @@ func TestWhoWaitsTakesTurns(t *testing.T) {
 	})
 }
 
-// TestAsManyAtOnce: and no more.
-func TestAsManyAtOnce(t *testing.T) {
+// TestConcurrencyIsBounded: as many requests run at once as the semaphore admits.
+func TestConcurrencyIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReading(t, 2, 0)
 		r.ask(t.Context(), "a1", "a2", "a3", "b1")
@@ -90,8 +90,9 @@ func TestAsManyAtOnce(t *testing.T) {
 	})
 }
 
-// TestTheLineIsBounded: whoever has most requests in it is refused, not who comes last.
-func TestTheLineIsBounded(t *testing.T) {
+// TestQueueIsBounded: a full queue refuses the caller with the most requests, not the
+// last one to arrive.
+func TestQueueIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReading(t, 1, 3)
 		r.ask(t.Context(), "a1", "a2", "a3", "a4")
@@ -106,8 +107,8 @@ func TestTheLineIsBounded(t *testing.T) {
 	})
 }
 
-// TestWhoLeavesTheLine: whose turn it would have been is given to the next.
-func TestWhoLeavesTheLine(t *testing.T) {
+// TestCancelledRequestPassesItsTurn: the next request gets the turn of one that is cancelled.
+func TestCancelledRequestPassesItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReading(t, 1, 0)
 		r.ask(t.Context(), "a1")

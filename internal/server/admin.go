@@ -18,7 +18,7 @@ import (
 // checkTimeout bounds how long /readyz waits for the disk.
 const checkTimeout = time.Second
 
-// adminHandler serves what operators and their machines ask.
+// adminHandler serves the health checks, metrics and profiles.
 func (s *Server) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "alive") })
@@ -35,8 +35,8 @@ func (s *Server) adminHandler() http.Handler {
 	return localOnly(mux)
 }
 
-// localOnly refuses requests that a browser was tricked into: those whose Host is
-// a name that somebody else made point here.
+// localOnly refuses requests under other host names, which prevents DNS rebinding: a
+// browser could be led here by a name that an attacker points at this address.
 func localOnly(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host
@@ -52,7 +52,7 @@ func localOnly(h http.Handler) http.Handler {
 	})
 }
 
-// readyz says whether requests should come here, and if not why.
+// readyz answers whether the server should get requests, and if not, why.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	if s.draining.Load() {
 		writeText(w, http.StatusServiceUnavailable, "the server is shutting down")
@@ -81,5 +81,5 @@ func writeText(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = w.Write([]byte(text + "\n")) // whoever asked has gone
+	_, _ = w.Write([]byte(text + "\n")) // the client has disconnected
 }

@@ -21,23 +21,23 @@ import (
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 )
 
-// A Progress is told of bytes done, of about so many in all; zero: not known.
+// A Progress is called with the bytes done and the estimated total; zero: unknown.
 type Progress func(done, total int64)
 
-// A Backup says what to back up and where to.
+// A Backup describes what to back up and where to write it.
 type Backup struct {
 	DataDir string
-	// File is made, for its owner alone, and has its name when it is whole.
+	// File is created for its owner alone, and gets its name when it is complete.
 	File  string
 	Force bool // replaces File
-	// To is written to in place of a file, unless it is nil.
+	// To, unless it is nil, is written to instead of a file.
 	To       io.Writer
-	Progress Progress // nil: nobody looks
+	Progress Progress // nil: not reported
 }
 
-// A BackupReport is of a backup that was made.
+// A BackupReport describes a finished backup.
 type BackupReport struct {
-	File    string `json:"file,omitempty"` // none: it went to standard output
+	File    string `json:"file,omitempty"` // empty: standard output
 	Online  bool   `json:"online"`         // from a running server
 	Seconds Second `json:"seconds"`
 	backup.Info
@@ -51,11 +51,11 @@ func (s Second) MarshalJSON() ([]byte, error) {
 	return strconv.AppendFloat(nil, time.Duration(s).Seconds(), 'f', 3, 64), nil
 }
 
-// errNotRunning: no server has the data directory.
+// errNotRunning: no server has the data directory open.
 var errNotRunning = errors.New("no server runs on the data directory")
 
-// Run makes the backup: of the server that runs on the data directory, through its
-// control socket, or of the directory itself if none does.
+// Run makes the backup. If a server runs on the data directory, it asks that server
+// through the control socket; otherwise it reads the directory itself.
 func (b Backup) Run(ctx context.Context) (report BackupReport, err error) {
 	begun := time.Now()
 	if _, err := os.Stat(storeDir(b.DataDir)); errors.Is(err, fs.ErrNotExist) {
@@ -65,7 +65,7 @@ func (b Backup) Run(ctx context.Context) (report BackupReport, err error) {
 	var file *backup.File
 	lowDisk := uint64(config.Default().LowDisk)
 	if to == nil {
-		if file, err = backup.Create(b.File, b.Force, b.room(&lowDisk)); err != nil {
+		if file, err = backup.Create(b.File, b.Force, b.space(&lowDisk)); err != nil {
 			return report, err
 		}
 		to = file
@@ -87,9 +87,9 @@ func (b Backup) Run(ctx context.Context) (report BackupReport, err error) {
 	return report, nil
 }
 
-// fetch gets the backup from the server, or else from the data directory.
+// fetch gets the backup from the server, or from the data directory if none runs.
 func (b Backup) fetch(ctx context.Context, to io.Writer, lowDisk *uint64) (info backup.Info, online bool, err error) {
-	response, err := b.ask(ctx)
+	response, err := b.requestBackup(ctx)
 	if err == nil {
 		defer response.Body.Close()
 		*lowDisk, _ = strconv.ParseUint(response.Header.Get(lowDiskHeader), 10, 64) // zero is "no limit"
@@ -105,7 +105,7 @@ func (b Backup) fetch(ctx context.Context, to io.Writer, lowDisk *uint64) (info 
 		}
 	}
 	if errors.Is(err, pebblestore.ErrLocked) {
-		err = fmt.Errorf("a porchlight uses %s, and does not answer on %s: it may be starting or stopping, so try again; if it stays so, its log says why (%w)", b.DataDir, filepath.Join(b.DataDir, controlName), err)
+		err = fmt.Errorf("another porchlight uses %s but does not answer on %s: it may be starting or stopping, so try again; if that does not help, see its log (%w)", b.DataDir, filepath.Join(b.DataDir, controlName), err)
 	}
 	return info, false, err
 }
@@ -117,9 +117,9 @@ func explainSpace(path string, err error) error {
 	return err
 }
 
-// room is what a backup may take of the disk that the server writes to, which
-// needs lowDisk of it; nil: it goes to another.
-func (b Backup) room(lowDisk *uint64) func() (uint64, error) {
+// space returns how many bytes a backup may use on the server's disk, of which the
+// server needs lowDisk; nil: the backup goes to another disk.
+func (b Backup) space(lowDisk *uint64) func() (uint64, error) {
 	if !sameDisk(b.DataDir, filepath.Dir(b.File)) {
 		return nil
 	}
@@ -135,8 +135,8 @@ func (b Backup) room(lowDisk *uint64) func() (uint64, error) {
 	}
 }
 
-// ask tells the server to make a backup.
-func (b Backup) ask(ctx context.Context) (*http.Response, error) {
+// requestBackup asks the running server for a backup.
+func (b Backup) requestBackup(ctx context.Context) (*http.Response, error) {
 	address, dir, err := socketAddress(b.DataDir)
 	if err != nil {
 		return nil, errNotRunning // there can be no socket
@@ -160,32 +160,32 @@ func (b Backup) ask(ctx context.Context) (*http.Response, error) {
 	case err != nil:
 		return nil, fmt.Errorf("ask the server for a backup: %w", err)
 	case response.StatusCode != http.StatusOK:
-		text, _ := io.ReadAll(io.LimitReader(response.Body, 4096)) // as far as it came
+		text, _ := io.ReadAll(io.LimitReader(response.Body, 4096)) // an error leaves a shorter text
 		response.Body.Close()
-		return nil, fmt.Errorf("the server makes no backup: %s", strings.TrimSpace(string(text)))
+		return nil, fmt.Errorf("the server refused the backup: %s", strings.TrimSpace(string(text)))
 	}
 	return response, nil
 }
 
-// receive checks the server's backup while it is written.
+// receive verifies the server's backup while it writes it.
 func (b Backup) receive(to io.Writer, response *http.Response) (backup.Info, error) {
 	estimate, _ := strconv.ParseInt(response.Header.Get(estimateHeader), 10, 64) // zero is "not known"
-	info, err := backup.Copy(to, response.Body, func(done int64) { b.Progress.tell(done, max(done, estimate)) })
+	info, err := backup.Copy(to, response.Body, func(done int64) { b.Progress.report(done, max(done, estimate)) })
 	if err == nil {
-		b.Progress.tell(info.Bytes, info.Bytes)
+		b.Progress.report(info.Bytes, info.Bytes)
 		return info, nil
 	}
-	_, _ = io.Copy(io.Discard, response.Body) // up to the trailer, if it comes
+	_, _ = io.Copy(io.Discard, response.Body) // the trailer follows the body
 	if reason, err := strconv.Unquote(response.Trailer.Get(errorTrailer)); err == nil {
 		return info, fmt.Errorf("the server did not finish the backup: %s", reason)
 	}
 	if errors.Is(err, backup.ErrDamaged) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return info, fmt.Errorf("the server broke the backup off: see its log, then try again (%w)", err)
+		return info, fmt.Errorf("the server cut the backup short: see its log, then try again (%w)", err)
 	}
 	return info, err
 }
 
-func (p Progress) tell(done, total int64) {
+func (p Progress) report(done, total int64) {
 	if p != nil {
 		p(done, total)
 	}

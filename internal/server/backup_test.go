@@ -205,7 +205,7 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// TestBackupAtTheEnd: a backup that runs when the server is told to stop ends with
+// TestBackupAtTheEnd: a backup that runs when the server stops ends with
 // the reason, or is cut off if nobody reads it; neither looks like a backup.
 func TestBackupAtTheEnd(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -213,7 +213,7 @@ func TestBackupAtTheEnd(t *testing.T) {
 		want  string
 	}{
 		"a reader":  {true, "the server is stopping"},
-		"no reader": {false, "the server broke the backup off"},
+		"no reader": {false, "the server cut the backup short"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := settings(t)
@@ -226,7 +226,7 @@ func TestBackupAtTheEnd(t *testing.T) {
 						r.stop(server.ErrInterrupted)
 						if c.reads {
 							eventually(t, 5*time.Second, "stopping", func() bool { return strings.Contains(r.log.String(), "msg=stopping") })
-							time.Sleep(50 * time.Millisecond) // until the backup has been told, which nothing shows
+							time.Sleep(50 * time.Millisecond) // until the backup is cancelled, which nothing shows
 						} else if err := r.wait(t); err != nil {
 							t.Error(err)
 						}
@@ -311,7 +311,7 @@ func TestBackupRefused(t *testing.T) {
 	}
 }
 
-// TestBackupProgress: who waits is told how far it is.
+// TestBackupProgress: the caller learns how far the backup is.
 func TestBackupProgress(t *testing.T) {
 	cfg := settings(t)
 	r := run(t, cfg, server.Options{}, heavy(t, cfg))

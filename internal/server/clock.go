@@ -10,7 +10,7 @@ import (
 // A steadyClock shows the machine's time at its start and goes on with elapsed
 // time, so that setting the machine's clock ends no lease early, prolongs none
 // and locks nobody out. It follows the machine's clock by at most a tenth of the
-// time that passes. While the machine sleeps time passes too.
+// time that passes. Time during which the machine is suspended counts as well.
 type steadyClock struct {
 	wall  func() time.Time
 	slept func() time.Duration
@@ -26,9 +26,9 @@ const (
 	// followBy is the part of elapsed time by which the clock moves toward the
 	// machine's.
 	followBy = 10
-	// warnAbove is a difference that somebody should know of.
+	// warnAbove is a difference that an operator should know about.
 	warnAbove = 2 * time.Second
-	// leastSleep is more than two readings of clocks can be apart.
+	// leastSleep is longer than the time between two readings of clocks.
 	leastSleep = 100 * time.Millisecond
 )
 

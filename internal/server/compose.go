@@ -37,8 +37,8 @@ func policyOf(cfg *config.Config) presence.Policy {
 	return p
 }
 
-// siteOf is what the server is called. The OAuth endpoints are not shared: a page
-// that had an app's secret would have given it to everybody.
+// siteOf describes the server's names and origins. Other origins may not call the OAuth
+// endpoints: a page that contains an app's secret has published it.
 func siteOf(cfg *config.Config) *wire.Site {
 	site := &wire.Site{
 		Hosts: cfg.Hosts(), AnyAddress: cfg.Everywhere(), Own: cfg.Origin(), Origins: cfg.Origins(), Shared: []string{"/v1/", "/v2/"},
@@ -50,7 +50,7 @@ func siteOf(cfg *config.Config) *wire.Site {
 	return site
 }
 
-// compose is the wiring: every part and what it depends on.
+// compose builds every part and connects it to what it depends on.
 func (s *Server) compose() {
 	clock := s.opts.Clock
 	dir := directory.New(s.store, clock)
@@ -92,11 +92,11 @@ func (s *Server) compose() {
 	oauth.Mount(rt)
 	(&ui.Page{Dialect: native, Site: site}).Mount(rt)
 	s.public = hardened(rt, s.log)
-	s.limits.connections.on(s.public)
+	s.limits.connections.trackStates(s.public)
 	s.internal = administrative(s.adminHandler(), s.log)
 }
 
-// baseURL is the server's URL as the client of a request is told.
+// baseURL is the server's URL as the client of a request sees it.
 func (s *Server) baseURL(w http.ResponseWriter) string {
 	if s.config.PublicURL != "" {
 		return strings.TrimRight(s.config.PublicURL, "/")

@@ -14,32 +14,32 @@ import (
 )
 
 const (
-	// storeFiles is what Pebble keeps open when it may, and the least that it
-	// works with.
-	storeFiles      = 1000
-	leastStoreFiles = 64
-	// otherFiles is what is open beside connections and the store's tables: its
-	// log and directories, listeners, the access log, certificates while they are
-	// read, and connections past the limit, until they are answered.
+	// storeFiles is how many files Pebble may keep open, and minStoreFiles the fewest
+	// that it works with.
+	storeFiles    = 1000
+	minStoreFiles = 64
+	// otherFiles is for files other than connections and the store's tables: the
+	// store's log and directories, listeners, the access log, certificates while they
+	// are read, and refused connections until they are answered.
 	otherFiles = 64
-	// maxRefused is how many of those there are at a time.
+	// maxRefused bounds the refused connections that are open at a time.
 	maxRefused = 16
-	// adminConnections is how many the second listener takes.
+	// adminConnections bounds the connections of the admin listener.
 	adminConnections = 32
 )
 
-// A descriptorPlan shares out the descriptors that the process may have, so that
-// connections never take those that the store needs to go on.
+// A descriptorPlan divides the file descriptors of the process, so that connections
+// never use those that the store needs.
 type descriptorPlan struct{ connections, store int }
 
-// planDescriptors shares out limit, zero for none. Half of a small one is the
-// store's. asked is the setting, zero for as many connections as the limit allows.
+// planDescriptors divides a limit; zero: there is none. Half of a small limit is for
+// the store. asked is the setting; zero: as many connections as the limit allows.
 func planDescriptors(limit uint64, asked int) descriptorPlan {
 	const most = 1 << 20
 	if limit == 0 || limit > most {
 		limit = most
 	}
-	store := min(storeFiles, max(leastStoreFiles, int(limit)/2-otherFiles-adminConnections))
+	store := min(storeFiles, max(minStoreFiles, int(limit)/2-otherFiles-adminConnections))
 	connections := max(1, int(limit)-store-otherFiles-adminConnections)
 	if asked > 0 {
 		connections = min(connections, asked)
@@ -47,20 +47,20 @@ func planDescriptors(limit uint64, asked int) descriptorPlan {
 	return descriptorPlan{connections: connections, store: store}
 }
 
-// refusedRetry is when a client may try again that got no connection.
+// refusedRetry is when a client may try again after its connection was refused.
 const refusedRetry = 5 * time.Second
 
-// connections are those of one listener. When there are as many as there may be,
-// in all or of one address, an idle one is closed for a new one: first those on
-// which no request had a token, then the others, the oldest first; and if none is
-// idle, one on which a request without a token takes long. If there is none either,
-// the new one is refused: it is accepted, answered with the limit, and closed.
+// connections counts and limits the connections of one listener. At a limit, for all
+// or for one address, it evicts a connection for each new one: the oldest idle one on
+// which no request had a token, else the oldest other idle one, else one on which a
+// request without a token takes long. If it can evict none, it refuses the new
+// connection: it accepts it, answers with the limit, and closes it.
 type connections struct {
 	total   *quota.Limit
 	each    *quota.Limit // of one address
 	trusted func(netip.Addr) bool
 
-	mu        sync.Mutex // guards the fields below, and the places of connections
+	mu        sync.Mutex // guards the fields below, and the elements of connections
 	counted   connectionStats
 	all       idlers
 	addresses map[netip.Prefix]*addressConnections
@@ -73,11 +73,12 @@ type addressConnections struct {
 	idlers
 }
 
-// idlers are connections that may be idle, the oldest first. Each has *connection.
+// idlers are lists of connections that may be idle, the oldest first. The elements are
+// of type *connection.
 type idlers struct{ anonymous, known list.List }
 
 func connectionAt(e *list.Element) *connection {
-	c, _ := e.Value.(*connection) // there is nothing else in the lists
+	c, _ := e.Value.(*connection) // the lists have no other type
 	return c
 }
 
@@ -85,17 +86,17 @@ func newConnections(total, each *quota.Limit, trusted func(netip.Addr) bool) *co
 	return &connections{total: total, each: each, trusted: trusted, addresses: make(map[netip.Prefix]*addressConnections)}
 }
 
-// admit takes a connection in, or notes why it is refused.
+// admit counts a connection, or records why it is refused.
 func (t *connections) admit(c net.Conn) *connection {
 	conn := &connection{Conn: c, table: t, address: t.addressOf(c)}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	of := t.addresses[conn.address]
 	switch {
-	case of != nil && conn.address.IsValid() && t.each.Most > 0 && of.open >= t.each.Most && !t.closeIdle(&of.idlers):
+	case of != nil && conn.address.IsValid() && t.each.Most > 0 && of.open >= t.each.Most && !t.evict(&of.idlers):
 		t.refuse(conn, t.each)
 		return conn
-	case t.counted.open >= t.total.Most && !t.closeIdle(&t.all):
+	case t.counted.open >= t.total.Most && !t.evict(&t.all):
 		t.refuse(conn, t.total)
 		return conn
 	}
@@ -106,12 +107,12 @@ func (t *connections) admit(c net.Conn) *connection {
 	t.counted.open++
 	of.open++
 	conn.of = of
-	conn.places = [2]*list.Element{t.all.anonymous.PushBack(conn), of.anonymous.PushBack(conn)}
+	conn.elements = [2]*list.Element{t.all.anonymous.PushBack(conn), of.anonymous.PushBack(conn)}
 	return conn
 }
 
-// addressOf is what a connection is counted by: nothing for those of trusted
-// proxies, which are many people's.
+// addressOf is the address that a connection counts for. Connections of trusted proxies
+// count for none, because many clients share them.
 func (t *connections) addressOf(c net.Conn) netip.Prefix {
 	at, ok := c.RemoteAddr().(*net.TCPAddr)
 	if !ok {
@@ -124,21 +125,21 @@ func (t *connections) addressOf(c net.Conn) netip.Prefix {
 	return wire.Client{Addr: addr}.LimitKey()
 }
 
-// refuse keeps a few connections until they have been answered. t.mu is held.
+// refuse keeps a few connections open until they have been answered. t.mu is locked.
 func (t *connections) refuse(c *connection, limit *quota.Limit) {
 	c.refusal = limit.Reached(refusedRetry)
-	c.places[0] = t.refused.PushBack(c)
+	c.elements[0] = t.refused.PushBack(c)
 	if t.refused.Len() > maxRefused {
 		t.closeNow(connectionAt(t.refused.Front()))
 	}
 }
 
-// maxScanned is how many connections are searched for one that is idle. Those that
-// are not go to the end of their list, so that the next search goes on after them.
+// maxScanned bounds a search for an idle connection. Connections that are not idle move
+// to the end of their list, so that the next search continues after them.
 const maxScanned = 1000
 
-// closeIdle closes an idle connection, if there is one. t.mu is held.
-func (t *connections) closeIdle(of *idlers) bool {
+// evict closes a connection to free its place, if it can. t.mu is locked.
+func (t *connections) evict(of *idlers) bool {
 	switch {
 	case t.closeFirst(&of.anonymous, (*connection).idle):
 		t.counted.closedAnonymous++
@@ -165,13 +166,13 @@ func (t *connections) closeFirst(of *list.List, may func(*connection) bool) bool
 	return false
 }
 
-// closeNow closes a connection without waiting for who serves it. t.mu is held.
+// closeNow closes a connection without waiting for its handler. t.mu is locked.
 func (t *connections) closeNow(c *connection) {
 	t.remove(c)
-	_ = c.Conn.Close() // nobody is there to tell
+	_ = c.Conn.Close() // nothing depends on it
 }
 
-// remove ends the counting of a connection, once. t.mu is held.
+// remove stops counting a connection, once. t.mu is locked.
 func (t *connections) remove(c *connection) {
 	t.unlist(c)
 	if c.of == nil {
@@ -184,26 +185,26 @@ func (t *connections) remove(c *connection) {
 	c.of = nil
 }
 
-// unlist takes a connection out of the lists: it is not closed for others any
-// more. t.mu is held.
+// unlist removes a connection from the lists, so that it is no longer evicted. t.mu is
+// locked.
 func (t *connections) unlist(c *connection) {
-	if c.places[0] == nil {
+	if c.elements[0] == nil {
 		return
 	}
 	switch {
 	case c.refusal != nil:
-		t.refused.Remove(c.places[0])
+		t.refused.Remove(c.elements[0])
 	case c.known.Load():
-		t.all.known.Remove(c.places[0])
-		c.of.known.Remove(c.places[1])
+		t.all.known.Remove(c.elements[0])
+		c.of.known.Remove(c.elements[1])
 	default:
-		t.all.anonymous.Remove(c.places[0])
-		c.of.anonymous.Remove(c.places[1])
+		t.all.anonymous.Remove(c.elements[0])
+		c.of.anonymous.Remove(c.elements[1])
 	}
-	c.places = [2]*list.Element{}
+	c.elements = [2]*list.Element{}
 }
 
-// full says why a new connection would be refused, or is nil.
+// full returns the limit that would refuse a new connection, or nil.
 func (t *connections) full() *quota.Limit {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -232,35 +233,35 @@ func (t *connections) stats() connectionStats {
 	return t.counted
 }
 
-// on has a server say when its connections are idle.
-func (t *connections) on(srv *http.Server) {
+// trackStates makes a server report when its connections are idle.
+func (t *connections) trackStates(srv *http.Server) {
 	srv.ConnState = func(c net.Conn, state http.ConnState) {
 		if own, ok := wire.ConnAs[*connection](c); ok {
-			own.enter(state)
+			own.setState(state)
 		}
 	}
 }
 
-// A connection is one of a listener that counts them.
+// A connection is one that a countingListener accepted.
 type connection struct {
 	net.Conn
 
 	table   *connections
 	address netip.Prefix
-	refusal *quota.Error // why it is not served; nil
-	active  atomic.Int64 // since when a request is served, in nanoseconds; 0: none is
+	refusal *quota.Error // why it is not served, or nil
+	active  atomic.Int64 // when the current request began, in nanoseconds; 0: none
 	known   atomic.Bool  // a request had a token
 
 	// Guarded by table.mu.
 
-	of     *addressConnections // nil: not counted, or not any more
-	places [2]*list.Element    // in the lists of all and of its address
+	of       *addressConnections // nil: not counted, or not any more
+	elements [2]*list.Element    // in the lists of all and of its address
 }
 
 var _ wire.Connection = (*connection)(nil)
 
-// enter notes what net/http says of the connection.
-func (c *connection) enter(state http.ConnState) {
+// setState records the state that net/http reports.
+func (c *connection) setState(state http.ConnState) {
 	switch state {
 	case http.StateActive:
 		c.active.Store(time.Now().UnixNano())
@@ -270,17 +271,17 @@ func (c *connection) enter(state http.ConnState) {
 		c.table.mu.Lock()
 		defer c.table.mu.Unlock()
 		c.table.unlist(c)
-	default: // new, and closed, which Close sees
+	default: // new; Close handles closed ones
 	}
 }
 
 func (c *connection) idle() bool { return c.active.Load() == 0 }
 
-// anonymousTimeout is how long a request without a token may take when connections
-// are short: one that sends its body slowly holds a connection like an idle one.
+// anonymousTimeout is how long a request without a token may take when all connections
+// are in use: one that sends its body slowly occupies a connection like an idle one.
 const anonymousTimeout = 5 * time.Second
 
-// stalled reports whether such a request takes longer.
+// stalled reports whether a request without a token takes longer than that.
 func (c *connection) stalled() bool {
 	since := c.active.Load()
 	return since != 0 && !c.known.Load() && time.Now().UnixNano()-since > int64(anonymousTimeout)
@@ -294,12 +295,12 @@ func (c *connection) Authenticated() {
 	t := c.table
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if c.places[0] == nil || c.known.Load() {
+	if c.elements[0] == nil || c.known.Load() {
 		return
 	}
 	t.unlist(c)
 	c.known.Store(true)
-	c.places = [2]*list.Element{t.all.known.PushBack(c), c.of.known.PushBack(c)}
+	c.elements = [2]*list.Element{t.all.known.PushBack(c), c.of.known.PushBack(c)}
 }
 
 // Refused implements wire.Connection.
@@ -318,10 +319,10 @@ func (c *connection) Close() error {
 	return c.Conn.Close()
 }
 
-// NetConn is the connection itself, for who writes to it without waiting.
+// NetConn is the underlying connection, for writes that must not block.
 func (c *connection) NetConn() net.Conn { return c.Conn }
 
-// A countingListener has its connections counted and limited.
+// A countingListener counts and limits its connections.
 type countingListener struct {
 	net.Listener
 	connections *connections

@@ -96,40 +96,40 @@ func (t *tableTest) check(what, want string, all ...*connection) {
 	}
 }
 
-// TestWhoMakesWay: for a new connection the oldest idle one is closed on which
+// TestEvictionOrder: for a new connection the oldest idle one is closed on which
 // nobody was known, then the oldest other idle one, and then it is refused.
-func TestWhoMakesWay(t *testing.T) {
+func TestEvictionOrder(t *testing.T) {
 	table := newTable(t, 5, 0)
 	var all []*connection
 	for i := range 5 {
 		all = append(all, table.from(fmt.Sprintf("192.0.2.%d", i)))
 	}
-	all[0].enter(http.StateActive) // a stranger whose request is being served
-	all[1].enter(http.StateActive)
+	all[0].setState(http.StateActive) // a stranger whose request is being served
+	all[1].setState(http.StateActive)
 	all[1].Authenticated()
-	all[1].enter(http.StateIdle)
-	all[2].enter(http.StateActive)
+	all[1].setState(http.StateIdle)
+	all[2].setState(http.StateActive)
 	all[2].Authenticated()
-	all[2].enter(http.StateHijacked) // a stream
+	all[2].setState(http.StateHijacked) // a stream
 	add := func() { all = append(all, table.from("192.0.2.9")) }
 	add()
 	table.check("the oldest idle stranger", "o o o - o o", all...)
-	all[5].enter(http.StateActive)
+	all[5].setState(http.StateActive)
 	add()
 	table.check("the other", "o o o - - o o", all...)
-	all[6].enter(http.StateActive)
+	all[6].setState(http.StateActive)
 	add()
 	table.check("one that is known", "o - o - - o o o", all...)
 	if limit := table.full(); limit != nil {
 		t.Errorf("a table with an idle connection is full: %s", limit.Name)
 	}
-	all[7].enter(http.StateActive)
+	all[7].setState(http.StateActive)
 	add()
 	table.check("nobody is idle", "o - o - - o o o connections", all...)
 	if table.full() == nil {
 		t.Error("a table without an idle connection is not full")
 	}
-	all[0].enter(http.StateIdle)
+	all[0].setState(http.StateIdle)
 	add()
 	table.check("the stranger that was served", "- - o - - o o o connections o", all...)
 	if got := table.stats(); got != (connectionStats{open: 5, closedAnonymous: 3, closedIdle: 1}) {
@@ -167,7 +167,7 @@ func TestConnectionsOfOneAddress(t *testing.T) {
 			for _, address := range c.from {
 				conn := table.from(address)
 				if !c.idle {
-					conn.enter(http.StateActive)
+					conn.setState(http.StateActive)
 				}
 				all = append(all, conn)
 			}
@@ -176,10 +176,10 @@ func TestConnectionsOfOneAddress(t *testing.T) {
 	}
 }
 
-// TestRefusedAreFew: those that are answered with a refusal are bounded, too.
-func TestRefusedAreFew(t *testing.T) {
+// TestRefusedConnectionsAreBounded: those that are answered with a refusal are bounded, too.
+func TestRefusedConnectionsAreBounded(t *testing.T) {
 	table := newTable(t, 1, 0)
-	table.from("192.0.2.1").enter(http.StateActive)
+	table.from("192.0.2.1").setState(http.StateActive)
 	first := table.from("192.0.2.2")
 	for range maxRefused {
 		table.from("192.0.2.3")
@@ -189,12 +189,12 @@ func TestRefusedAreFew(t *testing.T) {
 	}
 }
 
-// TestLongSearch: an idle connection is found behind however many that are not.
-func TestLongSearch(t *testing.T) {
+// TestEvictionSearchIsBounded: an idle connection is found behind however many that are not.
+func TestEvictionSearchIsBounded(t *testing.T) {
 	const most = 3*maxScanned + 10
 	table := newTable(t, most, 0)
 	for range most - 1 {
-		table.from("192.0.2.1").enter(http.StateActive)
+		table.from("192.0.2.1").setState(http.StateActive)
 	}
 	idle := table.from("192.0.2.1")
 	refused := 0
@@ -206,15 +206,15 @@ func TestLongSearch(t *testing.T) {
 	}
 }
 
-// TestStalledStrangers: who is not known and sends a request slowly makes way when
+// TestStalledAnonymousConnections: who is not known and sends a request slowly makes way when
 // nobody is idle, after a time; who is known does not.
-func TestStalledStrangers(t *testing.T) {
+func TestStalledAnonymousConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := newTable(t, 3, 2)
 		slow, known, other := table.from("192.0.2.1"), table.from("192.0.2.1"), table.from("192.0.2.2")
 		known.Authenticated()
 		for _, c := range []*connection{slow, known, other} {
-			c.enter(http.StateActive)
+			c.setState(http.StateActive)
 		}
 		time.Sleep(anonymousTimeout)
 		table.check("in time", "o o o connections-per-address connections",
@@ -222,14 +222,14 @@ func TestStalledStrangers(t *testing.T) {
 		if table.full() == nil {
 			t.Error("the table is not full")
 		}
-		other.enter(http.StateIdle)
-		other.enter(http.StateActive)
+		other.setState(http.StateIdle)
+		other.setState(http.StateActive)
 		time.Sleep(time.Nanosecond)
 		if table.full() != nil {
 			t.Error("the table is full")
 		}
 		next := table.from("192.0.2.1")
-		next.enter(http.StateActive)
+		next.setState(http.StateActive)
 		table.check("too long", "- o o o connections-per-address connections",
 			slow, known, other, next, table.from("192.0.2.1"), table.from("192.0.2.3"))
 	})

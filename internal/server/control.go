@@ -18,26 +18,27 @@ import (
 	"porchlight.dev/porchlight/internal/store/backup"
 )
 
-// The control socket is how commands on this machine reach the server that has
-// the data directory: whoever may read the data may ask for a backup of them, and
-// nobody else. The listeners do not know who asks.
+// Commands on this machine reach the server of a data directory through its control
+// socket. The permissions of the directory allow exactly the users who may read the
+// data to ask for a backup, which the network listeners could not check.
 const (
 	controlName = "control.sock"
 	controlHost = "control" // in URLs; nothing resolves it
 
-	// maxSocketPath is what every system takes as the path of a socket.
+	// maxSocketPath is the longest path of a socket that every system accepts.
 	maxSocketPath = 103
 
-	// estimateHeader has about how many bytes follow.
+	// estimateHeader has the estimated number of bytes that follow.
 	estimateHeader = "Porchlight-Estimate"
 	// lowDiskHeader has the free space that the server needs on its disk.
 	lowDiskHeader = "Porchlight-Low-Disk"
-	// errorTrailer says why a backup ends early.
+	// errorTrailer has the reason if a backup ends early.
 	errorTrailer = "Porchlight-Error"
 
-	// readerTimeout cuts off who takes nothing: a backup holds old data on the disk.
+	// readerTimeout cuts off a client that reads nothing: a backup keeps old data on
+	// the disk.
 	readerTimeout = time.Minute
-	// controlTimeout is for a backup that was told to end.
+	// controlTimeout is how long a backup may take to end at a shutdown.
 	controlTimeout = 2 * time.Second
 )
 
@@ -49,7 +50,7 @@ type backupSource interface {
 	BackupEstimate() int64
 }
 
-// A control answers on the control socket.
+// A control serves the control socket.
 type control struct {
 	source  backupSource
 	lowDisk uint64
@@ -127,15 +128,15 @@ func socketAddress(dataDir string) (address string, dir *os.File, err error) {
 	return filepath.Join(through, controlName), dir, nil
 }
 
-// serve answers until the control is stopped.
+// serve runs until the control is stopped.
 func (c *control) serve() {
 	if err := serveOn(c.server, c.listener); err != nil {
 		c.log.Error("control socket failed: \"porchlight backup\" works only while the server is stopped", slog.Any("err", err))
 	}
 }
 
-// stop ends a backup that is under way, and waits a moment for it to say so. A
-// nil control has nothing to stop.
+// stop ends a running backup and gives it a moment to report that to its client. A nil
+// control has nothing to stop.
 func (c *control) stop(ctx context.Context) {
 	if c == nil {
 		return
@@ -145,7 +146,7 @@ func (c *control) stop(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), controlTimeout)
 		defer cancel()
 		if c.server.Shutdown(ctx) != nil {
-			_ = c.server.Close() // whoever asked does not read; the backup ends at its next write
+			_ = c.server.Close() // the client does not read; the backup ends at its next write
 		}
 	})
 }
@@ -166,8 +167,8 @@ func (c *control) close() {
 	}
 }
 
-// backup streams a backup. One that does not end well has a reason in its trailer,
-// and is cut short in any case: what came of it is damaged, and says so.
+// backup streams a backup. One that fails is cut short, so that the client detects an
+// incomplete backup, and has the reason in its trailer.
 func (c *control) backup(w http.ResponseWriter, r *http.Request) {
 	if !c.busy.TryLock() {
 		writeText(w, http.StatusServiceUnavailable, "another backup is being made: wait until it has ended")

@@ -27,25 +27,25 @@ const connectTimeout = 15 * time.Second
 var ErrNotInitialised = errors.New("not initialised")
 
 func notInitialised(cfg *config.Config) error {
-	return fmt.Errorf("%s is %w: run \"porchlight init %s\", or correct the setting", cfg.Place(), ErrNotInitialised, PlaceFlag(*cfg))
+	return fmt.Errorf("%s is %w: run \"porchlight init %s\", or correct the setting", cfg.Place(), ErrNotInitialised, LocationFlag(*cfg))
 }
 
-// PlaceFlag is the flag that names the place of the store.
-func PlaceFlag(cfg config.Config) string {
+// LocationFlag is the command-line flag that names the store.
+func LocationFlag(cfg config.Config) string {
 	if cfg.Store != "" {
 		return "--store " + cfg.Store
 	}
 	return "--data-dir " + cfg.DataDir
 }
 
-// openEngine opens the engine that the settings name. With mustExist it makes
-// none: an error is then ErrNotInitialised where there is none. files is how many
-// descriptors it may use; zero: its default.
+// openEngine opens the engine that the settings name. With mustExist it creates no
+// store, and returns ErrNotInitialised if there is none. files is how many descriptors
+// the engine may use; zero: its default.
 func openEngine(ctx context.Context, cfg *config.Config, o *Options, mustExist bool, files int) (store.Store, error) {
 	if cfg.Store != "" {
 		no := natsOptions(cfg, o)
 		no.MustExist = mustExist
-		no.Exclusive = mustExist // who makes a store serves none
+		no.Exclusive = mustExist // init does not serve
 		return openNATS(ctx, cfg, no)
 	}
 	if err := checkRestored(cfg.DataDir); err != nil {
@@ -150,16 +150,16 @@ func reach(cfg *config.Config, no *natsstore.Options) (at string, err error) {
 	return at, err
 }
 
-// natsURL is u for the NATS client, with the user that file holds, or without one
-// and file is the client's to read.
+// natsURL is u for the NATS client, with the user of file, or else the file as
+// credentials that the client reads.
 func natsURL(u *url.URL, setting, file string) (at, creds string, err error) {
 	var user *url.Userinfo
 	if file != "" {
-		held, err := os.ReadFile(file)
+		content, err := os.ReadFile(file)
 		if err != nil {
 			return "", "", fmt.Errorf("%s %s cannot be read: %w", setting, file, err)
 		}
-		line := strings.TrimSpace(string(held))
+		line := strings.TrimSpace(string(content))
 		switch name, password, found := strings.Cut(line, ":"); {
 		case strings.Contains(line, "BEGIN NATS USER JWT"):
 			creds = file
@@ -179,7 +179,7 @@ func natsURL(u *url.URL, setting, file string) (at, creds string, err error) {
 	return strings.Join(all, ","), creds, nil
 }
 
-// openStore opens the store and looks whether somebody is in it.
+// openStore opens the store and checks that it has an account.
 func (s *Server) openStore() error {
 	ctx := context.Background()
 	s.store = s.opts.Store

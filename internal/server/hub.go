@@ -16,9 +16,9 @@ import (
 	"porchlight.dev/porchlight/internal/view"
 )
 
-// NewHub is a hub whose viewers are principals: it takes users and contacts from dir,
-// and who may look from authority. Changes of contacts and revocations that are made
-// on this node reach it at once.
+// NewHub returns a hub whose viewers are principals. It gets users and contacts from dir,
+// and permissions from authority. Changes of contacts and revocations on this node reach
+// it at once.
 func NewHub(st store.Store, dir *directory.Directory, authority *auth.Authority, reads *quota.Turns, clock func() time.Time, log *slog.Logger) *hub.Hub {
 	h := hub.New(hub.Options{
 		Store: st, Directory: hubDirectory{dir}, Access: hubAccess{authority}, Turns: hubTurns{reads}, Clock: clock, Log: log,
@@ -84,7 +84,7 @@ func (a hubAccess) Revoked(ctx context.Context, viewers []view.Viewer) []bool {
 // hubTurns is a hub.Turns.
 type hubTurns struct{ *quota.Turns }
 
-// Wait implements hub.Turns. As many wait as there may be streams.
+// Wait implements hub.Turns. The limit of streams bounds how many wait.
 func (t hubTurns) Wait(ctx context.Context, v view.Viewer, users int) (done func(), err error) {
 	p, ok := v.(*auth.Principal)
 	if !ok || users <= httpapi.LightRead {

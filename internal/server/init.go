@@ -15,18 +15,17 @@ import (
 	"porchlight.dev/porchlight/internal/zoomapi"
 )
 
-// A Founding is what a new server begins with.
+// A Founding describes the first account of a store.
 type Founding struct {
 	Account    string // its name
 	OwnerEmail string
 	OwnerName  string // first and last
 	AppName    string
-	// WithToken makes an account-level access token of the app, too, which never
-	// expires.
+	// WithToken also makes an account-level access token of the app, which never expires.
 	WithToken bool
 }
 
-// Credentials are what a founding made. The secrets are nowhere else.
+// Credentials are the result of a founding. The secrets are stored nowhere else.
 type Credentials struct {
 	AccountID    string `json:"account_id"`
 	OwnerID      string `json:"owner_id"`
@@ -38,9 +37,9 @@ type Credentials struct {
 // ErrInitialised: the store has an account already.
 var ErrInitialised = errors.New("initialised already")
 
-// Init makes the store of cfg into one that a server can run on: an account, its
-// owner, and an app with every scope. A store that has them is left as it is; one
-// whose Init was cut short is completed.
+// Init prepares the store of cfg for a server: it creates an account, its owner, and an
+// app with every scope. It does not change a store that has them, and completes an
+// interrupted Init.
 func Init(ctx context.Context, cfg config.Config, f Founding) (made Credentials, err error) {
 	cfg = cfg.Filled()
 	if problems := cfg.Check(); len(problems) > 0 {
@@ -54,7 +53,7 @@ func Init(ctx context.Context, cfg config.Config, f Founding) (made Credentials,
 	defer func() { err = errors.Join(err, st.Close()) }()
 	made, err = found(ctx, st, f)
 	if errors.Is(err, ErrInitialised) {
-		err = fmt.Errorf("%s was %w: start it with \"porchlight serve %s\", or name another", cfg.Place(), ErrInitialised, PlaceFlag(cfg))
+		err = fmt.Errorf("%s was %w: start it with \"porchlight serve %s\", or name another", cfg.Place(), ErrInitialised, LocationFlag(cfg))
 	}
 	return made, err
 }

@@ -11,7 +11,7 @@ import (
 	"porchlight.dev/porchlight/internal/zoomapi"
 )
 
-// limits are what the server lets clients take.
+// limits are the limits on what clients may use.
 type limits struct {
 	connections *connections
 	guard       *quota.Guard
@@ -20,7 +20,7 @@ type limits struct {
 	waiting     *quota.Limit // of reads
 }
 
-// newLimits makes them of the settings, for a number of connections.
+// newLimits makes the limits from the settings, for a number of connections.
 func (s *Server) newLimits(most int) {
 	c := &s.config
 	each := c.MaxConnectionsPerAddress
@@ -28,7 +28,7 @@ func (s *Server) newLimits(most int) {
 		each = max(1, most/2)
 	}
 	streams := amounts(&c.StreamLimits, most)
-	if streams[quota.User] > 0 { // a small server is not one user's either
+	if streams[quota.User] > 0 { // one user cannot take all of a small server
 		streams[quota.User] = min(streams[quota.User], max(1, most*9/10))
 	}
 	s.limits = limits{
@@ -49,7 +49,7 @@ func (s *Server) newLimits(most int) {
 		},
 		waiting: &quota.Limit{Name: "waiting-reads", Setting: "waiting-reads", Most: c.WaitingReads, Unit: "large reads that wait for their turn", Shared: true},
 	}
-	// Half of the processors are left to those who ask for little.
+	// Half of the processors remain for small requests.
 	s.limits.reads = quota.NewTurns((runtime.GOMAXPROCS(0)+1)/2, s.limits.waiting)
 }
 
@@ -62,13 +62,13 @@ func amounts(q *config.Quotas, connections int) quota.Amounts {
 	}
 }
 
-// all are the limits, for the metrics.
+// all returns every limit, for the metrics.
 func (l *limits) all() []*quota.Limit {
 	return append([]*quota.Limit{l.connections.total, l.connections.each, l.live.User, l.live.App, l.waiting}, l.guard.Limits()...)
 }
 
-// admitGrant has a new token of the token endpoint counted, and knows whoever got
-// one.
+// admitGrant counts a new token of the token endpoint, and marks the connection as
+// authenticated.
 func (l *limits) admitGrant(w http.ResponseWriter, g zoomapi.Grantee) error {
 	wire.Authenticated(w)
 	return l.guard.Take(quota.Tokens, quota.Caller{

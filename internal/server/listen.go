@@ -81,7 +81,7 @@ func (s *Server) listen() error {
 		return err
 	}
 	admin := newConnections(&quota.Limit{Name: "admin-connections", Most: adminConnections, Unit: "connections", Shared: true}, new(quota.Limit), nil)
-	admin.on(s.internal)
+	admin.trackStates(s.internal)
 	s.admin = &countingListener{s.admin, admin}
 	return nil
 }
@@ -103,7 +103,7 @@ func bind(setting, address string) (net.Listener, error) {
 	return nil, fmt.Errorf("%s %s cannot be opened: %s (%w)", setting, address, advice, cause(err))
 }
 
-// cause is what the system said, without what the caller says anyway.
+// cause is the system's error, without the address that the caller adds.
 func cause(err error) error {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return op.Err

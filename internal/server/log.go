@@ -8,7 +8,7 @@ import (
 	"porchlight.dev/porchlight/internal/config"
 )
 
-// NewLog is the log that the settings ask for, written to w less what looks like a
+// NewLog is the log that the settings describe, written to w without what looks like a
 // secret.
 func NewLog(cfg config.Config, w io.Writer) *slog.Logger {
 	cfg = cfg.Filled()

@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// A logFile is a file that is appended to, and opened again when it was moved
-// away. What cannot be written is lost, and the log says so once: no request
-// fails for it, and writing goes on when the disk is well.
+// A logFile is a file that is appended to, and reopened after it was moved. Lines that
+// cannot be written are lost, which is logged once: no request fails because of it, and
+// writing continues when the disk works again.
 type logFile struct {
 	name string
 	log  *slog.Logger

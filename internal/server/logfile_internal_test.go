@@ -11,9 +11,9 @@ import (
 // A log file that cannot be written fails nobody, says so once, and writes again
 // when it can.
 func TestLogFileFails(t *testing.T) {
-	var told strings.Builder
+	var output strings.Builder
 	name := t.TempDir() + "/access.log"
-	f, err := openLogFile(name, NewLog(config.Default(), &told))
+	f, err := openLogFile(name, NewLog(config.Default(), &output))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,8 +26,8 @@ func TestLogFileFails(t *testing.T) {
 			t.Fatalf("Write: %d, %v", n, err)
 		}
 	}
-	if got := strings.Count(told.String(), "lines are lost"); got != 1 {
-		t.Errorf("it was told %d times:\n%s", got, &told)
+	if got := strings.Count(output.String(), "lines are lost"); got != 1 {
+		t.Errorf("it was logged %d times:\n%s", got, &output)
 	}
 	_ = f.file.Close()
 	f.file = well

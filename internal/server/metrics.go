@@ -28,7 +28,7 @@ func (s *Server) newMetrics() {
 			return 0
 		}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "porchlight_build_info", Help: "Always 1; the label says which version runs.",
+			Name: "porchlight_build_info", Help: "Always 1; the label is the version that runs.",
 			ConstLabels: prometheus.Labels{"version": Version()},
 		}, func() float64 { return 1 }),
 	)
@@ -45,7 +45,7 @@ func (s *Server) newMetrics() {
 	}
 }
 
-// A statistician is a store that counts what it does.
+// A statistician is a store with counters.
 type statistician interface{ Stats() pebblestore.Stats }
 
 // A collector reads counters when it is asked: a part's, or those of several things,
@@ -116,15 +116,15 @@ func newStoreCollector(from func() pebblestore.Stats) *collector[pebblestore.Sta
 	c.counter("updates_total", "Updates committed.", func(s *pebblestore.Stats) float64 { return float64(s.Updates) })
 	c.counter("groups_total", "Groups that updates were committed in: one sync each.", func(s *pebblestore.Stats) float64 { return float64(s.Groups) })
 	c.counter("sync_seconds_total", "Time waited for the disk.", func(s *pebblestore.Stats) float64 { return s.SyncTime.Seconds() })
-	c.counter("stalls_total", "Times that writes were held up until the disk caught up.", func(s *pebblestore.Stats) float64 { return float64(s.Stalls) })
+	c.counter("stalls_total", "Times that writes waited until the disk caught up.", func(s *pebblestore.Stats) float64 { return float64(s.Stalls) })
 	c.counter("flushes_total", "Times that updates in memory were written into a table.", func(s *pebblestore.Stats) float64 { return float64(s.Flushes) })
 	c.counter("compactions_total", "Times that tables were merged.", func(s *pebblestore.Stats) float64 { return float64(s.Compactions) })
 	c.gauge("queued", "Requests waiting to be committed.", func(s *pebblestore.Stats) float64 { return float64(s.Queued) })
 	c.counter("cache_hits_total", "Records found in memory.", func(s *pebblestore.Stats) float64 { return float64(s.CacheHits) })
 	c.counter("cache_misses_total", "Records read from the database.", func(s *pebblestore.Stats) float64 { return float64(s.CacheMisses) })
 	c.gauge("cached_records", "Records in memory.", func(s *pebblestore.Stats) float64 { return float64(s.Cached) })
-	c.gauge("last_position", "The newest durable place in the log.", func(s *pebblestore.Stats) float64 { return float64(s.Last) })
-	c.gauge("trimmed_position", "Log entries up to this place were dropped, by age.", func(s *pebblestore.Stats) float64 { return float64(s.Trimmed) })
+	c.gauge("last_position", "The newest durable position in the log.", func(s *pebblestore.Stats) float64 { return float64(s.Last) })
+	c.gauge("trimmed_position", "Log entries up to this position were dropped, by age.", func(s *pebblestore.Stats) float64 { return float64(s.Trimmed) })
 	c.gauge("disk_bytes", "Disk space that the store takes.", func(s *pebblestore.Stats) float64 { return float64(s.DiskBytes) })
 	c.gauge("free_bytes", "Free space on the store's disk.", func(s *pebblestore.Stats) float64 { return float64(s.FreeBytes) })
 	return c
@@ -136,7 +136,7 @@ func newHubCollector(from func() hub.Stats) *collector[hub.Stats] {
 	c.gauge("followed_users", "Users whom a stream follows.", func(s *hub.Stats) float64 { return float64(s.Followed) })
 	c.gauge("follows", "Users that streams follow, each counted for each stream.", func(s *hub.Stats) float64 { return float64(s.Edges) })
 	c.counter("delivered_total", "Changes written to streams.", func(s *hub.Stats) float64 { return float64(s.Delivered) })
-	c.counter("coalesced_total", "Changes left out because a newer one of the user came before they were written.", func(s *hub.Stats) float64 { return float64(s.Coalesced) })
+	c.counter("coalesced_total", "Changes replaced by a newer one of the same user before they were sent.", func(s *hub.Stats) float64 { return float64(s.Coalesced) })
 	c.counter("slow_total", "Streams ended because the reader took nothing.", func(s *hub.Stats) float64 { return float64(s.Slow) })
 	c.counter("resets_total", "Cursors that could not be used.", func(s *hub.Stats) float64 { return float64(s.Resets) })
 	return c

@@ -15,7 +15,7 @@ import (
 )
 
 // A front is a reverse proxy that asks the server by its own address, as proxies
-// do that are not told otherwise.
+// do by default.
 type front struct {
 	*running
 	url string
@@ -82,7 +82,7 @@ func (f *front) status(t *testing.T, method, path string, headers ...string) (in
 }
 
 // TestOriginBehindProxy: pages of the server's own origin open streams, whatever
-// Host the proxy asks for; pages of others do not, and are told why.
+// Host the proxy asks for; pages of others do not, and get the reason.
 func TestOriginBehindProxy(t *testing.T) {
 	public := func(cfg *config.Config, url string) { cfg.PublicURL = url + "/" }
 	trusted := func(cfg *config.Config, _ string) { cfg.TrustedProxies = "127.0.0.1" }

@@ -52,8 +52,8 @@ func (s *Server) parts() []*part {
 	return all
 }
 
-// logProfiles completes the log once, of changes that a server made and did not log
-// before it ended. A failure leaves them for the next start, or the next change.
+// logProfiles logs the directory changes that an earlier run made but did not log before
+// it ended. After a failure, the next start or the next change logs them.
 func (s *Server) logProfiles(ctx context.Context) error {
 	if err := s.native.LogProfiles(ctx); err != nil && ctx.Err() == nil {
 		s.log.WarnContext(ctx, "directory changes of an earlier run could not be logged", slog.Any("err", err))
@@ -61,7 +61,7 @@ func (s *Server) logProfiles(ctx context.Context) error {
 	return nil
 }
 
-// running are parts at work.
+// running has the parts that were started.
 type running struct {
 	parts  []*part
 	group  *errgroup.Group
@@ -83,7 +83,7 @@ func start(ctx context.Context, parts []*part) *running {
 	return r
 }
 
-// failure is why a part ended before its time, or nil.
+// failure is why a part ended too early, or nil.
 func (r *running) failure() error { return context.Cause(r.failed) }
 
 // stop lets each part finish, one after the other.
@@ -116,20 +116,20 @@ func (r *running) wait(limit time.Duration) []string {
 	return names
 }
 
-// ErrInterrupted as the cause of Run's context skips the drain delay: a person
-// who waits for the end has no load balancer.
+// ErrInterrupted as the cause of Run's context skips the drain delay, which is for load
+// balancers and not for a person at a terminal.
 var ErrInterrupted = errors.New("interrupted")
 
 const (
-	// failureTimeout is for requests to hear of a failure before the server ends.
+	// failureTimeout lets requests in flight get an answer after the store failed.
 	failureTimeout = time.Second
-	// endTimeout is far more than the parts need to end: it is for those that hang
-	// on a disk that hangs, so that the process ends all the same.
+	// endTimeout is far more than the parts need to end. It lets the process end even
+	// if a part hangs on a disk that hangs.
 	endTimeout = 10 * time.Second
 )
 
 // Run serves until ctx ends, then drains and closes. It returns nil after a drain,
-// and otherwise what made it end. A server runs once.
+// and otherwise the failure that ended it. A server runs once.
 func (s *Server) Run(ctx context.Context) error {
 	work, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
@@ -151,8 +151,8 @@ func (s *Server) Run(ctx context.Context) error {
 	return err
 }
 
-// untilEnd waits until the server is told to stop, and then for load balancers to
-// notice; or until something fails, and says what.
+// untilEnd waits until ctx ends, and then for load balancers to notice. If something
+// fails before, it returns that error.
 func (s *Server) untilEnd(ctx context.Context, running *running) error {
 	select {
 	case <-ctx.Done():
@@ -183,7 +183,7 @@ func (s *Server) drain(ctx context.Context) error {
 	}
 }
 
-// finish takes no more requests, and lets every part finish what it has begun.
+// finish accepts no more requests, and lets every part finish its work.
 func (s *Server) finish(ctx context.Context, running *running, timeout time.Duration) {
 	s.draining.Store(true)
 	s.control.stop(ctx)
@@ -199,7 +199,7 @@ func (s *Server) finishRequests(ctx context.Context) {
 	}
 }
 
-// cutOff ends the listeners and whatever is left on them.
+// cutOff closes the listeners and their remaining connections.
 func (s *Server) cutOff() {
 	_ = s.public.Close() // its listener may be closed already
 	if s.internal != nil {
@@ -215,7 +215,7 @@ func (s *Server) storeFailure(ctx context.Context) error {
 	return fmt.Errorf("%w; the server stops, because it can no longer keep what it acknowledges: check %s, then restart it", err, s.storeLocation())
 }
 
-// storeLocation is what keeps the store's data.
+// storeLocation names the disk or the servers that have the store's data.
 func (s *Server) storeLocation() string {
 	if s.config.Store != "" {
 		return "the servers of " + s.config.Place()

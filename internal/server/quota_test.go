@@ -17,9 +17,9 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// getsThrough makes sure that somebody else is served: with a request, and with a
+// isServed makes sure that another client is served: with a request, and with a
 // stream that says hello.
-func (r *running) getsThrough(t *testing.T, other api.Token) {
+func (r *running) isServed(t *testing.T, other api.Token) {
 	t.Helper()
 	if _, answer := r.sendTo(t, "GET", "/v1/me", "", "Authorization", "Bearer "+other.Secret, "Connection", "close"); !strings.Contains(answer, other.User) {
 		t.Errorf("another user's request is answered %s", answer)
@@ -48,9 +48,9 @@ func (r *running) metric(t *testing.T, line string) string {
 	return value
 }
 
-// TestOneUserLeavesRoom: a user who opens as many WebSockets as there may be
-// connections locks nobody out.
-func TestOneUserLeavesRoom(t *testing.T) {
+// TestOneUserCannotTakeAllConnections: a user who opens as many WebSockets as the server
+// accepts connections does not lock others out.
+func TestOneUserCannotTakeAllConnections(t *testing.T) {
 	const most = 300
 	cfg := settings(t)
 	cfg.MaxConnections = most
@@ -68,14 +68,14 @@ func TestOneUserLeavesRoom(t *testing.T) {
 	if opened != 100 {
 		t.Errorf("%d streams of one user are open, want 100", opened)
 	}
-	r.getsThrough(t, other)
+	r.isServed(t, other)
 	if got := r.metric(t, `porchlight_limit_refused_total{limit="streams-per-user"}`); got != strconv.Itoa(most-opened) {
 		t.Errorf("%s refusals are counted, want %d", got, most-opened)
 	}
 }
 
-// TestStrangersLeaveRoom: connections on which nothing is asked make way.
-func TestStrangersLeaveRoom(t *testing.T) {
+// TestIdleConnectionsAreEvicted: connections without a request are evicted for new ones.
+func TestIdleConnectionsAreEvicted(t *testing.T) {
 	const most = 300
 	cfg := settings(t)
 	cfg.MaxConnections = most
@@ -86,7 +86,7 @@ func TestStrangersLeaveRoom(t *testing.T) {
 		strangers[i] = r.dial(t)
 		defer strangers[i].Close()
 	}
-	r.getsThrough(t, other)
+	r.isServed(t, other)
 	if _, err := strangers[0].Read(make([]byte, 1)); err == nil {
 		t.Error("the oldest connection that asked for nothing is open still")
 	}

@@ -22,8 +22,8 @@ const keepAll = 100 * 365 * 24 * time.Hour
 // A BackupFile is a backup to read.
 type BackupFile struct {
 	Path     string
-	From     io.Reader // in place of a file, unless it is nil
-	Progress Progress  // nil: nobody looks
+	From     io.Reader // if not nil, read instead of a file
+	Progress Progress  // nil: not reported
 }
 
 // read opens the backup for use.
@@ -40,9 +40,9 @@ func (f BackupFile) read(use func(from io.Reader, progress func(done, total int6
 		}
 		from = file
 	}
-	info, err := use(from, func(done, _ int64) { f.Progress.tell(done, total) })
+	info, err := use(from, func(done, _ int64) { f.Progress.report(done, total) })
 	if err == nil {
-		f.Progress.tell(info.Bytes, info.Bytes)
+		f.Progress.report(info.Bytes, info.Bytes)
 	}
 	return info, err
 }
@@ -87,7 +87,7 @@ func checkVacant(dataDir string) error {
 // ErrRestoring: a restore has not ended, or never will.
 var ErrRestoring = errors.New("a restore is running or was cut short")
 
-// checkRestored refuses a data directory whose restore has not ended.
+// checkRestored refuses a data directory whose restore is incomplete.
 func checkRestored(dataDir string) error {
 	if _, err := os.Stat(storeDir(dataDir)); err == nil {
 		return nil

@@ -1,16 +1,14 @@
-// Package server is the composition root: it puts a store, the rules, the
-// dialects and the listeners together, runs them, and takes them down in order.
+// Package server is the composition root: it connects a store, the rules, the dialects
+// and the listeners, runs them, and stops them in order.
 //
 // It is separate from cli so that a test, the demo and the command start exactly
-// the same server: New builds one that is already bound to its addresses, Run
-// serves until its context ends. Nothing is global, so several run in one
-// process.
+// the same server: New builds one that is already bound to its addresses, and Run
+// serves until its context ends. Nothing is global, so several can run in one process.
 //
-// It guarantees that a server which cannot start says what to do about it and
-// leaves nothing behind; that one which was told to stop is unready at once,
-// finishes what it has begun, and closes the store last; and that one whose store
-// has failed ends with the reason. It must hold no rule about presence and no
-// form of the wire.
+// It guarantees that a server that cannot start returns an error with advice and leaves
+// nothing open; that a server that stops is unready at once, finishes requests in
+// flight, and closes the store last; and that a server whose store failed ends with the
+// reason. It must not contain a rule about presence or a format of the wire.
 package server
 
 import (
@@ -37,18 +35,17 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// Options are what a server takes beside its settings. The zero value of each
-// field is what serve uses.
+// Options are the inputs of a server beside its settings. The zero value of each field
+// is what serve uses.
 type Options struct {
 	Log    *slog.Logger     // discards
 	Stdout io.Writer        // for the access log; discards
 	Clock  func() time.Time // a steady one, which follows the machine's
-	// Store is used in place of the one in the data directory. The server closes
-	// it.
+	// Store is used instead of the one that the settings name. The server closes it.
 	Store store.Store
-	// DemoToken is filled into the API reference, for anybody who opens it.
+	// DemoToken is filled into the API reference for everybody who opens it.
 	DemoToken string
-	// NotifySocket is where systemd listens, as NOTIFY_SOCKET says; "": nowhere.
+	// NotifySocket is systemd's socket, the value of NOTIFY_SOCKET; "": none.
 	NotifySocket string
 }
 
@@ -93,7 +90,7 @@ type Server struct {
 }
 
 // New opens the store, builds everything and binds the addresses. After an error
-// nothing is left open.
+// nothing remains open.
 func New(cfg config.Config, opts Options) (*Server, error) {
 	cfg = cfg.Filled()
 	if problems := cfg.Check(); len(problems) > 0 {
@@ -204,7 +201,7 @@ func (s *Server) Reload() {
 	}
 }
 
-// openAccessLog opens what the setting says.
+// openAccessLog opens the access log that the setting names.
 func (s *Server) openAccessLog() error {
 	switch to := s.config.AccessLog; to {
 	case "off":

@@ -268,7 +268,7 @@ func TestZoomCalls(t *testing.T) {
 	}
 }
 
-// TestDrain: a running request is finished although the server was told to stop;
+// TestDrain: a running request is finished although the server is stopping;
 // it is unready at once, and takes nothing new once the delay is over.
 func TestDrain(t *testing.T) {
 	cfg := settings(t)
@@ -388,7 +388,7 @@ func TestStoreFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	held := &heldStore{Store: st, told: make(chan struct{})}
+	held := &heldStore{Store: st, report: make(chan struct{})}
 	r := run(t, cfg, server.Options{Store: held}, made)
 	if status, _ := r.get(t, r.AdminURL()+"/readyz"); status != http.StatusOK {
 		t.Fatalf("/readyz is %d before anything failed", status)
@@ -401,27 +401,27 @@ func TestStoreFails(t *testing.T) {
 		status, body := r.get(t, r.AdminURL()+"/readyz")
 		return status == http.StatusServiceUnavailable && strings.Contains(body, "acknowledges nothing more")
 	})
-	close(held.told)
+	close(held.report)
 	err = r.wait(t)
 	if !errors.Is(err, store.ErrFailed) || !strings.Contains(err.Error(), "check the disk under "+cfg.DataDir) {
 		t.Errorf("Run ended with %v", err)
 	}
 }
 
-// A heldStore tells that it failed when told is closed, so that a test can look at
+// A heldStore reports its failure when report is closed, so that a test can inspect
 // a server in between.
 type heldStore struct {
 	store.Store
-	told chan struct{}
+	report chan struct{}
 }
 
-func (h *heldStore) Failed() <-chan struct{} { return h.told }
+func (h *heldStore) Failed() <-chan struct{} { return h.report }
 
 func (h *heldStore) Watch(ctx context.Context, fn func([]store.Record, store.Cursor)) error {
 	if err := h.Store.Watch(ctx, fn); !errors.Is(err, store.ErrFailed) {
 		return err
 	}
-	<-h.told
+	<-h.report
 	return store.ErrFailed
 }
 

@@ -199,7 +199,7 @@ func overBoth(t *testing.T, test func(t *testing.T, r *running)) {
 	})
 }
 
-// TestFramesThatBreakTheProtocol: each is told with the code that the contract
+// TestFramesThatBreakTheProtocol: each is answered with the code that the contract
 // names, after what was asked before it is answered. The connection ends, and the
 // server goes on.
 func TestFramesThatBreakTheProtocol(t *testing.T) { overBoth(t, breakTheProtocol) }
@@ -488,9 +488,9 @@ func TestNotesCannotForgeEvents(t *testing.T) {
 	}
 }
 
-// TestOneThatNeverReads: it is closed after ten seconds, and neither those who read
+// TestReaderThatNeverReads: it is closed after ten seconds, and neither those who read
 // nor those who write notice.
-func TestOneThatNeverReads(t *testing.T) {
+func TestReaderThatNeverReads(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	ids := r.users(t, api.MaxStreamUsers)
 	users := strings.Join(ids, ",")

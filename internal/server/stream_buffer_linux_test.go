@@ -57,10 +57,10 @@ func portOf(a unix.Sockaddr) (int, bool) {
 	}
 }
 
-// TestTheSystemKeepsLittleForAStream: what the kernel queues for a reader that takes
+// TestSendBuffersAreSmall: what the kernel queues for a reader that takes
 // nothing is bounded on every transport, and does not grow by itself to megabytes.
 // Linux doubles what is set, for its own needs, and counts both.
-func TestTheSystemKeepsLittleForAStream(t *testing.T) {
+func TestSendBuffersAreSmall(t *testing.T) {
 	const most = 512 << 10
 	check := func(t *testing.T, conn net.Conn) {
 		t.Helper()

@@ -353,7 +353,7 @@ func (d *reader) connect(t *testing.T, w *changer) {
 	<-ended
 }
 
-// A changer changes whatever a reader can be told of.
+// A changer changes everything that a reader can receive.
 type changer struct {
 	*running
 

@@ -22,8 +22,8 @@ func (r *running) as(t *testing.T, user string, scopes ...string) *client.Client
 	return c
 }
 
-// told are the users of whom an answer tells.
-func told(c *api.Changes) (ids []string) {
+// changedUsers are the users in a response.
+func changedUsers(c *api.Changes) (ids []string) {
 	for _, p := range c.Presences {
 		ids = append(ids, p.User)
 	}
@@ -55,7 +55,7 @@ func TestAContactAddedDuringALongPoll(t *testing.T) {
 					answered <- err
 					return
 				}
-				seen, now = append(seen, told(&next)...), next
+				seen, now = append(seen, changedUsers(&next)...), next
 			}
 			answered <- nil
 		}()
@@ -69,7 +69,7 @@ func TestAContactAddedDuringALongPoll(t *testing.T) {
 			}
 		}
 		if took := time.Since(began); took > settles {
-			t.Fatalf("%v after it was added, the contact was not told", took)
+			t.Fatalf("%v after it was added, the contact was not reported", took)
 		}
 		if err := <-answered; err != nil {
 			t.Fatal(err)
@@ -119,7 +119,7 @@ func TestALongPollWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	if took, ok := <-answered; !ok || took > settles {
-		t.Errorf("a change was told after %v", took)
+		t.Errorf("a change was reported after %v", took)
 	}
 }
 

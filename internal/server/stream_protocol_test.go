@@ -197,9 +197,9 @@ func TestUsedTicket(t *testing.T) {
 	}
 }
 
-// TestEventsSayWhenToComeBack: what the close of an earlier stream said must not hold
+// TestEventStreamsSetRetry: what the close of an earlier stream said must not hold
 // for ever.
-func TestEventsSayWhenToComeBack(t *testing.T) {
+func TestEventStreamsSetRetry(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	w := r.watcher(r.made.AccessToken, []string{r.made.OwnerID})
 	resp, err := w.get(t.Context(), r.http, "/v1/stream?users="+r.made.OwnerID)

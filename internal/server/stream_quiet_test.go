@@ -13,10 +13,10 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// TestQuietStreamsLiveOn: a stream on which nothing happens for longer than a reader
-// may be slow is told of the next change. No deadline of a write outlives the write,
+// TestQuietStreamsStayOpen: a stream on which nothing happens for longer than a reader
+// may be slow gets the next change. No deadline of a write outlives the write,
 // over any transport.
-func TestQuietStreamsLiveOn(t *testing.T) {
+func TestQuietStreamsStayOpen(t *testing.T) {
 	plain, secure := settings(t), settings(t)
 	dir := t.TempDir()
 	secure.TLSCertFile, secure.TLSKeyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
@@ -72,7 +72,7 @@ func TestQuietStreamsLiveOn(t *testing.T) {
 		}
 	}
 	for name, w := range watchers {
-		eventually(t, settles, "it is told: "+name, func() bool { return w.knows(users[name], "hello") })
+		eventually(t, settles, "it is sent: "+name, func() bool { return w.knows(users[name], "hello") })
 	}
 	stop()
 	open.Wait()

@@ -69,7 +69,7 @@ func TestARefusedFrameHasItsID(t *testing.T) {
 }
 
 // TestASessionInAConnection: it begins and ends over a stream, one for each
-// connection, and what is not allowed is told without ending the stream.
+// connection, and an error does not end the stream.
 func TestASessionInAConnection(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "grace@example.com"})
@@ -110,7 +110,7 @@ func TestASessionInAConnection(t *testing.T) {
 }
 
 // TestFlappingIsDamped: a person whose activity changes twenty times a second is
-// told of at once, and then about once a second, and last as it is.
+// sent at once, then about once a second, and finally in their last state.
 func TestFlappingIsDamped(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "grace@example.com"})
@@ -124,13 +124,13 @@ func TestFlappingIsDamped(t *testing.T) {
 	w := r.watcher(r.made.AccessToken, []string{u.ID})
 	var open sync.WaitGroup
 	open.Go(func() { _, _ = w.connect(ctx, overWebSocket, neverCut) })
-	told := func() (n int, last api.Status) {
+	received := func() (n int, last api.Status) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		return len(w.told), w.has[u.ID].Status
+		return len(w.received), w.has[u.ID].Status
 	}
-	eventually(t, settles, "the snapshot", func() bool { _, last := told(); return last == api.Available })
-	before, _ := told()
+	eventually(t, settles, "the snapshot", func() bool { _, last := received(); return last == api.Available })
+	before, _ := received()
 
 	// Two seconds without a change: then the first is not damped.
 	pause := time.NewTimer(2 * time.Second)
@@ -149,7 +149,7 @@ func TestFlappingIsDamped(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i == 0 {
-			eventually(t, 900*time.Millisecond, "the first change is told at once", func() bool { n, _ := told(); return n == before+1 })
+			eventually(t, 900*time.Millisecond, "the first change is received at once", func() bool { n, _ := received(); return n == before+1 })
 		}
 		<-pace.C
 	}
@@ -157,9 +157,9 @@ func TestFlappingIsDamped(t *testing.T) {
 	for range times { // each is answered
 		s.read(t, api.FrameDone)
 	}
-	eventually(t, settles, "the last is told", func() bool { _, last := told(); return last == api.Away })
-	n, _ := told()
-	t.Logf("%d changes in %v were told as %d", times, took.Round(time.Millisecond), n-before)
+	eventually(t, settles, "the last is received", func() bool { _, last := received(); return last == api.Away })
+	n, _ := received()
+	t.Logf("%d changes in %v were received as %d", times, took.Round(time.Millisecond), n-before)
 	if most := int(took/time.Second) + 3; n-before > most || n-before < 2 {
 		t.Errorf("%d events, want at most %d", n-before, most)
 	}
@@ -171,9 +171,9 @@ func TestFlappingIsDamped(t *testing.T) {
 	}
 }
 
-// TestASignInThatIsSentAgain: the client chose the session's id, and its connection
+// TestRepeatedSignIn: the client chose the session's id, and its connection
 // broke before the answer came, five times. It is one session.
-func TestASignInThatIsSentAgain(t *testing.T) {
+func TestRepeatedSignIn(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "grace@example.com"})
 	if err != nil {
@@ -257,8 +257,8 @@ func (r *running) tokenOfAnotherApp(t *testing.T, user string) string {
 	return made.Secret
 }
 
-// TestASignInThatSaysIdle: one event, away, and nobody is seen available.
-func TestASignInThatSaysIdle(t *testing.T) {
+// TestIdleSignIn: one event, away, and nobody is seen available.
+func TestIdleSignIn(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "grace@example.com"})
 	if err != nil {
@@ -278,7 +278,7 @@ func TestASignInThatSaysIdle(t *testing.T) {
 	}
 }
 
-// TestASessionThatIsReplaced: its stream stays open and is told, at once, and may
+// TestASessionThatIsReplaced: its stream stays open and is received, at once, and may
 // begin another session when the person wants that.
 func TestASessionThatIsReplaced(t *testing.T) {
 	r := start(t, settings(t), server.Options{})

@@ -186,12 +186,12 @@ type watcher struct {
 	truth      bool          // it sees all there is
 	more       chan struct{} // has an element when it was told something; nil: nobody waits
 
-	mu     sync.Mutex // guards the fields below
-	cursor string
-	has    map[string]api.Presence
-	told   []api.Presence // for a watcher of the truth
-	wrong  []string
-	resets int
+	mu       sync.Mutex // guards the fields below
+	cursor   string
+	has      map[string]api.Presence
+	received []api.Presence // for a watcher of the truth
+	wrong    []string
+	resets   int
 }
 
 // watcher makes one that sees all there is.
@@ -218,7 +218,7 @@ func (w *watcher) learn(p api.Presence, again bool) {
 	p.AskedAs, p.Cursor = "", ""
 	w.has[p.User] = p
 	if w.truth {
-		w.told = append(w.told, p)
+		w.received = append(w.received, p)
 	}
 	select {
 	case w.more <- struct{}{}:
@@ -441,8 +441,8 @@ func (w *watcher) behind(ctx context.Context, c *http.Client) string {
 	return ""
 }
 
-// check holds what was told against what was committed.
-func (w *watcher) check(t *testing.T, history *historyStore) (told int) {
+// check compares what was received with what was committed.
+func (w *watcher) check(t *testing.T, history *historyStore) (delivered int) {
 	t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -452,13 +452,13 @@ func (w *watcher) check(t *testing.T, history *historyStore) (told int) {
 	if w.resets > 0 {
 		t.Errorf("%d resets in a store that was never restored", w.resets)
 	}
-	for i := range w.told {
-		if !history.has(&w.told[i]) {
-			t.Errorf("nobody ever committed %+v", w.told[i])
+	for i := range w.received {
+		if !history.has(&w.received[i]) {
+			t.Errorf("%+v was never committed", w.received[i])
 			break
 		}
 	}
-	return len(w.told)
+	return len(w.received)
 }
 
 // keepCutting connects again and again, each time over a random route, from the
@@ -475,7 +475,7 @@ func (w *watcher) keepCutting(ctx context.Context, times int) {
 	}
 }
 
-// What TestStreamsTellEverything does.
+// What TestStreamsDeliverEverything does.
 const (
 	streamUsers, streamWriters = 40, 16
 	streamWatchers             = 25
@@ -484,29 +484,29 @@ const (
 	settles                    = 2 * time.Second       // what the contract allows
 )
 
-// TestStreamsTellEverything: whatever is cut and wherever, a watcher that goes on
-// from the cursor of the last whole frame, on any route, is told of every user it
-// follows: never what was not committed, never backwards, and within two seconds
-// after the changes stop it has what GET says. Coalescing is allowed.
-func TestStreamsTellEverything(t *testing.T) {
+// TestStreamsDeliverEverything: wherever a connection is cut, a watcher that resumes from
+// the cursor of the last complete frame, on any route, learns of every user it follows. It
+// never gets what was not committed and never an older revision, and within two seconds
+// after the last change it has what GET returns. Coalescing is allowed.
+func TestStreamsDeliverEverything(t *testing.T) {
 	reconnects := streamReconnects
 	if os.Getenv("PORCHLIGHT_SOAK") != "" {
 		reconnects *= 20
 	}
-	tellEverything(t, settings(t), reconnects)
+	deliverEverything(t, settings(t), reconnects)
 }
 
-// TestStreamsTellEverythingOverTLS: likewise, and server-sent events and long polls
+// TestStreamsDeliverEverythingOverTLS: likewise, and server-sent events and long polls
 // over HTTP/2 as well.
-func TestStreamsTellEverythingOverTLS(t *testing.T) {
+func TestStreamsDeliverEverythingOverTLS(t *testing.T) {
 	cfg := settings(t)
 	dir := t.TempDir()
 	cfg.TLSCertFile, cfg.TLSKeyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	writeCertificate(t, cfg.TLSCertFile, cfg.TLSKeyFile, 1)
-	tellEverything(t, cfg, streamReconnects/4)
+	deliverEverything(t, cfg, streamReconnects/4)
 }
 
-func tellEverything(t *testing.T, cfg config.Config, reconnects int) {
+func deliverEverything(t *testing.T, cfg config.Config, reconnects int) {
 	t.Helper()
 	r, history := startRecorded(t, cfg)
 	transport := &http.Transport{TLSClientConfig: anyServer()}

@@ -8,9 +8,9 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// TestWatchesAreToldToWhoAsks: a stream that does not ask for watches takes none away
-// from one that does. What was told, and answered, is over.
-func TestWatchesAreToldToWhoAsks(t *testing.T) {
+// TestWatchesAreSentOnRequest: a watch goes only to a stream that asks for watches, and
+// is deleted once that stream has confirmed it.
+func TestWatchesAreSentOnRequest(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "grace@example.com"})
 	if err != nil {
@@ -21,8 +21,8 @@ func TestWatchesAreToldToWhoAsks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	deaf := r.open(t, token, "?users=me")
-	deaf.read(t, api.FrameSnapshot)
+	other := r.open(t, token, "?users=me")
+	other.read(t, api.FrameSnapshot)
 	w, err := own.CreateWatch(t.Context(), api.CreateWatch{User: "me", UntilStatus: api.Available})
 	if err != nil {
 		t.Fatal(err)
@@ -35,11 +35,11 @@ func TestWatchesAreToldToWhoAsks(t *testing.T) {
 		return err == nil && !now.Fired.IsZero()
 	}
 	eventually(t, settles, "it fires", fired)
-	if _, err := deaf.Write(rawFrame(final|opPing, nil)); err != nil {
+	if _, err := other.Write(rawFrame(final|opPing, nil)); err != nil {
 		t.Fatal(err)
 	}
 	for {
-		first, payload, err := deaf.next()
+		first, payload, err := other.next()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,21 +47,21 @@ func TestWatchesAreToldToWhoAsks(t *testing.T) {
 			break
 		}
 		if f := frameOf(t, payload); f.Type == api.FrameWatch {
-			t.Errorf("who did not ask is told: %s", payload)
+			t.Errorf("a stream that did not ask got %s", payload)
 		}
 	}
 	if !fired() {
-		t.Error("it is over, and nobody was told")
+		t.Error("the watch was deleted before any stream got it")
 	}
 
-	hears := r.open(t, token, "?watches=true")
-	if f := hears.read(t, api.FrameWatch); f.Watch == nil || f.Watch.ID != w.ID || f.Watch.Status != api.Available {
-		t.Errorf("told of %+v", f.Watch)
+	asking := r.open(t, token, "?watches=true")
+	if f := asking.read(t, api.FrameWatch); f.Watch == nil || f.Watch.ID != w.ID || f.Watch.Status != api.Available {
+		t.Errorf("got %+v", f.Watch)
 	}
-	if _, err := hears.Write(rawFrame(final|opPong, nil)); err != nil {
+	if _, err := asking.Write(rawFrame(final|opPong, nil)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, settles, "it is over", func() bool {
+	eventually(t, settles, "it is deleted", func() bool {
 		_, err := own.Watch(t.Context(), w.ID)
 		return client.Is(err, &api.NoWatch)
 	})

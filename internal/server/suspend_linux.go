@@ -6,12 +6,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// suspended is how long the machine has slept since it booted: Go's monotonic
-// clock leaves that out.
+// suspended is how long the machine was suspended since it booted, which Go's monotonic
+// clock leaves out.
 func suspended() time.Duration {
-	var boot, awake unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) != nil || unix.ClockGettime(unix.CLOCK_MONOTONIC, &awake) != nil {
+	var boot, monotonic unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) != nil || unix.ClockGettime(unix.CLOCK_MONOTONIC, &monotonic) != nil {
 		return 0
 	}
-	return time.Duration(boot.Nano() - awake.Nano())
+	return time.Duration(boot.Nano() - monotonic.Nano())
 }

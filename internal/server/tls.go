@@ -18,7 +18,7 @@ type certificates struct {
 	log               *slog.Logger
 	current           atomic.Pointer[tls.Certificate]
 
-	mu   sync.Mutex // held while the files are read
+	mu   sync.Mutex // locked while the files are read
 	seen [2]stamp
 }
 
@@ -94,7 +94,7 @@ func (c *certificates) reload() {
 	c.log.Info("new certificate loaded", slog.String("cert", c.certFile), expires)
 }
 
-// stamps looks at both files; one that is not there has the zero stamp.
+// stamps reads the stamps of both files; a missing file has the zero stamp.
 func (c *certificates) stamps() [2]stamp {
 	var found [2]stamp
 	for i, name := range []string{c.certFile, c.keyFile} {

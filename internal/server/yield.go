@@ -13,8 +13,8 @@ import (
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 )
 
-// A backup of a data directory that no server runs on has its lock. A server that
-// starts asks it to give way, with a file that lies there while it waits.
+// A backup of a stopped server has the lock of the data directory. A server that starts
+// asks the backup to give way with a file, which exists while the server waits.
 const (
 	yieldName         = "backup.yield"
 	yieldTimeout      = 10 * time.Second
@@ -23,15 +23,15 @@ const (
 
 var errYield = errors.New("backup cancelled because a server is starting on the data directory: run the backup again when the server is ready; it works while the server runs")
 
-// openUnlocked opens a store, if need be after a backup has given way. Another
-// server does not, so it is not waited for.
+// openUnlocked opens a store. If a backup has the lock, it waits until the backup has
+// given way. Another server never does, so it is not waited for.
 func openUnlocked(dataDir string, open func() (*pebblestore.Store, error)) (*pebblestore.Store, error) {
 	opened, err := open()
 	if !errors.Is(err, pebblestore.ErrLocked) || isServed(dataDir) {
 		return opened, err
 	}
 	ask := filepath.Join(dataDir, yieldName)
-	defer func() { _ = os.Remove(ask) }() // a backup removes one that was left
+	defer func() { _ = os.Remove(ask) }() // a backup removes a file that remains
 	for end := time.Now().Add(yieldTimeout); errors.Is(err, pebblestore.ErrLocked) && time.Now().Before(end); {
 		if err := os.WriteFile(ask, nil, 0o600); err != nil { // again: a backup that begins removes it
 			return nil, fmt.Errorf("ask a backup to give way: %w", err)
@@ -59,19 +59,19 @@ func isServed(dataDir string) bool {
 	return true
 }
 
-// yielding is ctx until a server asks for the directory.
+// yielding derives a context that ends when a server asks for the directory.
 func yielding(ctx context.Context, dataDir string) (context.Context, context.CancelCauseFunc) {
 	ask := filepath.Join(dataDir, yieldName)
 	_ = os.Remove(ask) // of a start that was killed; one that waits makes it again
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
-		look := time.NewTicker(yieldPollInterval)
-		defer look.Stop()
+		ticker := time.NewTicker(yieldPollInterval)
+		defer ticker.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				return
-			case <-look.C:
+			case <-ticker.C:
 			}
 			if _, err := os.Stat(ask); !errors.Is(err, fs.ErrNotExist) {
 				cancel(errYield)
