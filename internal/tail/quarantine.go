@@ -2,6 +2,7 @@ package tail
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -15,7 +16,8 @@ const (
 	// MaxQuarantined is how many entries of a consumer are listed; those beyond are
 	// only counted.
 	MaxQuarantined = 100
-	maxReason      = 200 // bytes
+	// maxReason is in bytes of JSON, so that the document never exceeds its bound.
+	maxReason = 200
 )
 
 // A Quarantine is what a consumer passed over.
@@ -84,5 +86,13 @@ func (q *Quarantine) add(e Quarantined) {
 
 func reason(err error) string {
 	text := err.Error()
-	return strings.ToValidUTF8(text[:min(len(text), maxReason)], "")
+	text = strings.ToValidUTF8(text[:min(len(text), maxReason)], "")
+	size := 0
+	for i, c := range text {
+		quoted, _ := json.Marshal(string(c)) // a string always can be
+		if size += len(quoted) - len(`""`); size > maxReason {
+			return text[:i]
+		}
+	}
+	return text
 }

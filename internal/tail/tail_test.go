@@ -557,6 +557,25 @@ func (r restoredTo) Load(ctx context.Context, account presence.AccountID, keys .
 	return docs, err
 }
 
+// However long reasons become as JSON, the list fits its document: otherwise the
+// consumer would stop at an entry for ever.
+func TestReasonsFitTheQuarantine(t *testing.T) {
+	for _, text := range []string{"<", "\x01", "\u2028", "\"", "ä", "\xff"} {
+		bubble(t, func(t *testing.T, st *pebblestore.Store) {
+			commit(t, st, tail.MaxQuarantined+1)
+			c := &recorder{fail: func(entries []store.Entry) error {
+				return &tail.PermanentError{At: entries[0].At, Err: errors.New(strings.Repeat(text, 1000))}
+			}}
+			n := start(t, tail.Options{Store: st, Exclusive: true}, tail.Consumer{Name: "c", Handler: c})
+			letPass(time.Minute)
+			q, err := n.Quarantined(t.Context(), "c")
+			if err != nil || q.Count != tail.MaxQuarantined+1 || len(q.Entries) != tail.MaxQuarantined {
+				t.Errorf("%q: %d of %d, %v", text, len(q.Entries), q.Count, err)
+			}
+		})
+	}
+}
+
 // The list is bounded; the count is not.
 func TestTheBoundOfTheQuarantine(t *testing.T) {
 	bubble(t, func(t *testing.T, st *pebblestore.Store) {
