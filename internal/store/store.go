@@ -33,8 +33,6 @@ type Store interface {
 	// a cursor if its At is above the cursor's position.
 	Read(ctx context.Context, us []User) ([]Record, Cursor, error)
 
-	Log
-
 	// Watch calls fn with records as they become durable, in groups, in the order
 	// of positions. The first call has none: its cursor is where Watch begins, and
 	// it comes before Watch waits for anything. Whoever's record changes after that

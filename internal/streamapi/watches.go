@@ -12,7 +12,7 @@ import (
 
 // SendWatch sends a watch that fired to the streams of its owner. It is false: that
 // the watch was delivered is known only when a client acknowledged it. Until then it
-// is sent again.
+// is sent to each stream that opens.
 func (a *API) SendWatch(account presence.AccountID, owner presence.UserID, w watch.Watch) bool {
 	a.Hub.Broadcast(account, owner, a.watchMessages(w)...)
 	return false

@@ -251,7 +251,7 @@ func (r *runner) handle(ctx context.Context, entries []store.Entry) ([]store.Ent
 	if err == nil {
 		return nil, nil
 	}
-	if p, ok := errors.AsType[*PermanentError](err); ok && !transient(err) && contains(entries, p.At) {
+	if p, ok := errors.AsType[*PermanentError](err); ok && !Transient(err) && contains(entries, p.At) {
 		return r.setAside(ctx, entries, []*PermanentError{p})
 	}
 	return entries, err
@@ -339,8 +339,8 @@ func final(err error) bool {
 	return errors.Is(err, store.ErrFailed) || errors.Is(err, store.ErrClosed) || errors.Is(err, errLost)
 }
 
-// transient reports whether an error says nothing of an entry, whatever it is wrapped in.
-func transient(err error) bool {
+// Transient reports whether an error says nothing of an entry, whatever it is wrapped in.
+func Transient(err error) bool {
 	for _, known := range []error{
 		store.ErrUnavailable, store.ErrFull, store.ErrUnknown, store.ErrConflict, context.Canceled, context.DeadlineExceeded,
 	} {

@@ -164,5 +164,5 @@ func (r *Registry) apply(ctx context.Context, others []change) error {
 			}
 		}
 	}
-	return r.evaluate(ctx, made)
+	return r.transient(ctx, r.evaluate(ctx, made))
 }

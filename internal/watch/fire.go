@@ -46,7 +46,17 @@ func (c consumer) Handle(ctx context.Context, entries []store.Entry) error {
 	if len(users) == 0 {
 		return nil
 	}
-	return c.r.evaluate(ctx, users)
+	return c.r.transient(ctx, c.r.evaluate(ctx, users))
+}
+
+// transient is an error of evaluate if trying again at once may help. Others are of
+// single targets or watches, which Run tries again: they hold up no other watch.
+func (r *Registry) transient(ctx context.Context, err error) error {
+	if err != nil && !tail.Transient(err) {
+		r.Log.ErrorContext(ctx, "watch not evaluated; will retry", slog.Any("err", err))
+		return nil
+	}
+	return err
 }
 
 // reload lists all watches, and evaluates those that have not fired.
@@ -69,48 +79,71 @@ func (r *Registry) reload(ctx context.Context, fired func(context.Context, *Watc
 			}
 		}
 		if len(docs) < listPage {
-			return r.evaluate(ctx, r.index.targets())
+			return r.transient(ctx, r.evaluate(ctx, r.index.targets()))
 		}
 	}
 }
 
-// evaluate fires the watches of these targets that are due.
+// evaluate fires the watches of these targets that are due. It ends with the first
+// transient error. After others it goes on, owes the target and gives the errors.
 func (r *Registry) evaluate(ctx context.Context, targets []store.User) error {
+	var failed error
 	for batch := range slices.Chunk(targets, store.MaxFeedGroup) {
-		records, _, err := r.Store.Read(ctx, batch)
-		if err != nil {
+		err := r.evaluateBatch(ctx, batch)
+		if tail.Transient(err) {
 			return err
 		}
-		found := make(map[store.User]*store.Record, len(records))
-		for i := range records {
-			found[records[i].User] = &records[i]
-		}
-		var waiting []Watch
-		for _, u := range batch {
-			waiting = append(waiting, r.index.of(u)...)
-		}
-		if err := r.judgeAll(ctx, waiting, found); err != nil {
-			return err
-		}
+		failed = errors.Join(failed, err)
 	}
-	return r.flushChanges(ctx)
+	return errors.Join(r.flushChanges(ctx), failed)
 }
 
-// judgeAll is judge for many, some at once. It gives one of the errors.
+// evaluateBatch reads targets together, and in halves if one of them is unreadable.
+func (r *Registry) evaluateBatch(ctx context.Context, batch []store.User) error {
+	records, _, err := r.Store.Read(ctx, batch)
+	switch {
+	case err == nil:
+	case tail.Transient(err):
+		return err
+	case len(batch) > 1:
+		half := len(batch) / 2
+		if err = r.evaluateBatch(ctx, batch[:half]); tail.Transient(err) {
+			return err
+		}
+		return errors.Join(r.evaluateBatch(ctx, batch[half:]), err)
+	default:
+		r.owe(batch...)
+		return err
+	}
+	found := make(map[store.User]*store.Record, len(records))
+	for i := range records {
+		found[records[i].User] = &records[i]
+	}
+	var waiting []Watch
+	for _, u := range batch {
+		waiting = append(waiting, r.index.of(u)...)
+	}
+	return r.judgeAll(ctx, waiting, found)
+}
+
+// judgeAll is judge for many, some at once. It gives a transient error if there is one,
+// or all others, whose targets it owes.
 func (r *Registry) judgeAll(ctx context.Context, waiting []Watch, records map[store.User]*store.Record) error {
 	due := slices.DeleteFunc(waiting, func(w Watch) bool {
 		_, reached := w.sees(records[w.target()])
 		return !reached
 	})
 	work := make(chan Watch)
-	failed := make(chan error, len(due))
+	errs := make(chan error, len(due))
 	var group sync.WaitGroup
 	for range min(fireWorkers, len(due)) {
 		group.Go(func() {
 			for w := range work {
-				if _, err := r.judge(ctx, w, records[w.target()]); err != nil {
-					failed <- err
+				_, err := r.judge(ctx, w, records[w.target()])
+				if err != nil && !tail.Transient(err) {
+					r.owe(w.target())
 				}
+				errs <- err
 			}
 		})
 	}
@@ -119,12 +152,15 @@ func (r *Registry) judgeAll(ctx context.Context, waiting []Watch, records map[st
 	}
 	close(work)
 	group.Wait()
-	select {
-	case err := <-failed:
-		return err
-	default:
-		return nil
+	close(errs)
+	var failed error
+	for err := range errs {
+		if tail.Transient(err) {
+			return err
+		}
+		failed = errors.Join(failed, err)
 	}
+	return failed
 }
 
 // sees is what the owner of w may see of the target, of whom nothing may be
@@ -152,6 +188,11 @@ func (r *Registry) judge(ctx context.Context, w Watch, record *store.Record) (Wa
 	case errors.Is(err, ErrNotFound): // it was deleted or has expired
 		r.index.remove(&w)
 		return w, nil
+	case errors.Is(err, store.ErrUnknown):
+		// It may have fired here, which whoever tries again could not know.
+		r.oweOwner(store.User{Account: w.Account, ID: w.Owner})
+		r.queueFired(&w)
+		return w, err
 	case err != nil:
 		return w, err
 	}
@@ -188,6 +229,10 @@ func (r *Registry) fire(ctx context.Context, key string, seen presence.Presence)
 // lets the other nodes deliver it to theirs.
 func (r *Registry) announce(ctx context.Context, w *Watch) {
 	r.deliver(ctx, w)
+	r.queueFired(w)
+}
+
+func (r *Registry) queueFired(w *Watch) {
 	if !r.Exclusive {
 		r.queueChange(change{Key: w.key(), Fired: true})
 	}
@@ -233,7 +278,9 @@ func (r *Registry) catchUp(ctx context.Context) error {
 	err := errors.Join(r.removeTold(ctx), r.deliverOwed(ctx))
 	if targets := r.takeOwed(); len(targets) > 0 {
 		if failed := r.evaluate(ctx, targets); failed != nil {
-			r.owe(targets...)
+			if tail.Transient(failed) {
+				r.owe(targets...)
+			}
 			err = errors.Join(err, failed)
 		}
 	}

@@ -738,3 +738,132 @@ func (c *countingReads) fail(err error) {
 	defer c.mu.Unlock()
 	c.failure = err
 }
+
+// What is damaged holds up no other watch, neither at a start nor later.
+func TestADamagedTarget(t *testing.T) {
+	for _, damage := range []func(*damagedStore){
+		func(d *damagedStore) { d.target = "dora" },
+		func(d *damagedStore) { d.watches = true },
+	} {
+		watchBubble(t, func(t *testing.T, st logStore) {
+			damaged := &damagedStore{logStore: st}
+			n := startWatches(t, damaged)
+			n.open()
+			n.ask("dora", presence.Available)
+			letPass(promptly)
+			damaged.set(damage)
+			n.play("dora", arrives)
+			n.ask("alice", presence.Available)
+			n.play("alice", arrives)
+			letPass(time.Minute)
+			if n.toldCount() != 1 || n.told[0].Target != "alice" {
+				t.Fatalf("told %+v", n.told)
+			}
+			n.stop()
+			n.play("carol", arrives)
+			n.ask("carol", presence.Offline)
+			again := startWatches(t, damaged)
+			again.open()
+			letPass(time.Minute)
+			again.play("carol", leaves)
+			letPass(time.Minute)
+			if again.toldCount() != 1 || again.told[0].Target != "carol" {
+				t.Fatalf("told after a restart: %+v", again.told)
+			}
+			damaged.set(func(d *damagedStore) { d.target, d.watches = "", false })
+			letPass(3 * time.Second)
+			if again.toldCount() != 2 || again.told[1].Target != "dora" {
+				t.Errorf("told when it was repaired: %+v", again.told)
+			}
+		})
+	}
+}
+
+// A damagedStore cannot read the record of one target, or the watches for dora.
+type damagedStore struct {
+	logStore
+
+	mu      sync.Mutex
+	target  presence.UserID
+	watches bool
+}
+
+func (d *damagedStore) set(f func(*damagedStore)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f(d)
+}
+
+var errDamage = errors.New("what is stored is damaged")
+
+func (d *damagedStore) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
+	d.mu.Lock()
+	target := d.target
+	d.mu.Unlock()
+	for _, u := range us {
+		if target != "" && u.ID == target {
+			return nil, store.Cursor{}, errDamage
+		}
+	}
+	return d.logStore.Read(ctx, us)
+}
+
+func (d *damagedStore) Load(ctx context.Context, account presence.AccountID, keys ...store.Key) ([]store.Doc, error) {
+	docs, err := d.logStore.Load(ctx, account, keys...)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range docs {
+		if d.watches && docs[i].Collection == "watch" && strings.Contains(string(docs[i].Value), "dora") {
+			return nil, errDamage
+		}
+	}
+	return docs, err
+}
+
+// The answer to the write that fires a watch is lost: it is delivered all the same,
+// on this node and on others, whoever was about to fire it.
+func TestALostAnswerOfFiring(t *testing.T) {
+	for _, atOnce := range []bool{false, true} {
+		watchBubble(t, func(t *testing.T, st logStore) {
+			losing := &losesFirings{logStore: st, left: 1}
+			n := startShared(t, losing)
+			letPass(promptly)
+			other := startShared(t, st)
+			for _, node := range []*watchNode{n, other} {
+				node.open()
+			}
+			if atOnce {
+				n.play("alice", arrives)
+			}
+			n.ask("alice", presence.Available)
+			if !atOnce {
+				n.play("alice", arrives)
+			}
+			letPass(time.Millisecond)
+			n.play("alice", leaves) // it is not due any more when it is tried again
+			letPass(5 * time.Second)
+			if n.toldCount()+other.toldCount() == 0 || len(n.own()) != 0 || losing.left != 0 {
+				t.Errorf("at once %v: told %+v and %+v, left %+v", atOnce, n.told, other.told, n.own())
+			}
+		})
+	}
+}
+
+// A losesFirings makes the writes that fire watches, and does not say so.
+type losesFirings struct {
+	logStore
+
+	mu   sync.Mutex
+	left int
+}
+
+func (l *losesFirings) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
+	err := l.logStore.Write(ctx, account, docs...)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil && l.left > 0 && docs[0].Collection == "watch" && strings.Contains(string(docs[0].Value), `"fired"`) {
+		l.left--
+		return store.ErrUnknown
+	}
+	return err
+}
