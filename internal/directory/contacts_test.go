@@ -85,7 +85,7 @@ func TestContacts(t *testing.T) {
 	}
 
 	// Who is deleted stays in others' contacts, and has none.
-	if err := f.SetVisibility(t.Context(), f.account, ben, Visibility{Everyone: presence.SeesStatus}); err != nil {
+	if err := f.SetVisibility(t.Context(), f.account, ben, Visibility{Everyone: presence.VisibilityStatus}); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Delete(t.Context(), f.account, ben); err != nil {
@@ -94,7 +94,7 @@ func TestContacts(t *testing.T) {
 	if c := f.contacts(t, ben); c.Version != "" {
 		t.Errorf("%+v", c)
 	}
-	if v, err := f.Visibility(t.Context(), f.account, ben); err != nil || v.Everyone != presence.SeesAll {
+	if v, err := f.Visibility(t.Context(), f.account, ben); err != nil || v.Everyone != presence.VisibilityAll {
 		t.Errorf("%+v, %v", v, err)
 	}
 	if c := f.contacts(t, ann); len(c.List) != 2 {
@@ -206,25 +206,25 @@ func TestVisibility(t *testing.T) {
 		}
 		return r
 	}
-	if r := rules(); r.Everyone != presence.SeesAll || len(r.Watchers) != 0 || r.Grouped {
+	if r := rules(); r.Everyone != presence.VisibilityAll || len(r.Watchers) != 0 || r.Grouped {
 		t.Errorf("%+v", r)
 	}
 	declared := Visibility{
-		Everyone: presence.SeesOffline,
-		Groups:   map[string]presence.Sight{"Work": presence.SeesStatus, "Nobody": presence.SeesAll},
-		Watchers: map[presence.UserID]presence.Sight{cyd: presence.SeesAll},
+		Everyone: presence.VisibilityOffline,
+		Groups:   map[string]presence.Visibility{"Work": presence.VisibilityStatus, "Nobody": presence.VisibilityAll},
+		Watchers: map[presence.UserID]presence.Visibility{cyd: presence.VisibilityAll},
 	}
 	if err := f.SetVisibility(t.Context(), f.account, ann, declared); err != nil {
 		t.Fatal(err)
 	}
 	before := rules()
-	if before.Everyone != presence.SeesOffline || len(before.Watchers) != 1 || before.Watchers[cyd] != presence.SeesAll || !before.Grouped {
+	if before.Everyone != presence.VisibilityOffline || len(before.Watchers) != 1 || before.Watchers[cyd] != presence.VisibilityAll || !before.Grouped {
 		t.Errorf("%+v", before)
 	}
 	f.follow(t, ann, ben, "Work")
 	f.follow(t, ann, cyd, "Work") // a rule of one's own comes first
 	after := rules()
-	if len(after.Watchers) != 2 || after.Watchers[ben] != presence.SeesStatus || after.Watchers[cyd] != presence.SeesAll || after.Mark == before.Mark {
+	if len(after.Watchers) != 2 || after.Watchers[ben] != presence.VisibilityStatus || after.Watchers[cyd] != presence.VisibilityAll || after.Mark == before.Mark {
 		t.Errorf("%+v", after)
 	}
 	v, err := f.Visibility(t.Context(), f.account, ann)
@@ -236,7 +236,7 @@ func TestVisibility(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if r := rules(); r.Everyone != presence.SeesAll || len(r.Watchers) != 0 || r.Mark == after.Mark || len(f.contacts(t, ann).List) != 2 {
+	if r := rules(); r.Everyone != presence.VisibilityAll || len(r.Watchers) != 0 || r.Mark == after.Mark || len(f.contacts(t, ann).List) != 2 {
 		t.Errorf("%+v", r)
 	}
 }
@@ -244,18 +244,18 @@ func TestVisibility(t *testing.T) {
 func TestVisibilityRefuses(t *testing.T) {
 	f := newFixture(t)
 	ann := f.create(t, "ann@example.com").ID
-	groups, watchers := make(map[string]presence.Sight), make(map[presence.UserID]presence.Sight)
+	groups, watchers := make(map[string]presence.Visibility), make(map[presence.UserID]presence.Visibility)
 	for i := range presence.MaxRules + 1 {
-		watchers[presence.UserID(fmt.Sprint("u", i))] = presence.SeesAll
+		watchers[presence.UserID(fmt.Sprint("u", i))] = presence.VisibilityAll
 	}
 	for i := range MaxContactGroups + 1 {
-		groups[fmt.Sprint("g", i)] = presence.SeesAll
+		groups[fmt.Sprint("g", i)] = presence.VisibilityAll
 	}
-	one := func(u presence.UserID) map[presence.UserID]presence.Sight {
-		return map[presence.UserID]presence.Sight{u: presence.SeesStatus}
+	one := func(u presence.UserID) map[presence.UserID]presence.Visibility {
+		return map[presence.UserID]presence.Visibility{u: presence.VisibilityStatus}
 	}
-	group := func(name string) map[string]presence.Sight {
-		return map[string]presence.Sight{name: presence.SeesStatus}
+	group := func(name string) map[string]presence.Visibility {
+		return map[string]presence.Visibility{name: presence.VisibilityStatus}
 	}
 	for name, c := range map[string]struct {
 		v     Visibility

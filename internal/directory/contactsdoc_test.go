@@ -147,7 +147,7 @@ func TestLimitsOfContacts(t *testing.T) {
 		wide.List[i].Group = "work"
 	}
 	write(wide)
-	work := Visibility{Everyone: presence.SeesOffline, Groups: map[string]presence.Sight{"work": presence.SeesAll}}
+	work := Visibility{Everyone: presence.VisibilityOffline, Groups: map[string]presence.Visibility{"work": presence.VisibilityAll}}
 	if err := d.SetVisibility(t.Context(), account.ID, owner, work); err != nil {
 		t.Error(err)
 	}
@@ -155,6 +155,6 @@ func TestLimitsOfContacts(t *testing.T) {
 	if err := set(ann, "other"); err != nil {
 		t.Error(err)
 	}
-	work.Watchers = map[presence.UserID]presence.Sight{ben: presence.SeesStatus}
+	work.Watchers = map[presence.UserID]presence.Visibility{ben: presence.VisibilityStatus}
 	limited(presence.MaxRules, d.SetVisibility(t.Context(), account.ID, owner, work))
 }

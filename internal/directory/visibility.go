@@ -13,9 +13,9 @@ import (
 // A Visibility is what a user declared about who sees what of the user. What
 // counts is on the user's record: the caller publishes Rules there.
 type Visibility struct {
-	Everyone presence.Sight
-	Groups   map[string]presence.Sight // of the user's contacts
-	Watchers map[presence.UserID]presence.Sight
+	Everyone presence.Visibility
+	Groups   map[string]presence.Visibility // of the user's contacts
+	Watchers map[presence.UserID]presence.Visibility
 
 	Version string // of the document; opaque
 }
@@ -23,17 +23,17 @@ type Visibility struct {
 // Rules are what a Visibility comes to with the user's contacts: a rule for each
 // watcher, that of its own before the strictest of its groups.
 type Rules struct {
-	Everyone presence.Sight
-	Watchers map[presence.UserID]presence.Sight
+	Everyone presence.Visibility
+	Watchers map[presence.UserID]presence.Visibility
 	Grouped  bool   // contacts make a difference
 	Mark     string // of what they came of: another Mark, other rules
 }
 
 type visibilityValue struct {
 	document.Format
-	Everyone presence.Sight                     `json:"everyone"`
-	Groups   map[string]presence.Sight          `json:"groups,omitempty"`
-	Watchers map[presence.UserID]presence.Sight `json:"watchers,omitempty"`
+	Everyone presence.Visibility                     `json:"everyone"`
+	Groups   map[string]presence.Visibility          `json:"groups,omitempty"`
+	Watchers map[presence.UserID]presence.Visibility `json:"watchers,omitempty"`
 }
 
 func visibilityKey(user presence.UserID) store.Key {
@@ -141,7 +141,7 @@ func (v *Visibility) Check() error {
 	if err := tooMany(v.Watchers); err != nil {
 		return err
 	}
-	groups := make(map[string]presence.Sight, len(v.Groups))
+	groups := make(map[string]presence.Visibility, len(v.Groups))
 	for given, sight := range v.Groups {
 		name, err := Group("groups", given)
 		if err != nil {
@@ -156,7 +156,7 @@ func (v *Visibility) Check() error {
 	return nil
 }
 
-func tooMany(watchers map[presence.UserID]presence.Sight) error {
+func tooMany(watchers map[presence.UserID]presence.Visibility) error {
 	if len(watchers) > presence.MaxRules {
 		return &presence.LimitError{What: "watchers in rules of visibility, by themselves and through groups", Limit: presence.MaxRules}
 	}
@@ -196,8 +196,8 @@ func NoWatcher(ref string) error {
 }
 
 // expand is the rule for each watcher.
-func (v *Visibility) expand(contacts []Contact) map[presence.UserID]presence.Sight {
-	all := make(map[presence.UserID]presence.Sight, len(v.Watchers))
+func (v *Visibility) expand(contacts []Contact) map[presence.UserID]presence.Visibility {
+	all := make(map[presence.UserID]presence.Visibility, len(v.Watchers))
 	for i := range contacts {
 		// A contact is in one group, so none is stricter than another.
 		if sight, ok := v.Groups[contacts[i].Group]; ok {

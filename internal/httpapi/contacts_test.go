@@ -285,11 +285,11 @@ func TestVisibilityConverges(t *testing.T) {
 			if rule.Default {
 				continue
 			}
-			if named++; want.Watchers[rule.User] != rule.Sight {
+			if named++; want.Watchers[rule.User] != rule.Visibility {
 				t.Errorf("%+v, declared %+v", got, want)
 			}
 		}
-		if got.Everyone.Sight != want.Everyone || named != len(want.Watchers) {
+		if got.Everyone.Visibility != want.Everyone || named != len(want.Watchers) {
 			t.Errorf("%+v, declared %+v", got, want)
 		}
 	}

@@ -84,7 +84,7 @@ func TestHalfMadeChangesAreFinished(t *testing.T) {
 	}
 	w.do("POST", "/v1/users", admin, `{"email":"half@example.com"}`).problem(&api.EmailTaken)
 
-	w.stand(w.account, half.ID, presence.Deactivated)
+	w.stand(w.account, half.ID, presence.UserDeactivated)
 	w.do("PATCH", "/v1/users/"+u.ID, admin, `{"active":false}`).want(200)
 	found, err := w.directory.User(t.Context(), w.account, half.ID)
 	w.must(err)
@@ -94,11 +94,11 @@ func TestHalfMadeChangesAreFinished(t *testing.T) {
 	w.do("PATCH", "/v1/users/"+u.ID, admin, `{"active":true}`).want(200)
 	w.signIn("/v1/users/"+u.ID+"/sessions", admin, `{"client_type":"web"}`)
 
-	w.stand(w.account, half.ID, presence.Deleted)
+	w.stand(w.account, half.ID, presence.UserDeleted)
 	w.do("DELETE", "/v1/users/half@example.com", admin, "").want(204)
 	w.do("DELETE", "/v1/users/half@example.com", admin, "").problem(&api.NoUser)
 	records, _, err := w.store.Read(t.Context(), []store.User{{Account: w.account, ID: half.ID}})
-	if err != nil || records[0].State.Standing != presence.Deleted {
+	if err != nil || records[0].State.UserState != presence.UserDeleted {
 		t.Errorf("%+v, %v", records, err)
 	}
 }

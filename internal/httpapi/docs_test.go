@@ -128,7 +128,7 @@ func TestProblems(t *testing.T) {
 		{directory.ErrEmailTaken, &api.EmailTaken, ""},
 		{&presence.FieldError{Field: "status", Reason: "is odd"}, &api.InvalidField, ""},
 		{&presence.LimitError{What: "sessions", Limit: 32}, &api.LimitReached, ""},
-		{&presence.TooSoonError{Wait: time.Millisecond}, &api.TooSoon, "1"},
+		{&presence.RateLimitedError{RetryAfter: time.Millisecond}, &api.TooSoon, "1"},
 		{presence.ErrUnknownSession, &api.NoSession, ""},
 		{presence.ErrSessionReplaced, &api.SessionReplaced, ""},
 		{presence.ErrUnknownClaim, &api.NoClaim, ""},

@@ -167,17 +167,17 @@ func (w *world) populate() {
 	ctx := w.t.Context()
 	create := func(account presence.AccountID, email string) directory.User {
 		u := w.User(account, email)
-		w.stand(account, u.ID, presence.Active)
+		w.stand(account, u.ID, presence.UserActive)
 		return u
 	}
 	account, owner := w.Account("owner@example.com")
 	other, stranger := w.Account("stranger@example.net")
 	w.account, w.owner, w.other, w.stranger = account, owner.ID, other, stranger
-	w.stand(w.account, w.owner, presence.Active)
-	w.stand(w.other, w.stranger.ID, presence.Active)
+	w.stand(w.account, w.owner, presence.UserActive)
+	w.stand(w.other, w.stranger.ID, presence.UserActive)
 	w.alice, w.bob = create(w.account, "alice@example.com"), create(w.account, "bob@example.com")
 	gone := create(w.account, "gone@example.com")
-	w.stand(w.account, gone.ID, presence.Deleted)
+	w.stand(w.account, gone.ID, presence.UserDeleted)
 	w.must(w.directory.Delete(ctx, w.account, gone.ID))
 	w.deleted = gone.ID
 
@@ -185,9 +185,9 @@ func (w *world) populate() {
 	w.app = app.ID
 }
 
-func (w *world) stand(account presence.AccountID, id presence.UserID, s presence.Standing) {
+func (w *world) stand(account presence.AccountID, id presence.UserID, s presence.UserState) {
 	w.t.Helper()
-	_, err := w.api.Publisher.Publish(w.t.Context(), store.User{Account: account, ID: id}, store.Actor{}, presence.SetStanding{Standing: s})
+	_, err := w.api.Publisher.Publish(w.t.Context(), store.User{Account: account, ID: id}, store.Actor{}, presence.SetUserState{State: s})
 	w.must(err)
 }
 

@@ -174,8 +174,8 @@ func detailed(err error) *api.Problem {
 		p.Limit = e.Limit
 		return p
 	}
-	if e, ok := errors.AsType[*presence.TooSoonError](err); ok {
-		return later(&api.TooSoon, e, e.Wait)
+	if e, ok := errors.AsType[*presence.RateLimitedError](err); ok {
+		return later(&api.TooSoon, e, e.RetryAfter)
 	}
 	if e, ok := errors.AsType[*quota.Error](err); ok {
 		return overQuota(e)

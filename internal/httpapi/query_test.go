@@ -91,7 +91,7 @@ func (w *world) crowd(n int) []string {
 			for i := range next {
 				ids[i] = fmt.Sprintf("KDcuGIm1QgePTO8W%06d", i)
 				u := store.User{Account: w.account, ID: presence.UserID(ids[i])}
-				w.publish(u, presence.SetStanding{})
+				w.publish(u, presence.SetUserState{})
 				w.publish(u, presence.SignIn{Session: "s", Client: presence.Desktop})
 				if i%3 == 0 {
 					w.publish(u, presence.SetClaim{ID: "m", Source: presence.Meeting, Status: presence.InMeeting, Note: "Planning"})

@@ -174,7 +174,7 @@ func (a *API) refresh(c *call, body *api.SessionUpdate) error {
 func (a *API) refreshed(s *presence.Session, said presence.Activity, now presence.Instant) *presence.Session {
 	next := *s
 	next.EndsAt = max(s.EndsAt, now.Add(s.Lease))
-	if idle := a.Publisher.Policy().IdleAfter; said == presence.IsActive && idle > 0 {
+	if idle := a.Publisher.Policy().IdleAfter; said == presence.ActivityActive && idle > 0 {
 		next.IdleAt = max(s.IdleAt, now.Add(idle))
 	}
 	return &next
@@ -183,11 +183,11 @@ func (a *API) refreshed(s *presence.Session, said presence.Activity, now presenc
 func Activity(active *bool) presence.Activity {
 	switch {
 	case active == nil:
-		return presence.Unsaid
+		return presence.ActivityUnspecified
 	case *active:
-		return presence.IsActive
+		return presence.ActivityActive
 	default:
-		return presence.IsIdle
+		return presence.ActivityIdle
 	}
 }
 

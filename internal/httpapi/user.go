@@ -73,7 +73,7 @@ func (a *API) state(c *call, u store.User) (*presence.State, error) {
 	if view.State == nil {
 		return new(presence.State), nil
 	}
-	return a.Publisher.Observed(u, view.State), nil
+	return a.Publisher.WithSoftState(u, view.State), nil
 }
 
 // asNoSession hides why a session cannot be found.

@@ -28,7 +28,7 @@ func (a *API) createUser(c *call, body *api.CreateUser) error {
 	if err != nil {
 		return err
 	}
-	if err := a.stand(c, u.ID, presence.Active); err != nil {
+	if err := a.stand(c, u.ID, presence.UserActive); err != nil {
 		return err
 	}
 	header(c.w, "Location", "/v1/users/"+string(u.ID))
@@ -63,9 +63,9 @@ func (a *API) halfMade(c *call, asked *directory.User) (directory.User, error) {
 }
 
 // stand records what the directory decided about a user. It may be repeated.
-func (a *API) stand(c *call, id presence.UserID, s presence.Standing) error {
+func (a *API) stand(c *call, id presence.UserID, s presence.UserState) error {
 	u := store.User{Account: c.p.Account, ID: id}
-	_, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), presence.SetStanding{Standing: s})
+	_, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), presence.SetUserState{State: s})
 	return err
 }
 
@@ -168,7 +168,7 @@ func (a *API) change(
 		if err := decide(&before); err != nil {
 			return before, err
 		}
-		if err := a.stand(c, before.ID, presence.Deactivated); err != nil {
+		if err := a.stand(c, before.ID, presence.UserDeactivated); err != nil {
 			return before, err
 		}
 	}
@@ -195,7 +195,7 @@ func (a *API) change(
 // activate also catches up with the rules of visibility that were declared
 // meanwhile.
 func (a *API) activate(c *call, u store.User) error {
-	if err := a.stand(c, u.ID, presence.Active); err != nil {
+	if err := a.stand(c, u.ID, presence.UserActive); err != nil {
 		return err
 	}
 	return a.rule(c, u)
@@ -248,7 +248,7 @@ func (a *API) deleteUser(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := a.stand(c, u.ID, presence.Deleted); err != nil {
+	if err := a.stand(c, u.ID, presence.UserDeleted); err != nil {
 		return err
 	}
 	// Tokens of a user who is gone are not valid: what is revoked here only

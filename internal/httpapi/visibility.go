@@ -13,7 +13,7 @@ import (
 
 // sights are what a watcher may see, by their numbers.
 var sights = [...]api.VisibilityLevel{
-	presence.SeesAll: api.VisibilityAll, presence.SeesStatus: api.VisibilityStatus, presence.SeesOffline: api.VisibilityOffline,
+	presence.VisibilityAll: api.VisibilityAll, presence.VisibilityStatus: api.VisibilityStatus, presence.VisibilityOffline: api.VisibilityOffline,
 }
 
 // readVisibility serves GET /v1/users/{user}/visibility: what was declared.
@@ -92,7 +92,7 @@ func visibilityOf(body *api.Visibility) (v directory.Visibility, err error) {
 			return v, err
 		}
 	}
-	v.Groups = make(map[string]presence.Sight, len(body.Groups))
+	v.Groups = make(map[string]presence.Visibility, len(body.Groups))
 	for name, word := range body.Groups {
 		if v.Groups[name], err = sightOf("groups", word); err != nil {
 			return v, err
@@ -101,18 +101,18 @@ func visibilityOf(body *api.Visibility) (v directory.Visibility, err error) {
 	return v, v.Check()
 }
 
-func sightOf(field string, word api.VisibilityLevel) (presence.Sight, error) {
+func sightOf(field string, word api.VisibilityLevel) (presence.Visibility, error) {
 	for sight, known := range sights {
 		if word == known {
-			return presence.Sight(sight), nil
+			return presence.Visibility(sight), nil
 		}
 	}
 	return 0, &presence.FieldError{Field: field, Reason: "must say all, status or offline"}
 }
 
 // watchers finds whom the rules name, by id or e-mail.
-func (a *API) watchers(c *call, named map[string]api.VisibilityLevel) (map[presence.UserID]presence.Sight, error) {
-	found := make(map[presence.UserID]presence.Sight, len(named))
+func (a *API) watchers(c *call, named map[string]api.VisibilityLevel) (map[presence.UserID]presence.Visibility, error) {
+	found := make(map[presence.UserID]presence.Visibility, len(named))
 	for ref, word := range named {
 		id, err := a.resolve(c, ref)
 		if errors.Is(err, directory.ErrNoUser) {
@@ -159,7 +159,7 @@ const rulings = 8
 // activates it has the rules published.
 func (a *API) publishRules(c *call, u store.User, rules directory.Rules) error {
 	for range rulings {
-		event := presence.SetRules{Everyone: rules.Everyone, Watchers: rules.Watchers}
+		event := presence.SetVisibility{Everyone: rules.Everyone, Watchers: rules.Watchers}
 		_, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), event)
 		if err != nil && !errors.Is(err, presence.ErrDeactivated) {
 			return err

@@ -53,7 +53,7 @@ func TestAWatchThatComesAtOnce(t *testing.T) {
 	if made.Fired.IsZero() || made.Status != api.Offline {
 		t.Errorf("offline: %+v", made)
 	}
-	w.publish(store.User{Account: w.account, ID: w.bob.ID}, presence.SetRules{Everyone: presence.SeesOffline})
+	w.publish(store.User{Account: w.account, ID: w.bob.ID}, presence.SetVisibility{Everyone: presence.VisibilityOffline})
 	w.do("POST", "/v1/watches", token, `{"user":"bob@example.com"}`).want(201).read(&made)
 	if !made.Fired.IsZero() {
 		t.Errorf("hidden: %+v", made)

@@ -113,7 +113,7 @@ func TestNoCursorBeforeEveryFollowIsAnswered(t *testing.T) {
 		if err := follow("bob"); err != nil {
 			n.Fatal(err)
 		}
-		n.play("bob", says(presence.Busy, ""), presence.SetStanding{Standing: presence.Deleted})
+		n.play("bob", says(presence.Busy, ""), presence.SetUserState{State: presence.UserDeleted})
 		for _, f := range n.want(sink, "[bob:available gone[] unknown[] partial=false] bob:busy bob:offline gone bobdeleted ") {
 			if f.Cursor != "" {
 				n.Errorf("a cursor that does not cover carol: %+v", f)
@@ -154,9 +154,9 @@ func TestACutWithinACommit(t *testing.T) {
 		n.play("carol", says(presence.Busy, "taken"))
 		synctest.Wait()
 		n.play("bob", says(presence.Busy, ""))
-		n.play("carol", presence.SetStanding{Standing: presence.Deleted})
+		n.play("carol", presence.SetUserState{State: presence.UserDeleted})
 		n.play("dave", says(presence.Busy, ""))
-		n.play("bob", presence.SetStanding{Standing: presence.Deleted})
+		n.play("bob", presence.SetUserState{State: presence.UserDeleted})
 		synctest.Wait()
 		sink.release()
 		frames := n.want(sink, "carol:busy carol:offline gone caroldeleted dave:busy bob:offline+ gone bobdeleted ")
@@ -188,12 +188,12 @@ func TestACutWithinACommit(t *testing.T) {
 // TestHidingIsNoChange: a watcher who sees a user offline cannot tell whether the
 // user is, or hides, or has a rule about somebody else.
 func TestHidingIsNoChange(t *testing.T) {
-	for name, rules := range map[string]presence.SetRules{
-		"from everybody":      {Everyone: presence.SeesOffline},
-		"from the watcher":    {Watchers: map[presence.UserID]presence.Sight{"carol": presence.SeesOffline}},
-		"from a third":        {Watchers: map[presence.UserID]presence.Sight{"dave": presence.SeesOffline}},
-		"the note from all":   {Everyone: presence.SeesStatus},
-		"nothing from anyone": {Watchers: map[presence.UserID]presence.Sight{"dave": presence.SeesAll}},
+	for name, rules := range map[string]presence.SetVisibility{
+		"from everybody":      {Everyone: presence.VisibilityOffline},
+		"from the watcher":    {Watchers: map[presence.UserID]presence.Visibility{"carol": presence.VisibilityOffline}},
+		"from a third":        {Watchers: map[presence.UserID]presence.Visibility{"dave": presence.VisibilityOffline}},
+		"the note from all":   {Everyone: presence.VisibilityStatus},
+		"nothing from anyone": {Watchers: map[presence.UserID]presence.Visibility{"dave": presence.VisibilityAll}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(n *node) {
@@ -207,11 +207,11 @@ func TestHidingIsNoChange(t *testing.T) {
 				s.End(hub.CloseGone, 0)
 				time.Sleep(time.Second)
 				n.play("bob", rules)
-				if rules.Everyone == presence.SeesStatus {
+				if rules.Everyone == presence.VisibilityStatus {
 					synctest.Wait() // else the first answer does not cover it, and it comes twice
 				}
 				sees := "[gone[] unknown[] partial=true] "
-				if rules.Everyone == presence.SeesStatus {
+				if rules.Everyone == presence.VisibilityStatus {
 					sees = "[bob:offline gone[] unknown[] partial=true] " // its since went
 				}
 				for range 3 {
@@ -219,7 +219,7 @@ func TestHidingIsNoChange(t *testing.T) {
 					n.follow(s, cursor, "bob")
 					cursor = n.want(sink, sees)[0].Cursor
 					sees = "[gone[] unknown[] partial=true] "
-					if rules.Everyone == presence.SeesOffline || len(rules.Watchers) > 0 && name == "from the watcher" {
+					if rules.Everyone == presence.VisibilityOffline || len(rules.Watchers) > 0 && name == "from the watcher" {
 						n.play("bob", desktop, says(presence.Busy, "x"), presence.SignOut{Session: "s"})
 						n.want(sink, "")
 					}

@@ -69,7 +69,7 @@ func TestAnotherDialect(t *testing.T) {
 		plain.take()
 		n.play("bob", says(presence.Busy, "x"))
 		n.want(plain, "bob:busy ")
-		n.play("bob", presence.SetStanding{Standing: presence.Deleted})
+		n.play("bob", presence.SetUserState{State: presence.UserDeleted})
 		if got, want := sink.take(), "bob is busy\nbob is offline\n"; got != want {
 			n.Errorf("delivered %q, want %q", got, want)
 		}
@@ -93,7 +93,7 @@ func (v countingViewer) Watcher(target presence.UserID) presence.Watcher {
 func TestEncodedOnceForEachDialectAndView(t *testing.T) {
 	const streams = 100 // of each dialect; half of them see less
 	bubble(t, func(n *node) {
-		n.play("bob", desktop, presence.SetRules{Watchers: map[presence.UserID]presence.Sight{"carol": presence.SeesStatus}})
+		n.play("bob", desktop, presence.SetVisibility{Watchers: map[presence.UserID]presence.Visibility{"carol": presence.VisibilityStatus}})
 		var looked atomic.Int64
 		dialects := []lines{{new(atomic.Int64)}, {new(atomic.Int64)}}
 		for i := range streams {
@@ -112,8 +112,8 @@ func TestEncodedOnceForEachDialectAndView(t *testing.T) {
 			encoded int64 // for each dialect
 			views   int64
 		}{
-			{says(presence.Busy, "x"), 2, 2 * streams},               // with the note, and without
-			{presence.SetStanding{Standing: presence.Deleted}, 2, 0}, // everybody sees that, and that the user is gone
+			{says(presence.Busy, "x"), 2, 2 * streams},                 // with the note, and without
+			{presence.SetUserState{State: presence.UserDeleted}, 2, 0}, // everybody sees that, and that the user is gone
 		} {
 			looked.Store(0)
 			for _, d := range dialects {

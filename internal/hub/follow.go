@@ -409,7 +409,7 @@ func (l *loading) addView(e *edge, w wanted) bool {
 		return false
 	case record == nil:
 		return false
-	case record.State.Standing == presence.Deleted:
+	case record.State.UserState == presence.UserDeleted:
 		switch {
 		case !w.resumes:
 			l.addUnknown(w.id)

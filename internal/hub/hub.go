@@ -223,7 +223,7 @@ func (h *Hub) enqueue(group []store.Record) {
 				h.dirty = append(h.dirty, e.stream)
 			}
 		}
-		if group[i].State.Standing == presence.Deleted {
+		if group[i].State.UserState == presence.UserDeleted {
 			delete(h.targets, t.user) // an id is never used again
 		}
 	}

@@ -394,7 +394,7 @@ func TestAStreamDelivers(t *testing.T) {
 		n.want(sink, "bob:busy carol:available ")
 		s.Unfollow([]presence.UserID{"bob"})
 		n.play("bob", says(presence.Away, ""))
-		n.play("carol", presence.SetStanding{Standing: presence.Deleted})
+		n.play("carol", presence.SetUserState{State: presence.UserDeleted})
 		n.want(sink, "carol:offline gone caroldeleted ")
 		n.play("bob", says(presence.Busy, "y"))
 		n.want(sink, "")
@@ -545,7 +545,7 @@ func TestResume(t *testing.T) {
 		cursor := sink.take()[0].Cursor
 		s.End(hub.CloseGone, 0)
 		n.play("bob", says(presence.Busy, "1"), says(presence.Away, "2"))
-		n.play("dave", presence.SetStanding{Standing: presence.Deleted})
+		n.play("dave", presence.SetUserState{State: presence.UserDeleted})
 		time.Sleep(time.Minute)
 
 		s, sink = n.open("alice")
@@ -580,7 +580,7 @@ func TestVisibilityOnStreams(t *testing.T) {
 		hiddenSink.take()
 		partlySink.take()
 		time.Sleep(time.Minute)
-		n.play("bob", presence.SetRules{Watchers: map[presence.UserID]presence.Sight{"carol": presence.SeesOffline, "dave": presence.SeesStatus}})
+		n.play("bob", presence.SetVisibility{Watchers: map[presence.UserID]presence.Visibility{"carol": presence.VisibilityOffline, "dave": presence.VisibilityStatus}})
 		first := n.want(hiddenSink, "bob:offline ")
 		n.want(partlySink, "bob:available ") // its since went
 		cursor := first[0].Cursor
@@ -680,7 +680,7 @@ func TestACutBeforeTheContacts(t *testing.T) {
 // A client that knows a user is gone does not learn it again with each cursor.
 func TestGoneOnce(t *testing.T) {
 	bubble(t, func(n *node) {
-		n.play("bob", desktop, presence.SetStanding{Standing: presence.Deleted})
+		n.play("bob", desktop, presence.SetUserState{State: presence.UserDeleted})
 		n.play("carol", desktop)
 		synctest.Wait()
 		s, sink := n.open("alice")

@@ -156,7 +156,7 @@ func (c *change) viewFor(viewer view.Viewer) *changeView {
 	return v
 }
 
-func (c *change) deleted() bool { return c.record.State.Standing == presence.Deleted }
+func (c *change) deleted() bool { return c.record.State.UserState == presence.UserDeleted }
 
 // enqueue queues a change for e, if the stream's viewer sees any of it, and reports
 // whether the stream has to be flushed.

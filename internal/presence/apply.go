@@ -35,7 +35,7 @@ type Client struct {
 // An error is one of those in errors.go; nothing has changed then.
 func Apply(was Recorded, e Event, p Policy, now Instant) (Change, error) {
 	d := begin(&was, p, now)
-	d.observe(e)
+	d.applySoftState(e)
 	d.advance(was.Next)
 	if err := d.take(e); err != nil {
 		return Change{Recorded: was}, err
@@ -49,7 +49,7 @@ func Apply(was Recorded, e Event, p Policy, now Instant) (Change, error) {
 func ApplyEach(was Recorded, events []Event, p Policy, now Instant) (next Change, errs []error, err error) {
 	d := begin(&was, p, now)
 	for _, e := range events {
-		d.observe(e)
+		d.applySoftState(e)
 	}
 	d.advance(was.Next)
 	errs = make([]error, len(events))
@@ -94,7 +94,7 @@ type draft struct {
 	changed  bool     // a fact
 	// renumbered says that an event of the same commit was accepted before.
 	renumbered bool
-	asked      *SetRules // nil: the rules of visibility stay
+	asked      *SetVisibility // nil: the rules of visibility stay
 
 	origin     Origin
 	session    Session // that origin comes from, as it was last; no id: from none
@@ -107,20 +107,20 @@ func begin(was *Recorded, p Policy, now Instant) draft {
 	return draft{State: was.State, policy: p, was: was.Shown, now: max(now, was.State.At), clock: now}
 }
 
-// observe records what was seen of sessions since the last commit and kept in
+// applySoftState records what was seen of sessions since the last commit and kept in
 // memory: it comes before the ends that it puts off.
-func (d *draft) observe(e Event) {
+func (d *draft) applySoftState(e Event) {
 	tick, ok := e.(Tick)
 	if !ok {
 		return
 	}
-	for _, seen := range tick.Seen {
+	for _, seen := range tick.Soft {
 		i, found := d.findSession(seen.Session)
 		if !found {
 			continue
 		}
 		session := d.Sessions[i]
-		session.see(seen, d.At)
+		session.extend(seen, d.At)
 		d.replaceSession(i, session)
 	}
 }
@@ -267,12 +267,12 @@ func (d *draft) takeEvent(event Event) error {
 		return d.request(&e.Request, event, Offline, func() error { return d.endClaim(e.ID) })
 	case SetNote:
 		return d.request(&e.Request, event, Offline, func() error { return d.setNote(&e) })
-	case SetRules:
+	case SetVisibility:
 		return d.request(&e.Request, event, Offline, func() error { return d.setRules(&e) })
-	case SetStanding:
-		d.setStanding(e.Standing)
+	case SetUserState:
+		d.setStanding(e.State)
 	case ProfileChanged:
-		d.changed = d.changed || d.Exists() && d.Standing != Deleted
+		d.changed = d.changed || d.Exists() && d.UserState != UserDeleted
 	}
 	return nil
 }
@@ -318,10 +318,10 @@ func (d *draft) finish(was Recorded, alone bool) (Change, error) {
 
 // checkDamping is the damping rule: changes that sessions alone cause keep a distance.
 func (d *draft) checkDamping() error {
-	free := d.StirredAt.Add(d.policy.Damping)
-	if d.policy.Damping > 0 && d.StirredAt != 0 && d.now < free {
+	free := d.DampedSince.Add(d.policy.Damping)
+	if d.policy.Damping > 0 && d.DampedSince != 0 && d.now < free {
 		return &DampedError{Until: free}
 	}
-	d.StirredAt = d.now
+	d.DampedSince = d.now
 	return nil
 }

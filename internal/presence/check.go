@@ -21,7 +21,7 @@ func Check(e Event) error {
 		return checkClaim(&e)
 	case SetNote:
 		return checkSetNote(&e)
-	case SetRules:
+	case SetVisibility:
 		return checkRules(&e)
 	default:
 		return nil
@@ -125,7 +125,7 @@ func checkSetNote(e *SetNote) error {
 	return err
 }
 
-func checkRules(e *SetRules) error {
+func checkRules(e *SetVisibility) error {
 	if !e.Everyone.Valid() {
 		return &FieldError{Field: "everyone", Reason: "is no level of visibility"}
 	}

@@ -165,22 +165,22 @@ func (d *draft) setNote(e *SetNote) error {
 
 // setStanding ends the sessions of a user who is no longer active; of a deleted
 // one nothing stays but the number of the last commit.
-func (d *draft) setStanding(standing Standing) {
-	if d.Standing == standing && d.Exists() {
+func (d *draft) setStanding(standing UserState) {
+	if d.UserState == standing && d.Exists() {
 		return
 	}
-	if d.Standing == Deleted {
+	if d.UserState == UserDeleted {
 		return
 	}
-	d.Standing, d.changed = standing, true
-	if standing != Active {
+	d.UserState, d.changed = standing, true
+	if standing != UserActive {
 		d.Sessions, d.Replaced, d.ownSessions = nil, nil, true
 	}
-	if standing == Deleted {
+	if standing == UserDeleted {
 		d.Claims, d.ownClaims = nil, true
 		d.Note, d.Answers = Note{}, nil
 		d.Rules, d.asked = nil, nil
-		d.AvailableAt, d.UpdatedAt, d.StirredAt = 0, 0, 0
+		d.AvailableAt, d.UpdatedAt, d.DampedSince = 0, 0, 0
 	}
 }
 

@@ -59,7 +59,7 @@ func TestClaims(t *testing.T) {
 			}
 		}},
 		{"until passes over a claim that ends while the devices show the same", func(s *script) {
-			s.must(Refresh{Session: "desk", Activity: IsIdle})
+			s.must(Refresh{Session: "desk", Activity: ActivityIdle})
 			s.must(claim("lunch", App, Away, time.Hour))
 			s.must(claim("event", Calendar, InCalendarEvent, time.Hour))
 			s.must(EndClaim{ID: "event"})
@@ -68,7 +68,7 @@ func TestClaims(t *testing.T) {
 			}
 		}},
 		{"until passes over a claim that begins while the devices show the same", func(s *script) {
-			s.must(Refresh{Session: "desk", Activity: IsIdle})
+			s.must(Refresh{Session: "desk", Activity: ActivityIdle})
 			lunch := claim("lunch", App, Away)
 			lunch.Since, lunch.Until = noon.Add(time.Hour), noon.Add(2*time.Hour)
 			s.must(lunch)
@@ -235,7 +235,7 @@ func TestNoNoteOfADeactivatedUser(t *testing.T) {
 	holiday.Note = "at the sea"
 	s.must(holiday)
 	s.must(SetNote{Text: "own"})
-	s.must(SetStanding{Standing: Deactivated})
+	s.must(SetUserState{State: UserDeactivated})
 	if p := s.want(Offline); p.Note != "" {
 		t.Errorf("note %q", p.Note)
 	}

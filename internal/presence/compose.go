@@ -71,7 +71,7 @@ func takeSnapshot(s *State, now Instant) snapshot {
 		v.active = v.active || session.active(now)
 		desk = desk || !session.Client.handheld()
 	}
-	if s.Standing != Active {
+	if s.UserState != UserActive {
 		return snapshot{status: Offline}
 	}
 	v.handheld = v.live && !desk
@@ -99,7 +99,7 @@ func (v *snapshot) note(s *State, now Instant) string {
 	switch {
 	case v.winner != nil && v.winner.Note != "":
 		return v.winner.Note
-	case s.Standing == Active && s.Note.live(now):
+	case s.UserState == UserActive && s.Note.live(now):
 		return s.Note.Text
 	default:
 		return ""
@@ -203,7 +203,7 @@ func beats(c *Claim, r rank, best *Claim, bestRank rank) bool {
 // a commit, so these are not foreseen. Claims that begin or end without changing
 // the status are passed over.
 func until(s *State, v *snapshot, now Instant) Instant {
-	if s.Standing != Active || len(s.Claims) == 0 {
+	if s.UserState != UserActive || len(s.Claims) == 0 {
 		return 0
 	}
 	shown := v.winner

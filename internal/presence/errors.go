@@ -29,11 +29,11 @@ var (
 	ErrDeleted     = errors.New("the user is deleted")
 )
 
-// A TooSoonError refuses an API update too soon after another.
-type TooSoonError struct{ Wait time.Duration } // until the next is accepted, above zero
+// A RateLimitedError refuses an API update too soon after another.
+type RateLimitedError struct{ RetryAfter time.Duration } // until the next is accepted, above zero
 
-func (e *TooSoonError) Error() string {
-	return fmt.Sprintf("an update was accepted less than a minute ago; the next is accepted in %v", e.Wait)
+func (e *RateLimitedError) Error() string {
+	return fmt.Sprintf("an update was accepted less than a minute ago; the next is accepted in %v", e.RetryAfter)
 }
 
 // A DampedError holds back an event that sessions alone cause: it is accepted

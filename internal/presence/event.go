@@ -57,9 +57,9 @@ type Activity uint8
 
 // What it may say.
 const (
-	Unsaid Activity = iota
-	IsActive
-	IsIdle
+	ActivityUnspecified Activity = iota
+	ActivityActive
+	ActivityIdle
 )
 
 // SignOut ends a session.
@@ -97,18 +97,18 @@ type SetNote struct {
 	Until Instant
 }
 
-// SetRules sets the user's rules of visibility: what everyone sees, and the
+// SetVisibility sets the user's rules of visibility: what everyone sees, and the
 // watchers for whom that is otherwise. They replace all there were.
-type SetRules struct {
+type SetVisibility struct {
 	Request
-	Everyone Sight
-	Watchers map[UserID]Sight
+	Everyone Visibility
+	Watchers map[UserID]Visibility
 }
 
-// SetStanding records what the directory decided: that the user exists and is
+// SetUserState records what the directory decided: that the user exists and is
 // active, is deactivated, or is deleted. Sessions of a user who is not active
 // end.
-type SetStanding struct{ Standing Standing }
+type SetUserState struct{ State UserState }
 
 // ProfileChanged records that the directory changed the user's names, or the
 // e-mail address. Nothing that is recorded here changes: the commit is for the log.
@@ -116,7 +116,7 @@ type ProfileChanged struct{ Email bool }
 
 // Tick is the passing of time alone: what is due ends. Seen comes first: it is
 // what was learned of sessions since the last commit, and puts their ends off.
-type Tick struct{ Seen []Seen }
+type Tick struct{ Soft []SoftState }
 
 func (SignIn) event()         {}
 func (Refresh) event()        {}
@@ -124,7 +124,7 @@ func (SignOut) event()        {}
 func (SetClaim) event()       {}
 func (EndClaim) event()       {}
 func (SetNote) event()        {}
-func (SetRules) event()       {}
-func (SetStanding) event()    {}
+func (SetVisibility) event()  {}
+func (SetUserState) event()   {}
 func (ProfileChanged) event() {}
 func (Tick) event()           {}

@@ -66,9 +66,9 @@ func clock(i Instant) string { return i.Time().Format("2006-01-02T15:04:05.000Z"
 
 func because(s *State, v *snapshot) string {
 	switch {
-	case s.Standing == Deactivated:
+	case s.UserState == UserDeactivated:
 		return "The user is deactivated, so no claim counts."
-	case s.Standing == Deleted:
+	case s.UserState == UserDeleted:
 		return "The user is deleted."
 	case v.winner != nil && !v.live:
 		return fmt.Sprintf("No session is live, so only out_of_office claims count: %s wins.", v.winner.named())
@@ -115,7 +115,7 @@ func explainClaims(s *State, v *snapshot, now Instant) []ExplainedClaim {
 		}
 		r := c.rank()
 		x := ExplainedClaim{Claim: *c, Row: r.row(), Live: c.live(now), Decides: c == v.winner}
-		x.Counts = s.Standing == Active && x.Live && c.counts(r, s, v.live)
+		x.Counts = s.UserState == UserActive && x.Live && c.counts(r, s, v.live)
 		x.Why = whyClaim(s, v, c, &x)
 		all = append(all, x)
 	}
@@ -129,7 +129,7 @@ func whyClaim(s *State, v *snapshot, c *Claim, x *ExplainedClaim) string {
 		return fmt.Sprintf("wins; expires at %s unless it is renewed", clock(c.Until))
 	case x.Decides:
 		return "wins"
-	case s.Standing != Active:
+	case s.UserState != UserActive:
 		return "does not count: the user is not active"
 	case !x.Live:
 		return "begins at " + clock(c.Since)

@@ -100,7 +100,7 @@ func TestANewSessionReplacesTheAppsOwn(t *testing.T) {
 	}
 	for _, e := range []Event{
 		Refresh{Session: "cron-31"},
-		Refresh{Session: "cron-31", Activity: IsActive},
+		Refresh{Session: "cron-31", Activity: ActivityActive},
 		cron(31, MaxLease),
 		SignIn{Session: "new", Was: "cron-31", Client: Web, App: "cron"},
 	} {

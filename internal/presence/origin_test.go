@@ -11,7 +11,7 @@ import (
 func TestOrigin(t *testing.T) {
 	phone := SignIn{Session: "phone", Client: Mobile, Version: "5.17.5", Lease: MinLease}
 	idlePhone := phone
-	idlePhone.Activity = IsIdle
+	idlePhone.Activity = ActivityIdle
 	noDesk := SignOut{Session: "desk"}
 	client := func(status Status) Origin {
 		return Origin{Client: Client{Type: Mobile, Version: "5.17.5", Status: status}}
@@ -26,8 +26,8 @@ func TestOrigin(t *testing.T) {
 		{"a client signs in", nil, 0, []Event{phone}, client(Available)},
 		{"an idle client signs in", nil, 0, []Event{idlePhone}, client(Away)},
 		{"its own status under another's claim", []Event{manual(Busy)}, 0, []Event{idlePhone}, client(Away)},
-		{"a client idles", []Event{phone}, 0, []Event{Refresh{Session: "phone", Activity: IsIdle}}, client(Away)},
-		{"a client wakes", []Event{idlePhone}, 0, []Event{Refresh{Session: "phone", Activity: IsActive}}, client(Available)},
+		{"a client idles", []Event{phone}, 0, []Event{Refresh{Session: "phone", Activity: ActivityIdle}}, client(Away)},
+		{"a client wakes", []Event{idlePhone}, 0, []Event{Refresh{Session: "phone", Activity: ActivityActive}}, client(Available)},
 		{"a client signs out", []Event{phone}, 0, []Event{SignOut{Session: "phone"}}, client(Offline)},
 		{"a client is gone", []Event{phone, noDesk}, MinLease, []Event{Tick{}}, client(Offline)},
 		{

@@ -184,14 +184,14 @@ func TestExtendedSessionsPutChangesOff(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawState(t)
 		was := RecordedOf(s)
-		var seen []Seen
+		var seen []SoftState
 		for _, session := range s.Sessions {
 			later := func(t0 Instant) Instant {
 				return t0.Add(time.Duration(rapid.IntRange(0, 12).Draw(t, "later")) * 10 * time.Minute)
 			}
-			seen = append(seen, Seen{Session: session.ID, IdleAt: later(session.IdleAt), EndsAt: later(session.EndsAt)})
+			seen = append(seen, SoftState{Session: session.ID, IdleAt: later(session.IdleAt), EndsAt: later(session.EndsAt)})
 		}
-		now := RecordedOf(Observe(s, seen))
+		now := RecordedOf(WithSoftState(s, seen))
 		if now.Shown != was.Shown {
 			t.Fatalf("extending sessions changed %+v to %+v", was.Shown, now.Shown)
 		}
@@ -262,10 +262,10 @@ func fuzzEvent(b []byte) Event {
 	case 6:
 		return SetNote{Request: request, Text: strings.Repeat("n", int(b[1]))}
 	case 8:
-		rules := map[UserID]Sight{"w": Sight(b[1] >> 2 & 3), UserID(id): Sight(b[2] >> 4 & 3)}
-		return SetRules{Request: request, Everyone: Sight(b[1] & 3), Watchers: rules}
+		rules := map[UserID]Visibility{"w": Visibility(b[1] >> 2 & 3), UserID(id): Visibility(b[2] >> 4 & 3)}
+		return SetVisibility{Request: request, Everyone: Visibility(b[1] & 3), Watchers: rules}
 	default:
-		return Tick{Seen: []Seen{{Session: SessionID(id), EndsAt: noon.Add(time.Duration(b[1]) * time.Minute), Lease: time.Duration(b[2]) * time.Minute}}}
+		return Tick{Soft: []SoftState{{Session: SessionID(id), EndsAt: noon.Add(time.Duration(b[1]) * time.Minute), Lease: time.Duration(b[2]) * time.Minute}}}
 	}
 }
 

@@ -10,10 +10,10 @@ import (
 // are documented: a repeat is answered as before, then the conditions, signed
 // in, transition, the minute. to is the status asked for.
 func (d *draft) request(r *Request, e Event, to Status, do func() error) error {
-	switch d.Standing {
-	case Deactivated:
+	switch d.UserState {
+	case UserDeactivated:
 		return ErrDeactivated
-	case Deleted:
+	case UserDeleted:
 		return ErrDeleted
 	}
 	if err := d.repeated(r); err != nil {
@@ -109,7 +109,7 @@ func (d *draft) checkInterval() error {
 	if d.UpdatedAt == 0 || passed >= interval || passed <= -interval {
 		return nil
 	}
-	return &TooSoonError{Wait: min(interval-passed, interval)}
+	return &RateLimitedError{RetryAfter: min(interval-passed, interval)}
 }
 
 // clientAllows holds the client version rule. It looks only at sessions that state

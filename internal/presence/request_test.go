@@ -18,8 +18,8 @@ func TestTheMinute(t *testing.T) {
 	s.must(put(Busy))
 	for _, after := range []time.Duration{0, time.Microsecond, 59*time.Second + 999*time.Millisecond} {
 		s.now = noon.Add(after)
-		var soon *TooSoonError
-		if err := s.do(put(Away)); !errors.As(err, &soon) || soon.Wait != time.Minute-after {
+		var soon *RateLimitedError
+		if err := s.do(put(Away)); !errors.As(err, &soon) || soon.RetryAfter != time.Minute-after {
 			t.Errorf("after %v: %v", after, err)
 		}
 	}
@@ -28,15 +28,15 @@ func TestTheMinute(t *testing.T) {
 	s.must(put(Busy))
 
 	// A clock that is put back locks nobody out, and opens nothing.
-	var soon *TooSoonError
+	var soon *RateLimitedError
 	s.now = noon.Add(30 * time.Second)
-	if err := s.do(put(Away)); !errors.As(err, &soon) || soon.Wait != time.Minute {
+	if err := s.do(put(Away)); !errors.As(err, &soon) || soon.RetryAfter != time.Minute {
 		t.Errorf("put back by half a minute: %v", err)
 	}
 	s.now = noon.Add(-time.Hour)
 	s.must(put(Away))
 	s.now = s.now.Add(59 * time.Second)
-	if err := s.do(put(Busy)); !errors.As(err, &soon) || soon.Wait != time.Second {
+	if err := s.do(put(Busy)); !errors.As(err, &soon) || soon.RetryAfter != time.Second {
 		t.Errorf("in the minute of an update by the clock that was put back: %v", err)
 	}
 	s.now = s.now.Add(time.Second)
@@ -117,7 +117,7 @@ func TestIdempotencyKey(t *testing.T) {
 	if err := s.do(stale); !errors.As(err, &repeat) {
 		t.Errorf("a repeat comes before If-Match: %v", err)
 	}
-	var soon *TooSoonError
+	var soon *RateLimitedError
 	if err := s.do(keyed(put(Busy), 2, 1)); !errors.As(err, &soon) {
 		t.Fatalf("%v", err)
 	}
@@ -178,7 +178,7 @@ func TestConditions(t *testing.T) {
 		{"note", SetNote{Text: "other"}, nil, ErrPrecondition},
 		{"session", SignOut{Session: "s"}, nil, ErrPrecondition},
 		{"no session", SignOut{Session: "t"}, ErrUnknownSession, ErrUnknownSession},
-		{"refresh", Refresh{Session: "s", Activity: IsIdle}, nil, ErrPrecondition},
+		{"refresh", Refresh{Session: "s", Activity: ActivityIdle}, nil, ErrPrecondition},
 		{"refresh of no session", Refresh{Session: "t"}, ErrUnknownSession, ErrUnknownSession},
 		{"sign-in", SignIn{Session: "u", Client: Desktop}, nil, ErrPrecondition},
 		{"update of the presence", put(Away), nil, ErrPrecondition},
@@ -318,16 +318,16 @@ func TestStanding(t *testing.T) {
 	s := newScript(t)
 	s.signIn()
 	s.must(manual(OutOfOffice))
-	s.must(SetStanding{Standing: Deactivated})
+	s.must(SetUserState{State: UserDeactivated})
 	s.want(Offline)
 	s.refused(signIn("x"), ErrDeactivated)
-	s.refused(SetStanding{Standing: Deactivated}, ErrNoChange)
-	s.must(SetStanding{Standing: Active})
+	s.refused(SetUserState{State: UserDeactivated}, ErrNoChange)
+	s.must(SetUserState{State: UserActive})
 	s.want(OutOfOffice) // what was claimed counts again
-	s.must(SetStanding{Standing: Deleted})
+	s.must(SetUserState{State: UserDeleted})
 	s.want(Offline)
 	s.refused(signIn("x"), ErrDeleted)
-	if err := s.do(SetStanding{Standing: Active}); !errors.Is(err, ErrNoChange) {
+	if err := s.do(SetUserState{State: UserActive}); !errors.Is(err, ErrNoChange) {
 		t.Errorf("a deleted id came back: %v", err)
 	}
 	if len(s.state.Claims)+len(s.state.Sessions) != 0 {

@@ -22,8 +22,8 @@ func TestRevisionsOfWhatIsShown(t *testing.T) {
 		// Its lease ran out and nobody looked: it was offline in between.
 		{"since only", 40 * time.Second, signIn("desk"), true, false},
 		{"a refresh", 10 * time.Second, Refresh{Session: "desk"}, false, false},
-		{"a refresh with activity", 10 * time.Second, Refresh{Session: "desk", Activity: IsActive}, false, false},
-		{"the edge to idle under a claim", 0, Refresh{Session: "desk", Activity: IsIdle}, false, false},
+		{"a refresh with activity", 10 * time.Second, Refresh{Session: "desk", Activity: ActivityActive}, false, false},
+		{"the edge to idle under a claim", 0, Refresh{Session: "desk", Activity: ActivityIdle}, false, false},
 		{"a second session", 0, signIn("second"), false, false},
 		{"a claim under the one that wins", 0, claim("e", Calendar, InCalendarEvent), false, false},
 	} {

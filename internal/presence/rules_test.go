@@ -14,10 +14,10 @@ import (
 	. "porchlight.dev/porchlight/internal/presence"
 )
 
-func everyone(sight Sight) SetRules { return SetRules{Everyone: sight} }
+func everyone(sight Visibility) SetVisibility { return SetVisibility{Everyone: sight} }
 
-func except(sight Sight, watchers map[UserID]Sight) SetRules {
-	return SetRules{Everyone: sight, Watchers: watchers}
+func except(sight Visibility, watchers map[UserID]Visibility) SetVisibility {
+	return SetVisibility{Everyone: sight, Watchers: watchers}
 }
 
 // sees is what a watcher sees of what was committed.
@@ -33,51 +33,51 @@ func TestChangesOfRules(t *testing.T) {
 	offline := func(s *script) { s.signIn(); s.must(SignOut{Session: "desk"}) }
 	noted := func(s *script) { offline(s); s.must(SetNote{Text: "gone fishing"}) }
 	none := func(*script) {}
-	rules := func(e SetRules, then func(*script)) func(*script) {
+	rules := func(e SetVisibility, then func(*script)) func(*script) {
 		return func(s *script) { s.must(e); s.pass(time.Minute); then(s) }
 	}
 	signOut := func(s *script) { s.must(SignOut{Session: "desk"}) }
 	const anEvent, no = true, false
-	exception := func(sight Sight) map[UserID]Sight { return map[UserID]Sight{"w": sight} }
+	exception := func(sight Visibility) map[UserID]Visibility { return map[UserID]Visibility{"w": sight} }
 	for _, row := range []struct {
 		name  string
 		user  func(*script)
 		then  func(*script) // with what happens a minute later
-		e     SetRules
+		e     SetVisibility
 		event bool
 		want  Presence // Since: zero none, 1 the instant of e, 2 as before, 3 a minute before e
 	}{
-		{"hidden while busy", busy, none, everyone(SeesOffline), anEvent, Presence{Since: 1}},
-		{"hidden while offline: nobody can tell", offline, none, everyone(SeesOffline), no, Presence{Since: 2}},
-		{"hidden while offline with a note: it goes", noted, none, everyone(SeesOffline), anEvent, Presence{Since: 2}},
-		{"hidden from this watcher alone", busy, none, except(SeesAll, exception(SeesOffline)), anEvent, Presence{Since: 1}},
-		{"hidden from everyone but this watcher", busy, none, except(SeesOffline, exception(SeesAll)), no, Presence{Status: Busy, Since: 2}},
-		{"hidden from others: nothing to see", busy, none, except(SeesAll, map[UserID]Sight{"x": SeesOffline}), no, Presence{Status: Busy, Since: 2}},
-		{"status only", busy, none, everyone(SeesStatus), anEvent, Presence{Status: Busy}},
-		{"all again after status only", busy, rules(everyone(SeesStatus), none), everyone(SeesAll), anEvent, Presence{Status: Busy, Since: 2}},
-		{"hidden after status only: no time gives it away", busy, rules(everyone(SeesStatus), none), everyone(SeesOffline), anEvent, Presence{}},
-		{"status only, hidden while offline: nobody can tell", offline, rules(everyone(SeesStatus), none), everyone(SeesOffline), no, Presence{}},
-		{"hidden, now by name", busy, rules(everyone(SeesOffline), none), except(SeesAll, exception(SeesOffline)), no, Presence{Since: 2}},
-		{"hidden by name, now with everyone", busy, rules(except(SeesAll, exception(SeesOffline)), none), everyone(SeesOffline), no, Presence{Since: 2}},
-		{"lifted while busy: since no earlier than that", busy, rules(everyone(SeesOffline), none), everyone(SeesAll), anEvent, Presence{Status: Busy, Since: 1}},
-		{"lifted by name while busy", busy, rules(everyone(SeesOffline), none), except(SeesOffline, exception(SeesAll)), anEvent, Presence{Status: Busy, Since: 1}},
-		{"lifted by leaving the list", busy, rules(except(SeesAll, exception(SeesOffline)), none), everyone(SeesAll), anEvent, Presence{Status: Busy, Since: 1}},
-		{"lifted in two steps while busy: since no earlier than the first", busy, rules(everyone(SeesOffline), func(s *script) {
-			s.must(everyone(SeesStatus))
-		}), everyone(SeesAll), anEvent, Presence{Status: Busy, Since: 3}},
-		{"lifted to the status while busy", busy, rules(everyone(SeesOffline), none), everyone(SeesStatus), anEvent, Presence{Status: Busy}},
-		{"hidden while offline, lifted: nothing happened", offline, rules(everyone(SeesOffline), none), everyone(SeesAll), no, Presence{Since: 2}},
-		{"lifted after signing out behind it: veiled", busy, rules(everyone(SeesOffline), signOut), everyone(SeesAll), no, Presence{Since: 2}},
-		{"lifted to the status after signing out: veiled", busy, rules(everyone(SeesOffline), signOut), everyone(SeesStatus), no, Presence{Since: 2}},
-		{"lifted by leaving the list after signing out: veiled", busy, rules(except(SeesAll, exception(SeesOffline)), signOut), everyone(SeesAll), no, Presence{Since: 2}},
-		{"hidden again behind the veil", busy, rules(everyone(SeesOffline), func(s *script) {
+		{"hidden while busy", busy, none, everyone(VisibilityOffline), anEvent, Presence{Since: 1}},
+		{"hidden while offline: nobody can tell", offline, none, everyone(VisibilityOffline), no, Presence{Since: 2}},
+		{"hidden while offline with a note: it goes", noted, none, everyone(VisibilityOffline), anEvent, Presence{Since: 2}},
+		{"hidden from this watcher alone", busy, none, except(VisibilityAll, exception(VisibilityOffline)), anEvent, Presence{Since: 1}},
+		{"hidden from everyone but this watcher", busy, none, except(VisibilityOffline, exception(VisibilityAll)), no, Presence{Status: Busy, Since: 2}},
+		{"hidden from others: nothing to see", busy, none, except(VisibilityAll, map[UserID]Visibility{"x": VisibilityOffline}), no, Presence{Status: Busy, Since: 2}},
+		{"status only", busy, none, everyone(VisibilityStatus), anEvent, Presence{Status: Busy}},
+		{"all again after status only", busy, rules(everyone(VisibilityStatus), none), everyone(VisibilityAll), anEvent, Presence{Status: Busy, Since: 2}},
+		{"hidden after status only: no time gives it away", busy, rules(everyone(VisibilityStatus), none), everyone(VisibilityOffline), anEvent, Presence{}},
+		{"status only, hidden while offline: nobody can tell", offline, rules(everyone(VisibilityStatus), none), everyone(VisibilityOffline), no, Presence{}},
+		{"hidden, now by name", busy, rules(everyone(VisibilityOffline), none), except(VisibilityAll, exception(VisibilityOffline)), no, Presence{Since: 2}},
+		{"hidden by name, now with everyone", busy, rules(except(VisibilityAll, exception(VisibilityOffline)), none), everyone(VisibilityOffline), no, Presence{Since: 2}},
+		{"lifted while busy: since no earlier than that", busy, rules(everyone(VisibilityOffline), none), everyone(VisibilityAll), anEvent, Presence{Status: Busy, Since: 1}},
+		{"lifted by name while busy", busy, rules(everyone(VisibilityOffline), none), except(VisibilityOffline, exception(VisibilityAll)), anEvent, Presence{Status: Busy, Since: 1}},
+		{"lifted by leaving the list", busy, rules(except(VisibilityAll, exception(VisibilityOffline)), none), everyone(VisibilityAll), anEvent, Presence{Status: Busy, Since: 1}},
+		{"lifted in two steps while busy: since no earlier than the first", busy, rules(everyone(VisibilityOffline), func(s *script) {
+			s.must(everyone(VisibilityStatus))
+		}), everyone(VisibilityAll), anEvent, Presence{Status: Busy, Since: 3}},
+		{"lifted to the status while busy", busy, rules(everyone(VisibilityOffline), none), everyone(VisibilityStatus), anEvent, Presence{Status: Busy}},
+		{"hidden while offline, lifted: nothing happened", offline, rules(everyone(VisibilityOffline), none), everyone(VisibilityAll), no, Presence{Since: 2}},
+		{"lifted after signing out behind it: veiled", busy, rules(everyone(VisibilityOffline), signOut), everyone(VisibilityAll), no, Presence{Since: 2}},
+		{"lifted to the status after signing out: veiled", busy, rules(everyone(VisibilityOffline), signOut), everyone(VisibilityStatus), no, Presence{Since: 2}},
+		{"lifted by leaving the list after signing out: veiled", busy, rules(except(VisibilityAll, exception(VisibilityOffline)), signOut), everyone(VisibilityAll), no, Presence{Since: 2}},
+		{"hidden again behind the veil", busy, rules(everyone(VisibilityOffline), func(s *script) {
 			signOut(s)
-			s.must(everyone(SeesAll))
-		}), everyone(SeesOffline), no, Presence{Since: 2}},
-		{"all, then the status, then all behind one veil", busy, rules(everyone(SeesOffline), func(s *script) {
+			s.must(everyone(VisibilityAll))
+		}), everyone(VisibilityOffline), no, Presence{Since: 2}},
+		{"all, then the status, then all behind one veil", busy, rules(everyone(VisibilityOffline), func(s *script) {
 			signOut(s)
-			s.must(everyone(SeesStatus))
-		}), everyone(SeesAll), no, Presence{Since: 2}},
+			s.must(everyone(VisibilityStatus))
+		}), everyone(VisibilityAll), no, Presence{Since: 2}},
 	} {
 		s := newScript(t)
 		row.user(s)
@@ -119,9 +119,9 @@ func TestTheVeilFallsWithTheNextStatus(t *testing.T) {
 	s := newScript(t)
 	s.signIn()
 	s.pass(time.Minute)
-	s.must(everyone(SeesOffline))
+	s.must(everyone(VisibilityOffline))
 	hidden := s.sees("w")
-	for _, e := range []Event{manual(Busy), SignOut{Session: "desk"}, everyone(SeesAll), SetNote{Text: "n"}, EndClaim{ID: ManualClaim}, SetNote{}} {
+	for _, e := range []Event{manual(Busy), SignOut{Session: "desk"}, everyone(VisibilityAll), SetNote{Text: "n"}, EndClaim{ID: ManualClaim}, SetNote{}} {
 		s.pass(time.Minute)
 		s.must(e)
 		if got := s.sees("w"); got != hidden {
@@ -139,8 +139,8 @@ func TestTheVeilFallsWithTheNextStatus(t *testing.T) {
 	if got := s.sees("w"); got != Committed(&s.state) || got.Since != s.now {
 		t.Errorf("offline again: %+v", got)
 	}
-	s.must(except(SeesAll, map[UserID]Sight{"x": SeesAll}))
-	s.must(everyone(SeesAll))
+	s.must(except(VisibilityAll, map[UserID]Visibility{"x": VisibilityAll}))
+	s.must(everyone(VisibilityAll))
 	if s.state.Rules != nil {
 		t.Errorf("nothing is left to remember, yet there are %+v", s.state.Rules)
 	}
@@ -150,20 +150,20 @@ func TestTheVeilFallsWithTheNextStatus(t *testing.T) {
 // always, or stays behind them.
 func TestRulesAfterAnUnpublishedEnd(t *testing.T) {
 	for _, row := range []struct {
-		first, then Sight
+		first, then Visibility
 		told        bool
 		since       Instant
 	}{
-		{SeesAll, SeesOffline, true, noon.Add(MinLease)},
-		{SeesAll, SeesStatus, true, 0},
-		{SeesStatus, SeesOffline, true, 0},
-		{SeesStatus, SeesAll, true, noon.Add(MinLease)},
-		{SeesOffline, SeesAll, false, noon},
-		{SeesOffline, SeesStatus, false, noon},
+		{VisibilityAll, VisibilityOffline, true, noon.Add(MinLease)},
+		{VisibilityAll, VisibilityStatus, true, 0},
+		{VisibilityStatus, VisibilityOffline, true, 0},
+		{VisibilityStatus, VisibilityAll, true, noon.Add(MinLease)},
+		{VisibilityOffline, VisibilityAll, false, noon},
+		{VisibilityOffline, VisibilityStatus, false, noon},
 	} {
 		s := newScript(t)
 		s.must(SignIn{Session: "desk", Client: Desktop, Lease: MinLease})
-		if row.first != SeesAll {
+		if row.first != VisibilityAll {
 			s.must(everyone(row.first))
 		}
 		s.now = s.now.Add(time.Hour)
@@ -176,22 +176,22 @@ func TestRulesAfterAnUnpublishedEnd(t *testing.T) {
 }
 
 func TestSetRulesIsRefused(t *testing.T) {
-	many := func(n int) map[UserID]Sight {
-		watchers := make(map[UserID]Sight)
+	many := func(n int) map[UserID]Visibility {
+		watchers := make(map[UserID]Visibility)
 		for i := range n {
-			watchers[UserID(fmt.Sprint(i))] = SeesStatus
+			watchers[UserID(fmt.Sprint(i))] = VisibilityStatus
 		}
 		return watchers
 	}
 	for _, row := range []struct {
-		e    SetRules
+		e    SetVisibility
 		want string
 	}{
 		{everyone(3), "everyone is no level of visibility"},
-		{except(SeesAll, map[UserID]Sight{"w": 3}), "watchers must each have a level of visibility"},
-		{except(SeesAll, map[UserID]Sight{"": SeesAll}), "watchers must be 1 to 128 bytes of printable text"},
-		{except(SeesAll, many(MaxRules+1)), "a user has at most 500 visibility rules of watchers"},
-		{except(SeesAll, many(MaxRules)), ""},
+		{except(VisibilityAll, map[UserID]Visibility{"w": 3}), "watchers must each have a level of visibility"},
+		{except(VisibilityAll, map[UserID]Visibility{"": VisibilityAll}), "watchers must be 1 to 128 bytes of printable text"},
+		{except(VisibilityAll, many(MaxRules+1)), "a user has at most 500 visibility rules of watchers"},
+		{except(VisibilityAll, many(MaxRules)), ""},
 	} {
 		s := newScript(t)
 		err := s.do(row.e)
@@ -208,11 +208,11 @@ func TestSetRulesIsRefused(t *testing.T) {
 
 func TestRulesThatAreSetAgainChangeNothing(t *testing.T) {
 	s := newScript(t)
-	s.refused(everyone(SeesAll), ErrNoChange)
-	for _, e := range []SetRules{
-		everyone(SeesOffline), everyone(SeesStatus), except(SeesStatus, map[UserID]Sight{"w": SeesAll, "x": SeesStatus}),
-		except(SeesStatus, map[UserID]Sight{"w": SeesAll}), except(SeesStatus, map[UserID]Sight{"x": SeesAll}),
-		except(SeesAll, map[UserID]Sight{"x": SeesAll}), everyone(SeesAll),
+	s.refused(everyone(VisibilityAll), ErrNoChange)
+	for _, e := range []SetVisibility{
+		everyone(VisibilityOffline), everyone(VisibilityStatus), except(VisibilityStatus, map[UserID]Visibility{"w": VisibilityAll, "x": VisibilityStatus}),
+		except(VisibilityStatus, map[UserID]Visibility{"w": VisibilityAll}), except(VisibilityStatus, map[UserID]Visibility{"x": VisibilityAll}),
+		except(VisibilityAll, map[UserID]Visibility{"x": VisibilityAll}), everyone(VisibilityAll),
 	} {
 		s.must(e)
 		s.refused(e, ErrNoChange)
@@ -220,7 +220,7 @@ func TestRulesThatAreSetAgainChangeNothing(t *testing.T) {
 			t.Errorf("%+v: %d watchers are named", e, named)
 		}
 	}
-	keyed := everyone(SeesAll)
+	keyed := everyone(VisibilityAll)
 	keyed.Key = [16]byte{1}
 	s.must(keyed) // the answer is kept
 	var repeat *RepeatError
@@ -241,11 +241,11 @@ func TestWhatRulesRememberIsBounded(t *testing.T) {
 	s := newScript(t)
 	s.signIn()
 	for round := range 4 {
-		named := make(map[UserID]Sight)
+		named := make(map[UserID]Visibility)
 		for i := range MaxRules {
-			named[UserID(fmt.Sprintf("%d-%03d", round, i))] = SeesOffline
+			named[UserID(fmt.Sprintf("%d-%03d", round, i))] = VisibilityOffline
 		}
-		s.must(except(SeesAll, named))
+		s.must(except(VisibilityAll, named))
 		s.pass(time.Second)
 	}
 	all := watchers(&s.state)
@@ -257,9 +257,9 @@ func TestWhatRulesRememberIsBounded(t *testing.T) {
 			t.Fatalf("%+v", w)
 		}
 	}
-	s.must(everyone(SeesStatus)) // since when they see the user again is remembered
-	s.must(manual(Busy))         // until the next status
-	s.must(everyone(SeesAll))
+	s.must(everyone(VisibilityStatus)) // since when they see the user again is remembered
+	s.must(manual(Busy))               // until the next status
+	s.must(everyone(VisibilityAll))
 	if n := len(watchers(&s.state)); n != 0 {
 		t.Errorf("all see the same, and %d watchers are remembered", n)
 	}
@@ -269,13 +269,13 @@ func TestWhatRulesRememberIsBounded(t *testing.T) {
 func TestWatchersAreForgotten(t *testing.T) {
 	s := newScript(t)
 	s.signIn()
-	s.must(except(SeesAll, map[UserID]Sight{"w": SeesOffline}))
-	s.must(except(SeesAll, map[UserID]Sight{"x": SeesOffline}))
+	s.must(except(VisibilityAll, map[UserID]Visibility{"w": VisibilityOffline}))
+	s.must(except(VisibilityAll, map[UserID]Visibility{"x": VisibilityOffline}))
 	if all := watchers(&s.state); len(all) != 2 || all[0].User != "w" || !all[0].Default {
 		t.Errorf("just lifted: %+v", all)
 	}
 	s.must(manual(Busy))
-	s.must(except(SeesAll, map[UserID]Sight{"x": SeesStatus}))
+	s.must(except(VisibilityAll, map[UserID]Visibility{"x": VisibilityStatus}))
 	if all := watchers(&s.state); len(all) != 1 || all[0].User != "x" {
 		t.Errorf("after the next status: %+v", all)
 	}
@@ -285,26 +285,26 @@ func TestWatchersAreForgotten(t *testing.T) {
 func TestStandingAndRules(t *testing.T) {
 	s := newScript(t)
 	s.signIn()
-	s.must(except(SeesStatus, map[UserID]Sight{"w": SeesOffline}))
+	s.must(except(VisibilityStatus, map[UserID]Visibility{"w": VisibilityOffline}))
 	hidden := s.sees("w")
-	s.must(SetStanding{Standing: Deactivated})
-	if s.refused(everyone(SeesAll), ErrDeactivated); s.sees("w") != hidden || s.sees("x").Status != Offline {
+	s.must(SetUserState{State: UserDeactivated})
+	if s.refused(everyone(VisibilityAll), ErrDeactivated); s.sees("w") != hidden || s.sees("x").Status != Offline {
 		t.Errorf("deactivated: %+v", s.state.Rules)
 	}
-	s.must(SetStanding{Standing: Active})
-	next, errs, err := applyEach(s.state, []Event{everyone(SeesOffline), SetStanding{Standing: Deleted}}, s.policy, s.now)
+	s.must(SetUserState{State: UserActive})
+	next, errs, err := applyEach(s.state, []Event{everyone(VisibilityOffline), SetUserState{State: UserDeleted}}, s.policy, s.now)
 	if err != nil || errs[0] != nil || errs[1] != nil || next.Rules != nil {
 		t.Errorf("%v, %v: %+v", errs, err, next.Rules)
 	}
-	s.must(SetStanding{Standing: Deleted})
-	if s.refused(everyone(SeesAll), ErrDeleted); s.state.Rules != nil || s.sees("w").Status != Offline {
+	s.must(SetUserState{State: UserDeleted})
+	if s.refused(everyone(VisibilityAll), ErrDeleted); s.state.Rules != nil || s.sees("w").Status != Offline {
 		t.Errorf("deleted: %+v", s.state.Rules)
 	}
 }
 
 // A user of whom nothing is recorded seems, hidden, as one who just got a record.
 func TestRulesOfANewRecord(t *testing.T) {
-	s, err := apply(State{}, everyone(SeesOffline), DefaultPolicy(), noon)
+	s, err := apply(State{}, everyone(VisibilityOffline), DefaultPolicy(), noon)
 	want := Presence{Since: noon, Revision: Revision(noon), StatusRevision: Revision(noon)}
 	if got := View(Committed(&s), s.Rules, Watcher{User: "w"}); err != nil || got != want {
 		t.Errorf("%+v, %v; want %+v", got, err, want)
@@ -319,7 +319,7 @@ func drawEvent(t *rapid.T) Event {
 	case 0:
 		return SignOut{Session: SessionID(id)}
 	case 1:
-		return Refresh{Session: SessionID(id), Activity: IsIdle}
+		return Refresh{Session: SessionID(id), Activity: ActivityIdle}
 	case 2:
 		status := rapid.SampledFrom([]Status{Available, Away, Busy, DoNotDisturb}).Draw(t, "status")
 		return SetClaim{ID: ManualClaim, Source: Manual, Status: status, Note: rapid.SampledFrom([]string{"", "n"}).Draw(t, "note")}
@@ -332,9 +332,9 @@ func drawEvent(t *rapid.T) Event {
 	}
 }
 
-func drawRules(t *rapid.T) SetRules {
-	sight := rapid.Map(rapid.IntRange(0, 2), func(n int) Sight { return Sight(n) })
-	e := SetRules{Everyone: sight.Draw(t, "everyone"), Watchers: make(map[UserID]Sight)}
+func drawRules(t *rapid.T) SetVisibility {
+	sight := rapid.Map(rapid.IntRange(0, 2), func(n int) Visibility { return Visibility(n) })
+	e := SetVisibility{Everyone: sight.Draw(t, "everyone"), Watchers: make(map[UserID]Visibility)}
 	for _, w := range []UserID{"v", "w"} {
 		if rapid.Bool().Draw(t, "named") {
 			e.Watchers[w] = sight.Draw(t, "sight")
@@ -374,18 +374,18 @@ func TestHidingIsLikeBeingOffline(t *testing.T) {
 		now := noon
 		later := func() { now = now.Add(time.Duration(rapid.IntRange(1, 200).Draw(t, "seconds")) * time.Second) }
 		named := rapid.Bool().Draw(t, "named")
-		rules := func(sight Sight) SetRules {
+		rules := func(sight Visibility) SetVisibility {
 			if named {
-				return except(SeesAll, map[UserID]Sight{"w": sight})
+				return except(VisibilityAll, map[UserID]Visibility{"w": sight})
 			}
 			return everyone(sight)
 		}
 		statusOnly := rapid.Bool().Draw(t, "status only")
 		var honest, hiding user
 		both := func(e Event) { honest.do(t, e, now, "w"); hiding.do(t, e, now, "w") }
-		both(SetStanding{Standing: Active})
+		both(SetUserState{State: UserActive})
 		if statusOnly {
-			both(rules(SeesStatus))
+			both(rules(VisibilityStatus))
 		}
 		for range rapid.IntRange(0, 8).Draw(t, "before") {
 			later()
@@ -394,7 +394,7 @@ func TestHidingIsLikeBeingOffline(t *testing.T) {
 		later()
 		both(Tick{})
 		honest.leave(t, now)
-		hiding.do(t, rules(SeesOffline), now, "w")
+		hiding.do(t, rules(VisibilityOffline), now, "w")
 		for range rapid.IntRange(0, 12).Draw(t, "behind") {
 			later()
 			hiding.do(t, drawEvent(t), now, "w")
@@ -403,14 +403,14 @@ func TestHidingIsLikeBeingOffline(t *testing.T) {
 		same(t, &honest, &hiding)
 		if p, _ := Compose(hiding.state, now); p.Status == Offline {
 			// Whatever may be seen again, nothing is.
-			sight := rapid.SampledFrom([]Sight{SeesAll, SeesStatus}).Draw(t, "lifted")
+			sight := rapid.SampledFrom([]Visibility{VisibilityAll, VisibilityStatus}).Draw(t, "lifted")
 			later()
 			hiding.do(t, rules(sight), now, "w")
 			same(t, &honest, &hiding)
 			return
 		}
 		later()
-		hiding.do(t, rules(SeesAll), now, "w")
+		hiding.do(t, rules(VisibilityAll), now, "w")
 		if p := hiding.seen[len(hiding.seen)-1]; p.Status != Offline && (p.Since != now || p.Revision != hiding.state.Revision) {
 			t.Fatalf("shown again, as %+v at %d", p, now)
 		}
@@ -482,7 +482,7 @@ func TestViewsOfAnySequence(t *testing.T) {
 				}
 				last[w] = p
 			}
-			if rules, ok := e.(SetRules); ok {
+			if rules, ok := e.(SetVisibility); ok {
 				checkRuled(t, &s, &next, rules, now)
 			}
 			s = next
@@ -501,34 +501,34 @@ func checkSteps(t *rapid.T, w UserID, was, p *Presence, e Event, s, next *State)
 		t.Fatalf("%s: %+v became %+v and kept its revision", w, *was, *p)
 	}
 	sight := sightOf(s.Rules, w)
-	if _, ok := e.(SetRules); ok {
+	if _, ok := e.(SetVisibility); ok {
 		if sightOf(next.Rules, w) == sight && next.Shown == s.Shown && (changed || p.StatusRevision != was.StatusRevision) {
 			t.Fatalf("%s: sees as much as before, and %+v became %+v", w, *was, *p)
 		}
 		return
 	}
-	if sight == SeesOffline && *p != *was {
+	if sight == VisibilityOffline && *p != *was {
 		t.Fatalf("%s: hidden, and %+v became %+v", w, *was, *p)
 	}
-	if sight == SeesStatus && changed && p.Status == was.Status {
+	if sight == VisibilityStatus && changed && p.Status == was.Status {
 		t.Fatalf("%s: told of %+v after %+v, of which it sees the status only", w, *p, *was)
 	}
 }
 
-func sightOf(rules *Rules, w UserID) Sight {
+func sightOf(rules *VisibilityRules, w UserID) Visibility {
 	if rules == nil {
-		return SeesAll
+		return VisibilityAll
 	}
 	for _, own := range rules.Watchers {
 		if own.User == w {
-			return own.Sight
+			return own.Visibility
 		}
 	}
-	return rules.Everyone.Sight
+	return rules.Everyone.Visibility
 }
 
-// checkRuled checks what SetRules alone does.
-func checkRuled(t *rapid.T, s, next *State, e SetRules, now Instant) {
+// checkRuled checks what SetVisibility alone does.
+func checkRuled(t *rapid.T, s, next *State, e SetVisibility, now Instant) {
 	if p, _ := Compose(*s, s.At); s.Exists() && p.Status == next.Shown.Status && next.Shown.Revision == next.Revision && p.Since == next.Shown.Since && p.Note == Committed(next).Note && p.Until == Committed(next).Until {
 		t.Fatalf("the truth has the revision of the rules: %+v", next.Shown)
 	}

@@ -65,7 +65,7 @@ func TestScenarios(t *testing.T) {
 			s.want(Away)
 			s.pass(16 * time.Minute) // idle
 			s.want(Away)
-			s.must(Refresh{Session: "desk", Activity: IsActive})
+			s.must(Refresh{Session: "desk", Activity: ActivityActive})
 			s.want(Available)
 		}},
 		{"a sign-out and sign-in ends a manual away", func(s *script) {
@@ -149,7 +149,7 @@ func TestScenarios(t *testing.T) {
 		{"an invisible user, an administrator's PUT: real sessions count", func(s *script) {
 			s.signIn()
 			s.must(put(Busy))
-			rules := &Rules{Everyone: Rule{Sight: SeesOffline, Since: noon, Revision: 1}}
+			rules := &VisibilityRules{Everyone: VisibilityRule{Visibility: VisibilityOffline, Since: noon, Revision: 1}}
 			if seen := View(Committed(&s.state), rules, Watcher{User: "w"}); seen.Status != Offline {
 				s.Errorf("a watcher sees %v", seen.Status)
 			}
@@ -323,9 +323,9 @@ func TestSessions(t *testing.T) {
 	s.want(Away)
 	s.must(Refresh{Session: "desk"}) // no activity
 	s.want(Away)
-	s.must(Refresh{Session: "desk", Activity: IsActive})
+	s.must(Refresh{Session: "desk", Activity: ActivityActive})
 	s.want(Available)
-	s.must(Refresh{Session: "desk", Activity: IsIdle})
+	s.must(Refresh{Session: "desk", Activity: ActivityIdle})
 	s.want(Away)
 	s.must(signIn("second"))
 	s.want(Available) // one active session is enough
@@ -346,7 +346,7 @@ func TestRestartGivesSessionsTheirLease(t *testing.T) {
 	s.want(Offline)
 
 	s.signIn()
-	s.must(Refresh{Session: "desk", Activity: IsIdle})
+	s.must(Refresh{Session: "desk", Activity: ActivityIdle})
 	s.now = s.now.Add(time.Hour)
 	s.policy.Ready = s.now
 	s.must(Tick{})
@@ -359,23 +359,23 @@ func TestDamping(t *testing.T) {
 	s.signIn() // a first change is immediate
 	s.now = s.now.Add(300 * time.Millisecond)
 	var damped *DampedError
-	err := s.do(Refresh{Session: "desk", Activity: IsIdle})
+	err := s.do(Refresh{Session: "desk", Activity: ActivityIdle})
 	if !asDamped(err, &damped) || damped.Until != noon.Add(time.Second) {
 		t.Fatalf("got %v", err)
 	}
 	s.must(put(Busy)) // not by sessions
 	s.want(Busy)
-	s.must(Refresh{Session: "desk", Activity: IsIdle}) // nobody sees it under busy
+	s.must(Refresh{Session: "desk", Activity: ActivityIdle}) // nobody sees it under busy
 	s.must(put2(s, Available))
 	s.want(Away)
 	s.now = noon.Add(time.Second)
-	s.must(Refresh{Session: "desk", Activity: IsActive})
+	s.must(Refresh{Session: "desk", Activity: ActivityActive})
 	s.want(Available)
 }
 
 // A change is damped if sessions alone cause it, in one commit with others or not.
 func TestDampingOfEventsTogether(t *testing.T) {
-	idle, active := Refresh{Session: "desk", Activity: IsIdle}, Refresh{Session: "desk", Activity: IsActive}
+	idle, active := Refresh{Session: "desk", Activity: ActivityIdle}, Refresh{Session: "desk", Activity: ActivityActive}
 	for _, row := range []struct {
 		name   string
 		events []Event

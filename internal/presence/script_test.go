@@ -26,7 +26,7 @@ func newScript(t *testing.T) *script {
 	s := &script{T: t, policy: DefaultPolicy(), now: noon}
 	s.policy.ClientVersions = oldClients
 	s.policy.Damping = 0 // has its own tests
-	s.must(SetStanding{Standing: Active})
+	s.must(SetUserState{State: UserActive})
 	return s
 }
 
@@ -111,7 +111,7 @@ func (s *script) activeFor(d time.Duration) {
 	for d > 0 {
 		step := min(d, 10*time.Minute)
 		s.pass(step)
-		s.must(Refresh{Session: "desk", Activity: IsActive})
+		s.must(Refresh{Session: "desk", Activity: ActivityActive})
 		d -= step
 	}
 }

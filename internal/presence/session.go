@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// Seen is what is known of a session beyond its record: later instants, kept in
+// SoftState is what is known of a session beyond its record: later instants, kept in
 // memory between commits.
-type Seen struct {
+type SoftState struct {
 	Session SessionID
 	IdleAt  Instant // zero: nothing newer, or it never idles
 	EndsAt  Instant
 	Lease   time.Duration // by which it ends then
 }
 
-// see moves the session's instants on, never back. A session that was idle when
+// extend moves the session's instants on, never back. A session that was idle when
 // it was recorded, at at, stays so: the activity that ends that is recorded. What
 // was seen under another lease is older than the one on record.
-func (s *Session) see(seen Seen, at Instant) {
+func (s *Session) extend(seen SoftState, at Instant) {
 	if seen.Lease != s.Lease {
 		return
 	}
@@ -31,39 +31,39 @@ func (s *Session) see(seen Seen, at Instant) {
 	}
 }
 
-// Observe is s with what was seen of its sessions since its last commit. It is
+// WithSoftState is s with what was seen of its sessions since its last commit. It is
 // for looking at: what is told to watchers is what was committed.
-func Observe(s State, seen []Seen) State {
+func WithSoftState(s State, seen []SoftState) State {
 	d := draft{State: s}
-	d.observe(Tick{Seen: seen})
+	d.applySoftState(Tick{Soft: seen})
 	return d.State
 }
 
-// Soft reports whether a refresh may be kept in memory: it changes nothing that
+// SoftRefresh reports whether a refresh may be kept in memory: it changes nothing that
 // can be seen and at least half of the time on record remains. already is what
 // was kept for the session before; the result replaces it.
-func Soft(s *State, e Refresh, already Seen, p Policy, now Instant) (Seen, bool) {
+func SoftRefresh(s *State, e Refresh, already SoftState, p Policy, now Instant) (SoftState, bool) {
 	d := draft{State: *s, policy: p, now: now}
 	i, found := d.findSession(e.Session)
-	if !found || s.Standing != Active || s.At < p.Ready || now < s.At || e.needsRecord() {
-		return Seen{}, false
+	if !found || s.UserState != UserActive || s.At < p.Ready || now < s.At || e.needsRecord() {
+		return SoftState{}, false
 	}
 	recorded := s.Sessions[i]
 	current := recorded
-	current.see(already, s.At)
+	current.extend(already, s.At)
 	if !current.live(now) || (e.Lease != 0 && e.Lease != current.Lease) {
-		return Seen{}, false
+		return SoftState{}, false
 	}
-	seen := Seen{Session: e.Session, IdleAt: current.IdleAt, EndsAt: now.Add(current.Lease), Lease: current.Lease}
+	seen := SoftState{Session: e.Session, IdleAt: current.IdleAt, EndsAt: now.Add(current.Lease), Lease: current.Lease}
 	switch e.Activity {
-	case IsActive:
+	case ActivityActive:
 		if !current.active(now) || recorded.lacksIdle(p.IdleAfter, now) {
-			return Seen{}, false
+			return SoftState{}, false
 		}
 		seen.IdleAt = d.idleAt()
-	case IsIdle:
+	case ActivityIdle:
 		if current.active(now) {
-			return Seen{}, false
+			return SoftState{}, false
 		}
 	}
 	return seen, recorded.EndsAt.Sub(now) >= recorded.Lease/2
@@ -102,7 +102,7 @@ func (d *draft) signIn(e *SignIn) error {
 	if err := d.checkNew(e); err != nil {
 		return err
 	}
-	d.report(&session, cmp.Or(e.Activity, IsActive))
+	d.report(&session, cmp.Or(e.Activity, ActivityActive))
 	d.replaceSurplus(&session)
 	i, _ := d.findSession(e.Session)
 	d.Sessions = slices.Insert(d.sessions(), i, session)
@@ -152,10 +152,10 @@ func (e *SignIn) SessionIn(s *State) SessionID {
 // report makes a session what its client says of the person.
 func (d *draft) report(session *Session, activity Activity) {
 	switch activity {
-	case IsActive:
+	case ActivityActive:
 		d.activity()
 		session.IdleAt = d.idleAt()
-	case IsIdle:
+	case ActivityIdle:
 		if session.IdleAt.IsZero() || session.IdleAt > d.now {
 			session.IdleAt = d.now
 		}

@@ -10,7 +10,7 @@ import (
 
 // Manual away ends at the first activity that finds no active session.
 func TestManualAway(t *testing.T) {
-	idle := func(s *script) { s.must(Refresh{Session: "desk", Activity: IsIdle}) }
+	idle := func(s *script) { s.must(Refresh{Session: "desk", Activity: ActivityIdle}) }
 	for _, row := range []struct {
 		name string
 		play func(*script)
@@ -28,12 +28,12 @@ func TestManualAway(t *testing.T) {
 		}},
 		{"a refresh that does not say active never ends it", func(s *script) {
 			s.must(signIn("second"))
-			s.must(Refresh{Session: "second", Activity: IsIdle})
+			s.must(Refresh{Session: "second", Activity: ActivityIdle})
 			idle(s)
 			s.must(manual(Away, time.Hour))
 			s.pass(time.Second)
 			s.must(Refresh{Session: "desk"})
-			s.must(Refresh{Session: "desk", Activity: IsIdle, Lease: MinLease})
+			s.must(Refresh{Session: "desk", Activity: ActivityIdle, Lease: MinLease})
 			if len(s.state.Claims) != 1 {
 				s.Error("manual away has ended")
 			}
@@ -43,7 +43,7 @@ func TestManualAway(t *testing.T) {
 			e.Since = s.now.Add(time.Hour)
 			s.must(e)
 			idle(s)
-			s.must(Refresh{Session: "desk", Activity: IsActive})
+			s.must(Refresh{Session: "desk", Activity: ActivityActive})
 			s.want(Available)
 			s.activeFor(time.Hour)
 			s.want(Away)
@@ -54,7 +54,7 @@ func TestManualAway(t *testing.T) {
 			s.must(manual(Away))
 			s.pass(16 * time.Minute)
 			s.policy.Ready = s.now
-			s.must(Refresh{Session: "desk", Activity: IsActive})
+			s.must(Refresh{Session: "desk", Activity: ActivityActive})
 			s.want(Available)
 		}},
 		{"idle under a calendar event, a restart, the event ends: away", func(s *script) {
@@ -87,7 +87,7 @@ func TestIdleAgainDoesNotMoveIdleAt(t *testing.T) {
 	s := newScript(t)
 	s.signIn()
 	for range 3 {
-		s.must(Refresh{Session: "desk", Activity: IsIdle})
+		s.must(Refresh{Session: "desk", Activity: ActivityIdle})
 		if got := s.state.Sessions[0].IdleAt; got != noon {
 			t.Fatalf("idle at %v", got.Time())
 		}
@@ -101,7 +101,7 @@ func TestIdleAfterZeroNeverIdles(t *testing.T) {
 	s.signIn()
 	s.pass(59 * time.Minute)
 	s.want(Available)
-	s.must(Refresh{Session: "desk", Activity: IsActive})
+	s.must(Refresh{Session: "desk", Activity: ActivityActive})
 	s.pass(59 * time.Minute)
 	s.want(Available)
 }
@@ -113,16 +113,16 @@ func TestStandingEndsWhatItMust(t *testing.T) {
 	s.must(SetNote{Text: "own"})
 	s.must(keyed(put(Busy), 1, 1))
 	s.must(manual(Available))
-	s.must(SetStanding{Standing: Deactivated})
+	s.must(SetUserState{State: UserDeactivated})
 	if len(s.state.Sessions) != 0 {
 		t.Error("sessions outlive deactivation")
 	}
-	s.must(SetStanding{Standing: Active})
+	s.must(SetUserState{State: UserActive})
 	if p := s.want(Offline); p.Note != "own" || len(s.state.Answers) != 1 {
 		t.Errorf("deactivation ends more than sessions: %+v", s.state)
 	}
-	s.must(SetStanding{Standing: Deleted})
-	if s.state.Note != (Note{}) || len(s.state.Answers) != 0 || s.state.AvailableAt != 0 || s.state.UpdatedAt != 0 || s.state.StirredAt != 0 {
+	s.must(SetUserState{State: UserDeleted})
+	if s.state.Note != (Note{}) || len(s.state.Answers) != 0 || s.state.AvailableAt != 0 || s.state.UpdatedAt != 0 || s.state.DampedSince != 0 {
 		t.Errorf("facts of a deleted user stay: %+v", s.state)
 	}
 }
@@ -131,7 +131,7 @@ func TestStandingEndsWhatItMust(t *testing.T) {
 // and a manual away stays.
 func TestSignInIdle(t *testing.T) {
 	idle := func(id SessionID) SignIn {
-		return SignIn{Session: id, Client: Desktop, Lease: MaxLease, Activity: IsIdle}
+		return SignIn{Session: id, Client: Desktop, Lease: MaxLease, Activity: ActivityIdle}
 	}
 	s := newScript(t)
 	s.must(idle("desk"))
@@ -149,7 +149,7 @@ func TestSignInIdle(t *testing.T) {
 	if len(s.state.Claims) != 1 || s.state.Sessions[0].IdleAt != noon {
 		t.Errorf("%+v", s.state)
 	}
-	s.must(SignIn{Session: "third", Client: Desktop, Activity: IsActive})
+	s.must(SignIn{Session: "third", Client: Desktop, Activity: ActivityActive})
 	s.want(Available)
 	s.policy.IdleAfter = 0
 	s.must(idle("fourth"))
@@ -163,13 +163,13 @@ func TestSignInIdle(t *testing.T) {
 func TestSignInResumes(t *testing.T) {
 	s := newScript(t)
 	s.must(SignIn{Session: "a", Client: Desktop, Via: "x"})
-	s.must(Refresh{Session: "a", Activity: IsIdle})
+	s.must(Refresh{Session: "a", Activity: ActivityIdle})
 	s.must(manual(Away))
 	s.pass(time.Minute)
 	for _, e := range []SignIn{
 		{Session: "b", Was: "a", Client: Desktop, Via: "x"},
 		{Session: "a", Client: Desktop, Via: "x"},
-		{Session: "a", Client: Desktop, Via: "x", Activity: IsIdle},
+		{Session: "a", Client: Desktop, Via: "x", Activity: ActivityIdle},
 	} {
 		s.must(e)
 		if got := s.state.Sessions; len(got) != 1 || got[0].ID != "a" || got[0].Since != noon || got[0].IdleAt != noon || got[0].EndsAt != s.now.Add(DefaultLease) {
@@ -193,7 +193,7 @@ func TestSignInResumes(t *testing.T) {
 		t.Errorf("another app's id: %v", err)
 	}
 	s.now++
-	s.must(SignIn{Session: "z", Was: "c", Client: Desktop, Via: "y", Activity: IsActive})
+	s.must(SignIn{Session: "z", Was: "c", Client: Desktop, Via: "y", Activity: ActivityActive})
 	s.want(Available)
 }
 
@@ -201,7 +201,7 @@ func TestSignInResumes(t *testing.T) {
 // clients, goes on after the upgrade: idle stays idle.
 func TestSignInResumesWhatAnEarlierVersionRecorded(t *testing.T) {
 	s := newScript(t)
-	s.must(SignIn{Session: "old", Client: Desktop, Activity: IsIdle}) // no app, as it was recorded
+	s.must(SignIn{Session: "old", Client: Desktop, Activity: ActivityIdle}) // no app, as it was recorded
 	s.must(manual(Away))
 	s.pass(time.Second)
 	s.must(SignIn{Session: "new", Was: "old", Client: Desktop, Via: "x"})

@@ -16,7 +16,7 @@ func largest(t *testing.T, begin, end func(i int) Instant) State {
 	for i := range MaxSessions {
 		id := SessionID(fmt.Sprint("s", i))
 		app := AppID(fmt.Sprint("app-", i/MaxSessionsPerApp))
-		s.must(SignIn{Session: id, Client: Desktop, Lease: MinLease + time.Duration(i)*time.Second, Activity: IsIdle, App: app})
+		s.must(SignIn{Session: id, Client: Desktop, Lease: MinLease + time.Duration(i)*time.Second, Activity: ActivityIdle, App: app})
 	}
 	for i := range MaxClaims {
 		e := claim(ClaimID(fmt.Sprint("c", i)), App, OutOfOffice)

@@ -12,56 +12,56 @@ func TestSoft(t *testing.T) {
 	s := newScript(t)
 	s.must(SignIn{Session: "a", Client: Desktop, Lease: 2 * time.Minute})
 	s.must(SignIn{Session: "idle", Client: Desktop, Lease: time.Hour})
-	s.must(Refresh{Session: "idle", Activity: IsIdle})
+	s.must(Refresh{Session: "idle", Activity: ActivityIdle})
 	s.must(SignIn{Session: "long", Client: Desktop, Lease: time.Hour})
 	for _, row := range []struct {
 		name    string
 		after   time.Duration
 		e       Refresh
-		already Seen
+		already SoftState
 		soft    bool
 	}{
-		{"more than half of the lease remains", 50 * time.Second, Refresh{Session: "a"}, Seen{}, true},
-		{"less than half remains", 61 * time.Second, Refresh{Session: "a"}, Seen{}, false},
-		{"continuing activity", 50 * time.Second, Refresh{Session: "a", Activity: IsActive}, Seen{}, true},
-		{"another lease", 50 * time.Second, Refresh{Session: "a", Lease: time.Hour}, Seen{}, false},
-		{"the edge to idle", 50 * time.Second, Refresh{Session: "a", Activity: IsIdle}, Seen{}, false},
-		{"still idle", 50 * time.Second, Refresh{Session: "idle", Activity: IsIdle}, Seen{}, true},
-		{"the edge to active", 50 * time.Second, Refresh{Session: "idle", Activity: IsActive}, Seen{}, false},
+		{"more than half of the lease remains", 50 * time.Second, Refresh{Session: "a"}, SoftState{}, true},
+		{"less than half remains", 61 * time.Second, Refresh{Session: "a"}, SoftState{}, false},
+		{"continuing activity", 50 * time.Second, Refresh{Session: "a", Activity: ActivityActive}, SoftState{}, true},
+		{"another lease", 50 * time.Second, Refresh{Session: "a", Lease: time.Hour}, SoftState{}, false},
+		{"the edge to idle", 50 * time.Second, Refresh{Session: "a", Activity: ActivityIdle}, SoftState{}, false},
+		{"still idle", 50 * time.Second, Refresh{Session: "idle", Activity: ActivityIdle}, SoftState{}, true},
+		{"the edge to active", 50 * time.Second, Refresh{Session: "idle", Activity: ActivityActive}, SoftState{}, false},
 		{
 			"what is remembered does not make an idle session active", 50 * time.Second,
-			Refresh{Session: "idle", Activity: IsActive},
-			Seen{Session: "idle", IdleAt: noon.Add(time.Hour), Lease: time.Hour},
+			Refresh{Session: "idle", Activity: ActivityActive},
+			SoftState{Session: "idle", IdleAt: noon.Add(time.Hour), Lease: time.Hour},
 			false,
 		},
-		{"half of the idle time remains", 7*time.Minute + 30*time.Second, Refresh{Session: "long", Activity: IsActive}, Seen{}, true},
-		{"less than half of the idle time remains", 7*time.Minute + 31*time.Second, Refresh{Session: "long", Activity: IsActive}, Seen{}, false},
-		{"which only activity asks about", 8 * time.Minute, Refresh{Session: "long"}, Seen{}, true},
-		{"idle on record", 16 * time.Minute, Refresh{Session: "long", Activity: IsIdle}, Seen{}, true},
+		{"half of the idle time remains", 7*time.Minute + 30*time.Second, Refresh{Session: "long", Activity: ActivityActive}, SoftState{}, true},
+		{"less than half of the idle time remains", 7*time.Minute + 31*time.Second, Refresh{Session: "long", Activity: ActivityActive}, SoftState{}, false},
+		{"which only activity asks about", 8 * time.Minute, Refresh{Session: "long"}, SoftState{}, true},
+		{"idle on record", 16 * time.Minute, Refresh{Session: "long", Activity: ActivityIdle}, SoftState{}, true},
 		{
 			"active by what is remembered: the edge to idle", 16 * time.Minute,
-			Refresh{Session: "long", Activity: IsIdle},
-			Seen{Session: "long", IdleAt: noon.Add(20 * time.Minute), Lease: time.Hour},
+			Refresh{Session: "long", Activity: ActivityIdle},
+			SoftState{Session: "long", IdleAt: noon.Add(20 * time.Minute), Lease: time.Hour},
 			false,
 		},
 		{
 			"what is remembered is not on record: the lease", 61 * time.Second,
 			Refresh{Session: "a"},
-			Seen{Session: "a", EndsAt: noon.Add(170 * time.Second), Lease: 2 * time.Minute},
+			SoftState{Session: "a", EndsAt: noon.Add(170 * time.Second), Lease: 2 * time.Minute},
 			false,
 		},
 		{
 			"what is remembered is not on record: the idle time", 8 * time.Minute,
-			Refresh{Session: "long", Activity: IsActive},
-			Seen{Session: "long", IdleAt: noon.Add(22 * time.Minute), Lease: time.Hour},
+			Refresh{Session: "long", Activity: ActivityActive},
+			SoftState{Session: "long", IdleAt: noon.Add(22 * time.Minute), Lease: time.Hour},
 			false,
 		},
-		{"by a clock that was put back", -time.Second, Refresh{Session: "a"}, Seen{}, false},
-		{"an unknown session", 0, Refresh{Session: "x"}, Seen{}, false},
-		{"with a key", 0, Refresh{Session: "a", Request: Request{Key: [16]byte{1}}}, Seen{}, false},
-		{"with a condition", 0, Refresh{Session: "a", Request: Request{IfMatch: []Revision{1}}}, Seen{}, false},
+		{"by a clock that was put back", -time.Second, Refresh{Session: "a"}, SoftState{}, false},
+		{"an unknown session", 0, Refresh{Session: "x"}, SoftState{}, false},
+		{"with a key", 0, Refresh{Session: "a", Request: Request{Key: [16]byte{1}}}, SoftState{}, false},
+		{"with a condition", 0, Refresh{Session: "a", Request: Request{IfMatch: []Revision{1}}}, SoftState{}, false},
 	} {
-		if _, soft := Soft(&s.state, row.e, row.already, s.policy, noon.Add(row.after)); soft != row.soft {
+		if _, soft := SoftRefresh(&s.state, row.e, row.already, s.policy, noon.Add(row.after)); soft != row.soft {
 			t.Errorf("%s: soft %v", row.name, soft)
 		}
 	}
@@ -73,12 +73,12 @@ func TestNotSoftBeforeTheFirstCommit(t *testing.T) {
 	s := newScript(t)
 	s.signIn()
 	s.policy.Ready = s.now + 1
-	if _, soft := Soft(&s.state, Refresh{Session: "desk"}, Seen{}, s.policy, s.policy.Ready); soft {
+	if _, soft := SoftRefresh(&s.state, Refresh{Session: "desk"}, SoftState{}, s.policy, s.policy.Ready); soft {
 		t.Error("soft on a record of before the start")
 	}
 	s.policy.Ready = s.now
-	s.state.Standing = Deactivated // such a record has no sessions
-	if _, soft := Soft(&s.state, Refresh{Session: "desk"}, Seen{}, s.policy, s.now); soft {
+	s.state.UserState = UserDeactivated // such a record has no sessions
+	if _, soft := SoftRefresh(&s.state, Refresh{Session: "desk"}, SoftState{}, s.policy, s.now); soft {
 		t.Error("soft for a user who is not active")
 	}
 }
@@ -87,17 +87,17 @@ func TestNotSoftBeforeTheFirstCommit(t *testing.T) {
 func TestSoftGoesOnFromWhatIsRemembered(t *testing.T) {
 	s := newScript(t)
 	s.must(SignIn{Session: "a", Client: Desktop, Lease: time.Hour})
-	refresh := func(after time.Duration, activity Activity, already Seen) Seen {
+	refresh := func(after time.Duration, activity Activity, already SoftState) SoftState {
 		t.Helper()
-		seen, soft := Soft(&s.state, Refresh{Session: "a", Activity: activity}, already, s.policy, noon.Add(after))
+		seen, soft := SoftRefresh(&s.state, Refresh{Session: "a", Activity: activity}, already, s.policy, noon.Add(after))
 		if !soft {
 			t.Fatalf("after %v: not soft", after)
 		}
 		return seen
 	}
-	first := refresh(time.Minute, IsActive, Seen{})
-	second := refresh(2*time.Minute, Unsaid, first)
-	if want := (Seen{Session: "a", IdleAt: noon.Add(16 * time.Minute), EndsAt: noon.Add(62 * time.Minute), Lease: time.Hour}); second != want {
+	first := refresh(time.Minute, ActivityActive, SoftState{})
+	second := refresh(2*time.Minute, ActivityUnspecified, first)
+	if want := (SoftState{Session: "a", IdleAt: noon.Add(16 * time.Minute), EndsAt: noon.Add(62 * time.Minute), Lease: time.Hour}); second != want {
 		t.Errorf("%+v, want %+v", second, want)
 	}
 }
@@ -107,23 +107,23 @@ func TestObserve(t *testing.T) {
 	s := newScript(t)
 	s.signIn()
 	s.must(signIn("idle"))
-	s.must(Refresh{Session: "idle", Activity: IsIdle})
+	s.must(Refresh{Session: "idle", Activity: ActivityIdle})
 	s.policy.IdleAfter = 0
 	s.must(signIn("never"))
 	before := clone(s.state)
 	for _, row := range []struct {
 		name                 string
-		seen                 Seen
+		seen                 SoftState
 		movesIdle, movesEnds bool
 	}{
-		{"later", Seen{"desk", noon.Add(2 * time.Hour), noon.Add(3 * time.Hour), MaxLease}, true, true},
-		{"earlier", Seen{"desk", noon.Add(time.Minute), noon.Add(2 * time.Minute), MaxLease}, false, false},
-		{"nothing of activity", Seen{"desk", 0, noon.Add(3 * time.Hour), MaxLease}, false, true},
-		{"under another lease", Seen{"desk", noon.Add(2 * time.Hour), noon.Add(3 * time.Hour), MinLease}, false, false},
-		{"idle on record", Seen{"idle", noon.Add(2 * time.Hour), noon.Add(3 * time.Hour), MaxLease}, false, true},
-		{"never idles", Seen{"never", noon.Add(2 * time.Hour), noon.Add(3 * time.Hour), MaxLease}, false, true},
+		{"later", SoftState{"desk", noon.Add(2 * time.Hour), noon.Add(3 * time.Hour), MaxLease}, true, true},
+		{"earlier", SoftState{"desk", noon.Add(time.Minute), noon.Add(2 * time.Minute), MaxLease}, false, false},
+		{"nothing of activity", SoftState{"desk", 0, noon.Add(3 * time.Hour), MaxLease}, false, true},
+		{"under another lease", SoftState{"desk", noon.Add(2 * time.Hour), noon.Add(3 * time.Hour), MinLease}, false, false},
+		{"idle on record", SoftState{"idle", noon.Add(2 * time.Hour), noon.Add(3 * time.Hour), MaxLease}, false, true},
+		{"never idles", SoftState{"never", noon.Add(2 * time.Hour), noon.Add(3 * time.Hour), MaxLease}, false, true},
 	} {
-		observed := Observe(s.state, []Seen{{Session: "ended", EndsAt: noon.Add(9 * time.Hour)}, row.seen})
+		observed := WithSoftState(s.state, []SoftState{{Session: "ended", EndsAt: noon.Add(9 * time.Hour)}, row.seen})
 		for i, was := range before.Sessions {
 			if s.state.Sessions[i] != was {
 				t.Fatalf("%s: Observe wrote into the state", row.name)
@@ -147,12 +147,12 @@ func TestObserve(t *testing.T) {
 func TestSeenPutsEndsOff(t *testing.T) {
 	s := newScript(t)
 	s.must(SignIn{Session: "a", Client: Desktop, Lease: 2 * time.Minute})
-	seen, soft := Soft(&s.state, Refresh{Session: "a", Activity: IsActive}, Seen{}, s.policy, noon.Add(time.Minute))
+	seen, soft := SoftRefresh(&s.state, Refresh{Session: "a", Activity: ActivityActive}, SoftState{}, s.policy, noon.Add(time.Minute))
 	if !soft {
 		t.Fatal("not soft")
 	}
 	s.now = noon.Add(2 * time.Minute)
-	s.must(Tick{Seen: []Seen{seen}})
+	s.must(Tick{Soft: []SoftState{seen}})
 	s.want(Available)
 	_, next := Compose(s.state, s.state.At)
 	if want := noon.Add(3 * time.Minute); next != want {
@@ -175,28 +175,28 @@ func TestView(t *testing.T) {
 	for _, row := range []struct {
 		name string
 		p    Presence
-		rule Rule
+		rule VisibilityRule
 		want Presence
 	}{
-		{"all", p, Rule{}, p},
-		{"all, by a rule older than the presence", p, Rule{Revision: 20}, p},
-		{"all, by a rule newer than the status", p, Rule{Revision: 27}, revised(p, 30, 27)},
-		{"all, by a rule newer than all", p, Rule{Revision: 31}, revised(p, 31, 31)},
-		{"all, after hiding until 15", p, Rule{Since: 15}, late},
-		{"status", p, Rule{Sight: SeesStatus}, Presence{Status: Busy, Revision: 25, StatusRevision: 25}},
-		{"status, by a newer rule", p, Rule{Sight: SeesStatus, Revision: 28}, Presence{Status: Busy, Revision: 28, StatusRevision: 28}},
-		{"hidden", p, Rule{Sight: SeesOffline, Since: 5, Revision: 6}, frozen},
-		{"veiled", off, Rule{Since: 5, Revision: 6, Veiled: 25}, frozen},
-		{"veiled, status only", off, Rule{Sight: SeesStatus, Since: 5, Revision: 6, Veiled: 40}, frozen},
-		{"veiled, the status has changed since", off, Rule{Since: 5, Revision: 6, Veiled: 24}, off},
-		{"veiled, not offline", p, Rule{Since: 5, Revision: 6, Veiled: 40}, p},
-		{"kept by default", p, Rule{Revision: 31, Default: true}, revised(p, 31, 31)},
+		{"all", p, VisibilityRule{}, p},
+		{"all, by a rule older than the presence", p, VisibilityRule{Revision: 20}, p},
+		{"all, by a rule newer than the status", p, VisibilityRule{Revision: 27}, revised(p, 30, 27)},
+		{"all, by a rule newer than all", p, VisibilityRule{Revision: 31}, revised(p, 31, 31)},
+		{"all, after hiding until 15", p, VisibilityRule{Since: 15}, late},
+		{"status", p, VisibilityRule{Visibility: VisibilityStatus}, Presence{Status: Busy, Revision: 25, StatusRevision: 25}},
+		{"status, by a newer rule", p, VisibilityRule{Visibility: VisibilityStatus, Revision: 28}, Presence{Status: Busy, Revision: 28, StatusRevision: 28}},
+		{"hidden", p, VisibilityRule{Visibility: VisibilityOffline, Since: 5, Revision: 6}, frozen},
+		{"veiled", off, VisibilityRule{Since: 5, Revision: 6, LiftedRevision: 25}, frozen},
+		{"veiled, status only", off, VisibilityRule{Visibility: VisibilityStatus, Since: 5, Revision: 6, LiftedRevision: 40}, frozen},
+		{"veiled, the status has changed since", off, VisibilityRule{Since: 5, Revision: 6, LiftedRevision: 24}, off},
+		{"veiled, not offline", p, VisibilityRule{Since: 5, Revision: 6, LiftedRevision: 40}, p},
+		{"kept by default", p, VisibilityRule{Revision: 31, Default: true}, revised(p, 31, 31)},
 	} {
-		own := &Rules{Everyone: Rule{Sight: SeesStatus, Revision: 99}, Watchers: []WatcherRule{{"a", Rule{}}, {"w", row.rule}, {"x", Rule{}}}}
+		own := &VisibilityRules{Everyone: VisibilityRule{Visibility: VisibilityStatus, Revision: 99}, Watchers: []WatcherRule{{"a", VisibilityRule{}}, {"w", row.rule}, {"x", VisibilityRule{}}}}
 		if got := View(row.p, own, Watcher{User: "w"}); got != row.want {
 			t.Errorf("%s, the watcher's own: %+v, want %+v", row.name, got, row.want)
 		}
-		if got := View(row.p, &Rules{Everyone: row.rule, Watchers: []WatcherRule{{"x", Rule{}}}}, Watcher{User: "w"}); got != row.want {
+		if got := View(row.p, &VisibilityRules{Everyone: row.rule, Watchers: []WatcherRule{{"x", VisibilityRule{}}}}, Watcher{User: "w"}); got != row.want {
 			t.Errorf("%s, everyone's: %+v, want %+v", row.name, got, row.want)
 		}
 		if got := View(row.p, own, Watcher{User: "w", Truth: true}); got != row.p {

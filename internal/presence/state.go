@@ -52,13 +52,13 @@ type State struct {
 	AvailableAt Instant
 	// UpdatedAt is when an API update was last accepted: the minute rule.
 	UpdatedAt Instant
-	// StirredAt is when sessions alone last changed the status: damping.
-	StirredAt Instant
+	// DampedSince is when sessions alone last changed the status: damping.
+	DampedSince Instant
 
-	Shown    Shown
-	Standing Standing
-	Answers  []Answer // oldest first
-	Rules    *Rules   // of visibility; nil: everyone sees all
+	Shown     Shown
+	UserState UserState
+	Answers   []Answer         // oldest first
+	Rules     *VisibilityRules // of visibility; nil: everyone sees all
 }
 
 // Exists reports whether anything was ever recorded.
@@ -73,15 +73,15 @@ type Shown struct {
 	Revision       Revision // of the last commit that changed status, note, since or until
 }
 
-// Standing is a user's place in the directory. Numbers are stored: append only.
-type Standing uint8
+// UserState is a user's place in the directory. Numbers are stored: append only.
+type UserState uint8
 
 // A deactivated user is offline whatever is claimed; a deleted user's facts are
 // gone and the id is never used again.
 const (
-	Active Standing = iota
-	Deactivated
-	Deleted
+	UserActive UserState = iota
+	UserDeactivated
+	UserDeleted
 )
 
 // A ClientType says what kind of client a session is.

@@ -5,36 +5,36 @@ import (
 	"strings"
 )
 
-// Sight is how much of a presence a watcher may see. Numbers are stored: append
+// Visibility is how much of a presence a watcher may see. Numbers are stored: append
 // only.
-type Sight uint8
+type Visibility uint8
 
 // A watcher sees everything, only the status without note and times, or a user
 // who appears offline.
 const (
-	SeesAll Sight = iota
-	SeesStatus
-	SeesOffline
+	VisibilityAll Visibility = iota
+	VisibilityStatus
+	VisibilityOffline
 )
 
 // Valid reports whether s is one of the three.
-func (s Sight) Valid() bool { return s <= SeesOffline }
+func (s Visibility) Valid() bool { return s <= VisibilityOffline }
 
-// A Rule is what one watcher, or everyone else, may see of a user, and what
+// A VisibilityRule is what one watcher, or everyone else, may see of a user, and what
 // there is to remember so that no view tells more: appearing offline cannot be
 // told from being offline, neither meanwhile nor afterwards.
-type Rule struct {
-	Sight Sight
+type VisibilityRule struct {
+	Visibility Visibility
 	// Since is since when the user seems offline, while that is shown. After that
 	// no since before it is shown: it would lie in the time of hiding.
 	Since Instant
 	// Revision is of the commit by which the rule last changed what is seen under
 	// it; while the user seems offline, of the last that could be seen.
 	Revision Revision
-	// Veiled is the commit that lifted the rule of a user who was offline behind
+	// LiftedRevision is the commit that lifted the rule of a user who was offline behind
 	// it; zero: none. Until the status changes after it the user seems offline as
 	// before, or the real since would tell of the hiding.
-	Veiled Revision
+	LiftedRevision Revision
 	// Default marks a watcher who is no longer named: its sight is that of
 	// everyone. It is kept for what the other fields remember.
 	Default bool
@@ -43,14 +43,14 @@ type Rule struct {
 // A WatcherRule is the rule for one watcher.
 type WatcherRule struct {
 	User UserID
-	Rule
+	VisibilityRule
 }
 
-// Rules say who sees what of a user: by watcher first, then everyone. The zero
-// Rules show all to everyone in the account. They are shared between readers:
+// VisibilityRules say who sees what of a user: by watcher first, then everyone. The zero
+// VisibilityRules show all to everyone in the account. They are shared between readers:
 // nobody writes into them.
-type Rules struct {
-	Everyone Rule
+type VisibilityRules struct {
+	Everyone VisibilityRule
 	Watchers []WatcherRule // by user
 }
 
@@ -63,7 +63,7 @@ type Watcher struct {
 
 // View is the part of p that the watcher may see. Its Revision is that of the
 // last commit that changed what this watcher sees; it never goes back.
-func View(p Presence, rules *Rules, w Watcher) Presence {
+func View(p Presence, rules *VisibilityRules, w Watcher) Presence {
 	if w.Truth || rules == nil {
 		return p
 	}
@@ -71,22 +71,22 @@ func View(p Presence, rules *Rules, w Watcher) Presence {
 	return rule.show(&p)
 }
 
-func (r *Rules) of(user UserID) Rule {
+func (r *VisibilityRules) of(user UserID) VisibilityRule {
 	i, found := slices.BinarySearchFunc(r.Watchers, user, func(w WatcherRule, user UserID) int {
 		return strings.Compare(string(w.User), string(user))
 	})
 	if found {
-		return r.Watchers[i].Rule
+		return r.Watchers[i].VisibilityRule
 	}
 	return r.Everyone
 }
 
 // show is what is seen of p under the rule.
-func (r *Rule) show(p *Presence) Presence {
+func (r *VisibilityRule) show(p *Presence) Presence {
 	switch {
-	case r.freezes(p):
+	case r.hides(p):
 		return Presence{Status: Offline, Since: r.Since, Revision: r.Revision, StatusRevision: r.Revision}
-	case r.Sight == SeesStatus:
+	case r.Visibility == VisibilityStatus:
 		revision := max(p.StatusRevision, r.Revision)
 		return Presence{Status: p.Status, Revision: revision, StatusRevision: revision}
 	default:
@@ -98,7 +98,7 @@ func (r *Rule) show(p *Presence) Presence {
 	}
 }
 
-// freezes reports whether nothing of p is seen: hidden, or veiled still.
-func (r *Rule) freezes(p *Presence) bool {
-	return r.Sight == SeesOffline || (r.Veiled != 0 && p.Status == Offline && p.StatusRevision <= r.Veiled)
+// hides reports whether nothing of p is seen: hidden, or veiled still.
+func (r *VisibilityRule) hides(p *Presence) bool {
+	return r.Visibility == VisibilityOffline || (r.LiftedRevision != 0 && p.Status == Offline && p.StatusRevision <= r.LiftedRevision)
 }

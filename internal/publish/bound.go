@@ -72,9 +72,9 @@ func (p *Publisher) SignIn(ctx context.Context, u store.User, actor store.Actor,
 	return b, nil
 }
 
-// Say reports whether the person is active. After Release it does nothing: it would
+// ReportActivity reports whether the person is active. After Release it does nothing: it would
 // give the session its lease again, of a connection that is lost.
-func (b *Binding) Say(ctx context.Context, said presence.Activity) error {
+func (b *Binding) ReportActivity(ctx context.Context, said presence.Activity) error {
 	b.speaking.RLock()
 	defer b.speaking.RUnlock()
 	if b.released {
@@ -115,9 +115,9 @@ func (b *Binding) Release(ctx context.Context) error {
 	return err
 }
 
-// Leave is for a server that stops: the session has its lease, for a client that
+// Detach is for a server that stops: the session has its lease, for a client that
 // comes back to another server or to the next one.
-func (b *Binding) Leave() { b.p.bound.remove(b) }
+func (b *Binding) Detach() { b.p.bound.remove(b) }
 
 func (s *bindings) add(b *Binding) {
 	s.mu.Lock()
@@ -209,7 +209,7 @@ func (p *Publisher) refreshBound(ctx context.Context, due []*Binding) {
 	for range min(len(due), boundWorkers) {
 		group.Go(func() {
 			for b := range work {
-				switch err := b.Say(ctx, presence.Unsaid); {
+				switch err := b.ReportActivity(ctx, presence.ActivityUnspecified); {
 				case err == nil || ctx.Err() != nil:
 				case over(err):
 					p.bound.drop(b, err)

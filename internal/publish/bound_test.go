@@ -21,7 +21,7 @@ func bound(t *testing.T, test func(n *node)) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, vfs.NewMem())
 		defer n.stop()
-		n.must(presence.SetStanding{Standing: presence.Active})
+		n.must(presence.SetUserState{State: presence.UserActive})
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
@@ -155,7 +155,7 @@ func TestADrainKeepsTheLease(t *testing.T) {
 	bound(t, func(n *node) {
 		b := n.connect("s", "")
 		pass(10 * time.Minute)
-		b.Leave()
+		b.Detach()
 		pass(presence.DefaultLease - 22*time.Second) // it was kept live within the last 20
 		n.want(presence.Available)
 		pass(24 * time.Second)
@@ -172,12 +172,12 @@ func TestActivityOnItsWayDoesNotOutliveTheConnection(t *testing.T) {
 		pass(time.Minute)
 		said := make(chan error, 4)
 		say := func(a presence.Activity) {
-			go func() { said <- b.Say(n.Context(), a) }()
+			go func() { said <- b.ReportActivity(n.Context(), a) }()
 			synctest.Wait()
 		}
-		say(presence.IsIdle)
-		n.release(b)           // at once, or behind what is held
-		say(presence.IsActive) // it was read before the connection was lost
+		say(presence.ActivityIdle)
+		n.release(b)                 // at once, or behind what is held
+		say(presence.ActivityActive) // it was read before the connection was lost
 		pass(3 * time.Second)
 		for range 2 {
 			if err := <-said; err != nil {

@@ -50,7 +50,7 @@ func (p *Publisher) tick(ctx context.Context, u store.User) {
 	now := p.now()
 	seen := p.soft.of(u)
 	_, err := p.update(ctx, update{user: u, seen: seen, unlisted: true, decide: func(was presence.Recorded) (store.Change, error) {
-		next, err := presence.Apply(was, presence.Tick{Seen: seen}, p.policy, now)
+		next, err := presence.Apply(was, presence.Tick{Soft: seen}, p.policy, now)
 		return store.Change{Change: next, By: by}, err
 	}})
 	if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrClosed) && !errors.Is(err, store.ErrFull) {

@@ -6,4 +6,4 @@ import (
 )
 
 // Remembered is what memory holds of u's sessions: a leak shows nowhere else.
-func (p *Publisher) Remembered(u store.User) []presence.Seen { return p.soft.of(u) }
+func (p *Publisher) Remembered(u store.User) []presence.SoftState { return p.soft.of(u) }

@@ -99,7 +99,7 @@ func (p *Publisher) release(ctx context.Context, u store.User) {
 	policy.Damping = 0
 	now := p.now()
 	seen := p.soft.of(u)
-	events := []presence.Event{presence.Tick{Seen: seen}}
+	events := []presence.Event{presence.Tick{Soft: seen}}
 	for _, w := range waiters {
 		events = append(events, w.event)
 	}

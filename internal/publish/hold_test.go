@@ -17,8 +17,8 @@ import (
 )
 
 var (
-	idle   = presence.Refresh{Session: "s", Activity: presence.IsIdle}
-	active = presence.Refresh{Session: "s", Activity: presence.IsActive}
+	idle   = presence.Refresh{Session: "s", Activity: presence.ActivityIdle}
+	active = presence.Refresh{Session: "s", Activity: presence.ActivityActive}
 )
 
 func keyed(key byte) presence.Request {
@@ -190,7 +190,7 @@ func TestIfMatchAmongHeldEvents(t *testing.T) {
 		defer n.stop()
 		n.must(signIn("s", time.Hour))
 		n.must(signIn("t", time.Hour))
-		n.must(presence.Refresh{Session: "t", Activity: presence.IsIdle})
+		n.must(presence.Refresh{Session: "t", Activity: presence.ActivityIdle})
 		match := presence.Request{IfMatch: []presence.Revision{n.record(alice).Revision}}
 		var group sync.WaitGroup
 		group.Go(func() { n.try(presence.SignOut{Session: "s", Request: match}) })
@@ -232,11 +232,11 @@ func TestCauses(t *testing.T) {
 			e    presence.Event
 			want store.Cause
 		}{
-			{presence.SetStanding{Standing: presence.Active}, store.CauseCreated},
+			{presence.SetUserState{State: presence.UserActive}, store.CauseCreated},
 			{presence.ProfileChanged{}, store.CauseRenamed},
 			{presence.ProfileChanged{Email: true}, store.CauseEmail},
-			{presence.SetStanding{Standing: presence.Deactivated}, store.CauseDeactivated},
-			{presence.SetStanding{Standing: presence.Active}, store.CauseActivated},
+			{presence.SetUserState{State: presence.UserDeactivated}, store.CauseDeactivated},
+			{presence.SetUserState{State: presence.UserActive}, store.CauseActivated},
 			{signIn("s", time.Hour), store.CauseSignIn},
 			{idle, store.CauseRefresh},
 			{presence.SetClaim{ID: "c", Source: presence.App, Status: presence.Busy}, store.CauseClaim},

@@ -110,7 +110,7 @@ func (p *Publisher) commit(ctx context.Context, u store.User, by store.By, e pre
 			next, err := presence.Apply(was, e, p.policy, now)
 			return store.Change{Change: next, By: by}, err
 		}
-		next, errs, err := presence.ApplyEach(was, []presence.Event{presence.Tick{Seen: seen}, e}, p.policy, now)
+		next, errs, err := presence.ApplyEach(was, []presence.Event{presence.Tick{Soft: seen}, e}, p.policy, now)
 		return store.Change{Change: next, By: by}, cmp.Or(errs[1], err)
 	}})
 }
@@ -121,7 +121,7 @@ var errNotOnRecord = errors.New("nothing is recorded about this user")
 // An update is a change of a user's record that is to be made.
 type update struct {
 	user store.User
-	seen []presence.Seen // what memory holds of the sessions, which decide carries into the record
+	seen []presence.SoftState // what memory holds of the sessions, which decide carries into the record
 	// unlisted says that a user without a record need not be known to the
 	// directory: it is the directory that asks, or a user who has one.
 	unlisted bool
@@ -162,7 +162,7 @@ func (p *Publisher) update(ctx context.Context, o update) (Result, error) {
 
 func isDirectory(e presence.Event) bool {
 	switch e.(type) {
-	case presence.SetStanding, presence.ProfileChanged:
+	case presence.SetUserState, presence.ProfileChanged:
 		return true
 	default:
 		return false
@@ -193,25 +193,25 @@ func causeOf(e presence.Event, exists bool) store.Cause {
 		return store.CauseEndClaim
 	case presence.SetNote:
 		return store.CauseNote
-	case presence.SetRules:
-		return store.CauseRules
+	case presence.SetVisibility:
+		return store.CauseVisibility
 	case presence.ProfileChanged:
 		if e.Email {
 			return store.CauseEmail
 		}
 		return store.CauseRenamed
-	case presence.SetStanding:
-		return causeOfState(e.Standing, exists)
+	case presence.SetUserState:
+		return causeOfState(e.State, exists)
 	default:
 		return store.CauseTime
 	}
 }
 
-func causeOfState(state presence.Standing, exists bool) store.Cause {
+func causeOfState(state presence.UserState, exists bool) store.Cause {
 	switch {
-	case state == presence.Deleted:
+	case state == presence.UserDeleted:
 		return store.CauseDeleted
-	case state == presence.Deactivated:
+	case state == presence.UserDeactivated:
 		return store.CauseDeactivated
 	case exists:
 		return store.CauseActivated

@@ -181,7 +181,7 @@ func TestRefreshesAreSoft(t *testing.T) {
 		last := signedIn
 		for range 120 { // an hour, twice a minute
 			pass(30 * time.Second)
-			n.must(presence.Refresh{Session: "s", Activity: presence.IsActive})
+			n.must(presence.Refresh{Session: "s", Activity: presence.ActivityActive})
 			n.want(presence.Available)
 			if r := n.record(alice).Revision; r != last {
 				commits, last = commits+1, r
@@ -208,7 +208,7 @@ func TestSoftRefreshesShow(t *testing.T) {
 		defer n.stop()
 		signedIn := n.must(signIn("s", 2*time.Minute))
 		pass(30 * time.Second)
-		refreshed := n.must(presence.Refresh{Session: "s", Activity: presence.IsActive})
+		refreshed := n.must(presence.Refresh{Session: "s", Activity: presence.ActivityActive})
 		want := presence.InstantOf(time.Now().Add(2 * time.Minute))
 		if refreshed.Revision() != signedIn.Revision() {
 			t.Error("the refresh was a commit")
@@ -216,7 +216,7 @@ func TestSoftRefreshesShow(t *testing.T) {
 		if got := refreshed.Record.State.Sessions[0].EndsAt; got != want {
 			t.Errorf("the answer says it ends at %v, want %v", got.Time(), want.Time())
 		}
-		if got := n.Observed(alice, n.record(alice)).Sessions[0].EndsAt; got != want {
+		if got := n.WithSoftState(alice, n.record(alice)).Sessions[0].EndsAt; got != want {
 			t.Errorf("an observer sees %v, want %v", got.Time(), want.Time())
 		}
 		if got := n.record(alice).Sessions[0].EndsAt; got == want {
@@ -239,9 +239,9 @@ func TestFlappingIsDamped(t *testing.T) {
 		var group sync.WaitGroup
 		for i := range 100 { // 5 s; the last says idle
 			pass(50 * time.Millisecond)
-			activity := presence.IsActive
+			activity := presence.ActivityActive
 			if i%2 == 1 {
-				activity = presence.IsIdle
+				activity = presence.ActivityIdle
 			}
 			group.Go(func() { n.try(presence.Refresh{Session: "s", Activity: activity}) })
 		}
@@ -327,7 +327,7 @@ func TestTheMinuteUnderConcurrency(t *testing.T) {
 		for range 100 {
 			group.Go(func() {
 				_, err := n.Publish(t.Context(), alice, store.Actor{}, dnd(time.Hour))
-				var soon *presence.TooSoonError
+				var soon *presence.RateLimitedError
 				switch {
 				case err == nil:
 					mu.Lock()

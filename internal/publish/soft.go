@@ -21,7 +21,7 @@ type soft struct {
 
 type softShard struct {
 	mu   sync.Mutex
-	seen map[store.User][]presence.Seen // slices are never written into
+	seen map[store.User][]presence.SoftState // slices are never written into
 }
 
 func (s *soft) shard(u store.User) *softShard {
@@ -29,7 +29,7 @@ func (s *soft) shard(u store.User) *softShard {
 }
 
 // of is what is known of u's sessions.
-func (s *soft) of(u store.User) []presence.Seen {
+func (s *soft) of(u store.User) []presence.SoftState {
 	shard := s.shard(u)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
@@ -37,20 +37,20 @@ func (s *soft) of(u store.User) []presence.Seen {
 }
 
 // remember replaces what is known of one session.
-func (s *soft) remember(u store.User, seen presence.Seen) {
+func (s *soft) remember(u store.User, seen presence.SoftState) {
 	shard := s.shard(u)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	if shard.seen == nil {
-		shard.seen = make(map[store.User][]presence.Seen)
+		shard.seen = make(map[store.User][]presence.SoftState)
 	}
-	kept := slices.DeleteFunc(slices.Clone(shard.seen[u]), func(old presence.Seen) bool { return old.Session == seen.Session })
+	kept := slices.DeleteFunc(slices.Clone(shard.seen[u]), func(old presence.SoftState) bool { return old.Session == seen.Session })
 	shard.seen[u] = append(kept, seen)
 }
 
 // forget drops what has become part of the record, unless something newer is
 // known by now, and what is of sessions that the record does not have any more.
-func (s *soft) forget(u store.User, recorded []presence.Seen, state *presence.State) {
+func (s *soft) forget(u store.User, recorded []presence.SoftState, state *presence.State) {
 	shard := s.shard(u)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
@@ -58,7 +58,7 @@ func (s *soft) forget(u store.User, recorded []presence.Seen, state *presence.St
 	if !ok {
 		return
 	}
-	left := slices.DeleteFunc(slices.Clone(known), func(seen presence.Seen) bool {
+	left := slices.DeleteFunc(slices.Clone(known), func(seen presence.SoftState) bool {
 		return slices.Contains(recorded, seen) || !hasSession(state, seen.Session)
 	})
 	if len(left) == 0 {
@@ -79,14 +79,14 @@ func (p *Publisher) refreshSoftly(ctx context.Context, u store.User, e presence.
 	if err != nil || len(records) == 0 {
 		return store.Record{}, false, err
 	}
-	var already presence.Seen
+	var already presence.SoftState
 	for _, seen := range p.soft.of(u) {
 		if seen.Session == e.Session {
 			already = seen
 		}
 	}
 	record := records[0]
-	seen, ok := presence.Soft(record.State, e, already, p.policy, p.now())
+	seen, ok := presence.SoftRefresh(record.State, e, already, p.policy, p.now())
 	if ok {
 		p.soft.remember(u, seen)
 		// The session may have ended since the record was read. Whoever ended
@@ -95,18 +95,18 @@ func (p *Publisher) refreshSoftly(ctx context.Context, u store.User, e presence.
 			return store.Record{}, false, err
 		}
 		p.soft.forget(u, nil, records[0].State)
-		record.State = p.Observed(u, record.State)
+		record.State = p.WithSoftState(u, record.State)
 	}
 	return record, ok, nil
 }
 
-// Observed is s, u's state on record, with what memory holds of its sessions: when
+// WithSoftState is s, u's state on record, with what memory holds of its sessions: when
 // they really idle and end, for those who look at sessions.
-func (p *Publisher) Observed(u store.User, s *presence.State) *presence.State {
+func (p *Publisher) WithSoftState(u store.User, s *presence.State) *presence.State {
 	seen := p.soft.of(u)
 	if len(seen) == 0 {
 		return s
 	}
-	observed := presence.Observe(*s, seen)
+	observed := presence.WithSoftState(*s, seen)
 	return &observed
 }

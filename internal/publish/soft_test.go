@@ -54,7 +54,7 @@ func TestCommitsWriteWhatIsRemembered(t *testing.T) {
 		{"a claim", dnd(time.Hour), 170 * time.Second}, // signed in: it is an API update
 		{"another session", signIn("t", time.Hour), 170 * time.Second},
 		{"its own refresh", presence.Refresh{Session: "s"}, 270 * time.Second},
-		{"the edge to idle", presence.Refresh{Session: "s", Activity: presence.IsIdle}, 270 * time.Second},
+		{"the edge to idle", presence.Refresh{Session: "s", Activity: presence.ActivityIdle}, 270 * time.Second},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -63,7 +63,7 @@ func TestCommitsWriteWhatIsRemembered(t *testing.T) {
 				begun := time.Now()
 				n.must(signIn("s", 2*time.Minute))
 				pass(50 * time.Second)
-				n.must(presence.Refresh{Session: "s", Activity: presence.IsActive})
+				n.must(presence.Refresh{Session: "s", Activity: presence.ActivityActive})
 				wantRemembered(n, begun, 170*time.Second)
 				pass(100 * time.Second)
 				n.must(row.e)
@@ -102,12 +102,12 @@ func TestHeldCommitsWriteWhatIsRemembered(t *testing.T) {
 		begun := time.Now()
 		n.must(signIn("s", 2*time.Minute))
 		n.must(signIn("idle", 2*time.Minute))
-		n.must(presence.Refresh{Session: "idle", Activity: presence.IsIdle})
+		n.must(presence.Refresh{Session: "idle", Activity: presence.ActivityIdle})
 		pass(300 * time.Millisecond)
 		n.must(presence.Refresh{Session: "idle"})
 		ends := 2*time.Minute + 300*time.Millisecond
 		wantRemembered(n, begun, ends)
-		n.must(presence.Refresh{Session: "s", Activity: presence.IsIdle}) // waits
+		n.must(presence.Refresh{Session: "s", Activity: presence.ActivityIdle}) // waits
 		if held := time.Since(begun); held < time.Second {
 			t.Fatalf("committed after %v", held)
 		}

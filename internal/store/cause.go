@@ -3,16 +3,16 @@ package store
 import "fmt"
 
 var causeNames = [...]string{
-	CauseUnknown:  "unknown",
-	CauseSignIn:   "sign_in",
-	CauseRefresh:  "refresh",
-	CauseSignOut:  "sign_out",
-	CauseClaim:    "claim",
-	CauseEndClaim: "end_claim",
-	CauseNote:     "note",
-	CauseStanding: "standing",
-	CauseTime:     "time",
-	CauseRules:    "visibility",
+	CauseUnknown:    "unknown",
+	CauseSignIn:     "sign_in",
+	CauseRefresh:    "refresh",
+	CauseSignOut:    "sign_out",
+	CauseClaim:      "claim",
+	CauseEndClaim:   "end_claim",
+	CauseNote:       "note",
+	CauseUserState:  "standing",
+	CauseTime:       "time",
+	CauseVisibility: "visibility",
 
 	CauseRenamed:     "renamed",
 	CauseEmail:       "email",

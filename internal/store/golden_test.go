@@ -34,9 +34,9 @@ func goldenState() presence.State {
 			{ID: "m", Source: presence.Meeting, Status: presence.InMeeting, Since: at - 1},
 		},
 		Note:        presence.Note{Text: "own", Until: at + 60e6},
-		AvailableAt: at - 3600e6, UpdatedAt: at, StirredAt: at - 1,
-		Shown:    presence.Shown{Status: presence.InMeeting, Since: at - 2, StatusRevision: 1_795_334_400_000_000, Revision: 1_795_334_400_000_007},
-		Standing: presence.Deactivated,
+		AvailableAt: at - 3600e6, UpdatedAt: at, DampedSince: at - 1,
+		Shown:     presence.Shown{Status: presence.InMeeting, Since: at - 2, StatusRevision: 1_795_334_400_000_000, Revision: 1_795_334_400_000_007},
+		UserState: presence.UserDeactivated,
 		Answers: []presence.Answer{{
 			Key: [16]byte{0: 1, 15: 0xff}, Body: [16]byte{0: 2, 15: 0xfe}, At: at - 10, Revision: 1_795_334_300_000_000, Result: "made",
 		}},
@@ -44,14 +44,14 @@ func goldenState() presence.State {
 }
 
 // goldenRules are what states of format 2 have beside.
-func goldenRules() *presence.Rules {
+func goldenRules() *presence.VisibilityRules {
 	const at, revision = presence.Instant(1_795_334_400_000_000), presence.Revision(1_795_334_400_000_007)
-	return &presence.Rules{
-		Everyone: presence.Rule{Sight: presence.SeesStatus, Revision: revision},
+	return &presence.VisibilityRules{
+		Everyone: presence.VisibilityRule{Visibility: presence.VisibilityStatus, Revision: revision},
 		Watchers: []presence.WatcherRule{
 			{User: "friend"},
-			{User: "veiled", Rule: presence.Rule{Since: at - 60e6, Revision: revision - 9, Veiled: revision - 2, Default: true}},
-			{User: "ñ\x00", Rule: presence.Rule{Sight: presence.SeesOffline, Since: at, Revision: revision}},
+			{User: "veiled", VisibilityRule: presence.VisibilityRule{Since: at - 60e6, Revision: revision - 9, LiftedRevision: revision - 2, Default: true}},
+			{User: "ñ\x00", VisibilityRule: presence.VisibilityRule{Visibility: presence.VisibilityOffline, Since: at, Revision: revision}},
 		},
 	}
 }
@@ -84,7 +84,7 @@ func goldenOriginEntry() store.Entry {
 		Claim: "m", Source: presence.Meeting,
 		Client: presence.Client{Type: presence.Mobile, Version: "5.17.5", Status: presence.Away},
 	}
-	e.UserBefore = store.UserFacts{State: presence.Deactivated, Note: "own"}
+	e.UserBefore = store.UserFacts{State: presence.UserDeactivated, Note: "own"}
 	e.UserAfter = store.UserFacts{Note: "ñ"}
 	return e
 }
@@ -170,14 +170,14 @@ func TestStoredNumbers(t *testing.T) {
 			"renamed", "email", "created", "activated", "deactivated", "deleted",
 		}, func(n int) string { return store.Cause(n).String() }},
 		"user states": {[]string{"active", "deactivated", "deleted"}, func(n int) string {
-			return map[presence.Standing]string{
-				presence.Active: "active", presence.Deactivated: "deactivated", presence.Deleted: "deleted",
-			}[presence.Standing(n)]
+			return map[presence.UserState]string{
+				presence.UserActive: "active", presence.UserDeactivated: "deactivated", presence.UserDeleted: "deleted",
+			}[presence.UserState(n)]
 		}},
 		"rules of visibility": {[]string{"all", "status", "offline"}, func(n int) string {
-			return map[presence.Sight]string{
-				presence.SeesAll: "all", presence.SeesStatus: "status", presence.SeesOffline: "offline",
-			}[presence.Sight(n)]
+			return map[presence.Visibility]string{
+				presence.VisibilityAll: "all", presence.VisibilityStatus: "status", presence.VisibilityOffline: "offline",
+			}[presence.Visibility(n)]
 		}},
 	} {
 		for n, want := range row.stored {

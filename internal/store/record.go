@@ -35,13 +35,13 @@ func AppendState(dst []byte, s *presence.State) []byte {
 	dst = binary.AppendUvarint(dst, uint64(s.Revision))
 	dst = appendInstant(dst, s.At, 0)
 	base := s.At
-	dst = append(dst, byte(s.Shown.Status), byte(s.Standing))
+	dst = append(dst, byte(s.Shown.Status), byte(s.UserState))
 	dst = appendInstant(dst, s.Shown.Since, base)
 	dst = appendRevision(dst, s.Shown.StatusRevision, s.Revision)
 	dst = appendRevision(dst, s.Shown.Revision, s.Revision)
 	dst = appendInstant(dst, s.AvailableAt, base)
 	dst = appendInstant(dst, s.UpdatedAt, base)
-	dst = appendInstant(dst, s.StirredAt, base)
+	dst = appendInstant(dst, s.DampedSince, base)
 	dst = appendText(dst, s.Note.Text)
 	dst = appendInstant(dst, s.Note.Until, base)
 	dst = appendSessions(dst, s.Sessions, base)
@@ -52,7 +52,7 @@ func AppendState(dst []byte, s *presence.State) []byte {
 }
 
 // appendRules writes whether there are rules, and then those.
-func appendRules(dst []byte, rules *presence.Rules, revision presence.Revision, base presence.Instant) []byte {
+func appendRules(dst []byte, rules *presence.VisibilityRules, revision presence.Revision, base presence.Instant) []byte {
 	dst = append(dst, bit(rules != nil, 1))
 	if rules == nil {
 		return dst
@@ -62,7 +62,7 @@ func appendRules(dst []byte, rules *presence.Rules, revision presence.Revision, 
 	for i := range rules.Watchers {
 		w := &rules.Watchers[i]
 		dst = appendText(dst, w.User)
-		dst = appendRule(dst, &w.Rule, revision, base)
+		dst = appendRule(dst, &w.VisibilityRule, revision, base)
 	}
 	return dst
 }
@@ -78,9 +78,9 @@ const (
 	ruleBits    = 0x3f
 )
 
-func appendRule(dst []byte, r *presence.Rule, revision presence.Revision, base presence.Instant) []byte {
-	head := byte(r.Sight) | bit(r.Since != 0, sinceBit) | bit(r.Revision != 0, revisionBit) |
-		bit(r.Veiled != 0, veiledBit) | bit(r.Default, defaultBit)
+func appendRule(dst []byte, r *presence.VisibilityRule, revision presence.Revision, base presence.Instant) []byte {
+	head := byte(r.Visibility) | bit(r.Since != 0, sinceBit) | bit(r.Revision != 0, revisionBit) |
+		bit(r.LiftedRevision != 0, veiledBit) | bit(r.Default, defaultBit)
 	dst = append(dst, head)
 	if r.Since != 0 {
 		dst = appendInstant(dst, r.Since, base)
@@ -88,8 +88,8 @@ func appendRule(dst []byte, r *presence.Rule, revision presence.Revision, base p
 	if r.Revision != 0 {
 		dst = appendRevision(dst, r.Revision, revision)
 	}
-	if r.Veiled != 0 {
-		dst = appendRevision(dst, r.Veiled, revision)
+	if r.LiftedRevision != 0 {
+		dst = appendRevision(dst, r.LiftedRevision, revision)
 	}
 	return dst
 }
@@ -167,13 +167,13 @@ func DecodeState(data []byte) (presence.State, error) {
 	s.At = d.instant(0)
 	base := s.At
 	s.Shown.Status = d.status()
-	s.Standing = presence.Standing(d.byte())
+	s.UserState = presence.UserState(d.byte())
 	s.Shown.Since = d.instant(base)
 	s.Shown.StatusRevision = d.revision(s.Revision)
 	s.Shown.Revision = d.revision(s.Revision)
 	s.AvailableAt = d.instant(base)
 	s.UpdatedAt = d.instant(base)
-	s.StirredAt = d.instant(base)
+	s.DampedSince = d.instant(base)
 	s.Note.Text = d.text()
 	s.Note.Until = d.instant(base)
 	s.Sessions = d.sessions(base)
@@ -311,7 +311,7 @@ func (d *decoder) facts(head byte, e *Entry) {
 	if d.format < originEntry {
 		return
 	}
-	e.UserBefore.State, e.UserAfter.State = presence.Standing(d.byte()), presence.Standing(d.byte())
+	e.UserBefore.State, e.UserAfter.State = presence.UserState(d.byte()), presence.UserState(d.byte())
 	e.UserBefore.Note = d.text()
 	e.UserAfter.Note = e.UserBefore.Note
 	if head&noteBit != 0 {
@@ -547,8 +547,8 @@ func (d *decoder) answers(revision presence.Revision, base presence.Instant) []p
 	return answers
 }
 
-func (d *decoder) rules(revision presence.Revision, base presence.Instant) *presence.Rules {
-	rules := &presence.Rules{Everyone: d.rule(revision, base)}
+func (d *decoder) rules(revision presence.Revision, base presence.Instant) *presence.VisibilityRules {
+	rules := &presence.VisibilityRules{Everyone: d.rule(revision, base)}
 	n := d.count(minRule)
 	if n == 0 {
 		return rules
@@ -557,15 +557,15 @@ func (d *decoder) rules(revision presence.Revision, base presence.Instant) *pres
 	for i := range rules.Watchers {
 		w := &rules.Watchers[i]
 		w.User = presence.UserID(d.text())
-		w.Rule = d.rule(revision, base)
+		w.VisibilityRule = d.rule(revision, base)
 	}
 	return rules
 }
 
-func (d *decoder) rule(revision presence.Revision, base presence.Instant) presence.Rule {
+func (d *decoder) rule(revision presence.Revision, base presence.Instant) presence.VisibilityRule {
 	head := d.byte()
-	r := presence.Rule{Sight: presence.Sight(head & sightBits), Default: head&defaultBit != 0}
-	if !r.Sight.Valid() || head&^ruleBits != 0 {
+	r := presence.VisibilityRule{Visibility: presence.Visibility(head & sightBits), Default: head&defaultBit != 0}
+	if !r.Visibility.Valid() || head&^ruleBits != 0 {
 		d.bad("an unknown rule")
 	}
 	if head&sinceBit != 0 {
@@ -575,7 +575,7 @@ func (d *decoder) rule(revision presence.Revision, base presence.Instant) presen
 		r.Revision = d.revision(revision)
 	}
 	if head&veiledBit != 0 {
-		r.Veiled = d.revision(revision)
+		r.LiftedRevision = d.revision(revision)
 	}
 	return r
 }

@@ -64,26 +64,26 @@ func some[T any](t *rapid.T, one func(*rapid.T) T, label string) []T {
 	return list
 }
 
-func rule(t *rapid.T) presence.Rule {
-	return presence.Rule{
-		Sight: presence.Sight(rapid.Byte().Draw(t, "sight") % 3), Since: instants().Draw(t, "since"),
-		Revision: revisions().Draw(t, "revision"), Veiled: revisions().Draw(t, "veiled"), Default: rapid.Bool().Draw(t, "default"),
+func rule(t *rapid.T) presence.VisibilityRule {
+	return presence.VisibilityRule{
+		Visibility: presence.Visibility(rapid.Byte().Draw(t, "sight") % 3), Since: instants().Draw(t, "since"),
+		Revision: revisions().Draw(t, "revision"), LiftedRevision: revisions().Draw(t, "veiled"), Default: rapid.Bool().Draw(t, "default"),
 	}
 }
 
 func watcherRules(t *rapid.T) presence.WatcherRule {
-	return presence.WatcherRule{User: presence.UserID(rapid.String().Draw(t, "watcher")), Rule: rule(t)}
+	return presence.WatcherRule{User: presence.UserID(rapid.String().Draw(t, "watcher")), VisibilityRule: rule(t)}
 }
 
 // rules are none, or empty, or some.
-func rules(t *rapid.T) *presence.Rules {
+func rules(t *rapid.T) *presence.VisibilityRules {
 	switch rapid.IntRange(0, 2).Draw(t, "rules") {
 	case 0:
 		return nil
 	case 1:
-		return &presence.Rules{}
+		return &presence.VisibilityRules{}
 	default:
-		return &presence.Rules{Everyone: rule(t), Watchers: some(t, watcherRules, "watchers")}
+		return &presence.VisibilityRules{Everyone: rule(t), Watchers: some(t, watcherRules, "watchers")}
 	}
 }
 
@@ -94,13 +94,13 @@ func states(t *rapid.T) presence.State {
 		Sessions: some(t, sessions, "sessions"), Claims: some(t, claims, "claims"), Answers: some(t, answers, "answers"),
 		Replaced:    some(t, replaced, "replaced"),
 		Note:        presence.Note{Text: rapid.String().Draw(t, "note"), Until: at.Draw(t, "note until")},
-		AvailableAt: at.Draw(t, "available"), UpdatedAt: at.Draw(t, "updated"), StirredAt: at.Draw(t, "stirred"),
+		AvailableAt: at.Draw(t, "available"), UpdatedAt: at.Draw(t, "updated"), DampedSince: at.Draw(t, "stirred"),
 		Shown: presence.Shown{
 			Status: statuses().Draw(t, "shown"), Since: at.Draw(t, "since"),
 			StatusRevision: revisions().Draw(t, "status revision"), Revision: revisions().Draw(t, "shown revision"),
 		},
-		Standing: presence.Standing(rapid.Byte().Draw(t, "standing")),
-		Rules:    rules(t),
+		UserState: presence.UserState(rapid.Byte().Draw(t, "standing")),
+		Rules:     rules(t),
 	}
 }
 
@@ -113,7 +113,7 @@ func presences(t *rapid.T) presence.Presence {
 }
 
 func userFacts(t *rapid.T) store.UserFacts {
-	return store.UserFacts{State: presence.Standing(rapid.Byte().Draw(t, "state")), Note: rapid.String().Draw(t, "own note")}
+	return store.UserFacts{State: presence.UserState(rapid.Byte().Draw(t, "state")), Note: rapid.String().Draw(t, "own note")}
 }
 
 func TestStateRoundTrip(t *testing.T) {
@@ -210,7 +210,7 @@ func TestErasedIsSmall(t *testing.T) {
 // TestHostileLists: a length that nothing stands behind allocates nothing.
 func TestHostileLists(t *testing.T) {
 	empty := store.AppendState(nil, &presence.State{})
-	ruled := store.AppendState(nil, &presence.State{Rules: &presence.Rules{}})
+	ruled := store.AppendState(nil, &presence.State{Rules: &presence.VisibilityRules{}})
 	lists := len(empty) - 5 // the lengths of four empty lists stand last, before the byte for rules
 	for i, before := range [][]byte{empty[:lists], empty[:lists+1], empty[:lists+2], empty[:lists+3], ruled[:len(ruled)-1]} {
 		data := append(bytes.Clone(before), 0xff, 0xff, 0xff, 0xff, 0x7f)
@@ -227,7 +227,7 @@ func TestHostileLists(t *testing.T) {
 
 // TestUnknownRules: bits that this version has no meaning for are no rule.
 func TestUnknownRules(t *testing.T) {
-	ruled := store.AppendState(nil, &presence.State{Rules: &presence.Rules{}})
+	ruled := store.AppendState(nil, &presence.State{Rules: &presence.VisibilityRules{}})
 	for _, head := range []byte{0x03, 0x40, 0x80} {
 		ruled[len(ruled)-2] = head // everyone's stands before the number of watchers
 		if _, err := store.DecodeState(ruled); !errors.Is(err, store.ErrFormat) {
@@ -241,7 +241,7 @@ func TestUnknownRules(t *testing.T) {
 func TestRulesAreSmall(t *testing.T) {
 	s := presence.State{Revision: 1_700_000_000_000_000, At: 1_700_000_000_000_000}
 	plain := len(store.AppendState(nil, &s))
-	s.Rules = &presence.Rules{Watchers: []presence.WatcherRule{{User: "12345678"}}}
+	s.Rules = &presence.VisibilityRules{Watchers: []presence.WatcherRule{{User: "12345678"}}}
 	if data := store.AppendState(nil, &s); len(data) != plain+1+1+10 || data[0] != 3 {
 		t.Errorf("%d bytes with a watcher, %d without", len(data), plain)
 	}
@@ -255,9 +255,9 @@ func FuzzDecodeState(f *testing.F) {
 		Sessions: []presence.Session{{ID: "s", EndsAt: 1_700_000_120_000_000}},
 		Claims:   []presence.Claim{{ID: "c", Status: presence.Busy}}, Answers: []presence.Answer{{Result: "r"}},
 	}))
-	f.Add(store.AppendState(nil, &presence.State{Revision: 7, At: 1_700_000_000_000_000, Rules: &presence.Rules{
-		Everyone: presence.Rule{Sight: presence.SeesStatus, Revision: 5},
-		Watchers: []presence.WatcherRule{{User: "w", Rule: presence.Rule{Sight: presence.SeesOffline, Since: 9, Revision: 6, Veiled: 7, Default: true}}},
+	f.Add(store.AppendState(nil, &presence.State{Revision: 7, At: 1_700_000_000_000_000, Rules: &presence.VisibilityRules{
+		Everyone: presence.VisibilityRule{Visibility: presence.VisibilityStatus, Revision: 5},
+		Watchers: []presence.WatcherRule{{User: "w", VisibilityRule: presence.VisibilityRule{Visibility: presence.VisibilityOffline, Since: 9, Revision: 6, LiftedRevision: 7, Default: true}}},
 	}}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := store.DecodeState(data)

@@ -153,7 +153,7 @@ func (c *Change) Entry(u User, was *presence.Recorded) Entry {
 }
 
 func factsOf(s *presence.State) UserFacts {
-	return UserFacts{State: s.Standing, Note: s.Note.Text}
+	return UserFacts{State: s.UserState, Note: s.Note.Text}
 }
 
 // By says why and by whom a state changed.
@@ -175,10 +175,10 @@ const (
 	CauseClaim
 	CauseEndClaim
 	CauseNote
-	CauseStanding
-	CauseTime  // something ended at its instant
-	CauseRules // the user's rules of visibility
-	// The directory's. CauseStanding stands for the last four in older entries.
+	CauseUserState
+	CauseTime       // something ended at its instant
+	CauseVisibility // the user's rules of visibility
+	// Changes in the directory. In older entries CauseUserState stands for the last four.
 	CauseRenamed
 	CauseEmail
 	CauseCreated
@@ -218,7 +218,7 @@ type Entry struct {
 
 // UserFacts are the user's state in the directory and own note.
 type UserFacts struct {
-	State presence.Standing
+	State presence.UserState
 	Note  string
 }
 

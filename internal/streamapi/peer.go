@@ -407,7 +407,7 @@ func (p *peer) publishReport() {
 	err := presence.ErrUnknownSession
 	if last.session == current { // else it was signed out meanwhile
 		ctx, cancel := context.WithTimeout(context.Background(), frameTimeout)
-		err = last.session.Say(ctx, last.active)
+		err = last.session.ReportActivity(ctx, last.active)
 		cancel()
 	}
 	for _, r := range reports {
@@ -486,7 +486,7 @@ func (p *peer) releaseSession() {
 		return
 	}
 	if p.api.Hub.Draining() {
-		b.Leave()
+		b.Detach()
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), frameTimeout)

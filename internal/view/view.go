@@ -61,7 +61,7 @@ func (r *Reader) Read(ctx context.Context, account presence.AccountID, id presen
 		}
 		return View{User: id}, cursor, nil
 	}
-	if records[0].State.Standing == presence.Deleted {
+	if records[0].State.UserState == presence.UserDeleted {
 		return View{}, cursor, r.ErrGone
 	}
 	return withState(&records[0], viewer), cursor, nil
@@ -86,7 +86,7 @@ func (r *Reader) Query(ctx context.Context, account presence.AccountID, ids []pr
 			from = cursor
 		}
 		for i := range records {
-			if records[i].State.Standing != presence.Deleted {
+			if records[i].State.UserState != presence.UserDeleted {
 				views = append(views, withState(&records[i], viewer))
 			}
 		}

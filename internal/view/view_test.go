@@ -35,10 +35,10 @@ func views(t *testing.T) *view.Reader {
 	busy := presence.SetClaim{ID: presence.ManualClaim, Source: presence.Manual, Status: presence.Busy}
 	play("a", "alice", signIn, busy)
 	play("a", "bob", signIn)
-	play("a", "carol", signIn, presence.SetStanding{Standing: presence.Deleted})
-	play("a", "hidden", signIn, busy, presence.SetRules{Everyone: presence.SeesOffline})
-	play("a", "reserved", signIn, presence.SetNote{Text: "n"}, presence.SetRules{
-		Everyone: presence.SeesOffline, Watchers: map[presence.UserID]presence.Sight{"alice": presence.SeesStatus},
+	play("a", "carol", signIn, presence.SetUserState{State: presence.UserDeleted})
+	play("a", "hidden", signIn, busy, presence.SetVisibility{Everyone: presence.VisibilityOffline})
+	play("a", "reserved", signIn, presence.SetNote{Text: "n"}, presence.SetVisibility{
+		Everyone: presence.VisibilityOffline, Watchers: map[presence.UserID]presence.Visibility{"alice": presence.VisibilityStatus},
 	})
 	play("b", "alice", signIn)
 	return &view.Reader{Store: st, ErrGone: errGone, Known: func(_ context.Context, u store.User) error {

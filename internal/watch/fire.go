@@ -168,7 +168,7 @@ func (r *Registry) judgeAll(ctx context.Context, waiting []Watch, records map[st
 func (w *Watch) sees(record *store.Record) (presence.Presence, bool) {
 	var seen presence.Presence
 	if record != nil {
-		if record.State.Standing == presence.Deleted {
+		if record.State.UserState == presence.UserDeleted {
 			return seen, false
 		}
 		watcher := presence.Watcher{User: w.Owner, Truth: w.Owner == w.Target}

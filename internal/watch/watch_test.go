@@ -348,8 +348,8 @@ func TestAWatchSeesWhatItsOwnerSees(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		n := startWatches(t, st)
 		n.open()
-		n.play("alice", presence.SetRules{Watchers: map[presence.UserID]presence.Sight{"bob": presence.SeesOffline}})
-		n.play("carol", presence.SetRules{Everyone: presence.SeesStatus})
+		n.play("alice", presence.SetVisibility{Watchers: map[presence.UserID]presence.Visibility{"bob": presence.VisibilityOffline}})
+		n.play("carol", presence.SetVisibility{Everyone: presence.VisibilityStatus})
 		n.ask("alice", presence.Available)
 		n.ask("carol", presence.Available)
 		n.play("alice", arrives, presence.SetNote{Text: "Here"})
@@ -359,12 +359,12 @@ func TestAWatchSeesWhatItsOwnerSees(t *testing.T) {
 		if n.toldCount() != 1 || n.told[0].Target != "carol" || n.told[0].Note != "" {
 			t.Fatalf("told %+v", n.told)
 		}
-		n.play("alice", presence.SetRules{})
+		n.play("alice", presence.SetVisibility{})
 		letPass(promptly)
 		if n.toldCount() != 3 || n.told[1].Target != "alice" || n.told[1].Note != "Here" {
 			t.Errorf("told %+v", n.told)
 		}
-		n.play("bob", presence.SetRules{Everyone: presence.SeesOffline}, arrives)
+		n.play("bob", presence.SetVisibility{Everyone: presence.VisibilityOffline}, arrives)
 		if w := n.ask("bob", presence.Available); w.Fired.IsZero() {
 			t.Error("users do not see themselves")
 		}
@@ -461,8 +461,8 @@ func TestWhatIsDeletedDoesNotFire(t *testing.T) {
 		}
 		n.play("alice", arrives)
 		// A deleted user comes to no status, not even offline.
-		n.play("carol", arrives, presence.SetStanding{Standing: presence.Deleted})
-		n.play("dave", presence.SetStanding{Standing: presence.Deleted})
+		n.play("carol", arrives, presence.SetUserState{State: presence.UserDeleted})
+		n.play("dave", presence.SetUserState{State: presence.UserDeleted})
 		letPass(3 * time.Second)
 		for _, w := range n.told {
 			if w.Target != "carol" { // seen for the moment, or not: both are right

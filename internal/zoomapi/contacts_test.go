@@ -181,7 +181,7 @@ func TestContactsAreSeenAsAllowed(t *testing.T) {
 	w, token := contactWorld(t)
 	app := w.token(w.account, "", "contact:read:list_contacts:admin")
 	plain := w.token(w.account, "", "contact:read:list_contacts team_chat:read:contact")
-	w.publish(w.ben.ID, presence.SetRules{Watchers: map[presence.UserID]presence.Sight{w.ann.ID: presence.SeesOffline}})
+	w.publish(w.ben.ID, presence.SetVisibility{Watchers: map[presence.UserID]presence.Visibility{w.ann.ID: presence.VisibilityOffline}})
 	for token, status := range map[string]string{token: "Offline", app: "Available", plain: "Available"} {
 		page := w.page(w.ask(token, searchPath, "search_key", "ben@", "query_presence_status", "true"))
 		if len(page.Contacts) != 1 || page.Contacts[0].PresenceStatus != status {

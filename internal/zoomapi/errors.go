@@ -114,7 +114,7 @@ func detailed(err error) answer {
 	if e, ok := errors.AsType[*presence.LimitError](err); ok {
 		return answer{status: 400, code: 300, message: sentence(e.Error())}
 	}
-	if e, ok := errors.AsType[*presence.TooSoonError](err); ok {
+	if e, ok := errors.AsType[*presence.RateLimitedError](err); ok {
 		return tooSoon(e)
 	}
 	if e, ok := errors.AsType[*wire.ScopeError](err); ok {
@@ -149,8 +149,8 @@ func detailed(err error) answer {
 
 // tooSoon is the minute rule. Without X-RateLimit-Type: a client that reads QPS
 // there tries again at once.
-func tooSoon(e *presence.TooSoonError) answer {
-	wait := max(1, int64((e.Wait+time.Second-1)/time.Second))
+func tooSoon(e *presence.RateLimitedError) answer {
+	wait := max(1, int64((e.RetryAfter+time.Second-1)/time.Second))
 	return answer{
 		status: 429, code: 429,
 		message: "Too many requests submitted to update the presence status of this user. " +

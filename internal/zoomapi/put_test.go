@@ -312,9 +312,9 @@ func TestPutWhoMay(t *testing.T) {
 	w := newWorld(t, options{policy: func(p *presence.Policy) { p.MinInterval = 0 }})
 	w.signIn(w.owner.ID, presence.SignIn{Session: "owner-1", Client: presence.Desktop})
 	deleted := w.User(w.account, "gone@example.com")
-	w.publish(deleted.ID, presence.SetStanding{Standing: presence.Active})
+	w.publish(deleted.ID, presence.SetUserState{State: presence.UserActive})
 	w.must(w.Directory.Delete(context.Background(), w.account, deleted.ID))
-	w.publish(deleted.ID, presence.SetStanding{Standing: presence.Deleted})
+	w.publish(deleted.ID, presence.SetUserState{State: presence.UserDeleted})
 	ann, ben, eve := string(w.ann.ID), string(w.ben.ID), string(w.eve.ID)
 	for _, c := range []struct {
 		name, token, ref string
@@ -576,7 +576,7 @@ func TestPutAfterLostAnswer(t *testing.T) {
 
 func TestPutDeactivated(t *testing.T) {
 	w := newWorld(t, options{})
-	w.publish(w.ben.ID, presence.SetStanding{Standing: presence.Deactivated})
+	w.publish(w.ben.ID, presence.SetUserState{State: presence.UserDeactivated})
 	want(t, w.put(w.app, string(w.ben.ID), `{"status":"Busy"}`), 400, failed)
 	want(t, w.get(w.app, string(w.ben.ID)), 200, `{"status":"Offline"}`)
 }

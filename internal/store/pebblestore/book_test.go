@@ -284,7 +284,7 @@ func (b *book) entry(n int, e *store.Entry) store.Entry {
 }
 
 func userFacts(st *presence.State) store.UserFacts {
-	return store.UserFacts{State: st.Standing, Note: st.Note.Text}
+	return store.UserFacts{State: st.UserState, Note: st.Note.Text}
 }
 
 // read reads the log from where the reader of it is.

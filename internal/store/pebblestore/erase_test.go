@@ -43,7 +43,7 @@ func tellSecrets(t *testing.T, s *Store, u store.User, n int) {
 			st.Answers = []presence.Answer{{App: secret, At: st.At, Result: secret}}
 		})
 	}
-	update(func(st *presence.State) { st.Standing = presence.Deleted })
+	update(func(st *presence.State) { st.UserState = presence.UserDeleted })
 }
 
 // TestEraseLeavesNothing: once a deleted user was erased, no key or value of the

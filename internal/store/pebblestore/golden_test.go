@@ -145,9 +145,9 @@ func goldenState(st presence.State, now presence.Instant, i, round int) presence
 	before := st.Shown
 	st.At = now
 	st.Revision = max(st.Revision+1, presence.Revision(now))
-	st.Standing = presence.Standing(0)
+	st.UserState = presence.UserState(0)
 	if i == 11 && round > 0 {
-		st.Standing = presence.Standing(min(round, 2))
+		st.UserState = presence.UserState(min(round, 2))
 	}
 	if i%4 != 3 {
 		st.Sessions = []presence.Session{{
@@ -169,7 +169,7 @@ func goldenState(st presence.State, now presence.Instant, i, round int) presence
 		st.Claims = append(st.Claims, presence.Claim{ID: "meeting", Source: presence.Meeting, Status: presence.InMeeting, Since: now})
 	}
 	st.Note = presence.Note{Text: fmt.Sprint("note ", i, " of round ", round), Until: now.Add(time.Duration(i) * time.Minute)}
-	st.AvailableAt, st.UpdatedAt, st.StirredAt = now.Add(-time.Hour), now, now.Add(-time.Second)
+	st.AvailableAt, st.UpdatedAt, st.DampedSince = now.Add(-time.Hour), now, now.Add(-time.Second)
 	st.Shown = presence.Shown{Status: before.Status, Since: now, StatusRevision: st.Revision, Revision: st.Revision}
 	if round > 0 {
 		st.Answers = append(slices.Clone(st.Answers), presence.Answer{

@@ -16,7 +16,7 @@ func logSays(x *suite) {
 	first := x.update(user("u"), note("own"))
 	_, err := x.Store.Update(x.ctx, user("u"), func(was presence.Recorded) (store.Change, error) {
 		change, err := ByHand(by, edit(func(s *presence.State) {
-			s.Standing, s.Note.Text = presence.Deactivated, "another"
+			s.UserState, s.Note.Text = presence.UserDeactivated, "another"
 		}))(was)
 		change.Origin = origin
 		return change, err
@@ -26,7 +26,7 @@ func logSays(x *suite) {
 	}
 	last := x.update(user("u"), nothing)
 	got := x.entries(0, last.At)
-	own, another := store.UserFacts{Note: "own"}, store.UserFacts{State: presence.Deactivated, Note: "another"}
+	own, another := store.UserFacts{Note: "own"}, store.UserFacts{State: presence.UserDeactivated, Note: "another"}
 	for i, want := range []store.Entry{
 		{UserAfter: own, By: got[0].By},
 		{UserBefore: own, UserAfter: another, By: by, Origin: origin},

@@ -41,7 +41,7 @@ func (x *suite) secretUpdate(u store.User, i int) store.Record {
 func (x *suite) deleteUser(u store.User) store.Record {
 	x.Helper()
 	return x.update(u, func(s *presence.State) {
-		*s = presence.State{Revision: s.Revision, At: s.At, Shown: s.Shown, Standing: presence.Deleted}
+		*s = presence.State{Revision: s.Revision, At: s.At, Shown: s.Shown, UserState: presence.UserDeleted}
 	})
 }
 
@@ -121,7 +121,7 @@ func eraseRedacts(x *suite) {
 			x.Errorf("another's history was %+v and is %+v", otherHistory, h)
 		}
 		records, _ := x.read(u, other)
-		if len(records) != 2 || records[0].State.Standing != presence.Deleted || records[0].State.Revision != deleted.State.Revision || records[0].At != deleted.At {
+		if len(records) != 2 || records[0].State.UserState != presence.UserDeleted || records[0].State.Revision != deleted.State.Revision || records[0].At != deleted.At {
 			x.Errorf("the records are %+v", records)
 		}
 	}

@@ -54,9 +54,9 @@ func fillUp(s *presence.State) {
 	for range presence.MaxAnswers {
 		s.Answers = append(s.Answers, presence.Answer{App: app, At: at, Result: id("made", 0)})
 	}
-	rule := presence.Rule{Sight: presence.SeesOffline, Since: at, Revision: 1, Veiled: 1}
-	s.Rules = &presence.Rules{Everyone: rule}
+	rule := presence.VisibilityRule{Visibility: presence.VisibilityOffline, Since: at, Revision: 1, LiftedRevision: 1}
+	s.Rules = &presence.VisibilityRules{Everyone: rule}
 	for i := range 2 * presence.MaxRules {
-		s.Rules.Watchers = append(s.Rules.Watchers, presence.WatcherRule{User: presence.UserID(id("w", i)), Rule: rule})
+		s.Rules.Watchers = append(s.Rules.Watchers, presence.WatcherRule{User: presence.UserID(id("w", i)), VisibilityRule: rule})
 	}
 }

@@ -30,9 +30,9 @@ func whole(s *presence.State) {
 		{ID: presence.ManualClaim, Source: presence.Manual, Status: presence.Busy, Since: at},
 	}
 	s.Note = presence.Note{Text: "own", Until: at + 3600e6}
-	s.AvailableAt, s.UpdatedAt, s.StirredAt = at-1, at-2, at-3
+	s.AvailableAt, s.UpdatedAt, s.DampedSince = at-1, at-2, at-3
 	s.Shown = presence.Shown{Status: presence.InMeeting, Since: at - 7, StatusRevision: s.Revision, Revision: s.Revision - 1}
-	s.Standing = presence.Deactivated
+	s.UserState = presence.UserDeactivated
 	s.Answers = []presence.Answer{
 		{Key: [16]byte{1, 255}, Body: [16]byte{2}, At: at, Revision: s.Revision, Result: "s1"},
 		{Key: [16]byte{3}, Body: [16]byte{0}, At: at - 9, Revision: 1},

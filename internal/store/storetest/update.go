@@ -70,7 +70,7 @@ var errRefused = errors.New("refused by a rule")
 
 func errorsAsTheyAre(x *suite) {
 	first := x.update(user("u"), note("kept"))
-	for _, refusal := range []error{errRefused, presence.ErrNoChange, &presence.TooSoonError{Wait: 7}} {
+	for _, refusal := range []error{errRefused, presence.ErrNoChange, &presence.RateLimitedError{RetryAfter: 7}} {
 		r, err := x.Store.Update(x.ctx, user("u"), ByHand(store.By{}, func(s presence.State) (presence.State, error) {
 			s.Note.Text = "must not be stored"
 			s.Revision += 100
