@@ -90,9 +90,6 @@ func decodeJSON(text []byte, to any) error {
 // Header is how the stream begins.
 func (r *Reader) Header() Header { return r.header }
 
-// Read is how many bytes of the stream were read.
-func (r *Reader) Read() int64 { return r.at }
-
 // Info is known once Next has returned io.EOF.
 func (r *Reader) Info() Info { return r.info }
 
@@ -118,6 +115,26 @@ func (r *Reader) Next() (key, value []byte, err error) {
 	r.total.Pairs++
 	r.total.Bytes += int64(len(key) + len(value))
 	return key, value, nil
+}
+
+// Each calls each with all pairs, and read at the end of every chunk with the bytes read
+// so far. It ends with the first error of any of them.
+func (r *Reader) Each(read func(int64) error, each func(key, value []byte) error) error {
+	for {
+		key, value, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = each(key, value)
+		}
+		if err == nil && len(r.rest) == 0 {
+			err = read(r.at)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 func (r *Reader) cutPair() (key, value []byte, ok bool) {
@@ -236,16 +253,14 @@ func Copy(to io.Writer, from io.Reader, moved func(int64)) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	for {
-		_, _, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return r.Info(), nil
+	read := func(at int64) error {
+		if moved != nil {
+			moved(at)
 		}
-		if err != nil {
-			return Info{}, err
-		}
-		if moved != nil && len(r.rest) == 0 {
-			moved(r.at)
-		}
+		return nil
 	}
+	if err := r.Each(read, func([]byte, []byte) error { return nil }); err != nil {
+		return Info{}, err
+	}
+	return r.Info(), nil
 }

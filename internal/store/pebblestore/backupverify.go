@@ -18,28 +18,15 @@ func VerifyBackup(ctx context.Context, from io.Reader, progress func(done, total
 		return BackupInfo{}, err
 	}
 	c := newContentCheck()
-	for reported := int64(0); ; {
-		key, value, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return BackupInfo{}, err
-		}
+	err = r.Each(reading(ctx, progress), func(key, value []byte) error {
 		count(&c.counts, key)
 		if err := c.addPair(key, value); err != nil {
-			return BackupInfo{}, wrongContent(err)
+			return wrongContent(err)
 		}
-		if reported == r.Read() {
-			continue
-		}
-		reported = r.Read()
-		if progress != nil {
-			progress(reported, 0)
-		}
-		if ctx.Err() != nil {
-			return BackupInfo{}, context.Cause(ctx)
-		}
+		return nil
+	})
+	if err != nil {
+		return BackupInfo{}, err
 	}
 	info := r.Info()
 	if c.counts != info.Counts {
@@ -49,6 +36,16 @@ func VerifyBackup(ctx context.Context, from io.Reader, progress func(done, total
 		return BackupInfo{}, wrongContent(err)
 	}
 	return info, nil
+}
+
+// reading reports the bytes of a backup that were read, and ends with ctx.
+func reading(ctx context.Context, progress func(done, total int64)) func(int64) error {
+	return func(done int64) error {
+		if progress != nil {
+			progress(done, 0)
+		}
+		return context.Cause(ctx)
+	}
 }
 
 // ErrInconsistent: what is stored contradicts itself.

@@ -71,27 +71,13 @@ func (f *failure) halt() {
 	f.closed = true
 }
 
-func (s *Store) isFailed() bool {
-	select {
-	case <-s.failure.failed:
-		return true
-	default:
-		return false
-	}
-}
+func (f *failure) isFailed() bool    { return isClosed(f.failed) }
+func (f *failure) isAbandoned() bool { return isClosed(f.abandoned) }
+func (f *failure) isHalted() bool    { return isClosed(f.halted) }
 
-func (s *Store) isAbandoned() bool {
+func isClosed(c <-chan struct{}) bool {
 	select {
-	case <-s.abandoned:
-		return true
-	default:
-		return false
-	}
-}
-
-func (s *Store) isHalted() bool {
-	select {
-	case <-s.halted:
+	case <-c:
 		return true
 	default:
 		return false

@@ -100,11 +100,10 @@ type restore struct {
 	from         *backup.Reader
 	progress     func(done, total int64)
 
-	lock     *pebble.Lock
-	format   sstable.WriterOptions
-	tables   []string // paths
-	table    *sstable.Writer
-	reported int64
+	lock   *pebble.Lock
+	format sstable.WriterOptions
+	tables []string // paths
+	table  *sstable.Writer
 }
 
 func (r *restore) storeDir() string { return r.o.FS.PathJoin(r.workDir, "store") }
@@ -168,28 +167,10 @@ func (r *restore) run(ctx context.Context) error {
 
 // read makes tables of the backup.
 func (r *restore) read(ctx context.Context) error {
-	for {
-		key, value, err := r.from.Next()
-		if errors.Is(err, io.EOF) {
-			return r.finishTable()
-		}
-		if err != nil {
-			return err
-		}
-		if err := r.add(key, value); err != nil {
-			return err
-		}
-		if r.reported == r.from.Read() {
-			continue
-		}
-		r.reported = r.from.Read()
-		if r.progress != nil {
-			r.progress(r.reported, 0)
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
+	if err := r.from.Each(reading(ctx, r.progress), r.add); err != nil {
+		return err
 	}
+	return r.finishTable()
 }
 
 func (r *restore) add(key, value []byte) error {
