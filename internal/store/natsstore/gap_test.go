@@ -119,3 +119,23 @@ func TestGapRetention(t *testing.T) {
 		}
 	}
 }
+
+// TestTheLastEntryReadIsDropped: a reader goes on although the entry that it read last,
+// and whose place the store remembers, was dropped by age.
+func TestTheLastEntryReadIsDropped(t *testing.T) {
+	t.Parallel()
+	servers := startServers(t, 1)
+	o := servers.options()
+	o.Retention = time.Second
+	s := closing(t, servers.open(t, o))
+	first := update(t, s, someone(1), nothing).At
+	if got, err := s.Log(t.Context(), 0, 10); err != nil || len(got) != 1 {
+		t.Fatalf("%v, %v", got, err)
+	}
+	a := servers.admin(t)
+	waitFor(t, "the end of the entry", func() bool { return a.messages("porchlight-history") == 0 })
+	at := update(t, s, someone(1), nothing).At
+	if e := follow(t, s, first, 1)[0]; e.At != at || e.Gap {
+		t.Errorf("an entry at %d, gap %v; want %d", e.At, e.Gap, at)
+	}
+}

@@ -240,7 +240,11 @@ func (s *Store) newLogReader(after store.Position) *logReader {
 // next reads up to limit messages, gives the entries in them, and says how many
 // messages there were.
 func (r *logReader) next(ctx context.Context, limit int) (entries []store.Entry, n int, err error) {
-	defer func() { r.located = err == nil }()
+	defer func() {
+		if r.located = err == nil; !r.located {
+			r.s.place.Store(nil) // it may be what was dropped
+		}
+	}()
 	if !r.located {
 		if r.from, err = r.s.locate(ctx, r.after); err != nil {
 			return nil, 0, err
