@@ -27,12 +27,12 @@ type Client struct {
 	Status  Status
 }
 
-// Apply is what was becomes when e happens at now. Ends that are due come first,
-// each at its own instant, and a record's time never goes back: now is at least
-// that of the last commit. The result has the next revision and is composed
-// already, and was is untouched.
+// Apply returns the change that e makes to was at now. Expiries that are due come
+// first, each at its own instant. A record's time never goes back: now is raised to
+// the time of the last commit. The result has the next revision and is already
+// composed; was is not modified.
 //
-// An error is one of those in errors.go; nothing has changed then.
+// The errors are those in errors.go; after one, nothing has changed.
 func Apply(was Recorded, e Event, p Policy, now Instant) (Change, error) {
 	d := begin(&was, p, now)
 	d.applySoftState(e)
@@ -43,9 +43,9 @@ func Apply(was Recorded, e Event, p Policy, now Instant) (Change, error) {
 	return d.finish(was, sessionsAlone(e))
 }
 
-// ApplyEach is Apply for events that are committed together: nobody sees what
-// lies between them. Each is accepted or refused by itself; errs has the reasons,
-// one for each event. err is that of the whole: ErrNoChange or a *DampedError.
+// ApplyEach is Apply for events that are committed together, so that no watcher sees
+// the states between them. Each event is accepted or refused on its own: errs has one
+// reason per event. err is about the whole commit: ErrNoChange or a *DampedError.
 func ApplyEach(was Recorded, events []Event, p Policy, now Instant) (next Change, errs []error, err error) {
 	d := begin(&was, p, now)
 	for _, e := range events {
@@ -69,9 +69,8 @@ func isTick(e Event) bool {
 	return ok
 }
 
-// sessionsAlone reports whether e is about sessions only: the status changes that
-// nothing else causes are damped. The ends of a tick come before, and are
-// not held back.
+// sessionsAlone reports whether e is about sessions only: status changes with no other
+// cause are damped. Expiries come before and are not delayed.
 func sessionsAlone(e Event) bool {
 	switch e.(type) {
 	case SignIn, Refresh, SignOut, Tick:
@@ -89,16 +88,16 @@ type draft struct {
 	now    Instant // never before the record's
 	clock  Instant // as it was given
 
-	was      Presence // what was shown at the last commit
-	advanced Status   // what was shown when the ends that were due had come
-	changed  bool     // a fact
+	was      Presence // shown at the last commit
+	advanced Status   // shown after the expiries that were due
+	changed  bool     // a fact changed
 	// renumbered says that an event of the same commit was accepted before.
 	renumbered bool
 	asked      *SetVisibility // nil: the rules of visibility stay
 
 	origin     Origin
-	session    Session // that origin comes from, as it was last; no id: from none
-	attributed bool    // an event was accepted, and what comes later is not the origin
+	session    Session // that caused the change, in its last state; no id: none did
+	attributed bool    // an event was accepted: later ones are not the origin
 
 	ownSessions, ownClaims bool
 }
@@ -107,8 +106,8 @@ func begin(was *Recorded, p Policy, now Instant) draft {
 	return draft{State: was.State, policy: p, was: was.Shown, now: max(now, was.State.At), clock: now}
 }
 
-// applySoftState records what was seen of sessions since the last commit and kept in
-// memory: it comes before the ends that it puts off.
+// applySoftState records what memory held of sessions since the last commit. It runs
+// before the expiries that it postpones.
 func (d *draft) applySoftState(e Event) {
 	tick, ok := e.(Tick)
 	if !ok {
@@ -125,9 +124,9 @@ func (d *draft) applySoftState(e Event) {
 	}
 }
 
-// advance brings the state from the instant of its last commit to now. next is
-// when what it showed then changes by itself: sessions that were extended since
-// only put that off, so most of the time nothing lies between.
+// advance brings the state from its last commit to now. next is when what it showed
+// then changes by itself. Extended sessions only postpone that, so usually there is
+// nothing to do.
 func (d *draft) advance(next Instant) {
 	if d.Exists() {
 		d.extendForRestart()
@@ -141,8 +140,8 @@ func (d *draft) advance(next Instant) {
 	d.endMeetings()
 }
 
-// advanceShown stops wherever what is shown changed by itself since the last
-// commit, so that since is exact.
+// advanceShown applies each change that happened by itself since the last commit at its
+// own instant, so that since is exact.
 func (d *draft) advanceShown() {
 	shown, v := d.was, takeSnapshot(&d.State, d.At)
 	for t := nextChange(&d.State, v, &shown, d.At); t != 0 && t <= d.now; t = nextChange(&d.State, v, &shown, t) {
@@ -153,8 +152,8 @@ func (d *draft) advanceShown() {
 	}
 }
 
-// extendForRestart gives sessions that were live when the record was last written, before
-// this node began to serve, the time to be refreshed.
+// extendForRestart gives sessions that were recorded before this node began to serve
+// a full lease to refresh.
 func (d *draft) extendForRestart() {
 	if d.At >= d.policy.Ready {
 		return
@@ -180,15 +179,14 @@ func sessionThatChanged(sessions []Session, t Instant) Session {
 	return sessions[i]
 }
 
-// causedBy notes the session that an event is about, unless another event was
-// accepted before.
+// causedBy records the session of an event, unless an earlier event was accepted.
 func (d *draft) causedBy(s *Session) {
 	if !d.attributed {
 		d.session = *s
 	}
 }
 
-// client is that of the session that the change comes from.
+// client is the client of the session that caused the change.
 func (d *draft) client() Client {
 	s := &d.session
 	if s.ID == "" {
@@ -209,14 +207,14 @@ func (d *draft) client() Client {
 	return c
 }
 
-// show notes that shown stands since t, if its status is another.
+// show records t as since if the status of shown differs.
 func (d *draft) show(shown *Presence, t Instant) {
 	if shown.Status != d.Shown.Status {
 		d.Shown.Status, d.Shown.Since = shown.Status, t
 	}
 }
 
-// dropExpired drops what has ended. It is no change of its own: nobody can see it.
+// dropExpired drops expired facts. That alone is no change, because it is not visible.
 func (d *draft) dropExpired() {
 	ended := func(s Session) bool { return !s.live(d.now) }
 	if slices.ContainsFunc(d.Sessions, ended) {
@@ -235,7 +233,7 @@ func (d *draft) dropExpired() {
 	}
 }
 
-// take applies one event to a draft that was advanced, or leaves it as it was.
+// take applies one event to a draft that was advanced; on an error the draft is as before.
 func (d *draft) take(event Event) error {
 	if isTick(event) {
 		return nil
@@ -270,15 +268,15 @@ func (d *draft) takeEvent(event Event) error {
 	case SetVisibility:
 		return d.request(&e.Request, event, Offline, func() error { return d.setRules(&e) })
 	case SetUserState:
-		d.setStanding(e.State)
+		d.setUserState(e.State)
 	case ProfileChanged:
 		d.changed = d.changed || d.Exists() && d.UserState != UserDeleted
 	}
 	return nil
 }
 
-// finish numbers the commit and notes what it changed of what is seen. alone
-// says that only sessions had a part in it.
+// finish numbers the commit and records which visible fields it changed. alone is set
+// if all of its events are about sessions.
 func (d *draft) finish(was Recorded, alone bool) (Change, error) {
 	if !d.changed {
 		return Change{Recorded: was}, ErrNoChange
@@ -316,7 +314,7 @@ func (d *draft) finish(was Recorded, alone bool) (Change, error) {
 	return Change{Recorded: recorded, Origin: d.origin}, nil
 }
 
-// checkDamping is the damping rule: changes that sessions alone cause keep a distance.
+// checkDamping enforces the minimum interval between changes that only sessions cause.
 func (d *draft) checkDamping() error {
 	free := d.DampedSince.Add(d.policy.Damping)
 	if d.policy.Damping > 0 && d.DampedSince != 0 && d.now < free {

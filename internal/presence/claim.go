@@ -40,8 +40,8 @@ func (d *draft) setClaim(e *SetClaim) error {
 	return nil
 }
 
-// admitClaim refuses one claim too many. The manual claim is the person's own and
-// always has its place.
+// admitClaim enforces the limits on claims. The person's own manual claim is always
+// admitted.
 func (d *draft) admitClaim(claim *Claim) error {
 	if claim.ID == ManualClaim {
 		return nil
@@ -66,8 +66,8 @@ func (d *draft) admitClaim(claim *Claim) error {
 	return nil
 }
 
-// chooseAvailable is manual available: the manual claim goes, and what rows 4
-// and 5 claim already is silenced.
+// chooseAvailable applies manual available: it removes the manual claim and silences the
+// existing claims of rules 4 and 5.
 func (d *draft) chooseAvailable() {
 	if i, found := d.findClaim(ManualClaim); found {
 		d.removeClaim(i)
@@ -76,8 +76,8 @@ func (d *draft) chooseAvailable() {
 	d.changed = true
 }
 
-// end is when a claim that begins at since ends: as asked, or by the rule for
-// its status, or never (zero).
+// end is when a claim that begins at since expires: as requested, by the rule for its
+// status, or never (zero).
 func (d *draft) end(e *SetClaim, since Instant) (Instant, error) {
 	start := max(since, d.now)
 	var until Instant
@@ -98,9 +98,9 @@ func (d *draft) end(e *SetClaim, since Instant) (Instant, error) {
 	return until, e.checkEnd(start, until, d.now)
 }
 
-// endMeetings gives meetings and calls an end that were recorded without one, by a
-// version that knew no timeout: an app that is gone leaves nobody in a meeting for
-// ever. It is no change of its own, and becomes part of the next.
+// endMeetings gives an end to meetings and calls that were recorded without one, by a
+// version without a timeout, so that an app that died leaves nobody in a meeting for
+// ever. That alone is no change; it becomes part of the next one.
 func (d *draft) endMeetings() {
 	for i := range d.Claims {
 		c := &d.Claims[i]
@@ -110,8 +110,8 @@ func (d *draft) endMeetings() {
 	}
 }
 
-// checkEnd refuses an end that is too early or too late for a claim that counts
-// from start. It names the field that the end was given by.
+// checkEnd refuses an end that is too early or too late for a claim that begins at
+// start. The error names the field that gave the end.
 func (e *SetClaim) checkEnd(start, until, now Instant) error {
 	field := "until"
 	if e.Lasts > 0 {
@@ -163,9 +163,9 @@ func (d *draft) setNote(e *SetNote) error {
 	return nil
 }
 
-// setStanding ends the sessions of a user who is no longer active; of a deleted
-// one nothing stays but the number of the last commit.
-func (d *draft) setStanding(standing UserState) {
+// setUserState ends the sessions of a user who is no longer active. Of a deleted user
+// only the revision of the last commit remains.
+func (d *draft) setUserState(standing UserState) {
 	if d.UserState == standing && d.Exists() {
 		return
 	}

@@ -1,9 +1,9 @@
 package presence
 
-// Compose is what s shows at now, and next, the first instant at which that
-// changes by itself: nothing does before it, something does at it. A zero next
-// means never. now is not before s.At, and no instant of change lies between
-// them (Apply leaves states so); the composed Since is exact then.
+// Compose returns what s shows at now, and the first instant at which that changes by
+// itself; a zero next means never. now must not be before s.At. The composed Since is
+// exact if nothing changed by itself between s.At and now, as in states that Apply
+// returns.
 func Compose(s State, now Instant) (p Presence, next Instant) {
 	p, v := compose(&s, now)
 	return p, nextChange(&s, v, &p, now)
@@ -17,15 +17,15 @@ type Recorded struct {
 	Next  Instant  // the first instant at which that changes by itself; zero: never
 }
 
-// RecordedOf composes s as of its commit: for stores that read one, and tests that
-// make one by hand. What Apply returns is composed already.
+// RecordedOf composes s as of its commit, for stores that decode a state and for tests.
+// What Apply returns is already composed.
 func RecordedOf(s State) Recorded {
 	shown, next := Compose(s, s.At)
 	return Recorded{State: s, Shown: shown, Next: next}
 }
 
-// Committed is what s showed when it was committed: what readers are told. No
-// read composes past it, so nobody is told of an end that is not durable.
+// Committed is what s showed when it was committed. Reads return it and never compose
+// past it, so no reader sees an expiry that is not durable.
 func Committed(s *State) Presence {
 	p, _ := compose(s, s.At)
 	return p
@@ -50,7 +50,8 @@ func compose(s *State, now Instant) (Presence, snapshot) {
 	return p, v
 }
 
-// A snapshot is the first half of composing: who is there and which claim wins.
+// A snapshot is the first half of composing: which sessions are live and which claim
+// wins.
 type snapshot struct {
 	status   Status
 	winner   *Claim // nil: no claim, the devices speak
@@ -80,7 +81,7 @@ func takeSnapshot(s *State, now Instant) snapshot {
 	return v
 }
 
-// statusUnder is the status if w is the claim that decides; nil: the devices do.
+// statusUnder is the status if w is the winning claim; nil: the devices decide.
 func (v *snapshot) statusUnder(w *Claim) Status {
 	switch {
 	case w != nil:
@@ -94,7 +95,7 @@ func (v *snapshot) statusUnder(w *Claim) Status {
 	}
 }
 
-// note is the winner's, or else the user's own.
+// note is that of the winning claim, or else the user's own.
 func (v *snapshot) note(s *State, now Instant) string {
 	switch {
 	case v.winner != nil && v.winner.Note != "":
@@ -106,11 +107,11 @@ func (v *snapshot) note(s *State, now Instant) string {
 	}
 }
 
-// A rank orders claims: the lower row wins.
+// A rank is the precedence of a claim: the lower rank wins.
 type rank uint8
 
-// The rows of the table of precedence. Row 2 is three, in the order in which
-// they win. Devices come last, in row 6, and are no claims.
+// The ranks follow the rules of the precedence table. Rule 2 has three ranks. Rule 6 is
+// the devices, which are not claims.
 const (
 	rankManualOverride rank = iota + 1
 	rankPresenting
@@ -121,7 +122,7 @@ const (
 	rankOther
 )
 
-// Row is the row of the documented table, 1 to 5.
+// row is the number of the rule in the documented precedence table, 1 to 5.
 func (r rank) row() int {
 	switch r {
 	case rankManualOverride:
@@ -157,8 +158,8 @@ func (c *Claim) rank() rank {
 	}
 }
 
-// counts reports whether a live claim takes part. Manual available silences the
-// rows 4 and 5 that had begun by then; without a session only out_of_office
+// counts reports whether a live claim competes. Manual available silences claims of
+// rules 4 and 5 that had begun by then. Without a live session only out_of_office
 // counts.
 func (c *Claim) counts(r rank, s *State, live bool) bool {
 	if !live && c.Status != OutOfOffice {
@@ -167,7 +168,7 @@ func (c *Claim) counts(r rank, s *State, live bool) bool {
 	return r < rankSchedule || s.AvailableAt.IsZero() || c.Since > s.AvailableAt
 }
 
-// winner is the claim that decides at now, or nil.
+// winner is the claim with the highest precedence at now, or nil.
 func winner(s *State, now Instant, live bool) *Claim {
 	var best *Claim
 	var bestRank rank
@@ -198,10 +199,9 @@ func beats(c *Claim, r rank, best *Claim, bestRank rank) bool {
 	return c.ID > best.ID
 }
 
-// until is the first instant after now at which the status would be another,
-// sessions staying as they are: refreshes and activity move their ends on without
-// a commit, so these are not foreseen. Claims that begin or end without changing
-// the status are passed over.
+// until is the first instant after now at which claims change the status. Sessions are
+// taken as they are, because refreshes and activity extend them without a commit.
+// Claims that begin or end without changing the status are skipped.
 func until(s *State, v *snapshot, now Instant) Instant {
 	if s.UserState != UserActive || len(s.Claims) == 0 {
 		return 0
@@ -246,9 +246,9 @@ func earliest(best, t, now Instant) Instant {
 	return best
 }
 
-// nextClaimEdge is the first instant after now at which another claim may win:
-// the end of the one that does, or the begin of any. The ends of claims that
-// lie under the winner are nothing to see.
+// nextClaimEdge is the first instant after now at which another claim may win: the end
+// of the winner, or the beginning of any claim. The ends of other claims are not
+// visible.
 func nextClaimEdge(s *State, winner *Claim, now Instant) Instant {
 	var first Instant
 	for i := range s.Claims {
@@ -260,7 +260,7 @@ func nextClaimEdge(s *State, winner *Claim, now Instant) Instant {
 	return first
 }
 
-// nextEdge is the first instant after now at which what is seen may change.
+// nextEdge is the first instant after now at which the presence may change.
 func nextEdge(s *State, v *snapshot, now Instant) Instant {
 	first := nextClaimEdge(s, v.winner, now)
 	for i := range s.Sessions {

@@ -2,17 +2,15 @@ package presence
 
 import "time"
 
-// An Event is one thing that happened to a user. The types below are all there
-// are.
+// An Event is something that happened to a user: one of the types below.
 type Event interface{ event() }
 
-// A Request is what the API asks of an event beyond the fact itself. The zero
-// Request asks nothing.
+// A Request is what an API request adds to an event. The zero Request adds nothing.
 type Request struct {
 	// Key and Body identify a request with an idempotency key: digests of app
 	// and key, and of what was asked. A zero Key: none was given.
 	Key, Body [16]byte
-	// App is the app that asks: each has a number of answers that are remembered.
+	// App is the requesting app; remembered answers are limited per app.
 	App AppID
 	// Result is remembered with the answer, for requests that create.
 	Result string
@@ -20,18 +18,19 @@ type Request struct {
 	// IfNoneMatch those that it must not have. AnyRevision in them asks that what
 	// the event is about exists, or does not.
 	IfMatch, IfNoneMatch []Revision
-	// Update marks an API update: the signed-in, legacy and minute rules hold.
+	// Update marks an API update, to which the signed-in rule, the client version rule
+	// and MinInterval apply.
 	Update bool
 }
 
 // AnyRevision is the "*" of a condition. No state has this revision.
 const AnyRevision = ^Revision(0)
 
-// SignIn begins a session, or goes on with a live one of the same app: with Was, or
-// else with Session. A new session is active unless Activity says otherwise; one
-// that goes on takes the new client and lease, and is left active or idle unless
-// Activity says which. When the app has as many sessions as it may have, the new
-// one replaces the one of them that would end first.
+// SignIn begins a session, or resumes a live one of the same app: that of Was, or else
+// that of Session. A new session is active unless Activity says otherwise. A resumed
+// one takes the new client and lease and stays active or idle unless Activity says
+// which. When the app has reached its limit, the new session replaces the one that
+// would expire first.
 type SignIn struct {
 	Request
 	Session  SessionID
@@ -43,8 +42,8 @@ type SignIn struct {
 	App, Via AppID
 }
 
-// Refresh keeps a session live for another lease. With Activity it reports that
-// the user is active or not; without, it is no activity.
+// Refresh extends a session by its lease. It may also report whether the user is
+// active; a refresh without Activity is no activity.
 type Refresh struct {
 	Request
 	Session  SessionID
@@ -52,10 +51,10 @@ type Refresh struct {
 	Lease    time.Duration // zero: as it was
 }
 
-// Activity is what a sign-in or a refresh says of the person at the client.
+// Activity is what a sign-in or a refresh reports of the person at the client.
 type Activity uint8
 
-// What it may say.
+// The reports of activity.
 const (
 	ActivityUnspecified Activity = iota
 	ActivityActive
@@ -68,9 +67,9 @@ type SignOut struct {
 	Session SessionID
 }
 
-// SetClaim states a claim, replacing the one of the same id. With the same
-// status the claim keeps its since, unless Since is given. A manual claim of
-// status available removes the manual claim.
+// SetClaim makes a claim and replaces the one with the same id. If the status is the
+// same, the claim keeps its since unless Since is given. A manual claim with status
+// available removes the manual claim.
 type SetClaim struct {
 	Request
 	ID     ClaimID
@@ -97,25 +96,24 @@ type SetNote struct {
 	Until Instant
 }
 
-// SetVisibility sets the user's rules of visibility: what everyone sees, and the
-// watchers for whom that is otherwise. They replace all there were.
+// SetVisibility replaces the user's visibility rules: the level for everyone, and the
+// watchers with a level of their own.
 type SetVisibility struct {
 	Request
 	Everyone Visibility
 	Watchers map[UserID]Visibility
 }
 
-// SetUserState records what the directory decided: that the user exists and is
-// active, is deactivated, or is deleted. Sessions of a user who is not active
-// end.
+// SetUserState records that the directory created, activated, deactivated or deleted
+// the user. The sessions of a user who is not active end.
 type SetUserState struct{ State UserState }
 
-// ProfileChanged records that the directory changed the user's names, or the
-// e-mail address. Nothing that is recorded here changes: the commit is for the log.
+// ProfileChanged records that the directory changed the user's name or e-mail address.
+// It changes no fact of the state: the commit is for the log.
 type ProfileChanged struct{ Email bool }
 
-// Tick is the passing of time alone: what is due ends. Seen comes first: it is
-// what was learned of sessions since the last commit, and puts their ends off.
+// Tick is the passing of time alone: facts that are due expire. Soft is applied first:
+// it is what memory holds of sessions, and postpones their expiry.
 type Tick struct{ Soft []SoftState }
 
 func (SignIn) event()         {}

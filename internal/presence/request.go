@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// request holds the rules of what the API may ask, in the order in which they
-// are documented: a repeat is answered as before, then the conditions, signed
-// in, transition, the minute. to is the status asked for.
+// request applies the rules for API requests in their documented order: a repeated
+// request gets the same answer; then conditions, signed in, transition, rate limit. to
+// is the requested status.
 func (d *draft) request(r *Request, e Event, to Status, do func() error) error {
 	switch d.UserState {
 	case UserDeactivated:
@@ -91,7 +91,7 @@ func (d *draft) target(e Event) target {
 	return lacking
 }
 
-// mayUpdate holds the rules of an API update.
+// mayUpdate applies the rules of an API update.
 func (d *draft) mayUpdate(to Status) error {
 	if d.policy.SignedInRule && len(d.Sessions) == 0 {
 		return ErrSignedOut
@@ -102,8 +102,8 @@ func (d *draft) mayUpdate(to Status) error {
 	return d.checkInterval()
 }
 
-// checkInterval holds the least time between two API updates, by the clock as it
-// stands: one that was put back by more than the interval locks nobody out.
+// checkInterval enforces the minimum interval between two API updates. It uses the
+// clock as given: a clock that was set back by more than the interval locks nobody out.
 func (d *draft) checkInterval() error {
 	passed, interval := d.clock.Sub(d.UpdatedAt), d.policy.MinInterval
 	if d.UpdatedAt == 0 || passed >= interval || passed <= -interval {
@@ -112,8 +112,8 @@ func (d *draft) checkInterval() error {
 	return &RateLimitedError{RetryAfter: min(interval-passed, interval)}
 }
 
-// clientAllows holds the client version rule. It looks only at sessions that state
-// a version, the highest of them.
+// clientAllows applies the client version rule, which considers the highest version
+// that any live session states.
 func (d *draft) clientAllows(to Status) bool {
 	rule := &d.policy.ClientVersions
 	if rule.Since == (Version{}) {
@@ -154,8 +154,8 @@ func parseVersion(text string) (v Version, ok bool) {
 	return v, true
 }
 
-// repeated finds the answer to the request's key. The same key with another
-// body is a mistake of the client's.
+// repeated finds the answer to the request's idempotency key. The same key with another
+// body is an error of the client.
 func (d *draft) repeated(r *Request) error {
 	if r.Key == ([16]byte{}) {
 		return nil
@@ -172,7 +172,7 @@ func (d *draft) repeated(r *Request) error {
 	return nil
 }
 
-// remember keeps the answer to a request with a key; finish gives it the
+// remember records the answer to a request with an idempotency key; finish adds the
 // revision.
 func (d *draft) remember(r *Request) {
 	if r.Key == ([16]byte{}) {

@@ -5,20 +5,20 @@ import (
 	"slices"
 )
 
-// setRules takes note of the rules that are asked for. They are decided in
-// finish: that needs the commit's revision and all that the commit changed.
+// setRules records the requested rules. finish applies them, because they depend on
+// the commit's revision and on everything else that it changes.
 func (d *draft) setRules(e *SetVisibility) error {
 	if err := checkRules(e); err != nil {
 		return err
 	}
-	if d.asked != nil || !d.Rules.say(e) {
+	if d.asked != nil || !d.Rules.match(e) {
 		d.asked, d.changed = e, true
 	}
 	return nil
 }
 
-// say reports whether the rules are already those that e asks for.
-func (r *VisibilityRules) say(e *SetVisibility) bool {
+// match reports whether the rules are already those that e asks for.
+func (r *VisibilityRules) match(e *SetVisibility) bool {
 	if r == nil {
 		return e.Everyone == VisibilityAll && len(e.Watchers) == 0
 	}
@@ -29,18 +29,18 @@ func (r *VisibilityRules) say(e *SetVisibility) bool {
 			continue
 		}
 		named++
-		if sight, ok := e.Watchers[w.User]; !ok || sight != w.Visibility {
+		if level, ok := e.Watchers[w.User]; !ok || level != w.Visibility {
 			return false
 		}
 	}
 	return e.Everyone == r.Everyone.Visibility && named == len(e.Watchers)
 }
 
-// A ruling decides the rules that one commit makes: every watcher goes on from
-// what it saw under the old ones.
+// A ruling computes the rules of one commit. For each watcher the new rule continues
+// from what was visible under the old one.
 type ruling struct {
 	old    *VisibilityRules
-	shown  *Presence // by this commit, the truth
+	shown  *Presence // by this commit, unrestricted
 	now    Instant
 	commit Revision
 }
@@ -53,18 +53,18 @@ func (d *draft) ruled(p *Presence) *VisibilityRules {
 	}
 	next := VisibilityRules{Everyone: r.next(r.old.Everyone, d.asked.Everyone)}
 	for _, user := range r.affected(d.asked) {
-		sight, named := d.asked.Watchers[user]
+		level, named := d.asked.Watchers[user]
 		if !named {
-			sight = d.asked.Everyone
+			level = d.asked.Everyone
 		}
-		rule := r.next(r.old.of(user), sight)
+		rule := r.next(r.old.of(user), level)
 		if !named && rule == next.Everyone {
-			continue // nothing to remember
+			continue // no history to keep
 		}
 		rule.Default = !named
 		next.Watchers = append(next.Watchers, WatcherRule{User: user, VisibilityRule: rule})
 	}
-	next.forgetOldest()
+	next.evictOldest()
 	if len(next.Watchers) == 0 && next.Everyone == (VisibilityRule{}) {
 		return nil
 	}
@@ -84,40 +84,39 @@ func (r *ruling) affected(e *SetVisibility) []UserID {
 	return slices.Compact(users)
 }
 
-// next is the rule that old becomes with the sight that is asked for.
-func (r *ruling) next(old VisibilityRule, sight Visibility) VisibilityRule {
+// next is the rule that follows old at the requested level.
+func (r *ruling) next(old VisibilityRule, level Visibility) VisibilityRule {
 	old.Default = false
-	switch sight {
+	switch level {
 	case old.Visibility:
-		return r.tidy(old)
+		return r.simplify(old)
 	case VisibilityOffline:
 		return r.hide(old)
 	default:
-		return r.tidy(r.uncover(old, sight))
+		return r.simplify(r.reveal(old, level))
 	}
 }
 
-// hide makes the user seem offline from now on, or goes on so for whoever saw
-// just that: nobody can tell then, so the revision stays.
+// hide makes the user appear offline from now on. For a watcher who saw the user
+// offline already nothing changes, so the revision stays.
 func (r *ruling) hide(old VisibilityRule) VisibilityRule {
 	before := old.show(r.shown)
 	rule := VisibilityRule{Visibility: VisibilityOffline, Since: before.Since, Revision: before.Revision}
 	if !before.SameFor(&Presence{Status: Offline, Since: before.Since}) {
 		rule.Revision = r.commit
 	}
-	// Who is shown no times must not be shown one: it would tell of the rule.
+	// A watcher who was shown no times must not see one now: it would reveal the rule.
 	if before.Status != Offline && before.Since != 0 {
 		rule.Since = r.now
 	}
 	return rule
 }
 
-// uncover shows more than hiding, or more or less than was shown. Where that is
-// nothing else than before the revision stays, and where the user is offline
-// behind a rule what was seen stays, too.
-func (r *ruling) uncover(old VisibilityRule, sight Visibility) VisibilityRule {
+// reveal changes to a level that shows the status. Where the watcher sees the same as
+// before, the revision stays; while a hidden user is offline, the view stays too.
+func (r *ruling) reveal(old VisibilityRule, level Visibility) VisibilityRule {
 	before, hiding := old.show(r.shown), old.hides(r.shown)
-	rule := VisibilityRule{Visibility: sight, Since: old.Since, Revision: before.Revision}
+	rule := VisibilityRule{Visibility: level, Since: old.Since, Revision: before.Revision}
 	after := rule.show(r.shown)
 	switch {
 	case after.SameFor(&before) && after.Revision == before.Revision:
@@ -131,9 +130,9 @@ func (r *ruling) uncover(old VisibilityRule, sight Visibility) VisibilityRule {
 	return rule
 }
 
-// tidy drops what can make no difference any more, so that rules without a
-// memory are equal.
-func (r *ruling) tidy(rule VisibilityRule) VisibilityRule {
+// simplify clears fields that no longer matter, so that rules without history compare
+// as equal.
+func (r *ruling) simplify(rule VisibilityRule) VisibilityRule {
 	if rule.hides(r.shown) {
 		return rule
 	}
@@ -147,9 +146,10 @@ func (r *ruling) tidy(rule VisibilityRule) VisibilityRule {
 	return rule
 }
 
-// forgetOldest bounds what is kept of watchers who are no longer named: those
-// whose view changed longest ago go first. Their views may go back once.
-func (r *VisibilityRules) forgetOldest() {
+// evictOldest bounds the number of rules that are kept for watchers who are no longer
+// named. Those that changed longest ago are evicted first; the revision of their view
+// may go back once.
+func (r *VisibilityRules) evictOldest() {
 	excess := len(r.Watchers) - 2*MaxRules
 	if excess <= 0 {
 		return
@@ -161,9 +161,9 @@ func (r *VisibilityRules) forgetOldest() {
 		}
 	}
 	slices.SortStableFunc(kept, func(a, b WatcherRule) int { return cmp.Compare(a.Revision, b.Revision) })
-	gone := make(map[UserID]bool, excess)
+	evicted := make(map[UserID]bool, excess)
 	for _, w := range kept[:excess] {
-		gone[w.User] = true
+		evicted[w.User] = true
 	}
-	r.Watchers = slices.DeleteFunc(r.Watchers, func(w WatcherRule) bool { return gone[w.User] })
+	r.Watchers = slices.DeleteFunc(r.Watchers, func(w WatcherRule) bool { return evicted[w.User] })
 }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// SoftState is what is known of a session beyond its record: later instants, kept in
-// memory between commits.
+// SoftState is what memory holds of a session between commits: instants later than
+// those in its record.
 type SoftState struct {
 	Session SessionID
 	IdleAt  Instant // zero: nothing newer, or it never idles
@@ -16,9 +16,9 @@ type SoftState struct {
 	Lease   time.Duration // by which it ends then
 }
 
-// extend moves the session's instants on, never back. A session that was idle when
-// it was recorded, at at, stays so: the activity that ends that is recorded. What
-// was seen under another lease is older than the one on record.
+// extend moves the session's instants forward. A session that was idle at the last
+// commit, at at, stays idle, because the activity that ends idleness is always
+// recorded. Soft state under another lease is older than the record.
 func (s *Session) extend(seen SoftState, at Instant) {
 	if seen.Lease != s.Lease {
 		return
@@ -31,17 +31,17 @@ func (s *Session) extend(seen SoftState, at Instant) {
 	}
 }
 
-// WithSoftState is s with what was seen of its sessions since its last commit. It is
-// for looking at: what is told to watchers is what was committed.
+// WithSoftState is s with what memory holds of its sessions since the last commit. It
+// is for displaying sessions: watchers see what was committed.
 func WithSoftState(s State, seen []SoftState) State {
 	d := draft{State: s}
 	d.applySoftState(Tick{Soft: seen})
 	return d.State
 }
 
-// SoftRefresh reports whether a refresh may be kept in memory: it changes nothing that
-// can be seen and at least half of the time on record remains. already is what
-// was kept for the session before; the result replaces it.
+// SoftRefresh reports whether a refresh may stay in memory: it changes nothing visible,
+// and at least half of the recorded time remains. already is the session's soft state
+// so far; the result replaces it.
 func SoftRefresh(s *State, e Refresh, already SoftState, p Policy, now Instant) (SoftState, bool) {
 	d := draft{State: *s, policy: p, now: now}
 	i, found := d.findSession(e.Session)
@@ -69,7 +69,7 @@ func SoftRefresh(s *State, e Refresh, already SoftState, p Policy, now Instant) 
 	return seen, recorded.EndsAt.Sub(now) >= recorded.Lease/2
 }
 
-// needsRecord reports whether the request asks for more than the fact.
+// needsRecord reports whether the request has a condition or an idempotency key.
 func (e *Refresh) needsRecord() bool {
 	return e.Key != ([16]byte{}) || len(e.IfMatch)+len(e.IfNoneMatch) > 0
 }
@@ -94,7 +94,7 @@ func (d *draft) signIn(e *SignIn) error {
 	if i, found := d.resumed(e); found {
 		was := &d.Sessions[i]
 		session.ID, session.Since, session.IdleAt = was.ID, was.Since, was.IdleAt
-		d.report(&session, e.Activity)
+		d.reportActivity(&session, e.Activity)
 		d.replaceSession(i, session)
 		d.causedBy(&session)
 		return nil
@@ -102,7 +102,7 @@ func (d *draft) signIn(e *SignIn) error {
 	if err := d.checkNew(e); err != nil {
 		return err
 	}
-	d.report(&session, cmp.Or(e.Activity, ActivityActive))
+	d.reportActivity(&session, cmp.Or(e.Activity, ActivityActive))
 	d.replaceSurplus(&session)
 	i, _ := d.findSession(e.Session)
 	d.Sessions = slices.Insert(d.sessions(), i, session)
@@ -111,8 +111,8 @@ func (d *draft) signIn(e *SignIn) error {
 	return nil
 }
 
-// checkNew refuses ids that cannot begin a session: whoever was replaced does not
-// come back under the same id, and no two sessions have one.
+// checkNew refuses ids that cannot begin a session: a replaced session does not return
+// under the same id, and no two sessions share one.
 func (d *draft) checkNew(e *SignIn) error {
 	if d.isReplaced(e.Session) || d.isReplaced(e.Was) {
 		return ErrSessionReplaced
@@ -123,8 +123,8 @@ func (d *draft) checkNew(e *SignIn) error {
 	return nil
 }
 
-// resumed is the live session that a sign-in goes on with. An id is no capability:
-// that of another app's session resumes nothing.
+// resumed is the live session that a sign-in resumes. Knowing an id grants nothing: a
+// sign-in resumes sessions of its own app only.
 func (d *draft) resumed(e *SignIn) (int, bool) {
 	for _, id := range []SessionID{e.Was, e.Session} {
 		if i, found := d.findSession(id); found && d.Sessions[i].of(e) {
@@ -134,7 +134,7 @@ func (d *draft) resumed(e *SignIn) (int, bool) {
 	return 0, false
 }
 
-// of reports whether the session is of who signs in. Earlier versions did not record
+// of reports whether the session belongs to the client that signs in. Earlier versions did not record
 // the app of the user's own client.
 func (s *Session) of(e *SignIn) bool {
 	return s.App == e.App && (s.Via == e.Via || s.App == "" && s.Via == "")
@@ -149,11 +149,11 @@ func (e *SignIn) SessionIn(s *State) SessionID {
 	return e.Session
 }
 
-// report makes a session what its client says of the person.
-func (d *draft) report(session *Session, activity Activity) {
+// reportActivity applies what the client reports of the person's activity.
+func (d *draft) reportActivity(session *Session, activity Activity) {
 	switch activity {
 	case ActivityActive:
-		d.activity()
+		d.endManualAway()
 		session.IdleAt = d.idleAt()
 	case ActivityIdle:
 		if session.IdleAt.IsZero() || session.IdleAt > d.now {
@@ -162,8 +162,7 @@ func (d *draft) report(session *Session, activity Activity) {
 	}
 }
 
-// replaceSurplus ends the session whose place a new one takes, if there is none
-// for it otherwise.
+// replaceSurplus ends an older session if a new one would exceed a limit.
 func (d *draft) replaceSurplus(session *Session) {
 	i := surplus(d.Sessions, session, (*Session).origin, MaxSessionsPerApp, MaxSessions, endsFirst)
 	if i < 0 {
@@ -195,7 +194,7 @@ func (d *draft) refresh(e *Refresh) error {
 		return err
 	}
 	session.Lease, session.EndsAt = lease, d.now.Add(lease)
-	d.report(&session, e.Activity)
+	d.reportActivity(&session, e.Activity)
 	d.replaceSession(i, session)
 	d.causedBy(&session)
 	return nil
@@ -212,9 +211,9 @@ func (d *draft) signOut(id SessionID) error {
 	return nil
 }
 
-// activity ends a manual away, if it is the first that finds no active session:
-// it stays while one goes on typing.
-func (d *draft) activity() {
+// endManualAway ends a manual away at the first activity that finds no active session:
+// it stays while the person goes on typing.
+func (d *draft) endManualAway() {
 	active := func(s Session) bool { return s.active(d.now) }
 	if slices.ContainsFunc(d.Sessions, active) {
 		return
@@ -224,7 +223,7 @@ func (d *draft) activity() {
 	}
 }
 
-// idleAt is when activity at now has worn off.
+// idleAt is when a session becomes idle after activity at now.
 func (d *draft) idleAt() Instant {
 	if d.policy.IdleAfter <= 0 {
 		return 0

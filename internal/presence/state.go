@@ -2,8 +2,7 @@ package presence
 
 import "time"
 
-// The kinds of identifier. Ids are opaque text; only the accounts of one server
-// tell them apart.
+// The kinds of identifier. Ids are opaque text, unique within an account.
 type (
 	AccountID string
 	UserID    string
@@ -50,9 +49,9 @@ type State struct {
 	// AvailableAt is when the user last chose available: claims of rank 4 and 5
 	// with a since no later than it do not count.
 	AvailableAt Instant
-	// UpdatedAt is when an API update was last accepted: the minute rule.
+	// UpdatedAt is when an API update was last accepted, for MinInterval.
 	UpdatedAt Instant
-	// DampedSince is when sessions alone last changed the status: damping.
+	// DampedSince is when sessions alone last changed the status, for damping.
 	DampedSince Instant
 
 	Shown     Shown
@@ -64,8 +63,8 @@ type State struct {
 // Exists reports whether anything was ever recorded.
 func (s *State) Exists() bool { return s.Revision != 0 }
 
-// Shown is what cannot be computed from the facts of this instant alone: since
-// when the status stands, and which commits changed what is seen.
+// Shown is what the facts of one instant do not determine: when the status last
+// changed, and which commits changed what is shown.
 type Shown struct {
 	Status         Status
 	Since          Instant  // when the shown status last changed
@@ -73,11 +72,11 @@ type Shown struct {
 	Revision       Revision // of the last commit that changed status, note, since or until
 }
 
-// UserState is a user's place in the directory. Numbers are stored: append only.
+// UserState is the state of a user in the directory. Numbers are stored: append only.
 type UserState uint8
 
-// A deactivated user is offline whatever is claimed; a deleted user's facts are
-// gone and the id is never used again.
+// A deactivated user is always offline. The facts of a deleted user are removed, and
+// the id is never used again.
 const (
 	UserActive UserState = iota
 	UserDeactivated
@@ -96,7 +95,7 @@ const (
 	Web     ClientType = "web"
 )
 
-// handheld reports whether the client is carried about.
+// handheld reports whether the client is a mobile device.
 func (c ClientType) handheld() bool { return c == Mobile || c == Pad }
 
 // A Session is one signed-in client. It is live until EndsAt and active until
@@ -119,8 +118,8 @@ func (s *Session) active(now Instant) bool {
 	return s.live(now) && (s.IdleAt.IsZero() || now < s.IdleAt)
 }
 
-// A Replaced session was ended by a newer one, because its app had as many as it
-// may have. Its client learns so until EndsAt, when it would have ended anyway.
+// A Replaced session was ended by a newer one because its app had reached the limit.
+// Its client gets ErrSessionReplaced until EndsAt, when it would have expired anyway.
 type Replaced struct {
 	ID     SessionID
 	EndsAt Instant
@@ -200,8 +199,8 @@ type Presence struct {
 	StatusRevision Revision
 }
 
-// SameFor reports whether nobody can tell p from o: revisions aside, they are
-// equal.
+// SameFor reports whether a watcher sees the same in p and o: they are equal except for
+// revisions.
 func (p *Presence) SameFor(o *Presence) bool {
 	return p.Status == o.Status && p.Note == o.Note && p.Since == o.Since && p.Until == o.Until
 }
@@ -218,15 +217,14 @@ type Policy struct {
 	ClientVersions ClientVersionRule
 	// IdleAfter is how long after its last activity a session idles; zero: never.
 	IdleAfter time.Duration
-	// MeetingTimeout is how long a claim in_meeting, presenting or on_call of any
-	// source lasts that states no end; zero: until it is ended, and of a manual one
-	// ManualLasts.
+	// MeetingTimeout is how long a claim in_meeting, presenting or on_call lasts that
+	// states no end; zero: until it is withdrawn, or ManualLasts if it is manual.
 	MeetingTimeout time.Duration
 	// Damping is the least time between two status changes that sessions alone
 	// cause; zero: none.
 	Damping time.Duration
-	// Ready is when this node began to serve. No session idles or ends before
-	// Ready and its lease: its refreshes had nowhere to go while nobody served.
+	// Ready is when this node began to serve. No session idles or expires before
+	// Ready plus its lease, because clients could not refresh before.
 	Ready Instant
 }
 

@@ -17,26 +17,26 @@ const (
 	VisibilityOffline
 )
 
-// Valid reports whether s is one of the three.
+// Valid reports whether s is a known level.
 func (s Visibility) Valid() bool { return s <= VisibilityOffline }
 
 // A VisibilityRule is what one watcher, or everyone else, may see of a user, and what
-// there is to remember so that no view tells more: appearing offline cannot be
-// told from being offline, neither meanwhile nor afterwards.
+// must be remembered so that no view reveals more: a watcher can never distinguish
+// appearing offline from being offline, neither at the time nor afterwards.
 type VisibilityRule struct {
 	Visibility Visibility
-	// Since is since when the user seems offline, while that is shown. After that
-	// no since before it is shown: it would lie in the time of hiding.
+	// Since is when the user began to appear offline, while that is shown. Later, no
+	// earlier since is shown, because it would fall into the time of hiding.
 	Since Instant
-	// Revision is of the commit by which the rule last changed what is seen under
-	// it; while the user seems offline, of the last that could be seen.
+	// Revision is that of the commit in which the rule last changed what is seen
+	// under it; while the user appears offline, that of the last visible commit.
 	Revision Revision
-	// LiftedRevision is the commit that lifted the rule of a user who was offline behind
-	// it; zero: none. Until the status changes after it the user seems offline as
-	// before, or the real since would tell of the hiding.
+	// LiftedRevision is that of the commit that lifted the rule while the user was
+	// offline; zero: none. Until the status changes again the user appears offline
+	// as before: the real since would reveal the hiding.
 	LiftedRevision Revision
-	// Default marks a watcher who is no longer named: its sight is that of
-	// everyone. It is kept for what the other fields remember.
+	// Default marks a watcher who is no longer named and has the visibility of
+	// everyone. The rule is kept for its other fields.
 	Default bool
 }
 
@@ -46,22 +46,22 @@ type WatcherRule struct {
 	VisibilityRule
 }
 
-// VisibilityRules say who sees what of a user: by watcher first, then everyone. The zero
-// VisibilityRules show all to everyone in the account. They are shared between readers:
-// nobody writes into them.
+// VisibilityRules define who sees what of a user. A rule for a watcher overrides the
+// one for everyone. The zero value shows everything to everyone in the account. A
+// value is shared between readers and never modified.
 type VisibilityRules struct {
 	Everyone VisibilityRule
 	Watchers []WatcherRule // by user
 }
 
-// A Watcher is a user who looks. Truth marks those who see a presence whatever
-// the rules: the user, administrators and account-level tokens.
+// A Watcher is the user who asks. Truth is set for those whom the rules do not
+// restrict: the user, administrators and account-level tokens.
 type Watcher struct {
 	User  UserID
 	Truth bool
 }
 
-// View is the part of p that the watcher may see. Its Revision is that of the
+// View is what w may see of p. Its Revision is that of the
 // last commit that changed what this watcher sees; it never goes back.
 func View(p Presence, rules *VisibilityRules, w Watcher) Presence {
 	if w.Truth || rules == nil {
@@ -81,7 +81,7 @@ func (r *VisibilityRules) of(user UserID) VisibilityRule {
 	return r.Everyone
 }
 
-// show is what is seen of p under the rule.
+// show is what the rule lets a watcher see of p.
 func (r *VisibilityRule) show(p *Presence) Presence {
 	switch {
 	case r.hides(p):
@@ -98,7 +98,8 @@ func (r *VisibilityRule) show(p *Presence) Presence {
 	}
 }
 
-// hides reports whether nothing of p is seen: hidden, or veiled still.
+// hides reports whether the user appears offline: by the rule, or because lifting
+// it must not be visible yet.
 func (r *VisibilityRule) hides(p *Presence) bool {
 	return r.Visibility == VisibilityOffline || (r.LiftedRevision != 0 && p.Status == Offline && p.StatusRevision <= r.LiftedRevision)
 }
