@@ -24,7 +24,7 @@ const (
 // Consumer is the consumer of the log that fires watches. It needs no entry from
 // before it begins: it evaluates every watch then.
 func (r *Registry) Consumer() tail.Consumer {
-	return tail.Consumer{Name: "watch", Handler: consumer{r}, Begin: tail.Newest}
+	return tail.Consumer{Name: "watch", Handler: consumer{r}, Begin: tail.Newest, Damaged: true}
 }
 
 type consumer struct{ r *Registry }
@@ -40,8 +40,17 @@ func (c consumer) Start(ctx context.Context) error {
 }
 
 // Handle fires the watches of those who changed. An entry is only the occasion: the
-// record and its rules decide.
+// record and its rules decide. After an entry that is damaged, whose user is not
+// known, it evaluates every watch.
 func (c consumer) Handle(ctx context.Context, entries []store.Entry) error {
+	for i := range entries {
+		if damage := entries[i].Damaged; damage != nil {
+			if err := c.r.transient(ctx, c.r.evaluate(ctx, c.r.index.targets())); err != nil {
+				return err
+			}
+			return &tail.PermanentError{At: entries[i].At, Err: damage}
+		}
+	}
 	users := c.r.index.watched(entries)
 	if len(users) == 0 {
 		return nil

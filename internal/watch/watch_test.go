@@ -867,3 +867,42 @@ func (l *losesFirings) Write(ctx context.Context, account presence.AccountID, do
 	}
 	return err
 }
+
+// An entry is damaged: it is quarantined, and the watches that it would have fired, and
+// those of the other entries, fire all the same.
+func TestADamagedEntry(t *testing.T) {
+	watchBubble(t, func(t *testing.T, st logStore) {
+		n := startWatches(t, &damagesEntries{st})
+		n.open()
+		for _, target := range []presence.UserID{"dora", "alice"} {
+			n.ask(target, presence.Available)
+		}
+		letPass(promptly)
+		n.play("dora", arrives)
+		letPass(promptly)
+		n.play("alice", arrives)
+		letPass(promptly)
+		if n.toldCount() != 2 || n.told[0].Target != "dora" || n.told[1].Target != "alice" {
+			t.Errorf("told %+v", n.told)
+		}
+		docs, err := st.Load(t.Context(), "", store.Key{Collection: "quarantine", Key: "watch"})
+		if err != nil || len(docs) != 1 || !strings.Contains(string(docs[0].Value), `"count":1,`) {
+			t.Errorf("quarantined: %v, %v", docs, err)
+		}
+	})
+}
+
+// A damagesEntries damages the entries of dora.
+type damagesEntries struct{ logStore }
+
+func (d *damagesEntries) Feed(ctx context.Context, after store.Position, fn func([]store.Entry) error) error {
+	return d.logStore.Feed(ctx, after, func(entries []store.Entry) error {
+		given := make([]store.Entry, len(entries))
+		for i, e := range entries {
+			if given[i] = e; e.User.ID == "dora" {
+				given[i] = store.Entry{At: e.At, Damaged: errDamage}
+			}
+		}
+		return fn(given)
+	})
+}
