@@ -29,7 +29,7 @@ type appValue struct {
 	Created time.Time `json:"created"`
 }
 
-// A clientValue is a document of the system: it says which account an app is of.
+// A clientValue is a document of the system with the account of an app.
 // It may outlive its app after a crash, never the other way round for long: an
 // app without it cannot get tokens, and can be deleted.
 type clientValue struct {

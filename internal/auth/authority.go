@@ -9,7 +9,7 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// Authority knows apps and tokens.
+// Authority manages apps and tokens.
 type Authority struct {
 	// Live bounds the tokens that are valid at a time. Set it before serving.
 	Live LiveTokens
@@ -23,20 +23,19 @@ type Authority struct {
 	onRevoke  func(*Revocation) // or nil
 }
 
-// New is an authority on the documents of st. It hears from dir whose tokens may have
-// ended. aliases are what dialects call the scopes.
+// New returns an authority on the documents of st. dir reports changes that may end
+// tokens. aliases are the dialects' names of scopes.
 func New(st store.Store, dir *directory.Directory, clock func() time.Time, aliases ...Alias) *Authority {
 	a := &Authority{docs: st, directory: dir, clock: clock, cache: newTokenCache(), scopes: newScopeTable(aliases)}
 	dir.OnStanding(a.cache.invalidateAll)
 	return a
 }
 
-// OnlyWriter says that nobody else changes the store: what was found of a token holds
-// until it is changed here, and is not read again for MaxStale. Say it before anything
-// is served.
+// OnlyWriter declares that no other node changes the store. Cached tokens are then valid
+// until this node changes them, and are not read again. Call it before serving.
 func (a *Authority) OnlyWriter() { a.cache.alone = true }
 
-// now is the instant of a change, as documents keep it.
+// now is the instant of a change, in the precision of documents.
 func (a *Authority) now() time.Time { return a.clock().UTC().Truncate(time.Millisecond) }
 
 // Authenticate finds the principal of an access token, or ErrNoToken,
@@ -59,14 +58,14 @@ func (a *Authority) authenticate(ctx context.Context, d *digest) (*Principal, er
 	if found == nil {
 		found = a.verify(ctx, []digest{*d}, now)[0]
 	}
-	if err := found.Value.standing(now); err != nil {
+	if err := found.Value.check(now); err != nil {
 		return nil, err
 	}
 	return found.Value.principal, nil
 }
 
-// Refused reports whether an error of Authenticate says that the token is no good,
-// and not that it could not be looked at.
+// Refused reports whether an error of Authenticate means that the token is not valid,
+// and not that it could not be verified.
 func Refused(err error) bool {
 	return errors.Is(err, ErrInvalidToken) || errors.Is(err, ErrExpiredToken) || errors.Is(err, ErrNoToken)
 }

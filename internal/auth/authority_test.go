@@ -321,7 +321,7 @@ func TestStoreFailureIsNotRemembered(t *testing.T) {
 // A crash between the two writes of Issue leaves a token that is listed, valid
 // for nobody, and can be revoked; one between those of Revoke can be revoked
 // again. Likewise for apps.
-func TestHalfDone(t *testing.T) {
+func TestInterruptedWrites(t *testing.T) {
 	for _, apply := range []bool{false, true} {
 		t.Run(fmt.Sprint("applied ", apply), func(t *testing.T) {
 			f := newFixture(t)

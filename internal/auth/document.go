@@ -20,7 +20,7 @@ type documents interface {
 
 const maxNameBytes = 128
 
-// nameOf is a name as it is kept, which may be empty unless it is required.
+// nameOf is a name as it is stored, which may be empty unless it is required.
 func nameOf(given string, required bool) (string, error) {
 	name, err := presence.Text("name", given)
 	switch {

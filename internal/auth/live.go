@@ -17,12 +17,12 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// LiveTokens bound how many tokens are valid at a time, so that they cannot fill
-// the store: those of a user, and those of an app for itself. A nil limit is none.
+// LiveTokens bounds how many tokens of a user, and of an app for itself, are valid at a
+// time, so that they cannot fill the store. A nil limit is none.
 //
-// The oldest tokens that the token endpoint gave out make way for new ones: they
-// would end within the hour. Others were made to last, and end when somebody says
-// so: past the limit no more are made.
+// At the limit, a new token replaces the oldest ones that the token endpoint issued,
+// which would expire within the hour. All other tokens last until they are revoked:
+// past the limit, Issue refuses new ones.
 type LiveTokens struct{ User, App *quota.Limit }
 
 // of is the limit that a token counts for, or nil.
@@ -37,19 +37,19 @@ func (l *LiveTokens) of(t *Token) *quota.Limit {
 	return limit
 }
 
-// An issuance is what Issue remembers of tokens that it made.
+// An issuance is the state of Issue between calls.
 type issuance struct {
-	// making is held while a user's token is made: those of one user are counted
-	// one after another.
+	// making is locked while a user's token is made, so that concurrent requests of
+	// one user are counted one after another.
 	making [64]sync.Mutex
 
 	mu sync.Mutex
-	// spare is how many tokens an app may get before they are counted again, which
-	// reads all of them.
+	// spare is how many more tokens an app may get before they are counted again,
+	// because a count reads all of them.
 	spare map[presence.AppID]int // guarded by mu
 }
 
-// maxSpare bounds the memory for apps.
+// maxSpare bounds the number of apps in spare.
 const maxSpare = 10_000
 
 func (i *issuance) takeSpare(app presence.AppID) bool {
@@ -71,7 +71,7 @@ func (i *issuance) setSpare(app presence.AppID, n int) {
 	i.spare[app] = n
 }
 
-// admitToken sees to it that t may be made. done is called when it has been.
+// admitToken makes sure that t may be made. The caller calls done afterwards.
 func (a *Authority) admitToken(ctx context.Context, account presence.AccountID, t *Token) (done func(), err error) {
 	limit := a.Live.of(t)
 	switch {
@@ -126,7 +126,7 @@ type liveToken struct {
 // livePage is how many documents are read at a time.
 const livePage = 1000
 
-// liveTokens reads the valid tokens of the one whose t would be.
+// liveTokens reads the valid tokens of the owner of t.
 func (a *Authority) liveTokens(ctx context.Context, account presence.AccountID, t *Token) ([]liveToken, error) {
 	prefix := ownerPrefix(t)
 	var live []liveToken
@@ -153,8 +153,8 @@ func (a *Authority) liveTokens(ctx context.Context, account presence.AccountID, 
 	}
 }
 
-// revokeOldest ends up to n of the tokens that the token endpoint gave out, and says
-// how many.
+// revokeOldest ends up to n of the tokens that the token endpoint issued, and returns
+// how many it ended.
 func (a *Authority) revokeOldest(ctx context.Context, account presence.AccountID, live []liveToken, n int) (ended int, err error) {
 	live = slices.DeleteFunc(live, func(t liveToken) bool { return !t.Granted })
 	slices.SortFunc(live, func(x, y liveToken) int { return x.Created.Compare(y.Created) })
@@ -173,7 +173,7 @@ func (a *Authority) revokeOldest(ctx context.Context, account presence.AccountID
 	return ended, nil
 }
 
-// removeRemaining is remove, of those that still exist.
+// removeRemaining removes the documents that still exist.
 func (a *Authority) removeRemaining(ctx context.Context, account presence.AccountID, docs []store.Doc) error {
 	keys := make([]store.Key, 0, len(docs))
 	for i := range docs {
@@ -192,21 +192,22 @@ const (
 	dash       = 62 // the value of "-"
 )
 
-// newTokenID is an id as directory.NewID has them, but that those of one owner
-// begin alike, so that they stand together in the list and can be counted.
+// newTokenID is an id like those of directory.NewID, except that all ids of one owner
+// have the same prefix, so that they are adjacent in the list and can be counted.
 func newTokenID(t *Token) string {
 	var raw [tokenBytes]byte
 	rand.Read(raw[ownerBytes:]) // it never fails: the process would end
 	return ownerPrefix(t) + base64.RawURLEncoding.EncodeToString(raw[ownerBytes:])
 }
 
-// ownerPrefix is what the ids of an owner's tokens begin with. Others' may, too.
+// ownerPrefix is the prefix of the ids of an owner's tokens. Another owner may have the
+// same one.
 func ownerPrefix(t *Token) string {
 	hash := ownerHash(t)
 	return base64.RawURLEncoding.EncodeToString(hash[:])
 }
 
-// ownerHash stands for the one whose token it is. Ids do not begin with "-".
+// ownerHash is a short hash of the token's owner that never makes an id begin with "-".
 func ownerHash(t *Token) (hash [ownerBytes]byte) {
 	owner := "user " + string(t.User)
 	if t.User == "" {

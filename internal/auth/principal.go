@@ -1,12 +1,12 @@
-// Package auth keeps apps and tokens, and says who a request is: a [Principal]
-// with its scopes. It serves the OAuth endpoints.
+// Package auth stores apps and tokens, and authenticates requests: a token becomes a
+// [Principal] with its scopes.
 //
-// It is separate from directory because a credential is not a person. Tokens are
-// opaque, 256 random bits, and kept as their SHA-256; client secrets likewise.
-// The account of a request comes from its token alone.
+// It is separate from directory because a credential is not a person. Tokens and client
+// secrets are opaque, have 256 random bits, and are stored as their SHA-256. Only the
+// token determines the account of a request.
 //
-// It must not know routes or rules of presence: what a scope allows is asked of
-// the Principal by the wire packages.
+// It must not know routes or rules of presence: the dialects decide which scope a route
+// requires, and ask the Principal for it.
 package auth
 
 import (
@@ -23,21 +23,20 @@ import (
 // made. A field that no rule allows is a [presence.FieldError].
 var (
 	ErrNoToken      = errors.New("no access token")                  // no or malformed Authorization header
-	ErrInvalidToken = errors.New("invalid access token")             // unknown, revoked, or of a user or app that is gone
+	ErrInvalidToken = errors.New("invalid access token")             // unknown, revoked, or of a deleted user or app
 	ErrExpiredToken = errors.New("access token is expired")          // known for a while after it expired
 	ErrTokenInQuery = errors.New("access token in the query string") // never accepted there
 	ErrNoApp        = errors.New("no such app in this account")
 	ErrNoSuchToken  = errors.New("no such token in this account")
-	// ErrScope: an app cannot give a token what it may not do itself.
+	// ErrScope: an app cannot give a token a scope that it does not have.
 	ErrScope = errors.New("the app was not granted this scope")
 )
 
-// A Principal is who a request acts for. Its fields are shared: nobody writes
-// into one.
+// A Principal is who a request acts for. Principals are shared and must not be changed.
 type Principal struct {
 	Account presence.AccountID
 	App     presence.AppID
-	// User is whom "me" means: the token's user, or the owner for an
+	// User is the user that "me" means: the token's user, or the owner for an
 	// account-level token.
 	User presence.UserID
 	// AccountLevel marks a token of the app itself (account_credentials): it
@@ -47,7 +46,7 @@ type Principal struct {
 	Expires      time.Time // zero: never
 	TokenID      string    // not secret: names the token in lists and logs
 
-	digest digest // of the token, so that it can be looked at again
+	digest digest // of the token, for Recheck
 }
 
 // Actor is the principal as the log records it.
@@ -67,7 +66,7 @@ func (p *Principal) Origin() (app, via presence.AppID) {
 	return "", p.App
 }
 
-// Caller is whom limits count a request of the principal for, from an address.
+// Caller is who a request of the principal, from an address, counts for.
 func (p *Principal) Caller(address netip.Prefix) quota.Caller {
 	c := quota.Caller{Account: string(p.Account), App: string(p.App), User: string(p.User), Address: address}
 	if p.AccountLevel {
@@ -85,8 +84,8 @@ func (p *Principal) MayFor(s Scope, user presence.UserID) bool {
 	return p.Scopes.HasAdmin(s) || (p.Scopes.Has(s) && user == p.User)
 }
 
-// Watcher is the principal as one who looks at target: users see themselves as
-// they are, as do :admin readers and account-level tokens.
+// Watcher is the principal as a watcher of target. Users see the truth about themselves;
+// :admin readers and account-level tokens see it about everybody.
 func (p *Principal) Watcher(target presence.UserID) presence.Watcher {
 	truth := p.AccountLevel || p.Scopes.HasAdmin(PresenceRead) || target == p.User
 	return presence.Watcher{User: p.User, Truth: truth}

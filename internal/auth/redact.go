@@ -6,14 +6,14 @@ import (
 	"io"
 )
 
-// redacted stands in logs and in errors for what looks like a secret.
+// redacted replaces what looks like a secret in logs and errors.
 const redacted = "[redacted]"
 
-// minTokenPart is how much of a token must be there to be taken for one.
+// minTokenPart is how many characters must follow a token's prefix to count as a token.
 const minTokenPart = 8
 
-// Redact is text without what looks like a token, a ticket or an app's secret,
-// wherever in it they stand and however often they are percent-encoded.
+// Redact returns text without anything that looks like a token, a ticket or an app's
+// secret, even if that is percent-encoded several times.
 func Redact(text string) string {
 	if len(text) < len(tokenPrefix)+minTokenPart {
 		return text
@@ -24,9 +24,8 @@ func Redact(text string) string {
 	return text
 }
 
-// NewRedactor passes on what is written to it, redacted. Each write must be of
-// whole lines, as logs in text or JSON have them, and one must be over before the
-// next begins.
+// NewRedactor returns a writer that redacts what it passes on to w. Each write must
+// consist of complete lines of a text or JSON log. Writes must not be concurrent.
 func NewRedactor(w io.Writer) io.Writer { return &redactor{out: w} }
 
 type redactor struct {
@@ -82,9 +81,9 @@ func (r *run) secret() (int, bool) {
 	}
 }
 
-// appendRedacted appends text, less what looks like a secret, to b, and reports
-// whether there was any; if not, b is as it was. In the lines of a log, a backslash
-// within quotes begins an escape, which is no part of a secret.
+// appendRedacted appends text without what looks like a secret to b, and reports whether
+// it found a secret; if not, it appends nothing. In the lines of a log, a backslash
+// within quotes begins an escape, which is not part of a secret.
 func appendRedacted(b, text []byte, lines bool) (_ []byte, found bool) {
 	if !mayHoldSecret(text) {
 		return b, false
@@ -92,8 +91,8 @@ func appendRedacted(b, text []byte, lines bool) (_ []byte, found bool) {
 	return appendScanned(b, text, lines)
 }
 
-// mayHoldSecret is a quick look at text, since most lines of a log hold no secret:
-// false means that appendScanned would find none.
+// mayHoldSecret is a fast check, because most lines of a log have no secret: false means
+// that appendScanned would find none.
 func mayHoldSecret(text []byte) bool {
 	n := 0 // bytes that characters of a secret may be made of, in a row
 	for i, c := range text {

@@ -7,7 +7,7 @@ import (
 )
 
 // A Revocation is why tokens of an account are valid no more: they were removed, or
-// their app or user is gone. One of its fields is set beside Account.
+// their app or user was deleted. One of its fields is set beside Account.
 type Revocation struct {
 	Account presence.AccountID
 	Tokens  []string // ids

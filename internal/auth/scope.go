@@ -120,7 +120,7 @@ func (e *ScopeError) Error() string {
 	return fmt.Sprintf("unknown scope %q; the scopes are: %s", e.Name, strings.Join(e.Known, " "))
 }
 
-// maxShown is the most of somebody's text that an error repeats.
+// maxShown bounds how much of a client's text an error repeats.
 const maxShown = 64
 
 // ParseScopes reads names separated by spaces, native or of a dialect; an unknown

@@ -9,7 +9,7 @@ import (
 )
 
 // A digest is the SHA-256 of a secret. Secrets have 256 random bits, so it needs
-// neither salt nor stretching, and it is all that is kept of them.
+// neither salt nor stretching, and only the hashes are stored.
 type digest [sha256.Size]byte
 
 func digestOf(secret string) digest { return sha256.Sum256([]byte(secret)) }

@@ -10,11 +10,11 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// TicketLasts is how long a ticket can be used.
+// TicketLasts is how long a ticket is valid.
 const TicketLasts = 30 * time.Second
 
-// A ticketValue is a document of the system whose key is the digest of a ticket.
-// It says for which token the ticket stands, by that token's digest.
+// A ticketValue is a document of the system whose key is the digest of a ticket. It has
+// the digest of the token that the ticket replaces.
 type ticketValue struct {
 	document.Format
 	Token   string    `json:"token_sha256"`
@@ -22,7 +22,7 @@ type ticketValue struct {
 	Used    bool      `json:"used,omitempty"`
 }
 
-// Why a ticket is refused. That one was used is known as long as it could have been.
+// Why a ticket is refused. ErrTicketUsed is known for as long as the ticket would be valid.
 var (
 	ErrTicket     = errors.New("this ticket is unknown or older than 30 seconds")
 	ErrTicketUsed = errors.New("this ticket was used already")
@@ -30,8 +30,8 @@ var (
 
 func ticketKey(digest string) store.Key { return store.Key{Collection: "ticket", Key: digest} }
 
-// NewTicket makes a secret that stands once for p's token, and can be used until
-// expires: it may be put into a URL, where a token may not.
+// NewTicket makes a secret that can replace p's token once, until expires. It may be part
+// of a URL, unlike a token.
 func (a *Authority) NewTicket(ctx context.Context, p *Principal) (ticket string, expires time.Time, err error) {
 	ticket = newSecret()
 	expires = a.now().Add(TicketLasts)
@@ -43,8 +43,7 @@ func (a *Authority) NewTicket(ctx context.Context, p *Principal) (ticket string,
 	return ticket, expires, nil
 }
 
-// Redeem takes a ticket and finds the principal that it stands for. The first one
-// who comes gets it.
+// Redeem uses a ticket up and returns its principal. Of concurrent calls one succeeds.
 func (a *Authority) Redeem(ctx context.Context, ticket string) (*Principal, error) {
 	if len(ticket) != secretLen {
 		return nil, ErrTicket

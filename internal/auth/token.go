@@ -22,7 +22,7 @@ type Token struct {
 	Granted bool      // by the token endpoint
 }
 
-// knownAfter is how long a token is told from an unknown one after it expired.
+// knownAfter is how long an expired token is distinguished from an unknown one.
 const knownAfter = 24 * time.Hour
 
 // A secretValue is a document of the system whose key is the digest of a token:
@@ -141,8 +141,8 @@ func (a *Authority) Revoke(ctx context.Context, account presence.AccountID, id s
 	})
 }
 
-// RevokeUser ends every token of a user, who was deleted or deactivated: they do
-// not come back with a reactivation.
+// RevokeUser ends every token of a user who was deleted or deactivated. A reactivation
+// does not restore them.
 func (a *Authority) RevokeUser(ctx context.Context, account presence.AccountID, user presence.UserID) error {
 	defer a.cache.invalidateAll()
 	if err := a.sweep(ctx, account, func(t *Token) bool { return t.User == user }); err != nil {
@@ -158,7 +158,7 @@ func (a *Authority) RevokeByText(ctx context.Context, app presence.AppID, text s
 	if !ok {
 		return ErrNoSuchToken
 	}
-	defer a.cache.invalidate(&d) // also if it is gone: an earlier revocation may have had no answer
+	defer a.cache.invalidate(&d) // even if it does not exist: an earlier revocation may have been made without an answer
 	return document.Again(func() error {
 		docs, err := a.docs.Load(ctx, system, secretKey(d.hex()))
 		if err != nil {
@@ -186,7 +186,7 @@ func (a *Authority) RevokeByText(ctx context.Context, app presence.AppID, text s
 	})
 }
 
-// sweep removes the tokens of an account for which match says so.
+// sweep removes the tokens of an account that match.
 func (a *Authority) sweep(ctx context.Context, account presence.AccountID, match func(*Token) bool) error {
 	for after, more := "", true; more; {
 		err := document.Again(func() error {
@@ -234,7 +234,7 @@ func (a *Authority) remove(ctx context.Context, account presence.AccountID, list
 		return nil
 	}
 	keys, deletions := make([]store.Key, 0, len(listed)), make([]store.Doc, 0, len(listed))
-	gone := &Revocation{Account: account}
+	revocation := &Revocation{Account: account}
 	for i := range listed {
 		t, hex, err := a.tokenOf(&listed[i])
 		if err != nil {
@@ -244,7 +244,7 @@ func (a *Authority) remove(ctx context.Context, account presence.AccountID, list
 		defer a.cache.invalidate(&d)
 		keys = append(keys, secretKey(hex))
 		deletions = append(deletions, document.Deletion(&listed[i]))
-		gone.Tokens = append(gone.Tokens, t.ID)
+		revocation.Tokens = append(revocation.Tokens, t.ID)
 	}
 	secrets, err := a.docs.Load(ctx, system, keys...)
 	if err != nil {
@@ -258,7 +258,7 @@ func (a *Authority) remove(ctx context.Context, account presence.AccountID, list
 			return err
 		}
 	}
-	a.revoked(gone)
+	a.revoked(revocation)
 	return a.docs.Write(ctx, account, deletions...)
 }
 

@@ -17,14 +17,14 @@ import (
 // verifiedAtOnce is how many tokens are read at once.
 const verifiedAtOnce = 500
 
-// Recheck finds for each principal whether its token still holds: nil, or the error
-// of Authenticate. It is for those who last, such as streams: tokens are read many at
-// once, each as often as MaxStale needs it.
+// Recheck returns for each principal nil if its token is still valid, or the error of
+// Authenticate. It is for streams, which outlive a request: it reads many tokens at once,
+// each only as often as MaxStale requires.
 func (a *Authority) Recheck(ctx context.Context, principals []*Principal) []error {
 	errs := make([]error, len(principals))
 	now := a.clock()
 	var stale []digest
-	var places []int // in stale, for each of principals; nil: none is
+	var indexes []int // by principal: one more than the index in stale, or 0; nil: all are 0
 	for i, p := range principals {
 		if p == nil {
 			errs[i] = ErrInvalidToken
@@ -32,29 +32,29 @@ func (a *Authority) Recheck(ctx context.Context, principals []*Principal) []erro
 		}
 		found := a.cache.recent(&p.digest, now)
 		if found != nil {
-			errs[i] = found.Value.standing(now)
+			errs[i] = found.Value.check(now)
 			continue
 		}
-		if places == nil {
-			places = make([]int, len(principals))
+		if indexes == nil {
+			indexes = make([]int, len(principals))
 		}
 		stale = append(stale, p.digest)
-		places[i] = len(stale)
+		indexes[i] = len(stale)
 	}
 	if len(stale) == 0 {
 		return errs
 	}
 	verdicts := a.verdicts(ctx, stale)
-	for i, place := range places {
-		if place > 0 {
-			errs[i] = verdicts[place-1]
+	for i, index := range indexes {
+		if index > 0 {
+			errs[i] = verdicts[index-1]
 		}
 	}
 	return errs
 }
 
-// verdicts are the errors of Recheck for tokens of which nothing recent is known. Each
-// token is read once.
+// verdicts returns the errors of Recheck for tokens without a recent answer. It reads
+// each token once.
 func (a *Authority) verdicts(ctx context.Context, stale []digest) []error {
 	places := make(map[digest]int, len(stale)) // in distinct
 	distinct := make([]digest, 0, len(stale))
@@ -68,7 +68,7 @@ func (a *Authority) verdicts(ctx context.Context, stale []digest) []error {
 	for part := range slices.Chunk(distinct, verifiedAtOnce) {
 		now := a.clock()
 		for _, answer := range a.verify(ctx, part, now) {
-			found = append(found, answer.Value.standing(now))
+			found = append(found, answer.Value.check(now))
 		}
 	}
 	errs := make([]error, len(stale))
@@ -224,8 +224,8 @@ func (g *grantors) readOwner(ctx context.Context, a *Authority, account presence
 	return err
 }
 
-// principal is whom a token acts for; ErrInvalidToken if its app or user is gone, or
-// the user is deactivated.
+// principal returns the principal of a token, or ErrInvalidToken if its app or user was
+// deleted, or its user is deactivated.
 func (g *grantors) principal(a *Authority, v *secretValue, d *digest) (*Principal, error) {
 	if g.err != nil {
 		return nil, g.err
@@ -237,7 +237,7 @@ func (g *grantors) principal(a *Authority, v *secretValue, d *digest) (*Principa
 	if !valid || !g.apps[v.App] {
 		return nil, ErrInvalidToken
 	}
-	scopes, _ := a.scopes.read(v.Scopes) // a name that is not known here allows nothing
+	scopes, _ := a.scopes.read(v.Scopes) // an unknown scope allows nothing
 	return &Principal{
 		Account: v.Account, App: v.App, User: user, AccountLevel: v.User == "",
 		Scopes: scopes, Expires: v.Expires, TokenID: v.ID, digest: *d,

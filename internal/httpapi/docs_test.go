@@ -102,7 +102,7 @@ func TestProblems(t *testing.T) {
 		{&wire.MediaTypeError{Given: "text/plain", Accepted: "application/json"}, &api.UnsupportedMediaType, ""},
 		{&wire.SyntaxError{Reason: "it is odd"}, &api.Malformed, ""},
 		{&wire.ScopeError{Scopes: []string{"a:read", "a:read:admin"}}, &api.InsufficientScope, ""},
-		{&wire.RateError{Limit: 5, Wait: 1500 * time.Millisecond}, &api.RateLimited, "2"},
+		{&wire.RateError{Limit: 5, RetryAfter: 1500 * time.Millisecond}, &api.RateLimited, "2"},
 		{&wire.HostError{Host: "evil.example"}, &api.HostRefused, ""},
 		{&wire.OriginError{Origin: "https://evil.example"}, &api.OriginRefused, ""},
 		{(&quota.Limit{Name: "streams-per-user", Most: 2}).Reached(1500 * time.Millisecond), &api.QuotaExceeded, "2"},

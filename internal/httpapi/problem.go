@@ -211,7 +211,7 @@ func ofWire(err error) *api.Problem {
 		return of(&api.OriginRefused, sentence(e.Error()))
 	}
 	if e, ok := errors.AsType[*wire.RateError](err); ok {
-		p := later(&api.RateLimited, e, e.Wait)
+		p := later(&api.RateLimited, e, e.RetryAfter)
 		p.Limit = e.Limit
 		return p
 	}

@@ -129,7 +129,7 @@ func (a *API) principal(w http.ResponseWriter, r *http.Request) (p *auth.Princip
 	}
 	redeem := a.Native.Site.OwnHost(func(w http.ResponseWriter, r *http.Request) error {
 		if p, err = a.Native.Authority.Redeem(r.Context(), ticket); err == nil {
-			wire.Note(w, p)
+			wire.RecordPrincipal(w, p)
 		}
 		return err
 	})

@@ -13,7 +13,7 @@ import (
 )
 
 // AccessLog writes one JSON line for each request, gathered in memory and
-// written when 32 KiB have come together or a second has passed, so that a line
+// written when 32 KiB have accumulated or a second has passed, so that a line
 // costs no system call. Each write is of whole lines, so that the writer may go on
 // in another file between two. A nil AccessLog writes nothing.
 type AccessLog struct {
@@ -27,7 +27,7 @@ type AccessLog struct {
 	ended  chan struct{}
 }
 
-// NewAccessLog writes to w until Close, less what looks like a secret.
+// NewAccessLog writes to w until Close, without what looks like a secret.
 func NewAccessLog(w io.Writer) *AccessLog {
 	l := &AccessLog{
 		out:    bufio.NewWriterSize(auth.NewRedactor(w), 32<<10),

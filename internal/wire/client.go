@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Proxies are the networks whose word about a client is believed. None by
-// default: then what a request says of where it comes from is ignored.
+// Proxies are the networks of trusted proxies, whose headers about the client are used.
+// By default there are none, and such headers are ignored.
 type Proxies []netip.Prefix
 
 // Trusts reports whether an address is one of a trusted proxy.
@@ -20,12 +20,12 @@ func (p Proxies) Trusts(a netip.Addr) bool {
 	return false
 }
 
-// A Client is who sent a request, and the URL that it asked, as the client sees
-// both: behind trusted proxies, as they report it.
+// A Client is the sender of a request and the URL that it used, as trusted proxies
+// report them.
 type Client struct {
-	Addr   netip.Addr // not valid if it cannot be known
+	Addr   netip.Addr // not valid if unknown
 	Scheme string     // http or https
-	Host   string     // with its port, if it was given
+	Host   string     // with its port, if the client sent one
 }
 
 // ClientOf is the client of the request that w answers. It is found once, before

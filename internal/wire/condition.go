@@ -101,7 +101,7 @@ func cutTag(list string) (tag entityTag, rest string, ok bool) {
 	return tag, rest, rest == "" || rest[0] == ','
 }
 
-// noRevision stands for an entity tag that no record can have.
+// noRevision replaces an entity tag that no record can have.
 const noRevision = presence.AnyRevision - 1
 
 // revisions are the revisions of a user's record that tags stand for. What follows

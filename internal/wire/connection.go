@@ -5,21 +5,21 @@ import (
 	"net/http"
 )
 
-// A Connection is what requests come over, as the server's listener knows it.
+// A Connection is the listener's view of the connection of a request.
 type Connection interface {
-	// Authenticated notes that a request had a token that holds.
+	// Authenticated records that a request had a valid token.
 	Authenticated()
-	// Refused is why no request is answered, or nil.
+	// Refused is why the connection gets no service, or nil.
 	Refused() error
 }
 
-// connectionOf is nil for a request whose listener says nothing.
+// connectionOf is nil if the listener does not implement Connection.
 func connectionOf(r *http.Request) Connection {
 	c, _ := ConnAs[Connection](Conn(r))
 	return c
 }
 
-// ConnAs finds what is a T: conn, or the connection under it.
+// ConnAs finds the first T among conn and the connections that it wraps.
 func ConnAs[T any](conn net.Conn) (found T, ok bool) {
 	for {
 		if found, ok = conn.(T); ok {
@@ -33,23 +33,23 @@ func ConnAs[T any](conn net.Conn) (found T, ok bool) {
 	}
 }
 
-// Authenticated notes that the request that w answers is of somebody who is known:
-// its connection is closed for others later than those of strangers.
+// Authenticated records that the request that w answers was authenticated, so that its
+// connection is evicted later than anonymous ones.
 func Authenticated(w http.ResponseWriter) {
 	if f, ok := w.(*Facts); ok && f.connection != nil {
 		f.connection.Authenticated()
 	}
 }
 
-// CloseAfter has the connection closed when the answer is written, if it carries
-// nothing else.
+// CloseAfter closes the connection after the response, if it carries one request at a
+// time.
 func CloseAfter(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor == 1 {
 		w.Header()["Connection"] = []string{"close"}
 	}
 }
 
-// admitted is why the request is not served for its connection's sake, or nil.
+// admitted is the error for a request on a refused connection, or nil.
 func (f *Facts) admitted() error {
 	if f.connection == nil {
 		return nil

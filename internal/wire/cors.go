@@ -14,7 +14,7 @@ const (
 
 // announce gives the headers that every answer has: HSTS, and on paths that are
 // shared what lets a page of another origin read the answer (CORS). Credentials
-// are never allowed: whoever may call has a token.
+// are never allowed: a caller has a token.
 func (s *Site) announce(h http.Header, r *http.Request, c *Client) {
 	if s == nil {
 		return
@@ -49,7 +49,7 @@ func (s *Site) shared(r *http.Request) bool {
 }
 
 // preflight answers the question of a browser whether a page of another origin may
-// use the methods of a route. announce has said whether the page may at all.
+// use the methods of a route. announce has decided whether the page may call at all.
 func (s *Site) preflight(allow string) Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if origin := r.Header.Get("Origin"); !s.allows(origin) {

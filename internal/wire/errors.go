@@ -49,13 +49,13 @@ func (e *ScopeError) Error() string {
 
 // A RateError: the account's limit of requests is reached.
 type RateError struct {
-	Daily    bool
-	Category string // as in Medium
-	Limit    int
-	Wait     time.Duration
-	Reset    time.Time // when Wait is over
+	Daily      bool
+	Category   string // as in Medium
+	Limit      int
+	RetryAfter time.Duration
+	Reset      time.Time // the same as an instant
 }
 
 func (e *RateError) Error() string {
-	return fmt.Sprintf("the account's limit of requests is reached; try again in %v", e.Wait)
+	return fmt.Sprintf("the account's limit of requests is reached; try again in %v", e.RetryAfter)
 }

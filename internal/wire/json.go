@@ -76,7 +76,7 @@ var (
 )
 
 // simplify leaves out the members that are null and refuses what is nested too
-// deep. With items, an array may have no null in it. Most bodies need no look.
+// deep. With items, an array may have no null in it. Most bodies pass the quick test.
 func simplify(body []byte, items bool) ([]byte, error) {
 	if !bytes.Contains(body, []byte("null")) && bytes.Count(body, []byte("["))+bytes.Count(body, []byte("{")) <= MaxDepth {
 		return body, nil
@@ -133,7 +133,7 @@ func readNumber[T int | int64](dec *jsontext.Decoder, into *T) error {
 
 var errNotWhole = errors.New("not a whole number")
 
-// WholeNumber reads a JSON number that stands for a whole number: 20, 20.0 and
+// WholeNumber reads a JSON number that is a whole number: 20, 20.0 and
 // 2e1 are the same. A large exponent costs no more than a small one.
 func WholeNumber(text []byte) (n int64, ok bool) {
 	number := jsontext.Value(text)
@@ -160,7 +160,7 @@ func WholeNumber(text []byte) (n int64, ok bool) {
 	return n, err == nil
 }
 
-// refusal says what is wrong with a body, by the error of the decoder: nothing of
+// refusal turns an error of the decoder into one for the client: nothing of
 // the decoder's own text is repeated, which is about Go.
 func refusal(body []byte, err error) error {
 	if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {

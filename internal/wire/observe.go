@@ -24,12 +24,13 @@ import (
 	"porchlight.dev/porchlight/internal/quota"
 )
 
-// Observer watches every request: it gives it an id, writes the access-log line, counts, and turns a panic into an error of the dialect.
+// Observer wraps every request: it assigns an id, writes the access log, counts, and
+// turns a panic into an error of the dialect.
 type Observer struct {
-	// Proxies are trusted to say who the client is, and to give requests their
-	// ids. Set it before serving.
+	// Proxies are trusted for the client's address and the request's id. Set it before
+	// serving.
 	Proxies Proxies
-	// Site is what every answer tells browsers; nil: nothing. Set it before serving.
+	// Site sets the response headers for browsers; nil: none. Set it before serving.
 	Site *Site
 
 	access   *AccessLog // nil: no access log
@@ -76,7 +77,7 @@ func (o *Observer) meter(method, route string) *meter {
 	return m
 }
 
-// Facts are what is known of a request when it has been answered. They are the
+// Facts collects the facts of a request for the access log and the metrics. It is the
 // response writer that handlers get.
 type Facts struct {
 	http.ResponseWriter
@@ -87,10 +88,10 @@ type Facts struct {
 	principal *auth.Principal
 	err       error // what the handler returned
 
-	connection Connection // nil: not known
+	connection Connection // nil: unknown
 }
 
-// WriteHeader notes the status.
+// WriteHeader records the status.
 func (f *Facts) WriteHeader(status int) {
 	if f.status == 0 || f.status < 200 {
 		f.status = status
@@ -98,7 +99,7 @@ func (f *Facts) WriteHeader(status int) {
 	f.ResponseWriter.WriteHeader(status)
 }
 
-// Write counts.
+// Write counts the bytes.
 func (f *Facts) Write(b []byte) (int, error) {
 	if f.status == 0 {
 		f.status = http.StatusOK
@@ -124,16 +125,16 @@ func Hijack(w http.ResponseWriter, status int) (net.Conn, *bufio.ReadWriter, err
 	return conn, rw, conn.SetDeadline(time.Time{})
 }
 
-// Note tells the access log whom a request acts for.
-func Note(w http.ResponseWriter, p *auth.Principal) {
+// RecordPrincipal records who a request acts for, for the access log.
+func RecordPrincipal(w http.ResponseWriter, p *auth.Principal) {
 	if f, ok := w.(*Facts); ok {
 		f.principal = p
 		Authenticated(w)
 	}
 }
 
-// RequestID is the id of the request that w answers: in its answer, its problem
-// document and the logs.
+// RequestID is the id of the request that w answers, as in the response's headers, its
+// problem document and the logs.
 func RequestID(w http.ResponseWriter) string {
 	if f, ok := w.(*Facts); ok {
 		return f.requestID
@@ -153,7 +154,7 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *meter, d Diale
 	}
 	o.Site.announce(w.Header(), r, &f.client)
 
-	broken := false                            // the answer had begun: it must not look whole
+	broken := false                            // the response had begun: it must not look complete
 	if err := o.guarded(f, r, h); err != nil { //nolint:contextcheck // the handler has the one of r
 		f.err = err
 		if broken = f.status != 0; !broken {
@@ -169,11 +170,11 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *meter, d Diale
 		status = http.StatusOK // net/http writes it when the handler returns
 	}
 	if f.err != nil && errors.Is(r.Context().Err(), context.Canceled) {
-		status = 499 // the client has gone
+		status = 499 // the client has disconnected
 	}
 	m.classes[min(status/100, 5)].Inc()
 	m.seconds.Observe(elapsed.Seconds())
-	if status >= 500 && status != http.StatusInsufficientStorage && !overLimit(f.err) { // the store has said that, once
+	if status >= 500 && status != http.StatusInsufficientStorage && !overLimit(f.err) { // the store logs a full disk once
 		o.log.ErrorContext(r.Context(), "request failed", slog.String("request_id", f.requestID),
 			slog.String("method", m.method), slog.String("route", m.route), slog.Int("status", status), slog.Any("err", f.err))
 	}
@@ -185,14 +186,14 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *meter, d Diale
 	}
 }
 
-// overLimit reports whether a request was refused for a limit, which is counted and
-// no failure: whoever makes many of them must not fill the log.
+// overLimit reports whether a request was refused because of a limit. Such a refusal is
+// counted and not logged, so that a client cannot fill the log.
 func overLimit(err error) bool {
 	_, ok := errors.AsType[*quota.Error](err)
 	return ok
 }
 
-// A PanicError is a defect of ours.
+// A PanicError is a panic of a handler.
 type PanicError struct {
 	Value any
 	Stack []byte
@@ -223,16 +224,16 @@ const hexDigits = "0123456789abcdef"
 
 const (
 	requestIDHeader = "X-Request-Id"
-	maxRequestID    = 64 // bytes of one that a proxy gives
+	maxRequestID    = 64 // bytes of a proxy's id
 )
 
-// requestID is the id that a trusted proxy gave to a request, so that its log and
-// this server's agree, or a new one. What anybody else sends is ignored: ids in the
-// log must not be a stranger's choice.
+// requestID is the id that a trusted proxy assigned, so that its log and this server's
+// agree, or a new one. Ids from anybody else are ignored, so that clients cannot choose
+// the ids in the log.
 func (o *Observer) requestID(r *http.Request) string {
-	given := r.Header[requestIDHeader]
-	if len(given) == 1 && isRequestID(given[0]) && o.Proxies.Trusts(peerAddr(r)) {
-		return given[0]
+	sent := r.Header[requestIDHeader]
+	if len(sent) == 1 && isRequestID(sent[0]) && o.Proxies.Trusts(peerAddr(r)) {
+		return sent[0]
 	}
 	source, _ := o.ids.Get().(*mrand.ChaCha8)
 	var random [8]byte
@@ -241,8 +242,8 @@ func (o *Observer) requestID(r *http.Request) string {
 	return hex.EncodeToString(random[:])
 }
 
-// isRequestID reports whether text is short, and of letters, digits, "-", "_", "."
-// and ":".
+// isRequestID reports whether text is short and consists of letters, digits, "-", "_",
+// "." and ":".
 func isRequestID(text string) bool {
 	return text != "" && len(text) <= maxRequestID && !strings.ContainsFunc(text, func(c rune) bool {
 		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("-_.:", c)

@@ -46,7 +46,7 @@ func Principal(w http.ResponseWriter, r *http.Request, a Authenticator) (*auth.P
 	if err != nil {
 		return nil, err
 	}
-	Note(w, p)
+	RecordPrincipal(w, p)
 	return p, nil
 }
 
@@ -101,9 +101,9 @@ func Query(r *http.Request) (url.Values, error) {
 // MaxKeyBytes bounds an Idempotency-Key.
 const MaxKeyBytes = 128
 
-// Conditions reads Idempotency-Key, If-Match and If-None-Match. asked is what tells one request
-// from another under the same key, beside method and route: what was understood
-// of the body, since a form sent again has another boundary.
+// Conditions reads Idempotency-Key, If-Match and If-None-Match. asked is the parsed body:
+// with method and route it distinguishes requests of one key. The raw body would not do,
+// because a repeated form has another boundary.
 func Conditions(r *http.Request, p *auth.Principal, asked []byte) (presence.Request, error) {
 	var c presence.Request
 	if keys := r.Header["Idempotency-Key"]; len(keys) > 0 {
@@ -136,8 +136,8 @@ func ETag(r presence.Revision) string {
 	return string(tag)
 }
 
-// QueryAddresses is the first parameter of a name in a query that can be read, with
-// every "+" as it stands: in addresses it is common, and a space is not valid.
+// QueryAddresses is the first readable parameter of a name in the query, in which a "+"
+// remains a plus sign: it is common in addresses, where a space is not valid.
 func QueryAddresses(r *http.Request, name string) string {
 	for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
 		key, value, _ := strings.Cut(pair, "=")
@@ -154,8 +154,7 @@ func QueryAddresses(r *http.Request, name string) string {
 // encoded or not.
 func UserRef(r *http.Request, name string) string {
 	ref := r.PathValue(name)
-	// An e-mail may come encoded twice, by a client that encodes what a library
-	// then encodes again.
+	// A client may encode an e-mail that its library then encodes again.
 	if strings.Contains(ref, "%40") {
 		if decoded, err := url.PathUnescape(ref); err == nil {
 			return decoded
@@ -171,8 +170,7 @@ func WithConn(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
-// Conn is the connection that the request came on, or nil. It is net/http's: nobody
-// else reads it or writes to it.
+// Conn is the connection of the request, or nil. Only net/http may read it or write to it.
 func Conn(r *http.Request) net.Conn {
 	c, _ := r.Context().Value(connKey{}).(net.Conn)
 	return c

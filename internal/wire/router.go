@@ -7,11 +7,10 @@ import (
 	"strings"
 )
 
-// A Handler answers a request, or returns why it does not and has written
-// nothing.
+// A Handler answers a request, or writes nothing and returns an error.
 type Handler func(w http.ResponseWriter, r *http.Request) error
 
-// Plain is a handler of net/http as a Handler.
+// Plain makes a Handler of a handler of net/http.
 func Plain(h http.Handler) Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		h.ServeHTTP(w, r)
@@ -24,7 +23,7 @@ type Dialect interface {
 	Fail(w http.ResponseWriter, r *http.Request, err error)
 }
 
-// An Announcer is a dialect with headers that all its answers have.
+// An Announcer is a dialect with headers that all its responses have.
 type Announcer interface {
 	Announce(h http.Header, requestID string)
 }
@@ -51,16 +50,16 @@ type endpoint struct {
 	meter *meter
 }
 
-// An area is a part of the path space that speaks one dialect, also where there
-// is no route.
+// An area is a part of the path space that answers in one dialect, even where it has no
+// route.
 type area struct {
 	prefix  string
 	dialect Dialect
 	unknown *meter
 }
 
-// NewRouter is a router whose unknown paths answer in the fallback dialect,
-// outside every area.
+// NewRouter returns a router that answers unknown paths outside every area in the
+// fallback dialect.
 func NewRouter(o *Observer, fallback Dialect) *Router {
 	rt := &Router{observer: o, mux: http.NewServeMux(), routes: make(map[string]*route)}
 	rt.Area("/", fallback)

@@ -60,7 +60,7 @@ func serve() *served {
 	s.Area("/api/", plainDialect("api"))
 	s.Area("/api/inner/", plainDialect("inner"))
 	s.Handle("GET", "/api/things/{id}", plainDialect("api"), func(w http.ResponseWriter, r *http.Request) error {
-		Note(w, nil)
+		RecordPrincipal(w, nil)
 		_, err := io.WriteString(w, "thing "+r.PathValue("id")+" "+RequestID(w))
 		return err
 	})

@@ -28,7 +28,7 @@ type Site struct {
 	// Exposed are the headers that those pages may read beside the ones that every
 	// dialect has.
 	Exposed []string
-	// HSTS is the Strict-Transport-Security that HTTPS clients are told; "": none.
+	// HSTS is the Strict-Transport-Security header for HTTPS clients; "": none.
 	HSTS string
 }
 

@@ -93,7 +93,7 @@ func (a *API) admit(w http.ResponseWriter, r *http.Request, g *grant) (*auth.Pri
 	if !p.May(g.scope) {
 		return nil, &wire.ScopeError{Scopes: g.names}
 	}
-	if err := a.Limits.take(w, p.Account, medium); err != nil {
+	if err := a.Limits.takeRequest(w, p.Account, medium); err != nil {
 		return nil, err
 	}
 	return p, nil

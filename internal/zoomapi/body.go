@@ -18,13 +18,13 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// An update is what a body asks for.
+// An update is the content of a body.
 type update struct {
 	status presence.Status
 	lasts  time.Duration // of do_not_disturb; zero for the others
 }
 
-// appendTo writes what tells one update from another.
+// appendTo appends a text that identifies the update.
 func (u update) appendTo(b []byte) []byte {
 	b = append(append(b, u.status.String()...), ' ')
 	return strconv.AppendInt(b, int64(u.lasts/time.Minute), 10)
@@ -64,18 +64,18 @@ func unreadable(r *http.Request) error {
 // errNotObject: the body is not a JSON object, or not JSON at all.
 var errNotObject = errors.New("the request body is not a valid JSON object")
 
-// A field of a form: its value, and how often it was given. One without a value
-// counts as left out.
+// A field of a form: its value, and how often the form has it. A field without a value
+// counts as absent.
 type field struct {
 	value []byte
-	given int
+	count int
 }
 
-func (f *field) set(value []byte) { f.value, f.given = value, f.given+1 }
+func (f *field) set(value []byte) { f.value, f.count = value, f.count+1 }
 
-// text is the value, which must be given once at most; nil if it was left out.
+// text is the value; nil if the field is absent. More than one is an error.
 func (f *field) text(name string) ([]byte, error) {
-	if f.given > 1 {
+	if f.count > 1 {
 		return nil, invalid(name, "It is given more than once.")
 	}
 	if len(f.value) == 0 {
@@ -104,7 +104,7 @@ func parseJSON(body []byte) (update, error) {
 	if asked.Duration.Kind() == '"' { // "20" is 20 too
 		duration, _ = jsontext.AppendUnquote([]byte{}, duration) // it is valid
 	}
-	return understand([]byte(*asked.Status), duration)
+	return newUpdate([]byte(*asked.Status), duration)
 }
 
 // parseURLEncoded reads a form as browsers and curl -d send it.
@@ -137,7 +137,7 @@ func parseFields(status, duration field) (update, error) {
 	if word == nil {
 		return update{}, errNoStatus
 	}
-	return understand(word, minutes)
+	return newUpdate(word, minutes)
 }
 
 var errFormText = &wire.SyntaxError{Reason: "Request Body should be a form of valid UTF-8."}
@@ -199,10 +199,9 @@ func readPart(part *multipart.Part, into *field) error {
 
 var errNoStatus = invalid("status", "It is required.")
 
-// understand is what every kind of body comes to. The duration, nil if there is
-// none, matters to do-not-disturb alone: Zoom's own samples send nonsense with
-// other statuses.
-func understand(status, duration []byte) (update, error) {
+// newUpdate validates the fields of any kind of body. The duration, nil if absent, counts
+// for do-not-disturb only: Zoom's own samples send meaningless ones with other statuses.
+func newUpdate(status, duration []byte) (update, error) {
 	asked, ok := accepted[string(status)]
 	switch {
 	case !ok:
@@ -220,7 +219,7 @@ func understand(status, duration []byte) (update, error) {
 	return update{asked, time.Duration(minutes) * time.Minute}, nil
 }
 
-// invalid refuses a field in Zoom's words, and ours where they help.
+// invalid refuses a field in Zoom's words, followed by a reason that helps.
 func invalid(name, reason string) error {
 	message := "Invalid field."
 	if reason != "" {

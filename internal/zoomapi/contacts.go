@@ -71,7 +71,7 @@ func answerJSON(w http.ResponseWriter, body any) error {
 		return err
 	}
 	w.Header()["Content-Type"] = jsonContent
-	_, _ = w.Write(append(data, '\n')) // nobody is there to tell
+	_, _ = w.Write(append(data, '\n')) // a failed write ends the connection
 	return nil
 }
 
@@ -94,7 +94,7 @@ func (a *API) searchContacts(w http.ResponseWriter, r *http.Request) error {
 		page.Contacts = append(page.Contacts, foundOf(&users[i]))
 	}
 	if asked.presence {
-		if err := a.tellPresence(r.Context(), p, page.Contacts); err != nil {
+		if err := a.addPresence(r.Context(), p, page.Contacts); err != nil {
 			return err
 		}
 	}
@@ -104,12 +104,12 @@ func (a *API) searchContacts(w http.ResponseWriter, r *http.Request) error {
 
 const (
 	scanPage = 500
-	maxScan  = 20_000 // users that one request looks at
+	maxScan  = 20_000 // users that one request reads
 )
 
-// search looks through the directory from where the page begins. next is where
-// another page would go on, "" after the last user: a page may be short, and even
-// empty, before that, when many had to be passed over.
+// search scans the directory from the begin of the page. next is where the next page
+// begins, "" after the last user. A page may be short, and even empty, if many users did
+// not match.
 func (a *API) search(ctx context.Context, account presence.AccountID, s *search) (hits []directory.User, next presence.UserID, err error) {
 	at := s.after
 	for scanned := 0; scanned < maxScan; scanned += scanPage {
@@ -134,7 +134,7 @@ func (a *API) search(ctx context.Context, account presence.AccountID, s *search)
 }
 
 func (s *search) matches(u *directory.User) bool {
-	if !s.company || s.status == "active" && !u.Active || s.status == "inactive" && u.Active {
+	if !s.sameAccount || s.status == "active" && !u.Active || s.status == "inactive" && u.Active {
 		return false
 	}
 	for _, text := range [...]string{u.Email, u.DisplayName, u.FirstName + " " + u.LastName, u.Department} {
@@ -145,8 +145,8 @@ func (s *search) matches(u *directory.User) bool {
 	return false
 }
 
-// tellPresence fills in what the principal sees of each.
-func (a *API) tellPresence(ctx context.Context, p *auth.Principal, all []found) error {
+// addPresence fills in the presence of each, as the principal sees it.
+func (a *API) addPresence(ctx context.Context, p *auth.Principal, all []found) error {
 	ids := make([]presence.UserID, len(all))
 	for i := range all {
 		ids[i] = all[i].ID

@@ -176,8 +176,8 @@ func TestSearchStatus(t *testing.T) {
 	}
 }
 
-// TestContactsAreSeenAsAllowed: visibility counts here too, but not for an app.
-func TestContactsAreSeenAsAllowed(t *testing.T) {
+// TestContactsFollowVisibility: visibility counts here too, but not for an app.
+func TestContactsFollowVisibility(t *testing.T) {
 	w, token := contactWorld(t)
 	app := w.token(w.account, "", "contact:read:list_contacts:admin")
 	plain := w.token(w.account, "", "contact:read:list_contacts team_chat:read:contact")

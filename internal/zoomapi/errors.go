@@ -16,13 +16,13 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// An answer is an error in Zoom's form. In its message {userId} stands for what
-// the path says, {verb} for "update" or "get", and {method} for the method.
+// An answer is an error in Zoom's format. In its message, {userId} is replaced by the
+// user of the path, {verb} by "update" or "get", and {method} by the method.
 type answer struct {
 	status  int
-	code    int // where Zoom has none, the status
+	code    int // the status if Zoom has no code
 	message string
-	field   *presence.FieldError // the one of errors[], or nil
+	field   *presence.FieldError // for errors[], or nil
 	header  []header
 }
 
@@ -47,8 +47,8 @@ var (
 	again     = headers("Retry-After", "5")
 )
 
-// answers are those to the errors without details. What is neither here nor in
-// detailed is a defect of ours, and nobody is told more.
+// answers are the responses to errors without details. An error that is neither here nor
+// in detailed is a defect of the server, of which clients get no details.
 var answers = []struct {
 	err error
 	answer
@@ -89,12 +89,11 @@ var answers = []struct {
 	{store.ErrFailed, answer{status: 503, code: 503, message: "The store failed. Try again later.", header: again}},
 	{store.ErrUnavailable, answer{status: 503, code: 503, message: "The store cannot be reached now, and nothing was changed. Try again later.", header: again}},
 	{store.ErrClosed, answer{status: 503, code: 503, message: "The server is shutting down. Try again later.", header: again}},
-	{context.Canceled, answer{status: 503, code: 503, message: "The request was given up. Try again later.", header: again}},
+	{context.Canceled, answer{status: 503, code: 503, message: "The request was cancelled. Try again later.", header: again}},
 	{context.DeadlineExceeded, answer{status: 503, code: 503, message: "The request took too long. Try again later.", header: again}},
 }
 
-// internalError says nothing of what went wrong: the log does, under the
-// request's id.
+// internalError has no details: they are in the log, under the request's id.
 var internalError = answer{status: 500, code: 500, message: "Internal server error."}
 
 func answerTo(err error) answer {
@@ -106,7 +105,7 @@ func answerTo(err error) answer {
 	return detailed(err)
 }
 
-// detailed answers the errors that carry what they are about.
+// detailed answers errors that have details.
 func detailed(err error) answer {
 	if e, ok := errors.AsType[*presence.FieldError](err); ok {
 		return answer{status: 400, code: 300, message: "Validation Failed.", field: e}
@@ -147,8 +146,8 @@ func detailed(err error) answer {
 	return internalError
 }
 
-// tooSoon is the minute rule. Without X-RateLimit-Type: a client that reads QPS
-// there tries again at once.
+// tooSoon answers a violation of the minimum interval. It has no X-RateLimit-Type,
+// because a client that reads QPS there tries again at once.
 func tooSoon(e *presence.RateLimitedError) answer {
 	wait := max(1, int64((e.RetryAfter+time.Second-1)/time.Second))
 	return answer{
@@ -159,8 +158,8 @@ func tooSoon(e *presence.RateLimitedError) answer {
 	}
 }
 
-// overRate is an account's limit. Retry-After is a date here, as with Zoom, and
-// comes with the daily limit only.
+// overRate answers that an account's rate limit is reached. As with Zoom, Retry-After is
+// a date, and only the daily limit has it.
 func overRate(e *wire.RateError) answer {
 	a := answer{
 		status: 429, code: 429,
@@ -179,7 +178,7 @@ func overRate(e *wire.RateError) answer {
 	return a
 }
 
-// overQuota is a limit of this server, which Zoom has not.
+// overQuota answers that a limit of this server is reached, which Zoom does not have.
 func overQuota(e *quota.Error) answer {
 	status := http.StatusTooManyRequests
 	if e.Shared {
@@ -192,7 +191,7 @@ func overQuota(e *quota.Error) answer {
 	}
 }
 
-// Fail writes err in Zoom's form.
+// Fail writes err in Zoom's format.
 func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	reply := answerTo(err)
 	h := w.Header()
@@ -201,7 +200,7 @@ func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
 		h.Set(add.name, add.value)
 	}
 	w.WriteHeader(reply.status)
-	_, _ = w.Write(reply.appendTo(nil, r)) // nobody is there to tell
+	_, _ = w.Write(reply.appendTo(nil, r)) // a failed write ends the connection
 }
 
 func (a *answer) appendTo(b []byte, r *http.Request) []byte {
@@ -209,10 +208,10 @@ func (a *answer) appendTo(b []byte, r *http.Request) []byte {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		verb = "get"
 		if a.code == 5301 {
-			verb = "read" // Zoom's own word, there alone
+			verb = "read" // Zoom's word for this code
 		}
 	}
-	fill := strings.NewReplacer("{userId}", mentioned(r), "{verb}", verb, "{method}", r.Method)
+	fill := strings.NewReplacer("{userId}", userInPath(r), "{verb}", verb, "{method}", r.Method)
 	b = append(b, `{"code":`...)
 	b = strconv.AppendInt(b, int64(a.code), 10)
 	b = append(b, `,"message":"`...)
@@ -228,9 +227,8 @@ func (a *answer) appendTo(b []byte, r *http.Request) []byte {
 	return append(b, "}\n"...)
 }
 
-// mentioned is whom the path names, in whichever part. Where there is none it is
-// the token's user.
-func mentioned(r *http.Request) string {
+// userInPath is the user in the path. If the path has none, it is the token's user.
+func userInPath(r *http.Request) string {
 	if r.PathValue("identifier") != "" {
 		return wire.UserRef(r, "identifier")
 	}
@@ -240,7 +238,7 @@ func mentioned(r *http.Request) string {
 	return "me"
 }
 
-// sentence makes one of the text of an error.
+// sentence turns the text of an error into a sentence.
 func sentence(text string) string {
 	if text == "" {
 		return text

@@ -45,7 +45,7 @@ func TestFail(t *testing.T) {
 		{"PUT", wire.ErrTooLarge, 413, `{"code":413,"message":"Request Body should have at most 65536 bytes."}`, nil},
 		{"PUT", wire.ErrDraining, 503, `{"code":503,"message":"The server is shutting down. Try again later."}`, map[string]string{"Retry-After": "5"}},
 		{"GET", context.DeadlineExceeded, 503, `{"code":503,"message":"The request took too long. Try again later."}`, map[string]string{"Retry-After": "5"}},
-		{"GET", context.Canceled, 503, `{"code":503,"message":"The request was given up. Try again later."}`, map[string]string{"Retry-After": "5"}},
+		{"GET", context.Canceled, 503, `{"code":503,"message":"The request was cancelled. Try again later."}`, map[string]string{"Retry-After": "5"}},
 		{"BREW", &wire.MethodError{Allow: "GET, HEAD"}, 405, `{"code":405,"message":"Request method BREW is not supported; this path allows GET, HEAD."}`, map[string]string{"Allow": "GET, HEAD"}},
 		{"PUT", &wire.SyntaxError{Reason: "no"}, 400, `{"code":300,"message":"No."}`, nil},
 		{"PUT", &wire.MediaTypeError{Given: "a/b", Accepted: "others"}, 415, `{"code":415,"message":"The body has the media type \"a/b\"; this route reads others."}`, nil},

@@ -29,15 +29,15 @@ func (a *API) getStatus(w http.ResponseWriter, r *http.Request) error {
 	if view.State != nil {
 		h["Etag"] = []string{wire.ETag(view.State.Revision)}
 	}
-	_, _ = w.Write(a.appendStatus(make([]byte, 0, 96), &view, id == p.User)) // nobody is there to tell
+	_, _ = w.Write(a.appendStatus(make([]byte, 0, 96), &view, id == p.User)) // a failed write ends the connection
 	return nil
 }
 
-// jsonContent is shared by all answers: nobody writes into it.
+// jsonContent is shared by all responses and must not be changed.
 var jsonContent = []string{"application/json"}
 
-// appendStatus writes the answer. Who asks about themselves is told when their
-// do-not-disturb ends.
+// appendStatus writes the response. For the user's own do-not-disturb it includes the
+// end.
 func (a *API) appendStatus(b []byte, v *view.View, self bool) []byte {
 	b = append(b, `{"status":"`...)
 	b = append(b, StatusWord(v.Presence.Status)...)
@@ -50,8 +50,7 @@ func (a *API) appendStatus(b []byte, v *view.View, self bool) []byte {
 	return append(b, "}\n"...)
 }
 
-// doNotDisturbUntil is the end of the user's own do-not-disturb, if that is what
-// shows.
+// doNotDisturbUntil is the end of the user's manual do-not-disturb, if that is shown.
 func doNotDisturbUntil(v *view.View) (presence.Instant, bool) {
 	if v.Presence.Status != presence.DoNotDisturb || v.State == nil {
 		return 0, false
@@ -65,8 +64,7 @@ func doNotDisturbUntil(v *view.View) (presence.Instant, bool) {
 	return 0, false
 }
 
-// appendEnd rounds the end up to a second, so that whoever comes back then finds
-// it over.
+// appendEnd rounds the end up to a second, so that a request at that time finds it over.
 func appendEnd(b []byte, until, now presence.Instant) []byte {
 	const almost = time.Second - time.Microsecond
 	b = append(b, `,"end_time":"`...)

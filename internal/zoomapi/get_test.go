@@ -52,7 +52,7 @@ func TestGetOtherDoNotDisturb(t *testing.T) {
 	want(t, w.get(w.annToken, "me"), 200, `{"status":"Out_of_Office"}`)
 }
 
-func TestGetWhoMay(t *testing.T) {
+func TestGetPermissions(t *testing.T) {
 	w := newWorld(t, options{})
 	eve := string(w.eve.ID)
 	updates := w.token(w.account, w.ann.ID, "user:update:presence_status")

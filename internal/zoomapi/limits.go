@@ -15,7 +15,7 @@ import (
 // limits.
 type Plan uint8
 
-// The plans. Business stands for Education, Enterprise and Partners too.
+// The plans. Business includes Education, Enterprise and Partners.
 const (
 	Off Plan = iota
 	Free
@@ -91,7 +91,7 @@ var allowances = [planCount][labelCount]allowance{
 }
 
 // maxAccounts bounds what Limits remembers. Past it, the account that has been
-// quiet longest is forgotten, and begins its day anew.
+// quiet longest is evicted, and its daily count begins again.
 const maxAccounts = 10_000
 
 // Limits counts the requests of accounts, in memory and for this node alone.
@@ -119,16 +119,16 @@ func NewLimits(plan Plan, clock func() time.Time) *Limits {
 	return &Limits{plan: plan, clock: clock, accounts: make(map[presence.AccountID]*usage)}
 }
 
-// take counts one request of account, or says that it is one too many. It tells
-// the client in headers what is left.
-func (l *Limits) take(w http.ResponseWriter, account presence.AccountID, kind label) error {
+// takeRequest counts one request of account, or returns a *wire.RateError. It writes the
+// remaining number of requests to the headers.
+func (l *Limits) takeRequest(w http.ResponseWriter, account presence.AccountID, kind label) error {
 	if l == nil {
 		return nil
 	}
 	allowed := &allowances[l.plan][kind]
 	now := l.clock()
 	l.mu.Lock()
-	left, err := l.usage(account, now).take(allowed, kind, now)
+	left, err := l.usage(account, now).takeRequest(allowed, kind, now)
 	l.mu.Unlock()
 	if err != nil {
 		return err
@@ -142,20 +142,20 @@ func (l *Limits) take(w http.ResponseWriter, account presence.AccountID, kind la
 
 const day = 24 * time.Hour
 
-// take gives how many more requests could be made at once.
-func (u *usage) take(allowed *allowance, kind label, now time.Time) (left int, err error) {
+// takeRequest counts a request and returns how many more could be made at once.
+func (u *usage) takeRequest(allowed *allowance, kind label, now time.Time) (left int, err error) {
 	if today := now.Unix() / int64(day/time.Second); u.day != today {
 		u.day, u.spent = today, [labelCount]int{}
 	}
 	if allowed.daily > 0 && u.spent[allowed.pool] >= allowed.daily {
 		midnight := now.UTC().Truncate(day).Add(day)
 		return 0, &wire.RateError{
-			Daily: true, Category: kind.String(), Limit: allowed.daily, Wait: midnight.Sub(now), Reset: midnight,
+			Daily: true, Category: kind.String(), Limit: allowed.daily, RetryAfter: midnight.Sub(now), Reset: midnight,
 		}
 	}
 	left, wait := u.short[kind].Take(1, allowed.n, allowed.per, now)
 	if wait > 0 {
-		return 0, &wire.RateError{Category: kind.String(), Limit: allowed.n, Wait: wait, Reset: now.Add(wait)}
+		return 0, &wire.RateError{Category: kind.String(), Limit: allowed.n, RetryAfter: wait, Reset: now.Add(wait)}
 	}
 	if allowed.daily > 0 {
 		u.spent[allowed.pool]++
@@ -163,7 +163,7 @@ func (u *usage) take(allowed *allowance, kind label, now time.Time) (left int, e
 	return left, nil
 }
 
-// usage finds what account has used. l.mu is held.
+// usage returns the counters of an account. l.mu is locked.
 func (l *Limits) usage(account presence.AccountID, now time.Time) *usage {
 	u, ok := l.accounts[account]
 	if !ok {
@@ -176,8 +176,8 @@ func (l *Limits) usage(account presence.AccountID, now time.Time) *usage {
 	return u
 }
 
-// evict drops the accounts of which nothing needs to be known, or else the one
-// that has been quiet longest. l.mu is held.
+// evict drops the accounts whose counters are all back at their start, or else the one
+// with the oldest request. l.mu is locked.
 func (l *Limits) evict(now time.Time) {
 	var quietest presence.AccountID
 	var since quota.Bucket

@@ -59,7 +59,7 @@ func TestLimitsTable(t *testing.T) {
 		l := limitsAt(c.plan, &now)
 		for i := range c.n {
 			rec := httptest.NewRecorder()
-			if err := l.take(rec, "a", c.kind); err != nil {
+			if err := l.takeRequest(rec, "a", c.kind); err != nil {
 				t.Fatalf("%v %v: request %d of %d: %v", c.plan, c.kind, i, c.n, err)
 			}
 			if left := rec.Header().Get("X-RateLimit-Remaining"); left != strconv.Itoa(c.n-i-1) {
@@ -67,15 +67,15 @@ func TestLimitsTable(t *testing.T) {
 			}
 		}
 		var rate *wire.RateError
-		err := l.take(httptest.NewRecorder(), "a", c.kind)
-		if !errors.As(err, &rate) || rate.Daily || rate.Limit != c.n || !rate.Reset.Equal(now.Add(rate.Wait)) {
+		err := l.takeRequest(httptest.NewRecorder(), "a", c.kind)
+		if !errors.As(err, &rate) || rate.Daily || rate.Limit != c.n || !rate.Reset.Equal(now.Add(rate.RetryAfter)) {
 			t.Fatalf("%v %v: %+v", c.plan, c.kind, err)
 		}
-		if share := c.per / time.Duration(c.n); rate.Wait > share || rate.Wait < share-time.Microsecond {
+		if share := c.per / time.Duration(c.n); rate.RetryAfter > share || rate.RetryAfter < share-time.Microsecond {
 			t.Fatalf("%v %v: %+v", c.plan, c.kind, err)
 		}
-		now = now.Add(rate.Wait)
-		if err := l.take(httptest.NewRecorder(), "a", c.kind); err != nil {
+		now = now.Add(rate.RetryAfter)
+		if err := l.takeRequest(httptest.NewRecorder(), "a", c.kind); err != nil {
 			t.Errorf("%v %v: after the wait: %v", c.plan, c.kind, err)
 		}
 		used, day := c.n+1, now.Day()
@@ -84,12 +84,12 @@ func TestLimitsTable(t *testing.T) {
 			if now.Day() != day {
 				break // a minute's limit does not reach the day's
 			}
-			if err := l.take(httptest.NewRecorder(), "a", c.kind); err != nil {
+			if err := l.takeRequest(httptest.NewRecorder(), "a", c.kind); err != nil {
 				t.Fatalf("%v %v: request %d: %v", c.plan, c.kind, used, err)
 			}
 		}
 		now = now.Add(c.per)
-		err = l.take(httptest.NewRecorder(), "a", c.kind)
+		err = l.takeRequest(httptest.NewRecorder(), "a", c.kind)
 		if spent := c.daily > 0 && used == c.daily; spent != errors.As(err, &rate) {
 			t.Errorf("%v %v: after %d of %d: %v", c.plan, c.kind, used, c.daily, err)
 		}
@@ -99,17 +99,17 @@ func TestLimitsTable(t *testing.T) {
 func TestLimitsDay(t *testing.T) {
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	l := limitsAt(Free, &now)
-	take := func() error { return l.take(httptest.NewRecorder(), "a", medium) }
+	take := func() error { return l.takeRequest(httptest.NewRecorder(), "a", medium) }
 	for range 2000 {
 		now = now.Add(time.Second)
 		if err := take(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := l.take(httptest.NewRecorder(), "a", light); err != nil {
+	if err := l.takeRequest(httptest.NewRecorder(), "a", light); err != nil {
 		t.Errorf("another label: %v", err)
 	}
-	if err := l.take(httptest.NewRecorder(), "b", medium); err != nil {
+	if err := l.takeRequest(httptest.NewRecorder(), "b", medium); err != nil {
 		t.Errorf("another account: %v", err)
 	}
 	answer := overRate(rateOf(t, take()))
@@ -148,13 +148,13 @@ func TestLimitsPool(t *testing.T) {
 		if i%100 == 99 {
 			kind = intensive
 		}
-		if err := l.take(httptest.NewRecorder(), "a", kind); err != nil {
+		if err := l.takeRequest(httptest.NewRecorder(), "a", kind); err != nil {
 			t.Fatal(i, err)
 		}
 	}
 	now = now.Add(time.Hour)
 	for _, kind := range []label{heavy, intensive} {
-		if e := rateOf(t, l.take(httptest.NewRecorder(), "a", kind)); !e.Daily {
+		if e := rateOf(t, l.takeRequest(httptest.NewRecorder(), "a", kind)); !e.Daily {
 			t.Errorf("%v: %v", kind, e)
 		}
 	}
@@ -165,7 +165,7 @@ func TestOverRatePerSecond(t *testing.T) {
 	l := limitsAt(Business, &now)
 	var err error
 	for range 61 {
-		err = l.take(httptest.NewRecorder(), "a", medium)
+		err = l.takeRequest(httptest.NewRecorder(), "a", medium)
 	}
 	answer := overRate(rateOf(t, err))
 	got := map[string]string{}
@@ -189,9 +189,9 @@ func TestOverRatePerSecond(t *testing.T) {
 func TestLimitsClockSetBack(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	l := limitsAt(Free, &now)
-	_ = l.take(httptest.NewRecorder(), "a", medium)
+	_ = l.takeRequest(httptest.NewRecorder(), "a", medium)
 	now = now.Add(-time.Hour)
-	if err := l.take(httptest.NewRecorder(), "a", medium); err != nil {
+	if err := l.takeRequest(httptest.NewRecorder(), "a", medium); err != nil {
 		t.Error(err)
 	}
 }
@@ -201,7 +201,7 @@ func TestLimitsAreBounded(t *testing.T) {
 	l := limitsAt(Free, &now)
 	for i := range maxAccounts + 10 {
 		now = now.Add(time.Microsecond)
-		if err := l.take(httptest.NewRecorder(), presence.AccountID(strconv.Itoa(i)), medium); err != nil {
+		if err := l.takeRequest(httptest.NewRecorder(), presence.AccountID(strconv.Itoa(i)), medium); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -215,7 +215,7 @@ func TestLimitsAreBounded(t *testing.T) {
 		t.Error("another than the quietest was forgotten")
 	}
 	now = now.Add(24 * time.Hour)
-	_ = l.take(httptest.NewRecorder(), "new", medium)
+	_ = l.takeRequest(httptest.NewRecorder(), "new", medium)
 	if len(l.accounts) != 1 {
 		t.Errorf("%d accounts are remembered on the next day", len(l.accounts))
 	}
@@ -228,7 +228,7 @@ func TestLimitsAtOnce(t *testing.T) {
 	var group sync.WaitGroup
 	for range 200 {
 		group.Go(func() {
-			if l.take(httptest.NewRecorder(), "a", medium) == nil {
+			if l.takeRequest(httptest.NewRecorder(), "a", medium) == nil {
 				accepted.Add(1)
 			}
 		})

@@ -26,11 +26,11 @@ const tokenLasts = time.Hour
 // authenticated by the app's id and secret, by Basic or in the body.
 type OAuth struct {
 	Authority *auth.Authority
-	// BaseURL is the api_url that the client is told whose request w answers,
+	// BaseURL is the api_url in the response to the request that w answers,
 	// without a slash at its end.
 	BaseURL func(w http.ResponseWriter) string
 	Clock   func() time.Time
-	// Admit counts a new token of whoever was authenticated, or refuses it. Nil:
+	// Admit counts a new token of the authenticated client, or refuses it. Nil:
 	// there is no limit.
 	Admit func(w http.ResponseWriter, g Grantee) error
 
@@ -67,8 +67,7 @@ type oauthError struct {
 
 func (e *oauthError) Error() string { return e.Code + ": " + e.Reason }
 
-// refuse is the answer 400, as Zoom gives it for everything that is wrong with a
-// request.
+// refuse answers 400, Zoom's status for every mistake in a request.
 func refuse(code, reason string) *oauthError {
 	return &oauthError{Status: http.StatusBadRequest, Code: code, Reason: reason}
 }
@@ -156,7 +155,7 @@ func (e *OAuth) narrow(granted auth.Scopes, asked string) (auth.Scopes, error) {
 }
 
 // revoke answers POST /oauth/revoke: it ends a token that was issued to the app
-// that asks. Another app's token is as unknown as none. The token may stand in
+// that asks. Another app's token is treated as unknown. The token may be in
 // the query, as Zoom's clients have it: one that got there had better end.
 func (e *OAuth) revoke(w http.ResponseWriter, r *http.Request) error {
 	form, err := readForm(w, r)
@@ -184,9 +183,9 @@ func (e *OAuth) revoke(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// client is the app that asks. Secrets are too long to be guessed, so a client
-// that failed too often is told to slow down, but the right secret is always
-// accepted: else anybody who knows an id could lock its app out.
+// client authenticates the app of a request. After too many failures it answers with
+// Retry-After, but it always accepts the right secret: otherwise anybody who knows an
+// app's id could lock the app out. Secrets are too long to be guessed.
 func (e *OAuth) client(r *http.Request, form *oauthForm) (presence.AccountID, auth.App, error) {
 	id, secret, err := credentials(r, form)
 	if err != nil {
@@ -196,7 +195,7 @@ func (e *OAuth) client(r *http.Request, form *oauthForm) (presence.AccountID, au
 	if !errors.Is(err, auth.ErrBadClient) {
 		return account, app, err
 	}
-	wait := e.noteFailure(id)
+	wait := e.countFailure(id)
 	if wait == 0 {
 		return "", auth.App{}, refuse("invalid_client", reasonBadClient)
 	}
@@ -207,12 +206,12 @@ func (e *OAuth) client(r *http.Request, form *oauthForm) (presence.AccountID, au
 	}
 }
 
-// maxFailures is how often a client may fail in a minute before it is told to wait.
+// maxFailures is how often a client may fail in a minute before it must wait.
 const maxFailures = 20
 
-// noteFailure says how long a client is to wait that failed: zero while it does not
-// fail too often.
-func (e *OAuth) noteFailure(id presence.AppID) time.Duration {
+// countFailure counts a failure of a client, and returns how long the client must wait:
+// zero while it does not fail too often.
+func (e *OAuth) countFailure(id presence.AppID) time.Duration {
 	now := e.Clock()
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -226,8 +225,8 @@ func missing(name string) error {
 	return refuse("invalid_request", "Missing required parameter: "+name)
 }
 
-// Fail writes an error in the shape of OAuth. Of an error that is not an
-// oauthError nothing is told but its kind.
+// Fail writes an error in the format of OAuth. Of other errors than an oauthError it
+// reveals only the kind.
 func (e *OAuth) Fail(w http.ResponseWriter, _ *http.Request, err error) {
 	var refusal *oauthError
 	method, isMethod := errors.AsType[*wire.MethodError](err)
@@ -257,7 +256,7 @@ func (e *OAuth) Fail(w http.ResponseWriter, _ *http.Request, err error) {
 	}{auth.Redact(refusal.Reason), refusal.Code})
 }
 
-// oauthOverLimit is the answer to what a limit of the server refuses.
+// oauthOverLimit is the answer when a limit of the server is reached.
 func oauthOverLimit(e *quota.Error) *oauthError {
 	status := http.StatusTooManyRequests
 	if e.Shared {
@@ -269,7 +268,7 @@ func oauthOverLimit(e *quota.Error) *oauthError {
 	}
 }
 
-// writeJSON writes an answer that no cache may keep.
+// writeJSON writes a response that must not be cached.
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	body, err := json.Marshal(v)
 	if err != nil {
@@ -280,5 +279,5 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Pragma", "no-cache")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // a client that is gone
+	_, _ = w.Write(append(body, '\n')) // a failed write ends the connection
 }

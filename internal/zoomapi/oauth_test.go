@@ -421,7 +421,7 @@ func TestRevokeEndpoint(t *testing.T) {
 	wantOAuth(t, oauthCall{path: "/oauth/revoke", method: "DELETE"}.do(e), 405, `{"reason":"this path allows POST","error":"invalid_request"}`)
 }
 
-func TestEndpointsTellNoDetailsOfFailures(t *testing.T) {
+func TestEndpointsHideDetailsOfFailures(t *testing.T) {
 	f := newOAuthFixture(t)
 	for _, c := range []struct {
 		err    error

@@ -70,7 +70,7 @@ func formBody(r *http.Request, body []byte) ([]byte, error) {
 	return body, nil
 }
 
-// isEmptyBody also takes what clients send that say JSON and have nothing to say.
+// isEmptyBody also accepts the empty values of clients that send JSON without parameters.
 func isEmptyBody(body []byte) bool {
 	text := string(bytes.TrimSpace(body))
 	if len(text) > 2 { // white space between brackets
@@ -109,8 +109,8 @@ func oauthParameters(where, text string) (url.Values, error) {
 	if err != nil {
 		return nil, refuse("invalid_request", "The "+where+" "+err.Error())
 	}
-	for name, given := range values {
-		if len(given) > 1 {
+	for name, all := range values {
+		if len(all) > 1 {
 			return nil, refuse("invalid_request", "Parameter given twice: "+auth.Shorten(name))
 		}
 	}

@@ -11,19 +11,19 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 )
 
-// A next_page_token is where a listing goes on: when the token expires, a sum,
-// and the id of the last user, as base64url. The sum binds it to the account and
-// to what was asked. It is no secret: whoever makes a token of its own sees what
-// its access token lets it see anyway. So it works on every node.
+// A next_page_token is where a listing continues: the token's expiry, a checksum, and the
+// id of the last user, as base64url. The checksum binds it to the account and to the
+// query. It needs no secret, and so works on every node: with an invented token a client
+// sees only what its access token allows.
 
-// pageTokenLasts is Zoom's.
+// pageTokenLasts is Zoom's validity of page tokens.
 const pageTokenLasts = 15 * time.Minute
 
 var errPageToken = errors.New("the next page token is invalid or expired")
 
 const pageTokenHead = 8 + 8
 
-// pageToken is the token for the users above after; "" for none.
+// pageToken is the token for the users above after; "" after the last page.
 func (a *API) pageToken(p *auth.Principal, bound string, after presence.UserID) string {
 	if after == "" {
 		return ""
@@ -33,7 +33,7 @@ func (a *API) pageToken(p *auth.Principal, bound string, after presence.UserID) 
 	return base64.RawURLEncoding.EncodeToString(append(raw, after...))
 }
 
-// parsePageToken is whom the token says to go on after; "" for no token.
+// parsePageToken returns the user after whom the token continues; "" for no token.
 func (a *API) parsePageToken(p *auth.Principal, bound, token string) (presence.UserID, error) {
 	if token == "" {
 		return "", nil

@@ -35,21 +35,21 @@ func (q parameters) flag(name string) (bool, error) {
 	}
 }
 
-// word is one of a few, the first of them unless given.
+// word reads a parameter that has one of these words; the first is the default.
 func (q parameters) word(name string, words ...string) (string, error) {
-	given := q.Get(name)
-	if given == "" {
+	text := q.Get(name)
+	if text == "" {
 		return words[0], nil
 	}
 	for _, word := range words {
-		if given == word {
+		if text == word {
 			return word, nil
 		}
 	}
 	return "", invalid(name, "It must be one of: "+strings.TrimPrefix(strings.Join(words, ", "), ", ")+".")
 }
 
-// size is page_size.
+// size reads page_size.
 func (q parameters) size(unless, most int) (int, error) {
 	text := q.Get("page_size")
 	if text == "" {
@@ -62,18 +62,18 @@ func (q parameters) size(unless, most int) (int, error) {
 	return n, nil
 }
 
-// onePage refuses numbers of pages but the first: these lists go on by
-// next_page_token, and a client that counts would get the first page for ever.
+// onePage refuses page numbers above 1: these lists continue with next_page_token, and a
+// client that counts pages would get the first page for ever.
 func (q parameters) onePage() error {
 	if text := q.Get("page_number"); text != "" && text != "1" {
-		return invalid("page_number", "This list has no numbered pages: go on with next_page_token.")
+		return invalid("page_number", "This list has no numbered pages: continue with next_page_token.")
 	}
 	return nil
 }
 
-// company reads contact_types, numbers with commas between, and says whether
-// users of the same account are asked for.
-func (q parameters) company() (bool, error) {
+// wantsSameAccount reads contact_types, a comma-separated list of numbers, and reports
+// whether it includes users of the same account.
+func (q parameters) wantsSameAccount() (bool, error) {
 	text := strings.Join(q.Values["contact_types"], ",")
 	if text == "" {
 		return true, nil
@@ -107,10 +107,10 @@ func (a *API) part(p *auth.Principal, q parameters, size int, bound ...string) (
 // A search is what GET /v2/contacts asks for.
 type search struct {
 	part
-	key      string // in lower case
-	status   string // active, inactive, or "" for both
-	company  bool
-	presence bool
+	key         string // in lower case
+	status      string // active, inactive, or "" for both
+	sameAccount bool
+	presence    bool
 }
 
 func (a *API) readSearch(r *http.Request, p *auth.Principal) (s search, err error) {
@@ -131,14 +131,14 @@ func (a *API) readSearch(r *http.Request, p *auth.Principal) (s search, err erro
 	if s.status, err = q.word("user_status", "", "active", "inactive"); err != nil {
 		return s, err
 	}
-	if s.company, err = q.company(); err != nil {
+	if s.sameAccount, err = q.wantsSameAccount(); err != nil {
 		return s, err
 	}
 	size, err := q.size(1, 25)
 	if err != nil {
 		return s, err
 	}
-	s.part, err = a.part(p, q, size, companyContacts, s.key, s.status, strconv.FormatBool(s.company))
+	s.part, err = a.part(p, q, size, companyContacts, s.key, s.status, strconv.FormatBool(s.sameAccount))
 	return s, err
 }
 

@@ -9,9 +9,9 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// putStatus is Zoom's "Update a user's presence status". Its checks come in one
-// order: token, scope, account limit, body, user, permission; then, inside the
-// store's update, those of presence.
+// putStatus is Zoom's "Update a user's presence status". It checks, in this order, the
+// token, scope, account limit, body, user and permission. Then, inside the store's update,
+// presence checks the rest.
 func (a *API) putStatus(w http.ResponseWriter, r *http.Request) error {
 	p, err := a.admit(w, r, &mayUpdate)
 	if err != nil {
@@ -54,8 +54,8 @@ func (a *API) putStatus(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// refuse says why p may not update the user: it exists, or there is none. The
-// user comes before permission, and an id of another account is none.
+// refuse returns the error for a missing permission, or for an unknown user, which takes
+// precedence. Users of other accounts are unknown.
 func (a *API) refuse(r *http.Request, p *auth.Principal, id presence.UserID) error {
 	if _, _, err := a.Views.Read(r.Context(), p.Account, id, p); err != nil {
 		return err

@@ -308,7 +308,7 @@ func TestPutBodySize(t *testing.T) {
 	want(t, rec, 415, `{"code":415,"message":"The body has the media type \"content-encoding gzip\"; this route reads bodies that are not compressed."}`)
 }
 
-func TestPutWhoMay(t *testing.T) {
+func TestPutPermissions(t *testing.T) {
 	w := newWorld(t, options{policy: func(p *presence.Policy) { p.MinInterval = 0 }})
 	w.signIn(w.owner.ID, presence.SignIn{Session: "owner-1", Client: presence.Desktop})
 	deleted := w.User(w.account, "gone@example.com")
@@ -581,8 +581,8 @@ func TestPutDeactivated(t *testing.T) {
 	want(t, w.get(w.app, string(w.ben.ID)), 200, `{"status":"Offline"}`)
 }
 
-// TestPutHasItsPlace: however many claims integrations leave behind.
-func TestPutHasItsPlace(t *testing.T) {
+// TestPutDespiteFullLimits: a PUT succeeds although other apps have all their claims.
+func TestPutDespiteFullLimits(t *testing.T) {
 	w := newWorld(t, options{})
 	for i := range presence.MaxClaims {
 		w.publish(w.ann.ID, presence.SetClaim{

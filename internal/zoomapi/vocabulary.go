@@ -2,9 +2,9 @@ package zoomapi
 
 import "porchlight.dev/porchlight/internal/presence"
 
-// accepted are the words of an update. Zoom's material spells several statuses
-// in several ways; all of them mean the same, in exactly this case. Zoom's
-// "Offline" and "Mobile_signed_in" are seen, never set.
+// accepted are the words of an update. Zoom's documentation spells some statuses in
+// several ways, all of which are accepted, case-sensitively. "Offline" and
+// "Mobile_signed_in" are only shown, and cannot be set.
 var accepted = map[string]presence.Status{
 	"Available": presence.Available,
 	"Away":      presence.Away,
@@ -16,15 +16,15 @@ var accepted = map[string]presence.Status{
 	"Do_Not-Disturb": presence.DoNotDisturb,
 
 	"In_Calendar_Event":   presence.InCalendarEvent,
-	"In_A_Calendar_Event": presence.InCalendarEvent, // as GET says it
+	"In_A_Calendar_Event": presence.InCalendarEvent, // the word of GET
 
 	"In_A_Zoom_Meeting": presence.InMeeting,
-	"In_A_Meeting":      presence.InMeeting, // as GET says it
-	"In_Meeting":        presence.InMeeting, // as webhooks say it
+	"In_A_Meeting":      presence.InMeeting, // the word of GET
+	"In_Meeting":        presence.InMeeting, // the word of webhooks
 
 	"On_A_Call":     presence.OnCall,
-	"In_A_Call":     presence.OnCall, // as GET says it
-	"On_Phone_Call": presence.OnCall, // as webhooks say it
+	"In_A_Call":     presence.OnCall, // the word of GET
+	"On_Phone_Call": presence.OnCall, // the word of webhooks
 
 	"Presenting":    presence.Presenting,
 	"Out_of_Office": presence.OutOfOffice,
@@ -40,7 +40,7 @@ func ClientVersions() presence.ClientVersionRule {
 	}
 }
 
-// words are what GET and a single contact say, and what webhooks say.
+// words are the words of GET and of a single contact, and those of webhooks.
 var words = [...]struct{ get, webhook string }{
 	presence.Offline:         {"Offline", "Offline"},
 	presence.Available:       {"Available", "Available"},
@@ -54,9 +54,8 @@ var words = [...]struct{ get, webhook string }{
 	presence.OutOfOffice:     {"Out_of_Office", "Out_of_Office"},
 }
 
-// searchWords are what the search for contacts says: Zoom has four words there,
-// so whoever is busy with others must not be disturbed, and whoever is elsewhere
-// is away.
+// searchWords are the words of the search for contacts. Zoom has four words there:
+// statuses of a busy user become do-not-disturb, those of an absent one away.
 var searchWords = [...]string{
 	presence.Offline:         "Offline",
 	presence.Available:       "Available",
@@ -73,8 +72,8 @@ var searchWords = [...]string{
 // StatusWord is a status as GET and a single contact spell it.
 func StatusWord(s presence.Status) string { return words[s].get }
 
-// WebhookWord is a presence as user.presence_status_updated spells it: somebody
-// available whose only clients are carried about is Mobile_signed_in.
+// WebhookWord is the word for a presence in user.presence_status_updated. An available
+// user with mobile clients only is Mobile_signed_in.
 func WebhookWord(p *presence.Presence) string {
 	if p.Handheld && p.Status == presence.Available {
 		return "Mobile_signed_in"
