@@ -17,15 +17,15 @@ import (
 const Grace = presence.MinLease
 
 const (
-	// boundRefresh is how often a bound session is kept live: well within its lease,
-	// and within Grace, for another connection may just have been lost with it.
+	// boundRefresh is how often a bound session is refreshed: well within its lease,
+	// and within Grace, because another connection may just have been lost with it.
 	boundRefresh = 20 * time.Second
 	boundTick    = time.Second
 	boundSlots   = int(boundRefresh / boundTick)
 )
 
-// bindings are the sessions that connections hold live. One ticker goes round
-// their slots, so that none has a timer and they do not come all at once.
+// bindings are the sessions that are bound to connections. One ticker goes round their
+// slots, so that no session needs a timer and refreshes are spread evenly.
 type bindings struct {
 	mu    sync.Mutex // guards the fields below
 	slots [boundSlots]map[*Binding]struct{}
@@ -38,7 +38,7 @@ type heldSession struct {
 	id   presence.SessionID
 }
 
-// A Binding is a session that lives in a connection.
+// A Binding is a session that is bound to a connection.
 type Binding struct {
 	p     *Publisher
 	user  store.User
@@ -46,10 +46,10 @@ type Binding struct {
 	id    presence.SessionID
 	slot  int
 
-	speaking sync.RWMutex // held for reading by Say
-	released bool         // guarded by speaking
-	lost     func(error)  // the session has ended
-	ended    atomic.Bool  // lost was called
+	reporting sync.RWMutex // held for reading by ReportActivity
+	released  bool         // guarded by reporting
+	lost      func(error)  // the session has ended
+	ended     atomic.Bool  // lost was called
 }
 
 // Ended reports whether the session has ended under the connection.
@@ -58,9 +58,9 @@ func (b *Binding) Ended() bool { return b.ended.Load() }
 // Session is the id of the session in its user's record.
 func (b *Binding) Session() presence.SessionID { return b.id }
 
-// SignIn begins a session, or goes on with that of a connection that was lost, and
-// keeps it live until Release or End. lost is called if the session ends all the
-// same, with the reason: presence.ErrSessionReplaced, or that there is none.
+// SignIn begins a session, or resumes that of a lost connection, and keeps it live until
+// Release or End. lost is called if the session ends otherwise, with the reason:
+// presence.ErrSessionReplaced or presence.ErrUnknownSession, for example.
 func (p *Publisher) SignIn(ctx context.Context, u store.User, actor store.Actor, e presence.SignIn, lost func(error)) (*Binding, error) {
 	e.Lease = presence.DefaultLease
 	result, err := p.Publish(ctx, u, actor, e)
@@ -72,57 +72,57 @@ func (p *Publisher) SignIn(ctx context.Context, u store.User, actor store.Actor,
 	return b, nil
 }
 
-// ReportActivity reports whether the person is active. After Release it does nothing: it would
-// give the session its lease again, of a connection that is lost.
-func (b *Binding) ReportActivity(ctx context.Context, said presence.Activity) error {
-	b.speaking.RLock()
-	defer b.speaking.RUnlock()
+// ReportActivity reports whether the person is active. After Release it does nothing,
+// because it would extend the session of a lost connection by its lease.
+func (b *Binding) ReportActivity(ctx context.Context, activity presence.Activity) error {
+	b.reporting.RLock()
+	defer b.reporting.RUnlock()
 	if b.released {
 		return nil
 	}
-	_, err := b.p.Publish(ctx, b.user, b.actor, presence.Refresh{Session: b.id, Activity: said, Lease: presence.DefaultLease})
+	_, err := b.p.Publish(ctx, b.user, b.actor, presence.Refresh{Session: b.id, Activity: activity, Lease: presence.DefaultLease})
 	return err
 }
 
 // End signs out.
 func (b *Binding) End(ctx context.Context) error {
 	_, err := b.p.Publish(ctx, b.user, b.actor, presence.SignOut{Session: b.id})
-	if err == nil || over(err) {
+	if err == nil || sessionEnded(err) {
 		b.p.bound.remove(b)
 	}
 	return err
 }
 
-// over reports whether an error says that there is no such session any more.
-func over(err error) bool {
+// sessionEnded reports whether an error says that the session no longer exists.
+func sessionEnded(err error) bool {
 	return errors.Is(err, presence.ErrUnknownSession) || errors.Is(err, presence.ErrSessionReplaced) ||
 		errors.Is(err, presence.ErrDeactivated) || errors.Is(err, presence.ErrDeleted)
 }
 
-// Release is for a connection that was lost: the session ends after Grace, unless
-// another connection goes on with it.
+// Release is for a connection that was lost: the session ends after Grace unless another
+// connection resumes it.
 func (b *Binding) Release(ctx context.Context) error {
 	if !b.p.bound.remove(b) {
-		return nil // another connection went on with it
+		return nil // another connection resumed it
 	}
-	b.speaking.Lock() // what is being said comes before
+	b.reporting.Lock() // reports in flight come first
 	b.released = true
-	b.speaking.Unlock()
+	b.reporting.Unlock()
 	_, err := b.p.Publish(ctx, b.user, b.actor, presence.Refresh{Session: b.id, Lease: Grace})
 	if errors.Is(err, presence.ErrUnknownSession) || errors.Is(err, presence.ErrSessionReplaced) {
-		return nil // it has ended otherwise
+		return nil // it has already ended
 	}
 	return err
 }
 
-// Detach is for a server that stops: the session has its lease, for a client that
-// comes back to another server or to the next one.
+// Detach is for a server that shuts down: the session keeps its lease, for a client that
+// reconnects to another server or to the restarted one.
 func (b *Binding) Detach() { b.p.bound.remove(b) }
 
 func (s *bindings) add(b *Binding) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// The slot that has just been: it comes again after a whole round.
+	// The slot that was refreshed last: its turn comes again after a whole round.
 	b.slot = (s.next + boundSlots - 1) % boundSlots
 	if s.slots[b.slot] == nil {
 		s.slots[b.slot] = make(map[*Binding]struct{})
@@ -152,15 +152,15 @@ func (s *bindings) remove(b *Binding) bool {
 	return true
 }
 
-// holding gives the connections that hold a session.
+// holding returns the bindings of a session.
 func (s *bindings) holding(u store.User, id presence.SessionID) []*Binding {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.held[heldSession{u, id}])
 }
 
-// dropReplaced tells the connections on this node of sessions that a commit
-// replaced. Those on another node learn it when they keep theirs live.
+// dropReplaced ends the bindings on this node of sessions that a commit replaced.
+// Bindings on other nodes end at their next refresh.
 func (p *Publisher) dropReplaced(u store.User, s *presence.State) {
 	for i := range s.Replaced {
 		for _, b := range p.bound.holding(u, s.Replaced[i].ID) {
@@ -177,7 +177,7 @@ func (s *bindings) drop(b *Binding, why error) {
 	}
 }
 
-// turn gives those whose turn it is.
+// turn returns the bindings that are to be refreshed now.
 func (s *bindings) turn() []*Binding {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,10 +211,10 @@ func (p *Publisher) refreshBound(ctx context.Context, due []*Binding) {
 			for b := range work {
 				switch err := b.ReportActivity(ctx, presence.ActivityUnspecified); {
 				case err == nil || ctx.Err() != nil:
-				case over(err):
+				case sessionEnded(err):
 					p.bound.drop(b, err)
 				default:
-					p.log.WarnContext(ctx, "a session of a connection could not be kept live", slog.String("user", string(b.user.ID)), slog.Any("err", err))
+					p.log.WarnContext(ctx, "refresh of a bound session failed; will retry", slog.String("user", string(b.user.ID)), slog.Any("err", err))
 				}
 			}
 		})

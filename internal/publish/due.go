@@ -10,25 +10,25 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// dueWorkers is how many ends are published at once: enough to fill commit
-// groups, so that ten thousand ends of one instant share a few dozen syncs.
+// dueWorkers is how many expiries are published at once: enough to fill commit groups,
+// so that ten thousand expiries of one instant share a few dozen syncs.
 const dueWorkers = 256
 
-// Run publishes ends at their instant until ctx ends.
+// Run publishes expiries at their instant until ctx ends.
 func (p *Publisher) Run(ctx context.Context) error {
 	err := p.store.Due(ctx, func(users []store.User) error {
-		p.endDue(ctx, users)
+		p.expireDue(ctx, users)
 		return nil
 	})
 	if err != nil && ctx.Err() == nil {
 		return err
 	}
-	return nil // it was told to end, whatever the store says of that
+	return nil // ctx ended, whatever the store's error
 }
 
-// endDue ticks each user. A failure is logged, but for a full disk, of which the
-// store has: the store offers the user again.
-func (p *Publisher) endDue(ctx context.Context, users []store.User) {
+// expireDue applies what is due to each user. A failure is logged, except for a full
+// disk, which the store logs; the store hands out the user again.
+func (p *Publisher) expireDue(ctx context.Context, users []store.User) {
 	work := make(chan store.User)
 	var group sync.WaitGroup
 	for range min(dueWorkers, len(users)) {
@@ -54,6 +54,6 @@ func (p *Publisher) tick(ctx context.Context, u store.User) {
 		return store.Change{Change: next, By: by}, err
 	}})
 	if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrClosed) && !errors.Is(err, store.ErrFull) {
-		p.log.ErrorContext(ctx, "an end could not be published", slog.String("user", string(u.ID)), slog.Any("err", err))
+		p.log.ErrorContext(ctx, "publishing an expiry failed; will retry", slog.String("user", string(u.ID)), slog.Any("err", err))
 	}
 }

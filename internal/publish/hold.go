@@ -14,9 +14,9 @@ import (
 // maxHeld bounds the events that wait for one user.
 const maxHeld = 64
 
-// holds are the users whose sessions change faster than damping allows: their
-// events wait, in order, and are committed together when the time has come.
-// Whoever published one waits for that commit.
+// holds are the users whose sessions change faster than damping allows. Their events are
+// queued in order and committed together when damping allows it. The publishers of the
+// events wait for that commit.
 type holds struct {
 	mu   sync.Mutex
 	held map[store.User]*hold
@@ -26,7 +26,7 @@ type hold struct {
 	waiters []*waiter
 }
 
-// A waiter is one held event. Its outcome is written before done is closed.
+// A waiter is one queued event. Its outcome is set before done is closed.
 type waiter struct {
 	by     store.By
 	event  presence.Event
@@ -44,7 +44,7 @@ func (w *waiter) wait(ctx context.Context) (Result, error) {
 	}
 }
 
-// join queues e behind the events that already wait for u, if any do.
+// join queues e behind the events that are already queued for u, if there are any.
 func (h *holds) join(u store.User, by store.By, e presence.Event) (*waiter, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -66,7 +66,7 @@ func (h *hold) add(by store.By, e presence.Event) *waiter {
 	return w
 }
 
-// hold lets e wait until the instant that damping names.
+// hold queues e until the instant that damping names.
 func (p *Publisher) hold(ctx context.Context, u store.User, by store.By, e presence.Event, until presence.Instant) (Result, error) {
 	p.holds.mu.Lock()
 	waiting, ok := p.holds.held[u]
@@ -76,9 +76,8 @@ func (p *Publisher) hold(ctx context.Context, u store.User, by store.By, e prese
 			p.holds.held = make(map[store.User]*hold)
 		}
 		p.holds.held[u] = waiting
-		// Not bound to ctx: others may join, and an event that was taken is
-		// applied even if its publisher has gone.
-		// By a clock that was put back, until may be far away.
+		// Not bound to ctx: others may join, and a queued event is applied even if its
+		// publisher has disconnected. After the clock was set back, until may be far away.
 		wait := min(until.Sub(p.now()), p.policy.Damping)
 		time.AfterFunc(wait, func() { p.release(context.WithoutCancel(ctx), u) })
 	}
@@ -87,8 +86,8 @@ func (p *Publisher) hold(ctx context.Context, u store.User, by store.By, e prese
 	return w.wait(ctx)
 }
 
-// release commits what waits for u, as one change, in the name of the first that
-// is accepted.
+// release commits the events that are queued for u as one change, on behalf of the first
+// that is accepted.
 func (p *Publisher) release(ctx context.Context, u store.User) {
 	p.holds.mu.Lock()
 	waiters := p.holds.held[u].waiters
@@ -119,14 +118,14 @@ func (p *Publisher) release(ctx context.Context, u store.User) {
 	}
 }
 
-// firstAccepted is in whose name a group is committed. errs are the waiters'.
+// firstAccepted is on whose behalf a group is committed. errs are the waiters' errors.
 func firstAccepted(waiters []*waiter, errs []error) store.By {
 	i := slices.Index(errs, nil)
 	return waiters[max(i, 0)].by
 }
 
-// outcome is what one of the held events came to: accepted, refused, or a repeat
-// of a request that was answered before, or that was held with it.
+// outcome is the result of one queued event: accepted, refused, or a repeat of a request
+// that was answered earlier or was queued with it.
 func outcome(result Result, err error) (Result, error) {
 	var repeat *presence.RepeatError
 	if !errors.As(err, &repeat) {

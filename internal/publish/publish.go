@@ -1,14 +1,14 @@
 // Package publish is where facts enter: sign-ins, activity, claims, notes and the
-// passing of time. It hands each to the rules of package presence inside the
-// store's update, and publishes ends at their instant.
+// passing of time. It applies the rules of package presence to each inside the store's
+// update, and publishes expiries at their instant.
 //
-// It is separate from the wire so that every dialect goes the same way, and from
-// store because it holds what is soft: between commits, refreshes and
-// continuing activity are kept in memory only, and a user whose devices flap is
-// damped. It guarantees that what it acknowledges is durable, soft refreshes
-// apart, and that no session ends before this node has been up for its lease.
+// It is separate from the wire so that all dialects share one path, and from store
+// because it holds soft state: between commits, refreshes and continuing activity stay
+// in memory, and changes of a user whose devices flap are damped. It guarantees that
+// whatever it acknowledges is durable, except for soft refreshes, and that no session
+// expires before this node has been up for the session's lease.
 //
-// It must not tell anybody of a change: whoever tells tails the store.
+// It must not deliver changes to anybody: consumers and subscribers read the store.
 package publish
 
 import (
@@ -27,8 +27,8 @@ import (
 type Options struct {
 	Store  store.Store
 	Policy presence.Policy
-	// Known says whether the directory has a user of whom nothing is recorded
-	// yet: nil, or the error to answer.
+	// Known reports whether the directory has a user who has no record yet: nil, or
+	// the error to return.
 	Known func(context.Context, store.User) error
 	Clock func() time.Time
 	Log   *slog.Logger
@@ -47,8 +47,8 @@ type Publisher struct {
 	bound bindings
 }
 
-// New is a publisher that serves from now on: sessions on record get their
-// lease from this instant.
+// New returns a publisher that serves from now on: recorded sessions get a full lease
+// from this instant.
 func New(o Options) *Publisher {
 	p := &Publisher{store: o.Store, policy: o.Policy, known: o.Known, clock: o.Clock, log: o.Log}
 	p.soft.seed = maphash.MakeSeed()
@@ -64,12 +64,12 @@ func (p *Publisher) Policy() presence.Policy { return p.policy }
 // A Result is what an accepted event led to.
 type Result struct {
 	Record store.Record
-	// Answer is set when the same request had been answered before: this is
-	// that answer, and nothing changed now.
+	// Answer is set if the request repeats an earlier one: this is the earlier answer,
+	// and nothing changed now.
 	Answer *presence.Answer
 }
 
-// Revision is that of the commit the request led to, then or now.
+// Revision is that of the commit that the request led to, earlier or now.
 func (r *Result) Revision() presence.Revision {
 	if r.Answer != nil {
 		return r.Answer.Revision
@@ -77,9 +77,9 @@ func (r *Result) Revision() presence.Revision {
 	return r.Record.State.Revision
 }
 
-// Publish makes e part of u's state, durably, on behalf of actor. The errors are
-// those of presence.Apply, of the store, and of Known; nothing has changed
-// then, but for store.ErrUnknown.
+// Publish applies e to u's state, durably, on behalf of actor. The errors are those of
+// presence.Apply, of the store and of Known. After an error other than
+// store.ErrUnknown nothing has changed.
 func (p *Publisher) Publish(ctx context.Context, u store.User, actor store.Actor, e presence.Event) (Result, error) {
 	by := store.By{Cause: causeOf(e, true), Actor: actor}
 	if sessionEvent(e) {
@@ -115,20 +115,20 @@ func (p *Publisher) commit(ctx context.Context, u store.User, by store.By, e pre
 	}})
 }
 
-// errNotOnRecord asks for a look into the directory.
+// errNotOnRecord asks the caller to check the directory.
 var errNotOnRecord = errors.New("nothing is recorded about this user")
 
-// An update is a change of a user's record that is to be made.
+// An update is a change of a user's record to be made.
 type update struct {
 	user store.User
 	seen []presence.SoftState // what memory holds of the sessions, which decide carries into the record
-	// unlisted says that a user without a record need not be known to the
-	// directory: it is the directory that asks, or a user who has one.
+	// unlisted says that the directory need not know a user without a record, because
+	// the directory itself asks, or the user is known already.
 	unlisted bool
 	decide   store.Decide
 }
 
-// guarded is decide, for users on record alone.
+// guarded is decide, restricted to users who have a record.
 func (o *update) guarded(was presence.Recorded) (store.Change, error) {
 	if !o.unlisted && !was.State.Exists() {
 		return store.Change{}, errNotOnRecord
@@ -148,7 +148,7 @@ func (p *Publisher) update(ctx context.Context, o update) (Result, error) {
 	var repeat *presence.RepeatError
 	switch {
 	case err == nil:
-		p.soft.forget(o.user, o.seen, record.State)
+		p.soft.drop(o.user, o.seen, record.State)
 		p.dropReplaced(o.user, record.State)
 		return Result{Record: record}, nil
 	case errors.Is(err, presence.ErrNoChange):

@@ -10,10 +10,9 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// soft is what is known of sessions beyond their records: refreshes and
-// continuing activity since the last commit. It has at most one entry for each
-// session that is live on record, and a restart forgets it: sessions then get
-// their lease anew.
+// soft is the soft state of sessions: refreshes and continuing activity since the last
+// commit. It has at most one entry for each live recorded session. A restart loses it;
+// sessions then get a new lease.
 type soft struct {
 	seed   maphash.Seed
 	shards [64]softShard
@@ -21,14 +20,14 @@ type soft struct {
 
 type softShard struct {
 	mu   sync.Mutex
-	seen map[store.User][]presence.SoftState // slices are never written into
+	seen map[store.User][]presence.SoftState // slices are never modified
 }
 
 func (s *soft) shard(u store.User) *softShard {
 	return &s.shards[maphash.Comparable(s.seed, u)%uint64(len(s.shards))]
 }
 
-// of is what is known of u's sessions.
+// of is the soft state of u's sessions.
 func (s *soft) of(u store.User) []presence.SoftState {
 	shard := s.shard(u)
 	shard.mu.Lock()
@@ -36,7 +35,7 @@ func (s *soft) of(u store.User) []presence.SoftState {
 	return shard.seen[u]
 }
 
-// remember replaces what is known of one session.
+// remember replaces the soft state of one session.
 func (s *soft) remember(u store.User, seen presence.SoftState) {
 	shard := s.shard(u)
 	shard.mu.Lock()
@@ -48,9 +47,9 @@ func (s *soft) remember(u store.User, seen presence.SoftState) {
 	shard.seen[u] = append(kept, seen)
 }
 
-// forget drops what has become part of the record, unless something newer is
-// known by now, and what is of sessions that the record does not have any more.
-func (s *soft) forget(u store.User, recorded []presence.SoftState, state *presence.State) {
+// drop removes the soft state that is now part of the record, unless it has been
+// replaced meanwhile, and that of sessions that the record no longer has.
+func (s *soft) drop(u store.User, recorded []presence.SoftState, state *presence.State) {
 	shard := s.shard(u)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
@@ -72,8 +71,8 @@ func hasSession(state *presence.State, id presence.SessionID) bool {
 	return slices.ContainsFunc(state.Sessions, func(s presence.Session) bool { return s.ID == id })
 }
 
-// refreshSoftly keeps a refresh in memory, if the rules allow that. The record it
-// gives shows the sessions as they are then.
+// refreshSoftly keeps a refresh in memory if the rules allow it. The returned record
+// includes the soft state.
 func (p *Publisher) refreshSoftly(ctx context.Context, u store.User, e presence.Refresh) (store.Record, bool, error) {
 	records, _, err := p.store.Read(ctx, []store.User{u})
 	if err != nil || len(records) == 0 {
@@ -89,19 +88,19 @@ func (p *Publisher) refreshSoftly(ctx context.Context, u store.User, e presence.
 	seen, ok := presence.SoftRefresh(record.State, e, already, p.policy, p.now())
 	if ok {
 		p.soft.remember(u, seen)
-		// The session may have ended since the record was read. Whoever ended
-		// it forgets what was known by then; what came after is forgotten here.
+		// The session may have ended since the record was read. The commit that ended it
+		// dropped the soft state of that time; what was added later is dropped here.
 		if records, _, err = p.store.Read(ctx, []store.User{u}); err != nil || len(records) == 0 {
 			return store.Record{}, false, err
 		}
-		p.soft.forget(u, nil, records[0].State)
+		p.soft.drop(u, nil, records[0].State)
 		record.State = p.WithSoftState(u, record.State)
 	}
 	return record, ok, nil
 }
 
-// WithSoftState is s, u's state on record, with what memory holds of its sessions: when
-// they really idle and end, for those who look at sessions.
+// WithSoftState is s, u's recorded state, with the soft state of its sessions: when they
+// really idle and expire, for listings of sessions.
 func (p *Publisher) WithSoftState(u store.User, s *presence.State) *presence.State {
 	seen := p.soft.of(u)
 	if len(seen) == 0 {
