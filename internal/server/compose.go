@@ -77,7 +77,7 @@ func (s *Server) compose() {
 	}
 	s.native = native
 	streams := &streamapi.API{Native: native, Hub: s.hub}
-	s.watches.Tell = streams.SendWatch
+	s.watches.Deliver = streams.SendWatch
 	plan, _ := zoomapi.ParsePlan(s.config.RateLimitPlan) // Check has refused any other
 	zoom := &zoomapi.API{
 		Auth: authority, Directory: dir, Publisher: s.publisher, Views: views, Limits: zoomapi.NewLimits(plan, clock), Clock: clock,

@@ -24,7 +24,7 @@ func (a *API) watchMessages(w watch.Watch) []hub.Message {
 		{Event: &watch.Fired{Watch: w}, OnDelivered: func() {
 			ctx, cancel := context.WithTimeout(context.Background(), frameTimeout)
 			defer cancel()
-			if err := a.Native.Watches.Told(ctx, w); err != nil {
+			if err := a.Native.Watches.Acknowledge(ctx, w); err != nil {
 				a.Native.Log.WarnContext(ctx, "delivered watch could not be removed; will be sent again", slog.Any("err", err))
 			}
 		}},

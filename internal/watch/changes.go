@@ -10,15 +10,15 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// Nodes that share a store tell each other of watches by one document, the newest
-// changes of which each of them reads every second: the node that fires watches
-// learns of those that were made elsewhere, and each node of those that fired
-// elsewhere, whose owner may have a stream here. A node that missed some lists all.
+// Nodes that share a store announce changes of watches to each other in one document,
+// which each node reads every second. The node that fires watches finds there those that
+// were made on other nodes; each node finds those that fired elsewhere, whose owner may
+// have a stream on it. A node that missed some changes lists all watches.
 
 // maxChangesBytes keeps the document below its bound. Some 400 changes fit.
 const (
 	maxChangesBytes = 40 << 10
-	changeOverhead  = 48 // of a change beside its key, about
+	changeOverhead  = 48 // of a change besides its key, roughly
 )
 
 // changesKey is beside the watches, in a collection of its own.
@@ -38,14 +38,15 @@ type changesValue struct {
 	Changes []change `json:"changes"`
 }
 
-// changes is what this node has read, and has to write. The zero value has done neither.
+// changes holds what this node has read of the document and has yet to write to it. The
+// zero value has done neither.
 type changes struct {
 	writing sync.Mutex // one write at a time from here
 	mu      sync.Mutex // guards the fields below
 	node    string
 	queued  []change
-	begun   bool   // it has read once; what was before that, reload or Pending finds
-	read    uint64 // changes below it were seen
+	begun   bool   // it has read once; reload and Pending find earlier changes
+	read    uint64 // changes below it were read
 }
 
 func (r *Registry) queueChange(c change) {
@@ -105,7 +106,7 @@ func (r *Registry) loadChanges(ctx context.Context) (v changesValue, version str
 	return v, docs[0].Version, err
 }
 
-// readChanges does what the changes of other nodes ask for.
+// readChanges applies the changes that other nodes made.
 func (r *Registry) readChanges(ctx context.Context) error {
 	v, _, err := r.loadChanges(ctx)
 	if err != nil {
@@ -134,7 +135,8 @@ func (r *Registry) readChanges(ctx context.Context) error {
 	return nil
 }
 
-// apply delivers what fired, and evaluates what was made if this node fires watches.
+// apply delivers the watches that fired, and evaluates the new ones if this node fires
+// watches.
 func (r *Registry) apply(ctx context.Context, others []change) error {
 	firing := r.index.active()
 	var keys []store.Key
@@ -154,7 +156,7 @@ func (r *Registry) apply(ctx context.Context, others []change) error {
 	for i := range docs {
 		w, err := watchOf(&docs[i])
 		switch {
-		case err != nil: // reload says so
+		case err != nil: // reload logs it
 		case !w.Fired.IsZero():
 			r.deliver(ctx, &w)
 		default:

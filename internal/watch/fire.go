@@ -16,32 +16,32 @@ import (
 
 const (
 	listPage = 1000
-	// fireWorkers is how many watches fire at once: enough that those of many who
-	// wait for one user share a few syncs.
+	// fireWorkers is how many watches fire concurrently: enough for the watches of one
+	// user to share a few syncs.
 	fireWorkers = 64
 )
 
-// Consumer is the consumer of the log that fires watches. It needs no entry from
-// before it begins: it evaluates every watch then.
+// Consumer is the consumer of the log that fires watches. It needs no entries from
+// before its start, because it evaluates every watch then.
 func (r *Registry) Consumer() tail.Consumer {
 	return tail.Consumer{Name: "watch", Handler: consumer{r}, Begin: tail.Newest, Damaged: true}
 }
 
 type consumer struct{ r *Registry }
 
-// Start lists all watches, and evaluates them: their targets may have changed while
-// nobody handled entries.
+// Start lists and evaluates all watches: their targets may have changed while no node
+// handled entries.
 func (c consumer) Start(ctx context.Context) error {
 	term := c.r.index.begin()
 	context.AfterFunc(ctx, func() { c.r.index.end(term) })
-	// Those that fired are announced again, lest the node that fired them crashed
-	// before it did.
+	// Watches that fired are announced again: the node that fired them may have
+	// crashed before it announced them.
 	return c.r.reload(ctx, c.r.announce)
 }
 
-// Handle fires the watches of those who changed. An entry is only the occasion: the
-// record and its rules decide. After an entry that is damaged, whose user is not
-// known, it evaluates every watch.
+// Handle evaluates the watches of the users that changed. An entry only triggers the
+// evaluation; the record and its rules decide. A damaged entry does not name its user,
+// so every watch is evaluated.
 func (c consumer) Handle(ctx context.Context, entries []store.Entry) error {
 	for i := range entries {
 		if damage := entries[i].Damaged; damage != nil {
@@ -58,8 +58,8 @@ func (c consumer) Handle(ctx context.Context, entries []store.Entry) error {
 	return c.r.transient(ctx, c.r.evaluate(ctx, users))
 }
 
-// transient is an error of evaluate if trying again at once may help. Others are of
-// single targets or watches, which Run tries again: they hold up no other watch.
+// transient returns an error of evaluate if an immediate retry may help. Other errors
+// concern single targets or watches, which Run retries: they delay no other watch.
 func (r *Registry) transient(ctx context.Context, err error) error {
 	if err != nil && !tail.Transient(err) {
 		r.Log.ErrorContext(ctx, "watch not evaluated; will retry", slog.Any("err", err))
@@ -68,7 +68,7 @@ func (r *Registry) transient(ctx context.Context, err error) error {
 	return err
 }
 
-// reload lists all watches, and evaluates those that have not fired.
+// reload lists all watches and evaluates those that have not fired.
 func (r *Registry) reload(ctx context.Context, fired func(context.Context, *Watch)) error {
 	for after := ""; ; {
 		docs, err := r.Store.List(ctx, watchAccount, watchCollection, after, listPage)
@@ -94,7 +94,8 @@ func (r *Registry) reload(ctx context.Context, fired func(context.Context, *Watc
 }
 
 // evaluate fires the watches of these targets that are due. It ends with the first
-// transient error. After others it goes on, owes the target and gives the errors.
+// transient error. After others it continues, has Run retry the target, and returns the
+// errors.
 func (r *Registry) evaluate(ctx context.Context, targets []store.User) error {
 	var failed error
 	for batch := range slices.Chunk(targets, store.MaxFeedGroup) {
@@ -121,7 +122,7 @@ func (r *Registry) evaluateBatch(ctx context.Context, batch []store.User) error 
 		}
 		return errors.Join(r.evaluateBatch(ctx, batch[half:]), err)
 	default:
-		r.owe(batch...)
+		r.retryLater(batch...)
 		return err
 	}
 	found := make(map[store.User]*store.Record, len(records))
@@ -132,14 +133,14 @@ func (r *Registry) evaluateBatch(ctx context.Context, batch []store.User) error 
 	for _, u := range batch {
 		waiting = append(waiting, r.index.of(u)...)
 	}
-	return r.judgeAll(ctx, waiting, found)
+	return r.fireAllDue(ctx, waiting, found)
 }
 
-// judgeAll is judge for many, some at once. It gives a transient error if there is one,
-// or all others, whose targets it owes.
-func (r *Registry) judgeAll(ctx context.Context, waiting []Watch, records map[store.User]*store.Record) error {
+// fireAllDue calls fireIfDue for many watches, several at once. It returns a transient error if
+// there is one; otherwise all errors, and Run retries their targets.
+func (r *Registry) fireAllDue(ctx context.Context, waiting []Watch, records map[store.User]*store.Record) error {
 	due := slices.DeleteFunc(waiting, func(w Watch) bool {
-		_, reached := w.sees(records[w.target()])
+		_, reached := w.visibleTarget(records[w.target()])
 		return !reached
 	})
 	work := make(chan Watch)
@@ -148,9 +149,9 @@ func (r *Registry) judgeAll(ctx context.Context, waiting []Watch, records map[st
 	for range min(fireWorkers, len(due)) {
 		group.Go(func() {
 			for w := range work {
-				_, err := r.judge(ctx, w, records[w.target()])
+				_, err := r.fireIfDue(ctx, w, records[w.target()])
 				if err != nil && !tail.Transient(err) {
-					r.owe(w.target())
+					r.retryLater(w.target())
 				}
 				errs <- err
 			}
@@ -172,9 +173,9 @@ func (r *Registry) judgeAll(ctx context.Context, waiting []Watch, records map[st
 	return failed
 }
 
-// sees is what the owner of w may see of the target, of whom nothing may be
-// recorded, and whether that is what w waits for. Of a deleted user nothing is.
-func (w *Watch) sees(record *store.Record) (presence.Presence, bool) {
+// visibleTarget is what the owner of w may see of the target, and whether that is the
+// status w waits for. record is nil if nothing is recorded; a deleted user never has it.
+func (w *Watch) visibleTarget(record *store.Record) (presence.Presence, bool) {
 	var seen presence.Presence
 	if record != nil {
 		if record.State.UserState == presence.UserDeleted {
@@ -186,9 +187,9 @@ func (w *Watch) sees(record *store.Record) (presence.Presence, bool) {
 	return seen, seen.Status == w.Until
 }
 
-// judge fires w if its target has the status, and gives it as it is then.
-func (r *Registry) judge(ctx context.Context, w Watch, record *store.Record) (Watch, error) {
-	seen, reached := w.sees(record)
+// fireIfDue fires w if its target has the status, and returns it as it is then.
+func (r *Registry) fireIfDue(ctx context.Context, w Watch, record *store.Record) (Watch, error) {
+	seen, reached := w.visibleTarget(record)
 	if !reached {
 		return w, nil
 	}
@@ -198,8 +199,8 @@ func (r *Registry) judge(ctx context.Context, w Watch, record *store.Record) (Wa
 		r.index.remove(&w)
 		return w, nil
 	case errors.Is(err, store.ErrUnknown):
-		// It may have fired here, which whoever tries again could not know.
-		r.oweOwner(store.User{Account: w.Account, ID: w.Owner})
+		// It may have fired here, which a retry could not know.
+		r.retryOwner(store.User{Account: w.Account, ID: w.Owner})
 		r.queueFired(&w)
 		return w, err
 	case err != nil:
@@ -212,8 +213,8 @@ func (r *Registry) judge(ctx context.Context, w Watch, record *store.Record) (Wa
 	return fired, nil
 }
 
-// fire records that a watch fired, under the version that has not. It gives the
-// watch, and whether it fired here.
+// fire records that a watch fired, unless its document says so already. It returns the
+// watch, and whether this call recorded it.
 func (r *Registry) fire(ctx context.Context, key string, seen presence.Presence) (w Watch, first bool, err error) {
 	err = document.Again(func() error {
 		docs, err := r.Store.Load(ctx, watchAccount, watchKey(key))
@@ -227,15 +228,15 @@ func (r *Registry) fire(ctx context.Context, key string, seen presence.Presence)
 			return err
 		}
 		w.Fired, w.Status, w.Note = r.now(), seen.Status, seen.Note
-		err = r.Store.Write(ctx, watchAccount, watchDoc(&w, docs[0].Version, w.Fired.Add(firedKept)))
+		err = r.Store.Write(ctx, watchAccount, watchDoc(&w, docs[0].Version, w.Fired.Add(firedRetention)))
 		first = err == nil
 		return err
 	})
 	return w, first, err
 }
 
-// announce delivers a watch that fired to the owner's streams on this node, and
-// lets the other nodes deliver it to theirs.
+// announce delivers a watch that fired to the owner's streams on this node, and has
+// the other nodes deliver it to theirs.
 func (r *Registry) announce(ctx context.Context, w *Watch) {
 	r.deliver(ctx, w)
 	r.queueFired(w)
@@ -247,25 +248,24 @@ func (r *Registry) queueFired(w *Watch) {
 	}
 }
 
-// deliver sends a watch that fired to the owner's streams on this node. If they do
-// not take it, it waits for one that does.
+// deliver sends a watch that fired to the owner's streams on this node. Without one it
+// stays pending until one opens.
 func (r *Registry) deliver(ctx context.Context, w *Watch) {
-	if r.Tell == nil || r.isTold(w.key()) || !r.Tell(w.Account, w.Owner, *w) {
+	if r.Deliver == nil || r.isDelivered(w.key()) || !r.Deliver(w.Account, w.Owner, *w) {
 		return
 	}
-	if err := r.Told(ctx, *w); err != nil {
+	if err := r.Acknowledge(ctx, *w); err != nil {
 		r.Log.WarnContext(ctx, "delivered watch not removed; will retry", slog.Any("err", err))
 	}
 }
 
-// runEvery is how soon a node learns of what others did with watches, and does what
-// failed again.
+// runEvery is how often a node reads the changes of other nodes and retries what
+// failed.
 const runEvery = time.Second
 
-// Run delivers watches that fired on other nodes to streams on this one, tells the
-// consumer of those that were made on other nodes, and retries what failed, until
-// ctx ends. While there is nothing of this it reads nothing but, in a store that
-// others have open as well, one document.
+// Run delivers watches that fired on other nodes to streams on this one, evaluates
+// those that were made on other nodes, and retries what failed, until ctx ends. An idle
+// node reads nothing, or one document if other nodes have the store open.
 func (r *Registry) Run(ctx context.Context) error {
 	failing := false
 	for ctx.Err() == nil {
@@ -284,11 +284,11 @@ func (r *Registry) Run(ctx context.Context) error {
 
 func (r *Registry) catchUp(ctx context.Context) error {
 	r.index.dropExpired(r.Clock())
-	err := errors.Join(r.removeTold(ctx), r.deliverOwed(ctx))
-	if targets := r.takeOwed(); len(targets) > 0 {
+	err := errors.Join(r.retryRemovals(ctx), r.retryPending(ctx))
+	if targets := r.takeTargets(); len(targets) > 0 {
 		if failed := r.evaluate(ctx, targets); failed != nil {
 			if tail.Transient(failed) {
-				r.owe(targets...)
+				r.retryLater(targets...)
 			}
 			err = errors.Join(err, failed)
 		}

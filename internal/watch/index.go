@@ -7,17 +7,17 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// An index is what the node that fires watches holds of them in memory, so that a
-// change of a user whom nobody waits for costs no read. The zero value is empty.
+// An index holds the watches in memory on the node that fires them, so that a change of
+// a user without watches costs no read. The zero value is empty.
 //
-// It may hold watches that are gone: what fires is decided on the document.
+// It may hold watches that no longer exist: the document decides what fires.
 type index struct {
 	mu      sync.Mutex
-	term    uint64                          // of this node; it fires while waiting is not nil
-	waiting map[store.User]map[string]Watch // by target and key: those that have not fired
+	term    uint64                          // of this node; it fires watches while waiting is not nil
+	waiting map[store.User]map[string]Watch // those that have not fired, by target and key
 }
 
-// begin empties the index, and gives the number of the term that begins.
+// begin empties the index and returns the number of the new term.
 func (x *index) begin() uint64 {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -26,7 +26,7 @@ func (x *index) begin() uint64 {
 	return x.term
 }
 
-// end says that another node fires watches, unless a later term has begun.
+// end drops the index because another node fires watches, unless a later term has begun.
 func (x *index) end(term uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -41,7 +41,7 @@ func (x *index) active() bool {
 	return x.waiting != nil
 }
 
-// add puts a watch in that has not fired, if this node fires watches.
+// add adds a watch that has not fired, if this node fires watches.
 func (x *index) add(w *Watch) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -55,7 +55,7 @@ func (x *index) add(w *Watch) {
 	x.waiting[target][w.key()] = *w
 }
 
-// remove takes a watch out that is gone, or has fired.
+// remove removes a watch that was deleted or has fired.
 func (x *index) remove(w *Watch) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -69,7 +69,7 @@ func (x *index) removeKey(target store.User, key string) {
 	}
 }
 
-// dropExpired takes out what expired.
+// dropExpired removes the watches that have expired.
 func (x *index) dropExpired(now time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -93,7 +93,7 @@ func (x *index) of(target store.User) []Watch {
 	return list
 }
 
-// targets lists everybody whom somebody waits for.
+// targets lists the users that have watches.
 func (x *index) targets() []store.User {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -104,7 +104,7 @@ func (x *index) targets() []store.User {
 	return users
 }
 
-// watched lists the users of entries whom somebody waits for, each once.
+// watched lists the users of entries that have watches, each once.
 func (x *index) watched(entries []store.Entry) []store.User {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -1,10 +1,10 @@
-// Package watch keeps watches: each tells its owner once when another user reaches
+// Package watch stores watches: each notifies its owner once when another user reaches
 // a status.
 //
 // It is separate from hub so that a stream that closes, or a node that stops,
-// ends no watch: watches are documents of the store, and a reader of the log fires
+// ends no watch: watches are documents of the store, and a consumer of the log fires
 // them. It guarantees that a watch fires at most once, on what its owner may see of
-// the target, and that the owner is told at least once.
+// the target, and that it is delivered to the owner at least once.
 package watch
 
 import (
@@ -22,20 +22,20 @@ import (
 
 // Bounds of watches.
 const (
-	MaxPerOwner     = 100 // of one owner, those that came and were not told among them
+	MaxPerOwner     = 100 // of one owner, including those that fired and were not delivered yet
 	DefaultDuration = 24 * time.Hour
 	MaxDuration     = 7 * 24 * time.Hour
 )
 
-// firedKept is how long a watch that came waits for a stream of its owner.
-const firedKept = 24 * time.Hour
+// firedRetention is how long a watch that fired waits for a stream of its owner.
+const firedRetention = 24 * time.Hour
 
-// ErrNotFound: the owner has no such watch. It was told, deleted or has expired, or
-// never was.
+// ErrNotFound: the owner has no such watch. It was delivered or deleted, has expired,
+// or never existed.
 var ErrNotFound = errors.New("the user has no such watch")
 
-// A Watch tells its owner once when a user, as the owner sees that user, comes to
-// a status.
+// A Watch notifies its owner once when a user, as the owner sees that user, reaches a
+// status.
 type Watch struct {
 	ID      string
 	Account presence.AccountID
@@ -44,7 +44,7 @@ type Watch struct {
 	Until   presence.Status
 	Created time.Time
 	Expires time.Time
-	// Fired is when it came, zero until then; Status and Note are what was seen.
+	// Fired is zero until it fires; Status and Note are what the owner saw then.
 	Fired  time.Time
 	Status presence.Status
 	Note   string
@@ -54,30 +54,31 @@ func (w *Watch) target() store.User { return store.User{Account: w.Account, ID: 
 
 func (w *Watch) key() string { return ownedBy(w.Account, w.Owner) + w.ID }
 
-// A Registry keeps watches, and fires them. Set the fields, then Run it, and its
-// Consumer: without, only those fire whose target has the status when they are made.
+// A Registry stores watches and fires them. Set the fields, then run it and its
+// Consumer: without them a watch fires only if its target has the status when it is
+// created.
 //
-// A watch fires once, whoever sees that it is due: of all who try to record it, on
-// any node, one does. It is delivered at least once.
+// A watch fires once: of all nodes that try to record it, one succeeds. It is delivered
+// at least once.
 type Registry struct {
 	Store store.Store
 	// Known says whether the directory has a user: nil, or the error to answer.
 	Known func(context.Context, store.User) error
 	Clock func() time.Time
 	Log   *slog.Logger
-	// Tell sends a watch that came to every open stream of its owner on this node.
-	// It is false if there is none; nil: there never is.
-	Tell func(account presence.AccountID, owner presence.UserID, w Watch) bool
+	// Deliver sends a watch that fired to every open stream of its owner on this node.
+	// It returns false if there is none; nil: there never is one.
+	Deliver func(account presence.AccountID, owner presence.UserID, w Watch) bool
 
 	// Exclusive says that no other node has the store open.
 	Exclusive bool
 
 	index   index
-	owed    owed
+	retries retries
 	changes changes
 }
 
-// The watches of all accounts lie in one collection, so that one listing finds
+// The watches of all accounts are in one collection, so that one listing finds
 // all of them at a start; an owner's are those whose keys begin with ownedBy. Ids
 // made by the directory have no slash.
 const (
@@ -107,8 +108,8 @@ type watchValue struct {
 	Note        string             `json:"note,omitempty"`
 }
 
-// watchDoc is the document of w, which does not exist after until. version is that
-// of the document it replaces.
+// watchDoc is the document of w, which expires at until. version is that of the
+// document it replaces.
 func watchDoc(w *Watch, version string, until time.Time) store.Doc {
 	doc := document.New(watchKey(w.key()), version, watchValue{
 		Format: document.Current(), Account: w.Account, Owner: w.Owner, Target: w.Target, UntilStatus: w.Until,
@@ -131,29 +132,30 @@ func watchOf(doc *store.Doc) (Watch, error) {
 
 func (r *Registry) now() time.Time { return r.Clock().UTC().Truncate(time.Millisecond) }
 
-// Create makes a watch of what is asked: Account, Owner, Target, Until and
-// Expires. If the target has the status already, it fires at once, and what comes
-// back says so. A failure to look is made good by Run.
+// Create makes a watch from the Account, Owner, Target, Until and Expires of asked. If
+// the target already has the status, it fires at once, and the result has Fired set. If
+// the evaluation fails, Run retries it.
 func (r *Registry) Create(ctx context.Context, asked Watch) (Watch, error) {
 	w := asked
 	if err := r.Known(ctx, w.target()); err != nil {
 		return Watch{}, err
 	}
-	if err := r.room(ctx, &w, MaxPerOwner-1); err != nil {
+	if err := r.checkQuota(ctx, &w, MaxPerOwner-1); err != nil {
 		return Watch{}, err
 	}
 	w.ID, w.Created = rand.Text(), r.now()
 	if err := r.Store.Write(ctx, watchAccount, watchDoc(&w, "", w.Expires)); err != nil {
 		return Watch{}, err
 	}
-	// Others may have made theirs meanwhile. Each looks after it has written, so
-	// that the last of them sees all: rather one too few than one too many.
-	if err := r.room(ctx, &w, MaxPerOwner); err != nil {
+	// Concurrent requests may have made others. Each counts again after its write, so
+	// that the last of them sees all: the quota may refuse one too many, and is never
+	// exceeded.
+	if err := r.checkQuota(ctx, &w, MaxPerOwner); err != nil {
 		return Watch{}, errors.Join(err, r.remove(ctx, w.key()))
 	}
-	// In this order, no change is missed: one before the read is in the record, and
-	// one after it comes from the log to the node that has the watch in its index, or
-	// evaluates the watch when it learns of it.
+	// In this order no change is missed. A change before the read is in the record. A
+	// change after it reaches the consumer, which has the watch in its index or
+	// evaluates it on reading that it was made.
 	r.index.add(&w)
 	if !r.Exclusive {
 		r.queueChange(change{Key: w.key()})
@@ -161,10 +163,10 @@ func (r *Registry) Create(ctx context.Context, asked Watch) (Watch, error) {
 			return Watch{}, errors.Join(err, r.remove(ctx, w.key()))
 		}
 	}
-	if looked, err := r.look(ctx, w); err == nil {
-		w = looked
+	if evaluated, err := r.evaluateNow(ctx, w); err == nil {
+		w = evaluated
 	} else {
-		r.owe(w.target())
+		r.retryLater(w.target())
 	}
 	if err := r.flushChanges(ctx); err != nil { // if it fired; Run writes it
 		r.Log.WarnContext(ctx, "fired watch not announced to other nodes; will retry", slog.Any("err", err))
@@ -172,8 +174,8 @@ func (r *Registry) Create(ctx context.Context, asked Watch) (Watch, error) {
 	return w, nil
 }
 
-// look fires a watch if its target has the status already.
-func (r *Registry) look(ctx context.Context, w Watch) (Watch, error) {
+// evaluateNow fires a watch if its target already has the status.
+func (r *Registry) evaluateNow(ctx context.Context, w Watch) (Watch, error) {
 	records, _, err := r.Store.Read(ctx, []store.User{w.target()})
 	if err != nil {
 		return w, err
@@ -182,11 +184,11 @@ func (r *Registry) look(ctx context.Context, w Watch) (Watch, error) {
 	if len(records) > 0 {
 		record = &records[0]
 	}
-	return r.judge(ctx, w, record)
+	return r.fireIfDue(ctx, w, record)
 }
 
-// room is nil while the owner of w has at most this many watches.
-func (r *Registry) room(ctx context.Context, w *Watch, most int) error {
+// checkQuota refuses w if its owner has more than most watches.
+func (r *Registry) checkQuota(ctx context.Context, w *Watch, most int) error {
 	have, err := r.List(ctx, w.Account, w.Owner, "", most+1)
 	if err == nil && len(have) > most {
 		return &presence.LimitError{What: "watches", Limit: MaxPerOwner}
@@ -245,7 +247,7 @@ func (r *Registry) List(ctx context.Context, account presence.AccountID, owner p
 	return list, nil
 }
 
-// Delete ends a watch if checks allow it, or says ErrNotFound.
+// Delete deletes a watch if checks allow it. The error is ErrNotFound if there is none.
 func (r *Registry) Delete(
 	ctx context.Context, account presence.AccountID, owner presence.UserID, id string, checks ...func(*Watch) error,
 ) error {
@@ -271,25 +273,25 @@ func (r *Registry) Delete(
 	})
 }
 
-// Pending lists what fired while no stream of the owner was open: it is for a stream
-// that opened, which says Told of each after it was written. What fires after that
-// comes by Tell. After an error Run delivers what could not be listed.
+// Pending lists the watches that fired while no stream of the owner was open. The
+// stream that has opened sends them and acknowledges each. Those that fire later arrive
+// by Deliver. After an error Run lists and delivers them.
 func (r *Registry) Pending(ctx context.Context, account presence.AccountID, owner presence.UserID) ([]Watch, error) {
 	all, err := r.List(ctx, account, owner, "", 2*MaxPerOwner)
 	if err != nil {
-		r.oweOwner(store.User{Account: account, ID: owner})
+		r.retryOwner(store.User{Account: account, ID: owner})
 		return nil, err
 	}
 	var pending []Watch
 	for i := range all {
-		if !all[i].Fired.IsZero() && !r.isTold(all[i].key()) {
+		if !all[i].Fired.IsZero() && !r.isDelivered(all[i].key()) {
 			pending = append(pending, all[i])
 		}
 	}
 	return pending, nil
 }
 
-// remove deletes a document, if it is there.
+// remove deletes the document of a watch, if it exists.
 func (r *Registry) remove(ctx context.Context, key string) error {
 	return document.Again(func() error {
 		docs, err := r.Store.Load(ctx, watchAccount, watchKey(key))

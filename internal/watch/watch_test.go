@@ -31,17 +31,17 @@ type logStore interface {
 	store.Log
 }
 
-// A watchNode is Watches on a store that may have other nodes, and what it told.
+// A watchNode is a registry on a store that may have other nodes, with what it delivered.
 type watchNode struct {
 	*testing.T
 	*watch.Registry
 	store logStore
 	stop  func()
 
-	mu     sync.Mutex
-	told   []watch.Watch
-	opened bool // whether owners have a stream here
-	came   chan struct{}
+	mu        sync.Mutex
+	delivered []watch.Watch
+	opened    bool // whether owners have a stream here
+	arrived   chan struct{}
 }
 
 func openEngine(t *testing.T) logStore {
@@ -55,9 +55,9 @@ func openEngine(t *testing.T) logStore {
 
 func newWatchNode(t *testing.T, st logStore) *watchNode {
 	t.Helper()
-	n := &watchNode{T: t, store: st, stop: func() {}, came: make(chan struct{}, 1000)}
+	n := &watchNode{T: t, store: st, stop: func() {}, arrived: make(chan struct{}, 1000)}
 	n.Registry = &watch.Registry{
-		Store: st, Exclusive: !enginetest.OnNATS(), Clock: time.Now, Log: slog.New(slog.DiscardHandler), Tell: n.tell,
+		Store: st, Exclusive: !enginetest.OnNATS(), Clock: time.Now, Log: slog.New(slog.DiscardHandler), Deliver: n.deliver,
 		Known: func(_ context.Context, u store.User) error {
 			if u.ID == "nobody" {
 				return errNobody
@@ -76,7 +76,7 @@ func startShared(t *testing.T, st logStore) *watchNode {
 	return n
 }
 
-// startWatches is a node that runs, on which nobody has a stream yet.
+// startWatches is a running node without streams.
 func startWatches(t *testing.T, st logStore) *watchNode {
 	n := newWatchNode(t, st)
 	n.run()
@@ -98,15 +98,15 @@ func (n *watchNode) run() {
 	n.Cleanup(n.stop)
 }
 
-func (n *watchNode) tell(account presence.AccountID, owner presence.UserID, w watch.Watch) bool {
+func (n *watchNode) deliver(account presence.AccountID, owner presence.UserID, w watch.Watch) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if w.Account != account || w.Owner != owner || w.Fired.IsZero() {
-		n.Errorf("%s/%s was told of %+v", account, owner, w)
+		n.Errorf("%s/%s got %+v delivered", account, owner, w)
 	}
 	if n.opened {
-		n.told = append(n.told, w)
-		n.came <- struct{}{}
+		n.delivered = append(n.delivered, w)
+		n.arrived <- struct{}{}
 	}
 	return n.opened
 }
@@ -117,10 +117,10 @@ func (n *watchNode) open() {
 	n.opened = true
 }
 
-func (n *watchNode) toldCount() int {
+func (n *watchNode) deliveredCount() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return len(n.told)
+	return len(n.delivered)
 }
 
 // ask makes a watch of bob's for target that lasts an hour.
@@ -192,7 +192,7 @@ func letPass(d time.Duration) {
 	synctest.Wait()
 }
 
-// promptly is enough for a change to be told, and less than until the next refresh.
+// promptly is enough for a change to be delivered, and less than until the next refresh.
 const promptly = 100 * time.Millisecond
 
 func TestAWatchFiresOnce(t *testing.T) {
@@ -203,15 +203,15 @@ func TestAWatchFiresOnce(t *testing.T) {
 		made := n.ask("alice", presence.Available)
 		n.ask("carol", presence.Busy)
 		letPass(promptly)
-		if n.toldCount() != 0 || !made.Fired.IsZero() || len(n.own()) != 2 {
-			t.Fatalf("before: %+v", n.told)
+		if n.deliveredCount() != 0 || !made.Fired.IsZero() || len(n.own()) != 2 {
+			t.Fatalf("before: %+v", n.delivered)
 		}
 		n.play("alice", arrives, presence.SetNote{Text: "Here"})
 		letPass(promptly)
 		n.play("alice", leaves, arrives)
 		letPass(time.Minute)
-		if n.toldCount() != 1 || n.told[0].ID != made.ID || n.told[0].Status != presence.Available || n.told[0].Fired.Before(made.Created) {
-			t.Fatalf("told %+v", n.told)
+		if n.deliveredCount() != 1 || n.delivered[0].ID != made.ID || n.delivered[0].Status != presence.Available || n.delivered[0].Fired.Before(made.Created) {
+			t.Fatalf("delivered %+v", n.delivered)
 		}
 		if left := n.own(); len(left) != 1 || left[0].Target != "carol" {
 			t.Errorf("left %+v", left)
@@ -219,7 +219,7 @@ func TestAWatchFiresOnce(t *testing.T) {
 	})
 }
 
-// Whoever is there already need not come; a user about whom nothing is recorded
+// A target that already has the status fires at once; a user about whom nothing is recorded
 // is offline.
 func TestAWatchFiresAtOnce(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
@@ -236,14 +236,14 @@ func TestAWatchFiresAtOnce(t *testing.T) {
 		}
 		n.open()
 		n.ask("alice", presence.Available)
-		if n.toldCount() != 1 || len(n.own()) != 2 {
-			t.Errorf("told %+v of %+v", n.told, n.own())
+		if n.deliveredCount() != 1 || len(n.own()) != 2 {
+			t.Errorf("delivered %+v of %+v", n.delivered, n.own())
 		}
 	})
 }
 
-// What came while no stream was open waits for one: for a day.
-func TestAWatchThatCameWaitsForAStream(t *testing.T) {
+// A watch that fired while no stream was open waits a day for one.
+func TestAFiredWatchWaitsForAStream(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		n := startWatches(t, st)
 		first, second := n.ask("alice", presence.Available), n.ask("alice", presence.Available)
@@ -256,13 +256,13 @@ func TestAWatchThatCameWaitsForAStream(t *testing.T) {
 		if got, err := n.Get(t.Context(), "a", "bob", first.ID); err != nil || got.Fired.IsZero() {
 			t.Errorf("%+v, %v", got, err)
 		}
-		if err := n.Told(t.Context(), pending[0]); err != nil {
+		if err := n.Acknowledge(t.Context(), pending[0]); err != nil {
 			t.Fatal(err)
 		}
 		if left := n.pending(); len(left) != 1 || left[0].ID != pending[1].ID {
 			t.Errorf("left: %+v, of %s and %s", left, first.ID, second.ID)
 		}
-		if err := n.Told(t.Context(), pending[1]); err != nil || len(n.own()) != 0 {
+		if err := n.Acknowledge(t.Context(), pending[1]); err != nil || len(n.own()) != 0 {
 			t.Errorf("%v, left %+v", err, n.own())
 		}
 	})
@@ -292,18 +292,18 @@ func TestNoChangeIsLostWhileAWatchIsMade(t *testing.T) {
 	for i := range rounds {
 		target := presence.UserID(fmt.Sprintf("u%d", i%7))
 		n.play(target, arrives, leaves)
-		before := n.toldCount()
+		before := n.deliveredCount()
 		var both sync.WaitGroup
 		both.Go(func() { n.play(target, arrives) })
 		both.Go(func() { n.ask(target, presence.Available) })
 		both.Wait()
 		select {
-		case <-n.came:
+		case <-n.arrived:
 		case <-time.After(10 * time.Second):
 			t.Fatalf("round %d: the change is lost", i)
 		}
-		if got := n.toldCount() - before; got != 1 {
-			t.Fatalf("round %d: told %d times", i, got)
+		if got := n.deliveredCount() - before; got != 1 {
+			t.Fatalf("round %d: delivered %d times", i, got)
 		}
 		n.play(target, leaves)
 	}
@@ -321,8 +321,8 @@ func TestAChangeRightAfterTheRead(t *testing.T) {
 			n.play("alice", arrives)
 			letPass(promptly)
 		}
-		if w := n.ask("alice", presence.Available); !w.Fired.IsZero() || n.toldCount() != 1 {
-			t.Errorf("%+v, told %+v", w, n.told)
+		if w := n.ask("alice", presence.Available); !w.Fired.IsZero() || n.deliveredCount() != 1 {
+			t.Errorf("%+v, delivered %+v", w, n.delivered)
 		}
 	})
 }
@@ -343,7 +343,7 @@ func (s *slowReads) Read(ctx context.Context, us []store.User) ([]store.Record, 
 	return records, cursor, err
 }
 
-// Owners see what they may see: of whom they are hidden from, nothing comes.
+// A watch fires on what its owner may see: on a hidden target it does not fire.
 func TestAWatchSeesWhatItsOwnerSees(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		n := startWatches(t, st)
@@ -356,13 +356,13 @@ func TestAWatchSeesWhatItsOwnerSees(t *testing.T) {
 		n.play("carol", arrives, presence.SetNote{Text: "Here"})
 		n.ask("alice", presence.Available)
 		letPass(time.Minute)
-		if n.toldCount() != 1 || n.told[0].Target != "carol" || n.told[0].Note != "" {
-			t.Fatalf("told %+v", n.told)
+		if n.deliveredCount() != 1 || n.delivered[0].Target != "carol" || n.delivered[0].Note != "" {
+			t.Fatalf("delivered %+v", n.delivered)
 		}
 		n.play("alice", presence.SetVisibility{})
 		letPass(promptly)
-		if n.toldCount() != 3 || n.told[1].Target != "alice" || n.told[1].Note != "Here" {
-			t.Errorf("told %+v", n.told)
+		if n.deliveredCount() != 3 || n.delivered[1].Target != "alice" || n.delivered[1].Note != "Here" {
+			t.Errorf("delivered %+v", n.delivered)
 		}
 		n.play("bob", presence.SetVisibility{Everyone: presence.VisibilityOffline}, arrives)
 		if w := n.ask("bob", presence.Available); w.Fired.IsZero() {
@@ -371,7 +371,7 @@ func TestAWatchSeesWhatItsOwnerSees(t *testing.T) {
 	})
 }
 
-// What happened while nobody ran is seen at the next start, although its entry is
+// A change while no node ran is seen at the next start, although its entry is
 // not given again; and what was made on another node is seen there.
 func TestWatchesSurviveARestart(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
@@ -386,19 +386,19 @@ func TestWatchesSurviveARestart(t *testing.T) {
 		second.open()
 		second.run()
 		letPass(promptly)
-		if second.toldCount() != 1 || second.told[0].Target != "alice" {
-			t.Fatalf("told %+v", second.told)
+		if second.deliveredCount() != 1 || second.delivered[0].Target != "alice" {
+			t.Fatalf("delivered %+v", second.delivered)
 		}
 		second.play("carol", arrives)
 		letPass(promptly)
-		if second.toldCount() != 2 || second.told[1].Target != "carol" {
-			t.Errorf("told %+v", second.told)
+		if second.deliveredCount() != 2 || second.delivered[1].Target != "carol" {
+			t.Errorf("delivered %+v", second.delivered)
 		}
 	})
 }
 
 // Two nodes: the one that has the log fires what was made on the other, and the
-// one that has the stream tells it.
+// one that has the stream delivers it.
 func TestWatchesOfTwoNodes(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		reader := startShared(t, st)
@@ -407,14 +407,14 @@ func TestWatchesOfTwoNodes(t *testing.T) {
 		other.open()
 		letPass(promptly)
 		other.ask("alice", presence.Available)
-		gone := other.ask("dave", presence.Available)
+		deleted := other.ask("dave", presence.Available)
 		letPass(3 * time.Second)
 		other.play("alice", arrives)
 		letPass(3 * time.Second)
-		if reader.toldCount() != 0 || other.toldCount() != 1 {
-			t.Fatalf("%d and %d", reader.toldCount(), other.toldCount())
+		if reader.deliveredCount() != 0 || other.deliveredCount() != 1 {
+			t.Fatalf("%d and %d", reader.deliveredCount(), other.deliveredCount())
 		}
-		if err := other.Delete(t.Context(), "a", "bob", gone.ID); err != nil {
+		if err := other.Delete(t.Context(), "a", "bob", deleted.ID); err != nil {
 			t.Fatal(err)
 		}
 		other.play("dave", arrives)
@@ -424,8 +424,8 @@ func TestWatchesOfTwoNodes(t *testing.T) {
 		letPass(3 * time.Second) // it takes over
 		other.play("carol", arrives)
 		letPass(promptly)
-		if other.toldCount() != 2 || len(other.own()) != 0 {
-			t.Errorf("told %+v, left %+v", other.told, other.own())
+		if other.deliveredCount() != 2 || len(other.own()) != 0 {
+			t.Errorf("delivered %+v, left %+v", other.delivered, other.own())
 		}
 	})
 }
@@ -438,13 +438,13 @@ func TestAWatchExpires(t *testing.T) {
 		letPass(time.Hour + time.Millisecond)
 		n.play("alice", arrives)
 		letPass(time.Minute)
-		if _, err := n.Get(t.Context(), "a", "bob", w.ID); !errors.Is(err, watch.ErrNotFound) || n.toldCount() != 0 || len(n.own()) != 0 {
-			t.Errorf("%v, told %+v", err, n.told)
+		if _, err := n.Get(t.Context(), "a", "bob", w.ID); !errors.Is(err, watch.ErrNotFound) || n.deliveredCount() != 0 || len(n.own()) != 0 {
+			t.Errorf("%v, delivered %+v", err, n.delivered)
 		}
 	})
 }
 
-func TestWhatIsDeletedDoesNotFire(t *testing.T) {
+func TestDeletedWatchesAndTargetsDoNotFire(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		n := startWatches(t, st)
 		n.open()
@@ -464,15 +464,15 @@ func TestWhatIsDeletedDoesNotFire(t *testing.T) {
 		n.play("carol", arrives, presence.SetUserState{State: presence.UserDeleted})
 		n.play("dave", presence.SetUserState{State: presence.UserDeleted})
 		letPass(3 * time.Second)
-		for _, w := range n.told {
+		for _, w := range n.delivered {
 			if w.Target != "carol" { // seen for the moment, or not: both are right
-				t.Errorf("told %+v", w)
+				t.Errorf("delivered %+v", w)
 			}
 		}
 	})
 }
 
-func TestTheBoundOfWatches(t *testing.T) {
+func TestQuotaOfWatches(t *testing.T) {
 	n := newWatchNode(t, openEngine(t))
 	ask := func() error {
 		_, err := n.Create(t.Context(), watch.Watch{
@@ -548,7 +548,7 @@ func TestWatchesAreTheirOwners(t *testing.T) {
 	}
 }
 
-// One document that cannot be read costs nobody else anything.
+// One unreadable document does not affect other watches.
 func TestADamagedWatch(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		key := store.Key{Collection: "watch", Key: "a/aaron/" + strings.Repeat("A", 26)}
@@ -562,14 +562,14 @@ func TestADamagedWatch(t *testing.T) {
 		letPass(time.Minute)
 		n.play("alice", arrives)
 		letPass(promptly)
-		if n.toldCount() != 1 {
-			t.Errorf("told %+v", n.told)
+		if n.deliveredCount() != 1 {
+			t.Errorf("delivered %+v", n.delivered)
 		}
 	})
 }
 
-// The store refuses for a while: what came is told once it takes writes again.
-func TestWatchesOutlastARefusingStore(t *testing.T) {
+// The store refuses writes for a while: a watch is delivered once it accepts them again.
+func TestWatchesAreDeliveredAfterTheStoreRefusesWrites(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		refusing := &refusingWatches{logStore: st}
 		n := startWatches(t, refusing)
@@ -579,28 +579,28 @@ func TestWatchesOutlastARefusingStore(t *testing.T) {
 		refusing.refuse(true)
 		n.play("alice", arrives)
 		letPass(time.Minute)
-		if n.toldCount() != 0 {
-			t.Fatalf("told of what is not durable: %+v", n.told)
+		if n.deliveredCount() != 0 {
+			t.Fatalf("delivered what is not durable: %+v", n.delivered)
 		}
 		refusing.refuse(false)
 		letPass(3 * time.Second)
-		if n.toldCount() != 1 || len(n.own()) != 0 {
-			t.Fatalf("told %+v, left %+v", n.told, n.own())
+		if n.deliveredCount() != 1 || len(n.own()) != 0 {
+			t.Fatalf("delivered %+v, left %+v", n.delivered, n.own())
 		}
-		// It cannot be removed: it is not told again and again.
+		// It cannot be removed, and is not delivered repeatedly.
 		refusing.refuseRemoval = true
 		n.play("carol", arrives)
 		n.ask("carol", presence.Available)
 		letPass(time.Minute)
 		refusing.refuse(false)
 		letPass(3 * time.Second)
-		if n.toldCount() != 2 || len(n.own()) != 0 {
-			t.Errorf("told %+v, left %+v", n.told, n.own())
+		if n.deliveredCount() != 2 || len(n.own()) != 0 {
+			t.Errorf("delivered %+v, left %+v", n.delivered, n.own())
 		}
 	})
 }
 
-// A refusingWatches writes no documents while it is told so.
+// A refusingWatches refuses to write documents while refuse is set.
 type refusingWatches struct {
 	logStore
 
@@ -641,15 +641,15 @@ func TestPendingWatchesThatCouldNotBeListed(t *testing.T) {
 		letPass(3 * time.Second)
 		counting.fail(nil)
 		letPass(3 * time.Second)
-		if n.toldCount() != 1 || len(n.own()) != 0 {
-			t.Errorf("told %+v, left %+v", n.told, n.own())
+		if n.deliveredCount() != 1 || len(n.own()) != 0 {
+			t.Errorf("delivered %+v, left %+v", n.delivered, n.own())
 		}
 	})
 }
 
 // More watches than the nodes' common document holds are made and fire between two
 // looks at it: none is missed.
-func TestMoreChangesThanNodesKeep(t *testing.T) {
+func TestMoreChangesThanTheDocumentHolds(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		holder := startShared(t, st)
 		letPass(promptly)
@@ -669,13 +669,13 @@ func TestMoreChangesThanNodesKeep(t *testing.T) {
 		letPass(3 * time.Second)
 		other.play("alice", arrives)
 		letPass(10 * time.Second)
-		if holder.toldCount() != 0 || other.toldCount() != owners {
-			t.Errorf("told %d here and %d there", holder.toldCount(), other.toldCount())
+		if holder.deliveredCount() != 0 || other.deliveredCount() != owners {
+			t.Errorf("delivered %d here and %d there", holder.deliveredCount(), other.deliveredCount())
 		}
 	})
 }
 
-// A change of somebody whom nobody waits for is not even read.
+// A change of a user without watches is not read.
 func TestWithoutWatchesNothingIsRead(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		counting := &countingReads{logStore: st}
@@ -739,7 +739,7 @@ func (c *countingReads) fail(err error) {
 	c.failure = err
 }
 
-// What is damaged holds up no other watch, neither at a start nor later.
+// A damaged record or watch delays no other watch, neither at a start nor later.
 func TestADamagedTarget(t *testing.T) {
 	for _, damage := range []func(*damagedStore){
 		func(d *damagedStore) { d.target = "dora" },
@@ -756,8 +756,8 @@ func TestADamagedTarget(t *testing.T) {
 			n.ask("alice", presence.Available)
 			n.play("alice", arrives)
 			letPass(time.Minute)
-			if n.toldCount() != 1 || n.told[0].Target != "alice" {
-				t.Fatalf("told %+v", n.told)
+			if n.deliveredCount() != 1 || n.delivered[0].Target != "alice" {
+				t.Fatalf("delivered %+v", n.delivered)
 			}
 			n.stop()
 			n.play("carol", arrives)
@@ -767,13 +767,13 @@ func TestADamagedTarget(t *testing.T) {
 			letPass(time.Minute)
 			again.play("carol", leaves)
 			letPass(time.Minute)
-			if again.toldCount() != 1 || again.told[0].Target != "carol" {
-				t.Fatalf("told after a restart: %+v", again.told)
+			if again.deliveredCount() != 1 || again.delivered[0].Target != "carol" {
+				t.Fatalf("delivered after a restart: %+v", again.delivered)
 			}
 			damaged.set(func(d *damagedStore) { d.target, d.watches = "", false })
 			letPass(3 * time.Second)
-			if again.toldCount() != 2 || again.told[1].Target != "dora" {
-				t.Errorf("told when it was repaired: %+v", again.told)
+			if again.deliveredCount() != 2 || again.delivered[1].Target != "dora" {
+				t.Errorf("delivered when it was repaired: %+v", again.delivered)
 			}
 		})
 	}
@@ -840,16 +840,16 @@ func TestALostAnswerOfFiring(t *testing.T) {
 				n.play("alice", arrives)
 			}
 			letPass(time.Millisecond)
-			n.play("alice", leaves) // it is not due any more when it is tried again
+			n.play("alice", leaves) // it is no longer due at the retry
 			letPass(5 * time.Second)
-			if n.toldCount()+other.toldCount() == 0 || len(n.own()) != 0 || losing.left != 0 {
-				t.Errorf("at once %v: told %+v and %+v, left %+v", atOnce, n.told, other.told, n.own())
+			if n.deliveredCount()+other.deliveredCount() == 0 || len(n.own()) != 0 || losing.left != 0 {
+				t.Errorf("at once %v: delivered %+v and %+v, left %+v", atOnce, n.delivered, other.delivered, n.own())
 			}
 		})
 	}
 }
 
-// A losesFirings makes the writes that fire watches, and does not say so.
+// A losesFirings makes the writes that fire watches and loses the answers.
 type losesFirings struct {
 	logStore
 
@@ -882,8 +882,8 @@ func TestADamagedEntry(t *testing.T) {
 		letPass(promptly)
 		n.play("alice", arrives)
 		letPass(promptly)
-		if n.toldCount() != 2 || n.told[0].Target != "dora" || n.told[1].Target != "alice" {
-			t.Errorf("told %+v", n.told)
+		if n.deliveredCount() != 2 || n.delivered[0].Target != "dora" || n.delivered[1].Target != "alice" {
+			t.Errorf("delivered %+v", n.delivered)
 		}
 		docs, err := st.Load(t.Context(), "", store.Key{Collection: "quarantine", Key: "watch"})
 		if err != nil || len(docs) != 1 || !strings.Contains(string(docs[0].Value), `"count":1,`) {
