@@ -11,15 +11,15 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 )
 
-// A ContactList is whom a user follows: the edges there are, and those that ended
-// lately. Every change raises Gen, and each edge has the one at which it began or
-// ended.
+// A ContactList is the contacts of a user: the current edges, and those removed
+// recently. Every change raises Gen; each edge has the Gen at which it was added or
+// removed.
 type ContactList struct {
 	Gen     uint64
 	Edges   []ContactEdge
 	Ended   []ContactEdge
-	Pruned  uint64 // edges that ended up to here may be missing
-	Version string // another for each list of the user
+	Pruned  uint64 // edges removed up to this Gen may be missing
+	Version string // changes with the list
 }
 
 // A ContactEdge is one contact.
@@ -32,7 +32,7 @@ func (c *ContactList) has(id presence.UserID) bool {
 	return slices.ContainsFunc(c.Edges, func(e ContactEdge) bool { return e.User == id })
 }
 
-// less is the edges of c that o does not have.
+// less lists the edges of c that o does not have.
 func (c *ContactList) less(o *ContactList) []ContactEdge {
 	var rest []ContactEdge
 	for _, e := range c.Edges {
@@ -43,8 +43,8 @@ func (c *ContactList) less(o *ContactList) []ContactEdge {
 	return rest
 }
 
-// addContacts makes the owner's contacts part of a Follow: those who are new since
-// the cursor whole, and those who were removed as gone.
+// addContacts adds the owner's contacts to a Follow: those added since the cursor with a
+// full view, and those removed since as gone.
 func (l *loading) addContacts(ctx context.Context) error {
 	s := l.stream
 	lists, err := s.hub.opts.Directory.ContactLists(ctx, s.account, []presence.UserID{s.owner})
@@ -68,7 +68,7 @@ func (l *loading) addContacts(ctx context.Context) error {
 	return nil
 }
 
-// UnfollowContacts stops following the owner's contacts, but those who are also
+// UnfollowContacts stops following the owner's contacts, except those that are also
 // followed by name.
 func (s *Stream) UnfollowContacts() {
 	s.following.Lock()
@@ -93,8 +93,8 @@ func (s *Stream) removeContacts(edges []ContactEdge) {
 	})
 }
 
-// ContactsChanged has a user's streams follow the contacts that there are now. It does not wait. Changes that another node made are
-// found within contactsEvery.
+// ContactsChanged has a user's streams follow the user's present contacts. It does not
+// wait. Changes that another node made are found within contactsEvery.
 func (h *Hub) ContactsChanged(account presence.AccountID, owner presence.UserID) {
 	streams := h.followingContacts(account, owner)
 	if len(streams) == 0 {
@@ -116,21 +116,21 @@ func (s *Stream) contactList() *ContactList {
 	return s.contacts
 }
 
-// maxOwners is of how many users the contacts are read at once.
+// maxOwners is how many users' contacts are read at once.
 const maxOwners = 500
 
-// Bounds of what goes on at once to refresh contacts, and of how long it takes: who is
-// slow holds up nobody else.
+// Bounds of the concurrency and the duration of refreshing contacts: a slow account or
+// stream delays no other.
 const (
 	readAtOnce     = 16
 	followedAtOnce = 64
 	refreshTimeout = 30 * time.Second
 )
 
-// slots bound what goes on at once: each has one element for each that does.
+// slots bound concurrency: the channel has one element for each running goroutine.
 type slots chan struct{}
 
-// start does something on a goroutine of its own as soon as there is a slot for it.
+// start runs do on a goroutine of its own as soon as a slot is free.
 func (s slots) start(ctx context.Context, group *sync.WaitGroup, do func(context.Context)) {
 	select {
 	case s <- struct{}{}:
@@ -145,13 +145,13 @@ func (s slots) start(ctx context.Context, group *sync.WaitGroup, do func(context
 	})
 }
 
-// A refreshing has streams follow the contacts that there are.
+// A refreshing has streams follow their owners' present contacts.
 type refreshing struct {
 	hub     *Hub
 	reads   slots
 	follows slots
 	group   sync.WaitGroup
-	late    sync.Map // accounts of which all contacts are being read
+	late    sync.Map // accounts whose contacts are being read
 }
 
 // keepContacts refreshes contacts until ctx ends.
@@ -174,8 +174,8 @@ func (h *Hub) keepContacts(ctx context.Context) {
 	}
 }
 
-// refreshAll looks for changes of the contacts of all streams. An account whose last
-// round is not over waits for the next.
+// refreshAll finds changes of the contacts of all streams. An account whose last round
+// still runs waits for the next.
 func (r *refreshing) refreshAll(ctx context.Context, all *roster) {
 	byAccount := make(map[presence.AccountID]map[presence.UserID][]*Stream)
 	all.each(r.hub, func(s *Stream) {
@@ -198,7 +198,8 @@ func (r *refreshing) refreshAll(ctx context.Context, all *roster) {
 	}
 }
 
-// refresh reads, bounded by read, and has those follow whose contacts are others.
+// refresh reads contacts, bounded by read, and updates the streams whose contacts
+// changed.
 func (r *refreshing) refresh(ctx, read context.Context, account presence.AccountID, owners map[presence.UserID][]*Stream) {
 	for part := range slices.Chunk(slices.Collect(maps.Keys(owners)), maxOwners) {
 		versions, err := r.hub.opts.Directory.ContactVersions(read, account, part)
@@ -228,9 +229,9 @@ func (s *Stream) hasOther(version string) bool {
 	return list != nil && list.Version != version
 }
 
-// followContacts follows the contacts of a newer list. Whoever was added comes as
-// a snapshot, whoever was removed as gone; the cursor goes on with the last event. A
-// stream that is changing whom it follows is left to the next round.
+// followContacts follows the contacts of a newer list. Added contacts are sent as a
+// snapshot, removed ones as gone; the last event advances the cursor. A stream with a
+// Follow in progress is left to the next round.
 func (s *Stream) followContacts(ctx context.Context, list ContactList) {
 	if !s.following.TryLock() {
 		return
@@ -240,7 +241,7 @@ func (s *Stream) followContacts(ctx context.Context, list ContactList) {
 	if before == nil || list.Gen < before.Gen {
 		return
 	}
-	if list.Gen == before.Gen { // written, and with the same in it
+	if list.Gen == before.Gen { // rewritten with the same contents
 		s.mu.Lock()
 		s.contacts = &list
 		s.mu.Unlock()

@@ -17,8 +17,8 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// A Cursor is what the text of a cursor stands for: a position of the store's log,
-// when it was given and by which hub, and how far the owner's contacts were known.
+// A Cursor is a decoded cursor: a position of the store's log, the time and the hub
+// that issued it, and the generation of the owner's contacts.
 type Cursor struct {
 	At       store.Position
 	Second   int64 // since 1970; zero: not known
@@ -28,7 +28,7 @@ type Cursor struct {
 
 // Cursors writes and reads the text of cursors. The text is authenticated with a
 // key that all nodes of a store share and that outlives restarts, so that a client
-// can only give back what it was given.
+// can use only cursors that were issued.
 type Cursors struct {
 	epoch string
 	block cipher.Block
@@ -37,7 +37,7 @@ type Cursors struct {
 // serverAccount holds the documents of the server itself.
 const serverAccount = presence.AccountID("")
 
-// cursorKey is where the key is kept.
+// cursorKey is the document of the key.
 var cursorKey = store.Key{Collection: "cursor", Key: "key"}
 
 type cursorKeyValue struct {
@@ -46,7 +46,7 @@ type cursorKeyValue struct {
 	Key []byte `json:"key"`
 }
 
-// NewCursors loads the key of st, or makes it.
+// NewCursors loads the key of st, or creates it.
 func NewCursors(ctx context.Context, st store.Store) (*Cursors, error) {
 	var value cursorKeyValue
 	err := document.Again(func() error {
@@ -101,14 +101,14 @@ func (cs *Cursors) Text(c Cursor) string {
 	return base64.RawURLEncoding.EncodeToString(raw)
 }
 
-// ErrCursor: the text is not a cursor that this store gave.
+// ErrCursor: the text is not a cursor that this store issued.
 var ErrCursor = errors.New("not a cursor of this store")
 
 // maxCursor bounds the text of a cursor.
 const maxCursor = 256
 
 // Parse reads what Text wrote: store.ErrEpoch for a cursor of another epoch,
-// ErrCursor for anything else that this store did not give.
+// ErrCursor for anything else that this store did not issue.
 func (cs *Cursors) Parse(text string) (Cursor, error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil || len(text) > maxCursor {
@@ -134,7 +134,7 @@ func (cs *Cursors) Parse(text string) (Cursor, error) {
 	return c, nil
 }
 
-// Cursors is how this hub writes cursors; it loads the key when that was not done.
+// Cursors encodes the hub's cursors; it loads the key on first use.
 func (h *Hub) Cursors(ctx context.Context) (*Cursors, error) {
 	if cs := h.cursors.Load(); cs != nil {
 		return cs, nil
@@ -147,7 +147,7 @@ func (h *Hub) Cursors(ctx context.Context) (*Cursors, error) {
 	return cs, nil
 }
 
-// ReadCursor is the text of a cursor that a plain read gave just now.
+// ReadCursor is the text of the cursor of a plain read.
 func (h *Hub) ReadCursor(ctx context.Context, at store.Cursor) (string, error) {
 	cs, err := h.Cursors(ctx)
 	if err != nil {
@@ -169,10 +169,9 @@ func (s *Stream) Cursor() *Cursor {
 	return &c
 }
 
-// cursorText is the text of a cursor on this stream, with how far the owner's contacts
-// were sent. It is empty while the stream covers less than the
-// client may believe: nobody, or not those of a Follow that is not answered. s.mu is
-// held.
+// cursorText is the text of a cursor on this stream, with the generation of the owner's
+// contacts that was sent. It is empty while the stream covers less than the client may
+// assume: no user, or not those of a Follow without an answer yet. The caller holds s.mu.
 func (s *Stream) cursorText(c *Cursor) string {
 	if c == nil || s.unanswered > 0 || !s.covers {
 		return ""
@@ -184,7 +183,7 @@ func (s *Stream) cursorText(c *Cursor) string {
 	return s.hub.cursors.Load().Text(with)
 }
 
-// resumePointOf says where a Follow goes on, by the text of its cursor.
+// resumePointOf is where a Follow resumes, by the text of its cursor.
 func (h *Hub) resumePointOf(text string) resumePoint {
 	if text == "" {
 		return resumePoint{}

@@ -10,8 +10,8 @@ import (
 
 // An Event is one thing that a stream delivers. Those below are the hub's own. A
 // dialect defines others for its streams, with Stream.Send, and a consumer of the
-// log for those of one user, with Hub.Broadcast. A dialect that has no words for an
-// event leaves it out.
+// log for those of one user, with Hub.Broadcast. A dialect that cannot express an event
+// omits it.
 type Event interface {
 	// Size is about how many bytes the event takes, so that a queue can be bounded.
 	Size() int
@@ -38,7 +38,7 @@ const (
 	GoneContactRemoved
 )
 
-// Reset comes before the snapshots of an answer whose cursor could not be used.
+// Reset precedes the snapshots of an answer whose cursor could not be used.
 type Reset struct {
 	ID     string // of the Follow
 	Reason ResetReason
@@ -63,7 +63,7 @@ type Snapshot struct {
 	Gone    []presence.UserID
 	Unknown []string
 	Partial bool // only what changed since the cursor
-	Changed bool // one of Views is surely new, and not only may be
+	Changed bool // one of Views is certainly new, not just possibly
 	More    bool // another part follows
 }
 
@@ -73,7 +73,7 @@ const SnapshotViews = 1000
 // Ping is a keepalive, which a WebSocket client answers.
 type Ping struct{}
 
-// About how large parts of events are when they are encoded.
+// Approximate sizes of parts of encoded events.
 const (
 	viewSize  = 190
 	eventSize = 64
@@ -124,7 +124,7 @@ type Delivery struct {
 }
 
 // Encoded is what enc makes of the event, once for all streams that deliver it.
-// Nobody writes into it.
+// It must not be modified.
 func (d *Delivery) Encoded(enc Encoder) []byte {
 	if d.encodings == nil {
 		return enc.Encode(d.Event)
@@ -136,7 +136,7 @@ func (d *Delivery) Encoded(enc Encoder) []byte {
 // zero value has none.
 type encodings struct {
 	newest atomic.Pointer[encoding]
-	mu     sync.Mutex // held by who adds one
+	mu     sync.Mutex // held while one is added
 }
 
 type encoding struct {

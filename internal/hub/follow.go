@@ -15,12 +15,12 @@ import (
 // MaxFollowed is how many users one stream follows.
 const MaxFollowed = 10_000
 
-// A Follow asks to follow users, or the owner's contacts, from a cursor on.
+// A Follow is a request to follow users, or the owner's contacts, from a cursor on.
 type Follow struct {
 	Users    []NamedUser
 	Contacts bool
 	Cursor   string // "" for everything
-	// Unknown and ID go into the answer as they are.
+	// Unknown and ID are copied into the answer.
 	Unknown []string
 	ID      string
 	// Expected reports whether Expect was called for this.
@@ -33,10 +33,10 @@ type NamedUser struct {
 	Ref string // "" for the id
 }
 
-// margin is by how much the time of a commit may lie before it was seen.
+// margin is the longest time between a commit and its delivery to the hub.
 const margin = 60
 
-// A resumePoint is from where a Follow goes on.
+// A resumePoint is where a Follow resumes.
 type resumePoint struct {
 	Cursor
 
@@ -44,8 +44,9 @@ type resumePoint struct {
 	reset   ResetReason
 }
 
-// Follow follows, and puts the answer into the queue. What happens meanwhile comes
-// behind it. If it fails, the caller ends the stream or sends a frame that Answers.
+// Follow subscribes the stream and queues the answer. Changes that are committed
+// meanwhile are queued behind it. If it fails, the caller ends the stream or sends a
+// message with Answers set.
 func (s *Stream) Follow(ctx context.Context, f Follow) error {
 	if !f.Expected {
 		s.Expect()
@@ -67,8 +68,8 @@ func (s *Stream) Follow(ctx context.Context, f Follow) error {
 	return l.run(ctx)
 }
 
-// namesOf is by what names each user was asked for, each once, of those who were named
-// otherwise than by id.
+// namesOf lists the names that the client used for each user it did not name by id,
+// each once.
 func namesOf(users []NamedUser) map[presence.UserID][]string {
 	names := make(map[presence.UserID][]string)
 	for _, u := range users {
@@ -84,7 +85,7 @@ func namesOf(users []NamedUser) map[presence.UserID][]string {
 	return names
 }
 
-// A loading is the work of one Follow. Its stream's following is held.
+// A loading is the work of one Follow, during which its stream's following is locked.
 type loading struct {
 	stream   *Stream
 	from     resumePoint
@@ -93,7 +94,7 @@ type loading struct {
 	wanted   []wanted
 	answer   Snapshot // whole, before it is cut into parts
 
-	edges   []*edge // for each of wanted, whose changes are held back meanwhile
+	edges   []*edge // for each of wanted; their changes are deferred meanwhile
 	fresh   []bool  // likewise: whether it was made for this
 	records map[presence.UserID]*store.Record
 	upTo    store.Position // of what was read
@@ -107,7 +108,7 @@ type wanted struct {
 	queued  bool // a change was in the queue, and is part of the answer
 }
 
-// merge makes one of those who are wanted twice.
+// merge merges users that are wanted twice.
 func (l *loading) merge() {
 	slices.SortStableFunc(l.wanted, func(a, b wanted) int { return strings.Compare(string(a.id), string(b.id)) })
 	merged := l.wanted[:0]
@@ -122,8 +123,8 @@ func (l *loading) merge() {
 	l.wanted = merged
 }
 
-// run reads what is there and answers. Edges come first: what is committed while
-// it reads is held back at them.
+// run reads the records and answers. It adds the edges first, which defer what is
+// committed while it reads.
 func (l *loading) run(ctx context.Context) error {
 	if err := l.addEdges(); err != nil {
 		return err
@@ -142,7 +143,7 @@ func (l *loading) run(ctx context.Context) error {
 	return nil
 }
 
-// read reads who is wanted, in turn with others who read as many.
+// read reads the wanted users, taking turns with other large reads.
 func (l *loading) read(ctx context.Context) error {
 	if turns := l.stream.hub.opts.Turns; turns != nil {
 		done, err := turns.Wait(ctx, l.stream.viewer, len(l.wanted))
@@ -157,7 +158,7 @@ func (l *loading) read(ctx context.Context) error {
 	return l.dropUnknown(ctx)
 }
 
-// addEdges makes edges for who is not followed yet. Of those who are, changes that wait
+// addEdges adds edges for users not followed yet. Pending changes of those that are
 // become part of the answer.
 func (l *loading) addEdges() error {
 	l.merge()
@@ -195,8 +196,8 @@ func (l *loading) addEdges() error {
 	return nil
 }
 
-// holdBack holds changes of a user back, and removes a queued one. It reports whether
-// there was one. s.mu is held.
+// holdBack defers changes of a user and removes a queued one. It reports whether there
+// was one. The caller holds s.mu.
 func (s *Stream) holdBack(e *edge) bool {
 	e.loading = true
 	if e.slot == noSlot {
@@ -211,7 +212,7 @@ func (s *Stream) holdBack(e *edge) bool {
 // ErrEnded: the stream has ended.
 var ErrEnded = errors.New("the stream has ended")
 
-// findEdge is the index of a user's edge; s.mu is held.
+// findEdge is the index of a user's edge; the caller holds s.mu.
 func (s *Stream) findEdge(id presence.UserID) (int, bool) {
 	return slices.BinarySearchFunc(s.edges, id, func(e *edge, id presence.UserID) int {
 		return strings.Compare(string(e.target.user.ID), string(id))
@@ -233,13 +234,13 @@ func (l *loading) load(ctx context.Context) error {
 	}
 	l.upTo, err = cursor.Position(l.stream.hub.epoch)
 	if err == nil && l.from.resumes && l.from.At > max(l.upTo, store.Position(l.stream.hub.at.Load())) {
-		// The store has not come to this position, so that it did not give the cursor.
+		// The log has not reached this position, so this store did not issue the cursor.
 		l.unusable(ResetEpoch)
 	}
 	return err
 }
 
-// unusable makes the answer a full one.
+// unusable makes the answer a full snapshot.
 func (l *loading) unusable(why ResetReason) {
 	l.from = resumePoint{reset: why}
 	l.reset, l.answer.Partial, l.answer.Gone = why, false, nil
@@ -248,8 +249,7 @@ func (l *loading) unusable(why ResetReason) {
 	}
 }
 
-// dropUnknown drops those of whom nothing is recorded and whom the directory does not
-// have.
+// dropUnknown drops users that have no record and are not in the directory.
 func (l *loading) dropUnknown(ctx context.Context) error {
 	h := l.stream.hub
 	for i, w := range l.wanted {
@@ -285,8 +285,8 @@ func (l *loading) addUnknown(id presence.UserID) {
 // milliseconds.
 const deliveryTime = time.Second
 
-// awaitDelivery waits until the hub has delivered the records whose changes a
-// watcher may not see: before, it cannot know whether what is seen has changed.
+// awaitDelivery waits until the hub has delivered the records whose changes a watcher
+// may not see: before that the hub cannot know whether the watcher's view has changed.
 func (l *loading) awaitDelivery(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, deliveryTime)
 	defer cancel()
@@ -305,8 +305,8 @@ func (l *loading) awaitDelivery(ctx context.Context) {
 	}
 }
 
-// abort takes out the edges that were made for nothing, and lets changes of the
-// others through.
+// abort removes the edges that this Follow added, and releases the changes that the
+// others deferred.
 func (l *loading) abort() {
 	s := l.stream
 	var ids []presence.UserID
@@ -329,7 +329,7 @@ func (l *loading) abort() {
 	s.removeEdges(ids, func(e *edge) bool { return e.loading })
 }
 
-// enqueueAnswer queues the answer and lets changes through, at one moment.
+// enqueueAnswer queues the answer and releases the deferred changes, atomically.
 func (l *loading) enqueueAnswer() bool {
 	s := l.stream
 	var deleted []presence.UserID
@@ -382,8 +382,8 @@ func (l *loading) messages(mark Cursor) []Message {
 	return append(messages, Message{Event: &last, Mark: &mark, Answers: true})
 }
 
-// addRemoved adds contacts that are none any more and are followed still; the
-// stream's mu is held.
+// addRemoved adds former contacts that are still followed; the caller holds the
+// stream's mu.
 func (l *loading) addRemoved(removed []ContactEdge) {
 	for _, c := range removed {
 		i, found := l.stream.findEdge(c.User)
@@ -393,8 +393,8 @@ func (l *loading) addRemoved(removed []ContactEdge) {
 	}
 }
 
-// addView adds what is seen of one user to the snapshot, and reports whether the user
-// was deleted; the stream's mu is held.
+// addView adds the view of one user to the snapshot, and reports whether the user was
+// deleted; the caller holds the stream's mu.
 func (l *loading) addView(e *edge, w wanted) bool {
 	record := l.records[w.id]
 	if e.loading {
@@ -428,10 +428,9 @@ func (l *loading) addView(e *edge, w wanted) bool {
 	return false
 }
 
-// changed reports whether what is seen may have changed since the cursor, and
-// whether it surely has. A commit that changed something else makes no difference:
-// if the cursor is of another hub, or too old to know, what is seen counts as
-// changed if its own time says so.
+// changed reports whether the view may have changed since the cursor, and whether it
+// certainly has. Commits that changed something else do not count. If the cursor is of
+// another hub, or too old, the view's own revision time decides.
 func (l *loading) changed(r *store.Record, p *presence.Presence) (may, surely bool) {
 	switch {
 	case r.At <= l.from.At || p.Revision == 0:
@@ -446,8 +445,7 @@ func (l *loading) changed(r *store.Record, p *presence.Presence) (may, surely bo
 	return int64(p.Revision/1e6) >= l.from.Second-margin, false
 }
 
-// Unfollow stops following users by name. Those who are contacts that are followed
-// stay.
+// Unfollow stops following users by name. Those that are followed as contacts stay.
 func (s *Stream) Unfollow(ids []presence.UserID) {
 	s.removeEdges(ids, func(e *edge) bool {
 		e.byName = false
@@ -455,7 +453,7 @@ func (s *Stream) Unfollow(ids []presence.UserID) {
 	})
 }
 
-// removeEdges takes out the edges of ids for which really reports true.
+// removeEdges removes the edges of ids for which really reports true.
 func (s *Stream) removeEdges(ids []presence.UserID, really func(*edge) bool) {
 	if len(ids) == 0 {
 		return
@@ -465,7 +463,7 @@ func (s *Stream) removeEdges(ids []presence.UserID, really func(*edge) bool) {
 	s.removeEdgesLocked(ids, really)
 }
 
-// removeEdgesLocked is removeEdges while the hub's mu is held.
+// removeEdgesLocked is removeEdges for a caller that holds the hub's mu.
 func (s *Stream) removeEdgesLocked(ids []presence.UserID, really func(*edge) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,9 +1,9 @@
-// Package hub hands committed changes to the streams that follow their users. It has
+// Package hub delivers committed changes to the streams that follow their users. It has
 // the subscriptions, each stream's coalescing queue, cursors to resume from, and
-// keepalives; it gives a connection typed events, and knows no dialect's bytes.
+// keepalives; it sends a connection typed events, and knows no dialect's encoding.
 //
 // It is separate from publish so that nothing can be delivered that is not durable:
-// the two meet in the store only; and from the dialects so that one hub serves any
+// the two share only the store; and from the dialects so that one hub serves any
 // number of them, each with an [Encoder] of its own. It guarantees that each viewer is
 // shown what presence.View allows and nothing more, that the newest of each user is
 // never lost, that an event is encoded once for each dialect and view, and that a
@@ -39,21 +39,21 @@ type Options struct {
 	Log       *slog.Logger
 }
 
-// A Directory knows which users there are, and their contacts.
+// A Directory has the users and their contacts.
 type Directory interface {
-	// Exists reports whether there is a user of whom nothing is recorded.
+	// Exists reports whether a user without a record exists.
 	Exists(context.Context, store.User) (bool, error)
 	// ContactLists reads the contacts of many users of an account at once; those
-	// without are left out.
+	// without any are left out.
 	ContactLists(context.Context, presence.AccountID, []presence.UserID) (map[presence.UserID]ContactList, error)
 	// ContactVersions is the Version of the lists that ContactLists would give.
 	ContactVersions(context.Context, presence.AccountID, []presence.UserID) (map[presence.UserID]string, error)
 }
 
-// Access knows who may look.
+// Access checks that viewers still have access.
 type Access interface {
-	// Revoked reports for each viewer whether it may not look any more. It is false
-	// for those of whom that cannot be found out now.
+	// Revoked reports for each viewer whether it has lost access. It is false for
+	// viewers that cannot be checked now.
 	Revoked(context.Context, []view.Viewer) []bool
 }
 
@@ -63,18 +63,18 @@ type Turns interface {
 	Wait(ctx context.Context, v view.Viewer, users int) (done func(), err error)
 }
 
-// Intervals of what is done for all streams together.
+// Intervals of the work that is done for all streams together.
 const (
 	sweepEvery    = time.Second
 	checkEvery    = 3 * time.Second
 	contactsEvery = 3 * time.Second
-	// PingEvery is how often a stream is sent at least something, and silentFor how
-	// long its client may send nothing.
+	// PingEvery is the longest time without an event on a stream, and silentFor how
+	// long its client may be silent.
 	PingEvery = 25 * time.Second
 	silentFor = 3 * PingEvery
 )
 
-// A Hub tails the store and hands each change to the streams that follow its user.
+// A Hub tails the store and delivers each change to the streams that follow its user.
 //
 // Lock order: Hub.mu before Stream.mu. A stream's own lock is held for memory
 // only, never while anything is read or written.
@@ -87,21 +87,20 @@ type Hub struct {
 	// at is the low-water mark: every change at or below it is in the queues of
 	// those who follow.
 	at atomic.Uint64
-	// fresh is the second as of which nothing at all is missing that was committed
-	// before; zero: not known.
+	// fresh is a second: everything committed before it was delivered. Zero: not known.
 	fresh     atomic.Int64
 	delivered atomic.Bool // something, since the last sweep
-	// quietRounds is for how many rounds of advanceFresh the store has been well and has
-	// given nothing; its alone.
+	// quietRounds counts the rounds of advanceFresh in a row in which the store was
+	// healthy and delivered nothing. Only advanceFresh uses it.
 	quietRounds int
-	ready       chan struct{} // closed when the first group has come
+	ready       chan struct{} // closed when the first group has arrived
 
 	mu       sync.Mutex // guards the fields below
 	targets  map[store.User]*target
 	owners   map[store.User]*Stream // by whom they act for, linked by next and prev
 	streams  map[*Stream]struct{}
 	draining bool
-	// allClosed is closed when nothing is closing; nil: nobody waits.
+	// allClosed is closed when closing is zero; nil while none waits for it.
 	allClosed chan struct{}
 
 	closing atomic.Int64 // streams that were ended and are not closed yet
@@ -115,13 +114,13 @@ type Hub struct {
 
 type counters struct{ delivered, coalesced, slow, resets atomic.Uint64 }
 
-// A target is a user whom somebody follows.
+// A target is a user that streams follow.
 type target struct {
 	user  store.User
 	edges []*edge
 }
 
-// New is a hub that delivers once Run runs.
+// New is a hub; Run delivers.
 func New(o Options) *Hub {
 	return &Hub{
 		opts: o, epoch: o.Store.Epoch(), ready: make(chan struct{}), id: newHubID(), recent: newRecent(),
@@ -134,9 +133,9 @@ func New(o Options) *Hub {
 // newHubID is a random number other than zero.
 func newHubID() uint32 { return 1 + rand.Uint32N(math.MaxUint32) } //nolint:gosec // no secret
 
-// Run delivers until ctx ends or the store fails. A store that cannot be read for
-// a while costs the streams their connection, and nobody a change: they come back
-// with their cursors.
+// Run delivers until ctx ends or the store fails. If the store cannot be read for a
+// while, streams lose their connection but no change: clients reconnect with their
+// cursors.
 func (h *Hub) Run(ctx context.Context) error {
 	var sweeping sync.WaitGroup
 	work, stop := context.WithCancel(ctx)
@@ -161,8 +160,8 @@ func (h *Hub) Run(ctx context.Context) error {
 	}
 }
 
-// watch delivers what the store gives. If that is not for the first time, streams
-// that opened since the last time have missed changes, and begin again.
+// watch delivers the store's changes. When it is called again after a failure, streams
+// that are open have missed changes and must reconnect.
 func (h *Hub) watch(ctx context.Context, again bool) error {
 	if _, err := h.Cursors(ctx); err != nil {
 		return err
@@ -181,9 +180,9 @@ func (h *Hub) watch(ctx context.Context, again bool) error {
 	})
 }
 
-// deliver puts a group of changes into the queues of the streams that follow, and
-// sends what is in them, before it takes the next: while it writes, changes
-// gather, and those to one socket leave in one write.
+// deliver queues a group of changes on the streams that follow their users and flushes
+// them before the next group. Changes that arrive while it writes form the next group,
+// and leave each socket in one write.
 func (h *Hub) deliver(group []store.Record, upTo store.Cursor) {
 	at, _ := upTo.Position(h.epoch) // a store has one epoch while it is open
 	if len(group) > 0 {
@@ -229,11 +228,11 @@ func (h *Hub) enqueue(group []store.Record) {
 	}
 }
 
-// fewStreams is how many are sent to without the help of other processors.
+// fewStreams is how many streams one goroutine flushes by itself.
 const fewStreams = 32
 
-// flush writes what the group left in queues. No write waits for a reader. Half of
-// the processors write: the others are for requests, and for who reads.
+// flush writes what the group queued. No write waits for a reader. It uses half of the
+// processors and leaves the others to requests and to readers.
 func (h *Hub) flush() {
 	dirty := h.dirty
 	defer func() { clear(dirty); h.dirty = dirty[:0] }()
@@ -262,11 +261,11 @@ func (h *Hub) flush() {
 	group.Wait()
 }
 
-// ErrDraining: the hub takes no more streams.
+// ErrDraining: the hub accepts no more streams.
 var ErrDraining = errors.New("the server is shutting down")
 
-// Open adds a stream with its first messages, which are sent with what comes next.
-// The caller ends it.
+// Open adds a stream with its first messages, which are sent with the next flush. The
+// caller ends it.
 func (h *Hub) Open(ctx context.Context, account presence.AccountID, owner presence.UserID, viewer view.Viewer, sink Sink, first ...Message) (*Stream, error) {
 	select {
 	case <-h.ready:
@@ -278,7 +277,7 @@ func (h *Hub) Open(ctx context.Context, account presence.AccountID, owner presen
 	s.lastReceived.Store(now)
 	s.lastSent.Store(now)
 	s.lastPing.Store(now)
-	s.enqueueMessages(first) // nobody else has it yet
+	s.enqueueMessages(first) // no lock: the stream is not shared yet
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.draining {
@@ -323,7 +322,7 @@ func (h *Hub) removeStream(s *Stream) {
 	}
 }
 
-// addEdge makes an edge of the index; h.mu is held.
+// addEdge adds an edge to the index; the caller holds h.mu.
 func (h *Hub) addEdge(s *Stream, u store.User) *edge {
 	t := h.targets[u]
 	if t == nil {
@@ -335,7 +334,7 @@ func (h *Hub) addEdge(s *Stream, u store.User) *edge {
 	return e
 }
 
-// removeEdge takes an edge out of the index; h.mu is held.
+// removeEdge removes an edge from the index; the caller holds h.mu.
 func (h *Hub) removeEdge(e *edge) {
 	t := e.target
 	last := len(t.edges) - 1
@@ -351,7 +350,7 @@ func (h *Hub) removeEdge(e *edge) {
 	}
 }
 
-// Broadcast sends messages to every stream of a user that takes them. They are
+// Broadcast sends messages to every stream of a user that accepts broadcasts. They are
 // encoded once for each dialect.
 func (h *Hub) Broadcast(account presence.AccountID, owner presence.UserID, messages ...Message) {
 	for i := range messages {
@@ -359,7 +358,7 @@ func (h *Hub) Broadcast(account presence.AccountID, owner presence.UserID, messa
 	}
 	for _, s := range h.streamsOf(store.User{Account: account, ID: owner}) {
 		if s.TakesBroadcasts() {
-			s.Send(slices.Clone(messages)...) // a queue keeps what it is given
+			s.Send(slices.Clone(messages)...) // the queue retains its argument
 		}
 	}
 }
@@ -386,16 +385,16 @@ func (h *Hub) appendAll(all []*Stream) []*Stream {
 	return all
 }
 
-// CloseAll ends every stream that is open, each with a delay of its own before it
-// should come back, up to spread.
+// CloseAll ends every open stream and tells each client to reconnect after a random
+// delay of up to spread.
 func (h *Hub) CloseAll(why Close, spread time.Duration) {
 	for _, s := range h.all() {
 		s.End(why, retryWithin(spread))
 	}
 }
 
-// retryWithin is a random time, so that those who left together do not come back
-// together.
+// retryWithin is a random delay, so that clients that disconnect together do not
+// reconnect together.
 func retryWithin(spread time.Duration) time.Duration {
 	return time.Millisecond + time.Duration(rand.Int64N(int64(max(spread, time.Millisecond)))) //nolint:gosec // no secret
 }
@@ -408,8 +407,8 @@ const (
 	maxSpread        = 10 * time.Second
 )
 
-// Drain takes no more streams and ends those that are open: clients come back, to
-// another server or to this one, over a time that grows with their number.
+// Drain accepts no more streams and ends the open ones. Clients reconnect, to another
+// server or to this one, over a time that grows with their number.
 func (h *Hub) Drain(ctx context.Context) {
 	h.mu.Lock()
 	h.draining = true
@@ -419,11 +418,11 @@ func (h *Hub) Drain(ctx context.Context) {
 	h.awaitClosed(ctx)
 }
 
-// closeTimeout is how long connections may take to be sent why they end.
+// closeTimeout is how long sending the close reasons may take.
 const closeTimeout = 2 * time.Second
 
 // awaitClosed waits until the streams that were ended are closed, for half of the
-// time that ctx has at most: others wait for theirs.
+// time that ctx has at most: other parts of the shutdown need the rest.
 func (h *Hub) awaitClosed(ctx context.Context) {
 	allClosed := make(chan struct{})
 	h.mu.Lock()
@@ -458,7 +457,7 @@ func (h *Hub) noteClosed() {
 	}
 }
 
-// Draining reports whether the server stops.
+// Draining reports whether the server is shutting down.
 func (h *Hub) Draining() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -3,28 +3,28 @@ package hub
 import "time"
 
 // SlowAfter is how long a reader has, from the first write that its connection
-// refused, to take what waits for it.
+// refused, to read what is queued for it.
 const SlowAfter = 10 * time.Second
 
-// paceBytes is how much a reader must take in SlowAfter if more than that waits.
+// paceBytes is how much a reader must read in SlowAfter if more than that is queued.
 const paceBytes = 256 << 10
 
-// A Pace is what a reader must keep to whose connection has refused a write, which
-// is to say that it did not take all of it at once. Within SlowAfter the reader takes
-// all that waits, or paceBytes of it, and so on until nothing waits. Progress of fewer
-// bytes does not prolong the time: who takes a byte a second does not keep up.
+// A Pace is the least speed of a slow consumer: a reader whose connection did not accept
+// a write in full. Within SlowAfter it must read all that is queued, or paceBytes of it,
+// and so on until the queue is empty. Fewer bytes do not extend the deadline: a reader
+// that takes a byte a second does not keep up.
 type Pace struct {
 	by   time.Time
-	left int // bytes to be taken by then
+	left int // bytes to be read by then
 }
 
 // NewPace is the pace of a reader that refused a write just now.
 func NewPace() *Pace { return &Pace{by: time.Now().Add(SlowAfter), left: paceBytes} }
 
-// Next is how many of n bytes to write now, and when they must have been taken.
+// Next is how many of n bytes to write now, and the deadline of that write.
 func (p *Pace) Next(n int) (int, time.Time) { return min(n, p.left), p.by }
 
-// Took notes that n bytes were taken.
+// Took notes that the connection accepted n bytes.
 func (p *Pace) Took(n int) {
 	if p.left -= n; p.left <= 0 {
 		*p = *NewPace()

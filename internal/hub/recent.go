@@ -10,10 +10,10 @@ import (
 
 // recent remembers at which position the hub delivered which revision of a user.
 //
-// A watcher who does not see all sees a revision that is older than the record's.
-// Whether that watcher was shown it by a cursor must not follow from the record's
-// position, which moves with what is hidden: recent knows the position at which
-// the revision came.
+// A watcher with a restricted view sees a revision older than the record's. Whether a
+// cursor covers that revision must not be derived from the record's position, which
+// also moves with hidden changes: recent has the position at which the revision was
+// delivered.
 type recent struct {
 	seed maphash.Seed
 
@@ -21,7 +21,7 @@ type recent struct {
 	commits []delivered
 	next    uint64            // the number of the next one; it lies at next % maxRecent
 	newest  map[uint64]uint64 // by user, the number of the newest
-	floor   store.Position    // nothing at or below it is here
+	floor   store.Position    // commits at or below it are not here
 	floorAt presence.Revision // its time, as revisions have it
 }
 
@@ -40,7 +40,7 @@ func newRecent() *recent {
 	return &recent{seed: maphash.MakeSeed(), newest: make(map[uint64]uint64)}
 }
 
-// begin says that nothing up to at was delivered here.
+// begin notes that nothing up to at was delivered here.
 func (r *recent) begin(at store.Position, now presence.Instant) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -66,7 +66,7 @@ func (r *recent) add(records []store.Record) {
 	}
 }
 
-// replace puts c where the oldest commit is; r.mu is held.
+// replace overwrites the oldest commit with c; the caller holds r.mu.
 func (r *recent) replace(c delivered) {
 	oldest := &r.commits[r.next%maxRecent]
 	if r.newest[oldest.user] == r.next-maxRecent {

@@ -11,7 +11,7 @@ import (
 	"porchlight.dev/porchlight/internal/view"
 )
 
-// A Message is an event that is queued as it is: nothing newer takes its place.
+// A Message is an event that is never coalesced.
 type Message struct {
 	Event Event
 	// Mark is the low-water mark at this event; nil: none.
@@ -25,7 +25,7 @@ type Message struct {
 	encodings *encodings // nil: no other stream delivers it
 }
 
-// messageCost is what a message takes beside its event.
+// messageCost is the size of a message besides its event.
 const messageCost = 128
 
 func (m *Message) cost() int { return m.Event.Size() + messageCost }
@@ -34,7 +34,7 @@ func (m *Message) cost() int { return m.Event.Size() + messageCost }
 type Sink interface {
 	// Append appends an event in the connection's form.
 	Append(b []byte, d Delivery) []byte
-	// TryWrite writes what can be written without waiting, and returns how much.
+	// TryWrite writes what the connection accepts without waiting, and returns how much.
 	TryWrite(b []byte) (int, error)
 	// Write writes all, and waits for a reader that keeps to the pace.
 	Write(b []byte, pace *Pace) error
@@ -45,7 +45,7 @@ type Sink interface {
 	// End is called once, perhaps during a write: that write must end soon, and
 	// nothing of the kind follows.
 	End(why Close, retry time.Duration)
-	// Finish comes after End and the last write. It sends the reason, if all that was
+	// Finish is called after End and the last write. It sends the reason, if all that was
 	// written is whole, and closes the connection. It does not wait, and calls done
 	// when that is over.
 	Finish(whole bool, done func())
@@ -65,9 +65,9 @@ const (
 	CloseTooFast
 )
 
-// A Stream is one connection's queue: what is not written yet, the newest of each
-// user it follows, in the order of their commits. So it is bounded by what it
-// follows, and the newest of each is never lost.
+// A Stream is the queue of one connection: the newest unwritten change of each user it
+// follows, in the order of their commits. So the number of users bounds it, and the
+// newest change of each is never lost.
 type Stream struct {
 	hub        *Hub
 	account    presence.AccountID
@@ -78,7 +78,7 @@ type Stream struct {
 	// When something was received, sent, and a ping sent: nanoseconds.
 	lastReceived, lastSent, lastPing atomic.Int64
 
-	following sync.Mutex // held by who changes whom it follows
+	following sync.Mutex // held while the set of followed users changes
 
 	mu           sync.Mutex // guards the fields below
 	edges        []*edge    // by user
@@ -92,14 +92,14 @@ type Stream struct {
 	unanswered     int
 	covers         bool
 	unacknowledged []func()      // OnDelivered of what was written
-	capacity       chan struct{} // closed when answers may be queued; nil: nobody waits
-	writing        bool          // somebody writes
+	capacity       chan struct{} // closed when answers may be queued; nil while none waits for it
+	writing        bool          // a goroutine writes
 	ended          bool
 }
 
 // An item of a queue is an edge whose pending change is to be written, or a message.
 type item struct {
-	edge     *edge // nil: message, or nothing any more
+	edge     *edge // nil: message, or superseded
 	message  *Message
 	contacts *ContactList // all of which is sent with the message
 }
@@ -109,8 +109,8 @@ type edge struct {
 	stream *Stream
 	target *target
 	seen   presence.Revision // the newest that was queued
-	// pending is the change that waits to be written or, while loading, to be
-	// compared with what is read.
+	// pending is the change to be written or, while loading, to be compared with the
+	// record that is read.
 	pending   *changeView
 	index     int32 // in target.edges, guarded by Hub.mu
 	slot      int32 // in Stream.queue
@@ -122,8 +122,8 @@ type edge struct {
 
 const noSlot = -1
 
-// A change is a commit as it goes out. What viewers see of it is encoded once for
-// each dialect: most see the same.
+// A change is a commit to be delivered. Each view of it is encoded once for each
+// dialect: most viewers have the same view.
 type change struct {
 	record store.Record
 	cursor Cursor
@@ -176,7 +176,7 @@ func (s *Stream) enqueue(e *edge, c *change) bool {
 	return s.enqueueView(e, v)
 }
 
-// enqueueView puts e's newest change at the end of the queue; s.mu is held.
+// enqueueView puts e's newest change at the end of the queue; the caller holds s.mu.
 func (s *Stream) enqueueView(e *edge, v *changeView) bool {
 	e.seen = max(e.seen, v.seen.Presence.Revision)
 	if e.slot != noSlot {
@@ -192,7 +192,7 @@ func (s *Stream) enqueueView(e *edge, v *changeView) bool {
 	return !s.writing && s.queued == 1
 }
 
-// compact closes the holes that superseded changes left.
+// compact removes superseded changes from the queue.
 func (s *Stream) compact() {
 	if len(s.queue) < 64 || len(s.queue) < 2*s.queued {
 		return
@@ -211,17 +211,17 @@ func (s *Stream) compact() {
 	s.queue = kept
 }
 
-// A client with more than maxUnread bytes of messages to read gets no further
-// answer before it has read some, and one with maxMessages bytes is given up. The
-// largest answer has 2 MB.
+// Backpressure: a client with more than maxUnread bytes of unread messages gets no
+// further answer before it has read some, and one with maxMessages bytes is
+// disconnected. The largest answer has 2 MB.
 const (
 	maxUnread   = 256 << 10
 	maxMessages = 4 << 20
 )
 
-// AwaitCapacity waits until so little is queued that another answer may be, and
-// reports whether the stream goes on. Whoever asks waits: a client that asks and
-// does not read fills its own connection, not this queue.
+// AwaitCapacity waits until the queue has capacity for another answer, and reports
+// whether the stream is still open. The reader of requests waits here: a client that
+// asks without reading fills its own connection, not this queue.
 func (s *Stream) AwaitCapacity() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -237,7 +237,7 @@ func (s *Stream) AwaitCapacity() bool {
 	return !s.ended
 }
 
-// signalCapacity has AwaitCapacity look again; s.mu is held.
+// signalCapacity wakes AwaitCapacity; the caller holds s.mu.
 func (s *Stream) signalCapacity() {
 	if s.capacity != nil && (s.ended || s.messageBytes <= maxUnread) {
 		close(s.capacity)
@@ -245,7 +245,7 @@ func (s *Stream) signalCapacity() {
 	}
 }
 
-// Send queues messages behind what is there, and sends.
+// Send appends messages to the queue and flushes it.
 func (s *Stream) Send(messages ...Message) {
 	s.mu.Lock()
 	full := s.enqueueMessages(messages)
@@ -257,7 +257,7 @@ func (s *Stream) Send(messages ...Message) {
 	s.flush()
 }
 
-// enqueueMessages reports whether there are too many; s.mu is held.
+// enqueueMessages reports whether there are too many; the caller holds s.mu.
 func (s *Stream) enqueueMessages(messages []Message) (full bool) {
 	if s.ended {
 		return false
@@ -270,12 +270,12 @@ func (s *Stream) enqueueMessages(messages []Message) (full bool) {
 	return s.messageBytes > maxMessages
 }
 
-// maxBatch bounds how many bytes are done from a queue at once. The rest stays queued, where
-// newer changes of the same users take its place.
+// maxBatch bounds how many bytes are encoded from a queue at once. The rest stays
+// queued, where newer changes of the same users supersede it.
 const maxBatch = 64 << 10
 
 // appendQueued appends what is queued, in the connection's form, and removes it
-// from the queue: all of it, or at least maxBatch bytes. s.mu is held.
+// from the queue: all of it, or at least maxBatch bytes. The caller holds s.mu.
 func (s *Stream) appendQueued(b []byte) []byte {
 	done := 0
 	for ; done < len(s.queue) && len(b) < maxBatch; done++ {
@@ -331,10 +331,10 @@ func (s *Stream) appendChange(b []byte, e *edge) []byte {
 	return s.sink.Append(b, d)
 }
 
-// changeText is the cursor of a change on this stream; s.mu is held.
+// changeText is the cursor of a change on this stream; the caller holds s.mu.
 func (s *Stream) changeText(c *change) string {
 	if s.sentContacts == nil && s.unanswered == 0 {
-		return c.text // it is followed, so the stream covers somebody
+		return c.text // the stream follows the user, so its cursor is valid
 	}
 	return s.cursorText(&c.cursor)
 }
@@ -348,11 +348,11 @@ func (s *Stream) Expect() {
 	s.unanswered++
 }
 
-// maxKeptBuffer is of the buffers that are used again.
-const maxKeptBuffer = 64 << 10
+// maxReusedBuffer bounds the buffers that are reused.
+const maxReusedBuffer = 64 << 10
 
-// flush writes what is queued, unless somebody does already. It does not wait for
-// the reader: what the socket does not take is left to a goroutine of its own.
+// flush writes what is queued unless another goroutine is writing. It does not wait for
+// the reader: what the socket does not accept is left to a goroutine of its own.
 func (s *Stream) flush() {
 	s.mu.Lock()
 	if s.writing || s.ended || s.queued == 0 {
@@ -381,12 +381,12 @@ func (s *Stream) flush() {
 			break
 		}
 	}
-	if cap(*buffer) <= maxKeptBuffer {
+	if cap(*buffer) <= maxReusedBuffer {
 		s.hub.buffers.Put(buffer)
 	}
 }
 
-// writeSlowly writes to a slow consumer, until it keeps up or is given up.
+// writeSlowly writes to a slow consumer until it keeps up or is disconnected.
 func (s *Stream) writeSlowly(b []byte) {
 	pace := NewPace()
 	for {
@@ -406,9 +406,9 @@ func (s *Stream) writeSlowly(b []byte) {
 	}
 }
 
-// stopWriting ends the turn of who writes; s.mu is held, and given up. The reason of
-// a stream that was ended meanwhile is left to it: before, that would have come into
-// the middle of a frame.
+// stopWriting ends the writer's turn; the caller holds s.mu, which is unlocked. If the
+// stream was ended meanwhile, the close reason is sent now: before, it would have been
+// written into the middle of a frame.
 func (s *Stream) stopWriting() {
 	s.writing = false
 	ended := s.ended
@@ -418,13 +418,13 @@ func (s *Stream) stopWriting() {
 	}
 }
 
-// fail is for who writes and could not.
+// fail ends the stream after a failed write.
 func (s *Stream) fail(why Close) {
 	s.End(why, 0)
 	s.sink.Finish(false, s.hub.noteClosed)
 }
 
-// noteWritten notes that all that was done is written.
+// noteWritten notes that everything encoded so far was written.
 func (s *Stream) noteWritten() {
 	s.lastSent.Store(s.hub.opts.Clock().UnixNano())
 	if !s.sink.AnswersPings() {
@@ -442,7 +442,7 @@ func (s *Stream) Acknowledge() {
 	if len(delivered) == 0 {
 		return
 	}
-	go func() { // whoever writes or reads goes on
+	go func() { // callbacks must not delay the writer or the reader
 		for _, f := range delivered {
 			f()
 		}
@@ -452,8 +452,8 @@ func (s *Stream) Acknowledge() {
 // NoteReceived notes that the client sent something.
 func (s *Stream) NoteReceived() { s.lastReceived.Store(s.hub.opts.Clock().UnixNano()) }
 
-// discardQueue empties the queue; s.mu is held. The edges are there still, and must
-// not point into it.
+// discardQueue empties the queue; the caller holds s.mu. The edges remain, and must not
+// point into it.
 func (s *Stream) discardQueue() {
 	for i := range s.queue {
 		if e := s.queue[i].edge; e != nil {
@@ -486,7 +486,7 @@ func (s *Stream) End(why Close, retry time.Duration) {
 	s.sink.End(why, retry)
 	writing := s.writing
 	if !writing || why == CloseUnauthorized {
-		s.discardQueue() // else it is written, if that does not take long
+		s.discardQueue() // otherwise it is still written, within closeTimeout
 	}
 	s.mu.Unlock()
 	s.hub.removeStream(s)

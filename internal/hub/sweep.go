@@ -14,19 +14,19 @@ func userOf(account presence.AccountID, id presence.UserID) store.User {
 	return store.User{Account: account, ID: id}
 }
 
-// sweepAll does what would otherwise be a timer of each stream. What may wait for the
-// store has a goroutine of its own, so that keepalives come in time.
+// sweepAll replaces timers of each stream. Work that may wait for the store has a
+// goroutine of its own, so that keepalives are sent in time.
 func (h *Hub) sweepAll(ctx context.Context) {
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	parts.Go(func() { every(ctx, sweepEvery, func() { h.advanceFresh(ctx) }) })
-	var kept, checked roster
-	parts.Go(func() { every(ctx, sweepEvery, func() { h.keepaliveAll(&kept) }) })
+	var pinged, checked roster
+	parts.Go(func() { every(ctx, sweepEvery, func() { h.keepaliveAll(&pinged) }) })
 	parts.Go(func() { every(ctx, checkEvery, func() { h.checkAll(ctx, &checked) }) })
 	h.keepContacts(ctx)
 }
 
-// every does something at an interval until ctx ends.
+// every calls do at an interval until ctx ends.
 func every(ctx context.Context, interval time.Duration, do func()) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
@@ -40,7 +40,7 @@ func every(ctx context.Context, interval time.Duration, do func()) {
 	}
 }
 
-// A roster is space for all streams, which is used again each second.
+// A roster is a buffer for all streams that is reused each second.
 type roster struct {
 	streams []*Stream
 	viewers []view.Viewer
@@ -79,12 +79,12 @@ func (h *Hub) EndRevoked(revoked func(view.Viewer) bool) {
 	}
 }
 
-// quietAfter is for how many rounds of advanceFresh the store must have been well, and given nothing,
-// until it is believed that there is nothing: after a lost connection it has
-// something to give.
+// quietAfter is how many rounds of advanceFresh in a row the store must be healthy and
+// deliver nothing before the hub assumes that there is nothing: after a lost connection
+// the store takes some time to deliver what was missed.
 const quietAfter = 3
 
-// advanceFresh moves on the time of which nothing is missing.
+// advanceFresh advances fresh.
 func (h *Hub) advanceFresh(ctx context.Context) {
 	now := h.opts.Clock().Unix()
 	quiet := !h.delivered.Swap(false) || now-h.fresh.Load() <= quietAfter
@@ -104,7 +104,7 @@ func (h *Hub) keepaliveAll(r *roster) {
 }
 
 // keepalive pings, or ends a stream whose client is silent. A client that can answer is
-// pinged however much it is sent: one that only reads sends nothing by itself.
+// pinged however much is sent to it: one that only reads sends nothing by itself.
 func (s *Stream) keepalive(now time.Time) {
 	if now.UnixNano()-s.lastPing.Load() < int64(PingEvery) && now.UnixNano()-s.lastReceived.Load() <= int64(silentFor) {
 		return // nothing is due
@@ -122,7 +122,7 @@ func (s *Stream) keepalive(now time.Time) {
 	}
 	s.lastPing.Store(now.UnixNano())
 	s.mu.Lock()
-	idle := !s.writing || s.sink.AnswersPings() // who is written to needs no keepalive
+	idle := !s.writing || s.sink.AnswersPings() // a stream being written to needs no keepalive
 	s.mu.Unlock()
 	if idle {
 		s.Send(Message{Event: Ping{}})

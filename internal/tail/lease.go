@@ -11,13 +11,13 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// The documents of all consumers lie among those of the server itself.
+// The documents of all consumers are among those of the server itself.
 const (
 	account   = presence.AccountID("")
 	positions = "consumer"
 )
 
-// A positionValue is how far a consumer came, and who runs it.
+// A positionValue is the position of a consumer, and the node that runs it.
 type positionValue struct {
 	document.Format
 
@@ -37,7 +37,7 @@ func decodePosition(doc *store.Doc) (positionValue, error) {
 var errLost = errors.New("another node took the consumer over")
 
 // A lease is this node's hold on the position document of a consumer. The document's
-// version is the fence: whoever does not know the newest one cannot write.
+// version is the fence: a node that does not know the newest one cannot write.
 //
 // Nodes do not compare clocks. A standby takes a lease over when the document did
 // not change for the lease's time as the standby itself measured it; the holder
@@ -54,7 +54,7 @@ type lease struct {
 	version string
 	renewed time.Time // before the last write that succeeded
 
-	// What a standby saw last.
+	// What a standby read last.
 	seenVersion string
 	seenAt      time.Time
 }
@@ -102,7 +102,7 @@ func (l *lease) take(ctx context.Context) (bool, error) {
 			v.Position = at
 		}
 	} else if l.exclusive {
-		return true, nil // there is nobody to be told
+		return true, nil // no other node reads it
 	}
 	err := l.write(ctx, v, true)
 	if errors.Is(err, store.ErrConflict) {
@@ -111,7 +111,7 @@ func (l *lease) take(ctx context.Context) (bool, error) {
 	return err == nil, err
 }
 
-// free reports whether nobody else holds the lease.
+// free reports whether no other node holds the lease.
 func (l *lease) free() bool {
 	if l.exclusive || l.value.Holder == "" || l.value.Holder == l.holder {
 		return true
@@ -142,8 +142,8 @@ func (l *lease) write(ctx context.Context, v positionValue, hold bool) error {
 	return nil
 }
 
-// save writes how far the consumer came, and thereby renews the lease. After an
-// error other than errLost it may be called again.
+// save writes the consumer's position, which renews the lease. After an error other
+// than errLost it may be retried.
 func (l *lease) save(ctx context.Context, at store.Position, hold bool) error {
 	v := l.value
 	v.Position = at
@@ -161,8 +161,8 @@ func (l *lease) save(ctx context.Context, at store.Position, hold bool) error {
 	return errLost
 }
 
-// deadline is when the holder must have stopped, unless it renews before.
+// deadline is when the holder must have stopped unless it renews the lease before.
 func (l *lease) deadline() time.Time { return l.renewed.Add(l.time * 2 / 3) }
 
-// renewEvery is how often the holder of a lease writes at least.
+// renewEvery is the longest interval between two writes of the holder.
 func (l *lease) renewEvery() time.Duration { return l.time / 4 }

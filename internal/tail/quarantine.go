@@ -20,15 +20,15 @@ const (
 	maxReason = 200
 )
 
-// A Quarantine is what a consumer passed over.
+// A Quarantine lists the entries that a consumer skipped.
 type Quarantine struct {
 	document.Format
 
-	Count   uint64        `json:"count"` // of all, those that are not listed among them
+	Count   uint64        `json:"count"` // of all, including those not listed
 	Entries []Quarantined `json:"entries"`
 }
 
-// A Quarantined entry was not handled, and will not be.
+// A Quarantined entry was not handled and will not be.
 type Quarantined struct {
 	Position store.Position `json:"position"`
 	Epoch    string         `json:"epoch"` // of the store that Position is of
@@ -36,7 +36,7 @@ type Quarantined struct {
 	Reason   string         `json:"reason"`
 }
 
-// Quarantined lists what a consumer passed over, oldest first.
+// Quarantined lists the entries that a consumer skipped, oldest first.
 func (r *Runtime) Quarantined(ctx context.Context, name string) (Quarantine, error) {
 	return loadQuarantine(ctx, r.opts.Store, name)
 }
@@ -55,8 +55,8 @@ func readQuarantine(ctx context.Context, st Store, name string) (q Quarantine, v
 	return q, docs[0].Version, err
 }
 
-// addQuarantined keeps entries with the reasons why they were passed over, each once,
-// and gives the number of all.
+// addQuarantined records skipped entries with their reasons, each once, and returns the
+// number of all.
 func addQuarantined(ctx context.Context, st Store, name string, now time.Time, failed []*PermanentError) (count uint64, err error) {
 	err = document.Again(func() error {
 		q, version, err := readQuarantine(ctx, st, name)
@@ -76,7 +76,7 @@ func addQuarantined(ctx context.Context, st Store, name string, now time.Time, f
 func (q *Quarantine) add(e Quarantined) {
 	again := func(o Quarantined) bool { return o.Position == e.Position && o.Epoch == e.Epoch }
 	if slices.ContainsFunc(q.Entries, again) {
-		return // a crash came between this document and the position
+		return // recorded before a crash that lost the position
 	}
 	q.Count++
 	if len(q.Entries) < MaxQuarantined {

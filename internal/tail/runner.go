@@ -99,15 +99,15 @@ func (r *runner) end() {
 	r.running = false
 }
 
-// setDeadline notes how long the lease allows handling; mu is held.
+// setDeadline notes how long the lease allows handling; the caller holds mu.
 func (r *runner) setDeadline() {
 	if !r.Exclusive {
 		r.deadline = r.lease.deadline()
 	}
 }
 
-// held reports whether the lease allows handling, by the time that passed and by the
-// clock, which goes on while a machine is suspended.
+// held reports whether the lease allows handling: by the monotonic time, and by the
+// wall clock, which advances while a machine is suspended.
 func (r *runner) held() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -115,8 +115,8 @@ func (r *runner) held() bool {
 	return r.deadline.IsZero() || now.Before(r.deadline) && now.Round(0).Before(r.deadline.Round(0))
 }
 
-// keep saves the position, and renews the lease, until ctx ends. It cancels if the
-// lease is lost or cannot be renewed in time.
+// keep saves the position and renews the lease until ctx ends. It cancels consuming if
+// the lease is lost or cannot be renewed in time.
 func (r *runner) keep(ctx context.Context, cancel context.CancelCauseFunc) {
 	var renew <-chan time.Time
 	saved := func() {}
@@ -165,7 +165,7 @@ func (r *runner) position() store.Position {
 	return r.at
 }
 
-// release saves the position and gives the lease up, at a clean stop.
+// release saves the position and gives up the lease at a clean stop.
 func (r *runner) release(ctx context.Context) {
 	at := r.position()
 	if r.Exclusive && at == r.lease.value.Position {
@@ -178,7 +178,7 @@ func (r *runner) release(ctx context.Context) {
 	}
 }
 
-// consume prepares the consumer and hands it the log.
+// consume starts the consumer and passes it the log.
 func (r *runner) consume(ctx context.Context) error {
 	err := r.retry(ctx, "start the consumer", maxBackoff, func() error {
 		q, err := loadQuarantine(ctx, r.Store, r.consumer.Name)
@@ -197,7 +197,7 @@ func (r *runner) consume(ctx context.Context) error {
 	return r.follow(ctx)
 }
 
-// follow hands the consumer the log, and reads on after a failure.
+// follow passes the log to the consumer and resumes after a failure.
 func (r *runner) follow(ctx context.Context) error {
 	failing := false
 	for wait := firstBackoff; ; wait = min(2*wait, maxBackoff) {
@@ -219,7 +219,7 @@ func (r *runner) follow(ctx context.Context) error {
 	}
 }
 
-// process handles a group of entries, all but those that are quarantined.
+// process handles a group of entries except those that are quarantined.
 func (r *runner) process(ctx context.Context, entries []store.Entry) error {
 	if len(entries) == 0 {
 		return nil
@@ -239,7 +239,7 @@ func (r *runner) process(ctx context.Context, entries []store.Entry) error {
 	return nil
 }
 
-// handle tries once, and gives what is left to be handled.
+// handle tries once and returns the entries that are left to handle.
 func (r *runner) handle(ctx context.Context, entries []store.Entry) ([]store.Entry, error) {
 	if failed := r.damaged(entries); len(failed) > 0 {
 		return r.setAside(ctx, entries, failed)
@@ -257,7 +257,7 @@ func (r *runner) handle(ctx context.Context, entries []store.Entry) ([]store.Ent
 	return entries, err
 }
 
-// damaged lists the entries that are not to be handled.
+// damaged lists the entries to quarantine without handling them.
 func (r *runner) damaged(entries []store.Entry) []*PermanentError {
 	if r.consumer.Damaged {
 		return nil
@@ -271,7 +271,7 @@ func (r *runner) damaged(entries []store.Entry) []*PermanentError {
 	return failed
 }
 
-// setAside quarantines entries, and gives the others.
+// setAside quarantines entries and returns the others.
 func (r *runner) setAside(ctx context.Context, entries []store.Entry, failed []*PermanentError) ([]store.Entry, error) {
 	count, err := addQuarantined(ctx, r.Store, r.consumer.Name, r.Clock(), failed)
 	if err != nil {
@@ -296,7 +296,7 @@ func (r *runner) setQuarantined(count uint64) {
 	r.quarantined = count
 }
 
-// see notes the time of the first entry that is not handled.
+// see notes the time of the first entry not yet handled.
 func (r *runner) see(first time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -334,7 +334,7 @@ func (r *runner) stats(newest store.Position) Stats {
 	return s
 }
 
-// final reports whether trying again is of no use.
+// final reports whether a retry is pointless.
 func final(err error) bool {
 	return errors.Is(err, store.ErrFailed) || errors.Is(err, store.ErrClosed) || errors.Is(err, errLost)
 }
@@ -361,8 +361,8 @@ func guarded(f func() error) (err error) {
 	return f()
 }
 
-// retry calls try until it succeeds, ctx ends or trying is of no use, with backoff
-// of at most limit. It logs when it begins to fail and when it recovers.
+// retry calls try until it succeeds, ctx ends or the error is final, with backoff of at
+// most limit. It logs the first failure and the recovery.
 func (r *runner) retry(ctx context.Context, what string, limit time.Duration, try func() error) error {
 	failing := false
 	for wait := firstBackoff; ; wait = min(2*wait, limit) {
@@ -383,7 +383,8 @@ func (r *runner) retry(ctx context.Context, what string, limit time.Duration, tr
 	}
 }
 
-// backOff waits about as long, so that those who failed together do not retry together.
+// backOff waits for delay with jitter, so that nodes that failed together do not retry
+// together.
 func (r *runner) backOff(ctx context.Context, wait time.Duration) {
 	r.retries.Add(1)
 	pause(ctx, wait/2+rand.N(wait/2)) //nolint:gosec // no secret

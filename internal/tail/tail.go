@@ -1,13 +1,12 @@
-// Package tail runs durable consumers of the log: it gives each consumer every
-// entry in order and at least once, over crashes, on one node at a time.
+// Package tail runs durable consumers of the log: each consumer gets every entry in
+// order and at least once, across crashes, on one node at a time.
 //
 // It is separate from the engines so that leases, backoff and quarantine exist once,
-// and from the consumers so that each of them is only its Handle. What it keeps lies
-// in documents of the store: one for each consumer with its position and its lease,
-// and one with its quarantined entries. It guarantees that a consumer that fails or
-// hangs holds up no other one, and that only an entry that is damaged, or that its
-// consumer declares a permanent failure, is passed over. It must know nothing of
-// what a consumer does.
+// and from the consumers so that each of them is only its Handle. Its state is in
+// documents of the store: one for each consumer with its position and its lease, and
+// one with its quarantined entries. It guarantees that a consumer that fails or hangs
+// delays no other, and that it skips an entry only if it is damaged or its consumer
+// declares a permanent failure. It must know nothing of what a consumer does.
 package tail
 
 import (
@@ -35,18 +34,18 @@ type Store interface {
 
 // A Handler does what a consumer is for.
 type Handler interface {
-	// Handle is given entries in order, each at least once: after an error, a
-	// crash or a takeover it sees some again. It should return soon after ctx
-	// ends: another node may then be given the same entries.
+	// Handle gets entries in order, each at least once: after an error, a crash or a
+	// takeover it gets some again. It should return soon after ctx ends, because
+	// another node may then handle the same entries.
 	//
-	// After a PermanentError the entry that it names is quarantined, and the others
-	// of the group are given again at once. After any other error, or a panic,
-	// Handle is given the same group again, later and later.
+	// After a PermanentError the entry that it names is quarantined, and Handle gets
+	// the rest of the group again at once. After any other error, or a panic, Handle
+	// gets the same group again, with backoff.
 	Handle(ctx context.Context, entries []store.Entry) error
 }
 
-// A Starter is a Handler that prepares itself each time when this node begins to run
-// its consumer, before the first Handle.
+// A Starter is a Handler with a step that runs before the first Handle, each time this
+// node begins to run its consumer.
 type Starter interface {
 	Start(ctx context.Context) error
 }
@@ -55,8 +54,8 @@ type Starter interface {
 type Consumer struct {
 	Name string // of the documents; one node runs a name at a time
 	Handler
-	// Begin is where a consumer begins that has no position in this epoch: it is
-	// new, or the store was restored.
+	// Begin is where a consumer without a position in this epoch begins: a new one,
+	// or any after the store was restored.
 	Begin Begin
 	// Damaged asks for entries that cannot be decoded; otherwise they are
 	// quarantined without being handled.
@@ -67,11 +66,11 @@ type Consumer struct {
 type Begin uint8
 
 const (
-	Oldest Begin = iota // the oldest entry that is kept
-	Newest              // what is committed from now on
+	Oldest Begin = iota // at the oldest entry in the log
+	Newest              // after the newest entry in the log
 )
 
-// A PermanentError says that an entry can never be handled.
+// A PermanentError reports that an entry can never be handled.
 type PermanentError struct {
 	At  store.Position // of the entry
 	Err error
@@ -83,14 +82,14 @@ func (e *PermanentError) Error() string {
 
 func (e *PermanentError) Unwrap() error { return e.Err }
 
-// DefaultLease is how long a node may be silent before others take its consumers over.
+// DefaultLease is how long a node may be silent before another takes over its consumers.
 const DefaultLease = 10 * time.Second
 
 // Options are what a Runtime is made of.
 type Options struct {
 	Store Store
-	// Exclusive says that only this process can have the store open: there are no
-	// leases to wait for, or to renew.
+	// Exclusive says that only this process can have the store open: leases are
+	// neither awaited nor renewed.
 	Exclusive bool
 	Lease     time.Duration // DefaultLease
 	Clock     func() time.Time
@@ -131,14 +130,14 @@ func (r *Runtime) Run(ctx context.Context) error {
 	return nil
 }
 
-// Stats are figures of one consumer on this node.
+// Stats are the figures of one consumer on this node.
 type Stats struct {
 	Name string
 	// Running says whether this node runs the consumer. The figures below it are
 	// known only there.
 	Running     bool
 	Position    store.Position
-	LagEntries  uint64        // at most: documents take positions of some logs as well
+	LagEntries  uint64        // upper bound: documents take positions in some logs as well
 	Lag         time.Duration // age of the last entry that was handled, while there are newer ones
 	Quarantined uint64
 	Retries     uint64 // of groups and saves on this node, since it started
@@ -164,9 +163,9 @@ func newest(ctx context.Context, st Store) (store.Position, error) {
 // erasePoll is how often Erase looks at the positions.
 const erasePoll = 250 * time.Millisecond
 
-// Erase waits until every consumer, on all nodes, has passed what is in the log by
-// now, and erases what the log holds of u. A consumer that does not get that far, or
-// that no node runs any more, is named by the error when ctx ends.
+// Erase waits until every consumer, on all nodes, has passed the present end of the
+// log, and erases the entries of u. If ctx ends first, the error names a consumer that
+// has not got that far, or that no node runs any more.
 func (r *Runtime) Erase(ctx context.Context, u store.User) error {
 	upTo, err := newest(ctx, r.opts.Store)
 	if err != nil {

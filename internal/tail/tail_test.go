@@ -88,7 +88,7 @@ func (a *activity) enter() (leave func()) {
 	}
 }
 
-// A spoilt store fails, and damages entries, as a test says.
+// A spoilt store fails and damages entries as a test configures.
 type spoilt struct {
 	tail.Store
 
@@ -289,8 +289,8 @@ type restored struct{ tail.Store }
 
 func (restored) Epoch() string { return "another" }
 
-// An exclusive store is not written to while nothing moves, nor is a position saved
-// for each entry.
+// An idle runtime on an exclusive store writes nothing, and a position is not saved for
+// each entry.
 func TestWritesOfPositions(t *testing.T) {
 	bubble(t, func(t *testing.T, st *pebblestore.Store) {
 		counting := &spoilt{Store: st}
@@ -421,8 +421,8 @@ func (s *losesAnswers) Write(ctx context.Context, account presence.AccountID, do
 	return err
 }
 
-// Whatever says nothing of an entry is retried and never passed over, even where the
-// consumer wraps it as permanent.
+// An error that has nothing to do with an entry is retried and never skips it, even if
+// the consumer wraps it as permanent.
 func TestRetries(t *testing.T) {
 	permanent := func(entries []store.Entry, err error) error {
 		return &tail.PermanentError{At: entries[0].At, Err: err}
@@ -469,7 +469,7 @@ func TestRetries(t *testing.T) {
 	}
 }
 
-// A log that cannot be read for a while is read on.
+// Consuming resumes after the log was unreadable for a while.
 func TestTheLogFails(t *testing.T) {
 	bubble(t, func(t *testing.T, st *pebblestore.Store) {
 		c := &recorder{}
@@ -495,7 +495,7 @@ func TestTheLogFails(t *testing.T) {
 	}
 }
 
-// Poison takes itself out of the way, and nothing else.
+// A poison entry is quarantined, and no other.
 func TestQuarantine(t *testing.T) {
 	bubble(t, func(t *testing.T, st *pebblestore.Store) {
 		commit(t, st, 10)
@@ -546,7 +546,7 @@ func TestQuarantine(t *testing.T) {
 	})
 }
 
-// restoredTo forgets positions: the consumer crashed before it could save them.
+// restoredTo drops positions: the consumer crashed before it could save them.
 type restoredTo struct{ tail.Store }
 
 func (r restoredTo) Load(ctx context.Context, account presence.AccountID, keys ...store.Key) ([]store.Doc, error) {

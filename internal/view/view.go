@@ -3,7 +3,7 @@
 // It is separate from hub because a read keeps no connection, queue or position,
 // and because a dialect without streams needs nothing else. It guarantees that
 // every viewer sees what presence.View allows, and that a deleted user cannot be
-// told from an unknown one.
+// distinguished from an unknown one.
 //
 // It must not decide anything about presence, nor write.
 package view
@@ -16,7 +16,7 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// A Viewer is on whose behalf a user is looked at; *auth.Principal is one.
+// A Viewer is the party on whose behalf a user is read; *auth.Principal is one.
 type Viewer interface {
 	Watcher(target presence.UserID) presence.Watcher
 }
@@ -24,7 +24,7 @@ type Viewer interface {
 // Of is what viewer sees of a record.
 func Of(r *store.Record, viewer Viewer) presence.Presence {
 	if r.State.Rules == nil {
-		return r.Shown // to everybody, so that thousands of viewers need not be identified
+		return r.Shown // no rules: the same for all, so that thousands of viewers need not be identified
 	}
 	return presence.View(r.Shown, r.State.Rules, viewer.Watcher(r.User.ID))
 }
@@ -33,16 +33,15 @@ func Of(r *store.Record, viewer Viewer) presence.Presence {
 type View struct {
 	User     presence.UserID
 	Presence presence.Presence
-	// State is the record behind it, for those who may see the truth; nil for
-	// others.
+	// State is the recorded state if the viewer may see the truth; otherwise nil.
 	State *presence.State
 }
 
 // A Reader reads views from a store.
 type Reader struct {
 	Store store.Store
-	// Known says whether the directory has a user of whom nothing is recorded:
-	// nil, or the error to answer.
+	// Known checks that the directory has a user without a record: nil, or the error
+	// to answer.
 	Known func(context.Context, store.User) error
 	// ErrGone is the answer for a deleted user: that of an unknown one.
 	ErrGone error
@@ -67,12 +66,12 @@ func (r *Reader) Read(ctx context.Context, account presence.AccountID, id presen
 	return withState(&records[0], viewer), cursor, nil
 }
 
-// Query is what viewer sees of many users, in their order. Users of whom nothing
-// is recorded, and deleted ones, are left out.
+// Query is what viewer sees of many users, in their order. Users without a record and
+// deleted users are left out.
 func (r *Reader) Query(ctx context.Context, account presence.AccountID, ids []presence.UserID, viewer Viewer) ([]View, store.Cursor, error) {
 	views := make([]View, 0, len(ids))
 	var from store.Cursor                                 // of the first part, so that it is no newer than any
-	for n := 0; n == 0 || n < len(ids); n += queryBatch { // a query of nobody has a cursor too
+	for n := 0; n == 0 || n < len(ids); n += queryBatch { // an empty query has a cursor too
 		part := ids[n:min(n+queryBatch, len(ids))]
 		users := make([]store.User, len(part))
 		for i, id := range part {
@@ -90,7 +89,7 @@ func (r *Reader) Query(ctx context.Context, account presence.AccountID, ids []pr
 				views = append(views, withState(&records[i], viewer))
 			}
 		}
-		runtime.Gosched() // requests that are ready do not wait for all parts
+		runtime.Gosched() // ready requests need not wait for all parts
 	}
 	return views, from, nil
 }

@@ -125,8 +125,7 @@ func TestQuery(t *testing.T) {
 	}
 }
 
-// TestAQueryOfNobodyHasACursor: whoever asked for users who do not exist goes on from
-// there as others do.
+// A client that asked only for users who do not exist resumes from there like any other.
 func TestAQueryOfNobodyHasACursor(t *testing.T) {
 	found, cursor, err := views(t).Query(t.Context(), "a", nil, viewer(""))
 	if err != nil || len(found) != 0 || cursor == (store.Cursor{}) {
