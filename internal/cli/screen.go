@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"unicode"
+
+	"golang.org/x/text/width"
 )
 
 // An area is the size of a terminal, in characters.
@@ -39,31 +41,16 @@ func printable(text string) string {
 	}, text)
 }
 
-// wide are the ranges of characters that take two columns.
-var wide = [][2]rune{
-	{0x1100, 0x115f},
-	{0x2e80, 0x303e},
-	{0x3041, 0xa4cf},
-	{0xac00, 0xd7a3},
-	{0xf900, 0xfaff},
-	{0xfe30, 0xfe6f},
-	{0xff00, 0xff60},
-	{0xffe0, 0xffe6},
-	{0x1f300, 0x1faff},
-	{0x20000, 0x3fffd},
-}
-
 // columns is the number of terminal columns of a character.
 func columns(r rune) int {
-	if unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf) {
+	switch kind := width.LookupRune(r).Kind(); {
+	case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf):
 		return 0
+	case kind == width.EastAsianWide, kind == width.EastAsianFullwidth:
+		return 2
+	default:
+		return 1
 	}
-	for _, pair := range wide {
-		if r >= pair[0] && r <= pair[1] {
-			return 2
-		}
-	}
-	return 1
 }
 
 // widthOf is the number of columns of a text.

@@ -10,14 +10,6 @@ import (
 // A Handler answers a request, or writes nothing and returns an error.
 type Handler func(w http.ResponseWriter, r *http.Request) error
 
-// Plain makes a Handler of a handler of net/http.
-func Plain(h http.Handler) Handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		h.ServeHTTP(w, r)
-		return nil
-	}
-}
-
 // A Dialect writes errors in the form of its API.
 type Dialect interface {
 	Fail(w http.ResponseWriter, r *http.Request, err error)

@@ -20,6 +20,12 @@ import (
 	. "porchlight.dev/porchlight/internal/wire"
 )
 
+// notFound answers as net/http does where there is nothing.
+func notFound(w http.ResponseWriter, r *http.Request) error {
+	http.NotFound(w, r)
+	return nil
+}
+
 // plainDialect writes its name and the error.
 type plainDialect string
 
@@ -74,7 +80,7 @@ func serve() *served {
 		return errors.New("too late")
 	})
 	s.Handle("GET", "/api/panics", plainDialect("api"), func(http.ResponseWriter, *http.Request) error { panic("a secret") })
-	s.Handle("GET", "/api/plain", plainDialect("api"), Plain(http.NotFoundHandler()))
+	s.Handle("GET", "/api/plain", plainDialect("api"), notFound)
 	return s
 }
 
@@ -299,7 +305,7 @@ func TestAnnouncer(t *testing.T) {
 	s := serve()
 	defer s.stop()
 	s.Area("/greets/", greetingDialect{"greets"})
-	s.Handle("GET", "/greets/plain", greetingDialect{"greets"}, Plain(http.NotFoundHandler()))
+	s.Handle("GET", "/greets/plain", greetingDialect{"greets"}, notFound)
 	for target, greets := range map[string]bool{"/greets/plain": true, "/greets/nothing": true, "/api/plain": false} {
 		h := s.do("GET", target).Header()
 		if id := h.Get("X-Greeting"); (id != "") != greets || greets && id != h.Get("X-Request-Id") {
