@@ -61,9 +61,9 @@ func newPace() *pace {
 	}
 }
 
-// take returns how long to wait before sending a frame of this size.
-func (p *pace) take(size int, now time.Time) time.Duration {
-	return max(p.frames.take(1, now), p.bytes.take(float64(size), now))
+// reserve counts a frame of this size, and returns how long to wait before sending it.
+func (p *pace) reserve(size int, now time.Time) time.Duration {
+	return max(p.frames.reserve(1, now), p.bytes.reserve(float64(size), now))
 }
 
 // An allowance is a token bucket that can be overdrawn by senders that then wait.
@@ -72,7 +72,7 @@ type allowance struct {
 	at                    time.Time
 }
 
-func (a *allowance) take(n float64, now time.Time) time.Duration {
+func (a *allowance) reserve(n float64, now time.Time) time.Duration {
 	if !a.at.IsZero() {
 		a.left = min(a.most, a.left+now.Sub(a.at).Seconds()*a.perSecond)
 	}

@@ -79,8 +79,8 @@ func (s *Stream) connection(ctx context.Context) (token string, lasted time.Dura
 	return token, lasted, err
 }
 
-// name finds out once whose token it is, and refuses to act as the owner unless AsOwner
-// is set.
+// name asks once for the token's user, and refuses to act as the owner unless AsOwner is
+// set.
 func (s *Stream) name(ctx context.Context) error {
 	if s.named || s.opts.AsOwner {
 		return nil
@@ -100,27 +100,27 @@ func (s *Stream) name(ctx context.Context) error {
 
 // A connection is one WebSocket.
 type connection struct {
-	stream *Stream
-	url    string
-	ws     *websocket.Conn
-	heard  atomic.Int64  // when anything last arrived, in nanoseconds
-	opened chan struct{} // closed at hello
-	since  time.Time     // of hello
+	stream   *Stream
+	url      string
+	ws       *websocket.Conn
+	lastRead atomic.Int64  // when anything last arrived, in nanoseconds
+	opened   chan struct{} // closed at hello
+	since    time.Time     // of hello
 }
 
 func (c *connection) dial(ctx context.Context, token string) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	ws, resp, err := websocket.Dial(ctx, c.url, &websocket.DialOptions{ //nolint:bodyclose // the library closes it, and says so
+	ws, resp, err := websocket.Dial(ctx, c.url, &websocket.DialOptions{ //nolint:bodyclose // the library closes it, as documented
 		HTTPClient:     c.stream.client.http,
 		HTTPHeader:     http.Header{"Authorization": {"Bearer " + token}},
-		OnPingReceived: func(context.Context, []byte) bool { c.hear(); return true },
+		OnPingReceived: func(context.Context, []byte) bool { c.recordRead(); return true },
 	})
 	switch {
 	case err == nil:
 		ws.SetReadLimit(maxFrame)
 		c.ws = ws
-		c.hear()
+		c.recordRead()
 		return nil
 	case resp != nil && resp.StatusCode != http.StatusSwitchingProtocols:
 		body, _ := io.ReadAll(resp.Body) // at most 1 KiB, and already here
@@ -130,12 +130,12 @@ func (c *connection) dial(ctx context.Context, token string) error {
 	}
 }
 
-func (c *connection) hear() { c.heard.Store(time.Now().UnixNano()) }
+func (c *connection) recordRead() { c.lastRead.Store(time.Now().UnixNano()) }
 
 // serve runs the connection until it ends, and releases all its resources.
 func (c *connection) serve(ctx context.Context) error {
-	// The WebSocket does not outlive the context that it reads with, so that this is
-	// another one: there is something to say when the caller's ends.
+	// The WebSocket does not outlive the context that it reads with. This one outlives
+	// the caller's, so that the stream can sign out when that ends.
 	open, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	var parts sync.WaitGroup
 	for _, part := range []func(context.Context) error{c.write, c.supervise} {
@@ -207,7 +207,7 @@ func (c *connection) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		c.hear()
+		c.recordRead()
 		frame := new(api.ServerFrame)
 		if err := json.Unmarshal(data, frame); err != nil {
 			return &frameError{err}
@@ -225,12 +225,12 @@ func (c *connection) read(ctx context.Context) error {
 // receive processes a frame and calls the stream's callbacks.
 func (s *Stream) receive(frame *api.ServerFrame) error {
 	s.mu.Lock()
-	err := s.take(frame)
-	tell := s.tell
-	s.tell = nil
+	err := s.handle(frame)
+	callbacks := s.callbacks
+	s.callbacks = nil
 	s.mu.Unlock()
-	for _, told := range tell {
-		told()
+	for _, call := range callbacks {
+		call()
 	}
 	return err
 }
@@ -251,7 +251,7 @@ func (c *connection) write(ctx context.Context) error {
 		if err != nil {
 			return &frameError{err}
 		}
-		if !sleep(ctx, pace.take(len(data), time.Now())) {
+		if !sleep(ctx, pace.reserve(len(data), time.Now())) {
 			return nil
 		}
 		if err := c.send(ctx, data); err != nil {
@@ -292,14 +292,14 @@ func (c *connection) supervise(ctx context.Context) error {
 			if !sleep(ctx, 2*ping-quiet) {
 				return nil
 			}
-		case !c.ping(ctx, ping) && c.quiet() >= ping: // it may have said something else
+		case !c.ping(ctx, ping) && c.quiet() >= ping: // another frame may have arrived
 			return errSilent
 		}
 	}
 }
 
 // quiet is the time since anything last arrived.
-func (c *connection) quiet() time.Duration { return time.Since(time.Unix(0, c.heard.Load())) }
+func (c *connection) quiet() time.Duration { return time.Since(time.Unix(0, c.lastRead.Load())) }
 
 // ping reports whether the server answers a ping.
 func (c *connection) ping(ctx context.Context, within time.Duration) bool {
@@ -308,7 +308,7 @@ func (c *connection) ping(ctx context.Context, within time.Duration) bool {
 	if c.ws.Ping(ctx) != nil {
 		return false
 	}
-	c.hear()
+	c.recordRead()
 	return true
 }
 

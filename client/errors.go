@@ -88,7 +88,7 @@ func Retry(err error) (wait time.Duration, ok bool) {
 func errorOf(method string, resp *http.Response, body []byte) *Error {
 	e := &Error{
 		Method: method, Path: resp.Request.URL.Path, Status: resp.StatusCode,
-		RetryAfter: waitOf(resp.Header), RequestID: resp.Header.Get("X-Request-Id"),
+		RetryAfter: retryAfter(resp.Header), RequestID: resp.Header.Get("X-Request-Id"),
 	}
 	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/problem+json") {
 		problem := new(api.Problem)
@@ -110,8 +110,8 @@ func errorOf(method string, resp *http.Response, body []byte) *Error {
 	return e
 }
 
-// waitOf parses Retry-After: seconds, or a time in Zoom's format.
-func waitOf(h http.Header) time.Duration {
+// retryAfter parses the header Retry-After: seconds, or a time in Zoom's format.
+func retryAfter(h http.Header) time.Duration {
 	text := h.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
 		return time.Duration(seconds) * time.Second

@@ -12,25 +12,25 @@ import (
 	"porchlight.dev/porchlight/api"
 )
 
-// What a stream wants of a server, and what it makes of the answers. All of it is
+// The requests that a stream sends, and how it processes the answers. All of it is
 // called with the lock held.
 
-// theContacts is the name of the user's contacts among those that are followed;
-// no user is called so.
+// theContacts is the name of the user's contacts among the followed names. No user has
+// this name.
 const theContacts = ""
 
-// followBytes bounds the names in one frame, of which a server takes 64 KiB.
+// followBytes bounds the names in one frame. A server accepts frames of 64 KiB.
 const followBytes = 32 << 10
 
-// A follow is one name that is to be followed.
+// A follow is one name to follow.
 type follow struct {
 	name     string
 	order    uint64
-	cursor   string // where to go on: of when it was last live; "": from the beginning
-	answered bool   // a snapshot has come, of this connection or an earlier one
+	cursor   string // where to resume, from when it was last live; "": from the beginning
+	answered bool   // a snapshot was received, on this connection or an earlier one
 	sent     bool   // on this connection
-	live     bool   // the snapshot of this connection is whole, so that its cursor counts
-	dropped  bool   // not wanted any more
+	live     bool   // this connection's snapshot is complete, so that its cursor is valid
+	dropped  bool   // no longer wanted
 	id       string // of the user, when dropped
 }
 
@@ -64,27 +64,27 @@ func (s *Stream) unwant(name string) {
 	if f == nil {
 		return
 	}
-	s.forget(f)
+	s.stopWanting(f)
 	f.id = s.view.names[name]
 	s.view.name(name, "")
-	if f.sent && s.view.holds[f.id] == 0 { // a server knows users, and not how often each was named
+	if f.sent && s.view.holds[f.id] == 0 { // a server counts users, not their names
 		s.unfollowed = append(s.unfollowed, f)
 	}
 	if name == theContacts {
 		for id := range maps.Clone(s.view.users) {
-			s.view.uncontact(id)
+			s.view.removeContact(id)
 		}
 		return
 	}
 	contacts := s.wanted[theContacts]
-	if _, kept := s.view.users[f.id]; contacts != nil && contacts.sent && f.id != "" && !kept {
+	if _, found := s.view.users[f.id]; contacts != nil && contacts.sent && f.id != "" && !found {
 		// Is it a contact, too? Only the server knows.
 		s.again(contacts)
 	}
 }
 
-// forget takes a name out of what is wanted.
-func (s *Stream) forget(f *follow) {
+// stopWanting removes a name from the wanted ones.
+func (s *Stream) stopWanting(f *follow) {
 	f.dropped = true
 	delete(s.wanted, f.name)
 	if !f.answered {
@@ -92,7 +92,7 @@ func (s *Stream) forget(f *follow) {
 	}
 }
 
-// again asks for all of a name, on this connection.
+// again requests a full snapshot of a name, on this connection.
 func (s *Stream) again(f *follow) {
 	f.cursor, f.live, f.sent = "", false, false
 	s.unanswered(f)
@@ -106,7 +106,7 @@ func (s *Stream) unanswered(f *follow) {
 	}
 }
 
-// disconnected keeps what the next connection needs.
+// disconnected resets the state of the connection, and saves what the next one needs.
 func (s *Stream) disconnected() {
 	for _, f := range s.wanted {
 		if f.live && s.cursor != "" {
@@ -139,9 +139,9 @@ func (s *Stream) next() (api.ClientFrame, bool) {
 	return api.ClientFrame{}, false
 }
 
-// dueSignIn begins a session or goes on with one. Coming back is no activity, so
-// that nothing is said of it then but what was stated meanwhile, or that the
-// person is idle: the session may be a new one.
+// dueSignIn begins or continues a session. A reconnection is no activity. The sign-in
+// therefore has only a new statement of activity, or that the user is idle, because the
+// session may be a new one.
 func (s *Stream) dueSignIn() *request {
 	as := s.opts.SignIn
 	if as == nil || s.signedIn || s.replaced {
@@ -151,20 +151,20 @@ func (s *Stream) dueSignIn() *request {
 	r := &request{stated: s.stated, frame: api.ClientFrame{
 		Type: api.FrameSignIn, ClientType: as.ClientType, ClientVersion: as.ClientVersion, Session: cmp.Or(s.session, s.chosen),
 	}}
-	if s.active != nil && (!*s.active || s.toldActive != s.stated) {
+	if s.active != nil && (!*s.active || s.confirmedActive != s.stated) {
 		r.frame.Active = s.active
 	}
 	return r
 }
 
 func (s *Stream) dueActivity() *request {
-	if s.opts.SignIn == nil || s.session == "" || s.toldActive == s.stated || s.stating() {
+	if s.opts.SignIn == nil || s.session == "" || s.confirmedActive == s.stated || s.stating() {
 		return nil
 	}
 	return &request{stated: s.stated, frame: api.ClientFrame{Type: api.FrameActivity, Active: s.active}}
 }
 
-// stating reports whether a statement of activity is on its way.
+// stating reports whether a statement of activity awaits its answer.
 func (s *Stream) stating() bool {
 	for _, r := range s.waiting {
 		if r.frame.Type == api.FrameActivity || r.frame.Type == api.FrameSignIn {
@@ -199,8 +199,8 @@ func (s *Stream) dueFollow() *request {
 	return r
 }
 
-// batch takes those that fit into one frame: of one cursor, and the contacts
-// alone.
+// batch splits off the follows that fit into one frame: those of one cursor, or the
+// contacts.
 func batch(follows []*follow) (taken, left []*follow) {
 	first, size := follows[0], 0
 	if first.name == theContacts {
@@ -237,9 +237,9 @@ func (s *Stream) dueCall() *request {
 	return nil
 }
 
-// take makes of a frame what it means. An error ends the connection.
-func (s *Stream) take(f *api.ServerFrame) error {
-	if f.Cursor != "" && f.Type != api.FrameHello && !f.More { // that of hello covers nobody yet
+// handle applies a frame. An error ends the connection.
+func (s *Stream) handle(f *api.ServerFrame) error {
+	if f.Cursor != "" && f.Type != api.FrameHello && !f.More { // the cursor of hello covers no user yet
 		s.cursor = f.Cursor
 	}
 	switch f.Type {
@@ -255,7 +255,7 @@ func (s *Stream) take(f *api.ServerFrame) error {
 		s.reset(f.ID)
 	case api.FrameWatch:
 		if s.opts.OnWatch != nil && f.Watch != nil {
-			s.tell = append(s.tell, func() { s.opts.OnWatch(*f.Watch) })
+			s.callbacks = append(s.callbacks, func() { s.opts.OnWatch(*f.Watch) })
 		}
 	case api.FrameDone:
 		s.done(f)
@@ -267,18 +267,18 @@ func (s *Stream) take(f *api.ServerFrame) error {
 
 func (s *Stream) hello(f *api.ServerFrame) {
 	if s.epoch != "" && s.epoch != f.Epoch {
-		s.view.expire(maps.Keys(s.view.users)) // its revisions count from elsewhere
+		s.view.expire(maps.Keys(s.view.users)) // revisions of another epoch are not comparable
 	}
 	s.epoch, s.open = f.Epoch, true
 	if f.PingSeconds > 0 {
 		s.pinged = time.Duration(f.PingSeconds) * time.Second
 	}
 	notify(s.wake)
-	s.tell = append(s.tell, func() { s.state(State{Connected: true}) })
+	s.callbacks = append(s.callbacks, func() { s.state(State{Connected: true}) })
 }
 
-// presence takes a change in. One of somebody whose name is not known yet is kept
-// until the snapshot says whose it is.
+// presence applies a change. A change of a user whose name is not known yet is stored
+// until the snapshot has the name.
 func (s *Stream) presence(p api.Presence) {
 	_, known := s.view.users[p.User]
 	switch {
@@ -290,15 +290,15 @@ func (s *Stream) presence(p api.Presence) {
 		s.view.early[p.User] = p
 		return
 	default:
-		return // it was on its way when it was unfollowed
+		return // the server sent it before the unfollow
 	}
 	if s.wanted[p.User] != nil {
 		s.view.name(p.User, p.User)
 	}
 }
 
-// leaving reports whether a user is being unfollowed: changes may still be on
-// their way, and do not make a contact.
+// leaving reports whether a user is being unfollowed. Changes that the server has already
+// sent do not make the user a contact.
 func (s *Stream) leaving(id string) bool {
 	left := func(f *follow) bool { return f.id == id }
 	for _, r := range s.waiting {
@@ -309,7 +309,7 @@ func (s *Stream) leaving(id string) bool {
 	return slices.ContainsFunc(s.unfollowed, left)
 }
 
-// following reports whether a snapshot is still to come.
+// following reports whether a snapshot is outstanding.
 func (s *Stream) following() bool {
 	for _, r := range s.waiting {
 		if r.frame.Type == api.FrameFollow {
@@ -321,18 +321,18 @@ func (s *Stream) following() bool {
 
 func (s *Stream) gone(id string, contact bool) {
 	if contact {
-		s.view.uncontact(id)
+		s.view.removeContact(id)
 		return
 	}
 	for _, name := range s.view.drop(id) {
 		if f := s.wanted[name]; f != nil {
-			f.cursor, f.live = "", false // whoever has this name next is somebody else
+			f.cursor, f.live = "", false // the next user with this name is another one
 		}
 	}
 }
 
-// reset makes what is known of some users worthless: of those of a request, or of
-// all whose cursor is on its way. It stays to be read until the snapshot is whole.
+// reset marks presences as stale: those of a request, or of all requests with a cursor.
+// Readers still get them until the snapshot is complete.
 func (s *Stream) reset(id string) {
 	if !s.following() {
 		s.view.expire(maps.Keys(s.view.users))
@@ -357,12 +357,12 @@ func one(id string) func(func(string) bool) {
 	return func(yield func(string) bool) { yield(id) }
 }
 
-// part collects a snapshot, and takes it in when it is whole, in one step: a
-// reader never sees half of it.
+// part collects the parts of a snapshot, and applies them in one step when it is
+// complete, so that a reader never sees half of it.
 func (s *Stream) part(f *api.ServerFrame) {
 	r := s.waiting[f.ID]
 	if r == nil || r.frame.Type != api.FrameFollow {
-		for _, p := range f.Presences { // that nobody asked for
+		for _, p := range f.Presences { // not requested
 			s.presence(p)
 		}
 		return
@@ -405,7 +405,7 @@ func (s *Stream) takeContacts(r *request, partial bool) {
 		absent = append(absent, s.view.contactsAbsent(r.since, present)...)
 	}
 	for _, id := range absent {
-		s.view.uncontact(id)
+		s.view.removeContact(id)
 	}
 }
 
@@ -441,7 +441,7 @@ func (s *Stream) takeUsers(r *request, partial bool) {
 	}
 }
 
-// unknown gives up names that nobody has.
+// unknown drops names that no user has.
 func (s *Stream) unknown(names []string) {
 	var lost []string
 	for _, name := range names {
@@ -453,11 +453,11 @@ func (s *Stream) unknown(names []string) {
 	}
 	if len(lost) > 0 && s.opts.OnRefused != nil {
 		err := refusal(api.FrameFollow, &api.ServerFrame{Code: api.NoUser.Slug, Detail: "No such user: " + strings.Join(lost, ", ") + "."})
-		s.tell = append(s.tell, func() { s.opts.OnRefused(lost, err) })
+		s.callbacks = append(s.callbacks, func() { s.opts.OnRefused(lost, err) })
 	}
 }
 
-// done is the answer to what is not a follow.
+// done handles the answer to a request other than a follow.
 func (s *Stream) done(f *api.ServerFrame) {
 	r := s.waiting[f.ID]
 	if r == nil {
@@ -466,9 +466,9 @@ func (s *Stream) done(f *api.ServerFrame) {
 	delete(s.waiting, f.ID)
 	switch r.frame.Type {
 	case api.FrameSignIn:
-		s.session, s.toldActive = cmp.Or(f.Session, s.session), r.stated
+		s.session, s.confirmedActive = cmp.Or(f.Session, s.session), r.stated
 	case api.FrameActivity:
-		s.toldActive = r.stated
+		s.confirmedActive = r.stated
 	case api.FrameClaim, api.FrameEndClaim:
 		s.answered(r)
 		r.answer <- nil
@@ -476,29 +476,29 @@ func (s *Stream) done(f *api.ServerFrame) {
 	notify(s.wake) // more may have been stated meanwhile
 }
 
-// answered takes a call off the list.
+// answered removes a call from the list.
 func (s *Stream) answered(r *request) {
 	s.calls = slices.DeleteFunc(s.calls, func(other *request) bool { return other == r })
 }
 
-// giveUpSession notes that another session took the place of the stream's.
+// giveUpSession records that another session replaced the stream's.
 func (s *Stream) giveUpSession() {
 	if s.replaced {
 		return
 	}
 	s.session, s.replaced = "", true
 	if s.opts.OnReplaced != nil {
-		s.tell = append(s.tell, s.opts.OnReplaced)
+		s.callbacks = append(s.callbacks, s.opts.OnReplaced)
 	}
 }
 
-// refused is an error in answer to a frame, or that the session was replaced. A
-// stream that cannot sign in ends, and what may work later is tried on another
-// connection.
+// refused handles an error frame: the session was replaced, or a request failed. A
+// stream that cannot sign in ends. A follow that may succeed later is repeated on
+// another connection.
 func (s *Stream) refused(f *api.ServerFrame) error {
 	if f.Code == api.SessionReplaced.Slug {
 		s.giveUpSession()
-		delete(s.waiting, f.ID) // a sign-in, or what was stated of activity
+		delete(s.waiting, f.ID) // a sign-in, or a statement of activity
 		return nil
 	}
 	r := s.waiting[f.ID]
@@ -507,7 +507,7 @@ func (s *Stream) refused(f *api.ServerFrame) error {
 	}
 	delete(s.waiting, f.ID)
 	err := refusal(r.frame.Type, f)
-	_, again := comesBack(err)
+	_, again := shouldReconnect(err)
 	switch r.frame.Type {
 	case api.FrameClaim, api.FrameEndClaim:
 		s.answered(r)
@@ -515,7 +515,7 @@ func (s *Stream) refused(f *api.ServerFrame) error {
 	case api.FrameSignIn:
 		return err
 	case api.FrameActivity:
-		s.toldActive = r.stated
+		s.confirmedActive = r.stated
 	case api.FrameFollow:
 		if again {
 			return err
@@ -525,7 +525,7 @@ func (s *Stream) refused(f *api.ServerFrame) error {
 	return nil
 }
 
-// unfollowable gives up what cannot be followed.
+// unfollowable drops names that cannot be followed.
 func (s *Stream) unfollowable(r *request, err error) {
 	for _, f := range r.follows {
 		if !f.dropped {
@@ -534,11 +534,11 @@ func (s *Stream) unfollowable(r *request, err error) {
 		}
 	}
 	if s.opts.OnRefused != nil {
-		s.tell = append(s.tell, func() { s.opts.OnRefused(r.frame.Users, err) })
+		s.callbacks = append(s.callbacks, func() { s.opts.OnRefused(r.frame.Users, err) })
 	}
 }
 
-// refusal is the error that the same refusal is in answer to a request.
+// refusal turns an error frame into the error that an HTTP response would give.
 func refusal(what string, f *api.ServerFrame) *Error {
 	e := &Error{Method: "stream", Path: what, Status: http.StatusBadRequest, Message: f.Detail}
 	for _, kind := range api.Kinds() {

@@ -66,37 +66,37 @@ type Stream struct {
 	view   *View
 	wake   chan struct{} // there is something to send
 
-	// up and named are of Run alone: whether OnState was last told of a connection,
-	// and whether it is known whom the token is of.
+	// Run alone uses these: whether the last call of OnState reported a connection, and
+	// whether the token's user is known.
 	up, named bool
 
 	mu        sync.Mutex
-	ofAccount bool // and no user's
+	ofAccount bool // the token is account-level
 	started   bool
-	ended     error // why Run has; nil while it has not
-	tell      []func()
+	ended     error    // why Run has; nil while it has not
+	callbacks []func() // to call without the lock
 
 	// What is wanted, whether there is a connection or not.
 	wanted   map[string]*follow // by name; theContacts is one
 	order    uint64
 	calls    []*request
-	chosen   string // what the session is asked for by until the server names it
+	chosen   string // the id to sign in with until the server confirms one
 	session  string
 	replaced bool  // by another session
-	active   *bool // what was stated last
+	active   *bool // the last stated activity
 	stated   uint64
 
 	// What this connection knows.
-	open       bool // hello has come
-	epoch      string
-	pinged     time.Duration // how often the server does
-	cursor     string
-	asked      uint64
-	waiting    map[string]*request // for an answer, by id
-	unsent     []*follow           // to be followed
-	unfollowed []*follow           // not to be followed any more
-	signedIn   bool                // said, at least
-	toldActive uint64              // of stated
+	open            bool // hello was received
+	epoch           string
+	pinged          time.Duration // the server's ping interval
+	cursor          string
+	asked           uint64
+	waiting         map[string]*request // for an answer, by id
+	unsent          []*follow           // to be followed
+	unfollowed      []*follow           // not to be followed any more
+	signedIn        bool                // the sign-in was sent, at least
+	confirmedActive uint64              // of stated
 }
 
 // Stream returns a stream that is not connected yet: see [Stream.Run].
@@ -157,7 +157,7 @@ func (s *Stream) FollowContacts(on bool) {
 	defer s.mu.Unlock()
 	switch {
 	case on && s.ofAccount && s.opts.OnRefused != nil:
-		s.tell = append(s.tell, func() { s.opts.OnRefused(nil, ErrActsAsOwner) })
+		s.callbacks = append(s.callbacks, func() { s.opts.OnRefused(nil, ErrActsAsOwner) })
 	case on && !s.ofAccount:
 		s.want(theContacts)
 	case !on:
@@ -251,7 +251,7 @@ func (s *Stream) stay(ctx context.Context) error {
 				err = failed
 			}
 		}
-		asked, again := comesBack(err)
+		asked, again := shouldReconnect(err)
 		if !again {
 			return err
 		}
@@ -269,15 +269,15 @@ func isRefused(err error) bool {
 	return isUnauthorized(err) || (ok && closed.Code == api.CloseUnauthorized)
 }
 
-// comesBack reports whether a stream reconnects after an error, and how long the server
+// shouldReconnect reports whether a stream reconnects after an error, and how long the server
 // asks it to wait. It covers more errors than Retry, because everything that a stream
 // repeats is idempotent.
-func comesBack(err error) (wait time.Duration, ok bool) {
+func shouldReconnect(err error) (wait time.Duration, ok bool) {
 	if wait, ok = Retry(err); ok {
 		return wait, true
 	}
 	if _, lost := errors.AsType[*TransportError](err); lost {
-		return 0, true // also one that took too long
+		return 0, true // also a timeout
 	}
 	refused, ok := errors.AsType[*Error](err)
 	return 0, ok && refused.Status >= 500
@@ -329,7 +329,7 @@ func (s *Stream) lost(state State) {
 	}
 }
 
-// state calls OnState. The lock is not held.
+// state calls OnState. The lock must not be held.
 func (s *Stream) state(state State) {
 	s.up = state.Connected
 	if s.opts.OnState != nil {

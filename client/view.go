@@ -32,7 +32,7 @@ type View struct {
 type seen struct {
 	api.Presence
 	contact bool
-	stale   bool   // of before a reset: whatever comes replaces it
+	stale   bool   // from before a reset: any new presence replaces it
 	touched uint64 // when, by View.clock
 }
 
@@ -96,7 +96,7 @@ func (v *View) Changes(ctx context.Context) iter.Seq[Change] {
 			case last:
 				return
 			default:
-				last = !r.wait(ctx, v.ended) // what came just before the end is there at once
+				last = !r.wait(ctx, v.ended) // the changes just before the end need no wait
 			}
 		}
 	}
@@ -104,14 +104,14 @@ func (v *View) Changes(ctx context.Context) iter.Seq[Change] {
 
 // A reader is one loop over the changes.
 type reader struct {
-	queue  []string // ids that changed, each once
-	queued map[string]bool
-	told   map[string]api.Presence // what the loop last received
-	wake   chan struct{}
+	queue    []string // ids that changed, each once
+	queued   map[string]bool
+	received map[string]api.Presence // by the loop, last
+	wake     chan struct{}
 }
 
 func (v *View) join() *reader {
-	r := &reader{queued: make(map[string]bool), told: make(map[string]api.Presence), wake: make(chan struct{}, 1)}
+	r := &reader{queued: make(map[string]bool), received: make(map[string]api.Presence), wake: make(chan struct{}, 1)}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.readers[r] = struct{}{}
@@ -134,14 +134,14 @@ func (v *View) next(r *reader) (Change, bool) {
 		id := r.queue[0]
 		r.queue = r.queue[1:]
 		delete(r.queued, id)
-		last, told := r.told[id]
+		last, known := r.received[id]
 		now, there := v.users[id]
 		switch {
-		case there && (!told || last != now.Presence):
-			r.told[id] = now.Presence
+		case there && (!known || last != now.Presence):
+			r.received[id] = now.Presence
 			return Change{Presence: now.Presence}, true
-		case !there && told:
-			delete(r.told, id)
+		case !there && known:
+			delete(r.received, id)
 			return Change{Presence: last, Gone: true}, true
 		}
 	}
@@ -169,7 +169,7 @@ func (r *reader) wait(ctx context.Context, ended <-chan struct{}) bool {
 	}
 }
 
-// notify wakes whoever waits; one who does not will not wait next time.
+// notify wakes the waiting goroutine. If it is not waiting, its next wait returns at once.
 func notify(wake chan struct{}) {
 	select {
 	case wake <- struct{}{}:
@@ -177,9 +177,9 @@ func notify(wake chan struct{}) {
 	}
 }
 
-// All below is called with the lock held.
+// The functions below are called with the lock held.
 
-// meant is the id of whom an id or a name means.
+// meant is the id of the user that an id or a name refers to.
 func (v *View) meant(user string) string {
 	if id, ok := v.names[user]; ok {
 		return id
@@ -190,7 +190,7 @@ func (v *View) meant(user string) string {
 	return user
 }
 
-// put takes a presence in if it is newer than what is known.
+// put stores a presence if it is newer than the known one.
 func (v *View) put(p api.Presence) *seen {
 	p.Cursor = ""
 	v.clock++
@@ -200,10 +200,10 @@ func (v *View) put(p api.Presence) *seen {
 		s = &seen{Presence: p}
 		v.users[p.User] = s
 	case p.Revision < s.Revision && !s.stale:
-		return s // it came out of order
+		return s // it arrived out of order
 	}
 	if p.AskedAs == "" {
-		p.AskedAs = s.AskedAs // a change does not say it, and a snapshot says it once
+		p.AskedAs = s.AskedAs // only the first snapshot has it
 	}
 	if !ok || s.Presence != p {
 		s.Presence = p
@@ -219,13 +219,13 @@ func (v *View) changed(id string) {
 	}
 }
 
-// name says which user a name means; "" for none any more.
+// name sets the user that a name refers to; "" for none.
 func (v *View) name(as, id string) {
 	old := v.names[as]
 	if old == id {
 		return
 	}
-	v.unname(as)
+	v.removeName(as)
 	if id != "" {
 		v.names[as] = id
 		v.holds[id]++
@@ -242,8 +242,8 @@ func (v *View) name(as, id string) {
 	v.release(old)
 }
 
-// unname takes a name back. An address in another case may mean the user, too.
-func (v *View) unname(as string) {
+// removeName removes a name. An address that differs only in case may remain.
+func (v *View) removeName(as string) {
 	delete(v.names, as)
 	form := foldAddress(as)
 	if _, ok := v.folded[form]; !ok {
@@ -268,7 +268,7 @@ func foldAddress(address string) string {
 	}, address)
 }
 
-// release forgets a user if nothing holds it.
+// release removes a user without names who is no contact.
 func (v *View) release(id string) {
 	if s, ok := v.users[id]; ok && !s.contact && v.holds[id] == 0 {
 		delete(v.users, id)
@@ -276,11 +276,11 @@ func (v *View) release(id string) {
 	}
 }
 
-// drop forgets a user whatever held it, and says which names did.
+// drop removes a user, and returns the names that referred to it.
 func (v *View) drop(id string) (names []string) {
 	for as, named := range v.names {
 		if named == id {
-			v.unname(as)
+			v.removeName(as)
 			names = append(names, as)
 		}
 	}
@@ -292,8 +292,8 @@ func (v *View) drop(id string) (names []string) {
 	return names
 }
 
-// uncontact takes a user out of the contacts.
-func (v *View) uncontact(id string) {
+// removeContact removes a user from the contacts.
+func (v *View) removeContact(id string) {
 	if s, ok := v.users[id]; ok {
 		s.contact = false
 		v.release(id)
@@ -301,7 +301,7 @@ func (v *View) uncontact(id string) {
 }
 
 // contactsAbsent are the contacts that are not in a full snapshot, without those
-// that came while it was under way.
+// that arrived while it was being sent.
 func (v *View) contactsAbsent(since uint64, present map[string]bool) []string {
 	var absent []string
 	for id, s := range v.users {
@@ -312,8 +312,8 @@ func (v *View) contactsAbsent(since uint64, present map[string]bool) []string {
 	return absent
 }
 
-// expire marks what is known as of before a reset. Readers keep it until
-// something newer comes.
+// expire marks presences as older than a reset. Readers still get them until newer ones
+// arrive.
 func (v *View) expire(ids iter.Seq[string]) {
 	for id := range ids {
 		if s, ok := v.users[id]; ok {
