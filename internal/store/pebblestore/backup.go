@@ -15,23 +15,23 @@ import (
 	"porchlight.dev/porchlight/internal/store/backup"
 )
 
-// backupEngine says in a backup whose keys and values it has.
+// backupEngine identifies the format of keys and values in a backup.
 const backupEngine = "pebblestore"
 
-// chunksPerIterator is how much one iterator reads. One that lasts keeps tables on the disk
-// that compactions have replaced.
+// chunksPerIterator limits how much one iterator reads: while an iterator is open,
+// tables that compactions have replaced stay on the disk.
 const chunksPerIterator = 64
 
-// BackupInfo is what a backup says of itself.
+// BackupInfo describes a backup.
 type BackupInfo = backup.Info
 
-// Backup writes one consistent cut of the store to w: everything acknowledged
-// before the call, and nothing that is not durable. Updates go on meanwhile. It
-// calls progress, unless that is nil, with the bytes of keys and values written,
-// and an estimate of how many there will be, which is exact in the last call.
+// Backup writes a consistent snapshot of the store to w: everything acknowledged before
+// the call, and nothing that is not durable. Updates continue meanwhile. It calls
+// progress, unless that is nil, with the bytes of keys and values written so far and an
+// estimate of the total, which is exact in the last call.
 //
-// It ends with an error when the store closes, which waits for it: who closes the
-// store sees to it that w does not block.
+// It returns an error when the store closes. Close waits for it, so w must not block
+// then.
 func (s *Store) Backup(ctx context.Context, w io.Writer, progress func(done, total int64)) (BackupInfo, error) {
 	return s.backup(ctx, w, progress, backup.ChunkBytes)
 }
@@ -47,9 +47,9 @@ func (s *Store) backup(ctx context.Context, w io.Writer, progress func(done, tot
 	if err != nil {
 		return BackupInfo{}, err
 	}
-	// Pebble shows what is applied before it is on the disk. A snapshot has whole
-	// batches, and each has the number of its last change: what is up to that one
-	// is all that the snapshot has.
+	// Pebble shows what is applied before it is on the disk. A snapshot holds complete
+	// batches, each with the number of its last change, so the snapshot is durable
+	// once that number is.
 	if err := s.awaitDurable(ctx, store.Position(header.Position)); err != nil {
 		return BackupInfo{}, err
 	}
@@ -60,8 +60,8 @@ func (s *Store) backup(ctx context.Context, w io.Writer, progress func(done, tot
 	return c.run(ctx)
 }
 
-// BackupDir is Backup of a store that nobody has open. It changes nothing in dir,
-// and takes o's file system and logger only.
+// BackupDir is Backup of a store that is not open. It changes nothing in dir, and uses
+// only o's file system and logger.
 func BackupDir(ctx context.Context, dir string, w io.Writer, o Options, progress func(done, total int64)) (info BackupInfo, err error) {
 	s := newStore(dir, o.withDefaults())
 	exists, err := s.inspect()
@@ -89,7 +89,7 @@ func BackupDir(ctx context.Context, dir string, w io.Writer, o Options, progress
 	return c.run(ctx)
 }
 
-// openForBackup locks the directory and opens the database to read from it.
+// openForBackup locks the directory and opens the database read-only.
 func (s *Store) openForBackup() (err error) {
 	if s.lock, err = pebble.LockDirectory(s.dir, s.opts.FS); err != nil {
 		return lockError(s.dir, err)
@@ -100,7 +100,7 @@ func (s *Store) openForBackup() (err error) {
 	return nil
 }
 
-// cut describes what a reader of the database sees.
+// backupHeader describes the content that a reader of the database sees.
 func (s *Store) backupHeader(from pebble.Reader) (backup.Header, error) {
 	h := backup.Header{Engine: backupEngine, Created: s.opts.Clock().UTC().Truncate(time.Millisecond)}
 	err := readMeta(from, metaFormat, func(value []byte) (err error) {
@@ -108,7 +108,7 @@ func (s *Store) backupHeader(from pebble.Reader) (backup.Header, error) {
 		return err
 	})
 	if err == nil && h.Format == 0 {
-		err = fmt.Errorf("%w: the creation of data directory %s was cut short, so there is nothing to back up", ErrUnfinished, s.dir)
+		err = fmt.Errorf("%w: the creation of data directory %s was interrupted, so there is nothing to back up", ErrUnfinished, s.dir)
 	}
 	if err == nil && h.Format > s.newestFormat() {
 		err = s.newerError(strconv.Itoa(h.Format))
@@ -128,7 +128,7 @@ func (s *Store) backupHeader(from pebble.Reader) (backup.Header, error) {
 	)
 }
 
-// readMeta calls use with a value of the store's own, if it is there.
+// readMeta calls use with a value of the metadata, if it exists.
 func readMeta(from pebble.Reader, name string, use func([]byte) error) error {
 	value, closer, err := from.Get([]byte(name))
 	if errors.Is(err, pebble.ErrNotFound) {
@@ -144,9 +144,9 @@ func readMeta(from pebble.Reader, name string, use func([]byte) error) error {
 	return nil
 }
 
-// BackupEstimate is about how many bytes a backup would have; zero: not known.
+// BackupEstimate estimates the size of a backup in bytes; zero: not known.
 func (s *Store) BackupEstimate() int64 {
-	if s.isHalted() || s.acquireDB() != nil { // a failed database may hold the lock that this takes
+	if s.isHalted() || s.acquireDB() != nil { // a failed database may hold a lock that this needs
 		return 0
 	}
 	defer s.releaseDB()
@@ -159,15 +159,15 @@ func FreeBytes(dir string) (uint64, error) {
 	return usage.AvailBytes, err
 }
 
-// sizeEstimate is about how many bytes of keys and values there are: nothing is
-// compressed, and little is there twice.
+// sizeEstimate estimates the bytes of keys and values: nothing is compressed, and few
+// values are stored twice.
 func (s *Store) sizeEstimate() int64 {
 	m := s.db.Metrics()
 	total := m.Total()
 	return total.TablesSize + int64(m.MemTable.Size)
 }
 
-// A backupCopy carries what one reader sees into a backup.
+// A backupCopy copies the content that one reader sees into a backup.
 type backupCopy struct {
 	s          *Store
 	from       pebble.Reader
@@ -195,7 +195,8 @@ func (c *backupCopy) run(ctx context.Context) (BackupInfo, error) {
 	return info, err
 }
 
-// leg copies about chunksPerIterator, from a key on, and gives the key to go on from.
+// copyRange copies about chunksPerIterator chunks, from a key on, and gives the key to
+// continue from.
 func (c *backupCopy) copyRange(ctx context.Context, from []byte) (next []byte, more bool, err error) {
 	it, err := c.from.NewIter(&pebble.IterOptions{LowerBound: from})
 	if err != nil {
@@ -230,8 +231,8 @@ func (c *backupCopy) copyPair(key, value []byte) error {
 	return c.to.Add(key, value)
 }
 
-// isContent reports whether a key belongs in a backup. Which store it was, and
-// how that was left, say nothing of another directory.
+// isContent reports whether a key belongs in a backup. The epoch and the state describe
+// the directory, not its content.
 func isContent(key []byte) bool {
 	return string(key) != metaEpoch && string(key) != metaState
 }
@@ -250,7 +251,7 @@ func count(to *backup.Counts, key []byte) {
 	}
 }
 
-// pause, after each chunk, reports, and looks whether to go on.
+// afterChunk, after each chunk, reports progress and checks whether to continue.
 func (c *backupCopy) afterChunk(ctx context.Context) error {
 	if c.to.Written() == c.reported {
 		return nil
@@ -263,9 +264,9 @@ func (c *backupCopy) afterChunk(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-c.s.closing:
-		return fmt.Errorf("the backup was cut short: %w", store.ErrClosed)
+		return fmt.Errorf("the backup was interrupted: %w", store.ErrClosed)
 	case <-c.s.halted:
-		return fmt.Errorf("the backup was cut short: %w", c.s.haltedError())
+		return fmt.Errorf("the backup was interrupted: %w", c.s.haltedError())
 	default:
 		return nil
 	}

@@ -686,7 +686,7 @@ func TestVerifyContent(t *testing.T) {
 		"the last number is too low": {nth(metaSeq, 1, func(key, _ []byte) (k, v []byte) { return key, appendNumber(nil, 7) }), "header says"},
 		"the format is missing":      {nth(metaFormat, 1, dropped), "format"},
 		"the trim is further":        {nth(metaTrim, 1, func(key, _ []byte) (k, v []byte) { return key, appendNumber(nil, 5) }), "those up to 5 were dropped"},
-		"a key of no kind":           {nth("x", 13, func(key, value []byte) (k, v []byte) { key[0] = 'y'; return key, value }), "nothing has such a key"},
+		"a key of no kind":           {nth("x", 13, func(key, value []byte) (k, v []byte) { key[0] = 'y'; return key, value }), "unknown kind of key"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			changed := retold(t, data, nil, c.change)

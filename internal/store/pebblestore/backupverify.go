@@ -8,10 +8,8 @@ import (
 )
 
 // VerifyBackup reads a whole backup and checks everything in it: every checksum,
-// every value as its reader would decode it, and what records, log, expiry index
-// and documents say of each other. It calls progress as Restore does.
-//
-// It takes constant memory.
+// every value, and that records, log, expiry indexes and documents are consistent. It
+// calls progress as Restore does. It needs constant memory.
 func VerifyBackup(ctx context.Context, from io.Reader, progress func(done, total int64)) (BackupInfo, error) {
 	r, err := openBackup(from)
 	if err != nil {
@@ -30,7 +28,7 @@ func VerifyBackup(ctx context.Context, from io.Reader, progress func(done, total
 	}
 	info := r.Info()
 	if c.counts != info.Counts {
-		return BackupInfo{}, wrongContent(fmt.Errorf("it has %+v and says that it has %+v", c.counts, info.Counts))
+		return BackupInfo{}, wrongContent(fmt.Errorf("it contains %+v, and its trailer says %+v", c.counts, info.Counts))
 	}
 	if err := c.finish(info.Header); err != nil {
 		return BackupInfo{}, wrongContent(err)
@@ -38,7 +36,8 @@ func VerifyBackup(ctx context.Context, from io.Reader, progress func(done, total
 	return info, nil
 }
 
-// reading reports the bytes of a backup that were read, and ends with ctx.
+// reading gives a function that reports the bytes read from a backup, and fails when ctx
+// ends.
 func reading(ctx context.Context, progress func(done, total int64)) func(int64) error {
 	return func(done int64) error {
 		if progress != nil {
@@ -48,9 +47,9 @@ func reading(ctx context.Context, progress func(done, total int64)) func(int64) 
 	}
 }
 
-// ErrInconsistent: what is stored contradicts itself.
-var ErrInconsistent = errors.New("what is stored contradicts itself")
+// ErrInconsistent: the stored data contradict each other.
+var ErrInconsistent = errors.New("the stored data are inconsistent")
 
 func wrongContent(err error) error {
-	return fmt.Errorf("the backup is as it was written, but %w: %w; it can be restored, but use an older one if you can, and report this", ErrInconsistent, err)
+	return fmt.Errorf("the backup is not damaged, but %w: %w; it can be restored, but use an older one if possible, and report this bug", ErrInconsistent, err)
 }

@@ -13,9 +13,8 @@ const (
 	decodeOneIn = 8
 )
 
-// A cache holds durable records: recent ones decoded, bounded by a clock (what
-// was used since the hand last came by stays), and many more in packed form. It
-// is sharded.
+// A cache holds durable records: recent ones decoded, evicted by the CLOCK algorithm,
+// and many more in packed form. It is sharded.
 type cache struct {
 	seed     maphash.Seed
 	shards   []cacheShard
@@ -27,14 +26,14 @@ type cache struct {
 type cacheShard struct {
 	mu sync.RWMutex // guards the fields below
 	m  map[store.User]int
-	// ring holds what m points into; hand goes round it.
+	// ring holds the records that m points to; hand is the CLOCK's.
 	ring []*item
 	hand int
 	max  int
 	packed
 	// installs counts installed records. A record that was read from the
-	// database may be kept only if none was installed meanwhile: a newer one
-	// could have come and gone.
+	// database may be cached only if none was installed meanwhile: a newer one
+	// could have been installed and evicted.
 	installs uint64
 }
 
@@ -58,8 +57,8 @@ func (c *cache) shard(u store.User) (*cacheShard, uint64) {
 }
 
 // get gives the durable record of u, or nil if it is not in memory, and the number
-// of installs so far: while that stays, what it gave, or for nil what the database
-// shows for u, stays the newest.
+// of installs so far. While that number stays the same, the record, or for nil the
+// one in the database, is still the newest.
 func (c *cache) get(u store.User) (*item, uint64) {
 	s, hash := c.shard(u)
 	var buf [512]byte
@@ -81,7 +80,7 @@ func (c *cache) get(u store.User) (*item, uint64) {
 	}
 	it, err := decodeItem(u, value)
 	if err != nil {
-		return nil, installs // the database will say it
+		return nil, installs // reading the database will report it
 	}
 	if c.unpacked.Add(1)%decodeOneIn == 0 || hasFreeSlot {
 		s.mu.Lock()
@@ -93,8 +92,8 @@ func (c *cache) get(u store.User) (*item, uint64) {
 	return it, installs
 }
 
-// unchanged reports whether nothing was installed since get gave installs, so
-// that what was read then is still the newest.
+// unchanged reports whether nothing was installed since get gave installs, so that
+// the record that was read then is still the newest.
 func (c *cache) unchanged(u store.User, installs uint64) bool {
 	s, _ := c.shard(u)
 	s.mu.RLock()
@@ -102,7 +101,7 @@ func (c *cache) unchanged(u store.User, installs uint64) bool {
 	return s.installs == installs
 }
 
-// install keeps the newest durable record of a user.
+// install caches the newest durable record of a user.
 func (c *cache) install(it *item) {
 	s, hash := c.shard(it.user)
 	s.mu.Lock()
@@ -116,8 +115,8 @@ func (c *cache) install(it *item) {
 	s.mu.Unlock()
 }
 
-// offer keeps a durable record that was read from the database after get gave
-// installs.
+// offer caches a durable record that was read from the database after get gave
+// installs, unless one was installed meanwhile.
 func (c *cache) offer(it *item, installs uint64) {
 	s, hash := c.shard(it.user)
 	s.mu.Lock()
@@ -129,7 +128,7 @@ func (c *cache) offer(it *item, installs uint64) {
 	s.mu.Unlock()
 }
 
-// installed is the number of installs of every shard.
+// installed gives the number of installs of every shard.
 func (c *cache) installed() []uint64 {
 	all := make([]uint64, len(c.shards))
 	for i := range c.shards {
@@ -141,8 +140,8 @@ func (c *cache) installed() []uint64 {
 	return all
 }
 
-// pack keeps the stored form of a durable record that was read from the database
-// after installed gave installs. It is false when the memory for it is used up.
+// pack caches the stored form of a durable record that was read from the database
+// after installed gave installs. It returns false when the cache is full.
 func (c *cache) pack(u store.User, value []byte, installs []uint64) bool {
 	s, hash := c.shard(u)
 	s.mu.Lock()
@@ -158,7 +157,7 @@ func (c *cache) pack(u store.User, value []byte, installs []uint64) bool {
 // keeping each would cost more than unpacking it.
 func (s *cacheShard) hasFreeSlot() bool { return len(s.ring) < s.max }
 
-// put keeps a record decoded.
+// putDecoded caches a decoded record, and evicts another if the ring is full.
 func (s *cacheShard) putDecoded(it *item) {
 	if i, ok := s.m[it.user]; ok {
 		s.ring[i] = it

@@ -14,15 +14,15 @@ const (
 	queueLength = 1024
 	// maxGroup bounds a batch, and with it the wait of its first caller.
 	maxGroup = 512
-	// maxGroupBytes keeps a batch far below the size that Pebble handles apart.
+	// maxGroupBytes keeps a batch far below the size that Pebble treats as a large batch.
 	maxGroupBytes = 4 << 20
-	// maxUnsyncedGroups is how many batches may wait for the disk. More would only be
-	// smaller ones: while they wait, callers gather.
+	// maxUnsyncedGroups is how many batches may wait for the disk. More of them would
+	// only be smaller: requests queue up while batches wait.
 	maxUnsyncedGroups = 2
 )
 
 // A group is what is committed together. The committer fills it, the syncer
-// empties it.
+// publishes it.
 type group struct {
 	batch   *pebble.Batch // nil: nothing was written
 	last    store.Position
@@ -30,18 +30,18 @@ type group struct {
 	entries []tailEntry
 	// redacted replace entries that may be in the tail.
 	redacted []tailEntry
-	answers  []*op // to answer when last is durable
+	answers  []*op // answered when last is durable
 	// earliest is the first instant newly in the expiry index; zero: none.
 	earliest presence.Instant
 }
 
-// A committer decides what comes after what. Its goroutine alone uses it.
+// A committer orders all changes. Only its own goroutine uses it.
 type committer struct {
 	s   *Store
-	seq store.Position // the last number given
+	seq store.Position // the last sequence number assigned
 	g   *group
-	// What is staged and may not be durable yet: the newest of each user and
-	// document. marks has one element for each, in order, to forget them by.
+	// The newest version of each user and document that is staged and may not be
+	// durable yet. stagedKeys lists each of them, in order, for eviction.
 	users      map[store.User]*stagedItem
 	docs       map[string]stagedDoc
 	stagedKeys []stagedKey
@@ -59,15 +59,15 @@ type stagedDoc struct {
 	deleted bool
 }
 
-// A mark is of a user, or of a document if doc is not empty.
+// A stagedKey names a user, or a document if doc is not empty.
 type stagedKey struct {
 	seq  store.Position
 	user store.User
 	doc  string
 }
 
-// run serves the queue until the store closes. It ends early only if a function
-// ended its goroutine, which fails the store.
+// run processes the queue until the store closes. It ends early only if an update
+// function exits the goroutine or panics, which fails the store.
 func (c *committer) run() {
 	defer close(c.s.groups)
 	exited := true
@@ -76,7 +76,7 @@ func (c *committer) run() {
 			c.s.failure.abandon()
 			c.s.fail(fmt.Errorf("the committer panicked: %v", p))
 		} else if exited {
-			c.s.fail(errors.New("a function given to the store ended the committer's goroutine"))
+			c.s.fail(errors.New("an update function exited the committer's goroutine"))
 		}
 	}()
 	for {
@@ -91,7 +91,7 @@ func (c *committer) run() {
 	}
 }
 
-// gather commits o and what else is waiting.
+// gather commits o together with the other queued operations.
 func (c *committer) gather(o *op) {
 	c.evictDurable()
 	c.g = &group{}
@@ -123,7 +123,7 @@ func (c *committer) serve(o *op) {
 	}
 }
 
-// drain ends the store's writing: what is queued is refused.
+// drain rejects queued operations when the store closes.
 func (c *committer) drain() {
 	for {
 		select {
@@ -137,8 +137,8 @@ func (c *committer) drain() {
 	}
 }
 
-// answer is for an op that has seen everything up to seen: its caller must not
-// learn of it before it is durable.
+// answer answers o once everything up to seen is durable: o's result depends on it,
+// and no caller may learn of a change before that is durable.
 func (c *committer) answer(o *op, seen store.Position) {
 	if c.s.progress.durableAt() >= seen {
 		o.answer()
@@ -155,8 +155,8 @@ func (c *committer) commit() {
 		c.value = appendNumber(c.value[:0], uint64(c.seq))
 		c.set([]byte(metaSeq), c.value)
 		c.s.progress.staged.Store(uint64(c.seq))
-		// On an error Pebble calls Fatalf, which fails the store and does not
-		// come back, or panics, which run takes; this is for the rest.
+		// On most errors Pebble calls Fatalf, which fails the store and does not
+		// return, or it panics, which run recovers. This handles the others.
 		if err := c.s.db.ApplyNoSyncWait(g.batch, pebble.Sync); err != nil {
 			c.s.fail(fmt.Errorf("write: %w", err))
 		}
@@ -170,7 +170,7 @@ func (c *committer) commit() {
 	c.g = nil
 }
 
-// batch is the group's, made when the first thing is written.
+// batch returns the group's batch, created by the first write.
 func (c *committer) batch() *pebble.Batch {
 	if c.g.batch == nil {
 		c.g.batch = c.s.db.NewBatch()
@@ -178,8 +178,8 @@ func (c *committer) batch() *pebble.Batch {
 	return c.g.batch
 }
 
-// Writing to a batch that is not yet applied is writing to memory: the errors of
-// these are of batches that are already closed or applied.
+// A write to a batch that is not applied yet only touches memory. It fails only if
+// the batch is already closed or applied, which would be a bug here.
 
 func (c *committer) set(key, value []byte) {
 	if err := c.batch().Set(key, value, nil); err != nil {
@@ -199,7 +199,8 @@ func (c *committer) deleteRange(from, to []byte) {
 	}
 }
 
-// forget drops what has become durable since: the cache and the database have it.
+// evictDurable drops staged versions that have become durable: the cache and the
+// database have them.
 func (c *committer) evictDurable() {
 	durable := c.s.progress.durableAt()
 	n := 0
@@ -218,8 +219,8 @@ func (c *committer) evictDurable() {
 	c.stagedKeys = c.stagedKeys[:rest]
 }
 
-// newest is the newest staged record of u, nil for none, and the number up to
-// which must be durable before anybody learns of it.
+// newest gives the newest record of u, staged or stored, nil for none, and the
+// sequence number that must be durable before a caller may learn of it.
 func (c *committer) newest(u store.User, o *op) (*item, store.Position, error) {
 	if st, ok := c.users[u]; ok {
 		return st.item, st.seq, nil
@@ -238,7 +239,7 @@ func (c *committer) newest(u store.User, o *op) (*item, store.Position, error) {
 	return it, 0, err
 }
 
-// update serves a call of Update.
+// update executes a call of Update.
 func (c *committer) update(o *op) {
 	was, seen, err := c.newest(o.user, o)
 	if err != nil {
@@ -250,7 +251,7 @@ func (c *committer) update(o *op) {
 	}
 	next, err := call(o.fn, was.Recorded)
 	if err == nil && next.State.Revision <= was.State.Revision {
-		err = fmt.Errorf("the function given to the store made revision %d of %d: it must be above", next.State.Revision, was.State.Revision)
+		err = fmt.Errorf("the update function made revision %d from %d; it must be higher", next.State.Revision, was.State.Revision)
 	}
 	if err != nil {
 		o.record, o.err = was.record(), err
@@ -266,8 +267,8 @@ func (c *committer) update(o *op) {
 	c.g.answers = append(c.g.answers, o)
 }
 
-// arm keeps one entry for it in the expiry index, no later than its Next. One
-// that is early enough and still ahead is left alone.
+// arm ensures that the expiry index has one entry for the record, no later than its
+// Next. An entry that is early enough and still in the future stays as it is.
 func (c *committer) arm(was, it *item) {
 	it.armed = was.armed
 	inFuture := it.armed > it.State.At
@@ -277,7 +278,7 @@ func (c *committer) arm(was, it *item) {
 	c.rearm(it)
 }
 
-// rearm moves it's entry to its Next.
+// rearm moves the record's entry in the expiry index to its Next.
 func (c *committer) rearm(it *item) {
 	if !it.armed.IsZero() {
 		c.key = appendExpiryKey(c.key[:0], it.armed, it.user)
@@ -303,7 +304,7 @@ func (c *committer) log(change *store.Change, was, it *item) {
 	c.g.entries = append(c.g.entries, tailEntry{Entry: e, previous: was.at})
 }
 
-// stage writes it's record under the last number given.
+// stage writes the record under the last sequence number.
 func (c *committer) stage(it *item) {
 	c.key = appendRecordKey(c.key[:0], it.user)
 	c.value = appendItem(c.value[:0], it)

@@ -11,8 +11,8 @@ import (
 	"porchlight.dev/porchlight/internal/store/backup"
 )
 
-// A contentCheck looks at the keys and values of a whole store, in order, and remembers
-// little: where two lists must hold the same, it compares their sums.
+// A contentCheck checks the keys and values of a whole store, in order, in constant
+// memory: where two lists must hold the same elements, it compares sums of hashes.
 type contentCheck struct {
 	counts backup.Counts
 	seed   maphash.Seed
@@ -21,16 +21,16 @@ type contentCheck struct {
 	format         string
 	lastLogged     store.Position
 	firstLogged    store.Position
-	newestDropped  store.Position // that anything refers to
+	newestDropped  store.Position // the newest dropped entry that something refers to
 	newestRecord   store.Position
 	newestDocument store.Position
 
-	docExpiries pairing // of documents against the index of ends
+	docExpiries pairing // of documents against their expiry index
 	armed       pairing // of records against the expiry index
-	chain       pairing // of log entries against what comes after each: an entry or the record
+	chain       pairing // of log entries against their successors: the user's next entry or record
 }
 
-// A pairing compares two lists of which each element stands in both once.
+// A pairing compares two lists that must have the same elements, each once.
 type pairing struct {
 	one, other           uint64 // sums of hashes
 	oneCount, otherCount int64
@@ -50,14 +50,14 @@ func newContentCheck() *contentCheck { return &contentCheck{seed: maphash.MakeSe
 
 func (c *contentCheck) hash(b []byte) uint64 { return maphash.Bytes(c.seed, b) }
 
-// positionHash is of a user at a position.
+// positionHash is the hash of a user and a position.
 func (c *contentCheck) positionHash(u store.User, at store.Position) uint64 {
 	return c.hash(binary.BigEndian.AppendUint64(appendUser(nil, u), uint64(at)))
 }
 
 func (c *contentCheck) addPair(key, value []byte) error {
 	if len(key) == 0 {
-		return errors.New("there is an empty key")
+		return errors.New("a key is empty")
 	}
 	var err error
 	switch key[0] {
@@ -76,7 +76,7 @@ func (c *contentCheck) addPair(key, value []byte) error {
 	case expiryPrefix:
 		err = c.expiry(key, value)
 	default:
-		err = errors.New("nothing has such a key")
+		err = errors.New("unknown kind of key")
 	}
 	if err != nil {
 		return fmt.Errorf("key %q: %w", key, err)
@@ -127,7 +127,7 @@ func (c *contentCheck) entry(key, value []byte) error {
 		return err
 	}
 	if previous >= at {
-		return fmt.Errorf("it follows one at %d", previous)
+		return fmt.Errorf("its predecessor is at %d, which is not before it", previous)
 	}
 	if c.firstLogged == 0 {
 		c.firstLogged = at
@@ -138,8 +138,8 @@ func (c *contentCheck) entry(key, value []byte) error {
 	return nil
 }
 
-// follows notes what comes after a place in the log: the user's next entry, or the
-// record. Places before the first entry were dropped.
+// addPredecessor counts at as the predecessor of an entry or record of u. Positions
+// before the first entry were dropped.
 func (c *contentCheck) addPredecessor(u store.User, at store.Position) {
 	if at >= c.firstLogged && c.firstLogged > 0 {
 		c.chain.addOther(c.positionHash(u, at))
@@ -170,7 +170,7 @@ func (c *contentCheck) record(key, value []byte) error {
 		return err
 	}
 	if !it.Next.IsZero() && (it.armed.IsZero() || it.armed > it.Next) {
-		return errors.New("what ends by itself is not in the expiry index")
+		return errors.New("the record expires and is not in the expiry index")
 	}
 	c.newestRecord = max(c.newestRecord, it.at)
 	c.addPredecessor(u, it.at)
@@ -189,7 +189,7 @@ func (c *contentCheck) expiry(key, value []byte) error {
 	return nil
 }
 
-// end compares what was seen in different places.
+// finish compares the lists and numbers with each other and with the header.
 func (c *contentCheck) finish(h backup.Header) error {
 	newest := max(uint64(c.lastLogged), uint64(c.newestRecord), uint64(c.newestDocument), c.trimmed)
 	switch {
@@ -205,8 +205,8 @@ func (c *contentCheck) finish(h backup.Header) error {
 		return fmt.Errorf("the log entry %d is there, and those up to %d were dropped", c.firstLogged, c.trimmed)
 	}
 	return errors.Join(
-		c.docExpiries.check("documents with an end", "entries of their index"),
-		c.armed.check("records that are to be looked at", "entries of the expiry index"),
-		c.chain.check("log entries", "entries and records after them"),
+		c.docExpiries.check("documents that expire", "entries of their expiry index"),
+		c.armed.check("records that expire", "entries of the expiry index"),
+		c.chain.check("log entries", "entries and records that follow them"),
 	)
 }

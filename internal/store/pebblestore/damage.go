@@ -9,15 +9,15 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// ErrDamaged: what stands in a data directory is not what was written there.
+// ErrDamaged: the content of a data directory is not what was written there.
 var ErrDamaged = errors.New("the data directory is damaged")
 
-// damaged says which file it is, and what to do.
+// damaged names the file and the remedy.
 func damaged(file string, err error) error {
 	return fmt.Errorf("%w: %s: %w; check the disk, and restore a backup into a new directory", ErrDamaged, file, err)
 }
 
-// explain makes what Pebble says of damage an ErrDamaged.
+// explain turns Pebble's errors of damage into ErrDamaged.
 func explain(dir string, err error) error {
 	if err == nil || errors.Is(err, ErrDamaged) || !isDamage(err) {
 		return err
@@ -25,7 +25,7 @@ func explain(dir string, err error) error {
 	return damaged(dir, located(err))
 }
 
-// located adds what Pebble knows of the place beside an error's text, such as the
+// located adds the location that Pebble reports beside an error's text, such as the
 // log that it was replaying.
 func located(err error) error {
 	var at interface{ ErrorDetail() string }
@@ -39,12 +39,12 @@ func isDamage(err error) bool {
 	return pebble.IsCorruptionError(err) ||
 		errors.Is(err, os.ErrNotExist) || // one of its own files
 		errors.Is(err, pebble.ErrDBNotPristine) || // without its marker.format-version
-		// There is no value for these: of a table, and of the OPTIONS file.
+		// Pebble has no error values for these: of a table, and of the OPTIONS file.
 		strings.Contains(err.Error(), "object size mismatch") || strings.Contains(err.Error(), "name from file")
 }
 
-// readError is for an error of reading the database. Damage fails the store, and
-// the event that Pebble tells of it has the name of the file.
+// readError wraps an error of reading the database. Damage fails the store; Pebble
+// reports it in an event too, which names the file.
 func (s *Store) readError(err error) error {
 	if err == nil {
 		return nil
@@ -52,11 +52,11 @@ func (s *Store) readError(err error) error {
 	if !pebble.IsCorruptionError(err) {
 		return fmt.Errorf("read: %w", err)
 	}
-	s.fail(damaged(s.dir, err)) // if the event did not
+	s.fail(damaged(s.dir, err)) // unless the event did
 	return s.haltedError()
 }
 
-// runSteps runs steps up to the first that fails.
+// runSteps runs steps in order, up to the first that fails.
 func runSteps(steps ...func() error) error {
 	for _, step := range steps {
 		if err := step(); err != nil {

@@ -50,7 +50,7 @@ func (c *committer) write(account presence.AccountID, docs []store.Doc) error {
 	return nil
 }
 
-// version is what a writer must know of the document; "" is that there is none.
+// version is the version that a writer must name; "" means that there is none.
 func (d stagedDoc) version(now presence.Instant) string {
 	if d.deleted || !d.liveAt(now) {
 		return ""
@@ -60,7 +60,7 @@ func (d stagedDoc) version(now presence.Instant) string {
 
 func formatVersionOf(h docHead) string { return strconv.FormatUint(uint64(h.seq), 36) }
 
-// newestDoc is what is staged under key, or else in the database.
+// newestDoc gives the staged document under key, or else the stored one.
 func (c *committer) newestDoc(key []byte) (stagedDoc, error) {
 	if d, ok := c.docs[string(key)]; ok {
 		return d, nil
@@ -74,7 +74,7 @@ func (c *committer) newestDoc(key []byte) (stagedDoc, error) {
 	return d, err
 }
 
-// stageDoc replaces old by d, under the last number given.
+// stageDoc replaces old by d, under the last sequence number.
 func (c *committer) stageDoc(key []byte, old stagedDoc, d *store.Doc) {
 	c.deleteDocExpiry(key, old)
 	staged := stagedDoc{docHead: docHead{seq: c.seq, until: presence.InstantOf(d.Until)}, deleted: d.Value == nil}
@@ -119,7 +119,8 @@ func (s *Store) Load(ctx context.Context, account presence.AccountID, keys ...st
 			return nil, err
 		}
 	}
-	// What was seen, and what was not, may be of a write that is not durable yet.
+	// A document that was found, or found missing, may be of a write that is not
+	// durable yet.
 	if err := s.awaitStaged(ctx); err != nil {
 		return nil, err
 	}
@@ -132,7 +133,7 @@ func (s *Store) List(ctx context.Context, account presence.AccountID, collection
 		return nil, err
 	}
 	if len(account) > store.MaxKeyBytes || len(collection) > store.MaxKeyBytes || len(afterKey) > store.MaxKeyBytes {
-		return nil, fmt.Errorf("%w: a key of more than %d bytes", store.ErrTooLarge, store.MaxKeyBytes)
+		return nil, fmt.Errorf("%w: a key has more than %d bytes", store.ErrTooLarge, store.MaxKeyBytes)
 	}
 	docs, err := s.list(account, collection, afterKey, limit)
 	if err != nil {
@@ -160,7 +161,7 @@ func (s *Store) list(account presence.AccountID, collection, afterKey string, li
 	return docs, err
 }
 
-// appendLive appends the document that value holds, unless it is past its end.
+// appendLive appends the document that value holds, unless it has expired.
 func appendLive(docs []store.Doc, k store.Key, value []byte, now presence.Instant) ([]store.Doc, error) {
 	head, body, err := decodeDoc(value)
 	if err != nil || !head.liveAt(now) {
@@ -183,8 +184,8 @@ func upperBound(prefix []byte) []byte {
 	return nil
 }
 
-// scan calls each for the keys in [from, to) in order, until it returns false.
-// What it gets is valid during the call.
+// scan calls each for the keys in [from, to) in order, until it returns false. The
+// key and the value are valid only during the call.
 func (s *Store) scan(from, to []byte, each func(key, value []byte) (bool, error)) (err error) {
 	if err := s.acquireDB(); err != nil {
 		return err

@@ -13,31 +13,31 @@ import (
 const (
 	// maxSleep bounds how late Due is after the clock was set forward.
 	maxSleep = time.Second
-	// dueBatchDelay lets entries gather that are due within a few milliseconds.
+	// dueBatchDelay batches entries that are due within a few milliseconds.
 	dueBatchDelay = 5 * time.Millisecond
-	// reofferDelay is when a user comes up again whose record was not updated.
+	// reofferDelay is when Due offers a user again whose record was not updated.
 	reofferDelay = time.Second
 
 	never presence.Instant = math.MaxInt64
 )
 
-// An agenda tells Due of entries that came into the expiry index.
+// A dueSchedule notifies Due of new entries in the expiry index.
 type dueSchedule struct {
 	mu sync.Mutex // guards the fields below
-	// low: no durable entry of the index is earlier.
+	// low is a lower bound of the durable entries in the index.
 	low presence.Instant
-	// target is what Due sleeps until.
+	// target is the instant that Due sleeps until.
 	target  presence.Instant
 	running bool
 
-	wake chan struct{} // one element: look again
+	wake chan struct{} // buffers one element: scan again
 }
 
 func newDueSchedule() *dueSchedule {
 	return &dueSchedule{low: math.MinInt64, target: never, wake: make(chan struct{}, 1)}
 }
 
-// lower says that there is a durable entry at an instant.
+// add notes a durable entry of the index.
 func (a *dueSchedule) add(at presence.Instant) {
 	a.mu.Lock()
 	a.low = min(a.low, at)
@@ -72,7 +72,8 @@ func (a *dueSchedule) stop() {
 	a.low = math.MinInt64
 }
 
-// begin gives the place to scan from. What comes in meanwhile is told to end.
+// beginScan gives the instant to scan from. endScan accounts for entries that are
+// added during the scan.
 func (a *dueSchedule) beginScan() presence.Instant {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -81,8 +82,8 @@ func (a *dueSchedule) beginScan() presence.Instant {
 	return from
 }
 
-// end notes the first entry that a scan left. It gives the instant to look
-// again at, which is no later than wake.
+// endScan notes the first entry that a scan left in the index. It gives the instant
+// of the next scan, which is no later than wake.
 func (a *dueSchedule) endScan(first, wake presence.Instant) presence.Instant {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -121,10 +122,10 @@ func (s *Store) Due(ctx context.Context, fn func([]store.User) error) error {
 	}
 }
 
-// A dueScan is what one call of Due knows.
+// A dueScan is the state of one call of Due.
 type dueScan struct {
 	s *Store
-	// offered are entries that were given to fn, until they may be again.
+	// offered maps entries that were passed to fn to when they may be passed again.
 	offered map[expiry]presence.Instant
 	due     []expiry
 	wake    presence.Instant
@@ -150,8 +151,8 @@ func (d *dueScan) markOffered() {
 	}
 }
 
-// once looks through the index as of now. It finds what to offer, or else the
-// instant to look again at. Entries that come too early are moved on the way.
+// scanOnce scans the index as of now. It finds the users to offer, or else the instant
+// of the next scan. It reschedules entries that are too early.
 func (d *dueScan) scanOnce(ctx context.Context) error {
 	now := d.s.now()
 	from := d.s.schedule.beginScan()
@@ -194,8 +195,8 @@ func (d *dueScan) scan(ctx context.Context, from, now presence.Instant) (first p
 	return first, early, nil
 }
 
-// entries reads the index from an instant to the first entry after now: enough
-// to fill a call, beside those that were offered.
+// entries reads the index from an instant to the first entry after now, up to as many
+// as fill a call beside those that were offered already.
 func (d *dueScan) entries(from, now presence.Instant) ([]expiry, error) {
 	var found []expiry
 	limit := store.MaxDueGroup + len(d.offered)
@@ -211,8 +212,8 @@ func (d *dueScan) entries(from, now presence.Instant) ([]expiry, error) {
 	return found, err
 }
 
-// sleepUntil returns at an instant, or when the agenda changed, or after
-// maxSleep, since clocks are set.
+// sleepUntil returns at an instant, when an earlier entry is added, or after maxSleep,
+// since the clock may be set forward.
 func (s *Store) sleepUntil(ctx context.Context, at presence.Instant) error {
 	sleep := maxSleep
 	switch now := s.now(); {
@@ -236,8 +237,8 @@ func (s *Store) sleepUntil(ctx context.Context, at presence.Instant) error {
 	return ctx.Err()
 }
 
-// rescheduleEarly re-arms users whose entry came up before their record is due, by
-// what is staged.
+// rescheduleEarly rearms users, by their staged records, whose entry is due before
+// their record.
 func (c *committer) rescheduleEarly(early []expiry, now presence.Instant) error {
 	for _, e := range early {
 		was, _, err := c.newest(e.user, nil)

@@ -6,12 +6,12 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// eraseGroup is how many entries are redacted in one batch, so that no update
-// waits long behind it.
+// eraseGroup is how many entries are redacted in one batch, so that no update waits
+// long behind it.
 const eraseGroup = 256
 
-// Erase implements store.Store. It goes from the newest entry of u back, and begins
-// at what is staged. A crash leaves older entries as they were, for the next call.
+// Erase implements store.Store. It redacts from the newest entry of u back, staged
+// ones included. After a crash the older entries are unchanged; the caller repeats it.
 func (s *Store) Erase(ctx context.Context, u store.User) error {
 	if err := store.CheckUser(u); err != nil {
 		return err
@@ -50,13 +50,13 @@ func (s *Store) newestRecord(ctx context.Context, u store.User) (it *item, err e
 		return err
 	})
 	if err != nil {
-		return nil, err // the committer may have the variable still
+		return nil, err // the committer may still write to it
 	}
 	return it, nil
 }
 
-// redactAll redacts entries of the user of newest. Damaged ones get a time that
-// fits their place.
+// redactAll redacts entries of the user of newest. A damaged entry gets the time of
+// the next readable one, so that times still follow positions.
 func (s *Store) redactAll(entries []tailEntry, newest *item) error {
 	for i := range entries {
 		e := &entries[i].Entry
@@ -75,12 +75,12 @@ func (s *Store) redactAll(entries []tailEntry, newest *item) error {
 	return nil
 }
 
-// replaceEntries stages entries in the place of those at their positions.
+// replaceEntries stages entries that replace those at their positions.
 func (c *committer) replaceEntries(entries []tailEntry) {
 	for i := range entries {
 		e := &entries[i]
 		if e.At <= c.s.trimmedTo() {
-			break // it was dropped meanwhile, with all before it
+			break // it was dropped meanwhile, as were all before it
 		}
 		c.key = appendLogKey(c.key[:0], e.At)
 		c.value = appendEntry(c.value[:0], &e.Entry, e.previous)

@@ -12,12 +12,13 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// failure is how a store ends before it is closed: once, and for good.
+// failure is the state of a store that may fail before it is closed. A failure is
+// final.
 type failure struct {
 	failed chan struct{}
 	halted chan struct{} // closed when failed or closed
-	// seized is closed when a goroutine was stopped inside Pebble, perhaps with
-	// its locks: the database must not be touched any more, not even to close it.
+	// abandoned is closed when a goroutine is parked inside Pebble, where it may hold
+	// locks: the database must not be used any more, not even to close it.
 	abandoned chan struct{}
 
 	mu      sync.Mutex // guards the fields below
@@ -31,7 +32,7 @@ func newFailure() *failure {
 	return &failure{failed: make(chan struct{}), halted: make(chan struct{}), abandoned: make(chan struct{})}
 }
 
-// fail ends acknowledging. Only the first cause is kept.
+// fail stops all acknowledgements. Only the first cause counts.
 func (s *Store) fail(cause error) {
 	f := s.failure
 	f.mu.Lock()
@@ -41,16 +42,16 @@ func (s *Store) fail(cause error) {
 	}
 	f.cause, f.err = cause, fmt.Errorf("%w: %w", store.ErrFailed, cause)
 	if !f.closed {
-		close(f.halted) // first: who sees that it failed finds it refusing
+		close(f.halted) // before failed: a failed store refuses operations
 	}
 	close(f.failed)
 	if !s.open.Load() {
-		return // Open says why it fails
+		return // Open returns the cause
 	}
-	s.log.Error("the store failed and acknowledges nothing more: restart porchlight when the disk is well", slog.String("dir", s.dir), slog.Any("err", cause))
+	s.log.Error("store failed and acknowledges nothing more; fix the disk, then restart", slog.String("dir", s.dir), slog.Any("err", cause))
 }
 
-// markOpen says that the store is open, unless it has failed on the way.
+// markOpen marks the store as open, unless it failed while opening.
 func (s *Store) markOpen() error {
 	s.failure.mu.Lock()
 	defer s.failure.mu.Unlock()
@@ -61,7 +62,7 @@ func (s *Store) markOpen() error {
 	return nil
 }
 
-// halt says that the store is closed and everything taken was answered.
+// halt marks the store as closed, after every started operation was answered.
 func (f *failure) halt() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -109,47 +110,47 @@ func (s *Store) Failed() <-chan struct{} { return s.failure.failed }
 // a disk that hangs shows as ctx ending.
 func (s *Store) Check(ctx context.Context) error {
 	if err := s.submit(ctx, func(*committer) error { return nil }); err != nil {
-		if s.isHalted() { // while this waited, perhaps
+		if s.isHalted() { // perhaps while this waited
 			return s.haltedError()
 		}
-		return fmt.Errorf("the disk does not answer: %w", err)
+		return fmt.Errorf("the disk does not respond: %w", err)
 	}
 	return s.checkSpace()
 }
 
-// pebbleLog passes Pebble's messages on.
+// pebbleLog forwards Pebble's log messages.
 type pebbleLog struct{ s *Store }
 
 var _ pebble.Logger = pebbleLog{}
 
 func (l pebbleLog) Infof(format string, args ...any) {
 	if l.s.log.Enabled(context.Background(), slog.LevelDebug) {
-		l.s.log.Debug("pebble", slog.String("says", fmt.Sprintf(format, args...)))
+		l.s.log.Debug("pebble", slog.String("message", fmt.Sprintf(format, args...)))
 	}
 }
 
 func (l pebbleLog) Errorf(format string, args ...any) {
-	l.s.log.Error("pebble", slog.String("says", fmt.Sprintf(format, args...)))
+	l.s.log.Error("pebble", slog.String("message", fmt.Sprintf(format, args...)))
 }
 
-// Fatalf is called where Pebble knows no way on, with locks held or not.
+// Fatalf is called where Pebble cannot continue, perhaps with locks held.
 func (l pebbleLog) Fatalf(format string, args ...any) {
 	l.s.stop(fmt.Errorf("pebble: "+format, args...))
 }
 
-// stop fails the store on a goroutine that is inside Pebble, its own or ours, and
-// does not return. To return would go on in an undefined state; to unwind the
-// stack would run Pebble's clean-up, and let its other goroutines write on a
-// state that is not the disk's. So the goroutine stays here, as it would in a
-// process that ends. The process does end soon: who watches Failed sees to it.
+// stop fails the store on a goroutine that is inside Pebble, and never returns.
+// Returning would continue in an undefined state. Unwinding the stack would run
+// Pebble's clean-up, and let its other goroutines write from a state that differs
+// from the disk's. So the goroutine is parked, until the process ends: the server
+// watches Failed and exits.
 func (s *Store) stop(cause error) {
 	s.failure.abandon()
 	s.fail(cause)
 	select {}
 }
 
-// apart runs f on a goroutine of its own, and does not wait for it if it is
-// stopped inside Pebble.
+// runIsolated runs f on its own goroutine, and stops waiting if the database is
+// abandoned, since f may then never return.
 func (s *Store) runIsolated(f func() error) error {
 	result := make(chan error, 1)
 	go func() {
@@ -164,20 +165,20 @@ func (s *Store) runIsolated(f func() error) error {
 	case err := <-result:
 		return err
 	case <-s.abandoned:
-		// fail follows seize at once.
+		// fail follows abandon at once.
 		<-s.failed
 		return s.haltedError()
 	}
 }
 
-// events fails the store when Pebble reports what it cannot repair.
+// events fails the store when Pebble reports an error that it cannot recover from.
 func (s *Store) events() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: func(err error) {
-			// Pebble repeats a flush or compaction that found the disk full, and
-			// the guard keeps updates away meanwhile.
+			// Pebble retries a flush or compaction that found the disk full, and
+			// checkSpace refuses updates meanwhile.
 			if noSpace(err) || errors.Is(err, pebble.ErrClosed) {
-				s.log.Error("pebble: background work is held up", slog.String("err", err.Error()))
+				s.log.Error("pebble: background work failed; will retry", slog.String("err", err.Error()))
 				return
 			}
 			s.fail(fmt.Errorf("background: %w", err))
@@ -187,7 +188,7 @@ func (s *Store) events() *pebble.EventListener {
 		},
 		WriteStallBegin: func(info pebble.WriteStallBeginInfo) {
 			s.stats.stalls.Add(1)
-			s.log.Warn("pebble: writes wait for the disk", slog.String("reason", info.Reason))
+			s.log.Warn("pebble: writes stalled", slog.String("reason", info.Reason))
 		},
 	}
 }

@@ -7,16 +7,16 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// The first byte of a key says what it holds. Ids have their length before them
-// wherever something follows, so no id can reach into another's keys.
+// The first byte of a key is its kind. An id is preceded by its length wherever
+// something follows, so no id can collide with another's keys.
 //
 //	r <account> user                  record
 //	l position                        log entry
 //	x instant <account> user          expiry index: one for each armed record
 //	d <account> <collection> key      document
-//	e instant <account> <coll> key    end of a document
+//	e instant <account> <coll> key    expiry index of documents
 //	k name                            position of a consumer, in older versions
-//	m name                            the store's own
+//	m name                            metadata
 const (
 	recordPrefix    = 'r'
 	logPrefix       = 'l'
@@ -27,16 +27,16 @@ const (
 	metaPrefix      = 'm'
 )
 
-// The keys of the store's own.
+// The keys of metadata.
 const (
 	metaFormat = "mformat" // of keys and values
 	metaEpoch  = "mepoch"
 	metaState  = "mstate" // one of the states below
-	metaSeq    = "mseq"   // the last sequence number given
+	metaSeq    = "mseq"   // the last sequence number assigned
 	metaTrim   = "mtrim"  // log entries up to here were dropped
 )
 
-// How the store was left, or that it is open.
+// The states of a store: how it was closed, or that it is open.
 const (
 	stateClean     = "clean"
 	stateOpenFsync = "open fsync"
@@ -81,7 +81,7 @@ func cutLogKey(key []byte) (store.Position, bool) {
 	return store.Position(binary.BigEndian.Uint64(key[1:])), true
 }
 
-// appendInstantKey keeps the order of instants, negative ones among them.
+// appendInstantKey preserves the order of instants, negative ones included.
 func appendInstantKey(dst []byte, prefix byte, at presence.Instant) []byte {
 	return binary.BigEndian.AppendUint64(append(dst, prefix), uint64(at)^1<<63)
 }
@@ -106,7 +106,7 @@ func cutExpiryKey(key []byte) (presence.Instant, store.User, bool) {
 	return at, u, ok
 }
 
-// appendCollection is what the keys of a collection begin with.
+// appendCollection appends the prefix of the keys of a collection.
 func appendCollection(dst []byte, account presence.AccountID, collection string) []byte {
 	return appendID(appendID(append(dst, documentPrefix), account), collection)
 }
@@ -115,12 +115,12 @@ func appendDocKey(dst []byte, account presence.AccountID, k store.Key) []byte {
 	return append(appendCollection(dst, account, k.Collection), k.Key...)
 }
 
-// appendDocExpiryKey is for the document with this key.
+// appendDocExpiryKey appends the expiry index's key of a document.
 func appendDocExpiryKey(dst []byte, at presence.Instant, docKey []byte) []byte {
 	return append(appendInstantKey(dst, docExpiryPrefix, at), docKey[1:]...)
 }
 
-// cutDocExpiryKey gives the key of the document.
+// cutDocExpiryKey gives the instant and the document's key.
 func cutDocExpiryKey(key []byte) (presence.Instant, []byte, bool) {
 	at, rest, ok := cutInstantKey(key, docExpiryPrefix)
 	if !ok {

@@ -11,10 +11,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/wal"
 )
 
-// A lazyFS is a file system whose write-ahead logs are synced by syncAll, once a
-// second, and when they are closed, instead of when Pebble asks: durability OS.
-// Pebble then still writes each batch to the operating system at once, which it
-// would not if it were told not to sync.
+// A lazyFS implements durability OS: it syncs write-ahead logs once a second, in
+// syncAll, and when they are closed, but not when Pebble asks. Pebble still writes
+// each batch to the operating system at once, which it would not do with NoSync.
 type lazyFS struct {
 	vfs.FS
 	mu    sync.Mutex // guards files, and is held while they sync
@@ -51,7 +50,7 @@ func (fs *lazyFS) wrap(name string) func(vfs.File, error) (vfs.File, error) {
 	}
 }
 
-// syncAll syncs what was written before it.
+// syncAll syncs everything that was written before the call.
 func (fs *lazyFS) syncAll() error {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -79,9 +78,9 @@ func (f *lazyFile) Close() error {
 	return errors.Join(f.File.SyncData(), f.File.Close())
 }
 
-// readableLogs is the file system to open the database on. After a crash with
-// durability OS the last log may end anywhere, and claims a sync that it did not
-// have: Pebble would refuse it, so it is read up to where it can be.
+// readableLogs gives the file system to open the database on. After a crash with
+// durability OS the last log may end anywhere, although it records a sync that never
+// happened. Pebble would refuse it, so the log is truncated to its readable part.
 func (s *Store) readableLogs() (vfs.FS, error) {
 	if s.lastWatermark == nil || !s.lastWatermark.relaxed || s.lastWatermark.clean {
 		return s.opts.FS, nil
@@ -91,7 +90,7 @@ func (s *Store) readableLogs() (vfs.FS, error) {
 		return s.opts.FS, err
 	}
 	r := logs[len(logs)-1].OpenForRead()
-	defer func() { _ = r.Close() }() // was read
+	defer func() { _ = r.Close() }() // only read
 	for {
 		batch, at, err := r.NextRecord()
 		if err == nil {
@@ -108,7 +107,7 @@ func (s *Store) readableLogs() (vfs.FS, error) {
 	}
 }
 
-// A truncatedFS is a file system on which one file ends before it does.
+// A truncatedFS is a file system on which one file appears shorter.
 type truncatedFS struct {
 	vfs.FS
 	path string
@@ -129,7 +128,7 @@ func (fs *truncatedFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, erro
 	return &truncatedFile{File: f, from: io.LimitReader(f, fs.end)}, nil
 }
 
-// A truncatedFile is read from its beginning to its early end.
+// A truncatedFile is read from its beginning up to a limit.
 type truncatedFile struct {
 	vfs.File
 	from io.Reader

@@ -44,8 +44,7 @@ func (s *Store) entriesAfter(ctx context.Context, at store.Position) ([]store.En
 	}
 }
 
-// Log implements store.Store: from the tail where that reaches, else from the
-// database.
+// Log implements store.Store. It reads the tail, or the database for older entries.
 func (s *Store) Log(ctx context.Context, after store.Position, limit int) ([]store.Entry, error) {
 	if err := s.checkReadable(ctx); err != nil || limit <= 0 {
 		return nil, err
@@ -61,8 +60,8 @@ func (s *Store) Log(ctx context.Context, after store.Position, limit int) ([]sto
 	return feedEntries(found, after), nil
 }
 
-// feedEntries gives a reader that has seen everything up to after what comes next.
-// An entry whose predecessor lies between was parted from it by trimming.
+// feedEntries marks gaps for a reader that has read everything up to after: an entry
+// has one if its predecessor lies between and was trimmed.
 func feedEntries(found []tailEntry, after store.Position) []store.Entry {
 	entries := make([]store.Entry, len(found))
 	for i := range found {
@@ -90,7 +89,7 @@ func (s *Store) scanLog(after store.Position, each func(tailEntry) bool) error {
 	return s.scan(from, to, func(key, value []byte) (bool, error) {
 		at, ok := cutLogKey(key)
 		if !ok {
-			return false, fmt.Errorf("a log key: %w", errValue)
+			return false, fmt.Errorf("log key: %w", errValue)
 		}
 		return each(readEntry(at, value)), nil
 	})
@@ -104,8 +103,8 @@ func (s *Store) PositionAt(ctx context.Context, t time.Time) (store.Position, er
 	return s.logBefore(t)
 }
 
-// logBefore is the last position of the log entries from before t, in the part
-// that was not dropped. Times follow positions but for the clock's steps.
+// logBefore is the last position of the log entries before t, among those that were
+// not dropped. Times follow positions, except where the clock was set back.
 func (s *Store) logBefore(t time.Time) (store.Position, error) {
 	low, high := s.trimmedTo(), s.tail.newest()
 	var failed error
@@ -117,7 +116,7 @@ func (s *Store) logBefore(t time.Time) (store.Position, error) {
 	return low + store.Position(n), failed
 }
 
-// timeAbove is that of the first entry above a position that has one; zero: none.
+// timeAbove is the time of the first readable entry above a position; zero: none.
 func (s *Store) timeAbove(at store.Position) (t time.Time, err error) {
 	err = s.scanLog(at, func(e tailEntry) bool {
 		t = e.Time
@@ -162,7 +161,7 @@ func (s *Store) historyBelow(ctx context.Context, u store.User, before store.Pos
 	if before == 0 || before > at {
 		return at, nil
 	}
-	// A page goes on where the one above it ended.
+	// A page continues where the previous one ended.
 	if e, ok, err := s.logEntry(before); err != nil {
 		return 0, err
 	} else if ok && e.User == u {
@@ -178,9 +177,9 @@ func (s *Store) historyBelow(ctx context.Context, u store.User, before store.Pos
 	return at, nil
 }
 
-// chain gives up to limit entries of u, from the one at a position back, and the
-// position of the next. That is zero if there was none ever; it may be of one
-// that was dropped, and is if fewer than limit came.
+// chain gives up to limit entries of u, from the one at a position backwards, and the
+// position of the next. Zero means that there never was one. That entry may have been
+// dropped, and was if chain gives fewer than limit.
 func (s *Store) chain(ctx context.Context, u store.User, at store.Position, limit int) ([]tailEntry, store.Position, error) {
 	var found []tailEntry
 	for at > s.trimmedTo() && len(found) < limit {
@@ -213,8 +212,8 @@ func (s *Store) logEntry(at store.Position) (e tailEntry, ok bool, err error) {
 	return e, ok, err
 }
 
-// lastBefore looks for the newest entry of u below a position, zero for none. It
-// is for what follows a damaged entry, whose link is lost.
+// lastBefore searches for the newest entry of u below a position, zero for none. It
+// replaces the link of a damaged entry, which is lost.
 func (s *Store) lastBefore(u store.User, at store.Position) (last store.Position, err error) {
 	if err := s.acquireDB(); err != nil {
 		return 0, err

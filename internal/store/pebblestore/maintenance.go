@@ -17,7 +17,7 @@ const (
 	expiredGroup        = 500
 )
 
-// keep looks after the store until it closes.
+// maintain runs the periodic work of the store until it closes.
 func (s *Store) maintain() {
 	defer close(s.maintenanceDone)
 	tick := time.NewTicker(maintenanceInterval)
@@ -44,7 +44,7 @@ func (s *Store) maintain() {
 	}
 }
 
-// flush syncs what relaxed durability left to the operating system.
+// flush syncs the logs that durability OS left to the operating system.
 func (s *Store) flush() {
 	if s.lazy == nil {
 		return
@@ -54,7 +54,7 @@ func (s *Store) flush() {
 	}
 }
 
-// tidy frees space, so it runs on a full disk too.
+// cleanUp frees space, so it runs on a full disk too.
 func (s *Store) cleanUp(ctx context.Context) {
 	s.logFailure("dropping old log entries", s.trim(ctx))
 	s.logFailure("dropping expired documents", s.dropExpiredDocs(ctx))
@@ -62,14 +62,13 @@ func (s *Store) cleanUp(ctx context.Context) {
 
 func (s *Store) logFailure(what string, err error) {
 	if err != nil && !s.isHalted() && !errors.Is(err, store.ErrClosed) {
-		s.log.Error("keeping the store in order", slog.String("task", what), slog.Any("err", err))
+		s.log.Error("store maintenance failed; will retry", slog.String("task", what), slog.Any("err", err))
 	}
 }
 
 func (s *Store) trimmedTo() store.Position { return store.Position(s.trimmed.Load()) }
 
-// trim drops the log entries that are older than the retention, whoever has read
-// them.
+// trim drops the log entries that are older than the retention, read or not.
 func (s *Store) trim(ctx context.Context) error {
 	to, err := s.logBefore(s.opts.Clock().Add(-s.opts.Retention))
 	if err != nil {
@@ -88,11 +87,11 @@ func (s *Store) trim(ctx context.Context) error {
 func (c *committer) dropLog(to store.Position) {
 	c.deleteRange(appendLogKey(nil, 0), appendLogKey(nil, to+1))
 	c.set([]byte(metaTrim), appendNumber(nil, uint64(to)))
-	// From here on readers go by the database, not by what the tail still has.
+	// From here on readers use the database, not the older entries in the tail.
 	c.s.trimmed.Store(uint64(to))
 }
 
-// sweep drops documents that are past their end, a few at a time.
+// dropExpiredDocs drops expired documents, a group at a time.
 func (s *Store) dropExpiredDocs(ctx context.Context) error {
 	for {
 		now := s.now()
@@ -110,9 +109,10 @@ func (s *Store) dropExpiredDocs(ctx context.Context) error {
 	}
 }
 
-// bury drops documents by the keys of their ends, unless they were written anew.
+// dropExpiredDocs drops the documents of keys in the expiry index, unless they were
+// written again.
 func (c *committer) dropExpiredDocs(expiryKeys [][]byte, now presence.Instant) error {
-	docKeys := make([][]byte, 0, len(expiryKeys)) // keys of documents
+	docKeys := make([][]byte, 0, len(expiryKeys))
 	for _, expiryKey := range expiryKeys {
 		at, key, ok := cutDocExpiryKey(expiryKey)
 		if !ok {
@@ -126,7 +126,7 @@ func (c *committer) dropExpiredDocs(expiryKeys [][]byte, now presence.Instant) e
 			docKeys = append(docKeys, key)
 		}
 	}
-	c.seq++ // from here on nothing fails, so the number is stored
+	c.seq++ // no error can follow, so the number is stored
 	for _, key := range docKeys {
 		c.delete(key)
 		c.docs[string(key)] = stagedDoc{docHead: docHead{seq: c.seq}, deleted: true}

@@ -8,29 +8,28 @@ import (
 	"time"
 )
 
-// A migration is the step from one format of the directory to the next. They run
-// in order when a store opens, before anything else is done in it.
+// A migration is the step from one format of the directory to the next. Migrations
+// run in order when a store opens, before anything else.
 //
-// No step so far rewrites what is stored: each gives the database the next format's
-// number, in one batch. What ends the process or the machine before that leaves the
-// old format, which migrates at the next start, and an older porchlight can still
-// use.
+// No step so far rewrites stored values: each stores the next format's number, in one
+// batch. After a crash before that the directory has the old format: an older
+// porchlight can still use it, and the next start migrates it.
 type migration struct {
 	from int
 	what string
 }
 
-// migrations is the way from format 1 to formatVersion, a step for each.
+// migrations lists the steps from format 1 to formatVersion.
 func migrations() []migration {
 	return []migration{
 		// The watermark was written when the directory was opened.
 		{from: 1, what: "begin a watermark"},
-		// Entries that are there stay as they are: both of their formats are read.
+		// Existing entries stay as they are: both formats can be read.
 		{from: 2, what: "log where changes come from"},
 	}
 }
 
-// newest is the format that the last migration leads to.
+// newestFormat is the format after the last migration.
 func (s *Store) newestFormat() int {
 	if n := len(s.opts.migrations); n > 0 {
 		return s.opts.migrations[n-1].from + 1
@@ -42,7 +41,7 @@ func (s *Store) newestFormat() int {
 func (s *Store) migrate() error {
 	text, err := s.meta(metaFormat)
 	if err != nil || text == "" {
-		return err // new, or not ours: load tells
+		return err // new or foreign: load distinguishes them
 	}
 	format, err := strconv.Atoi(text)
 	if err != nil {
@@ -53,7 +52,7 @@ func (s *Store) migrate() error {
 			continue
 		}
 		if err := s.migrateStep(m); err != nil {
-			return fmt.Errorf("migrate from format %d (%s): %w; nothing was changed, and starting again repeats it", m.from, m.what, err)
+			return fmt.Errorf("migrate from format %d (%s): %w; the directory still has the old format, and the next start tries again", m.from, m.what, err)
 		}
 	}
 	return nil
@@ -66,6 +65,6 @@ func (s *Store) migrateStep(m migration) error {
 	if err := errors.Join(b.Set([]byte(metaFormat), []byte(strconv.Itoa(m.from+1)), nil), s.commitNow(b)); err != nil {
 		return err
 	}
-	s.log.Info("the data directory has a new format", slog.String("dir", s.dir), slog.Int("format", m.from+1), slog.Duration("took", time.Since(start)))
+	s.log.Info("data directory migrated", slog.String("dir", s.dir), slog.Int("format", m.from+1), slog.Duration("took", time.Since(start)))
 	return nil
 }

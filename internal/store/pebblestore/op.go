@@ -13,29 +13,29 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// An op is one request to the committer. Its caller fills in what is asked; who
-// takes it from the queue owns it until done is sent to.
+// An op is one request to the committer. The caller fills it in; after it is queued,
+// the committer and the syncer own it until they send to done.
 type op struct {
 	user store.User
 	fn   store.Decide
-	// warm is what the database held for user, nil for nothing, when the cache
-	// had seen warmAt installs; it counts only if warmed.
+	// prefetched is the durable record of user, nil for none, as of
+	// prefetchInstalls installs in the cache. It is valid only if hasPrefetched.
 	prefetched       *item
 	prefetchInstalls uint64
 	hasPrefetched    bool
 
-	// work is anything but an update: it stages what it likes. The answer waits
-	// until all that was staged by then is durable.
+	// work is an operation other than an update. The answer waits until everything
+	// that was staged by then is durable.
 	work func(*committer) error
 
 	state atomic.Uint32
-	done  chan struct{} // one element: the answer is there
+	done  chan struct{} // buffers one element: the answer is ready
 
 	record store.Record
 	err    error
 }
 
-// Who has an op.
+// The states of an op.
 const (
 	queued uint32 = iota
 	started
@@ -52,7 +52,7 @@ func (o *op) fail(err error) {
 	o.answer()
 }
 
-// ops keeps answered ones for use again: nobody else holds them then.
+// An opPool recycles ops that were answered: their callers alone hold them then.
 type opPool struct{ pool sync.Pool }
 
 func (p *opPool) get() *op {
@@ -68,11 +68,11 @@ func (p *opPool) put(o *op) {
 	p.pool.Put(o)
 }
 
-// answerGracePeriod is how long a caller whose context ended waits for the answer
-// to what was already staged. It takes one sync of the disk.
+// answerGracePeriod is how long a caller whose context ended still waits for the
+// answer to an operation that has started. One sync of the disk is usually enough.
 const answerGracePeriod = time.Second
 
-// do hands o over and waits for its answer. o is not the caller's after that.
+// do queues o and waits for its result. The caller must not use o afterwards.
 func (s *Store) do(ctx context.Context, o *op) (store.Record, error) {
 	select {
 	case s.queue <- o:
@@ -98,14 +98,14 @@ func (s *Store) do(ctx context.Context, o *op) (store.Record, error) {
 	}
 }
 
-// take reads an answer.
+// result reads the result of an answered op and recycles the op.
 func (s *Store) result(o *op) (store.Record, error) {
 	record, err := o.record, o.err
 	s.ops.put(o)
 	return record, err
 }
 
-// lastCall waits a little longer for the answer to a staged op.
+// awaitResult waits for the grace period for the result of a started op.
 func (s *Store) awaitResult(o *op) (store.Record, error) {
 	grace := time.NewTimer(answerGracePeriod)
 	defer grace.Stop()
@@ -119,7 +119,8 @@ func (s *Store) awaitResult(o *op) (store.Record, error) {
 	}
 }
 
-// afterHalt is for an op that was in the queue when the store failed or closed.
+// resultAfterHalt gives the result of an op that was queued when the store failed or
+// closed.
 func (s *Store) resultAfterHalt(o *op) (store.Record, error) {
 	select {
 	case <-o.done:
@@ -140,11 +141,11 @@ func (s *Store) submit(ctx context.Context, work func(*committer) error) error {
 	return err
 }
 
-// errPanic: a function given to Update panicked. Nothing was stored.
-var errPanic = errors.New("the function given to the store panicked")
+// errPanic: an update function panicked. Nothing was stored.
+var errPanic = errors.New("the update function panicked")
 
-// call runs fn, and makes a panic of it the caller's error: the committer serves
-// everybody else as well.
+// call runs fn and turns a panic into the caller's error: the committer must go on
+// for all other callers.
 func call(fn store.Decide, was presence.Recorded) (next store.Change, err error) {
 	returned := false
 	defer func() {

@@ -28,16 +28,16 @@ type Store struct {
 	log  *slog.Logger
 	lazy *lazyFS // with durability OS
 
-	// guard lets Close wait for readers of db, and shut keeps later ones out.
+	// guard lets Close wait for readers of db; dbClosed refuses later ones.
 	guard    sync.RWMutex
 	dbClosed bool
 	db       *pebble.DB
 	lock     *pebble.Lock // of the directory
-	// stated is what the watermark said when the store was opened; nil: there was none.
+	// lastWatermark is the watermark as of opening; nil: there was none.
 	lastWatermark *watermarkState
 	watermark     *watermark
-	// format is what the directory's marker said when it was opened, zero for
-	// none: the marker is the last step of creating it.
+	// format is that of the directory's marker as of opening, zero for none: the
+	// marker is the last step of creating a directory.
 	format int
 	epoch  string
 
@@ -46,7 +46,7 @@ type Store struct {
 	groups          chan *group   // committer to syncer
 	closing         chan struct{} // closed by Close
 	syncerDone      chan struct{} // closed when the syncer has ended
-	maintenanceDone chan struct{} // closed when the keeper has ended
+	maintenanceDone chan struct{} // closed when maintenance has ended
 	warmUpDone      chan struct{} // closed when reading ahead has ended
 	*failure
 	closeOnce sync.Once
@@ -64,23 +64,22 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
-// Why a directory is not opened. Each comes with a text that says what to do.
+// Reasons to refuse a directory. The full error names the remedy.
 var (
 	ErrLocked  = errors.New("another process uses the data directory")
 	ErrNewer   = errors.New("the data directory has a newer format")
 	ErrForeign = errors.New("the directory holds something else")
 	ErrMissing = errors.New("there is no data directory")
-	// ErrUnfinished: the machine stopped while it was created.
+	// ErrUnfinished: the machine stopped while the directory was created.
 	ErrUnfinished = errors.New("the data directory is unfinished")
 )
 
 const formatMarker = "porchlight-format"
 
-// Open opens the store in dir, and creates it where there is none yet: in a
-// directory that is missing or empty. It changes nothing in one that it
-// refuses, except in one that lost its end: that shows once Pebble has replayed the
-// logs, which are in tables then. Later starts refuse it as well.
-// An error names the directory, and says what to do.
+// Open opens the store in dir, and creates it if the directory is missing or empty. It
+// changes nothing in a directory that it refuses, with one exception: the loss of the
+// log's end is only detected after Pebble has replayed the logs into tables. Later
+// starts refuse such a directory as well. An error names the directory and the remedy.
 func Open(dir string, opts Options) (*Store, error) {
 	s := newStore(dir, opts.withDefaults())
 	if err := s.openDir(); err != nil {
@@ -163,7 +162,7 @@ func (s *Store) freeBytes() (uint64, error) {
 
 func (s *Store) now() presence.Instant { return presence.InstantOf(s.opts.Clock()) }
 
-// inspect reads what kind of directory it is, and writes nothing.
+// inspect reports whether the directory holds a store. It writes nothing.
 func (s *Store) inspect() (exists bool, err error) {
 	fs := s.opts.FS
 	names, err := fs.List(s.dir)
@@ -190,12 +189,12 @@ func (s *Store) inspect() (exists bool, err error) {
 		return true, nil
 	}
 	if stated, err := readWatermark(fs, s.dir); s.format != 0 || err == nil && stated.position != 0 {
-		return false, damaged("marker.manifest", errors.New("the file that says which MANIFEST is in use is missing"))
+		return false, damaged("marker.manifest", errors.New("the file that names the current MANIFEST is missing"))
 	}
-	// A start that was cut short leaves these behind; they hold nothing yet.
+	// An interrupted first start leaves these files, which hold no data yet.
 	for _, name := range names {
 		if !isPebbleFile(name) {
-			return false, fmt.Errorf("%w: %s has %q in it and no store; give porchlight a directory of its own", ErrForeign, s.dir, name)
+			return false, fmt.Errorf("%w: %s contains %q but no store; give porchlight a directory of its own", ErrForeign, s.dir, name)
 		}
 	}
 	return false, nil
@@ -249,7 +248,7 @@ func (s *Store) newDB() (*pebble.DB, error) {
 	return pebble.Open(s.dir, o)
 }
 
-// openReadOnly opens the database of a locked directory to read from it.
+// openReadOnly opens the database of a locked directory for reading.
 func (s *Store) openReadOnly() (err error) {
 	if err := s.loadWatermark(); err != nil {
 		return err
@@ -270,10 +269,10 @@ func (s *Store) pebbleOptions() *pebble.Options {
 		FS:        s.opts.FS,
 		Lock:      s.lock,
 		CacheSize: s.opts.BlockBytes,
-		// Zero is Pebble's own, 1000.
+		// Zero means Pebble's default, 1000.
 		MaxOpenFiles: s.opts.OpenFiles,
 		// An older porchlight that knows this value format must be able to open
-		// what this one wrote, so Pebble's own format moves with ours.
+		// the database, so Pebble's format changes only together with ours.
 		FormatMajorVersion:          pebble.FormatValueSeparation,
 		MemTableSize:                uint64(s.opts.MemTableBytes),
 		MemTableStopWritesThreshold: 4,
@@ -283,8 +282,8 @@ func (s *Store) pebbleOptions() *pebble.Options {
 	for i := range o.Levels {
 		l := &o.Levels[i]
 		l.FilterPolicy = bloom.FilterPolicy(10)
-		// Reads are of single records at random: larger index blocks, so
-		// that there are few of them to find, and nothing to unpack.
+		// Most reads are of single random records. Larger index blocks mean
+		// fewer lookups; without compression nothing needs to be unpacked.
 		l.IndexBlockSize = 32 << 10
 		l.Compression = noCompression
 		o.TargetFileSizes[i] = 16 << 20
@@ -292,7 +291,7 @@ func (s *Store) pebbleOptions() *pebble.Options {
 	return o
 }
 
-// load reads what the store knows of itself, and writes that it is open.
+// load reads the metadata, and marks the store as open.
 func (s *Store) load() error {
 	first, err := s.checkFormat()
 	if err != nil {
@@ -313,12 +312,13 @@ func (s *Store) load() error {
 		return err
 	}
 	b := s.db.NewBatch()
-	// Older versions kept the positions of consumers here: package tail begins anew.
+	// Older versions stored the positions of consumers here; package tail does not
+	// use them.
 	if err := b.DeleteRange([]byte{readerPrefix}, []byte{readerPrefix + 1}, nil); err != nil {
 		return err
 	}
-	// With relaxed durability, places that were handed out may be lost, and be
-	// given again to something else.
+	// With relaxed durability, positions that were published may be lost and
+	// assigned again to other changes.
 	if first || s.opts.NewEpoch || lastState == stateOpenOS {
 		s.epoch = rand.Text()
 		if err := b.Set([]byte(metaEpoch), []byte(s.epoch), nil); err != nil {
@@ -341,8 +341,8 @@ func (s *Store) load() error {
 	return s.writeFormatMarker()
 }
 
-// commitNow is for before the committer starts and after it has ended. It is
-// durable in either mode.
+// commitNow commits b durably in either mode. It is for use before the committer
+// starts and after it has ended.
 func (s *Store) commitNow(b *pebble.Batch) error {
 	if err := b.Commit(pebble.Sync); err != nil {
 		return err
@@ -353,8 +353,7 @@ func (s *Store) commitNow(b *pebble.Batch) error {
 	return nil
 }
 
-// checkFormat reports whether the database is new, and refuses one that is not
-// ours.
+// checkFormat reports whether the database is new, and refuses a foreign one.
 func (s *Store) checkFormat() (first bool, err error) {
 	format, err := s.meta(metaFormat)
 	if err != nil {
@@ -373,15 +372,15 @@ func (s *Store) checkFormat() (first bool, err error) {
 	})
 	switch {
 	case err == nil && !empty:
-		err = fmt.Errorf("%w: a Pebble database that is not porchlight's", ErrForeign)
+		err = fmt.Errorf("%w: a Pebble database of another program", ErrForeign)
 	case err == nil && s.format != 0:
-		err = damaged(s.dir, errors.New("the database is empty, and was not"))
+		err = damaged(s.dir, errors.New("the database is empty and was not before"))
 	}
 	return true, err
 }
 
-// mark writes the format beside the database, where it can be read without
-// opening that.
+// writeFormatMarker writes the format beside the database, where it can be read
+// without opening the database.
 func (s *Store) writeFormatMarker() error {
 	marker, value, err := atomicfs.LocateMarker(s.opts.FS, s.dir, formatMarker)
 	if err != nil {
@@ -402,8 +401,8 @@ func (s *Store) loadNumbers() error {
 	if err != nil {
 		return err
 	}
-	// They are written together. Were they not, everybody would wait for ever
-	// for numbers that have long been given.
+	// A batch writes both. If the number were too low, callers would wait forever for
+	// sequence numbers that were assigned long ago.
 	if last, err := s.lastLogged(); err != nil || uint64(last) > seq {
 		return errors.Join(err, damaged("the database", fmt.Errorf("the log ends at %d, and the last number is %d", last, seq)))
 	}
@@ -446,7 +445,7 @@ func (s *Store) metaNumber(name string) (n uint64, err error) {
 // Epoch implements store.Store.
 func (s *Store) Epoch() string { return s.epoch }
 
-// Close implements store.Store. What was taken is answered first.
+// Close implements store.Store. Operations that have started are answered first.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() { s.closeErr = s.close() })
 	return s.closeErr
@@ -454,14 +453,14 @@ func (s *Store) Close() error {
 
 func (s *Store) close() error {
 	close(s.closing)
-	// The committer before Pebble, which panics when it is written to after.
+	// The committer must end first: Pebble panics on writes after it was closed.
 	select {
 	case <-s.syncerDone:
 	case <-s.abandoned:
 	}
 	s.halt()
 	if s.isAbandoned() {
-		return nil // with whatever it holds, to the end of the process
+		return nil // files and locks are released when the process ends
 	}
 	<-s.maintenanceDone
 	<-s.warmUpDone
@@ -470,12 +469,13 @@ func (s *Store) close() error {
 	s.dbClosed = true
 	err := s.closeDB()
 	if s.isFailed() {
-		return nil // the cause was reported, and this is its consequence
+		return nil // the cause was reported; this error follows from it
 	}
 	return err
 }
 
-// closeDB says that the database was left in order, if it was, and closes it.
+// closeDB closes the database, and marks it as cleanly closed if it was open and has
+// not failed.
 func (s *Store) closeDB() error {
 	if s.isAbandoned() {
 		return nil

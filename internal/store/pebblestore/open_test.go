@@ -3,6 +3,8 @@ package pebblestore
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -120,11 +122,11 @@ func TestOpenNewerFormat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(marker.Move("3"), marker.Close()); err != nil {
+	if err := errors.Join(marker.Move(strconv.Itoa(formatVersion+1)), marker.Close()); err != nil {
 		t.Fatal(err)
 	}
 	refused(t, fs, Options{}, ErrNewer,
-		"data directory data has format 3, this porchlight knows up to 2: use a newer porchlight, or restore a backup into a new directory")
+		fmt.Sprintf("data directory data has format %d, this porchlight knows up to %d: use a newer porchlight, or restore a backup into a new directory", formatVersion+1, formatVersion))
 }
 
 // TestOpenNewerFormatUnmarked: the format is in the database too, should the
@@ -132,11 +134,11 @@ func TestOpenNewerFormat(t *testing.T) {
 func TestOpenNewerFormatUnmarked(t *testing.T) {
 	fs := vfs.NewMem()
 	s := mustOpen(t, "data", Options{FS: fs})
-	if err := s.db.Set([]byte(metaFormat), []byte("3"), pebble.Sync); err != nil {
+	if err := s.db.Set([]byte(metaFormat), []byte(strconv.Itoa(formatVersion+1)), pebble.Sync); err != nil {
 		t.Fatal(err)
 	}
 	mustClose(t, s)
-	if err := fs.Remove("data/marker." + formatMarker + ".000001.2"); err != nil {
+	if err := fs.Remove("data/marker." + formatMarker + ".000001." + strconv.Itoa(formatVersion)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open("data", Options{FS: fs}); !errors.Is(err, ErrNewer) {

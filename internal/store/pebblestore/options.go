@@ -43,7 +43,7 @@ type Options struct {
 	Clock      func() time.Time // time.Now
 	FS         vfs.FS           // the machine's
 	Durability Durability
-	// Retention is how long log entries stay readable, whoever has read them.
+	// Retention is how long log entries stay readable, read or not.
 	Retention time.Duration
 	// MinFreeBytes is the free disk space below which nothing is written;
 	// negative: no limit.
@@ -59,7 +59,7 @@ type Options struct {
 	// OpenFiles is how many tables are kept open, about; at least 64.
 	OpenFiles int // 1000
 
-	// What may be kept in memory; it is taken as it is needed.
+	// Limits of what is held in memory; memory is allocated as needed.
 	CacheRecords  int   // decoded records, about 1 KiB each
 	CacheBytes    int64 // packed records, about 250 bytes each
 	BlockBytes    int64 // blocks of the database

@@ -6,14 +6,14 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// packed holds records in their stored form, a quarter of their decoded size and
-// without a pointer for the garbage collector to follow. A record that is found
-// here costs a twentieth of one that is read from the database.
+// packed caches records in their stored form, a quarter of their decoded size and
+// without pointers for the garbage collector to follow. A hit here costs a twentieth
+// of a read from the database.
 //
-// Slots come in classes by size, in pages of one class. When no page may be added
-// any more, a class uses its own slots again, the oldest first.
+// Slots are grouped in classes by size, and pages hold slots of one class. When no
+// page may be added any more, a class reuses its own slots, the oldest first.
 //
-// A packed belongs to a cache shard, and is guarded by its lock.
+// A packed belongs to a cache shard, whose lock guards it.
 type packed struct {
 	index   map[uint64]slotRef // by the hash of a user
 	classes [slotClasses]slotClass
@@ -36,9 +36,9 @@ func (r slotRef) number() int { return int(r / slotClasses) }
 
 type slotClass struct {
 	pages [][]byte
-	used  int       // slots that were ever used: all below it
-	empty []slotRef // of these, those that hold nothing
-	hand  int       // the next to be used again
+	used  int       // the slots below it were used at least once
+	empty []slotRef // of these, the free ones
+	hand  int       // the next to be reused
 }
 
 func newPacked(size int) packed {
@@ -68,16 +68,16 @@ func (p *packed) get(dst []byte, hash uint64, u store.User) ([]byte, bool) {
 	return append(dst, value...), true
 }
 
-// put keeps it, in the place of what was there for its user, and reports whether
-// it could.
+// put stores a record and replaces the user's older one. It reports whether there was
+// a slot.
 func (p *packed) put(hash uint64, it *item) bool {
 	p.scratch = appendItem(appendID(appendID(p.scratch[:0], it.user.Account), it.user.ID), it)
 	return p.putScratch(hash)
 }
 
-// putIfFree keeps a stored form for a user of whom there is none, if that takes no
-// other's place; room is false if it would.
-func (p *packed) putIfFree(hash uint64, u store.User, value []byte) (room bool) {
+// putIfFree stores a stored form for a user without one, unless that would evict
+// another; hasSpace is then false.
+func (p *packed) putIfFree(hash uint64, u store.User, value []byte) (hasSpace bool) {
 	if _, ok := p.index[hash]; ok {
 		return true
 	}
@@ -89,7 +89,7 @@ func (p *packed) putIfFree(hash uint64, u store.User, value []byte) (room bool) 
 	return true
 }
 
-// fill keeps what is in scratch, if there is a slot for it.
+// putScratch stores the content of scratch, if there is a slot for it.
 func (p *packed) putScratch(hash uint64) bool {
 	class := (slotHead + len(p.scratch) - 1) / slotUnit
 	r, ok := p.index[hash]
@@ -116,7 +116,7 @@ func (p *packed) drop(hash uint64, r slotRef) {
 	c.empty = append(c.empty, r)
 }
 
-// take finds a slot: one that is empty, one of a new page, or one that is used.
+// allocSlot finds a slot: a free one, one of a new page, or a used one to evict.
 func (p *packed) allocSlot(class int) (slotRef, bool) {
 	c := &p.classes[class]
 	if n := len(c.empty); n > 0 {
@@ -154,7 +154,7 @@ func cutSlot(slot []byte) (hash uint64, payload []byte) {
 	return binary.LittleEndian.Uint64(slot), slot[slotHead : slotHead+int(n)]
 }
 
-// cutPayload is cutID for what put wrote, and makes no string of it.
+// cutPayload is cutID for payloads that put wrote, without allocating a string.
 func cutPayload(payload []byte) (id, rest []byte) {
 	n, size := binary.Uvarint(payload)
 	return payload[size : size+int(n)], payload[size+int(n):]

@@ -8,22 +8,22 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// progress is how far the store has come. Sequence numbers count every change;
-// positions of log entries are some of them.
+// progress holds the newest staged and durable sequence numbers. Sequence numbers
+// count every change; positions of log entries are some of them.
 type progress struct {
-	// staged is at least the number of everything that the database shows;
-	// the committer sets it before it applies.
+	// staged is at least the number of every change that the database shows: the
+	// committer sets it before it applies a batch.
 	staged atomic.Uint64
-	// durable is the number up to which everything is on the disk and installed.
+	// durable: every change up to this number is on the disk and installed.
 	durable atomic.Uint64
 
 	mu      sync.Mutex    // guards waiters
-	waiters chan struct{} // closed by the next wake; nil: nobody waits
+	waiters chan struct{} // closed by the next wake; nil: no goroutine waits
 }
 
 func (p *progress) durableAt() store.Position { return store.Position(p.durable.Load()) }
 
-// wake tells those who wait that the position, or the tail, has moved on.
+// wake wakes the goroutines that wait for a newer position or entry.
 func (p *progress) wake() {
 	p.mu.Lock()
 	if p.waiters != nil {
@@ -33,7 +33,7 @@ func (p *progress) wake() {
 	p.mu.Unlock()
 }
 
-// next is closed by the next wake.
+// next gives a channel that is closed by the next wake.
 func (p *progress) next() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -64,7 +64,7 @@ func (s *Store) awaitDurable(ctx context.Context, at store.Position) error {
 }
 
 // awaitStaged returns when everything that the database showed before the call is
-// durable. What was read then, an absence among it, may be shown.
+// durable. Only then may what was read be returned to a caller, an absence included.
 func (s *Store) awaitStaged(ctx context.Context) error {
 	return s.awaitDurable(ctx, store.Position(s.progress.staged.Load()))
 }

@@ -9,15 +9,14 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// enter admits a reader of the database, which Close waits for; leave ends it.
+// acquireDB admits a reader of the database. Close waits until it calls releaseDB.
 //
-// Nobody is let in when a goroutine was stopped inside Pebble. It may hold a lock
-// that reading takes, now and then: who is inside then waits for it to the end of
-// the process.
+// It refuses all readers after the database was abandoned: the parked goroutine may
+// hold a lock that reading needs, and the reader would then never return.
 func (s *Store) acquireDB() error {
 	select {
 	case <-s.abandoned:
-		<-s.failure.failed // fail follows seize at once
+		<-s.failure.failed // fail follows abandon at once
 		return s.haltedError()
 	default:
 	}
@@ -31,8 +30,8 @@ func (s *Store) acquireDB() error {
 
 func (s *Store) releaseDB() { s.guard.RUnlock() }
 
-// get reads a value and hands it to use, which must not keep it; it is not called
-// if there is none.
+// get reads a value and passes it to use, which must not retain it. If there is no
+// value, use is not called.
 func (s *Store) get(key []byte, use func(value []byte) error) error {
 	if err := s.acquireDB(); err != nil {
 		return err
@@ -60,11 +59,11 @@ func (s *Store) readItem(u store.User) (it *item, err error) {
 	return it, err
 }
 
-// lookup gives the durable record of u, nil for none, and what it was read
-// against; see cache.unchanged.
+// lookup gives the durable record of u, nil for none, and the number of installs as
+// of which it was read; see cache.unchanged.
 //
-// The database may show a record that is not durable. Such a one is installed a
-// moment later, so lookup waits and looks again.
+// The database may show a record that is not durable yet. It will be installed in the
+// cache soon, so lookup waits and tries again.
 func (s *Store) lookup(ctx context.Context, u store.User) (it *item, installs uint64, err error) {
 	for {
 		it, installs = s.cache.get(u)
@@ -100,7 +99,7 @@ func (s *Store) Update(ctx context.Context, u store.User, fn store.Decide) (stor
 	return s.do(ctx, o)
 }
 
-// admit refuses a write that cannot be made now.
+// admit refuses a write when the store cannot accept one.
 func (s *Store) admit(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -111,16 +110,16 @@ func (s *Store) admit(ctx context.Context) error {
 	return s.checkSpace()
 }
 
-// warm reads the record here, if it is not in memory, so that the committer need
-// not: it does so for everybody, one after another.
+// prefetch reads a record that is not in memory on the caller's goroutine, so that the
+// committer, which serves all callers in turn, need not.
 func (s *Store) prefetch(ctx context.Context, o *op) (err error) {
 	o.prefetched, o.prefetchInstalls, err = s.lookup(ctx, o.user)
 	o.hasPrefetched = err == nil
 	return err
 }
 
-// Read implements store.Store. The cursor is taken first: what is read later is no
-// older.
+// Read implements store.Store. It takes the cursor first, so no record that it reads
+// is older.
 func (s *Store) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, store.Cursor{}, err

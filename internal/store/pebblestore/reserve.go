@@ -11,20 +11,20 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// The reserve is space that the store holds for what it must not fail to write:
-// between the last look at the free space and a commit, another program may take
-// all of it. It is more than what can be under way by then.
+// The reserve is disk space for writes that must not fail: another program may fill
+// the disk between the last measurement and a commit. It is larger than all writes
+// that can be in flight by then.
 const (
 	reserveFiles  = 16
 	reserveBytes  = 1 << 20 // of each
 	reservePrefix = "reserve."
 )
 
-// A reserve is files in the store's directory that have blocks and nothing in
-// them. They are given up one by one, so that a program that is quick to take what
-// becomes free does not get all.
+// A reserve consists of preallocated empty files in the store's directory. They are
+// removed one at a time, so that a program that competes for free space does not get
+// all of it.
 type reserve struct {
-	fs  vfs.FS // not the one that gives up the reserve
+	fs  vfs.FS // not the one that releases the reserve
 	dir string
 
 	mu    sync.Mutex // guards whole
@@ -34,7 +34,7 @@ type reserve struct {
 // enabled reports whether the directory is on a disk.
 func (r *reserve) enabled() bool { return vfs.Root(r.fs) == vfs.Default }
 
-// fill makes the reserve whole, if it is not.
+// fill creates the missing files of the reserve.
 func (r *reserve) fill() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -58,7 +58,7 @@ func (r *reserve) create(name string) error {
 	return errors.Join(f.Preallocate(0, reserveBytes), f.Close())
 }
 
-// release gives one file up. It is false when there was none.
+// release removes one file. It returns false when there was none.
 func (r *reserve) release() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -75,15 +75,14 @@ func (r *reserve) release() bool {
 	return false
 }
 
-// noSpace reports whether err says that the disk, or a quota, is full.
+// noSpace reports whether err means that the disk, or a quota, is full.
 func noSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-// A spaceFS is a file system on which a full disk is met with the reserve: what
-// was to be written is written then. It is not for tables once the store is open:
-// they are large, and are written again when there is space, since what they are
-// made of is in the log.
+// A spaceFS is a file system that releases the reserve when the disk is full, and
+// retries the write. Once the store is open, tables do not use the reserve: they are
+// large, their content is in the log, and Pebble writes them again later.
 type spaceFS struct {
 	vfs.FS
 	reserve *reserve
@@ -96,7 +95,8 @@ var _ vfs.FS = (*spaceFS)(nil)
 // Unwrap implements vfs.FS.
 func (fs *spaceFS) Unwrap() vfs.FS { return fs.FS }
 
-// again reports whether what failed with err should be tried once more.
+// retryWithReserve reports whether an operation that failed with err should be
+// retried, since part of the reserve was released for it.
 func (fs *spaceFS) retryWithReserve(err error) bool {
 	if !noSpace(err) {
 		return false
@@ -133,11 +133,10 @@ func (fs *spaceFS) file(name string, f vfs.File, err error) (vfs.File, error) {
 type spaceFile struct {
 	vfs.File
 	fs           *spaceFS
-	skipsReserve bool // for space
+	skipsReserve bool
 }
 
-// Write implements vfs.File. What follows on a failed write begins where that
-// ended.
+// Write implements vfs.File. A retry continues where the failed write ended.
 func (f *spaceFile) Write(p []byte) (n int, err error) {
 	n, err = f.File.Write(p)
 	if f.skipsReserve {

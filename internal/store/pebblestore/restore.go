@@ -16,28 +16,28 @@ import (
 	"porchlight.dev/porchlight/internal/store/backup"
 )
 
-// RestoringSuffix is of the directory beside the new one in which a restore works.
-// It is gone when the restore has ended, well or not, unless it was killed.
+// RestoringSuffix is the suffix of a restore's working directory, beside the new one.
+// The restore removes it at its end, unless it was killed.
 const RestoringSuffix = ".restoring"
 
-// tableBytes is the size of the tables that a restore makes.
+// tableBytes is the size of the tables that a restore writes.
 const tableBytes = 16 << 20
 
-// ErrOccupied: a restore makes a directory, and changes none.
+// ErrOccupied: a restore never changes an existing store.
 var ErrOccupied = errors.New("the directory is not empty")
 
-// Restore makes the store in dir, which is missing or empty, from a backup. It
-// calls progress, unless that is nil, with the bytes of the backup read, and zero:
-// how many there are is not known.
+// Restore creates the store in dir, which is missing or empty, from a backup. It calls
+// progress, unless that is nil, with the bytes of the backup read and a total of zero,
+// since the total is not known.
 //
-// The store gets a new epoch, so that whoever has a cursor starts anew.
+// The store gets a new epoch, so that cursors of the old one are refused.
 //
-// It works in a directory beside dir, and moves that there when everything is
-// checked and on the disk. Until then there is no dir, and nothing of it after an
-// error. What a killed restore left beside dir is removed by the next.
+// Restore works in a directory beside dir, and renames it to dir when everything is
+// checked and on the disk. Until then, and after an error, dir does not exist. The next
+// restore removes what a killed one left beside dir.
 func Restore(ctx context.Context, dir string, from io.Reader, o Options, progress func(done, total int64)) (BackupInfo, error) {
 	o = o.withDefaults()
-	o.MustExist, o.NewEpoch, o.Durability = true, true, Fsync // when it is opened at the end
+	o.MustExist, o.NewEpoch, o.Durability = true, true, Fsync // for opening it at the end
 	if err := checkVacant(o.FS, dir); err != nil {
 		return BackupInfo{}, err
 	}
@@ -53,7 +53,7 @@ func Restore(ctx context.Context, dir string, from io.Reader, o Options, progres
 	err = r.run(ctx)
 	if errors.Is(err, store.ErrFailed) {
 		// The disk failed under the database, which may still have files open.
-		return BackupInfo{}, fmt.Errorf("restore to %s: %w; see to the disk, then restore again, which removes what is left in %s", dir, err, r.workDir)
+		return BackupInfo{}, fmt.Errorf("restore to %s: %w; fix the disk, then restore again, which also cleans up %s", dir, err, r.workDir)
 	}
 	if err := errors.Join(err, r.removeWorkDir()); err != nil {
 		return BackupInfo{}, fmt.Errorf("restore to %s: %w", dir, err)
@@ -67,12 +67,12 @@ func checkVacant(fs vfs.FS, dir string) error {
 		return fmt.Errorf("restore to %s: %w", dir, err)
 	}
 	if len(names) > 0 {
-		return fmt.Errorf("%w: %s has %q in it; a restore makes a new data directory: name one that is missing or empty", ErrOccupied, dir, names[0])
+		return fmt.Errorf("%w: %s contains %q; a restore creates a new data directory: name one that is missing or empty", ErrOccupied, dir, names[0])
 	}
 	return nil
 }
 
-// openBackup reads a backup's header, and refuses what cannot be read further.
+// openBackup reads a backup's header, and refuses an unknown engine or format.
 func openBackup(from io.Reader) (*backup.Reader, error) {
 	r, err := backup.NewReader(from)
 	if err != nil {
@@ -84,14 +84,14 @@ func openBackup(from io.Reader) (*backup.Reader, error) {
 	case h.Format > formatVersion:
 		return nil, fmt.Errorf("%w: its data have format %d, and this porchlight knows up to %d: use a newer porchlight", backup.ErrNewer, h.Format, formatVersion)
 	case h.Format < 1:
-		return nil, fmt.Errorf("%w: its data have format %d, which there never was", backup.ErrDamaged, h.Format)
+		return nil, fmt.Errorf("%w: its data have the invalid format %d", backup.ErrDamaged, h.Format)
 	}
 	return r, nil
 }
 
 // A restore works in a directory of its own:
 //
-//	work/LOCK         taken until it has ended
+//	work/LOCK         locked until it has ended
 //	work/N.sst        tables
 //	work/store        the store
 type restore struct {
@@ -108,7 +108,8 @@ type restore struct {
 
 func (r *restore) storeDir() string { return r.o.FS.PathJoin(r.workDir, "store") }
 
-// begin takes the working directory, and empties it of what a killed restore left.
+// lockWorkDir creates and locks the working directory, and empties it of what a killed
+// restore left.
 func (r *restore) lockWorkDir() error {
 	fs := r.o.FS
 	if err := fs.MkdirAll(r.workDir, 0o700); err != nil {
@@ -125,7 +126,7 @@ func (r *restore) lockWorkDir() error {
 	return nil
 }
 
-// empty removes all but the lock.
+// emptyWorkDir removes everything but the lock.
 func (r *restore) emptyWorkDir() error {
 	names, err := r.o.FS.List(r.workDir)
 	for _, name := range names {
@@ -136,15 +137,15 @@ func (r *restore) emptyWorkDir() error {
 	return err
 }
 
-// end removes the working directory and what is left in it.
+// removeWorkDir removes the working directory and its content.
 func (r *restore) removeWorkDir() error {
 	if r.table != nil {
-		_ = r.table.Close() // what it wrote is removed
+		_ = r.table.Close() // its file is removed below
 	}
 	return errors.Join(r.lock.Close(), r.o.FS.RemoveAll(r.workDir), syncDir(r.o.FS, r.o.FS.PathDir(r.workDir)))
 }
 
-// syncParents makes the directory's own name last, and that of the one it is in,
+// syncParents makes the name of the working directory durable, and that of its parent,
 // which may be new too.
 func (r *restore) syncParents() error {
 	parent := r.o.FS.PathDir(r.workDir)
@@ -155,7 +156,7 @@ func (r *restore) run(ctx context.Context) error {
 	if err := r.read(ctx); err != nil {
 		return err
 	}
-	// From here on the backup is known to be whole.
+	// From here on the backup is known to be complete.
 	if err := r.load(ctx); err != nil {
 		return err
 	}
@@ -165,7 +166,7 @@ func (r *restore) run(ctx context.Context) error {
 	return r.publish()
 }
 
-// read makes tables of the backup.
+// read writes the content of the backup into tables.
 func (r *restore) read(ctx context.Context) error {
 	if err := r.from.Each(reading(ctx, r.progress), r.add); err != nil {
 		return err
@@ -205,14 +206,14 @@ func (r *restore) newTable() error {
 	return nil
 }
 
-// tableFormat is that of the lowest level, where the tables of a restore go.
+// tableFormat is the format of the lowest level, where the tables of a restore go.
 func (s *Store) tableFormat() sstable.WriterOptions {
 	o := s.pebbleOptions()
 	o.EnsureDefaults()
 	return o.MakeWriterOptions(len(o.Levels)-1, o.FormatMajorVersion.MaxTableFormat())
 }
 
-// finishTable syncs the table that is being written.
+// finishTable syncs and closes the current table.
 func (r *restore) finishTable() error {
 	if r.table == nil {
 		return nil
@@ -243,7 +244,7 @@ func (r *restore) checkSpace() error {
 	return err
 }
 
-// load makes a database of the tables. They are linked into it in one step.
+// load creates a database and ingests the tables in one step.
 func (r *restore) load(ctx context.Context) error {
 	fs := r.o.FS
 	if err := fs.MkdirAll(r.storeDir(), 0o700); err != nil {
@@ -257,8 +258,8 @@ func (r *restore) load(ctx context.Context) error {
 	return errors.Join(err, s.closeDB())
 }
 
-// settle opens the store as a server would: it gets its new epoch, and data of an
-// older format are migrated.
+// initialize opens the store as a server would: that sets its new epoch, and migrates
+// data of an older format.
 func (r *restore) initialize() error {
 	s, err := Open(r.storeDir(), r.o)
 	if err != nil {
@@ -267,7 +268,7 @@ func (r *restore) initialize() error {
 	return s.Close()
 }
 
-// publish moves the store to its place.
+// publish renames the store to the directory that the caller named.
 func (r *restore) publish() error {
 	fs := r.o.FS
 	if err := checkVacant(fs, r.dir); err != nil {

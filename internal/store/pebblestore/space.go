@@ -11,22 +11,22 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// sampleInterval is how old what is known of the free space may be when a write is
-// admitted. A disk takes some gigabytes a second, and the limit is 256 MiB.
+// sampleInterval is the maximum age of the measured free space when a write is
+// admitted. A disk absorbs some gigabytes a second, and the limit is 256 MiB.
 const sampleInterval = 10 * time.Millisecond
 
-// A space is whether there is room to write. Writers and the file system find that
-// there is none; the keeper alone finds that there is again, so that it is not said
-// more than once a second.
+// A space holds whether there is enough free disk space. Writers and the file system
+// detect a full disk; only maintenance detects that space is free again, so that this
+// is logged at most once a second.
 type space struct {
-	open    atomic.Bool // the store is
+	open    atomic.Bool // the store is open
 	full    atomic.Bool
-	sampled atomic.Int64 // when, in nanoseconds after since
-	since   time.Time    // when the store was made
+	sampled atomic.Int64 // the last measurement, in nanoseconds after since
+	since   time.Time    // the creation of the Store
 	reserve *reserve     // nil: there is no limit
 }
 
-// withReserve is fs, met with the reserve where it is full.
+// withReserve wraps fs so that it uses the reserve when the disk is full.
 func (s *Store) withReserve(fs vfs.FS) vfs.FS {
 	s.space.since = time.Now()
 	if s.opts.MinFreeBytes < 0 {
@@ -36,18 +36,18 @@ func (s *Store) withReserve(fs vfs.FS) vfs.FS {
 	return &spaceFS{FS: fs, reserve: s.space.reserve, full: s.markFull, open: &s.space.open}
 }
 
-// refillReserve takes the reserve when that does not make the disk full.
+// refillReserve allocates the reserve, if that does not fill the disk.
 func (s *Store) refillReserve() {
 	const all = reserveFiles * reserveBytes
 	if s.space.reserve == nil || s.full.Load() || s.stats.free.Load() < uint64(s.opts.MinFreeBytes)+all {
 		return
 	}
 	if err := s.space.reserve.fill(); err != nil {
-		s.log.Warn("no space can be reserved for a full disk", slog.String("dir", s.dir), slog.Any("err", err))
+		s.log.Warn("disk space reserve not refilled; will retry", slog.String("dir", s.dir), slog.Any("err", err))
 	}
 }
 
-// checkSpace refuses a write for which there may be no room.
+// checkSpace refuses a write when the disk is almost full.
 func (s *Store) checkSpace() error {
 	if !s.full.Load() && s.isSampleDue() {
 		s.measureFreeSpace()
@@ -58,21 +58,22 @@ func (s *Store) checkSpace() error {
 	return nil
 }
 
-// isSampleDue is true for one caller each sampleInterval.
+// isSampleDue returns true to one caller each sampleInterval.
 func (s *Store) isSampleDue() bool {
 	now := int64(time.Since(s.space.since))
 	last := s.sampled.Load()
 	return now-last >= int64(sampleInterval) && s.sampled.CompareAndSwap(last, now)
 }
 
-// sampleSpace looks whether there is room to write.
+// sampleSpace measures the free space, and admits writes again if it is enough.
 func (s *Store) sampleSpace() {
 	if s.measureFreeSpace() && s.full.Swap(false) {
-		s.log.Info("the disk has space again", slog.String("dir", s.dir), slog.Uint64("free_bytes", s.stats.free.Load()))
+		s.log.Info("disk space is free again; writes are accepted", slog.String("dir", s.dir), slog.Uint64("free_bytes", s.stats.free.Load()))
 	}
 }
 
-// measureFreeSpace measures the free space, and is true if it found enough.
+// measureFreeSpace reports whether the free space is enough. If not, it refuses writes
+// from then on.
 func (s *Store) measureFreeSpace() (enough bool) {
 	if s.opts.MinFreeBytes < 0 {
 		return false
@@ -82,7 +83,7 @@ func (s *Store) measureFreeSpace() (enough bool) {
 		return false
 	}
 	if err != nil {
-		s.log.Error("measuring the free disk space", slog.String("dir", s.dir), slog.Any("err", err))
+		s.log.Error("free disk space not measured; will retry", slog.String("dir", s.dir), slog.Any("err", err))
 		return false
 	}
 	s.stats.free.Store(free)
@@ -96,7 +97,7 @@ func (s *Store) measureFreeSpace() (enough bool) {
 // markFull refuses writes from now on.
 func (s *Store) markFull() {
 	if !s.full.Swap(true) {
-		s.log.Error("the disk is almost full: nothing is written until space is free",
+		s.log.Error("disk almost full; writes are refused until space is free",
 			slog.String("dir", s.dir), slog.Uint64("free_bytes", s.stats.free.Load()), slog.Int64("min_free_bytes", s.opts.MinFreeBytes))
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// openError is why the store is not open, with what to do about it.
+// openError adds the remedy to an error of opening the store.
 func (s *Store) openError(err error) error {
 	if s.isFailed() {
 		err = &failedOpen{s.failure.cause}
@@ -23,24 +23,24 @@ func (s *Store) openError(err error) error {
 	switch {
 	case system && !errors.Is(err, os.ErrNotExist):
 	case s.format == 0 && (s.lastWatermark == nil || s.lastWatermark.position == 0):
-		return fmt.Errorf("%w: the creation of data directory %s was cut short, so nothing was ever stored in it: remove it and start again (%w)", ErrUnfinished, s.dir, err)
+		return fmt.Errorf("%w: the creation of data directory %s was interrupted, so it holds no data: remove it and start again (%w)", ErrUnfinished, s.dir, err)
 	case isDamage(err):
 		return damaged(s.dir, located(err))
 	}
 	return fmt.Errorf("open the data directory %s: %w; %s", s.dir, err, remedy(s.dir, err))
 }
 
-// A failedOpen is why a store failed before it was open. It may hold its files to
-// the end of the process.
+// A failedOpen is the cause of a failure before the store was open. The files may stay
+// open until the process ends.
 type failedOpen struct{ error }
 
 // Unwrap gives the cause.
 func (e *failedOpen) Unwrap() error { return e.error }
 
-// Is makes it a store.ErrFailed, without the words of that.
+// Is makes it a store.ErrFailed, without that error's text.
 func (e *failedOpen) Is(target error) bool { return target == store.ErrFailed }
 
-// remedy says what to do about an error of the disk under dir.
+// remedy tells the operator how to fix an error of the disk under dir.
 func remedy(dir string, err error) string {
 	switch {
 	case noSpace(err):
@@ -55,7 +55,7 @@ func remedy(dir string, err error) string {
 	return fmt.Sprintf("check the disk under %s and the system log, then start porchlight again; if the data cannot be read any more, restore a backup into a new directory", dir)
 }
 
-// lockError tells a directory that is in use from one that cannot be locked.
+// lockError distinguishes a directory in use from one that cannot be locked.
 func lockError(dir string, err error) error {
 	_, opening := errors.AsType[*os.PathError](err)
 	errno, system := errors.AsType[syscall.Errno](err)

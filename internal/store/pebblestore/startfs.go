@@ -8,10 +8,10 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// A startFS is the file system that Pebble works on. Until the store is open, an
-// error that a healthy disk does not give stops the goroutine that met it, which
-// fails the start. Pebble would return some of these errors while its background
-// goroutines go on with what it has closed, and they would panic.
+// A startFS is Pebble's file system. Until the store is open, an error that a healthy
+// disk does not cause parks the goroutine that got it and fails the start. Pebble would
+// return some of these errors while its background goroutines still use what it has
+// closed, and panic.
 //
 // Files that are opened later are not wrapped.
 type startFS struct {
@@ -25,7 +25,7 @@ var _ vfs.FS = (*startFS)(nil)
 // Unwrap implements vfs.FS.
 func (fs *startFS) Unwrap() vfs.FS { return fs.FS }
 
-// check gives err back, unless it is one to stop at.
+// check returns err, unless it must stop the goroutine.
 func (fs *startFS) check(err error) error {
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrNotExist) && !fs.isOpen() {
 		fs.stop(err)
@@ -92,7 +92,7 @@ func (fs *startFS) Stat(name string) (vfs.FileInfo, error) {
 	return info, fs.check(err)
 }
 
-// A startFile stops at errors in the same way.
+// A startFile stops the goroutine at errors in the same way.
 type startFile struct {
 	vfs.File
 	fs *startFS

@@ -7,7 +7,7 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// counters are added to by the committer, the syncer and the keeper.
+// counters are updated by the committer, the syncer and maintenance.
 type counters struct {
 	groups    atomic.Uint64
 	updates   atomic.Uint64
@@ -16,12 +16,12 @@ type counters struct {
 	free      atomic.Uint64
 }
 
-// Stats is what the store has done since it was opened, and how it is.
+// Stats are counters since the store was opened, and its current state.
 type Stats struct {
 	Updates     uint64         // committed
-	Groups      uint64         // that they were committed in
-	SyncTime    time.Duration  // waited for the disk, in total
-	Stalls      uint64         // times that Pebble held writes up
+	Groups      uint64         // in which they were committed
+	SyncTime    time.Duration  // total time spent waiting for the disk
+	Stalls      uint64         // times that Pebble stalled writes
 	Queued      int            // requests waiting for the committer
 	CacheHits   uint64         // decoded records found in memory
 	Unpacked    uint64         // records found there in packed form
@@ -29,13 +29,13 @@ type Stats struct {
 	Cached      int            // records
 	Last        store.Position // the newest durable
 	Trimmed     store.Position // log entries up to here were dropped
-	DiskBytes   uint64         // that the store takes
+	DiskBytes   uint64         // used by the store
 	FreeBytes   uint64         // on its disk; zero: not known
-	Flushes     uint64         // of what gathered in memory into tables
-	Compactions uint64         // of tables into fewer
+	Flushes     uint64         // of memtables to tables
+	Compactions uint64         // of tables
 }
 
-// Stats reports on the store, for metrics.
+// Stats gives the store's statistics, for metrics.
 func (s *Store) Stats() Stats {
 	st := Stats{
 		Updates:     s.stats.updates.Load(),
@@ -51,7 +51,7 @@ func (s *Store) Stats() Stats {
 		Trimmed:     s.trimmedTo(),
 		FreeBytes:   s.stats.free.Load(),
 	}
-	// A failed database may hold the lock that this takes.
+	// A failed database may hold a lock that this needs.
 	if !s.isHalted() && s.acquireDB() == nil {
 		m := s.db.Metrics()
 		st.DiskBytes = m.DiskSpaceUsage()

@@ -11,23 +11,22 @@ import (
 )
 
 // A failStopFS is a file system on which an error of the write-ahead log, or of
-// syncing a directory, fails the store and stops the goroutine where it stands.
-// Pebble would panic on some of these in places where that ends the process
-// without a word, and go on after others.
+// syncing a directory, fails the store and parks the goroutine. Pebble would panic on
+// some of these errors, which ends the process without a log message, and ignore
+// others.
 //
-// Errors of other files go to Pebble, which repeats the work or calls Fatalf.
+// Errors of other files are returned to Pebble, which retries or calls Fatalf.
 //
-// It also keeps the order of a marker and what it points to. Pebble syncs their
-// directory once for both, and once for a new marker and the end of the old one:
-// that is enough where names reach the disk in order, as those of most file
-// systems do, and none promises.
+// It also orders a marker after its target. Pebble syncs their directory once for
+// both, and once for a new marker and the removal of the old one: that is enough only
+// where names reach the disk in order, which most file systems do and none guarantees.
 //
-// And it holds errors of tables back for a moment: Pebble makes a table that
-// failed again at once, for as long as the disk is full.
+// And it delays errors of tables: Pebble retries a failed table at once, for as long
+// as the disk is full.
 type failStopFS struct {
 	vfs.FS
 	stop func(err error) // does not return
-	// logStep is how much of the disk a log takes at a time.
+	// logStep is how much space a log preallocates at a time.
 	logStep func() int64
 }
 
@@ -65,7 +64,7 @@ func (fs *failStopFS) table(f vfs.File, err error) (vfs.File, error) {
 	return &tableFile{f}, nil
 }
 
-// tableRetryDelay is how long an error of a table is held back.
+// tableRetryDelay is how long an error of a table is delayed.
 const tableRetryDelay = 250 * time.Millisecond
 
 func delayError(err error) error {
@@ -75,7 +74,7 @@ func delayError(err error) error {
 	return err
 }
 
-// A tableFile holds errors of writing back.
+// A tableFile delays errors of writing.
 type tableFile struct{ vfs.File }
 
 func (f *tableFile) Write(p []byte) (int, error) {
@@ -101,7 +100,7 @@ func (fs *failStopFS) Remove(name string) error {
 	return fs.FS.Remove(name)
 }
 
-// syncDirOf brings the names beside name to the disk.
+// syncDirOf syncs the directory of name.
 func (fs *failStopFS) syncDirOf(name string) error {
 	dir, err := fs.OpenDir(fs.PathDir(name))
 	if err != nil {
@@ -135,7 +134,7 @@ func (fs *failStopFS) log(name string, f vfs.File, err error) (vfs.File, error) 
 	return &logFile{failStopFile: &failStopFile{File: f, fs: fs}, step: fs.logStep()}, nil
 }
 
-// A failStopFile stops at errors of writing.
+// A failStopFile stops the goroutine at errors of writing.
 type failStopFile struct {
 	vfs.File
 	fs *failStopFS
@@ -185,9 +184,9 @@ func (fs *failStopFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error
 
 var errReadShort = errors.New("unexpected end of file")
 
-// A wholeFile is read from its beginning on. It is an error when a read says that
-// the file ends, and the file is longer: who reads a log would take that for what
-// a crash cut off. Tables have checksums that show it.
+// A wholeFile is read sequentially. It turns a premature end of file into an error: the
+// reader of a log would mistake it for the effect of a crash. Tables have checksums
+// that detect it.
 type wholeFile struct {
 	vfs.File
 	read int64

@@ -8,8 +8,8 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// syncAll makes groups durable in their order, then shows and answers them. It
-// ends after the committer.
+// syncAll makes groups durable in their order, then publishes and answers them. It ends
+// after the committer.
 func (s *Store) syncAll() {
 	defer close(s.syncerDone)
 	for {
@@ -20,7 +20,7 @@ func (s *Store) syncAll() {
 			}
 			s.finish(g)
 		case <-s.abandoned:
-			return // the committer may never come back from Pebble
+			return // the committer may be parked inside Pebble
 		}
 	}
 }
@@ -50,14 +50,14 @@ func (s *Store) awaitSync(g *group) {
 
 func (s *Store) batchDone(g *group) {
 	if err := g.batch.Close(); err != nil {
-		s.log.Error("closing a batch", slog.Any("err", err))
+		s.log.Error("closing a batch failed", slog.Any("err", err))
 	}
 	g.batch = nil
 }
 
-// show makes a durable group visible: records before the position, so that who
-// sees the position finds the records, and the position before the log, so that
-// it covers every entry that is seen. Watchers come after both.
+// publish makes a durable group visible. Records come before the position, so that a
+// reader of the position finds them. The position comes before the log, so that it
+// covers every visible entry. Watchers are notified last.
 func (s *Store) publish(g *group) {
 	for _, it := range g.items {
 		s.cache.install(it)
@@ -75,7 +75,7 @@ func (s *Store) publish(g *group) {
 	}
 }
 
-// refuse answers a group whose fate is not known.
+// refuse answers a group that may or may not have been stored.
 func (s *Store) refuse(g *group) {
 	for _, o := range g.answers {
 		if o.err != nil {

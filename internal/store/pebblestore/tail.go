@@ -10,8 +10,8 @@ import (
 
 const tailEntries = 4096
 
-// tail holds the newest durable log entries, so that readers who keep up never
-// go to the database.
+// tail caches the newest durable log entries, so that readers that keep up never read
+// the database.
 type tail struct {
 	mu   sync.Mutex // guards the fields below
 	ring []tailEntry
@@ -28,7 +28,7 @@ type tailEntry struct {
 
 func newTail(last store.Position) *tail { return &tail{floor: last, last: last} }
 
-// add is called by the syncer alone, in the order of the log.
+// add appends entries. Only the syncer calls it, in the order of the log.
 func (t *tail) add(entries []tailEntry) {
 	if len(entries) == 0 {
 		return
@@ -54,8 +54,8 @@ func (t *tail) newest() store.Position {
 	return t.last
 }
 
-// after gives up to limit entries above at, or false if the ring does not reach
-// back so far.
+// after gives up to limit entries above at, or false if the ring no longer has all of
+// them.
 func (t *tail) after(at store.Position, limit int) ([]tailEntry, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -77,8 +77,8 @@ func (t *tail) after(at store.Position, limit int) ([]tailEntry, bool) {
 	return found, true
 }
 
-// replace puts entries in the place of those at their positions, where it has them.
-// The syncer alone calls it.
+// replace replaces the entries at the positions of the given ones, as far as the ring
+// has them. Only the syncer calls it.
 func (t *tail) replace(entries []tailEntry) {
 	if len(entries) == 0 {
 		return
@@ -87,7 +87,7 @@ func (t *tail) replace(entries []tailEntry) {
 	defer t.mu.Unlock()
 	for _, part := range [][]tailEntry{t.ring[t.head:], t.ring[:t.head]} {
 		for _, e := range entries {
-			i, found := slices.BinarySearchFunc(part, e.At, func(held tailEntry, at store.Position) int { return cmp.Compare(held.At, at) })
+			i, found := slices.BinarySearchFunc(part, e.At, func(old tailEntry, at store.Position) int { return cmp.Compare(old.At, at) })
 			if found {
 				part[i] = e
 			}

@@ -9,28 +9,28 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// formatVersion is of the directory: its keys, values and files together. A
-// higher one found in a directory is refused, a lower one migrates.
+// formatVersion is the format of a directory's keys, values and files. A directory with
+// a higher one is refused, one with a lower one is migrated. Numbers are append only.
 //
 //	1  the first
-//	2  there is a watermark
-//	3  log entries of format 2, with where a change comes from
+//	2  adds the watermark
+//	3  adds log entries of format 2, with the origin of a change
 const formatVersion = 3
 
 // valueFormat is the first byte of each value of a record, a log entry and a
 // document.
 const valueFormat byte = 1
 
-var errValue = errors.New("a stored value is damaged, or of a format that this porchlight does not know")
+var errValue = errors.New("stored value is damaged or has an unknown format")
 
-// An item is a user's record as it is kept in memory. Nobody writes into one.
+// An item is a user's record in memory. It is immutable.
 type item struct {
 	user store.User
 	presence.Recorded
 	at store.Position
 	// armed is the instant of the user's entry in the expiry index, zero for
-	// none. There is an entry no later than Next, so most updates need not touch
-	// the index: one that comes too early is moved when it comes up.
+	// none. The entry is no later than Next, and may be earlier: an early one is
+	// rescheduled when it is due, so most updates need not write the index.
 	armed presence.Instant
 
 	hot hotBit // the cache's
@@ -50,20 +50,20 @@ func appendItem(dst []byte, it *item) []byte {
 func decodeItem(u store.User, value []byte) (*item, error) {
 	at, rest, err := cutHead(value)
 	if err != nil {
-		return nil, fmt.Errorf("the record of user %q: %w", u.ID, err)
+		return nil, fmt.Errorf("record of user %q: %w", u.ID, err)
 	}
 	armed, n := binary.Varint(rest)
 	if n <= 0 {
-		return nil, fmt.Errorf("the record of user %q: %w", u.ID, errValue)
+		return nil, fmt.Errorf("record of user %q: %w", u.ID, errValue)
 	}
 	state, err := store.DecodeState(rest[n:])
 	if err != nil {
-		return nil, fmt.Errorf("the record of user %q: %w", u.ID, err)
+		return nil, fmt.Errorf("record of user %q: %w", u.ID, err)
 	}
 	return &item{user: u, Recorded: presence.RecordedOf(state), at: store.Position(at), armed: presence.Instant(armed)}, nil
 }
 
-// cutHead reads what every value begins with: the format and a number.
+// cutHead reads the common header of values: the format and a number.
 func cutHead(value []byte) (number uint64, rest []byte, err error) {
 	if len(value) == 0 || value[0] != valueFormat {
 		return 0, nil, errValue
@@ -75,8 +75,8 @@ func cutHead(value []byte) (number uint64, rest []byte, err error) {
 	return number, value[1+n:], nil
 }
 
-// appendEntry writes a log entry. previous is the position of the same user's
-// entry before it, which tells whether one was dropped.
+// appendEntry appends a log entry. previous is the position of the same user's previous
+// entry: it links the entries, and shows whether one was dropped.
 func appendEntry(dst []byte, e *store.Entry, previous store.Position) []byte {
 	dst = append(dst, valueFormat)
 	dst = binary.AppendUvarint(dst, uint64(previous))
@@ -89,13 +89,13 @@ func decodeEntry(at store.Position, value []byte) (e store.Entry, previous store
 		e, err = store.DecodeEntry(rest)
 	}
 	if err != nil {
-		return store.Entry{}, 0, fmt.Errorf("the log entry at %d: %w", at, err)
+		return store.Entry{}, 0, fmt.Errorf("log entry at %d: %w", at, err)
 	}
 	e.At = at
 	return e, store.Position(number), nil
 }
 
-// readEntry is decodeEntry for readers of the log: damage is a mark on the entry.
+// readEntry is decodeEntry for readers of the log: damage is reported in the entry.
 func readEntry(at store.Position, value []byte) tailEntry {
 	e, previous, err := decodeEntry(at, value)
 	if err != nil {
@@ -104,7 +104,7 @@ func readEntry(at store.Position, value []byte) tailEntry {
 	return tailEntry{Entry: e, previous: previous}
 }
 
-// docHead is what a document's value begins with.
+// docHead is the header of a document's value.
 type docHead struct {
 	seq   store.Position // of the write, which is its version
 	until presence.Instant
@@ -122,11 +122,11 @@ func appendDoc(dst []byte, h docHead, value []byte) []byte {
 func decodeDoc(stored []byte) (h docHead, value []byte, err error) {
 	number, rest, err := cutHead(stored)
 	if err != nil {
-		return docHead{}, nil, fmt.Errorf("a document: %w", err)
+		return docHead{}, nil, fmt.Errorf("document: %w", err)
 	}
 	until, n := binary.Varint(rest)
 	if n <= 0 {
-		return docHead{}, nil, fmt.Errorf("a document: %w", errValue)
+		return docHead{}, nil, fmt.Errorf("document: %w", errValue)
 	}
 	return docHead{seq: store.Position(number), until: presence.Instant(until)}, rest[n:], nil
 }

@@ -19,16 +19,16 @@ import (
 // default.
 type VerifyOptions struct {
 	FS vfs.FS // the machine's
-	// Progress is called with the bytes that were read, of those that will be:
-	// every table is read twice, once block by block and once in order of keys.
+	// Progress is called with the bytes read so far and in total: every table is
+	// read twice, once block by block and once in order of keys.
 	Progress func(done, total int64)
 }
 
-// A Report is what Verify found in a data directory that is whole.
+// A Report describes an undamaged data directory.
 type Report struct {
 	Format    int
 	Epoch     string
-	Last      store.Position // the last number given
+	Last      store.Position // the last sequence number
 	Trimmed   store.Position // log entries up to here were dropped
 	Users     int64
 	Entries   int64
@@ -37,13 +37,13 @@ type Report struct {
 	Bytes     int64 // of tables and write-ahead logs
 }
 
-// Verify reads every block of the data directory dir, and holds what is in it
-// against each other: each user's log entries against the record, the expiry
-// index against what records say, ends against documents. It changes nothing.
+// Verify reads every block of the data directory dir, and compares its parts with each
+// other: log entries with records, and the expiry indexes with records and documents.
+// It changes nothing.
 //
-// It takes the lock of the directory for as long as it lasts: ErrLocked means
-// that a server runs on it. Damage is ErrDamaged, with the file where that can be
-// told. What a server that was killed had not yet synced is no damage.
+// It locks the directory: ErrLocked means that a server is using it. Damage is
+// ErrDamaged, with the name of the file where that is known. Writes that a killed
+// server had not synced yet are not damage.
 func Verify(ctx context.Context, dir string, o VerifyOptions) (Report, error) {
 	v := &verifier{ctx: ctx, progress: o.Progress, s: newStore(dir, Options{FS: o.FS}.withDefaults())}
 	if err := v.run(); err != nil {
@@ -84,7 +84,7 @@ func verifyLockError(dir string, err error) error {
 
 // A verifier is one run of Verify.
 type verifier struct {
-	ctx      context.Context //nolint:containedctx // of the run, which this is
+	ctx      context.Context //nolint:containedctx // a verifier is one run
 	s        *Store
 	progress func(done, total int64)
 	report   Report
@@ -93,7 +93,7 @@ type verifier struct {
 	done, total int64
 }
 
-// all runs every check on a database that is opened for reading only.
+// all runs every check on the database, which it opens read-only.
 func (v *verifier) all() error {
 	if err := v.s.runIsolated(v.s.openReadOnly); err != nil {
 		return v.explained(err)
@@ -111,8 +111,8 @@ func (v *verifier) check() error {
 	return nil
 }
 
-// explained makes an error of Pebble's damage, if it is, in the words of the
-// event that told of it: it has the file's name.
+// explained turns Pebble's errors of damage into ErrDamaged. If an event reported the
+// damage, its text is used, since it names the file.
 func (v *verifier) explained(err error) error {
 	if err == nil || errors.Is(err, ErrDamaged) {
 		return err
@@ -130,7 +130,7 @@ func (v *verifier) advance(bytes int64) {
 	}
 }
 
-// listTables finds the tables in use, and how much there is to read.
+// listTables finds the tables in use, and the number of bytes to read.
 func (v *verifier) listTables() error {
 	levels, err := v.s.db.SSTables()
 	if err != nil {
@@ -150,7 +150,7 @@ func (v *verifier) listTables() error {
 	return v.measure()
 }
 
-// measure adds up the tables in use, and every write-ahead log.
+// measure adds up the sizes of the tables in use and of the write-ahead logs.
 func (v *verifier) measure() error {
 	fs := v.s.opts.FS
 	names, err := fs.List(v.s.dir)
@@ -207,7 +207,7 @@ func (v *verifier) table(path string) (size int64, err error) {
 	return size, errors.Join(r.ValidateBlockChecksums(), r.Close())
 }
 
-// levels checks that no table hides what is newer in another.
+// levels checks that no table hides newer values in another.
 func (v *verifier) levels() error {
 	if err := v.s.db.CheckLevels(nil); err != nil {
 		return fmt.Errorf("the order of the tables: %w", err)
@@ -215,7 +215,7 @@ func (v *verifier) levels() error {
 	return nil
 }
 
-// checkEvery is how many keys are read between two looks at the context.
+// checkEvery is how many keys are read between two checks of the context.
 const checkEvery = 4096
 
 // data decodes every key and value, and checks them against each other.
@@ -245,14 +245,14 @@ func (v *verifier) data() error {
 	return nil
 }
 
-// numbers reads what the store knows of itself.
+// numbers reads and checks the metadata.
 func (v *verifier) numbers() error {
 	format, err := v.s.meta(metaFormat)
 	if err != nil {
 		return err
 	}
 	if v.report.Format, err = strconv.Atoi(format); err != nil {
-		return damaged(v.s.dir, fmt.Errorf("it says no format, but %q", format))
+		return damaged(v.s.dir, fmt.Errorf("invalid format %q in the metadata", format))
 	}
 	if v.report.Format > v.s.newestFormat() {
 		return v.s.newerError(format)
@@ -261,7 +261,7 @@ func (v *verifier) numbers() error {
 		return err
 	}
 	if v.report.Epoch == "" {
-		return damaged(v.s.dir, errors.New("it has no epoch"))
+		return damaged(v.s.dir, errors.New("the epoch is missing"))
 	}
 	if err := v.s.loadNumbers(); errors.Is(err, ErrDamaged) {
 		return err

@@ -10,50 +10,50 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// warmGroup is how many records are packed at a time: a millisecond or two of
-// work, after which Close need not wait.
+// warmGroup is how many records are packed at a time: a millisecond or two of work,
+// which bounds how long Close waits.
 const warmGroup = 1024
 
-// warmUp packs what is on record, as far as there is room, so that the first
-// request of a user after a start finds it in memory.
+// warmUp fills the cache with packed records, so that a user's first request after a
+// start finds the record in memory.
 func (s *Store) warmUp() {
 	defer close(s.warmUpDone)
-	from, room := []byte{recordPrefix}, true
-	for from != nil && room && !s.isHalted() {
+	from, hasSpace := []byte{recordPrefix}, true
+	for from != nil && hasSpace && !s.isHalted() {
 		var err error
-		if from, room, err = s.warmFrom(from); err != nil {
+		if from, hasSpace, err = s.warmFrom(from); err != nil {
 			if !s.isHalted() {
-				s.log.Error("records could not be read ahead", slog.Any("err", err))
+				s.log.Error("cache warm-up failed", slog.Any("err", err))
 			}
 			return
 		}
 	}
 }
 
-// warmFrom packs a group of records from a key on. It gives the key after them,
-// nil at the end, and whether there is room for more.
-func (s *Store) warmFrom(from []byte) (next []byte, room bool, err error) {
+// warmFrom packs a group of records from a key on. It gives the key after them, nil at
+// the end, and whether the cache has space for more.
+func (s *Store) warmFrom(from []byte) (next []byte, hasSpace bool, err error) {
 	if err := s.acquireDB(); err != nil {
 		return nil, false, err
 	}
 	defer s.releaseDB()
-	// Taken before the database is read: what is installed later is newer.
+	// Read before the database: records that are installed later are newer.
 	installs := s.cache.installed()
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: []byte{recordPrefix + 1}})
 	if err != nil {
 		return nil, false, fmt.Errorf("read: %w", err)
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
-	room = true
+	hasSpace = true
 	n := 0
-	for ok := it.First(); ok && n < warmGroup && room; ok = it.Next() {
+	for ok := it.First(); ok && n < warmGroup && hasSpace; ok = it.Next() {
 		u, valid := cutUser(it.Key()[1:])
 		at, _, err := cutHead(it.Value())
 		if !valid || err != nil {
-			return nil, false, fmt.Errorf("the record at %q: %w", it.Key(), errValue)
+			return nil, false, fmt.Errorf("record at key %q: %w", it.Key(), errValue)
 		}
 		if s.progress.durableAt() >= store.Position(at) {
-			room = s.cache.pack(u, it.Value(), installs)
+			hasSpace = s.cache.pack(u, it.Value(), installs)
 		}
 		next = append(append(next[:0], it.Key()...), 0)
 		n++
@@ -61,5 +61,5 @@ func (s *Store) warmFrom(from []byte) (next []byte, room bool, err error) {
 	if n < warmGroup {
 		next = nil
 	}
-	return next, room, nil // Close gives what went wrong
+	return next, hasSpace, nil // Close returns errors of the iterator
 }

@@ -9,35 +9,35 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// maxPending is how many records may wait for a watcher before all but the newest
-// of each user are dropped.
+// maxPending is how many records may wait for a slow watcher before they are coalesced
+// to the newest of each user.
 const maxPending = 16 << 10
 
-// watchers are the calls of Watch that run.
+// watchers are the running calls of Watch.
 type watchers struct {
-	running atomic.Int64 // how many: without any, the syncer takes no lock
+	running atomic.Int64 // their number; at zero the syncer locks nothing
 
-	mu sync.Mutex // guards m, and the fields of each watcher that say so
+	mu sync.Mutex // guards m, and fields of each watcher
 	m  map[*watcher]struct{}
 }
 
 // A watcher is one call of Watch.
 type watcher struct {
-	wake chan struct{} // one element: something is pending
+	wake chan struct{} // buffers one element: something is pending
 
 	// watchers.mu guards the fields below.
 	pending []*item        // in the order of positions
 	last    store.Position // of the last item that was ever pending, or where Watch began
 	upTo    store.Position
-	limit   int // of pending, before it is looked through again
+	limit   int // of pending, before it is coalesced again
 }
 
-// start adds a watcher, and says where it begins.
+// start adds a watcher, and gives the position where it begins.
 func (ws *watchers) start(p *progress) (*watcher, store.Position) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	// In this order: a group that the syncer gave to nobody, since none was
-	// running, is in the position.
+	// The order matters: a group that the syncer published before it saw this
+	// watcher is included in the position.
 	ws.running.Add(1)
 	at := p.durableAt()
 	w := &watcher{wake: make(chan struct{}, 1), last: at, upTo: at, limit: maxPending}
@@ -55,8 +55,8 @@ func (ws *watchers) stop(w *watcher) {
 	ws.running.Add(-1)
 }
 
-// add hands a group to everybody. The syncer alone calls it, in the order of
-// groups, when what is in them can be read.
+// add passes a group to all watchers. Only the syncer calls it, in the order of groups,
+// after their records have become visible.
 func (ws *watchers) add(g *group) {
 	if ws.running.Load() == 0 {
 		return
@@ -71,7 +71,7 @@ func (ws *watchers) add(g *group) {
 func (w *watcher) add(g *group) {
 	more := false
 	for _, it := range g.items {
-		// An item whose instant alone was moved has the position that it had.
+		// A record that was only rescheduled still has its old position.
 		if it.at > w.last {
 			w.pending, w.last, more = append(w.pending, it), it.at, true
 		}
@@ -79,8 +79,8 @@ func (w *watcher) add(g *group) {
 	w.upTo = g.last
 	if len(w.pending) > w.limit {
 		w.pending = newestOnly(w.pending)
-		// So that looking through them costs the same for each that comes,
-		// however many users there are.
+		// So the amortized cost of coalescing is constant for each item, however
+		// many users there are.
 		w.limit = max(maxPending, 2*len(w.pending))
 	}
 	if more {
@@ -91,7 +91,7 @@ func (w *watcher) add(g *group) {
 	}
 }
 
-// newestOnly drops what a later item of the same user replaces.
+// newestOnly drops items that a later one of the same user supersedes.
 func newestOnly(items []*item) []*item {
 	seen := make(map[store.User]struct{}, len(items))
 	at := len(items)
@@ -106,7 +106,7 @@ func newestOnly(items []*item) []*item {
 	return slices.Delete(items, 0, at)
 }
 
-// take gives what is pending, and puts spare in its place.
+// takePending gives the pending items, and reuses spare for the next ones.
 func (ws *watchers) takePending(w *watcher, spare []*item) ([]*item, store.Position) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -144,12 +144,12 @@ func (s *Store) Watch(ctx context.Context, fn func([]store.Record, store.Cursor)
 		}
 		clear(items)
 		if spare = items; cap(spare) > maxPending {
-			spare = nil // that was a time of many
+			spare = nil // do not retain the memory of a burst
 		}
 	}
 }
 
-// checkReadable is why a call that reads must end, or nil.
+// checkReadable gives the reason why a read must end, or nil.
 func (s *Store) checkReadable(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -16,20 +16,19 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// The watermark is a small file beside the database: a position that was durable,
-// and whether the store was closed in order. Pebble takes what it cannot read at
-// the end of a log or of a MANIFEST for a write that a crash cut off, and opens
-// without it. A database that ends before its watermark lost acknowledged updates,
-// and is refused.
+// The watermark is a small file beside the database. It holds a durable position and
+// whether the store was closed cleanly. Pebble treats unreadable data at the end of a
+// log or a MANIFEST as an interrupted write, and opens without it. A database that ends
+// before its watermark has lost acknowledged updates, and is refused.
 //
-// The watermark never says more than what was synced before, so a crash alone
-// never leads to a refusal. It is written about once a second while there is
-// something new, and when the store opens and closes: never on the way of a commit.
+// The watermark never exceeds what was synced before, so a crash alone never leads to a
+// refusal. It is written about once a second if the position has changed, and when the
+// store opens and closes, but never as part of a commit.
 //
-// The file has two slots, written in turn and in place: a crash spoils one of
-// them at most, and no space is taken on a full disk. Earlier versions of
-// porchlight, which called it a fence, read and write the same form; what they
-// state beyond these fields is not read, and zeros are written in its place.
+// The file has two slots, which are overwritten in turn: a crash damages at most one of
+// them, and a full disk does not matter. Earlier versions of porchlight, which called
+// the file a fence, read and write the same format. Their other fields are ignored and
+// written as zeros.
 const (
 	watermarkName    = "porchlight-fence"
 	watermarkSlot    = 4096
@@ -38,16 +37,16 @@ const (
 
 var (
 	errNoWatermark  = errors.New("the file is missing")
-	errBadWatermark = errors.New("neither of its copies can be read")
+	errBadWatermark = errors.New("both of its copies are damaged")
 )
 
 // A watermarkState is what a slot holds.
 type watermarkState struct {
 	writes uint64 // how many times the state was written
-	// clean: the store was closed in order, and position is its last one.
+	// clean: the store was closed cleanly, and position is its last one.
 	clean bool
-	// relaxed: the store ran with durability OS, so that the log may claim a sync
-	// that it did not have.
+	// relaxed: the store ran with durability OS, so the log may record a sync that
+	// never happened.
 	relaxed  bool
 	position store.Position // durable
 }
@@ -59,7 +58,7 @@ const (
 
 func checksum(data []byte) uint32 { return crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)) }
 
-// encode fills a slot.
+// encode gives the content of a slot.
 func (st watermarkState) encode() []byte {
 	b := make([]byte, 4, watermarkSlot)
 	flags := byte(0)
@@ -77,7 +76,7 @@ func (st watermarkState) encode() []byte {
 	return b
 }
 
-// decodeWatermark reads a slot, and is false for one that is not whole.
+// decodeWatermark reads a slot. It returns false for a damaged one.
 func decodeWatermark(slot []byte) (st watermarkState, ok bool) {
 	if len(slot) != watermarkSlot || binary.LittleEndian.Uint32(slot) != checksum(slot[4:]) || slot[4] != watermarkVersion {
 		return watermarkState{}, false
@@ -93,7 +92,7 @@ func decodeWatermark(slot []byte) (st watermarkState, ok bool) {
 	}, m > 0
 }
 
-// readWatermark gives the newer of the two slots that are whole.
+// readWatermark gives the newer of the undamaged slots.
 func readWatermark(fs vfs.FS, dir string) (watermarkState, error) {
 	data, err := readAll(fs, fs.PathJoin(dir, watermarkName))
 	if errors.Is(err, os.ErrNotExist) {
@@ -124,11 +123,11 @@ func readAll(fs vfs.FS, path string) ([]byte, error) {
 	return data, errors.Join(err, f.Close())
 }
 
-// firstFormatWithWatermark is the first format with a watermark. An older porchlight
-// changes a directory of an older format without moving one that lies there.
+// firstFormatWithWatermark: with older formats a watermark file may be outdated, since
+// an older porchlight changes the directory without advancing it.
 const firstFormatWithWatermark = 2
 
-// loadWatermark reads what the database must reach.
+// loadWatermark reads the position that the database must have reached.
 func (s *Store) loadWatermark() error {
 	if s.format > 0 && s.format < firstFormatWithWatermark {
 		return nil
@@ -139,7 +138,7 @@ func (s *Store) loadWatermark() error {
 	case err == nil:
 		s.lastWatermark = &st
 		return nil
-	case missing && s.format == 0: // the creation of the directory may have been cut short
+	case missing && s.format == 0: // the creation of the directory may have been interrupted
 		return nil
 	case missing:
 		return damaged(watermarkName, err)
@@ -147,7 +146,7 @@ func (s *Store) loadWatermark() error {
 	return fmt.Errorf("read %s: %w", watermarkName, err)
 }
 
-// checkWatermark is for the open database: it must have come as far as was stated.
+// checkWatermark checks that the open database has reached its watermark.
 func (s *Store) checkWatermark(last store.Position) error {
 	if s.lastWatermark == nil {
 		return nil
@@ -161,23 +160,23 @@ func (s *Store) checkWatermark(last store.Position) error {
 	}
 	lastState, err := s.meta(metaState)
 	if err == nil && lastState != stateClean {
-		err = damaged(s.dir, errors.New("the store was closed in order, and the end of its database is missing"))
+		err = damaged(s.dir, errors.New("the store was closed cleanly, but the end of its database is missing"))
 	}
 	return err
 }
 
-// A watermark keeps the file while the store is open.
+// A watermark is the file while the store is open.
 type watermark struct {
 	fs  vfs.FS
 	dir string
 
 	mu    sync.Mutex // guards the fields below, and is held while writing
-	file  vfs.File   // nil: not begun, or over
+	file  vfs.File   // nil: not opened yet, or closed
 	state watermarkState
 }
 
-// begin states that the store is open, before anything in it is changed. The
-// position that is known from before holds on.
+// begin opens the file and records that the store is open, before anything is changed.
+// The known position stays.
 func (w *watermark) begin(known *watermarkState, relaxed bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -233,7 +232,7 @@ func (w *watermark) write() error {
 	return nil
 }
 
-// advance states that everything up to a position is durable.
+// advance records that everything up to a position is durable.
 func (w *watermark) advance(to store.Position) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -244,8 +243,8 @@ func (w *watermark) advance(to store.Position) error {
 	return w.write()
 }
 
-// seal states that the store was closed with last as its last position, in both
-// slots.
+// seal records in both slots that the store was closed cleanly, with last as its last
+// position.
 func (w *watermark) seal(last store.Position) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -253,7 +252,7 @@ func (w *watermark) seal(last store.Position) error {
 	return errors.Join(w.write(), w.write())
 }
 
-// end closes the file, and leaves it as it is.
+// end closes the file without writing.
 func (w *watermark) end() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -265,10 +264,10 @@ func (w *watermark) end() error {
 	return file.Close()
 }
 
-// advanceWatermark states what is durable by now. The keeper calls it.
+// advanceWatermark records the current durable position. Maintenance calls it.
 func (s *Store) advanceWatermark() {
 	durable := s.progress.durableAt()
-	if s.lazy != nil { // that it is with the operating system
+	if s.lazy != nil { // durable then only means handed to the operating system
 		if err := s.lazy.syncAll(); err != nil {
 			s.fail(fmt.Errorf("sync: %w", err))
 			return
