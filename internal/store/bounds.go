@@ -7,35 +7,39 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 )
 
-// The checks below are for backends: what a call may hold is the contract's, and
-// the same on each.
+// Every backend runs the checks below: the contract's limits are the same on each.
 
-var errNoKey = errors.New("a document without a key")
+var errNoKey = errors.New("document key is empty")
 
-// CheckUser refuses ids past the contract's bounds: ErrTooLarge.
+// CheckUser refuses ids that exceed the contract's limits: ErrTooLarge.
 func CheckUser(u User) error {
 	if len(u.Account) > MaxKeyBytes || len(u.ID) > MaxKeyBytes {
-		return fmt.Errorf("%w: an id of more than %d bytes", ErrTooLarge, MaxKeyBytes)
+		return fmt.Errorf("%w: id has more than %d bytes", ErrTooLarge, MaxKeyBytes)
 	}
 	return nil
 }
 
-// CheckKey refuses a key that is empty, or past the contract's bounds.
+// CheckKey refuses a key that is empty or exceeds the contract's limits.
 func CheckKey(account presence.AccountID, k Key) error {
 	if k.Key == "" {
 		return errNoKey
 	}
-	if len(account) > MaxKeyBytes || len(k.Collection) > MaxKeyBytes || len(k.Key) > MaxKeyBytes {
-		return fmt.Errorf("%w: a key of more than %d bytes", ErrTooLarge, MaxKeyBytes)
+	return CheckList(account, k.Collection, k.Key)
+}
+
+// CheckList refuses arguments of List that exceed the contract's limits.
+func CheckList(account presence.AccountID, collection, after string) error {
+	if len(account) > MaxKeyBytes || len(collection) > MaxKeyBytes || len(after) > MaxKeyBytes {
+		return fmt.Errorf("%w: key has more than %d bytes", ErrTooLarge, MaxKeyBytes)
 	}
 	return nil
 }
 
-// CheckDocs refuses what one Write may not hold: too many documents, one past the
-// bounds, or two of one key.
+// CheckDocs refuses arguments of Write: too many documents, one that exceeds the limits,
+// or two with the same key.
 func CheckDocs(account presence.AccountID, docs []Doc) error {
 	if len(docs) > MaxWrite {
-		return fmt.Errorf("%w: %d documents in one write, of at most %d", ErrTooLarge, len(docs), MaxWrite)
+		return fmt.Errorf("%w: %d documents in one write, more than %d", ErrTooLarge, len(docs), MaxWrite)
 	}
 	seen := make(map[Key]bool, len(docs))
 	for i := range docs {
@@ -44,10 +48,10 @@ func CheckDocs(account presence.AccountID, docs []Doc) error {
 			return err
 		}
 		if len(d.Value) > MaxDocBytes {
-			return fmt.Errorf("%w: a document of %d bytes, of at most %d", ErrTooLarge, len(d.Value), MaxDocBytes)
+			return fmt.Errorf("%w: document has %d bytes, more than %d", ErrTooLarge, len(d.Value), MaxDocBytes)
 		}
 		if seen[d.Key] {
-			return fmt.Errorf("document %q of %q stands twice in one write", d.Key.Key, d.Collection)
+			return fmt.Errorf("document %q of %q occurs twice in one write", d.Key.Key, d.Collection)
 		}
 		seen[d.Key] = true
 	}

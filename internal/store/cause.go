@@ -22,7 +22,7 @@ var causeNames = [...]string{
 	CauseDeleted:     "deleted",
 }
 
-// String is the word for a cause, as logs and histories show it.
+// String is the name of a cause in logs and histories.
 func (c Cause) String() string {
 	if int(c) >= len(causeNames) {
 		return fmt.Sprintf("cause(%d)", uint8(c))

@@ -1,11 +1,11 @@
-// Package store is the contract between the decisions and the disk.
+// Package store is the contract between the rules of presence and the storage.
 //
-// It keeps one record for each user, the log of their changes in the order in
-// which they were committed, and small documents. It says what is durable and
-// in which order, and nothing of what a record means: rules are decided in
-// package presence, by functions that the store runs.
+// A store holds one record for each user, the log of their changes in the order in
+// which they were committed, and small documents. The contract defines what is durable
+// and in which order. It does not define what a record means: functions of package
+// presence decide that, and the store runs them.
 //
-// It is separate from its backends so that nothing above them can depend on one:
-// package storetest runs every sentence below on each. It must hold nothing that
-// both an embedded engine and a cluster of JetStream cannot honour.
+// The package is separate from its backends so that nothing above depends on one of
+// them. Package storetest tests every sentence below on each backend. The contract must
+// not promise anything that an embedded engine or a JetStream cluster cannot fulfil.
 package store

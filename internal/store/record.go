@@ -9,24 +9,24 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 )
 
-// The binary forms of a state and of a log entry, shared by every backend. The
-// first byte is the format; then come uvarints, text with its length before it,
-// and instants as microseconds after the commit's own, so that they are short.
+// The binary forms of a state and of a log entry, which all backends share. The first
+// byte is the format. It is followed by uvarints, length-prefixed text, and instants as
+// microseconds relative to the commit's instant, so that they are short.
 //
-// A change of a form gets a new format byte; the decoder of the old one stays.
+// A changed form gets a new format byte, and the decoder of the old one stays: formats
+// are append only.
 const (
 	plainFormat  byte = 1 // a state without rules of visibility
-	ruledFormat  byte = 2 // and one with them
-	originFormat byte = 3 // whose each session, claim and answer is; what was replaced
+	ruledFormat  byte = 2 // a state with rules of visibility
+	originFormat byte = 3 // adds the apps of sessions, claims and answers, and replaced sessions
 	stateFormat       = originFormat
 
-	plainEntry  byte = 1 // an entry with what was shown alone
-	originEntry byte = 2 // and where it comes from, the user's own facts, and erased ones
+	plainEntry  byte = 1 // an entry with the presence before and after
+	originEntry byte = 2 // adds the origin and the user's facts; an entry may be erased
 	entryFormat      = originEntry
 )
 
-// ErrFormat: stored bytes are of a format that this version does not know, or
-// of none.
+// ErrFormat: stored bytes are damaged or have a format that this version does not know.
 var ErrFormat = errors.New("stored bytes cannot be read")
 
 // AppendState appends the binary form of s.
@@ -51,7 +51,7 @@ func AppendState(dst []byte, s *presence.State) []byte {
 	return appendRules(dst, s.Rules, s.Revision, base)
 }
 
-// appendRules writes whether there are rules, and then those.
+// appendRules appends a flag that says whether there are rules, and the rules.
 func appendRules(dst []byte, rules *presence.VisibilityRules, revision presence.Revision, base presence.Instant) []byte {
 	dst = append(dst, bit(rules != nil, 1))
 	if rules == nil {
@@ -67,20 +67,20 @@ func appendRules(dst []byte, rules *presence.VisibilityRules, revision presence.
 	return dst
 }
 
-// The head of a rule is its sight, and which of its fields follow: most have
-// none, and there may be a thousand.
+// The header of a rule is its visibility and flags of the fields that follow: most rules
+// have none, and there may be a thousand.
 const (
-	sightBits   = 0x03
-	sinceBit    = 0x04
-	revisionBit = 0x08
-	veiledBit   = 0x10
-	defaultBit  = 0x20
-	ruleBits    = 0x3f
+	visibilityBits = 0x03
+	sinceBit       = 0x04
+	revisionBit    = 0x08
+	liftedBit      = 0x10
+	defaultBit     = 0x20
+	ruleBits       = 0x3f
 )
 
 func appendRule(dst []byte, r *presence.VisibilityRule, revision presence.Revision, base presence.Instant) []byte {
 	head := byte(r.Visibility) | bit(r.Since != 0, sinceBit) | bit(r.Revision != 0, revisionBit) |
-		bit(r.LiftedRevision != 0, veiledBit) | bit(r.Default, defaultBit)
+		bit(r.LiftedRevision != 0, liftedBit) | bit(r.Default, defaultBit)
 	dst = append(dst, head)
 	if r.Since != 0 {
 		dst = appendInstant(dst, r.Since, base)
@@ -94,7 +94,7 @@ func appendRule(dst []byte, r *presence.VisibilityRule, revision presence.Revisi
 	return dst
 }
 
-// bit is b if it is on.
+// bit is b if on, else zero.
 func bit(on bool, b byte) byte {
 	if on {
 		return b
@@ -158,8 +158,8 @@ func appendAnswers(dst []byte, answers []presence.Answer, revision presence.Revi
 	return dst
 }
 
-// DecodeState reads what AppendState wrote, and nothing else: any other bytes
-// are ErrFormat. The result keeps nothing of data.
+// DecodeState decodes the output of AppendState; any other bytes are ErrFormat. The
+// result does not reference data.
 func DecodeState(data []byte) (presence.State, error) {
 	d := newDecoder(data, "state", stateFormat)
 	var s presence.State
@@ -189,8 +189,8 @@ func DecodeState(data []byte) (presence.State, error) {
 	return s, nil
 }
 
-// AppendEntry appends the binary form of e, less At and Gap: those belong to the
-// place where it is read.
+// AppendEntry appends the binary form of e without At and Gap, which the engine sets
+// when it reads the entry.
 func AppendEntry(dst []byte, e *Entry) []byte {
 	dst = append(dst, entryFormat)
 	dst = appendText(dst, e.User.Account)
@@ -220,9 +220,9 @@ func AppendEntry(dst []byte, e *Entry) []byte {
 	return appendFacts(dst, &e.UserBefore, &e.UserAfter)
 }
 
-// The head of an entry says which parts of it follow.
+// The header of an entry flags the parts that follow.
 const (
-	erasedBit = 0x01 // none
+	erasedBit = 0x01 // no parts
 	claimBit  = 0x02
 	clientBit = 0x04
 	noteBit   = 0x08 // the user's own note changed, and the new one comes last
@@ -259,8 +259,8 @@ func appendPresence(dst []byte, p *presence.Presence, revision presence.Revision
 	return appendRevision(dst, p.StatusRevision, revision)
 }
 
-// DecodeEntry reads what AppendEntry wrote; any other bytes are ErrFormat. The
-// result keeps nothing of data.
+// DecodeEntry decodes the output of AppendEntry; any other bytes are ErrFormat. The
+// result does not reference data.
 func DecodeEntry(data []byte) (Entry, error) {
 	d := newDecoder(data, "log entry", entryFormat)
 	var e Entry
@@ -280,19 +280,19 @@ func DecodeEntry(data []byte) (Entry, error) {
 	return e, nil
 }
 
-// entryHead reads which parts follow; entries of the first format have none of them.
+// entryHead reads the flags of the parts that follow. Format 1 has no flags.
 func (d *decoder) entryHead() byte {
 	if d.format < originEntry {
 		return 0
 	}
 	head := d.byte()
 	if head&^entryBits != 0 || head&erasedBit != 0 && head != erasedBit {
-		d.bad("an unknown part")
+		d.fail("unknown part")
 	}
 	return head
 }
 
-// entryParts reads what an entry has that was not erased.
+// entryParts reads the parts of an entry that was not erased.
 func (d *decoder) entryParts(head byte, e *Entry, base presence.Instant) {
 	e.By.Actor.User = presence.UserID(d.text())
 	e.By.Actor.App = presence.AppID(d.text())
@@ -324,7 +324,7 @@ func appendText[T ~string](dst []byte, text T) []byte {
 	return append(dst, text...)
 }
 
-// appendInstant writes the microseconds from base to t; zero is no instant.
+// appendInstant appends the microseconds from base to t; zero means no instant.
 func appendInstant(dst []byte, t, base presence.Instant) []byte {
 	if t.IsZero() {
 		return append(dst, 0)
@@ -332,8 +332,8 @@ func appendInstant(dst []byte, t, base presence.Instant) []byte {
 	return binary.AppendUvarint(dst, zigzag(int64(t-base))+1)
 }
 
-// appendRevision writes how far r lies behind that of the commit, which most of
-// them equal.
+// appendRevision appends the distance from r to the commit's revision, which is mostly
+// zero.
 func appendRevision(dst []byte, r, commit presence.Revision) []byte {
 	return binary.AppendUvarint(dst, uint64(commit-r))
 }
@@ -341,8 +341,8 @@ func appendRevision(dst []byte, r, commit presence.Revision) []byte {
 func zigzag(n int64) uint64   { return uint64(n<<1) ^ uint64(n>>63) }
 func unzigzag(u uint64) int64 { return int64(u>>1) ^ -int64(u&1) }
 
-// A decoder reads one value. The first thing that does not fit sets err, and
-// what is read after that is zero. Text is shared with one copy of the input.
+// A decoder decodes one value. The first error sets err, and later reads give zero.
+// Decoded text shares one copy of the input.
 type decoder struct {
 	rest   string
 	what   string
@@ -350,33 +350,33 @@ type decoder struct {
 	err    error
 }
 
-// newDecoder reads the format byte, which is at most newest.
+// newDecoder reads the format byte, which must not exceed newest.
 func newDecoder(data []byte, what string, newest byte) *decoder {
 	d := &decoder{rest: string(data), what: what}
 	d.format = d.byte()
 	if d.err == nil && (d.format == 0 || d.format > newest) {
-		d.err = fmt.Errorf("%w: a %s of format %d, and this porchlight knows formats up to %d", ErrFormat, what, d.format, newest)
+		d.err = fmt.Errorf("%w: %s has format %d, and this porchlight knows formats up to %d", ErrFormat, what, d.format, newest)
 	}
 	return d
 }
 
-func (d *decoder) bad(reason string) {
+func (d *decoder) fail(reason string) {
 	if d.err == nil {
-		d.err = fmt.Errorf("%w: a %s with %s", ErrFormat, d.what, reason)
+		d.err = fmt.Errorf("%w: %s: %s", ErrFormat, d.what, reason)
 	}
 	d.rest = ""
 }
 
 func (d *decoder) end() error {
 	if d.rest != "" {
-		d.bad("bytes after its end")
+		d.fail("trailing bytes")
 	}
 	return d.err
 }
 
 func (d *decoder) byte() byte {
 	if d.rest == "" {
-		d.bad("its end missing")
+		d.fail("truncated")
 		return 0
 	}
 	b := d.rest[0]
@@ -397,14 +397,14 @@ func (d *decoder) uvarint() uint64 {
 			return u
 		}
 	}
-	d.bad("a broken number")
+	d.fail("invalid number")
 	return 0
 }
 
 func (d *decoder) text() string {
 	n := d.uvarint()
 	if n > uint64(len(d.rest)) {
-		d.bad("a text past its end")
+		d.fail("text exceeds the data")
 		return ""
 	}
 	text := d.rest[:n]
@@ -427,25 +427,25 @@ func (d *decoder) revision(commit presence.Revision) presence.Revision {
 func (d *decoder) status() presence.Status {
 	s := presence.Status(d.byte())
 	if !s.Valid() {
-		d.bad("an unknown status")
+		d.fail("unknown status")
 		return presence.Offline
 	}
 	return s
 }
 
-// count is the length of a list whose elements take at least size bytes each:
-// what is allocated for it is bounded by what was read.
+// count reads the length of a list whose elements take at least size bytes each, so
+// that the data bound what is allocated.
 func (d *decoder) count(size int) int {
 	n := d.uvarint()
 	if n > uint64(len(d.rest)/size) {
-		d.bad("a list past its end")
+		d.fail("list exceeds the data")
 		return 0
 	}
 	return int(n)
 }
 
 const (
-	minSession  = 8  // bytes, one for each field of the oldest format
+	minSession  = 8  // bytes: one for each field of the oldest format
 	minReplaced = 2  // likewise
 	minClaim    = 7  // likewise
 	minAnswer   = 35 // two digests and three fields
@@ -473,7 +473,7 @@ func (d *decoder) sessions(base presence.Instant) []presence.Session {
 	return sessions
 }
 
-// origin is the app that formats before originFormat do not know.
+// origin reads an app, which formats before originFormat lack.
 func (d *decoder) origin() presence.AppID {
 	if d.format < originFormat {
 		return ""
@@ -496,15 +496,15 @@ func (d *decoder) replaced(base presence.Instant) []presence.Replaced {
 	return replaced
 }
 
-// hasRules reports whether rules follow: the format says so, or a byte since
-// originFormat.
+// hasRules reports whether rules follow: a flag says so since originFormat, and the
+// format itself before.
 func (d *decoder) hasRules() bool {
 	if d.format < originFormat {
 		return d.format == ruledFormat
 	}
 	has := d.byte()
 	if has > 1 {
-		d.bad("neither rules nor none")
+		d.fail("invalid flag for rules")
 	}
 	return has == 1
 }
@@ -564,9 +564,9 @@ func (d *decoder) rules(revision presence.Revision, base presence.Instant) *pres
 
 func (d *decoder) rule(revision presence.Revision, base presence.Instant) presence.VisibilityRule {
 	head := d.byte()
-	r := presence.VisibilityRule{Visibility: presence.Visibility(head & sightBits), Default: head&defaultBit != 0}
+	r := presence.VisibilityRule{Visibility: presence.Visibility(head & visibilityBits), Default: head&defaultBit != 0}
 	if !r.Visibility.Valid() || head&^ruleBits != 0 {
-		d.bad("an unknown rule")
+		d.fail("unknown rule")
 	}
 	if head&sinceBit != 0 {
 		r.Since = d.instant(base)
@@ -574,7 +574,7 @@ func (d *decoder) rule(revision presence.Revision, base presence.Instant) presen
 	if head&revisionBit != 0 {
 		r.Revision = d.revision(revision)
 	}
-	if head&veiledBit != 0 {
+	if head&liftedBit != 0 {
 		r.LiftedRevision = d.revision(revision)
 	}
 	return r
@@ -582,7 +582,7 @@ func (d *decoder) rule(revision presence.Revision, base presence.Instant) presen
 
 func (d *decoder) digest(to *[16]byte) {
 	if n := copy(to[:], d.rest); n < len(to) {
-		d.bad("its end missing")
+		d.fail("truncated")
 		return
 	}
 	d.rest = d.rest[len(to):]
@@ -596,7 +596,7 @@ func (d *decoder) presence(revision presence.Revision, base presence.Instant) pr
 		Active:   head&activeBit != 0,
 	}
 	if !p.Status.Valid() {
-		d.bad("an unknown status")
+		d.fail("unknown status")
 	}
 	p.Note = d.text()
 	p.Since = d.instant(base)

@@ -180,7 +180,7 @@ func TestUnknownFormat(t *testing.T) {
 		}
 	}
 	_, err := store.DecodeState([]byte{9})
-	if want := "stored bytes cannot be read: a state of format 9, and this porchlight knows formats up to 3"; err == nil || err.Error() != want {
+	if want := "stored bytes cannot be read: state has format 9, and this porchlight knows formats up to 3"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
 }

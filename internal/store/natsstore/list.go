@@ -18,8 +18,8 @@ import (
 // until what is asked for fits one answer: keys in order are the leaves of a tree
 // of their characters.
 func (s *Store) List(ctx context.Context, account presence.AccountID, collection, after string, limit int) ([]store.Doc, error) {
-	if len(account) > store.MaxKeyBytes || len(collection) > store.MaxKeyBytes || len(after) > store.MaxKeyBytes {
-		return nil, fmt.Errorf("%w: a key of more than %d bytes", store.ErrTooLarge, store.MaxKeyBytes)
+	if err := store.CheckList(account, collection, after); err != nil {
+		return nil, err
 	}
 	if err := s.enter(ctx); err != nil {
 		return nil, err

@@ -3,7 +3,6 @@ package pebblestore
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 
@@ -132,8 +131,8 @@ func (s *Store) List(ctx context.Context, account presence.AccountID, collection
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if len(account) > store.MaxKeyBytes || len(collection) > store.MaxKeyBytes || len(afterKey) > store.MaxKeyBytes {
-		return nil, fmt.Errorf("%w: a key has more than %d bytes", store.ErrTooLarge, store.MaxKeyBytes)
+	if err := store.CheckList(account, collection, afterKey); err != nil {
+		return nil, err
 	}
 	docs, err := s.list(account, collection, afterKey, limit)
 	if err != nil {

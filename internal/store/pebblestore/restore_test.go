@@ -168,7 +168,7 @@ func TestRestoreRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			f.Close()
-		}, want: ErrOccupied, text: `"novel.txt" in it`},
+		}, want: ErrOccupied, text: `contains "novel.txt"`},
 		"another restore runs": {prepare: func(t *testing.T, fs *vfs.MemFS) {
 			if err := fs.MkdirAll("data.restoring", 0o700); err != nil {
 				t.Fatal(err)

@@ -128,7 +128,7 @@ func TestVerifyContradictions(t *testing.T) {
 		}},
 		{"a number too low", "the last number is 40", func(_ *testing.T, _ *Store, b *pebble.Batch) { _ = b.Set([]byte(metaSeq), appendNumber(nil, 40), nil) }},
 		{"an entry that was dropped", "were dropped", func(_ *testing.T, _ *Store, b *pebble.Batch) { _ = b.Set([]byte(metaTrim), appendNumber(nil, 5), nil) }},
-		{"no epoch", "no epoch", func(_ *testing.T, _ *Store, b *pebble.Batch) { _ = b.Delete([]byte(metaEpoch), nil) }},
+		{"no epoch", "the epoch is missing", func(_ *testing.T, _ *Store, b *pebble.Batch) { _ = b.Delete([]byte(metaEpoch), nil) }},
 		{"no format", "invalid format", func(_ *testing.T, _ *Store, b *pebble.Batch) { _ = b.Delete([]byte(metaFormat), nil) }},
 		{"a key of nothing", "unknown kind of key", func(_ *testing.T, _ *Store, b *pebble.Batch) { _ = b.Set([]byte("zebra"), nil, nil) }},
 		{"a value of nothing", "cannot be read", func(_ *testing.T, _ *Store, b *pebble.Batch) {
