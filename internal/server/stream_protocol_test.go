@@ -216,3 +216,22 @@ func TestEventStreamsSetRetry(t *testing.T) {
 		t.Errorf("a stream of events begins with %q: %v", head, err)
 	}
 }
+
+// TestStreamsHaveARequestID: their connections are taken over, and the heads of their
+// responses have the id all the same.
+func TestStreamsHaveARequestID(t *testing.T) {
+	r := start(t, settings(t), server.Options{})
+	over := func(request string) *http.Response {
+		conn, resp := r.ask(t, request)
+		_ = conn.Close()
+		return resp
+	}
+	for status, resp := range map[int]*http.Response{
+		http.StatusSwitchingProtocols: over(upgrade(r.made.AccessToken, "")),
+		http.StatusOK:                 over("GET /v1/stream HTTP/1.1\r\nHost: porchlight.example\r\nAuthorization: Bearer " + r.made.AccessToken + "\r\n\r\n"),
+	} {
+		if id := resp.Header.Get("X-Request-Id"); resp.StatusCode != status || len(id) != 16 {
+			t.Errorf("status %d, want %d; request id %q", resp.StatusCode, status, id)
+		}
+	}
+}

@@ -206,7 +206,8 @@ func (a *API) webSocket(c *call, of *slot, ask opening) error {
 	if err != nil {
 		return err
 	}
-	conn, rw, _, err := ws.HTTPUpgrader{Timeout: hub.SlowAfter}.Upgrade(c.r, upgraded{c.w})
+	header := http.Header{"X-Request-Id": {wire.RequestID(c.w)}} // the head is written without c.w's
+	conn, rw, _, err := ws.HTTPUpgrader{Timeout: hub.SlowAfter, Header: header}.Upgrade(c.r, upgraded{c.w})
 	if err != nil {
 		if conn != nil {
 			_ = conn.Close() // it has been answered
