@@ -78,9 +78,9 @@ func TestMePage(t *testing.T) {
 	d.comesTo(t, u, "Offline")
 }
 
-// TestMePageWithoutAnybody signs in by the form, stays away from the keyboard
-// until the page says so, comes back, and signs out.
-func TestMePageWithoutAnybody(t *testing.T) {
+// TestMePageIdle signs in by the form, leaves the keyboard until the page shows it,
+// returns, and signs out.
+func TestMePageIdle(t *testing.T) {
 	d := startDemo(t)
 	u := d.signedOut(t)
 	tab := browse(t)
@@ -136,7 +136,7 @@ func shows(t *testing.T, tab context.Context, word string) {
 	wait(t, tab, fmt.Sprintf(`document.querySelector("#word").textContent === %q && document.title.startsWith(%[1]q)`, word))
 }
 
-// narrow asks whether the page has room on the smallest of screens.
+// narrow checks that the page fits the smallest screens.
 func narrow(t *testing.T, tab context.Context) {
 	t.Helper()
 	do(t, tab, chromedp.EmulateViewport(320, 800))
@@ -210,7 +210,7 @@ func startStand(t *testing.T) *stand {
 		t.Fatal(err)
 	}
 	address := listener.Addr().String()
-	listener.Close() // the port stays free unless somebody is given it by chance
+	listener.Close() // the port stays free unless another process gets it by chance
 	s := &stand{
 		env:  storeEnv(t),
 		args: []string{"demo", "--json", "--quiet-users", "--listen", address, "--data-dir", filepath.Join(t.TempDir(), "data")},

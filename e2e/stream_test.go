@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestStreamInCurl follows somebody with curl, sees a change the moment it is
-// made, and goes on from where it was after a change that it missed.
+// TestStreamInCurl follows a user with curl, sees a change at once, and resumes after a
+// change that it missed.
 func TestStreamInCurl(t *testing.T) {
 	d := startDemo(t, "--min-update-interval", "0s")
 	u := d.signedIn(t, 4)
@@ -36,7 +36,7 @@ func TestStreamInCurl(t *testing.T) {
 	}
 }
 
-// An eventReader reads what curl prints of a stream.
+// An eventReader reads the events that curl prints.
 type eventReader struct {
 	t     *testing.T
 	lines chan string

@@ -16,20 +16,20 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// A poll is the sink of a long poll: it keeps the answer to its Follow, and what comes
-// after that first.
+// A poll is the sink of a long poll: it holds the answer to its Follow and the first
+// changes after it.
 type poll struct {
 	news chan struct{} // one element: there is something new
 
 	mu       sync.Mutex // guards the fields below
-	answered bool       // with snapshot, which is whole then
+	answered bool       // snapshot is complete
 	snapshot hub.Snapshot
 	reset    bool
 	later    []view.View
 	gone     []presence.UserID
 	cursor   string
-	// contactsChanged: the next poll answers how. Until then the cursor stays where it
-	// is, before that.
+	// contactsChanged ends the poll. Its cursor stays before that change, and the next
+	// poll answers with the new contacts.
 	contactsChanged bool
 	ended           bool
 }
@@ -58,7 +58,7 @@ func (p *poll) Append(b []byte, d hub.Delivery) []byte {
 	return append(b, ' ')
 }
 
-// add adds a part of the answer. One that comes after the answer is about contacts.
+// add adds a part of the answer. A part that follows the answer is about contacts.
 func (p *poll) add(part *hub.Snapshot) {
 	if p.answered {
 		p.contactsChanged = true
@@ -104,7 +104,7 @@ func (p *poll) End(hub.Close, time.Duration) {
 // Finish implements hub.Sink: the request ends by itself.
 func (*poll) Finish(_ bool, done func()) { done() }
 
-// await waits until the poll is ready, its stream has ended or ctx has.
+// await waits until the poll is ready, or its stream or ctx has ended.
 func (p *poll) await(ctx context.Context, ready func() bool) {
 	for {
 		p.mu.Lock()
@@ -121,7 +121,7 @@ func (p *poll) await(ctx context.Context, ready func() bool) {
 	}
 }
 
-// hasLater reports whether something came after the answer.
+// hasLater reports whether the poll has events after the answer.
 func (p *poll) hasLater() bool { return len(p.later) > 0 || len(p.gone) > 0 || p.contactsChanged }
 
 // changes serves GET /v1/presence/changes.
@@ -171,12 +171,12 @@ func waitOf(text string) (time.Duration, error) {
 	return time.Duration(n) * time.Second, nil
 }
 
-// againAfter is how long a poll waits that has nothing to answer but what may have
-// been answered before: that is repeated for a minute, which must not be as often as
-// the client can ask.
+// againAfter is how long a poll waits if it could only repeat what may have been
+// answered before. That is repeated for a minute, and a client must not poll in a tight
+// loop meanwhile.
 const againAfter = time.Second
 
-// await answers what has changed, or what changes first.
+// await answers with what has changed, or else with the first change.
 func (a *API) await(c *call, of *slot, follow *hub.Follow, wait time.Duration) error {
 	request := c.r.Context()
 	sink := &poll{news: make(chan struct{}, 1)}
@@ -203,8 +203,8 @@ func (a *API) await(c *call, of *slot, follow *hub.Follow, wait time.Duration) e
 	return httpapi.WriteJSON(c.w, http.StatusOK, sink.appendChanges())
 }
 
-// waitAtMost is how long to wait for what comes after the answer: not at all if that
-// has something new.
+// waitAtMost is how long to wait for events after the answer: not at all if the answer
+// has a change.
 func (p *poll) waitAtMost(wait time.Duration) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()

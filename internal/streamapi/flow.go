@@ -10,8 +10,8 @@ import (
 	"porchlight.dev/porchlight/internal/hub"
 )
 
-// A flow is server-sent events over HTTP/2, where the handler's goroutine writes
-// and nobody else.
+// A flow is the sink of server-sent events over HTTP/2, where only the handler's
+// goroutine may write.
 type flow struct {
 	watches bool // that fired are sent
 	parts   chan []byte
@@ -22,7 +22,7 @@ type flow struct {
 
 	last []byte
 	by   time.Time // when all must be written
-	mute bool      // what waits is not to be sent any more
+	mute bool      // discard what is queued
 }
 
 var _ hub.Sink = (*flow)(nil)
@@ -126,19 +126,19 @@ func (f *flow) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// A flowWriter is what the handler's goroutine writes with.
+// A flowWriter writes on the handler's goroutine.
 type flowWriter struct {
 	flow *flow
 	w    http.ResponseWriter
 	rc   *http.ResponseController
-	pace *hub.Pace // nil: nothing waited when the last write was done
+	pace *hub.Pace // nil: nothing was queued after the last write
 }
 
-// writePart writes a part, unless it may not be sent any more.
+// writePart writes a part unless the flow is muted.
 func (o *flowWriter) writePart(b []byte) bool { return o.flow.over() && o.flow.mute || o.write(b) }
 
-// write writes all at the pace of the stream. What net/http has taken it has sent, or
-// it is in its way: a write waits until then.
+// write writes all at the pace of the stream. A write waits until net/http has sent the
+// bytes or has queued them for sending.
 func (o *flowWriter) write(b []byte) bool {
 	if o.pace == nil {
 		o.pace = hub.NewPace()

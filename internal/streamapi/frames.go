@@ -14,8 +14,8 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// An answer is the event that the API itself sends something: a hello, a done, an
-// error, a pong or a close. It has the type of the frame.
+// An answer is an event of the API itself: a hello, a done, an error, a pong or a
+// close, as the frame says.
 type answer struct{ frame api.ServerFrame }
 
 // Size implements hub.Event.
@@ -87,7 +87,7 @@ func (objectEncoder) Encode(e hub.Event) []byte {
 
 // object is a frame without its closing brace.
 func object(f api.ServerFrame) []byte {
-	body, _ := json.Marshal(&f) // only text and numbers are in it
+	body, _ := json.Marshal(&f) // it has only text and numbers, which cannot fail
 	return body[:len(body)-1]
 }
 
@@ -107,8 +107,8 @@ func appendSnapshot(b []byte, s *hub.Snapshot) []byte {
 	return wire.AppendStrings(append(b, `,"unknown":`...), s.Unknown)
 }
 
-// appendViews appends presences to those of a list, those of users who were named
-// otherwise than by id once for each name.
+// appendViews appends presences to a list. A user that the client did not name by id
+// appears once for each name.
 func appendViews(b []byte, views []view.View, names map[presence.UserID][]string) []byte {
 	for i := range views {
 		v := &views[i]
@@ -123,7 +123,7 @@ func appendViews(b []byte, views []view.View, names map[presence.UserID][]string
 	return b
 }
 
-// appendComma separates an item of a list from those before.
+// appendComma separates an item of a list from the one before.
 func appendComma(b []byte) []byte {
 	if b[len(b)-1] == '[' {
 		return b
@@ -131,7 +131,7 @@ func appendComma(b []byte) []byte {
 	return append(b, ',')
 }
 
-// appendTail closes the object of a frame: what differs from stream to stream.
+// appendTail appends what differs between streams, and closes the frame's object.
 func appendTail(b []byte, d *hub.Delivery) []byte {
 	if d.Coalesced {
 		b = append(b, `,"coalesced":true`...)
@@ -179,8 +179,8 @@ func appendWebSocket(b []byte, d *hub.Delivery) []byte {
 	return appendTail(append(b, object...), d)
 }
 
-// appendEvent appends an event as SSE has it. What is in it is JSON, so no line ends
-// in it.
+// appendEvent appends an event in the format of SSE. The data is JSON without line
+// breaks.
 func appendEvent(b []byte, d *hub.Delivery) []byte {
 	if d.Event == (hub.Ping{}) {
 		return append(b, "event: ping\ndata: {\"type\":\"ping\"}\n\n"...)
@@ -190,7 +190,7 @@ func appendEvent(b []byte, d *hub.Delivery) []byte {
 		return b
 	}
 	kind := frameType(d.Event)
-	if kind == api.FrameHello { // else a browser would keep the wait of the last close
+	if kind == api.FrameHello { // or a browser would keep the delay of the last close
 		b = append(strconv.AppendInt(append(b, "retry: "...), eventRetry(), 10), '\n')
 	}
 	b = append(append(append(b, "event: "...), kind...), '\n')
@@ -201,11 +201,11 @@ func appendEvent(b []byte, d *hub.Delivery) []byte {
 	return append(appendTail(b, d), "\n\n"...)
 }
 
-// eventRetry is how many milliseconds a browser waits when a stream was lost: others
-// lost theirs at the same moment.
+// eventRetry is a browser's reconnect delay in milliseconds. It is random, because many
+// streams may be lost at once.
 func eventRetry() int64 { return 2000 + rand.Int64N(3000) } //nolint:gosec // no secret
 
-// endings are what is sent at the end of a stream.
+// endings are the frames that end a stream.
 var endings = [...]struct {
 	code   int
 	reason string

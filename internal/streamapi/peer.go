@@ -23,9 +23,8 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// A peer is the client of a WebSocket. Its frames are handled one after another,
-// on the goroutine that reads, and answered in order. Activity alone is published
-// beside that: of the reports that arrive while damping holds one back, only the last
+// A peer is the client of a WebSocket. Its frames are handled one after another on the
+// reading goroutine and answered in order. Only activity is published concurrently: of the reports that arrive while damping holds one back, only the last
 // is published.
 type peer struct {
 	api       *API
@@ -38,11 +37,11 @@ type peer struct {
 
 	mu      sync.Mutex // guards the fields below
 	session *publish.Binding
-	reports []report      // of activity, which wait while one is published
-	idle    chan struct{} // closed when none waits any more; nil: none does
+	reports []report      // of activity, queued while one is published
+	idle    chan struct{} // closed when reports is empty; nil: it is
 }
 
-// A report is what an activity frame has.
+// A report is the content of an activity frame.
 type report struct {
 	id      string
 	active  presence.Activity
@@ -52,7 +51,7 @@ type report struct {
 // frameTimeout bounds what one frame may take.
 const frameTimeout = 30 * time.Second
 
-// start handles what net/http had read of the client's first frames.
+// start handles the bytes of the client that net/http has already read.
 func (p *peer) start(early []byte) {
 	if p.receiveBytes(early) {
 		go p.receiveNext()
@@ -61,15 +60,14 @@ func (p *peer) start(early []byte) {
 	p.close()
 }
 
-// close is for the end of the connection.
+// close cleans up at the end of the connection.
 func (p *peer) close() {
 	p.stream.End(hub.CloseGone, 0)
 	p.api.guard(p.stream, p.releaseSession)
 }
 
-// receiveNext reads once, handles what was received, and leaves the waiting for more
-// to another goroutine: a stack that has grown for a message would not shrink to that
-// of one that waits, of which there are thousands.
+// receiveNext reads once, handles the bytes, and continues on a new goroutine: the stack
+// that has grown for a message would not shrink, and thousands of connections wait.
 func (p *peer) receiveNext() {
 	if p.socket.read(&p.api.buffers, p.receiveBytes) {
 		go p.receiveNext()
@@ -78,7 +76,7 @@ func (p *peer) receiveNext() {
 	p.close()
 }
 
-// receiveBytes handles bytes from the client, and reports whether more may come.
+// receiveBytes handles bytes from the client, and reports whether to read on.
 func (p *peer) receiveBytes(b []byte) (open bool) {
 	if !p.meter.takeBytes(len(b), time.Now()) {
 		p.stream.End(hub.CloseTooFast, 0)
@@ -109,11 +107,11 @@ type incoming struct {
 	kind    ws.OpCode
 	payload []byte
 	frame   api.ClientFrame
-	err     error // why there is none
+	err     error // why it cannot be read
 }
 
-// read reads a message. Those that came together are all read before the first is
-// handled: the answer to a follow must not have a cursor when another is there.
+// read decodes a message. Messages that arrive together are all decoded before the first
+// is handled: the answer to a follow must not have a cursor if another follow is queued.
 func (p *peer) read(kind ws.OpCode, payload []byte) incoming {
 	m := incoming{kind: kind, payload: payload}
 	if kind == ws.OpText || kind == ws.OpBinary {
@@ -125,7 +123,7 @@ func (p *peer) read(kind ws.OpCode, payload []byte) incoming {
 	return m
 }
 
-// handle handles a message, and reports whether more may come.
+// handle handles a message, and reports whether to read on.
 func (p *peer) handle(m *incoming) bool {
 	if !p.mayGoOn() {
 		return false
@@ -145,12 +143,12 @@ func (p *peer) handle(m *incoming) bool {
 	return true
 }
 
-// mayGoOn notes that a frame was received, and reports whether the stream goes on and
-// the client is within its rate.
+// mayGoOn notes that a frame was received, and reports whether the stream is open and
+// the client within its rate limit.
 func (p *peer) mayGoOn() bool {
 	p.stream.NoteReceived()
 	if !p.stream.AwaitCapacity() {
-		return false // it was ended by somebody else: what comes after is not done
+		return false // the stream has ended: later frames are ignored
 	}
 	if p.meter.takeFrame(time.Now()) {
 		return true
@@ -159,7 +157,7 @@ func (p *peer) mayGoOn() bool {
 	return false
 }
 
-// clientFrame reads one frame. Of one that cannot be read it has the id.
+// clientFrame decodes one frame. If that fails, the result has only the id.
 func clientFrame(text []byte) (f api.ClientFrame, err error) {
 	err = wire.DecodeJSON(text, &f)
 	if err == nil && len(f.ID) > maxFrameID {
@@ -174,7 +172,7 @@ func clientFrame(text []byte) (f api.ClientFrame, err error) {
 // receive handles one frame, unless err is why it cannot be read.
 func (p *peer) receive(f *api.ClientFrame, err error) {
 	if f.Type != api.FrameActivity {
-		p.awaitActivity() // answers come in the order of frames
+		p.awaitActivity() // answers are in the order of frames
 	}
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), frameTimeout)
@@ -189,9 +187,8 @@ func (p *peer) receive(f *api.ClientFrame, err error) {
 
 const maxFrameID = 64
 
-// frameID is the id of a frame that is refused, however little of the frame can
-// be read: text, or a number as it is written. It is "" if there is none before
-// the mistake, or if it is too long.
+// frameID is the id of a malformed frame, as far as it can be decoded: text, or a number
+// as it is written. It is "" if no id precedes the mistake, or if it is too long.
 func frameID(text []byte) string {
 	dec := jsontext.NewDecoder(bytes.NewBuffer(form.WithoutMark(text)), jsontext.AllowDuplicateNames(true))
 	if token, err := dec.ReadToken(); err != nil || token.Kind() != '{' {
@@ -296,7 +293,7 @@ func (p *peer) user() store.User {
 	return store.User{Account: p.principal.Account, ID: p.principal.User}
 }
 
-// mayAct refuses who has no user of its own, or not the scope.
+// mayAct refuses principals without a user of their own, or without the scope.
 func (p *peer) mayAct(ctx context.Context, s auth.Scope) error {
 	if err := httpapi.RequireScope(p.principal, s); err != nil {
 		return err
@@ -352,8 +349,8 @@ func (p *peer) unbind() *publish.Binding {
 	return b
 }
 
-// activity publishes the client's latest report. Earlier ones that damping held back
-// are done with it.
+// activity publishes the client's latest report, which also answers the earlier ones
+// that damping delayed.
 func (p *peer) activity(f *api.ClientFrame) error {
 	if f.Active == nil {
 		return httpapi.Required("active")
@@ -371,8 +368,8 @@ func (p *peer) activity(f *api.ClientFrame) error {
 	return nil
 }
 
-// awaitActivity waits until all activity frames are answered. Damping holds them back
-// for a second or two.
+// awaitActivity waits until all activity frames are answered. Damping delays them for a
+// second or two.
 func (p *peer) awaitActivity() {
 	p.mu.Lock()
 	idle := p.idle
@@ -382,7 +379,7 @@ func (p *peer) awaitActivity() {
 	}
 }
 
-// publishReports publishes until no report waits, or the stream ends over it.
+// publishReports publishes until no report is queued or the stream ends.
 func (p *peer) publishReports() {
 	for {
 		p.api.guard(p.stream, p.publishReport)
@@ -397,7 +394,7 @@ func (p *peer) publishReports() {
 	}
 }
 
-// publishReport publishes the latest report, and answers all.
+// publishReport publishes the latest report and answers all.
 func (p *peer) publishReport() {
 	p.mu.Lock()
 	reports, current := p.reports, p.session
@@ -405,7 +402,7 @@ func (p *peer) publishReport() {
 	p.mu.Unlock()
 	last := reports[len(reports)-1]
 	err := presence.ErrUnknownSession
-	if last.session == current { // else it was signed out meanwhile
+	if last.session == current { // otherwise it was signed out meanwhile
 		ctx, cancel := context.WithTimeout(context.Background(), frameTimeout)
 		err = last.session.ReportActivity(ctx, last.active)
 		cancel()
@@ -432,10 +429,10 @@ func (p *peer) signOut(ctx context.Context, f *api.ClientFrame) error {
 	return nil
 }
 
-// sessionEnded is for a session that has ended though its connection is open. If a newer
-// one replaced it, the client gets an error and the stream goes on without a session.
-// Otherwise it could not be kept live in time, or somebody else signed it out: the
-// client comes back, and begins another.
+// sessionEnded handles a session that has ended while its connection is open. If a newer
+// session replaced it, the client gets an error and the stream continues without a
+// session. Otherwise it could not be renewed in time, or was signed out elsewhere: the
+// stream ends, and the client reconnects and begins another session.
 func (p *peer) sessionEnded(why error) {
 	p.unbind()
 	if errors.Is(why, presence.ErrSessionReplaced) {
@@ -456,8 +453,8 @@ func (p *peer) claim(ctx context.Context, f *api.ClientFrame) error {
 	return p.publish(ctx, f, event)
 }
 
-// endClaim succeeds also if the claim has ended: a client that was cut off before the
-// answer asks again.
+// endClaim also succeeds if the claim has ended: a client that was disconnected before
+// the answer retries.
 func (p *peer) endClaim(ctx context.Context, f *api.ClientFrame) error {
 	err := p.publish(ctx, f, presence.EndClaim{ID: presence.ClaimID(f.Claim)})
 	if errors.Is(err, presence.ErrUnknownClaim) {
@@ -478,8 +475,8 @@ func (p *peer) publish(ctx context.Context, f *api.ClientFrame, e presence.Event
 	return nil
 }
 
-// releaseSession starts the grace period of the session. When the server stops, it keeps its lease:
-// nobody is to go offline for a restart.
+// releaseSession starts the grace period of the session. When the server shuts down,
+// the session keeps its lease: no user goes offline because of a restart.
 func (p *peer) releaseSession() {
 	b := p.unbind()
 	if b == nil {

@@ -11,8 +11,8 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// A reader takes the bytes of a WebSocket's client apart, as RFC 6455 has it. It
-// keeps only what has not come whole, so that an idle connection has no buffer.
+// A reader splits the bytes of a WebSocket client into frames (RFC 6455). It buffers only
+// incomplete frames and messages, so that an idle connection has no buffer.
 type reader struct {
 	partial   []byte // of a frame
 	fragments []byte // of a message, without their headers
@@ -22,7 +22,7 @@ type reader struct {
 
 func newReader() reader { return reader{state: ws.StateServerSide} }
 
-// A breach is what a client may not send, with the code that it gets.
+// A breach is a violation of the protocol, with the close code for it.
 type breach struct {
 	code ws.StatusCode
 	err  error
@@ -37,10 +37,9 @@ var (
 	errText         = errors.New("a text must be UTF-8")
 )
 
-// read calls each for every frame that is whole now: with the opcode and payload of
-// a control frame or of a message, and with OpContinuation for a part of one. It ends
-// when each does not want more. The payloads may be used until b is. Of b, which is
-// changed, nothing is kept.
+// read calls each for every complete frame: with the opcode and payload of a control
+// frame or of a message, and with OpContinuation for a part of one. It stops when each
+// returns false. It modifies b and does not retain it; payloads are valid as long as b.
 func (r *reader) read(b []byte, each func(ws.OpCode, []byte) bool) error {
 	if len(r.partial) > 0 {
 		r.partial = append(r.partial, b...)
@@ -67,15 +66,15 @@ func (r *reader) read(b []byte, each func(ws.OpCode, []byte) bool) error {
 	switch len(b) {
 	case 0:
 		r.partial = nil
-	case kept: // it is what is kept already
+	case kept: // b is the buffer itself
 	default:
 		r.partial = bytes.Clone(b)
 	}
 	return nil
 }
 
-// frame is the first frame in b and its length, 0 if it is not whole. One that is
-// too long, or wrong, is known by its header.
+// frame is the first frame in b and its length, 0 if it is incomplete. A frame that is
+// too long or invalid is recognized by its header.
 func (r *reader) frame(b []byte) (h ws.Header, payload []byte, n int, err error) {
 	in := bytes.NewReader(b)
 	h, err = ws.ReadHeader(in)
@@ -103,7 +102,7 @@ func (r *reader) frame(b []byte) (h ws.Header, payload []byte, n int, err error)
 	return h, payload, n, nil
 }
 
-// assemble makes messages of fragments.
+// assemble joins fragments into messages.
 func (r *reader) assemble(h ws.Header, payload []byte) (ws.OpCode, []byte, error) {
 	kind := h.OpCode
 	if kind.IsControl() {

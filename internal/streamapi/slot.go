@@ -12,7 +12,7 @@ import (
 // A slot is one of the streams that the limits allow to be open.
 type slot struct{ release func() }
 
-// openSlot counts a stream that is to be opened, or refuses it.
+// openSlot reserves a slot for a stream, or refuses it.
 func (a *API) openSlot(c *call) (*slot, error) {
 	release, err := a.Native.Quotas.Open(c.p.Caller(wire.ClientOf(c.w).LimitKey()))
 	if err != nil {
@@ -22,14 +22,14 @@ func (a *API) openSlot(c *call) (*slot, error) {
 	return &slot{release}, nil
 }
 
-// free gives the slot back, unless a stream has it.
+// free releases the slot unless a stream has it.
 func (s *slot) free() {
 	if s.release != nil {
 		s.release()
 	}
 }
 
-// A slotSink gives the slot back when its stream has ended.
+// A slotSink releases the slot when its stream has ended.
 type slotSink struct {
 	hub.Sink
 
@@ -44,7 +44,7 @@ func (s *slotSink) Finish(whole bool, done func()) {
 	})
 }
 
-// open opens a stream, which has the slot until it ends.
+// open opens a stream, which owns the slot until it ends.
 func (a *API) open(ctx context.Context, c *call, of *slot, sink hub.Sink, first ...hub.Message) (*hub.Stream, error) {
 	stream, err := a.Hub.Open(ctx, c.p.Account, c.p.User, c.p, &slotSink{sink, of.release}, first...)
 	if err == nil {
@@ -53,8 +53,8 @@ func (a *API) open(ctx context.Context, c *call, of *slot, sink hub.Sink, first 
 	return stream, err
 }
 
-// countWrite counts the frames that change something, as the routes are that do the
-// same.
+// countWrite applies the rate limit of the corresponding routes to frames that change
+// something.
 func (p *peer) countWrite(frame string) error {
 	switch frame {
 	case api.FrameSignIn, api.FrameActivity, api.FrameClaim, api.FrameEndClaim, api.FrameSignOut:

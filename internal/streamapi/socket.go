@@ -16,11 +16,11 @@ import (
 
 // A socket is a connection that was taken over from net/http: the sink of a
 // WebSocket, or of server-sent events over HTTP/1.1. No goroutine waits to write to
-// it: what it does not take at once is left to the stream.
+// it: what it does not accept at once stays queued in the stream.
 type socket struct {
 	conn    net.Conn
-	raw     syscall.RawConn         // nil: not without waiting
-	events  bool                    // SSE, else WebSocket
+	raw     syscall.RawConn         // nil: non-blocking writes are not possible
+	events  bool                    // SSE, otherwise WebSocket
 	watches bool                    // that fired are sent
 	buf     []byte                  // for reading, without raw
 	reply   atomic.Pointer[closing] // without its time, for an End that has no reason to send
@@ -50,14 +50,14 @@ func (s *socket) TryWrite(b []byte) (int, error) {
 	return writeNow(s.raw, b)
 }
 
-// sendBuffer is how much the system keeps of what is sent to a stream and has not
-// come. By itself it keeps megabytes for a reader that takes nothing.
+// sendBuffer bounds the system's send buffer of a stream, which by default holds
+// megabytes for a reader that does not read.
 const sendBuffer = 128 << 10
 
 // limitSendBuffer is for a connection that becomes a stream.
 func limitSendBuffer(conn net.Conn) {
 	if c, ok := wire.ConnAs[interface{ SetWriteBuffer(bytes int) error }](conn); ok {
-		_ = c.SetWriteBuffer(sendBuffer) // if the connection has gone, the first write fails
+		_ = c.SetWriteBuffer(sendBuffer) // if the connection is closed, the first write fails
 	}
 }
 
@@ -77,8 +77,8 @@ func (s *socket) Write(b []byte, pace *hub.Pace) error {
 	return s.within(time.Time{}) // a deadline would end what TryWrite writes later
 }
 
-// within sets when writes must be done, which is sooner once the stream has ended:
-// End may happen at any time.
+// within sets the deadline of writes, which is earlier once the stream has ended: End
+// may be called at any time.
 func (s *socket) within(deadline time.Time) error {
 	err := s.conn.SetWriteDeadline(deadline)
 	if p := s.closing.Load(); p != nil {
@@ -93,11 +93,11 @@ func (s *socket) AnswersPings() bool { return !s.events }
 // TakesBroadcasts implements hub.Sink.
 func (s *socket) TakesBroadcasts() bool { return s.watches }
 
-// A closing is what a client is sent at the end.
+// A closing is the close frame of a client.
 type closing struct {
 	frame   []byte
-	sending bool      // the client goes on sending
-	by      time.Time // when it must be written, and all before it
+	sending bool      // the client may still be sending
+	by      time.Time // deadline for it and for all that precedes it
 }
 
 // closeTimeout bounds that.
@@ -129,7 +129,7 @@ func (s *socket) Finish(whole bool, done func()) {
 	s.close(whole, done)
 }
 
-// close sends why, and closes.
+// close sends the reason and closes the connection.
 func (s *socket) close(whole bool, done func()) {
 	defer done()
 	p := s.closing.Load()
@@ -139,11 +139,11 @@ func (s *socket) close(whole bool, done func()) {
 	case p.sending:
 		go s.linger()
 	default:
-		_ = s.conn.Close() // nobody is left to report to
+		_ = s.conn.Close() // no one reads the error
 	}
 }
 
-// writeLast writes what is last, within the deadline that End has set.
+// writeLast writes the last frame within the deadline that End has set.
 func (s *socket) writeLast(frame []byte) bool {
 	write := s.conn.Write
 	if s.raw != nil {
@@ -153,17 +153,17 @@ func (s *socket) writeLast(frame []byte) bool {
 	return n == len(frame) && err == nil
 }
 
-// hangUp closes without a word: over TLS not even that nothing more comes, which
-// would have to wait for the reader.
+// hangUp closes without a reason, and over TLS without close_notify, which would have to
+// wait for the reader.
 func (s *socket) hangUp() {
 	conn := s.conn
 	if c, ok := conn.(*tls.Conn); ok {
 		conn = c.NetConn()
 	}
-	_ = conn.Close() // nobody is left to report to
+	_ = conn.Close() // no one reads the error
 }
 
-// refuse ends a connection of which no stream came.
+// refuse ends a connection for which no stream was opened.
 func (s *socket) refuse(why hub.Close, retry time.Duration) {
 	s.End(why, retry)
 	s.Finish(true, func() {})
@@ -174,19 +174,19 @@ const (
 	lingerBytes = 4 << 20
 )
 
-// linger closes once the client has had time to read why. What it sent and nobody
-// has read would reset the connection, and the close frame would be lost.
+// linger closes once the client has had time to read the reason. Closing with unread
+// input would reset the connection and lose the close frame.
 func (s *socket) linger() {
-	defer func() { _ = s.conn.Close() }() // nobody is left to report to
+	defer func() { _ = s.conn.Close() }() // no one reads the error
 	if err := closeWrite(s.conn); err != nil {
 		return
 	}
 	if err := s.conn.SetReadDeadline(time.Now().Add(lingerFor)); err == nil {
-		_, _ = io.CopyN(io.Discard, s.conn, lingerBytes) // until the client goes
+		_, _ = io.CopyN(io.Discard, s.conn, lingerBytes) // until the client closes
 	}
 }
 
-// closeWrite says that nothing more comes.
+// closeWrite shuts down the sending side.
 func closeWrite(conn net.Conn) error {
 	if c, ok := wire.ConnAs[interface{ CloseWrite() error }](conn); ok {
 		return c.CloseWrite()
@@ -194,19 +194,19 @@ func closeWrite(conn net.Conn) error {
 	return errors.ErrUnsupported
 }
 
-// closeWith has End close with a frame: one that answers the client's, or one for a
-// client that broke the protocol and goes on sending.
+// closeWith sets the close frame that End sends: the answer to the client's, or one for
+// a client that violated the protocol and may still be sending.
 func (s *socket) closeWith(frame []byte, sending bool) {
 	s.reply.CompareAndSwap(nil, &closing{frame: frame, sending: sending})
 }
 
-// A readBuffer is what one read takes. Connections have one only while they are read.
+// A readBuffer is the buffer of one read. A connection has one only while it is read.
 type readBuffer [4 << 10]byte
 
-// smallBuffer is that of a connection which cannot be asked whether it has something.
+// smallBuffer is for connections that cannot be polled for readability.
 const smallBuffer = 256
 
-// takeBuffer is one of the buffers, or a new one.
+// takeBuffer takes a buffer from the pool, or allocates one.
 func takeBuffer(buffers *sync.Pool) *readBuffer {
 	if b, ok := buffers.Get().(*readBuffer); ok {
 		return b
@@ -214,7 +214,7 @@ func takeBuffer(buffers *sync.Pool) *readBuffer {
 	return new(readBuffer)
 }
 
-// read waits for what the client sends, and hands it to handle.
+// read waits for bytes of the client and passes them to handle.
 func (s *socket) read(buffers *sync.Pool, handle func([]byte) bool) bool {
 	if s.raw == nil {
 		if s.buf == nil {

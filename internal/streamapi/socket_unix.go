@@ -13,8 +13,8 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// rawOf is the system's own connection under conn, or nil if bytes are changed on
-// the way to it.
+// rawOf is the system's connection under conn, or nil if a layer between them, such as
+// TLS, transforms the bytes.
 func rawOf(conn net.Conn) syscall.RawConn {
 	if _, secure := wire.ConnAs[*tls.Conn](conn); secure {
 		return nil
@@ -30,7 +30,7 @@ func rawOf(conn net.Conn) syscall.RawConn {
 	return raw
 }
 
-// writeNow writes what the socket takes, and does not wait for more space.
+// writeNow writes what the socket accepts without blocking.
 func writeNow(raw syscall.RawConn, b []byte) (n int, err error) {
 	failed := raw.Write(func(fd uintptr) bool {
 		for n < len(b) {
@@ -52,7 +52,7 @@ func writeNow(raw syscall.RawConn, b []byte) (n int, err error) {
 	return n, errors.Join(failed, err)
 }
 
-// readLater waits until the socket has something, and only then gets a buffer for it.
+// readLater waits until the socket is readable, and only then takes a buffer.
 func readLater(raw syscall.RawConn, buffers *sync.Pool) (r *readBuffer, n int, err error) {
 	failed := raw.Read(func(fd uintptr) bool {
 		r = takeBuffer(buffers)

@@ -4,10 +4,10 @@
 // It is separate from httpapi, whose problems, scopes and limits it shares, because a
 // stream outlives its request: what matters here are frames, slow readers and the end
 // of a connection. It guarantees that frames are answered in their order, that an idle
-// connection keeps no buffer, that no reader holds up another, and that a client is
-// sent why its stream ends.
+// connection has no buffer, that a slow consumer delays no other, and that a client
+// is sent the reason why its stream ends.
 //
-// It must not decide who sees what, nor keep a queue of its own.
+// It must not decide who sees what, and must not have a queue of its own.
 package streamapi
 
 import (
@@ -42,19 +42,19 @@ import (
 // API serves the streams of the native API, the long poll and tickets. Set the fields,
 // then Mount.
 type API struct {
-	Native *httpapi.API // whose principals, limits and problems these are
+	Native *httpapi.API // for principals, limits and problems
 	Hub    *hub.Hub
 
 	buffers sync.Pool    // of *readBuffer
-	opening atomic.Int64 // streams that have not got their first snapshot
+	opening atomic.Int64 // streams without their first snapshot
 }
 
-// maxOpening is how many streams may be at their beginning. More at once would
-// only wait for each other: they are sent away to come back.
+// maxOpening is how many streams may be opening at once. More would only wait for each
+// other, so they are refused and retry later.
 const maxOpening = 512
 
-// Mount adds the routes. Pages of other origins get nothing of them: an origin or a
-// host that is wrong is refused before anything else, so that a ticket is not used up.
+// Mount adds the routes. Pages of other origins are refused: the origin and the
+// host are checked first, so that a refusal does not consume a ticket.
 func (a *API) Mount(rt *wire.Router) {
 	const changes, tickets = "/v1/presence/changes", "/v1/tickets"
 	site, guarded := a.Native.Site, a.Native.Guarded
@@ -70,7 +70,7 @@ type call struct {
 	p *auth.Principal
 }
 
-// An opening is what the parameters of a stream ask for.
+// An opening is the parsed parameters of a stream.
 type opening struct {
 	users    []string
 	contacts bool
@@ -117,7 +117,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
-// principal is whom the stream acts for: by its token, or by a ticket.
+// principal authenticates the stream by a token or a ticket.
 func (a *API) principal(w http.ResponseWriter, r *http.Request) (p *auth.Principal, err error) {
 	q, err := wire.Query(r)
 	if err != nil {
@@ -182,11 +182,11 @@ func isUpgrade(r *http.Request) bool {
 	return r.ProtoMajor == 1 && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 }
 
-// keyLength is of 16 bytes in Base64.
+// keyLength is the length of 16 bytes in Base64.
 const keyLength = 24
 
-// checkHandshake refuses before the connection is taken over, while a problem can
-// still be answered.
+// checkHandshake checks the handshake before the connection is taken over, while the
+// answer can still be a problem.
 func checkHandshake(r *http.Request) error {
 	upgrades := false
 	for token := range strings.SplitSeq(r.Header.Get("Connection"), ",") {
@@ -221,12 +221,12 @@ func (a *API) webSocket(c *call, of *slot, ask opening) error {
 		return nil //nolint:nilerr // it has been answered
 	}
 	a.guard(p.stream, func() { a.begin(ctx, c.p, p.stream, follow) })
-	early, _ := rw.Reader.Peek(rw.Reader.Buffered()) // what is buffered is there
+	early, _ := rw.Reader.Peek(rw.Reader.Buffered()) // buffered bytes do not block
 	go p.start(bytes.Clone(early))
 	return nil
 }
 
-// upgraded is a response of which the connection is taken over for a WebSocket.
+// upgraded is a response whose connection is taken over for a WebSocket.
 type upgraded struct{ http.ResponseWriter }
 
 // Hijack implements http.Hijacker.
@@ -234,10 +234,10 @@ func (u upgraded) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return wire.Hijack(u.ResponseWriter, http.StatusSwitchingProtocols)
 }
 
-// follow is what a stream follows from the start; nil for nobody.
+// follow is what a stream follows from the start; nil for nothing.
 func (a *API) follow(c *call, ask opening) (*hub.Follow, error) {
 	if len(ask.users) == 0 && !ask.contacts {
-		return nil, nil //nolint:nilnil // nobody is an answer
+		return nil, nil //nolint:nilnil // nil is a valid answer
 	}
 	f, err := a.resolveUsers(c.r.Context(), c.p, ask.users)
 	f.Contacts, f.Cursor = ask.contacts, ask.cursor
@@ -268,7 +268,7 @@ func (a *API) hello() hub.Message {
 
 func message(f api.ServerFrame) hub.Message { return hub.Message{Event: &answer{f}} }
 
-// guard ends a stream for which f panics, and not the process.
+// guard recovers a panic of f and ends only the stream.
 func (a *API) guard(stream *hub.Stream, f func()) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -279,7 +279,7 @@ func (a *API) guard(stream *hub.Stream, f func()) {
 	f()
 }
 
-// begin sends what is there.
+// begin sends the hello and the first snapshot.
 func (a *API) begin(ctx context.Context, p *auth.Principal, stream *hub.Stream, follow *hub.Follow) {
 	stream.Send() // the hello
 	if stream.TakesBroadcasts() {
@@ -324,7 +324,7 @@ func (a *API) events(c *call, of *slot, ask opening) error {
 	ctx := context.WithoutCancel(c.r.Context())
 	if err := sink.Write(head, hub.NewPace()); err != nil {
 		_ = conn.Close()
-		return nil //nolint:nilerr // the client has gone
+		return nil //nolint:nilerr // the client has disconnected
 	}
 	stream, err := a.open(ctx, c, of, sink, a.hello())
 	if err != nil {
@@ -347,12 +347,12 @@ func eventsHead(w http.ResponseWriter) []byte {
 	setEventsHeaders(w)
 	w.Header().Set("Connection", "close")
 	head := bytes.NewBufferString("HTTP/1.1 200 OK\r\n")
-	_ = w.Header().Write(head) // a buffer takes everything
+	_ = w.Header().Write(head) // a buffer does not fail
 	head.WriteString("\r\n")
 	return head.Bytes()
 }
 
-// awaitEnd reads until the client goes: it sends nothing more.
+// awaitEnd reads until the client disconnects.
 func awaitEnd(conn net.Conn, stream *hub.Stream) {
 	var b [64]byte
 	for {
@@ -411,8 +411,8 @@ func (a *API) makeTicket(w http.ResponseWriter, r *http.Request, p *auth.Princip
 	return httpapi.WriteJSON(w, http.StatusCreated, body)
 }
 
-// A meter is what a client has sent: it ends the connection of one who sends more
-// than anybody needs to, in whatever form.
+// A meter limits the rate of what a client sends, in bytes and in frames. A client above
+// the limit is disconnected.
 type meter struct{ bytes, frames quota.Bucket }
 
 const (
@@ -423,7 +423,7 @@ const (
 	framesWithin = 10 * time.Second
 )
 
-// takeBytes and takeFrame report whether the client may go on.
+// takeBytes and takeFrame report whether the client is within its limits.
 func (m *meter) takeBytes(n int, now time.Time) bool {
 	_, wait := m.bytes.Take(n, bytesAtOnce, bytesWithin, now)
 	return wait == 0

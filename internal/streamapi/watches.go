@@ -10,15 +10,15 @@ import (
 	"porchlight.dev/porchlight/internal/watch"
 )
 
-// SendWatch sends a watch that fired to the streams of its owner. It is false: that
-// the watch was delivered is known only when a client acknowledged it. Until then it
-// is sent to each stream that opens.
+// SendWatch sends a watch that fired to the streams of its owner. It always returns
+// false, because delivery is known only when a client has acknowledged it. Until then
+// the watch is sent to each stream that opens.
 func (a *API) SendWatch(account presence.AccountID, owner presence.UserID, w watch.Watch) bool {
 	a.Hub.Broadcast(account, owner, a.watchMessages(w)...)
 	return false
 }
 
-// watchMessages are a watch that fired, and the ping whose answer ends it.
+// watchMessages are a watch that fired, and the ping whose pong acknowledges it.
 func (a *API) watchMessages(w watch.Watch) []hub.Message {
 	return []hub.Message{
 		{Event: &watch.Fired{Watch: w}, OnDelivered: func() {

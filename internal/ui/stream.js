@@ -70,7 +70,7 @@ export class Stream {
     else if (this.#open && !this.#asked) this.#ping();
   }
 
-  // send reports whether the frame is on its way. Only an answer says more.
+  // send reports whether the frame was sent. Only an answer confirms more.
   send(frame) {
     if (!this.#open) return false;
     this.#socket.send(JSON.stringify(frame));
@@ -111,7 +111,7 @@ export class Stream {
     if (frame.type === "hello") this.#greeted(frame);
     if (frame.type === "reset") this.#cursor = "";
     this.#on.frame(frame);
-    if (frame.cursor) this.#cursor = frame.cursor; // when what it stands for has been dealt with
+    if (frame.cursor) this.#cursor = frame.cursor; // after the frame was handled
   }
 
   #greeted(frame) {
@@ -122,9 +122,9 @@ export class Stream {
     this.#on.open();
   }
 
-  // The browser answers the server's pings and tells nobody, so the page sends
-  // its own. A timer of a hidden page or of a machine that slept comes late:
-  // silence counts only after a question.
+  // The browser answers the server's pings without telling the page, so the page sends
+  // its own. Timers of a hidden page or after sleep fire late, so silence counts only
+  // after a ping.
   #beat() {
     this.#failures = 0; // it lasted; one that ends at once goes on being a failure
     if (!this.#asked) this.#ping();

@@ -1,11 +1,11 @@
-// Package ui is the page at /me: a person's own session, in a browser. Whoever
-// has it open is signed in, sees the own status live and can set it.
+// Package ui is the page at /me: a user's own session in a browser. While it
+// is open, the user is signed in, sees the own status live and can set it.
 //
 // It is separate from httpapi because it is a client: it uses the public API, by
 // the documentation of streams, and could be served from anywhere that has the
 // same origin. It guarantees that nothing of it comes from elsewhere, that no
-// script or style runs but its own files, and that a token that is handed to it
-// stays in the tab.
+// script or style runs but its own files, and that a token given to it stays in the
+// tab.
 //
 // It must not hold state on the server, nor need a route of its own to do
 // anything.
@@ -29,8 +29,8 @@ var files embed.FS
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// A file is one that the page is made of. The media types are written down:
-// package mime would ask the machine.
+// A file is a part of the page. The media types are fixed here because package mime
+// depends on the machine.
 type file struct{ pattern, name, mediaType string }
 
 var parts = []file{
@@ -56,8 +56,8 @@ func (p *Page) Mount(rt *wire.Router) {
 	}
 }
 
-// handler serves the file. Browsers keep it, and ask each time whether it is
-// still the same: a new version of the server is never met by an old script.
+// handler serves the file. Browsers cache it and revalidate it each time, so that an
+// old script never meets a new version of the server.
 func (f file) handler() wire.Handler {
 	content, err := files.ReadFile(f.name)
 	sum := sha256.Sum256(content)

@@ -2,7 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-// Each status has a shape of its own, so that none is told by its colour alone.
+// Each status has a shape of its own, so that none is distinguished by colour alone.
 // The marks are paths in a square of 24.
 const looks = {
   offline: ["Offline", "M8.5 8.5l7 7M15.5 8.5l-7 7"],
@@ -25,7 +25,7 @@ export function word(status) {
 export function icon(status) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("aria-hidden", "true"); // the word stands beside it
+  svg.setAttribute("aria-hidden", "true"); // the word is next to it
   svg.dataset.status = status;
   const round = document.createElementNS(SVG, "circle");
   round.setAttribute("class", status === "offline" ? "ring" : "disc");
