@@ -65,15 +65,15 @@ func (b *binary) command(what string, args ...string) (bytes, seconds float64, e
 		}
 		return 0, 0, fmt.Errorf("%s: %w", what, err)
 	}
-	var told struct{ Bytes, Seconds float64 }
-	if err := json.Unmarshal(out, &told); err != nil {
+	var result struct{ Bytes, Seconds float64 }
+	if err := json.Unmarshal(out, &result); err != nil {
 		return 0, 0, err
 	}
-	fmt.Printf("%s: %.1f s, %.0f MB, %.0f MB/s\n", what, told.Seconds, told.Bytes/1e6, told.Bytes/1e6/told.Seconds)
-	return told.Bytes, told.Seconds, nil
+	fmt.Printf("%s: %.1f s, %.0f MB, %.0f MB/s\n", what, result.Seconds, result.Bytes/1e6, result.Bytes/1e6/result.Seconds)
+	return result.Bytes, result.Seconds, nil
 }
 
-// backupUnderLoad makes a backup while updates come in, and gives their result.
+// backupUnderLoad makes a backup during updates, and returns the result of the updates.
 func (b *binary) backupUnderLoad(r *run, s *seeded, p *process, file string) (result, float64, error) {
 	done := make(chan error, 1)
 	var bytes, seconds float64
@@ -124,7 +124,7 @@ func (b *binary) restored(r *run, file string) error {
 	return compressed(file)
 }
 
-// compressed says what a compressor would save, if there is one.
+// compressed reports what a compressor would save, if one is installed.
 func compressed(file string) error {
 	if _, err := exec.LookPath("zstd"); errors.Is(err, exec.ErrNotFound) {
 		fmt.Println("zstd is not installed: compression is not measured")

@@ -16,8 +16,8 @@ import (
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 )
 
-// expiry measures how late ends come out of the log: 100,000 over a minute, and
-// 10,000 of one instant. It runs in this process, on disk, with fsync.
+// expiry measures the delay from an expiry to its entry in the log: of 100,000 expiries
+// over a minute, and of 10,000 at one instant. It runs in this process, on disk, with fsync.
 func (r *run) expiry(*binary) error {
 	dir := filepath.Join(r.dir, "expiry")
 	defer os.RemoveAll(dir)
@@ -50,8 +50,8 @@ func (r *run) expiry(*binary) error {
 	return nil
 }
 
-// timers sets n claims that end over a span and returns how late each end was
-// told, sorted.
+// timers makes n claims that expire over a span, and returns the delays of their log
+// entries, sorted.
 func (r *run) timers(ctx context.Context, st store.Store, p *publish.Publisher, name string, n int, span time.Duration) ([]time.Duration, error) {
 	begin := time.Now().Add(20 * time.Second)
 	user := func(i int) store.User {

@@ -89,7 +89,7 @@ func (l *load) connection(random *rand.Rand, end time.Time) ([]time.Duration, er
 	return latencies, nil
 }
 
-// answer reads one response whose length is stated.
+// answer reads one response that has a Content-Length.
 func (l *load) answer(reader *bufio.Reader) error {
 	line, err := reader.ReadSlice('\n')
 	if err != nil {

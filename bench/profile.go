@@ -42,7 +42,7 @@ func (r *run) profile(b *binary) error {
 	return nil
 }
 
-// profileTo writes a CPU profile of the process that lasts as long as given.
+// profileTo writes a CPU profile of the process for a duration.
 func (p *process) profileTo(path string, lasts time.Duration) error {
 	return p.keep(fmt.Sprintf("/debug/pprof/profile?seconds=%d", int(lasts.Seconds())), path)
 }

@@ -20,7 +20,7 @@ import (
 // is the least that the settings allow.
 const steadyRetention = "1m"
 
-// steady measures PUTs that come at an even rate for a long time, while tables are
+// steady measures PUTs at an even rate for a long time, while tables are
 // flushed and compacted and old log entries are dropped beside them. A PUT's time
 // counts from the instant at which it was due, so that one which holds the others
 // up is counted for all of them.

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// serveBareStreams is the baseline of fan-out: it says 101 to whoever comes, and
-// writes one prepared frame to each socket when it is told to. Whoever begins with
-// "length N" tells it, by a byte for each frame; then all are closed.
+// serveBareStreams is the baseline of fan-out. It answers every client with 101, and
+// writes one prepared frame to each socket for each byte from the client that began with
+// "length N". When that client disconnects, it closes all sockets.
 func serveBareStreams(address string) error {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {

@@ -24,10 +24,10 @@ type watcher struct {
 	in     *bufio.Reader
 	frame  []byte
 	cursor string
-	retry  time.Duration // what the server said at the end
+	retry  time.Duration // the server's retry time in its close frame
 }
 
-// watcherBuffer is of those who are told little at once.
+// watcherBuffer is the read buffer of a watcher that gets little at once.
 const watcherBuffer = 1 << 10
 
 // streamRequest opens the stream i, which follows users, with a token of its own.
@@ -50,10 +50,10 @@ func (s *seeded) streamRequest(i int, users []presence.UserID, cursor string, ev
 const upgradeHeaders = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
 	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 
-// errBusy: the server said when to come back.
+// errBusy: the server asked the client to reconnect later.
 type errBusy struct{ after time.Duration }
 
-func (e *errBusy) Error() string { return fmt.Sprintf("come back in %v", e.after) }
+func (e *errBusy) Error() string { return fmt.Sprintf("reconnect in %v", e.after) }
 
 // open sends a request from one of several addresses of the loopback, since one
 // has not ports enough, and reads the head of the answer.

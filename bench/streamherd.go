@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A herd is clients that come back after a restart, each with its cursor.
+// A herd is a set of clients that reconnect after a restart, each with its cursor.
 type herd struct {
 	seeded  *seeded
 	address string
@@ -59,7 +59,7 @@ func (h *herd) follow(i int, w *watcher) {
 	}
 }
 
-// resume opens a stream; one that was ended before its snapshot came is returned
+// resume opens a stream; one that ended before its snapshot arrived is returned
 // with the error.
 func (h *herd) resume(request string) (*watcher, error) {
 	w, err := open(h.address, request, 512)

@@ -60,11 +60,11 @@ func (p *process) share(over time.Duration) (float64, error) {
 
 const (
 	slowReaders = 200
-	slowFor     = 25 * time.Second // until all of them are given up
+	slowFor     = 25 * time.Second // until all of them are disconnected
 )
 
-// streamSlow measures what readers hold in the system that take nothing, and when they
-// are given up. What the system has for TCP is that of both ends.
+// streamSlow measures the kernel memory of readers that read nothing, and when they are
+// disconnected. The kernel's figure for TCP includes both ends.
 func (r *run) streamSlow(b *binary, s *seeded) error {
 	p, err := b.serve(s.dir)
 	if err != nil {

@@ -153,7 +153,7 @@ type receipts struct {
 	all     []receipt
 }
 
-// record keeps what w is told until it ends.
+// record stores the frames of w until it ends.
 func (r *receipts) record(w *watcher, c *changer, index map[string]int32) {
 	for {
 		frame, err := w.next()
@@ -180,9 +180,9 @@ type fanout struct {
 	fromAck, fromSend    []time.Duration // sorted; a receipt before the ack is 0
 }
 
-// match finds when each change was known to each watcher of its user. The first of
-// each user is left out: it may have asked for what was there, which nobody is
-// told.
+// match finds when each watcher of a user received each change. It leaves out the first
+// change of each user, which may have set the status that the user already had, so that
+// nothing was sent.
 func match(c *changer, logs []*receipts) *fanout {
 	f := &fanout{changes: c.changes()}
 	next := make([]int, len(c.commits))

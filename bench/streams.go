@@ -120,7 +120,7 @@ func (r *run) oneToMany(b *binary, s *seeded) error {
 	return nil
 }
 
-// A change does it once, and says when it was asked for.
+// A change runs once, and returns when it was requested.
 type change func() (time.Time, error)
 
 // oneRoundOf opens all watchers, makes changes one after another and closes all.
@@ -215,7 +215,7 @@ func (s *seeded) putter(address string, turn int) func() (change, func(), error)
 	}
 }
 
-// trigger tells the baseline to write.
+// trigger makes the baseline write.
 func trigger(address string, length int) func() (change, func(), error) {
 	return func() (change, func(), error) {
 		conn, err := net.Dial("tcp", address)
@@ -328,7 +328,7 @@ func (s *seeded) warm(p *process) error {
 	return nil
 }
 
-// reportHeap prints what the runtime says of its memory.
+// reportHeap prints the runtime's memory statistics.
 func (p *process) reportHeap(when string) error {
 	response, err := http.Get("http://" + p.admin + "/debug/pprof/heap?debug=1")
 	if err != nil {
@@ -442,7 +442,7 @@ func (r *run) dense(b *binary, s *seeded) error {
 	}
 	defer p.stop(syscall.SIGTERM)
 	for _, rate := range []int{5000, 20_000} {
-		l := &watchedLoad{name: "256 users, nobody watches", users: users, rate: rate, lasts: r.seconds}
+		l := &watchedLoad{name: "256 users, without watchers", users: users, rate: rate, lasts: r.seconds}
 		if err := r.watched(p, s, l); err != nil {
 			return err
 		}
@@ -462,7 +462,7 @@ func (r *run) wide(b *binary, s *seeded) error {
 		return err
 	}
 	defer p.stop(syscall.SIGTERM)
-	l := &watchedLoad{name: "10,000 users, nobody watches", users: users, rate: r.rate, lasts: r.seconds}
+	l := &watchedLoad{name: "10,000 users, without watchers", users: users, rate: r.rate, lasts: r.seconds}
 	if err := r.watched(p, s, l); err != nil {
 		return err
 	}
