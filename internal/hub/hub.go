@@ -94,6 +94,7 @@ type Hub struct {
 	// healthy and delivered nothing. Only advanceFresh uses it.
 	quietRounds int
 	ready       chan struct{} // closed when the first group has arrived
+	drained     chan struct{} // closed when draining is set
 
 	mu       sync.Mutex // guards the fields below
 	targets  map[store.User]*target
@@ -123,7 +124,7 @@ type target struct {
 // New is a hub; Run delivers.
 func New(o Options) *Hub {
 	return &Hub{
-		opts: o, epoch: o.Store.Epoch(), ready: make(chan struct{}), id: newHubID(), recent: newRecent(),
+		opts: o, epoch: o.Store.Epoch(), ready: make(chan struct{}), drained: make(chan struct{}), id: newHubID(), recent: newRecent(),
 		contactsChanged: make(chan store.User, 256),
 		buffers:         sync.Pool{New: func() any { return new([]byte) }},
 		targets:         make(map[store.User]*target), owners: make(map[store.User]*Stream), streams: make(map[*Stream]struct{}),
@@ -269,6 +270,8 @@ var ErrDraining = errors.New("the server is shutting down")
 func (h *Hub) Open(ctx context.Context, account presence.AccountID, owner presence.UserID, viewer view.Viewer, sink Sink, first ...Message) (*Stream, error) {
 	select {
 	case <-h.ready:
+	case <-h.drained: // Run may have ended before the first group
+		return nil, ErrDraining
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -411,7 +414,10 @@ const (
 // server or to this one, over a time that grows with their number.
 func (h *Hub) Drain(ctx context.Context) {
 	h.mu.Lock()
-	h.draining = true
+	if !h.draining {
+		h.draining = true
+		close(h.drained)
+	}
 	n := len(h.streams)
 	h.mu.Unlock()
 	h.CloseAll(CloseDraining, min(max(time.Duration(n)*reconnectSpacing, minSpread), maxSpread))

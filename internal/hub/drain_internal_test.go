@@ -1,0 +1,42 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"porchlight.dev/porchlight/internal/store/pebblestore"
+)
+
+// TestOpenEndsWithADrain: a stream that opens before the first changes have arrived does
+// not wait for them for ever if the hub stops meanwhile.
+func TestOpenEndsWithADrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st, err := pebblestore.Open("data", pebblestore.Options{FS: vfs.NewMem(), MinFreeBytes: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = st.Close() }()
+		h := New(Options{Store: st, Clock: time.Now})
+		opened := make(chan error, 1)
+		go func() {
+			_, err := h.Open(context.WithoutCancel(t.Context()), "a", "bob", nil, nil)
+			opened <- err
+		}()
+		synctest.Wait()
+		h.Drain(t.Context())
+		synctest.Wait()
+		select {
+		case err := <-opened:
+			if !errors.Is(err, ErrDraining) {
+				t.Error(err)
+			}
+		default:
+			t.Fatal("Open waits on")
+		}
+	})
+}
