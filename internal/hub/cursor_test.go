@@ -113,7 +113,7 @@ func TestNoCursorBeforeEveryFollowIsAnswered(t *testing.T) {
 		if err := follow("bob"); err != nil {
 			n.Fatal(err)
 		}
-		n.play("bob", says(presence.Busy, ""), presence.SetUserState{State: presence.UserDeleted})
+		n.play("bob", setStatus(presence.Busy, ""), presence.SetUserState{State: presence.UserDeleted})
 		for _, f := range n.want(sink, "[bob:available gone[] unknown[] partial=false] bob:busy bob:offline gone bobdeleted ") {
 			if f.Cursor != "" {
 				n.Errorf("a cursor that does not cover carol: %+v", f)
@@ -151,11 +151,11 @@ func TestACutWithinACommit(t *testing.T) {
 		n.follow(s, "", "bob", "carol", "dave")
 		cursor := sink.take()[0].Cursor
 		sink.stick()
-		n.play("carol", says(presence.Busy, "taken"))
+		n.play("carol", setStatus(presence.Busy, "taken"))
 		synctest.Wait()
-		n.play("bob", says(presence.Busy, ""))
+		n.play("bob", setStatus(presence.Busy, ""))
 		n.play("carol", presence.SetUserState{State: presence.UserDeleted})
-		n.play("dave", says(presence.Busy, ""))
+		n.play("dave", setStatus(presence.Busy, ""))
 		n.play("bob", presence.SetUserState{State: presence.UserDeleted})
 		synctest.Wait()
 		sink.release()
@@ -220,7 +220,7 @@ func TestHidingIsNoChange(t *testing.T) {
 					cursor = n.want(sink, sees)[0].Cursor
 					sees = "[gone[] unknown[] partial=true] "
 					if rules.Everyone == presence.VisibilityOffline || len(rules.Watchers) > 0 && name == "from the watcher" {
-						n.play("bob", desktop, says(presence.Busy, "x"), presence.SignOut{Session: "s"})
+						n.play("bob", desktop, setStatus(presence.Busy, "x"), presence.SignOut{Session: "s"})
 						n.want(sink, "")
 					}
 					s.End(hub.CloseGone, 0)
@@ -239,13 +239,13 @@ func TestFollowedTwice(t *testing.T) {
 		n.follow(s, "", "bob")
 		cursor := sink.take()[0].Cursor
 		sink.stick()
-		n.play("bob", says(presence.Busy, "1"))
+		n.play("bob", setStatus(presence.Busy, "1"))
 		synctest.Wait()
-		n.play("bob", says(presence.Away, "2"))
+		n.play("bob", setStatus(presence.Away, "2"))
 		synctest.Wait()
 		n.follow(s, cursor, "bob") // the change that waits is part of the answer
 		n.follow(s, "", "bob")
-		n.play("bob", says(presence.Busy, "3"))
+		n.play("bob", setStatus(presence.Busy, "3"))
 		synctest.Wait()
 		sink.release()
 		frames := n.want(sink, "bob:busy [bob:away gone[] unknown[] partial=true] [bob:away gone[] unknown[] partial=false] bob:busy ")
@@ -256,9 +256,9 @@ func TestFollowedTwice(t *testing.T) {
 		// One that fails leaves all as it was.
 		n.late.fails = errStuck
 		sink.stick()
-		n.play("bob", says(presence.DoNotDisturb, "4"))
+		n.play("bob", setStatus(presence.DoNotDisturb, "4"))
 		synctest.Wait()
-		n.play("bob", says(presence.Away, "5"))
+		n.play("bob", setStatus(presence.Away, "5"))
 		synctest.Wait()
 		if err := s.Follow(n.Context(), hub.Follow{Users: []hub.NamedUser{{ID: "bob"}}}); !errors.Is(err, errStuck) {
 			n.Fatal(err)

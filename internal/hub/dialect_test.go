@@ -67,7 +67,7 @@ func TestAnotherDialect(t *testing.T) {
 		}
 		n.follow(other, "", "bob")
 		plain.take()
-		n.play("bob", says(presence.Busy, "x"))
+		n.play("bob", setStatus(presence.Busy, "x"))
 		n.want(plain, "bob:busy ")
 		n.play("bob", presence.SetUserState{State: presence.UserDeleted})
 		if got, want := sink.take(), "bob is busy\nbob is offline\n"; got != want {
@@ -112,7 +112,7 @@ func TestEncodedOnceForEachDialectAndView(t *testing.T) {
 			encoded int64 // for each dialect
 			views   int64
 		}{
-			{says(presence.Busy, "x"), 2, 2 * streams},                 // with the note, and without
+			{setStatus(presence.Busy, "x"), 2, 2 * streams},            // with the note, and without
 			{presence.SetUserState{State: presence.UserDeleted}, 2, 0}, // everybody sees that, and that the user is gone
 		} {
 			looked.Store(0)

@@ -280,7 +280,7 @@ func (n *node) Revoked(_ context.Context, viewers []view.Viewer) []bool {
 	return revoked
 }
 
-// lateReads is a store whose reads are old when they come.
+// lateReads is a store whose reads are stale when they return.
 type lateReads struct {
 	store.Store
 	meanwhile func() // nil: nothing
@@ -345,7 +345,7 @@ func (n *node) follow(s *hub.Stream, cursor string, ids ...presence.UserID) {
 
 var desktop = presence.SignIn{Session: "s", Client: presence.Desktop}
 
-func says(status presence.Status, note string) presence.SetClaim {
+func setStatus(status presence.Status, note string) presence.SetClaim {
 	return presence.SetClaim{ID: presence.ManualClaim, Source: presence.Manual, Status: status, Note: note}
 }
 
@@ -387,28 +387,28 @@ func TestAStreamDelivers(t *testing.T) {
 		s, sink := n.open("alice")
 		n.follow(s, "", "bob", "carol", "nobody")
 		n.want(sink, "[bob:available carol:offline gone[] unknown[nobody] partial=false] ")
-		n.play("bob", says(presence.Busy, "x"))
+		n.play("bob", setStatus(presence.Busy, "x"))
 		n.play("carol", desktop)
 		n.play("dave", desktop)
 		n.play("nobody", desktop)
 		n.want(sink, "bob:busy carol:available ")
 		s.Unfollow([]presence.UserID{"bob"})
-		n.play("bob", says(presence.Away, ""))
+		n.play("bob", setStatus(presence.Away, ""))
 		n.play("carol", presence.SetUserState{State: presence.UserDeleted})
 		n.want(sink, "carol:offline gone caroldeleted ")
-		n.play("bob", says(presence.Busy, "y"))
+		n.play("bob", setStatus(presence.Busy, "y"))
 		n.want(sink, "")
 	})
 }
 
-// What happens while a snapshot is read is in it, or comes after it, once.
+// A change while a snapshot is read is in the snapshot or after it, once.
 func TestAChangeWhileFollowing(t *testing.T) {
 	bubble(t, func(n *node) {
 		n.play("bob", desktop)
 		s, sink := n.open("alice")
 		n.late.meanwhile = func() {
 			n.late.meanwhile = nil
-			n.play("bob", says(presence.Busy, "meanwhile"))
+			n.play("bob", setStatus(presence.Busy, "meanwhile"))
 			n.play("carol", desktop)
 			synctest.Wait()
 		}
@@ -428,11 +428,11 @@ func TestASlowReader(t *testing.T) {
 		n.follow(s, "", "bob", "carol")
 		sink.take()
 		sink.stick()
-		n.play("bob", says(presence.Busy, "1")) // on its way already
+		n.play("bob", setStatus(presence.Busy, "1")) // on its way already
 		synctest.Wait()
-		n.play("bob", says(presence.Away, "2"))
-		n.play("carol", says(presence.Busy, "3"))
-		n.play("bob", says(presence.DoNotDisturb, "4"))
+		n.play("bob", setStatus(presence.Away, "2"))
+		n.play("carol", setStatus(presence.Busy, "3"))
+		n.play("bob", setStatus(presence.DoNotDisturb, "4"))
 		synctest.Wait()
 		sink.release()
 		frames := n.want(sink, "bob:busy carol:busy bob:do_not_disturb+ ")
@@ -440,8 +440,8 @@ func TestASlowReader(t *testing.T) {
 			n.Error("no cursor")
 		}
 		sink.stick()
-		n.play("bob", says(presence.Away, "5"))
-		n.play("carol", says(presence.Away, "6"))
+		n.play("bob", setStatus(presence.Away, "5"))
+		n.play("carol", setStatus(presence.Away, "6"))
 		time.Sleep(hub.SlowAfter + time.Millisecond)
 		if got := sink.ends(); !slices.Equal(got, []hub.Close{hub.CloseSlow}) {
 			n.Errorf("ended %v", got)
@@ -452,9 +452,9 @@ func TestASlowReader(t *testing.T) {
 	})
 }
 
-// TestTheReasonComesLast: it comes once, after what is being written and never into the
-// middle of it, whoever ends the stream; and the server waits for them a while.
-func TestTheReasonComesLast(t *testing.T) {
+// TestTheReasonIsSentLast: once, after the write in progress and never into the
+// middle of it, whatever ends the stream; and the server waits a while for that.
+func TestTheReasonIsSentLast(t *testing.T) {
 	bubble(t, func(n *node) {
 		n.play("bob", desktop)
 		stuck := func(change string) (*hub.Stream, *tape) {
@@ -462,7 +462,7 @@ func TestTheReasonComesLast(t *testing.T) {
 			n.follow(s, "", "bob")
 			sink.take()
 			sink.stick()
-			n.play("bob", says(presence.Busy, change))
+			n.play("bob", setStatus(presence.Busy, change))
 			synctest.Wait()
 			return s, sink
 		}
@@ -471,11 +471,11 @@ func TestTheReasonComesLast(t *testing.T) {
 			hub.CloseTooFast:      "bob:busy bob:away ",
 		} {
 			s, sink := stuck(fmt.Sprint(why))
-			n.play("bob", says(presence.Away, "waits"))
+			n.play("bob", setStatus(presence.Away, "waits"))
 			synctest.Wait()
 			s.End(why, 0)
 			if got := sink.finished(); len(got) != 0 {
-				n.Errorf("the last words came into the middle: %v", got)
+				n.Errorf("the close reason was written into the middle: %v", got)
 			}
 			sink.release()
 			if got := sink.finished(); !slices.Equal(got, []bool{true}) {
@@ -508,15 +508,15 @@ func TestTheReasonComesLast(t *testing.T) {
 	})
 }
 
-// TestDrainDoesNotWaitForEver: for who takes nothing.
-func TestDrainDoesNotWaitForEver(t *testing.T) {
+// TestDrainIsBounded: for who takes nothing.
+func TestDrainIsBounded(t *testing.T) {
 	bubble(t, func(n *node) {
 		n.play("bob", desktop)
 		s, sink := n.open("alice")
 		n.follow(s, "", "bob")
 		sink.take()
 		sink.stick()
-		n.play("bob", says(presence.Busy, "1"))
+		n.play("bob", setStatus(presence.Busy, "1"))
 		synctest.Wait()
 		short, stop := context.WithTimeout(n.Context(), time.Second)
 		defer stop()
@@ -544,14 +544,14 @@ func TestResume(t *testing.T) {
 		n.follow(s, "", "bob", "carol", "dave", "erin")
 		cursor := sink.take()[0].Cursor
 		s.End(hub.CloseGone, 0)
-		n.play("bob", says(presence.Busy, "1"), says(presence.Away, "2"))
+		n.play("bob", setStatus(presence.Busy, "1"), setStatus(presence.Away, "2"))
 		n.play("dave", presence.SetUserState{State: presence.UserDeleted})
 		time.Sleep(time.Minute)
 
 		s, sink = n.open("alice")
 		n.follow(s, cursor, "bob", "carol", "dave", "erin")
 		n.want(sink, "[bob:away gone[dave] unknown[] partial=true] ")
-		n.play("erin", says(presence.Busy, ""))
+		n.play("erin", setStatus(presence.Busy, ""))
 		n.want(sink, "erin:busy ")
 
 		now := time.Now().Unix()
@@ -585,7 +585,7 @@ func TestVisibilityOnStreams(t *testing.T) {
 		n.want(partlySink, "bob:available ") // its since went
 		cursor := first[0].Cursor
 		time.Sleep(10 * time.Second)
-		n.play("bob", says(presence.Busy, "1"), says(presence.Busy, "2"))
+		n.play("bob", setStatus(presence.Busy, "1"), setStatus(presence.Busy, "2"))
 		n.want(hiddenSink, "")
 		if got := n.want(partlySink, "bob:busy "); got[0].Note != "" || got[0].Since != 0 {
 			n.Errorf("%+v", got)
@@ -628,8 +628,8 @@ func TestContactsOnStreams(t *testing.T) {
 		n.want(sink, "[carol:available gone[] unknown[] partial=true] ")
 		set(hub.ContactList{Gen: 3, Edges: []hub.ContactEdge{{"carol", 2}}, Ended: []hub.ContactEdge{{"bob", 3}}})
 		n.want(sink, "gone bobcontact_removed [gone[] unknown[] partial=true] ")
-		n.play("bob", says(presence.Busy, ""))
-		n.play("carol", says(presence.Busy, ""))
+		n.play("bob", setStatus(presence.Busy, ""))
+		n.play("carol", setStatus(presence.Busy, ""))
 		n.want(sink, "carol:busy ")
 
 		// The first cursor knows nothing of that, and brings it.
@@ -655,9 +655,9 @@ func TestACutBeforeTheContacts(t *testing.T) {
 		}
 		sink.take()
 		sink.stick()
-		n.play("bob", says(presence.Busy, "1"))
+		n.play("bob", setStatus(presence.Busy, "1"))
 		synctest.Wait()
-		n.play("bob", says(presence.Away, "2"))
+		n.play("bob", setStatus(presence.Away, "2"))
 		synctest.Wait()
 		n.mu.Lock()
 		n.contacts["alice"] = hub.ContactList{Gen: 2, Edges: []hub.ContactEdge{{User: "bob", Gen: 1}, {User: "carol", Gen: 2}}}
@@ -693,7 +693,7 @@ func TestGoneOnce(t *testing.T) {
 }
 
 // Who asks and does not read is ended before what waits is too much.
-func TestAnswersThatNobodyReads(t *testing.T) {
+func TestBackpressureOfAnswers(t *testing.T) {
 	bubble(t, func(n *node) {
 		s, sink := n.open("alice")
 		sink.stick()
@@ -740,7 +740,7 @@ func TestOnDelivered(t *testing.T) {
 	})
 }
 
-func TestWhoMayNotLookAnyMore(t *testing.T) {
+func TestRevokedViewersAreDisconnected(t *testing.T) {
 	bubble(t, func(n *node) {
 		_, sink := n.open("alice")
 		_, other := n.open("bob")
@@ -752,9 +752,9 @@ func TestWhoMayNotLookAnyMore(t *testing.T) {
 			n.Errorf("ended %v", got)
 		}
 		if got := other.ends(); len(got) != 0 {
-			n.Errorf("somebody else's was ended: %v", got)
+			n.Errorf("a stream of another viewer was ended: %v", got)
 		}
-		// Who is silent for three times the interval has gone.
+		// A client that is silent for three times the interval is disconnected.
 		time.Sleep(3*hub.PingEvery + 2*time.Second)
 		if got := other.ends(); !slices.Equal(got, []hub.Close{hub.CloseSilent}) {
 			n.Errorf("ended %v", got)
@@ -795,7 +795,7 @@ func (n *node) cutAnywhere(random *rand.Rand) {
 		case 2:
 			time.Sleep(time.Second)
 		default:
-			n.play(ids[random.IntN(len(ids))], says(statuses[random.IntN(3)], fmt.Sprint(random.IntN(100))))
+			n.play(ids[random.IntN(len(ids))], setStatus(statuses[random.IntN(3)], fmt.Sprint(random.IntN(100))))
 			if random.IntN(2) == 0 {
 				synctest.Wait()
 			}

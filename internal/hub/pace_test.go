@@ -39,10 +39,10 @@ func (s *slowSink) Write(b []byte, pace *hub.Pace) error {
 	return nil
 }
 
-// TestWhoDoesNotKeepUp: a reader has ten seconds from the first write that was refused
+// TestSlowConsumersAreDisconnected: a reader has ten seconds from the first write that was refused
 // to take what waits, or 256 KiB of it. What it takes meanwhile, if it is less, does
 // not prolong that.
-func TestWhoDoesNotKeepUp(t *testing.T) {
+func TestSlowConsumersAreDisconnected(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		rate  int // what the reader takes a second
@@ -114,9 +114,9 @@ func (h *heldSink) Write(b []byte, _ *hub.Pace) error {
 	return nil
 }
 
-// TestWhatWaitsIsBounded: a client that asks and does not read is not answered more
+// TestTheQueueIsBounded: a client that asks and does not read is not answered more
 // than a little ahead, and what waits is encoded a part at a time.
-func TestWhatWaitsIsBounded(t *testing.T) {
+func TestTheQueueIsBounded(t *testing.T) {
 	const each, most = 10 << 10, 74 << 10 // 64 KiB and one frame
 	sweepBubble(t, func(t *testing.T, h *hub.Hub) {
 		sink := &heldSink{released: make(chan struct{})}

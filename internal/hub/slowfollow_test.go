@@ -10,11 +10,11 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 )
 
-// TestASlowFollowDelaysNobody: while the store does not answer for one stream, be it
+// TestASlowFollowDelaysNoOther: while the store does not answer for one stream, be it
 // asked by the client or for the sake of contacts, others get their contacts at once,
 // keepalives and the end of their token in time. The slow one gets all once the store
 // answers.
-func TestASlowFollowDelaysNobody(t *testing.T) {
+func TestASlowFollowDelaysNoOther(t *testing.T) {
 	for name, slow := range map[string]func(n *node, s *hub.Stream, set func(presence.UserID, ...presence.UserID)){
 		"asked by the client": func(n *node, s *hub.Stream, set func(presence.UserID, ...presence.UserID)) {
 			go func() { _ = s.Follow(n.Context(), hub.Follow{Users: []hub.NamedUser{{ID: "stuck"}}}) }()

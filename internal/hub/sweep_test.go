@@ -104,10 +104,10 @@ func sweepBubble(t *testing.T, test func(t *testing.T, h *hub.Hub)) {
 	})
 }
 
-// TestWhoOnlyReadsIsAskedForASignOfLife: a WebSocket that is sent something all the
+// TestClientsThatOnlyReadArePinged: a WebSocket that is sent something all the
 // time is pinged like an idle one. Without that, a client that only reads would
 // have nothing to answer, and be closed as silent.
-func TestWhoOnlyReadsIsAskedForASignOfLife(t *testing.T) {
+func TestClientsThatOnlyReadArePinged(t *testing.T) {
 	sweepBubble(t, func(t *testing.T, h *hub.Hub) {
 		sink := &quietSink{answers: true}
 		s, err := h.Open(t.Context(), "a", "", nobody{}, sink)

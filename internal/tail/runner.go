@@ -339,7 +339,7 @@ func final(err error) bool {
 	return errors.Is(err, store.ErrFailed) || errors.Is(err, store.ErrClosed) || errors.Is(err, errLost)
 }
 
-// Transient reports whether an error says nothing of an entry, whatever it is wrapped in.
+// Transient reports whether an error, however wrapped, has nothing to do with an entry.
 func Transient(err error) bool {
 	for _, known := range []error{
 		store.ErrUnavailable, store.ErrFull, store.ErrUnknown, store.ErrConflict, context.Canceled, context.DeadlineExceeded,
