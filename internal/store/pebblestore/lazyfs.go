@@ -70,12 +70,14 @@ func (f *lazyFile) Sync() error                { return nil }
 func (f *lazyFile) SyncData() error            { return nil }
 func (f *lazyFile) SyncTo(int64) (bool, error) { return false, nil }
 
-// Close syncs first: the next log must not reach the disk before this one.
+// Close syncs first: the next log must not reach the disk before this one. Until it has,
+// syncAll syncs the file too.
 func (f *lazyFile) Close() error {
+	err := f.File.SyncData()
 	f.fs.mu.Lock()
 	delete(f.fs.files, f)
 	f.fs.mu.Unlock()
-	return errors.Join(f.File.SyncData(), f.File.Close())
+	return errors.Join(err, f.File.Close())
 }
 
 // readableLogs gives the file system to open the database on. After a crash with

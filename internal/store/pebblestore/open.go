@@ -333,7 +333,7 @@ func (s *Store) load() error {
 		b.Set([]byte(metaFormat), []byte(strconv.Itoa(s.newestFormat())), nil),
 		b.Set([]byte(metaState), []byte(state), nil),
 		s.commitNow(b),
-		s.watermark.advance(seq),
+		s.watermark.opened(seq, s.opts.Durability == OS),
 	)
 	if err != nil {
 		return err

@@ -176,7 +176,8 @@ type watermark struct {
 }
 
 // begin opens the file and records that the store is open, before anything is changed.
-// The known position stays.
+// The known position stays, and so does relaxed until the database is open: its logs are
+// still those of the last time.
 func (w *watermark) begin(known *watermarkState, relaxed bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -192,7 +193,20 @@ func (w *watermark) begin(known *watermarkState, relaxed bool) error {
 	if known != nil {
 		w.state = *known
 	}
-	w.state.clean, w.state.relaxed = false, relaxed
+	w.state.relaxed = relaxed || w.state.relaxed && !w.state.clean
+	w.state.clean = false
+	return w.write()
+}
+
+// opened records the position of the database, and the durability from now on, when the
+// logs of the last time are no longer needed.
+func (w *watermark) opened(at store.Position, relaxed bool) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if at <= w.state.position && relaxed == w.state.relaxed {
+		return nil
+	}
+	w.state.position, w.state.relaxed = max(w.state.position, at), relaxed
 	return w.write()
 }
 

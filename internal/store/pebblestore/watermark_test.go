@@ -111,6 +111,71 @@ func checkWatermarkCrash(t *testing.T, p crashPoint, durability Durability) {
 	}
 }
 
+// TestWatermarkRelaxedUntilOpen: after a crash with durability OS, whose log may end
+// anywhere, a start with either durability that is cut off at any operation leaves a
+// directory that opens.
+func TestWatermarkRelaxedUntilOpen(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	o := goldenOptions(mem, goldenNow)
+	o.Durability, o.MemTableBytes = OS, 4<<20
+	s := mustOpen(t, "data", o)
+	for i := range 600 {
+		goldenUpdate(t, s, i%12, i/12)
+	}
+	files := contents(t, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))}))
+	name, end := lastLog(t, onDisk(t, files))
+	if end < 4*32<<10 {
+		t.Fatalf("the log has %d bytes: not several blocks", end)
+	}
+	files[name] = flipped(files[name], end/2) // a block that never reached the disk
+	step := 4
+	if soaking() {
+		step = 1
+	}
+	for _, durability := range []Durability{Fsync, OS} {
+		cuts := 0
+		for ; ; cuts++ {
+			left := cutStart(t, files, durability, cuts*step)
+			if left == nil {
+				break
+			}
+			if _, err := openAndList(t, left); err != nil {
+				t.Errorf("a start with %s, cut off after %d operations: %v", durability, cuts*step, err)
+			}
+		}
+		if cuts < 5 {
+			t.Errorf("%d starts were cut off: the test shows nothing", cuts)
+		}
+	}
+}
+
+// cutStart is what there is when a start has done some operations on files; nil: the
+// start has fewer.
+func cutStart(t *testing.T, files map[string]string, durability Durability, operations int) map[string]string {
+	t.Helper()
+	disk := onDisk(t, files)
+	var mu sync.Mutex // guards done and left
+	var left map[string]string
+	done := 0
+	o := goldenOptions(errorfs.Wrap(disk, errorfs.InjectorFunc(func(at errorfs.Op) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if at.Kind.ReadOrWrite() == errorfs.OpIsWrite {
+			if done++; done == operations+1 {
+				left = contents(t, disk)
+			}
+		}
+		return nil
+	})), goldenNow)
+	o.Durability = durability
+	s := mustOpen(t, "data", o)
+	mu.Lock()
+	found := left
+	mu.Unlock()
+	mustClose(t, s)
+	return found
+}
+
 // TestWatermarkWindow states what damage can still pass for a torn write: only what
 // was written before an unclean end and after the watermark was last advanced, and
 // only as a suffix. Everything before that is refused, though Pebble alone would
