@@ -87,7 +87,7 @@ func (p *Publisher) hold(ctx context.Context, u store.User, by store.By, e prese
 }
 
 // release commits the events that are queued for u as one change, on behalf of the first
-// that is accepted.
+// that is accepted. If none is, the change is what expired meanwhile.
 func (p *Publisher) release(ctx context.Context, u store.User) {
 	p.holds.mu.Lock()
 	waiters := p.holds.held[u].waiters
@@ -121,7 +121,10 @@ func (p *Publisher) release(ctx context.Context, u store.User) {
 // firstAccepted is on whose behalf a group is committed. errs are the waiters' errors.
 func firstAccepted(waiters []*waiter, errs []error) store.By {
 	i := slices.Index(errs, nil)
-	return waiters[max(i, 0)].by
+	if i < 0 {
+		return store.By{Cause: store.CauseTime}
+	}
+	return waiters[i].by
 }
 
 // outcome is the result of one queued event: accepted, refused, or a repeat of a request

@@ -292,3 +292,34 @@ func TestHeldCommitsNameWhoWasAccepted(t *testing.T) {
 		}
 	})
 }
+
+// If all who were held are refused, what expired meanwhile is committed on nobody's
+// behalf.
+func TestHeldCommitsOfRefusedNameNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := open(t, vfs.NewMem())
+		defer n.stop()
+		n.must(signIn("s", time.Hour))
+		n.must(presence.SetNote{Text: "n", Until: presence.InstantOf(time.Now().Add(500 * time.Millisecond))})
+		var group sync.WaitGroup
+		group.Go(func() {
+			stale := presence.SignOut{Session: "s"}
+			stale.IfMatch = []presence.Revision{n.record(alice).Revision}
+			_, err := n.Publish(t.Context(), alice, store.Actor{User: "eve"}, stale)
+			if !errors.Is(err, presence.ErrPrecondition) {
+				t.Errorf("eve: %v", err)
+			}
+		})
+		synctest.Wait()
+		n.must(presence.SetVisibility{Everyone: presence.VisibilityOffline}) // moves the revision on
+		group.Wait()
+		all := entries(n, alice)
+		last := all[len(all)-1]
+		if last.UserAfter.Note != "" || last.UserBefore.Note != "n" {
+			t.Fatalf("the last entry is not the note's end: %+v", last)
+		}
+		if last.By != (store.By{Cause: store.CauseTime}) {
+			t.Errorf("the log names %+v", last.By)
+		}
+	})
+}
