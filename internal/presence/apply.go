@@ -11,7 +11,8 @@ type Change struct {
 // An Origin is the claim or the client that a change comes from. Of events that are
 // committed together it is that of the first accepted.
 type Origin struct {
-	// Claim and Source are of the claim that was set or ended; empty: none was.
+	// Claim and Source are of the claim that was set or ended, or that won or ended by
+	// the passing of time; empty: none.
 	Claim  ClaimID
 	Source Source
 	// Client is of the session that was begun, refreshed or ended, also by the
@@ -146,7 +147,9 @@ func (d *draft) advanceShown() {
 	shown, v := d.was, takeSnapshot(&d.State, d.At)
 	for t := nextChange(&d.State, v, &shown, d.At); t != 0 && t <= d.now; t = nextChange(&d.State, v, &shown, t) {
 		d.session = sessionThatChanged(d.Sessions, t)
+		last := v.winner
 		shown, v = compose(&d.State, t)
+		d.origin = claimThatChanged(last, v.winner, t)
 		d.show(&shown, t)
 		d.changed = true
 	}
@@ -177,6 +180,19 @@ func sessionThatChanged(sessions []Session, t Instant) Session {
 		return Session{}
 	}
 	return sessions[i]
+}
+
+// claimThatChanged is the winning claim that ends at t, or else the one that begins
+// then, or none.
+func claimThatChanged(last, winner *Claim, t Instant) Origin {
+	switch {
+	case last != nil && last.Until == t:
+		return Origin{Claim: last.ID, Source: last.Source}
+	case winner != nil && winner.Since == t:
+		return Origin{Claim: winner.ID, Source: winner.Source}
+	default:
+		return Origin{}
+	}
 }
 
 // causedBy records the session of an event, unless an earlier event was accepted.
@@ -238,13 +254,13 @@ func (d *draft) take(event Event) error {
 	if isTick(event) {
 		return nil
 	}
-	session := d.session
+	session, origin := d.session, d.origin
 	if !d.attributed {
-		d.session = Session{} // the passing of time is not what this change comes from
+		d.session, d.origin = Session{}, Origin{} // the passing of time is not what this change comes from
 	}
 	err := d.takeEvent(event)
 	if err != nil {
-		d.session = session
+		d.session, d.origin = session, origin
 		return err
 	}
 	d.attributed = true
