@@ -43,8 +43,11 @@ func TestOrigin(t *testing.T) {
 		{"a claim ends by itself", []Event{claim("m", Meeting, InMeeting, time.Minute)}, time.Minute, []Event{Tick{}}, Origin{Claim: "m", Source: Meeting}},
 		{"a note after a claim ended by itself", []Event{claim("m", Meeting, InMeeting, time.Minute)}, time.Minute, []Event{SetNote{Text: "n"}}, Origin{}},
 		{
-			"a refused sign-out after a claim ended by itself", []Event{claim("m", Meeting, InMeeting, time.Minute)},
-			time.Minute, []Event{Tick{}, SignOut{Session: "none"}}, Origin{Claim: "m", Source: Meeting},
+			"a refused sign-out after a claim ended by itself",
+			[]Event{claim("m", Meeting, InMeeting, time.Minute)},
+			time.Minute,
+			[]Event{Tick{}, SignOut{Session: "none"}},
+			Origin{Claim: "m", Source: Meeting},
 		},
 		{"a note is set", nil, 0, []Event{SetNote{Text: "n"}}, Origin{}},
 		{"a claim after a client was gone", []Event{phone, noDesk}, time.Minute, []Event{manual(Busy)}, Origin{Claim: ManualClaim, Source: Manual}},
