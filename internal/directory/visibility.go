@@ -142,7 +142,7 @@ func (v *Visibility) Check() error {
 		return err
 	}
 	groups := make(map[string]presence.Visibility, len(v.Groups))
-	for given, sight := range v.Groups {
+	for given, level := range v.Groups {
 		name, err := Group("groups", given)
 		if err != nil {
 			return err
@@ -150,7 +150,7 @@ func (v *Visibility) Check() error {
 		if _, again := groups[name]; again || name == "" {
 			return &presence.FieldError{Field: "groups", Reason: "must have names that are not empty, each once"}
 		}
-		groups[name] = sight
+		groups[name] = level
 	}
 	v.Groups = groups
 	return nil
@@ -200,12 +200,12 @@ func (v *Visibility) expand(contacts []Contact) map[presence.UserID]presence.Vis
 	all := make(map[presence.UserID]presence.Visibility, len(v.Watchers))
 	for i := range contacts {
 		// A contact is in one group, so none is stricter than another.
-		if sight, ok := v.Groups[contacts[i].Group]; ok {
-			all[contacts[i].User] = sight
+		if level, ok := v.Groups[contacts[i].Group]; ok {
+			all[contacts[i].User] = level
 		}
 	}
-	for watcher, sight := range v.Watchers {
-		all[watcher] = sight
+	for watcher, level := range v.Watchers {
+		all[watcher] = level
 	}
 	return all
 }

@@ -11,8 +11,8 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// sights are what a watcher may see, by their numbers.
-var sights = [...]api.VisibilityLevel{
+// visibilityLevels are what a watcher may see, by their numbers.
+var visibilityLevels = [...]api.VisibilityLevel{
 	presence.VisibilityAll: api.VisibilityAll, presence.VisibilityStatus: api.VisibilityStatus, presence.VisibilityOffline: api.VisibilityOffline,
 }
 
@@ -83,28 +83,28 @@ func visibilityOf(body *api.Visibility) (v directory.Visibility, err error) {
 		return v, &presence.FieldError{Field: "watchers", Reason: "must have at most 500 members"}
 	}
 	if body.Everyone != "" {
-		if v.Everyone, err = sightOf("everyone", body.Everyone); err != nil {
+		if v.Everyone, err = levelOf("everyone", body.Everyone); err != nil {
 			return v, err
 		}
 	}
 	for _, word := range body.Watchers {
-		if _, err := sightOf("watchers", word); err != nil {
+		if _, err := levelOf("watchers", word); err != nil {
 			return v, err
 		}
 	}
 	v.Groups = make(map[string]presence.Visibility, len(body.Groups))
 	for name, word := range body.Groups {
-		if v.Groups[name], err = sightOf("groups", word); err != nil {
+		if v.Groups[name], err = levelOf("groups", word); err != nil {
 			return v, err
 		}
 	}
 	return v, v.Check()
 }
 
-func sightOf(field string, word api.VisibilityLevel) (presence.Visibility, error) {
-	for sight, known := range sights {
+func levelOf(field string, word api.VisibilityLevel) (presence.Visibility, error) {
+	for level, known := range visibilityLevels {
 		if word == known {
-			return presence.Visibility(sight), nil
+			return presence.Visibility(level), nil
 		}
 	}
 	return 0, &presence.FieldError{Field: field, Reason: "must say all, status or offline"}
@@ -124,7 +124,7 @@ func (a *API) watchers(c *call, named map[string]api.VisibilityLevel) (map[prese
 		if _, again := found[id]; again {
 			return nil, &presence.FieldError{Field: "watchers", Reason: "names somebody twice"}
 		}
-		if found[id], err = sightOf("watchers", word); err != nil {
+		if found[id], err = levelOf("watchers", word); err != nil {
 			return nil, err
 		}
 	}
@@ -175,13 +175,13 @@ func (a *API) publishRules(c *call, u store.User, rules directory.Rules) error {
 
 func asVisibility(v *directory.Visibility) *api.Visibility {
 	wired := &api.Visibility{
-		Everyone: sights[v.Everyone], Groups: make(map[string]api.VisibilityLevel, len(v.Groups)), Watchers: make(map[string]api.VisibilityLevel, len(v.Watchers)),
+		Everyone: visibilityLevels[v.Everyone], Groups: make(map[string]api.VisibilityLevel, len(v.Groups)), Watchers: make(map[string]api.VisibilityLevel, len(v.Watchers)),
 	}
-	for name, sight := range v.Groups {
-		wired.Groups[name] = sights[sight]
+	for name, level := range v.Groups {
+		wired.Groups[name] = visibilityLevels[level]
 	}
-	for watcher, sight := range v.Watchers {
-		wired.Watchers[string(watcher)] = sights[sight]
+	for watcher, level := range v.Watchers {
+		wired.Watchers[string(watcher)] = visibilityLevels[level]
 	}
 	return wired
 }

@@ -127,16 +127,16 @@ func checkSetNote(e *SetNote) error {
 
 func checkRules(e *SetVisibility) error {
 	if !e.Everyone.Valid() {
-		return &FieldError{Field: "everyone", Reason: "is no level of visibility"}
+		return &FieldError{Field: "everyone", Reason: "must be a level of visibility"}
 	}
 	if len(e.Watchers) > MaxRules {
 		return &LimitError{What: "visibility rules of watchers", Limit: MaxRules}
 	}
-	for user, sight := range e.Watchers {
+	for user, level := range e.Watchers {
 		if err := CheckID("watchers", string(user)); err != nil {
 			return err
 		}
-		if !sight.Valid() {
+		if !level.Valid() {
 			return &FieldError{Field: "watchers", Reason: "must each have a level of visibility"}
 		}
 	}

@@ -14,10 +14,10 @@ import (
 	. "porchlight.dev/porchlight/internal/presence"
 )
 
-func everyone(sight Visibility) SetVisibility { return SetVisibility{Everyone: sight} }
+func everyone(level Visibility) SetVisibility { return SetVisibility{Everyone: level} }
 
-func except(sight Visibility, watchers map[UserID]Visibility) SetVisibility {
-	return SetVisibility{Everyone: sight, Watchers: watchers}
+func except(level Visibility, watchers map[UserID]Visibility) SetVisibility {
+	return SetVisibility{Everyone: level, Watchers: watchers}
 }
 
 // sees is what a watcher sees of what was committed.
@@ -38,7 +38,7 @@ func TestChangesOfRules(t *testing.T) {
 	}
 	signOut := func(s *script) { s.must(SignOut{Session: "desk"}) }
 	const anEvent, no = true, false
-	exception := func(sight Visibility) map[UserID]Visibility { return map[UserID]Visibility{"w": sight} }
+	exception := func(level Visibility) map[UserID]Visibility { return map[UserID]Visibility{"w": level} }
 	for _, row := range []struct {
 		name  string
 		user  func(*script)
@@ -187,7 +187,7 @@ func TestSetRulesIsRefused(t *testing.T) {
 		e    SetVisibility
 		want string
 	}{
-		{everyone(3), "everyone is no level of visibility"},
+		{everyone(3), "everyone must be a level of visibility"},
 		{except(VisibilityAll, map[UserID]Visibility{"w": 3}), "watchers must each have a level of visibility"},
 		{except(VisibilityAll, map[UserID]Visibility{"": VisibilityAll}), "watchers must be 1 to 128 bytes of printable text"},
 		{except(VisibilityAll, many(MaxRules+1)), "a user has at most 500 visibility rules of watchers"},
@@ -333,11 +333,11 @@ func drawEvent(t *rapid.T) Event {
 }
 
 func drawRules(t *rapid.T) SetVisibility {
-	sight := rapid.Map(rapid.IntRange(0, 2), func(n int) Visibility { return Visibility(n) })
-	e := SetVisibility{Everyone: sight.Draw(t, "everyone"), Watchers: make(map[UserID]Visibility)}
+	level := rapid.Map(rapid.IntRange(0, 2), func(n int) Visibility { return Visibility(n) })
+	e := SetVisibility{Everyone: level.Draw(t, "everyone"), Watchers: make(map[UserID]Visibility)}
 	for _, w := range []UserID{"v", "w"} {
 		if rapid.Bool().Draw(t, "named") {
-			e.Watchers[w] = sight.Draw(t, "sight")
+			e.Watchers[w] = level.Draw(t, "level")
 		}
 	}
 	return e
@@ -374,11 +374,11 @@ func TestHidingIsLikeBeingOffline(t *testing.T) {
 		now := noon
 		later := func() { now = now.Add(time.Duration(rapid.IntRange(1, 200).Draw(t, "seconds")) * time.Second) }
 		named := rapid.Bool().Draw(t, "named")
-		rules := func(sight Visibility) SetVisibility {
+		rules := func(level Visibility) SetVisibility {
 			if named {
-				return except(VisibilityAll, map[UserID]Visibility{"w": sight})
+				return except(VisibilityAll, map[UserID]Visibility{"w": level})
 			}
-			return everyone(sight)
+			return everyone(level)
 		}
 		statusOnly := rapid.Bool().Draw(t, "status only")
 		var honest, hiding user
@@ -403,9 +403,9 @@ func TestHidingIsLikeBeingOffline(t *testing.T) {
 		same(t, &honest, &hiding)
 		if p, _ := Compose(hiding.state, now); p.Status == Offline {
 			// Whatever may be seen again, nothing is.
-			sight := rapid.SampledFrom([]Visibility{VisibilityAll, VisibilityStatus}).Draw(t, "lifted")
+			level := rapid.SampledFrom([]Visibility{VisibilityAll, VisibilityStatus}).Draw(t, "lifted")
 			later()
-			hiding.do(t, rules(sight), now, "w")
+			hiding.do(t, rules(level), now, "w")
 			same(t, &honest, &hiding)
 			return
 		}
@@ -500,22 +500,22 @@ func checkSteps(t *rapid.T, w UserID, was, p *Presence, e Event, s, next *State)
 	case !changed && !p.SameFor(was):
 		t.Fatalf("%s: %+v became %+v and kept its revision", w, *was, *p)
 	}
-	sight := sightOf(s.Rules, w)
+	level := visibilityOf(s.Rules, w)
 	if _, ok := e.(SetVisibility); ok {
-		if sightOf(next.Rules, w) == sight && next.Shown == s.Shown && (changed || p.StatusRevision != was.StatusRevision) {
+		if visibilityOf(next.Rules, w) == level && next.Shown == s.Shown && (changed || p.StatusRevision != was.StatusRevision) {
 			t.Fatalf("%s: sees as much as before, and %+v became %+v", w, *was, *p)
 		}
 		return
 	}
-	if sight == VisibilityOffline && *p != *was {
+	if level == VisibilityOffline && *p != *was {
 		t.Fatalf("%s: hidden, and %+v became %+v", w, *was, *p)
 	}
-	if sight == VisibilityStatus && changed && p.Status == was.Status {
+	if level == VisibilityStatus && changed && p.Status == was.Status {
 		t.Fatalf("%s: told of %+v after %+v, of which it sees the status only", w, *p, *was)
 	}
 }
 
-func sightOf(rules *VisibilityRules, w UserID) Visibility {
+func visibilityOf(rules *VisibilityRules, w UserID) Visibility {
 	if rules == nil {
 		return VisibilityAll
 	}
@@ -537,8 +537,8 @@ func checkRuled(t *rapid.T, s, next *State, e SetVisibility, now Instant) {
 		if !named {
 			want = e.Everyone
 		}
-		if got := sightOf(next.Rules, w); got != want {
-			t.Fatalf("%s: sight %d, want %d", w, got, want)
+		if got := visibilityOf(next.Rules, w); got != want {
+			t.Fatalf("%s: level %d, want %d", w, got, want)
 		}
 		if View(Committed(next), next.Rules, Watcher{User: w, Truth: true}) != Committed(next) {
 			t.Fatalf("%s does not see the truth", w)

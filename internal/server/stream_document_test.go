@@ -371,10 +371,10 @@ func (w *changer) change(t *testing.T) {
 	var err error
 	switch w.random.IntN(9) {
 	case 0:
-		sights := []api.VisibilityLevel{api.VisibilityAll, api.VisibilityStatus, api.VisibilityOffline}
-		rules := api.Visibility{Everyone: sights[w.random.IntN(3)], Groups: map[string]api.VisibilityLevel{}, Watchers: map[string]api.VisibilityLevel{}}
+		visibilityLevels := []api.VisibilityLevel{api.VisibilityAll, api.VisibilityStatus, api.VisibilityOffline}
+		rules := api.Visibility{Everyone: visibilityLevels[w.random.IntN(3)], Groups: map[string]api.VisibilityLevel{}, Watchers: map[string]api.VisibilityLevel{}}
 		if watcher := w.named(); watcher != id && w.random.IntN(2) == 0 {
-			rules.Watchers[watcher] = sights[w.random.IntN(3)]
+			rules.Watchers[watcher] = visibilityLevels[w.random.IntN(3)]
 		}
 		_, err = w.client.SetVisibility(ctx, id, rules)
 	case 1, 2:

@@ -620,7 +620,7 @@ func (r *running) write(ctx context.Context, t *testing.T, writer int, ids []str
 
 // changeRules lets users hide and show themselves until ctx ends.
 func (r *running) changeRules(ctx context.Context, t *testing.T, ids []string) {
-	sights := []api.VisibilityLevel{api.VisibilityAll, api.VisibilityStatus, api.VisibilityOffline}
+	visibilityLevels := []api.VisibilityLevel{api.VisibilityAll, api.VisibilityStatus, api.VisibilityOffline}
 	pace := time.NewTicker(5 * writeEvery)
 	defer pace.Stop()
 	for {
@@ -629,7 +629,7 @@ func (r *running) changeRules(ctx context.Context, t *testing.T, ids []string) {
 		case <-ctx.Done():
 			return
 		}
-		rules := api.Visibility{Everyone: sights[rand.IntN(len(sights))], Groups: map[string]api.VisibilityLevel{}, Watchers: map[string]api.VisibilityLevel{}}
+		rules := api.Visibility{Everyone: visibilityLevels[rand.IntN(len(visibilityLevels))], Groups: map[string]api.VisibilityLevel{}, Watchers: map[string]api.VisibilityLevel{}}
 		if _, err := r.client.SetVisibility(t.Context(), ids[rand.IntN(len(ids))], rules); err != nil {
 			t.Errorf("rules: %v", err)
 			return

@@ -66,7 +66,7 @@ func some[T any](t *rapid.T, one func(*rapid.T) T, label string) []T {
 
 func rule(t *rapid.T) presence.VisibilityRule {
 	return presence.VisibilityRule{
-		Visibility: presence.Visibility(rapid.Byte().Draw(t, "sight") % 3), Since: instants().Draw(t, "since"),
+		Visibility: presence.Visibility(rapid.Byte().Draw(t, "level") % 3), Since: instants().Draw(t, "since"),
 		Revision: revisions().Draw(t, "revision"), LiftedRevision: revisions().Draw(t, "veiled"), Default: rapid.Bool().Draw(t, "default"),
 	}
 }
