@@ -71,7 +71,7 @@ func checkTokens(tokens TokenSource) error {
 func checkBase(baseURL string) (string, error) {
 	u, err := url.Parse(baseURL)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.RawQuery != "" || u.Fragment != "" {
-		return "", fmt.Errorf("%q is not the URL of a server: write it like https://presence.example.com", baseURL)
+		return "", fmt.Errorf("%q is not the URL of a server: expected a form such as https://presence.example.com", baseURL)
 	}
 	return strings.TrimRight(baseURL, "/"), nil
 }

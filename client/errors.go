@@ -53,7 +53,7 @@ type TransportError struct {
 }
 
 func (e *TransportError) Error() string {
-	return fmt.Sprintf("no answer from %s: %v", e.URL, e.Err)
+	return fmt.Sprintf("no response from %s: %v", e.URL, e.Err)
 }
 
 // Unwrap returns the network's error.

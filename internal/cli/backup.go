@@ -22,7 +22,7 @@ type dataDir struct {
 // load returns the directory from the flag or the environment.
 func (d *dataDir) load(s *shell) (string, error) {
 	if at := s.getenv("PORCHLIGHT_STORE"); at != "" && d.DataDir == "" {
-		return "", &usageError{"PORCHLIGHT_STORE is " + at + ": back up and restore a store on NATS with the tools of NATS (nats account backup), or name a data directory with --data-dir"}
+		return "", &usageError{"PORCHLIGHT_STORE is " + at + ": back up and restore a store on NATS with NATS's own tools (nats account backup and restore), or specify a data directory with --data-dir"}
 	}
 	cfg, err := config.Load(config.Sources{
 		Base: config.Default(), Getenv: only(s.getenv, "PORCHLIGHT_DATA_DIR"), Flags: config.Config{DataDir: d.DataDir}, Given: s.given,
@@ -39,7 +39,7 @@ type backupCommand struct {
 
 // Help is shown by --help.
 func (*backupCommand) Help() string {
-	return `If the server is running, it makes the backup while it serves requests: run the command on the same machine, as the same user. Otherwise the command reads the data directory directly. The backup contains everything that was acknowledged before it began, as of one moment. FILE appears when the backup is complete, and only its owner can read it. It is neither compressed nor encrypted.
+	return `If the server is running, it makes the backup while it serves requests: run the command on the same machine, as the same user. Otherwise the command reads the data directory directly. The backup is a consistent snapshot and contains everything acknowledged before it began. FILE appears when the backup is complete, and only its owner can read it. It is neither compressed nor encrypted.
 
 Example:
 
@@ -57,9 +57,9 @@ func (c *backupCommand) Run(s *shell) error {
 	if c.File == standard {
 		switch {
 		case s.json:
-			return &usageError{"--json cannot be used with a backup to standard output: name a file, or omit --json"}
+			return &usageError{"--json cannot be used with a backup to standard output: specify a file, or omit --json"}
 		case s.isTerminal(s.stdout):
-			return &usageError{"refusing to write a backup to a terminal: name a file, or redirect standard output"}
+			return &usageError{"refusing to write a backup to a terminal: specify a file, or redirect standard output"}
 		}
 		b.File, b.To = "", s.stdout
 	}
@@ -125,7 +125,7 @@ type restoreCommand struct {
 func (*restoreCommand) Help() string {
 	return `The data directory must be missing or empty: nothing is overwritten. The whole backup is checked before the store is put in place. If a restore is interrupted, run it again. The store gets a new epoch, so clients discard their cursors and start again. Users, apps, tokens and statuses are as they were at the time of the backup: tokens revoked and users deleted since then are back.
 
-Restore a store on NATS with the tools of NATS. Then run this command once with --store and without FILE, to give the store its new epoch.
+Restore a store on NATS with NATS's own tools (nats account restore). Then run this command once with --store and without FILE, to give the store its new epoch.
 
 Example:
 
@@ -155,7 +155,7 @@ func (c *restoreCommand) Run(s *shell) error {
 		contents(report.Records, report.Entries, report.Documents, report.Bytes), report.Created.Local().Format(time.DateTime), rate(report.Bytes, report.Seconds), dir)
 }
 
-// renew gives a new epoch to a store that the tools of NATS restored.
+// renew gives a new epoch to a store that NATS's own tools restored.
 func (c *restoreCommand) renew(s *shell) error {
 	cfg, err := config.Load(config.Sources{
 		Base: config.Default(), Getenv: only(s.getenv, append(placeVariables(), "PORCHLIGHT_DURABILITY")...),
@@ -165,7 +165,7 @@ func (c *restoreCommand) renew(s *shell) error {
 		return err
 	}
 	if cfg.Store == "" {
-		return &usageError{"name the backup to restore, or \"-\" for standard input"}
+		return &usageError{"specify the backup to restore, or \"-\" for standard input"}
 	}
 	if err := server.Renew(s.ctx, cfg); err != nil {
 		return err
@@ -181,7 +181,7 @@ type verifyCommand struct {
 
 // Help is shown by --help.
 func (*verifyCommand) Help() string {
-	return `Reads a whole backup, or a whole data directory that no server is using, and checks every checksum, every record, and that records, log and indexes agree. It finds any changed byte, and changes nothing.
+	return `Reads a whole backup, or a whole data directory that no server is using, and checks every checksum, every record, and that records, log and indexes agree. It detects any altered byte and is read-only.
 
 Example:
 
@@ -192,7 +192,7 @@ Example:
 // Run implements the command.
 func (c *verifyCommand) Run(s *shell) error {
 	if c.File != "" && c.DataDir != "" {
-		return &usageError{"verify checks one thing at a time: name either a backup or, with --data-dir, a data directory"}
+		return &usageError{"verify checks one thing at a time: specify either a backup or, with --data-dir, a data directory"}
 	}
 	m := s.meter("verify", c.Quiet)
 	report, err := c.verify(s, m)
@@ -220,7 +220,7 @@ func (c *verifyCommand) verify(s *shell, m *meter) (server.VerifyReport, error) 
 	}
 	dir, err := c.load(s)
 	if problems, ok := errors.AsType[config.Problems](err); ok && strings.Contains(problems.Error(), "is not set") {
-		return server.VerifyReport{}, &usageError{"nothing to verify: name a backup, or a data directory with --data-dir or PORCHLIGHT_DATA_DIR"}
+		return server.VerifyReport{}, &usageError{"nothing to verify: specify a backup, or a data directory with --data-dir or PORCHLIGHT_DATA_DIR"}
 	}
 	if err != nil {
 		return server.VerifyReport{}, err

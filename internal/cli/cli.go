@@ -48,7 +48,7 @@ type commands struct {
 	Backup     backupCommand      `cmd:"" help:"Back up a data directory, with or without a running server."`
 	Restore    restoreCommand     `cmd:"" help:"Create a data directory from a backup."`
 	Verify     verifyCommand      `cmd:"" help:"Check every byte of a backup or data directory."`
-	Status     statusCommands     `cmd:"" help:"Show, set, explain, watch and wait for a user's status."`
+	Status     statusCommands     `cmd:"" help:"Show, set, explain or watch a user's status, or wait for one."`
 	Watch      watchCommands      `cmd:"" help:"Manage watches, which fire once when a user reaches a status."`
 	Session    sessionCommands    `cmd:"" help:"Sign a user in, and list a user's sessions."`
 	Contact    contactCommands    `cmd:"" help:"Manage a user's contacts."`

@@ -16,7 +16,7 @@ type contactCommands struct {
 
 // whose is the flag with the user whose contacts or rules are meant.
 type whose struct {
-	Of string `name:"of" default:"me" placeholder:"USER" help:"User whose contacts or visibility rules these are (id, e-mail address or \"me\")."`
+	Of string `name:"of" default:"me" placeholder:"USER" help:"User to act on (id, e-mail address or \"me\")."`
 }
 
 type contactList struct {

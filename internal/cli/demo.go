@@ -17,7 +17,7 @@ import (
 
 // demoCommand is "porchlight demo".
 type demoCommand struct {
-	DataDir           string `name:"data-dir" placeholder:"DIR" help:"Data directory to keep, so that the next start has the same account and users. By default a temporary directory, which is removed at the end."`
+	DataDir           string `name:"data-dir" placeholder:"DIR" help:"Persistent data directory: the next start has the same account and users. By default a temporary directory is used and removed on exit."`
 	place             `embed:""`
 	Listen            string        `name:"listen" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address of the API. Port 0 selects a free port."`
 	AdminListen       string        `name:"admin-listen" default:"127.0.0.1:0" placeholder:"HOST:PORT" help:"Address of /readyz and /metrics, or \"off\"."`

@@ -13,7 +13,7 @@ type userCommands struct {
 	Add        userAdd        `cmd:"" help:"Add a user." example:"user add grace@example.com --name \"Grace Mensah\" --department Support"`
 	List       userList       `cmd:"" help:"List users." example:"user list"`
 	Show       userShow       `cmd:"" help:"Show a user." example:"user show grace@example.com"`
-	Deactivate userDeactivate `cmd:"" help:"Deactivate a user, which ends the user's sessions and disables the tokens." example:"user deactivate grace@example.com"`
+	Deactivate userDeactivate `cmd:"" help:"Deactivate a user, end the user's sessions and disable the user's tokens." example:"user deactivate grace@example.com"`
 	Activate   userActivate   `cmd:"" help:"Reactivate a user." example:"user activate grace@example.com"`
 	Remove     userRemove     `cmd:"" help:"Remove a user permanently."`
 }
@@ -208,7 +208,7 @@ type tokenCreate struct {
 	Name   string        `arg:"" help:"What the token is for."`
 	User   string        `name:"user" placeholder:"USER" help:"User that the token acts for (id or e-mail address). By default the same as the caller's token: its user, or the account."`
 	Scope  []string      `name:"scope" placeholder:"SCOPE" default:"presence:read,presence:write,claim:read,claim:write,session:read,session:write,directory:read" help:"Scope to grant. Repeat the flag or separate scopes with commas."`
-	Lasts  time.Duration `name:"for" placeholder:"TIME" help:"How long the token is valid, such as 30d. By default it does not expire, except with the caller's token if that may not administer tokens."`
+	Lasts  time.Duration `name:"for" placeholder:"TIME" help:"How long the token is valid, such as 30d. By default it does not expire. If the caller's token may not administer tokens, the new one expires together with it."`
 }
 
 // Run implements the command.

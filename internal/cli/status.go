@@ -94,7 +94,7 @@ func (c *statusSet) Run(s *shell) error {
 	}
 	text := s.presence(&result.Presence)
 	if result.Presence.Status != status && result.Why != "" {
-		text += fmt.Sprintf("\nThe shown status is not %s: your setting %s. See \"porchlight status explain %s\".", status, result.Why, c.User)
+		text += fmt.Sprintf("\nThe displayed status is not %s: the manual claim %s. See \"porchlight status explain %s\".", status, result.Why, c.User)
 	}
 	return s.print(result, "%s\n", text)
 }
@@ -138,7 +138,7 @@ func parseUntil(text string, now time.Time) (time.Time, error) {
 	}
 	clock, err := time.Parse("15:04", text)
 	if err != nil {
-		return time.Time{}, &usageError{fmt.Sprintf("--until: %q is not a time: write it like 2026-03-01T09:30:00Z or 17:30", text)}
+		return time.Time{}, &usageError{fmt.Sprintf("--until: %q is not a time: expected a form such as 2026-03-01T09:30:00Z or 17:30", text)}
 	}
 	now = now.Local()
 	at := time.Date(now.Year(), now.Month(), now.Day(), clock.Hour(), clock.Minute(), 0, 0, time.Local)

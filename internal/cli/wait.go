@@ -23,7 +23,7 @@ type statusWait struct {
 
 // Help is shown by --help.
 func (*statusWait) Help() string {
-	return `The command exits with code 0 as soon as you see the user with one of the statuses, or at once if you already do. It reconnects when the connection is lost. The exit code is 3 when --timeout passes, and 1 when the command is interrupted or the user is removed.
+	return `The command exits with code 0 as soon as the user, as visible to you, has one of the statuses, which may be at once. It reconnects when the connection is lost. The exit code is 3 when --timeout passes, and 1 when the command is interrupted or the user is removed.
 
 Example:
 

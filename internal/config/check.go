@@ -37,7 +37,11 @@ type checker struct {
 }
 
 func (k *checker) add(setting, format string, args ...any) {
-	k.found = append(k.found, Problem{Setting: setting, Text: setting + ": " + fmt.Sprintf(format, args...)})
+	separator := ": "
+	if strings.HasPrefix(format, "is ") || strings.HasPrefix(format, "must ") {
+		separator = " "
+	}
+	k.found = append(k.found, Problem{Setting: setting, Text: setting + separator + fmt.Sprintf(format, args...)})
 }
 
 func (k *checker) dataDir() {
@@ -46,7 +50,7 @@ func (k *checker) dataDir() {
 		if k.config.Store != "" {
 			return
 		}
-		k.add("data-dir", "is not set: name the directory for the data with --data-dir, PORCHLIGHT_DATA_DIR or data-dir in the settings file")
+		k.add("data-dir", "is not set: specify the data directory with --data-dir, PORCHLIGHT_DATA_DIR or data-dir in the settings file")
 		return
 	}
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
@@ -57,7 +61,7 @@ func (k *checker) dataDir() {
 // store checks the settings of a store outside the data directory.
 func (k *checker) store() {
 	c := k.config
-	const example = "write it like nats://127.0.0.1:4222"
+	const example = "expected a form such as nats://127.0.0.1:4222"
 	if c.Store != "" {
 		u, err := url.Parse(c.Store)
 		switch {
@@ -129,7 +133,7 @@ func (k *checker) listeners() {
 func (k *checker) address(setting, address string) (string, bool) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		k.add(setting, "%q is not HOST:PORT: write it like 127.0.0.1:8080, or :8080 for every interface", address)
+		k.add(setting, "%q is not HOST:PORT: expected a form such as 127.0.0.1:8080, or :8080 for every interface", address)
 		return "", false
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
@@ -149,9 +153,9 @@ func (k *checker) publicURL() {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
-		k.add("public-url", "%q is not a URL: write it like https://presence.example.com", text)
+		k.add("public-url", "%q is not a URL: expected a form such as https://presence.example.com", text)
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		k.add("public-url", "must have no user, query or fragment: write it like https://presence.example.com")
+		k.add("public-url", "must have no user, query or fragment: expected a form such as https://presence.example.com")
 	}
 }
 

@@ -69,7 +69,7 @@ func (f *Field) set(text string) error {
 	case *int:
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 0 {
-			return fmt.Errorf("%q is not a non-negative integer", text)
+			return fmt.Errorf("%q is not a whole number of 0 or more", text)
 		}
 		*into = n
 	case encoding.TextUnmarshaler:

@@ -41,7 +41,7 @@ func parseNetwork(text string) (netip.Prefix, error) {
 		network = netip.PrefixFrom(network.Addr().Unmap(), network.Bits()-96)
 	}
 	if err != nil || network != network.Masked() {
-		return netip.Prefix{}, fmt.Errorf("%q is not an address or a network: write it like 10.0.0.5, 10.0.0.0/8 or fd00::/8, and separate several with commas", text)
+		return netip.Prefix{}, fmt.Errorf("%q is not an address or a network: expected a form such as 10.0.0.5, 10.0.0.0/8 or fd00::/8, and separate several with commas", text)
 	}
 	return network, nil
 }
@@ -106,7 +106,7 @@ func (k *checker) hosts() {
 	for _, host := range items(k.config.AllowedHosts) {
 		_, err := netip.ParseAddr(host)
 		if u, bad := url.Parse("http://" + host); err != nil && (bad != nil || u.Host != host || u.Port() != "" || strings.ContainsAny(host, "*:[]")) {
-			k.add("allowed-hosts", "%q is not a host name: write it like presence.example.com, without scheme and port", host)
+			k.add("allowed-hosts", "%q is not a host name: expected a form such as presence.example.com, without scheme and port", host)
 		}
 	}
 }
@@ -114,7 +114,7 @@ func (k *checker) hosts() {
 func (k *checker) origins() {
 	for _, origin := range items(k.config.CORSOrigins) {
 		if u, err := url.Parse(origin); origin != "*" && (err != nil || u.Host == "" || originOf(u) != origin || (u.Scheme != "http" && u.Scheme != "https")) {
-			k.add("cors-origins", "%q is not an origin: write it like https://app.example.com or http://localhost:3000, in lower case, without a path and without the scheme's default port, or use * for all", origin)
+			k.add("cors-origins", "%q is not an origin: expected a form such as https://app.example.com or http://localhost:3000, in lower case, without a path and without the scheme's default port, or use * for all", origin)
 		}
 	}
 }

@@ -29,10 +29,15 @@ type Problem struct {
 	Text    string `json:"problem"`         // what is wrong and what to do
 }
 
-// String formats the problem on one line.
+// String formats the problem on one line. A flag or variable stands in place of the
+// setting's name.
 func (p Problem) String() string {
 	if p.Where == "" {
 		return p.Text
+	}
+	rest, named := strings.CutPrefix(p.Text, p.Setting)
+	if named && (p.Where == "--"+p.Setting || p.Where == (&Field{Name: p.Setting}).Env()) {
+		return p.Where + rest
 	}
 	return p.Where + ": " + p.Text
 }

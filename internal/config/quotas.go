@@ -81,7 +81,7 @@ func (q *Quotas) read(item string) error {
 		*each.quota = parsed
 		return nil
 	}
-	return fmt.Errorf("%q is not a limit: write it like user=100,app=1000; the names are user, app, account and address", item)
+	return fmt.Errorf("%q is not a limit: expected a form such as user=100,app=1000; the names are user, app, account and address", item)
 }
 
 // maxQuota is more than a node can handle.

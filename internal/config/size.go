@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -52,7 +53,10 @@ func ParseDuration(text string) (time.Duration, error) {
 	rest := strings.TrimSpace(text)
 	if days, after, ok := strings.Cut(rest, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 16)
-		if err != nil {
+		switch {
+		case errors.Is(err, strconv.ErrRange):
+			return 0, tooLong(text)
+		case err != nil:
 			return 0, notDuration(text)
 		}
 		total, rest = time.Duration(n)*day, after
@@ -64,7 +68,14 @@ func ParseDuration(text string) (time.Duration, error) {
 	if err != nil || d < 0 {
 		return 0, notDuration(text)
 	}
+	if total+d < 0 {
+		return 0, tooLong(text)
+	}
 	return total + d, nil
+}
+
+func tooLong(text string) error {
+	return fmt.Errorf("%q is too long a duration: use at most %s", text, formatDuration(math.MaxUint16*24*time.Hour))
 }
 
 func notDuration(text string) error {

@@ -67,20 +67,20 @@ func clock(i Instant) string { return i.Time().Format("2006-01-02T15:04:05.000Z"
 func because(s *State, v *snapshot) string {
 	switch {
 	case s.UserState == UserDeactivated:
-		return "The user is deactivated, so no claim counts."
+		return "The user is deactivated, so no claim applies."
 	case s.UserState == UserDeleted:
 		return "The user is deleted."
 	case v.winner != nil && !v.live:
-		return fmt.Sprintf("No session is live, so only out_of_office claims count: %s wins.", v.winner.named())
+		return fmt.Sprintf("The user is not signed in, so only out_of_office claims apply: %s wins.", v.winner.named())
 	case v.winner != nil:
 		return fmt.Sprintf("%s wins by rule %d of the precedence table.",
 			upperFirst(v.winner.named()), v.winner.rank().row())
 	case !v.live:
-		return "No session is live, and there is no out_of_office claim."
+		return "The user is not signed in, and there is no out_of_office claim."
 	case v.active:
-		return "No claim counts, and a session is active."
+		return "No claim applies, and a session is active."
 	default:
-		return "No claim counts, and every live session is idle."
+		return "No claim applies, and every session is idle."
 	}
 }
 
@@ -101,7 +101,7 @@ func explainSession(session *Session, now Instant) ExplainedSession {
 	case session.IdleAt == 0:
 		x.Why = fmt.Sprintf("active; expires at %s unless it is renewed", clock(session.EndsAt))
 	default:
-		x.Why = fmt.Sprintf("active; idle at %s without activity; expires at %s unless it is renewed", clock(session.IdleAt), clock(session.EndsAt))
+		x.Why = fmt.Sprintf("active; becomes idle at %s unless there is activity; expires at %s unless it is renewed", clock(session.IdleAt), clock(session.EndsAt))
 	}
 	return x
 }
@@ -130,13 +130,13 @@ func whyClaim(s *State, v *snapshot, c *Claim, x *ExplainedClaim) string {
 	case x.Decides:
 		return "wins"
 	case s.UserState != UserActive:
-		return "does not count: the user is not active"
+		return "does not apply: the user is not active"
 	case !x.Live:
 		return "begins at " + clock(c.Since)
 	case !v.live && c.Status != OutOfOffice:
-		return "does not count while no session is live"
+		return "does not apply while the user is signed out"
 	case !x.Counts:
-		return fmt.Sprintf("does not count: the user set available at %s, after the claim began", clock(s.AvailableAt))
+		return fmt.Sprintf("does not apply: the user set available at %s, after the claim began", clock(s.AvailableAt))
 	case c.rank() == v.winner.rank() && c.Since == v.winner.Since:
 		return fmt.Sprintf("loses to %q: same rule and since; the greater id wins", v.winner.ID)
 	case c.rank() == v.winner.rank():
@@ -193,6 +193,6 @@ func whyStep(s *State, v *snapshot, before *Claim, wasLive bool, t Instant) stri
 	case s.Note.Until == t:
 		return "the note expires"
 	default:
-		return "the sessions become idle without activity"
+		return "the sessions become idle unless there is activity"
 	}
 }

@@ -248,7 +248,7 @@ func TestExplain(t *testing.T) {
 	}
 	s.must(manual(Available))
 	x = Explain(&s.state, s.now)
-	if got := x.Claims[len(x.Claims)-1]; got.ID != "lunch" || got.Counts || !strings.HasPrefix(got.Why, "does not count: the user set available at ") {
+	if got := x.Claims[len(x.Claims)-1]; got.ID != "lunch" || got.Counts || !strings.HasPrefix(got.Why, "does not apply: the user set available at ") {
 		t.Errorf("%+v", got)
 	}
 }

@@ -45,7 +45,7 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	return fmt.Sprintf("the limit %s is reached: %d %s", e.Name, e.Most, e.Unit)
+	return fmt.Sprintf("limit %s reached: %d %s", e.Name, e.Most, e.Unit)
 }
 
 // RetrySeconds is RetryAfter in seconds, for the header.

@@ -270,14 +270,14 @@ func limitCases() []limitCase {
 		{limit: "live-tokens-per-user", set: func(t *testing.T, c *config.Config) { c.LiveTokenLimits = quotas(t, "user=3") }, do: makeToken, status: 409},
 		{limit: "live-tokens-per-app", set: func(t *testing.T, c *config.Config) { c.LiveTokenLimits = quotas(t, "app=3") }, do: makeAppToken, status: 409},
 		{limit: "connections", set: connections, do: openStream, status: 503, wait: true},
-		{limit: "connections", set: connections, do: inZoomsForm, status: 503, wait: true, body: `"code":503,"message":"The limit connections is reached: 2 connections`},
+		{limit: "connections", set: connections, do: inZoomsForm, status: 503, wait: true, body: `"code":503,"message":"Limit connections reached: 2 connections`},
 		{limit: "connections-per-address", set: ofAddress, do: openStream, status: 429, wait: true},
-		{limit: "connections-per-address", set: ofAddress, do: inZoomsForm, status: 429, wait: true, body: `"code":429,"message":"The limit connections-per-address is reached: 2 connections`},
-		{limit: "connections-per-address", set: ofAddress, do: inOAuthsForm, status: 429, wait: true, body: `connections-per-address is reached: 2 connections`},
-		{limit: "tokens-per-app", set: func(t *testing.T, c *config.Config) { c.TokenLimits = quotas(t, "app=2") }, do: grant, status: 429, wait: true, body: "tokens-per-app is reached: 2 new tokens a minute"},
-		{limit: "tokens-per-account", set: func(t *testing.T, c *config.Config) { c.TokenLimits = quotas(t, "account=2") }, do: grant, status: 429, wait: true, body: "tokens-per-account is reached"},
-		{limit: "tokens-per-address", set: func(t *testing.T, c *config.Config) { c.TokenLimits = quotas(t, "address=2") }, do: grant, status: 429, wait: true, body: "tokens-per-address is reached"},
-		{limit: "writes-per-user", set: func(t *testing.T, c *config.Config) { c.WriteLimits = quotas(t, "user=2") }, do: claimInStream, status: 429, body: "quota-exceeded: The limit writes-per-user is reached"},
+		{limit: "connections-per-address", set: ofAddress, do: inZoomsForm, status: 429, wait: true, body: `"code":429,"message":"Limit connections-per-address reached: 2 connections`},
+		{limit: "connections-per-address", set: ofAddress, do: inOAuthsForm, status: 429, wait: true, body: `connections-per-address reached: 2 connections`},
+		{limit: "tokens-per-app", set: func(t *testing.T, c *config.Config) { c.TokenLimits = quotas(t, "app=2") }, do: grant, status: 429, wait: true, body: "tokens-per-app reached: 2 new tokens a minute"},
+		{limit: "tokens-per-account", set: func(t *testing.T, c *config.Config) { c.TokenLimits = quotas(t, "account=2") }, do: grant, status: 429, wait: true, body: "tokens-per-account reached"},
+		{limit: "tokens-per-address", set: func(t *testing.T, c *config.Config) { c.TokenLimits = quotas(t, "address=2") }, do: grant, status: 429, wait: true, body: "tokens-per-address reached"},
+		{limit: "writes-per-user", set: func(t *testing.T, c *config.Config) { c.WriteLimits = quotas(t, "user=2") }, do: claimInStream, status: 429, body: "quota-exceeded: Limit writes-per-user reached"},
 	}
 	for i := range all {
 		all[i].most = 2
