@@ -40,7 +40,7 @@ type Principal struct {
 	// account-level token.
 	User presence.UserID
 	// AccountLevel marks a token of the app itself (account_credentials): it
-	// sees the truth and is not a watcher.
+	// sees the unfiltered presence and is not a watcher.
 	AccountLevel bool
 	Scopes       Scopes
 	Expires      time.Time // zero: never

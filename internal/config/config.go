@@ -29,7 +29,7 @@ type Config struct {
 	StoreReplicas          int    `name:"store-replicas" group:"Storage" default:"3" placeholder:"N" help:"Number of NATS servers that store each change: 3 or 5, or 1 for a single server. The server refuses a store with fewer replicas. 0 means the default."`
 
 	Durability      string        `name:"durability" group:"Storage" default:"fsync" enum:"fsync,os" help:"When an update is acknowledged. fsync: when it is on stable storage. os: when the operating system has it, so that a crash of the machine may lose the last second. With NATS, os also accepts servers that do not sync every write, where a power failure may lose minutes."`
-	LogRetention    time.Duration `name:"log-retention" group:"Storage" default:"30d" placeholder:"TIME" help:"How long entries of the log of changes are kept, read or not. 0 means the default."`
+	LogRetention    time.Duration `name:"log-retention" group:"Storage" default:"30d" placeholder:"TIME" help:"How long entries of the commit log are kept, read or not. 0 means the default."`
 	LowDisk         Size          `name:"low-disk" group:"Storage" default:"256MiB" placeholder:"SIZE" help:"Free disk space below which updates are refused with 507, at most an eighth of the disk. 0 disables the check."`
 	CacheRecords    int           `name:"cache-records" group:"Storage" default:"65536" placeholder:"N" help:"Number of users whose decoded records are cached in memory, about 1 KiB each. 0 means the default."`
 	CacheSize       Size          `name:"cache-size" group:"Storage" default:"512MiB" placeholder:"SIZE" help:"Maximum memory for cached encoded records, about 300 bytes for each user. The cache grows with the number of users. 0 means the default."`

@@ -54,6 +54,11 @@ func TestUnits(t *testing.T) {
 			t.Errorf("%v is written %q, which reads %v, %v", got, formatDuration(got), again, err)
 		}
 	}
+	for _, text := range []string{"900000d", "65535d2000000h"} {
+		if _, err := ParseDuration(text); err == nil || !strings.Contains(err.Error(), "is too long a duration") {
+			t.Errorf("%q gives %v", text, err)
+		}
+	}
 	for _, text := range []string{"", "d", "-5s", "5", "1.5d", "99999999999d", "1d-3h", "soon"} {
 		if got, err := ParseDuration(text); err == nil {
 			t.Errorf("%q is %v", text, got)
@@ -235,6 +240,21 @@ func TestQuotas(t *testing.T) {
 		set(&wrong, Quotas{Address: Quota{5, true}})
 		if problems := wrong.Check(); len(problems) != 1 || problems[0].Setting != setting {
 			t.Errorf("a share of addresses in %s: %v", setting, problems)
+		}
+	}
+}
+
+func TestProblemNamesTheSettingOnce(t *testing.T) {
+	for _, c := range []struct{ where, text, want string }{
+		{"", "listen: bad", "listen: bad"},
+		{"a.yaml:3", "listen: bad", "a.yaml:3: listen: bad"},
+		{"--listen", "listen: bad", "--listen: bad"},
+		{"--listen", "listen is bad", "--listen is bad"},
+		{"PORCHLIGHT_LISTEN", "listen: bad", "PORCHLIGHT_LISTEN: bad"},
+		{"PORCHLIGHT_LISTEN", "/x cannot be read", "PORCHLIGHT_LISTEN: /x cannot be read"},
+	} {
+		if got := (Problem{"listen", c.where, c.text}).String(); got != c.want {
+			t.Errorf("%q, %q is shown as %q, want %q", c.where, c.text, got, c.want)
 		}
 	}
 }
