@@ -27,7 +27,7 @@ type Authority struct {
 // tokens. aliases are the dialects' names of scopes.
 func New(st store.Store, dir *directory.Directory, clock func() time.Time, aliases ...Alias) *Authority {
 	a := &Authority{docs: st, directory: dir, clock: clock, cache: newTokenCache(), scopes: newScopeTable(aliases)}
-	dir.OnStanding(a.cache.invalidateAll)
+	dir.OnUserState(a.cache.invalidateAll)
 	return a
 }
 

@@ -19,13 +19,13 @@ const (
 	MaxContacts      = 1_000
 	MaxContactGroups = 100
 	MaxGroupBytes    = 64
-	MaxEnded         = 500 // tombstones that are kept
+	MaxEnded         = 500 // tombstones
 )
 
 // ErrNoContact: the user does not follow that one.
 var ErrNoContact = errors.New("the user has no such contact")
 
-// A Contact is somebody whom a user follows.
+// A Contact is a user whom another user follows.
 type Contact struct {
 	User  presence.UserID
 	Group string // "" for none
@@ -253,5 +253,5 @@ func (c *Contacts) groups() []string {
 	return all
 }
 
-// Group is the name of a group as it is kept; "" is no group.
+// Group is the normalized name of a group; "" is no group.
 func Group(field, given string) (string, error) { return textOf(field, given, MaxGroupBytes) }

@@ -1,5 +1,5 @@
 // Package directory keeps accounts and their users: who exists, under which
-// e-mail, and in which standing; whom each user follows, and what each declared
+// e-mail, and in which state; whom each user follows, and what each declared
 // about who may see it.
 //
 // It is separate from presence because who exists is not whether they are
@@ -7,7 +7,7 @@
 // documents of the store; an e-mail is unique in its account, can be used again
 // after its user is gone, and an id never is.
 //
-// It must not decide anything about presence: a change of standing and rules of
+// It must not decide anything about presence: a change of state and rules of
 // visibility are carried to the user's record by publish, whom the caller asks.
 package directory
 
@@ -65,11 +65,11 @@ type documents interface {
 
 // Directory reads and changes accounts and users.
 type Directory struct {
-	docs       documents
-	clock      func() time.Time
-	emails     *cache.Table[address, presence.UserID]
-	onContacts func(presence.AccountID, presence.UserID) // or nil
-	onStanding func()                                    // or nil
+	docs        documents
+	clock       func() time.Time
+	emails      *cache.Table[address, presence.UserID]
+	onContacts  func(presence.AccountID, presence.UserID) // or nil
+	onUserState func()                                    // or nil
 }
 
 // emailSlots is how many addresses the directory remembers the users of, for MaxStale.
@@ -86,14 +86,14 @@ func New(st store.Store, clock func() time.Time) *Directory {
 	return &Directory{docs: st, clock: clock, emails: cache.New[address, presence.UserID](maphash.MakeSeed(), emailSlots)}
 }
 
-// OnStanding has fn called after each change that was made here of what tokens depend
+// OnUserState has fn called after each change that was made here of what tokens depend
 // on: whether a user is there and active, and who owns an account. Set it once, before
 // anything is served. fn must not wait.
-func (d *Directory) OnStanding(fn func()) { d.onStanding = fn }
+func (d *Directory) OnUserState(fn func()) { d.onUserState = fn }
 
 func (d *Directory) standingChanged() {
-	if d.onStanding != nil {
-		d.onStanding()
+	if d.onUserState != nil {
+		d.onUserState()
 	}
 }
 

@@ -21,7 +21,7 @@ func domains() *idna.Profile {
 	return idna.New(idna.MapForLookup(), idna.Transitional(false), idna.BidiRule(), idna.StrictDomainName(false), idna.VerifyDNSLength(true))
 }
 
-// emailOf is an e-mail address as it is kept and shown, which is as given but for
+// emailOf is an e-mail address as it is stored and shown, which is as given but for
 // Unicode normalisation (NFC). It refuses what is not one. It is no parser of RFC
 // 5322: it keeps out what could be taken for another address or for none.
 func emailOf(given string) (string, error) {

@@ -39,7 +39,7 @@ func keysOf(ids []presence.UserID, key func(presence.UserID) store.Key) []store.
 // maxNameBytes is the most of a name in any of its fields.
 const maxNameBytes = 256
 
-// nameOf is a name as it is kept.
+// nameOf is the normalized form of a name.
 func nameOf(field, given string) (string, error) { return textOf(field, given, maxNameBytes) }
 
 func textOf(field, given string, most int) (string, error) {

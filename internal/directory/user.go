@@ -42,7 +42,7 @@ func emailKey(form string) store.Key        { return store.Key{Collection: "emai
 func burntKey(id presence.UserID) store.Key { return store.Key{Collection: "burnt", Key: string(id)} }
 
 // Create adds a user and gives it an id; ID, Created and Version of u are not
-// looked at. The caller then records its standing.
+// looked at. The caller then records the user's state.
 func (d *Directory) Create(ctx context.Context, account presence.AccountID, u User) (User, error) {
 	if err := u.Clean(&User{}); err != nil {
 		return User{}, err

@@ -20,13 +20,13 @@ type Visibility struct {
 	Version string // of the document; opaque
 }
 
-// Rules are what a Visibility comes to with the user's contacts: a rule for each
+// Rules are what a Visibility means for the user's contacts: a rule for each
 // watcher, that of its own before the strictest of its groups.
 type Rules struct {
 	Everyone presence.Visibility
 	Watchers map[presence.UserID]presence.Visibility
 	Grouped  bool   // contacts make a difference
-	Mark     string // of what they came of: another Mark, other rules
+	Mark     string // of their sources: another Mark, other rules
 }
 
 type visibilityValue struct {
@@ -47,7 +47,7 @@ func (d *Directory) Visibility(ctx context.Context, account presence.AccountID, 
 	return v, err
 }
 
-// Rules are what user's declaration comes to now.
+// Rules are the user's declared visibility, resolved now.
 func (d *Directory) Rules(ctx context.Context, account presence.AccountID, user presence.UserID) (Rules, error) {
 	contacts, v, err := d.outlook(ctx, account, user)
 	if err != nil {

@@ -69,7 +69,7 @@ func (c *call) setWriteHeaders(result *publish.Result) {
 	}
 }
 
-// withBody reads the body for a handler, before anything else is looked at.
+// withBody reads the body for a handler, before any other check.
 func withBody[T any](serve func(*call, *T) error) func(*call) error {
 	return bodyWithin(wire.MaxBody, serve)
 }

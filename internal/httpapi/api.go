@@ -6,7 +6,7 @@
 // and strictness over the same calls, and from api because wire types carry no
 // behaviour. It guarantees the order of checks that the documentation promises
 // (token, scope, body, user, permission, then what package presence decides),
-// that another account's object cannot be told from one that does not exist, and
+// that another account's object is indistinguishable from one that does not exist, and
 // that every error is a problem of the catalogue in package api.
 //
 // It must not decide anything about presence, nor send changes: streams do.
@@ -65,7 +65,7 @@ type route struct {
 	serve           func(*call) error
 }
 
-// A need is what a token must have before anything of a request is looked at.
+// A need is what a token must have before the request is examined.
 type need struct {
 	grade grade
 	scope auth.Scope

@@ -33,7 +33,7 @@ func (c *call) show(tag string, data []byte) error {
 	return c.write(http.StatusOK, data)
 }
 
-// represent answers a GET with a body that tells its versions apart by itself.
+// represent answers a GET with a body that identifies its version by itself.
 func (c *call) represent(body any) error {
 	data, err := json.Marshal(body)
 	if err != nil {
@@ -42,7 +42,7 @@ func (c *call) represent(body any) error {
 	return c.show(`"`+digest(data)+`"`, data)
 }
 
-// representAs answers a GET with a body whose versions tag tells apart.
+// representAs answers a GET with a body whose version is identified by tag.
 func (c *call) representAs(tag string, body any) error {
 	data, err := json.Marshal(body)
 	if err != nil {
@@ -70,7 +70,7 @@ func (c *call) conditional() bool {
 	return len(c.r.Header["If-Match"])+len(c.r.Header["If-None-Match"]) > 0
 }
 
-// attempts bounds how often a change is decided anew that lost a race.
+// attempts bounds how often a change that lost a race is retried.
 const attempts = 8
 
 // again runs try until it does not lose a race. try reads afresh what it depends on.

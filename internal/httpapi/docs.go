@@ -69,7 +69,7 @@ func servePage(w http.ResponseWriter, policy string, page []byte) {
 	header(w, "Cache-Control", "no-cache")
 	header(w, "X-Content-Type-Options", "nosniff")
 	header(w, "Referrer-Policy", "no-referrer")
-	_, _ = w.Write(page) // there is nobody left to report an error to
+	_, _ = w.Write(page) // the client has disconnected
 }
 
 // explainProblem serves the page for the type of a problem.

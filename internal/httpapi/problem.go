@@ -65,7 +65,7 @@ func challenge(p *api.Problem) string {
 	}
 }
 
-// kinds are the errors that say all by themselves.
+// kinds are the errors that need no further detail.
 var kinds = []struct {
 	err  error
 	kind *api.Kind
@@ -131,7 +131,7 @@ func (e *BusyError) Error() string { return e.Reason }
 // is our own failure, and its text stays here.
 func Problem(err error) *api.Problem {
 	if errors.Is(err, presence.ErrDeleted) {
-		err = directory.ErrNoUser // nobody is told who was there once
+		err = directory.ErrNoUser // do not reveal that the user once existed
 	}
 	if p := detailed(err); p != nil {
 		return p

@@ -170,11 +170,11 @@ func (a *API) refresh(c *call, body *api.SessionUpdate) error {
 }
 
 // refreshed is a session with what a refresh at now brought, also where that is
-// kept in memory and not on record.
-func (a *API) refreshed(s *presence.Session, said presence.Activity, now presence.Instant) *presence.Session {
+// in memory and not in the record.
+func (a *API) refreshed(s *presence.Session, activity presence.Activity, now presence.Instant) *presence.Session {
 	next := *s
 	next.EndsAt = max(s.EndsAt, now.Add(s.Lease))
-	if idle := a.Publisher.Policy().IdleAfter; said == presence.ActivityActive && idle > 0 {
+	if idle := a.Publisher.Policy().IdleAfter; activity == presence.ActivityActive && idle > 0 {
 		next.IdleAt = max(s.IdleAt, now.Add(idle))
 	}
 	return &next
@@ -210,7 +210,7 @@ func (a *API) signOut(c *call) error {
 }
 
 // sessionFor is the session of the path, if the caller has scope for its user.
-// If not, it cannot be told from one that does not exist.
+// If not, the error is the same as for one that does not exist.
 func sessionFor(c *call, scope auth.Scope) (store.User, presence.SessionID, error) {
 	user, id, err := parseSessionRef(c.r.PathValue("session"))
 	if err == nil && !c.p.MayFor(scope, user) {

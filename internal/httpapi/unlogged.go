@@ -38,7 +38,7 @@ func (a *API) logUnlogged(ctx context.Context, account presence.AccountID, chang
 	return a.Directory.MarkLogged(ctx, account, change)
 }
 
-// LogProfiles commits the entries that a server owed when it ended, in nobody's
+// LogProfiles commits the entries that were missing when the server last stopped, on nobody's
 // name: it is called once, when the server starts.
 func (a *API) LogProfiles(ctx context.Context) error {
 	const page = 100

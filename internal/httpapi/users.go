@@ -37,7 +37,7 @@ func (a *API) createUser(c *call, body *api.CreateUser) error {
 }
 
 // halfMade is the user with the e-mail that is taken, if it was made by the same
-// request before, and the server ended before it recorded the user's standing.
+// request before, and the server stopped before it recorded the user's state.
 func (a *API) halfMade(c *call, asked *directory.User) (directory.User, error) {
 	ctx := c.r.Context()
 	found, err := a.Directory.Find(ctx, c.p.Account, asked.Email)
@@ -102,7 +102,7 @@ func (a *API) readUser(c *call) error {
 }
 
 // updateUser serves PATCH /v1/users/{user}. Names are the user's own to change;
-// e-mail and standing need the :admin scope.
+// e-mail and state need the :admin scope.
 func (a *API) updateUser(c *call, body *api.UpdateUser) error {
 	u, err := a.userFor(c, auth.DirectoryWrite)
 	if err != nil {

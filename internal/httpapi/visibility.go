@@ -107,7 +107,7 @@ func levelOf(field string, word api.VisibilityLevel) (presence.Visibility, error
 			return presence.Visibility(level), nil
 		}
 	}
-	return 0, &presence.FieldError{Field: field, Reason: "must say all, status or offline"}
+	return 0, &presence.FieldError{Field: field, Reason: "must be all, status or offline"}
 }
 
 // watchers finds whom the rules name, by id or e-mail.
@@ -122,7 +122,7 @@ func (a *API) watchers(c *call, named map[string]api.VisibilityLevel) (map[prese
 			return nil, err
 		}
 		if _, again := found[id]; again {
-			return nil, &presence.FieldError{Field: "watchers", Reason: "names somebody twice"}
+			return nil, &presence.FieldError{Field: "watchers", Reason: "names a user twice"}
 		}
 		if found[id], err = levelOf("watchers", word); err != nil {
 			return nil, err
@@ -131,7 +131,7 @@ func (a *API) watchers(c *call, named map[string]api.VisibilityLevel) (map[prese
 	return found, nil
 }
 
-// regroup publishes a user's rules anew after its contacts changed, if that makes
+// regroup publishes a user's rules again after the user's contacts changed, if that makes
 // a difference to them.
 func (a *API) regroup(c *call, u store.User) error {
 	rules, err := a.Directory.Rules(c.r.Context(), u.Account, u.ID)

@@ -46,7 +46,7 @@ func (a *API) createWatch(c *call, body *api.CreateWatch) error {
 	return c.answer(http.StatusCreated, AsWatch(&w))
 }
 
-// watchAsked is what a body says but for the users.
+// watchAsked is what a body asks for, except for the users.
 func watchAsked(body *api.CreateWatch, now time.Time) (w watch.Watch, err error) {
 	if body.User == "" {
 		return w, Required("user")
@@ -87,7 +87,7 @@ func (a *API) listWatches(c *call) error {
 	if err != nil {
 		return err
 	}
-	// Without an owner the account has nobody who waits.
+	// An account without an owner has no watches.
 	watches, err := a.Watches.List(c.r.Context(), c.p.Account, c.p.User, pg.after, pg.limit+1)
 	if err != nil {
 		return err
