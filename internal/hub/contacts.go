@@ -211,7 +211,7 @@ func (r *refreshing) refresh(ctx, read context.Context, account presence.Account
 			lists, err = r.hub.opts.Directory.ContactLists(read, account, part)
 		}
 		if err != nil {
-			r.hub.opts.Log.WarnContext(ctx, "contacts unreadable; will retry", slog.Any("err", err))
+			r.hub.opts.Log.WarnContext(ctx, "cannot read contacts; will retry", slog.Any("err", err))
 			return
 		}
 		for _, id := range part {

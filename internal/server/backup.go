@@ -156,7 +156,7 @@ func (b Backup) requestBackup(ctx context.Context) (*http.Response, error) {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return nil, errNotRunning
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("the server's control socket refuses: run this as the user that the server runs as (%w)", cause(err))
+		return nil, fmt.Errorf("permission denied on the server's control socket: run this as the same user as the server (%w)", cause(err))
 	case err != nil:
 		return nil, fmt.Errorf("ask the server for a backup: %w", err)
 	case response.StatusCode != http.StatusOK:

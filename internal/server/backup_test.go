@@ -169,7 +169,7 @@ func TestNoControlSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := run(t, cfg, server.Options{}, made)
-	if !strings.Contains(r.log.String(), "no control socket") || !strings.Contains(r.log.String(), "is no socket: remove it") {
+	if !strings.Contains(r.log.String(), "no control socket") || !strings.Contains(r.log.String(), "is not a socket: remove it") {
 		t.Errorf("the log does not say so:\n%s", r.log)
 	}
 	if _, err := r.client.Me(t.Context()); err != nil {

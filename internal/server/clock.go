@@ -66,7 +66,7 @@ func (c *steadyClock) step(log *slog.Logger) {
 	c.ahead.Add(int64(max(-followEvery/followBy, min(followEvery/followBy, difference))))
 	switch far := difference.Abs() > warnAbove; {
 	case far && !c.warned:
-		log.Warn("system clock changed; following it slowly", slog.String("difference", difference.String()))
+		log.Warn("system clock stepped; adjusting to it gradually", slog.String("difference", difference.String()))
 		c.warned = true
 	case !far:
 		c.warned = false

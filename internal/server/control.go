@@ -42,7 +42,7 @@ const (
 	controlTimeout = 2 * time.Second
 )
 
-var errStopping = errors.New("the server is stopping: make the backup again when it runs, or when it has stopped")
+var errStopping = errors.New("the server is stopping: run the backup again once it has stopped or is running again")
 
 // A backupSource is a store that can be backed up while it runs.
 type backupSource interface {
@@ -91,7 +91,7 @@ func (c *control) listen(dataDir string) error {
 	case err != nil:
 		return err
 	case info.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("%s is there, and is no socket: remove it", c.path)
+		return fmt.Errorf("%s exists and is not a socket: remove it", c.path)
 	default:
 		if err := os.Remove(c.path); err != nil {
 			return err

@@ -40,7 +40,7 @@ func (f *logFile) Write(p []byte) (int, error) {
 	}
 	_, err := f.file.Write(p)
 	if err != nil && !f.failing {
-		f.log.Error("access log write failed; lines are lost", slog.Any("err", err))
+		f.log.Error("access log write failed; some lines were lost", slog.Any("err", err))
 	}
 	f.failing = err != nil
 	return len(p), nil

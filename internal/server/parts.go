@@ -34,7 +34,7 @@ func (s *Server) parts() []*part {
 		{name: "expiry", start: s.publisher.Run},
 		{name: "sessions of connections", start: func(ctx context.Context) error { s.publisher.KeepBound(ctx); return nil }},
 		{name: "consumers", start: s.consumers.Run},
-		{name: "log of directory changes", start: s.logProfiles},
+		{name: "change log of users", start: s.logProfiles},
 		{name: "watches", start: s.watches.Run},
 	}
 	if s.admin != nil {
@@ -56,7 +56,7 @@ func (s *Server) parts() []*part {
 // it ended. After a failure, the next start or the next change logs them.
 func (s *Server) logProfiles(ctx context.Context) error {
 	if err := s.native.LogProfiles(ctx); err != nil && ctx.Err() == nil {
-		s.log.WarnContext(ctx, "directory changes of an earlier run could not be logged", slog.Any("err", err))
+		s.log.WarnContext(ctx, "user changes from an earlier run could not be written to the commit log", slog.Any("err", err))
 	}
 	return nil
 }
@@ -148,6 +148,7 @@ func (s *Server) Run(ctx context.Context) error {
 		s.log.ErrorContext(ctx, "shutdown timed out waiting for background tasks", slog.Any("tasks", names))
 	}
 	s.close()
+	s.log.InfoContext(ctx, "stopped")
 	return err
 }
 
@@ -195,7 +196,7 @@ func (s *Server) finish(ctx context.Context, running *running, timeout time.Dura
 // finishRequests waits for the requests in flight.
 func (s *Server) finishRequests(ctx context.Context) {
 	if err := s.public.Shutdown(ctx); err != nil {
-		s.log.WarnContext(ctx, "in-flight requests were cut off at the timeout", slog.Any("err", err))
+		s.log.WarnContext(ctx, "requests still in flight at drain-timeout were aborted", slog.Any("err", err))
 	}
 }
 
@@ -212,7 +213,7 @@ func (s *Server) storeFailure(ctx context.Context) error {
 	if err == nil {
 		err = store.ErrFailed
 	}
-	return fmt.Errorf("%w; the server stops, because it can no longer keep what it acknowledges: check %s, then restart it", err, s.storeLocation())
+	return fmt.Errorf("%w; the server is shutting down because it can no longer store updates durably: check %s, then restart it", err, s.storeLocation())
 }
 
 // storeLocation names the disk or the servers that have the store's data.

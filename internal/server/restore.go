@@ -78,7 +78,7 @@ func checkVacant(dataDir string) error {
 	}
 	for _, e := range entries {
 		if e.Name() != "store"+pebblestore.RestoringSuffix {
-			return fmt.Errorf("%w: %s has %q in it; a restore makes a new data directory: name one that is missing or empty", pebblestore.ErrOccupied, dataDir, e.Name())
+			return fmt.Errorf("%w: %s contains %q; a restore creates a new data directory: specify one that is missing or empty", pebblestore.ErrOccupied, dataDir, e.Name())
 		}
 	}
 	return nil
@@ -95,7 +95,7 @@ func checkRestored(dataDir string) error {
 	if _, err := os.Stat(storeDir(dataDir) + pebblestore.RestoringSuffix); err != nil {
 		return nil //nolint:nilerr // nothing was restored here
 	}
-	return fmt.Errorf("data directory %s has no data yet: %w; wait until it has ended, or run \"porchlight restore\" again, which begins anew", dataDir, ErrRestoring)
+	return fmt.Errorf("data directory %s has no data yet: %w; wait until it has ended, or run \"porchlight restore\" again, which starts over", dataDir, ErrRestoring)
 }
 
 // dropRestored removes what a restore left that was killed when all was done. The
@@ -106,7 +106,7 @@ func dropRestored(dataDir string, log *slog.Logger) {
 		return
 	}
 	if err := os.RemoveAll(left); err != nil {
-		log.Warn("what a restore left could not be removed", slog.String("path", left), slog.Any("err", err))
+		log.Warn("could not remove leftover files from an interrupted restore", slog.String("path", left), slog.Any("err", err))
 	}
 }
 

@@ -184,7 +184,6 @@ func (s *Server) close() {
 		if err := s.store.Close(); err != nil && !errors.Is(err, store.ErrFailed) {
 			s.log.Error("closing the store failed", slog.Any("err", err))
 		}
-		s.log.Info("stopped")
 	})
 }
 

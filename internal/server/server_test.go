@@ -399,7 +399,7 @@ func TestStoreFails(t *testing.T) {
 	}
 	eventually(t, time.Second, "/readyz is red", func() bool {
 		status, body := r.get(t, r.AdminURL()+"/readyz")
-		return status == http.StatusServiceUnavailable && strings.Contains(body, "acknowledges nothing more")
+		return status == http.StatusServiceUnavailable && strings.Contains(body, "accepts no more writes")
 	})
 	close(held.report)
 	err = r.wait(t)

@@ -91,7 +91,7 @@ func (c *certificates) reload() {
 	if pair.Leaf != nil {
 		expires = slog.Time("expires", pair.Leaf.NotAfter)
 	}
-	c.log.Info("new certificate loaded", slog.String("cert", c.certFile), expires)
+	c.log.Info("certificate reloaded", slog.String("cert", c.certFile), expires)
 }
 
 // stamps reads the stamps of both files; a missing file has the zero stamp.

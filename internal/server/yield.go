@@ -34,7 +34,7 @@ func openUnlocked(dataDir string, open func() (*pebblestore.Store, error)) (*peb
 	defer func() { _ = os.Remove(ask) }() // a backup removes a file that remains
 	for end := time.Now().Add(yieldTimeout); errors.Is(err, pebblestore.ErrLocked) && time.Now().Before(end); {
 		if err := os.WriteFile(ask, nil, 0o600); err != nil { // again: a backup that begins removes it
-			return nil, fmt.Errorf("ask a backup to give way: %w", err)
+			return nil, fmt.Errorf("ask the running backup to stop: %w", err)
 		}
 		time.Sleep(yieldPollInterval)
 		opened, err = open()

@@ -106,8 +106,8 @@ var (
 	ErrEpoch = errors.New("cursor belongs to another epoch")
 	// ErrFull: too little disk space is free.
 	ErrFull = errors.New("disk almost full; writes are refused until space is free")
-	// ErrFailed: a write or a sync failed, and the store acknowledges nothing more.
-	ErrFailed = errors.New("store failed and acknowledges nothing more")
+	// ErrFailed: a write or a sync failed, and the store accepts no more writes.
+	ErrFailed = errors.New("store failed and accepts no more writes")
 	// ErrUnavailable: the store is temporarily unreachable. Nothing was changed.
 	ErrUnavailable = errors.New("store unavailable")
 	// ErrClosed: the store was closed.

@@ -174,7 +174,7 @@ func (r *runner) release(ctx context.Context) {
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer stop()
 	if err := r.lease.save(ctx, at, false); err != nil && !final(err) {
-		r.log.WarnContext(ctx, "position not saved; entries will be handled again", slog.Any("err", err))
+		r.log.WarnContext(ctx, "could not save the position; entries will be handled again", slog.Any("err", err))
 	}
 }
 
@@ -213,7 +213,7 @@ func (r *runner) follow(ctx context.Context) error {
 		}
 		if !failing {
 			failing = true
-			r.log.WarnContext(ctx, "log unreadable; will retry", slog.Any("err", err))
+			r.log.WarnContext(ctx, "cannot read the commit log; will retry", slog.Any("err", err))
 		}
 		r.backOff(ctx, wait)
 	}

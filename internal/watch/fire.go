@@ -255,7 +255,7 @@ func (r *Registry) deliver(ctx context.Context, w *Watch) {
 		return
 	}
 	if err := r.Acknowledge(ctx, *w); err != nil {
-		r.Log.WarnContext(ctx, "delivered watch not removed; will retry", slog.Any("err", err))
+		r.Log.WarnContext(ctx, "could not remove a delivered watch; will retry", slog.Any("err", err))
 	}
 }
 
@@ -271,7 +271,7 @@ func (r *Registry) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		err := r.catchUp(ctx)
 		if err != nil && !failing && ctx.Err() == nil {
-			r.Log.WarnContext(ctx, "watch evaluation failed; will retry", slog.Any("err", err))
+			r.Log.WarnContext(ctx, "cannot follow changes of watches; will retry", slog.Any("err", err))
 		}
 		failing = err != nil
 		select {

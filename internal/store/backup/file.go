@@ -17,7 +17,7 @@ const syncEvery = 8 << 20
 
 // Errors of Create. Each comes with a text that says what to do.
 var (
-	ErrExists = errors.New("the file is there already")
+	ErrExists = errors.New("the file already exists")
 	ErrBusy   = errors.New("another backup is writing to the file")
 	// ErrNoSpace: less would be left on the disk than must be.
 	ErrNoSpace = errors.New("the disk is almost full")
@@ -48,14 +48,14 @@ func Create(path string, force bool, room func() (uint64, error)) (*File, error)
 			return nil, fmt.Errorf("create the backup: %w", err)
 		}
 		if err := lockFile(f); err != nil {
-			return nil, errors.Join(fmt.Errorf("%w %s: wait until it has ended, or name another (%w)", ErrBusy, path, err), f.Close())
+			return nil, errors.Join(fmt.Errorf("%w %s: wait until it has ended, or choose another name (%w)", ErrBusy, path, err), f.Close())
 		}
 		if b.f = f; b.named() {
 			break
 		}
 		f.Close() // the one that had the lock has moved it away
 		if info, err := os.Lstat(path + partialSuffix); err == nil && !info.Mode().IsRegular() {
-			return nil, fmt.Errorf("%w: %s is no regular file; remove it, or name another", ErrExists, path+partialSuffix)
+			return nil, fmt.Errorf("%w: %s is not a regular file; remove it, or choose another name", ErrExists, path+partialSuffix)
 		}
 	}
 	if err := errors.Join(b.f.Truncate(0), b.f.Chmod(0o600)); err != nil {
@@ -73,9 +73,9 @@ func (b *File) vacant() error {
 	case err != nil:
 		return fmt.Errorf("create the backup: %w", err)
 	case !info.Mode().IsRegular():
-		return fmt.Errorf("%w: %s is no regular file; name another, or write to standard output with \"-\"", ErrExists, b.path)
+		return fmt.Errorf("%w: %s is not a regular file; choose another name, or write to standard output with \"-\"", ErrExists, b.path)
 	case !b.force:
-		return fmt.Errorf("%w: %s; name another, or replace it with --force", ErrExists, b.path)
+		return fmt.Errorf("%w: %s; choose another name, or replace it with --force", ErrExists, b.path)
 	}
 	return nil
 }

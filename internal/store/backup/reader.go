@@ -82,7 +82,7 @@ func decodeJSON(text []byte, to any) error {
 		return err
 	}
 	if d.More() {
-		return errors.New("there is something after it")
+		return errors.New("unexpected data after the end")
 	}
 	return nil
 }
@@ -238,7 +238,7 @@ func (r *Reader) fill(b []byte) error {
 	n, err := io.ReadFull(r.from, b)
 	r.at += int64(n)
 	if isEnd(err) {
-		return damaged(r.at, "it ends there, before its trailer")
+		return damaged(r.at, "the file is truncated")
 	}
 	if err != nil {
 		return fmt.Errorf("read the backup: %w", err)

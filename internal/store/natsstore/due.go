@@ -33,7 +33,7 @@ func (s *Store) Due(ctx context.Context, fn func([]store.User) error) error {
 	}
 	defer s.due.Store(false)
 	d := &dueRun{s: s, fn: fn}
-	return s.poll(ctx, "what is due", d.step)
+	return s.poll(ctx, "expiry timers", d.step)
 }
 
 // A dueRun is one call of Due.
@@ -188,12 +188,12 @@ func (s *Store) fill(ctx context.Context, f *firing, present map[string]storedMs
 	if m, ok := present[s.names.state(f.user)]; ok {
 		if f.it, err = decodeItem(f.user, m); err != nil {
 			f.it, f.damaged = nil, true
-			s.log.ErrorContext(ctx, "record unreadable; cannot evaluate expiry", slog.String("user", string(f.user.ID)), slog.Any("err", err))
+			s.log.ErrorContext(ctx, "cannot read the record; cannot evaluate its expiry", slog.String("user", string(f.user.ID)), slog.Any("err", err))
 		}
 	}
 	if m, ok := present[s.names.schedule(f.user)]; ok {
 		if f.scheduled, err = decodeInstant(s.names.firing(f.user), m.data); err != nil {
-			s.log.ErrorContext(ctx, "damaged schedule; it is stored again", slog.String("subject", m.subject))
+			s.log.ErrorContext(ctx, "damaged schedule; rewriting it", slog.String("subject", m.subject))
 		}
 	}
 }

@@ -130,5 +130,5 @@ func (s *Store) fail(cause error) {
 	}
 	s.failure = fmt.Errorf("%w: %w", store.ErrFailed, cause)
 	close(s.failed)
-	s.log.Error("the store failed and acknowledges nothing more: fix NATS, then restart", slog.Any("err", cause))
+	s.log.Error("the store failed and accepts no more writes: fix NATS, then restart", slog.Any("err", cause))
 }

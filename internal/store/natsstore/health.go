@@ -140,11 +140,11 @@ func (s *Store) verifyOnce(ctx context.Context) error {
 	case stage == absent:
 		return lost(s.names.stream(), "together with stream "+s.names.history())
 	case stage == unfinished:
-		return lost(s.names.stream(), "and was made anew, empty")
+		return lost(s.names.stream(), "and was recreated empty")
 	case w.id.Epoch != s.epoch:
 		return fmt.Errorf("%w: expected epoch %s, found %s; restart porchlight", errOtherEpoch, s.epoch, w.id.Epoch)
 	case w.state.State.LastSeq < known:
-		return fmt.Errorf("%w: stream %s ends at %d, and %d was stored before: restore a backup into a new prefix", ErrLost, s.names.stream(), w.state.State.LastSeq, known)
+		return fmt.Errorf("%w: stream %s ends at %d, and %d was stored before: restore a backup under a new store name (nats://HOST/NAME)", ErrLost, s.names.stream(), w.state.State.LastSeq, known)
 	}
 	return nil
 }

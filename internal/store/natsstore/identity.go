@@ -76,31 +76,31 @@ func (s *Store) stage(w inventory) (stage, error) {
 	case w.id != nil:
 		return complete, s.checkIdentity(w)
 	case w.state.State.LastSeq > 0:
-		return 0, fmt.Errorf("%w: stream %s has messages and no store's identity: choose another prefix, or restore a backup into a new one", ErrForeign, n.stream())
+		return 0, fmt.Errorf("%w: stream %s contains messages but no store identity: choose another store name (nats://HOST/NAME), or restore a backup under a new one", ErrForeign, n.stream())
 	case w.history != nil && w.history.State.LastSeq > 0:
-		return 0, lost(n.stream(), "and was made anew, empty")
+		return 0, lost(n.stream(), "and was recreated empty")
 	}
 	return unfinished, nil
 }
 
 func lost(stream, how string) error {
-	return fmt.Errorf("%w: stream %s is missing %s: restore a backup into a new prefix; it is not created again, since that would hide the loss", ErrLost, stream, how)
+	return fmt.Errorf("%w: stream %s is missing %s: restore a backup under a new store name (nats://HOST/NAME); it is not created again, since that would hide the loss", ErrLost, stream, how)
 }
 
 // checkIdentity refuses formats of others, and streams that are not the store's.
 func (s *Store) checkIdentity(w inventory) error {
 	n := s.names
 	if w.id.Format > formatVersion {
-		return fmt.Errorf("%w: stream %s has format %d, this porchlight knows up to %d: use the porchlight that made it, or restore a backup into a new prefix", ErrNewer, n.stream(), w.id.Format, formatVersion)
+		return fmt.Errorf("%w: stream %s has format %d, this version supports formats up to %d: use the porchlight that made it, or restore a backup under a new store name (nats://HOST/NAME)", ErrNewer, n.stream(), w.id.Format, formatVersion)
 	}
 	if w.history == nil {
-		return lost(n.history(), "while stream "+n.stream()+" is there")
+		return lost(n.history(), "while stream "+n.stream()+" exists")
 	}
 	if !w.state.Created.Equal(w.id.StateCreated) {
-		return lost(n.stream(), fmt.Sprintf("as it was made at %v; there is another of %v", w.id.StateCreated, w.state.Created))
+		return lost(n.stream(), fmt.Sprintf("(created at %v); another one was created at %v", w.id.StateCreated, w.state.Created))
 	}
 	if !w.history.Created.Equal(w.id.HistoryCreated) {
-		return lost(n.history(), fmt.Sprintf("as it was made at %v; there is another of %v", w.id.HistoryCreated, w.history.Created))
+		return lost(n.history(), fmt.Sprintf("(created at %v); another one was created at %v", w.id.HistoryCreated, w.history.Created))
 	}
 	if err := s.checkState(w.state.Config); err != nil {
 		return err
@@ -189,7 +189,7 @@ func (s *Store) checkAge(ctx context.Context, w inventory) error {
 	if at, err := s.leaderAt(ctx, s.names.stream()); err != nil || copied <= at {
 		return err
 	}
-	return fmt.Errorf("%w: stream %s ends at %d, and stream %s has entries up to %d: the servers run on older data than before; restore a backup into a new prefix",
+	return fmt.Errorf("%w: stream %s ends at %d, and stream %s has entries up to %d: the servers appear to have been rolled back to older data; restore a backup under a new store name (nats://HOST/NAME)",
 		ErrLost, s.names.stream(), w.state.State.LastSeq, s.names.history(), copied)
 }
 
@@ -205,7 +205,7 @@ func (s *Store) awaitSource(ctx context.Context) {
 			return
 		}
 		if b.wait(ctx) != nil {
-			s.log.WarnContext(ctx, "nats: the history stream does not copy yet", slog.String("stream", s.names.history()))
+			s.log.WarnContext(ctx, "nats: the history stream is not sourcing from the state stream yet", slog.String("stream", s.names.history()))
 			return
 		}
 	}

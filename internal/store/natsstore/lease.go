@@ -96,10 +96,10 @@ func (l *lease) acquire(ctx context.Context) error {
 			}
 		case found == 0:
 			found, since = seq, time.Now()
-			l.s.log.InfoContext(ctx, "waiting for the lease of another porchlight, which may be gone",
+			l.s.log.InfoContext(ctx, "another porchlight holds the lease and may be dead; waiting for the lease to expire",
 				slog.String("host", holder.Host), slog.Int("process", holder.Process), slog.Duration("term", holder.Term))
 		case found != seq:
-			return fmt.Errorf("%w: process %d on host %s, on NATS at %s with prefix %s; one at a time can serve a store: stop that one, or give this one a store of its own with another name behind the URL's hosts",
+			return fmt.Errorf("%w: process %d on host %s, on NATS at %s with store name %s; only one porchlight can serve a store at a time: stop the other one, or give this one its own store by changing /NAME in the store URL",
 				ErrServed, holder.Process, holder.Host, l.s.where, l.s.opts.Prefix)
 		}
 		select {
@@ -205,6 +205,6 @@ func (l *lease) release() {
 	seq := l.seq
 	l.mu.Unlock()
 	if err := l.store(ctx, claim{}, seq); err != nil {
-		l.s.log.Warn("nats: lease not released; the next start waits for its expiry", slog.Any("err", err))
+		l.s.log.Warn("nats: lease not released; the next start must wait until it expires", slog.Any("err", err))
 	}
 }

@@ -173,7 +173,7 @@ func (s *Store) connect(url string) error {
 // connectError is err without the address, which may hold a password.
 func connectError(err error) error {
 	if _, ok := errors.AsType[*url.Error](err); ok {
-		return errors.New("the address cannot be read: write it as nats://HOST:PORT, and escape other characters than letters and digits in the user and password as %XX")
+		return errors.New("the address is not valid: use the form nats://HOST:PORT, and percent-encode all characters except letters and digits in the user name and password (%XX)")
 	}
 	for _, denied := range []error{
 		nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired, nats.ErrPermissionViolation,
@@ -188,7 +188,7 @@ func connectError(err error) error {
 // gaveUp: nobody asked for it, and the client will not connect again.
 func (s *Store) gaveUp(err error) {
 	if s.haltedError() == nil {
-		s.fail(fmt.Errorf("the connection to NATS at %s is closed for good: %w", s.where, cmp.Or(err, nats.ErrConnectionClosed)))
+		s.fail(fmt.Errorf("the connection to NATS at %s is permanently closed: %w", s.where, cmp.Or(err, nats.ErrConnectionClosed)))
 	}
 }
 

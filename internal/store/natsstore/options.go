@@ -81,7 +81,7 @@ var (
 	// ErrLost: a part of a store that was created before is missing.
 	ErrLost = errors.New("a part of the store is lost")
 	// ErrForeign: the streams' names are taken by something else.
-	ErrForeign = errors.New("the streams belong to something else")
+	ErrForeign = errors.New("the streams were not created by Porchlight")
 )
 
 const maxPrefix = 64

@@ -28,7 +28,7 @@ func (s *Store) poll(ctx context.Context, what string, step func(context.Context
 			return ended
 		}
 		if logged.isNew(err) {
-			s.log.WarnContext(ctx, "nats: read failed; will retry", slog.String("of", what), slog.Any("err", err))
+			s.log.WarnContext(ctx, "nats: read failed; will retry", slog.String("what", what), slog.Any("err", err))
 		}
 		if found {
 			idle = backoff{}

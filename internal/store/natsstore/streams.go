@@ -84,7 +84,7 @@ func same[T comparable](name string, found, want T, fix string) setting {
 	return setting{name: name, found: found, want: want, ok: found == want, fix: fix}
 }
 
-const recreate = "it cannot be changed on an existing stream: restore a backup into a new prefix"
+const recreate = "it cannot be changed on an existing stream: restore a backup under a new store name (nats://HOST/NAME)"
 
 // checkState compares the state stream with what was created.
 func (s *Store) checkState(have jetstream.StreamConfig) error {
@@ -92,8 +92,8 @@ func (s *Store) checkState(have jetstream.StreamConfig) error {
 	edit := "set it with nats stream edit " + want.Name
 	return s.refuse(want.Name, append(s.checkCommon(have, want),
 		same("max_msgs_per_subject", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject, edit),
-		same("max_age", have.MaxAge, 0, edit+": nothing may end by age"),
-		same("max_bytes", have.MaxBytes, -1, edit+": a limit drops what is oldest"),
+		same("max_age", have.MaxAge, 0, edit+": messages must not expire by age"),
+		same("max_bytes", have.MaxBytes, -1, edit+": a size limit discards the oldest messages"),
 		same("allow_atomic", have.AllowAtomicPublish, true, edit),
 		same("allow_msg_schedules", have.AllowMsgSchedules, true, edit),
 		same("allow_msg_ttl", have.AllowMsgTTL, true, edit),
@@ -110,7 +110,7 @@ func (s *Store) checkHistory(have jetstream.StreamConfig) error {
 	edit := "set it with nats stream edit " + want.Name
 	return s.refuse(want.Name, append(s.checkCommon(have, want),
 		same("max_msgs_per_subject", max(have.MaxMsgsPerSubject, -1), -1, edit+": it drops entries that nobody has read"),
-		same("max_age", have.MaxAge, want.MaxAge, edit+", or set the retention to it"),
+		same("max_age", have.MaxAge, want.MaxAge, edit+", or set log-retention to match"),
 		same("max_bytes", have.MaxBytes, -1, edit+": a limit drops entries that nobody has read"),
 		same("subjects", sorted(have.Subjects), "", edit),
 		same("republish", republished(have.RePublish), "", edit),
@@ -123,19 +123,19 @@ func (s *Store) checkCommon(have, want jetstream.StreamConfig) []setting {
 	edit := "set it with nats stream edit " + want.Name
 	replicas := setting{
 		name: "num_replicas", found: have.Replicas, want: fmt.Sprint("at least ", want.Replicas),
-		ok: have.Replicas >= want.Replicas || s.opts.Relaxed, fix: edit + ", or set fewer replicas",
+		ok: have.Replicas >= want.Replicas || s.opts.Relaxed, fix: edit + ", or lower store-replicas",
 	}
 	return []setting{
 		replicas,
 		same("storage", have.Storage, jetstream.FileStorage, recreate),
-		same("persist_mode", have.PersistMode, jetstream.DefaultPersistMode, recreate+": async acknowledges what is not on a disk"),
+		same("persist_mode", have.PersistMode, jetstream.DefaultPersistMode, recreate+": async acknowledges writes before they are on disk"),
 		same("retention", have.Retention, jetstream.LimitsPolicy, recreate),
 		same("allow_direct", have.AllowDirect, true, edit),
 		same("deny_delete", have.DenyDelete, true, recreate),
 		same("deny_purge", have.DenyPurge, false, recreate),
 		same("max_msgs", have.MaxMsgs, -1, edit),
 		same("max_msg_size", max(have.MaxMsgSize, -1), -1, edit),
-		same("subject_delete_marker_ttl", have.SubjectDeleteMarkerTTL, 0, edit+": it stores messages that are not the store's"),
+		same("subject_delete_marker_ttl", have.SubjectDeleteMarkerTTL, 0, edit+": it adds messages that Porchlight does not expect"),
 		same("no_ack", have.NoAck, false, edit),
 		same("sealed", have.Sealed, false, recreate),
 		same("mirror", have.Mirror == nil, true, recreate),
@@ -168,7 +168,7 @@ func sourced(sources []*jetstream.StreamSource) string {
 	for i, x := range sources {
 		texts[i] = x.Name + " " + x.FilterSubject
 		if x.External != nil || len(x.SubjectTransforms) > 0 || x.OptStartSeq > 0 || x.OptStartTime != nil {
-			texts[i] += " changed on the way"
+			texts[i] += " (transformed)"
 		}
 	}
 	return sorted(texts)

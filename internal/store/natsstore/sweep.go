@@ -91,7 +91,7 @@ func (s *Store) rearmForgotten(ctx context.Context, late []*firing) error {
 		err := s.rearmOnce(ctx, f.it)
 		switch {
 		case err == nil:
-			s.log.InfoContext(ctx, "expiry timer had not fired; it is scheduled again", slog.String("user", string(f.user.ID)))
+			s.log.InfoContext(ctx, "expiry timer had not fired; rescheduled", slog.String("user", string(f.user.ID)))
 		case errors.Is(err, errOvertaken):
 		case ctx.Err() != nil, s.haltedError() != nil, errors.Is(err, store.ErrFull):
 			return err

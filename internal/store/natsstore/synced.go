@@ -28,7 +28,7 @@ func (s *Store) checkSynced(ctx context.Context) error {
 		return nil
 	}
 	if s.opts.System == "" && s.opts.SystemCredentials == "" {
-		return fmt.Errorf("%w: %w: whether the servers sync every write (sync_interval: always) can only be asked with the system account: give its URL or credentials, or accept relaxed durability", ErrSettings, ErrUnasked)
+		return fmt.Errorf("%w: %w: only a user of the system account can check whether the servers sync every write (sync_interval: always): give its URL or credentials, or set durability to os", ErrSettings, ErrUnasked)
 	}
 	servers, err := s.askServers(ctx)
 	if err != nil {
@@ -41,10 +41,10 @@ func (s *Store) checkSynced(ctx context.Context) error {
 		}
 	}
 	if len(bad) > 0 {
-		return fmt.Errorf("%w: server %s does not sync every write: set sync_interval: always in its jetstream block, or accept relaxed durability", ErrSettings, strings.Join(bad, ", "))
+		return fmt.Errorf("%w: server %s does not sync every write: set sync_interval: always in its jetstream block, or set durability to os", ErrSettings, strings.Join(bad, ", "))
 	}
 	if len(servers.storing) < servers.expected() {
-		return fmt.Errorf("%w: only %d of %d servers responded within %v whether they sync every write: repair the others or take them out of the cluster, or accept relaxed durability", errNotAllAnswered, len(servers.storing), servers.expected(), gatherTime)
+		return fmt.Errorf("%w: only %d of %d servers reported within %v whether they sync every write: repair the others or remove them from the cluster, or set durability to os", errNotAllAnswered, len(servers.storing), servers.expected(), gatherTime)
 	}
 	return nil
 }

@@ -92,7 +92,7 @@ func BackupDir(ctx context.Context, dir string, w io.Writer, o Options, progress
 // openForBackup locks the directory and opens the database read-only.
 func (s *Store) openForBackup() (err error) {
 	if s.lock, err = pebble.LockDirectory(s.dir, s.opts.FS); err != nil {
-		return lockError(s.dir, err)
+		return lockError(s.dir, err, ownDirectory)
 	}
 	if err = s.runIsolated(s.openReadOnly); err != nil {
 		return errors.Join(s.openError(err), s.lock.Close())

@@ -48,7 +48,7 @@ func (s *Store) fail(cause error) {
 	if !s.open.Load() {
 		return // Open returns the cause
 	}
-	s.log.Error("store failed and acknowledges nothing more; fix the disk, then restart", slog.String("dir", s.dir), slog.Any("err", cause))
+	s.log.Error("store failed and accepts no more writes; fix the disk, then restart", slog.String("dir", s.dir), slog.Any("err", cause))
 }
 
 // markOpen marks the store as open, unless it failed while opening.

@@ -25,7 +25,7 @@ func (s *Store) fitDisk() {
 	s.opts.MemTableBytes = min(s.opts.MemTableBytes, max(total/diskPerMemTable, minMemTable))
 	if s.opts.MinFreeBytes > total/diskPerFreeBytes {
 		s.opts.MinFreeBytes = total / diskPerFreeBytes
-		s.log.Warn("small disk; low-disk lowered to an eighth of its size",
+		s.log.Warn("small disk; low-disk lowered to an eighth of the disk's size",
 			slog.String("dir", s.dir), slog.Int64("disk_bytes", total), slog.Int64("low_disk_bytes", s.opts.MinFreeBytes))
 	}
 }

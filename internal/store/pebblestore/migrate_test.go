@@ -79,7 +79,7 @@ func TestDowngrade(t *testing.T) {
 	for format := 2; format <= formatVersion; format++ {
 		for _, kind := range []string{"clean", "killed"} {
 			mem := fromDisk(t, filepath.Join(goldenDir, strconv.Itoa(format), kind))
-			says := fmt.Sprintf("has format %d, this porchlight knows up to %d", format, format-1)
+			says := fmt.Sprintf("has format %d, this version supports formats up to %d", format, format-1)
 			refused(t, mem, older(mem, format-1), ErrNewer, says, "use a newer porchlight")
 		}
 	}

@@ -68,7 +68,7 @@ var _ store.Store = (*Store)(nil)
 var (
 	ErrLocked  = errors.New("another process uses the data directory")
 	ErrNewer   = errors.New("the data directory has a newer format")
-	ErrForeign = errors.New("the directory holds something else")
+	ErrForeign = errors.New("the directory contains other data")
 	ErrMissing = errors.New("there is no data directory")
 	// ErrUnfinished: the machine stopped while the directory was created.
 	ErrUnfinished = errors.New("the data directory is unfinished")
@@ -201,7 +201,7 @@ func (s *Store) inspect() (exists bool, err error) {
 }
 
 func (s *Store) newerError(format string) error {
-	return fmt.Errorf("%w: data directory %s has format %s, this porchlight knows up to %d: use a newer porchlight, or restore a backup into a new directory",
+	return fmt.Errorf("%w: data directory %s has format %s, this version supports formats up to %d: use a newer porchlight, or restore a backup into a new directory",
 		ErrNewer, s.dir, format, s.newestFormat())
 }
 
@@ -217,7 +217,7 @@ func isPebbleFile(name string) bool {
 // openDB locks the directory and opens the database.
 func (s *Store) openDB() (err error) {
 	if s.lock, err = pebble.LockDirectory(s.dir, s.opts.FS); err != nil {
-		return lockError(s.dir, err)
+		return lockError(s.dir, err, ownDirectory)
 	}
 	err = s.runIsolated(func() (err error) {
 		if err := s.loadWatermark(); err != nil {
@@ -404,7 +404,7 @@ func (s *Store) loadNumbers() error {
 	// A batch writes both. If the number were too low, callers would wait forever for
 	// sequence numbers that were assigned long ago.
 	if last, err := s.lastLogged(); err != nil || uint64(last) > seq {
-		return errors.Join(err, damaged("the database", fmt.Errorf("the log ends at %d, and the last number is %d", last, seq)))
+		return errors.Join(err, damaged("the database", fmt.Errorf("the log ends at position %d, but the last position assigned is %d", last, seq)))
 	}
 	s.progress.staged.Store(seq)
 	s.progress.durable.Store(seq)

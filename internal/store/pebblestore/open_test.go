@@ -126,7 +126,7 @@ func TestOpenNewerFormat(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused(t, fs, Options{}, ErrNewer,
-		fmt.Sprintf("data directory data has format %d, this porchlight knows up to %d: use a newer porchlight, or restore a backup into a new directory", formatVersion+1, formatVersion))
+		fmt.Sprintf("data directory data has format %d, this version supports formats up to %d: use a newer porchlight, or restore a backup into a new directory", formatVersion+1, formatVersion))
 }
 
 // TestOpenNewerFormatUnmarked: the format is in the database too, should the

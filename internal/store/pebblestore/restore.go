@@ -67,7 +67,7 @@ func checkVacant(fs vfs.FS, dir string) error {
 		return fmt.Errorf("restore to %s: %w", dir, err)
 	}
 	if len(names) > 0 {
-		return fmt.Errorf("%w: %s contains %q; a restore creates a new data directory: name one that is missing or empty", ErrOccupied, dir, names[0])
+		return fmt.Errorf("%w: %s contains %q; a restore creates a new data directory: specify one that is missing or empty", ErrOccupied, dir, names[0])
 	}
 	return nil
 }
@@ -82,7 +82,7 @@ func openBackup(from io.Reader) (*backup.Reader, error) {
 	case h.Engine != backupEngine:
 		return nil, fmt.Errorf("%w: it holds the data of engine %q, and this porchlight knows %q: use a newer porchlight", backup.ErrNewer, h.Engine, backupEngine)
 	case h.Format > formatVersion:
-		return nil, fmt.Errorf("%w: its data have format %d, and this porchlight knows up to %d: use a newer porchlight", backup.ErrNewer, h.Format, formatVersion)
+		return nil, fmt.Errorf("%w: its data have format %d, and this version supports formats up to %d: use a newer porchlight", backup.ErrNewer, h.Format, formatVersion)
 	case h.Format < 1:
 		return nil, fmt.Errorf("%w: its data have the invalid format %d", backup.ErrDamaged, h.Format)
 	}

@@ -158,7 +158,7 @@ func TestRestoreRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			mustClose(t, s)
-		}, want: ErrOccupied, text: "name one that is missing or empty"},
+		}, want: ErrOccupied, text: "specify one that is missing or empty"},
 		"a file is there": {prepare: func(t *testing.T, fs *vfs.MemFS) {
 			if err := fs.MkdirAll("data", 0o700); err != nil {
 				t.Fatal(err)

@@ -43,7 +43,7 @@ func (s *Store) refillReserve() {
 		return
 	}
 	if err := s.space.reserve.fill(); err != nil {
-		s.log.Warn("disk space reserve not refilled; will retry", slog.String("dir", s.dir), slog.Any("err", err))
+		s.log.Warn("could not refill the disk space reserve; will retry", slog.String("dir", s.dir), slog.Any("err", err))
 	}
 }
 
@@ -83,7 +83,7 @@ func (s *Store) measureFreeSpace() (enough bool) {
 		return false
 	}
 	if err != nil {
-		s.log.Error("free disk space not measured; will retry", slog.String("dir", s.dir), slog.Any("err", err))
+		s.log.Error("could not measure free disk space; will retry", slog.String("dir", s.dir), slog.Any("err", err))
 		return false
 	}
 	s.stats.free.Store(free)

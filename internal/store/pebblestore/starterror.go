@@ -55,12 +55,16 @@ func remedy(dir string, err error) string {
 	return fmt.Sprintf("check the disk under %s and the system log, then start porchlight again; if the data cannot be read any more, restore a backup into a new directory", dir)
 }
 
+// ownDirectory is the advice of lockError to a process that needs a directory.
+const ownDirectory = "or give this one a directory of its own"
+
 // lockError distinguishes a directory in use from one that cannot be locked.
-func lockError(dir string, err error) error {
+// otherwise is what to do other than stop the process that uses it.
+func lockError(dir string, err error, otherwise string) error {
 	_, opening := errors.AsType[*os.PathError](err)
 	errno, system := errors.AsType[syscall.Errno](err)
 	if opening || system && errno != syscall.EAGAIN && errno != syscall.EACCES {
 		return fmt.Errorf("lock: %w", err)
 	}
-	return fmt.Errorf("%w: %s is locked (%w); stop the other porchlight, or give this one a directory of its own", ErrLocked, dir, err)
+	return fmt.Errorf("%w: %s is locked (%w); stop the other porchlight, %s", ErrLocked, dir, err, otherwise)
 }

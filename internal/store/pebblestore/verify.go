@@ -75,11 +75,7 @@ func (v *verifier) run() error {
 }
 
 func verifyLockError(dir string, err error) error {
-	err = lockError(dir, err)
-	if errors.Is(err, ErrLocked) {
-		return fmt.Errorf("%w, or make a backup and verify that", err)
-	}
-	return err
+	return lockError(dir, err, "or make a backup and verify the backup instead")
 }
 
 // A verifier is one run of Verify.

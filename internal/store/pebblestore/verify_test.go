@@ -79,7 +79,7 @@ func TestVerifyRefuses(t *testing.T) {
 	dir := t.TempDir()
 	mustOpen(t, dir, Options{})
 	_, err := Verify(context.Background(), dir, VerifyOptions{})
-	if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "make a backup and verify that") {
+	if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "make a backup and verify the backup") {
 		t.Errorf("a directory in use: %v, want ErrLocked", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -126,7 +126,7 @@ func TestVerifyContradictions(t *testing.T) {
 		{"a document from the future", "after the last", func(_ *testing.T, _ *Store, b *pebble.Batch) {
 			_ = b.Set(strangeKey(), appendDoc(nil, docHead{seq: 1e6}, nil), nil)
 		}},
-		{"a number too low", "the last number is 40", func(_ *testing.T, _ *Store, b *pebble.Batch) { _ = b.Set([]byte(metaSeq), appendNumber(nil, 40), nil) }},
+		{"a number too low", "the last position assigned is 40", func(_ *testing.T, _ *Store, b *pebble.Batch) { _ = b.Set([]byte(metaSeq), appendNumber(nil, 40), nil) }},
 		{"an entry that was dropped", "were dropped", func(_ *testing.T, _ *Store, b *pebble.Batch) { _ = b.Set([]byte(metaTrim), appendNumber(nil, 5), nil) }},
 		{"no epoch", "the epoch is missing", func(_ *testing.T, _ *Store, b *pebble.Batch) { _ = b.Delete([]byte(metaEpoch), nil) }},
 		{"no format", "invalid format", func(_ *testing.T, _ *Store, b *pebble.Batch) { _ = b.Delete([]byte(metaFormat), nil) }},

@@ -153,7 +153,7 @@ func (s *Store) checkWatermark(last store.Position) error {
 	}
 	st := *s.lastWatermark
 	if last < st.position || st.clean && last != st.position {
-		return damaged(s.dir, fmt.Errorf("the database ends at number %d, and %d was on the disk: acknowledged updates are lost", last, st.position))
+		return damaged(s.dir, fmt.Errorf("the database ends at position %d, but position %d had been synced to disk: acknowledged updates are lost", last, st.position))
 	}
 	if !st.clean {
 		return nil
@@ -289,7 +289,7 @@ func (s *Store) advanceWatermark() {
 	}
 	if err := s.watermark.advance(durable); err != nil {
 		if errors.Is(err, syscall.ENOSPC) {
-			s.log.Error("watermark not advanced: disk full", slog.String("dir", s.dir), slog.Any("err", err))
+			s.log.Error("could not record the last synced position: disk full", slog.String("dir", s.dir), slog.Any("err", err))
 			return
 		}
 		s.fail(err)
