@@ -23,7 +23,7 @@ func TestOneNodeServes(t *testing.T) {
 		t.Fatalf("a second node: %v, want ErrServed", err)
 	}
 	host, _ := os.Hostname()
-	for _, part := range []string{"host " + host, "stop that one", "a store of its own", "127.0.0.1"} {
+	for _, part := range []string{"host " + host, "stop the other one", "its own store", "127.0.0.1"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("the message does not say %q: %v", part, err)
 		}
