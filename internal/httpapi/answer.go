@@ -15,8 +15,8 @@ import (
 // header sets a header whose name is in canonical form.
 func header(w http.ResponseWriter, name, value string) { w.Header()[name] = []string{value} }
 
-// answer writes a body of JSON.
-func (c *call) answer(status int, body any) error {
+// writeBody writes a body of JSON.
+func (c *call) writeBody(status int, body any) error {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return err
@@ -30,32 +30,32 @@ func (c *call) write(status int, data []byte) error { return WriteJSON(c.w, stat
 func WriteJSON(w http.ResponseWriter, status int, data []byte) error {
 	data = append(data, '\n')
 	header(w, "Content-Type", "application/json")
-	Seal(w)
+	SetPrivate(w)
 	header(w, "Content-Length", strconv.Itoa(len(data)))
 	w.WriteHeader(status)
 	_, err := w.Write(data)
 	return err
 }
 
-// done answers without a body, or gives the error back.
-func (c *call) done(err error) error {
+// finish responds without a body, or returns the error.
+func (c *call) finish(err error) error {
 	if err != nil {
 		return err
 	}
-	return c.nothing()
+	return c.noContent()
 }
 
-// nothing answers without a body.
-func (c *call) nothing() error {
-	c.seal()
+// noContent responds without a body.
+func (c *call) noContent() error {
+	c.setPrivate()
 	c.w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-func (c *call) seal() { Seal(c.w) }
+func (c *call) setPrivate() { SetPrivate(c.w) }
 
 // Seal keeps an answer out of caches, and browsers from guessing at its type.
-func Seal(w http.ResponseWriter) {
+func SetPrivate(w http.ResponseWriter) {
 	header(w, "Cache-Control", "no-store")
 	header(w, "X-Content-Type-Options", "nosniff")
 }
@@ -71,15 +71,15 @@ func (c *call) setWriteHeaders(result *publish.Result) {
 
 // withBody reads the body for a handler, before any other check.
 func withBody[T any](serve func(*call, *T) error) func(*call) error {
-	return bodyWithin(wire.MaxBody, serve)
+	return withBodyLimit(wire.MaxBody, serve)
 }
 
 // withLargeBody is withBody for requests about many users or sessions.
 func withLargeBody[T any](serve func(*call, *T) error) func(*call) error {
-	return bodyWithin(wire.MaxQueryBody, serve)
+	return withBodyLimit(wire.MaxQueryBody, serve)
 }
 
-func bodyWithin[T any](limit int64, serve func(*call, *T) error) func(*call) error {
+func withBodyLimit[T any](limit int64, serve func(*call, *T) error) func(*call) error {
 	return func(c *call) error {
 		asked := new(T)
 		if err := wire.ReadJSON(c.w, c.r, limit, asked); err != nil {

@@ -12,8 +12,8 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// batchWorkers is how many refreshes of one batch are published at once: enough
-// to share commit groups.
+// batchWorkers is how many refreshes of one batch are published at once. They are
+// enough to share commit groups.
 const batchWorkers = 256
 
 // refreshMany serves POST /v1/sessions/refresh. Its body may be as large as a
@@ -37,11 +37,11 @@ func (a *API) refreshMany(c *call, body *api.SessionRefresh) error {
 	}
 	close(work)
 	group.Wait()
-	return c.answer(http.StatusOK, &api.RefreshResults{Results: results})
+	return c.writeBody(http.StatusOK, &api.RefreshResults{Results: results})
 }
 
-// checkBatch refuses a session that comes twice: which was to count last is not
-// known when all are carried out at once.
+// checkBatch refuses a session that is in the batch twice, because items are applied
+// concurrently, in no defined order.
 func checkBatch(items []api.RefreshItem) error {
 	if items == nil {
 		return Required("sessions")
@@ -90,5 +90,5 @@ func (a *API) refreshOne(c *call, item *api.RefreshItem) (*presence.Session, err
 	if !ok {
 		return nil, presence.ErrUnknownSession
 	}
-	return a.refreshed(session, activity, began), nil
+	return a.withRefresh(session, activity, began), nil
 }

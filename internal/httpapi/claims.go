@@ -32,7 +32,7 @@ func (a *API) setClaim(c *call, body *api.SetClaim) error {
 		return err
 	}
 	c.setWriteHeaders(&result)
-	return c.answer(http.StatusOK, claimResult(&result.Record, id))
+	return c.writeBody(http.StatusOK, claimResult(&result.Record, id))
 }
 
 func ClaimEvent(id presence.ClaimID, body *api.SetClaim) (presence.SetClaim, error) {
@@ -70,7 +70,7 @@ var statusWords = func() string {
 	return strings.Join(words, ", ")
 }()
 
-// claimResult says what a claim that was stated does to the presence.
+// claimResult explains the effect of a claim on the presence.
 func claimResult(record *store.Record, id presence.ClaimID) *api.ClaimResult {
 	why := presence.Explain(record.State, record.State.At)
 	result := &api.ClaimResult{Why: why.Because, Presence: asPresence(record.User.ID, &record.Shown)}
@@ -100,7 +100,7 @@ func (a *API) endClaim(c *call) error {
 		return err
 	}
 	c.setWriteHeaders(&result)
-	return c.nothing()
+	return c.noContent()
 }
 
 // listClaims serves GET /v1/users/{user}/claims.
@@ -117,10 +117,10 @@ func (a *API) listClaims(c *call) error {
 	if err != nil {
 		return err
 	}
-	rest := above(state.Claims, presence.ClaimID(pg.after), func(x *presence.Claim) presence.ClaimID { return x.ID })
+	rest := itemsAbove(state.Claims, presence.ClaimID(pg.after), func(x *presence.Claim) presence.ClaimID { return x.ID })
 	var list api.Claims
 	list.Claims, list.Next = fill(pg, rest, asClaim, func(x *api.Claim) string { return x.ID })
-	return c.representAs(wire.ETag(state.Revision), &list)
+	return c.writeVersion(wire.ETag(state.Revision), &list)
 }
 
 // setNote serves PUT /v1/users/{user}/note.
@@ -153,10 +153,10 @@ func (a *API) writeNote(c *call, body *api.SetNote) error {
 	}
 	c.setWriteHeaders(&result)
 	if body.Text == "" {
-		return c.nothing()
+		return c.noContent()
 	}
 	record := &result.Record
-	return c.answer(http.StatusOK, &api.NoteResult{Note: asNote(record.State.Note), Presence: asPresence(u.ID, &record.Shown)})
+	return c.writeBody(http.StatusOK, &api.NoteResult{Note: asNote(record.State.Note), Presence: asPresence(u.ID, &record.Shown)})
 }
 
 func asClaim(c *presence.Claim) api.Claim {

@@ -12,9 +12,9 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// show answers a GET whose representation has an entity tag, or "" for none, as far
-// as the conditions of the request ask for it.
-func (c *call) show(tag string, data []byte) error {
+// writeTagged responds to a GET with a representation and its entity tag, if the
+// conditions of the request allow it. The tag is "" if there is none.
+func (c *call) writeTagged(tag string, data []byte) error {
 	asks, err := wire.ReadCondition(c.r)
 	if err != nil {
 		return err
@@ -26,34 +26,34 @@ func (c *call) show(tag string, data []byte) error {
 		header(c.w, "Etag", tag)
 	}
 	if asks.Excluded(tag, true) {
-		c.seal()
+		c.setPrivate()
 		c.w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
 	return c.write(http.StatusOK, data)
 }
 
-// represent answers a GET with a body that identifies its version by itself.
-func (c *call) represent(body any) error {
+// writeDigested responds to a GET. The body's digest is the entity tag.
+func (c *call) writeDigested(body any) error {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
-	return c.show(`"`+digest(data)+`"`, data)
+	return c.writeTagged(`"`+digest(data)+`"`, data)
 }
 
-// representAs answers a GET with a body whose version is identified by tag.
-func (c *call) representAs(tag string, body any) error {
+// writeVersion responds to a GET with a body whose entity tag is tag.
+func (c *call) writeVersion(tag string, body any) error {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
-	return c.show(tag, data)
+	return c.writeTagged(tag, data)
 }
 
-// meets is nil if a write's conditions hold for what it is about. exists is false
-// where the write would make it.
-func (c *call) meets(tag string, exists bool) error {
+// checkConditions returns an error if the object of a write does not meet the
+// request's conditions. exists is false if the write would create the object.
+func (c *call) checkConditions(tag string, exists bool) error {
 	asks, err := wire.ReadCondition(c.r)
 	if err == nil && (!asks.Matched(tag, exists) || asks.Excluded(tag, exists)) {
 		err = presence.ErrPrecondition
@@ -61,35 +61,37 @@ func (c *call) meets(tag string, exists bool) error {
 	return err
 }
 
-// creates is meets for a POST to a list, which exists and has no tag that a write
-// could be made to depend on.
-func (c *call) creates() error { return c.meets("", true) }
+// checkCreate is checkConditions for a POST to a list, which exists and has no
+// entity tag that a write could depend on.
+func (c *call) checkCreate() error { return c.checkConditions("", true) }
 
 // conditional reports whether the request has conditions.
 func (c *call) conditional() bool {
 	return len(c.r.Header["If-Match"])+len(c.r.Header["If-None-Match"]) > 0
 }
 
-// attempts bounds how often a change that lost a race is retried.
-const attempts = 8
+// maxAttempts bounds how often a change that lost a race is tried.
+const maxAttempts = 8
 
-// again runs try until it does not lose a race. try reads afresh what it depends on.
-func again(try func() error) error {
+// retryConflicts runs try until it succeeds or fails for another reason than a
+// conflict. Each run must read its data again.
+func retryConflicts(try func() error) error {
 	err := try()
-	for n := 1; n < attempts && errors.Is(err, store.ErrConflict); n++ {
+	for n := 1; n < maxAttempts && errors.Is(err, store.ErrConflict); n++ {
 		err = try()
 	}
 	return err
 }
 
-// tagOf is the entity tag of a representation of which the store has this version.
+// tagOf is the entity tag of a representation of a document with this version.
 func tagOf(version string, body any) string {
 	data, _ := json.Marshal([]any{version, body}) // only plain fields are in it
 	return `"` + digest(data) + `"`
 }
 
-// recordTag is the entity tag of what is shown of a user's record together with
-// what changes without a commit. As a condition it stands for the revision.
+// recordTag is the entity tag of a representation that combines a user's record
+// with soft state, which changes without a commit. In a condition, only its
+// revision counts.
 func recordTag(r presence.Revision, body any) string {
 	data, _ := json.Marshal(body) // only plain fields are in it
 	tag := wire.ETag(r)

@@ -14,24 +14,24 @@ import (
 
 func (a *API) contactRoutes() []route {
 	return []route{
-		{"GET", "/v1/users/{user}/contacts", plain(auth.ContactRead), a.listContacts},
-		{"PUT", "/v1/users/{user}/contacts/{contact}", plain(auth.ContactWrite), withBody(a.setContact)},
-		{"DELETE", "/v1/users/{user}/contacts/{contact}", plain(auth.ContactWrite), a.removeContact},
+		{"GET", "/v1/users/{user}/contacts", needsScope(auth.ContactRead), a.listContacts},
+		{"PUT", "/v1/users/{user}/contacts/{contact}", needsScope(auth.ContactWrite), withBody(a.setContact)},
+		{"DELETE", "/v1/users/{user}/contacts/{contact}", needsScope(auth.ContactWrite), a.removeContact},
 
-		{"GET", "/v1/users/{user}/visibility", plain(auth.ContactRead), a.readVisibility},
-		{"PUT", "/v1/users/{user}/visibility", plain(auth.ContactWrite), withBody(a.setVisibility)},
-		{"DELETE", "/v1/users/{user}/visibility", plain(auth.ContactWrite), a.removeVisibility},
+		{"GET", "/v1/users/{user}/visibility", needsScope(auth.ContactRead), a.readVisibility},
+		{"PUT", "/v1/users/{user}/visibility", needsScope(auth.ContactWrite), withBody(a.setVisibility)},
+		{"DELETE", "/v1/users/{user}/visibility", needsScope(auth.ContactWrite), a.removeVisibility},
 	}
 }
 
-// knownFor is userFor for what is kept in the directory alone, where no record
-// shows that the user exists.
-func (a *API) knownFor(c *call, scope auth.Scope) (store.User, error) {
+// existingUserFor is userFor for data of the directory alone. No presence record is
+// read there, so it checks that the user exists.
+func (a *API) existingUserFor(c *call, scope auth.Scope) (store.User, error) {
 	u, err := a.userFor(c, scope)
 	if err != nil {
 		return u, err
 	}
-	return u, a.known(c, u)
+	return u, a.checkExists(c, u)
 }
 
 // listContacts serves GET /v1/users/{user}/contacts.
@@ -40,7 +40,7 @@ func (a *API) listContacts(c *call) error {
 	if err != nil {
 		return err
 	}
-	u, err := a.knownFor(c, auth.ContactRead)
+	u, err := a.existingUserFor(c, auth.ContactRead)
 	if err != nil {
 		return err
 	}
@@ -48,10 +48,10 @@ func (a *API) listContacts(c *call) error {
 	if err != nil {
 		return err
 	}
-	rest := above(contacts.List, presence.UserID(pg.after), func(x *directory.Contact) presence.UserID { return x.User })
+	rest := itemsAbove(contacts.List, presence.UserID(pg.after), func(x *directory.Contact) presence.UserID { return x.User })
 	var list api.Contacts
 	list.Contacts, list.Next = fill(pg, rest, asContact, func(x *api.Contact) string { return x.User })
-	return c.representAs(contactsTag(&contacts), &list)
+	return c.writeVersion(contactsTag(&contacts), &list)
 }
 
 // setContact serves PUT /v1/users/{user}/contacts/{contact}.
@@ -63,61 +63,63 @@ func (a *API) setContact(c *call, body *api.SetContact) error {
 	if err != nil {
 		return err
 	}
-	contact, err := a.contact(c)
+	contact, err := a.targetContact(c)
 	if err != nil {
 		return err
 	}
-	set, err := a.Directory.SetContact(c.r.Context(), u.Account, u.ID, contact, body.Group, c.ofContact(contact))
+	set, err := a.Directory.SetContact(c.r.Context(), u.Account, u.ID, contact, body.Group, c.contactConditions(contact))
 	if err != nil {
 		return err
 	}
-	if err := a.regroup(c, u); err != nil {
+	if err := a.publishGroupRules(c, u); err != nil {
 		return err
 	}
 	wired := asContact(&set)
-	return c.answer(http.StatusOK, &wired)
+	return c.writeBody(http.StatusOK, &wired)
 }
 
-// removeContact serves DELETE /v1/users/{user}/contacts/{contact}. Also who finds
-// nothing to remove carries out what a removal that was cut short left undone.
+// removeContact serves DELETE /v1/users/{user}/contacts/{contact}. It publishes the
+// rules of visibility even if there is no such contact, because an earlier request
+// may have been interrupted after it removed the contact.
 func (a *API) removeContact(c *call) error {
-	u, err := a.knownFor(c, auth.ContactWrite)
+	u, err := a.existingUserFor(c, auth.ContactWrite)
 	if err != nil {
 		return err
 	}
-	contact, err := a.contact(c)
+	contact, err := a.targetContact(c)
 	if errors.Is(err, directory.ErrNoUser) {
 		err = directory.ErrNoContact
 	}
 	if err != nil {
 		return err
 	}
-	removed := a.Directory.RemoveContact(c.r.Context(), u.Account, u.ID, contact, c.ofContact(contact))
+	removed := a.Directory.RemoveContact(c.r.Context(), u.Account, u.ID, contact, c.contactConditions(contact))
 	if removed != nil && !errors.Is(removed, directory.ErrNoContact) {
 		return removed
 	}
-	if err := a.regroup(c, u); err != nil {
+	if err := a.publishGroupRules(c, u); err != nil {
 		return err
 	}
 	if removed != nil {
 		return removed
 	}
-	return c.nothing()
+	return c.noContent()
 }
 
-// contactsTag is the entity tag of a user's contacts: each of them has that of all.
+// contactsTag is the entity tag of a user's contacts. Each contact has the tag of
+// the whole list.
 func contactsTag(all *directory.Contacts) string { return tagOf("", all.Gen) }
 
-// ofContact holds a change of one contact to the conditions of the request.
-func (c *call) ofContact(contact presence.UserID) directory.ContactsCheck {
+// contactConditions checks the conditions of a request that changes one contact.
+func (c *call) contactConditions(contact presence.UserID) directory.ContactsCheck {
 	return func(all *directory.Contacts) error {
 		_, found := all.Find(contact)
-		return c.meets(contactsTag(all), found)
+		return c.checkConditions(contactsTag(all), found)
 	}
 }
 
-// contact is whom the path names as one.
-func (a *API) contact(c *call) (presence.UserID, error) {
+// targetContact is the contact that the path names.
+func (a *API) targetContact(c *call) (presence.UserID, error) {
 	return a.resolve(c, wire.UserRef(c.r, "contact"))
 }
 

@@ -23,7 +23,7 @@ func (a *API) createApp(c *call, body *api.CreateApp) error {
 	if !mayGrant(c.p, scopes, "") {
 		return errEscalation
 	}
-	if err := c.creates(); err != nil {
+	if err := c.checkCreate(); err != nil {
 		return err
 	}
 	created, secret, err := a.Authority.CreateApp(c.r.Context(), c.p.Account, body.Name, scopes)
@@ -34,7 +34,7 @@ func (a *API) createApp(c *call, body *api.CreateApp) error {
 	wired.Secret = secret
 	header(c.w, "Location", "/v1/apps/"+wired.ID)
 	header(c.w, "Etag", appTag(&created))
-	return c.answer(http.StatusCreated, &wired)
+	return c.writeBody(http.StatusCreated, &wired)
 }
 
 // scopesOf reads scopes of a body.
@@ -51,10 +51,10 @@ func (a *API) scopesOf(given []string) (auth.Scopes, error) {
 }
 
 // mayGrant reports whether p may make a credential with scopes that acts for
-// user, or for the account when user is "". Whatever the new credential could do,
-// p must be able to do: for its own user with the same scopes; for another, and
-// for the account, where even a plain scope reaches the owner's objects, with
-// their :admin form.
+// user, or for the account when user is "". A credential must not have more rights
+// than p: for its own user p needs the same scopes. For another user p needs their
+// :admin form, and for the account too, because even a plain scope of an
+// account-level token gives access to the owner's objects.
 func mayGrant(p *auth.Principal, scopes auth.Scopes, user presence.UserID) bool {
 	if user == p.User && user != "" || user == "" && p.AccountLevel {
 		return scopes.Within(p.Scopes)
@@ -79,7 +79,7 @@ func (a *API) listApps(c *call) error {
 	}
 	var list api.Apps
 	list.Apps, list.Next = fill(pg, apps, asApp, func(x *api.App) string { return x.ID })
-	return c.represent(&list)
+	return c.writeDigested(&list)
 }
 
 // readApp serves GET /v1/apps/{app}.
@@ -88,7 +88,7 @@ func (a *API) readApp(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.representAs(appTag(&found), asApp(&found))
+	return c.writeVersion(appTag(&found), asApp(&found))
 }
 
 // deleteApp serves DELETE /v1/apps/{app}.
@@ -98,15 +98,15 @@ func (a *API) deleteApp(c *call) error {
 	if err != nil {
 		return err
 	}
-	// An app never changes, so that nothing can come in between.
-	if err := c.meets(appTag(&found), true); err != nil {
+	// An app never changes, so no write can interfere between check and deletion.
+	if err := c.checkConditions(appTag(&found), true); err != nil {
 		return err
 	}
-	return c.done(a.Authority.DeleteApp(ctx, c.p.Account, id))
+	return c.finish(a.Authority.DeleteApp(ctx, c.p.Account, id))
 }
 
-// rotateSecret serves POST /v1/apps/{app}/secret. Whoever has the secret has the
-// app's scopes, so it takes as much as making the app.
+// rotateSecret serves POST /v1/apps/{app}/secret. The secret gives the app's scopes,
+// so the caller needs the same rights as to create the app.
 func (a *API) rotateSecret(c *call) error {
 	found, err := a.Authority.App(c.r.Context(), c.p.Account, presence.AppID(c.r.PathValue("app")))
 	if err != nil {
@@ -115,7 +115,7 @@ func (a *API) rotateSecret(c *call) error {
 	if !mayGrant(c.p, found.Scopes, "") {
 		return errEscalation
 	}
-	if err := c.meets(appTag(&found), true); err != nil {
+	if err := c.checkConditions(appTag(&found), true); err != nil {
 		return err
 	}
 	secret, err := a.Authority.RotateSecret(c.r.Context(), c.p.Account, found.ID)
@@ -124,7 +124,7 @@ func (a *API) rotateSecret(c *call) error {
 	}
 	wired := asApp(&found)
 	wired.Secret = secret
-	return c.answer(http.StatusOK, &wired)
+	return c.writeBody(http.StatusOK, &wired)
 }
 
 func appTag(x *auth.App) string { return tagOf("", asApp(x)) }
@@ -139,18 +139,18 @@ func (a *API) createToken(c *call, body *api.CreateToken) error {
 	if err != nil {
 		return err
 	}
-	lasts, err := a.lasts(c.p, body.ExpiresInSeconds)
+	lasts, err := a.tokenLifetime(c.p, body.ExpiresInSeconds)
 	if err != nil {
 		return err
 	}
-	user, err := a.holder(c, body.User)
+	user, err := a.tokenUser(c, body.User)
 	if err != nil {
 		return err
 	}
 	if !mayGrant(c.p, scopes, user) {
 		return errEscalation
 	}
-	if err := c.creates(); err != nil {
+	if err := c.checkCreate(); err != nil {
 		return err
 	}
 	asked := auth.Token{App: c.p.App, User: user, Scopes: scopes, Name: body.Name}
@@ -160,12 +160,12 @@ func (a *API) createToken(c *call, body *api.CreateToken) error {
 	}
 	wired := asToken(&issued)
 	wired.Secret = secret
-	return c.answer(http.StatusCreated, &wired)
+	return c.writeBody(http.StatusCreated, &wired)
 }
 
-// holder is for whom a token is made: the user that is named, or whomever the
-// caller's token is for. Tokens for others take the :admin scope.
-func (a *API) holder(c *call, ref string) (presence.UserID, error) {
+// tokenUser is the user of a new token: the one that ref names, or the caller's own.
+// A token for another user needs the :admin scope.
+func (a *API) tokenUser(c *call, ref string) (presence.UserID, error) {
 	switch {
 	case ref == "" && c.p.AccountLevel:
 		return "", nil
@@ -185,13 +185,13 @@ func (a *API) holder(c *call, ref string) (presence.UserID, error) {
 	return id, nil
 }
 
-// maxTokenLasts is ten years.
-const maxTokenLasts = 10 * 366 * 24 * time.Hour
+// maxTokenLifetime is ten years.
+const maxTokenLifetime = 10 * 366 * 24 * time.Hour
 
-// lasts is how long a new token is valid; zero for ever. Without the :admin
-// scope it does not outlive the token that asks for it, so that what leaks for an
-// hour does not leak for good.
-func (a *API) lasts(p *auth.Principal, asked *int64) (time.Duration, error) {
+// tokenLifetime is how long a new token is valid; zero is for ever. Without the
+// :admin scope the new token expires no later than the caller's, so that a leaked
+// token of short life cannot be exchanged for a permanent one.
+func (a *API) tokenLifetime(p *auth.Principal, asked *int64) (time.Duration, error) {
 	bound := !p.Scopes.HasAdmin(auth.DirectoryWrite) && !p.Expires.IsZero()
 	left := p.Expires.Sub(a.Clock()).Truncate(time.Second)
 	switch {
@@ -199,7 +199,7 @@ func (a *API) lasts(p *auth.Principal, asked *int64) (time.Duration, error) {
 		return max(left, time.Second), nil
 	case asked == nil:
 		return 0, nil
-	case *asked < 1 || *asked > int64(maxTokenLasts/time.Second):
+	case *asked < 1 || *asked > int64(maxTokenLifetime/time.Second):
 		return 0, &presence.FieldError{Field: "expires_in_seconds", Reason: "must be between 1 and 316224000 (ten years)"}
 	}
 	wanted := time.Duration(*asked) * time.Second
@@ -209,8 +209,8 @@ func (a *API) lasts(p *auth.Principal, asked *int64) (time.Duration, error) {
 	return wanted, nil
 }
 
-// Tokens of others are passed over in pages of scanPage, of which one request
-// reads at most scanPages.
+// A listing skips the tokens of other users. It reads the account's tokens in pages
+// of scanPage, at most scanPages for each request.
 const (
 	scanPage  = api.MaxPage
 	scanPages = 10
@@ -224,14 +224,14 @@ func (a *API) listTokens(c *call) error {
 		return err
 	}
 	list := &api.Tokens{Tokens: []api.Token{}}
-	if err := a.inTurn(c, pg.limit, func() error { return a.gatherTokens(c, pg, list) }); err != nil {
+	if err := a.withTurn(c, pg.limit, func() error { return a.collectTokens(c, pg, list) }); err != nil {
 		return err
 	}
-	return c.represent(list)
+	return c.writeDigested(list)
 }
 
-// gatherTokens fills a page of tokens that the caller may see.
-func (a *API) gatherTokens(c *call, pg page, list *api.Tokens) error {
+// collectTokens fills a page with the tokens that the caller may see.
+func (a *API) collectTokens(c *call, pg page, list *api.Tokens) error {
 	after := pg.after
 	for range scanPages {
 		tokens, err := a.Authority.Tokens(c.r.Context(), c.p.Account, after, scanPage)
@@ -256,30 +256,31 @@ func (a *API) gatherTokens(c *call, pg page, list *api.Tokens) error {
 	return nil
 }
 
-// mayManage reports whether p may see or end a token: any with the :admin scope,
-// else its user's own.
+// mayManage reports whether p may see or revoke a token: any with the :admin scope,
+// otherwise those of its own user.
 func mayManage(p *auth.Principal, s auth.Scope, t *auth.Token) bool {
 	return p.Scopes.HasAdmin(s) || (t.User == p.User && t.User != "") || t.ID == p.TokenID
 }
 
-// revokeToken serves DELETE /v1/tokens/{token}. Another's token cannot be told
-// from none.
+// revokeToken serves DELETE /v1/tokens/{token}. A token of another user gets the
+// same response as one that does not exist.
 func (a *API) revokeToken(c *call) error {
 	id := c.r.PathValue("token")
 	if !c.p.Scopes.HasAdmin(auth.DirectoryWrite) || c.conditional() {
-		if err := a.ownToken(c, id); err != nil {
+		if err := a.checkManagesToken(c, id); err != nil {
 			return err
 		}
 	}
-	if err := c.meets("", true); err != nil { // a token has no representation of its own
+	if err := c.checkConditions("", true); err != nil { // a token has no representation of its own
 		return err
 	}
-	return c.done(a.Authority.Revoke(c.r.Context(), c.p.Account, id))
+	return c.finish(a.Authority.Revoke(c.r.Context(), c.p.Account, id))
 }
 
-// ownToken is nil if the caller may end the token. Tokens are listed by id: the
-// id less its last character comes just before.
-func (a *API) ownToken(c *call, id string) error {
+// checkManagesToken returns an error unless the caller may revoke the token. Tokens
+// are listed in order of their ids, so a page after the id without its last
+// character has the token.
+func (a *API) checkManagesToken(c *call, id string) error {
 	if presence.CheckID("token", id) != nil {
 		return auth.ErrNoSuchToken
 	}

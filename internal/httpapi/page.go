@@ -34,7 +34,7 @@ func (c *call) page() (page, error) {
 		pg.limit = n
 	}
 	if len(pg.after) > maxSessionRef {
-		return page{}, errMark
+		return page{}, errPageCursor
 	}
 	return pg, nil
 }
@@ -65,8 +65,8 @@ func Query(r *http.Request, known ...string) (url.Values, error) {
 	return q, nil
 }
 
-// fill puts the first items into the page, as they are on the wire, and gives the id
-// after which the next page begins; "": there are no more.
+// fill converts the first items to their wire form and returns the id after which
+// the next page begins, or "" if there are no more.
 func fill[T, W any](pg page, items []T, wired func(*T) W, id func(*W) string) (list []W, next string) {
 	list = make([]W, 0, min(len(items), pg.limit))
 	for i := range items {
@@ -78,7 +78,7 @@ func fill[T, W any](pg page, items []T, wired func(*T) W, id func(*W) string) (l
 	return list, ""
 }
 
-// above gives those of items, which are in order, whose id is above after.
-func above[T any, ID ~string](items []T, after ID, id func(*T) ID) []T {
+// itemsAbove returns the items whose id is above after. items are in order.
+func itemsAbove[T any, ID ~string](items []T, after ID, id func(*T) ID) []T {
 	return items[sort.Search(len(items), func(i int) bool { return id(&items[i]) > after }):]
 }

@@ -11,7 +11,7 @@ import (
 
 // readPresence serves GET /v1/users/{user}/presence: what the caller may see.
 func (a *API) readPresence(c *call) error {
-	u, err := a.user(c)
+	u, err := a.targetUser(c)
 	if err != nil {
 		return err
 	}
@@ -30,7 +30,7 @@ func (a *API) readPresence(c *call) error {
 	b := append(make([]byte, 0, 256), '{')
 	b = AppendPresence(b, u.ID, &view.Presence)
 	b = append(append(b, `,"cursor":"`...), text...)
-	return c.show(tag, append(b, `"}`...))
+	return c.writeTagged(tag, append(b, `"}`...))
 }
 
 // AppendPresence appends the members of an api.Presence, less cursor and
@@ -81,7 +81,7 @@ func (a *API) explain(c *call) error {
 	wired := asExplanation(u.ID, state, &x)
 	timeless := *wired
 	timeless.At = api.Time{}
-	return c.representAs(recordTag(state.Revision, &timeless), wired)
+	return c.writeVersion(recordTag(state.Revision, &timeless), wired)
 }
 
 func asExplanation(u presence.UserID, state *presence.State, x *presence.Explanation) *api.Explanation {

@@ -22,11 +22,11 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// What only this API finds wrong.
+// Errors of this API alone.
 var (
 	errEscalation = errors.New("the caller's token may not do all that the new credential could")
 	errOwner      = errors.New("the user owns the account")
-	errMark       = errors.New("the page mark \"after\" is not one that this listing gave out")
+	errPageCursor = errors.New("the page mark \"after\" is not one that this listing gave out")
 )
 
 // Fail writes err as a problem document.
@@ -65,8 +65,8 @@ func challenge(p *api.Problem) string {
 	}
 }
 
-// kinds are the errors that need no further detail.
-var kinds = []struct {
+// errorKinds are the errors without particulars.
+var errorKinds = []struct {
 	err  error
 	kind *api.Kind
 }{
@@ -84,7 +84,7 @@ var kinds = []struct {
 	{auth.ErrScope, &api.Escalation},
 	{errEscalation, &api.Escalation},
 	{errOwner, &api.OwnerKept},
-	{errMark, &api.CursorInvalid},
+	{errPageCursor, &api.CursorInvalid},
 	{directory.ErrNoUser, &api.NoUser},
 	{directory.ErrNoAccount, &api.NoAccount},
 	{directory.ErrNoContact, &api.NoContact},
@@ -101,8 +101,8 @@ var kinds = []struct {
 	{store.ErrConflict, &api.Conflict},
 }
 
-// soon are the errors that pass, and in how many seconds to try again.
-var soon = []struct {
+// transientErrors are the errors for which a retry helps, with the seconds to wait.
+var transientErrors = []struct {
 	err     error
 	kind    *api.Kind
 	seconds int
@@ -119,7 +119,7 @@ var soon = []struct {
 	{context.DeadlineExceeded, &api.Unavailable, 1},
 }
 
-// A BusyError refuses a request that would only wait for others.
+// A BusyError refuses a request because the server is busy with others.
 type BusyError struct {
 	Reason     string
 	RetryAfter time.Duration
@@ -127,100 +127,99 @@ type BusyError struct {
 
 func (e *BusyError) Error() string { return e.Reason }
 
-// Problem is the one place where errors become problems. What is not known here
-// is our own failure, and its text stays here.
+// Problem converts an error to a problem. An error that is not known here is an
+// internal one, whose text is not sent to the client.
 func Problem(err error) *api.Problem {
 	if errors.Is(err, presence.ErrDeleted) {
-		err = directory.ErrNoUser // do not reveal that the user once existed
+		err = directory.ErrNoUser // do not disclose that the user existed
 	}
-	if p := detailed(err); p != nil {
+	if p := detailedProblem(err); p != nil {
 		return p
 	}
-	for _, known := range kinds {
+	for _, known := range errorKinds {
 		if errors.Is(err, known.err) {
-			return of(known.kind, sentence(known.err.Error()))
+			return newProblem(known.kind, sentence(known.err.Error()))
 		}
 	}
-	for _, passing := range soon {
-		if errors.Is(err, passing.err) {
-			p := of(passing.kind, sentence(passing.err.Error()))
-			p.RetryAfter = passing.seconds
+	for _, transient := range transientErrors {
+		if errors.Is(err, transient.err) {
+			p := newProblem(transient.kind, sentence(transient.err.Error()))
+			p.RetryAfter = transient.seconds
 			return p
 		}
 	}
-	return of(&api.Internal, "Something went wrong that the server did not expect.")
+	return newProblem(&api.Internal, "Something went wrong that the server did not expect.")
 }
 
-// of is a problem. Its detail may repeat what the client sent, but no secret:
-// whoever gets it writes it into logs.
-func of(k *api.Kind, detail string) *api.Problem {
+// newProblem makes a problem. Its detail may repeat what the client sent, but no
+// secret, because clients write problems into their logs.
+func newProblem(k *api.Kind, detail string) *api.Problem {
 	return &api.Problem{Type: k.Type(), Title: k.Title, Status: k.Status, Detail: auth.Redact(detail), WhatToDo: k.WhatToDo}
 }
 
-// detailed is the problem of an error that carries particulars, or nil.
-func detailed(err error) *api.Problem {
+// detailedProblem is the problem of an error that carries particulars, or nil.
+func detailedProblem(err error) *api.Problem {
 	if e, ok := errors.AsType[*presence.FieldError](err); ok {
-		p := of(&api.InvalidField, "The field \""+e.Field+"\" "+e.Reason+".")
+		p := newProblem(&api.InvalidField, "The field \""+e.Field+"\" "+e.Reason+".")
 		p.Field = auth.Redact(e.Field)
 		return p
 	}
 	if e, ok := errors.AsType[*auth.ScopeError](err); ok {
-		p := of(&api.InvalidField, sentence(e.Error()))
+		p := newProblem(&api.InvalidField, sentence(e.Error()))
 		p.Field = "scopes"
 		return p
 	}
 	if e, ok := errors.AsType[*presence.LimitError](err); ok {
-		p := of(&api.LimitReached, sentence(e.Error()))
+		p := newProblem(&api.LimitReached, sentence(e.Error()))
 		p.Limit = e.Limit
 		return p
 	}
 	if e, ok := errors.AsType[*presence.RateLimitedError](err); ok {
-		return later(&api.TooSoon, e, e.RetryAfter)
+		return retryableProblem(&api.TooSoon, e, e.RetryAfter)
 	}
 	if e, ok := errors.AsType[*quota.Error](err); ok {
-		return overQuota(e)
+		return quotaProblem(e)
 	}
 	if e, ok := errors.AsType[*BusyError](err); ok {
-		return later(&api.Unavailable, e, e.RetryAfter)
+		return retryableProblem(&api.Unavailable, e, e.RetryAfter)
 	}
-	return ofWire(err)
+	return wireProblem(err)
 }
 
-// ofWire is detailed for the errors of package wire.
-func ofWire(err error) *api.Problem {
+// wireProblem is detailedProblem for the errors of package wire.
+func wireProblem(err error) *api.Problem {
 	if e, ok := errors.AsType[*wire.SyntaxError](err); ok {
-		return of(&api.Malformed, sentence(e.Error()))
+		return newProblem(&api.Malformed, sentence(e.Error()))
 	}
 	if e, ok := errors.AsType[*wire.ScopeError](err); ok {
-		p := of(&api.InsufficientScope, sentence(e.Error()))
+		p := newProblem(&api.InsufficientScope, sentence(e.Error()))
 		p.Scopes = e.Scopes
 		return p
 	}
 	if e, ok := errors.AsType[*wire.MethodError](err); ok {
-		p := of(&api.MethodNotAllowed, sentence(e.Error()))
+		p := newProblem(&api.MethodNotAllowed, sentence(e.Error()))
 		p.Allow = strings.Split(e.Allow, ", ")
 		return p
 	}
 	if e, ok := errors.AsType[*wire.MediaTypeError](err); ok {
-		return of(&api.UnsupportedMediaType, sentence(e.Error()))
+		return newProblem(&api.UnsupportedMediaType, sentence(e.Error()))
 	}
 	if e, ok := errors.AsType[*wire.HostError](err); ok {
-		return of(&api.HostRefused, sentence(e.Error()))
+		return newProblem(&api.HostRefused, sentence(e.Error()))
 	}
 	if e, ok := errors.AsType[*wire.OriginError](err); ok {
-		return of(&api.OriginRefused, sentence(e.Error()))
+		return newProblem(&api.OriginRefused, sentence(e.Error()))
 	}
 	if e, ok := errors.AsType[*wire.RateError](err); ok {
-		p := later(&api.RateLimited, e, e.RetryAfter)
+		p := retryableProblem(&api.RateLimited, e, e.RetryAfter)
 		p.Limit = e.Limit
 		return p
 	}
 	return nil
 }
 
-// overQuota names the limit. One for which waiting does not help is a conflict with
-// what there is.
-func overQuota(e *quota.Error) *api.Problem {
+// quotaProblem names the limit. If waiting does not help, the kind is LimitReached.
+func quotaProblem(e *quota.Error) *api.Problem {
 	kind := &api.QuotaExceeded
 	switch {
 	case e.RetryAfter == 0:
@@ -228,13 +227,13 @@ func overQuota(e *quota.Error) *api.Problem {
 	case e.Shared:
 		kind = &api.Overloaded
 	}
-	p := of(kind, sentence(e.Error()))
+	p := newProblem(kind, sentence(e.Error()))
 	p.Limit, p.LimitName, p.Setting, p.RetryAfter = e.Most, e.Name, e.Setting, e.RetrySeconds()
 	return p
 }
 
-func later(k *api.Kind, err error, wait time.Duration) *api.Problem {
-	p := of(k, sentence(err.Error()))
+func retryableProblem(k *api.Kind, err error, wait time.Duration) *api.Problem {
+	p := newProblem(k, sentence(err.Error()))
 	p.RetryAfter = max(1, seconds(wait))
 	return p
 }

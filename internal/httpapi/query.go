@@ -21,8 +21,8 @@ func (a *API) query(c *call, body *api.PresenceQuery) error {
 		return &presence.FieldError{Field: "users", Reason: "must have 1 to 10000 items"}
 	}
 	var answer []byte
-	err := a.inTurn(c, len(body.Users), func() (err error) {
-		answer, err = a.presences(c, body.Users)
+	err := a.withTurn(c, len(body.Users), func() (err error) {
+		answer, err = a.queryPresence(c, body.Users)
 		return err
 	})
 	if err != nil {
@@ -31,9 +31,9 @@ func (a *API) query(c *call, body *api.PresenceQuery) error {
 	return c.write(http.StatusOK, answer)
 }
 
-// presences answers a query.
-func (a *API) presences(c *call, asked []string) ([]byte, error) {
-	q, err := a.mentioned(c, asked)
+// queryPresence builds the response to a query.
+func (a *API) queryPresence(c *call, asked []string) ([]byte, error) {
+	q, err := a.resolveAll(c, asked)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func (a *API) presences(c *call, asked []string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if views, err = a.complete(c, q, views); err != nil {
+	if views, err = a.addUnrecorded(c, q, views); err != nil {
 		return nil, err
 	}
 	text, err := a.Cursors.ReadCursor(c.r.Context(), cursor)
@@ -51,19 +51,19 @@ func (a *API) presences(c *call, asked []string) ([]byte, error) {
 	return appendPresences(q, views, text), nil
 }
 
-// mentions are the users that a query names, one for each time.
-type mentions struct {
+// queriedUsers are the users that a query names, with repetitions.
+type queriedUsers struct {
 	ids     []presence.UserID
-	refs    []string // how, for each of ids
+	refs    []string // as the query names each of ids
 	unknown []string
 }
 
-func (q *mentions) add(id presence.UserID, ref string) {
+func (q *queriedUsers) add(id presence.UserID, ref string) {
 	q.ids, q.refs = append(q.ids, id), append(q.refs, ref)
 }
 
-func (a *API) mentioned(c *call, asked []string) (*mentions, error) {
-	q := &mentions{ids: make([]presence.UserID, 0, len(asked)), refs: make([]string, 0, len(asked))}
+func (a *API) resolveAll(c *call, asked []string) (*queriedUsers, error) {
+	q := &queriedUsers{ids: make([]presence.UserID, 0, len(asked)), refs: make([]string, 0, len(asked))}
 	for _, ref := range asked {
 		id, err := a.resolve(c, ref)
 		switch {
@@ -78,19 +78,19 @@ func (a *API) mentioned(c *call, asked []string) (*mentions, error) {
 	return q, nil
 }
 
-// complete adds the users whom the directory has and of whom nothing is
-// recorded yet, and moves those who do not exist to unknown.
-func (a *API) complete(c *call, q *mentions, views []view.View) ([]view.View, error) {
+// addUnrecorded adds the users of the directory who have no presence record yet, and
+// moves those who do not exist to unknown.
+func (a *API) addUnrecorded(c *call, q *queriedUsers, views []view.View) ([]view.View, error) {
 	if len(views) == len(q.ids) {
 		return views, nil
 	}
-	found := mentions{unknown: q.unknown}
+	found := queriedUsers{unknown: q.unknown}
 	all := make([]view.View, 0, len(q.ids))
 	for i, id := range q.ids {
 		view := view.View{User: id}
 		if len(views) > 0 && views[0].User == id {
 			view, views = views[0], views[1:]
-		} else if err := a.known(c, store.User{Account: c.p.Account, ID: id}); errors.Is(err, directory.ErrNoUser) {
+		} else if err := a.checkExists(c, store.User{Account: c.p.Account, ID: id}); errors.Is(err, directory.ErrNoUser) {
 			found.unknown = append(found.unknown, q.refs[i])
 			continue
 		} else if err != nil {
@@ -103,9 +103,9 @@ func (a *API) complete(c *call, q *mentions, views []view.View) ([]view.View, er
 	return all, nil
 }
 
-// appendPresences writes an api.Presences by hand: ten thousand of them in a few
-// milliseconds.
-func appendPresences(q *mentions, views []view.View, cursor string) []byte {
+// appendPresences writes an api.Presences by hand, because package json would take
+// too long for ten thousand users.
+func appendPresences(q *queriedUsers, views []view.View, cursor string) []byte {
 	const each = 160
 	b := make([]byte, 0, 128+each*len(views)+32*len(q.unknown))
 	b = append(b, `{"cursor":"`...)

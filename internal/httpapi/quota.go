@@ -6,7 +6,8 @@ import (
 	"porchlight.dev/porchlight/internal/quota"
 )
 
-// resourceOf is what a request takes of a route; ok is false for what only reads.
+// resourceOf is the limited resource that a request of a route uses; ok is false for
+// a request that only reads.
 func resourceOf(method, pattern string) (r quota.Resource, ok bool) {
 	switch method + " " + pattern {
 	case "POST /v1/presence/query":

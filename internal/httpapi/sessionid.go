@@ -10,10 +10,10 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 )
 
-// A session's id on the wire carries the user's, so that a session is found
+// A session's id on the wire contains the user's, so that a session is found
 // without an index: base64url of the length of the user's id, that id, and the
-// id in the user's record. Clients see opaque text. It is no capability: whoever
-// has one still needs a token that may act for the user.
+// id in the user's record. It is opaque to clients. It grants nothing: its holder
+// still needs a token that may act for the user.
 
 // newSessionID is an id for a record: 96 random bits.
 func newSessionID() presence.SessionID {
@@ -22,12 +22,12 @@ func newSessionID() presence.SessionID {
 	return presence.SessionID(base64.RawURLEncoding.EncodeToString(raw[:]))
 }
 
-// SessionAsked is which session a sign_in means by the text that its client gave:
-// was, one that the server named, if that is live still; else id, which the same
-// text of the same app always stands for, so that a sign_in that is sent again is
-// the same session. The text is hashed with the app, so that no client can name
-// another app's session, and a record is its user's alone.
-func SessionAsked(p *auth.Principal, text string) (id, was presence.SessionID, err error) {
+// RequestedSession is the session of a sign_in whose client sent text as its id. was
+// is set if the text is an id that the server made: that session resumes if it is
+// live. Otherwise the session is id, which is a hash of the text and the app. So a
+// repeated sign_in gets the same session, and no client can name a session of
+// another app.
+func RequestedSession(p *auth.Principal, text string) (id, was presence.SessionID, err error) {
 	if text == "" {
 		return newSessionID(), "", nil
 	}
@@ -52,12 +52,12 @@ func SessionRef(u presence.UserID, s presence.SessionID) string {
 	return base64.RawURLEncoding.EncodeToString(raw)
 }
 
-// maxSessionRef is the most characters that sessionRef makes of ids that are
-// within presence.MaxIDBytes.
+// maxSessionRef is the greatest length of SessionRef for ids of at most
+// presence.MaxIDBytes.
 var maxSessionRef = base64.RawURLEncoding.EncodedLen(1 + 2*presence.MaxIDBytes)
 
-// parseSessionRef reads what sessionRef made, and nothing else: each session has
-// one text. What cannot be the id of any session is ErrUnknownSession.
+// parseSessionRef decodes the result of SessionRef, and no other encoding of it.
+// Other text is ErrUnknownSession.
 func parseSessionRef(text string) (presence.UserID, presence.SessionID, error) {
 	if len(text) > maxSessionRef {
 		return "", "", presence.ErrUnknownSession
@@ -70,7 +70,7 @@ func parseSessionRef(text string) (presence.UserID, presence.SessionID, error) {
 	if presence.CheckID("user", user) != nil || presence.CheckID("session", session) != nil {
 		return "", "", presence.ErrUnknownSession
 	}
-	// The decoder passes over line breaks, which no id has.
+	// The decoder ignores line breaks, which no id has.
 	if SessionRef(presence.UserID(user), presence.SessionID(session)) != text {
 		return "", "", presence.ErrUnknownSession
 	}

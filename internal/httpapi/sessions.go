@@ -38,16 +38,16 @@ func (a *API) signIn(c *call, body *api.SignIn) error {
 	if err != nil {
 		return err
 	}
-	session := a.signedIn(&result, u.ID, event.Session, body)
+	session := a.signInResult(&result, u.ID, event.Session, body)
 	header(c.w, "Location", "/v1/sessions/"+session.ID)
 	c.setWriteHeaders(&result)
 	header(c.w, "Etag", recordTag(result.Revision(), &session))
-	return c.answer(http.StatusCreated, session)
+	return c.writeBody(http.StatusCreated, session)
 }
 
-// signedIn is the session that a sign-in led to, now or, for a repeat, then: it
-// may have ended since.
-func (a *API) signedIn(result *publish.Result, u presence.UserID, id presence.SessionID, asked *api.SignIn) api.Session {
+// signInResult is the session of a sign-in. For a repeated request it is the session
+// of the first one, which may have ended since.
+func (a *API) signInResult(result *publish.Result, u presence.UserID, id presence.SessionID, asked *api.SignIn) api.Session {
 	if result.Answer != nil {
 		id = presence.SessionID(result.Answer.Result)
 	}
@@ -69,7 +69,7 @@ func (a *API) signedIn(result *publish.Result, u presence.UserID, id presence.Se
 	}, now)
 }
 
-// leaseOf is a lease within the limits; zero when none is asked for.
+// leaseOf checks the limits of a lease; zero when none is requested.
 func leaseOf(asked *int) (time.Duration, error) {
 	const least, most = int(presence.MinLease / time.Second), int(presence.MaxLease / time.Second)
 	switch {
@@ -91,7 +91,7 @@ func (a *API) listSessions(c *call) error {
 	var after presence.SessionID
 	if pg.after != "" {
 		if _, after, err = parseSessionRef(pg.after); err != nil {
-			return errMark
+			return errPageCursor
 		}
 	}
 	u, err := a.userFor(c, auth.SessionRead)
@@ -115,7 +115,7 @@ func (a *API) listSessions(c *call) error {
 		}
 		list.Sessions = append(list.Sessions, asSession(u.ID, s, now))
 	}
-	return c.representAs(recordTag(state.Revision, &list), &list)
+	return c.writeVersion(recordTag(state.Revision, &list), &list)
 }
 
 // readSession serves GET /v1/sessions/{session}.
@@ -133,7 +133,7 @@ func (a *API) readSession(c *call) error {
 		return presence.ErrUnknownSession
 	}
 	wired := asSession(u.ID, session, a.now())
-	return c.representAs(recordTag(state.Revision, &wired), &wired)
+	return c.writeVersion(recordTag(state.Revision, &wired), &wired)
 }
 
 // refresh serves PATCH /v1/sessions/{session}.
@@ -161,17 +161,17 @@ func (a *API) refresh(c *call, body *api.SessionUpdate) error {
 		return presence.ErrUnknownSession // a repeat, and the session has ended since
 	}
 	if result.Answer == nil {
-		session = a.refreshed(session, event.Activity, began)
+		session = a.withRefresh(session, event.Activity, began)
 	}
 	c.setWriteHeaders(&result)
 	wired := asSession(u.ID, session, a.now())
 	header(c.w, "Etag", recordTag(result.Revision(), &wired))
-	return c.answer(http.StatusOK, wired)
+	return c.writeBody(http.StatusOK, wired)
 }
 
-// refreshed is a session with what a refresh at now brought, also where that is
-// in memory and not in the record.
-func (a *API) refreshed(s *presence.Session, activity presence.Activity, now presence.Instant) *presence.Session {
+// withRefresh applies a refresh at now to a session, because a refresh may be in soft
+// state only and not in the record.
+func (a *API) withRefresh(s *presence.Session, activity presence.Activity, now presence.Instant) *presence.Session {
 	next := *s
 	next.EndsAt = max(s.EndsAt, now.Add(s.Lease))
 	if idle := a.Publisher.Policy().IdleAfter; activity == presence.ActivityActive && idle > 0 {
@@ -180,6 +180,7 @@ func (a *API) refreshed(s *presence.Session, activity presence.Activity, now pre
 	return &next
 }
 
+// Activity is the activity that a client reports; nil reports none.
 func Activity(active *bool) presence.Activity {
 	switch {
 	case active == nil:
@@ -206,11 +207,11 @@ func (a *API) signOut(c *call) error {
 		return asNoSession(err)
 	}
 	c.setWriteHeaders(&result)
-	return c.nothing()
+	return c.noContent()
 }
 
-// sessionFor is the session of the path, if the caller has scope for its user.
-// If not, the error is the same as for one that does not exist.
+// sessionFor is the session of the path, if the caller has scope for its user. If
+// not, the error is the same as for a session that does not exist.
 func sessionFor(c *call, scope auth.Scope) (store.User, presence.SessionID, error) {
 	user, id, err := parseSessionRef(c.r.PathValue("session"))
 	if err == nil && !c.p.MayFor(scope, user) {

@@ -8,9 +8,9 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// logProfile commits the entries of changes to a user's profile that the log may
-// lack: those of the request that is served, and of one that was cut short. Cut
-// short itself, it is repeated, and the log may have an entry twice.
+// logProfile commits the log entries of changes to a user's profile that may be
+// missing: those of the current request and of an earlier, interrupted one. If it is
+// interrupted itself, it runs again, so the log may have an entry twice.
 func (a *API) logProfile(ctx context.Context, u store.User, actor store.Actor) error {
 	change, err := a.Directory.Unlogged(ctx, u.Account, u.ID)
 	if err != nil {
@@ -38,8 +38,8 @@ func (a *API) logUnlogged(ctx context.Context, account presence.AccountID, chang
 	return a.Directory.MarkLogged(ctx, account, change)
 }
 
-// LogProfiles commits the entries that were missing when the server last stopped, on nobody's
-// name: it is called once, when the server starts.
+// LogProfiles commits the entries that were missing when the server stopped, without
+// an actor. It is called once, when the server starts.
 func (a *API) LogProfiles(ctx context.Context) error {
 	const page = 100
 	for after := presence.AccountID(""); ; {

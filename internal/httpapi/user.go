@@ -11,9 +11,9 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// user is whom the path names; "me", and a path without {user}, is the caller's
-// own. An id may turn out not to exist.
-func (a *API) user(c *call) (store.User, error) {
+// targetUser is the user that the path names; "me", and a path without {user}, name
+// the caller's own. It does not check that an id exists.
+func (a *API) targetUser(c *call) (store.User, error) {
 	ref := wire.UserRef(c.r, "user")
 	if ref == "" {
 		ref = "me"
@@ -26,7 +26,7 @@ func (a *API) resolve(c *call, ref string) (presence.UserID, error) {
 	return a.Resolve(c.r.Context(), c.p, ref)
 }
 
-// Resolve finds the user whom a principal names; "me" is the principal's own.
+// Resolve finds the user that a principal names; "me" is the principal's own.
 func (a *API) Resolve(ctx context.Context, p *auth.Principal, ref string) (presence.UserID, error) {
 	if ref != "me" {
 		return a.Directory.Resolve(ctx, p.Account, ref)
@@ -37,36 +37,36 @@ func (a *API) Resolve(ctx context.Context, p *auth.Principal, ref string) (prese
 	return p.User, nil
 }
 
-// userFor is the user of the path, if the caller has scope for that user. Who
-// may not act is still told that a user does not exist: users come before
-// permissions.
+// userFor is the user of the path, if the caller has scope for that user. It checks
+// that the user exists before it refuses permission: that is the documented order.
 func (a *API) userFor(c *call, scope auth.Scope) (store.User, error) {
-	u, err := a.user(c)
+	u, err := a.targetUser(c)
 	if err != nil || c.p.MayFor(scope, u.ID) {
 		return u, err
 	}
-	if err := a.known(c, u); err != nil {
+	if err := a.checkExists(c, u); err != nil {
 		return u, err
 	}
 	return u, wire.ErrPermission
 }
 
-// known is nil for a user of the directory.
-func (a *API) known(c *call, u store.User) error {
+// checkExists returns an error if the user is not in the directory.
+func (a *API) checkExists(c *call, u store.User) error {
 	_, err := a.Directory.User(c.r.Context(), u.Account, u.ID)
 	return err
 }
 
-// truth looks at a record as it is: for what has been permitted already.
-type truth struct{}
+// unfiltered reads a record without the rules of visibility, for callers whose
+// permission was checked before.
+type unfiltered struct{}
 
-func (truth) Watcher(target presence.UserID) presence.Watcher {
+func (unfiltered) Watcher(target presence.UserID) presence.Watcher {
 	return presence.Watcher{User: target, Truth: true}
 }
 
 // state is the record of a user, which may be empty.
 func (a *API) state(c *call, u store.User) (*presence.State, error) {
-	view, _, err := a.Views.Read(c.r.Context(), u.Account, u.ID, truth{})
+	view, _, err := a.Views.Read(c.r.Context(), u.Account, u.ID, unfiltered{})
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ func (a *API) state(c *call, u store.User) (*presence.State, error) {
 	return a.Publisher.WithSoftState(u, view.State), nil
 }
 
-// asNoSession hides why a session cannot be found.
+// asNoSession replaces errors that would disclose why a session was not found.
 func asNoSession(err error) error {
 	if errors.Is(err, directory.ErrNoUser) || errors.Is(err, presence.ErrDeleted) {
 		return presence.ErrUnknownSession

@@ -14,7 +14,7 @@ import (
 
 // createUser serves POST /v1/users.
 func (a *API) createUser(c *call, body *api.CreateUser) error {
-	if err := c.creates(); err != nil {
+	if err := c.checkCreate(); err != nil {
 		return err
 	}
 	asked := directory.User{
@@ -23,22 +23,23 @@ func (a *API) createUser(c *call, body *api.CreateUser) error {
 	}
 	u, err := a.Directory.Create(c.r.Context(), c.p.Account, asked)
 	if errors.Is(err, directory.ErrEmailTaken) {
-		u, err = a.halfMade(c, &asked)
+		u, err = a.resumeCreate(c, &asked)
 	}
 	if err != nil {
 		return err
 	}
-	if err := a.stand(c, u.ID, presence.UserActive); err != nil {
+	if err := a.setUserState(c, u.ID, presence.UserActive); err != nil {
 		return err
 	}
 	header(c.w, "Location", "/v1/users/"+string(u.ID))
 	header(c.w, "Etag", userTag(&u))
-	return c.answer(http.StatusCreated, asUser(&u))
+	return c.writeBody(http.StatusCreated, asUser(&u))
 }
 
-// halfMade is the user with the e-mail that is taken, if it was made by the same
-// request before, and the server stopped before it recorded the user's state.
-func (a *API) halfMade(c *call, asked *directory.User) (directory.User, error) {
+// resumeCreate finds the user with the e-mail address that is taken. It returns the
+// user if an earlier, equal request created it but the server stopped before it
+// recorded the user's state.
+func (a *API) resumeCreate(c *call, asked *directory.User) (directory.User, error) {
 	ctx := c.r.Context()
 	found, err := a.Directory.Find(ctx, c.p.Account, asked.Email)
 	if errors.Is(err, directory.ErrNoUser) {
@@ -47,12 +48,12 @@ func (a *API) halfMade(c *call, asked *directory.User) (directory.User, error) {
 	if err != nil {
 		return found, err
 	}
-	same := *asked
-	if err := same.Clean(&directory.User{}); err != nil {
+	want := *asked
+	if err := want.Clean(&directory.User{}); err != nil {
 		return found, err
 	}
-	same.ID, same.Created, same.Version = found.ID, found.Created, found.Version
-	if same != found {
+	want.ID, want.Created, want.Version = found.ID, found.Created, found.Version
+	if want != found {
 		return found, directory.ErrEmailTaken
 	}
 	records, _, err := a.Views.Store.Read(ctx, []store.User{{Account: c.p.Account, ID: found.ID}})
@@ -62,8 +63,8 @@ func (a *API) halfMade(c *call, asked *directory.User) (directory.User, error) {
 	return found, err
 }
 
-// stand records what the directory decided about a user. It may be repeated.
-func (a *API) stand(c *call, id presence.UserID, s presence.UserState) error {
+// setUserState publishes a user's state to the record. It is idempotent.
+func (a *API) setUserState(c *call, id presence.UserID, s presence.UserState) error {
 	u := store.User{Account: c.p.Account, ID: id}
 	_, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), presence.SetUserState{State: s})
 	return err
@@ -76,7 +77,7 @@ func (a *API) listUsers(c *call) error {
 		return err
 	}
 	var users []directory.User
-	err = a.inTurn(c, pg.limit, func() (err error) {
+	err = a.withTurn(c, pg.limit, func() (err error) {
 		users, err = a.Directory.Users(c.r.Context(), c.p.Account, presence.UserID(pg.after), pg.limit+1)
 		return err
 	})
@@ -85,7 +86,7 @@ func (a *API) listUsers(c *call) error {
 	}
 	var list api.Users
 	list.Users, list.Next = fill(pg, users, asUser, func(u *api.User) string { return u.ID })
-	return c.represent(&list)
+	return c.writeDigested(&list)
 }
 
 // readUser serves GET /v1/users/{user}.
@@ -98,37 +99,37 @@ func (a *API) readUser(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.representAs(userTag(&found), asUser(&found))
+	return c.writeVersion(userTag(&found), asUser(&found))
 }
 
-// updateUser serves PATCH /v1/users/{user}. Names are the user's own to change;
-// e-mail and state need the :admin scope.
+// updateUser serves PATCH /v1/users/{user}. Users may change their own names; e-mail
+// address and state need the :admin scope.
 func (a *API) updateUser(c *call, body *api.UpdateUser) error {
 	u, err := a.userFor(c, auth.DirectoryWrite)
 	if err != nil {
 		return err
 	}
-	managed := need{asManager, auth.DirectoryWrite}
+	managed := need{withAdminScope, auth.DirectoryWrite}
 	if err := managed.check(c.p); (body.Email != nil || body.Active != nil) && err != nil {
 		return err
 	}
 	var after directory.User
-	err = a.decided(c, u, func(before directory.User, decide func(*directory.User) error) (err error) {
-		after, err = a.change(c, before, body, decide)
+	err = a.updateConditionally(c, u, func(before directory.User, decide func(*directory.User) error) (err error) {
+		after, err = a.applyUpdate(c, before, body, decide)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	header(c.w, "Etag", userTag(&after))
-	return c.answer(http.StatusOK, asUser(&after))
+	return c.writeBody(http.StatusOK, asUser(&after))
 }
 
-// decided runs change on a user as the directory has it, anew as long as somebody
-// else changes the user at the same moment. The conditions of the request are
-// decided by the first write to the directory: a change that writes elsewhere first
-// calls decide before, after which they hold, whatever comes.
-func (a *API) decided(c *call, u store.User, change func(before directory.User, decide func(*directory.User) error) error) error {
+// updateConditionally runs change on a user of the directory, and again after a
+// conflict with another change of that user. The first write to the directory decides
+// whether the conditions of the request hold. A change that writes elsewhere first
+// must call decide before that; later conflicts no longer fail the conditions.
+func (a *API) updateConditionally(c *call, u store.User, change func(before directory.User, decide func(*directory.User) error) error) error {
 	done := !c.conditional()
 	decide := func(before *directory.User) (err error) {
 		if !done {
@@ -137,10 +138,10 @@ func (a *API) decided(c *call, u store.User, change func(before directory.User, 
 		}
 		return err
 	}
-	return again(func() error {
+	return retryConflicts(func() error {
 		before, err := a.Directory.User(c.r.Context(), u.Account, u.ID)
 		if err == nil && !done {
-			err = c.meets(userTag(&before), true)
+			err = c.checkConditions(userTag(&before), true)
 		}
 		if err != nil {
 			return err
@@ -149,10 +150,10 @@ func (a *API) decided(c *call, u store.User, change func(before directory.User, 
 	})
 }
 
-// change carries out an update. A user who is deactivated is so on record first
-// and in the directory last; one who is activated, the other way round. Where
-// the server ends in between, the same request again goes through to the end.
-func (a *API) change(
+// applyUpdate carries out an update. A deactivation is written to the record first
+// and to the directory last; an activation the other way round. If the server stops
+// in between, the client completes the update by repeating the request.
+func (a *API) applyUpdate(
 	c *call, before directory.User, body *api.UpdateUser, decide func(*directory.User) error,
 ) (directory.User, error) {
 	ctx := c.r.Context()
@@ -162,13 +163,13 @@ func (a *API) change(
 	}
 	deactivates := body.Active != nil && !*body.Active
 	if deactivates {
-		if err := a.mayGo(ctx, c.p, before.ID); err != nil {
+		if err := a.checkNotOwner(ctx, c.p, before.ID); err != nil {
 			return before, err
 		}
 		if err := decide(&before); err != nil {
 			return before, err
 		}
-		if err := a.stand(c, before.ID, presence.UserDeactivated); err != nil {
+		if err := a.setUserState(c, before.ID, presence.UserDeactivated); err != nil {
 			return before, err
 		}
 	}
@@ -192,13 +193,13 @@ func (a *API) change(
 	}
 }
 
-// activate also catches up with the rules of visibility that were declared
-// meanwhile.
+// activate also publishes the rules of visibility that were declared while the user
+// was deactivated.
 func (a *API) activate(c *call, u store.User) error {
-	if err := a.stand(c, u.ID, presence.UserActive); err != nil {
+	if err := a.setUserState(c, u.ID, presence.UserActive); err != nil {
 		return err
 	}
-	return a.rule(c, u)
+	return a.publishVisibility(c, u)
 }
 
 func merged(u directory.User, body *api.UpdateUser) directory.User {
@@ -222,8 +223,9 @@ func merged(u directory.User, body *api.UpdateUser) directory.User {
 	return u
 }
 
-// mayGo refuses to lose the account's owner, for whom the account's apps act.
-func (a *API) mayGo(ctx context.Context, p *auth.Principal, id presence.UserID) error {
+// checkNotOwner refuses to deactivate or delete the account's owner, for whom the
+// account's apps act.
+func (a *API) checkNotOwner(ctx context.Context, p *auth.Principal, id presence.UserID) error {
 	account, err := a.Directory.Account(ctx, p.Account)
 	if err == nil && account.Owner == id {
 		return errOwner
@@ -231,16 +233,17 @@ func (a *API) mayGo(ctx context.Context, p *auth.Principal, id presence.UserID) 
 	return err
 }
 
-// deleteUser serves DELETE /v1/users/{user}: on record first, then in the
-// directory, so that it can be repeated until both are done.
+// deleteUser serves DELETE /v1/users/{user}. It deletes the record first, then the
+// user in the directory, so that a client can repeat the request until both are
+// done.
 func (a *API) deleteUser(c *call) error {
 	ctx := c.r.Context()
 	u, err := a.userFor(c, auth.DirectoryWrite)
 	if err != nil {
 		return err
 	}
-	err = a.decided(c, u, func(before directory.User, decide func(*directory.User) error) error {
-		if err := a.mayGo(ctx, c.p, u.ID); err != nil {
+	err = a.updateConditionally(c, u, func(before directory.User, decide func(*directory.User) error) error {
+		if err := a.checkNotOwner(ctx, c.p, u.ID); err != nil {
 			return err
 		}
 		return decide(&before)
@@ -248,15 +251,15 @@ func (a *API) deleteUser(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := a.stand(c, u.ID, presence.UserDeleted); err != nil {
+	if err := a.setUserState(c, u.ID, presence.UserDeleted); err != nil {
 		return err
 	}
-	// Tokens of a user who is gone are not valid: what is revoked here only
-	// leaves the list.
+	// The tokens of a deleted user are invalid anyway. Revoking removes them from
+	// the listing.
 	if err := a.Authority.RevokeUser(ctx, u.Account, u.ID); err != nil {
 		return err
 	}
-	return c.done(a.Directory.Delete(ctx, u.Account, u.ID))
+	return c.finish(a.Directory.Delete(ctx, u.Account, u.ID))
 }
 
 func userTag(u *directory.User) string { return tagOf(u.Version, asUser(u)) }
@@ -274,14 +277,14 @@ func (a *API) readAccount(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.represent(&api.Account{
+	return c.writeDigested(&api.Account{
 		ID: string(account.ID), Name: account.Name, Owner: string(account.Owner), Created: api.At(account.Created),
 	})
 }
 
 // me serves GET /v1/me.
 func (a *API) me(c *call) error {
-	return c.represent(&api.Me{
+	return c.writeDigested(&api.Me{
 		Account: string(c.p.Account), App: string(c.p.App), User: string(c.p.User), AccountLevel: c.p.AccountLevel,
 		Token: c.p.TokenID, Scopes: names(c.p.Scopes), Expires: api.At(c.p.Expires),
 	})

@@ -11,14 +11,15 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// visibilityLevels are what a watcher may see, by their numbers.
+// visibilityLevels are the wire's words for levels of visibility.
 var visibilityLevels = [...]api.VisibilityLevel{
 	presence.VisibilityAll: api.VisibilityAll, presence.VisibilityStatus: api.VisibilityStatus, presence.VisibilityOffline: api.VisibilityOffline,
 }
 
-// readVisibility serves GET /v1/users/{user}/visibility: what was declared.
+// readVisibility serves GET /v1/users/{user}/visibility: the declaration, not the
+// rules that follow from it.
 func (a *API) readVisibility(c *call) error {
-	u, err := a.knownFor(c, auth.ContactRead)
+	u, err := a.existingUserFor(c, auth.ContactRead)
 	if err != nil {
 		return err
 	}
@@ -26,18 +27,19 @@ func (a *API) readVisibility(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.representAs(visibilityTag(&v), asVisibility(&v))
+	return c.writeVersion(visibilityTag(&v), asVisibility(&v))
 }
 
 func visibilityTag(v *directory.Visibility) string { return tagOf(v.Version, asVisibility(v)) }
 
-// ofVisibility holds a change of a declaration to the conditions of the request.
-// Who declared nothing lets everyone see all, which is a declaration too.
-func (c *call) ofVisibility(v *directory.Visibility) error { return c.meets(visibilityTag(v), true) }
+// visibilityConditions checks the conditions of a request that changes a
+// declaration. A user without a declaration has the default one, which exists too.
+func (c *call) visibilityConditions(v *directory.Visibility) error {
+	return c.checkConditions(visibilityTag(v), true)
+}
 
-// setVisibility serves PUT /v1/users/{user}/visibility. It is idempotent by
-// nature: the same request again also carries out what one that was cut short
-// left undone.
+// setVisibility serves PUT /v1/users/{user}/visibility. It is idempotent: repeating
+// an interrupted request completes it.
 func (a *API) setVisibility(c *call, body *api.Visibility) error {
 	declared, err := visibilityOf(body)
 	if err != nil {
@@ -50,10 +52,10 @@ func (a *API) setVisibility(c *call, body *api.Visibility) error {
 	if declared.Watchers, err = a.watchers(c, body.Watchers); err != nil {
 		return err
 	}
-	if err := a.Directory.SetVisibility(c.r.Context(), u.Account, u.ID, declared, c.ofVisibility); err != nil {
+	if err := a.Directory.SetVisibility(c.r.Context(), u.Account, u.ID, declared, c.visibilityConditions); err != nil {
 		return err
 	}
-	if err := a.rule(c, u); err != nil {
+	if err := a.publishVisibility(c, u); err != nil {
 		return err
 	}
 	v, err := a.Directory.Visibility(c.r.Context(), u.Account, u.ID)
@@ -61,47 +63,47 @@ func (a *API) setVisibility(c *call, body *api.Visibility) error {
 		return err
 	}
 	header(c.w, "Etag", visibilityTag(&v))
-	return c.answer(http.StatusOK, asVisibility(&v))
+	return c.writeBody(http.StatusOK, asVisibility(&v))
 }
 
 // removeVisibility serves DELETE /v1/users/{user}/visibility. There need not be a
 // declaration.
 func (a *API) removeVisibility(c *call) error {
-	u, err := a.knownFor(c, auth.ContactWrite)
+	u, err := a.existingUserFor(c, auth.ContactWrite)
 	if err != nil {
 		return err
 	}
-	if err := a.Directory.RemoveVisibility(c.r.Context(), u.Account, u.ID, c.ofVisibility); err != nil {
+	if err := a.Directory.RemoveVisibility(c.r.Context(), u.Account, u.ID, c.visibilityConditions); err != nil {
 		return err
 	}
-	return c.done(a.rule(c, u))
+	return c.finish(a.publishVisibility(c, u))
 }
 
-// visibilityOf reads a declaration, less the watchers, who are to be found first.
+// visibilityOf reads a declaration without its watchers, who must be resolved.
 func visibilityOf(body *api.Visibility) (v directory.Visibility, err error) {
 	if len(body.Watchers) > api.MaxVisibilityWatchers {
 		return v, &presence.FieldError{Field: "watchers", Reason: "must have at most 500 members"}
 	}
 	if body.Everyone != "" {
-		if v.Everyone, err = levelOf("everyone", body.Everyone); err != nil {
+		if v.Everyone, err = parseVisibility("everyone", body.Everyone); err != nil {
 			return v, err
 		}
 	}
 	for _, word := range body.Watchers {
-		if _, err := levelOf("watchers", word); err != nil {
+		if _, err := parseVisibility("watchers", word); err != nil {
 			return v, err
 		}
 	}
 	v.Groups = make(map[string]presence.Visibility, len(body.Groups))
 	for name, word := range body.Groups {
-		if v.Groups[name], err = levelOf("groups", word); err != nil {
+		if v.Groups[name], err = parseVisibility("groups", word); err != nil {
 			return v, err
 		}
 	}
 	return v, v.Check()
 }
 
-func levelOf(field string, word api.VisibilityLevel) (presence.Visibility, error) {
+func parseVisibility(field string, word api.VisibilityLevel) (presence.Visibility, error) {
 	for level, known := range visibilityLevels {
 		if word == known {
 			return presence.Visibility(level), nil
@@ -110,7 +112,7 @@ func levelOf(field string, word api.VisibilityLevel) (presence.Visibility, error
 	return 0, &presence.FieldError{Field: field, Reason: "must be all, status or offline"}
 }
 
-// watchers finds whom the rules name, by id or e-mail.
+// watchers resolves the users that the rules name by id or e-mail address.
 func (a *API) watchers(c *call, named map[string]api.VisibilityLevel) (map[presence.UserID]presence.Visibility, error) {
 	found := make(map[presence.UserID]presence.Visibility, len(named))
 	for ref, word := range named {
@@ -121,44 +123,44 @@ func (a *API) watchers(c *call, named map[string]api.VisibilityLevel) (map[prese
 		if err != nil {
 			return nil, err
 		}
-		if _, again := found[id]; again {
+		if _, repeated := found[id]; repeated {
 			return nil, &presence.FieldError{Field: "watchers", Reason: "names a user twice"}
 		}
-		if found[id], err = levelOf("watchers", word); err != nil {
+		if found[id], err = parseVisibility("watchers", word); err != nil {
 			return nil, err
 		}
 	}
 	return found, nil
 }
 
-// regroup publishes a user's rules again after the user's contacts changed, if that makes
-// a difference to them.
-func (a *API) regroup(c *call, u store.User) error {
+// publishGroupRules publishes a user's rules again after a change of its contacts, if
+// the rules depend on groups of contacts.
+func (a *API) publishGroupRules(c *call, u store.User) error {
 	rules, err := a.Directory.Rules(c.r.Context(), u.Account, u.ID)
 	if err != nil || !rules.Grouped {
 		return err
 	}
-	return a.publishRules(c, u, rules)
+	return a.publishUntilCurrent(c, u, rules)
 }
 
-// rule publishes the rules of what a user declared.
-func (a *API) rule(c *call, u store.User) error {
+// publishVisibility publishes the rules that follow from a user's declaration.
+func (a *API) publishVisibility(c *call, u store.User) error {
 	rules, err := a.Directory.Rules(c.r.Context(), u.Account, u.ID)
 	if err != nil {
 		return err
 	}
-	return a.publishRules(c, u, rules)
+	return a.publishUntilCurrent(c, u, rules)
 }
 
-// rulings bounds how often rules are published because they changed meanwhile.
-const rulings = 8
+// maxPublications bounds how often publishUntilCurrent publishes rules.
+const maxPublications = 8
 
-// publishRules puts rules on the user's record, and again as long as they were
-// changed in between: of two writers at once, the last to look finds what both
-// have written. Of a user who is deactivated nobody sees anything; whoever
-// activates it has the rules published.
-func (a *API) publishRules(c *call, u store.User, rules directory.Rules) error {
-	for range rulings {
+// publishUntilCurrent writes rules to the user's record. It reads the rules again
+// afterwards and repeats if they changed, so that of two concurrent writers the last
+// one publishes the result of both. The rules of a deactivated user are published
+// when the user is activated.
+func (a *API) publishUntilCurrent(c *call, u store.User, rules directory.Rules) error {
+	for range maxPublications {
 		event := presence.SetVisibility{Everyone: rules.Everyone, Watchers: rules.Watchers}
 		_, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), event)
 		if err != nil && !errors.Is(err, presence.ErrDeactivated) {

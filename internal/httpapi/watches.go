@@ -11,24 +11,24 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 )
 
-// A watch is the business of the user who waits: it is no other's, whatever the
-// scope. An account-level token waits as the account's owner.
+// A watch is accessible to its owner alone, whatever the scope of the token. An
+// account-level token acts as the account's owner.
 func (a *API) watchRoutes() []route {
 	return []route{
-		{"POST", "/v1/watches", plain(auth.PresenceRead), withBody(a.createWatch)},
-		{"GET", "/v1/watches", plain(auth.PresenceRead), a.listWatches},
-		{"GET", "/v1/watches/{watch}", plain(auth.PresenceRead), a.readWatch},
-		{"DELETE", "/v1/watches/{watch}", plain(auth.PresenceRead), a.deleteWatch},
+		{"POST", "/v1/watches", needsScope(auth.PresenceRead), withBody(a.createWatch)},
+		{"GET", "/v1/watches", needsScope(auth.PresenceRead), a.listWatches},
+		{"GET", "/v1/watches/{watch}", needsScope(auth.PresenceRead), a.readWatch},
+		{"DELETE", "/v1/watches/{watch}", needsScope(auth.PresenceRead), a.deleteWatch},
 	}
 }
 
 // createWatch serves POST /v1/watches.
 func (a *API) createWatch(c *call, body *api.CreateWatch) error {
-	asked, err := watchAsked(body, a.Clock())
+	asked, err := parseWatch(body, a.Clock())
 	if err != nil {
 		return err
 	}
-	if err := c.creates(); err != nil {
+	if err := c.checkCreate(); err != nil {
 		return err
 	}
 	asked.Account = c.p.Account
@@ -43,11 +43,11 @@ func (a *API) createWatch(c *call, body *api.CreateWatch) error {
 		return err
 	}
 	header(c.w, "Location", "/v1/watches/"+w.ID)
-	return c.answer(http.StatusCreated, AsWatch(&w))
+	return c.writeBody(http.StatusCreated, AsWatch(&w))
 }
 
-// watchAsked is what a body asks for, except for the users.
-func watchAsked(body *api.CreateWatch, now time.Time) (w watch.Watch, err error) {
+// parseWatch reads a body, without the users that it names.
+func parseWatch(body *api.CreateWatch, now time.Time) (w watch.Watch, err error) {
 	if body.User == "" {
 		return w, Required("user")
 	}
@@ -58,11 +58,11 @@ func watchAsked(body *api.CreateWatch, now time.Time) (w watch.Watch, err error)
 			return w, &presence.FieldError{Field: "until_status", Reason: "must be one of " + statusWords + ", offline"}
 		}
 	}
-	w.Expires, err = watchExpires(body, now)
+	w.Expires, err = watchExpiry(body, now)
 	return w, err
 }
 
-func watchExpires(body *api.CreateWatch, now time.Time) (time.Time, error) {
+func watchExpiry(body *api.CreateWatch, now time.Time) (time.Time, error) {
 	lasts := watch.DefaultDuration
 	const most = int64(watch.MaxDuration / time.Second)
 	switch asked := body.ExpiresInSeconds; {
@@ -87,14 +87,14 @@ func (a *API) listWatches(c *call) error {
 	if err != nil {
 		return err
 	}
-	// An account without an owner has no watches.
+	// An account-level token of an account without an owner has no watches.
 	watches, err := a.Watches.List(c.r.Context(), c.p.Account, c.p.User, pg.after, pg.limit+1)
 	if err != nil {
 		return err
 	}
 	var list api.Watches
 	list.Watches, list.Next = fill(pg, watches, func(w *watch.Watch) api.Watch { return *AsWatch(w) }, func(w *api.Watch) string { return w.ID })
-	return c.represent(&list)
+	return c.writeDigested(&list)
 }
 
 // readWatch serves GET /v1/watches/{watch}.
@@ -103,13 +103,13 @@ func (a *API) readWatch(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.representAs(watchTag(&w), AsWatch(&w))
+	return c.writeVersion(watchTag(&w), AsWatch(&w))
 }
 
 // deleteWatch serves DELETE /v1/watches/{watch}.
 func (a *API) deleteWatch(c *call) error {
-	check := func(w *watch.Watch) error { return c.meets(watchTag(w), true) }
-	return c.done(a.Watches.Delete(c.r.Context(), c.p.Account, c.p.User, c.r.PathValue("watch"), check))
+	check := func(w *watch.Watch) error { return c.checkConditions(watchTag(w), true) }
+	return c.finish(a.Watches.Delete(c.r.Context(), c.p.Account, c.p.User, c.r.PathValue("watch"), check))
 }
 
 func watchTag(w *watch.Watch) string { return tagOf("", AsWatch(w)) }

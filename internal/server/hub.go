@@ -90,5 +90,5 @@ func (t hubTurns) Wait(ctx context.Context, v view.Viewer, users int) (done func
 	if !ok || users <= httpapi.LightRead {
 		return func() {}, nil
 	}
-	return t.Turns.Wait(ctx, httpapi.TurnOf(p))
+	return t.Turns.Wait(ctx, httpapi.TurnKey(p))
 }

@@ -308,7 +308,7 @@ func (p *peer) signIn(ctx context.Context, f *api.ClientFrame) error {
 	}
 	event.App, event.Via = p.principal.Origin()
 	var err error
-	if event.Session, event.Was, err = httpapi.SessionAsked(p.principal, f.Session); err != nil {
+	if event.Session, event.Was, err = httpapi.RequestedSession(p.principal, f.Session); err != nil {
 		return err
 	}
 	if err := presence.Check(event); err != nil {

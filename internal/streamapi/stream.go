@@ -339,7 +339,7 @@ func (a *API) events(c *call, of *slot, ask opening) error {
 func setEventsHeaders(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no")
-	httpapi.Seal(w)
+	httpapi.SetPrivate(w)
 }
 
 // eventsHead is the head of an answer whose connection is taken over.
