@@ -34,9 +34,9 @@ func TestAddressesInAQuery(t *testing.T) {
 	w.do("POST", "/v1/users", admin, `{"email":"a,b@example.com"}`).problem(&api.InvalidField)
 }
 
-// TestAPollAsksAnewForAnAddress: each request looks the address up. Of its new owner
-// the cursor brings what changed after it.
-func TestAPollAsksAnewForAnAddress(t *testing.T) {
+// TestPollResolvesAddressEachTime: each request resolves the address again. If it has
+// a new owner, the response has the owner's changes after the cursor.
+func TestPollResolvesAddressEachTime(t *testing.T) {
 	w := newWorld(t)
 	admin := w.admin()
 	poll := func(cursor string) (c api.Changes) {

@@ -59,7 +59,7 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-func TestAClaimIsIdempotent(t *testing.T) {
+func TestClaimIsIdempotent(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(w.alice.ID, "claim:write session:write")
 	w.signIn("/v1/sessions", token, `{"client_type":"web"}`)
@@ -79,7 +79,7 @@ func TestAClaimIsIdempotent(t *testing.T) {
 	w.do("PUT", "/v1/users/me/claims/manual", token, body, "If-Match", `"1"`).problem(&api.PreconditionFailed)
 }
 
-func TestWhatAClaimRefuses(t *testing.T) {
+func TestClaimErrors(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(w.alice.ID, "claim:write")
 	for _, c := range []struct{ id, body, field string }{
@@ -150,7 +150,7 @@ func TestIdempotencyKeysOfEachApp(t *testing.T) {
 	}
 	for key := range 8 {
 		if !replayed(set(admin, key)) {
-			t.Errorf("key %d is forgotten", key)
+			t.Errorf("key %d was evicted", key)
 		}
 	}
 	if replayed(set(admin, 8)) || replayed(set(admin, 0)) || !replayed(set(admin, 3)) {
@@ -195,7 +195,7 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-func TestADeactivatedUserTakesNothing(t *testing.T) {
+func TestDeactivatedUserIsRefused(t *testing.T) {
 	w := newWorld(t)
 	admin := w.admin()
 	s := w.signIn("/v1/users/bob@example.com/sessions", admin, `{"client_type":"web"}`)

@@ -57,7 +57,7 @@ var conditionedResources = []conditioned{
 	{name: "token", write: "DELETE", path: "/v1/tokens/{token}", ok: 204},
 }
 
-// cursorless is what a representation has that its tag does not stand for.
+// cursorless matches the part of a representation that its tag does not cover.
 var cursorless = regexp.MustCompile(`"cursor":"[^"]*"`)
 
 // conditionWorld has one of everything, of the user whom a token acts for or whom
@@ -138,8 +138,8 @@ func TestConditionsOfReads(t *testing.T) {
 	}
 }
 
-// TestConditionsOfWrites: a write whose conditions do not hold changes nothing, and
-// one that does makes the tag that it asked for stale.
+// TestConditionsOfWrites: a write whose conditions do not hold changes nothing. One
+// whose conditions hold makes the tag stale.
 func TestConditionsOfWrites(t *testing.T) {
 	for _, row := range conditionedResources {
 		if row.write == "" {
@@ -188,9 +188,9 @@ func TestConditionsOfWrites(t *testing.T) {
 	}
 }
 
-// TestConditionsOfWhatIsNotThere: "*" tells making from replacing. What is not
-// there stays what it is.
-func TestConditionsOfWhatIsNotThere(t *testing.T) {
+// TestConditionsOfMissingObjects: the condition "*" distinguishes creating from
+// replacing. Other errors of a missing object take precedence.
+func TestConditionsOfMissingObjects(t *testing.T) {
 	w, admin, fill := conditionWorld(t)
 	do := func(method, path, body, header string) *exchange {
 		return w.do(method, fill.Replace("/v1/users/{user}"+path), admin, body, header, "*")
@@ -228,9 +228,9 @@ func TestConditionsOfWhatIsNotThere(t *testing.T) {
 	}
 }
 
-// TestOneOfManyMeetsACondition: it is decided with the write, so that of many who
-// ask for the same at once one gets it.
-func TestOneOfManyMeetsACondition(t *testing.T) {
+// TestConcurrentConditionalWrites: conditions are checked atomically with the write,
+// so that one of many concurrent, equal requests succeeds.
+func TestConcurrentConditionalWrites(t *testing.T) {
 	const many = 16
 	for _, row := range []struct {
 		name, method, path string
@@ -275,8 +275,8 @@ func TestOneOfManyMeetsACondition(t *testing.T) {
 	}
 }
 
-// TestConditionsOfAWatcher: who may not know the revision learns nothing of it by
-// asking for it either.
+// TestConditionsOfAWatcher: a watcher who may not see the revision cannot find it out
+// by conditions either.
 func TestConditionsOfAWatcher(t *testing.T) {
 	w := newWorld(t)
 	watcher, path := w.token(w.bob.ID, "presence:read"), "/v1/users/"+string(w.alice.ID)+"/presence"
@@ -292,9 +292,9 @@ func TestConditionsOfAWatcher(t *testing.T) {
 	}
 }
 
-// TestATagTellsSessionsApart: a refresh that memory alone keeps is a change of what
-// is shown, and none of the record.
-func TestATagTellsSessionsApart(t *testing.T) {
+// TestEntityTagCoversSoftState: a refresh in soft state changes the representation,
+// and not the record.
+func TestEntityTagCoversSoftState(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(w.alice.ID, "session:read session:write")
 	var session api.Session

@@ -15,7 +15,7 @@ import (
 
 // The bounds that the API documents are those that the directory and the rules
 // keep to.
-func TestTheBoundsOfContactsAgree(t *testing.T) {
+func TestContactLimitsAgree(t *testing.T) {
 	if api.MaxContacts != directory.MaxContacts || api.MaxVisibilityWatchers != presence.MaxRules {
 		t.Error("the bounds differ")
 	}
@@ -115,8 +115,8 @@ func (w *world) truthful(token string) bool {
 	return me.AccountLevel || me.User == string(w.alice.ID)
 }
 
-// TestVisibility: what Alice declares is what Bob sees, and hiding cannot be told
-// from being offline.
+// TestVisibility: Bob sees what Alice declares, and a hidden user looks the same as
+// one who is offline.
 func TestVisibility(t *testing.T) {
 	w := newWorld(t)
 	own, admin := w.token(w.alice.ID, "contact:read contact:write claim:write session:write presence:read"), w.admin()
@@ -208,7 +208,7 @@ func TestVisibilityOfGroups(t *testing.T) {
 	w.do("DELETE", contact, own, "").problem(&api.NoContact)
 	saw(api.Offline)
 
-	// What is declared for somebody deactivated counts from the activation.
+	// A declaration of a deactivated user takes effect when the user is activated.
 	admin := w.admin()
 	const alice = "/v1/users/alice@example.com"
 	w.do("PATCH", alice, admin, `{"active":false}`).want(200)
@@ -218,7 +218,7 @@ func TestVisibilityOfGroups(t *testing.T) {
 	saw(api.Available)
 }
 
-func TestVisibilityRefuses(t *testing.T) {
+func TestVisibilityErrors(t *testing.T) {
 	w := newWorld(t)
 	own := w.token(w.alice.ID, "contact:write")
 	const rules = "/v1/users/me/visibility"
@@ -260,8 +260,8 @@ func TestVisibilityRefuses(t *testing.T) {
 	}
 }
 
-// TestVisibilityConverges: after any writers at once, what counts is what was
-// declared.
+// TestVisibilityConverges: after concurrent writes, the published rules are those of
+// the declaration.
 func TestVisibilityConverges(t *testing.T) {
 	w := newWorld(t)
 	own := w.token(w.alice.ID, "contact:read contact:write")

@@ -9,7 +9,7 @@ import (
 	"porchlight.dev/porchlight/api"
 )
 
-func TestALifeOfAnApp(t *testing.T) {
+func TestAppLifecycle(t *testing.T) {
 	w := newWorld(t)
 	admin := w.admin()
 	var made, read, rotated api.App
@@ -42,7 +42,7 @@ func TestALifeOfAnApp(t *testing.T) {
 	}
 }
 
-func TestALifeOfAToken(t *testing.T) {
+func TestTokenLifecycle(t *testing.T) {
 	w := newWorld(t)
 	admin := w.admin()
 	var made api.Token
@@ -143,7 +143,7 @@ func TestNoEscalation(t *testing.T) {
 }
 
 // What leaks for an hour does not leak for good.
-func TestATokenDoesNotOutliveItsMaker(t *testing.T) {
+func TestTokenLifetimeBoundedByCaller(t *testing.T) {
 	w := newWorld(t)
 	brief := w.tokenThatLasts(w.alice.ID, "directory:write presence:read", time.Hour)
 	var made api.Token

@@ -14,7 +14,7 @@ func (w *world) userLike(email string) directory.User {
 	return directory.User{Email: email, Active: true}
 }
 
-func TestALifeOfAUser(t *testing.T) {
+func TestUserLifecycle(t *testing.T) {
 	w := newWorld(t)
 	admin := w.admin()
 	var u, again api.User
@@ -72,7 +72,7 @@ func TestALifeOfAUser(t *testing.T) {
 
 // Where the server ends between the two halves of a change, the same request
 // again goes through to the end.
-func TestHalfMadeChangesAreFinished(t *testing.T) {
+func TestInterruptedChangesAreCompleted(t *testing.T) {
 	w := newWorld(t)
 	admin := w.admin()
 	half, err := w.directory.Create(t.Context(), w.account, w.userLike("half@example.com"))
@@ -84,7 +84,7 @@ func TestHalfMadeChangesAreFinished(t *testing.T) {
 	}
 	w.do("POST", "/v1/users", admin, `{"email":"half@example.com"}`).problem(&api.EmailTaken)
 
-	w.stand(w.account, half.ID, presence.UserDeactivated)
+	w.setUserState(w.account, half.ID, presence.UserDeactivated)
 	w.do("PATCH", "/v1/users/"+u.ID, admin, `{"active":false}`).want(200)
 	found, err := w.directory.User(t.Context(), w.account, half.ID)
 	w.must(err)
@@ -94,7 +94,7 @@ func TestHalfMadeChangesAreFinished(t *testing.T) {
 	w.do("PATCH", "/v1/users/"+u.ID, admin, `{"active":true}`).want(200)
 	w.signIn("/v1/users/"+u.ID+"/sessions", admin, `{"client_type":"web"}`)
 
-	w.stand(w.account, half.ID, presence.UserDeleted)
+	w.setUserState(w.account, half.ID, presence.UserDeleted)
 	w.do("DELETE", "/v1/users/half@example.com", admin, "").want(204)
 	w.do("DELETE", "/v1/users/half@example.com", admin, "").problem(&api.NoUser)
 	records, _, err := w.store.Read(t.Context(), []store.User{{Account: w.account, ID: half.ID}})
@@ -213,8 +213,8 @@ func TestDirectoryChangesAreLogged(t *testing.T) {
 	}
 }
 
-// TestUnloggedChangesAreLogged: what a server changed and did not log before it ended
-// is logged when the next one starts, or when the request comes again.
+// TestUnloggedChangesAreLogged: a change that a server did not log before it stopped
+// is logged by the next start, or when the client repeats the request.
 func TestUnloggedChangesAreLogged(t *testing.T) {
 	for name, finish := range map[string]func(w *world, path string){
 		"the next start": func(w *world, _ string) { w.must(w.api.LogProfiles(w.t.Context())) },

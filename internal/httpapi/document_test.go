@@ -11,7 +11,7 @@ import (
 )
 
 // The document describes Zoom's routes and the OAuth endpoints too: here each is
-// called in the ways that it documents, and the validator looks at the answers.
+// called in the ways that it documents, and the validator checks the responses.
 // What they do is tested in zoomapi and auth.
 func TestTheDocumentDescribesZoomsRoutes(t *testing.T) {
 	w := newWorld(t)

@@ -38,11 +38,11 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// shared is the validator of all tests of this package: what none of them hits
-// is an operation without a test.
+// shared is the validator of all tests of this package: an operation that none of them calls
+// has no test.
 var shared *apitest.Validator
 
-// complaints passes what the validator says to the test that runs.
+// complaints passes the validator's errors to the test that runs.
 type complaints struct {
 	mu sync.Mutex
 	t  testing.TB
@@ -71,7 +71,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code) //nolint:forbidigo // TestMain is the main of a test
 }
 
-// A world is a server with two accounts. Its clock stands still until told.
+// A world is a server with two accounts. Its clock stops until it is advanced.
 type world struct {
 	t         testing.TB
 	api       *httpapi.API
@@ -167,17 +167,17 @@ func (w *world) populate() {
 	ctx := w.t.Context()
 	create := func(account presence.AccountID, email string) directory.User {
 		u := w.User(account, email)
-		w.stand(account, u.ID, presence.UserActive)
+		w.setUserState(account, u.ID, presence.UserActive)
 		return u
 	}
 	account, owner := w.Account("owner@example.com")
 	other, stranger := w.Account("stranger@example.net")
 	w.account, w.owner, w.other, w.stranger = account, owner.ID, other, stranger
-	w.stand(w.account, w.owner, presence.UserActive)
-	w.stand(w.other, w.stranger.ID, presence.UserActive)
+	w.setUserState(w.account, w.owner, presence.UserActive)
+	w.setUserState(w.other, w.stranger.ID, presence.UserActive)
 	w.alice, w.bob = create(w.account, "alice@example.com"), create(w.account, "bob@example.com")
 	gone := create(w.account, "gone@example.com")
-	w.stand(w.account, gone.ID, presence.UserDeleted)
+	w.setUserState(w.account, gone.ID, presence.UserDeleted)
 	w.must(w.directory.Delete(ctx, w.account, gone.ID))
 	w.deleted = gone.ID
 
@@ -185,7 +185,7 @@ func (w *world) populate() {
 	w.app = app.ID
 }
 
-func (w *world) stand(account presence.AccountID, id presence.UserID, s presence.UserState) {
+func (w *world) setUserState(account presence.AccountID, id presence.UserID, s presence.UserState) {
 	w.t.Helper()
 	_, err := w.api.Publisher.Publish(w.t.Context(), store.User{Account: account, ID: id}, store.Actor{}, presence.SetUserState{State: s})
 	w.must(err)

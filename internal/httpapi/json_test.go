@@ -46,8 +46,8 @@ func TestNullIsAbsent(t *testing.T) {
 	}
 }
 
-// TestTimeThatIsNone: whatever is wrong with a time is said in one sentence.
-func TestTimeThatIsNone(t *testing.T) {
+// TestTimeErrors: every error in a time gets a detail of one sentence.
+func TestTimeErrors(t *testing.T) {
 	w := newWorld(t)
 	token := w.admin()
 	for _, c := range []struct{ method, path, body, field string }{

@@ -150,8 +150,8 @@ func TestTheDocumentHasTheScopes(t *testing.T) {
 	}
 }
 
-// objects are what the paths of the matrix name: by part of the path, and whose
-// it is.
+// objects are the ids for the paths of the matrix, by the part of the path and by
+// the owner.
 type objects map[string]map[string]string
 
 func (w *world) objects() objects {
@@ -315,9 +315,9 @@ func (m *matrix) aboutObjects() {
 	m.ask("other", admin).want(m.ok)
 }
 
-// Token, scope, body, user, permission, then the rules: of two things that are
-// wrong, the first of these is told.
-func TestTheOrderOfChecks(t *testing.T) {
+// Checks run in this order: token, scope, body, user, permission, rules. A request
+// with two errors gets the first of them.
+func TestOrderOfChecks(t *testing.T) {
 	w := newWorld(t)
 	own, without, admin := w.token(w.alice.ID, "claim:write"), w.token(w.alice.ID, "claim:read"), w.admin()
 	const nobody, bob = "/v1/users/nobody@example.com/claims/x", "/v1/users/bob@example.com/claims/x"

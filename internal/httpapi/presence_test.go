@@ -113,7 +113,7 @@ func marshal(t *testing.T, v any) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-func TestWhatAQueryRefuses(t *testing.T) {
+func TestQueryErrors(t *testing.T) {
 	w := newWorld(t)
 	admin := w.admin()
 	many := func(n int) string { return `{"users":["` + strings.Repeat(`x","`, n-1) + `y"]}` }

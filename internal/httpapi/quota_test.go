@@ -10,8 +10,8 @@ import (
 	"porchlight.dev/porchlight/internal/quota"
 )
 
-// TestWhatCountsAsAWrite: reads and queries have no limit of this kind, and what
-// refuses a write says all that a client needs, in the form of the document.
+// TestWhatCountsAsAWrite: reads and queries do not count as writes. The problem of a
+// refused write has all that a client needs, as documented.
 func TestWhatCountsAsAWrite(t *testing.T) {
 	w := newWorld(t)
 	two := quota.Amounts{quota.User: 2}

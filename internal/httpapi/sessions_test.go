@@ -27,7 +27,7 @@ func (w *world) presence(user, token string) api.Presence {
 	return p
 }
 
-// TestClientTypes: a word of the client's own is kept as it is, and counts like
+// TestClientTypes: an unknown client type is stored unchanged and treated like
 // desktop.
 func TestClientTypes(t *testing.T) {
 	w := newWorld(t)
@@ -46,7 +46,7 @@ func TestClientTypes(t *testing.T) {
 	}
 }
 
-func TestALifeOfASession(t *testing.T) {
+func TestSessionLifecycle(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(w.alice.ID, "session:write session:read presence:read")
 
@@ -127,7 +127,7 @@ func TestSessionsAreListedInPages(t *testing.T) {
 	}
 }
 
-func TestWhatASignInRefuses(t *testing.T) {
+func TestSignInErrors(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(w.alice.ID, "session:write")
 	for body, field := range map[string]string{
@@ -259,7 +259,7 @@ func TestIfMatch(t *testing.T) {
 	w.do("DELETE", "/v1/sessions/"+s.ID, token, "", "If-Match", "*").want(204)
 }
 
-func TestABatchOfRefreshes(t *testing.T) {
+func TestRefreshBatch(t *testing.T) {
 	w := newWorld(t)
 	admin, own := w.admin(), w.token(w.alice.ID, "session:write")
 	alice := w.signIn("/v1/users/alice@example.com/sessions", admin, `{"client_type":"web"}`)
@@ -293,7 +293,7 @@ func TestABatchOfRefreshes(t *testing.T) {
 }
 
 // A thousand items fit into a batch, as the limit says.
-func TestAFullBatch(t *testing.T) {
+func TestFullRefreshBatch(t *testing.T) {
 	w := newWorld(t)
 	admin := w.admin()
 	items := make([]string, 1000)

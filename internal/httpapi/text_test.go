@@ -8,8 +8,8 @@ import (
 	"porchlight.dev/porchlight/api"
 )
 
-// texts are the places of free text that people are shown: where it goes, and where
-// it comes back. %s is the text as JSON.
+// texts are the fields with free text for display: the request that sets one, and the
+// path that returns it. %s is the text as JSON.
 var texts = []struct{ name, method, path, body, back string }{
 	{"note", "PUT", "/v1/users/{user}/note", `{"text":%s}`, "/v1/users/{user}/presence/explain"},
 	{"note of a claim", "PUT", "/v1/users/{user}/claims/c", `{"source":"app","status":"busy","note":%s}`, "/v1/users/{user}/claims"},
@@ -25,8 +25,8 @@ var texts = []struct{ name, method, path, body, back string }{
 	{"group in rules", "PUT", "/v1/users/{user}/visibility", `{"groups":{%s:"all"}}`, "/v1/users/{user}/visibility"},
 }
 
-// TestTexts: what people are shown is trimmed, has something to see, and nothing that
-// changes how what stands around it is read. The rules are the same everywhere.
+// TestTexts: displayed text is trimmed and visible, and has no characters that change
+// how the text around it is displayed. The rules are the same for all fields.
 func TestTexts(t *testing.T) {
 	for _, place := range texts {
 		t.Run(place.name, func(t *testing.T) {

@@ -38,8 +38,9 @@ func TestWatches(t *testing.T) {
 	w.do("GET", "/v1/watches/"+strings.Repeat("x", 2000), token, "").problem(&api.NoWatch)
 }
 
-// Whoever has the status already is told of in the answer, as the caller sees it.
-func TestAWatchThatComesAtOnce(t *testing.T) {
+// If the user has the status already, the watch in the response has fired, with the
+// presence as the caller sees it.
+func TestWatchFiresAtOnce(t *testing.T) {
 	w := newWorld(t)
 	admin, token := w.admin(), w.token(w.alice.ID, "presence:read")
 	w.signIn("/v1/users/bob@example.com/sessions", admin, signInBody)
@@ -60,7 +61,7 @@ func TestAWatchThatComesAtOnce(t *testing.T) {
 	}
 }
 
-func TestHowLongAWatchLasts(t *testing.T) {
+func TestWatchExpiry(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(w.alice.ID, "presence:read")
 	for body, lasts := range map[string]time.Duration{
@@ -82,7 +83,7 @@ func TestHowLongAWatchLasts(t *testing.T) {
 	}
 }
 
-func TestWhatAWatchRefuses(t *testing.T) {
+func TestWatchErrors(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(w.alice.ID, "presence:read")
 	for body, field := range map[string]string{
@@ -144,7 +145,7 @@ func TestWatchesArePaged(t *testing.T) {
 
 // A watch is its owner's, in its account; account-level tokens wait as the
 // account's owner.
-func TestWhoseWatchItIs(t *testing.T) {
+func TestWatchOwner(t *testing.T) {
 	w := newWorld(t)
 	var made, got api.Watch
 	w.do("POST", "/v1/watches", w.token(w.alice.ID, "presence:read"), `{"user":"bob@example.com"}`).want(201).read(&made)
