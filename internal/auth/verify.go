@@ -205,7 +205,7 @@ func (g *grantors) readUsers(ctx context.Context, a *Authority, account presence
 	if len(g.users) == 0 {
 		return nil
 	}
-	users, err := a.directory.Named(ctx, account, slices.Collect(maps.Keys(g.users)))
+	users, err := a.directory.UsersByID(ctx, account, slices.Collect(maps.Keys(g.users)))
 	for id := range users {
 		g.users[id] = users[id].Active
 	}

@@ -28,7 +28,7 @@ func accountKey(id presence.AccountID) store.Key {
 // CreateAccount adds an account without an owner and gives it an id. Names need
 // not be unique.
 func (d *Directory) CreateAccount(ctx context.Context, name string) (Account, error) {
-	name, err := nameOf("name", name)
+	name, err := cleanName("name", name)
 	if err != nil {
 		return Account{}, err
 	}
@@ -65,7 +65,7 @@ func (d *Directory) SetOwner(ctx context.Context, id presence.AccountID, owner p
 			return err
 		}
 		account.Owner = owner
-		defer d.standingChanged()
+		defer d.notifyUserState()
 		if err := d.docs.Write(ctx, system, account.doc(version)); err != nil {
 			return fmt.Errorf("set the owner of account %s: %w", id, err)
 		}
@@ -74,7 +74,7 @@ func (d *Directory) SetOwner(ctx context.Context, id presence.AccountID, owner p
 }
 
 func (d *Directory) account(ctx context.Context, id presence.AccountID) (Account, string, error) {
-	if !plausibleID(string(id)) {
+	if !isValidID(string(id)) {
 		return Account{}, "", ErrNoAccount
 	}
 	docs, err := d.docs.Load(ctx, system, accountKey(id))

@@ -16,10 +16,10 @@ import (
 // Bounds of the contacts of one user: with all of them the document still fits
 // into the store.
 const (
-	MaxContacts      = 1_000
-	MaxContactGroups = 100
-	MaxGroupBytes    = 64
-	MaxEnded         = 500 // tombstones
+	MaxContacts        = 1_000
+	MaxContactGroups   = 100
+	MaxGroupBytes      = 64
+	MaxRemovedContacts = 500 // tombstones
 )
 
 // ErrNoContact: the user does not follow that one.
@@ -33,28 +33,30 @@ type Contact struct {
 	Gen   uint64 // of the write that added it
 }
 
-// An Ended is what stays of a contact who was removed, so that whoever followed
-// along learns of it.
-type Ended struct {
+// A RemovedContact is the tombstone of a contact, from which a reader learns of the
+// removal.
+type RemovedContact struct {
 	User presence.UserID
 	Gen  uint64 // of the write that removed it
 }
 
-// Contacts are those of one user. Gen rises with every change of them: who knew
-// them at a Gen of at least Pruned learns all that happened since from the
-// greater ones in List and Ended.
+// Contacts are those of one user. Gen rises with every change of them. A reader who
+// has read them at a Gen of at least Pruned finds all changes since then in the items
+// of List and Removed that have a greater Gen.
 type Contacts struct {
 	Gen     uint64
-	List    []Contact // by User
-	Ended   []Ended   // by Gen; nobody who is in List
-	Pruned  uint64    // the highest Gen of an Ended that was dropped
-	Version string    // of the document; opaque
+	List    []Contact        // by User
+	Removed []RemovedContact // by Gen; none of them is in List
+	Pruned  uint64           // the highest Gen of an Ended that was dropped
+	Version string           // of the document; opaque
 }
 
-// OnContacts has fn called after each change of a user's contacts that was made
+// OnContactsChange has fn called after each change of a user's contacts that was made
 // here; changes of other nodes show in Contacts only. Set it once, before
 // anything is served. fn must not wait.
-func (d *Directory) OnContacts(fn func(presence.AccountID, presence.UserID)) { d.onContacts = fn }
+func (d *Directory) OnContactsChange(fn func(presence.AccountID, presence.UserID)) {
+	d.onContactsChange = fn
+}
 
 // Contacts are those of owner; the zero value when there never were any.
 func (d *Directory) Contacts(ctx context.Context, account presence.AccountID, owner presence.UserID) (Contacts, error) {
@@ -62,8 +64,9 @@ func (d *Directory) Contacts(ctx context.Context, account presence.AccountID, ow
 	return all[owner], err
 }
 
-// ContactVersions is the Version of each user's contacts, for who has read them
-// before: it costs a fraction of reading them. Those who never had any are left out.
+// ContactVersions is the Version of each user's contacts. A caller that has read the
+// contacts before finds out with it, cheaply, whether they changed. Users who never
+// had contacts are left out.
 func (d *Directory) ContactVersions(ctx context.Context, account presence.AccountID, owners []presence.UserID) (map[presence.UserID]string, error) {
 	docs, err := d.docs.Load(ctx, account, keysOf(owners, contactsKey)...)
 	if err != nil {
@@ -97,8 +100,8 @@ func (d *Directory) ContactsOf(ctx context.Context, account presence.AccountID, 
 // A ContactsCheck forbids a change of contacts, by an error.
 type ContactsCheck func(before *Contacts) error
 
-// allowed is the first error of checks.
-func allowed[T any, F ~func(*T) error](checks []F, before *T) error {
+// runChecks returns the first error of checks.
+func runChecks[T any, F ~func(*T) error](checks []F, before *T) error {
 	for _, check := range checks {
 		if err := check(before); err != nil {
 			return err
@@ -120,7 +123,7 @@ func (d *Directory) SetContact(
 	if owner == contact {
 		return Contact{}, &presence.FieldError{Field: "contact", Reason: "must be another user"}
 	}
-	known, err := d.Named(ctx, account, []presence.UserID{owner, contact})
+	known, err := d.UsersByID(ctx, account, []presence.UserID{owner, contact})
 	if err != nil {
 		return Contact{}, err
 	}
@@ -129,7 +132,7 @@ func (d *Directory) SetContact(
 	}
 	var set Contact
 	err = d.editContacts(ctx, account, owner, func(c *Contacts) (err error) {
-		if err := allowed(checks, c); err != nil {
+		if err := runChecks(checks, c); err != nil {
 			return err
 		}
 		set, err = c.set(contact, group, d.now())
@@ -138,20 +141,20 @@ func (d *Directory) SetContact(
 	return set, err
 }
 
-// RemoveContact ends it that owner follows contact, or answers ErrNoContact. The
-// contact may be gone from the account. Rules of visibility are as with
-// SetContact.
+// RemoveContact removes contact from those whom owner follows, or returns
+// ErrNoContact. The contact need not exist in the account any more. Rules of
+// visibility are as with SetContact.
 func (d *Directory) RemoveContact(
 	ctx context.Context, account presence.AccountID, owner, contact presence.UserID, checks ...ContactsCheck,
 ) error {
-	if !plausibleID(string(owner)) {
+	if !isValidID(string(owner)) {
 		return ErrNoContact
 	}
 	return d.editContacts(ctx, account, owner, func(c *Contacts) error {
 		if _, found := c.Find(contact); !found {
 			return ErrNoContact
 		}
-		if err := allowed(checks, c); err != nil {
+		if err := runChecks(checks, c); err != nil {
 			return err
 		}
 		return c.remove(contact)
@@ -159,16 +162,16 @@ func (d *Directory) RemoveContact(
 }
 
 // errSame: there is nothing to write.
-var errSame = errors.New("the contacts stay as they are")
+var errUnchanged = errors.New("the contacts stay as they are")
 
-// editContacts changes what owner's document says. Rules for groups bind the
-// two documents together: neither is written but against the other as it was
-// read, so that the rules that come of both are never too many.
+// editContacts changes owner's contacts. Contacts and rules for groups together must
+// not exceed the limit of rules, so each document is written on condition that the
+// other has not changed since it was read.
 func (d *Directory) editContacts(
 	ctx context.Context, account presence.AccountID, owner presence.UserID, edit func(*Contacts) error,
 ) error {
 	err := document.Again(func() error {
-		contacts, visibility, err := d.outlook(ctx, account, owner)
+		contacts, visibility, err := d.contactsAndVisibility(ctx, account, owner)
 		if err != nil {
 			return err
 		}
@@ -180,7 +183,7 @@ func (d *Directory) editContacts(
 			return &presence.LimitError{What: "bytes of contacts and the names of their groups", Limit: store.MaxDocBytes}
 		}
 		if len(visibility.Groups) > 0 {
-			if err := tooMany(visibility.expand(contacts.List)); err != nil {
+			if err := checkWatcherCount(visibility.expand(contacts.List)); err != nil {
 				return err
 			}
 			changes = append(changes, visibility.doc(owner))
@@ -191,15 +194,16 @@ func (d *Directory) editContacts(
 		return nil
 	})
 	switch {
-	case errors.Is(err, errSame):
+	case errors.Is(err, errUnchanged):
 		return nil
-	case err == nil && d.onContacts != nil:
-		d.onContacts(account, owner)
+	case err == nil && d.onContactsChange != nil:
+		d.onContactsChange(account, owner)
 	}
 	return err
 }
 
-// Find is where a contact is in List, or would be, and whether it is there.
+// Find returns the index of a contact in List, or where it would be inserted, and
+// whether it is there.
 func (c *Contacts) Find(user presence.UserID) (int, bool) {
 	return slices.BinarySearchFunc(c.List, user, func(c Contact, user presence.UserID) int {
 		return strings.Compare(string(c.User), string(user))
@@ -210,14 +214,14 @@ func (c *Contacts) set(user presence.UserID, group string, now time.Time) (Conta
 	i, found := c.Find(user)
 	switch {
 	case found && c.List[i].Group == group:
-		return c.List[i], errSame
+		return c.List[i], errUnchanged
 	case found:
 		c.List[i].Group = group
 	case len(c.List) == MaxContacts:
 		return Contact{}, &presence.LimitError{What: "contacts", Limit: MaxContacts}
 	default:
 		c.List = slices.Insert(c.List, i, Contact{User: user, Group: group, Added: now, Gen: c.Gen + 1})
-		c.Ended = slices.DeleteFunc(c.Ended, func(e Ended) bool { return e.User == user })
+		c.Removed = slices.DeleteFunc(c.Removed, func(e RemovedContact) bool { return e.User == user })
 	}
 	c.Gen++
 	if len(c.groups()) > MaxContactGroups {
@@ -233,10 +237,10 @@ func (c *Contacts) remove(user presence.UserID) error {
 	}
 	c.Gen++
 	c.List = slices.Delete(c.List, i, i+1)
-	c.Ended = append(c.Ended, Ended{user, c.Gen})
-	if excess := len(c.Ended) - MaxEnded; excess > 0 {
-		c.Pruned = c.Ended[excess-1].Gen
-		c.Ended = c.Ended[excess:]
+	c.Removed = append(c.Removed, RemovedContact{user, c.Gen})
+	if excess := len(c.Removed) - MaxRemovedContacts; excess > 0 {
+		c.Pruned = c.Removed[excess-1].Gen
+		c.Removed = c.Removed[excess:]
 	}
 	return nil
 }
@@ -254,4 +258,4 @@ func (c *Contacts) groups() []string {
 }
 
 // Group is the normalized name of a group; "" is no group.
-func Group(field, given string) (string, error) { return textOf(field, given, MaxGroupBytes) }
+func Group(field, given string) (string, error) { return cleanText(field, given, MaxGroupBytes) }

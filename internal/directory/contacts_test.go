@@ -31,17 +31,17 @@ func (f *fixture) follow(tb testing.TB, owner, who presence.UserID, group string
 	return c
 }
 
-// TestContacts goes through the life of a contact: the generations tell a
-// follower what began and what ended.
+// TestContacts goes through the life of a contact: by the generations a reader finds
+// additions and removals.
 func TestContacts(t *testing.T) {
 	f := newFixture(t)
 	ann, ben, cyd := f.create(t, "ann@example.com").ID, f.create(t, "ben@example.com").ID, f.create(t, "cyd@example.com").ID
-	var told []presence.UserID
-	f.OnContacts(func(account presence.AccountID, owner presence.UserID) {
+	var notified []presence.UserID
+	f.OnContactsChange(func(account presence.AccountID, owner presence.UserID) {
 		if account != f.account {
-			t.Errorf("told of the account %s", account)
+			t.Errorf("notified of the account %s", account)
 		}
-		told = append(told, owner)
+		notified = append(notified, owner)
 	})
 	if c := f.contacts(t, ann); c.Gen != 0 || len(c.List) != 0 || c.Version != "" {
 		t.Errorf("%+v", c)
@@ -58,24 +58,24 @@ func TestContacts(t *testing.T) {
 	}
 	f.follow(t, ann, ben, "Friends") // changes nothing
 	c := f.contacts(t, ann)
-	if c.Gen != 3 || len(c.List) != 2 || c.List[0].User > c.List[1].User || len(told) != 3 {
-		t.Errorf("%+v, told %d times", c, len(told))
+	if c.Gen != 3 || len(c.List) != 2 || c.List[0].User > c.List[1].User || len(notified) != 3 {
+		t.Errorf("%+v, notified %d times", c, len(notified))
 	}
 	if err := f.RemoveContact(t.Context(), f.account, ann, ben); err != nil {
 		t.Fatal(err)
 	}
 	c = f.contacts(t, ann)
-	if c.Gen != 4 || len(c.List) != 1 || c.List[0].User != cyd || len(c.Ended) != 1 || c.Ended[0] != (Ended{ben, 4}) {
+	if c.Gen != 4 || len(c.List) != 1 || c.List[0].User != cyd || len(c.Removed) != 1 || c.Removed[0] != (RemovedContact{ben, 4}) {
 		t.Errorf("%+v", c)
 	}
 	if err := f.RemoveContact(t.Context(), f.account, ann, ben); !errors.Is(err, ErrNoContact) {
 		t.Errorf("removed twice: %v", err)
 	}
-	if again := f.follow(t, ann, ben, ""); again.Gen != 5 || len(f.contacts(t, ann).Ended) != 0 {
+	if again := f.follow(t, ann, ben, ""); again.Gen != 5 || len(f.contacts(t, ann).Removed) != 0 {
 		t.Errorf("%+v", again)
 	}
-	if len(told) != 5 {
-		t.Errorf("told of %v", told)
+	if len(notified) != 5 {
+		t.Errorf("notified of %v", notified)
 	}
 
 	f.follow(t, ben, ann, "")
@@ -144,8 +144,8 @@ func TestContactsRefuse(t *testing.T) {
 	}
 }
 
-// TestContactsUnderConcurrency: of writers at once none is lost, and each
-// generation stands for one change.
+// TestContactsUnderConcurrency: no concurrent write is lost, and each generation is
+// one change.
 func TestContactsUnderConcurrency(t *testing.T) {
 	f := newFixture(t)
 	owner := f.create(t, "owner@example.com").ID
@@ -180,17 +180,17 @@ func TestContactsUnderConcurrency(t *testing.T) {
 	}
 	group.Wait()
 	c := f.contacts(t, owner)
-	if c.Gen != writers*(each+1) || len(c.List) != writers*(each-1) || len(c.Ended) != writers {
+	if c.Gen != writers*(each+1) || len(c.List) != writers*(each-1) || len(c.Removed) != writers {
 		t.Fatalf("%+v", c)
 	}
 	seen := make(map[uint64]bool)
 	for _, x := range c.List {
 		seen[x.Gen] = true
 	}
-	for _, x := range c.Ended {
+	for _, x := range c.Removed {
 		seen[x.Gen] = true
 	}
-	if len(seen) != len(c.List)+len(c.Ended) {
+	if len(seen) != len(c.List)+len(c.Removed) {
 		t.Errorf("two changes of one generation: %+v", c)
 	}
 }
@@ -206,7 +206,7 @@ func TestVisibility(t *testing.T) {
 		}
 		return r
 	}
-	if r := rules(); r.Everyone != presence.VisibilityAll || len(r.Watchers) != 0 || r.Grouped {
+	if r := rules(); r.Everyone != presence.VisibilityAll || len(r.Watchers) != 0 || r.UsesGroups {
 		t.Errorf("%+v", r)
 	}
 	declared := Visibility{
@@ -218,13 +218,13 @@ func TestVisibility(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := rules()
-	if before.Everyone != presence.VisibilityOffline || len(before.Watchers) != 1 || before.Watchers[cyd] != presence.VisibilityAll || !before.Grouped {
+	if before.Everyone != presence.VisibilityOffline || len(before.Watchers) != 1 || before.Watchers[cyd] != presence.VisibilityAll || !before.UsesGroups {
 		t.Errorf("%+v", before)
 	}
 	f.follow(t, ann, ben, "Work")
 	f.follow(t, ann, cyd, "Work") // a rule of one's own comes first
 	after := rules()
-	if len(after.Watchers) != 2 || after.Watchers[ben] != presence.VisibilityStatus || after.Watchers[cyd] != presence.VisibilityAll || after.Mark == before.Mark {
+	if len(after.Watchers) != 2 || after.Watchers[ben] != presence.VisibilityStatus || after.Watchers[cyd] != presence.VisibilityAll || after.Version == before.Version {
 		t.Errorf("%+v", after)
 	}
 	v, err := f.Visibility(t.Context(), f.account, ann)
@@ -236,7 +236,7 @@ func TestVisibility(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if r := rules(); r.Everyone != presence.VisibilityAll || len(r.Watchers) != 0 || r.Mark == after.Mark || len(f.contacts(t, ann).List) != 2 {
+	if r := rules(); r.Everyone != presence.VisibilityAll || len(r.Watchers) != 0 || r.Version == after.Version || len(f.contacts(t, ann).List) != 2 {
 		t.Errorf("%+v", r)
 	}
 }

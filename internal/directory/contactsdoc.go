@@ -46,7 +46,7 @@ func (c *Contacts) doc(owner presence.UserID) store.Doc {
 	}
 	v.Contacts = string(b)
 	b = b[:0]
-	for _, x := range c.Ended {
+	for _, x := range c.Removed {
 		b = pack(b, x.User, x.Gen)
 	}
 	v.Ended = string(b)
@@ -60,7 +60,7 @@ func contactsOf(doc *store.Doc) (Contacts, error) {
 	}
 	c := Contacts{Gen: v.Gen, Pruned: v.Pruned, Version: doc.Version}
 	c.List = make([]Contact, 0, strings.Count(v.Contacts, ","))
-	c.Ended = make([]Ended, 0, strings.Count(v.Ended, ","))
+	c.Removed = make([]RemovedContact, 0, strings.Count(v.Ended, ","))
 	var numbers [3]uint64
 	for item := range strings.SplitAfterSeq(v.Contacts, ",") {
 		id, err := unpack(item, numbers[:])
@@ -84,7 +84,7 @@ func contactsOf(doc *store.Doc) (Contacts, error) {
 		if id == "" {
 			break
 		}
-		c.Ended = append(c.Ended, Ended{id, numbers[0]})
+		c.Removed = append(c.Removed, RemovedContact{id, numbers[0]})
 	}
 	return c, nil
 }
@@ -103,7 +103,7 @@ func pack(b []byte, id presence.UserID, numbers ...uint64) []byte {
 	return append(b, ',')
 }
 
-// unpack reads an item with its comma; what comes after the last one is "".
+// unpack reads an item with its comma; "" marks the end of the items.
 func unpack(item string, numbers []uint64) (presence.UserID, error) {
 	if item == "" {
 		return "", nil

@@ -21,13 +21,13 @@ func most() Contacts {
 		group := fmt.Sprintf("%0*d", MaxGroupBytes, i%MaxContactGroups)
 		c.List = append(c.List, Contact{presence.UserID(fmt.Sprintf("%022d", i)), group, time.UnixMilli(1_900_000_000_123).UTC(), gen - uint64(i)})
 	}
-	for i := range MaxEnded {
-		c.Ended = append(c.Ended, Ended{presence.UserID(fmt.Sprintf("%022d", MaxContacts+i)), gen - 2000 + uint64(i)})
+	for i := range MaxRemovedContacts {
+		c.Removed = append(c.Removed, RemovedContact{presence.UserID(fmt.Sprintf("%022d", MaxContacts+i)), gen - 2000 + uint64(i)})
 	}
 	return c
 }
 
-// TestTheMostContactsFit: everything that the bounds allow goes into one document.
+// TestTheMostContactsFit: contacts at all limits fit into one document.
 func TestTheMostContactsFit(t *testing.T) {
 	c := most()
 	doc := c.doc("owner")
@@ -67,7 +67,7 @@ func FuzzContactsOf(f *testing.F) {
 	})
 }
 
-// TestLimitsOfContacts goes to each bound from just below it.
+// TestLimitsOfContacts reaches each limit from just below it.
 func TestLimitsOfContacts(t *testing.T) {
 	clock := func() time.Time { return time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC) }
 	st := enginetest.Open(t, clock)
@@ -123,8 +123,8 @@ func TestLimitsOfContacts(t *testing.T) {
 		t.Error(err)
 	}
 	got, err := d.Contacts(t.Context(), account.ID, owner)
-	if err != nil || len(got.Ended) != MaxEnded || got.Pruned != c.Ended[0].Gen || got.Ended[MaxEnded-1] != (Ended{ann, got.Gen}) {
-		t.Errorf("%d ended, pruned %d, %v", len(got.Ended), got.Pruned, err)
+	if err != nil || len(got.Removed) != MaxRemovedContacts || got.Pruned != c.Removed[0].Gen || got.Removed[MaxRemovedContacts-1] != (RemovedContact{ann, got.Gen}) {
+		t.Errorf("%d ended, pruned %d, %v", len(got.Removed), got.Pruned, err)
 	}
 
 	// Names that JSON makes long come to the bound of the document first.
@@ -133,7 +133,7 @@ func TestLimitsOfContacts(t *testing.T) {
 	for i := range long.List {
 		long.List[i].Group = ""
 	}
-	long.Ended = nil
+	long.Removed = nil
 	for i := 0; len(long.doc("").Value) < store.MaxDocBytes-6*MaxGroupBytes; i++ {
 		long.List[i].Group = strings.Repeat("<", MaxGroupBytes-2) + fmt.Sprintf("%02d", i)
 	}

@@ -7,8 +7,8 @@
 // documents of the store; an e-mail is unique in its account, can be used again
 // after its user is gone, and an id never is.
 //
-// It must not decide anything about presence: a change of state and rules of
-// visibility are carried to the user's record by publish, whom the caller asks.
+// It must not decide anything about presence: the caller publishes a change of
+// state and rules of visibility to the user's record.
 package directory
 
 import (
@@ -22,17 +22,16 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// What a lookup or a change answers. A field that no rule allows is a
-// [presence.FieldError]; a lost race is [store.ErrConflict].
+// Errors of lookups and changes. An invalid field is a [presence.FieldError]; a
+// concurrent change is [store.ErrConflict].
 var (
 	ErrNoUser     = errors.New("no such user in this account")
 	ErrNoAccount  = errors.New("no such account")
 	ErrEmailTaken = errors.New("the e-mail address is used by another user of this account")
 )
 
-// MaxStale is how long another node may go on finding a user under an e-mail
-// that was given away, or not find one under a new e-mail. This node's own
-// changes are seen at once.
+// MaxStale is how long another node may resolve an e-mail address to its previous
+// user. This node's own changes take effect at once.
 const MaxStale = 5 * time.Second
 
 // An Account is a tenant.
@@ -65,11 +64,11 @@ type documents interface {
 
 // Directory reads and changes accounts and users.
 type Directory struct {
-	docs        documents
-	clock       func() time.Time
-	emails      *cache.Table[address, presence.UserID]
-	onContacts  func(presence.AccountID, presence.UserID) // or nil
-	onUserState func()                                    // or nil
+	docs             documents
+	clock            func() time.Time
+	emails           *cache.Table[address, presence.UserID]
+	onContactsChange func(presence.AccountID, presence.UserID) // or nil
+	onUserState      func()                                    // or nil
 }
 
 // emailSlots is how many addresses the directory remembers the users of, for MaxStale.
@@ -91,7 +90,7 @@ func New(st store.Store, clock func() time.Time) *Directory {
 // anything is served. fn must not wait.
 func (d *Directory) OnUserState(fn func()) { d.onUserState = fn }
 
-func (d *Directory) standingChanged() {
+func (d *Directory) notifyUserState() {
 	if d.onUserState != nil {
 		d.onUserState()
 	}

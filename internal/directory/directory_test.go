@@ -302,9 +302,9 @@ func TestDelete(t *testing.T) {
 	if err := f.Delete(t.Context(), f.account, u.ID); !errors.Is(err, ErrNoUser) {
 		t.Errorf("again: %v, want ErrNoUser", err)
 	}
-	burnt, err := f.docs.Load(t.Context(), f.account, store.Key{Collection: "burnt", Key: string(u.ID)})
-	if err != nil || len(burnt) != 1 {
-		t.Errorf("tombstones %v, %v; want one", burnt, err)
+	tombstones, err := f.docs.Load(t.Context(), f.account, store.Key{Collection: "burnt", Key: string(u.ID)})
+	if err != nil || len(tombstones) != 1 {
+		t.Errorf("tombstones %v, %v; want one", tombstones, err)
 	}
 	if again := f.create(t, "ann@example.com"); again.ID == u.ID {
 		t.Error("a deleted user's id was used again")

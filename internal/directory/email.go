@@ -21,10 +21,10 @@ func domains() *idna.Profile {
 	return idna.New(idna.MapForLookup(), idna.Transitional(false), idna.BidiRule(), idna.StrictDomainName(false), idna.VerifyDNSLength(true))
 }
 
-// emailOf is an e-mail address as it is stored and shown, which is as given but for
-// Unicode normalisation (NFC). It refuses what is not one. It is no parser of RFC
-// 5322: it keeps out what could be taken for another address or for none.
-func emailOf(given string) (string, error) {
+// cleanEmail is an e-mail address as it is stored and shown: normalised (NFC), with
+// its case. It does not parse RFC 5322: it refuses text that could be mistaken for
+// another address or for none.
+func cleanEmail(given string) (string, error) {
 	local, domain, found := strings.Cut(given, "@")
 	var reason string
 	switch {
@@ -36,7 +36,7 @@ func emailOf(given string) (string, error) {
 		reason = `must have text on both sides of one "@"`
 	case !utf8.ValidString(given) || strings.ContainsFunc(given, notInEmail):
 		reason = "must have no spaces, commas and control characters"
-	case strings.ContainsFunc(local, posing) || strings.ContainsFunc(domain, posing):
+	case strings.ContainsFunc(local, imitatesASCII) || strings.ContainsFunc(domain, imitatesASCII):
 		reason = "must not have characters that only look like ASCII, such as the Kelvin sign"
 	case !plainDomain(domain):
 		if _, err := domains().ToASCII(domain); err != nil {
@@ -49,15 +49,16 @@ func emailOf(given string) (string, error) {
 	return norm.NFC.String(given), nil
 }
 
-// notInEmail are spaces, controls, invisible format characters, what stands for a
-// character that could not be read, and commas, which separate addresses in lists.
+// notInEmail reports spaces, controls, invisible format characters, the replacement
+// character, and commas, which separate addresses in lists.
 func notInEmail(r rune) bool {
 	return r == ',' || unicode.IsSpace(r) || unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == utf8.RuneError
 }
 
-// posing reports whether normalisation or IDNA would make ASCII of r, which is none.
-// The ideographic full stop is left to IDNA, as a full stop of domains.
-func posing(r rune) bool {
+// imitatesASCII reports whether r is not ASCII but becomes ASCII by normalisation or
+// IDNA. It excludes the ideographic full stop, which IDNA treats as a full stop of
+// domains.
+func imitatesASCII(r rune) bool {
 	const ideographicStop, halfwidthStop = '\u3002', '\uff61'
 	if r < utf8.RuneSelf || r == ideographicStop || r == halfwidthStop {
 		return false
@@ -69,7 +70,7 @@ func ascii(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf })
 }
 
-// plainDomain reports whether IDNA has no part in a domain.
+// plainDomain reports whether a domain needs no IDNA.
 func plainDomain(domain string) bool {
 	return ascii(domain) && !strings.Contains(lowerASCII(domain), "xn--")
 }
@@ -84,10 +85,10 @@ func emailForm(email string) string {
 		return lowerASCII(email)
 	}
 	local, domain := email[:at], email[at+1:]
-	if !strings.ContainsFunc(local, posing) {
+	if !strings.ContainsFunc(local, imitatesASCII) {
 		local = norm.NFC.String(local)
 	}
-	if !plainDomain(domain) && !strings.ContainsFunc(domain, posing) {
+	if !plainDomain(domain) && !strings.ContainsFunc(domain, imitatesASCII) {
 		if labels, err := domains().ToASCII(domain); err == nil {
 			domain = labels
 		}
@@ -110,9 +111,9 @@ func lowerASCII(text string) string {
 	return string(lower)
 }
 
-// olderForms are the forms under which servers before this rule may
-// have kept an address that is the same by it: they folded the case of all letters,
-// and neither normalised nor knew IDNA. There is none for a plain ASCII address.
+// olderForms are the forms under which older servers may have stored an address that
+// is equal to email by the current rule. Those servers folded the case of all
+// letters, and neither normalised nor applied IDNA. A plain ASCII address has none.
 func olderForms(email string) []string {
 	at := strings.LastIndexByte(email, '@')
 	if at < 0 || ascii(email) && plainDomain(email[at+1:]) {
@@ -125,8 +126,8 @@ func olderForms(email string) []string {
 	}
 	_, labels, _ := strings.Cut(form, "@")
 	var forms []string
-	for _, local := range spellings(email[:at]) {
-		for _, domain := range append(spellings(domain, spoken), labels) {
+	for _, local := range normalForms(email[:at]) {
+		for _, domain := range append(normalForms(domain, spoken), labels) {
 			older := strings.ToLower(local + "@" + domain)
 			if older != form && !slices.Contains(forms, older) {
 				forms = append(forms, older)
@@ -136,8 +137,8 @@ func olderForms(email string) []string {
 	return forms
 }
 
-// spellings are texts as they are, composed and decomposed.
-func spellings(texts ...string) (all []string) {
+// normalForms are the texts unchanged, composed and decomposed.
+func normalForms(texts ...string) (all []string) {
 	for _, text := range texts {
 		all = append(all, text, norm.NFC.String(text), norm.NFD.String(text))
 	}

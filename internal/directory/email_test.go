@@ -18,8 +18,8 @@ const (
 	labels     = "xn--bcher-kva"
 )
 
-// TestOneAddressManySpellings: normalised, and of domains by IDNA, at creation as at
-// look-up. What is shown is what was given, composed.
+// TestOneAddressManySpellings: addresses are compared normalised, with IDNA for
+// domains, at creation and at look-up. They are shown as they were entered, composed.
 func TestOneAddressManySpellings(t *testing.T) {
 	spellings := []string{
 		"ada@" + composed + ".example", "ada@" + decomposed + ".example", "ada@" + labels + ".example",
@@ -53,9 +53,9 @@ func (f *fixture) resolvesNot(tb testing.TB, ref string) {
 	}
 }
 
-// TestNoCharacterPosesAsAnother: those whose lower case or normal form is an ASCII
-// letter are not that letter.
-func TestNoCharacterPosesAsAnother(t *testing.T) {
+// TestCharactersImitatingASCII: a character whose lower case or normal form is an
+// ASCII letter is not equal to that letter.
+func TestCharactersImitatingASCII(t *testing.T) {
 	f := newFixture(t)
 	f.create(t, "kim@kilo.example")
 	for _, other := range []string{
@@ -98,13 +98,13 @@ func (f *fixture) keep(tb testing.TB, id presence.UserID, email string) {
 	}
 }
 
-// TestAddressesOfBefore: what an older server kept under another form is found, is
-// taken, and is free again when its user goes or gets another address.
-func TestAddressesOfBefore(t *testing.T) {
+// TestOlderAddressForms: an address that an older server stored in another form is
+// found, is in use, and is free when its user is deleted or gets another address.
+func TestOlderAddressForms(t *testing.T) {
 	for _, row := range []struct {
-		kept  string
-		found []string
-		never []string
+		stored string
+		found  []string
+		never  []string
 	}{
 		{"Ada@B\u00dcCHER.example", []string{"ada@" + composed + ".example", "ada@" + labels + ".example", "ada@" + decomposed + ".example"}, nil},
 		{"ada@" + decomposed + ".example", []string{"ada@" + composed + ".example", "ada@" + labels + ".example"}, nil},
@@ -113,10 +113,10 @@ func TestAddressesOfBefore(t *testing.T) {
 		{"\u212aim@example.com", []string{"\u212aim@example.com"}, nil},
 		{"a,b@example.com", []string{"A,b@example.com"}, nil},
 	} {
-		t.Run(row.kept, func(t *testing.T) {
+		t.Run(row.stored, func(t *testing.T) {
 			f := newFixture(t)
-			f.keep(t, "old", row.kept)
-			f.resolves(t, row.kept, "old")
+			f.keep(t, "old", row.stored)
+			f.resolves(t, row.stored, "old")
 			for _, ref := range row.found {
 				f.resolves(t, ref, "old")
 				if _, err := f.Create(t.Context(), f.account, User{Email: ref}); err == nil {
@@ -139,8 +139,8 @@ func TestAddressesOfBefore(t *testing.T) {
 				t.Fatal(err)
 			}
 			f.resolves(t, "new@example.com", "old")
-			f.resolvesNot(t, row.kept)
-			if len(row.never) == 0 && !strings.ContainsAny(row.kept, ",\u212a") {
+			f.resolvesNot(t, row.stored)
+			if len(row.never) == 0 && !strings.ContainsAny(row.stored, ",\u212a") {
 				f.resolves(t, row.found[0], f.create(t, row.found[0]).ID)
 			}
 		})

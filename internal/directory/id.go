@@ -15,21 +15,21 @@ import (
 func NewID() string {
 	for {
 		var raw [16]byte
-		rand.Read(raw[:]) // it never fails: the process would end
+		rand.Read(raw[:]) // never fails
 		if id := base64.RawURLEncoding.EncodeToString(raw[:]); id[0] != '-' {
 			return id
 		}
 	}
 }
 
-// plausibleID reports whether text can be an id at all.
-func plausibleID(id string) bool { return presence.CheckID("id", id) == nil }
+// isValidID reports whether text can be an id.
+func isValidID(id string) bool { return presence.CheckID("id", id) == nil }
 
-// keysOf are the documents of users, less those whose ids cannot be any.
+// keysOf are the keys of users' documents, without those of invalid ids.
 func keysOf(ids []presence.UserID, key func(presence.UserID) store.Key) []store.Key {
 	keys := make([]store.Key, 0, len(ids))
 	for _, id := range ids {
-		if plausibleID(string(id)) {
+		if isValidID(string(id)) {
 			keys = append(keys, key(id))
 		}
 	}
@@ -39,10 +39,10 @@ func keysOf(ids []presence.UserID, key func(presence.UserID) store.Key) []store.
 // maxNameBytes is the most of a name in any of its fields.
 const maxNameBytes = 256
 
-// nameOf is the normalized form of a name.
-func nameOf(field, given string) (string, error) { return textOf(field, given, maxNameBytes) }
+// cleanName is the normalized form of a name.
+func cleanName(field, given string) (string, error) { return cleanText(field, given, maxNameBytes) }
 
-func textOf(field, given string, most int) (string, error) {
+func cleanText(field, given string, most int) (string, error) {
 	text, err := presence.Text(field, given)
 	if err == nil && len(text) > most {
 		err = &presence.FieldError{Field: field, Reason: fmt.Sprintf("must be at most %d bytes", most)}

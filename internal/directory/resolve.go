@@ -14,13 +14,13 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// Resolve finds the id behind ref, an id or an e-mail (see emailForm), without
-// reading more than it must: an id is returned as it is, unchecked, when the
-// presence record will show whether it exists. ErrNoUser for an unknown e-mail,
-// and for what cannot be an id.
+// Resolve finds the id for ref, which is an id or an e-mail address (see emailForm).
+// An id is returned unchecked, because the caller learns from the presence record
+// whether it exists. The error is ErrNoUser for an unknown address and for an invalid
+// id.
 func (d *Directory) Resolve(ctx context.Context, account presence.AccountID, ref string) (presence.UserID, error) {
 	if !isEmail(ref) {
-		if !plausibleID(ref) {
+		if !isValidID(ref) {
 			return "", ErrNoUser
 		}
 		return presence.UserID(ref), nil
@@ -33,7 +33,7 @@ func (d *Directory) Resolve(ctx context.Context, account presence.AccountID, ref
 		return known.Value, nil
 	}
 	entry := d.emails.Begin(at, now)
-	claims, err := d.claims(ctx, account, ref)
+	claims, err := d.emailClaims(ctx, account, ref)
 	if err != nil {
 		return "", fmt.Errorf("find user: %w", err)
 	}
@@ -45,17 +45,17 @@ func (d *Directory) Resolve(ctx context.Context, account presence.AccountID, ref
 	return entry.Value, nil
 }
 
-// An emailClaim is the document that makes an address unique, and whose it is.
+// An emailClaim is the document that makes an address unique, and its user.
 type emailClaim struct {
 	doc  store.Doc
 	user presence.UserID
 }
 
-// claims are those of an address: none or one, unless servers of before left two that
-// are the same by now; that of its form comes first. What has an older form counts if
-// its user's address is the same by the rule of today. Forms that are too long for the store
-// were never kept.
-func (d *Directory) claims(ctx context.Context, account presence.AccountID, email string) ([]emailClaim, error) {
+// emailClaims are the claims to an address: none or one, unless older servers stored
+// two addresses that are equal by the current rule. The claim with the current form is
+// first. A claim with an older form counts only if its user's address is equal by the
+// current rule. Forms that are too long for the store were never stored.
+func (d *Directory) emailClaims(ctx context.Context, account presence.AccountID, email string) ([]emailClaim, error) {
 	form := emailForm(email)
 	keys := []store.Key{emailKey(form)}
 	for _, older := range olderForms(email) {

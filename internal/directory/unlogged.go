@@ -10,9 +10,9 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// Unlogged is a change of a user's profile that the user's log may lack. It is
-// written together with the change, and stays until MarkLogged: a server that ends
-// between the change and its entry loses neither.
+// Unlogged is a change of a user's profile that may not be in the user's log yet. It
+// is written together with the change and removed by MarkLogged, so that a server that
+// stops before it has logged the change can do so later.
 type Unlogged struct {
 	User           presence.UserID
 	Renamed, Email bool
@@ -31,7 +31,7 @@ func unloggedKey(id presence.UserID) store.Key {
 	return store.Key{Collection: unloggedCollection, Key: string(id)}
 }
 
-// Unlogged is what the log of a user may lack.
+// Unlogged reads the changes of a user that may not be in the log yet.
 func (d *Directory) Unlogged(ctx context.Context, account presence.AccountID, id presence.UserID) (Unlogged, error) {
 	docs, err := d.docs.Load(ctx, account, unloggedKey(id))
 	if err != nil {
@@ -43,7 +43,7 @@ func (d *Directory) Unlogged(ctx context.Context, account presence.AccountID, id
 	return unloggedOf(&docs[0])
 }
 
-// AllUnlogged pages through an account's users whose logs may lack something: those
+// AllUnlogged pages through the unlogged changes of an account's users: those of users
 // above after, at most limit.
 func (d *Directory) AllUnlogged(ctx context.Context, account presence.AccountID, after presence.UserID, limit int) ([]Unlogged, error) {
 	docs, err := d.docs.List(ctx, account, unloggedCollection, string(after), limit)
@@ -53,8 +53,8 @@ func (d *Directory) AllUnlogged(ctx context.Context, account presence.AccountID,
 	return document.All(docs, unloggedOf)
 }
 
-// MarkLogged drops what the log has by now. A change that came after u was read
-// stays.
+// MarkLogged removes u once it is in the log. It does nothing if there was another
+// change after u was read.
 func (d *Directory) MarkLogged(ctx context.Context, account presence.AccountID, u Unlogged) error {
 	if u.version == "" {
 		return nil
@@ -66,8 +66,8 @@ func (d *Directory) MarkLogged(ctx context.Context, account presence.AccountID, 
 	return nil
 }
 
-// unlogged is the document that is written with a change from before to u: none, if
-// the profile stays.
+// unlogged is the document that is written with a change from before to u; none if
+// the profile is unchanged.
 func (d *Directory) unlogged(ctx context.Context, account presence.AccountID, before, u *User) ([]store.Doc, error) {
 	renamed, email := before.names() != u.names(), before.Email != u.Email
 	if !renamed && !email {

@@ -23,26 +23,27 @@ type userValue struct {
 	Created     time.Time `json:"created"`
 }
 
-// A claimValue is the document whose key is the form of an e-mail: it makes the e-mail
-// unique, and says whose it is.
+// A claimValue is the document whose key is the form of an e-mail address. It makes
+// the address unique and names its user.
 type claimValue struct {
 	document.Format
 	User presence.UserID `json:"user"`
 }
 
-// A burntValue is what stays of a deleted user, so that the id is never used
-// again.
-type burntValue struct {
+// A tombstoneValue remains of a deleted user, so that the id is never used again.
+type tombstoneValue struct {
 	document.Format
 	Deleted time.Time `json:"deleted"`
 }
 
-func userKey(id presence.UserID) store.Key  { return store.Key{Collection: "user", Key: string(id)} }
-func emailKey(form string) store.Key        { return store.Key{Collection: "email", Key: form} }
-func burntKey(id presence.UserID) store.Key { return store.Key{Collection: "burnt", Key: string(id)} }
+func userKey(id presence.UserID) store.Key { return store.Key{Collection: "user", Key: string(id)} }
+func emailKey(form string) store.Key       { return store.Key{Collection: "email", Key: form} }
+func tombstoneKey(id presence.UserID) store.Key {
+	return store.Key{Collection: "burnt", Key: string(id)}
+}
 
-// Create adds a user and gives it an id; ID, Created and Version of u are not
-// looked at. The caller then records the user's state.
+// Create adds a user with a new id. It ignores ID, Created and Version of u. The
+// caller then records the user's state.
 func (d *Directory) Create(ctx context.Context, account presence.AccountID, u User) (User, error) {
 	if err := u.Clean(&User{}); err != nil {
 		return User{}, err
@@ -62,18 +63,18 @@ func (d *Directory) Create(ctx context.Context, account presence.AccountID, u Us
 func (d *Directory) create(ctx context.Context, account presence.AccountID, u *User) error {
 	u.ID = presence.UserID(NewID())
 	form := emailForm(u.Email)
-	taken, err := d.claims(ctx, account, u.Email)
+	taken, err := d.emailClaims(ctx, account, u.Email)
 	if err != nil {
 		return fmt.Errorf("create user: %w", err)
 	}
 	if len(taken) > 0 {
 		return ErrEmailTaken
 	}
-	burnt, err := d.docs.Load(ctx, account, burntKey(u.ID))
+	tombstones, err := d.docs.Load(ctx, account, tombstoneKey(u.ID))
 	if err != nil {
 		return fmt.Errorf("create user: %w", err)
 	}
-	if len(burnt) > 0 {
+	if len(tombstones) > 0 {
 		return store.ErrConflict // draw another id
 	}
 	err = d.docs.Write(ctx, account, u.doc(""), claimDoc(form, u.ID))
@@ -86,7 +87,7 @@ func (d *Directory) create(ctx context.Context, account presence.AccountID, u *U
 
 // User reads a user by id, or answers ErrNoUser.
 func (d *Directory) User(ctx context.Context, account presence.AccountID, id presence.UserID) (User, error) {
-	if !plausibleID(string(id)) {
+	if !isValidID(string(id)) {
 		return User{}, ErrNoUser
 	}
 	docs, err := d.docs.Load(ctx, account, userKey(id))
@@ -99,8 +100,8 @@ func (d *Directory) User(ctx context.Context, account presence.AccountID, id pre
 	return userOf(&docs[0])
 }
 
-// Named reads many users at once. Those who do not exist are left out.
-func (d *Directory) Named(
+// UsersByID reads many users at once. Those who do not exist are left out.
+func (d *Directory) UsersByID(
 	ctx context.Context, account presence.AccountID, ids []presence.UserID,
 ) (map[presence.UserID]User, error) {
 	docs, err := d.docs.Load(ctx, account, keysOf(ids, userKey)...)
@@ -163,14 +164,14 @@ func (d *Directory) replace(ctx context.Context, account presence.AccountID, bef
 	}
 	changes := append(unlogged, u.doc(before.Version))
 	if from != to {
-		taken, err := d.claims(ctx, account, u.Email)
+		taken, err := d.emailClaims(ctx, account, u.Email)
 		if err != nil {
 			return fmt.Errorf("update user %s: %w", u.ID, err)
 		}
 		if len(taken) > 0 {
 			return ErrEmailTaken
 		}
-		freed, err := d.freed(ctx, account, before)
+		freed, err := d.emailDeletions(ctx, account, before)
 		if err != nil {
 			return fmt.Errorf("update user %s: %w", u.ID, err)
 		}
@@ -180,7 +181,7 @@ func (d *Directory) replace(ctx context.Context, account presence.AccountID, bef
 	d.emails.Invalidate(address{account, from})
 	d.emails.Invalidate(address{account, to})
 	if before.Active != u.Active {
-		d.standingChanged()
+		d.notifyUserState()
 	}
 	if err != nil {
 		return fmt.Errorf("update user %s: %w", u.ID, err)
@@ -188,9 +189,9 @@ func (d *Directory) replace(ctx context.Context, account presence.AccountID, bef
 	return nil
 }
 
-// freed are the deletions that give up a user's address.
-func (d *Directory) freed(ctx context.Context, account presence.AccountID, u *User) ([]store.Doc, error) {
-	claims, err := d.claims(ctx, account, u.Email)
+// emailDeletions are the deletions of a user's claims to an address.
+func (d *Directory) emailDeletions(ctx context.Context, account presence.AccountID, u *User) ([]store.Doc, error) {
+	claims, err := d.emailClaims(ctx, account, u.Email)
 	var deletions []store.Doc
 	for i := range claims {
 		if claims[i].user == u.ID {
@@ -200,9 +201,9 @@ func (d *Directory) freed(ctx context.Context, account presence.AccountID, u *Us
 	return deletions, err
 }
 
-// Delete removes a user, whom it follows and what it declared: the e-mail is free
-// again, the id is burnt. The user stays in the contacts of others until they
-// remove it.
+// Delete removes a user with its contacts and declared visibility. The e-mail address
+// can be used again, the id cannot. The user stays in the contacts of others until
+// they remove it.
 func (d *Directory) Delete(ctx context.Context, account presence.AccountID, id presence.UserID) error {
 	return document.Again(func() error {
 		u, err := d.User(ctx, account, id)
@@ -213,18 +214,18 @@ func (d *Directory) Delete(ctx context.Context, account presence.AccountID, id p
 		if err != nil {
 			return fmt.Errorf("delete user %s: %w", id, err)
 		}
-		changes, err := d.freed(ctx, account, &u)
+		changes, err := d.emailDeletions(ctx, account, &u)
 		if err != nil {
 			return fmt.Errorf("delete user %s: %w", id, err)
 		}
 		changes = append(changes, store.Doc{Key: userKey(id), Version: u.Version},
-			document.New(burntKey(id), "", burntValue{document.Current(), d.now()}))
+			document.New(tombstoneKey(id), "", tombstoneValue{document.Current(), d.now()}))
 		for i := range own {
 			changes = append(changes, document.Deletion(&own[i]))
 		}
 		err = d.docs.Write(ctx, account, changes...)
 		d.emails.Invalidate(address{account, emailForm(u.Email)})
-		d.standingChanged()
+		d.notifyUserState()
 		if err != nil {
 			return fmt.Errorf("delete user %s: %w", id, err)
 		}
@@ -232,13 +233,13 @@ func (d *Directory) Delete(ctx context.Context, account presence.AccountID, id p
 	})
 }
 
-// Clean makes what a user is to have instead of before what is kept, or refuses it:
-// Create, for which before is empty, and Update do so too. What stays as it was is
-// not looked at: it may be older than the rules.
+// Clean normalises and checks the fields of u that differ from before, as Create (with
+// an empty before) and Update do. Unchanged fields are not checked, because they may
+// be older than the rules.
 func (u *User) Clean(before *User) error {
 	if u.Email != before.Email || u.Email == "" {
 		var err error
-		if u.Email, err = emailOf(u.Email); err != nil {
+		if u.Email, err = cleanEmail(u.Email); err != nil {
 			return err
 		}
 	}
@@ -256,7 +257,7 @@ func (u *User) Clean(before *User) error {
 			continue
 		}
 		var err error
-		if *name.value, err = nameOf(name.field, *name.value); err != nil {
+		if *name.value, err = cleanName(name.field, *name.value); err != nil {
 			return err
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// A Visibility is what a user declared about who sees what of the user. What
-// counts is on the user's record: the caller publishes Rules there.
+// A Visibility is a user's declaration of who sees what of its presence. It takes
+// effect when the caller publishes its Rules to the user's record.
 type Visibility struct {
 	Everyone presence.Visibility
 	Groups   map[string]presence.Visibility // of the user's contacts
@@ -20,13 +20,13 @@ type Visibility struct {
 	Version string // of the document; opaque
 }
 
-// Rules are what a Visibility means for the user's contacts: a rule for each
-// watcher, that of its own before the strictest of its groups.
+// Rules are a Visibility resolved with the user's contacts: one rule for each watcher.
+// A rule for a watcher overrides one for its group.
 type Rules struct {
-	Everyone presence.Visibility
-	Watchers map[presence.UserID]presence.Visibility
-	Grouped  bool   // contacts make a difference
-	Mark     string // of their sources: another Mark, other rules
+	Everyone   presence.Visibility
+	Watchers   map[presence.UserID]presence.Visibility
+	UsesGroups bool   // the rules depend on groups of contacts
+	Version    string // of contacts and declaration together; opaque
 }
 
 type visibilityValue struct {
@@ -43,13 +43,13 @@ func visibilityKey(user presence.UserID) store.Key {
 // Visibility is what user declared; the zero value, all to everyone, without a
 // declaration.
 func (d *Directory) Visibility(ctx context.Context, account presence.AccountID, user presence.UserID) (Visibility, error) {
-	_, v, err := d.outlook(ctx, account, user)
+	_, v, err := d.contactsAndVisibility(ctx, account, user)
 	return v, err
 }
 
 // Rules are the user's declared visibility, resolved now.
 func (d *Directory) Rules(ctx context.Context, account presence.AccountID, user presence.UserID) (Rules, error) {
-	contacts, v, err := d.outlook(ctx, account, user)
+	contacts, v, err := d.contactsAndVisibility(ctx, account, user)
 	if err != nil {
 		return Rules{}, err
 	}
@@ -59,9 +59,9 @@ func (d *Directory) Rules(ctx context.Context, account presence.AccountID, user 
 // A VisibilityCheck forbids a change of what was declared, by an error.
 type VisibilityCheck func(before *Visibility) error
 
-// SetVisibility replaces what user declared, if checks allow it. Watchers are users of the account;
-// groups need not exist yet. Groups and watchers that come of them are bounded:
-// [presence.LimitError].
+// SetVisibility replaces user's declaration, if checks allow it. Watchers must be
+// users of the account; groups need not exist yet. Groups, and watchers with those of
+// groups, are bounded: [presence.LimitError].
 func (d *Directory) SetVisibility(ctx context.Context, account presence.AccountID, user presence.UserID, v Visibility, checks ...VisibilityCheck) error {
 	if err := v.Check(); err != nil {
 		return err
@@ -70,14 +70,14 @@ func (d *Directory) SetVisibility(ctx context.Context, account presence.AccountI
 		return err
 	}
 	return document.Again(func() error {
-		contacts, before, err := d.outlook(ctx, account, user)
+		contacts, before, err := d.contactsAndVisibility(ctx, account, user)
 		if err != nil {
 			return err
 		}
-		if err := allowed(checks, &before); err != nil {
+		if err := runChecks(checks, &before); err != nil {
 			return err
 		}
-		if err := tooMany(v.expand(contacts.List)); err != nil {
+		if err := checkWatcherCount(v.expand(contacts.List)); err != nil {
 			return err
 		}
 		v.Version = before.Version
@@ -92,13 +92,12 @@ func (d *Directory) SetVisibility(ctx context.Context, account presence.AccountI
 	})
 }
 
-// RemoveVisibility takes back what user declared, if anything, and if checks allow
-// it.
+// RemoveVisibility removes user's declaration, if there is one and checks allow it.
 func (d *Directory) RemoveVisibility(ctx context.Context, account presence.AccountID, user presence.UserID, checks ...VisibilityCheck) error {
 	return document.Again(func() error {
-		_, v, err := d.outlook(ctx, account, user)
+		_, v, err := d.contactsAndVisibility(ctx, account, user)
 		if err == nil {
-			err = allowed(checks, &v)
+			err = runChecks(checks, &v)
 		}
 		if err != nil || v.Version == "" {
 			return err
@@ -110,9 +109,9 @@ func (d *Directory) RemoveVisibility(ctx context.Context, account presence.Accou
 	})
 }
 
-// outlook reads whom a user follows and what it declared, together.
-func (d *Directory) outlook(ctx context.Context, account presence.AccountID, user presence.UserID) (c Contacts, v Visibility, err error) {
-	if !plausibleID(string(user)) {
+// contactsAndVisibility reads a user's contacts and declaration in one snapshot.
+func (d *Directory) contactsAndVisibility(ctx context.Context, account presence.AccountID, user presence.UserID) (c Contacts, v Visibility, err error) {
+	if !isValidID(string(user)) {
 		return c, v, nil
 	}
 	docs, err := d.docs.Load(ctx, account, contactsKey(user), visibilityKey(user))
@@ -132,13 +131,13 @@ func (d *Directory) outlook(ctx context.Context, account presence.AccountID, use
 	return c, v, nil
 }
 
-// Check refuses what nobody may declare, and has groups named as they are kept.
-// SetVisibility does so too.
+// Check checks a declaration and normalises the names of groups, as SetVisibility
+// does.
 func (v *Visibility) Check() error {
 	if len(v.Groups) > MaxContactGroups {
 		return &presence.LimitError{What: "groups in rules of visibility", Limit: MaxContactGroups}
 	}
-	if err := tooMany(v.Watchers); err != nil {
+	if err := checkWatcherCount(v.Watchers); err != nil {
 		return err
 	}
 	groups := make(map[string]presence.Visibility, len(v.Groups))
@@ -156,14 +155,14 @@ func (v *Visibility) Check() error {
 	return nil
 }
 
-func tooMany(watchers map[presence.UserID]presence.Visibility) error {
+func checkWatcherCount(watchers map[presence.UserID]presence.Visibility) error {
 	if len(watchers) > presence.MaxRules {
 		return &presence.LimitError{What: "watchers in rules of visibility, by themselves and through groups", Limit: presence.MaxRules}
 	}
 	return nil
 }
 
-// checkWatchers asks for user and all watchers to exist.
+// checkWatchers checks that user and all watchers exist.
 func (d *Directory) checkWatchers(ctx context.Context, account presence.AccountID, user presence.UserID, v *Visibility) error {
 	if _, ok := v.Watchers[user]; ok {
 		return &presence.FieldError{Field: "watchers", Reason: "names the user, who always sees all"}
@@ -173,7 +172,7 @@ func (d *Directory) checkWatchers(ctx context.Context, account presence.AccountI
 		ids = append(ids, watcher)
 	}
 	slices.Sort(ids[1:])
-	known, err := d.Named(ctx, account, ids)
+	known, err := d.UsersByID(ctx, account, ids)
 	if err != nil {
 		return err
 	}
@@ -181,15 +180,15 @@ func (d *Directory) checkWatchers(ctx context.Context, account presence.AccountI
 		if _, ok := known[id]; !ok && i == 0 {
 			return ErrNoUser
 		} else if !ok {
-			return NoWatcher(string(id))
+			return UnknownWatcher(string(id))
 		}
 	}
 	return nil
 }
 
-// NoWatcher is the error for a watcher in rules who is no user of the account.
-func NoWatcher(ref string) error {
-	if !plausibleID(ref) {
+// UnknownWatcher is the error for a watcher in rules who is no user of the account.
+func UnknownWatcher(ref string) error {
+	if !isValidID(ref) {
 		ref = "somebody"
 	}
 	return &presence.FieldError{Field: "watchers", Reason: fmt.Sprintf("names %q, who is no user of this account", ref)}

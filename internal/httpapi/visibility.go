@@ -118,7 +118,7 @@ func (a *API) watchers(c *call, named map[string]api.VisibilityLevel) (map[prese
 	for ref, word := range named {
 		id, err := a.resolve(c, ref)
 		if errors.Is(err, directory.ErrNoUser) {
-			return nil, directory.NoWatcher(ref)
+			return nil, directory.UnknownWatcher(ref)
 		}
 		if err != nil {
 			return nil, err
@@ -137,7 +137,7 @@ func (a *API) watchers(c *call, named map[string]api.VisibilityLevel) (map[prese
 // the rules depend on groups of contacts.
 func (a *API) publishGroupRules(c *call, u store.User) error {
 	rules, err := a.Directory.Rules(c.r.Context(), u.Account, u.ID)
-	if err != nil || !rules.Grouped {
+	if err != nil || !rules.UsesGroups {
 		return err
 	}
 	return a.publishUntilCurrent(c, u, rules)
@@ -167,7 +167,7 @@ func (a *API) publishUntilCurrent(c *call, u store.User, rules directory.Rules) 
 			return err
 		}
 		now, err := a.Directory.Rules(c.r.Context(), u.Account, u.ID)
-		if err != nil || now.Mark == rules.Mark {
+		if err != nil || now.Version == rules.Version {
 			return err
 		}
 		rules = now

@@ -23,7 +23,7 @@ func NewHub(st store.Store, dir *directory.Directory, authority *auth.Authority,
 	h := hub.New(hub.Options{
 		Store: st, Directory: hubDirectory{dir}, Access: hubAccess{authority}, Turns: hubTurns{reads}, Clock: clock, Log: log,
 	})
-	dir.OnContacts(h.ContactsChanged)
+	dir.OnContactsChange(h.ContactsChanged)
 	authority.OnRevoke(func(r *auth.Revocation) {
 		h.EndRevoked(func(v view.Viewer) bool {
 			p, ok := v.(*auth.Principal)
@@ -57,7 +57,7 @@ func (d hubDirectory) ContactLists(ctx context.Context, account presence.Account
 		for _, edge := range c.List {
 			list.Edges = append(list.Edges, hub.ContactEdge{User: edge.User, Gen: edge.Gen})
 		}
-		for _, edge := range c.Ended {
+		for _, edge := range c.Removed {
 			list.Ended = append(list.Ended, hub.ContactEdge{User: edge.User, Gen: edge.Gen})
 		}
 		lists[owner] = list

@@ -18,7 +18,7 @@ import (
 type Resolver interface {
 	Resolve(ctx context.Context, account presence.AccountID, ref string) (presence.UserID, error)
 	Find(ctx context.Context, account presence.AccountID, ref string) (directory.User, error)
-	Named(ctx context.Context, account presence.AccountID, ids []presence.UserID) (map[presence.UserID]directory.User, error)
+	UsersByID(ctx context.Context, account presence.AccountID, ids []presence.UserID) (map[presence.UserID]directory.User, error)
 	Users(ctx context.Context, account presence.AccountID, after presence.UserID, limit int) ([]directory.User, error)
 	Contacts(ctx context.Context, account presence.AccountID, owner presence.UserID) (directory.Contacts, error)
 }

@@ -206,7 +206,7 @@ func (a *API) contacts(ctx context.Context, p *auth.Principal, asked *list) (pag
 		}
 		ids = append(ids, contacts.List[i].User)
 	}
-	users, err := a.Directory.Named(ctx, p.Account, ids)
+	users, err := a.Directory.UsersByID(ctx, p.Account, ids)
 	if err != nil {
 		return nil, "", err
 	}
