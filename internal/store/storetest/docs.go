@@ -16,7 +16,7 @@ var docTests = []namedTest{
 	{"Versions", docVersions},
 	{"Uniqueness", docUniqueness},
 	{"AllOrNothing", docsAllOrNothing},
-	{"AllSeenTogether", docsSeenTogether},
+	{"AtomicReads", docsReadAtomically},
 	{"Expiry", docExpiry},
 	{"ListPages", docPages},
 	{"HostileKeys", docHostileKeys},
@@ -56,7 +56,7 @@ func (x *suite) loadOne(k store.Key) store.Doc {
 	return docs[0]
 }
 
-func (x *suite) conflict(docs ...store.Doc) {
+func (x *suite) wantConflict(docs ...store.Doc) {
 	x.Helper()
 	if err := x.Store.Write(x.ctx, acme, docs...); !errors.Is(err, store.ErrConflict) {
 		x.Errorf("Write of %+v: %v, want ErrConflict", docs, err)
@@ -65,7 +65,7 @@ func (x *suite) conflict(docs ...store.Doc) {
 
 func docVersions(x *suite) {
 	x.write(acme, doc("c", "k", "one"))
-	x.conflict(doc("c", "k", "two")) // it exists
+	x.wantConflict(doc("c", "k", "two")) // it exists
 	first := x.loadOne(key("c", "k"))
 	if string(first.Value) != "one" || first.Version == "" || !first.Until.IsZero() {
 		x.Errorf("Load gave %+v", first)
@@ -76,29 +76,29 @@ func docVersions(x *suite) {
 		return d
 	}
 	x.write(acme, change(first.Version, "two"))
-	x.conflict(change(first.Version, "three"))
-	x.conflict(change("nonsense", "three"))
+	x.wantConflict(change(first.Version, "three"))
+	x.wantConflict(change("nonsense", "three"))
 	second := x.loadOne(key("c", "k"))
 	if string(second.Value) != "two" || second.Version == first.Version {
 		x.Errorf("Load gave %+v after %+v", second, first)
 	}
 	remove := store.Doc{Key: key("c", "k"), Version: first.Version}
-	x.conflict(remove)
+	x.wantConflict(remove)
 	remove.Version = second.Version
 	x.write(acme, remove)
 	if docs := x.load(acme, key("c", "k")); len(docs) != 0 {
 		x.Errorf("a deleted document was loaded: %+v", docs)
 	}
-	x.conflict(change(second.Version, "three"))
+	x.wantConflict(change(second.Version, "three"))
 	x.write(acme, change("", ""))
 	third := x.loadOne(key("c", "k"))
 	if third.Value == nil || len(third.Value) != 0 || third.Version == second.Version || third.Version == first.Version {
-		x.Errorf("made again, it is %+v: an empty value is not nil, and no version comes again", third)
+		x.Errorf("recreated, it is %+v: an empty value must not be nil, and no version may repeat", third)
 	}
 }
 
-// docUniqueness: of many who claim one value, one gets it, with the owner's
-// document.
+// docUniqueness: one of many concurrent writers gets a unique key, together with its
+// other document.
 func docUniqueness(x *suite) {
 	var winners atomic.Int32
 	var group sync.WaitGroup
@@ -130,7 +130,7 @@ func docsAllOrNothing(x *suite) {
 		many[i] = doc("c", fmt.Sprintf("k%03d", i), "v")
 	}
 	x.write(acme, many[50])
-	x.conflict(many...)
+	x.wantConflict(many...)
 	if docs, err := x.Store.List(x.ctx, acme, "c", "", 1000); err != nil || len(docs) != 1 {
 		x.Errorf("a refused write left %d documents, %v", len(docs), err)
 	}
@@ -141,9 +141,9 @@ func docsAllOrNothing(x *suite) {
 	}
 }
 
-// docsSeenTogether: two documents that always change together are never seen
-// apart, and an acknowledged change is seen.
-func docsSeenTogether(x *suite) {
+// docsReadAtomically: two documents that change together are read in the same
+// version, and a read includes every acknowledged change.
+func docsReadAtomically(x *suite) {
 	const rounds = 50
 	pair := func(n int, a, b string) []store.Doc {
 		da, db := doc("c", "a", fmt.Sprint(n)), doc("c", "b", fmt.Sprint(n))
@@ -168,10 +168,10 @@ func docsSeenTogether(x *suite) {
 			acknowledged.Store(int64(n))
 		}
 	}()
-	for looking := true; looking; {
+	for reading := true; reading; {
 		select {
 		case <-done:
-			looking = false
+			reading = false
 		default:
 		}
 		least := acknowledged.Load()
@@ -197,30 +197,30 @@ func docExpiry(x *suite) {
 	if d := x.loadOne(short.Key); !d.Until.Equal(until) {
 		x.Errorf("until is %v, want %v", d.Until, until)
 	}
-	x.conflict(doc("c", "short", "again"))
+	x.wantConflict(doc("c", "short", "again"))
 	x.pause(until.Add(1100 * time.Millisecond)) // a backend may count in seconds
 	if docs := x.load(acme, short.Key, long.Key); len(docs) != 1 || docs[0].Key != long.Key {
-		x.Errorf("after its end Load gave %+v", docs)
+		x.Errorf("after its expiry Load gave %+v", docs)
 	}
 	if docs, err := x.Store.List(x.ctx, acme, "c", "", 10); err != nil || len(docs) != 1 || docs[0].Key != long.Key {
-		x.Errorf("after its end List gave %+v, %v", docs, err)
+		x.Errorf("after its expiry List gave %+v, %v", docs, err)
 	}
 	x.write(acme, doc("c", "short", "anew"))
-	x.pause(time.Now().Add(2 * time.Minute / time.Duration(x.slowness())))
+	x.pause(time.Now().Add(2 * time.Minute / time.Duration(x.waitDivisor())))
 	if d := x.loadOne(short.Key); string(d.Value) != "anew" || !d.Until.IsZero() {
-		x.Errorf("a document made anew after another's end is %+v", d)
+		x.Errorf("a document recreated after an expired one is %+v", d)
 	}
-	// One that is given a later end, or none, lives on.
+	// A document without an expiry any more does not expire.
 	d := x.loadOne(long.Key)
 	d.Until = time.Time{}
 	x.write(acme, d)
 	if d := x.loadOne(long.Key); !d.Until.IsZero() {
-		x.Errorf("the end is still %v", d.Until)
+		x.Errorf("the expiry is still %v", d.Until)
 	}
 }
 
-// slowness shortens waits that only pass quickly in a bubble.
-func (x *suite) slowness() int {
+// waitDivisor shortens waits outside a bubble, where they take real time.
+func (x *suite) waitDivisor() int {
 	if x.Bubble {
 		return 1
 	}
@@ -264,8 +264,7 @@ func docPages(x *suite) {
 	}
 }
 
-// docHostileKeys: an account and a collection hold their own documents alone,
-// whatever they are called.
+// docHostileKeys: accounts and collections are isolated, whatever their names.
 func docHostileKeys(x *suite) {
 	texts := []string{"a", "a/b", "a.b", "*", ">", "\x00", "\x00a", "a\x00", "\x01a", "\xff", "aa"}
 	name := func(account, collection, k string) string { return fmt.Sprintf("%q %q %q", account, collection, k) }
@@ -303,6 +302,6 @@ func docValuesAreCopies(x *suite) {
 	}
 	copy(loaded.Value, "YYYYY")
 	if d := x.loadOne(key("c", "k")); string(d.Value) != "value" {
-		x.Errorf("the caller was given the store's bytes: %s", d.Value)
+		x.Errorf("Load returned the store's own bytes: %s", d.Value)
 	}
 }

@@ -23,18 +23,18 @@ var dueTests = []namedTest{
 	{"ErrorEnds", dueErrorEnds},
 }
 
-// A firing is a user that Due gave, and when.
+// A firing is a user that Due reported, and when.
 type firing struct {
 	user store.User
 	at   time.Time
 }
 
-// end is what an update at an instant's passing does: nothing is due after it.
-var end = edit(func(s *presence.State) { s.Claims = nil })
+// clearClaims is the update of a user that is due: nothing is due afterwards.
+var clearClaims = edit(func(s *presence.State) { s.Claims = nil })
 
-// fire runs Due and updates everybody it gives by change, if the record is due:
-// those are sent to fired.
-func (x *suite) fire(change func(presence.State) (presence.State, error)) (fired chan firing, stop func() error) {
+// runDue runs Due. It applies change to each reported user whose record is due, and
+// sends that user to fired.
+func (x *suite) runDue(change func(presence.State) (presence.State, error)) (fired chan firing, stop func() error) {
 	fired = make(chan firing, 1<<16)
 	stop = x.background(func(ctx context.Context) error {
 		return x.Store.Due(ctx, func(us []store.User) error {
@@ -46,7 +46,7 @@ func (x *suite) fire(change func(presence.State) (presence.State, error)) (fired
 			for part := range x.Callers {
 				group.Go(func() {
 					for i := part; i < len(us); i += x.Callers {
-						x.fireOne(ctx, us[i], now, change, fired)
+						x.updateIfDue(ctx, us[i], now, change, fired)
 					}
 				})
 			}
@@ -57,7 +57,7 @@ func (x *suite) fire(change func(presence.State) (presence.State, error)) (fired
 	return fired, stop
 }
 
-func (x *suite) fireOne(ctx context.Context, u store.User, now time.Time, change func(presence.State) (presence.State, error), fired chan<- firing) {
+func (x *suite) updateIfDue(ctx context.Context, u store.User, now time.Time, change func(presence.State) (presence.State, error), fired chan<- firing) {
 	_, err := x.Store.Update(ctx, u, ByHand(store.By{Cause: store.CauseTime}, func(s presence.State) (presence.State, error) {
 		if _, next := presence.Compose(s, s.At); next.IsZero() || next > presence.InstantOf(now) {
 			return s, presence.ErrNoChange
@@ -71,25 +71,25 @@ func (x *suite) fireOne(ctx context.Context, u store.User, now time.Time, change
 	}
 }
 
-// expect wants u to have fired at due, and no more than the lateness after it.
-func (x *suite) expect(fired <-chan firing, u store.User, due time.Time) {
+// wantFired wants u to fire at due, at most the lateness after it.
+func (x *suite) wantFired(fired <-chan firing, u store.User, due time.Time) {
 	x.Helper()
 	f := receive(x, fired, "the firing of "+string(u.ID))
 	if f.user != u {
 		x.Fatalf("%s fired, want %s", f.user.ID, u.ID)
 	}
-	x.onTime(f, due)
+	x.wantOnTime(f, due)
 }
 
-func (x *suite) onTime(f firing, due time.Time) {
+func (x *suite) wantOnTime(f firing, due time.Time) {
 	x.Helper()
 	if late := f.at.Sub(due); late < 0 || late > x.Lateness {
 		x.Errorf("%s fired %v after its instant, want at most %v", f.user.ID, late, x.Lateness)
 	}
 }
 
-// quiet wants nothing to fire until an instant.
-func (x *suite) quiet(fired <-chan firing, until time.Time) {
+// wantNoneFired wants nothing to fire until an instant.
+func (x *suite) wantNoneFired(fired <-chan firing, until time.Time) {
 	x.Helper()
 	x.pause(until)
 	select {
@@ -99,62 +99,62 @@ func (x *suite) quiet(fired <-chan firing, until time.Time) {
 	}
 }
 
-// instant is now and d, as a record keeps it.
+// instant is d from now, in the resolution of records.
 func instant(d time.Duration) time.Time { return time.Now().Add(d).Truncate(time.Microsecond) }
 
 func dueOnTime(x *suite) {
-	fired, stop := x.fire(end)
+	fired, stop := x.runDue(clearClaims)
 	first, second := instant(x.Ahead), instant(2*x.Ahead)
 	x.update(user("b"), outUntil(second))
 	x.update(user("a"), outUntil(first))
 	x.update(user("never"), nothing)
-	x.expect(fired, user("a"), first)
-	x.expect(fired, user("b"), second)
-	x.quiet(fired, instant(3*x.Ahead))
+	x.wantFired(fired, user("a"), first)
+	x.wantFired(fired, user("b"), second)
+	x.wantNoneFired(fired, instant(3*x.Ahead))
 	if err := stop(); !errors.Is(err, context.Canceled) {
 		x.Errorf("Due ended with %v, want its context's error", err)
 	}
 }
 
-// dueInThePast: what was due before anybody asked comes at once.
+// dueInThePast: Due reports at once who was due before it was called.
 func dueInThePast(x *suite) {
 	x.update(user("a"), outUntil(instant(x.Ahead)))
 	x.pause(instant(2 * x.Ahead))
 	asked := time.Now()
-	fired, _ := x.fire(end)
-	x.expect(fired, user("a"), asked)
+	fired, _ := x.runDue(clearClaims)
+	x.wantFired(fired, user("a"), asked)
 }
 
 func dueMovedLater(x *suite) {
-	fired, _ := x.fire(end)
+	fired, _ := x.runDue(clearClaims)
 	first, later := instant(x.Ahead), instant(3*x.Ahead)
 	x.update(user("a"), outUntil(first))
 	x.update(user("a"), outUntil(later))
-	x.quiet(fired, instant(2*x.Ahead))
-	x.expect(fired, user("a"), later)
+	x.wantNoneFired(fired, instant(2*x.Ahead))
+	x.wantFired(fired, user("a"), later)
 }
 
 func dueMovedEarlier(x *suite) {
-	fired, _ := x.fire(end)
+	fired, _ := x.runDue(clearClaims)
 	x.update(user("a"), outUntil(instant(time.Hour)))
 	earlier := instant(x.Ahead)
 	x.update(user("a"), outUntil(earlier))
-	x.expect(fired, user("a"), earlier)
+	x.wantFired(fired, user("a"), earlier)
 }
 
 func dueCancelled(x *suite) {
-	fired, _ := x.fire(end)
+	fired, _ := x.runDue(clearClaims)
 	x.update(user("a"), outUntil(instant(x.Ahead)))
 	x.update(user("a"), func(s *presence.State) { s.Claims = nil })
-	x.quiet(fired, instant(2*x.Ahead))
-	// The entry that was left over must not keep the user from coming up again.
+	x.wantNoneFired(fired, instant(2*x.Ahead))
+	// The stale timer must not prevent the next one.
 	due := instant(x.Ahead)
 	x.update(user("a"), outUntil(due))
-	x.expect(fired, user("a"), due)
+	x.wantFired(fired, user("a"), due)
 }
 
-// dueUntilUpdated: a user comes again until the record asks for a later instant,
-// and not in a hot loop.
+// dueUntilUpdated: Due reports a user again until the record is due later, and not in
+// a busy loop.
 func dueUntilUpdated(x *suite) {
 	calls := make(chan time.Time, 1000)
 	stop := x.background(func(ctx context.Context) error {
@@ -169,7 +169,7 @@ func dueUntilUpdated(x *suite) {
 	for i := range 3 {
 		at := receive(x, calls, "the user again")
 		if i > 0 && at.Sub(last) < 100*time.Millisecond {
-			x.Errorf("the user came again after %v", at.Sub(last))
+			x.Errorf("the user was reported again after %v", at.Sub(last))
 		}
 		last = at
 	}
@@ -182,11 +182,11 @@ func dueUntilUpdated(x *suite) {
 	_ = stop()
 }
 
-// dueManyAtOnce: a slow backend may not store all of them in time. What is due is
-// what it stored before the instant.
+// dueManyAtOnce: a slow backend may not store all users before the instant. Those that
+// it stored before are due.
 func dueManyAtOnce(x *suite) {
 	const many = 1500 // more than one call takes
-	fired, _ := x.fire(end)
+	fired, _ := x.runDue(clearClaims)
 	due := instant(10 * time.Second)
 	var group sync.WaitGroup
 	var inTime atomic.Int64
@@ -227,7 +227,7 @@ func dueErrorEnds(x *suite) {
 	if !errors.Is(err, errEnough) {
 		x.Errorf("Due ended with %v, want fn's error", err)
 	}
-	fired, _ := x.fire(end)
+	fired, _ := x.runDue(clearClaims)
 	if f := receive(x, fired, "the firing"); f.user != user("a") {
 		x.Errorf("%s fired", f.user.ID)
 	}

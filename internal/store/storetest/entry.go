@@ -5,9 +5,9 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// logSays: an entry has what its change says beside the states: on whose behalf it
-// was made, where it comes from, and what it did to the user's own facts.
-func logSays(x *suite) {
+// entryFields: an entry has the fields of its change beside the states: on whose behalf
+// it was made, its origin, and the user's facts before and after.
+func entryFields(x *suite) {
 	by := store.By{Cause: store.CauseSignOut, Actor: store.Actor{User: "boss", App: "app"}}
 	origin := presence.Origin{
 		Claim: "c", Source: presence.Meeting,

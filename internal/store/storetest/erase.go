@@ -12,16 +12,16 @@ import (
 
 var eraseTests = []namedTest{
 	{"Redacts", eraseRedacts},
-	{"NobodyAndAgain", eraseAgain},
+	{"UnknownUserAndRepeated", eraseUnknownAndRepeated},
 	{"Many", eraseMany},
 	{"WhileUpdated", eraseWhileUpdated},
 	{"WhileFollowed", eraseWhileFollowed},
 }
 
-// secret is in everything that a user to be erased says.
+// secret is in all personal data of a user that is to be erased.
 const secret = "the-secret-of-an-erased-user"
 
-// secretUpdate commits an entry of u that has the secret wherever it can.
+// secretUpdate commits an entry of u with the secret in all fields that can have it.
 func (x *suite) secretUpdate(u store.User, i int) store.Record {
 	x.Helper()
 	by := store.By{Cause: store.CauseClaim, Actor: store.Actor{User: secret, App: secret}}
@@ -77,7 +77,7 @@ func (x *suite) checkErased(u store.User, was []store.Entry) {
 		for _, e := range got {
 			switch w, ok := want[e.At]; {
 			case !ok:
-				x.Errorf("%s gives %+v, which nobody made", what, e)
+				x.Errorf("%s gives %+v, which was not committed", what, e)
 			case e.User != u && e == w:
 				left++
 			case e.User == u && isRedacted(e, w):
@@ -89,7 +89,7 @@ func (x *suite) checkErased(u store.User, was []store.Entry) {
 		if left != others {
 			x.Errorf("%s gives %d entries of others, there are %d", what, left, others)
 		}
-		if x.Keeps == 0 && what == "Log" && redacted != len(was)-others {
+		if x.MinEntries == 0 && what == "Log" && redacted != len(was)-others {
 			x.Errorf("%s gives %d redacted entries, there were %d", what, redacted, len(was)-others)
 		}
 	}
@@ -100,8 +100,8 @@ func (x *suite) checkErased(u store.User, was []store.Entry) {
 	}
 }
 
-// eraseRedacts: of a user who was deleted and erased nothing personal can be read,
-// and all else is as it was.
+// eraseRedacts: no personal data of a deleted and erased user can be read, and
+// everything else is unchanged.
 func eraseRedacts(x *suite) {
 	u, other := user("u"), user("other")
 	var last store.Position
@@ -128,21 +128,21 @@ func eraseRedacts(x *suite) {
 	check()
 	x.Store = x.Reopen(x.T)
 	check()
-	// Life goes on.
+	// The user can still be updated.
 	next := x.update(u, nothing)
 	if h := x.history(u, 0, 1); len(h) != 1 || h[0].At != next.At || h[0].Before.Note != "" {
-		x.Errorf("the history goes on with %+v", h)
+		x.Errorf("the history continues with %+v", h)
 	}
 }
 
-func eraseAgain(x *suite) {
-	x.erase(user("nobody"))
+func eraseUnknownAndRepeated(x *suite) {
+	x.erase(user("unknown"))
 	x.secretUpdate(user("u"), 0)
 	last := x.update(user("other"), note("stays")).At
 	was := x.entries(0, last)
 	for range 3 {
 		x.erase(user("u"))
-		x.erase(user("nobody"))
+		x.erase(user("unknown"))
 		x.checkErased(user("u"), was)
 	}
 	ctx, cancel := context.WithCancel(x.ctx)
@@ -152,7 +152,7 @@ func eraseAgain(x *suite) {
 	}
 }
 
-// eraseMany: a user with more entries than one step takes.
+// eraseMany: a user has more entries than one step of Erase handles.
 func eraseMany(x *suite) {
 	first := x.update(user("other"), note("first")).At
 	for i := range 600 {
@@ -164,8 +164,8 @@ func eraseMany(x *suite) {
 	x.checkErased(user("u"), was)
 }
 
-// eraseWhileUpdated: each update that came before the last Erase is redacted, the
-// record is not touched, and the history is whole.
+// eraseWhileUpdated: each update before the last Erase is redacted, the record is
+// unchanged, and the history is complete.
 func eraseWhileUpdated(x *suite) {
 	u := user("u")
 	const updates = 40
@@ -205,17 +205,17 @@ func eraseWhileUpdated(x *suite) {
 		}
 	}
 	h := x.history(u, 0, 100)
-	if x.Keeps == 0 && (len(h) != updates || h[updates-1].Gap) {
+	if x.MinEntries == 0 && (len(h) != updates || h[updates-1].Gap) {
 		x.Errorf("the history has %d entries, made were %d", len(h), updates)
 	}
-	// The next update tells where it comes from, as the record does.
+	// The next update is logged in full.
 	next := x.update(u, note("after"))
 	if h := x.history(u, 0, 1); h[0].At != next.At || h[0].After.Note != "after" {
-		x.Errorf("after it comes %+v", h[0])
+		x.Errorf("the next entry is %+v", h[0])
 	}
 }
 
-// eraseWhileFollowed: who reads meanwhile gets each entry as it was, or redacted.
+// eraseWhileFollowed: a concurrent reader gets each entry unchanged or redacted.
 func eraseWhileFollowed(x *suite) {
 	u := user("u")
 	var last store.Position

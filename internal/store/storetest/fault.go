@@ -9,7 +9,7 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// A Method is one that a Faulty can spoil.
+// A Method is a method of store.Store in which a Faulty can inject faults.
 type Method string
 
 // The methods of store.Store that Faulty counts.
@@ -26,7 +26,7 @@ const (
 	Erase      Method = "Erase"
 )
 
-// Faulty is a store that fails when told to. All else passes through.
+// Faulty is a store with injected faults. All other calls pass through.
 type Faulty struct {
 	store.Store
 
@@ -37,7 +37,7 @@ type Faulty struct {
 	down   error
 }
 
-// A fault is err instead of the call, or after it.
+// A fault is an error returned instead of the call or, if applied, after it.
 type fault struct {
 	err     error
 	applied bool
@@ -65,8 +65,8 @@ func (f *Faulty) Down(err error) {
 	f.down = err
 }
 
-// Fired is how many calls failed so far: a test that waits for none shows
-// nothing.
+// Fired is how many calls failed so far. A test checks it, because a test in which no
+// fault fired proves nothing.
 func (f *Faulty) Fired() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -89,8 +89,8 @@ func (f *Faulty) plan(m Method, nth int, planned fault) {
 	f.faults[m][f.calls[m]+nth] = planned
 }
 
-// spoil counts a call, and says how it ends.
-func (f *Faulty) spoil(m Method) (fault, bool) {
+// nextFault counts a call, and returns its fault, if any.
+func (f *Faulty) nextFault(m Method) (fault, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls[m]++
@@ -106,7 +106,7 @@ func (f *Faulty) spoil(m Method) (fault, bool) {
 
 // Update implements store.Store.
 func (f *Faulty) Update(ctx context.Context, u store.User, fn store.Decide) (store.Record, error) {
-	planned, spoilt := f.spoil(Update)
+	planned, spoilt := f.nextFault(Update)
 	if spoilt && !planned.applied {
 		return store.Record{}, planned.err
 	}
@@ -119,7 +119,7 @@ func (f *Faulty) Update(ctx context.Context, u store.User, fn store.Decide) (sto
 
 // Write implements store.Store.
 func (f *Faulty) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
-	planned, spoilt := f.spoil(Write)
+	planned, spoilt := f.nextFault(Write)
 	if spoilt && !planned.applied {
 		return planned.err
 	}
@@ -132,7 +132,7 @@ func (f *Faulty) Write(ctx context.Context, account presence.AccountID, docs ...
 
 // Read implements store.Store.
 func (f *Faulty) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
-	if planned, spoilt := f.spoil(Read); spoilt {
+	if planned, spoilt := f.nextFault(Read); spoilt {
 		return nil, store.Cursor{}, planned.err
 	}
 	return f.Store.Read(ctx, us)
@@ -140,7 +140,7 @@ func (f *Faulty) Read(ctx context.Context, us []store.User) ([]store.Record, sto
 
 // Load implements store.Store.
 func (f *Faulty) Load(ctx context.Context, account presence.AccountID, keys ...store.Key) ([]store.Doc, error) {
-	if planned, spoilt := f.spoil(Load); spoilt {
+	if planned, spoilt := f.nextFault(Load); spoilt {
 		return nil, planned.err
 	}
 	return f.Store.Load(ctx, account, keys...)
@@ -148,7 +148,7 @@ func (f *Faulty) Load(ctx context.Context, account presence.AccountID, keys ...s
 
 // List implements store.Store.
 func (f *Faulty) List(ctx context.Context, account presence.AccountID, collection, after string, limit int) ([]store.Doc, error) {
-	if planned, spoilt := f.spoil(List); spoilt {
+	if planned, spoilt := f.nextFault(List); spoilt {
 		return nil, planned.err
 	}
 	return f.Store.List(ctx, account, collection, after, limit)
@@ -156,7 +156,7 @@ func (f *Faulty) List(ctx context.Context, account presence.AccountID, collectio
 
 // Feed implements store.Store.
 func (f *Faulty) Feed(ctx context.Context, after store.Position, fn func([]store.Entry) error) error {
-	if planned, spoilt := f.spoil(Feed); spoilt {
+	if planned, spoilt := f.nextFault(Feed); spoilt {
 		return planned.err
 	}
 	return f.Store.Feed(ctx, after, fn)
@@ -164,7 +164,7 @@ func (f *Faulty) Feed(ctx context.Context, after store.Position, fn func([]store
 
 // Log implements store.Store.
 func (f *Faulty) Log(ctx context.Context, after store.Position, limit int) ([]store.Entry, error) {
-	if planned, spoilt := f.spoil(Log); spoilt {
+	if planned, spoilt := f.nextFault(Log); spoilt {
 		return nil, planned.err
 	}
 	return f.Store.Log(ctx, after, limit)
@@ -172,7 +172,7 @@ func (f *Faulty) Log(ctx context.Context, after store.Position, limit int) ([]st
 
 // PositionAt implements store.Store.
 func (f *Faulty) PositionAt(ctx context.Context, t time.Time) (store.Position, error) {
-	if planned, spoilt := f.spoil(PositionAt); spoilt {
+	if planned, spoilt := f.nextFault(PositionAt); spoilt {
 		return 0, planned.err
 	}
 	return f.Store.PositionAt(ctx, t)
@@ -180,7 +180,7 @@ func (f *Faulty) PositionAt(ctx context.Context, t time.Time) (store.Position, e
 
 // History implements store.Store.
 func (f *Faulty) History(ctx context.Context, u store.User, before store.Position, limit int) ([]store.Entry, error) {
-	if planned, spoilt := f.spoil(History); spoilt {
+	if planned, spoilt := f.nextFault(History); spoilt {
 		return nil, planned.err
 	}
 	return f.Store.History(ctx, u, before, limit)
@@ -188,7 +188,7 @@ func (f *Faulty) History(ctx context.Context, u store.User, before store.Positio
 
 // Erase implements store.Store.
 func (f *Faulty) Erase(ctx context.Context, u store.User) error {
-	planned, spoilt := f.spoil(Erase)
+	planned, spoilt := f.nextFault(Erase)
 	if spoilt && !planned.applied {
 		return planned.err
 	}

@@ -22,7 +22,7 @@ var feedTests = []namedTest{
 
 var errEnough = errors.New("enough")
 
-// entries gives all entries of the log above after, up to the one at last.
+// entries returns all entries of the log above after, up to the one at last.
 func (x *suite) entries(after, last store.Position) []store.Entry {
 	x.Helper()
 	var got []store.Entry
@@ -73,8 +73,8 @@ func feedEntries(x *suite) {
 	}
 }
 
-// feedOrder: each user's versions come in order, up to the last, and none is
-// missing that the next entry does not tell of.
+// feedOrder: each user's entries come in order, up to the last, and an entry after
+// dropped ones has a Gap.
 func feedOrder(x *suite) {
 	const each, targets = 25, 5
 	total := each * x.Callers
@@ -107,41 +107,41 @@ func feedOrder(x *suite) {
 		x.Fatalf("Read gave %d records of %d", len(records), targets)
 	}
 	var last store.Position
-	given := make(map[store.User]int)
-	told := make(map[store.User]presence.Revision)
+	sinceGap := make(map[store.User]int)
+	newest := make(map[store.User]presence.Revision)
 	shown := make(map[store.User]presence.Presence)
-	for slices.ContainsFunc(records, func(r store.Record) bool { return told[r.User] < r.State.Revision }) {
+	for slices.ContainsFunc(records, func(r store.Record) bool { return newest[r.User] < r.State.Revision }) {
 		e := receive(x, entries, "an entry")
 		if e.At <= last {
 			x.Fatalf("position %d came after %d", e.At, last)
 		}
-		if e.Revision <= told[e.User] {
-			x.Fatalf("%s: revision %d came after %d", e.User.ID, e.Revision, told[e.User])
+		if e.Revision <= newest[e.User] {
+			x.Fatalf("%s: revision %d came after %d", e.User.ID, e.Revision, newest[e.User])
 		}
-		if missing := e.Before != shown[e.User]; missing != e.Gap || missing && x.Keeps == 0 {
+		if missing := e.Before != shown[e.User]; missing != e.Gap || missing && x.MinEntries == 0 {
 			x.Errorf("%s: revision %d came after %d, and it goes from %+v, the one before it to %+v, gap: %v",
-				e.User.ID, e.Revision, told[e.User], e.Before, shown[e.User], e.Gap)
+				e.User.ID, e.Revision, newest[e.User], e.Before, shown[e.User], e.Gap)
 		}
-		last, told[e.User], shown[e.User] = e.At, e.Revision, e.After
+		last, newest[e.User], shown[e.User] = e.At, e.Revision, e.After
 		if e.Gap {
-			given[e.User] = 0
+			sinceGap[e.User] = 0
 		}
-		given[e.User]++ // since the last gap
+		sinceGap[e.User]++
 	}
 	if err := stop(); !errors.Is(err, context.Canceled) {
 		x.Errorf("Feed ended with %v, want its context's error", err)
 	}
 	for _, r := range records {
-		if r.State.Revision != told[r.User] {
-			x.Errorf("the log of %s ends at revision %d, the record is %d", r.User.ID, told[r.User], r.State.Revision)
+		if r.State.Revision != newest[r.User] {
+			x.Errorf("the log of %s ends at revision %d, the record is %d", r.User.ID, newest[r.User], r.State.Revision)
 		}
-		if n := given[r.User]; n < x.Keeps {
-			x.Errorf("%d entries of %s came after a gap, and the last %d ought to", n, r.User.ID, x.Keeps)
+		if n := sinceGap[r.User]; n < x.MinEntries {
+			x.Errorf("%d entries of %s came after the last gap, want at least %d", n, r.User.ID, x.MinEntries)
 		}
 	}
 }
 
-// feedResumes: it begins wherever its caller says, as often as that is said.
+// feedResumes: Feed begins after any position, repeatedly.
 func feedResumes(x *suite) {
 	made := x.fill(8)
 	for i := range made[:7] {
@@ -153,8 +153,8 @@ func feedResumes(x *suite) {
 	}
 }
 
-// feedWakes: an entry comes when it is committed, to each that follows, and what
-// it tells of can be read.
+// feedWakes: each reader gets an entry when it is committed, and a read after that
+// includes its change.
 func feedWakes(x *suite) {
 	const followers = 3
 	entries := make(chan store.Entry, followers)
@@ -176,12 +176,12 @@ func feedWakes(x *suite) {
 			}
 		}
 		if records, _ := x.read(user("u")); len(records) != 1 || records[0].At < r.At {
-			x.Fatalf("the log told of %d, and Read gave %+v", r.At, records)
+			x.Fatalf("the log has position %d, and Read gave %+v", r.At, records)
 		}
 	}
 }
 
-// feedEnds: it ends with its context, with fn's error, and with the store; fn may
+// feedEnds: Feed ends with its context, with fn's error, and with the store. fn may
 // use the store.
 func feedEnds(x *suite) {
 	x.fill(3)

@@ -9,25 +9,25 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// largestRecord: a record that is as large as the limits of package presence let it
-// become can be stored, and comes back.
+// largestRecord: the largest record that the limits of package presence allow can be
+// stored and read.
 func largestRecord(x *suite) {
 	var want presence.State
 	r := x.update(user("u"), func(s *presence.State) {
-		fillUp(s)
+		fillToLimits(s)
 		want = *s
 	})
 	if size := len(store.AppendState(nil, r.State)); size > store.MaxStateBytes {
-		x.Errorf("the largest record has %d bytes, and the contract says %d", size, store.MaxStateBytes)
+		x.Errorf("the largest record has %d bytes, more than the %d of the contract", size, store.MaxStateBytes)
 	}
 	records, _ := x.read(user("u"))
 	if len(records) != 1 || !reflect.DeepEqual(records[0].State.Claims, want.Claims) || !reflect.DeepEqual(records[0].State.Sessions, want.Sessions) {
-		x.Error("it comes back as another")
+		x.Error("the record that was read differs")
 	}
 }
 
-// fillUp fills a state up to every limit, with text that takes the most bytes.
-func fillUp(s *presence.State) {
+// fillToLimits fills a state to every limit, with text of the most bytes.
+func fillToLimits(s *presence.State) {
 	id := func(kind string, i int) string {
 		begin := fmt.Sprint(kind, i, "-")
 		return begin + strings.Repeat("x", presence.MaxIDBytes-len(begin))
@@ -46,7 +46,7 @@ func fillUp(s *presence.State) {
 	for i := range presence.MaxReplaced {
 		s.Replaced = append(s.Replaced, presence.Replaced{ID: presence.SessionID(id("r", i)), EndsAt: later})
 	}
-	for i := range presence.MaxClaims + 1 { // the manual claim beside them
+	for i := range presence.MaxClaims + 1 { // one more: the manual claim
 		s.Claims = append(s.Claims, presence.Claim{
 			ID: presence.ClaimID(id("c", i)), Source: presence.Source(word), Status: presence.Busy, Note: note, Since: at, Until: later, App: app,
 		})

@@ -17,7 +17,7 @@ var limitTests = []namedTest{
 	{"Check", checks},
 }
 
-func (x *suite) tooLarge(what string, err error) {
+func (x *suite) wantTooLarge(what string, err error) {
 	x.Helper()
 	if !errors.Is(err, store.ErrTooLarge) {
 		x.Errorf("%s: %v, want ErrTooLarge", what, err)
@@ -28,23 +28,23 @@ func keyLimits(x *suite) {
 	most, more := strings.Repeat("k", store.MaxKeyBytes), strings.Repeat("k", store.MaxKeyBytes+1)
 	largest := store.User{Account: presence.AccountID(most), ID: presence.UserID(most)}
 	x.update(largest, outUntil(instant(x.Ahead)))
-	fired, _ := x.fire(end)
+	fired, _ := x.runDue(clearClaims)
 	if f := receive(x, fired, "the user with the longest id"); f.user != largest {
 		x.Error("another user fired")
 	}
 	x.write(presence.AccountID(most), doc(most, most, "v"))
 	for _, u := range []store.User{{Account: "a", ID: presence.UserID(more)}, {Account: presence.AccountID(more), ID: "u"}} {
 		_, err := x.Store.Update(x.ctx, u, ByHand(store.By{}, edit(nothing)))
-		x.tooLarge("Update", err)
+		x.wantTooLarge("Update", err)
 		_, _, err = x.Store.Read(x.ctx, []store.User{u})
-		x.tooLarge("Read", err)
+		x.wantTooLarge("Read", err)
 	}
 	for _, k := range []store.Key{key("c", more), key(more, "k")} {
-		x.tooLarge("Write", x.Store.Write(x.ctx, acme, store.Doc{Key: k, Value: []byte("v")}))
+		x.wantTooLarge("Write", x.Store.Write(x.ctx, acme, store.Doc{Key: k, Value: []byte("v")}))
 		_, err := x.Store.Load(x.ctx, acme, k)
-		x.tooLarge("Load", err)
+		x.wantTooLarge("Load", err)
 	}
-	x.tooLarge("Write", x.Store.Write(x.ctx, presence.AccountID(more), doc("c", "k", "v")))
+	x.wantTooLarge("Write", x.Store.Write(x.ctx, presence.AccountID(more), doc("c", "k", "v")))
 	if err := x.Store.Write(x.ctx, acme, doc("c", "", "v")); err == nil {
 		x.Error("a document without a key was written")
 	}
@@ -54,14 +54,14 @@ func docLimits(x *suite) {
 	largest := strings.Repeat("v", store.MaxDocBytes)
 	x.write(acme, doc("c", "k", largest))
 	if d := x.loadOne(key("c", "k")); string(d.Value) != largest {
-		x.Errorf("the largest document came back with %d bytes", len(d.Value))
+		x.Errorf("the largest document was read with %d bytes", len(d.Value))
 	}
-	x.tooLarge("Write", x.Store.Write(x.ctx, acme, doc("c", "l", largest+"v")))
+	x.wantTooLarge("Write", x.Store.Write(x.ctx, acme, doc("c", "l", largest+"v")))
 	many := make([]store.Doc, store.MaxWrite+1)
 	for i := range many {
 		many[i] = doc("many", strings.Repeat("k", i+1), "v")
 	}
-	x.tooLarge("Write", x.Store.Write(x.ctx, acme, many...))
+	x.wantTooLarge("Write", x.Store.Write(x.ctx, acme, many...))
 	if err := x.Store.Write(x.ctx, acme, doc("c", "twice", "v"), doc("c", "twice", "w")); err == nil {
 		x.Error("one document twice in a write was accepted")
 	}
@@ -96,11 +96,11 @@ func endedContexts(x *suite) {
 
 func checks(x *suite) {
 	if err := x.Store.Check(x.ctx); err != nil {
-		x.Errorf("Check of a store that is well: %v", err)
+		x.Errorf("Check of a healthy store: %v", err)
 	}
 	select {
 	case <-x.Store.Failed():
-		x.Error("a store that is well says that it failed")
+		x.Error("a healthy store reports a failure")
 	default:
 	}
 	if x.Store.Epoch() == "" {

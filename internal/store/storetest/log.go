@@ -12,7 +12,7 @@ import (
 
 var logTests = []namedTest{
 	{"Pages", logPages},
-	{"SaysWhatHappened", logSays},
+	{"EntryFields", entryFields},
 	{"HistoryPages", historyPages},
 	{"HistoryAgreesWithLog", historyAgrees},
 	{"PositionAtEdges", positionAtEdges},
@@ -22,7 +22,7 @@ var logTests = []namedTest{
 	{"Reopened", logReopened},
 }
 
-// page gives one page of the log.
+// page reads one page of the log.
 func (x *suite) page(after store.Position, limit int) []store.Entry {
 	x.Helper()
 	got, err := x.Store.Log(x.ctx, after, limit)
@@ -32,7 +32,7 @@ func (x *suite) page(after store.Position, limit int) []store.Entry {
 	return got
 }
 
-// history gives one page of a user's history.
+// history reads one page of a user's history.
 func (x *suite) history(u store.User, before store.Position, limit int) []store.Entry {
 	x.Helper()
 	got, err := x.Store.History(x.ctx, u, before, limit)
@@ -42,7 +42,7 @@ func (x *suite) history(u store.User, before store.Position, limit int) []store.
 	return got
 }
 
-// fill makes n entries, of three users, and gives their positions.
+// fill commits n entries of three users, and returns their positions.
 func (x *suite) fill(n int) []store.Position {
 	x.Helper()
 	made := make([]store.Position, n)
@@ -61,7 +61,7 @@ func positions(entries []store.Entry) []store.Position {
 	return at
 }
 
-// logPages: pages of any size, from anywhere, hold the same entries as Feed gives.
+// logPages: pages of any size, from any position, have the same entries as Feed.
 func logPages(x *suite) {
 	if got := x.page(0, 10); len(got) != 0 {
 		x.Errorf("an empty log has %+v", got)
@@ -108,7 +108,7 @@ func logPages(x *suite) {
 	}
 }
 
-// historyPages: pages of any size, from anywhere, hold one user's entries, newest
+// historyPages: pages of any size, from any position, have one user's entries, newest
 // first.
 func historyPages(x *suite) {
 	made := x.fill(12)
@@ -136,7 +136,7 @@ func historyPages(x *suite) {
 				x.Errorf("%s in pages of %d: %v, want %v", u.ID, limit, positions(got), positions(want))
 			}
 		}
-		// Also from below a position that is another user's, or nobody's.
+		// Also below a position of another user, or of no entry.
 		for before := made[0] - 1; before <= made[11]+1; before++ {
 			below := slices.DeleteFunc(slices.Clone(want), func(e store.Entry) bool { return before != 0 && e.At >= before })
 			if got := x.history(u, before, 100); !slices.Equal(got, below) {
@@ -152,8 +152,8 @@ func historyPages(x *suite) {
 	}
 }
 
-// historyAgrees: while many write, with functions that run twice, each history that
-// is read is what the log has of the user, without a hole.
+// historyAgrees: with concurrent writers whose functions run twice, each history that
+// is read is a contiguous part of the user's entries in the log.
 func historyAgrees(x *suite) {
 	const each, targets = 12, 4
 	histories := make(chan []store.Entry, x.Callers*each)
@@ -189,15 +189,16 @@ func historyAgrees(x *suite) {
 		}
 		slices.Reverse(h)
 		h[0].Gap = false
-		of := log[h[0].User]
-		from := slices.IndexFunc(of, func(e store.Entry) bool { return e.At == h[0].At })
-		if from < 0 || len(of) < from+len(h) || !slices.Equal(of[from:from+len(h)], h) {
-			x.Errorf("a history of %s is at %v, its log at %v", h[0].User.ID, positions(h), positions(of))
+		logged := log[h[0].User]
+		from := slices.IndexFunc(logged, func(e store.Entry) bool { return e.At == h[0].At })
+		if from < 0 || len(logged) < from+len(h) || !slices.Equal(logged[from:from+len(h)], h) {
+			x.Errorf("a history of %s is at %v, its log at %v", h[0].User.ID, positions(h), positions(logged))
 		}
 	}
 }
 
-// positionAtEdges: the entries above PositionAt are exactly those from then on.
+// positionAtEdges: the entries above PositionAt(t) are exactly those committed at t or
+// later.
 func positionAtEdges(x *suite) {
 	if at, err := x.Store.PositionAt(x.ctx, time.Now()); err != nil || at != 0 {
 		x.Errorf("in an empty log it is %d, %v", at, err)
@@ -228,8 +229,8 @@ func positionAtEdges(x *suite) {
 	from(all[5].Time.Add(time.Hour), nil)
 }
 
-// positionAtClockSteps: where times do not rise with positions, what it gives still
-// lies between one entry from before and one from then on.
+// positionAtClockSteps: if times do not rise with positions, PositionAt(t) is still
+// between an entry from before t and one from t or later.
 func positionAtClockSteps(x *suite) {
 	now := presence.InstantOf(time.Now())
 	var last store.Position
@@ -253,7 +254,8 @@ func positionAtClockSteps(x *suite) {
 	}
 }
 
-// droppedEntries: what was dropped comes no more, and whoever missed it learns so.
+// droppedEntries: dropped entries are not read any more, and a reader that missed them
+// gets a Gap.
 func droppedEntries(x *suite) {
 	if x.DropLog == nil {
 		x.Skip("this backend has no way to drop entries in a test")
@@ -275,8 +277,8 @@ func droppedEntries(x *suite) {
 		x.Helper()
 		for i, want := range [][]store.Position{
 			{made[4], made[5], made[6]},
-			{made[4], made[5], made[6]}, // whoever read the first knows nothing of the others'
-			{made[5], made[6]},          // and the second: the last of u1 that was dropped
+			{made[4], made[5], made[6]}, // a reader of the first entry has none of the other users
+			{made[5], made[6]},          // a reader of the second has all dropped entries of u1
 			{made[6]},
 			{},
 		} {
@@ -299,7 +301,7 @@ func droppedEntries(x *suite) {
 			}
 		}
 		if h := x.history(user("u2"), 0, 1); len(h) != 1 || h[0].Gap {
-			x.Errorf("a page of a history says that there was a gap before %+v", h)
+			x.Errorf("a page of a history has a gap before %+v", h)
 		}
 		for _, before := range []store.Position{1, made[3], made[4]} {
 			if h := x.history(user("u1"), before, 100); len(h) != 0 {
@@ -317,8 +319,8 @@ func droppedEntries(x *suite) {
 	check()
 }
 
-// damagedEntry: an entry that cannot be decoded comes marked, in its order, and what
-// follows comes after it.
+// damagedEntry: an entry that cannot be decoded is delivered in order, marked as
+// damaged, and the entries after it follow.
 func damagedEntry(x *suite) {
 	if x.Damage == nil {
 		x.Skip("this backend has no way to damage an entry in a test")
@@ -340,9 +342,9 @@ func damagedEntry(x *suite) {
 			for i, e := range all {
 				switch damaged := after+i == 3; {
 				case damaged && (e.Damaged == nil || e != store.Entry{At: e.At, Damaged: e.Damaged}):
-					x.Errorf("the damaged entry comes as %+v", e)
+					x.Errorf("the damaged entry is %+v", e)
 				case !damaged && (e.Damaged != nil || e.Gap):
-					x.Errorf("an entry comes as %+v", e)
+					x.Errorf("an entry is %+v", e)
 				}
 			}
 		}
@@ -360,7 +362,7 @@ func damagedEntry(x *suite) {
 	check()
 }
 
-// logReopened: what was read can be read again, and goes on.
+// logReopened: after reopening, the log has the same entries, and new ones follow.
 func logReopened(x *suite) {
 	made := x.fill(9)
 	before := x.entries(0, made[8])
@@ -381,6 +383,6 @@ func logReopened(x *suite) {
 	}
 	next := x.update(user("u1"), nothing)
 	if h := x.history(user("u1"), 0, 2); len(h) != 2 || h[0].At != next.At || h[1].At != made[7] {
-		x.Errorf("the history goes on as %+v", h)
+		x.Errorf("the history continues with %+v", h)
 	}
 }

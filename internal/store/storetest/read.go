@@ -11,14 +11,14 @@ import (
 )
 
 var readTests = []namedTest{
-	{"InOrderLessTheAbsent", inOrderLessTheAbsent},
+	{"OrderAndMissing", orderAndMissing},
 	{"ChangedAfterCursor", changedAfterCursor},
 	{"ForeignCursor", foreignCursor},
-	{"NoneSkipped", noneSkipped},
-	{"RecordsAreNotWritten", recordsAreNotWritten},
+	{"NoChangeSkipped", noChangeSkipped},
+	{"RecordsImmutable", recordsImmutable},
 }
 
-func inOrderLessTheAbsent(x *suite) {
+func orderAndMissing(x *suite) {
 	x.update(user("b"), nothing)
 	x.update(user("a"), nothing)
 	x.update(store.User{Account: "other", ID: "c"}, nothing)
@@ -27,7 +27,7 @@ func inOrderLessTheAbsent(x *suite) {
 		x.Errorf("Read gave %s, want %s", got, want)
 	}
 	if records, _ := x.read(); len(records) != 0 {
-		x.Errorf("Read of nobody gave %+v", records)
+		x.Errorf("Read of no users gave %+v", records)
 	}
 }
 
@@ -66,9 +66,9 @@ func foreignCursor(x *suite) {
 	}
 }
 
-// noneSkipped: whoever goes on from a cursor meets every change, while others
-// write all the time.
-func noneSkipped(x *suite) {
+// noChangeSkipped: a reader that resumes from its cursor finds every change, while
+// others write concurrently.
+func noChangeSkipped(x *suite) {
 	const each = 60
 	us := users("u0", "u1", "u2", "u3")
 	var writing sync.WaitGroup
@@ -115,18 +115,18 @@ func noneSkipped(x *suite) {
 		}
 	}
 	if written.Load() != int64(each*len(us)) || rounds < 2 {
-		x.Errorf("%d updates, %d rounds: the test showed nothing", written.Load(), rounds)
+		x.Errorf("%d updates, %d rounds: the test proved nothing", written.Load(), rounds)
 	}
 }
 
-// recordsAreNotWritten: a record that was handed out stays as it was.
-func recordsAreNotWritten(x *suite) {
+// recordsImmutable: a returned record does not change.
+func recordsImmutable(x *suite) {
 	first := x.update(user("u"), note("first"))
 	before := fmt.Sprintf("%+v", *first.State)
 	for range 5 {
 		x.update(user("u"), note("later"))
 	}
 	if after := fmt.Sprintf("%+v", *first.State); after != before {
-		x.Errorf("a record changed after it was given out: %s, then %s", before, after)
+		x.Errorf("a record changed after it was returned: %s, then %s", before, after)
 	}
 }

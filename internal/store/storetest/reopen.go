@@ -11,15 +11,15 @@ import (
 )
 
 var reopenTests = []namedTest{
-	{"StatesComeBackWhole", statesComeBackWhole},
-	{"PositionsGoOn", positionsGoOn},
-	{"DocsStay", docsStay},
-	{"DueStays", dueStays},
-	{"ClosedRefuses", closedRefuses},
+	{"StatesSurvive", statesSurvive},
+	{"PositionsContinue", positionsContinue},
+	{"DocsSurvive", docsSurvive},
+	{"DueSurvives", dueSurvives},
+	{"CallsAfterClose", callsAfterClose},
 }
 
-// whole is a state with every field set.
-func whole(s *presence.State) {
+// fullState sets every field of a state.
+func fullState(s *presence.State) {
 	at := s.At
 	s.Sessions = []presence.Session{
 		{ID: "s1", Client: presence.Desktop, Version: "5.17.0", Since: at - 5, IdleAt: at + 900e6, EndsAt: at + 120e6, Lease: 2 * time.Minute, App: "app"},
@@ -39,27 +39,27 @@ func whole(s *presence.State) {
 	}
 }
 
-func statesComeBackWhole(x *suite) {
-	want := x.update(user("whole"), whole)
+func statesSurvive(x *suite) {
+	want := x.update(user("whole"), fullState)
 	bare := x.update(user("bare"), nothing)
 	epoch := x.Store.Epoch()
 	x.Store = x.Reopen(x.T)
 	records, _ := x.read(users("whole", "bare")...)
 	if len(records) != 2 {
-		x.Fatalf("%d records came back", len(records))
+		x.Fatalf("%d records after reopening", len(records))
 	}
 	if !reflect.DeepEqual(*records[0].State, *want.State) || records[0].At != want.At {
-		x.Errorf("the state came back as\n%+v, it was\n%+v", *records[0].State, *want.State)
+		x.Errorf("the state is\n%+v, it was\n%+v", *records[0].State, *want.State)
 	}
 	if !reflect.DeepEqual(*records[1].State, *bare.State) {
-		x.Errorf("the bare state came back as %+v, it was %+v", *records[1].State, *bare.State)
+		x.Errorf("the bare state is %+v, it was %+v", *records[1].State, *bare.State)
 	}
 	if x.Store.Epoch() != epoch {
 		x.Errorf("the epoch went from %q to %q over a clean close", epoch, x.Store.Epoch())
 	}
 }
 
-func positionsGoOn(x *suite) {
+func positionsContinue(x *suite) {
 	var last store.Record
 	for range 5 {
 		last = x.update(user("u"), nothing)
@@ -78,7 +78,7 @@ func positionsGoOn(x *suite) {
 	}
 }
 
-func docsStay(x *suite) {
+func docsSurvive(x *suite) {
 	x.write(acme, doc("c", "k", "v"), doc("c", "gone", "v"))
 	before := x.loadOne(key("c", "k"))
 	gone := x.loadOne(key("c", "gone"))
@@ -87,23 +87,23 @@ func docsStay(x *suite) {
 	x.Store = x.Reopen(x.T)
 	after := x.loadOne(key("c", "k"))
 	if !reflect.DeepEqual(before, after) {
-		x.Errorf("the document came back as %+v, it was %+v", after, before)
+		x.Errorf("the document is %+v, it was %+v", after, before)
 	}
 	if docs := x.load(acme, key("c", "gone")); len(docs) != 0 {
-		x.Errorf("a deleted document came back: %+v", docs)
+		x.Errorf("a deleted document exists: %+v", docs)
 	}
 	after.Value = []byte("w")
 	x.write(acme, after)
-	x.conflict(before)
+	x.wantConflict(before)
 }
 
-func dueStays(x *suite) {
+func dueSurvives(x *suite) {
 	passed, ahead := instant(x.Ahead), instant(4*x.Ahead)
 	x.update(user("passed"), outUntil(passed))
 	x.update(user("ahead"), outUntil(ahead))
 	x.pause(instant(2 * x.Ahead))
 	x.Store = x.Reopen(x.T)
-	fired, _ := x.fire(end)
+	fired, _ := x.runDue(clearClaims)
 	instants := map[store.User]time.Time{user("passed"): passed, user("ahead"): ahead}
 	for len(instants) > 0 { // in any order, if opening took so long that both are due
 		f := receive(x, fired, "what was due while it was closed, or is due later")
@@ -114,7 +114,7 @@ func dueStays(x *suite) {
 	}
 }
 
-func closedRefuses(x *suite) {
+func callsAfterClose(x *suite) {
 	x.update(user("u"), nothing)
 	ended := make(chan error, 2)
 	go func() { ended <- x.Store.Feed(x.ctx, 0, func([]store.Entry) error { return nil }) }()
@@ -147,7 +147,7 @@ func closedRefuses(x *suite) {
 	}
 	select {
 	case <-x.Store.Failed():
-		x.Error("a closed store says that it failed")
+		x.Error("a closed store reports a failure")
 	default:
 	}
 	if got := fmt.Sprint(x.Store.Epoch()); got == "" {

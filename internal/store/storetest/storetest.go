@@ -1,13 +1,13 @@
 // Package storetest is the contract of package store as tests. Every backend
-// runs all of it, so that nothing above can tell them apart.
+// runs all of it, so that the layers above need not distinguish them.
 //
-// It also has two stores for the tests of others: [Twice] runs each update
-// function twice, as a backend may; [Fault] fails, or applies and loses the
-// answer, on the call that it is told to.
+// It also has two stores for the tests of other packages: [Twice] runs each update
+// function twice, as a backend may. [Fault] makes chosen calls fail, or take effect
+// and lose their answer.
 //
 // It is separate from the backends because they share it. It knows no rule of
 // presence: its states are made by hand. It must not assume more than store.Store
-// says: what may differ, such as lateness, is a field of [Backend].
+// promises: what may differ, such as lateness, is a field of [Backend].
 package storetest
 
 import (
@@ -27,20 +27,20 @@ type Backend struct {
 	// Open makes a new, empty store, and closes it when the test ends.
 	Open func(t *testing.T) Opened
 	// Bubble runs each test in a bubble of testing/synctest. The store's clock
-	// must then be time.Now, and nothing of it may live outside.
+	// must then be time.Now, and all its goroutines must run in the bubble.
 	Bubble bool
 	// Lateness is how late Due may be when the machine does nothing else.
 	Lateness time.Duration
-	// Ahead is how far ahead of now timers are set: storing two of them must not
-	// take as long, whatever else the machine does. Zero: 400 ms.
+	// Ahead is how far in the future tests set timers. Storing two of them must take
+	// less time than that, even on a busy machine. Zero: 400 ms.
 	Ahead time.Duration
 	// Callers is how many goroutines the concurrent tests use; zero: 16.
 	Callers int
-	// Keeps is how many versions the log has at least of a user who changes more often
-	// than it can follow; the entry after those that it lacks says so. Zero: it lacks
-	// none.
-	Keeps int
-	// Parallel runs tests beside each other, where most of their time is waiting:
+	// MinEntries is the least number of entries that the log has of a user whose record
+	// changes too often for the engine. The entry after dropped ones has a Gap. Zero: no
+	// entries are dropped.
+	MinEntries int
+	// Parallel runs tests in parallel. It helps where they mostly wait, which they do
 	// not in a bubble.
 	Parallel bool
 	// Tests chooses by name, "Theme/Test", for a backend that also runs all of
@@ -55,8 +55,8 @@ type Opened struct {
 	Reopen func(t *testing.T) store.Store
 	// DropLog drops the entries of the log up to a position, as the retention does.
 	DropLog func(t *testing.T, to store.Position)
-	// Damage makes the entry at a position, the newest of the log and the only one
-	// of its user, one that cannot be decoded.
+	// Damage makes an entry undecodable. It is the newest of the log and the only one
+	// of its user.
 	Damage func(t *testing.T, at store.Position)
 }
 
@@ -81,7 +81,7 @@ func Run(t *testing.T, b Backend) {
 		{"Due", dueTests},
 		{"Docs", docTests},
 		{"Reopen", reopenTests},
-		{"Again", againTests},
+		{"RepeatedReopen", repeatedReopenTests},
 		{"Limits", limitTests},
 	} {
 		t.Run(theme.name, func(t *testing.T) {
@@ -116,9 +116,9 @@ func (b Backend) run(t *testing.T, fn func(*suite), twice bool) {
 		if twice {
 			opened.Store = Twice(opened.Store)
 		}
-		// In a bubble with a store's tickers in it, waiting for what never comes
-		// would go on for ever.
-		ctx, cancel := context.WithTimeout(t.Context(), longest)
+		// The tickers of a store keep a bubble busy, so a test that waits for
+		// something that does not happen would otherwise never end.
+		ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 		t.Cleanup(cancel)
 		fn(&suite{T: t, Backend: b, Opened: opened, ctx: ctx})
 	}
@@ -148,8 +148,8 @@ func users(ids ...string) []store.User {
 	return us
 }
 
-// edit is an update function: the next revision of a state, with change made to
-// it. Slices are copied before.
+// edit returns an update function that applies change to the next revision of a
+// state. It copies slices before.
 func edit(change func(s *presence.State)) func(presence.State) (presence.State, error) {
 	return func(s presence.State) (presence.State, error) {
 		s.Sessions, s.Claims, s.Answers = slices.Clone(s.Sessions), slices.Clone(s.Claims), slices.Clone(s.Answers)
@@ -182,7 +182,7 @@ func note(text string) func(*presence.State) {
 	return func(s *presence.State) { s.Note.Text = text }
 }
 
-// outUntil is a state that ends by itself: out of office needs no session.
+// outUntil makes a state whose claim expires: out of office needs no session.
 func outUntil(until time.Time) func(*presence.State) {
 	return func(s *presence.State) {
 		s.Claims = []presence.Claim{{
@@ -221,7 +221,7 @@ func (x *suite) changed(c store.Cursor, us ...store.User) ([]store.Record, store
 	return slices.DeleteFunc(records, func(r store.Record) bool { return r.At <= at }), cursor
 }
 
-// pause lets time pass until an instant of the contract: in a bubble at once.
+// pause waits until an instant. In a bubble it returns at once.
 func (x *suite) pause(until time.Time) {
 	x.Helper()
 	select {
@@ -231,25 +231,25 @@ func (x *suite) pause(until time.Time) {
 	}
 }
 
-// longest is how long a test may take.
-const longest = 10 * time.Minute
+// testTimeout is how long a test may take.
+const testTimeout = 10 * time.Minute
 
-// patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+// receiveTimeout is how long a test waits for a value.
+const receiveTimeout = 20 * time.Second
 
-// receive waits for a value that must come.
+// receive waits for a value, and ends the test if there is none in time.
 func receive[T any](x *suite, from <-chan T, what string) T {
 	x.Helper()
 	select {
 	case v := <-from:
 		return v
-	case <-time.After(patience):
-		x.Fatalf("%s did not come within %v", what, patience)
+	case <-time.After(receiveTimeout):
+		x.Fatalf("no %s within %v", what, receiveTimeout)
 		panic("not reached")
 	}
 }
 
-// background runs f until stop is called, which gives f's error.
+// background runs f until stop is called. stop returns f's error.
 func (x *suite) background(f func(ctx context.Context) error) (stop func() error) {
 	ctx, cancel := context.WithCancel(x.ctx)
 	ended := make(chan error, 1)
@@ -258,7 +258,7 @@ func (x *suite) background(f func(ctx context.Context) error) (stop func() error
 	x.Cleanup(func() {
 		cancel()
 		if !stopped {
-			<-ended //nolint:errcheck // a test that failed before asking has said why
+			<-ended //nolint:errcheck // the test has reported its failure already
 		}
 	})
 	return func() error {

@@ -10,8 +10,8 @@ import (
 )
 
 // Twice is s, with every function given to Update run twice, as a backend may:
-// the first result is thrown away. A function that writes into the state it was
-// given, instead of a copy, makes the update fail.
+// the first result is discarded. An update fails if its function modifies the state
+// that it gets, instead of a copy.
 func Twice(s store.Store) store.Store { return twice{s} }
 
 type twice struct{ store.Store }
@@ -21,7 +21,7 @@ func (t twice) Update(ctx context.Context, u store.User, fn store.Decide) (store
 		before := deepCopy(was.State)
 		_, _ = fn(was)
 		if !reflect.DeepEqual(was.State, before) {
-			return store.Change{}, fmt.Errorf("the update function wrote into the state that it was given: %+v became %+v", before, was.State)
+			return store.Change{}, fmt.Errorf("the update function modified its argument: %+v became %+v", before, was.State)
 		}
 		return fn(was)
 	})

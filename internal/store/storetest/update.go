@@ -13,18 +13,18 @@ import (
 )
 
 var updateTests = []namedTest{
-	{"FirstSeesZero", firstSeesZero},
-	{"EachSeesTheLast", eachSeesTheLast},
-	{"ErrorsAsTheyAre", errorsAsTheyAre},
+	{"FirstGetsZeroState", firstGetsZeroState},
+	{"EachGetsLatestState", eachGetsLatestState},
+	{"ErrorsUnwrapped", errorsUnwrapped},
 	{"RevisionMustRise", revisionMustRise},
-	{"PanicIsTheCallers", panicIsTheCallers},
+	{"PanicInFn", panicInFn},
 	{"Concurrent", concurrentUpdates},
 	{"RefusalIsDurable", refusalIsDurable},
 	{"ContextEnded", contextEnded},
 	{"HostileIDs", hostileIDs},
 }
 
-func firstSeesZero(x *suite) {
+func firstGetsZeroState(x *suite) {
 	var saw presence.State
 	r, err := x.Store.Update(x.ctx, user("u"), ByHand(store.By{}, func(s presence.State) (presence.State, error) {
 		saw = s
@@ -45,7 +45,7 @@ func firstSeesZero(x *suite) {
 	}
 }
 
-func eachSeesTheLast(x *suite) {
+func eachGetsLatestState(x *suite) {
 	last := x.update(user("u"), nothing)
 	for i := range 20 {
 		saw := presence.Revision(0)
@@ -68,8 +68,8 @@ func eachSeesTheLast(x *suite) {
 
 var errRefused = errors.New("refused by a rule")
 
-func errorsAsTheyAre(x *suite) {
-	first := x.update(user("u"), note("kept"))
+func errorsUnwrapped(x *suite) {
+	first := x.update(user("u"), note("stored"))
 	for _, refusal := range []error{errRefused, presence.ErrNoChange, &presence.RateLimitedError{RetryAfter: 7}} {
 		r, err := x.Store.Update(x.ctx, user("u"), ByHand(store.By{}, func(s presence.State) (presence.State, error) {
 			s.Note.Text = "must not be stored"
@@ -84,7 +84,7 @@ func errorsAsTheyAre(x *suite) {
 		}
 	}
 	records, _ := x.read(user("u"))
-	if len(records) != 1 || records[0].State.Note.Text != "kept" {
+	if len(records) != 1 || records[0].State.Note.Text != "stored" {
 		x.Errorf("after refusals Read gave %+v", records)
 	}
 	r, err := x.Store.Update(x.ctx, user("none"), ByHand(store.By{}, func(s presence.State) (presence.State, error) { return s, errRefused }))
@@ -112,7 +112,7 @@ func revisionMustRise(x *suite) {
 	}
 }
 
-func panicIsTheCallers(x *suite) {
+func panicInFn(x *suite) {
 	x.update(user("u"), note("kept"))
 	_, err := x.Store.Update(x.ctx, user("u"), ByHand(store.By{}, func(presence.State) (presence.State, error) { panic("a bug in a rule") }))
 	if err == nil {
@@ -122,12 +122,12 @@ func panicIsTheCallers(x *suite) {
 		x.Errorf("after a panic the state is %+v", r.State)
 	}
 	if err := x.Store.Check(x.ctx); err != nil {
-		x.Errorf("after a panic Check says %v", err)
+		x.Errorf("Check after a panic: %v", err)
 	}
 }
 
-// concurrentUpdates checks that updates of a user form one chain, in which each
-// saw the one before, and that no read is older than an answer given before it.
+// concurrentUpdates checks that updates of a user form one chain, in which each saw
+// the result of the one before, and that a read includes every acknowledged update.
 func concurrentUpdates(x *suite) {
 	const each, targets = 30, 3
 	type step struct {
@@ -155,7 +155,7 @@ func concurrentUpdates(x *suite) {
 				mu.Lock()
 				chains[u] = append(chains[u], step{saw, r.State.Revision, r.At})
 				mu.Unlock()
-				raise(&answered[n], uint64(r.State.Revision))
+				storeMax(&answered[n], uint64(r.State.Revision))
 				least := answered[n].Load()
 				records, _, err := x.Store.Read(x.ctx, []store.User{u})
 				if err != nil || len(records) != 1 || uint64(records[0].State.Revision) < least {
@@ -183,7 +183,7 @@ func concurrentUpdates(x *suite) {
 	}
 }
 
-func raise(a *atomic.Uint64, to uint64) {
+func storeMax(a *atomic.Uint64, to uint64) {
 	for {
 		was := a.Load()
 		if was >= to || a.CompareAndSwap(was, to) {
@@ -192,8 +192,8 @@ func raise(a *atomic.Uint64, to uint64) {
 	}
 }
 
-// refusalIsDurable: a refusal may tell of an update that is not answered yet, so
-// it must not come before a reader could see that.
+// refusalIsDurable: a refusal returns the current record, which may be the result of an
+// update that is not acknowledged yet. It must wait until that update can be read.
 func refusalIsDurable(x *suite) {
 	const each = 40
 	var group sync.WaitGroup
@@ -212,7 +212,7 @@ func refusalIsDurable(x *suite) {
 				}
 				records, _, err := x.Store.Read(x.ctx, users("u"))
 				if err != nil || (r.At != 0 && (len(records) != 1 || records[0].At < r.At)) {
-					x.Errorf("an answer told of position %d, and Read gave %+v, %v after it", r.At, records, err)
+					x.Errorf("Update returned position %d, and Read gave %+v, %v after it", r.At, records, err)
 					return
 				}
 			}
@@ -230,8 +230,8 @@ func contextEnded(x *suite) {
 	if records, _ := x.read(user("u")); len(records) != 0 {
 		x.Errorf("Update with an ended context stored %+v", records)
 	}
-	// While it waits, a context may end at any point: the answer is then the
-	// truth, ErrUnknown, or that nothing happened.
+	// A context may end at any point while Update waits. Update then returns its
+	// result, ErrUnknown, or the context's error if it stored nothing.
 	var made atomic.Int64
 	var group sync.WaitGroup
 	for range x.Callers {
@@ -249,12 +249,12 @@ func contextEnded(x *suite) {
 	}
 	group.Wait()
 	if made.Load() == 0 {
-		x.Error("no update ran: the test showed nothing")
+		x.Error("no update ran: the test proved nothing")
 	}
 	x.update(user("v"), nothing)
 }
 
-// hostileIDs: no id may reach into another's records.
+// hostileIDs: users are isolated, whatever their ids.
 func hostileIDs(x *suite) {
 	texts := []string{"", "a", "a/b", "a.b", "*", ">", "a.*", "\x00", "\x00a", "a\x00", "\xff", "\xff\xff", "é", "a b", "$JS", "..", "%2f", "\n"}
 	var all []store.User

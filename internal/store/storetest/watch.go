@@ -11,27 +11,27 @@ import (
 )
 
 var watchTests = []namedTest{
-	{"BeginsWithACursor", watchBegins},
+	{"BeginsWithCursor", watchBegins},
 	{"NewestInOrder", watchNewest},
 	{"LowWaterUnderLoad", watchLowWater},
-	{"SlowHoldsUpNobody", watchSlow},
-	{"TwoAtOnce", watchTwo},
-	{"GoesOnFromUpTo", watchGoesOn},
+	{"SlowConsumer", watchSlowConsumer},
+	{"TwoWatches", twoWatches},
+	{"ResumesFromUpTo", watchResumes},
 	{"FnCallsTheStore", watchCallsBack},
 	{"Ends", watchEnds},
 	{"AfterReopen", watchReopened},
 }
 
-// A watched is what one call of fn was given.
-type watched struct {
+// A watchCall has the arguments of one call of fn.
+type watchCall struct {
 	group []store.Record
 	upTo  store.Position
 }
 
-// watch gives the calls of a Watch after the first one, and where that began.
-func (x *suite) watch() (calls <-chan watched, begin store.Cursor, stop func() error) {
+// watch runs Watch, and returns its calls after the first one and the cursor of that.
+func (x *suite) watch() (calls <-chan watchCall, begin store.Cursor, stop func() error) {
 	x.Helper()
-	all := make(chan watched, 1<<16)
+	all := make(chan watchCall, 1<<16)
 	first := make(chan store.Cursor, 1)
 	begun := false
 	stop = x.background(func(ctx context.Context) error {
@@ -40,7 +40,7 @@ func (x *suite) watch() (calls <-chan watched, begin store.Cursor, stop func() e
 				begun = true
 				first <- upTo
 				if len(group) > 0 {
-					x.Errorf("the first call was given %s", recordIDs(group))
+					x.Errorf("the first call has the records %s", recordIDs(group))
 				}
 				return
 			}
@@ -48,21 +48,21 @@ func (x *suite) watch() (calls <-chan watched, begin store.Cursor, stop func() e
 			if err != nil {
 				x.Errorf("upTo %v: %v", upTo, err)
 			}
-			all <- watched{group, at}
+			all <- watchCall{group, at}
 		})
 	})
 	return all, receive(x, first, "the first call"), stop
 }
 
-// A watchBook keeps what a Watch gave, and finds what it must not.
+// A watchBook records the calls of a Watch, and checks their order.
 type watchBook struct {
-	upTo  store.Position
-	given map[store.User]store.Record
+	upTo   store.Position
+	latest map[store.User]store.Record
 }
 
-func (b *watchBook) add(call watched) error {
-	if b.given == nil {
-		b.given = make(map[store.User]store.Record)
+func (b *watchBook) add(call watchCall) error {
+	if b.latest == nil {
+		b.latest = make(map[store.User]store.Record)
 	}
 	if call.upTo < b.upTo {
 		return fmt.Errorf("upTo went back from %d to %d", b.upTo, call.upTo)
@@ -74,19 +74,19 @@ func (b *watchBook) add(call watched) error {
 			return fmt.Errorf("position %d came after %d", r.At, last)
 		}
 		last = r.At
-		if was, ok := b.given[r.User]; ok && was.State.Revision > r.State.Revision {
+		if was, ok := b.latest[r.User]; ok && was.State.Revision > r.State.Revision {
 			return fmt.Errorf("%s went back from revision %d to %d", r.User.ID, was.State.Revision, r.State.Revision)
 		}
-		b.given[r.User] = r
+		b.latest[r.User] = r
 	}
 	return nil
 }
 
-// until takes calls until everybody was given a record as new as theirs.
-func (b *watchBook) until(x *suite, calls <-chan watched, want ...store.Record) {
+// until receives calls until they had all these records, or newer ones of the users.
+func (b *watchBook) until(x *suite, calls <-chan watchCall, want ...store.Record) {
 	x.Helper()
 	for _, r := range want {
-		for b.given[r.User].At < r.At {
+		for b.latest[r.User].At < r.At {
 			if err := b.add(receive(x, calls, "the record of "+string(r.User.ID))); err != nil {
 				x.Fatal(err)
 			}
@@ -108,7 +108,7 @@ func watchBegins(x *suite) {
 		x.Errorf("Watch began at %d, %v; what this caller stored is at %d", at, err, r.At)
 	}
 	if records, _ := x.changed(begin, user("u")); len(records) != 0 {
-		x.Errorf("nothing changed since Watch began, and these did: %+v", records)
+		x.Errorf("nothing changed since Watch began, but Read has changes: %+v", records)
 	}
 	// A document is no record.
 	key := store.Key{Collection: "c", Key: "k"}
@@ -118,9 +118,9 @@ func watchBegins(x *suite) {
 	r = x.update(user("v"), nothing)
 	var book watchBook
 	book.until(x, calls, r)
-	for u := range book.given {
+	for u := range book.latest {
 		if u != r.User {
-			x.Errorf("%s was given, and did not change", u.ID)
+			x.Errorf("Watch has %s, which did not change", u.ID)
 		}
 	}
 	if records, _ := x.changed(begin, users("u", "v")...); recordIDs(records) != "[v]" {
@@ -128,19 +128,19 @@ func watchBegins(x *suite) {
 	}
 }
 
-// watchNewest: each record comes as it was stored, and can be read.
+// watchNewest: Watch delivers each record as it was stored, and it can be read.
 func watchNewest(x *suite) {
 	calls, _, _ := x.watch()
 	var book watchBook
 	for i, id := range []string{"a", "b", "a", "c", "b", "a"} {
 		want := x.update(user(id), note(fmt.Sprint(i)))
 		book.until(x, calls, want)
-		got := book.given[want.User]
+		got := book.latest[want.User]
 		if got.At != want.At || got.State.Revision != want.State.Revision || got.State.Note.Text != fmt.Sprint(i) || got.Shown != want.Shown {
 			x.Errorf("Watch gave %+v of %+v, want %+v of %+v", got.State, got, want.State, want)
 		}
 		if book.upTo < want.At {
-			x.Errorf("upTo is %d, and %d was given", book.upTo, want.At)
+			x.Errorf("upTo is %d, below the delivered %d", book.upTo, want.At)
 		}
 		if records, _ := x.read(want.User); len(records) != 1 || records[0].At < want.At {
 			x.Fatalf("Watch gave %d, and Read %+v", want.At, records)
@@ -148,32 +148,32 @@ func watchNewest(x *suite) {
 	}
 }
 
-// watchLowWater: while everybody writes, no record at or below upTo was left out,
-// and reads keep up with what was given.
+// watchLowWater: with concurrent writers, Watch skips no record at or below upTo, and
+// reads are never older than delivered records.
 func watchLowWater(x *suite) {
 	const each, targets = 30, 5
 	us := make([]store.User, targets)
 	for i := range us {
 		us[i] = user(fmt.Sprint("u", i))
 	}
-	var book watchBook // fn's alone, until it ended
+	var book watchBook // used by fn alone until Watch ends
 	begun, done := make(chan struct{}), make(chan struct{})
-	look := func(group []store.Record, upTo store.Cursor) error {
+	check := func(group []store.Record, upTo store.Cursor) error {
 		at, err := upTo.Position(x.Store.Epoch())
 		if err != nil {
 			return err
 		}
-		if err := book.add(watched{group, at}); err != nil {
+		if err := book.add(watchCall{group, at}); err != nil {
 			return err
 		}
 		records, _, err := x.Store.Read(x.ctx, us)
 		for _, r := range records {
-			given := book.given[r.User].At
-			if r.At < given {
-				return fmt.Errorf("%s was given at %d, and is read at %d", r.User.ID, given, r.At)
+			delivered := book.latest[r.User].At
+			if r.At < delivered {
+				return fmt.Errorf("%s was delivered at %d, but read at %d", r.User.ID, delivered, r.At)
 			}
-			if r.At <= at && r.At > given {
-				return fmt.Errorf("upTo is %d, and %s is at %d and was given at %d only", at, r.User.ID, r.At, given)
+			if r.At <= at && r.At > delivered {
+				return fmt.Errorf("upTo is %d, and %s is at %d but was delivered at %d only", at, r.User.ID, r.At, delivered)
 			}
 		}
 		return err
@@ -181,14 +181,14 @@ func watchLowWater(x *suite) {
 	stop := x.background(func(ctx context.Context) error {
 		first, last := true, false
 		return x.Store.Watch(ctx, func(group []store.Record, upTo store.Cursor) {
-			if err := look(group, upTo); err != nil {
+			if err := check(group, upTo); err != nil {
 				x.Error(err)
 			}
 			if first {
 				first = false
 				close(begun)
 			}
-			if r, ok := book.given[us[0]]; ok && r.State.Note.Text == "the end" && !last {
+			if r, ok := book.latest[us[0]]; ok && r.State.Note.Text == "the end" && !last {
 				last = true
 				close(done)
 			}
@@ -213,7 +213,7 @@ func watchLowWater(x *suite) {
 		})
 	}
 	writing.Wait()
-	// One above all others: when it was given, so was everything.
+	// The last record is above all others: when it is delivered, all are.
 	end := x.update(us[0], note("the end"))
 	newest[end.User] = end.At
 	receive(x, done, "the last record")
@@ -221,18 +221,18 @@ func watchLowWater(x *suite) {
 		x.Errorf("Watch ended with %v, want its context's error", err)
 	}
 	for u, at := range newest {
-		if book.given[u].At != at {
-			x.Errorf("%s was given at %d, and is at %d", u.ID, book.given[u].At, at)
+		if book.latest[u].At != at {
+			x.Errorf("%s was delivered at %d, but is at %d", u.ID, book.latest[u].At, at)
 		}
 	}
 }
 
-// watchSlow: while fn does not come back, updates do, and what it missed comes
-// after.
-func watchSlow(x *suite) {
+// watchSlowConsumer: a blocked fn does not block updates, and gets the records that it
+// missed afterwards.
+func watchSlowConsumer(x *suite) {
 	var book watchBook
 	entered, leave := make(chan struct{}), make(chan struct{})
-	calls := make(chan watched, 1<<10)
+	calls := make(chan watchCall, 1<<10)
 	begun := make(chan struct{})
 	x.background(func(ctx context.Context) error {
 		n := 0
@@ -248,7 +248,7 @@ func watchSlow(x *suite) {
 			if err != nil {
 				x.Errorf("upTo %v: %v", upTo, err)
 			}
-			calls <- watched{group, at}
+			calls <- watchCall{group, at}
 		})
 	})
 	var once sync.Once
@@ -268,7 +268,7 @@ func watchSlow(x *suite) {
 	}
 }
 
-func watchTwo(x *suite) {
+func twoWatches(x *suite) {
 	one, _, stopOne := x.watch()
 	two, _, _ := x.watch()
 	var bookOne, bookTwo watchBook
@@ -280,13 +280,14 @@ func watchTwo(x *suite) {
 	}
 	r = x.update(user("u"), nothing)
 	bookTwo.until(x, two, r)
-	if bookOne.given[r.User].At >= r.At || len(one) > 0 {
-		x.Error("a Watch that ended was given more")
+	if bookOne.latest[r.User].At >= r.At || len(one) > 0 {
+		x.Error("a Watch that ended got more records")
 	}
 }
 
-// watchGoesOn: who stops and goes on from upTo with Changed misses nothing.
-func watchGoesOn(x *suite) {
+// watchResumes: a reader that stops Watch and reads the changes after upTo misses
+// nothing.
+func watchResumes(x *suite) {
 	calls, _, stop := x.watch()
 	var book watchBook
 	book.until(x, calls, x.update(user("a"), nothing), x.update(user("b"), nothing))
@@ -329,11 +330,11 @@ func watchCallsBack(x *suite) {
 	x.update(user("u"), nothing)
 	want := receive(x, made, "an update from fn")
 	if got := receive(x, again, "the record that fn made"); got != want.State.Revision {
-		x.Errorf("the record that fn made came at revision %d, want %d", got, want.State.Revision)
+		x.Errorf("the record that fn stored was delivered at revision %d, want %d", got, want.State.Revision)
 	}
 }
 
-// watchEnds: with the store, and it does not begin on one that was closed.
+// watchEnds: Watch ends when the store is closed, and fails on a closed store.
 func watchEnds(x *suite) {
 	begun, ended := make(chan struct{}, 1), make(chan error, 1)
 	go func() {
@@ -357,8 +358,8 @@ func watchEnds(x *suite) {
 	}
 }
 
-// watchReopened: a Watch after a restart begins where the store is, and its
-// cursors go on.
+// watchReopened: after reopening, Watch begins at the current position, and cursors
+// continue to rise.
 func watchReopened(x *suite) {
 	calls, _, stop := x.watch()
 	var book watchBook

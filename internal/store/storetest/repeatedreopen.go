@@ -11,68 +11,68 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// againTests are of what was given out before a store is opened again, and must
-// hold ever after.
-var againTests = []namedTest{
-	{"CursorsStay", cursorsStay},
-	{"NothingIsGivenTwice", nothingIsGivenTwice},
-	{"FeedMissesNone", feedMissesNone},
-	{"EndsOnce", endsOnce},
+// repeatedReopenTests check that cursors, positions, versions and timers stay valid
+// when a store is reopened several times.
+var repeatedReopenTests = []namedTest{
+	{"CursorsStayValid", cursorsStayValid},
+	{"NothingReused", nothingReused},
+	{"FeedResumesAfterReopen", feedResumesAfterReopen},
+	{"ExpiresOnce", expiresOnce},
 }
 
-// reopens is how often a store is opened again in these tests.
+// reopens is how often these tests reopen a store.
 const reopens = 3
 
-// cursorsStay: each cursor that was ever given gives those whose record is newer,
-// and nobody else, however often the store was opened since.
-func cursorsStay(x *suite) {
-	type given struct {
+// cursorsStayValid: a read after a cursor finds exactly the records that changed since,
+// however often the store was reopened.
+func cursorsStayValid(x *suite) {
+	type issued struct {
 		cursor store.Cursor
 		before map[store.User]presence.Revision
 	}
 	us := users("a", "b", "c", "d")
-	var kept []given
+	var cursors []issued
 	newest := make(map[store.User]presence.Revision)
 	for round := range reopens {
 		for i := range 6 {
 			u := us[(round+i*i)%len(us)]
 			newest[u] = x.update(u, nothing).State.Revision
 			_, cursor := x.read(us...)
-			kept = append(kept, given{cursor, maps.Clone(newest)})
+			cursors = append(cursors, issued{cursor, maps.Clone(newest)})
 		}
 		x.Store = x.Reopen(x.T)
-		for i, g := range kept {
+		for i, c := range cursors {
 			var want []store.User
 			for _, u := range us {
-				if newest[u] != g.before[u] {
+				if newest[u] != c.before[u] {
 					want = append(want, u)
 				}
 			}
-			records, _ := x.changed(g.cursor, us...)
+			records, _ := x.changed(c.cursor, us...)
 			if got := recordIDs(records); got != ids(want) {
-				x.Errorf("opened %d times, cursor %d of %d gave %s, want %s", round+1, i, len(kept), got, ids(want))
+				x.Errorf("opened %d times: after cursor %d of %d these changed: %s, want %s", round+1, i, len(cursors), got, ids(want))
 			}
 		}
 	}
 }
 
-// nothingIsGivenTwice: revisions and positions rise over every opening, and no
-// version of a document comes again.
-func nothingIsGivenTwice(x *suite) {
+// nothingReused: revisions and positions rise across restarts, and no version of a
+// document is used twice.
+func nothingReused(x *suite) {
 	var last store.Record
 	versions := make(map[string]bool)
 	makeDoc := func(round int) {
 		x.write(acme, doc("c", "k", "v"))
 		d := x.loadOne(key("c", "k"))
 		if versions[d.Version] {
-			x.Errorf("opened %d times: version %q was given before", round, d.Version)
+			x.Errorf("opened %d times: version %q was used before", round, d.Version)
 		}
 		versions[d.Version] = true
 		d.Value = nil
 		x.write(acme, d)
 	}
 	for round := range reopens {
-		makeDoc(round) // the first thing after opening, and the last before it
+		makeDoc(round) // right after opening, and again right before closing
 		for range 3 {
 			next := x.update(user("u"), nothing)
 			if last.State != nil && (next.At <= last.At || next.State.Revision <= last.State.Revision) {
@@ -86,9 +86,9 @@ func nothingIsGivenTwice(x *suite) {
 	}
 }
 
-// feedMissesNone: a reader that is stopped and started over several openings gets
-// every entry, in order; each goes on from where the one before it ended.
-func feedMissesNone(x *suite) {
+// feedResumesAfterReopen: a reader that resumes from its last position after each
+// reopening gets every entry, in order.
+func feedResumesAfterReopen(x *suite) {
 	var last store.Position
 	shown := make(map[store.User]presence.Presence)
 	var made, got []store.Position
@@ -109,7 +109,7 @@ func feedMissesNone(x *suite) {
 		for len(got) < len(made) {
 			e := receive(x, entries, "an entry")
 			if e.At <= last {
-				continue // it came again
+				continue // delivered before
 			}
 			if e.Before != shown[e.User] || e.Gap {
 				x.Errorf("the entry at %d goes from %+v (gap: %v), the one before it went to %+v", e.At, e.Before, e.Gap, shown[e.User])
@@ -120,16 +120,16 @@ func feedMissesNone(x *suite) {
 			x.Errorf("Feed ended with %v, want its context's error", err)
 		}
 		if !slices.Equal(got, made) {
-			x.Errorf("opened %d times: entries at %v came, made were %v", round, got, made)
+			x.Errorf("opened %d times: got entries at %v, want %v", round, got, made)
 		}
 		x.Store = x.Reopen(x.T)
 	}
 }
 
-// endsOnce: an end that was committed is not offered so that it is committed
-// again, and one that was not is.
-func endsOnce(x *suite) {
-	fired, stop := x.fire(end)
+// expiresOnce: after reopening, Due does not report an expiry that was committed, and
+// reports one that was not.
+func expiresOnce(x *suite) {
+	fired, stop := x.runDue(clearClaims)
 	x.update(user("first"), outUntil(instant(x.Ahead)))
 	x.update(user("second"), outUntil(instant(4*x.Ahead)))
 	if f := receive(x, fired, "the first end"); f.user != user("first") {
@@ -139,11 +139,11 @@ func endsOnce(x *suite) {
 		x.Errorf("Due ended with %v, want its context's error", err)
 	}
 	x.Store = x.Reopen(x.T)
-	fired, _ = x.fire(end)
+	fired, _ = x.runDue(clearClaims)
 	if f := receive(x, fired, "the second end"); f.user != user("second") {
 		x.Errorf("%s fired after opening again", f.user.ID)
 	}
-	x.quiet(fired, instant(2*x.Ahead))
+	x.wantNoneFired(fired, instant(2*x.Ahead))
 	ends := make(map[store.User]int)
 	for _, e := range x.entries(0, x.update(user("last"), nothing).At) {
 		if e.By.Cause == store.CauseTime {
