@@ -1,13 +1,12 @@
 // Package backup is the form of a backup: one stream of keys and values in order,
 // in numbered chunks that are checked.
 //
-// It is separate from the engines so that what a backup looks like depends on
-// none of them: an engine writes its keys and values, and says in the header
-// which ones those are. It guarantees that a changed byte, a missing end,
-// anything after the end, and a chunk that is missing, twice or in another place
-// are found; that reader and writer take constant memory and never seek; and that
-// a file appears under its name complete and synced, or not at all. It must not
-// know what a key or a value means.
+// It is separate from the engines so that the format of a backup depends on none of
+// them: an engine writes its keys and values, and their format in the header. The
+// package guarantees that a reader detects a changed byte, truncation, data after the
+// end, and a chunk that is missing, repeated or misplaced; that reader and writer use
+// constant memory and never seek; and that a file appears under its name complete and
+// synced, or not at all. It must not know what a key or a value means.
 //
 // # The form
 //
@@ -25,8 +24,8 @@
 // The trailer has the counts of everything and the SHA-256 of all bytes before
 // its frame. Nothing follows it.
 //
-// The checksum of each frame finds damage before anybody acts on what is damaged,
-// and says where. The digest finds whatever a 32-bit checksum lets through.
+// The checksum of each frame detects and locates damage before the frame is used. The
+// digest detects damage that a 32-bit checksum misses.
 package backup
 
 import (
@@ -36,14 +35,14 @@ import (
 	"time"
 )
 
-// Why a stream cannot be used. Each comes with a text that says where, and what to
-// do.
+// Errors of reading a stream. Each is wrapped with the position and advice for the
+// operator.
 var (
 	// ErrNoBackup: the stream is something else.
 	ErrNoBackup = errors.New("this is not a backup made by porchlight")
 	// ErrNewer: a newer porchlight made it.
 	ErrNewer = errors.New("the backup has a newer format")
-	// ErrDamaged: it is not what was written.
+	// ErrDamaged: the stream differs from what was written.
 	ErrDamaged = errors.New("the backup is damaged")
 )
 
@@ -59,14 +58,14 @@ const (
 	headSize = 9
 	sumSize  = 4
 
-	// ChunkBytes is how much of keys and values makes a chunk: little enough to
-	// hold in memory, and enough that frames cost nothing.
+	// ChunkBytes is the size of keys and values in a chunk: small enough for memory,
+	// and large enough that the overhead of frames is negligible.
 	ChunkBytes = 512 << 10
-	// maxPayload bounds what a reader takes into memory on a damaged length.
+	// maxPayload bounds the memory that a reader allocates for a damaged length.
 	maxPayload = 16 << 20
 )
 
-// A Header says whose keys and values follow.
+// A Header describes the store whose keys and values follow.
 type Header struct {
 	Engine   string    `json:"engine"`   // that the keys and values are of
 	Format   int       `json:"format"`   // of the engine's keys and values
@@ -75,7 +74,7 @@ type Header struct {
 	Created  time.Time `json:"created"`
 }
 
-// Counts are of what a store keeps, in any engine.
+// Counts are of the contents of a store, in any engine.
 type Counts struct {
 	Records   int64 `json:"records"` // of users
 	Entries   int64 `json:"log_entries"`
@@ -91,7 +90,7 @@ type trailer struct {
 	SHA256 string `json:"sha256"` // of all before the trailer
 }
 
-// Info is what a whole stream says of itself.
+// Info describes a complete stream.
 type Info struct {
 	Header
 	Counts

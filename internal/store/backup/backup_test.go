@@ -84,8 +84,8 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// TestEveryByte: whatever single byte is changed, in whatever way, it is found.
-func TestEveryByte(t *testing.T) {
+// TestEveryByteChanged: a change of any single byte is detected.
+func TestEveryByteChanged(t *testing.T) {
 	data, _ := stream(t, 30)
 	tried := 0
 	for at := range data {
@@ -101,8 +101,8 @@ func TestEveryByte(t *testing.T) {
 	t.Logf("%d changes in a stream of %d bytes", tried, len(data))
 }
 
-// TestEveryLength: a stream that ends early, anywhere, or late, is found.
-func TestEveryLength(t *testing.T) {
+// TestEveryTruncation: truncation at any byte, and data after the end, are detected.
+func TestEveryTruncation(t *testing.T) {
 	data, _ := stream(t, 30)
 	for n := range data {
 		if _, _, err := readAll(bytes.NewReader(data[:n])); !errors.Is(err, ErrDamaged) {
@@ -138,9 +138,9 @@ func renumber(cut [][]byte) {
 	}
 }
 
-// TestWholeFrames: frames that are right in themselves but missing, twice or in
-// another place are found, and also when their numbers are made to fit.
-func TestWholeFrames(t *testing.T) {
+// TestMisplacedFrames: valid frames that are missing, repeated or misplaced are
+// detected, even with adjusted numbers.
+func TestMisplacedFrames(t *testing.T) {
 	data, _ := stream(t, 30)
 	n := len(frames(data))
 	if n < 10 {

@@ -11,35 +11,35 @@ import (
 // partialSuffix is of a file that is being written.
 const partialSuffix = ".partial"
 
-// syncEvery is how much is written between two syncs: the disk is the server's
-// too, and a large sync holds up its small ones.
+// syncEvery is how much is written between two syncs. The server syncs to the same
+// disk, and one large sync would delay its small ones.
 const syncEvery = 8 << 20
 
-// Errors of Create. Each comes with a text that says what to do.
+// Errors of Create. Each is wrapped with advice for the operator.
 var (
 	ErrExists = errors.New("the file already exists")
 	ErrBusy   = errors.New("another backup is writing to the file")
-	// ErrNoSpace: less would be left on the disk than must be.
+	// ErrNoSpace: the write would leave less free space than required.
 	ErrNoSpace = errors.New("the disk is almost full")
 )
 
-// A File is written beside its name, and moved there when it is complete. What a
-// killed backup left is written over.
+// A File is written under a temporary name, and renamed when it is complete. It
+// overwrites the partial file of a backup that was killed.
 type File struct {
 	path  string
 	force bool
 	f     *os.File
-	// room reports how much may be written; nil: as much as fits.
-	room     func() (uint64, error)
-	unsynced int
+	// available returns how many bytes may be written; nil is no limit.
+	available func() (uint64, error)
+	unsynced  int
 }
 
-// Create begins a file, which only its owner may read. With force, Commit replaces
-// what has its name. room, unless it is nil, gives the bytes that may still be
+// Create begins a file that only its owner may read. With force, Commit replaces an
+// existing file. available, unless it is nil, returns how many bytes may still be
 // written.
-func Create(path string, force bool, room func() (uint64, error)) (*File, error) {
-	b := &File{path: path, force: force, room: room}
-	if err := b.vacant(); err != nil {
+func Create(path string, force bool, available func() (uint64, error)) (*File, error) {
+	b := &File{path: path, force: force, available: available}
+	if err := b.checkName(); err != nil {
 		return nil, err
 	}
 	for {
@@ -50,10 +50,10 @@ func Create(path string, force bool, room func() (uint64, error)) (*File, error)
 		if err := lockFile(f); err != nil {
 			return nil, errors.Join(fmt.Errorf("%w %s: wait until it has ended, or choose another name (%w)", ErrBusy, path, err), f.Close())
 		}
-		if b.f = f; b.named() {
+		if b.f = f; b.isAtName() {
 			break
 		}
-		f.Close() // the one that had the lock has moved it away
+		f.Close() // the previous holder of the lock has renamed it
 		if info, err := os.Lstat(path + partialSuffix); err == nil && !info.Mode().IsRegular() {
 			return nil, fmt.Errorf("%w: %s is not a regular file; remove it, or choose another name", ErrExists, path+partialSuffix)
 		}
@@ -64,8 +64,8 @@ func Create(path string, force bool, room func() (uint64, error)) (*File, error)
 	return b, nil
 }
 
-// vacant refuses a name that is taken.
-func (b *File) vacant() error {
+// checkName refuses the name of an existing file.
+func (b *File) checkName() error {
 	info, err := os.Lstat(b.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -80,8 +80,8 @@ func (b *File) vacant() error {
 	return nil
 }
 
-// named reports whether the open file is still the one at its name.
-func (b *File) named() bool {
+// isAtName reports whether the open file still has its name.
+func (b *File) isAtName() bool {
 	open, err := b.f.Stat()
 	if err != nil {
 		return false
@@ -92,8 +92,8 @@ func (b *File) named() bool {
 
 // Write implements io.Writer.
 func (b *File) Write(p []byte) (int, error) {
-	if b.room != nil {
-		left, err := b.room()
+	if b.available != nil {
+		left, err := b.available()
 		if err != nil {
 			return 0, err
 		}
@@ -109,11 +109,11 @@ func (b *File) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Commit gives the file its name, when all of it is on the disk.
+// Commit syncs the file and gives it its name.
 func (b *File) Commit() error {
 	err := b.f.Sync()
 	if err == nil {
-		err = b.vacant()
+		err = b.checkName()
 	}
 	if err == nil {
 		err = os.Rename(b.f.Name(), b.path)
@@ -124,7 +124,7 @@ func (b *File) Commit() error {
 	return errors.Join(syncDir(filepath.Dir(b.path)), b.f.Close())
 }
 
-// Discard removes what was written.
+// Discard removes the partial file.
 func (b *File) Discard() error { return errors.Join(os.Remove(b.f.Name()), b.f.Close()) }
 
 func syncDir(path string) error {

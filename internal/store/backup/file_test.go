@@ -38,7 +38,7 @@ func contents(t *testing.T, path string) string {
 	return string(data)
 }
 
-// TestFile: a file has its name when it is complete, and not before.
+// TestFile: a file gets its name only when it is complete.
 func TestFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "b")
@@ -92,8 +92,8 @@ func TestFile(t *testing.T) {
 	}
 }
 
-// TestFileTaken: a name that was taken meanwhile is not replaced.
-func TestFileTaken(t *testing.T) {
+// TestFileExists: Commit does not replace a file that was created meanwhile.
+func TestFileExists(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "b")
 	f, err := Create(path, false, nil)
@@ -130,20 +130,20 @@ func TestFileBusy(t *testing.T) {
 	}
 }
 
-// TestFileRoom: a write that would leave too little is not made.
-func TestFileRoom(t *testing.T) {
+// TestFileSpaceLimit: a write that would leave too little free space fails.
+func TestFileSpaceLimit(t *testing.T) {
 	dir := t.TempDir()
-	room := uint64(5)
-	f, err := Create(filepath.Join(dir, "b"), false, func() (uint64, error) { return room, nil })
+	available := uint64(5)
+	f, err := Create(filepath.Join(dir, "b"), false, func() (uint64, error) { return available, nil })
 	if err != nil {
 		t.Fatal(err)
 	}
 	write(t, f, "12345")
-	room = 0
+	available = 0
 	if _, err := f.Write([]byte("6")); !errors.Is(err, ErrNoSpace) {
 		t.Errorf("a byte more: %v", err)
 	}
 	if err := f.Discard(); err != nil || names(t, dir) != "" {
-		t.Errorf("%v, %q is left", err, names(t, dir))
+		t.Errorf("%v, the directory has %q", err, names(t, dir))
 	}
 }

@@ -4,5 +4,5 @@ package backup
 
 import "os"
 
-// lockFile does nothing: here two backups to one name are not told apart.
+// lockFile does nothing: this system does not detect two backups to one name.
 func lockFile(*os.File) error { return nil }

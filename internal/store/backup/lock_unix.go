@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// lockFile takes the file until it is closed, or fails at once.
+// lockFile locks the file until it is closed, or fails at once.
 func lockFile(f *os.File) error {
 	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 }

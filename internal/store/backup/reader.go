@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// A Reader checks a stream and gives its pairs.
+// A Reader checks a stream and returns its pairs.
 type Reader struct {
 	from   io.Reader
 	table  *crc32.Table
@@ -34,10 +34,10 @@ type Reader struct {
 // NewReader reads the beginning of a stream.
 func NewReader(from io.Reader) (*Reader, error) {
 	r := &Reader{from: from, table: castagnoli(), digest: sha256.New()}
-	if err := r.begin(); err != nil {
+	if err := r.readMagic(); err != nil {
 		return nil, err
 	}
-	kind, payload, err := r.next()
+	kind, payload, err := r.readFrame()
 	if err != nil {
 		return nil, err
 	}
@@ -50,12 +50,12 @@ func NewReader(from io.Reader) (*Reader, error) {
 	return r, nil
 }
 
-// begin reads the line that every version begins with.
-func (r *Reader) begin() error {
+// readMagic reads the first line, with the version.
+func (r *Reader) readMagic() error {
 	line := make([]byte, len(magic)+len(version))
 	n, err := io.ReadFull(r.from, line)
 	r.at += int64(n)
-	if err != nil && !isEnd(err) {
+	if err != nil && !isEOF(err) {
 		return fmt.Errorf("read the backup: %w", err)
 	}
 	line = line[:n]
@@ -72,9 +72,9 @@ func (r *Reader) begin() error {
 	}
 }
 
-func isEnd(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
+func isEOF(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
 
-// decodeJSON refuses what follows the value, and members that are not known.
+// decodeJSON refuses unknown members, and data after the value.
 func decodeJSON(text []byte, to any) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
@@ -87,20 +87,20 @@ func decodeJSON(text []byte, to any) error {
 	return nil
 }
 
-// Header is how the stream begins.
+// Header is the header of the stream.
 func (r *Reader) Header() Header { return r.header }
 
-// Info is known once Next has returned io.EOF.
+// Info is valid once Next has returned io.EOF.
 func (r *Reader) Info() Info { return r.info }
 
-// Next gives the next pair, which is valid until the next call. It returns io.EOF
-// after the last one, when the trailer was right and nothing followed it.
+// Next returns the next pair, which is valid until the next call. It returns io.EOF
+// after the last one, if the trailer is correct and nothing follows it.
 func (r *Reader) Next() (key, value []byte, err error) {
 	for len(r.rest) == 0 {
 		if r.ended {
 			return nil, nil, io.EOF
 		}
-		if err := r.turn(); err != nil {
+		if err := r.readChunk(); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -154,10 +154,10 @@ func (r *Reader) cutPair() (key, value []byte, ok bool) {
 	return pair[:k:k], pair[k : k+v : k+v], true
 }
 
-// turn reads the next chunk, or the end.
-func (r *Reader) turn() error {
+// readChunk reads the next chunk, or the trailer.
+func (r *Reader) readChunk() error {
 	before := hex.EncodeToString(r.digest.Sum(nil))
-	kind, payload, err := r.next()
+	kind, payload, err := r.readFrame()
 	switch {
 	case err != nil:
 		return err
@@ -166,22 +166,22 @@ func (r *Reader) turn() error {
 		r.rest = payload
 		return nil
 	case kind == trailerKind:
-		return r.end(payload, before)
+		return r.checkTrailer(payload, before)
 	default:
 		return damaged(r.at, "frame %d is of kind %q, which does not belong there", r.number-1, kind)
 	}
 }
 
-// end holds the trailer against what was read.
-func (r *Reader) end(payload []byte, digest string) error {
-	var said trailer
-	if err := decodeJSON(payload, &said); err != nil {
+// checkTrailer compares the trailer with the data that was read.
+func (r *Reader) checkTrailer(payload []byte, digest string) error {
+	var want trailer
+	if err := decodeJSON(payload, &want); err != nil {
 		return damaged(r.at, "the trailer cannot be read: %v", err)
 	}
-	r.total.Counts, r.total.SHA256 = said.Counts, digest
-	if said != r.total {
+	r.total.Counts, r.total.SHA256 = want.Counts, digest
+	if want != r.total {
 		return damaged(r.at, "the trailer speaks of %d chunks, %d pairs, %d bytes and digest %s; there are %d, %d, %d and %s",
-			said.Chunks, said.Pairs, said.Bytes, said.SHA256, r.total.Chunks, r.total.Pairs, r.total.Bytes, digest)
+			want.Chunks, want.Pairs, want.Bytes, want.SHA256, r.total.Chunks, r.total.Pairs, r.total.Bytes, digest)
 	}
 	n, err := io.ReadFull(r.from, make([]byte, 1))
 	if n > 0 {
@@ -192,17 +192,17 @@ func (r *Reader) end(payload []byte, digest string) error {
 	}
 	r.ended = true
 	r.info = Info{
-		Header: r.header, Counts: said.Counts, Chunks: r.total.Chunks,
+		Header: r.header, Counts: want.Counts, Chunks: r.total.Chunks,
 		Bytes: r.at, SHA256: hex.EncodeToString(r.digest.Sum(nil)),
 	}
 	return nil
 }
 
 // next reads and checks one frame. The payload is valid until the next call.
-func (r *Reader) next() (kind byte, payload []byte, err error) {
+func (r *Reader) readFrame() (kind byte, payload []byte, err error) {
 	at := r.at
-	r.frame = grown(r.frame, headSize)
-	if err := r.fill(r.frame); err != nil {
+	r.frame = resized(r.frame, headSize)
+	if err := r.readFull(r.frame); err != nil {
 		return 0, nil, err
 	}
 	number := binary.BigEndian.Uint32(r.frame[1:])
@@ -210,8 +210,8 @@ func (r *Reader) next() (kind byte, payload []byte, err error) {
 	if length > maxPayload {
 		return 0, nil, damaged(at, "frame %d claims %d bytes", r.number, length)
 	}
-	r.frame = grown(r.frame, headSize+int(length)+sumSize)
-	if err := r.fill(r.frame[headSize:]); err != nil {
+	r.frame = resized(r.frame, headSize+int(length)+sumSize)
+	if err := r.readFull(r.frame[headSize:]); err != nil {
 		return 0, nil, err
 	}
 	body := r.frame[:headSize+int(length)]
@@ -226,18 +226,18 @@ func (r *Reader) next() (kind byte, payload []byte, err error) {
 	return body[0], body[headSize:], nil
 }
 
-// grown is b with a length of n, and what was in it.
-func grown(b []byte, n int) []byte {
+// resized is b with a length of n, and its contents.
+func resized(b []byte, n int) []byte {
 	if cap(b) < n {
 		b = append(make([]byte, 0, n), b...)
 	}
 	return b[:n]
 }
 
-func (r *Reader) fill(b []byte) error {
+func (r *Reader) readFull(b []byte) error {
 	n, err := io.ReadFull(r.from, b)
 	r.at += int64(n)
-	if isEnd(err) {
+	if isEOF(err) {
 		return damaged(r.at, "the file is truncated")
 	}
 	if err != nil {
@@ -246,8 +246,8 @@ func (r *Reader) fill(b []byte) error {
 	return nil
 }
 
-// Copy checks a stream while it is copied, and calls moved, unless it is nil, with
-// the bytes copied so far. What was written is of no use after an error.
+// Copy copies a stream and checks it. It calls moved, unless it is nil, with the
+// bytes copied so far. After an error the copy must be discarded.
 func Copy(to io.Writer, from io.Reader, moved func(int64)) (Info, error) {
 	r, err := NewReader(io.TeeReader(from, to))
 	if err != nil {

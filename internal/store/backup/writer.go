@@ -13,7 +13,7 @@ import (
 	"io"
 )
 
-// A Writer makes a stream. After an error the stream is of no use.
+// A Writer writes a stream. After an error the stream must be discarded.
 type Writer struct {
 	to         io.Writer
 	table      *crc32.Table
@@ -21,8 +21,8 @@ type Writer struct {
 	chunkBytes int
 
 	header  Header
-	frame   []byte // the one that is being filled, from its head on
-	number  uint32 // of it
+	frame   []byte // the current frame, with its head
+	number  uint32 // of frame
 	last    []byte // key
 	written int64
 	total   trailer
@@ -48,7 +48,8 @@ func NewWriter(to io.Writer, h Header, chunkBytes int) (*Writer, error) {
 
 var errOrder = errors.New("keys of a backup come in ascending order")
 
-// Add appends a pair. Keys come in ascending order, each once. It keeps neither.
+// Add appends a pair. Keys must be unique and in ascending order. It copies key and
+// value.
 func (w *Writer) Add(key, value []byte) error {
 	if w.total.Pairs > 0 && bytes.Compare(key, w.last) <= 0 {
 		return fmt.Errorf("%w: %q after %q", errOrder, key, w.last)
@@ -58,7 +59,7 @@ func (w *Writer) Add(key, value []byte) error {
 		return fmt.Errorf("a pair of %d bytes is too large for a backup", size)
 	}
 	if len(w.frame) > headSize && len(w.frame)+size > headSize+w.chunkBytes {
-		if err := w.chunk(); err != nil {
+		if err := w.flushChunk(); err != nil {
 			return err
 		}
 	}
@@ -71,18 +72,18 @@ func (w *Writer) Add(key, value []byte) error {
 	return nil
 }
 
-func (w *Writer) chunk() error {
+func (w *Writer) flushChunk() error {
 	w.total.Chunks++
 	return w.flush(chunkKind)
 }
 
-// Written is how many bytes of the stream were handed on.
+// Written is how many bytes of the stream were written.
 func (w *Writer) Written() int64 { return w.written }
 
-// Close ends the stream. It does not close what the stream is written to.
+// Close ends the stream. It does not close the underlying writer.
 func (w *Writer) Close(counts Counts) (Info, error) {
 	if len(w.frame) > headSize {
-		if err := w.chunk(); err != nil {
+		if err := w.flushChunk(); err != nil {
 			return Info{}, err
 		}
 	}
