@@ -93,7 +93,7 @@ var plantedBugs = []plantedBug{
 		"forget-number", "the numbers that documents take are not kept", "committer.go",
 		"		c.set([]byte(metaSeq), c.value)\n",
 		"		if len(g.entries) > 0 || !planted(`forget-number`) { c.set([]byte(metaSeq), c.value) }\n",
-		everywhere, "the database ends at number|the logs end at number",
+		everywhere, "the database ends at position",
 	},
 	{
 		"position-first", "a position is shown before its records", "syncer.go",
