@@ -160,11 +160,11 @@ func (h *Hub) keepContacts(ctx context.Context) {
 	defer ticker.Stop()
 	r := &refreshing{hub: h, reads: make(slots, readAtOnce), follows: make(slots, followedAtOnce)}
 	defer r.group.Wait()
-	var all roster
+	var buffer streamBuffer
 	for {
 		select {
 		case <-ticker.C:
-			r.refreshAll(ctx, &all)
+			r.refreshAll(ctx, &buffer)
 		case u := <-h.contactsChanged:
 			owners := map[presence.UserID][]*Stream{u.ID: h.followingContacts(u.Account, u.ID)}
 			r.reads.start(ctx, &r.group, func(read context.Context) { r.refresh(ctx, read, u.Account, owners) })
@@ -176,9 +176,9 @@ func (h *Hub) keepContacts(ctx context.Context) {
 
 // refreshAll finds changes of the contacts of all streams. An account whose last round
 // still runs waits for the next.
-func (r *refreshing) refreshAll(ctx context.Context, all *roster) {
+func (r *refreshing) refreshAll(ctx context.Context, buffer *streamBuffer) {
 	byAccount := make(map[presence.AccountID]map[presence.UserID][]*Stream)
-	all.each(r.hub, func(s *Stream) {
+	buffer.forEach(r.hub, func(s *Stream) {
 		if s.contactList() == nil {
 			return
 		}

@@ -190,15 +190,15 @@ func (l *loading) addEdges() error {
 		}
 		e := s.edges[i]
 		e.byName, e.byContact = e.byName || w.named, e.byContact || w.contact
-		w.queued = s.holdBack(e)
+		w.queued = s.deferChanges(e)
 		l.edges, l.fresh = append(l.edges, e), append(l.fresh, !found)
 	}
 	return nil
 }
 
-// holdBack defers changes of a user and removes a queued one. It reports whether there
+// deferChanges defers changes of a user and removes a queued one. It reports whether there
 // was one. The caller holds s.mu.
-func (s *Stream) holdBack(e *edge) bool {
+func (s *Stream) deferChanges(e *edge) bool {
 	e.loading = true
 	if e.slot == noSlot {
 		return false
@@ -453,23 +453,23 @@ func (s *Stream) Unfollow(ids []presence.UserID) {
 	})
 }
 
-// removeEdges removes the edges of ids for which really reports true.
-func (s *Stream) removeEdges(ids []presence.UserID, really func(*edge) bool) {
+// removeEdges removes the edges of ids for which match reports true.
+func (s *Stream) removeEdges(ids []presence.UserID, match func(*edge) bool) {
 	if len(ids) == 0 {
 		return
 	}
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
-	s.removeEdgesLocked(ids, really)
+	s.removeEdgesLocked(ids, match)
 }
 
 // removeEdgesLocked is removeEdges for a caller that holds the hub's mu.
-func (s *Stream) removeEdgesLocked(ids []presence.UserID, really func(*edge) bool) {
+func (s *Stream) removeEdgesLocked(ids []presence.UserID, match func(*edge) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range ids {
 		i, found := s.findEdge(id)
-		if !found || !really(s.edges[i]) {
+		if !found || !match(s.edges[i]) {
 			continue
 		}
 		e := s.edges[i]

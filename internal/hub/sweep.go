@@ -20,7 +20,7 @@ func (h *Hub) sweepAll(ctx context.Context) {
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	parts.Go(func() { every(ctx, sweepEvery, func() { h.advanceFresh(ctx) }) })
-	var pinged, checked roster
+	var pinged, checked streamBuffer
 	parts.Go(func() { every(ctx, sweepEvery, func() { h.keepaliveAll(&pinged) }) })
 	parts.Go(func() { every(ctx, checkEvery, func() { h.checkAll(ctx, &checked) }) })
 	h.keepContacts(ctx)
@@ -40,32 +40,32 @@ func every(ctx context.Context, interval time.Duration, do func()) {
 	}
 }
 
-// A roster is a buffer for all streams that is reused each second.
-type roster struct {
+// A streamBuffer lists all streams, and is reused from one round to the next.
+type streamBuffer struct {
 	streams []*Stream
 	viewers []view.Viewer
 }
 
-func (r *roster) each(h *Hub, do func(*Stream)) {
-	r.streams = h.appendAll(r.streams[:0])
-	defer clear(r.streams)
-	for _, s := range r.streams {
+func (b *streamBuffer) forEach(h *Hub, do func(*Stream)) {
+	b.streams = h.appendAll(b.streams[:0])
+	defer clear(b.streams)
+	for _, s := range b.streams {
 		do(s)
 	}
 }
 
 // checkAll ends the streams whose viewers have lost access.
-func (h *Hub) checkAll(ctx context.Context, r *roster) {
-	r.viewers = r.viewers[:0]
-	defer func() { clear(r.viewers) }()
-	r.streams = h.appendAll(r.streams[:0])
-	defer clear(r.streams)
-	for _, s := range r.streams {
-		r.viewers = append(r.viewers, s.viewer)
+func (h *Hub) checkAll(ctx context.Context, b *streamBuffer) {
+	b.viewers = b.viewers[:0]
+	defer func() { clear(b.viewers) }()
+	b.streams = h.appendAll(b.streams[:0])
+	defer clear(b.streams)
+	for _, s := range b.streams {
+		b.viewers = append(b.viewers, s.viewer)
 	}
-	for i, revoked := range h.opts.Access.Revoked(ctx, r.viewers) {
+	for i, revoked := range h.opts.Access.Revoked(ctx, b.viewers) {
 		if revoked {
-			r.streams[i].End(CloseUnauthorized, 0)
+			b.streams[i].End(CloseUnauthorized, 0)
 		}
 	}
 }
@@ -98,9 +98,9 @@ func (h *Hub) advanceFresh(ctx context.Context) {
 	}
 }
 
-func (h *Hub) keepaliveAll(r *roster) {
+func (h *Hub) keepaliveAll(b *streamBuffer) {
 	now := h.opts.Clock()
-	r.each(h, func(s *Stream) { s.keepalive(now) })
+	b.forEach(h, func(s *Stream) { s.keepalive(now) })
 }
 
 // keepalive pings, or ends a stream whose client is silent. A client that can answer is

@@ -171,10 +171,10 @@ func waitOf(text string) (time.Duration, error) {
 	return time.Duration(n) * time.Second, nil
 }
 
-// againAfter is how long a poll waits if it could only repeat what may have been
-// answered before. That is repeated for a minute, and a client must not poll in a tight
-// loop meanwhile.
-const againAfter = time.Second
+// repeatDelay is how long a poll waits if it could only repeat a change that may have
+// been answered before. A change is repeated for a minute, and a client must not poll in
+// a tight loop meanwhile.
+const repeatDelay = time.Second
 
 // await answers with what has changed, or else with the first change.
 func (a *API) await(c *call, of *slot, follow *hub.Follow, wait time.Duration) error {
@@ -212,7 +212,7 @@ func (p *poll) waitAtMost(wait time.Duration) time.Duration {
 	case !s.Partial || s.Changed || len(s.Gone) > 0:
 		return 0
 	case len(s.Views) > 0:
-		return min(wait, againAfter)
+		return min(wait, repeatDelay)
 	default:
 		return wait
 	}

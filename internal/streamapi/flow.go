@@ -85,7 +85,7 @@ func (f *flow) End(why hub.Close, retry time.Duration) {
 // net/http waits for it when the server stops.
 func (*flow) Finish(_ bool, done func()) { done() }
 
-func (f *flow) over() bool {
+func (f *flow) isEnded() bool {
 	select {
 	case <-f.ended:
 		return true
@@ -135,7 +135,7 @@ type flowWriter struct {
 }
 
 // writePart writes a part unless the flow is muted.
-func (o *flowWriter) writePart(b []byte) bool { return o.flow.over() && o.flow.mute || o.write(b) }
+func (o *flowWriter) writePart(b []byte) bool { return o.flow.isEnded() && o.flow.mute || o.write(b) }
 
 // write writes all at the pace of the stream. A write waits until net/http has sent the
 // bytes or has queued them for sending.
@@ -145,7 +145,7 @@ func (o *flowWriter) write(b []byte) bool {
 	}
 	for len(b) > 0 {
 		n, by := o.pace.Next(len(b))
-		if o.flow.over() {
+		if o.flow.isEnded() {
 			by = o.flow.by
 		}
 		_ = o.rc.SetWriteDeadline(by) // the write reports what is wrong

@@ -125,7 +125,7 @@ func (p *peer) read(kind ws.OpCode, payload []byte) incoming {
 
 // handle handles a message, and reports whether to read on.
 func (p *peer) handle(m *incoming) bool {
-	if !p.mayGoOn() {
+	if !p.admitFrame() {
 		return false
 	}
 	switch m.kind {
@@ -143,9 +143,9 @@ func (p *peer) handle(m *incoming) bool {
 	return true
 }
 
-// mayGoOn notes that a frame was received, and reports whether the stream is open and
+// admitFrame records that a frame was received and reports whether the stream is open and
 // the client within its rate limit.
-func (p *peer) mayGoOn() bool {
+func (p *peer) admitFrame() bool {
 	p.stream.NoteReceived()
 	if !p.stream.AwaitCapacity() {
 		return false // the stream has ended: later frames are ignored

@@ -135,7 +135,7 @@ func (s *socket) close(whole bool, done func()) {
 	p := s.closing.Load()
 	switch sent := p != nil && whole && len(p.frame) > 0 && s.writeLast(p.frame); {
 	case !sent:
-		s.hangUp()
+		s.closeConn()
 	case p.sending:
 		go s.linger()
 	default:
@@ -153,9 +153,9 @@ func (s *socket) writeLast(frame []byte) bool {
 	return n == len(frame) && err == nil
 }
 
-// hangUp closes without a reason, and over TLS without close_notify, which would have to
+// closeConn closes the connection without a reason, and over TLS without close_notify, which would have to
 // wait for the reader.
-func (s *socket) hangUp() {
+func (s *socket) closeConn() {
 	conn := s.conn
 	if c, ok := conn.(*tls.Conn); ok {
 		conn = c.NetConn()

@@ -224,7 +224,7 @@ func (r *runner) process(ctx context.Context, entries []store.Entry) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	r.see(entries[0].Time)
+	r.noteOldest(entries[0].Time)
 	left := entries
 	err := r.retry(ctx, "handle entries", maxBackoff, func() (err error) {
 		for len(left) > 0 && err == nil {
@@ -235,14 +235,14 @@ func (r *runner) process(ctx context.Context, entries []store.Entry) error {
 	if err != nil {
 		return err
 	}
-	r.pass(entries[len(entries)-1])
+	r.advance(entries[len(entries)-1])
 	return nil
 }
 
 // handle tries once and returns the entries that are left to handle.
 func (r *runner) handle(ctx context.Context, entries []store.Entry) ([]store.Entry, error) {
 	if failed := r.damaged(entries); len(failed) > 0 {
-		return r.setAside(ctx, entries, failed)
+		return r.quarantine(ctx, entries, failed)
 	}
 	if !r.held() {
 		return entries, errLost
@@ -252,7 +252,7 @@ func (r *runner) handle(ctx context.Context, entries []store.Entry) ([]store.Ent
 		return nil, nil
 	}
 	if p, ok := errors.AsType[*PermanentError](err); ok && !Transient(err) && contains(entries, p.At) {
-		return r.setAside(ctx, entries, []*PermanentError{p})
+		return r.quarantine(ctx, entries, []*PermanentError{p})
 	}
 	return entries, err
 }
@@ -271,8 +271,8 @@ func (r *runner) damaged(entries []store.Entry) []*PermanentError {
 	return failed
 }
 
-// setAside quarantines entries and returns the others.
-func (r *runner) setAside(ctx context.Context, entries []store.Entry, failed []*PermanentError) ([]store.Entry, error) {
+// quarantine moves entries to the quarantine and returns the others.
+func (r *runner) quarantine(ctx context.Context, entries []store.Entry, failed []*PermanentError) ([]store.Entry, error) {
 	count, err := addQuarantined(ctx, r.Store, r.consumer.Name, r.Clock(), failed)
 	if err != nil {
 		return entries, err
@@ -296,8 +296,8 @@ func (r *runner) setQuarantined(count uint64) {
 	r.quarantined = count
 }
 
-// see notes the time of the first entry not yet handled.
-func (r *runner) see(first time.Time) {
+// noteOldest records the time of the first entry not yet handled.
+func (r *runner) noteOldest(first time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !first.IsZero() {
@@ -305,9 +305,9 @@ func (r *runner) see(first time.Time) {
 	}
 }
 
-// pass notes that every entry up to e was handled.
-func (r *runner) pass(e store.Entry) {
-	r.see(e.Time)
+// advance records that every entry up to e was handled.
+func (r *runner) advance(e store.Entry) {
+	r.noteOldest(e.Time)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.at = e.At
