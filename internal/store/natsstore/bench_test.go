@@ -69,7 +69,7 @@ func fill(b *testing.B, s *natsstore.Store, users int, state func(presence.State
 	for c := range callers {
 		group.Go(func() {
 			for i := c; i < users; i += callers {
-				if _, err := s.Update(context.Background(), benchUser(i), storetest.ByHand(store.By{}, state)); err != nil {
+				if _, err := s.Update(context.Background(), benchUser(i), storetest.UpdateFunc(store.By{}, state)); err != nil {
 					b.Error(err)
 					return
 				}
@@ -101,7 +101,7 @@ func benchUpdates(b *testing.B, s *natsstore.Store, callers, users int) {
 		group.Go(func() {
 			rng := rand.New(rand.NewPCG(1, uint64(c)))
 			for i := c; i < b.N; i += callers {
-				if _, err := s.Update(context.Background(), benchUser(rng.IntN(users)), storetest.ByHand(store.By{}, benchState)); err != nil {
+				if _, err := s.Update(context.Background(), benchUser(rng.IntN(users)), storetest.UpdateFunc(store.By{}, benchState)); err != nil {
 					b.Error(err)
 					return
 				}
@@ -199,7 +199,7 @@ func dueLateness(b *testing.B, s *natsstore.Store, timers int) []time.Duration {
 		group.Go(func() {
 			for i := c; i < timers; i += 16 {
 				due := first.Add(time.Duration(i) * 5 * time.Second / time.Duration(timers))
-				r, err := s.Update(context.Background(), benchUser(i), storetest.ByHand(store.By{}, func(st presence.State) (presence.State, error) {
+				r, err := s.Update(context.Background(), benchUser(i), storetest.UpdateFunc(store.By{}, func(st presence.State) (presence.State, error) {
 					st, err := plainState(st)
 					st.Claims = []presence.Claim{{ID: presence.ManualClaim, Source: presence.Manual, Status: presence.OutOfOffice, Since: st.At, Until: due}}
 					return st, err
@@ -227,7 +227,7 @@ func dueLateness(b *testing.B, s *natsstore.Store, timers int) []time.Duration {
 		now := presence.InstantOf(time.Now())
 		for _, u := range us {
 			late = append(late, now.Sub(dues[u]))
-			if _, err := s.Update(context.Background(), u, storetest.ByHand(store.By{}, plainState)); err != nil {
+			if _, err := s.Update(context.Background(), u, storetest.UpdateFunc(store.By{}, plainState)); err != nil {
 				return err
 			}
 		}

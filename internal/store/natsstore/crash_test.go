@@ -52,7 +52,7 @@ func (y *tally) once(t *testing.T, s *natsstore.Store, stop <-chan struct{}) (mo
 	}
 	var n int
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	_, err := s.Update(ctx, y.user, storetest.ByHand(store.By{}, count(&n)))
+	_, err := s.Update(ctx, y.user, storetest.UpdateFunc(store.By{}, count(&n)))
 	cancel()
 	switch {
 	case err == nil:
@@ -316,11 +316,11 @@ func TestAnswerLostForEach(t *testing.T) {
 	}
 	for name, write := range map[string]func() error{
 		"Update": func() error {
-			_, err := s.Update(t.Context(), someone(1), storetest.ByHand(store.By{}, plain))
+			_, err := s.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, plain))
 			return err
 		},
 		"Update with a timer": func() error {
-			_, err := s.Update(t.Context(), someone(2), storetest.ByHand(store.By{}, timed))
+			_, err := s.Update(t.Context(), someone(2), storetest.UpdateFunc(store.By{}, timed))
 			return err
 		},
 		"Write of one": func() error { return s.Write(t.Context(), "acme", doc) },
@@ -357,14 +357,14 @@ func TestUnavailable(t *testing.T) {
 	servers := startServers(t, 1)
 	s, p := openThroughProxy(t, servers, natsstore.DefaultWait)
 	defer closed(t, s)
-	if _, err := s.Update(t.Context(), someone(1), storetest.ByHand(store.By{}, touch)); err != nil {
+	if _, err := s.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
 		t.Fatal(err)
 	}
 	p.closed.Store(true)
 	p.cut()
 	waitFor(t, "a store that is not well", func() bool { return s.Check(t.Context()) != nil })
 	began := time.Now()
-	_, update := s.Update(t.Context(), someone(1), storetest.ByHand(store.By{}, touch))
+	_, update := s.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch))
 	_, _, read := s.Read(t.Context(), []store.User{someone(1)})
 	for what, err := range map[string]error{
 		"Update": update, "Read": read,
@@ -385,7 +385,7 @@ func TestUnavailable(t *testing.T) {
 	}
 	p.closed.Store(false)
 	waitFor(t, "the store", func() bool { return s.Check(t.Context()) == nil })
-	if _, err := s.Update(t.Context(), someone(1), storetest.ByHand(store.By{}, touch)); err != nil {
+	if _, err := s.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
 		t.Error(err)
 	}
 	select {
@@ -421,7 +421,7 @@ func TestReplaced(t *testing.T) {
 			servers := startServers(t, 1)
 			s, p := openThroughProxy(t, servers, patience)
 			defer closed(t, s)
-			if _, err := s.Update(t.Context(), someone(1), storetest.ByHand(store.By{}, touch)); err != nil {
+			if _, err := s.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
 				t.Fatal(err)
 			}
 			p.closed.Store(true)
@@ -435,7 +435,7 @@ func TestReplaced(t *testing.T) {
 			case <-time.After(patience):
 				t.Fatal("the store did not fail")
 			}
-			_, err := s.Update(t.Context(), someone(1), storetest.ByHand(store.By{}, touch))
+			_, err := s.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch))
 			if !errors.Is(err, store.ErrFailed) || !errors.Is(s.Check(t.Context()), store.ErrFailed) {
 				t.Errorf("Update: %v, Check: %v", err, s.Check(t.Context()))
 			}
@@ -457,7 +457,7 @@ func TestDueOverRestarts(t *testing.T) {
 	due := presence.InstantOf(time.Now().Add(2 * time.Second))
 	var inTime int64
 	for i := range users {
-		r, err := s.Update(t.Context(), someone(i), storetest.ByHand(store.By{}, func(st presence.State) (presence.State, error) {
+		r, err := s.Update(t.Context(), someone(i), storetest.UpdateFunc(store.By{}, func(st presence.State) (presence.State, error) {
 			st, err := touch(st)
 			st.Claims = []presence.Claim{{ID: presence.ManualClaim, Source: presence.Manual, Status: presence.OutOfOffice, Since: st.At, Until: due}}
 			return st, err
@@ -479,7 +479,7 @@ func TestDueOverRestarts(t *testing.T) {
 	go func() {
 		done <- s.Due(ctx, func(us []store.User) error {
 			for _, u := range us {
-				_, err := s.Update(ctx, u, storetest.ByHand(store.By{Cause: store.CauseTime}, func(st presence.State) (presence.State, error) {
+				_, err := s.Update(ctx, u, storetest.UpdateFunc(store.By{Cause: store.CauseTime}, func(st presence.State) (presence.State, error) {
 					if len(st.Claims) == 0 || st.Claims[0].Until > presence.InstantOf(time.Now()) {
 						return st, presence.ErrNoChange
 					}

@@ -116,7 +116,7 @@ func TestFarEnds(t *testing.T) {
 	s := closing(t, servers.open(t, servers.options()))
 	for _, year := range []int{2200, 3000} {
 		t.Run(strconv.Itoa(year), func(t *testing.T) {
-			_, err := s.Update(t.Context(), named(strconv.Itoa(year)), storetest.ByHand(store.By{}, edit(outUntil(time.Date(year, 6, 1, 0, 0, 0, 0, time.UTC)))))
+			_, err := s.Update(t.Context(), named(strconv.Itoa(year)), storetest.UpdateFunc(store.By{}, edit(outUntil(time.Date(year, 6, 1, 0, 0, 0, 0, time.UTC)))))
 			if err != nil {
 				t.Errorf("Update: %v", err)
 			}
@@ -160,14 +160,14 @@ func TestDueAfterFullStorage(t *testing.T) {
 		}
 	}
 	limit(1)
-	_, err = s.Update(t.Context(), named("v"), storetest.ByHand(store.By{}, edit(nothing)))
+	_, err = s.Update(t.Context(), named("v"), storetest.UpdateFunc(store.By{}, edit(nothing)))
 	if !errors.Is(err, store.ErrFull) {
 		t.Errorf("Update without room: %v, want ErrFull", err)
 	}
 	time.Sleep(time.Until(due.Add(time.Second)))
 	limit(-1)
 	waitFor(t, "room", func() bool {
-		_, err := s.Update(t.Context(), named("w"), storetest.ByHand(store.By{}, edit(nothing)))
+		_, err := s.Update(t.Context(), named("w"), storetest.UpdateFunc(store.By{}, edit(nothing)))
 		return err == nil
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

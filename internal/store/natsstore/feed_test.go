@@ -29,7 +29,7 @@ func TestFeedThenRead(t *testing.T) {
 		u := named(strconv.Itoa(i))
 		group.Go(func() {
 			for range each {
-				if _, err := writer.Update(ctx, u, storetest.ByHand(store.By{}, edit(nothing))); err != nil {
+				if _, err := writer.Update(ctx, u, storetest.UpdateFunc(store.By{}, edit(nothing))); err != nil {
 					t.Errorf("Update: %v", err)
 				}
 			}
@@ -37,7 +37,7 @@ func TestFeedThenRead(t *testing.T) {
 	}
 	go func() {
 		group.Wait()
-		_, _ = writer.Update(ctx, named("last"), storetest.ByHand(store.By{}, edit(nothing)))
+		_, _ = writer.Update(ctx, named("last"), storetest.UpdateFunc(store.By{}, edit(nothing)))
 	}()
 	older, read, got, last := 0, 0, 0, named("last")
 	err := reader.Feed(ctx, 0, func(entries []store.Entry) error {

@@ -23,7 +23,7 @@ func TestGap(t *testing.T) {
 	a := servers.admin(t)
 	update := func(u store.User, times int) (made []store.Position) {
 		for range times {
-			r, err := s.Update(t.Context(), u, storetest.ByHand(store.By{}, touch))
+			r, err := s.Update(t.Context(), u, storetest.UpdateFunc(store.By{}, touch))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -81,7 +81,7 @@ func TestGapAfterRestart(t *testing.T) {
 	after := store.Position(0)
 	for round := range 3 {
 		for i := range 20 {
-			if _, err := s.Update(t.Context(), someone(i), storetest.ByHand(store.By{}, touch)); err != nil {
+			if _, err := s.Update(t.Context(), someone(i), storetest.UpdateFunc(store.By{}, touch)); err != nil {
 				t.Fatal(err)
 			}
 		}

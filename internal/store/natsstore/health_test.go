@@ -44,7 +44,7 @@ func TestRefusedForAWhile(t *testing.T) {
 	servers.settings[0].Users = right
 	servers.on(t, 0)
 	waitFor(t, "an update", func() bool {
-		_, err := s.Update(t.Context(), named("u"), storetest.ByHand(store.By{}, edit(nothing)))
+		_, err := s.Update(t.Context(), named("u"), storetest.UpdateFunc(store.By{}, edit(nothing)))
 		return err == nil
 	})
 }
@@ -61,7 +61,7 @@ func TestVerifyUnderLoad(t *testing.T) {
 		u := named(strconv.Itoa(i))
 		group.Go(func() {
 			for ctx.Err() == nil {
-				if _, err := s.Update(ctx, u, storetest.ByHand(store.By{}, edit(nothing))); err != nil && ctx.Err() == nil {
+				if _, err := s.Update(ctx, u, storetest.UpdateFunc(store.By{}, edit(nothing))); err != nil && ctx.Err() == nil {
 					t.Errorf("Update: %v", err)
 				}
 			}
@@ -92,7 +92,7 @@ func TestServersSyncLess(t *testing.T) {
 	servers.settings[0].SyncAlways, servers.settings[0].SyncInterval = false, 2*time.Minute
 	servers.on(t, 0)
 	waitFor(t, "an answer", func() bool {
-		_, err := s.Update(t.Context(), named("u"), storetest.ByHand(store.By{}, edit(nothing)))
+		_, err := s.Update(t.Context(), named("u"), storetest.UpdateFunc(store.By{}, edit(nothing)))
 		return err == nil || errors.Is(err, store.ErrFailed)
 	})
 	select {

@@ -31,7 +31,7 @@ func nothing(*presence.State) {}
 
 func update(tb testing.TB, s *natsstore.Store, u store.User, change func(*presence.State)) store.Record {
 	tb.Helper()
-	r, err := s.Update(tb.Context(), u, storetest.ByHand(store.By{}, edit(change)))
+	r, err := s.Update(tb.Context(), u, storetest.UpdateFunc(store.By{}, edit(change)))
 	if err != nil {
 		tb.Fatalf("Update(%v): %v", u, err)
 	}
@@ -87,7 +87,7 @@ func TestAHistoryThatAgedOut(t *testing.T) {
 	servers.off(0)
 	servers.on(t, 0)
 	waitFor(t, "an update", func() bool {
-		_, err := s.Update(t.Context(), named("v"), storetest.ByHand(store.By{}, edit(nothing)))
+		_, err := s.Update(t.Context(), named("v"), storetest.UpdateFunc(store.By{}, edit(nothing)))
 		return err == nil
 	})
 	for _, e := range follow(t, s, last, 1) {

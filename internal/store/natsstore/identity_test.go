@@ -69,7 +69,7 @@ func setBack(t *testing.T, servers *cluster, stream string) store.Cursor {
 	servers.on(t, 0)
 	for range 2 {
 		waitFor(t, "an update", func() bool {
-			_, err := s.Update(t.Context(), named("u"), storetest.ByHand(store.By{}, edit(nothing)))
+			_, err := s.Update(t.Context(), named("u"), storetest.UpdateFunc(store.By{}, edit(nothing)))
 			return err == nil
 		})
 	}

@@ -31,7 +31,7 @@ func TestOneNodeServes(t *testing.T) {
 	if strings.Contains(err.Error(), password) {
 		t.Errorf("the message has the password: %v", err)
 	}
-	if _, err := first.Update(t.Context(), someone(1), storetest.ByHand(store.By{}, touch)); err != nil {
+	if _, err := first.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
 		t.Errorf("the first node: %v", err)
 	}
 	closed(t, first)
@@ -69,16 +69,16 @@ func TestHolderCutOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer closed(t, first)
-	if _, err := first.Update(t.Context(), someone(1), storetest.ByHand(store.By{}, touch)); err != nil {
+	if _, err := first.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
 		t.Fatal(err)
 	}
 	p.deaf.Store(true) // what it sends arrives for a while: the harder case
 	second := servers.open(t, natsstore.Alone(servers.options(), term))
 	defer closed(t, second)
-	if _, err := first.Update(t.Context(), someone(1), storetest.ByHand(store.By{}, touch)); !errors.Is(err, store.ErrUnavailable) {
+	if _, err := first.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch)); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("Update through the first when the second had begun: %v, want ErrUnavailable", err)
 	}
-	if _, err := second.Update(t.Context(), someone(1), storetest.ByHand(store.By{}, touch)); err != nil {
+	if _, err := second.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
 		t.Errorf("Update through the second: %v", err)
 	}
 	p.deaf.Store(false)
@@ -107,12 +107,12 @@ func TestHolderComesBack(t *testing.T) {
 	p.closed.Store(true)
 	p.cut()
 	waitFor(t, "the end of the term", func() bool {
-		_, err := first.Update(t.Context(), someone(1), storetest.ByHand(store.By{}, touch))
+		_, err := first.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch))
 		return errors.Is(err, store.ErrUnavailable)
 	})
 	p.closed.Store(false)
 	waitFor(t, "an update", func() bool {
-		_, err := first.Update(t.Context(), someone(1), storetest.ByHand(store.By{}, touch))
+		_, err := first.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch))
 		return err == nil
 	})
 }

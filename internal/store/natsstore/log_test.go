@@ -100,7 +100,7 @@ func TestErase(t *testing.T) {
 	servers.off(0)
 	servers.on(t, 0)
 	waitFor(t, "an update", func() bool {
-		_, err := s.Update(t.Context(), named("w"), storetest.ByHand(store.By{}, edit(nothing)))
+		_, err := s.Update(t.Context(), named("w"), storetest.UpdateFunc(store.By{}, edit(nothing)))
 		return err == nil
 	})
 	entries, err = s.Log(t.Context(), 0, 10)

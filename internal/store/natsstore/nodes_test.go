@@ -28,14 +28,14 @@ func TestTwoNodesDecide(t *testing.T) {
 	version := ""
 	for i := range 200 {
 		text := fmt.Sprint(i)
-		if _, err := a.Update(t.Context(), someone(1), storetest.ByHand(store.By{}, func(s presence.State) (presence.State, error) {
+		if _, err := a.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, func(s presence.State) (presence.State, error) {
 			s, err := touch(s)
 			s.Note.Text = text
 			return s, err
 		})); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.Update(t.Context(), someone(1), storetest.ByHand(store.By{}, func(s presence.State) (presence.State, error) {
+		if _, err := b.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, func(s presence.State) (presence.State, error) {
 			if s.Note.Text != text {
 				return s, refusal
 			}
@@ -78,7 +78,7 @@ func TestTwoNodesUpdateOne(t *testing.T) {
 			group.Go(func() {
 				for range each {
 					var n int
-					if _, err := s.Update(t.Context(), someone(1), storetest.ByHand(store.By{}, count(&n))); err != nil {
+					if _, err := s.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, count(&n))); err != nil {
 						t.Errorf("Update: %v", err)
 					}
 				}
@@ -88,7 +88,7 @@ func TestTwoNodesUpdateOne(t *testing.T) {
 	group.Wait()
 	// The last update may have been the other node's, so this asks for the newest.
 	var text string
-	_, err := nodes[0].Update(t.Context(), someone(1), storetest.ByHand(store.By{}, func(s presence.State) (presence.State, error) {
+	_, err := nodes[0].Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, func(s presence.State) (presence.State, error) {
 		text = s.Note.Text
 		return s, presence.ErrNoChange
 	}))
@@ -108,7 +108,7 @@ func TestDamaged(t *testing.T) {
 	if err := s.Write(t.Context(), "acme", doc); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Update(t.Context(), someone(1), storetest.ByHand(store.By{}, touch)); err != nil {
+	if _, err := s.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
 		t.Fatal(err)
 	}
 	a := servers.admin(t)

@@ -141,7 +141,7 @@ func TestRefusals(t *testing.T) {
 			o := servers.options()
 			o.Prefix = "r" + strings.NewReplacer(" ", "-", ":", "", ",", "").Replace(name)
 			s := servers.open(t, o)
-			if _, err := s.Update(t.Context(), someone(1), storetest.ByHand(store.By{}, touch)); err != nil {
+			if _, err := s.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.Close(); err != nil {
@@ -369,7 +369,7 @@ func TestCreationGoesOn(t *testing.T) {
 		}
 		o.MustExist = false
 		s := servers.open(t, o)
-		if _, err := s.Update(t.Context(), someone(1), storetest.ByHand(store.By{}, touch)); err != nil {
+		if _, err := s.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
 			t.Error(err)
 		}
 		epoch := s.Epoch()

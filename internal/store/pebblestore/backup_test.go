@@ -75,7 +75,7 @@ func furnish(t *testing.T, s *Store, users int) {
 		t.Fatal(err)
 	}
 	for i := 0; i < users; i += 2 {
-		_, err := s.Update(ctx, crashUser(i), storetest.ByHand(store.By{Cause: store.CauseNote}, func(st presence.State) (presence.State, error) {
+		_, err := s.Update(ctx, crashUser(i), storetest.UpdateFunc(store.By{Cause: store.CauseNote}, func(st presence.State) (presence.State, error) {
 			st.Revision++
 			st.Note.Text, st.Claims = "a note", nil
 			return st, nil
@@ -371,7 +371,7 @@ func (l *backupLoad) step(w int, n int64) error {
 	if err := l.s.Write(ctx, "acme", docs...); err != nil {
 		return err
 	}
-	_, err = l.s.Update(ctx, crashUser(w), storetest.ByHand(store.By{}, func(st presence.State) (presence.State, error) {
+	_, err = l.s.Update(ctx, crashUser(w), storetest.UpdateFunc(store.By{}, func(st presence.State) (presence.State, error) {
 		st, err := benchState(st)
 		st.Note.Text = strconv.FormatInt(n, 10)
 		if n%3 == 0 {
@@ -477,7 +477,7 @@ func TestBackupWaitsForTheSync(t *testing.T) {
 		open := g.shut()
 		updated := make(chan error, 1)
 		go func() {
-			_, err := s.Update(t.Context(), crashUser(1), storetest.ByHand(store.By{}, benchState))
+			_, err := s.Update(t.Context(), crashUser(1), storetest.UpdateFunc(store.By{}, benchState))
 			updated <- err
 		}()
 		synctest.Wait() // it is applied, and at the disk

@@ -53,7 +53,7 @@ func fill(b *testing.B, s *Store, users int) {
 	for c := range callers {
 		group.Go(func() {
 			for i := c; i < users; i += callers {
-				if _, err := s.Update(context.Background(), benchUser(i), storetest.ByHand(store.By{}, benchState)); err != nil {
+				if _, err := s.Update(context.Background(), benchUser(i), storetest.UpdateFunc(store.By{}, benchState)); err != nil {
 					b.Error(err)
 					return
 				}
@@ -115,7 +115,7 @@ func updates(b *testing.B, s *Store, callers, users int) {
 		group.Go(func() {
 			rng := rand.New(rand.NewPCG(1, uint64(c)))
 			for i := c; i < b.N; i += callers {
-				if _, err := s.Update(context.Background(), benchUser(rng.IntN(users)), storetest.ByHand(store.By{}, benchState)); err != nil {
+				if _, err := s.Update(context.Background(), benchUser(rng.IntN(users)), storetest.UpdateFunc(store.By{}, benchState)); err != nil {
 					b.Error(err)
 					return
 				}

@@ -151,7 +151,7 @@ func indexOf(u store.User) int {
 
 // update changes user i's state at an instant. What change names has ended.
 func (b *book) update(s *Store, i int, by store.By, change func(*presence.State) (ended []string, err error)) error {
-	r, err := s.Update(context.Background(), crashUser(i), storetest.ByHand(by, func(was presence.State) (presence.State, error) {
+	r, err := s.Update(context.Background(), crashUser(i), storetest.UpdateFunc(by, func(was presence.State) (presence.State, error) {
 		st := was
 		st.At = max(st.At, s.now())
 		ended, err := change(&st)

@@ -72,7 +72,7 @@ func crashUser(i int) store.User {
 func (j *journal) step(s *Store, i int, rng *rand.Rand) error {
 	until := time.Duration(rng.IntN(1000)) * time.Second
 	var revision presence.Revision
-	_, err := s.Update(context.Background(), crashUser(i), storetest.ByHand(store.By{Cause: store.CauseClaim}, func(st presence.State) (presence.State, error) {
+	_, err := s.Update(context.Background(), crashUser(i), storetest.UpdateFunc(store.By{Cause: store.CauseClaim}, func(st presence.State) (presence.State, error) {
 		st.At = max(st.At, presence.InstantOf(time.Now()))
 		st.Revision = max(st.Revision+1, presence.Revision(st.At))
 		st.Note.Text = fmt.Sprint("made ", st.Revision)
@@ -129,7 +129,7 @@ func (j *journal) watch(ctx context.Context, s *Store) (wait func()) {
 	})
 	group.Go(func() {
 		for i := 0; ctx.Err() == nil; i = (i + 1) % crashUsers {
-			r, err := s.Update(ctx, crashUser(i), storetest.ByHand(store.By{}, func(st presence.State) (presence.State, error) { return st, errNo }))
+			r, err := s.Update(ctx, crashUser(i), storetest.UpdateFunc(store.By{}, func(st presence.State) (presence.State, error) { return st, errNo }))
 			if errors.Is(err, errNo) {
 				j.saw(i, r.State.Revision)
 			}
@@ -439,7 +439,7 @@ func TestCrash(t *testing.T) {
 // goOn: after a crash revisions go on above every one that was acknowledged.
 func (j *journal) goOn(t *testing.T, s *Store, before known, when string) {
 	t.Helper()
-	r, err := s.Update(context.Background(), crashUser(0), storetest.ByHand(store.By{}, func(st presence.State) (presence.State, error) {
+	r, err := s.Update(context.Background(), crashUser(0), storetest.UpdateFunc(store.By{}, func(st presence.State) (presence.State, error) {
 		st.At = max(st.At, presence.InstantOf(time.Now()))
 		st.Revision = max(st.Revision+1, presence.Revision(st.At))
 		return st, nil

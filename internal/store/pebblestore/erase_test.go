@@ -27,7 +27,7 @@ func tellSecrets(t *testing.T, s *Store, u store.User, n int) {
 	by := store.By{Cause: store.CauseNote, Actor: store.Actor{User: secret, App: secret}}
 	update := func(fill func(*presence.State)) {
 		t.Helper()
-		if _, err := s.Update(context.Background(), u, storetest.ByHand(by, func(st presence.State) (presence.State, error) {
+		if _, err := s.Update(context.Background(), u, storetest.UpdateFunc(by, func(st presence.State) (presence.State, error) {
 			st = presence.State{Revision: st.Revision + 1, At: max(st.At, s.now())}
 			fill(&st)
 			return st, nil

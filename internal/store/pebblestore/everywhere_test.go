@@ -608,7 +608,7 @@ func TestCursorIsNoNewer(t *testing.T) {
 	go func() {
 		defer close(done)
 		for range 300 {
-			if _, err := s.Update(context.Background(), crashUser(0), storetest.ByHand(store.By{}, benchState)); err != nil {
+			if _, err := s.Update(context.Background(), crashUser(0), storetest.UpdateFunc(store.By{}, benchState)); err != nil {
 				t.Errorf("Update: %v", err)
 			}
 		}

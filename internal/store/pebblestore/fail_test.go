@@ -94,7 +94,7 @@ func TestNothingShownBeforeTheSync(t *testing.T) {
 		}
 		open := g.shut()
 		x.expect("Update", func() bool {
-			r, err := s.Update(t.Context(), crashUser(0), storetest.ByHand(store.By{}, benchState))
+			r, err := s.Update(t.Context(), crashUser(0), storetest.UpdateFunc(store.By{}, benchState))
 			return err == nil && r.At > old.At
 		})
 		x.expect("Watch", func() bool { return (<-x.given).At > old.At })
@@ -167,7 +167,7 @@ func (x *lookers) expectAll() {
 		return err == nil && len(r) == 1 && r[0].At > x.old
 	})
 	x.expect("a refused Update", func() bool {
-		r, err := x.s.Update(ctx, crashUser(0), storetest.ByHand(store.By{}, func(st presence.State) (presence.State, error) { return st, errNo }))
+		r, err := x.s.Update(ctx, crashUser(0), storetest.UpdateFunc(store.By{}, func(st presence.State) (presence.State, error) { return st, errNo }))
 		return errors.Is(err, errNo) && r.At > x.old
 	})
 	x.expect("Write", func() bool {
@@ -217,7 +217,7 @@ func TestContextEndsWhileStaged(t *testing.T) {
 		answer := make(chan error, 1)
 		update := func(ctx context.Context, u store.User, fn func(presence.State) (presence.State, error)) {
 			go func() {
-				_, err := s.Update(ctx, u, storetest.ByHand(store.By{}, fn))
+				_, err := s.Update(ctx, u, storetest.UpdateFunc(store.By{}, fn))
 				answer <- err
 			}()
 			synctest.Wait()
@@ -256,7 +256,7 @@ func TestContextEndsWhileStaged(t *testing.T) {
 // instead of leaving everybody waiting.
 func TestFunctionEndsItsGoroutine(t *testing.T) {
 	s := mustOpen(t, "data", Options{FS: vfs.NewMem()})
-	_, err := s.Update(context.Background(), crashUser(0), storetest.ByHand(store.By{}, func(presence.State) (presence.State, error) {
+	_, err := s.Update(context.Background(), crashUser(0), storetest.UpdateFunc(store.By{}, func(presence.State) (presence.State, error) {
 		runtime.Goexit()
 		panic("not reached")
 	}))
@@ -282,7 +282,7 @@ func TestFatal(t *testing.T) {
 		close(came)
 	}()
 	<-s.Failed()
-	if _, err := s.Update(context.Background(), crashUser(0), storetest.ByHand(store.By{}, benchState)); !errors.Is(err, store.ErrFailed) {
+	if _, err := s.Update(context.Background(), crashUser(0), storetest.UpdateFunc(store.By{}, benchState)); !errors.Is(err, store.ErrFailed) {
 		t.Errorf("Update: %v, want ErrFailed", err)
 	}
 	if err := s.Close(); err != nil {
@@ -306,7 +306,7 @@ func TestDiskFull(t *testing.T) {
 		mustUpdate(t, s, crashUser(0))
 		free.Store(1 << 20)
 		time.Sleep(1100 * time.Millisecond)
-		if _, err := s.Update(ctx, crashUser(0), storetest.ByHand(store.By{}, benchState)); !errors.Is(err, store.ErrFull) {
+		if _, err := s.Update(ctx, crashUser(0), storetest.UpdateFunc(store.By{}, benchState)); !errors.Is(err, store.ErrFull) {
 			t.Errorf("Update: %v, want ErrFull", err)
 		}
 		if err := s.Write(ctx, "acme", store.Doc{Key: store.Key{Collection: "c", Key: "k"}, Value: []byte("v")}); !errors.Is(err, store.ErrFull) {
@@ -335,7 +335,7 @@ func TestDiskFull(t *testing.T) {
 // TestDiskFullAtOpen: the space is measured before the first write is taken.
 func TestDiskFullAtOpen(t *testing.T) {
 	s := mustOpen(t, "data", Options{FS: vfs.NewMem(), FreeBytes: func() (uint64, error) { return 1, nil }})
-	if _, err := s.Update(context.Background(), crashUser(0), storetest.ByHand(store.By{}, benchState)); !errors.Is(err, store.ErrFull) {
+	if _, err := s.Update(context.Background(), crashUser(0), storetest.UpdateFunc(store.By{}, benchState)); !errors.Is(err, store.ErrFull) {
 		t.Errorf("Update: %v, want ErrFull", err)
 	}
 	unlimited := mustOpen(t, "data", Options{FS: vfs.NewMem(), MinFreeBytes: -1, FreeBytes: func() (uint64, error) { return 1, nil }})

@@ -78,7 +78,7 @@ func rewrite(t *testing.T, s *Store, n int) {
 	for u := range 32 {
 		group.Go(func() {
 			for range n {
-				if _, err := s.Update(t.Context(), benchUser(u), storetest.ByHand(store.By{}, benchState)); err != nil {
+				if _, err := s.Update(t.Context(), benchUser(u), storetest.UpdateFunc(store.By{}, benchState)); err != nil {
 					t.Error(err)
 					return
 				}

@@ -194,7 +194,7 @@ func TestFeedFromTheDatabase(t *testing.T) {
 	var group sync.WaitGroup
 	group.Go(func() {
 		for i := range n / 2 {
-			if _, err := s.Update(context.Background(), crashUser(i%crashUsers), storetest.ByHand(store.By{}, benchState)); err != nil {
+			if _, err := s.Update(context.Background(), crashUser(i%crashUsers), storetest.UpdateFunc(store.By{}, benchState)); err != nil {
 				t.Errorf("Update: %v", err)
 				return
 			}
@@ -219,7 +219,7 @@ func TestEarlyEntryMoves(t *testing.T) {
 		until := func(d time.Duration) presence.Instant {
 			t.Helper()
 			at := presence.InstantOf(time.Now().Add(d))
-			if _, err := s.Update(context.Background(), u, storetest.ByHand(store.By{}, outUntil(at))); err != nil {
+			if _, err := s.Update(context.Background(), u, storetest.UpdateFunc(store.By{}, outUntil(at))); err != nil {
 				t.Fatal(err)
 			}
 			return at
@@ -235,7 +235,7 @@ func TestEarlyEntryMoves(t *testing.T) {
 		group.Go(func() {
 			_ = s.Due(ctx, func(us []store.User) error {
 				calls <- time.Now()
-				_, err := s.Update(ctx, us[0], storetest.ByHand(store.By{}, outUntil(0)))
+				_, err := s.Update(ctx, us[0], storetest.UpdateFunc(store.By{}, outUntil(0)))
 				return err
 			})
 		})
@@ -278,7 +278,7 @@ func TestClockStep(t *testing.T) {
 			return time.Now().Add(step)
 		}
 		s := mustOpen(t, "data", Options{FS: vfs.NewMem(), Clock: clock})
-		if _, err := s.Update(context.Background(), crashUser(0), storetest.ByHand(store.By{}, outUntil(presence.InstantOf(time.Now().Add(time.Hour))))); err != nil {
+		if _, err := s.Update(context.Background(), crashUser(0), storetest.UpdateFunc(store.By{}, outUntil(presence.InstantOf(time.Now().Add(time.Hour))))); err != nil {
 			t.Fatal(err)
 		}
 		called := make(chan time.Time, 1)

@@ -44,7 +44,7 @@ func filesIfAny(t *testing.T, fs *vfs.MemFS) map[string]string {
 
 func mustUpdate(t *testing.T, s *Store, u store.User) store.Record {
 	t.Helper()
-	r, err := s.Update(context.Background(), u, storetest.ByHand(store.By{}, benchState))
+	r, err := s.Update(context.Background(), u, storetest.UpdateFunc(store.By{}, benchState))
 	if err != nil {
 		t.Fatal(err)
 	}

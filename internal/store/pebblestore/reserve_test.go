@@ -72,7 +72,7 @@ func TestReserve(t *testing.T) {
 	if n := reserved(t, dir); n != reserveFiles-3 {
 		t.Errorf("%d files are left of the reserve, want %d", n, reserveFiles-3)
 	}
-	if _, err := s.Update(ctx, crashUser(0), storetest.ByHand(store.By{}, benchState)); !errors.Is(err, store.ErrFull) {
+	if _, err := s.Update(ctx, crashUser(0), storetest.UpdateFunc(store.By{}, benchState)); !errors.Is(err, store.ErrFull) {
 		t.Errorf("Update after the disk was found full: %v, want ErrFull", err)
 	}
 	free.Store(DefaultMinFreeBytes + 1) // enough to write, too little for the reserve
@@ -100,7 +100,7 @@ func TestReserveSpent(t *testing.T) {
 	disk := &smallDisk{suffix: ".log"}
 	s := mustOpen(t, t.TempDir(), Options{FS: disk.wrap(), FreeBytes: plenty})
 	disk.needs.Store(reserveFiles + 1)
-	if _, err := s.Update(context.Background(), crashUser(0), storetest.ByHand(store.By{}, benchState)); !errors.Is(err, store.ErrUnknown) {
+	if _, err := s.Update(context.Background(), crashUser(0), storetest.UpdateFunc(store.By{}, benchState)); !errors.Is(err, store.ErrUnknown) {
 		t.Errorf("Update: %v, want ErrUnknown", err)
 	}
 	<-s.Failed()
@@ -183,7 +183,7 @@ func TestShortageIsSeenAtOnce(t *testing.T) {
 	mustUpdate(t, s, crashUser(0))
 	free.Store(1)
 	s.sampled.Store(-int64(sampleInterval)) // as if the last look were that old
-	if _, err := s.Update(context.Background(), crashUser(0), storetest.ByHand(store.By{}, benchState)); !errors.Is(err, store.ErrFull) {
+	if _, err := s.Update(context.Background(), crashUser(0), storetest.UpdateFunc(store.By{}, benchState)); !errors.Is(err, store.ErrFull) {
 		t.Errorf("Update: %v, want ErrFull", err)
 	}
 	was := looks.Load()

@@ -29,7 +29,7 @@ func expire(tb testing.TB, s *Store, n, callers int) []time.Duration {
 	late := make([]time.Duration, 0, n)
 	end := func(u store.User) {
 		var due presence.Instant
-		_, err := s.Update(ctx, u, storetest.ByHand(store.By{Cause: store.CauseTime}, func(st presence.State) (presence.State, error) {
+		_, err := s.Update(ctx, u, storetest.UpdateFunc(store.By{Cause: store.CauseTime}, func(st presence.State) (presence.State, error) {
 			if len(st.Claims) == 0 {
 				return st, presence.ErrNoChange
 			}
@@ -75,7 +75,7 @@ func arm(tb testing.TB, s *Store, n int, due func(i int) presence.Instant) {
 	for c := range callers {
 		group.Go(func() {
 			for i := c; i < n; i += callers {
-				if _, err := s.Update(context.Background(), benchUser(i), storetest.ByHand(store.By{}, outUntil(due(i)))); err != nil {
+				if _, err := s.Update(context.Background(), benchUser(i), storetest.UpdateFunc(store.By{}, outUntil(due(i)))); err != nil {
 					tb.Errorf("Update: %v", err)
 					return
 				}

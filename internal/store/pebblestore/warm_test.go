@@ -23,7 +23,7 @@ func TestWarmUp(t *testing.T) {
 	}
 	set := func(i int, note string) {
 		t.Helper()
-		_, err := s.Update(t.Context(), user(i), storetest.ByHand(store.By{}, func(state presence.State) (presence.State, error) {
+		_, err := s.Update(t.Context(), user(i), storetest.UpdateFunc(store.By{}, func(state presence.State) (presence.State, error) {
 			state.Revision++
 			state.Note.Text = note
 			return state, nil

@@ -185,7 +185,7 @@ func docsReadAtomically(x *suite) {
 		}
 	}
 	if acknowledged.Load() != rounds {
-		x.Errorf("%d of %d rounds", acknowledged.Load(), rounds)
+		x.Errorf("%d of %d rounds were written", acknowledged.Load(), rounds)
 	}
 }
 
@@ -195,7 +195,7 @@ func docExpiry(x *suite) {
 	short.Until, long.Until = until, until.Add(time.Hour)
 	x.write(acme, short, long)
 	if d := x.loadOne(short.Key); !d.Until.Equal(until) {
-		x.Errorf("until is %v, want %v", d.Until, until)
+		x.Errorf("the expiry is %v, want %v", d.Until, until)
 	}
 	x.wantConflict(doc("c", "short", "again"))
 	x.pause(until.Add(1100 * time.Millisecond)) // a backend may count in seconds
@@ -205,9 +205,9 @@ func docExpiry(x *suite) {
 	if docs, err := x.Store.List(x.ctx, acme, "c", "", 10); err != nil || len(docs) != 1 || docs[0].Key != long.Key {
 		x.Errorf("after its expiry List gave %+v, %v", docs, err)
 	}
-	x.write(acme, doc("c", "short", "anew"))
+	x.write(acme, doc("c", "short", "recreated"))
 	x.pause(time.Now().Add(2 * time.Minute / time.Duration(x.waitDivisor())))
-	if d := x.loadOne(short.Key); string(d.Value) != "anew" || !d.Until.IsZero() {
+	if d := x.loadOne(short.Key); string(d.Value) != "recreated" || !d.Until.IsZero() {
 		x.Errorf("a document recreated after an expired one is %+v", d)
 	}
 	// A document without an expiry any more does not expire.
@@ -257,10 +257,10 @@ func docPages(x *suite) {
 		}
 	}
 	if page, err := x.Store.List(x.ctx, acme, "c", "aaa", 1); err != nil || len(page) != 1 || page[0].Key.Key != "ab" {
-		x.Errorf("List after a key that is not there gave %+v, %v", page, err)
+		x.Errorf("List after a missing key gave %+v, %v", page, err)
 	}
 	if page, err := x.Store.List(x.ctx, acme, "none", "", 10); err != nil || len(page) != 0 {
-		x.Errorf("List of nothing gave %+v, %v", page, err)
+		x.Errorf("List of an empty collection gave %+v, %v", page, err)
 	}
 }
 

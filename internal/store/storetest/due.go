@@ -58,7 +58,7 @@ func (x *suite) runDue(change func(presence.State) (presence.State, error)) (fir
 }
 
 func (x *suite) updateIfDue(ctx context.Context, u store.User, now time.Time, change func(presence.State) (presence.State, error), fired chan<- firing) {
-	_, err := x.Store.Update(ctx, u, ByHand(store.By{Cause: store.CauseTime}, func(s presence.State) (presence.State, error) {
+	_, err := x.Store.Update(ctx, u, UpdateFunc(store.By{Cause: store.CauseTime}, func(s presence.State) (presence.State, error) {
 		if _, next := presence.Compose(s, s.At); next.IsZero() || next > presence.InstantOf(now) {
 			return s, presence.ErrNoChange
 		}
@@ -71,7 +71,8 @@ func (x *suite) updateIfDue(ctx context.Context, u store.User, now time.Time, ch
 	}
 }
 
-// wantFired wants u to fire at due, at most the lateness after it.
+// wantFired receives the next firing. It must be that of u, between due and Lateness after
+// due.
 func (x *suite) wantFired(fired <-chan firing, u store.User, due time.Time) {
 	x.Helper()
 	f := receive(x, fired, "the firing of "+string(u.ID))
@@ -84,11 +85,11 @@ func (x *suite) wantFired(fired <-chan firing, u store.User, due time.Time) {
 func (x *suite) wantOnTime(f firing, due time.Time) {
 	x.Helper()
 	if late := f.at.Sub(due); late < 0 || late > x.Lateness {
-		x.Errorf("%s fired %v after its instant, want at most %v", f.user.ID, late, x.Lateness)
+		x.Errorf("%s fired %v after it was due, want at most %v", f.user.ID, late, x.Lateness)
 	}
 }
 
-// wantNoneFired wants nothing to fire until an instant.
+// wantNoneFired waits until an instant, and requires that nothing has fired.
 func (x *suite) wantNoneFired(fired <-chan firing, until time.Time) {
 	x.Helper()
 	x.pause(until)
@@ -107,7 +108,7 @@ func dueOnTime(x *suite) {
 	first, second := instant(x.Ahead), instant(2*x.Ahead)
 	x.update(user("b"), outUntil(second))
 	x.update(user("a"), outUntil(first))
-	x.update(user("never"), nothing)
+	x.update(user("never"), noEdit)
 	x.wantFired(fired, user("a"), first)
 	x.wantFired(fired, user("b"), second)
 	x.wantNoneFired(fired, instant(3*x.Ahead))
@@ -167,7 +168,7 @@ func dueUntilUpdated(x *suite) {
 	x.update(user("a"), outUntil(due))
 	var last time.Time
 	for i := range 3 {
-		at := receive(x, calls, "the user again")
+		at := receive(x, calls, "the repeated report of the user")
 		if i > 0 && at.Sub(last) < 100*time.Millisecond {
 			x.Errorf("the user was reported again after %v", at.Sub(last))
 		}
@@ -175,8 +176,8 @@ func dueUntilUpdated(x *suite) {
 	}
 	next := instant(x.Ahead)
 	x.update(user("a"), outUntil(next))
-	for at := receive(x, calls, "the user at the later instant"); at.Before(next); {
-		at = receive(x, calls, "the user at the later instant")
+	for at := receive(x, calls, "the report at the later instant"); at.Before(next); {
+		at = receive(x, calls, "the report at the later instant")
 	}
 	x.update(user("a"), func(s *presence.State) { s.Claims = nil })
 	_ = stop()
@@ -185,7 +186,7 @@ func dueUntilUpdated(x *suite) {
 // dueManyAtOnce: a slow backend may not store all users before the instant. Those that
 // it stored before are due.
 func dueManyAtOnce(x *suite) {
-	const many = 1500 // more than one call takes
+	const many = 1500 // more than MaxDueGroup
 	fired, _ := x.runDue(clearClaims)
 	due := instant(10 * time.Second)
 	var group sync.WaitGroup
@@ -193,7 +194,7 @@ func dueManyAtOnce(x *suite) {
 	for part := range x.Callers {
 		group.Go(func() {
 			for i := part; i < many; i += x.Callers {
-				r, err := x.Store.Update(x.ctx, user(fmt.Sprint("u", i)), ByHand(store.By{}, edit(outUntil(due))))
+				r, err := x.Store.Update(x.ctx, user(fmt.Sprint("u", i)), UpdateFunc(store.By{}, edit(outUntil(due))))
 				if err != nil {
 					x.Errorf("Update: %v", err)
 					return
@@ -206,7 +207,7 @@ func dueManyAtOnce(x *suite) {
 	}
 	group.Wait()
 	if inTime.Load() < 10 {
-		x.Fatalf("%d users in time: the test showed nothing", inTime.Load())
+		x.Fatalf("%d users stored before they were due: too few to test anything", inTime.Load())
 	}
 	seen := make(map[store.User]bool, many)
 	for range inTime.Load() {

@@ -5,8 +5,8 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// entryFields: an entry has the fields of its change beside the states: on whose behalf
-// it was made, its origin, and the user's facts before and after.
+// entryFields: besides the presence before and after, an entry has the cause, the actor
+// and the origin of its change, and the user's facts before and after.
 func entryFields(x *suite) {
 	by := store.By{Cause: store.CauseSignOut, Actor: store.Actor{User: "boss", App: "app"}}
 	origin := presence.Origin{
@@ -15,7 +15,7 @@ func entryFields(x *suite) {
 	}
 	first := x.update(user("u"), note("own"))
 	_, err := x.Store.Update(x.ctx, user("u"), func(was presence.Recorded) (store.Change, error) {
-		change, err := ByHand(by, edit(func(s *presence.State) {
+		change, err := UpdateFunc(by, edit(func(s *presence.State) {
 			s.UserState, s.Note.Text = presence.UserDeactivated, "another"
 		}))(was)
 		change.Origin = origin
@@ -24,7 +24,7 @@ func entryFields(x *suite) {
 	if err != nil {
 		x.Fatal(err)
 	}
-	last := x.update(user("u"), nothing)
+	last := x.update(user("u"), noEdit)
 	got := x.entries(0, last.At)
 	own, another := store.UserFacts{Note: "own"}, store.UserFacts{State: presence.UserDeactivated, Note: "another"}
 	for i, want := range []store.Entry{

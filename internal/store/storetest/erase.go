@@ -25,7 +25,7 @@ const secret = "the-secret-of-an-erased-user"
 func (x *suite) secretUpdate(u store.User, i int) store.Record {
 	x.Helper()
 	by := store.By{Cause: store.CauseClaim, Actor: store.Actor{User: secret, App: secret}}
-	r, err := x.Store.Update(x.ctx, u, ByHand(by, edit(func(s *presence.State) {
+	r, err := x.Store.Update(x.ctx, u, UpdateFunc(by, edit(func(s *presence.State) {
 		s.Claims = []presence.Claim{{
 			ID: secret, Source: secret, Status: presence.OutOfOffice, Note: fmt.Sprint(secret, i), Since: s.At, App: secret, Via: secret,
 		}}
@@ -52,9 +52,9 @@ func (x *suite) erase(u store.User) {
 	}
 }
 
-// isRedacted reports whether e is what Erase may leave of was.
+// isRedacted reports whether e is was after redaction.
 func isRedacted(e, was store.Entry) bool {
-	e.Gap = was.Gap // an engine may drop some
+	e.Gap = was.Gap // an engine may drop entries before this one
 	return e == store.Redact(was)
 }
 
@@ -87,10 +87,10 @@ func (x *suite) checkErased(u store.User, was []store.Entry) {
 			}
 		}
 		if left != others {
-			x.Errorf("%s gives %d entries of others, there are %d", what, left, others)
+			x.Errorf("%s gives %d entries of other users, want %d", what, left, others)
 		}
 		if x.MinEntries == 0 && what == "Log" && redacted != len(was)-others {
-			x.Errorf("%s gives %d redacted entries, there were %d", what, redacted, len(was)-others)
+			x.Errorf("%s gives %d redacted entries, want %d", what, redacted, len(was)-others)
 		}
 	}
 	for _, e := range x.history(u, 0, store.MaxFeedGroup) {
@@ -110,7 +110,7 @@ func eraseRedacts(x *suite) {
 		x.update(other, note(fmt.Sprint("note", i)))
 	}
 	deleted := x.deleteUser(u)
-	last = x.update(other, nothing).At
+	last = x.update(other, noEdit).At
 	was := x.entries(0, last)
 	otherHistory := x.history(other, 0, 100)
 	x.erase(u)
@@ -118,7 +118,7 @@ func eraseRedacts(x *suite) {
 		x.Helper()
 		x.checkErased(u, was)
 		if h := x.history(other, 0, 100); !slices.Equal(h, otherHistory) {
-			x.Errorf("another's history was %+v and is %+v", otherHistory, h)
+			x.Errorf("the history of another user was %+v and is now %+v", otherHistory, h)
 		}
 		records, _ := x.read(u, other)
 		if len(records) != 2 || records[0].State.UserState != presence.UserDeleted || records[0].State.Revision != deleted.State.Revision || records[0].At != deleted.At {
@@ -129,7 +129,7 @@ func eraseRedacts(x *suite) {
 	x.Store = x.Reopen(x.T)
 	check()
 	// The user can still be updated.
-	next := x.update(u, nothing)
+	next := x.update(u, noEdit)
 	if h := x.history(u, 0, 1); len(h) != 1 || h[0].At != next.At || h[0].Before.Note != "" {
 		x.Errorf("the history continues with %+v", h)
 	}
@@ -173,7 +173,7 @@ func eraseWhileUpdated(x *suite) {
 	go func() {
 		for i := range updates {
 			by := store.By{Cause: store.CauseNote, Actor: store.Actor{User: secret}}
-			if _, err := x.Store.Update(x.ctx, u, ByHand(by, edit(note(fmt.Sprint(secret, i))))); err != nil {
+			if _, err := x.Store.Update(x.ctx, u, UpdateFunc(by, edit(note(fmt.Sprint(secret, i))))); err != nil {
 				written <- err
 				return
 			}
@@ -198,7 +198,7 @@ func eraseWhileUpdated(x *suite) {
 	if len(records) != 1 || records[0].State.Note.Text != fmt.Sprint(secret, updates-1) {
 		x.Fatalf("the record is %+v", records)
 	}
-	last := x.update(user("other"), nothing).At
+	last := x.update(user("other"), noEdit).At
 	for _, e := range x.entries(0, last) {
 		if e.User == u && !isRedacted(e, e) {
 			x.Errorf("the log has %+v", e)
@@ -206,7 +206,7 @@ func eraseWhileUpdated(x *suite) {
 	}
 	h := x.history(u, 0, 100)
 	if x.MinEntries == 0 && (len(h) != updates || h[updates-1].Gap) {
-		x.Errorf("the history has %d entries, made were %d", len(h), updates)
+		x.Errorf("the history has %d entries, want %d", len(h), updates)
 	}
 	// The next update is logged in full.
 	next := x.update(u, note("after"))

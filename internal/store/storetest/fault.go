@@ -37,7 +37,7 @@ type Faulty struct {
 	down   error
 }
 
-// A fault is an error returned instead of the call or, if applied, after it.
+// A fault makes a call return err. If applied is set, the call takes effect first.
 type fault struct {
 	err     error
 	applied bool
@@ -48,8 +48,7 @@ func Fault(s store.Store) *Faulty {
 	return &Faulty{Store: s, calls: make(map[Method]int), faults: make(map[Method]map[int]fault)}
 }
 
-// Fail makes the nth call of m from now (the next is 1) return err, and do
-// nothing.
+// Fail makes the nth call of m from now (the next is 1) return err without any effect.
 func (f *Faulty) Fail(m Method, nth int, err error) { f.plan(m, nth, fault{err: err}) }
 
 // LoseAnswer makes the nth call of m from now take effect and return
@@ -65,15 +64,15 @@ func (f *Faulty) Down(err error) {
 	f.down = err
 }
 
-// Fired is how many calls failed so far. A test checks it, because a test in which no
-// fault fired proves nothing.
+// Fired is the number of injected faults so far. A test checks it, because it proves
+// nothing if no fault was injected.
 func (f *Faulty) Fired() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.fired
 }
 
-// Calls is how often m was called.
+// Calls is the number of calls of m.
 func (f *Faulty) Calls(m Method) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -106,12 +105,12 @@ func (f *Faulty) nextFault(m Method) (fault, bool) {
 
 // Update implements store.Store.
 func (f *Faulty) Update(ctx context.Context, u store.User, fn store.Decide) (store.Record, error) {
-	planned, spoilt := f.nextFault(Update)
-	if spoilt && !planned.applied {
+	planned, injected := f.nextFault(Update)
+	if injected && !planned.applied {
 		return store.Record{}, planned.err
 	}
 	record, err := f.Store.Update(ctx, u, fn)
-	if spoilt {
+	if injected {
 		return store.Record{}, planned.err
 	}
 	return record, err
@@ -119,12 +118,12 @@ func (f *Faulty) Update(ctx context.Context, u store.User, fn store.Decide) (sto
 
 // Write implements store.Store.
 func (f *Faulty) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
-	planned, spoilt := f.nextFault(Write)
-	if spoilt && !planned.applied {
+	planned, injected := f.nextFault(Write)
+	if injected && !planned.applied {
 		return planned.err
 	}
 	err := f.Store.Write(ctx, account, docs...)
-	if spoilt {
+	if injected {
 		return planned.err
 	}
 	return err
@@ -132,7 +131,7 @@ func (f *Faulty) Write(ctx context.Context, account presence.AccountID, docs ...
 
 // Read implements store.Store.
 func (f *Faulty) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
-	if planned, spoilt := f.nextFault(Read); spoilt {
+	if planned, injected := f.nextFault(Read); injected {
 		return nil, store.Cursor{}, planned.err
 	}
 	return f.Store.Read(ctx, us)
@@ -140,7 +139,7 @@ func (f *Faulty) Read(ctx context.Context, us []store.User) ([]store.Record, sto
 
 // Load implements store.Store.
 func (f *Faulty) Load(ctx context.Context, account presence.AccountID, keys ...store.Key) ([]store.Doc, error) {
-	if planned, spoilt := f.nextFault(Load); spoilt {
+	if planned, injected := f.nextFault(Load); injected {
 		return nil, planned.err
 	}
 	return f.Store.Load(ctx, account, keys...)
@@ -148,7 +147,7 @@ func (f *Faulty) Load(ctx context.Context, account presence.AccountID, keys ...s
 
 // List implements store.Store.
 func (f *Faulty) List(ctx context.Context, account presence.AccountID, collection, after string, limit int) ([]store.Doc, error) {
-	if planned, spoilt := f.nextFault(List); spoilt {
+	if planned, injected := f.nextFault(List); injected {
 		return nil, planned.err
 	}
 	return f.Store.List(ctx, account, collection, after, limit)
@@ -156,7 +155,7 @@ func (f *Faulty) List(ctx context.Context, account presence.AccountID, collectio
 
 // Feed implements store.Store.
 func (f *Faulty) Feed(ctx context.Context, after store.Position, fn func([]store.Entry) error) error {
-	if planned, spoilt := f.nextFault(Feed); spoilt {
+	if planned, injected := f.nextFault(Feed); injected {
 		return planned.err
 	}
 	return f.Store.Feed(ctx, after, fn)
@@ -164,7 +163,7 @@ func (f *Faulty) Feed(ctx context.Context, after store.Position, fn func([]store
 
 // Log implements store.Store.
 func (f *Faulty) Log(ctx context.Context, after store.Position, limit int) ([]store.Entry, error) {
-	if planned, spoilt := f.nextFault(Log); spoilt {
+	if planned, injected := f.nextFault(Log); injected {
 		return nil, planned.err
 	}
 	return f.Store.Log(ctx, after, limit)
@@ -172,7 +171,7 @@ func (f *Faulty) Log(ctx context.Context, after store.Position, limit int) ([]st
 
 // PositionAt implements store.Store.
 func (f *Faulty) PositionAt(ctx context.Context, t time.Time) (store.Position, error) {
-	if planned, spoilt := f.nextFault(PositionAt); spoilt {
+	if planned, injected := f.nextFault(PositionAt); injected {
 		return 0, planned.err
 	}
 	return f.Store.PositionAt(ctx, t)
@@ -180,7 +179,7 @@ func (f *Faulty) PositionAt(ctx context.Context, t time.Time) (store.Position, e
 
 // History implements store.Store.
 func (f *Faulty) History(ctx context.Context, u store.User, before store.Position, limit int) ([]store.Entry, error) {
-	if planned, spoilt := f.nextFault(History); spoilt {
+	if planned, injected := f.nextFault(History); injected {
 		return nil, planned.err
 	}
 	return f.Store.History(ctx, u, before, limit)
@@ -188,12 +187,12 @@ func (f *Faulty) History(ctx context.Context, u store.User, before store.Positio
 
 // Erase implements store.Store.
 func (f *Faulty) Erase(ctx context.Context, u store.User) error {
-	planned, spoilt := f.nextFault(Erase)
-	if spoilt && !planned.applied {
+	planned, injected := f.nextFault(Erase)
+	if injected && !planned.applied {
 		return planned.err
 	}
 	err := f.Store.Erase(ctx, u)
-	if spoilt {
+	if injected {
 		return planned.err
 	}
 	return err

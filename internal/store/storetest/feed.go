@@ -16,7 +16,7 @@ var feedTests = []namedTest{
 	{"Entries", feedEntries},
 	{"OrderUnderLoad", feedOrder},
 	{"ResumesAnywhere", feedResumes},
-	{"Wakes", feedWakes},
+	{"DeliversOnCommit", feedOnCommit},
 	{"Ends", feedEnds},
 }
 
@@ -44,7 +44,7 @@ func (x *suite) entries(after, last store.Position) []store.Entry {
 
 func feedEntries(x *suite) {
 	by := store.By{Cause: store.CauseClaim, Actor: store.Actor{User: "boss", App: "app"}}
-	first, err := x.Store.Update(x.ctx, user("u"), ByHand(by, edit(func(s *presence.State) {
+	first, err := x.Store.Update(x.ctx, user("u"), UpdateFunc(by, edit(func(s *presence.State) {
 		s.Claims = []presence.Claim{{ID: "c", Source: presence.Manual, Status: presence.OutOfOffice, Since: s.At}}
 		s.Note.Text = "away"
 	})))
@@ -65,16 +65,16 @@ func feedEntries(x *suite) {
 		x.Errorf("by is %+v, want %+v", e.By, by)
 	}
 	if e.Before.Status != presence.Offline || e.Before.Revision != 0 || e.After.Status != presence.OutOfOffice || e.After.Note != "away" {
-		x.Errorf("the first entry goes from %+v to %+v", e.Before, e.After)
+		x.Errorf("the first entry has Before %+v and After %+v", e.Before, e.After)
 	}
 	shown, _ := presence.Compose(*second.State, second.State.At)
 	if entries[1].After != shown || entries[1].Before != entries[0].After {
-		x.Errorf("the second entry goes from %+v to %+v; want %+v to %+v", entries[1].Before, entries[1].After, entries[0].After, shown)
+		x.Errorf("the second entry has Before %+v and After %+v; want %+v and %+v", entries[1].Before, entries[1].After, entries[0].After, shown)
 	}
 }
 
-// feedOrder: each user's entries come in order, up to the last, and an entry after
-// dropped ones has a Gap.
+// feedOrder: Feed delivers each user's entries in order, including the last, and an entry
+// after dropped ones has a Gap.
 func feedOrder(x *suite) {
 	const each, targets = 25, 5
 	total := each * x.Callers
@@ -91,7 +91,7 @@ func feedOrder(x *suite) {
 	for w := range x.Callers {
 		writing.Go(func() {
 			for i := range each {
-				if _, err := x.Store.Update(x.ctx, user(fmt.Sprint("u", (w+i)%targets)), ByHand(store.By{}, edit(note(fmt.Sprint(w, i))))); err != nil {
+				if _, err := x.Store.Update(x.ctx, user(fmt.Sprint("u", (w+i)%targets)), UpdateFunc(store.By{}, edit(note(fmt.Sprint(w, i))))); err != nil {
 					x.Errorf("Update: %v", err)
 				}
 			}
@@ -119,7 +119,7 @@ func feedOrder(x *suite) {
 			x.Fatalf("%s: revision %d came after %d", e.User.ID, e.Revision, newest[e.User])
 		}
 		if missing := e.Before != shown[e.User]; missing != e.Gap || missing && x.MinEntries == 0 {
-			x.Errorf("%s: revision %d came after %d, and it goes from %+v, the one before it to %+v, gap: %v",
+			x.Errorf("%s: revision %d came after %d with Before %+v, but the previous entry has After %+v; gap: %v",
 				e.User.ID, e.Revision, newest[e.User], e.Before, shown[e.User], e.Gap)
 		}
 		last, newest[e.User], shown[e.User] = e.At, e.Revision, e.After
@@ -153,9 +153,9 @@ func feedResumes(x *suite) {
 	}
 }
 
-// feedWakes: each reader gets an entry when it is committed, and a read after that
+// feedOnCommit: each reader gets an entry when it is committed, and a read after that
 // includes its change.
-func feedWakes(x *suite) {
+func feedOnCommit(x *suite) {
 	const followers = 3
 	entries := make(chan store.Entry, followers)
 	for range followers {
@@ -169,7 +169,7 @@ func feedWakes(x *suite) {
 		})
 	}
 	for range 10 {
-		r := x.update(user("u"), nothing)
+		r := x.update(user("u"), noEdit)
 		for range followers {
 			if e := receive(x, entries, "an entry"); e.At != r.At {
 				x.Fatalf("the entry is at %d, want %d", e.At, r.At)
@@ -195,7 +195,7 @@ func feedEnds(x *suite) {
 		if len(group) == 0 {
 			return nil
 		}
-		if _, err := x.Store.Update(x.ctx, user("v"), ByHand(store.By{}, edit(nothing))); err != nil {
+		if _, err := x.Store.Update(x.ctx, user("v"), UpdateFunc(store.By{}, edit(noEdit))); err != nil {
 			return err
 		}
 		return errEnough

@@ -26,7 +26,7 @@ func largestRecord(x *suite) {
 	}
 }
 
-// fillToLimits fills a state to every limit, with text of the most bytes.
+// fillToLimits fills a state up to every limit, with text of the largest size in bytes.
 func fillToLimits(s *presence.State) {
 	id := func(kind string, i int) string {
 		begin := fmt.Sprint(kind, i, "-")

@@ -14,7 +14,7 @@ var limitTests = []namedTest{
 	{"Documents", docLimits},
 	{"LargestRecord", largestRecord},
 	{"EndedContexts", endedContexts},
-	{"Check", checks},
+	{"HealthyStore", healthyStore},
 }
 
 func (x *suite) wantTooLarge(what string, err error) {
@@ -34,7 +34,7 @@ func keyLimits(x *suite) {
 	}
 	x.write(presence.AccountID(most), doc(most, most, "v"))
 	for _, u := range []store.User{{Account: "a", ID: presence.UserID(more)}, {Account: presence.AccountID(more), ID: "u"}} {
-		_, err := x.Store.Update(x.ctx, u, ByHand(store.By{}, edit(nothing)))
+		_, err := x.Store.Update(x.ctx, u, UpdateFunc(store.By{}, edit(noEdit)))
 		x.wantTooLarge("Update", err)
 		_, _, err = x.Store.Read(x.ctx, []store.User{u})
 		x.wantTooLarge("Read", err)
@@ -63,7 +63,7 @@ func docLimits(x *suite) {
 	}
 	x.wantTooLarge("Write", x.Store.Write(x.ctx, acme, many...))
 	if err := x.Store.Write(x.ctx, acme, doc("c", "twice", "v"), doc("c", "twice", "w")); err == nil {
-		x.Error("one document twice in a write was accepted")
+		x.Error("a write with the same document twice was accepted")
 	}
 	for i := range many {
 		many[i].Value = []byte(largest)
@@ -94,7 +94,7 @@ func endedContexts(x *suite) {
 	}
 }
 
-func checks(x *suite) {
+func healthyStore(x *suite) {
 	if err := x.Store.Check(x.ctx); err != nil {
 		x.Errorf("Check of a healthy store: %v", err)
 	}

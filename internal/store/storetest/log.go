@@ -104,7 +104,7 @@ func logPages(x *suite) {
 		}
 	}
 	if got := x.page(made[9]+1000, 10); len(got) != 0 {
-		x.Errorf("above the end there are %v", positions(got))
+		x.Errorf("after the end the log has %v", positions(got))
 	}
 }
 
@@ -152,8 +152,8 @@ func historyPages(x *suite) {
 	}
 }
 
-// historyAgrees: with concurrent writers whose functions run twice, each history that
-// is read is a contiguous part of the user's entries in the log.
+// historyAgrees: with concurrent writers whose functions run twice, each history is a
+// contiguous part of the user's entries in the log.
 func historyAgrees(x *suite) {
 	const each, targets = 12, 4
 	histories := make(chan []store.Entry, x.Callers*each)
@@ -163,7 +163,7 @@ func historyAgrees(x *suite) {
 		writing.Go(func() {
 			for i := range each {
 				u := user(fmt.Sprint("u", (w+i)%targets))
-				if _, err := twice.Update(x.ctx, u, ByHand(store.By{}, edit(note(fmt.Sprint(w, i))))); err != nil {
+				if _, err := twice.Update(x.ctx, u, UpdateFunc(store.By{}, edit(note(fmt.Sprint(w, i))))); err != nil {
 					x.Errorf("Update: %v", err)
 				}
 				h, err := x.Store.History(x.ctx, u, 0, 8)
@@ -176,7 +176,7 @@ func historyAgrees(x *suite) {
 	}
 	writing.Wait()
 	close(histories)
-	last := x.update(user("end"), nothing).At
+	last := x.update(user("end"), noEdit).At
 	log := make(map[store.User][]store.Entry)
 	for _, e := range x.entries(0, last) {
 		e.Gap = false
@@ -201,12 +201,12 @@ func historyAgrees(x *suite) {
 // later.
 func positionAtEdges(x *suite) {
 	if at, err := x.Store.PositionAt(x.ctx, time.Now()); err != nil || at != 0 {
-		x.Errorf("in an empty log it is %d, %v", at, err)
+		x.Errorf("PositionAt in an empty log: %d, %v", at, err)
 	}
 	var made []store.Position
 	for i := range 6 {
 		x.pause(instant(2 * time.Millisecond))
-		made = append(made, x.update(user(fmt.Sprint("u", i%2)), nothing).At)
+		made = append(made, x.update(user(fmt.Sprint("u", i%2)), noEdit).At)
 	}
 	all := x.entries(0, made[5])
 	from := func(t time.Time, want []store.Entry) {
@@ -216,7 +216,7 @@ func positionAtEdges(x *suite) {
 			x.Fatalf("PositionAt: %v", err)
 		}
 		if got := x.page(at, 100); !slices.Equal(positions(got), positions(want)) {
-			x.Errorf("from %v there are %v, want %v", t, positions(got), positions(want))
+			x.Errorf("the entries from %v are %v, want %v", t, positions(got), positions(want))
 		}
 	}
 	for i, e := range all {
@@ -249,7 +249,7 @@ func positionAtClockSteps(x *suite) {
 			i = len(all)
 		}
 		if i > 0 && !all[i-1].Time.Before(t) || i < len(all) && all[i].Time.Before(t) {
-			x.Errorf("%v from now it is %d, between the entries of %v", ahead, at, all)
+			x.Errorf("PositionAt %v from now is %d, which does not separate the entries %v", ahead, at, all)
 		}
 	}
 }
@@ -258,13 +258,13 @@ func positionAtClockSteps(x *suite) {
 // gets a Gap.
 func droppedEntries(x *suite) {
 	if x.DropLog == nil {
-		x.Skip("this backend has no way to drop entries in a test")
+		x.Skip("the backend cannot drop entries in tests")
 	}
 	x.pause(instant(2 * time.Millisecond))
 	made := x.fill(7) // u0 u1 u2 u0 u1 u2 u0
 	oldest := x.entries(0, made[6])[4]
 	x.DropLog(x.T, made[3])
-	made = append(made, x.update(user("u2"), nothing).At, x.update(user("new"), nothing).At)
+	made = append(made, x.update(user("u2"), noEdit).At, x.update(user("new"), noEdit).At)
 	gaps := func(entries []store.Entry) (gaps []store.Position) {
 		for _, e := range entries {
 			if e.Gap {
@@ -277,8 +277,8 @@ func droppedEntries(x *suite) {
 		x.Helper()
 		for i, want := range [][]store.Position{
 			{made[4], made[5], made[6]},
-			{made[4], made[5], made[6]}, // a reader of the first entry has none of the other users
-			{made[5], made[6]},          // a reader of the second has all dropped entries of u1
+			{made[4], made[5], made[6]}, // a reader of the first entry has read no entries of the other users
+			{made[5], made[6]},          // a reader of the second entry has read all dropped entries of u1
 			{made[6]},
 			{},
 		} {
@@ -288,20 +288,20 @@ func droppedEntries(x *suite) {
 			}
 			followed := x.entries(after, made[8])
 			if !slices.Equal(positions(followed), made[4:]) || !slices.Equal(gaps(followed), want) {
-				x.Errorf("after %d come %v with gaps before %v, want %v with %v", after, positions(followed), gaps(followed), made[4:], want)
+				x.Errorf("after %d Feed gave %v with gaps before %v, want %v with %v", after, positions(followed), gaps(followed), made[4:], want)
 			}
 			if page := x.page(after, 100); !slices.Equal(page, followed) {
-				x.Errorf("after %d the log is %+v, Feed gave %+v", after, page, followed)
+				x.Errorf("after %d Log gave %+v, Feed gave %+v", after, page, followed)
 			}
 		}
 		for u, want := range map[string][]store.Position{"u0": {made[6]}, "u1": {made[4]}, "u2": {made[7], made[5]}, "new": {made[8]}} {
 			h := x.history(user(u), 0, 100)
 			if !slices.Equal(positions(h), want) || h[len(h)-1].Gap != (u != "new") {
-				x.Errorf("the history of %s is %v, and a gap before: %v", u, positions(h), h[len(h)-1].Gap)
+				x.Errorf("the history of %s is %v, with Gap on the last: %v", u, positions(h), h[len(h)-1].Gap)
 			}
 		}
 		if h := x.history(user("u2"), 0, 1); len(h) != 1 || h[0].Gap {
-			x.Errorf("a page of a history has a gap before %+v", h)
+			x.Errorf("a page that is not the last has a Gap: %+v", h)
 		}
 		for _, before := range []store.Position{1, made[3], made[4]} {
 			if h := x.history(user("u1"), before, 100); len(h) != 0 {
@@ -323,14 +323,14 @@ func droppedEntries(x *suite) {
 // damaged, and the entries after it follow.
 func damagedEntry(x *suite) {
 	if x.Damage == nil {
-		x.Skip("this backend has no way to damage an entry in a test")
+		x.Skip("the backend cannot damage entries in tests")
 	}
 	made := x.fill(3)
-	made = append(made, x.update(user("damaged"), nothing).At)
+	made = append(made, x.update(user("damaged"), noEdit).At)
 	x.Damage(x.T, made[3])
 	x.pause(instant(2 * time.Millisecond))
 	for range 3 {
-		made = append(made, x.update(user("u0"), nothing).At)
+		made = append(made, x.update(user("u0"), noEdit).At)
 	}
 	check := func() {
 		x.Helper()
@@ -373,15 +373,15 @@ func logReopened(x *suite) {
 	}
 	x.Store = x.Reopen(x.T)
 	if after := x.entries(0, made[8]); !slices.Equal(before, after) {
-		x.Errorf("the log was %+v and is %+v", before, after)
+		x.Errorf("the log was %+v and is now %+v", before, after)
 	}
 	if again := x.history(user("u1"), 0, 100); !slices.Equal(h, again) {
-		x.Errorf("the history was %+v and is %+v", h, again)
+		x.Errorf("the history was %+v and is now %+v", h, again)
 	}
 	if again, err := x.Store.PositionAt(x.ctx, before[4].Time); err != nil || again != at {
-		x.Errorf("PositionAt was %d and is %d, %v", at, again, err)
+		x.Errorf("PositionAt was %d and is now %d, %v", at, again, err)
 	}
-	next := x.update(user("u1"), nothing)
+	next := x.update(user("u1"), noEdit)
 	if h := x.history(user("u1"), 0, 2); len(h) != 2 || h[0].At != next.At || h[1].At != made[7] {
 		x.Errorf("the history continues with %+v", h)
 	}

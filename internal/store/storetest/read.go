@@ -19,9 +19,9 @@ var readTests = []namedTest{
 }
 
 func orderAndMissing(x *suite) {
-	x.update(user("b"), nothing)
-	x.update(user("a"), nothing)
-	x.update(store.User{Account: "other", ID: "c"}, nothing)
+	x.update(user("b"), noEdit)
+	x.update(user("a"), noEdit)
+	x.update(store.User{Account: "other", ID: "c"}, noEdit)
 	records, _ := x.read(users("a", "c", "b", "a")...)
 	if got, want := recordIDs(records), "[a b a]"; got != want {
 		x.Errorf("Read gave %s, want %s", got, want)
@@ -33,29 +33,29 @@ func orderAndMissing(x *suite) {
 
 func changedAfterCursor(x *suite) {
 	for _, id := range []string{"a", "b", "c"} {
-		x.update(user(id), nothing)
+		x.update(user(id), noEdit)
 	}
 	_, cursor := x.read(users("a", "b", "c")...)
 	if records, _ := x.changed(cursor, users("a", "b", "c")...); len(records) != 0 {
-		x.Errorf("nothing changed, and these did %s", recordIDs(records))
+		x.Errorf("Read has changes, but nothing changed: %s", recordIDs(records))
 	}
-	x.update(user("b"), nothing)
-	x.update(user("d"), nothing)
-	x.update(user("b"), nothing)
+	x.update(user("b"), noEdit)
+	x.update(user("d"), noEdit)
+	x.update(user("b"), noEdit)
 	records, next := x.changed(cursor, users("c", "b", "a", "d")...)
 	if got, want := recordIDs(records), "[b d]"; got != want {
-		x.Errorf("these changed: %s, want %s", got, want)
+		x.Errorf("changed since the cursor: %s, want %s", got, want)
 	}
 	if records, _ := x.changed(next, users("a", "b", "c", "d")...); len(records) != 0 {
-		x.Errorf("after the newest cursor these changed: %s", recordIDs(records))
+		x.Errorf("changed since the newest cursor: %s, want none", recordIDs(records))
 	}
 	if records, _ := x.changed(store.Cursor{}, users("a", "b", "none")...); recordIDs(records) != "[a b]" {
-		x.Errorf("after the zero cursor these changed: %s, want all", recordIDs(records))
+		x.Errorf("changed since the zero cursor: %s, want all", recordIDs(records))
 	}
 }
 
 func foreignCursor(x *suite) {
-	x.update(user("a"), nothing)
+	x.update(user("a"), noEdit)
 	_, cursor := x.read(user("a"))
 	if at, err := cursor.Position(x.Store.Epoch()); err != nil || at == 0 {
 		x.Errorf("the cursor is at %d of epoch %q: %v", at, x.Store.Epoch(), err)
@@ -77,7 +77,7 @@ func noChangeSkipped(x *suite) {
 	for w := range us {
 		writing.Go(func() {
 			for range each {
-				if _, err := x.Store.Update(x.ctx, us[w], ByHand(store.By{}, edit(nothing))); err != nil {
+				if _, err := x.Store.Update(x.ctx, us[w], UpdateFunc(store.By{}, edit(noEdit))); err != nil {
 					x.Errorf("Update: %v", err)
 					return
 				}

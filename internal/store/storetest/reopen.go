@@ -41,7 +41,7 @@ func fullState(s *presence.State) {
 
 func statesSurvive(x *suite) {
 	want := x.update(user("whole"), fullState)
-	bare := x.update(user("bare"), nothing)
+	bare := x.update(user("bare"), noEdit)
 	epoch := x.Store.Epoch()
 	x.Store = x.Reopen(x.T)
 	records, _ := x.read(users("whole", "bare")...)
@@ -55,26 +55,26 @@ func statesSurvive(x *suite) {
 		x.Errorf("the bare state is %+v, it was %+v", *records[1].State, *bare.State)
 	}
 	if x.Store.Epoch() != epoch {
-		x.Errorf("the epoch went from %q to %q over a clean close", epoch, x.Store.Epoch())
+		x.Errorf("a clean close changed the epoch from %q to %q", epoch, x.Store.Epoch())
 	}
 }
 
 func positionsContinue(x *suite) {
 	var last store.Record
 	for range 5 {
-		last = x.update(user("u"), nothing)
+		last = x.update(user("u"), noEdit)
 	}
 	_, cursor := x.read(user("u"))
 	x.Store = x.Reopen(x.T)
 	if records, _ := x.changed(cursor, user("u")); len(records) != 0 {
-		x.Errorf("nothing changed while it was closed, and these did: %+v", records)
+		x.Errorf("Read has changes, but nothing changed while the store was closed: %+v", records)
 	}
-	next := x.update(user("u"), nothing)
+	next := x.update(user("u"), noEdit)
 	if next.At <= last.At || next.State.Revision <= last.State.Revision {
 		x.Errorf("after reopening: position %d after %d, revision %d after %d", next.At, last.At, next.State.Revision, last.State.Revision)
 	}
 	if records, _ := x.changed(cursor, user("u")); len(records) != 1 {
-		x.Errorf("after reopening these changed: %+v", records)
+		x.Errorf("changed since reopening: %+v, want one record", records)
 	}
 }
 
@@ -105,17 +105,17 @@ func dueSurvives(x *suite) {
 	x.Store = x.Reopen(x.T)
 	fired, _ := x.runDue(clearClaims)
 	instants := map[store.User]time.Time{user("passed"): passed, user("ahead"): ahead}
-	for len(instants) > 0 { // in any order, if opening took so long that both are due
-		f := receive(x, fired, "what was due while it was closed, or is due later")
+	for len(instants) > 0 { // in any order: both are due if opening took long
+		f := receive(x, fired, "the firing of a user")
 		if due, ok := instants[f.user]; !ok || f.at.Before(due) {
-			x.Errorf("%s fired again, or too early", f.user.ID)
+			x.Errorf("%s fired twice, or too early", f.user.ID)
 		}
 		delete(instants, f.user)
 	}
 }
 
 func callsAfterClose(x *suite) {
-	x.update(user("u"), nothing)
+	x.update(user("u"), noEdit)
 	ended := make(chan error, 2)
 	go func() { ended <- x.Store.Feed(x.ctx, 0, func([]store.Entry) error { return nil }) }()
 	go func() { ended <- x.Store.Due(x.ctx, func([]store.User) error { return nil }) }()
@@ -130,7 +130,7 @@ func callsAfterClose(x *suite) {
 			x.Errorf("a reader of a closed store ended with %v", err)
 		}
 	}
-	_, update := x.Store.Update(x.ctx, user("u"), ByHand(store.By{}, edit(nothing)))
+	_, update := x.Store.Update(x.ctx, user("u"), UpdateFunc(store.By{}, edit(noEdit)))
 	_, _, read := x.Store.Read(x.ctx, users("other"))
 	_, load := x.Store.Load(x.ctx, acme, key("c", "k"))
 	_, list := x.Store.List(x.ctx, acme, "c", "", 1)

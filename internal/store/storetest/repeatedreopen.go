@@ -20,7 +20,7 @@ var repeatedReopenTests = []namedTest{
 	{"ExpiresOnce", expiresOnce},
 }
 
-// reopens is how often these tests reopen a store.
+// reopens is the number of times that these tests reopen a store.
 const reopens = 3
 
 // cursorsStayValid: a read after a cursor finds exactly the records that changed since,
@@ -36,7 +36,7 @@ func cursorsStayValid(x *suite) {
 	for round := range reopens {
 		for i := range 6 {
 			u := us[(round+i*i)%len(us)]
-			newest[u] = x.update(u, nothing).State.Revision
+			newest[u] = x.update(u, noEdit).State.Revision
 			_, cursor := x.read(us...)
 			cursors = append(cursors, issued{cursor, maps.Clone(newest)})
 		}
@@ -50,7 +50,7 @@ func cursorsStayValid(x *suite) {
 			}
 			records, _ := x.changed(c.cursor, us...)
 			if got := recordIDs(records); got != ids(want) {
-				x.Errorf("opened %d times: after cursor %d of %d these changed: %s, want %s", round+1, i, len(cursors), got, ids(want))
+				x.Errorf("opened %d times: changed since cursor %d of %d: %s, want %s", round+1, i, len(cursors), got, ids(want))
 			}
 		}
 	}
@@ -74,7 +74,7 @@ func nothingReused(x *suite) {
 	for round := range reopens {
 		makeDoc(round) // right after opening, and again right before closing
 		for range 3 {
-			next := x.update(user("u"), nothing)
+			next := x.update(user("u"), noEdit)
 			if last.State != nil && (next.At <= last.At || next.State.Revision <= last.State.Revision) {
 				x.Errorf("opened %d times: position %d after %d, revision %d after %d",
 					round, next.At, last.At, next.State.Revision, last.State.Revision)
@@ -112,7 +112,7 @@ func feedResumesAfterReopen(x *suite) {
 				continue // delivered before
 			}
 			if e.Before != shown[e.User] || e.Gap {
-				x.Errorf("the entry at %d goes from %+v (gap: %v), the one before it went to %+v", e.At, e.Before, e.Gap, shown[e.User])
+				x.Errorf("the entry at %d has Before %+v (gap: %v), but the previous entry has After %+v", e.At, e.Before, e.Gap, shown[e.User])
 			}
 			last, shown[e.User], got = e.At, e.After, append(got, e.At)
 		}
@@ -132,7 +132,7 @@ func expiresOnce(x *suite) {
 	fired, stop := x.runDue(clearClaims)
 	x.update(user("first"), outUntil(instant(x.Ahead)))
 	x.update(user("second"), outUntil(instant(4*x.Ahead)))
-	if f := receive(x, fired, "the first end"); f.user != user("first") {
+	if f := receive(x, fired, "the first expiry"); f.user != user("first") {
 		x.Errorf("%s fired first", f.user.ID)
 	}
 	if err := stop(); !errors.Is(err, context.Canceled) {
@@ -140,17 +140,17 @@ func expiresOnce(x *suite) {
 	}
 	x.Store = x.Reopen(x.T)
 	fired, _ = x.runDue(clearClaims)
-	if f := receive(x, fired, "the second end"); f.user != user("second") {
-		x.Errorf("%s fired after opening again", f.user.ID)
+	if f := receive(x, fired, "the second expiry"); f.user != user("second") {
+		x.Errorf("%s fired after reopening", f.user.ID)
 	}
 	x.wantNoneFired(fired, instant(2*x.Ahead))
-	ends := make(map[store.User]int)
-	for _, e := range x.entries(0, x.update(user("last"), nothing).At) {
+	expiries := make(map[store.User]int)
+	for _, e := range x.entries(0, x.update(user("last"), noEdit).At) {
 		if e.By.Cause == store.CauseTime {
-			ends[e.User]++
+			expiries[e.User]++
 		}
 	}
-	if ends[user("first")] != 1 || ends[user("second")] != 1 {
-		x.Errorf("ends in the log: %v, want one of each", ends)
+	if expiries[user("first")] != 1 || expiries[user("second")] != 1 {
+		x.Errorf("expiries in the log: %v, want one for each user", expiries)
 	}
 }

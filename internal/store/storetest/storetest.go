@@ -1,13 +1,13 @@
-// Package storetest is the contract of package store as tests. Every backend
-// runs all of it, so that the layers above need not distinguish them.
+// Package storetest tests the contract of package store. Every backend runs all tests, so
+// that the layers above do not depend on which backend they run on.
 //
 // It also has two stores for the tests of other packages: [Twice] runs each update
-// function twice, as a backend may. [Fault] makes chosen calls fail, or take effect
-// and lose their answer.
+// function twice, as a backend may. [Fault] makes chosen calls fail, or lose their response
+// after they took effect.
 //
-// It is separate from the backends because they share it. It knows no rule of
-// presence: its states are made by hand. It must not assume more than store.Store
-// promises: what may differ, such as lateness, is a field of [Backend].
+// It is separate from the backends because they share it. It does not apply the rules of
+// package presence: the tests construct their states. It must not assume more than
+// store.Store promises. Permitted differences, such as lateness, are fields of [Backend].
 package storetest
 
 import (
@@ -22,29 +22,28 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// A Backend is what is tested.
+// A Backend is the backend under test.
 type Backend struct {
 	// Open makes a new, empty store, and closes it when the test ends.
 	Open func(t *testing.T) Opened
 	// Bubble runs each test in a bubble of testing/synctest. The store's clock
 	// must then be time.Now, and all its goroutines must run in the bubble.
 	Bubble bool
-	// Lateness is how late Due may be when the machine does nothing else.
+	// Lateness is how late Due may be on an idle machine.
 	Lateness time.Duration
 	// Ahead is how far in the future tests set timers. Storing two of them must take
 	// less time than that, even on a busy machine. Zero: 400 ms.
 	Ahead time.Duration
 	// Callers is how many goroutines the concurrent tests use; zero: 16.
 	Callers int
-	// MinEntries is the least number of entries that the log has of a user whose record
-	// changes too often for the engine. The entry after dropped ones has a Gap. Zero: no
-	// entries are dropped.
+	// MinEntries is for an engine that drops log entries of a user whose record changes too
+	// often: the least number of entries that the log keeps of such a user. The entry after
+	// dropped ones has a Gap. Zero: no entries are dropped.
 	MinEntries int
-	// Parallel runs tests in parallel. It helps where they mostly wait, which they do
-	// not in a bubble.
+	// Parallel runs tests in parallel. This helps outside a bubble, where they mostly wait.
 	Parallel bool
-	// Tests chooses by name, "Theme/Test", for a backend that also runs all of
-	// them elsewhere; nil: all.
+	// Tests selects tests by name, "Theme/Test", for a configuration of a backend that
+	// also runs all of them in another one; nil: all.
 	Tests func(name string) bool
 }
 
@@ -85,13 +84,13 @@ func Run(t *testing.T, b Backend) {
 		{"Limits", limitTests},
 	} {
 		t.Run(theme.name, func(t *testing.T) {
-			b.each(t, theme.name, theme.tests, false)
+			b.runTests(t, theme.name, theme.tests, false)
 		})
 	}
-	t.Run("UpdateTwice", func(t *testing.T) { b.each(t, "UpdateTwice", updateTests, true) })
+	t.Run("UpdateTwice", func(t *testing.T) { b.runTests(t, "UpdateTwice", updateTests, true) })
 }
 
-func (b Backend) each(t *testing.T, theme string, tests []namedTest, twice bool) {
+func (b Backend) runTests(t *testing.T, theme string, tests []namedTest, twice bool) {
 	for _, test := range tests {
 		if b.Tests != nil && !b.Tests(theme+"/"+test.name) {
 			continue
@@ -116,8 +115,8 @@ func (b Backend) run(t *testing.T, fn func(*suite), twice bool) {
 		if twice {
 			opened.Store = Twice(opened.Store)
 		}
-		// The tickers of a store keep a bubble busy, so a test that waits for
-		// something that does not happen would otherwise never end.
+		// A bubble does not detect a deadlock while the store has tickers. The timeout ends
+		// a test that waits for an event that does not happen.
 		ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 		t.Cleanup(cancel)
 		fn(&suite{T: t, Backend: b, Opened: opened, ctx: ctx})
@@ -148,8 +147,8 @@ func users(ids ...string) []store.User {
 	return us
 }
 
-// edit returns an update function that applies change to the next revision of a
-// state. It copies slices before.
+// edit returns an update function that applies change to a copy of the state with the
+// next revision.
 func edit(change func(s *presence.State)) func(presence.State) (presence.State, error) {
 	return func(s presence.State) (presence.State, error) {
 		s.Sessions, s.Claims, s.Answers = slices.Clone(s.Sessions), slices.Clone(s.Claims), slices.Clone(s.Answers)
@@ -160,15 +159,17 @@ func edit(change func(s *presence.State)) func(presence.State) (presence.State, 
 	}
 }
 
-// ByHand is a function for Update that makes states without the rules.
-func ByHand(by store.By, fn func(presence.State) (presence.State, error)) store.Decide {
+// UpdateFunc makes fn a function for Store.Update. The new state is the result of fn as it
+// is: the rules of package presence are not applied.
+func UpdateFunc(by store.By, fn func(presence.State) (presence.State, error)) store.Decide {
 	return func(was presence.Recorded) (store.Change, error) {
 		next, err := fn(was.State)
 		return store.Change{Change: presence.Change{Recorded: presence.RecordedOf(next)}, By: by}, err
 	}
 }
 
-// Apply is a function for Update that applies e at now by the rules.
+// Apply is a function for Store.Update that applies e at now by the rules of package
+// presence.
 func Apply(e presence.Event, p presence.Policy, now presence.Instant) store.Decide {
 	return func(was presence.Recorded) (store.Change, error) {
 		next, err := presence.Apply(was, e, p, now)
@@ -176,13 +177,13 @@ func Apply(e presence.Event, p presence.Policy, now presence.Instant) store.Deci
 	}
 }
 
-func nothing(*presence.State) {}
+func noEdit(*presence.State) {}
 
 func note(text string) func(*presence.State) {
 	return func(s *presence.State) { s.Note.Text = text }
 }
 
-// outUntil makes a state whose claim expires: out of office needs no session.
+// outUntil adds a claim that expires. Its status is out of office, which needs no session.
 func outUntil(until time.Time) func(*presence.State) {
 	return func(s *presence.State) {
 		s.Claims = []presence.Claim{{
@@ -194,7 +195,7 @@ func outUntil(until time.Time) func(*presence.State) {
 
 func (x *suite) update(u store.User, change func(*presence.State)) store.Record {
 	x.Helper()
-	r, err := x.Store.Update(x.ctx, u, ByHand(store.By{Cause: store.CauseClaim}, edit(change)))
+	r, err := x.Store.Update(x.ctx, u, UpdateFunc(store.By{Cause: store.CauseClaim}, edit(change)))
 	if err != nil {
 		x.Fatalf("Update(%v): %v", u, err)
 	}
@@ -237,7 +238,7 @@ const testTimeout = 10 * time.Minute
 // receiveTimeout is how long a test waits for a value.
 const receiveTimeout = 20 * time.Second
 
-// receive waits for a value, and ends the test if there is none in time.
+// receive waits for a value, and fails the test if none arrives in time.
 func receive[T any](x *suite, from <-chan T, what string) T {
 	x.Helper()
 	select {

@@ -9,9 +9,8 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// Twice is s, with every function given to Update run twice, as a backend may:
-// the first result is discarded. An update fails if its function modifies the state
-// that it gets, instead of a copy.
+// Twice wraps s so that Update runs its function twice, as a backend may, and discards the
+// first result. An update fails if its function modifies its argument.
 func Twice(s store.Store) store.Store { return twice{s} }
 
 type twice struct{ store.Store }

@@ -26,7 +26,7 @@ var updateTests = []namedTest{
 
 func firstGetsZeroState(x *suite) {
 	var saw presence.State
-	r, err := x.Store.Update(x.ctx, user("u"), ByHand(store.By{}, func(s presence.State) (presence.State, error) {
+	r, err := x.Store.Update(x.ctx, user("u"), UpdateFunc(store.By{}, func(s presence.State) (presence.State, error) {
 		saw = s
 		return edit(note("hello"))(s)
 	}))
@@ -46,10 +46,10 @@ func firstGetsZeroState(x *suite) {
 }
 
 func eachGetsLatestState(x *suite) {
-	last := x.update(user("u"), nothing)
+	last := x.update(user("u"), noEdit)
 	for i := range 20 {
 		saw := presence.Revision(0)
-		r, err := x.Store.Update(x.ctx, user("u"), ByHand(store.By{}, func(s presence.State) (presence.State, error) {
+		r, err := x.Store.Update(x.ctx, user("u"), UpdateFunc(store.By{}, func(s presence.State) (presence.State, error) {
 			saw = s.Revision
 			return edit(note(fmt.Sprint(i)))(s)
 		}))
@@ -71,7 +71,7 @@ var errRefused = errors.New("refused by a rule")
 func errorsUnwrapped(x *suite) {
 	first := x.update(user("u"), note("stored"))
 	for _, refusal := range []error{errRefused, presence.ErrNoChange, &presence.RateLimitedError{RetryAfter: 7}} {
-		r, err := x.Store.Update(x.ctx, user("u"), ByHand(store.By{}, func(s presence.State) (presence.State, error) {
+		r, err := x.Store.Update(x.ctx, user("u"), UpdateFunc(store.By{}, func(s presence.State) (presence.State, error) {
 			s.Note.Text = "must not be stored"
 			s.Revision += 100
 			return s, refusal
@@ -80,14 +80,14 @@ func errorsUnwrapped(x *suite) {
 			x.Errorf("Update returned %v, want %v itself", err, refusal)
 		}
 		if r.State == nil || r.State.Revision != first.State.Revision || r.At != first.At {
-			x.Errorf("Update refused with %v gave %+v, want what fn saw: %+v", refusal, r, first)
+			x.Errorf("Update refused with %v gave %+v, want the record that fn saw: %+v", refusal, r, first)
 		}
 	}
 	records, _ := x.read(user("u"))
 	if len(records) != 1 || records[0].State.Note.Text != "stored" {
 		x.Errorf("after refusals Read gave %+v", records)
 	}
-	r, err := x.Store.Update(x.ctx, user("none"), ByHand(store.By{}, func(s presence.State) (presence.State, error) { return s, errRefused }))
+	r, err := x.Store.Update(x.ctx, user("none"), UpdateFunc(store.By{}, func(s presence.State) (presence.State, error) { return s, errRefused }))
 	if !errors.Is(err, errRefused) || r.State == nil || r.State.Exists() || r.At != 0 || r.User != user("none") {
 		x.Errorf("a refused first update gave %+v, %v; want the zero State and %v", r, err, errRefused)
 	}
@@ -99,7 +99,7 @@ func errorsUnwrapped(x *suite) {
 func revisionMustRise(x *suite) {
 	first := x.update(user("u"), note("kept"))
 	for _, revision := range []presence.Revision{first.State.Revision, first.State.Revision - 1, 0} {
-		_, err := x.Store.Update(x.ctx, user("u"), ByHand(store.By{}, func(s presence.State) (presence.State, error) {
+		_, err := x.Store.Update(x.ctx, user("u"), UpdateFunc(store.By{}, func(s presence.State) (presence.State, error) {
 			s.Revision, s.Note.Text = revision, "must not be stored"
 			return s, nil
 		}))
@@ -114,11 +114,11 @@ func revisionMustRise(x *suite) {
 
 func panicInFn(x *suite) {
 	x.update(user("u"), note("kept"))
-	_, err := x.Store.Update(x.ctx, user("u"), ByHand(store.By{}, func(presence.State) (presence.State, error) { panic("a bug in a rule") }))
+	_, err := x.Store.Update(x.ctx, user("u"), UpdateFunc(store.By{}, func(presence.State) (presence.State, error) { panic("a bug in a rule") }))
 	if err == nil {
 		x.Error("an update whose function panicked was accepted")
 	}
-	if r := x.update(user("u"), nothing); r.State.Note.Text != "kept" {
+	if r := x.update(user("u"), noEdit); r.State.Note.Text != "kept" {
 		x.Errorf("after a panic the state is %+v", r.State)
 	}
 	if err := x.Store.Check(x.ctx); err != nil {
@@ -127,7 +127,7 @@ func panicInFn(x *suite) {
 }
 
 // concurrentUpdates checks that updates of a user form one chain, in which each saw
-// the result of the one before, and that a read includes every acknowledged update.
+// the result of the previous one, and that a read includes every acknowledged update.
 func concurrentUpdates(x *suite) {
 	const each, targets = 30, 3
 	type step struct {
@@ -144,9 +144,9 @@ func concurrentUpdates(x *suite) {
 				n := (caller + i) % targets
 				u := user(fmt.Sprint("u", n))
 				var saw presence.Revision
-				r, err := x.Store.Update(x.ctx, u, ByHand(store.By{}, func(s presence.State) (presence.State, error) {
+				r, err := x.Store.Update(x.ctx, u, UpdateFunc(store.By{}, func(s presence.State) (presence.State, error) {
 					saw = s.Revision
-					return edit(nothing)(s)
+					return edit(noEdit)(s)
 				}))
 				if err != nil {
 					x.Errorf("Update: %v", err)
@@ -172,7 +172,7 @@ func concurrentUpdates(x *suite) {
 		var last presence.Revision
 		for i, s := range chain {
 			if s.saw != last {
-				x.Errorf("%s: update %d made %d from %d, but the one before made %d", u.ID, i, s.made, s.saw, last)
+				x.Errorf("%s: update %d made %d from %d, but the previous one made %d", u.ID, i, s.made, s.saw, last)
 			}
 			last = s.made
 		}
@@ -200,11 +200,11 @@ func refusalIsDurable(x *suite) {
 	for range x.Callers {
 		group.Go(func() {
 			for i := range each {
-				r, err := x.Store.Update(x.ctx, user("u"), ByHand(store.By{}, func(s presence.State) (presence.State, error) {
+				r, err := x.Store.Update(x.ctx, user("u"), UpdateFunc(store.By{}, func(s presence.State) (presence.State, error) {
 					if i%2 == 0 {
 						return s, errRefused
 					}
-					return edit(nothing)(s)
+					return edit(noEdit)(s)
 				}))
 				if err != nil && !errors.Is(err, errRefused) {
 					x.Errorf("Update: %v", err)
@@ -224,7 +224,7 @@ func refusalIsDurable(x *suite) {
 func contextEnded(x *suite) {
 	ctx, cancel := context.WithCancel(x.ctx)
 	cancel()
-	if _, err := x.Store.Update(ctx, user("u"), ByHand(store.By{}, edit(nothing))); !errors.Is(err, context.Canceled) {
+	if _, err := x.Store.Update(ctx, user("u"), UpdateFunc(store.By{}, edit(noEdit))); !errors.Is(err, context.Canceled) {
 		x.Errorf("Update with an ended context: %v", err)
 	}
 	if records, _ := x.read(user("u")); len(records) != 0 {
@@ -238,7 +238,7 @@ func contextEnded(x *suite) {
 		group.Go(func() {
 			ctx, cancel := context.WithCancel(x.ctx)
 			defer cancel()
-			_, err := x.Store.Update(ctx, user("v"), ByHand(store.By{}, func(s presence.State) (presence.State, error) {
+			_, err := x.Store.Update(ctx, user("v"), UpdateFunc(store.By{}, func(s presence.State) (presence.State, error) {
 				cancel()
 				return edit(func(s *presence.State) { made.Add(1) })(s)
 			}))
@@ -251,7 +251,7 @@ func contextEnded(x *suite) {
 	if made.Load() == 0 {
 		x.Error("no update ran: the test proved nothing")
 	}
-	x.update(user("v"), nothing)
+	x.update(user("v"), noEdit)
 }
 
 // hostileIDs: users are isolated, whatever their ids.

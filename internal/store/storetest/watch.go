@@ -54,40 +54,40 @@ func (x *suite) watch() (calls <-chan watchCall, begin store.Cursor, stop func()
 	return all, receive(x, first, "the first call"), stop
 }
 
-// A watchBook records the calls of a Watch, and checks their order.
-type watchBook struct {
+// A watchTrace records the calls of a Watch, and checks their order.
+type watchTrace struct {
 	upTo   store.Position
 	latest map[store.User]store.Record
 }
 
-func (b *watchBook) add(call watchCall) error {
-	if b.latest == nil {
-		b.latest = make(map[store.User]store.Record)
+func (t *watchTrace) add(call watchCall) error {
+	if t.latest == nil {
+		t.latest = make(map[store.User]store.Record)
 	}
-	if call.upTo < b.upTo {
-		return fmt.Errorf("upTo went back from %d to %d", b.upTo, call.upTo)
+	if call.upTo < t.upTo {
+		return fmt.Errorf("upTo went back from %d to %d", t.upTo, call.upTo)
 	}
-	b.upTo = call.upTo
+	t.upTo = call.upTo
 	var last store.Position
 	for _, r := range call.group {
 		if r.At < last {
 			return fmt.Errorf("position %d came after %d", r.At, last)
 		}
 		last = r.At
-		if was, ok := b.latest[r.User]; ok && was.State.Revision > r.State.Revision {
+		if was, ok := t.latest[r.User]; ok && was.State.Revision > r.State.Revision {
 			return fmt.Errorf("%s went back from revision %d to %d", r.User.ID, was.State.Revision, r.State.Revision)
 		}
-		b.latest[r.User] = r
+		t.latest[r.User] = r
 	}
 	return nil
 }
 
-// until receives calls until they had all these records, or newer ones of the users.
-func (b *watchBook) until(x *suite, calls <-chan watchCall, want ...store.Record) {
+// until receives calls until they have delivered these records, or newer ones of the users.
+func (t *watchTrace) until(x *suite, calls <-chan watchCall, want ...store.Record) {
 	x.Helper()
 	for _, r := range want {
-		for b.latest[r.User].At < r.At {
-			if err := b.add(receive(x, calls, "the record of "+string(r.User.ID))); err != nil {
+		for t.latest[r.User].At < r.At {
+			if err := t.add(receive(x, calls, "the record of "+string(r.User.ID))); err != nil {
 				x.Fatal(err)
 			}
 		}
@@ -102,10 +102,10 @@ func watchBegins(x *suite) {
 	if _, err := begin.Position(x.Store.Epoch()); err != nil {
 		x.Errorf("the cursor of an empty store: %v", err)
 	}
-	r := x.update(user("u"), nothing)
+	r := x.update(user("u"), noEdit)
 	calls, begin, _ := x.watch()
 	if at, err := begin.Position(x.Store.Epoch()); err != nil || at < r.At {
-		x.Errorf("Watch began at %d, %v; what this caller stored is at %d", at, err, r.At)
+		x.Errorf("Watch began at %d, %v; this caller stored a record at %d", at, err, r.At)
 	}
 	if records, _ := x.changed(begin, user("u")); len(records) != 0 {
 		x.Errorf("nothing changed since Watch began, but Read has changes: %+v", records)
@@ -115,32 +115,32 @@ func watchBegins(x *suite) {
 	if err := x.Store.Write(x.ctx, "acme", store.Doc{Key: key, Value: []byte("v")}); err != nil {
 		x.Fatal(err)
 	}
-	r = x.update(user("v"), nothing)
-	var book watchBook
-	book.until(x, calls, r)
-	for u := range book.latest {
+	r = x.update(user("v"), noEdit)
+	var trace watchTrace
+	trace.until(x, calls, r)
+	for u := range trace.latest {
 		if u != r.User {
 			x.Errorf("Watch has %s, which did not change", u.ID)
 		}
 	}
 	if records, _ := x.changed(begin, users("u", "v")...); recordIDs(records) != "[v]" {
-		x.Errorf("since Watch began these changed: %s", recordIDs(records))
+		x.Errorf("changed since Watch began: %s, want [v]", recordIDs(records))
 	}
 }
 
 // watchNewest: Watch delivers each record as it was stored, and it can be read.
 func watchNewest(x *suite) {
 	calls, _, _ := x.watch()
-	var book watchBook
+	var trace watchTrace
 	for i, id := range []string{"a", "b", "a", "c", "b", "a"} {
 		want := x.update(user(id), note(fmt.Sprint(i)))
-		book.until(x, calls, want)
-		got := book.latest[want.User]
+		trace.until(x, calls, want)
+		got := trace.latest[want.User]
 		if got.At != want.At || got.State.Revision != want.State.Revision || got.State.Note.Text != fmt.Sprint(i) || got.Shown != want.Shown {
-			x.Errorf("Watch gave %+v of %+v, want %+v of %+v", got.State, got, want.State, want)
+			x.Errorf("Watch gave the state %+v of %+v, want %+v of %+v", got.State, got, want.State, want)
 		}
-		if book.upTo < want.At {
-			x.Errorf("upTo is %d, below the delivered %d", book.upTo, want.At)
+		if trace.upTo < want.At {
+			x.Errorf("upTo is %d, below the delivered %d", trace.upTo, want.At)
 		}
 		if records, _ := x.read(want.User); len(records) != 1 || records[0].At < want.At {
 			x.Fatalf("Watch gave %d, and Read %+v", want.At, records)
@@ -156,19 +156,19 @@ func watchLowWater(x *suite) {
 	for i := range us {
 		us[i] = user(fmt.Sprint("u", i))
 	}
-	var book watchBook // used by fn alone until Watch ends
+	var trace watchTrace // used by fn alone until Watch ends
 	begun, done := make(chan struct{}), make(chan struct{})
 	check := func(group []store.Record, upTo store.Cursor) error {
 		at, err := upTo.Position(x.Store.Epoch())
 		if err != nil {
 			return err
 		}
-		if err := book.add(watchCall{group, at}); err != nil {
+		if err := trace.add(watchCall{group, at}); err != nil {
 			return err
 		}
 		records, _, err := x.Store.Read(x.ctx, us)
 		for _, r := range records {
-			delivered := book.latest[r.User].At
+			delivered := trace.latest[r.User].At
 			if r.At < delivered {
 				return fmt.Errorf("%s was delivered at %d, but read at %d", r.User.ID, delivered, r.At)
 			}
@@ -188,7 +188,7 @@ func watchLowWater(x *suite) {
 				first = false
 				close(begun)
 			}
-			if r, ok := book.latest[us[0]]; ok && r.State.Note.Text == "the end" && !last {
+			if r, ok := trace.latest[us[0]]; ok && r.State.Note.Text == "the end" && !last {
 				last = true
 				close(done)
 			}
@@ -201,7 +201,7 @@ func watchLowWater(x *suite) {
 	for w := range x.Callers {
 		writing.Go(func() {
 			for i := range each {
-				r, err := x.Store.Update(x.ctx, us[(w+i)%targets], ByHand(store.By{}, edit(nothing)))
+				r, err := x.Store.Update(x.ctx, us[(w+i)%targets], UpdateFunc(store.By{}, edit(noEdit)))
 				if err != nil {
 					x.Errorf("Update: %v", err)
 					return
@@ -213,7 +213,7 @@ func watchLowWater(x *suite) {
 		})
 	}
 	writing.Wait()
-	// The last record is above all others: when it is delivered, all are.
+	// The last record has the highest position: when it is delivered, all are.
 	end := x.update(us[0], note("the end"))
 	newest[end.User] = end.At
 	receive(x, done, "the last record")
@@ -221,8 +221,8 @@ func watchLowWater(x *suite) {
 		x.Errorf("Watch ended with %v, want its context's error", err)
 	}
 	for u, at := range newest {
-		if book.latest[u].At != at {
-			x.Errorf("%s was delivered at %d, but is at %d", u.ID, book.latest[u].At, at)
+		if trace.latest[u].At != at {
+			x.Errorf("%s was delivered at %d, but is at %d", u.ID, trace.latest[u].At, at)
 		}
 	}
 }
@@ -230,7 +230,7 @@ func watchLowWater(x *suite) {
 // watchSlowConsumer: a blocked fn does not block updates, and gets the records that it
 // missed afterwards.
 func watchSlowConsumer(x *suite) {
-	var book watchBook
+	var trace watchTrace
 	entered, leave := make(chan struct{}), make(chan struct{})
 	calls := make(chan watchCall, 1<<10)
 	begun := make(chan struct{})
@@ -252,35 +252,35 @@ func watchSlowConsumer(x *suite) {
 		})
 	})
 	var once sync.Once
-	free := func() { once.Do(func() { close(leave) }) }
-	defer free()
+	unblock := func() { once.Do(func() { close(leave) }) }
+	defer unblock()
 	receive(x, begun, "the first call")
-	x.update(user("a"), nothing)
+	x.update(user("a"), noEdit)
 	receive(x, entered, "the call with a record")
 	newest := make(map[store.User]store.Record)
 	for i := range 60 {
-		r := x.update(user([]string{"a", "b", "c"}[i%3]), nothing)
+		r := x.update(user([]string{"a", "b", "c"}[i%3]), noEdit)
 		newest[r.User] = r
 	}
-	free()
+	unblock()
 	for _, r := range newest {
-		book.until(x, calls, r)
+		trace.until(x, calls, r)
 	}
 }
 
 func twoWatches(x *suite) {
 	one, _, stopOne := x.watch()
 	two, _, _ := x.watch()
-	var bookOne, bookTwo watchBook
-	r := x.update(user("u"), nothing)
-	bookOne.until(x, one, r)
-	bookTwo.until(x, two, r)
+	var traceOne, traceTwo watchTrace
+	r := x.update(user("u"), noEdit)
+	traceOne.until(x, one, r)
+	traceTwo.until(x, two, r)
 	if err := stopOne(); !errors.Is(err, context.Canceled) {
 		x.Errorf("the first Watch ended with %v, want its context's error", err)
 	}
-	r = x.update(user("u"), nothing)
-	bookTwo.until(x, two, r)
-	if bookOne.latest[r.User].At >= r.At || len(one) > 0 {
+	r = x.update(user("u"), noEdit)
+	traceTwo.until(x, two, r)
+	if traceOne.latest[r.User].At >= r.At || len(one) > 0 {
 		x.Error("a Watch that ended got more records")
 	}
 }
@@ -289,18 +289,18 @@ func twoWatches(x *suite) {
 // nothing.
 func watchResumes(x *suite) {
 	calls, _, stop := x.watch()
-	var book watchBook
-	book.until(x, calls, x.update(user("a"), nothing), x.update(user("b"), nothing))
+	var trace watchTrace
+	trace.until(x, calls, x.update(user("a"), noEdit), x.update(user("b"), noEdit))
 	_ = stop()
-	want := x.update(user("b"), nothing)
-	cursor := store.NewCursor(x.Store.Epoch(), book.upTo)
+	want := x.update(user("b"), noEdit)
+	cursor := store.NewCursor(x.Store.Epoch(), trace.upTo)
 	records, _ := x.changed(cursor, users("a", "b")...)
 	if recordIDs(records) != "[b]" || records[0].At != want.At {
-		x.Errorf("since upTo these changed: %+v, want what b changed", records)
+		x.Errorf("changed since upTo: %+v, want the record of b", records)
 	}
 }
 
-// watchCallsBack: fn may use the store.
+// watchCallsBack: fn may call methods of the store.
 func watchCallsBack(x *suite) {
 	made := make(chan store.Record, 1)
 	again := make(chan presence.Revision, 1)
@@ -315,7 +315,7 @@ func watchCallsBack(x *suite) {
 			for _, r := range group {
 				switch r.User {
 				case user("u"):
-					answer, err := x.Store.Update(ctx, user("v"), ByHand(store.By{}, edit(nothing)))
+					answer, err := x.Store.Update(ctx, user("v"), UpdateFunc(store.By{}, edit(noEdit)))
 					if err != nil {
 						x.Errorf("Update from fn: %v", err)
 					}
@@ -327,7 +327,7 @@ func watchCallsBack(x *suite) {
 		})
 	})
 	receive(x, begun, "the first call")
-	x.update(user("u"), nothing)
+	x.update(user("u"), noEdit)
 	want := receive(x, made, "an update from fn")
 	if got := receive(x, again, "the record that fn made"); got != want.State.Revision {
 		x.Errorf("the record that fn stored was delivered at revision %d, want %d", got, want.State.Revision)
@@ -362,13 +362,13 @@ func watchEnds(x *suite) {
 // continue to rise.
 func watchReopened(x *suite) {
 	calls, _, stop := x.watch()
-	var book watchBook
-	book.until(x, calls, x.update(user("u"), nothing))
+	var trace watchTrace
+	trace.until(x, calls, x.update(user("u"), noEdit))
 	_ = stop()
 	x.Store = x.Reopen(x.T)
 	calls, begin, _ := x.watch()
-	if at, err := begin.Position(x.Store.Epoch()); err != nil || at < book.upTo {
-		x.Errorf("after reopening Watch began at %d, %v; upTo was %d before", at, err, book.upTo)
+	if at, err := begin.Position(x.Store.Epoch()); err != nil || at < trace.upTo {
+		x.Errorf("after reopening Watch began at %d, %v; upTo was %d before", at, err, trace.upTo)
 	}
-	book.until(x, calls, x.update(user("u"), nothing))
+	trace.until(x, calls, x.update(user("u"), noEdit))
 }
