@@ -17,7 +17,7 @@ type Session struct {
 	App           string `json:"app"` // the app that signed the user in; "" for the user's own client
 	Since         Time   `json:"since"`
 	Active        bool   `json:"active"`
-	IdleAt        Time   `json:"idle_at"` // if there is no activity; null: never
+	IdleAt        Time   `json:"idle_at"` // when it becomes idle if no activity is reported; null: never
 	EndsAt        Time   `json:"ends_at"` // unless the session is renewed
 	LeaseSeconds  int    `json:"lease_seconds"`
 }

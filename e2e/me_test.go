@@ -52,7 +52,7 @@ func TestMePage(t *testing.T) {
 	d.ask(t, http.MethodPut, claim, `{"source":"meeting","status":"in_meeting","note":"Design review"}`)
 	shows(t, tab, "In a meeting")
 	click(t, tab, "button[data-status=busy]")
-	wait(t, tab, `document.querySelector("#hint").textContent.includes("counts for more")`)
+	wait(t, tab, `document.querySelector("#hint").textContent.includes("takes precedence until it ends")`)
 	narrow(t, tab)
 	if said := complaints(); said != "" {
 		t.Errorf("the browser complains:\n%s", said)

@@ -170,7 +170,7 @@ func (c *restoreCommand) renew(s *shell) error {
 	if err := server.Renew(s.ctx, cfg); err != nil {
 		return err
 	}
-	return s.print(map[string]string{"store": cfg.Store}, "The %s has a new epoch.\nStart the server:\n\n  porchlight serve %s\n", cfg.Place(), server.LocationFlag(cfg))
+	return s.print(map[string]string{"store": cfg.Store}, "The %s has a new epoch.\nStart the server:\n\n  porchlight serve %s\n", cfg.StoreDescription(), server.LocationFlag(cfg))
 }
 
 // verifyCommand is "porchlight verify".

@@ -139,7 +139,7 @@ Then in another terminal:
   export PORCHLIGHT_CLIENT_SECRET=%[4]s
   porchlight user add grace@example.com --name "Grace Mensah"
   porchlight session keep grace@example.com
-`, cfg.Place(), made.AccountID, made.ClientID, made.ClientSecret, server.LocationFlag(cfg))
+`, cfg.StoreDescription(), made.AccountID, made.ClientID, made.ClientSecret, server.LocationFlag(cfg))
 }
 
 // place are the flags of a store outside the data directory, for commands that

@@ -109,8 +109,8 @@ func (c *Config) Reachable() bool {
 	return err == nil && !loopback(host)
 }
 
-// Place describes the store for messages, by its directory or URL.
-func (c *Config) Place() string {
+// StoreDescription describes the store for messages, by its directory or URL.
+func (c *Config) StoreDescription() string {
 	if c.Store != "" {
 		return "store " + c.Store
 	}

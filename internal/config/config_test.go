@@ -44,7 +44,7 @@ func TestZero(t *testing.T) {
 
 func TestUnits(t *testing.T) {
 	for text, want := range map[string]time.Duration{
-		"0": 0, "90s": 90 * time.Second, "15m": 15 * time.Minute, "36h": 36 * time.Hour, "30d": 720 * time.Hour, "1d12h": 36 * time.Hour, "50ms": 50 * time.Millisecond,
+		"0": 0, "90s": 90 * time.Second, "15m": 15 * time.Minute, "36h": 36 * time.Hour, "30d": 720 * time.Hour, "1d12h": 36 * time.Hour, "50ms": 50 * time.Millisecond, "106751d": 106751 * 24 * time.Hour,
 	} {
 		got, err := ParseDuration(text)
 		if err != nil || got != want {
@@ -54,14 +54,14 @@ func TestUnits(t *testing.T) {
 			t.Errorf("%v is written %q, which reads %v, %v", got, formatDuration(got), again, err)
 		}
 	}
-	for _, text := range []string{"900000d", "65535d2000000h"} {
-		if _, err := ParseDuration(text); err == nil || !strings.Contains(err.Error(), "is too long a duration") {
-			t.Errorf("%q gives %v", text, err)
+	for _, text := range []string{"900000d", "106752d", "99999999999d", "99999999999999999999d", "65535d2000000h", "9999999999h", "1d9999999999h", "99999999999999999999.5h1s"} {
+		if _, err := ParseDuration(text); err == nil || !strings.Contains(err.Error(), "is too long a duration: use at most 106751d") {
+			t.Errorf("the error of %q is %v", text, err)
 		}
 	}
-	for _, text := range []string{"", "d", "-5s", "5", "1.5d", "99999999999d", "1d-3h", "soon"} {
-		if got, err := ParseDuration(text); err == nil {
-			t.Errorf("%q is %v", text, got)
+	for _, text := range []string{"", "d", "-5s", "-9999999999h", "5", "1.5d", "1d-3h", "9999999999hours", "soon"} {
+		if got, err := ParseDuration(text); err == nil || !strings.Contains(err.Error(), "is not a duration") {
+			t.Errorf("%q is %v, %v", text, got, err)
 		}
 	}
 	for text, want := range map[string]Size{"0": 0, "1": 1, "64MiB": 64 << 20, "2 GiB": 2 << 30, "12B": 12} {

@@ -150,7 +150,7 @@ func (l *loader) parse(name string, data []byte) {
 		}
 		entries, ok := mapping(doc.Body)
 		if !ok || i > 0 {
-			l.add("", place(name, doc.Body), "the file must contain \"setting: value\" lines and nothing else")
+			l.add("", sourceLine(name, doc.Body), "the file must contain \"setting: value\" lines and nothing else")
 			return
 		}
 		l.entries(name, entries)
@@ -160,7 +160,7 @@ func (l *loader) parse(name string, data []byte) {
 func (l *loader) entries(name string, entries []*ast.MappingValueNode) {
 	seen := make(map[string]bool)
 	for _, entry := range entries {
-		key, where := entry.Key.GetToken().Value, place(name, entry.Key)
+		key, where := entry.Key.GetToken().Value, sourceLine(name, entry.Key)
 		i := slices.IndexFunc(l.fields, func(f Field) bool { return f.Name == key })
 		text, ok := scalar(entry.Value)
 		if i >= 0 && l.fields[i].List && !ok {
@@ -256,7 +256,8 @@ func list(n ast.Node) (string, bool) {
 	return strings.Join(values, ","), true
 }
 
-func place(name string, n ast.Node) string {
+// sourceLine formats the file and line of a node.
+func sourceLine(name string, n ast.Node) string {
 	return fmt.Sprintf("%s:%d", name, n.GetToken().Position.Line)
 }
 

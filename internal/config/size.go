@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -46,15 +47,23 @@ func (s Size) String() string {
 	return strconv.FormatInt(int64(s), 10)
 }
 
+const (
+	day     = 24 * time.Hour
+	maxDays = uint64(math.MaxInt64 / day) // in a time.Duration
+)
+
+// wellFormed matches what time.ParseDuration rejects only because it overflows: the
+// error of that function does not distinguish overflow from a mistake.
+var wellFormed = regexp.MustCompile(`^\+?(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+$`)
+
 // ParseDuration parses a duration such as 90s, 15m, 36h or 30d.
 func ParseDuration(text string) (time.Duration, error) {
-	const day = 24 * time.Hour
 	var total time.Duration
 	rest := strings.TrimSpace(text)
 	if days, after, ok := strings.Cut(rest, "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 16)
+		n, err := strconv.ParseUint(days, 10, 64)
 		switch {
-		case errors.Is(err, strconv.ErrRange):
+		case errors.Is(err, strconv.ErrRange), err == nil && n > maxDays:
 			return 0, tooLong(text)
 		case err != nil:
 			return 0, notDuration(text)
@@ -65,17 +74,17 @@ func ParseDuration(text string) (time.Duration, error) {
 		}
 	}
 	d, err := time.ParseDuration(rest)
-	if err != nil || d < 0 {
-		return 0, notDuration(text)
-	}
-	if total+d < 0 {
+	switch {
+	case err != nil && wellFormed.MatchString(rest), err == nil && total+d < 0 && d > 0:
 		return 0, tooLong(text)
+	case err != nil || d < 0:
+		return 0, notDuration(text)
 	}
 	return total + d, nil
 }
 
 func tooLong(text string) error {
-	return fmt.Errorf("%q is too long a duration: use at most %s", text, formatDuration(math.MaxUint16*24*time.Hour))
+	return fmt.Errorf("%q is too long a duration: use at most %dd", text, maxDays)
 }
 
 func notDuration(text string) error {
@@ -84,7 +93,6 @@ func notDuration(text string) error {
 
 // formatDuration formats a duration in the shortest form that ParseDuration accepts.
 func formatDuration(d time.Duration) string {
-	const day = 24 * time.Hour
 	if d >= day && d%day == 0 {
 		return strconv.FormatInt(int64(d/day), 10) + "d"
 	}

@@ -27,7 +27,7 @@ const connectTimeout = 15 * time.Second
 var ErrNotInitialised = errors.New("not initialised")
 
 func notInitialised(cfg *config.Config) error {
-	return fmt.Errorf("%s is %w: run \"porchlight init %s\", or correct the setting", cfg.Place(), ErrNotInitialised, LocationFlag(*cfg))
+	return fmt.Errorf("%s is %w: run \"porchlight init %s\", or correct the setting", cfg.StoreDescription(), ErrNotInitialised, LocationFlag(*cfg))
 }
 
 // LocationFlag is the command-line flag that names the store.

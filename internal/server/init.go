@@ -53,7 +53,7 @@ func Init(ctx context.Context, cfg config.Config, f Founding) (made Credentials,
 	defer func() { err = errors.Join(err, st.Close()) }()
 	made, err = found(ctx, st, f)
 	if errors.Is(err, ErrInitialised) {
-		err = fmt.Errorf("%s was %w: start it with \"porchlight serve %s\", or choose another one", cfg.Place(), ErrInitialised, LocationFlag(cfg))
+		err = fmt.Errorf("%s was %w: start it with \"porchlight serve %s\", or choose another one", cfg.StoreDescription(), ErrInitialised, LocationFlag(cfg))
 	}
 	return made, err
 }

@@ -219,7 +219,7 @@ func (s *Server) storeFailure(ctx context.Context) error {
 // storeLocation names the disk or the servers that have the store's data.
 func (s *Server) storeLocation() string {
 	if s.config.Store != "" {
-		return "the servers of " + s.config.Place()
+		return "the servers of " + s.config.StoreDescription()
 	}
 	return "the disk under " + s.config.DataDir
 }

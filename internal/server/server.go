@@ -158,7 +158,7 @@ func reachable(at net.Addr) string {
 
 func (s *Server) announce() {
 	s.log.Info("porchlight is ready", slog.String("url", s.URL()), slog.String("admin_url", s.AdminURL()),
-		slog.String("store", s.config.Place()), slog.String("durability", s.config.Durability), slog.String("version", Version()))
+		slog.String("store", s.config.StoreDescription()), slog.String("durability", s.config.Durability), slog.String("version", Version()))
 	for _, warning := range s.config.Warnings() {
 		s.log.Warn("insecure setting", slog.String("detail", warning))
 	}

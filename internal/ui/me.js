@@ -10,7 +10,7 @@ const SESSION = "porchlight.session";
 const IDLE_AFTER = idleParameter() ?? 5 * 60_000; // ms
 const ACTIVITY_EVERY = 30_000;
 const HINT_AFTER = 2_000;
-const MOST_NAMES = 50; // each is a request
+const MOST_NAMES = 50; // each costs a request
 
 const $ = (id) => document.getElementById(id);
 
@@ -88,7 +88,7 @@ function end() {
 }
 
 function signOut() {
-  stream?.send({ type: "sign_out" }); // it goes before the close
+  stream?.send({ type: "sign_out" }); // sent before the close
   end();
   $("token").focus();
 }
@@ -158,7 +158,7 @@ function ask(frame, about) {
 function receive(frame) {
   const about = asked.get(frame.id);
   switch (frame.type) {
-    case "reset": // revisions of another store say nothing about those to come
+    case "reset": // revisions of different stores cannot be compared
       contacts.cursor = "";
       for (const p of [own.presence, ...contacts.people.values()]) if (p) p.revision = 0;
       break;
@@ -180,7 +180,7 @@ function receive(frame) {
       refused(about, frame);
       break;
   }
-  // Until the contacts are complete, a cursor says nothing about them.
+  // Until the contacts are complete, a cursor does not cover them.
   if (frame.cursor && contacts.following) contacts.cursor = frame.cursor;
   if (frame.id && !frame.more) asked.delete(frame.id);
 }
@@ -219,12 +219,12 @@ function done(about, frame) {
   session = frame.session;
   if (about.stated !== undefined) setReported(about.stated);
   else if (session !== about.session) setReported(true); // a new one is active
-  if (person.reported === !person.active) reportActivity(person.active); // it changed meanwhile
+  if (person.reported === !person.active) reportActivity(person.active); // it changed while the request was pending
 }
 
 function refused(about, frame) {
   if (frame.code === "session-replaced") return showReplaced(true);
-  if (about?.what === "contacts") return; // not for this token: there is no list
+  if (about?.what === "contacts") return; // the token may not read contacts: show no list
   if (about?.what === "activity") person.reportedAt = 0; // the next input reports it again
   complain(frame.detail || `The server refused the request (${frame.code}).`);
 }
@@ -252,20 +252,20 @@ async function choose(status) {
   else if (status === "available") await keepNote(note);
 }
 
-// chosen: a call or a meeting may count for more than what was chosen. The frame
-// that shows it comes on its own, a second later if many came before.
+// chosen: a call or a meeting may take precedence over the chosen status. The frame
+// with the shown status arrives separately, a second later if many preceded it.
 let hinting = 0;
 function chosen(status) {
   $("text").value = "";
   clearTimeout(hinting);
   hinting = setTimeout(() => {
     const shown = own.presence?.status;
-    if (shown && shown !== status) put("hint", `${word(status)} is set, but “${word(shown)}” counts for more as long as it lasts.`);
+    if (shown && shown !== status) put("hint", `${word(status)} is set, but “${word(shown)}” takes precedence until it ends.`);
   }, HINT_AFTER);
 }
 
-// keepNote: manual available is no claim that lasts, so its note would be lost.
-// It becomes the user's own.
+// keepNote sets the user's own note: a manual claim of available is not stored, so a
+// note in it would be lost.
 async function keepNote(note) {
   if (!note && !own.presence?.note) return;
   try {
@@ -275,7 +275,8 @@ async function keepNote(note) {
   }
 }
 
-// A note alone is for the status that is shown, if that is one to be chosen.
+// submitNote sets a note together with the shown status, if users can choose that
+// status.
 function submitNote(event) {
   event.preventDefault();
   const status = own.presence?.status;
@@ -283,7 +284,7 @@ function submitNote(event) {
   else complain("Choose a status for the note.");
 }
 
-// ---- Whether somebody is there
+// ---- Activity of the user
 
 function input() {
   person.lastInput = Date.now();
@@ -305,8 +306,8 @@ function setReported(active) {
   person.reportedAt = Date.now();
 }
 
-// watch looks again when the time without input could be over. A hidden page has
-// no input, so it needs no rule of its own.
+// watch checks for idleness at the earliest time at which the user can be idle. A
+// hidden page gets no input, so it needs no rule of its own.
 function watch(after) {
   clearTimeout(person.timer);
   person.timer = setTimeout(() => {
@@ -317,7 +318,7 @@ function watch(after) {
   }, after);
 }
 
-// ---- What is shown. Text of the server is text, never markup.
+// ---- Display. Text from the server is inserted as text, never as markup.
 
 function showState(state) {
   const words = { connecting: "Connecting …", connected: "Connected", reconnecting: "Reconnecting …" };
@@ -326,7 +327,7 @@ function showState(state) {
   $("again").hidden = true;
 }
 
-// put leaves alone what is right already: a screen reader says what is put.
+// put does not replace equal text: a screen reader announces every replacement.
 function put(id, text) {
   if ($(id).textContent !== text) $(id).textContent = text;
 }
@@ -365,7 +366,8 @@ async function nameOf(user) {
   }
 }
 
-// showContacts gathers what comes at once: a list may have a thousand lines.
+// showContacts renders changes that arrive together once: a list may have a thousand
+// lines.
 let painting = 0;
 function showContacts() {
   painting ||= setTimeout(() => {
@@ -377,7 +379,8 @@ function showContacts() {
   }, 50);
 }
 
-// contactName is what is known of a contact: most tokens may not read others.
+// contactName returns the best known name of a contact: most tokens may not read other
+// users.
 function contactName(presence) {
   const { user } = presence;
   if (!contacts.names.has(user)) {
@@ -425,20 +428,20 @@ document.addEventListener("visibilitychange", () => {
 addEventListener("hashchange", () => {
   if (!takeToken()) return;
   const given = sessionStorage.getItem(TOKEN);
-  end(); // of whoever was signed in before
+  end(); // sign out the previous user
   sessionStorage.setItem(TOKEN, given);
   begin();
 });
 
-// Leaving closes the connection; the server keeps the session for a while, for
-// who comes back.
+// Leaving the page closes the connection. The server keeps the session for a grace
+// period, so that a user who returns continues it.
 addEventListener("pagehide", () => {
   if (!replaced) sessionStorage.setItem(SESSION, session);
   stream?.stop();
 });
 addEventListener("pageshow", (event) => {
   if (!event.persisted) return;
-  takeAway(SESSION); // it is still in memory
+  takeAway(SESSION); // the variable still has it
   stream?.start();
 });
 

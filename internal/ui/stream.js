@@ -1,4 +1,4 @@
-// A connection to GET /v1/stream that comes back by itself. docs/streaming.md is
+// A connection to GET /v1/stream that reconnects by itself. docs/streaming.md is
 // what it keeps to; it knows nothing of the page.
 
 const OPENING = 15_000; // ms, for each step until the first frame
@@ -39,7 +39,7 @@ export async function request(token, method, path, body) {
 export class Stream {
   #token;
   #on;
-  #attempt = 0; // whatever comes from an earlier one is stale
+  #attempt = 0; // events of an earlier attempt are stale
   #socket = null;
   #open = false;
   #failures = 0;
