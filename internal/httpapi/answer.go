@@ -54,7 +54,7 @@ func (c *call) noContent() error {
 
 func (c *call) setPrivate() { SetPrivate(c.w) }
 
-// Seal keeps an answer out of caches, and browsers from guessing at its type.
+// SetPrivate keeps a response out of caches, and browsers from guessing its type.
 func SetPrivate(w http.ResponseWriter) {
 	header(w, "Cache-Control", "no-store")
 	header(w, "X-Content-Type-Options", "nosniff")

@@ -135,7 +135,7 @@ func TestGoldenState(t *testing.T) {
 
 func TestGoldenEntry(t *testing.T) {
 	plain, all := goldenEntry(), goldenOriginEntry()
-	erased := store.Redact(all)
+	erased := store.Anonymize(all)
 	entries := map[string]*store.Entry{"1": &plain, "2": &all, "2-erased": &erased}
 	written := [][]byte{store.AppendEntry(nil, &all), store.AppendEntry(nil, &erased)}
 	for path, data := range golden(t, "entry") {

@@ -33,7 +33,7 @@ type Log interface {
 	// Gap on the last one means that older ones were dropped.
 	History(ctx context.Context, u User, before Position, limit int) ([]Entry, error)
 
-	// Erase redacts the existing log entries of u, as Redact does: positions and
+	// Erase redacts the existing log entries of u, as Anonymize does: positions and
 	// order stay, and no other user's entry changes. An engine that cannot rewrite
 	// an entry drops it instead. After Erase returns, the store no longer gives
 	// the old entries; files and backups: docs/durability.md. The record stays:

@@ -147,7 +147,7 @@ func TestEntryRoundTrip(t *testing.T) {
 			}
 		}
 		if rapid.IntRange(0, 4).Draw(t, "erased") == 0 {
-			want = store.Redact(want)
+			want = store.Anonymize(want)
 		}
 		got, err := store.DecodeEntry(store.AppendEntry(nil, &want))
 		if err != nil || got != want {
@@ -201,7 +201,7 @@ func TestUnknownEntryParts(t *testing.T) {
 func TestErasedIsSmall(t *testing.T) {
 	e := goldenOriginEntry()
 	whole := len(store.AppendEntry(nil, &e))
-	e = store.Redact(e)
+	e = store.Anonymize(e)
 	if erased := len(store.AppendEntry(nil, &e)); erased > 40 || erased >= whole/2 {
 		t.Errorf("%d bytes, of %d before", erased, whole)
 	}
@@ -281,7 +281,7 @@ func FuzzDecodeEntry(f *testing.F) {
 		After: presence.Presence{Status: presence.Away, Note: "n", Handheld: true, Revision: 9},
 	}))
 	all := goldenOriginEntry()
-	erased := store.Redact(all)
+	erased := store.Anonymize(all)
 	f.Add(store.AppendEntry(nil, &all))
 	f.Add(store.AppendEntry(nil, &erased))
 	f.Fuzz(func(t *testing.T, data []byte) {

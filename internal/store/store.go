@@ -209,7 +209,7 @@ type Entry struct {
 	// UserBefore and UserAfter are facts that Before and After do not include.
 	// Entries of format 1 lack them.
 	UserBefore, UserAfter UserFacts
-	// Erased: the entry was redacted; see Redact.
+	// Erased: the entry was anonymized; see Anonymize.
 	Erased bool
 	// Gap: older versions of this user were dropped before this one.
 	Gap bool
@@ -223,9 +223,9 @@ type UserFacts struct {
 	Note  string
 }
 
-// Redact gives the part of e that remains when its user is erased: the position, the
+// Anonymize gives the part of e that remains when its user is erased: the position, the
 // user, the revision, the time and the cause.
-func Redact(e Entry) Entry {
+func Anonymize(e Entry) Entry {
 	return Entry{At: e.At, User: e.User, Revision: e.Revision, Time: e.Time, By: By{Cause: e.By.Cause}, Erased: true, Gap: e.Gap}
 }
 

@@ -27,9 +27,9 @@ type group struct {
 	batch   *pebble.Batch // nil: nothing was written
 	last    store.Position
 	items   []*item // to install
-	entries []tailEntry
-	// redacted replace entries that may be in the tail.
-	redacted []tailEntry
+	entries []chainedEntry
+	// redacted replace entries that may be in the log cache.
+	redacted []chainedEntry
 	answers  []*op // answered when last is durable
 	// earliest is the first instant newly in the expiry index; zero: none.
 	earliest presence.Instant
@@ -301,7 +301,7 @@ func (c *committer) log(change *store.Change, was, it *item) {
 	c.key = appendLogKey(c.key[:0], e.At)
 	c.value = appendEntry(c.value[:0], &e, was.at)
 	c.set(c.key, c.value)
-	c.g.entries = append(c.g.entries, tailEntry{Entry: e, previous: was.at})
+	c.g.entries = append(c.g.entries, chainedEntry{Entry: e, previous: was.at})
 }
 
 // stage writes the record under the last sequence number.

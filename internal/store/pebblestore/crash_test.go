@@ -261,9 +261,9 @@ func (j *journal) check(t *testing.T, s *Store, before known, when string) (lost
 }
 
 // readWholeLog gives the log by user, in order.
-func readWholeLog(t *testing.T, s *Store) map[store.User][]tailEntry {
+func readWholeLog(t *testing.T, s *Store) map[store.User][]chainedEntry {
 	t.Helper()
-	log := make(map[store.User][]tailEntry)
+	log := make(map[store.User][]chainedEntry)
 	for at := store.Position(0); ; {
 		found, err := s.readLog(at, 1000)
 		if err != nil {
@@ -281,9 +281,9 @@ func readWholeLog(t *testing.T, s *Store) map[store.User][]tailEntry {
 
 // checkChain: a user's entries follow each other without a hole, and end at the
 // record.
-func checkChain(t *testing.T, chain []tailEntry, it *item, when string) {
+func checkChain(t *testing.T, chain []chainedEntry, it *item, when string) {
 	t.Helper()
-	var last tailEntry
+	var last chainedEntry
 	for _, e := range chain {
 		if e.previous != last.At || e.Revision <= last.Revision || e.At <= last.At {
 			t.Errorf("%s: %s: the log has %+v after %+v", when, it.user.ID, e, last)

@@ -27,6 +27,6 @@
 // # Locks
 //
 // guard is locked before any other lock, and by readers of the database only. The
-// others (of a cache shard, the tail, the watchers, the schedule, the progress) are
+// others (of a cache shard, the log cache, the watchers, the schedule, the progress) are
 // leaves: no goroutine locks a second one while it holds one of them.
 package pebblestore

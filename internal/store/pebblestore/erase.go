@@ -57,7 +57,7 @@ func (s *Store) newestRecord(ctx context.Context, u store.User) (it *item, err e
 
 // redactAll redacts entries of the user of newest. A damaged entry gets the time of
 // the next readable one, so that times still follow positions.
-func (s *Store) redactAll(entries []tailEntry, newest *item) error {
+func (s *Store) redactAll(entries []chainedEntry, newest *item) error {
 	for i := range entries {
 		e := &entries[i].Entry
 		if e.Damaged != nil {
@@ -70,13 +70,13 @@ func (s *Store) redactAll(entries []tailEntry, newest *item) error {
 			}
 			*e = store.Entry{At: e.At, User: newest.user, Time: above}
 		}
-		*e = store.Redact(*e)
+		*e = store.Anonymize(*e)
 	}
 	return nil
 }
 
 // replaceEntries stages entries that replace those at their positions.
-func (c *committer) replaceEntries(entries []tailEntry) {
+func (c *committer) replaceEntries(entries []chainedEntry) {
 	for i := range entries {
 		e := &entries[i]
 		if e.At <= c.s.trimmedTo() {

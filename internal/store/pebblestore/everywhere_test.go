@@ -296,7 +296,7 @@ func (l *looker) look() bool {
 
 // log: its entries are commits one after another, up to one that is no older
 // than what was known.
-func (l *looker) log(log []tailEntry) bool {
+func (l *looker) log(log []chainedEntry) bool {
 	l.at = make(map[int]store.Position)
 	for k := range log {
 		e := &log[k]
@@ -350,7 +350,7 @@ func (l *looker) beginning(length int) bool {
 	return true
 }
 
-func (l *looker) entry(n int, e *tailEntry) bool {
+func (l *looker) entry(n int, e *chainedEntry) bool {
 	c := l.b.made[n-1]
 	if c.at != 0 && c.at != e.At {
 		return l.bad("commit %d is at %d in the log, and was given out at %d", n, e.At, c.at)
@@ -363,7 +363,7 @@ func (l *looker) entry(n int, e *tailEntry) bool {
 	}
 	want := l.b.entry(n, &e.Entry)
 	switch {
-	case e.Entry == store.Redact(want) && n <= l.b.mayBeErased[c.user]:
+	case e.Entry == store.Anonymize(want) && n <= l.b.mayBeErased[c.user]:
 		l.redacted++
 	case n <= l.p.erased[c.user]:
 		return l.bad("the log has %+v, which was erased", e.Entry)

@@ -44,13 +44,13 @@ func (s *Store) entriesAfter(ctx context.Context, at store.Position) ([]store.En
 	}
 }
 
-// Log implements store.Store. It reads the tail, or the database for older entries.
+// Log implements store.Store. It reads the log cache, or the database for older entries.
 func (s *Store) Log(ctx context.Context, after store.Position, limit int) ([]store.Entry, error) {
 	if err := s.checkReadable(ctx); err != nil || limit <= 0 {
 		return nil, err
 	}
 	limit = min(limit, store.MaxFeedGroup)
-	found, ok := s.tail.after(after, limit)
+	found, ok := s.logCache.after(after, limit)
 	if !ok || after < s.trimmedTo() {
 		var err error
 		if found, err = s.readLog(after, limit); err != nil {
@@ -62,7 +62,7 @@ func (s *Store) Log(ctx context.Context, after store.Position, limit int) ([]sto
 
 // feedEntries marks gaps for a reader that has read everything up to after: an entry
 // has one if its predecessor lies between and was trimmed.
-func feedEntries(found []tailEntry, after store.Position) []store.Entry {
+func feedEntries(found []chainedEntry, after store.Position) []store.Entry {
 	entries := make([]store.Entry, len(found))
 	for i := range found {
 		entries[i] = found[i].Entry
@@ -72,9 +72,9 @@ func feedEntries(found []tailEntry, after store.Position) []store.Entry {
 }
 
 // readLog reads durable entries above at from the database.
-func (s *Store) readLog(at store.Position, limit int) ([]tailEntry, error) {
-	var found []tailEntry
-	err := s.scanLog(at, func(e tailEntry) bool {
+func (s *Store) readLog(at store.Position, limit int) ([]chainedEntry, error) {
+	var found []chainedEntry
+	err := s.scanLog(at, func(e chainedEntry) bool {
 		found = append(found, e)
 		return len(found) < limit
 	})
@@ -83,7 +83,7 @@ func (s *Store) readLog(at store.Position, limit int) ([]tailEntry, error) {
 
 // scanLog calls each for the durable entries above after in the database, until
 // it returns false.
-func (s *Store) scanLog(after store.Position, each func(tailEntry) bool) error {
+func (s *Store) scanLog(after store.Position, each func(chainedEntry) bool) error {
 	from := appendLogKey(nil, after+1)
 	to := appendLogKey(nil, s.progress.durableAt()+1)
 	return s.scan(from, to, func(key, value []byte) (bool, error) {
@@ -106,7 +106,7 @@ func (s *Store) PositionAt(ctx context.Context, t time.Time) (store.Position, er
 // logBefore is the last position of the log entries before t, among those that were
 // not dropped. Times follow positions, except where the clock was set back.
 func (s *Store) logBefore(t time.Time) (store.Position, error) {
-	low, high := s.trimmedTo(), s.tail.newest()
+	low, high := s.trimmedTo(), s.logCache.newest()
 	var failed error
 	n := sort.Search(int(high-low), func(i int) bool {
 		above, err := s.timeAbove(low + store.Position(i))
@@ -118,7 +118,7 @@ func (s *Store) logBefore(t time.Time) (store.Position, error) {
 
 // timeAbove is the time of the first readable entry above a position; zero: none.
 func (s *Store) timeAbove(at store.Position) (t time.Time, err error) {
-	err = s.scanLog(at, func(e tailEntry) bool {
+	err = s.scanLog(at, func(e chainedEntry) bool {
 		t = e.Time
 		return e.Damaged != nil
 	})
@@ -180,8 +180,8 @@ func (s *Store) historyBelow(ctx context.Context, u store.User, before store.Pos
 // chain gives up to limit entries of u, from the one at a position backwards, and the
 // position of the next. Zero means that there never was one. That entry may have been
 // dropped, and was if chain gives fewer than limit.
-func (s *Store) chain(ctx context.Context, u store.User, at store.Position, limit int) ([]tailEntry, store.Position, error) {
-	var found []tailEntry
+func (s *Store) chain(ctx context.Context, u store.User, at store.Position, limit int) ([]chainedEntry, store.Position, error) {
+	var found []chainedEntry
 	for at > s.trimmedTo() && len(found) < limit {
 		if err := ctx.Err(); err != nil {
 			return nil, 0, err
@@ -201,8 +201,8 @@ func (s *Store) chain(ctx context.Context, u store.User, at store.Position, limi
 }
 
 // logEntry is the entry at a position, if there is one.
-func (s *Store) logEntry(at store.Position) (e tailEntry, ok bool, err error) {
-	if found, _ := s.tail.after(at-1, 1); len(found) > 0 && found[0].At == at {
+func (s *Store) logEntry(at store.Position) (e chainedEntry, ok bool, err error) {
+	if found, _ := s.logCache.after(at-1, 1); len(found) > 0 && found[0].At == at {
 		return found[0], true, nil
 	}
 	err = s.get(appendLogKey(nil, at), func(value []byte) error {

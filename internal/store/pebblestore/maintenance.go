@@ -87,7 +87,7 @@ func (s *Store) trim(ctx context.Context) error {
 func (c *committer) dropLog(to store.Position) {
 	c.deleteRange(appendLogKey(nil, 0), appendLogKey(nil, to+1))
 	c.set([]byte(metaTrim), appendNumber(nil, uint64(to)))
-	// From here on readers use the database, not the older entries in the tail.
+	// From here on readers use the database, not the older entries in the log cache.
 	c.s.trimmed.Store(uint64(to))
 }
 

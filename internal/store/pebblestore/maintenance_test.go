@@ -187,7 +187,7 @@ func TestSweep(t *testing.T) {
 // it, in order, while more is written.
 func TestFeedFromTheDatabase(t *testing.T) {
 	s := mustOpen(t, "data", Options{FS: vfs.NewMem()})
-	const n = tailEntries + 3000
+	const n = cachedEntries + 3000
 	for i := range n / 2 {
 		mustUpdate(t, s, crashUser(i%crashUsers))
 	}

@@ -54,7 +54,7 @@ type Store struct {
 
 	cache    *cache
 	progress progress
-	tail     *tail
+	logCache *logCache
 	watchers watchers
 	schedule *dueSchedule
 	trimmed  atomic.Uint64
@@ -409,7 +409,7 @@ func (s *Store) loadNumbers() error {
 	s.progress.staged.Store(seq)
 	s.progress.durable.Store(seq)
 	s.trimmed.Store(trimmed)
-	s.tail = newTail(store.Position(seq))
+	s.logCache = newLogCache(store.Position(seq))
 	return nil
 }
 

@@ -136,7 +136,7 @@ var plantedBugs = []plantedBug{
 	},
 	{
 		"erase-memory", "Erase leaves what memory has of the log", "syncer.go",
-		"	s.tail.replace(g.redacted)\n", "	if !planted(`erase-memory`) { s.tail.replace(g.redacted) }\n",
+		"	s.logCache.replace(g.redacted)\n", "	if !planted(`erase-memory`) { s.logCache.replace(g.redacted) }\n",
 		"TestConformance/Erase/Redacts", "gives .*, which was ",
 	},
 	{
@@ -185,7 +185,7 @@ func (s *Store) showUnsynced(g *group) {
 		s.watchers.add(g)
 	}
 	if planted("tail-unsynced") {
-		s.tail.add(g.entries)
+		s.logCache.add(g.entries)
 		s.progress.wake()
 	}
 }

@@ -63,8 +63,8 @@ func (s *Store) publish(g *group) {
 		s.cache.install(it)
 	}
 	s.progress.durable.Store(uint64(g.last))
-	s.tail.add(g.entries)
-	s.tail.replace(g.redacted)
+	s.logCache.add(g.entries)
+	s.logCache.replace(g.redacted)
 	s.progress.wake()
 	s.watchers.add(g)
 	if !g.earliest.IsZero() {

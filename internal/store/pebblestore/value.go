@@ -96,12 +96,12 @@ func decodeEntry(at store.Position, value []byte) (e store.Entry, previous store
 }
 
 // readEntry is decodeEntry for readers of the log: damage is reported in the entry.
-func readEntry(at store.Position, value []byte) tailEntry {
+func readEntry(at store.Position, value []byte) chainedEntry {
 	e, previous, err := decodeEntry(at, value)
 	if err != nil {
 		e = store.Entry{At: at, Damaged: err}
 	}
-	return tailEntry{Entry: e, previous: previous}
+	return chainedEntry{Entry: e, previous: previous}
 }
 
 // docHead is the header of a document's value.

@@ -14,7 +14,8 @@ import (
 )
 
 // Grace is how long a session outlives the connection that it was bound to.
-const Grace = presence.MinLease
+// It must be a valid lease: at least presence.MinLease.
+const Grace = 30 * time.Second
 
 const (
 	// boundRefresh is how often a bound session is refreshed: well within its lease,

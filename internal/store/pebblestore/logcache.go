@@ -8,47 +8,47 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-const tailEntries = 4096
+const cachedEntries = 4096
 
-// tail caches the newest durable log entries, so that readers that keep up never read
+// logCache caches the newest durable log entries, so that readers that keep up never read
 // the database.
-type tail struct {
+type logCache struct {
 	mu   sync.Mutex // guards the fields below
-	ring []tailEntry
+	ring []chainedEntry
 	head int // of the oldest, once the ring is full
 	// floor: every durable entry above it is in the ring.
 	floor store.Position
 	last  store.Position
 }
 
-type tailEntry struct {
+type chainedEntry struct {
 	store.Entry
 	previous store.Position // of the same user
 }
 
-func newTail(last store.Position) *tail { return &tail{floor: last, last: last} }
+func newLogCache(last store.Position) *logCache { return &logCache{floor: last, last: last} }
 
 // add appends entries. Only the syncer calls it, in the order of the log.
-func (t *tail) add(entries []tailEntry) {
+func (t *logCache) add(entries []chainedEntry) {
 	if len(entries) == 0 {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range entries {
-		if len(t.ring) < tailEntries {
+		if len(t.ring) < cachedEntries {
 			t.ring = append(t.ring, entries[i])
 			continue
 		}
 		t.floor = t.ring[t.head].At
 		t.ring[t.head] = entries[i]
-		t.head = (t.head + 1) % tailEntries
+		t.head = (t.head + 1) % cachedEntries
 	}
 	t.last = entries[len(entries)-1].At
 }
 
 // newest is the position of the last durable entry.
-func (t *tail) newest() store.Position {
+func (t *logCache) newest() store.Position {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.last
@@ -56,14 +56,14 @@ func (t *tail) newest() store.Position {
 
 // after gives up to limit entries above at, or false if the ring no longer has all of
 // them.
-func (t *tail) after(at store.Position, limit int) ([]tailEntry, bool) {
+func (t *logCache) after(at store.Position, limit int) ([]chainedEntry, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if at < t.floor {
 		return nil, false
 	}
 	older, newer := t.ring[t.head:], t.ring[:t.head]
-	above := func(e tailEntry, at store.Position) int {
+	above := func(e chainedEntry, at store.Position) int {
 		if e.At > at {
 			return 1
 		}
@@ -71,7 +71,7 @@ func (t *tail) after(at store.Position, limit int) ([]tailEntry, bool) {
 	}
 	i, _ := slices.BinarySearchFunc(older, at, above)
 	j, _ := slices.BinarySearchFunc(newer, at, above)
-	found := make([]tailEntry, 0, min(limit, len(older)-i+len(newer)-j))
+	found := make([]chainedEntry, 0, min(limit, len(older)-i+len(newer)-j))
 	found = append(found, older[i:min(len(older), i+limit)]...)
 	found = append(found, newer[j:min(len(newer), j+limit-len(found))]...)
 	return found, true
@@ -79,15 +79,15 @@ func (t *tail) after(at store.Position, limit int) ([]tailEntry, bool) {
 
 // replace replaces the entries at the positions of the given ones, as far as the ring
 // has them. Only the syncer calls it.
-func (t *tail) replace(entries []tailEntry) {
+func (t *logCache) replace(entries []chainedEntry) {
 	if len(entries) == 0 {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, part := range [][]tailEntry{t.ring[t.head:], t.ring[:t.head]} {
+	for _, part := range [][]chainedEntry{t.ring[t.head:], t.ring[:t.head]} {
 		for _, e := range entries {
-			i, found := slices.BinarySearchFunc(part, e.At, func(old tailEntry, at store.Position) int { return cmp.Compare(old.At, at) })
+			i, found := slices.BinarySearchFunc(part, e.At, func(old chainedEntry, at store.Position) int { return cmp.Compare(old.At, at) })
 			if found {
 				part[i] = e
 			}
