@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/store"
@@ -19,9 +18,6 @@ import (
 // storeDir is where the embedded store is, beside what else a data directory may
 // hold.
 func storeDir(dataDir string) string { return filepath.Join(dataDir, "store") }
-
-// connectTimeout is how long a start waits for the servers of a store.
-const connectTimeout = 15 * time.Second
 
 // ErrNotInitialised: the store has no account yet.
 var ErrNotInitialised = errors.New("not initialised")
@@ -100,8 +96,6 @@ func openNATS(ctx context.Context, cfg *config.Config, no natsstore.Options) (st
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
 	opened, err := natsstore.Open(ctx, at, no)
 	switch {
 	case errors.Is(err, natsstore.ErrMissing):

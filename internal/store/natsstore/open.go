@@ -77,7 +77,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if err := s.connect(url); err != nil {
 		return nil, err
 	}
-	if err := s.loadAlone(ctx); err != nil {
+	if err := s.loadWithin(ctx, openTime); err != nil {
 		close(s.closing) // so that the end of the connection is no logOnce
 		s.conn.Close()
 		return nil, err
@@ -85,6 +85,14 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	s.gate.opened()
 	go s.watch(context.WithoutCancel(ctx))
 	return s, nil
+}
+
+// loadWithin gives the servers time: a cluster that has just started elects leaders
+// before it creates streams, which takes longer than a request usually does.
+func (s *Store) loadWithin(ctx context.Context, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return s.loadAlone(ctx)
 }
 
 // loadAlone loads the store, and takes its lease if no other node may serve it.
@@ -126,7 +134,9 @@ func redacted(urls string) string {
 }
 
 const (
-	connectTime  = 5 * time.Second
+	connectTime = 5 * time.Second
+	// openTime bounds what Open asks of the servers once it is connected.
+	openTime     = 30 * time.Second
 	pingInterval = 2 * time.Second
 )
 
