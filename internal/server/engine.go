@@ -100,7 +100,7 @@ func openNATS(ctx context.Context, cfg *config.Config, no natsstore.Options) (st
 	switch {
 	case errors.Is(err, natsstore.ErrMissing):
 		return nil, notInitialised(cfg)
-	case errors.Is(err, natsstore.ErrUnasked):
+	case errors.Is(err, natsstore.ErrSystemAccount):
 		return nil, fmt.Errorf("%w; set store-system-credentials, or durability to os", err)
 	case errors.Is(err, natsstore.ErrDenied):
 		return nil, fmt.Errorf("%w; set store-credentials", err)
@@ -139,7 +139,7 @@ func reach(cfg *config.Config, no *natsstore.Options) (at string, err error) {
 		return "", err
 	}
 	if cfg.StoreSystemCredentials != "" {
-		no.System, no.SystemCredentials, err = natsURL(u, "store-system-credentials", cfg.StoreSystemCredentials)
+		no.SystemURL, no.SystemCredentials, err = natsURL(u, "store-system-credentials", cfg.StoreSystemCredentials)
 	}
 	return at, err
 }

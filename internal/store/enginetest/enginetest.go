@@ -33,7 +33,7 @@ func Open(tb testing.TB, clock func() time.Time) store.Store {
 	)
 	if OnNATS() {
 		n := StartNATS(tb)
-		opened, err = natsstore.Open(context.Background(), n.URL(), natsstore.Options{Clock: clock, Replicas: 1, System: n.SystemURL()})
+		opened, err = natsstore.Open(context.Background(), n.URL(), natsstore.Options{Clock: clock, Replicas: 1, SystemURL: n.SystemURL()})
 	} else {
 		opened, err = pebblestore.Open("store", pebblestore.Options{FS: vfs.NewMem(), Clock: clock, MinFreeBytes: -1})
 	}

@@ -21,7 +21,7 @@ const maxBatches = 16
 
 // sendTime is how long one publish waits for its answer. All attempts of a write
 // together take Options.Wait, while nobody else's write comes between.
-func (s *Store) sendTime() time.Duration { return s.opts.Wait / 2 }
+func (s *Store) publishTimeout() time.Duration { return s.opts.Timeout / 2 }
 
 // Headers of a publish.
 const (
@@ -39,16 +39,16 @@ const (
 	rollupSubject = "sub"
 )
 
-func (s *Store) message(subject string, data []byte) *nats.Msg {
+func (s *Store) newMsg(subject string, data []byte) *nats.Msg {
 	m := nats.NewMsg(subject)
-	m.Header.Set(expectStreamHeader, s.names.stream())
+	m.Header.Set(expectStreamHeader, s.names.stateStream())
 	m.Data = data
 	return m
 }
 
 // expect makes m refused unless the last message of its subject is seq; zero is
 // none.
-func expect(m *nats.Msg, seq uint64) {
+func expectLast(m *nats.Msg, seq uint64) {
 	m.Header.Set(expectHeader, strconv.FormatUint(seq, 10))
 }
 
@@ -63,25 +63,25 @@ type write struct {
 type outcome int
 
 const (
-	unchanged outcome = iota // what it replaces is still there
-	changed                  // somebody else changed it: the write can never be made
-	made                     // it was made
+	unchanged  outcome = iota // what it replaces is still there
+	superseded                // somebody else changed it: the write can never be made
+	stored                    // it was made
 )
 
 // unlessReplaced is the outcome of a write that anybody else may have made as well: any
 // other message in place of the one it replaces counts as another's.
-func (s *Store) unlessReplaced(subject string, was uint64) func(context.Context) (outcome, uint64, error) {
+func (s *Store) replacedOutcome(subject string, prev uint64) func(context.Context) (outcome, uint64, error) {
 	return func(ctx context.Context) (outcome, uint64, error) {
 		last, err := s.leaderLastOnce(ctx, subject)
-		if err != nil || last == nil || last.seq == was {
+		if err != nil || last == nil || last.seq == prev {
 			return unchanged, 0, err
 		}
-		return changed, 0, nil
+		return superseded, 0, nil
 	}
 }
 
 // errOvertaken: another write came first. It was not made.
-var errOvertaken = errors.New("another write came first")
+var errSuperseded = errors.New("another write came first")
 
 // apply makes w, and gives the sequence of its last message. The errors are:
 // errOvertaken; store.ErrUnknown when it cannot be learnt in time whether it was
@@ -90,16 +90,16 @@ var errOvertaken = errors.New("another write came first")
 // A write may be sent again because it names what it replaces: once it, or
 // another one, was made, it is refused. The server answers both alike, hence outcome.
 func (s *Store) apply(ctx context.Context, w write) (uint64, error) {
-	leave, err := s.enterBatch(ctx, w)
+	leave, err := s.acquireBatch(ctx, w)
 	if err != nil {
 		return 0, err
 	}
 	defer leave()
-	a := applying{s: s, w: w, deadline: time.Now().Add(s.opts.Wait)}
+	a := pendingWrite{s: s, w: w, deadline: time.Now().Add(s.opts.Timeout)}
 	for {
-		seq, err := s.send(ctx, w.msgs)
+		seq, err := s.publish(ctx, w.msgs)
 		if err == nil {
-			s.noteSeq(seq)
+			s.advanceSeq(seq)
 			return seq, nil
 		}
 		seq, done, err := a.classify(ctx, err)
@@ -119,13 +119,13 @@ func (s *Store) apply(ctx context.Context, w write) (uint64, error) {
 
 // enterBatch waits until w may be sent: batches that the servers have no room for
 // would only be refused.
-func (s *Store) enterBatch(ctx context.Context, w write) (leave func(), err error) {
+func (s *Store) acquireBatch(ctx context.Context, w write) (leave func(), err error) {
 	if len(w.msgs) == 1 {
 		return func() {}, nil
 	}
 	select {
-	case s.batches <- struct{}{}:
-		return func() { <-s.batches }, nil
+	case s.batchSlots <- struct{}{}:
+		return func() { <-s.batchSlots }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-s.failed:
@@ -134,19 +134,19 @@ func (s *Store) enterBatch(ctx context.Context, w write) (leave func(), err erro
 }
 
 // applying is what is known of a write that is being made.
-type applying struct {
+type pendingWrite struct {
 	s         *Store
 	w         write
 	uncertain bool // an attempt may have been made
 	deadline  time.Time
-	pause     backoff
+	backoff   backoff
 }
 
 // classify says whether a failed attempt settles the write.
-func (a *applying) classify(ctx context.Context, err error) (seq uint64, done bool, why error) {
+func (a *pendingWrite) classify(ctx context.Context, err error) (seq uint64, done bool, why error) {
 	switch {
 	case hasCode(err, codeWrongLast) && !a.uncertain:
-		return 0, true, errOvertaken
+		return 0, true, errSuperseded
 	case hasCode(err, codeWrongLast, codeWrongLastBusy):
 		return a.checkOutcome(ctx, err)
 	case errors.Is(err, nats.ErrMaxPayload) && !a.uncertain:
@@ -176,18 +176,18 @@ func isFull(err error) bool {
 		api.ErrCode == codeStoreFailed && (strings.Contains(api.Text, "maximum") || strings.Contains(api.Text, "no space")))
 }
 
-func (a *applying) checkOutcome(ctx context.Context, err error) (uint64, bool, error) {
-	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.s.sendTime())
+func (a *pendingWrite) checkOutcome(ctx context.Context, err error) (uint64, bool, error) {
+	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.s.publishTimeout())
 	defer cancel()
-	how, seq, lookErr := a.w.outcome(look)
+	result, seq, lookErr := a.w.outcome(look)
 	switch {
 	case lookErr != nil:
 		return 0, false, lookErr
-	case how == made:
-		a.s.noteSeq(seq)
+	case result == stored:
+		a.s.advanceSeq(seq)
 		return seq, true, nil
-	case how == changed:
-		return 0, true, errOvertaken
+	case result == superseded:
+		return 0, true, errSuperseded
 	default:
 		return 0, false, err // one that is under way: this or another
 	}
@@ -195,18 +195,18 @@ func (a *applying) checkOutcome(ctx context.Context, err error) (uint64, bool, e
 
 // finalCheck says what came of a write whose answers were all lost, or unknown: who
 // hears nothing never comes to compare.
-func (a *applying) finalCheck(ctx context.Context, unknown error) (uint64, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.s.sendTime())
+func (a *pendingWrite) finalCheck(ctx context.Context, unknown error) (uint64, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.s.publishTimeout())
 	defer cancel()
 	var b backoff
 	for {
-		how, seq, err := a.w.outcome(ctx)
+		result, seq, err := a.w.outcome(ctx)
 		switch {
-		case err == nil && how == made:
-			a.s.noteSeq(seq)
+		case err == nil && result == stored:
+			a.s.advanceSeq(seq)
 			return seq, nil
-		case err == nil && how == changed:
-			return 0, errOvertaken
+		case err == nil && result == superseded:
+			return 0, errSuperseded
 		case err == nil, a.s.conn.IsClosed(), b.wait(ctx) != nil:
 			return 0, unknown // if it is not there yet, it may still come
 		}
@@ -214,7 +214,7 @@ func (a *applying) finalCheck(ctx context.Context, unknown error) (uint64, error
 }
 
 // waitToRetry waits before the next attempt, or says that there is none.
-func (a *applying) waitToRetry(ctx context.Context, err error) error {
+func (a *pendingWrite) waitToRetry(ctx context.Context, err error) error {
 	ended := ctx.Err()
 	if a.uncertain {
 		// Whether it was made matters more than the caller's hurry.
@@ -222,7 +222,7 @@ func (a *applying) waitToRetry(ctx context.Context, err error) error {
 		ended = nil
 	}
 	if ended == nil && time.Now().Before(a.deadline) && !a.s.conn.IsClosed() {
-		ended = a.pause.wait(ctx)
+		ended = a.backoff.wait(ctx)
 		if ended == nil {
 			return nil
 		}
@@ -242,21 +242,21 @@ var errNotSent = errors.New("not sent")
 
 // send publishes once, and waits for the answer also when ctx ends meanwhile:
 // it comes soon.
-func (s *Store) send(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
+func (s *Store) publish(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 	last := msgs[len(msgs)-1]
 	if s.conn.IsClosed() {
 		return 0, fmt.Errorf("%w: %w", errNotSent, nats.ErrConnectionClosed)
 	}
 	if len(msgs) > 1 {
-		if err := s.sendBatch(msgs); err != nil {
+		if err := s.publishBatch(msgs); err != nil {
 			return 0, err
 		}
 	}
-	ctx, end := s.calls.begin(context.WithoutCancel(ctx), s.sendTime())
+	ctx, end := s.calls.begin(context.WithoutCancel(ctx), s.publishTimeout())
 	defer end()
 	answer, err := s.conn.RequestMsgWithContext(ctx, last)
 	if err != nil {
-		return 0, sendError(ctx, err)
+		return 0, publishError(ctx, err)
 	}
 	var ack struct {
 		Error *apiError `json:"error"`
@@ -272,7 +272,7 @@ func (s *Store) send(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 }
 
 // sendBatch publishes all but the last message, which commits the batch.
-func (s *Store) sendBatch(msgs []*nats.Msg) error {
+func (s *Store) publishBatch(msgs []*nats.Msg) error {
 	id := rand.Text()
 	for i, m := range msgs {
 		m.Header.Set(batchHeader, id)
@@ -290,7 +290,7 @@ func (s *Store) sendBatch(msgs []*nats.Msg) error {
 
 // sendError distinguishes what was never sent from what may have been stored. A connection
 // that was closed meanwhile may have carried it.
-func sendError(ctx context.Context, err error) error {
+func publishError(ctx context.Context, err error) error {
 	for _, unsent := range []error{
 		nats.ErrReconnectBufExceeded, nats.ErrConnectionReconnecting, nats.ErrMaxPayload, nats.ErrInvalidConnection,
 	} {
@@ -305,10 +305,10 @@ func sendError(ctx context.Context, err error) error {
 }
 
 // noteSeq notes that the state stream has come to seq.
-func (s *Store) noteSeq(seq uint64) {
+func (s *Store) advanceSeq(seq uint64) {
 	for {
-		was := s.lastSeq.Load()
-		if was >= seq || s.lastSeq.CompareAndSwap(was, seq) {
+		prev := s.lastSeq.Load()
+		if prev >= seq || s.lastSeq.CompareAndSwap(prev, seq) {
 			return
 		}
 	}

@@ -32,15 +32,15 @@ func TestRefusedUsers(t *testing.T) {
 		want        []error
 		not         error
 	}{
-		"the store's user":          {servers.urlOf(user, "wrong"), servers.urlOf(sysUser, sysSecret), []error{natsstore.ErrDenied}, natsstore.ErrUnasked},
-		"no system user":            {servers.url(), "", []error{natsstore.ErrSettings, natsstore.ErrUnasked}, natsstore.ErrDenied},
-		"the system user":           {servers.url(), servers.urlOf(sysUser, "wrong"), []error{natsstore.ErrUnasked, natsstore.ErrDenied}, natsstore.ErrSettings},
-		"a user of another account": {servers.url(), servers.url(), []error{natsstore.ErrUnasked}, natsstore.ErrDenied},
+		"the store's user":          {servers.urlOf(user, "wrong"), servers.urlOf(sysUser, sysSecret), []error{natsstore.ErrDenied}, natsstore.ErrSystemAccount},
+		"no system user":            {servers.url(), "", []error{natsstore.ErrSettings, natsstore.ErrSystemAccount}, natsstore.ErrDenied},
+		"the system user":           {servers.url(), servers.urlOf(sysUser, "wrong"), []error{natsstore.ErrSystemAccount, natsstore.ErrDenied}, natsstore.ErrSettings},
+		"a user of another account": {servers.url(), servers.url(), []error{natsstore.ErrSystemAccount}, natsstore.ErrDenied},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			log := new(textLog)
-			_, err := natsstore.Open(t.Context(), c.url, natsstore.Options{Replicas: 1, System: c.system, Logger: slog.New(slog.NewTextHandler(log, nil))})
+			_, err := natsstore.Open(t.Context(), c.url, natsstore.Options{Replicas: 1, SystemURL: c.system, Logger: slog.New(slog.NewTextHandler(log, nil))})
 			for _, want := range c.want {
 				if !errors.Is(err, want) {
 					t.Errorf("%v, want %v", err, want)

@@ -217,7 +217,7 @@ func (l *load) end(t *testing.T) {
 
 func processOptions(t *testing.T, p *process) natsstore.Options {
 	t.Helper()
-	return natsstore.Options{Replicas: 1, System: p.systemURL(), Wait: patience}
+	return natsstore.Options{Replicas: 1, SystemURL: p.systemURL(), Timeout: patience}
 }
 
 // TestServerKilled kills the server under load and starts it on its folder:
@@ -355,7 +355,7 @@ func TestAnswerLostForEach(t *testing.T) {
 func TestUnavailable(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
-	s, p := openThroughProxy(t, servers, natsstore.DefaultWait)
+	s, p := openThroughProxy(t, servers, natsstore.DefaultTimeout)
 	defer closed(t, s)
 	if _, err := s.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
 		t.Fatal(err)
@@ -519,7 +519,7 @@ func openThroughProxy(t *testing.T, servers *cluster, wait time.Duration) (*nats
 	t.Helper()
 	p := startProxy(t, func() string { return servers.servers[0].Addr().String() })
 	o := servers.options()
-	o.Wait = wait
+	o.Timeout = wait
 	s, err := natsstore.Open(t.Context(), p.url(), o)
 	if err != nil {
 		t.Fatal(err)

@@ -17,11 +17,11 @@ import (
 
 // tombstoneTime is how long the servers keep that a document was deleted: until
 // then a delete whose answer was lost is recognised.
-const tombstoneTime = 10 * time.Minute
+const tombstoneTTL = 10 * time.Minute
 
 // A docHead is what stands before a document's value.
 type docHead struct {
-	ops     opMarks
+	ops     writeOps
 	deleted bool
 	until   presence.Instant
 }
@@ -41,13 +41,13 @@ func decodeDoc(m storedMsg) (h docHead, value []byte, err error) {
 	if err != nil {
 		return h, nil, fmt.Errorf("a document: %w", err)
 	}
-	c := cutter{rest: rest}
+	c := fieldReader{rest: rest}
 	h.ops = c.ops()
 	h.ops.setNewest(store.Position(m.seq))
 	if h.deleted = c.byte() == 1; !h.deleted {
 		h.until = presence.Instant(c.varint())
 	}
-	if c.bad {
+	if c.failed {
 		return h, nil, fmt.Errorf("a document: %w", errDamaged)
 	}
 	return h, c.rest, nil
@@ -90,19 +90,19 @@ type docWrite struct {
 // A replaced is what a write stands in place of; zero: no message.
 type replaced struct {
 	seq uint64
-	ops opMarks
+	ops writeOps
 }
 
 func (w *docWrite) run(ctx context.Context) error {
 	read := queryFunc(w.s.query) // perhaps stale, which the write detects
 	for {
-		agree, err := w.compare(ctx, read)
+		agree, err := w.matchVersions(ctx, read)
 		if err != nil {
 			return err
 		}
 		if !agree {
 			// The versions read may be stale, unless they are those of the leader.
-			if agree, err = w.compare(ctx, w.s.queryFresh); err != nil {
+			if agree, err = w.matchVersions(ctx, w.s.queryFresh); err != nil {
 				return err
 			}
 			if !agree {
@@ -117,7 +117,7 @@ func (w *docWrite) run(ctx context.Context) error {
 			w.s.acked()
 			return nil
 		}
-		if !errors.Is(err, errOvertaken) {
+		if !errors.Is(err, errSuperseded) {
 			return err
 		}
 		read = w.s.queryFresh
@@ -126,7 +126,7 @@ func (w *docWrite) run(ctx context.Context) error {
 
 // compare reads what is to be replaced, and says whether it has the versions
 // that the caller named.
-func (w *docWrite) compare(ctx context.Context, read queryFunc) (agree bool, err error) {
+func (w *docWrite) matchVersions(ctx context.Context, read queryFunc) (agree bool, err error) {
 	present, _, err := w.s.readLast(ctx, read, w.subjects)
 	if err != nil {
 		return false, err
@@ -158,14 +158,14 @@ func (w *docWrite) messages() []*nats.Msg {
 	for i := range w.docs {
 		d := &w.docs[i]
 		head := docHead{ops: w.replaced[i].ops.after(w.op), deleted: d.Value == nil, until: presence.InstantOf(d.Until)}
-		body := appendDoc(begin(headBytes+80+len(d.Value)), head, d.Value)
-		m := w.s.message(w.subjects[i], seal(w.subjects[i], body))
-		expect(m, w.replaced[i].seq)
+		body := appendDoc(newBody(headBytes+80+len(d.Value)), head, d.Value)
+		m := w.s.newMsg(w.subjects[i], seal(w.subjects[i], body))
+		expectLast(m, w.replaced[i].seq)
 		// One version is kept: what was deleted or replaced may be a secret.
 		m.Header.Set(rollupHeader, rollupSubject)
 		switch {
 		case head.deleted:
-			m.Header.Set(ttlHeader, ttl(tombstoneTime))
+			m.Header.Set(ttlHeader, ttl(tombstoneTTL))
 		case !head.until.IsZero():
 			m.Header.Set(ttlHeader, ttl(head.until.Sub(now)))
 		}
@@ -183,17 +183,17 @@ func ttl(d time.Duration) string {
 
 // outcome checks whether the write was made: all of it, or nothing.
 func (w *docWrite) outcome(ctx context.Context) (outcome, uint64, error) {
-	how := unchanged
+	result := unchanged
 	for i, subject := range w.subjects {
 		last, err := w.s.leaderLastOnce(ctx, subject)
 		if err != nil {
 			return 0, 0, err
 		}
-		was := w.replaced[i].seq
-		if last == nil && was == 0 || last != nil && last.seq == was {
+		prev := w.replaced[i].seq
+		if last == nil && prev == 0 || last != nil && last.seq == prev {
 			continue
 		}
-		how = changed
+		result = superseded
 		if last == nil {
 			continue // it ended
 		}
@@ -201,11 +201,11 @@ func (w *docWrite) outcome(ctx context.Context) (outcome, uint64, error) {
 		if err != nil {
 			return 0, 0, err
 		}
-		if found, at, err := outcomeAmong(head.ops, w.op, store.Position(was)); err != nil || found == made {
+		if found, at, err := outcomeFromOps(head.ops, w.op, store.Position(prev)); err != nil || found == stored {
 			return found, at, err
 		}
 	}
-	return how, 0, nil
+	return result, 0, nil
 }
 
 // Load implements store.Store.

@@ -16,22 +16,22 @@ import (
 
 const (
 	// offerAgain is after what time a user is offered again whose record was not updated.
-	offerAgain = time.Second
+	offerRetry = time.Second
 	// longestPause is the longest time until a firing is redelivered.
-	longestPause = time.Hour
+	maxRedeliveryDelay = time.Hour
 	// damagedPause is after what time a user is offered again whose record cannot be read.
-	damagedPause = time.Minute
+	damagedRetry = time.Minute
 	// rearmers bounds the records that are rearmed at once.
-	rearmers = 16
+	maxRearms = 16
 )
 
 // Due implements store.Store. Every node may run one: each firing goes to one of
 // them, and the servers redeliver it until it is acknowledged.
 func (s *Store) Due(ctx context.Context, fn func([]store.User) error) error {
-	if !s.due.CompareAndSwap(false, true) {
+	if !s.dueRunning.CompareAndSwap(false, true) {
 		return store.ErrInUse
 	}
-	defer s.due.Store(false)
+	defer s.dueRunning.Store(false)
 	d := &dueRun{s: s, fn: fn}
 	return s.poll(ctx, "expiry timers", d.step)
 }
@@ -45,12 +45,12 @@ type dueRun struct {
 }
 
 func (d *dueRun) step(ctx context.Context) (bool, error) {
-	n, err := d.once(ctx)
+	n, err := d.handleFirings(ctx)
 	if err == nil {
-		err = d.sweep.some(ctx, d.s)
+		err = d.sweep.step(ctx, d.s)
 	}
 	if d.last.isNew(err) {
-		d.s.signal() // the consumer may be missing, which the watcher repairs
+		d.s.requestVerify() // the consumer may be missing, which the watcher repairs
 	}
 	return n > 0, err
 }
@@ -60,7 +60,7 @@ type firing struct {
 	msg  jetstream.Msg
 	user store.User
 	at   presence.Instant // what it was armed for
-	it   *item            // the record; nil: none
+	rec  *record          // the record; nil: none
 	// scheduled is the instant of the schedule that is stored; zero: none, or one
 	// that cannot be read.
 	scheduled presence.Instant
@@ -69,19 +69,19 @@ type firing struct {
 
 // due reports whether the record expires by now.
 func (f *firing) due(now presence.Instant) bool {
-	return f.it != nil && !f.it.Next.IsZero() && f.it.Next <= now
+	return f.rec != nil && !f.rec.Next.IsZero() && f.rec.Next <= now
 }
 
 // once takes the firings that wait, offers fn the users who are due, and acknowledges
 // the others. It returns how many fired.
-func (d *dueRun) once(ctx context.Context) (int, error) {
+func (d *dueRun) handleFirings(ctx context.Context) (int, error) {
 	s := d.s
-	fired, err := s.fired(ctx)
+	fired, err := s.fetchFirings(ctx)
 	if err != nil || len(fired) == 0 {
 		return 0, err
 	}
 	if err := s.loadRecords(ctx, fired); err != nil {
-		s.nakAll(fired)
+		s.redeliverAll(fired)
 		return 0, err
 	}
 	now := s.now()
@@ -95,11 +95,11 @@ func (d *dueRun) once(ctx context.Context) (int, error) {
 	}
 	if len(users) > 0 {
 		if err := d.fn(users); err != nil {
-			s.nakAll(fired)
+			s.redeliverAll(fired)
 			return 0, final(err)
 		}
 		if err := s.loadRecords(ctx, offered); err != nil {
-			s.nakAll(fired)
+			s.redeliverAll(fired)
 			return 0, err
 		}
 	}
@@ -108,12 +108,12 @@ func (d *dueRun) once(ctx context.Context) (int, error) {
 }
 
 // fired takes the firings that wait.
-func (s *Store) fired(ctx context.Context) ([]*firing, error) {
+func (s *Store) fetchFirings(ctx context.Context) ([]*firing, error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, err
 	}
 	defer s.leave()
-	batch, err := s.firings.FetchNoWait(store.MaxDueGroup)
+	batch, err := s.dueConsumer.FetchNoWait(store.MaxDueGroup)
 	if err != nil {
 		return nil, err
 	}
@@ -133,9 +133,9 @@ func (s *Store) fired(ctx context.Context) ([]*firing, error) {
 // One that names nobody is discarded, since others wait behind it.
 func (s *Store) decodeFiring(ctx context.Context, m jetstream.Msg) (*firing, bool) {
 	if meta, err := m.Metadata(); err == nil {
-		s.noteSeq(meta.Sequence.Stream) // so that the records are read no older than it
+		s.advanceSeq(meta.Sequence.Stream) // so that the records are read no older than it
 	}
-	user, ok := s.names.cutUser(m.Subject())
+	user, ok := s.names.parseUser(m.Subject())
 	if !ok {
 		err := m.Term()
 		s.log.ErrorContext(ctx, "damaged timer message discarded", slog.String("subject", m.Subject()), slog.Any("err", err))
@@ -176,18 +176,18 @@ func (s *Store) loadRecords(ctx context.Context, fired []*firing) error {
 		return err
 	}
 	for _, f := range fired {
-		s.fill(ctx, f, present)
+		s.setRecord(ctx, f, present)
 	}
 	return nil
 }
 
 // fill sets what was read of a firing's user. Damage holds up nobody else.
-func (s *Store) fill(ctx context.Context, f *firing, present map[string]storedMsg) {
-	f.it, f.scheduled, f.damaged = nil, 0, false
+func (s *Store) setRecord(ctx context.Context, f *firing, present map[string]storedMsg) {
+	f.rec, f.scheduled, f.damaged = nil, 0, false
 	var err error
 	if m, ok := present[s.names.state(f.user)]; ok {
-		if f.it, err = decodeItem(f.user, m); err != nil {
-			f.it, f.damaged = nil, true
+		if f.rec, err = decodeRecord(f.user, m); err != nil {
+			f.rec, f.damaged = nil, true
 			s.log.ErrorContext(ctx, "cannot read the record; cannot evaluate its expiry", slog.String("user", string(f.user.ID)), slog.Any("err", err))
 		}
 	}
@@ -199,19 +199,19 @@ func (s *Store) fill(ctx context.Context, f *firing, present map[string]storedMs
 }
 
 // nakAll makes the servers redeliver firings soon.
-func (s *Store) nakAll(fired []*firing) {
+func (s *Store) redeliverAll(fired []*firing) {
 	for _, f := range fired {
-		s.again(f, 0)
+		s.redeliver(f, 0)
 	}
 }
 
-func (s *Store) again(f *firing, after time.Duration) {
+func (s *Store) redeliver(f *firing, after time.Duration) {
 	if err := f.msg.NakWithDelay(after); err != nil {
 		s.log.Debug("negative acknowledgement of a timer message failed; it is redelivered later", slog.Any("err", err))
 	}
 }
 
-func (s *Store) done(f *firing) {
+func (s *Store) ack(f *firing) {
 	if err := f.msg.Ack(); err != nil {
 		s.log.Debug("acknowledgement of a timer message failed; it is redelivered", slog.Any("err", err))
 	}
@@ -222,27 +222,27 @@ func (s *Store) done(f *firing) {
 func (s *Store) acknowledge(ctx context.Context, fired []*firing) {
 	now := s.now()
 	var group sync.WaitGroup
-	places := make(chan struct{}, rearmers)
+	slots := make(chan struct{}, maxRearms)
 	for _, f := range fired {
 		switch {
 		case f.due(now):
-			s.again(f, offerAgain)
+			s.redeliver(f, offerRetry)
 		case f.damaged:
-			s.again(f, damagedPause)
-		case f.it == nil, f.it.armed.IsZero() && f.it.Next.IsZero():
-			s.done(f)
-		case f.it.armed == f.scheduled && f.at != f.scheduled:
-			s.done(f) // there is another schedule for it
-		case f.it.armed == f.scheduled:
-			s.again(f, offerAgain) // the servers have yet to drop the one that fired
-		case f.it.armed == f.at && f.at > now:
+			s.redeliver(f, damagedRetry)
+		case f.rec == nil, f.rec.armed.IsZero() && f.rec.Next.IsZero():
+			s.ack(f)
+		case f.rec.armed == f.scheduled && f.at != f.scheduled:
+			s.ack(f) // there is another schedule for it
+		case f.rec.armed == f.scheduled:
+			s.redeliver(f, offerRetry) // the servers have yet to drop the one that fired
+		case f.rec.armed == f.at && f.at > now:
 			// The servers' clock is ahead of this node's. Until then, nobody
 			// arms this user again, since the record says that it is armed.
-			s.again(f, min(f.at, now.Add(longestPause)).Sub(now))
+			s.redeliver(f, min(f.at, now.Add(maxRedeliveryDelay)).Sub(now))
 		default:
-			places <- struct{}{}
+			slots <- struct{}{}
 			group.Go(func() {
-				defer func() { <-places }()
+				defer func() { <-slots }()
 				s.rearm(ctx, f)
 			})
 		}
@@ -252,42 +252,42 @@ func (s *Store) acknowledge(ctx context.Context, fired []*firing) {
 
 // rearm stores in the record that its firing was handled, and the next schedule.
 func (s *Store) rearm(ctx context.Context, f *firing) {
-	err := s.rearmOnce(ctx, f.it)
+	err := s.rearmOnce(ctx, f.rec)
 	switch {
 	case err == nil:
-		s.done(f)
-	case errors.Is(err, errOvertaken):
-		s.again(f, 0) // the record changed: read it again
+		s.ack(f)
+	case errors.Is(err, errSuperseded):
+		s.redeliver(f, 0) // the record changed: read it again
 	default:
-		s.again(f, offerAgain)
+		s.redeliver(f, offerRetry)
 	}
 }
 
-func (s *Store) rearmOnce(ctx context.Context, was *item) error {
+func (s *Store) rearmOnce(ctx context.Context, prev *record) error {
 	if err := s.enter(ctx); err != nil {
 		return err
 	}
 	defer s.leave()
-	it := *was
-	it.armed = within(was.Next, max(s.now(), was.State.At))
-	return s.replaceMessage(ctx, was, &it, !it.armed.IsZero())
+	rec := *prev
+	rec.armed = timerInstant(prev.Next, max(s.now(), prev.State.At))
+	return s.replaceMessage(ctx, prev, &rec, !rec.armed.IsZero())
 }
 
 // replaceMessage stores a record anew, without an entry of the log: its state stays.
-func (s *Store) replaceMessage(ctx context.Context, was, it *item, schedule bool) error {
-	leave, err := s.queues.enter(ctx, was.user)
+func (s *Store) replaceMessage(ctx context.Context, prev, rec *record, schedule bool) error {
+	leave, err := s.queues.enter(ctx, prev.user)
 	if err != nil {
 		return err
 	}
 	defer leave()
 	w := write{
-		msgs:    s.recordMessages(was, it, nil, schedule),
-		outcome: s.unlessReplaced(s.names.state(was.user), was.seq),
+		msgs:    s.recordMessages(prev, rec, nil, schedule),
+		outcome: s.replacedOutcome(s.names.state(prev.user), prev.seq),
 	}
-	if it.seq, err = s.apply(ctx, w); err != nil {
+	if rec.seq, err = s.apply(ctx, w); err != nil {
 		return err
 	}
 	s.acked()
-	s.records.put(it.user, it)
+	s.records.put(rec.user, rec)
 	return nil
 }

@@ -146,7 +146,7 @@ func TestFarEnds(t *testing.T) {
 func TestDueAfterFullStorage(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
-	s := closing(t, servers.open(t, natsstore.Often(servers.options(), 500*time.Millisecond)))
+	s := closing(t, servers.open(t, natsstore.WithInterval(servers.options(), 500*time.Millisecond)))
 	due := update(t, s, named("u"), outFor(2*time.Second)).State.Claims[0].Until.Time()
 	account, err := servers.servers[0].LookupAccount("PORCHLIGHT")
 	if err != nil {

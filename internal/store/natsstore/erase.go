@@ -11,7 +11,7 @@ import (
 
 // purgeTime is how long the servers may take to drop a user's messages: they search
 // all of the history.
-const purgeTime = 30 * time.Second
+const purgeTimeout = 30 * time.Second
 
 // Erase implements store.Store. The servers cannot rewrite a message, so the entries
 // are dropped, and what follows them says Gap. The record's message, which holds
@@ -28,9 +28,9 @@ func (s *Store) Erase(ctx context.Context, u store.User) error {
 	if err != nil || kept == 0 {
 		return err
 	}
-	s.noteSeq(kept)
+	s.advanceSeq(kept)
 	subject := s.names.state(u)
-	if err := s.purge(ctx, s.names.stream(), subject, kept); err != nil {
+	if err := s.purge(ctx, s.names.stateStream(), subject, kept); err != nil {
 		return err
 	}
 	// When the history has the new message, or what came after it, it copies none of
@@ -43,23 +43,23 @@ func (s *Store) Erase(ctx context.Context, u store.User) error {
 		return err
 	}
 	// The last message of the history always stays: the servers go on copying there.
-	return s.purge(ctx, s.names.history(), subject, last.seq)
+	return s.purge(ctx, s.names.historyStream(), subject, last.seq)
 }
 
 // dropEntry replaces the message of u's record by one without an entry, if it has
 // one, and gives its sequence; zero: there is no record.
 func (s *Store) dropEntry(ctx context.Context, u store.User) (seq uint64, err error) {
 	for {
-		was, err := s.newest(ctx, u)
+		prev, err := s.newest(ctx, u)
 		if err != nil {
 			return 0, err
 		}
-		if was.seq == 0 || was.seq != uint64(was.at) {
-			return was.seq, nil
+		if prev.seq == 0 || prev.seq != uint64(prev.at) {
+			return prev.seq, nil
 		}
-		it := *was
-		if err := s.replaceMessage(ctx, was, &it, false); !errors.Is(err, errOvertaken) {
-			return it.seq, err
+		rec := *prev
+		if err := s.replaceMessage(ctx, prev, &rec, false); !errors.Is(err, errSuperseded) {
+			return rec.seq, err
 		}
 	}
 }
@@ -76,7 +76,7 @@ func (s *Store) purge(ctx context.Context, stream, subject string, below uint64)
 		Filter string `json:"filter"`
 		Below  uint64 `json:"seq"`
 	}{subject, below}
-	err := s.requestWithin(ctx, purgeTime, "$JS.API.STREAM.PURGE."+stream, ask, &answer)
+	err := s.requestWithin(ctx, purgeTimeout, "$JS.API.STREAM.PURGE."+stream, ask, &answer)
 	if err != nil {
 		return s.readFailed(ctx, err)
 	}

@@ -10,20 +10,20 @@ import (
 // Sealed is a message body as the store writes one, for tests that write what it
 // would not.
 func Sealed(subject string, body []byte) []byte {
-	return seal(subject, append(begin(headBytes+len(body)), body...))
+	return seal(subject, append(newBody(headBytes+len(body)), body...))
 }
 
 // Unsealed is the body of such a message.
 func Unsealed(data []byte) []byte { return data[headBytes:] }
 
 // Often makes a store look at itself, its servers and its schedules at an interval.
-func Often(o Options, every time.Duration) Options {
+func WithInterval(o Options, every time.Duration) Options {
 	o.checkEvery, o.sweepEvery = every, every
 	return o
 }
 
 // Alone makes a store exclusive, with a term of its lease.
-func Alone(o Options, term time.Duration) Options {
+func WithExclusiveLease(o Options, term time.Duration) Options {
 	o.Exclusive, o.leaseTerm = true, term
 	return o
 }
@@ -33,13 +33,13 @@ func Alone(o Options, term time.Duration) Options {
 func (s *Store) VerifyOnce(ctx context.Context) error { return s.verifyOnce(ctx) }
 
 // Apply makes a write, of which base says whether it was made.
-func (s *Store) Apply(ctx context.Context, base func() (made bool, err error)) error {
+func (s *Store) Apply(ctx context.Context, base func() (stored bool, err error)) error {
 	subject := s.names.probe()
-	m := s.message(subject, seal(subject, begin(headBytes)))
+	m := s.newMsg(subject, seal(subject, newBody(headBytes)))
 	_, err := s.apply(ctx, write{msgs: msgs(m), outcome: func(context.Context) (outcome, uint64, error) {
 		is, err := base()
 		if is {
-			return made, 1, err
+			return stored, 1, err
 		}
 		return unchanged, 0, err
 	}})

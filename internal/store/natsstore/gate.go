@@ -14,19 +14,19 @@ import (
 // A gate holds callers back while there is no connection, or one to servers that
 // were not yet seen to hold this store.
 type gate struct {
-	mu   sync.Mutex // guards the fields below
-	open chan struct{}
-	shut bool
-	why  error
+	mu     sync.Mutex // guards the fields below
+	open   chan struct{}
+	closed bool
+	why    error
 }
 
-func newGate() *gate { return &gate{open: make(chan struct{}), shut: true} }
+func newGate() *gate { return &gate{open: make(chan struct{}), closed: true} }
 
 func (g *gate) close(why error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.shut {
-		g.shut, g.open = true, make(chan struct{})
+	if !g.closed {
+		g.closed, g.open = true, make(chan struct{})
 	}
 	g.why = why
 }
@@ -34,17 +34,17 @@ func (g *gate) close(why error) {
 func (g *gate) opened() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.shut {
-		g.shut = false
+	if g.closed {
+		g.closed = false
 		close(g.open)
 	}
 	g.why = nil
 }
 
-func (g *gate) state() (open <-chan struct{}, shut bool, why error) {
+func (g *gate) state() (open <-chan struct{}, closed bool, why error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.open, g.shut, g.why
+	return g.open, g.closed, g.why
 }
 
 // enter admits an operation, and Close waits until it leaves. It waits a little
@@ -62,22 +62,22 @@ func (s *Store) enter(ctx context.Context) error {
 	if err := s.lease.check(); err != nil {
 		return s.unavailable(err)
 	}
-	s.guard.RLock()
-	if s.shut {
-		s.guard.RUnlock()
+	s.opsMu.RLock()
+	if s.closed {
+		s.opsMu.RUnlock()
 		return store.ErrClosed
 	}
 	return nil
 }
 
-func (s *Store) leave() { s.guard.RUnlock() }
+func (s *Store) leave() { s.opsMu.RUnlock() }
 
 func (s *Store) awaitGate(ctx context.Context) error {
-	open, shut, why := s.gate.state()
-	if !shut {
+	open, closed, why := s.gate.state()
+	if !closed {
 		return nil
 	}
-	timer := time.NewTimer(s.opts.Wait)
+	timer := time.NewTimer(s.opts.Timeout)
 	defer timer.Stop()
 	select {
 	case <-open:
@@ -101,7 +101,7 @@ func (s *Store) unavailable(why error) error {
 	if why == nil {
 		why = errors.New("no connection")
 	}
-	return fmt.Errorf("%w: NATS at %s does not answer: %w", store.ErrUnavailable, s.where, why)
+	return fmt.Errorf("%w: NATS at %s does not answer: %w", store.ErrUnavailable, s.servers, why)
 }
 
 // haltedError says that the store failed or was closed, or nil.

@@ -16,19 +16,19 @@ import (
 const goldenSubject = "porchlight.s.golden"
 
 // goldenRecord is a record, and the entry that its message holds beside.
-func goldenRecord() (*item, store.Entry) {
+func goldenRecord() (*record, store.Entry) {
 	const at = presence.Instant(1_795_334_400_000_000)
 	state := presence.State{
 		Revision: presence.Revision(at), At: at, Note: presence.Note{Text: "ñ"},
 		Claims: []presence.Claim{{ID: "c", Source: presence.Schedule, Status: presence.OutOfOffice, Since: at, Until: at + 60e6}},
 	}
 	u := store.User{Account: "acme", ID: "u"}
-	it := &item{user: u, Recorded: presence.RecordedOf(state), armed: at + 60e6, ops: opMarks{{id: 7}, {id: 6, at: 3}}}
+	rec := &record{user: u, Recorded: presence.RecordedOf(state), armed: at + 60e6, ops: writeOps{{id: 7}, {id: 6, at: 3}}}
 	change := store.Change{
-		Change: presence.Change{Recorded: it.Recorded},
+		Change: presence.Change{Recorded: rec.Recorded},
 		By:     store.By{Cause: store.CauseClaim, Actor: store.Actor{App: "app"}},
 	}
-	return it, change.Entry(u, &presence.Recorded{})
+	return rec, change.Entry(u, &presence.Recorded{})
 }
 
 // TestGoldenRecord: messages of every format that was ever written, in
@@ -40,7 +40,7 @@ func TestGoldenRecord(t *testing.T) {
 	plain := all
 	plain.Origin, plain.UserAfter = presence.Origin{}, store.UserFacts{}
 	entries := []store.Entry{plain, all}
-	now := seal(goldenSubject, appendItem(begin(512), want, &all, 3))
+	now := seal(goldenSubject, appendRecord(newBody(512), want, &all, 3))
 	for i, entry := range entries {
 		path := filepath.Join("testdata", "golden", "record-"+string(rune('1'+i))+".hex")
 		text, err := os.ReadFile(path)
@@ -55,11 +55,11 @@ func TestGoldenRecord(t *testing.T) {
 		if i == len(entries)-1 && !bytes.Equal(data, now) {
 			t.Errorf("the format written today has other bytes: %x", now)
 		}
-		it, err := decodeItem(want.user, storedMsg{subject: goldenSubject, seq: 9, data: data})
-		if err != nil || !reflect.DeepEqual(it.Recorded, want.Recorded) || it.armed != want.armed || it.at != 9 {
-			t.Errorf("%s is the record %+v, %v; want %+v", path, it, err, want)
+		rec, err := decodeRecord(want.user, storedMsg{subject: goldenSubject, seq: 9, data: data})
+		if err != nil || !reflect.DeepEqual(rec.Recorded, want.Recorded) || rec.armed != want.armed || rec.at != 9 {
+			t.Errorf("%s is the record %+v, %v; want %+v", path, rec, err, want)
 		}
-		head, err := cutRecord(goldenSubject, data)
+		head, err := parseRecord(goldenSubject, data)
 		if err != nil || head.previous != 3 {
 			t.Fatalf("%s: %+v, %v", path, head, err)
 		}

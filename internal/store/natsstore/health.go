@@ -13,16 +13,16 @@ import (
 
 const (
 	// trustTime is how long Check takes the last acknowledgement for an answer.
-	trustTime = time.Second
+	ackTrust = time.Second
 	// lossTime is how long a stream must be missing, with servers that answer,
 	// before that is believed: a server that starts may not know of it yet.
-	lossTime = 5 * time.Second
+	lossTimeout = 5 * time.Second
 )
 
 // watch opens the gate after a connection was made again to the same store, and
 // fails the store when it is another one.
-func (s *Store) watch(ctx context.Context) {
-	defer close(s.watched)
+func (s *Store) monitor(ctx context.Context) {
+	defer close(s.monitorDone)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -37,26 +37,26 @@ func (s *Store) watch(ctx context.Context) {
 	servers := make(chan struct{}, 1)
 	var group sync.WaitGroup
 	defer group.Wait()
-	group.Go(func() { s.watchServers(ctx, servers) })
+	group.Go(func() { s.monitorServers(ctx, servers) })
 	if s.lease != nil {
-		group.Go(func() { s.lease.keep(ctx) })
+		group.Go(func() { s.lease.keepRenewed(ctx) })
 	}
 	for {
 		select {
-		case <-s.wake:
+		case <-s.verifyRequests:
 		case <-ticker.C:
 		case <-ctx.Done():
 			return
 		}
 		s.verify(ctx)
-		signal(servers)
+		notify(servers)
 	}
 }
 
 // watchServers checks again whether the servers sync every write, since others may
 // have joined, or the same ones with another setting, and whether the consumer of
 // firings still exists. It does not hold up the store.
-func (s *Store) watchServers(ctx context.Context, wake <-chan struct{}) {
+func (s *Store) monitorServers(ctx context.Context, wake <-chan struct{}) {
 	var logged logOnce
 	for {
 		select {
@@ -64,7 +64,7 @@ func (s *Store) watchServers(ctx context.Context, wake <-chan struct{}) {
 		case <-ctx.Done():
 			return
 		}
-		err := errors.Join(s.checkSynced(ctx), s.repairConsumer(ctx))
+		err := errors.Join(s.checkSynced(ctx), s.recreateConsumer(ctx))
 		switch {
 		case errors.Is(err, ErrSettings):
 			s.fail(err)
@@ -107,7 +107,7 @@ func (s *Store) verify(ctx context.Context) {
 			s.gate.close(err)
 			if missing.IsZero() {
 				missing = time.Now()
-			} else if time.Since(missing) > lossTime {
+			} else if time.Since(missing) > lossTimeout {
 				s.fail(err)
 				return
 			}
@@ -126,25 +126,25 @@ func (s *Store) verify(ctx context.Context) {
 var errOtherEpoch = errors.New("the store was replaced by another")
 
 func (s *Store) verifyOnce(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, readTime)
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	known := s.lastSeq.Load() // before the question: others go on writing
-	w, err := s.find(ctx)
+	w, err := s.inspect(ctx)
 	if err != nil {
 		return err
 	}
-	stage, err := s.stage(w)
+	stage, err := s.stageOf(w)
 	switch {
 	case err != nil:
 		return err
 	case stage == absent:
-		return lost(s.names.stream(), "together with stream "+s.names.history())
+		return lost(s.names.stateStream(), "together with stream "+s.names.historyStream())
 	case stage == unfinished:
-		return lost(s.names.stream(), "and was recreated empty")
+		return lost(s.names.stateStream(), "and was recreated empty")
 	case w.id.Epoch != s.epoch:
 		return fmt.Errorf("%w: expected epoch %s, found %s; restart porchlight", errOtherEpoch, s.epoch, w.id.Epoch)
 	case w.state.State.LastSeq < known:
-		return fmt.Errorf("%w: stream %s ends at %d, and %d was stored before: restore a backup under a new store name (nats://HOST/NAME)", ErrLost, s.names.stream(), w.state.State.LastSeq, known)
+		return fmt.Errorf("%w: stream %s ends at %d, and %d was stored before: restore a backup under a new store name (nats://HOST/NAME)", ErrLost, s.names.stateStream(), w.state.State.LastSeq, known)
 	}
 	return nil
 }
@@ -156,15 +156,15 @@ func (s *Store) Check(ctx context.Context) error {
 		return err
 	}
 	defer s.leave()
-	if time.Since(time.Unix(0, s.lastAck.Load())) < trustTime {
+	if time.Since(time.Unix(0, s.lastAck.Load())) < ackTrust {
 		return nil
 	}
 	subject := s.names.probe()
-	m := s.message(subject, seal(subject, begin(headBytes)))
+	m := s.newMsg(subject, seal(subject, newBody(headBytes)))
 	m.Header.Set(rollupHeader, rollupSubject)
 	result := make(chan error, 1)
 	go func() {
-		_, err := s.send(ctx, msgs(m))
+		_, err := s.publish(ctx, msgs(m))
 		result <- err
 	}()
 	select {

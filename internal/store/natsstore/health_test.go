@@ -86,7 +86,7 @@ func TestVerifyUnderLoad(t *testing.T) {
 func TestServersSyncLess(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
-	s := closing(t, servers.open(t, natsstore.Often(servers.options(), 500*time.Millisecond)))
+	s := closing(t, servers.open(t, natsstore.WithInterval(servers.options(), 500*time.Millisecond)))
 	update(t, s, named("u"), nothing)
 	servers.off(0)
 	servers.settings[0].SyncAlways, servers.settings[0].SyncInterval = false, 2*time.Minute

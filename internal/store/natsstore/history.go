@@ -58,10 +58,10 @@ func (h *userHistory) step(ctx context.Context) error {
 		return nil
 	}
 	h.upTo = m.seq - 1
-	head, e, err := entryIn(m)
+	head, e, err := decodeEntry(m)
 	switch {
 	case err != nil:
-		h.entries = append(h.entries, damaged(m, err))
+		h.entries = append(h.entries, damagedEntry(m, err))
 		h.previous = 0
 		return nil
 	case head.kind == kindEntry:
@@ -87,9 +87,9 @@ func (h *userHistory) older(ctx context.Context) (m *storedMsg, err error) {
 	if h.upTo == 0 {
 		return nil, nil //nolint:nilnil // none is an answer
 	}
-	err = h.s.retrying(ctx, func(ctx context.Context) error {
+	err = h.s.retryRead(ctx, func(ctx context.Context) error {
 		m = nil
-		snap, err := h.s.last(ctx, h.s.names.history(), lastQuery{Filters: []string{h.subject}, UpTo: h.upTo})
+		snap, err := h.s.queryLast(ctx, h.s.names.historyStream(), lastQuery{Filters: []string{h.subject}, UpTo: h.upTo})
 		if err != nil {
 			return err
 		}
@@ -100,7 +100,7 @@ func (h *userHistory) older(ctx context.Context) (m *storedMsg, err error) {
 				return nil
 			}
 		}
-		next, err := h.s.leaderGetOnce(ctx, h.s.names.history(), leaderQuery{Next: h.subject, Seq: from})
+		next, err := h.s.leaderGetOnce(ctx, h.s.names.historyStream(), leaderQuery{Next: h.subject, Seq: from})
 		if err == nil && next != nil && next.seq <= h.upTo {
 			err = errBehind
 		}

@@ -31,11 +31,11 @@ type inventory struct {
 }
 
 // find reads what there is, and changes nothing.
-func (s *Store) find(ctx context.Context) (w inventory, err error) {
-	if w.state, err = s.streamInfo(ctx, s.names.stream()); err != nil {
+func (s *Store) inspect(ctx context.Context) (w inventory, err error) {
+	if w.state, err = s.streamInfo(ctx, s.names.stateStream()); err != nil {
 		return w, err
 	}
-	if w.history, err = s.streamInfo(ctx, s.names.history()); err != nil {
+	if w.history, err = s.streamInfo(ctx, s.names.historyStream()); err != nil {
 		return w, err
 	}
 	if w.state == nil {
@@ -51,7 +51,7 @@ func (s *Store) find(ctx context.Context) (w inventory, err error) {
 		err = json.Unmarshal(rest, w.id)
 	}
 	if err != nil {
-		return w, fmt.Errorf("the identity in stream %s: %w", s.names.stream(), errors.Join(errDamaged, err))
+		return w, fmt.Errorf("the identity in stream %s: %w", s.names.stateStream(), errors.Join(errDamaged, err))
 	}
 	return w, nil
 }
@@ -66,41 +66,41 @@ const (
 )
 
 // stage is what was found, or why it is no store that can be opened.
-func (s *Store) stage(w inventory) (stage, error) {
+func (s *Store) stageOf(w inventory) (stage, error) {
 	n := s.names
 	switch {
 	case w.state == nil && w.history == nil:
 		return absent, nil
 	case w.state == nil:
-		return 0, lost(n.stream(), "while stream "+n.history()+" is there")
+		return 0, lost(n.stateStream(), "while stream "+n.historyStream()+" is there")
 	case w.id != nil:
 		return complete, s.checkIdentity(w)
 	case w.state.State.LastSeq > 0:
-		return 0, fmt.Errorf("%w: stream %s contains messages but no store identity: choose another store name (nats://HOST/NAME), or restore a backup under a new one", ErrForeign, n.stream())
+		return 0, fmt.Errorf("%w: stream %s contains messages but no store identity: choose another store name (nats://HOST/NAME), or restore a backup under a new one", ErrForeign, n.stateStream())
 	case w.history != nil && w.history.State.LastSeq > 0:
-		return 0, lost(n.stream(), "and was recreated empty")
+		return 0, lost(n.stateStream(), "and was recreated empty")
 	}
 	return unfinished, nil
 }
 
-func lost(stream, how string) error {
-	return fmt.Errorf("%w: stream %s is missing %s: restore a backup under a new store name (nats://HOST/NAME); it is not created again, since that would hide the loss", ErrLost, stream, how)
+func lost(stream, detail string) error {
+	return fmt.Errorf("%w: stream %s is missing %s: restore a backup under a new store name (nats://HOST/NAME); it is not created again, since that would hide the loss", ErrLost, stream, detail)
 }
 
 // checkIdentity refuses formats of others, and streams that are not the store's.
 func (s *Store) checkIdentity(w inventory) error {
 	n := s.names
 	if w.id.Format > formatVersion {
-		return fmt.Errorf("%w: stream %s has format %d, this version supports formats up to %d: use the porchlight that made it, or restore a backup under a new store name (nats://HOST/NAME)", ErrNewer, n.stream(), w.id.Format, formatVersion)
+		return fmt.Errorf("%w: stream %s has format %d, this version supports formats up to %d: use the porchlight that made it, or restore a backup under a new store name (nats://HOST/NAME)", ErrNewer, n.stateStream(), w.id.Format, formatVersion)
 	}
 	if w.history == nil {
-		return lost(n.history(), "while stream "+n.stream()+" exists")
+		return lost(n.historyStream(), "while stream "+n.stateStream()+" exists")
 	}
 	if !w.state.Created.Equal(w.id.StateCreated) {
-		return lost(n.stream(), fmt.Sprintf("(created at %v); another one was created at %v", w.id.StateCreated, w.state.Created))
+		return lost(n.stateStream(), fmt.Sprintf("(created at %v); another one was created at %v", w.id.StateCreated, w.state.Created))
 	}
 	if !w.history.Created.Equal(w.id.HistoryCreated) {
-		return lost(n.history(), fmt.Sprintf("(created at %v); another one was created at %v", w.id.HistoryCreated, w.history.Created))
+		return lost(n.historyStream(), fmt.Sprintf("(created at %v); another one was created at %v", w.id.HistoryCreated, w.history.Created))
 	}
 	if err := s.checkState(w.state.Config); err != nil {
 		return err
@@ -116,7 +116,7 @@ func (s *Store) create(ctx context.Context) error {
 			return s.createError(config, err)
 		}
 	}
-	w, err := s.find(ctx)
+	w, err := s.inspect(ctx)
 	if err != nil || w.id != nil {
 		return err
 	}
@@ -130,7 +130,7 @@ func (s *Store) create(ctx context.Context) error {
 		Format: formatVersion, Epoch: rand.Text(),
 		StateCreated: w.state.Created, HistoryCreated: w.history.Created,
 	}
-	if err := s.identify(ctx, id, 0); err != nil {
+	if err := s.storeIdentity(ctx, id, 0); err != nil {
 		return err
 	}
 	s.awaitSource(ctx)
@@ -138,16 +138,16 @@ func (s *Store) create(ctx context.Context) error {
 }
 
 // identify stores an identity in place of message was; another node may be quicker.
-func (s *Store) identify(ctx context.Context, id identity, was uint64) error {
+func (s *Store) storeIdentity(ctx context.Context, id identity, prev uint64) error {
 	body, err := json.Marshal(id)
 	if err != nil {
 		return err
 	}
 	subject := s.names.identity()
-	m := s.message(subject, seal(subject, append(begin(len(body)+headBytes), body...)))
-	expect(m, was)
-	_, err = s.apply(ctx, write{msgs: msgs(m), outcome: s.unlessReplaced(subject, was)})
-	if errors.Is(err, errOvertaken) {
+	m := s.newMsg(subject, seal(subject, append(newBody(len(body)+headBytes), body...)))
+	expectLast(m, prev)
+	_, err = s.apply(ctx, write{msgs: msgs(m), outcome: s.replacedOutcome(subject, prev)})
+	if errors.Is(err, errSuperseded) {
 		return nil
 	}
 	return err
@@ -158,54 +158,54 @@ func (s *Store) identify(ctx context.Context, id identity, was uint64) error {
 func (s *Store) upgrade(ctx context.Context, w inventory) (inventory, error) {
 	id := *w.id
 	id.Format = formatVersion
-	if err := s.identify(ctx, id, w.idSeq); err != nil {
+	if err := s.storeIdentity(ctx, id, w.idSeq); err != nil {
 		return w, fmt.Errorf("give the store format %d: %w", formatVersion, err)
 	}
 	s.log.InfoContext(ctx, "the store has a new format", slog.Int("format", formatVersion), slog.Int("before", w.id.Format))
-	return s.find(ctx)
+	return s.inspect(ctx)
 }
 
 // renew gives the store a new epoch.
-func (s *Store) renew(ctx context.Context, w inventory) (inventory, error) {
+func (s *Store) assignEpoch(ctx context.Context, w inventory) (inventory, error) {
 	id := *w.id
 	id.Epoch = rand.Text()
-	if err := s.identify(ctx, id, w.idSeq); err != nil {
+	if err := s.storeIdentity(ctx, id, w.idSeq); err != nil {
 		return w, fmt.Errorf("give the store a new epoch: %w", err)
 	}
 	s.log.InfoContext(ctx, "new epoch assigned to the store", slog.String("epoch", id.Epoch), slog.String("previous", w.id.Epoch))
-	return s.find(ctx)
+	return s.inspect(ctx)
 }
 
 // checkAge refuses a state stream that is older than what was copied from it into
 // the history: data that the servers had before. Its positions would be given
 // again, and the history would not copy them.
-func (s *Store) checkAge(ctx context.Context, w inventory) error {
+func (s *Store) checkRollback(ctx context.Context, w inventory) error {
 	end, err := s.historyEnd(ctx)
 	copied := uint64(end.at)
 	if err != nil || copied <= w.state.State.LastSeq {
 		return err
 	}
 	// Other nodes may have written between the two reads.
-	if at, err := s.leaderAt(ctx, s.names.stream()); err != nil || copied <= at {
+	if at, err := s.leaderSeq(ctx, s.names.stateStream()); err != nil || copied <= at {
 		return err
 	}
 	return fmt.Errorf("%w: stream %s ends at %d, and stream %s has entries up to %d: the servers appear to have been rolled back to older data; restore a backup under a new store name (nats://HOST/NAME)",
-		ErrLost, s.names.stream(), w.state.State.LastSeq, s.names.history(), copied)
+		ErrLost, s.names.stateStream(), w.state.State.LastSeq, s.names.historyStream(), copied)
 }
 
 // awaitSource waits until the history stream follows the state stream, which the
 // servers begin a moment after they made it. Until then, it could miss versions.
 func (s *Store) awaitSource(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, connectTime)
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	var b backoff
 	for {
-		info, err := s.streamInfo(ctx, s.names.history())
+		info, err := s.streamInfo(ctx, s.names.historyStream())
 		if err == nil && info != nil && len(info.Sources) > 0 && info.Sources[0].Active >= 0 {
 			return
 		}
 		if b.wait(ctx) != nil {
-			s.log.WarnContext(ctx, "nats: the history stream is not sourcing from the state stream yet", slog.String("stream", s.names.history()))
+			s.log.WarnContext(ctx, "nats: the history stream is not sourcing from the state stream yet", slog.String("stream", s.names.historyStream()))
 			return
 		}
 	}

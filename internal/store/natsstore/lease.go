@@ -25,17 +25,17 @@ const (
 	leaseTerm = 8 * time.Second
 	// A part of a term is left for a write that is under way, and for clocks that
 	// do not run alike.
-	margins = 4
-	beats   = 8 // in a term
+	leaseMargin     = 4
+	renewalsPerTerm = 8 // in a term
 	// leasePoll is how often a node that waits for the lease reads it.
 	leasePoll = 250 * time.Millisecond
 )
 
 // ErrServed: another node serves the store.
-var ErrServed = errors.New("another porchlight serves the store")
+var ErrLeaseHeld = errors.New("another porchlight serves the store")
 
 // A claim is what the lease's message says.
-type claim struct {
+type leaseHolder struct {
 	ID      string        `json:"id"` // of one run of a process; "": it was given back
 	Host    string        `json:"host"`
 	Process int           `json:"process"`
@@ -44,12 +44,12 @@ type claim struct {
 
 // A lease is this node's, or is to be.
 type lease struct {
-	s     *Store
-	claim claim
+	s    *Store
+	self leaseHolder
 
-	mu      sync.Mutex // guards the fields below
-	seq     uint64     // of the claim that this node stored last
-	renewed time.Time  // before that was sent; zero: never
+	mu        sync.Mutex // guards the fields below
+	seq       uint64     // of the claim that this node stored last
+	renewedAt time.Time  // before that was sent; zero: never
 }
 
 func newLease(s *Store) *lease {
@@ -57,7 +57,7 @@ func newLease(s *Store) *lease {
 	if err != nil {
 		host = "a host without a name"
 	}
-	return &lease{s: s, claim: claim{ID: rand.Text(), Host: host, Process: os.Getpid(), Term: s.opts.leaseTerm}}
+	return &lease{s: s, self: leaseHolder{ID: rand.Text(), Host: host, Process: os.Getpid(), Term: s.opts.leaseTerm}}
 }
 
 // check says why this node must not serve now, or nil. A store that is shared has
@@ -68,7 +68,7 @@ func (l *lease) check() error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if elapsed(l.renewed) < l.claim.Term-l.claim.Term/margins {
+	if elapsed(l.renewedAt) < l.self.Term-l.self.Term/leaseMargin {
 		return nil
 	}
 	return errors.New("this node could not renew the lease on the store")
@@ -91,7 +91,7 @@ func (l *lease) acquire(ctx context.Context) error {
 		case err != nil:
 			return err
 		case holder.ID == "" || found == seq && time.Since(since) >= holder.Term:
-			if err := l.store(ctx, l.claim, seq); !errors.Is(err, errOvertaken) {
+			if err := l.put(ctx, l.self, seq); !errors.Is(err, errSuperseded) {
 				return err
 			}
 		case found == 0:
@@ -100,7 +100,7 @@ func (l *lease) acquire(ctx context.Context) error {
 				slog.String("host", holder.Host), slog.Int("process", holder.Process), slog.Duration("term", holder.Term))
 		case found != seq:
 			return fmt.Errorf("%w: process %d on host %s, on NATS at %s with store name %s; only one porchlight can serve a store at a time: stop the other one, or give this one its own store by changing /NAME in the store URL",
-				ErrServed, holder.Process, holder.Host, l.s.where, l.s.opts.Prefix)
+				ErrLeaseHeld, holder.Process, holder.Host, l.s.servers, l.s.opts.Prefix)
 		}
 		select {
 		case <-time.After(leasePoll):
@@ -110,10 +110,10 @@ func (l *lease) acquire(ctx context.Context) error {
 	}
 }
 
-func (l *lease) beat() time.Duration { return l.claim.Term / beats }
+func (l *lease) renewInterval() time.Duration { return l.self.Term / renewalsPerTerm }
 
 // read gives the claim that is stored, and its sequence; zero: none.
-func (l *lease) read(ctx context.Context) (seq uint64, c claim, err error) {
+func (l *lease) read(ctx context.Context) (seq uint64, c leaseHolder, err error) {
 	last, err := l.s.leaderLast(ctx, l.s.names.lease())
 	if err != nil || last == nil {
 		return 0, c, err
@@ -123,38 +123,38 @@ func (l *lease) read(ctx context.Context) (seq uint64, c claim, err error) {
 		err = json.Unmarshal(rest, &c)
 	}
 	if err != nil {
-		return 0, c, fmt.Errorf("the lease in stream %s: %w", l.s.names.stream(), errors.Join(errDamaged, err))
+		return 0, c, fmt.Errorf("the lease in stream %s: %w", l.s.names.stateStream(), errors.Join(errDamaged, err))
 	}
 	return last.seq, c, nil
 }
 
 // store puts c in place of message was.
-func (l *lease) store(ctx context.Context, c claim, was uint64) error {
+func (l *lease) put(ctx context.Context, c leaseHolder, prev uint64) error {
 	body, err := json.Marshal(c)
 	if err != nil {
 		return err
 	}
 	subject := l.s.names.lease()
-	m := l.s.message(subject, seal(subject, append(begin(len(body)+headBytes), body...)))
+	m := l.s.newMsg(subject, seal(subject, append(newBody(len(body)+headBytes), body...)))
 	m.Header.Set(rollupHeader, rollupSubject)
-	expect(m, was)
+	expectLast(m, prev)
 	begun := time.Now()
 	seq, err := l.s.apply(ctx, write{msgs: msgs(m), outcome: func(ctx context.Context) (outcome, uint64, error) {
 		seq, found, err := l.read(ctx)
 		switch {
-		case err != nil || seq == was:
+		case err != nil || seq == prev:
 			return unchanged, 0, err
 		case found == c && c.ID != "":
-			return made, seq, nil
+			return stored, seq, nil
 		}
-		return changed, 0, nil
+		return superseded, 0, nil
 	}})
 	if err != nil {
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.seq, l.renewed = seq, begun
+	l.seq, l.renewedAt = seq, begun
 	return nil
 }
 
@@ -162,31 +162,31 @@ func (l *lease) store(ctx context.Context, c claim, was uint64) error {
 // node's under another sequence.
 func (l *lease) renew(ctx context.Context) error {
 	seq, holder, err := l.read(ctx)
-	if err == nil && holder.ID != l.claim.ID {
-		err = errOvertaken
+	if err == nil && holder.ID != l.self.ID {
+		err = errSuperseded
 	}
 	if err != nil {
 		return err
 	}
-	return l.store(ctx, l.claim, seq)
+	return l.put(ctx, l.self, seq)
 }
 
 // keep renews the lease until ctx ends, and fails the store when another node has
 // taken it over.
-func (l *lease) keep(ctx context.Context) {
-	beat := time.NewTicker(l.beat())
-	defer beat.Stop()
+func (l *lease) keepRenewed(ctx context.Context) {
+	ticker := time.NewTicker(l.renewInterval())
+	defer ticker.Stop()
 	var logged logOnce
 	for {
 		select {
-		case <-beat.C:
+		case <-ticker.C:
 		case <-ctx.Done():
 			return
 		}
 		err := l.renew(ctx)
 		switch {
-		case errors.Is(err, errOvertaken):
-			l.s.fail(fmt.Errorf("%w because this one could not renew its lease; stop one of the two", ErrServed))
+		case errors.Is(err, errSuperseded):
+			l.s.fail(fmt.Errorf("%w because this one could not renew its lease; stop one of the two", ErrLeaseHeld))
 			return
 		case logged.isNew(err) && ctx.Err() == nil:
 			l.s.log.WarnContext(ctx, "nats: lease renewal failed; will retry", slog.Any("err", err))
@@ -199,12 +199,12 @@ func (l *lease) release() {
 	if l == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), l.beat())
+	ctx, cancel := context.WithTimeout(context.Background(), l.renewInterval())
 	defer cancel()
 	l.mu.Lock()
 	seq := l.seq
 	l.mu.Unlock()
-	if err := l.store(ctx, claim{}, seq); err != nil {
+	if err := l.put(ctx, leaseHolder{}, seq); err != nil {
 		l.s.log.Warn("nats: lease not released; the next start must wait until it expires", slog.Any("err", err))
 	}
 }

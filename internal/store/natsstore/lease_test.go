@@ -17,10 +17,10 @@ import (
 func TestOneNodeServes(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
-	first := servers.open(t, natsstore.Alone(servers.options(), time.Second))
-	_, err := natsstore.Open(t.Context(), servers.url(), natsstore.Alone(servers.options(), time.Hour))
-	if !errors.Is(err, natsstore.ErrServed) {
-		t.Fatalf("a second node: %v, want ErrServed", err)
+	first := servers.open(t, natsstore.WithExclusiveLease(servers.options(), time.Second))
+	_, err := natsstore.Open(t.Context(), servers.url(), natsstore.WithExclusiveLease(servers.options(), time.Hour))
+	if !errors.Is(err, natsstore.ErrLeaseHeld) {
+		t.Fatalf("a second node: %v, want ErrLeaseHeld", err)
 	}
 	host, _ := os.Hostname()
 	for _, part := range []string{"host " + host, "stop the other one", "its own store", "127.0.0.1"} {
@@ -35,7 +35,7 @@ func TestOneNodeServes(t *testing.T) {
 		t.Errorf("the first node: %v", err)
 	}
 	closed(t, first)
-	second := servers.open(t, natsstore.Alone(servers.options(), time.Hour)) // for which it need not wait
+	second := servers.open(t, natsstore.WithExclusiveLease(servers.options(), time.Hour)) // for which it need not wait
 	closed(t, second)
 }
 
@@ -45,11 +45,11 @@ func TestHolderGone(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
 	const term = time.Second
-	first := servers.open(t, natsstore.Alone(servers.options(), term))
+	first := servers.open(t, natsstore.WithExclusiveLease(servers.options(), term))
 	first.Disconnect()
 	<-first.Failed()
 	begun := time.Now()
-	second := servers.open(t, natsstore.Alone(servers.options(), term))
+	second := servers.open(t, natsstore.WithExclusiveLease(servers.options(), term))
 	if took := time.Since(begun); took < term {
 		t.Errorf("it was taken over after %v, before the term of %v had passed", took, term)
 	}
@@ -64,7 +64,7 @@ func TestHolderCutOff(t *testing.T) {
 	servers := startServers(t, 1)
 	p := startProxy(t, func() string { return servers.servers[0].Addr().String() })
 	const term = 2 * time.Second
-	first, err := natsstore.Open(t.Context(), p.url(), natsstore.Alone(servers.options(), term))
+	first, err := natsstore.Open(t.Context(), p.url(), natsstore.WithExclusiveLease(servers.options(), term))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func TestHolderCutOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.deaf.Store(true) // what it sends arrives for a while: the harder case
-	second := servers.open(t, natsstore.Alone(servers.options(), term))
+	second := servers.open(t, natsstore.WithExclusiveLease(servers.options(), term))
 	defer closed(t, second)
 	if _, err := first.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch)); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("Update through the first when the second had begun: %v, want ErrUnavailable", err)
@@ -88,8 +88,8 @@ func TestHolderCutOff(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("the first node goes on")
 	}
-	if err := first.Check(t.Context()); !errors.Is(err, natsstore.ErrServed) {
-		t.Errorf("Check of the first: %v, want ErrServed", err)
+	if err := first.Check(t.Context()); !errors.Is(err, natsstore.ErrLeaseHeld) {
+		t.Errorf("Check of the first: %v, want ErrLeaseHeld", err)
 	}
 }
 
@@ -99,7 +99,7 @@ func TestHolderComesBack(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
 	p := startProxy(t, func() string { return servers.servers[0].Addr().String() })
-	first, err := natsstore.Open(t.Context(), p.url(), natsstore.Alone(servers.options(), time.Second))
+	first, err := natsstore.Open(t.Context(), p.url(), natsstore.WithExclusiveLease(servers.options(), time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}

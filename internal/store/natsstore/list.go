@@ -81,7 +81,7 @@ func (l *listing) step(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
-	l.s.noteSeq(snap.upTo)
+	l.s.advanceSeq(snap.upTo)
 	l.todo = l.todo[n:]
 	l.width = min(2*l.width, maxBranches)
 	return l.take(snap.msgs)
@@ -90,7 +90,7 @@ func (l *listing) step(ctx context.Context) error {
 func (l *listing) filters(b branch) []string {
 	base := l.within
 	if b.start != "" {
-		base += "." + spread(b.start)
+		base += "." + splitTokens(b.start)
 	}
 	switch {
 	case b.leaf:
@@ -126,7 +126,7 @@ func (l *listing) take(msgs []storedMsg) error {
 	}
 	page := make([]keyed, 0, len(msgs))
 	for _, m := range msgs {
-		key, ok := cutKey(m.subject, l.within)
+		key, ok := parseKey(m.subject, l.within)
 		if !ok {
 			return fmt.Errorf("a document at %s: %w", m.subject, errDamaged)
 		}

@@ -46,7 +46,7 @@ func (s *Store) Log(ctx context.Context, after store.Position, limit int) ([]sto
 	r := s.newLogReader(after)
 	var entries []store.Entry
 	for len(entries) < limit && r.from.seq < end.seq {
-		err := s.retrying(ctx, func(ctx context.Context) error {
+		err := s.retryRead(ctx, func(ctx context.Context) error {
 			group, n, err := r.next(ctx, limit-len(entries))
 			if err == nil && n == 0 {
 				err = errBehind // the end was there
@@ -58,7 +58,7 @@ func (s *Store) Log(ctx context.Context, after store.Position, limit int) ([]sto
 			return nil, err
 		}
 	}
-	s.place.Store(&r.from)
+	s.lastRead.Store(&r.from)
 	return entries, nil
 }
 
@@ -74,34 +74,34 @@ func (s *Store) PositionAt(ctx context.Context, t time.Time) (store.Position, er
 	if err != nil {
 		return 0, err
 	}
-	last, err := s.search(ctx, place{}, end.seq, func(m *storedMsg) (before, known bool) {
-		_, e, err := entryIn(m)
+	last, err := s.search(ctx, historyPos{}, end.seq, func(m *storedMsg) (before, known bool) {
+		_, e, err := decodeEntry(m)
 		return e.Time.Before(t), err == nil && !e.Time.IsZero()
 	})
 	if err != nil || last.seq > 0 {
 		return last.at, err
 	}
-	oldest, err := s.oldest(ctx)
+	oldest, err := s.oldestPosition(ctx)
 	return max(oldest, 1) - 1, err
 }
 
 // A place is a message of the history stream.
-type place struct {
+type historyPos struct {
 	seq     uint64
 	subject string
 	at      store.Position // what it was copied from: a position in the log
 }
 
-func placeOf(m *storedMsg) place {
-	return place{seq: m.seq, subject: m.subject, at: store.Position(m.source)}
+func historyPosOf(m *storedMsg) historyPos {
+	return historyPos{seq: m.seq, subject: m.subject, at: store.Position(m.source)}
 }
 
 // locate finds the last message of the history that was copied from a position or
 // before it; zero: there is none. The leader is asked, so it is that one and no
 // earlier one.
-func (s *Store) locate(ctx context.Context, at store.Position) (place, error) {
-	low := place{}
-	if known := s.place.Load(); known != nil && known.at <= at {
+func (s *Store) locate(ctx context.Context, at store.Position) (historyPos, error) {
+	low := historyPos{}
+	if known := s.lastRead.Load(); known != nil && known.at <= at {
 		if low = *known; low.at == at {
 			return low, nil
 		}
@@ -114,22 +114,22 @@ func (s *Store) locate(ctx context.Context, at store.Position) (place, error) {
 		return store.Position(m.source) <= at, true
 	})
 	if err == nil {
-		s.place.Store(&low)
+		s.lastRead.Store(&low)
 	}
 	return low, err
 }
 
 // search finds the last message above low, up to a sequence, for which before is
 // true, as it is for all until then. Messages that are not known are passed over.
-func (s *Store) search(ctx context.Context, low place, end uint64, before func(*storedMsg) (yes, known bool)) (place, error) {
+func (s *Store) search(ctx context.Context, low historyPos, end uint64, before func(*storedMsg) (yes, known bool)) (historyPos, error) {
 	for high := end + 1; low.seq+1 < high; {
 		mid := low.seq + (high-low.seq)/2
 		m, yes, err := s.firstKnown(ctx, mid, high, before)
 		switch {
 		case err != nil:
-			return place{}, err
+			return historyPos{}, err
 		case yes:
-			low = placeOf(m)
+			low = historyPosOf(m)
 		default:
 			high = mid
 		}
@@ -141,7 +141,7 @@ func (s *Store) search(ctx context.Context, low place, end uint64, before func(*
 // can be decided on; no: there is none.
 func (s *Store) firstKnown(ctx context.Context, from, to uint64, before func(*storedMsg) (yes, known bool)) (*storedMsg, bool, error) {
 	for {
-		m, err := s.leaderGet(ctx, s.names.history(), leaderQuery{Next: s.names.records(), Seq: from})
+		m, err := s.leaderGet(ctx, s.names.historyStream(), leaderQuery{Next: s.names.records(), Seq: from})
 		if err != nil || m == nil || m.seq >= to {
 			return nil, false, err
 		}
@@ -153,16 +153,16 @@ func (s *Store) firstKnown(ctx context.Context, from, to uint64, before func(*st
 }
 
 // historyEnd is the last message of the history; zero: it is empty.
-func (s *Store) historyEnd(ctx context.Context) (place, error) {
-	last, err := s.leaderAt(ctx, s.names.history())
+func (s *Store) historyEnd(ctx context.Context) (historyPos, error) {
+	last, err := s.leaderSeq(ctx, s.names.historyStream())
 	if err != nil || last == 0 {
-		return place{}, err
+		return historyPos{}, err
 	}
-	m, err := s.leaderGet(ctx, s.names.history(), leaderQuery{Seq: last})
+	m, err := s.leaderGet(ctx, s.names.historyStream(), leaderQuery{Seq: last})
 	if err != nil || m == nil { // it is past the retention by now
-		return place{}, err
+		return historyPos{}, err
 	}
-	return placeOf(m), nil
+	return historyPosOf(m), nil
 }
 
 // errBehind: something that was stored has not been copied yet.
@@ -170,9 +170,9 @@ var errBehind = errors.New("the history stream, or the replica that answered, is
 
 // awaitHistory waits until the history has all that this node has stored or seen,
 // and gives its end; zero: it is empty.
-func (s *Store) awaitHistory(ctx context.Context) (end place, err error) {
+func (s *Store) awaitHistory(ctx context.Context) (end historyPos, err error) {
 	known := s.lastSeq.Load()
-	err = s.retrying(ctx, func(ctx context.Context) error {
+	err = s.retryRead(ctx, func(ctx context.Context) error {
 		if end, err = s.historyEnd(ctx); err != nil {
 			return err
 		}
@@ -182,7 +182,7 @@ func (s *Store) awaitHistory(ctx context.Context) (end place, err error) {
 			since := time.Now().Add(-s.opts.Retention)
 			q.Seq, q.Since = 0, &since
 		}
-		next, err := s.leaderGetOnce(ctx, s.names.stream(), q)
+		next, err := s.leaderGetOnce(ctx, s.names.stateStream(), q)
 		if err == nil && next != nil && next.seq <= known {
 			err = errBehind
 		}
@@ -192,8 +192,8 @@ func (s *Store) awaitHistory(ctx context.Context) (end place, err error) {
 }
 
 // oldest is the position of the oldest message that the history keeps.
-func (s *Store) oldest(ctx context.Context) (store.Position, error) {
-	first, err := s.leaderGet(ctx, s.names.history(), leaderQuery{Next: s.names.records(), Seq: 1})
+func (s *Store) oldestPosition(ctx context.Context) (store.Position, error) {
+	first, err := s.leaderGet(ctx, s.names.historyStream(), leaderQuery{Next: s.names.records(), Seq: 1})
 	if err != nil || first == nil {
 		return 0, err
 	}
@@ -202,8 +202,8 @@ func (s *Store) oldest(ctx context.Context) (store.Position, error) {
 
 // entryIn reads the message of a record. One that holds no entry gives the zero
 // Entry.
-func entryIn(m *storedMsg) (recordHead, store.Entry, error) {
-	h, err := cutRecord(m.subject, m.data)
+func decodeEntry(m *storedMsg) (recordHead, store.Entry, error) {
+	h, err := parseRecord(m.subject, m.data)
 	if err != nil || h.kind != kindEntry {
 		return h, store.Entry{}, err
 	}
@@ -216,7 +216,7 @@ func entryIn(m *storedMsg) (recordHead, store.Entry, error) {
 }
 
 // damaged is the entry of a message that cannot be read.
-func damaged(m *storedMsg, err error) store.Entry {
+func damagedEntry(m *storedMsg, err error) store.Entry {
 	return store.Entry{At: store.Position(m.source), Damaged: fmt.Errorf("the entry at %d of the history: %w", m.seq, err)}
 }
 
@@ -225,7 +225,7 @@ func damaged(m *storedMsg, err error) store.Entry {
 type logReader struct {
 	s     *Store
 	after store.Position // everything up to here was delivered
-	from  place          // the message there, if located
+	from  historyPos     // the message there, if located
 	// located: from is known. It is searched for again after an error, since it may
 	// have been dropped.
 	located bool
@@ -242,7 +242,7 @@ func (s *Store) newLogReader(after store.Position) *logReader {
 func (r *logReader) next(ctx context.Context, limit int) (entries []store.Entry, n int, err error) {
 	defer func() {
 		if r.located = err == nil; !r.located {
-			r.s.place.Store(nil) // it may be what was dropped
+			r.s.lastRead.Store(nil) // it may be what was dropped
 		}
 	}()
 	if !r.located {
@@ -251,7 +251,7 @@ func (r *logReader) next(ctx context.Context, limit int) (entries []store.Entry,
 		}
 	}
 	q := rangeQuery{From: r.from.seq + 1, Filter: r.s.names.records(), Batch: limit}
-	msgs, err := r.s.between(ctx, r.s.names.history(), q)
+	msgs, err := r.s.readRange(ctx, r.s.names.historyStream(), q)
 	if err != nil || len(msgs) == 0 {
 		return nil, 0, err
 	}
@@ -265,9 +265,9 @@ func (r *logReader) next(ctx context.Context, limit int) (entries []store.Entry,
 	for u, at := range group.last {
 		r.delivered.put(u, at)
 	}
-	r.from = placeOf(&msgs[len(msgs)-1])
+	r.from = historyPosOf(&msgs[len(msgs)-1])
 	r.after = r.from.at
-	r.s.noteSeq(uint64(r.after)) // so that a read after it is no older
+	r.s.advanceSeq(uint64(r.after)) // so that a read after it is no older
 	return group.entries, len(msgs), nil
 }
 
@@ -277,18 +277,18 @@ type logGroup struct {
 	entries []store.Entry
 	last    map[store.User]store.Position // each user's last entry in the group
 	// unsure are the entries whose predecessor is not known to have been delivered.
-	unsure []unsure
+	unverified []unverified
 }
 
-type unsure struct {
+type unverified struct {
 	index    int
 	previous store.Position
 }
 
 func (g *logGroup) add(m *storedMsg) {
-	h, e, err := entryIn(m)
+	h, e, err := decodeEntry(m)
 	if err != nil || h.kind != kindEntry {
-		g.addOther(m, h, err)
+		g.addWithoutEntry(m, h, err)
 		return
 	}
 	before, ok := g.last[e.User]
@@ -300,7 +300,7 @@ func (g *logGroup) add(m *storedMsg) {
 	case ok, h.previous > g.r.after:
 		e.Gap = true // what would have been delivered was not
 	default:
-		g.unsure = append(g.unsure, unsure{index: len(g.entries), previous: h.previous})
+		g.unverified = append(g.unverified, unverified{index: len(g.entries), previous: h.previous})
 	}
 	g.last[e.User] = e.At
 	g.entries = append(g.entries, e)
@@ -308,13 +308,13 @@ func (g *logGroup) add(m *storedMsg) {
 
 // addOther takes a message that holds no entry, or one that cannot be read. What
 // follows it is not behind a gap because of it.
-func (g *logGroup) addOther(m *storedMsg, h recordHead, err error) {
+func (g *logGroup) addWithoutEntry(m *storedMsg, h recordHead, err error) {
 	at := h.previous // of the record's entry, which may have been erased since
 	if err != nil {
 		at = store.Position(m.source)
-		g.entries = append(g.entries, damaged(m, err))
+		g.entries = append(g.entries, damagedEntry(m, err))
 	}
-	if u, ok := g.r.s.names.cutUser(m.subject); ok && (err != nil || at <= g.r.after) {
+	if u, ok := g.r.s.names.parseUser(m.subject); ok && (err != nil || at <= g.r.after) {
 		g.last[u] = at
 	}
 }
@@ -322,26 +322,26 @@ func (g *logGroup) addOther(m *storedMsg, h recordHead, err error) {
 // findGaps asks the history what came before the entries that are unsure: each
 // is the first of its user in the group, so all of them before the group.
 func (g *logGroup) findGaps(ctx context.Context) error {
-	if len(g.unsure) == 0 {
+	if len(g.unverified) == 0 {
 		return nil
 	}
 	s := g.r.s
-	before := make(map[string]store.Position, len(g.unsure))
+	before := make(map[string]store.Position, len(g.unverified))
 	if g.r.from.seq > 0 {
-		filters := make([]string, len(g.unsure))
-		for i, x := range g.unsure {
+		filters := make([]string, len(g.unverified))
+		for i, x := range g.unverified {
 			filters[i] = s.names.state(g.entries[x.index].User)
 		}
-		err := inParts(filters, func(part []string) error { return s.entriesBefore(ctx, part, g.r.from, before) })
+		err := inBatches(filters, func(part []string) error { return s.entriesBefore(ctx, part, g.r.from, before) })
 		if err != nil {
 			return err
 		}
 	}
-	oldest, err := s.oldest(ctx)
+	oldest, err := s.oldestPosition(ctx)
 	if err != nil {
 		return err
 	}
-	for _, x := range g.unsure {
+	for _, x := range g.unverified {
 		e := &g.entries[x.index]
 		// What is older than the history was delivered before it was dropped.
 		e.Gap = before[s.names.state(e.User)] != x.previous && x.previous >= oldest
@@ -350,7 +350,7 @@ func (g *logGroup) findGaps(ctx context.Context) error {
 }
 
 // entriesBefore finds the last entry of each subject up to a place in the history.
-func (s *Store) entriesBefore(ctx context.Context, filters []string, upTo place, into map[string]store.Position) error {
+func (s *Store) entriesBefore(ctx context.Context, filters []string, upTo historyPos, into map[string]store.Position) error {
 	msgs, err := s.lastBefore(ctx, filters, upTo)
 	if err != nil {
 		return err
@@ -359,7 +359,7 @@ func (s *Store) entriesBefore(ctx context.Context, filters []string, upTo place,
 		m := &msgs[i]
 		into[m.subject] = store.Position(m.source)
 		// A message of the other kind holds the position of the entry before it.
-		if h, err := cutRecord(m.subject, m.data); err == nil && h.kind == kindRearm {
+		if h, err := parseRecord(m.subject, m.data); err == nil && h.kind == kindRearm {
 			into[m.subject] = h.previous
 		}
 	}
@@ -368,11 +368,11 @@ func (s *Store) entriesBefore(ctx context.Context, filters []string, upTo place,
 
 // lastBefore asks any replica, once. One that has not come to the place yet would
 // leave out messages, and not say so: it is asked for the message there as well.
-func (s *Store) lastBefore(ctx context.Context, filters []string, upTo place) ([]storedMsg, error) {
+func (s *Store) lastBefore(ctx context.Context, filters []string, upTo historyPos) ([]storedMsg, error) {
 	if !slices.Contains(filters, upTo.subject) {
 		filters = append(slices.Clip(filters), upTo.subject)
 	}
-	snap, err := s.last(ctx, s.names.history(), lastQuery{Filters: filters, UpTo: upTo.seq, MaxBytes: maxAnswerBytes})
+	snap, err := s.queryLast(ctx, s.names.historyStream(), lastQuery{Filters: filters, UpTo: upTo.seq, MaxBytes: maxResponseBytes})
 	if err == nil && !slices.ContainsFunc(snap.msgs, func(m storedMsg) bool { return m.seq == upTo.seq }) {
 		err = errBehind
 	}

@@ -22,35 +22,35 @@ import (
 // A Store keeps everything in two streams of JetStream. See the package's
 // comment.
 type Store struct {
-	opts  Options
-	log   *slog.Logger
-	names subjects
-	where string // the servers, without secrets
+	opts    Options
+	log     *slog.Logger
+	names   subjects
+	servers string // the servers, without secrets
 
-	conn    *nats.Conn
-	js      jetstream.JetStream
-	replies *replies
-	calls   calls
-	firings jetstream.Consumer
-	epoch   string
+	conn        *nats.Conn
+	js          jetstream.JetStream
+	replies     *replies
+	calls       calls
+	dueConsumer jetstream.Consumer
+	epoch       string
 
 	// lastSeq is the last sequence of the state stream that this node knows of.
 	lastSeq atomic.Uint64
 	queues  queues
-	records *recent[store.User, *item]
+	records *recent[store.User, *record]
 	// place is where the last read of the log by position ended; nil: none yet.
-	place   atomic.Pointer[place]
-	due     atomic.Bool   // a Due is running
-	batches chan struct{} // one element for each batch that is open
-	wake    chan struct{} // one element: the connection changed
-	lease   *lease        // nil: the store is shared
-	lastAck atomic.Int64  // when a write was last seen to be stored: nanoseconds
+	lastRead       atomic.Pointer[historyPos]
+	dueRunning     atomic.Bool   // a Due is running
+	batchSlots     chan struct{} // one element for each batch that is open
+	verifyRequests chan struct{} // one element: the connection changed
+	lease          *lease        // nil: the store is shared
+	lastAck        atomic.Int64  // when a write was last seen to be stored: nanoseconds
 
-	gate    *gate
-	guard   sync.RWMutex // read-locked by operations
-	shut    bool
-	closing chan struct{} // closed by Close
-	watched chan struct{} // closed when watch has ended
+	gate        *gate
+	opsMu       sync.RWMutex // read-locked by operations
+	closed      bool
+	closing     chan struct{} // closed by Close
+	monitorDone chan struct{} // closed when watch has ended
 
 	mu        sync.Mutex // guards the fields below
 	failure   error
@@ -77,26 +77,21 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if err := s.connect(url); err != nil {
 		return nil, err
 	}
-	if err := s.loadWithin(ctx, openTime); err != nil {
+	if err := s.loadWithLease(ctx); err != nil {
 		close(s.closing) // so that the end of the connection is no logOnce
 		s.conn.Close()
 		return nil, err
 	}
 	s.gate.opened()
-	go s.watch(context.WithoutCancel(ctx))
+	go s.monitor(context.WithoutCancel(ctx))
 	return s, nil
 }
 
-// loadWithin gives the servers time: a cluster that has just started elects leaders
-// before it creates streams, which takes longer than a request usually does.
-func (s *Store) loadWithin(ctx context.Context, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+// loadWithLease loads the store, and acquires its lease if no other node may serve it. It
+// allows for a cluster that has just started, which elects leaders before it creates streams.
+func (s *Store) loadWithLease(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	return s.loadAlone(ctx)
-}
-
-// loadAlone loads the store, and takes its lease if no other node may serve it.
-func (s *Store) loadAlone(ctx context.Context) error {
 	if err := s.load(ctx); err != nil || !s.opts.Exclusive {
 		return err
 	}
@@ -106,21 +101,21 @@ func (s *Store) loadAlone(ctx context.Context) error {
 
 func newStore(url string, o Options) *Store {
 	return &Store{
-		opts: o, log: o.Logger, names: subjects{prefix: o.Prefix}, where: redacted(url),
-		records: newRecent[store.User, *item](cachedRecords),
-		calls:   calls{m: make(map[uint64]context.CancelCauseFunc)},
-		queues:  queues{m: make(map[store.User]*queue)},
-		batches: make(chan struct{}, maxBatches),
-		wake:    make(chan struct{}, 1),
-		gate:    newGate(),
-		closing: make(chan struct{}),
-		watched: make(chan struct{}),
-		failed:  make(chan struct{}),
+		opts: o, log: o.Logger, names: subjects{prefix: o.Prefix}, servers: redactURLs(url),
+		records:        newRecent[store.User, *record](cachedRecords),
+		calls:          calls{m: make(map[uint64]context.CancelCauseFunc)},
+		queues:         queues{m: make(map[store.User]*queue)},
+		batchSlots:     make(chan struct{}, maxBatches),
+		verifyRequests: make(chan struct{}, 1),
+		gate:           newGate(),
+		closing:        make(chan struct{}),
+		monitorDone:    make(chan struct{}),
+		failed:         make(chan struct{}),
 	}
 }
 
 // redacted is a list of URLs without users and passwords.
-func redacted(urls string) string {
+func redactURLs(urls string) string {
 	parts := strings.Split(urls, ",")
 	for i, part := range parts {
 		u, err := url.Parse(strings.TrimSpace(part))
@@ -134,17 +129,16 @@ func redacted(urls string) string {
 }
 
 const (
-	connectTime = 5 * time.Second
-	// openTime bounds what Open asks of the servers once it is connected.
-	openTime     = 30 * time.Second
-	pingInterval = 2 * time.Second
+	connectTimeout = 5 * time.Second
+	openTimeout    = 30 * time.Second // of Open, once it is connected
+	pingInterval   = 2 * time.Second
 )
 
 func (s *Store) connect(url string) error {
 	var logged logOnce // the client calls its handlers one after another
 	options := []nats.Option{
 		nats.Name("porchlight"),
-		nats.Timeout(connectTime),
+		nats.Timeout(connectTimeout),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(100 * time.Millisecond),
 		nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond),
@@ -153,10 +147,10 @@ func (s *Store) connect(url string) error {
 		nats.PingInterval(pingInterval),
 		nats.MaxPingsOutstanding(2),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { s.disconnected(err) }),
-		nats.ReconnectHandler(func(*nats.Conn) { s.signal() }),
+		nats.ReconnectHandler(func(*nats.Conn) { s.requestVerify() }),
 		// Servers that refuse a password now may take it later.
 		nats.IgnoreAuthErrorAbort(),
-		nats.ClosedHandler(func(conn *nats.Conn) { s.gaveUp(conn.LastError()) }),
+		nats.ClosedHandler(func(conn *nats.Conn) { s.connectionClosed(conn.LastError()) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if logged.isNew(err) { // not each refusal of many
 				s.log.Warn("nats: client error", slog.Any("err", err))
@@ -168,14 +162,14 @@ func (s *Store) connect(url string) error {
 	}
 	var err error
 	if s.conn, err = nats.Connect(url, options...); err != nil {
-		return fmt.Errorf("connect to NATS at %s: %w", s.where, connectError(err))
+		return fmt.Errorf("connect to NATS at %s: %w", s.servers, connectError(err))
 	}
-	if s.replies, err = listen(s.conn); err == nil {
-		s.js, err = jetstream.New(s.conn, jetstream.WithDefaultTimeout(connectTime))
+	if s.replies, err = subscribeReplies(s.conn); err == nil {
+		s.js, err = jetstream.New(s.conn, jetstream.WithDefaultTimeout(connectTimeout))
 	}
 	if err != nil {
 		s.conn.Close()
-		return fmt.Errorf("connect to NATS at %s: %w", s.where, err)
+		return fmt.Errorf("connect to NATS at %s: %w", s.servers, err)
 	}
 	return nil
 }
@@ -196,9 +190,9 @@ func connectError(err error) error {
 }
 
 // gaveUp: nobody asked for it, and the client will not connect again.
-func (s *Store) gaveUp(err error) {
+func (s *Store) connectionClosed(err error) {
 	if s.haltedError() == nil {
-		s.fail(fmt.Errorf("the connection to NATS at %s is permanently closed: %w", s.where, cmp.Or(err, nats.ErrConnectionClosed)))
+		s.fail(fmt.Errorf("the connection to NATS at %s is permanently closed: %w", s.servers, cmp.Or(err, nats.ErrConnectionClosed)))
 	}
 }
 
@@ -215,9 +209,9 @@ func (s *Store) disconnected(err error) {
 }
 
 // signal makes the watcher check now.
-func (s *Store) signal() { signal(s.wake) }
+func (s *Store) requestVerify() { notify(s.verifyRequests) }
 
-func signal(wake chan<- struct{}) {
+func notify(wake chan<- struct{}) {
 	select {
 	case wake <- struct{}{}:
 	default:
@@ -227,22 +221,22 @@ func signal(wake chan<- struct{}) {
 // leastPayload is what the largest record needs, with the entry of the log that
 // travels with it. The largest batch of filters, and the largest document, need
 // less.
-const leastPayload = store.MaxStateBytes + 64<<10
+const minPayload = store.MaxStateBytes + 64<<10
 
 // lossChecks is how often a loss is checked before Open believes it.
 const lossChecks = 5
 
 // load finds or creates the store.
 func (s *Store) load(ctx context.Context) error {
-	if most := s.conn.MaxPayload(); most < leastPayload {
-		return fmt.Errorf("%w: the servers' max_payload is %d and must be at least %d", ErrSettings, most, leastPayload)
+	if most := s.conn.MaxPayload(); most < minPayload {
+		return fmt.Errorf("%w: the servers' max_payload is %d and must be at least %d", ErrSettings, most, minPayload)
 	}
-	w, stage, err := s.findStage(ctx)
+	w, stage, err := s.determineStage(ctx)
 	if err != nil {
 		return err
 	}
 	if stage != complete && s.opts.MustExist {
-		return fmt.Errorf("%w: NATS at %s has no streams %s and %s; check the URL and the prefix", ErrMissing, s.where, s.names.stream(), s.names.history())
+		return fmt.Errorf("%w: NATS at %s has no streams %s and %s; check the URL and the prefix", ErrMissing, s.servers, s.names.stateStream(), s.names.historyStream())
 	}
 	if err := s.checkSynced(ctx); err != nil {
 		return err
@@ -251,11 +245,11 @@ func (s *Store) load(ctx context.Context) error {
 		if err := s.create(ctx); err != nil {
 			return err
 		}
-		if w, stage, err = s.findStage(ctx); err != nil || stage != complete {
+		if w, stage, err = s.determineStage(ctx); err != nil || stage != complete {
 			return errors.Join(err, fmt.Errorf("%w: the store is missing after its creation", ErrLost))
 		}
 	}
-	if err := s.checkAge(ctx, w); err != nil {
+	if err := s.checkRollback(ctx, w); err != nil {
 		return err
 	}
 	if w.id.Format < formatVersion {
@@ -264,49 +258,49 @@ func (s *Store) load(ctx context.Context) error {
 		}
 	}
 	if s.opts.NewEpoch {
-		if w, err = s.renew(ctx, w); err != nil {
+		if w, err = s.assignEpoch(ctx, w); err != nil {
 			return err
 		}
 	}
 	s.epoch = w.id.Epoch
-	s.noteSeq(w.state.State.LastSeq)
-	if err := s.makeConsumer(ctx); err != nil {
+	s.advanceSeq(w.state.State.LastSeq)
+	if err := s.ensureConsumer(ctx); err != nil {
 		return err
 	}
-	s.firings, err = s.js.Consumer(ctx, s.names.stream(), s.names.firings())
+	s.dueConsumer, err = s.js.Consumer(ctx, s.names.stateStream(), s.names.dueConsumer())
 	if err != nil {
-		return fmt.Errorf("read consumer %s: %w", s.names.firings(), err)
+		return fmt.Errorf("read consumer %s: %w", s.names.dueConsumer(), err)
 	}
 	return nil
 }
 
 // repairConsumer creates the consumer of firings if somebody removed it: a new one
 // receives all that were not acknowledged.
-func (s *Store) repairConsumer(ctx context.Context) error {
-	_, err := s.js.Consumer(ctx, s.names.stream(), s.names.firings())
+func (s *Store) recreateConsumer(ctx context.Context) error {
+	_, err := s.js.Consumer(ctx, s.names.stateStream(), s.names.dueConsumer())
 	if !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return err
 	}
-	s.log.WarnContext(ctx, "nats: expiry consumer was removed; creating it again", slog.String("consumer", s.names.firings()))
-	return s.makeConsumer(ctx)
+	s.log.WarnContext(ctx, "nats: expiry consumer was removed; creating it again", slog.String("consumer", s.names.dueConsumer()))
+	return s.ensureConsumer(ctx)
 }
 
-func (s *Store) makeConsumer(ctx context.Context) error {
-	if _, err := s.js.CreateOrUpdateConsumer(ctx, s.names.stream(), s.firingsConfig()); err != nil {
-		return fmt.Errorf("create consumer %s: %w", s.names.firings(), err)
+func (s *Store) ensureConsumer(ctx context.Context) error {
+	if _, err := s.js.CreateOrUpdateConsumer(ctx, s.names.stateStream(), s.dueConsumerConfig()); err != nil {
+		return fmt.Errorf("create consumer %s: %w", s.names.dueConsumer(), err)
 	}
 	return nil
 }
 
 // findStage finds what there is. Streams are read one after another, and another
 // node may create them meanwhile: what seems to be lost is read again.
-func (s *Store) findStage(ctx context.Context) (w inventory, is stage, err error) {
+func (s *Store) determineStage(ctx context.Context) (w inventory, is stage, err error) {
 	var b backoff
 	for range lossChecks {
-		if w, err = s.find(ctx); err != nil {
+		if w, err = s.inspect(ctx); err != nil {
 			return w, 0, s.jetStreamError(err)
 		}
-		if is, err = s.stage(w); !errors.Is(err, ErrLost) || b.wait(ctx) != nil {
+		if is, err = s.stageOf(w); !errors.Is(err, ErrLost) || b.wait(ctx) != nil {
 			return w, is, err
 		}
 	}
@@ -315,7 +309,7 @@ func (s *Store) findStage(ctx context.Context) (w inventory, is stage, err error
 
 func (s *Store) jetStreamError(err error) error {
 	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
-		return fmt.Errorf("%w: NATS at %s answers without JetStream: switch it on in every server and for this account (%w)", ErrSettings, s.where, err)
+		return fmt.Errorf("%w: NATS at %s answers without JetStream: switch it on in every server and for this account (%w)", ErrSettings, s.servers, err)
 	}
 	return err
 }
@@ -332,10 +326,10 @@ func (s *Store) Failed() <-chan struct{} { return s.failed }
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
 		close(s.closing)
-		s.guard.Lock()
-		s.shut = true
-		s.guard.Unlock()
-		<-s.watched
+		s.opsMu.Lock()
+		s.closed = true
+		s.opsMu.Unlock()
+		<-s.monitorDone
 		s.lease.release()
 		s.conn.Close()
 	})

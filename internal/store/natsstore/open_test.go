@@ -293,8 +293,8 @@ func TestServerRefusals(t *testing.T) {
 		says    string
 	}{
 		"sync not always":       {lax, func(*natsstore.Options) {}, natsstore.ErrSettings, "sync_interval: always"},
-		"sync not to be learnt": {strict, func(o *natsstore.Options) { o.System = "" }, natsstore.ErrSettings, "system account"},
-		"no system account":     {strict, func(o *natsstore.Options) { o.System = strict.url() }, nil, "system account"},
+		"sync not to be learnt": {strict, func(o *natsstore.Options) { o.SystemURL = "" }, natsstore.ErrSettings, "system account"},
+		"no system account":     {strict, func(o *natsstore.Options) { o.SystemURL = strict.url() }, nil, "system account"},
 		"more replicas":         {strict, func(o *natsstore.Options) { o.Replicas = 3 }, natsstore.ErrSettings, "3 replicas"},
 		"nothing there":         {strict, func(o *natsstore.Options) { o.MustExist = true }, natsstore.ErrMissing, "missing-state"},
 		"a prefix with a dot":   {strict, func(o *natsstore.Options) { o.Prefix = "a.b" }, natsstore.ErrSettings, "prefix"},

@@ -14,7 +14,7 @@ const (
 	DefaultPrefix    = "porchlight"
 	DefaultReplicas  = 3
 	DefaultRetention = 30 * 24 * time.Hour
-	DefaultWait      = 2 * time.Second
+	DefaultTimeout   = 2 * time.Second
 
 	checkInterval = 30 * time.Second
 	sweepInterval = time.Minute
@@ -51,12 +51,12 @@ type Options struct {
 	// System is the URL of the same servers for a user of their system account,
 	// and SystemCredentials its .creds file. Only that account can ask servers
 	// whether they sync every write.
-	System            string
+	SystemURL         string
 	SystemCredentials string
 	// Wait is how long a write waits for servers that do not answer, or for a
 	// connection, before it is given up. An election of a new leader takes four to
 	// nine seconds.
-	Wait time.Duration
+	Timeout time.Duration
 	// Prefix begins the names of streams and subjects, so that several stores
 	// can share servers: letters, digits, "-" and "_".
 	Prefix string
@@ -75,7 +75,7 @@ var (
 	ErrSettings = errors.New("NATS is misconfigured")
 	// ErrUnasked: the servers cannot be asked whether they sync every write,
 	// since the user of the system account is not given, refused, or another's.
-	ErrUnasked = errors.New("cannot read the servers' settings")
+	ErrSystemAccount = errors.New("cannot read the servers' settings")
 	// ErrDenied: the servers refuse the user, or what proves it.
 	ErrDenied = errors.New("NATS rejects the user")
 	// ErrLost: a part of a store that was created before is missing.
@@ -99,8 +99,8 @@ func (o Options) withDefaults() Options {
 	if o.Replicas <= 0 {
 		o.Replicas = DefaultReplicas
 	}
-	if o.Wait <= 0 {
-		o.Wait = DefaultWait
+	if o.Timeout <= 0 {
+		o.Timeout = DefaultTimeout
 	}
 	if o.Prefix == "" {
 		o.Prefix = DefaultPrefix

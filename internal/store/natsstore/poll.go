@@ -34,7 +34,7 @@ func (s *Store) poll(ctx context.Context, what string, step func(context.Context
 			idle = backoff{}
 			continue
 		}
-		idle.pause = min(idle.pause, idlePause/2)
+		idle.delay = min(idle.delay, idlePause/2)
 		if err := idle.wait(ctx); err != nil {
 			return context.Cause(ctx)
 		}

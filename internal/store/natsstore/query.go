@@ -15,20 +15,20 @@ import (
 const (
 	// askTime is how long one question to the servers may take, and readTime all
 	// attempts of one read together.
-	askTime  = 1500 * time.Millisecond
-	readTime = 4 * time.Second
+	requestTimeout = 1500 * time.Millisecond
+	readTimeout    = 4 * time.Second
 
-	firstPause = time.Millisecond
-	maxPause   = 100 * time.Millisecond
+	minBackoff = time.Millisecond
+	maxBackoff = 100 * time.Millisecond
 )
 
 // A backoff is the pauses between attempts.
-type backoff struct{ pause time.Duration }
+type backoff struct{ delay time.Duration }
 
 // wait sleeps a little longer each time.
 func (b *backoff) wait(ctx context.Context) error {
-	b.pause = min(max(2*b.pause, firstPause), maxPause)
-	timer := time.NewTimer(b.pause)
+	b.delay = min(max(2*b.delay, minBackoff), maxBackoff)
+	timer := time.NewTimer(b.delay)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -39,11 +39,11 @@ func (b *backoff) wait(ctx context.Context) error {
 }
 
 func decodeMsg(m *nats.Msg) storedMsg {
-	return storedMsg{subject: m.Header.Get(subjectHeader), seq: number(m, seqHeader), source: sourceOf(m.Header), data: m.Data}
+	return storedMsg{subject: m.Header.Get(subjectHeader), seq: uintHeader(m, seqHeader), source: sourceSeq(m.Header), data: m.Data}
 }
 
 // sourceOf is the sequence in the stream that a message was copied from; zero: none.
-func sourceOf(h nats.Header) uint64 {
+func sourceSeq(h nats.Header) uint64 {
 	// "<stream> <sequence> …"
 	fields := strings.Fields(h.Get(sourceHeader))
 	if len(fields) < 2 {
@@ -66,9 +66,9 @@ type lastQuery struct {
 // maxFilters is how many subjects one query may match: the servers refuse more
 // than 1,024, and the identity comes on top.
 const (
-	maxFilters     = 1000
-	maxFilterBytes = 256 << 10
-	maxAnswerBytes = 16 << 20
+	maxFilters       = 1000
+	maxFilterBytes   = 256 << 10
+	maxResponseBytes = 16 << 20
 )
 
 // A snapshot is what a replica had when it answered.
@@ -85,7 +85,7 @@ func (s *Store) query(ctx context.Context, q lastQuery) (snapshot, error) {
 
 // queryFresh reads the state as it is when the call is made, or later.
 func (s *Store) queryFresh(ctx context.Context, q lastQuery) (snapshot, error) {
-	at, err := s.leaderAt(ctx, s.names.stream())
+	at, err := s.leaderSeq(ctx, s.names.stateStream())
 	if err != nil {
 		return snapshot{}, err
 	}
@@ -98,13 +98,13 @@ func (s *Store) queryFresh(ctx context.Context, q lastQuery) (snapshot, error) {
 func (s *Store) querySince(ctx context.Context, q lastQuery, least uint64) (snapshot, error) {
 	q.Filters = append(q.Filters[:len(q.Filters):len(q.Filters)], s.names.identity())
 	if q.MaxBytes == 0 {
-		q.MaxBytes = maxAnswerBytes
+		q.MaxBytes = maxResponseBytes
 	}
-	within, cancel := context.WithTimeout(ctx, readTime)
+	within, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	var b backoff
 	for {
-		snap, err := s.last(within, s.names.stream(), q)
+		snap, err := s.queryLast(within, s.names.stateStream(), q)
 		switch {
 		case err == nil && snap.upTo >= least:
 			return s.withoutIdentity(snap), nil
@@ -130,12 +130,12 @@ func (s *Store) withoutIdentity(snap snapshot) snapshot {
 }
 
 // last asks any replica of a stream, once.
-func (s *Store) last(ctx context.Context, stream string, q lastQuery) (snapshot, error) {
+func (s *Store) queryLast(ctx context.Context, stream string, q lastQuery) (snapshot, error) {
 	body, err := json.Marshal(q)
 	if err != nil {
 		return snapshot{}, err
 	}
-	answer, err := s.ask(ctx, "$JS.API.DIRECT.GET."+stream, body)
+	answer, err := s.requestMany(ctx, "$JS.API.DIRECT.GET."+stream, body)
 	if err != nil {
 		return snapshot{}, err
 	}
@@ -145,7 +145,7 @@ func (s *Store) last(ctx context.Context, stream string, q lastQuery) (snapshot,
 		if answer.end.Header.Get("Description") == "No Results" {
 			return snapshot{}, nil
 		}
-		return snapshot{}, errTorn // a message went while it was read
+		return snapshot{}, errIncomplete // a message went while it was read
 	case "413":
 		return snapshot{}, errTooMany
 	default:
@@ -155,10 +155,10 @@ func (s *Store) last(ctx context.Context, stream string, q lastQuery) (snapshot,
 	if err != nil {
 		return snapshot{}, err
 	}
-	if number(answer.end, pendingHeader) > 0 {
+	if uintHeader(answer.end, pendingHeader) > 0 {
 		return snapshot{}, errTooMany // too many bytes
 	}
-	return snapshot{msgs: msgs, upTo: number(answer.end, upToHeader)}, nil
+	return snapshot{msgs: msgs, upTo: uintHeader(answer.end, upToHeader)}, nil
 }
 
 // A rangeQuery asks for messages in their order.
@@ -169,12 +169,12 @@ type rangeQuery struct {
 }
 
 // between reads messages of a stream from any replica, once. None is no error.
-func (s *Store) between(ctx context.Context, stream string, q rangeQuery) ([]storedMsg, error) {
+func (s *Store) readRange(ctx context.Context, stream string, q rangeQuery) ([]storedMsg, error) {
 	body, err := json.Marshal(q)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := s.ask(ctx, "$JS.API.DIRECT.GET."+stream, body)
+	answer, err := s.requestMany(ctx, "$JS.API.DIRECT.GET."+stream, body)
 	if err != nil {
 		return nil, err
 	}
@@ -189,15 +189,15 @@ func (s *Store) between(ctx context.Context, stream string, q rangeQuery) ([]sto
 }
 
 // ask is one question with an answer of many messages.
-func (s *Store) ask(ctx context.Context, subject string, body []byte) (*reply, error) {
-	ctx, end := s.calls.begin(ctx, askTime)
+func (s *Store) requestMany(ctx context.Context, subject string, body []byte) (*reply, error) {
+	ctx, end := s.calls.begin(ctx, requestTimeout)
 	defer end()
-	return s.replies.ask(ctx, subject, body)
+	return s.replies.request(ctx, subject, body)
 }
 
 // request is one question with an answer of one message, in JSON.
 func (s *Store) request(ctx context.Context, subject string, body, into any) error {
-	return s.requestWithin(ctx, askTime, subject, body, into)
+	return s.requestWithin(ctx, requestTimeout, subject, body, into)
 }
 
 func (s *Store) requestWithin(ctx context.Context, limit time.Duration, subject string, body, into any) error {
@@ -253,9 +253,9 @@ func hasCode(err error, codes ...int) bool {
 }
 
 // leaderAt is the last sequence that the leader of a stream has.
-func (s *Store) leaderAt(ctx context.Context, stream string) (uint64, error) {
+func (s *Store) leaderSeq(ctx context.Context, stream string) (uint64, error) {
 	var at uint64
-	err := s.retrying(ctx, func(ctx context.Context) error {
+	err := s.retryRead(ctx, func(ctx context.Context) error {
 		var info struct {
 			Error *apiError `json:"error"`
 			State struct {
@@ -284,7 +284,7 @@ type leaderQuery struct {
 
 // leaderGet is a message as the leader has it; nil: none.
 func (s *Store) leaderGet(ctx context.Context, stream string, q leaderQuery) (m *storedMsg, err error) {
-	err = s.retrying(ctx, func(ctx context.Context) error {
+	err = s.retryRead(ctx, func(ctx context.Context) error {
 		m, err = s.leaderGetOnce(ctx, stream, q)
 		return err
 	})
@@ -316,23 +316,23 @@ func (s *Store) leaderGetOnce(ctx context.Context, stream string, q leaderQuery)
 		if err != nil {
 			return nil, err
 		}
-		m.source = sourceOf(header)
+		m.source = sourceSeq(header)
 	}
 	return m, nil
 }
 
 // leaderLast is the last message of a subject of the state stream; nil: none.
 func (s *Store) leaderLast(ctx context.Context, subject string) (*storedMsg, error) {
-	return s.leaderGet(ctx, s.names.stream(), leaderQuery{Last: subject})
+	return s.leaderGet(ctx, s.names.stateStream(), leaderQuery{Last: subject})
 }
 
 func (s *Store) leaderLastOnce(ctx context.Context, subject string) (*storedMsg, error) {
-	return s.leaderGetOnce(ctx, s.names.stream(), leaderQuery{Last: subject})
+	return s.leaderGetOnce(ctx, s.names.stateStream(), leaderQuery{Last: subject})
 }
 
 // retrying asks until there is an answer, for as long as a read may take.
-func (s *Store) retrying(ctx context.Context, ask func(context.Context) error) error {
-	within, cancel := context.WithTimeout(ctx, readTime)
+func (s *Store) retryRead(ctx context.Context, ask func(context.Context) error) error {
+	within, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	var b backoff
 	for {

@@ -99,7 +99,7 @@ func TestQuery(t *testing.T) {
 		err     error
 	}{
 		"new enough":             {[]func(*actor, string){says(10, 3, 10)}, 1, 2, nil},
-		"older than was snap":    {[]func(*actor, string){says(9, 3), says(9, 3), says(11, 3, 11)}, 3, 2, nil},
+		"older than was stored":  {[]func(*actor, string){says(9, 3), says(9, 3), says(11, 3, 11)}, 3, 2, nil},
 		"the first was lost":     {[]func(*actor, string){says(10, -3, 5, 10), says(10, 3, 5, 10)}, 2, 3, nil},
 		"one was lost":           {[]func(*actor, string){says(10, 3, -5, 10), says(10, 3, 5, 10)}, 2, 3, nil},
 		"the last was lost":      {[]func(*actor, string){says(10, 3, 5, -10), says(10, 3, 5, 10)}, 2, 3, nil},
@@ -111,7 +111,7 @@ func TestQuery(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, a := script(t, c.answers...)
-			s.noteSeq(10)
+			s.advanceSeq(10)
 			snap, err := s.query(t.Context(), lastQuery{Filters: []string{"s.>"}})
 			if !errors.Is(err, c.err) || len(snap.msgs) != c.found {
 				t.Errorf("%d messages, %v; want %d, %v", len(snap.msgs), err, c.found, c.err)
@@ -134,7 +134,7 @@ func TestConflictIsFresh(t *testing.T) {
 			m.Header.Set(subjectHeader, subject)
 			m.Header.Set(seqHeader, strconv.Itoa(seq))
 			m.Header.Set(lastHeader, "0")
-			m.Data = seal(subject, appendDoc(begin(64), docHead{ops: opMarks{{id: 1}}}, []byte("v")))
+			m.Data = seal(subject, appendDoc(newBody(64), docHead{ops: writeOps{{id: 1}}}, []byte("v")))
 			_ = a.conn.PublishMsg(m)
 			a.end(reply, "204 EOB\r\n"+lastHeader+": "+strconv.Itoa(seq)+"\r\n"+upToHeader+": "+strconv.FormatUint(upTo, 10))
 		}
@@ -152,8 +152,8 @@ func TestConflictIsFresh(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	answer("$JS.API.STREAM.INFO."+s.names.stream(), `{"state":{"last_seq":12}}`)
-	answer(subject, `{"stream":"`+s.names.stream()+`","seq":13}`)
+	answer("$JS.API.STREAM.INFO."+s.names.stateStream(), `{"state":{"last_seq":12}}`)
+	answer(subject, `{"stream":"`+s.names.stateStream()+`","seq":13}`)
 	if err := s.Write(t.Context(), "acme", store.Doc{Key: k, Version: versionOf(12), Value: []byte("w")}); err != nil {
 		t.Errorf("Write of the version that the leader has: %v", err)
 	}
@@ -174,7 +174,7 @@ func TestLastBefore(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, _ := script(t, c.answer)
-			msgs, err := s.lastBefore(t.Context(), []string{"s.3"}, place{seq: 5, subject: "s.5"})
+			msgs, err := s.lastBefore(t.Context(), []string{"s.3"}, historyPos{seq: 5, subject: "s.5"})
 			if !errors.Is(err, c.err) || err == nil && len(msgs) != c.found {
 				t.Errorf("%d messages, %v; want %d, %v", len(msgs), err, c.found, c.err)
 			}

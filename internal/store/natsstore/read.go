@@ -33,11 +33,11 @@ func (s *Store) Read(ctx context.Context, us []store.User) ([]store.Record, stor
 		if !ok {
 			continue
 		}
-		it, err := decodeItem(u, m)
+		rec, err := decodeRecord(u, m)
 		if err != nil {
 			return nil, store.Cursor{}, err
 		}
-		records = append(records, it.record())
+		records = append(records, rec.record())
 	}
 	return records, store.NewCursor(s.epoch, store.Position(upTo)), nil
 }
@@ -57,7 +57,7 @@ func (s *Store) readLast(ctx context.Context, read queryFunc, subjects []string)
 		}
 	}
 	present = make(map[string]storedMsg, len(filters))
-	err = inParts(filters, func(part []string) error {
+	err = inBatches(filters, func(part []string) error {
 		snap, err := read(ctx, lastQuery{Filters: part})
 		if err != nil {
 			return err
@@ -65,7 +65,7 @@ func (s *Store) readLast(ctx context.Context, read queryFunc, subjects []string)
 		for _, m := range snap.msgs {
 			present[m.subject] = m
 		}
-		if s.noteSeq(snap.upTo); upTo == 0 || snap.upTo < upTo {
+		if s.advanceSeq(snap.upTo); upTo == 0 || snap.upTo < upTo {
 			upTo = snap.upTo
 		}
 		return nil
@@ -75,7 +75,7 @@ func (s *Store) readLast(ctx context.Context, read queryFunc, subjects []string)
 
 // inParts calls read with parts of filters that fit one query, and in halves if its
 // answer does not fit. Without filters it is called once.
-func inParts(filters []string, read func(part []string) error) error {
+func inBatches(filters []string, read func(part []string) error) error {
 	for {
 		n, size := 0, 0
 		for n < len(filters) && n < maxFilters && (n == 0 || size+len(filters[n]) < maxFilterBytes) {

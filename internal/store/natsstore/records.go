@@ -15,7 +15,7 @@ type queues struct {
 }
 
 type queue struct {
-	turn    chan struct{} // one element: somebody's turn
+	slot    chan struct{} // one element: somebody's turn
 	waiting int           // who has it and who waits for it
 }
 
@@ -24,14 +24,14 @@ func (qs *queues) enter(ctx context.Context, u store.User) (leave func(), err er
 	qs.mu.Lock()
 	q := qs.m[u]
 	if q == nil {
-		q = &queue{turn: make(chan struct{}, 1)}
+		q = &queue{slot: make(chan struct{}, 1)}
 		qs.m[u] = q
 	}
 	q.waiting++
 	qs.mu.Unlock()
 	select {
-	case q.turn <- struct{}{}:
-		return func() { <-q.turn; qs.drop(u, q) }, nil
+	case q.slot <- struct{}{}:
+		return func() { <-q.slot; qs.drop(u, q) }, nil
 	case <-ctx.Done():
 		qs.drop(u, q)
 		return nil, ctx.Err()
@@ -85,7 +85,7 @@ func (r *recent[K, V]) add(k K, v V) {
 	r.young[k] = v
 }
 
-func (r *recent[K, V]) drop(k K) {
+func (r *recent[K, V]) evict(k K) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.young, k)

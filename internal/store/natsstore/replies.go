@@ -27,9 +27,9 @@ type reply struct {
 	end  *nats.Msg
 }
 
-func listen(conn *nats.Conn) (*replies, error) {
+func subscribeReplies(conn *nats.Conn) (*replies, error) {
 	r := &replies{conn: conn, prefix: conn.NewInbox() + ".", calls: make(map[string]*reply)}
-	sub, err := conn.Subscribe(r.prefix+"*", r.take)
+	sub, err := conn.Subscribe(r.prefix+"*", r.receive)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func listen(conn *nats.Conn) (*replies, error) {
 const statusHeader = "Status"
 
 // take files a message. One with a status ends the answer.
-func (r *replies) take(m *nats.Msg) {
+func (r *replies) receive(m *nats.Msg) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	call := r.calls[m.Subject]
@@ -56,7 +56,7 @@ func (r *replies) take(m *nats.Msg) {
 }
 
 // ask sends a request and waits for the whole answer.
-func (r *replies) ask(ctx context.Context, subject string, body []byte) (*reply, error) {
+func (r *replies) request(ctx context.Context, subject string, body []byte) (*reply, error) {
 	call := &reply{done: make(chan struct{})}
 	r.mu.Lock()
 	r.next++
@@ -99,12 +99,12 @@ type storedMsg struct {
 
 // Why an answer is of no use.
 var (
-	errTorn    = errors.New("incomplete response")
-	errTooMany = errors.New("more messages match than one response holds")
+	errIncomplete = errors.New("incomplete response")
+	errTooMany    = errors.New("more messages match than one response holds")
 )
 
 // number reads a header; what is no number is zero.
-func number(m *nats.Msg, header string) uint64 {
+func uintHeader(m *nats.Msg, header string) uint64 {
 	n, err := strconv.ParseUint(m.Header.Get(header), 10, 64)
 	if err != nil {
 		return 0
@@ -117,14 +117,14 @@ func (c *reply) messages() ([]storedMsg, error) {
 	all := make([]storedMsg, len(c.msgs))
 	var last uint64
 	for i, m := range c.msgs {
-		if number(m, lastHeader) != last {
-			return nil, errTorn
+		if uintHeader(m, lastHeader) != last {
+			return nil, errIncomplete
 		}
 		all[i] = decodeMsg(m)
 		last = all[i].seq
 	}
-	if number(c.end, lastHeader) != last {
-		return nil, errTorn
+	if uintHeader(c.end, lastHeader) != last {
+		return nil, errIncomplete
 	}
 	return all, nil
 }

@@ -189,7 +189,7 @@ func (c *cluster) urlOf(user, password string) string {
 
 // options are those of a store on the cluster, on a machine that may be slow.
 func (c *cluster) options() natsstore.Options {
-	return natsstore.Options{Replicas: min(3, len(c.servers)), System: c.urlOf(sysUser, sysSecret), Wait: patience}
+	return natsstore.Options{Replicas: min(3, len(c.servers)), SystemURL: c.urlOf(sysUser, sysSecret), Timeout: patience}
 }
 
 func (c *cluster) open(tb testing.TB, o natsstore.Options) *natsstore.Store {

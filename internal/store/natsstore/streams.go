@@ -18,10 +18,10 @@ const keptVersions = 16
 func (s *Store) stateConfig() jetstream.StreamConfig {
 	n := s.names
 	return jetstream.StreamConfig{
-		Name:        n.stream(),
+		Name:        n.stateStream(),
 		Description: "Porchlight: records, documents and schedules. Never purge or edit by hand.",
 		Subjects: []string{
-			n.records(), n.of("x.>"), n.of("t.>"), n.of("d.>"), n.of("f.>"), n.identity(), n.probe(),
+			n.records(), n.subject("x.>"), n.subject("t.>"), n.subject("d.>"), n.subject("f.>"), n.identity(), n.probe(),
 		},
 		Storage:            jetstream.FileStorage,
 		Replicas:           s.opts.Replicas,
@@ -34,16 +34,16 @@ func (s *Store) stateConfig() jetstream.StreamConfig {
 		AllowMsgTTL:        true,
 		AllowRollup:        true,
 		DenyDelete:         true,
-		RePublish:          &jetstream.RePublish{Source: n.records(), Destination: n.of("r.>")},
+		RePublish:          &jetstream.RePublish{Source: n.records(), Destination: n.subject("r.>")},
 	}
 }
 
 func (s *Store) historyConfig() jetstream.StreamConfig {
 	n := s.names
 	return jetstream.StreamConfig{
-		Name:        n.history(),
+		Name:        n.historyStream(),
 		Description: "Porchlight: every version of the records, for the retention. Never purge or edit by hand.",
-		Sources:     []*jetstream.StreamSource{{Name: n.stream(), FilterSubject: n.records()}},
+		Sources:     []*jetstream.StreamSource{{Name: n.stateStream(), FilterSubject: n.records()}},
 		Storage:     jetstream.FileStorage,
 		Replicas:    s.opts.Replicas,
 		MaxAge:      s.opts.Retention,
@@ -56,16 +56,16 @@ func (s *Store) historyConfig() jetstream.StreamConfig {
 
 // The consumer of firings is shared by all nodes. It holds what was not dealt
 // with yet; a firing whose taker dies comes again after redeliver.
-const redeliver = 10 * time.Second
+const ackWait = 10 * time.Second
 
-func (s *Store) firingsConfig() jetstream.ConsumerConfig {
+func (s *Store) dueConsumerConfig() jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
-		Durable:       s.names.firings(),
+		Durable:       s.names.dueConsumer(),
 		Description:   "Porchlight: users whose record may be due",
-		FilterSubject: s.names.of("t.>"),
+		FilterSubject: s.names.subject("t.>"),
 		DeliverPolicy: jetstream.DeliverAllPolicy,
 		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       redeliver,
+		AckWait:       ackWait,
 		MaxDeliver:    -1,
 		MaxAckPending: 100_000,
 		ReplayPolicy:  jetstream.ReplayInstantPolicy,

@@ -27,16 +27,16 @@ import (
 // begin alike: see list.
 type subjects struct{ prefix string }
 
-func (n subjects) stream() string  { return n.prefix + "-state" }
-func (n subjects) history() string { return n.prefix + "-history" }
-func (n subjects) firings() string { return n.prefix + "-due" } // the consumer
+func (n subjects) stateStream() string   { return n.prefix + "-state" }
+func (n subjects) historyStream() string { return n.prefix + "-history" }
+func (n subjects) dueConsumer() string   { return n.prefix + "-due" } // the consumer
 
-func (n subjects) of(kind string) string { return n.prefix + "." + kind }
+func (n subjects) subject(kind string) string { return n.prefix + "." + kind }
 
-func (n subjects) records() string  { return n.of("s.>") }
-func (n subjects) identity() string { return n.of("m") }
-func (n subjects) probe() string    { return n.of("c") }
-func (n subjects) lease() string    { return n.of("f.lease") }
+func (n subjects) records() string  { return n.subject("s.>") }
+func (n subjects) identity() string { return n.subject("m") }
+func (n subjects) probe() string    { return n.subject("c") }
+func (n subjects) lease() string    { return n.subject("f.lease") }
 
 func (n subjects) state(u store.User) string    { return n.user("s", u) }
 func (n subjects) schedule(u store.User) string { return n.user("x", u) }
@@ -58,7 +58,7 @@ func (n subjects) user(kind string, u store.User) string {
 }
 
 // cutUser is the user of such a subject.
-func (n subjects) cutUser(subject string) (store.User, bool) {
+func (n subjects) parseUser(subject string) (store.User, bool) {
 	parts := strings.Split(strings.TrimPrefix(subject, n.prefix+"."), ".")
 	if len(parts) != 4 {
 		return store.User{}, false
@@ -80,11 +80,11 @@ func shard(u store.User) string {
 }
 
 func (n subjects) collection(account presence.AccountID, collection string) string {
-	return n.of("d.") + encode(account) + "." + encode(collection)
+	return n.subject("d.") + encode(account) + "." + encode(collection)
 }
 
 func (n subjects) doc(account presence.AccountID, k store.Key) string {
-	return n.collection(account, k.Collection) + "." + spread(encode(k.Key))
+	return n.collection(account, k.Collection) + "." + splitTokens(encode(k.Key))
 }
 
 // alphabet has its characters in order, so that encoded ids sort as ids do.
@@ -93,17 +93,17 @@ const alphabet = "0123456789abcdefghijklmnopqrstuv"
 var encoding = base32.NewEncoding(alphabet).WithPadding(base32.NoPadding)
 
 // none stands for the empty id: a subject has no empty token.
-const none = "_"
+const emptyToken = "_"
 
 func encode[T ~string](id T) string {
 	if id == "" {
-		return none
+		return emptyToken
 	}
 	return encoding.EncodeToString([]byte(id))
 }
 
 func decode(token string) (string, bool) {
-	if token == none {
+	if token == emptyToken {
 		return "", true
 	}
 	id, err := encoding.DecodeString(token)
@@ -111,7 +111,7 @@ func decode(token string) (string, bool) {
 }
 
 // spread puts each character into a token of its own.
-func spread(encoded string) string {
+func splitTokens(encoded string) string {
 	if encoded == "" {
 		return ""
 	}
@@ -126,7 +126,7 @@ func spread(encoded string) string {
 }
 
 // cutKey is the key of a document's subject, which lies below within.
-func cutKey(subject, within string) (string, bool) {
+func parseKey(subject, within string) (string, bool) {
 	rest, ok := strings.CutPrefix(subject, within+".")
 	if !ok {
 		return "", false

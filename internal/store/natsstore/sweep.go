@@ -28,14 +28,14 @@ type sweep struct {
 }
 
 // some reads a page of them, if it is time to.
-func (w *sweep) some(ctx context.Context, s *Store) error {
+func (w *sweep) step(ctx context.Context, s *Store) error {
 	if time.Now().Before(w.at) {
 		return nil
 	}
-	page, next, err := s.schedulesFrom(ctx, w.next)
+	page, next, err := s.overdueFrom(ctx, w.next)
 	w.next = next
 	if err == nil {
-		err = s.rearmForgotten(ctx, page)
+		err = s.rearmOverdue(ctx, page)
 	}
 	w.at = time.Now().Add(sweepPause)
 	if next == 0 {
@@ -46,19 +46,19 @@ func (w *sweep) some(ctx context.Context, s *Store) error {
 
 // schedulesFrom gives the users of schedules that are overdue, and where the page
 // after them begins; zero: there is none.
-func (s *Store) schedulesFrom(ctx context.Context, from uint64) (late []*firing, next uint64, err error) {
+func (s *Store) overdueFrom(ctx context.Context, from uint64) (late []*firing, next uint64, err error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, from, err
 	}
 	defer s.leave()
-	q := rangeQuery{From: max(from, 1), Filter: s.names.of("x.>"), Batch: sweepPage}
-	msgs, err := s.between(ctx, s.names.stream(), q)
+	q := rangeQuery{From: max(from, 1), Filter: s.names.subject("x.>"), Batch: sweepPage}
+	msgs, err := s.readRange(ctx, s.names.stateStream(), q)
 	if err != nil {
 		return nil, from, err
 	}
 	before := s.now().Add(-overdue)
 	for _, m := range msgs {
-		user, ok := s.names.cutUser(m.subject)
+		user, ok := s.names.parseUser(m.subject)
 		if !ok {
 			continue
 		}
@@ -74,7 +74,7 @@ func (s *Store) schedulesFrom(ctx context.Context, from uint64) (late []*firing,
 }
 
 // rearmForgotten stores anew what still is overdue.
-func (s *Store) rearmForgotten(ctx context.Context, late []*firing) error {
+func (s *Store) rearmOverdue(ctx context.Context, late []*firing) error {
 	if len(late) == 0 {
 		return nil
 	}
@@ -85,14 +85,14 @@ func (s *Store) rearmForgotten(ctx context.Context, late []*firing) error {
 	var failed []error
 	for _, f := range late {
 		// Without an end ahead, it does not matter whether it fires.
-		if f.it == nil || f.it.Next.IsZero() || f.it.armed.IsZero() || f.scheduled >= before {
+		if f.rec == nil || f.rec.Next.IsZero() || f.rec.armed.IsZero() || f.scheduled >= before {
 			continue
 		}
-		err := s.rearmOnce(ctx, f.it)
+		err := s.rearmOnce(ctx, f.rec)
 		switch {
 		case err == nil:
 			s.log.InfoContext(ctx, "expiry timer had not fired; rescheduled", slog.String("user", string(f.user.ID)))
-		case errors.Is(err, errOvertaken):
+		case errors.Is(err, errSuperseded):
 		case ctx.Err() != nil, s.haltedError() != nil, errors.Is(err, store.ErrFull):
 			return err
 		default:

@@ -14,11 +14,11 @@ import (
 // Only the system account may ask servers for their settings. Each of them
 // answers for itself, so answers are gathered, for a moment if some do not come.
 const (
-	jszSubject = "$SYS.REQ.SERVER.PING.JSZ"
-	gatherTime = 5 * time.Second
+	jszSubject    = "$SYS.REQ.SERVER.PING.JSZ"
+	reportTimeout = 5 * time.Second
 	// repeatTime is when they are asked again: a server that has just joined may
 	// not know yet where the answer goes.
-	repeatTime = 250 * time.Millisecond
+	reportRetry = 250 * time.Millisecond
 )
 
 // checkSynced refuses servers that acknowledge before they sync: at the default
@@ -27,15 +27,15 @@ func (s *Store) checkSynced(ctx context.Context) error {
 	if s.opts.Relaxed {
 		return nil
 	}
-	if s.opts.System == "" && s.opts.SystemCredentials == "" {
-		return fmt.Errorf("%w: %w: only a user of the system account can check whether the servers sync every write (sync_interval: always): give its URL or credentials, or set durability to os", ErrSettings, ErrUnasked)
+	if s.opts.SystemURL == "" && s.opts.SystemCredentials == "" {
+		return fmt.Errorf("%w: %w: only a user of the system account can check whether the servers sync every write (sync_interval: always): give its URL or credentials, or set durability to os", ErrSettings, ErrSystemAccount)
 	}
-	servers, err := s.askServers(ctx)
+	servers, err := s.requestReports(ctx)
 	if err != nil {
-		return fmt.Errorf("ask the servers at %s for their settings, with the system account: %w", redacted(s.systemURL()), err)
+		return fmt.Errorf("ask the servers at %s for their settings, with the system account: %w", redactURLs(s.systemURL()), err)
 	}
 	var bad []string
-	for _, x := range servers.storing {
+	for _, x := range servers.withStorage {
 		if !x.Data.Config.SyncAlways {
 			bad = append(bad, x.Server.Name)
 		}
@@ -43,16 +43,16 @@ func (s *Store) checkSynced(ctx context.Context) error {
 	if len(bad) > 0 {
 		return fmt.Errorf("%w: server %s does not sync every write: set sync_interval: always in its jetstream block, or set durability to os", ErrSettings, strings.Join(bad, ", "))
 	}
-	if len(servers.storing) < servers.expected() {
-		return fmt.Errorf("%w: only %d of %d servers reported within %v whether they sync every write: repair the others or remove them from the cluster, or set durability to os", errNotAllAnswered, len(servers.storing), servers.expected(), gatherTime)
+	if len(servers.withStorage) < servers.expected() {
+		return fmt.Errorf("%w: only %d of %d servers reported within %v whether they sync every write: repair the others or remove them from the cluster, or set durability to os", errMissingReports, len(servers.withStorage), servers.expected(), reportTimeout)
 	}
 	return nil
 }
 
 // errNotAllAnswered: servers that may store did not answer.
-var errNotAllAnswered = errors.New("not every server responded")
+var errMissingReports = errors.New("not every server responded")
 
-type serverAnswer struct {
+type serverReport struct {
 	Server struct {
 		ID   string `json:"id"`
 		Name string `json:"name"`
@@ -72,14 +72,14 @@ type serverAnswer struct {
 }
 
 // A gathering is the servers with JetStream that answered.
-type gathering struct {
-	answered map[string]bool // by id
-	storing  []serverAnswer
-	size     int // of the cluster of those that store
-	offline  int // how many of them its leader does not reach
+type serverReports struct {
+	answered    map[string]bool // by id
+	withStorage []serverReport
+	size        int // of the cluster of those that store
+	offline     int // how many of them its leader does not reach
 }
 
-func (g *gathering) add(answer serverAnswer) {
+func (g *serverReports) add(answer serverReport) {
 	if g.answered[answer.Server.ID] {
 		return
 	}
@@ -87,7 +87,7 @@ func (g *gathering) add(answer serverAnswer) {
 	if answer.Data.Disabled {
 		return
 	}
-	g.storing = append(g.storing, answer)
+	g.withStorage = append(g.withStorage, answer)
 	g.size = max(g.size, answer.Data.Meta.Size)
 	offline := 0
 	for _, r := range answer.Data.Meta.Replicas {
@@ -100,35 +100,35 @@ func (g *gathering) add(answer serverAnswer) {
 
 // expected is how many have to answer: servers that are down store nothing, and
 // are checked when they are back.
-func (g *gathering) expected() int { return max(g.size-g.offline, 1) }
+func (g *serverReports) expected() int { return max(g.size-g.offline, 1) }
 
 func (s *Store) systemURL() string {
-	if s.opts.System != "" {
-		return s.opts.System
+	if s.opts.SystemURL != "" {
+		return s.opts.SystemURL
 	}
 	return s.conn.ConnectedUrl()
 }
 
-var errNoAnswer = fmt.Errorf("%w: no server answered: is this a user of the system account?", ErrUnasked)
+var errNoReport = fmt.Errorf("%w: no server answered: is this a user of the system account?", ErrSystemAccount)
 
-func (s *Store) askServers(ctx context.Context) (gathering, error) {
-	g := gathering{answered: make(map[string]bool)}
-	options := []nats.Option{nats.Name("porchlight-settings"), nats.Timeout(connectTime)}
+func (s *Store) requestReports(ctx context.Context) (serverReports, error) {
+	g := serverReports{answered: make(map[string]bool)}
+	options := []nats.Option{nats.Name("porchlight-settings"), nats.Timeout(connectTimeout)}
 	if s.opts.SystemCredentials != "" {
 		options = append(options, nats.UserCredentials(s.opts.SystemCredentials))
 	}
 	conn, err := nats.Connect(s.systemURL(), options...)
 	if err != nil {
 		if err = connectError(err); errors.Is(err, ErrDenied) {
-			err = fmt.Errorf("%w: %w", ErrUnasked, err)
+			err = fmt.Errorf("%w: %w", ErrSystemAccount, err)
 		}
 		return g, err
 	}
 	defer conn.Close()
-	ctx, cancel := context.WithTimeout(ctx, gatherTime)
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	for len(g.storing) < g.expected() && ctx.Err() == nil {
-		if err := g.ask(ctx, conn); err != nil {
+	for len(g.withStorage) < g.expected() && ctx.Err() == nil {
+		if err := g.collect(ctx, conn); err != nil {
 			return g, err
 		}
 	}
@@ -137,8 +137,8 @@ func (s *Store) askServers(ctx context.Context) (gathering, error) {
 
 // ask asks all servers, and gathers answers until all are there or it is time to
 // ask again.
-func (g *gathering) ask(ctx context.Context, conn *nats.Conn) error {
-	ctx, cancel := context.WithTimeout(ctx, repeatTime)
+func (g *serverReports) collect(ctx context.Context, conn *nats.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, reportRetry)
 	defer cancel()
 	inbox := conn.NewInbox()
 	sub, err := conn.SubscribeSync(inbox)
@@ -149,15 +149,15 @@ func (g *gathering) ask(ctx context.Context, conn *nats.Conn) error {
 	if err := conn.PublishRequest(jszSubject, inbox, nil); err != nil {
 		return err
 	}
-	for len(g.storing) < g.expected() {
+	for len(g.withStorage) < g.expected() {
 		m, err := sub.NextMsgWithContext(ctx)
 		if errors.Is(err, nats.ErrNoResponders) {
-			return errNoAnswer
+			return errNoReport
 		}
 		if err != nil {
 			return nil // what came by now counts
 		}
-		var answer serverAnswer
+		var answer serverReport
 		if err := json.Unmarshal(m.Data, &answer); err != nil {
 			return err
 		}

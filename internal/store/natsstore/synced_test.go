@@ -31,7 +31,7 @@ func TestServersWithoutJetStream(t *testing.T) {
 	}
 	waitFor(t, "the routes", func() bool { return plain.servers[0].NumRoutes() >= 3 })
 	options := servers.options()
-	options.System = plain.urlOf(sysUser, sysSecret)
+	options.SystemURL = plain.urlOf(sysUser, sysSecret)
 	for range 3 {
 		s, err := natsstore.Open(t.Context(), servers.url(), options)
 		if err == nil {

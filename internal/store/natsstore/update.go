@@ -35,42 +35,42 @@ func (s *Store) Update(ctx context.Context, u store.User, fn store.Decide) (stor
 // update has the user's turn on this node. Another node may still come between.
 func (s *Store) update(ctx context.Context, u store.User, fn store.Decide) (store.Record, error) {
 	// What this node knows may be old, which a write that is made on it finds out.
-	was, _ := s.records.get(u)
+	prev, _ := s.records.get(u)
 	for fresh := false; ; {
-		if was == nil {
+		if prev == nil {
 			var err error
-			if was, err = s.newest(ctx, u); err != nil {
+			if prev, err = s.newest(ctx, u); err != nil {
 				return store.Record{}, err
 			}
 			fresh = true
 		}
-		change, err := decide(fn, was.Recorded)
+		change, err := decide(fn, prev.Recorded)
 		if err != nil && !fresh {
 			// Another node may have changed what that was decided on.
-			was = nil
+			prev = nil
 			continue
 		}
 		if err != nil {
-			s.noteSeq(was.seq)
-			return was.record(), err
+			s.advanceSeq(prev.seq)
+			return prev.record(), err
 		}
 		if err := ctx.Err(); err != nil {
 			return store.Record{}, err
 		}
-		it, err := s.put(ctx, was, &change)
+		rec, err := s.storeChange(ctx, prev, &change)
 		if err == nil {
-			return it.record(), nil
+			return rec.record(), nil
 		}
-		s.records.drop(u)
-		if !errors.Is(err, errOvertaken) {
+		s.records.evict(u)
+		if !errors.Is(err, errSuperseded) {
 			return store.Record{}, err
 		}
-		was = nil
+		prev = nil
 	}
 }
 
 // newest is the record as the leader has it.
-func (s *Store) newest(ctx context.Context, u store.User) (*item, error) {
+func (s *Store) newest(ctx context.Context, u store.User) (*record, error) {
 	last, err := s.leaderLast(ctx, s.names.state(u))
 	if err != nil {
 		return nil, err
@@ -78,16 +78,16 @@ func (s *Store) newest(ctx context.Context, u store.User) (*item, error) {
 	return s.itemIn(u, last)
 }
 
-func (s *Store) itemIn(u store.User, last *storedMsg) (*item, error) {
+func (s *Store) itemIn(u store.User, last *storedMsg) (*record, error) {
 	if last == nil {
-		return &item{user: u}, nil
+		return &record{user: u}, nil
 	}
-	it, err := decodeItem(u, *last)
+	rec, err := decodeRecord(u, *last)
 	if err != nil {
 		return nil, err
 	}
-	s.records.put(u, it)
-	return it, nil
+	s.records.put(u, rec)
+	return rec, nil
 }
 
 // errPanic: a function given to Update panicked. Nothing was stored.
@@ -95,64 +95,64 @@ var errPanic = errors.New("the update function panicked")
 
 // decide runs fn, and makes a panic of it, or a revision that does not rise, the
 // caller's error.
-func decide(fn store.Decide, was presence.Recorded) (next store.Change, err error) {
+func decide(fn store.Decide, prev presence.Recorded) (next store.Change, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
 		}
 	}()
-	next, err = fn(was)
-	if err == nil && next.State.Revision <= was.State.Revision {
-		err = fmt.Errorf("the update function made revision %d from %d; it must be higher", next.State.Revision, was.State.Revision)
+	next, err = fn(prev)
+	if err == nil && next.State.Revision <= prev.State.Revision {
+		err = fmt.Errorf("the update function made revision %d from %d; it must be higher", next.State.Revision, prev.State.Revision)
 	}
 	return next, err
 }
 
 // put stores what change makes of was.
-func (s *Store) put(ctx context.Context, was *item, change *store.Change) (*item, error) {
+func (s *Store) storeChange(ctx context.Context, prev *record, change *store.Change) (*record, error) {
 	op := rand.Uint64()
-	it := &item{user: was.user, Recorded: change.Recorded, armed: was.armed, ops: was.ops.after(op)}
-	rearm := it.arm()
-	e := change.Entry(it.user, &was.Recorded)
-	w := write{msgs: s.recordMessages(was, it, &e, rearm), outcome: func(ctx context.Context) (outcome, uint64, error) {
-		return s.outcomeOf(ctx, was, op)
+	rec := &record{user: prev.user, Recorded: change.Recorded, armed: prev.armed, ops: prev.ops.after(op)}
+	rearm := rec.armTimer()
+	e := change.Entry(rec.user, &prev.Recorded)
+	w := write{msgs: s.recordMessages(prev, rec, &e, rearm), outcome: func(ctx context.Context) (outcome, uint64, error) {
+		return s.updateOutcome(ctx, prev, op)
 	}}
 	seq, err := s.apply(ctx, w)
 	if err != nil {
 		return nil, err
 	}
 	s.acked()
-	it.seq, it.at = seq, store.Position(seq)
-	it.ops.setNewest(it.at)
-	s.records.put(it.user, it)
-	return it, nil
+	rec.seq, rec.at = seq, store.Position(seq)
+	rec.ops.setNewest(rec.at)
+	s.records.put(rec.user, rec)
+	return rec, nil
 }
 
 // outcomeOf checks whether operation op was made on was.
-func (s *Store) outcomeOf(ctx context.Context, was *item, op uint64) (outcome, uint64, error) {
-	last, err := s.leaderLastOnce(ctx, s.names.state(was.user))
+func (s *Store) updateOutcome(ctx context.Context, prev *record, op uint64) (outcome, uint64, error) {
+	last, err := s.leaderLastOnce(ctx, s.names.state(prev.user))
 	if err != nil {
 		return 0, 0, err
 	}
-	if last == nil || last.seq == was.seq {
+	if last == nil || last.seq == prev.seq {
 		return unchanged, 0, nil
 	}
-	now, err := decodeItem(was.user, *last)
+	now, err := decodeRecord(prev.user, *last)
 	if err != nil {
 		return 0, 0, err
 	}
-	return outcomeAmong(now.ops, op, was.at)
+	return outcomeFromOps(now.ops, op, prev.at)
 }
 
 // outcomeAmong searches for a writer among those that came after a position.
-func outcomeAmong(ops opMarks, id uint64, after store.Position) (outcome, uint64, error) {
+func outcomeFromOps(ops writeOps, id uint64, after store.Position) (outcome, uint64, error) {
 	if at, ok := ops.at(id); ok {
-		return made, uint64(at), nil
+		return stored, uint64(at), nil
 	}
 	if !ops.cover(after) {
 		return 0, 0, errWritersEvicted
 	}
-	return changed, 0, nil
+	return superseded, 0, nil
 }
 
 // errWritersEvicted: so many wrote since that the record does not list the writer.
@@ -160,42 +160,44 @@ var errWritersEvicted = errors.New("the record was changed too often since to kn
 
 // arm keeps a schedule no later than Next. One that is early enough and still
 // ahead is left alone: when it fires, Due moves it on.
-func (it *item) arm() (moved bool) {
-	ahead := it.armed > it.State.At
-	if ahead && (it.Next.IsZero() || it.armed <= it.Next) {
+func (rec *record) armTimer() (moved bool) {
+	ahead := rec.armed > rec.State.At
+	if ahead && (rec.Next.IsZero() || rec.armed <= rec.Next) {
 		return false
 	}
-	if it.Next.IsZero() && it.armed.IsZero() {
+	if rec.Next.IsZero() && rec.armed.IsZero() {
 		return false
 	}
-	it.armed = within(it.Next, it.State.At)
-	return !it.Next.IsZero()
+	rec.armed = timerInstant(rec.Next, rec.State.At)
+	return !rec.Next.IsZero()
 }
 
 // farthest is how far ahead a schedule is stored: the servers count nanoseconds,
 // which end in 2262. One that fires before its user is due is moved on.
-const farthest = 365 * 24 * time.Hour
+const maxTimerAhead = 365 * 24 * time.Hour
 
-func within(next, now presence.Instant) presence.Instant { return min(next, now.Add(farthest)) }
+func timerInstant(next, now presence.Instant) presence.Instant {
+	return min(next, now.Add(maxTimerAhead))
+}
 
 // recordMessages are those that store it in place of was: the record comes last.
-func (s *Store) recordMessages(was, it *item, e *store.Entry, rearm bool) []*nats.Msg {
-	subject := s.names.state(it.user)
-	record := s.message(subject, seal(subject, appendItem(begin(512), it, e, was.at)))
-	expect(record, was.seq)
+func (s *Store) recordMessages(prev, rec *record, e *store.Entry, rearm bool) []*nats.Msg {
+	subject := s.names.state(rec.user)
+	recordMsg := s.newMsg(subject, seal(subject, appendRecord(newBody(512), rec, e, prev.at)))
+	expectLast(recordMsg, prev.seq)
 	if !rearm {
-		return msgs(record)
+		return msgs(recordMsg)
 	}
-	return msgs(s.scheduleMessage(it), record)
+	return msgs(s.scheduleMessage(rec), recordMsg)
 }
 
 // scheduleMessage makes the servers publish a firing at it's armed instant. It
 // replaces the schedule before.
-func (s *Store) scheduleMessage(it *item) *nats.Msg {
-	subject, target := s.names.schedule(it.user), s.names.firing(it.user)
+func (s *Store) scheduleMessage(rec *record) *nats.Msg {
+	subject, target := s.names.schedule(rec.user), s.names.firing(rec.user)
 	// The body is copied to the firing, so that is what it is sealed for.
-	m := s.message(subject, seal(target, strconv.AppendInt(begin(32), int64(it.armed), 10)))
-	m.Header.Set(scheduleHeader, "@at "+it.armed.Time().UTC().Format(time.RFC3339Nano))
+	m := s.newMsg(subject, seal(target, strconv.AppendInt(newBody(32), int64(rec.armed), 10)))
+	m.Header.Set(scheduleHeader, "@at "+rec.armed.Time().UTC().Format(time.RFC3339Nano))
 	m.Header.Set(targetHeader, target)
 	// Only the newest firing of a user is kept.
 	m.Header.Set(targetRollupHeader, rollupSubject)

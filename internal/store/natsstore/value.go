@@ -27,7 +27,7 @@ const (
 var errDamaged = errors.New("a stored message is damaged, or of a format that this porchlight does not know")
 
 // begin is an empty message, and seal completes one.
-func begin(capacity int) []byte {
+func newBody(capacity int) []byte {
 	return append(make([]byte, 0, capacity), messageFormat, 0, 0, 0, 0)
 }
 
@@ -53,20 +53,20 @@ func checksum(subject string, rest []byte) uint32 {
 }
 
 // keptOps is how many of its last writers a record or document remembers.
-const keptOps = 4
+const maxOps = 4
 
 // An opMark is a write that made a version, and the position that it had. That
 // is zero in the message that it made itself, where nobody knows it yet.
-type opMark struct {
+type writeOp struct {
 	id uint64
 	at store.Position
 }
 
 // opMarks are the last writers, the newest first.
-type opMarks []opMark
+type writeOps []writeOp
 
 // at is the position that a writer gave, if it is known.
-func (ops opMarks) at(id uint64) (store.Position, bool) {
+func (ops writeOps) at(id uint64) (store.Position, bool) {
 	for _, op := range ops {
 		if op.id == id {
 			return op.at, true
@@ -76,23 +76,23 @@ func (ops opMarks) at(id uint64) (store.Position, bool) {
 }
 
 // after is what a message of operation id says, made from one with ops.
-func (ops opMarks) after(id uint64) opMarks {
-	return append(opMarks{{id: id}}, ops[:min(len(ops), keptOps-1)]...)
+func (ops writeOps) after(id uint64) writeOps {
+	return append(writeOps{{id: id}}, ops[:min(len(ops), maxOps-1)]...)
 }
 
 // cover reports whether every writer after a position is among them.
-func (ops opMarks) cover(at store.Position) bool {
-	return len(ops) < keptOps || ops[len(ops)-1].at <= at
+func (ops writeOps) cover(at store.Position) bool {
+	return len(ops) < maxOps || ops[len(ops)-1].at <= at
 }
 
 // setNewest fills in the position of the newest, which its message does not say.
-func (ops opMarks) setNewest(at store.Position) {
+func (ops writeOps) setNewest(at store.Position) {
 	if len(ops) > 0 && ops[0].at == 0 {
 		ops[0].at = at
 	}
 }
 
-func appendOps(dst []byte, ops opMarks) []byte {
+func appendOps(dst []byte, ops writeOps) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(ops)))
 	for _, op := range ops {
 		dst = binary.LittleEndian.AppendUint64(dst, op.id)
@@ -102,7 +102,7 @@ func appendOps(dst []byte, ops opMarks) []byte {
 }
 
 // An item is a user's record as it is stored. Nobody writes into one.
-type item struct {
+type record struct {
 	user store.User
 	presence.Recorded
 	at  store.Position // of its last entry in the log
@@ -111,11 +111,11 @@ type item struct {
 	// whose firing has not been dealt with; zero: none. It is never after Next, and
 	// may be long before.
 	armed presence.Instant
-	ops   opMarks
+	ops   writeOps
 }
 
-func (it *item) record() store.Record {
-	return store.Record{User: it.user, State: &it.State, Shown: it.Shown, At: it.at}
+func (rec *record) record() store.Record {
+	return store.Record{User: rec.user, State: &rec.State, Shown: rec.Shown, At: rec.at}
 }
 
 // The kinds of a record's message.
@@ -126,22 +126,22 @@ const (
 
 // appendItem is the message's body of it. For an entry, e and the position of
 // the user's entry before it stand there too.
-func appendItem(dst []byte, it *item, e *store.Entry, previous store.Position) []byte {
+func appendRecord(dst []byte, rec *record, e *store.Entry, previous store.Position) []byte {
 	if e != nil {
 		dst = append(dst, kindEntry)
 		dst = binary.AppendUvarint(dst, uint64(previous))
 	} else {
 		dst = append(dst, kindRearm)
-		dst = binary.AppendUvarint(dst, uint64(it.at))
+		dst = binary.AppendUvarint(dst, uint64(rec.at))
 	}
-	dst = binary.AppendVarint(dst, int64(it.armed))
-	dst = appendOps(dst, it.ops)
+	dst = binary.AppendVarint(dst, int64(rec.armed))
+	dst = appendOps(dst, rec.ops)
 	if e != nil {
 		entry := store.AppendEntry(nil, e)
 		dst = binary.AppendUvarint(dst, uint64(len(entry)))
 		dst = append(dst, entry...)
 	}
-	return store.AppendState(dst, &it.State)
+	return store.AppendState(dst, &rec.State)
 }
 
 // A recordHead is what stands before the state in a record's message.
@@ -149,17 +149,17 @@ type recordHead struct {
 	kind     byte
 	previous store.Position // of an entry: that before it; of a rearm: the record's own
 	armed    presence.Instant
-	ops      opMarks
+	ops      writeOps
 	entry    []byte
 	state    []byte
 }
 
-func cutRecord(subject string, data []byte) (recordHead, error) {
+func parseRecord(subject string, data []byte) (recordHead, error) {
 	rest, err := unseal(subject, data)
 	if err != nil {
 		return recordHead{}, err
 	}
-	c := cutter{rest: rest}
+	c := fieldReader{rest: rest}
 	var h recordHead
 	h.kind = c.byte()
 	h.previous = store.Position(c.uvarint())
@@ -169,15 +169,15 @@ func cutRecord(subject string, data []byte) (recordHead, error) {
 		h.entry = c.bytes()
 	}
 	h.state = c.rest
-	if c.bad || h.kind > kindRearm {
+	if c.failed || h.kind > kindRearm {
 		return recordHead{}, errDamaged
 	}
 	return h, nil
 }
 
 // decodeItem reads the record of u from its message.
-func decodeItem(u store.User, m storedMsg) (*item, error) {
-	h, err := cutRecord(m.subject, m.data)
+func decodeRecord(u store.User, m storedMsg) (*record, error) {
+	h, err := parseRecord(m.subject, m.data)
 	if err != nil {
 		return nil, fmt.Errorf("the record of user %q: %w", u.ID, err)
 	}
@@ -185,27 +185,27 @@ func decodeItem(u store.User, m storedMsg) (*item, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the record of user %q: %w", u.ID, err)
 	}
-	it := &item{user: u, Recorded: presence.RecordedOf(state), seq: m.seq, armed: h.armed, ops: h.ops, at: store.Position(m.seq)}
+	rec := &record{user: u, Recorded: presence.RecordedOf(state), seq: m.seq, armed: h.armed, ops: h.ops, at: store.Position(m.seq)}
 	if h.kind == kindRearm {
-		it.at = h.previous
+		rec.at = h.previous
 	}
-	it.ops.setNewest(it.at)
-	return it, nil
+	rec.ops.setNewest(rec.at)
+	return rec, nil
 }
 
 // A cutter reads a message from its beginning. The first thing that does not fit
 // sets bad, and what is read after that is zero.
-type cutter struct {
-	rest []byte
-	bad  bool
+type fieldReader struct {
+	rest   []byte
+	failed bool
 }
 
-func (c *cutter) fail() {
-	c.bad = true
+func (c *fieldReader) fail() {
+	c.failed = true
 	c.rest = nil
 }
 
-func (c *cutter) byte() byte {
+func (c *fieldReader) byte() byte {
 	if len(c.rest) == 0 {
 		c.fail()
 		return 0
@@ -215,7 +215,7 @@ func (c *cutter) byte() byte {
 	return b
 }
 
-func (c *cutter) uvarint() uint64 {
+func (c *fieldReader) uvarint() uint64 {
 	u, n := binary.Uvarint(c.rest)
 	if n <= 0 {
 		c.fail()
@@ -225,7 +225,7 @@ func (c *cutter) uvarint() uint64 {
 	return u
 }
 
-func (c *cutter) varint() int64 {
+func (c *fieldReader) varint() int64 {
 	v, n := binary.Varint(c.rest)
 	if n <= 0 {
 		c.fail()
@@ -235,7 +235,7 @@ func (c *cutter) varint() int64 {
 	return v
 }
 
-func (c *cutter) fixed() uint64 {
+func (c *fieldReader) fixed() uint64 {
 	if len(c.rest) < 8 {
 		c.fail()
 		return 0
@@ -245,21 +245,21 @@ func (c *cutter) fixed() uint64 {
 	return u
 }
 
-func (c *cutter) ops() opMarks {
+func (c *fieldReader) ops() writeOps {
 	n := c.uvarint()
-	if n > keptOps {
+	if n > maxOps {
 		c.fail()
 		return nil
 	}
-	ops := make(opMarks, n)
+	ops := make(writeOps, n)
 	for i := range ops {
-		ops[i] = opMark{id: c.fixed(), at: store.Position(c.uvarint())}
+		ops[i] = writeOp{id: c.fixed(), at: store.Position(c.uvarint())}
 	}
 	return ops
 }
 
 // bytes reads a length and as many bytes.
-func (c *cutter) bytes() []byte {
+func (c *fieldReader) bytes() []byte {
 	n := c.uvarint()
 	if n > uint64(len(c.rest)) {
 		c.fail()

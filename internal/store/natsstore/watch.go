@@ -21,7 +21,7 @@ func (s *Store) Watch(ctx context.Context, fn func([]store.Record, store.Cursor)
 		return err
 	}
 	// Where this node has come, since asking the leader would be waiting.
-	w := &watching{s: s, at: s.lastSeq.Load()}
+	w := &watchRun{s: s, at: s.lastSeq.Load()}
 	fn(nil, w.cursor())
 	return s.poll(ctx, "changes", func(ctx context.Context) (bool, error) {
 		group, last, err := w.next(ctx)
@@ -40,22 +40,22 @@ func (s *Store) Watch(ctx context.Context, fn func([]store.Record, store.Cursor)
 }
 
 // A watching is one call of Watch.
-type watching struct {
+type watchRun struct {
 	s  *Store
 	at uint64 // everything up to here was given
 }
 
-func (w *watching) cursor() store.Cursor { return store.NewCursor(w.s.epoch, store.Position(w.at)) }
+func (w *watchRun) cursor() store.Cursor { return store.NewCursor(w.s.epoch, store.Position(w.at)) }
 
 // next reads the messages that come next, and gives the newest record of each
 // user among them, and where they end; zero: there are none.
-func (w *watching) next(ctx context.Context) (group []store.Record, last uint64, err error) {
+func (w *watchRun) next(ctx context.Context) (group []store.Record, last uint64, err error) {
 	if err := w.s.enter(ctx); err != nil {
 		return nil, 0, err
 	}
 	defer w.s.leave()
 	q := rangeQuery{From: w.at + 1, Filter: w.s.names.records(), Batch: store.MaxFeedGroup}
-	msgs, err := w.s.between(ctx, w.s.names.stream(), q)
+	msgs, err := w.s.readRange(ctx, w.s.names.stateStream(), q)
 	if err != nil || len(msgs) == 0 {
 		return nil, 0, err
 	}
@@ -68,22 +68,22 @@ func (w *watching) next(ctx context.Context) (group []store.Record, last uint64,
 		if newest[m.subject] != m.seq {
 			continue
 		}
-		u, ok := w.s.names.cutUser(m.subject)
+		u, ok := w.s.names.parseUser(m.subject)
 		if !ok {
 			return nil, 0, fmt.Errorf("the message at %d of the state: %w", m.seq, errDamaged)
 		}
-		it, err := decodeItem(u, m)
+		rec, err := decodeRecord(u, m)
 		if err != nil {
 			return nil, 0, err
 		}
 		// One whose schedule alone was moved has the position that it had. It is
 		// given if that is new: its entry may have been dropped meanwhile.
-		if it.at > store.Position(w.at) {
-			group = append(group, it.record())
+		if rec.at > store.Position(w.at) {
+			group = append(group, rec.record())
 		}
 	}
 	slices.SortFunc(group, func(a, b store.Record) int { return cmp.Compare(a.At, b.At) })
 	last = msgs[len(msgs)-1].seq
-	w.s.noteSeq(last) // so that a read after it is no older
+	w.s.advanceSeq(last) // so that a read after it is no older
 	return group, last, nil
 }
