@@ -32,12 +32,11 @@ func (d *dataDir) load(s *shell) (string, error) {
 
 // backupCommand is "porchlight backup".
 type backupCommand struct {
-	dataDir `embed:""`
-	Force   bool   `name:"force" help:"Replace FILE if it exists."`
-	File    string `arg:"" help:"File to create, or \"-\" for standard output."`
+	dataDir
+	Force bool   `name:"force" help:"Replace FILE if it exists."`
+	File  string `arg:"" help:"File to create, or \"-\" for standard output."`
 }
 
-// Help is shown by --help.
 func (*backupCommand) Help() string {
 	return `If the server is running, it makes the backup while it serves requests: run the command on the same machine, as the same user. Otherwise the command reads the data directory directly. The backup is a consistent snapshot and contains everything acknowledged before it began. FILE appears when the backup is complete, and only its owner can read it. It is neither compressed nor encrypted.
 
@@ -47,7 +46,6 @@ Example:
     porchlight backup --data-dir /var/lib/porchlight - | zstd | ssh nas 'cat > porchlight.zst'`
 }
 
-// Run implements the command.
 func (c *backupCommand) Run(s *shell) error {
 	dir, err := c.load(s)
 	if err != nil {
@@ -116,12 +114,11 @@ func (s *shell) source(file string, m *meter) server.BackupFile {
 
 // restoreCommand is "porchlight restore".
 type restoreCommand struct {
-	dataDir `embed:""`
-	place   `embed:""`
-	File    string `arg:"" optional:"" help:"The backup, or \"-\" for standard input."`
+	dataDir
+	place
+	File string `arg:"" optional:"" help:"The backup, or \"-\" for standard input."`
 }
 
-// Help is shown by --help.
 func (*restoreCommand) Help() string {
 	return `The data directory must be missing or empty: nothing is overwritten. The whole backup is checked before the store is put in place. If a restore is interrupted, run it again. The store gets a new epoch, so clients discard their cursors and start again. Users, apps, tokens and statuses are as they were at the time of the backup: tokens revoked and users deleted since then are back.
 
@@ -133,7 +130,6 @@ Example:
     zstd -dc porchlight.zst | porchlight restore --data-dir /var/lib/porchlight-new -`
 }
 
-// Run implements the command.
 func (c *restoreCommand) Run(s *shell) error {
 	if c.File == "" {
 		return c.renew(s)
@@ -175,11 +171,10 @@ func (c *restoreCommand) renew(s *shell) error {
 
 // verifyCommand is "porchlight verify".
 type verifyCommand struct {
-	dataDir `embed:""`
-	File    string `arg:"" optional:"" help:"The backup, or \"-\" for standard input."`
+	dataDir
+	File string `arg:"" optional:"" help:"The backup, or \"-\" for standard input."`
 }
 
-// Help is shown by --help.
 func (*verifyCommand) Help() string {
 	return `Reads a whole backup, or a whole data directory that no server is using, and checks every checksum, every record, and that records, log and indexes agree. It detects any altered byte and is read-only.
 
@@ -189,7 +184,6 @@ Example:
     porchlight verify --data-dir /var/lib/porchlight`
 }
 
-// Run implements the command.
 func (c *verifyCommand) Run(s *shell) error {
 	if c.File != "" && c.DataDir != "" {
 		return &usageError{"verify checks one thing at a time: specify either a backup or, with --data-dir, a data directory"}

@@ -206,7 +206,6 @@ func UntilSignal() (context.Context, func()) {
 // versionCommand is "porchlight version".
 type versionCommand struct{}
 
-// Run implements the command.
 func (*versionCommand) Run(s *shell) error {
 	return s.print(map[string]string{"version": server.Version()}, "porchlight %s\n", server.Version())
 }

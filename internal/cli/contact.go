@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 
 	"porchlight.dev/porchlight/api"
@@ -20,25 +21,23 @@ type whose struct {
 }
 
 type contactList struct {
-	Remote `embed:""`
-	whose  `embed:""`
+	Remote
+	whose
 }
 
-// Run implements the command.
 func (c *contactList) Run(s *shell, cl *client.Client) error {
 	return list(s, cl.Contacts(s.ctx, c.Of), "USER\tGROUP\tADDED", func(x api.Contact) []string {
-		return []string{x.User, or(printable(x.Group)), clock(x.Added)}
+		return []string{x.User, cmp.Or(printable(x.Group), "-"), clock(x.Added)}
 	})
 }
 
 type contactAdd struct {
-	Remote `embed:""`
-	whose  `embed:""`
-	User   string `arg:"" help:"Id or e-mail address of the contact."`
-	Group  string `name:"group" placeholder:"NAME" help:"Group of the contact. By default none."`
+	Remote
+	whose
+	User  string `arg:"" help:"Id or e-mail address of the contact."`
+	Group string `name:"group" placeholder:"NAME" help:"Group of the contact. By default none."`
 }
 
-// Run implements the command.
 func (c *contactAdd) Run(s *shell, cl *client.Client) error {
 	set, err := cl.SetContact(s.ctx, c.Of, c.User, api.SetContact{Group: c.Group})
 	if err != nil {
@@ -52,15 +51,11 @@ func (c *contactAdd) Run(s *shell, cl *client.Client) error {
 }
 
 type contactRemove struct {
-	Remote `embed:""`
-	whose  `embed:""`
-	User   string `arg:"" help:"Id or e-mail address of the contact."`
+	Remote
+	whose
+	User string `arg:"" help:"Id or e-mail address of the contact."`
 }
 
-// Run implements the command.
 func (c *contactRemove) Run(s *shell, cl *client.Client) error {
-	if err := cl.RemoveContact(s.ctx, c.Of, c.User); err != nil {
-		return err
-	}
-	return s.print(map[string]string{"removed": c.User}, "Removed %s\n", c.User)
+	return s.printDone("Removed", c.User, cl.RemoveContact(s.ctx, c.Of, c.User))
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,15 +18,14 @@ import (
 
 // demoCommand is "porchlight demo".
 type demoCommand struct {
-	DataDir           string `name:"data-dir" placeholder:"DIR" help:"Persistent data directory: the next start has the same account and users. By default a temporary directory is used and removed on exit."`
-	place             `embed:""`
+	DataDir string `name:"data-dir" placeholder:"DIR" help:"Persistent data directory: the next start has the same account and users. By default a temporary directory is used and removed on exit."`
+	place
 	Listen            string        `name:"listen" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address of the API. Port 0 selects a free port."`
 	AdminListen       string        `name:"admin-listen" default:"127.0.0.1:0" placeholder:"HOST:PORT" help:"Address of /readyz and /metrics, or \"off\"."`
 	MinUpdateInterval time.Duration `name:"min-update-interval" default:"60s" placeholder:"TIME" help:"Minimum time between two accepted PUT presence_status requests for a user. 0 means no limit."`
 	QuietUsers        bool          `name:"quiet-users" help:"Do not simulate activity."`
 }
 
-// Help is shown by --help.
 func (*demoCommand) Help() string {
 	return `Starts a server with twenty users, twelve of them signed in, and with Zoom's account-wide rate limits off. The access token belongs to an app; "me" is the account's owner, who is signed in too. The demo is for trying Porchlight and for tests, not for production: it prints working credentials of its server.
 
@@ -37,7 +37,6 @@ Example:
     porchlight demo --listen 127.0.0.1:0 --min-update-interval 0 --quiet-users --json`
 }
 
-// Run implements the command.
 func (c *demoCommand) Run(s *shell) (err error) {
 	dir, remove, err := c.directory()
 	if err != nil {
@@ -229,6 +228,6 @@ Or use the command line in another terminal:
   export PORCHLIGHT_URL=%[3]s PORCHLIGHT_TOKEN=%[6]s
   porchlight status explain %[5]s
   porchlight status watch %[5]s
-`, len(keys.Users), signedIn, srv.URL(), or(srv.AdminURL()), user.Email, keys.AccessToken, user.AccessToken)
+`, len(keys.Users), signedIn, srv.URL(), cmp.Or(srv.AdminURL(), "-"), user.Email, keys.AccessToken, user.AccessToken)
 	return err
 }

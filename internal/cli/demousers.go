@@ -55,10 +55,6 @@ type simulation struct {
 // A simulated client keeps a user signed in.
 type simulated struct{ user, clientType, session string }
 
-func emailOf(name string) string {
-	return strings.ReplaceAll(strings.ToLower(name), " ", ".") + "@example.com"
-}
-
 // setUp creates the users that are missing, and signs in the first of them and the
 // owner, for whom the printed token acts. It returns the first error.
 func (c *simulation) setUp(ctx context.Context) error {
@@ -98,7 +94,7 @@ func (c *simulation) createUser(ctx context.Context, i int, u *demoUser) error {
 	who := people[i]
 	if u.ID == "" {
 		first, last, _ := strings.Cut(who.name, " ")
-		u.Email = emailOf(who.name)
+		u.Email = strings.ReplaceAll(strings.ToLower(who.name), " ", ".") + "@example.com"
 		made, err := c.client.CreateUser(ctx, api.CreateUser{
 			Email: u.Email, FirstName: first, LastName: last, DisplayName: who.name, Department: who.department,
 		})

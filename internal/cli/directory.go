@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -19,13 +20,12 @@ type userCommands struct {
 }
 
 type userAdd struct {
-	Remote     `embed:""`
+	Remote
 	Email      string `arg:"" help:"E-mail address, unique in the account."`
 	Name       string `name:"name" placeholder:"NAME" help:"First and last name."`
 	Department string `name:"department" placeholder:"NAME" help:"Department."`
 }
 
-// Run implements the command.
 func (c *userAdd) Run(s *shell, cl *client.Client) error {
 	first, last, _ := strings.Cut(c.Name, " ")
 	u, err := cl.CreateUser(s.ctx, api.CreateUser{Email: c.Email, FirstName: first, LastName: last, DisplayName: c.Name, Department: c.Department})
@@ -35,14 +35,11 @@ func (c *userAdd) Run(s *shell, cl *client.Client) error {
 	return s.print(u, "Added %s (id %s)\n", u.Email, u.ID)
 }
 
-type userList struct {
-	Remote `embed:""`
-}
+type userList struct{ Remote }
 
-// Run implements the command.
 func (c *userList) Run(s *shell, cl *client.Client) error {
 	return list(s, cl.Users(s.ctx), "ID\tE-MAIL\tNAME\tDEPARTMENT\tSTATE", func(u api.User) []string {
-		return []string{u.ID, u.Email, or(u.DisplayName), or(u.Department), stateOf(u.Active)}
+		return []string{u.ID, u.Email, cmp.Or(u.DisplayName, "-"), cmp.Or(u.Department, "-"), stateOf(u.Active)}
 	})
 }
 
@@ -54,36 +51,30 @@ func stateOf(active bool) string {
 }
 
 type userShow struct {
-	Remote `embed:""`
-	User   string `arg:"" help:"Id, e-mail address or \"me\"."`
+	Remote
+	User string `arg:"" help:"Id, e-mail address or \"me\"."`
 }
 
-// Run implements the command.
 func (c *userShow) Run(s *shell, cl *client.Client) error {
 	u, err := cl.User(s.ctx, c.User)
 	if err != nil {
 		return err
 	}
 	return s.print(u, "id          %s\ne-mail      %s\nname        %s\ndepartment  %s\nstate       %s\ncreated     %s\n",
-		u.ID, u.Email, or(u.DisplayName), or(u.Department), stateOf(u.Active), clock(u.Created))
+		u.ID, u.Email, cmp.Or(u.DisplayName, "-"), cmp.Or(u.Department, "-"), stateOf(u.Active), clock(u.Created))
 }
 
 type userDeactivate struct {
-	Remote `embed:""`
-	User   string `arg:"" help:"Id or e-mail address."`
+	Remote
+	User string `arg:"" help:"Id or e-mail address."`
 }
 
-// Run implements the command.
 func (c *userDeactivate) Run(s *shell, cl *client.Client) error {
 	return s.setActive(cl, c.User, false)
 }
 
-type userActivate struct {
-	Remote `embed:""`
-	User   string `arg:"" help:"Id or e-mail address."`
-}
+type userActivate userDeactivate
 
-// Run implements the command.
 func (c *userActivate) Run(s *shell, cl *client.Client) error { return s.setActive(cl, c.User, true) }
 
 func (s *shell) setActive(cl *client.Client, user string, active bool) error {
@@ -94,22 +85,14 @@ func (s *shell) setActive(cl *client.Client, user string, active bool) error {
 	return s.print(u, "%s is %s\n", u.Email, stateOf(u.Active))
 }
 
-type userRemove struct {
-	Remote `embed:""`
-	User   string `arg:"" help:"Id or e-mail address."`
-}
+type userRemove userDeactivate
 
-// Help is shown by --help.
 func (*userRemove) Help() string {
 	return "The e-mail address can be used again. The id cannot.\n\nExample:\n\n    porchlight user remove grace@example.com"
 }
 
-// Run implements the command.
 func (c *userRemove) Run(s *shell, cl *client.Client) error {
-	if err := cl.DeleteUser(s.ctx, c.User); err != nil {
-		return err
-	}
-	return s.print(map[string]string{"removed": c.User}, "Removed %s\n", c.User)
+	return s.printDone("Removed", c.User, cl.DeleteUser(s.ctx, c.User))
 }
 
 // appCommands are "porchlight app …".
@@ -121,12 +104,11 @@ type appCommands struct {
 }
 
 type appCreate struct {
-	Remote `embed:""`
-	Name   string   `arg:"" help:"Name of the app."`
-	Scope  []string `name:"scope" required:"" placeholder:"SCOPE" help:"Scope to grant. Repeat the flag or separate scopes with commas."`
+	Remote
+	Name  string   `arg:"" help:"Name of the app."`
+	Scope []string `name:"scope" required:"" placeholder:"SCOPE" help:"Scope to grant. Repeat the flag or separate scopes with commas."`
 }
 
-// Help is shown by --help.
 func (*appCreate) Help() string {
 	return `Scopes are presence, session, claim, contact, subscription and directory, each followed by :read or :write, and by :admin for access to other users' objects (presence:read:admin). Zoom's scope names work too.
 
@@ -135,7 +117,6 @@ Example:
     porchlight app create "Door sign" --scope presence:read:admin`
 }
 
-// Run implements the command.
 func (c *appCreate) Run(s *shell, cl *client.Client) error {
 	a, err := cl.CreateApp(s.ctx, api.CreateApp{Name: c.Name, Scopes: c.Scope})
 	if err != nil {
@@ -144,11 +125,8 @@ func (c *appCreate) Run(s *shell, cl *client.Client) error {
 	return s.print(a, "Created the app %q. The secret is shown only once:\n\n  client_id      %s\n  client_secret  %s\n", a.Name, a.ID, a.Secret)
 }
 
-type appList struct {
-	Remote `embed:""`
-}
+type appList struct{ Remote }
 
-// Run implements the command.
 func (c *appList) Run(s *shell, cl *client.Client) error {
 	return list(s, cl.Apps(s.ctx), "CLIENT ID\tNAME\tCREATED\tSCOPES", func(a api.App) []string {
 		return []string{a.ID, a.Name, clock(a.Created), briefly(a.Scopes)}
@@ -161,33 +139,24 @@ func briefly(words []string) string {
 	if len(words) > most {
 		return strings.Join(words[:most], " ") + " …"
 	}
-	return or(strings.Join(words, " "))
+	return cmp.Or(strings.Join(words, " "), "-")
 }
 
 type appRemove struct {
-	Remote `embed:""`
-	ID     string `arg:"" help:"Client id of the app."`
+	Remote
+	ID string `arg:"" help:"Client id of the app."`
 }
 
-// Run implements the command.
 func (c *appRemove) Run(s *shell, cl *client.Client) error {
-	if err := cl.DeleteApp(s.ctx, c.ID); err != nil {
-		return err
-	}
-	return s.print(map[string]string{"removed": c.ID}, "Removed %s\n", c.ID)
+	return s.printDone("Removed", c.ID, cl.DeleteApp(s.ctx, c.ID))
 }
 
-type appRotate struct {
-	Remote `embed:""`
-	ID     string `arg:"" help:"Client id of the app."`
-}
+type appRotate appRemove
 
-// Help is shown by --help.
 func (*appRotate) Help() string {
 	return "The old secret stops working at once. Existing tokens stay valid.\n\nExample:\n\n    porchlight app rotate CLIENT_ID"
 }
 
-// Run implements the command.
 func (c *appRotate) Run(s *shell, cl *client.Client) error {
 	a, err := cl.RotateApp(s.ctx, c.ID)
 	if err != nil {
@@ -204,14 +173,13 @@ type tokenCommands struct {
 }
 
 type tokenCreate struct {
-	Remote `embed:""`
-	Name   string        `arg:"" help:"What the token is for."`
-	User   string        `name:"user" placeholder:"USER" help:"User that the token acts for (id or e-mail address). By default the same as the caller's token: its user, or the account."`
-	Scope  []string      `name:"scope" placeholder:"SCOPE" default:"presence:read,presence:write,claim:read,claim:write,session:read,session:write,directory:read" help:"Scope to grant. Repeat the flag or separate scopes with commas."`
-	Lasts  time.Duration `name:"for" placeholder:"TIME" help:"How long the token is valid, such as 30d. By default it does not expire. If the caller's token may not administer tokens, the new one expires together with it."`
+	Remote
+	Name  string        `arg:"" help:"What the token is for."`
+	User  string        `name:"user" placeholder:"USER" help:"User that the token acts for (id or e-mail address). By default the same as the caller's token: its user, or the account."`
+	Scope []string      `name:"scope" placeholder:"SCOPE" default:"presence:read,presence:write,claim:read,claim:write,session:read,session:write,directory:read" help:"Scope to grant. Repeat the flag or separate scopes with commas."`
+	Lasts time.Duration `name:"for" placeholder:"TIME" help:"How long the token is valid, such as 30d. By default it does not expire. If the caller's token may not administer tokens, the new one expires together with it."`
 }
 
-// Run implements the command.
 func (c *tokenCreate) Run(s *shell, cl *client.Client) error {
 	asked := api.CreateToken{User: c.User, Name: c.Name, Scopes: c.Scope}
 	if c.Lasts > 0 {
@@ -224,26 +192,19 @@ func (c *tokenCreate) Run(s *shell, cl *client.Client) error {
 	return s.print(t, "The token is shown only once. To revoke it, use its id, %s:\n\n  %s\n", t.ID, t.Secret)
 }
 
-type tokenList struct {
-	Remote `embed:""`
-}
+type tokenList struct{ Remote }
 
-// Run implements the command.
 func (c *tokenList) Run(s *shell, cl *client.Client) error {
 	return list(s, cl.Tokens(s.ctx), "ID\tNAME\tUSER\tCREATED\tEXPIRES\tSCOPES", func(t api.Token) []string {
-		return []string{t.ID, or(t.Name), or(t.User), clock(t.Created), clock(t.Expires), briefly(t.Scopes)}
+		return []string{t.ID, cmp.Or(t.Name, "-"), cmp.Or(t.User, "-"), clock(t.Created), clock(t.Expires), briefly(t.Scopes)}
 	})
 }
 
 type tokenRevoke struct {
-	Remote `embed:""`
-	ID     string `arg:"" help:"Id of the token, not the token itself."`
+	Remote
+	ID string `arg:"" help:"Id of the token, not the token itself."`
 }
 
-// Run implements the command.
 func (c *tokenRevoke) Run(s *shell, cl *client.Client) error {
-	if err := cl.RevokeToken(s.ctx, c.ID); err != nil {
-		return err
-	}
-	return s.print(map[string]string{"revoked": c.ID}, "Revoked %s\n", c.ID)
+	return s.printDone("Revoked", c.ID, cl.RevokeToken(s.ctx, c.ID))
 }

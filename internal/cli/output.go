@@ -106,6 +106,14 @@ func (s *shell) print(value any, format string, args ...any) error {
 	return err
 }
 
+// printDone prints what a command removed, unless it failed.
+func (s *shell) printDone(done, what string, err error) error {
+	if err != nil {
+		return err
+	}
+	return s.print(map[string]string{strings.ToLower(done): what}, "%s %s\n", done, what)
+}
+
 func (s *shell) printJSON(value any) error {
 	enc := json.NewEncoder(s.stdout)
 	enc.SetEscapeHTML(false)
@@ -167,12 +175,4 @@ func clock(t api.Time) string {
 		return local.Format("15:04:05")
 	}
 	return local.Format("2006-01-02 15:04:05")
-}
-
-// or returns text, or a dash if it is empty.
-func or(text string) string {
-	if text == "" {
-		return "-"
-	}
-	return text
 }

@@ -12,6 +12,12 @@ type Remote struct {
 	config.Connection `embed:""`
 }
 
+// whichUser is the flags and the argument of a command about one user.
+type whichUser struct {
+	Remote
+	User string `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
+}
+
 // AfterApply lets the command's Run take the client as an argument. Kong makes it
 // when all is parsed; a command that checks its own flags first calls connect.
 func (r *Remote) AfterApply(parsed *kong.Context) error {

@@ -30,11 +30,8 @@ func (f *settings) load(s *shell) (config.Config, error) {
 }
 
 // serveCommand is "porchlight serve".
-type serveCommand struct {
-	settings `embed:""`
-}
+type serveCommand struct{ settings }
 
-// Help is shown by --help.
 func (*serveCommand) Help() string {
 	return `Each flag has an environment variable (PORCHLIGHT_DATA_DIR for --data-dir) and a key in the settings file. "porchlight config doc" lists them.
 
@@ -46,7 +43,6 @@ Example:
     porchlight serve --data-dir /var/lib/porchlight`
 }
 
-// Run implements the command.
 func (c *serveCommand) Run(s *shell) error {
 	cfg, err := c.load(s)
 	if err != nil {
@@ -93,14 +89,13 @@ func onHangup(fn func()) (stop func()) {
 // initCommand is "porchlight init".
 type initCommand struct {
 	DataDir string `name:"data-dir" placeholder:"DIR" help:"Directory to create. Also PORCHLIGHT_DATA_DIR."`
-	place   `embed:""`
+	place
 	Account string `name:"account" default:"Porchlight" placeholder:"NAME" help:"Name of the account."`
 	Email   string `name:"email" default:"owner@example.com" placeholder:"ADDRESS" help:"E-mail address of the account's owner."`
 	Name    string `name:"name" default:"Owner" placeholder:"NAME" help:"Name of the owner."`
 	App     string `name:"app" default:"default" placeholder:"NAME" help:"Name of the app."`
 }
 
-// Help is shown by --help.
 func (*initCommand) Help() string {
 	return `The app has every scope in its account. Its secret is printed only once, and only a hash of it is stored. Keep it in a safe place, or create a new one later with "porchlight app rotate".
 
@@ -109,7 +104,6 @@ Example:
     porchlight init --data-dir /var/lib/porchlight --email ada@example.com --name "Ada Okafor"`
 }
 
-// Run implements the command.
 func (c *initCommand) Run(s *shell) error {
 	cfg, err := config.Load(config.Sources{
 		Base: config.Default(), Getenv: only(s.getenv, append(placeVariables(), "PORCHLIGHT_DATA_DIR", "PORCHLIGHT_DURABILITY")...),
@@ -177,11 +171,8 @@ type configCommands struct {
 	Doc   configDoc   `cmd:"" help:"Print the reference of all settings." example:"config doc > docs/settings.md"`
 }
 
-type configCheck struct {
-	settings `embed:""`
-}
+type configCheck struct{ settings }
 
-// Run implements the command.
 func (c *configCheck) Run(s *shell) error {
 	cfg, err := c.load(s)
 	if err != nil {
@@ -200,16 +191,12 @@ func (c *configCheck) Run(s *shell) error {
 	return err
 }
 
-type configPrint struct {
-	settings `embed:""`
-}
+type configPrint struct{ settings }
 
-// Help is shown by --help.
 func (*configPrint) Help() string {
 	return "The output is a settings file with the same effect. Secrets are left out.\n\nExample:\n\n    porchlight config print --data-dir /var/lib/porchlight"
 }
 
-// Run implements the command.
 func (c *configPrint) Run(s *shell) error {
 	cfg, err := c.load(s)
 	if err != nil {
@@ -232,7 +219,6 @@ func (c *configPrint) Run(s *shell) error {
 
 type configDoc struct{}
 
-// Run implements the command.
 func (*configDoc) Run(s *shell) error {
 	if s.json {
 		return s.printJSON(map[string]any{"settings": config.Settings(), "connection": config.ConnectionSettings()})

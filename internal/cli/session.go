@@ -17,18 +17,16 @@ type sessionCommands struct {
 }
 
 type sessionKeep struct {
-	Remote     `embed:""`
+	Remote
 	User       string        `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
 	ClientType string        `name:"client-type" default:"desktop" placeholder:"WORD" help:"Type of client: desktop, mobile, pad, web or another word."`
 	Lease      time.Duration `name:"lease" default:"120s" placeholder:"TIME" help:"Lease of the session, 30s to 1h. The session expires after this time if the command is killed."`
 }
 
-// Help is shown by --help.
 func (*sessionKeep) Help() string {
 	return "Press Ctrl-C to sign the user out.\n\nExample:\n\n    porchlight session keep grace@example.com"
 }
 
-// Run implements the command.
 func (c *sessionKeep) Run(s *shell, cl *client.Client) error {
 	k := &keeper{shell: s, client: cl, user: c.User, as: api.SignIn{ClientType: c.ClientType}, lease: c.Lease}
 	seconds := int(c.Lease / time.Second)
@@ -101,12 +99,8 @@ func (k *keeper) signOut() error {
 	return err
 }
 
-type sessionList struct {
-	Remote `embed:""`
-	User   string `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
-}
+type sessionList whichUser
 
-// Run implements the command.
 func (c *sessionList) Run(s *shell, cl *client.Client) error {
 	return list(s, cl.Sessions(s.ctx, c.User), "ID\tCLIENT\tSINCE\tACTIVE\tEXPIRES", func(x api.Session) []string {
 		return []string{x.ID, x.ClientType, clock(x.Since), strconv.FormatBool(x.Active), clock(x.EndsAt)}

@@ -20,12 +20,8 @@ type statusCommands struct {
 	Wait    statusWait    `cmd:"" help:"Wait until a user reaches a status."`
 }
 
-type statusGet struct {
-	Remote `embed:""`
-	User   string `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
-}
+type statusGet whichUser
 
-// Run implements the command.
 func (c *statusGet) Run(s *shell, cl *client.Client) error {
 	p, err := cl.Presence(s.ctx, c.User)
 	if err != nil {
@@ -50,7 +46,7 @@ func (s *shell) presence(p *api.Presence) string {
 }
 
 type statusSet struct {
-	Remote `embed:""`
+	Remote
 	Status string        `arg:"" help:"available, away, busy, do_not_disturb (or dnd), in_calendar_event, in_meeting, presenting, on_call or out_of_office."`
 	User   string        `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
 	Note   string        `name:"note" placeholder:"TEXT" help:"Text to show with the status, at most 280 characters."`
@@ -58,7 +54,6 @@ type statusSet struct {
 	Until  string        `name:"until" xor:"end" placeholder:"TIME" help:"When the status expires: an RFC 3339 time, or the next HH:MM."`
 }
 
-// Help is shown by --help.
 func (*statusSet) Help() string {
 	return `Without --for or --until, do_not_disturb lasts 20 minutes, busy and in_calendar_event last 24 hours, and in_meeting, presenting and on_call last for the server's meeting-timeout (24 hours by default). "available" removes the status that was set and overrides current calendar and schedule claims.
 
@@ -67,7 +62,6 @@ Example:
     porchlight status set busy --note "Writing" --for 90m`
 }
 
-// Run implements the command.
 func (c *statusSet) Run(s *shell) error {
 	status, err := parseStatus(c.Status, settable, "a status that you can set")
 	if err != nil {
@@ -148,29 +142,17 @@ func parseUntil(text string, now time.Time) (time.Time, error) {
 	return at, nil
 }
 
-type statusClear struct {
-	Remote `embed:""`
-	User   string `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
-}
+type statusClear whichUser
 
-// Run implements the command.
 func (c *statusClear) Run(s *shell, cl *client.Client) error {
 	if err := cl.EndClaim(s.ctx, c.User, "manual"); err != nil {
 		return err
 	}
-	p, err := cl.Presence(s.ctx, c.User)
-	if err != nil {
-		return err
-	}
-	return s.print(p, "%s\n", s.presence(&p))
+	return (*statusGet)(c).Run(s, cl)
 }
 
-type statusExplain struct {
-	Remote `embed:""`
-	User   string `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
-}
+type statusExplain whichUser
 
-// Run implements the command.
 func (c *statusExplain) Run(s *shell, cl *client.Client) error {
 	x, err := cl.Explain(s.ctx, c.User)
 	if err != nil {

@@ -32,11 +32,10 @@ func (s *shell) rules(v *api.Visibility) error {
 }
 
 type visibilityGet struct {
-	Remote `embed:""`
-	whose  `embed:""`
+	Remote
+	whose
 }
 
-// Run implements the command.
 func (c *visibilityGet) Run(s *shell, cl *client.Client) error {
 	v, err := cl.Visibility(s.ctx, c.Of)
 	if err != nil {
@@ -46,14 +45,13 @@ func (c *visibilityGet) Run(s *shell, cl *client.Client) error {
 }
 
 type visibilitySet struct {
-	Remote `embed:""`
-	whose  `embed:""`
+	Remote
+	whose
 	Level  string   `arg:"" enum:"all,status,offline" help:"What they see: all, status (no note, no times) or offline."`
 	Groups []string `name:"group" placeholder:"NAME" help:"Group of the user's contacts that the rule is for. May be repeated."`
 	Users  []string `name:"user" placeholder:"USER" help:"User that the rule is for (id or e-mail address). May be repeated."`
 }
 
-// Help is shown by --help.
 func (*visibilitySet) Help() string {
 	return `Without --group and --user, the rule is for everyone. A rule for a user overrides one for a group, which overrides the rule for everyone. Other rules stay as they are.
 
@@ -63,7 +61,6 @@ Example:
     porchlight visibility set all --group team --user grace@example.com`
 }
 
-// Run implements the command.
 func (c *visibilitySet) Run(s *shell, cl *client.Client) error {
 	v, err := cl.Visibility(s.ctx, c.Of)
 	if err != nil {
@@ -103,19 +100,11 @@ func (c *visibilitySet) change(ctx context.Context, cl *client.Client, v *api.Vi
 	return nil
 }
 
-type visibilityClear struct {
-	Remote `embed:""`
-	whose  `embed:""`
-}
+type visibilityClear visibilityGet
 
-// Run implements the command.
 func (c *visibilityClear) Run(s *shell, cl *client.Client) error {
 	if err := cl.EndVisibility(s.ctx, c.Of); err != nil {
 		return err
 	}
-	v, err := cl.Visibility(s.ctx, c.Of)
-	if err != nil {
-		return err
-	}
-	return s.rules(&v)
+	return (*visibilityGet)(c).Run(s, cl)
 }

@@ -15,13 +15,12 @@ import (
 )
 
 type statusWait struct {
-	Remote  `embed:""`
-	awaited `embed:""`
+	Remote
+	awaited
 	User    string        `arg:"" help:"Id, e-mail address or \"me\"."`
 	Timeout time.Duration `name:"timeout" placeholder:"TIME" help:"Give up after this time, such as 30m. By default the command waits forever."`
 }
 
-// Help is shown by --help.
 func (*statusWait) Help() string {
 	return `The command exits with code 0 as soon as the user, as visible to you, has one of the statuses, which may be at once. It reconnects when the connection is lost. The exit code is 3 when --timeout passes, and 1 when the command is interrupted or the user is removed.
 
@@ -30,7 +29,6 @@ Example:
     porchlight status wait grace@example.com --until available,away --timeout 30m && echo "Call Grace"`
 }
 
-// Run implements the command.
 func (c *statusWait) Run(s *shell) error {
 	until, err := c.statuses()
 	if err != nil {

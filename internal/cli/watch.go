@@ -14,12 +14,11 @@ import (
 )
 
 type statusWatch struct {
-	Remote   `embed:""`
+	Remote
 	Users    []string `arg:"" optional:"" name:"user" help:"Ids, e-mail addresses or \"me\". By default your contacts, or yourself if you have none."`
 	Contacts bool     `name:"contacts" help:"Also show your contacts, including those added later."`
 }
 
-// Help is shown by --help.
 func (*statusWatch) Help() string {
 	return `On a terminal the command shows a board and keeps it up to date. Otherwise it prints a line for each change. With --json each line is an object: {"type":"presence", "time", …} with the members of a presence, {"type":"gone", "time", "user"} for a user who is no longer followed, or {"type":"watch", "time", "watch"} for a watch that fired. The command reconnects when the connection is lost. Press Ctrl-C to stop.
 
@@ -29,7 +28,6 @@ Example:
     porchlight status watch --contacts --json`
 }
 
-// Run implements the command.
 func (c *statusWatch) Run(s *shell, cl *client.Client) error {
 	who, err := c.options(s.ctx, cl)
 	if err != nil {

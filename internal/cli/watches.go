@@ -41,13 +41,12 @@ func (a *awaited) statuses() ([]api.Status, error) {
 }
 
 type watchCreate struct {
-	Remote  `embed:""`
-	awaited `embed:""`
+	Remote
+	awaited
 	User    string        `arg:"" help:"Id, e-mail address or \"me\"."`
 	Expires time.Duration `name:"expires" placeholder:"TIME" help:"How long the watch lasts if it does not fire, such as 8h; at most 7d. By default 24h."`
 }
 
-// Help is shown by --help.
 func (*watchCreate) Help() string {
 	return `The watch belongs to the token's user or, with an account-level token, to the account's owner. The server keeps it even while nobody is connected. When the watch fires, it is delivered once on a stream: "porchlight status watch" shows it. For several statuses the command creates one watch each, and --json prints one object a line.
 
@@ -56,7 +55,6 @@ Example:
     porchlight watch create grace@example.com --until available,away --expires 8h`
 }
 
-// Run implements the command.
 func (c *watchCreate) Run(s *shell) error {
 	until, err := c.statuses()
 	if err != nil {
@@ -99,16 +97,12 @@ func watchFired(w *api.Watch, user string) string {
 	return fmt.Sprintf("watch %s fired at %s: %s became %s", w.ID, clock(w.Fired), user, text)
 }
 
-type watchList struct {
-	Remote `embed:""`
-}
+type watchList struct{ Remote }
 
-// Help is shown by --help.
 func (*watchList) Help() string {
 	return "Lists the watches of the token's user or, with an account-level token, of the account's owner.\n\nExample:\n\n    porchlight watch list"
 }
 
-// Run implements the command.
 func (c *watchList) Run(s *shell, cl *client.Client) error {
 	names := &names{client: cl}
 	return list(s, cl.Watches(s.ctx), "ID\tUSER\tUNTIL\tEXPIRES\tFIRED", func(w api.Watch) []string {
@@ -118,14 +112,10 @@ func (c *watchList) Run(s *shell, cl *client.Client) error {
 }
 
 type watchCancel struct {
-	Remote `embed:""`
-	ID     string `arg:"" help:"Id of the watch, from \"porchlight watch list\"."`
+	Remote
+	ID string `arg:"" help:"Id of the watch, from \"porchlight watch list\"."`
 }
 
-// Run implements the command.
 func (c *watchCancel) Run(s *shell, cl *client.Client) error {
-	if err := cl.DeleteWatch(s.ctx, c.ID); err != nil {
-		return err
-	}
-	return s.print(map[string]string{"cancelled": c.ID}, "Cancelled %s\n", c.ID)
+	return s.printDone("Cancelled", c.ID, cl.DeleteWatch(s.ctx, c.ID))
 }

@@ -170,7 +170,7 @@ func TestOutOfOfficeWhileSignedOut(t *testing.T) {
 		if row.source == Manual {
 			s.must(e) // row 1 is never silenced
 		}
-		if p := Committed(&s.state); (p.Status == Offline) != row.silenced {
+		if p := RecordedOf(s.state).Shown; (p.Status == Offline) != row.silenced {
 			t.Errorf("%v: %v after manual available", row.source, p.Status)
 		}
 	}

@@ -24,13 +24,6 @@ func RecordedOf(s State) Recorded {
 	return Recorded{State: s, Shown: shown, Next: next}
 }
 
-// Committed is what s showed when it was committed. Reads return it and never compose
-// past it, so no reader sees an expiry that is not durable.
-func Committed(s *State) Presence {
-	p, _ := compose(s, s.At)
-	return p
-}
-
 // compose is Compose without next.
 func compose(s *State, now Instant) (Presence, snapshot) {
 	v := takeSnapshot(s, now)

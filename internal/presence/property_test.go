@@ -56,7 +56,7 @@ func drawState(t *rapid.T) State {
 	if rapid.Bool().Draw(t, "hasNote") {
 		s.Note = Note{Text: "own", Until: max(instant.Draw(t, "noteUntil"), noon+1)}
 	}
-	s.Shown.Status = Committed(&s).Status
+	s.Shown.Status = RecordedOf(s).Shown.Status
 	s.Shown.Since = noon
 	return s
 }
@@ -126,7 +126,7 @@ func TestNextIsExact(t *testing.T) {
 func TestUntilIsWhenTheStatusChanges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawState(t)
-		p := Committed(&s)
+		p := RecordedOf(s).Shown
 		for i := range s.Sessions { // as they are at noon, for ever
 			session := &s.Sessions[i]
 			session.EndsAt = noon.Add(24 * time.Hour)
@@ -171,7 +171,7 @@ func TestLateTicksAreExact(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, b := Committed(&stepwise), Committed(&atOnce)
+		a, b := RecordedOf(stepwise).Shown, RecordedOf(atOnce).Shown
 		if a.Status != b.Status || a.Since != b.Since || a.Note != b.Note || a.Until != b.Until {
 			t.Fatalf("stepwise %+v, at once %+v", a, b)
 		}
@@ -287,7 +287,7 @@ func checkState(t *testing.T, before, s *State, e Event) {
 	if p.Revision > s.Revision || p.StatusRevision > p.Revision {
 		t.Fatalf("revisions %d, %d of a commit %d", p.Revision, p.StatusRevision, s.Revision)
 	}
-	was := Committed(before)
+	was := RecordedOf(*before).Shown
 	if changed := !p.SameFor(&was); before.Exists() && changed != (p.Revision == s.Revision) {
 		t.Fatalf("%T: presence changed: %v, its revision %d of commit %d", e, changed, p.Revision, s.Revision)
 	}

@@ -341,7 +341,7 @@ func TestNotes(t *testing.T) {
 	s.must(SetNote{Text: "own", Until: s.now.Add(time.Hour)})
 	note := func(want string) {
 		t.Helper()
-		if p := Committed(&s.state); p.Note != want {
+		if p := RecordedOf(s.state).Shown; p.Note != want {
 			t.Errorf("note %q, want %q", p.Note, want)
 		}
 	}

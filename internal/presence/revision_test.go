@@ -30,10 +30,10 @@ func TestRevisionsOfWhatIsShown(t *testing.T) {
 		s := newScript(t)
 		s.must(SignIn{Session: "desk", Client: Desktop, Lease: MinLease})
 		s.must(manual(Busy, time.Hour))
-		before := Committed(&s.state)
+		before := RecordedOf(s.state).Shown
 		s.now = s.now.Add(row.after)
 		s.must(row.e)
-		after := Committed(&s.state)
+		after := RecordedOf(s.state).Shown
 		if moved := after.Revision == s.state.Revision; moved != row.shown || (!moved && after.Revision != before.Revision) {
 			t.Errorf("%s: revision %d after %d in commit %d", row.name, after.Revision, before.Revision, s.state.Revision)
 		}

@@ -150,7 +150,7 @@ func TestScenarios(t *testing.T) {
 			s.signIn()
 			s.must(put(Busy))
 			rules := &VisibilityRules{Everyone: VisibilityRule{Visibility: VisibilityOffline, Since: noon, Revision: 1}}
-			if seen := View(Committed(&s.state), rules, Watcher{User: "w"}); seen.Status != Offline {
+			if seen := View(RecordedOf(s.state).Shown, rules, Watcher{User: "w"}); seen.Status != Offline {
 				s.Errorf("a watcher sees %v", seen.Status)
 			}
 		}},

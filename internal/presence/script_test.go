@@ -93,7 +93,7 @@ func (s *script) pass(d time.Duration) {
 
 func (s *script) want(status Status) Presence {
 	s.Helper()
-	p := Committed(&s.state)
+	p := RecordedOf(s.state).Shown
 	if p.Status != status {
 		s.Fatalf("at +%v: %v, want %v", s.now.Sub(noon), p.Status, status)
 	}

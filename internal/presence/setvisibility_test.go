@@ -22,7 +22,7 @@ func except(level Visibility, watchers map[UserID]Visibility) SetVisibility {
 
 // sees is what a watcher sees of what was committed.
 func (s *script) sees(w UserID) Presence {
-	return View(Committed(&s.state), s.state.Rules, Watcher{User: w})
+	return View(RecordedOf(s.state).Shown, s.state.Rules, Watcher{User: w})
 }
 
 // A watcher is told of what it can see change, and of nothing else. What it sees
@@ -84,7 +84,7 @@ func TestChangesOfRules(t *testing.T) {
 		s.pass(10 * time.Minute)
 		row.then(s)
 		s.pass(time.Minute)
-		before, truth := s.sees("w"), Committed(&s.state)
+		before, truth := s.sees("w"), RecordedOf(s.state).Shown
 		s.must(row.e)
 		got, want := s.sees("w"), row.want
 		switch row.want.Since {
@@ -107,7 +107,7 @@ func TestChangesOfRules(t *testing.T) {
 		if told := got.Revision == s.state.Revision; told != row.event || (!told && got.Revision != before.Revision) {
 			t.Errorf("%s: revision %d after %d in commit %d", row.name, got.Revision, before.Revision, s.state.Revision)
 		}
-		if now := Committed(&s.state); now != truth {
+		if now := RecordedOf(s.state).Shown; now != truth {
 			t.Errorf("%s: the truth became %+v, was %+v", row.name, now, truth)
 		}
 	}
@@ -136,7 +136,7 @@ func TestTheVeilFallsWithTheNextStatus(t *testing.T) {
 	}
 	s.pass(time.Minute)
 	s.must(SignOut{Session: "desk"})
-	if got := s.sees("w"); got != Committed(&s.state) || got.Since != s.now {
+	if got := s.sees("w"); got != RecordedOf(s.state).Shown || got.Since != s.now {
 		t.Errorf("offline again: %+v", got)
 	}
 	s.must(except(VisibilityAll, map[UserID]Visibility{"x": VisibilityAll}))
@@ -306,7 +306,7 @@ func TestStandingAndRules(t *testing.T) {
 func TestRulesOfANewRecord(t *testing.T) {
 	s, err := apply(State{}, everyone(VisibilityOffline), DefaultPolicy(), noon)
 	want := Presence{Since: noon, Revision: Revision(noon), StatusRevision: Revision(noon)}
-	if got := View(Committed(&s), s.Rules, Watcher{User: "w"}); err != nil || got != want {
+	if got := View(RecordedOf(s).Shown, s.Rules, Watcher{User: "w"}); err != nil || got != want {
 		t.Errorf("%+v, %v; want %+v", got, err, want)
 	}
 }
@@ -356,7 +356,7 @@ func (u *user) do(t *rapid.T, e Event, now Instant, w UserID) {
 		return // refused, or nothing changes
 	}
 	u.state = next
-	p := View(Committed(&next), next.Rules, Watcher{User: w})
+	p := View(RecordedOf(next).Shown, next.Rules, Watcher{User: w})
 	if n := len(u.seen); n > 0 && p.Revision == u.seen[n-1].Revision {
 		if was := &u.seen[n-1]; !p.SameFor(was) || p.StatusRevision != was.StatusRevision {
 			t.Fatalf("%T: %+v became %+v, and its revision stayed", e, u.seen[n-1], p)
@@ -431,7 +431,7 @@ func (u *user) leave(t *rapid.T, now Instant) {
 		t.Fatal(err)
 	}
 	u.state = next
-	if p := View(Committed(&next), next.Rules, Watcher{User: "w"}); p.Revision != u.seen[len(u.seen)-1].Revision {
+	if p := View(RecordedOf(next).Shown, next.Rules, Watcher{User: "w"}); p.Revision != u.seen[len(u.seen)-1].Revision {
 		u.seen = append(u.seen, p)
 	}
 }
@@ -476,7 +476,7 @@ func TestViewsOfAnySequence(t *testing.T) {
 				continue
 			}
 			for _, w := range all {
-				p := View(Committed(&next), next.Rules, Watcher{User: w})
+				p := View(RecordedOf(next).Shown, next.Rules, Watcher{User: w})
 				if was, seen := last[w]; seen {
 					checkSteps(t, w, &was, &p, e, &s, &next)
 				}
@@ -529,7 +529,7 @@ func visibilityOf(rules *VisibilityRules, w UserID) Visibility {
 
 // checkRuled checks what SetVisibility alone does.
 func checkRuled(t *rapid.T, s, next *State, e SetVisibility, now Instant) {
-	if p, _ := Compose(*s, s.At); s.Exists() && p.Status == next.Shown.Status && next.Shown.Revision == next.Revision && p.Since == next.Shown.Since && p.Note == Committed(next).Note && p.Until == Committed(next).Until {
+	if p, _ := Compose(*s, s.At); s.Exists() && p.Status == next.Shown.Status && next.Shown.Revision == next.Revision && p.Since == next.Shown.Since && p.Note == RecordedOf(*next).Shown.Note && p.Until == RecordedOf(*next).Shown.Until {
 		t.Fatalf("the truth has the revision of the rules: %+v", next.Shown)
 	}
 	for _, w := range []UserID{"v", "w", "x"} {
@@ -540,7 +540,7 @@ func checkRuled(t *rapid.T, s, next *State, e SetVisibility, now Instant) {
 		if got := visibilityOf(next.Rules, w); got != want {
 			t.Fatalf("%s: level %d, want %d", w, got, want)
 		}
-		if View(Committed(next), next.Rules, Watcher{User: w, Truth: true}) != Committed(next) {
+		if View(RecordedOf(*next).Shown, next.Rules, Watcher{User: w, Truth: true}) != RecordedOf(*next).Shown {
 			t.Fatalf("%s does not see the truth", w)
 		}
 	}

@@ -216,7 +216,7 @@ func TestExplain(t *testing.T) {
 	s.must(claim("lunch", Calendar, InCalendarEvent, time.Hour))
 	s.must(manual(DoNotDisturb, 10*time.Minute))
 	x := Explain(&s.state, s.now)
-	if x.Presence != Committed(&s.state) || len(x.Claims) != 3 || len(x.Sessions) != 1 {
+	if x.Presence != RecordedOf(s.state).Shown || len(x.Claims) != 3 || len(x.Sessions) != 1 {
 		t.Fatalf("%+v", x)
 	}
 	for i, want := range []struct {

@@ -113,7 +113,7 @@ func (n *node) record(u store.User) *presence.State {
 
 func (n *node) want(status presence.Status) presence.Presence {
 	n.Helper()
-	p := presence.Committed(n.record(alice))
+	p := presence.RecordedOf(*n.record(alice)).Shown
 	if p.Status != status {
 		n.Fatalf("%v, want %v", p.Status, status)
 	}

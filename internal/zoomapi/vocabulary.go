@@ -40,18 +40,18 @@ func ClientVersions() presence.ClientVersionRule {
 	}
 }
 
-// words are the words of GET and of a single contact, and those of webhooks.
-var words = [...]struct{ get, webhook string }{
-	presence.Offline:         {"Offline", "Offline"},
-	presence.Available:       {"Available", "Available"},
-	presence.Away:            {"Away", "Away"},
-	presence.Busy:            {"Busy", "Busy"},
-	presence.DoNotDisturb:    {"Do_Not_Disturb", "Do_Not_Disturb"},
-	presence.InCalendarEvent: {"In_A_Calendar_Event", "In_Calendar_Event"},
-	presence.InMeeting:       {"In_A_Meeting", "In_Meeting"},
-	presence.Presenting:      {"Presenting", "Presenting"},
-	presence.OnCall:          {"In_A_Call", "On_Phone_Call"},
-	presence.OutOfOffice:     {"Out_of_Office", "Out_of_Office"},
+// words are the words of GET and of a single contact.
+var words = [...]string{
+	presence.Offline:         "Offline",
+	presence.Available:       "Available",
+	presence.Away:            "Away",
+	presence.Busy:            "Busy",
+	presence.DoNotDisturb:    "Do_Not_Disturb",
+	presence.InCalendarEvent: "In_A_Calendar_Event",
+	presence.InMeeting:       "In_A_Meeting",
+	presence.Presenting:      "Presenting",
+	presence.OnCall:          "In_A_Call",
+	presence.OutOfOffice:     "Out_of_Office",
 }
 
 // searchWords are the words of the search for contacts. Zoom has four words there:
@@ -70,13 +70,4 @@ var searchWords = [...]string{
 }
 
 // StatusWord is a status as GET and a single contact spell it.
-func StatusWord(s presence.Status) string { return words[s].get }
-
-// WebhookWord is the word for a presence in user.presence_status_updated. An available
-// user with mobile clients only is Mobile_signed_in.
-func WebhookWord(p *presence.Presence) string {
-	if p.Handheld && p.Status == presence.Available {
-		return "Mobile_signed_in"
-	}
-	return words[p.Status].webhook
-}
+func StatusWord(s presence.Status) string { return words[s] }

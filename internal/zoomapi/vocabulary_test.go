@@ -15,13 +15,6 @@ func TestWords(t *testing.T) {
 		presence.Presenting: "Presenting", presence.OnCall: "On_Phone_Call", presence.OutOfOffice: "Out_of_Office",
 	}
 	for _, s := range presence.Statuses() {
-		if got := WebhookWord(&presence.Presence{Status: s}); got != webhook[s] {
-			t.Errorf("webhook: %v is %q", s, got)
-		}
-		handheld := WebhookWord(&presence.Presence{Status: s, Handheld: true})
-		if s == presence.Available && handheld != "Mobile_signed_in" || s != presence.Available && handheld != webhook[s] {
-			t.Errorf("webhook, handheld: %v is %q", s, handheld)
-		}
 		for _, word := range []string{StatusWord(s), webhook[s]} {
 			if got, ok := accepted[word]; ok != (s != presence.Offline) || ok && got != s {
 				t.Errorf("an update may carry %q: %v, as %v", word, ok, got)
