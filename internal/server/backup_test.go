@@ -23,11 +23,11 @@ import (
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 )
 
-// heavy makes a data directory whose backup is larger than what lies between a
-// writer and a reader of the control socket.
-func heavy(t *testing.T, cfg config.Config) server.Credentials {
+// initLargeDataDir initialises a data directory whose backup is larger than the buffers
+// between the writer and the reader of the control socket.
+func initLargeDataDir(t *testing.T, cfg config.Config) server.Credentials {
 	t.Helper()
-	made, err := server.Init(t.Context(), cfg, founding)
+	made, err := server.Init(t.Context(), cfg, testFounding)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,13 +56,14 @@ func takeBackup(t *testing.T, dir string, online bool) []byte {
 		t.Fatal(err)
 	}
 	if report.Online != online || report.Bytes != int64(b.Len()) {
-		t.Errorf("%+v of %d bytes, want online: %v", report, b.Len(), online)
+		t.Errorf("got %+v and %d bytes, want online: %v", report, b.Len(), online)
 	}
 	return b.Bytes()
 }
 
-// TestBackupAndRestore: what a running server acknowledged is in its backup, and in
-// the server that is restored from it, where old cursors are of another epoch.
+// TestBackupAndRestore: a backup contains every write that the running server
+// acknowledged. The restored server has the same data and another epoch, so that old
+// cursors get a reset.
 func TestBackupAndRestore(t *testing.T) {
 	cfg := settings(t)
 	r := start(t, cfg, server.Options{})
@@ -98,7 +99,7 @@ func TestBackupAndRestore(t *testing.T) {
 	got, err := again.client.Presence(t.Context(), "grace@example.com")
 	want.Cursor, got.Cursor = "", ""
 	if err != nil || got != want {
-		t.Errorf("restored is\n%+v, %v; want\n%+v", got, err, want)
+		t.Errorf("the restored server has\n%+v, %v; want\n%+v", got, err, want)
 	}
 	again.stop(server.ErrInterrupted)
 	if err := again.wait(t); err != nil {
@@ -107,9 +108,9 @@ func TestBackupAndRestore(t *testing.T) {
 	takeBackup(t, other.DataDir, false)
 }
 
-// TestControlSocket: it is there while the server runs, for its owner alone, also
-// where the path is longer than the system takes, and after a server that was
-// killed.
+// TestControlSocket: the socket exists while the server runs and only its owner may use
+// it, also if its path is longer than the system allows or a killed server left a
+// socket there.
 func TestControlSocket(t *testing.T) {
 	for name, dir := range map[string]string{
 		"short": filepath.Join(t.TempDir(), "data"),
@@ -130,11 +131,11 @@ func TestControlSocket(t *testing.T) {
 				t.Error(err)
 			}
 			if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("after the server: %v", err)
+				t.Errorf("after the server stopped: %v", err)
 			}
 			takeBackup(t, dir, false)
 			if name == "short" {
-				leaveSocket(t, path)
+				createStaleSocket(t, path)
 				takeBackup(t, dir, false)
 			}
 			run(t, cfg, server.Options{}, r.made)
@@ -143,8 +144,8 @@ func TestControlSocket(t *testing.T) {
 	}
 }
 
-// leaveSocket leaves what a killed server does.
-func leaveSocket(t *testing.T, path string) {
+// createStaleSocket leaves a socket behind, as a killed server does.
+func createStaleSocket(t *testing.T, path string) {
 	t.Helper()
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
@@ -156,11 +157,11 @@ func leaveSocket(t *testing.T, path string) {
 	}
 }
 
-// TestNoControlSocket: a server that cannot have one runs all the same, and one
-// whose store is not in its data directory has none.
+// TestNoControlSocket: a server that cannot create its control socket runs without one,
+// and so does a server whose store is not in its data directory.
 func TestNoControlSocket(t *testing.T) {
 	cfg := settings(t)
-	made, err := server.Init(t.Context(), cfg, founding)
+	made, err := server.Init(t.Context(), cfg, testFounding)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,21 +171,21 @@ func TestNoControlSocket(t *testing.T) {
 	}
 	r := run(t, cfg, server.Options{}, made)
 	if !strings.Contains(r.log.String(), "no control socket") || !strings.Contains(r.log.String(), "is not a socket: remove it") {
-		t.Errorf("the log does not say so:\n%s", r.log)
+		t.Errorf("the log does not report the missing control socket:\n%s", r.log)
 	}
 	if _, err := r.client.Me(t.Context()); err != nil {
 		t.Error(err)
 	}
 	_, err = server.Backup{DataDir: cfg.DataDir, To: io.Discard}.Run(t.Context())
 	if !errors.Is(err, pebblestore.ErrLocked) || !strings.Contains(err.Error(), "does not answer on") {
-		t.Errorf("a backup: %v", err)
+		t.Errorf("a backup without the socket: %v", err)
 	}
 	r.stop(server.ErrInterrupted)
 	if err := r.wait(t); err != nil {
 		t.Error(err)
 	}
 	if data, err := os.ReadFile(path); err != nil || string(data) != "a file" {
-		t.Errorf("the file: %q, %v", data, err)
+		t.Errorf("the file has %q, %v", data, err)
 	}
 
 	st, err := pebblestore.Open(filepath.Join(cfg.DataDir, "store"), pebblestore.Options{})
@@ -196,7 +197,7 @@ func TestNoControlSocket(t *testing.T) {
 	}
 	given := run(t, cfg, server.Options{Store: st}, made)
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("with a store that was given: %v", err)
+		t.Errorf("with a store passed as an option: %v", err)
 	}
 	given.stop(server.ErrInterrupted)
 }
@@ -205,9 +206,9 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// TestBackupAtTheEnd: a backup that runs when the server stops ends with
-// the reason, or is cut off if nobody reads it; neither looks like a backup.
-func TestBackupAtTheEnd(t *testing.T) {
+// TestBackupDuringShutdown: a backup that is running when the server stops reports the
+// reason, or is cut off if the client does not read. Neither leaves a valid backup.
+func TestBackupDuringShutdown(t *testing.T) {
 	for name, c := range map[string]struct {
 		reads bool
 		want  string
@@ -217,7 +218,7 @@ func TestBackupAtTheEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := settings(t)
-			r := run(t, cfg, server.Options{}, heavy(t, cfg))
+			r := run(t, cfg, server.Options{}, initLargeDataDir(t, cfg))
 			var b bytes.Buffer
 			var once sync.Once
 			to := writerFunc(func(p []byte) (int, error) {
@@ -226,7 +227,7 @@ func TestBackupAtTheEnd(t *testing.T) {
 						r.stop(server.ErrInterrupted)
 						if c.reads {
 							eventually(t, 5*time.Second, "stopping", func() bool { return strings.Contains(r.log.String(), "msg=stopping") })
-							time.Sleep(50 * time.Millisecond) // until the backup is cancelled, which nothing shows
+							time.Sleep(50 * time.Millisecond) // until the backup is cancelled, which is not observable
 						} else if err := r.wait(t); err != nil {
 							t.Error(err)
 						}
@@ -239,7 +240,7 @@ func TestBackupAtTheEnd(t *testing.T) {
 				t.Errorf("%v, want %q", err, c.want)
 			}
 			if _, err := server.Verify(t.Context(), server.BackupFile{From: &b}); !errors.Is(err, backup.ErrDamaged) {
-				t.Errorf("what came of it: %v", err)
+				t.Errorf("verifying the partial backup: %v", err)
 			}
 			if err := r.wait(t); err != nil {
 				t.Error(err)
@@ -248,10 +249,10 @@ func TestBackupAtTheEnd(t *testing.T) {
 	}
 }
 
-// TestBackupRefused: what cannot be backed up leaves no file, and says why.
+// TestBackupRefused: a refused or failed backup leaves no file and reports the reason.
 func TestBackupRefused(t *testing.T) {
 	cfg := settings(t)
-	made := heavy(t, cfg)
+	made := initLargeDataDir(t, cfg)
 	small := cfg
 	small.LowDisk = 1 << 60
 	out := t.TempDir()
@@ -260,25 +261,25 @@ func TestBackupRefused(t *testing.T) {
 		_, err := server.Backup{DataDir: cfg.DataDir, File: file, Force: force}.Run(t.Context())
 		return err
 	}
-	nothing := func(what string) {
+	expectNoFiles := func(after string) {
 		t.Helper()
 		if entries, err := os.ReadDir(out); err != nil || len(entries) != 0 {
-			t.Errorf("%s: %v is left, %v", what, entries, err)
+			t.Errorf("after %s the directory has %v, %v", after, entries, err)
 		}
 	}
 	r := run(t, small, server.Options{}, made)
 	if err := onDisk(file, false); !errors.Is(err, backup.ErrNoSpace) || !strings.Contains(err.Error(), "to another disk") {
-		t.Errorf("a disk that is almost full: %v", err)
+		t.Errorf("on an almost full disk: %v", err)
 	}
-	nothing("a disk that is almost full")
+	expectNoFiles("a backup to an almost full disk")
 	ended, end := context.WithCancelCause(t.Context())
 	end(server.ErrInterrupted)
 	if _, err := (server.Backup{DataDir: cfg.DataDir, File: file}).Run(ended); !errors.Is(err, server.ErrInterrupted) {
-		t.Errorf("interrupted: %v", err)
+		t.Errorf("an interrupted backup: %v", err)
 	}
-	nothing("interrupted")
+	expectNoFiles("an interrupt")
 
-	// Two at once.
+	// Two concurrent backups.
 	var inner error
 	var once sync.Once
 	to := writerFunc(func(p []byte) (int, error) {
@@ -289,11 +290,11 @@ func TestBackupRefused(t *testing.T) {
 		t.Error(err)
 	}
 	if inner == nil || !strings.Contains(inner.Error(), "another backup is being made") {
-		t.Errorf("a second one: %v", inner)
+		t.Errorf("a concurrent second backup: %v", inner)
 	}
-	nothing("a second one")
+	expectNoFiles("a concurrent second backup")
 	if _, err := (server.Backup{DataDir: out, File: file}).Run(t.Context()); !errors.Is(err, pebblestore.ErrMissing) {
-		t.Errorf("no data directory: %v", err)
+		t.Errorf("without a data directory: %v", err)
 	}
 	r.stop(server.ErrInterrupted)
 	if err := r.wait(t); err != nil {
@@ -304,17 +305,17 @@ func TestBackupRefused(t *testing.T) {
 		t.Error(err)
 	}
 	if err := onDisk(file, false); !errors.Is(err, backup.ErrExists) {
-		t.Errorf("a file that is there: %v", err)
+		t.Errorf("the file exists: %v", err)
 	}
 	if err := onDisk(file, true); err != nil {
-		t.Errorf("replaced: %v", err)
+		t.Errorf("replacing the file: %v", err)
 	}
 }
 
-// TestBackupProgress: the caller learns how far the backup is.
+// TestBackupProgress: Progress reports how much of the backup is done.
 func TestBackupProgress(t *testing.T) {
 	cfg := settings(t)
-	r := run(t, cfg, server.Options{}, heavy(t, cfg))
+	r := run(t, cfg, server.Options{}, initLargeDataDir(t, cfg))
 	var calls int
 	var last, of int64
 	var b bytes.Buffer
@@ -330,11 +331,11 @@ func TestBackupProgress(t *testing.T) {
 	r.stop(server.ErrInterrupted)
 }
 
-// TestRestoreRefused: a restore makes a data directory and changes none; one that
-// was cut short is no data directory.
+// TestRestoreRefused: a restore creates a data directory and never changes an existing
+// one. A directory of an interrupted restore cannot be opened.
 func TestRestoreRefused(t *testing.T) {
 	cfg := settings(t)
-	if _, err := server.Init(t.Context(), cfg, founding); err != nil {
+	if _, err := server.Init(t.Context(), cfg, testFounding); err != nil {
 		t.Fatal(err)
 	}
 	data := takeBackup(t, cfg.DataDir, false)
@@ -343,14 +344,14 @@ func TestRestoreRefused(t *testing.T) {
 		return err
 	}
 	if err := restore(cfg.DataDir); !errors.Is(err, pebblestore.ErrOccupied) {
-		t.Errorf("a data directory: %v", err)
+		t.Errorf("into an existing data directory: %v", err)
 	}
 	other := t.TempDir()
 	if err := os.WriteFile(filepath.Join(other, "demo.json"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := restore(other); !errors.Is(err, pebblestore.ErrOccupied) || !strings.Contains(err.Error(), "demo.json") {
-		t.Errorf("a directory with something else: %v", err)
+		t.Errorf("into a directory with other files: %v", err)
 	}
 
 	short := settings(t)
@@ -359,22 +360,22 @@ func TestRestoreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, serve := server.New(short, server.Options{})
-	_, initialise := server.Init(t.Context(), short, founding)
+	_, initialise := server.Init(t.Context(), short, testFounding)
 	_, verify := server.VerifyDir(t.Context(), short.DataDir, nil)
 	for what, err := range map[string]error{"serve": serve, "init": initialise, "verify": verify} {
 		if !errors.Is(err, server.ErrRestoring) || !strings.Contains(err.Error(), `run "porchlight restore" again`) {
-			t.Errorf("%s after a restore that was cut short: %v", what, err)
+			t.Errorf("%s after an interrupted restore: %v", what, err)
 		}
 	}
 	if err := restore(short.DataDir); err != nil {
-		t.Errorf("the next restore: %v", err)
+		t.Errorf("repeating the restore: %v", err)
 	}
-	// Killed when all was done but cleaning up.
+	// Killed before the last step, cleaning up.
 	if err := os.MkdirAll(left, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	run(t, short, server.Options{}, server.Credentials{AccessToken: "of nobody"})
 	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("what it left: %v", err)
+		t.Errorf("the restored directory: %v", err)
 	}
 }

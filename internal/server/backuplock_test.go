@@ -11,7 +11,7 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// A slowWriter takes what it is given slowly, and says when it begins.
+// A slowWriter writes slowly, and signals the first write.
 type slowWriter struct {
 	begun chan struct{}
 	once  sync.Once
@@ -23,12 +23,12 @@ func (w *slowWriter) Write(p []byte) (int, error) {
 	return io.Discard.Write(p)
 }
 
-// TestBackupGivesWay: a backup that began while the server was down gives way to a
-// server that starts, and says so; another server does not, and is not waited for.
-func TestBackupGivesWay(t *testing.T) {
+// TestServerStartCancelsBackup: an offline backup is cancelled by a server that starts,
+// and reports it. Another server is refused without waiting.
+func TestServerStartCancelsBackup(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t)
-	heavy(t, cfg)
+	initLargeDataDir(t, cfg)
 	w := &slowWriter{begun: make(chan struct{})}
 	ended := make(chan error, 1)
 	go func() {
@@ -38,15 +38,15 @@ func TestBackupGivesWay(t *testing.T) {
 	<-w.begun
 	srv, err := server.New(cfg, server.Options{})
 	if err != nil {
-		t.Fatalf("a start beside a backup: %v", err)
+		t.Fatalf("starting during a backup: %v", err)
 	}
 	if err := <-ended; err == nil || !strings.Contains(err.Error(), "backup cancelled") {
-		t.Errorf("the backup ended with %v", err)
+		t.Errorf("the backup returned %v", err)
 	}
 	ctx, stop := context.WithCancelCause(t.Context())
 	stop(server.ErrInterrupted)
 	if err := srv.Run(ctx); err != nil {
 		t.Error(err)
 	}
-	takeBackup(t, cfg.DataDir, false) // the directory is free, and nothing of the start is left
+	takeBackup(t, cfg.DataDir, false) // the directory is unlocked
 }

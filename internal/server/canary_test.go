@@ -12,8 +12,8 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// encoded is text with every byte percent-encoded.
-func encoded(text string) string {
+// percentEncode encodes every byte of text.
+func percentEncode(text string) string {
 	var b strings.Builder
 	for i := range len(text) {
 		fmt.Fprintf(&b, "%%%02X", text[i])
@@ -21,18 +21,19 @@ func encoded(text string) string {
 	return b.String()
 }
 
-// A canary is a secret, and how it may be written.
+// A canary is a secret whose occurrences a test looks for.
 type canary struct{ name, secret string }
 
-// forms are the secret as it is, and encoded once and twice, in part and whole.
-func (c canary) forms() []string {
+// encodings returns the secret as it is, and percent-encoded once and twice, in part
+// and as a whole.
+func (c canary) encodings() []string {
 	part := "%" + fmt.Sprintf("%02x", c.secret[0]) + c.secret[1:]
-	return []string{c.secret, part, encoded(c.secret), url.QueryEscape(part), url.QueryEscape(encoded(c.secret)), strings.ReplaceAll(part, "%", "%2525")}
+	return []string{c.secret, part, percentEncode(c.secret), url.QueryEscape(part), url.QueryEscape(percentEncode(c.secret)), strings.ReplaceAll(part, "%", "%2525")}
 }
 
-// in reports whether a text shows the secret in any form.
-func (c canary) in(text string) bool {
-	for _, form := range c.forms() {
+// occursIn reports whether a text contains the secret in any encoding.
+func (c canary) occursIn(text string) bool {
+	for _, form := range c.encodings() {
 		if strings.Contains(text, form) {
 			return true
 		}
@@ -40,9 +41,8 @@ func (c canary) in(text string) bool {
 	return strings.Contains(text, c.secret[10:40])
 }
 
-// TestSecretsAreNotLogged puts a token, a ticket and an app's secret wherever a
-// client can put one. No output of the server shows them, and no error that it
-// answers.
+// TestSecretsAreNotLogged puts a token, a ticket and an app's secret wherever a client
+// can put one. Neither the server's outputs nor its error responses contain them.
 func TestSecretsAreNotLogged(t *testing.T) {
 	for _, format := range []string{"text", "json"} {
 		cfg := settings(t)
@@ -55,15 +55,15 @@ func TestSecretsAreNotLogged(t *testing.T) {
 		}
 		canaries := []canary{{"token", r.made.AccessToken}, {"ticket", ticket.Ticket}, {"client secret", r.made.ClientSecret}}
 		for _, c := range canaries {
-			for i, form := range c.forms() {
-				answers := r.plant(t, c, form)
+			for i, form := range c.encodings() {
+				answers := r.sendSecret(t, c, form)
 				for asked, answer := range answers {
-					if c.in(answer) {
-						t.Errorf("%s, form %d: the answer to %s shows it: %s", c.name, i, asked, answer)
+					if c.occursIn(answer) {
+						t.Errorf("%s, encoding %d: the response to %s contains it: %s", c.name, i, asked, answer)
 					}
 				}
 			}
-			r.plantFrames(t, c.secret)
+			r.sendSecretFrames(t, c.secret)
 		}
 		_, metrics := r.get(t, r.AdminURL()+"/metrics")
 		r.stop(server.ErrInterrupted)
@@ -76,7 +76,7 @@ func TestSecretsAreNotLogged(t *testing.T) {
 			}
 			for line := range strings.Lines(output) {
 				for _, c := range canaries {
-					if c.in(line) {
+					if c.occursIn(line) {
 						t.Errorf("%s in the %s: %s", c.name, name, line)
 					}
 				}
@@ -85,9 +85,9 @@ func TestSecretsAreNotLogged(t *testing.T) {
 	}
 }
 
-// plant sends requests with a secret in them, and gives the answers to those that
-// are refused.
-func (r *running) plant(t *testing.T, c canary, form string) map[string]string {
+// sendSecret sends requests that contain a secret, and returns the responses to those
+// that are refused.
+func (r *running) sendSecret(t *testing.T, c canary, form string) map[string]string {
 	t.Helper()
 	bearer := "Authorization: Bearer " + r.made.AccessToken
 	refused := make(map[string]string)
@@ -167,8 +167,8 @@ func withBody(line, header, body string) string {
 	return fmt.Sprintf("%s HTTP/1.1\r\nHost: x\r\n%sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", line, header, len(body), body)
 }
 
-// plantFrames sends frames with a secret in them.
-func (r *running) plantFrames(t *testing.T, secret string) {
+// sendSecretFrames sends frames that contain a secret.
+func (r *running) sendSecretFrames(t *testing.T, secret string) {
 	t.Helper()
 	s := r.open(t, r.made.AccessToken, "")
 	frames := []string{
@@ -184,7 +184,7 @@ func (r *running) plantFrames(t *testing.T, secret string) {
 			t.Fatalf("after frame %d: %v", i, err)
 		}
 		if strings.Contains(string(payload), `"type":"error"`) && strings.Contains(string(payload), secret[10:40]) {
-			t.Errorf("the answer to %s shows it: %s", frame, payload)
+			t.Errorf("the response to %s contains it: %s", frame, payload)
 		}
 	}
 	_ = s.Close()

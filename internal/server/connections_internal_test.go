@@ -15,7 +15,8 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// TestPlanDescriptors: connections and the store fit into what there is.
+// TestPlanDescriptors: connections and the store together fit within the process's
+// limit of descriptors.
 func TestPlanDescriptors(t *testing.T) {
 	for _, c := range []struct {
 		limit uint64
@@ -36,7 +37,7 @@ func TestPlanDescriptors(t *testing.T) {
 	}
 }
 
-// A tableTest is a table of connections that are none.
+// A tableTest is a connection table with fake connections.
 type tableTest struct {
 	*connections
 	t *testing.T
@@ -52,12 +53,12 @@ func newTable(t *testing.T, most, each int, trusted ...string) *tableTest {
 	), t}
 }
 
-// from is a connection from an address.
-func (t *tableTest) from(address string) *connection {
+// connect adds a connection from an address.
+func (t *tableTest) connect(address string) *connection {
 	return t.admit(&fakeConn{remote: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(address), 1000))})
 }
 
-// A fakeConn knows whether it is closed.
+// A fakeConn counts how often it is closed.
 type fakeConn struct {
 	net.Conn
 	remote net.Addr
@@ -71,13 +72,13 @@ func (c *fakeConn) Close() error {
 	return nil
 }
 
-func closed(c *connection) int {
-	fake, _ := c.Conn.(*fakeConn) // there are no others here
+func closeCount(c *connection) int {
+	fake, _ := c.Conn.(*fakeConn) // the tests use no other kind
 	return fake.closed
 }
 
-// check compares what became of connections: o for open, - for closed, and what
-// refused it.
+// check compares the states of connections with want: o for open, - for closed, and the
+// name of the limit for a refused one.
 func (t *tableTest) check(what, want string, all ...*connection) {
 	t.t.Helper()
 	var got []string
@@ -85,7 +86,7 @@ func (t *tableTest) check(what, want string, all ...*connection) {
 		switch {
 		case c.refusal != nil:
 			got = append(got, c.refusal.Name)
-		case closed(c) > 0:
+		case closeCount(c) > 0:
 			got = append(got, "-")
 		default:
 			got = append(got, "o")
@@ -96,42 +97,42 @@ func (t *tableTest) check(what, want string, all ...*connection) {
 	}
 }
 
-// TestEvictionOrder: for a new connection the oldest idle one is closed on which
-// nobody was known, then the oldest other idle one, and then it is refused.
+// TestEvictionOrder: a new connection evicts the oldest idle anonymous connection, or
+// else the oldest other idle connection. If none is idle, it is refused.
 func TestEvictionOrder(t *testing.T) {
 	table := newTable(t, 5, 0)
 	var all []*connection
 	for i := range 5 {
-		all = append(all, table.from(fmt.Sprintf("192.0.2.%d", i)))
+		all = append(all, table.connect(fmt.Sprintf("192.0.2.%d", i)))
 	}
-	all[0].setState(http.StateActive) // a stranger whose request is being served
+	all[0].setState(http.StateActive) // an anonymous connection whose request is being served
 	all[1].setState(http.StateActive)
 	all[1].Authenticated()
 	all[1].setState(http.StateIdle)
 	all[2].setState(http.StateActive)
 	all[2].Authenticated()
 	all[2].setState(http.StateHijacked) // a stream
-	add := func() { all = append(all, table.from("192.0.2.9")) }
+	add := func() { all = append(all, table.connect("192.0.2.9")) }
 	add()
-	table.check("the oldest idle stranger", "o o o - o o", all...)
+	table.check("the oldest idle anonymous connection", "o o o - o o", all...)
 	all[5].setState(http.StateActive)
 	add()
-	table.check("the other", "o o o - - o o", all...)
+	table.check("the other idle anonymous connection", "o o o - - o o", all...)
 	all[6].setState(http.StateActive)
 	add()
-	table.check("one that is known", "o - o - - o o o", all...)
+	table.check("an idle authenticated connection", "o - o - - o o o", all...)
 	if limit := table.full(); limit != nil {
 		t.Errorf("a table with an idle connection is full: %s", limit.Name)
 	}
 	all[7].setState(http.StateActive)
 	add()
-	table.check("nobody is idle", "o - o - - o o o connections", all...)
+	table.check("no connection is idle", "o - o - - o o o connections", all...)
 	if table.full() == nil {
 		t.Error("a table without an idle connection is not full")
 	}
 	all[0].setState(http.StateIdle)
 	add()
-	table.check("the stranger that was served", "- - o - - o o o connections o", all...)
+	table.check("the anonymous connection after its request", "- - o - - o o o connections o", all...)
 	if got := table.stats(); got != (connectionStats{open: 5, closedAnonymous: 3, closedIdle: 1}) {
 		t.Errorf("the counters are %+v", got)
 	}
@@ -141,31 +142,31 @@ func TestEvictionOrder(t *testing.T) {
 		}
 	}
 	if got := table.stats().open; got != 0 || len(table.addresses) != 0 || table.refused.Len() != 0 {
-		t.Errorf("after all were closed twice, %d are open, of %d addresses, and %d refused", got, len(table.addresses), table.refused.Len())
+		t.Errorf("after closing all twice, the table has %d open connections, %d addresses and %d refused connections", got, len(table.addresses), table.refused.Len())
 	}
 }
 
-// TestConnectionsOfOneAddress: an address has its share, and IPv6 a /64; proxies
-// that are trusted have no such limit.
-func TestConnectionsOfOneAddress(t *testing.T) {
+// TestConnectionsPerAddress: an IPv4 address and an IPv6 /64 have a limit of
+// connections; trusted proxies do not.
+func TestConnectionsPerAddress(t *testing.T) {
 	for name, c := range map[string]struct {
 		idle bool
 		from []string
 		want string
 	}{
-		"an address":         {false, []string{"192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2"}, "o o connections-per-address o"},
-		"its own make way":   {true, []string{"192.0.2.2", "192.0.2.1", "192.0.2.1", "192.0.2.1"}, "o - o o"},
-		"one /64":            {false, []string{"2001:db8::1", "2001:db8::ffff:1", "2001:db8::2:0:0:3", "2001:db8:0:1::1"}, "o o connections-per-address o"},
-		"IPv4 as IPv6":       {false, []string{"192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1"}, "o o connections-per-address"},
-		"a trusted proxy":    {false, []string{"10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.1"}, "o o o o"},
-		"and all have room":  {false, []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5"}, "o o o o connections"},
-		"proxies among them": {false, []string{"10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.1"}, "o o o o connections"},
+		"an address":               {false, []string{"192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2"}, "o o connections-per-address o"},
+		"evicts its own":           {true, []string{"192.0.2.2", "192.0.2.1", "192.0.2.1", "192.0.2.1"}, "o - o o"},
+		"one /64":                  {false, []string{"2001:db8::1", "2001:db8::ffff:1", "2001:db8::2:0:0:3", "2001:db8:0:1::1"}, "o o connections-per-address o"},
+		"IPv4 as IPv6":             {false, []string{"192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1"}, "o o connections-per-address"},
+		"a trusted proxy":          {false, []string{"10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.1"}, "o o o o"},
+		"total limit":              {false, []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.5"}, "o o o o connections"},
+		"total limit with proxies": {false, []string{"10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.1"}, "o o o o connections"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			table := newTable(t, 4, 2, "10.0.0.0/8")
 			var all []*connection
 			for _, address := range c.from {
-				conn := table.from(address)
+				conn := table.connect(address)
 				if !c.idle {
 					conn.setState(http.StateActive)
 				}
@@ -176,49 +177,52 @@ func TestConnectionsOfOneAddress(t *testing.T) {
 	}
 }
 
-// TestRefusedConnectionsAreBounded: those that are answered with a refusal are bounded, too.
+// TestRefusedConnectionsAreBounded: the number of connections that are open only for
+// sending a refusal is bounded.
 func TestRefusedConnectionsAreBounded(t *testing.T) {
 	table := newTable(t, 1, 0)
-	table.from("192.0.2.1").setState(http.StateActive)
-	first := table.from("192.0.2.2")
+	table.connect("192.0.2.1").setState(http.StateActive)
+	first := table.connect("192.0.2.2")
 	for range maxRefused {
-		table.from("192.0.2.3")
+		table.connect("192.0.2.3")
 	}
-	if closed(first) != 1 || table.refused.Len() != maxRefused {
-		t.Errorf("%d refused connections are kept, the first was closed %d times", table.refused.Len(), closed(first))
+	if closeCount(first) != 1 || table.refused.Len() != maxRefused {
+		t.Errorf("the table has %d refused connections, and the first was closed %d times", table.refused.Len(), closeCount(first))
 	}
 }
 
-// TestEvictionSearchIsBounded: an idle connection is found behind however many that are not.
+// TestEvictionSearchIsBounded: an idle connection is found behind any number of busy
+// ones.
 func TestEvictionSearchIsBounded(t *testing.T) {
 	const most = 3*maxScanned + 10
 	table := newTable(t, most, 0)
 	for range most - 1 {
-		table.from("192.0.2.1").setState(http.StateActive)
+		table.connect("192.0.2.1").setState(http.StateActive)
 	}
-	idle := table.from("192.0.2.1")
+	idle := table.connect("192.0.2.1")
 	refused := 0
-	for table.from("192.0.2.2").refusal != nil {
+	for table.connect("192.0.2.2").refusal != nil {
 		refused++
 	}
-	if closed(idle) != 1 || refused > most/maxScanned {
-		t.Errorf("found after %d searches", refused)
+	if closeCount(idle) != 1 || refused > most/maxScanned {
+		t.Errorf("evicted only after %d refusals", refused)
 	}
 }
 
-// TestStalledAnonymousConnections: who is not known and sends a request slowly makes way when
-// nobody is idle, after a time; who is known does not.
+// TestStalledAnonymousConnections: if no connection is idle, an anonymous connection
+// that sends its request too slowly is evicted after a timeout; an authenticated one is
+// not.
 func TestStalledAnonymousConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := newTable(t, 3, 2)
-		slow, known, other := table.from("192.0.2.1"), table.from("192.0.2.1"), table.from("192.0.2.2")
+		slow, known, other := table.connect("192.0.2.1"), table.connect("192.0.2.1"), table.connect("192.0.2.2")
 		known.Authenticated()
 		for _, c := range []*connection{slow, known, other} {
 			c.setState(http.StateActive)
 		}
 		time.Sleep(anonymousTimeout)
-		table.check("in time", "o o o connections-per-address connections",
-			slow, known, other, table.from("192.0.2.1"), table.from("192.0.2.3"))
+		table.check("before the timeout", "o o o connections-per-address connections",
+			slow, known, other, table.connect("192.0.2.1"), table.connect("192.0.2.3"))
 		if table.full() == nil {
 			t.Error("the table is not full")
 		}
@@ -228,9 +232,9 @@ func TestStalledAnonymousConnections(t *testing.T) {
 		if table.full() != nil {
 			t.Error("the table is full")
 		}
-		next := table.from("192.0.2.1")
+		next := table.connect("192.0.2.1")
 		next.setState(http.StateActive)
-		table.check("too long", "- o o o connections-per-address connections",
-			slow, known, other, next, table.from("192.0.2.1"), table.from("192.0.2.3"))
+		table.check("after the timeout", "- o o o connections-per-address connections",
+			slow, known, other, next, table.connect("192.0.2.1"), table.connect("192.0.2.3"))
 	})
 }

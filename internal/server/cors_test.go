@@ -9,8 +9,8 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// TestCORS: pages of the origins that the setting names may call the API, and see
-// its errors and headers; others, and without the setting all, may not.
+// TestCORS: pages of the configured origins may call the API and read its errors and
+// headers. Pages of other origins may not, and without the setting none may.
 func TestCORS(t *testing.T) {
 	const app, other = "https://app.example", "https://evil.example"
 	for _, c := range []struct {
@@ -61,8 +61,8 @@ func TestCORS(t *testing.T) {
 	}
 }
 
-// TestPreflights: each route of the API says what it takes. The OAuth endpoints
-// are for those who can keep a secret.
+// TestPreflights: a preflight lists the methods of its route. The OAuth endpoints are
+// only for confidential clients and refuse preflights.
 func TestPreflights(t *testing.T) {
 	const app = "https://app.example"
 	cfg := settings(t)
@@ -103,15 +103,15 @@ func TestPreflights(t *testing.T) {
 	}
 	resp := r.send(t, http.MethodOptions, r.URL()+"/v1/account", "", "Origin", app)
 	if readAll(t, resp); resp.StatusCode != http.StatusMethodNotAllowed {
-		t.Errorf("what is no preflight: %d", resp.StatusCode)
+		t.Errorf("an OPTIONS request that is not a preflight: %d", resp.StatusCode)
 	}
 }
 
-// TestCORSStreams: a page of an allowed origin opens streams and polls.
+// TestCORSStreams: a page of an allowed origin can open streams and poll.
 func TestCORSStreams(t *testing.T) {
 	cfg := settings(t)
 	cfg.CORSOrigins = "https://app.example"
-	f := &front{running: start(t, cfg, server.Options{})}
+	f := &frontProxy{running: start(t, cfg, server.Options{})}
 	f.url = f.running.URL()
 	for _, kind := range []string{"WebSocket", "events", "poll", "ticket"} {
 		if status, body := f.open(t, kind, "https://app.example"); status >= 400 {
@@ -120,7 +120,8 @@ func TestCORSStreams(t *testing.T) {
 	}
 }
 
-// TestHSTS: it is said over HTTPS alone, as the client sees it, and if it is set.
+// TestHSTS: the header is sent only if it is configured and the client connects over
+// HTTPS.
 func TestHSTS(t *testing.T) {
 	for _, c := range []struct {
 		age     time.Duration
@@ -141,7 +142,7 @@ func TestHSTS(t *testing.T) {
 			resp := r.send(t, http.MethodGet, r.URL()+path, "", append(c.headers, "Authorization", "Bearer "+r.made.AccessToken)...)
 			_ = resp.Body.Close()
 			if got := resp.Header.Get("Strict-Transport-Security"); got != c.want {
-				t.Errorf("%+v: %s says %q", c, path, got)
+				t.Errorf("%+v: %s has the header %q", c, path, got)
 			}
 		}
 	}

@@ -22,24 +22,24 @@ import (
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 )
 
-// A slowLoads is a store that counts reads of documents, and takes time for each.
+// A slowLoads is a store that counts reads of documents and delays each.
 type slowLoads struct {
 	store.Store
 	loads atomic.Int64
-	takes atomic.Int64 // a time.Duration
+	delay atomic.Int64 // a time.Duration
 }
 
 func (s *slowLoads) Load(ctx context.Context, account presence.AccountID, keys ...store.Key) ([]store.Doc, error) {
 	s.loads.Add(1)
 	select {
-	case <-time.After(time.Duration(s.takes.Load())):
+	case <-time.After(time.Duration(s.delay.Load())):
 		return s.Store.Load(ctx, account, keys...)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
-// An endingSink is a connection that takes everything, and notes when it ends.
+// An endingSink is a connection that accepts everything and records its end.
 type endingSink struct {
 	mu    sync.Mutex // guards the fields below
 	pings int
@@ -73,7 +73,7 @@ func (e *endingSink) state() (pings int, unauthorized bool) {
 	return e.pings, e.ended != nil && *e.ended == hub.CloseUnauthorized
 }
 
-// A tokenNode is a hub with what it knows tokens by, on a fake clock.
+// A tokenNode is a hub with an authenticator, on a fake clock.
 type tokenNode struct {
 	*testing.T
 	docs      *slowLoads
@@ -149,17 +149,17 @@ func (n *tokenNode) open(email string) *holder {
 	return h
 }
 
-// TestIdleStreamsReadTokensTogether: each stream has a token of its own, and a store of
-// which each read takes its time. Tokens are looked at as often as promised, and
-// keepalives come when they are due.
-func TestIdleStreamsReadTokensTogether(t *testing.T) {
+// TestIdleStreamsBatchTokenReads: many streams, each with its own token, on a store
+// with slow reads. Tokens are checked at the documented interval, and keepalives are
+// sent on time.
+func TestIdleStreamsBatchTokenReads(t *testing.T) {
 	const streams, minutes = 300, 2
 	tokenBubble(t, func(n *tokenNode) {
 		all := make([]*holder, streams)
 		for i := range all {
 			all[i] = n.open(fmt.Sprintf("user%d@example.com", i))
 		}
-		n.docs.takes.Store(int64(100 * time.Millisecond)) // one after another would take 90 s
+		n.docs.delay.Store(int64(100 * time.Millisecond)) // sequential reads would take 90 s
 		before := n.docs.loads.Load()
 		time.Sleep(minutes * time.Minute)
 		if n, most := n.docs.loads.Load()-before, int64(minutes*60*3); n > most {
@@ -181,12 +181,12 @@ func TestIdleStreamsReadTokensTogether(t *testing.T) {
 	})
 }
 
-// TestKeepalivesDoNotWaitForTheStore: a store that does not answer ends no stream, and
-// what is due beside it is done.
+// TestKeepalivesDoNotWaitForTheStore: a store that does not answer neither ends streams
+// nor delays keepalives.
 func TestKeepalivesDoNotWaitForTheStore(t *testing.T) {
 	tokenBubble(t, func(n *tokenNode) {
 		h := n.open("ada@example.com")
-		n.docs.takes.Store(int64(time.Hour))
+		n.docs.delay.Store(int64(time.Hour))
 		time.Sleep(5 * time.Minute)
 		if pings, unauthorized := h.sink.state(); pings < 11 || unauthorized {
 			t.Errorf("%d keepalives in five minutes, ended %v", pings, unauthorized)
@@ -194,9 +194,10 @@ func TestKeepalivesDoNotWaitForTheStore(t *testing.T) {
 	})
 }
 
-// TestARevocationEndsItsStreamsAtOnce: however a token dies on this node, its streams
-// end then, and those of others do not. No time passes.
-func TestARevocationEndsItsStreamsAtOnce(t *testing.T) {
+// TestRevocationEndsStreamsImmediately: when a token becomes invalid on this node for
+// any reason, its streams end immediately, and streams of other tokens stay open. No
+// time passes in the test.
+func TestRevocationEndsStreamsImmediately(t *testing.T) {
 	deactivate := func(n *tokenNode, h *holder) error {
 		u := h.user
 		u.Active = false
@@ -207,10 +208,10 @@ func TestARevocationEndsItsStreamsAtOnce(t *testing.T) {
 		"the token is revoked": func(n *tokenNode, h *holder) error {
 			return n.authority.Revoke(n.Context(), n.account, h.token.ID)
 		},
-		"the app revokes it": func(n *tokenNode, h *holder) error {
+		"the app revokes the token": func(n *tokenNode, h *holder) error {
 			return n.authority.RevokeByText(n.Context(), n.app.ID, h.text)
 		},
-		"all of the user's are": func(n *tokenNode, h *holder) error {
+		"all tokens of the user are revoked": func(n *tokenNode, h *holder) error {
 			return errors.Join(deactivate(n, h), n.authority.RevokeUser(n.Context(), n.account, h.user.ID))
 		},
 	} {
@@ -219,10 +220,10 @@ func TestARevocationEndsItsStreamsAtOnce(t *testing.T) {
 				h, other := n.open("ada@example.com"), n.open("grace@example.com")
 				n.check(end(n, h))
 				if _, unauthorized := h.sink.state(); !unauthorized {
-					t.Error("its stream goes on")
+					t.Error("the stream of the invalid token is still open")
 				}
 				if _, unauthorized := other.sink.state(); unauthorized {
-					t.Error("the stream of another ended")
+					t.Error("the stream of another token ended")
 				}
 			})
 		})
@@ -232,16 +233,16 @@ func TestARevocationEndsItsStreamsAtOnce(t *testing.T) {
 			h := n.open("ada@example.com")
 			n.check(n.authority.DeleteApp(n.Context(), n.account, n.app.ID))
 			if _, unauthorized := h.sink.state(); !unauthorized {
-				t.Error("its stream goes on")
+				t.Error("the stream of the invalid token is still open")
 			}
 		})
 	})
 }
 
-// TestTheOnlyWriterReadsNoToken: where nobody else changes the store, a token that was
-// read is not read again; and what ends it is seen all the same: its time, and its user
-// who was deactivated though the server ended before the tokens were revoked.
-func TestTheOnlyWriterReadsNoToken(t *testing.T) {
+// TestSingleWriterDoesNotReloadTokens: if no other node changes the store, cached
+// tokens are not read again. A stream still ends when its token expires, or when its
+// user was deactivated by a server that stopped before it revoked the tokens.
+func TestSingleWriterDoesNotReloadTokens(t *testing.T) {
 	tokenBubble(t, func(n *tokenNode) {
 		n.authority.OnlyWriter()
 		ada, grace, late := n.open("ada@example.com"), n.open("grace@example.com"), n.open("late@example.com")
@@ -258,11 +259,11 @@ func TestTheOnlyWriterReadsNoToken(t *testing.T) {
 		time.Sleep(4 * time.Second)
 		for _, h := range []*holder{ada, grace} {
 			if _, unauthorized := h.sink.state(); !unauthorized {
-				t.Errorf("the stream of %s goes on", h.user.Email)
+				t.Errorf("the stream of %s is still open", h.user.Email)
 			}
 		}
 		if _, unauthorized := late.sink.state(); unauthorized {
-			t.Error("the stream of another ended")
+			t.Error("the stream of another token ended")
 		}
 		time.Sleep(15 * time.Minute)
 		if _, unauthorized := late.sink.state(); !unauthorized {

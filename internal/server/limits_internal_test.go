@@ -9,8 +9,8 @@ import (
 	"porchlight.dev/porchlight/internal/config"
 )
 
-// TestLimitsAreDocumented: the table of docs/operations.md has each limit with its
-// setting, and no other; each setting exists.
+// TestLimitsAreDocumented: the table in docs/operations.md lists every limit with its
+// setting, and no other; every setting exists.
 func TestLimitsAreDocumented(t *testing.T) {
 	text, err := os.ReadFile("../../docs/operations.md")
 	if err != nil {
@@ -40,9 +40,9 @@ func TestLimitsAreDocumented(t *testing.T) {
 	}
 }
 
-// TestSharesOfASmallServer: where there are few connections, one user gets no more
-// than the others leave.
-func TestSharesOfASmallServer(t *testing.T) {
+// TestLimitsScaleWithConnections: on a server with few connections, the default limits
+// leave connections for other users.
+func TestLimitsScaleWithConnections(t *testing.T) {
 	for most, want := range map[int]map[string]int{
 		1000: {"streams-per-user": 100, "streams-per-app": 900, "streams-per-address": 500, "connections-per-address": 500},
 		300:  {"streams-per-user": 100, "streams-per-app": 270, "streams-per-address": 150, "connections-per-address": 150},
@@ -53,7 +53,7 @@ func TestSharesOfASmallServer(t *testing.T) {
 		s.newLimits(most)
 		for _, limit := range s.limits.all() {
 			if n, ok := want[limit.Name]; ok && n != limit.Most {
-				t.Errorf("of %d connections %s is %d, want %d", most, limit.Name, limit.Most, n)
+				t.Errorf("with %d connections %s is %d, want %d", most, limit.Name, limit.Most, n)
 			}
 		}
 	}

@@ -8,8 +8,8 @@ import (
 	"porchlight.dev/porchlight/internal/config"
 )
 
-// A log file that cannot be written fails nobody, says so once, and writes again
-// when it can.
+// TestLogFileFails: when a log file cannot be written, writers get no error, the
+// failure is logged once, and writing resumes when possible.
 func TestLogFileFails(t *testing.T) {
 	var output strings.Builder
 	name := t.TempDir() + "/access.log"
@@ -27,7 +27,7 @@ func TestLogFileFails(t *testing.T) {
 		}
 	}
 	if got := strings.Count(output.String(), "some lines were lost"); got != 1 {
-		t.Errorf("it was logged %d times:\n%s", got, &output)
+		t.Errorf("the failure was logged %d times:\n%s", got, &output)
 	}
 	_ = f.file.Close()
 	f.file = well
@@ -36,7 +36,7 @@ func TestLogFileFails(t *testing.T) {
 		t.Error(err)
 	}
 	if data, err := os.ReadFile(name); string(data) != "kept\n" {
-		t.Errorf("the file: %q, %v", data, err)
+		t.Errorf("the file has %q, %v", data, err)
 	}
 	if err := f.close(); err != nil {
 		t.Errorf("the second close: %v", err)

@@ -10,8 +10,8 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// TestAccessLogFile: on SIGHUP the access log goes on in the file that has its
-// name then. Every line is whole and in one file.
+// TestAccessLogFile: on SIGHUP the access log continues in a new file of the configured
+// name. Every line is complete and in one file.
 func TestAccessLogFile(t *testing.T) {
 	cfg := settings(t)
 	dir := t.TempDir()
@@ -32,7 +32,7 @@ func TestAccessLogFile(t *testing.T) {
 		}
 		for line := range strings.Lines(string(data)) {
 			if !strings.HasSuffix(line, "\n") {
-				return -1 // a write of several pages is seen a page at a time
+				return -1 // a reader sees a large write page by page
 			}
 			if !strings.HasPrefix(line, `{"time":`) || !strings.HasSuffix(line, "}\n") {
 				t.Fatalf("%s has the line %q", name, line)
@@ -51,7 +51,7 @@ func TestAccessLogFile(t *testing.T) {
 	ask()
 	eventually(t, 5*time.Second, "the lines are in the new file", func() bool { return lines("access.log") == each })
 
-	// What has the name now cannot be written: the file before it stays in use.
+	// The new file cannot be opened: the old file stays in use.
 	if err := os.Rename(cfg.AccessLog, filepath.Join(dir, "access.log.2")); err != nil {
 		t.Fatal(err)
 	}
@@ -68,12 +68,12 @@ func TestAccessLogFile(t *testing.T) {
 		t.Errorf("%d and %d lines", one, two)
 	}
 	if !strings.Contains(r.log.String(), "continuing with the old file") {
-		t.Errorf("the log does not say that the file could not be opened:\n%s", r.log)
+		t.Errorf("the log does not report that the file could not be opened:\n%s", r.log)
 	}
-	r.Reload() // after the end there is nothing to open
+	r.Reload() // after shutdown nothing is reopened
 }
 
-// TestDurationsInLog: they are text in either form of the log.
+// TestDurationsInLog: durations are text in both log formats.
 func TestDurationsInLog(t *testing.T) {
 	cfg := settings(t)
 	cfg.LogFormat, cfg.DrainTimeout = "json", 1500*time.Millisecond

@@ -14,18 +14,18 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// A front is a reverse proxy that asks the server by its own address, as proxies
-// do by default.
-type front struct {
+// A frontProxy is a reverse proxy that sends its own address as Host, as proxies do by
+// default.
+type frontProxy struct {
 	*running
 	url string
 }
 
-// behindProxy runs a server behind a proxy. The settings may have the URL of the
-// proxy in them; set says whether the proxy reports its client.
-func behindProxy(t *testing.T, report bool, set func(cfg *config.Config, url string)) *front {
+// startBehindProxy runs a server behind a proxy. The settings may contain the proxy's
+// URL. report says whether the proxy reports its client.
+func startBehindProxy(t *testing.T, report bool, set func(cfg *config.Config, url string)) *frontProxy {
 	t.Helper()
-	f := new(front)
+	f := new(frontProxy)
 	proxy := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		target, _ := url.Parse(f.running.URL())
 		(&httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) {
@@ -46,9 +46,9 @@ func behindProxy(t *testing.T, report bool, set func(cfg *config.Config, url str
 	return f
 }
 
-// open opens a stream or a poll of each kind through the proxy, as a page of an
-// origin, and gives the status and the body if it is refused.
-func (f *front) open(t *testing.T, kind, origin string) (int, string) {
+// open opens a stream or a poll through the proxy, as a page of an origin, and returns
+// the status, and the body if it is refused.
+func (f *frontProxy) open(t *testing.T, kind, origin string) (int, string) {
 	t.Helper()
 	headers := []string{"Authorization", "Bearer " + f.made.AccessToken, "Origin", origin}
 	switch kind {
@@ -56,7 +56,7 @@ func (f *front) open(t *testing.T, kind, origin string) (int, string) {
 		header := http.Header{"Authorization": {headers[1]}, "Origin": {origin}}
 		conn, resp, err := websocket.Dial(t.Context(), f.url+"/v1/stream", &websocket.DialOptions{HTTPClient: f.http, HTTPHeader: header})
 		if err == nil {
-			_ = conn.CloseNow() // it was only to be opened
+			_ = conn.CloseNow() // only the handshake matters
 			return resp.StatusCode, ""
 		}
 		return resp.StatusCode, readAll(t, resp)
@@ -69,9 +69,9 @@ func (f *front) open(t *testing.T, kind, origin string) (int, string) {
 	}
 }
 
-// status asks the proxy, and reads the body of what is refused alone: a stream
-// has no end.
-func (f *front) status(t *testing.T, method, path string, headers ...string) (int, string) {
+// status sends a request through the proxy. It reads only the body of a refusal,
+// because a stream has no end.
+func (f *frontProxy) status(t *testing.T, method, path string, headers ...string) (int, string) {
 	t.Helper()
 	resp := f.send(t, method, f.url+path, "", headers...)
 	if resp.StatusCode < 400 {
@@ -81,8 +81,8 @@ func (f *front) status(t *testing.T, method, path string, headers ...string) (in
 	return resp.StatusCode, readAll(t, resp)
 }
 
-// TestOriginBehindProxy: pages of the server's own origin open streams, whatever
-// Host the proxy asks for; pages of others do not, and get the reason.
+// TestOriginBehindProxy: pages of the server's own origin can open streams, regardless
+// of the Host that the proxy sends. Pages of other origins are refused with the reason.
 func TestOriginBehindProxy(t *testing.T) {
 	public := func(cfg *config.Config, url string) { cfg.PublicURL = url + "/" }
 	trusted := func(cfg *config.Config, _ string) { cfg.TrustedProxies = "127.0.0.1" }
@@ -91,29 +91,29 @@ func TestOriginBehindProxy(t *testing.T) {
 		set    func(*config.Config, string)
 		own    bool
 	}{
-		"public-url":                     {false, public, true},
-		"a trusted proxy that reports":   {true, trusted, true},
-		"a proxy that nobody trusts":     {true, nil, false},
-		"a trusted one that says little": {false, trusted, false},
+		"public-url":                           {false, public, true},
+		"a trusted proxy that reports":         {true, trusted, true},
+		"an untrusted proxy":                   {true, nil, false},
+		"a trusted proxy that does not report": {false, trusted, false},
 	} {
-		f := behindProxy(t, c.report, c.set)
+		f := startBehindProxy(t, c.report, c.set)
 		for _, kind := range []string{"WebSocket", "events", "poll", "ticket"} {
 			status, body := f.open(t, kind, f.url)
 			if (status < 400) != c.own {
-				t.Errorf("%s: %s of the server's own page: %d %s", name, kind, status, body)
+				t.Errorf("%s: %s from the server's own page: %d %s", name, kind, status, body)
 			}
 			for _, origin := range []string{"https://evil.example", "null", f.url + "0"} {
 				status, body = f.open(t, kind, origin)
 				if status != http.StatusForbidden || !strings.Contains(body, "public-url") || !strings.Contains(body, "cors-origins") || !strings.Contains(body, origin) {
-					t.Errorf("%s: %s of %s: %d %s", name, kind, origin, status, body)
+					t.Errorf("%s: %s from %s: %d %s", name, kind, origin, status, body)
 				}
 			}
 		}
 	}
 }
 
-// TestHosts: pages, tickets and what a ticket opens are there under the server's
-// own names only; whoever sends a token gets an answer under any.
+// TestHosts: pages, tickets and streams opened with a ticket are available only under
+// the server's own host names. A request with a token is served under any name.
 func TestHosts(t *testing.T) {
 	cfg := settings(t)
 	cfg.PublicURL, cfg.AllowedHosts = "https://presence.example/", "other.example, 192.0.2.7"
@@ -166,8 +166,9 @@ func TestHosts(t *testing.T) {
 	}
 }
 
-// TestHostOfProxy: behind a trusted proxy the name is the one that it reports.
-func TestHostOfProxy(t *testing.T) {
+// TestForwardedHost: behind a trusted proxy the host name is the one that the proxy
+// reports.
+func TestForwardedHost(t *testing.T) {
 	cfg := settings(t)
 	cfg.AllowedHosts, cfg.TrustedProxies = "presence.example", "127.0.0.1"
 	r := start(t, cfg, server.Options{})

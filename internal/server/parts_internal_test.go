@@ -14,7 +14,7 @@ func untilCancelled(ctx context.Context) error {
 	return nil
 }
 
-// TestParts follows parts that end as they should, fail, and hang.
+// TestParts runs parts that stop in order, fail, and hang.
 func TestParts(t *testing.T) {
 	broken := errors.New("broken")
 	t.Run("stop in order", func(t *testing.T) {
@@ -32,26 +32,26 @@ func TestParts(t *testing.T) {
 			r.stop(ctx)
 			end()
 			if names := r.wait(time.Second); names != nil || !slices.Equal(stopped, []string{"a", "c"}) {
-				t.Errorf("hang: %v; stopped: %v", names, stopped)
+				t.Errorf("hanging parts: %v; stopped: %v", names, stopped)
 			}
 		})
 	})
 	t.Run("one fails", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, end := context.WithCancel(t.Context())
-			goesOn := &part{name: "goes on", start: untilCancelled}
-			r := start(ctx, []*part{goesOn, {name: "fails", start: func(context.Context) error { return broken }}})
+			unaffected := &part{name: "goes on", start: untilCancelled}
+			r := start(ctx, []*part{unaffected, {name: "fails", start: func(context.Context) error { return broken }}})
 			<-r.failed.Done()
 			if err := r.failure(); !errors.Is(err, broken) || err.Error() != "fails stopped: broken" {
 				t.Errorf("the cause is %v", err)
 			}
 			synctest.Wait()
-			if goesOn.ended.Load() {
-				t.Error("the failure ended another part, before requests could hear of it")
+			if unaffected.ended.Load() {
+				t.Error("the failure stopped another part before requests could report it")
 			}
 			end()
 			if names := r.wait(time.Second); names != nil {
-				t.Errorf("hang: %v", names)
+				t.Errorf("hanging parts: %v", names)
 			}
 		})
 	})
@@ -66,7 +66,7 @@ func TestParts(t *testing.T) {
 			end()
 			begun := time.Now()
 			if names := r.wait(endTimeout); !slices.Equal(names, []string{"hangs"}) || time.Since(begun) != endTimeout {
-				t.Errorf("named %v after %v", names, time.Since(begun))
+				t.Errorf("the hanging parts are %v, after %v", names, time.Since(begun))
 			}
 			close(free)
 		})

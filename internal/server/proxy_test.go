@@ -37,8 +37,8 @@ func readAll(t *testing.T, resp *http.Response) string {
 	return string(body)
 }
 
-// Whom a trusted proxy reports is the client, for the access log and for what the
-// server says of its own URL. Nobody else is believed.
+// TestTrustedProxies: the client that a trusted proxy reports is used in the access log
+// and in the server's URL. Reports of other peers are ignored.
 func TestTrustedProxies(t *testing.T) {
 	for trusted, want := range map[string]struct{ client, url string }{
 		"127.0.0.0/8": {"203.0.113.9", "https://presence.example"},

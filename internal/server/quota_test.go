@@ -17,12 +17,11 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// isServed makes sure that another client is served: with a request, and with a
-// stream that says hello.
-func (r *running) isServed(t *testing.T, other api.Token) {
+// checkServed checks that another client is served, with a request and with a stream.
+func (r *running) checkServed(t *testing.T, other api.Token) {
 	t.Helper()
-	if _, answer := r.sendTo(t, "GET", "/v1/me", "", "Authorization", "Bearer "+other.Secret, "Connection", "close"); !strings.Contains(answer, other.User) {
-		t.Errorf("another user's request is answered %s", answer)
+	if _, answer := r.roundTrip(t, "GET", "/v1/me", "", "Authorization", "Bearer "+other.Secret, "Connection", "close"); !strings.Contains(answer, other.User) {
+		t.Errorf("another user gets %s", answer)
 	}
 	stream := r.open(t, other.Secret, "?users=me")
 	stream.read(t, api.FrameSnapshot)
@@ -32,14 +31,14 @@ func (r *running) isServed(t *testing.T, other api.Token) {
 	}
 }
 
-// sendTo makes a request and reads the answer.
-func (r *running) sendTo(t *testing.T, method, path, body string, headers ...string) (*http.Response, string) {
+// roundTrip sends a request and reads the response.
+func (r *running) roundTrip(t *testing.T, method, path, body string, headers ...string) (*http.Response, string) {
 	t.Helper()
 	resp := r.send(t, method, r.URL()+path, body, headers...)
 	return resp, readAll(t, resp)
 }
 
-// metric is the value of one line of /metrics, or "".
+// metric returns the value of one line of /metrics, or "".
 func (r *running) metric(t *testing.T, line string) string {
 	t.Helper()
 	_, all := r.get(t, r.AdminURL()+"/metrics")
@@ -48,8 +47,8 @@ func (r *running) metric(t *testing.T, line string) string {
 	return value
 }
 
-// TestOneUserCannotTakeAllConnections: a user who opens as many WebSockets as the server
-// accepts connections does not lock others out.
+// TestOneUserCannotTakeAllConnections: a user who opens as many WebSockets as the
+// server accepts connections does not lock out other users.
 func TestOneUserCannotTakeAllConnections(t *testing.T) {
 	const most = 300
 	cfg := settings(t)
@@ -68,13 +67,14 @@ func TestOneUserCannotTakeAllConnections(t *testing.T) {
 	if opened != 100 {
 		t.Errorf("%d streams of one user are open, want 100", opened)
 	}
-	r.isServed(t, other)
+	r.checkServed(t, other)
 	if got := r.metric(t, `porchlight_limit_refused_total{limit="streams-per-user"}`); got != strconv.Itoa(most-opened) {
 		t.Errorf("%s refusals are counted, want %d", got, most-opened)
 	}
 }
 
-// TestIdleConnectionsAreEvicted: connections without a request are evicted for new ones.
+// TestIdleConnectionsAreEvicted: connections that never sent a request are evicted for
+// new ones.
 func TestIdleConnectionsAreEvicted(t *testing.T) {
 	const most = 300
 	cfg := settings(t)
@@ -86,17 +86,17 @@ func TestIdleConnectionsAreEvicted(t *testing.T) {
 		strangers[i] = r.dial(t)
 		defer strangers[i].Close()
 	}
-	r.isServed(t, other)
+	r.checkServed(t, other)
 	if _, err := strangers[0].Read(make([]byte, 1)); err == nil {
-		t.Error("the oldest connection that asked for nothing is open still")
+		t.Error("the oldest connection without a request is still open")
 	}
 	if got := r.metric(t, "porchlight_connections_closed_anonymous_total"); got == "" || got == "0" {
 		t.Errorf("%q closed connections are counted", got)
 	}
 }
 
-// TestFullServer: when all connections are in use, /readyz says so, and is green
-// again when one is free.
+// TestFullServer: while all connections are in use, /readyz reports it, and recovers
+// when one is free.
 func TestFullServer(t *testing.T) {
 	cfg := settings(t)
 	cfg.MaxConnections, cfg.MaxConnectionsPerAddress = 3, 3
@@ -125,20 +125,20 @@ func quotas(t *testing.T, text string) (q config.Quotas) {
 	return q
 }
 
-// A limitCase is how one limit is met.
+// A limitCase describes how to reach one limit.
 type limitCase struct {
 	limit string
 	most  int
 	set   func(t *testing.T, c *config.Config)
-	// do is one attempt of several.
-	do     func(t *testing.T, w *limitWorld) (status int, header http.Header, body string)
-	status int    // when it is met
-	wait   bool   // there is Retry-After
-	body   string // what the answer has in place of a problem document
+	// do is one of several attempts.
+	do     func(t *testing.T, w *limitEnv) (status int, header http.Header, body string)
+	status int    // when the limit is reached
+	wait   bool   // whether the response has Retry-After
+	body   string // in the response, for other forms than a problem document
 }
 
-// A limitWorld is a server, a user of it and what they need.
-type limitWorld struct {
+// A limitEnv is a running server with a user and the state of a limitCase.
+type limitEnv struct {
 	*running
 	limitCase
 
@@ -146,8 +146,8 @@ type limitWorld struct {
 	attempt int
 }
 
-// stream opens one and leaves it open.
-func (w *limitWorld) stream(t *testing.T, token, accept string) (int, http.Header, string) {
+// stream opens a stream and leaves it open.
+func (w *limitEnv) stream(t *testing.T, token, accept string) (int, http.Header, string) {
 	t.Helper()
 	request := upgrade(token, "", "X-Forwarded-For: 192.0.2.1")
 	if accept != "" {
@@ -165,56 +165,56 @@ func (w *limitWorld) stream(t *testing.T, token, accept string) (int, http.Heade
 	return resp.StatusCode, resp.Header, string(body)
 }
 
-// call makes a request of the API.
-func (w *limitWorld) call(t *testing.T, token, method, path, body string) (int, http.Header, string) {
+// call sends an API request.
+func (w *limitEnv) call(t *testing.T, token, method, path, body string) (int, http.Header, string) {
 	t.Helper()
-	resp, answer := w.sendTo(t, method, path, body, "Authorization", "Bearer "+token, "Content-Type", "application/json", "X-Forwarded-For", "192.0.2.1")
+	resp, answer := w.roundTrip(t, method, path, body, "Authorization", "Bearer "+token, "Content-Type", "application/json", "X-Forwarded-For", "192.0.2.1")
 	return resp.StatusCode, resp.Header, answer
 }
 
-func openStream(t *testing.T, w *limitWorld) (int, http.Header, string) {
+func openStream(t *testing.T, w *limitEnv) (int, http.Header, string) {
 	return w.stream(t, w.own.Secret, "")
 }
 
-func openAppStream(t *testing.T, w *limitWorld) (int, http.Header, string) {
+func openAppStream(t *testing.T, w *limitEnv) (int, http.Header, string) {
 	return w.stream(t, w.made.AccessToken, "")
 }
 
-func openEvents(t *testing.T, w *limitWorld) (int, http.Header, string) {
+func openEvents(t *testing.T, w *limitEnv) (int, http.Header, string) {
 	return w.stream(t, w.own.Secret, "/v1/stream")
 }
 
-// openPoll polls when as many streams are open as may be.
-func openPoll(t *testing.T, w *limitWorld) (int, http.Header, string) {
+// openPoll polls when the limit of streams is reached.
+func openPoll(t *testing.T, w *limitEnv) (int, http.Header, string) {
 	if w.attempt < w.most {
 		return openStream(t, w)
 	}
 	return w.call(t, w.own.Secret, "GET", "/v1/presence/changes?wait=0", "")
 }
 
-func makeTicket(t *testing.T, w *limitWorld) (int, http.Header, string) {
+func makeTicket(t *testing.T, w *limitEnv) (int, http.Header, string) {
 	return w.call(t, w.own.Secret, "POST", "/v1/tickets", "")
 }
 
-func makeToken(t *testing.T, w *limitWorld) (int, http.Header, string) {
+func makeToken(t *testing.T, w *limitEnv) (int, http.Header, string) {
 	return w.call(t, w.own.Secret, "POST", "/v1/tokens", `{"scopes":["presence:read"]}`)
 }
 
-func makeAppToken(t *testing.T, w *limitWorld) (int, http.Header, string) {
+func makeAppToken(t *testing.T, w *limitEnv) (int, http.Header, string) {
 	return w.call(t, w.made.AccessToken, "POST", "/v1/tokens", `{"scopes":["presence:read"]}`)
 }
 
-func grant(t *testing.T, w *limitWorld) (int, http.Header, string) {
+func grantToken(t *testing.T, w *limitEnv) (int, http.Header, string) {
 	form := "grant_type=client_credentials&client_id=" + w.made.ClientID + "&client_secret=" + w.made.ClientSecret
-	resp, answer := w.sendTo(t, "POST", "/oauth/token", form, "Content-Type", "application/x-www-form-urlencoded")
+	resp, answer := w.roundTrip(t, "POST", "/oauth/token", form, "Content-Type", "application/x-www-form-urlencoded")
 	return resp.StatusCode, resp.Header, answer
 }
 
-func write(t *testing.T, w *limitWorld) (int, http.Header, string) {
+func write(t *testing.T, w *limitEnv) (int, http.Header, string) {
 	return w.call(t, w.own.Secret, "PUT", "/v1/users/me/note", fmt.Sprintf(`{"text":"%d"}`, w.attempt))
 }
 
-func claimInStream(t *testing.T, w *limitWorld) (int, http.Header, string) {
+func claimInStream(t *testing.T, w *limitEnv) (int, http.Header, string) {
 	s := w.open(t, w.own.Secret, "")
 	defer s.Close()
 	if err := s.say(`{"type":"claim","claim":"call","source":"call","status":"on_call"}`); err != nil {
@@ -238,22 +238,23 @@ func claimInStream(t *testing.T, w *limitWorld) (int, http.Header, string) {
 	}
 }
 
-// inZoomsForm opens streams, and asks a route of Zoom's when there are too many.
-func inZoomsForm(t *testing.T, w *limitWorld) (int, http.Header, string) {
+// requestZoomAtLimit opens streams, and sends a Zoom request when the limit is reached.
+func requestZoomAtLimit(t *testing.T, w *limitEnv) (int, http.Header, string) {
 	if w.attempt < w.most {
 		return openStream(t, w)
 	}
 	return w.call(t, w.own.Secret, "GET", "/v2/users/me/presence_status", "")
 }
 
-func inOAuthsForm(t *testing.T, w *limitWorld) (int, http.Header, string) {
+func requestOAuthAtLimit(t *testing.T, w *limitEnv) (int, http.Header, string) {
 	if w.attempt < w.most {
 		return openStream(t, w)
 	}
-	return grant(t, w)
+	return grantToken(t, w)
 }
 
-// limitCases has every limit. Each is set to 2, and met by the third attempt.
+// limitCases returns a case for every limit. Each limit is set to 2, and the third
+// attempt exceeds it.
 func limitCases() []limitCase {
 	streams := func(t *testing.T, c *config.Config, text string) {
 		c.StreamLimits, c.TrustedProxies = quotas(t, text), "127.0.0.1"
@@ -266,17 +267,17 @@ func limitCases() []limitCase {
 		c.MaxConnectionsPerAddress = 2
 		c.StreamLimits = quotas(t, "user=none,app=none,account=none,address=none")
 	}
-	all := []limitCase{ // the first finds no tokens of others
+	all := []limitCase{ // run first, while no other tokens exist
 		{limit: "live-tokens-per-user", set: func(t *testing.T, c *config.Config) { c.LiveTokenLimits = quotas(t, "user=3") }, do: makeToken, status: 409},
 		{limit: "live-tokens-per-app", set: func(t *testing.T, c *config.Config) { c.LiveTokenLimits = quotas(t, "app=3") }, do: makeAppToken, status: 409},
 		{limit: "connections", set: connections, do: openStream, status: 503, wait: true},
-		{limit: "connections", set: connections, do: inZoomsForm, status: 503, wait: true, body: `"code":503,"message":"Limit connections reached: 2 connections`},
+		{limit: "connections", set: connections, do: requestZoomAtLimit, status: 503, wait: true, body: `"code":503,"message":"Limit connections reached: 2 connections`},
 		{limit: "connections-per-address", set: ofAddress, do: openStream, status: 429, wait: true},
-		{limit: "connections-per-address", set: ofAddress, do: inZoomsForm, status: 429, wait: true, body: `"code":429,"message":"Limit connections-per-address reached: 2 connections`},
-		{limit: "connections-per-address", set: ofAddress, do: inOAuthsForm, status: 429, wait: true, body: `connections-per-address reached: 2 connections`},
-		{limit: "tokens-per-app", set: func(t *testing.T, c *config.Config) { c.TokenLimits = quotas(t, "app=2") }, do: grant, status: 429, wait: true, body: "tokens-per-app reached: 2 new tokens a minute"},
-		{limit: "tokens-per-account", set: func(t *testing.T, c *config.Config) { c.TokenLimits = quotas(t, "account=2") }, do: grant, status: 429, wait: true, body: "tokens-per-account reached"},
-		{limit: "tokens-per-address", set: func(t *testing.T, c *config.Config) { c.TokenLimits = quotas(t, "address=2") }, do: grant, status: 429, wait: true, body: "tokens-per-address reached"},
+		{limit: "connections-per-address", set: ofAddress, do: requestZoomAtLimit, status: 429, wait: true, body: `"code":429,"message":"Limit connections-per-address reached: 2 connections`},
+		{limit: "connections-per-address", set: ofAddress, do: requestOAuthAtLimit, status: 429, wait: true, body: `connections-per-address reached: 2 connections`},
+		{limit: "tokens-per-app", set: func(t *testing.T, c *config.Config) { c.TokenLimits = quotas(t, "app=2") }, do: grantToken, status: 429, wait: true, body: "tokens-per-app reached: 2 new tokens a minute"},
+		{limit: "tokens-per-account", set: func(t *testing.T, c *config.Config) { c.TokenLimits = quotas(t, "account=2") }, do: grantToken, status: 429, wait: true, body: "tokens-per-account reached"},
+		{limit: "tokens-per-address", set: func(t *testing.T, c *config.Config) { c.TokenLimits = quotas(t, "address=2") }, do: grantToken, status: 429, wait: true, body: "tokens-per-address reached"},
 		{limit: "writes-per-user", set: func(t *testing.T, c *config.Config) { c.WriteLimits = quotas(t, "user=2") }, do: claimInStream, status: 429, body: "quota-exceeded: Limit writes-per-user reached"},
 	}
 	for i := range all {
@@ -284,7 +285,7 @@ func limitCases() []limitCase {
 	}
 	for _, subject := range []string{"user", "app", "account", "address"} {
 		text := subject + "=2"
-		each := func(resource string, set func(*testing.T, *config.Config), do func(*testing.T, *limitWorld) (int, http.Header, string)) {
+		each := func(resource string, set func(*testing.T, *config.Config), do func(*testing.T, *limitEnv) (int, http.Header, string)) {
 			all = append(all, limitCase{limit: resource + "-per-" + subject, most: 2, set: set, do: do, status: 429, wait: true})
 		}
 		ofStreams := func(t *testing.T, c *config.Config) { streams(t, c, text) }
@@ -299,8 +300,8 @@ func limitCases() []limitCase {
 	return all
 }
 
-// TestLimits: each limit refuses one more than it says, names itself, its value and
-// its setting, says when to try again, and is counted.
+// TestLimits: each limit refuses the first request above it, counts it, and reports its
+// name, its value, its setting and when to retry.
 func TestLimits(t *testing.T) {
 	cases := limitCases()
 	cfg := settings(t)
@@ -317,28 +318,28 @@ func TestLimits(t *testing.T) {
 		t.Run(c.limit, func(t *testing.T) {
 			limited := cfg
 			c.set(t, &limited)
-			c.run(t, &limitWorld{running: run(t, limited, server.Options{}, r.made), limitCase: c, own: own[i]})
+			c.run(t, &limitEnv{running: run(t, limited, server.Options{}, r.made), limitCase: c, own: own[i]})
 		})
 	}
 }
 
-func (c *limitCase) run(t *testing.T, w *limitWorld) {
+func (c *limitCase) run(t *testing.T, w *limitEnv) {
 	for w.attempt = range c.most {
 		if status, _, body := c.do(t, w); status >= 300 {
-			t.Fatalf("attempt %d is answered %d %s", w.attempt, status, body)
+			t.Fatalf("attempt %d: %d %s", w.attempt, status, body)
 		}
 	}
 	w.attempt = c.most
 	status, header, body := c.do(t, w)
 	if status != c.status || c.wait != (header.Get("Retry-After") != "") || !strings.Contains(body, c.body) {
-		t.Errorf("one too many is answered %d, Retry-After %q, %s; want %d, %v, %s", status, header.Get("Retry-After"), body, c.status, c.wait, c.body)
+		t.Errorf("above the limit: %d, Retry-After %q, %s; want %d, %v, %s", status, header.Get("Retry-After"), body, c.status, c.wait, c.body)
 	}
 	if c.body == "" {
 		c.checkProblem(t, body)
 	}
 	refused := w.metric(t, `porchlight_limit_refused_total{limit="`+c.limit+`"}`)
 	if value := w.metric(t, `porchlight_limit{limit="`+c.limit+`"}`); refused != "1" || value == "" || value == "0" {
-		t.Errorf("the metrics have %q refused, of %q", refused, value)
+		t.Errorf("the metrics report %q refused and the limit %q", refused, value)
 	}
 }
 
@@ -353,9 +354,9 @@ func (c *limitCase) checkProblem(t *testing.T, body string) {
 	}
 }
 
-// TestClientsOfAProxy: behind a proxy that is trusted each client has limits of its
-// own, and all of a /64 of IPv6 have one.
-func TestClientsOfAProxy(t *testing.T) {
+// TestClientsBehindProxy: behind a trusted proxy each client has its own limits, and an
+// IPv6 /64 counts as one client.
+func TestClientsBehindProxy(t *testing.T) {
 	cfg := settings(t)
 	cfg.TrustedProxies, cfg.MaxConnectionsPerAddress = "127.0.0.1", 1
 	cfg.StreamLimits = quotas(t, "address=2")
@@ -374,17 +375,17 @@ func TestClientsOfAProxy(t *testing.T) {
 		{"2001:db8::3:0:0:3", 429},
 		{"2001:db8:0:1::1", 101},
 		{"::ffff:192.0.2.1", 429},
-		{"192.0.2.1, 192.0.2.3", 101}, // the proxy vouches for the last alone
+		{"192.0.2.1, 192.0.2.3", 101}, // the proxy vouches only for the last address
 	} {
 		_, resp := r.ask(t, upgrade(token, "", "X-Forwarded-For: "+c.address))
 		if resp.StatusCode != c.status {
-			t.Errorf("stream %d, of %s, is answered with %d, want %d", i, c.address, resp.StatusCode, c.status)
+			t.Errorf("stream %d of %s: status %d, want %d", i, c.address, resp.StatusCode, c.status)
 		}
 	}
 }
 
-// TestRefusedConnections: over TLS, with HTTP/2 or without, a connection past the
-// limit is answered, and then closed.
+// TestRefusedConnections: over TLS, with and without HTTP/2, a connection above the
+// limit gets a response and is closed.
 func TestRefusedConnections(t *testing.T) {
 	cfg := settings(t)
 	dir := t.TempDir()
@@ -392,7 +393,7 @@ func TestRefusedConnections(t *testing.T) {
 	writeCertificate(t, cfg.TLSCertFile, cfg.TLSKeyFile, 1)
 	cfg.MaxConnections, cfg.MaxConnectionsPerAddress = 2, 2
 	cfg.StreamLimits = quotas(t, "user=none,app=none,account=none,address=none")
-	made, err := server.Init(t.Context(), cfg, founding)
+	made, err := server.Init(t.Context(), cfg, testFounding)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -400,13 +401,13 @@ func TestRefusedConnections(t *testing.T) {
 	for range 2 {
 		r.open(t, made.AccessToken, "")
 	}
-	for range 3 { // what is refused is not left over
+	for range 3 { // refused connections are released
 		for _, modern := range []bool{false, true} {
 			transport := &http.Transport{TLSClientConfig: anyServer(), ForceAttemptHTTP2: modern}
 			r.http.Transport = transport
-			resp, body := r.sendTo(t, "GET", "/v1/me", "", "Authorization", "Bearer "+made.AccessToken)
+			resp, body := r.roundTrip(t, "GET", "/v1/me", "", "Authorization", "Bearer "+made.AccessToken)
 			if resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") == "" || !strings.Contains(body, "connections-per-address") || resp.ProtoMajor != map[bool]int{false: 1, true: 2}[modern] {
-				t.Errorf("HTTP/2 %v: answered %s %d, Retry-After %q, %s", modern, resp.Proto, resp.StatusCode, resp.Header.Get("Retry-After"), body)
+				t.Errorf("HTTP/2 %v: response %s %d, Retry-After %q, %s", modern, resp.Proto, resp.StatusCode, resp.Header.Get("Retry-After"), body)
 			}
 			transport.CloseIdleConnections()
 		}

@@ -11,7 +11,7 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// lateWrites answers ErrUnknown, and the write comes in later.
+// lateWrites returns ErrUnknown, and applies the write later.
 type lateWrites struct {
 	store.Store
 	late []func() error
@@ -26,9 +26,10 @@ func (s *lateWrites) Write(ctx context.Context, account presence.AccountID, docs
 	return store.ErrUnknown
 }
 
-// TestARevocationThatIsRepeated: a client that got no answer asks again, and the token
-// is gone, though it was used while the first revocation was on its way.
-func TestARevocationThatIsRepeated(t *testing.T) {
+// TestRepeatedRevocation: a client that got no response to a revocation repeats it. The
+// token is then invalid, even though it was used while the first revocation was in
+// flight.
+func TestRepeatedRevocation(t *testing.T) {
 	tokenBubble(t, func(n *tokenNode) {
 		h := n.open("ada@example.com")
 		late := &lateWrites{Store: n.docs}
@@ -41,17 +42,17 @@ func TestARevocationThatIsRepeated(t *testing.T) {
 		if err := revoke(); !errors.Is(err, store.ErrUnknown) {
 			n.Fatal(err)
 		}
-		_, err := a.Authenticate(n.Context(), h.text) // it is read before the write comes in
+		_, err := a.Authenticate(n.Context(), h.text) // cached before the write is applied
 		n.check(err)
 		late.on = false
 		for _, write := range late.late {
 			n.check(write())
 		}
-		if err := revoke(); errors.Is(err, store.ErrUnknown) { // that there is no such token is an answer
+		if err := revoke(); errors.Is(err, store.ErrUnknown) { // ErrNoSuchToken is a success
 			n.Fatal(err)
 		}
 		if _, err := a.Authenticate(n.Context(), h.text); !errors.Is(err, auth.ErrInvalidToken) {
-			n.Errorf("a token that was revoked: %v", err)
+			n.Errorf("the revoked token: %v", err)
 		}
 	})
 }

@@ -29,32 +29,32 @@ import (
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 )
 
-// aloneEnv marks a test that runs in a process of its own.
-const aloneEnv = "PORCHLIGHT_TEST_ALONE"
+// ownProcessEnv is set when a test runs in its own process.
+const ownProcessEnv = "PORCHLIGHT_TEST_ALONE"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(aloneEnv) != "" {
+	if os.Getenv(ownProcessEnv) != "" {
 		os.Exit(m.Run()) //nolint:forbidigo // as go test itself does
 	}
 	goleak.VerifyTestMain(m)
 }
 
-// alone runs the test again in a process of its own, and reports whether it did:
-// a store that failed keeps its goroutines until its process ends.
-func alone(t *testing.T) bool {
+// runInOwnProcess runs the test again in its own process and reports whether it did: a
+// failed store keeps its goroutines until its process ends.
+func runInOwnProcess(t *testing.T) bool {
 	t.Helper()
-	if os.Getenv(aloneEnv) != "" {
+	if os.Getenv(ownProcessEnv) != "" {
 		return false
 	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.timeout=60s")
-	cmd.Env = append(os.Environ(), aloneEnv+"=1")
+	cmd.Env = append(os.Environ(), ownProcessEnv+"=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
 	return true
 }
 
-// A running server, with somebody who may do everything.
+// A running is a server with an administrator's credentials and client.
 type running struct {
 	*server.Server
 	made   server.Credentials
@@ -62,10 +62,11 @@ type running struct {
 	http   *http.Client
 	log    *lockedBuffer
 	stop   context.CancelCauseFunc
-	ended  chan error // has what Run returned
+	ended  chan error // gets the result of Run
 }
 
-// settings are for a server on free loopback ports that stops at once.
+// settings returns the settings of a server that listens on free loopback ports and
+// stops without a delay.
 func settings(t *testing.T) config.Config {
 	t.Helper()
 	cfg := config.Default()
@@ -77,14 +78,14 @@ func settings(t *testing.T) config.Config {
 	return cfg
 }
 
-var founding = server.Founding{
+var testFounding = server.Founding{
 	Account: "Test", OwnerEmail: "ada@example.com", OwnerName: "Ada Okafor", AppName: "test", WithToken: true,
 }
 
 // start initialises and runs a server until the test ends.
 func start(t *testing.T, cfg config.Config, opts server.Options) *running {
 	t.Helper()
-	made, err := server.Init(t.Context(), cfg, founding)
+	made, err := server.Init(t.Context(), cfg, testFounding)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +120,7 @@ func run(t *testing.T, cfg config.Config, opts server.Options, made server.Crede
 	return r
 }
 
-// wait gives what Run returned.
+// wait waits for Run to return, and returns its error.
 func (r *running) wait(t *testing.T) error {
 	t.Helper()
 	select {
@@ -127,12 +128,12 @@ func (r *running) wait(t *testing.T) error {
 		r.ended <- err
 		return err
 	case <-time.After(15 * time.Second):
-		t.Fatal("the server does not end")
+		t.Fatal("the server did not stop")
 		return nil
 	}
 }
 
-// get fetches a page of either listener.
+// get fetches a page from either listener.
 func (r *running) get(t *testing.T, url string) (int, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
@@ -151,7 +152,7 @@ func (r *running) get(t *testing.T, url string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-// eventually waits until ok, at most for limit.
+// eventually waits until ok returns true, for at most limit.
 func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
@@ -159,7 +160,7 @@ func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) 
 			return
 		}
 	}
-	t.Fatalf("after %v still not: %s", limit, what)
+	t.Fatalf("not true after %v: %s", limit, what)
 }
 
 type lockedBuffer struct {
@@ -179,7 +180,7 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// TestThreeServers: nothing is global.
+// TestThreeServers: servers in one process share no state.
 func TestThreeServers(t *testing.T) {
 	servers := make([]*running, 3)
 	for i := range servers {
@@ -202,12 +203,12 @@ func TestThreeServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := other.Me(t.Context()); !client.Is(err, &api.InvalidToken) {
-		t.Errorf("a token of another server: %v", err)
+		t.Errorf("with the token of another server: %v", err)
 	}
 }
 
-// TestAccountCredentials: the client gets a token, and another when the server no
-// longer takes the first.
+// TestAccountCredentials: the client fetches a token, and a new one when the server no
+// longer accepts the first.
 func TestAccountCredentials(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	tokens, err := client.NewAccountCredentials(r.URL(), client.App{AccountID: r.made.AccountID, ClientID: r.made.ClientID, ClientSecret: r.made.ClientSecret}, r.http)
@@ -236,14 +237,14 @@ func TestAccountCredentials(t *testing.T) {
 	_, err = wrong.Token(t.Context())
 	refused, ok := errors.AsType[*client.Error](err)
 	if !ok || refused.Status != http.StatusBadRequest || !strings.Contains(refused.Message, "Invalid client_id or client_secret") {
-		t.Errorf("a wrong secret: %v", err)
+		t.Errorf("with a wrong secret: %v", err)
 	}
 	if _, again := client.Retry(err); again {
-		t.Error("a wrong secret is called worth a retry")
+		t.Error("the error for a wrong secret is retryable")
 	}
 }
 
-// TestZoomCalls: status and revision by the client's two calls of Zoom's.
+// TestZoomCalls: the client reads and sets the status by Zoom's two requests.
 func TestZoomCalls(t *testing.T) {
 	cfg := settings(t)
 	cfg.MinUpdateInterval = time.Minute
@@ -261,15 +262,15 @@ func TestZoomCalls(t *testing.T) {
 	}
 	_, err = r.client.SetZoomStatus(t.Context(), "ada@example.com", "Away", 0)
 	if wait, again := client.Retry(err); !again || wait <= 0 || wait > time.Minute {
-		t.Errorf("an update within the minute: %v, to be tried again after %v (%v)", err, wait, again)
+		t.Errorf("an update within a minute: %v, RetryAfter %v (%v)", err, wait, again)
 	}
 	if _, err := r.client.ZoomStatus(t.Context(), "nobody@example.com"); err == nil || !strings.Contains(err.Error(), "User does not exist") {
-		t.Errorf("an unknown user: %v", err)
+		t.Errorf("for an unknown user: %v", err)
 	}
 }
 
-// TestDrain: a running request is finished although the server is stopping;
-// it is unready at once, and takes nothing new once the delay is over.
+// TestDrain: a request in flight is completed during shutdown. The server is unready
+// immediately, and refuses new connections after the delay.
 func TestDrain(t *testing.T) {
 	cfg := settings(t)
 	cfg.DrainDelay = 300 * time.Millisecond
@@ -291,17 +292,17 @@ func TestDrain(t *testing.T) {
 		}
 		answered <- err
 	}()
-	if _, err := write.Write([]byte(`{"email":`)); err != nil { // it has arrived when this returns
+	if _, err := write.Write([]byte(`{"email":`)); err != nil { // the server has received it when Write returns
 		t.Fatal(err)
 	}
 
 	r.stop(nil)
-	eventually(t, time.Second, "/readyz is red", func() bool {
+	eventually(t, time.Second, "/readyz reports 503", func() bool {
 		code, _ := r.get(t, r.AdminURL()+"/readyz")
 		return code == http.StatusServiceUnavailable
 	})
 	if _, err := r.client.Me(t.Context()); err != nil {
-		t.Errorf("a request within the delay: %v", err)
+		t.Errorf("a request during the delay: %v", err)
 	}
 	eventually(t, 5*time.Second, "new connections are refused", func() bool {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(r.URL(), "http://"))
@@ -315,7 +316,7 @@ func TestDrain(t *testing.T) {
 	}
 	_ = write.Close()
 	if err := <-answered; err != nil || status.Load() != http.StatusCreated {
-		t.Errorf("the running request: %d, %v", status.Load(), err)
+		t.Errorf("the request in flight: %d, %v", status.Load(), err)
 	}
 	if err := r.wait(t); err != nil {
 		t.Errorf("Run: %v", err)
@@ -323,12 +324,12 @@ func TestDrain(t *testing.T) {
 
 	again := run(t, cfg, server.Options{}, r.made)
 	if _, err := again.client.User(t.Context(), "grace@example.com"); err != nil {
-		t.Errorf("what the request made: %v", err)
+		t.Errorf("the user created by the request: %v", err)
 	}
 	again.stop(server.ErrInterrupted)
 }
 
-// TestDrainTimeout: a request that does not end is cut off.
+// TestDrainTimeout: a request that does not complete in time is cancelled.
 func TestDrainTimeout(t *testing.T) {
 	cfg := settings(t)
 	cfg.DrainTimeout = 100 * time.Millisecond
@@ -358,18 +359,18 @@ func TestDrainTimeout(t *testing.T) {
 		t.Errorf("Run: %v", err)
 	}
 	if took := time.Since(began); took > 3*time.Second {
-		t.Errorf("it took %v to end", took)
+		t.Errorf("shutdown took %v", took)
 	}
-	_ = write.CloseWithError(io.ErrUnexpectedEOF) // net/http waits for it before it reports that the connection is gone
+	_ = write.CloseWithError(io.ErrUnexpectedEOF) // net/http waits for the body before it reports the closed connection
 	if err := <-answered; err == nil {
-		t.Error("the request that was cut off has an answer")
+		t.Error("the cancelled request got a response")
 	}
 }
 
-// TestStoreFails: when the disk fails, nothing more is acknowledged, /readyz is
-// red, and the server ends with the reason.
+// TestStoreFails: when the disk fails, no further write is acknowledged, /readyz
+// reports 503, and the server stops with the cause.
 func TestStoreFails(t *testing.T) {
-	if alone(t) {
+	if runInOwnProcess(t) {
 		return
 	}
 	cfg := settings(t)
@@ -380,7 +381,7 @@ func TestStoreFails(t *testing.T) {
 		}
 		return nil
 	}))
-	made, err := server.Init(t.Context(), cfg, founding)
+	made, err := server.Init(t.Context(), cfg, testFounding)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -391,25 +392,25 @@ func TestStoreFails(t *testing.T) {
 	held := &heldStore{Store: st, report: make(chan struct{})}
 	r := run(t, cfg, server.Options{Store: held}, made)
 	if status, _ := r.get(t, r.AdminURL()+"/readyz"); status != http.StatusOK {
-		t.Fatalf("/readyz is %d before anything failed", status)
+		t.Fatalf("/readyz is %d before the failure", status)
 	}
 	broken.Store(true)
 	if _, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "grace@example.com"}); err == nil {
-		t.Error("a write was acknowledged by a disk that fails")
+		t.Error("a write was acknowledged although the disk failed")
 	}
-	eventually(t, time.Second, "/readyz is red", func() bool {
+	eventually(t, time.Second, "/readyz reports 503", func() bool {
 		status, body := r.get(t, r.AdminURL()+"/readyz")
 		return status == http.StatusServiceUnavailable && strings.Contains(body, "accepts no more writes")
 	})
 	close(held.report)
 	err = r.wait(t)
 	if !errors.Is(err, store.ErrFailed) || !strings.Contains(err.Error(), "check the disk under "+cfg.DataDir) {
-		t.Errorf("Run ended with %v", err)
+		t.Errorf("Run returned %v", err)
 	}
 }
 
-// A heldStore reports its failure when report is closed, so that a test can inspect
-// a server in between.
+// A heldStore reports its failure only when report is closed, so that a test can
+// inspect the server before it stops.
 type heldStore struct {
 	store.Store
 	report chan struct{}
@@ -435,38 +436,38 @@ func (h *heldStore) Feed(ctx context.Context, _ store.Position, _ func([]store.E
 	return ctx.Err()
 }
 
-// TestStartErrors: a server that cannot start says what to do, and leaves nothing
-// open. The scripts of package cli have the same from outside.
+// TestStartErrors: a server that cannot start reports what to do and releases all its
+// resources. The scripts of package cli test the same from the command line.
 func TestStartErrors(t *testing.T) {
 	cfg := settings(t)
 	if _, err := server.New(cfg, server.Options{}); !errors.Is(err, server.ErrNotInitialised) {
-		t.Errorf("an empty directory: %v", err)
+		t.Errorf("with an empty directory: %v", err)
 	}
 	r := start(t, cfg, server.Options{})
 	if _, err := server.New(cfg, server.Options{}); !errors.Is(err, pebblestore.ErrLocked) {
-		t.Errorf("a directory in use: %v", err)
+		t.Errorf("with a directory in use: %v", err)
 	}
 	other := settings(t)
-	made, err := server.Init(t.Context(), other, founding)
+	made, err := server.Init(t.Context(), other, testFounding)
 	if err != nil {
 		t.Fatal(err)
 	}
 	other.Listen = strings.TrimPrefix(r.URL(), "http://")
 	if _, err := server.New(other, server.Options{}); err == nil || !strings.Contains(err.Error(), "another program uses this address") {
-		t.Errorf("a port in use: %v", err)
+		t.Errorf("with a port in use: %v", err)
 	}
 	other.Listen = "127.0.0.1:0"
 	other.AdminListen = "0.0.0.0:0"
 	if _, err := server.New(other, server.Options{}); err == nil || !strings.Contains(err.Error(), "admin-anywhere") {
-		t.Errorf("an admin listener for everybody: %v", err)
+		t.Errorf("with a public admin listener: %v", err)
 	}
 	other.AdminListen = "off"
-	again := run(t, other, server.Options{}, made) // what failed before has let go
+	again := run(t, other, server.Options{}, made) // the failed servers have released the directory
 	if again.AdminURL() != "" {
-		t.Errorf("an admin listener that is off has the URL %s", again.AdminURL())
+		t.Errorf("a disabled admin listener has the URL %s", again.AdminURL())
 	}
-	if _, err := server.Init(t.Context(), settingsAt(other.DataDir), founding); !errors.Is(err, pebblestore.ErrLocked) {
-		t.Errorf("init of a directory in use: %v", err)
+	if _, err := server.Init(t.Context(), settingsAt(other.DataDir), testFounding); !errors.Is(err, pebblestore.ErrLocked) {
+		t.Errorf("Init with a directory in use: %v", err)
 	}
 }
 
@@ -476,7 +477,7 @@ func settingsAt(dir string) config.Config {
 	return cfg
 }
 
-// TestZeroConfig: the zero of every field is usable, but for the data directory.
+// TestZeroConfig: the zero value of every field except the data directory is usable.
 func TestZeroConfig(t *testing.T) {
 	cfg := config.Config{DataDir: filepath.Join(t.TempDir(), "data"), Listen: "127.0.0.1:0"}
 	r := start(t, cfg, server.Options{})
@@ -488,7 +489,7 @@ func TestZeroConfig(t *testing.T) {
 	}
 }
 
-// TestAdminHost: a page that made its own name point to this machine gets nothing.
+// TestAdminHost: the admin listener refuses host names that DNS rebinding could use.
 func TestAdminHost(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	for host, want := range map[string]int{"": 200, "localhost": 200, "[::1]:80": 200, "evil.example:8081": 421, "10.0.0.1": 421} {
@@ -508,7 +509,8 @@ func TestAdminHost(t *testing.T) {
 	}
 }
 
-// TestSystemd: the service manager hears that the server is ready, and stops.
+// TestSystemd: the service manager is notified when the server is ready and when it
+// stops.
 func TestSystemd(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
@@ -520,20 +522,21 @@ func TestSystemd(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := start(t, settings(t), server.Options{NotifySocket: name})
-	hear := func(want string) {
+	expectNotification := func(want string) {
 		var buf [64]byte
 		n, err := conn.Read(buf[:])
 		if err != nil || string(buf[:n]) != want {
-			t.Fatalf("systemd heard %q, %v; want %q", buf[:n], err, want)
+			t.Fatalf("systemd was sent %q, %v; want %q", buf[:n], err, want)
 		}
 	}
-	hear("READY=1")
+	expectNotification("READY=1")
 	r.stop(nil)
-	hear("STOPPING=1")
+	expectNotification("STOPPING=1")
 }
 
-// TestLimitsOfConnections: what a stranger can make the server hold is bounded.
-func TestLimitsOfConnections(t *testing.T) {
+// TestAnonymousClientLimits: the resources that an anonymous client can hold are
+// bounded.
+func TestAnonymousClientLimits(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.URL()+"/v1/me", nil)
 	if err != nil {
@@ -546,7 +549,7 @@ func TestLimitsOfConnections(t *testing.T) {
 	}
 	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-		t.Errorf("32 KiB of headers: %d", resp.StatusCode)
+		t.Errorf("with 32 KiB of headers: %d", resp.StatusCode)
 	}
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
@@ -558,7 +561,7 @@ func TestLimitsOfConnections(t *testing.T) {
 	}
 	if resp, err := plain.Do(small); err == nil {
 		_ = resp.Body.Close()
-		t.Errorf("HTTP/2 without TLS is spoken: %s", resp.Proto)
+		t.Errorf("the server accepts HTTP/2 without TLS: %s", resp.Proto)
 	}
 	conn, err := net.Dial("tcp", strings.TrimPrefix(r.URL(), "http://"))
 	if err != nil {
@@ -572,6 +575,6 @@ func TestLimitsOfConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := io.ReadAll(conn); err != nil {
-		t.Errorf("a request whose header never ends is held for longer than 7 s: %v", err)
+		t.Errorf("an incomplete request header is kept for longer than 7 s: %v", err)
 	}
 }

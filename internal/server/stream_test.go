@@ -66,7 +66,7 @@ func (h *historyStore) has(p *api.Presence) bool {
 // startRecorded runs a server whose commits are kept.
 func startRecorded(t *testing.T, cfg config.Config) (*running, *historyStore) {
 	t.Helper()
-	made, err := server.Init(t.Context(), cfg, founding)
+	made, err := server.Init(t.Context(), cfg, testFounding)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,8 +8,8 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// TestWatchesAreSentOnRequest: a watch goes only to a stream that asks for watches, and
-// is deleted once that stream has confirmed it.
+// TestWatchesAreSentOnRequest: a fired watch is sent only to streams that request
+// watches, and is deleted when such a stream confirms it.
 func TestWatchesAreSentOnRequest(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "grace@example.com"})
@@ -47,11 +47,11 @@ func TestWatchesAreSentOnRequest(t *testing.T) {
 			break
 		}
 		if f := frameOf(t, payload); f.Type == api.FrameWatch {
-			t.Errorf("a stream that did not ask got %s", payload)
+			t.Errorf("a stream without watches=true got %s", payload)
 		}
 	}
 	if !fired() {
-		t.Error("the watch was deleted before any stream got it")
+		t.Error("the watch was deleted before it was sent to any stream")
 	}
 
 	asking := r.open(t, token, "?watches=true")
@@ -61,7 +61,7 @@ func TestWatchesAreSentOnRequest(t *testing.T) {
 	if _, err := asking.Write(rawFrame(final|opPong, nil)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, settles, "it is deleted", func() bool {
+	eventually(t, settles, "the watch is deleted", func() bool {
 		_, err := own.Watch(t.Context(), w.ID)
 		return client.Is(err, &api.NoWatch)
 	})

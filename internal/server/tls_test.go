@@ -20,7 +20,7 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// writeCertificate makes a certificate with this serial number, and its key.
+// writeCertificate writes a certificate with a serial number, and its key.
 func writeCertificate(t *testing.T, certFile, keyFile string, serial int64) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -40,7 +40,7 @@ func writeCertificate(t *testing.T, certFile, keyFile string, serial int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The key first: a reader that comes between sees a pair that does not fit.
+	// The key first: a reader between the writes sees a mismatched pair.
 	for name, block := range map[string]*pem.Block{
 		keyFile: {Type: "PRIVATE KEY", Bytes: private}, certFile: {Type: "CERTIFICATE", Bytes: cert},
 	} {
@@ -50,8 +50,8 @@ func writeCertificate(t *testing.T, certFile, keyFile string, serial int64) {
 	}
 }
 
-// TestTLS: HTTPS with HTTP/2 from TLS 1.2 on; a changed certificate is taken up, a
-// broken one is not, and connections go on.
+// TestTLS: HTTPS with HTTP/2 and at least TLS 1.2. A changed certificate is loaded, a
+// broken one is not, and open connections continue.
 func TestTLS(t *testing.T) {
 	cfg := settings(t)
 	dir := t.TempDir()
@@ -71,7 +71,7 @@ func TestTLS(t *testing.T) {
 	}
 	if conn, err := tls.Dial("tcp", strings.TrimPrefix(r.URL(), "https://"), &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11}); err == nil {
 		_ = conn.Close()
-		t.Error("TLS 1.1 is spoken")
+		t.Error("the server accepts TLS 1.1")
 	}
 
 	writeCertificate(t, cfg.TLSCertFile, cfg.TLSKeyFile, 2)
@@ -81,10 +81,10 @@ func TestTLS(t *testing.T) {
 	}
 	r.Reload() // as on SIGHUP
 	if got := serial(); got != 2 {
-		t.Errorf("after a broken file, the certificate has serial %d", got)
+		t.Errorf("after writing a broken file, the certificate has serial %d", got)
 	}
 	if !strings.Contains(r.log.String(), "keeping the old one") {
-		t.Errorf("the log does not say that the new certificate is broken:\n%s", r.log)
+		t.Errorf("the log does not report the broken certificate:\n%s", r.log)
 	}
 	writeCertificate(t, cfg.TLSCertFile, cfg.TLSKeyFile, 3)
 	r.Reload()
