@@ -1,7 +1,7 @@
-// Package apptest has what the tests of several packages begin with: a clock that
-// is moved by hand, and accounts, users, apps and tokens on a store.
+// Package apptest has the fixtures that tests of several packages share: a clock that
+// is advanced by hand, and accounts, users, apps and tokens in a store.
 //
-// It is separate so that packages do not each make their own. It must hold nothing
+// It is separate so that each package need not define its own. It must contain nothing
 // that only one package's tests need.
 package apptest
 
@@ -22,27 +22,27 @@ type Clock struct {
 	now time.Time // guarded by mu
 }
 
-// NewClock is a clock that shows start.
+// NewClock returns a clock that shows start.
 func NewClock(start time.Time) *Clock { return &Clock{now: start} }
 
-// Noon is a clock that shows noon of 22 November 2026.
+// Noon returns a clock that shows noon of 22 November 2026.
 func Noon() *Clock { return NewClock(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)) }
 
-// Now is what the clock shows.
+// Now returns the time of the clock.
 func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.now
 }
 
-// Advance moves the clock on.
+// Advance advances the clock.
 func (c *Clock) Advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = c.now.Add(d)
 }
 
-// Check ends the test if err is not nil.
+// Check fails the test if err is not nil.
 func Check(tb testing.TB, err error) {
 	tb.Helper()
 	if err != nil {
@@ -50,25 +50,25 @@ func Check(tb testing.TB, err error) {
 	}
 }
 
-// Everything is all native scopes, for every user.
+// Everything lists all native scopes, for every user.
 const Everything = "presence:read:admin presence:write:admin session:read:admin session:write:admin claim:read:admin " +
 	"claim:write:admin contact:read:admin contact:write:admin subscription:read:admin subscription:write:admin " +
 	"directory:read:admin directory:write:admin"
 
-// People makes accounts, users, apps and tokens. A failure ends the test.
+// People creates accounts, users, apps and tokens. An error fails the test.
 type People struct {
 	TB        testing.TB
 	Directory *directory.Directory
 	Authority *auth.Authority
 }
 
-// On is People on a store, with the scope names of dialects.
+// On returns People on a store, with the scope names of dialects.
 func On(tb testing.TB, st store.Store, clock func() time.Time, aliases ...auth.Alias) *People {
 	dir := directory.New(st, clock)
 	return &People{tb, dir, auth.New(st, dir, clock, aliases...)}
 }
 
-// Account makes an account with an owner of that address.
+// Account creates an account whose owner has that address.
 func (p *People) Account(ownerEmail string) (presence.AccountID, directory.User) {
 	p.TB.Helper()
 	account, err := p.Directory.CreateAccount(p.TB.Context(), "Example")
@@ -78,7 +78,7 @@ func (p *People) Account(ownerEmail string) (presence.AccountID, directory.User)
 	return account.ID, owner
 }
 
-// User makes an active user.
+// User creates an active user.
 func (p *People) User(account presence.AccountID, email string) directory.User {
 	p.TB.Helper()
 	u, err := p.Directory.Create(p.TB.Context(), account, directory.User{Email: email, DisplayName: email, Active: true})
@@ -86,7 +86,7 @@ func (p *People) User(account presence.AccountID, email string) directory.User {
 	return u
 }
 
-// Scopes are those of names.
+// Scopes parses the names of scopes.
 func (p *People) Scopes(names string) auth.Scopes {
 	p.TB.Helper()
 	scopes, err := p.Authority.ParseScopes(names)
@@ -94,7 +94,7 @@ func (p *People) Scopes(names string) auth.Scopes {
 	return scopes
 }
 
-// App makes an app, and gives its secret.
+// App creates an app and returns its secret.
 func (p *People) App(account presence.AccountID, scopes string) (auth.App, string) {
 	p.TB.Helper()
 	app, secret, err := p.Authority.CreateApp(p.TB.Context(), account, "App", p.Scopes(scopes))
@@ -102,8 +102,8 @@ func (p *People) App(account presence.AccountID, scopes string) (auth.App, strin
 	return app, secret
 }
 
-// Token makes a token of an app for a user, or for the account if user is "", that
-// lasts so long, or for ever if lasts is zero.
+// Token creates a token of an app for a user, or for the account if user is "". The
+// token expires after lasts, or never if lasts is zero.
 func (p *People) Token(account presence.AccountID, app presence.AppID, user presence.UserID, scopes string, lasts time.Duration) (auth.Token, string) {
 	p.TB.Helper()
 	asked := auth.Token{App: app, User: user, Name: "test", Scopes: p.Scopes(scopes)}

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestDefaults: they are valid, except for the data directory, which has
-// none, and every field has a name and help.
+// TestDefaults: the defaults are valid, except for the data directory, which has none.
+// Every field has a name and help.
 func TestDefaults(t *testing.T) {
 	c := Default()
 	problems := c.Check()
@@ -30,7 +30,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// TestZero: the zero of every field is usable.
+// TestZero: the zero value of every field is usable.
 func TestZero(t *testing.T) {
 	zero := Config{DataDir: t.TempDir()}
 	if problems := zero.Check(); len(problems) > 0 {
@@ -51,7 +51,7 @@ func TestUnits(t *testing.T) {
 			t.Errorf("%q is %v, %v; want %v", text, got, err, want)
 		}
 		if again, err := ParseDuration(formatDuration(got)); err != nil || again != got {
-			t.Errorf("%v is written %q, which reads %v, %v", got, formatDuration(got), again, err)
+			t.Errorf("%v is formatted as %q, which parses as %v, %v", got, formatDuration(got), again, err)
 		}
 	}
 	for _, text := range []string{"900000d", "106752d", "99999999999d", "99999999999999999999d", "65535d2000000h", "9999999999h", "1d9999999999h", "99999999999999999999.5h1s"} {
@@ -71,7 +71,7 @@ func TestUnits(t *testing.T) {
 		}
 		var again Size
 		if err := again.UnmarshalText([]byte(got.String())); err != nil || again != got {
-			t.Errorf("%d is written %q, which reads %d, %v", got, got, again, err)
+			t.Errorf("%d is formatted as %q, which parses as %d, %v", got, got, again, err)
 		}
 	}
 	for _, text := range []string{"", "-1", "1.5MiB", "9999999TiB", "64MB", "x"} {
@@ -82,8 +82,8 @@ func TestUnits(t *testing.T) {
 	}
 }
 
-// TestSecrets: a secret comes from its file, from the variable or from the flag,
-// and is never printed.
+// TestSecrets: a secret is read from its file, the variable or the flag, and is never
+// printed.
 func TestSecrets(t *testing.T) {
 	env := map[string]string{"PORCHLIGHT_TOKEN": "canary"}
 	getenv := func(name string) string { return env[name] }
@@ -94,7 +94,7 @@ func TestSecrets(t *testing.T) {
 	}
 	for name, text := range c.Map() {
 		if strings.Contains(text, "canary") {
-			t.Errorf("%s is shown", name)
+			t.Errorf("%s is printed", name)
 		}
 	}
 	c, err = LoadConnection(Connection{Token: "flag"}, func(name string) bool { return name == "token" }, func(name string) string {
@@ -104,17 +104,17 @@ func TestSecrets(t *testing.T) {
 		return getenv(name)
 	})
 	if err != nil || c.Token != "flag" {
-		t.Errorf("a flag beside a file of the environment: %+v, %v", c, err)
+		t.Errorf("a flag and a file variable: %+v, %v", c, err)
 	}
 	env = map[string]string{"PORCHLIGHT_CLIENT_ID": "app"}
 	_, err = LoadConnection(Connection{}, none, getenv)
 	if problems, ok := errors.AsType[Problems](err); !ok || len(problems) != 2 {
-		t.Errorf("half the credentials: %v", err)
+		t.Errorf("incomplete credentials: %v", err)
 	}
 }
 
-// FuzzFile: a file that cannot be parsed gives Problems that name a place, and
-// nothing else goes wrong.
+// FuzzFile: a file that cannot be parsed causes Problems with a position, and no other
+// failure.
 func FuzzFile(f *testing.F) {
 	for _, text := range []string{"", "a", "listen: :8080\n", "a: &x [*x]", "? b", "listen:\n  - 1", "---\n---\na: 1", "listen: |\n  text", "\"listen\": 'x'", "{a: {b: c}}", "<<: *a", "!!set {a}"} {
 		f.Add(text)
@@ -126,8 +126,8 @@ func FuzzFile(f *testing.F) {
 	})
 }
 
-// TestNetworks: a network, an address, IPv4 in IPv6; and every one that is wrong
-// is named.
+// TestNetworks: the list accepts a network, an address, and IPv4 in IPv6; each invalid
+// item is named.
 func TestNetworks(t *testing.T) {
 	c := Config{DataDir: t.TempDir(), TrustedProxies: "10.0.0.5, fd00::/8,::ffff:10.1.0.0/112,2001:db8::1,"}
 	if problems := c.Check(); len(problems) > 0 {
@@ -142,7 +142,7 @@ func TestNetworks(t *testing.T) {
 	}
 }
 
-// TestLists: in the file a list may be a sequence; other settings may not.
+// TestLists: a list in the file may be a sequence; other settings may not.
 func TestLists(t *testing.T) {
 	for text, want := range map[string]string{
 		"trusted-proxies: [10.0.0.1, 10.0.0.2]":       "10.0.0.1,10.0.0.2",
@@ -158,8 +158,8 @@ func TestLists(t *testing.T) {
 	}
 }
 
-// TestHostsAndOrigins: what the server is called, and what cannot be a name or an
-// origin.
+// TestHostsAndOrigins: the server's names and origins are normalised, and invalid ones
+// are reported.
 func TestHostsAndOrigins(t *testing.T) {
 	c := Config{
 		DataDir: t.TempDir(), Listen: "[::FFFF:192.0.2.1]:80", PublicURL: "https://Presence.example:443/base",
@@ -176,7 +176,7 @@ func TestHostsAndOrigins(t *testing.T) {
 	}
 	for listen, want := range map[string]bool{":80": true, "0.0.0.0:80": true, "[::]:80": true, "127.0.0.1:80": false, "a.example:80": false} {
 		if got := (&Config{Listen: listen}).Everywhere(); got != want {
-			t.Errorf("%s is everywhere: %v", listen, got)
+			t.Errorf("Everywhere with %s is %v", listen, got)
 		}
 	}
 	c.AllowedHosts = "https://a.example,a.example:80,*.example,a/b,[::1]"
@@ -200,8 +200,7 @@ func TestMeetingTimeout(t *testing.T) {
 	}
 }
 
-// TestQuotas: what is named is set, the rest has its default, and what means
-// nothing is refused.
+// TestQuotas: omitted quotas have their defaults, and meaningless ones are refused.
 func TestQuotas(t *testing.T) {
 	c := Config{DataDir: t.TempDir()}.Filled()
 	if want := "user=100,app=90%,account=90%,address=50%"; c.StreamLimits.String() != want {
@@ -239,7 +238,7 @@ func TestQuotas(t *testing.T) {
 		wrong := c
 		set(&wrong, Quotas{Address: Quota{5, true}})
 		if problems := wrong.Check(); len(problems) != 1 || problems[0].Setting != setting {
-			t.Errorf("a share of addresses in %s: %v", setting, problems)
+			t.Errorf("a percentage for addresses in %s: %v", setting, problems)
 		}
 	}
 }
@@ -254,7 +253,7 @@ func TestProblemNamesTheSettingOnce(t *testing.T) {
 		{"PORCHLIGHT_LISTEN", "/x cannot be read", "PORCHLIGHT_LISTEN: /x cannot be read"},
 	} {
 		if got := (Problem{"listen", c.where, c.text}).String(); got != c.want {
-			t.Errorf("%q, %q is shown as %q, want %q", c.where, c.text, got, c.want)
+			t.Errorf("%q, %q is formatted as %q, want %q", c.where, c.text, got, c.want)
 		}
 	}
 }

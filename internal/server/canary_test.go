@@ -176,7 +176,7 @@ func (r *running) sendSecretFrames(t *testing.T, secret string) {
 		`{"type":"sign_in","client_type":"` + secret + `"}`, `{"type":"claim","claim":"` + secret + `","status":"` + secret + `"}`, secret,
 	}
 	for i, frame := range frames {
-		if err := s.say(frame); err != nil {
+		if err := s.sendText(frame); err != nil {
 			t.Fatal(err)
 		}
 		_, payload, err := s.next()

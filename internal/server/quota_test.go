@@ -59,7 +59,7 @@ func TestOneUserCannotTakeAllConnections(t *testing.T) {
 	other := r.token(t, ids[1], "presence:read")
 	opened := 0
 	for range most {
-		_, resp := r.ask(t, upgrade(greedy.Secret, ""))
+		_, resp := r.sendRaw(t, upgrade(greedy.Secret, ""))
 		if resp.StatusCode == http.StatusSwitchingProtocols {
 			opened++
 		}
@@ -153,7 +153,7 @@ func (w *limitEnv) stream(t *testing.T, token, accept string) (int, http.Header,
 	if accept != "" {
 		request = "GET " + accept + " HTTP/1.1\r\nHost: porchlight.example\r\nX-Forwarded-For: 192.0.2.1\r\nAuthorization: Bearer " + token + "\r\n\r\n"
 	}
-	s, resp := w.ask(t, request)
+	s, resp := w.sendRaw(t, request)
 	if resp.StatusCode < 300 {
 		return resp.StatusCode, resp.Header, ""
 	}
@@ -217,7 +217,7 @@ func write(t *testing.T, w *limitEnv) (int, http.Header, string) {
 func claimInStream(t *testing.T, w *limitEnv) (int, http.Header, string) {
 	s := w.open(t, w.own.Secret, "")
 	defer s.Close()
-	if err := s.say(`{"type":"claim","claim":"call","source":"call","status":"on_call"}`); err != nil {
+	if err := s.sendText(`{"type":"claim","claim":"call","source":"call","status":"on_call"}`); err != nil {
 		t.Fatal(err)
 	}
 	for {
@@ -377,7 +377,7 @@ func TestClientsBehindProxy(t *testing.T) {
 		{"::ffff:192.0.2.1", 429},
 		{"192.0.2.1, 192.0.2.3", 101}, // the proxy vouches only for the last address
 	} {
-		_, resp := r.ask(t, upgrade(token, "", "X-Forwarded-For: "+c.address))
+		_, resp := r.sendRaw(t, upgrade(token, "", "X-Forwarded-For: "+c.address))
 		if resp.StatusCode != c.status {
 			t.Errorf("stream %d of %s: status %d, want %d", i, c.address, resp.StatusCode, c.status)
 		}
@@ -403,7 +403,7 @@ func TestRefusedConnections(t *testing.T) {
 	}
 	for range 3 { // refused connections are released
 		for _, modern := range []bool{false, true} {
-			transport := &http.Transport{TLSClientConfig: anyServer(), ForceAttemptHTTP2: modern}
+			transport := &http.Transport{TLSClientConfig: trustAnyServer(), ForceAttemptHTTP2: modern}
 			r.http.Transport = transport
 			resp, body := r.roundTrip(t, "GET", "/v1/me", "", "Authorization", "Bearer "+made.AccessToken)
 			if resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") == "" || !strings.Contains(body, "connections-per-address") || resp.ProtoMajor != map[bool]int{false: 1, true: 2}[modern] {

@@ -36,24 +36,24 @@ const (
 	masked     = 0x80
 )
 
-// A rawSocket is a WebSocket of which a test writes every byte.
+// A rawSocket is a WebSocket whose bytes the test writes itself.
 type rawSocket struct {
 	net.Conn
 	in    *bufio.Reader
-	pongs int // that end has read
+	pongs int // read by waitForClose
 }
 
-// upgrade is the handshake, with more headers.
+// upgrade returns a handshake with additional headers.
 func upgrade(token, query string, headers ...string) string {
 	return "GET /v1/stream" + query + " HTTP/1.1\r\nHost: porchlight.example\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer " + token + "\r\n" +
 		strings.Join(append(headers, ""), "\r\n") + "\r\n"
 }
 
-// ask sends a request as it is, and reads the head of the answer.
-func (r *running) ask(t *testing.T, request string) (*rawSocket, *http.Response) {
+// sendRaw sends a request unchanged, and reads the head of the response.
+func (r *running) sendRaw(t *testing.T, request string) (*rawSocket, *http.Response) {
 	t.Helper()
-	return askOver(t, r.dial(t), request)
+	return sendRawOver(t, r.dial(t), request)
 }
 
 // dial connects to a server, over TLS if it serves that.
@@ -62,7 +62,7 @@ func (r *running) dial(t *testing.T) net.Conn {
 	var conn net.Conn
 	var err error
 	if address, secure := strings.CutPrefix(r.URL(), "https://"); secure {
-		conn, err = tls.Dial("tcp", address, anyServer())
+		conn, err = tls.Dial("tcp", address, trustAnyServer())
 	} else {
 		conn, err = net.Dial("tcp", strings.TrimPrefix(r.URL(), "http://"))
 	}
@@ -72,7 +72,7 @@ func (r *running) dial(t *testing.T) net.Conn {
 	return conn
 }
 
-func askOver(t *testing.T, conn net.Conn, request string) (*rawSocket, *http.Response) {
+func sendRawOver(t *testing.T, conn net.Conn, request string) (*rawSocket, *http.Response) {
 	t.Helper()
 	t.Cleanup(func() { _ = conn.Close() })
 	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
@@ -89,17 +89,18 @@ func askOver(t *testing.T, conn net.Conn, request string) (*rawSocket, *http.Res
 	return s, resp
 }
 
-// open makes a rawSocket of a token, beyond the handshake.
+// open opens a rawSocket with a token, and completes the handshake.
 func (r *running) open(t *testing.T, token, query string) *rawSocket {
 	t.Helper()
-	s, resp := r.ask(t, upgrade(token, query))
+	s, resp := r.sendRaw(t, upgrade(token, query))
 	if resp.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("the handshake is answered with %d", resp.StatusCode)
+		t.Fatalf("the handshake failed with status %d", resp.StatusCode)
 	}
 	return s
 }
 
-// frame is a masked frame as a client sends it. First has the bits before the length.
+// rawFrame returns a masked frame as a client sends it. first has the bits before the
+// length.
 func rawFrame(first byte, payload []byte) []byte {
 	b := []byte{first}
 	switch n := len(payload); {
@@ -110,10 +111,10 @@ func rawFrame(first byte, payload []byte) []byte {
 	default:
 		b = binary.BigEndian.AppendUint64(append(b, masked|127), uint64(n))
 	}
-	return append(append(b, 0, 0, 0, 0), payload...) // the mask changes nothing
+	return append(append(b, 0, 0, 0, 0), payload...) // a zero mask
 }
 
-func (s *rawSocket) say(text string) error {
+func (s *rawSocket) sendText(text string) error {
 	_, err := s.Write(rawFrame(final|opText, []byte(text)))
 	return err
 }
@@ -137,7 +138,7 @@ func (s *rawSocket) next() (first byte, payload []byte, err error) {
 	return head[0], payload, err
 }
 
-// read reads frames until one of that type comes.
+// read reads frames until one of that type arrives.
 func (s *rawSocket) read(t *testing.T, kind string) api.ServerFrame {
 	t.Helper()
 	for {
@@ -162,16 +163,16 @@ func frameOf(t *testing.T, payload []byte) (f api.ServerFrame) {
 	return f
 }
 
-// end reads until the connection ends, and gives the code of the close frame, 0
-// for none. It is an error when the connection stays open.
-func (s *rawSocket) end() (code int, err error) {
+// waitForClose reads until the connection ends, and returns the code of the close
+// frame, or 0 without one. It is an error if the connection stays open.
+func (s *rawSocket) waitForClose() (code int, err error) {
 	for {
 		first, payload, err := s.next()
-		if timeout, ok := err.(net.Error); ok && timeout.Timeout() { //nolint:errorlint // it is not wrapped
+		if timeout, ok := err.(net.Error); ok && timeout.Timeout() { //nolint:errorlint // net returns it unwrapped
 			return code, err
 		}
 		if err != nil {
-			return code, nil //nolint:nilerr // it is the end that was waited for
+			return code, nil //nolint:nilerr // the end was expected
 		}
 		if first == final|opPong {
 			s.pongs++
@@ -182,8 +183,8 @@ func (s *rawSocket) end() (code int, err error) {
 	}
 }
 
-// overBoth runs a test on a server without TLS, and on one with it.
-func overBoth(t *testing.T, test func(t *testing.T, r *running)) {
+// runPlainAndTLS runs a test on a server without TLS and on one with TLS.
+func runPlainAndTLS(t *testing.T, test func(t *testing.T, r *running)) {
 	t.Helper()
 	t.Run("plain", func(t *testing.T) { test(t, start(t, settings(t), server.Options{})) })
 	t.Run("TLS", func(t *testing.T) {
@@ -192,19 +193,18 @@ func overBoth(t *testing.T, test func(t *testing.T, r *running)) {
 		secure.TLSCertFile, secure.TLSKeyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 		writeCertificate(t, secure.TLSCertFile, secure.TLSKeyFile, 1)
 		r := start(t, secure, server.Options{})
-		transport := &http.Transport{TLSClientConfig: anyServer()}
+		transport := &http.Transport{TLSClientConfig: trustAnyServer()}
 		t.Cleanup(transport.CloseIdleConnections)
 		r.http.Transport = transport
 		test(t, r)
 	})
 }
 
-// TestFramesThatBreakTheProtocol: each is answered with the code that the contract
-// names, after what was asked before it is answered. The connection ends, and the
-// server goes on.
-func TestFramesThatBreakTheProtocol(t *testing.T) { overBoth(t, breakTheProtocol) }
+// TestInvalidFrames: the server answers earlier frames, and then closes the connection
+// with the documented code. The server keeps running.
+func TestInvalidFrames(t *testing.T) { runPlainAndTLS(t, testInvalidFrames) }
 
-func breakTheProtocol(t *testing.T, r *running) {
+func testInvalidFrames(t *testing.T, r *running) {
 	t.Helper()
 	token := r.made.AccessToken
 	ping := rawFrame(final|opPing, []byte("before"))
@@ -216,26 +216,26 @@ func breakTheProtocol(t *testing.T, r *running) {
 		bytes []byte
 		code  int
 	}{
-		"more than 64 KiB":            {rawFrame(final|opText, make([]byte, 64<<10+1)), 1009},
-		"a megabyte":                  {rawFrame(final|opText, make([]byte, 1<<20)), 1009},
-		"2^62 bytes":                  {length(1 << 62), 1009},
-		"2^63 bytes":                  {length(1 << 63), 1009},
-		"2^64-1 bytes":                {length(1<<64 - 1), 1009},
-		"fragments of more in all":    {slices.Concat(rawFrame(opText, make([]byte, 60<<10)), rawFrame(final|opContinue, make([]byte, 60<<10))), 1009},
-		"not UTF-8":                   {rawFrame(final|opText, []byte("{\"type\":\"\xff\"}")), 1007},
-		"not UTF-8 across fragments":  {slices.Concat(rawFrame(opText, []byte("\xe2\x82")), rawFrame(final|opContinue, []byte("x"))), 1007},
-		"without a mask":              {unmasked, 1002},
-		"reserved bit 1":              {rawFrame(final|opText|0x40, []byte("{}")), 1002},
-		"reserved bit 2":              {rawFrame(final|opText|0x20, []byte("{}")), 1002},
-		"reserved bit 3":              {rawFrame(final|opText|0x10, []byte("{}")), 1002},
-		"unknown opcode of data":      {rawFrame(final|0x3, nil), 1002},
-		"unknown opcode of control":   {rawFrame(final|0xb, nil), 1002},
-		"a ping in fragments":         {rawFrame(opPing, nil), 1002},
-		"a ping of 126 bytes":         {rawFrame(final|opPing, make([]byte, 126)), 1002},
-		"a continuation of nothing":   {rawFrame(final|opContinue, []byte("{}")), 1002},
-		"a message within a message":  {slices.Concat(rawFrame(opText, []byte("{")), rawFrame(final|opText, []byte("{}"))), 1002},
-		"a close with half a code":    {rawFrame(final|opClose, []byte{3}), 1002},
-		"a close that is as it ought": {rawFrame(final|opClose, []byte{3, 0xe8}), 1000},
+		"more than 64 KiB":                {rawFrame(final|opText, make([]byte, 64<<10+1)), 1009},
+		"a megabyte":                      {rawFrame(final|opText, make([]byte, 1<<20)), 1009},
+		"2^62 bytes":                      {length(1 << 62), 1009},
+		"2^63 bytes":                      {length(1 << 63), 1009},
+		"2^64-1 bytes":                    {length(1<<64 - 1), 1009},
+		"fragments above 64 KiB in total": {slices.Concat(rawFrame(opText, make([]byte, 60<<10)), rawFrame(final|opContinue, make([]byte, 60<<10))), 1009},
+		"not UTF-8":                       {rawFrame(final|opText, []byte("{\"type\":\"\xff\"}")), 1007},
+		"not UTF-8 across fragments":      {slices.Concat(rawFrame(opText, []byte("\xe2\x82")), rawFrame(final|opContinue, []byte("x"))), 1007},
+		"without a mask":                  {unmasked, 1002},
+		"reserved bit 1":                  {rawFrame(final|opText|0x40, []byte("{}")), 1002},
+		"reserved bit 2":                  {rawFrame(final|opText|0x20, []byte("{}")), 1002},
+		"reserved bit 3":                  {rawFrame(final|opText|0x10, []byte("{}")), 1002},
+		"unknown data opcode":             {rawFrame(final|0x3, nil), 1002},
+		"unknown control opcode":          {rawFrame(final|0xb, nil), 1002},
+		"a ping in fragments":             {rawFrame(opPing, nil), 1002},
+		"a ping of 126 bytes":             {rawFrame(final|opPing, make([]byte, 126)), 1002},
+		"a continuation without a start":  {rawFrame(final|opContinue, []byte("{}")), 1002},
+		"a message within a message":      {slices.Concat(rawFrame(opText, []byte("{")), rawFrame(final|opText, []byte("{}"))), 1002},
+		"a close with half a code":        {rawFrame(final|opClose, []byte{3}), 1002},
+		"a valid close":                   {rawFrame(final|opClose, []byte{3, 0xe8}), 1000},
 	} {
 		s := r.open(t, token, "")
 		s.read(t, api.FrameHello)
@@ -243,20 +243,20 @@ func breakTheProtocol(t *testing.T, r *running) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if code, err := s.end(); err != nil || code != c.code || s.pongs != 1 {
+		if code, err := s.waitForClose(); err != nil || code != c.code || s.pongs != 1 {
 			t.Errorf("%s: closed with %d, %v, after %d pongs; want %d after 1", name, code, err, s.pongs, c.code)
 		}
 	}
 	if _, err := r.client.Me(t.Context()); err != nil {
-		t.Errorf("the server afterwards: %v", err)
+		t.Errorf("a request after the invalid frames: %v", err)
 	}
 }
 
-// TestFloods: who sends more than anybody needs to is cut off, in whatever form it
-// comes, and the others do not notice.
-func TestFloods(t *testing.T) { overBoth(t, flood) }
+// TestFloods: a client that sends far too much, in any form, is disconnected, and other
+// clients are not affected.
+func TestFloods(t *testing.T) { runPlainAndTLS(t, testFloods) }
 
-func flood(t *testing.T, r *running) {
+func testFloods(t *testing.T, r *running) {
 	t.Helper()
 	other := r.open(t, r.made.AccessToken, "")
 	other.read(t, api.FrameHello)
@@ -285,7 +285,7 @@ func flood(t *testing.T, r *running) {
 					}
 				}
 			})
-			code, err := s.end()
+			code, err := s.waitForClose()
 			if err != nil {
 				t.Errorf("still open: %v", err)
 			}
@@ -296,7 +296,7 @@ func flood(t *testing.T, r *running) {
 			sending.Wait()
 		})
 	}
-	if err := other.say(`{"type":"ping","id":"1"}`); err != nil {
+	if err := other.sendText(`{"type":"ping","id":"1"}`); err != nil {
 		t.Fatal(err)
 	}
 	if f := other.read(t, api.FramePong); f.ID != "1" {
@@ -304,8 +304,9 @@ func flood(t *testing.T, r *running) {
 	}
 }
 
-// TestHandshakesThatAreRefused: with a problem document, before any stream begins.
-func TestHandshakesThatAreRefused(t *testing.T) {
+// TestRefusedHandshakes: an invalid handshake gets a problem document, and no stream
+// begins.
+func TestRefusedHandshakes(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	token := r.made.AccessToken
 	whole := upgrade(token, "")
@@ -325,21 +326,21 @@ func TestHandshakesThatAreRefused(t *testing.T) {
 		"no token":               {strings.Replace(whole, "Authorization: Bearer "+token+"\r\n", "", 1), 401},
 		"another token":          {upgrade("guess", ""), 401},
 		"a page of another host": {upgrade(token, "", "Origin: https://evil.example"), 403},
-		"a page of nobody":       {upgrade(token, "", "Origin: null"), 403},
+		"an opaque origin":       {upgrade(token, "", "Origin: null"), 403},
 		"another port":           {upgrade(token, "", "Origin: http://porchlight.example:81"), 403},
 	} {
-		_, resp := r.ask(t, c.request)
+		_, resp := r.sendRaw(t, c.request)
 		body, err := io.ReadAll(resp.Body)
 		if err != nil || resp.StatusCode != c.status || resp.Header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%s: %d %s, %v; want the problem %d", name, resp.StatusCode, body, err, c.status)
 		}
 	}
-	if _, resp := r.ask(t, upgrade(token, "", "Origin: http://porchlight.example")); resp.StatusCode != http.StatusSwitchingProtocols {
-		t.Errorf("a page of the server's own: %d", resp.StatusCode)
+	if _, resp := r.sendRaw(t, upgrade(token, "", "Origin: http://porchlight.example")); resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Errorf("a page of the server's own origin: %d", resp.StatusCode)
 	}
-	head, resp := r.ask(t, strings.Replace(whole, "GET", "HEAD", 1))
+	head, resp := r.sendRaw(t, strings.Replace(whole, "GET", "HEAD", 1))
 	if resp.StatusCode == http.StatusSwitchingProtocols {
-		t.Errorf("HEAD became a WebSocket: %d", resp.StatusCode)
+		t.Errorf("HEAD opened a WebSocket: %d", resp.StatusCode)
 	}
 	_ = head.Close()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodHead, r.URL()+"/v1/stream?users=me", http.NoBody)
@@ -352,11 +353,11 @@ func TestHandshakesThatAreRefused(t *testing.T) {
 	}
 	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" {
-		t.Errorf("HEAD of events: %d %s", resp.StatusCode, resp.Header.Get("Content-Type"))
+		t.Errorf("HEAD of an event stream: %d %s", resp.StatusCode, resp.Header.Get("Content-Type"))
 	}
 }
 
-// TestTickets: one opens one stream, once.
+// TestTickets: a ticket opens one stream, once.
 func TestTickets(t *testing.T) {
 	cfg := settings(t)
 	cfg.AllowedHosts = "porchlight.example"
@@ -365,24 +366,24 @@ func TestTickets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bare := func(ticket string) string {
+	withTicket := func(ticket string) string {
 		return strings.Replace(upgrade("", "?ticket="+url.QueryEscape(ticket)), "Authorization: Bearer \r\n", "", 1)
 	}
-	if _, resp := r.ask(t, bare(ticket.Ticket)); resp.StatusCode != http.StatusSwitchingProtocols {
-		t.Errorf("a ticket: %d", resp.StatusCode)
+	if _, resp := r.sendRaw(t, withTicket(ticket.Ticket)); resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Errorf("with a ticket: %d", resp.StatusCode)
 	}
 	for _, wrong := range []string{ticket.Ticket, "guess", strings.ToUpper(ticket.Ticket), ticket.Ticket + "x", "\x00"} {
-		if _, resp := r.ask(t, bare(wrong)); resp.StatusCode != http.StatusUnauthorized {
-			t.Errorf("the ticket %q: %d", wrong, resp.StatusCode)
+		if _, resp := r.sendRaw(t, withTicket(wrong)); resp.StatusCode != http.StatusUnauthorized {
+			t.Errorf("with the ticket %q: %d", wrong, resp.StatusCode)
 		}
 	}
 	if left := time.Until(ticket.Expires.Time); left > 30*time.Second || left < 20*time.Second {
-		t.Errorf("it can be used for %v", left)
+		t.Errorf("the ticket is valid for %v", left)
 	}
 }
 
-// TestMutatedCursors: whatever a client gives for a cursor, it gets an answer: what
-// changed, or reset and everything. Never silence, and never a gap.
+// TestMutatedCursors: a client gets an answer for any cursor: either the changes since,
+// or a reset and a full snapshot, and never silence or a gap.
 func TestMutatedCursors(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	ids := r.users(t, 3)
@@ -391,7 +392,7 @@ func TestMutatedCursors(t *testing.T) {
 	given := s.read(t, api.FrameSnapshot).Cursor
 	cursors := []string{"x", ".", "..", "...", given + ".", given + "..", given + ".zzzzzzzzzzzzzzzzz", strings.Repeat("9", 4000), "-1", "\u2028", "null"}
 	for range 489 {
-		cursors = append(cursors, mutated(given))
+		cursors = append(cursors, mutate(given))
 	}
 	resets := 0
 	for i, cursor := range cursors {
@@ -404,7 +405,7 @@ func TestMutatedCursors(t *testing.T) {
 			s = r.open(t, r.made.AccessToken, "?users="+users)
 			s.read(t, api.FrameSnapshot)
 		}
-		if err := s.say(string(ask)); err != nil {
+		if err := s.sendText(string(ask)); err != nil {
 			t.Fatalf("after %q: %v", cursor, err)
 		}
 		var reset bool
@@ -433,11 +434,11 @@ func TestMutatedCursors(t *testing.T) {
 			resets++
 		}
 	}
-	t.Logf("%d of %d were answered with reset", resets, len(cursors))
+	t.Logf("%d of %d got a reset", resets, len(cursors))
 }
 
-// mutated changes some bytes of a text.
-func mutated(text string) string {
+// mutate changes some bytes of a text.
+func mutate(text string) string {
 	b := []byte(text)
 	const digits = "0123456789abcdefghijklmnopqrstuvwxyzABCXYZ-_.~ "
 	for range 1 + rand.IntN(3) {
@@ -457,8 +458,8 @@ func mutated(text string) string {
 	return string(b)
 }
 
-// TestNotesCannotForgeEvents: what a user writes stays within one data line, which
-// is what a watcher over SSE holds the server to.
+// TestNotesCannotForgeEvents: a note stays within one data line of an event, as a
+// watcher over SSE checks.
 func TestNotesCannotForgeEvents(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	ids := r.users(t, 1)
@@ -475,7 +476,7 @@ func TestNotesCannotForgeEvents(t *testing.T) {
 		if _, err := r.client.SetNote(ctx, ids[0], api.SetNote{Text: note}); err != nil {
 			t.Fatalf("the note %q: %v", note, err)
 		}
-		eventually(t, settles, "the note arrives as it is: "+note, func() bool {
+		eventually(t, convergenceTime, "the note arrives unchanged: "+note, func() bool {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return w.has[ids[0]].Note == note
@@ -483,20 +484,20 @@ func TestNotesCannotForgeEvents(t *testing.T) {
 	}
 	stop()
 	open.Wait()
-	for _, what := range w.wrong {
+	for _, what := range w.violations {
 		t.Error(what)
 	}
 }
 
-// TestReaderThatNeverReads: it is closed after ten seconds, and neither those who read
-// nor those who write notice.
-func TestReaderThatNeverReads(t *testing.T) {
+// TestSlowConsumerIsDisconnected: a connection that never reads is closed after ten
+// seconds, and neither other readers nor writers are delayed.
+func TestSlowConsumerIsDisconnected(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	ids := r.users(t, api.MaxStreamUsers)
 	users := strings.Join(ids, ",")
 	stuck := r.open(t, r.made.AccessToken, "?users="+users)
 	if tcp, ok := stuck.Conn.(*net.TCPConn); !ok || tcp.SetReadBuffer(4<<10) != nil {
-		t.Fatal("the system keeps as much as it likes")
+		t.Fatal("cannot limit the receive buffer of the connection")
 	}
 	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
 	defer stop()
@@ -507,15 +508,15 @@ func TestReaderThatNeverReads(t *testing.T) {
 		open.Go(func() { _, _ = all[i].connect(ctx, route(i%2), neverCut) })
 	}
 	for _, w := range all {
-		eventually(t, 10*time.Second, "all streams are open", func() bool { return w.position() != "" })
+		eventually(t, 10*time.Second, "all streams are open", func() bool { return w.lastCursor() != "" })
 	}
-	// The answers fill what the system keeps for the one that does not read.
+	// The responses fill the kernel's buffers of the slow consumer.
 	follow, err := json.Marshal(api.ClientFrame{Type: api.FrameFollow, Users: ids})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 380 { // just below 1 MiB
-		if err := stuck.say(string(follow)); err != nil {
+		if err := stuck.sendText(string(follow)); err != nil {
 			break
 		}
 	}
@@ -537,17 +538,17 @@ func TestReaderThatNeverReads(t *testing.T) {
 			slowest = max(slowest, time.Since(from))
 		}
 		if time.Since(began) > 14*time.Second {
-			t.Fatal("after 14 seconds the one that does not read is still open")
+			t.Fatal("after 14 seconds the slow consumer is still connected")
 		}
 	}
 	t.Logf("closed after %v; the slowest write took %v", time.Since(began), slowest)
 	if took := time.Since(began); took < 8*time.Second {
-		t.Errorf("it was closed after %v: that is not for being slow", took)
+		t.Errorf("closed after %v, too early for a slow consumer", took)
 	}
 	if slowest > 2*time.Second {
 		t.Errorf("a write took %v", slowest)
 	}
-	r.settle(t, all)
+	r.waitForConvergence(t, all)
 	stop()
 	open.Wait()
 }

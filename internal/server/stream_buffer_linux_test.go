@@ -15,8 +15,8 @@ import (
 	"porchlight.dev/porchlight/api"
 )
 
-// sendBuffer is the SO_SNDBUF of the server's end of a client's connection: both are
-// in this process.
+// sendBuffer returns SO_SNDBUF of the server's end of a client's connection. Both ends
+// are in this process.
 func sendBuffer(t *testing.T, client net.Conn) int {
 	t.Helper()
 	local, ok := client.LocalAddr().(*net.TCPAddr)
@@ -31,7 +31,7 @@ func sendBuffer(t *testing.T, client net.Conn) int {
 		fd, _ := strconv.Atoi(file.Name())
 		peer, err := unix.Getpeername(fd)
 		if err != nil {
-			continue // no connection
+			continue // not connected
 		}
 		if port, ok := portOf(peer); !ok || port != local.Port {
 			continue
@@ -42,7 +42,7 @@ func sendBuffer(t *testing.T, client net.Conn) int {
 		}
 		return size
 	}
-	t.Fatalf("nothing is connected to %v", local)
+	t.Fatalf("no socket is connected to %v", local)
 	return 0
 }
 
@@ -57,9 +57,9 @@ func portOf(a unix.Sockaddr) (int, bool) {
 	}
 }
 
-// TestSendBuffersAreSmall: what the kernel queues for a reader that takes
-// nothing is bounded on every transport, and does not grow by itself to megabytes.
-// Linux doubles what is set, for its own needs, and counts both.
+// TestSendBuffersAreSmall: the kernel's send buffer for a slow consumer is bounded on
+// every transport, and does not grow to megabytes. Linux doubles the configured size
+// for its own needs, and reports the doubled size.
 func TestSendBuffersAreSmall(t *testing.T) {
 	const most = 512 << 10
 	check := func(t *testing.T, conn net.Conn) {
@@ -68,14 +68,14 @@ func TestSendBuffersAreSmall(t *testing.T) {
 			t.Errorf("the send buffer has %d bytes", size)
 		}
 	}
-	overBoth(t, func(t *testing.T, r *running) {
+	runPlainAndTLS(t, func(t *testing.T, r *running) {
 		t.Run("WebSocket", func(t *testing.T) {
 			s := r.open(t, r.made.AccessToken, "")
 			s.read(t, api.FrameHello)
 			check(t, s.Conn)
 		})
 		t.Run("SSE", func(t *testing.T) {
-			s, _ := r.ask(t, "GET /v1/stream HTTP/1.1\r\nHost: porchlight.example\r\nAuthorization: Bearer "+r.made.AccessToken+"\r\n\r\n")
+			s, _ := r.sendRaw(t, "GET /v1/stream HTTP/1.1\r\nHost: porchlight.example\r\nAuthorization: Bearer "+r.made.AccessToken+"\r\n\r\n")
 			if _, err := s.in.ReadString('\n'); err != nil { // the stream has begun
 				t.Fatal(err)
 			}
@@ -86,7 +86,7 @@ func TestSendBuffersAreSmall(t *testing.T) {
 		}
 		t.Run("SSE over HTTP/2", func(t *testing.T) {
 			var conn net.Conn
-			modern := &http.Transport{TLSClientConfig: anyServer(), ForceAttemptHTTP2: true}
+			modern := &http.Transport{TLSClientConfig: trustAnyServer(), ForceAttemptHTTP2: true}
 			modern.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 				var err error
 				conn, err = new(net.Dialer).DialContext(ctx, network, address)

@@ -22,8 +22,8 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// A reader follows users and contacts exactly as docs/streaming.md says, and knows
-// nothing else of the server. It is cut wherever its test wants.
+// A reader follows users and contacts exactly as docs/streaming.md describes, and knows
+// nothing else of the server. The test cuts its connections at arbitrary points.
 type reader struct {
 	url, token string
 	http       *http.Client
@@ -37,38 +37,38 @@ type reader struct {
 
 const theContacts = "contacts"
 
-// take applies a frame that answers a follow of names, or that is about a change.
-func (d *reader) take(f *api.ServerFrame, names []string) {
+// applyFrame applies a frame: the answer to a follow of names, or a change.
+func (d *reader) applyFrame(f *api.ServerFrame, names []string) {
 	switch f.Type {
 	case api.FrameReset:
-		d.forget(names)
+		d.drop(names)
 	case api.FrameSnapshot:
-		if f.ID != "" && !f.Partial { // it replaces what is known of them
-			d.forget(names)
+		if f.ID != "" && !f.Partial { // it replaces their presences
+			d.drop(names)
 		}
 		for _, p := range f.Presences {
-			d.learn(p)
+			d.applyPresence(p)
 		}
 		for _, id := range append(f.Gone, f.Unknown...) {
 			delete(d.known, id)
 		}
 	case api.FramePresence:
-		d.learn(api.Presence{User: f.User, Status: f.Status, Note: f.Note, Since: f.Since, Until: f.Until, Revision: f.Revision})
+		d.applyPresence(api.Presence{User: f.User, Status: f.Status, Note: f.Note, Since: f.Since, Until: f.Until, Revision: f.Revision})
 	case api.FrameGone:
 		delete(d.known, f.User)
 	}
 }
 
-func (d *reader) learn(p api.Presence) {
+func (d *reader) applyPresence(p api.Presence) {
 	if p.Revision >= d.known[p.User].Revision {
 		p.AskedAs, p.Cursor = "", ""
 		d.known[p.User] = p
 	}
 }
 
-// forget drops what is known of users that were named, or of the contacts, which are
-// all others.
-func (d *reader) forget(names []string) {
+// drop removes the presences of names, or of the contacts, which are all users who are
+// not followed by name.
+func (d *reader) drop(names []string) {
 	for _, name := range names {
 		if name != theContacts {
 			delete(d.known, name)
@@ -78,28 +78,28 @@ func (d *reader) forget(names []string) {
 	}
 }
 
-// all is whom it follows.
-func (d *reader) all() []string { return append(slices.Clone(d.users), theContacts) }
+// followed returns all users that the reader follows, and theContacts.
+func (d *reader) followed() []string { return append(slices.Clone(d.users), theContacts) }
 
-func (d *reader) cover(names []string) {
+func (d *reader) setCovered(names []string) {
 	d.covered = make(map[string]bool)
 	for _, name := range names {
 		d.covered[name] = true
 	}
 }
 
-// query asks for all at once: with the cursor only if it covers all.
+// query follows all in one request. It has the cursor only if the cursor covers all.
 func (d *reader) query() url.Values {
 	q := url.Values{"users": {strings.Join(d.users, ",")}, "contacts": {"true"}}
-	if d.cursor != "" && len(d.covered) == len(d.all()) {
+	if d.cursor != "" && len(d.covered) == len(d.followed()) {
 		q.Set("cursor", d.cursor)
 	}
 	return q
 }
 
-// follows are the frames that a connection begins with: users with the cursor that
+// followFrames returns the first frames of a connection: users with the cursor that
 // covers them, and others without one, in several frames.
-func (d *reader) follows() (frames []api.ClientFrame, names map[string][]string) {
+func (d *reader) followFrames() (frames []api.ClientFrame, names map[string][]string) {
 	names = make(map[string][]string)
 	add := func(f api.ClientFrame, of ...string) {
 		f.Type, f.ID = api.FrameFollow, fmt.Sprint(len(frames))
@@ -119,14 +119,14 @@ func (d *reader) follows() (frames []api.ClientFrame, names map[string][]string)
 	return frames, names
 }
 
-// overWebSocket follows until it was given so many frames.
+// overWebSocket follows until it has received cutAfter frames.
 func (d *reader) overWebSocket(ctx context.Context, cutAfter int) error {
 	conn, _, err := websocket.Dial(ctx, d.url+"/v1/stream", &websocket.DialOptions{HTTPClient: d.http, HTTPHeader: http.Header{"Authorization": {"Bearer " + d.token}}})
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.CloseNow() }()
-	frames, names := d.follows()
+	frames, names := d.followFrames()
 	sent, answered := 0, make(map[string]bool)
 	for range cutAfter {
 		for sent < len(frames) && d.random.IntN(3) > 0 {
@@ -140,7 +140,7 @@ func (d *reader) overWebSocket(ctx context.Context, cutAfter int) error {
 			sent++
 		}
 		if sent < len(frames) && len(answered) == sent {
-			continue // it would wait for nothing
+			continue // no answer is pending
 		}
 		var f api.ServerFrame
 		_, text, err := conn.Read(ctx)
@@ -150,21 +150,21 @@ func (d *reader) overWebSocket(ctx context.Context, cutAfter int) error {
 		if err != nil {
 			return err
 		}
-		d.take(&f, names[f.ID])
+		d.applyFrame(&f, names[f.ID])
 		if f.Type == api.FrameSnapshot && f.ID != "" && !f.More {
 			answered[f.ID] = true
 		}
-		// The rule: a cursor counts when all follows are answered, and covers those who
-		// are followed then.
+		// The documented rule: a cursor is valid once all follows are answered, and
+		// covers those who are followed at that time.
 		if f.Cursor != "" && len(answered) == sent && sent == len(frames) {
 			d.cursor = f.Cursor
-			d.cover(d.all())
+			d.setCovered(d.followed())
 		}
 	}
 	return nil
 }
 
-// overEvents follows until it was given so many events.
+// overEvents follows until it has received cutAfter events.
 func (d *reader) overEvents(ctx context.Context, cutAfter int) error {
 	resp, err := d.get(ctx, "/v1/stream?"+d.query().Encode())
 	if err != nil {
@@ -190,10 +190,10 @@ func (d *reader) overEvents(ctx context.Context, cutAfter int) error {
 				}
 			}
 		}
-		d.take(&f, d.all())
+		d.applyFrame(&f, d.followed())
 		if id != "" {
 			d.cursor = id
-			d.cover(d.all())
+			d.setCovered(d.followed())
 		}
 	}
 	return nil
@@ -213,7 +213,7 @@ func (d *reader) get(ctx context.Context, path string) (*http.Response, error) {
 	return resp, err
 }
 
-// overPoll asks so often.
+// overPoll polls the given number of times.
 func (d *reader) overPoll(ctx context.Context, times int) error {
 	for range times {
 		q := d.query()
@@ -229,17 +229,18 @@ func (d *reader) overPoll(ctx context.Context, times int) error {
 			return err
 		}
 		if c.Reset || q.Get("cursor") == "" {
-			d.forget(d.all())
+			d.drop(d.followed())
 		}
-		d.take(&api.ServerFrame{Type: api.FrameSnapshot, Presences: c.Presences, Gone: c.Gone, Unknown: c.Unknown}, d.all())
+		d.applyFrame(&api.ServerFrame{Type: api.FrameSnapshot, Presences: c.Presences, Gone: c.Gone, Unknown: c.Unknown}, d.followed())
 		d.cursor = c.Cursor
-		d.cover(d.all())
+		d.setCovered(d.followed())
 	}
 	return nil
 }
 
-// behind is how what it knows differs from what GET says, "" for not at all.
-func (d *reader) behind(ctx context.Context, asker *client.Client) string {
+// difference compares the reader's state with the results of GET. It returns "" if they
+// are equal.
+func (d *reader) difference(ctx context.Context, asker *client.Client) string {
 	want := make(map[string]bool)
 	for _, id := range d.users {
 		want[id] = true
@@ -262,7 +263,7 @@ func (d *reader) behind(ctx context.Context, asker *client.Client) string {
 		has, ok := d.known[id]
 		p.Cursor = ""
 		if !ok || fmt.Sprint(has) != fmt.Sprint(p) {
-			return fmt.Sprintf("GET has %+v, the reader %+v", p, has)
+			return fmt.Sprintf("GET returns %+v, the reader has %+v", p, has)
 		}
 	}
 	for id := range d.known {
@@ -273,10 +274,11 @@ func (d *reader) behind(ctx context.Context, asker *client.Client) string {
 	return ""
 }
 
-// TestAClientByTheDocument: a client that does what docs/streaming.md says, and is cut
-// wherever, has in the end what GET says: whatever was deleted, hidden, added to the
-// contacts or removed from them meanwhile, on any route.
-func TestAClientByTheDocument(t *testing.T) {
+// TestDocumentedClientConverges: a client that follows docs/streaming.md, and whose
+// connections are cut at arbitrary points on any route, ends with the state that GET
+// returns, although users are deleted, hidden, added to the contacts and removed from
+// them.
+func TestDocumentedClientConverges(t *testing.T) {
 	rounds := 80
 	if os.Getenv("PORCHLIGHT_SOAK") != "" {
 		rounds *= 20
@@ -307,12 +309,12 @@ func TestAClientByTheDocument(t *testing.T) {
 	}
 	for i, d := range readers {
 		var late string
-		for range 3 { // what is left comes with the snapshot
+		for range 3 { // the snapshot has the remaining changes
 			ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
 			if err := d.overPoll(ctx, 1); err != nil {
 				t.Error(err)
 			}
-			late = d.behind(ctx, w.ada)
+			late = d.difference(ctx, w.ada)
 			stop()
 			if late == "" {
 				break
@@ -324,8 +326,8 @@ func TestAClientByTheDocument(t *testing.T) {
 	}
 }
 
-// connect follows over a random route until it is cut, and lets something change
-// meanwhile.
+// connect follows over a random route until the connection is cut, and makes changes
+// during that time.
 func (d *reader) connect(t *testing.T, w *changer) {
 	t.Helper()
 	ctx, stop := context.WithTimeout(t.Context(), 80*time.Millisecond)
@@ -353,14 +355,14 @@ func (d *reader) connect(t *testing.T, w *changer) {
 	<-ended
 }
 
-// A changer changes everything that a reader can receive.
+// A changer makes all kinds of changes that a reader can receive.
 type changer struct {
 	*running
 
 	ada    *client.Client
 	random *rand.Rand
 	users  []string // the first ones are followed by name, the others may be contacts
-	more   int      // users that were made
+	more   int      // number of additional users
 }
 
 func (w *changer) change(t *testing.T) {
@@ -373,7 +375,7 @@ func (w *changer) change(t *testing.T) {
 	case 0:
 		visibilityLevels := []api.VisibilityLevel{api.VisibilityAll, api.VisibilityStatus, api.VisibilityOffline}
 		rules := api.Visibility{Everyone: visibilityLevels[w.random.IntN(3)], Groups: map[string]api.VisibilityLevel{}, Watchers: map[string]api.VisibilityLevel{}}
-		if watcher := w.named(); watcher != id && w.random.IntN(2) == 0 {
+		if watcher := w.ruleTarget(); watcher != id && w.random.IntN(2) == 0 {
 			rules.Watchers[watcher] = visibilityLevels[w.random.IntN(3)]
 		}
 		_, err = w.client.SetVisibility(ctx, id, rules)
@@ -382,7 +384,7 @@ func (w *changer) change(t *testing.T) {
 	case 3:
 		err = w.ada.RemoveContact(ctx, "me", w.users[5+w.random.IntN(len(w.users)-5)])
 	case 4:
-		if at == 0 || at > 6 { // somebody else takes the place of a contact
+		if at == 0 || at > 6 { // another user replaces a contact
 			err = w.client.DeleteUser(ctx, id)
 			if at > 0 && err == nil {
 				var u api.User
@@ -397,12 +399,12 @@ func (w *changer) change(t *testing.T) {
 		_, err = w.client.SetNote(ctx, id, api.SetNote{Text: fmt.Sprint(w.random.IntN(1000))})
 	}
 	if err != nil && !client.Is(err, &api.NoUser) && !client.Is(err, &api.NoContact) {
-		t.Errorf("a change: %v", err)
+		t.Errorf("change: %v", err)
 	}
 }
 
-// named is somebody whom a rule may name: the reader, or a third.
-func (w *changer) named() string {
+// ruleTarget returns a user whom a rule may name: the reader or another user.
+func (w *changer) ruleTarget() string {
 	if w.random.IntN(2) == 0 {
 		return w.made.OwnerID
 	}

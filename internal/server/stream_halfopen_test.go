@@ -14,23 +14,23 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// A hole is a network that loses everything from a moment on, and says so to
-// nobody: both ends keep their connection.
-type hole struct {
+// A blackhole is a network that silently loses all traffic from some time on: both ends
+// keep their connection.
+type blackhole struct {
 	address string
-	open    atomic.Bool // bytes are lost
+	open    atomic.Bool // traffic is lost
 	ended   chan struct{}
 }
 
-// startHole carries one connection to the server.
-func (r *running) startHole(t *testing.T) *hole {
+// startBlackhole forwards one connection to the server.
+func (r *running) startBlackhole(t *testing.T) *blackhole {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	h := &hole{address: l.Addr().String(), ended: make(chan struct{})}
+	h := &blackhole{address: l.Addr().String(), ended: make(chan struct{})}
 	to := r.dial(t)
 	t.Cleanup(func() { _ = to.Close() })
 	go func() {
@@ -39,14 +39,14 @@ func (r *running) startHole(t *testing.T) *hole {
 			return
 		}
 		defer func() { _ = from.Close() }()
-		go h.carry(to, from)
-		h.carry(from, to)
-		close(h.ended) // by the server
+		go h.forward(to, from)
+		h.forward(from, to)
+		close(h.ended) // the server closed it
 	}()
 	return h
 }
 
-func (h *hole) dial(t *testing.T) net.Conn {
+func (h *blackhole) dial(t *testing.T) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", h.address)
 	if err != nil {
@@ -55,7 +55,7 @@ func (h *hole) dial(t *testing.T) net.Conn {
 	return conn
 }
 
-func (h *hole) carry(to io.Writer, from io.Reader) {
+func (h *blackhole) forward(to io.Writer, from io.Reader) {
 	b := make([]byte, 4<<10)
 	for {
 		n, err := from.Read(b)
@@ -71,10 +71,10 @@ func (h *hole) carry(to io.Writer, from io.Reader) {
 	}
 }
 
-// TestHalfOpen: a client whose network is gone is noticed by its silence. Its session
-// has the grace of a lost connection and then ends, while the stream of one that
-// answers goes on. The clock is moved on by hand; what is paced by the machine's own
-// time, such as the renewal of leases, does not follow it.
+// TestHalfOpen: the server detects a lost client by missing pongs. Its session expires
+// after the grace period of a lost connection, while the stream of a client that
+// answers stays open. The test advances the server's clock by hand; timers on the
+// machine's own clock, such as the renewal of leases, do not follow it.
 func TestHalfOpen(t *testing.T) {
 	var ahead atomic.Int64
 	clock := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
@@ -95,7 +95,7 @@ func TestHalfOpen(t *testing.T) {
 		return p.Status
 	}
 
-	hole := r.startHole(t)
+	blackhole := r.startBlackhole(t)
 	var pings atomic.Int64
 	signIn := func(s *rawSocket, id string, answers bool) {
 		s.read(t, api.FrameHello)
@@ -111,7 +111,7 @@ func TestHalfOpen(t *testing.T) {
 				}
 				if first == final|opPing {
 					pings.Add(1)
-					_, _ = s.Write(rawFrame(final|opPong, payload)) // an error is that of next
+					_, _ = s.Write(rawFrame(final|opPong, payload)) // next reports the error
 				}
 			}
 		}()
@@ -119,10 +119,10 @@ func TestHalfOpen(t *testing.T) {
 	for _, c := range []struct {
 		id   string
 		conn net.Conn
-	}{{there, r.dial(t)}, {gone, hole.dial(t)}} {
-		s, resp := askOver(t, c.conn, upgrade(r.token(t, c.id, "presence:read", "session:write").Secret, ""))
+	}{{there, r.dial(t)}, {gone, blackhole.dial(t)}} {
+		s, resp := sendRawOver(t, c.conn, upgrade(r.token(t, c.id, "presence:read", "session:write").Secret, ""))
 		if resp.StatusCode != http.StatusSwitchingProtocols {
-			t.Fatalf("the handshake is answered with %d", resp.StatusCode)
+			t.Fatalf("the handshake failed with status %d", resp.StatusCode)
 		}
 		if err := s.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
@@ -130,26 +130,26 @@ func TestHalfOpen(t *testing.T) {
 		signIn(s, c.id, c.id == there)
 	}
 
-	hole.open.Store(true)
+	blackhole.open.Store(true)
 	began := clock()
 	for asked := int64(1); ; asked++ {
 		ahead.Add(int64(hub.PingEvery))
-		eventually(t, 10*time.Second, "who answers is asked again", func() bool { return pings.Load() >= asked })
-		if has(hole.ended) {
+		eventually(t, 10*time.Second, "the responsive client gets another ping", func() bool { return pings.Load() >= asked })
+		if isClosed(blackhole.ended) {
 			break
 		}
 		passed := clock().Sub(began)
-		if passed > 3*hub.PingEvery { // it is to be noticed at this time of the clock
-			eventually(t, 10*time.Second, "the silence is noticed", func() bool { return has(hole.ended) })
+		if passed > 3*hub.PingEvery { // the loss is to be detected by now
+			eventually(t, 10*time.Second, "the loss is detected", func() bool { return isClosed(blackhole.ended) })
 			break
 		}
 		if s := status(gone); s != api.Available {
-			t.Fatalf("before the loss was noticed it is %s", s)
+			t.Fatalf("before the loss was detected the status is %s", s)
 		}
 	}
-	t.Logf("noticed after %v", clock().Sub(began).Round(time.Second))
+	t.Logf("detected after %v", clock().Sub(began).Round(time.Second))
 	if s := status(gone); s != api.Available {
-		t.Errorf("in the grace it is %s", s)
+		t.Errorf("during the grace period the status is %s", s)
 	}
 	lost := clock()
 	ends := func() (at time.Time) {
@@ -161,24 +161,25 @@ func TestHalfOpen(t *testing.T) {
 		}
 		return at
 	}
-	eventually(t, 10*time.Second, "the session has its grace", func() bool { return ends().Sub(lost) < publish.Grace+2*time.Second })
+	eventually(t, 10*time.Second, "the session is in its grace period", func() bool { return ends().Sub(lost) < publish.Grace+2*time.Second })
 	if grace := ends().Sub(lost); grace < publish.Grace-3*time.Second {
-		t.Errorf("it is to end %v after the loss was noticed", grace)
+		t.Errorf("the session expires %v after the loss was detected", grace)
 	}
-	// The store's timer is of the machine's time too: what is due soon rouses it.
+	// The store's timer follows the machine's clock too; an expiry that is soon due
+	// wakes it.
 	soon := int64(2)
 	if _, err := r.client.SetClaim(t.Context(), there, "call", api.SetClaim{Source: "app", Status: api.Busy, DurationSeconds: &soon}); err != nil {
 		t.Fatal(err)
 	}
 	ahead.Add(int64(publish.Grace))
-	eventually(t, 10*time.Second, "the session ends after its grace", func() bool { return status(gone) == api.Offline })
+	eventually(t, 10*time.Second, "the session expires after its grace period", func() bool { return status(gone) == api.Offline })
 	ahead.Add(int64(hub.PingEvery))
 	asked := pings.Load()
-	eventually(t, 10*time.Second, "who answers is asked on", func() bool { return pings.Load() > asked })
+	eventually(t, 10*time.Second, "the responsive client still gets pings", func() bool { return pings.Load() > asked })
 }
 
-// has reports whether c was closed.
-func has(c <-chan struct{}) bool {
+// isClosed reports whether c is closed.
+func isClosed(c <-chan struct{}) bool {
 	select {
 	case <-c:
 		return true

@@ -12,8 +12,8 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// as is a client with a token of a user.
-func (r *running) as(t *testing.T, user string, scopes ...string) *client.Client {
+// clientFor returns a client with a token of a user.
+func (r *running) clientFor(t *testing.T, user string, scopes ...string) *client.Client {
 	t.Helper()
 	c, err := client.New(r.URL(), client.StaticToken(r.token(t, user, scopes...).Secret), r.http)
 	if err != nil {
@@ -22,7 +22,7 @@ func (r *running) as(t *testing.T, user string, scopes ...string) *client.Client
 	return c
 }
 
-// changedUsers are the users in a response.
+// changedUsers returns the users of a response.
 func changedUsers(c *api.Changes) (ids []string) {
 	for _, p := range c.Presences {
 		ids = append(ids, p.User)
@@ -30,12 +30,12 @@ func changedUsers(c *api.Changes) (ids []string) {
 	return ids
 }
 
-// TestAContactAddedDuringALongPoll: it comes with that answer or with the next one,
-// and at once, whatever else changes meanwhile.
-func TestAContactAddedDuringALongPoll(t *testing.T) {
+// TestContactAddedDuringLongPoll: a contact that is added during a long poll is
+// reported by that response or the next, without delay, whatever else changes.
+func TestContactAddedDuringLongPoll(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	ids := r.users(t, 8)
-	ada := r.as(t, r.made.OwnerID, "presence:read", "contact:read", "contact:write")
+	ada := r.clientFor(t, r.made.OwnerID, "presence:read", "contact:read", "contact:write")
 	if _, err := ada.SetContact(t.Context(), "me", ids[0], api.SetContact{}); err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestAContactAddedDuringALongPoll(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if took := time.Since(began); took > settles {
+		if took := time.Since(began); took > convergenceTime {
 			t.Fatalf("%v after it was added, the contact was not reported", took)
 		}
 		if err := <-answered; err != nil {
@@ -77,12 +77,13 @@ func TestAContactAddedDuringALongPoll(t *testing.T) {
 	}
 }
 
-// TestALongPollWaits: also for a user who has rules, and who changed a moment ago. The
-// first answer may come before the hub has the change, and then it comes once more.
-func TestALongPollWaits(t *testing.T) {
+// TestLongPollWaits: a long poll waits, also for a user who has rules and changed
+// recently. The first response may precede the hub's processing of the change, and then
+// the change is reported twice.
+func TestLongPollWaits(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	ids := r.users(t, 1)
-	ada := r.as(t, r.made.OwnerID, "presence:read")
+	ada := r.clientFor(t, r.made.OwnerID, "presence:read")
 	rules := api.Visibility{Everyone: api.VisibilityStatus, Groups: map[string]api.VisibilityLevel{}, Watchers: map[string]api.VisibilityLevel{}}
 	if _, err := r.client.SetVisibility(t.Context(), ids[0], rules); err != nil {
 		t.Fatal(err)
@@ -97,7 +98,7 @@ func TestALongPollWaits(t *testing.T) {
 		q.Cursor = now.Cursor
 	}
 	if asked > 3 {
-		t.Errorf("in three seconds in which nothing happened it was answered %d times", asked)
+		t.Errorf("%d responses in three seconds without a change", asked)
 	}
 	answered := make(chan time.Duration, 1)
 	began := time.Now()
@@ -118,21 +119,22 @@ func TestALongPollWaits(t *testing.T) {
 	if _, err := r.client.SetClaim(t.Context(), ids[0], "manual", api.SetClaim{Source: "manual", Status: api.Busy}); err != nil {
 		t.Fatal(err)
 	}
-	if took, ok := <-answered; !ok || took > settles {
+	if took, ok := <-answered; !ok || took > convergenceTime {
 		t.Errorf("a change was reported after %v", took)
 	}
 }
 
-// TestHidingIsNotSent: that somebody who is offline hides, or hides from a third, or
-// does anything while hidden, is no change: not in a poll, nor when a stream resumes.
+// TestHidingIsNotSent: no change is reported when an offline user hides, hides from
+// another user, or does anything while hidden: neither by a poll nor when a stream
+// resumes.
 func TestHidingIsNotSent(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	third := r.users(t, 1)[0]
-	ada := r.as(t, r.made.OwnerID, "presence:read")
+	ada := r.clientFor(t, r.made.OwnerID, "presence:read")
 	token := r.token(t, r.made.OwnerID, "presence:read").Secret
 	for name, rules := range map[string]api.Visibility{
-		"from everybody": {Everyone: api.VisibilityOffline},
-		"from a third":   {Everyone: api.VisibilityAll, Watchers: map[string]api.VisibilityLevel{third: api.VisibilityOffline}},
+		"from everybody":    {Everyone: api.VisibilityOffline},
+		"from another user": {Everyone: api.VisibilityAll, Watchers: map[string]api.VisibilityLevel{third: api.VisibilityOffline}},
 	} {
 		u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: strings.ReplaceAll(name, " ", ".") + "@example.com"})
 		if err != nil {
@@ -147,7 +149,7 @@ func TestHidingIsNotSent(t *testing.T) {
 			t.Fatal(err)
 		}
 		q := client.ChangesQuery{Users: []string{id}, Wait: 2 * time.Second}
-		for range 2 { // the second is sure to cover the change
+		for range 2 { // the second cursor certainly covers the change
 			now, err := ada.Changes(t.Context(), q)
 			if err != nil {
 				t.Fatal(err)
@@ -165,14 +167,14 @@ func TestHidingIsNotSent(t *testing.T) {
 		}
 		for _, over := range []string{"a poll", "a WebSocket", "events"} {
 			w := r.watcher(token, []string{id})
-			w.truth, w.cursor = false, q.Cursor
+			w.unfiltered, w.cursor = false, q.Cursor
 			ctx, stop := context.WithTimeout(t.Context(), time.Second)
 			began := time.Now()
 			switch over {
 			case "a poll":
 				now, err := ada.Changes(t.Context(), q)
 				if err != nil || time.Since(began) < q.Wait || len(now.Presences)+len(now.Gone) > 0 {
-					t.Errorf("%s: %s is answered after %v with %+v, %v", name, over, time.Since(began), now.Presences, err)
+					t.Errorf("%s: %s returns after %v: %+v, %v", name, over, time.Since(began), now.Presences, err)
 				}
 			case "a WebSocket":
 				_, _ = w.connect(ctx, overWebSocket, neverCut)
@@ -180,16 +182,16 @@ func TestHidingIsNotSent(t *testing.T) {
 				_, _ = w.connect(ctx, overEvents, neverCut)
 			}
 			stop()
-			if len(w.has) > 0 || len(w.wrong) > 0 || w.position() == "" {
-				t.Errorf("%s: %s brings %+v, %q", name, over, w.has, w.wrong)
+			if len(w.has) > 0 || len(w.violations) > 0 || w.lastCursor() == "" {
+				t.Errorf("%s: %s sends %+v, %q", name, over, w.has, w.violations)
 			}
 		}
 	}
 }
 
-// TestAnAddressThatMovesDuringAStream: the stream goes on following the person whom
-// the address named when it was asked for.
-func TestAnAddressThatMovesDuringAStream(t *testing.T) {
+// TestAddressMovesDuringStream: a stream keeps following the user whom the address
+// identified when it was requested.
+func TestAddressMovesDuringStream(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	ids := r.users(t, 2)
 	s := r.open(t, r.made.AccessToken, "?users=user0@example.com")
@@ -207,6 +209,6 @@ func TestAnAddressThatMovesDuringAStream(t *testing.T) {
 		}
 	}
 	if f := s.read(t, api.FramePresence); f.User != ids[0] {
-		t.Errorf("the stream tells of %s", f.User)
+		t.Errorf("the stream reports %s", f.User)
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// together is frames in one write.
-func together(t *testing.T, frames ...api.ClientFrame) []byte {
+// encodeFrames encodes frames for a single write.
+func encodeFrames(t *testing.T, frames ...api.ClientFrame) []byte {
 	t.Helper()
 	var b []byte
 	for i := range frames {
@@ -28,8 +28,8 @@ func together(t *testing.T, frames ...api.ClientFrame) []byte {
 	return b
 }
 
-// all reads n frames of text.
-func (s *rawSocket) all(t *testing.T, n int) (frames []api.ServerFrame) {
+// readFrames reads n text frames.
+func (s *rawSocket) readFrames(t *testing.T, n int) (frames []api.ServerFrame) {
 	t.Helper()
 	for len(frames) < n {
 		first, payload, err := s.next()
@@ -43,9 +43,9 @@ func (s *rawSocket) all(t *testing.T, n int) (frames []api.ServerFrame) {
 	return frames
 }
 
-// TestCursorsOfAConnection: no frame has a cursor before the answer to every follow
-// that came with it.
-func TestCursorsOfAConnection(t *testing.T) {
+// TestCursorsAwaitFollows: no frame has a cursor before every follow that arrived with
+// it is answered.
+func TestCursorsAwaitFollows(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	ids := r.users(t, 3)
 	follow := func(id, cursor string, users ...string) api.ClientFrame {
@@ -53,12 +53,12 @@ func TestCursorsOfAConnection(t *testing.T) {
 	}
 	s := r.open(t, r.made.AccessToken, "")
 	for _, cursor := range []string{"", "altered"} {
-		if _, err := s.Write(together(t, follow("a", cursor, ids[0]), follow("b", cursor, ids[1]), follow("none", "", "\x00"), api.ClientFrame{Type: api.FramePing, ID: "p"})); err != nil {
+		if _, err := s.Write(encodeFrames(t, follow("a", cursor, ids[0]), follow("b", cursor, ids[1]), follow("none", "", "\x00"), api.ClientFrame{Type: api.FramePing, ID: "p"})); err != nil {
 			t.Fatal(err)
 		}
 		var got []string
 		for {
-			f := s.all(t, 1)[0]
+			f := s.readFrames(t, 1)[0]
 			got = append(got, f.Type+" "+f.ID)
 			if (f.Cursor != "") != (f.ID == "none" || f.ID == "p") {
 				t.Errorf("with the cursor %q: %s %s has the cursor %q", cursor, f.Type, f.ID, f.Cursor)
@@ -74,13 +74,13 @@ func TestCursorsOfAConnection(t *testing.T) {
 			want = []string{"reset a", "snapshot a", "reset b", "snapshot b", "snapshot none", "pong p"}
 		}
 		if !slices.Equal(got, want) {
-			t.Errorf("answered with %v, want %v", got, want)
+			t.Errorf("the answers are %v, want %v", got, want)
 		}
 	}
 }
 
-// TestAnswersInOrder: each request is answered after the one before it, activity that
-// damping holds back among them.
+// TestAnswersInOrder: requests are answered in order, including activity reports that
+// are damped.
 func TestAnswersInOrder(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "grace@example.com"})
@@ -108,21 +108,22 @@ func TestAnswersInOrder(t *testing.T) {
 		frames[i].ID = fmt.Sprint(i)
 		want = append(want, frames[i].ID)
 	}
-	if _, err := s.Write(together(t, frames...)); err != nil {
+	if _, err := s.Write(encodeFrames(t, frames...)); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
 	for len(got) < len(want) {
-		if f := s.all(t, 1)[0]; f.ID != "" {
+		if f := s.readFrames(t, 1)[0]; f.ID != "" {
 			got = append(got, f.ID)
 		}
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("answered in the order %v", got)
+		t.Errorf("the order of answers is %v", got)
 	}
 }
 
-// TestRepeatedEndClaim: a client that was cut off before the answer asks again.
+// TestRepeatedEndClaim: a client whose connection was lost before the answer repeats
+// the request.
 func TestRepeatedEndClaim(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "grace@example.com"})
@@ -136,8 +137,9 @@ func TestRepeatedEndClaim(t *testing.T) {
 	}
 }
 
-// TestNamedTwice: a user is answered once for each name, in one follow and in several.
-func TestNamedTwice(t *testing.T) {
+// TestUserFollowedByTwoNames: a user gets one answer for each name, within one follow
+// and across several.
+func TestUserFollowedByTwoNames(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "grace@example.com"})
 	if err != nil {
@@ -155,17 +157,18 @@ func TestNamedTwice(t *testing.T) {
 	}
 	s := r.open(t, r.made.AccessToken, "?users="+url.QueryEscape(u.ID+",grace@example.com,GRACE@example.com,"+u.ID))
 	if got, want := names(s.read(t, api.FrameSnapshot)), []string{"", "GRACE@example.com", "grace@example.com"}; !slices.Equal(got, want) {
-		t.Errorf("named %q, want %q", got, want)
+		t.Errorf("the names are %q, want %q", got, want)
 	}
 	for name, want := range map[string]string{u.ID: "", "grace@example.com": "grace@example.com"} {
 		got := names(s.ask(t, api.ClientFrame{Type: api.FrameFollow, ID: name, Users: []string{name}}, api.FrameSnapshot))
 		if !slices.Equal(got, []string{want}) {
-			t.Errorf("followed again as %s: %q", name, got)
+			t.Errorf("following again as %s: %q", name, got)
 		}
 	}
 }
 
-// TestUsedTicket: a browser learns why its EventSource cannot come back by itself.
+// TestUsedTicket: the response tells a browser why its EventSource cannot reconnect by
+// itself.
 func TestUsedTicket(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	ticket, err := r.client.Ticket(t.Context())
@@ -197,8 +200,8 @@ func TestUsedTicket(t *testing.T) {
 	}
 }
 
-// TestEventStreamsSetRetry: what the close of an earlier stream said must not hold
-// for ever.
+// TestEventStreamsSetRetry: a stream resets the retry delay that the close of an
+// earlier stream set.
 func TestEventStreamsSetRetry(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	w := r.watcher(r.made.AccessToken, []string{r.made.OwnerID})
@@ -217,12 +220,12 @@ func TestEventStreamsSetRetry(t *testing.T) {
 	}
 }
 
-// TestStreamsHaveARequestID: their connections are taken over, and the heads of their
-// responses have the id all the same.
-func TestStreamsHaveARequestID(t *testing.T) {
+// TestStreamsHaveRequestID: the response heads of streams have the request id although
+// their connections are hijacked.
+func TestStreamsHaveRequestID(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	over := func(request string) *http.Response {
-		conn, resp := r.ask(t, request)
+		conn, resp := r.sendRaw(t, request)
 		_ = conn.Close()
 		return resp
 	}

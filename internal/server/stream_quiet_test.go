@@ -13,9 +13,9 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// TestQuietStreamsStayOpen: a stream on which nothing happens for longer than a reader
-// may be slow gets the next change. No deadline of a write outlives the write,
-// over any transport.
+// TestQuietStreamsStayOpen: a stream without events for longer than the timeout of slow
+// consumers receives the next change. No write deadline outlives its write, on any
+// transport.
 func TestQuietStreamsStayOpen(t *testing.T) {
 	plain, secure := settings(t), settings(t)
 	dir := t.TempDir()
@@ -23,7 +23,7 @@ func TestQuietStreamsStayOpen(t *testing.T) {
 	writeCertificate(t, secure.TLSCertFile, secure.TLSKeyFile, 1)
 	over := start(t, plain, server.Options{})
 	overTLS := start(t, secure, server.Options{})
-	transport := &http.Transport{TLSClientConfig: anyServer()}
+	transport := &http.Transport{TLSClientConfig: trustAnyServer()}
 	defer transport.CloseIdleConnections()
 	overTLS.http.Transport = transport
 
@@ -61,7 +61,7 @@ func TestQuietStreamsStayOpen(t *testing.T) {
 					t.Errorf("%s%s: %v", kind, name, err)
 				}
 			})
-			eventually(t, 5*time.Second, "it is open: "+kind+name, func() bool { return w.position() != "" })
+			eventually(t, 5*time.Second, "the stream is open: "+kind+name, func() bool { return w.lastCursor() != "" })
 		}
 	}
 	quiet := time.NewTimer(hub.SlowAfter + time.Second)
@@ -72,7 +72,7 @@ func TestQuietStreamsStayOpen(t *testing.T) {
 		}
 	}
 	for name, w := range watchers {
-		eventually(t, settles, "it is sent: "+name, func() bool { return w.knows(users[name], "hello") })
+		eventually(t, convergenceTime, "the change is sent: "+name, func() bool { return w.hasNote(users[name], "hello") })
 	}
 	stop()
 	open.Wait()

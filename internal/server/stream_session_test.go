@@ -14,26 +14,26 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// ask sends a frame, and waits for its answer.
+// ask sends a frame and waits for the answer.
 func (s *rawSocket) ask(t *testing.T, f api.ClientFrame, answer string) api.ServerFrame {
 	t.Helper()
 	text, err := json.Marshal(f)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.say(string(text)); err != nil {
+	if err := s.sendText(string(text)); err != nil {
 		t.Fatal(err)
 	}
 	got := s.read(t, answer)
 	if got.ID != f.ID {
-		t.Fatalf("%s is answered with the id %q", text, got.ID)
+		t.Fatalf("the answer to %s has the id %q", text, got.ID)
 	}
 	return got
 }
 
-// TestARefusedFrameHasItsID: whatever is wrong with a frame, its error has the id
-// that can be recognised in it: text as it is, a number as its text.
-func TestARefusedFrameHasItsID(t *testing.T) {
+// TestErrorHasFrameID: the error for an invalid frame has the frame's id if it can be
+// recognised: a string unchanged, a number as text.
+func TestErrorHasFrameID(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	s := r.open(t, r.token(t, "", "presence:read").Secret, "")
 	long := strings.Repeat("x", 65)
@@ -59,7 +59,7 @@ func TestARefusedFrameHasItsID(t *testing.T) {
 		{`["id","a"]`, ""},
 		{`7`, ""},
 	} {
-		if err := s.say(c.frame); err != nil {
+		if err := s.sendText(c.frame); err != nil {
 			t.Fatal(err)
 		}
 		if got := s.read(t, api.FrameError); got.ID != c.id || got.Code == "" {
@@ -68,9 +68,9 @@ func TestARefusedFrameHasItsID(t *testing.T) {
 	}
 }
 
-// TestASessionInAConnection: it begins and ends over a stream, one for each
-// connection, and an error does not end the stream.
-func TestASessionInAConnection(t *testing.T) {
+// TestSessionBoundToConnection: a session begins and ends over a stream. A connection
+// has at most one session, and an error does not end the stream.
+func TestSessionBoundToConnection(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "grace@example.com"})
 	if err != nil {
@@ -90,7 +90,7 @@ func TestASessionInAConnection(t *testing.T) {
 	}
 	session := s.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "2", ClientType: "desktop"}, api.FrameDone).Session
 	if session == "" {
-		t.Error("sign_in is answered without a session")
+		t.Error("the answer to sign_in has no session")
 	}
 	status(api.Available)
 	if e := s.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "3", ClientType: "mobile"}, api.FrameError); e.Code == "" {
@@ -103,14 +103,15 @@ func TestASessionInAConnection(t *testing.T) {
 	status(api.Offline)
 	again := s.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "6", ClientType: "desktop", Session: session}, api.FrameDone).Session
 	if again == session || again == "" {
-		t.Errorf("after its end the session %s goes on as %q", session, again)
+		t.Errorf("the ended session %s continues as %q", session, again)
 	}
 	status(api.Available)
 	s.ask(t, api.ClientFrame{Type: api.FramePing, ID: "7"}, api.FramePong)
 }
 
-// TestFlappingIsDamped: a person whose activity changes twenty times a second is
-// sent at once, then about once a second, and finally in their last state.
+// TestFlappingIsDamped: watchers of a user whose activity changes twenty times a second
+// receive the first change immediately, then about one a second, and finally the last
+// state.
 func TestFlappingIsDamped(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "grace@example.com"})
@@ -129,10 +130,10 @@ func TestFlappingIsDamped(t *testing.T) {
 		defer w.mu.Unlock()
 		return len(w.received), w.has[u.ID].Status
 	}
-	eventually(t, settles, "the snapshot", func() bool { _, last := received(); return last == api.Available })
+	eventually(t, convergenceTime, "the snapshot", func() bool { _, last := received(); return last == api.Available })
 	before, _ := received()
 
-	// Two seconds without a change: then the first is not damped.
+	// After two seconds without a change, the next is not damped.
 	pause := time.NewTimer(2 * time.Second)
 	<-pause.C
 	const times = 101 // the last is idle
@@ -145,34 +146,34 @@ func TestFlappingIsDamped(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.say(string(text)); err != nil {
+		if err := s.sendText(string(text)); err != nil {
 			t.Fatal(err)
 		}
 		if i == 0 {
-			eventually(t, 900*time.Millisecond, "the first change is received at once", func() bool { n, _ := received(); return n == before+1 })
+			eventually(t, 900*time.Millisecond, "the first change is received immediately", func() bool { n, _ := received(); return n == before+1 })
 		}
 		<-pace.C
 	}
 	took := time.Since(began)
-	for range times { // each is answered
+	for range times { // each report gets an answer
 		s.read(t, api.FrameDone)
 	}
-	eventually(t, settles, "the last is received", func() bool { _, last := received(); return last == api.Away })
+	eventually(t, convergenceTime, "the last state is received", func() bool { _, last := received(); return last == api.Away })
 	n, _ := received()
-	t.Logf("%d changes in %v were received as %d", times, took.Round(time.Millisecond), n-before)
+	t.Logf("%d changes in %v caused %d events", times, took.Round(time.Millisecond), n-before)
 	if most := int(took/time.Second) + 3; n-before > most || n-before < 2 {
 		t.Errorf("%d events, want at most %d", n-before, most)
 	}
-	r.settle(t, []*watcher{w})
+	r.waitForConvergence(t, []*watcher{w})
 	stop()
 	open.Wait()
-	for _, what := range w.wrong {
+	for _, what := range w.violations {
 		t.Error(what)
 	}
 }
 
-// TestRepeatedSignIn: the client chose the session's id, and its connection
-// broke before the answer came, five times. It is one session.
+// TestRepeatedSignIn: a client that chose the session's id, and lost its connection
+// before the answer five times, has one session.
 func TestRepeatedSignIn(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "grace@example.com"})
@@ -197,10 +198,10 @@ func TestRepeatedSignIn(t *testing.T) {
 	for range 5 {
 		s := r.open(t, token, "")
 		s.read(t, api.FrameHello)
-		if err := s.say(`{"type":"sign_in","client_type":"web","session":"` + chosen + `"}`); err != nil {
+		if err := s.sendText(`{"type":"sign_in","client_type":"web","session":"` + chosen + `"}`); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, settles, "the sign-in", func() bool { return len(sessions(u.ID)) > 0 })
+		eventually(t, convergenceTime, "the sign-in", func() bool { return len(sessions(u.ID)) > 0 })
 		_ = s.Close()
 	}
 	s := r.open(t, token, "")
@@ -208,12 +209,13 @@ func TestRepeatedSignIn(t *testing.T) {
 	if got := sessions(u.ID); len(got) != 1 || got[0] != named {
 		t.Errorf("%d sessions, %v, want %s", len(got), got, named)
 	}
-	// By the id that the server gave it goes on, too.
+	// The assigned id continues the session, too.
 	again := r.open(t, token, "")
 	if got := again.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "2", ClientType: "web", Session: named}, api.FrameDone).Session; got != named {
-		t.Errorf("it goes on as %s", got)
+		t.Errorf("the session continues as %s", got)
 	}
-	// The same text of another user, or of another app of this one, is another session.
+	// The same text is another session for another user, and for another app of this
+	// user.
 	for _, text := range []string{chosen, named} {
 		o := r.open(t, r.token(t, other.ID, "presence:read", "session:write").Secret, "")
 		if got := o.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "3", ClientType: "web", Session: text}, api.FrameDone).Session; got == named {
@@ -235,7 +237,7 @@ func TestRepeatedSignIn(t *testing.T) {
 	}
 }
 
-// tokenOfAnotherApp is a user's token that was made for an app of its own.
+// tokenOfAnotherApp returns a token of the user for a new app.
 func (r *running) tokenOfAnotherApp(t *testing.T, user string) string {
 	t.Helper()
 	app, err := r.client.CreateApp(t.Context(), api.CreateApp{Name: "another", Scopes: []string{"presence:read:admin", "session:write:admin", "directory:write:admin"}})
@@ -257,7 +259,8 @@ func (r *running) tokenOfAnotherApp(t *testing.T, user string) string {
 	return made.Secret
 }
 
-// TestIdleSignIn: one event, away, and nobody is seen available.
+// TestIdleSignIn: an idle sign-in causes one event, away, and the user is never shown
+// as available.
 func TestIdleSignIn(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "grace@example.com"})
@@ -278,9 +281,9 @@ func TestIdleSignIn(t *testing.T) {
 	}
 }
 
-// TestASessionThatIsReplaced: its stream stays open and is received, at once, and may
-// begin another session when the person wants that.
-func TestASessionThatIsReplaced(t *testing.T) {
+// TestReplacedSession: the client of a replaced session is notified at once. Its stream
+// stays open, and may begin another session when the user wants it.
+func TestReplacedSession(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: "grace@example.com"})
 	if err != nil {
@@ -303,7 +306,7 @@ func TestASessionThatIsReplaced(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	if e := s.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "2", ClientType: "desktop", Session: named}, api.FrameError); e.Code != api.SessionReplaced.Slug {
-		t.Errorf("it comes back under its id: %+v", e)
+		t.Errorf("signing in with the replaced id: %+v", e)
 	}
 	s.ask(t, api.ClientFrame{Type: api.FramePing, ID: "3"}, api.FramePong)
 	if got := s.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "4", ClientType: "desktop"}, api.FrameDone).Session; got == named || got == "" {

@@ -14,38 +14,38 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// How many clients TestStorm brings back.
+// The number of clients that TestReconnectStorm reconnects.
 const (
 	stormClients     = 3000
 	stormClientsSoak = 15_000
 	stormLimit       = 30 * time.Second
 )
 
-// openFiles is how many files this process may have open.
+// openFiles returns how many files this process may have open.
 func openFiles(t *testing.T) int {
 	t.Helper()
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
-	return int(min(limit.Cur, 1<<20)) //nolint:gosec // it is small
+	return int(min(limit.Cur, 1<<20)) //nolint:gosec // at most 1<<20
 }
 
-// TestStorm: everybody comes back at once, with a cursor. Whoever is told to wait
-// waits as long as it is told. 99 of 100 are told of what they missed within 30
-// seconds, and all are, in the end.
-func TestStorm(t *testing.T) {
+// TestReconnectStorm: many clients reconnect at once, each with a cursor, and honour
+// Retry-After. 99 of 100 have received what they missed within 30 seconds, and all in
+// the end.
+func TestReconnectStorm(t *testing.T) {
 	clients := stormClients
 	if os.Getenv("PORCHLIGHT_SOAK") != "" {
 		clients = stormClientsSoak
 	}
-	if most := (openFiles(t) - 500) / 2; most < clients { // both ends are here
+	if most := (openFiles(t) - 500) / 2; most < clients { // both ends are in this process
 		t.Logf("%d files may be open: %d clients in place of %d", openFiles(t), most, clients)
 		clients = most
 	}
 	cfg := settings(t)
 	cfg.MaxConnections, cfg.MaxConnectionsPerAddress = clients+100, clients+100
-	cfg.StreamLimits = quotas(t, "user=none,app=none,account=none,address=none") // all are one user of one app, at one address
+	cfg.StreamLimits = quotas(t, "user=none,app=none,account=none,address=none") // all clients share a user, an app and an address
 	r := start(t, cfg, server.Options{})
 	ids := r.users(t, 20)
 	first := r.open(t, r.made.AccessToken, "?users="+strings.Join(ids, ","))
@@ -74,7 +74,7 @@ func TestStorm(t *testing.T) {
 					ended <- err
 				}()
 				var err error
-				for err == nil && !w.knows(ids[0], "missed") {
+				for err == nil && !w.hasNote(ids[0], "missed") {
 					select {
 					case err = <-ended:
 					case <-w.more:
@@ -82,7 +82,7 @@ func TestStorm(t *testing.T) {
 				}
 				if err == nil {
 					resumed <- time.Since(began)
-					<-ctx.Done() // it stays until all are there
+					<-ctx.Done() // the stream stays open until all have reconnected
 					err = <-ended
 					cut()
 					if err == nil {
@@ -94,7 +94,7 @@ func TestStorm(t *testing.T) {
 				if !strings.Contains(err.Error(), "status 503") {
 					select {
 					case failed <- err.Error():
-					default: // enough
+					default: // one example is enough
 					}
 				}
 				wait = min(2*wait, 5*time.Second)
@@ -117,21 +117,21 @@ func TestStorm(t *testing.T) {
 	all.Wait()
 	slices.Sort(took)
 	if len(took) < clients {
-		t.Fatalf("%d of %d came back; %d failed attempts", len(took), clients, len(failed))
+		t.Fatalf("%d of %d reconnected; %d failed attempts", len(took), clients, len(failed))
 	}
 	most := took[clients*99/100]
 	t.Logf("%d clients: half within %v, 99 of 100 within %v, all within %v; %d failed attempts other than 503",
 		clients, took[clients/2], most, took[clients-1], len(failed))
 	if most > stormLimit {
-		t.Errorf("99 of 100 came back within %v", most)
+		t.Errorf("99 of 100 reconnected within %v", most)
 	}
 	if len(failed) > 0 {
-		t.Logf("one of them: %s", <-failed)
+		t.Logf("an example of a failed attempt: %s", <-failed)
 	}
 }
 
-// knows reports whether it was told of a note.
-func (w *watcher) knows(user, note string) bool {
+// hasNote reports whether the watcher has received a note.
+func (w *watcher) hasNote(user, note string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.has[user].Note == note

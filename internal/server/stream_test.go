@@ -33,7 +33,7 @@ import (
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 )
 
-// A historyStore keeps what every commit showed, by user and revision.
+// A historyStore records the presence of every commit, by user and revision.
 type historyStore struct {
 	store.Store
 
@@ -55,15 +55,15 @@ func (h *historyStore) Update(ctx context.Context, u store.User, fn store.Decide
 	return record, err
 }
 
-// has reports whether p was shown by a commit.
-func (h *historyStore) has(p *api.Presence) bool {
+// committed reports whether a commit produced p.
+func (h *historyStore) committed(p *api.Presence) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	shown, ok := h.shown[p.User][p.Revision]
 	return ok && shown.Status.String() == string(p.Status) && shown.Note == p.Note
 }
 
-// startRecorded runs a server whose commits are kept.
+// startRecorded runs a server whose commits are recorded.
 func startRecorded(t *testing.T, cfg config.Config) (*running, *historyStore) {
 	t.Helper()
 	made, err := server.Init(t.Context(), cfg, testFounding)
@@ -78,7 +78,7 @@ func startRecorded(t *testing.T, cfg config.Config) (*running, *historyStore) {
 	return run(t, cfg, server.Options{Store: history}, made), history
 }
 
-// token makes a token for a user, or for the account.
+// token creates a token for a user, or for the account if user is "".
 func (r *running) token(t *testing.T, user string, scopes ...string) api.Token {
 	t.Helper()
 	token, err := r.client.CreateToken(t.Context(), api.CreateToken{User: user, Name: "stream", Scopes: scopes})
@@ -88,7 +88,7 @@ func (r *running) token(t *testing.T, user string, scopes ...string) api.Token {
 	return token
 }
 
-// users makes users who are signed in, and gives their ids.
+// users creates users who are signed in, and returns their ids.
 func (r *running) users(t *testing.T, n int) []string {
 	t.Helper()
 	ids := make([]string, n)
@@ -105,7 +105,7 @@ func (r *running) users(t *testing.T, n int) []string {
 	return ids
 }
 
-// A route is a way to follow users.
+// A route is a transport for following users.
 type route int
 
 const (
@@ -115,10 +115,10 @@ const (
 	routes
 )
 
-// A cutConn ends after some bytes have been read from it, wherever that is.
+// A cutConn breaks after a number of bytes has been read from it.
 type cutConn struct {
 	net.Conn
-	left  int          // guarded by the reader: there is one
+	left  int          // accessed only by the single reader
 	ended *atomic.Bool // whether the server closed it
 }
 
@@ -134,16 +134,16 @@ func (c *cutConn) Read(b []byte) (int, error) {
 	}
 	n, err := c.Conn.Read(b[:min(len(b), c.left)])
 	c.left -= n
-	return n, c.note(err)
+	return n, c.recordEnd(err)
 }
 
 // Write implements net.Conn.
 func (c *cutConn) Write(b []byte) (int, error) {
 	n, err := c.Conn.Write(b)
-	return n, c.note(err)
+	return n, c.recordEnd(err)
 }
 
-func (c *cutConn) note(err error) error {
+func (c *cutConn) recordEnd(err error) error {
 	if err != nil && !errors.Is(err, net.ErrClosed) {
 		c.ended.Store(true)
 	}
@@ -153,18 +153,18 @@ func (c *cutConn) note(err error) error {
 // neverCut is more than any test reads.
 const neverCut = 1 << 40
 
-// dialer makes an HTTP client with one connection, which is cut after some bytes. A
-// modern one speaks HTTP/2 to a server that has TLS. If it is never cut there is
-// another one when net/http gave it up, as it does when it waited 50 ms for its own
-// goroutine, but none when the server closed it.
+// dialer returns an HTTP client with one connection, which is cut after some bytes. A
+// modern client speaks HTTP/2 if the server has TLS. A client that is never cut
+// connects again if net/http gave up the connection, as it does after waiting 50 ms for
+// its own goroutine, but not if the server closed it.
 func dialer(cutAfter int, modern bool) (*http.Client, func()) {
 	var dialed, ended atomic.Bool
-	transport := &http.Transport{ForceAttemptHTTP2: modern, TLSClientConfig: anyServer(), DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+	transport := &http.Transport{ForceAttemptHTTP2: modern, TLSClientConfig: trustAnyServer(), DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		switch again := dialed.Swap(true); {
 		case again && ended.Load():
 			return nil, errEnded
 		case again && cutAfter < neverCut:
-			return nil, errCut // net/http would go on over another
+			return nil, errCut // net/http would retry on another connection
 		}
 		conn, err := new(net.Dialer).DialContext(ctx, network, address)
 		if err != nil {
@@ -175,49 +175,49 @@ func dialer(cutAfter int, modern bool) (*http.Client, func()) {
 	return &http.Client{Transport: transport}, transport.CloseIdleConnections
 }
 
-// anyServer trusts the certificates of tests.
-func anyServer() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }
+// trustAnyServer accepts the certificates of tests.
+func trustAnyServer() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }
 
-// A watcher is a client as docs/streaming.md has it, which also holds the server to
-// what it promises: it notes what it was told, and what was wrong about it.
+// A watcher is a client that follows docs/streaming.md and checks the server's
+// guarantees. It records what it receives and every violation.
 type watcher struct {
 	url, token string
 	follows    []string
-	truth      bool          // it sees all there is
-	more       chan struct{} // has an element when it was told something; nil: nobody waits
+	unfiltered bool          // receives unfiltered presence
+	more       chan struct{} // gets an element when a presence arrives; nil: unused
 
-	mu       sync.Mutex // guards the fields below
-	cursor   string
-	has      map[string]api.Presence
-	received []api.Presence // for a watcher of the truth
-	wrong    []string
-	resets   int
+	mu         sync.Mutex // guards the fields below
+	cursor     string
+	has        map[string]api.Presence
+	received   []api.Presence // only if unfiltered
+	violations []string
+	resets     int
 }
 
-// watcher makes one that sees all there is.
+// watcher returns a watcher that receives unfiltered presence.
 func (r *running) watcher(token string, follows []string) *watcher {
-	return &watcher{url: r.URL(), token: token, truth: true, follows: follows, has: make(map[string]api.Presence)}
+	return &watcher{url: r.URL(), token: token, unfiltered: true, follows: follows, has: make(map[string]api.Presence)}
 }
 
-func (w *watcher) complain(format string, args ...any) {
-	if len(w.wrong) < 5 {
-		w.wrong = append(w.wrong, fmt.Sprintf(format, args...))
+func (w *watcher) addViolation(format string, args ...any) {
+	if len(w.violations) < 5 {
+		w.violations = append(w.violations, fmt.Sprintf(format, args...))
 	}
 }
 
-// learn takes what was told of one user: what comes again is harmless, what is
-// older than what came before is not.
-func (w *watcher) learn(p api.Presence, again bool) {
+// applyPresence applies a received presence of one user. A repeated revision is allowed
+// only if again is set; an older one never is.
+func (w *watcher) applyPresence(p api.Presence, again bool) {
 	before, known := w.has[p.User]
 	if !slices.Contains(w.follows, p.User) {
-		w.complain("it was told of %s, whom it does not follow", p.User)
+		w.addViolation("received %s, whom the watcher does not follow", p.User)
 	}
 	if known && (p.Revision < before.Revision || p.Revision == before.Revision && !again) {
-		w.complain("%s went from revision %d to %d", p.User, before.Revision, p.Revision)
+		w.addViolation("%s went from revision %d to %d", p.User, before.Revision, p.Revision)
 	}
 	p.AskedAs, p.Cursor = "", ""
 	w.has[p.User] = p
-	if w.truth {
+	if w.unfiltered {
 		w.received = append(w.received, p)
 	}
 	select {
@@ -226,13 +226,13 @@ func (w *watcher) learn(p api.Presence, again bool) {
 	}
 }
 
-// take deals with a whole frame.
-func (w *watcher) take(text []byte) {
+// applyFrame applies a whole frame.
+func (w *watcher) applyFrame(text []byte) {
 	var f api.ServerFrame
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err := json.Unmarshal(text, &f); err != nil {
-		w.complain("a frame is no JSON: %v: %.200s", err, text)
+		w.addViolation("a frame is not JSON: %v: %.200s", err, text)
 		return
 	}
 	switch f.Type {
@@ -240,49 +240,49 @@ func (w *watcher) take(text []byte) {
 		w.resets++
 		clear(w.has)
 	case api.FrameSnapshot:
-		w.snapshot(&f)
+		w.applySnapshot(&f)
 	case api.FramePresence:
-		w.learn(api.Presence{User: f.User, Status: f.Status, Note: f.Note, Since: f.Since, Until: f.Until, Revision: f.Revision}, false)
+		w.applyPresence(api.Presence{User: f.User, Status: f.Status, Note: f.Note, Since: f.Since, Until: f.Until, Revision: f.Revision}, false)
 	case api.FrameError:
-		w.complain("an error: %s %s", f.Code, f.Detail)
+		w.addViolation("received an error: %s %s", f.Code, f.Detail)
 	}
 	if f.Cursor != "" {
 		w.cursor = f.Cursor
 	}
 }
 
-func (w *watcher) snapshot(f *api.ServerFrame) {
+func (w *watcher) applySnapshot(f *api.ServerFrame) {
 	for _, p := range f.Presences {
-		w.learn(p, true)
+		w.applyPresence(p, true)
 	}
 	if len(f.Unknown)+len(f.Gone) > 0 {
-		w.complain("unknown %v, gone %v", f.Unknown, f.Gone)
+		w.addViolation("unknown %v, gone %v", f.Unknown, f.Gone)
 	}
 	if !f.Partial && len(f.Presences) != len(w.follows) {
-		w.complain("a full snapshot has %d of %d users", len(f.Presences), len(w.follows))
+		w.addViolation("a full snapshot has %d of %d users", len(f.Presences), len(w.follows))
 	}
 	if f.Partial != (w.cursor != "") {
-		w.complain("partial is %v with the cursor %q", f.Partial, w.cursor)
+		w.addViolation("partial is %v with the cursor %q", f.Partial, w.cursor)
 	}
 }
 
-func (w *watcher) position() string {
+func (w *watcher) lastCursor() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.cursor
 }
 
-// query is what to ask for on any route.
+// query returns the parameters for any route.
 func (w *watcher) query() url.Values {
 	q := url.Values{"users": {strings.Join(w.follows, ",")}}
-	if at := w.position(); at != "" {
+	if at := w.lastCursor(); at != "" {
 		q.Set("cursor", at)
 	}
 	return q
 }
 
-// connect follows over one connection until it is cut, or ctx ends. It gives the
-// code of a close that the server sent, or 0.
+// connect follows over one connection until it is cut or ctx ends. It returns the code
+// of a close by the server, or 0.
 func (w *watcher) connect(ctx context.Context, over route, cutAfter int) (code int, err error) {
 	c, done := dialer(cutAfter, over != overWebSocket && rand.IntN(2) == 0)
 	defer done()
@@ -315,7 +315,7 @@ func (w *watcher) overWebSocket(ctx context.Context, c *http.Client) (int, error
 		if err != nil {
 			return int(websocket.CloseStatus(err)), err
 		}
-		w.take(text)
+		w.applyFrame(text)
 	}
 }
 
@@ -340,19 +340,19 @@ func (w *watcher) overEvents(ctx context.Context, c *http.Client) (int, error) {
 			id = value
 		case "data":
 			if data != "" {
-				w.note("an event has two data lines")
+				w.recordViolation("an event has two data lines")
 			}
 			data = value
 		case "":
 			if kind == api.FrameClose {
 				var f api.ServerFrame
-				_ = json.Unmarshal([]byte(data), &f) // a code of 0 is wrong enough
+				_ = json.Unmarshal([]byte(data), &f) // a code of 0 fails the test
 				return f.CloseCode, io.EOF
 			}
 			if data != "" {
-				w.take([]byte(data))
-				if at := w.position(); id != "" && at != id {
-					w.note("the id of an event is not its cursor")
+				w.applyFrame([]byte(data))
+				if at := w.lastCursor(); id != "" && at != id {
+					w.recordViolation("the id of an event is not its cursor")
 				}
 			}
 			kind, id, data = "", "", ""
@@ -360,10 +360,10 @@ func (w *watcher) overEvents(ctx context.Context, c *http.Client) (int, error) {
 	}
 }
 
-func (w *watcher) note(what string) {
+func (w *watcher) recordViolation(what string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.complain("%s", what)
+	w.addViolation("%s", what)
 }
 
 func (w *watcher) get(ctx context.Context, c *http.Client, path string) (*http.Response, error) {
@@ -389,7 +389,7 @@ func (w *watcher) overPoll(ctx context.Context, c *http.Client) error {
 			return err
 		}
 		var changes api.Changes
-		text, err := io.ReadAll(resp.Body) // a json.Decoder may leave the newline, and net/http then gives the connection up
+		text, err := io.ReadAll(resp.Body) // a json.Decoder may leave the newline unread, and net/http then closes the connection
 		_ = resp.Body.Close()
 		if err == nil {
 			err = json.Unmarshal(text, &changes)
@@ -397,14 +397,14 @@ func (w *watcher) overPoll(ctx context.Context, c *http.Client) error {
 		if err != nil {
 			return err
 		}
-		w.takeChanges(&changes)
+		w.applyChanges(&changes)
 		if resp.Close {
 			return errEnded
 		}
 	}
 }
 
-func (w *watcher) takeChanges(c *api.Changes) {
+func (w *watcher) applyChanges(c *api.Changes) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if c.Reset {
@@ -412,16 +412,17 @@ func (w *watcher) takeChanges(c *api.Changes) {
 		clear(w.has)
 	}
 	for _, p := range c.Presences {
-		w.learn(p, true)
+		w.applyPresence(p, true)
 	}
 	if len(c.Unknown)+len(c.Gone) > 0 {
-		w.complain("unknown %v, gone %v", c.Unknown, c.Gone)
+		w.addViolation("unknown %v, gone %v", c.Unknown, c.Gone)
 	}
 	w.cursor = c.Cursor
 }
 
-// behind is what the watcher was told otherwise than GET says, "" for nothing.
-func (w *watcher) behind(ctx context.Context, c *http.Client) string {
+// difference compares what the watcher received with the results of GET. It returns ""
+// if they are equal.
+func (w *watcher) difference(ctx context.Context, c *http.Client) string {
 	asker, err := client.New(w.url, client.StaticToken(w.token), c)
 	if err != nil {
 		return err.Error()
@@ -435,25 +436,25 @@ func (w *watcher) behind(ctx context.Context, c *http.Client) string {
 	for _, p := range now.Presences {
 		has, ok := w.has[p.User]
 		if !ok || has.Revision != p.Revision || has.Status != p.Status || has.Note != p.Note || !has.Since.Equal(p.Since.Time) {
-			return fmt.Sprintf("GET has %+v, the watcher %+v", p, has)
+			return fmt.Sprintf("GET returns %+v, the watcher has %+v", p, has)
 		}
 	}
 	return ""
 }
 
-// check compares what was received with what was committed.
+// check reports violations, and received presences that were never committed.
 func (w *watcher) check(t *testing.T, history *historyStore) (delivered int) {
 	t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, what := range w.wrong {
+	for _, what := range w.violations {
 		t.Error(what)
 	}
 	if w.resets > 0 {
 		t.Errorf("%d resets in a store that was never restored", w.resets)
 	}
 	for i := range w.received {
-		if !history.has(&w.received[i]) {
+		if !history.committed(&w.received[i]) {
 			t.Errorf("%+v was never committed", w.received[i])
 			break
 		}
@@ -461,59 +462,59 @@ func (w *watcher) check(t *testing.T, history *historyStore) (delivered int) {
 	return len(w.received)
 }
 
-// keepCutting connects again and again, each time over a random route, from the
-// cursor of the last frame that came whole.
-func (w *watcher) keepCutting(ctx context.Context, times int) {
+// reconnectRepeatedly connects over random routes and cuts the connection, each time
+// from the cursor of the last complete frame.
+func (w *watcher) reconnectRepeatedly(ctx context.Context, times int) {
 	for range times {
 		if ctx.Err() != nil {
 			return
 		}
 		_, err := w.connect(ctx, route(rand.IntN(int(routes))), rand.IntN(12_000))
 		if err != nil && strings.HasPrefix(err.Error(), "status ") {
-			w.note("refused: " + err.Error())
+			w.recordViolation("refused: " + err.Error())
 		}
 	}
 }
 
-// What TestStreamsDeliverEverything does.
+// Parameters of TestStreamsDeliverEverything.
 const (
 	streamUsers, streamWriters = 40, 16
 	streamWatchers             = 25
 	streamReconnects           = 2000
-	writeEvery                 = 10 * time.Millisecond // each writer
-	settles                    = 2 * time.Second       // what the contract allows
+	writeEvery                 = 10 * time.Millisecond // interval of each writer
+	convergenceTime            = 2 * time.Second       // time to converge that the contract allows
 )
 
-// TestStreamsDeliverEverything: wherever a connection is cut, a watcher that resumes from
-// the cursor of the last complete frame, on any route, learns of every user it follows. It
-// never gets what was not committed and never an older revision, and within two seconds
-// after the last change it has what GET returns. Coalescing is allowed.
+// TestStreamsDeliverEverything: wherever a connection is cut, a watcher that resumes
+// from the cursor of the last complete frame, on any route, receives the changes of
+// every user it follows. It never receives uncommitted states or older revisions, and
+// within two seconds of the last change it has what GET returns. Coalescing is allowed.
 func TestStreamsDeliverEverything(t *testing.T) {
 	reconnects := streamReconnects
 	if os.Getenv("PORCHLIGHT_SOAK") != "" {
 		reconnects *= 20
 	}
-	deliverEverything(t, settings(t), reconnects)
+	testDelivery(t, settings(t), reconnects)
 }
 
-// TestStreamsDeliverEverythingOverTLS: likewise, and server-sent events and long polls
-// over HTTP/2 as well.
+// TestStreamsDeliverEverythingOverTLS runs the same test over TLS, with server-sent
+// events and long polls also over HTTP/2.
 func TestStreamsDeliverEverythingOverTLS(t *testing.T) {
 	cfg := settings(t)
 	dir := t.TempDir()
 	cfg.TLSCertFile, cfg.TLSKeyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	writeCertificate(t, cfg.TLSCertFile, cfg.TLSKeyFile, 1)
-	deliverEverything(t, cfg, streamReconnects/4)
+	testDelivery(t, cfg, streamReconnects/4)
 }
 
-func deliverEverything(t *testing.T, cfg config.Config, reconnects int) {
+func testDelivery(t *testing.T, cfg config.Config, reconnects int) {
 	t.Helper()
 	r, history := startRecorded(t, cfg)
-	transport := &http.Transport{TLSClientConfig: anyServer()}
+	transport := &http.Transport{TLSClientConfig: trustAnyServer()}
 	defer transport.CloseIdleConnections()
 	r.http.Transport = transport
 	ids := r.users(t, streamUsers)
-	var private []string // watchers with a user see these by the user's rules
+	var private []string // visibility rules apply to watchers with a user
 	for i := range 5 {
 		private = append(private, ids[i])
 	}
@@ -535,7 +536,7 @@ func deliverEverything(t *testing.T, cfg config.Config, reconnects int) {
 	for i := range all {
 		w := r.watcher(account, nil)
 		if i%3 == 2 {
-			w.token, w.truth = ada, false
+			w.token, w.unfiltered = ada, false
 		}
 		for _, j := range rand.Perm(len(ids))[:20+rand.IntN(21)] {
 			w.follows = append(w.follows, ids[j])
@@ -543,10 +544,10 @@ func deliverEverything(t *testing.T, cfg config.Config, reconnects int) {
 		all[i] = w
 		cutting.Add(1)
 		watchers.Go(func() {
-			w.keepCutting(ctx, reconnects/streamWatchers)
+			w.reconnectRepeatedly(ctx, reconnects/streamWatchers)
 			cutting.Done()
 			if _, err := w.connect(ctx, route(i%int(routes)), neverCut); ctx.Err() == nil {
-				w.note(fmt.Sprintf("its last connection ended before the test: %v", err))
+				w.recordViolation(fmt.Sprintf("the last connection ended before the test: %v", err))
 			}
 		})
 	}
@@ -555,28 +556,28 @@ func deliverEverything(t *testing.T, cfg config.Config, reconnects int) {
 	stopWriting()
 	writers.Wait()
 	quiet := time.Now()
-	r.settle(t, all)
-	t.Logf("%d reconnects in %v, %d writes; settled %v after the last", reconnects, quiet.Sub(began), written.Load(), time.Since(quiet))
+	r.waitForConvergence(t, all)
+	t.Logf("%d reconnects in %v, %d writes; converged %v after the last", reconnects, quiet.Sub(began), written.Load(), time.Since(quiet))
 	stop()
 	watchers.Wait()
-	told := 0
+	delivered := 0
 	for _, w := range all {
-		told += w.check(t, history)
+		delivered += w.check(t, history)
 	}
-	if told < reconnects || written.Load() < int64(reconnects/4) {
-		t.Errorf("INVALID: %d presences were told, %d written", told, written.Load())
+	if delivered < reconnects || written.Load() < int64(reconnects/4) {
+		t.Errorf("INVALID: %d presences were delivered, %d written", delivered, written.Load())
 	}
 }
 
-// settle holds watchers to have what GET says, from two seconds on after the last
-// change.
-func (r *running) settle(t *testing.T, all []*watcher) {
+// waitForConvergence checks that all watchers have what GET returns within two seconds
+// of the last change.
+func (r *running) waitForConvergence(t *testing.T, all []*watcher) {
 	t.Helper()
 	quiet := time.Now()
 	for behind := all; ; time.Sleep(5 * time.Millisecond) {
 		var late string
 		behind = slices.DeleteFunc(slices.Clone(behind), func(w *watcher) bool {
-			what := w.behind(t.Context(), r.http)
+			what := w.difference(t.Context(), r.http)
 			if what != "" {
 				late = what
 			}
@@ -585,14 +586,14 @@ func (r *running) settle(t *testing.T, all []*watcher) {
 		if len(behind) == 0 {
 			return
 		}
-		if time.Since(quiet) > settles {
-			t.Errorf("%d of %d watchers are behind %v after the last change: %s", len(behind), len(all), settles, late)
+		if time.Since(quiet) > convergenceTime {
+			t.Errorf("%d of %d watchers are behind %v after the last change: %s", len(behind), len(all), convergenceTime, late)
 			return
 		}
 	}
 }
 
-// write changes what users show until ctx ends.
+// write makes changes to users until ctx ends.
 func (r *running) write(ctx context.Context, t *testing.T, writer int, ids []string, written *atomic.Int64) {
 	statuses := []api.Status{api.Busy, api.DoNotDisturb, api.Away, api.Available}
 	pace := time.NewTicker(writeEvery)
@@ -611,14 +612,14 @@ func (r *running) write(ctx context.Context, t *testing.T, writer int, ids []str
 			_, err = r.client.SetClaim(t.Context(), id, "manual", api.SetClaim{Source: "manual", Status: statuses[rand.IntN(len(statuses))]})
 		}
 		if err != nil {
-			t.Errorf("a write: %v", err)
+			t.Errorf("write: %v", err)
 			return
 		}
 		written.Add(1)
 	}
 }
 
-// changeRules lets users hide and show themselves until ctx ends.
+// changeRules hides and shows users until ctx ends.
 func (r *running) changeRules(ctx context.Context, t *testing.T, ids []string) {
 	visibilityLevels := []api.VisibilityLevel{api.VisibilityAll, api.VisibilityStatus, api.VisibilityOffline}
 	pace := time.NewTicker(5 * writeEvery)
@@ -637,8 +638,9 @@ func (r *running) changeRules(ctx context.Context, t *testing.T, ids []string) {
 	}
 }
 
-// TestRevokedTokenEndsItsStreams: within five seconds, with a code that says not to
-// come back as before, and nobody else's stream ends.
+// TestRevokedTokenEndsItsStreams: the streams of a revoked token end within five
+// seconds, with a close code that forbids reconnecting with it, and other streams stay
+// open.
 func TestRevokedTokenEndsItsStreams(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	ids := r.users(t, 2)
@@ -659,7 +661,7 @@ func TestRevokedTokenEndsItsStreams(t *testing.T) {
 				code, _ := w.connect(ctx, over, neverCut)
 				endings <- ending{over, token.ID, code}
 			})
-			eventually(t, 5*time.Second, "the stream is open", func() bool { return w.position() != "" })
+			eventually(t, 5*time.Second, "the stream is open", func() bool { return w.lastCursor() != "" })
 		}
 	}
 	if err := r.client.RevokeToken(ctx, revoked.ID); err != nil {
@@ -670,35 +672,35 @@ func TestRevokedTokenEndsItsStreams(t *testing.T) {
 		select {
 		case e := <-endings:
 			if e.token != revoked.ID || e.code != api.CloseUnauthorized {
-				t.Errorf("a stream of the token %s over route %d ended with %d", e.token, e.over, e.code)
+				t.Errorf("a stream of token %s over route %d ended with code %d", e.token, e.over, e.code)
 			}
 		case <-time.After(5 * time.Second):
-			t.Fatal("five seconds after its token was revoked a stream is still open")
+			t.Fatal("a stream is still open five seconds after its token was revoked")
 		}
 	}
 	t.Logf("both ended within %v", time.Since(began))
 	select {
 	case e := <-endings:
-		t.Errorf("the stream of another token ended with %d", e.code)
+		t.Errorf("the stream of another token ended with code %d", e.code)
 	default:
 	}
 	stop()
 	open.Wait()
 }
 
-// TestWhoClosedTheConnection: a client that is never cut goes on over another one
-// when net/http gave the connection up, and fails when the server closed it.
-func TestWhoClosedTheConnection(t *testing.T) {
+// TestDialerReconnects: a client that is never cut connects again if net/http gave up
+// the connection, and fails if the server closed it.
+func TestDialerReconnects(t *testing.T) {
 	whole := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}\n") }
 	for name, c := range map[string]struct {
 		serve    http.HandlerFunc
-		read     bool // to the end of the first answer
+		read     bool // read the whole first response
 		cutAfter int
 		ends     bool
 	}{
 		"nobody":              {whole, true, neverCut, false},
 		"net/http":            {whole, false, neverCut, false},
-		"the test":            {whole, true, 120, true}, // in the second answer
+		"the test":            {whole, true, 120, true}, // cut in the second response
 		"net/http, to be cut": {whole, false, 1 << 20, true},
 		"the server": {func(w http.ResponseWriter, _ *http.Request) {
 			if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
@@ -733,7 +735,7 @@ func TestWhoClosedTheConnection(t *testing.T) {
 			}
 		})
 	}
-	t.Run("the server says so", func(t *testing.T) {
+	t.Run("the server announces the close", func(t *testing.T) {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Connection", "close")
 			whole(w, r)

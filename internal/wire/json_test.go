@@ -127,8 +127,7 @@ func TestWholeNumber(t *testing.T) {
 	}
 }
 
-// FuzzWholeNumber compares with exact arithmetic, where the exponent is small
-// enough for that.
+// FuzzWholeNumber compares with exact arithmetic if the exponent is small enough.
 func FuzzWholeNumber(f *testing.F) {
 	for _, seed := range []string{"20", "20.0", "2e1", "-0", "20.5", "1e400", "020", "9223372036854775808", "123000e-3", "0.00e+5"} {
 		f.Add(seed)
@@ -146,7 +145,7 @@ func FuzzWholeNumber(f *testing.F) {
 	})
 }
 
-// A colour is a type that reads itself, and says what it wants.
+// A colour is a type that decodes itself and describes what it expects.
 type colour struct{ name string }
 
 type notAColour struct{}
@@ -275,10 +274,10 @@ func TestReadJSONBodies(t *testing.T) {
 	}
 }
 
-// walk is what CheckJSON promises, by encoding/json: no key twice in an object,
-// no more than 16 containers in each other. replaced says that a string has the
-// replacement character, which may stand for what was no text.
-func walk(dec *json.Decoder, depth int) (fine, replaced bool) {
+// walk implements the rules of CheckJSON with encoding/json: no repeated key in an
+// object, at most 16 nested containers. replaced reports whether a string contains the
+// replacement character, which may stand for invalid text.
+func walk(dec *json.Decoder, depth int) (valid, replaced bool) {
 	token, err := dec.Token()
 	if err != nil {
 		return false, false
@@ -287,20 +286,20 @@ func walk(dec *json.Decoder, depth int) (fine, replaced bool) {
 	case string:
 		return true, strings.ContainsRune(token, utf8.RuneError)
 	case json.Delim:
-		fine = depth < MaxDepth
+		valid = depth < MaxDepth
 		seen := map[string]bool{}
 		for dec.More() {
 			if token == '{' {
 				key, err := dec.Token()
 				name, _ := key.(string)
-				fine = fine && err == nil && !seen[name]
+				valid = valid && err == nil && !seen[name]
 				seen[name], replaced = true, replaced || strings.ContainsRune(name, utf8.RuneError)
 			}
 			inner, r := walk(dec, depth+1)
-			fine, replaced = fine && inner, replaced || r
+			valid, replaced = valid && inner, replaced || r
 		}
 		_, err := dec.Token()
-		return fine && err == nil, replaced
+		return valid && err == nil, replaced
 	}
 	return true, false
 }
@@ -325,15 +324,15 @@ func FuzzDecodeKnown(f *testing.F) {
 		}
 		dec := json.NewDecoder(bytes.NewReader(data))
 		dec.UseNumber()
-		fine, replaced := walk(dec, 0)
-		fine = fine && bytes.TrimLeft(data, " \t\r\n")[0] == '{'
-		if err == nil && !fine || err != nil && fine && !replaced && utf8.Valid(data) {
-			t.Fatalf("%q: %v, should be %v", data, err, fine)
+		valid, replaced := walk(dec, 0)
+		valid = valid && bytes.TrimLeft(data, " \t\r\n")[0] == '{'
+		if err == nil && !valid || err != nil && valid && !replaced && utf8.Valid(data) {
+			t.Fatalf("%q: %v, want valid %v", data, err, valid)
 		}
 	})
 }
 
-// checkRefusal: what is refused is refused in our words.
+// checkRefusal checks that a refusal uses this package's words.
 func checkRefusal(t *testing.T, body []byte, err error) {
 	t.Helper()
 	if err == nil {
@@ -371,7 +370,7 @@ func FuzzReadJSON(f *testing.F) {
 		dec.DisallowUnknownFields()
 		if err := dec.Decode(&want); err != nil {
 			if number, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && strings.HasPrefix(number.Value, "number ") {
-				return // 20.0 in a field of whole numbers
+				return // 20.0 in an integer field
 			}
 			t.Fatalf("%q is accepted: %v", body, err)
 		}
@@ -381,7 +380,7 @@ func FuzzReadJSON(f *testing.F) {
 	})
 }
 
-// dump has no pointers in it.
+// dump formats a request without pointers.
 func dump(r *request) string {
 	b, err := json.Marshal(r)
 	return fmt.Sprintf("%s %v %v %q", b, err, r.Colour, r.Note)

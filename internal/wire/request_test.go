@@ -17,7 +17,7 @@ import (
 	. "porchlight.dev/porchlight/internal/wire"
 )
 
-// tokens is an Authenticator that knows one.
+// tokens is an Authenticator that accepts one token.
 type tokens struct{ good string }
 
 func (t tokens) Authenticate(_ context.Context, token string) (*auth.Principal, error) {
@@ -59,7 +59,7 @@ func TestPrincipal(t *testing.T) {
 	}
 }
 
-// broken is a body whose sender has gone.
+// broken is a body whose sender has disconnected.
 type broken struct{ io.Reader }
 
 func (b broken) Read(into []byte) (int, error) {
@@ -206,8 +206,8 @@ func TestConditionsOfRevisions(t *testing.T) {
 	}
 }
 
-// FuzzReadCondition: whatever comes is read or refused, and a header that is read
-// asks something.
+// FuzzReadCondition: any header value is parsed or refused, and a parsed one has at
+// least one condition.
 func FuzzReadCondition(f *testing.F) {
 	for _, seed := range []string{"*", `"1", W/"2"`, `,"a,b" ,`, `W/`, `"`, "\"\xff\""} {
 		f.Add(seed)
@@ -217,7 +217,7 @@ func FuzzReadCondition(f *testing.F) {
 		r.Header["If-Match"] = []string{value}
 		c, err := ReadCondition(r)
 		if err == nil && (reflect.DeepEqual(c, Condition{}) || c.Matched("", false)) {
-			t.Errorf("%q asks nothing", value)
+			t.Errorf("%q is parsed as no condition", value)
 		}
 	})
 }

@@ -20,7 +20,7 @@ import (
 	. "porchlight.dev/porchlight/internal/wire"
 )
 
-// notFound answers as net/http does where there is nothing.
+// notFound responds as net/http does to an unknown path.
 func notFound(w http.ResponseWriter, r *http.Request) error {
 	http.NotFound(w, r)
 	return nil
@@ -51,8 +51,8 @@ type served struct {
 	stop        func()
 }
 
-// serve is a router of two dialects. Its access log is complete after stop.
-func serve() *served {
+// newServed returns a router with two dialects. Its access log is complete after stop.
+func newServed() *served {
 	s := &served{metrics: prometheus.NewRegistry()}
 	access := NewAccessLog(&s.access)
 	s.stop = access.Close
@@ -90,9 +90,9 @@ func (s *served) do(method, target string) *httptest.ResponseRecorder {
 	return rec
 }
 
-// An answer that breaks off after it began must not look whole.
+// TestBrokenAnswer: a response that is cut off after it began must not look complete.
 func TestBrokenAnswer(t *testing.T) {
-	s := serve()
+	s := newServed()
 	defer s.stop()
 	server := httptest.NewServer(s)
 	defer server.Close()
@@ -102,12 +102,12 @@ func TestBrokenAnswer(t *testing.T) {
 		_ = response.Body.Close()
 	}
 	if err == nil {
-		t.Error("the client read a whole answer")
+		t.Error("the client read a complete response")
 	}
 }
 
 func TestRouter(t *testing.T) {
-	s := serve()
+	s := newServed()
 	defer s.stop()
 	for _, c := range []struct {
 		method, target string
@@ -145,7 +145,7 @@ func TestRouter(t *testing.T) {
 		t.Errorf("HEAD: %d", rec.Code)
 	}
 	if strings.Contains(s.log.String(), `"path":"/api/panics"`) || !strings.Contains(s.log.String(), "a secret") {
-		t.Errorf("the log does not tell of the panic: %s", s.log.String())
+		t.Errorf("the log does not report the panic: %s", s.log.String())
 	}
 	want := []string{
 		"GET /api/fails", "GET /api/late", "GET /api/panics", "GET /api/plain", "GET /api/things/{id}", "HEAD /api/fails",
@@ -156,13 +156,13 @@ func TestRouter(t *testing.T) {
 	}
 }
 
-// TestAbort: net/http is left to drop the connection.
+// TestAbort: the router lets net/http drop the connection.
 func TestAbort(t *testing.T) {
-	s := serve()
+	s := newServed()
 	defer s.stop()
 	s.Handle("GET", "/api/aborts", plainDialect("api"), func(http.ResponseWriter, *http.Request) error { panic(http.ErrAbortHandler) })
 	defer func() {
-		if v := recover(); v != http.ErrAbortHandler { //nolint:errorlint // the very value
+		if v := recover(); v != http.ErrAbortHandler { //nolint:errorlint // the identical value
 			t.Errorf("recovered %v", v)
 		}
 	}()
@@ -170,7 +170,7 @@ func TestAbort(t *testing.T) {
 }
 
 func TestObserver(t *testing.T) {
-	s := serve()
+	s := newServed()
 	s.do("GET", "/api/things/1")
 	s.do("GET", "/api/things/2")
 	s.do("GET", "/api/fails")
@@ -189,7 +189,7 @@ func TestObserver(t *testing.T) {
 	} {
 		text += metric + c + "\n"
 	}
-	// Rows that count nothing are there too, so that rates begin at zero.
+	// Counters that are zero are exported too, so that rates begin at zero.
 	gathered, err := s.metrics.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -250,23 +250,23 @@ func TestObserver(t *testing.T) {
 	}
 }
 
-// TestRequestIDs: none comes twice.
+// TestRequestIDs: request ids are unique.
 func TestRequestIDs(t *testing.T) {
-	s := serve()
+	s := newServed()
 	defer s.stop()
 	seen := map[string]bool{}
 	for range 1000 {
 		seen[s.do("GET", "/else").Header().Get("X-Request-Id")] = true
 	}
 	if len(seen) != 1000 {
-		t.Errorf("%d ids of 1000", len(seen))
+		t.Errorf("%d distinct ids of 1000", len(seen))
 	}
 }
 
-// TestRequestIDOfProxy: a trusted proxy may give an id, nobody else may, and nothing
-// that would not be readable in a log.
+// TestRequestIDOfProxy: the server uses the request id of a trusted proxy, and of
+// nobody else, if it is readable in a log.
 func TestRequestIDOfProxy(t *testing.T) {
-	s := serve()
+	s := newServed()
 	defer s.stop()
 	s.observer.Proxies = Proxies{netip.MustParsePrefix("10.0.0.0/8")}
 	long := strings.Repeat("a", 64)
@@ -291,18 +291,18 @@ func TestRequestIDOfProxy(t *testing.T) {
 		s.ServeHTTP(rec, r)
 		got := rec.Header()["X-Request-Id"]
 		if taken := len(got) == 1 && got[0] == c.given[0]; taken != c.taken || !taken && (len(got) != 1 || len(got[0]) != 16) {
-			t.Errorf("%q of %s: the answer has %q", c.given, c.peer, got)
+			t.Errorf("for %q from %s the response has %q", c.given, c.peer, got)
 		}
 	}
 }
 
-// A greetingDialect has a header on every answer.
+// A greetingDialect sets a header on every response.
 type greetingDialect struct{ plainDialect }
 
 func (greetingDialect) Announce(h http.Header, requestID string) { h.Set("X-Greeting", requestID) }
 
 func TestAnnouncer(t *testing.T) {
-	s := serve()
+	s := newServed()
 	defer s.stop()
 	s.Area("/greets/", greetingDialect{"greets"})
 	s.Handle("GET", "/greets/plain", greetingDialect{"greets"}, notFound)
@@ -325,7 +325,7 @@ func TestNoAccessLog(t *testing.T) {
 	}
 }
 
-// A writerOf hands each write to a function.
+// A writerOf passes each write to a function.
 type writerOf func([]byte)
 
 func (w writerOf) Write(p []byte) (int, error) {
@@ -333,8 +333,8 @@ func (w writerOf) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestAccessLogWritesWholeLines: also when a buffer is full, and for a line that is
-// longer than one.
+// TestAccessLogWritesWholeLines: each write consists of complete lines, also when a
+// buffer is full, and for a line that is longer than the buffer.
 func TestAccessLogWritesWholeLines(t *testing.T) {
 	lines := 0
 	access := NewAccessLog(writerOf(func(p []byte) {
@@ -357,7 +357,7 @@ func TestAccessLogWritesWholeLines(t *testing.T) {
 	}
 }
 
-// FuzzAppendJSON: whatever the text, the line is JSON and reads as the text.
+// FuzzAppendJSON: any text is encoded as valid JSON that decodes to the text.
 func FuzzAppendJSON(f *testing.F) {
 	f.Add("plain")
 	f.Add("\"\\\n\x00\x7f\u2028\u2029\xff\xc3é😀")
@@ -365,10 +365,10 @@ func FuzzAppendJSON(f *testing.F) {
 		quoted := append(AppendJSON([]byte{'"'}, text), '"')
 		var back string
 		if err := json.Unmarshal(quoted, &back); err != nil || back != strings.ToValidUTF8(text, "\ufffd") && len([]rune(back)) != len([]rune(text)) {
-			t.Fatalf("%q became %s: %v", text, quoted, err)
+			t.Fatalf("%q is encoded as %s: %v", text, quoted, err)
 		}
 		if bytes.ContainsAny(quoted, "\n\r") || !json.Valid(quoted) {
-			t.Fatalf("%q became %s", text, quoted)
+			t.Fatalf("%q is encoded as %s", text, quoted)
 		}
 	})
 }

@@ -14,7 +14,7 @@ import (
 	. "porchlight.dev/porchlight/internal/wire"
 )
 
-// errorDialect keeps what went wrong.
+// errorDialect records the error.
 type errorDialect struct{ err error }
 
 func (d *errorDialect) Fail(w http.ResponseWriter, _ *http.Request, err error) {
@@ -22,8 +22,9 @@ func (d *errorDialect) Fail(w http.ResponseWriter, _ *http.Request, err error) {
 	w.WriteHeader(http.StatusForbidden)
 }
 
-// ask asks a handler that a router serves, and gives what went wrong.
-func askFor(h Handler, host, origin string) error {
+// errorOf sends a request to a handler through a router, and returns the handler's
+// error.
+func errorOf(h Handler, host, origin string) error {
 	none := new(errorDialect)
 	rt := NewRouter(NewObserver(nil, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), time.Now), none)
 	rt.Handle(http.MethodGet, "/x", none, h)
@@ -36,10 +37,10 @@ func askFor(h Handler, host, origin string) error {
 	return none.err
 }
 
-func nothing(http.ResponseWriter, *http.Request) error { return nil }
+func noop(http.ResponseWriter, *http.Request) error { return nil }
 
-// Pages are served under the server's names alone: another name may be one that a
-// page made point here.
+// TestOwnHost: pages are served only under the server's names, because another name may
+// point here by DNS rebinding.
 func TestOwnHost(t *testing.T) {
 	one := &Site{Hosts: []string{"presence.example", "192.0.2.1", "2001:db8::1"}}
 	all := &Site{Hosts: one.Hosts, AnyAddress: true}
@@ -53,7 +54,7 @@ func TestOwnHost(t *testing.T) {
 		"localhost.evil": {false, false}, "127.0.0.1.evil": {false, false}, "presence": {false, false}, "[": {true, true}, "": {true, true},
 	} {
 		for site, want := range map[*Site]bool{one: want.one, all: want.all, nil: true} {
-			err := askFor(site.OwnHost(nothing), host, "")
+			err := errorOf(site.OwnHost(noop), host, "")
 			if refused, ok := errors.AsType[*HostError](err); ok == want || ok && (refused.Host != host || !strings.Contains(err.Error(), "allowed-hosts")) {
 				t.Errorf("%q of %+v: %v", host, site, err)
 			}
@@ -61,7 +62,7 @@ func TestOwnHost(t *testing.T) {
 	}
 }
 
-// A page's origin must be that of the host that it asks, or an allowed one.
+// TestOwnOrigin: a page's origin must be that of the requested host, or an allowed one.
 func TestOwnOrigin(t *testing.T) {
 	site := &Site{Own: "https://presence.example", Origins: []string{"http://localhost:3000"}}
 	for _, c := range []struct {
@@ -86,12 +87,12 @@ func TestOwnOrigin(t *testing.T) {
 		{"x.example", "x.example", false},
 		{"x.example", ":", false},
 	} {
-		err := askFor(site.OwnOrigin(nothing), c.host, c.origin)
+		err := errorOf(site.OwnOrigin(noop), c.host, c.origin)
 		if refused, ok := errors.AsType[*OriginError](err); ok == c.want || ok && (refused.Origin != c.origin || !strings.Contains(err.Error(), "cors-origins")) {
-			t.Errorf("%q asked by %q: %v", c.host, c.origin, err)
+			t.Errorf("host %q, origin %q: %v", c.host, c.origin, err)
 		}
-		if err := askFor((&Site{Origins: []string{"*"}}).OwnOrigin(nothing), c.host, c.origin); err != nil {
-			t.Errorf("%q asked by %q, with all origins: %v", c.host, c.origin, err)
+		if err := errorOf((&Site{Origins: []string{"*"}}).OwnOrigin(noop), c.host, c.origin); err != nil {
+			t.Errorf("host %q, origin %q, all origins allowed: %v", c.host, c.origin, err)
 		}
 	}
 }
