@@ -6,9 +6,9 @@ import (
 	"porchlight.dev/porchlight/api"
 )
 
-// TestAddressesInAQuery: "+" is itself there, as it is in addresses, whether or not
-// it is encoded. A space is in no address.
-func TestAddressesInAQuery(t *testing.T) {
+// TestAddressesInQuery: "+" in an address is literal, whether or not it is encoded. No
+// address contains a space.
+func TestAddressesInQuery(t *testing.T) {
 	w := newWorld(t)
 	admin := w.admin()
 	var u api.User

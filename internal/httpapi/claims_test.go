@@ -50,12 +50,12 @@ func TestClaims(t *testing.T) {
 
 	w.do("DELETE", path+"m%2F1", admin, "", "Idempotency-Key", "end").want(204)
 	if x := w.do("DELETE", path+"m%2F1", admin, "", "Idempotency-Key", "end").want(204); x.header.Get("Idempotency-Replayed") != "true" {
-		t.Error("the repeat is not marked")
+		t.Error("the repeat has no Idempotency-Replayed")
 	}
 	w.do("DELETE", path+"c1", admin, "", "Idempotency-Key", "end").problem(&api.KeyReused)
 	w.do("DELETE", path+"m%2F1", admin, "").problem(&api.NoClaim)
 	if p := w.presence("alice@example.com", admin); p.Status != api.Available {
-		t.Errorf("in the end: %+v", p)
+		t.Errorf("after all claims ended: %+v", p)
 	}
 }
 
@@ -65,15 +65,15 @@ func TestClaimIsIdempotent(t *testing.T) {
 	w.signIn("/v1/sessions", token, `{"client_type":"web"}`)
 	body := `{"source":"manual","status":"do_not_disturb","duration_seconds":60}`
 	first := w.do("PUT", "/v1/users/me/claims/manual", token, body, "Idempotency-Key", "k").want(200)
-	w.pass(30 * time.Second)
+	w.advance(30 * time.Second)
 	again := w.do("PUT", "/v1/users/me/claims/manual", token, body, "Idempotency-Key", "k").want(200)
 	if first.body != again.body || first.header.Get("Etag") != again.header.Get("Etag") || again.header.Get("Idempotency-Replayed") != "true" {
 		t.Errorf("first %s\nthen %s", first.body, again.body)
 	}
-	// By id it is the same user, so the same request.
+	// The same user by id is the same request.
 	byID := w.do("PUT", "/v1/users/"+string(w.alice.ID)+"/claims/manual", token, body, "Idempotency-Key", "k").want(200)
 	if byID.header.Get("Idempotency-Replayed") != "true" {
-		t.Error("the same request by id is another")
+		t.Error("the request by id is not treated as a repeat")
 	}
 	w.do("PUT", "/v1/users/me/claims/other", token, `{"source":"app","status":"do_not_disturb","duration_seconds":60}`, "Idempotency-Key", "k").problem(&api.KeyReused)
 	w.do("PUT", "/v1/users/me/claims/manual", token, body, "If-Match", `"1"`).problem(&api.PreconditionFailed)
@@ -128,7 +128,8 @@ func TestClaimErrors(t *testing.T) {
 	w.do("PUT", "/v1/users/alice@example.com/claims/more", w.admin(), `{"source":"app","status":"busy"}`).want(200) // another app
 }
 
-// The last eight keys of an app are remembered, and those of another evict none.
+// TestIdempotencyKeysOfEachApp: the last eight keys of an app are kept, and keys of
+// another app evict none.
 func TestIdempotencyKeysOfEachApp(t *testing.T) {
 	w := newWorld(t)
 	scopes, err := w.authority.ParseScopes(everything)
@@ -154,11 +155,11 @@ func TestIdempotencyKeysOfEachApp(t *testing.T) {
 		}
 	}
 	if replayed(set(admin, 8)) || replayed(set(admin, 0)) || !replayed(set(admin, 3)) {
-		t.Error("the ninth key does not take the place of the first")
+		t.Error("the ninth key does not evict the first")
 	}
-	w.pass(24 * time.Hour)
+	w.advance(24 * time.Hour)
 	if replayed(set(admin, 3)) {
-		t.Error("remembered for longer than a day")
+		t.Error("the key is kept for longer than a day")
 	}
 }
 
@@ -176,7 +177,7 @@ func TestNotes(t *testing.T) {
 	}
 	w.do("PUT", "/v1/users/me/note", token, `{"text":"Here"}`, "Idempotency-Key", "n").want(200)
 	if x := w.do("PUT", "/v1/users/me/note", token, `{"text":"Here"}`, "Idempotency-Key", "n").want(200); x.header.Get("Idempotency-Replayed") != "true" {
-		t.Error("the repeat is not marked")
+		t.Error("the repeat has no Idempotency-Replayed")
 	}
 	w.do("DELETE", "/v1/users/me/note", token, "").want(204)
 	w.do("DELETE", "/v1/users/me/note", token, "").want(204)

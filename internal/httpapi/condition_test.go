@@ -17,18 +17,18 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// A conditioned is a resource of the table of conditions. Paths have the ids of
-// objects in place of {user} and so on, as in the matrix.
-type conditioned struct {
+// A conditionRow is a resource and a write of the table of conditions. Paths have
+// {user} and so on in place of ids, as in the matrix.
+type conditionRow struct {
 	name string
-	read string // where its representation and its tag are; "" for none
-	// write is a request that changes it, with the answer that it has.
+	read string // path of its representation and its tag; "" for none
+	// write is the method of a request that changes it; ok is the status of its response.
 	write, path, body string
 	ok                int
 }
 
-// Every resource that can be read, and every write to one.
-var conditionedResources = []conditioned{
+// Every readable resource, and every write to one.
+var conditionedResources = []conditionRow{
 	{name: "presence", read: "/v1/users/me/presence"},
 	{name: "explain", read: "/v1/users/me/presence/explain"},
 	{name: "account", read: "/v1/account"},
@@ -60,9 +60,9 @@ var conditionedResources = []conditioned{
 // cursorless matches the part of a representation that its tag does not cover.
 var cursorless = regexp.MustCompile(`"cursor":"[^"]*"`)
 
-// conditionWorld has one of everything, of the user whom a token acts for or whom
-// an administrator manages.
-func conditionWorld(t *testing.T) (*world, string, *strings.Replacer) {
+// newConditionWorld returns a world with one object of each kind, owned by the user
+// whom a token acts for or an administrator manages.
+func newConditionWorld(t *testing.T) (*world, string, *strings.Replacer) {
 	t.Helper()
 	w := newWorld(t)
 	of := w.objects()
@@ -81,9 +81,10 @@ func conditionWorld(t *testing.T) (*world, string, *strings.Replacer) {
 		"{app}", of["{app}"]["self"], "{token}", of["{token}"]["self"], "{watch}", waiting.ID)
 }
 
-// TestConditionsOfReads: RFC 9110, section 13, on every resource that can be read.
+// TestConditionsOfReads: conditions are evaluated as in RFC 9110, section 13, on every
+// readable resource.
 func TestConditionsOfReads(t *testing.T) {
-	w, admin, fill := conditionWorld(t)
+	w, admin, fill := newConditionWorld(t)
 	seen := make(map[string]bool)
 	for _, row := range conditionedResources {
 		path := fill.Replace(row.read)
@@ -92,11 +93,11 @@ func TestConditionsOfReads(t *testing.T) {
 		}
 		seen[path] = true
 		t.Run(row.name, func(t *testing.T) {
-			w.watch(t)
+			w.validate(t)
 			first := w.do("GET", path, admin, "").want(200)
 			tag := first.header.Get("Etag")
 			if tag == "" || strings.HasPrefix(tag, "W/") {
-				t.Fatalf("the tag is %q", tag)
+				t.Fatalf("the entity tag is %q", tag)
 			}
 			for _, c := range []struct {
 				headers []string
@@ -138,22 +139,22 @@ func TestConditionsOfReads(t *testing.T) {
 	}
 }
 
-// TestConditionsOfWrites: a write whose conditions do not hold changes nothing. One
-// whose conditions hold makes the tag stale.
+// TestConditionsOfWrites: a write whose conditions fail changes nothing. A write whose
+// conditions hold changes the tag.
 func TestConditionsOfWrites(t *testing.T) {
 	for _, row := range conditionedResources {
 		if row.write == "" {
 			continue
 		}
 		t.Run(row.name, func(t *testing.T) {
-			w, admin, fill := conditionWorld(t)
+			w, admin, fill := newConditionWorld(t)
 			path, read := fill.Replace(row.path), fill.Replace(row.read)
 			tag, before := `"none"`, ""
-			look := func() string { return "" }
+			readBody := func() string { return "" }
 			if read != "" {
-				look = func() string { return cursorless.ReplaceAllString(w.do("GET", read, admin, "").body, "") }
+				readBody = func() string { return cursorless.ReplaceAllString(w.do("GET", read, admin, "").body, "") }
 				tag = w.do("GET", read, admin, "").want(200).header.Get("Etag")
-				before = look()
+				before = readBody()
 			}
 			for _, c := range []struct {
 				headers []string
@@ -175,8 +176,8 @@ func TestConditionsOfWrites(t *testing.T) {
 				return
 			}
 			w.do(row.write, path, admin, row.body, "If-None-Match", "W/"+tag).problem(&api.PreconditionFailed)
-			if after := look(); after != before {
-				t.Errorf("what was refused changed\n%s to\n%s", before, after)
+			if after := readBody(); after != before {
+				t.Errorf("a refused write changed\n%s to\n%s", before, after)
 			}
 			w.do(row.write, path, admin, row.body, "If-Match", `"other", `+tag, "If-None-Match", `"other"`).want(row.ok)
 			if row.write == http.MethodDelete {
@@ -189,9 +190,9 @@ func TestConditionsOfWrites(t *testing.T) {
 }
 
 // TestConditionsOfMissingObjects: the condition "*" distinguishes creating from
-// replacing. Other errors of a missing object take precedence.
+// replacing. Other errors about a missing object take precedence.
 func TestConditionsOfMissingObjects(t *testing.T) {
-	w, admin, fill := conditionWorld(t)
+	w, admin, fill := newConditionWorld(t)
 	do := func(method, path, body, header string) *exchange {
 		return w.do(method, fill.Replace("/v1/users/{user}"+path), admin, body, header, "*")
 	}
@@ -213,7 +214,7 @@ func TestConditionsOfMissingObjects(t *testing.T) {
 	for _, path := range []string{"/v1/users/nobody@example.com", "/v1/apps/none", "/v1/watches/none"} {
 		for _, header := range []string{"If-Match", "If-None-Match"} {
 			if x := w.do("GET", path, admin, "", header, "*"); x.status != 404 {
-				t.Errorf("%s with %s: * is %d", path, header, x.status)
+				t.Errorf("%s with %s: *: status %d", path, header, x.status)
 			}
 		}
 	}
@@ -247,7 +248,7 @@ func TestConcurrentConditionalWrites(t *testing.T) {
 		{"deletion", "DELETE", "", func(int) string { return "" }, "", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w, admin, fill := conditionWorld(t)
+			w, admin, fill := newConditionWorld(t)
 			user := fill.Replace("/v1/users/{user}")
 			header, value := row.header, "*"
 			if header == "" {
@@ -260,7 +261,7 @@ func TestConcurrentConditionalWrites(t *testing.T) {
 					switch x := w.do(row.method, user+row.path, admin, row.body(n), header, value); x.status {
 					case 200, 204:
 						done.Add(1)
-					case 404, 412: // 404: it has been deleted
+					case 404, 412: // 404: deleted by another request
 						refused.Add(1)
 					default:
 						t.Errorf("%d: %s", x.status, x.body)
@@ -269,15 +270,15 @@ func TestConcurrentConditionalWrites(t *testing.T) {
 			}
 			group.Wait()
 			if done.Load() != 1 || refused.Load() != many-1 {
-				t.Errorf("%d of %d were done, %d refused", done.Load(), many, refused.Load())
+				t.Errorf("%d of %d succeeded, %d were refused", done.Load(), many, refused.Load())
 			}
 		})
 	}
 }
 
-// TestConditionsOfAWatcher: a watcher who may not see the revision cannot find it out
-// by conditions either.
-func TestConditionsOfAWatcher(t *testing.T) {
+// TestConditionsOfWatcher: a watcher who may not see the revision cannot learn it by
+// conditions either.
+func TestConditionsOfWatcher(t *testing.T) {
 	w := newWorld(t)
 	watcher, path := w.token(w.bob.ID, "presence:read"), "/v1/users/"+string(w.alice.ID)+"/presence"
 	tag := w.do("GET", path, w.admin(), "").header.Get("Etag")
@@ -292,8 +293,8 @@ func TestConditionsOfAWatcher(t *testing.T) {
 	}
 }
 
-// TestEntityTagCoversSoftState: a refresh in soft state changes the representation,
-// and not the record.
+// TestEntityTagCoversSoftState: a refresh in soft state changes the representation and
+// its tag, but not the record.
 func TestEntityTagCoversSoftState(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(w.alice.ID, "session:read session:write")
@@ -301,10 +302,10 @@ func TestEntityTagCoversSoftState(t *testing.T) {
 	w.do("POST", "/v1/sessions", token, signInBody).want(201).read(&session)
 	path := "/v1/sessions/" + session.ID
 	before := w.do("GET", path, token, "").header.Get("Etag")
-	w.pass(10 * time.Second)
+	w.advance(10 * time.Second)
 	patched := w.do("PATCH", path, token, `{}`, "If-None-Match", `"1"`).want(200)
 	after := w.do("GET", path, token, "", "If-None-Match", before).want(200)
 	if tag := after.header.Get("Etag"); tag == before || tag != patched.header.Get("Etag") {
-		t.Errorf("the tag was %s, is %s, and %s in the answer of the refresh", before, tag, patched.header.Get("Etag"))
+		t.Errorf("the tag was %s and is now %s; the refresh returned %s", before, tag, patched.header.Get("Etag"))
 	}
 }

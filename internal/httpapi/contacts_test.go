@@ -13,11 +13,11 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// The bounds that the API documents are those that the directory and the rules
-// keep to.
+// TestContactLimitsAgree: the API documents the limits that the directory and the rules
+// enforce.
 func TestContactLimitsAgree(t *testing.T) {
 	if api.MaxContacts != directory.MaxContacts || api.MaxVisibilityWatchers != presence.MaxRules {
-		t.Error("the bounds differ")
+		t.Error("the limits differ")
 	}
 }
 
@@ -30,7 +30,7 @@ func TestContacts(t *testing.T) {
 	if set.User != string(w.bob.ID) || set.Group != "Work" || !set.Added.Equal(w.clock()) {
 		t.Errorf("%+v", set)
 	}
-	w.pass(time.Minute)
+	w.advance(time.Minute)
 	var moved api.Contact
 	w.do("PUT", mine+"/"+string(w.bob.ID), own, `{}`).want(200).read(&moved)
 	if moved.Group != "" || !moved.Added.Equal(set.Added.Time) {
@@ -73,13 +73,13 @@ func TestContacts(t *testing.T) {
 		`{"group":"\ud800`:           &api.Malformed,
 		strings.Repeat(" ", 1<<16+1): &api.BodyTooLarge,
 	} {
-		w.do("PUT", mine+"/nobody", own, body).problem(kind) // the body comes before the user
+		w.do("PUT", mine+"/nobody", own, body).problem(kind) // the body is checked before the user
 	}
 	w.do("PUT", mine+"/bob@example.com", own, "{}", "Content-Type", "text/xml").problem(&api.UnsupportedMediaType)
 
 	w.do("DELETE", mine+"/bob@example.com", own, "").want(204)
 	w.do("DELETE", mine+"/bob@example.com", own, "").problem(&api.NoContact)
-	// Who is deleted stays until removed.
+	// A deleted user stays a contact until removed.
 	u, err := w.directory.Create(t.Context(), w.account, w.userLike("short@example.com"))
 	w.must(err)
 	w.do("PUT", mine+"/"+string(u.ID), own, `{}`).want(200)
@@ -90,8 +90,9 @@ func TestContacts(t *testing.T) {
 	w.do("DELETE", mine+"/"+string(u.ID), own, "").want(204)
 }
 
-// see is what a token shows of Alice.
-func (w *world) see(token string) api.Presence {
+// presenceOfAlice returns the presence of Alice that a token may see, and checks that a single read
+// and a query agree.
+func (w *world) presenceOfAlice(token string) api.Presence {
 	w.t.Helper()
 	var one api.Presence
 	x := w.do("GET", "/v1/users/alice@example.com/presence", token, "").want(200)
@@ -100,23 +101,23 @@ func (w *world) see(token string) api.Presence {
 	var many api.Presences
 	w.do("POST", "/v1/presence/query", token, `{"users":["`+string(w.alice.ID)+`"]}`).want(200).read(&many)
 	if len(many.Presences) != 1 || many.Presences[0] != one {
-		w.t.Errorf("asked for one %+v, for many %+v", one, many)
+		w.t.Errorf("the single read returns %+v, the query %+v", one, many)
 	}
-	if tag := x.header.Get("Etag"); tag != "" && !w.truthful(token) {
+	if tag := x.header.Get("Etag"); tag != "" && !w.seesUnfiltered(token) {
 		w.t.Errorf("a watcher gets the tag %s", tag)
 	}
 	return one
 }
 
-func (w *world) truthful(token string) bool {
+func (w *world) seesUnfiltered(token string) bool {
 	w.t.Helper()
 	var me api.Me
 	w.do("GET", "/v1/me", token, "").want(200).read(&me)
 	return me.AccountLevel || me.User == string(w.alice.ID)
 }
 
-// TestVisibility: Bob sees what Alice declares, and a hidden user looks the same as
-// one who is offline.
+// TestVisibility: Bob sees what Alice's rules allow, and a hidden user looks the same
+// as an offline one.
 func TestVisibility(t *testing.T) {
 	w := newWorld(t)
 	own, admin := w.token(w.alice.ID, "contact:read contact:write claim:write session:write presence:read"), w.admin()
@@ -129,93 +130,93 @@ func TestVisibility(t *testing.T) {
 	w.signIn("/v1/sessions", own, `{"client_type":"web","lease_seconds":3600}`)
 	busy := func(note string) {
 		t.Helper()
-		w.pass(time.Minute)
+		w.advance(time.Minute)
 		w.do("PUT", "/v1/users/me/claims/x", own, `{"source":"meeting","status":"busy","note":"`+note+`"}`).want(200)
 	}
 	busy("one")
-	if p := w.see(bob); p.Status != api.Busy || p.Note != "one" {
+	if p := w.presenceOfAlice(bob); p.Status != api.Busy || p.Note != "one" {
 		t.Errorf("%+v", p)
 	}
 
 	w.do("PUT", rules, own, `{"everyone":"status"}`).want(200)
-	p := w.see(bob)
+	p := w.presenceOfAlice(bob)
 	if p.Status != api.Busy || p.Note != "" || !p.Since.IsZero() || !p.Until.IsZero() {
 		t.Errorf("%+v", p)
 	}
 	busy("two")
-	if again := w.see(bob); again != p {
-		t.Errorf("a note is seen as %+v, %+v before", again, p)
+	if again := w.presenceOfAlice(bob); again != p {
+		t.Errorf("after a note Bob sees %+v, and before %+v", again, p)
 	}
 
 	w.do("PUT", rules, own, `{"everyone":"all","watchers":{"bob@example.com":"offline"}}`).want(200).read(&v)
 	if v.Watchers[string(w.bob.ID)] != api.VisibilityOffline {
 		t.Errorf("%+v", v)
 	}
-	hidden := w.see(bob)
+	hidden := w.presenceOfAlice(bob)
 	if hidden.Status != api.Offline || hidden.Note != "" || hidden.Revision <= p.Revision {
 		t.Errorf("%+v", hidden)
 	}
 	busy("three")
 	w.do("PUT", "/v1/users/me/claims/x", own, `{"source":"meeting","status":"in_meeting"}`).want(200)
-	if again := w.see(bob); again != hidden {
-		t.Errorf("who is hidden moves: %+v, %+v before", again, hidden)
+	if again := w.presenceOfAlice(bob); again != hidden {
+		t.Errorf("a change of a hidden user is visible: %+v, and before %+v", again, hidden)
 	}
 	for _, token := range []string{own, admin} {
-		if p := w.see(token); p.Status != api.InMeeting {
+		if p := w.presenceOfAlice(token); p.Status != api.InMeeting {
 			t.Errorf("%+v", p)
 		}
 	}
 
 	w.do("DELETE", rules, own, "").want(204)
 	w.do("DELETE", rules, own, "").want(204)
-	if p := w.see(bob); p.Status != api.InMeeting {
+	if p := w.presenceOfAlice(bob); p.Status != api.InMeeting {
 		t.Errorf("%+v", p)
 	}
 }
 
-// TestVisibilityOfGroups: the rule of a group follows its contacts.
+// TestVisibilityOfGroups: the rule of a group applies to its current contacts.
 func TestVisibilityOfGroups(t *testing.T) {
 	w := newWorld(t)
 	own := w.token(w.alice.ID, "contact:read contact:write session:write")
 	bob := w.token(w.bob.ID, "presence:read")
 	w.signIn("/v1/sessions", own, `{"client_type":"web","lease_seconds":3600}`)
 	const rules, contact = "/v1/users/me/visibility", "/v1/users/me/contacts/bob@example.com"
-	saw := func(want api.Status) {
+	expectBobSees := func(want api.Status) {
 		t.Helper()
-		if got := w.see(bob).Status; got != want {
-			t.Errorf("Bob sees %s, not %s", got, want)
+		if got := w.presenceOfAlice(bob).Status; got != want {
+			t.Errorf("Bob sees %s, want %s", got, want)
 		}
 	}
 	w.do("PUT", rules, own, `{"everyone":"offline","groups":{"Work":"all"}}`).want(200)
-	saw(api.Offline)
+	expectBobSees(api.Offline)
 	w.do("PUT", contact, own, `{"group":"Work"}`).want(200)
-	saw(api.Available)
+	expectBobSees(api.Available)
 	w.do("PUT", contact, own, `{"group":"Other"}`).want(200)
-	saw(api.Offline)
+	expectBobSees(api.Offline)
 	w.do("PUT", contact, own, `{"group":"Work"}`).want(200)
-	saw(api.Available)
+	expectBobSees(api.Available)
 	w.do("PUT", rules, own, `{"everyone":"offline","groups":{"Work":"all"},"watchers":{"`+string(w.bob.ID)+`":"offline"}}`).want(200)
-	saw(api.Offline)
+	expectBobSees(api.Offline)
 	w.do("PUT", rules, own, `{"everyone":"offline","groups":{"Work":"all"}}`).want(200)
-	saw(api.Available)
+	expectBobSees(api.Available)
 	w.do("DELETE", contact, own, "").want(204)
-	saw(api.Offline)
+	expectBobSees(api.Offline)
 
-	// A removal that was cut short is carried out by its repeat.
+	// Repeating an interrupted removal completes it.
 	w.do("PUT", contact, own, `{"group":"Work"}`).want(200)
 	w.must(w.directory.RemoveContact(t.Context(), w.account, w.alice.ID, w.bob.ID))
-	saw(api.Available)
+	expectBobSees(api.Available)
 	w.do("DELETE", contact, own, "").problem(&api.NoContact)
-	saw(api.Offline)
+	expectBobSees(api.Offline)
 
-	// A declaration of a deactivated user takes effect when the user is activated.
+	// Rules that are set for a deactivated user take effect when the user is activated.
 	admin := w.admin()
 	const alice = "/v1/users/alice@example.com"
 	w.do("PATCH", alice, admin, `{"active":false}`).want(200)
 	w.do("PUT", alice+"/visibility", admin, `{}`).want(200)
 	w.do("PATCH", alice, admin, `{"active":true}`).want(200)
 	w.signIn(alice+"/sessions", admin, `{"client_type":"web"}`)
-	saw(api.Available)
+	expectBobSees(api.Available)
 }
 
 func TestVisibilityErrors(t *testing.T) {
@@ -260,8 +261,8 @@ func TestVisibilityErrors(t *testing.T) {
 	}
 }
 
-// TestVisibilityConverges: after concurrent writes, the published rules are those of
-// the declaration.
+// TestVisibilityConverges: after concurrent writes, the published rules match the
+// stored declaration.
 func TestVisibilityConverges(t *testing.T) {
 	w := newWorld(t)
 	own := w.token(w.alice.ID, "contact:read contact:write")

@@ -67,9 +67,9 @@ func TestTokenLifecycle(t *testing.T) {
 
 	w.do("POST", "/v1/tokens", admin, `{"name":"x","scopes":["presence:read"],"expires_in_seconds":60}`).want(201).read(&made)
 	if made.User != "" {
-		t.Errorf("an account-level caller gets an account-level token unless it says otherwise: %+v", made)
+		t.Errorf("an account-level caller did not get an account-level token by default: %+v", made)
 	}
-	w.pass(time.Minute)
+	w.advance(time.Minute)
 	w.do("GET", "/v1/me", made.Secret, "").problem(&api.ExpiredToken)
 	for body, field := range map[string]string{
 		`{"name":"x","scopes":["presence:read"],"expires_in_seconds":0}`:              "expires_in_seconds",
@@ -86,13 +86,14 @@ func TestTokenLifecycle(t *testing.T) {
 	w.do("POST", "/v1/tokens", admin, `{"user":"bob@example.com","scopes":["presence:read"]}`).problem(&api.Deactivated)
 }
 
-// No credential can be made, or taken over, that may do what its maker may not.
+// TestNoEscalation: nobody can create or take over a credential with more permissions
+// than their own.
 func TestNoEscalation(t *testing.T) {
 	w := newWorld(t)
 	plain := w.token(w.alice.ID, "directory:read directory:write presence:read claim:write")
-	// An administrator of the directory alone.
+	// An administrator of only the directory.
 	manager := w.token(w.bob.ID, "directory:read:admin directory:write:admin presence:read")
-	// The account's own token, with little.
+	// An account-level token with few scopes.
 	account := w.token("", "directory:write:admin presence:read")
 	strong := w.admin()
 	app := func(scopes string) string {
@@ -108,27 +109,27 @@ func TestNoEscalation(t *testing.T) {
 		path, as, body string
 		kind           *api.Kind // nil: it is allowed
 	}{
-		"own, the same":                     {"/v1/tokens", plain, token("me", "presence:read claim:write"), nil},
-		"own, without saying for whom":      {"/v1/tokens", plain, app("presence:read"), nil},
-		"own, a scope more":                 {"/v1/tokens", plain, token("me", "session:write"), &api.Escalation},
-		"own, the admin form":               {"/v1/tokens", plain, token("me", "claim:write:admin"), &api.Escalation},
-		"own, Zoom's name for more":         {"/v1/tokens", plain, token("me", "user:write:admin"), &api.Escalation},
-		"own, Zoom's name for the same":     {"/v1/tokens", plain, token("me", "user:write"), nil},
-		"another's":                         {"/v1/tokens", plain, token("bob@example.com", "presence:read"), &api.Forbidden},
-		"another's, unknown":                {"/v1/tokens", plain, token("nobody@example.com", "presence:read"), &api.NoUser},
-		"another account's":                 {"/v1/tokens", strong, token(string(w.stranger.ID), "presence:read"), &api.NoUser},
-		"a deleted one's":                   {"/v1/tokens", strong, token(string(w.deleted), "presence:read"), &api.NoUser},
-		"the owner's by a manager":          {"/v1/tokens", manager, token("owner@example.com", "presence:read"), &api.Escalation},
-		"another's directory by a manager":  {"/v1/tokens", manager, token("alice@example.com", "directory:write"), nil},
-		"a manager's own plain scope":       {"/v1/tokens", manager, token("me", "presence:read"), nil},
-		"an app by a manager, plain":        {"/v1/apps", manager, app("presence:read"), &api.Escalation},
-		"an app by a manager, beyond":       {"/v1/apps", manager, app("claim:write:admin"), &api.Escalation},
-		"an app by a manager, its own":      {"/v1/apps", manager, app("directory:read"), nil},
-		"an app by the account, its own":    {"/v1/apps", account, app("presence:read"), nil},
-		"an app by the account, admin form": {"/v1/apps", account, app("presence:read:admin"), &api.Escalation},
-		"an app's secret by a manager":      {"/v1/apps/" + theApp.ID + "/secret", manager, "", &api.Escalation},
-		"an app's secret by the account":    {"/v1/apps/" + theApp.ID + "/secret", account, "", &api.Escalation},
-		"an app's secret by who may":        {"/v1/apps/" + theApp.ID + "/secret", strong, "", nil},
+		"own, the same":                         {"/v1/tokens", plain, token("me", "presence:read claim:write"), nil},
+		"own, without a user":                   {"/v1/tokens", plain, app("presence:read"), nil},
+		"own, one more scope":                   {"/v1/tokens", plain, token("me", "session:write"), &api.Escalation},
+		"own, the admin form":                   {"/v1/tokens", plain, token("me", "claim:write:admin"), &api.Escalation},
+		"own, Zoom's name for more":             {"/v1/tokens", plain, token("me", "user:write:admin"), &api.Escalation},
+		"own, Zoom's name for the same":         {"/v1/tokens", plain, token("me", "user:write"), nil},
+		"another's":                             {"/v1/tokens", plain, token("bob@example.com", "presence:read"), &api.Forbidden},
+		"another's, unknown":                    {"/v1/tokens", plain, token("nobody@example.com", "presence:read"), &api.NoUser},
+		"another account's":                     {"/v1/tokens", strong, token(string(w.stranger.ID), "presence:read"), &api.NoUser},
+		"a deleted one's":                       {"/v1/tokens", strong, token(string(w.deleted), "presence:read"), &api.NoUser},
+		"the owner's by a manager":              {"/v1/tokens", manager, token("owner@example.com", "presence:read"), &api.Escalation},
+		"another's directory by a manager":      {"/v1/tokens", manager, token("alice@example.com", "directory:write"), nil},
+		"a manager's own plain scope":           {"/v1/tokens", manager, token("me", "presence:read"), nil},
+		"an app by a manager, plain":            {"/v1/apps", manager, app("presence:read"), &api.Escalation},
+		"an app by a manager, beyond":           {"/v1/apps", manager, app("claim:write:admin"), &api.Escalation},
+		"an app by a manager, its own":          {"/v1/apps", manager, app("directory:read"), nil},
+		"an app by the account, its own":        {"/v1/apps", account, app("presence:read"), nil},
+		"an app by the account, admin form":     {"/v1/apps", account, app("presence:read:admin"), &api.Escalation},
+		"an app's secret by a manager":          {"/v1/apps/" + theApp.ID + "/secret", manager, "", &api.Escalation},
+		"an app's secret by the account":        {"/v1/apps/" + theApp.ID + "/secret", account, "", &api.Escalation},
+		"an app's secret by a permitted caller": {"/v1/apps/" + theApp.ID + "/secret", strong, "", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := w.do("POST", c.path, c.as, c.body)
@@ -142,17 +143,18 @@ func TestNoEscalation(t *testing.T) {
 	}
 }
 
-// What leaks for an hour does not leak for good.
+// TestTokenLifetimeBoundedByCaller: a token cannot create one that outlives it, so that
+// a leaked short-lived token does not grant lasting access.
 func TestTokenLifetimeBoundedByCaller(t *testing.T) {
 	w := newWorld(t)
-	brief := w.tokenThatLasts(w.alice.ID, "directory:write presence:read", time.Hour)
+	brief := w.tokenFor(w.alice.ID, "directory:write presence:read", time.Hour)
 	var made api.Token
 	w.do("POST", "/v1/tokens", brief, `{"name":"x","scopes":["presence:read"]}`).want(201).read(&made)
 	if left := made.Expires.Sub(w.clock()); left != time.Hour {
-		t.Errorf("it lasts for %v", left)
+		t.Errorf("the token is valid for %v", left)
 	}
 	w.do("POST", "/v1/tokens", brief, `{"name":"x","scopes":["presence:read"],"expires_in_seconds":3601}`).problem(&api.InvalidField)
 	w.do("POST", "/v1/tokens", brief, `{"name":"x","scopes":["presence:read"],"expires_in_seconds":3600}`).want(201)
-	manager := w.tokenThatLasts(w.bob.ID, "directory:write:admin", time.Hour)
+	manager := w.tokenFor(w.bob.ID, "directory:write:admin", time.Hour)
 	w.do("POST", "/v1/tokens", manager, `{"name":"x","scopes":["directory:write"],"expires_in_seconds":36000}`).want(201)
 }

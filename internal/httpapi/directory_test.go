@@ -27,7 +27,7 @@ func TestUserLifecycle(t *testing.T) {
 		t.Errorf("%+v", again)
 	}
 	if p := w.presence(u.ID, admin); p.Status != api.Offline || p.Revision == 0 {
-		t.Errorf("nothing is recorded: %+v", p)
+		t.Errorf("the new user has no record: %+v", p)
 	}
 
 	own := w.token(presence.UserID(u.ID), "directory:read directory:write session:write presence:read")
@@ -58,7 +58,7 @@ func TestUserLifecycle(t *testing.T) {
 	w.do("GET", "/v1/users/"+u.ID+"/presence", admin, "").problem(&api.NoUser)
 	w.do("POST", "/v1/users", admin, `{"email":"j@example.com"}`).want(201).read(&again)
 	if again.ID == u.ID {
-		t.Error("an id was used again")
+		t.Error("an id was reused")
 	}
 	for _, body := range []string{`{"active":false}`, `{"active":false,"display_name":"x"}`} {
 		w.do("PATCH", "/v1/users/"+string(w.owner), admin, body).problem(&api.OwnerKept)
@@ -70,8 +70,8 @@ func TestUserLifecycle(t *testing.T) {
 	w.do("POST", "/v1/users", admin, `{"email":"x@example.com","first_name":"`+strings.Repeat("x", 257)+`"}`).problem(&api.InvalidField)
 }
 
-// Where the server ends between the two halves of a change, the same request
-// again goes through to the end.
+// TestInterruptedChangesAreCompleted: if the server stops between the two writes of a
+// change, repeating the request completes it.
 func TestInterruptedChangesAreCompleted(t *testing.T) {
 	w := newWorld(t)
 	admin := w.admin()
@@ -80,7 +80,7 @@ func TestInterruptedChangesAreCompleted(t *testing.T) {
 	w.do("POST", "/v1/users", admin, `{"email":"half@example.com","first_name":"Other"}`).problem(&api.EmailTaken)
 	var u api.User
 	if w.do("POST", "/v1/users", admin, `{"email":"half@example.com"}`).want(201).read(&u); u.ID != string(half.ID) {
-		t.Errorf("%+v is another than %s", u, half.ID)
+		t.Errorf("got %+v, want the user %s", u, half.ID)
 	}
 	w.do("POST", "/v1/users", admin, `{"email":"half@example.com"}`).problem(&api.EmailTaken)
 
@@ -124,11 +124,11 @@ func TestListingsPage(t *testing.T) {
 			w.do("GET", next, admin, "").want(200).read(&page)
 			items := append(append(page.Users, page.Apps...), page.Tokens...)
 			if len(items) > 2 {
-				t.Errorf("%s: %d on a page", next, len(items))
+				t.Errorf("%s: %d items on a page", next, len(items))
 			}
 			for _, item := range items {
 				if seen[item.ID] || item.Secret != "" {
-					t.Errorf("%s: %+v comes twice, or with its secret", next, item)
+					t.Errorf("%s: %+v is listed twice or has a secret", next, item)
 				}
 				seen[item.ID] = true
 			}
@@ -170,7 +170,7 @@ func TestAccountAndMe(t *testing.T) {
 	}
 }
 
-// causes are those of a user's entries in the log, oldest first.
+// causes returns the causes of a user's log entries, oldest first.
 func (w *world) causes(id string) []string {
 	w.t.Helper()
 	entries, err := w.store.Log(w.t.Context(), 0, store.MaxFeedGroup)
@@ -184,8 +184,8 @@ func (w *world) causes(id string) []string {
 	return causes
 }
 
-// TestDirectoryChangesAreLogged: each commits one entry, which changes nothing that
-// a watcher sees.
+// TestDirectoryChangesAreLogged: each change commits one log entry, and watchers see no
+// difference.
 func TestDirectoryChangesAreLogged(t *testing.T) {
 	w := newWorld(t)
 	admin := w.admin()
@@ -213,8 +213,8 @@ func TestDirectoryChangesAreLogged(t *testing.T) {
 	}
 }
 
-// TestUnloggedChangesAreLogged: a change that a server did not log before it stopped
-// is logged by the next start, or when the client repeats the request.
+// TestUnloggedChangesAreLogged: a change that a server did not log before it stopped is
+// logged at the next start, or when the client repeats the request.
 func TestUnloggedChangesAreLogged(t *testing.T) {
 	for name, finish := range map[string]func(w *world, path string){
 		"the next start": func(w *world, _ string) { w.must(w.api.LogProfiles(w.t.Context())) },

@@ -36,7 +36,7 @@ func TestPages(t *testing.T) {
 		"/docs/swagger-ui-standalone-preset.js": "SwaggerUIStandalonePreset",
 	} {
 		if x := w.do("GET", path, "", "").want(200); !strings.Contains(x.body, needle) {
-			t.Errorf("%s has no %q", path, needle)
+			t.Errorf("%s does not contain %q", path, needle)
 		}
 	}
 	for _, path := range []string{"/nothing", "/docs/nothing", "/docs/index.html", "/docs/oauth2-redirect.html", "/docs/problems/nothing", "/docs/", "/v1", "/v1/", "/v1/users/", "/v1/nothing", "//v1/users", "/v1/../v1/me"} {
@@ -48,9 +48,9 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// The page of the reference runs its own scripts and no others, and loads
-// nothing from elsewhere.
-func TestTheReferenceIsConfined(t *testing.T) {
+// TestReferenceIsConfined: the API reference runs only its own scripts and loads
+// nothing from other origins.
+func TestReferenceIsConfined(t *testing.T) {
 	w := newWorld(t)
 	x := w.do("GET", "/docs", "", "").want(200)
 	policy := x.header.Get("Content-Security-Policy")
@@ -69,11 +69,11 @@ func TestTheReferenceIsConfined(t *testing.T) {
 		w.do("GET", match[1], "", "").want(200)
 	}
 	if strings.Contains(x.body, `"preAuthorizeApiKey":{`) {
-		t.Error("a token is filled in that nobody set")
+		t.Error("the page has a token although none was configured")
 	}
 }
 
-func TestTheDemoTokenIsFilledIn(t *testing.T) {
+func TestDemoTokenIsFilledIn(t *testing.T) {
 	w := newWorld(t)
 	demo := *w.api
 	demo.DemoToken = "</script>token"
@@ -83,12 +83,12 @@ func TestTheDemoTokenIsFilledIn(t *testing.T) {
 	router.ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), "GET", "/docs", http.NoBody))
 	body := recorder.Body.String()
 	if !strings.Contains(body, `"preAuthorizeApiKey":{"bearer":"\u003c/script\u003etoken"}`) {
-		t.Error("the token is not filled in, or not safely")
+		t.Error("the token is missing, or not escaped")
 	}
 }
 
-// Every kind of problem has an error that leads to it, and nothing of an
-// unknown error gets out.
+// TestProblems: every kind of problem has an error that causes it, and unknown errors
+// reveal nothing.
 func TestProblems(t *testing.T) {
 	a := new(httpapi.API)
 	reached := make(map[string]bool)
@@ -154,14 +154,14 @@ func TestProblems(t *testing.T) {
 			t.Errorf("%v: got %d %v %s, want %s", c.err, recorder.Code, recorder.Header(), body, c.kind.Slug)
 		}
 		if strings.Contains(body, "secret text") || strings.Contains(body, "wrapped") {
-			t.Errorf("%v: the inside gets out: %s", c.err, body)
+			t.Errorf("%v: the response reveals the internal error: %s", c.err, body)
 		}
 		reached[c.kind.Slug] = true
 	}
-	reached[api.CursorInvalid.Slug], reached[api.OwnerKept.Slug] = true, true // errors of this package: tested by requests
+	reached[api.CursorInvalid.Slug], reached[api.OwnerKept.Slug] = true, true // caused only by requests, in other tests
 	for _, kind := range api.Kinds() {
 		if !reached[kind.Slug] {
-			t.Errorf("no error leads to %s", kind.Slug)
+			t.Errorf("no error causes %s", kind.Slug)
 		}
 	}
 }

@@ -10,10 +10,10 @@ import (
 	"porchlight.dev/porchlight/internal/zoomapi"
 )
 
-// The document describes Zoom's routes and the OAuth endpoints too: here each is
-// called in the ways that it documents, and the validator checks the responses.
-// What they do is tested in zoomapi and auth.
-func TestTheDocumentDescribesZoomsRoutes(t *testing.T) {
+// TestDocumentDescribesZoomsRoutes calls Zoom's routes and the OAuth endpoints in the
+// documented ways, and the validator checks the responses. Packages zoomapi and auth
+// test their behaviour.
+func TestDocumentDescribesZoomsRoutes(t *testing.T) {
 	w := newWorld(t)
 	zoom := &zoomapi.API{
 		Auth: w.authority, Directory: w.directory, Publisher: w.api.Publisher, Views: w.api.Views, Clock: w.clock,
@@ -33,7 +33,7 @@ func TestTheDocumentDescribesZoomsRoutes(t *testing.T) {
 	} {
 		w.do("PUT", path, admin, body.text, "Content-Type", body.media).want(http.StatusNoContent)
 		w.do("PUT", path, admin, body.text, "Content-Type", body.media).want(http.StatusTooManyRequests)
-		w.pass(60e9)
+		w.advance(60e9)
 	}
 	w.do("GET", path, own, "").want(200)
 	w.do("GET", path, admin, "").want(200)
@@ -46,7 +46,7 @@ func TestTheDocumentDescribesZoomsRoutes(t *testing.T) {
 	w.do("PUT", path, admin, strings.Repeat(" ", 1<<16+1)).want(413)
 }
 
-func TestTheDocumentDescribesZoomsContacts(t *testing.T) {
+func TestDocumentDescribesZoomsContacts(t *testing.T) {
 	w := newWorld(t)
 	zoom := &zoomapi.API{Auth: w.authority, Directory: w.directory, Publisher: w.api.Publisher, Views: w.api.Views, Clock: w.clock}
 	zoom.Mount(w.router)
@@ -73,7 +73,7 @@ func TestTheDocumentDescribesZoomsContacts(t *testing.T) {
 	w.do("GET", mine, w.token(w.alice.ID, "presence:read"), "").want(400)
 }
 
-func TestTheDocumentDescribesOAuth(t *testing.T) {
+func TestDocumentDescribesOAuth(t *testing.T) {
 	w := newWorld(t)
 	oauth := &zoomapi.OAuth{Authority: w.authority, BaseURL: func(w http.ResponseWriter) string { return wire.ClientOf(w).URL() }, Clock: w.clock}
 	oauth.Mount(w.router)

@@ -38,28 +38,28 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// shared is the validator of all tests of this package: an operation that none of them calls
-// has no test.
+// shared is the validator of all tests of this package, so that TestMain can report
+// operations that no test calls.
 var shared *apitest.Validator
 
-// complaints passes the validator's errors to the test that runs.
-type complaints struct {
+// validatorErrors passes the validator's errors to the running test.
+type validatorErrors struct {
 	mu sync.Mutex
 	t  testing.TB
 }
 
-func (c *complaints) Helper() {}
-func (c *complaints) Errorf(format string, args ...any) {
+func (c *validatorErrors) Helper() {}
+func (c *validatorErrors) Errorf(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.t.Errorf(format, args...)
 }
 
-var complain complaints
+var reported validatorErrors
 
 func TestMain(m *testing.M) {
 	var err error
-	if shared, err = apitest.New(&complain); err != nil {
+	if shared, err = apitest.New(&reported); err != nil {
 		panic(err)
 	}
 	code := m.Run()
@@ -68,10 +68,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "no test calls", strings.Join(missed, ", "))
 		code = 1
 	}
-	os.Exit(code) //nolint:forbidigo // TestMain is the main of a test
+	os.Exit(code) //nolint:forbidigo // TestMain is the main function of a test
 }
 
-// A world is a server with two accounts. Its clock stops until it is advanced.
+// A world is a server with two accounts, on a clock that is advanced by hand.
 type world struct {
 	t         testing.TB
 	api       *httpapi.API
@@ -93,8 +93,8 @@ type world struct {
 	stranger       directory.User // of the other account
 }
 
-func (w *world) clock() time.Time     { return w.Now() }
-func (w *world) pass(d time.Duration) { w.Advance(d) }
+func (w *world) clock() time.Time        { return w.Now() }
+func (w *world) advance(d time.Duration) { w.Advance(d) }
 
 const everything = apptest.Everything
 
@@ -120,21 +120,21 @@ func newWorld(t testing.TB) *world {
 		Directory: w.directory, Authority: w.authority, Clock: w.clock, Log: log,
 		Cursors: w.hub,
 	}
-	w.deliver()
+	w.runHub()
 	w.router = wire.NewRouter(newObserver(w.clock), w.api)
 	w.api.Mount(w.router)
 	w.streams = &streamapi.API{Native: w.api, Hub: w.hub}
 	w.streams.Mount(w.router)
 	w.handler = w.router
 	if t, ok := t.(*testing.T); ok {
-		w.watch(t)
+		w.validate(t)
 	}
 	w.populate()
 	return w
 }
 
-// deliver runs the hub until the test ends.
-func (w *world) deliver() {
+// runHub runs the hub until the test ends.
+func (w *world) runHub() {
 	ctx, stop := context.WithCancel(context.WithoutCancel(w.t.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- w.hub.Run(ctx) }()
@@ -150,11 +150,11 @@ func newObserver(clock func() time.Time) *wire.Observer {
 	return wire.NewObserver(nil, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), clock)
 }
 
-// watch sends every exchange through the validator.
-func (w *world) watch(t *testing.T) {
-	complain.mu.Lock()
-	complain.t = t
-	complain.mu.Unlock()
+// validate passes every exchange to the validator.
+func (w *world) validate(t *testing.T) {
+	reported.mu.Lock()
+	reported.t = t
+	reported.mu.Unlock()
 	w.handler = shared.Wrap(w.router)
 }
 
@@ -191,22 +191,22 @@ func (w *world) setUserState(account presence.AccountID, id presence.UserID, s p
 	w.must(err)
 }
 
-// token is a token of a user, or of the account for "".
+// token returns a token of a user, or of the account for "".
 func (w *world) token(user presence.UserID, names string) string {
 	w.t.Helper()
-	return w.tokenThatLasts(user, names, 0)
+	return w.tokenFor(user, names, 0)
 }
 
-func (w *world) tokenThatLasts(user presence.UserID, names string, lasts time.Duration) string {
+func (w *world) tokenFor(user presence.UserID, names string, lasts time.Duration) string {
 	w.t.Helper()
 	_, text := w.Token(w.account, w.app, user, names, lasts)
 	return text
 }
 
-// admin is a token of the account that may do everything.
+// admin returns an account-level token with all scopes.
 func (w *world) admin() string { return w.token("", everything) }
 
-// An exchange is a request and what came back.
+// An exchange is a request and its response.
 type exchange struct {
 	w      *world
 	asked  string
@@ -236,11 +236,11 @@ func (w *world) do(method, path, token, body string, headers ...string) *exchang
 	w.handler.ServeHTTP(recorder, r)
 	x := &exchange{w: w, asked: method + " " + path + " " + body, status: recorder.Code, header: recorder.Header(), body: recorder.Body.String()}
 	x.checkHeaders()
-	x.checkEnd()
+	x.trimLineFeed()
 	return x
 }
 
-// checkHeaders holds every answer to what all of them must have.
+// checkHeaders checks the headers that every response must have.
 func (x *exchange) checkHeaders() {
 	x.w.t.Helper()
 	native := !strings.Contains(x.asked, " /v2/") && !strings.Contains(x.asked, " /oauth/")
@@ -255,23 +255,23 @@ func (x *exchange) checkHeaders() {
 	}
 }
 
-// checkEnd holds every answer in JSON to its line feed, which it takes off.
-func (x *exchange) checkEnd() {
+// trimLineFeed checks that a JSON response ends in one line feed, and removes it.
+func (x *exchange) trimLineFeed() {
 	x.w.t.Helper()
 	if length := x.header.Get("Content-Length"); length != "" && length != strconv.Itoa(len(x.body)) {
-		x.w.t.Errorf("%s: Content-Length is %s, and the body has %d bytes", x.asked, length, len(x.body))
+		x.w.t.Errorf("%s: Content-Length is %s, but the body has %d bytes", x.asked, length, len(x.body))
 	}
 	if x.body == "" || !strings.Contains(x.header.Get("Content-Type"), "json") {
 		return
 	}
 	text, ok := strings.CutSuffix(x.body, "\n")
 	if !ok || strings.HasSuffix(text, "\n") {
-		x.w.t.Errorf("%s: the answer does not end in one line feed: %q", x.asked, x.body)
+		x.w.t.Errorf("%s: the response does not end in one line feed: %q", x.asked, x.body)
 	}
 	x.body = text
 }
 
-// want is the status that is wanted.
+// want checks the status.
 func (x *exchange) want(status int) *exchange {
 	x.w.t.Helper()
 	if x.status != status {
@@ -280,7 +280,7 @@ func (x *exchange) want(status int) *exchange {
 	return x
 }
 
-// read reads the answer into v.
+// read decodes the response into v.
 func (x *exchange) read(v any) *exchange {
 	x.w.t.Helper()
 	if err := json.Unmarshal([]byte(x.body), v); err != nil {
@@ -289,7 +289,7 @@ func (x *exchange) read(v any) *exchange {
 	return x
 }
 
-// problem holds the answer to be that kind of problem, and gives it.
+// problem checks that the response is a problem of that kind, and returns it.
 func (x *exchange) problem(kind *api.Kind) api.Problem {
 	x.w.t.Helper()
 	var p api.Problem

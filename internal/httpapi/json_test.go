@@ -7,8 +7,8 @@ import (
 	"porchlight.dev/porchlight/api"
 )
 
-// jsonBodies are the routes that read JSON: a body with what is required, and
-// the members that may be left out.
+// jsonBodies lists the routes that read JSON: a body with the required members, and the
+// optional members.
 var jsonBodies = []struct {
 	method, path, body string
 	optional           string
@@ -26,8 +26,8 @@ var jsonBodies = []struct {
 	{"POST", "/v1/tokens", `"name":"a","scopes":["presence:read"]`, "user expires_in_seconds"},
 }
 
-// TestNullIsAbsent: what .NET and Java clients write for a member that is not set
-// counts as left out, on every route that reads JSON.
+// TestNullIsAbsent: null counts as absent on every route that reads JSON, because .NET
+// and Java clients write it for unset members.
 func TestNullIsAbsent(t *testing.T) {
 	w := newWorld(t)
 	token := w.admin()
@@ -46,7 +46,7 @@ func TestNullIsAbsent(t *testing.T) {
 	}
 }
 
-// TestTimeErrors: every error in a time gets a detail of one sentence.
+// TestTimeErrors: every invalid time causes a detail of one sentence.
 func TestTimeErrors(t *testing.T) {
 	w := newWorld(t)
 	token := w.admin()
@@ -64,7 +64,7 @@ func TestTimeErrors(t *testing.T) {
 			}
 		}
 	}
-	for _, text := range []string{"1970-01-01T00:00:00Z", "0001-01-01T00:00:00Z"} { // they are times, and not none
+	for _, text := range []string{"1970-01-01T00:00:00Z", "0001-01-01T00:00:00Z"} { // valid times, not absent ones
 		w.do("PUT", "/v1/users/me/claims/a", token, `{"source":"app","status":"busy","until":"`+text+`"}`).problem(&api.InvalidField)
 	}
 	for _, text := range []string{"2026-03-01t10:30:00z", "2026-12-31T23:59:60Z", "2026-03-01T10:30:00.1234567890123+01:00"} {
@@ -74,8 +74,8 @@ func TestTimeErrors(t *testing.T) {
 	}
 }
 
-// TestNullIsRequired: a required member that is null is answered as one that is
-// left out.
+// TestNullIsRequired: a required member that is null causes the same error as an absent
+// one.
 func TestNullIsRequired(t *testing.T) {
 	w := newWorld(t)
 	token := w.admin()

@@ -19,23 +19,22 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// A right is what the matrix holds a route to.
+// A right describes who may call a route.
 type right struct {
 	scope   string // "": any token
-	manager bool   // only the :admin form will do
+	manager bool   // requires the :admin form
 	body    string
 	ok      int
-	// elses is the answer to the plain scope on another's object; nil: it is
-	// allowed.
+	// elses is the response to the plain scope for another user's object; nil: allowed.
 	elses *api.Kind
-	// personal: so it is to the :admin form.
+	// personal: elses is the response to the :admin form, too.
 	personal bool
-	// missing is the answer for an object of another account, one that never
-	// was, and one of a deleted user; nil: the route is about no object.
+	// missing is the response for an object of another account, one that never existed,
+	// and one of a deleted user; nil: the route has no object.
 	missing *api.Kind
 }
 
-// open lists the routes for people, which take no token.
+// open lists the routes for browsers, which take no token.
 var open = []string{"/{$}", "/docs", "/docs/{asset}", "/docs/openapi.yaml", "/docs/problems", "/docs/problems/{slug}"}
 
 const (
@@ -43,7 +42,7 @@ const (
 	claimBody  = `{"source":"app","status":"busy"}`
 )
 
-// rights has a row for each route: one without fails.
+// rights has a row for each route; the test fails for a route without one.
 var rights = map[string]right{
 	"POST /v1/sessions":                          {scope: "session:write", body: signInBody, ok: 201},
 	"GET /v1/sessions":                           {scope: "session:read", ok: 200},
@@ -91,8 +90,7 @@ var rights = map[string]right{
 	"GET /v1/me":                                 {ok: 200},
 }
 
-// TestRights asks each route of the router with each kind of token about each
-// kind of object.
+// TestRights calls each route with each kind of token and each kind of object.
 func TestRights(t *testing.T) {
 	for _, route := range newWorld(t).router.Routes() {
 		method, pattern, _ := strings.Cut(route, " ")
@@ -107,20 +105,20 @@ func TestRights(t *testing.T) {
 		t.Run(route, func(t *testing.T) {
 			w := newWorld(t)
 			m := &matrix{world: w, objects: w.objects(), method: method, pattern: pattern, right: row}
-			m.tokens()
+			m.checkTokens()
 			switch {
-			case pattern == "/v1/stream": // it takes the connection, which there is none of here
+			case pattern == "/v1/stream": // needs a connection to hijack
 			case row.missing == nil:
-				m.aboutNobody()
+				m.checkWithoutObject()
 			default:
-				m.aboutObjects()
+				m.checkObjects()
 			}
 		})
 	}
 }
 
-// The document asks for the same scopes as the server.
-func TestTheDocumentHasTheScopes(t *testing.T) {
+// TestDocumentHasScopes: the API document requires the same scopes as the server.
+func TestDocumentHasScopes(t *testing.T) {
 	doc, err := apitest.Document()
 	if err != nil {
 		t.Fatal(err)
@@ -141,7 +139,7 @@ func TestTheDocumentHasTheScopes(t *testing.T) {
 				want[0] += ":admin"
 			}
 			if got := (*operation.Security)[0]["bearer"]; !ok || !slices.Equal(got, want) {
-				t.Errorf("%s %s: documented with %v, takes %v", method, path, got, want)
+				t.Errorf("%s %s: documented with %v, requires %v", method, path, got, want)
 			}
 		}
 	}
@@ -150,13 +148,12 @@ func TestTheDocumentHasTheScopes(t *testing.T) {
 	}
 }
 
-// objects are the ids for the paths of the matrix, by the part of the path and by
-// the owner.
+// objects are the ids for the paths of the matrix, by path segment and owner.
 type objects map[string]map[string]string
 
 func (w *world) objects() objects {
 	t, admin := w.t, w.admin()
-	// Of another account.
+	// Objects of another account.
 	scopes, err := w.authority.ParseScopes("presence:read")
 	w.must(err)
 	app, _, err := w.authority.CreateApp(t.Context(), w.other, "Other", scopes)
@@ -164,7 +161,7 @@ func (w *world) objects() objects {
 	token, _, err := w.authority.Issue(t.Context(), w.other, auth.Token{App: app.ID, User: w.stranger.ID, Scopes: scopes}, 0)
 	w.must(err)
 	w.publish(store.User{Account: w.other, ID: w.stranger.ID}, presence.SignIn{Session: "s", Client: "web"})
-	// Of this one.
+	// Objects of this account.
 	var made api.App
 	w.do("POST", "/v1/apps", admin, `{"name":"x","scopes":["directory:write"]}`).want(201).read(&made)
 	sessions, tokens, watches := make(map[string]string), make(map[string]string), make(map[string]string)
@@ -217,23 +214,23 @@ type matrix struct {
 	right
 }
 
-// ask sends the request about an object of whom.
-func (m *matrix) ask(whom, token string) *exchange {
+// ask sends the request for an object of the given owner.
+func (m *matrix) ask(owner, token string) *exchange {
 	m.t.Helper()
 	path := strings.NewReplacer("{claim}", "x", "{contact}", "owner@example.com").Replace(m.pattern)
 	for part, of := range m.objects {
-		path = strings.ReplaceAll(path, part, of[whom])
+		path = strings.ReplaceAll(path, part, of[owner])
 	}
 	return m.do(m.method, path, token, m.body)
 }
 
-// tokens: none, a bad one, one in the URL, one without the scope. No object makes
-// a difference.
-func (m *matrix) tokens() {
+// checkTokens checks requests without a token, with a bad one, with one in the URL, and with
+// one that lacks the scope. The object must not make a difference.
+func (m *matrix) checkTokens() {
 	m.t.Helper()
-	for _, whom := range []string{"self", "unknown"} {
-		m.ask(whom, "").problem(&api.NoToken)
-		x := m.ask(whom, "nonsense")
+	for _, owner := range []string{"self", "unknown"} {
+		m.ask(owner, "").problem(&api.NoToken)
+		x := m.ask(owner, "nonsense")
 		x.problem(&api.InvalidToken)
 		if !strings.Contains(x.header.Get("Www-Authenticate"), "invalid_token") {
 			m.t.Errorf("challenge %q", x.header.Get("Www-Authenticate"))
@@ -242,18 +239,18 @@ func (m *matrix) tokens() {
 			continue
 		}
 		without := strings.Fields(everything)
-		// Zoom's contact:read is presence:read too.
+		// Zoom's contact:read includes presence:read.
 		without = slices.DeleteFunc(without, func(s string) bool {
 			return strings.HasPrefix(s, m.scope) || strings.HasPrefix(s, "contact:")
 		})
-		refused := m.ask(whom, m.token("", strings.Join(without, " "))).problem(&api.InsufficientScope)
+		refused := m.ask(owner, m.token("", strings.Join(without, " "))).problem(&api.InsufficientScope)
 		if !slices.Contains(refused.Scopes, m.scope+":admin") {
-			m.t.Errorf("the scopes named are %v", refused.Scopes)
+			m.t.Errorf("the error names the scopes %v", refused.Scopes)
 		}
 	}
 	x := m.do(m.method, strings.ReplaceAll(m.pattern, "{", "")+"?access_token=secret", "", m.body)
 	if strings.Contains(m.pattern, "{") {
-		return // not the path meant, and refused all the same below /v1/
+		return // another path, which is refused below /v1/, too
 	}
 	x.problem(&api.TokenInQuery)
 }
@@ -261,8 +258,9 @@ func (m *matrix) tokens() {
 func (m *matrix) own() string      { return m.token(m.alice.ID, m.scope) }
 func (m *matrix) managing() string { return m.token(m.alice.ID, strings.TrimSpace(m.scope+":admin")) }
 
-// aboutNobody: the plain scope and the :admin one.
-func (m *matrix) aboutNobody() {
+// checkWithoutObject checks the plain scope and the :admin one on a route without an
+// object.
+func (m *matrix) checkWithoutObject() {
 	m.t.Helper()
 	switch {
 	case m.scope == "":
@@ -278,24 +276,24 @@ func (m *matrix) aboutNobody() {
 
 var instance = regexp.MustCompile(`"instance":"[^"]*"`)
 
-func (m *matrix) aboutObjects() {
+func (m *matrix) checkObjects() {
 	m.t.Helper()
 	own, admin := m.own(), m.managing()
 	answers := make(map[string]string)
-	for _, whom := range []string{"foreign", "unknown", "deleted"} {
-		x := m.ask(whom, admin)
+	for _, owner := range []string{"foreign", "unknown", "deleted"} {
+		x := m.ask(owner, admin)
 		x.problem(m.missing)
-		answers[instance.ReplaceAllString(x.body, "")] = whom
+		answers[instance.ReplaceAllString(x.body, "")] = owner
 		if m.manager {
-			m.ask(whom, own).problem(&api.InsufficientScope)
+			m.ask(owner, own).problem(&api.InsufficientScope)
 			continue
 		}
-		x = m.ask(whom, own)
+		x = m.ask(owner, own)
 		x.problem(m.missing)
-		answers[instance.ReplaceAllString(x.body, "")] = whom
+		answers[instance.ReplaceAllString(x.body, "")] = owner
 	}
 	if len(answers) != 1 {
-		m.t.Errorf("objects that are not there can be told apart: %v", answers)
+		m.t.Errorf("responses distinguish missing objects: %v", answers)
 	}
 	switch {
 	case m.manager:
@@ -315,8 +313,8 @@ func (m *matrix) aboutObjects() {
 	m.ask("other", admin).want(m.ok)
 }
 
-// Checks run in this order: token, scope, body, user, permission, rules. A request
-// with two errors gets the first of them.
+// TestOrderOfChecks: checks run in the order token, scope, body, user, permission,
+// rules. A request with two errors gets the first of them.
 func TestOrderOfChecks(t *testing.T) {
 	w := newWorld(t)
 	own, without, admin := w.token(w.alice.ID, "claim:write"), w.token(w.alice.ID, "claim:read"), w.admin()

@@ -11,31 +11,31 @@ import (
 	"porchlight.dev/porchlight/api"
 )
 
-func TestReadingPresence(t *testing.T) {
+func TestReadPresence(t *testing.T) {
 	w := newWorld(t)
 	admin, own, other := w.admin(), w.token(w.alice.ID, "presence:read"), w.token(w.bob.ID, "presence:read")
 	w.signIn("/v1/users/alice@example.com/sessions", admin, `{"client_type":"web","lease_seconds":3600}`)
 	w.do("PUT", "/v1/users/alice@example.com/claims/manual", admin, `{"source":"manual","status":"do_not_disturb"}`).want(200)
 
 	path := "/v1/users/" + string(w.alice.ID) + "/presence"
-	for token, truth := range map[string]bool{admin: true, own: true, other: false} {
+	for token, unfiltered := range map[string]bool{admin: true, own: true, other: false} {
 		x := w.do("GET", path, token, "").want(200)
 		var p api.Presence
 		x.read(&p)
 		if p.User != string(w.alice.ID) || p.Status != api.DoNotDisturb || p.Since.IsZero() || p.Until.Sub(w.clock()) != 20*time.Minute || p.Cursor == "" {
 			t.Errorf("%+v", p)
 		}
-		if (x.header.Get("Etag") != "") != truth {
-			t.Errorf("the ETag is %q, for one who sees the truth: %v", x.header.Get("Etag"), truth)
+		if (x.header.Get("Etag") != "") != unfiltered {
+			t.Errorf("the ETag is %q, unfiltered: %v", x.header.Get("Etag"), unfiltered)
 		}
 		head := w.do("HEAD", path, token, "").want(200)
 		if head.header.Get("Content-Length") != x.header.Get("Content-Length") {
-			t.Errorf("HEAD has other headers: %v", head.header)
+			t.Errorf("HEAD has different headers: %v", head.header)
 		}
 	}
 }
 
-func TestExplaining(t *testing.T) {
+func TestExplain(t *testing.T) {
 	w := newWorld(t)
 	admin := w.admin()
 	own := w.token(w.alice.ID, "presence:read")
@@ -61,9 +61,9 @@ func TestQuery(t *testing.T) {
 	w := newWorld(t)
 	admin := w.admin()
 	w.signIn("/v1/users/alice@example.com/sessions", admin, `{"client_type":"web"}`)
-	w.do("PUT", "/v1/users/alice@example.com/note", admin, `{"text":"é \"\u2028<&>"}`).problem(&api.InvalidField) // U+2028 is no text on one line
+	w.do("PUT", "/v1/users/alice@example.com/note", admin, `{"text":"é \"\u2028<&>"}`).problem(&api.InvalidField) // U+2028 is a line break
 	w.do("PUT", "/v1/users/alice@example.com/note", admin, `{"text":"é \"<&>"}`).want(200)
-	// A user of whom nothing is recorded, as after a crash between the two.
+	// A user without a record, as after a crash between the two writes.
 	unrecorded, err := w.directory.Create(t.Context(), w.account, w.userLike("fresh@example.com"))
 	w.must(err)
 
@@ -93,7 +93,7 @@ func TestQuery(t *testing.T) {
 	if got.Cursor == "" || got.Presences[0].Note != `é "<&>` || got.Presences[0].Status != api.Available {
 		t.Errorf("%+v", got)
 	}
-	// Written by hand, it is what encoding/json would write.
+	// The hand-written encoder produces the same bytes as encoding/json.
 	var again api.Presences
 	x.read(&again)
 	canonical := marshal(t, again)
@@ -102,7 +102,7 @@ func TestQuery(t *testing.T) {
 	}
 }
 
-// marshal writes JSON as the wire has it: without escaping for HTML.
+// marshal encodes JSON as responses do: without HTML escaping.
 func marshal(t *testing.T, v any) string {
 	var b strings.Builder
 	encoder := json.NewEncoder(&b)

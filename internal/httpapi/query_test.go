@@ -16,8 +16,8 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// Whatever is asked, the answer is JSON of one of the documented forms: each
-// user that is asked for is answered or unknown.
+// FuzzQuery: the response to any query is JSON of a documented form, and each requested
+// user is either answered or unknown.
 func FuzzQuery(f *testing.F) {
 	w := newWorld(f)
 	token := w.token(w.alice.ID, "presence:read")
@@ -55,34 +55,34 @@ func FuzzQuery(f *testing.F) {
 
 func checkAnswered(t *testing.T, asked *api.PresenceQuery, got *api.Presences) {
 	if len(got.Unknown)+len(got.Presences) != len(asked.Users) {
-		t.Errorf("%d were asked for, %+v", len(asked.Users), got)
+		t.Errorf("%d users were requested, got %+v", len(asked.Users), got)
 	}
 	for _, p := range got.Presences {
 		if !slices.Contains(asked.Users, p.User) && !slices.Contains(asked.Users, p.AskedAs) {
-			t.Errorf("nobody asked for %+v", p)
+			t.Errorf("got %+v, which was not requested", p)
 		}
 	}
 	for _, ref := range got.Unknown {
 		if !slices.Contains(asked.Users, ref) {
-			t.Errorf("nobody asked for %q", ref)
+			t.Errorf("got %q, which was not requested", ref)
 		}
 	}
 }
 
-// answerOnly is a response that is thrown away.
-type answerOnly struct {
+// discardResponse is a ResponseWriter that discards the body.
+type discardResponse struct {
 	header http.Header
 	status int
 	bytes  int
 }
 
-func (a *answerOnly) Header() http.Header         { return a.header }
-func (a *answerOnly) WriteHeader(status int)      { a.status = status }
-func (a *answerOnly) Write(b []byte) (int, error) { a.bytes += len(b); return len(b), nil }
+func (a *discardResponse) Header() http.Header         { return a.header }
+func (a *discardResponse) WriteHeader(status int)      { a.status = status }
+func (a *discardResponse) Write(b []byte) (int, error) { a.bytes += len(b); return len(b), nil }
 
-// crowd records n users, whom the directory need not have: each has a session
-// and every third a claim.
-func (w *world) crowd(n int) []string {
+// recordUsers creates records of n users, without directory entries. Each has a
+// session, and every third a claim.
+func (w *world) recordUsers(n int) []string {
 	ids := make([]string, n)
 	var group sync.WaitGroup
 	next := make(chan int)
@@ -107,18 +107,18 @@ func (w *world) crowd(n int) []string {
 	return ids
 }
 
-// BenchmarkQuery is one call for 10,000 users: the budget is 10 ms.
+// BenchmarkQuery measures one query for 10,000 users; the budget is 10 ms.
 func BenchmarkQuery(b *testing.B) {
 	w := newWorld(b)
 	token := w.token("", "presence:read:admin")
-	body, err := json.Marshal(api.PresenceQuery{Users: w.crowd(10_000)})
+	body, err := json.Marshal(api.PresenceQuery{Users: w.recordUsers(10_000)})
 	w.must(err)
 	b.ReportAllocs()
 	for b.Loop() {
 		r := httptest.NewRequestWithContext(b.Context(), "POST", "/v1/presence/query", bytes.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Set("Authorization", "Bearer "+token)
-		answer := &answerOnly{header: make(http.Header)}
+		answer := &discardResponse{header: make(http.Header)}
 		w.router.ServeHTTP(answer, r)
 		if answer.status != 200 || answer.bytes < 1_000_000 {
 			b.Fatal(answer)
@@ -126,7 +126,7 @@ func BenchmarkQuery(b *testing.B) {
 	}
 }
 
-// BenchmarkReadPresence is one GET.
+// BenchmarkReadPresence measures a single GET.
 func BenchmarkReadPresence(b *testing.B) {
 	w := newWorld(b)
 	token := w.token(w.alice.ID, "presence:read session:write")
@@ -135,7 +135,7 @@ func BenchmarkReadPresence(b *testing.B) {
 	r.Header.Set("Authorization", "Bearer "+token)
 	b.ReportAllocs()
 	for b.Loop() {
-		answer := &answerOnly{header: make(http.Header)}
+		answer := &discardResponse{header: make(http.Header)}
 		w.router.ServeHTTP(answer, r)
 		if answer.status != 200 {
 			b.Fatal(answer)

@@ -10,9 +10,9 @@ import (
 	"porchlight.dev/porchlight/internal/quota"
 )
 
-// TestWhatCountsAsAWrite: reads and queries do not count as writes. The problem of a
-// refused write has all that a client needs, as documented.
-func TestWhatCountsAsAWrite(t *testing.T) {
+// TestWriteQuota: reads and queries do not count as writes. The problem of a refused
+// write has everything that a client needs, as documented.
+func TestWriteQuota(t *testing.T) {
 	w := newWorld(t)
 	two := quota.Amounts{quota.User: 2}
 	w.api.Quotas = quota.NewGuard(map[quota.Resource]quota.Amounts{
@@ -41,7 +41,7 @@ func TestWhatCountsAsAWrite(t *testing.T) {
 	refused("PUT", "/v1/users/me/note", `{"text":"x"}`, "writes-per-user")
 	refused("POST", "/v1/tickets", "", "tickets-per-user")
 	refused("POST", "/v1/tokens", `{"scopes":["presence:read"]}`, "tokens-per-user")
-	w.pass(30 * time.Second)
+	w.advance(30 * time.Second)
 	w.do("PUT", "/v1/users/me/note", own, `{"text":"y"}`).want(200)
 	var p api.Problem
 	w.do("POST", "/v1/tokens", own, `{"scopes":["presence:read"]}`).want(409).read(&p)

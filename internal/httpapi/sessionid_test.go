@@ -22,17 +22,17 @@ func TestSessionRefs(t *testing.T) {
 	}
 	encode := base64.RawURLEncoding.EncodeToString
 	for name, text := range map[string]string{
-		"nothing":           "",
-		"no user":           encode([]byte("\x00s")),
-		"no session":        encode([]byte("\x01u")),
-		"cut short":         encode([]byte("\x05us")),
-		"a control in it":   encode([]byte("\x01us\n")),
-		"not UTF-8":         encode([]byte("\x01\xffs")),
-		"padded":            base64.URLEncoding.EncodeToString([]byte("\x01us")) + "=",
-		"loose bits":        "AXV-",
-		"a line break":      encode([]byte("\x01us"))[:2] + "\n" + encode([]byte("\x01us"))[2:],
-		"the other base 64": "AXV+cw",
-		"too long":          strings.Repeat("A", maxSessionRef+1),
+		"empty":                 "",
+		"no user":               encode([]byte("\x00s")),
+		"no session":            encode([]byte("\x01u")),
+		"truncated":             encode([]byte("\x05us")),
+		"a control character":   encode([]byte("\x01us\n")),
+		"not UTF-8":             encode([]byte("\x01\xffs")),
+		"padded":                base64.URLEncoding.EncodeToString([]byte("\x01us")) + "=",
+		"non-zero padding bits": "AXV-",
+		"a line break":          encode([]byte("\x01us"))[:2] + "\n" + encode([]byte("\x01us"))[2:],
+		"standard base64":       "AXV+cw",
+		"too long":              strings.Repeat("A", maxSessionRef+1),
 	} {
 		if user, session, err := parseSessionRef(text); !errors.Is(err, presence.ErrUnknownSession) && name != "loose bits" {
 			t.Errorf("%s: got %q %q, %v", name, user, session, err)
@@ -40,7 +40,8 @@ func TestSessionRefs(t *testing.T) {
 	}
 }
 
-// A text is the id of at most one session, and that session has no other.
+// FuzzParseSessionRef: a text is the id of at most one session, and each session has
+// exactly one id.
 func FuzzParseSessionRef(f *testing.F) {
 	f.Add(SessionRef("KDcuGIm1QgePTO8WbOqwIQ", newSessionID()))
 	f.Add("AXVz")
@@ -51,10 +52,10 @@ func FuzzParseSessionRef(f *testing.F) {
 			return
 		}
 		if again := SessionRef(user, session); again != text {
-			t.Errorf("%q is read as %q of %q, which is written %q", text, session, user, again)
+			t.Errorf("%q is parsed as %q of %q, which is formatted as %q", text, session, user, again)
 		}
 		if presence.CheckID("user", string(user)) != nil || presence.CheckID("session", string(session)) != nil {
-			t.Errorf("%q is read as %q of %q", text, session, user)
+			t.Errorf("%q is parsed as %q of %q", text, session, user)
 		}
 	})
 }

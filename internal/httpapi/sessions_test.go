@@ -27,8 +27,7 @@ func (w *world) presence(user, token string) api.Presence {
 	return p
 }
 
-// TestClientTypes: an unknown client type is stored unchanged and treated like
-// desktop.
+// TestClientTypes: an unknown client type is stored unchanged and treated as desktop.
 func TestClientTypes(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(w.alice.ID, "session:write session:read presence:read")
@@ -58,11 +57,11 @@ func TestSessionLifecycle(t *testing.T) {
 		t.Errorf("after the sign-in: %+v", p)
 	}
 
-	w.pass(time.Minute)
+	w.advance(time.Minute)
 	var again api.Session
 	w.do("PATCH", "/v1/sessions/"+s.ID, token, `{}`).want(200).read(&again)
 	if got := again.EndsAt.Sub(w.clock()); got != 2*time.Minute {
-		t.Errorf("a refresh made it end in %v", got)
+		t.Errorf("after a refresh the session expires in %v", got)
 	}
 	w.do("PATCH", "/v1/sessions/"+s.ID, token, `{"active":false,"lease_seconds":60}`).want(200).read(&again)
 	if again.Active || again.LeaseSeconds != 60 || again.EndsAt.Sub(w.clock()) != time.Minute {
@@ -120,7 +119,7 @@ func TestSessionsAreListedInPages(t *testing.T) {
 		t.Errorf("the owner has %d sessions", len(own.Sessions))
 	}
 	w.do("GET", path+"&after=nonsense!", admin, "").problem(&api.CursorInvalid)
-	w.pass(3 * time.Minute)
+	w.advance(3 * time.Minute)
 	var ended api.Sessions
 	if w.do("GET", path, admin, "").want(200).read(&ended); len(ended.Sessions) != 0 {
 		t.Error("sessions that have ended are listed")
@@ -157,8 +156,8 @@ func TestSignInErrors(t *testing.T) {
 	w.do("POST", "/v1/sessions", token, `{"client_type":"`+strings.Repeat("x", 1<<16)+`"}`).problem(&api.BodyTooLarge)
 }
 
-// A cron that never signs out fills its own places, and not the person's: its new
-// session replaces its own that would end first.
+// TestSessionsAreLimitedByApp: an app that never signs out replaces only its own
+// sessions, first those that expire first, and not the user's other sessions.
 func TestSessionsAreLimitedByApp(t *testing.T) {
 	w := newWorld(t)
 	admin, token := w.admin(), w.token(w.alice.ID, "session:write session:read")
@@ -166,7 +165,7 @@ func TestSessionsAreLimitedByApp(t *testing.T) {
 	var cron []api.Session
 	for range 33 {
 		cron = append(cron, w.signIn(path, admin, `{"client_type":"web","lease_seconds":3600}`))
-		w.pass(time.Millisecond)
+		w.advance(time.Millisecond)
 	}
 	phone := w.signIn("/v1/sessions", token, `{"client_type":"mobile"}`)
 	w.signIn(path, admin, `{"client_type":"web","lease_seconds":3600}`)
@@ -186,7 +185,8 @@ func TestSessionsAreLimitedByApp(t *testing.T) {
 	}
 }
 
-// A sign-in may say that nobody is there: away at once, in one commit.
+// TestSignInIdle: a sign-in may report that the user is idle: the user is away
+// immediately, in one commit.
 func TestSignInIdle(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(w.alice.ID, "session:write session:read presence:read claim:write")
@@ -205,7 +205,7 @@ func TestSignInIdle(t *testing.T) {
 	if p := w.presence("me", token); p.Status != api.Away {
 		t.Errorf("%+v", p)
 	}
-	w.do("DELETE", "/v1/users/me/claims/manual", token, "").want(204) // it is there still
+	w.do("DELETE", "/v1/users/me/claims/manual", token, "").want(204) // the claim still exists
 	w.signIn("/v1/sessions", token, `{"client_type":"web","active":true}`)
 	if p := w.presence("me", token); p.Status != api.Available {
 		t.Errorf("%+v", p)
@@ -215,8 +215,8 @@ func TestSignInIdle(t *testing.T) {
 	}
 }
 
-// A sign-in that is sent again with the same key is the same session, also when
-// that has ended by then.
+// TestSignInsAreIdempotent: a repeated sign-in with the same key returns the same
+// session, also if the session has ended since.
 func TestSignInsAreIdempotent(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(w.alice.ID, "session:write session:read")
@@ -227,7 +227,7 @@ func TestSignInsAreIdempotent(t *testing.T) {
 		t.Errorf("first %s, then %s", first.body, again.body)
 	}
 	if first.header.Get("Idempotency-Replayed") != "" || again.header.Get("Idempotency-Replayed") != "true" {
-		t.Error("the repeat is not marked, or the first is")
+		t.Error("Idempotency-Replayed is missing in the repeat, or set in the first response")
 	}
 	w.do("POST", "/v1/sessions", token, `{"client_type":"mobile"}`, "Idempotency-Key", "k1").problem(&api.KeyReused)
 	w.do("POST", "/v1/sessions", token, body, "Idempotency-Key", strings.Repeat("k", 129)).problem(&api.Malformed)
@@ -237,11 +237,11 @@ func TestSignInsAreIdempotent(t *testing.T) {
 	w.do("DELETE", "/v1/sessions/"+s.ID, token, "").want(204)
 	w.do("POST", "/v1/sessions", token, body, "Idempotency-Key", "k1").want(201).read(&ended)
 	if ended.ID != s.ID || ended.ClientType != "desktop" || ended.LeaseSeconds != 60 || ended.Active {
-		t.Errorf("the repeat of an ended one: %+v", ended)
+		t.Errorf("repeating the sign-in of an ended session: %+v", ended)
 	}
 	var list api.Sessions
 	if w.do("GET", "/v1/sessions", token, "").want(200).read(&list); len(list.Sessions) != 0 {
-		t.Errorf("a repeat signed in: %+v", list)
+		t.Errorf("the repeat created a session: %+v", list)
 	}
 }
 
@@ -264,7 +264,7 @@ func TestRefreshBatch(t *testing.T) {
 	admin, own := w.admin(), w.token(w.alice.ID, "session:write")
 	alice := w.signIn("/v1/users/alice@example.com/sessions", admin, `{"client_type":"web"}`)
 	bob := w.signIn("/v1/users/bob@example.com/sessions", admin, `{"client_type":"web"}`)
-	w.pass(90 * time.Second)
+	w.advance(90 * time.Second)
 	body := fmt.Sprintf(`{"sessions":[{"id":%q,"active":true},{"id":%q},{"id":"nonsense"}]}`, alice.ID, bob.ID)
 	for token, want := range map[string][3]int{admin: {200, 200, 404}, own: {200, 404, 404}} {
 		var got api.RefreshResults
@@ -274,7 +274,7 @@ func TestRefreshBatch(t *testing.T) {
 				t.Errorf("item %d: %+v, want %d", i, result, want[i])
 			}
 			if result.Status == 200 && result.EndsAt.Sub(w.clock()) != 2*time.Minute {
-				t.Errorf("item %d ends in %v", i, result.EndsAt.Sub(w.clock()))
+				t.Errorf("item %d expires in %v", i, result.EndsAt.Sub(w.clock()))
 			}
 		}
 	}
@@ -292,7 +292,7 @@ func TestRefreshBatch(t *testing.T) {
 	}
 }
 
-// A thousand items fit into a batch, as the limit says.
+// TestFullRefreshBatch: a batch of a thousand items, the documented limit, is accepted.
 func TestFullRefreshBatch(t *testing.T) {
 	w := newWorld(t)
 	admin := w.admin()

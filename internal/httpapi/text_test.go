@@ -8,8 +8,8 @@ import (
 	"porchlight.dev/porchlight/api"
 )
 
-// texts are the fields with free text for display: the request that sets one, and the
-// path that returns it. %s is the text as JSON.
+// texts lists the free-text fields for display: the request that sets one, and the path
+// that returns it. %s is the text as JSON.
 var texts = []struct{ name, method, path, body, back string }{
 	{"note", "PUT", "/v1/users/{user}/note", `{"text":%s}`, "/v1/users/{user}/presence/explain"},
 	{"note of a claim", "PUT", "/v1/users/{user}/claims/c", `{"source":"app","status":"busy","note":%s}`, "/v1/users/{user}/claims"},
@@ -26,14 +26,14 @@ var texts = []struct{ name, method, path, body, back string }{
 }
 
 // TestTexts: displayed text is trimmed and visible, and has no characters that change
-// how the text around it is displayed. The rules are the same for all fields.
+// the display of surrounding text. The rules are the same for all fields.
 func TestTexts(t *testing.T) {
-	for _, place := range texts {
-		t.Run(place.name, func(t *testing.T) {
-			w, admin, fill := conditionWorld(t)
+	for _, field := range texts {
+		t.Run(field.name, func(t *testing.T) {
+			w, admin, fill := newConditionWorld(t)
 			send := func(text string) *exchange {
 				quoted, _ := json.Marshal(text)
-				return w.do(place.method, fill.Replace(place.path), admin, strings.Replace(place.body, "%s", string(quoted), 1))
+				return w.do(field.method, fill.Replace(field.path), admin, strings.Replace(field.body, "%s", string(quoted), 1))
 			}
 			for _, bad := range []string{
 				" ", "\u00a0\u3000", "\u200b", "\u200d\ufeff ", "\u3164", "\u115f\u1160", "\u2800\u2800", "\uffa0", "\u00ad", "\ufe0f", "\U000e0020",
@@ -44,17 +44,17 @@ func TestTexts(t *testing.T) {
 					t.Errorf("%+q: no field", bad)
 				}
 			}
-			back := func() string { return w.do("GET", fill.Replace(place.back), admin, "").want(200).body }
+			back := func() string { return w.do("GET", fill.Replace(field.back), admin, "").want(200).body }
 			if strings.Contains(back(), "Zürich") {
-				t.Fatal("it is there before")
+				t.Fatal("the text exists before the request")
 			}
-			// What joins, marks direction weakly or varies may stand in a text.
+			// Joiners, weak direction marks and variation selectors are allowed.
 			const fine = "Zürich \u200f\u05d0 👩\u200d💻 ✔\ufe0f"
 			if x := send("\u2003 " + fine + " \u00a0\t"); x.status >= 300 {
 				t.Fatalf("%d %s", x.status, x.body)
 			}
 			if quoted, _ := json.Marshal(fine); !strings.Contains(back(), string(quoted)) {
-				t.Errorf("it came back otherwise: %s", back())
+				t.Errorf("the text was returned changed: %s", back())
 			}
 		})
 	}

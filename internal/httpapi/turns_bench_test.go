@@ -18,12 +18,12 @@ import (
 	"porchlight.dev/porchlight/internal/quota"
 )
 
-// BenchmarkReadBesideLargeQueries asks for one presence after another, while another
-// user has large queries answered: once all at once, and once in turn, as the server
-// does it. What counts is the ratio of the two in one run.
+// BenchmarkReadBesideLargeQueries measures single reads while another user makes large
+// queries: once all concurrently, and once in turns, as the server runs them. The
+// result is the ratio of the two within one run.
 func BenchmarkReadBesideLargeQueries(b *testing.B) {
 	w := newWorld(b)
-	large, err := json.Marshal(api.PresenceQuery{Users: w.crowd(api.MaxQueryUsers)})
+	large, err := json.Marshal(api.PresenceQuery{Users: w.recordUsers(api.MaxQueryUsers)})
 	w.must(err)
 	srv := httptest.NewServer(w.router)
 	defer srv.Close()
@@ -46,19 +46,19 @@ func BenchmarkReadBesideLargeQueries(b *testing.B) {
 	b.ReportMetric(float64(queries[1])/float64(queries[0]), "queries-ratio")
 }
 
-// A besideLoad is many large queries of one user, and single reads of another.
+// A besideLoad is many large queries of one user, and single reads of another user.
 type besideLoad struct {
 	client                   *http.Client
 	url, body, reader, asker string
 }
 
 const (
-	besideQueries = 32 // at once
+	besideQueries = 32 // concurrent
 	besideLasts   = 2 * time.Second
 )
 
-// measure is the 99th percentile of reads, in ms, and how many queries were answered
-// beside them.
+// measure returns the 99th percentile of reads in ms, and the number of queries that
+// were answered meanwhile.
 func (l *besideLoad) measure(b *testing.B) (p99 float64, queries int64) {
 	b.Helper()
 	var answered atomic.Int64

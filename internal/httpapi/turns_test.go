@@ -11,13 +11,13 @@ import (
 	"porchlight.dev/porchlight/internal/quota"
 )
 
-// many is a query of n users.
-func many(n int) string {
+// queryOf returns a query for n users.
+func queryOf(n int) string {
 	return `{"users":[` + strings.TrimSuffix(strings.Repeat(`"me",`, n), ",") + `]}`
 }
 
-// TestLargeReadsWaitForTheirTurn: while the turns are taken, large reads wait, and too
-// many of them are refused with the limit's name; reads of few are answered.
+// TestLargeReadsWaitForTheirTurn: while all turns are in use, large reads wait, and
+// above the limit they are refused with its name. Small reads are answered.
 func TestLargeReadsWaitForTheirTurn(t *testing.T) {
 	w := newWorld(t)
 	w.api.Reads = quota.NewTurns(0, &quota.Limit{Name: "waiting-reads", Setting: "waiting-reads", Most: 1, Unit: "large reads", Shared: true})
@@ -26,7 +26,7 @@ func TestLargeReadsWaitForTheirTurn(t *testing.T) {
 	answers := make(chan *httptest.ResponseRecorder)
 	for range 2 {
 		go func() {
-			r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/v1/presence/query", strings.NewReader(many(201)))
+			r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/v1/presence/query", strings.NewReader(queryOf(201)))
 			r.Header.Set("Content-Type", "application/json")
 			r.Header.Set("Authorization", "Bearer "+token)
 			answer := httptest.NewRecorder()
@@ -35,10 +35,10 @@ func TestLargeReadsWaitForTheirTurn(t *testing.T) {
 		}()
 	}
 	if first := <-answers; first.Code != http.StatusServiceUnavailable {
-		t.Fatalf("the second large query is answered %d", first.Code)
+		t.Fatalf("the second large query: status %d", first.Code)
 	}
 	for _, request := range []struct{ method, path, body string }{
-		{http.MethodPost, "/v1/presence/query", many(201)},
+		{http.MethodPost, "/v1/presence/query", queryOf(201)},
 		{http.MethodGet, "/v1/users?limit=1000", ""},
 		{http.MethodGet, "/v1/tokens?limit=1000", ""},
 	} {
@@ -48,7 +48,7 @@ func TestLargeReadsWaitForTheirTurn(t *testing.T) {
 		}
 	}
 	w.do(http.MethodGet, "/v1/users/me/presence", token, "").want(http.StatusOK)
-	w.do(http.MethodPost, "/v1/presence/query", token, many(200)).want(http.StatusOK)
+	w.do(http.MethodPost, "/v1/presence/query", token, queryOf(200)).want(http.StatusOK)
 	w.do(http.MethodGet, "/v1/users?limit=200", token, "").want(http.StatusOK)
 	leave()
 	<-answers

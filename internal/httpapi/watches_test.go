@@ -15,7 +15,7 @@ import (
 
 func TestWatches(t *testing.T) {
 	if api.MaxWatches != watch.MaxPerOwner {
-		t.Error("the bound is documented otherwise than it is")
+		t.Error("the documented limit differs from the enforced one")
 	}
 	w := newWorld(t)
 	token := w.token(w.alice.ID, "presence:read")
@@ -38,8 +38,8 @@ func TestWatches(t *testing.T) {
 	w.do("GET", "/v1/watches/"+strings.Repeat("x", 2000), token, "").problem(&api.NoWatch)
 }
 
-// If the user has the status already, the watch in the response has fired, with the
-// presence as the caller sees it.
+// TestWatchFiresAtOnce: if the user already has the status, the watch in the response
+// has fired, with the presence as the caller sees it.
 func TestWatchFiresAtOnce(t *testing.T) {
 	w := newWorld(t)
 	admin, token := w.admin(), w.token(w.alice.ID, "presence:read")
@@ -73,10 +73,10 @@ func TestWatchExpiry(t *testing.T) {
 		var made api.Watch
 		w.do("POST", "/v1/watches", token, body).want(201).read(&made)
 		if got := made.Expires.Sub(w.clock()); got != lasts {
-			t.Errorf("%s: lasts %v", body, got)
+			t.Errorf("%s: expires after %v", body, got)
 		}
 	}
-	w.pass(time.Minute)
+	w.advance(time.Minute)
 	var list api.Watches
 	if w.do("GET", "/v1/watches", token, "").want(200).read(&list); len(list.Watches) != 3 {
 		t.Errorf("after a minute: %+v", list)
@@ -137,19 +137,19 @@ func TestWatchesArePaged(t *testing.T) {
 		after = "&after=" + list.Next
 	}
 	if seen != 5 {
-		t.Errorf("%d on all pages", seen)
+		t.Errorf("%d watches on all pages", seen)
 	}
 	w.do("GET", "/v1/watches?after="+strings.Repeat("x", 340), token, "").want(200)
 	w.do("GET", "/v1/watches?after="+strings.Repeat("x", 600), token, "").problem(&api.CursorInvalid)
 }
 
-// A watch is its owner's, in its account; account-level tokens wait as the
-// account's owner.
+// TestWatchOwner: a watch belongs to its owner and account. Watches of account-level
+// tokens belong to the account's owner.
 func TestWatchOwner(t *testing.T) {
 	w := newWorld(t)
 	var made, got api.Watch
 	w.do("POST", "/v1/watches", w.token(w.alice.ID, "presence:read"), `{"user":"bob@example.com"}`).want(201).read(&made)
-	for _, token := range []string{w.token(w.bob.ID, "presence:read:admin"), w.admin(), w.foreigner()} {
+	for _, token := range []string{w.token(w.bob.ID, "presence:read:admin"), w.admin(), w.foreignToken()} {
 		w.do("GET", "/v1/watches/"+made.ID, token, "").problem(&api.NoWatch)
 		w.do("DELETE", "/v1/watches/"+made.ID, token, "").problem(&api.NoWatch)
 		var list api.Watches
@@ -164,8 +164,8 @@ func TestWatchOwner(t *testing.T) {
 	}
 }
 
-// foreigner is a token of the other account.
-func (w *world) foreigner() string {
+// foreignToken returns a token of the other account.
+func (w *world) foreignToken() string {
 	w.t.Helper()
 	scopes, err := w.authority.ParseScopes("presence:read:admin")
 	w.must(err)
