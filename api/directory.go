@@ -106,7 +106,10 @@ type Account struct {
 type Me struct {
 	Account      string   `json:"account"`
 	App          string   `json:"app"`
-	User         string   `json:"user"` // whom "me" means
+	AppName      string   `json:"app_name"`
+	User         string   `json:"user"`         // whom "me" means
+	DisplayName  string   `json:"display_name"` // of User, as Email
+	Email        string   `json:"email"`
 	AccountLevel bool     `json:"account_level"`
 	Token        string   `json:"token"` // its id, not the secret
 	Scopes       []string `json:"scopes"`

@@ -165,7 +165,7 @@ func TestAccountAndMe(t *testing.T) {
 		t.Errorf("%+v", me)
 	}
 	w.do("GET", "/v1/me", w.token(w.alice.ID, ""), "").want(200).read(&me)
-	if me.User != string(w.alice.ID) || me.AccountLevel || len(me.Scopes) != 0 {
+	if me.User != string(w.alice.ID) || me.AccountLevel || len(me.Scopes) != 0 || me.DisplayName != w.alice.DisplayName || me.Email != w.alice.Email || me.AppName == "" {
 		t.Errorf("%+v", me)
 	}
 }

@@ -284,8 +284,17 @@ func (a *API) readAccount(c *call) error {
 
 // me serves GET /v1/me.
 func (a *API) me(c *call) error {
+	user, err := a.Directory.User(c.r.Context(), c.p.Account, c.p.User)
+	if err != nil {
+		return err
+	}
+	app, err := a.Authority.App(c.r.Context(), c.p.Account, c.p.App)
+	if err != nil {
+		return err
+	}
 	return c.writeDigested(&api.Me{
-		Account: string(c.p.Account), App: string(c.p.App), User: string(c.p.User), AccountLevel: c.p.AccountLevel,
+		Account: string(c.p.Account), App: string(c.p.App), AppName: app.Name,
+		User: string(c.p.User), DisplayName: user.DisplayName, Email: user.Email, AccountLevel: c.p.AccountLevel,
 		Token: c.p.TokenID, Scopes: names(c.p.Scopes), Expires: api.At(c.p.Expires),
 	})
 }
