@@ -90,8 +90,8 @@ func TestContacts(t *testing.T) {
 	w.do("DELETE", mine+"/"+string(u.ID), own, "").want(204)
 }
 
-// presenceOfAlice returns the presence of Alice that a token may see, and checks that a single read
-// and a query agree.
+// presenceOfAlice returns the presence of Alice that a token may see, and checks that a
+// single read and a query agree.
 func (w *world) presenceOfAlice(token string) api.Presence {
 	w.t.Helper()
 	var one api.Presence

@@ -224,8 +224,8 @@ func (m *matrix) ask(owner, token string) *exchange {
 	return m.do(m.method, path, token, m.body)
 }
 
-// checkTokens checks requests without a token, with a bad one, with one in the URL, and with
-// one that lacks the scope. The object must not make a difference.
+// checkTokens checks requests without a token, with a bad one, with one in the URL, and
+// with one that lacks the scope. The object must not make a difference.
 func (m *matrix) checkTokens() {
 	m.t.Helper()
 	for _, owner := range []string{"self", "unknown"} {
