@@ -20,14 +20,14 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-func refuses(tb testing.TB, a *Authority, text string, want error) {
+func expectRefused(tb testing.TB, a *Authority, text string, want error) {
 	tb.Helper()
 	if p, err := a.Authenticate(tb.Context(), text); p != nil || !errors.Is(err, want) {
 		tb.Errorf("Authenticate = %+v, %v; want %v", p, err, want)
 	}
 }
 
-func accepts(tb testing.TB, a *Authority, text string) *Principal {
+func expectAccepted(tb testing.TB, a *Authority, text string) *Principal {
 	tb.Helper()
 	p, err := a.Authenticate(tb.Context(), text)
 	if err != nil || p == nil {
@@ -47,7 +47,7 @@ func TestAuthenticate(t *testing.T) {
 		Expires: f.clock.Now().Add(time.Hour), TokenID: of.ID,
 	}
 	for range 2 {
-		if got := accepts(t, f.Authority, text); got.WithoutDigest() != want {
+		if got := expectAccepted(t, f.Authority, text); got.WithoutDigest() != want {
 			t.Errorf("principal %+v, want %+v", *got, want)
 		}
 	}
@@ -55,43 +55,43 @@ func TestAuthenticate(t *testing.T) {
 	want = Principal{
 		Account: f.account, App: f.app.ID, User: f.owner, AccountLevel: true, Scopes: scopes(t, "presence:read"), TokenID: of.ID,
 	}
-	if got := accepts(t, f.Authority, text); got.WithoutDigest() != want {
+	if got := expectAccepted(t, f.Authority, text); got.WithoutDigest() != want {
 		t.Errorf("principal %+v, want %+v", *got, want)
 	}
 	f.clock.Advance(100 * 365 * 24 * time.Hour)
-	accepts(t, f.Authority, text)
+	expectAccepted(t, f.Authority, text)
 }
 
 func TestAuthenticateRefuses(t *testing.T) {
 	f := newFixture(t)
 	_, text := f.issue(t, "", time.Hour)
 	sum := sha256.Sum256([]byte(text))
-	refuses(t, f.Authority, "", ErrNoToken)
+	expectRefused(t, f.Authority, "", ErrNoToken)
 	for _, bad := range []string{
 		"x", "pl_", text[:45], text + "x", "PL_" + text[3:], text[:45] + "!", strings.Repeat("a", 1<<16),
 		"pl_" + strings.Repeat("A", 43), hex.EncodeToString(sum[:]),
 	} {
-		refuses(t, f.Authority, bad, ErrInvalidToken)
+		expectRefused(t, f.Authority, bad, ErrInvalidToken)
 	}
-	accepts(t, f.Authority, text)
+	expectAccepted(t, f.Authority, text)
 }
 
 func TestExpiry(t *testing.T) {
 	f := newFixture(t)
 	_, text := f.issue(t, f.ann.ID, time.Hour)
-	accepts(t, f.Authority, text)
+	expectAccepted(t, f.Authority, text)
 	f.clock.Advance(time.Hour - time.Second)
-	accepts(t, f.Authority, text)
+	expectAccepted(t, f.Authority, text)
 	f.clock.Advance(time.Second) // the cached answer is one second old
-	refuses(t, f.Authority, text, ErrExpiredToken)
-	refuses(t, f.otherNode(), text, ErrExpiredToken)
+	expectRefused(t, f.Authority, text, ErrExpiredToken)
+	expectRefused(t, f.otherNode(), text, ErrExpiredToken)
 	f.clock.Advance(23 * time.Hour)
-	refuses(t, f.Authority, text, ErrExpiredToken)
+	expectRefused(t, f.Authority, text, ErrExpiredToken)
 	if tokens, err := f.Tokens(t.Context(), f.account, "", 10); err != nil || len(tokens) != 0 {
 		t.Errorf("tokens %v, %v; want none", tokens, err)
 	}
 	f.clock.Advance(time.Hour)
-	refuses(t, f.Authority, text, ErrInvalidToken)
+	expectRefused(t, f.Authority, text, ErrInvalidToken)
 }
 
 func TestIssueRefuses(t *testing.T) {
@@ -133,17 +133,17 @@ func TestRevoke(t *testing.T) {
 	of, text := f.issue(t, f.ann.ID, time.Hour)
 	_, kept := f.issue(t, f.ann.ID, time.Hour)
 	node := f.otherNode()
-	accepts(t, f.Authority, text)
-	accepts(t, node, text)
+	expectAccepted(t, f.Authority, text)
+	expectAccepted(t, node, text)
 	if err := f.Revoke(t.Context(), f.newAccount(t), of.ID); !errors.Is(err, ErrNoSuchToken) {
 		t.Errorf("by another account: %v, want ErrNoSuchToken", err)
 	}
 	check(t, f.Revoke(t.Context(), f.account, of.ID))
-	refuses(t, f.Authority, text, ErrInvalidToken)
-	accepts(t, f.Authority, kept)
-	accepts(t, node, text) // its cache
+	expectRefused(t, f.Authority, text, ErrInvalidToken)
+	expectAccepted(t, f.Authority, kept)
+	expectAccepted(t, node, text) // its cache
 	f.clock.Advance(MaxStale)
-	refuses(t, node, text, ErrInvalidToken)
+	expectRefused(t, node, text, ErrInvalidToken)
 	for _, id := range []string{of.ID, "", "nope", "a\x00b"} {
 		if err := f.Revoke(t.Context(), f.account, id); !errors.Is(err, ErrNoSuchToken) {
 			t.Errorf("Revoke(%q): %v, want ErrNoSuchToken", id, err)
@@ -155,27 +155,27 @@ func TestTokensStopWithTheirUserAndApp(t *testing.T) {
 	f := newFixture(t)
 	_, ofAnn := f.issue(t, f.ann.ID, 0)
 	_, ofApp := f.issue(t, "", 0)
-	accepts(t, f.Authority, ofAnn)
-	accepts(t, f.Authority, ofApp)
+	expectAccepted(t, f.Authority, ofAnn)
+	expectAccepted(t, f.Authority, ofApp)
 
 	asleep := f.ann
 	asleep.Active = false
 	asleep, err := f.users.Update(t.Context(), f.account, asleep)
 	check(t, err)
 	f.clock.Advance(MaxStale)
-	refuses(t, f.Authority, ofAnn, ErrInvalidToken)
+	expectRefused(t, f.Authority, ofAnn, ErrInvalidToken)
 	asleep.Active = true
 	_, err = f.users.Update(t.Context(), f.account, asleep)
 	check(t, err)
 	f.clock.Advance(MaxStale)
-	accepts(t, f.Authority, ofAnn)
+	expectAccepted(t, f.Authority, ofAnn)
 
 	check(t, f.users.Delete(t.Context(), f.account, f.ann.ID))
 	f.clock.Advance(MaxStale)
-	refuses(t, f.Authority, ofAnn, ErrInvalidToken)
+	expectRefused(t, f.Authority, ofAnn, ErrInvalidToken)
 
 	check(t, f.DeleteApp(t.Context(), f.account, f.app.ID))
-	refuses(t, f.Authority, ofApp, ErrInvalidToken) // at once
+	expectRefused(t, f.Authority, ofApp, ErrInvalidToken) // at once
 	if tokens, err := f.Tokens(t.Context(), f.account, "", 10); err != nil || len(tokens) != 0 {
 		t.Errorf("tokens %v, %v; want none", tokens, err)
 	}
@@ -189,12 +189,12 @@ func TestRevokeUser(t *testing.T) {
 		texts = append(texts, text)
 	}
 	_, kept := f.issue(t, "", 0)
-	accepts(t, f.Authority, texts[7])
+	expectAccepted(t, f.Authority, texts[7])
 	check(t, f.RevokeUser(t.Context(), f.account, f.ann.ID))
 	for _, text := range texts {
-		refuses(t, f.Authority, text, ErrInvalidToken)
+		expectRefused(t, f.Authority, text, ErrInvalidToken)
 	}
-	accepts(t, f.Authority, kept)
+	expectAccepted(t, f.Authority, kept)
 }
 
 func TestApps(t *testing.T) {
@@ -238,9 +238,9 @@ func TestApps(t *testing.T) {
 	}
 }
 
-// A read that began before a revocation must not bring the token back into the
-// cache after it.
-func TestRevocationIsNotUndoneByARunningRead(t *testing.T) {
+// TestRevocationOutlastsConcurrentRead: a read that began before a revocation does
+// not put the token back into the cache after it.
+func TestRevocationOutlastsConcurrentRead(t *testing.T) {
 	f := newFixture(t)
 	for range 30 {
 		of, text := f.issue(t, f.ann.ID, 0)
@@ -261,7 +261,7 @@ func TestRevocationIsNotUndoneByARunningRead(t *testing.T) {
 		}
 		check(t, f.Revoke(t.Context(), f.account, of.ID))
 		for range 20 {
-			refuses(t, f.Authority, text, ErrInvalidToken)
+			expectRefused(t, f.Authority, text, ErrInvalidToken)
 		}
 		close(stop)
 		wg.Wait()
@@ -276,51 +276,52 @@ func TestCacheReads(t *testing.T) {
 		do()
 		return f.docs.loads.Load() - before
 	}
-	hit := func() { accepts(t, f.Authority, text) }
+	hit := func() { expectAccepted(t, f.Authority, text) }
 	if n := loads(hit); n == 0 {
-		t.Error("the first is not read from the store")
+		t.Error("the first authentication does not read the store")
 	}
 	f.clock.Advance(MaxStale - time.Second - time.Millisecond)
 	if n := loads(hit); n != 0 {
 		t.Errorf("%d loads for a cached token", n)
 	}
-	f.clock.Advance(time.Millisecond) // one renews it
+	f.clock.Advance(time.Millisecond) // one caller refreshes it
 	if n := loads(hit); n == 0 {
-		t.Error("it is not renewed")
+		t.Error("the cached token is not refreshed")
 	}
 	if n := loads(hit); n != 0 {
-		t.Errorf("%d loads after it was renewed", n)
+		t.Errorf("%d loads after the refresh", n)
 	}
-	// Refused when it is renewed, it is not accepted again from the cache.
+	// A token that was refused at its refresh is not accepted from the cache.
 	asleep := f.ann
 	asleep.Active = false
 	_, err := f.users.Update(t.Context(), f.account, asleep)
 	check(t, err)
 	f.clock.Advance(MaxStale - time.Second)
 	for range 3 {
-		refuses(t, f.Authority, text, ErrInvalidToken)
+		expectRefused(t, f.Authority, text, ErrInvalidToken)
 	}
 	unknown := "pl_" + strings.Repeat("A", 43)
-	refuses(t, f.Authority, unknown, ErrInvalidToken)
-	if n := loads(func() { refuses(t, f.Authority, unknown, ErrInvalidToken) }); n != 0 {
-		t.Errorf("%d loads for a guess that was refused just now", n)
+	expectRefused(t, f.Authority, unknown, ErrInvalidToken)
+	if n := loads(func() { expectRefused(t, f.Authority, unknown, ErrInvalidToken) }); n != 0 {
+		t.Errorf("%d loads for a guess that was just refused", n)
 	}
 }
 
-// A store that fails is no verdict on a token.
-func TestStoreFailureIsNotRemembered(t *testing.T) {
+// TestStoreFailureIsNotCached: a failure of the store says nothing about a token, and
+// is not cached.
+func TestStoreFailureIsNotCached(t *testing.T) {
 	f := newFixture(t)
 	_, text := f.issue(t, f.ann.ID, 0)
 	failure := store.ErrFailed
 	f.docs.failLoad.Store(&failure)
-	refuses(t, f.Authority, text, store.ErrFailed)
+	expectRefused(t, f.Authority, text, store.ErrFailed)
 	f.docs.failLoad.Store(nil)
-	accepts(t, f.Authority, text)
+	expectAccepted(t, f.Authority, text)
 }
 
-// A crash between the two writes of Issue leaves a token that is listed, valid
-// for nobody, and can be revoked; one between those of Revoke can be revoked
-// again. Likewise for apps.
+// TestInterruptedWrites: a crash between the two writes of Issue leaves a token that is
+// listed and invalid, and can be revoked. A revocation interrupted between its writes
+// can be repeated. The same holds for apps.
 func TestInterruptedWrites(t *testing.T) {
 	for _, apply := range []bool{false, true} {
 		t.Run(fmt.Sprint("applied ", apply), func(t *testing.T) {
@@ -361,7 +362,7 @@ func TestInterruptedWrites(t *testing.T) {
 	}
 }
 
-// Nothing that is stored has a secret in it, in any spelling.
+// TestSecretsAreNotStored: no stored document contains a secret, in any encoding.
 func TestSecretsAreNotStored(t *testing.T) {
 	f := newFixture(t)
 	_, ofAnn := f.issue(t, f.ann.ID, 0)
@@ -386,14 +387,14 @@ func TestSecretsAreNotStored(t *testing.T) {
 				text := append([]byte(doc.Key.Key+"\n"), doc.Value...)
 				for _, secret := range secrets {
 					if bytes.Contains(text, secret) {
-						t.Errorf("%s/%s holds a secret", doc.Collection, doc.Key.Key)
+						t.Errorf("%s/%s contains a secret", doc.Collection, doc.Key.Key)
 					}
 				}
 			}
 		}
 	}
 	if seen != 11 { // an account; 2 users, 2 e-mails; an app, its client; 2 tokens, twice
-		t.Errorf("looked at %d documents", seen)
+		t.Errorf("checked %d documents", seen)
 	}
 }
 
@@ -421,7 +422,7 @@ func TestAuthenticateConcurrently(t *testing.T) {
 func TestCachedAuthenticateDoesNotAllocate(t *testing.T) {
 	f := newFixture(t)
 	_, text := f.issue(t, f.ann.ID, 0)
-	if n := testing.AllocsPerRun(100, func() { accepts(t, f.Authority, text) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { expectAccepted(t, f.Authority, text) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

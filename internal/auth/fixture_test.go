@@ -15,7 +15,7 @@ import (
 	"porchlight.dev/porchlight/internal/zoomapi"
 )
 
-// A watchedStore counts loads and fails writes when told to.
+// A watchedStore counts loads and fails writes on request.
 type watchedStore struct {
 	store.Store
 	loads     atomic.Int64
@@ -43,7 +43,7 @@ func (s *watchedStore) Write(ctx context.Context, account presence.AccountID, do
 	return s.Store.Write(ctx, account, docs...)
 }
 
-// fixture is an account with an owner, a user, and an app that may do all.
+// fixture is an account with an owner, a user, and an app with all scopes.
 type fixture struct {
 	*Authority
 	people  *apptest.People
@@ -77,14 +77,14 @@ func check(tb testing.TB, err error) {
 	apptest.Check(tb, err)
 }
 
-// vocabulary is an authority that knows the names of scopes, and nothing else.
-func vocabulary() *Authority {
+// scopeParser returns an authority that only parses names of scopes.
+func scopeParser() *Authority {
 	return New(nil, directory.New(nil, time.Now), time.Now, zoomapi.Scopes()...)
 }
 
 func scopes(tb testing.TB, names string) Scopes {
 	tb.Helper()
-	s, err := vocabulary().ParseScopes(names)
+	s, err := scopeParser().ParseScopes(names)
 	check(tb, err)
 	return s
 }
@@ -108,7 +108,7 @@ func (f *fixture) issue(_ testing.TB, user presence.UserID, lasts time.Duration)
 	return f.people.Token(f.account, f.app.ID, user, "presence:read", lasts)
 }
 
-// otherNode is an authority on the same store, with caches of its own.
+// otherNode returns an authority on the same store with its own caches.
 func (f *fixture) otherNode() *Authority {
 	return New(f.docs, directory.New(f.docs, f.clock.Now), f.clock.Now, zoomapi.Scopes()...)
 }

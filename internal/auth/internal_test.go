@@ -27,8 +27,9 @@ func TestDigestMatches(t *testing.T) {
 	}
 }
 
-// No flood of refusals touches a principal, and a refusal takes its place.
-func TestRefusalsAreApart(t *testing.T) {
+// TestRefusalsAreSeparate: refusals, however many, do not evict principals from the
+// cache, and a refusal replaces the token's principal.
+func TestRefusalsAreSeparate(t *testing.T) {
 	c := newTokenCache()
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	put := func(d digest, p *Principal, err error) {
@@ -42,7 +43,7 @@ func TestRefusalsAreApart(t *testing.T) {
 		put(digest{8: 2, 9: byte(i), 10: byte(i >> 8)}, nil, ErrInvalidToken)
 	}
 	if a := c.get(&known, now); a == nil || a.Value.principal == nil {
-		t.Error("refusals pushed out a principal")
+		t.Error("refusals evicted a principal")
 	}
 	put(known, nil, ErrInvalidToken)
 	if a := c.get(&known, now); a == nil || a.Value.principal != nil {
@@ -54,7 +55,7 @@ func TestRefusalsAreApart(t *testing.T) {
 	}
 }
 
-// WithoutDigest is p as it is told from another, less what names its token.
+// WithoutDigest returns p without the digest of its token, for comparison.
 func (p *Principal) WithoutDigest() Principal {
 	plain := *p
 	plain.digest = digest{}

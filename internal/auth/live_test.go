@@ -13,15 +13,15 @@ import (
 	"porchlight.dev/porchlight/internal/quota"
 )
 
-// tooMany reports whether waiting does not help.
-func tooMany(err error) bool {
+// isPermanentLimit reports whether err is a limit at which retrying does not help.
+func isPermanentLimit(err error) bool {
 	refused, ok := errors.AsType[*quota.Error](err)
 	return ok && refused.RetryAfter == 0
 }
 
-// TestLiveTokensOfAUser: there are as many as the limit says, of each user, however
-// they are asked for; one that ends makes room for another.
-func TestLiveTokensOfAUser(t *testing.T) {
+// TestLiveTokensPerUser: each user can have as many valid tokens as the limit, whatever
+// way they are requested; a token that expires or is revoked frees one.
+func TestLiveTokensPerUser(t *testing.T) {
 	const most = 5
 	f := newFixture(t)
 	f.Live = LiveTokens{User: &quota.Limit{Name: "live-tokens-per-user", Most: most}}
@@ -36,7 +36,7 @@ func TestLiveTokensOfAUser(t *testing.T) {
 			switch token, err := issue(f.ann.ID, time.Hour); {
 			case err == nil:
 				made[i].Store(&token)
-			case !tooMany(err):
+			case !isPermanentLimit(err):
 				t.Error(err)
 			}
 		})
@@ -49,37 +49,38 @@ func TestLiveTokensOfAUser(t *testing.T) {
 		}
 	}
 	if len(live) != most {
-		t.Fatalf("%d tokens were made at once, want %d", len(live), most)
+		t.Fatalf("%d tokens were created concurrently, want %d", len(live), most)
 	}
 	if _, err := issue(f.owner, 0); err != nil {
-		t.Errorf("another user: %v", err)
+		t.Errorf("for another user: %v", err)
 	}
 	check(t, f.Revoke(t.Context(), f.account, live[0].ID))
 	if _, err := issue(f.ann.ID, 0); err != nil {
-		t.Errorf("in place of one that was revoked: %v", err)
+		t.Errorf("after revoking one: %v", err)
 	}
-	if _, err := issue(f.ann.ID, 0); !tooMany(err) {
-		t.Errorf("one more: %v", err)
+	if _, err := issue(f.ann.ID, 0); !isPermanentLimit(err) {
+		t.Errorf("above the limit: %v", err)
 	}
 	f.clock.Advance(time.Hour)
-	for range most - 1 { // one does not expire
+	for range most - 1 { // all but one expire
 		if _, err := issue(f.ann.ID, 0); err != nil {
-			t.Errorf("in place of one that expired: %v", err)
+			t.Errorf("after one expired: %v", err)
 		}
 	}
-	if _, err := issue(f.ann.ID, 0); !tooMany(err) {
-		t.Errorf("one more: %v", err)
+	if _, err := issue(f.ann.ID, 0); !isPermanentLimit(err) {
+		t.Errorf("above the limit: %v", err)
 	}
 }
 
-// TestLiveTokensOfAnApp: the newest token of the token endpoint works, however many
-// there were, and the oldest make way; those that somebody made by name stay.
-func TestLiveTokensOfAnApp(t *testing.T) {
+// TestLiveTokensPerApp: the newest token of the token endpoint is valid, however many
+// were issued before it. The oldest ones are revoked, but tokens that were created by
+// name are kept.
+func TestLiveTokensPerApp(t *testing.T) {
 	const most = 20
 	f := newFixture(t)
 	limit := &quota.Limit{Name: "live-tokens-per-app", Most: most}
 	f.Live = LiveTokens{App: limit}
-	f.issue(t, f.ann.ID, 0) // does not count
+	f.issue(t, f.ann.ID, 0) // not counted
 	other, _ := f.newApp(t, f.account, "presence:read")
 	byName := func(app presence.AppID) (string, error) {
 		_, text, err := f.Issue(t.Context(), f.account, Token{App: app, Name: "deploy", Scopes: scopes(t, "presence:read")}, 0)
@@ -90,7 +91,7 @@ func TestLiveTokensOfAnApp(t *testing.T) {
 	var granted []string
 	node := f.Authority
 	for i := range 3 * most {
-		if i == most { // what a node remembers does not matter
+		if i == most { // the result does not depend on a node's caches
 			node = f.otherNode()
 			node.Live = LiveTokens{App: limit}
 		}
@@ -98,9 +99,9 @@ func TestLiveTokensOfAnApp(t *testing.T) {
 		check(t, err)
 		granted = append(granted, text)
 		f.clock.Advance(10 * time.Second)
-		accepts(t, node, text)
+		expectAccepted(t, node, text)
 	}
-	accepts(t, node, kept)
+	expectAccepted(t, node, kept)
 	f.clock.Advance(MaxStale)
 	valid := slices.DeleteFunc(slices.Clone(granted), func(text string) bool {
 		_, err := node.Authenticate(t.Context(), text)
@@ -118,8 +119,8 @@ func TestLiveTokensOfAnApp(t *testing.T) {
 		_, err := byName(other.ID)
 		check(t, err)
 	}
-	if _, err := byName(other.ID); !tooMany(err) {
-		t.Errorf("one more by name: %v", err)
+	if _, err := byName(other.ID); !isPermanentLimit(err) {
+		t.Errorf("by name, above the limit: %v", err)
 	}
 	if n := limit.Refused(); n != 1 {
 		t.Errorf("%d refusals are counted", n)

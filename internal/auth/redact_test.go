@@ -18,7 +18,7 @@ const (
 	aTicket = "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789-_aBcDe"
 )
 
-// Whatever looks like a secret is left out, and nothing else.
+// TestRedact: whatever looks like a secret is redacted, and nothing else.
 func TestRedact(t *testing.T) {
 	hex := ""
 	for i := range len(aToken) {
@@ -43,18 +43,19 @@ func TestRedact(t *testing.T) {
 		"%%" + aTicket + "%":                    "%%[redacted]%",
 		"%zz" + aToken + "%2":                   "%zz[redacted]%2",
 		"pl_short pl_ops":                       "pl_short pl_ops",
-		aTicket + "x":                           aTicket + "x", // an id of another length
+		aTicket + "x":                           aTicket + "x", // an id of a different length
 		aTicket[1:]:                             aTicket[1:],
 		"%25":                                   "%25", "%": "%", "": "", "%252": "%252", "plain text about pl_ and 100%": "plain text about pl_ and 100%",
 		strings.Repeat("0123456789abcdef", 4): strings.Repeat("0123456789abcdef", 4),
 	} {
 		if got := Redact(text); got != want {
-			t.Errorf("%q becomes %q, want %q", text, got, want)
+			t.Errorf("%q is redacted to %q, want %q", text, got, want)
 		}
 	}
 }
 
-// Through a log, what a secret is escaped beside is not taken for a part of it.
+// TestRedactor: in log lines, escape sequences beside a secret are not taken for a part
+// of it.
 func TestRedactor(t *testing.T) {
 	for name, handler := range map[string]func(io.Writer) slog.Handler{
 		"text": func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, nil) },
@@ -72,7 +73,7 @@ func TestRedactor(t *testing.T) {
 	}
 }
 
-// No line of JSON is spoilt, whatever is in it.
+// FuzzRedactedJSON: a redacted JSON line is still valid JSON, whatever it contains.
 func FuzzRedactedJSON(f *testing.F) {
 	for _, text := range []string{"\n" + aTicket[1:], "\x00" + aTicket[5:], "\\\"" + aTicket, "%0A" + aTicket[3:], "\"" + aToken} {
 		f.Add(text)
@@ -86,8 +87,8 @@ func FuzzRedactedJSON(f *testing.F) {
 	})
 }
 
-// FuzzRedact: no secret is left that stands alone, however much is beside it, and
-// redacting again changes nothing.
+// FuzzRedact: no delimited secret remains, whatever surrounds it, and redacting twice
+// changes nothing.
 func FuzzRedact(f *testing.F) {
 	for _, text := range []string{"", "/", "%", "%2", "\\u00", "pl_", "=%25%25", "\xff"} {
 		f.Add(text, text)

@@ -8,7 +8,7 @@ import (
 	. "porchlight.dev/porchlight/internal/auth"
 )
 
-// show writes what a set of scopes allows, in native words.
+// show formats the permissions of a set of scopes by native names.
 func show(s Scopes) string {
 	var words []string
 	for scope := PresenceRead; scope <= DirectoryWrite; scope++ {
@@ -54,7 +54,7 @@ func TestParseScopes(t *testing.T) {
 		"user:delete:user:admin":             "directory:write:admin",
 		"user:read user:write contact:write": "presence:read claim:write contact:write directory:read",
 	} {
-		s, err := vocabulary().ParseScopes(names)
+		s, err := scopeParser().ParseScopes(names)
 		if err != nil || show(s) != want {
 			t.Errorf("ParseScopes(%q) allows %q, %v; want %q", names, show(s), err, want)
 		}
@@ -69,19 +69,19 @@ func TestScopesKeepTheirNames(t *testing.T) {
 	if got := s.Names(); len(got) != 2 || got[0] != "user:read" || got[1] != "presence:read" {
 		t.Errorf("Names() = %q", got)
 	}
-	for _, name := range vocabulary().ScopeNames() {
+	for _, name := range scopeParser().ScopeNames() {
 		if s := scopes(t, name); s.String() != name || show(s) == "" || strings.HasSuffix(name, ":admin") && !strings.Contains(show(s), ":admin") {
 			t.Errorf("%s allows %q", name, show(s))
 		}
 	}
 	if got := Scope(200).String(); got != "scope(200)" {
-		t.Errorf("an unknown scope is called %q", got)
+		t.Errorf("the name of an unknown scope is %q", got)
 	}
 }
 
 func TestParseScopesRefuses(t *testing.T) {
 	for _, names := range []string{"presence", "presence:read,claim:write", "Presence:read", "presence:read:master", "user:read nope", "admin", "\xff"} {
-		s, err := vocabulary().ParseScopes(names)
+		s, err := scopeParser().ParseScopes(names)
 		var refused *ScopeError
 		if !errors.As(err, &refused) || s != (Scopes{}) {
 			t.Errorf("ParseScopes(%q) = %v, %v; want a ScopeError", names, s, err)
@@ -89,7 +89,7 @@ func TestParseScopesRefuses(t *testing.T) {
 			t.Errorf("the error does not list the scopes: %s", text)
 		}
 	}
-	if _, err := vocabulary().ParseScopes(strings.Repeat("a", 1<<20)); len(err.Error()) > 4096 {
+	if _, err := scopeParser().ParseScopes(strings.Repeat("a", 1<<20)); len(err.Error()) > 4096 {
 		t.Errorf("an error of %d bytes", len(err.Error()))
 	}
 }
@@ -131,10 +131,10 @@ func TestPrincipalMay(t *testing.T) {
 			t.Errorf("%s: MayFor another %v, want %v", c.names, got, c.others)
 		}
 		if got := p.Watcher("bob").Truth; got != c.reader {
-			t.Errorf("%s: sees the truth of another: %v, want %v", c.names, got, c.reader)
+			t.Errorf("%s: sees another user unfiltered: %v, want %v", c.names, got, c.reader)
 		}
 		if !p.Watcher("ann").Truth {
-			t.Errorf("%s: does not see the truth of oneself", c.names)
+			t.Errorf("%s: does not see oneself unfiltered", c.names)
 		}
 	}
 }
@@ -144,15 +144,15 @@ func FuzzParseScopes(f *testing.F) {
 	f.Add("user:read\u2003user:read")
 	f.Add("nope \xff")
 	f.Fuzz(func(t *testing.T, names string) {
-		s, err := vocabulary().ParseScopes(names)
+		s, err := scopeParser().ParseScopes(names)
 		if err != nil {
 			if s != (Scopes{}) {
 				t.Fatalf("%q: %v with an error", names, s)
 			}
 			return
 		}
-		if again, err := vocabulary().ParseScopes(s.String()); err != nil || again != s {
-			t.Fatalf("%q: %v, read again %v, %v", names, s, again, err)
+		if again, err := scopeParser().ParseScopes(s.String()); err != nil || again != s {
+			t.Fatalf("%q: %v, parsed again %v, %v", names, s, again, err)
 		}
 	})
 }

@@ -22,7 +22,7 @@ func (f *fixture) contacts(tb testing.TB, owner presence.UserID) Contacts {
 	return c
 }
 
-func (f *fixture) follow(tb testing.TB, owner, who presence.UserID, group string) Contact {
+func (f *fixture) addContact(tb testing.TB, owner, who presence.UserID, group string) Contact {
 	tb.Helper()
 	c, err := f.SetContact(tb.Context(), f.account, owner, who, group)
 	if err != nil {
@@ -31,8 +31,8 @@ func (f *fixture) follow(tb testing.TB, owner, who presence.UserID, group string
 	return c
 }
 
-// TestContacts goes through the life of a contact: by the generations a reader finds
-// additions and removals.
+// TestContacts covers the life of a contact: readers find additions and removals by the
+// generation numbers.
 func TestContacts(t *testing.T) {
 	f := newFixture(t)
 	ann, ben, cyd := f.create(t, "ann@example.com").ID, f.create(t, "ben@example.com").ID, f.create(t, "cyd@example.com").ID
@@ -46,17 +46,17 @@ func TestContacts(t *testing.T) {
 	if c := f.contacts(t, ann); c.Gen != 0 || len(c.List) != 0 || c.Version != "" {
 		t.Errorf("%+v", c)
 	}
-	first := f.follow(t, ann, ben, "Work")
+	first := f.addContact(t, ann, ben, "Work")
 	if first != (Contact{ben, "Work", f.clock.Now(), 1}) {
 		t.Errorf("%+v", first)
 	}
 	f.clock.Advance(time.Hour)
-	f.follow(t, ann, cyd, "")
-	moved := f.follow(t, ann, ben, "Friends")
+	f.addContact(t, ann, cyd, "")
+	moved := f.addContact(t, ann, ben, "Friends")
 	if moved.Group = "Work"; moved != first {
-		t.Errorf("moving made %+v of it", moved)
+		t.Errorf("the moved contact is %+v", moved)
 	}
-	f.follow(t, ann, ben, "Friends") // changes nothing
+	f.addContact(t, ann, ben, "Friends") // changes nothing
 	c := f.contacts(t, ann)
 	if c.Gen != 3 || len(c.List) != 2 || c.List[0].User > c.List[1].User || len(notified) != 3 {
 		t.Errorf("%+v, notified %d times", c, len(notified))
@@ -69,22 +69,22 @@ func TestContacts(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	if err := f.RemoveContact(t.Context(), f.account, ann, ben); !errors.Is(err, ErrNoContact) {
-		t.Errorf("removed twice: %v", err)
+		t.Errorf("removing the contact twice: %v", err)
 	}
-	if again := f.follow(t, ann, ben, ""); again.Gen != 5 || len(f.contacts(t, ann).Removed) != 0 {
+	if again := f.addContact(t, ann, ben, ""); again.Gen != 5 || len(f.contacts(t, ann).Removed) != 0 {
 		t.Errorf("%+v", again)
 	}
 	if len(notified) != 5 {
 		t.Errorf("notified of %v", notified)
 	}
 
-	f.follow(t, ben, ann, "")
+	f.addContact(t, ben, ann, "")
 	all, err := f.ContactsOf(t.Context(), f.account, []presence.UserID{ann, ben, cyd, "no\x00body"})
 	if err != nil || len(all) != 2 || all[ann].Gen != 5 || all[ben].Gen != 1 {
 		t.Errorf("%+v, %v", all, err)
 	}
 
-	// Who is deleted stays in others' contacts, and has none.
+	// A deleted user stays in others' contacts, and has none.
 	if err := f.SetVisibility(t.Context(), f.account, ben, Visibility{Everyone: presence.VisibilityStatus}); err != nil {
 		t.Fatal(err)
 	}
@@ -116,18 +116,18 @@ func TestContactsRefuse(t *testing.T) {
 	for name, c := range map[string]struct {
 		owner, contact presence.UserID
 		group          string
-		field          string // of a FieldError, or else
+		field          string // of a FieldError; "": err
 		err            error
 	}{
-		"oneself":           {ann, ann, "", "contact", nil},
-		"a long group":      {ann, ben, strings.Repeat("x", 65), "group", nil},
-		"a group of lines":  {ann, ben, "a\nb", "group", nil},
-		"no text":           {ann, ben, "\xff", "group", nil},
-		"nobody":            {ann, "nobody", "", "", ErrNoUser},
-		"no id":             {ann, "", "", "", ErrNoUser},
-		"another account's": {ann, stranger.ID, "", "", ErrNoUser},
-		"nobody follows":    {"nobody", ben, "", "", ErrNoUser},
-		"no id follows":     {"", ben, "", "", ErrNoUser},
+		"oneself":                   {ann, ann, "", "contact", nil},
+		"a long group":              {ann, ben, strings.Repeat("x", 65), "group", nil},
+		"a group with a line break": {ann, ben, "a\nb", "group", nil},
+		"invalid UTF-8":             {ann, ben, "\xff", "group", nil},
+		"nobody":                    {ann, "nobody", "", "", ErrNoUser},
+		"no id":                     {ann, "", "", "", ErrNoUser},
+		"another account's":         {ann, stranger.ID, "", "", ErrNoUser},
+		"an unknown owner":          {"nobody", ben, "", "", ErrNoUser},
+		"an empty owner":            {"", ben, "", "", ErrNoUser},
 	} {
 		_, err := f.SetContact(t.Context(), f.account, c.owner, c.contact, c.group)
 		if c.field != "" && !refuses(err, c.field) || c.err != nil && !errors.Is(err, c.err) {
@@ -140,12 +140,12 @@ func TestContactsRefuse(t *testing.T) {
 		}
 	}
 	if c := f.contacts(t, ann); c.Version != "" {
-		t.Errorf("something was written: %+v", c)
+		t.Errorf("a refused request changed the contacts: %+v", c)
 	}
 }
 
-// TestContactsUnderConcurrency: no concurrent write is lost, and each generation is
-// one change.
+// TestContactsUnderConcurrency: no concurrent write is lost, and each change has its
+// own generation.
 func TestContactsUnderConcurrency(t *testing.T) {
 	f := newFixture(t)
 	owner := f.create(t, "owner@example.com").ID
@@ -191,7 +191,7 @@ func TestContactsUnderConcurrency(t *testing.T) {
 		seen[x.Gen] = true
 	}
 	if len(seen) != len(c.List)+len(c.Removed) {
-		t.Errorf("two changes of one generation: %+v", c)
+		t.Errorf("two changes have the same generation: %+v", c)
 	}
 }
 
@@ -221,8 +221,8 @@ func TestVisibility(t *testing.T) {
 	if before.Everyone != presence.VisibilityOffline || len(before.Watchers) != 1 || before.Watchers[cyd] != presence.VisibilityAll || !before.UsesGroups {
 		t.Errorf("%+v", before)
 	}
-	f.follow(t, ann, ben, "Work")
-	f.follow(t, ann, cyd, "Work") // a rule of one's own comes first
+	f.addContact(t, ann, ben, "Work")
+	f.addContact(t, ann, cyd, "Work") // a watcher's own rule takes precedence
 	after := rules()
 	if len(after.Watchers) != 2 || after.Watchers[ben] != presence.VisibilityStatus || after.Watchers[cyd] != presence.VisibilityAll || after.Version == before.Version {
 		t.Errorf("%+v", after)
@@ -267,7 +267,7 @@ func TestVisibilityRefuses(t *testing.T) {
 		"a long name":   {Visibility{Groups: group(strings.Repeat("x", 65))}, "groups"},
 		"oneself":       {Visibility{Watchers: one(ann)}, "watchers"},
 		"nobody":        {Visibility{Watchers: one("nobody")}, "watchers"},
-		"what is no id": {Visibility{Watchers: one("\x00")}, "watchers"},
+		"an invalid id": {Visibility{Watchers: one("\x00")}, "watchers"},
 	} {
 		err := f.SetVisibility(t.Context(), f.account, ann, c.v)
 		var limit *presence.LimitError
@@ -276,7 +276,7 @@ func TestVisibilityRefuses(t *testing.T) {
 		}
 	}
 	if err := f.SetVisibility(t.Context(), f.account, "nobody", Visibility{}); !errors.Is(err, ErrNoUser) {
-		t.Errorf("nobody declares: %v", err)
+		t.Errorf("rules of an unknown user: %v", err)
 	}
 }
 
@@ -284,7 +284,7 @@ func BenchmarkContactsOf(b *testing.B) {
 	f := newFixture(b)
 	ann := f.create(b, "ann@example.com").ID
 	for i := range 50 {
-		f.follow(b, ann, f.create(b, fmt.Sprintf("u%d@example.com", i)).ID, "Work")
+		f.addContact(b, ann, f.create(b, fmt.Sprintf("u%d@example.com", i)).ID, "Work")
 	}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -13,8 +13,8 @@ import (
 	"porchlight.dev/porchlight/internal/store/enginetest"
 )
 
-// most is the most that a user can have, late in a long life.
-func most() Contacts {
+// maxContacts returns the largest contacts that a user can have, after many changes.
+func maxContacts() Contacts {
 	const gen = 40_000_000
 	c := Contacts{Gen: gen, Pruned: gen - 3000}
 	for i := range MaxContacts {
@@ -27,27 +27,27 @@ func most() Contacts {
 	return c
 }
 
-// TestTheMostContactsFit: contacts at all limits fit into one document.
-func TestTheMostContactsFit(t *testing.T) {
-	c := most()
+// TestMaxContactsFit: contacts at all limits fit into one document.
+func TestMaxContactsFit(t *testing.T) {
+	c := maxContacts()
 	doc := c.doc("owner")
 	if n := len(doc.Value); n > store.MaxDocBytes {
 		t.Errorf("%d bytes", n)
 	}
 	got, err := contactsOf(&doc)
 	if err != nil || !reflect.DeepEqual(got, c) {
-		t.Errorf("read back otherwise: %v", err)
+		t.Errorf("the decoded contacts differ: %v", err)
 	}
 }
 
-func TestContactsReadOnlyWhatIsWhole(t *testing.T) {
+func TestContactsRejectMalformedDocuments(t *testing.T) {
 	for _, c := range []string{
 		`{"v":1,"gen":1,"contacts":"a 1 1"}`, `{"v":1,"gen":1,"contacts":"a 1 1 1,"}`, `{"v":1,"gen":1,"contacts":"a 1,"}`,
 		`{"v":1,"gen":1,"contacts":" 1 1 0,"}`, `{"v":1,"gen":1,"contacts":"a 1 1 0 0,"}`, `{"v":1,"gen":1,"contacts":","}`,
 		`{"v":1,"gen":1,"ended":"a -1,"}`, `{"v":1,"gen":1,"ended":"a 1"}`, `{"v":2,"gen":1}`, `[]`,
 	} {
 		if got, err := contactsOf(&store.Doc{Value: []byte(c)}); err == nil {
-			t.Errorf("%s is read as %+v", c, got)
+			t.Errorf("%s is decoded as %+v", c, got)
 		}
 	}
 }
@@ -96,7 +96,7 @@ func TestLimitsOfContacts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	limited := func(limit int, err error) {
+	expectLimit := func(limit int, err error) {
 		t.Helper()
 		var e *presence.LimitError
 		if !errors.As(err, &e) || e.Limit != limit {
@@ -108,14 +108,14 @@ func TestLimitsOfContacts(t *testing.T) {
 		return err
 	}
 
-	c := most()
+	c := maxContacts()
 	c.List = c.List[:MaxContacts-1]
 	write(c)
-	limited(MaxContactGroups, set(ann, "one more"))
+	expectLimit(MaxContactGroups, set(ann, "one more"))
 	if err := set(ann, ""); err != nil {
 		t.Error(err)
 	}
-	limited(MaxContacts, set(ben, ""))
+	expectLimit(MaxContacts, set(ben, ""))
 	if err := set(ann, c.List[0].Group); err != nil {
 		t.Error(err)
 	}
@@ -127,8 +127,8 @@ func TestLimitsOfContacts(t *testing.T) {
 		t.Errorf("%d ended, pruned %d, %v", len(got.Removed), got.Pruned, err)
 	}
 
-	// Names that JSON makes long come to the bound of the document first.
-	long := most()
+	// With names that JSON escapes, the limit of the document applies first.
+	long := maxContacts()
 	long.List = long.List[:MaxContacts-1]
 	for i := range long.List {
 		long.List[i].Group = ""
@@ -138,10 +138,10 @@ func TestLimitsOfContacts(t *testing.T) {
 		long.List[i].Group = strings.Repeat("<", MaxGroupBytes-2) + fmt.Sprintf("%02d", i)
 	}
 	write(long)
-	limited(store.MaxDocBytes, set(ann, strings.Repeat("<", MaxGroupBytes)))
+	expectLimit(store.MaxDocBytes, set(ann, strings.Repeat("<", MaxGroupBytes)))
 
-	// Rules of visibility that groups make.
-	wide := most()
+	// Visibility rules that create groups.
+	wide := maxContacts()
 	wide.List = wide.List[:presence.MaxRules]
 	for i := range wide.List {
 		wide.List[i].Group = "work"
@@ -151,10 +151,10 @@ func TestLimitsOfContacts(t *testing.T) {
 	if err := d.SetVisibility(t.Context(), account.ID, owner, work); err != nil {
 		t.Error(err)
 	}
-	limited(presence.MaxRules, set(ann, "work"))
+	expectLimit(presence.MaxRules, set(ann, "work"))
 	if err := set(ann, "other"); err != nil {
 		t.Error(err)
 	}
 	work.Watchers = map[presence.UserID]presence.Visibility{ben: presence.VisibilityStatus}
-	limited(presence.MaxRules, d.SetVisibility(t.Context(), account.ID, owner, work))
+	expectLimit(presence.MaxRules, d.SetVisibility(t.Context(), account.ID, owner, work))
 }

@@ -50,7 +50,7 @@ func (f *fixture) create(tb testing.TB, email string) User {
 	return u
 }
 
-func (f *fixture) resolves(tb testing.TB, ref string, want presence.UserID) {
+func (f *fixture) expectResolved(tb testing.TB, ref string, want presence.UserID) {
 	tb.Helper()
 	got, err := f.Resolve(tb.Context(), f.account, ref)
 	if err != nil || got != want {
@@ -58,7 +58,7 @@ func (f *fixture) resolves(tb testing.TB, ref string, want presence.UserID) {
 	}
 }
 
-func (f *fixture) unknown(tb testing.TB, ref string) {
+func (f *fixture) expectUnknown(tb testing.TB, ref string) {
 	tb.Helper()
 	if got, err := f.Resolve(tb.Context(), f.account, ref); !errors.Is(err, ErrNoUser) {
 		tb.Errorf("Resolve(%q) = %q, %v; want ErrNoUser", ref, got, err)
@@ -216,16 +216,16 @@ func refuses(err error, field string) bool {
 func TestResolve(t *testing.T) {
 	f := newFixture(t)
 	u := f.create(t, "ann@example.com")
-	for range 2 { // the second is from the cache
-		f.resolves(t, "ann@example.com", u.ID)
-		f.resolves(t, "Ann@Example.Com", u.ID)
+	for range 2 { // the second from the cache
+		f.expectResolved(t, "ann@example.com", u.ID)
+		f.expectResolved(t, "Ann@Example.Com", u.ID)
 	}
-	f.resolves(t, "any id, unchecked", "any id, unchecked")
+	f.expectResolved(t, "any id, unchecked", "any id, unchecked")
 	for _, ref := range []string{
 		"", "bob@example.com", "@", "ann@example.com ", "ann@example.com\x00", "a\nb", "a\xff", strings.Repeat("a", 129),
 		strings.Repeat("a", 300) + "@example.com", "ann@example.com@",
 	} {
-		f.unknown(t, ref)
+		f.expectUnknown(t, ref)
 	}
 	other := f.newAccount(t, "Other")
 	if id, err := f.Resolve(t.Context(), other, "ann@example.com"); !errors.Is(err, ErrNoUser) {
@@ -242,7 +242,7 @@ func TestResolve(t *testing.T) {
 func TestUpdate(t *testing.T) {
 	f := newFixture(t)
 	ann, bob := f.create(t, "ann@example.com"), f.create(t, "bob@example.com")
-	f.resolves(t, "ann@example.com", ann.ID) // into the cache
+	f.expectResolved(t, "ann@example.com", ann.ID) // into the cache
 
 	f.clock.Advance(time.Hour)
 	changed := ann
@@ -256,8 +256,8 @@ func TestUpdate(t *testing.T) {
 	if got != want || got.Version == ann.Version {
 		t.Errorf("Update = %+v, want %+v", got, want)
 	}
-	f.unknown(t, "ann@example.com")
-	f.resolves(t, "lee@example.com", ann.ID)
+	f.expectUnknown(t, "ann@example.com")
+	f.expectResolved(t, "lee@example.com", ann.ID)
 
 	if _, err := f.Update(t.Context(), f.account, ann); !errors.Is(err, store.ErrConflict) {
 		t.Errorf("under an old version: %v, want ErrConflict", err)
@@ -267,15 +267,15 @@ func TestUpdate(t *testing.T) {
 	if _, err := f.Update(t.Context(), f.account, taken); !errors.Is(err, ErrEmailTaken) {
 		t.Errorf("to Bob's e-mail: %v, want ErrEmailTaken", err)
 	}
-	f.resolves(t, "bob@example.com", bob.ID)
-	got.Email = "LEE@example.com" // only the case: the claim stays
+	f.expectResolved(t, "bob@example.com", bob.ID)
+	got.Email = "LEE@example.com" // only the case differs: the address claim is kept
 	if got, err = f.Update(t.Context(), f.account, got); err != nil || got.Email != "LEE@example.com" {
 		t.Errorf("change of case: %+v, %v", got, err)
 	}
-	f.resolves(t, "lee@example.com", ann.ID)
-	f.create(t, "ann@example.com") // free again
+	f.expectResolved(t, "lee@example.com", ann.ID)
+	f.create(t, "ann@example.com") // the old address is free
 	if _, err := f.Update(t.Context(), f.account, User{ID: "nobody", Email: "x@y"}); !errors.Is(err, ErrNoUser) {
-		t.Errorf("of nobody: %v, want ErrNoUser", err)
+		t.Errorf("of an unknown user: %v, want ErrNoUser", err)
 	}
 	if _, err := f.Update(t.Context(), f.newAccount(t, "Other"), got); !errors.Is(err, ErrNoUser) {
 		t.Errorf("in another account: %v, want ErrNoUser", err)
@@ -288,14 +288,14 @@ func TestUpdate(t *testing.T) {
 func TestDelete(t *testing.T) {
 	f := newFixture(t)
 	u := f.create(t, "ann@example.com")
-	f.resolves(t, "ann@example.com", u.ID)
+	f.expectResolved(t, "ann@example.com", u.ID)
 	if err := f.Delete(t.Context(), f.newAccount(t, "Other"), u.ID); !errors.Is(err, ErrNoUser) {
 		t.Errorf("in another account: %v, want ErrNoUser", err)
 	}
 	if err := f.Delete(t.Context(), f.account, u.ID); err != nil {
 		t.Fatal(err)
 	}
-	f.unknown(t, "ann@example.com")
+	f.expectUnknown(t, "ann@example.com")
 	if _, err := f.User(t.Context(), f.account, u.ID); !errors.Is(err, ErrNoUser) {
 		t.Errorf("User: %v, want ErrNoUser", err)
 	}
@@ -307,7 +307,7 @@ func TestDelete(t *testing.T) {
 		t.Errorf("tombstones %v, %v; want one", tombstones, err)
 	}
 	if again := f.create(t, "ann@example.com"); again.ID == u.ID {
-		t.Error("a deleted user's id was used again")
+		t.Error("a deleted user's id was reused")
 	}
 }
 
@@ -341,19 +341,19 @@ func TestUsersPage(t *testing.T) {
 	}
 }
 
-// Another node's change is seen when MaxStale is over.
+// TestResolveIsBoundedStale: a change by another node is visible after MaxStale.
 func TestResolveIsBoundedStale(t *testing.T) {
 	f := newFixture(t)
 	ann := f.create(t, "ann@example.com")
-	f.resolves(t, "ann@example.com", ann.ID)
+	f.expectResolved(t, "ann@example.com", ann.ID)
 	node := New(f.docs, f.clock.Now)
 	if err := node.Delete(t.Context(), f.account, ann.ID); err != nil {
 		t.Fatal(err)
 	}
 	f.clock.Advance(MaxStale - time.Millisecond)
-	f.resolves(t, "ann@example.com", ann.ID)
+	f.expectResolved(t, "ann@example.com", ann.ID)
 	f.clock.Advance(time.Millisecond)
-	f.unknown(t, "ann@example.com")
+	f.expectUnknown(t, "ann@example.com")
 }
 
 func TestUniqueUnderConcurrency(t *testing.T) {
@@ -390,11 +390,11 @@ func TestUniqueUnderConcurrency(t *testing.T) {
 	if len(won) != 1 {
 		t.Fatalf("%d users have the e-mail: %q", len(won), won)
 	}
-	f.resolves(t, "one@example.com", won[0])
+	f.expectResolved(t, "one@example.com", won[0])
 }
 
-// An e-mail that goes back and forth is never found with a user who had given
-// it away before the look-up began.
+// TestResolveSeesLocalChangesAtOnce: when an address moves back and forth between
+// users, a look-up never returns a user who gave it up before the look-up began.
 func TestResolveSeesLocalChangesAtOnce(t *testing.T) {
 	f := newFixture(t)
 	stop := make(chan struct{})
@@ -413,11 +413,11 @@ func TestResolveSeesLocalChangesAtOnce(t *testing.T) {
 	}
 	for range 50 {
 		u := f.create(t, "Shared@example.com")
-		f.resolves(t, "shared@example.com", u.ID)
+		f.expectResolved(t, "shared@example.com", u.ID)
 		if err := f.Delete(t.Context(), f.account, u.ID); err != nil {
 			t.Fatal(err)
 		}
-		f.unknown(t, "shared@example.com")
+		f.expectUnknown(t, "shared@example.com")
 	}
 	close(stop)
 	wg.Wait()
@@ -432,7 +432,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		if u, err := f.User(t.Context(), f.account, id); err == nil {
-			t.Errorf("%s was read as %+v", value, u)
+			t.Errorf("%s was decoded as %+v", value, u)
 		}
 	}
 }

@@ -18,9 +18,9 @@ const (
 	labels     = "xn--bcher-kva"
 )
 
-// TestOneAddressManySpellings: addresses are compared normalised, with IDNA for
-// domains, at creation and at look-up. They are shown as they were entered, composed.
-func TestOneAddressManySpellings(t *testing.T) {
+// TestEquivalentAddresses: addresses are compared in normalised form, with IDNA for
+// domains, when they are created and looked up. They are displayed as entered, in NFC.
+func TestEquivalentAddresses(t *testing.T) {
 	spellings := []string{
 		"ada@" + composed + ".example", "ada@" + decomposed + ".example", "ada@" + labels + ".example",
 		"ADA@B\u00dcCHER.Example", "Ada@XN--BCHER-KVA.EXAMPLE", "ada@" + composed + "\u3002example",
@@ -30,23 +30,23 @@ func TestOneAddressManySpellings(t *testing.T) {
 		u := f.create(t, given)
 		want := strings.ReplaceAll(given, decomposed, composed)
 		if u.Email != want {
-			t.Errorf("%q is shown as %q", given, u.Email)
+			t.Errorf("%q is displayed as %q", given, u.Email)
 		}
 		for _, other := range spellings {
-			f.resolves(t, other, u.ID)
+			f.expectResolved(t, other, u.ID)
 			if _, err := f.Create(t.Context(), f.account, User{Email: other}); !errors.Is(err, ErrEmailTaken) {
-				t.Errorf("%q beside %q: %v", other, given, err)
+				t.Errorf("creating %q while %q exists: %v", other, given, err)
 			}
 		}
 	}
 	f := newFixture(t)
 	u := f.create(t, "jose\u0301@example.com")
-	f.resolves(t, "JOS\u00e9@example.com", u.ID)
-	f.resolvesNot(t, "jose@example.com")
-	f.resolvesNot(t, "JOS\u00c9@example.com") // only the case of ASCII letters is folded
+	f.expectResolved(t, "JOS\u00e9@example.com", u.ID)
+	f.expectNoMatch(t, "jose@example.com")
+	f.expectNoMatch(t, "JOS\u00c9@example.com") // case folding is limited to ASCII letters
 }
 
-func (f *fixture) resolvesNot(tb testing.TB, ref string) {
+func (f *fixture) expectNoMatch(tb testing.TB, ref string) {
 	tb.Helper()
 	if id, err := f.Resolve(tb.Context(), f.account, ref); !errors.Is(err, ErrNoUser) {
 		tb.Errorf("Resolve(%q) = %q, %v", ref, id, err)
@@ -62,12 +62,12 @@ func TestCharactersImitatingASCII(t *testing.T) {
 		"\u212aim@kilo.example", "kim@\u212ailo.example", "k\u0130m@kilo.example", "kim@k\u0130lo.example",
 		"\uff4bim@kilo.example", "kim@\uff4bilo.example", "kim@kilo\uff0eexample",
 	} {
-		f.resolvesNot(t, other)
+		f.expectNoMatch(t, other)
 		u, err := f.Create(t.Context(), f.account, User{Email: other})
 		wrong := new(presence.FieldError)
 		switch {
-		case err == nil && strings.ContainsRune(other, '\u0130'): // its own letter
-			f.resolves(t, other, u.ID)
+		case err == nil && strings.ContainsRune(other, '\u0130'): // a letter of its own
+			f.expectResolved(t, other, u.ID)
 		case !errors.As(err, &wrong) || wrong.Field != "email":
 			t.Errorf("%q: %v", other, err)
 		}
@@ -79,15 +79,16 @@ func TestCharactersImitatingASCII(t *testing.T) {
 		if _, err := f.Create(t.Context(), f.account, User{Email: bad}); err == nil {
 			t.Errorf("%q is accepted", bad)
 		}
-		f.resolvesNot(t, bad)
+		f.expectNoMatch(t, bad)
 	}
 	for _, fine := range []string{"ada+work@example.com", "o'neil@my_host.example", "a@localhost", "a/b%c@example.com"} {
-		f.resolves(t, fine, f.create(t, fine).ID)
+		f.expectResolved(t, fine, f.create(t, fine).ID)
 	}
 }
 
-// keep stores a user as a server of before did: the key is the address in lower case.
-func (f *fixture) keep(tb testing.TB, id presence.UserID, email string) {
+// storeOldUser stores a user as an older server did, with the address in lower case as
+// its key.
+func (f *fixture) storeOldUser(tb testing.TB, id presence.UserID, email string) {
 	tb.Helper()
 	user, _ := json.Marshal(map[string]any{"v": 1, "email": email, "active": true, "created": f.clock.Now()})
 	err := f.docs.Write(tb.Context(), f.account,
@@ -99,7 +100,7 @@ func (f *fixture) keep(tb testing.TB, id presence.UserID, email string) {
 }
 
 // TestOlderAddressForms: an address that an older server stored in another form is
-// found, is in use, and is free when its user is deleted or gets another address.
+// found, is in use, and is released when its user is deleted or gets another address.
 func TestOlderAddressForms(t *testing.T) {
 	for _, row := range []struct {
 		stored string
@@ -115,22 +116,22 @@ func TestOlderAddressForms(t *testing.T) {
 	} {
 		t.Run(row.stored, func(t *testing.T) {
 			f := newFixture(t)
-			f.keep(t, "old", row.stored)
-			f.resolves(t, row.stored, "old")
+			f.storeOldUser(t, "old", row.stored)
+			f.expectResolved(t, row.stored, "old")
 			for _, ref := range row.found {
-				f.resolves(t, ref, "old")
+				f.expectResolved(t, ref, "old")
 				if _, err := f.Create(t.Context(), f.account, User{Email: ref}); err == nil {
-					t.Errorf("%q could be used a second time", ref)
+					t.Errorf("%q is accepted for a second user", ref)
 				}
 			}
 			for _, ref := range row.never {
-				f.resolvesNot(t, ref)
+				f.expectNoMatch(t, ref)
 			}
 			u, err := f.User(t.Context(), f.account, "old")
 			if err != nil {
 				t.Fatal(err)
 			}
-			u.DisplayName = "Renamed" // with an address that would be refused today
+			u.DisplayName = "Renamed" // the address would be refused today
 			if u, err = f.Update(t.Context(), f.account, u); err != nil {
 				t.Fatal(err)
 			}
@@ -138,15 +139,15 @@ func TestOlderAddressForms(t *testing.T) {
 			if _, err = f.Update(t.Context(), f.account, u); err != nil {
 				t.Fatal(err)
 			}
-			f.resolves(t, "new@example.com", "old")
-			f.resolvesNot(t, row.stored)
+			f.expectResolved(t, "new@example.com", "old")
+			f.expectNoMatch(t, row.stored)
 			if len(row.never) == 0 && !strings.ContainsAny(row.stored, ",\u212a") {
-				f.resolves(t, row.found[0], f.create(t, row.found[0]).ID)
+				f.expectResolved(t, row.found[0], f.create(t, row.found[0]).ID)
 			}
 		})
 	}
 	f := newFixture(t)
-	f.keep(t, "old", "ada@"+decomposed+".example")
+	f.storeOldUser(t, "old", "ada@"+decomposed+".example")
 	if err := f.Delete(t.Context(), f.account, "old"); err != nil {
 		t.Fatal(err)
 	}
