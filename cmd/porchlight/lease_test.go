@@ -64,7 +64,7 @@ func TestOneServerOnNATS(t *testing.T) {
 	ready(first)
 	second := launch()
 	<-second.ended
-	if code, said := second.ProcessState.ExitCode(), second.errs.String(); code != 1 || !strings.Contains(said, "another porchlight serves the store") || !strings.Contains(said, "stop the other one") {
+	if code, said := second.ProcessState.ExitCode(), second.errs.String(); code != 1 || !strings.Contains(said, "another porchlight uses the store") || !strings.Contains(said, "stop the other one") {
 		t.Errorf("a second server ended with %d: %s", code, said)
 	}
 	if !first.alive() {

@@ -15,12 +15,12 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// maxBatches bounds the batches that this node has open: the servers take 50 for
-// each stream, of all nodes together.
+// maxBatches limits the open batches of this node. The servers allow 50 for each stream,
+// for all nodes together.
 const maxBatches = 16
 
-// sendTime is how long one publish waits for its answer. All attempts of a write
-// together take Options.Wait, while nobody else's write comes between.
+// publishTimeout is how long one publish waits for its acknowledgement. All attempts of a
+// write together take Options.Timeout, unless another write comes first.
 func (s *Store) publishTimeout() time.Duration { return s.opts.Timeout / 2 }
 
 // Headers of a publish.
@@ -46,30 +46,30 @@ func (s *Store) newMsg(subject string, data []byte) *nats.Msg {
 	return m
 }
 
-// expect makes m refused unless the last message of its subject is seq; zero is
-// none.
+// expectLast makes the servers refuse m unless seq is the last message of its subject.
+// Zero: the subject must have no message.
 func expectLast(m *nats.Msg, seq uint64) {
 	m.Header.Set(expectHeader, strconv.FormatUint(seq, 10))
 }
 
-// A write is messages that are stored together, or not at all.
+// A write is a list of messages that are stored atomically.
 type write struct {
 	msgs []*nats.Msg
-	// outcome checks whether the write was made, after a response that left it open.
+	// outcome determines whether the write was stored if its acknowledgement was lost.
 	outcome func(context.Context) (outcome, uint64, error)
 }
 
-// An outcome is what became of a write.
+// An outcome is the result of a write whose acknowledgement was lost.
 type outcome int
 
 const (
-	unchanged  outcome = iota // what it replaces is still there
-	superseded                // somebody else changed it: the write can never be made
-	stored                    // it was made
+	unchanged  outcome = iota // not stored yet: the version to replace is still the newest
+	superseded                // not stored, and never will be: another write came first
+	stored
 )
 
-// unlessReplaced is the outcome of a write that anybody else may have made as well: any
-// other message in place of the one it replaces counts as another's.
+// replacedOutcome returns the outcome function of a write whose messages do not identify
+// their writer: any new message counts as that of another write.
 func (s *Store) replacedOutcome(subject string, prev uint64) func(context.Context) (outcome, uint64, error) {
 	return func(ctx context.Context) (outcome, uint64, error) {
 		last, err := s.leaderLastOnce(ctx, subject)
@@ -80,46 +80,47 @@ func (s *Store) replacedOutcome(subject string, prev uint64) func(context.Contex
 	}
 }
 
-// errOvertaken: another write came first. It was not made.
+// errSuperseded: another write came first, and this one was not stored.
 var errSuperseded = errors.New("another write came first")
 
-// apply makes w, and gives the sequence of its last message. The errors are:
-// errOvertaken; store.ErrUnknown when it cannot be learnt in time whether it was
-// made; anything else when it was not.
+// apply stores w, and returns the sequence of its last message. It returns errSuperseded,
+// or store.ErrUnknown if it cannot find out in time whether w was stored. After any other
+// error w was not stored.
 //
-// A write may be sent again because it names what it replaces: once it, or
-// another one, was made, it is refused. The server answers both alike, hence outcome.
+// A write can be published again safely: it names the version that it replaces, so the
+// servers refuse it once it, or another write, was stored. The refusal is the same in
+// both cases; outcome distinguishes them.
 func (s *Store) apply(ctx context.Context, w write) (uint64, error) {
-	leave, err := s.acquireBatch(ctx, w)
+	release, err := s.acquireBatch(ctx, w)
 	if err != nil {
 		return 0, err
 	}
-	defer leave()
-	a := pendingWrite{s: s, w: w, deadline: time.Now().Add(s.opts.Timeout)}
+	defer release()
+	p := pendingWrite{s: s, w: w, deadline: time.Now().Add(s.opts.Timeout)}
 	for {
 		seq, err := s.publish(ctx, w.msgs)
 		if err == nil {
 			s.advanceSeq(seq)
 			return seq, nil
 		}
-		seq, done, err := a.classify(ctx, err)
+		seq, done, err := p.classify(ctx, err)
 		if done {
 			return seq, err
 		}
-		ended := a.waitToRetry(ctx, err)
+		ended := p.waitToRetry(ctx, err)
 		if ended == nil {
 			continue
 		}
 		if errors.Is(ended, store.ErrUnknown) {
-			return a.finalCheck(ctx, ended)
+			return p.finalCheck(ctx, ended)
 		}
 		return 0, ended
 	}
 }
 
-// enterBatch waits until w may be sent: batches that the servers have no room for
-// would only be refused.
-func (s *Store) acquireBatch(ctx context.Context, w write) (leave func(), err error) {
+// acquireBatch waits for one of the slots of maxBatches, if w is a batch. The servers
+// refuse batches above their limit.
+func (s *Store) acquireBatch(ctx context.Context, w write) (release func(), err error) {
 	if len(w.msgs) == 1 {
 		return func() {}, nil
 	}
@@ -133,115 +134,118 @@ func (s *Store) acquireBatch(ctx context.Context, w write) (leave func(), err er
 	}
 }
 
-// applying is what is known of a write that is being made.
+// A pendingWrite is the state of a write between its attempts.
 type pendingWrite struct {
 	s         *Store
 	w         write
-	uncertain bool // an attempt may have been made
+	uncertain bool // an attempt may have been stored
 	deadline  time.Time
 	backoff   backoff
 }
 
-// classify says whether a failed attempt settles the write.
-func (a *pendingWrite) classify(ctx context.Context, err error) (seq uint64, done bool, why error) {
+// classify reports whether a failed attempt decides the result of the write.
+func (p *pendingWrite) classify(ctx context.Context, err error) (seq uint64, done bool, result error) {
 	switch {
-	case hasCode(err, codeWrongLast) && !a.uncertain:
+	case hasCode(err, codeWrongLast) && !p.uncertain:
 		return 0, true, errSuperseded
 	case hasCode(err, codeWrongLast, codeWrongLastBusy):
-		return a.checkOutcome(ctx, err)
-	case errors.Is(err, nats.ErrMaxPayload) && !a.uncertain:
+		return p.checkOutcome(ctx, err)
+	case errors.Is(err, nats.ErrMaxPayload) && !p.uncertain:
 		return 0, true, fmt.Errorf("%w: %w", store.ErrTooLarge, err)
 	case hasCode(err, codeBatchIncomplete, codeBatchTooMany), errors.Is(err, nats.ErrNoResponders), errors.Is(err, errNotSent):
 		return 0, false, err
-	case isFull(err) && !a.uncertain:
+	case isFull(err) && !p.uncertain:
 		return 0, true, fmt.Errorf("%w: %w", store.ErrFull, err)
 	}
 	if _, refused := errors.AsType[*apiError](err); refused {
-		return 0, !a.uncertain && !isTransient(err), err
+		return 0, !p.uncertain && !isTransient(err), err
 	}
-	a.uncertain = true
+	p.uncertain = true
 	return 0, false, err
 }
 
-// isTransient reports whether the servers may do later what they refuse now.
+// isTransient reports whether the servers may accept later what they refuse now.
 func isTransient(err error) bool {
 	api, ok := errors.AsType[*apiError](err)
 	return ok && (api.Code == 503 || api.Code == 429)
 }
 
-// isFull reports whether the servers have no room.
+// isFull reports whether the servers refuse for lack of space.
 func isFull(err error) bool {
 	api, ok := errors.AsType[*apiError](err)
 	return ok && (hasCode(err, codeAccountFull, codeNoResources, codeStorageFull) ||
 		api.ErrCode == codeStoreFailed && (strings.Contains(api.Text, "maximum") || strings.Contains(api.Text, "no space")))
 }
 
-func (a *pendingWrite) checkOutcome(ctx context.Context, err error) (uint64, bool, error) {
-	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.s.publishTimeout())
+// checkOutcome checks the outcome after the servers refused an attempt with err.
+func (p *pendingWrite) checkOutcome(ctx context.Context, err error) (seq uint64, done bool, result error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.s.publishTimeout())
 	defer cancel()
-	result, seq, lookErr := a.w.outcome(look)
-	switch {
-	case lookErr != nil:
-		return 0, false, lookErr
-	case result == stored:
-		a.s.advanceSeq(seq)
-		return seq, true, nil
-	case result == superseded:
-		return 0, true, errSuperseded
-	default:
-		return 0, false, err // one that is under way: this or another
+	if seq, done, result = p.readOutcome(ctx); !done && result == nil {
+		result = err // a write is in flight: this or another one
 	}
+	return seq, done, result
 }
 
-// finalCheck says what came of a write whose answers were all lost, or unknown: who
-// hears nothing never comes to compare.
-func (a *pendingWrite) finalCheck(ctx context.Context, unknown error) (uint64, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.s.publishTimeout())
+// readOutcome reports whether the write is decided, and its result.
+func (p *pendingWrite) readOutcome(ctx context.Context) (seq uint64, done bool, result error) {
+	found, seq, err := p.w.outcome(ctx)
+	switch {
+	case err != nil || found == unchanged:
+		return 0, false, err
+	case found == superseded:
+		return 0, true, errSuperseded
+	}
+	p.s.advanceSeq(seq)
+	return seq, true, nil
+}
+
+// finalCheck asks for the outcome once more before a write is reported as unknown: if
+// every acknowledgement was lost, checkOutcome never ran.
+func (p *pendingWrite) finalCheck(ctx context.Context, unknown error) (uint64, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.s.publishTimeout())
 	defer cancel()
 	var b backoff
 	for {
-		result, seq, err := a.w.outcome(ctx)
+		seq, done, err := p.readOutcome(ctx)
 		switch {
-		case err == nil && result == stored:
-			a.s.advanceSeq(seq)
-			return seq, nil
-		case err == nil && result == superseded:
-			return 0, errSuperseded
-		case err == nil, a.s.conn.IsClosed(), b.wait(ctx) != nil:
-			return 0, unknown // if it is not there yet, it may still come
+		case done:
+			return seq, err
+		case err == nil, p.s.conn.IsClosed(), b.wait(ctx) != nil:
+			return 0, unknown // it may still be stored later
 		}
 	}
 }
 
-// waitToRetry waits before the next attempt, or says that there is none.
-func (a *pendingWrite) waitToRetry(ctx context.Context, err error) error {
+// waitToRetry waits before the next attempt. Its error means that there is none.
+func (p *pendingWrite) waitToRetry(ctx context.Context, err error) error {
 	ended := ctx.Err()
-	if a.uncertain {
-		// Whether it was made matters more than the caller's hurry.
+	if p.uncertain {
+		// A caller that gives up must still learn whether the write was stored.
 		ctx = context.WithoutCancel(ctx)
 		ended = nil
 	}
-	if ended == nil && time.Now().Before(a.deadline) && !a.s.conn.IsClosed() {
-		ended = a.backoff.wait(ctx)
+	if ended == nil && time.Now().Before(p.deadline) && !p.s.conn.IsClosed() {
+		ended = p.backoff.wait(ctx)
 		if ended == nil {
 			return nil
 		}
 	}
 	switch {
-	case a.uncertain:
+	case p.uncertain:
 		return fmt.Errorf("%w (%w)", store.ErrUnknown, err)
 	case ended != nil:
 		return ended
 	default:
-		return a.s.unavailable(err)
+		return p.s.unavailable(err)
 	}
 }
 
-// errNotSent: nothing has left this node.
+// errNotSent: no message has left this node.
 var errNotSent = errors.New("not sent")
 
-// send publishes once, and waits for the answer also when ctx ends meanwhile:
-// it comes soon.
+// publish publishes msgs once. It waits for the acknowledgement even if ctx ends
+// meanwhile, for at most publishTimeout.
 func (s *Store) publish(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 	last := msgs[len(msgs)-1]
 	if s.conn.IsClosed() {
@@ -254,7 +258,7 @@ func (s *Store) publish(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 	}
 	ctx, end := s.calls.begin(context.WithoutCancel(ctx), s.publishTimeout())
 	defer end()
-	answer, err := s.conn.RequestMsgWithContext(ctx, last)
+	response, err := s.conn.RequestMsgWithContext(ctx, last)
 	if err != nil {
 		return 0, publishError(ctx, err)
 	}
@@ -262,16 +266,17 @@ func (s *Store) publish(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 		Error *apiError `json:"error"`
 		Seq   uint64    `json:"seq"`
 	}
-	if err := json.Unmarshal(answer.Data, &ack); err != nil {
+	if err := json.Unmarshal(response.Data, &ack); err != nil {
 		return 0, fmt.Errorf("unreadable acknowledgement: %w", err)
 	}
 	if ack.Error != nil {
 		return 0, ack.Error
 	}
+	s.lastAck.Store(time.Now().UnixNano())
 	return ack.Seq, nil
 }
 
-// sendBatch publishes all but the last message, which commits the batch.
+// publishBatch publishes all messages except the last, which commits the batch.
 func (s *Store) publishBatch(msgs []*nats.Msg) error {
 	id := rand.Text()
 	for i, m := range msgs {
@@ -288,8 +293,8 @@ func (s *Store) publishBatch(msgs []*nats.Msg) error {
 	return nil
 }
 
-// sendError distinguishes what was never sent from what may have been stored. A connection
-// that was closed meanwhile may have carried it.
+// publishError marks the errors after which nothing was sent. A connection that closed
+// meanwhile may have carried the message.
 func publishError(ctx context.Context, err error) error {
 	for _, unsent := range []error{
 		nats.ErrReconnectBufExceeded, nats.ErrConnectionReconnecting, nats.ErrMaxPayload, nats.ErrInvalidConnection,
@@ -304,7 +309,7 @@ func publishError(ctx context.Context, err error) error {
 	return err
 }
 
-// noteSeq notes that the state stream has come to seq.
+// advanceSeq raises lastSeq to seq. Later reads are at least as new.
 func (s *Store) advanceSeq(seq uint64) {
 	for {
 		prev := s.lastSeq.Load()

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// calls are the requests in flight. When the connection ends, none of them gets a
-// response any more: they are cancelled, and sent again on the next connection.
+// calls are the requests in flight. When the connection ends they are cancelled, since no
+// response will arrive. Their callers repeat them on the next connection.
 type calls struct {
 	mu   sync.Mutex // guards the fields below
 	next uint64
@@ -17,7 +17,7 @@ type calls struct {
 
 var errDisconnected = errors.New("the connection ended before the response arrived")
 
-// begin limits one request to a time, and to this connection.
+// begin registers a request, and limits it to a duration and to the current connection.
 func (c *calls) begin(ctx context.Context, within time.Duration) (context.Context, func()) {
 	ctx, stop := context.WithTimeout(ctx, within)
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -35,7 +35,6 @@ func (c *calls) begin(ctx context.Context, within time.Duration) (context.Contex
 	}
 }
 
-// cancelAll ends all of them.
 func (c *calls) cancelAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -15,11 +15,11 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// tombstoneTime is how long the servers keep that a document was deleted: until
-// then a delete whose answer was lost is recognised.
+// tombstoneTTL is how long the servers keep the tombstone of a deleted document. Until
+// then a delete whose acknowledgement was lost is recognised.
 const tombstoneTTL = 10 * time.Minute
 
-// A docHead is what stands before a document's value.
+// A docHead precedes the value in a document's message.
 type docHead struct {
 	ops     writeOps
 	deleted bool
@@ -39,7 +39,7 @@ func appendDoc(dst []byte, h docHead, value []byte) []byte {
 func decodeDoc(m storedMsg) (h docHead, value []byte, err error) {
 	rest, err := unseal(m.subject, m.data)
 	if err != nil {
-		return h, nil, fmt.Errorf("a document: %w", err)
+		return h, nil, fmt.Errorf("document at %s: %w", m.subject, err)
 	}
 	c := fieldReader{rest: rest}
 	h.ops = c.ops()
@@ -48,7 +48,7 @@ func decodeDoc(m storedMsg) (h docHead, value []byte, err error) {
 		h.until = presence.Instant(c.varint())
 	}
 	if c.failed {
-		return h, nil, fmt.Errorf("a document: %w", errDamaged)
+		return h, nil, fmt.Errorf("document at %s: %w", m.subject, errDamaged)
 	}
 	return h, c.rest, nil
 }
@@ -84,28 +84,28 @@ type docWrite struct {
 	docs     []store.Doc
 	subjects []string
 	op       uint64
-	replaced []replaced
+	prior    []docVersion
 }
 
-// A replaced is what a write stands in place of; zero: no message.
-type replaced struct {
+// A docVersion identifies the message that a write replaces. Zero: none.
+type docVersion struct {
 	seq uint64
 	ops writeOps
 }
 
 func (w *docWrite) run(ctx context.Context) error {
-	read := queryFunc(w.s.query) // perhaps stale, which the write detects
+	read := queryFunc(w.s.query) // may be stale, which the write detects
 	for {
-		agree, err := w.matchVersions(ctx, read)
+		match, err := w.matchVersions(ctx, read)
 		if err != nil {
 			return err
 		}
-		if !agree {
-			// The versions read may be stale, unless they are those of the leader.
-			if agree, err = w.matchVersions(ctx, w.s.queryFresh); err != nil {
+		if !match {
+			// A mismatch may come from a stale replica: compare with the leader.
+			if match, err = w.matchVersions(ctx, w.s.queryFresh); err != nil {
 				return err
 			}
-			if !agree {
+			if !match {
 				return store.ErrConflict
 			}
 		}
@@ -113,10 +113,6 @@ func (w *docWrite) run(ctx context.Context) error {
 			return err
 		}
 		_, err = w.s.apply(ctx, write{msgs: w.messages(), outcome: w.outcome})
-		if err == nil {
-			w.s.acked()
-			return nil
-		}
 		if !errors.Is(err, errSuperseded) {
 			return err
 		}
@@ -124,15 +120,15 @@ func (w *docWrite) run(ctx context.Context) error {
 	}
 }
 
-// compare reads what is to be replaced, and says whether it has the versions
-// that the caller named.
-func (w *docWrite) matchVersions(ctx context.Context, read queryFunc) (agree bool, err error) {
+// matchVersions reads the documents to be replaced, and reports whether they have the
+// versions that the caller named.
+func (w *docWrite) matchVersions(ctx context.Context, read queryFunc) (match bool, err error) {
 	present, _, err := w.s.readLast(ctx, read, w.subjects)
 	if err != nil {
 		return false, err
 	}
 	now := w.s.now()
-	w.replaced = make([]replaced, len(w.docs))
+	w.prior = make([]docVersion, len(w.docs))
 	for i, subject := range w.subjects {
 		version := ""
 		if m, ok := present[subject]; ok {
@@ -140,7 +136,7 @@ func (w *docWrite) matchVersions(ctx context.Context, read queryFunc) (agree boo
 			if err != nil {
 				return false, err
 			}
-			w.replaced[i] = replaced{seq: m.seq, ops: head.ops}
+			w.prior[i] = docVersion{seq: m.seq, ops: head.ops}
 			if head.liveAt(now) {
 				version = versionOf(m.seq)
 			}
@@ -157,11 +153,11 @@ func (w *docWrite) messages() []*nats.Msg {
 	now := w.s.now()
 	for i := range w.docs {
 		d := &w.docs[i]
-		head := docHead{ops: w.replaced[i].ops.after(w.op), deleted: d.Value == nil, until: presence.InstantOf(d.Until)}
+		head := docHead{ops: w.prior[i].ops.after(w.op), deleted: d.Value == nil, until: presence.InstantOf(d.Until)}
 		body := appendDoc(newBody(headBytes+80+len(d.Value)), head, d.Value)
 		m := w.s.newMsg(w.subjects[i], seal(w.subjects[i], body))
-		expectLast(m, w.replaced[i].seq)
-		// One version is kept: what was deleted or replaced may be a secret.
+		expectLast(m, w.prior[i].seq)
+		// Roll up: replaced and deleted values may be secrets, so no old version is kept.
 		m.Header.Set(rollupHeader, rollupSubject)
 		switch {
 		case head.deleted:
@@ -174,14 +170,14 @@ func (w *docWrite) messages() []*nats.Msg {
 	return list
 }
 
-// ttl is d in whole seconds, never less: until then it is we who say that a
-// document ended.
+// ttl is d in whole seconds, rounded up, and one more. The servers thus never drop a
+// document before its expiry, which liveAt decides.
 func ttl(d time.Duration) string {
 	seconds := max(int64((d+time.Second-1)/time.Second), 0) + 1
 	return strconv.FormatInt(seconds, 10)
 }
 
-// outcome checks whether the write was made: all of it, or nothing.
+// outcome determines whether the write was stored: all documents, or none.
 func (w *docWrite) outcome(ctx context.Context) (outcome, uint64, error) {
 	result := unchanged
 	for i, subject := range w.subjects {
@@ -189,13 +185,13 @@ func (w *docWrite) outcome(ctx context.Context) (outcome, uint64, error) {
 		if err != nil {
 			return 0, 0, err
 		}
-		prev := w.replaced[i].seq
+		prev := w.prior[i].seq
 		if last == nil && prev == 0 || last != nil && last.seq == prev {
 			continue
 		}
 		result = superseded
 		if last == nil {
-			continue // it ended
+			continue // it expired
 		}
 		head, _, err := decodeDoc(*last)
 		if err != nil {
@@ -241,7 +237,7 @@ func (s *Store) Load(ctx context.Context, account presence.AccountID, keys ...st
 	return docs, nil
 }
 
-// appendLive appends the document that m holds, unless it is past its end.
+// appendLive appends the document in m, unless it has expired or was deleted.
 func appendLive(docs []store.Doc, k store.Key, m storedMsg, now presence.Instant) ([]store.Doc, error) {
 	head, value, err := decodeDoc(m)
 	if err != nil || !head.liveAt(now) {

@@ -15,18 +15,20 @@ import (
 )
 
 const (
-	// offerAgain is after what time a user is offered again whose record was not updated.
+	// offerRetry is the delay before a user is offered again whose record was not
+	// updated.
 	offerRetry = time.Second
-	// longestPause is the longest time until a firing is redelivered.
+	// maxRedeliveryDelay limits the delay before a firing is redelivered.
 	maxRedeliveryDelay = time.Hour
-	// damagedPause is after what time a user is offered again whose record cannot be read.
+	// damagedRetry is the delay before a user is offered again whose record cannot be
+	// decoded.
 	damagedRetry = time.Minute
-	// rearmers bounds the records that are rearmed at once.
+	// maxRearms limits the records that are rearmed concurrently.
 	maxRearms = 16
 )
 
-// Due implements store.Store. Every node may run one: each firing goes to one of
-// them, and the servers redeliver it until it is acknowledged.
+// Due implements store.Store. Every node may run one: the servers deliver each firing to
+// one of them, and redeliver it until it is acknowledged.
 func (s *Store) Due(ctx context.Context, fn func([]store.User) error) error {
 	if !s.dueRunning.CompareAndSwap(false, true) {
 		return store.ErrInUse
@@ -50,30 +52,31 @@ func (d *dueRun) step(ctx context.Context) (bool, error) {
 		err = d.sweep.step(ctx, d.s)
 	}
 	if d.last.isNew(err) {
-		d.s.requestVerify() // the consumer may be missing, which the watcher repairs
+		d.s.requestVerify() // the monitor recreates the consumer if it is missing
 	}
 	return n > 0, err
 }
 
-// A firing is the message of a timer: the user's record may be due.
+// A firing is a message that the servers publish when a user's timer fires: the record
+// may be due.
 type firing struct {
 	msg  jetstream.Msg
 	user store.User
-	at   presence.Instant // what it was armed for
+	at   presence.Instant // the instant that it was armed for
 	rec  *record          // the record; nil: none
-	// scheduled is the instant of the schedule that is stored; zero: none, or one
-	// that cannot be read.
+	// scheduled is the instant of the stored schedule. Zero: there is none, or it cannot
+	// be decoded.
 	scheduled presence.Instant
-	damaged   bool // the record cannot be read
+	damaged   bool // the record cannot be decoded
 }
 
-// due reports whether the record expires by now.
+// due reports whether the record is due at now.
 func (f *firing) due(now presence.Instant) bool {
 	return f.rec != nil && !f.rec.Next.IsZero() && f.rec.Next <= now
 }
 
-// once takes the firings that wait, offers fn the users who are due, and acknowledges
-// the others. It returns how many fired.
+// handleFirings fetches the pending firings, calls fn with the users who are due, and
+// acknowledges the other firings. It returns the number of firings.
 func (d *dueRun) handleFirings(ctx context.Context) (int, error) {
 	s := d.s
 	fired, err := s.fetchFirings(ctx)
@@ -107,7 +110,7 @@ func (d *dueRun) handleFirings(ctx context.Context) (int, error) {
 	return len(fired), nil
 }
 
-// fired takes the firings that wait.
+// fetchFirings fetches the firings that are pending now.
 func (s *Store) fetchFirings(ctx context.Context) ([]*firing, error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, err
@@ -129,11 +132,11 @@ func (s *Store) fetchFirings(ctx context.Context) ([]*firing, error) {
 	return all, nil
 }
 
-// decodeFiring reads a firing. Its subject names the user; its body is only a hint.
-// One that names nobody is discarded, since others wait behind it.
+// decodeFiring decodes a firing. Its subject names the user; its body is a hint only. A
+// firing without a valid user is discarded, so that it does not block the others.
 func (s *Store) decodeFiring(ctx context.Context, m jetstream.Msg) (*firing, bool) {
 	if meta, err := m.Metadata(); err == nil {
-		s.advanceSeq(meta.Sequence.Stream) // so that the records are read no older than it
+		s.advanceSeq(meta.Sequence.Stream) // the records that are read must not be older
 	}
 	user, ok := s.names.parseUser(m.Subject())
 	if !ok {
@@ -143,12 +146,12 @@ func (s *Store) decodeFiring(ctx context.Context, m jetstream.Msg) (*firing, boo
 	}
 	at, err := decodeInstant(m.Subject(), m.Data())
 	if err != nil {
-		s.log.ErrorContext(ctx, "damaged timer message; the record of its user is checked", slog.String("subject", m.Subject()))
+		s.log.ErrorContext(ctx, "damaged timer message; checking the record of its user", slog.String("subject", m.Subject()))
 	}
 	return &firing{msg: m, user: user, at: at}, true
 }
 
-// decodeInstant is what the body of a schedule says, and of its firing.
+// decodeInstant decodes the body of a schedule or of a firing.
 func decodeInstant(subject string, data []byte) (presence.Instant, error) {
 	rest, err := unseal(subject, data)
 	if err != nil {
@@ -161,7 +164,7 @@ func decodeInstant(subject string, data []byte) (presence.Instant, error) {
 	return presence.Instant(at), nil
 }
 
-// loadRecords reads the records and the schedules of the users of firings.
+// loadRecords loads the records and the schedules of the users of firings.
 func (s *Store) loadRecords(ctx context.Context, fired []*firing) error {
 	if err := s.enter(ctx); err != nil {
 		return err
@@ -181,14 +184,15 @@ func (s *Store) loadRecords(ctx context.Context, fired []*firing) error {
 	return nil
 }
 
-// fill sets what was read of a firing's user. Damage holds up nobody else.
+// setRecord sets the record and the schedule of a firing's user. A damaged one does not
+// block other users.
 func (s *Store) setRecord(ctx context.Context, f *firing, present map[string]storedMsg) {
 	f.rec, f.scheduled, f.damaged = nil, 0, false
 	var err error
 	if m, ok := present[s.names.state(f.user)]; ok {
 		if f.rec, err = decodeRecord(f.user, m); err != nil {
 			f.rec, f.damaged = nil, true
-			s.log.ErrorContext(ctx, "cannot read the record; cannot evaluate its expiry", slog.String("user", string(f.user.ID)), slog.Any("err", err))
+			s.log.ErrorContext(ctx, "record unreadable; cannot evaluate its expiry", slog.String("user", string(f.user.ID)), slog.Any("err", err))
 		}
 	}
 	if m, ok := present[s.names.schedule(f.user)]; ok {
@@ -198,7 +202,7 @@ func (s *Store) setRecord(ctx context.Context, f *firing, present map[string]sto
 	}
 }
 
-// nakAll makes the servers redeliver firings soon.
+// redeliverAll makes the servers redeliver firings at once.
 func (s *Store) redeliverAll(fired []*firing) {
 	for _, f := range fired {
 		s.redeliver(f, 0)
@@ -207,18 +211,18 @@ func (s *Store) redeliverAll(fired []*firing) {
 
 func (s *Store) redeliver(f *firing, after time.Duration) {
 	if err := f.msg.NakWithDelay(after); err != nil {
-		s.log.Debug("negative acknowledgement of a timer message failed; it is redelivered later", slog.Any("err", err))
+		s.log.Debug("nats: nak of a timer message failed; the servers redeliver it later", slog.Any("err", err))
 	}
 }
 
 func (s *Store) ack(f *firing) {
 	if err := f.msg.Ack(); err != nil {
-		s.log.Debug("acknowledgement of a timer message failed; it is redelivered", slog.Any("err", err))
+		s.log.Debug("nats: ack of a timer message failed; the servers redeliver it", slog.Any("err", err))
 	}
 }
 
-// acknowledge makes sure that each user of a firing has a schedule for what comes
-// next, or that the firing is redelivered.
+// acknowledge ensures that each user has a schedule for the next expiry, or that the
+// firing is redelivered.
 func (s *Store) acknowledge(ctx context.Context, fired []*firing) {
 	now := s.now()
 	var group sync.WaitGroup
@@ -232,12 +236,12 @@ func (s *Store) acknowledge(ctx context.Context, fired []*firing) {
 		case f.rec == nil, f.rec.armed.IsZero() && f.rec.Next.IsZero():
 			s.ack(f)
 		case f.rec.armed == f.scheduled && f.at != f.scheduled:
-			s.ack(f) // there is another schedule for it
+			s.ack(f) // a newer schedule is stored
 		case f.rec.armed == f.scheduled:
-			s.redeliver(f, offerRetry) // the servers have yet to drop the one that fired
+			s.redeliver(f, offerRetry) // the servers have not dropped the fired schedule yet
 		case f.rec.armed == f.at && f.at > now:
-			// The servers' clock is ahead of this node's. Until then, nobody
-			// arms this user again, since the record says that it is armed.
+			// The servers' clock is ahead of this node's. No node rearms this user until
+			// then, since the record has the instant as armed.
 			s.redeliver(f, min(f.at, now.Add(maxRedeliveryDelay)).Sub(now))
 		default:
 			slots <- struct{}{}
@@ -250,14 +254,15 @@ func (s *Store) acknowledge(ctx context.Context, fired []*firing) {
 	group.Wait()
 }
 
-// rearm stores in the record that its firing was handled, and the next schedule.
+// rearm stores the next schedule, and the record with its instant, so that this firing
+// counts as handled.
 func (s *Store) rearm(ctx context.Context, f *firing) {
 	err := s.rearmOnce(ctx, f.rec)
 	switch {
 	case err == nil:
 		s.ack(f)
 	case errors.Is(err, errSuperseded):
-		s.redeliver(f, 0) // the record changed: read it again
+		s.redeliver(f, 0) // the record changed: evaluate it again
 	default:
 		s.redeliver(f, offerRetry)
 	}
@@ -270,11 +275,12 @@ func (s *Store) rearmOnce(ctx context.Context, prev *record) error {
 	defer s.leave()
 	rec := *prev
 	rec.armed = timerInstant(prev.Next, max(s.now(), prev.State.At))
-	return s.replaceMessage(ctx, prev, &rec, !rec.armed.IsZero())
+	return s.replaceRecord(ctx, prev, &rec, !rec.armed.IsZero())
 }
 
-// replaceMessage stores a record anew, without an entry of the log: its state stays.
-func (s *Store) replaceMessage(ctx context.Context, prev, rec *record, schedule bool) error {
+// replaceRecord stores the message of a record again without a log entry. The state does
+// not change.
+func (s *Store) replaceRecord(ctx context.Context, prev, rec *record, schedule bool) error {
 	leave, err := s.queues.enter(ctx, prev.user)
 	if err != nil {
 		return err
@@ -287,7 +293,6 @@ func (s *Store) replaceMessage(ctx context.Context, prev, rec *record, schedule 
 	if rec.seq, err = s.apply(ctx, w); err != nil {
 		return err
 	}
-	s.acked()
 	s.records.put(rec.user, rec)
 	return nil
 }

@@ -92,7 +92,7 @@ func TestDamagedFiring(t *testing.T) {
 	update(t, s, named("sound"), outFor(time.Second))
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	logged := []string{"damaged timer message discarded", "cannot evaluate its expiry", "the record of its user is checked"}
+	logged := []string{"damaged timer message discarded", "cannot evaluate its expiry", "checking the record of its user"}
 	err := s.Due(ctx, func(us []store.User) error {
 		if len(us) != 1 || us[0] != named("sound") {
 			t.Errorf("%v came", us)

@@ -9,13 +9,13 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// purgeTime is how long the servers may take to drop a user's messages: they search
-// all of the history.
+// purgeTimeout is how long the servers may take to purge a user's messages: they scan the
+// whole history.
 const purgeTimeout = 30 * time.Second
 
-// Erase implements store.Store. The servers cannot rewrite a message, so the entries
-// are dropped, and what follows them says Gap. The record's message, which holds
-// the newest entry, is replaced by one without.
+// Erase implements store.Store. The servers cannot rewrite a message, so the entries are
+// dropped, and the next entry has a Gap. The record's message, which contains the newest
+// entry, is replaced by one without an entry.
 func (s *Store) Erase(ctx context.Context, u store.User) error {
 	if err := store.CheckUser(u); err != nil {
 		return err
@@ -33,8 +33,8 @@ func (s *Store) Erase(ctx context.Context, u store.User) error {
 	if err := s.purge(ctx, s.names.stateStream(), subject, kept); err != nil {
 		return err
 	}
-	// When the history has the new message, or what came after it, it copies none of
-	// those before it any more.
+	// Once the history has reached the new message, or a later one, it copies no older
+	// message of the user.
 	if _, err := s.awaitHistory(ctx); err != nil {
 		return err
 	}
@@ -42,12 +42,13 @@ func (s *Store) Erase(ctx context.Context, u store.User) error {
 	if err != nil {
 		return err
 	}
-	// The last message of the history always stays: the servers go on copying there.
+	// The purge keeps the last message of the history: the servers resume copying from
+	// it.
 	return s.purge(ctx, s.names.historyStream(), subject, last.seq)
 }
 
-// dropEntry replaces the message of u's record by one without an entry, if it has
-// one, and gives its sequence; zero: there is no record.
+// dropEntry replaces the message of u's record by one without an entry, unless it has
+// none, and returns its sequence. Zero: there is no record.
 func (s *Store) dropEntry(ctx context.Context, u store.User) (seq uint64, err error) {
 	for {
 		prev, err := s.newest(ctx, u)
@@ -58,30 +59,30 @@ func (s *Store) dropEntry(ctx context.Context, u store.User) (seq uint64, err er
 			return prev.seq, nil
 		}
 		rec := *prev
-		if err := s.replaceMessage(ctx, prev, &rec, false); !errors.Is(err, errSuperseded) {
+		if err := s.replaceRecord(ctx, prev, &rec, false); !errors.Is(err, errSuperseded) {
 			return rec.seq, err
 		}
 	}
 }
 
-// purge drops the messages of a subject below a sequence.
+// purge removes the messages of a subject below a sequence.
 func (s *Store) purge(ctx context.Context, stream, subject string, below uint64) error {
 	if below <= 1 {
-		return nil // which the servers would take for all of them
+		return nil // zero would purge all messages
 	}
-	var answer struct {
+	var response struct {
 		Error *apiError `json:"error"`
 	}
-	ask := struct {
+	request := struct {
 		Filter string `json:"filter"`
 		Below  uint64 `json:"seq"`
 	}{subject, below}
-	err := s.requestWithin(ctx, purgeTimeout, "$JS.API.STREAM.PURGE."+stream, ask, &answer)
+	err := s.request(ctx, purgeTimeout, "$JS.API.STREAM.PURGE."+stream, request, &response)
 	if err != nil {
 		return s.readFailed(ctx, err)
 	}
-	if answer.Error != nil {
-		return fmt.Errorf("purge stream %s: %w", stream, answer.Error)
+	if response.Error != nil {
+		return fmt.Errorf("purge stream %s: %w", stream, response.Error)
 	}
 	return nil
 }

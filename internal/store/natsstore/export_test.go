@@ -4,11 +4,12 @@ import (
 	"context"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// Sealed is a message body as the store writes one, for tests that write what it
-// would not.
+// Sealed is body as the store writes it, for tests that write invalid messages.
 func Sealed(subject string, body []byte) []byte {
 	return seal(subject, append(newBody(headBytes+len(body)), body...))
 }
@@ -16,27 +17,26 @@ func Sealed(subject string, body []byte) []byte {
 // Unsealed is the body of such a message.
 func Unsealed(data []byte) []byte { return data[headBytes:] }
 
-// Often makes a store look at itself, its servers and its schedules at an interval.
+// WithInterval sets the interval of all periodic checks.
 func WithInterval(o Options, every time.Duration) Options {
 	o.checkEvery, o.sweepEvery = every, every
 	return o
 }
 
-// Alone makes a store exclusive, with a term of its lease.
+// WithExclusiveLease makes a store exclusive, with a term of its lease.
 func WithExclusiveLease(o Options, term time.Duration) Options {
 	o.Exclusive, o.leaseTerm = true, term
 	return o
 }
 
-// VerifyOnce is what the watcher does at an interval, and after a connection was
-// made again.
+// VerifyOnce is the check of the monitor.
 func (s *Store) VerifyOnce(ctx context.Context) error { return s.verifyOnce(ctx) }
 
-// Apply makes a write, of which base says whether it was made.
+// Apply stores a write. If its acknowledgement is lost, base reports whether it was stored.
 func (s *Store) Apply(ctx context.Context, base func() (stored bool, err error)) error {
 	subject := s.names.probe()
 	m := s.newMsg(subject, seal(subject, newBody(headBytes)))
-	_, err := s.apply(ctx, write{msgs: msgs(m), outcome: func(context.Context) (outcome, uint64, error) {
+	_, err := s.apply(ctx, write{msgs: []*nats.Msg{m}, outcome: func(context.Context) (outcome, uint64, error) {
 		is, err := base()
 		if is {
 			return stored, 1, err
@@ -46,8 +46,8 @@ func (s *Store) Apply(ctx context.Context, base func() (stored bool, err error))
 	return err
 }
 
-// Disconnect closes the connection, as the client does when it gives up.
+// Disconnect closes the connection permanently, as the client does when it gives up.
 func (s *Store) Disconnect() { s.conn.Close() }
 
-// StateSubject is where a store with the default prefix keeps a user's record.
+// StateSubject is the subject of a user's record in a store with the default prefix.
 func StateSubject(u store.User) string { return subjects{prefix: DefaultPrefix}.state(u) }

@@ -2,7 +2,6 @@ package natsstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -11,8 +10,8 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// A gate holds callers back while there is no connection, or one to servers that
-// were not yet seen to hold this store.
+// A gate blocks operations while there is no connection, or one to servers that were not
+// verified to have this store.
 type gate struct {
 	mu     sync.Mutex // guards the fields below
 	open   chan struct{}
@@ -47,8 +46,8 @@ func (g *gate) state() (open <-chan struct{}, closed bool, why error) {
 	return g.open, g.closed, g.why
 }
 
-// enter admits an operation, and Close waits until it leaves. It waits a little
-// for a connection that is being made.
+// enter admits an operation; Close waits until it leaves. While the connection is being
+// restored, enter waits for at most Options.Timeout.
 func (s *Store) enter(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -93,18 +92,15 @@ func (s *Store) awaitGate(ctx context.Context) error {
 	}
 }
 
-// unavailable is the error of a call that could not be made for want of servers.
+// unavailable is the error of a call that did not reach the servers. Nothing was changed.
 func (s *Store) unavailable(why error) error {
 	if err := s.haltedError(); err != nil {
 		return err
 	}
-	if why == nil {
-		why = errors.New("no connection")
-	}
-	return fmt.Errorf("%w: NATS at %s does not answer: %w", store.ErrUnavailable, s.servers, why)
+	return fmt.Errorf("%w: NATS at %s does not respond: %w", store.ErrUnavailable, s.servers, why)
 }
 
-// haltedError says that the store failed or was closed, or nil.
+// haltedError is the error of a store that failed or was closed, or nil.
 func (s *Store) haltedError() error {
 	select {
 	case <-s.failed:
@@ -121,7 +117,7 @@ func (s *Store) haltedError() error {
 	}
 }
 
-// fail ends acknowledging. Only the first cause is kept.
+// fail makes the store refuse all further operations. Only the first cause is kept.
 func (s *Store) fail(cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -130,5 +126,5 @@ func (s *Store) fail(cause error) {
 	}
 	s.failure = fmt.Errorf("%w: %w", store.ErrFailed, cause)
 	close(s.failed)
-	s.log.Error("the store failed and accepts no more writes: fix NATS, then restart", slog.Any("err", cause))
+	s.log.Error("store failed and accepts no more writes; fix NATS, then restart", slog.Any("err", cause))
 }

@@ -12,26 +12,20 @@ import (
 )
 
 const (
-	// trustTime is how long Check takes the last acknowledgement for an answer.
+	// ackTrust is how long an acknowledgement counts as proof that the servers store
+	// writes.
 	ackTrust = time.Second
-	// lossTime is how long a stream must be missing, with servers that answer,
-	// before that is believed: a server that starts may not know of it yet.
+	// lossTimeout is how long a stream must be missing before it counts as lost. A server
+	// that has just started may not know of its streams yet.
 	lossTimeout = 5 * time.Second
 )
 
-// watch opens the gate after a connection was made again to the same store, and
-// fails the store when it is another one.
+// monitor verifies the store after each reconnection and at an interval. It opens the
+// gate if the servers have the same store, and fails the store otherwise.
 func (s *Store) monitor(ctx context.Context) {
 	defer close(s.monitorDone)
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := s.untilClosed(ctx)
 	defer cancel()
-	go func() {
-		select {
-		case <-s.closing:
-		case <-s.failed:
-		}
-		cancel()
-	}()
 	ticker := time.NewTicker(s.opts.checkEvery)
 	defer ticker.Stop()
 	servers := make(chan struct{}, 1)
@@ -53,9 +47,9 @@ func (s *Store) monitor(ctx context.Context) {
 	}
 }
 
-// watchServers checks again whether the servers sync every write, since others may
-// have joined, or the same ones with another setting, and whether the consumer of
-// firings still exists. It does not hold up the store.
+// monitorServers checks again whether the servers sync every write, since servers may
+// join or restart with another configuration. It also recreates the consumer of firings
+// if it is missing. Operations do not wait for it.
 func (s *Store) monitorServers(ctx context.Context, wake <-chan struct{}) {
 	var logged logOnce
 	for {
@@ -75,10 +69,10 @@ func (s *Store) monitorServers(ctx context.Context, wake <-chan struct{}) {
 	}
 }
 
-// logOnce keeps an error that repeats from being logged each time.
+// logOnce suppresses the repetition of an error in the log.
 type logOnce struct{ last string }
 
-// isNew reports whether err is another one than the last; nil is none.
+// isNew reports whether err differs from the last one. A nil error is never new.
 func (n *logOnce) isNew(err error) bool {
 	last := n.last
 	if n.last = ""; err != nil {
@@ -87,7 +81,7 @@ func (n *logOnce) isNew(err error) bool {
 	return err != nil && n.last != last
 }
 
-// verify checks until it has an answer: it is the same store, or it is not.
+// verify retries until it knows whether the servers have the same store.
 func (s *Store) verify(ctx context.Context) {
 	var b backoff
 	var missing time.Time
@@ -95,7 +89,8 @@ func (s *Store) verify(ctx context.Context) {
 		err := s.verifyOnce(ctx)
 		switch {
 		case err == nil:
-			// The connection may have ended meanwhile; the next one rouses again.
+			// The connection may have ended meanwhile; the next one requests verification
+			// again.
 			if s.conn.Status() == nats.CONNECTED {
 				s.gate.opened()
 			}
@@ -112,7 +107,7 @@ func (s *Store) verify(ctx context.Context) {
 				return
 			}
 		case s.conn.Status() != nats.CONNECTED:
-			return // the next connection rouses again
+			return // the next connection requests verification again
 		default:
 			missing = time.Time{}
 			s.log.WarnContext(ctx, "nats: cannot check the store; will retry", slog.Any("err", err))
@@ -123,12 +118,12 @@ func (s *Store) verify(ctx context.Context) {
 	}
 }
 
-var errOtherEpoch = errors.New("the store was replaced by another")
+var errOtherEpoch = errors.New("the store was replaced by another one")
 
 func (s *Store) verifyOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	known := s.lastSeq.Load() // before the question: others go on writing
+	known := s.lastSeq.Load() // before the request, since others continue to write
 	w, err := s.inspect(ctx)
 	if err != nil {
 		return err
@@ -138,19 +133,19 @@ func (s *Store) verifyOnce(ctx context.Context) error {
 	case err != nil:
 		return err
 	case stage == absent:
-		return lost(s.names.stateStream(), "together with stream "+s.names.historyStream())
+		return lost(s.names.stateStream(), "and so is stream "+s.names.historyStream())
 	case stage == unfinished:
 		return lost(s.names.stateStream(), "and was recreated empty")
 	case w.id.Epoch != s.epoch:
 		return fmt.Errorf("%w: expected epoch %s, found %s; restart porchlight", errOtherEpoch, s.epoch, w.id.Epoch)
 	case w.state.State.LastSeq < known:
-		return fmt.Errorf("%w: stream %s ends at %d, and %d was stored before: restore a backup under a new store name (nats://HOST/NAME)", ErrLost, s.names.stateStream(), w.state.State.LastSeq, known)
+		return fmt.Errorf("%w: stream %s ends at %d, but %d was acknowledged before: restore a backup under a new store name (nats://HOST/NAME)", ErrLost, s.names.stateStream(), w.state.State.LastSeq, known)
 	}
 	return nil
 }
 
-// Check implements store.Store. It writes, unless a write was stored within the
-// last second: servers without a quorum still answer reads.
+// Check implements store.Store. It writes a probe unless a write was acknowledged within
+// ackTrust: servers without a quorum still serve reads.
 func (s *Store) Check(ctx context.Context) error {
 	if err := s.enter(ctx); err != nil {
 		return err
@@ -164,7 +159,7 @@ func (s *Store) Check(ctx context.Context) error {
 	m.Header.Set(rollupHeader, rollupSubject)
 	result := make(chan error, 1)
 	go func() {
-		_, err := s.publish(ctx, msgs(m))
+		_, err := s.publish(ctx, []*nats.Msg{m})
 		result <- err
 	}()
 	select {
@@ -172,14 +167,8 @@ func (s *Store) Check(ctx context.Context) error {
 		if err != nil {
 			return s.unavailable(err)
 		}
-		s.acked()
 		return nil
 	case <-ctx.Done():
 		return s.unavailable(ctx.Err())
 	}
 }
-
-func msgs(m ...*nats.Msg) []*nats.Msg { return m }
-
-// acked notes that the servers store what they are given.
-func (s *Store) acked() { s.lastAck.Store(time.Now().UnixNano()) }

@@ -6,8 +6,8 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// History implements store.Store. It asks for one entry after another, each the last
-// before the one that came, since the servers read forwards only.
+// History implements store.Store. The servers read forwards only, so it requests one
+// entry at a time: the last one before the entry that it has.
 func (s *Store) History(ctx context.Context, u store.User, before store.Position, limit int) ([]store.Entry, error) {
 	if err := store.CheckUser(u); err != nil {
 		return nil, err
@@ -28,7 +28,7 @@ func (s *Store) History(ctx context.Context, u store.User, before store.Position
 		return nil, err
 	}
 	h := userHistory{s: s, subject: s.names.state(u), upTo: from.seq}
-	for len(h.entries) <= limit && !h.done { // one more decides whether there is a gap
+	for len(h.entries) <= limit && !h.done { // one more decides whether the last one has a Gap
 		if err := h.step(ctx); err != nil {
 			return nil, err
 		}
@@ -36,13 +36,14 @@ func (s *Store) History(ctx context.Context, u store.User, before store.Position
 	return h.entries[:min(limit, len(h.entries))], nil
 }
 
-// A userHistory goes back through the entries of one user.
+// A userHistory reads the entries of one user backwards.
 type userHistory struct {
 	s       *Store
 	subject string
-	upTo    uint64 // what is at most here was not read yet
+	upTo    uint64 // messages up to this sequence were not read yet
 	entries []store.Entry
-	// previous is the position of the entry before the last one; zero: it is not known.
+	// previous is the position of the entry before the one that was read last. Zero:
+	// unknown.
 	previous store.Position
 	done     bool
 }
@@ -54,7 +55,7 @@ func (h *userHistory) step(ctx context.Context) error {
 	}
 	if m == nil {
 		h.done = true
-		h.gap(0)
+		h.markGap(0)
 		return nil
 	}
 	h.upTo = m.seq - 1
@@ -65,7 +66,7 @@ func (h *userHistory) step(ctx context.Context) error {
 		h.previous = 0
 		return nil
 	case head.kind == kindEntry:
-		h.gap(e.At)
+		h.markGap(e.At)
 		h.entries = append(h.entries, e)
 		h.done = head.previous == 0
 	}
@@ -73,16 +74,16 @@ func (h *userHistory) step(ctx context.Context) error {
 	return nil
 }
 
-// gap marks the last entry if another one than that at a position came before it.
-func (h *userHistory) gap(found store.Position) {
+// markGap sets Gap on the last entry unless the entry at found is its predecessor.
+func (h *userHistory) markGap(found store.Position) {
 	if n := len(h.entries); n > 0 && h.previous != 0 {
 		h.entries[n-1].Gap = h.previous != found
 	}
 }
 
-// older is the last message of the user that was not read yet; nil: there is none.
-// Any replica may be asked, since the message is the one that is expected, or the
-// leader confirms that there is no later one.
+// older reads the next older message of the user; nil: there is none. Any replica may
+// answer: the message is the expected one, or the leader confirms that there is no later
+// one.
 func (h *userHistory) older(ctx context.Context) (m *storedMsg, err error) {
 	if h.upTo == 0 {
 		return nil, nil //nolint:nilnil // none is an answer

@@ -9,54 +9,74 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// An identity says which store the streams hold. It is written once, when
-// everything else was created: streams without it are unfinished, or no store.
+// An identity identifies the store in the streams. It is written once, after everything
+// else was created: streams without it are unfinished, or not a store.
 type identity struct {
 	Format int    `json:"format"`
 	Epoch  string `json:"epoch"`
-	// When the servers made the streams. A stream that was made at another time
-	// is not the one that this store's data went into.
+	// The instants at which the servers created the streams. A stream with another
+	// instant does not contain the data of this store.
 	StateCreated   time.Time `json:"state_created"`
 	HistoryCreated time.Time `json:"history_created"`
 }
 
-// inventory is what was found of a store.
+// An inventory is the parts of a store that exist on the servers.
 type inventory struct {
 	state, history *jetstream.StreamInfo // nil: missing
 	id             *identity             // nil: none
-	idSeq          uint64                // of the message that holds it
+	idSeq          uint64                // of the identity's message
 }
 
-// find reads what there is, and changes nothing.
-func (s *Store) inspect(ctx context.Context) (w inventory, err error) {
-	if w.state, err = s.streamInfo(ctx, s.names.stateStream()); err != nil {
-		return w, err
+// inspect reads the inventory without changing anything.
+func (s *Store) inspect(ctx context.Context) (inv inventory, err error) {
+	if inv.state, err = s.streamInfo(ctx, s.names.stateStream()); err != nil {
+		return inv, err
 	}
-	if w.history, err = s.streamInfo(ctx, s.names.historyStream()); err != nil {
-		return w, err
+	if inv.history, err = s.streamInfo(ctx, s.names.historyStream()); err != nil {
+		return inv, err
 	}
-	if w.state == nil {
-		return w, nil
+	if inv.state == nil {
+		return inv, nil
 	}
-	last, err := s.leaderLast(ctx, s.names.identity())
+	var id identity
+	if inv.idSeq, err = s.readJSON(ctx, s.names.identity(), &id); err == nil && inv.idSeq > 0 {
+		inv.id = &id
+	}
+	return inv, err
+}
+
+// readJSON decodes the last message of a subject of the state stream, and returns its
+// sequence. Zero: there is none.
+func (s *Store) readJSON(ctx context.Context, subject string, into any) (seq uint64, err error) {
+	last, err := s.leaderGet(ctx, s.names.stateStream(), leaderQuery{Last: subject})
 	if err != nil || last == nil {
-		return w, err
+		return 0, err
 	}
-	w.id, w.idSeq = new(identity), last.seq
-	rest, err := unseal(last.subject, last.data)
+	body, err := unseal(subject, last.data)
 	if err == nil {
-		err = json.Unmarshal(rest, w.id)
+		err = json.Unmarshal(body, into)
 	}
 	if err != nil {
-		return w, fmt.Errorf("the identity in stream %s: %w", s.names.stateStream(), errors.Join(errDamaged, err))
+		return 0, fmt.Errorf("message at %s in stream %s: %w", subject, s.names.stateStream(), errors.Join(errDamaged, err))
 	}
-	return w, nil
+	return last.seq, nil
 }
 
-// The stages of a store's life.
+// jsonMsg makes a message that replaces message prev of its subject.
+func (s *Store) jsonMsg(subject string, v any, prev uint64) (*nats.Msg, error) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	m := s.newMsg(subject, seal(subject, append(newBody(headBytes+len(body)), body...)))
+	expectLast(m, prev)
+	return m, nil
+}
+
 type stage int
 
 const (
@@ -65,19 +85,19 @@ const (
 	complete
 )
 
-// stage is what was found, or why it is no store that can be opened.
-func (s *Store) stageOf(w inventory) (stage, error) {
+// stageOf returns the stage of a store, or why it cannot be opened.
+func (s *Store) stageOf(inv inventory) (stage, error) {
 	n := s.names
 	switch {
-	case w.state == nil && w.history == nil:
+	case inv.state == nil && inv.history == nil:
 		return absent, nil
-	case w.state == nil:
-		return 0, lost(n.stateStream(), "while stream "+n.historyStream()+" is there")
-	case w.id != nil:
-		return complete, s.checkIdentity(w)
-	case w.state.State.LastSeq > 0:
+	case inv.state == nil:
+		return 0, lost(n.stateStream(), "while stream "+n.historyStream()+" exists")
+	case inv.id != nil:
+		return complete, s.checkIdentity(inv)
+	case inv.state.State.LastSeq > 0:
 		return 0, fmt.Errorf("%w: stream %s contains messages but no store identity: choose another store name (nats://HOST/NAME), or restore a backup under a new one", ErrForeign, n.stateStream())
-	case w.history != nil && w.history.State.LastSeq > 0:
+	case inv.history != nil && inv.history.State.LastSeq > 0:
 		return 0, lost(n.stateStream(), "and was recreated empty")
 	}
 	return unfinished, nil
@@ -87,48 +107,48 @@ func lost(stream, detail string) error {
 	return fmt.Errorf("%w: stream %s is missing %s: restore a backup under a new store name (nats://HOST/NAME); it is not created again, since that would hide the loss", ErrLost, stream, detail)
 }
 
-// checkIdentity refuses formats of others, and streams that are not the store's.
-func (s *Store) checkIdentity(w inventory) error {
+// checkIdentity refuses newer formats, and streams that are not those of the store.
+func (s *Store) checkIdentity(inv inventory) error {
 	n := s.names
-	if w.id.Format > formatVersion {
-		return fmt.Errorf("%w: stream %s has format %d, this version supports formats up to %d: use the porchlight that made it, or restore a backup under a new store name (nats://HOST/NAME)", ErrNewer, n.stateStream(), w.id.Format, formatVersion)
+	if inv.id.Format > formatVersion {
+		return fmt.Errorf("%w: stream %s has format %d, this version supports formats up to %d: use the Porchlight version that wrote it, or restore a backup under a new store name (nats://HOST/NAME)", ErrNewer, n.stateStream(), inv.id.Format, formatVersion)
 	}
-	if w.history == nil {
+	if inv.history == nil {
 		return lost(n.historyStream(), "while stream "+n.stateStream()+" exists")
 	}
-	if !w.state.Created.Equal(w.id.StateCreated) {
-		return lost(n.stateStream(), fmt.Sprintf("(created at %v); another one was created at %v", w.id.StateCreated, w.state.Created))
+	if !inv.state.Created.Equal(inv.id.StateCreated) {
+		return lost(n.stateStream(), fmt.Sprintf("(created at %v); another one was created at %v", inv.id.StateCreated, inv.state.Created))
 	}
-	if !w.history.Created.Equal(w.id.HistoryCreated) {
-		return lost(n.historyStream(), fmt.Sprintf("(created at %v); another one was created at %v", w.id.HistoryCreated, w.history.Created))
+	if !inv.history.Created.Equal(inv.id.HistoryCreated) {
+		return lost(n.historyStream(), fmt.Sprintf("(created at %v); another one was created at %v", inv.id.HistoryCreated, inv.history.Created))
 	}
-	if err := s.checkState(w.state.Config); err != nil {
+	if err := s.checkState(inv.state.Config); err != nil {
 		return err
 	}
-	return s.checkHistory(w.history.Config)
+	return s.checkHistory(inv.history.Config)
 }
 
-// create makes what is missing of a store that was never complete. Each step may
-// have been done before, by a node that was cut short or by one that is at it.
+// create creates the missing parts of a store that was never complete. Each step may have
+// been done before, by a node that was interrupted or by one that runs concurrently.
 func (s *Store) create(ctx context.Context) error {
 	for _, config := range []jetstream.StreamConfig{s.stateConfig(), s.historyConfig()} {
 		if _, err := s.js.CreateStream(ctx, config); err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			return s.createError(config, err)
 		}
 	}
-	w, err := s.inspect(ctx)
-	if err != nil || w.id != nil {
+	inv, err := s.inspect(ctx)
+	if err != nil || inv.id != nil {
 		return err
 	}
-	if w.state == nil || w.history == nil {
+	if inv.state == nil || inv.history == nil {
 		return fmt.Errorf("%w: the streams disappeared while the store was created", ErrLost)
 	}
-	if err := errors.Join(s.checkState(w.state.Config), s.checkHistory(w.history.Config)); err != nil {
+	if err := errors.Join(s.checkState(inv.state.Config), s.checkHistory(inv.history.Config)); err != nil {
 		return err
 	}
 	id := identity{
 		Format: formatVersion, Epoch: rand.Text(),
-		StateCreated: w.state.Created, HistoryCreated: w.history.Created,
+		StateCreated: inv.state.Created, HistoryCreated: inv.history.Created,
 	}
 	if err := s.storeIdentity(ctx, id, 0); err != nil {
 		return err
@@ -137,64 +157,64 @@ func (s *Store) create(ctx context.Context) error {
 	return nil
 }
 
-// identify stores an identity in place of message was; another node may be quicker.
+// storeIdentity replaces the identity in message prev. It is no error if another node
+// does so first.
 func (s *Store) storeIdentity(ctx context.Context, id identity, prev uint64) error {
-	body, err := json.Marshal(id)
+	subject := s.names.identity()
+	m, err := s.jsonMsg(subject, id, prev)
 	if err != nil {
 		return err
 	}
-	subject := s.names.identity()
-	m := s.newMsg(subject, seal(subject, append(newBody(len(body)+headBytes), body...)))
-	expectLast(m, prev)
-	_, err = s.apply(ctx, write{msgs: msgs(m), outcome: s.replacedOutcome(subject, prev)})
+	_, err = s.apply(ctx, write{msgs: []*nats.Msg{m}, outcome: s.replacedOutcome(subject, prev)})
 	if errors.Is(err, errSuperseded) {
 		return nil
 	}
 	return err
 }
 
-// upgrade numbers the store with this porchlight's format before anything of it is
-// written. Older nodes that run see that, and end.
-func (s *Store) upgrade(ctx context.Context, w inventory) (inventory, error) {
-	id := *w.id
+// upgrade stores the current format in the identity before anything is written in that
+// format. Nodes with an older version notice it and fail.
+func (s *Store) upgrade(ctx context.Context, inv inventory) (inventory, error) {
+	id := *inv.id
 	id.Format = formatVersion
-	if err := s.storeIdentity(ctx, id, w.idSeq); err != nil {
-		return w, fmt.Errorf("give the store format %d: %w", formatVersion, err)
+	if err := s.storeIdentity(ctx, id, inv.idSeq); err != nil {
+		return inv, fmt.Errorf("upgrade the store to format %d: %w", formatVersion, err)
 	}
-	s.log.InfoContext(ctx, "the store has a new format", slog.Int("format", formatVersion), slog.Int("before", w.id.Format))
+	s.log.InfoContext(ctx, "store upgraded to a new format", slog.Int("format", formatVersion), slog.Int("previous", inv.id.Format))
 	return s.inspect(ctx)
 }
 
-// renew gives the store a new epoch.
-func (s *Store) assignEpoch(ctx context.Context, w inventory) (inventory, error) {
-	id := *w.id
+// assignEpoch gives the store a new epoch.
+func (s *Store) assignEpoch(ctx context.Context, inv inventory) (inventory, error) {
+	id := *inv.id
 	id.Epoch = rand.Text()
-	if err := s.storeIdentity(ctx, id, w.idSeq); err != nil {
-		return w, fmt.Errorf("give the store a new epoch: %w", err)
+	if err := s.storeIdentity(ctx, id, inv.idSeq); err != nil {
+		return inv, fmt.Errorf("assign a new epoch to the store: %w", err)
 	}
-	s.log.InfoContext(ctx, "new epoch assigned to the store", slog.String("epoch", id.Epoch), slog.String("previous", w.id.Epoch))
+	s.log.InfoContext(ctx, "store has a new epoch", slog.String("epoch", id.Epoch), slog.String("previous", inv.id.Epoch))
 	return s.inspect(ctx)
 }
 
-// checkAge refuses a state stream that is older than what was copied from it into
-// the history: data that the servers had before. Its positions would be given
-// again, and the history would not copy them.
-func (s *Store) checkRollback(ctx context.Context, w inventory) error {
+// checkRollback refuses a state stream that ends before the last message that the history
+// copied from it: the servers were rolled back to older data. They would assign positions
+// twice, and the history would not copy those messages.
+func (s *Store) checkRollback(ctx context.Context, inv inventory) error {
 	end, err := s.historyEnd(ctx)
 	copied := uint64(end.at)
-	if err != nil || copied <= w.state.State.LastSeq {
+	if err != nil || copied <= inv.state.State.LastSeq {
 		return err
 	}
 	// Other nodes may have written between the two reads.
 	if at, err := s.leaderSeq(ctx, s.names.stateStream()); err != nil || copied <= at {
 		return err
 	}
-	return fmt.Errorf("%w: stream %s ends at %d, and stream %s has entries up to %d: the servers appear to have been rolled back to older data; restore a backup under a new store name (nats://HOST/NAME)",
-		ErrLost, s.names.stateStream(), w.state.State.LastSeq, s.names.historyStream(), copied)
+	return fmt.Errorf("%w: stream %s ends at %d, but stream %s has entries up to %d: the servers appear to have been rolled back to older data; restore a backup under a new store name (nats://HOST/NAME)",
+		ErrLost, s.names.stateStream(), inv.state.State.LastSeq, s.names.historyStream(), copied)
 }
 
-// awaitSource waits until the history stream follows the state stream, which the
-// servers begin a moment after they made it. Until then, it could miss versions.
+// awaitSource waits until the history stream sources from the state stream, which the
+// servers start shortly after they created it. Versions that are replaced before that are
+// missing in the history.
 func (s *Store) awaitSource(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
@@ -205,7 +225,7 @@ func (s *Store) awaitSource(ctx context.Context) {
 			return
 		}
 		if b.wait(ctx) != nil {
-			s.log.WarnContext(ctx, "nats: the history stream is not sourcing from the state stream yet", slog.String("stream", s.names.historyStream()))
+			s.log.WarnContext(ctx, "nats: history stream does not copy the state stream yet; log entries may be missing", slog.String("stream", s.names.historyStream()))
 			return
 		}
 	}
@@ -215,7 +235,7 @@ func (s *Store) createError(config jetstream.StreamConfig, err error) error {
 	api, ok := errors.AsType[*jetstream.APIError](err)
 	const notClustered, noPeers = 10074, 10005
 	if ok && (api.ErrorCode == notClustered || api.ErrorCode == noPeers) {
-		return fmt.Errorf("%w: stream %s should have %d replicas, and there are not as many servers (%w): start a cluster of three, or set one replica", ErrSettings, config.Name, config.Replicas, err)
+		return fmt.Errorf("%w: stream %s requires %d replicas, but there are fewer servers (%w): start a cluster of three servers, or set store-replicas to 1", ErrSettings, config.Name, config.Replicas, err)
 	}
 	return fmt.Errorf("create stream %s: %w", config.Name, err)
 }

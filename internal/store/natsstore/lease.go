@@ -3,65 +3,65 @@ package natsstore
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"sync"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
-// Sessions that are refreshed live in the memory of the node that was asked, so one
-// node serves a store at a time: it holds a lease, a message in the state stream
-// that it replaces once a second by compare and swap.
+// Refreshed sessions are kept in the memory of the node that received the refresh, so one
+// node serves a store at a time. It holds a lease: a message in the state stream that it
+// replaces once a second by compare-and-swap.
 //
-// Nothing depends on clocks of machines that agree. Another node takes the lease
-// over when it has seen the same message for its whole term, by its own clock, from
-// after it read it; the holder stops a quarter before the term has passed since
-// before it sent it. The swap decides between the two: the holder that finds
-// another's message ends.
+// The lease does not compare the clocks of machines. Another node acquires it after it
+// has seen the same message for the message's whole term, counted by its own clock from
+// after it read it. The holder stops serving at three quarters of the term, counted from
+// before it sent the message. The compare-and-swap decides between the two: a holder that
+// finds the message of another node fails.
 const (
 	leaseTerm = 8 * time.Second
-	// A part of a term is left for a write that is under way, and for clocks that
-	// do not run alike.
+	// The holder stops this fraction of the term early: a write may be in flight, and
+	// clocks may differ in speed.
 	leaseMargin     = 4
-	renewalsPerTerm = 8 // in a term
-	// leasePoll is how often a node that waits for the lease reads it.
+	renewalsPerTerm = 8
+	// leasePoll is the interval at which a node that waits for the lease reads it.
 	leasePoll = 250 * time.Millisecond
 )
 
-// ErrServed: another node serves the store.
-var ErrLeaseHeld = errors.New("another porchlight serves the store")
+// ErrLeaseHeld: another node serves the store.
+var ErrLeaseHeld = errors.New("another porchlight uses the store")
 
-// A claim is what the lease's message says.
+// A leaseHolder is the content of the lease's message.
 type leaseHolder struct {
-	ID      string        `json:"id"` // of one run of a process; "": it was given back
+	ID      string        `json:"id"` // of one run of a process; "": the lease was released
 	Host    string        `json:"host"`
 	Process int           `json:"process"`
 	Term    time.Duration `json:"term"`
 }
 
-// A lease is this node's, or is to be.
+// A lease is the lease of this node, which may not be acquired yet.
 type lease struct {
 	s    *Store
 	self leaseHolder
 
 	mu        sync.Mutex // guards the fields below
-	seq       uint64     // of the claim that this node stored last
-	renewedAt time.Time  // before that was sent; zero: never
+	seq       uint64     // of the message that this node stored last
+	renewedAt time.Time  // before that message was sent; zero: never
 }
 
 func newLease(s *Store) *lease {
 	host, err := os.Hostname()
 	if err != nil {
-		host = "a host without a name"
+		host = "unknown"
 	}
 	return &lease{s: s, self: leaseHolder{ID: rand.Text(), Host: host, Process: os.Getpid(), Term: s.opts.leaseTerm}}
 }
 
-// check says why this node must not serve now, or nil. A store that is shared has
-// no lease.
+// check returns an error if this node must not serve now. A shared store has no lease.
 func (l *lease) check() error {
 	if l == nil {
 		return nil
@@ -71,19 +71,20 @@ func (l *lease) check() error {
 	if elapsed(l.renewedAt) < l.self.Term-l.self.Term/leaseMargin {
 		return nil
 	}
-	return errors.New("this node could not renew the lease on the store")
+	return errors.New("this node could not renew its lease on the store")
 }
 
-// elapsed is the time since t: by the clock that runs while the machine does, or by
-// the one that went on while it slept.
+// elapsed is the time since t by the monotonic clock or by the wall clock, whichever is
+// longer: the monotonic clock may stop while the machine is suspended.
 func elapsed(t time.Time) time.Duration {
 	now := time.Now()
 	return max(now.Sub(t), now.Round(0).Sub(t.Round(0)))
 }
 
-// acquire takes the lease, if need be after the term of a holder that is gone.
+// acquire acquires the lease. If another node holds it, acquire waits for one term to
+// find out whether that node still renews it.
 func (l *lease) acquire(ctx context.Context) error {
-	var found uint64 // the claim that is waited for
+	var found uint64 // the message of the holder that acquire waits for
 	var since time.Time
 	for {
 		seq, holder, err := l.read(ctx)
@@ -96,10 +97,10 @@ func (l *lease) acquire(ctx context.Context) error {
 			}
 		case found == 0:
 			found, since = seq, time.Now()
-			l.s.log.InfoContext(ctx, "another porchlight holds the lease and may be dead; waiting for the lease to expire",
+			l.s.log.InfoContext(ctx, "another porchlight holds the lease of the store; waiting for it to expire",
 				slog.String("host", holder.Host), slog.Int("process", holder.Process), slog.Duration("term", holder.Term))
 		case found != seq:
-			return fmt.Errorf("%w: process %d on host %s, on NATS at %s with store name %s; only one porchlight can serve a store at a time: stop the other one, or give this one its own store by changing /NAME in the store URL",
+			return fmt.Errorf("%w: process %d on host %s, on NATS at %s with store name %s; only one porchlight can use a store at a time: stop the other one, or give this one its own store by changing /NAME in the store URL",
 				ErrLeaseHeld, holder.Process, holder.Host, l.s.servers, l.s.opts.Prefix)
 		}
 		select {
@@ -112,34 +113,21 @@ func (l *lease) acquire(ctx context.Context) error {
 
 func (l *lease) renewInterval() time.Duration { return l.self.Term / renewalsPerTerm }
 
-// read gives the claim that is stored, and its sequence; zero: none.
+// read reads the holder, and the sequence of the message. Zero: there is none.
 func (l *lease) read(ctx context.Context) (seq uint64, c leaseHolder, err error) {
-	last, err := l.s.leaderLast(ctx, l.s.names.lease())
-	if err != nil || last == nil {
-		return 0, c, err
-	}
-	rest, err := unseal(last.subject, last.data)
-	if err == nil {
-		err = json.Unmarshal(rest, &c)
-	}
-	if err != nil {
-		return 0, c, fmt.Errorf("the lease in stream %s: %w", l.s.names.stateStream(), errors.Join(errDamaged, err))
-	}
-	return last.seq, c, nil
+	seq, err = l.s.readJSON(ctx, l.s.names.lease(), &c)
+	return seq, c, err
 }
 
-// store puts c in place of message was.
+// put stores c in place of message prev.
 func (l *lease) put(ctx context.Context, c leaseHolder, prev uint64) error {
-	body, err := json.Marshal(c)
+	m, err := l.s.jsonMsg(l.s.names.lease(), c, prev)
 	if err != nil {
 		return err
 	}
-	subject := l.s.names.lease()
-	m := l.s.newMsg(subject, seal(subject, append(newBody(len(body)+headBytes), body...)))
 	m.Header.Set(rollupHeader, rollupSubject)
-	expectLast(m, prev)
 	begun := time.Now()
-	seq, err := l.s.apply(ctx, write{msgs: msgs(m), outcome: func(ctx context.Context) (outcome, uint64, error) {
+	seq, err := l.s.apply(ctx, write{msgs: []*nats.Msg{m}, outcome: func(ctx context.Context) (outcome, uint64, error) {
 		seq, found, err := l.read(ctx)
 		switch {
 		case err != nil || seq == prev:
@@ -158,8 +146,8 @@ func (l *lease) put(ctx context.Context, c leaseHolder, prev uint64) error {
 	return nil
 }
 
-// renew stores the claim again. After an answer that was lost it may be this
-// node's under another sequence.
+// renew stores the lease again. It reads the sequence first: after a lost
+// acknowledgement, the message of this node may have another one.
 func (l *lease) renew(ctx context.Context) error {
 	seq, holder, err := l.read(ctx)
 	if err == nil && holder.ID != l.self.ID {
@@ -171,8 +159,8 @@ func (l *lease) renew(ctx context.Context) error {
 	return l.put(ctx, l.self, seq)
 }
 
-// keep renews the lease until ctx ends, and fails the store when another node has
-// taken it over.
+// keepRenewed renews the lease until ctx ends, and fails the store if another node has
+// acquired it.
 func (l *lease) keepRenewed(ctx context.Context) {
 	ticker := time.NewTicker(l.renewInterval())
 	defer ticker.Stop()
@@ -186,7 +174,7 @@ func (l *lease) keepRenewed(ctx context.Context) {
 		err := l.renew(ctx)
 		switch {
 		case errors.Is(err, errSuperseded):
-			l.s.fail(fmt.Errorf("%w because this one could not renew its lease; stop one of the two", ErrLeaseHeld))
+			l.s.fail(fmt.Errorf("%w, because this one could not renew its lease: stop one of them", ErrLeaseHeld))
 			return
 		case logged.isNew(err) && ctx.Err() == nil:
 			l.s.log.WarnContext(ctx, "nats: lease renewal failed; will retry", slog.Any("err", err))
@@ -194,7 +182,7 @@ func (l *lease) keepRenewed(ctx context.Context) {
 	}
 }
 
-// release gives the lease back, so that the next node need not wait.
+// release clears the lease, so that the next node does not have to wait for its expiry.
 func (l *lease) release() {
 	if l == nil {
 		return
@@ -205,6 +193,6 @@ func (l *lease) release() {
 	seq := l.seq
 	l.mu.Unlock()
 	if err := l.put(ctx, leaseHolder{}, seq); err != nil {
-		l.s.log.Warn("nats: lease not released; the next start must wait until it expires", slog.Any("err", err))
+		l.s.log.Warn("nats: cannot release the lease; the next start waits until it expires", slog.Any("err", err))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
@@ -13,10 +14,9 @@ import (
 
 // List implements store.Store.
 //
-// The servers give what matches a filter in the order in which it was written,
-// and only if it is not too much. So the collection is divided by how keys begin,
-// until what is asked for fits one answer: keys in order are the leaves of a tree
-// of their characters.
+// The servers return the messages that match a filter in the order of their storage, and
+// only if they fit one response. Documents are therefore read by key prefix: a prefix
+// with too many documents is split into longer ones, in the order of keys.
 func (s *Store) List(ctx context.Context, account presence.AccountID, collection, after string, limit int) ([]store.Doc, error) {
 	if err := store.CheckList(account, collection, after); err != nil {
 		return nil, err
@@ -26,13 +26,13 @@ func (s *Store) List(ctx context.Context, account presence.AccountID, collection
 	}
 	defer s.leave()
 	l := listing{
-		s: s, collection: collection, within: s.names.collection(account, collection),
-		after: after, now: s.now(), todo: []branch{{}}, width: 1,
+		s: s, collection: collection, base: s.names.collection(account, collection),
+		after: after, now: s.now(), pending: []keyPrefix{{}}, width: 1,
 	}
 	if after != "" {
 		l.encoded = encode(after)
 	}
-	for len(l.docs) < limit && len(l.todo) > 0 {
+	for len(l.docs) < limit && len(l.pending) > 0 {
 		if err := l.step(ctx); err != nil {
 			return nil, err
 		}
@@ -40,34 +40,35 @@ func (s *Store) List(ctx context.Context, account presence.AccountID, collection
 	return l.docs[:min(len(l.docs), max(limit, 0))], nil
 }
 
-// A branch is the keys whose encoded form begins with start; if leaf, the one
-// that is it.
-type branch struct {
-	start string
-	leaf  bool
+// A keyPrefix selects the keys whose encoded form begins with prefix or, if exact, is
+// prefix.
+type keyPrefix struct {
+	prefix string
+	exact  bool
 }
 
 // A listing is one call of List.
 type listing struct {
 	s          *Store
 	collection string
-	within     string // the collection's subjects
+	base       string // the subject of the collection
 	after      string
 	encoded    string // after; "": from the beginning
 	now        presence.Instant
 	docs       []store.Doc
-	todo       []branch // what was not read yet, in the order of keys
-	width      int      // how many of them to ask for at once
+	pending    []keyPrefix // not read yet, in the order of keys
+	width      int         // how many of them to read at once
 }
 
-const maxBranches = 64
+// maxPrefixes limits the prefixes of one request.
+const maxPrefixes = 64
 
-// step reads the next branches, or divides the first one.
+// step reads the documents of the next prefixes, or splits the first prefix.
 func (l *listing) step(ctx context.Context) error {
-	n := min(l.width, len(l.todo))
+	n := min(l.width, len(l.pending))
 	filters := make([]string, 0, 2*n)
-	for _, b := range l.todo[:n] {
-		filters = append(filters, l.filters(b)...)
+	for _, p := range l.pending[:n] {
+		filters = append(filters, l.filters(p)...)
 	}
 	snap, err := l.s.query(ctx, lastQuery{Filters: filters})
 	switch {
@@ -75,72 +76,61 @@ func (l *listing) step(ctx context.Context) error {
 		l.width = n / 2
 		return nil
 	case errors.Is(err, errTooMany):
-		l.todo = append(l.divide(l.todo[0]), l.todo[1:]...)
-		l.width = maxBranches
+		l.pending = append(l.split(l.pending[0]), l.pending[1:]...)
+		l.width = maxPrefixes
 		return nil
 	case err != nil:
 		return err
 	}
 	l.s.advanceSeq(snap.upTo)
-	l.todo = l.todo[n:]
-	l.width = min(2*l.width, maxBranches)
-	return l.take(snap.msgs)
+	l.pending = l.pending[n:]
+	l.width = min(2*l.width, maxPrefixes)
+	return l.addDocs(snap.msgs)
 }
 
-func (l *listing) filters(b branch) []string {
-	base := l.within
-	if b.start != "" {
-		base += "." + splitTokens(b.start)
+func (l *listing) filters(p keyPrefix) []string {
+	if p.prefix == "" {
+		return []string{l.base + ".>"}
 	}
-	switch {
-	case b.leaf:
-		return []string{base}
-	case b.start == "":
-		return []string{base + ".>"}
-	default:
-		return []string{base, base + ".>"}
+	subject := l.base + "." + splitTokens(p.prefix)
+	if p.exact {
+		return []string{subject}
 	}
+	return []string{subject, subject + ".>"}
 }
 
-// divide gives the parts of b that lie above after, in order.
-func (l *listing) divide(b branch) []branch {
-	var parts []branch
-	if b.start != "" && b.start > l.encoded {
-		parts = append(parts, branch{start: b.start, leaf: true})
+// split returns the parts of p that have keys above after, in order.
+func (l *listing) split(p keyPrefix) []keyPrefix {
+	var parts []keyPrefix
+	if p.prefix != "" && p.prefix > l.encoded {
+		parts = append(parts, keyPrefix{prefix: p.prefix, exact: true})
 	}
 	for i := range len(alphabet) {
-		part := branch{start: b.start + alphabet[i:i+1]}
-		// The last keys of the part begin with its start and what is highest.
-		if part.start >= l.encoded || len(l.encoded) > len(part.start) && l.encoded[:len(part.start)] == part.start {
+		part := keyPrefix{prefix: p.prefix + alphabet[i:i+1]}
+		// A part has keys above after if it sorts after it, or is a prefix of it.
+		if part.prefix >= l.encoded || strings.HasPrefix(l.encoded, part.prefix) {
 			parts = append(parts, part)
 		}
 	}
 	return parts
 }
 
-// take adds the documents of branches that were read.
-func (l *listing) take(msgs []storedMsg) error {
-	type keyed struct {
-		key string
-		m   storedMsg
-	}
-	page := make([]keyed, 0, len(msgs))
+// addDocs adds the documents of the prefixes that were read.
+func (l *listing) addDocs(msgs []storedMsg) error {
+	begin := len(l.docs)
 	for _, m := range msgs {
-		key, ok := parseKey(m.subject, l.within)
+		key, ok := parseKey(m.subject, l.base)
 		if !ok {
-			return fmt.Errorf("a document at %s: %w", m.subject, errDamaged)
+			return fmt.Errorf("document at %s: %w", m.subject, errDamaged)
 		}
-		if l.encoded == "" || key > l.after {
-			page = append(page, keyed{key, m})
+		if key <= l.after {
+			continue
 		}
-	}
-	slices.SortFunc(page, func(a, b keyed) int { return cmp.Compare(a.key, b.key) })
-	for _, x := range page {
 		var err error
-		k := store.Key{Collection: l.collection, Key: x.key}
-		if l.docs, err = appendLive(l.docs, k, x.m, l.now); err != nil {
+		if l.docs, err = appendLive(l.docs, store.Key{Collection: l.collection, Key: key}, m, l.now); err != nil {
 			return err
 		}
 	}
+	slices.SortFunc(l.docs[begin:], func(a, b store.Doc) int { return cmp.Compare(a.Key.Key, b.Key.Key) })
 	return nil
 }

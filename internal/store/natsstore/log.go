@@ -10,7 +10,7 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// deliveredUsers is of how many users a reader remembers what it delivered last.
+// deliveredUsers is the number of users of whom a reader caches the last delivered entry.
 const deliveredUsers = 16 << 10
 
 // Feed implements store.Log. It polls the history stream.
@@ -29,7 +29,8 @@ func (s *Store) Feed(ctx context.Context, after store.Position, fn func([]store.
 	})
 }
 
-// Log implements store.Log. It waits until the history has what this node stored.
+// Log implements store.Log. It waits until the history has all entries that this node
+// stored.
 func (s *Store) Log(ctx context.Context, after store.Position, limit int) ([]store.Entry, error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, err
@@ -49,7 +50,7 @@ func (s *Store) Log(ctx context.Context, after store.Position, limit int) ([]sto
 		err := s.retryRead(ctx, func(ctx context.Context) error {
 			group, n, err := r.next(ctx, limit-len(entries))
 			if err == nil && n == 0 {
-				err = errBehind // the end was there
+				err = errBehind // messages up to end exist
 			}
 			entries = append(entries, group...)
 			return err
@@ -62,9 +63,9 @@ func (s *Store) Log(ctx context.Context, after store.Position, limit int) ([]sto
 	return entries, nil
 }
 
-// PositionAt implements store.Log. The time of an entry is that of its commit, by
-// the clock of the node that made it: where the clocks of nodes differ, or commits
-// overtake each other, the answer is as far off as that.
+// PositionAt implements store.Log. The time of an entry is that of its commit, by the
+// clock of the node that committed it. Where the clocks of nodes differ, or commits
+// overtake each other, the result is off by as much.
 func (s *Store) PositionAt(ctx context.Context, t time.Time) (store.Position, error) {
 	if err := s.enter(ctx); err != nil {
 		return 0, err
@@ -85,20 +86,20 @@ func (s *Store) PositionAt(ctx context.Context, t time.Time) (store.Position, er
 	return max(oldest, 1) - 1, err
 }
 
-// A place is a message of the history stream.
+// A historyPos is the position of a message in the history stream.
 type historyPos struct {
 	seq     uint64
 	subject string
-	at      store.Position // what it was copied from: a position in the log
+	at      store.Position // the position in the log that it was copied from
 }
 
 func historyPosOf(m *storedMsg) historyPos {
 	return historyPos{seq: m.seq, subject: m.subject, at: store.Position(m.source)}
 }
 
-// locate finds the last message of the history that was copied from a position or
-// before it; zero: there is none. The leader is asked, so it is that one and no
-// earlier one.
+// locate finds the last message of the history that was copied from at or an earlier
+// position. Zero: there is none. It asks the leader, since a replica may lack the last
+// messages.
 func (s *Store) locate(ctx context.Context, at store.Position) (historyPos, error) {
 	low := historyPos{}
 	if known := s.lastRead.Load(); known != nil && known.at <= at {
@@ -119,8 +120,9 @@ func (s *Store) locate(ctx context.Context, at store.Position) (historyPos, erro
 	return low, err
 }
 
-// search finds the last message above low, up to a sequence, for which before is
-// true, as it is for all until then. Messages that are not known are passed over.
+// search finds the last message above low, and up to end, for which before is true.
+// Before is true for all messages up to some point, and false after it. Messages for
+// which it is not known are skipped.
 func (s *Store) search(ctx context.Context, low historyPos, end uint64, before func(*storedMsg) (yes, known bool)) (historyPos, error) {
 	for high := end + 1; low.seq+1 < high; {
 		mid := low.seq + (high-low.seq)/2
@@ -137,8 +139,8 @@ func (s *Store) search(ctx context.Context, low historyPos, end uint64, before f
 	return low, nil
 }
 
-// firstKnown decides on the first message from one sequence to below another that
-// can be decided on; no: there is none.
+// firstKnown evaluates before on the first message from one sequence to below another for
+// which it is known. It returns nil if there is none.
 func (s *Store) firstKnown(ctx context.Context, from, to uint64, before func(*storedMsg) (yes, known bool)) (*storedMsg, bool, error) {
 	for {
 		m, err := s.leaderGet(ctx, s.names.historyStream(), leaderQuery{Next: s.names.records(), Seq: from})
@@ -152,24 +154,24 @@ func (s *Store) firstKnown(ctx context.Context, from, to uint64, before func(*st
 	}
 }
 
-// historyEnd is the last message of the history; zero: it is empty.
+// historyEnd is the last message of the history. Zero: the history is empty.
 func (s *Store) historyEnd(ctx context.Context) (historyPos, error) {
 	last, err := s.leaderSeq(ctx, s.names.historyStream())
 	if err != nil || last == 0 {
 		return historyPos{}, err
 	}
 	m, err := s.leaderGet(ctx, s.names.historyStream(), leaderQuery{Seq: last})
-	if err != nil || m == nil { // it is past the retention by now
+	if err != nil || m == nil { // it passed the retention meanwhile
 		return historyPos{}, err
 	}
 	return historyPosOf(m), nil
 }
 
-// errBehind: something that was stored has not been copied yet.
-var errBehind = errors.New("the history stream, or the replica that answered, is behind")
+// errBehind: the history has not copied all stored messages yet, or a replica is stale.
+var errBehind = errors.New("the history stream or a replica is behind")
 
-// awaitHistory waits until the history has all that this node has stored or seen,
-// and gives its end; zero: it is empty.
+// awaitHistory waits until the history has everything that this node has stored or read,
+// and returns its end. Zero: the history is empty.
 func (s *Store) awaitHistory(ctx context.Context) (end historyPos, err error) {
 	known := s.lastSeq.Load()
 	err = s.retryRead(ctx, func(ctx context.Context) error {
@@ -178,7 +180,7 @@ func (s *Store) awaitHistory(ctx context.Context) (end historyPos, err error) {
 		}
 		q := leaderQuery{Next: s.names.records(), Seq: uint64(end.at) + 1}
 		if end.seq == 0 {
-			// What is older was copied, and is past the retention.
+			// Older messages were copied, and are past the retention.
 			since := time.Now().Add(-s.opts.Retention)
 			q.Seq, q.Since = 0, &since
 		}
@@ -191,7 +193,8 @@ func (s *Store) awaitHistory(ctx context.Context) (end historyPos, err error) {
 	return end, err
 }
 
-// oldest is the position of the oldest message that the history keeps.
+// oldestPosition is the position of the oldest message in the history. Zero: the history
+// is empty.
 func (s *Store) oldestPosition(ctx context.Context) (store.Position, error) {
 	first, err := s.leaderGet(ctx, s.names.historyStream(), leaderQuery{Next: s.names.records(), Seq: 1})
 	if err != nil || first == nil {
@@ -200,8 +203,8 @@ func (s *Store) oldestPosition(ctx context.Context) (store.Position, error) {
 	return store.Position(first.source), nil
 }
 
-// entryIn reads the message of a record. One that holds no entry gives the zero
-// Entry.
+// decodeEntry decodes the log entry in the message of a record. It returns the zero Entry
+// if the message has none.
 func decodeEntry(m *storedMsg) (recordHead, store.Entry, error) {
 	h, err := parseRecord(m.subject, m.data)
 	if err != nil || h.kind != kindEntry {
@@ -215,21 +218,21 @@ func decodeEntry(m *storedMsg) (recordHead, store.Entry, error) {
 	return h, e, nil
 }
 
-// damaged is the entry of a message that cannot be read.
+// damagedEntry is the entry of a message that cannot be decoded.
 func damagedEntry(m *storedMsg, err error) store.Entry {
-	return store.Entry{At: store.Position(m.source), Damaged: fmt.Errorf("the entry at %d of the history: %w", m.seq, err)}
+	return store.Entry{At: store.Position(m.source), Damaged: fmt.Errorf("log entry at %d of the history stream: %w", m.seq, err)}
 }
 
-// A logReader goes through the history, and finds the entries whose predecessor is
-// missing.
+// A logReader reads the history, and sets Gap on entries whose predecessor is missing.
 type logReader struct {
 	s     *Store
 	after store.Position // everything up to here was delivered
-	from  historyPos     // the message there, if located
-	// located: from is known. It is searched for again after an error, since it may
-	// have been dropped.
+	from  historyPos     // its message, if located
+	// located reports whether from is known. It is searched for again after an error,
+	// since its message may have been dropped.
 	located bool
-	// delivered is the last entry of a user. What it has evicted is asked for.
+	// delivered caches the last delivered entry of each user. The history is asked for an
+	// evicted one.
 	delivered *recent[store.User, store.Position]
 }
 
@@ -237,12 +240,11 @@ func (s *Store) newLogReader(after store.Position) *logReader {
 	return &logReader{s: s, after: after, delivered: newRecent[store.User, store.Position](deliveredUsers)}
 }
 
-// next reads up to limit messages, gives the entries in them, and says how many
-// messages there were.
+// next reads up to limit messages. It returns their entries, and the number of messages.
 func (r *logReader) next(ctx context.Context, limit int) (entries []store.Entry, n int, err error) {
 	defer func() {
 		if r.located = err == nil; !r.located {
-			r.s.lastRead.Store(nil) // it may be what was dropped
+			r.s.lastRead.Store(nil) // its message may have been dropped
 		}
 	}()
 	if !r.located {
@@ -267,16 +269,16 @@ func (r *logReader) next(ctx context.Context, limit int) (entries []store.Entry,
 	}
 	r.from = historyPosOf(&msgs[len(msgs)-1])
 	r.after = r.from.at
-	r.s.advanceSeq(uint64(r.after)) // so that a read after it is no older
+	r.s.advanceSeq(uint64(r.after)) // later reads must not be older
 	return group.entries, len(msgs), nil
 }
 
-// A logGroup makes entries of messages that were read together.
+// A logGroup decodes the entries of messages that were read together.
 type logGroup struct {
 	r       *logReader
 	entries []store.Entry
 	last    map[store.User]store.Position // each user's last entry in the group
-	// unsure are the entries whose predecessor is not known to have been delivered.
+	// unverified are the entries whose predecessor may not have been delivered.
 	unverified []unverified
 }
 
@@ -298,7 +300,7 @@ func (g *logGroup) add(m *storedMsg) {
 	switch {
 	case h.previous == 0 || ok && before == h.previous:
 	case ok, h.previous > g.r.after:
-		e.Gap = true // what would have been delivered was not
+		e.Gap = true // the predecessor was not delivered
 	default:
 		g.unverified = append(g.unverified, unverified{index: len(g.entries), previous: h.previous})
 	}
@@ -306,10 +308,10 @@ func (g *logGroup) add(m *storedMsg) {
 	g.entries = append(g.entries, e)
 }
 
-// addOther takes a message that holds no entry, or one that cannot be read. What
-// follows it is not behind a gap because of it.
+// addWithoutEntry adds a message that has no entry, or that cannot be decoded. It is no
+// reason for a Gap on the entry that follows.
 func (g *logGroup) addWithoutEntry(m *storedMsg, h recordHead, err error) {
-	at := h.previous // of the record's entry, which may have been erased since
+	at := h.previous // of the record's entry, which may be erased
 	if err != nil {
 		at = store.Position(m.source)
 		g.entries = append(g.entries, damagedEntry(m, err))
@@ -319,8 +321,8 @@ func (g *logGroup) addWithoutEntry(m *storedMsg, h recordHead, err error) {
 	}
 }
 
-// findGaps asks the history what came before the entries that are unsure: each
-// is the first of its user in the group, so all of them before the group.
+// findGaps reads from the history the predecessors of unverified entries. Each is the
+// first entry of its user in the group, so its predecessor is before the group.
 func (g *logGroup) findGaps(ctx context.Context) error {
 	if len(g.unverified) == 0 {
 		return nil
@@ -343,13 +345,14 @@ func (g *logGroup) findGaps(ctx context.Context) error {
 	}
 	for _, x := range g.unverified {
 		e := &g.entries[x.index]
-		// What is older than the history was delivered before it was dropped.
+		// An entry older than the history was delivered before it was dropped.
 		e.Gap = before[s.names.state(e.User)] != x.previous && x.previous >= oldest
 	}
 	return nil
 }
 
-// entriesBefore finds the last entry of each subject up to a place in the history.
+// entriesBefore finds the last entry of each subject at or before a position in the
+// history.
 func (s *Store) entriesBefore(ctx context.Context, filters []string, upTo historyPos, into map[string]store.Position) error {
 	msgs, err := s.lastBefore(ctx, filters, upTo)
 	if err != nil {
@@ -358,7 +361,7 @@ func (s *Store) entriesBefore(ctx context.Context, filters []string, upTo histor
 	for i := range msgs {
 		m := &msgs[i]
 		into[m.subject] = store.Position(m.source)
-		// A message of the other kind holds the position of the entry before it.
+		// A message without an entry has the position of the entry before it.
 		if h, err := parseRecord(m.subject, m.data); err == nil && h.kind == kindRearm {
 			into[m.subject] = h.previous
 		}
@@ -366,8 +369,9 @@ func (s *Store) entriesBefore(ctx context.Context, filters []string, upTo histor
 	return nil
 }
 
-// lastBefore asks any replica, once. One that has not come to the place yet would
-// leave out messages, and not say so: it is asked for the message there as well.
+// lastBefore reads the last message of each subject at or before upTo from any replica,
+// once. A stale replica would silently omit messages, so the request includes the message
+// at upTo: without it the response is stale.
 func (s *Store) lastBefore(ctx context.Context, filters []string, upTo historyPos) ([]storedMsg, error) {
 	if !slices.Contains(filters, upTo.subject) {
 		filters = append(slices.Clip(filters), upTo.subject)

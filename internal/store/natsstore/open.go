@@ -19,13 +19,13 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// A Store keeps everything in two streams of JetStream. See the package's
-// comment.
+// A Store implements store.Store with two streams of JetStream. See the package
+// documentation.
 type Store struct {
 	opts    Options
 	log     *slog.Logger
 	names   subjects
-	servers string // the servers, without secrets
+	servers string // their URLs, without secrets
 
 	conn        *nats.Conn
 	js          jetstream.JetStream
@@ -34,23 +34,24 @@ type Store struct {
 	dueConsumer jetstream.Consumer
 	epoch       string
 
-	// lastSeq is the last sequence of the state stream that this node knows of.
+	// lastSeq is the highest sequence of the state stream that this node has stored or
+	// read.
 	lastSeq atomic.Uint64
-	queues  queues
+	queues  userQueues
 	records *recent[store.User, *record]
-	// place is where the last read of the log by position ended; nil: none yet.
+	// lastRead is where the last read of the log by position ended; nil: unknown.
 	lastRead       atomic.Pointer[historyPos]
-	dueRunning     atomic.Bool   // a Due is running
-	batchSlots     chan struct{} // one element for each batch that is open
-	verifyRequests chan struct{} // one element: the connection changed
+	dueRunning     atomic.Bool
+	batchSlots     chan struct{} // one element for each open batch
+	verifyRequests chan struct{} // one element: verify now
 	lease          *lease        // nil: the store is shared
-	lastAck        atomic.Int64  // when a write was last seen to be stored: nanoseconds
+	lastAck        atomic.Int64  // time of the last acknowledged write, in nanoseconds
 
 	gate        *gate
 	opsMu       sync.RWMutex // read-locked by operations
 	closed      bool
 	closing     chan struct{} // closed by Close
-	monitorDone chan struct{} // closed when watch has ended
+	monitorDone chan struct{} // closed when monitor has ended
 
 	mu        sync.Mutex // guards the fields below
 	failure   error
@@ -60,14 +61,13 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
-// cachedRecords bounds the records that Update keeps, to decide on without
-// asking first.
+// cachedRecords sizes the cache of records on which Update decides without a read.
 const cachedRecords = 64 << 10
 
-// Open opens the store on the servers of a NATS URL, "nats://host:port" or
-// several with commas between, and creates it where there is none yet: neither
-// of its streams. One stream of two, or one that was made at another time, is
-// ErrLost: making it again would hide the loss.
+// Open opens the store on the servers of a NATS URL: "nats://host:port", or several
+// separated by commas. It creates the store if neither of its streams exists. If only one
+// exists, or one was created at another time, Open returns ErrLost: creating it again
+// would hide the loss.
 func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	o = o.withDefaults()
 	if err := o.check(); err != nil {
@@ -78,7 +78,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 		return nil, err
 	}
 	if err := s.loadWithLease(ctx); err != nil {
-		close(s.closing) // so that the end of the connection is no logOnce
+		close(s.closing) // so that the end of the connection is not logged
 		s.conn.Close()
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func newStore(url string, o Options) *Store {
 		opts: o, log: o.Logger, names: subjects{prefix: o.Prefix}, servers: redactURLs(url),
 		records:        newRecent[store.User, *record](cachedRecords),
 		calls:          calls{m: make(map[uint64]context.CancelCauseFunc)},
-		queues:         queues{m: make(map[store.User]*queue)},
+		queues:         userQueues{m: make(map[store.User]*queue)},
 		batchSlots:     make(chan struct{}, maxBatches),
 		verifyRequests: make(chan struct{}, 1),
 		gate:           newGate(),
@@ -114,13 +114,13 @@ func newStore(url string, o Options) *Store {
 	}
 }
 
-// redacted is a list of URLs without users and passwords.
+// redactURLs removes users and passwords from a list of URLs.
 func redactURLs(urls string) string {
 	parts := strings.Split(urls, ",")
 	for i, part := range parts {
 		u, err := url.Parse(strings.TrimSpace(part))
 		if err != nil || u.Host == "" {
-			parts[i] = "(an address that cannot be shown)"
+			parts[i] = "(invalid URL)"
 			continue
 		}
 		parts[i] = u.Scheme + "://" + u.Host
@@ -135,24 +135,24 @@ const (
 )
 
 func (s *Store) connect(url string) error {
-	var logged logOnce // the client calls its handlers one after another
+	var logged logOnce // the client never calls the handler concurrently
 	options := []nats.Option{
 		nats.Name("porchlight"),
 		nats.Timeout(connectTimeout),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(100 * time.Millisecond),
 		nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond),
-		// What cannot be sent now is not kept to be sent some time later.
+		// A message that cannot be sent now must not be sent some time later.
 		nats.ReconnectBufSize(-1),
 		nats.PingInterval(pingInterval),
 		nats.MaxPingsOutstanding(2),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { s.disconnected(err) }),
 		nats.ReconnectHandler(func(*nats.Conn) { s.requestVerify() }),
-		// Servers that refuse a password now may take it later.
+		// Servers that reject the password now may accept it later.
 		nats.IgnoreAuthErrorAbort(),
 		nats.ClosedHandler(func(conn *nats.Conn) { s.connectionClosed(conn.LastError()) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			if logged.isNew(err) { // not each refusal of many
+			if logged.isNew(err) {
 				s.log.Warn("nats: client error", slog.Any("err", err))
 			}
 		}),
@@ -174,10 +174,10 @@ func (s *Store) connect(url string) error {
 	return nil
 }
 
-// connectError is err without the address, which may hold a password.
+// connectError removes the address from err, since it may contain a password.
 func connectError(err error) error {
 	if _, ok := errors.AsType[*url.Error](err); ok {
-		return errors.New("the address is not valid: use the form nats://HOST:PORT, and percent-encode all characters except letters and digits in the user name and password (%XX)")
+		return errors.New("invalid URL: use the form nats://HOST:PORT, and percent-encode (%XX) every character of the user name and password except letters and digits")
 	}
 	for _, denied := range []error{
 		nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired, nats.ErrPermissionViolation,
@@ -189,7 +189,8 @@ func connectError(err error) error {
 	return err
 }
 
-// gaveUp: nobody asked for it, and the client will not connect again.
+// connectionClosed handles a permanently closed connection: the client does not
+// reconnect.
 func (s *Store) connectionClosed(err error) {
 	if s.haltedError() == nil {
 		s.fail(fmt.Errorf("the connection to NATS at %s is permanently closed: %w", s.servers, cmp.Or(err, nats.ErrConnectionClosed)))
@@ -201,14 +202,14 @@ func (s *Store) disconnected(err error) {
 		return
 	}
 	if err == nil {
-		err = errors.New("the connection ended")
+		err = errors.New("connection lost")
 	}
 	s.gate.close(err)
 	s.calls.cancelAll()
 	s.log.Warn("nats: disconnected", slog.Any("err", err))
 }
 
-// signal makes the watcher check now.
+// requestVerify makes the monitor verify the store now.
 func (s *Store) requestVerify() { notify(s.verifyRequests) }
 
 func notify(wake chan<- struct{}) {
@@ -218,20 +219,19 @@ func notify(wake chan<- struct{}) {
 	}
 }
 
-// leastPayload is what the largest record needs, with the entry of the log that
-// travels with it. The largest batch of filters, and the largest document, need
-// less.
+// minPayload fits the message of the largest record with its log entry. The largest list
+// of filters and the largest document are smaller.
 const minPayload = store.MaxStateBytes + 64<<10
 
-// lossChecks is how often a loss is checked before Open believes it.
+// lossChecks is how often Open checks before it reports a loss.
 const lossChecks = 5
 
-// load finds or creates the store.
+// load opens the store, or creates it.
 func (s *Store) load(ctx context.Context) error {
 	if most := s.conn.MaxPayload(); most < minPayload {
-		return fmt.Errorf("%w: the servers' max_payload is %d and must be at least %d", ErrSettings, most, minPayload)
+		return fmt.Errorf("%w: max_payload of the servers is %d and must be at least %d", ErrSettings, most, minPayload)
 	}
-	w, stage, err := s.determineStage(ctx)
+	inv, stage, err := s.determineStage(ctx)
 	if err != nil {
 		return err
 	}
@@ -245,25 +245,25 @@ func (s *Store) load(ctx context.Context) error {
 		if err := s.create(ctx); err != nil {
 			return err
 		}
-		if w, stage, err = s.determineStage(ctx); err != nil || stage != complete {
-			return errors.Join(err, fmt.Errorf("%w: the store is missing after its creation", ErrLost))
+		if inv, stage, err = s.determineStage(ctx); err != nil || stage != complete {
+			return errors.Join(err, fmt.Errorf("%w: the store disappeared after its creation", ErrLost))
 		}
 	}
-	if err := s.checkRollback(ctx, w); err != nil {
+	if err := s.checkRollback(ctx, inv); err != nil {
 		return err
 	}
-	if w.id.Format < formatVersion {
-		if w, err = s.upgrade(ctx, w); err != nil {
+	if inv.id.Format < formatVersion {
+		if inv, err = s.upgrade(ctx, inv); err != nil {
 			return err
 		}
 	}
 	if s.opts.NewEpoch {
-		if w, err = s.assignEpoch(ctx, w); err != nil {
+		if inv, err = s.assignEpoch(ctx, inv); err != nil {
 			return err
 		}
 	}
-	s.epoch = w.id.Epoch
-	s.advanceSeq(w.state.State.LastSeq)
+	s.epoch = inv.id.Epoch
+	s.advanceSeq(inv.state.State.LastSeq)
 	if err := s.ensureConsumer(ctx); err != nil {
 		return err
 	}
@@ -274,14 +274,14 @@ func (s *Store) load(ctx context.Context) error {
 	return nil
 }
 
-// repairConsumer creates the consumer of firings if somebody removed it: a new one
-// receives all that were not acknowledged.
+// recreateConsumer creates the consumer of firings if it was removed. A new one receives
+// all firings that were not acknowledged.
 func (s *Store) recreateConsumer(ctx context.Context) error {
 	_, err := s.js.Consumer(ctx, s.names.stateStream(), s.names.dueConsumer())
 	if !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return err
 	}
-	s.log.WarnContext(ctx, "nats: expiry consumer was removed; creating it again", slog.String("consumer", s.names.dueConsumer()))
+	s.log.WarnContext(ctx, "nats: consumer of expiry timers was removed; recreating it", slog.String("consumer", s.names.dueConsumer()))
 	return s.ensureConsumer(ctx)
 }
 
@@ -292,24 +292,24 @@ func (s *Store) ensureConsumer(ctx context.Context) error {
 	return nil
 }
 
-// findStage finds what there is. Streams are read one after another, and another
-// node may create them meanwhile: what seems to be lost is read again.
-func (s *Store) determineStage(ctx context.Context) (w inventory, is stage, err error) {
+// determineStage inspects the store. The streams are read one after another while another
+// node may create them, so an apparent loss is checked again.
+func (s *Store) determineStage(ctx context.Context) (inv inventory, is stage, err error) {
 	var b backoff
 	for range lossChecks {
-		if w, err = s.inspect(ctx); err != nil {
-			return w, 0, s.jetStreamError(err)
+		if inv, err = s.inspect(ctx); err != nil {
+			return inv, 0, s.jetStreamError(err)
 		}
-		if is, err = s.stageOf(w); !errors.Is(err, ErrLost) || b.wait(ctx) != nil {
-			return w, is, err
+		if is, err = s.stageOf(inv); !errors.Is(err, ErrLost) || b.wait(ctx) != nil {
+			return inv, is, err
 		}
 	}
-	return w, is, err
+	return inv, is, err
 }
 
 func (s *Store) jetStreamError(err error) error {
 	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
-		return fmt.Errorf("%w: NATS at %s answers without JetStream: switch it on in every server and for this account (%w)", ErrSettings, s.servers, err)
+		return fmt.Errorf("%w: NATS at %s has no JetStream: enable it on every server and for this account (%w)", ErrSettings, s.servers, err)
 	}
 	return err
 }
@@ -322,7 +322,7 @@ func (s *Store) Epoch() string { return s.epoch }
 // Failed implements store.Store.
 func (s *Store) Failed() <-chan struct{} { return s.failed }
 
-// Close implements store.Store. Operations that run are finished first.
+// Close implements store.Store. It waits for the operations in progress.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
 		close(s.closing)

@@ -20,67 +20,66 @@ const (
 	sweepInterval = time.Minute
 )
 
-// Options are the settings of a store. The zero value of each field is its
-// default.
+// Options configure a store. The zero value of a field selects its default.
 type Options struct {
 	Clock  func() time.Time // time.Now
 	Logger *slog.Logger     // discards
-	// Retention is how long entries stay readable: the age limit of the history
-	// stream. An existing stream must have the same.
+	// Retention is how long log entries stay readable: the age limit of the history
+	// stream. An existing stream must have the same limit.
 	Retention time.Duration
-	// Replicas is of the streams that are created. Existing streams with fewer
-	// are refused.
+	// Replicas is the number of replicas of streams that are created. Existing streams
+	// with fewer are refused.
 	Replicas int
-	// Relaxed accepts servers that do not sync every write, or that do not say
-	// whether they do, and existing streams with fewer replicas.
+	// Relaxed accepts servers that do not sync every write, or that cannot be asked, and
+	// existing streams with fewer replicas.
 	Relaxed bool
-	// Exclusive refuses a store that another node serves, and serves none itself
-	// when another has taken over. Nodes without it share the store, which is safe
-	// for data, not for sessions that are refreshed through several of them.
+	// Exclusive refuses a store that another node serves, and stops serving it when
+	// another node has acquired the lease. Nodes without it share the store. That is safe
+	// for the data, but not for sessions that are refreshed through several nodes.
 	Exclusive bool
 	// MustExist refuses to create a store.
 	MustExist bool
-	// NewEpoch gives the store a new identity. That is needed once after the
-	// servers were set back to data that they had before, from a snapshot or by
-	// nats stream restore: nothing else distinguishes it from the store that it was, and
-	// cursors from since would hide changes. Nodes that run fail then.
+	// NewEpoch assigns a new epoch to the store. This is needed once after its streams
+	// were rolled back to older data, from a snapshot or by nats stream restore: the
+	// store cannot detect that by itself, and cursors from after the snapshot would skip
+	// changes. Running nodes then fail.
 	NewEpoch bool
-	// Credentials is a .creds file. User and password, or a token, may also
-	// stand in the URL.
+	// Credentials is a .creds file. The URL may have a user and password, or a token,
+	// instead.
 	Credentials string
-	// System is the URL of the same servers for a user of their system account,
-	// and SystemCredentials its .creds file. Only that account can ask servers
-	// whether they sync every write.
+	// SystemURL is the URL of the same servers for a user of their system account, and
+	// SystemCredentials its .creds file. Only that account can ask servers whether they
+	// sync every write.
 	SystemURL         string
 	SystemCredentials string
-	// Wait is how long a write waits for servers that do not answer, or for a
-	// connection, before it is given up. An election of a new leader takes four to
-	// nine seconds.
+	// Timeout limits how long a write waits for servers that do not respond, and an
+	// operation for the connection. The election of a new leader takes four to nine
+	// seconds.
 	Timeout time.Duration
-	// Prefix begins the names of streams and subjects, so that several stores
-	// can share servers: letters, digits, "-" and "_".
+	// Prefix is the prefix of the names of streams and subjects, so that several stores
+	// can share servers. It consists of letters, digits, "-" and "_".
 	Prefix string
 
-	checkEvery time.Duration // how often store and settings are checked again
-	leaseTerm  time.Duration // how long a node that is gone keeps an exclusive store
-	sweepEvery time.Duration // how often schedules are searched for those that did not fire
+	checkEvery time.Duration // interval of checks of the store and its settings
+	leaseTerm  time.Duration // a crashed node holds an exclusive store for this long
+	sweepEvery time.Duration // interval of searches for schedules that did not fire
 }
 
-// Why a store is not opened. Each comes with a text that says what to do.
+// The reasons why a store is not opened. Each is wrapped with what to do about it.
 var (
 	ErrMissing = errors.New("store not found")
-	ErrNewer   = errors.New("the store has a newer format")
-	// ErrSettings: a stream or a server is set up so that what is acknowledged
-	// could be lost.
+	ErrNewer   = errors.New("store has a newer format")
+	// ErrSettings: the configuration of a stream or a server could lose acknowledged
+	// writes.
 	ErrSettings = errors.New("NATS is misconfigured")
-	// ErrUnasked: the servers cannot be asked whether they sync every write,
-	// since the user of the system account is not given, refused, or another's.
-	ErrSystemAccount = errors.New("cannot read the servers' settings")
-	// ErrDenied: the servers refuse the user, or what proves it.
+	// ErrSystemAccount: the servers cannot be asked whether they sync every write, since
+	// the user of the system account is missing, rejected, or of another account.
+	ErrSystemAccount = errors.New("cannot read the settings of the NATS servers")
+	// ErrDenied: the servers reject the user or its credentials.
 	ErrDenied = errors.New("NATS rejects the user")
-	// ErrLost: a part of a store that was created before is missing.
-	ErrLost = errors.New("a part of the store is lost")
-	// ErrForeign: the streams' names are taken by something else.
+	// ErrLost: a part of an existing store is missing.
+	ErrLost = errors.New("part of the store is lost")
+	// ErrForeign: streams with these names exist, but are not those of a store.
 	ErrForeign = errors.New("the streams were not created by Porchlight")
 )
 
@@ -113,7 +112,7 @@ func (o Options) withDefaults() Options {
 
 func (o Options) check() error {
 	if len(o.Prefix) > maxPrefix || !regexp.MustCompile(`^[A-Za-z0-9_-]+$`).MatchString(o.Prefix) {
-		return fmt.Errorf("%w: the prefix %q has to be 1 to %d letters, digits, \"-\" or \"_\"", ErrSettings, o.Prefix, maxPrefix)
+		return fmt.Errorf("%w: the prefix %q must be 1 to %d letters, digits, \"-\" or \"_\"", ErrSettings, o.Prefix, maxPrefix)
 	}
 	return nil
 }

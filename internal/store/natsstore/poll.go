@@ -9,14 +9,14 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// idlePause is the longest pause between polls of a stream that had nothing new; the
-// first is firstPause. A question costs less than a consumer that has to be kept
-// alive over lost connections and changes of leader.
+// idlePause is the longest delay between polls of a stream without new messages. Polling
+// is cheaper than a consumer that must survive lost connections and changes of the
+// leader.
 const idlePause = 25 * time.Millisecond
 
-// poll calls step until ctx ends, the store closes or fails, or step fails with a
-// final error: again at once while it finds something, otherwise after a pause.
-// Other errors are logged once, and tried again: the servers will answer.
+// poll calls step until ctx ends, the store closes or fails, or step returns a final
+// error. It calls step again at once if that found something, and otherwise after a
+// delay. Other errors are temporary: they are logged once, and step is retried.
 func (s *Store) poll(ctx context.Context, what string, step func(context.Context) (found bool, err error)) error {
 	ctx, cancel := s.untilClosed(ctx)
 	defer cancel()
@@ -24,8 +24,8 @@ func (s *Store) poll(ctx context.Context, what string, step func(context.Context
 	var logged logOnce
 	for {
 		found, err := step(ctx)
-		if ended := s.ended(ctx, err); ended != nil {
-			return ended
+		if stop := s.stopReason(ctx, err); stop != nil {
+			return stop
 		}
 		if logged.isNew(err) {
 			s.log.WarnContext(ctx, "nats: read failed; will retry", slog.String("what", what), slog.Any("err", err))
@@ -52,8 +52,8 @@ func final(err error) error {
 	return finalError{err}
 }
 
-// ended is why poll has to end after an error, or nil.
-func (s *Store) ended(ctx context.Context, err error) error {
+// stopReason is the error with which poll must return after err, or nil.
+func (s *Store) stopReason(ctx context.Context, err error) error {
 	if final, ok := errors.AsType[finalError](err); ok {
 		return final.error
 	}
@@ -67,7 +67,7 @@ func (s *Store) ended(ctx context.Context, err error) error {
 	}
 }
 
-// untilClosed ends with ctx, or when the store closes or fails.
+// untilClosed derives a context that also ends when the store closes or fails.
 func (s *Store) untilClosed(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {

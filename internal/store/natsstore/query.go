@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,8 +14,8 @@ import (
 )
 
 const (
-	// askTime is how long one question to the servers may take, and readTime all
-	// attempts of one read together.
+	// requestTimeout limits one request to the servers, and readTimeout all attempts of
+	// one read together.
 	requestTimeout = 1500 * time.Millisecond
 	readTimeout    = 4 * time.Second
 
@@ -22,10 +23,10 @@ const (
 	maxBackoff = 100 * time.Millisecond
 )
 
-// A backoff is the pauses between attempts.
+// A backoff counts the delays between attempts.
 type backoff struct{ delay time.Duration }
 
-// wait sleeps a little longer each time.
+// wait sleeps for twice the last delay, up to maxBackoff.
 func (b *backoff) wait(ctx context.Context) error {
 	b.delay = min(max(2*b.delay, minBackoff), maxBackoff)
 	timer := time.NewTimer(b.delay)
@@ -42,7 +43,8 @@ func decodeMsg(m *nats.Msg) storedMsg {
 	return storedMsg{subject: m.Header.Get(subjectHeader), seq: uintHeader(m, seqHeader), source: sourceSeq(m.Header), data: m.Data}
 }
 
-// sourceOf is the sequence in the stream that a message was copied from; zero: none.
+// sourceSeq is the sequence in the stream that a message was copied from. Zero: it was
+// not copied.
 func sourceSeq(h nats.Header) uint64 {
 	// "<stream> <sequence> …"
 	fields := strings.Fields(h.Get(sourceHeader))
@@ -56,34 +58,34 @@ func sourceSeq(h nats.Header) uint64 {
 	return seq
 }
 
-// A lastQuery asks for the last message of each subject that a filter names.
+// A lastQuery requests the last message of each subject that matches a filter.
 type lastQuery struct {
 	Filters  []string `json:"multi_last"`
-	UpTo     uint64   `json:"up_to_seq,omitempty"` // as of then; zero: now
+	UpTo     uint64   `json:"up_to_seq,omitempty"` // as of this sequence; zero: now
 	MaxBytes int      `json:"max_bytes,omitempty"`
 }
 
-// maxFilters is how many subjects one query may match: the servers refuse more
-// than 1,024, and the identity comes on top.
+// maxFilters limits the subjects of one query. The servers refuse more than 1,024
+// matches, and querySince adds the identity.
 const (
 	maxFilters       = 1000
 	maxFilterBytes   = 256 << 10
 	maxResponseBytes = 16 << 20
 )
 
-// A snapshot is what a replica had when it answered.
+// A snapshot is the content of a replica when it responded.
 type snapshot struct {
 	msgs []storedMsg
-	upTo uint64 // it had everything up to here
+	upTo uint64 // the replica had everything up to this sequence
 }
 
-// query reads the state stream from a replica that is at least as new as
-// everything this node has stored or seen.
+// query reads the state stream from a replica that is at least as new as everything that
+// this node has stored or read.
 func (s *Store) query(ctx context.Context, q lastQuery) (snapshot, error) {
 	return s.querySince(ctx, q, s.lastSeq.Load())
 }
 
-// queryFresh reads the state as it is when the call is made, or later.
+// queryFresh reads the state stream as it is at the call, or later.
 func (s *Store) queryFresh(ctx context.Context, q lastQuery) (snapshot, error) {
 	at, err := s.leaderSeq(ctx, s.names.stateStream())
 	if err != nil {
@@ -92,11 +94,10 @@ func (s *Store) queryFresh(ctx context.Context, q lastQuery) (snapshot, error) {
 	return s.querySince(ctx, q, max(at, s.lastSeq.Load()))
 }
 
-// querySince reads from a replica that has everything up to least. Its answer
-// always has the store's identity in it: one without any message would not say
-// how new it is.
+// querySince reads from a replica that has everything up to sequence least. The request
+// includes the identity, because a response without messages has no sequence.
 func (s *Store) querySince(ctx context.Context, q lastQuery, least uint64) (snapshot, error) {
-	q.Filters = append(q.Filters[:len(q.Filters):len(q.Filters)], s.names.identity())
+	q.Filters = append(slices.Clip(q.Filters), s.names.identity())
 	if q.MaxBytes == 0 {
 		q.MaxBytes = maxResponseBytes
 	}
@@ -107,11 +108,12 @@ func (s *Store) querySince(ctx context.Context, q lastQuery, least uint64) (snap
 		snap, err := s.queryLast(within, s.names.stateStream(), q)
 		switch {
 		case err == nil && snap.upTo >= least:
-			return s.withoutIdentity(snap), nil
+			snap.msgs = slices.DeleteFunc(snap.msgs, func(m storedMsg) bool { return m.subject == s.names.identity() })
+			return snap, nil
 		case errors.Is(err, errTooMany):
 			return snapshot{}, err
 		case err == nil:
-			err = fmt.Errorf("the replica is at %d, but %d is stored already", snap.upTo, least)
+			err = fmt.Errorf("stale replica: it is at sequence %d, expected %d or later", snap.upTo, least)
 		}
 		if b.wait(within) != nil {
 			return snapshot{}, s.readFailed(ctx, err)
@@ -119,88 +121,57 @@ func (s *Store) querySince(ctx context.Context, q lastQuery, least uint64) (snap
 	}
 }
 
-func (s *Store) withoutIdentity(snap snapshot) snapshot {
-	for i := range snap.msgs {
-		if snap.msgs[i].subject == s.names.identity() {
-			snap.msgs = append(snap.msgs[:i:i], snap.msgs[i+1:]...)
-			break
-		}
-	}
-	return snap
-}
-
-// last asks any replica of a stream, once.
+// queryLast sends a lastQuery to any replica of a stream, once.
 func (s *Store) queryLast(ctx context.Context, stream string, q lastQuery) (snapshot, error) {
-	body, err := json.Marshal(q)
-	if err != nil {
+	response, err := s.directGet(ctx, stream, q)
+	switch {
+	case err != nil:
 		return snapshot{}, err
+	case response.status() == "404" && response.end.Header.Get(descriptionHeader) == "No Results":
+		return snapshot{}, nil
+	case response.status() == "404":
+		return snapshot{}, errIncomplete // a message was removed during the read
+	case uintHeader(response.end, pendingHeader) > 0:
+		return snapshot{}, errTooMany // more than MaxBytes
 	}
-	answer, err := s.requestMany(ctx, "$JS.API.DIRECT.GET."+stream, body)
-	if err != nil {
-		return snapshot{}, err
-	}
-	switch status := answer.end.Header.Get(statusHeader); status {
-	case "204":
-	case "404":
-		if answer.end.Header.Get("Description") == "No Results" {
-			return snapshot{}, nil
-		}
-		return snapshot{}, errIncomplete // a message went while it was read
-	case "413":
-		return snapshot{}, errTooMany
-	default:
-		return snapshot{}, fmt.Errorf("NATS answered a read with status %s: %s", status, answer.end.Header.Get("Description"))
-	}
-	msgs, err := answer.messages()
-	if err != nil {
-		return snapshot{}, err
-	}
-	if uintHeader(answer.end, pendingHeader) > 0 {
-		return snapshot{}, errTooMany // too many bytes
-	}
-	return snapshot{msgs: msgs, upTo: uintHeader(answer.end, upToHeader)}, nil
+	msgs, err := response.messages()
+	return snapshot{msgs: msgs, upTo: uintHeader(response.end, upToHeader)}, err
 }
 
-// A rangeQuery asks for messages in their order.
+// A rangeQuery requests messages in the order of their sequences.
 type rangeQuery struct {
 	From   uint64 `json:"seq"`
 	Filter string `json:"next_by_subj"`
 	Batch  int    `json:"batch"`
 }
 
-// between reads messages of a stream from any replica, once. None is no error.
+// readRange reads messages of a stream from any replica, once. It is no error if there
+// are none.
 func (s *Store) readRange(ctx context.Context, stream string, q rangeQuery) ([]storedMsg, error) {
-	body, err := json.Marshal(q)
-	if err != nil {
+	response, err := s.directGet(ctx, stream, q)
+	if err != nil || response.status() == "404" {
 		return nil, err
 	}
-	answer, err := s.requestMany(ctx, "$JS.API.DIRECT.GET."+stream, body)
-	if err != nil {
-		return nil, err
-	}
-	switch status := answer.end.Header.Get(statusHeader); status {
-	case "204":
-		return answer.messages()
-	case "404":
-		return nil, nil
-	default:
-		return nil, fmt.Errorf("NATS answered a read with status %s: %s", status, answer.end.Header.Get("Description"))
-	}
+	return response.messages()
 }
 
-// ask is one question with an answer of many messages.
-func (s *Store) requestMany(ctx context.Context, subject string, body []byte) (*reply, error) {
+// directGet sends a query to any replica of a stream, once.
+func (s *Store) directGet(ctx context.Context, stream string, query any) (*reply, error) {
+	body, err := json.Marshal(query)
+	if err != nil {
+		return nil, err
+	}
 	ctx, end := s.calls.begin(ctx, requestTimeout)
 	defer end()
-	return s.replies.request(ctx, subject, body)
+	response, err := s.replies.request(ctx, "$JS.API.DIRECT.GET."+stream, body)
+	if err != nil {
+		return nil, err
+	}
+	return response, response.err()
 }
 
-// request is one question with an answer of one message, in JSON.
-func (s *Store) request(ctx context.Context, subject string, body, into any) error {
-	return s.requestWithin(ctx, requestTimeout, subject, body, into)
-}
-
-func (s *Store) requestWithin(ctx context.Context, limit time.Duration, subject string, body, into any) error {
+// request sends a request whose response is one message, in JSON.
+func (s *Store) request(ctx context.Context, limit time.Duration, subject string, body, into any) error {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return err
@@ -214,7 +185,7 @@ func (s *Store) requestWithin(ctx context.Context, limit time.Duration, subject 
 	return json.Unmarshal(m.Data, into)
 }
 
-// An apiError is how JetStream refuses.
+// An apiError is an error response of JetStream.
 type apiError struct {
 	Code    int    `json:"code"`
 	ErrCode int    `json:"err_code"`
@@ -222,16 +193,16 @@ type apiError struct {
 }
 
 func (e *apiError) Error() string {
-	return fmt.Sprintf("NATS refused: %s (%d)", e.Text, e.ErrCode)
+	return fmt.Sprintf("NATS refused the request: %s (error %d)", e.Text, e.ErrCode)
 }
 
-// Codes of JetStream's errors.
+// Error codes of JetStream.
 const (
 	codeAccountFull     = 10002
 	codeNoMessage       = 10037
 	codeNoStream        = 10059
-	codeWrongLast       = 10071 // of a subject: it is another message
-	codeWrongLastBusy   = 10164 // or may become another, by one under way
+	codeWrongLast       = 10071 // the last message of the subject is another one
+	codeWrongLastBusy   = 10164 // or may become another one: a write is in flight
 	codeBatchIncomplete = 10176
 	codeBatchTooMany    = 10210
 	codeNoResources     = 10023
@@ -241,18 +212,10 @@ const (
 
 func hasCode(err error, codes ...int) bool {
 	api, ok := errors.AsType[*apiError](err)
-	if !ok {
-		return false
-	}
-	for _, code := range codes {
-		if api.ErrCode == code {
-			return true
-		}
-	}
-	return false
+	return ok && slices.Contains(codes, api.ErrCode)
 }
 
-// leaderAt is the last sequence that the leader of a stream has.
+// leaderSeq is the last sequence of a stream on its leader.
 func (s *Store) leaderSeq(ctx context.Context, stream string) (uint64, error) {
 	var at uint64
 	err := s.retryRead(ctx, func(ctx context.Context) error {
@@ -262,7 +225,7 @@ func (s *Store) leaderSeq(ctx context.Context, stream string) (uint64, error) {
 				Last uint64 `json:"last_seq"`
 			} `json:"state"`
 		}
-		if err := s.request(ctx, "$JS.API.STREAM.INFO."+stream, struct{}{}, &info); err != nil {
+		if err := s.request(ctx, requestTimeout, "$JS.API.STREAM.INFO."+stream, struct{}{}, &info); err != nil {
 			return err
 		}
 		if info.Error != nil {
@@ -274,7 +237,7 @@ func (s *Store) leaderSeq(ctx context.Context, stream string) (uint64, error) {
 	return at, err
 }
 
-// A leaderQuery asks the leader of a stream for one message.
+// A leaderQuery requests one message from the leader of a stream.
 type leaderQuery struct {
 	Last  string     `json:"last_by_subj,omitempty"` // the last one of a subject
 	Next  string     `json:"next_by_subj,omitempty"` // the first one that a filter names,
@@ -282,7 +245,7 @@ type leaderQuery struct {
 	Since *time.Time `json:"start_time,omitempty"`   // or from then on
 }
 
-// leaderGet is a message as the leader has it; nil: none.
+// leaderGet reads a message from the leader; nil: there is none.
 func (s *Store) leaderGet(ctx context.Context, stream string, q leaderQuery) (m *storedMsg, err error) {
 	err = s.retryRead(ctx, func(ctx context.Context) error {
 		m, err = s.leaderGetOnce(ctx, stream, q)
@@ -301,7 +264,7 @@ func (s *Store) leaderGetOnce(ctx context.Context, stream string, q leaderQuery)
 			Data    []byte `json:"data"`
 		} `json:"message"`
 	}
-	if err := s.request(ctx, "$JS.API.STREAM.MSG.GET."+stream, q, &got); err != nil {
+	if err := s.request(ctx, requestTimeout, "$JS.API.STREAM.MSG.GET."+stream, q, &got); err != nil {
 		return nil, err
 	}
 	switch {
@@ -321,22 +284,18 @@ func (s *Store) leaderGetOnce(ctx context.Context, stream string, q leaderQuery)
 	return m, nil
 }
 
-// leaderLast is the last message of a subject of the state stream; nil: none.
-func (s *Store) leaderLast(ctx context.Context, subject string) (*storedMsg, error) {
-	return s.leaderGet(ctx, s.names.stateStream(), leaderQuery{Last: subject})
-}
-
+// leaderLastOnce reads the last message of a subject of the state stream, without a retry.
 func (s *Store) leaderLastOnce(ctx context.Context, subject string) (*storedMsg, error) {
 	return s.leaderGetOnce(ctx, s.names.stateStream(), leaderQuery{Last: subject})
 }
 
-// retrying asks until there is an answer, for as long as a read may take.
-func (s *Store) retryRead(ctx context.Context, ask func(context.Context) error) error {
+// retryRead calls attempt until it succeeds, for at most readTimeout.
+func (s *Store) retryRead(ctx context.Context, attempt func(context.Context) error) error {
 	within, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	var b backoff
 	for {
-		err := ask(within)
+		err := attempt(within)
 		if err == nil {
 			return nil
 		}
@@ -346,8 +305,8 @@ func (s *Store) retryRead(ctx context.Context, ask func(context.Context) error) 
 	}
 }
 
-// readFailed is the error of a read that ended without an answer: the caller's own,
-// or that there was none.
+// readFailed is the error of a read without a response: the error of ctx, or
+// ErrUnavailable.
 func (s *Store) readFailed(ctx context.Context, why error) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -7,8 +7,8 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// Read implements store.Store. Its cursor is that of the oldest of the views it is
-// made from.
+// Read implements store.Store. Its cursor is that of the oldest snapshot that it read
+// from.
 func (s *Store) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
 	for _, u := range us {
 		if err := store.CheckUser(u); err != nil {
@@ -42,11 +42,11 @@ func (s *Store) Read(ctx context.Context, us []store.User) ([]store.Record, stor
 	return records, store.NewCursor(s.epoch, store.Position(upTo)), nil
 }
 
-// A queryFunc reads the last messages of subjects: query or queryFresh.
+// A queryFunc is query or queryFresh.
 type queryFunc func(context.Context, lastQuery) (snapshot, error)
 
-// found reads the last message of each subject, in as many parts as it takes, and
-// says up to where all parts are complete.
+// readLast reads the last message of each subject, in as many queries as necessary. upTo
+// is the sequence up to which all responses are complete.
 func (s *Store) readLast(ctx context.Context, read queryFunc, subjects []string) (present map[string]storedMsg, upTo uint64, err error) {
 	unique := make(map[string]bool, len(subjects))
 	filters := make([]string, 0, len(subjects))
@@ -73,8 +73,8 @@ func (s *Store) readLast(ctx context.Context, read queryFunc, subjects []string)
 	return present, upTo, err
 }
 
-// inParts calls read with parts of filters that fit one query, and in halves if its
-// answer does not fit. Without filters it is called once.
+// inBatches calls read with as many filters as fit one query, and with half of them if
+// the response does not fit. It calls read once if there are no filters.
 func inBatches(filters []string, read func(part []string) error) error {
 	for {
 		n, size := 0, 0

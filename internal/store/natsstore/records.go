@@ -7,47 +7,48 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// queues let the updates of one user pass one after another. Without them those
-// of one node would fight each other for the same version.
-type queues struct {
+// userQueues serialises the updates of each user on this node. Concurrent ones would only
+// supersede each other.
+type userQueues struct {
 	mu sync.Mutex // guards m
 	m  map[store.User]*queue
 }
 
 type queue struct {
-	slot    chan struct{} // one element: somebody's turn
-	waiting int           // who has it and who waits for it
+	slot  chan struct{} // one element: a caller has the queue
+	users int           // callers that have it or wait for it
 }
 
-// enter waits for u's turn, which the function that it gives ends.
-func (qs *queues) enter(ctx context.Context, u store.User) (leave func(), err error) {
+// enter waits until the caller has the queue of u. leave passes it to the next caller.
+func (qs *userQueues) enter(ctx context.Context, u store.User) (leave func(), err error) {
 	qs.mu.Lock()
 	q := qs.m[u]
 	if q == nil {
 		q = &queue{slot: make(chan struct{}, 1)}
 		qs.m[u] = q
 	}
-	q.waiting++
+	q.users++
 	qs.mu.Unlock()
 	select {
 	case q.slot <- struct{}{}:
-		return func() { <-q.slot; qs.drop(u, q) }, nil
+		return func() { <-q.slot; qs.release(u, q) }, nil
 	case <-ctx.Done():
-		qs.drop(u, q)
+		qs.release(u, q)
 		return nil, ctx.Err()
 	}
 }
 
-func (qs *queues) drop(u store.User, q *queue) {
+func (qs *userQueues) release(u store.User, q *queue) {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
-	if q.waiting--; q.waiting == 0 {
+	if q.users--; q.users == 0 {
 		delete(qs.m, u)
 	}
 }
 
-// recent keeps the newest of what it is given, at most twice size of them: what
-// was not asked for while size others came is dropped.
+// recent is a cache of the most recently used values. It has at most twice size of them,
+// in two generations: a value that is not used while the young generation fills is
+// evicted.
 type recent[K comparable, V any] struct {
 	mu         sync.Mutex // guards the fields below
 	size       int
@@ -77,7 +78,7 @@ func (r *recent[K, V]) put(k K, v V) {
 	r.add(k, v)
 }
 
-// add is put, with mu held.
+// add is put with mu locked.
 func (r *recent[K, V]) add(k K, v V) {
 	if len(r.young) >= r.size {
 		r.old, r.young = r.young, make(map[K]V)

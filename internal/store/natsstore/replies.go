@@ -3,14 +3,15 @@ package natsstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"sync"
 
 	"github.com/nats-io/nats.go"
 )
 
-// replies collects answers of many messages, such as those of a direct get. One
-// subscription serves all calls; each has a subject of its own below it.
+// replies receives responses of many messages, such as those of a direct get. All calls
+// share one subscription, and each has a reply subject of its own.
 type replies struct {
 	conn   *nats.Conn
 	prefix string
@@ -20,7 +21,7 @@ type replies struct {
 	next  uint64
 }
 
-// A reply is the answer to one call, as far as it has come.
+// A reply is the response to one call, as far as it has arrived.
 type reply struct {
 	msgs []*nats.Msg
 	done chan struct{} // closed when end is set
@@ -33,13 +34,29 @@ func subscribeReplies(conn *nats.Conn) (*replies, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What comes was asked for, so the callers are the limit.
+	// No limit: the messages are those that callers requested.
 	return r, sub.SetPendingLimits(-1, -1)
 }
 
-const statusHeader = "Status"
+const (
+	statusHeader      = "Status"
+	descriptionHeader = "Description"
+)
 
-// take files a message. One with a status ends the answer.
+func (c *reply) status() string { return c.end.Header.Get(statusHeader) }
+
+// err is nil if the status is that of a response with messages, or without.
+func (c *reply) err() error {
+	switch c.status() {
+	case "204", "404":
+		return nil
+	case "413":
+		return errTooMany
+	}
+	return fmt.Errorf("unexpected status %s of a direct get: %s", c.status(), c.end.Header.Get(descriptionHeader))
+}
+
+// receive assigns a message to its call. A message with a status ends the response.
 func (r *replies) receive(m *nats.Msg) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -55,7 +72,7 @@ func (r *replies) receive(m *nats.Msg) {
 	close(call.done)
 }
 
-// ask sends a request and waits for the whole answer.
+// request publishes a request, and waits for the complete response.
 func (r *replies) request(ctx context.Context, subject string, body []byte) (*reply, error) {
 	call := &reply{done: make(chan struct{})}
 	r.mu.Lock()
@@ -83,7 +100,7 @@ func (r *replies) request(ctx context.Context, subject string, body []byte) (*re
 const (
 	subjectHeader = "Nats-Subject"
 	seqHeader     = "Nats-Sequence"
-	lastHeader    = "Nats-Last-Sequence" // of the message before it in the answer
+	lastHeader    = "Nats-Last-Sequence" // of the previous message in the response
 	pendingHeader = "Nats-Num-Pending"
 	upToHeader    = "Nats-UpTo-Sequence"
 	sourceHeader  = "Nats-Stream-Source"
@@ -93,17 +110,17 @@ const (
 type storedMsg struct {
 	subject string
 	seq     uint64
-	source  uint64 // in the stream that it was copied from
+	source  uint64 // sequence in the stream that it was copied from
 	data    []byte
 }
 
-// Why an answer is of no use.
+// The reasons why a response is unusable.
 var (
 	errIncomplete = errors.New("incomplete response")
 	errTooMany    = errors.New("more messages match than one response holds")
 )
 
-// number reads a header; what is no number is zero.
+// uintHeader reads a header as a number. Zero: it is missing or invalid.
 func uintHeader(m *nats.Msg, header string) uint64 {
 	n, err := strconv.ParseUint(m.Header.Get(header), 10, 64)
 	if err != nil {
@@ -112,7 +129,7 @@ func uintHeader(m *nats.Msg, header string) uint64 {
 	return n
 }
 
-// messages checks that none of the answer was lost on the way.
+// messages decodes the messages, and checks that none of them was lost.
 func (c *reply) messages() ([]storedMsg, error) {
 	all := make([]storedMsg, len(c.msgs))
 	var last uint64

@@ -11,8 +11,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// keptVersions is how many versions of a record the state stream keeps: enough
-// for the history stream to fetch them when it is behind.
+// keptVersions is how many versions of a record the state stream keeps, so that a history
+// stream that is behind can still copy them.
 const keptVersions = 16
 
 func (s *Store) stateConfig() jetstream.StreamConfig {
@@ -54,14 +54,14 @@ func (s *Store) historyConfig() jetstream.StreamConfig {
 	}
 }
 
-// The consumer of firings is shared by all nodes. It holds what was not dealt
-// with yet; a firing whose taker dies comes again after redeliver.
+// ackWait is when the servers redeliver a firing that was not acknowledged, for example
+// because its node crashed. All nodes share one consumer.
 const ackWait = 10 * time.Second
 
 func (s *Store) dueConsumerConfig() jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Durable:       s.names.dueConsumer(),
-		Description:   "Porchlight: users whose record may be due",
+		Description:   "Porchlight: expiry timers that fired",
 		FilterSubject: s.names.subject("t.>"),
 		DeliverPolicy: jetstream.DeliverAllPolicy,
 		AckPolicy:     jetstream.AckExplicitPolicy,
@@ -72,54 +72,55 @@ func (s *Store) dueConsumerConfig() jetstream.ConsumerConfig {
 	}
 }
 
-// A setting of a stream, as it is and as it must be.
+// A setting of a stream, as found and as required.
 type setting struct {
 	name        string
 	found, want any
 	ok          bool
-	fix         string // what to do
+	fix         string
 }
 
-func same[T comparable](name string, found, want T, fix string) setting {
+func equal[T comparable](name string, found, want T, fix string) setting {
 	return setting{name: name, found: found, want: want, ok: found == want, fix: fix}
 }
 
 const recreate = "it cannot be changed on an existing stream: restore a backup under a new store name (nats://HOST/NAME)"
 
-// checkState compares the state stream with what was created.
+// checkState compares the configuration of the state stream with that of stateConfig.
 func (s *Store) checkState(have jetstream.StreamConfig) error {
 	want := s.stateConfig()
 	edit := "set it with nats stream edit " + want.Name
-	return s.refuse(want.Name, append(s.checkCommon(have, want),
-		same("max_msgs_per_subject", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject, edit),
-		same("max_age", have.MaxAge, 0, edit+": messages must not expire by age"),
-		same("max_bytes", have.MaxBytes, -1, edit+": a size limit discards the oldest messages"),
-		same("allow_atomic", have.AllowAtomicPublish, true, edit),
-		same("allow_msg_schedules", have.AllowMsgSchedules, true, edit),
-		same("allow_msg_ttl", have.AllowMsgTTL, true, edit),
-		same("allow_rollup_hdrs", have.AllowRollup, true, edit),
-		same("subjects", sorted(have.Subjects), sorted(want.Subjects), edit),
-		same("republish", republished(have.RePublish), republished(want.RePublish), edit+": documents must never be published again"),
-		same("sources", len(have.Sources), 0, edit),
+	return firstWrong(want.Name, append(s.commonSettings(have, want),
+		equal("max_msgs_per_subject", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject, edit),
+		equal("max_age", have.MaxAge, 0, edit+": messages must not expire by age"),
+		equal("max_bytes", have.MaxBytes, -1, edit+": a size limit discards the oldest messages"),
+		equal("allow_atomic", have.AllowAtomicPublish, true, edit),
+		equal("allow_msg_schedules", have.AllowMsgSchedules, true, edit),
+		equal("allow_msg_ttl", have.AllowMsgTTL, true, edit),
+		equal("allow_rollup_hdrs", have.AllowRollup, true, edit),
+		equal("subjects", sorted(have.Subjects), sorted(want.Subjects), edit),
+		equal("republish", republished(have.RePublish), republished(want.RePublish), edit+": documents must never be republished"),
+		equal("sources", len(have.Sources), 0, edit),
 	))
 }
 
-// checkHistory compares the history stream with what was created.
+// checkHistory compares the configuration of the history stream with that of
+// historyConfig.
 func (s *Store) checkHistory(have jetstream.StreamConfig) error {
 	want := s.historyConfig()
 	edit := "set it with nats stream edit " + want.Name
-	return s.refuse(want.Name, append(s.checkCommon(have, want),
-		same("max_msgs_per_subject", max(have.MaxMsgsPerSubject, -1), -1, edit+": it drops entries that nobody has read"),
-		same("max_age", have.MaxAge, want.MaxAge, edit+", or set log-retention to match"),
-		same("max_bytes", have.MaxBytes, -1, edit+": a limit drops entries that nobody has read"),
-		same("subjects", sorted(have.Subjects), "", edit),
-		same("republish", republished(have.RePublish), "", edit),
-		same("sources", sourced(have.Sources), sourced(want.Sources), edit),
+	return firstWrong(want.Name, append(s.commonSettings(have, want),
+		equal("max_msgs_per_subject", max(have.MaxMsgsPerSubject, -1), -1, edit+": a limit drops unread log entries"),
+		equal("max_age", have.MaxAge, want.MaxAge, edit+", or set log-retention to match"),
+		equal("max_bytes", have.MaxBytes, -1, edit+": a limit drops unread log entries"),
+		equal("subjects", sorted(have.Subjects), "", edit),
+		equal("republish", republished(have.RePublish), "", edit),
+		equal("sources", sourced(have.Sources), sourced(want.Sources), edit),
 	))
 }
 
-// checkCommon is what both streams must have.
-func (s *Store) checkCommon(have, want jetstream.StreamConfig) []setting {
+// commonSettings compares the settings that both streams share.
+func (s *Store) commonSettings(have, want jetstream.StreamConfig) []setting {
 	edit := "set it with nats stream edit " + want.Name
 	replicas := setting{
 		name: "num_replicas", found: have.Replicas, want: fmt.Sprint("at least ", want.Replicas),
@@ -127,23 +128,23 @@ func (s *Store) checkCommon(have, want jetstream.StreamConfig) []setting {
 	}
 	return []setting{
 		replicas,
-		same("storage", have.Storage, jetstream.FileStorage, recreate),
-		same("persist_mode", have.PersistMode, jetstream.DefaultPersistMode, recreate+": async acknowledges writes before they are on disk"),
-		same("retention", have.Retention, jetstream.LimitsPolicy, recreate),
-		same("allow_direct", have.AllowDirect, true, edit),
-		same("deny_delete", have.DenyDelete, true, recreate),
-		same("deny_purge", have.DenyPurge, false, recreate),
-		same("max_msgs", have.MaxMsgs, -1, edit),
-		same("max_msg_size", max(have.MaxMsgSize, -1), -1, edit),
-		same("subject_delete_marker_ttl", have.SubjectDeleteMarkerTTL, 0, edit+": it adds messages that Porchlight does not expect"),
-		same("no_ack", have.NoAck, false, edit),
-		same("sealed", have.Sealed, false, recreate),
-		same("mirror", have.Mirror == nil, true, recreate),
-		same("subject_transform", have.SubjectTransform == nil, true, edit),
+		equal("storage", have.Storage, jetstream.FileStorage, recreate),
+		equal("persist_mode", have.PersistMode, jetstream.DefaultPersistMode, recreate+": async acknowledges writes before they are on disk"),
+		equal("retention", have.Retention, jetstream.LimitsPolicy, recreate),
+		equal("allow_direct", have.AllowDirect, true, edit),
+		equal("deny_delete", have.DenyDelete, true, recreate),
+		equal("deny_purge", have.DenyPurge, false, recreate),
+		equal("max_msgs", have.MaxMsgs, -1, edit),
+		equal("max_msg_size", max(have.MaxMsgSize, -1), -1, edit),
+		equal("subject_delete_marker_ttl", have.SubjectDeleteMarkerTTL, 0, edit+": it adds messages that Porchlight does not expect"),
+		equal("no_ack", have.NoAck, false, edit),
+		equal("sealed", have.Sealed, false, recreate),
+		equal("mirror", have.Mirror == nil, true, recreate),
+		equal("subject_transform", have.SubjectTransform == nil, true, edit),
 	}
 }
 
-func (s *Store) refuse(stream string, settings []setting) error {
+func firstWrong(stream string, settings []setting) error {
 	for _, x := range settings {
 		if !x.ok {
 			return fmt.Errorf("%w: stream %s has %s %v and must have %v: %s", ErrSettings, stream, x.name, x.found, x.want, x.fix)
@@ -174,7 +175,7 @@ func sourced(sources []*jetstream.StreamSource) string {
 	return sorted(texts)
 }
 
-// streamInfo is nil if there is no such stream.
+// streamInfo is nil if the stream does not exist.
 func (s *Store) streamInfo(ctx context.Context, name string) (*jetstream.StreamInfo, error) {
 	stream, err := s.js.Stream(ctx, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {

@@ -10,26 +10,25 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// subjects gives the subjects and streams of one store. Below its prefix:
+// subjects builds the names of the streams and subjects of one store. Below its prefix:
 //
 //	s.<shard>.<account>.<user>     record; its sequence is the entry's position
-//	x.<shard>.<account>.<user>     schedule: when to publish the next one
+//	x.<shard>.<account>.<user>     schedule: the servers publish the firing at its instant
 //	t.<shard>.<account>.<user>     firing: the user's record may be due
 //	d.<account>.<collection>.<k.e.y>  document
-//	f.lease                        who serves the store
-//	f.<digest>                     of versions that kept positions of readers: not read
+//	f.lease                        lease of the node that serves the store
+//	f.<digest>                     positions of readers, written by older versions: not read
 //	m                              identity of the store
-//	c                              written to see whether anything can be
-//	r.<…>                          what s.<…> is published again as, for who listens
+//	c                              probe of Check
+//	r.<…>                          s.<…> republished, for other subscribers
 //
-// Ids are encoded, since ".", "*" and ">" mean something in a subject. A document's
-// key has one token for each character, so that a filter can name all keys that
-// begin alike: see list.
+// Ids are encoded, since ".", "*" and ">" are special in a subject. Each character of a
+// document's key is a token, so that a filter can select keys by prefix: see List.
 type subjects struct{ prefix string }
 
 func (n subjects) stateStream() string   { return n.prefix + "-state" }
 func (n subjects) historyStream() string { return n.prefix + "-history" }
-func (n subjects) dueConsumer() string   { return n.prefix + "-due" } // the consumer
+func (n subjects) dueConsumer() string   { return n.prefix + "-due" } // the durable consumer of firings
 
 func (n subjects) subject(kind string) string { return n.prefix + "." + kind }
 
@@ -43,35 +42,24 @@ func (n subjects) schedule(u store.User) string { return n.user("x", u) }
 func (n subjects) firing(u store.User) string   { return n.user("t", u) }
 
 func (n subjects) user(kind string, u store.User) string {
-	var b strings.Builder
-	b.Grow(len(n.prefix) + 16 + 2*(len(u.Account)+len(u.ID)))
-	b.WriteString(n.prefix)
-	b.WriteByte('.')
-	b.WriteString(kind)
-	b.WriteByte('.')
-	b.WriteString(shard(u))
-	b.WriteByte('.')
-	b.WriteString(encode(u.Account))
-	b.WriteByte('.')
-	b.WriteString(encode(u.ID))
-	return b.String()
+	return strings.Join([]string{n.prefix, kind, shard(u), encode(u.Account), encode(u.ID)}, ".")
 }
 
-// cutUser is the user of such a subject.
+// parseUser decodes the user in the subject of a record, a schedule or a firing.
 func (n subjects) parseUser(subject string) (store.User, bool) {
 	parts := strings.Split(strings.TrimPrefix(subject, n.prefix+"."), ".")
 	if len(parts) != 4 {
 		return store.User{}, false
 	}
-	account, ok := decode(parts[2])
-	id, ok2 := decode(parts[3])
-	return store.User{Account: presence.AccountID(account), ID: presence.UserID(id)}, ok && ok2
+	account, validAccount := decode(parts[2])
+	id, validID := decode(parts[3])
+	return store.User{Account: presence.AccountID(account), ID: presence.UserID(id)}, validAccount && validID
 }
 
-// shard spreads users evenly, so that nodes can divide them among themselves.
+// shard distributes users evenly, so that nodes can divide them.
 func shard(u store.User) string {
 	h := fnv.New32a()
-	// A hash never fails to be written to.
+	// Write of a hash never fails.
 	_, _ = h.Write([]byte(u.Account))
 	_, _ = h.Write([]byte{0})
 	_, _ = h.Write([]byte(u.ID))
@@ -87,12 +75,12 @@ func (n subjects) doc(account presence.AccountID, k store.Key) string {
 	return n.collection(account, k.Collection) + "." + splitTokens(encode(k.Key))
 }
 
-// alphabet has its characters in order, so that encoded ids sort as ids do.
+// alphabet is in ascending order, so that encoded ids sort like ids.
 const alphabet = "0123456789abcdefghijklmnopqrstuv"
 
 var encoding = base32.NewEncoding(alphabet).WithPadding(base32.NoPadding)
 
-// none stands for the empty id: a subject has no empty token.
+// emptyToken stands for the empty id, since a subject must not have empty tokens.
 const emptyToken = "_"
 
 func encode[T ~string](id T) string {
@@ -110,7 +98,7 @@ func decode(token string) (string, bool) {
 	return string(id), err == nil && len(id) > 0
 }
 
-// spread puts each character into a token of its own.
+// splitTokens makes each character a token.
 func splitTokens(encoded string) string {
 	if encoded == "" {
 		return ""
@@ -125,9 +113,9 @@ func splitTokens(encoded string) string {
 	return string(out)
 }
 
-// cutKey is the key of a document's subject, which lies below within.
-func parseKey(subject, within string) (string, bool) {
-	rest, ok := strings.CutPrefix(subject, within+".")
+// parseKey decodes the key in the subject of a document below that of its collection.
+func parseKey(subject, collection string) (string, bool) {
+	rest, ok := strings.CutPrefix(subject, collection+".")
 	if !ok {
 		return "", false
 	}

@@ -11,23 +11,23 @@ import (
 )
 
 const (
-	// sweepPage is how many schedules are read at once, and sweepPause the time
-	// between two reads: a million of them take a minute.
+	// sweepPage is how many schedules one read returns, and sweepPause the time between
+	// two reads. A sweep of a million schedules takes a minute.
 	sweepPage  = 1000
 	sweepPause = 50 * time.Millisecond
-	// overdue is how long after its instant a schedule counts as forgotten.
+	// overdue is how long after its instant a schedule counts as missed.
 	overdue = 5 * time.Second
 )
 
-// A sweep searches the schedules for those that the servers will not fire any
-// more. They try each once: when its firing cannot be stored, for want of room, it
-// is tried again only after a restart, by another leader, or when it is stored anew.
+// A sweep searches for schedules that the servers will not fire any more. The servers try
+// each schedule once: if its firing cannot be stored for lack of space, they retry only
+// after a restart, after a change of the leader, or when the schedule is stored again.
 type sweep struct {
-	next uint64    // where the next page begins; zero: at the beginning
-	at   time.Time // when
+	next uint64    // first sequence of the next page; zero: the beginning
+	at   time.Time // when to read it
 }
 
-// some reads a page of them, if it is time to.
+// step reads a page of schedules, if it is time for the next one.
 func (w *sweep) step(ctx context.Context, s *Store) error {
 	if time.Now().Before(w.at) {
 		return nil
@@ -44,8 +44,8 @@ func (w *sweep) step(ctx context.Context, s *Store) error {
 	return err
 }
 
-// schedulesFrom gives the users of schedules that are overdue, and where the page
-// after them begins; zero: there is none.
+// overdueFrom returns the users with overdue schedules in the page that begins at from,
+// and where the next page begins. Zero: this was the last page.
 func (s *Store) overdueFrom(ctx context.Context, from uint64) (late []*firing, next uint64, err error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, from, err
@@ -62,7 +62,7 @@ func (s *Store) overdueFrom(ctx context.Context, from uint64) (late []*firing, n
 		if !ok {
 			continue
 		}
-		// One that is damaged is made again as well.
+		// A damaged schedule is rewritten as well.
 		if at, err := decodeInstant(s.names.firing(user), m.data); err != nil || at < before {
 			late = append(late, &firing{user: user})
 		}
@@ -73,7 +73,7 @@ func (s *Store) overdueFrom(ctx context.Context, from uint64) (late []*firing, n
 	return late, next, nil
 }
 
-// rearmForgotten stores anew what still is overdue.
+// rearmOverdue stores new schedules for the users that are still overdue.
 func (s *Store) rearmOverdue(ctx context.Context, late []*firing) error {
 	if len(late) == 0 {
 		return nil
@@ -84,14 +84,14 @@ func (s *Store) rearmOverdue(ctx context.Context, late []*firing) error {
 	before := s.now().Add(-overdue)
 	var failed []error
 	for _, f := range late {
-		// Without an end ahead, it does not matter whether it fires.
+		// A record that does not expire needs no timer.
 		if f.rec == nil || f.rec.Next.IsZero() || f.rec.armed.IsZero() || f.scheduled >= before {
 			continue
 		}
 		err := s.rearmOnce(ctx, f.rec)
 		switch {
 		case err == nil:
-			s.log.InfoContext(ctx, "expiry timer had not fired; rescheduled", slog.String("user", string(f.user.ID)))
+			s.log.InfoContext(ctx, "expiry timer did not fire; rescheduled", slog.String("user", string(f.user.ID)))
 		case errors.Is(err, errSuperseded):
 		case ctx.Err() != nil, s.haltedError() != nil, errors.Is(err, store.ErrFull):
 			return err

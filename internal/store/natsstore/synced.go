@@ -11,28 +11,28 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Only the system account may ask servers for their settings. Each of them
-// answers for itself, so answers are gathered, for a moment if some do not come.
+// Only the system account may request the settings of servers. Each server responds for
+// itself, so responses are collected until all have arrived or reportTimeout passes.
 const (
 	jszSubject    = "$SYS.REQ.SERVER.PING.JSZ"
 	reportTimeout = 5 * time.Second
-	// repeatTime is when they are asked again: a server that has just joined may
-	// not know yet where the answer goes.
+	// reportRetry is when the request is repeated: a server that has just joined may not
+	// know the reply subject yet.
 	reportRetry = 250 * time.Millisecond
 )
 
-// checkSynced refuses servers that acknowledge before they sync: at the default
-// they do so every two minutes, and a power cut loses what came since.
+// checkSynced refuses servers that acknowledge a write before they sync it. By default
+// servers sync every two minutes, and a power failure loses the writes since then.
 func (s *Store) checkSynced(ctx context.Context) error {
 	if s.opts.Relaxed {
 		return nil
 	}
 	if s.opts.SystemURL == "" && s.opts.SystemCredentials == "" {
-		return fmt.Errorf("%w: %w: only a user of the system account can check whether the servers sync every write (sync_interval: always): give its URL or credentials, or set durability to os", ErrSettings, ErrSystemAccount)
+		return fmt.Errorf("%w: %w: only a user of the system account can check whether the servers sync every write (sync_interval: always): provide its URL or credentials, or set durability to os", ErrSettings, ErrSystemAccount)
 	}
 	servers, err := s.requestReports(ctx)
 	if err != nil {
-		return fmt.Errorf("ask the servers at %s for their settings, with the system account: %w", redactURLs(s.systemURL()), err)
+		return fmt.Errorf("request the settings of the servers at %s with the system account: %w", redactURLs(s.systemURL()), err)
 	}
 	var bad []string
 	for _, x := range servers.withStorage {
@@ -44,13 +44,13 @@ func (s *Store) checkSynced(ctx context.Context) error {
 		return fmt.Errorf("%w: server %s does not sync every write: set sync_interval: always in its jetstream block, or set durability to os", ErrSettings, strings.Join(bad, ", "))
 	}
 	if len(servers.withStorage) < servers.expected() {
-		return fmt.Errorf("%w: only %d of %d servers reported within %v whether they sync every write: repair the others or remove them from the cluster, or set durability to os", errMissingReports, len(servers.withStorage), servers.expected(), reportTimeout)
+		return fmt.Errorf("%w: only %d of %d servers reported within %v whether they sync every write: repair or remove the others, or set durability to os", errMissingReports, len(servers.withStorage), servers.expected(), reportTimeout)
 	}
 	return nil
 }
 
-// errNotAllAnswered: servers that may store did not answer.
-var errMissingReports = errors.New("not every server responded")
+// errMissingReports: servers with JetStream did not respond.
+var errMissingReports = errors.New("some servers did not respond")
 
 type serverReport struct {
 	Server struct {
@@ -66,31 +66,31 @@ type serverReport struct {
 			Size     int `json:"cluster_size"`
 			Replicas []struct {
 				Offline bool `json:"offline"`
-			} `json:"replicas"` // known to the leader alone
+			} `json:"replicas"` // only from the leader
 		} `json:"meta_cluster"`
 	} `json:"data"`
 }
 
-// A gathering is the servers with JetStream that answered.
+// serverReports are the responses of servers with JetStream.
 type serverReports struct {
-	answered    map[string]bool // by id
+	reported    map[string]bool // by id
 	withStorage []serverReport
-	size        int // of the cluster of those that store
-	offline     int // how many of them its leader does not reach
+	size        int // number of servers in the JetStream cluster
+	offline     int // number of those that its leader cannot reach
 }
 
-func (g *serverReports) add(answer serverReport) {
-	if g.answered[answer.Server.ID] {
+func (g *serverReports) add(report serverReport) {
+	if g.reported[report.Server.ID] {
 		return
 	}
-	g.answered[answer.Server.ID] = true
-	if answer.Data.Disabled {
+	g.reported[report.Server.ID] = true
+	if report.Data.Disabled {
 		return
 	}
-	g.withStorage = append(g.withStorage, answer)
-	g.size = max(g.size, answer.Data.Meta.Size)
+	g.withStorage = append(g.withStorage, report)
+	g.size = max(g.size, report.Data.Meta.Size)
 	offline := 0
-	for _, r := range answer.Data.Meta.Replicas {
+	for _, r := range report.Data.Meta.Replicas {
 		if r.Offline {
 			offline++
 		}
@@ -98,8 +98,8 @@ func (g *serverReports) add(answer serverReport) {
 	g.offline = max(g.offline, offline)
 }
 
-// expected is how many have to answer: servers that are down store nothing, and
-// are checked when they are back.
+// expected is how many servers must respond. Servers that are down store nothing, and are
+// checked when they are back.
 func (g *serverReports) expected() int { return max(g.size-g.offline, 1) }
 
 func (s *Store) systemURL() string {
@@ -109,10 +109,10 @@ func (s *Store) systemURL() string {
 	return s.conn.ConnectedUrl()
 }
 
-var errNoReport = fmt.Errorf("%w: no server answered: is this a user of the system account?", ErrSystemAccount)
+var errNoReport = fmt.Errorf("%w: no server responded: check that this is a user of the system account", ErrSystemAccount)
 
 func (s *Store) requestReports(ctx context.Context) (serverReports, error) {
-	g := serverReports{answered: make(map[string]bool)}
+	g := serverReports{reported: make(map[string]bool)}
 	options := []nats.Option{nats.Name("porchlight-settings"), nats.Timeout(connectTimeout)}
 	if s.opts.SystemCredentials != "" {
 		options = append(options, nats.UserCredentials(s.opts.SystemCredentials))
@@ -135,8 +135,8 @@ func (s *Store) requestReports(ctx context.Context) (serverReports, error) {
 	return g, nil
 }
 
-// ask asks all servers, and gathers answers until all are there or it is time to
-// ask again.
+// collect sends the request to all servers, and collects responses until all have arrived
+// or reportRetry passes.
 func (g *serverReports) collect(ctx context.Context, conn *nats.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, reportRetry)
 	defer cancel()
@@ -145,7 +145,7 @@ func (g *serverReports) collect(ctx context.Context, conn *nats.Conn) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = sub.Unsubscribe() }() // the connection is closed soon
+	defer func() { _ = sub.Unsubscribe() }() // the connection is closed afterwards
 	if err := conn.PublishRequest(jszSubject, inbox, nil); err != nil {
 		return err
 	}
@@ -155,13 +155,13 @@ func (g *serverReports) collect(ctx context.Context, conn *nats.Conn) error {
 			return errNoReport
 		}
 		if err != nil {
-			return nil // what came by now counts
+			return nil // collect again, or evaluate what has arrived
 		}
-		var answer serverReport
-		if err := json.Unmarshal(m.Data, &answer); err != nil {
+		var report serverReport
+		if err := json.Unmarshal(m.Data, &report); err != nil {
 			return err
 		}
-		g.add(answer)
+		g.add(report)
 	}
 	return nil
 }

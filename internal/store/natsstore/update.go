@@ -32,9 +32,10 @@ func (s *Store) Update(ctx context.Context, u store.User, fn store.Decide) (stor
 	return s.update(ctx, u, fn)
 }
 
-// update has the user's turn on this node. Another node may still come between.
+// update runs while the caller has u's queue on this node. Another node may still write
+// concurrently.
 func (s *Store) update(ctx context.Context, u store.User, fn store.Decide) (store.Record, error) {
-	// What this node knows may be old, which a write that is made on it finds out.
+	// The cached record may be stale. A write that is based on it is then refused.
 	prev, _ := s.records.get(u)
 	for fresh := false; ; {
 		if prev == nil {
@@ -46,7 +47,8 @@ func (s *Store) update(ctx context.Context, u store.User, fn store.Decide) (stor
 		}
 		change, err := decide(fn, prev.Recorded)
 		if err != nil && !fresh {
-			// Another node may have changed what that was decided on.
+			// The record was cached, so another node may have changed it: decide again on
+			// the newest one.
 			prev = nil
 			continue
 		}
@@ -69,16 +71,12 @@ func (s *Store) update(ctx context.Context, u store.User, fn store.Decide) (stor
 	}
 }
 
-// newest is the record as the leader has it.
+// newest reads the record from the leader, and caches it.
 func (s *Store) newest(ctx context.Context, u store.User) (*record, error) {
-	last, err := s.leaderLast(ctx, s.names.state(u))
+	last, err := s.leaderGet(ctx, s.names.stateStream(), leaderQuery{Last: s.names.state(u)})
 	if err != nil {
 		return nil, err
 	}
-	return s.itemIn(u, last)
-}
-
-func (s *Store) itemIn(u store.User, last *storedMsg) (*record, error) {
 	if last == nil {
 		return &record{user: u}, nil
 	}
@@ -90,45 +88,41 @@ func (s *Store) itemIn(u store.User, last *storedMsg) (*record, error) {
 	return rec, nil
 }
 
-// errPanic: a function given to Update panicked. Nothing was stored.
-var errPanic = errors.New("the update function panicked")
-
-// decide runs fn, and makes a panic of it, or a revision that does not rise, the
-// caller's error.
+// decide runs fn, and converts a panic to an error. It refuses a revision that does not
+// rise.
 func decide(fn store.Decide, prev presence.Recorded) (next store.Change, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
+			err = fmt.Errorf("update function panicked: %v\n%s", p, debug.Stack())
 		}
 	}()
 	next, err = fn(prev)
 	if err == nil && next.State.Revision <= prev.State.Revision {
-		err = fmt.Errorf("the update function made revision %d from %d; it must be higher", next.State.Revision, prev.State.Revision)
+		err = fmt.Errorf("update function returned revision %d for revision %d; it must return a higher one", next.State.Revision, prev.State.Revision)
 	}
 	return next, err
 }
 
-// put stores what change makes of was.
+// storeChange replaces prev by the result of change.
 func (s *Store) storeChange(ctx context.Context, prev *record, change *store.Change) (*record, error) {
 	op := rand.Uint64()
 	rec := &record{user: prev.user, Recorded: change.Recorded, armed: prev.armed, ops: prev.ops.after(op)}
-	rearm := rec.armTimer()
+	schedule := rec.armTimer()
 	e := change.Entry(rec.user, &prev.Recorded)
-	w := write{msgs: s.recordMessages(prev, rec, &e, rearm), outcome: func(ctx context.Context) (outcome, uint64, error) {
+	w := write{msgs: s.recordMessages(prev, rec, &e, schedule), outcome: func(ctx context.Context) (outcome, uint64, error) {
 		return s.updateOutcome(ctx, prev, op)
 	}}
 	seq, err := s.apply(ctx, w)
 	if err != nil {
 		return nil, err
 	}
-	s.acked()
 	rec.seq, rec.at = seq, store.Position(seq)
 	rec.ops.setNewest(rec.at)
 	s.records.put(rec.user, rec)
 	return rec, nil
 }
 
-// outcomeOf checks whether operation op was made on was.
+// updateOutcome determines whether operation op replaced prev.
 func (s *Store) updateOutcome(ctx context.Context, prev *record, op uint64) (outcome, uint64, error) {
 	last, err := s.leaderLastOnce(ctx, s.names.state(prev.user))
 	if err != nil {
@@ -144,7 +138,7 @@ func (s *Store) updateOutcome(ctx context.Context, prev *record, op uint64) (out
 	return outcomeFromOps(now.ops, op, prev.at)
 }
 
-// outcomeAmong searches for a writer among those that came after a position.
+// outcomeFromOps searches for operation id among those after a position.
 func outcomeFromOps(ops writeOps, id uint64, after store.Position) (outcome, uint64, error) {
 	if at, ok := ops.at(id); ok {
 		return stored, uint64(at), nil
@@ -155,12 +149,14 @@ func outcomeFromOps(ops writeOps, id uint64, after store.Position) (outcome, uin
 	return superseded, 0, nil
 }
 
-// errWritersEvicted: so many wrote since that the record does not list the writer.
+// errWritersEvicted: so many operations followed that the record does not list this one
+// any more.
 var errWritersEvicted = errors.New("the record was changed too often since to know")
 
-// arm keeps a schedule no later than Next. One that is early enough and still
-// ahead is left alone: when it fires, Due moves it on.
-func (rec *record) armTimer() (moved bool) {
+// armTimer ensures that a schedule is stored for Next or an earlier instant. An earlier
+// one that has not fired yet is kept: when it fires, Due moves it. armTimer reports
+// whether a schedule must be stored.
+func (rec *record) armTimer() bool {
 	ahead := rec.armed > rec.State.At
 	if ahead && (rec.Next.IsZero() || rec.armed <= rec.Next) {
 		return false
@@ -172,34 +168,35 @@ func (rec *record) armTimer() (moved bool) {
 	return !rec.Next.IsZero()
 }
 
-// farthest is how far ahead a schedule is stored: the servers count nanoseconds,
-// which end in 2262. One that fires before its user is due is moved on.
+// maxTimerAhead is how far ahead a schedule is stored at most: the servers represent
+// instants as nanoseconds, which end in 2262. A schedule that fires before its user is
+// due is moved.
 const maxTimerAhead = 365 * 24 * time.Hour
 
 func timerInstant(next, now presence.Instant) presence.Instant {
 	return min(next, now.Add(maxTimerAhead))
 }
 
-// recordMessages are those that store it in place of was: the record comes last.
-func (s *Store) recordMessages(prev, rec *record, e *store.Entry, rearm bool) []*nats.Msg {
+// recordMessages are the messages that replace prev by rec. The record is the last one.
+func (s *Store) recordMessages(prev, rec *record, e *store.Entry, schedule bool) []*nats.Msg {
 	subject := s.names.state(rec.user)
 	recordMsg := s.newMsg(subject, seal(subject, appendRecord(newBody(512), rec, e, prev.at)))
 	expectLast(recordMsg, prev.seq)
-	if !rearm {
-		return msgs(recordMsg)
+	if !schedule {
+		return []*nats.Msg{recordMsg}
 	}
-	return msgs(s.scheduleMessage(rec), recordMsg)
+	return []*nats.Msg{s.scheduleMessage(rec), recordMsg}
 }
 
-// scheduleMessage makes the servers publish a firing at it's armed instant. It
-// replaces the schedule before.
+// scheduleMessage makes the servers publish a firing at rec.armed. It replaces the
+// previous schedule.
 func (s *Store) scheduleMessage(rec *record) *nats.Msg {
 	subject, target := s.names.schedule(rec.user), s.names.firing(rec.user)
-	// The body is copied to the firing, so that is what it is sealed for.
+	// The servers copy the body to the firing, so it is sealed for the firing's subject.
 	m := s.newMsg(subject, seal(target, strconv.AppendInt(newBody(32), int64(rec.armed), 10)))
 	m.Header.Set(scheduleHeader, "@at "+rec.armed.Time().UTC().Format(time.RFC3339Nano))
 	m.Header.Set(targetHeader, target)
-	// Only the newest firing of a user is kept.
+	// Roll up: only the newest firing of a user is kept.
 	m.Header.Set(targetRollupHeader, rollupSubject)
 	return m
 }

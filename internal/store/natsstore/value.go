@@ -10,23 +10,23 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// formatVersion is of the layout: subjects, streams and messages together. A
-// higher one is refused, a lower one is renumbered by the node that opens it.
+// formatVersion is the version of the layout: subjects, streams and messages. A store with
+// a higher one is refused, and one with a lower one is upgraded by the node that opens it.
 //
 //	1  the first
-//	2  log entries of format 2, with where a change comes from
+//	2  log entries of format 2, with the origin of a change
 const formatVersion = 2
 
-// messageFormat is the first byte of every message of ours. After it come four
-// bytes that check the rest and the subject: JetStream serves what its disk has.
+// messageFormat is the first byte of every message. It is followed by a four-byte
+// checksum of the subject and the rest: JetStream does not detect all damage on disk.
 const (
 	messageFormat byte = 1
 	headBytes     int  = 5
 )
 
-var errDamaged = errors.New("a stored message is damaged, or of a format that this porchlight does not know")
+var errDamaged = errors.New("stored message is damaged or has an unknown format")
 
-// begin is an empty message, and seal completes one.
+// newBody starts the body of a message, and seal completes it.
 func newBody(capacity int) []byte {
 	return append(make([]byte, 0, capacity), messageFormat, 0, 0, 0, 0)
 }
@@ -36,7 +36,7 @@ func seal(subject string, data []byte) []byte {
 	return data
 }
 
-// unseal gives what follows the head.
+// unseal verifies the checksum, and returns the bytes after the head.
 func unseal(subject string, data []byte) ([]byte, error) {
 	if len(data) < headBytes || data[0] != messageFormat {
 		return nil, errDamaged
@@ -52,20 +52,21 @@ func checksum(subject string, rest []byte) uint32 {
 	return crc32.Update(crc32.Checksum([]byte(subject), table), table, rest)
 }
 
-// keptOps is how many of its last writers a record or document remembers.
+// maxOps is how many of its last write operations a record or document lists.
 const maxOps = 4
 
-// An opMark is a write that made a version, and the position that it had. That
-// is zero in the message that it made itself, where nobody knows it yet.
+// A writeOp identifies the operation that wrote a version, and the version's position.
+// The position is zero in the message that the operation itself stored, since it was not
+// known yet.
 type writeOp struct {
 	id uint64
 	at store.Position
 }
 
-// opMarks are the last writers, the newest first.
+// writeOps are the last operations, newest first.
 type writeOps []writeOp
 
-// at is the position that a writer gave, if it is known.
+// at is the position that an operation wrote, if it is listed.
 func (ops writeOps) at(id uint64) (store.Position, bool) {
 	for _, op := range ops {
 		if op.id == id {
@@ -75,17 +76,18 @@ func (ops writeOps) at(id uint64) (store.Position, bool) {
 	return 0, false
 }
 
-// after is what a message of operation id says, made from one with ops.
+// after is the list in a message of operation id that replaces one with ops.
 func (ops writeOps) after(id uint64) writeOps {
 	return append(writeOps{{id: id}}, ops[:min(len(ops), maxOps-1)]...)
 }
 
-// cover reports whether every writer after a position is among them.
+// cover reports whether ops includes every operation after a position.
 func (ops writeOps) cover(at store.Position) bool {
 	return len(ops) < maxOps || ops[len(ops)-1].at <= at
 }
 
-// setNewest fills in the position of the newest, which its message does not say.
+// setNewest sets the position of the newest operation, which its own message does not
+// include.
 func (ops writeOps) setNewest(at store.Position) {
 	if len(ops) > 0 && ops[0].at == 0 {
 		ops[0].at = at
@@ -101,15 +103,15 @@ func appendOps(dst []byte, ops writeOps) []byte {
 	return dst
 }
 
-// An item is a user's record as it is stored. Nobody writes into one.
+// A record is a user's record as stored. It is immutable once it is cached.
 type record struct {
 	user store.User
 	presence.Recorded
-	at  store.Position // of its last entry in the log
-	seq uint64         // of the message that holds it
-	// armed is the instant of the schedule that was stored with or before it, and
-	// whose firing has not been dealt with; zero: none. It is never after Next, and
-	// may be long before.
+	at  store.Position // of its newest log entry
+	seq uint64         // of its message
+	// armed is the instant of the schedule that was stored with this version or an
+	// earlier one, and whose firing was not handled yet. Zero: none. It is never after
+	// Next, but may be long before.
 	armed presence.Instant
 	ops   writeOps
 }
@@ -118,14 +120,14 @@ func (rec *record) record() store.Record {
 	return store.Record{User: rec.user, State: &rec.State, Shown: rec.Shown, At: rec.at}
 }
 
-// The kinds of a record's message.
+// The kinds of messages of records.
 const (
-	kindEntry byte = iota // an entry of the log
-	kindRearm             // the schedule alone was moved: no entry
+	kindEntry byte = iota // with a log entry
+	kindRearm             // without one: only the schedule changed, or the entry was erased
 )
 
-// appendItem is the message's body of it. For an entry, e and the position of
-// the user's entry before it stand there too.
+// appendRecord appends the body of rec's message: with a log entry, that entry and the
+// position of the user's previous one.
 func appendRecord(dst []byte, rec *record, e *store.Entry, previous store.Position) []byte {
 	if e != nil {
 		dst = append(dst, kindEntry)
@@ -144,10 +146,10 @@ func appendRecord(dst []byte, rec *record, e *store.Entry, previous store.Positi
 	return store.AppendState(dst, &rec.State)
 }
 
-// A recordHead is what stands before the state in a record's message.
+// A recordHead precedes the state in a record's message.
 type recordHead struct {
 	kind     byte
-	previous store.Position // of an entry: that before it; of a rearm: the record's own
+	previous store.Position // with an entry: of the one before it; without: of the record's own
 	armed    presence.Instant
 	ops      writeOps
 	entry    []byte
@@ -175,15 +177,15 @@ func parseRecord(subject string, data []byte) (recordHead, error) {
 	return h, nil
 }
 
-// decodeItem reads the record of u from its message.
+// decodeRecord decodes the record of u.
 func decodeRecord(u store.User, m storedMsg) (*record, error) {
 	h, err := parseRecord(m.subject, m.data)
 	if err != nil {
-		return nil, fmt.Errorf("the record of user %q: %w", u.ID, err)
+		return nil, fmt.Errorf("record of user %q: %w", u.ID, err)
 	}
 	state, err := store.DecodeState(h.state)
 	if err != nil {
-		return nil, fmt.Errorf("the record of user %q: %w", u.ID, err)
+		return nil, fmt.Errorf("record of user %q: %w", u.ID, err)
 	}
 	rec := &record{user: u, Recorded: presence.RecordedOf(state), seq: m.seq, armed: h.armed, ops: h.ops, at: store.Position(m.seq)}
 	if h.kind == kindRearm {
@@ -193,8 +195,8 @@ func decodeRecord(u store.User, m storedMsg) (*record, error) {
 	return rec, nil
 }
 
-// A cutter reads a message from its beginning. The first thing that does not fit
-// sets bad, and what is read after that is zero.
+// A fieldReader reads the fields of a message in order. After an invalid field failed is
+// set, and all further fields are zero.
 type fieldReader struct {
 	rest   []byte
 	failed bool

@@ -10,9 +10,9 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// Watch implements store.Store. It reads the state stream, as Feed does the
-// history: what is lost with a connection is asked for again. A replica that is
-// behind has a beginning of the leader's messages, so none is skipped.
+// Watch implements store.Store. It polls the state stream, as Feed polls the history, so
+// messages that are lost with a connection are requested again. A stale replica has a
+// prefix of the leader's messages, so none is skipped.
 func (s *Store) Watch(ctx context.Context, fn func([]store.Record, store.Cursor)) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -20,7 +20,8 @@ func (s *Store) Watch(ctx context.Context, fn func([]store.Record, store.Cursor)
 	if err := s.haltedError(); err != nil {
 		return err
 	}
-	// Where this node has come, since asking the leader would be waiting.
+	// The start is the highest sequence that this node knows: asking the leader would
+	// block.
 	w := &watchRun{s: s, at: s.lastSeq.Load()}
 	fn(nil, w.cursor())
 	return s.poll(ctx, "changes", func(ctx context.Context) (bool, error) {
@@ -39,16 +40,16 @@ func (s *Store) Watch(ctx context.Context, fn func([]store.Record, store.Cursor)
 	})
 }
 
-// A watching is one call of Watch.
+// A watchRun is one call of Watch.
 type watchRun struct {
 	s  *Store
-	at uint64 // everything up to here was given
+	at uint64 // everything up to this sequence was delivered
 }
 
 func (w *watchRun) cursor() store.Cursor { return store.NewCursor(w.s.epoch, store.Position(w.at)) }
 
-// next reads the messages that come next, and gives the newest record of each
-// user among them, and where they end; zero: there are none.
+// next reads the next messages. It returns the newest record of each user among them, and
+// the last sequence. Zero: there are none.
 func (w *watchRun) next(ctx context.Context) (group []store.Record, last uint64, err error) {
 	if err := w.s.enter(ctx); err != nil {
 		return nil, 0, err
@@ -70,20 +71,20 @@ func (w *watchRun) next(ctx context.Context) (group []store.Record, last uint64,
 		}
 		u, ok := w.s.names.parseUser(m.subject)
 		if !ok {
-			return nil, 0, fmt.Errorf("the message at %d of the state: %w", m.seq, errDamaged)
+			return nil, 0, fmt.Errorf("message at %d of the state stream: %w", m.seq, errDamaged)
 		}
 		rec, err := decodeRecord(u, m)
 		if err != nil {
 			return nil, 0, err
 		}
-		// One whose schedule alone was moved has the position that it had. It is
-		// given if that is new: its entry may have been dropped meanwhile.
+		// A message without an entry repeats the position of the record. It is delivered
+		// if that position is new: the message with the entry may be gone.
 		if rec.at > store.Position(w.at) {
 			group = append(group, rec.record())
 		}
 	}
 	slices.SortFunc(group, func(a, b store.Record) int { return cmp.Compare(a.At, b.At) })
 	last = msgs[len(msgs)-1].seq
-	w.s.advanceSeq(last) // so that a read after it is no older
+	w.s.advanceSeq(last) // later reads must not be older
 	return group, last, nil
 }
