@@ -40,9 +40,22 @@ type StaticToken string
 // Token implements TokenSource.
 func (t StaticToken) Token(context.Context) (string, error) { return string(t), nil }
 
+// A TokenCache keeps the newest token of an [AccountCredentials] for other processes, or
+// for the next start of this one. It handles its own errors: without a token, another one
+// is obtained.
+type TokenCache interface {
+	// Load returns the token and the time to replace it, or "".
+	Load() (token string, renewAt time.Time)
+	Save(token string, renewAt time.Time)
+}
+
 // AccountCredentials obtains account-level tokens with an app's id and secret. It
 // caches the newest token and obtains another before it expires.
 type AccountCredentials struct {
+	// Cache is asked before the server, and gets each new token. nil means none. Set it
+	// before the first call.
+	Cache TokenCache
+
 	base string
 	http *http.Client
 	app  App
@@ -76,6 +89,9 @@ func NewAccountCredentials(baseURL string, app App, httpClient *http.Client) (*A
 func (a *AccountCredentials) Token(ctx context.Context) (string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.token == "" {
+		a.load("")
+	}
 	if a.token != "" && time.Now().Before(a.renewAt) {
 		return a.token, nil
 	}
@@ -86,10 +102,23 @@ func (a *AccountCredentials) Token(ctx context.Context) (string, error) {
 func (a *AccountCredentials) Renew(ctx context.Context, refused string) (string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.token == refused {
+		a.load(refused)
+	}
 	if a.token != refused && a.token != "" {
-		return a.token, nil // another call has renewed it
+		return a.token, nil // another call or process has renewed it
 	}
 	return a.get(ctx)
+}
+
+// load takes a token from the cache that is valid and not the refused one. a.mu is held.
+func (a *AccountCredentials) load(refused string) {
+	if a.Cache == nil {
+		return
+	}
+	if token, renewAt := a.Cache.Load(); token != refused && time.Now().Before(renewAt) {
+		a.token, a.renewAt = token, renewAt
+	}
 }
 
 // get requests a token. a.mu is held.
@@ -124,5 +153,8 @@ func (a *AccountCredentials) get(ctx context.Context) (string, error) {
 	}
 	lasts := time.Duration(granted.ExpiresIn) * time.Second
 	a.token, a.renewAt = granted.AccessToken, asked.Add(lasts-min(time.Minute, lasts/10))
+	if a.Cache != nil {
+		a.Cache.Save(a.token, a.renewAt)
+	}
 	return a.token, nil
 }

@@ -82,17 +82,8 @@ func (k *demoKeys) save() error {
 	if err != nil {
 		return err
 	}
-	temporary, err := os.CreateTemp(filepath.Dir(k.file), "demo-*.json") // with mode 0600
-	if err != nil {
+	if err := replaceFile(k.file, append(data, '\n')); err != nil {
 		return fmt.Errorf("save the demo's credentials: %w", err)
-	}
-	_, err = temporary.Write(append(data, '\n'))
-	err = errors.Join(err, temporary.Sync(), temporary.Close())
-	if err == nil {
-		err = os.Rename(temporary.Name(), k.file)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("save the demo's credentials: %w", err), os.Remove(temporary.Name()))
 	}
 	return nil
 }

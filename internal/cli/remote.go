@@ -32,10 +32,14 @@ func (r *Remote) connect(s *shell) (*client.Client, error) {
 	}
 	var tokens client.TokenSource = client.StaticToken(c.Token)
 	if c.Token == "" {
-		tokens, err = client.NewAccountCredentials(c.URL, client.App{AccountID: c.AccountID, ClientID: c.ClientID, ClientSecret: c.ClientSecret}, nil)
+		credentials, err := client.NewAccountCredentials(c.URL, client.App{AccountID: c.AccountID, ClientID: c.ClientID, ClientSecret: c.ClientSecret}, nil)
 		if err != nil {
 			return nil, &usageError{err.Error()}
 		}
+		if dir := cacheDir(s.getenv); dir != "" {
+			credentials.Cache = newTokenFile(dir, c)
+		}
+		tokens = credentials
 	}
 	made, err := client.New(c.URL, tokens, nil)
 	if err != nil {
