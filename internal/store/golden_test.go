@@ -15,12 +15,12 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// The golden bytes are what each format that was ever written made of these
-// values, in hexadecimal, in testdata/golden/<state or entry>-<format byte>.hex.
-// They are written once, by hand, from what the failing test says, and never
-// changed: this version must go on reading them.
+// The golden bytes are the encodings of these values in each released format, in
+// hexadecimal, in testdata/golden/<state or entry>-<format byte>.hex. They are written
+// once, by hand, from the message of the failing test, and never changed: this version
+// must read them.
 
-// goldenState is what the first format could hold.
+// goldenState has every feature of the first format.
 func goldenState() presence.State {
 	const at = presence.Instant(1_795_334_400_000_000)
 	return presence.State{
@@ -43,7 +43,7 @@ func goldenState() presence.State {
 	}
 }
 
-// goldenRules are what states of format 2 have beside.
+// goldenRules are added by states of format 2.
 func goldenRules() *presence.VisibilityRules {
 	const at, revision = presence.Instant(1_795_334_400_000_000), presence.Revision(1_795_334_400_000_007)
 	return &presence.VisibilityRules{
@@ -56,7 +56,7 @@ func goldenRules() *presence.VisibilityRules {
 	}
 }
 
-// goldenOrigins is what states of format 3 have beside.
+// goldenOrigins are added by states of format 3.
 func goldenOrigins() presence.State {
 	s := goldenState()
 	s.Sessions[1].Via, s.Claims[1].Via, s.Answers[0].App = "phone", "sync", "bot"
@@ -77,7 +77,7 @@ func goldenEntry() store.Entry {
 	}
 }
 
-// goldenOriginEntry is what entries of format 2 have beside.
+// goldenOriginEntry is added by entries of format 2.
 func goldenOriginEntry() store.Entry {
 	e := goldenEntry()
 	e.Origin = presence.Origin{
@@ -89,7 +89,7 @@ func goldenOriginEntry() store.Entry {
 	return e
 }
 
-// golden reads the bytes of each format.
+// golden reads the golden bytes of each format.
 func golden(t *testing.T, kind string) map[string][]byte {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join("testdata", "golden", kind+"-*.hex"))
@@ -119,7 +119,7 @@ func TestGoldenState(t *testing.T) {
 	for path, data := range golden(t, "state") {
 		name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), "state-"), ".hex")
 		if len(data) == 0 || name[0] != '0'+data[0] || states[name] == nil {
-			t.Fatalf("%s is of no format that is known", path)
+			t.Fatalf("%s has an unknown format", path)
 		}
 		want := *states[name]
 		got, err := store.DecodeState(data)
@@ -129,7 +129,7 @@ func TestGoldenState(t *testing.T) {
 		written = slices.DeleteFunc(written, func(w []byte) bool { return bytes.Equal(w, data) })
 	}
 	for _, data := range written {
-		t.Errorf("a format written today, %d, has no golden bytes: keep these\n%x", data[0], data)
+		t.Errorf("format %d has no golden bytes: add these\n%x", data[0], data)
 	}
 }
 
@@ -141,7 +141,7 @@ func TestGoldenEntry(t *testing.T) {
 	for path, data := range golden(t, "entry") {
 		name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), "entry-"), ".hex")
 		if len(data) == 0 || name[0] != '0'+data[0] || entries[name] == nil {
-			t.Fatalf("%s is of no format that is known", path)
+			t.Fatalf("%s has an unknown format", path)
 		}
 		got, err := store.DecodeEntry(data)
 		if want := *entries[name]; err != nil || got != want {
@@ -150,12 +150,12 @@ func TestGoldenEntry(t *testing.T) {
 		written = slices.DeleteFunc(written, func(w []byte) bool { return bytes.Equal(w, data) })
 	}
 	for _, data := range written {
-		t.Errorf("a format written today, %d, has no golden bytes: keep these\n%x", data[0], data)
+		t.Errorf("format %d has no golden bytes: add these\n%x", data[0], data)
 	}
 }
 
-// Numbers that stand in stored values. They are never given to anything else: a
-// new one goes to the end of its list, here and where it is defined.
+// These numbers are in stored values and are never reused: append a new one to the end
+// of its list, here and where it is defined.
 func TestStoredNumbers(t *testing.T) {
 	for name, row := range map[string]struct {
 		stored []string
@@ -182,7 +182,7 @@ func TestStoredNumbers(t *testing.T) {
 	} {
 		for n, want := range row.stored {
 			if got := row.name(n); got != want {
-				t.Errorf("%s: %d is %q, and was stored as %q", name, n, got, want)
+				t.Errorf("%s: %d is %q, but was stored as %q", name, n, got, want)
 			}
 		}
 	}

@@ -55,7 +55,7 @@ func replaced(t *rapid.T) presence.Replaced {
 	return presence.Replaced{ID: presence.SessionID(rapid.String().Draw(t, "id")), EndsAt: instants().Draw(t, "ends")}
 }
 
-// some is a list of up to 4, nil if empty, as the decoder gives it.
+// some draws a list of up to 4, nil if empty, as the decoder returns it.
 func some[T any](t *rapid.T, one func(*rapid.T) T, label string) []T {
 	list := rapid.SliceOfN(rapid.Custom(one), 0, 4).Draw(t, label)
 	if len(list) == 0 {
@@ -75,7 +75,7 @@ func watcherRules(t *rapid.T) presence.WatcherRule {
 	return presence.WatcherRule{User: presence.UserID(rapid.String().Draw(t, "watcher")), VisibilityRule: rule(t)}
 }
 
-// rules are none, or empty, or some.
+// rules draws no rules, empty rules, or some.
 func rules(t *rapid.T) *presence.VisibilityRules {
 	switch rapid.IntRange(0, 2).Draw(t, "rules") {
 	case 0:
@@ -156,7 +156,7 @@ func TestEntryRoundTrip(t *testing.T) {
 	})
 }
 
-// TestTruncated: no beginning of a value is a value, and nothing may follow one.
+// TestTruncated: a truncated value is refused, and so is one with trailing bytes.
 func TestTruncated(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := states(t)
@@ -185,8 +185,8 @@ func TestUnknownFormat(t *testing.T) {
 	}
 }
 
-// TestUnknownEntryParts: bits that this version has no meaning for are no entry,
-// nor is one that is erased and has parts.
+// TestUnknownEntryParts: an entry with bits that this version does not know is refused,
+// and so is an erased one with parts.
 func TestUnknownEntryParts(t *testing.T) {
 	erased := store.AppendEntry(nil, &store.Entry{Erased: true})
 	for _, head := range []byte{0x03, 0x10, 0x80} {
@@ -197,17 +197,17 @@ func TestUnknownEntryParts(t *testing.T) {
 	}
 }
 
-// TestErasedIsSmall: of an erased entry little is stored.
+// TestErasedIsSmall: an erased entry takes little space.
 func TestErasedIsSmall(t *testing.T) {
 	e := goldenOriginEntry()
 	whole := len(store.AppendEntry(nil, &e))
 	e = store.Anonymize(e)
 	if erased := len(store.AppendEntry(nil, &e)); erased > 40 || erased >= whole/2 {
-		t.Errorf("%d bytes, of %d before", erased, whole)
+		t.Errorf("%d bytes erased, %d before", erased, whole)
 	}
 }
 
-// TestHostileLists: a length that nothing stands behind allocates nothing.
+// TestHostileLists: a list length without data behind it allocates nothing.
 func TestHostileLists(t *testing.T) {
 	empty := store.AppendState(nil, &presence.State{})
 	ruled := store.AppendState(nil, &presence.State{Rules: &presence.VisibilityRules{}})
@@ -225,7 +225,7 @@ func TestHostileLists(t *testing.T) {
 	}
 }
 
-// TestUnknownRules: bits that this version has no meaning for are no rule.
+// TestUnknownRules: a rule with bits that this version does not know is refused.
 func TestUnknownRules(t *testing.T) {
 	ruled := store.AppendState(nil, &presence.State{Rules: &presence.VisibilityRules{}})
 	for _, head := range []byte{0x03, 0x40, 0x80} {
@@ -236,8 +236,8 @@ func TestUnknownRules(t *testing.T) {
 	}
 }
 
-// TestRulesAreSmall: a watcher costs its id and little more, and a user without
-// rules nothing.
+// TestRulesAreSmall: a watcher takes little more space than its id, and a user without
+// rules takes none.
 func TestRulesAreSmall(t *testing.T) {
 	s := presence.State{Revision: 1_700_000_000_000_000, At: 1_700_000_000_000_000}
 	plain := len(store.AppendState(nil, &s))
@@ -247,7 +247,8 @@ func TestRulesAreSmall(t *testing.T) {
 	}
 }
 
-// A decoder survives any input; what it takes, it gives back the same.
+// FuzzDecodeState: no input makes the decoder panic, and what it decodes survives a round
+// trip.
 func FuzzDecodeState(f *testing.F) {
 	f.Add(store.AppendState(nil, &presence.State{}))
 	f.Add(store.AppendState(nil, &presence.State{
@@ -263,13 +264,13 @@ func FuzzDecodeState(f *testing.F) {
 		s, err := store.DecodeState(data)
 		if err != nil {
 			if !errors.Is(err, store.ErrFormat) {
-				t.Fatalf("an error of another kind: %v", err)
+				t.Fatalf("unexpected error: %v", err)
 			}
 			return
 		}
 		again, err := store.DecodeState(store.AppendState(nil, &s))
 		if err != nil || !reflect.DeepEqual(again, s) {
-			t.Fatalf("%+v came back as %+v, %v", s, again, err)
+			t.Fatalf("%+v is decoded as %+v, %v", s, again, err)
 		}
 	})
 }
@@ -288,13 +289,13 @@ func FuzzDecodeEntry(f *testing.F) {
 		e, err := store.DecodeEntry(data)
 		if err != nil {
 			if !errors.Is(err, store.ErrFormat) {
-				t.Fatalf("an error of another kind: %v", err)
+				t.Fatalf("unexpected error: %v", err)
 			}
 			return
 		}
 		again, err := store.DecodeEntry(store.AppendEntry(nil, &e))
 		if err != nil || again != e {
-			t.Fatalf("%+v came back as %+v, %v", e, again, err)
+			t.Fatalf("%+v is decoded as %+v, %v", e, again, err)
 		}
 	})
 }

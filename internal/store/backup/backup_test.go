@@ -16,7 +16,7 @@ import (
 
 var testHeader = Header{Engine: "test", Format: 3, Epoch: "E", Position: 42, Created: time.Date(2026, 11, 22, 1, 2, 3, 4e6, time.UTC)}
 
-// stream makes a stream of n pairs, a few in each chunk.
+// stream writes a stream of n pairs, a few in each chunk.
 func stream(t *testing.T, n int) ([]byte, Info) {
 	t.Helper()
 	var b bytes.Buffer
@@ -36,7 +36,7 @@ func stream(t *testing.T, n int) ([]byte, Info) {
 	return b.Bytes(), info
 }
 
-// readAll reads a stream to its end.
+// readAll reads a stream to the end.
 func readAll(from io.Reader) (pairs []string, info Info, err error) {
 	r, err := NewReader(from)
 	if err != nil {
@@ -57,7 +57,7 @@ func readAll(from io.Reader) (pairs []string, info Info, err error) {
 func TestRoundTrip(t *testing.T) {
 	for _, n := range []int{0, 1, 2, 100} {
 		data, wrote := stream(t, n)
-		// One byte at a time, as the worst of pipes gives them.
+		// One byte at a time, like the slowest pipe.
 		pairs, read, err := readAll(iotest.OneByteReader(bytes.NewReader(data)))
 		if err != nil || len(pairs) != n {
 			t.Fatalf("%d pairs: read %d, %v", n, len(pairs), err)
@@ -71,7 +71,7 @@ func TestRoundTrip(t *testing.T) {
 			t.Errorf("%d pairs: written %+v, read %+v", n, wrote, read)
 		}
 		if n == 100 && read.Chunks < 20 {
-			t.Errorf("only %d chunks: the other tests show little", read.Chunks)
+			t.Errorf("INVALID: only %d chunks", read.Chunks)
 		}
 		var copied bytes.Buffer
 		moved := int64(0)
@@ -79,7 +79,7 @@ func TestRoundTrip(t *testing.T) {
 			t.Errorf("Copy of %d pairs: %+v, %v", n, info, err)
 		}
 		if n > 0 && moved == 0 {
-			t.Error("Copy did not say how far it was")
+			t.Error("Copy reported no progress")
 		}
 	}
 }
@@ -93,7 +93,7 @@ func TestEveryByteChanged(t *testing.T) {
 			changed := bytes.Clone(data)
 			changed[at] ^= mask
 			if _, _, err := readAll(bytes.NewReader(changed)); err == nil {
-				t.Fatalf("byte %d of %d changed by %#x is not found", at, len(data), mask)
+				t.Fatalf("byte %d of %d changed by %#x is not detected", at, len(data), mask)
 			}
 			tried++
 		}
@@ -111,7 +111,7 @@ func TestEveryTruncation(t *testing.T) {
 	}
 	for _, more := range []string{"\x00", "\n", string(data)} {
 		if _, _, err := readAll(strings.NewReader(string(data) + more)); !errors.Is(err, ErrDamaged) {
-			t.Errorf("%d bytes more: %v, want ErrDamaged", len(more), err)
+			t.Errorf("%d bytes after the end: %v, want ErrDamaged", len(more), err)
 		}
 	}
 }
@@ -127,7 +127,7 @@ func frames(data []byte) (cut [][]byte) {
 	return cut
 }
 
-// renumber makes each frame right in itself.
+// renumber makes the numbers of the frames consecutive.
 func renumber(cut [][]byte) {
 	for i, frame := range cut[1:] {
 		frame = bytes.Clone(frame)
@@ -144,7 +144,7 @@ func TestMisplacedFrames(t *testing.T) {
 	data, _ := stream(t, 30)
 	n := len(frames(data))
 	if n < 10 {
-		t.Fatalf("only %d frames", n)
+		t.Fatalf("INVALID: only %d frames", n)
 	}
 	tried := 0
 	for _, fit := range []bool{false, true} {
@@ -155,7 +155,7 @@ func TestMisplacedFrames(t *testing.T) {
 			}
 			_, _, err := readAll(bytes.NewReader(bytes.Join(cut, nil)))
 			if err == nil {
-				t.Errorf("%s (numbers made to fit: %v): not found", what, fit)
+				t.Errorf("%s (numbers adjusted: %v) is not detected", what, fit)
 			}
 			tried++
 			return err
@@ -169,7 +169,7 @@ func TestMisplacedFrames(t *testing.T) {
 				cut = frames(data)
 				cut[i], cut[j] = cut[j], cut[i]
 				err := try(fmt.Sprintf("frames %d and %d swapped", i, j), cut)
-				// At once, before anybody uses what is in them.
+				// Detected at once, before the content is used.
 				if at := "stands where"; !fit && !strings.Contains(fmt.Sprint(err), at) {
 					t.Errorf("frames %d and %d swapped: %v, want %q", i, j, err, at)
 				}
@@ -179,7 +179,7 @@ func TestMisplacedFrames(t *testing.T) {
 			}
 		}
 	}
-	// What the numbers do not show the digest does: a chunk of another stream.
+	// A chunk of another stream has the right number, but the digest detects it.
 	other := bytes.Replace(data, []byte("key 00002"), []byte("key 00Z02"), 1)
 	cut := frames(other)
 	renumber(cut)
@@ -210,12 +210,12 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%s: %v, want %v with %q", name, err, c.want, c.text)
 		}
 	}
-	// An error of reading is not damage.
+	// A read error is not damage.
 	broken := errors.New("broken pipe")
 	for n := range data {
 		_, _, err := readAll(io.MultiReader(bytes.NewReader(data[:n]), iotest.ErrReader(broken)))
 		if !errors.Is(err, broken) || errors.Is(err, ErrDamaged) {
-			t.Fatalf("an error after %d bytes: %v", n, err)
+			t.Fatalf("a read error after %d bytes: %v", n, err)
 		}
 	}
 }
@@ -244,12 +244,12 @@ func TestWriterRefuses(t *testing.T) {
 			_, err = w.Close(Counts{})
 		}
 		if !errors.Is(err, full) {
-			t.Errorf("writing fails after %d calls: %v", n, err)
+			t.Errorf("a write error after %d calls: %v", n, err)
 		}
 	}
 }
 
-// limited fails after n calls.
+// A limited writer fails after n calls.
 type limited struct {
 	n   int
 	err error

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// names lists a directory.
+// names lists the files of a directory.
 func names(t *testing.T, dir string) string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -51,7 +51,7 @@ func TestFile(t *testing.T) {
 	}
 	write(t, f, "whole")
 	if got := names(t, dir); got != "b.partial" {
-		t.Errorf("before the end there are %q", got)
+		t.Errorf("before Commit the directory has %q", got)
 	}
 	if err := f.Commit(); err != nil {
 		t.Fatal(err)
@@ -62,19 +62,19 @@ func TestFile(t *testing.T) {
 	}
 
 	if _, err := Create(path, false, nil); !errors.Is(err, ErrExists) || !strings.Contains(err.Error(), "--force") {
-		t.Errorf("a name that is taken: %v", err)
+		t.Errorf("an existing file: %v", err)
 	}
 	if _, err := Create(dir, true, nil); !errors.Is(err, ErrExists) {
 		t.Errorf("a directory: %v", err)
 	}
 	if _, err := Create(filepath.Join(dir, "none", "b"), true, nil); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("in a directory that is missing: %v", err)
+		t.Errorf("in a missing directory: %v", err)
 	}
 	if err := os.Symlink(os.DevNull, filepath.Join(dir, "c.partial")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Create(filepath.Join(dir, "c"), false, nil); !errors.Is(err, ErrExists) {
-		t.Errorf("a link where it works: %v", err)
+		t.Errorf("a link to a valid path: %v", err)
 	}
 	if err := os.Remove(filepath.Join(dir, "c.partial")); err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func TestFile(t *testing.T) {
 	}
 	write(t, f, "other")
 	if contents(t, path) != "whole" {
-		t.Error("the old one changed before the new one was complete")
+		t.Error("the old file changed before the new one was complete")
 	}
 	if err := f.Discard(); err != nil || contents(t, path) != "whole" || names(t, dir) != "b" {
 		t.Errorf("discarded: %v, %q", err, names(t, dir))
@@ -104,11 +104,11 @@ func TestFileExists(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := f.Commit(); !errors.Is(err, ErrExists) || contents(t, path) != "another's" || names(t, dir) != "b" {
-		t.Errorf("%v; there are %q", err, names(t, dir))
+		t.Errorf("%v; the directory has %q", err, names(t, dir))
 	}
 }
 
-// TestFileBusy: of two backups to one name, one is refused.
+// TestFileBusy: of two backups to one file, the second is refused.
 func TestFileBusy(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "b")
 	f, err := Create(path, false, nil)
@@ -117,13 +117,13 @@ func TestFileBusy(t *testing.T) {
 	}
 	write(t, f, "first")
 	if _, err := Create(path, false, nil); !errors.Is(err, ErrBusy) {
-		t.Errorf("a second one: %v", err)
+		t.Errorf("a second backup: %v", err)
 	}
 	if err := f.Commit(); err != nil || contents(t, path) != "first" {
 		t.Errorf("%v, %q", err, contents(t, path))
 	}
 	if f, err = Create(path, true, nil); err != nil {
-		t.Fatalf("after it: %v", err)
+		t.Fatalf("after the first backup: %v", err)
 	}
 	if err := f.Discard(); err != nil {
 		t.Error(err)
@@ -141,7 +141,7 @@ func TestFileSpaceLimit(t *testing.T) {
 	write(t, f, "12345")
 	available = 0
 	if _, err := f.Write([]byte("6")); !errors.Is(err, ErrNoSpace) {
-		t.Errorf("a byte more: %v", err)
+		t.Errorf("one byte more: %v", err)
 	}
 	if err := f.Discard(); err != nil || names(t, dir) != "" {
 		t.Errorf("%v, the directory has %q", err, names(t, dir))

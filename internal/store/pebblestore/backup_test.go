@@ -27,18 +27,18 @@ import (
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-// randomBytes is how many random changes of a byte are tried; with soakEnv set,
-// soakBytes.
+// randomBytes is how many random byte changes are tried; soakBytes applies if soakEnv
+// is set.
 const (
 	randomBytes = 500
 	soakBytes   = 10_000
 	soakEnv     = "PORCHLIGHT_SOAK"
 )
 
-// furnish puts something of each kind into a store: records of which some end by
-// themselves, a log that was trimmed at its beginning, documents with and without
-// an end, some of them changed and deleted.
-func furnish(t *testing.T, s *Store, users int) {
+// fillStore fills a store with something of each kind: records of which some expire, a
+// log whose beginning was trimmed, and documents with and without expiry, some of them
+// changed or deleted.
+func fillStore(t *testing.T, s *Store, users int) {
 	t.Helper()
 	ctx := context.Background()
 	for i := range users {
@@ -86,7 +86,7 @@ func furnish(t *testing.T, s *Store, users int) {
 	}
 }
 
-// takeBackup is a backup of s in chunks of chunkBytes.
+// takeBackup backs up s in chunks of chunkBytes.
 func takeBackup(t *testing.T, s *Store, chunkBytes int) ([]byte, BackupInfo) {
 	t.Helper()
 	var b bytes.Buffer
@@ -97,7 +97,7 @@ func takeBackup(t *testing.T, s *Store, chunkBytes int) ([]byte, BackupInfo) {
 	return b.Bytes(), info
 }
 
-// pairs is everything in a store, less what says which store it is.
+// pairs are all keys and values of a store except those that identify the store.
 func pairs(t *testing.T, s *Store) map[string]string {
 	t.Helper()
 	all := make(map[string]string)
@@ -113,17 +113,17 @@ func pairs(t *testing.T, s *Store) map[string]string {
 	return all
 }
 
-// TestBackup: what is restored is what was there, under a new epoch.
+// TestBackup: a restored store has the content of the original and a new epoch.
 func TestBackup(t *testing.T) {
 	const users = 40
 	ctx := context.Background()
 	s := mustOpen(t, "data", Options{FS: vfs.NewMem()})
-	furnish(t, s, users)
+	fillStore(t, s, users)
 	var calls, last, total int64
 	var b bytes.Buffer
 	info, err := s.Backup(ctx, &b, func(done, of int64) {
 		if done < last || done > of {
-			t.Errorf("progress: %d of %d after %d", done, of, last)
+			t.Errorf("progress %d of %d after %d", done, of, last)
 		}
 		calls, last, total = calls+1, done, of
 	})
@@ -154,18 +154,18 @@ func TestBackup(t *testing.T) {
 		t.Fatalf("Restore: %+v, %v; %d bytes reported", restored, err, read)
 	}
 	if names, err := fs.List("new"); err != nil || !slices.Equal(names, []string{"data"}) {
-		t.Errorf("there are %q, %v", names, err)
+		t.Errorf("the directory has %q, %v", names, err)
 	}
 	again := mustOpen(t, "new/data", Options{FS: fs, MustExist: true})
-	compare(t, s, again, users)
+	compareStores(t, s, again, users)
 }
 
-// compare holds a restored store against the one that the backup was made of.
-func compare(t *testing.T, s, again *Store, users int) {
+// compareStores compares a restored store with the original.
+func compareStores(t *testing.T, s, again *Store, users int) {
 	t.Helper()
 	ctx := context.Background()
 	if was, is := pairs(t, s), pairs(t, again); !reflect.DeepEqual(was, is) {
-		t.Errorf("%d keys were stored, %d are restored, or they differ", len(was), len(is))
+		t.Errorf("%d keys in the original, %d restored, or they differ", len(was), len(is))
 	}
 	var us []store.User
 	for i := range users {
@@ -180,31 +180,31 @@ func compare(t *testing.T, s, again *Store, users int) {
 		t.Errorf("the restored records differ: %v", err)
 	}
 	if again.Epoch() == s.Epoch() || again.Epoch() == "" {
-		t.Errorf("the epoch is %q, after %q", again.Epoch(), s.Epoch())
+		t.Errorf("epoch %q, after %q", again.Epoch(), s.Epoch())
 	}
 	if _, err := old.Position(again.Epoch()); !errors.Is(err, store.ErrEpoch) {
-		t.Errorf("a cursor from before: %v, want ErrEpoch", err)
+		t.Errorf("a cursor of the original: %v, want ErrEpoch", err)
 	}
 	if at, err := cursor.Position(again.Epoch()); err != nil || at != s.progress.durableAt() {
-		t.Errorf("a cursor from after: %d, %v", at, err)
+		t.Errorf("a cursor of the restored store: %d, %v", at, err)
 	}
 	unread, err := s.readLog(store.Position(users), 1)
 	if err != nil || len(unread) != 1 {
 		t.Fatal(len(unread), err)
 	}
 	if log, err := again.Log(ctx, store.Position(users), 1); err != nil || len(log) != 1 || log[0] != unread[0].Entry {
-		t.Errorf("the log goes on with %+v, %v; want %+v", log, err, unread[0].Entry)
+		t.Errorf("the log continues with %+v, %v; want %+v", log, err, unread[0].Entry)
 	}
-	// It goes on as a store does.
+	// The restored store accepts changes.
 	if r := mustUpdate(t, again, crashUser(0)); r.At != store.Position(s.progress.durable.Load())+1 {
 		t.Errorf("the next change is at %d", r.At)
 	}
 }
 
-// TestBackupLegs: where one iterator ends and the next begins, nothing is lost.
+// TestBackupLegs: nothing is lost between two iterators.
 func TestBackupLegs(t *testing.T) {
 	s := mustOpen(t, "data", Options{FS: vfs.NewMem()})
-	furnish(t, s, 40)
+	fillStore(t, s, 40)
 	for _, chunkBytes := range []int{1, 10, 100} {
 		data, _ := takeBackup(t, s, chunkBytes)
 		r, err := backup.NewReader(bytes.NewReader(data))
@@ -224,20 +224,20 @@ func TestBackupLegs(t *testing.T) {
 	}
 }
 
-// smallBackup is of a store with something of each kind, in several chunks.
+// smallBackup backs up a store with something of each kind, in several chunks.
 func smallBackup(t *testing.T) []byte {
 	t.Helper()
 	s := mustOpen(t, "data", Options{FS: vfs.NewMem()})
-	furnish(t, s, 13)
+	fillStore(t, s, 13)
 	data, info := takeBackup(t, s, 1<<10)
 	if info.Chunks < 3 {
-		t.Fatalf("only %d chunks", info.Chunks)
+		t.Fatalf("INVALID: only %d chunks", info.Chunks)
 	}
 	return data
 }
 
-// TestBackupEveryByte: a change of any byte of a backup is found by verify, and
-// by restore, which then leaves nothing.
+// TestBackupEveryByte: Verify detects a change of any byte of a backup, and so does
+// Restore, which then leaves nothing.
 func TestBackupEveryByte(t *testing.T) {
 	data := smallBackup(t)
 	ctx := context.Background()
@@ -247,9 +247,9 @@ func TestBackupEveryByte(t *testing.T) {
 		changed := bytes.Clone(data)
 		changed[at] ^= byte(1 + rand.IntN(255))
 		if _, err := VerifyBackup(ctx, bytes.NewReader(changed), nil); err == nil {
-			t.Fatalf("byte %d changed from %#x to %#x is not found", at, data[at], changed[at])
+			t.Fatalf("byte %d changed from %#x to %#x is not detected", at, data[at], changed[at])
 		}
-		if at%7 != 0 { // each makes a database
+		if at%7 != 0 { // each restore creates a database
 			continue
 		}
 		restores++
@@ -257,7 +257,7 @@ func TestBackupEveryByte(t *testing.T) {
 			t.Fatalf("byte %d changed from %#x to %#x is restored", at, data[at], changed[at])
 		}
 		if names, err := fs.List(""); err != nil || len(names) != 0 {
-			t.Fatalf("%q is left, %v", names, err)
+			t.Fatalf("%q remains, %v", names, err)
 		}
 	}
 	for n := range data {
@@ -275,7 +275,7 @@ func TestBackupEveryByte(t *testing.T) {
 	t.Logf("%d bytes changed, %d lengths, %d restores refused", len(data), len(data), restores)
 }
 
-// TestBackupRandomBytes: the same of a backup with chunks of the usual size.
+// TestBackupRandomBytes: the same for a backup with chunks of the usual size.
 func TestBackupRandomBytes(t *testing.T) {
 	changes := randomBytes
 	if os.Getenv(soakEnv) != "" {
@@ -290,7 +290,7 @@ func TestBackupRandomBytes(t *testing.T) {
 	}
 	data, info := takeBackup(t, s, backup.ChunkBytes)
 	if info.Chunks < 3 {
-		t.Fatalf("only %d chunks", info.Chunks)
+		t.Fatalf("INVALID: only %d chunks", info.Chunks)
 	}
 	seed := uint64(time.Now().UnixNano())
 	rng := rand.New(rand.NewPCG(seed, 0))
@@ -298,17 +298,17 @@ func TestBackupRandomBytes(t *testing.T) {
 		at, mask := rng.IntN(len(data)), byte(1+rng.IntN(255))
 		data[at] ^= mask
 		if _, err := VerifyBackup(t.Context(), bytes.NewReader(data), nil); err == nil {
-			t.Fatalf("seed %d: byte %d changed by %#x is not found", seed, at, mask)
+			t.Fatalf("seed %d: byte %d changed by %#x is not detected", seed, at, mask)
 		}
 		data[at] ^= mask
 	}
 	if _, err := VerifyBackup(t.Context(), bytes.NewReader(data), nil); err != nil {
 		t.Errorf("unchanged: %v", err)
 	}
-	t.Logf("%d random bytes of %d changed and found", changes, len(data))
+	t.Logf("%d changes of random bytes of %d detected", changes, len(data))
 }
 
-// A slowWriter lets others run between chunks, and tells when the first came.
+// A slowWriter pauses after each chunk and calls begun for the first.
 type slowWriter struct {
 	io.Writer
 	begun func()
@@ -324,9 +324,9 @@ func (w *slowWriter) Write(p []byte) (int, error) {
 	return w.Writer.Write(p)
 }
 
-// backupLoad changes a store without end. Each writer counts up a number that two
-// documents and its user's note share, in this order: document a and b together,
-// then the note.
+// A backupLoad changes a store continuously. Each writer increments a number that two
+// documents and its user's note share, in this order: documents a and b together, then
+// the note.
 type backupLoad struct {
 	s       *Store
 	acked   []atomic.Int64 // by writer: the number in the note
@@ -375,7 +375,7 @@ func (l *backupLoad) step(w int, n int64) error {
 		st, err := benchState(st)
 		st.Note.Text = strconv.FormatInt(n, 10)
 		if n%3 == 0 {
-			st.Claims = nil // its end moves
+			st.Claims = nil // its expiry changes
 		}
 		return st, err
 	}))
@@ -399,8 +399,8 @@ func (l *backupLoad) stop(t *testing.T) {
 	}
 }
 
-// TestBackupUnderLoad: a backup that is made while everything changes has all that
-// was acknowledged before it began, is of one moment, and is consistent.
+// TestBackupUnderLoad: a backup of a store under load has everything that was
+// acknowledged before it began, is of one moment, and is consistent.
 func TestBackupUnderLoad(t *testing.T) {
 	const writers, backups = 8, 8
 	s := mustOpen(t, "data", Options{FS: vfs.NewMem(), MemTableBytes: 256 << 10, CacheRecords: 4, CacheBytes: 1})
@@ -429,7 +429,7 @@ func TestBackupUnderLoad(t *testing.T) {
 		if _, err := Restore(t.Context(), "data", &b, Options{FS: fs}, nil); err != nil {
 			t.Fatalf("backup %d: %v", i, err)
 		}
-		checkCut(t, fs, info, before)
+		checkBackupContent(t, fs, info, before)
 	}
 	if overtaken < backups/2 {
 		t.Errorf("INVALID: the store changed during %d of %d backups only", overtaken, backups)
@@ -437,9 +437,9 @@ func TestBackupUnderLoad(t *testing.T) {
 	t.Logf("the store changed during %d of %d backups, by then %v times", overtaken, backups, load.known())
 }
 
-// checkCut holds a restored store against what was acknowledged before the backup
-// began.
-func checkCut(t *testing.T, fs vfs.FS, info BackupInfo, before []int64) {
+// checkBackupContent compares a restored store with what was acknowledged before the
+// backup began.
+func checkBackupContent(t *testing.T, fs vfs.FS, info BackupInfo, before []int64) {
 	t.Helper()
 	s, err := Open("data", Options{FS: fs, MustExist: true})
 	if err != nil {
@@ -449,7 +449,7 @@ func checkCut(t *testing.T, fs vfs.FS, info BackupInfo, before []int64) {
 	for w, acked := range before {
 		docs, err := s.Load(t.Context(), "acme", loadKeys(w)...)
 		if err != nil || len(docs) != 2 || !bytes.Equal(docs[0].Value, docs[1].Value) || docs[0].Version != docs[1].Version {
-			t.Fatalf("writer %d: %+v, %v; want two documents of one write", w, docs, err)
+			t.Fatalf("writer %d: %+v, %v, want two documents of one write", w, docs, err)
 		}
 		records, _, err := s.Read(t.Context(), []store.User{crashUser(w)})
 		if err != nil || len(records) != 1 {
@@ -458,29 +458,29 @@ func checkCut(t *testing.T, fs vfs.FS, info BackupInfo, before []int64) {
 		inDocs, _ := strconv.ParseInt(string(docs[0].Value), 10, 64)
 		inNote, _ := strconv.ParseInt(records[0].State.Note.Text, 10, 64)
 		if inNote < acked || inDocs < inNote || inDocs > inNote+1 {
-			t.Errorf("writer %d: documents %d, note %d; %d was acknowledged before the backup", w, inDocs, inNote, acked)
+			t.Errorf("writer %d: documents %d, note %d, but %d was acknowledged before the backup", w, inDocs, inNote, acked)
 		}
 		if uint64(records[0].At) > info.Position {
-			t.Errorf("writer %d: a record of %d, after the cut at %d", w, records[0].At, info.Position)
+			t.Errorf("writer %d: a record at %d, after the backup's position %d", w, records[0].At, info.Position)
 		}
 	}
 }
 
-// TestBackupWaitsForTheSync: what is applied and not yet on the disk does not come
-// out in a backup.
+// TestBackupWaitsForTheSync: a backup has no change that is applied but not yet on the
+// disk.
 func TestBackupWaitsForTheSync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{FS: vfs.NewMem()}
 		s := mustOpen(t, "data", Options{FS: g.wrap()})
 		mustUpdate(t, s, crashUser(0))
 		synctest.Wait()
-		open := g.shut()
+		open := g.close()
 		updated := make(chan error, 1)
 		go func() {
 			_, err := s.Update(t.Context(), crashUser(1), storetest.UpdateFunc(store.By{}, benchState))
 			updated <- err
 		}()
-		synctest.Wait() // it is applied, and at the disk
+		synctest.Wait() // it is applied and waits for the disk
 		opened, early := false, false
 		var b bytes.Buffer
 		done := make(chan error, 1)
@@ -491,12 +491,12 @@ func TestBackupWaitsForTheSync(t *testing.T) {
 		}()
 		synctest.Wait()
 		if len(done) > 0 {
-			t.Error("the backup ended before the disk had answered")
+			t.Error("the backup ended before the sync")
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		if _, err := s.Backup(ctx, io.Discard, nil); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("a backup whose context ended meanwhile: %v", err)
+			t.Errorf("a backup whose context ended during the sync: %v", err)
 		}
 		opened = true
 		open()
@@ -505,20 +505,20 @@ func TestBackupWaitsForTheSync(t *testing.T) {
 		}
 		info, err := VerifyBackup(t.Context(), &b, nil)
 		if err != nil || info.Records != 2 || early {
-			t.Errorf("%+v, %v; begun before the disk had answered: %v", info, err, early)
+			t.Errorf("%+v, %v; begun before the sync: %v", info, err, early)
 		}
 	})
 }
 
-// TestBackupEnds: a backup ends when its context does, when its writer fails, and
-// when the store closes or fails.
+// TestBackupEnds: a backup ends when its context ends, when its writer fails, and when
+// the store closes or fails.
 func TestBackupEnds(t *testing.T) {
 	full := errors.New("no space")
 	for name, c := range map[string]struct {
 		end  func(s *Store, cancel context.CancelCauseFunc) error
 		want error
 	}{
-		"the context ends": {func(_ *Store, cancel context.CancelCauseFunc) error { cancel(errNo); return nil }, errNo},
+		"the context ends": {func(_ *Store, cancel context.CancelCauseFunc) error { cancel(errRefused); return nil }, errRefused},
 		"the writer fails": {func(*Store, context.CancelCauseFunc) error { return full }, full},
 		"the store fails":  {func(s *Store, _ context.CancelCauseFunc) error { s.fail(errDisk); return nil }, errDisk},
 		"the store closes": {func(s *Store, _ context.CancelCauseFunc) error {
@@ -529,7 +529,7 @@ func TestBackupEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := mustOpen(t, "data", Options{FS: vfs.NewMem()})
-			furnish(t, s, 40)
+			fillStore(t, s, 40)
 			ctx, cancel := context.WithCancelCause(context.Background())
 			defer cancel(nil)
 			var b bytes.Buffer
@@ -546,7 +546,7 @@ func TestBackupEnds(t *testing.T) {
 				t.Errorf("%v, want %v", err, c.want)
 			}
 			if _, err := VerifyBackup(context.Background(), &b, nil); !errors.Is(err, backup.ErrDamaged) {
-				t.Errorf("what came out: %v, want ErrDamaged", err)
+				t.Errorf("Verify of the partial backup: %v, want ErrDamaged", err)
 			}
 		})
 	}
@@ -556,7 +556,7 @@ func TestBackupEnds(t *testing.T) {
 	}
 	mustClose(t, s)
 	if _, err := s.Backup(t.Context(), io.Discard, nil); !errors.Is(err, store.ErrClosed) {
-		t.Errorf("of a closed store: %v", err)
+		t.Errorf("backup of a closed store: %v", err)
 	}
 }
 
@@ -564,12 +564,12 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// TestBackupDir: a store that was left by a crash is backed up as it is, and no
-// file of it changes.
+// TestBackupDir: the directory of a crashed store is backed up as it is, and none of
+// its files changes.
 func TestBackupDir(t *testing.T) {
 	mem := vfs.NewCrashableMem()
 	s := mustOpen(t, "data", Options{FS: mem, MemTableBytes: 64 << 10})
-	furnish(t, s, 40)
+	fillStore(t, s, 40)
 	want := pairs(t, s)
 	left := mem.CrashClone(vfs.CrashCloneCfg{})
 	before := left.String()
@@ -592,19 +592,19 @@ func TestBackupDir(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := pairs(t, mustOpen(t, "data", Options{FS: fs})); !reflect.DeepEqual(want, got) {
-		t.Errorf("%d keys were stored, %d are restored, or they differ", len(want), len(got))
+		t.Errorf("%d keys in the original, %d restored, or they differ", len(want), len(got))
 	}
 
 	if _, err := BackupDir(t.Context(), "data", io.Discard, Options{FS: mem}, nil); !errors.Is(err, ErrLocked) {
-		t.Errorf("of a directory that is in use: %v", err)
+		t.Errorf("backup of a directory in use: %v", err)
 	}
 	if _, err := BackupDir(t.Context(), "none", io.Discard, Options{FS: mem}, nil); !errors.Is(err, ErrMissing) {
-		t.Errorf("of none: %v", err)
+		t.Errorf("backup of a missing directory: %v", err)
 	}
 }
 
-// retold is a backup with other pairs or another header, right as a stream.
-func retold(t *testing.T, data []byte, header func(*backup.Header), change func(key, value []byte) (k, v []byte)) []byte {
+// rewriteBackup writes a valid stream with other pairs or another header.
+func rewriteBackup(t *testing.T, data []byte, header func(*backup.Header), change func(key, value []byte) (k, v []byte)) []byte {
 	t.Helper()
 	r, err := backup.NewReader(bytes.NewReader(data))
 	if err != nil {
@@ -645,8 +645,8 @@ func retold(t *testing.T, data []byte, header func(*backup.Header), change func(
 	return b.Bytes()
 }
 
-// nth changes the nth pair whose key has a prefix.
-func nth(prefix string, n int, to func(key, value []byte) (k, v []byte)) func(key, value []byte) (k, v []byte) {
+// changeNth changes the nth pair whose key has a prefix.
+func changeNth(prefix string, n int, to func(key, value []byte) (k, v []byte)) func(key, value []byte) (k, v []byte) {
 	return func(key, value []byte) (k, v []byte) {
 		if strings.HasPrefix(string(key), prefix) {
 			if n--; n == 0 {
@@ -657,39 +657,38 @@ func nth(prefix string, n int, to func(key, value []byte) (k, v []byte)) func(ke
 	}
 }
 
-func dropped([]byte, []byte) (k, v []byte) { return nil, nil }
+func dropPair([]byte, []byte) (k, v []byte) { return nil, nil }
 
-func cutShort(key, value []byte) (k, v []byte) { return key, value[:len(value)-1] }
+func truncateValue(key, value []byte) (k, v []byte) { return key, value[:len(value)-1] }
 
-// TestVerifyContent: a backup that is right as a stream, of a store that
-// contradicts itself, is found.
+// TestVerifyContent: Verify detects a valid stream whose store contradicts itself.
 func TestVerifyContent(t *testing.T) {
 	data := smallBackup(t)
 	for name, c := range map[string]struct {
 		change func(key, value []byte) (k, v []byte)
 		text   string
 	}{
-		"a record is missing":        {nth("r", 2, dropped), "do not match"},
-		"a record is cut short":      {nth("r", 1, cutShort), "cannot be read"},
-		"a log entry is missing":     {nth("l", 5, dropped), "do not match"},
-		"the first entry is missing": {nth("l", 1, dropped), "the log entry 3 is missing"},
-		"the last entry is missing":  {nth("l", 18, dropped), "do not match"},
-		"a log entry is cut short":   {nth("l", 3, cutShort), "cannot be read"},
-		"a document is missing":      {nth("d", 5, dropped), "do not match"},
-		"a document is cut short":    {nth("d", 1, func(key, value []byte) (k, v []byte) { return key, value[:1] }), "damaged"},
-		"an end is missing":          {nth("e", 2, dropped), "do not match"},
-		"an end is at another time":  {nth("e", 1, func(key, value []byte) (k, v []byte) { key[8] ^= 1; return key, value }), "do not match"},
-		"an end has a value":         {nth("e", 1, func(key, _ []byte) (k, v []byte) { return key, []byte("x") }), "damaged"},
-		"an expiry is missing":       {nth("x", 3, dropped), "do not match"},
-		"an expiry is of another":    {nth("x", 1, func(key, value []byte) (k, v []byte) { key[len(key)-1] ^= 1; return key, value }), "do not match"},
-		"the last number is missing": {nth(metaSeq, 1, dropped), "header says"},
-		"the last number is too low": {nth(metaSeq, 1, func(key, _ []byte) (k, v []byte) { return key, appendNumber(nil, 7) }), "header says"},
-		"the format is missing":      {nth(metaFormat, 1, dropped), "format"},
-		"the trim is further":        {nth(metaTrim, 1, func(key, _ []byte) (k, v []byte) { return key, appendNumber(nil, 5) }), "those up to 5 were dropped"},
-		"a key of no kind":           {nth("x", 13, func(key, value []byte) (k, v []byte) { key[0] = 'y'; return key, value }), "unknown kind of key"},
+		"a record is missing":        {changeNth("r", 2, dropPair), "do not match"},
+		"a record is cut short":      {changeNth("r", 1, truncateValue), "cannot be read"},
+		"a log entry is missing":     {changeNth("l", 5, dropPair), "do not match"},
+		"the first entry is missing": {changeNth("l", 1, dropPair), "the log entry 3 is missing"},
+		"the last entry is missing":  {changeNth("l", 18, dropPair), "do not match"},
+		"a log entry is cut short":   {changeNth("l", 3, truncateValue), "cannot be read"},
+		"a document is missing":      {changeNth("d", 5, dropPair), "do not match"},
+		"a document is cut short":    {changeNth("d", 1, func(key, value []byte) (k, v []byte) { return key, value[:1] }), "damaged"},
+		"an end is missing":          {changeNth("e", 2, dropPair), "do not match"},
+		"an end is at another time":  {changeNth("e", 1, func(key, value []byte) (k, v []byte) { key[8] ^= 1; return key, value }), "do not match"},
+		"an end has a value":         {changeNth("e", 1, func(key, _ []byte) (k, v []byte) { return key, []byte("x") }), "damaged"},
+		"an expiry is missing":       {changeNth("x", 3, dropPair), "do not match"},
+		"an expiry is of another":    {changeNth("x", 1, func(key, value []byte) (k, v []byte) { key[len(key)-1] ^= 1; return key, value }), "do not match"},
+		"the last number is missing": {changeNth(metaSeq, 1, dropPair), "header says"},
+		"the last number is too low": {changeNth(metaSeq, 1, func(key, _ []byte) (k, v []byte) { return key, appendNumber(nil, 7) }), "header says"},
+		"the format is missing":      {changeNth(metaFormat, 1, dropPair), "format"},
+		"the trim is further":        {changeNth(metaTrim, 1, func(key, _ []byte) (k, v []byte) { return key, appendNumber(nil, 5) }), "those up to 5 were dropped"},
+		"a key of no kind":           {changeNth("x", 13, func(key, value []byte) (k, v []byte) { key[0] = 'y'; return key, value }), "unknown kind of key"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			changed := retold(t, data, nil, c.change)
+			changed := rewriteBackup(t, data, nil, c.change)
 			if bytes.Equal(changed, data) {
 				t.Fatal("nothing was changed")
 			}
@@ -699,41 +698,41 @@ func TestVerifyContent(t *testing.T) {
 			}
 		})
 	}
-	if _, err := VerifyBackup(t.Context(), bytes.NewReader(retold(t, data, nil, nil)), nil); err != nil {
+	if _, err := VerifyBackup(t.Context(), bytes.NewReader(rewriteBackup(t, data, nil, nil)), nil); err != nil {
 		t.Errorf("nothing changed: %v", err)
 	}
 }
 
-// TestBackupFormats: a backup of a format or an engine to come is refused.
+// TestBackupFormats: a backup of a newer format or engine is refused.
 func TestBackupFormats(t *testing.T) {
 	data := smallBackup(t)
 	for name, header := range map[string]func(*backup.Header){
 		"format": func(h *backup.Header) { h.Format = formatVersion + 1 },
 		"engine": func(h *backup.Header) { h.Engine = "novel" },
 	} {
-		changed := retold(t, data, header, nil)
+		changed := rewriteBackup(t, data, header, nil)
 		fs := vfs.NewMem()
 		_, verify := VerifyBackup(t.Context(), bytes.NewReader(changed), nil)
 		_, restore := Restore(t.Context(), "data", bytes.NewReader(changed), Options{FS: fs}, nil)
 		for _, err := range []error{verify, restore} {
 			if !errors.Is(err, backup.ErrNewer) || !strings.Contains(err.Error(), "use a newer porchlight") {
-				t.Errorf("another %s: %v", name, err)
+				t.Errorf("newer %s: %v", name, err)
 			}
 		}
 		if names, err := fs.List(""); err != nil || len(names) != 0 {
-			t.Errorf("another %s: %q is left, %v", name, names, err)
+			t.Errorf("newer %s: %q remains, %v", name, names, err)
 		}
 	}
 }
 
-// TestBackupGolden: a backup of a directory of an older format, which is not
-// changed by it, is restored to the newest, and holds the same; so it does where
-// values migrate on the way.
+// TestBackupGolden: a backup of a directory of an older format does not change the
+// directory, and is restored to the newest format with the same content; also where
+// values migrate.
 func TestBackupGolden(t *testing.T) {
 	for _, kind := range []string{"1/clean", "1/killed", "2/clean", "2/killed", "3/clean", "3/killed"} {
 		t.Run(strings.ReplaceAll(kind, "/", " "), func(t *testing.T) {
 			want := readGolden(t, kind)
-			mem := fromDisk(t, filepath.Join(goldenDir, kind))
+			mem := copyFromDisk(t, filepath.Join(goldenDir, kind))
 			before := mem.String()
 			var b bytes.Buffer
 			info, err := BackupDir(t.Context(), "data", &b, goldenOptions(mem, goldenNow), nil)
@@ -746,7 +745,7 @@ func TestBackupGolden(t *testing.T) {
 			if _, err := VerifyBackup(t.Context(), bytes.NewReader(b.Bytes()), nil); err != nil {
 				t.Error(err)
 			}
-			for what, o := range map[string]Options{"now": goldenOptions(vfs.NewMem(), goldenNow), "to come": toCome(vfs.NewMem())} {
+			for what, o := range map[string]Options{"now": goldenOptions(vfs.NewMem(), goldenNow), "to come": nextFormatOptions(vfs.NewMem())} {
 				if _, err := Restore(t.Context(), "data", bytes.NewReader(b.Bytes()), o, nil); err != nil {
 					t.Fatalf("%s: %v", what, err)
 				}
@@ -754,19 +753,18 @@ func TestBackupGolden(t *testing.T) {
 				epoch, got, _ := strings.Cut(goldenListing(t, s), "\n")
 				was, listed, _ := strings.Cut(want, "\n")
 				if got != listed || epoch == was {
-					t.Errorf("%s: restored is\n%s\n%s\nwant\n%s\nand another epoch than %s", what, epoch, got, listed, was)
+					t.Errorf("%s: restored\n%s\n%s\nwant\n%s\nand an epoch other than %s", what, epoch, got, listed, was)
 				}
 			}
 		})
 	}
 }
 
-// TestBackupDirDamaged: a directory that has lost the end of its log is refused,
-// not backed up without it.
+// TestBackupDirDamaged: a directory that has lost the end of its log is refused.
 func TestBackupDirDamaged(t *testing.T) {
 	disk := vfs.NewCrashableMem()
 	s := mustOpen(t, "data", Options{FS: disk})
-	furnish(t, s, 13)
+	fillStore(t, s, 13)
 	s.advanceWatermark()
 	mem := disk.CrashClone(vfs.CrashCloneCfg{})
 	names, err := mem.List("data")
@@ -775,7 +773,7 @@ func TestBackupDirDamaged(t *testing.T) {
 	}
 	names = slices.DeleteFunc(names, func(name string) bool { return !isLog(name) })
 	if len(names) == 0 {
-		t.Fatal("INVALID: there is no log")
+		t.Fatal("INVALID: no log")
 	}
 	last := "data/" + slices.Max(names)
 	whole, err := readAll(mem, last)

@@ -18,7 +18,7 @@ func benchUser(i int) store.User {
 	return store.User{Account: "acme", ID: presence.UserID(fmt.Sprintf("user-%08d", i))}
 }
 
-// benchState is a state as it is in use: two sessions and a claim.
+// benchState is a typical state: two sessions and a claim.
 func benchState(st presence.State) (presence.State, error) {
 	st.At = max(st.At, presence.InstantOf(time.Now()))
 	st.Revision = max(st.Revision+1, presence.Revision(st.At))
@@ -61,7 +61,7 @@ func fill(b *testing.B, s *Store, users int) {
 		})
 	}
 	group.Wait()
-	// What filling left to be done is no part of what is measured.
+	// Background work of filling is not part of the measurement.
 	if err := s.db.Flush(); err != nil {
 		b.Fatal(err)
 	}
@@ -70,8 +70,7 @@ func fill(b *testing.B, s *Store, users int) {
 	}
 }
 
-// BenchmarkUpdate measures acknowledged updates with fsync, of users drawn at
-// random.
+// BenchmarkUpdate measures acknowledged updates with fsync, of random users.
 func BenchmarkUpdate(b *testing.B) {
 	for _, users := range []int{1000, 1_000_000} {
 		b.Run(fmt.Sprintf("users=%d", users), func(b *testing.B) {
@@ -88,7 +87,7 @@ func BenchmarkUpdate(b *testing.B) {
 
 func benchUpdates(b *testing.B, s *Store, callers, users int) {
 	before, cpu := s.Stats(), cpuTime(b)
-	updates(b, s, callers, users)
+	runUpdates(b, s, callers, users)
 	b.StopTimer()
 	b.ReportMetric(float64(cpuTime(b)-cpu)/1e3/float64(b.N), "cpu-µs/op")
 	st := s.Stats()
@@ -97,8 +96,8 @@ func benchUpdates(b *testing.B, s *Store, callers, users int) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "op/s")
 }
 
-// cpuTime is what this process has used of the processors: with others beside
-// it, that says more than the clock.
+// cpuTime is the processor time of this process. On a shared machine it is more
+// reliable than elapsed time.
 func cpuTime(b *testing.B) time.Duration {
 	b.Helper()
 	var u syscall.Rusage
@@ -108,7 +107,7 @@ func cpuTime(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-func updates(b *testing.B, s *Store, callers, users int) {
+func runUpdates(b *testing.B, s *Store, callers, users int) {
 	b.Helper()
 	var group sync.WaitGroup
 	for c := range callers {
@@ -125,7 +124,7 @@ func updates(b *testing.B, s *Store, callers, users int) {
 	group.Wait()
 }
 
-// BenchmarkRead measures reads, from the cache and past it.
+// BenchmarkRead measures reads with and without the cache.
 func BenchmarkRead(b *testing.B) {
 	const users = 300_000
 	s := openBench(b, users)

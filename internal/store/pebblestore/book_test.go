@@ -16,36 +16,36 @@ import (
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-// A book is what the callers of a store know, in their own memory: every state
-// that was made, in the order of the committer, and how much of it was answered
-// or shown. It finds fault with what the store does by it.
-type book struct {
-	base    *book // what this one goes on from, after a crash, up to baseLen
+// A storeModel records what the callers of a store know: every state that was made, in
+// the order of the committer, and how much of it was acknowledged or shown. It collects
+// what the store does wrong as failures.
+type storeModel struct {
+	base    *storeModel // the model before the crash, of which the first baseLen commits remain
 	baseLen int
 
-	mu     sync.Mutex // guards the fields below
-	made   []*commit
-	places map[place]int    // in made, from 1, by user and revision
-	newest [crashUsers]int  // likewise
-	ended  map[string]int   // likewise, by what ended
-	shown  int              // up to here everything was answered or shown
-	seen   int              // up to here the reader of the log took everything
-	seenAt store.Position   // likewise
-	writes []map[string]val // the documents after each write that was tried
-	wrote  int              // of them answered
-	// versions are those of all documents that were ever loaded, with the write.
+	mu                sync.Mutex // guards the fields below
+	commits           []*commit
+	commitNumbers     map[revisionKey]int // index in commits, from 1, by user and revision
+	newest            [crashUsers]int     // likewise
+	expired           map[string]int      // likewise, by what expired
+	acknowledged      int                 // all commits up to here were acknowledged or shown
+	consumed          int                 // the reader of the log has confirmed all commits up to here
+	consumedAt        store.Position      // likewise
+	writes            []map[string]val    // the documents after each attempted write
+	acknowledgedWrite int                 // the last acknowledged one of them
+	// versions has the value of every document version that was ever loaded.
 	versions map[string]string
-	cursors  []kept
-	// Up to here a user's entries may be redacted, and must be.
-	mayBeErased, erased [crashUsers]int
-	faults              []string
-	refused             int // updates
-	ends                int // answered
-	conflict            int // answered writes
-	gaps                int
+	cursors  []savedCursor
+	// Up to these commits a user's entries may be redacted, and must be.
+	mayBeRedacted, mustBeRedacted [crashUsers]int
+	failures                      []string
+	refused                       int // updates
+	expiries                      int // acknowledged
+	conflicts                     int // of writes
+	gaps                          int
 }
 
-type place struct {
+type revisionKey struct {
 	user     int
 	revision presence.Revision
 }
@@ -56,92 +56,92 @@ type commit struct {
 	state  presence.State
 	by     store.By
 	shown  presence.Presence
-	before int            // the place of the one before it, of the same user
-	at     store.Position // as answered or shown; zero: neither
+	before int            // number of the same user's previous commit
+	at     store.Position // as acknowledged or shown; zero: neither
 }
 
-// A val is a document's value, and its end.
+// A val is a document's value and its expiry.
 type val struct {
 	value string
 	until time.Time
 }
 
-// A kept cursor, and what was given with it.
-type kept struct {
+// A savedCursor is a cursor with the revisions that were read with it.
+type savedCursor struct {
 	cursor    store.Cursor
 	revisions [crashUsers]presence.Revision
 }
 
-func newBook() *book {
-	return &book{places: make(map[place]int), ended: make(map[string]int), versions: make(map[string]string), writes: []map[string]val{{}}}
+func newStoreModel() *storeModel {
+	return &storeModel{commitNumbers: make(map[revisionKey]int), expired: make(map[string]int), versions: make(map[string]string), writes: []map[string]val{{}}}
 }
 
-// sequel is for a store that goes on from the first n commits and the given
-// write.
-func (b *book) sequel(n int, newest [crashUsers]int, write int) *book {
+// continueFrom is the model of a store that continues from the first n commits and the
+// given write.
+func (b *storeModel) continueFrom(n int, newest [crashUsers]int, write int) *storeModel {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	q := newBook()
+	q := newStoreModel()
 	q.base, q.baseLen = b, n
-	q.made, q.newest = append(q.made, b.made[:n]...), newest
-	q.writes, q.wrote = append(q.writes[:0], b.writes[:write+1]...), write
-	q.shown = n
-	q.mayBeErased = b.mayBeErased
+	q.commits, q.newest = append(q.commits, b.commits[:n]...), newest
+	q.writes, q.acknowledgedWrite = append(q.writes[:0], b.writes[:write+1]...), write
+	q.acknowledged = n
+	q.mayBeRedacted = b.mayBeRedacted
 	return q
 }
 
 // maxFaults is how many are kept: one is enough to fail.
-const maxFaults = 10
+const maxFailures = 10
 
-func (b *book) fault(format string, args ...any) {
+func (b *storeModel) addFailure(format string, args ...any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.faultLocked(format, args...)
+	b.addFailureLocked(format, args...)
 }
 
-func (b *book) faultLocked(format string, args ...any) {
-	if len(b.faults) < maxFaults {
-		b.faults = append(b.faults, fmt.Sprintf(format, args...))
+func (b *storeModel) addFailureLocked(format string, args ...any) {
+	if len(b.failures) < maxFailures {
+		b.failures = append(b.failures, fmt.Sprintf(format, args...))
 	}
 }
 
-// placeOf is where user i's revision was made, zero for nowhere.
-func (b *book) placeOf(i int, r presence.Revision) int {
-	if n := b.places[place{i, r}]; n != 0 || b.base == nil {
+// commitNumber is the number of the commit with user i's revision, or zero.
+func (b *storeModel) commitNumber(i int, r presence.Revision) int {
+	if n := b.commitNumbers[revisionKey{i, r}]; n != 0 || b.base == nil {
 		return n
 	}
 	b.base.mu.Lock()
 	defer b.base.mu.Unlock()
-	if n := b.base.places[place{i, r}]; n <= b.baseLen {
+	if n := b.base.commitNumbers[revisionKey{i, r}]; n <= b.baseLen {
 		return n
 	}
 	return 0
 }
 
-func (b *book) endOf(id string) int {
-	if n := b.ended[id]; n != 0 || b.base == nil {
+func (b *storeModel) expiryCommit(id string) int {
+	if n := b.expired[id]; n != 0 || b.base == nil {
 		return n
 	}
 	b.base.mu.Lock()
 	defer b.base.mu.Unlock()
-	if n := b.base.ended[id]; n <= b.baseLen {
+	if n := b.base.expired[id]; n <= b.baseLen {
 		return n
 	}
 	return 0
 }
 
-// crashed is how many revisions were made before the crash and came to nothing.
-func (b *book) madeBefore(i int, r presence.Revision) bool {
+// usedBeforeCrash reports whether a revision was made before the crash, kept or not.
+func (b *storeModel) usedBeforeCrash(i int, r presence.Revision) bool {
 	if b.base == nil {
 		return false
 	}
 	b.base.mu.Lock()
 	defer b.base.mu.Unlock()
-	return b.base.places[place{i, r}] != 0
+	return b.base.commitNumbers[revisionKey{i, r}] != 0
 }
 
-// indexOf is the inverse of crashUser, or -1.
-func indexOf(u store.User) int {
+// userIndex is the inverse of crashUser, or -1.
+func userIndex(u store.User) int {
 	i, err := strconv.Atoi(strings.TrimPrefix(string(u.ID), "user"))
 	if err != nil || i < 0 || i >= crashUsers || crashUser(i) != u {
 		return -1
@@ -149,8 +149,8 @@ func indexOf(u store.User) int {
 	return i
 }
 
-// update changes user i's state at an instant. What change names has ended.
-func (b *book) update(s *Store, i int, by store.By, change func(*presence.State) (ended []string, err error)) error {
+// update changes user i's state. change returns the ids of what expired.
+func (b *storeModel) update(s *Store, i int, by store.By, change func(*presence.State) (ended []string, err error)) error {
 	r, err := s.Update(context.Background(), crashUser(i), storetest.UpdateFunc(by, func(was presence.State) (presence.State, error) {
 		st := was
 		st.At = max(st.At, s.now())
@@ -159,92 +159,93 @@ func (b *book) update(s *Store, i int, by store.By, change func(*presence.State)
 			return was, err
 		}
 		st.Revision = max(st.Revision+1, presence.Revision(st.At))
-		b.make(i, &was, st, by, ended)
+		b.recordCommit(i, &was, st, by, ended)
 		return st, nil
 	}))
 	switch {
-	case err == nil, errors.Is(err, errNo), errors.Is(err, presence.ErrNoChange):
-		b.show(r)
+	case err == nil, errors.Is(err, errRefused), errors.Is(err, presence.ErrNoChange):
+		b.acknowledge(r)
 	}
 	return err
 }
 
-// make notes what an update function made of a state. The newest is what it must
-// have been given.
-func (b *book) make(i int, was *presence.State, st presence.State, by store.By, ended []string) {
+// recordCommit records the state that an update function made. The function must have
+// been given the newest state.
+func (b *storeModel) recordCommit(i int, was *presence.State, st presence.State, by store.By, ended []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if n := b.newest[i]; n > 0 && b.made[n-1].state.Revision != was.Revision {
-		b.faultLocked("an update of %s was given revision %d, and %d is the newest", crashUser(i).ID, was.Revision, b.made[n-1].state.Revision)
+	if n := b.newest[i]; n > 0 && b.commits[n-1].state.Revision != was.Revision {
+		b.addFailureLocked("an update of %s was given revision %d, but %d is the newest", crashUser(i).ID, was.Revision, b.commits[n-1].state.Revision)
 	}
-	if b.placeOf(i, st.Revision) != 0 || b.madeBefore(i, st.Revision) {
-		b.faultLocked("revision %d of %s is used again", st.Revision, crashUser(i).ID)
+	if b.commitNumber(i, st.Revision) != 0 || b.usedBeforeCrash(i, st.Revision) {
+		b.addFailureLocked("revision %d of %s is used again", st.Revision, crashUser(i).ID)
 	}
 	c := &commit{user: i, state: st, by: by, before: b.newest[i]}
 	c.shown, _ = presence.Compose(st, st.At)
-	b.made = append(b.made, c)
-	n := len(b.made)
-	b.places[place{i, st.Revision}] = n
+	b.commits = append(b.commits, c)
+	n := len(b.commits)
+	b.commitNumbers[revisionKey{i, st.Revision}] = n
 	b.newest[i] = n
 	for _, id := range ended {
-		if b.endOf(id) != 0 {
-			b.faultLocked("the end of %s of %s is committed twice", id, crashUser(i).ID)
+		if b.expiryCommit(id) != 0 {
+			b.addFailureLocked("the expiry of %s of %s is committed twice", id, crashUser(i).ID)
 		}
-		b.ended[id] = n
-		b.ends++
+		b.expired[id] = n
+		b.expiries++
 	}
 }
 
-// show notes that a record was answered or shown, which makes it and all before
-// it durable.
-func (b *book) show(r store.Record) {
+// acknowledge records that a record was acknowledged or shown. This commit and all
+// before it must be durable.
+func (b *storeModel) acknowledge(r store.Record) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if r.State == nil || r.State.Revision == 0 {
 		return
 	}
-	n := b.showLocked(r.User, r.State.Revision, r.At)
+	n := b.acknowledgeLocked(r.User, r.State.Revision, r.At)
 	if n == 0 {
 		return
 	}
-	if c := b.made[n-1]; !reflect.DeepEqual(c.state, *r.State) || c.shown != r.Shown {
-		b.faultLocked("%s was shown as %+v, made was %+v", r.User.ID, *r.State, c.state)
+	if c := b.commits[n-1]; !reflect.DeepEqual(c.state, *r.State) || c.shown != r.Shown {
+		b.addFailureLocked("%s was shown as %+v, want %+v", r.User.ID, *r.State, c.state)
 	}
 }
 
-func (b *book) showLocked(u store.User, revision presence.Revision, at store.Position) (n int) {
-	i := indexOf(u)
+func (b *storeModel) acknowledgeLocked(u store.User, revision presence.Revision, at store.Position) (n int) {
+	i := userIndex(u)
 	if i < 0 {
-		b.faultLocked("user %q was shown, whom nobody knows", u.ID)
+		b.addFailureLocked("unknown user %q was shown", u.ID)
 		return 0
 	}
-	if n = b.placeOf(i, revision); n == 0 {
-		b.faultLocked("%s was shown with revision %d, which nobody made", u.ID, revision)
+	if n = b.commitNumber(i, revision); n == 0 {
+		b.addFailureLocked("%s was shown with revision %d, which no update made", u.ID, revision)
 		return 0
 	}
-	if c := b.made[n-1]; n > b.baseLen { // those below are the other book's
+	if c := b.commits[n-1]; n > b.baseLen { // earlier commits belong to the other model
 		if c.at != 0 && c.at != at {
-			b.faultLocked("revision %d of %s is at %d and at %d", revision, u.ID, c.at, at)
+			b.addFailureLocked("revision %d of %s is at %d and at %d", revision, u.ID, c.at, at)
 		}
 		c.at = at
 	}
-	b.shown = max(b.shown, n)
+	b.acknowledged = max(b.acknowledged, n)
 	return n
 }
 
-// take notes entries that the reader of the log is given. It may miss what was dropped.
-func (b *book) take(s *Store, entries []store.Entry) {
+// receiveEntries records entries that the reader of the log is given. The reader may
+// miss entries that were dropped.
+func (b *storeModel) receiveEntries(s *Store, entries []store.Entry) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	last := 0
 	for _, e := range entries {
-		n := b.showLocked(e.User, e.Revision, e.At)
+		n := b.acknowledgeLocked(e.User, e.Revision, e.At)
 		if n == 0 {
 			continue
 		}
-		dropped := n > 1 && s.now().Sub(b.made[n-2].state.At) >= scriptRetention
-		if n > max(last, b.seen)+1 && !dropped || last > 0 && n != last+1 {
-			b.faultLocked("the reader was given entry %d after %d: it skipped some, or was given one twice", n, max(last, b.seen))
+		dropped := n > 1 && s.now().Sub(b.commits[n-2].state.At) >= scriptRetention
+		if n > max(last, b.consumed)+1 && !dropped || last > 0 && n != last+1 {
+			b.addFailureLocked("the reader got entry %d after %d: entries are missing or repeated", n, max(last, b.consumed))
 		}
 		if e.Gap {
 			b.gaps++
@@ -254,30 +255,30 @@ func (b *book) take(s *Store, entries []store.Entry) {
 	}
 }
 
-// took notes that it returned nil for entries.
-func (b *book) took(entries []store.Entry) {
+// confirmEntries records that the reader returned nil for entries.
+func (b *storeModel) confirmEntries(entries []store.Entry) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := entries[len(entries)-1]
-	b.seen, b.seenAt = max(b.seen, b.placeOf(indexOf(e.User), e.Revision)), max(b.seenAt, e.At)
+	b.consumed, b.consumedAt = max(b.consumed, b.commitNumber(userIndex(e.User), e.Revision)), max(b.consumedAt, e.At)
 }
 
-// checkEntry holds a log entry against what was made there.
-func (b *book) checkEntry(n int, e *store.Entry) {
-	if want := b.entry(n, e); *e != want && (*e != store.Anonymize(want) || n > b.mayBeErased[b.made[n-1].user]) {
-		b.faultLocked("entry %d is %+v, made was %+v", n, *e, want)
+// checkEntry compares a log entry with the commit of that number.
+func (b *storeModel) checkEntry(n int, e *store.Entry) {
+	if want := b.wantEntry(n, e); *e != want && (*e != store.Anonymize(want) || n > b.mayBeRedacted[b.commits[n-1].user]) {
+		b.addFailureLocked("entry %d is %+v, want %+v", n, *e, want)
 	}
 }
 
-// entry is what was made at a place; its position and gap are those of e.
-func (b *book) entry(n int, e *store.Entry) store.Entry {
-	c := b.made[n-1]
+// wantEntry is the log entry of a commit, with the position and gap of e.
+func (b *storeModel) wantEntry(n int, e *store.Entry) store.Entry {
+	c := b.commits[n-1]
 	want := store.Entry{
 		At: e.At, User: crashUser(c.user), Revision: c.state.Revision, Time: c.state.At.Time(), By: c.by, Gap: e.Gap,
 		After: c.shown, UserAfter: userFacts(&c.state),
 	}
 	if c.before > 0 {
-		before := b.made[c.before-1]
+		before := b.commits[c.before-1]
 		want.Before, want.UserBefore = before.shown, userFacts(&before.state)
 	}
 	return want
@@ -287,32 +288,32 @@ func userFacts(st *presence.State) store.UserFacts {
 	return store.UserFacts{State: st.UserState, Note: st.Note.Text}
 }
 
-// read reads the log from where the reader of it is.
-func (b *book) read(ctx context.Context, s *Store, fn func([]store.Entry) error) error {
+// followLog reads the log from the last confirmed position.
+func (b *storeModel) followLog(ctx context.Context, s *Store, fn func([]store.Entry) error) error {
 	b.mu.Lock()
-	from := b.seenAt
+	from := b.consumedAt
 	b.mu.Unlock()
 	return s.Feed(ctx, from, fn)
 }
 
-// erase erases a user.
-func (b *book) erase(s *Store, i int) error {
+// eraseUser erases a user.
+func (b *storeModel) eraseUser(s *Store, i int) error {
 	b.mu.Lock()
 	upTo := b.newest[i]
-	b.mayBeErased[i] = math.MaxInt
+	b.mayBeRedacted[i] = math.MaxInt
 	b.mu.Unlock()
 	err := s.Erase(context.Background(), crashUser(i))
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.mayBeErased[i] = len(b.made)
+	b.mayBeRedacted[i] = len(b.commits)
 	if err == nil {
-		b.erased[i] = upTo
+		b.mustBeRedacted[i] = upTo
 	}
 	return err
 }
 
-// tick ends what is past its end, as of now.
-func (b *book) tick(s *Store, i int) error {
+// expireUser drops claims and sessions of a user that have expired.
+func (b *storeModel) expireUser(s *Store, i int) error {
 	now := s.now()
 	return b.update(s, i, store.By{Cause: store.CauseTime}, func(st *presence.State) (ended []string, err error) {
 		var claims []presence.Claim
@@ -339,28 +340,28 @@ func (b *book) tick(s *Store, i int) error {
 	})
 }
 
-// due ticks whoever is due, until ctx ends.
-func (b *book) due(ctx context.Context, s *Store) error {
+// runDue expires users that are due, until ctx ends.
+func (b *storeModel) runDue(ctx context.Context, s *Store) error {
 	return s.Due(ctx, func(us []store.User) error {
 		var group sync.WaitGroup
 		for _, u := range us {
-			group.Go(func() { _ = b.tick(s, indexOf(u)) })
+			group.Go(func() { _ = b.expireUser(s, userIndex(u)) })
 		}
 		group.Wait()
 		return nil
 	})
 }
 
-// cut takes a cursor, at an instant when nothing is being written.
-func (b *book) cut(s *Store) error {
-	records, cursor, err := s.Read(context.Background(), everybody())
+// saveCursor saves a cursor while nothing is being written.
+func (b *storeModel) saveCursor(s *Store) error {
+	records, cursor, err := s.Read(context.Background(), allUsers())
 	if err != nil {
 		return err
 	}
-	k := kept{cursor: cursor}
+	k := savedCursor{cursor: cursor}
 	for _, r := range records {
-		b.show(r)
-		k.revisions[indexOf(r.User)] = r.State.Revision
+		b.acknowledge(r)
+		k.revisions[userIndex(r.User)] = r.State.Revision
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -368,7 +369,7 @@ func (b *book) cut(s *Store) error {
 	return nil
 }
 
-func everybody() []store.User {
+func allUsers() []store.User {
 	us := make([]store.User, crashUsers)
 	for i := range us {
 		us[i] = crashUser(i)
@@ -376,37 +377,37 @@ func everybody() []store.User {
 	return us
 }
 
-// resume holds kept cursors against the records of a store: each gives those that
-// are newer, and no others.
-func (b *book) resume(s *Store, cursors []kept) {
-	records, _, err := s.Read(context.Background(), everybody())
+// checkCursors checks that each saved cursor selects the records that are newer, and no
+// others.
+func (b *storeModel) checkCursors(s *Store, cursors []savedCursor) {
+	records, _, err := s.Read(context.Background(), allUsers())
 	if err != nil {
-		b.fault("Read: %v", err)
+		b.addFailure("Read: %v", err)
 		return
 	}
 	for i := range cursors {
-		b.resumeOne(s, &cursors[i], records)
+		b.checkCursor(s, &cursors[i], records)
 	}
 }
 
-func (b *book) resumeOne(s *Store, k *kept, records []store.Record) {
+func (b *storeModel) checkCursor(s *Store, k *savedCursor, records []store.Record) {
 	at, err := k.cursor.Position(s.Epoch())
 	if err != nil {
-		b.fault("a cursor that was given out is refused: %v", err)
+		b.addFailure("a cursor of this store is refused: %v", err)
 		return
 	}
 	for _, r := range records {
-		i := indexOf(r.User)
+		i := userIndex(r.User)
 		if newer := r.State.Revision != k.revisions[i]; newer != (r.At > at) {
-			b.fault("%s had revision %d when a cursor was given at %d and has %d at %d", r.User.ID, k.revisions[i], at, r.State.Revision, r.At)
+			b.addFailure("%s had revision %d when the cursor at %d was saved and has %d at %d", r.User.ID, k.revisions[i], at, r.State.Revision, r.At)
 		}
 	}
 }
 
-const bookColl = "c"
+const modelCollection = "c"
 
-// write makes a write of documents, and notes what the documents are after it.
-func (b *book) write(s *Store, change func(docs map[string]val)) error {
+// writeDocs writes documents and records their values.
+func (b *storeModel) writeDocs(s *Store, change func(docs map[string]val)) error {
 	b.mu.Lock()
 	now := make(map[string]val)
 	for k, v := range b.writes[len(b.writes)-1] {
@@ -415,7 +416,7 @@ func (b *book) write(s *Store, change func(docs map[string]val)) error {
 	before := b.writes[len(b.writes)-1]
 	change(now)
 	b.mu.Unlock()
-	held, err := s.List(context.Background(), "acme", bookColl, "", 100)
+	held, err := s.List(context.Background(), "acme", modelCollection, "", 100)
 	if err != nil {
 		return err
 	}
@@ -431,43 +432,43 @@ func (b *book) write(s *Store, change func(docs map[string]val)) error {
 		return err
 	}
 	b.mu.Lock()
-	b.wrote = len(b.writes) - 1
+	b.acknowledgedWrite = len(b.writes) - 1
 	b.mu.Unlock()
-	return b.list(s)
+	return b.checkDocs(s)
 }
 
 func changedDocs(before, now map[string]val, versions map[string]string) []store.Doc {
 	var docs []store.Doc
 	for k := range before {
 		if _, ok := now[k]; !ok && versions[k] != "" {
-			docs = append(docs, store.Doc{Key: store.Key{Collection: bookColl, Key: k}, Version: versions[k]})
+			docs = append(docs, store.Doc{Key: store.Key{Collection: modelCollection, Key: k}, Version: versions[k]})
 		}
 	}
 	for k, v := range now {
 		if v != before[k] {
 			docs = append(docs, store.Doc{
-				Key: store.Key{Collection: bookColl, Key: k}, Version: versions[k], Value: []byte(v.value), Until: v.until,
+				Key: store.Key{Collection: modelCollection, Key: k}, Version: versions[k], Value: []byte(v.value), Until: v.until,
 			})
 		}
 	}
 	return docs
 }
 
-// list looks at the documents. Each version is of one value for ever.
-func (b *book) list(s *Store) error {
-	docs, err := s.List(context.Background(), "acme", bookColl, "", 100)
+// checkDocs lists the documents and checks that each version has one value for ever.
+func (b *storeModel) checkDocs(s *Store) error {
+	docs, err := s.List(context.Background(), "acme", modelCollection, "", 100)
 	if err != nil {
 		return err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, d := range docs {
-		b.version(d)
+		b.checkVersion(d)
 	}
 	return nil
 }
 
-func (b *book) version(d store.Doc) {
+func (b *storeModel) checkVersion(d store.Doc) {
 	versions := b.versions
 	key := d.Key.Key + " " + d.Version
 	value, known := versions[key]
@@ -478,31 +479,32 @@ func (b *book) version(d store.Doc) {
 		value, known = versions[key]
 	}
 	if known && value != string(d.Value) {
-		b.faultLocked("version %q of document %s is of %.20q and of %.20q", d.Version, d.Key.Key, value, d.Value)
+		b.addFailureLocked("version %q of document %s has two values: %.20q and %.20q", d.Version, d.Key.Key, value, d.Value)
 	}
 	b.versions[key] = string(d.Value)
 }
 
-// clash tries a write with a version that is not the document's.
-func (b *book) clash(s *Store, key string) error {
+// writeConflict attempts a write with a wrong document version.
+func (b *storeModel) writeConflict(s *Store, key string) error {
 	err := s.Write(context.Background(), "acme",
-		store.Doc{Key: store.Key{Collection: bookColl, Key: "new"}, Value: []byte("must not be")},
-		store.Doc{Key: store.Key{Collection: bookColl, Key: key}, Version: "nonsense", Value: []byte("must not be")})
+		store.Doc{Key: store.Key{Collection: modelCollection, Key: "new"}, Value: []byte("must not be")},
+		store.Doc{Key: store.Key{Collection: modelCollection, Key: key}, Version: "nonsense", Value: []byte("must not be")})
 	if !errors.Is(err, store.ErrConflict) {
-		b.fault("a write of another version was answered with %v", err)
+		b.addFailure("a write with a wrong version returned %v, want ErrConflict", err)
 		return err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.conflict++
+	b.conflicts++
 	return nil
 }
 
-// documents says which of the writes from wrote on the store has, whole.
-func (b *book) documents(s *Store) (write int, found bool) {
-	docs, err := s.List(context.Background(), "acme", bookColl, "", 100)
+// findWrite is the number of the newest write whose documents are exactly those of the
+// store.
+func (b *storeModel) findWrite(s *Store) (write int, found bool) {
+	docs, err := s.List(context.Background(), "acme", modelCollection, "", 100)
 	if err != nil {
-		b.fault("List: %v", err)
+		b.addFailure("List: %v", err)
 		return 0, false
 	}
 	held := make(map[string]val)
@@ -510,7 +512,7 @@ func (b *book) documents(s *Store) (write int, found bool) {
 	defer b.mu.Unlock()
 	for _, d := range docs {
 		held[d.Key.Key] = val{string(d.Value), d.Until}
-		b.version(d)
+		b.checkVersion(d)
 	}
 	now := s.now().Time()
 	for n := len(b.writes) - 1; n >= 0; n-- {
@@ -518,7 +520,7 @@ func (b *book) documents(s *Store) (write int, found bool) {
 			return n, true
 		}
 	}
-	b.faultLocked("the documents are of no write, or of half of one: %v", held)
+	b.addFailureLocked("the documents match no write, or half of one: %v", held)
 	return 0, false
 }
 

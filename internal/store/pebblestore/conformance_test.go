@@ -11,13 +11,13 @@ import (
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-// TestConformance runs the contract in a bubble, on files in memory.
+// TestConformance runs the contract in a synctest bubble, on files in memory.
 func TestConformance(t *testing.T) {
 	storetest.Run(t, storetest.Backend{Open: inMemory, Bubble: true, Lateness: 10 * time.Millisecond})
 }
 
-// TestConformanceTiny runs it with room for one record a shard in the cache, so
-// that most reads miss.
+// TestConformanceTiny runs it with a cache of one record a shard, so that most reads
+// miss.
 func TestConformanceTiny(t *testing.T) {
 	open := func(t *testing.T) storetest.Opened {
 		return opener(t, pebblestore.Options{FS: vfs.NewMem(), CacheRecords: 1, CacheBytes: 1})
@@ -25,8 +25,8 @@ func TestConformanceTiny(t *testing.T) {
 	storetest.Run(t, storetest.Backend{Open: open, Bubble: true, Lateness: 10 * time.Millisecond})
 }
 
-// TestConformancePacked runs it with most records in packed form, and less room
-// for them than they need.
+// TestConformancePacked runs it with most records packed, and less cache than they
+// need.
 func TestConformancePacked(t *testing.T) {
 	open := func(t *testing.T) storetest.Opened {
 		return opener(t, pebblestore.Options{FS: vfs.NewMem(), CacheRecords: 2, CacheBytes: 64 << 10})

@@ -25,34 +25,34 @@ import (
 
 const crashUsers = 6
 
-// A journal is what a client knows of its updates, in its own memory.
+// A journal records in its own memory what a client knows of its updates.
 type journal struct {
 	mu sync.Mutex // guards the fields below
-	// made are the notes of all states that an update function ever made.
-	made [crashUsers]map[presence.Revision]string
-	// acknowledged is the newest revision that was answered, or shown in any way.
+	// notes are the notes of all states that an update function ever made.
+	notes [crashUsers]map[presence.Revision]string
+	// acknowledged is the newest revision that was acknowledged or shown in any way.
 	acknowledged [crashUsers]presence.Revision
 	pair         int // the newest such number in the pair of documents
-	count        int // of acknowledged updates
-	shown        int // of records that were shown
+	updates      int // acknowledged
+	shown        int // records that were shown
 }
 
 func newJournal() *journal {
 	j := &journal{}
-	for i := range j.made {
-		j.made[i] = make(map[presence.Revision]string)
+	for i := range j.notes {
+		j.notes[i] = make(map[presence.Revision]string)
 	}
 	return j
 }
 
-// updates counts those that were acknowledged.
-func (j *journal) updates() int {
+// countUpdates counts the acknowledged updates.
+func (j *journal) countUpdates() int {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.count
+	return j.updates
 }
 
-// known is a copy of what was acknowledged by now.
+// known is a copy of what was acknowledged so far.
 type known struct {
 	acknowledged [crashUsers]presence.Revision
 	pair         int
@@ -68,8 +68,8 @@ func crashUser(i int) store.User {
 	return store.User{Account: "acme", ID: presence.UserID(fmt.Sprint("user", i))}
 }
 
-// step makes one update of user i, whose next moves about, and journals it.
-func (j *journal) step(s *Store, i int, rng *rand.Rand) error {
+// updateUser updates user i, whose next expiry changes, and records it.
+func (j *journal) updateUser(s *Store, i int, rng *rand.Rand) error {
 	until := time.Duration(rng.IntN(1000)) * time.Second
 	var revision presence.Revision
 	_, err := s.Update(context.Background(), crashUser(i), storetest.UpdateFunc(store.By{Cause: store.CauseClaim}, func(st presence.State) (presence.State, error) {
@@ -84,7 +84,7 @@ func (j *journal) step(s *Store, i int, rng *rand.Rand) error {
 		}
 		revision = st.Revision
 		j.mu.Lock()
-		j.made[i][revision] = st.Note.Text
+		j.notes[i][revision] = st.Note.Text
 		j.mu.Unlock()
 		return st, nil
 	}))
@@ -94,44 +94,43 @@ func (j *journal) step(s *Store, i int, rng *rand.Rand) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.acknowledged[i] = max(j.acknowledged[i], revision)
-	j.count++
+	j.updates++
 	return nil
 }
 
-// saw journals that a revision of user i was shown: it must be durable.
-func (j *journal) saw(i int, revision presence.Revision) {
+// noteShown records that a revision of user i was shown: it must be durable.
+func (j *journal) noteShown(i int, revision presence.Revision) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.acknowledged[i] = max(j.acknowledged[i], revision)
 	j.shown++
 }
 
-func (j *journal) sawUser(u store.User, revision presence.Revision) {
+func (j *journal) noteShownUser(u store.User, revision presence.Revision) {
 	for i := range crashUsers {
 		if crashUser(i) == u {
-			j.saw(i, revision)
+			j.noteShown(i, revision)
 		}
 	}
 }
 
-var errNo = errors.New("refused")
+var errRefused = errors.New("refused")
 
-// watch looks at the store in every way there is, and journals what it shows,
-// until ctx ends.
-func (j *journal) watch(ctx context.Context, s *Store) (wait func()) {
+// startReaders reads the store in every way and records what it shows, until ctx ends.
+func (j *journal) startReaders(ctx context.Context, s *Store) (wait func()) {
 	var group sync.WaitGroup
 	group.Go(func() {
 		for i := 0; ctx.Err() == nil; i = (i + 1) % crashUsers {
 			if records, _, err := s.Read(ctx, []store.User{crashUser(i)}); err == nil && len(records) == 1 {
-				j.saw(i, records[0].State.Revision)
+				j.noteShown(i, records[0].State.Revision)
 			}
 		}
 	})
 	group.Go(func() {
 		for i := 0; ctx.Err() == nil; i = (i + 1) % crashUsers {
-			r, err := s.Update(ctx, crashUser(i), storetest.UpdateFunc(store.By{}, func(st presence.State) (presence.State, error) { return st, errNo }))
-			if errors.Is(err, errNo) {
-				j.saw(i, r.State.Revision)
+			r, err := s.Update(ctx, crashUser(i), storetest.UpdateFunc(store.By{}, func(st presence.State) (presence.State, error) { return st, errRefused }))
+			if errors.Is(err, errRefused) {
+				j.noteShown(i, r.State.Revision)
 			}
 		}
 	})
@@ -151,7 +150,7 @@ func (j *journal) watch(ctx context.Context, s *Store) (wait func()) {
 	group.Go(func() {
 		_ = s.Feed(ctx, 0, func(entries []store.Entry) error {
 			for _, e := range entries {
-				j.sawUser(e.User, e.Revision)
+				j.noteShownUser(e.User, e.Revision)
 			}
 			return nil
 		})
@@ -163,8 +162,8 @@ func pairKeys() []store.Key {
 	return []store.Key{{Collection: "pair", Key: "a"}, {Collection: "pair", Key: "b"}}
 }
 
-// stepPair raises the number that two documents share.
-func (j *journal) stepPair(s *Store) error {
+// incrementPair increments the number that two documents share.
+func (j *journal) incrementPair(s *Store) error {
 	ctx := context.Background()
 	docs, err := s.Load(ctx, "acme", pairKeys()...)
 	if err != nil {
@@ -191,14 +190,14 @@ func (j *journal) stepPair(s *Store) error {
 	return nil
 }
 
-// load runs concurrent updates until each writer made steps of them, or failed.
-func (j *journal) load(s *Store, writers, steps int, seed uint64) {
+// runLoad runs concurrent updates until each writer has made its steps or has failed.
+func (j *journal) runLoad(s *Store, writers, steps int, seed uint64) {
 	var group sync.WaitGroup
 	for w := range writers {
 		group.Go(func() {
 			rng := rand.New(rand.NewPCG(seed, uint64(w)))
 			for range steps {
-				if err := j.step(s, rng.IntN(crashUsers), rng); err != nil {
+				if err := j.updateUser(s, rng.IntN(crashUsers), rng); err != nil {
 					return
 				}
 			}
@@ -206,7 +205,7 @@ func (j *journal) load(s *Store, writers, steps int, seed uint64) {
 	}
 	group.Go(func() {
 		for range steps / 4 {
-			if err := j.stepPair(s); err != nil {
+			if err := j.incrementPair(s); err != nil {
 				return
 			}
 		}
@@ -214,9 +213,8 @@ func (j *journal) load(s *Store, writers, steps int, seed uint64) {
 	group.Wait()
 }
 
-// check holds a store that was opened after a crash against what was known
-// before it. It returns what it finds to have been lost, and fails the test for
-// all else.
+// check compares a store that was opened after a crash with what was known before. It
+// returns the number of lost changes and fails the test for everything else.
 func (j *journal) check(t *testing.T, s *Store, before known, when string) (lost int) {
 	t.Helper()
 	j.mu.Lock()
@@ -235,8 +233,8 @@ func (j *journal) check(t *testing.T, s *Store, before known, when string) (lost
 		if it.State.Revision < before.acknowledged[i] {
 			lost++
 		}
-		if it.State.Revision != 0 && j.made[i][it.State.Revision] != it.State.Note.Text {
-			t.Errorf("%s: %s has revision %d %q, which nobody made", when, u.ID, it.State.Revision, it.State.Note.Text)
+		if it.State.Revision != 0 && j.notes[i][it.State.Revision] != it.State.Note.Text {
+			t.Errorf("%s: %s has revision %d %q, which no update made", when, u.ID, it.State.Revision, it.State.Note.Text)
 		}
 		checkChain(t, log[u], it, when)
 		checkArmed(t, armed[u], it, when)
@@ -260,7 +258,7 @@ func (j *journal) check(t *testing.T, s *Store, before known, when string) (lost
 	return lost
 }
 
-// readWholeLog gives the log by user, in order.
+// readWholeLog reads the log by user, in order.
 func readWholeLog(t *testing.T, s *Store) map[store.User][]chainedEntry {
 	t.Helper()
 	log := make(map[store.User][]chainedEntry)
@@ -279,8 +277,7 @@ func readWholeLog(t *testing.T, s *Store) map[store.User][]chainedEntry {
 	}
 }
 
-// checkChain: a user's entries follow each other without a hole, and end at the
-// record.
+// checkChain checks that a user's entries are consecutive and end at the record.
 func checkChain(t *testing.T, chain []chainedEntry, it *item, when string) {
 	t.Helper()
 	var last chainedEntry
@@ -291,11 +288,11 @@ func checkChain(t *testing.T, chain []chainedEntry, it *item, when string) {
 		last = e
 	}
 	if last.At != it.at || last.Revision != it.State.Revision {
-		t.Errorf("%s: %s: the log ends at %d with revision %d, the record is of %d with %d",
+		t.Errorf("%s: %s: the log ends at %d with revision %d, but the record is at %d with %d",
 			when, it.user.ID, last.At, last.Revision, it.at, it.State.Revision)
 	}
 	if it.at != 0 && last.After != it.Shown {
-		t.Errorf("%s: %s: the log ends with %+v, the record shows %+v", when, it.user.ID, last.After, it.Shown)
+		t.Errorf("%s: %s: the log ends with %+v, but the record shows %+v", when, it.user.ID, last.After, it.Shown)
 	}
 }
 
@@ -316,8 +313,8 @@ func readIndex(t *testing.T, s *Store) map[store.User][]presence.Instant {
 	return armed
 }
 
-// checkArmed: the index has exactly what the record says, which is no later than
-// its next.
+// checkArmed checks that the index has exactly the record's entry, which is no later
+// than the record's next change.
 func checkArmed(t *testing.T, armed []presence.Instant, it *item, when string) {
 	t.Helper()
 	var want []presence.Instant
@@ -325,14 +322,14 @@ func checkArmed(t *testing.T, armed []presence.Instant, it *item, when string) {
 		want = append(want, it.armed)
 	}
 	if fmt.Sprint(armed) != fmt.Sprint(want) {
-		t.Errorf("%s: %s: the index has %v, the record says %v", when, it.user.ID, armed, want)
+		t.Errorf("%s: %s: the index has %v, but the record has %v", when, it.user.ID, armed, want)
 	}
 	if !it.Next.IsZero() && (it.armed.IsZero() || it.armed > it.Next) {
-		t.Errorf("%s: %s: armed at %d, but next is %d", when, it.user.ID, it.armed, it.Next)
+		t.Errorf("%s: %s: index entry at %d, but the next change is at %d", when, it.user.ID, it.armed, it.Next)
 	}
 }
 
-// crashPoint is the state of the disk at one operation, and what was known then.
+// A crashPoint is the state of the disk at one operation, and what was known then.
 type crashPoint struct {
 	fs   *vfs.MemFS
 	op   int
@@ -340,13 +337,11 @@ type crashPoint struct {
 	known
 }
 
-// diskTime is what a sync takes, so that there is something between what is
-// written and what is durable.
-const diskTime = 200 * time.Microsecond
+// syncTime is how long a sync takes, so that some data is written and not yet durable.
+const syncTime = 200 * time.Microsecond
 
-// crashes runs a load and takes what a crash would leave at every nth operation
-// on the disk.
-func crashes(t *testing.T, o Options, writers, steps, every int, seed uint64) (*journal, []crashPoint) {
+// collectCrashes runs a load and takes a crash image at every nth disk operation.
+func collectCrashes(t *testing.T, o Options, writers, steps, every int, seed uint64) (*journal, []crashPoint) {
 	t.Helper()
 	j := newJournal()
 	mem := vfs.NewCrashableMem()
@@ -357,15 +352,15 @@ func crashes(t *testing.T, o Options, writers, steps, every int, seed uint64) (*
 	o.FS = errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		n := int(ops.Add(1))
 		if op.Kind == errorfs.OpFileSyncData || op.Kind == errorfs.OpFileSync {
-			time.Sleep(diskTime)
+			time.Sleep(syncTime)
 		}
 		if op.Kind.ReadOrWrite() != errorfs.OpIsWrite || n%every != 0 {
 			return nil
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		// What is known is read first: what is acknowledged after that may be in
-		// the clone or not.
+		// This is read before the clone is taken: later updates may be in the clone or
+		// not.
 		p := crashPoint{op: n, keep: []int{0, 0, 25, 50, 75, 100}[rng.IntN(6)], known: j.known()}
 		p.fs = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: p.keep, RNG: rng})
 		points = append(points, p)
@@ -376,27 +371,27 @@ func crashes(t *testing.T, o Options, writers, steps, every int, seed uint64) (*
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	wait := j.watch(ctx, s)
-	j.load(s, writers, steps, seed)
+	wait := j.startReaders(ctx, s)
+	j.runLoad(s, writers, steps, seed)
 	cancel()
 	wait()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if j.count < writers*steps || j.shown == j.count {
-		t.Fatalf("%d of %d updates were acknowledged, %d records shown", j.count, writers*steps, j.shown)
+	if j.updates < writers*steps || j.shown == j.updates {
+		t.Fatalf("%d of %d updates were acknowledged, %d records shown", j.updates, writers*steps, j.shown)
 	}
 	mu.Lock()
 	defer mu.Unlock()
 	return j, points
 }
 
-// small makes memtables rotate and flush during the test.
-func small() Options { return Options{MemTableBytes: 64 << 10, CacheRecords: 3, CacheBytes: 1} }
+// smallOptions make memtables rotate and flush during the test.
+func smallOptions() Options { return Options{MemTableBytes: 64 << 10, CacheRecords: 3, CacheBytes: 1} }
 
-// TestCrash: at any operation on the disk, a crash that keeps anything between
-// none and all of what was not synced loses nothing that was acknowledged,
-// invents nothing, and leaves log, records and index in agreement.
+// TestCrash: a crash at any disk operation, which keeps anything between none and all
+// of the unsynced data, loses nothing that was acknowledged, invents nothing, and
+// leaves log, records and index consistent.
 func TestCrash(t *testing.T) {
 	rounds := 2
 	if testing.Short() {
@@ -404,18 +399,18 @@ func TestCrash(t *testing.T) {
 	}
 	opened := 0
 	for seed := range uint64(rounds) {
-		o := small()
+		o := smallOptions()
 		if seed%2 == 1 {
 			o.CacheBytes = 1 << 20
 		}
-		j, points := crashes(t, o, 4, 60, 1, seed)
+		j, points := collectCrashes(t, o, 4, 60, 1, seed)
 		for _, p := range points {
 			when := fmt.Sprintf("seed %d, operation %d, %d%% of the unsynced kept", seed, p.op, p.keep)
-			o := small()
+			o := smallOptions()
 			o.FS = p.fs
 			s, err := Open("data", o)
 			if errors.Is(err, ErrUnfinished) && p.known == (known{}) {
-				continue // the crash was before the store's first start had ended
+				continue // the store's first start was incomplete
 			}
 			if err != nil {
 				t.Fatalf("%s: %v", when, err)
@@ -423,7 +418,7 @@ func TestCrash(t *testing.T) {
 			if lost := j.check(t, s, p.known, when); lost > 0 {
 				t.Errorf("%s: %d acknowledged changes are lost", when, lost)
 			}
-			j.goOn(t, s, p.known, when)
+			j.checkRevisionsContinue(t, s, p.known, when)
 			if err := s.Close(); err != nil {
 				t.Errorf("%s: Close: %v", when, err)
 			}
@@ -436,8 +431,9 @@ func TestCrash(t *testing.T) {
 	t.Logf("%d crashes", opened)
 }
 
-// goOn: after a crash revisions go on above every one that was acknowledged.
-func (j *journal) goOn(t *testing.T, s *Store, before known, when string) {
+// checkRevisionsContinue checks that revisions after a crash are above every
+// acknowledged one.
+func (j *journal) checkRevisionsContinue(t *testing.T, s *Store, before known, when string) {
 	t.Helper()
 	r, err := s.Update(context.Background(), crashUser(0), storetest.UpdateFunc(store.By{}, func(st presence.State) (presence.State, error) {
 		st.At = max(st.At, presence.InstantOf(time.Now()))
@@ -450,20 +446,19 @@ func (j *journal) goOn(t *testing.T, s *Store, before known, when string) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if _, used := j.made[0][r.State.Revision]; used || r.State.Revision <= before.acknowledged[0] {
+	if _, used := j.notes[0][r.State.Revision]; used || r.State.Revision <= before.acknowledged[0] {
 		t.Errorf("%s: revision %d is used again", when, r.State.Revision)
 	}
 }
 
-// TestCrashControl shows that TestCrash can see loss, where loss is allowed:
-// with durability OS. There too, what is left agrees with itself, and the epoch
-// is another.
+// TestCrashControl shows that TestCrash detects loss where loss is allowed: with
+// durability OS. There too, what remains is consistent, and the epoch changes.
 func TestCrashControl(t *testing.T) {
 	lost := 0
 	for seed := range uint64(2) {
-		o := small()
+		o := smallOptions()
 		o.Durability = OS
-		j, points := crashes(t, o, 4, 60, 11, seed)
+		j, points := collectCrashes(t, o, 4, 60, 11, seed)
 		for _, p := range points {
 			when := fmt.Sprintf("seed %d, operation %d, %d%% of the unsynced kept", seed, p.op, p.keep)
 			again := o
@@ -479,12 +474,12 @@ func TestCrashControl(t *testing.T) {
 		}
 	}
 	if lost == 0 {
-		t.Error("nothing was lost without syncing: the harness sees no loss")
+		t.Error("INVALID: nothing was lost without syncing")
 	}
-	t.Logf("%d losses seen", lost)
+	t.Logf("%d losses detected", lost)
 }
 
-// TestDiskErrors: from the first write or sync that fails, nothing more is
+// TestDiskErrors: after the first write or sync that fails, nothing more is
 // acknowledged, and everything acknowledged is there after the next start.
 func TestDiskErrors(t *testing.T) {
 	kinds := map[string][]errorfs.OpKind{
@@ -498,12 +493,12 @@ func TestDiskErrors(t *testing.T) {
 				t.Run(fmt.Sprint(name, " ", errno, " ", how), func(t *testing.T) {
 					failed := 0
 					for nth := 1; nth <= 50; nth++ {
-						if failAt(t, diskFault{ops, nth, times, errno}) {
+						if failsStoreAt(t, diskFault{ops, nth, times, errno}) {
 							failed++
 						}
 					}
-					// Files are made seldom, and a table that finds the disk full is
-					// made again.
+					// Files are rarely created, and a table that finds the disk full is
+					// retried.
 					if failed == 0 || name != "make" && failed < 40 {
 						t.Errorf("only %d stores failed", failed)
 					}
@@ -514,7 +509,7 @@ func TestDiskErrors(t *testing.T) {
 	}
 }
 
-// A diskFault makes operations of these kinds fail, from the nth one on.
+// A diskFault makes operations of some kinds fail, from the nth one on.
 type diskFault struct {
 	kinds []errorfs.OpKind
 	nth   int
@@ -524,7 +519,8 @@ type diskFault struct {
 
 func (f diskFault) String() string { return fmt.Sprintf("operation %d failed with %v", f.nth, f.errno) }
 
-// inject is fs with the fault once armed. fired counts the operations that failed.
+// inject returns fs with the fault while armed is true. fired counts the operations
+// that failed.
 func (f diskFault) inject(fs vfs.FS, armed *atomic.Bool, fired *atomic.Int64) vfs.FS {
 	var count atomic.Int64
 	return errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
@@ -541,15 +537,15 @@ func (f diskFault) inject(fs vfs.FS, armed *atomic.Bool, fired *atomic.Int64) vf
 
 var errDisk = errors.New("injected disk error")
 
-// failAt runs a load on a disk with a fault that begins after opening, and
-// reports whether that failed the store.
-func failAt(t *testing.T, fault diskFault) bool {
+// failsStoreAt runs a load on a disk with a fault that begins after opening, and
+// reports whether the store failed.
+func failsStoreAt(t *testing.T, fault diskFault) bool {
 	t.Helper()
 	mem := vfs.NewCrashableMem()
 	var armed atomic.Bool
 	var fired atomic.Int64
-	o := small()
-	o.MinFreeBytes = -1 // a full disk is an error like any other
+	o := smallOptions()
+	o.MinFreeBytes = -1 // treat a full disk like any other error
 	o.FS = fault.inject(mem, &armed, &fired)
 	s, err := Open("data", o)
 	if err != nil {
@@ -561,30 +557,30 @@ func failAt(t *testing.T, fault diskFault) bool {
 	loaded := make(chan struct{})
 	go func() {
 		defer close(loaded)
-		j.load(s, writers, steps, uint64(fault.nth))
+		j.runLoad(s, writers, steps, uint64(fault.nth))
 	}()
 	select {
 	case <-loaded:
-	case <-s.abandoned: // who reads at this instant may never come back
+	case <-s.abandoned: // a read that is under way may never return
 	}
 	when := fault.String()
 	failed := false
-	if j.updates() < writers*steps {
+	if j.countUpdates() < writers*steps {
 		failed = true
 		select {
 		case <-s.Failed():
 		case <-time.After(20 * time.Second):
-			t.Fatalf("%s: only %d updates were acknowledged, and the store says that it is well", when, j.updates())
+			t.Fatalf("%s: only %d updates were acknowledged, but the store did not fail", when, j.countUpdates())
 		}
 		if fired.Load() == 0 {
-			t.Errorf("%s: the store failed of itself", when)
+			t.Errorf("%s: the store failed without a fault", when)
 		}
 		if err := s.Check(context.Background()); !errors.Is(err, store.ErrFailed) || !strings.Contains(err.Error(), fault.errno.Error()) {
-			t.Errorf("%s: Check says %v", when, err)
+			t.Errorf("%s: Check returned %v", when, err)
 		}
-		err := j.step(s, 0, rand.New(rand.NewPCG(1, 1)))
+		err := j.updateUser(s, 0, rand.New(rand.NewPCG(1, 1)))
 		if !errors.Is(err, store.ErrFailed) {
-			t.Errorf("%s: after the failure an update was answered with %v", when, err)
+			t.Errorf("%s: after the failure Update returned %v", when, err)
 		}
 		if _, _, err := s.Read(context.Background(), []store.User{crashUser(0)}); err != nil && !errors.Is(err, store.ErrFailed) {
 			t.Errorf("%s: Read: %v", when, err)
@@ -592,15 +588,15 @@ func failAt(t *testing.T, fault diskFault) bool {
 	}
 	before := j.known()
 	clone := mem.CrashClone(vfs.CrashCloneCfg{})
-	if fault.nth%2 == 0 { // only the process ends
+	if fault.nth%2 == 0 { // a crash of the process alone
 		clone = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))})
 	}
-	_ = s.Close() // reports what it was told to
-	o = small()
+	_ = s.Close() // reports the injected fault
+	o = smallOptions()
 	o.FS = clone
 	again, err := Open("data", o)
 	if err != nil {
-		t.Fatalf("%s: open again: %v", when, err)
+		t.Fatalf("%s: reopen: %v", when, err)
 	}
 	if lost := j.check(t, again, before, when); lost > 0 {
 		t.Errorf("%s: %d acknowledged changes are lost", when, lost)

@@ -13,26 +13,25 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// A crashFS is Pebble's crashable file system, stopped before each operation
-// that writes, so that what a crash would leave can be taken there. Pebble's own
-// images keep any of the blocks and names that were not synced; this one adds
-// what they lack: a write that is torn within a block, and names that went away,
-// by a removal or a rename, before their directory was synced.
+// A crashFS is Pebble's crashable file system that stops before each write operation,
+// so that a crash image can be taken there. Pebble's own images keep any of the
+// unsynced blocks and names. This one adds a write that is torn within a block, and
+// names that were removed or renamed before their directory was synced.
 type crashFS struct {
 	vfs.FS // mem
 	mem    *vfs.MemFS
-	// before is called before each operation that writes, one at a time: nothing
-	// else is written meanwhile.
+	// before is called before each write operation, one at a time: nothing else is
+	// written meanwhile.
 	before func(diskOp)
 
-	mu   sync.Mutex // guards the fields below, and is held during operations
-	n    int
-	gone map[string]string // names that went away unsynced, and what each is now, or ""
+	mu            sync.Mutex // guards the fields below, and is held during operations
+	n             int
+	unsyncedNames map[string]string // removed or renamed, unsynced: the new name, or ""
 }
 
 var _ vfs.FS = (*crashFS)(nil)
 
-// A diskOp is an operation that writes.
+// A diskOp is a write operation.
 type diskOp struct {
 	n    int // counted from 1
 	path string
@@ -41,10 +40,10 @@ type diskOp struct {
 }
 
 func newCrashFS(mem *vfs.MemFS, before func(diskOp)) *crashFS {
-	return &crashFS{FS: mem, mem: mem, before: before, gone: make(map[string]string)}
+	return &crashFS{FS: mem, mem: mem, before: before, unsyncedNames: make(map[string]string)}
 }
 
-func (fs *crashFS) do(op diskOp, f func()) {
+func (fs *crashFS) runOperation(op diskOp, f func()) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	fs.n++
@@ -53,7 +52,7 @@ func (fs *crashFS) do(op diskOp, f func()) {
 	f()
 }
 
-func (fs *crashFS) file(name string, f vfs.File, err error) (vfs.File, error) {
+func (fs *crashFS) wrapFile(name string, f vfs.File, err error) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -62,67 +61,67 @@ func (fs *crashFS) file(name string, f vfs.File, err error) (vfs.File, error) {
 
 // Create implements vfs.FS.
 func (fs *crashFS) Create(name string, c vfs.DiskWriteCategory) (f vfs.File, err error) {
-	fs.do(diskOp{path: name}, func() { f, err = fs.mem.Create(name, c); delete(fs.gone, name) })
-	return fs.file(name, f, err)
+	fs.runOperation(diskOp{path: name}, func() { f, err = fs.mem.Create(name, c); delete(fs.unsyncedNames, name) })
+	return fs.wrapFile(name, f, err)
 }
 
 // OpenReadWrite implements vfs.FS.
 func (fs *crashFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (f vfs.File, err error) {
-	fs.do(diskOp{path: name}, func() { f, err = fs.mem.OpenReadWrite(name, c, opts...); delete(fs.gone, name) })
-	return fs.file(name, f, err)
+	fs.runOperation(diskOp{path: name}, func() { f, err = fs.mem.OpenReadWrite(name, c, opts...); delete(fs.unsyncedNames, name) })
+	return fs.wrapFile(name, f, err)
 }
 
 // ReuseForWrite implements vfs.FS.
 func (fs *crashFS) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (f vfs.File, err error) {
-	fs.do(diskOp{path: name}, func() { f, err = fs.mem.ReuseForWrite(old, name, c); fs.renamed(old, name) })
-	return fs.file(name, f, err)
+	fs.runOperation(diskOp{path: name}, func() { f, err = fs.mem.ReuseForWrite(old, name, c); fs.noteRename(old, name) })
+	return fs.wrapFile(name, f, err)
 }
 
 // OpenDir implements vfs.FS.
 func (fs *crashFS) OpenDir(name string) (vfs.File, error) {
 	f, err := fs.mem.OpenDir(name)
-	return fs.file(name, f, err)
+	return fs.wrapFile(name, f, err)
 }
 
 // Link implements vfs.FS.
 func (fs *crashFS) Link(old, name string) (err error) {
-	fs.do(diskOp{path: name}, func() { err = fs.mem.Link(old, name); delete(fs.gone, name) })
+	fs.runOperation(diskOp{path: name}, func() { err = fs.mem.Link(old, name); delete(fs.unsyncedNames, name) })
 	return err
 }
 
 // Remove implements vfs.FS.
 func (fs *crashFS) Remove(name string) (err error) {
-	fs.do(diskOp{path: name}, func() { err = fs.mem.Remove(name); fs.gone[name] = "" })
+	fs.runOperation(diskOp{path: name}, func() { err = fs.mem.Remove(name); fs.unsyncedNames[name] = "" })
 	return err
 }
 
 // RemoveAll implements vfs.FS.
 func (fs *crashFS) RemoveAll(name string) (err error) {
-	fs.do(diskOp{path: name}, func() { err = fs.mem.RemoveAll(name) })
+	fs.runOperation(diskOp{path: name}, func() { err = fs.mem.RemoveAll(name) })
 	return err
 }
 
 // Rename implements vfs.FS.
 func (fs *crashFS) Rename(old, name string) (err error) {
-	fs.do(diskOp{path: name}, func() { err = fs.mem.Rename(old, name); fs.renamed(old, name) })
+	fs.runOperation(diskOp{path: name}, func() { err = fs.mem.Rename(old, name); fs.noteRename(old, name) })
 	return err
 }
 
 // MkdirAll implements vfs.FS.
 func (fs *crashFS) MkdirAll(name string, perm os.FileMode) (err error) {
-	fs.do(diskOp{path: name}, func() { err = fs.mem.MkdirAll(name, perm) })
+	fs.runOperation(diskOp{path: name}, func() { err = fs.mem.MkdirAll(name, perm) })
 	return err
 }
 
 // Lock implements vfs.FS.
 func (fs *crashFS) Lock(name string) (c io.Closer, err error) {
-	fs.do(diskOp{path: name}, func() { c, err = fs.mem.Lock(name) })
+	fs.runOperation(diskOp{path: name}, func() { c, err = fs.mem.Lock(name) })
 	return c, err
 }
 
-func (fs *crashFS) renamed(old, name string) {
-	delete(fs.gone, name)
-	fs.gone[old] = name
+func (fs *crashFS) noteRename(old, name string) {
+	delete(fs.unsyncedNames, name)
+	fs.unsyncedNames[old] = name
 }
 
 // A crashFile is a file of a crashFS. One goroutine writes into it.
@@ -134,21 +133,21 @@ type crashFile struct {
 }
 
 func (f *crashFile) Write(p []byte) (n int, err error) {
-	f.fs.do(diskOp{path: f.path, data: p, at: f.pos}, func() { n, err = f.File.Write(p) })
+	f.fs.runOperation(diskOp{path: f.path, data: p, at: f.pos}, func() { n, err = f.File.Write(p) })
 	f.pos += int64(n)
 	return n, err
 }
 
 func (f *crashFile) WriteAt(p []byte, at int64) (n int, err error) {
-	f.fs.do(diskOp{path: f.path, data: p, at: at}, func() { n, err = f.File.WriteAt(p, at) })
+	f.fs.runOperation(diskOp{path: f.path, data: p, at: at}, func() { n, err = f.File.WriteAt(p, at) })
 	return n, err
 }
 
 func (f *crashFile) Sync() (err error) {
-	f.fs.do(diskOp{path: f.path}, func() {
+	f.fs.runOperation(diskOp{path: f.path}, func() {
 		err = f.File.Sync()
 		if info, _ := f.Stat(); info.IsDir() {
-			clear(f.fs.gone) // there is one directory
+			clear(f.fs.unsyncedNames) // there is one directory
 		}
 	})
 	return err
@@ -156,16 +155,16 @@ func (f *crashFile) Sync() (err error) {
 
 func (f *crashFile) SyncData() error { return f.Sync() }
 
-// What a crash may leave of what was not synced.
+// An imageKind is what a crash keeps of the unsynced data.
 type imageKind int
 
 const (
-	onlySynced imageKind = iota
-	someBlocks           // and names
-	everything           // as when only the process ends
-	tornWrite            // everything, and the beginning of the write that was going on
-	mixedWrite           // the same, with zeros or noise in the place of its end
-	goneNames            // everything, and names that went away have
+	onlySynced   imageKind = iota
+	someBlocks             // and names
+	everything             // as when only the process crashes
+	tornWrite              // everything, and the beginning of the current write
+	mixedWrite             // the same, with zeros or noise in place of its end
+	namesRemoved           // everything, and unsynced removals and renames
 	imageKinds
 )
 
@@ -173,20 +172,19 @@ var imageNames = [...]string{"only what was synced", "some blocks", "everything"
 
 func (k imageKind) String() string { return imageNames[k] }
 
-// kindsAt are the kinds of images that make sense before op: those that can
-// differ from the others.
+// kindsAt are the kinds of images before op that can differ from the others.
 func (fs *crashFS) kindsAt(op diskOp) []imageKind {
 	kinds := []imageKind{onlySynced, someBlocks, everything}
 	if len(op.data) > 1 {
 		kinds = append(kinds, tornWrite, mixedWrite)
 	}
-	if len(fs.gone) > 0 {
-		kinds = append(kinds, goneNames)
+	if len(fs.unsyncedNames) > 0 {
+		kinds = append(kinds, namesRemoved)
 	}
 	return kinds
 }
 
-// image is what a crash before the end of op leaves. It is called from before.
+// image is the disk after a crash before the end of op. It is called from before.
 func (fs *crashFS) image(op diskOp, kind imageKind, rng *rand.Rand) *vfs.MemFS {
 	keep := 100
 	switch kind {
@@ -198,17 +196,17 @@ func (fs *crashFS) image(op diskOp, kind imageKind, rng *rand.Rand) *vfs.MemFS {
 	mem := fs.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: keep, RNG: rng})
 	switch kind {
 	case tornWrite:
-		writePart(mem, op, op.data[:1+rng.IntN(len(op.data)-1)])
+		writePartial(mem, op, op.data[:1+rng.IntN(len(op.data)-1)])
 	case mixedWrite:
-		writePart(mem, op, mix(op.data, rng))
-	case goneNames:
-		fs.takeAway(mem, rng)
+		writePartial(mem, op, corruptTail(op.data, rng))
+	case namesRemoved:
+		fs.removeUnsynced(mem, rng)
 	}
 	return mem
 }
 
-// mix is data with something else from some byte on.
-func mix(data []byte, rng *rand.Rand) []byte {
+// corruptTail replaces the data from a random byte on.
+func corruptTail(data []byte, rng *rand.Rand) []byte {
 	mixed := append([]byte(nil), data...)
 	noise := rng.IntN(2) == 0
 	for i := rng.IntN(len(mixed)); i < len(mixed); i++ {
@@ -220,7 +218,7 @@ func mix(data []byte, rng *rand.Rand) []byte {
 	return mixed
 }
 
-func writePart(mem *vfs.MemFS, op diskOp, part []byte) {
+func writePartial(mem *vfs.MemFS, op diskOp, part []byte) {
 	f, err := mem.OpenReadWrite(op.path, vfs.WriteCategoryUnspecified)
 	if err == nil {
 		_, err = f.WriteAt(part, op.at)
@@ -234,17 +232,17 @@ func writePart(mem *vfs.MemFS, op diskOp, part []byte) {
 	f.Close()
 }
 
-// takeAway removes some of the names that went away, one at least. A file whose
-// rename happened has the new name, so it is there under one of the two.
-func (fs *crashFS) takeAway(mem *vfs.MemFS, rng *rand.Rand) {
+// removeUnsynced removes at least one of the names whose removal or rename is not
+// synced. A renamed file has its new name, so it exists under one of the two.
+func (fs *crashFS) removeUnsynced(mem *vfs.MemFS, rng *rand.Rand) {
 	taken := 0
-	for old, now := range fs.gone {
+	for old, now := range fs.unsyncedNames {
 		if taken > 0 && rng.IntN(2) == 0 {
 			continue
 		}
 		if now != "" {
 			if _, err := mem.Stat(now); err != nil {
-				continue // it was renamed again, or removed
+				continue // renamed again, or removed
 			}
 		}
 		_ = mem.Remove(old) // it may never have been synced
@@ -256,7 +254,7 @@ func (fs *crashFS) takeAway(mem *vfs.MemFS, rng *rand.Rand) {
 	}
 }
 
-// TestCrashFS: the images are what they are meant to be.
+// TestCrashFS: each kind of image has the expected files and content.
 func TestCrashFS(t *testing.T) {
 	images := make(map[imageKind]map[string]string) // contents of the files by name
 	take := false
@@ -319,23 +317,23 @@ func TestCrashFS(t *testing.T) {
 		file  []string // one of these
 		names string
 	}{
-		onlySynced: {[]string{"synced "}, "f old removed"},
-		everything: {[]string{"synced unsynced "}, "f new old removed"},
-		tornWrite:  {[]string{"synced unsynced t", "synced unsynced to", "synced unsynced tor"}, "f new old removed"},
-		goneNames:  {[]string{"synced unsynced "}, "f new"},
+		onlySynced:   {[]string{"synced "}, "f old removed"},
+		everything:   {[]string{"synced unsynced "}, "f new old removed"},
+		tornWrite:    {[]string{"synced unsynced t", "synced unsynced to", "synced unsynced tor"}, "f new old removed"},
+		namesRemoved: {[]string{"synced unsynced "}, "f new"},
 	} {
 		got := images[kind]
 		if !slices.Contains(want.file, got["f"]) {
 			t.Errorf("%v: the file has %q, want one of %q", kind, got["f"], want.file)
 		}
-		if kind == goneNames {
+		if kind == namesRemoved {
 			_, old := got["old"]
 			_, removed := got["removed"]
 			if _, now := got["new"]; !now || old && removed {
-				t.Errorf("%v: the names are %v", kind, strings.Join(slices.Sorted(maps.Keys(got)), " "))
+				t.Errorf("%v: the files are %v", kind, strings.Join(slices.Sorted(maps.Keys(got)), " "))
 			}
 		} else if names := strings.Join(slices.Sorted(maps.Keys(got)), " "); names != want.names {
-			t.Errorf("%v: the names are %s, want %s", kind, names, want.names)
+			t.Errorf("%v: the files are %s, want %s", kind, names, want.names)
 		}
 	}
 	if got := images[mixedWrite]["f"]; len(got) != len("synced unsynced torn") || got == "synced unsynced torn" || got[:16] != "synced unsynced " {

@@ -17,12 +17,12 @@ import (
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-// secret is in all that the user of these tests ever said.
+// secret is in every change of the user of these tests.
 const secret = "the-secret-of-an-erased-user"
 
-// tellSecrets makes n entries of a user that have the secret, and one that empties
-// the record, as a deletion does. Another user's entries lie between.
-func tellSecrets(t *testing.T, s *Store, u store.User, n int) {
+// writeSecrets makes n entries of a user with the secret, and one that empties the
+// record, as a deletion does. Entries of another user lie between.
+func writeSecrets(t *testing.T, s *Store, u store.User, n int) {
 	t.Helper()
 	by := store.By{Cause: store.CauseNote, Actor: store.Actor{User: secret, App: secret}}
 	update := func(fill func(*presence.State)) {
@@ -46,20 +46,19 @@ func tellSecrets(t *testing.T, s *Store, u store.User, n int) {
 	update(func(st *presence.State) { st.UserState = presence.UserDeleted })
 }
 
-// TestEraseLeavesNothing: once a deleted user was erased, no key or value of the
-// database has anything of the user's, and no file has after a compaction and a
-// restart.
+// TestEraseLeavesNothing: after a deleted user is erased, no key or value of the
+// database has the user's data, and after a compaction and a restart no file has any.
 func TestEraseLeavesNothing(t *testing.T) {
 	fs := vfs.NewMem()
 	s := mustOpen(t, "data", Options{FS: fs})
 	u := crashUser(0)
-	tellSecrets(t, s, u, 50)
+	writeSecrets(t, s, u, 50)
 	if err := s.db.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	tellSecrets(t, s, u, 50)
-	if n := pairsWith(t, s, secret); n != 102 { // all have the actor
-		t.Fatalf("INVALID: %d values have the secret before the user is erased", n)
+	writeSecrets(t, s, u, 50)
+	if n := pairsWith(t, s, secret); n != 102 { // all name the actor
+		t.Fatalf("INVALID: %d values have the secret before the user is erased, want 102", n)
 	}
 	if err := s.Erase(t.Context(), u); err != nil {
 		t.Fatal(err)
@@ -68,7 +67,7 @@ func TestEraseLeavesNothing(t *testing.T) {
 		t.Errorf("%d values have the secret", n)
 	}
 	if files := filesWith(t, fs, "data", secret); len(files) == 0 {
-		t.Fatal("INVALID: no file had the secret before the compaction")
+		t.Fatal("INVALID: no file has the secret before the compaction")
 	}
 	if err := s.db.Flush(); err != nil {
 		t.Fatal(err)
@@ -77,18 +76,18 @@ func TestEraseLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustClose(t, s)
-	// Write-ahead logs are used again, and keep what is not overwritten until the
-	// next start.
+	// Write-ahead logs are reused, and keep what is not overwritten until the next
+	// start.
 	s = mustOpen(t, "data", Options{FS: fs})
 	if files := filesWith(t, fs, "data", secret); len(files) != 0 {
-		t.Errorf("after their compaction and a restart %v have the secret", files)
+		t.Errorf("after a compaction and a restart %v have the secret", files)
 	}
 	if h, err := s.History(t.Context(), u, 0, 1000); err != nil || len(h) != 102 {
 		t.Errorf("the history has %d entries, %v; want all 102", len(h), err)
 	}
 }
 
-// pairsWith counts the pairs of the database with a text in them.
+// pairsWith counts the pairs of the database that contain a text.
 func pairsWith(t *testing.T, s *Store, text string) (n int) {
 	t.Helper()
 	for key, value := range pairs(t, s) {
@@ -99,7 +98,7 @@ func pairsWith(t *testing.T, s *Store, text string) (n int) {
 	return n
 }
 
-// filesWith names the files with a text in them.
+// filesWith lists the files that contain a text.
 func filesWith(t *testing.T, fs vfs.FS, dir, text string) (found []string) {
 	t.Helper()
 	names, err := fs.List(dir)
@@ -131,8 +130,8 @@ func filesWith(t *testing.T, fs vfs.FS, dir, text string) (found []string) {
 	return found
 }
 
-// TestEraseOfDropped: an entry that is dropped while it is about to be redacted
-// does not come back.
+// TestEraseOfDropped: an entry that is dropped while it is about to be redacted does
+// not reappear.
 func TestEraseOfDropped(t *testing.T) {
 	s := mustOpen(t, "data", Options{FS: vfs.NewMem()})
 	u := crashUser(0)
@@ -156,7 +155,7 @@ func TestEraseOfDropped(t *testing.T) {
 	}
 }
 
-// TestDamageInAHistory: a history goes on below a damaged entry, and Erase does.
+// TestDamageInAHistory: History and Erase continue below a damaged entry.
 func TestDamageInAHistory(t *testing.T) {
 	s := mustOpen(t, "data", Options{FS: vfs.NewMem()})
 	u := crashUser(0)
@@ -184,17 +183,17 @@ func TestDamageInAHistory(t *testing.T) {
 	}
 	for i, before := range append([]store.Position{0}, want...) {
 		if at, _ := history(before); !slices.Equal(at, want[i:]) {
-			t.Errorf("below %d it has %v, want %v", before, at, want[i:])
+			t.Errorf("History below %d is %v, want %v", before, at, want[i:])
 		}
 	}
 	if _, damaged := history(0); damaged != 2 {
-		t.Errorf("%d entries come as damaged, want 2", damaged)
+		t.Errorf("%d entries are damaged, want 2", damaged)
 	}
 	if err := s.Erase(t.Context(), u); err != nil {
 		t.Fatal(err)
 	}
 	if at, damaged := history(0); damaged != 0 || !slices.Equal(at, want) {
-		t.Errorf("after Erase it has %v, %d of them damaged; want %v", at, damaged, want)
+		t.Errorf("History after Erase is %v, %d of them damaged, want %v", at, damaged, want)
 	}
 	for _, at := range want {
 		if before, err := s.PositionAt(t.Context(), logTime(t, s, at)); err != nil || before >= at {

@@ -7,7 +7,7 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// DropLog drops the log entries up to a position, as their age does.
+// DropLog drops the log entries up to a position, as retention does.
 func (s *Store) DropLog(t *testing.T, to store.Position) {
 	t.Helper()
 	if err := s.submit(context.Background(), func(c *committer) error { c.dropLog(to); return nil }); err != nil {
@@ -15,7 +15,7 @@ func (s *Store) DropLog(t *testing.T, to store.Position) {
 	}
 }
 
-// DamageEntry makes the entry at a position one that cannot be decoded.
+// DamageEntry replaces the entry at a position with one that cannot be decoded.
 func (s *Store) DamageEntry(t *testing.T, at store.Position) {
 	t.Helper()
 	value := []byte{0xff}

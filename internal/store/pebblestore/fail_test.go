@@ -21,8 +21,8 @@ import (
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-// failing is fs with the nth writing operation, and all after it, failing.
-func failing(fs vfs.FS, nth int) vfs.FS {
+// failFrom is fs with the nth write operation, and all after it, failing.
+func failFrom(fs vfs.FS, nth int) vfs.FS {
 	var count atomic.Int64
 	return errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && op.Kind != errorfs.OpFileClose && count.Add(1) >= int64(nth) {
@@ -32,8 +32,8 @@ func failing(fs vfs.FS, nth int) vfs.FS {
 	}))
 }
 
-// A gate holds the syncs of the disk back while it is shut. It blocks on channels
-// alone, so that synctest.Wait sees who waits at it.
+// A gate delays syncs of the disk while it is closed. It blocks on channels alone, so
+// that synctest.Wait detects who waits at it.
 type gate struct {
 	vfs.FS
 	mu      sync.Mutex    // guards barrier
@@ -54,8 +54,8 @@ func (g *gate) wrap() vfs.FS {
 	}))
 }
 
-// shut stops syncs from now on. What it gives lets them go on.
-func (g *gate) shut() (open func()) {
+// close delays syncs from now on, until the returned function is called.
+func (g *gate) close() (open func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	barrier := make(chan struct{})
@@ -79,50 +79,50 @@ func (c *cache) empty() {
 	}
 }
 
-// TestNothingShownBeforeTheSync: while the disk has not answered, no way of
-// looking shows the change, and all of them do after it.
+// TestNothingShownBeforeTheSync: until the disk has synced a change, no method shows
+// it; after that, all do.
 func TestNothingShownBeforeTheSync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{FS: vfs.NewMem()}
 		s := mustOpen(t, "data", Options{FS: g.wrap()})
 		old := mustUpdate(t, s, crashUser(0))
-		x := &lookers{t: t, s: s, old: old.At, given: make(chan store.Record, 1)}
+		x := &visibilityCheck{t: t, s: s, old: old.At, given: make(chan store.Record, 1)}
 		go func() { _ = s.Watch(t.Context(), x.watch) }()
-		synctest.Wait() // reading ahead after the start has ended, and Watch has begun
+		synctest.Wait() // the cache is warm, and Watch has begun
 		if x.begins != store.NewCursor(s.Epoch(), old.At) {
 			t.Errorf("Watch begins at %v, want the durable position", x.begins)
 		}
-		open := g.shut()
+		open := g.close()
 		x.expect("Update", func() bool {
 			r, err := s.Update(t.Context(), crashUser(0), storetest.UpdateFunc(store.By{}, benchState))
 			return err == nil && r.At > old.At
 		})
 		x.expect("Watch", func() bool { return (<-x.given).At > old.At })
-		synctest.Wait() // the update is in the database, and waits for the disk
-		x.seeOld()
-		x.seeOldLog()
+		synctest.Wait() // the update is in the database and waits for the disk
+		x.checkOldRecords()
+		x.checkOldLog()
 		s.cache.empty()
 		x.expectAll()
 		synctest.Wait()
-		x.seeOldLog()
-		x.opened = true
+		x.checkOldLog()
+		x.released = true
 		open()
 		x.group.Wait()
 	})
 }
 
-// lookers look for a change in every way there is.
-type lookers struct {
-	t      *testing.T
-	s      *Store
-	old    store.Position
-	begins store.Cursor
-	given  chan store.Record // by Watch
-	opened bool              // the disk has answered; set while everybody waits
-	group  sync.WaitGroup
+// A visibilityCheck looks for a change with every method.
+type visibilityCheck struct {
+	t        *testing.T
+	s        *Store
+	old      store.Position
+	begins   store.Cursor
+	given    chan store.Record // by Watch
+	released bool              // the disk may sync; set while all goroutines wait
+	group    sync.WaitGroup
 }
 
-func (x *lookers) watch(group []store.Record, upTo store.Cursor) {
+func (x *visibilityCheck) watch(group []store.Record, upTo store.Cursor) {
 	if len(group) == 0 {
 		x.begins = upTo
 	}
@@ -131,13 +131,12 @@ func (x *lookers) watch(group []store.Record, upTo store.Cursor) {
 	}
 }
 
-// expect runs f, which must return after the disk has answered, and then show the
-// change.
-func (x *lookers) expect(what string, f func() bool) {
+// expect runs f, which must return after the sync and show the change.
+func (x *visibilityCheck) expect(what string, f func() bool) {
 	x.group.Go(func() {
 		shown := f()
-		if !x.opened {
-			x.t.Errorf("%s came back before the change was durable", what)
+		if !x.released {
+			x.t.Errorf("%s returned before the change was durable", what)
 		}
 		if !shown {
 			x.t.Errorf("%s did not show the change after it was durable", what)
@@ -145,8 +144,8 @@ func (x *lookers) expect(what string, f func() bool) {
 	})
 }
 
-// seeOld: records that are in the cache are the durable ones.
-func (x *lookers) seeOld() {
+// checkOldRecords checks that cached records are the durable ones.
+func (x *visibilityCheck) checkOldRecords() {
 	x.t.Helper()
 	if it, err := x.s.readItem(crashUser(0)); err != nil || it.at == x.old {
 		x.t.Fatalf("INVALID: the database shows %+v, %v; want the change, which is not durable", it, err)
@@ -159,16 +158,16 @@ func (x *lookers) seeOld() {
 	}
 }
 
-// expectAll: whoever finds nothing in the cache has to wait.
-func (x *lookers) expectAll() {
+// expectAll checks the methods that must wait because nothing is cached.
+func (x *visibilityCheck) expectAll() {
 	ctx := x.t.Context()
 	x.expect("Read", func() bool {
 		r, _, err := x.s.Read(ctx, []store.User{crashUser(0)})
 		return err == nil && len(r) == 1 && r[0].At > x.old
 	})
 	x.expect("a refused Update", func() bool {
-		r, err := x.s.Update(ctx, crashUser(0), storetest.UpdateFunc(store.By{}, func(st presence.State) (presence.State, error) { return st, errNo }))
-		return errors.Is(err, errNo) && r.At > x.old
+		r, err := x.s.Update(ctx, crashUser(0), storetest.UpdateFunc(store.By{}, func(st presence.State) (presence.State, error) { return st, errRefused }))
+		return errors.Is(err, errRefused) && r.At > x.old
 	})
 	x.expect("Write", func() bool {
 		return x.s.Write(ctx, "acme", store.Doc{Key: store.Key{Collection: "c", Key: "k"}, Value: []byte("v")}) == nil
@@ -189,8 +188,9 @@ func (x *lookers) expectAll() {
 	x.expect("Erase", func() bool { return x.s.Erase(ctx, crashUser(1)) == nil })
 }
 
-// seeOldLog: neither the cursor nor the log goes beyond what is durable.
-func (x *lookers) seeOldLog() {
+// checkOldLog checks that neither the cursor nor the log is beyond the durable
+// position.
+func (x *visibilityCheck) checkOldLog() {
 	x.t.Helper()
 	if _, cursor, err := x.s.Read(x.t.Context(), nil); err != nil || cursor != store.NewCursor(x.s.Epoch(), x.old) {
 		x.t.Errorf("the cursor is %v, %v; want the durable position", cursor, err)
@@ -206,14 +206,14 @@ func (x *lookers) seeOldLog() {
 	}
 }
 
-// TestContextEndsWhileStaged: a caller that stops waiting for the disk learns
-// that the outcome is unknown; one that was still queued, that nothing happened.
+// TestContextEndsWhileStaged: a caller that stops waiting for the disk gets ErrUnknown;
+// a caller that is still queued gets its context's error, and nothing happens.
 func TestContextEndsWhileStaged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{FS: vfs.NewMem()}
 		s := mustOpen(t, "data", Options{FS: g.wrap()})
 		synctest.Wait()
-		open := g.shut()
+		open := g.close()
 		answer := make(chan error, 1)
 		update := func(ctx context.Context, u store.User, fn func(presence.State) (presence.State, error)) {
 			go func() {
@@ -228,7 +228,7 @@ func TestContextEndsWhileStaged(t *testing.T) {
 		if err := <-answer; !errors.Is(err, store.ErrUnknown) {
 			t.Errorf("Update of an ended context, staged: %v, want ErrUnknown", err)
 		}
-		// A function that does not end keeps the committer, so what comes is queued.
+		// A blocked function occupies the committer, so later updates are queued.
 		leave := make(chan struct{})
 		update(t.Context(), crashUser(1), func(st presence.State) (presence.State, error) {
 			<-leave
@@ -247,13 +247,13 @@ func TestContextEndsWhileStaged(t *testing.T) {
 		}
 		records, _, err := s.Read(t.Context(), []store.User{crashUser(0), crashUser(1), crashUser(2)})
 		if err != nil || len(records) != 2 || records[1].User != crashUser(1) {
-			t.Errorf("Read: %+v, %v; want the staged two, without the withdrawn", records, err)
+			t.Errorf("Read: %+v, %v; want the two staged updates, without the cancelled one", records, err)
 		}
 	})
 }
 
-// TestFunctionEndsItsGoroutine: as t.FailNow does. The store says so and ends,
-// instead of leaving everybody waiting.
+// TestFunctionEndsItsGoroutine: if an update function ends its goroutine, as t.FailNow
+// does, the store fails instead of blocking all callers.
 func TestFunctionEndsItsGoroutine(t *testing.T) {
 	s := mustOpen(t, "data", Options{FS: vfs.NewMem()})
 	_, err := s.Update(context.Background(), crashUser(0), storetest.UpdateFunc(store.By{}, func(presence.State) (presence.State, error) {
@@ -269,8 +269,8 @@ func TestFunctionEndsItsGoroutine(t *testing.T) {
 	}
 }
 
-// TestFatal: Pebble's last resort fails the store; it ends neither the process
-// nor, by returning, the disk's agreement with Pebble.
+// TestFatal: Pebble's Fatalf fails the store. It neither ends the process nor returns
+// to Pebble.
 func TestFatal(t *testing.T) {
 	s, err := Open("data", Options{FS: vfs.NewMem()})
 	if err != nil {
@@ -290,13 +290,13 @@ func TestFatal(t *testing.T) {
 	}
 	select {
 	case <-came:
-		t.Error("Fatalf came back")
+		t.Error("Fatalf returned")
 	default:
 	}
 }
 
-// TestDiskFull: writes are refused at once while space is short, reads are not,
-// and it ends by itself.
+// TestDiskFull: writes are refused while space is short, reads are not, and the
+// refusals end when there is space.
 func TestDiskFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var free atomic.Uint64
@@ -332,7 +332,7 @@ func TestDiskFull(t *testing.T) {
 	})
 }
 
-// TestDiskFullAtOpen: the space is measured before the first write is taken.
+// TestDiskFullAtOpen: the free space is measured before the first write.
 func TestDiskFullAtOpen(t *testing.T) {
 	s := mustOpen(t, "data", Options{FS: vfs.NewMem(), FreeBytes: func() (uint64, error) { return 1, nil }})
 	if _, err := s.Update(context.Background(), crashUser(0), storetest.UpdateFunc(store.By{}, benchState)); !errors.Is(err, store.ErrFull) {
@@ -342,14 +342,14 @@ func TestDiskFullAtOpen(t *testing.T) {
 	mustUpdate(t, unlimited, crashUser(0))
 }
 
-// TestTablesOnAFullDisk: while the disk has no room for a table, making it is
-// tried again, now and then; and nothing is lost when there is room.
+// TestTablesOnAFullDisk: while there is no space for a table, its creation is retried
+// with pauses, and nothing is lost.
 func TestTablesOnAFullDisk(t *testing.T) {
 	var full atomic.Bool
 	tries := make(chan time.Time, 1<<16)
 	mem := vfs.NewCrashableMem()
-	o := small()
-	o.MinFreeBytes = -1 // nobody keeps updates away meanwhile
+	o := smallOptions()
+	o.MinFreeBytes = -1 // updates are not refused meanwhile
 	o.FS = errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if !full.Load() || op.Kind != errorfs.OpFileWrite || !strings.HasSuffix(op.Path, ".sst") {
 			return nil
@@ -361,19 +361,19 @@ func TestTablesOnAFullDisk(t *testing.T) {
 	full.Store(true)
 	j := newJournal()
 	var group sync.WaitGroup
-	group.Go(func() { j.load(s, 4, 200, 1) })
+	group.Go(func() { j.runLoad(s, 4, 200, 1) })
 	last := <-tries
 	for range 4 {
 		next := <-tries
 		if after := next.Sub(last); after < tableRetryDelay/2 {
-			t.Errorf("a table was tried again after %v", after)
+			t.Errorf("a table was retried after %v", after)
 		}
 		last = next
 	}
 	full.Store(false)
 	group.Wait()
-	if j.count != 800 {
-		t.Errorf("%d of 800 updates were acknowledged", j.count)
+	if j.updates != 800 {
+		t.Errorf("%d of 800 updates were acknowledged", j.updates)
 	}
 	o.FS = mem.CrashClone(vfs.CrashCloneCfg{})
 	if lost := j.check(t, mustOpen(t, "data", o), j.known(), "after the disk was full"); lost > 0 {

@@ -13,7 +13,7 @@ import (
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-// A sizedFS is a disk of a size.
+// A sizedFS is a file system with a fixed disk size.
 type sizedFS struct {
 	vfs.FS
 	total uint64
@@ -25,8 +25,8 @@ func (fs sizedFS) GetDiskUsage(string) (vfs.DiskUsage, error) {
 
 func (fs sizedFS) Unwrap() vfs.FS { return fs.FS }
 
-// TestFitDisk: on a small disk the memtable, and with it the logs, and the space
-// that is left free are a part of it; on an ordinary one they are what is asked for.
+// TestFitDisk: on a small disk, the sizes of memtables and logs and the reserved free
+// space are a fraction of the disk; on an ordinary one they are as configured.
 func TestFitDisk(t *testing.T) {
 	for _, c := range []struct {
 		total             uint64
@@ -39,17 +39,17 @@ func TestFitDisk(t *testing.T) {
 	} {
 		s := mustOpen(t, "data", Options{FS: sizedFS{vfs.NewMem(), c.total}})
 		if s.opts.MemTableBytes != c.memTable || s.opts.MinFreeBytes != c.minFree {
-			t.Errorf("on %d MiB: memtables of %d, and %d bytes stay free; want %d and %d", c.total>>20, s.opts.MemTableBytes, s.opts.MinFreeBytes, c.memTable, c.minFree)
+			t.Errorf("on %d MiB: memtables of %d and %d bytes kept free, want %d and %d", c.total>>20, s.opts.MemTableBytes, s.opts.MinFreeBytes, c.memTable, c.minFree)
 		}
 		mustUpdate(t, s, crashUser(0))
 	}
 	asked := mustOpen(t, "data", Options{FS: sizedFS{vfs.NewMem(), 200 << 20}, MemTableBytes: 1 << 20, MinFreeBytes: -1})
 	if asked.opts.MemTableBytes != 1<<20 || asked.opts.MinFreeBytes != -1 {
-		t.Errorf("what was asked for was changed: %+v", asked.opts)
+		t.Errorf("configured sizes were changed: %+v", asked.opts)
 	}
 }
 
-// diskUsage is what the files of a directory take on the disk.
+// diskUsage is the disk space of a directory's files.
 func diskUsage(t *testing.T, dir, pattern string) (bytes int64) {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(dir, pattern))
@@ -70,8 +70,7 @@ func diskUsage(t *testing.T, dir, pattern string) (bytes int64) {
 	return bytes
 }
 
-// rewrite changes a few users n times each, so that there is little data and much
-// of a log.
+// rewrite changes a few users n times each: little data and many log entries.
 func rewrite(t *testing.T, s *Store, n int) {
 	t.Helper()
 	var group sync.WaitGroup
@@ -88,18 +87,18 @@ func rewrite(t *testing.T, s *Store, n int) {
 	group.Wait()
 }
 
-// TestLogsTakeWhatTheyNeed: the logs of a store that is new take no more than a few
-// times what was written to them, and after a clean stop nothing; and all
-// is there at the next start.
+// TestLogsTakeWhatTheyNeed: the logs of a new store occupy no more than a few times
+// what was written to them, and nothing after a clean stop. Everything is there at the
+// next start.
 func TestLogsTakeWhatTheyNeed(t *testing.T) {
 	dir := t.TempDir()
 	o := Options{MinFreeBytes: -1}
 	s := mustOpen(t, dir, o)
 	rewrite(t, s, 20)
 	if got, limit := diskUsage(t, dir, "*.log"), int64(16<<20); got > limit {
-		t.Errorf("the logs take %d KiB of the disk after 640 changes, more than %d", got>>10, limit>>10)
+		t.Errorf("the logs occupy %d KiB after 640 changes, want at most %d", got>>10, limit>>10)
 	}
-	for round := range 3 { // a log of before is used again
+	for round := range 3 { // reuses an earlier log
 		rewrite(t, s, 1000)
 		want, _, err := s.Read(t.Context(), []store.User{benchUser(0)})
 		if err != nil {
@@ -108,7 +107,7 @@ func TestLogsTakeWhatTheyNeed(t *testing.T) {
 		at := s.progress.durableAt()
 		mustClose(t, s)
 		if got := diskUsage(t, dir, "*.log"); got > 0 {
-			t.Errorf("round %d: the logs take %d KiB after a clean stop", round, got>>10)
+			t.Errorf("round %d: the logs occupy %d KiB after a clean stop", round, got>>10)
 		}
 		if _, err := Verify(t.Context(), dir, VerifyOptions{}); err != nil {
 			t.Fatal(err)

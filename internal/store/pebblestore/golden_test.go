@@ -29,22 +29,22 @@ import (
 // and never again: what is in them must stay readable.
 const goldenDir = "testdata/golden"
 
-// goldenNow is the clock of golden directories, when they are written and read. No
-// document in them has ended by then: the keeper would drop it.
+// goldenNow is the clock of golden directories, for writing and for reading. No
+// document in them has expired by then, because it would be dropped.
 var goldenNow = time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
 
 func goldenOptions(fs vfs.FS, now time.Time) Options {
 	return Options{FS: fs, MemTableBytes: 64 << 10, Clock: func() time.Time { return now }, Retention: 24 * time.Hour}
 }
 
-// TestGoldenWrite writes the golden directories of the present format when it is
-// asked to, and else looks that they are there.
+// TestGoldenWrite writes the golden directories of the current format on request, and
+// otherwise checks that they exist.
 func TestGoldenWrite(t *testing.T) {
 	dir := filepath.Join(goldenDir, strconv.Itoa(formatVersion))
 	if os.Getenv("PORCHLIGHT_GOLDEN") != "write" {
 		for _, name := range []string{"clean", "killed", "listing.txt"} {
 			if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
-				t.Errorf("the present format has no golden directory, see goldenDir: %v", err)
+				t.Errorf("the current format has no golden directory, see goldenDir: %v", err)
 			}
 		}
 		return
@@ -56,16 +56,16 @@ func TestGoldenWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.advanceWatermark()
-	toDisk(t, mem, filepath.Join(dir, "killed"))
+	copyToDisk(t, mem, filepath.Join(dir, "killed"))
 	listing := goldenListing(t, s)
 	mustClose(t, s)
-	toDisk(t, mem, filepath.Join(dir, "clean"))
+	copyToDisk(t, mem, filepath.Join(dir, "clean"))
 	if err := os.WriteFile(filepath.Join(dir, "listing.txt"), []byte(listing), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func toDisk(t *testing.T, mem *vfs.MemFS, to string) {
+func copyToDisk(t *testing.T, mem *vfs.MemFS, to string) {
 	t.Helper()
 	if ok, err := vfs.Clone(mem, vfs.Default, "data", to); err != nil || !ok {
 		t.Fatalf("copy the data directory to %s: %v, %v", to, ok, err)
@@ -73,7 +73,7 @@ func toDisk(t *testing.T, mem *vfs.MemFS, to string) {
 }
 
 // fromDisk reads a golden directory into memory.
-func fromDisk(t *testing.T, from string) *vfs.MemFS {
+func copyFromDisk(t *testing.T, from string) *vfs.MemFS {
 	t.Helper()
 	mem := vfs.NewMem()
 	if ok, err := vfs.Clone(vfs.Default, mem, from, "data"); err != nil || !ok {
@@ -86,9 +86,9 @@ func goldenUser(i int) store.User {
 	return store.User{Account: presence.AccountID([]string{"acme", "Ünïcode \x00 & co", ""}[i%3]), ID: presence.UserID(fmt.Sprintf("user-%02d", i))}
 }
 
-// goldenContent writes records with every feature, a log of which the beginning
-// was dropped, and documents with and without an end. Part of it is flushed,
-// part is in the write-ahead log alone.
+// goldenContent writes records with every feature, a log whose beginning was dropped,
+// and documents with and without expiry. Part of it is flushed, and part is in the
+// write-ahead log alone.
 func goldenContent(t *testing.T, s *Store) {
 	t.Helper()
 	for round := range 4 {
@@ -128,7 +128,7 @@ func goldenUpdate(t *testing.T, s *Store, i, round int) {
 	}
 }
 
-// goldenOrigin is a claim's, a client's, or none.
+// goldenOrigin is the origin of a claim, of a client, or none.
 func goldenOrigin(i, round int) (o presence.Origin) {
 	switch (i + round) % 3 {
 	case 0:
@@ -139,7 +139,7 @@ func goldenOrigin(i, round int) (o presence.Origin) {
 	return o
 }
 
-// goldenState has every field of a state set in some record.
+// goldenState sets every field of a state in some record.
 func goldenState(st presence.State, now presence.Instant, i, round int) presence.State {
 	statuses := presence.Statuses()
 	before := st.Shown
@@ -204,7 +204,7 @@ func goldenDocs(t *testing.T, s *Store, round int) {
 	}
 }
 
-// goldenListing is all that a store holds, in words, as its readers see it.
+// goldenListing lists the content of a store as text, as its readers see it.
 func goldenListing(t *testing.T, s *Store) string {
 	t.Helper()
 	text, err := listing(s)
@@ -214,7 +214,7 @@ func goldenListing(t *testing.T, s *Store) string {
 	return text
 }
 
-// listing reads everything in every way there is.
+// listing reads everything with every method.
 func listing(s *Store) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "epoch %s\nlast %d\ntrimmed %d\n", s.Epoch(), s.progress.durableAt(), s.trimmedTo())
@@ -222,9 +222,8 @@ func listing(s *Store) (string, error) {
 	return b.String(), err
 }
 
-// cameLater takes fields out of a listing that the older formats did not know, where
-// they have nothing.
-var cameLater = strings.NewReplacer(" Rules:<nil>", "", " Replaced:[]", "", " Via:}", "}", "{App: Key:", "{Key:")
+// omitNewFields removes fields that older formats did not have and that are empty.
+var omitNewFields = strings.NewReplacer(" Rules:<nil>", "", " Replaced:[]", "", " Via:}", "}", "{App: Key:", "{Key:")
 
 func listRecords(b *strings.Builder, s *Store) error {
 	var users []store.User
@@ -241,7 +240,7 @@ func listRecords(b *strings.Builder, s *Store) error {
 	}
 	records, _, err := s.Read(context.Background(), users)
 	for _, r := range records {
-		state := cameLater.Replace(fmt.Sprintf("%+v", *r.State))
+		state := omitNewFields.Replace(fmt.Sprintf("%+v", *r.State))
 		fmt.Fprintf(b, "record %+q at %d\n  state %s\n  shown %+v\n", fmt.Sprint(r.User), r.At, state, r.Shown)
 	}
 	return err
@@ -279,7 +278,7 @@ func listDocs(b *strings.Builder, s *Store) error {
 	return nil
 }
 
-// listIndex has the ends of documents and the expiry index.
+// listIndex lists the expiry indexes of documents and records.
 func listIndex(b *strings.Builder, s *Store) error {
 	for _, prefix := range []byte{docExpiryPrefix, expiryPrefix} {
 		err := s.scan([]byte{prefix}, upperBound([]byte{prefix}), func(key, _ []byte) (bool, error) {
@@ -311,7 +310,7 @@ func TestGolden(t *testing.T) {
 		}
 		for _, kind := range []string{"clean", "killed"} {
 			t.Run(format.Name()+"/"+kind, func(t *testing.T) {
-				mem := fromDisk(t, filepath.Join(goldenDir, format.Name(), kind))
+				mem := copyFromDisk(t, filepath.Join(goldenDir, format.Name(), kind))
 				for range 2 { // also after this version has closed it
 					s := mustOpen(t, "data", goldenOptions(mem, goldenNow))
 					if got := goldenListing(t, s); got != readerLines.ReplaceAllString(string(want), "") {

@@ -10,8 +10,8 @@ import (
 )
 
 // TestLazySyncCoversClosingLogs: after syncAll everything that was written before is on
-// the disk, also in a log that is being closed and whose own sync goes on. Otherwise the
-// watermark could exceed what a crash leaves.
+// the disk, even in a log that is being closed and is still syncing. Otherwise the
+// watermark could exceed what survives a crash.
 func TestLazySyncCoversClosingLogs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := vfs.NewCrashableMem()
@@ -41,7 +41,7 @@ func TestLazySyncCoversClosingLogs(t *testing.T) {
 		}
 		closed := make(chan error)
 		go func() { closed <- f.Close() }()
-		synctest.Wait() // Close syncs
+		synctest.Wait() // Close is syncing
 		if err := fs.syncAll(); err != nil {
 			t.Fatal(err)
 		}

@@ -18,8 +18,8 @@ import (
 
 var errStop = errors.New("enough")
 
-// feedOf reads the log until there are n entries.
-func feedOf(t *testing.T, s *Store, n int) []store.Entry {
+// readFeed reads the log until it has n entries.
+func readFeed(t *testing.T, s *Store, n int) []store.Entry {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -52,8 +52,8 @@ func keysUnder(t *testing.T, s *Store, prefix byte) (n int) {
 	return n
 }
 
-// TestTrim: entries go after the retention, whoever has read them; whoever missed
-// some is told, and whoever did not is not.
+// TestTrim: entries are dropped after the retention, whether they were read or not. A
+// reader that missed some gets a gap, and no other reader does.
 func TestTrim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := vfs.NewMem()
@@ -79,7 +79,7 @@ func TestTrim(t *testing.T) {
 		mustUpdate(t, s, a)
 		for range 12 {
 			if e := <-quick; e.Gap {
-				t.Errorf("a gap before %+v, and nothing was dropped", e)
+				t.Errorf("a gap before %+v, but nothing was dropped", e)
 			}
 		}
 		if n := logLength(t, s); n != 12 {
@@ -107,18 +107,18 @@ func TestTrim(t *testing.T) {
 				}
 			}
 		}
-		wantGaps(feedOf(t, s, 3))
+		wantGaps(readFeed(t, s, 3))
 		mustClose(t, s)
 		s = mustOpen(t, "data", o)
-		wantGaps(feedOf(t, s, 3))
-		// Records are not of the log.
+		wantGaps(readFeed(t, s, 3))
+		// Records are not trimmed.
 		if r, _, err := s.Read(context.Background(), []store.User{a, b}); err != nil || len(r) != 2 {
 			t.Errorf("Read: %+v, %v", r, err)
 		}
 	})
 }
 
-// TestTrimAll: a store whose whole log was dropped goes on counting.
+// TestTrimAll: positions continue after the whole log was dropped.
 func TestTrimAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := Options{FS: vfs.NewMem(), Retention: time.Hour}
@@ -133,13 +133,13 @@ func TestTrimAll(t *testing.T) {
 		if next := mustUpdate(t, s, crashUser(0)); next.At <= last.At {
 			t.Errorf("position %d after %d", next.At, last.At)
 		}
-		if e := feedOf(t, s, 1)[0]; !e.Gap {
+		if e := readFeed(t, s, 1)[0]; !e.Gap {
 			t.Errorf("no gap before %+v", e)
 		}
 	})
 }
 
-// TestSweep: ended documents leave the disk, and nothing else does.
+// TestSweep: expired documents are deleted from the disk, and nothing else is.
 func TestSweep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := mustOpen(t, "data", Options{FS: vfs.NewMem()})
@@ -171,11 +171,11 @@ func TestSweep(t *testing.T) {
 		put("forever now", time.Time{})
 		count := func(prefix byte) int { return keysUnder(t, s, prefix) }
 		if docs, ends := count(documentPrefix), count(docExpiryPrefix); docs != many+3 || ends != many+1 {
-			t.Errorf("%d documents, %d ends", docs, ends)
+			t.Errorf("%d documents, %d expiries", docs, ends)
 		}
 		time.Sleep(2 * time.Hour)
 		if docs, ends := count(documentPrefix), count(docExpiryPrefix); docs != 3 || ends != 1 {
-			t.Errorf("after their end %d documents, %d ends are on the disk, want 3 and 1", docs, ends)
+			t.Errorf("after expiry %d documents and %d expiries are on the disk, want 3 and 1", docs, ends)
 		}
 		if docs, err := s.List(ctx, "acme", "c", "", 10); err != nil || len(docs) != 3 {
 			t.Errorf("List: %+v, %v", docs, err)
@@ -183,8 +183,8 @@ func TestSweep(t *testing.T) {
 	})
 }
 
-// TestFeedFromTheDatabase: a reader further back than memory reaches gets all of
-// it, in order, while more is written.
+// TestFeedFromTheDatabase: a reader behind the log in memory gets every entry in order,
+// while more is written.
 func TestFeedFromTheDatabase(t *testing.T) {
 	s := mustOpen(t, "data", Options{FS: vfs.NewMem()})
 	const n = cachedEntries + 3000
@@ -201,7 +201,7 @@ func TestFeedFromTheDatabase(t *testing.T) {
 		}
 	})
 	var last store.Position
-	for _, e := range feedOf(t, s, n) {
+	for _, e := range readFeed(t, s, n) {
 		if e.At != last+1 {
 			t.Fatalf("position %d after %d", e.At, last)
 		}
@@ -210,8 +210,8 @@ func TestFeedFromTheDatabase(t *testing.T) {
 	group.Wait()
 }
 
-// TestEarlyEntryMoves: an entry that comes up before its record is due is moved
-// on without a call, and the index keeps one entry a user.
+// TestEarlyEntryMoves: an index entry that is earlier than its record's next change is
+// moved without a call, and the index keeps one entry a user.
 func TestEarlyEntryMoves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := mustOpen(t, "data", Options{FS: vfs.NewMem()})
@@ -219,13 +219,13 @@ func TestEarlyEntryMoves(t *testing.T) {
 		until := func(d time.Duration) presence.Instant {
 			t.Helper()
 			at := presence.InstantOf(time.Now().Add(d))
-			if _, err := s.Update(context.Background(), u, storetest.UpdateFunc(store.By{}, outUntil(at))); err != nil {
+			if _, err := s.Update(context.Background(), u, storetest.UpdateFunc(store.By{}, outOfOfficeUntil(at))); err != nil {
 				t.Fatal(err)
 			}
 			return at
 		}
 		first := until(time.Minute)
-		last := until(time.Hour) // lazily: the index keeps the first
+		last := until(time.Hour) // the index keeps the first entry for now
 		if armed := readIndex(t, s)[u]; len(armed) != 1 || armed[0] != first {
 			t.Errorf("the index has %v, want the entry at %v alone", armed, first)
 		}
@@ -235,7 +235,7 @@ func TestEarlyEntryMoves(t *testing.T) {
 		group.Go(func() {
 			_ = s.Due(ctx, func(us []store.User) error {
 				calls <- time.Now()
-				_, err := s.Update(ctx, us[0], storetest.UpdateFunc(store.By{}, outUntil(0)))
+				_, err := s.Update(ctx, us[0], storetest.UpdateFunc(store.By{}, outOfOfficeUntil(0)))
 				return err
 			})
 		})
@@ -256,8 +256,8 @@ func TestEarlyEntryMoves(t *testing.T) {
 	})
 }
 
-// outUntil makes a state that ends at an instant, or not at all.
-func outUntil(at presence.Instant) func(presence.State) (presence.State, error) {
+// outOfOfficeUntil makes a state that expires at an instant, or never.
+func outOfOfficeUntil(at presence.Instant) func(presence.State) (presence.State, error) {
 	return func(st presence.State) (presence.State, error) {
 		st.At = max(st.At, presence.InstantOf(time.Now()))
 		st.Revision = max(st.Revision+1, presence.Revision(st.At))
@@ -266,8 +266,8 @@ func outUntil(at presence.Instant) func(presence.State) (presence.State, error) 
 	}
 }
 
-// TestClockStep: an instant that the clock is set past does not wait for a timer
-// that was set by the old clock.
+// TestClockStep: when the clock steps past an instant, expiry does not wait for a timer
+// of the old clock.
 func TestClockStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -278,7 +278,7 @@ func TestClockStep(t *testing.T) {
 			return time.Now().Add(step)
 		}
 		s := mustOpen(t, "data", Options{FS: vfs.NewMem(), Clock: clock})
-		if _, err := s.Update(context.Background(), crashUser(0), storetest.UpdateFunc(store.By{}, outUntil(presence.InstantOf(time.Now().Add(time.Hour))))); err != nil {
+		if _, err := s.Update(context.Background(), crashUser(0), storetest.UpdateFunc(store.By{}, outOfOfficeUntil(presence.InstantOf(time.Now().Add(time.Hour))))); err != nil {
 			t.Fatal(err)
 		}
 		called := make(chan time.Time, 1)

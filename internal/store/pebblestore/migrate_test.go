@@ -17,8 +17,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 )
 
-// TestMigrations: there is one step from each format to the next, up to the
-// present one.
+// TestMigrations: there is one step from each format to the next, up to the current
+// one.
 func TestMigrations(t *testing.T) {
 	for i, m := range migrations() {
 		if m.from != i+1 || m.what == "" {
@@ -26,27 +26,27 @@ func TestMigrations(t *testing.T) {
 		}
 	}
 	if n := len(migrations()) + 1; n != formatVersion {
-		t.Errorf("the steps lead to format %d, the present one is %d", n, formatVersion)
+		t.Errorf("the steps lead to format %d, but the current one is %d", n, formatVersion)
 	}
 }
 
-// TestMigrateFirst: the directory of the first format gets what the second has,
-// and its marker.
+// TestMigrateFirst: a directory of the first format gets everything that the second
+// has, and its marker.
 func TestMigrateFirst(t *testing.T) {
 	for _, kind := range []string{"clean", "killed"} {
-		mem := fromDisk(t, filepath.Join(goldenDir, "1", kind))
+		mem := copyFromDisk(t, filepath.Join(goldenDir, "1", kind))
 		var logged strings.Builder
 		o := goldenOptions(mem, goldenNow)
 		o.Logger = slog.New(slog.NewTextHandler(&logged, nil))
 		mustClose(t, mustOpen(t, "data", o))
 		if n := strings.Count(logged.String(), "migrating the data directory"); n != formatVersion-1 {
-			t.Errorf("%s: %d lines say that it migrates", kind, n)
+			t.Errorf("%s: %d log lines report the migration", kind, n)
 		}
 		if format, err := atomicfs.ReadMarker(mem, "data", formatMarker); err != nil || format != strconv.Itoa(formatVersion) {
-			t.Errorf("%s: the marker says %q, %v", kind, format, err)
+			t.Errorf("%s: marker %q, %v", kind, format, err)
 		}
 		if st, err := readWatermark(mem, "data"); err != nil || !st.clean || st.position != 59 {
-			t.Errorf("%s: the watermark says %+v, %v", kind, st, err)
+			t.Errorf("%s: watermark %+v, %v", kind, st, err)
 		}
 		if r, err := Verify(context.Background(), "data", VerifyOptions{FS: mem}); err != nil || r.Format != formatVersion {
 			t.Errorf("%s: Verify: %+v, %v", kind, r, err)
@@ -54,11 +54,11 @@ func TestMigrateFirst(t *testing.T) {
 	}
 }
 
-// TestMigrateFirstAgain: an older porchlight does not move the watermark that a
-// migration began in a directory of the first format, so the next start does not
-// hold the database against it.
+// TestMigrateFirstAgain: a version of the first format does not advance the watermark
+// that a migration began in its directory, so the next start does not use it against
+// the database.
 func TestMigrateFirstAgain(t *testing.T) {
-	mem := fromDisk(t, filepath.Join(goldenDir, "1", "killed"))
+	mem := copyFromDisk(t, filepath.Join(goldenDir, "1", "killed"))
 	w := &watermark{fs: mem, dir: "data"}
 	if err := errors.Join(w.begin(&watermarkState{position: 1e6}, false), w.end()); err != nil {
 		t.Fatal(err)
@@ -66,34 +66,35 @@ func TestMigrateFirstAgain(t *testing.T) {
 	mustClose(t, mustOpen(t, "data", goldenOptions(mem, goldenNow)))
 }
 
-// older is a porchlight that knows formats up to the given one.
-func older(fs vfs.FS, format int) Options {
+// olderOptions are those of a version that knows formats up to the given one.
+func olderOptions(fs vfs.FS, format int) Options {
 	o := goldenOptions(fs, goldenNow)
 	o.migrations = append([]migration{}, migrations()[:format-1]...)
 	return o
 }
 
-// TestDowngrade: an older porchlight refuses a directory of a newer format, and
-// changes nothing in it.
+// TestDowngrade: an older version refuses a directory of a newer format and changes
+// nothing in it.
 func TestDowngrade(t *testing.T) {
 	for format := 2; format <= formatVersion; format++ {
 		for _, kind := range []string{"clean", "killed"} {
-			mem := fromDisk(t, filepath.Join(goldenDir, strconv.Itoa(format), kind))
+			mem := copyFromDisk(t, filepath.Join(goldenDir, strconv.Itoa(format), kind))
 			says := fmt.Sprintf("has format %d, this version supports formats up to %d", format, format-1)
-			refused(t, mem, older(mem, format-1), ErrNewer, says, "use a newer porchlight")
+			checkOpenRefused(t, mem, olderOptions(mem, format-1), ErrNewer, says, "use a newer porchlight")
 		}
 	}
 }
 
-// toCome is a porchlight of the format after the present one.
-func toCome(fs vfs.FS) Options {
+// nextFormatOptions are those of a version with the format after the current one.
+func nextFormatOptions(fs vfs.FS) Options {
 	o := goldenOptions(fs, goldenNow)
 	o.migrations = append(migrations(), migration{from: formatVersion, what: "come"})
 	return o
 }
 
-// TestMigrateKilled: a migration that is killed at any operation on the disk leaves the old directory or the new one. The old one can
-// be used by what wrote it, and migrates when it is opened by what killed it.
+// TestMigrateKilled: a migration that is killed at any disk operation leaves the old
+// directory or the new one. The old one opens with the old version, and the new version
+// migrates it.
 func TestMigrateKilled(t *testing.T) {
 	for _, from := range []string{"1/clean", "1/killed", "2/killed", "3/killed"} {
 		t.Run(strings.ReplaceAll(from, "/", " "), func(t *testing.T) {
@@ -108,7 +109,7 @@ func TestMigrateKilled(t *testing.T) {
 				}
 			}
 			if wasOld < 20 || wasNew < 3 {
-				t.Errorf("%d old, %d new: the kills miss the middle", wasOld, wasNew)
+				t.Errorf("INVALID: %d old, %d new: too few kills during the migration", wasOld, wasNew)
 			}
 			t.Logf("%d kills: %d left the old directory, %d the new one", len(points), wasOld, wasNew)
 		})
@@ -117,14 +118,13 @@ func TestMigrateKilled(t *testing.T) {
 
 func readGolden(t *testing.T, from string) string {
 	t.Helper()
-	mem := fromDisk(t, filepath.Join(goldenDir, from))
+	mem := copyFromDisk(t, filepath.Join(goldenDir, from))
 	s := mustOpen(t, "data", goldenOptions(mem, goldenNow))
 	defer mustClose(t, s)
 	return goldenListing(t, s)
 }
 
-// migrationCrashes migrates, and takes what a crash would leave at every
-// operation.
+// migrationCrashes migrates and takes a crash image at every disk operation.
 func migrationCrashes(t *testing.T, from, want string) []*vfs.MemFS {
 	t.Helper()
 	mem := vfs.NewCrashableMem()
@@ -143,8 +143,8 @@ func migrationCrashes(t *testing.T, from, want string) []*vfs.MemFS {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		keeps := []int{0, 50, 100} // percent of what was not synced
-		if !soaking() {
+		keeps := []int{0, 50, 100} // percent of the unsynced data
+		if !isSoak() {
 			keeps = keeps[len(points)%3:][:1]
 		}
 		for _, keep := range keeps {
@@ -152,7 +152,7 @@ func migrationCrashes(t *testing.T, from, want string) []*vfs.MemFS {
 		}
 		return nil
 	}))
-	s := mustOpen(t, "data", toCome(fs))
+	s := mustOpen(t, "data", nextFormatOptions(fs))
 	if got := goldenListing(t, s); got != want {
 		t.Fatalf("the migrated directory holds\n%s\nwant\n%s", got, want)
 	}
@@ -160,26 +160,26 @@ func migrationCrashes(t *testing.T, from, want string) []*vfs.MemFS {
 	return points
 }
 
-// checkKilled opens what was left with both, and reports whether it was old.
+// checkKilled opens the directory with both versions and reports whether it was old.
 func checkKilled(t *testing.T, fs *vfs.MemFS, want string) (wasOld bool) {
 	t.Helper()
 	s, err := Open("data", goldenOptions(fs.CrashClone(vfs.CrashCloneCfg{}), goldenNow))
 	if wasOld = err == nil; wasOld {
 		if got := goldenListing(t, s); got != want {
-			t.Errorf("the old porchlight finds\n%s\nwant\n%s", got, want)
+			t.Errorf("the old version has\n%s\nwant\n%s", got, want)
 		}
 		mustClose(t, s)
 	} else if !errors.Is(err, ErrNewer) {
-		t.Errorf("the old porchlight: %v, want ErrNewer", err)
+		t.Errorf("the old version: %v, want ErrNewer", err)
 	}
-	s, err = Open("data", toCome(fs))
+	s, err = Open("data", nextFormatOptions(fs))
 	if err != nil {
-		t.Errorf("the new porchlight: %v", err)
+		t.Errorf("the new version: %v", err)
 		return wasOld
 	}
 	defer mustClose(t, s)
 	if got := goldenListing(t, s); got != want {
-		t.Errorf("the new porchlight finds\n%s\nwant\n%s", got, want)
+		t.Errorf("the new version has\n%s\nwant\n%s", got, want)
 	}
 	return wasOld
 }

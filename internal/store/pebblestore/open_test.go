@@ -33,8 +33,8 @@ func mustClose(t *testing.T, s *Store) {
 	}
 }
 
-// filesIfAny are the files of a directory, none if there is none.
-func filesIfAny(t *testing.T, fs *vfs.MemFS) map[string]string {
+// filesIfExist are the files of a directory, or none if it does not exist.
+func filesIfExist(t *testing.T, fs *vfs.MemFS) map[string]string {
 	t.Helper()
 	if _, err := fs.Stat("data"); err != nil {
 		return nil
@@ -51,12 +51,12 @@ func mustUpdate(t *testing.T, s *Store, u store.User) store.Record {
 	return r
 }
 
-// refused wants Open to refuse dir with want, a message that has each of the
-// texts, and to leave the files as they are.
-func refused(t *testing.T, fs *vfs.MemFS, o Options, want error, texts ...string) {
+// checkOpenRefused checks that Open refuses dir with an error that is want and contains
+// each of the texts, and leaves the files as they are.
+func checkOpenRefused(t *testing.T, fs *vfs.MemFS, o Options, want error, texts ...string) {
 	t.Helper()
 	o.FS = fs
-	before := filesIfAny(t, fs)
+	before := filesIfExist(t, fs)
 	s, err := Open("data", o)
 	if err == nil {
 		mustClose(t, s)
@@ -66,7 +66,7 @@ func refused(t *testing.T, fs *vfs.MemFS, o Options, want error, texts ...string
 	}
 	for _, text := range append(texts, "data") {
 		if !strings.Contains(err.Error(), text) {
-			t.Errorf("the message %q does not say %q", err, text)
+			t.Errorf("the error %q does not contain %q", err, text)
 		}
 	}
 	if len(before) > 0 {
@@ -75,7 +75,7 @@ func refused(t *testing.T, fs *vfs.MemFS, o Options, want error, texts ...string
 }
 
 func TestOpenMissing(t *testing.T) {
-	refused(t, vfs.NewMem(), Options{MustExist: true}, ErrMissing, "porchlight init")
+	checkOpenRefused(t, vfs.NewMem(), Options{MustExist: true}, ErrMissing, "porchlight init")
 	fs := vfs.NewMem()
 	mustClose(t, mustOpen(t, "data", Options{FS: fs}))
 	mustClose(t, mustOpen(t, "data", Options{FS: fs, MustExist: true}))
@@ -93,11 +93,11 @@ func TestOpenForeign(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, fs, Options{}, ErrForeign, "holiday.jpg", "a directory of its own")
+	checkOpenRefused(t, fs, Options{}, ErrForeign, "holiday.jpg", "a directory of its own")
 }
 
-// TestOpenOthersDatabase: a database of Pebble's that is another program's is
-// opened to look into it, but nothing of ours is written there.
+// TestOpenOthersDatabase: a Pebble database of another program is opened to identify
+// it, but nothing is written there.
 func TestOpenOthersDatabase(t *testing.T) {
 	fs := vfs.NewMem()
 	db, err := pebble.Open("data", &pebble.Options{FS: fs, Logger: pebbleLog{newStore("", Options{}.withDefaults())}})
@@ -125,12 +125,12 @@ func TestOpenNewerFormat(t *testing.T) {
 	if err := errors.Join(marker.Move(strconv.Itoa(formatVersion+1)), marker.Close()); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, fs, Options{}, ErrNewer,
+	checkOpenRefused(t, fs, Options{}, ErrNewer,
 		fmt.Sprintf("data directory data has format %d, this version supports formats up to %d: use a newer porchlight, or restore a backup into a new directory", formatVersion+1, formatVersion))
 }
 
-// TestOpenNewerFormatUnmarked: the format is in the database too, should the
-// marker be lost.
+// TestOpenNewerFormatUnmarked: the database records the format too, in case the marker
+// is lost.
 func TestOpenNewerFormatUnmarked(t *testing.T) {
 	fs := vfs.NewMem()
 	s := mustOpen(t, "data", Options{FS: fs})
@@ -181,7 +181,7 @@ func TestEpoch(t *testing.T) {
 		t.Error("the epoch is the same after an unclean start with relaxed durability")
 	}
 	if _, err := cursor.Position(third.Epoch()); !errors.Is(err, store.ErrEpoch) {
-		t.Errorf("a cursor of the epoch before: %v, want ErrEpoch", err)
+		t.Errorf("a cursor of the previous epoch: %v, want ErrEpoch", err)
 	}
 	mustClose(t, second)
 	if s := mustOpen(t, "data", relaxed); s.Epoch() != epoch {
@@ -190,22 +190,22 @@ func TestEpoch(t *testing.T) {
 		mustClose(t, s)
 	}
 	if s := mustOpen(t, "data", Options{FS: fs, NewEpoch: true}); s.Epoch() == epoch {
-		t.Error("the epoch is the same though a new one was asked for")
+		t.Error("the epoch is the same although a new one was requested")
 	}
 }
 
-// TestOpenFails: an error of the disk while opening is an error, not a hang.
+// TestOpenFails: a disk error during Open is returned and does not block.
 func TestOpenFails(t *testing.T) {
 	opened, failed := 0, 0
 	for nth := 1; nth < 120; nth++ {
-		fs := failing(vfs.NewMem(), nth)
+		fs := failFrom(vfs.NewMem(), nth)
 		s, err := Open("data", Options{FS: fs})
 		if err != nil {
 			failed++
 			continue
 		}
 		opened++
-		_ = s.Close() // may meet the error
+		_ = s.Close() // may return the injected error
 	}
 	if opened == 0 || failed < 10 {
 		t.Errorf("%d opened, %d failed", opened, failed)

@@ -11,8 +11,8 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// TestPacked: whatever is put, of any size and with any collision of hashes, get
-// gives the last one put for that user, or nothing; and all of it fits its bound.
+// TestPacked: for records of any size and with hash collisions, get returns the last
+// one put for that user, or none, and the size stays within its bound.
 func TestPacked(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const bound = 5 * slotPage
@@ -48,7 +48,7 @@ func TestPacked(t *testing.T) {
 	})
 }
 
-// TestPackedKeeps: what fits stays.
+// TestPackedKeeps: records that fit are not evicted.
 func TestPackedKeeps(t *testing.T) {
 	p := newPacked(1 << 20)
 	const n = 2000

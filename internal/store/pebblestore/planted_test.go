@@ -16,15 +16,15 @@ import (
 	"time"
 )
 
-// A plantedBug is an edit of one source file that makes a bug where it would be
-// easiest to make, and the test that must fail for it.
+// A plantedBug is an edit of one source file that introduces a likely bug, and the test
+// that must fail for it.
 type plantedBug struct {
 	name     string
-	does     string
+	effect   string
 	file     string
 	old, new string // old occurs in the file exactly once
 	proof    string
-	says     string // what the proof fails with
+	want     string // regular expression for the failure of the proof
 }
 
 const (
@@ -32,9 +32,9 @@ const (
 	lost       = "acknowledged changes are lost: the log ends at commit"
 )
 
-// If one of these no longer applies, the line that it replaces was changed: adapt
-// old and new, so that the bug is the same. A bug is dropped only with the code
-// that it could be made in.
+// If an edit no longer applies, the line that it replaces was changed: adapt old and
+// new so that the bug stays the same. Drop a bug only with the code that it could occur
+// in.
 var plantedBugs = []plantedBug{
 	{
 		"skip-sync", "a batch is not synced to the disk", "committer.go",
@@ -48,7 +48,7 @@ var plantedBugs = []plantedBug{
 		everywhere, lost,
 	},
 	{
-		"answer-refused", "a refused update shows what is not durable", "committer.go",
+		"answer-refused", "a refused update shows a change that is not durable", "committer.go",
 		"if c.s.progress.durableAt() >= seen {", "if c.s.progress.durableAt() >= seen || planted(`answer-refused`) {",
 		everywhere, "acknowledged changes are lost",
 	},
@@ -66,60 +66,60 @@ var plantedBugs = []plantedBug{
 	{
 		"log-twice", "a commit has two log entries", "committer.go",
 		"	c.stage(it)\n", "	c.spoil(&next, was, it)\n	c.stage(it)\n",
-		everywhere, "is at |the log has a hole, or something twice",
+		everywhere, "is at |log entries are missing or repeated",
 	},
 	{
 		"end-twice", "a commit reports an expiry that its record does not have", "committer.go",
 		"	c.stage(it)\n", "	c.spoil(&next, was, it)\n	c.stage(it)\n",
-		everywhere, `the end of (claim|session)\d+ of user\d is committed twice`,
+		everywhere, `the expiry of (claim|session)\d+ of user\d is committed twice`,
 	},
 	{
-		"stale-state", "an update does not see what is staged", "committer.go",
+		"stale-state", "an update does not see staged states", "committer.go",
 		"if st, ok := c.users[u]; ok {", "if st, ok := c.users[u]; ok && !planted(`stale-state`) {",
 		everywhere, `revision \d+ of user\d is used again`,
 	},
 	{
-		"keep-expiry", "an entry of the expiry index stays behind", "committer.go",
+		"keep-expiry", "an entry of the expiry index is not deleted", "committer.go",
 		"if !it.armed.IsZero() {", "if !it.armed.IsZero() && !planted(`keep-expiry`) {",
-		everywhere, "the expiry index has .*, the record says",
+		everywhere, "the expiry index has .*, but the record has",
 	},
 	{
-		"half-write", "documents of one write go in two batches", "docs.go",
+		"half-write", "documents of one write are in two batches", "docs.go",
 		"		c.stageDoc(keys[i], olds[i], &docs[i])\n",
 		"		c.stageDoc(keys[i], olds[i], &docs[i])\n		if planted(`half-write`) && i == 0 { c.commit(); c.g = &group{} }\n",
-		everywhere, "the documents are of no write, or of half of one",
+		everywhere, "the documents match no write, or half of one",
 	},
 	{
-		"forget-number", "the numbers that documents take are not kept", "committer.go",
+		"forget-number", "positions used by documents are not persisted", "committer.go",
 		"		c.set([]byte(metaSeq), c.value)\n",
 		"		if len(g.entries) > 0 || !planted(`forget-number`) { c.set([]byte(metaSeq), c.value) }\n",
 		everywhere, "the database ends at position",
 	},
 	{
-		"position-first", "a position is shown before its records", "syncer.go",
+		"position-first", "a position is visible before its records", "syncer.go",
 		"	for _, it := range g.items {\n		s.cache.install(it)\n",
 		"	s.showPositionFirst(g)\n	for _, it := range g.items {\n		s.cache.install(it)\n",
-		"TestCursorIsNoNewer", "came with a record at",
+		"TestCursorIsNoNewer", "was returned with a record at",
 	},
 	{
-		"read-unsynced", "a read shows what is not durable", "read.go",
+		"read-unsynced", "a read shows a change that is not durable", "read.go",
 		"if s.progress.durableAt() >= it.at {", "if s.progress.durableAt() >= it.at || planted(`read-unsynced`) {",
 		everywhere, "acknowledged changes are lost",
 	},
 	{
-		"watch-unsynced", "a watcher is given what is not durable", "syncer.go",
+		"watch-unsynced", "a watcher gets a change that is not durable", "syncer.go",
 		"	if !s.isFailed() && g.batch != nil {\n",
 		"	s.showUnsynced(g)\n	if !s.isFailed() && g.batch != nil {\n",
-		"TestNothingShownBeforeTheSync", "Watch came back before the change was durable",
+		"TestNothingShownBeforeTheSync", "Watch returned before the change was durable",
 	},
 	{
-		"log-unsynced", "the log is read beyond what is durable", "log.go",
+		"log-unsynced", "the log is read beyond the durable position", "log.go",
 		"	to := appendLogKey(nil, s.progress.durableAt()+1)\n",
 		"	to := appendLogKey(nil, s.progress.durableAt()+1)\n	if planted(`log-unsynced`) { to = appendLogKey(nil, store.Position(s.progress.staged.Load())+1) }\n",
 		"TestNothingShownBeforeTheSync", "the log in the database shows 2 entries",
 	},
 	{
-		"tail-unsynced", "the log in memory has what is not durable", "syncer.go",
+		"tail-unsynced", "the log in memory has entries that are not durable", "syncer.go",
 		"	if !s.isFailed() && g.batch != nil {\n",
 		"	s.showUnsynced(g)\n	if !s.isFailed() && g.batch != nil {\n",
 		"TestNothingShownBeforeTheSync", `Log shows \d entries`,
@@ -127,31 +127,31 @@ var plantedBugs = []plantedBug{
 	{
 		"erase-unsynced", "Erase returns before it is durable", "erase.go",
 		"	c.seq++ // so", "	if planted(`erase-unsynced`) { return }\n	c.seq++ // so",
-		everywhere, "which was erased",
+		everywhere, "of an erased user",
 	},
 	{
 		"erase-part", "Erase stops before the oldest entry", "erase.go",
 		"found, rest, err := s.chain(ctx, u, at, eraseGroup)", "found, rest, err := s.chain(ctx, u, at, eraseGroup)\n		if planted(`erase-part`) && len(found) > 1 { found, rest = found[:len(found)-1], 0 }",
-		everywhere, "which was erased",
+		everywhere, "of an erased user",
 	},
 	{
-		"erase-memory", "Erase leaves what memory has of the log", "syncer.go",
+		"erase-memory", "Erase does not redact the log in memory", "syncer.go",
 		"	s.logCache.replace(g.redacted)\n", "	if !planted(`erase-memory`) { s.logCache.replace(g.redacted) }\n",
 		"TestConformance/Erase/Redacts", "gives .*, which was ",
 	},
 	{
-		"erase-dropped", "Erase brings back what was dropped", "erase.go",
+		"erase-dropped", "Erase restores dropped entries", "erase.go",
 		"if e.At <= c.s.trimmedTo() {", "if e.At <= c.s.trimmedTo() && !planted(`erase-dropped`) {",
 		"TestEraseOfDropped", "want the two that were not dropped",
 	},
 	{
-		"no-watermark", "a database that lost its end is opened", "watermark.go",
+		"no-watermark", "a truncated database is opened", "watermark.go",
 		"	if s.lastWatermark == nil {\n", "	if s.lastWatermark == nil || planted(`no-watermark`) {\n",
 		"TestWatermarkWindow", "gives a wrong answer though the watermark was advanced",
 	},
 }
 
-// plantedHelpers is the file that is compiled beside the edited ones.
+// plantedHelpers is a file that is compiled with the edited ones.
 const plantedHelpers = `package pebblestore
 
 import (
@@ -190,7 +190,7 @@ func (s *Store) showUnsynced(g *group) {
 	}
 }
 
-// spoil changes a commit that was made and logged, and not staged yet.
+// spoil changes a commit that was logged but is not staged yet.
 func (c *committer) spoil(change *store.Change, was, it *item) {
 	switch {
 	case planted("reuse-revision") && was.State.Revision != 0:
@@ -213,10 +213,10 @@ func (c *committer) spoil(change *store.Change, was, it *item) {
 }
 `
 
-// TestPlantedBugs shows that the proofs can fail: each of plantedBugs makes one
-// fail, with the words for what it does, and without a bug they pass. The tests of
-// this package are built once more from edited copies of its files, in which the
-// environment chooses the bug.
+// TestPlantedBugs shows that the proofs can fail: each of plantedBugs makes its proof
+// fail with the expected message, and without a bug the proofs pass. The tests of this
+// package are built once more from edited copies of its files, in which the environment
+// selects the bug.
 func TestPlantedBugs(t *testing.T) {
 	t.Parallel()
 	binary := buildPlanted(t)
@@ -226,10 +226,10 @@ func TestPlantedBugs(t *testing.T) {
 		t.Run(b.name, func(t *testing.T) {
 			out, err := runProof(t, binary, b.proof, b.name)
 			if err == nil {
-				t.Fatalf("%s does not catch that %s:\n%s", b.proof, b.does, out)
+				t.Fatalf("%s does not catch that %s:\n%s", b.proof, b.effect, out)
 			}
-			if !regexp.MustCompile(b.says).Match(out) || bytes.Contains(out, []byte("panic:")) || !bytes.Contains(out, []byte("--- FAIL: ")) {
-				t.Errorf("%s failed, and not with %q: %v\n%.4000s", b.proof, b.says, err, out)
+			if !regexp.MustCompile(b.want).Match(out) || bytes.Contains(out, []byte("panic:")) || !bytes.Contains(out, []byte("--- FAIL: ")) {
+				t.Errorf("%s failed, but not with %q: %v\n%.4000s", b.proof, b.want, err, out)
 			}
 		})
 	}
@@ -242,7 +242,7 @@ func TestPlantedBugs(t *testing.T) {
 	})
 }
 
-// buildPlanted builds the tests of this package with every bug in it.
+// buildPlanted builds the tests of this package with all bugs.
 func buildPlanted(t *testing.T) string {
 	t.Helper()
 	sources := map[string]string{"planted.go": plantedHelpers}
@@ -260,14 +260,14 @@ func buildPlanted(t *testing.T) string {
 			sources[b.file] = string(data)
 		}
 		if n := strings.Count(sources[b.file], b.old); n != 1 {
-			t.Fatalf("%s cannot be planted: %s has %d times\n%s", b.name, b.file, n, b.old)
+			t.Fatalf("cannot plant %s: %s contains this %d times, want 1:\n%s", b.name, b.file, n, b.old)
 		}
 		sources[b.file] = strings.Replace(sources[b.file], b.old, b.new, 1)
 	}
 	return buildOverlaid(t, sources)
 }
 
-// buildOverlaid builds the tests of this package with other files in place of its own.
+// buildOverlaid builds the tests of this package with some files replaced.
 func buildOverlaid(t *testing.T, sources map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -298,7 +298,7 @@ func buildOverlaid(t *testing.T, sources map[string]string) string {
 	return binary
 }
 
-// runProof runs a test in its short form with a bug planted.
+// runProof runs the short form of a test with a bug planted.
 func runProof(t *testing.T, binary, proof, bug string) ([]byte, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)

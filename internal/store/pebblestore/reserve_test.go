@@ -17,8 +17,7 @@ import (
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-// A smallDisk has no room for files of a kind until enough of the reserve was
-// given up.
+// A smallDisk refuses files of a kind until enough of the reserve was released.
 type smallDisk struct {
 	suffix  string
 	needs   atomic.Int64 // files of the reserve
@@ -38,9 +37,9 @@ func (d *smallDisk) wrap() vfs.FS {
 	}))
 }
 
-func plenty() (uint64, error) { return 1 << 40, nil }
+func plentyFree() (uint64, error) { return 1 << 40, nil }
 
-func reserved(t *testing.T, dir string) int {
+func countReserved(t *testing.T, dir string) int {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(dir, reservePrefix+"*"))
 	if err != nil {
@@ -49,9 +48,8 @@ func reserved(t *testing.T, dir string) int {
 	return len(names)
 }
 
-// TestReserve: a commit that finds the disk full is written into the reserve. The
-// store goes on, refuses what comes later, and takes the reserve again when there
-// is space.
+// TestReserve: a commit that finds the disk full uses the reserve. The store continues,
+// refuses later writes, and restores the reserve when there is space.
 func TestReserve(t *testing.T) {
 	dir, ctx := t.TempDir(), context.Background()
 	disk := &smallDisk{suffix: ".log"}
@@ -59,18 +57,18 @@ func TestReserve(t *testing.T) {
 	free.Store(1 << 40)
 	o := Options{FS: disk.wrap(), FreeBytes: func() (uint64, error) { return free.Load(), nil }}
 	s := mustOpen(t, dir, o)
-	if n := reserved(t, dir); n != reserveFiles {
+	if n := countReserved(t, dir); n != reserveFiles {
 		t.Fatalf("%d files are reserved, want %d", n, reserveFiles)
 	}
-	// Nobody has looked at the free space since another program took it.
+	// The store has not measured the free space since another program used it.
 	disk.needs.Store(3)
 	mustUpdate(t, s, crashUser(0))
 	free.Store(1)
 	if n := disk.refused.Load(); n != 3 {
 		t.Errorf("%d writes found the disk full, want 3", n)
 	}
-	if n := reserved(t, dir); n != reserveFiles-3 {
-		t.Errorf("%d files are left of the reserve, want %d", n, reserveFiles-3)
+	if n := countReserved(t, dir); n != reserveFiles-3 {
+		t.Errorf("%d files of the reserve remain, want %d", n, reserveFiles-3)
 	}
 	if _, err := s.Update(ctx, crashUser(0), storetest.UpdateFunc(store.By{}, benchState)); !errors.Is(err, store.ErrFull) {
 		t.Errorf("Update after the disk was found full: %v, want ErrFull", err)
@@ -79,13 +77,13 @@ func TestReserve(t *testing.T) {
 	s.sampleSpace()
 	s.refillReserve()
 	mustUpdate(t, s, crashUser(0))
-	if n := reserved(t, dir); n != reserveFiles-3 {
-		t.Errorf("the reserve was taken where that made the disk full: %d files", n)
+	if n := countReserved(t, dir); n != reserveFiles-3 {
+		t.Errorf("restoring the reserve filled the disk: %d files", n)
 	}
 	free.Store(1 << 40)
 	s.sampleSpace()
 	s.refillReserve()
-	if n := reserved(t, dir); n != reserveFiles {
+	if n := countReserved(t, dir); n != reserveFiles {
 		t.Errorf("%d files are reserved again, want %d", n, reserveFiles)
 	}
 	mustClose(t, s)
@@ -94,11 +92,11 @@ func TestReserve(t *testing.T) {
 	}
 }
 
-// TestReserveSpent: when the whole reserve is not enough, the store fails: it does
-// not acknowledge what it could not write.
+// TestReserveSpent: when the whole reserve is not enough, the store fails and does not
+// acknowledge what it could not write.
 func TestReserveSpent(t *testing.T) {
 	disk := &smallDisk{suffix: ".log"}
-	s := mustOpen(t, t.TempDir(), Options{FS: disk.wrap(), FreeBytes: plenty})
+	s := mustOpen(t, t.TempDir(), Options{FS: disk.wrap(), FreeBytes: plentyFree})
 	disk.needs.Store(reserveFiles + 1)
 	if _, err := s.Update(context.Background(), crashUser(0), storetest.UpdateFunc(store.By{}, benchState)); !errors.Is(err, store.ErrUnknown) {
 		t.Errorf("Update: %v, want ErrUnknown", err)
@@ -109,12 +107,12 @@ func TestReserveSpent(t *testing.T) {
 	}
 }
 
-// TestTablesLeaveTheReserve: a flush that finds the disk full is held up, fails
-// nothing, and takes nothing of the reserve.
+// TestTablesLeaveTheReserve: a flush that finds the disk full waits, fails nothing, and
+// uses nothing of the reserve.
 func TestTablesLeaveTheReserve(t *testing.T) {
 	dir := t.TempDir()
 	disk := &smallDisk{suffix: ".sst"}
-	s := mustOpen(t, dir, Options{FS: disk.wrap(), FreeBytes: plenty})
+	s := mustOpen(t, dir, Options{FS: disk.wrap(), FreeBytes: plentyFree})
 	mustUpdate(t, s, crashUser(0))
 	disk.needs.Store(1)
 	flushed, err := s.db.AsyncFlush()
@@ -128,22 +126,22 @@ func TestTablesLeaveTheReserve(t *testing.T) {
 		default:
 		}
 	}
-	if n := reserved(t, dir); n != reserveFiles {
-		t.Errorf("%d files are left of the reserve, want all %d", n, reserveFiles)
+	if n := countReserved(t, dir); n != reserveFiles {
+		t.Errorf("%d files of the reserve remain, want all %d", n, reserveFiles)
 	}
 	disk.needs.Store(0)
 	<-flushed
 	if n := disk.refused.Load(); n > 2 {
-		t.Errorf("the flush was tried %d times meanwhile: it must be held up", n)
+		t.Errorf("the flush was tried %d times meanwhile: it must wait", n)
 	}
 }
 
-// TestOpenOnAFullDisk: what the log holds is written into the reserve, if that is
-// enough. If not, the store is not opened, and says why; nothing is lost.
+// TestOpenOnAFullDisk: the content of the log is written into the reserve, if that is
+// enough. If not, Open fails and says why; nothing is lost.
 func TestOpenOnAFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	disk := &smallDisk{suffix: ".sst"}
-	o := Options{FS: disk.wrap(), FreeBytes: plenty}
+	o := Options{FS: disk.wrap(), FreeBytes: plentyFree}
 	s := mustOpen(t, dir, o)
 	mustUpdate(t, s, crashUser(0))
 	killed := t.TempDir() // with its log
@@ -171,9 +169,9 @@ func TestOpenOnAFullDisk(t *testing.T) {
 	}
 }
 
-// TestShortageIsSeenAtOnce: writers look themselves, and do not wait for the
-// keeper.
-func TestShortageIsSeenAtOnce(t *testing.T) {
+// TestShortageIsDetectedAtOnce: writers measure the free space themselves and do not wait
+// for maintenance.
+func TestShortageIsDetectedAtOnce(t *testing.T) {
 	var free, looks atomic.Int64
 	free.Store(1 << 40)
 	s := mustOpen(t, "data", Options{FS: vfs.NewMem(), FreeBytes: func() (uint64, error) {
@@ -182,7 +180,7 @@ func TestShortageIsSeenAtOnce(t *testing.T) {
 	}})
 	mustUpdate(t, s, crashUser(0))
 	free.Store(1)
-	s.sampled.Store(-int64(sampleInterval)) // as if the last look were that old
+	s.sampled.Store(-int64(sampleInterval)) // as if the last measurement were that old
 	if _, err := s.Update(context.Background(), crashUser(0), storetest.UpdateFunc(store.By{}, benchState)); !errors.Is(err, store.ErrFull) {
 		t.Errorf("Update: %v, want ErrFull", err)
 	}
@@ -193,6 +191,6 @@ func TestShortageIsSeenAtOnce(t *testing.T) {
 		}
 	}
 	if n := looks.Load() - was; n > 2 {
-		t.Errorf("%d looks at the free space, for writes that are refused anyway", n)
+		t.Errorf("the free space was measured %d times for writes that are refused anyway", n)
 	}
 }

@@ -19,15 +19,15 @@ import (
 	"porchlight.dev/porchlight/internal/store/backup"
 )
 
-// TestRestoreKilled: a restore that is killed at any operation on the disk, with
-// anything between none and all of what was not synced kept, leaves no store or
-// the whole of it, and the next one makes it.
+// TestRestoreKilled: a restore that is killed at any disk operation, with anything
+// between none and all of the unsynced data kept, leaves no store or the whole one, and
+// the next restore succeeds.
 func TestRestoreKilled(t *testing.T) {
 	s := mustOpen(t, "original", Options{FS: vfs.NewMem()})
-	furnish(t, s, 13)
+	fillStore(t, s, 13)
 	want := pairs(t, s)
 	data, _ := takeBackup(t, s, 1<<10)
-	// The next restore is of another backup: what is left must not get into it.
+	// The next restore is of another backup: nothing of the first may remain in it.
 	next := mustOpen(t, "next", Options{FS: vfs.NewMem()})
 	mustUpdate(t, next, crashUser(99))
 	wantNext := pairs(t, next)
@@ -50,19 +50,19 @@ func TestRestoreKilled(t *testing.T) {
 	if _, err := Restore(t.Context(), "new/data", bytes.NewReader(data), Options{FS: fs}, nil); err != nil {
 		t.Fatal(err)
 	}
-	// After it has returned, all of it is on the disk.
+	// When Restore has returned, everything is on the disk.
 	done := mem.CrashClone(vfs.CrashCloneCfg{})
-	if got := restored(t, done); !reflect.DeepEqual(got, want) {
+	if got := restoredContent(t, done); !reflect.DeepEqual(got, want) {
 		t.Error("the restored store is not the original after a crash")
 	}
 	if names, err := done.List("new"); err != nil || !slices.Equal(names, []string{"data"}) {
-		t.Errorf("there are %q, %v", names, err)
+		t.Errorf("the directory has %q, %v", names, err)
 	}
 	none, whole := 0, 0
 	for i, fs := range points {
 		if names, err := fs.List("new/data"); err == nil && len(names) > 0 {
 			whole++
-			if got := restored(t, fs); !reflect.DeepEqual(got, want) {
+			if got := restoredContent(t, fs); !reflect.DeepEqual(got, want) {
 				t.Fatalf("point %d: the store is not the original", i)
 			}
 		} else {
@@ -74,10 +74,10 @@ func TestRestoreKilled(t *testing.T) {
 				t.Fatalf("point %d: the next restore: %v", i, err)
 			}
 			if names, err := fs.List("new"); err != nil || !slices.Equal(names, []string{"data"}) {
-				t.Fatalf("point %d: there are %q, %v", i, names, err)
+				t.Fatalf("point %d: the directory has %q, %v", i, names, err)
 			}
-			if got := restored(t, fs); !reflect.DeepEqual(got, wantNext) {
-				t.Fatalf("point %d: the next restore made something else", i)
+			if got := restoredContent(t, fs); !reflect.DeepEqual(got, wantNext) {
+				t.Fatalf("point %d: the next restore differs from its backup", i)
 			}
 		}
 	}
@@ -87,7 +87,7 @@ func TestRestoreKilled(t *testing.T) {
 	t.Logf("killed at %d points: %d times there was nothing yet, %d times everything", len(points), none, whole)
 }
 
-func restored(t *testing.T, fs vfs.FS) map[string]string {
+func restoredContent(t *testing.T, fs vfs.FS) map[string]string {
 	t.Helper()
 	s, err := Open("new/data", Options{FS: fs, MustExist: true})
 	if err != nil {
@@ -97,8 +97,8 @@ func restored(t *testing.T, fs vfs.FS) map[string]string {
 	return pairs(t, s)
 }
 
-// TestRestoreDiskErrors: an error of the disk at any operation of a restore ends
-// it. There is no store then, or the whole of it.
+// TestRestoreDiskErrors: a disk error at any operation of a restore ends it, and leaves
+// no store or the whole one.
 func TestRestoreDiskErrors(t *testing.T) {
 	data := smallBackup(t)
 	failed := 0
@@ -120,15 +120,15 @@ func TestRestoreDiskErrors(t *testing.T) {
 		}
 		failed++
 		if err == nil {
-			continue // what failed was a file that is of no use any more
+			continue // the operation was on an obsolete file
 		}
-		if !strings.Contains(err.Error(), errDisk.Error()) { // Pebble flattens some
+		if !strings.Contains(err.Error(), errDisk.Error()) { // Pebble does not wrap all errors
 			t.Fatalf("operation %d fails: %v", nth, err)
 		}
 		if names, err := mem.List("data"); err == nil && len(names) > 0 {
 			s, err := Open("data", Options{FS: mem, MustExist: true})
 			if err != nil {
-				t.Fatalf("operation %d failed, and what is there does not open: %v", nth, err)
+				t.Fatalf("operation %d failed, and the directory does not open: %v", nth, err)
 			}
 			mustClose(t, s)
 		}
@@ -139,12 +139,12 @@ func TestRestoreDiskErrors(t *testing.T) {
 	t.Logf("%d errors", failed)
 }
 
-// TestRestoreRefuses: a restore makes a directory and changes none, and what it
-// cannot do it does not begin.
+// TestRestoreRefuses: a restore creates a directory and never changes one, and refuses
+// before it writes anything.
 func TestRestoreRefuses(t *testing.T) {
 	data := smallBackup(t)
 	ended, end := context.WithCancelCause(t.Context())
-	end(errNo)
+	end(errRefused)
 	for name, c := range map[string]struct {
 		ctx     context.Context
 		prepare func(t *testing.T, fs *vfs.MemFS)
@@ -183,7 +183,7 @@ func TestRestoreRefuses(t *testing.T) {
 			o:    Options{FreeBytes: func() (uint64, error) { return DefaultMinFreeBytes, nil }},
 			want: backup.ErrNoSpace, text: "restore to another disk",
 		},
-		"the context has ended": {ctx: ended, want: errNo},
+		"the context has ended": {ctx: ended, want: errRefused},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fs := vfs.NewMem()
@@ -200,13 +200,13 @@ func TestRestoreRefuses(t *testing.T) {
 				t.Errorf("%v, want %v with %q", err, c.want, c.text)
 			}
 			if after := fs.String(); after != before {
-				t.Errorf("it changed\n%s to\n%s", before, after)
+				t.Errorf("the directory changed from\n%s to\n%s", before, after)
 			}
 		})
 	}
 }
 
-// TestRestoreIntoEmpty: a directory that is there and empty is used.
+// TestRestoreIntoEmpty: Restore uses an existing directory that is empty.
 func TestRestoreIntoEmpty(t *testing.T) {
 	data := smallBackup(t)
 	fs := vfs.NewMem()
@@ -216,7 +216,7 @@ func TestRestoreIntoEmpty(t *testing.T) {
 	if _, err := Restore(t.Context(), "new/data", bytes.NewReader(data), Options{FS: fs}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if len(restored(t, fs)) == 0 {
-		t.Error("it is empty")
+	if len(restoredContent(t, fs)) == 0 {
+		t.Error("the restored store is empty")
 	}
 }

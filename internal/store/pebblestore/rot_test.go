@@ -17,23 +17,23 @@ import (
 	"github.com/cockroachdb/pebble/v2/wal"
 )
 
-// soaking: more of everything, for `make soak`.
-func soaking() bool { return os.Getenv("PORCHLIGHT_SOAK") != "" }
+// isSoak reports whether `make soak` asks for longer tests.
+func isSoak() bool { return os.Getenv("PORCHLIGHT_SOAK") != "" }
 
-// A specimen is a data directory and what it holds.
+// A specimen is a data directory and its expected content.
 type specimen struct {
 	name  string
 	files map[string]string
 	want  string
-	// data is how many bytes of a file carry data: none of a log or a MANIFEST
-	// that is no longer in use, and of a log in use those before its end. The
-	// settings that Pebble writes down are not read back, the watermark stands twice,
-	// and an empty file says nothing.
+	// data is how many bytes of each file carry data. A log or MANIFEST that is no
+	// longer in use has none; a log in use has those before its end. The options file
+	// of Pebble is not read back, the watermark is stored twice, and an empty file
+	// carries nothing.
 	data map[string]int
 }
 
-// specimens are a directory that was closed and one that was killed, with
-// everything that it holds synced, in tables and logs of several blocks.
+// specimens are a directory that was closed and one that was killed after everything
+// was synced, with tables and logs of several blocks.
 func specimens(t *testing.T) []*specimen {
 	t.Helper()
 	mem := vfs.NewCrashableMem()
@@ -53,8 +53,8 @@ func specimens(t *testing.T) []*specimen {
 	return []*specimen{newSpecimen(t, "clean", mem, 0, want), killed}
 }
 
-// awaitLogs fills logs until there are two in use: the second begun, the first not
-// yet flushed. It gives the directory at that moment.
+// awaitLogs writes until two logs are in use: the second has data, and the first is not
+// yet flushed. It returns the directory at that moment.
 func awaitLogs(t *testing.T, s *Store, mem *vfs.MemFS) (now *vfs.MemFS, logs int) {
 	t.Helper()
 	used := func() int {
@@ -73,12 +73,11 @@ func awaitLogs(t *testing.T, s *Store, mem *vfs.MemFS) (now *vfs.MemFS, logs int
 			return now, n
 		}
 	}
-	t.Fatal("never two logs in use")
+	t.Fatal("INVALID: two logs were never in use")
 	return nil, 0
 }
 
-// scanLogs gives the write-ahead logs of a directory, and where the records of
-// each end.
+// scanLogs lists the write-ahead logs of a directory and where the records of each end.
 func scanLogs(t *testing.T, fs vfs.FS) (names []string, ends map[string]int) {
 	t.Helper()
 	logs, err := wal.Scan(wal.Dir{FS: fs, Dirname: "data"})
@@ -111,17 +110,17 @@ func lastLog(t *testing.T, fs vfs.FS) (name string, end int) {
 	t.Helper()
 	names, ends := scanLogs(t, fs)
 	if len(names) == 0 {
-		t.Fatal("there is no log")
+		t.Fatal("INVALID: no log")
 	}
 	name = names[len(names)-1]
 	return name, ends[name]
 }
 
-// newSpecimen describes a directory in which the last few logs are in use.
+// newSpecimen describes a directory whose last few logs are in use.
 func newSpecimen(t *testing.T, name string, mem *vfs.MemFS, logs int, want string) *specimen {
 	t.Helper()
 	sp := &specimen{name: name, files: contents(t, mem), want: want, data: make(map[string]int)}
-	v := &verifier{ctx: context.Background(), s: newStore("data", Options{FS: onDisk(t, sp.files)}.withDefaults())}
+	v := &verifier{ctx: context.Background(), s: newStore("data", Options{FS: writeFiles(t, sp.files)}.withDefaults())}
 	if err := v.run(); err != nil {
 		t.Fatal(err)
 	}
@@ -140,13 +139,13 @@ func newSpecimen(t *testing.T, name string, mem *vfs.MemFS, logs int, want strin
 	}
 	for file, n := range sp.data {
 		if n == 0 {
-			t.Errorf("%s: %s is in use and has no data", name, file)
+			t.Errorf("%s: %s is in use but has no data", name, file)
 		}
 	}
 	return sp
 }
 
-// carriesData: a change of a file is in what carries data.
+// carriesData reports whether a change touches bytes that carry data.
 func (sp *specimen) carriesData(name string, changed []byte) bool {
 	was := sp.files[name]
 	for i := range min(sp.data[name], len(was)) {
@@ -169,8 +168,8 @@ func fillSpecimen(t *testing.T, s *Store, round, rounds int) {
 	}
 }
 
-// onDisk makes files of a directory.
-func onDisk(t *testing.T, files map[string]string) *vfs.MemFS {
+// writeFiles writes files to a data directory in memory.
+func writeFiles(t *testing.T, files map[string]string) *vfs.MemFS {
 	t.Helper()
 	mem := vfs.NewMem()
 	if err := mem.MkdirAll("data", 0o755); err != nil {
@@ -181,7 +180,7 @@ func onDisk(t *testing.T, files map[string]string) *vfs.MemFS {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.Write([]byte(data)); err != nil { // a copy: Write destroys what it is given under the race detector
+		if _, err := f.Write([]byte(data)); err != nil { // a copy: Write overwrites its argument under the race detector
 			t.Fatal(err)
 		}
 		if err := f.Close(); err != nil {
@@ -199,18 +198,18 @@ const (
 	silentlyWrong = "silently wrong"
 )
 
-// rot opens the files of a damaged directory and reads everything.
-func (sp *specimen) rot(t *testing.T, files map[string]string, changed string) (outcome string) {
+// openDamaged opens the files of a damaged directory and reads everything.
+func (sp *specimen) openDamaged(t *testing.T, files map[string]string, changed string) (outcome string) {
 	t.Helper()
-	s, err := Open("data", goldenOptions(onDisk(t, files), goldenNow))
+	s, err := Open("data", goldenOptions(writeFiles(t, files), goldenNow))
 	if err != nil {
-		sp.explained(t, err, changed)
+		sp.checkError(t, err, changed)
 		return refusedAtOpen
 	}
 	defer func() { _ = s.Close() }()
 	got, err := listing(s)
 	if err != nil {
-		sp.explained(t, err, changed)
+		sp.checkError(t, err, changed)
 		return refusedAtRead
 	}
 	if got != sp.want {
@@ -219,28 +218,29 @@ func (sp *specimen) rot(t *testing.T, files map[string]string, changed string) (
 	return rightData
 }
 
-// explained wants an error to say what to do, and to name the file, or the directory
+// checkError checks that an error says what to do and names the file, or the directory
 // where Pebble names none.
-func (sp *specimen) explained(t *testing.T, err error, changed string) {
+func (sp *specimen) checkError(t *testing.T, err error, changed string) {
 	t.Helper()
 	if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "restore a backup into a new directory") {
-		t.Errorf("%s: %s changed: the error is not ErrDamaged, or does not say what to do: %v", sp.name, changed, err)
+		t.Errorf("%s: %s changed: the error is not ErrDamaged or does not give a remedy: %v", sp.name, changed, err)
 	}
-	if !names(err.Error(), changed) && (strings.HasSuffix(changed, ".sst") || !strings.Contains(err.Error(), "data directory is damaged: data: ")) {
-		t.Errorf("%s: %s changed: the error does not name it: %v", sp.name, changed, err)
+	if !namesFile(err.Error(), changed) && (strings.HasSuffix(changed, ".sst") || !strings.Contains(err.Error(), "data directory is damaged: data: ")) {
+		t.Errorf("%s: %s changed: the error does not name the file: %v", sp.name, changed, err)
 	}
 }
 
-// names: a text has the name of a file, or of what kind of marker it is.
-func names(text, file string) bool {
+// namesFile reports whether a text contains the name of a file, or of its kind of
+// marker.
+func namesFile(text, file string) bool {
 	if kind, ok := strings.CutPrefix(file, "marker."); ok {
 		file = "marker." + strings.SplitN(kind, ".", 2)[0]
 	}
 	return strings.Contains(text, strings.TrimSuffix(file, ".sst"))
 }
 
-// isReplayed: a file is a log or a MANIFEST, of which a part may be missing without
-// a wrong checksum.
+// isReplayed reports whether a file is a log or a MANIFEST, which can lose its end
+// without a checksum mismatch.
 func isReplayed(file string) bool { return isLog(file) || isManifest(file) }
 
 func isManifest(file string) bool { return strings.HasPrefix(file, "MANIFEST-") }
@@ -255,8 +255,7 @@ func (ta verdicts) add(outcome, file string) {
 	ta[outcome][file]++
 }
 
-// refused reports whether damage of a kind of file was refused, at the start or by
-// a read.
+// refused reports whether damage to a kind of file was refused by a start or a read.
 func (ta verdicts) refused(suffix string) bool {
 	for _, outcome := range []string{refusedAtOpen, refusedAtRead} {
 		for name := range ta[outcome] {
@@ -282,11 +281,11 @@ func (ta verdicts) log(t *testing.T, what string) {
 	}
 }
 
-// try damages one file in one way and counts what comes of it. No damage gives a
-// wrong answer, but for this: of a store that was killed, a log or the end of the
-// MANIFEST may be gone, which Verify must find. What opens with the right data must
-// be found by Verify, or be in a place without data.
-func (sp *specimen) try(t *testing.T, ta verdicts, name, how string, damage func(data []byte) (changed []byte, keep bool)) {
+// tryDamage damages one file in one way and counts the outcome. Damage never gives a
+// wrong answer, with one exception that Verify must find: in a store that was killed, a
+// log or the end of the MANIFEST may be missing. If the store opens with the right
+// data, Verify must find the damage, or the damaged bytes carry no data.
+func (sp *specimen) tryDamage(t *testing.T, ta verdicts, name, how string, damage func(data []byte) (changed []byte, keep bool)) {
 	t.Helper()
 	files := maps.Clone(sp.files)
 	changed, keep := damage([]byte(files[name]))
@@ -296,21 +295,21 @@ func (sp *specimen) try(t *testing.T, ta verdicts, name, how string, damage func
 	if files[name] = string(changed); !keep {
 		delete(files, name)
 	}
-	outcome := sp.rot(t, files, name)
+	outcome := sp.openDamaged(t, files, name)
 	if outcome == silentlyWrong && (sp.name != "killed" || !isReplayed(name)) {
 		t.Errorf("%s: %s of %s gives a wrong answer without an error", sp.name, how, name)
 	}
 	ta.add(outcome, name)
-	_, err := Verify(context.Background(), "data", VerifyOptions{FS: onDisk(t, files)})
+	_, err := Verify(context.Background(), "data", VerifyOptions{FS: writeFiles(t, files)})
 	switch {
 	case err != nil:
-		sp.explained(t, err, name)
+		sp.checkError(t, err, name)
 		ta.add("verify finds", name)
 	case outcome != rightData:
-		t.Errorf("%s: %s of %s is %s, and Verify does not find it", sp.name, how, name, outcome)
+		t.Errorf("%s: %s of %s is %s, but Verify does not find it", sp.name, how, name, outcome)
 	default:
 		ta.add("verify passes", name)
-		if sp.carriesData(name, changed) && !isManifest(name) { // of which the last edit may be one that changes nothing
+		if sp.carriesData(name, changed) && !isManifest(name) { // its last edit may change nothing
 			t.Errorf("%s: %s of %s is not found by Verify", sp.name, how, name)
 		}
 	}
@@ -319,7 +318,7 @@ func (sp *specimen) try(t *testing.T, ta verdicts, name, how string, damage func
 // TestRotBits flips single bits.
 func TestRotBits(t *testing.T) {
 	flips := 300
-	if soaking() {
+	if isSoak() {
 		flips = 5000
 	}
 	seed := rand.Uint64()
@@ -328,9 +327,9 @@ func TestRotBits(t *testing.T) {
 	for _, sp := range specimens(t) {
 		ta := make(verdicts)
 		for range flips / 2 {
-			name, at := sp.anywhere(rng)
+			name, at := sp.randomByte(rng)
 			bit := byte(1) << rng.IntN(8)
-			sp.try(t, ta, name, fmt.Sprintf("seed %d: bit %08b of byte %d", seed, bit, at), func(data []byte) ([]byte, bool) {
+			sp.tryDamage(t, ta, name, fmt.Sprintf("seed %d: bit %08b of byte %d", seed, bit, at), func(data []byte) ([]byte, bool) {
 				data[at] ^= bit
 				return data, true
 			})
@@ -338,15 +337,15 @@ func TestRotBits(t *testing.T) {
 		}
 		ta.log(t, fmt.Sprintf("seed %d: %s", seed, sp.name))
 		if sp.name == "killed" && !ta.refused(".log") || !ta.refused(".sst") {
-			t.Errorf("%s: the flips did not reach logs and tables: %v", sp.name, ta)
+			t.Errorf("INVALID: %s: no flip was refused in logs or tables: %v", sp.name, ta)
 		}
 	}
 	t.Logf("%d flips", done)
 }
 
-// anywhere is a byte: one time in four any byte of any file, else any byte that
-// carries data, each file being as likely as another.
-func (sp *specimen) anywhere(rng *rand.Rand) (name string, at int) {
+// randomByte picks a byte: one time in four any byte of any file, else a byte that
+// carries data, with all files equally likely.
+func (sp *specimen) randomByte(rng *rand.Rand) (name string, at int) {
 	size := func(name string) int { return len(sp.files[name]) }
 	if rng.IntN(4) > 0 {
 		size = func(name string) int { return sp.data[name] }
@@ -370,20 +369,20 @@ func TestRotPages(t *testing.T) {
 		truncated, zeroed, swapped, removed := make(verdicts), make(verdicts), make(verdicts), make(verdicts)
 		for _, name := range slices.Sorted(maps.Keys(sp.files)) {
 			size := len(sp.files[name])
-			if sp.data[name] == 0 && !soaking() {
-				size = min(size, 2*page) // a few of these do
+			if sp.data[name] == 0 && !isSoak() {
+				size = min(size, 2*page) // a few of these are enough
 			}
-			for _, at := range cuts(size) {
-				sp.try(t, truncated, name, fmt.Sprintf("truncation at %d", at), func(data []byte) ([]byte, bool) { return data[:at], true })
+			for _, at := range truncationPoints(size) {
+				sp.tryDamage(t, truncated, name, fmt.Sprintf("truncation at %d", at), func(data []byte) ([]byte, bool) { return data[:at], true })
 			}
 			for at := 0; at < size; at += page {
-				sp.try(t, zeroed, name, fmt.Sprintf("zeroing at %d", at), func(data []byte) ([]byte, bool) {
+				sp.tryDamage(t, zeroed, name, fmt.Sprintf("zeroing at %d", at), func(data []byte) ([]byte, bool) {
 					clear(data[at:min(at+page, len(data))])
 					return data, true
 				})
-				sp.try(t, swapped, name, fmt.Sprintf("swapping at %d", at), func(data []byte) ([]byte, bool) { return swapPages(data, at), true })
+				sp.tryDamage(t, swapped, name, fmt.Sprintf("swapping at %d", at), func(data []byte) ([]byte, bool) { return swapPages(data, at), true })
 			}
-			sp.try(t, removed, name, "removal", func([]byte) ([]byte, bool) { return nil, false })
+			sp.tryDamage(t, removed, name, "removal", func([]byte) ([]byte, bool) { return nil, false })
 		}
 		truncated.log(t, sp.name+": truncated")
 		zeroed.log(t, sp.name+": zeroed")
@@ -392,7 +391,7 @@ func TestRotPages(t *testing.T) {
 	}
 }
 
-func cuts(size int) []int {
+func truncationPoints(size int) []int {
 	var at []int
 	for i := 0; i < size; i += page {
 		at = append(at, i)
@@ -405,7 +404,7 @@ func cuts(size int) []int {
 	return at
 }
 
-// swapPages changes a page with the next, or the halves of a short file.
+// swapPages swaps a page with the next, or the halves of a short file.
 func swapPages(data []byte, at int) []byte {
 	if at+2*page <= len(data) {
 		return slices.Concat(data[:at], data[at+page:at+2*page], data[at:at+page], data[at+2*page:])

@@ -19,9 +19,9 @@ import (
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-// expire runs Due with callers goroutines, which end what is due, and gives how
-// late each was when its end was acknowledged, until n were.
-func expire(tb testing.TB, s *Store, n, callers int) []time.Duration {
+// measureExpiries runs Due with several goroutines that expire what is due, and returns
+// how late each of n expiries was acknowledged.
+func measureExpiries(tb testing.TB, s *Store, n, callers int) []time.Duration {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -40,7 +40,7 @@ func expire(tb testing.TB, s *Store, n, callers int) []time.Duration {
 			return st, nil
 		}))
 		if err != nil {
-			return // it came twice
+			return // it was due twice
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -67,15 +67,15 @@ func expire(tb testing.TB, s *Store, n, callers int) []time.Duration {
 	return late
 }
 
-// arm gives n users an end, due(i) after start.
-func arm(tb testing.TB, s *Store, n int, due func(i int) presence.Instant) {
+// scheduleExpiries makes n users expire, due(i) after start.
+func scheduleExpiries(tb testing.TB, s *Store, n int, due func(i int) presence.Instant) {
 	tb.Helper()
 	const callers = 128
 	var group sync.WaitGroup
 	for c := range callers {
 		group.Go(func() {
 			for i := c; i < n; i += callers {
-				if _, err := s.Update(context.Background(), benchUser(i), storetest.UpdateFunc(store.By{}, outUntil(due(i)))); err != nil {
+				if _, err := s.Update(context.Background(), benchUser(i), storetest.UpdateFunc(store.By{}, outOfOfficeUntil(due(i)))); err != nil {
 					tb.Errorf("Update: %v", err)
 					return
 				}
@@ -85,15 +85,16 @@ func arm(tb testing.TB, s *Store, n int, due func(i int) presence.Instant) {
 	group.Wait()
 }
 
-// TestManyDueTogether: 10,000 at one instant come in groups, each once.
+// TestManyDueTogether: 10,000 users that expire at one instant are delivered in groups,
+// each once.
 func TestManyDueTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 10_000
 		s := mustOpen(t, "data", Options{FS: vfs.NewMem()})
 		due := presence.InstantOf(time.Now().Add(time.Minute))
-		arm(t, s, n, func(int) presence.Instant { return due })
-		if late := expire(t, s, n, 64); len(late) != n {
-			t.Errorf("%d of %d", len(late), n)
+		scheduleExpiries(t, s, n, func(int) presence.Instant { return due })
+		if late := measureExpiries(t, s, n, 64); len(late) != n {
+			t.Errorf("%d of %d expired", len(late), n)
 		}
 		if left := readIndex(t, s); len(left) != 0 {
 			t.Errorf("the index still has %d users", len(left))
@@ -101,8 +102,8 @@ func TestManyDueTogether(t *testing.T) {
 	})
 }
 
-// BenchmarkDue measures how late ends are acknowledged: timers spread over ten
-// seconds at the rate of 100,000 in a minute, and 10,000 at one instant.
+// BenchmarkDue measures how late expiries are acknowledged: timers spread over ten
+// seconds at the rate of 100,000 a minute, and 10,000 at one instant.
 func BenchmarkDue(b *testing.B) {
 	for _, bench := range []struct {
 		name string
@@ -118,10 +119,10 @@ func BenchmarkDue(b *testing.B) {
 				}
 				first := presence.InstantOf(time.Now().Add(4 * time.Second))
 				step := presence.Instant(bench.span.Microseconds() / int64(bench.n))
-				arm(b, s, bench.n, func(i int) presence.Instant { return first + presence.Instant(i)*step })
+				scheduleExpiries(b, s, bench.n, func(i int) presence.Instant { return first + presence.Instant(i)*step })
 				time.Sleep(time.Until(first.Time().Add(-100 * time.Millisecond)))
 				b.StartTimer()
-				late := expire(b, s, bench.n, 64)
+				late := measureExpiries(b, s, bench.n, 64)
 				b.StopTimer()
 				b.ReportMetric(float64(late[len(late)/2].Microseconds())/1e3, "p50-ms")
 				b.ReportMetric(float64(late[len(late)*99/100].Microseconds())/1e3, "p99-ms")
@@ -135,8 +136,8 @@ func BenchmarkDue(b *testing.B) {
 	}
 }
 
-// BenchmarkOpen measures a start with a million users, after a clean close, and
-// what an idle store with none takes in memory.
+// BenchmarkOpen measures a start with a million users after a clean close, and the
+// memory of an idle store without users.
 func BenchmarkOpen(b *testing.B) {
 	b.Run("idle", func(b *testing.B) {
 		for range b.N {
@@ -181,7 +182,7 @@ func BenchmarkOpen(b *testing.B) {
 	})
 }
 
-// rss is the memory of this process that is in use, in MiB.
+// rss is the resident memory of this process in MiB.
 func rss(b *testing.B) float64 {
 	b.Helper()
 	status, err := os.ReadFile("/proc/self/status")

@@ -17,30 +17,30 @@ import (
 // scriptRetention is short, so that the log is trimmed during a script.
 const scriptRetention = 20 * time.Minute
 
-// A script is a run of operations that a seed draws: updates, alone and many at
-// once, some refused; documents; users erased; a reader of the log and Due, stopped and started;
-// looks in every way; and time that passes, so that ends come due and the log is
-// trimmed. It runs in a bubble.
+// A script runs operations drawn from a seed: updates, alone and concurrent, some
+// refused; document writes; erasures; a log reader and Due, stopped and started; reads
+// of every kind; and passing time, so that things expire and the log is trimmed. It
+// runs in a synctest bubble.
 type script struct {
-	b    *book
+	b    *storeModel
 	s    *Store
 	opts Options
 	rng  *rand.Rand
-	ops  int // done, an update of many counting as each of its own
+	ops  int // run so far; concurrent updates count one by one
 
 	reader, due *background
-	made        int // claims, sessions and documents
+	created     int // claims, sessions and documents
 	reopened    int
-	looks       int
+	reads       int
 }
 
-// A background is a goroutine that is told to stop by its context.
+// A background is a goroutine that stops when its context ends.
 type background struct {
 	cancel context.CancelFunc
 	group  sync.WaitGroup
 }
 
-func inBackground(f func(ctx context.Context)) *background {
+func startBackground(f func(ctx context.Context)) *background {
 	ctx, cancel := context.WithCancel(context.Background())
 	g := &background{cancel: cancel}
 	g.group.Go(func() { f(ctx) })
@@ -54,8 +54,7 @@ func (g *background) stop() {
 	}
 }
 
-// run runs n operations on a new store, which is closed and opened again in the
-// middle of them.
+// run runs n operations on a new store, which is restarted halfway.
 func (x *script) run(n int) error {
 	var err error
 	if x.s, err = Open("data", x.opts); err != nil {
@@ -68,7 +67,7 @@ func (x *script) run(n int) error {
 			err = x.reopen()
 		}
 		if err == nil {
-			err = x.step()
+			err = x.runOperation()
 		}
 	}
 	x.reader.stop()
@@ -92,38 +91,38 @@ func (x *script) reopen() error {
 	return nil
 }
 
-func (x *script) step() error {
+func (x *script) runOperation() error {
 	x.ops++
 	switch p := x.rng.IntN(100); {
 	case p < 42:
-		return x.update()
+		return x.updateRandomUser()
 	case p < 52:
-		return x.burst()
+		return x.updateConcurrently()
 	case p < 58:
-		return x.refuse()
+		return x.refuseRandomUpdate()
 	case p < 72:
-		return x.write()
+		return x.writeDocs()
 	case p < 75:
-		return x.b.clash(x.s, fmt.Sprint("k", x.rng.IntN(5)))
+		return x.b.writeConflict(x.s, fmt.Sprint("k", x.rng.IntN(5)))
 	case p < 79:
-		return x.look()
+		return x.readEverything()
 	case p < 83:
-		// The cursor is held against what is newer, so nothing else may run.
+		// The cursor is compared with newer records, so nothing else may run.
 		synctest.Wait()
-		return x.b.cut(x.s)
+		return x.b.saveCursor(x.s)
 	case p < 87:
-		x.toggle(&x.reader, x.startReader)
+		x.toggleReader(&x.reader, x.startReader)
 	case p < 89:
-		x.toggle(&x.due, x.startDue)
+		x.toggleReader(&x.due, x.startDue)
 	case p < 91:
-		return x.b.erase(x.s, x.rng.IntN(crashUsers))
+		return x.b.eraseUser(x.s, x.rng.IntN(crashUsers))
 	default:
 		time.Sleep(time.Duration(x.rng.IntN(90_000_000)) * time.Microsecond)
 	}
 	return nil
 }
 
-func (x *script) toggle(g **background, start func()) {
+func (x *script) toggleReader(g **background, start func()) {
 	if *g == nil {
 		start()
 		return
@@ -135,13 +134,13 @@ func (x *script) toggle(g **background, start func()) {
 func (x *script) startReader() {
 	s := x.s
 	slow := x.rng.IntN(3) == 0
-	x.reader = inBackground(func(ctx context.Context) {
-		_ = x.b.read(ctx, s, func(entries []store.Entry) error {
-			x.b.take(s, entries)
+	x.reader = startBackground(func(ctx context.Context) {
+		_ = x.b.followLog(ctx, s, func(entries []store.Entry) error {
+			x.b.receiveEntries(s, entries)
 			if slow {
-				time.Sleep(5 * time.Millisecond) // some operations
+				time.Sleep(5 * time.Millisecond) // the length of some operations
 			}
-			x.b.took(entries)
+			x.b.confirmEntries(entries)
 			return nil
 		})
 	})
@@ -149,13 +148,13 @@ func (x *script) startReader() {
 
 func (x *script) startDue() {
 	s := x.s
-	x.due = inBackground(func(ctx context.Context) { _ = x.b.due(ctx, s) })
+	x.due = startBackground(func(ctx context.Context) { _ = x.b.runDue(ctx, s) })
 }
 
-// change draws what an update makes of a state: half of them end by themselves.
-func (x *script) change() func(*presence.State) ([]string, error) {
-	x.made++
-	id := x.made
+// drawChange draws an update's change: half of them expire.
+func (x *script) drawChange() func(*presence.State) ([]string, error) {
+	x.created++
+	id := x.created
 	kind := x.rng.IntN(6)
 	end := time.Duration(x.rng.IntN(600_000_000)) * time.Microsecond
 	size := x.rng.IntN(200)
@@ -178,21 +177,22 @@ func (x *script) change() func(*presence.State) ([]string, error) {
 }
 
 func (x *script) by() store.By {
-	return store.By{Cause: store.CauseClaim, Actor: store.Actor{App: presence.AppID(fmt.Sprint("app", x.made))}}
+	return store.By{Cause: store.CauseClaim, Actor: store.Actor{App: presence.AppID(fmt.Sprint("app", x.created))}}
 }
 
-func (x *script) update() error {
-	change := x.change()
+func (x *script) updateRandomUser() error {
+	change := x.drawChange()
 	return x.b.update(x.s, x.rng.IntN(crashUsers), x.by(), change)
 }
 
-// burst makes updates at once, half of them of one user, while others look.
-func (x *script) burst() error {
+// updateConcurrently updates several users at once, half the time the same one, while
+// others read.
+func (x *script) updateConcurrently() error {
 	var group sync.WaitGroup
 	n := 2 + x.rng.IntN(6)
 	errs := make([]error, n)
 	for k := range n {
-		i, change, by := 0, x.change(), x.by()
+		i, change, by := 0, x.drawChange(), x.by()
 		if k%2 == 1 {
 			i = x.rng.IntN(crashUsers)
 		}
@@ -200,38 +200,38 @@ func (x *script) burst() error {
 	}
 	group.Go(func() {
 		for range 3 {
-			x.readAll()
+			x.readAllUsers()
 			runtime.Gosched()
 		}
 	})
 	refused := x.rng.IntN(crashUsers)
 	group.Go(func() {
 		runtime.Gosched()
-		x.refuseUser(refused)
+		x.refuseUpdate(refused)
 	})
 	group.Wait()
 	x.ops += n - 1
 	return errors.Join(errs...)
 }
 
-func (x *script) refuse() error {
-	x.refuseUser(x.rng.IntN(crashUsers))
+func (x *script) refuseRandomUpdate() error {
+	x.refuseUpdate(x.rng.IntN(crashUsers))
 	return nil
 }
 
-func (x *script) refuseUser(i int) {
-	err := x.b.update(x.s, i, store.By{}, func(*presence.State) ([]string, error) { return nil, errNo })
-	if !errors.Is(err, errNo) {
-		x.b.fault("a refused update was answered with %v", err)
+func (x *script) refuseUpdate(i int) {
+	err := x.b.update(x.s, i, store.By{}, func(*presence.State) ([]string, error) { return nil, errRefused })
+	if !errors.Is(err, errRefused) {
+		x.b.addFailure("a refused update returned %v", err)
 	}
 	x.b.mu.Lock()
 	defer x.b.mu.Unlock()
 	x.b.refused++
 }
 
-func (x *script) write() error {
-	x.made++
-	return x.b.write(x.s, func(docs map[string]val) {
+func (x *script) writeDocs() error {
+	x.created++
+	return x.b.writeDocs(x.s, func(docs map[string]val) {
 		for range 1 + x.rng.IntN(3) {
 			k := fmt.Sprint("k", x.rng.IntN(5))
 			if _, ok := docs[k]; ok && x.rng.IntN(4) == 0 {
@@ -242,24 +242,24 @@ func (x *script) write() error {
 			if x.rng.IntN(3) == 0 {
 				until = time.Now().Add(time.Duration(1+x.rng.IntN(600)) * time.Second).UTC()
 			}
-			docs[k] = val{fmt.Sprint("write ", x.made, padding(x.rng.IntN(100))), until}
+			docs[k] = val{fmt.Sprint("write ", x.created, padding(x.rng.IntN(100))), until}
 		}
-		docs["always"] = val{fmt.Sprint("write ", x.made), time.Time{}}
+		docs["always"] = val{fmt.Sprint("write ", x.created), time.Time{}}
 	})
 }
 
-func (x *script) readAll() {
-	records, _, err := x.s.Read(context.Background(), everybody())
+func (x *script) readAllUsers() {
+	records, _, err := x.s.Read(context.Background(), allUsers())
 	if err != nil {
-		x.b.fault("Read: %v", err)
+		x.b.addFailure("Read: %v", err)
 	}
 	for _, r := range records {
-		x.b.show(r)
+		x.b.acknowledge(r)
 	}
 }
 
-func (x *script) look() error {
-	x.looks++
-	x.readAll()
-	return x.b.list(x.s)
+func (x *script) readEverything() error {
+	x.reads++
+	x.readAllUsers()
+	return x.b.checkDocs(x.s)
 }

@@ -16,23 +16,22 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 )
 
-// A startFault is what a disk does in place of one operation, and of all after it
-// if it stays.
+// A startFault replaces one operation, and all later ones if it is permanent.
 type startFault struct {
-	errno error
-	stays bool
-	says  string // in the message
+	errno     error
+	permanent bool
+	text      string // in the error
 }
 
 func startFaults() map[string]startFault {
 	return map[string]startFault{
-		"EIO":         {syscall.EIO, false, "check the disk under data"},
-		"EIO stays":   {syscall.EIO, true, "check the disk under data"},
-		"ENOSPC":      {syscall.ENOSPC, false, "free space on the disk under data"},
-		"EACCES":      {syscall.EACCES, false, "let the user that porchlight runs as read and write data"},
-		"EROFS stays": {syscall.EROFS, true, "mount the disk under data for writing"},
-		"EMFILE":      {syscall.EMFILE, false, "raise the limit of open files"},
-		"ends early":  {io.EOF, false, ""},
+		"EIO":             {syscall.EIO, false, "check the disk under data"},
+		"EIO permanent":   {syscall.EIO, true, "check the disk under data"},
+		"ENOSPC":          {syscall.ENOSPC, false, "free space on the disk under data"},
+		"EACCES":          {syscall.EACCES, false, "let the user that porchlight runs as read and write data"},
+		"EROFS permanent": {syscall.EROFS, true, "mount the disk under data for writing"},
+		"EMFILE":          {syscall.EMFILE, false, "raise the limit of open files"},
+		"ends early":      {io.EOF, false, ""},
 	}
 }
 
@@ -40,32 +39,32 @@ func startFaults() map[string]startFault {
 type startImage struct {
 	fs *vfs.MemFS
 	j  *journal
-	// faults are those that are tried on it, all in a soak.
+	// faults are those injected here; a soak injects all.
 	faults []string
 }
 
-// startImages are no directory, one that was closed, and one that a crash left
-// with tables, logs to replay, and files that nobody needs any more.
+// startImages are an empty disk, a directory that was closed, and one after a crash,
+// with tables, logs to replay and obsolete files.
 func startImages(t *testing.T) map[string]startImage {
 	t.Helper()
 	disk := vfs.NewCrashableMem()
-	o := small()
+	o := smallOptions()
 	o.FS, o.MinFreeBytes = disk, -1
 	s := mustOpen(t, "data", o)
 	j := newJournal()
-	j.load(s, 4, 100, 1)
+	j.runLoad(s, 4, 100, 1)
 	crashed := disk.CrashClone(vfs.CrashCloneCfg{})
 	mustClose(t, s)
 	return map[string]startImage{
 		"none":    {vfs.NewCrashableMem(), newJournal(), []string{"EIO"}},
 		"closed":  {disk, j, []string{"EIO", "ends early"}},
-		"crashed": {crashed, j, []string{"EIO", "EIO stays", "ENOSPC", "EACCES", "EROFS stays", "EMFILE", "ends early"}},
+		"crashed": {crashed, j, []string{"EIO", "EIO permanent", "ENOSPC", "EACCES", "EROFS permanent", "EMFILE", "ends early"}},
 	}
 }
 
-// TestEveryFailureAtStart: whichever operation of a start fails, and in whatever
-// way, there is no panic, on no goroutine; the error names the directory and what
-// to do; and the next start, on a disk that is well, finds everything.
+// TestEveryFailureAtStart: whichever operation of a start fails, in whatever way, no
+// goroutine panics; the error names the directory and what to do; and the next start,
+// on a healthy disk, finds everything.
 func TestEveryFailureAtStart(t *testing.T) {
 	t.Parallel()
 	for name, image := range startImages(t) {
@@ -76,42 +75,43 @@ func TestEveryFailureAtStart(t *testing.T) {
 			t.Run(name+"/"+kind, func(t *testing.T) {
 				t.Parallel()
 				failed := 0
-				for nth := int64(1); image.start(t, nth, fault, &failed); nth++ {
+				for nth := int64(1); image.startFailing(t, nth, fault, &failed); nth++ {
 				}
 				t.Logf("%d starts failed", failed)
 				if failed < 5 {
-					t.Error("INVALID: too few")
+					t.Error("INVALID: too few starts failed")
 				}
 			})
 		}
 	}
 }
 
-// start starts on a copy, and is false when there was nothing left to fail.
-func (i startImage) start(t *testing.T, nth int64, fault startFault, failed *int) bool {
+// startFailing opens a copy with the nth operation failing, and reports whether any
+// operation failed.
+func (i startImage) startFailing(t *testing.T, nth int64, fault startFault, failed *int) bool {
 	t.Helper()
 	disk := &faultyDisk{nth: nth, fault: fault}
 	copied := i.fs.CrashClone(vfs.CrashCloneCfg{})
-	o := small()
+	o := smallOptions()
 	o.MinFreeBytes, o.FS = -1, errorfs.Wrap(copied, errorfs.InjectorFunc(disk.inject))
 	s, err := Open("data", o)
-	disk.well.Store(true)
+	disk.repaired.Store(true)
 	switch {
 	case err == nil:
 		mustClose(t, s)
-	case !strings.Contains(err.Error(), " data") || !strings.Contains(err.Error(), fault.says):
-		t.Errorf("%s fails: the message does not say %q: %v", disk.failed(), fault.says, err)
+	case !strings.Contains(err.Error(), " data") || !strings.Contains(err.Error(), fault.text):
+		t.Errorf("%s fails: the error does not contain %q: %v", disk.failed(), fault.text, err)
 	default:
 		*failed++
 	}
 	o.FS = copied.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, uint64(nth)))})
 	again, err := Open("data", o)
 	if err != nil {
-		t.Errorf("after a start on which %s failed: %v", disk.failed(), err)
+		t.Errorf("reopen after %s failed: %v", disk.failed(), err)
 		return disk.failed() != ""
 	}
-	if lost := i.j.check(t, again, i.j.known(), "after a start that failed"); lost > 0 {
-		t.Errorf("%d changes are lost after a start on which %s failed", lost, disk.failed())
+	if lost := i.j.check(t, again, i.j.known(), "after a failed start"); lost > 0 {
+		t.Errorf("%d changes are lost after %s failed", lost, disk.failed())
 	}
 	mustClose(t, again)
 	return disk.failed() != ""
@@ -119,33 +119,33 @@ func (i startImage) start(t *testing.T, nth int64, fault startFault, failed *int
 
 // A faultyDisk has one fault.
 type faultyDisk struct {
-	nth   int64
-	fault startFault
-	count atomic.Int64
-	first atomic.Pointer[string]
-	well  atomic.Bool
+	nth         int64
+	fault       startFault
+	count       atomic.Int64
+	firstFailed atomic.Pointer[string]
+	repaired    atomic.Bool
 }
 
 // failed names the first operation that failed, "" for none.
 func (d *faultyDisk) failed() string {
-	if op := d.first.Load(); op != nil {
+	if op := d.firstFailed.Load(); op != nil {
 		return *op
 	}
 	return ""
 }
 
 func (d *faultyDisk) inject(op errorfs.Op) error {
-	if d.well.Load() || op.Kind == errorfs.OpGetDiskUsage {
+	if d.repaired.Load() || op.Kind == errorfs.OpGetDiskUsage {
 		return nil
 	}
 	if errors.Is(d.fault.errno, io.EOF) && op.Kind != errorfs.OpFileRead && op.Kind != errorfs.OpFileReadAt {
 		return nil
 	}
-	if n := d.count.Add(1); n != d.nth && (n < d.nth || !d.fault.stays) {
+	if n := d.count.Add(1); n != d.nth && (n < d.nth || !d.fault.permanent) {
 		return nil
 	}
 	name := fmt.Sprintf("operation %d, of kind %d on %s,", d.nth, op.Kind, op.Path)
-	d.first.CompareAndSwap(nil, &name)
+	d.firstFailed.CompareAndSwap(nil, &name)
 	if errors.Is(d.fault.errno, io.EOF) {
 		return io.EOF
 	}

@@ -13,10 +13,10 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// TestVerifyGolden: Verify counts what is there, and changes nothing.
+// TestVerifyGolden: Verify counts the content and changes nothing.
 func TestVerifyGolden(t *testing.T) {
 	for _, kind := range []string{"clean", "killed"} {
-		mem := fromDisk(t, filepath.Join(goldenDir, "1", kind))
+		mem := copyFromDisk(t, filepath.Join(goldenDir, "1", kind))
 		before := contents(t, mem)
 		var last, total int64
 		r, err := Verify(context.Background(), "data", VerifyOptions{FS: mem, Progress: func(done, all int64) { last, total = done, all }})
@@ -33,7 +33,7 @@ func TestVerifyGolden(t *testing.T) {
 	}
 }
 
-// contents is every file of a directory.
+// contents are the files of a directory.
 func contents(t *testing.T, mem *vfs.MemFS) map[string]string {
 	t.Helper()
 	names, err := mem.List("data")
@@ -47,13 +47,13 @@ func contents(t *testing.T, mem *vfs.MemFS) map[string]string {
 	return files
 }
 
-// sameFiles wants the files to be as they were, to the byte.
+// sameFiles checks that the files are unchanged, to the byte.
 func sameFiles(t *testing.T, mem *vfs.MemFS, before map[string]string) {
 	t.Helper()
 	after := contents(t, mem)
 	for name := range after {
 		if was, ok := before[name]; !ok || was != after[name] {
-			t.Errorf("file %s was changed or made", name)
+			t.Errorf("file %s was changed or created", name)
 		}
 	}
 	for name := range before {
@@ -84,13 +84,13 @@ func TestVerifyRefuses(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	mem := fromDisk(t, filepath.Join(goldenDir, "1", "clean"))
+	mem := copyFromDisk(t, filepath.Join(goldenDir, "1", "clean"))
 	if _, err := Verify(ctx, "data", VerifyOptions{FS: mem}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a context that ended: %v", err)
 	}
 }
 
-// TestVerifyContradictions: what is well formed and does not agree is found.
+// TestVerifyContradictions: Verify detects well-formed content that is inconsistent.
 func TestVerifyContradictions(t *testing.T) {
 	user := goldenUser(0)
 	cases := []struct {
@@ -144,7 +144,7 @@ func TestVerifyContradictions(t *testing.T) {
 			b := s.db.NewBatch()
 			c.plant(t, s, b)
 			if b.Empty() {
-				t.Fatal("nothing was planted")
+				t.Fatal("INVALID: nothing was changed")
 			}
 			if err := b.Commit(pebble.Sync); err != nil {
 				t.Fatal(err)
@@ -152,7 +152,7 @@ func TestVerifyContradictions(t *testing.T) {
 			mustClose(t, s)
 			_, err := Verify(context.Background(), "data", VerifyOptions{FS: mem})
 			if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "restore a backup into a new directory") {
-				t.Errorf("Verify: %v, want ErrDamaged that says %q", err, c.says)
+				t.Errorf("Verify: %v, want ErrDamaged that contains %q", err, c.says)
 			}
 		})
 	}
@@ -166,7 +166,7 @@ func item0(s *Store, u store.User) *item {
 	return it
 }
 
-// strangeKey is of a document that golden directories do not have.
+// strangeKey is the key of a document that golden directories do not have.
 func strangeKey() []byte {
 	return appendDocKey(make([]byte, 0, 32), "acme", store.Key{Collection: "c", Key: "k"})
 }

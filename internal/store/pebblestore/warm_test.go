@@ -11,8 +11,8 @@ import (
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-// After a start every record is found in memory, as far as there is room, and it
-// is the newest.
+// TestWarmUp: after a start every record is in memory, as far as it fits, and is the
+// newest.
 func TestWarmUp(t *testing.T) {
 	disk := vfs.NewMem()
 	const users = 2*warmGroup + 7
@@ -41,7 +41,7 @@ func TestWarmUp(t *testing.T) {
 	if s, err = Open("data", Options{FS: disk, MinFreeBytes: -1, MustExist: true}); err != nil {
 		t.Fatal(err)
 	}
-	for i := range 100 { // while it reads ahead
+	for i := range 100 { // while the cache is warming
 		set(i*20, "new")
 	}
 	<-s.warmUpDone
@@ -60,7 +60,7 @@ func TestWarmUp(t *testing.T) {
 		}
 	}
 	// An update in a shard while a group is read leaves the rest of that group's
-	// records in it to be read when they are asked for.
+	// records in the shard to be read on demand.
 	if missed := s.Stats().CacheMisses - before; missed > users/4 {
 		t.Errorf("%d of %d records were not in memory", missed, users)
 	}

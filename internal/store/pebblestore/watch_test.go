@@ -8,8 +8,8 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// TestWatcherBehind: a watcher that is busy costs memory for each user and not
-// for each update, and gets the newest of each in order.
+// TestWatcherBehind: a slow watcher costs memory for each user and not for each update,
+// and gets the newest record of each in order.
 func TestWatcherBehind(t *testing.T) {
 	t.Parallel()
 	const targets, updates = 100, 5 * maxPending
@@ -21,7 +21,7 @@ func TestWatcherBehind(t *testing.T) {
 		u := store.User{Account: "acme", ID: presence.UserID(fmt.Sprint(at * at % targets))}
 		it := &item{user: u, at: at}
 		newest[u] = at
-		// The second is as when an instant alone is moved.
+		// The second record is like one whose expiry alone changed.
 		ws.add(&group{last: at, items: []*item{it, {user: u, at: at}}})
 		if len(w.pending) > maxPending+1 {
 			t.Fatalf("%d records are pending", len(w.pending))
@@ -35,24 +35,24 @@ func TestWatcherBehind(t *testing.T) {
 	last := store.Position(0)
 	for _, it := range items {
 		if it.at <= last {
-			t.Fatalf("position %d came after %d", it.at, last)
+			t.Fatalf("position %d after %d", it.at, last)
 		}
 		last, given[it.user] = it.at, it.at
 	}
 	for u, at := range newest {
 		if given[u] != at {
-			t.Errorf("%s was given at %d, and is at %d", u.ID, given[u], at)
+			t.Errorf("%s was delivered at %d, but is at %d", u.ID, given[u], at)
 		}
 	}
 	ws.stop(w)
 	ws.add(&group{last: updates + 1, items: []*item{{user: crashUser(0), at: updates + 1}}})
 	if len(w.pending) != 0 {
-		t.Error("a watcher that ended is given more")
+		t.Error("a watcher that ended gets more")
 	}
 }
 
-// TestWatchersBeyondTheLimit: with more users than may be pending, none is lost,
-// and they are not looked through for each that comes.
+// TestWatchersBeyondTheLimit: with more users than may be pending none is lost, and the
+// pending users are not scanned for each new one.
 func TestWatchersBeyondTheLimit(t *testing.T) {
 	t.Parallel()
 	var ws watchers
@@ -64,6 +64,6 @@ func TestWatchersBeyondTheLimit(t *testing.T) {
 		ws.add(&group{last: at, items: []*item{{user: store.User{ID: presence.UserID(fmt.Sprint(at))}, at: at}}})
 	}
 	if len(w.pending) != users || w.limit != 2*users {
-		t.Errorf("%d of %d are pending, and the limit is %d", len(w.pending), users, w.limit)
+		t.Errorf("%d of %d are pending, the limit is %d", len(w.pending), users, w.limit)
 	}
 }

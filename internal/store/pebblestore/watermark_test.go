@@ -16,15 +16,15 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// TestWatermarkCrash: at any operation on the disk, while the store opens, writes,
-// flushes, advances its watermark and closes, a crash leaves a directory that opens with
-// everything acknowledged, and that Verify finds nothing in. The
-// watermark never says more than there is.
+// TestWatermarkCrash: a crash at any disk operation, while the store opens, writes,
+// flushes, advances its watermark and closes, leaves a directory that opens with
+// everything acknowledged and that Verify accepts. The watermark never exceeds the
+// database.
 func TestWatermarkCrash(t *testing.T) {
 	for _, durability := range []Durability{Fsync, OS} {
 		t.Run(durability.String(), func(t *testing.T) {
 			every := 3
-			if soaking() {
+			if isSoak() {
 				every = 1
 			}
 			points := watermarkCrashes(t, durability, every)
@@ -39,7 +39,7 @@ func TestWatermarkCrash(t *testing.T) {
 	}
 }
 
-// watermarkCrashes runs the script and takes what a crash would leave.
+// watermarkCrashes runs the script and takes crash images.
 func watermarkCrashes(t *testing.T, durability Durability, every int) []crashPoint {
 	t.Helper()
 	j := newJournal()
@@ -61,11 +61,11 @@ func watermarkCrashes(t *testing.T, durability Durability, every int) []crashPoi
 	}))
 	steps := rand.New(rand.NewPCG(3, 3))
 	for range 3 {
-		o := small()
+		o := smallOptions()
 		o.FS, o.Durability = fs, durability
 		s := mustOpen(t, "data", o)
 		for i := range 30 {
-			if err := j.step(s, i%crashUsers, steps); err != nil {
+			if err := j.updateUser(s, i%crashUsers, steps); err != nil {
 				t.Fatal(err)
 			}
 			if i%3 == 0 {
@@ -89,7 +89,7 @@ func checkWatermarkCrash(t *testing.T, p crashPoint, durability Durability) {
 	if _, err := Verify(ctx, "data", VerifyOptions{FS: p.fs}); err != nil && p.known != (known{}) {
 		t.Errorf("%s: Verify: %v", when, err)
 	}
-	o := small()
+	o := smallOptions()
 	o.FS, o.Durability = p.fs, durability
 	s, err := Open("data", o)
 	if errors.Is(err, ErrUnfinished) && p.known == (known{}) {
@@ -112,8 +112,8 @@ func checkWatermarkCrash(t *testing.T, p crashPoint, durability Durability) {
 }
 
 // TestWatermarkRelaxedUntilOpen: after a crash with durability OS, whose log may end
-// anywhere, a start with either durability that is cut off at any operation leaves a
-// directory that opens.
+// anywhere, a start with either durability that is interrupted at any operation leaves
+// a directory that opens.
 func TestWatermarkRelaxedUntilOpen(t *testing.T) {
 	mem := vfs.NewCrashableMem()
 	o := goldenOptions(mem, goldenNow)
@@ -123,37 +123,37 @@ func TestWatermarkRelaxedUntilOpen(t *testing.T) {
 		goldenUpdate(t, s, i%12, i/12)
 	}
 	files := contents(t, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))}))
-	name, end := lastLog(t, onDisk(t, files))
+	name, end := lastLog(t, writeFiles(t, files))
 	if end < 4*32<<10 {
-		t.Fatalf("the log has %d bytes: not several blocks", end)
+		t.Fatalf("INVALID: the log has %d bytes, want several blocks", end)
 	}
 	files[name] = flipped(files[name], end/2) // a block that never reached the disk
 	step := 4
-	if soaking() {
+	if isSoak() {
 		step = 1
 	}
 	for _, durability := range []Durability{Fsync, OS} {
 		cuts := 0
 		for ; ; cuts++ {
-			left := cutStart(t, files, durability, cuts*step)
+			left := interruptStart(t, files, durability, cuts*step)
 			if left == nil {
 				break
 			}
 			if _, err := openAndList(t, left); err != nil {
-				t.Errorf("a start with %s, cut off after %d operations: %v", durability, cuts*step, err)
+				t.Errorf("a start with %s, interrupted after %d operations: %v", durability, cuts*step, err)
 			}
 		}
 		if cuts < 5 {
-			t.Errorf("%d starts were cut off: the test shows nothing", cuts)
+			t.Errorf("INVALID: only %d starts were interrupted", cuts)
 		}
 	}
 }
 
-// cutStart is what there is when a start has done some operations on files; nil: the
-// start has fewer.
-func cutStart(t *testing.T, files map[string]string, durability Durability, operations int) map[string]string {
+// interruptStart is the directory after a start has done some operations on files, or
+// nil if the start has fewer.
+func interruptStart(t *testing.T, files map[string]string, durability Durability, operations int) map[string]string {
 	t.Helper()
-	disk := onDisk(t, files)
+	disk := writeFiles(t, files)
 	var mu sync.Mutex // guards done and left
 	var left map[string]string
 	done := 0
@@ -176,10 +176,10 @@ func cutStart(t *testing.T, files map[string]string, durability Durability, oper
 	return found
 }
 
-// TestWatermarkWindow states what damage can still pass for a torn write: only what
-// was written before an unclean end and after the watermark was last advanced, and
-// only as a suffix. Everything before that is refused, though Pebble alone would
-// open without the last 32 KiB of the log.
+// TestWatermarkWindow states what damage can still pass for a torn write: only what was
+// written before an unclean end and after the watermark was last advanced, and only as
+// a suffix. Everything before that is refused, although Pebble alone would open without
+// the last 32 KiB of the log.
 func TestWatermarkWindow(t *testing.T) {
 	mem := vfs.NewCrashableMem()
 	s := mustOpen(t, "data", goldenOptions(mem, goldenNow))
@@ -194,13 +194,13 @@ func TestWatermarkWindow(t *testing.T) {
 	atOnce := contents(t, mem.CrashClone(all))
 	s.advanceWatermark()
 	later := contents(t, mem.CrashClone(all))
-	name, end := lastLog(t, onDisk(t, atOnce))
+	name, end := lastLog(t, writeFiles(t, atOnce))
 	if end == 0 || end > 32<<10 {
-		t.Fatalf("the log has %d bytes: not within one block", end)
+		t.Fatalf("INVALID: the log has %d bytes, want less than a block", end)
 	}
 
 	step := 131
-	if soaking() {
+	if isSoak() {
 		step = 7
 	}
 	lost, flips := 0, 0
@@ -210,7 +210,7 @@ func TestWatermarkWindow(t *testing.T) {
 		files[name] = flipped(files[name], at)
 		got, err := openAndList(t, files)
 		if err != nil {
-			sp.explained(t, err, name)
+			sp.checkError(t, err, name)
 		} else if _, prefix := prefixes[got]; !prefix {
 			t.Fatalf("a flip at %d of %d loses more than the last updates", at, end)
 		} else if got != sp.want {
@@ -223,7 +223,7 @@ func TestWatermarkWindow(t *testing.T) {
 		}
 	}
 	if lost == 0 {
-		t.Error("no flip passes for a torn write before the watermark is advanced: the test shows nothing")
+		t.Error("INVALID: no flip passes for a torn write before the watermark is advanced")
 	}
 	t.Logf("%d of %d flips pass for a torn write before the watermark is advanced, none after", lost, flips)
 }
@@ -236,7 +236,7 @@ func flipped(text string, at int) string {
 
 func openAndList(t *testing.T, files map[string]string) (string, error) {
 	t.Helper()
-	s, err := Open("data", goldenOptions(onDisk(t, files), goldenNow))
+	s, err := Open("data", goldenOptions(writeFiles(t, files), goldenNow))
 	if err != nil {
 		return "", err
 	}
@@ -244,8 +244,8 @@ func openAndList(t *testing.T, files map[string]string) (string, error) {
 	return listing(s)
 }
 
-// TestWatermarkRefusesAgain: a database that lost its end is refused by every
-// start, also after one has replayed what is left.
+// TestWatermarkRefusesAgain: every start refuses a truncated database, even after an
+// earlier start has replayed the rest.
 func TestWatermarkRefusesAgain(t *testing.T) {
 	mem := vfs.NewCrashableMem()
 	s := mustOpen(t, "data", goldenOptions(mem, goldenNow))
@@ -254,9 +254,9 @@ func TestWatermarkRefusesAgain(t *testing.T) {
 	}
 	s.advanceWatermark()
 	files := contents(t, mem.CrashClone(vfs.CrashCloneCfg{}))
-	name, end := lastLog(t, onDisk(t, files))
+	name, end := lastLog(t, writeFiles(t, files))
 	files[name] = files[name][:end-100]
-	fs := onDisk(t, files)
+	fs := writeFiles(t, files)
 	for start := range 3 {
 		if s, err := Open("data", goldenOptions(fs, goldenNow)); !errors.Is(err, ErrDamaged) {
 			t.Fatalf("start %d: %v, %v, want ErrDamaged", start, s, err)
@@ -264,8 +264,8 @@ func TestWatermarkRefusesAgain(t *testing.T) {
 	}
 }
 
-// TestWatermarkNeedsOne: a directory opens with either of the watermark's copies, and
-// with neither it is refused.
+// TestWatermarkNeedsOne: a directory opens with either copy of the watermark and is
+// refused without both.
 func TestWatermarkNeedsOne(t *testing.T) {
 	mem := vfs.NewMem()
 	s := mustOpen(t, "data", goldenOptions(mem, goldenNow))
@@ -273,22 +273,23 @@ func TestWatermarkNeedsOne(t *testing.T) {
 	want := goldenListing(t, s)
 	mustClose(t, s)
 	whole := contents(t, mem)
-	for spoilt, wants := range map[string]bool{"first": true, "second": true, "both": false} {
+	for corrupted, wants := range map[string]bool{"first": true, "second": true, "both": false} {
 		files := maps.Clone(whole)
-		if spoilt != "second" {
+		if corrupted != "second" {
 			files[watermarkName] = flipped(files[watermarkName], 100)
 		}
-		if spoilt != "first" {
+		if corrupted != "first" {
 			files[watermarkName] = flipped(files[watermarkName], watermarkSlot+100)
 		}
 		got, err := openAndList(t, files)
 		if opened := err == nil && got == want; opened != wants {
-			t.Errorf("%s spoilt: opened %t, %v", spoilt, opened, err)
+			t.Errorf("%s corrupted: opened %t, %v", corrupted, opened, err)
 		}
 	}
 }
 
-// TestWatermarkEncoding: what is written is read, and a changed byte is seen.
+// TestWatermarkEncoding: a watermark is read as written, and a changed byte is
+// detected.
 func TestWatermarkEncoding(t *testing.T) {
 	st := watermarkState{writes: 1 << 60, clean: true, relaxed: true, position: 1 << 62}
 	slot := st.encode()
@@ -298,14 +299,14 @@ func TestWatermarkEncoding(t *testing.T) {
 	}
 	for at := range slot {
 		if _, ok := decodeWatermark([]byte(flipped(string(slot), at))); ok {
-			t.Fatalf("a flip at %d is not seen", at)
+			t.Fatalf("a flip at %d is not detected", at)
 		}
 	}
 }
 
-// TestWatermarkCutStarts: starts that are cut off one after another, each when its
-// MANIFEST is on the disk and not yet in place, leave a directory that opens.
-func TestWatermarkCutStarts(t *testing.T) {
+// TestWatermarkInterruptedStarts: repeated starts, each interrupted when its MANIFEST is on the
+// disk and not yet in place, leave a directory that opens.
+func TestWatermarkInterruptedStarts(t *testing.T) {
 	disk := vfs.NewCrashableMem()
 	s := mustOpen(t, "data", Options{FS: disk})
 	mustUpdate(t, s, crashUser(0))
@@ -327,7 +328,7 @@ func TestWatermarkCutStarts(t *testing.T) {
 			t.Fatal(err)
 		}
 		if cut == nil {
-			t.Fatal("the start put no MANIFEST in place: the test shows nothing")
+			t.Fatal("INVALID: the start put no MANIFEST in place")
 		}
 		disk = cut
 	}
