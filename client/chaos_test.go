@@ -19,7 +19,7 @@ import (
 
 // A world is a server that keeps to the protocol: users u0… with revisions, and
 // the one connection that there is.
-type world struct {
+type simulatedServer struct {
 	mu       sync.Mutex
 	clock    uint64
 	revision map[string]uint64
@@ -27,13 +27,13 @@ type world struct {
 	followed map[string]bool
 }
 
-func (w *world) write(frame api.ServerFrame) {
+func (w *simulatedServer) write(frame api.ServerFrame) {
 	data, _ := json.Marshal(frame)
 	_ = w.ws.ws.Write(context.Background(), websocket.MessageText, data) // it may be cut
 }
 
 // change changes a user, and tells who follows it.
-func (w *world) change(user string) {
+func (w *simulatedServer) changeUser(user string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.clock++
@@ -43,7 +43,7 @@ func (w *world) change(user string) {
 	}
 }
 
-func (w *world) serve(s *socket) {
+func (w *simulatedServer) serve(s *socket) {
 	w.mu.Lock()
 	w.ws, w.followed = s, make(map[string]bool)
 	w.mu.Unlock()
@@ -53,11 +53,11 @@ func (w *world) serve(s *socket) {
 		if err != nil || json.Unmarshal(data, &f) != nil {
 			return
 		}
-		w.answer(&f)
+		w.answerFollow(&f)
 	}
 }
 
-func (w *world) answer(f *api.ClientFrame) {
+func (w *simulatedServer) answerFollow(f *api.ClientFrame) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ws == nil {
@@ -94,19 +94,19 @@ func (w *world) answer(f *api.ClientFrame) {
 func TestChaos(t *testing.T) {
 	for seed := range uint64(40) {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { chaos(t, rand.New(rand.NewPCG(seed, 0))) })
+			synctest.Test(t, func(t *testing.T) { runChaos(t, rand.New(rand.NewPCG(seed, 0))) })
 		})
 	}
 }
 
-func chaos(t *testing.T, random *rand.Rand) {
-	f := newFake(t)
-	w := &world{revision: make(map[string]uint64)}
+func runChaos(t *testing.T, random *rand.Rand) {
+	f := newFakeServer(t)
+	w := &simulatedServer{revision: make(map[string]uint64)}
 	user := func() string { return fmt.Sprintf("u%02d", random.IntN(20)) }
 	go func() {
 		for {
 			select {
-			case f.turn <- struct{}{}:
+			case f.handshakes <- struct{}{}:
 				s := <-f.sockets
 				s.send(`{"type":"hello","epoch":"e","cursor":"999999","ping_seconds":20}`)
 				w.serve(s)
@@ -116,7 +116,7 @@ func chaos(t *testing.T, random *rand.Rand) {
 		}
 	}()
 	s := f.client(StaticToken("x")).Stream(StreamOptions{})
-	stop := run(t, s)
+	stop := startStream(t, s)
 	highest := make(map[string]uint64)
 	go func() {
 		for c := range s.View().Changes(t.Context()) {
@@ -130,7 +130,7 @@ func chaos(t *testing.T, random *rand.Rand) {
 	for range 300 {
 		switch n := random.IntN(20); {
 		case n < 8:
-			w.change(user())
+			w.changeUser(user())
 		case n < 12:
 			u := user()
 			s.Follow(u)

@@ -15,7 +15,7 @@ import (
 	"porchlight.dev/porchlight/client"
 )
 
-func serve(t *testing.T, h http.HandlerFunc) *client.Client {
+func newTestClient(t *testing.T, h http.HandlerFunc) *client.Client {
 	t.Helper()
 	srv := httptest.NewServer(h)
 	t.Cleanup(srv.Close)
@@ -28,7 +28,7 @@ func serve(t *testing.T, h http.HandlerFunc) *client.Client {
 
 // TestRequest: what a call sends.
 func TestRequest(t *testing.T) {
-	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	c := newTestClient(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		got := r.Method + " " + r.URL.EscapedPath() + " " + r.Header.Get("Authorization") + " " +
 			r.Header.Get("Idempotency-Key") + " " + r.Header.Get("If-Match") + " " + string(body)
@@ -63,7 +63,7 @@ func TestErrors(t *testing.T) {
 		"nonsense":         {400, "application/problem+json", `{`, "", "Bad Request", 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cl := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			cl := newTestClient(t, func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", c.kind)
 				w.Header().Set("X-Request-Id", "1f")
 				if c.after != "" {
@@ -86,7 +86,7 @@ func TestErrors(t *testing.T) {
 
 // TestIs: a problem is told by its kind.
 func TestIs(t *testing.T) {
-	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+	c := newTestClient(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/problem+json")
 		w.WriteHeader(http.StatusNotFound)
 		_, _ = io.WriteString(w, `{"type":"/docs/problems/user-not-found"}`)
@@ -99,7 +99,7 @@ func TestIs(t *testing.T) {
 
 // TestIfAbsent: a write that must not replace anything says so.
 func TestIfAbsent(t *testing.T) {
-	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	c := newTestClient(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/problem+json")
 		w.WriteHeader(http.StatusPreconditionFailed)
 		if r.Header.Get("If-None-Match") == "*" {
@@ -116,7 +116,7 @@ func TestIfAbsent(t *testing.T) {
 // server that is not there is one.
 func TestContext(t *testing.T) {
 	reached, release := make(chan struct{}), make(chan struct{})
-	c := serve(t, func(http.ResponseWriter, *http.Request) {
+	c := newTestClient(t, func(http.ResponseWriter, *http.Request) {
 		close(reached)
 		<-release
 	})
@@ -149,7 +149,7 @@ func TestContext(t *testing.T) {
 // has had enough.
 func TestPages(t *testing.T) {
 	var asked atomic.Int64
-	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	c := newTestClient(t, func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
 		body := `{"users":[{"id":"a"},{"id":"b"}],"next":"b"}`
 		switch r.URL.Query().Get("after") {

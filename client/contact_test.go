@@ -13,7 +13,7 @@ import (
 // TestCalls: what the calls send that are plain.
 func TestCalls(t *testing.T) {
 	var got string
-	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	c := newTestClient(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		got = r.Method + " " + r.URL.RequestURI() + " " + string(body)
 		_, _ = io.WriteString(w, `{}`)

@@ -23,22 +23,22 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // A fake is a server that each test plays: a stream that is opened comes out of
 // accept, and the test reads and writes its frames. Everything goes through pipes
 // in memory, so that it works under synctest, where no time passes.
-type fake struct {
+type fakeServer struct {
 	t       *testing.T
 	conns   chan net.Conn
 	sockets chan *socket
 	// answer refuses the next handshake; each waits for that or its turn.
-	answer chan func(http.ResponseWriter)
-	turn   chan struct{} // lets a handshake pass
-	closed chan struct{}
-	once   sync.Once
+	answer     chan func(http.ResponseWriter)
+	handshakes chan struct{} // lets a handshake pass
+	closed     chan struct{}
+	once       sync.Once
 }
 
-func newFake(t *testing.T) *fake {
+func newFakeServer(t *testing.T) *fakeServer {
 	t.Helper()
-	f := &fake{
+	f := &fakeServer{
 		t: t, conns: make(chan net.Conn), sockets: make(chan *socket), answer: make(chan func(http.ResponseWriter), 10),
-		turn: make(chan struct{}), closed: make(chan struct{}),
+		handshakes: make(chan struct{}), closed: make(chan struct{}),
 	}
 	srv := &http.Server{Handler: f}
 	served := make(chan struct{})
@@ -54,7 +54,7 @@ func newFake(t *testing.T) *fake {
 }
 
 // Accept, Close and Addr make it a listener.
-func (f *fake) Accept() (net.Conn, error) {
+func (f *fakeServer) Accept() (net.Conn, error) {
 	select {
 	case c := <-f.conns:
 		return c, nil
@@ -63,14 +63,14 @@ func (f *fake) Accept() (net.Conn, error) {
 	}
 }
 
-func (f *fake) Close() error {
+func (f *fakeServer) Close() error {
 	f.once.Do(func() { close(f.closed) })
 	return nil
 }
 
-func (f *fake) Addr() net.Addr { return &net.TCPAddr{} }
+func (f *fakeServer) Addr() net.Addr { return &net.TCPAddr{} }
 
-func (f *fake) client(tokens TokenSource) *Client {
+func (f *fakeServer) client(tokens TokenSource) *Client {
 	f.t.Helper()
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		ours, theirs := net.Pipe()
@@ -90,7 +90,7 @@ func (f *fake) client(tokens TokenSource) *Client {
 	return c
 }
 
-func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (f *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/v1/me" {
 		_ = json.NewEncoder(w).Encode(api.Me{AccountLevel: strings.HasSuffix(r.Header.Get("Authorization"), " of the account")})
 		return
@@ -99,13 +99,13 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case answer := <-f.answer:
 		answer(w)
 		return
-	case <-f.turn:
+	case <-f.handshakes:
 	case <-f.closed:
 		return
 	}
 	s := &socket{t: f.t, token: r.Header.Get("Authorization"), done: make(chan struct{})}
 	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
-		OnPingReceived: func(context.Context, []byte) bool { return !s.mute.Load() },
+		OnPingReceived: func(context.Context, []byte) bool { return !s.ignorePings.Load() },
 	})
 	if err != nil {
 		f.t.Errorf("accept: %v", err)
@@ -123,7 +123,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = ws.CloseNow()
 }
 
-func (f *fake) refuse(status int, header http.Header, body string) {
+func (f *fakeServer) refuse(status int, header http.Header, body string) {
 	f.answer <- func(w http.ResponseWriter) {
 		for k, v := range header {
 			w.Header()[k] = v
@@ -134,13 +134,13 @@ func (f *fake) refuse(status int, header http.Header, body string) {
 }
 
 // open waits for a stream.
-func (f *fake) open() *socket {
-	f.turn <- struct{}{}
+func (f *fakeServer) open() *socket {
+	f.handshakes <- struct{}{}
 	return <-f.sockets
 }
 
 // accept waits for a stream and says hello.
-func (f *fake) accept() *socket {
+func (f *fakeServer) acceptHello() *socket {
 	f.t.Helper()
 	s := f.open()
 	s.send(`{"type":"hello","epoch":"e1","cursor":"hello","ping_seconds":20}`)
@@ -149,11 +149,11 @@ func (f *fake) accept() *socket {
 
 // A socket is the server's side of a stream.
 type socket struct {
-	t     *testing.T
-	ws    *websocket.Conn
-	token string
-	mute  atomic.Bool // answers no ping
-	done  chan struct{}
+	t           *testing.T
+	ws          *websocket.Conn
+	token       string
+	ignorePings atomic.Bool // answers no ping
+	done        chan struct{}
 }
 
 func (s *socket) send(frame string) {
@@ -164,7 +164,7 @@ func (s *socket) send(frame string) {
 }
 
 // want reads a frame and compares it, without its id, which is the result.
-func (s *socket) want(frame string) (id string) {
+func (s *socket) wantFrame(frame string) (id string) {
 	s.t.Helper()
 	_, data, err := s.ws.Read(context.Background())
 	if err != nil {
@@ -182,7 +182,7 @@ func (s *socket) want(frame string) (id string) {
 }
 
 // reply sends a frame with an id in place of $.
-func (s *socket) reply(id, frame string) {
+func (s *socket) sendReply(id, frame string) {
 	s.t.Helper()
 	s.send(strings.Replace(frame, "$", id, 1))
 }
@@ -194,18 +194,18 @@ func (s *socket) close(code int, reason string) {
 }
 
 // listen reads on, so that the client's pings are answered and its close, too.
-func (s *socket) listen() {
+func (s *socket) keepReading() {
 	go func() { _, _, _ = s.ws.Read(context.Background()) }()
 }
 
 // cut ends the connection without a word.
-func (s *socket) cut() {
+func (s *socket) dropConn() {
 	_ = s.ws.CloseNow()
 	close(s.done)
 }
 
 // run runs a stream until the test stops it, which says how it ended.
-func run(t *testing.T, s *Stream) (stop func() error) {
+func startStream(t *testing.T, s *Stream) (stop func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -224,7 +224,7 @@ func run(t *testing.T, s *Stream) (stop func() error) {
 }
 
 // presences is what a view has, as text.
-func presences(v *View) string {
+func viewText(v *View) string {
 	var b strings.Builder
 	for _, p := range v.All() {
 		b.WriteString(p.User + "=" + string(p.Status) + " ")

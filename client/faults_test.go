@@ -60,36 +60,36 @@ func TestActingAsTheOwner(t *testing.T) {
 	for name, opts := range map[string]StreamOptions{"contacts": {Contacts: true}, "sign-in": {SignIn: signIn}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f := newFake(t)
+				f := newFakeServer(t)
 				if err := f.client(account).Stream(opts).Run(t.Context()); !errors.Is(err, ErrActsAsOwner) {
 					t.Errorf("%v", err)
 				}
 				opts.AsOwner = true
-				run(t, f.client(account).Stream(opts))
-				f.accept().cut()
+				startStream(t, f.client(account).Stream(opts))
+				f.acceptHello().dropConn()
 			})
 		})
 	}
 	synctest.Test(t, func(t *testing.T) {
-		f := newFake(t)
+		f := newFakeServer(t)
 		var refused error
 		s := f.client(account).Stream(StreamOptions{Users: []string{"ada"}, OnRefused: func(_ []string, err error) { refused = err }})
-		run(t, s)
-		c := f.accept()
-		id := c.want(`{"type":"follow","users":["ada"]}`)
+		startStream(t, s)
+		c := f.acceptHello()
+		id := c.wantFrame(`{"type":"follow","users":["ada"]}`)
 		s.FollowContacts(true)
-		c.reply(id, `{"type":"snapshot","id":"$","presences":[{"user":"ada","status":"away","revision":1}],"cursor":"c"}`)
+		c.sendReply(id, `{"type":"snapshot","id":"$","presences":[{"user":"ada","status":"away","revision":1}],"cursor":"c"}`)
 		synctest.Wait()
-		if !errors.Is(refused, ErrActsAsOwner) || presences(s.View()) != "ada=away" {
-			t.Errorf("%v, %s", refused, presences(s.View()))
+		if !errors.Is(refused, ErrActsAsOwner) || viewText(s.View()) != "ada=away" {
+			t.Errorf("%v, %s", refused, viewText(s.View()))
 		}
-		c.cut()
+		c.dropConn()
 	})
 }
 
 // TestPollingAsTheOwner: a long poll refuses the same, before it asks anybody.
 func TestPollingAsTheOwner(t *testing.T) {
-	f := newFake(t)
+	f := newFakeServer(t)
 	app, err := NewAccountCredentials("http://fake.test", App{AccountID: "a", ClientID: "c", ClientSecret: "s"}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -104,19 +104,19 @@ func TestPollingAsTheOwner(t *testing.T) {
 func TestOnState(t *testing.T) {
 	for name, c := range map[string]struct {
 		tokens TokenSource
-		play   func(f *fake)
+		play   func(f *fakeServer)
 		want   string
 	}{
-		"cut":     {StaticToken("x"), func(f *fake) { f.accept().cut(); f.accept().cut() }, "up down up down"},
-		"expired": {&vault{}, func(f *fake) { expire(f.accept()); expire(f.accept()) }, "up down up down"},
-		"final":   {StaticToken("x"), func(f *fake) { f.accept().close(3501, `{"reason":"too_fast"}`) }, "up over"},
-		"stopped": {StaticToken("x"), func(f *fake) { f.accept().listen() }, "up over"},
+		"cut":     {StaticToken("x"), func(f *fakeServer) { f.acceptHello().dropConn(); f.acceptHello().dropConn() }, "up down up down"},
+		"expired": {&renewableTokens{}, func(f *fakeServer) { expireToken(f.acceptHello()); expireToken(f.acceptHello()) }, "up down up down"},
+		"final":   {StaticToken("x"), func(f *fakeServer) { f.acceptHello().close(3501, `{"reason":"too_fast"}`) }, "up over"},
+		"stopped": {StaticToken("x"), func(f *fakeServer) { f.acceptHello().keepReading() }, "up over"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f := newFake(t)
+				f := newFakeServer(t)
 				var states []string
-				stop := run(t, f.client(c.tokens).Stream(StreamOptions{OnState: func(s State) {
+				stop := startStream(t, f.client(c.tokens).Stream(StreamOptions{OnState: func(s State) {
 					if s.Connected {
 						states = append(states, "up")
 						return
@@ -138,16 +138,16 @@ func TestOnState(t *testing.T) {
 }
 
 // expire closes a stream whose token lasted for five seconds.
-func expire(c *socket) {
-	c.listen()
+func expireToken(c *socket) {
+	c.keepReading()
 	time.Sleep(5 * second)
 	c.close(3500, `{"reason":"unauthorized"}`)
 }
 
 // A cupboard has tokens that somebody else puts there.
-type cupboard struct{ tokens []string }
+type sharedTokens struct{ tokens []string }
 
-func (c *cupboard) Token(context.Context) (string, error) {
+func (c *sharedTokens) Token(context.Context) (string, error) {
 	token := c.tokens[0]
 	if len(c.tokens) > 1 {
 		c.tokens = c.tokens[1:]
@@ -158,22 +158,22 @@ func (c *cupboard) Token(context.Context) (string, error) {
 // TestShortTokens: a stream outlasts tokens that are good for seconds, however many,
 // and also where the source only gives out what is newest.
 func TestShortTokens(t *testing.T) {
-	for name, tokens := range map[string]TokenSource{"renewed": &vault{}, "given": &cupboard{strings.Split("a b c d e f g h", " ")}} {
+	for name, tokens := range map[string]TokenSource{"renewed": &renewableTokens{}, "given": &sharedTokens{strings.Split("a b c d e f g h", " ")}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f := newFake(t)
+				f := newFakeServer(t)
 				began := time.Now()
-				run(t, f.client(tokens).Stream(StreamOptions{}))
+				startStream(t, f.client(tokens).Stream(StreamOptions{}))
 				var seen []string
 				for range 3 {
-					c := f.accept()
+					c := f.acceptHello()
 					if slices.Contains(seen, c.token) {
 						t.Errorf("%s comes again", c.token)
 					}
 					seen = append(seen, c.token)
-					expire(c)
+					expireToken(c)
 				}
-				f.accept().cut()
+				f.acceptHello().dropConn()
 				if took := time.Since(began); took != 15*second {
 					t.Errorf("it took %v: there is nothing to wait for", took)
 				}

@@ -8,7 +8,7 @@ import (
 
 type key struct{ account, name string }
 
-func at(second int) time.Time { return time.Date(2026, 11, 22, 12, 0, second, 0, time.UTC) }
+func secondAt(second int) time.Time { return time.Date(2026, 11, 22, 12, 0, second, 0, time.UTC) }
 
 func newTable(places int) *Table[key, int] { return New[key, int](maphash.MakeSeed(), places) }
 
@@ -21,9 +21,9 @@ func (t *Table[K, V]) read(k K, v V, now time.Time) {
 // An entry is given while it is younger than the limit, and not from the future.
 func TestAge(t *testing.T) {
 	c, k := newTable(ways), key{"one", "ann"}
-	c.read(k, 7, at(10))
+	c.read(k, 7, secondAt(10))
 	for second, want := range map[int]bool{9: false, 10: true, 14: true, 15: false} {
-		if e := c.Get(k, at(second), 5*time.Second); (e != nil) != want || want && e.Value != 7 {
+		if e := c.Get(k, secondAt(second), 5*time.Second); (e != nil) != want || want && e.Value != 7 {
 			t.Errorf("at second %d: %v, want %v", second, e, want)
 		}
 	}
@@ -32,12 +32,12 @@ func TestAge(t *testing.T) {
 // An entry that lies where another key's would is not taken for it.
 func TestTellsKeysApart(t *testing.T) {
 	c := newTable(64)
-	e := c.Begin(key{"one", "ann"}, at(0))
+	e := c.Begin(key{"one", "ann"}, secondAt(0))
 	for i := range c.places {
 		c.places[i].Store(e)
 	}
 	for _, k := range []key{{"two", "ann"}, {"one", "bob"}, {}} {
-		if e := c.Get(k, at(0), time.Second); e != nil {
+		if e := c.Get(k, secondAt(0), time.Second); e != nil {
 			t.Errorf("%+v gets %+v", k, e)
 		}
 	}
@@ -49,20 +49,20 @@ func TestIsBounded(t *testing.T) {
 	c := newTable(ways)
 	keys := []key{{"", "0"}, {"", "1"}, {"", "2"}, {"", "3"}, {"", "4"}}
 	for i, k := range keys {
-		c.read(k, i, at(i))
+		c.read(k, i, secondAt(i))
 	}
-	c.read(keys[4], 44, at(4))
+	c.read(keys[4], 44, secondAt(4))
 	for i, k := range keys {
-		e := c.Get(k, at(5), time.Minute)
+		e := c.Get(k, secondAt(5), time.Minute)
 		if want := i > 0; (e != nil) != want {
 			t.Errorf("number %d: %v, want %v", i, e, want)
 		}
 	}
-	if e := c.Get(keys[4], at(5), time.Minute); e.Value != 44 {
+	if e := c.Get(keys[4], secondAt(5), time.Minute); e.Value != 44 {
 		t.Errorf("the older of two entries: %d", e.Value)
 	}
 	c.Delete(keys[4])
-	if e := c.Get(keys[4], at(5), time.Minute); e != nil {
+	if e := c.Get(keys[4], secondAt(5), time.Minute); e != nil {
 		t.Errorf("deleted, and there: %+v", e)
 	}
 }
@@ -74,18 +74,18 @@ func TestInvalidate(t *testing.T) {
 		"all": func(c *Table[key, int], _ key) { c.InvalidateAll() },
 	} {
 		c, k := newTable(64), key{"one", "ann"}
-		c.read(k, 1, at(0))
-		late := c.Begin(k, at(0))
+		c.read(k, 1, secondAt(0))
+		late := c.Begin(k, secondAt(0))
 		invalidate(c, k)
-		if e := c.Get(k, at(0), time.Minute); e != nil {
+		if e := c.Get(k, secondAt(0), time.Minute); e != nil {
 			t.Errorf("%s: %+v was there before", name, e)
 		}
 		c.Put(late)
-		if e := c.Get(k, at(0), time.Minute); e != nil {
+		if e := c.Get(k, secondAt(0), time.Minute); e != nil {
 			t.Errorf("%s: %+v came in late", name, e)
 		}
-		c.read(k, 2, at(0))
-		if e := c.Get(k, at(0), time.Minute); e == nil || e.Value != 2 {
+		c.read(k, 2, secondAt(0))
+		if e := c.Get(k, secondAt(0), time.Minute); e == nil || e.Value != 2 {
 			t.Errorf("%s: read anew: %+v", name, e)
 		}
 	}
@@ -93,8 +93,8 @@ func TestInvalidate(t *testing.T) {
 
 func TestGetAllocatesNothing(t *testing.T) {
 	c, k := newTable(64), key{"one", "ann"}
-	c.read(k, 1, at(0))
-	if n := testing.AllocsPerRun(100, func() { c.Get(k, at(0), time.Minute) }); n != 0 {
+	c.read(k, 1, secondAt(0))
+	if n := testing.AllocsPerRun(100, func() { c.Get(k, secondAt(0), time.Minute) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

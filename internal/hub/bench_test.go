@@ -30,7 +30,7 @@ func BenchmarkEnd(b *testing.B) {
 			for b.Loop() {
 				b.StopTimer()
 				for i := range streams {
-					s, err := h.Open(ctx, "acme", "", nobody{}, &quietSink{})
+					s, err := h.Open(ctx, "acme", "", trustedViewer{}, &countingSink{})
 					if err != nil {
 						b.Fatal(err)
 					}
@@ -55,10 +55,10 @@ func BenchmarkDeliver(b *testing.B) {
 	const n = 10_000
 	h, st := benchHub(b)
 	u := store.User{Account: "acme", ID: "grace"}
-	sinks := make([]*takeAll, n)
+	sinks := make([]*discardSink, n)
 	for i := range sinks {
-		sinks[i] = &takeAll{}
-		s, err := h.Open(b.Context(), "acme", "", nobody{}, sinks[i])
+		sinks[i] = &discardSink{}
+		s, err := h.Open(b.Context(), "acme", "", trustedViewer{}, sinks[i])
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -80,21 +80,21 @@ func BenchmarkDeliver(b *testing.B) {
 }
 
 // takeAll is a sink that costs nothing.
-type takeAll struct {
-	quietSink
+type discardSink struct {
+	countingSink
 	taken atomic.Int64
 }
 
-func (t *takeAll) Append(b []byte, d hub.Delivery) []byte {
-	return append(append(b, d.Encoded(bareEncoder{})...), d.Cursor...)
+func (t *discardSink) Append(b []byte, d hub.Delivery) []byte {
+	return append(append(b, d.Encoded(emptyEncoder{})...), d.Cursor...)
 }
 
 // bareEncoder costs nothing either.
-type bareEncoder struct{}
+type emptyEncoder struct{}
 
-func (bareEncoder) Encode(hub.Event) []byte { return []byte{'{'} }
+func (emptyEncoder) Encode(hub.Event) []byte { return []byte{'{'} }
 
-func (t *takeAll) TryWrite(b []byte) (int, error) {
+func (t *discardSink) TryWrite(b []byte) (int, error) {
 	t.taken.Add(1)
 	return len(b), nil
 }
@@ -107,7 +107,7 @@ func benchHub(b *testing.B) (*hub.Hub, store.Store) {
 		b.Fatal(err)
 	}
 	h := hub.New(hub.Options{
-		Store: st, Directory: everybody{}, Access: everybody{}, Clock: time.Now, Log: slog.New(slog.DiscardHandler),
+		Store: st, Directory: allUsers{}, Access: allUsers{}, Clock: time.Now, Log: slog.New(slog.DiscardHandler),
 	})
 	ctx, stop := context.WithCancel(context.WithoutCancel(b.Context()))
 	ended := make(chan error, 1)

@@ -94,12 +94,12 @@ func FuzzParseCursor(f *testing.F) {
 func TestNoCursorBeforeEveryFollowIsAnswered(t *testing.T) {
 	bubble(t, func(n *node) {
 		for _, id := range []presence.UserID{"bob", "carol"} {
-			n.play(id, desktop)
+			n.applyEvents(id, desktop)
 		}
 		s, sink := n.open("alice")
 		pong := func() string {
-			s.Send(hub.Message{Event: reply{Type: "pong"}, Mark: s.Cursor()})
-			frames := sink.take()
+			s.Send(hub.Message{Event: testEvent{Type: "pong"}, Mark: s.Cursor()})
+			frames := sink.takeFrames()
 			return frames[len(frames)-1].Cursor
 		}
 		if c := pong(); c != "" {
@@ -113,7 +113,7 @@ func TestNoCursorBeforeEveryFollowIsAnswered(t *testing.T) {
 		if err := follow("bob"); err != nil {
 			n.Fatal(err)
 		}
-		n.play("bob", setStatus(presence.Busy, ""), presence.SetUserState{State: presence.UserDeleted})
+		n.applyEvents("bob", setStatus(presence.Busy, ""), presence.SetUserState{State: presence.UserDeleted})
 		for _, f := range n.want(sink, "[bob:available gone[] unknown[] partial=false] bob:busy bob:offline gone bobdeleted ") {
 			if f.Cursor != "" {
 				n.Errorf("a cursor that does not cover carol: %+v", f)
@@ -134,7 +134,7 @@ func TestNoCursorBeforeEveryFollowIsAnswered(t *testing.T) {
 
 		s.Expect()
 		n.want(sink, "")
-		s.Send(hub.Message{Event: reply{Type: "error"}, Answers: true})
+		s.Send(hub.Message{Event: testEvent{Type: "error"}, Answers: true})
 		if c := pong(); c == "" {
 			n.Error("an error is an answer")
 		}
@@ -145,18 +145,18 @@ func TestNoCursorBeforeEveryFollowIsAnswered(t *testing.T) {
 func TestACutWithinACommit(t *testing.T) {
 	bubble(t, func(n *node) {
 		for _, id := range []presence.UserID{"bob", "carol", "dave"} {
-			n.play(id, desktop)
+			n.applyEvents(id, desktop)
 		}
 		s, sink := n.open("alice")
 		n.follow(s, "", "bob", "carol", "dave")
-		cursor := sink.take()[0].Cursor
-		sink.stick()
-		n.play("carol", setStatus(presence.Busy, "taken"))
+		cursor := sink.takeFrames()[0].Cursor
+		sink.block()
+		n.applyEvents("carol", setStatus(presence.Busy, "taken"))
 		synctest.Wait()
-		n.play("bob", setStatus(presence.Busy, ""))
-		n.play("carol", presence.SetUserState{State: presence.UserDeleted})
-		n.play("dave", setStatus(presence.Busy, ""))
-		n.play("bob", presence.SetUserState{State: presence.UserDeleted})
+		n.applyEvents("bob", setStatus(presence.Busy, ""))
+		n.applyEvents("carol", presence.SetUserState{State: presence.UserDeleted})
+		n.applyEvents("dave", setStatus(presence.Busy, ""))
+		n.applyEvents("bob", presence.SetUserState{State: presence.UserDeleted})
 		synctest.Wait()
 		sink.release()
 		frames := n.want(sink, "carol:busy carol:offline gone caroldeleted dave:busy bob:offline+ gone bobdeleted ")
@@ -172,7 +172,7 @@ func TestACutWithinACommit(t *testing.T) {
 			}
 			s, sink := n.open("alice")
 			n.follow(s, at, "bob", "carol", "dave")
-			for _, f := range sink.take() {
+			for _, f := range sink.takeFrames() {
 				for _, id := range f.Gone {
 					gone[id] = true
 				}
@@ -197,16 +197,16 @@ func TestHidingIsNoChange(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(n *node) {
-				n.play("bob", desktop)
+				n.applyEvents("bob", desktop)
 				time.Sleep(time.Second)
-				n.play("bob", presence.SignOut{Session: "s"})
+				n.applyEvents("bob", presence.SignOut{Session: "s"})
 				synctest.Wait()
 				s, sink := n.open("carol")
 				n.follow(s, "", "bob")
-				cursor := sink.take()[0].Cursor
+				cursor := sink.takeFrames()[0].Cursor
 				s.End(hub.CloseGone, 0)
 				time.Sleep(time.Second)
-				n.play("bob", rules)
+				n.applyEvents("bob", rules)
 				if rules.Everyone == presence.VisibilityStatus {
 					synctest.Wait() // else the first answer does not cover it, and it comes twice
 				}
@@ -220,7 +220,7 @@ func TestHidingIsNoChange(t *testing.T) {
 					cursor = n.want(sink, sees)[0].Cursor
 					sees = "[gone[] unknown[] partial=true] "
 					if rules.Everyone == presence.VisibilityOffline || len(rules.Watchers) > 0 && name == "from the watcher" {
-						n.play("bob", desktop, setStatus(presence.Busy, "x"), presence.SignOut{Session: "s"})
+						n.applyEvents("bob", desktop, setStatus(presence.Busy, "x"), presence.SignOut{Session: "s"})
 						n.want(sink, "")
 					}
 					s.End(hub.CloseGone, 0)
@@ -234,36 +234,36 @@ func TestHidingIsNoChange(t *testing.T) {
 // followed before and is on its way.
 func TestFollowedTwice(t *testing.T) {
 	bubble(t, func(n *node) {
-		n.play("bob", desktop)
+		n.applyEvents("bob", desktop)
 		s, sink := n.open("alice")
 		n.follow(s, "", "bob")
-		cursor := sink.take()[0].Cursor
-		sink.stick()
-		n.play("bob", setStatus(presence.Busy, "1"))
+		cursor := sink.takeFrames()[0].Cursor
+		sink.block()
+		n.applyEvents("bob", setStatus(presence.Busy, "1"))
 		synctest.Wait()
-		n.play("bob", setStatus(presence.Away, "2"))
+		n.applyEvents("bob", setStatus(presence.Away, "2"))
 		synctest.Wait()
 		n.follow(s, cursor, "bob") // the change that waits is part of the answer
 		n.follow(s, "", "bob")
-		n.play("bob", setStatus(presence.Busy, "3"))
+		n.applyEvents("bob", setStatus(presence.Busy, "3"))
 		synctest.Wait()
 		sink.release()
 		frames := n.want(sink, "bob:busy [bob:away gone[] unknown[] partial=true] [bob:away gone[] unknown[] partial=false] bob:busy ")
 		for cut := 1; cut <= len(frames); cut++ {
-			n.resumedFrom(frames[:cut], []presence.UserID{"bob"})
+			n.checkResumed(frames[:cut], []presence.UserID{"bob"})
 		}
 
 		// One that fails leaves all as it was.
-		n.late.fails = errStuck
-		sink.stick()
-		n.play("bob", setStatus(presence.DoNotDisturb, "4"))
+		n.reads.err = errBlocked
+		sink.block()
+		n.applyEvents("bob", setStatus(presence.DoNotDisturb, "4"))
 		synctest.Wait()
-		n.play("bob", setStatus(presence.Away, "5"))
+		n.applyEvents("bob", setStatus(presence.Away, "5"))
 		synctest.Wait()
-		if err := s.Follow(n.Context(), hub.Follow{Users: []hub.NamedUser{{ID: "bob"}}}); !errors.Is(err, errStuck) {
+		if err := s.Follow(n.Context(), hub.Follow{Users: []hub.NamedUser{{ID: "bob"}}}); !errors.Is(err, errBlocked) {
 			n.Fatal(err)
 		}
-		s.Send(hub.Message{Event: reply{Type: "error"}, Answers: true})
+		s.Send(hub.Message{Event: testEvent{Type: "error"}, Answers: true})
 		sink.release()
 		n.want(sink, "bob:do_not_disturb bob:away error  ")
 	})

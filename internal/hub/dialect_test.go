@@ -15,9 +15,9 @@ import (
 
 // lines is a dialect that the hub does not know: a line of text for each presence,
 // none for anything else. All that a dialect needs is here.
-type lines struct{ encoded *atomic.Int64 }
+type lineDialect struct{ encoded *atomic.Int64 }
 
-func (l lines) Encode(e hub.Event) []byte {
+func (l lineDialect) Encode(e hub.Event) []byte {
 	l.encoded.Add(1)
 	if p, ok := e.(*hub.Presence); ok {
 		return fmt.Appendf(nil, "%s is %s\n", p.User, p.Presence.Status)
@@ -26,13 +26,15 @@ func (l lines) Encode(e hub.Event) []byte {
 }
 
 type lineSink struct {
-	lines
+	lineDialect
 
 	mu   sync.Mutex
 	text strings.Builder
 }
 
-func (s *lineSink) Append(b []byte, d hub.Delivery) []byte { return append(b, d.Encoded(s.lines)...) }
+func (s *lineSink) Append(b []byte, d hub.Delivery) []byte {
+	return append(b, d.Encoded(s.lineDialect)...)
+}
 
 func (s *lineSink) TryWrite(b []byte) (int, error) {
 	s.mu.Lock()
@@ -57,19 +59,19 @@ func (s *lineSink) take() string {
 // bytes of its own.
 func TestAnotherDialect(t *testing.T) {
 	bubble(t, func(n *node) {
-		n.play("bob", desktop)
+		n.applyEvents("bob", desktop)
 		s, plain := n.open("alice")
 		n.follow(s, "", "bob")
-		sink := &lineSink{lines: lines{new(atomic.Int64)}}
+		sink := &lineSink{lineDialect: lineDialect{new(atomic.Int64)}}
 		other, err := n.hub.Open(n.Context(), "a", "alice", viewer("alice"), sink)
 		if err != nil {
 			n.Fatal(err)
 		}
 		n.follow(other, "", "bob")
-		plain.take()
-		n.play("bob", setStatus(presence.Busy, "x"))
+		plain.takeFrames()
+		n.applyEvents("bob", setStatus(presence.Busy, "x"))
 		n.want(plain, "bob:busy ")
-		n.play("bob", presence.SetUserState{State: presence.UserDeleted})
+		n.applyEvents("bob", presence.SetUserState{State: presence.UserDeleted})
 		if got, want := sink.take(), "bob is busy\nbob is offline\n"; got != want {
 			n.Errorf("delivered %q, want %q", got, want)
 		}
@@ -79,11 +81,11 @@ func TestAnotherDialect(t *testing.T) {
 // A countingViewer counts how often a record is looked at for it.
 type countingViewer struct {
 	viewer
-	looked *atomic.Int64
+	views *atomic.Int64
 }
 
 func (v countingViewer) Watcher(target presence.UserID) presence.Watcher {
-	v.looked.Add(1)
+	v.views.Add(1)
 	return v.viewer.Watcher(target)
 }
 
@@ -93,13 +95,13 @@ func (v countingViewer) Watcher(target presence.UserID) presence.Watcher {
 func TestEncodedOnceForEachDialectAndView(t *testing.T) {
 	const streams = 100 // of each dialect; half of them see less
 	bubble(t, func(n *node) {
-		n.play("bob", desktop, presence.SetVisibility{Watchers: map[presence.UserID]presence.Visibility{"carol": presence.VisibilityStatus}})
+		n.applyEvents("bob", desktop, presence.SetVisibility{Watchers: map[presence.UserID]presence.Visibility{"carol": presence.VisibilityStatus}})
 		var looked atomic.Int64
-		dialects := []lines{{new(atomic.Int64)}, {new(atomic.Int64)}}
+		dialects := []lineDialect{{new(atomic.Int64)}, {new(atomic.Int64)}}
 		for i := range streams {
 			for _, dialect := range dialects {
 				v := countingViewer{[]viewer{"alice", "carol"}[i%2], &looked}
-				s, err := n.hub.Open(n.Context(), "a", presence.UserID(v.viewer), v, &lineSink{lines: dialect})
+				s, err := n.hub.Open(n.Context(), "a", presence.UserID(v.viewer), v, &lineSink{lineDialect: dialect})
 				if err != nil {
 					n.Fatal(err)
 				}
@@ -119,7 +121,7 @@ func TestEncodedOnceForEachDialectAndView(t *testing.T) {
 			for _, d := range dialects {
 				d.encoded.Store(0)
 			}
-			n.play("bob", c.change)
+			n.applyEvents("bob", c.change)
 			synctest.Wait()
 			for i, d := range dialects {
 				if got := d.encoded.Load(); got != c.encoded {

@@ -11,22 +11,22 @@ import (
 )
 
 // A deafSink takes nothing, and does not mind.
-type deafSink struct{}
+type blockedSink struct{}
 
-func (deafSink) Append(b []byte, _ Delivery) []byte { return b }
-func (deafSink) TryWrite([]byte) (int, error)       { return 0, nil }
-func (deafSink) Write([]byte, *Pace) error          { return nil }
-func (deafSink) AnswersPings() bool                 { return false }
-func (deafSink) TakesBroadcasts() bool              { return false }
-func (deafSink) End(Close, time.Duration)           {}
-func (deafSink) Finish(_ bool, done func())         { done() }
+func (blockedSink) Append(b []byte, _ Delivery) []byte { return b }
+func (blockedSink) TryWrite([]byte) (int, error)       { return 0, nil }
+func (blockedSink) Write([]byte, *Pace) error          { return nil }
+func (blockedSink) AnswersPings() bool                 { return false }
+func (blockedSink) TakesBroadcasts() bool              { return false }
+func (blockedSink) End(Close, time.Duration)           {}
+func (blockedSink) Finish(_ bool, done func())         { done() }
 
 // TestAnEndAndADrop: a user is taken off a stream, such as a contact that was
 // removed, while the stream ends with a change of that user in its queue, and before
 // it is forgotten.
 func TestAnEndAndADrop(t *testing.T) {
 	h := &Hub{targets: make(map[store.User]*target), streams: make(map[*Stream]struct{}), owners: make(map[store.User]*Stream)}
-	s := &Stream{hub: h, account: "acme", sink: deafSink{}}
+	s := &Stream{hub: h, account: "acme", sink: blockedSink{}}
 	e := h.addEdge(s, store.User{Account: "acme", ID: "bob"})
 	e.loading = false
 	s.edges = []*edge{e}

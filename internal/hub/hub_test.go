@@ -51,22 +51,22 @@ func frameOf(u presence.UserID, p *presence.Presence) frame {
 }
 
 // reply is an event of the tests' own, which the hub does not know.
-type reply frame
+type testEvent frame
 
-func (r reply) Size() int { return len(r.Note) }
+func (r testEvent) Size() int { return len(r.Note) }
 
 // plainEncoder writes events as frames.
 type plainEncoder struct{}
 
 func (plainEncoder) Encode(e hub.Event) []byte {
-	text, err := json.Marshal(plain(e))
+	text, err := json.Marshal(encodeFrame(e))
 	if err != nil {
 		panic(err)
 	}
 	return text
 }
 
-func plain(e hub.Event) frame {
+func encodeFrame(e hub.Event) frame {
 	switch e := e.(type) {
 	case *hub.Presence:
 		return frameOf(e.User, &e.Presence)
@@ -85,7 +85,7 @@ func plain(e hub.Event) frame {
 		return f
 	case hub.Ping:
 		return frame{Type: "ping"}
-	case reply:
+	case testEvent:
 		return frame(e)
 	default:
 		panic(fmt.Sprintf("an event %T", e))
@@ -93,17 +93,17 @@ func plain(e hub.Event) frame {
 }
 
 // A tape is a sink that keeps what it delivers, and can be made to take nothing.
-type tape struct {
-	mu     sync.Mutex
-	frames []frame
-	reset  string
-	wrote  int
-	stuck  chan struct{} // not nil: nothing is taken until it is closed
-	ended  []hub.Close
-	last   []bool // for each Finish, whether all that was written was whole
+type recordingSink struct {
+	mu       sync.Mutex
+	frames   []frame
+	reset    string
+	written  int
+	blocked  chan struct{} // not nil: nothing is taken until it is closed
+	ended    []hub.Close
+	finishes []bool // for each Finish, whether all that was written was whole
 }
 
-func (s *tape) Append(b []byte, d hub.Delivery) []byte {
+func (s *recordingSink) Append(b []byte, d hub.Delivery) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var f frame
@@ -122,83 +122,83 @@ func (s *tape) Append(b []byte, d hub.Delivery) []byte {
 	return append(b, '.')
 }
 
-func (s *tape) TryWrite(b []byte) (int, error) {
+func (s *recordingSink) TryWrite(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stuck != nil {
+	if s.blocked != nil {
 		return 0, nil
 	}
-	s.wrote = len(s.frames)
+	s.written = len(s.frames)
 	return len(b), nil
 }
 
-var errStuck = errors.New("nothing is taken")
+var errBlocked = errors.New("nothing is taken")
 
-func (s *tape) Write([]byte, *hub.Pace) error {
+func (s *recordingSink) Write([]byte, *hub.Pace) error {
 	s.mu.Lock()
-	stuck := s.stuck
+	stuck := s.blocked
 	s.mu.Unlock()
 	if stuck != nil {
 		select {
 		case <-stuck:
 		case <-time.After(hub.SlowAfter):
-			return errStuck
+			return errBlocked
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.wrote = len(s.frames)
+	s.written = len(s.frames)
 	return nil
 }
 
-func (s *tape) AnswersPings() bool    { return true }
-func (s *tape) TakesBroadcasts() bool { return true }
+func (s *recordingSink) AnswersPings() bool    { return true }
+func (s *recordingSink) TakesBroadcasts() bool { return true }
 
-func (s *tape) Finish(whole bool, done func()) {
+func (s *recordingSink) Finish(whole bool, done func()) {
 	s.mu.Lock()
-	s.last = append(s.last, whole)
+	s.finishes = append(s.finishes, whole)
 	s.mu.Unlock()
 	done()
 }
 
-func (s *tape) finished() []bool {
+func (s *recordingSink) finished() []bool {
 	synctest.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.last)
+	return slices.Clone(s.finishes)
 }
 
-func (s *tape) End(why hub.Close, _ time.Duration) {
+func (s *recordingSink) End(why hub.Close, _ time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = append(s.ended, why)
 }
 
-func (s *tape) stick() {
+func (s *recordingSink) block() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stuck = make(chan struct{})
+	s.blocked = make(chan struct{})
 }
 
-func (s *tape) release() {
+func (s *recordingSink) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	close(s.stuck)
-	s.stuck = nil
+	close(s.blocked)
+	s.blocked = nil
 }
 
 // take is what was written since the last take.
-func (s *tape) take() []frame {
+func (s *recordingSink) takeFrames() []frame {
 	synctest.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	got := slices.DeleteFunc(slices.Clone(s.frames[:s.wrote]), func(f frame) bool { return f.Type == "ping" })
-	s.frames = s.frames[s.wrote:]
-	s.wrote = 0
+	got := slices.DeleteFunc(slices.Clone(s.frames[:s.written]), func(f frame) bool { return f.Type == "ping" })
+	s.frames = s.frames[s.written:]
+	s.written = 0
 	return got
 }
 
-func (s *tape) ends() []hub.Close {
+func (s *recordingSink) ends() []hub.Close {
 	synctest.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -209,7 +209,7 @@ func (s *tape) ends() []hub.Close {
 type node struct {
 	*testing.T
 	store    store.Store
-	late     *lateReads
+	reads    *staleReads
 	hub      *hub.Hub
 	contacts map[presence.UserID]hub.ContactList
 	invalid  map[presence.UserID]bool
@@ -223,8 +223,8 @@ func bubble(t *testing.T, test func(n *node)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		late := &lateReads{Store: st}
-		n := &node{T: t, store: st, late: late, contacts: make(map[presence.UserID]hub.ContactList), invalid: make(map[presence.UserID]bool)}
+		late := &staleReads{Store: st}
+		n := &node{T: t, store: st, reads: late, contacts: make(map[presence.UserID]hub.ContactList), invalid: make(map[presence.UserID]bool)}
 		n.hub = hub.New(hub.Options{Store: late, Directory: n, Access: n, Clock: time.Now, Log: slog.New(slog.DiscardHandler)})
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
@@ -281,17 +281,17 @@ func (n *node) Revoked(_ context.Context, viewers []view.Viewer) []bool {
 }
 
 // lateReads is a store whose reads are stale when they return.
-type lateReads struct {
+type staleReads struct {
 	store.Store
-	meanwhile func() // nil: nothing
-	fails     error  // what reads answer, nil: nothing
+	afterRead func() // nil: nothing
+	err       error  // what reads answer, nil: nothing
 	// stuck: reads of this user wait until released is closed, or for ever.
-	stuck    presence.UserID
-	released chan struct{}
+	blockedUser presence.UserID
+	released    chan struct{}
 }
 
-func (l *lateReads) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
-	if l.stuck != "" && slices.Contains(us, store.User{Account: "a", ID: l.stuck}) {
+func (l *staleReads) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
+	if l.blockedUser != "" && slices.Contains(us, store.User{Account: "a", ID: l.blockedUser}) {
 		select {
 		case <-l.released:
 		case <-ctx.Done():
@@ -299,16 +299,16 @@ func (l *lateReads) Read(ctx context.Context, us []store.User) ([]store.Record, 
 		}
 	}
 	records, cursor, err := l.Store.Read(ctx, us)
-	if l.meanwhile != nil {
-		l.meanwhile()
+	if l.afterRead != nil {
+		l.afterRead()
 	}
-	if l.fails != nil {
-		return nil, cursor, l.fails
+	if l.err != nil {
+		return nil, cursor, l.err
 	}
 	return records, cursor, err
 }
 
-func (n *node) play(id presence.UserID, events ...presence.Event) store.Record {
+func (n *node) applyEvents(id presence.UserID, events ...presence.Event) store.Record {
 	n.Helper()
 	var last store.Record
 	for _, e := range events {
@@ -321,9 +321,9 @@ func (n *node) play(id presence.UserID, events ...presence.Event) store.Record {
 	return last
 }
 
-func (n *node) open(owner presence.UserID) (*hub.Stream, *tape) {
+func (n *node) open(owner presence.UserID) (*hub.Stream, *recordingSink) {
 	n.Helper()
-	sink := new(tape)
+	sink := new(recordingSink)
 	s, err := n.hub.Open(n.Context(), "a", owner, viewer(owner), sink)
 	if err != nil {
 		n.Fatal(err)
@@ -349,7 +349,7 @@ func setStatus(status presence.Status, note string) presence.SetClaim {
 	return presence.SetClaim{ID: presence.ManualClaim, Source: presence.Manual, Status: status, Note: note}
 }
 
-func short(frames []frame) string {
+func formatFrames(frames []frame) string {
 	var text string
 	for _, f := range frames {
 		switch f.Type {
@@ -372,10 +372,10 @@ func short(frames []frame) string {
 	return text
 }
 
-func (n *node) want(s *tape, want string) []frame {
+func (n *node) want(s *recordingSink, want string) []frame {
 	n.Helper()
-	frames := s.take()
-	if got := short(frames); got != want {
+	frames := s.takeFrames()
+	if got := formatFrames(frames); got != want {
 		n.Errorf("delivered\n%s\nwant\n%s", got, want)
 	}
 	return frames
@@ -383,20 +383,20 @@ func (n *node) want(s *tape, want string) []frame {
 
 func TestAStreamDelivers(t *testing.T) {
 	bubble(t, func(n *node) {
-		n.play("bob", desktop)
+		n.applyEvents("bob", desktop)
 		s, sink := n.open("alice")
 		n.follow(s, "", "bob", "carol", "nobody")
 		n.want(sink, "[bob:available carol:offline gone[] unknown[nobody] partial=false] ")
-		n.play("bob", setStatus(presence.Busy, "x"))
-		n.play("carol", desktop)
-		n.play("dave", desktop)
-		n.play("nobody", desktop)
+		n.applyEvents("bob", setStatus(presence.Busy, "x"))
+		n.applyEvents("carol", desktop)
+		n.applyEvents("dave", desktop)
+		n.applyEvents("nobody", desktop)
 		n.want(sink, "bob:busy carol:available ")
 		s.Unfollow([]presence.UserID{"bob"})
-		n.play("bob", setStatus(presence.Away, ""))
-		n.play("carol", presence.SetUserState{State: presence.UserDeleted})
+		n.applyEvents("bob", setStatus(presence.Away, ""))
+		n.applyEvents("carol", presence.SetUserState{State: presence.UserDeleted})
 		n.want(sink, "carol:offline gone caroldeleted ")
-		n.play("bob", setStatus(presence.Busy, "y"))
+		n.applyEvents("bob", setStatus(presence.Busy, "y"))
 		n.want(sink, "")
 	})
 }
@@ -404,17 +404,17 @@ func TestAStreamDelivers(t *testing.T) {
 // A change while a snapshot is read is in the snapshot or after it, once.
 func TestAChangeWhileFollowing(t *testing.T) {
 	bubble(t, func(n *node) {
-		n.play("bob", desktop)
+		n.applyEvents("bob", desktop)
 		s, sink := n.open("alice")
-		n.late.meanwhile = func() {
-			n.late.meanwhile = nil
-			n.play("bob", setStatus(presence.Busy, "meanwhile"))
-			n.play("carol", desktop)
+		n.reads.afterRead = func() {
+			n.reads.afterRead = nil
+			n.applyEvents("bob", setStatus(presence.Busy, "meanwhile"))
+			n.applyEvents("carol", desktop)
 			synctest.Wait()
 		}
 		n.follow(s, "", "bob", "carol")
 		frames := n.want(sink, "[bob:busy carol:available gone[] unknown[] partial=false] ")
-		n.resumedFrom(frames, []presence.UserID{"bob", "carol"})
+		n.checkResumed(frames, []presence.UserID{"bob", "carol"})
 	})
 }
 
@@ -422,26 +422,26 @@ func TestAChangeWhileFollowing(t *testing.T) {
 // the commits, and not what lay between; one that takes nothing is ended.
 func TestASlowReader(t *testing.T) {
 	bubble(t, func(n *node) {
-		n.play("bob", desktop)
-		n.play("carol", desktop)
+		n.applyEvents("bob", desktop)
+		n.applyEvents("carol", desktop)
 		s, sink := n.open("alice")
 		n.follow(s, "", "bob", "carol")
-		sink.take()
-		sink.stick()
-		n.play("bob", setStatus(presence.Busy, "1")) // on its way already
+		sink.takeFrames()
+		sink.block()
+		n.applyEvents("bob", setStatus(presence.Busy, "1")) // on its way already
 		synctest.Wait()
-		n.play("bob", setStatus(presence.Away, "2"))
-		n.play("carol", setStatus(presence.Busy, "3"))
-		n.play("bob", setStatus(presence.DoNotDisturb, "4"))
+		n.applyEvents("bob", setStatus(presence.Away, "2"))
+		n.applyEvents("carol", setStatus(presence.Busy, "3"))
+		n.applyEvents("bob", setStatus(presence.DoNotDisturb, "4"))
 		synctest.Wait()
 		sink.release()
 		frames := n.want(sink, "bob:busy carol:busy bob:do_not_disturb+ ")
 		if c := frames[len(frames)-1].Cursor; c == "" {
 			n.Error("no cursor")
 		}
-		sink.stick()
-		n.play("bob", setStatus(presence.Away, "5"))
-		n.play("carol", setStatus(presence.Away, "6"))
+		sink.block()
+		n.applyEvents("bob", setStatus(presence.Away, "5"))
+		n.applyEvents("carol", setStatus(presence.Away, "6"))
 		time.Sleep(hub.SlowAfter + time.Millisecond)
 		if got := sink.ends(); !slices.Equal(got, []hub.Close{hub.CloseSlow}) {
 			n.Errorf("ended %v", got)
@@ -456,13 +456,13 @@ func TestASlowReader(t *testing.T) {
 // middle of it, whatever ends the stream; and the server waits a while for that.
 func TestTheReasonIsSentLast(t *testing.T) {
 	bubble(t, func(n *node) {
-		n.play("bob", desktop)
-		stuck := func(change string) (*hub.Stream, *tape) {
+		n.applyEvents("bob", desktop)
+		stuck := func(change string) (*hub.Stream, *recordingSink) {
 			s, sink := n.open("alice")
 			n.follow(s, "", "bob")
-			sink.take()
-			sink.stick()
-			n.play("bob", setStatus(presence.Busy, change))
+			sink.takeFrames()
+			sink.block()
+			n.applyEvents("bob", setStatus(presence.Busy, change))
 			synctest.Wait()
 			return s, sink
 		}
@@ -471,7 +471,7 @@ func TestTheReasonIsSentLast(t *testing.T) {
 			hub.CloseTooFast:      "bob:busy bob:away ",
 		} {
 			s, sink := stuck(fmt.Sprint(why))
-			n.play("bob", setStatus(presence.Away, "waits"))
+			n.applyEvents("bob", setStatus(presence.Away, "waits"))
 			synctest.Wait()
 			s.End(why, 0)
 			if got := sink.finished(); len(got) != 0 {
@@ -511,12 +511,12 @@ func TestTheReasonIsSentLast(t *testing.T) {
 // TestDrainIsBounded: for who takes nothing.
 func TestDrainIsBounded(t *testing.T) {
 	bubble(t, func(n *node) {
-		n.play("bob", desktop)
+		n.applyEvents("bob", desktop)
 		s, sink := n.open("alice")
 		n.follow(s, "", "bob")
-		sink.take()
-		sink.stick()
-		n.play("bob", setStatus(presence.Busy, "1"))
+		sink.takeFrames()
+		sink.block()
+		n.applyEvents("bob", setStatus(presence.Busy, "1"))
 		synctest.Wait()
 		short, stop := context.WithTimeout(n.Context(), time.Second)
 		defer stop()
@@ -537,21 +537,21 @@ func TestDrainIsBounded(t *testing.T) {
 func TestResume(t *testing.T) {
 	bubble(t, func(n *node) {
 		for _, id := range []presence.UserID{"bob", "carol", "dave", "erin"} {
-			n.play(id, desktop)
+			n.applyEvents(id, desktop)
 		}
 		synctest.Wait() // the hub has them, so that the cursor covers them
 		s, sink := n.open("alice")
 		n.follow(s, "", "bob", "carol", "dave", "erin")
-		cursor := sink.take()[0].Cursor
+		cursor := sink.takeFrames()[0].Cursor
 		s.End(hub.CloseGone, 0)
-		n.play("bob", setStatus(presence.Busy, "1"), setStatus(presence.Away, "2"))
-		n.play("dave", presence.SetUserState{State: presence.UserDeleted})
+		n.applyEvents("bob", setStatus(presence.Busy, "1"), setStatus(presence.Away, "2"))
+		n.applyEvents("dave", presence.SetUserState{State: presence.UserDeleted})
 		time.Sleep(time.Minute)
 
 		s, sink = n.open("alice")
 		n.follow(s, cursor, "bob", "carol", "dave", "erin")
 		n.want(sink, "[bob:away gone[dave] unknown[] partial=true] ")
-		n.play("erin", setStatus(presence.Busy, ""))
+		n.applyEvents("erin", setStatus(presence.Busy, ""))
 		n.want(sink, "erin:busy ")
 
 		now := time.Now().Unix()
@@ -572,31 +572,31 @@ func TestResume(t *testing.T) {
 // Whoever is not to see a change learns nothing, by a stream or by a cursor.
 func TestVisibilityOnStreams(t *testing.T) {
 	bubble(t, func(n *node) {
-		n.play("bob", desktop)
+		n.applyEvents("bob", desktop)
 		hidden, hiddenSink := n.open("carol")
 		partly, partlySink := n.open("dave")
 		n.follow(hidden, "", "bob")
 		n.follow(partly, "", "bob")
-		hiddenSink.take()
-		partlySink.take()
+		hiddenSink.takeFrames()
+		partlySink.takeFrames()
 		time.Sleep(time.Minute)
-		n.play("bob", presence.SetVisibility{Watchers: map[presence.UserID]presence.Visibility{"carol": presence.VisibilityOffline, "dave": presence.VisibilityStatus}})
+		n.applyEvents("bob", presence.SetVisibility{Watchers: map[presence.UserID]presence.Visibility{"carol": presence.VisibilityOffline, "dave": presence.VisibilityStatus}})
 		first := n.want(hiddenSink, "bob:offline ")
 		n.want(partlySink, "bob:available ") // its since went
 		cursor := first[0].Cursor
 		time.Sleep(10 * time.Second)
-		n.play("bob", setStatus(presence.Busy, "1"), setStatus(presence.Busy, "2"))
+		n.applyEvents("bob", setStatus(presence.Busy, "1"), setStatus(presence.Busy, "2"))
 		n.want(hiddenSink, "")
 		if got := n.want(partlySink, "bob:busy "); got[0].Note != "" || got[0].Since != 0 {
 			n.Errorf("%+v", got)
 		}
-		n.play("bob", presence.SignOut{Session: "s"})
+		n.applyEvents("bob", presence.SignOut{Session: "s"})
 		n.want(hiddenSink, "")
 		n.want(partlySink, "bob:offline ")
 		again, sink := n.open("carol")
 		n.follow(again, cursor, "bob") // just as if nothing had happened
-		resumed := sink.take()
-		n.play("bob", desktop)
+		resumed := sink.takeFrames()
+		n.applyEvents("bob", desktop)
 		n.want(sink, "")
 		time.Sleep(10 * time.Minute)
 		later, sink := n.open("carol")
@@ -610,8 +610,8 @@ func TestVisibilityOnStreams(t *testing.T) {
 
 func TestContactsOnStreams(t *testing.T) {
 	bubble(t, func(n *node) {
-		n.play("bob", desktop)
-		n.play("carol", desktop)
+		n.applyEvents("bob", desktop)
+		n.applyEvents("carol", desktop)
 		set := func(list hub.ContactList) {
 			n.mu.Lock()
 			n.contacts["alice"] = list
@@ -628,8 +628,8 @@ func TestContactsOnStreams(t *testing.T) {
 		n.want(sink, "[carol:available gone[] unknown[] partial=true] ")
 		set(hub.ContactList{Gen: 3, Edges: []hub.ContactEdge{{"carol", 2}}, Ended: []hub.ContactEdge{{"bob", 3}}})
 		n.want(sink, "gone bobcontact_removed [gone[] unknown[] partial=true] ")
-		n.play("bob", setStatus(presence.Busy, ""))
-		n.play("carol", setStatus(presence.Busy, ""))
+		n.applyEvents("bob", setStatus(presence.Busy, ""))
+		n.applyEvents("carol", setStatus(presence.Busy, ""))
 		n.want(sink, "carol:busy ")
 
 		// The first cursor knows nothing of that, and brings it.
@@ -646,18 +646,18 @@ func TestContactsOnStreams(t *testing.T) {
 func TestACutBeforeTheContacts(t *testing.T) {
 	bubble(t, func(n *node) {
 		for _, id := range []presence.UserID{"bob", "carol"} {
-			n.play(id, desktop)
+			n.applyEvents(id, desktop)
 		}
 		n.contacts["alice"] = hub.ContactList{Gen: 1, Edges: []hub.ContactEdge{{User: "bob", Gen: 1}}}
 		s, sink := n.open("alice")
 		if err := s.Follow(n.Context(), hub.Follow{Contacts: true}); err != nil {
 			n.Fatal(err)
 		}
-		sink.take()
-		sink.stick()
-		n.play("bob", setStatus(presence.Busy, "1"))
+		sink.takeFrames()
+		sink.block()
+		n.applyEvents("bob", setStatus(presence.Busy, "1"))
 		synctest.Wait()
-		n.play("bob", setStatus(presence.Away, "2"))
+		n.applyEvents("bob", setStatus(presence.Away, "2"))
 		synctest.Wait()
 		n.mu.Lock()
 		n.contacts["alice"] = hub.ContactList{Gen: 2, Edges: []hub.ContactEdge{{User: "bob", Gen: 1}, {User: "carol", Gen: 2}}}
@@ -680,12 +680,12 @@ func TestACutBeforeTheContacts(t *testing.T) {
 // A client that knows a user is gone does not learn it again with each cursor.
 func TestGoneOnce(t *testing.T) {
 	bubble(t, func(n *node) {
-		n.play("bob", desktop, presence.SetUserState{State: presence.UserDeleted})
-		n.play("carol", desktop)
+		n.applyEvents("bob", desktop, presence.SetUserState{State: presence.UserDeleted})
+		n.applyEvents("carol", desktop)
 		synctest.Wait()
 		s, sink := n.open("alice")
 		n.follow(s, "", "carol")
-		cursor := sink.take()[0].Cursor
+		cursor := sink.takeFrames()[0].Cursor
 		s, sink = n.open("alice")
 		n.follow(s, cursor, "bob", "carol")
 		n.want(sink, "[gone[] unknown[] partial=true] ")
@@ -696,10 +696,10 @@ func TestGoneOnce(t *testing.T) {
 func TestBackpressureOfAnswers(t *testing.T) {
 	bubble(t, func(n *node) {
 		s, sink := n.open("alice")
-		sink.stick()
-		s.Send(hub.Message{Event: reply{}})
+		sink.block()
+		s.Send(hub.Message{Event: testEvent{}})
 		synctest.Wait()
-		large := reply{Note: strings.Repeat("x", 1<<20)}
+		large := testEvent{Note: strings.Repeat("x", 1<<20)}
 		for range 20 {
 			s.Send(hub.Message{Event: large})
 		}
@@ -708,7 +708,7 @@ func TestBackpressureOfAnswers(t *testing.T) {
 		}
 		sink.release()
 		s, sink = n.open("alice")
-		sink.stick()
+		sink.block()
 		for range 1 << 17 {
 			s.Send(hub.Message{Event: hub.Ping{}})
 		}
@@ -724,7 +724,7 @@ func TestOnDelivered(t *testing.T) {
 	bubble(t, func(n *node) {
 		s, sink := n.open("alice")
 		var times atomic.Int64
-		s.Send(hub.Message{Event: reply{Type: "watch"}, OnDelivered: func() { times.Add(1) }})
+		s.Send(hub.Message{Event: testEvent{Type: "watch"}, OnDelivered: func() { times.Add(1) }})
 		n.want(sink, "watch  ")
 		s.NoteReceived()
 		synctest.Wait()
@@ -767,16 +767,16 @@ func TestRevokedViewersAreDisconnected(t *testing.T) {
 func TestCutAnywhere(t *testing.T) {
 	for seed := range uint64(40) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			bubble(t, func(n *node) { n.cutAnywhere(rand.New(rand.NewPCG(seed, 1))) })
+			bubble(t, func(n *node) { n.cutRandomly(rand.New(rand.NewPCG(seed, 1))) })
 		})
 	}
 }
 
-func (n *node) cutAnywhere(random *rand.Rand) {
+func (n *node) cutRandomly(random *rand.Rand) {
 	ids := []presence.UserID{"u0", "u1", "u2", "u3", "u4"}
 	statuses := []presence.Status{presence.Busy, presence.Away, presence.DoNotDisturb}
 	for _, id := range ids {
-		n.play(id, desktop)
+		n.applyEvents(id, desktop)
 	}
 	s, sink := n.open("alice")
 	n.follow(s, "", ids[:3]...)
@@ -787,7 +787,7 @@ func (n *node) cutAnywhere(random *rand.Rand) {
 			if stuck {
 				sink.release()
 			} else {
-				sink.stick()
+				sink.block()
 			}
 			stuck = !stuck
 		case 1:
@@ -795,7 +795,7 @@ func (n *node) cutAnywhere(random *rand.Rand) {
 		case 2:
 			time.Sleep(time.Second)
 		default:
-			n.play(ids[random.IntN(len(ids))], setStatus(statuses[random.IntN(3)], fmt.Sprint(random.IntN(100))))
+			n.applyEvents(ids[random.IntN(len(ids))], setStatus(statuses[random.IntN(3)], fmt.Sprint(random.IntN(100))))
 			if random.IntN(2) == 0 {
 				synctest.Wait()
 			}
@@ -804,15 +804,15 @@ func (n *node) cutAnywhere(random *rand.Rand) {
 	if stuck {
 		sink.release()
 	}
-	frames := sink.take()
+	frames := sink.takeFrames()
 	s.End(hub.CloseGone, 0)
 	for cut := 1; cut <= len(frames); cut++ {
-		n.resumedFrom(frames[:cut], ids)
+		n.checkResumed(frames[:cut], ids)
 	}
 }
 
 // resumedFrom is a client that got frames, lost its connection and came back.
-func (n *node) resumedFrom(frames []frame, ids []presence.UserID) {
+func (n *node) checkResumed(frames []frame, ids []presence.UserID) {
 	n.Helper()
 	known, cursor := make(map[string]frame), ""
 	learn := func(f frame) {
@@ -841,7 +841,7 @@ func (n *node) resumedFrom(frames []frame, ids []presence.UserID) {
 	}
 	s, sink := n.open("alice")
 	n.follow(s, cursor, followed...)
-	for _, f := range sink.take() {
+	for _, f := range sink.takeFrames() {
 		learn(f)
 	}
 	s.End(hub.CloseGone, 0)

@@ -12,7 +12,7 @@ import (
 // A slowSink is a connection of which the system keeps nothing, and whose reader takes
 // some bytes a second.
 type slowSink struct {
-	quietSink
+	countingSink
 	rate int
 }
 
@@ -28,7 +28,7 @@ func (s *slowSink) Write(b []byte, pace *hub.Pace) error {
 		takes := time.Duration(n) * time.Second / time.Duration(s.rate)
 		time.Sleep(min(takes, time.Until(by)))
 		if takes > 0 && !time.Now().Before(by) {
-			return errStuck
+			return errBlocked
 		}
 		pace.Took(n)
 		b = b[n:]
@@ -60,17 +60,17 @@ func TestSlowConsumersAreDisconnected(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			sweepBubble(t, func(t *testing.T, h *hub.Hub) {
 				sink := &slowSink{rate: test.rate}
-				s, err := h.Open(t.Context(), "a", "", nobody{}, sink)
+				s, err := h.Open(t.Context(), "a", "", trustedViewer{}, sink)
 				if err != nil {
 					t.Fatal(err)
 				}
 				began := time.Now()
 				if test.whole > 0 {
-					s.Send(hub.Message{Event: filler(test.whole)})
+					s.Send(hub.Message{Event: sizedEvent(test.whole)})
 				}
 				for range 600 {
 					if test.frame > 0 {
-						s.Send(hub.Message{Event: filler(test.frame)})
+						s.Send(hub.Message{Event: sizedEvent(test.frame)})
 					}
 					time.Sleep(100 * time.Millisecond)
 					if s.Ended() {
@@ -93,19 +93,19 @@ func TestSlowConsumersAreDisconnected(t *testing.T) {
 
 // A heldSink takes nothing until it is released, and keeps how much it was given at
 // once.
-type heldSink struct {
-	quietSink
+type gatedSink struct {
+	countingSink
 	released chan struct{}
 	largest  int
 }
 
-func (h *heldSink) Append(b []byte, d hub.Delivery) []byte {
+func (h *gatedSink) Append(b []byte, d hub.Delivery) []byte {
 	return append(b, make([]byte, d.Event.Size())...)
 }
 
-func (*heldSink) TryWrite([]byte) (int, error) { return 0, nil }
+func (*gatedSink) TryWrite([]byte) (int, error) { return 0, nil }
 
-func (h *heldSink) Write(b []byte, _ *hub.Pace) error {
+func (h *gatedSink) Write(b []byte, _ *hub.Pace) error {
 	<-h.released
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -119,8 +119,8 @@ func (h *heldSink) Write(b []byte, _ *hub.Pace) error {
 func TestTheQueueIsBounded(t *testing.T) {
 	const each, most = 10 << 10, 74 << 10 // 64 KiB and one frame
 	sweepBubble(t, func(t *testing.T, h *hub.Hub) {
-		sink := &heldSink{released: make(chan struct{})}
-		s, err := h.Open(t.Context(), "a", "", nobody{}, sink)
+		sink := &gatedSink{released: make(chan struct{})}
+		s, err := h.Open(t.Context(), "a", "", trustedViewer{}, sink)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,7 +132,7 @@ func TestTheQueueIsBounded(t *testing.T) {
 				if !s.AwaitCapacity() {
 					t.Error("the stream has ended")
 				}
-				s.Send(hub.Message{Event: filler(each)})
+				s.Send(hub.Message{Event: sizedEvent(each)})
 				answers.Add(1)
 			}
 		}()
@@ -153,13 +153,13 @@ func TestTheQueueIsBounded(t *testing.T) {
 // TestAwaitCapacityEnds: with the stream.
 func TestAwaitCapacityEnds(t *testing.T) {
 	sweepBubble(t, func(t *testing.T, h *hub.Hub) {
-		sink := &heldSink{released: make(chan struct{})}
-		s, err := h.Open(t.Context(), "a", "", nobody{}, sink)
+		sink := &gatedSink{released: make(chan struct{})}
+		s, err := h.Open(t.Context(), "a", "", trustedViewer{}, sink)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for range 2 { // one is being written
-			s.Send(hub.Message{Event: filler(300 << 10)})
+			s.Send(hub.Message{Event: sizedEvent(300 << 10)})
 		}
 		ended := make(chan bool)
 		go func() { ended <- s.AwaitCapacity() }()

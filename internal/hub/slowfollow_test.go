@@ -28,7 +28,7 @@ func TestASlowFollowDelaysNoOther(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(n *node) {
 				for _, id := range []presence.UserID{"bob", "carol", "stuck"} {
-					n.play(id, desktop)
+					n.applyEvents(id, desktop)
 				}
 				gen := uint64(0)
 				set := func(owner presence.UserID, contacts ...presence.UserID) {
@@ -42,18 +42,18 @@ func TestASlowFollowDelaysNoOther(t *testing.T) {
 					n.mu.Unlock()
 					n.hub.ContactsChanged("a", owner)
 				}
-				open := func(owner presence.UserID) (*hub.Stream, *tape) {
+				open := func(owner presence.UserID) (*hub.Stream, *recordingSink) {
 					set(owner, "bob")
 					s, sink := n.open(owner)
 					if err := s.Follow(n.Context(), hub.Follow{Contacts: true}); err != nil {
 						n.Fatal(err)
 					}
-					sink.take()
+					sink.takeFrames()
 					return s, sink
 				}
 				s, late := open("alice")
 				_, sink := open("grace")
-				n.late.stuck, n.late.released = "stuck", make(chan struct{})
+				n.reads.blockedUser, n.reads.released = "stuck", make(chan struct{})
 				slow(n, s, set)
 				synctest.Wait()
 				set("grace", "bob", "carol")
@@ -66,9 +66,9 @@ func TestASlowFollowDelaysNoOther(t *testing.T) {
 				if got := sink.ends(); !slices.Equal(got, []hub.Close{hub.CloseUnauthorized}) {
 					n.Errorf("a token that is no good any more: %v", got)
 				}
-				close(n.late.released)
+				close(n.reads.released)
 				time.Sleep(4 * time.Second)
-				late.take()
+				late.takeFrames()
 				for _, id := range []presence.UserID{"carol", "stuck"} {
 					if !s.Follows(id) {
 						n.Errorf("the slow one does not follow %s", id)

@@ -15,7 +15,7 @@ import (
 )
 
 // A quietSink is a connection that takes everything.
-type quietSink struct {
+type countingSink struct {
 	answers bool
 
 	mu    sync.Mutex // guards the fields below
@@ -25,7 +25,7 @@ type quietSink struct {
 	why   hub.Close
 }
 
-func (q *quietSink) Append(b []byte, d hub.Delivery) []byte {
+func (q *countingSink) Append(b []byte, d hub.Delivery) []byte {
 	if d.Event == (hub.Ping{}) {
 		q.mu.Lock()
 		defer q.mu.Unlock()
@@ -34,64 +34,64 @@ func (q *quietSink) Append(b []byte, d hub.Delivery) []byte {
 	return append(b, '\n')
 }
 
-func (q *quietSink) TryWrite(b []byte) (int, error) {
+func (q *countingSink) TryWrite(b []byte) (int, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.bytes += len(b)
 	return len(b), nil
 }
 
-func (q *quietSink) Write(b []byte, _ *hub.Pace) error {
+func (q *countingSink) Write(b []byte, _ *hub.Pace) error {
 	_, err := q.TryWrite(b)
 	return err
 }
 
-func (q *quietSink) AnswersPings() bool { return q.answers }
+func (q *countingSink) AnswersPings() bool { return q.answers }
 
-func (q *quietSink) TakesBroadcasts() bool { return true }
+func (q *countingSink) TakesBroadcasts() bool { return true }
 
-func (q *quietSink) Finish(_ bool, done func()) { done() }
+func (q *countingSink) Finish(_ bool, done func()) { done() }
 
-func (q *quietSink) End(why hub.Close, _ time.Duration) {
+func (q *countingSink) End(why hub.Close, _ time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.ended, q.why = true, why
 }
 
-func (q *quietSink) state() (pings int, ended bool, why hub.Close) {
+func (q *countingSink) state() (pings int, ended bool, why hub.Close) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.pings, q.ended, q.why
 }
 
 // A filler is an event of that many bytes.
-type filler int
+type sizedEvent int
 
-func (f filler) Size() int { return int(f) }
+func (f sizedEvent) Size() int { return int(f) }
 
 // everybody is a directory that has everybody, without contacts, and lets all look.
-type everybody struct{}
+type allUsers struct{}
 
-func (everybody) Exists(context.Context, store.User) (bool, error) { return true, nil }
-func (everybody) ContactLists(context.Context, presence.AccountID, []presence.UserID) (map[presence.UserID]hub.ContactList, error) {
+func (allUsers) Exists(context.Context, store.User) (bool, error) { return true, nil }
+func (allUsers) ContactLists(context.Context, presence.AccountID, []presence.UserID) (map[presence.UserID]hub.ContactList, error) {
 	return nil, nil //nolint:nilnil // nobody has contacts
 }
 
-func (everybody) ContactVersions(context.Context, presence.AccountID, []presence.UserID) (map[presence.UserID]string, error) {
+func (allUsers) ContactVersions(context.Context, presence.AccountID, []presence.UserID) (map[presence.UserID]string, error) {
 	return nil, nil //nolint:nilnil // nobody has contacts
 }
 
-func (everybody) Revoked(_ context.Context, all []view.Viewer) []bool { return make([]bool, len(all)) }
+func (allUsers) Revoked(_ context.Context, all []view.Viewer) []bool { return make([]bool, len(all)) }
 
-type nobody struct{}
+type trustedViewer struct{}
 
-func (nobody) Watcher(presence.UserID) presence.Watcher { return presence.Watcher{Truth: true} }
+func (trustedViewer) Watcher(presence.UserID) presence.Watcher { return presence.Watcher{Truth: true} }
 
 // sweepBubble runs a hub on a fake clock.
 func sweepBubble(t *testing.T, test func(t *testing.T, h *hub.Hub)) {
 	storeBubble(t, func(t *testing.T, st store.Store) {
 		h := hub.New(hub.Options{
-			Store: st, Directory: everybody{}, Access: everybody{}, Clock: time.Now, Log: slog.New(slog.DiscardHandler),
+			Store: st, Directory: allUsers{}, Access: allUsers{}, Clock: time.Now, Log: slog.New(slog.DiscardHandler),
 		})
 		ctx, stop := context.WithCancel(t.Context())
 		ran := make(chan error, 1)
@@ -109,14 +109,14 @@ func sweepBubble(t *testing.T, test func(t *testing.T, h *hub.Hub)) {
 // have nothing to answer, and be closed as silent.
 func TestClientsThatOnlyReadArePinged(t *testing.T) {
 	sweepBubble(t, func(t *testing.T, h *hub.Hub) {
-		sink := &quietSink{answers: true}
-		s, err := h.Open(t.Context(), "a", "", nobody{}, sink)
+		sink := &countingSink{answers: true}
+		s, err := h.Open(t.Context(), "a", "", trustedViewer{}, sink)
 		if err != nil {
 			t.Fatal(err)
 		}
 		answered := 0
 		for range 300 {
-			s.Send(hub.Message{Event: filler(1)})
+			s.Send(hub.Message{Event: sizedEvent(1)})
 			time.Sleep(time.Second)
 			synctest.Wait()
 			if pings, _, _ := sink.state(); pings > answered { // as every WebSocket client does
@@ -139,28 +139,28 @@ func TestClientsThatOnlyReadArePinged(t *testing.T) {
 // silent, however much it is sent; who cannot answer, over SSE, is not.
 func TestHalfOpenConnectionsEnd(t *testing.T) {
 	sweepBubble(t, func(t *testing.T, h *hub.Hub) {
-		half, idle, events := &quietSink{answers: true}, &quietSink{answers: true}, &quietSink{}
+		half, idle, events := &countingSink{answers: true}, &countingSink{answers: true}, &countingSink{}
 		var streams []*hub.Stream
-		for _, sink := range []*quietSink{half, idle, events} {
-			s, err := h.Open(t.Context(), "a", "", nobody{}, sink)
+		for _, sink := range []*countingSink{half, idle, events} {
+			s, err := h.Open(t.Context(), "a", "", trustedViewer{}, sink)
 			if err != nil {
 				t.Fatal(err)
 			}
 			streams = append(streams, s)
 		}
 		for range 74 {
-			streams[0].Send(hub.Message{Event: filler(1)})
+			streams[0].Send(hub.Message{Event: sizedEvent(1)})
 			time.Sleep(time.Second)
 		}
 		synctest.Wait()
-		for _, sink := range []*quietSink{half, idle} {
+		for _, sink := range []*countingSink{half, idle} {
 			if pings, ended, _ := sink.state(); ended || pings != 2 {
 				t.Errorf("after 74 s: %d pings, ended %v", pings, ended)
 			}
 		}
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
-		for _, sink := range []*quietSink{half, idle} {
+		for _, sink := range []*countingSink{half, idle} {
 			if _, ended, why := sink.state(); !ended || why != hub.CloseSilent {
 				t.Errorf("after 77 s: ended %v, %d", ended, why)
 			}

@@ -16,13 +16,13 @@ func TestClaims(t *testing.T) {
 	}{
 		{"out_of_office of another source is row 4: above a calendar event", func(s *script) {
 			s.must(claim("holiday", App, OutOfOffice))
-			s.pass(time.Second)
+			s.advance(time.Second)
 			s.must(claim("e", Calendar, InCalendarEvent))
 			s.want(OutOfOffice)
 		}},
 		{"and not above row 4: a schedule that began later wins", func(s *script) {
 			s.must(claim("holiday", App, OutOfOffice))
-			s.pass(time.Second)
+			s.advance(time.Second)
 			s.must(claim("shift", Schedule, Busy))
 			s.want(Busy)
 		}},
@@ -36,7 +36,7 @@ func TestClaims(t *testing.T) {
 		{"manual available remembers its instant with nothing to remove", func(s *script) {
 			chosen := s.now
 			s.must(manual(Available))
-			s.pass(time.Minute)
+			s.advance(time.Minute)
 			for _, e := range []struct {
 				since Instant
 				want  Status
@@ -131,7 +131,7 @@ func TestDoNotDisturbIsBounded(t *testing.T) {
 				e.Until = noon.Add(row.until)
 			}
 			e.Lasts = row.lasts
-			err := s.do(e)
+			err := s.apply(e)
 			field, _ := errors.AsType[*FieldError](err)
 			if (err == nil) != (row.field == "") || (field != nil && field.Field != row.field) {
 				t.Errorf("%s, source %s: %v, want an error of %q", row.name, e.Source, err, row.field)
@@ -213,7 +213,7 @@ func TestFarthestUntil(t *testing.T) {
 		for _, e := range []Event{busy, SetNote{Text: "on leave", Until: row.until}} {
 			s := newScript(t)
 			var field *FieldError
-			err := s.do(e)
+			err := s.apply(e)
 			if row.ok != (err == nil) || (!row.ok && (!errors.As(err, &field) || field.Field != "until")) {
 				t.Errorf("%T until %v: %v", e, row.until.Time(), err)
 			}
@@ -225,8 +225,8 @@ func TestFarthestUntil(t *testing.T) {
 func TestAnExpiredNoteIsDropped(t *testing.T) {
 	s := newScript(t)
 	s.must(SetNote{Text: "lunch", Until: noon.Add(time.Hour)})
-	s.pass(time.Hour)
-	s.refused(SetNote{}, ErrNoChange)
+	s.advance(time.Hour)
+	s.wantError(SetNote{}, ErrNoChange)
 }
 
 func TestNoNoteOfADeactivatedUser(t *testing.T) {
@@ -292,7 +292,7 @@ func TestMeetingsOnRecordGetAnEnd(t *testing.T) {
 	shown := s.want(OnCall)
 
 	s.policy.MeetingTimeout = 24 * time.Hour
-	s.refused(Tick{}, ErrNoChange)
+	s.wantError(Tick{}, ErrNoChange)
 	before := clone(s.state)
 	s.must(put(Available))
 	p := s.want(OnCall)

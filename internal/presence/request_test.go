@@ -9,17 +9,17 @@ import (
 	. "porchlight.dev/porchlight/internal/presence"
 )
 
-func asDamped(err error, to **DampedError) bool { return errors.As(err, to) }
+func isDamped(err error, to **DampedError) bool { return errors.As(err, to) }
 
 func TestTheMinute(t *testing.T) {
 	s := newScript(t)
-	s.refused(put(Busy), ErrSignedOut) // a refused update does not use the minute up
+	s.wantError(put(Busy), ErrSignedOut) // a refused update does not use the minute up
 	s.signIn()
 	s.must(put(Busy))
 	for _, after := range []time.Duration{0, time.Microsecond, 59*time.Second + 999*time.Millisecond} {
 		s.now = noon.Add(after)
 		var soon *RateLimitedError
-		if err := s.do(put(Away)); !errors.As(err, &soon) || soon.RetryAfter != time.Minute-after {
+		if err := s.apply(put(Away)); !errors.As(err, &soon) || soon.RetryAfter != time.Minute-after {
 			t.Errorf("after %v: %v", after, err)
 		}
 	}
@@ -30,13 +30,13 @@ func TestTheMinute(t *testing.T) {
 	// A clock that is put back locks nobody out, and opens nothing.
 	var soon *RateLimitedError
 	s.now = noon.Add(30 * time.Second)
-	if err := s.do(put(Away)); !errors.As(err, &soon) || soon.RetryAfter != time.Minute {
+	if err := s.apply(put(Away)); !errors.As(err, &soon) || soon.RetryAfter != time.Minute {
 		t.Errorf("put back by half a minute: %v", err)
 	}
 	s.now = noon.Add(-time.Hour)
 	s.must(put(Away))
 	s.now = s.now.Add(59 * time.Second)
-	if err := s.do(put(Busy)); !errors.As(err, &soon) || soon.RetryAfter != time.Second {
+	if err := s.apply(put(Busy)); !errors.As(err, &soon) || soon.RetryAfter != time.Second {
 		t.Errorf("in the minute of an update by the clock that was put back: %v", err)
 	}
 	s.now = s.now.Add(time.Second)
@@ -84,7 +84,7 @@ func TestClientVersionRule(t *testing.T) {
 			s.must(manual(row.from))
 		}
 		s.want(row.from)
-		err := s.do(put(row.to))
+		err := s.apply(put(row.to))
 		if row.ok != (err == nil) || (!row.ok && !errors.Is(err, ErrTransition)) {
 			t.Errorf("%q from %v to %v: %v", row.version, row.from, row.to, err)
 		}
@@ -105,23 +105,23 @@ func TestIdempotencyKey(t *testing.T) {
 	s.signIn()
 	s.must(keyed(put(Busy), 1, 1))
 	first := s.state.Revision
-	s.pass(time.Second)
+	s.advance(time.Second)
 	s.must(manual(Away))
 	var repeat *RepeatError
-	if err := s.do(keyed(put(Busy), 1, 1)); !errors.As(err, &repeat) || repeat.Answer.Revision != first {
+	if err := s.apply(keyed(put(Busy), 1, 1)); !errors.As(err, &repeat) || repeat.Answer.Revision != first {
 		t.Fatalf("a repeat, in the minute and after another change: %v", err)
 	}
-	s.refused(keyed(put(Busy), 1, 2), ErrKeyReused)
+	s.wantError(keyed(put(Busy), 1, 2), ErrKeyReused)
 	stale := keyed(put(Busy), 1, 1)
 	stale.IfMatch = []Revision{7}
-	if err := s.do(stale); !errors.As(err, &repeat) {
+	if err := s.apply(stale); !errors.As(err, &repeat) {
 		t.Errorf("a repeat comes before If-Match: %v", err)
 	}
 	var soon *RateLimitedError
-	if err := s.do(keyed(put(Busy), 2, 1)); !errors.As(err, &soon) {
+	if err := s.apply(keyed(put(Busy), 2, 1)); !errors.As(err, &soon) {
 		t.Fatalf("%v", err)
 	}
-	s.pass(time.Minute)
+	s.advance(time.Minute)
 	s.must(keyed(put(Busy), 2, 1)) // a refusal was not remembered
 	for key := byte(3); key < 3+MaxAnswersPerApp; key++ {
 		s.must(keyed(manual(Busy), key, 1))
@@ -152,9 +152,9 @@ func TestIfMatch(t *testing.T) {
 	s.signIn()
 	e := put(Busy)
 	e.IfMatch = []Revision{s.state.Revision - 1}
-	s.refused(e, ErrPrecondition)
+	s.wantError(e, ErrPrecondition)
 	e.IfMatch = append(e.IfMatch, s.state.Revision+1)
-	s.refused(e, ErrPrecondition) // none of the list
+	s.wantError(e, ErrPrecondition) // none of the list
 	e.IfMatch = append(e.IfMatch, s.state.Revision)
 	s.must(e)
 }
@@ -204,7 +204,7 @@ func TestConditions(t *testing.T) {
 				{isNot, isNot, ErrPrecondition},
 			} {
 				before := s.state
-				err := s.do(under(row.event, c.match, c.none))
+				err := s.apply(withConditions(row.event, c.match, c.none))
 				if !errors.Is(err, c.want) {
 					t.Errorf("If-Match %v, If-None-Match %v: %v, want %v", c.match, c.none, err, c.want)
 				}
@@ -213,14 +213,14 @@ func TestConditions(t *testing.T) {
 		})
 	}
 	s := newScript(t)
-	s.refused(under(SetNote{Text: "note"}, is, nil), ErrPrecondition)
-	s.must(under(SetNote{Text: "note"}, nil, is))
-	s.refused(under(SetNote{}, nil, is), ErrPrecondition)
-	s.must(under(SetNote{}, is, isNot))
+	s.wantError(withConditions(SetNote{Text: "note"}, is, nil), ErrPrecondition)
+	s.must(withConditions(SetNote{Text: "note"}, nil, is))
+	s.wantError(withConditions(SetNote{}, nil, is), ErrPrecondition)
+	s.must(withConditions(SetNote{}, is, isNot))
 }
 
 // under is e with conditions.
-func under(e Event, match, none []Revision) Event {
+func withConditions(e Event, match, none []Revision) Event {
 	r := Request{IfMatch: match, IfNoneMatch: none}
 	switch e := e.(type) {
 	case SetClaim:
@@ -254,16 +254,16 @@ func TestOrderOfChecks(t *testing.T) {
 	s.must(keyed(put(DoNotDisturb), 1, 1))
 	all := keyed(put(Busy), 1, 2)
 	all.IfMatch = []Revision{1}
-	s.refused(all, ErrKeyReused)
+	s.wantError(all, ErrKeyReused)
 	all.Key = [16]byte{}
-	s.refused(all, ErrPrecondition)
+	s.wantError(all, ErrPrecondition)
 	all.IfMatch = nil
-	s.refused(all, ErrTransition)
+	s.wantError(all, ErrTransition)
 	s.must(SignOut{Session: "z"})
 	all.IfMatch = []Revision{1}
-	s.refused(all, ErrPrecondition)
+	s.wantError(all, ErrPrecondition)
 	all.IfMatch = nil
-	s.refused(all, ErrSignedOut)
+	s.wantError(all, ErrSignedOut)
 }
 
 func TestRefusedFields(t *testing.T) {
@@ -305,7 +305,7 @@ func TestRefusedFields(t *testing.T) {
 		s := newScript(t)
 		before := s.state.Revision
 		var field *FieldError
-		if err := s.do(row.event); !errors.As(err, &field) || field.Field != row.field {
+		if err := s.apply(row.event); !errors.As(err, &field) || field.Field != row.field {
 			t.Errorf("%+v: %v, want a FieldError of %s", row.event, err, row.field)
 		}
 		if s.state.Revision != before {
@@ -320,14 +320,14 @@ func TestStanding(t *testing.T) {
 	s.must(manual(OutOfOffice))
 	s.must(SetUserState{State: UserDeactivated})
 	s.want(Offline)
-	s.refused(signIn("x"), ErrDeactivated)
-	s.refused(SetUserState{State: UserDeactivated}, ErrNoChange)
+	s.wantError(signIn("x"), ErrDeactivated)
+	s.wantError(SetUserState{State: UserDeactivated}, ErrNoChange)
 	s.must(SetUserState{State: UserActive})
 	s.want(OutOfOffice) // what was claimed counts again
 	s.must(SetUserState{State: UserDeleted})
 	s.want(Offline)
-	s.refused(signIn("x"), ErrDeleted)
-	if err := s.do(SetUserState{State: UserActive}); !errors.Is(err, ErrNoChange) {
+	s.wantError(signIn("x"), ErrDeleted)
+	if err := s.apply(SetUserState{State: UserActive}); !errors.Is(err, ErrNoChange) {
 		t.Errorf("a deleted id came back: %v", err)
 	}
 	if len(s.state.Claims)+len(s.state.Sessions) != 0 {
@@ -357,5 +357,5 @@ func TestNotes(t *testing.T) {
 	s.must(SetNote{Text: "again"})
 	s.must(SetNote{})
 	note("")
-	s.refused(SetNote{}, ErrNoChange)
+	s.wantError(SetNote{}, ErrNoChange)
 }

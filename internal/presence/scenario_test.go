@@ -16,11 +16,11 @@ func TestScenarios(t *testing.T) {
 		{"PUT Available, calendar event running, idle: away; the event stays hidden until one with a later since", func(s *script) {
 			s.signIn()
 			s.must(claim("event", Calendar, InCalendarEvent, 3*time.Hour))
-			s.pass(20 * time.Minute)
+			s.advance(20 * time.Minute)
 			s.want(InCalendarEvent)
 			s.must(put(Available))
 			s.want(Away)
-			s.pass(time.Minute)
+			s.advance(time.Minute)
 			s.must(claim("event", Calendar, InCalendarEvent, 3*time.Hour)) // the same, sent again
 			s.want(Away)
 			s.must(claim("next", Calendar, InCalendarEvent, time.Hour))
@@ -35,14 +35,14 @@ func TestScenarios(t *testing.T) {
 		{"DND 20, after 2 min DND 60, sign-out, restart, sign-in at minute 30: offline, then DND with 32 min left", func(s *script) {
 			s.signIn()
 			s.must(put(DoNotDisturb, 20*time.Minute))
-			s.pass(2 * time.Minute)
+			s.advance(2 * time.Minute)
 			s.must(put(DoNotDisturb, 60*time.Minute))
-			s.pass(3 * time.Minute)
+			s.advance(3 * time.Minute)
 			s.must(SignOut{Session: "desk"})
 			s.want(Offline)
-			s.pass(10 * time.Minute)
+			s.advance(10 * time.Minute)
 			s.policy.Ready = s.now // a restart
-			s.pass(15 * time.Minute)
+			s.advance(15 * time.Minute)
 			s.want(Offline)
 			s.must(signIn("desk-2"))
 			p := s.want(DoNotDisturb)
@@ -53,7 +53,7 @@ func TestScenarios(t *testing.T) {
 		{"Busy, then DND 20 ends: what the devices say", func(s *script) {
 			s.signIn()
 			s.must(put(Busy))
-			s.pass(time.Minute)
+			s.advance(time.Minute)
 			s.must(put(DoNotDisturb))
 			s.activeFor(20 * time.Minute)
 			s.want(Available)
@@ -63,7 +63,7 @@ func TestScenarios(t *testing.T) {
 			s.must(put(Away))
 			s.activeFor(30 * time.Minute)
 			s.want(Away)
-			s.pass(16 * time.Minute) // idle
+			s.advance(16 * time.Minute) // idle
 			s.want(Away)
 			s.must(Refresh{Session: "desk", Activity: ActivityActive})
 			s.want(Available)
@@ -98,7 +98,7 @@ func TestScenarios(t *testing.T) {
 			s.must(claim("zoom-1", Meeting, InMeeting))
 			s.must(put(DoNotDisturb))
 			before := s.want(DoNotDisturb)
-			s.pass(time.Minute)
+			s.advance(time.Minute)
 			s.must(EndClaim{ID: "zoom-1"})
 			if after := s.want(DoNotDisturb); after != before {
 				s.Errorf("%+v became %+v", before, after)
@@ -109,10 +109,10 @@ func TestScenarios(t *testing.T) {
 			s.must(put(DoNotDisturb))
 			s.must(SignOut{Session: "desk"})
 			before := s.want(Offline)
-			ticks := s.ticks
-			s.pass(time.Hour)
-			if s.ticks != ticks || s.want(Offline) != before {
-				s.Errorf("%d ends were published", s.ticks-ticks)
+			ticks := s.expiries
+			s.advance(time.Hour)
+			if s.expiries != ticks || s.want(Offline) != before {
+				s.Errorf("%d ends were published", s.expiries-ticks)
 			}
 			s.must(signIn("desk"))
 			s.want(Available)
@@ -120,7 +120,7 @@ func TestScenarios(t *testing.T) {
 		{"out_of_office while signed out, PUT Available: refused; the native end of the claim works", func(s *script) {
 			s.must(manual(OutOfOffice))
 			s.want(OutOfOffice)
-			s.refused(put(Available), ErrSignedOut)
+			s.wantError(put(Available), ErrSignedOut)
 			s.must(EndClaim{ID: ManualClaim})
 			s.want(Offline)
 		}},
@@ -132,7 +132,7 @@ func TestScenarios(t *testing.T) {
 		}},
 		{"an old and a new Zoom client: the new one's rule", func(s *script) {
 			s.must(SignIn{Session: "old", Client: Mobile, Version: "5.2.9", Lease: MaxLease})
-			s.refused(put(Busy), ErrTransition)
+			s.wantError(put(Busy), ErrTransition)
 			s.must(SignIn{Session: "new", Client: Desktop, Version: "5.17.11 (34827)", Lease: MaxLease})
 			s.must(put(Busy))
 		}},
@@ -191,7 +191,7 @@ func TestPrecedence(t *testing.T) {
 				s := newScript(t)
 				s.signIn()
 				s.must(pair[0])
-				s.pass(time.Second)
+				s.advance(time.Second)
 				s.must(pair[1])
 				s.want(strong.Status)
 			}
@@ -216,7 +216,7 @@ func TestPrecedenceInsideARow(t *testing.T) {
 		}},
 		{"do_not_disturb of another source is row 4: below manual, above a calendar event", func(s *script) {
 			s.must(claim("focus", App, DoNotDisturb))
-			s.pass(time.Second)
+			s.advance(time.Second)
 			s.must(claim("e", Calendar, InCalendarEvent))
 			s.want(DoNotDisturb)
 			s.must(manual(Away))
@@ -224,7 +224,7 @@ func TestPrecedenceInsideARow(t *testing.T) {
 		}},
 		{"in a row the later since wins", func(s *script) {
 			s.must(claim("b", Calendar, InCalendarEvent))
-			s.pass(time.Second)
+			s.advance(time.Second)
 			s.must(claim("a", App, Busy))
 			s.want(Busy)
 		}},
@@ -235,9 +235,9 @@ func TestPrecedenceInsideARow(t *testing.T) {
 		}},
 		{"repeating an id with the same status keeps since, so it does not jump ahead", func(s *script) {
 			s.must(claim("a", App, Busy))
-			s.pass(time.Second)
+			s.advance(time.Second)
 			s.must(claim("b", Calendar, InCalendarEvent))
-			s.pass(time.Second)
+			s.advance(time.Second)
 			s.must(claim("a", App, Busy))
 			s.want(InCalendarEvent)
 			s.must(claim("a", App, Away))
@@ -307,19 +307,19 @@ func TestSessions(t *testing.T) {
 	s.want(Offline)
 	s.must(SignIn{Session: "a", Client: Desktop, Lease: MinLease})
 	s.want(Available)
-	s.pass(29 * time.Second)
+	s.advance(29 * time.Second)
 	s.must(Refresh{Session: "a"})
-	s.pass(29 * time.Second)
+	s.advance(29 * time.Second)
 	s.want(Available)
-	s.pass(time.Second)
+	s.advance(time.Second)
 	if p := s.want(Offline); p.Since != s.now {
 		t.Errorf("offline since %v, want the end of the lease", p.Since.Time())
 	}
-	s.refused(Refresh{Session: "a"}, ErrUnknownSession)
-	s.refused(SignOut{Session: "a"}, ErrUnknownSession)
+	s.wantError(Refresh{Session: "a"}, ErrUnknownSession)
+	s.wantError(SignOut{Session: "a"}, ErrUnknownSession)
 
 	s.signIn()
-	s.pass(15 * time.Minute)
+	s.advance(15 * time.Minute)
 	s.want(Away)
 	s.must(Refresh{Session: "desk"}) // no activity
 	s.want(Away)
@@ -340,9 +340,9 @@ func TestRestartGivesSessionsTheirLease(t *testing.T) {
 	s.policy.Ready = s.now
 	s.must(Tick{}) // what is overdue is looked at
 	s.want(Available)
-	s.pass(2*time.Minute - time.Microsecond)
+	s.advance(2*time.Minute - time.Microsecond)
 	s.want(Available)
-	s.pass(time.Microsecond)
+	s.advance(time.Microsecond)
 	s.want(Offline)
 
 	s.signIn()
@@ -359,8 +359,8 @@ func TestDamping(t *testing.T) {
 	s.signIn() // a first change is immediate
 	s.now = s.now.Add(300 * time.Millisecond)
 	var damped *DampedError
-	err := s.do(Refresh{Session: "desk", Activity: ActivityIdle})
-	if !asDamped(err, &damped) || damped.Until != noon.Add(time.Second) {
+	err := s.apply(Refresh{Session: "desk", Activity: ActivityIdle})
+	if !isDamped(err, &damped) || damped.Until != noon.Add(time.Second) {
 		t.Fatalf("got %v", err)
 	}
 	s.must(put(Busy)) // not by sessions
@@ -394,7 +394,7 @@ func TestDampingOfEventsTogether(t *testing.T) {
 		s.now = s.now.Add(300 * time.Millisecond)
 		_, _, err := applyEach(s.state, row.events, s.policy, s.now)
 		var damped *DampedError
-		if asDamped(err, &damped) != row.damped || (!row.damped && err != nil) {
+		if isDamped(err, &damped) != row.damped || (!row.damped && err != nil) {
 			t.Errorf("%s: %v", row.name, err)
 		}
 	}

@@ -13,10 +13,10 @@ import (
 // tick at every instant at which the presence changes by itself.
 type script struct {
 	*testing.T
-	policy Policy
-	state  State
-	now    Instant
-	ticks  int // ends that were published
+	policy   Policy
+	state    State
+	now      Instant
+	expiries int // ends that were published
 }
 
 var noon = InstantOf(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC))
@@ -34,22 +34,22 @@ func newScript(t *testing.T) *script {
 // composing it anew gives.
 func apply(s State, e Event, p Policy, now Instant) (State, error) {
 	next, err := Apply(RecordedOf(s), e, p, now)
-	return composed(next), err
+	return checkComposed(next), err
 }
 
 func applyEach(s State, events []Event, p Policy, now Instant) (State, []error, error) {
 	next, errs, err := ApplyEach(RecordedOf(s), events, p, now)
-	return composed(next), errs, err
+	return checkComposed(next), errs, err
 }
 
-func composed(c Change) State {
+func checkComposed(c Change) State {
 	if again := RecordedOf(c.State); c.Shown != again.Shown || c.Next != again.Next {
 		panic(fmt.Sprintf("Apply gave %+v until %d, and the state shows %+v until %d", c.Shown, c.Next, again.Shown, again.Next))
 	}
 	return c.State
 }
 
-func (s *script) do(e Event) error {
+func (s *script) apply(e Event) error {
 	s.Helper()
 	next, err := apply(s.state, e, s.policy, s.now)
 	if err == nil {
@@ -63,20 +63,20 @@ func (s *script) do(e Event) error {
 
 func (s *script) must(e Event) {
 	s.Helper()
-	if err := s.do(e); err != nil {
+	if err := s.apply(e); err != nil {
 		s.Fatalf("%+v: %v", e, err)
 	}
 }
 
-func (s *script) refused(e Event, want error) {
+func (s *script) wantError(e Event, want error) {
 	s.Helper()
-	if err := s.do(e); !errors.Is(err, want) {
+	if err := s.apply(e); !errors.Is(err, want) {
 		s.Fatalf("%+v: got %v, want %v", e, err, want)
 	}
 }
 
 // pass lets d go by.
-func (s *script) pass(d time.Duration) {
+func (s *script) advance(d time.Duration) {
 	s.Helper()
 	end := s.now.Add(d)
 	for {
@@ -86,7 +86,7 @@ func (s *script) pass(d time.Duration) {
 		}
 		s.now = next
 		s.must(Tick{})
-		s.ticks++
+		s.expiries++
 	}
 	s.now = end
 }
@@ -110,7 +110,7 @@ func (s *script) activeFor(d time.Duration) {
 	s.Helper()
 	for d > 0 {
 		step := min(d, 10*time.Minute)
-		s.pass(step)
+		s.advance(step)
 		s.must(Refresh{Session: "desk", Activity: ActivityActive})
 		d -= step
 	}

@@ -31,7 +31,7 @@ func TestManualAway(t *testing.T) {
 			s.must(Refresh{Session: "second", Activity: ActivityIdle})
 			idle(s)
 			s.must(manual(Away, time.Hour))
-			s.pass(time.Second)
+			s.advance(time.Second)
 			s.must(Refresh{Session: "desk"})
 			s.must(Refresh{Session: "desk", Activity: ActivityIdle, Lease: MinLease})
 			if len(s.state.Claims) != 1 {
@@ -52,16 +52,16 @@ func TestManualAway(t *testing.T) {
 		// sessions that were active on record get their lease anew.
 		{"it ends at the first activity after a restart, too", func(s *script) {
 			s.must(manual(Away))
-			s.pass(16 * time.Minute)
+			s.advance(16 * time.Minute)
 			s.policy.Ready = s.now
 			s.must(Refresh{Session: "desk", Activity: ActivityActive})
 			s.want(Available)
 		}},
 		{"idle under a calendar event, a restart, the event ends: away", func(s *script) {
 			s.must(claim("event", Calendar, InCalendarEvent, 50*time.Minute))
-			s.pass(20 * time.Minute)
+			s.advance(20 * time.Minute)
 			s.policy.Ready = s.now
-			s.pass(30 * time.Minute)
+			s.advance(30 * time.Minute)
 			s.want(Away)
 		}},
 	} {
@@ -76,7 +76,7 @@ func TestManualAway(t *testing.T) {
 func TestSigningInAgainKeepsSince(t *testing.T) {
 	s := newScript(t)
 	s.signIn()
-	s.pass(time.Minute)
+	s.advance(time.Minute)
 	s.must(SignIn{Session: "desk", Client: Web})
 	if got := s.state.Sessions; len(got) != 1 || got[0].Since != noon || got[0].Client != Web {
 		t.Errorf("%+v", got)
@@ -91,7 +91,7 @@ func TestIdleAgainDoesNotMoveIdleAt(t *testing.T) {
 		if got := s.state.Sessions[0].IdleAt; got != noon {
 			t.Fatalf("idle at %v", got.Time())
 		}
-		s.pass(time.Second)
+		s.advance(time.Second)
 	}
 }
 
@@ -99,10 +99,10 @@ func TestIdleAfterZeroNeverIdles(t *testing.T) {
 	s := newScript(t)
 	s.policy.IdleAfter = 0
 	s.signIn()
-	s.pass(59 * time.Minute)
+	s.advance(59 * time.Minute)
 	s.want(Available)
 	s.must(Refresh{Session: "desk", Activity: ActivityActive})
-	s.pass(59 * time.Minute)
+	s.advance(59 * time.Minute)
 	s.want(Available)
 }
 
@@ -139,7 +139,7 @@ func TestSignInIdle(t *testing.T) {
 		t.Errorf("%+v is not of this commit", p)
 	}
 	s.must(manual(Away))
-	s.pass(time.Second)
+	s.advance(time.Second)
 	s.must(idle("second"))
 	s.want(Away)
 	if len(s.state.Claims) != 1 {
@@ -165,7 +165,7 @@ func TestSignInResumes(t *testing.T) {
 	s.must(SignIn{Session: "a", Client: Desktop, Via: "x"})
 	s.must(Refresh{Session: "a", Activity: ActivityIdle})
 	s.must(manual(Away))
-	s.pass(time.Minute)
+	s.advance(time.Minute)
 	for _, e := range []SignIn{
 		{Session: "b", Was: "a", Client: Desktop, Via: "x"},
 		{Session: "a", Client: Desktop, Via: "x"},
@@ -184,12 +184,12 @@ func TestSignInResumes(t *testing.T) {
 		{Session: "e", Was: "unknown", Client: Desktop, Via: "x"},
 	} {
 		s.must(e)
-		if len(s.state.Sessions) != i+2 || !s.has(e.Session) {
+		if len(s.state.Sessions) != i+2 || !s.hasSession(e.Session) {
 			t.Fatalf("%+v: %+v", e, s.state.Sessions)
 		}
 	}
 	var field *FieldError
-	if err := s.do(SignIn{Session: "a", Client: Desktop, Via: "y"}); !errors.As(err, &field) || field.Field != "session" {
+	if err := s.apply(SignIn{Session: "a", Client: Desktop, Via: "y"}); !errors.As(err, &field) || field.Field != "session" {
 		t.Errorf("another app's id: %v", err)
 	}
 	s.now++
@@ -203,7 +203,7 @@ func TestSignInResumesWhatAnEarlierVersionRecorded(t *testing.T) {
 	s := newScript(t)
 	s.must(SignIn{Session: "old", Client: Desktop, Activity: ActivityIdle}) // no app, as it was recorded
 	s.must(manual(Away))
-	s.pass(time.Second)
+	s.advance(time.Second)
 	s.must(SignIn{Session: "new", Was: "old", Client: Desktop, Via: "x"})
 	if got := s.state.Sessions; len(got) != 1 || got[0].ID != "old" || got[0].Via != "x" || len(s.state.Claims) != 1 {
 		t.Fatalf("%+v", s.state)

@@ -21,7 +21,7 @@ func except(level Visibility, watchers map[UserID]Visibility) SetVisibility {
 }
 
 // sees is what a watcher sees of what was committed.
-func (s *script) sees(w UserID) Presence {
+func (s *script) viewFor(w UserID) Presence {
 	return View(RecordedOf(s.state).Shown, s.state.Rules, Watcher{User: w})
 }
 
@@ -34,7 +34,7 @@ func TestChangesOfRules(t *testing.T) {
 	noted := func(s *script) { offline(s); s.must(SetNote{Text: "gone fishing"}) }
 	none := func(*script) {}
 	rules := func(e SetVisibility, then func(*script)) func(*script) {
-		return func(s *script) { s.must(e); s.pass(time.Minute); then(s) }
+		return func(s *script) { s.must(e); s.advance(time.Minute); then(s) }
 	}
 	signOut := func(s *script) { s.must(SignOut{Session: "desk"}) }
 	const anEvent, no = true, false
@@ -81,12 +81,12 @@ func TestChangesOfRules(t *testing.T) {
 	} {
 		s := newScript(t)
 		row.user(s)
-		s.pass(10 * time.Minute)
+		s.advance(10 * time.Minute)
 		row.then(s)
-		s.pass(time.Minute)
-		before, truth := s.sees("w"), RecordedOf(s.state).Shown
+		s.advance(time.Minute)
+		before, truth := s.viewFor("w"), RecordedOf(s.state).Shown
 		s.must(row.e)
-		got, want := s.sees("w"), row.want
+		got, want := s.viewFor("w"), row.want
 		switch row.want.Since {
 		case 3:
 			want.Since = s.now.Add(-time.Minute)
@@ -118,25 +118,25 @@ func TestChangesOfRules(t *testing.T) {
 func TestTheVeilFallsWithTheNextStatus(t *testing.T) {
 	s := newScript(t)
 	s.signIn()
-	s.pass(time.Minute)
+	s.advance(time.Minute)
 	s.must(everyone(VisibilityOffline))
-	hidden := s.sees("w")
+	hidden := s.viewFor("w")
 	for _, e := range []Event{manual(Busy), SignOut{Session: "desk"}, everyone(VisibilityAll), SetNote{Text: "n"}, EndClaim{ID: ManualClaim}, SetNote{}} {
-		s.pass(time.Minute)
+		s.advance(time.Minute)
 		s.must(e)
-		if got := s.sees("w"); got != hidden {
+		if got := s.viewFor("w"); got != hidden {
 			t.Fatalf("after %T: %+v, was %+v", e, got, hidden)
 		}
 	}
-	s.pass(time.Minute)
+	s.advance(time.Minute)
 	s.signIn()
 	want := Presence{Status: Available, Since: s.now, Active: true, Revision: s.state.Revision, StatusRevision: s.state.Revision}
-	if got := s.sees("w"); got != want {
+	if got := s.viewFor("w"); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	s.pass(time.Minute)
+	s.advance(time.Minute)
 	s.must(SignOut{Session: "desk"})
-	if got := s.sees("w"); got != RecordedOf(s.state).Shown || got.Since != s.now {
+	if got := s.viewFor("w"); got != RecordedOf(s.state).Shown || got.Since != s.now {
 		t.Errorf("offline again: %+v", got)
 	}
 	s.must(except(VisibilityAll, map[UserID]Visibility{"x": VisibilityAll}))
@@ -168,7 +168,7 @@ func TestRulesAfterAnUnpublishedEnd(t *testing.T) {
 		}
 		s.now = s.now.Add(time.Hour)
 		s.must(everyone(row.then))
-		got := s.sees("w")
+		got := s.viewFor("w")
 		if got.Status != Offline || got.Since != row.since || (got.Revision == s.state.Revision) != row.told {
 			t.Errorf("%d, then %d: %+v in commit %d", row.first, row.then, got, s.state.Revision)
 		}
@@ -194,7 +194,7 @@ func TestSetRulesIsRefused(t *testing.T) {
 		{except(VisibilityAll, many(MaxRules)), ""},
 	} {
 		s := newScript(t)
-		err := s.do(row.e)
+		err := s.apply(row.e)
 		var field *FieldError
 		var limit *LimitError
 		if text := fmt.Sprint(err); err != nil && (text != row.want || (!errors.As(err, &field) && !errors.As(err, &limit))) {
@@ -208,14 +208,14 @@ func TestSetRulesIsRefused(t *testing.T) {
 
 func TestRulesThatAreSetAgainChangeNothing(t *testing.T) {
 	s := newScript(t)
-	s.refused(everyone(VisibilityAll), ErrNoChange)
+	s.wantError(everyone(VisibilityAll), ErrNoChange)
 	for _, e := range []SetVisibility{
 		everyone(VisibilityOffline), everyone(VisibilityStatus), except(VisibilityStatus, map[UserID]Visibility{"w": VisibilityAll, "x": VisibilityStatus}),
 		except(VisibilityStatus, map[UserID]Visibility{"w": VisibilityAll}), except(VisibilityStatus, map[UserID]Visibility{"x": VisibilityAll}),
 		except(VisibilityAll, map[UserID]Visibility{"x": VisibilityAll}), everyone(VisibilityAll),
 	} {
 		s.must(e)
-		s.refused(e, ErrNoChange)
+		s.wantError(e, ErrNoChange)
 		if named := len(slices.DeleteFunc(watchers(&s.state), func(w WatcherRule) bool { return w.Default })); named != len(e.Watchers) {
 			t.Errorf("%+v: %d watchers are named", e, named)
 		}
@@ -224,7 +224,7 @@ func TestRulesThatAreSetAgainChangeNothing(t *testing.T) {
 	keyed.Key = [16]byte{1}
 	s.must(keyed) // the answer is kept
 	var repeat *RepeatError
-	if err := s.do(keyed); !errors.As(err, &repeat) || repeat.Answer.Revision != s.state.Revision {
+	if err := s.apply(keyed); !errors.As(err, &repeat) || repeat.Answer.Revision != s.state.Revision {
 		t.Errorf("asked again: %v", err)
 	}
 }
@@ -246,7 +246,7 @@ func TestWhatRulesRememberIsBounded(t *testing.T) {
 			named[UserID(fmt.Sprintf("%d-%03d", round, i))] = VisibilityOffline
 		}
 		s.must(except(VisibilityAll, named))
-		s.pass(time.Second)
+		s.advance(time.Second)
 	}
 	all := watchers(&s.state)
 	if len(all) != 2*MaxRules {
@@ -286,9 +286,9 @@ func TestStandingAndRules(t *testing.T) {
 	s := newScript(t)
 	s.signIn()
 	s.must(except(VisibilityStatus, map[UserID]Visibility{"w": VisibilityOffline}))
-	hidden := s.sees("w")
+	hidden := s.viewFor("w")
 	s.must(SetUserState{State: UserDeactivated})
-	if s.refused(everyone(VisibilityAll), ErrDeactivated); s.sees("w") != hidden || s.sees("x").Status != Offline {
+	if s.wantError(everyone(VisibilityAll), ErrDeactivated); s.viewFor("w") != hidden || s.viewFor("x").Status != Offline {
 		t.Errorf("deactivated: %+v", s.state.Rules)
 	}
 	s.must(SetUserState{State: UserActive})
@@ -297,7 +297,7 @@ func TestStandingAndRules(t *testing.T) {
 		t.Errorf("%v, %v: %+v", errs, err, next.Rules)
 	}
 	s.must(SetUserState{State: UserDeleted})
-	if s.refused(everyone(VisibilityAll), ErrDeleted); s.state.Rules != nil || s.sees("w").Status != Offline {
+	if s.wantError(everyone(VisibilityAll), ErrDeleted); s.state.Rules != nil || s.viewFor("w").Status != Offline {
 		t.Errorf("deleted: %+v", s.state.Rules)
 	}
 }
@@ -346,24 +346,24 @@ func drawRules(t *rapid.T) SetVisibility {
 // A user is one who acts, and a watcher's log of what it was told.
 type user struct {
 	state State
-	seen  []Presence
+	views []Presence
 }
 
 // do plays e, and logs what w sees if its revision says that it changed.
-func (u *user) do(t *rapid.T, e Event, now Instant, w UserID) {
+func (u *user) apply(t *rapid.T, e Event, now Instant, w UserID) {
 	next, err := apply(u.state, e, Policy{}, now)
 	if err != nil {
 		return // refused, or nothing changes
 	}
 	u.state = next
 	p := View(RecordedOf(next).Shown, next.Rules, Watcher{User: w})
-	if n := len(u.seen); n > 0 && p.Revision == u.seen[n-1].Revision {
-		if was := &u.seen[n-1]; !p.SameFor(was) || p.StatusRevision != was.StatusRevision {
-			t.Fatalf("%T: %+v became %+v, and its revision stayed", e, u.seen[n-1], p)
+	if n := len(u.views); n > 0 && p.Revision == u.views[n-1].Revision {
+		if was := &u.views[n-1]; !p.SameFor(was) || p.StatusRevision != was.StatusRevision {
+			t.Fatalf("%T: %+v became %+v, and its revision stayed", e, u.views[n-1], p)
 		}
 		return
 	}
-	u.seen = append(u.seen, p)
+	u.views = append(u.views, p)
 }
 
 // Two users do the same until one signs out and the other hides, and goes on. The
@@ -382,7 +382,7 @@ func TestHidingIsLikeBeingOffline(t *testing.T) {
 		}
 		statusOnly := rapid.Bool().Draw(t, "status only")
 		var honest, hiding user
-		both := func(e Event) { honest.do(t, e, now, "w"); hiding.do(t, e, now, "w") }
+		both := func(e Event) { honest.apply(t, e, now, "w"); hiding.apply(t, e, now, "w") }
 		both(SetUserState{State: UserActive})
 		if statusOnly {
 			both(rules(VisibilityStatus))
@@ -393,32 +393,32 @@ func TestHidingIsLikeBeingOffline(t *testing.T) {
 		}
 		later()
 		both(Tick{})
-		honest.leave(t, now)
-		hiding.do(t, rules(VisibilityOffline), now, "w")
+		honest.signOutAll(t, now)
+		hiding.apply(t, rules(VisibilityOffline), now, "w")
 		for range rapid.IntRange(0, 12).Draw(t, "behind") {
 			later()
-			hiding.do(t, drawEvent(t), now, "w")
-			hiding.do(t, Tick{}, now, "w")
+			hiding.apply(t, drawEvent(t), now, "w")
+			hiding.apply(t, Tick{}, now, "w")
 		}
-		same(t, &honest, &hiding)
+		compareLogs(t, &honest, &hiding)
 		if p, _ := Compose(hiding.state, now); p.Status == Offline {
 			// Whatever may be seen again, nothing is.
 			level := rapid.SampledFrom([]Visibility{VisibilityAll, VisibilityStatus}).Draw(t, "lifted")
 			later()
-			hiding.do(t, rules(level), now, "w")
-			same(t, &honest, &hiding)
+			hiding.apply(t, rules(level), now, "w")
+			compareLogs(t, &honest, &hiding)
 			return
 		}
 		later()
-		hiding.do(t, rules(VisibilityAll), now, "w")
-		if p := hiding.seen[len(hiding.seen)-1]; p.Status != Offline && (p.Since != now || p.Revision != hiding.state.Revision) {
+		hiding.apply(t, rules(VisibilityAll), now, "w")
+		if p := hiding.views[len(hiding.views)-1]; p.Status != Offline && (p.Since != now || p.Revision != hiding.state.Revision) {
 			t.Fatalf("shown again, as %+v at %d", p, now)
 		}
 	})
 }
 
 // leave signs the user out of all sessions in one commit.
-func (u *user) leave(t *rapid.T, now Instant) {
+func (u *user) signOutAll(t *rapid.T, now Instant) {
 	var events []Event
 	for _, s := range u.state.Sessions {
 		events = append(events, SignOut{Session: s.ID})
@@ -431,18 +431,18 @@ func (u *user) leave(t *rapid.T, now Instant) {
 		t.Fatal(err)
 	}
 	u.state = next
-	if p := View(RecordedOf(next).Shown, next.Rules, Watcher{User: "w"}); p.Revision != u.seen[len(u.seen)-1].Revision {
-		u.seen = append(u.seen, p)
+	if p := View(RecordedOf(next).Shown, next.Rules, Watcher{User: "w"}); p.Revision != u.views[len(u.views)-1].Revision {
+		u.views = append(u.views, p)
 	}
 }
 
 // same compares two logs in all that a watcher may compare.
-func same(t *rapid.T, a, b *user) {
-	if len(a.seen) != len(b.seen) {
-		t.Fatalf("told %d and %d times:\n%+v\n%+v", len(a.seen), len(b.seen), a.seen, b.seen)
+func compareLogs(t *rapid.T, a, b *user) {
+	if len(a.views) != len(b.views) {
+		t.Fatalf("told %d and %d times:\n%+v\n%+v", len(a.views), len(b.views), a.views, b.views)
 	}
-	for i := range a.seen {
-		p, q := &a.seen[i], &b.seen[i]
+	for i := range a.views {
+		p, q := &a.views[i], &b.views[i]
 		if !p.SameFor(q) || p.Revision != q.Revision {
 			t.Fatalf("the %d. time:\n%+v\n%+v", i+1, *p, *q)
 		}

@@ -158,7 +158,7 @@ func TestSeenPutsEndsOff(t *testing.T) {
 	if want := noon.Add(3 * time.Minute); next != want {
 		t.Errorf("next %v, want %v", next.Time(), want.Time())
 	}
-	s.pass(time.Minute)
+	s.advance(time.Minute)
 	s.want(Offline)
 }
 

@@ -11,17 +11,17 @@ import (
 )
 
 // by is a claim of an app.
-func by(app AppID, id string) SetClaim {
+func claimOfApp(app AppID, id string) SetClaim {
 	e := claim(ClaimID(string(app)+id), App, Busy)
 	e.App = app
 	return e
 }
 
 // limited expects an event to be refused by a limit.
-func (s *script) limited(e Event, limit int, words string) {
+func (s *script) wantLimit(e Event, limit int, words string) {
 	s.Helper()
 	var reached *LimitError
-	if err := s.do(e); !errors.As(err, &reached) || reached.Limit != limit || reached.Error() != words {
+	if err := s.apply(e); !errors.As(err, &reached) || reached.Limit != limit || reached.Error() != words {
 		s.Errorf("%+v: %v, want %q", e, err, words)
 	}
 }
@@ -35,20 +35,20 @@ func TestLimitsOfClaims(t *testing.T) {
 	for app := range MaxClaims / MaxClaimsPerApp {
 		name := AppID(fmt.Sprint("app-", app))
 		for i := range MaxClaimsPerApp {
-			s.must(by(name, fmt.Sprint(i)))
+			s.must(claimOfApp(name, fmt.Sprint(i)))
 		}
-		s.limited(by(name, "one-more"), MaxClaimsPerApp, own)
+		s.wantLimit(claimOfApp(name, "one-more"), MaxClaimsPerApp, own)
 		s.must(manual(Busy))
 		s.must(EndClaim{ID: ManualClaim})
 	}
-	s.limited(by("another", "1"), MaxClaims, all)
-	s.limited(claim("mine", App, Busy), MaxClaims, all)
+	s.wantLimit(claimOfApp("another", "1"), MaxClaims, all)
+	s.wantLimit(claim("mine", App, Busy), MaxClaims, all)
 	s.must(put(DoNotDisturb))
 	s.want(DoNotDisturb)
-	s.must(by("app-0", "7")) // replacing is not one more
-	taken := by("app-0", "x")
+	s.must(claimOfApp("app-0", "7")) // replacing is not one more
+	taken := claimOfApp("app-0", "x")
 	taken.ID = "app-17"
-	s.limited(taken, MaxClaimsPerApp, own) // but another app's is
+	s.wantLimit(taken, MaxClaimsPerApp, own) // but another app's is
 	s.must(EndClaim{ID: "app-00"})
 	s.must(taken)
 	s.must(EndClaim{ID: "app-18"})
@@ -72,12 +72,12 @@ func TestLimitsOfOwnClientsGoByTheirApps(t *testing.T) {
 			s.must(SignIn{Session: "phone", Client: Mobile, Via: "phone", Lease: MinLease})
 		}
 	}
-	if !s.has("phone") || len(s.state.Sessions) != MaxSessionsPerApp+1 {
-		t.Errorf("%d sessions, the phone among them: %v", len(s.state.Sessions), s.has("phone"))
+	if !s.hasSession("phone") || len(s.state.Sessions) != MaxSessionsPerApp+1 {
+		t.Errorf("%d sessions, the phone among them: %v", len(s.state.Sessions), s.hasSession("phone"))
 	}
 }
 
-func (s *script) has(id SessionID) bool {
+func (s *script) hasSession(id SessionID) bool {
 	return slices.ContainsFunc(s.state.Sessions, func(x Session) bool { return x.ID == id })
 }
 
@@ -95,7 +95,7 @@ func TestANewSessionReplacesTheAppsOwn(t *testing.T) {
 	}
 	ends := s.state.Sessions[0].EndsAt
 	s.must(cron(100, MinLease))
-	if s.has("cron-31") || !s.has("phone") || !s.has("cron-100") {
+	if s.hasSession("cron-31") || !s.hasSession("phone") || !s.hasSession("cron-100") {
 		t.Fatal("not the one that would end first was replaced")
 	}
 	for _, e := range []Event{
@@ -104,21 +104,21 @@ func TestANewSessionReplacesTheAppsOwn(t *testing.T) {
 		cron(31, MaxLease),
 		SignIn{Session: "new", Was: "cron-31", Client: Web, App: "cron"},
 	} {
-		s.refused(e, ErrSessionReplaced)
+		s.wantError(e, ErrSessionReplaced)
 	}
 	s.must(cron(101, MaxLease)) // replaces the one of the short lease
-	if s.has("cron-100") || len(s.state.Sessions) != MaxSessionsPerApp+1 {
+	if s.hasSession("cron-100") || len(s.state.Sessions) != MaxSessionsPerApp+1 {
 		t.Fatalf("%d sessions", len(s.state.Sessions))
 	}
 	s.must(SignIn{Session: "cron-5", Client: Web, App: "cron", Lease: MaxLease}) // one that goes on replaces nobody
 	s.must(SignIn{Session: "tablet", Client: Pad})
-	if !s.has("phone") || len(s.state.Sessions) != MaxSessionsPerApp+2 {
+	if !s.hasSession("phone") || len(s.state.Sessions) != MaxSessionsPerApp+2 {
 		t.Fatal("the person's next session has no place")
 	}
 	// It is remembered until the session would have ended.
 	s.now = ends
 	s.must(Tick{})
-	s.refused(Refresh{Session: "cron-31"}, ErrUnknownSession)
+	s.wantError(Refresh{Session: "cron-31"}, ErrUnknownSession)
 	if len(s.state.Replaced) != 0 {
 		t.Errorf("remembered still: %+v", s.state.Replaced)
 	}
@@ -151,12 +151,12 @@ func TestAllPlacesOfSessionsTaken(t *testing.T) {
 	}
 	for i := range 100 {
 		s.must(SignIn{Session: SessionID(fmt.Sprint("n-", i)), Client: Web, App: AppID(fmt.Sprint("new-", i%20)), Lease: MinLease})
-		if len(s.state.Sessions) != MaxSessions || !s.has("phone") || !s.has("small") {
-			t.Fatalf("after %d: %d sessions, phone %v, small %v", i, len(s.state.Sessions), s.has("phone"), s.has("small"))
+		if len(s.state.Sessions) != MaxSessions || !s.hasSession("phone") || !s.hasSession("small") {
+			t.Fatalf("after %d: %d sessions, phone %v, small %v", i, len(s.state.Sessions), s.hasSession("phone"), s.hasSession("small"))
 		}
 	}
 	s.must(SignIn{Session: "tablet", Client: Pad, Lease: MinLease})
-	if !s.has("phone") || !s.has("tablet") {
+	if !s.hasSession("phone") || !s.hasSession("tablet") {
 		t.Error("the person's sessions have no place")
 	}
 }
@@ -169,8 +169,8 @@ func TestThePersonKeepsTheLastPlace(t *testing.T) {
 	for i := range 2 * MaxSessions {
 		s.must(SignIn{Session: SessionID(fmt.Sprint("s", i)), Client: Web, App: AppID(fmt.Sprint("app-", i)), Lease: MaxLease})
 	}
-	if !s.has("phone") || len(s.state.Sessions) != MaxSessions {
-		t.Errorf("%d sessions, the phone among them: %v", len(s.state.Sessions), s.has("phone"))
+	if !s.hasSession("phone") || len(s.state.Sessions) != MaxSessions {
+		t.Errorf("%d sessions, the phone among them: %v", len(s.state.Sessions), s.hasSession("phone"))
 	}
 }
 

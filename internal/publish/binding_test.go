@@ -16,7 +16,7 @@ import (
 
 // bound runs a test on a node that keeps bound sessions live, and that publishes
 // what ends by itself.
-func bound(t *testing.T, test func(n *node)) {
+func runWithConnections(t *testing.T, test func(n *node)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, vfs.NewMem())
@@ -39,7 +39,7 @@ func bound(t *testing.T, test func(n *node)) {
 // connect signs in over a connection. Was is the session of a lost one, or "".
 func (n *node) connect(id, was presence.SessionID) *publish.Binding {
 	n.Helper()
-	b, err := n.SignIn(n.Context(), alice, store.Actor{User: "alice"}, presence.SignIn{Session: id, Was: was, Client: presence.Desktop}, func(error) { n.lost.Add(1) })
+	b, err := n.SignIn(n.Context(), alice, store.Actor{User: "alice"}, presence.SignIn{Session: id, Was: was, Client: presence.Desktop}, func(error) { n.endedSessions.Add(1) })
 	if err != nil {
 		n.Fatal(err)
 	}
@@ -56,17 +56,17 @@ func (n *node) release(b *publish.Binding) {
 // TestASessionLivesInItsConnection: as long as it is open, far beyond its lease; and
 // for the grace after it was lost.
 func TestASessionLivesInItsConnection(t *testing.T) {
-	bound(t, func(n *node) {
+	runWithConnections(t, func(n *node) {
 		b := n.connect("s", "")
 		shown := n.want(presence.Available)
-		pass(4 * presence.DefaultLease)
+		advanceTime(4 * presence.DefaultLease)
 		if again := n.want(presence.Available); again != shown {
 			n.Errorf("while it was kept live, something was told: %+v, %+v", shown, again)
 		}
 		n.release(b)
-		pass(publish.Grace - 2*time.Second)
+		advanceTime(publish.Grace - 2*time.Second)
 		n.want(presence.Available)
-		pass(4 * time.Second)
+		advanceTime(4 * time.Second)
 		n.want(presence.Offline)
 	})
 }
@@ -74,23 +74,23 @@ func TestASessionLivesInItsConnection(t *testing.T) {
 // TestALostConnectionGoesOn: who comes back within the grace has the same session,
 // nobody is told anything, and it lives in the new connection.
 func TestALostConnectionGoesOn(t *testing.T) {
-	bound(t, func(n *node) {
+	runWithConnections(t, func(n *node) {
 		b := n.connect("s", "")
 		shown := n.want(presence.Available)
-		pass(time.Minute)
+		advanceTime(time.Minute)
 		for range 3 {
 			n.release(b)
-			pass(publish.Grace - 2*time.Second)
+			advanceTime(publish.Grace - 2*time.Second)
 			if b = n.connect("another", b.Session()); b.Session() != "s" {
 				n.Fatalf("the session is %s", b.Session())
 			}
 		}
-		pass(3 * presence.DefaultLease)
+		advanceTime(3 * presence.DefaultLease)
 		if again := n.want(presence.Available); again != shown {
 			n.Errorf("something was told: %+v, %+v", shown, again)
 		}
 		n.release(b)
-		pass(publish.Grace + 2*time.Second)
+		advanceTime(publish.Grace + 2*time.Second)
 		n.want(presence.Offline)
 		if b = n.connect("new", "s"); b.Session() != "new" {
 			n.Errorf("after its end the session %s goes on", b.Session())
@@ -103,15 +103,15 @@ func TestALostConnectionGoesOn(t *testing.T) {
 // TestTwoConnectionsOfOneSession: the new one came before the old one was known to
 // be lost. It ends with the last.
 func TestTwoConnectionsOfOneSession(t *testing.T) {
-	bound(t, func(n *node) {
+	runWithConnections(t, func(n *node) {
 		old := n.connect("s", "")
 		again := n.connect("another", old.Session())
 		n.release(old)
 		n.release(old) // twice does no harm
-		pass(2 * presence.DefaultLease)
+		advanceTime(2 * presence.DefaultLease)
 		n.want(presence.Available)
 		n.release(again)
-		pass(publish.Grace + 2*time.Second)
+		advanceTime(publish.Grace + 2*time.Second)
 		n.want(presence.Offline)
 	})
 }
@@ -120,16 +120,16 @@ func TestTwoConnectionsOfOneSession(t *testing.T) {
 // they were kept live, gives neither its lease again.
 func TestTwoConnectionsLostTogether(t *testing.T) {
 	for range 10 {
-		bound(t, func(n *node) {
+		runWithConnections(t, func(n *node) {
 			a, b := n.connect("a", ""), n.connect("b", "")
-			pass(70 * time.Second)
+			advanceTime(70 * time.Second)
 			var losing sync.WaitGroup
 			losing.Go(func() { n.release(a) })
 			losing.Go(func() { n.release(b) })
 			losing.Wait()
-			pass(publish.Grace - 2*time.Second)
+			advanceTime(publish.Grace - 2*time.Second)
 			n.want(presence.Available)
-			pass(4 * time.Second)
+			advanceTime(4 * time.Second)
 			n.want(presence.Offline)
 		})
 	}
@@ -137,14 +137,14 @@ func TestTwoConnectionsLostTogether(t *testing.T) {
 
 // TestSignOutEndsAtOnce: and what is left of the connection changes nothing.
 func TestSignOutEndsAtOnce(t *testing.T) {
-	bound(t, func(n *node) {
+	runWithConnections(t, func(n *node) {
 		b := n.connect("s", "")
 		if err := b.End(n.Context()); err != nil {
 			n.Fatal(err)
 		}
 		n.want(presence.Offline)
 		n.release(b)
-		pass(publish.Grace)
+		advanceTime(publish.Grace)
 		n.want(presence.Offline)
 	})
 }
@@ -152,13 +152,13 @@ func TestSignOutEndsAtOnce(t *testing.T) {
 // TestADrainKeepsTheLease: a server that stops leaves its sessions their lease, so
 // that who comes back to the next one within it was never gone.
 func TestADrainKeepsTheLease(t *testing.T) {
-	bound(t, func(n *node) {
+	runWithConnections(t, func(n *node) {
 		b := n.connect("s", "")
-		pass(10 * time.Minute)
+		advanceTime(10 * time.Minute)
 		b.Detach()
-		pass(presence.DefaultLease - 22*time.Second) // it was kept live within the last 20
+		advanceTime(presence.DefaultLease - 22*time.Second) // it was kept live within the last 20
 		n.want(presence.Available)
-		pass(24 * time.Second)
+		advanceTime(24 * time.Second)
 		n.want(presence.Offline)
 	})
 }
@@ -167,9 +167,9 @@ func TestADrainKeepsTheLease(t *testing.T) {
 // activity is held back by damping when the connection is lost. The session has its
 // grace all the same, and not a whole lease.
 func TestActivityOnItsWayDoesNotOutliveTheConnection(t *testing.T) {
-	bound(t, func(n *node) {
+	runWithConnections(t, func(n *node) {
 		b := n.connect("s", "")
-		pass(time.Minute)
+		advanceTime(time.Minute)
 		said := make(chan error, 4)
 		say := func(a presence.Activity) {
 			go func() { said <- b.ReportActivity(n.Context(), a) }()
@@ -178,13 +178,13 @@ func TestActivityOnItsWayDoesNotOutliveTheConnection(t *testing.T) {
 		say(presence.ActivityIdle)
 		n.release(b)                 // at once, or behind what is held
 		say(presence.ActivityActive) // it was read before the connection was lost
-		pass(3 * time.Second)
+		advanceTime(3 * time.Second)
 		for range 2 {
 			if err := <-said; err != nil {
 				n.Error(err)
 			}
 		}
-		pass(publish.Grace)
+		advanceTime(publish.Grace)
 		n.want(presence.Offline)
 	})
 }
@@ -192,15 +192,15 @@ func TestActivityOnItsWayDoesNotOutliveTheConnection(t *testing.T) {
 // TestASessionThatEndsUnderItsConnection: somebody signs it out by its id. Whoever
 // holds the connection is told, once, and does not go on keeping what is not there.
 func TestASessionThatEndsUnderItsConnection(t *testing.T) {
-	bound(t, func(n *node) {
+	runWithConnections(t, func(n *node) {
 		n.connect("s", "")
-		pass(time.Minute)
+		advanceTime(time.Minute)
 		n.must(presence.SignOut{Session: "s"})
-		if n.lost.Load() != 0 {
+		if n.endedSessions.Load() != 0 {
 			n.Error("lost before anybody looked")
 		}
-		pass(time.Minute)
-		if got := n.lost.Load(); got != 1 {
+		advanceTime(time.Minute)
+		if got := n.endedSessions.Load(); got != 1 {
 			n.Errorf("told %d times, want once", got)
 		}
 		n.want(presence.Offline)

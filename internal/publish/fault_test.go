@@ -28,7 +28,7 @@ func TestFailures(t *testing.T) {
 			Store: faulty, Policy: presence.DefaultPolicy(), Clock: time.Now, Log: slog.New(slog.DiscardHandler),
 			Known: func(context.Context, store.User) error { return nil },
 		})
-		e := dnd(time.Hour)
+		e := doNotDisturb(time.Hour)
 		e.Key, e.Body = [16]byte{1}, [16]byte{1}
 		before := n.record(alice).Revision
 

@@ -21,7 +21,7 @@ var (
 	active = presence.Refresh{Session: "s", Activity: presence.ActivityActive}
 )
 
-func keyed(key byte) presence.Request {
+func keyedRequest(key byte) presence.Request {
 	return presence.Request{Key: [16]byte{key}, Body: [16]byte{key}}
 }
 
@@ -72,7 +72,7 @@ func TestClaimsAreNotHeld(t *testing.T) {
 		n := open(t, vfs.NewMem())
 		defer n.stop()
 		n.must(signIn("s", time.Hour))
-		pass(100 * time.Millisecond)
+		advanceTime(100 * time.Millisecond)
 		n.must(active)
 		wantAtOnce := func(status presence.Status) {
 			t.Helper()
@@ -114,7 +114,7 @@ func TestTooManyHeldEvents(t *testing.T) {
 		}
 		group.Wait()
 		n.want(presence.Away)
-		pass(time.Second)
+		advanceTime(time.Second)
 		n.must(active) // there is room again
 	})
 }
@@ -137,7 +137,7 @@ func TestAHeldEventOutlivesItsPublisher(t *testing.T) {
 		cancel()
 		group.Wait()
 		n.want(presence.Available)
-		pass(time.Second)
+		advanceTime(time.Second)
 		n.want(presence.Away)
 	})
 }
@@ -148,8 +148,8 @@ func TestRepeatsAmongHeldEvents(t *testing.T) {
 		n := open(t, vfs.NewMem())
 		defer n.stop()
 		in := signIn("s", time.Hour)
-		in.Request = keyed(1)
-		out := presence.SignOut{Session: "s", Request: keyed(2)}
+		in.Request = keyedRequest(1)
+		out := presence.SignOut{Session: "s", Request: keyedRequest(2)}
 		misused := out
 		misused.Body = [16]byte{9}
 
@@ -244,7 +244,7 @@ func TestCauses(t *testing.T) {
 			{presence.SetNote{Text: "n", Until: presence.InstantOf(time.Now().Add(time.Minute))}, store.CauseNote},
 			{presence.SignOut{Session: "s"}, store.CauseSignOut},
 		} {
-			pass(2 * time.Second)
+			advanceTime(2 * time.Second)
 			if _, err := n.Publish(t.Context(), alice, actor, row.e); err != nil {
 				t.Fatalf("%+v: %v", row.e, err)
 			}
@@ -253,7 +253,7 @@ func TestCauses(t *testing.T) {
 				t.Errorf("%T: by %+v", row.e, by)
 			}
 		}
-		pass(time.Minute) // the note ends
+		advanceTime(time.Minute) // the note ends
 		log := entries(n, alice)
 		if by := log[len(log)-1].By; by != (store.By{Cause: store.CauseTime}) {
 			t.Errorf("an end: by %+v", by)

@@ -22,7 +22,7 @@ var errNoUser = errors.New("no such user")
 
 // A node is a publisher on a store whose disk outlives it. Run it in a bubble.
 type node struct {
-	lost atomic.Int64 // bound sessions that ended though their connection was open
+	endedSessions atomic.Int64 // bound sessions that ended though their connection was open
 
 	*testing.T
 	store *pebblestore.Store
@@ -124,7 +124,7 @@ func signIn(id presence.SessionID, lease time.Duration) presence.SignIn {
 	return presence.SignIn{Session: id, Client: presence.Desktop, Lease: lease}
 }
 
-func dnd(lasts time.Duration) presence.SetClaim {
+func doNotDisturb(lasts time.Duration) presence.SetClaim {
 	return presence.SetClaim{
 		Request: presence.Request{Update: true}, ID: presence.ManualClaim, Source: presence.Manual,
 		Status: presence.DoNotDisturb, Lasts: lasts,
@@ -132,7 +132,7 @@ func dnd(lasts time.Duration) presence.SetClaim {
 }
 
 // pass lets time go by and everything settle.
-func pass(d time.Duration) {
+func advanceTime(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
@@ -143,10 +143,10 @@ func TestEndsArePublishedAtTheirInstant(t *testing.T) {
 		defer n.stop()
 		n.must(signIn("s", time.Hour))
 		begun := time.Now()
-		n.must(dnd(time.Minute))
-		pass(time.Minute - time.Millisecond)
+		n.must(doNotDisturb(time.Minute))
+		advanceTime(time.Minute - time.Millisecond)
 		n.want(presence.DoNotDisturb)
-		pass(100 * time.Millisecond)
+		advanceTime(100 * time.Millisecond)
 		if p := n.want(presence.Available); p.Since != presence.InstantOf(begun.Add(time.Minute)) {
 			t.Errorf("since %v, want the end of the claim", p.Since.Time())
 		}
@@ -158,14 +158,14 @@ func TestEndsWhileDownArePublishedAfterTheStart(t *testing.T) {
 		disk := vfs.NewMem()
 		n := start(t, disk)
 		n.must(signIn("s", time.Hour))
-		n.must(dnd(time.Minute))
+		n.must(doNotDisturb(time.Minute))
 		n.stop()
 		time.Sleep(30 * time.Minute)
 		n = start(t, disk)
 		defer n.stop()
-		pass(time.Second)
+		advanceTime(time.Second)
 		n.want(presence.Available) // not idle: nobody could report activity
-		pass(time.Hour)
+		advanceTime(time.Hour)
 		n.want(presence.Offline)
 	})
 }
@@ -180,7 +180,7 @@ func TestRefreshesAreSoft(t *testing.T) {
 		commits := 0
 		last := signedIn
 		for range 120 { // an hour, twice a minute
-			pass(30 * time.Second)
+			advanceTime(30 * time.Second)
 			n.must(presence.Refresh{Session: "s", Activity: presence.ActivityActive})
 			n.want(presence.Available)
 			if r := n.record(alice).Revision; r != last {
@@ -194,9 +194,9 @@ func TestRefreshesAreSoft(t *testing.T) {
 			t.Errorf("%d commits for 120 refreshes", commits)
 		}
 		t.Logf("%d commits for 120 refreshes", commits)
-		pass(119 * time.Second)
+		advanceTime(119 * time.Second)
 		n.want(presence.Available)
-		pass(2 * time.Second)
+		advanceTime(2 * time.Second)
 		n.want(presence.Offline)
 	})
 }
@@ -207,7 +207,7 @@ func TestSoftRefreshesShow(t *testing.T) {
 		n := start(t, vfs.NewMem())
 		defer n.stop()
 		signedIn := n.must(signIn("s", 2*time.Minute))
-		pass(30 * time.Second)
+		advanceTime(30 * time.Second)
 		refreshed := n.must(presence.Refresh{Session: "s", Activity: presence.ActivityActive})
 		want := presence.InstantOf(time.Now().Add(2 * time.Minute))
 		if refreshed.Revision() != signedIn.Revision() {
@@ -238,7 +238,7 @@ func TestFlappingIsDamped(t *testing.T) {
 		}
 		var group sync.WaitGroup
 		for i := range 100 { // 5 s; the last says idle
-			pass(50 * time.Millisecond)
+			advanceTime(50 * time.Millisecond)
 			activity := presence.ActivityActive
 			if i%2 == 1 {
 				activity = presence.ActivityIdle
@@ -326,7 +326,7 @@ func TestTheMinuteUnderConcurrency(t *testing.T) {
 		accepted := 0
 		for range 100 {
 			group.Go(func() {
-				_, err := n.Publish(t.Context(), alice, store.Actor{}, dnd(time.Hour))
+				_, err := n.Publish(t.Context(), alice, store.Actor{}, doNotDisturb(time.Hour))
 				var soon *presence.RateLimitedError
 				switch {
 				case err == nil:
@@ -367,10 +367,10 @@ func TestRepeatsAreAnsweredAsBefore(t *testing.T) {
 		n := start(t, vfs.NewMem())
 		defer n.stop()
 		n.must(signIn("s", time.Hour))
-		e := dnd(time.Hour)
+		e := doNotDisturb(time.Hour)
 		e.Key, e.Body, e.Result = [16]byte{1}, [16]byte{1}, "made"
 		first := n.must(e)
-		pass(time.Second)
+		advanceTime(time.Second)
 		again := n.must(e)
 		if again.Answer == nil || again.Answer.Result != "made" || again.Revision() != first.Revision() {
 			t.Errorf("%+v, then %+v", first, again)

@@ -28,7 +28,7 @@ func endsAt(t *testing.T, s *presence.State, id presence.SessionID, begun time.T
 
 // wantRemembered checks when memory says that sessions end, in the order in which
 // they were refreshed.
-func wantRemembered(n *node, begun time.Time, want ...time.Duration) {
+func wantSoftState(n *node, begun time.Time, want ...time.Duration) {
 	n.Helper()
 	seen := n.Remembered(alice)
 	if len(seen) != len(want) {
@@ -51,7 +51,7 @@ func TestCommitsWriteWhatIsRemembered(t *testing.T) {
 		ends time.Duration
 	}{
 		{"a note", presence.SetNote{Text: "n"}, 170 * time.Second},
-		{"a claim", dnd(time.Hour), 170 * time.Second}, // signed in: it is an API update
+		{"a claim", doNotDisturb(time.Hour), 170 * time.Second}, // signed in: it is an API update
 		{"another session", signIn("t", time.Hour), 170 * time.Second},
 		{"its own refresh", presence.Refresh{Session: "s"}, 270 * time.Second},
 		{"the edge to idle", presence.Refresh{Session: "s", Activity: presence.ActivityIdle}, 270 * time.Second},
@@ -62,15 +62,15 @@ func TestCommitsWriteWhatIsRemembered(t *testing.T) {
 				defer n.stop()
 				begun := time.Now()
 				n.must(signIn("s", 2*time.Minute))
-				pass(50 * time.Second)
+				advanceTime(50 * time.Second)
 				n.must(presence.Refresh{Session: "s", Activity: presence.ActivityActive})
-				wantRemembered(n, begun, 170*time.Second)
-				pass(100 * time.Second)
+				wantSoftState(n, begun, 170*time.Second)
+				advanceTime(100 * time.Second)
 				n.must(row.e)
 				if ends := endsAt(t, n.record(alice), "s", begun); ends != row.ends {
 					t.Errorf("ends after %v, want %v", ends, row.ends)
 				}
-				wantRemembered(n, begun)
+				wantSoftState(n, begun)
 			})
 		})
 	}
@@ -82,15 +82,15 @@ func TestTicksWriteWhatIsRemembered(t *testing.T) {
 		defer n.stop()
 		begun := time.Now()
 		n.must(signIn("s", 2*time.Minute))
-		pass(50 * time.Second)
+		advanceTime(50 * time.Second)
 		n.must(presence.Refresh{Session: "s"})
-		pass(71 * time.Second)
+		advanceTime(71 * time.Second)
 		n.want(presence.Available)
 		if ends := endsAt(t, n.record(alice), "s", begun); ends != 170*time.Second {
 			t.Errorf("ends after %v", ends)
 		}
-		wantRemembered(n, begun)
-		pass(50 * time.Second)
+		wantSoftState(n, begun)
+		advanceTime(50 * time.Second)
 		n.want(presence.Offline)
 	})
 }
@@ -103,10 +103,10 @@ func TestHeldCommitsWriteWhatIsRemembered(t *testing.T) {
 		n.must(signIn("s", 2*time.Minute))
 		n.must(signIn("idle", 2*time.Minute))
 		n.must(presence.Refresh{Session: "idle", Activity: presence.ActivityIdle})
-		pass(300 * time.Millisecond)
+		advanceTime(300 * time.Millisecond)
 		n.must(presence.Refresh{Session: "idle"})
 		ends := 2*time.Minute + 300*time.Millisecond
-		wantRemembered(n, begun, ends)
+		wantSoftState(n, begun, ends)
 		n.must(presence.Refresh{Session: "s", Activity: presence.ActivityIdle}) // waits
 		if held := time.Since(begun); held < time.Second {
 			t.Fatalf("committed after %v", held)
@@ -114,7 +114,7 @@ func TestHeldCommitsWriteWhatIsRemembered(t *testing.T) {
 		if got := endsAt(t, n.record(alice), "idle", begun); got != ends {
 			t.Errorf("ends after %v, want %v", got, ends)
 		}
-		wantRemembered(n, begun)
+		wantSoftState(n, begun)
 	})
 }
 
@@ -127,15 +127,15 @@ func TestTheLatestRefreshIsRemembered(t *testing.T) {
 		begun := time.Now()
 		n.must(signIn("s", 2*time.Minute))
 		n.must(signIn("t", time.Hour))
-		pass(time.Second)
+		advanceTime(time.Second)
 		n.must(active)
 		idleAt := n.Remembered(alice)[0].IdleAt
 		for range 5 {
-			pass(10 * time.Second)
+			advanceTime(10 * time.Second)
 			n.must(presence.Refresh{Session: "t"})
 			n.must(presence.Refresh{Session: "s"})
 		}
-		wantRemembered(n, begun, time.Hour+51*time.Second, 171*time.Second)
+		wantSoftState(n, begun, time.Hour+51*time.Second, 171*time.Second)
 		if got := n.Remembered(alice)[1].IdleAt; got != idleAt {
 			t.Errorf("idle at %v, want %v", got.Time(), idleAt.Time())
 		}
@@ -158,29 +158,29 @@ func TestNothingIsRememberedOfARefreshThatIsNotSoft(t *testing.T) {
 			if _, err := n.publish(row.e); !errors.Is(err, row.want) {
 				t.Errorf("%+v: %v", row.e, err)
 			}
-			wantRemembered(n, time.Now())
+			wantSoftState(n, time.Now())
 		}
 	})
 }
 
 // A raced store does something else between, once.
-type raced struct {
+type hookedStore struct {
 	store.Store
 	beforeUpdate, afterRead func()
 }
 
-func (r *raced) Update(ctx context.Context, u store.User, fn store.Decide) (store.Record, error) {
-	once(&r.beforeUpdate)
+func (r *hookedStore) Update(ctx context.Context, u store.User, fn store.Decide) (store.Record, error) {
+	callOnce(&r.beforeUpdate)
 	return r.Store.Update(ctx, u, fn)
 }
 
-func (r *raced) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
+func (r *hookedStore) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
 	records, cursor, err := r.Store.Read(ctx, us)
-	once(&r.afterRead)
+	callOnce(&r.afterRead)
 	return records, cursor, err
 }
 
-func once(f *func()) {
+func callOnce(f *func()) {
 	if do := *f; do != nil {
 		*f = nil
 		do()
@@ -193,36 +193,36 @@ func TestRefreshesBesideCommits(t *testing.T) {
 	refresh := presence.Refresh{Session: "s"}
 	for _, row := range []struct {
 		name string
-		play func(*node, *raced)
+		play func(*node, *hookedStore)
 		want []time.Duration
 	}{
-		{"a refresh while a note is written is not in that commit", func(n *node, r *raced) {
+		{"a refresh while a note is written is not in that commit", func(n *node, r *hookedStore) {
 			n.must(refresh)
-			pass(10 * time.Second)
+			advanceTime(10 * time.Second)
 			r.beforeUpdate = func() { n.must(refresh) }
 			n.must(presence.SetNote{Text: "n"})
 		}, []time.Duration{140 * time.Second}},
-		{"a refresh while its session is signed out", func(n *node, r *raced) {
+		{"a refresh while its session is signed out", func(n *node, r *hookedStore) {
 			r.beforeUpdate = func() { n.must(refresh) }
 			n.must(presence.SignOut{Session: "s"})
 		}, nil},
-		{"a sign-out while its session is refreshed", func(n *node, r *raced) {
+		{"a sign-out while its session is refreshed", func(n *node, r *hookedStore) {
 			r.afterRead = func() { n.must(presence.SignOut{Session: "s"}) }
 			n.must(refresh)
 		}, nil},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				race := &raced{}
+				race := &hookedStore{}
 				n := open(t, vfs.NewMem(), func(o *publish.Options) {
 					race.Store, o.Store = o.Store, race
 				})
 				defer n.stop()
 				begun := time.Now()
 				n.must(signIn("s", 2*time.Minute))
-				pass(10 * time.Second)
+				advanceTime(10 * time.Second)
 				row.play(n, race)
-				wantRemembered(n, begun, row.want...)
+				wantSoftState(n, begun, row.want...)
 				if race.beforeUpdate != nil || race.afterRead != nil {
 					t.Error("nothing came between")
 				}

@@ -67,7 +67,7 @@ func TestTableIsBounded(t *testing.T) {
 }
 
 // of is a guard with one limit of two.
-func of(r Resource, s Subject) *Guard {
+func newGuard(r Resource, s Subject) *Guard {
 	var amounts Amounts
 	amounts[s] = 2
 	return NewGuard(map[Resource]Amounts{r: amounts}, time.Now)
@@ -86,7 +86,7 @@ func TestLimitsAreShared(t *testing.T) {
 	}
 	for r := range resourceCount {
 		for s := range subjectCount {
-			g := of(r, s)
+			g := newGuard(r, s)
 			take := func(c Caller) error {
 				if r != Streams {
 					return g.Take(r, c)
@@ -120,7 +120,7 @@ func TestAppItself(t *testing.T) {
 	app, user := ada, ada
 	app.User, user.User = "", app.App
 	for r, limited := range map[Resource]bool{Streams: true, Tickets: true, Tokens: false, Writes: false} {
-		g := of(r, User)
+		g := newGuard(r, User)
 		take := g.Take
 		if r == Streams {
 			take = func(_ Resource, c Caller) error {
@@ -177,7 +177,7 @@ func TestRefusedIsNotCounted(t *testing.T) {
 // TestRetryAfter: whoever waits as long as told gets what was refused.
 func TestRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := of(Writes, Account)
+		g := newGuard(Writes, Account)
 		for range 10 {
 			err := g.Take(Writes, ada)
 			refused, limited := errors.AsType[*Error](err)

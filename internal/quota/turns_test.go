@@ -12,7 +12,7 @@ import (
 )
 
 // A reading asks for turns, and notes who got one, in order.
-type reading struct {
+type turnRecorder struct {
 	*testing.T
 	turns   *quota.Turns
 	got     []string
@@ -21,13 +21,13 @@ type reading struct {
 	end     chan struct{} // each element ends one turn
 }
 
-func newReading(t *testing.T, atOnce, waiting int) *reading {
+func newTurnRecorder(t *testing.T, atOnce, waiting int) *turnRecorder {
 	t.Helper()
-	return &reading{T: t, end: make(chan struct{}), turns: quota.NewTurns(atOnce, &quota.Limit{Name: "reads", Most: waiting, Unit: "reads"})}
+	return &turnRecorder{T: t, end: make(chan struct{}), turns: quota.NewTurns(atOnce, &quota.Limit{Name: "reads", Most: waiting, Unit: "reads"})}
 }
 
 // ask has one ask for a turn for each of what is asked, one after another.
-func (r *reading) ask(ctx context.Context, asked ...string) {
+func (r *turnRecorder) requestTurns(ctx context.Context, asked ...string) {
 	for _, who := range asked {
 		go func() {
 			done, err := r.turns.Take(ctx, who[:1])
@@ -49,14 +49,14 @@ func (r *reading) ask(ctx context.Context, asked ...string) {
 }
 
 // finish ends n turns.
-func (r *reading) finish(n int) {
+func (r *turnRecorder) endTurns(n int) {
 	for range n {
 		r.end <- struct{}{}
 		synctest.Wait()
 	}
 }
 
-func (r *reading) want(got, refused []string) {
+func (r *turnRecorder) want(got, refused []string) {
 	r.Helper()
 	if !slices.Equal(r.got, got) || !slices.Equal(r.refused, refused) {
 		r.Errorf("turns of %v, refused %v; want %v and %v", r.got, r.refused, got, refused)
@@ -67,13 +67,13 @@ func (r *reading) want(got, refused []string) {
 // all of them.
 func TestQueuedCallersTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newReading(t, 1, 0)
-		r.ask(t.Context(), "a1", "a2", "a3", "a4", "b1", "c1", "c2")
+		r := newTurnRecorder(t, 1, 0)
+		r.requestTurns(t.Context(), "a1", "a2", "a3", "a4", "b1", "c1", "c2")
 		r.want([]string{"a1"}, nil)
-		r.finish(7)
+		r.endTurns(7)
 		r.want([]string{"a1", "a2", "b1", "c1", "a3", "c2", "a4"}, nil)
-		r.ask(t.Context(), "d1") // the turn is free again
-		r.finish(1)
+		r.requestTurns(t.Context(), "d1") // the turn is free again
+		r.endTurns(1)
 		r.want([]string{"a1", "a2", "b1", "c1", "a3", "c2", "a4", "d1"}, nil)
 	})
 }
@@ -81,12 +81,12 @@ func TestQueuedCallersTakeTurns(t *testing.T) {
 // TestConcurrencyIsBounded: as many requests run at once as the semaphore admits.
 func TestConcurrencyIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newReading(t, 2, 0)
-		r.ask(t.Context(), "a1", "a2", "a3", "b1")
+		r := newTurnRecorder(t, 2, 0)
+		r.requestTurns(t.Context(), "a1", "a2", "a3", "b1")
 		r.want([]string{"a1", "a2"}, nil)
-		r.finish(2)
+		r.endTurns(2)
 		r.want([]string{"a1", "a2", "a3", "b1"}, nil)
-		r.finish(2)
+		r.endTurns(2)
 	})
 }
 
@@ -94,15 +94,15 @@ func TestConcurrencyIsBounded(t *testing.T) {
 // last one to arrive.
 func TestQueueIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newReading(t, 1, 3)
-		r.ask(t.Context(), "a1", "a2", "a3", "a4")
-		r.ask(t.Context(), "a5")
+		r := newTurnRecorder(t, 1, 3)
+		r.requestTurns(t.Context(), "a1", "a2", "a3", "a4")
+		r.requestTurns(t.Context(), "a5")
 		r.want([]string{"a1"}, []string{"a5"})
-		r.ask(t.Context(), "b1", "c1")
+		r.requestTurns(t.Context(), "b1", "c1")
 		r.want([]string{"a1"}, []string{"a5", "a4", "a3"})
-		r.ask(t.Context(), "d1") // nobody has more than one
+		r.requestTurns(t.Context(), "d1") // nobody has more than one
 		r.want([]string{"a1"}, []string{"a5", "a4", "a3", "d1"})
-		r.finish(4)
+		r.endTurns(4)
 		r.want([]string{"a1", "a2", "b1", "c1"}, []string{"a5", "a4", "a3", "d1"})
 	})
 }
@@ -110,16 +110,16 @@ func TestQueueIsBounded(t *testing.T) {
 // TestCancelledRequestPassesItsTurn: the next request gets the turn of one that is cancelled.
 func TestCancelledRequestPassesItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newReading(t, 1, 0)
-		r.ask(t.Context(), "a1")
+		r := newTurnRecorder(t, 1, 0)
+		r.requestTurns(t.Context(), "a1")
 		ctx, leave := context.WithCancel(t.Context())
-		r.ask(ctx, "a2", "b1")
-		r.ask(t.Context(), "b2")
+		r.requestTurns(ctx, "a2", "b1")
+		r.requestTurns(t.Context(), "b2")
 		leave()
 		synctest.Wait()
 		slices.Sort(r.refused)
 		r.want([]string{"a1"}, []string{"a2 left", "b1 left"})
-		r.finish(2)
+		r.endTurns(2)
 		r.want([]string{"a1", "b2"}, []string{"a2 left", "b1 left"})
 	})
 }

@@ -22,20 +22,20 @@ import (
 )
 
 // everybody is a directory that has everybody, without contacts, and lets all look.
-type everybody struct{ hub.Directory }
+type allUsers struct{ hub.Directory }
 
-func (everybody) Exists(context.Context, store.User) (bool, error) { return true, nil }
+func (allUsers) Exists(context.Context, store.User) (bool, error) { return true, nil }
 
-func (everybody) Revoked(_ context.Context, all []view.Viewer) []bool { return make([]bool, len(all)) }
+func (allUsers) Revoked(_ context.Context, all []view.Viewer) []bool { return make([]bool, len(all)) }
 
 // A readHook is a store that does something before each read.
-type readHook struct {
+type hookedStore struct {
 	store.Store
 
 	before func()
 }
 
-func (s *readHook) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
+func (s *hookedStore) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
 	s.before()
 	return s.Store.Read(ctx, us)
 }
@@ -53,9 +53,9 @@ func TestAPollThatEndsBeforeItsAnswer(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				hook := &readHook{Store: st, before: func() {}}
+				hook := &hookedStore{Store: st, before: func() {}}
 				log := slog.New(slog.DiscardHandler)
-				h := hub.New(hub.Options{Store: hook, Directory: everybody{}, Access: everybody{}, Clock: time.Now, Log: log})
+				h := hub.New(hub.Options{Store: hook, Directory: allUsers{}, Access: allUsers{}, Clock: time.Now, Log: log})
 				ctx, stop := context.WithCancel(t.Context())
 				ran := make(chan error, 1)
 				go func() { ran <- h.Run(ctx) }()

@@ -14,7 +14,7 @@ import (
 )
 
 // masked is a frame as a client sends it.
-func masked(op ws.OpCode, fin bool, payload string) []byte {
+func maskedFrame(op ws.OpCode, fin bool, payload string) []byte {
 	f := ws.MaskFrame(ws.NewFrame(op, fin, []byte(payload)))
 	return ws.MustCompileFrame(f)
 }
@@ -26,7 +26,7 @@ type received struct {
 }
 
 // readIn reads parts, and gives what came of them and with what code they ended.
-func readIn(r *reader, parts ...[]byte) (got []received, code ws.StatusCode) {
+func readParts(r *reader, parts ...[]byte) (got []received, code ws.StatusCode) {
 	for _, part := range parts {
 		err := r.read(bytes.Clone(part), func(kind ws.OpCode, payload []byte) bool {
 			got = append(got, received{kind, string(payload)})
@@ -39,9 +39,9 @@ func readIn(r *reader, parts ...[]byte) (got []received, code ws.StatusCode) {
 	return got, 0
 }
 
-func read(parts ...[]byte) ([]received, ws.StatusCode) {
+func readAll(parts ...[]byte) ([]received, ws.StatusCode) {
 	r := newReader()
-	return readIn(&r, parts...)
+	return readParts(&r, parts...)
 }
 
 // TestReaderHoweverItIsCut: what a client says does not depend on how the network
@@ -50,15 +50,15 @@ func TestReaderHoweverItIsCut(t *testing.T) {
 	t.Parallel()
 	long := string(bytes.Repeat([]byte("é"), 200))
 	stream := slices.Concat(
-		masked(ws.OpText, true, `{"type":"ping"}`),
-		masked(ws.OpText, false, "\xc3"),
-		masked(ws.OpPing, true, "within"),
-		masked(ws.OpContinuation, false, ""),
-		masked(ws.OpContinuation, true, "\xa9"),
-		masked(ws.OpPong, true, ""),
-		masked(ws.OpText, true, long),
-		masked(ws.OpBinary, true, "\xff"),
-		masked(ws.OpClose, true, "\x03\xe8"),
+		maskedFrame(ws.OpText, true, `{"type":"ping"}`),
+		maskedFrame(ws.OpText, false, "\xc3"),
+		maskedFrame(ws.OpPing, true, "within"),
+		maskedFrame(ws.OpContinuation, false, ""),
+		maskedFrame(ws.OpContinuation, true, "\xa9"),
+		maskedFrame(ws.OpPong, true, ""),
+		maskedFrame(ws.OpText, true, long),
+		maskedFrame(ws.OpBinary, true, "\xff"),
+		maskedFrame(ws.OpClose, true, "\x03\xe8"),
 	)
 	want := []received{
 		{ws.OpText, `{"type":"ping"}`},
@@ -75,14 +75,14 @@ func TestReaderHoweverItIsCut(t *testing.T) {
 	for i := range stream {
 		bytewise = append(bytewise, stream[i:i+1])
 		r := newReader()
-		if got, code := readIn(&r, stream[:i], stream[i:]); !slices.Equal(got, want) || code != 0 {
+		if got, code := readParts(&r, stream[:i], stream[i:]); !slices.Equal(got, want) || code != 0 {
 			t.Errorf("cut at %d: %+v, %d", i, got, code)
 		}
 		if r.partial != nil || r.fragments != nil {
 			t.Errorf("cut at %d: %d and %d bytes are kept", i, len(r.partial), len(r.fragments))
 		}
 	}
-	if got, code := read(bytewise...); !slices.Equal(got, want) || code != 0 {
+	if got, code := readAll(bytewise...); !slices.Equal(got, want) || code != 0 {
 		t.Errorf("byte for byte: %+v, %d", got, code)
 	}
 }
@@ -92,9 +92,9 @@ func TestReaderHoweverItIsCut(t *testing.T) {
 func TestReaderKeepsLittle(t *testing.T) {
 	t.Parallel()
 	r := newReader()
-	stream := append(masked(ws.OpText, true, strings.Repeat("x", wire.MaxBody)), masked(ws.OpText, true, "{}")[:1]...)
+	stream := append(maskedFrame(ws.OpText, true, strings.Repeat("x", wire.MaxBody)), maskedFrame(ws.OpText, true, "{}")[:1]...)
 	for part := range slices.Chunk(stream, 4<<10) {
-		if _, code := readIn(&r, part); code != 0 {
+		if _, code := readParts(&r, part); code != 0 {
 			t.Fatalf("ended with %d", code)
 		}
 	}
@@ -107,7 +107,7 @@ func TestReaderKeepsLittle(t *testing.T) {
 func TestReaderEndsWhenAsked(t *testing.T) {
 	t.Parallel()
 	r, n := newReader(), 0
-	err := r.read(slices.Concat(masked(ws.OpText, true, "a"), []byte{0xff, 0xff}), func(ws.OpCode, []byte) bool {
+	err := r.read(slices.Concat(maskedFrame(ws.OpText, true, "a"), []byte{0xff, 0xff}), func(ws.OpCode, []byte) bool {
 		n++
 		return false
 	})
@@ -139,12 +139,12 @@ func TestGoodbye(t *testing.T) {
 }
 
 func FuzzReader(f *testing.F) {
-	f.Add(slices.Concat(masked(ws.OpText, false, "\xc3"), masked(ws.OpPing, true, ""), masked(ws.OpContinuation, true, "\xa9")), []byte{1, 3, 9})
-	f.Add(masked(ws.OpClose, true, "\x03\xe8"), []byte{2})
+	f.Add(slices.Concat(maskedFrame(ws.OpText, false, "\xc3"), maskedFrame(ws.OpPing, true, ""), maskedFrame(ws.OpContinuation, true, "\xa9")), []byte{1, 3, 9})
+	f.Add(maskedFrame(ws.OpClose, true, "\x03\xe8"), []byte{2})
 	f.Add([]byte{0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4}, []byte{10})
 	f.Add([]byte{0x81, 2, '{', '}'}, []byte(nil))
 	f.Fuzz(func(t *testing.T, stream, cuts []byte) {
-		want, code := read(stream)
+		want, code := readAll(stream)
 		for _, w := range want {
 			switch {
 			case w.kind.IsControl() && len(w.payload) > 125, len(w.payload) > wire.MaxBody:
@@ -162,7 +162,7 @@ func FuzzReader(f *testing.F) {
 			n := min(int(n), len(rest))
 			parts, rest = append(parts, rest[:n]), rest[n:]
 		}
-		got, gotCode := read(append(parts, rest)...)
+		got, gotCode := readAll(append(parts, rest)...)
 		if !slices.Equal(got, want) || gotCode != code {
 			t.Errorf("whole: %+v, %d; in parts: %+v, %d", want, code, got, gotCode)
 		}

@@ -59,11 +59,11 @@ func TestAFlowThatIsQuietHasNoDeadline(t *testing.T) {
 // A slowRecorder takes what is written when it is told to.
 type slowRecorder struct {
 	deadlineRecorder
-	take chan struct{}
+	release chan struct{}
 }
 
 func (r *slowRecorder) Write(b []byte) (int, error) {
-	<-r.take
+	<-r.release
 	return r.deadlineRecorder.Write(b)
 }
 
@@ -84,14 +84,14 @@ func TestAFlowThatIsForbidden(t *testing.T) {
 			synctest.Wait()
 		}
 		f.End(hub.CloseUnauthorized, 0)
-		w.take <- struct{}{}
+		w.release <- struct{}{}
 		synctest.Wait()
 		w.mu.Lock()
 		if left := time.Until(w.deadline); left > closeTimeout {
 			t.Errorf("the reason may take %v", left)
 		}
 		w.mu.Unlock()
-		w.take <- struct{}{}
+		w.release <- struct{}{}
 		<-ended
 		if got := w.Body.String(); got != "data: 1\n\nevent: close\ndata: {\"type\":\"close\",\"reason\":\"unauthorized\",\"close_code\":3500}\n\n" {
 			t.Errorf("told %q", got)

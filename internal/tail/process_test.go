@@ -30,9 +30,9 @@ func TestMain(m *testing.M) {
 	case dir == "":
 		m.Run()
 	case urls != "":
-		err = nodeProcess(dir, urls)
+		err = runNodeProcess(dir, urls)
 	default:
-		err = child(dir)
+		err = runChild(dir)
 	}
 	if err != nil {
 		panic(err)
@@ -40,9 +40,9 @@ func TestMain(m *testing.M) {
 }
 
 // A diary is a consumer of 30 lines: it writes down every entry that it handles.
-type diary struct{ to *os.File }
+type entryWriter struct{ to *os.File }
 
-func (d diary) Handle(_ context.Context, entries []store.Entry) error {
+func (d entryWriter) Handle(_ context.Context, entries []store.Entry) error {
 	var lines strings.Builder
 	for i := range entries {
 		fmt.Fprintln(&lines, entries[i].At)
@@ -51,17 +51,17 @@ func (d diary) Handle(_ context.Context, entries []store.Entry) error {
 	return err
 }
 
-func child(dir string) error {
+func runChild(dir string) error {
 	st, err := pebblestore.Open(filepath.Join(dir, "store"), pebblestore.Options{MinFreeBytes: -1})
 	if err != nil {
 		return err
 	}
-	to, err := os.OpenFile(diaryOf(dir), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	to, err := os.OpenFile(logFile(dir), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	o := tail.Options{Store: st, Exclusive: true, Clock: time.Now, Log: slog.New(slog.DiscardHandler)}
-	runtime := tail.New(o, tail.Consumer{Name: "diary", Handler: diary{to}})
+	runtime := tail.New(o, tail.Consumer{Name: "diary", Handler: entryWriter{to}})
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	ended := make(chan error, 1)
@@ -99,7 +99,7 @@ func commitUntil(closed <-chan struct{}, st store.Store) error {
 	}
 }
 
-func diaryOf(dir string) string { return filepath.Join(dir, "diary") }
+func logFile(dir string) string { return filepath.Join(dir, "diary") }
 
 // A process that is killed while it consumes goes on at its next start: no entry is
 // left out, and those that are handled again follow in order.
@@ -108,7 +108,7 @@ func TestAConsumerSurvivesKill(t *testing.T) {
 	for range 5 {
 		cmd, in, out := startChild(t, dir)
 		for range 1 + rand.N(3) { // lines of progress, not time, say when
-			awaitGrowth(t, diaryOf(dir))
+			awaitGrowth(t, logFile(dir))
 		}
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
@@ -118,7 +118,7 @@ func TestAConsumerSurvivesKill(t *testing.T) {
 		_ = in.Close()
 	}
 	cmd, in, _ := startChild(t, dir)
-	awaitGrowth(t, diaryOf(dir))
+	awaitGrowth(t, logFile(dir))
 	if err := in.Close(); err != nil { // a clean stop
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestAConsumerSurvivesKill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkDiary(t, st, diaryOf(dir))
+	checkLogFile(t, st, logFile(dir))
 	if err := st.Close(); err != nil {
 		t.Error(err)
 	}
@@ -172,7 +172,7 @@ func awaitGrowth(t *testing.T, name string) {
 
 // checkDiary compares a diary with the log: a line may go back to one that was there
 // before, and never forward over one that was not.
-func checkDiary(t *testing.T, st store.Log, name string) {
+func checkLogFile(t *testing.T, st store.Log, name string) {
 	t.Helper()
 	var log []store.Entry
 	for {

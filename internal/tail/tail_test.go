@@ -53,7 +53,7 @@ func (c *recorder) Handle(_ context.Context, entries []store.Entry) error {
 	return nil
 }
 
-func (c *recorder) seen() []store.Position {
+func (c *recorder) handledPositions() []store.Position {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.handled)
@@ -89,21 +89,21 @@ func (a *activity) enter() (leave func()) {
 }
 
 // A spoilt store fails and damages entries as a test configures.
-type spoilt struct {
+type faultyStore struct {
 	tail.Store
 
-	mu      sync.Mutex
-	damaged map[store.Position]bool
-	broken  error // of Write
-	hang    bool  // Write waits for the end of its context
-	writes  int
-	follow  error // the next Follow returns it
+	mu       sync.Mutex
+	damaged  map[store.Position]bool
+	writeErr error // of Write
+	hang     bool  // Write waits for the end of its context
+	writes   int
+	feedErr  error // the next Follow returns it
 }
 
-func (s *spoilt) Feed(ctx context.Context, after store.Position, fn func([]store.Entry) error) error {
+func (s *faultyStore) Feed(ctx context.Context, after store.Position, fn func([]store.Entry) error) error {
 	s.mu.Lock()
-	err := s.follow
-	s.follow = nil
+	err := s.feedErr
+	s.feedErr = nil
 	s.mu.Unlock()
 	if err != nil {
 		return err
@@ -119,10 +119,10 @@ func (s *spoilt) Feed(ctx context.Context, after store.Position, fn func([]store
 	})
 }
 
-func (s *spoilt) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
+func (s *faultyStore) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
 	s.mu.Lock()
 	s.writes++
-	err, hang := s.broken, s.hang
+	err, hang := s.writeErr, s.hang
 	s.mu.Unlock()
 	if hang {
 		<-ctx.Done()
@@ -134,13 +134,13 @@ func (s *spoilt) Write(ctx context.Context, account presence.AccountID, docs ...
 	return s.Store.Write(ctx, account, docs...)
 }
 
-func (s *spoilt) set(f func(*spoilt)) {
+func (s *faultyStore) set(f func(*faultyStore)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f(s)
 }
 
-func (s *spoilt) written() int {
+func (s *faultyStore) written() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.writes
@@ -179,7 +179,7 @@ func commitOne(ctx context.Context, st store.Store, id presence.UserID) error {
 	return err
 }
 
-func letPass(d time.Duration) {
+func advanceTime(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
@@ -245,14 +245,14 @@ func TestEveryEntryInOrderOverRestarts(t *testing.T) {
 		consumer := tail.Consumer{Name: "c", Handler: c}
 		for _, exclusive := range []bool{true, false, false, true} {
 			n := start(t, tail.Options{Store: st, Exclusive: exclusive}, consumer)
-			letPass(time.Second)
+			advanceTime(time.Second)
 			commit(t, st, 2)
-			letPass(100 * time.Millisecond)
+			advanceTime(100 * time.Millisecond)
 			if err := n.stop(); err != nil { // before the position is due to be saved
 				t.Fatal(err)
 			}
 		}
-		if got := c.seen(); !slices.Equal(got, entries(t, st)) || len(got) != 11 || c.starts != 4 {
+		if got := c.handledPositions(); !slices.Equal(got, entries(t, st)) || len(got) != 11 || c.starts != 4 {
 			t.Errorf("handled %v, started %d times", got, c.starts)
 		}
 	})
@@ -264,46 +264,46 @@ func TestWhereAConsumerBegins(t *testing.T) {
 		oldest, newest := &recorder{}, &recorder{}
 		consumers := []tail.Consumer{{Name: "oldest", Handler: oldest}, {Name: "newest", Handler: newest, Begin: tail.Newest}}
 		n := start(t, tail.Options{Store: st, Exclusive: true}, consumers...)
-		letPass(time.Millisecond)
+		advanceTime(time.Millisecond)
 		commit(t, st, 1)
-		letPass(time.Second)
+		advanceTime(time.Second)
 		if err := n.stop(); err != nil {
 			t.Fatal(err)
 		}
 		// A restored store has another epoch: positions that were saved mean nothing in it.
-		start(t, tail.Options{Store: restored{st}, Exclusive: true}, consumers...)
-		letPass(time.Millisecond)
+		start(t, tail.Options{Store: restoredStore{st}, Exclusive: true}, consumers...)
+		advanceTime(time.Millisecond)
 		commit(t, st, 1)
-		letPass(time.Second)
+		advanceTime(time.Second)
 		all := entries(t, st)
-		if got := oldest.seen(); !slices.Equal(got, slices.Concat(all[:4], all)) {
+		if got := oldest.handledPositions(); !slices.Equal(got, slices.Concat(all[:4], all)) {
 			t.Errorf("oldest: %v", got)
 		}
-		if got := newest.seen(); !slices.Equal(got, all[3:]) {
+		if got := newest.handledPositions(); !slices.Equal(got, all[3:]) {
 			t.Errorf("newest: %v", got)
 		}
 	})
 }
 
-type restored struct{ tail.Store }
+type restoredStore struct{ tail.Store }
 
-func (restored) Epoch() string { return "another" }
+func (restoredStore) Epoch() string { return "another" }
 
 // An idle runtime on an exclusive store writes nothing, and a position is not saved for
 // each entry.
 func TestWritesOfPositions(t *testing.T) {
 	bubble(t, func(t *testing.T, st *pebblestore.Store) {
-		counting := &spoilt{Store: st}
+		counting := &faultyStore{Store: st}
 		start(t, tail.Options{Store: counting, Exclusive: true}, tail.Consumer{Name: "c", Handler: &recorder{}})
-		letPass(time.Hour)
+		advanceTime(time.Hour)
 		if got := counting.written(); got != 1 { // the document itself
 			t.Errorf("%d writes while idle", got)
 		}
 		for range 100 {
 			commit(t, st, 1)
-			letPass(20 * time.Millisecond)
+			advanceTime(20 * time.Millisecond)
 		}
-		letPass(time.Hour)
+		advanceTime(time.Hour)
 		if got := counting.written() - 1; got < 4 || got > 6 {
 			t.Errorf("%d writes in 2 s", got)
 		}
@@ -316,11 +316,11 @@ func TestOneNodeAtATime(t *testing.T) {
 		c := &recorder{active: active}
 		consumer := tail.Consumer{Name: "c", Handler: c}
 		first := start(t, tail.Options{Store: st}, consumer)
-		letPass(time.Second)
+		advanceTime(time.Second)
 		second := start(t, tail.Options{Store: st}, consumer)
 		for range 50 {
 			commit(t, st, 1)
-			letPass(10 * time.Second)
+			advanceTime(10 * time.Second)
 		}
 		if !first.stats(t).Running || second.stats(t).Running || c.starts != 1 {
 			t.Fatal("the lease moved while it was renewed")
@@ -330,8 +330,8 @@ func TestOneNodeAtATime(t *testing.T) {
 			t.Fatal(err)
 		}
 		commit(t, st, 1)
-		letPass(1100 * time.Millisecond)
-		if got := c.seen(); !slices.Equal(got, entries(t, st)) || !second.stats(t).Running {
+		advanceTime(1100 * time.Millisecond)
+		if got := c.handledPositions(); !slices.Equal(got, entries(t, st)) || !second.stats(t).Running {
 			t.Errorf("handled %v", got)
 		}
 	})
@@ -340,9 +340,9 @@ func TestOneNodeAtATime(t *testing.T) {
 // A node that cannot reach the store stops handling before another one takes over,
 // and that one waits for the time of the lease.
 func TestTakeoverFromANodeThatIsCutOff(t *testing.T) {
-	for name, cut := range map[string]func(*spoilt){
-		"unavailable": func(s *spoilt) { s.broken = store.ErrUnavailable },
-		"hangs":       func(s *spoilt) { s.hang = true },
+	for name, cut := range map[string]func(*faultyStore){
+		"unavailable": func(s *faultyStore) { s.writeErr = store.ErrUnavailable },
+		"hangs":       func(s *faultyStore) { s.hang = true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, st *pebblestore.Store) {
@@ -357,27 +357,27 @@ func TestTakeoverFromANodeThatIsCutOff(t *testing.T) {
 						return nil
 					}
 				})
-				faulty := &spoilt{Store: st}
+				faulty := &faultyStore{Store: st}
 				first := start(t, tail.Options{Store: faulty}, tail.Consumer{Name: "c", Handler: slow})
-				letPass(time.Second)
+				advanceTime(time.Second)
 				c := &recorder{active: active}
 				second := start(t, tail.Options{Store: st}, tail.Consumer{Name: "c", Handler: c})
 				commit(t, st, 3)
-				letPass(time.Minute)
+				advanceTime(time.Minute)
 				if !first.stats(t).Running || second.stats(t).Running {
 					t.Fatal("the lease moved while it was renewed")
 				}
 				faulty.set(cut)
-				letPass(tail.DefaultLease * 2 / 3)
+				advanceTime(tail.DefaultLease * 2 / 3)
 				if first.stats(t).Running || second.stats(t).Running {
 					t.Error("the holder goes on, or the standby does not wait")
 				}
-				letPass(tail.DefaultLease)
-				if got := c.seen(); !slices.Equal(got, entries(t, st)) || !second.stats(t).Running {
+				advanceTime(tail.DefaultLease)
+				if got := c.handledPositions(); !slices.Equal(got, entries(t, st)) || !second.stats(t).Running {
 					t.Errorf("handled %v", got)
 				}
-				faulty.set(func(s *spoilt) { s.broken, s.hang = nil, false })
-				letPass(time.Minute)
+				faulty.set(func(s *faultyStore) { s.writeErr, s.hang = nil, false })
+				advanceTime(time.Minute)
 				if first.stats(t).Running || !second.stats(t).Running {
 					t.Error("the lease came back by itself")
 				}
@@ -394,26 +394,26 @@ func (h handler) Handle(ctx context.Context, entries []store.Entry) error { retu
 func TestALostAnswer(t *testing.T) {
 	bubble(t, func(t *testing.T, st *pebblestore.Store) {
 		c := &recorder{}
-		lossy := &losesAnswers{Store: st}
+		lossy := &lostAnswers{Store: st}
 		n := start(t, tail.Options{Store: lossy}, tail.Consumer{Name: "c", Handler: c})
 		for range 20 {
 			commit(t, st, 1)
-			letPass(time.Second)
+			advanceTime(time.Second)
 		}
-		if got := c.seen(); !slices.Equal(got, entries(t, st)) || !n.stats(t).Running || c.starts != 1 {
+		if got := c.handledPositions(); !slices.Equal(got, entries(t, st)) || !n.stats(t).Running || c.starts != 1 {
 			t.Errorf("handled %v, started %d times", got, c.starts)
 		}
 	})
 }
 
 // losesAnswers loses every third answer.
-type losesAnswers struct {
+type lostAnswers struct {
 	tail.Store
 
 	n int
 }
 
-func (s *losesAnswers) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
+func (s *lostAnswers) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
 	err := s.Store.Write(ctx, account, docs...)
 	if s.n++; err == nil && s.n%3 == 0 {
 		return store.ErrUnknown
@@ -445,8 +445,8 @@ func TestRetries(t *testing.T) {
 				n := start(t, tail.Options{Store: st, Exclusive: true, Log: slog.New(slog.NewTextHandler(&log, nil))},
 					tail.Consumer{Name: "bad", Handler: bad}, tail.Consumer{Name: "good", Handler: good})
 				commit(t, st, 5)
-				letPass(10 * time.Minute)
-				if got := good.seen(); !slices.Equal(got, entries(t, st)) {
+				advanceTime(10 * time.Minute)
+				if got := good.handledPositions(); !slices.Equal(got, entries(t, st)) {
 					t.Errorf("the other consumer handled %v", got)
 				}
 				s := n.stats(t)
@@ -454,8 +454,8 @@ func TestRetries(t *testing.T) {
 					t.Errorf("%+v", s)
 				}
 				bad.failWith(nil)
-				letPass(time.Minute)
-				if got := bad.seen(); !slices.Equal(got, entries(t, st)) {
+				advanceTime(time.Minute)
+				if got := bad.handledPositions(); !slices.Equal(got, entries(t, st)) {
 					t.Errorf("handled %v", got)
 				}
 				if s := n.stats(t); s.LagEntries != 0 || s.Lag != 0 || s.Position != entries(t, st)[4] {
@@ -473,11 +473,11 @@ func TestRetries(t *testing.T) {
 func TestTheLogFails(t *testing.T) {
 	bubble(t, func(t *testing.T, st *pebblestore.Store) {
 		c := &recorder{}
-		faulty := &spoilt{Store: st, follow: store.ErrUnavailable}
+		faulty := &faultyStore{Store: st, feedErr: store.ErrUnavailable}
 		n := start(t, tail.Options{Store: faulty, Exclusive: true}, tail.Consumer{Name: "c", Handler: c})
 		commit(t, st, 3)
-		letPass(time.Second)
-		if got := c.seen(); !slices.Equal(got, entries(t, st)) {
+		advanceTime(time.Second)
+		if got := c.handledPositions(); !slices.Equal(got, entries(t, st)) {
 			t.Errorf("handled %v", got)
 		}
 		if s := n.stats(t); s.Retries != 1 {
@@ -486,7 +486,7 @@ func TestTheLogFails(t *testing.T) {
 	})
 	for want, fault := range map[error]error{nil: store.ErrClosed, store.ErrFailed: store.ErrFailed} {
 		bubble(t, func(t *testing.T, st *pebblestore.Store) {
-			r := tail.New(tail.Options{Store: &spoilt{Store: st, follow: fault}, Clock: time.Now, Log: slog.New(slog.DiscardHandler)},
+			r := tail.New(tail.Options{Store: &faultyStore{Store: st, feedErr: fault}, Clock: time.Now, Log: slog.New(slog.DiscardHandler)},
 				tail.Consumer{Name: "c", Handler: &recorder{}}, tail.Consumer{Name: "d", Handler: &recorder{}})
 			if err := r.Run(t.Context()); !errors.Is(err, want) {
 				t.Errorf("%v: %v", fault, err)
@@ -500,7 +500,7 @@ func TestQuarantine(t *testing.T) {
 	bubble(t, func(t *testing.T, st *pebblestore.Store) {
 		commit(t, st, 10)
 		at := entries(t, st)
-		faulty := &spoilt{Store: st, damaged: map[store.Position]bool{at[1]: true, at[6]: true}}
+		faulty := &faultyStore{Store: st, damaged: map[store.Position]bool{at[1]: true, at[6]: true}}
 		c, all := &recorder{}, &recorder{}
 		c.fail = func(entries []store.Entry) error {
 			for _, e := range entries {
@@ -512,11 +512,11 @@ func TestQuarantine(t *testing.T) {
 		}
 		consumers := []tail.Consumer{{Name: "c", Handler: c}, {Name: "all", Handler: all, Damaged: true}}
 		n := start(t, tail.Options{Store: faulty, Exclusive: true}, consumers...)
-		letPass(time.Second)
-		if got := c.seen(); !slices.Equal(got, []store.Position{at[0], at[2], at[3], at[7], at[8], at[9]}) {
+		advanceTime(time.Second)
+		if got := c.handledPositions(); !slices.Equal(got, []store.Position{at[0], at[2], at[3], at[7], at[8], at[9]}) {
 			t.Errorf("handled %v", got)
 		}
-		if got := all.seen(); !slices.Equal(got, entries(t, st)) {
+		if got := all.handledPositions(); !slices.Equal(got, entries(t, st)) {
 			t.Errorf("the one that asks for damaged entries handled %v", got)
 		}
 		q, err := n.Quarantined(t.Context(), "c")
@@ -538,18 +538,18 @@ func TestQuarantine(t *testing.T) {
 			t.Fatal(err)
 		}
 		// What is handled again is not counted again.
-		again := start(t, tail.Options{Store: restoredTo{faulty}, Exclusive: true}, consumers[0])
-		letPass(time.Second)
-		if q, err := again.Quarantined(t.Context(), "c"); err != nil || q.Count != 4 || len(c.seen()) != 12 {
-			t.Errorf("%+v, %v, %v", q, err, c.seen())
+		again := start(t, tail.Options{Store: lostPositions{faulty}, Exclusive: true}, consumers[0])
+		advanceTime(time.Second)
+		if q, err := again.Quarantined(t.Context(), "c"); err != nil || q.Count != 4 || len(c.handledPositions()) != 12 {
+			t.Errorf("%+v, %v, %v", q, err, c.handledPositions())
 		}
 	})
 }
 
 // restoredTo drops positions: the consumer crashed before it could save them.
-type restoredTo struct{ tail.Store }
+type lostPositions struct{ tail.Store }
 
-func (r restoredTo) Load(ctx context.Context, account presence.AccountID, keys ...store.Key) ([]store.Doc, error) {
+func (r lostPositions) Load(ctx context.Context, account presence.AccountID, keys ...store.Key) ([]store.Doc, error) {
 	docs, err := r.Store.Load(ctx, account, keys...)
 	if len(docs) > 0 && docs[0].Collection == "consumer" {
 		docs[0].Value = []byte(`{"v":1,"position":0,"epoch":"` + r.Epoch() + `"}`)
@@ -567,7 +567,7 @@ func TestReasonsFitTheQuarantine(t *testing.T) {
 				return &tail.PermanentError{At: entries[0].At, Err: errors.New(strings.Repeat(text, 1000))}
 			}}
 			n := start(t, tail.Options{Store: st, Exclusive: true}, tail.Consumer{Name: "c", Handler: c})
-			letPass(time.Minute)
+			advanceTime(time.Minute)
 			q, err := n.Quarantined(t.Context(), "c")
 			if err != nil || q.Count != tail.MaxQuarantined+1 || len(q.Entries) != tail.MaxQuarantined {
 				t.Errorf("%q: %d of %d, %v", text, len(q.Entries), q.Count, err)
@@ -580,16 +580,16 @@ func TestReasonsFitTheQuarantine(t *testing.T) {
 func TestTheBoundOfTheQuarantine(t *testing.T) {
 	bubble(t, func(t *testing.T, st *pebblestore.Store) {
 		commit(t, st, tail.MaxQuarantined+20)
-		faulty := &spoilt{Store: st, damaged: map[store.Position]bool{}}
+		faulty := &faultyStore{Store: st, damaged: map[store.Position]bool{}}
 		for _, at := range entries(t, st)[:tail.MaxQuarantined+10] {
 			faulty.damaged[at] = true
 		}
 		c := &recorder{}
 		n := start(t, tail.Options{Store: faulty, Exclusive: true}, tail.Consumer{Name: "c", Handler: c})
-		letPass(time.Second)
+		advanceTime(time.Second)
 		q, err := n.Quarantined(t.Context(), "c")
-		if err != nil || q.Count != tail.MaxQuarantined+10 || len(q.Entries) != tail.MaxQuarantined || len(c.seen()) != 10 {
-			t.Errorf("%d of %d, %v; handled %v", len(q.Entries), q.Count, err, c.seen())
+		if err != nil || q.Count != tail.MaxQuarantined+10 || len(q.Entries) != tail.MaxQuarantined || len(c.handledPositions()) != 10 {
+			t.Errorf("%d of %d, %v; handled %v", len(q.Entries), q.Count, err, c.handledPositions())
 		}
 	})
 }
@@ -601,31 +601,31 @@ func TestErase(t *testing.T) {
 		stuck := &recorder{fail: func([]store.Entry) error { return store.ErrUnavailable }}
 		start(t, tail.Options{Store: st}, tail.Consumer{Name: "other node's", Handler: stuck})
 		n := start(t, tail.Options{Store: st}, tail.Consumer{Name: "c", Handler: &recorder{}})
-		letPass(time.Second)
+		advanceTime(time.Second)
 		alice := store.User{Account: "a", ID: "alice"}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if err := n.Erase(ctx, alice); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "other node's") {
 			t.Fatalf("it does not wait: %v", err)
 		}
-		if notes(t, st) != 3 {
+		if countNotes(t, st) != 3 {
 			t.Fatal("entries were erased before every consumer had passed them")
 		}
 		erased := make(chan error, 1)
 		go func() { erased <- n.Erase(t.Context(), alice) }()
-		letPass(time.Second)
+		advanceTime(time.Second)
 		stuck.failWith(nil)
 		if err := <-erased; err != nil {
 			t.Fatal(err)
 		}
-		if got := stuck.seen(); !slices.Equal(got, entries(t, st)) || notes(t, st) != 0 {
-			t.Errorf("handled %v; %d notes are left", got, notes(t, st))
+		if got := stuck.handledPositions(); !slices.Equal(got, entries(t, st)) || countNotes(t, st) != 0 {
+			t.Errorf("handled %v; %d notes are left", got, countNotes(t, st))
 		}
 	})
 }
 
 // notes counts the entries of the log that have a note.
-func notes(t *testing.T, st store.Log) int {
+func countNotes(t *testing.T, st store.Log) int {
 	t.Helper()
 	entries, err := st.Log(t.Context(), 0, 100)
 	if err != nil {

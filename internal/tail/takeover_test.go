@@ -23,13 +23,13 @@ const nodeEnv = "TAIL_TEST_NATS"
 const nodeLease = 4 * time.Second
 
 // nodeProcess consumes until the parent closes its standard input, or kills it.
-func nodeProcess(dir, urls string) error {
+func runNodeProcess(dir, urls string) error {
 	url, system, _ := strings.Cut(urls, " ")
 	st, err := natsstore.Open(context.Background(), url, natsstore.Options{Clock: time.Now, Replicas: 1, SystemURL: system})
 	if err != nil {
 		return err
 	}
-	to, err := os.OpenFile(diaryOf(dir), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	to, err := os.OpenFile(logFile(dir), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func nodeProcess(dir, urls string) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- tail.New(o, tail.Consumer{Name: "diary", Handler: diary{to}}).Run(ctx) }()
+	go func() { ended <- tail.New(o, tail.Consumer{Name: "diary", Handler: entryWriter{to}}).Run(ctx) }()
 	if _, err := os.Stdout.WriteString("ready\n"); err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func TestTakeoverBetweenProcesses(t *testing.T) {
 	}
 	_ = first.Wait() // it was killed
 	_ = firstIn.Close()
-	before := lines(t, dir)
+	before := countLines(t, dir)
 	commit(t, st, 10)
 	awaitLines(t, dir, before+10)
 	if err := secondIn.Close(); err != nil { // a clean stop
@@ -81,12 +81,12 @@ func TestTakeoverBetweenProcesses(t *testing.T) {
 	if err := second.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	checkDiary(t, st, diaryOf(dir))
+	checkLogFile(t, st, logFile(dir))
 }
 
-func lines(t *testing.T, dir string) int {
+func countLines(t *testing.T, dir string) int {
 	t.Helper()
-	text, err := os.ReadFile(diaryOf(dir))
+	text, err := os.ReadFile(logFile(dir))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
@@ -95,9 +95,9 @@ func lines(t *testing.T, dir string) int {
 
 func awaitLines(t *testing.T, dir string, n int) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); lines(t, dir) < n; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); countLines(t, dir) < n; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d of %d lines", lines(t, dir), n)
+			t.Fatalf("%d of %d lines", countLines(t, dir), n)
 		}
 	}
 }

@@ -20,7 +20,7 @@ var (
 
 // views is an account "a" with five users on record, and "unseen" known to the
 // directory only; account "b" has an alice of its own.
-func views(t *testing.T) *view.Reader {
+func newReader(t *testing.T) *view.Reader {
 	t.Helper()
 	st := enginetest.Open(t, time.Now)
 	play := func(account presence.AccountID, id presence.UserID, events ...presence.Event) {
@@ -57,7 +57,7 @@ func (l viewer) Watcher(target presence.UserID) presence.Watcher {
 }
 
 func TestRead(t *testing.T) {
-	v := views(t)
+	v := newReader(t)
 	for _, row := range []struct {
 		account presence.AccountID
 		id      presence.UserID
@@ -89,7 +89,7 @@ func TestRead(t *testing.T) {
 
 // Each viewer sees what the user's rules say, and the user the truth.
 func TestRules(t *testing.T) {
-	v := views(t)
+	v := newReader(t)
 	for _, row := range []struct {
 		by     viewer
 		id     presence.UserID
@@ -114,7 +114,7 @@ func TestRules(t *testing.T) {
 }
 
 func TestQuery(t *testing.T) {
-	v := views(t)
+	v := newReader(t)
 	ids := []presence.UserID{"bob", "carol", "dave", "unseen", "alice"}
 	got, cursor, err := v.Query(t.Context(), "a", ids, viewer("alice"))
 	if err != nil || cursor == (store.Cursor{}) {
@@ -127,7 +127,7 @@ func TestQuery(t *testing.T) {
 
 // A client that asked only for users who do not exist resumes from there like any other.
 func TestAQueryOfNobodyHasACursor(t *testing.T) {
-	found, cursor, err := views(t).Query(t.Context(), "a", nil, viewer(""))
+	found, cursor, err := newReader(t).Query(t.Context(), "a", nil, viewer(""))
 	if err != nil || len(found) != 0 || cursor == (store.Cursor{}) {
 		t.Errorf("found %v, cursor %v, %v", found, cursor, err)
 	}

@@ -124,7 +124,7 @@ func (n *watchNode) deliveredCount() int {
 }
 
 // ask makes a watch of bob's for target that lasts an hour.
-func (n *watchNode) ask(target presence.UserID, until presence.Status) watch.Watch {
+func (n *watchNode) createWatch(target presence.UserID, until presence.Status) watch.Watch {
 	n.Helper()
 	w, err := n.Create(n.Context(), watch.Watch{
 		Account: "a", Owner: "bob", Target: target, Until: until, Expires: time.Now().Add(time.Hour),
@@ -136,7 +136,7 @@ func (n *watchNode) ask(target presence.UserID, until presence.Status) watch.Wat
 }
 
 // own is what bob has.
-func (n *watchNode) own() []watch.Watch {
+func (n *watchNode) ownWatches() []watch.Watch {
 	n.Helper()
 	list, err := n.List(n.Context(), "a", "bob", "", 1000)
 	if err != nil {
@@ -155,7 +155,7 @@ func (n *watchNode) pending() []watch.Watch {
 }
 
 // play makes events part of a user of account "a".
-func (n *watchNode) play(id presence.UserID, events ...presence.Event) {
+func (n *watchNode) applyEvents(id presence.UserID, events ...presence.Event) {
 	n.Helper()
 	for _, e := range events {
 		_, err := n.Store.Update(n.Context(), store.User{Account: "a", ID: id}, storetest.Apply(e, presence.Policy{}, presence.InstantOf(time.Now())))
@@ -187,33 +187,33 @@ func watchBubble(t *testing.T, test func(t *testing.T, st logStore)) {
 	})
 }
 
-func letPass(d time.Duration) {
+func advanceTime(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
 
 // promptly is enough for a change to be delivered, and less than until the next refresh.
-const promptly = 100 * time.Millisecond
+const deliveryTime = 100 * time.Millisecond
 
 func TestAWatchFiresOnce(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		n := startWatches(t, st)
 		n.open()
-		n.play("alice", arrives, leaves)
-		made := n.ask("alice", presence.Available)
-		n.ask("carol", presence.Busy)
-		letPass(promptly)
-		if n.deliveredCount() != 0 || !made.Fired.IsZero() || len(n.own()) != 2 {
+		n.applyEvents("alice", arrives, leaves)
+		made := n.createWatch("alice", presence.Available)
+		n.createWatch("carol", presence.Busy)
+		advanceTime(deliveryTime)
+		if n.deliveredCount() != 0 || !made.Fired.IsZero() || len(n.ownWatches()) != 2 {
 			t.Fatalf("before: %+v", n.delivered)
 		}
-		n.play("alice", arrives, presence.SetNote{Text: "Here"})
-		letPass(promptly)
-		n.play("alice", leaves, arrives)
-		letPass(time.Minute)
+		n.applyEvents("alice", arrives, presence.SetNote{Text: "Here"})
+		advanceTime(deliveryTime)
+		n.applyEvents("alice", leaves, arrives)
+		advanceTime(time.Minute)
 		if n.deliveredCount() != 1 || n.delivered[0].ID != made.ID || n.delivered[0].Status != presence.Available || n.delivered[0].Fired.Before(made.Created) {
 			t.Fatalf("delivered %+v", n.delivered)
 		}
-		if left := n.own(); len(left) != 1 || left[0].Target != "carol" {
+		if left := n.ownWatches(); len(left) != 1 || left[0].Target != "carol" {
 			t.Errorf("left %+v", left)
 		}
 	})
@@ -224,20 +224,20 @@ func TestAWatchFiresOnce(t *testing.T) {
 func TestAWatchFiresAtOnce(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		n := newWatchNode(t, st)
-		n.play("alice", arrives, presence.SetNote{Text: "Here"})
-		if w := n.ask("alice", presence.Available); w.Fired.IsZero() || w.Status != presence.Available || w.Note != "Here" {
+		n.applyEvents("alice", arrives, presence.SetNote{Text: "Here"})
+		if w := n.createWatch("alice", presence.Available); w.Fired.IsZero() || w.Status != presence.Available || w.Note != "Here" {
 			t.Errorf("alice: %+v", w)
 		}
-		if w := n.ask("carol", presence.Offline); w.Fired.IsZero() || w.Status != presence.Offline {
+		if w := n.createWatch("carol", presence.Offline); w.Fired.IsZero() || w.Status != presence.Offline {
 			t.Errorf("carol: %+v", w)
 		}
 		if pending := n.pending(); len(pending) != 2 {
 			t.Errorf("pending: %+v", pending)
 		}
 		n.open()
-		n.ask("alice", presence.Available)
-		if n.deliveredCount() != 1 || len(n.own()) != 2 {
-			t.Errorf("delivered %+v of %+v", n.delivered, n.own())
+		n.createWatch("alice", presence.Available)
+		if n.deliveredCount() != 1 || len(n.ownWatches()) != 2 {
+			t.Errorf("delivered %+v of %+v", n.delivered, n.ownWatches())
 		}
 	})
 }
@@ -246,9 +246,9 @@ func TestAWatchFiresAtOnce(t *testing.T) {
 func TestAFiredWatchWaitsForAStream(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		n := startWatches(t, st)
-		first, second := n.ask("alice", presence.Available), n.ask("alice", presence.Available)
-		n.play("alice", arrives)
-		letPass(promptly)
+		first, second := n.createWatch("alice", presence.Available), n.createWatch("alice", presence.Available)
+		n.applyEvents("alice", arrives)
+		advanceTime(deliveryTime)
 		pending := n.pending()
 		if len(pending) != 2 {
 			t.Fatalf("pending: %+v", pending)
@@ -262,19 +262,19 @@ func TestAFiredWatchWaitsForAStream(t *testing.T) {
 		if left := n.pending(); len(left) != 1 || left[0].ID != pending[1].ID {
 			t.Errorf("left: %+v, of %s and %s", left, first.ID, second.ID)
 		}
-		if err := n.Acknowledge(t.Context(), pending[1]); err != nil || len(n.own()) != 0 {
-			t.Errorf("%v, left %+v", err, n.own())
+		if err := n.Acknowledge(t.Context(), pending[1]); err != nil || len(n.ownWatches()) != 0 {
+			t.Errorf("%v, left %+v", err, n.ownWatches())
 		}
 	})
 	watchBubble(t, func(t *testing.T, st logStore) {
 		n := startWatches(t, st)
-		n.ask("alice", presence.Offline)
-		letPass(24*time.Hour - time.Minute)
+		n.createWatch("alice", presence.Offline)
+		advanceTime(24*time.Hour - time.Minute)
 		if len(n.pending()) != 1 {
 			t.Error("it does not wait")
 		}
-		letPass(2 * time.Minute)
-		if len(n.own()) != 0 {
+		advanceTime(2 * time.Minute)
+		if len(n.ownWatches()) != 0 {
 			t.Error("it waits for ever")
 		}
 	})
@@ -291,11 +291,11 @@ func TestNoChangeIsLostWhileAWatchIsMade(t *testing.T) {
 	}
 	for i := range rounds {
 		target := presence.UserID(fmt.Sprintf("u%d", i%7))
-		n.play(target, arrives, leaves)
+		n.applyEvents(target, arrives, leaves)
 		before := n.deliveredCount()
 		var both sync.WaitGroup
-		both.Go(func() { n.play(target, arrives) })
-		both.Go(func() { n.ask(target, presence.Available) })
+		both.Go(func() { n.applyEvents(target, arrives) })
+		both.Go(func() { n.createWatch(target, presence.Available) })
 		both.Wait()
 		select {
 		case <-n.arrived:
@@ -305,7 +305,7 @@ func TestNoChangeIsLostWhileAWatchIsMade(t *testing.T) {
 		if got := n.deliveredCount() - before; got != 1 {
 			t.Fatalf("round %d: delivered %d times", i, got)
 		}
-		n.play(target, leaves)
+		n.applyEvents(target, leaves)
 	}
 }
 
@@ -313,28 +313,28 @@ func TestNoChangeIsLostWhileAWatchIsMade(t *testing.T) {
 // and given by the log before Create goes on.
 func TestAChangeRightAfterTheRead(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
-		slow := &slowReads{logStore: st}
+		slow := &hookedReads{logStore: st}
 		n := startWatches(t, slow)
 		n.open()
-		letPass(promptly)
+		advanceTime(deliveryTime)
 		slow.after = func() {
-			n.play("alice", arrives)
-			letPass(promptly)
+			n.applyEvents("alice", arrives)
+			advanceTime(deliveryTime)
 		}
-		if w := n.ask("alice", presence.Available); !w.Fired.IsZero() || n.deliveredCount() != 1 {
+		if w := n.createWatch("alice", presence.Available); !w.Fired.IsZero() || n.deliveredCount() != 1 {
 			t.Errorf("%+v, delivered %+v", w, n.delivered)
 		}
 	})
 }
 
 // slowReads does something after a read, once, before it gives what it read.
-type slowReads struct {
+type hookedReads struct {
 	logStore
 
 	after func()
 }
 
-func (s *slowReads) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
+func (s *hookedReads) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
 	records, cursor, err := s.logStore.Read(ctx, us)
 	if after := s.after; after != nil {
 		s.after = nil
@@ -348,24 +348,24 @@ func TestAWatchSeesWhatItsOwnerSees(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		n := startWatches(t, st)
 		n.open()
-		n.play("alice", presence.SetVisibility{Watchers: map[presence.UserID]presence.Visibility{"bob": presence.VisibilityOffline}})
-		n.play("carol", presence.SetVisibility{Everyone: presence.VisibilityStatus})
-		n.ask("alice", presence.Available)
-		n.ask("carol", presence.Available)
-		n.play("alice", arrives, presence.SetNote{Text: "Here"})
-		n.play("carol", arrives, presence.SetNote{Text: "Here"})
-		n.ask("alice", presence.Available)
-		letPass(time.Minute)
+		n.applyEvents("alice", presence.SetVisibility{Watchers: map[presence.UserID]presence.Visibility{"bob": presence.VisibilityOffline}})
+		n.applyEvents("carol", presence.SetVisibility{Everyone: presence.VisibilityStatus})
+		n.createWatch("alice", presence.Available)
+		n.createWatch("carol", presence.Available)
+		n.applyEvents("alice", arrives, presence.SetNote{Text: "Here"})
+		n.applyEvents("carol", arrives, presence.SetNote{Text: "Here"})
+		n.createWatch("alice", presence.Available)
+		advanceTime(time.Minute)
 		if n.deliveredCount() != 1 || n.delivered[0].Target != "carol" || n.delivered[0].Note != "" {
 			t.Fatalf("delivered %+v", n.delivered)
 		}
-		n.play("alice", presence.SetVisibility{})
-		letPass(promptly)
+		n.applyEvents("alice", presence.SetVisibility{})
+		advanceTime(deliveryTime)
 		if n.deliveredCount() != 3 || n.delivered[1].Target != "alice" || n.delivered[1].Note != "Here" {
 			t.Errorf("delivered %+v", n.delivered)
 		}
-		n.play("bob", presence.SetVisibility{Everyone: presence.VisibilityOffline}, arrives)
-		if w := n.ask("bob", presence.Available); w.Fired.IsZero() {
+		n.applyEvents("bob", presence.SetVisibility{Everyone: presence.VisibilityOffline}, arrives)
+		if w := n.createWatch("bob", presence.Available); w.Fired.IsZero() {
 			t.Error("users do not see themselves")
 		}
 	})
@@ -376,21 +376,21 @@ func TestAWatchSeesWhatItsOwnerSees(t *testing.T) {
 func TestWatchesSurviveARestart(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		first := startWatches(t, st)
-		first.ask("alice", presence.Available)
-		first.ask("carol", presence.Available)
-		letPass(promptly)
+		first.createWatch("alice", presence.Available)
+		first.createWatch("carol", presence.Available)
+		advanceTime(deliveryTime)
 		first.stop()
-		first.play("alice", arrives)
+		first.applyEvents("alice", arrives)
 
 		second := newWatchNode(t, st)
 		second.open()
 		second.run()
-		letPass(promptly)
+		advanceTime(deliveryTime)
 		if second.deliveredCount() != 1 || second.delivered[0].Target != "alice" {
 			t.Fatalf("delivered %+v", second.delivered)
 		}
-		second.play("carol", arrives)
-		letPass(promptly)
+		second.applyEvents("carol", arrives)
+		advanceTime(deliveryTime)
 		if second.deliveredCount() != 2 || second.delivered[1].Target != "carol" {
 			t.Errorf("delivered %+v", second.delivered)
 		}
@@ -402,30 +402,30 @@ func TestWatchesSurviveARestart(t *testing.T) {
 func TestWatchesOfTwoNodes(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		reader := startShared(t, st)
-		letPass(promptly)
+		advanceTime(deliveryTime)
 		other := startShared(t, st)
 		other.open()
-		letPass(promptly)
-		other.ask("alice", presence.Available)
-		deleted := other.ask("dave", presence.Available)
-		letPass(3 * time.Second)
-		other.play("alice", arrives)
-		letPass(3 * time.Second)
+		advanceTime(deliveryTime)
+		other.createWatch("alice", presence.Available)
+		deleted := other.createWatch("dave", presence.Available)
+		advanceTime(3 * time.Second)
+		other.applyEvents("alice", arrives)
+		advanceTime(3 * time.Second)
 		if reader.deliveredCount() != 0 || other.deliveredCount() != 1 {
 			t.Fatalf("%d and %d", reader.deliveredCount(), other.deliveredCount())
 		}
 		if err := other.Delete(t.Context(), "a", "bob", deleted.ID); err != nil {
 			t.Fatal(err)
 		}
-		other.play("dave", arrives)
-		letPass(3 * time.Second)
+		other.applyEvents("dave", arrives)
+		advanceTime(3 * time.Second)
 		reader.stop()
-		other.ask("carol", presence.Available)
-		letPass(3 * time.Second) // it takes over
-		other.play("carol", arrives)
-		letPass(promptly)
-		if other.deliveredCount() != 2 || len(other.own()) != 0 {
-			t.Errorf("delivered %+v, left %+v", other.delivered, other.own())
+		other.createWatch("carol", presence.Available)
+		advanceTime(3 * time.Second) // it takes over
+		other.applyEvents("carol", arrives)
+		advanceTime(deliveryTime)
+		if other.deliveredCount() != 2 || len(other.ownWatches()) != 0 {
+			t.Errorf("delivered %+v, left %+v", other.delivered, other.ownWatches())
 		}
 	})
 }
@@ -434,11 +434,11 @@ func TestAWatchExpires(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		n := startWatches(t, st)
 		n.open()
-		w := n.ask("alice", presence.Available)
-		letPass(time.Hour + time.Millisecond)
-		n.play("alice", arrives)
-		letPass(time.Minute)
-		if _, err := n.Get(t.Context(), "a", "bob", w.ID); !errors.Is(err, watch.ErrNotFound) || n.deliveredCount() != 0 || len(n.own()) != 0 {
+		w := n.createWatch("alice", presence.Available)
+		advanceTime(time.Hour + time.Millisecond)
+		n.applyEvents("alice", arrives)
+		advanceTime(time.Minute)
+		if _, err := n.Get(t.Context(), "a", "bob", w.ID); !errors.Is(err, watch.ErrNotFound) || n.deliveredCount() != 0 || len(n.ownWatches()) != 0 {
 			t.Errorf("%v, delivered %+v", err, n.delivered)
 		}
 	})
@@ -448,22 +448,22 @@ func TestDeletedWatchesAndTargetsDoNotFire(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		n := startWatches(t, st)
 		n.open()
-		w := n.ask("alice", presence.Available)
-		n.ask("carol", presence.Available)
-		n.play("dave", arrives)
-		n.ask("dave", presence.Offline)
-		letPass(promptly)
+		w := n.createWatch("alice", presence.Available)
+		n.createWatch("carol", presence.Available)
+		n.applyEvents("dave", arrives)
+		n.createWatch("dave", presence.Offline)
+		advanceTime(deliveryTime)
 		if err := n.Delete(t.Context(), "a", "bob", w.ID); err != nil {
 			t.Fatal(err)
 		}
 		if err := n.Delete(t.Context(), "a", "bob", w.ID); !errors.Is(err, watch.ErrNotFound) {
 			t.Errorf("again: %v", err)
 		}
-		n.play("alice", arrives)
+		n.applyEvents("alice", arrives)
 		// A deleted user comes to no status, not even offline.
-		n.play("carol", arrives, presence.SetUserState{State: presence.UserDeleted})
-		n.play("dave", presence.SetUserState{State: presence.UserDeleted})
-		letPass(3 * time.Second)
+		n.applyEvents("carol", arrives, presence.SetUserState{State: presence.UserDeleted})
+		n.applyEvents("dave", presence.SetUserState{State: presence.UserDeleted})
+		advanceTime(3 * time.Second)
 		for _, w := range n.delivered {
 			if w.Target != "carol" { // seen for the moment, or not: both are right
 				t.Errorf("delivered %+v", w)
@@ -494,10 +494,10 @@ func TestQuotaOfWatches(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if have := len(n.own()); have > watch.MaxPerOwner {
+	if have := len(n.ownWatches()); have > watch.MaxPerOwner {
 		t.Errorf("there are %d", have)
 	}
-	for len(n.own()) < watch.MaxPerOwner {
+	for len(n.ownWatches()) < watch.MaxPerOwner {
 		if err := ask(); err != nil {
 			t.Fatal(err)
 		}
@@ -558,10 +558,10 @@ func TestADamagedWatch(t *testing.T) {
 		}
 		n := startWatches(t, st)
 		n.open()
-		n.ask("alice", presence.Available)
-		letPass(time.Minute)
-		n.play("alice", arrives)
-		letPass(promptly)
+		n.createWatch("alice", presence.Available)
+		advanceTime(time.Minute)
+		n.applyEvents("alice", arrives)
+		advanceTime(deliveryTime)
 		if n.deliveredCount() != 1 {
 			t.Errorf("delivered %+v", n.delivered)
 		}
@@ -571,53 +571,53 @@ func TestADamagedWatch(t *testing.T) {
 // The store refuses writes for a while: a watch is delivered once it accepts them again.
 func TestWatchesAreDeliveredAfterTheStoreRefusesWrites(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
-		refusing := &refusingWatches{logStore: st}
+		refusing := &refusingStore{logStore: st}
 		n := startWatches(t, refusing)
 		n.open()
-		n.ask("alice", presence.Available)
-		letPass(promptly)
-		refusing.refuse(true)
-		n.play("alice", arrives)
-		letPass(time.Minute)
+		n.createWatch("alice", presence.Available)
+		advanceTime(deliveryTime)
+		refusing.setRefusing(true)
+		n.applyEvents("alice", arrives)
+		advanceTime(time.Minute)
 		if n.deliveredCount() != 0 {
 			t.Fatalf("delivered what is not durable: %+v", n.delivered)
 		}
-		refusing.refuse(false)
-		letPass(3 * time.Second)
-		if n.deliveredCount() != 1 || len(n.own()) != 0 {
-			t.Fatalf("delivered %+v, left %+v", n.delivered, n.own())
+		refusing.setRefusing(false)
+		advanceTime(3 * time.Second)
+		if n.deliveredCount() != 1 || len(n.ownWatches()) != 0 {
+			t.Fatalf("delivered %+v, left %+v", n.delivered, n.ownWatches())
 		}
 		// It cannot be removed, and is not delivered repeatedly.
-		refusing.refuseRemoval = true
-		n.play("carol", arrives)
-		n.ask("carol", presence.Available)
-		letPass(time.Minute)
-		refusing.refuse(false)
-		letPass(3 * time.Second)
-		if n.deliveredCount() != 2 || len(n.own()) != 0 {
-			t.Errorf("delivered %+v, left %+v", n.delivered, n.own())
+		refusing.refusingDeletes = true
+		n.applyEvents("carol", arrives)
+		n.createWatch("carol", presence.Available)
+		advanceTime(time.Minute)
+		refusing.setRefusing(false)
+		advanceTime(3 * time.Second)
+		if n.deliveredCount() != 2 || len(n.ownWatches()) != 0 {
+			t.Errorf("delivered %+v, left %+v", n.delivered, n.ownWatches())
 		}
 	})
 }
 
 // A refusingWatches refuses to write documents while refuse is set.
-type refusingWatches struct {
+type refusingStore struct {
 	logStore
 
-	mu            sync.Mutex
-	refuses       bool
-	refuseRemoval bool
+	mu              sync.Mutex
+	refusing        bool
+	refusingDeletes bool
 }
 
-func (r *refusingWatches) refuse(yes bool) {
+func (r *refusingStore) setRefusing(yes bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.refuses, r.refuseRemoval = yes, false
+	r.refusing, r.refusingDeletes = yes, false
 }
 
-func (r *refusingWatches) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
+func (r *refusingStore) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
 	r.mu.Lock()
-	refused := r.refuses || r.refuseRemoval && docs[0].Value == nil
+	refused := r.refusing || r.refusingDeletes && docs[0].Value == nil
 	r.mu.Unlock()
 	if refused {
 		return store.ErrFull
@@ -628,21 +628,21 @@ func (r *refusingWatches) Write(ctx context.Context, account presence.AccountID,
 // A stream opens while the store cannot be read: it gets what is pending later.
 func TestPendingWatchesThatCouldNotBeListed(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
-		counting := &countingReads{logStore: st}
+		counting := &countingStore{logStore: st}
 		n := startWatches(t, counting)
-		n.ask("alice", presence.Available)
-		n.play("alice", arrives)
-		letPass(promptly)
-		counting.fail(store.ErrUnavailable)
+		n.createWatch("alice", presence.Available)
+		n.applyEvents("alice", arrives)
+		advanceTime(deliveryTime)
+		counting.failListings(store.ErrUnavailable)
 		n.open()
 		if _, err := n.Pending(t.Context(), "a", "bob"); !errors.Is(err, store.ErrUnavailable) {
 			t.Fatal(err)
 		}
-		letPass(3 * time.Second)
-		counting.fail(nil)
-		letPass(3 * time.Second)
-		if n.deliveredCount() != 1 || len(n.own()) != 0 {
-			t.Errorf("delivered %+v, left %+v", n.delivered, n.own())
+		advanceTime(3 * time.Second)
+		counting.failListings(nil)
+		advanceTime(3 * time.Second)
+		if n.deliveredCount() != 1 || len(n.ownWatches()) != 0 {
+			t.Errorf("delivered %+v, left %+v", n.delivered, n.ownWatches())
 		}
 	})
 }
@@ -652,10 +652,10 @@ func TestPendingWatchesThatCouldNotBeListed(t *testing.T) {
 func TestMoreChangesThanTheDocumentHolds(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		holder := startShared(t, st)
-		letPass(promptly)
+		advanceTime(deliveryTime)
 		other := startShared(t, st)
 		other.open()
-		letPass(promptly)
+		advanceTime(deliveryTime)
 		const owners = 600
 		for i := range owners {
 			_, err := other.Create(t.Context(), watch.Watch{
@@ -666,9 +666,9 @@ func TestMoreChangesThanTheDocumentHolds(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		letPass(3 * time.Second)
-		other.play("alice", arrives)
-		letPass(10 * time.Second)
+		advanceTime(3 * time.Second)
+		other.applyEvents("alice", arrives)
+		advanceTime(10 * time.Second)
 		if holder.deliveredCount() != 0 || other.deliveredCount() != owners {
 			t.Errorf("delivered %d here and %d there", holder.deliveredCount(), other.deliveredCount())
 		}
@@ -678,24 +678,24 @@ func TestMoreChangesThanTheDocumentHolds(t *testing.T) {
 // A change of a user without watches is not read.
 func TestWithoutWatchesNothingIsRead(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
-		counting := &countingReads{logStore: st}
+		counting := &countingStore{logStore: st}
 		n := startWatches(t, counting)
-		n.ask("carol", presence.Busy)
-		letPass(3 * time.Second)
-		before := counting.count()
-		n.play("alice", arrives, leaves)
-		letPass(time.Minute)
-		if got := counting.count() - before; got != 0 {
+		n.createWatch("carol", presence.Busy)
+		advanceTime(3 * time.Second)
+		before := counting.countReads()
+		n.applyEvents("alice", arrives, leaves)
+		advanceTime(time.Minute)
+		if got := counting.countReads() - before; got != 0 {
 			t.Errorf("%d reads", got)
 		}
-		if got := counting.listed(); got != 3 { // at the start, and twice to see how many bob has
+		if got := counting.countListings(); got != 3 { // at the start, and twice to see how many bob has
 			t.Errorf("%d listings", got)
 		}
 	})
 }
 
 // A countingReads counts reads of records and listings, and fails the latter.
-type countingReads struct {
+type countingStore struct {
 	logStore
 
 	mu              sync.Mutex
@@ -703,14 +703,14 @@ type countingReads struct {
 	failure         error
 }
 
-func (c *countingReads) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
+func (c *countingStore) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
 	c.mu.Lock()
 	c.reads++
 	c.mu.Unlock()
 	return c.logStore.Read(ctx, us)
 }
 
-func (c *countingReads) List(ctx context.Context, account presence.AccountID, collection, after string, limit int) ([]store.Doc, error) {
+func (c *countingStore) List(ctx context.Context, account presence.AccountID, collection, after string, limit int) ([]store.Doc, error) {
 	c.mu.Lock()
 	c.listings++
 	err := c.failure
@@ -721,19 +721,19 @@ func (c *countingReads) List(ctx context.Context, account presence.AccountID, co
 	return c.logStore.List(ctx, account, collection, after, limit)
 }
 
-func (c *countingReads) count() int {
+func (c *countingStore) countReads() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.reads
 }
 
-func (c *countingReads) listed() int {
+func (c *countingStore) countListings() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.listings
 }
 
-func (c *countingReads) fail(err error) {
+func (c *countingStore) failListings(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.failure = err
@@ -749,29 +749,29 @@ func TestADamagedTarget(t *testing.T) {
 			damaged := &damagedStore{logStore: st}
 			n := startWatches(t, damaged)
 			n.open()
-			n.ask("dora", presence.Available)
-			letPass(promptly)
+			n.createWatch("dora", presence.Available)
+			advanceTime(deliveryTime)
 			damaged.set(damage)
-			n.play("dora", arrives)
-			n.ask("alice", presence.Available)
-			n.play("alice", arrives)
-			letPass(time.Minute)
+			n.applyEvents("dora", arrives)
+			n.createWatch("alice", presence.Available)
+			n.applyEvents("alice", arrives)
+			advanceTime(time.Minute)
 			if n.deliveredCount() != 1 || n.delivered[0].Target != "alice" {
 				t.Fatalf("delivered %+v", n.delivered)
 			}
 			n.stop()
-			n.play("carol", arrives)
-			n.ask("carol", presence.Offline)
+			n.applyEvents("carol", arrives)
+			n.createWatch("carol", presence.Offline)
 			again := startWatches(t, damaged)
 			again.open()
-			letPass(time.Minute)
-			again.play("carol", leaves)
-			letPass(time.Minute)
+			advanceTime(time.Minute)
+			again.applyEvents("carol", leaves)
+			advanceTime(time.Minute)
 			if again.deliveredCount() != 1 || again.delivered[0].Target != "carol" {
 				t.Fatalf("delivered after a restart: %+v", again.delivered)
 			}
 			damaged.set(func(d *damagedStore) { d.target, d.watches = "", false })
-			letPass(3 * time.Second)
+			advanceTime(3 * time.Second)
 			if again.deliveredCount() != 2 || again.delivered[1].Target != "dora" {
 				t.Errorf("delivered when it was repaired: %+v", again.delivered)
 			}
@@ -825,39 +825,39 @@ func (d *damagedStore) Load(ctx context.Context, account presence.AccountID, key
 func TestALostAnswerOfFiring(t *testing.T) {
 	for _, atOnce := range []bool{false, true} {
 		watchBubble(t, func(t *testing.T, st logStore) {
-			losing := &losesFirings{logStore: st, left: 1}
+			losing := &lostAnswers{logStore: st, left: 1}
 			n := startShared(t, losing)
-			letPass(promptly)
+			advanceTime(deliveryTime)
 			other := startShared(t, st)
 			for _, node := range []*watchNode{n, other} {
 				node.open()
 			}
 			if atOnce {
-				n.play("alice", arrives)
+				n.applyEvents("alice", arrives)
 			}
-			n.ask("alice", presence.Available)
+			n.createWatch("alice", presence.Available)
 			if !atOnce {
-				n.play("alice", arrives)
+				n.applyEvents("alice", arrives)
 			}
-			letPass(time.Millisecond)
-			n.play("alice", leaves) // it is no longer due at the retry
-			letPass(5 * time.Second)
-			if n.deliveredCount()+other.deliveredCount() == 0 || len(n.own()) != 0 || losing.left != 0 {
-				t.Errorf("at once %v: delivered %+v and %+v, left %+v", atOnce, n.delivered, other.delivered, n.own())
+			advanceTime(time.Millisecond)
+			n.applyEvents("alice", leaves) // it is no longer due at the retry
+			advanceTime(5 * time.Second)
+			if n.deliveredCount()+other.deliveredCount() == 0 || len(n.ownWatches()) != 0 || losing.left != 0 {
+				t.Errorf("at once %v: delivered %+v and %+v, left %+v", atOnce, n.delivered, other.delivered, n.ownWatches())
 			}
 		})
 	}
 }
 
 // A losesFirings makes the writes that fire watches and loses the answers.
-type losesFirings struct {
+type lostAnswers struct {
 	logStore
 
 	mu   sync.Mutex
 	left int
 }
 
-func (l *losesFirings) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
+func (l *lostAnswers) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
 	err := l.logStore.Write(ctx, account, docs...)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -872,16 +872,16 @@ func (l *losesFirings) Write(ctx context.Context, account presence.AccountID, do
 // those of the other entries, fire all the same.
 func TestADamagedEntry(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
-		n := startWatches(t, &damagesEntries{st})
+		n := startWatches(t, &damagedEntries{st})
 		n.open()
 		for _, target := range []presence.UserID{"dora", "alice"} {
-			n.ask(target, presence.Available)
+			n.createWatch(target, presence.Available)
 		}
-		letPass(promptly)
-		n.play("dora", arrives)
-		letPass(promptly)
-		n.play("alice", arrives)
-		letPass(promptly)
+		advanceTime(deliveryTime)
+		n.applyEvents("dora", arrives)
+		advanceTime(deliveryTime)
+		n.applyEvents("alice", arrives)
+		advanceTime(deliveryTime)
 		if n.deliveredCount() != 2 || n.delivered[0].Target != "dora" || n.delivered[1].Target != "alice" {
 			t.Errorf("delivered %+v", n.delivered)
 		}
@@ -893,9 +893,9 @@ func TestADamagedEntry(t *testing.T) {
 }
 
 // A damagesEntries damages the entries of dora.
-type damagesEntries struct{ logStore }
+type damagedEntries struct{ logStore }
 
-func (d *damagesEntries) Feed(ctx context.Context, after store.Position, fn func([]store.Entry) error) error {
+func (d *damagedEntries) Feed(ctx context.Context, after store.Position, fn func([]store.Entry) error) error {
 	return d.logStore.Feed(ctx, after, func(entries []store.Entry) error {
 		given := make([]store.Entry, len(entries))
 		for i, e := range entries {

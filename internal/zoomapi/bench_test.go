@@ -32,25 +32,25 @@ func barePut(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func benchWorld(b *testing.B) *world {
-	w := newWorld(b, options{access: io.Discard, policy: func(p *presence.Policy) { p.MinInterval = 0 }})
+func newBenchFixture(b *testing.B) *fixture {
+	w := newFixture(b, options{access: io.Discard, policy: func(p *presence.Policy) { p.MinInterval = 0 }})
 	w.clock.Advance(time.Second)
 	return w
 }
 
 // reused is a ResponseWriter that costs nothing.
-type reused struct{ header http.Header }
+type discardWriter struct{ header http.Header }
 
-func (r *reused) Header() http.Header         { return r.header }
-func (r *reused) Write(b []byte) (int, error) { return len(b), nil }
-func (r *reused) WriteHeader(int)             {}
+func (r *discardWriter) Header() http.Header         { return r.header }
+func (r *discardWriter) Write(b []byte) (int, error) { return len(b), nil }
+func (r *discardWriter) WriteHeader(int)             {}
 
 // BenchmarkGetHandler has the allocations of a GET without net/http's own.
 func BenchmarkGetHandler(b *testing.B) {
-	w := benchWorld(b)
+	w := newBenchFixture(b)
 	r := httptest.NewRequest("GET", path(string(w.ann.ID)), nil)
 	r.Header.Set("Authorization", "Bearer "+w.app)
-	out := &reused{header: http.Header{}}
+	out := &discardWriter{header: http.Header{}}
 	b.ReportAllocs()
 	for b.Loop() {
 		clear(out.header)
@@ -60,23 +60,23 @@ func BenchmarkGetHandler(b *testing.B) {
 
 // BenchmarkGet and BenchmarkPut go through net/http on the loopback interface.
 func BenchmarkGet(b *testing.B) {
-	w := benchWorld(b)
+	w := newBenchFixture(b)
 	text := "GET " + path(string(w.ann.ID)) + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + w.app + "\r\n\r\n"
-	b.Run("bare", func(b *testing.B) { exchange(b, http.HandlerFunc(bareGet), text, 200) })
-	b.Run("zoom", func(b *testing.B) { exchange(b, w, text, 200) })
+	b.Run("bare", func(b *testing.B) { benchRequests(b, http.HandlerFunc(bareGet), text, 200) })
+	b.Run("zoom", func(b *testing.B) { benchRequests(b, w, text, 200) })
 }
 
 func BenchmarkPut(b *testing.B) {
-	w := benchWorld(b)
+	w := newBenchFixture(b)
 	const body = `{"status":"Do_Not_Disturb","duration":60}`
 	text := "PUT " + path(string(w.ann.ID)) + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + w.app +
 		"\r\nContent-Type: application/json\r\nContent-Length: " + fmt.Sprint(len(body)) + "\r\n\r\n" + body
-	b.Run("bare", func(b *testing.B) { exchange(b, http.HandlerFunc(barePut), text, 204) })
-	b.Run("zoom", func(b *testing.B) { exchange(b, w, text, 204) })
+	b.Run("bare", func(b *testing.B) { benchRequests(b, http.HandlerFunc(barePut), text, 204) })
+	b.Run("zoom", func(b *testing.B) { benchRequests(b, w, text, 204) })
 }
 
 // exchange sends the request again and again on connections that stay.
-func exchange(b *testing.B, h http.Handler, request string, status int) {
+func benchRequests(b *testing.B, h http.Handler, request string, status int) {
 	server := httptest.NewServer(h)
 	defer server.Close()
 	b.SetParallelism(16)

@@ -23,7 +23,7 @@ const (
 	badPage    = `{"code":300,"message":"The next page token is invalid or expired."}`
 )
 
-func (w *world) ask(token, path string, query ...string) *httptest.ResponseRecorder {
+func (w *fixture) ask(token, path string, query ...string) *httptest.ResponseRecorder {
 	values := url.Values{}
 	for i := 0; i < len(query); i += 2 {
 		values.Set(query[i], query[i+1])
@@ -42,7 +42,7 @@ type contactPage struct {
 	Size int    `json:"page_size"`
 }
 
-func (w *world) page(rec *httptest.ResponseRecorder) contactPage {
+func (w *fixture) page(rec *httptest.ResponseRecorder) contactPage {
 	w.tb.Helper()
 	var page contactPage
 	if err := json.Unmarshal(rec.Body.Bytes(), &page); err != nil || rec.Code != 200 {
@@ -61,9 +61,9 @@ func (p *contactPage) emails() string {
 }
 
 // contactWorld adds names, and contacts of Ann's.
-func contactWorld(t *testing.T) (w *world, token string) {
+func newContactFixture(t *testing.T) (w *fixture, token string) {
 	t.Helper()
-	w = newWorld(t, options{})
+	w = newFixture(t, options{})
 	for _, u := range []struct {
 		user              directory.User
 		first, last, dept string
@@ -82,7 +82,7 @@ func contactWorld(t *testing.T) (w *world, token string) {
 // TestNumberedPages: there are none, and whoever counts pages is told so instead of
 // getting the first for ever.
 func TestNumberedPages(t *testing.T) {
-	w, token := contactWorld(t)
+	w, token := newContactFixture(t)
 	for _, path := range []string{searchPath, chatPath} {
 		ask := func(number string) *httptest.ResponseRecorder {
 			return w.ask(token, path, "search_key", "example", "page_number", number)
@@ -102,7 +102,7 @@ func TestNumberedPages(t *testing.T) {
 
 // TestSearchForAnAddress: its "+" may stand as it is.
 func TestSearchForAnAddress(t *testing.T) {
-	w, token := contactWorld(t)
+	w, token := newContactFixture(t)
 	for _, query := range []string{"ann+desk@example.com", "ann%2Bdesk@example.com", "ann%2bdesk%40example.com", "ann+desk%40example.com"} {
 		r := call{method: "GET", path: searchPath + "?page_size=25&search_key=" + query, token: token}
 		if page := w.page(w.do(r)); page.emails() != "ann+desk@example.com" {
@@ -112,7 +112,7 @@ func TestSearchForAnAddress(t *testing.T) {
 }
 
 func TestSearchContacts(t *testing.T) {
-	w, token := contactWorld(t)
+	w, token := newContactFixture(t)
 	want(t, w.ask(token, searchPath, "search_key", "ÅNGSTRÖM"), 200, fmt.Sprintf(
 		`{"contacts":[{"id":"%[1]s","member_id":"%[1]s","email":"ben@example.com","first_name":"Benjamin","last_name":"Ångström",`+
 			`"display_name":"Benjamin","dept":"R\u0026D","contact_type":1,"user_status":"active"}],"next_page_token":"","page_size":1}`, w.ben.ID))
@@ -148,7 +148,7 @@ func TestSearchContacts(t *testing.T) {
 // TestSearchStatus: each status in the words of the search and of a single
 // contact.
 func TestSearchStatus(t *testing.T) {
-	w, token := contactWorld(t)
+	w, token := newContactFixture(t)
 	for status, words := range map[presence.Status][2]string{
 		presence.Busy: {"Do_Not_Disturb", "Busy"}, presence.DoNotDisturb: {"Do_Not_Disturb", "Do_Not_Disturb"},
 		presence.InCalendarEvent: {"Away", "In_A_Calendar_Event"}, presence.InMeeting: {"Do_Not_Disturb", "In_A_Meeting"},
@@ -178,7 +178,7 @@ func TestSearchStatus(t *testing.T) {
 
 // TestContactsFollowVisibility: visibility counts here too, but not for an app.
 func TestContactsFollowVisibility(t *testing.T) {
-	w, token := contactWorld(t)
+	w, token := newContactFixture(t)
 	app := w.token(w.account, "", "contact:read:list_contacts:admin")
 	plain := w.token(w.account, "", "contact:read:list_contacts team_chat:read:contact")
 	w.publish(w.ben.ID, presence.SetVisibility{Watchers: map[presence.UserID]presence.Visibility{w.ann.ID: presence.VisibilityOffline}})
@@ -195,7 +195,7 @@ func TestContactsFollowVisibility(t *testing.T) {
 }
 
 func TestListContacts(t *testing.T) {
-	w, token := contactWorld(t)
+	w, token := newContactFixture(t)
 	page := w.page(w.ask(token, chatPath))
 	if got := page.emails(); got != "ben@example.com cyd@example.com owner@example.com" || page.Next != "" || page.Size != 10 {
 		t.Errorf("%+v", page)
@@ -214,19 +214,19 @@ func TestListContacts(t *testing.T) {
 	w.must(err)
 	for _, account := range accounts {
 		if account.ID != w.account {
-			want(t, w.ask(w.token(account.ID, "", scopes), chatPath), 404, nobody("me"))
+			want(t, w.ask(w.token(account.ID, "", scopes), chatPath), 404, noUserBody("me"))
 		}
 	}
 }
 
 func TestGetContact(t *testing.T) {
-	w, token := contactWorld(t)
+	w, token := newContactFixture(t)
 	body := fmt.Sprintf(`{"id":"%[1]s","member_id":"%[1]s","email":"cyd@example.com","first_name":"Cydney","last_name":"Doe"}`, w.cyd.ID)
 	for _, ref := range []string{string(w.cyd.ID), "CYD@example.com", "cyd%40example.com", "cyd%2540example.com"} {
 		want(t, w.do(call{method: "GET", path: chatPath + "/" + ref, token: token}), 200, body)
 	}
 	for _, ref := range []string{"nobody", "nobody@example.com", "eve@example.com", string(w.eve.ID), "me"} {
-		want(t, w.ask(token, chatPath+"/"+ref), 404, nobody(ref))
+		want(t, w.ask(token, chatPath+"/"+ref), 404, noUserBody(ref))
 	}
 	want(t, w.ask(token, chatPath+"/nobody", "query_presence_status", "perhaps"), 400, badParameter("query_presence_status", "It must be true or false."))
 	w.store.fail = store.ErrFailed
@@ -239,7 +239,7 @@ func badParameter(name, more string) string {
 }
 
 func TestContactsRefuse(t *testing.T) {
-	w, token := contactWorld(t)
+	w, token := newContactFixture(t)
 	for _, c := range []struct {
 		path        string
 		query       []string
@@ -275,7 +275,7 @@ func TestContactsRefuse(t *testing.T) {
 // TestContactPages goes through both listings in pages, and gives tokens back
 // where they are not good.
 func TestContactPages(t *testing.T) {
-	w, token := contactWorld(t)
+	w, token := newContactFixture(t)
 	for _, c := range []struct {
 		path  string
 		query []string
@@ -317,12 +317,12 @@ func TestContactPages(t *testing.T) {
 }
 
 // A crowd is a directory of many users, made as they are asked for.
-type crowd struct {
+type largeDirectory struct {
 	*directory.Directory
 	size, read int
 }
 
-func (c *crowd) Users(_ context.Context, _ presence.AccountID, after presence.UserID, limit int) ([]directory.User, error) {
+func (c *largeDirectory) Users(_ context.Context, _ presence.AccountID, after presence.UserID, limit int) ([]directory.User, error) {
 	first := 0
 	if after != "" {
 		n, err := strconv.Atoi(string(after))
@@ -342,8 +342,8 @@ func (c *crowd) Users(_ context.Context, _ presence.AccountID, after presence.Us
 // TestSearchIsBounded: one request looks at so many users, and the next goes on
 // where it ended.
 func TestSearchIsBounded(t *testing.T) {
-	w, token := contactWorld(t)
-	everybody := &crowd{Directory: w.Directory, size: 50_000}
+	w, token := newContactFixture(t)
+	everybody := &largeDirectory{Directory: w.Directory, size: 50_000}
 	w.api.Directory = everybody
 	next := ""
 	for i, step := range []struct {

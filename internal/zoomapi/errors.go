@@ -23,14 +23,14 @@ type answer struct {
 	code    int // the status if Zoom has no code
 	message string
 	field   *presence.FieldError // for errors[], or nil
-	header  []header
+	header  []makeHeader
 }
 
-type header struct{ name, value string }
+type makeHeader struct{ name, value string }
 
-func headers(pairs ...string) (all []header) {
+func headers(pairs ...string) (all []makeHeader) {
 	for i := 0; i < len(pairs); i += 2 {
-		all = append(all, header{pairs[i], pairs[i+1]})
+		all = append(all, makeHeader{pairs[i], pairs[i+1]})
 	}
 	return all
 }
@@ -168,13 +168,13 @@ func overRate(e *wire.RateError) answer {
 	if e.Daily {
 		a.message = "You have reached the maximum daily rate limit for this API. " +
 			"Refer to the response header for details on when you can make another request."
-		a.header = append(a.header, header{"X-RateLimit-Type", "Daily-limit"},
-			header{"Retry-After", e.Reset.UTC().Format("2006-01-02T15:04:05Z")})
+		a.header = append(a.header, makeHeader{"X-RateLimit-Type", "Daily-limit"},
+			makeHeader{"Retry-After", e.Reset.UTC().Format("2006-01-02T15:04:05Z")})
 		return a
 	}
 	a.message = "You have reached the maximum per-second rate limit for this API. Try again later."
 	reset := (e.Reset.UnixNano() + 1e9 - 1) / 1e9
-	a.header = append(a.header, header{"X-RateLimit-Type", "QPS"}, header{"X-RateLimit-Reset", strconv.FormatInt(reset, 10)})
+	a.header = append(a.header, makeHeader{"X-RateLimit-Type", "QPS"}, makeHeader{"X-RateLimit-Reset", strconv.FormatInt(reset, 10)})
 	return a
 }
 

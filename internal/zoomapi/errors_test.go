@@ -33,8 +33,8 @@ func TestFail(t *testing.T) {
 		{"PUT", auth.ErrExpiredToken, 401, `{"code":124,"message":"Access token is expired."}`, map[string]string{"WWW-Authenticate": `Bearer error="invalid_token"`}},
 		{"PUT", auth.ErrTokenInQuery, 401, `{"code":124,"message":"Invalid access token, this access token is not supported as query parameter string."}`, nil},
 		{"PUT", directory.ErrNoAccount, 401, badToken, nil},
-		{"GET", directory.ErrNoUser, 404, nobody("ann"), nil},
-		{"PUT", presence.ErrDeleted, 404, nobody("ann"), nil},
+		{"GET", directory.ErrNoUser, 404, noUserBody("ann"), nil},
+		{"PUT", presence.ErrDeleted, 404, noUserBody("ann"), nil},
 		{"PUT", wire.ErrPermission, 400, forbidden, nil},
 		{"GET", wire.ErrPermission, 400, strings.Replace(forbidden, "to update", "to get", 1), nil},
 		{"PUT", presence.ErrSignedOut, 400, failed, nil},
@@ -79,7 +79,7 @@ func TestFail(t *testing.T) {
 }
 
 func TestUnknownPathsAndMethods(t *testing.T) {
-	w := newWorld(t, options{})
+	w := newFixture(t, options{})
 	const unknown = `{"code":2300,"message":"This API endpoint is not recognized."}`
 	for _, c := range []call{
 		{method: "GET", path: "/v2/"},
@@ -104,7 +104,7 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 }
 
 func TestTokens(t *testing.T) {
-	w := newWorld(t, options{})
+	w := newFixture(t, options{})
 	scopes, err := w.Authority.ParseScopes(appScopes)
 	w.must(err)
 	app, _, err := w.Authority.CreateApp(t.Context(), w.account, "short", scopes)
@@ -135,7 +135,7 @@ func (panicking) Query(context.Context, presence.AccountID, []presence.UserID, v
 }
 
 func TestPanic(t *testing.T) {
-	w := newWorld(t, options{})
+	w := newFixture(t, options{})
 	w.api.Views = panicking{}
 	want(t, w.get(w.app, "ben@example.com"), 500, `{"code":500,"message":"Internal server error."}`)
 }

@@ -19,7 +19,7 @@ import (
 )
 
 // reference reads a JSON body by encoding/json, as parseJSON should.
-func reference(body []byte) (u update, ok bool) {
+func parseReference(body []byte) (u update, ok bool) {
 	dec := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(body, []byte("\ufeff"))))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
 		return u, false
@@ -90,7 +90,7 @@ func FuzzParseJSON(f *testing.F) {
 				t.Fatalf("%q: %v", body, err)
 			}
 		}
-		expected, ok := reference(body)
+		expected, ok := parseReference(body)
 		if err == nil && (!ok || got != expected) {
 			t.Fatalf("%q: got %+v; the reference says %+v, %v", body, got, expected, ok)
 		}

@@ -11,7 +11,7 @@ const needsRead = `{"code":4711,"message":"Invalid access token, does not contai
 
 // TestGetOwnDoNotDisturb: only who asks about themselves sees when it ends.
 func TestGetOwnDoNotDisturb(t *testing.T) {
-	w := newWorld(t, options{})
+	w := newFixture(t, options{})
 	want(t, w.put(w.annToken, "me", `{"status":"Do_Not_Disturb","duration":2}`), 204, "")
 	const others = `{"status":"Do_Not_Disturb"}`
 	own := func(left string) string {
@@ -43,7 +43,7 @@ func TestGetOwnDoNotDisturb(t *testing.T) {
 // TestGetOtherDoNotDisturb: one that a calendar claims has no duration of the
 // user's.
 func TestGetOtherDoNotDisturb(t *testing.T) {
-	w := newWorld(t, options{})
+	w := newFixture(t, options{})
 	w.publish(w.ann.ID, presence.SetClaim{
 		ID: "focus", Source: presence.Calendar, Status: presence.DoNotDisturb, Lasts: time.Hour,
 	})
@@ -53,7 +53,7 @@ func TestGetOtherDoNotDisturb(t *testing.T) {
 }
 
 func TestGetPermissions(t *testing.T) {
-	w := newWorld(t, options{})
+	w := newFixture(t, options{})
 	eve := string(w.eve.ID)
 	updates := w.token(w.account, w.ann.ID, "user:update:presence_status")
 	for _, c := range []struct {
@@ -66,12 +66,12 @@ func TestGetPermissions(t *testing.T) {
 		{"me", w.annReads, "me", 200, `{"status":"Available"}`},
 		{"another of the account", w.annReads, "ben@example.com", 200, `{"status":"Available"}`},
 		{"one of whom nothing is recorded", w.annReads, string(w.cyd.ID), 200, `{"status":"Offline"}`},
-		{"nobody", w.annReads, "nobody", 404, nobody("nobody")},
-		{"nobody's e-mail", w.annReads, "nobody@example.com", 404, nobody("nobody@example.com")},
-		{"another account", w.annReads, eve, 404, nobody(eve)},
-		{"another account's e-mail", w.app, "eve@example.com", 404, nobody("eve@example.com")},
+		{"nobody", w.annReads, "nobody", 404, noUserBody("nobody")},
+		{"nobody's e-mail", w.annReads, "nobody@example.com", 404, noUserBody("nobody@example.com")},
+		{"another account", w.annReads, eve, 404, noUserBody(eve)},
+		{"another account's e-mail", w.app, "eve@example.com", 404, noUserBody("eve@example.com")},
 		{"app", w.app, string(w.ann.ID), 200, `{"status":"Available"}`},
-		{"app without an owner", w.eveApp, "me", 404, nobody("me")},
+		{"app without an owner", w.eveApp, "me", 404, noUserBody("me")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			rec := w.get(c.token, c.ref)
@@ -87,7 +87,7 @@ func TestGetPermissions(t *testing.T) {
 
 // TestGetETag: the revision is for the user and administrators.
 func TestGetETag(t *testing.T) {
-	w := newWorld(t, options{})
+	w := newFixture(t, options{})
 	ben := w.token(w.account, w.ben.ID, annScopes)
 	for token, tag := range map[string]string{
 		w.annToken: `"1795348800250000"`, w.app: `"1795348800250000"`, ben: "",

@@ -14,7 +14,7 @@ import (
 )
 
 // limitsAt is Limits whose clock is what now points to.
-func limitsAt(p Plan, now *time.Time) *Limits {
+func newTestLimits(p Plan, now *time.Time) *Limits {
 	return NewLimits(p, func() time.Time { return *now })
 }
 
@@ -56,7 +56,7 @@ func TestLimitsTable(t *testing.T) {
 		{Business, intensive, 20, time.Minute, 60_000},
 	} {
 		now := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
-		l := limitsAt(c.plan, &now)
+		l := newTestLimits(c.plan, &now)
 		for i := range c.n {
 			rec := httptest.NewRecorder()
 			if err := l.takeRequest(rec, "a", c.kind); err != nil {
@@ -98,7 +98,7 @@ func TestLimitsTable(t *testing.T) {
 
 func TestLimitsDay(t *testing.T) {
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
-	l := limitsAt(Free, &now)
+	l := newTestLimits(Free, &now)
 	take := func() error { return l.takeRequest(httptest.NewRecorder(), "a", medium) }
 	for range 2000 {
 		now = now.Add(time.Second)
@@ -112,7 +112,7 @@ func TestLimitsDay(t *testing.T) {
 	if err := l.takeRequest(httptest.NewRecorder(), "b", medium); err != nil {
 		t.Errorf("another account: %v", err)
 	}
-	answer := overRate(rateOf(t, take()))
+	answer := overRate(rateErrorOf(t, take()))
 	got := map[string]string{}
 	for _, h := range answer.header {
 		got[h.name] = h.value
@@ -141,7 +141,7 @@ func TestLimitsDay(t *testing.T) {
 // TestLimitsPool: heavy requests and resource-intensive ones share a day.
 func TestLimitsPool(t *testing.T) {
 	now := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
-	l := limitsAt(Pro, &now)
+	l := newTestLimits(Pro, &now)
 	for i := range 30_000 {
 		now = now.Add(100 * time.Millisecond)
 		kind := heavy
@@ -154,7 +154,7 @@ func TestLimitsPool(t *testing.T) {
 	}
 	now = now.Add(time.Hour)
 	for _, kind := range []label{heavy, intensive} {
-		if e := rateOf(t, l.takeRequest(httptest.NewRecorder(), "a", kind)); !e.Daily {
+		if e := rateErrorOf(t, l.takeRequest(httptest.NewRecorder(), "a", kind)); !e.Daily {
 			t.Errorf("%v: %v", kind, e)
 		}
 	}
@@ -162,12 +162,12 @@ func TestLimitsPool(t *testing.T) {
 
 func TestOverRatePerSecond(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 700_000_000, time.UTC)
-	l := limitsAt(Business, &now)
+	l := newTestLimits(Business, &now)
 	var err error
 	for range 61 {
 		err = l.takeRequest(httptest.NewRecorder(), "a", medium)
 	}
-	answer := overRate(rateOf(t, err))
+	answer := overRate(rateErrorOf(t, err))
 	got := map[string]string{}
 	for _, h := range answer.header {
 		got[h.name] = h.value
@@ -188,7 +188,7 @@ func TestOverRatePerSecond(t *testing.T) {
 // TestLimitsClockSetBack: an hour back does not shut an account out for an hour.
 func TestLimitsClockSetBack(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
-	l := limitsAt(Free, &now)
+	l := newTestLimits(Free, &now)
 	_ = l.takeRequest(httptest.NewRecorder(), "a", medium)
 	now = now.Add(-time.Hour)
 	if err := l.takeRequest(httptest.NewRecorder(), "a", medium); err != nil {
@@ -198,7 +198,7 @@ func TestLimitsClockSetBack(t *testing.T) {
 
 func TestLimitsAreBounded(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
-	l := limitsAt(Free, &now)
+	l := newTestLimits(Free, &now)
 	for i := range maxAccounts + 10 {
 		now = now.Add(time.Microsecond)
 		if err := l.takeRequest(httptest.NewRecorder(), presence.AccountID(strconv.Itoa(i)), medium); err != nil {
@@ -223,7 +223,7 @@ func TestLimitsAreBounded(t *testing.T) {
 
 func TestLimitsAtOnce(t *testing.T) {
 	now := time.Now()
-	l := limitsAt(Business, &now)
+	l := newTestLimits(Business, &now)
 	var accepted atomic.Int64
 	var group sync.WaitGroup
 	for range 200 {
@@ -239,7 +239,7 @@ func TestLimitsAtOnce(t *testing.T) {
 	}
 }
 
-func rateOf(t *testing.T, err error) *wire.RateError {
+func rateErrorOf(t *testing.T, err error) *wire.RateError {
 	t.Helper()
 	var rate *wire.RateError
 	if !errors.As(err, &rate) {

@@ -11,10 +11,10 @@ import (
 // TestOverTheWire sees what net/http adds: no type or length on a 204, and the
 // length of a body that HEAD does not send.
 func TestOverTheWire(t *testing.T) {
-	w := newWorld(t, options{})
+	w := newFixture(t, options{})
 	server := httptest.NewServer(w)
 	defer server.Close()
-	kind, form := form("status", "Available", "duration", "Available1221")
+	kind, form := multipartForm("status", "Available", "duration", "Available1221")
 	for _, c := range []struct {
 		call
 		status            int
@@ -23,7 +23,7 @@ func TestOverTheWire(t *testing.T) {
 		{call{method: "PUT", path: path("me"), kind: kind, body: form}, 204, "", "", ""},
 		{call{method: "GET", path: path("me")}, 200, "application/json", "23", `{"status":"Available"}` + "\n"},
 		{call{method: "HEAD", path: path("me")}, 200, "application/json", "23", ""},
-		{call{method: "PUT", path: path(":userId"), kind: kind, body: form}, 404, "application/json", "55", nobody(":userId") + "\n"},
+		{call{method: "PUT", path: path(":userId"), kind: kind, body: form}, 404, "application/json", "55", noUserBody(":userId") + "\n"},
 		{call{method: "HEAD", path: path(":userId")}, 404, "application/json", "55", ""},
 		{
 			call{method: "PUT", path: path("me"), kind: kind, body: strings.Repeat("x", 1<<17)},

@@ -51,7 +51,7 @@ func (x oauthCall) do(h http.Handler) *httptest.ResponseRecorder {
 }
 
 // header is made of names and values in turn.
-func header(parts ...string) http.Header {
+func makeHeader(parts ...string) http.Header {
 	h := make(http.Header)
 	for i := 0; i < len(parts); i += 2 {
 		h.Add(parts[i], parts[i+1])
@@ -61,7 +61,7 @@ func header(parts ...string) http.Header {
 
 const formType = "application/x-www-form-urlencoded"
 
-func basic(id, secret string) string {
+func basicAuth(id, secret string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(id+":"+secret))
 }
 
@@ -124,14 +124,14 @@ func (f *oauthFixture) endpointsAt(url string) http.Handler {
 	return rt
 }
 
-func (f *oauthFixture) basic() string { return basic(string(f.app.ID), f.secret) }
+func (f *oauthFixture) basic() string { return basicAuth(string(f.app.ID), f.secret) }
 
 // query is that of the grant of Zoom's server-to-server apps.
 func (f *oauthFixture) query() string {
 	return "grant_type=account_credentials&account_id=" + url.QueryEscape(string(f.account))
 }
 
-type granting struct {
+type grantAnswer struct {
 	AccessToken string      `json:"access_token"`
 	TokenType   string      `json:"token_type"`
 	ExpiresIn   json.Number `json:"expires_in"`
@@ -139,9 +139,9 @@ type granting struct {
 	APIURL      string      `json:"api_url"`
 }
 
-func granted(t *testing.T, w *httptest.ResponseRecorder) granting {
+func wantGrant(t *testing.T, w *httptest.ResponseRecorder) grantAnswer {
 	t.Helper()
-	var g granting
+	var g grantAnswer
 	if w.Code != http.StatusOK {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
@@ -175,34 +175,34 @@ func TestTokenEndpoint(t *testing.T) {
 	body := "client_id=" + string(f.app.ID) + "&client_secret=" + f.secret
 	encoded := strings.ReplaceAll(url.QueryEscape(f.secret), "-", "%2D")
 	for name, x := range map[string]oauthCall{
-		"form":                           {body: f.query(), header: header("Content-Type", formType, "Authorization", f.basic())},
-		"form with a charset":            {body: f.query(), header: header("Content-Type", formType+"; charset=UTF-8", "Authorization", f.basic())},
-		"query":                          {query: f.query(), header: header("Authorization", f.basic())},
-		"query and JSON type":            {query: f.query(), header: header("Content-Type", "application/json", "Authorization", f.basic())},
-		"query and JSON type, stray":     {query: f.query(), header: header("Content-Type", "application/json", "Grant_type", "x", "Authorization", f.basic())},
-		"query and an empty object":      {query: f.query(), body: "{}", header: header("Content-Type", "application/json", "Authorization", f.basic())},
-		"query and an empty array":       {query: f.query(), body: "[]", header: header("Content-Type", "application/json", "Authorization", f.basic())},
-		"query and null, spaces":         {query: f.query(), body: " null\r\n", header: header("Content-Type", "application/json; charset=utf8", "Authorization", f.basic())},
-		"query and [ ]":                  {query: f.query(), body: "[ ]", header: header("Content-Type", "application/json", "Authorization", f.basic())},
-		"query and { }, byte order mark": {query: f.query(), body: "\ufeff{\n}\n", header: header("Content-Type", "application/json", "Authorization", f.basic())},
-		"query and [], no type":          {query: f.query(), body: "[]", header: header("Authorization", f.basic())},
-		"query and [], form type":        {query: f.query(), body: "[]", header: header("Content-Type", formType, "Authorization", f.basic())},
-		"form, byte order mark":          {body: "\ufeff" + f.query(), header: header("Content-Type", formType, "Authorization", f.basic())},
-		"100 parameters":                 {query: f.query() + strings.Repeat("&", 98), header: header("Authorization", f.basic())},
-		"query and form type":            {query: f.query(), header: header("Content-Type", formType, "Authorization", f.basic())},
-		"half and half":                  {query: "grant_type=account_credentials", body: "account_id=" + string(f.account), header: header("Content-Type", formType, "Authorization", f.basic())},
-		"credentials in the body":        {query: f.query(), body: body, header: header("Content-Type", formType)},
-		"all in the body":                {body: f.query() + "&" + body, header: header("Content-Type", formType)},
-		"client_id beside Basic":         {body: f.query() + "&client_id=" + string(f.app.ID), header: header("Content-Type", formType, "Authorization", f.basic())},
-		"basic":                          {query: f.query(), header: header("Authorization", strings.Replace(f.basic(), "Basic", "basic", 1))},
-		"BASIC and no padding":           {query: f.query(), header: header("Authorization", "BASIC  "+strings.TrimRight(f.basic()[6:], "="))},
-		"encoded credentials":            {query: f.query(), header: header("Authorization", basic(string(f.app.ID), encoded))},
-		"unknown parameters, no values":  {query: f.query() + "&x=1&scope=&client_id=", header: header("Authorization", f.basic())},
-		"client_credentials":             {query: "grant_type=client_credentials", header: header("Authorization", f.basic())},
-		"client_credentials, account":    {query: "grant_type=client_credentials&account_id=" + string(f.account), header: header("Authorization", f.basic())},
+		"form":                           {body: f.query(), header: makeHeader("Content-Type", formType, "Authorization", f.basic())},
+		"form with a charset":            {body: f.query(), header: makeHeader("Content-Type", formType+"; charset=UTF-8", "Authorization", f.basic())},
+		"query":                          {query: f.query(), header: makeHeader("Authorization", f.basic())},
+		"query and JSON type":            {query: f.query(), header: makeHeader("Content-Type", "application/json", "Authorization", f.basic())},
+		"query and JSON type, stray":     {query: f.query(), header: makeHeader("Content-Type", "application/json", "Grant_type", "x", "Authorization", f.basic())},
+		"query and an empty object":      {query: f.query(), body: "{}", header: makeHeader("Content-Type", "application/json", "Authorization", f.basic())},
+		"query and an empty array":       {query: f.query(), body: "[]", header: makeHeader("Content-Type", "application/json", "Authorization", f.basic())},
+		"query and null, spaces":         {query: f.query(), body: " null\r\n", header: makeHeader("Content-Type", "application/json; charset=utf8", "Authorization", f.basic())},
+		"query and [ ]":                  {query: f.query(), body: "[ ]", header: makeHeader("Content-Type", "application/json", "Authorization", f.basic())},
+		"query and { }, byte order mark": {query: f.query(), body: "\ufeff{\n}\n", header: makeHeader("Content-Type", "application/json", "Authorization", f.basic())},
+		"query and [], no type":          {query: f.query(), body: "[]", header: makeHeader("Authorization", f.basic())},
+		"query and [], form type":        {query: f.query(), body: "[]", header: makeHeader("Content-Type", formType, "Authorization", f.basic())},
+		"form, byte order mark":          {body: "\ufeff" + f.query(), header: makeHeader("Content-Type", formType, "Authorization", f.basic())},
+		"100 parameters":                 {query: f.query() + strings.Repeat("&", 98), header: makeHeader("Authorization", f.basic())},
+		"query and form type":            {query: f.query(), header: makeHeader("Content-Type", formType, "Authorization", f.basic())},
+		"half and half":                  {query: "grant_type=account_credentials", body: "account_id=" + string(f.account), header: makeHeader("Content-Type", formType, "Authorization", f.basic())},
+		"credentials in the body":        {query: f.query(), body: body, header: makeHeader("Content-Type", formType)},
+		"all in the body":                {body: f.query() + "&" + body, header: makeHeader("Content-Type", formType)},
+		"client_id beside Basic":         {body: f.query() + "&client_id=" + string(f.app.ID), header: makeHeader("Content-Type", formType, "Authorization", f.basic())},
+		"basic":                          {query: f.query(), header: makeHeader("Authorization", strings.Replace(f.basic(), "Basic", "basic", 1))},
+		"BASIC and no padding":           {query: f.query(), header: makeHeader("Authorization", "BASIC  "+strings.TrimRight(f.basic()[6:], "="))},
+		"encoded credentials":            {query: f.query(), header: makeHeader("Authorization", basicAuth(string(f.app.ID), encoded))},
+		"unknown parameters, no values":  {query: f.query() + "&x=1&scope=&client_id=", header: makeHeader("Authorization", f.basic())},
+		"client_credentials":             {query: "grant_type=client_credentials", header: makeHeader("Authorization", f.basic())},
+		"client_credentials, account":    {query: "grant_type=client_credentials&account_id=" + string(f.account), header: makeHeader("Authorization", f.basic())},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := granted(t, x.do(f.endpoints()))
+			g := wantGrant(t, x.do(f.endpoints()))
 			if g.TokenType != "bearer" || g.ExpiresIn != "3600" || g.Scope == nil || *g.Scope != oauthScopes || g.APIURL != "http://presence.example:8080" {
 				t.Errorf("%+v", g)
 			}
@@ -225,11 +225,11 @@ func TestTokenEndpointRefuses(t *testing.T) {
 		badGrant  = `{"reason":"unsupported grant type","error":"unsupported_grant_type"}`
 	)
 	authorized := func(query string) oauthCall {
-		return oauthCall{query: query, header: header("Authorization", f.basic())}
+		return oauthCall{query: query, header: makeHeader("Authorization", f.basic())}
 	}
-	withHeader := func(parts ...string) oauthCall { return oauthCall{query: f.query(), header: header(parts...)} }
+	withHeader := func(parts ...string) oauthCall { return oauthCall{query: f.query(), header: makeHeader(parts...)} }
 	form := func(body string, parts ...string) oauthCall {
-		return oauthCall{body: body, header: header(append(parts, "Content-Type", formType)...)}
+		return oauthCall{body: body, header: makeHeader(append(parts, "Content-Type", formType)...)}
 	}
 	for name, c := range map[string]struct {
 		x      oauthCall
@@ -237,14 +237,14 @@ func TestTokenEndpointRefuses(t *testing.T) {
 		body   string
 	}{
 		"no credentials":           {withHeader(), 400, badClient},
-		"wrong secret":             {withHeader("Authorization", basic(id, otherSecret)), 400, badClient},
-		"empty secret":             {withHeader("Authorization", basic(id, "")), 400, badClient},
-		"unknown client":           {withHeader("Authorization", basic("nobody", f.secret)), 400, badClient},
-		"long client id":           {withHeader("Authorization", basic(strings.Repeat("a", 2000), f.secret)), 400, badClient},
+		"wrong secret":             {withHeader("Authorization", basicAuth(id, otherSecret)), 400, badClient},
+		"empty secret":             {withHeader("Authorization", basicAuth(id, "")), 400, badClient},
+		"unknown client":           {withHeader("Authorization", basicAuth("nobody", f.secret)), 400, badClient},
+		"long client id":           {withHeader("Authorization", basicAuth(strings.Repeat("a", 2000), f.secret)), 400, badClient},
 		"bearer":                   {withHeader("Authorization", "Bearer "+f.secret), 400, badClient},
 		"no base64":                {withHeader("Authorization", "Basic !"), 400, badClient},
 		"no colon":                 {withHeader("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(id))), 400, badClient},
-		"badly encoded secret":     {withHeader("Authorization", basic(id, "%zz")), 400, badClient},
+		"badly encoded secret":     {withHeader("Authorization", basicAuth(id, "%zz")), 400, badClient},
 		"only client_id":           {form(f.query() + "&client_id=" + id), 400, badClient},
 		"wrong secret in the body": {form(f.query() + "&client_secret=x&client_id=" + id), 400, badClient},
 		"secret in the query": {
@@ -278,13 +278,13 @@ func TestTokenEndpointRefuses(t *testing.T) {
 			`{"reason":"Parameter given twice: grant_type","error":"invalid_request"}`,
 		},
 		"account in query and body": {
-			oauthCall{query: f.query(), body: "account_id=" + account, header: header("Content-Type", formType, "Authorization", f.basic())},
+			oauthCall{query: f.query(), body: "account_id=" + account, header: makeHeader("Content-Type", formType, "Authorization", f.basic())},
 			400,
 			`{"reason":"Parameter given twice: account_id","error":"invalid_request"}`,
 		},
-		"JSON that is not empty":    {oauthCall{query: f.query(), body: `[0]`, header: header("Content-Type", "application/json", "Authorization", f.basic())}, 415, unsupportedForm},
+		"JSON that is not empty":    {oauthCall{query: f.query(), body: `[0]`, header: makeHeader("Content-Type", "application/json", "Authorization", f.basic())}, 415, unsupportedForm},
 		"two types":                 {form(f.query(), "Content-Type", formType+"; charset=latin1"), 400, `{"reason":"The request has more than one Content-Type header","error":"invalid_request"}`},
-		"latin1":                    {oauthCall{body: f.query(), header: header("Content-Type", formType+"; charset=latin1", "Authorization", f.basic())}, 415, `{"reason":"The charset \"latin1\" is not supported; send the body in UTF-8","error":"invalid_request"}`},
+		"latin1":                    {oauthCall{body: f.query(), header: makeHeader("Content-Type", formType+"; charset=latin1", "Authorization", f.basic())}, 415, `{"reason":"The charset \"latin1\" is not supported; send the body in UTF-8","error":"invalid_request"}`},
 		"101 parameters in a query": {authorized(f.query() + strings.Repeat("&a=1", 99)), 400, `{"reason":"The query has more than 100 parameters","error":"invalid_request"}`},
 		"thousands in a body":       {form(strings.Repeat("a&", 30_000), "Authorization", f.basic()), 400, `{"reason":"The body has more than 100 parameters","error":"invalid_request"}`},
 		"bad query":                 {authorized(f.query() + "&x=%zz"), 400, `{"reason":"The query is not well-formed","error":"invalid_request"}`},
@@ -296,9 +296,9 @@ func TestTokenEndpointRefuses(t *testing.T) {
 			`{"reason":"The app was not granted the scope subscription:read","error":"invalid_scope"}`,
 		},
 
-		"GET":                 {oauthCall{method: "GET", query: f.query(), header: header("Authorization", f.basic())}, 405, `{"reason":"this path allows POST","error":"invalid_request"}`},
-		"JSON":                {oauthCall{body: `{"grant_type":"account_credentials"}`, header: header("Content-Type", "application/json")}, 415, unsupportedForm},
-		"form that says text": {oauthCall{body: f.query(), header: header("Content-Type", "text/plain")}, 415, unsupportedForm},
+		"GET":                 {oauthCall{method: "GET", query: f.query(), header: makeHeader("Authorization", f.basic())}, 405, `{"reason":"this path allows POST","error":"invalid_request"}`},
+		"JSON":                {oauthCall{body: `{"grant_type":"account_credentials"}`, header: makeHeader("Content-Type", "application/json")}, 415, unsupportedForm},
+		"form that says text": {oauthCall{body: f.query(), header: makeHeader("Content-Type", "text/plain")}, 415, unsupportedForm},
 		"form of no type":     {oauthCall{body: f.query()}, 415, unsupportedForm},
 		"a large body":        {form("a=" + strings.Repeat("a", 64<<10)), 413, `{"reason":"The body is larger than 64 KiB","error":"invalid_request"}`},
 	} {
@@ -319,8 +319,8 @@ const unsupportedForm = `{"reason":"The body must be application/x-www-form-urle
 
 func TestTokenEndpointNarrows(t *testing.T) {
 	f := newOAuthFixture(t)
-	x := oauthCall{query: f.query() + "&scope=user:read:presence_status+presence:read", header: header("Authorization", f.basic())}
-	g := granted(t, x.do(f.endpoints()))
+	x := oauthCall{query: f.query() + "&scope=user:read:presence_status+presence:read", header: makeHeader("Authorization", f.basic())}
+	g := wantGrant(t, x.do(f.endpoints()))
 	if *g.Scope != "user:read:presence_status presence:read" {
 		t.Errorf("scope %q", *g.Scope)
 	}
@@ -328,8 +328,8 @@ func TestTokenEndpointNarrows(t *testing.T) {
 		t.Errorf("the token may %v", p.Scopes)
 	}
 	bare, secret := f.App(f.account, "")
-	x = oauthCall{query: f.query(), header: header("Authorization", basic(string(bare.ID), secret))}
-	if g := granted(t, x.do(f.endpoints())); g.Scope == nil || *g.Scope != "" {
+	x = oauthCall{query: f.query(), header: makeHeader("Authorization", basicAuth(string(bare.ID), secret))}
+	if g := wantGrant(t, x.do(f.endpoints())); g.Scope == nil || *g.Scope != "" {
 		t.Errorf("scope %v, want an empty string", g.Scope)
 	}
 }
@@ -337,23 +337,23 @@ func TestTokenEndpointNarrows(t *testing.T) {
 func TestTokenEndpointBaseURL(t *testing.T) {
 	f := newOAuthFixture(t)
 	e := f.endpointsAt("https://presence.example.com")
-	x := oauthCall{query: f.query(), header: header("Authorization", f.basic())}
-	if g := granted(t, x.do(e)); g.APIURL != "https://presence.example.com" {
+	x := oauthCall{query: f.query(), header: makeHeader("Authorization", f.basic())}
+	if g := wantGrant(t, x.do(e)); g.APIURL != "https://presence.example.com" {
 		t.Errorf("api_url %q", g.APIURL)
 	}
 }
 
 func TestRotatedSecret(t *testing.T) {
 	f := newOAuthFixture(t)
-	old := oauthCall{query: f.query(), header: header("Authorization", f.basic())}
-	token := granted(t, old.do(f.endpoints())).AccessToken
+	old := oauthCall{query: f.query(), header: makeHeader("Authorization", f.basic())}
+	token := wantGrant(t, old.do(f.endpoints())).AccessToken
 	secret, err := f.Authority.RotateSecret(t.Context(), f.account, f.app.ID)
 	apptest.Check(t, err)
 	wantOAuth(t, old.do(f.endpoints()), 400, `{"reason":"Invalid client_id or client_secret","error":"invalid_client"}`)
-	granted(t, oauthCall{query: f.query(), header: header("Authorization", basic(string(f.app.ID), secret))}.do(f.endpoints()))
+	wantGrant(t, oauthCall{query: f.query(), header: makeHeader("Authorization", basicAuth(string(f.app.ID), secret))}.do(f.endpoints()))
 	f.principal(t, token)
 	apptest.Check(t, f.Authority.DeleteApp(t.Context(), f.account, f.app.ID))
-	wantOAuth(t, oauthCall{query: f.query(), header: header("Authorization", basic(string(f.app.ID), secret))}.do(f.endpoints()),
+	wantOAuth(t, oauthCall{query: f.query(), header: makeHeader("Authorization", basicAuth(string(f.app.ID), secret))}.do(f.endpoints()),
 		400, `{"reason":"Invalid client_id or client_secret","error":"invalid_client"}`)
 }
 
@@ -361,7 +361,7 @@ func TestFailuresAreLimited(t *testing.T) {
 	f := newOAuthFixture(t)
 	e := f.endpoints()
 	wrong := func(id string) oauthCall {
-		return oauthCall{query: f.query(), header: header("Authorization", basic(id, "x"))}
+		return oauthCall{query: f.query(), header: makeHeader("Authorization", basicAuth(id, "x"))}
 	}
 	id := string(f.app.ID)
 	const refused = `{"reason":"Invalid client_id or client_secret","error":"invalid_client"}`
@@ -375,7 +375,7 @@ func TestFailuresAreLimited(t *testing.T) {
 		t.Errorf("Retry-After: %q, want 3", got)
 	}
 	wantOAuth(t, wrong("another").do(e), 400, refused)
-	granted(t, oauthCall{query: f.query(), header: header("Authorization", f.basic())}.do(e)) // nobody can lock an app out
+	wantGrant(t, oauthCall{query: f.query(), header: makeHeader("Authorization", f.basic())}.do(e)) // nobody can lock an app out
 	f.clock.Advance(2*time.Second + 500*time.Millisecond)
 	wantOAuth(t, wrong(id).do(e), 400, refused)
 	for i := range 5000 { // more than are counted
@@ -389,14 +389,14 @@ func TestRevokeEndpoint(t *testing.T) {
 	const unknown = `{"reason":"Invalid Token!","error":"invalid_request"}`
 	other, otherSecret := f.App(f.account, "presence:read")
 	revoke := func(token string, parts ...string) oauthCall {
-		return oauthCall{path: "/oauth/revoke", body: "token=" + url.QueryEscape(token), header: header(append(parts, "Content-Type", formType)...)}
+		return oauthCall{path: "/oauth/revoke", body: "token=" + url.QueryEscape(token), header: makeHeader(append(parts, "Content-Type", formType)...)}
 	}
 	text := f.issue(f.ann.ID, time.Hour)
 	f.principal(t, text)
 
 	wantOAuth(t, revoke(text).do(e), 400, `{"reason":"Invalid client_id or client_secret","error":"invalid_client"}`)
 	wantOAuth(t, revoke("", "Authorization", f.basic()).do(e), 400, `{"reason":"Missing required parameter: token","error":"invalid_request"}`)
-	wantOAuth(t, revoke(text, "Authorization", basic(string(other.ID), otherSecret)).do(e), 400, unknown)
+	wantOAuth(t, revoke(text, "Authorization", basicAuth(string(other.ID), otherSecret)).do(e), 400, unknown)
 	wantOAuth(t, revoke("nope", "Authorization", f.basic()).do(e), 400, unknown)
 	f.principal(t, text)
 
@@ -409,7 +409,7 @@ func TestRevokeEndpoint(t *testing.T) {
 	}
 
 	text = f.issue("", time.Hour)
-	inQuery := oauthCall{path: "/oauth/revoke", query: "token=" + text, header: header("Authorization", f.basic())}
+	inQuery := oauthCall{path: "/oauth/revoke", query: "token=" + text, header: makeHeader("Authorization", f.basic())}
 	wantOAuth(t, inQuery.do(e), 200, `{"status":"success"}`)
 	f.refuses(t, text, auth.ErrInvalidToken)
 
@@ -433,7 +433,7 @@ func TestEndpointsHideDetailsOfFailures(t *testing.T) {
 		{store.ErrFull, 507, `{"reason":"The disk is almost full: nothing is written until space is free","error":"server_error"}`},
 	} {
 		f.docs.Down(c.err)
-		wantOAuth(t, oauthCall{query: f.query(), header: header("Authorization", f.basic())}.do(f.endpoints()), c.status, c.body)
+		wantOAuth(t, oauthCall{query: f.query(), header: makeHeader("Authorization", f.basic())}.do(f.endpoints()), c.status, c.body)
 	}
 }
 
@@ -445,7 +445,7 @@ func FuzzTokenEndpoint(f *testing.F) {
 	f.Add("a=1&a=2", "%zz", formType+"; charset=x", "Basic Og==")
 	f.Add("scope=\xff", "{}", "", "basic "+strings.Repeat("A", 100))
 	f.Fuzz(func(t *testing.T, query, body, contentType, authorization string) {
-		x := oauthCall{query: query, body: body, header: header("Content-Type", contentType, "Authorization", authorization)}
+		x := oauthCall{query: query, body: body, header: makeHeader("Content-Type", contentType, "Authorization", authorization)}
 		w := x.do(e)
 		var answer map[string]any
 		if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {

@@ -28,14 +28,16 @@ const (
 	needsUpdate = `{"code":4711,"message":"Invalid access token, does not contain scopes:[user:update:presence_status, user:update:presence_status:admin]."}`
 )
 
-func nobody(ref string) string { return `{"code":1001,"message":"User does not exist: ` + ref + `"}` }
+func noUserBody(ref string) string {
+	return `{"code":1001,"message":"User does not exist: ` + ref + `"}`
+}
 
 func invalidField(name, more string) string {
 	return fmt.Sprintf(`{"code":300,"message":"Validation Failed.","errors":[{"field":"%s","message":"Invalid field. %s"}]}`, name, more)
 }
 
 func TestPutIsEmptyAndShows(t *testing.T) {
-	w := newWorld(t, options{})
+	w := newFixture(t, options{})
 	rec := w.put(w.app, string(w.ann.ID), `{"status":"Do_No_Disturb","duration":60}`)
 	want(t, rec, 204, "")
 	wantHeader(t, rec, "Content-Type", "")
@@ -49,7 +51,7 @@ func TestPutIsEmptyAndShows(t *testing.T) {
 
 // TestPutWords is every word that an update may carry, and what GET then says.
 func TestPutWords(t *testing.T) {
-	w := newWorld(t, options{policy: func(p *presence.Policy) { p.MinInterval = 0 }})
+	w := newFixture(t, options{policy: func(p *presence.Policy) { p.MinInterval = 0 }})
 	for _, word := range []struct{ put, get string }{
 		{"Away", "Away"},
 		{"Busy", "Busy"},
@@ -81,7 +83,7 @@ func TestPutWords(t *testing.T) {
 }
 
 // form makes a multipart body and its content type.
-func form(fields ...string) (kind, body string) {
+func multipartForm(fields ...string) (kind, body string) {
 	var b bytes.Buffer
 	m := multipart.NewWriter(&b)
 	_ = m.SetBoundary("xYzZY")
@@ -108,7 +110,7 @@ func TestPutBodies(t *testing.T) {
 		return `{"code":300,"message":"Request Body should be valid application/x-www-form-urlencoded: it ` + why + `."}`
 	}
 	parts := func(fields ...string) [2]string {
-		kind, body := form(fields...)
+		kind, body := multipartForm(fields...)
 		return [2]string{kind, body}
 	}
 	raw := func(body string) [2]string {
@@ -279,7 +281,7 @@ func TestPutBodies(t *testing.T) {
 			`{"code":415,"message":"The body has the media type \"multipart/mixed; boundary=b\"; ` + types + `"}`,
 		},
 	}
-	w := newWorld(t, options{policy: func(p *presence.Policy) { p.MinInterval = 0 }})
+	w := newFixture(t, options{policy: func(p *presence.Policy) { p.MinInterval = 0 }})
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			before := w.get(w.app, string(w.ann.ID)).Header().Get("ETag")
@@ -292,7 +294,7 @@ func TestPutBodies(t *testing.T) {
 }
 
 func TestPutBodySize(t *testing.T) {
-	w := newWorld(t, options{policy: func(p *presence.Policy) { p.MinInterval = 0 }})
+	w := newFixture(t, options{policy: func(p *presence.Policy) { p.MinInterval = 0 }})
 	body := func(n int) string {
 		const frame = `{"status":"Away","x":""}`
 		return `{"status":"Away","x":"` + strings.Repeat("x", n-len(frame)) + `"}`
@@ -309,7 +311,7 @@ func TestPutBodySize(t *testing.T) {
 }
 
 func TestPutPermissions(t *testing.T) {
-	w := newWorld(t, options{policy: func(p *presence.Policy) { p.MinInterval = 0 }})
+	w := newFixture(t, options{policy: func(p *presence.Policy) { p.MinInterval = 0 }})
 	w.signIn(w.owner.ID, presence.SignIn{Session: "owner-1", Client: presence.Desktop})
 	deleted := w.User(w.account, "gone@example.com")
 	w.publish(deleted.ID, presence.SetUserState{State: presence.UserActive})
@@ -334,25 +336,25 @@ func TestPutPermissions(t *testing.T) {
 		{"another's id", w.annToken, ben, 400, forbidden},
 		{"another's e-mail", w.annToken, "ben@example.com", 400, forbidden},
 		{"another of whom nothing is recorded", w.annToken, string(w.cyd.ID), 400, forbidden},
-		{"nobody's id", w.annToken, "nobody", 404, nobody("nobody")},
-		{"nobody's e-mail", w.annToken, "nobody@example.com", 404, nobody("nobody@example.com")},
-		{"a user of another account", w.annToken, eve, 404, nobody(eve)},
-		{"an e-mail of another account", w.annToken, "eve@example.com", 404, nobody("eve@example.com")},
-		{"a deleted user", w.annToken, string(deleted.ID), 404, nobody(string(deleted.ID))},
+		{"nobody's id", w.annToken, "nobody", 404, noUserBody("nobody")},
+		{"nobody's e-mail", w.annToken, "nobody@example.com", 404, noUserBody("nobody@example.com")},
+		{"a user of another account", w.annToken, eve, 404, noUserBody(eve)},
+		{"an e-mail of another account", w.annToken, "eve@example.com", 404, noUserBody("eve@example.com")},
+		{"a deleted user", w.annToken, string(deleted.ID), 404, noUserBody(string(deleted.ID))},
 
 		{"app, id", w.app, ann, 204, ""},
 		{"app, e-mail", w.app, "ben@example.com", 204, ""},
 		{"app, me is the owner", w.app, "me", 204, ""},
 		{"app without :admin, the owner", w.plainApp, "me", 204, ""},
 		{"app without :admin, another", w.plainApp, ann, 400, forbidden},
-		{"app, nobody", w.app, "nobody", 404, nobody("nobody")},
-		{"app, the placeholder of the documentation", w.app, ":userId", 404, nobody(":userId")},
-		{"app, what no id is", w.app, "%00%22", 404, nobody(`\u0000\"`)},
-		{"app, another account", w.app, eve, 404, nobody(eve)},
-		{"app, an e-mail of another account", w.app, "eve@example.com", 404, nobody("eve@example.com")},
-		{"app, deleted", w.app, string(deleted.ID), 404, nobody(string(deleted.ID))},
-		{"app, deleted, by e-mail", w.app, "gone@example.com", 404, nobody("gone@example.com")},
-		{"app, me without an owner", w.eveApp, "me", 404, nobody("me")},
+		{"app, nobody", w.app, "nobody", 404, noUserBody("nobody")},
+		{"app, the placeholder of the documentation", w.app, ":userId", 404, noUserBody(":userId")},
+		{"app, what no id is", w.app, "%00%22", 404, noUserBody(`\u0000\"`)},
+		{"app, another account", w.app, eve, 404, noUserBody(eve)},
+		{"app, an e-mail of another account", w.app, "eve@example.com", 404, noUserBody("eve@example.com")},
+		{"app, deleted", w.app, string(deleted.ID), 404, noUserBody(string(deleted.ID))},
+		{"app, deleted, by e-mail", w.app, "gone@example.com", 404, noUserBody("gone@example.com")},
+		{"app, me without an owner", w.eveApp, "me", 404, noUserBody("me")},
 		{"app, signed out", w.app, string(w.cyd.ID), 400, failed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -364,7 +366,7 @@ func TestPutPermissions(t *testing.T) {
 // TestPutOrder has requests with several mistakes: the first in the documented
 // order is answered.
 func TestPutOrder(t *testing.T) {
-	w := newWorld(t, options{plan: Free})
+	w := newFixture(t, options{plan: Free})
 	for range 2 { // all that Free allows in this second
 		want(t, w.get(w.app, string(w.ben.ID)), 200, `{"status":"Available"}`)
 	}
@@ -389,7 +391,7 @@ func TestPutOrder(t *testing.T) {
 	bad.header = map[string]string{"If-Match": "1"}
 	step(400, `{"code":300,"message":"If-Match must be \"*\" or a list of quoted entity tags."}`)
 	bad.header = map[string]string{"If-Match": `"1"`, "Idempotency-Key": "k"}
-	step(404, nobody("nobody"))
+	step(404, noUserBody("nobody"))
 	bad.path = path(string(w.cyd.ID))
 	step(400, forbidden)
 	w.must(w.Directory.SetOwner(context.Background(), w.account, w.cyd.ID))
@@ -408,7 +410,7 @@ func TestPutOrder(t *testing.T) {
 }
 
 func TestPutMinute(t *testing.T) {
-	w := newWorld(t, options{})
+	w := newFixture(t, options{})
 	ann := string(w.ann.ID)
 	want(t, w.put(w.app, ann, `{"status":"Do_Not_Disturb","duration":1}`), 204, "")
 	for _, c := range []struct {
@@ -436,7 +438,7 @@ func TestPutMinute(t *testing.T) {
 // TestPutMinuteAtOnce: whichever way a user is named, one of many updates at
 // once is accepted.
 func TestPutMinuteAtOnce(t *testing.T) {
-	w := newWorld(t, options{})
+	w := newFixture(t, options{})
 	refs := []call{
 		{path: path(string(w.ann.ID)), token: w.app},
 		{path: path("ann+desk@example.com"), token: w.app},
@@ -467,7 +469,7 @@ func TestPutMinuteAtOnce(t *testing.T) {
 }
 
 func TestPutConditions(t *testing.T) {
-	w := newWorld(t, options{})
+	w := newFixture(t, options{})
 	put := func(body string, header ...string) call {
 		c := call{method: "PUT", path: path("me"), token: w.annToken, kind: "application/json", body: body, header: map[string]string{}}
 		for i := 0; i < len(header); i += 2 {
@@ -508,7 +510,7 @@ func TestPutConditions(t *testing.T) {
 
 // TestPutRepeatOfAnotherApp: keys belong to the app that made them.
 func TestPutRepeatOfAnotherApp(t *testing.T) {
-	w := newWorld(t, options{})
+	w := newFixture(t, options{})
 	c := call{
 		method: "PUT", path: path(string(w.ann.ID)), token: w.app, kind: "application/json", body: `{"status":"Busy"}`,
 		header: map[string]string{"Idempotency-Key": "k"},
@@ -519,7 +521,7 @@ func TestPutRepeatOfAnotherApp(t *testing.T) {
 }
 
 func TestPutForms(t *testing.T) {
-	w := newWorld(t, options{})
+	w := newFixture(t, options{})
 	body := url.Values{"status": {"Do_Not_Disturb"}, "duration": {"45"}}.Encode()
 	want(t, w.do(call{
 		method: "PUT", path: path("me"), token: w.annToken, kind: "application/x-www-form-urlencoded", body: body,
@@ -547,7 +549,7 @@ func TestPutStoreFails(t *testing.T) {
 		{store.ErrClosed, 503, `{"code":503,"message":"The server is shutting down. Try again later."}`, map[string]string{"Retry-After": "5"}},
 		{fmt.Errorf("a secret detail"), 500, `{"code":500,"message":"Internal server error."}`, map[string]string{"Retry-After": ""}},
 	} {
-		w := newWorld(t, options{})
+		w := newFixture(t, options{})
 		w.store.fail = c.err
 		rec := w.put(w.app, string(w.ann.ID), `{"status":"Busy"}`)
 		want(t, rec, c.status, c.answer)
@@ -562,7 +564,7 @@ func TestPutStoreFails(t *testing.T) {
 // TestPutAfterLostAnswer: what is asked again under the same key, after an
 // answer that was lost, is answered as it was done.
 func TestPutAfterLostAnswer(t *testing.T) {
-	w := newWorld(t, options{})
+	w := newFixture(t, options{})
 	c := call{
 		method: "PUT", path: path("me"), token: w.annToken, kind: "application/json", body: `{"status":"Busy"}`,
 		header: map[string]string{"Idempotency-Key": "k"},
@@ -575,7 +577,7 @@ func TestPutAfterLostAnswer(t *testing.T) {
 }
 
 func TestPutDeactivated(t *testing.T) {
-	w := newWorld(t, options{})
+	w := newFixture(t, options{})
 	w.publish(w.ben.ID, presence.SetUserState{State: presence.UserDeactivated})
 	want(t, w.put(w.app, string(w.ben.ID), `{"status":"Busy"}`), 400, failed)
 	want(t, w.get(w.app, string(w.ben.ID)), 200, `{"status":"Offline"}`)
@@ -583,7 +585,7 @@ func TestPutDeactivated(t *testing.T) {
 
 // TestPutDespiteFullLimits: a PUT succeeds although other apps have all their claims.
 func TestPutDespiteFullLimits(t *testing.T) {
-	w := newWorld(t, options{})
+	w := newFixture(t, options{})
 	for i := range presence.MaxClaims {
 		w.publish(w.ann.ID, presence.SetClaim{
 			ID: presence.ClaimID(fmt.Sprint("event-", i)), Source: presence.Calendar, Status: presence.InCalendarEvent,

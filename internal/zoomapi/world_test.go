@@ -29,7 +29,7 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 250_000_000, time.UTC)
 // A world is the real thing from the router down to a store in memory: an
 // account with an owner, Ann and Ben, who are signed in, and Cyd, of whom nothing
 // is recorded; and another account with Eve.
-type world struct {
+type fixture struct {
 	http.Handler
 	tb        testing.TB
 	clock     *apptest.Clock
@@ -56,9 +56,9 @@ type options struct {
 	access io.Writer // of the access log; nil: none
 }
 
-func newWorld(tb testing.TB, o options) *world {
+func newFixture(tb testing.TB, o options) *fixture {
 	tb.Helper()
-	w := &world{tb: tb, clock: apptest.NewClock(noon)}
+	w := &fixture{tb: tb, clock: apptest.NewClock(noon)}
 	opened := enginetest.Open(tb, w.clock.Now)
 	w.store = &faultyStore{Store: opened}
 	w.People = apptest.On(tb, opened, w.clock.Now, Scopes()...)
@@ -68,7 +68,7 @@ func newWorld(tb testing.TB, o options) *world {
 }
 
 // serve wires what a server wires.
-func (w *world) serve(o options) {
+func (w *fixture) serve(o options) {
 	policy := presence.DefaultPolicy()
 	policy.ClientVersions = ClientVersions()
 	if o.policy != nil {
@@ -98,7 +98,7 @@ func (w *world) serve(o options) {
 	w.Handler = router
 }
 
-func (w *world) populate() {
+func (w *fixture) populate() {
 	w.account, w.owner = w.People.Account("owner@example.com")
 	elsewhere, err := w.Directory.CreateAccount(w.tb.Context(), "Elsewhere") // without an owner
 	w.must(err)
@@ -117,26 +117,26 @@ func (w *world) populate() {
 	w.eveApp = w.token(elsewhere.ID, "", appScopes)
 }
 
-func (w *world) must(err error) {
+func (w *fixture) must(err error) {
 	w.tb.Helper()
 	apptest.Check(w.tb, err)
 }
 
-func (w *world) signIn(id presence.UserID, e presence.SignIn) {
+func (w *fixture) signIn(id presence.UserID, e presence.SignIn) {
 	if e.Lease == 0 {
 		e.Lease = time.Hour
 	}
 	w.publish(id, e)
 }
 
-func (w *world) publish(id presence.UserID, e presence.Event) publish.Result {
+func (w *fixture) publish(id presence.UserID, e presence.Event) publish.Result {
 	w.tb.Helper()
 	result, err := w.publisher.Publish(context.Background(), store.User{Account: w.account, ID: id}, store.Actor{}, e)
 	w.must(err)
 	return result
 }
 
-func (w *world) token(account presence.AccountID, user presence.UserID, names string) string {
+func (w *fixture) token(account presence.AccountID, user presence.UserID, names string) string {
 	w.tb.Helper()
 	app, _ := w.People.App(account, names)
 	_, text := w.People.Token(account, app.ID, user, names, 0)
@@ -150,7 +150,7 @@ type call struct {
 	header              map[string]string
 }
 
-func (w *world) do(c call) *httptest.ResponseRecorder {
+func (w *fixture) do(c call) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(c.method, c.path, strings.NewReader(c.body))
 	if c.kind != "" {
 		r.Header.Set("Content-Type", c.kind)
@@ -169,11 +169,11 @@ func (w *world) do(c call) *httptest.ResponseRecorder {
 func path(ref string) string { return "/v2/users/" + ref + "/presence_status" }
 
 // put and get are the common calls.
-func (w *world) put(token, ref, body string) *httptest.ResponseRecorder {
+func (w *fixture) put(token, ref, body string) *httptest.ResponseRecorder {
 	return w.do(call{method: "PUT", path: path(ref), token: token, kind: "application/json", body: body})
 }
 
-func (w *world) get(token, ref string) *httptest.ResponseRecorder {
+func (w *fixture) get(token, ref string) *httptest.ResponseRecorder {
 	return w.do(call{method: "GET", path: path(ref), token: token})
 }
 
