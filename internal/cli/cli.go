@@ -40,7 +40,8 @@ const (
 
 // commands is the whole command line.
 type commands struct {
-	JSON bool `name:"json" help:"Print JSON for scripts."`
+	JSON        bool             `name:"json" help:"Print JSON for scripts."`
+	ShowVersion kong.VersionFlag `name:"version" help:"Print the version and exit."`
 
 	Init       initCommand        `cmd:"" help:"Create a data directory with an account, its owner and an app."`
 	Serve      serveCommand       `cmd:"" help:"Run the server."`
@@ -56,8 +57,12 @@ type commands struct {
 	User       userCommands       `cmd:"" help:"Manage users."`
 	App        appCommands        `cmd:"" help:"Manage apps, which obtain access tokens."`
 	Token      tokenCommands      `cmd:"" help:"Manage access tokens."`
+	Whoami     whoamiCommand      `cmd:"" help:"Show for whom the access token acts."`
 	Config     configCommands     `cmd:"" help:"Check, print and document the settings."`
+	Completion completionCommands `cmd:"" help:"Print a script that completes commands in the shell."`
 	Version    versionCommand     `cmd:"" help:"Print the version." example:"version"`
+	Help       helpCommand        `cmd:"" help:"Show the help of a command." example:"help status set"`
+	Complete   completeCommand    `cmd:"" name:"__complete" hidden:"" passthrough:""`
 }
 
 const description = `A self-hosted presence server that speaks Zoom's presence API.
@@ -100,6 +105,7 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		kong.Exit(func(code int) { panic(helpShown(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, NoAppDescFormat: true, WrapUpperBound: 100}),
 		kong.ValueFormatter(withDefault),
+		kong.Vars{"version": versionLine()},
 		kong.PostBuild(showExamples),
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(durationFlag)),
 	)
@@ -124,6 +130,7 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdin i
 // showExamples makes the tag "example" of a command its detailed help. A command with
 // more to say has a method Help.
 func showExamples(k *kong.Kong) error {
+	k.Model.HelpFlag.Help = "Show this help and exit."
 	return kong.Visit(k.Model, func(node kong.Visitable, next kong.Next) error {
 		if command, ok := node.(*kong.Node); ok && command.Tag != nil && command.Tag.Has("example") {
 			command.Detail = "Example:\n\n    porchlight " + command.Tag.Get("example")
@@ -207,5 +214,18 @@ func UntilSignal() (context.Context, func()) {
 type versionCommand struct{}
 
 func (*versionCommand) Run(s *shell) error {
-	return s.print(map[string]string{"version": server.Version()}, "porchlight %s\n", server.Version())
+	return s.print(map[string]string{"version": server.Version()}, "%s\n", versionLine())
+}
+
+func versionLine() string { return "porchlight " + server.Version() }
+
+// helpCommand is "porchlight help".
+type helpCommand struct {
+	Command []string `arg:"" optional:"" help:"Command, such as \"status set\". By default all commands are listed."`
+}
+
+// Run implements the command.
+func (c *helpCommand) Run(k *kong.Kong) error {
+	_, err := k.Parse(append(c.Command, "--help")) // which ends like --help
+	return usage(err)
 }

@@ -47,7 +47,7 @@ func (s *shell) presence(p *api.Presence) string {
 
 type statusSet struct {
 	Remote
-	Status string        `arg:"" help:"available, away, busy, do_not_disturb (or dnd), in_calendar_event, in_meeting, presenting, on_call or out_of_office."`
+	Status string        `arg:"" words:"available,away,busy,do_not_disturb,in_calendar_event,in_meeting,presenting,on_call,out_of_office" help:"available, away, busy, do_not_disturb (or dnd), in_calendar_event, in_meeting, presenting, on_call or out_of_office."`
 	User   string        `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
 	Note   string        `name:"note" placeholder:"TEXT" help:"Text to show with the status, at most 280 characters."`
 	Lasts  time.Duration `name:"for" xor:"end" placeholder:"TIME" help:"How long the status lasts, such as 30m."`

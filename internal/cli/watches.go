@@ -18,7 +18,7 @@ type watchCommands struct {
 
 // awaited is the flag with the statuses to wait for.
 type awaited struct {
-	Until []string `name:"until" default:"available" placeholder:"STATUS" help:"Status to wait for, including offline. Repeat the flag or separate statuses with commas."`
+	Until []string `name:"until" default:"available" placeholder:"STATUS" words:"available,away,busy,do_not_disturb,in_calendar_event,in_meeting,presenting,on_call,out_of_office,offline" help:"Status to wait for, including offline. Repeat the flag or separate statuses with commas."`
 }
 
 // statuses returns the statuses of the flag, without duplicates.
