@@ -107,14 +107,13 @@ func (s *Store) apply(ctx context.Context, w write) (uint64, error) {
 		if done {
 			return seq, err
 		}
-		ended := p.waitToRetry(ctx, err)
-		if ended == nil {
-			continue
+		err = p.waitToRetry(ctx, err)
+		if errors.Is(err, store.ErrUnknown) {
+			return p.finalCheck(ctx, err)
 		}
-		if errors.Is(ended, store.ErrUnknown) {
-			return p.finalCheck(ctx, ended)
+		if err != nil {
+			return 0, err
 		}
-		return 0, ended
 	}
 }
 
@@ -219,15 +218,13 @@ func (p *pendingWrite) finalCheck(ctx context.Context, unknown error) (uint64, e
 
 // waitToRetry waits before the next attempt. Its error means that there is none.
 func (p *pendingWrite) waitToRetry(ctx context.Context, err error) error {
-	ended := ctx.Err()
 	if p.uncertain {
 		// A caller that gives up must still learn whether the write was stored.
 		ctx = context.WithoutCancel(ctx)
-		ended = nil
 	}
+	ended := ctx.Err()
 	if ended == nil && time.Now().Before(p.deadline) && !p.s.conn.IsClosed() {
-		ended = p.backoff.wait(ctx)
-		if ended == nil {
+		if ended = p.backoff.wait(ctx); ended == nil {
 			return nil
 		}
 	}

@@ -16,18 +16,18 @@ type gate struct {
 	mu     sync.Mutex // guards the fields below
 	open   chan struct{}
 	closed bool
-	why    error
+	cause  error // of the closing
 }
 
 func newGate() *gate { return &gate{open: make(chan struct{}), closed: true} }
 
-func (g *gate) close(why error) {
+func (g *gate) close(cause error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.closed {
 		g.closed, g.open = true, make(chan struct{})
 	}
-	g.why = why
+	g.cause = cause
 }
 
 func (g *gate) opened() {
@@ -37,13 +37,13 @@ func (g *gate) opened() {
 		g.closed = false
 		close(g.open)
 	}
-	g.why = nil
+	g.cause = nil
 }
 
-func (g *gate) state() (open <-chan struct{}, closed bool, why error) {
+func (g *gate) state() (open <-chan struct{}, closed bool, cause error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.open, g.closed, g.why
+	return g.open, g.closed, g.cause
 }
 
 // enter admits an operation; Close waits until it leaves. While the connection is being
@@ -72,7 +72,7 @@ func (s *Store) enter(ctx context.Context) error {
 func (s *Store) leave() { s.opsMu.RUnlock() }
 
 func (s *Store) awaitGate(ctx context.Context) error {
-	open, closed, why := s.gate.state()
+	open, closed, cause := s.gate.state()
 	if !closed {
 		return nil
 	}
@@ -82,7 +82,7 @@ func (s *Store) awaitGate(ctx context.Context) error {
 	case <-open:
 		return nil
 	case <-timer.C:
-		return s.unavailable(why)
+		return s.unavailable(cause)
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-s.closing:
@@ -93,11 +93,11 @@ func (s *Store) awaitGate(ctx context.Context) error {
 }
 
 // unavailable is the error of a call that did not reach the servers. Nothing was changed.
-func (s *Store) unavailable(why error) error {
+func (s *Store) unavailable(cause error) error {
 	if err := s.haltedError(); err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: NATS at %s does not respond: %w", store.ErrUnavailable, s.servers, why)
+	return fmt.Errorf("%w: NATS at %s does not respond: %w", store.ErrUnavailable, s.servers, cause)
 }
 
 // haltedError is the error of a store that failed or was closed, or nil.

@@ -64,7 +64,7 @@ func (s *Store) monitorServers(ctx context.Context, wake <-chan struct{}) {
 			s.fail(err)
 			return
 		case logged.isNew(err) && ctx.Err() == nil:
-			s.log.WarnContext(ctx, "nats: cannot check the servers; will retry", slog.Any("err", err))
+			s.log.WarnContext(ctx, "nats: check of the servers failed; will retry", slog.Any("err", err))
 		}
 	}
 }
@@ -110,7 +110,7 @@ func (s *Store) verify(ctx context.Context) {
 			return // the next connection requests verification again
 		default:
 			missing = time.Time{}
-			s.log.WarnContext(ctx, "nats: cannot check the store; will retry", slog.Any("err", err))
+			s.log.WarnContext(ctx, "nats: check of the store failed; will retry", slog.Any("err", err))
 		}
 		if b.wait(ctx) != nil {
 			return
@@ -118,17 +118,17 @@ func (s *Store) verify(ctx context.Context) {
 	}
 }
 
-var errOtherEpoch = errors.New("the store was replaced by another one")
+var errOtherEpoch = errors.New("store was replaced by another one")
 
 func (s *Store) verifyOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	known := s.lastSeq.Load() // before the request, since others continue to write
-	w, err := s.inspect(ctx)
+	inv, err := s.inspect(ctx)
 	if err != nil {
 		return err
 	}
-	stage, err := s.stageOf(w)
+	stage, err := s.stageOf(inv)
 	switch {
 	case err != nil:
 		return err
@@ -136,10 +136,10 @@ func (s *Store) verifyOnce(ctx context.Context) error {
 		return lost(s.names.stateStream(), "and so is stream "+s.names.historyStream())
 	case stage == unfinished:
 		return lost(s.names.stateStream(), "and was recreated empty")
-	case w.id.Epoch != s.epoch:
-		return fmt.Errorf("%w: expected epoch %s, found %s; restart porchlight", errOtherEpoch, s.epoch, w.id.Epoch)
-	case w.state.State.LastSeq < known:
-		return fmt.Errorf("%w: stream %s ends at %d, but %d was acknowledged before: restore a backup under a new store name (nats://HOST/NAME)", ErrLost, s.names.stateStream(), w.state.State.LastSeq, known)
+	case inv.id.Epoch != s.epoch:
+		return fmt.Errorf("%w: expected epoch %s, found %s; restart porchlight", errOtherEpoch, s.epoch, inv.id.Epoch)
+	case inv.state.State.LastSeq < known:
+		return fmt.Errorf("%w: stream %s ends at %d, but %d was stored before: restore a backup under a new store name (nats://HOST/NAME)", ErrLost, s.names.stateStream(), inv.state.State.LastSeq, known)
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ type identity struct {
 	HistoryCreated time.Time `json:"history_created"`
 }
 
-// An inventory is the parts of a store that exist on the servers.
+// An inventory describes the parts of a store that exist on the servers.
 type inventory struct {
 	state, history *jetstream.StreamInfo // nil: missing
 	id             *identity             // nil: none
@@ -212,9 +212,9 @@ func (s *Store) checkRollback(ctx context.Context, inv inventory) error {
 		ErrLost, s.names.stateStream(), inv.state.State.LastSeq, s.names.historyStream(), copied)
 }
 
-// awaitSource waits until the history stream sources from the state stream, which the
-// servers start shortly after they created it. Versions that are replaced before that are
-// missing in the history.
+// awaitSource waits until the history stream copies the state stream, which the servers
+// start shortly after they created it. The history lacks versions that were replaced
+// before.
 func (s *Store) awaitSource(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()

@@ -24,7 +24,7 @@ import (
 // finds the message of another node fails.
 const (
 	leaseTerm = 8 * time.Second
-	// The holder stops this fraction of the term early: a write may be in flight, and
+	// The holder stops 1/leaseMargin of the term early: a write may be in flight, and
 	// clocks may differ in speed.
 	leaseMargin     = 4
 	renewalsPerTerm = 8
@@ -114,14 +114,14 @@ func (l *lease) acquire(ctx context.Context) error {
 func (l *lease) renewInterval() time.Duration { return l.self.Term / renewalsPerTerm }
 
 // read reads the holder, and the sequence of the message. Zero: there is none.
-func (l *lease) read(ctx context.Context) (seq uint64, c leaseHolder, err error) {
-	seq, err = l.s.readJSON(ctx, l.s.names.lease(), &c)
-	return seq, c, err
+func (l *lease) read(ctx context.Context) (seq uint64, h leaseHolder, err error) {
+	seq, err = l.s.readJSON(ctx, l.s.names.lease(), &h)
+	return seq, h, err
 }
 
-// put stores c in place of message prev.
-func (l *lease) put(ctx context.Context, c leaseHolder, prev uint64) error {
-	m, err := l.s.jsonMsg(l.s.names.lease(), c, prev)
+// put stores h in place of message prev.
+func (l *lease) put(ctx context.Context, h leaseHolder, prev uint64) error {
+	m, err := l.s.jsonMsg(l.s.names.lease(), h, prev)
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (l *lease) put(ctx context.Context, c leaseHolder, prev uint64) error {
 		switch {
 		case err != nil || seq == prev:
 			return unchanged, 0, err
-		case found == c && c.ID != "":
+		case found == h && h.ID != "":
 			return stored, seq, nil
 		}
 		return superseded, 0, nil

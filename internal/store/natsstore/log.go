@@ -16,7 +16,7 @@ const deliveredUsers = 16 << 10
 // Feed implements store.Log. It polls the history stream.
 func (s *Store) Feed(ctx context.Context, after store.Position, fn func([]store.Entry) error) error {
 	r := s.newLogReader(after)
-	return s.poll(ctx, "the log", func(ctx context.Context) (bool, error) {
+	return s.poll(ctx, "log", func(ctx context.Context) (bool, error) {
 		if err := s.enter(ctx); err != nil {
 			return false, err
 		}

@@ -193,7 +193,7 @@ func connectError(err error) error {
 // reconnect.
 func (s *Store) connectionClosed(err error) {
 	if s.haltedError() == nil {
-		s.fail(fmt.Errorf("the connection to NATS at %s is permanently closed: %w", s.servers, cmp.Or(err, nats.ErrConnectionClosed)))
+		s.fail(fmt.Errorf("connection to NATS at %s is permanently closed: %w", s.servers, cmp.Or(err, nats.ErrConnectionClosed)))
 	}
 }
 
@@ -228,8 +228,8 @@ const lossChecks = 5
 
 // load opens the store, or creates it.
 func (s *Store) load(ctx context.Context) error {
-	if most := s.conn.MaxPayload(); most < minPayload {
-		return fmt.Errorf("%w: max_payload of the servers is %d and must be at least %d", ErrSettings, most, minPayload)
+	if size := s.conn.MaxPayload(); size < minPayload {
+		return fmt.Errorf("%w: max_payload of the servers is %d and must be at least %d", ErrSettings, size, minPayload)
 	}
 	inv, stage, err := s.determineStage(ctx)
 	if err != nil {
@@ -264,14 +264,8 @@ func (s *Store) load(ctx context.Context) error {
 	}
 	s.epoch = inv.id.Epoch
 	s.advanceSeq(inv.state.State.LastSeq)
-	if err := s.ensureConsumer(ctx); err != nil {
-		return err
-	}
-	s.dueConsumer, err = s.js.Consumer(ctx, s.names.stateStream(), s.names.dueConsumer())
-	if err != nil {
-		return fmt.Errorf("read consumer %s: %w", s.names.dueConsumer(), err)
-	}
-	return nil
+	s.dueConsumer, err = s.ensureConsumer(ctx)
+	return err
 }
 
 // recreateConsumer creates the consumer of firings if it was removed. A new one receives
@@ -282,29 +276,31 @@ func (s *Store) recreateConsumer(ctx context.Context) error {
 		return err
 	}
 	s.log.WarnContext(ctx, "nats: consumer of expiry timers was removed; recreating it", slog.String("consumer", s.names.dueConsumer()))
-	return s.ensureConsumer(ctx)
+	_, err = s.ensureConsumer(ctx)
+	return err
 }
 
-func (s *Store) ensureConsumer(ctx context.Context) error {
-	if _, err := s.js.CreateOrUpdateConsumer(ctx, s.names.stateStream(), s.dueConsumerConfig()); err != nil {
-		return fmt.Errorf("create consumer %s: %w", s.names.dueConsumer(), err)
+func (s *Store) ensureConsumer(ctx context.Context) (jetstream.Consumer, error) {
+	consumer, err := s.js.CreateOrUpdateConsumer(ctx, s.names.stateStream(), s.dueConsumerConfig())
+	if err != nil {
+		return nil, fmt.Errorf("create consumer %s: %w", s.names.dueConsumer(), err)
 	}
-	return nil
+	return consumer, nil
 }
 
 // determineStage inspects the store. The streams are read one after another while another
 // node may create them, so an apparent loss is checked again.
-func (s *Store) determineStage(ctx context.Context) (inv inventory, is stage, err error) {
+func (s *Store) determineStage(ctx context.Context) (inv inventory, found stage, err error) {
 	var b backoff
 	for range lossChecks {
 		if inv, err = s.inspect(ctx); err != nil {
 			return inv, 0, s.jetStreamError(err)
 		}
-		if is, err = s.stageOf(inv); !errors.Is(err, ErrLost) || b.wait(ctx) != nil {
-			return inv, is, err
+		if found, err = s.stageOf(inv); !errors.Is(err, ErrLost) || b.wait(ctx) != nil {
+			return inv, found, err
 		}
 	}
-	return inv, is, err
+	return inv, found, err
 }
 
 func (s *Store) jetStreamError(err error) error {

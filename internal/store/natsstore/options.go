@@ -89,21 +89,11 @@ func (o Options) withDefaults() Options {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.Retention <= 0 {
-		o.Retention = DefaultRetention
-	}
-	if o.Replicas <= 0 {
-		o.Replicas = DefaultReplicas
-	}
-	if o.Timeout <= 0 {
-		o.Timeout = DefaultTimeout
-	}
-	if o.Prefix == "" {
-		o.Prefix = DefaultPrefix
-	}
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	o.Retention = cmp.Or(max(o.Retention, 0), DefaultRetention)
+	o.Replicas = cmp.Or(max(o.Replicas, 0), DefaultReplicas)
+	o.Timeout = cmp.Or(max(o.Timeout, 0), DefaultTimeout)
+	o.Prefix = cmp.Or(o.Prefix, DefaultPrefix)
 	o.checkEvery = cmp.Or(o.checkEvery, checkInterval)
 	o.leaseTerm = cmp.Or(o.leaseTerm, leaseTerm)
 	o.sweepEvery = cmp.Or(o.sweepEvery, sweepInterval)
@@ -112,7 +102,7 @@ func (o Options) withDefaults() Options {
 
 func (o Options) check() error {
 	if len(o.Prefix) > maxPrefix || !regexp.MustCompile(`^[A-Za-z0-9_-]+$`).MatchString(o.Prefix) {
-		return fmt.Errorf("%w: the prefix %q must be 1 to %d letters, digits, \"-\" or \"_\"", ErrSettings, o.Prefix, maxPrefix)
+		return fmt.Errorf("%w: prefix %q must be 1 to %d letters, digits, \"-\" or \"_\"", ErrSettings, o.Prefix, maxPrefix)
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -39,23 +38,13 @@ func (b *backoff) wait(ctx context.Context) error {
 	}
 }
 
-func decodeMsg(m *nats.Msg) storedMsg {
-	return storedMsg{subject: m.Header.Get(subjectHeader), seq: uintHeader(m, seqHeader), source: sourceSeq(m.Header), data: m.Data}
-}
-
 // sourceSeq is the sequence in the stream that a message was copied from. Zero: it was
 // not copied.
 func sourceSeq(h nats.Header) uint64 {
 	// "<stream> <sequence> …"
-	fields := strings.Fields(h.Get(sourceHeader))
-	if len(fields) < 2 {
-		return 0
-	}
-	seq, err := strconv.ParseUint(fields[1], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return seq
+	_, rest, _ := strings.Cut(h.Get(sourceHeader), " ")
+	seq, _, _ := strings.Cut(rest, " ")
+	return parseUint(seq)
 }
 
 // A lastQuery requests the last message of each subject that matches a filter.
@@ -101,24 +90,19 @@ func (s *Store) querySince(ctx context.Context, q lastQuery, least uint64) (snap
 	if q.MaxBytes == 0 {
 		q.MaxBytes = maxResponseBytes
 	}
-	within, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	var b backoff
-	for {
-		snap, err := s.queryLast(within, s.names.stateStream(), q)
-		switch {
-		case err == nil && snap.upTo >= least:
-			snap.msgs = slices.DeleteFunc(snap.msgs, func(m storedMsg) bool { return m.subject == s.names.identity() })
-			return snap, nil
-		case errors.Is(err, errTooMany):
-			return snapshot{}, err
-		case err == nil:
+	var snap snapshot
+	err := s.retryRead(ctx, func(ctx context.Context) (err error) {
+		snap, err = s.queryLast(ctx, s.names.stateStream(), q)
+		if err == nil && snap.upTo < least {
 			err = fmt.Errorf("stale replica: it is at sequence %d, expected %d or later", snap.upTo, least)
 		}
-		if b.wait(within) != nil {
-			return snapshot{}, s.readFailed(ctx, err)
-		}
+		return err
+	})
+	if err != nil {
+		return snapshot{}, err
 	}
+	snap.msgs = slices.DeleteFunc(snap.msgs, func(m storedMsg) bool { return m.subject == s.names.identity() })
+	return snap, nil
 }
 
 // queryLast sends a lastQuery to any replica of a stream, once.
@@ -200,7 +184,6 @@ func (e *apiError) Error() string {
 const (
 	codeAccountFull     = 10002
 	codeNoMessage       = 10037
-	codeNoStream        = 10059
 	codeWrongLast       = 10071 // the last message of the subject is another one
 	codeWrongLastBusy   = 10164 // or may become another one: a write is in flight
 	codeBatchIncomplete = 10176
@@ -239,10 +222,10 @@ func (s *Store) leaderSeq(ctx context.Context, stream string) (uint64, error) {
 
 // A leaderQuery requests one message from the leader of a stream.
 type leaderQuery struct {
-	Last  string     `json:"last_by_subj,omitempty"` // the last one of a subject
-	Next  string     `json:"next_by_subj,omitempty"` // the first one that a filter names,
-	Seq   uint64     `json:"seq,omitempty"`          // from here on
-	Since *time.Time `json:"start_time,omitempty"`   // or from then on
+	Last  string     `json:"last_by_subj,omitempty"` // the last message of a subject
+	Next  string     `json:"next_by_subj,omitempty"` // the first message that matches a filter,
+	Seq   uint64     `json:"seq,omitempty"`          // from this sequence on,
+	Since *time.Time `json:"start_time,omitempty"`   // or from this instant on
 }
 
 // leaderGet reads a message from the leader; nil: there is none.
@@ -289,15 +272,15 @@ func (s *Store) leaderLastOnce(ctx context.Context, subject string) (*storedMsg,
 	return s.leaderGetOnce(ctx, s.names.stateStream(), leaderQuery{Last: subject})
 }
 
-// retryRead calls attempt until it succeeds, for at most readTimeout.
+// retryRead calls attempt until it succeeds or returns errTooMany, for at most readTimeout.
 func (s *Store) retryRead(ctx context.Context, attempt func(context.Context) error) error {
 	within, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	var b backoff
 	for {
 		err := attempt(within)
-		if err == nil {
-			return nil
+		if err == nil || errors.Is(err, errTooMany) {
+			return err
 		}
 		if b.wait(within) != nil {
 			return s.readFailed(ctx, err)
@@ -307,9 +290,9 @@ func (s *Store) retryRead(ctx context.Context, attempt func(context.Context) err
 
 // readFailed is the error of a read without a response: the error of ctx, or
 // ErrUnavailable.
-func (s *Store) readFailed(ctx context.Context, why error) error {
+func (s *Store) readFailed(ctx context.Context, cause error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return s.unavailable(why)
+	return s.unavailable(cause)
 }

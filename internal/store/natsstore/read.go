@@ -3,6 +3,7 @@ package natsstore
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"porchlight.dev/porchlight/internal/store"
 )
@@ -48,14 +49,7 @@ type queryFunc func(context.Context, lastQuery) (snapshot, error)
 // readLast reads the last message of each subject, in as many queries as necessary. upTo
 // is the sequence up to which all responses are complete.
 func (s *Store) readLast(ctx context.Context, read queryFunc, subjects []string) (present map[string]storedMsg, upTo uint64, err error) {
-	unique := make(map[string]bool, len(subjects))
-	filters := make([]string, 0, len(subjects))
-	for _, subject := range subjects {
-		if !unique[subject] {
-			unique[subject] = true
-			filters = append(filters, subject)
-		}
-	}
+	filters := slices.Compact(slices.Sorted(slices.Values(subjects)))
 	present = make(map[string]storedMsg, len(filters))
 	err = inBatches(filters, func(part []string) error {
 		snap, err := read(ctx, lastQuery{Filters: part})

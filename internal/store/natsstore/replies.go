@@ -120,9 +120,11 @@ var (
 	errTooMany    = errors.New("more messages match than one response holds")
 )
 
-// uintHeader reads a header as a number. Zero: it is missing or invalid.
-func uintHeader(m *nats.Msg, header string) uint64 {
-	n, err := strconv.ParseUint(m.Header.Get(header), 10, 64)
+func uintHeader(m *nats.Msg, header string) uint64 { return parseUint(m.Header.Get(header)) }
+
+// parseUint parses the number in a header. Zero: it is missing or invalid.
+func parseUint(text string) uint64 {
+	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
 		return 0
 	}
@@ -137,7 +139,7 @@ func (c *reply) messages() ([]storedMsg, error) {
 		if uintHeader(m, lastHeader) != last {
 			return nil, errIncomplete
 		}
-		all[i] = decodeMsg(m)
+		all[i] = storedMsg{subject: m.Header.Get(subjectHeader), seq: uintHeader(m, seqHeader), source: sourceSeq(m.Header), data: m.Data}
 		last = all[i].seq
 	}
 	if uintHeader(c.end, lastHeader) != last {

@@ -90,7 +90,7 @@ const recreate = "it cannot be changed on an existing stream: restore a backup u
 func (s *Store) checkState(have jetstream.StreamConfig) error {
 	want := s.stateConfig()
 	edit := "set it with nats stream edit " + want.Name
-	return firstWrong(want.Name, append(s.commonSettings(have, want),
+	return checkSettings(want.Name, append(s.commonSettings(have, want),
 		equal("max_msgs_per_subject", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject, edit),
 		equal("max_age", have.MaxAge, 0, edit+": messages must not expire by age"),
 		equal("max_bytes", have.MaxBytes, -1, edit+": a size limit discards the oldest messages"),
@@ -109,7 +109,7 @@ func (s *Store) checkState(have jetstream.StreamConfig) error {
 func (s *Store) checkHistory(have jetstream.StreamConfig) error {
 	want := s.historyConfig()
 	edit := "set it with nats stream edit " + want.Name
-	return firstWrong(want.Name, append(s.commonSettings(have, want),
+	return checkSettings(want.Name, append(s.commonSettings(have, want),
 		equal("max_msgs_per_subject", max(have.MaxMsgsPerSubject, -1), -1, edit+": a limit drops unread log entries"),
 		equal("max_age", have.MaxAge, want.MaxAge, edit+", or set log-retention to match"),
 		equal("max_bytes", have.MaxBytes, -1, edit+": a limit drops unread log entries"),
@@ -144,7 +144,7 @@ func (s *Store) commonSettings(have, want jetstream.StreamConfig) []setting {
 	}
 }
 
-func firstWrong(stream string, settings []setting) error {
+func checkSettings(stream string, settings []setting) error {
 	for _, x := range settings {
 		if !x.ok {
 			return fmt.Errorf("%w: stream %s has %s %v and must have %v: %s", ErrSettings, stream, x.name, x.found, x.want, x.fix)

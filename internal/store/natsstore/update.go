@@ -144,14 +144,14 @@ func outcomeFromOps(ops writeOps, id uint64, after store.Position) (outcome, uin
 		return stored, uint64(at), nil
 	}
 	if !ops.cover(after) {
-		return 0, 0, errWritersEvicted
+		return 0, 0, errOpEvicted
 	}
 	return superseded, 0, nil
 }
 
-// errWritersEvicted: so many operations followed that the record does not list this one
+// errOpEvicted: so many operations followed that the record does not list this one
 // any more.
-var errWritersEvicted = errors.New("the record was changed too often since to know")
+var errOpEvicted = errors.New("the record was changed too often since to determine the result")
 
 // armTimer ensures that a schedule is stored for Next or an earlier instant. An earlier
 // one that has not fired yet is kept: when it fires, Due moves it. armTimer reports
