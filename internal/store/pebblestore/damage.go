@@ -17,14 +17,6 @@ func damaged(file string, err error) error {
 	return fmt.Errorf("%w: %s: %w; check the disk, and restore a backup into a new directory", ErrDamaged, file, err)
 }
 
-// explain turns Pebble's errors of damage into ErrDamaged.
-func explain(dir string, err error) error {
-	if err == nil || errors.Is(err, ErrDamaged) || !isDamage(err) {
-		return err
-	}
-	return damaged(dir, located(err))
-}
-
 // located adds the location that Pebble reports beside an error's text, such as the
 // log that it was replaying.
 func located(err error) error {

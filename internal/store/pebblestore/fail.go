@@ -21,11 +21,9 @@ type failure struct {
 	// locks: the database must not be used any more, not even to close it.
 	abandoned chan struct{}
 
-	mu      sync.Mutex // guards the fields below
-	cause   error
-	err     error // cause, as an ErrFailed
-	closed  bool
-	stopped bool
+	mu    sync.Mutex // guards the fields below
+	cause error
+	err   error // cause, as an ErrFailed
 }
 
 func newFailure() *failure {
@@ -41,7 +39,7 @@ func (s *Store) fail(cause error) {
 		return
 	}
 	f.cause, f.err = cause, fmt.Errorf("%w: %w", store.ErrFailed, cause)
-	if !f.closed {
+	if !f.isHalted() {
 		close(f.halted) // before failed: a failed store refuses operations
 	}
 	close(f.failed)
@@ -66,10 +64,9 @@ func (s *Store) markOpen() error {
 func (f *failure) halt() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.err == nil && !f.closed {
+	if !f.isHalted() {
 		close(f.halted)
 	}
-	f.closed = true
 }
 
 func (f *failure) isFailed() bool    { return isClosed(f.failed) }
@@ -97,8 +94,7 @@ func (s *Store) haltedError() error {
 func (f *failure) abandon() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.stopped {
-		f.stopped = true
+	if !f.isAbandoned() {
 		close(f.abandoned)
 	}
 }

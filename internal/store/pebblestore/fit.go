@@ -45,7 +45,6 @@ const stepsPerMemTable = 8
 // Preallocate implements vfs.File: Write does it, step by step.
 func (f *logFile) Preallocate(int64, int64) error { return nil }
 
-// Write implements vfs.File.
 func (f *logFile) Write(p []byte) (int, error) {
 	for f.written+int64(len(p)) > f.allocated {
 		_ = f.File.Preallocate(f.allocated, f.step) // if there is no space, the write fails

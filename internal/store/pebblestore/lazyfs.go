@@ -24,15 +24,12 @@ var _ vfs.FS = (*lazyFS)(nil)
 
 func newLazyFS(fs vfs.FS) *lazyFS { return &lazyFS{FS: fs, files: make(map[*lazyFile]struct{})} }
 
-// Unwrap implements vfs.FS.
 func (fs *lazyFS) Unwrap() vfs.FS { return fs.FS }
 
-// Create implements vfs.FS.
 func (fs *lazyFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	return fs.wrap(name)(fs.FS.Create(name, category))
 }
 
-// ReuseForWrite implements vfs.FS.
 func (fs *lazyFS) ReuseForWrite(old, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	return fs.wrap(name)(fs.FS.ReuseForWrite(old, name, category))
 }
@@ -118,10 +115,8 @@ type truncatedFS struct {
 
 var _ vfs.FS = (*truncatedFS)(nil)
 
-// Unwrap implements vfs.FS.
 func (fs *truncatedFS) Unwrap() vfs.FS { return fs.FS }
 
-// Open implements vfs.FS.
 func (fs *truncatedFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	f, err := fs.FS.Open(name, opts...)
 	if err != nil || name != fs.path {
@@ -136,5 +131,4 @@ type truncatedFile struct {
 	from io.Reader
 }
 
-// Read implements vfs.File.
 func (f *truncatedFile) Read(p []byte) (int, error) { return f.from.Read(p) }

@@ -3,7 +3,6 @@ package pebblestore
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -34,23 +33,12 @@ func (s *Store) maintain() {
 		case now := <-tick.C:
 			s.sampleSpace()
 			s.refillReserve()
-			s.flush()
 			s.advanceWatermark()
 			if now.Sub(cleaned) >= cleanUpInterval {
 				cleaned = now
 				s.cleanUp(ctx)
 			}
 		}
-	}
-}
-
-// flush syncs the logs that durability OS left to the operating system.
-func (s *Store) flush() {
-	if s.lazy == nil {
-		return
-	}
-	if err := s.lazy.syncAll(); err != nil {
-		s.fail(fmt.Errorf("sync: %w", err))
 	}
 }
 

@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"cmp"
 	"log/slog"
 	"time"
 
@@ -73,29 +74,21 @@ func (o Options) withDefaults() Options {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
-	if o.FS == nil {
-		o.FS = vfs.Default
-	}
-	if o.Retention <= 0 {
-		o.Retention = DefaultRetention
-	}
-	if o.MinFreeBytes == 0 {
-		o.MinFreeBytes = DefaultMinFreeBytes
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.CacheRecords <= 0 {
-		o.CacheRecords = DefaultCacheRecords
-	}
-	if o.CacheBytes <= 0 {
-		o.CacheBytes = DefaultCacheBytes
-	}
-	if o.BlockBytes <= 0 {
-		o.BlockBytes = DefaultBlockBytes
-	}
-	if o.MemTableBytes <= 0 {
-		o.MemTableBytes = DefaultMemTableBytes
-	}
+	o.FS = cmp.Or(o.FS, vfs.Default)
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	o.MinFreeBytes = cmp.Or(o.MinFreeBytes, DefaultMinFreeBytes)
+	o.Retention = positiveOr(o.Retention, DefaultRetention)
+	o.CacheRecords = positiveOr(o.CacheRecords, DefaultCacheRecords)
+	o.CacheBytes = positiveOr(o.CacheBytes, DefaultCacheBytes)
+	o.BlockBytes = positiveOr(o.BlockBytes, DefaultBlockBytes)
+	o.MemTableBytes = positiveOr(o.MemTableBytes, DefaultMemTableBytes)
 	return o
+}
+
+func positiveOr[T cmp.Ordered](value, otherwise T) T {
+	var zero T
+	if value > zero {
+		return value
+	}
+	return otherwise
 }

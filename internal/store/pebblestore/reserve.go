@@ -92,7 +92,6 @@ type spaceFS struct {
 
 var _ vfs.FS = (*spaceFS)(nil)
 
-// Unwrap implements vfs.FS.
 func (fs *spaceFS) Unwrap() vfs.FS { return fs.FS }
 
 // retryWithReserve reports whether an operation that failed with err should be
@@ -105,7 +104,6 @@ func (fs *spaceFS) retryWithReserve(err error) bool {
 	return fs.reserve.release()
 }
 
-// Create implements vfs.FS.
 func (fs *spaceFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	f, err := fs.FS.Create(name, category)
 	for err != nil && fs.retryWithReserve(err) {
@@ -114,7 +112,6 @@ func (fs *spaceFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File
 	return fs.file(name, f, err)
 }
 
-// ReuseForWrite implements vfs.FS.
 func (fs *spaceFS) ReuseForWrite(old, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	f, err := fs.FS.ReuseForWrite(old, name, category)
 	for err != nil && fs.retryWithReserve(err) {

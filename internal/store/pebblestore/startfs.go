@@ -22,7 +22,6 @@ type startFS struct {
 
 var _ vfs.FS = (*startFS)(nil)
 
-// Unwrap implements vfs.FS.
 func (fs *startFS) Unwrap() vfs.FS { return fs.FS }
 
 // check returns err, unless it must stop the goroutine.
@@ -40,53 +39,38 @@ func (fs *startFS) file(f vfs.File, err error) (vfs.File, error) {
 	return &startFile{File: f, fs: fs}, nil
 }
 
-// Create implements vfs.FS.
 func (fs *startFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	return fs.file(fs.FS.Create(name, category))
 }
 
-// Link implements vfs.FS.
 func (fs *startFS) Link(from, to string) error { return fs.check(fs.FS.Link(from, to)) }
 
-// Open implements vfs.FS.
 func (fs *startFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	return fs.file(fs.FS.Open(name, opts...))
 }
 
-// OpenReadWrite implements vfs.FS.
 func (fs *startFS) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
 	return fs.file(fs.FS.OpenReadWrite(name, category, opts...))
 }
 
-// OpenDir implements vfs.FS.
 func (fs *startFS) OpenDir(name string) (vfs.File, error) { return fs.file(fs.FS.OpenDir(name)) }
+func (fs *startFS) Remove(name string) error              { return fs.check(fs.FS.Remove(name)) }
+func (fs *startFS) RemoveAll(name string) error           { return fs.check(fs.FS.RemoveAll(name)) }
+func (fs *startFS) Rename(from, to string) error          { return fs.check(fs.FS.Rename(from, to)) }
 
-// Remove implements vfs.FS.
-func (fs *startFS) Remove(name string) error { return fs.check(fs.FS.Remove(name)) }
-
-// RemoveAll implements vfs.FS.
-func (fs *startFS) RemoveAll(name string) error { return fs.check(fs.FS.RemoveAll(name)) }
-
-// Rename implements vfs.FS.
-func (fs *startFS) Rename(from, to string) error { return fs.check(fs.FS.Rename(from, to)) }
-
-// ReuseForWrite implements vfs.FS.
 func (fs *startFS) ReuseForWrite(old, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	return fs.file(fs.FS.ReuseForWrite(old, name, category))
 }
 
-// MkdirAll implements vfs.FS.
 func (fs *startFS) MkdirAll(dir string, perm os.FileMode) error {
 	return fs.check(fs.FS.MkdirAll(dir, perm))
 }
 
-// List implements vfs.FS.
 func (fs *startFS) List(dir string) ([]string, error) {
 	names, err := fs.FS.List(dir)
 	return names, fs.check(err)
 }
 
-// Stat implements vfs.FS.
 func (fs *startFS) Stat(name string) (vfs.FileInfo, error) {
 	info, err := fs.FS.Stat(name)
 	return info, fs.check(err)
@@ -98,47 +82,36 @@ type startFile struct {
 	fs *startFS
 }
 
-// Read implements vfs.File.
 func (f *startFile) Read(p []byte) (int, error) {
 	n, err := f.File.Read(p)
 	return n, f.fs.check(err)
 }
 
-// ReadAt implements vfs.File.
 func (f *startFile) ReadAt(p []byte, at int64) (int, error) {
 	n, err := f.File.ReadAt(p, at)
 	return n, f.fs.check(err)
 }
 
-// Write implements vfs.File.
 func (f *startFile) Write(p []byte) (int, error) {
 	n, err := f.File.Write(p)
 	return n, f.fs.check(err)
 }
 
-// WriteAt implements vfs.File.
 func (f *startFile) WriteAt(p []byte, at int64) (int, error) {
 	n, err := f.File.WriteAt(p, at)
 	return n, f.fs.check(err)
 }
 
-// Stat implements vfs.File.
 func (f *startFile) Stat() (vfs.FileInfo, error) {
 	info, err := f.File.Stat()
 	return info, f.fs.check(err)
 }
 
-// SyncTo implements vfs.File.
 func (f *startFile) SyncTo(length int64) (bool, error) {
 	full, err := f.File.SyncTo(length)
 	return full, f.fs.check(err)
 }
 
-// Sync implements vfs.File.
-func (f *startFile) Sync() error { return f.fs.check(f.File.Sync()) }
-
-// SyncData implements vfs.File.
+func (f *startFile) Sync() error     { return f.fs.check(f.File.Sync()) }
 func (f *startFile) SyncData() error { return f.fs.check(f.File.SyncData()) }
-
-// Close implements vfs.File.
-func (f *startFile) Close() error { return f.fs.check(f.File.Close()) }
+func (f *startFile) Close() error    { return f.fs.check(f.File.Close()) }

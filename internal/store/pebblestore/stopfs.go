@@ -32,7 +32,6 @@ type failStopFS struct {
 
 var _ vfs.FS = (*failStopFS)(nil)
 
-// Unwrap implements vfs.FS.
 func (fs *failStopFS) Unwrap() vfs.FS { return fs.FS }
 
 func isLog(name string) bool { return strings.HasSuffix(name, ".log") }
@@ -41,10 +40,9 @@ func (fs *failStopFS) isMarker(name string) bool {
 	return strings.HasPrefix(fs.PathBase(name), "marker.")
 }
 
-// Create implements vfs.FS.
 func (fs *failStopFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	if fs.isMarker(name) {
-		if err := fs.syncDirOf(name); err != nil {
+		if err := syncDir(fs, fs.PathDir(name)); err != nil {
 			return nil, err
 		}
 	}
@@ -90,32 +88,20 @@ func (f *tableFile) SyncTo(length int64) (bool, error) {
 	return full, delayError(err)
 }
 
-// Remove implements vfs.FS.
 func (fs *failStopFS) Remove(name string) error {
 	if fs.isMarker(name) {
-		if err := fs.syncDirOf(name); err != nil {
+		if err := syncDir(fs, fs.PathDir(name)); err != nil {
 			return err
 		}
 	}
 	return fs.FS.Remove(name)
 }
 
-// syncDirOf syncs the directory of name.
-func (fs *failStopFS) syncDirOf(name string) error {
-	dir, err := fs.OpenDir(fs.PathDir(name))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
-}
-
-// ReuseForWrite implements vfs.FS.
 func (fs *failStopFS) ReuseForWrite(old, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	f, err := fs.FS.ReuseForWrite(old, name, category)
 	return fs.log(name, f, err)
 }
 
-// OpenDir implements vfs.FS.
 func (fs *failStopFS) OpenDir(name string) (vfs.File, error) {
 	f, err := fs.FS.OpenDir(name)
 	if err != nil {
@@ -173,7 +159,6 @@ func (f *failStopFile) Close() error {
 	return nil
 }
 
-// Open implements vfs.FS.
 func (fs *failStopFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	f, err := fs.FS.Open(name, opts...)
 	if err != nil || isTable(name) {
@@ -192,7 +177,6 @@ type wholeFile struct {
 	read int64
 }
 
-// Read implements vfs.File.
 func (f *wholeFile) Read(p []byte) (int, error) {
 	n, err := f.File.Read(p)
 	f.read += int64(n)

@@ -62,7 +62,7 @@ func (v *verifier) run() error {
 		return fmt.Errorf("%w: %s holds no store; check the path", ErrMissing, dir)
 	}
 	if v.s.lock, err = pebble.LockDirectory(dir, v.s.opts.FS); err != nil {
-		return verifyLockError(dir, err)
+		return lockError(dir, err, "or make a backup and verify the backup instead")
 	}
 	err = v.all()
 	if !v.s.isFailed() {
@@ -72,10 +72,6 @@ func (v *verifier) run() error {
 		return fmt.Errorf("verify the data directory %s: %w", dir, err)
 	}
 	return nil
-}
-
-func verifyLockError(dir string, err error) error {
-	return lockError(dir, err, "or make a backup and verify the backup instead")
 }
 
 // A verifier is one run of Verify.
@@ -110,13 +106,15 @@ func (v *verifier) check() error {
 // explained turns Pebble's errors of damage into ErrDamaged. If an event reported the
 // damage, its text is used, since it names the file.
 func (v *verifier) explained(err error) error {
-	if err == nil || errors.Is(err, ErrDamaged) {
+	switch {
+	case err == nil || errors.Is(err, ErrDamaged):
 		return err
-	}
-	if v.s.isFailed() {
+	case v.s.isFailed():
 		return damaged(v.s.dir, v.s.haltedError())
+	case isDamage(err):
+		return damaged(v.s.dir, located(err))
 	}
-	return explain(v.s.dir, err)
+	return err
 }
 
 func (v *verifier) advance(bytes int64) {

@@ -278,7 +278,8 @@ func (w *watermark) end() error {
 	return file.Close()
 }
 
-// advanceWatermark records the current durable position. Maintenance calls it.
+// advanceWatermark records the current durable position. With durability OS it first
+// syncs the logs that were left to the operating system. Maintenance calls it.
 func (s *Store) advanceWatermark() {
 	durable := s.progress.durableAt()
 	if s.lazy != nil { // durable then only means handed to the operating system
