@@ -74,7 +74,9 @@ type Config struct {
 // Default returns the default settings.
 func Default() Config {
 	var c Config
-	setDefaults(&c)
+	for _, f := range fields(&c) {
+		f.reset()
+	}
 	return c
 }
 

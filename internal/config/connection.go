@@ -90,13 +90,7 @@ func (c *Connection) check() Problems {
 }
 
 // Map returns the fields by name, without secrets.
-func (c Connection) Map() map[string]string {
-	all := make(map[string]string)
-	for _, f := range fields(&c) {
-		all[f.Name] = f.shown()
-	}
-	return all
-}
+func (c Connection) Map() map[string]string { return shownFields(&c) }
 
 // ConnectionSettings describes every field of Connection, in order.
 func ConnectionSettings() []Setting { return describe(fields(new(Connection))) }

@@ -88,9 +88,11 @@ func (c Config) Print() string {
 }
 
 // Map returns the settings by name, without secrets.
-func (c Config) Map() map[string]string {
+func (c Config) Map() map[string]string { return shownFields(&c) }
+
+func shownFields(settings any) map[string]string {
 	all := make(map[string]string)
-	for _, f := range fields(&c) {
+	for _, f := range fields(settings) {
 		all[f.Name] = f.shown()
 	}
 	return all

@@ -88,12 +88,6 @@ func (f *Field) text() string {
 	return fmt.Sprint(f.value.Interface())
 }
 
-func setDefaults(settings any) {
-	for _, f := range fields(settings) {
-		f.reset()
-	}
-}
-
 // fillEmpty sets empty strings to their default, except where empty has a meaning.
 // The help of a duration, size or number says what its zero means.
 func fillEmpty(c *Config) {

@@ -141,9 +141,7 @@ func (b Backup) requestBackup(ctx context.Context) (*http.Response, error) {
 	if err != nil {
 		return nil, errNotRunning // there can be no socket
 	}
-	if dir != nil {
-		defer dir.Close()
-	}
+	defer dir.Close() // also if it is nil
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+controlHost+"/backup", nil)
 	if err != nil {
 		return nil, err

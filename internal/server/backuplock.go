@@ -48,9 +48,7 @@ func isServed(dataDir string) bool {
 	if err != nil {
 		return false
 	}
-	if dir != nil {
-		defer dir.Close()
-	}
+	defer dir.Close()                      // also if it is nil
 	conn, err := net.Dial("unix", address) //nolint:noctx // it is on this machine, and answers at once or not at all
 	if err != nil {
 		return false
@@ -64,19 +62,10 @@ func yielding(ctx context.Context, dataDir string) (context.Context, context.Can
 	ask := filepath.Join(dataDir, yieldName)
 	_ = os.Remove(ask) // of a start that was killed; one that waits makes it again
 	ctx, cancel := context.WithCancelCause(ctx)
-	go func() {
-		ticker := time.NewTicker(yieldPollInterval)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C:
-			}
-			if _, err := os.Stat(ask); !errors.Is(err, fs.ErrNotExist) {
-				cancel(errYield)
-			}
+	go every(ctx, yieldPollInterval, func() {
+		if _, err := os.Stat(ask); !errors.Is(err, fs.ErrNotExist) {
+			cancel(errYield)
 		}
-	}()
+	})
 	return ctx, cancel
 }

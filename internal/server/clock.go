@@ -43,16 +43,7 @@ func (c *steadyClock) now() time.Time {
 
 // follow moves the clock toward the machine's until ctx ends.
 func (c *steadyClock) follow(ctx context.Context, log *slog.Logger) {
-	ticker := time.NewTicker(followEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-			c.step(log)
-		case <-ctx.Done():
-			return
-		}
-	}
+	every(ctx, followEvery, func() { c.step(log) })
 }
 
 // step makes up for sleep, and for a part of the difference to the machine's clock.

@@ -287,7 +287,6 @@ func (c *connection) stalled() bool {
 	return since != 0 && !c.known.Load() && time.Now().UnixNano()-since > int64(anonymousTimeout)
 }
 
-// Authenticated implements wire.Connection.
 func (c *connection) Authenticated() {
 	if c.known.Load() {
 		return
@@ -303,7 +302,6 @@ func (c *connection) Authenticated() {
 	c.elements = [2]*list.Element{t.all.known.PushBack(c), c.of.known.PushBack(c)}
 }
 
-// Refused implements wire.Connection.
 func (c *connection) Refused() error {
 	if c.refusal == nil {
 		return nil
@@ -311,7 +309,6 @@ func (c *connection) Refused() error {
 	return c.refusal
 }
 
-// Close implements net.Conn.
 func (c *connection) Close() error {
 	c.table.mu.Lock()
 	c.table.remove(c)
@@ -328,7 +325,6 @@ type countingListener struct {
 	connections *connections
 }
 
-// Accept implements net.Listener.
 func (l *countingListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {

@@ -162,9 +162,7 @@ func (c *control) close() {
 			c.log.Warn("removing the control socket failed", slog.Any("err", err))
 		}
 	}
-	if c.dir != nil {
-		c.dir.Close()
-	}
+	c.dir.Close() // also if it is nil
 }
 
 // backup streams a backup. One that fails is cut short, so that the client detects an

@@ -36,7 +36,6 @@ func NewHub(st store.Store, dir *directory.Directory, authority *auth.Authority,
 // hubDirectory is a hub.Directory.
 type hubDirectory struct{ *directory.Directory }
 
-// Exists implements hub.Directory.
 func (d hubDirectory) Exists(ctx context.Context, u store.User) (bool, error) {
 	_, err := d.User(ctx, u.Account, u.ID)
 	if errors.Is(err, directory.ErrNoUser) {
@@ -45,7 +44,6 @@ func (d hubDirectory) Exists(ctx context.Context, u store.User) (bool, error) {
 	return err == nil, err
 }
 
-// ContactLists implements hub.Directory.
 func (d hubDirectory) ContactLists(ctx context.Context, account presence.AccountID, owners []presence.UserID) (map[presence.UserID]hub.ContactList, error) {
 	found, err := d.ContactsOf(ctx, account, owners)
 	if err != nil {
@@ -68,7 +66,6 @@ func (d hubDirectory) ContactLists(ctx context.Context, account presence.Account
 // hubAccess is a hub.Access.
 type hubAccess struct{ *auth.Authority }
 
-// Revoked implements hub.Access.
 func (a hubAccess) Revoked(ctx context.Context, viewers []view.Viewer) []bool {
 	principals := make([]*auth.Principal, len(viewers))
 	for i, v := range viewers {

@@ -70,8 +70,11 @@ func initialised(ctx context.Context, st store.Store, clock func() time.Time) (b
 }
 
 func found(ctx context.Context, st store.Store, f Founding) (Credentials, error) {
-	if ready, err := initialised(ctx, st, time.Now); err != nil || ready {
-		return Credentials{}, errors.Join(err, asError(ready))
+	switch ready, err := initialised(ctx, st, time.Now); {
+	case err != nil:
+		return Credentials{}, err
+	case ready:
+		return Credentials{}, ErrInitialised
 	}
 	dir := directory.New(st, time.Now)
 	account, err := foundAccount(ctx, dir, f)
@@ -92,13 +95,6 @@ func found(ctx context.Context, st store.Store, f Founding) (Credentials, error)
 		_, made.AccessToken, err = authority.Issue(ctx, account.ID, auth.Token{App: app.ID, Scopes: scopes, Name: f.AppName}, 0)
 	}
 	return made, err
-}
-
-func asError(ready bool) error {
-	if ready {
-		return ErrInitialised
-	}
-	return nil
 }
 
 // foundAccount makes the account and its owner, or what of them is missing.

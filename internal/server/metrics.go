@@ -87,14 +87,12 @@ func (c *collector[S]) add(name, help string, kind prometheus.ValueType, value f
 	c.metrics = append(c.metrics, metric[S]{prometheus.NewDesc(c.prefix+name, help, c.labels, nil), kind, value, has})
 }
 
-// Describe implements prometheus.Collector.
 func (c *collector[S]) Describe(to chan<- *prometheus.Desc) {
 	for _, m := range c.metrics {
 		to <- m.desc
 	}
 }
 
-// Collect implements prometheus.Collector.
 func (c *collector[S]) Collect(to chan<- prometheus.Metric) {
 	stats := c.from()
 	for i := range stats {

@@ -52,6 +52,20 @@ func (s *Server) parts() []*part {
 	return all
 }
 
+// every calls do at intervals until ctx ends.
+func every(ctx context.Context, interval time.Duration, do func()) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			do()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // logProfiles logs the directory changes that an earlier run made but did not log before
 // it ended. After a failure, the next start or the next change logs them.
 func (s *Server) logProfiles(ctx context.Context) error {

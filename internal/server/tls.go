@@ -54,18 +54,11 @@ const pollEvery = 2 * time.Second
 
 // watch reads the files again when they have changed, until ctx ends.
 func (c *certificates) watch(ctx context.Context) {
-	ticker := time.NewTicker(pollEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-			if c.changed() {
-				c.reload()
-			}
-		case <-ctx.Done():
-			return
+	every(ctx, pollEvery, func() {
+		if c.changed() {
+			c.reload()
 		}
-	}
+	})
 }
 
 func (c *certificates) changed() bool {

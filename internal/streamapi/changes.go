@@ -36,7 +36,6 @@ type poll struct {
 
 var _ hub.Sink = (*poll)(nil)
 
-// Append implements hub.Sink.
 func (p *poll) Append(b []byte, d hub.Delivery) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -69,7 +68,6 @@ func (p *poll) add(part *hub.Snapshot) {
 	p.snapshot.Views = views
 }
 
-// TryWrite implements hub.Sink.
 func (p *poll) TryWrite(b []byte) (int, error) {
 	if len(b) > 0 {
 		p.signal()
@@ -84,16 +82,10 @@ func (p *poll) signal() {
 	}
 }
 
-// Write implements hub.Sink.
 func (p *poll) Write([]byte, *hub.Pace) error { return nil }
+func (p *poll) AnswersPings() bool            { return false }
+func (p *poll) TakesBroadcasts() bool         { return false }
 
-// AnswersPings implements hub.Sink.
-func (p *poll) AnswersPings() bool { return false }
-
-// TakesBroadcasts implements hub.Sink.
-func (p *poll) TakesBroadcasts() bool { return false }
-
-// End implements hub.Sink.
 func (p *poll) End(hub.Close, time.Duration) {
 	p.mu.Lock()
 	p.ended = true

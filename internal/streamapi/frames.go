@@ -18,7 +18,6 @@ import (
 // close, as the frame says.
 type answer struct{ frame api.ServerFrame }
 
-// Size implements hub.Event.
 func (a *answer) Size() int {
 	return 64 + len(a.frame.ID) + len(a.frame.Session) + len(a.frame.Code) + len(a.frame.Detail)
 }
@@ -26,7 +25,6 @@ func (a *answer) Size() int {
 // A controlPong is the event that answers a WebSocket ping with its payload.
 type controlPong []byte
 
-// Size implements hub.Event.
 func (p controlPong) Size() int { return len(p) }
 
 // frameType is the type of an event's frame; "" for an event that has no frame.
@@ -63,7 +61,6 @@ type objectEncoder struct{}
 
 var _ hub.Encoder = objectEncoder{}
 
-// Encode implements hub.Encoder.
 func (objectEncoder) Encode(e hub.Event) []byte {
 	switch e := e.(type) {
 	case *hub.Presence:

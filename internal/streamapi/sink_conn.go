@@ -34,7 +34,6 @@ func newSocket(conn net.Conn, events, watches bool) *socket {
 	return &socket{conn: conn, raw: rawOf(conn), events: events, watches: watches}
 }
 
-// Append implements hub.Sink.
 func (s *socket) Append(b []byte, d hub.Delivery) []byte {
 	if s.events {
 		return appendEvent(b, &d)
@@ -42,7 +41,6 @@ func (s *socket) Append(b []byte, d hub.Delivery) []byte {
 	return appendWebSocket(b, &d)
 }
 
-// TryWrite implements hub.Sink.
 func (s *socket) TryWrite(b []byte) (int, error) {
 	if s.raw == nil {
 		return 0, nil
@@ -61,7 +59,6 @@ func limitSendBuffer(conn net.Conn) {
 	}
 }
 
-// Write implements hub.Sink.
 func (s *socket) Write(b []byte, pace *hub.Pace) error {
 	for len(b) > 0 {
 		n, by := pace.Next(len(b))
@@ -87,10 +84,7 @@ func (s *socket) within(deadline time.Time) error {
 	return err
 }
 
-// AnswersPings implements hub.Sink.
-func (s *socket) AnswersPings() bool { return !s.events }
-
-// TakesBroadcasts implements hub.Sink.
+func (s *socket) AnswersPings() bool    { return !s.events }
 func (s *socket) TakesBroadcasts() bool { return s.watches }
 
 // A closing is the close frame of a client.
@@ -103,7 +97,6 @@ type closing struct {
 // closeTimeout bounds that.
 const closeTimeout = time.Second
 
-// End implements hub.Sink.
 func (s *socket) End(why hub.Close, retry time.Duration) {
 	ending := endings[why]
 	p := &closing{sending: why == hub.CloseTooFast, by: time.Now().Add(closeTimeout)}
@@ -120,7 +113,6 @@ func (s *socket) End(why hub.Close, retry time.Duration) {
 	_ = s.conn.SetWriteDeadline(p.by) // it is closed then
 }
 
-// Finish implements hub.Sink.
 func (s *socket) Finish(whole bool, done func()) {
 	if s.raw == nil {
 		go s.close(whole, done)

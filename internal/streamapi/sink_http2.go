@@ -31,10 +31,8 @@ func newFlow(watches bool) *flow {
 	return &flow{watches: watches, parts: make(chan []byte, 1), ended: make(chan struct{})}
 }
 
-// Append implements hub.Sink.
 func (*flow) Append(b []byte, d hub.Delivery) []byte { return appendEvent(b, &d) }
 
-// TryWrite implements hub.Sink.
 func (f *flow) TryWrite(b []byte) (int, error) {
 	select {
 	case f.parts <- append([]byte(nil), b...):
@@ -48,7 +46,6 @@ func (f *flow) TryWrite(b []byte) (int, error) {
 
 var errSlow = errors.New("the reader takes nothing")
 
-// Write implements hub.Sink.
 func (f *flow) Write(b []byte, pace *hub.Pace) error {
 	_, by := pace.Next(len(b))
 	timer := time.NewTimer(time.Until(by))
@@ -64,13 +61,9 @@ func (f *flow) Write(b []byte, pace *hub.Pace) error {
 	}
 }
 
-// AnswersPings implements hub.Sink.
-func (*flow) AnswersPings() bool { return false }
-
-// TakesBroadcasts implements hub.Sink.
+func (*flow) AnswersPings() bool      { return false }
 func (f *flow) TakesBroadcasts() bool { return f.watches }
 
-// End implements hub.Sink.
 func (f *flow) End(why hub.Close, retry time.Duration) {
 	f.once.Do(func() {
 		f.by, f.mute = time.Now().Add(closeTimeout), why == hub.CloseUnauthorized

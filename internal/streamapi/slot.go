@@ -36,7 +36,6 @@ type slotSink struct {
 	release func()
 }
 
-// Finish implements hub.Sink.
 func (s *slotSink) Finish(whole bool, done func()) {
 	s.Sink.Finish(whole, func() {
 		s.release()

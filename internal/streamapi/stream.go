@@ -229,7 +229,6 @@ func (a *API) webSocket(c *call, of *slot, ask opening) error {
 // upgraded is a response whose connection is taken over for a WebSocket.
 type upgraded struct{ http.ResponseWriter }
 
-// Hijack implements http.Hijacker.
 func (u upgraded) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return wire.Hijack(u.ResponseWriter, http.StatusSwitchingProtocols)
 }

@@ -201,11 +201,11 @@ func fieldPath(p jsontext.Pointer) string {
 	for token := range p.Tokens() {
 		switch _, err := strconv.ParseUint(token, 10, 32); {
 		case b.Len() == 0:
-			b.WriteString(shorten(token))
+			b.WriteString(auth.Shorten(token))
 		case err == nil:
 			b.WriteString("[" + token + "]")
 		default:
-			b.WriteString("." + shorten(token))
+			b.WriteString("." + auth.Shorten(token))
 		}
 	}
 	return b.String()
@@ -236,14 +236,4 @@ func wanted(t reflect.Type) string {
 	default:
 		return "another type"
 	}
-}
-
-// shorten is what an error repeats of a request: not much, and no secret.
-func shorten(text string) string {
-	text = auth.Redact(text)
-	const most = 64
-	if len(text) <= most {
-		return text
-	}
-	return strings.ToValidUTF8(text[:most], "") + "…"
 }

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"porchlight.dev/porchlight/internal/auth"
 )
 
 // Site is what the server is called, and which pages may use it from a browser. A
@@ -36,7 +38,7 @@ type Site struct {
 type HostError struct{ Host string }
 
 func (e *HostError) Error() string {
-	return fmt.Sprintf("this server does not serve pages or tickets as %q: if that is its name, the operator sets public-url to its URL there, or adds the name to allowed-hosts", shorten(e.Host))
+	return fmt.Sprintf("this server does not serve pages or tickets as %q: if that is its name, the operator sets public-url to its URL there, or adds the name to allowed-hosts", auth.Shorten(e.Host))
 }
 
 // An OriginError: a page of another origin asks, and none of the settings allows
@@ -44,7 +46,7 @@ func (e *HostError) Error() string {
 type OriginError struct{ Origin string }
 
 func (e *OriginError) Error() string {
-	return fmt.Sprintf("a page of the origin %q asks, and it may not: if it is this server's own page behind a proxy, the operator sets public-url to its URL; pages of other origins are allowed with cors-origins", shorten(e.Origin))
+	return fmt.Sprintf("a page of the origin %q asks, and it may not: if it is this server's own page behind a proxy, the operator sets public-url to its URL; pages of other origins are allowed with cors-origins", auth.Shorten(e.Origin))
 }
 
 // OwnHost answers only requests to one of the site's names. Otherwise a page could
