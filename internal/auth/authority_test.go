@@ -18,6 +18,7 @@ import (
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/zoomapi"
 )
 
 func expectRefused(tb testing.TB, a *Authority, text string, want error) {
@@ -235,6 +236,36 @@ func TestApps(t *testing.T) {
 	var field *presence.FieldError
 	if _, _, err := f.CreateApp(t.Context(), f.account, "", Scopes{}); !errors.As(err, &field) {
 		t.Errorf("CreateApp without a name: %v", err)
+	}
+}
+
+// TestRetiredScopes reads an app and a token that were stored with names of scopes
+// that no longer exist. The names that exist still work, and the others open nothing.
+func TestRetiredScopes(t *testing.T) {
+	f := newFixture(t)
+	retired := Alias{Name: "subscription:read", Scopes: []Scope{DirectoryWrite}, Admin: true}
+	older := New(f.docs, f.users, f.clock.Now, append(zoomapi.Scopes(), retired)...)
+	for names, want := range map[string]string{
+		"presence:read subscription:read user:write": "presence:read user:write",
+		"subscription:read":                          "",
+	} {
+		granted, err := older.ParseScopes(names)
+		check(t, err)
+		app, secret, err := older.CreateApp(t.Context(), f.account, "old", granted)
+		check(t, err)
+		_, token, err := older.Issue(t.Context(), f.account, Token{App: app.ID, Scopes: granted}, 0)
+		check(t, err)
+
+		p, err := f.Authenticate(t.Context(), token)
+		if err != nil || p.Scopes.String() != want || p.Scopes.Has(DirectoryWrite) {
+			t.Errorf("a token with %q: %+v, %v; want %q", names, p, err, want)
+		}
+		if _, found, err := f.AuthenticateClient(t.Context(), app.ID, secret); err != nil || found.Scopes.String() != want {
+			t.Errorf("an app with %q: %+v, %v; want %q", names, found, err, want)
+		}
+	}
+	if _, err := f.ParseScopes("subscription:read"); err == nil {
+		t.Error("a retired scope can be granted")
 	}
 }
 

@@ -57,7 +57,7 @@ type fixture struct {
 	secret  string
 }
 
-const everything = "presence:read:admin presence:write:admin session:read:admin session:write:admin claim:read:admin " +
+const everything = "presence:read:admin session:read:admin session:write:admin claim:read:admin " +
 	"claim:write:admin contact:read:admin directory:read:admin directory:write:admin"
 
 func newFixture(tb testing.TB) *fixture {

@@ -11,26 +11,23 @@ import (
 // ":admin", for every user of the account.
 type Scope uint8
 
-// The native scopes. ContactRead to SubscriptionWrite are for routes to come.
+// The native scopes. Each opens at least one route: docs/scopes.md lists them.
 const (
 	PresenceRead Scope = iota
-	PresenceWrite
 	SessionRead
 	SessionWrite
 	ClaimRead
 	ClaimWrite
 	ContactRead
 	ContactWrite
-	SubscriptionRead
-	SubscriptionWrite
 	DirectoryRead
 	DirectoryWrite
 	scopeCount
 )
 
 var nativeNames = [scopeCount]string{
-	"presence:read", "presence:write", "session:read", "session:write", "claim:read", "claim:write",
-	"contact:read", "contact:write", "subscription:read", "subscription:write", "directory:read", "directory:write",
+	"presence:read", "session:read", "session:write", "claim:read", "claim:write",
+	"contact:read", "contact:write", "directory:read", "directory:write",
 }
 
 // String is the native spelling, as in "presence:read".

@@ -29,7 +29,7 @@ func TestParseScopes(t *testing.T) {
 		"presence:read":                      "presence:read",
 		"presence:read:admin":                "presence:read:admin",
 		"presence:read presence:read:admin":  "presence:read:admin",
-		"session:write subscription:read":    "session:write subscription:read",
+		"session:write claim:read":           "session:write claim:read",
 		"user:update:presence_status":        "claim:write",
 		"user:update:presence_status:admin":  "claim:write:admin",
 		"user:read:presence_status":          "presence:read",

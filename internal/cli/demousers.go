@@ -40,8 +40,8 @@ const signedIn = 12
 
 // userScopes let a user do everything for themselves.
 var userScopes = []string{
-	"presence:read", "presence:write", "session:read", "session:write", "claim:read", "claim:write",
-	"contact:read", "contact:write", "subscription:read", "subscription:write", "directory:read",
+	"presence:read", "session:read", "session:write", "claim:read", "claim:write",
+	"contact:read", "contact:write", "directory:read",
 	"user:read", "user:write", "user:read:presence_status", "user:update:presence_status",
 }
 

@@ -110,7 +110,7 @@ type appCreate struct {
 }
 
 func (*appCreate) Help() string {
-	return `Scopes are presence, session, claim, contact, subscription and directory, each followed by :read or :write, and by :admin for access to other users' objects (presence:read:admin). Zoom's scope names work too.
+	return `Scopes are presence:read, and session, claim, contact and directory, each followed by :read or :write. With :admin at the end they cover other users' objects (presence:read:admin). Zoom's scope names work too. docs/scopes.md, or /docs/scopes on the server, says what each scope opens.
 
 Example:
 
@@ -176,7 +176,7 @@ type tokenCreate struct {
 	Remote
 	Name  string        `arg:"" help:"What the token is for."`
 	User  string        `name:"user" placeholder:"USER" help:"User that the token acts for (id or e-mail address). By default the same as the caller's token: its user, or the account."`
-	Scope []string      `name:"scope" placeholder:"SCOPE" default:"presence:read,presence:write,claim:read,claim:write,session:read,session:write,directory:read" help:"Scope to grant. Repeat the flag or separate scopes with commas."`
+	Scope []string      `name:"scope" placeholder:"SCOPE" default:"presence:read,claim:read,claim:write,session:read,session:write,contact:read,contact:write,directory:read" help:"Scope to grant. Repeat the flag or separate scopes with commas."`
 	Lasts time.Duration `name:"for" placeholder:"TIME" help:"How long the token is valid, such as 30d. By default it does not expire. If the caller's token may not administer tokens, the new one expires together with it."`
 }
 

@@ -2,7 +2,9 @@ package httpapi_test
 
 import (
 	"encoding/base64"
+	"fmt"
 	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -146,6 +148,57 @@ func TestDocumentHasScopes(t *testing.T) {
 	for route := range rows {
 		t.Errorf("%s is not documented", route)
 	}
+}
+
+// TestScopesPage checks the table of docs/scopes.md: it has each scope of a route, each
+// native scope has a route, and each route is listed under its scope.
+func TestScopesPage(t *testing.T) {
+	doc, err := apitest.Document()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := make(map[string][]string)
+	for path, item := range doc.Paths.Map() {
+		for method, operation := range item.Operations() {
+			for _, scope := range (*operation.Security)[0]["bearer"] {
+				want[scope] = append(want[scope], method+" "+path)
+			}
+		}
+	}
+	text, err := os.ReadFile("../../docs/scopes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string][]string)
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z:]+)` \\|.*\\| (`[A-Z]+ /.*`) \\|$").FindAllStringSubmatch(string(text), -1) {
+		got[row[1]] = strings.Split(strings.Trim(row[2], "`"), "`, `")
+	}
+	for scope := range auth.Scope(255) {
+		if _, ok := got[scope.String()]; !ok && !strings.HasPrefix(scope.String(), "scope(") {
+			t.Errorf("the scope %s opens nothing", scope)
+		}
+	}
+	for _, routes := range []map[string][]string{want, got} {
+		for scope := range routes {
+			slices.Sort(routes[scope])
+		}
+	}
+	if diff := mapDiff(want, got); diff != "" {
+		t.Errorf("docs/scopes.md and api/openapi.yaml differ:\n%s", diff)
+	}
+}
+
+// mapDiff lists the keys whose values differ.
+func mapDiff(want, got map[string][]string) string {
+	keys := slices.AppendSeq(slices.Collect(maps.Keys(want)), maps.Keys(got))
+	slices.Sort(keys)
+	var diff strings.Builder
+	for _, key := range slices.Compact(keys) {
+		if !slices.Equal(want[key], got[key]) {
+			fmt.Fprintf(&diff, "%s: the document has %q, the page %q\n", key, want[key], got[key])
+		}
+	}
+	return diff.String()
 }
 
 // objects are the ids for the paths of the matrix, by path segment and owner.

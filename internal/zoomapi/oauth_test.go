@@ -66,7 +66,7 @@ func basicAuth(id, secret string) string {
 }
 
 // oauthScopes are those of the app.
-const oauthScopes = "presence:read:admin presence:write:admin session:read:admin session:write:admin claim:read:admin " +
+const oauthScopes = "presence:read:admin session:read:admin session:write:admin claim:read:admin " +
 	"claim:write:admin contact:read:admin directory:read:admin directory:write:admin"
 
 // An oauthFixture is an account with an owner, Ann and an app.
@@ -292,8 +292,8 @@ func TestTokenEndpointRefuses(t *testing.T) {
 		"not UTF-8":                 {form("a=%ff"), 400, `{"reason":"The body is not UTF-8","error":"invalid_request"}`},
 		"unknown scope":             {authorized(f.query() + "&scope=presence:read+nope"), 400, `{"reason":"Unknown scope \"nope\"","error":"invalid_scope"}`},
 		"scope that the app has not": {
-			authorized(f.query() + "&scope=presence:read+subscription:read"), 400,
-			`{"reason":"The app was not granted the scope subscription:read","error":"invalid_scope"}`,
+			authorized(f.query() + "&scope=presence:read+contact:write"), 400,
+			`{"reason":"The app was not granted the scope contact:write","error":"invalid_scope"}`,
 		},
 
 		"GET":                 {oauthCall{method: "GET", query: f.query(), header: makeHeader("Authorization", f.basic())}, 405, `{"reason":"this path allows POST","error":"invalid_request"}`},
