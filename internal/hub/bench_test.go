@@ -19,8 +19,8 @@ import (
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-// BenchmarkEnd ends streams that one token opened, the oldest first, as when a
-// server or a network is lost. What one costs must not grow with their number.
+// BenchmarkEnd ends streams that one token opened, the oldest first, as after the loss
+// of a server or a network. The cost of one must not grow with their number.
 func BenchmarkEnd(b *testing.B) {
 	h, _ := benchHub(b)
 	ctx := b.Context()
@@ -49,8 +49,8 @@ func BenchmarkEnd(b *testing.B) {
 	}
 }
 
-// BenchmarkDeliver delivers one change to 10,000 streams that take it at once: what is
-// the hub's own in a delivery.
+// BenchmarkDeliver delivers one change to 10,000 streams that accept it at once: it
+// measures the hub's own cost of a delivery.
 func BenchmarkDeliver(b *testing.B) {
 	const n = 10_000
 	h, st := benchHub(b)
@@ -79,7 +79,7 @@ func BenchmarkDeliver(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/delivery")
 }
 
-// takeAll is a sink that costs nothing.
+// discardSink is a sink without cost.
 type discardSink struct {
 	countingSink
 	taken atomic.Int64
@@ -89,7 +89,7 @@ func (t *discardSink) Append(b []byte, d hub.Delivery) []byte {
 	return append(append(b, d.Encoded(emptyEncoder{})...), d.Cursor...)
 }
 
-// bareEncoder costs nothing either.
+// emptyEncoder is an encoder without cost.
 type emptyEncoder struct{}
 
 func (emptyEncoder) Encode(hub.Event) []byte { return []byte{'{'} }
@@ -99,7 +99,7 @@ func (t *discardSink) TryWrite(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// benchHub is a hub on a store in memory.
+// benchHub makes a hub on a store in memory.
 func benchHub(b *testing.B) (*hub.Hub, store.Store) {
 	b.Helper()
 	st, err := pebblestore.Open("store", pebblestore.Options{FS: vfs.NewMem(), Clock: time.Now, MinFreeBytes: -1})

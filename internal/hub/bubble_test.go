@@ -10,7 +10,7 @@ import (
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 )
 
-// storeBubble runs a test on a store in memory, whose time passes by itself.
+// storeBubble runs a test on a store in memory, in fake time.
 func storeBubble(t *testing.T, test func(t *testing.T, st store.Store)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 )
 
-// epochStore is a store that says it has another epoch.
+// epochStore is a store with another epoch.
 type epochStore struct {
 	store.Store
 
@@ -24,8 +24,8 @@ type epochStore struct {
 
 func (s epochStore) Epoch() string { return s.epoch }
 
-// cursors is how another node of the store, or the same store after a restore,
-// writes cursors.
+// cursors is the cursor codec of another node of the store, or of the same store after
+// a restore.
 func (n *node) cursors(epoch string) *hub.Cursors {
 	n.Helper()
 	cs, err := hub.NewCursors(n.Context(), epochStore{n.store, epoch})
@@ -35,15 +35,15 @@ func (n *node) cursors(epoch string) *hub.Cursors {
 	return cs
 }
 
-// TestCursorsCannotBeInvented: only what a store gave is a cursor of it, on any node
+// TestCursorsCannotBeForged: a store accepts only cursors that it issued, on any node
 // and after a restart.
-func TestCursorsCannotBeInvented(t *testing.T) {
+func TestCursorsCannotBeForged(t *testing.T) {
 	bubble(t, func(n *node) {
 		given := hub.Cursor{At: 300, Second: 1_700_000_000, Hub: 7, Contacts: 3}
 		text := n.cursors("e1").Text(given)
 		other := n.cursors("e1")
 		if got, err := other.Parse(text); err != nil || got != given {
-			n.Fatalf("another node reads %+v, %v", got, err)
+			n.Fatalf("another node parses %+v, %v", got, err)
 		}
 		if _, err := n.cursors("e2").Parse(text); !errors.Is(err, store.ErrEpoch) {
 			n.Errorf("after a restore: %v", err)
@@ -53,14 +53,14 @@ func TestCursorsCannotBeInvented(t *testing.T) {
 			for _, digit := range digits {
 				altered := text[:i] + string(digit) + text[i+1:]
 				if _, err := other.Parse(altered); err == nil && altered != text {
-					n.Errorf("%q is taken for %q", altered, text)
+					n.Errorf("%q is accepted as %q", altered, text)
 				}
 			}
 		}
 	})
 }
 
-// FuzzParseCursor: what comes from a client is a cursor that was given, or is none.
+// FuzzParseCursor: text from a client is an issued cursor or is refused.
 func FuzzParseCursor(f *testing.F) {
 	st, err := pebblestore.Open("store", pebblestore.Options{FS: vfs.NewMem(), Clock: time.Now, MinFreeBytes: -1})
 	if err != nil {
@@ -82,15 +82,15 @@ func FuzzParseCursor(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		switch c, err := cs.Parse(text); {
 		case err == nil && !given[text]:
-			t.Errorf("%q was not given, and is taken for %+v", text, c)
+			t.Errorf("%q was not issued but is accepted as %+v", text, c)
 		case err != nil && (given[text] || !errors.Is(err, hub.ErrCursor) && !errors.Is(err, store.ErrEpoch)):
 			t.Errorf("%q: %v", text, err)
 		}
 	})
 }
 
-// TestNoCursorBeforeEveryFollowIsAnswered: a client may keep any cursor that it gets
-// and believe that it covers all whom it asked to follow.
+// TestNoCursorBeforeEveryFollowIsAnswered: a client may resume from any cursor, so a
+// cursor covers every user whom the client asked to follow.
 func TestNoCursorBeforeEveryFollowIsAnswered(t *testing.T) {
 	bubble(t, func(n *node) {
 		for _, id := range []presence.UserID{"bob", "carol"} {
@@ -103,10 +103,10 @@ func TestNoCursorBeforeEveryFollowIsAnswered(t *testing.T) {
 			return frames[len(frames)-1].Cursor
 		}
 		if c := pong(); c != "" {
-			n.Errorf("a cursor that covers nobody: %q", c)
+			n.Errorf("a cursor before any follow: %q", c)
 		}
 		s.Expect()
-		s.Expect() // two follow frames came together
+		s.Expect() // two follow frames arrived together
 		follow := func(id presence.UserID) error {
 			return s.Follow(n.Context(), hub.Follow{Users: []hub.NamedUser{{ID: id}}, Expected: true})
 		}
@@ -120,7 +120,7 @@ func TestNoCursorBeforeEveryFollowIsAnswered(t *testing.T) {
 			}
 		}
 		if c := pong(); c != "" {
-			n.Errorf("a pong has one, too: %q", c)
+			n.Errorf("a pong has a cursor: %q", c)
 		}
 		if err := follow("carol"); err != nil {
 			n.Fatal(err)
@@ -141,8 +141,8 @@ func TestNoCursorBeforeEveryFollowIsAnswered(t *testing.T) {
 	})
 }
 
-// TestACutWithinACommit: of the frames of one commit only the last has its cursor.
-func TestACutWithinACommit(t *testing.T) {
+// TestCutWithinCommit: only the last frame of a commit has its cursor.
+func TestCutWithinCommit(t *testing.T) {
 	bubble(t, func(n *node) {
 		for _, id := range []presence.UserID{"bob", "carol", "dave"} {
 			n.applyEvents(id, desktop)
@@ -179,15 +179,15 @@ func TestACutWithinACommit(t *testing.T) {
 			}
 			s.End(hub.CloseGone, 0)
 			if !gone["bob"] || !gone["carol"] {
-				n.Errorf("cut after %d frames: gone are %v", cut, gone)
+				n.Errorf("cut after %d frames: gone %v", cut, gone)
 			}
 		}
 	})
 }
 
-// TestHidingIsNoChange: a watcher who sees a user offline cannot tell whether the
-// user is, or hides, or has a rule about somebody else.
-func TestHidingIsNoChange(t *testing.T) {
+// TestHidingIsNotObservable: a watcher to whom a user appears offline cannot tell
+// whether the user is offline, hides, or has a rule about another watcher.
+func TestHidingIsNotObservable(t *testing.T) {
 	for name, rules := range map[string]presence.SetVisibility{
 		"from everybody":      {Everyone: presence.VisibilityOffline},
 		"from the watcher":    {Watchers: map[presence.UserID]presence.Visibility{"carol": presence.VisibilityOffline}},
@@ -208,11 +208,11 @@ func TestHidingIsNoChange(t *testing.T) {
 				time.Sleep(time.Second)
 				n.applyEvents("bob", rules)
 				if rules.Everyone == presence.VisibilityStatus {
-					synctest.Wait() // else the first answer does not cover it, and it comes twice
+					synctest.Wait() // otherwise the first answer does not cover it, and it is delivered twice
 				}
 				sees := "[gone[] unknown[] partial=true] "
 				if rules.Everyone == presence.VisibilityStatus {
-					sees = "[bob:offline gone[] unknown[] partial=true] " // its since went
+					sees = "[bob:offline gone[] unknown[] partial=true] " // Since is gone
 				}
 				for range 3 {
 					s, sink = n.open("carol")
@@ -230,8 +230,8 @@ func TestHidingIsNoChange(t *testing.T) {
 	}
 }
 
-// TestFollowedTwice: each Follow is answered with who it names, whatever was
-// followed before and is on its way.
+// TestFollowedTwice: each Follow is answered with the users that it names, whatever was
+// followed before or is queued.
 func TestFollowedTwice(t *testing.T) {
 	bubble(t, func(n *node) {
 		n.applyEvents("bob", desktop)
@@ -243,7 +243,7 @@ func TestFollowedTwice(t *testing.T) {
 		synctest.Wait()
 		n.applyEvents("bob", setStatus(presence.Away, "2"))
 		synctest.Wait()
-		n.follow(s, cursor, "bob") // the change that waits is part of the answer
+		n.follow(s, cursor, "bob") // the queued change is part of the answer
 		n.follow(s, "", "bob")
 		n.applyEvents("bob", setStatus(presence.Busy, "3"))
 		synctest.Wait()
@@ -253,7 +253,7 @@ func TestFollowedTwice(t *testing.T) {
 			n.checkResumed(frames[:cut], []presence.UserID{"bob"})
 		}
 
-		// One that fails leaves all as it was.
+		// A failed Follow changes nothing.
 		n.reads.err = errBlocked
 		sink.block()
 		n.applyEvents("bob", setStatus(presence.DoNotDisturb, "4"))

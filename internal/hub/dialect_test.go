@@ -13,8 +13,8 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 )
 
-// lines is a dialect that the hub does not know: a line of text for each presence,
-// none for anything else. All that a dialect needs is here.
+// lineDialect is a dialect of the tests: a line of text for each presence and nothing
+// else. It shows everything that a dialect needs.
 type lineDialect struct{ encoded *atomic.Int64 }
 
 func (l lineDialect) Encode(e hub.Event) []byte {
@@ -55,8 +55,7 @@ func (s *lineSink) take() string {
 	return s.text.String()
 }
 
-// TestAnotherDialect: a dialect joins the streams of a hub that serves others, with
-// bytes of its own.
+// TestAnotherDialect: a dialect with its own encoding shares a hub with others.
 func TestAnotherDialect(t *testing.T) {
 	bubble(t, func(n *node) {
 		n.applyEvents("bob", desktop)
@@ -78,7 +77,7 @@ func TestAnotherDialect(t *testing.T) {
 	})
 }
 
-// A countingViewer counts how often a record is looked at for it.
+// A countingViewer counts the views computed for it.
 type countingViewer struct {
 	viewer
 	views *atomic.Int64
@@ -89,11 +88,10 @@ func (v countingViewer) Watcher(target presence.UserID) presence.Watcher {
 	return v.viewer.Watcher(target)
 }
 
-// TestEncodedOnceForEachDialectAndView: whatever many streams deliver of a change is
-// encoded once for each dialect and view, and what a viewer sees of it is computed
-// once for each stream.
+// TestEncodedOnceForEachDialectAndView: a change is encoded once for each dialect and
+// view, and a view is computed once for each stream, however many streams deliver it.
 func TestEncodedOnceForEachDialectAndView(t *testing.T) {
-	const streams = 100 // of each dialect; half of them see less
+	const streams = 100 // of each dialect; half have a restricted view
 	bubble(t, func(n *node) {
 		n.applyEvents("bob", desktop, presence.SetVisibility{Watchers: map[presence.UserID]presence.Visibility{"carol": presence.VisibilityStatus}})
 		var looked atomic.Int64
@@ -114,8 +112,8 @@ func TestEncodedOnceForEachDialectAndView(t *testing.T) {
 			encoded int64 // for each dialect
 			views   int64
 		}{
-			{setStatus(presence.Busy, "x"), 2, 2 * streams},            // with the note, and without
-			{presence.SetUserState{State: presence.UserDeleted}, 2, 0}, // everybody sees that, and that the user is gone
+			{setStatus(presence.Busy, "x"), 2, 2 * streams},            // with and without the note
+			{presence.SetUserState{State: presence.UserDeleted}, 2, 0}, // all see the same
 		} {
 			looked.Store(0)
 			for _, d := range dialects {

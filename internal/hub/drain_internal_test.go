@@ -12,9 +12,9 @@ import (
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 )
 
-// TestOpenEndsWithADrain: a stream that opens before the first changes have arrived does
-// not wait for them for ever if the hub stops meanwhile.
-func TestOpenEndsWithADrain(t *testing.T) {
+// TestOpenEndsOnDrain: Open, which waits for the first changes, returns if the hub
+// stops meanwhile.
+func TestOpenEndsOnDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st, err := pebblestore.Open("data", pebblestore.Options{FS: vfs.NewMem(), MinFreeBytes: -1})
 		if err != nil {

@@ -10,7 +10,7 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// A deafSink takes nothing, and does not mind.
+// A blockedSink writes nothing and reports no error.
 type blockedSink struct{}
 
 func (blockedSink) Append(b []byte, _ Delivery) []byte { return b }
@@ -21,10 +21,10 @@ func (blockedSink) TakesBroadcasts() bool              { return false }
 func (blockedSink) End(Close, time.Duration)           {}
 func (blockedSink) Finish(_ bool, done func())         { done() }
 
-// TestAnEndAndADrop: a user is taken off a stream, such as a contact that was
-// removed, while the stream ends with a change of that user in its queue, and before
-// it is forgotten.
-func TestAnEndAndADrop(t *testing.T) {
+// TestUnfollowDuringEnd: a user is removed from a stream, for example a former contact,
+// while the stream ends with a change of that user in its queue and is still
+// registered.
+func TestUnfollowDuringEnd(t *testing.T) {
 	h := &Hub{targets: make(map[store.User]*target), streams: make(map[*Stream]struct{}), owners: make(map[store.User]*Stream)}
 	s := &Stream{hub: h, account: "acme", sink: blockedSink{}}
 	e := h.addEdge(s, store.User{Account: "acme", ID: "bob"})
@@ -32,7 +32,7 @@ func TestAnEndAndADrop(t *testing.T) {
 	s.edges = []*edge{e}
 	s.enqueueView(e, &changeView{change: new(change), seen: Presence{Presence: presence.Presence{Revision: 1}}})
 
-	h.mu.Lock() // whoever ends the stream waits for it
+	h.mu.Lock() // End waits for it
 	var ending sync.WaitGroup
 	ending.Go(func() { s.End(CloseGone, 0) })
 	for !s.Ended() {
@@ -42,6 +42,6 @@ func TestAnEndAndADrop(t *testing.T) {
 	h.mu.Unlock()
 	ending.Wait()
 	if len(s.edges) != 0 || len(h.targets) != 0 {
-		t.Errorf("left behind: %d edges, %d targets", len(s.edges), len(h.targets))
+		t.Errorf("%d edges and %d targets remain", len(s.edges), len(h.targets))
 	}
 }

@@ -25,7 +25,7 @@ import (
 	"porchlight.dev/porchlight/internal/view"
 )
 
-// A frame is an event as a client has it.
+// A frame is an event in the test encoding.
 type frame struct {
 	Type      string    `json:"type"`
 	User      string    `json:"user"`
@@ -50,7 +50,7 @@ func frameOf(u presence.UserID, p *presence.Presence) frame {
 	}
 }
 
-// reply is an event of the tests' own, which the hub does not know.
+// A testEvent is an event type that the hub does not know.
 type testEvent frame
 
 func (r testEvent) Size() int { return len(r.Note) }
@@ -92,15 +92,15 @@ func encodeFrame(e hub.Event) frame {
 	}
 }
 
-// A tape is a sink that keeps what it delivers, and can be made to take nothing.
+// A recordingSink records what it delivers, and can block.
 type recordingSink struct {
 	mu       sync.Mutex
 	frames   []frame
 	reset    string
 	written  int
-	blocked  chan struct{} // not nil: nothing is taken until it is closed
+	blocked  chan struct{} // not nil: writes wait until it is closed
 	ended    []hub.Close
-	finishes []bool // for each Finish, whether all that was written was whole
+	finishes []bool // the argument of each Finish
 }
 
 func (s *recordingSink) Append(b []byte, d hub.Delivery) []byte {
@@ -111,7 +111,7 @@ func (s *recordingSink) Append(b []byte, d hub.Delivery) []byte {
 		panic(err)
 	}
 	switch f.Type {
-	case "reset": // it belongs to the snapshot that follows
+	case "reset": // part of the snapshot that follows
 		s.reset = f.Reset
 		return append(b, '.')
 	case "snapshot":
@@ -132,7 +132,7 @@ func (s *recordingSink) TryWrite(b []byte) (int, error) {
 	return len(b), nil
 }
 
-var errBlocked = errors.New("nothing is taken")
+var errBlocked = errors.New("the sink is blocked")
 
 func (s *recordingSink) Write([]byte, *hub.Pace) error {
 	s.mu.Lock()
@@ -187,7 +187,7 @@ func (s *recordingSink) release() {
 	s.blocked = nil
 }
 
-// take is what was written since the last take.
+// takeFrames returns what was written since the last call.
 func (s *recordingSink) takeFrames() []frame {
 	synctest.Wait()
 	s.mu.Lock()
@@ -205,7 +205,7 @@ func (s *recordingSink) ends() []hub.Close {
 	return slices.Clone(s.ended)
 }
 
-// A node is a hub on a store in memory, within a bubble.
+// A node is a hub on a store in memory, within a synctest bubble.
 type node struct {
 	*testing.T
 	store    store.Store
@@ -280,12 +280,12 @@ func (n *node) Revoked(_ context.Context, viewers []view.Viewer) []bool {
 	return revoked
 }
 
-// lateReads is a store whose reads are stale when they return.
+// staleReads is a store whose reads are stale when they return.
 type staleReads struct {
 	store.Store
-	afterRead func() // nil: nothing
+	afterRead func() // called after each read, if not nil
 	err       error  // what reads answer, nil: nothing
-	// stuck: reads of this user wait until released is closed, or for ever.
+	// Reads of blockedUser wait until released is closed or the context ends.
 	blockedUser presence.UserID
 	released    chan struct{}
 }
@@ -381,7 +381,7 @@ func (n *node) want(s *recordingSink, want string) []frame {
 	return frames
 }
 
-func TestAStreamDelivers(t *testing.T) {
+func TestStreamDelivers(t *testing.T) {
 	bubble(t, func(n *node) {
 		n.applyEvents("bob", desktop)
 		s, sink := n.open("alice")
@@ -401,8 +401,9 @@ func TestAStreamDelivers(t *testing.T) {
 	})
 }
 
-// A change while a snapshot is read is in the snapshot or after it, once.
-func TestAChangeWhileFollowing(t *testing.T) {
+// TestChangeDuringFollow: a change during a Follow is in the snapshot or delivered
+// after it, once.
+func TestChangeDuringFollow(t *testing.T) {
 	bubble(t, func(n *node) {
 		n.applyEvents("bob", desktop)
 		s, sink := n.open("alice")
@@ -418,9 +419,9 @@ func TestAChangeWhileFollowing(t *testing.T) {
 	})
 }
 
-// A reader that does not keep up gets the newest of each user, in the order of
-// the commits, and not what lay between; one that takes nothing is ended.
-func TestASlowReader(t *testing.T) {
+// TestSlowReader: a slow reader gets the newest change of each user, in the order of
+// the commits, and not those between; a reader that accepts nothing is disconnected.
+func TestSlowReader(t *testing.T) {
 	bubble(t, func(n *node) {
 		n.applyEvents("bob", desktop)
 		n.applyEvents("carol", desktop)
@@ -428,7 +429,7 @@ func TestASlowReader(t *testing.T) {
 		n.follow(s, "", "bob", "carol")
 		sink.takeFrames()
 		sink.block()
-		n.applyEvents("bob", setStatus(presence.Busy, "1")) // on its way already
+		n.applyEvents("bob", setStatus(presence.Busy, "1")) // already being written
 		synctest.Wait()
 		n.applyEvents("bob", setStatus(presence.Away, "2"))
 		n.applyEvents("carol", setStatus(presence.Busy, "3"))
@@ -444,17 +445,17 @@ func TestASlowReader(t *testing.T) {
 		n.applyEvents("carol", setStatus(presence.Away, "6"))
 		time.Sleep(hub.SlowAfter + time.Millisecond)
 		if got := sink.ends(); !slices.Equal(got, []hub.Close{hub.CloseSlow}) {
-			n.Errorf("ended %v", got)
+			n.Errorf("ended with %v", got)
 		}
 		if st := n.hub.Stats(); st.Streams != 0 || st.Edges != 0 || st.Followed != 0 || st.Slow != 1 {
-			n.Errorf("left behind: %+v", st)
+			n.Errorf("stats after the end: %+v", st)
 		}
 	})
 }
 
-// TestTheReasonIsSentLast: once, after the write in progress and never into the
-// middle of it, whatever ends the stream; and the server waits a while for that.
-func TestTheReasonIsSentLast(t *testing.T) {
+// TestCloseReasonIsSentLast: whatever ends the stream, the reason is sent once, after
+// the current write and never inside it; and a drain waits a while for that.
+func TestCloseReasonIsSentLast(t *testing.T) {
 	bubble(t, func(n *node) {
 		n.applyEvents("bob", desktop)
 		stuck := func(change string) (*hub.Stream, *recordingSink) {
@@ -467,7 +468,7 @@ func TestTheReasonIsSentLast(t *testing.T) {
 			return s, sink
 		}
 		for why, want := range map[hub.Close]string{
-			hub.CloseUnauthorized: "bob:busy ", // and nothing any more
+			hub.CloseUnauthorized: "bob:busy ", // nothing after it
 			hub.CloseTooFast:      "bob:busy bob:away ",
 		} {
 			s, sink := stuck(fmt.Sprint(why))
@@ -475,11 +476,11 @@ func TestTheReasonIsSentLast(t *testing.T) {
 			synctest.Wait()
 			s.End(why, 0)
 			if got := sink.finished(); len(got) != 0 {
-				n.Errorf("the close reason was written into the middle: %v", got)
+				n.Errorf("the close reason was written inside another write: %v", got)
 			}
 			sink.release()
 			if got := sink.finished(); !slices.Equal(got, []bool{true}) {
-				n.Errorf("after what was written: %v", got)
+				n.Errorf("after the write: %v", got)
 			}
 			n.want(sink, want)
 		}
@@ -488,7 +489,7 @@ func TestTheReasonIsSentLast(t *testing.T) {
 		s.End(hub.CloseUnauthorized, 0)
 		time.Sleep(hub.SlowAfter + time.Millisecond)
 		if got := sink.finished(); !slices.Equal(got, []bool{false}) || len(sink.ends()) != 1 {
-			n.Errorf("of a reader that takes nothing: %v, %v", got, sink.ends())
+			n.Errorf("with a blocked reader: %v, %v", got, sink.ends())
 		}
 
 		_, idle := n.open("alice")
@@ -503,12 +504,12 @@ func TestTheReasonIsSentLast(t *testing.T) {
 			n.Errorf("drained after %v: %v", time.Since(began), got)
 		}
 		if got := idle.finished(); !slices.Equal(got, []bool{true}) {
-			n.Errorf("of an idle stream: %v", got)
+			n.Errorf("with an idle stream: %v", got)
 		}
 	})
 }
 
-// TestDrainIsBounded: for who takes nothing.
+// TestDrainIsBounded: a drain does not wait for blocked readers for ever.
 func TestDrainIsBounded(t *testing.T) {
 	bubble(t, func(n *node) {
 		n.applyEvents("bob", desktop)
@@ -539,7 +540,7 @@ func TestResume(t *testing.T) {
 		for _, id := range []presence.UserID{"bob", "carol", "dave", "erin"} {
 			n.applyEvents(id, desktop)
 		}
-		synctest.Wait() // the hub has them, so that the cursor covers them
+		synctest.Wait() // the hub has delivered them, so that the cursor covers them
 		s, sink := n.open("alice")
 		n.follow(s, "", "bob", "carol", "dave", "erin")
 		cursor := sink.takeFrames()[0].Cursor
@@ -557,7 +558,7 @@ func TestResume(t *testing.T) {
 		now := time.Now().Unix()
 		for text, want := range map[string]string{
 			"nonsense!": "unreadable", "A" + cursor[1:]: "unreadable",
-			"ZEk2NwBlcG9jaA.tp26qi": "unreadable", // as before there were tags
+			"ZEk2NwBlcG9jaA.tp26qi": "unreadable", // the format before cursors had tags
 			n.cursors(n.store.Epoch()).Text(hub.Cursor{At: 1, Second: now + 100}): "unreadable",
 			n.cursors("elsewhere").Text(hub.Cursor{At: 1, Second: now}):           "epoch",
 			n.cursors(n.store.Epoch()).Text(hub.Cursor{At: 1 << 40, Second: now}): "epoch",
@@ -569,7 +570,8 @@ func TestResume(t *testing.T) {
 	})
 }
 
-// Whoever is not to see a change learns nothing, by a stream or by a cursor.
+// TestVisibilityOnStreams: a watcher who may not see a change cannot detect it from a
+// stream or a cursor.
 func TestVisibilityOnStreams(t *testing.T) {
 	bubble(t, func(n *node) {
 		n.applyEvents("bob", desktop)
@@ -582,7 +584,7 @@ func TestVisibilityOnStreams(t *testing.T) {
 		time.Sleep(time.Minute)
 		n.applyEvents("bob", presence.SetVisibility{Watchers: map[presence.UserID]presence.Visibility{"carol": presence.VisibilityOffline, "dave": presence.VisibilityStatus}})
 		first := n.want(hiddenSink, "bob:offline ")
-		n.want(partlySink, "bob:available ") // its since went
+		n.want(partlySink, "bob:available ") // Since is gone
 		cursor := first[0].Cursor
 		time.Sleep(10 * time.Second)
 		n.applyEvents("bob", setStatus(presence.Busy, "1"), setStatus(presence.Busy, "2"))
@@ -594,7 +596,7 @@ func TestVisibilityOnStreams(t *testing.T) {
 		n.want(hiddenSink, "")
 		n.want(partlySink, "bob:offline ")
 		again, sink := n.open("carol")
-		n.follow(again, cursor, "bob") // just as if nothing had happened
+		n.follow(again, cursor, "bob") // as if nothing had happened
 		resumed := sink.takeFrames()
 		n.applyEvents("bob", desktop)
 		n.want(sink, "")
@@ -632,7 +634,7 @@ func TestContactsOnStreams(t *testing.T) {
 		n.applyEvents("carol", setStatus(presence.Busy, ""))
 		n.want(sink, "carol:busy ")
 
-		// The first cursor knows nothing of that, and brings it.
+		// The first cursor does not cover that, so it is delivered.
 		s, sink = n.open("alice")
 		if err := s.Follow(n.Context(), hub.Follow{Contacts: true, Cursor: cursor}); err != nil {
 			n.Fatal(err)
@@ -641,9 +643,9 @@ func TestContactsOnStreams(t *testing.T) {
 	})
 }
 
-// A change that is sent before the contacts are must not come with a cursor that
-// knows them.
-func TestACutBeforeTheContacts(t *testing.T) {
+// TestCutBeforeContacts: a change that is sent before the contacts must not have a
+// cursor that covers them.
+func TestCutBeforeContacts(t *testing.T) {
 	bubble(t, func(n *node) {
 		for _, id := range []presence.UserID{"bob", "carol"} {
 			n.applyEvents(id, desktop)
@@ -668,7 +670,7 @@ func TestACutBeforeTheContacts(t *testing.T) {
 		frames := n.want(sink, "bob:busy bob:away [carol:available gone[] unknown[] partial=true] ")
 		s, sink = n.open("alice")
 		if frames[1].Cursor != "" {
-			n.Errorf("%+v covers contacts that are still to come", frames[1])
+			n.Errorf("%+v covers contacts that are not sent yet", frames[1])
 		}
 		if err := s.Follow(n.Context(), hub.Follow{Contacts: true, Cursor: frames[0].Cursor}); err != nil {
 			n.Fatal(err)
@@ -677,7 +679,8 @@ func TestACutBeforeTheContacts(t *testing.T) {
 	})
 }
 
-// A client that knows a user is gone does not learn it again with each cursor.
+// TestGoneOnce: a client that knows of a deletion is not sent it again with each
+// cursor.
 func TestGoneOnce(t *testing.T) {
 	bubble(t, func(n *node) {
 		n.applyEvents("bob", desktop, presence.SetUserState{State: presence.UserDeleted})
@@ -692,7 +695,8 @@ func TestGoneOnce(t *testing.T) {
 	})
 }
 
-// Who asks and does not read is ended before what waits is too much.
+// TestBackpressureOfAnswers: a client that sends requests and does not read is
+// disconnected before its queue is too large.
 func TestBackpressureOfAnswers(t *testing.T) {
 	bubble(t, func(n *node) {
 		s, sink := n.open("alice")
@@ -704,7 +708,7 @@ func TestBackpressureOfAnswers(t *testing.T) {
 			s.Send(hub.Message{Event: large})
 		}
 		if got := sink.ends(); !slices.Equal(got, []hub.Close{hub.CloseSlow}) {
-			n.Errorf("ended %v", got)
+			n.Errorf("ended with %v", got)
 		}
 		sink.release()
 		s, sink = n.open("alice")
@@ -713,13 +717,14 @@ func TestBackpressureOfAnswers(t *testing.T) {
 			s.Send(hub.Message{Event: hub.Ping{}})
 		}
 		if got := sink.ends(); !slices.Equal(got, []hub.Close{hub.CloseSlow}) {
-			n.Errorf("ended %v", got)
+			n.Errorf("ended with %v", got)
 		}
 		sink.release()
 	})
 }
 
-// What was delivered is known when the client acknowledges it, and not before.
+// TestOnDelivered: a delivery is confirmed when the client acknowledges it, and not
+// before.
 func TestOnDelivered(t *testing.T) {
 	bubble(t, func(n *node) {
 		s, sink := n.open("alice")
@@ -749,21 +754,21 @@ func TestRevokedViewersAreDisconnected(t *testing.T) {
 		n.mu.Unlock()
 		time.Sleep(4 * time.Second)
 		if got := sink.ends(); !slices.Equal(got, []hub.Close{hub.CloseUnauthorized}) {
-			n.Errorf("ended %v", got)
+			n.Errorf("ended with %v", got)
 		}
 		if got := other.ends(); len(got) != 0 {
-			n.Errorf("a stream of another viewer was ended: %v", got)
+			n.Errorf("the stream of another viewer ended with %v", got)
 		}
 		// A client that is silent for three times the interval is disconnected.
 		time.Sleep(3*hub.PingEvery + 2*time.Second)
 		if got := other.ends(); !slices.Equal(got, []hub.Close{hub.CloseSilent}) {
-			n.Errorf("ended %v", got)
+			n.Errorf("ended with %v", got)
 		}
 	})
 }
 
-// Wherever a connection is cut, what was delivered by then and what the cursor then
-// brings make up the truth: the cursor is a low-water mark.
+// TestCutAnywhere: wherever a connection is cut, what was delivered before and what the
+// cursor brings after are the full state: a cursor is a low-water mark.
 func TestCutAnywhere(t *testing.T) {
 	for seed := range uint64(40) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -811,7 +816,7 @@ func (n *node) cutRandomly(random *rand.Rand) {
 	}
 }
 
-// resumedFrom is a client that got frames, lost its connection and came back.
+// checkResumed resumes as a client that got some frames and lost its connection.
 func (n *node) checkResumed(frames []frame, ids []presence.UserID) {
 	n.Helper()
 	known, cursor := make(map[string]frame), ""
@@ -852,7 +857,7 @@ func (n *node) checkResumed(frames []frame, ids []presence.UserID) {
 	for i := range records {
 		want := frameOf(records[i].User.ID, &records[i].Shown)
 		if got := known[want.User]; fmt.Sprint(got) != fmt.Sprint(want) {
-			n.Errorf("cut after %d frames at %s:\nknows %+v\nis    %+v", len(frames), cursor, got, want)
+			n.Errorf("cut after %d frames at %s:\ngot  %+v\nwant %+v", len(frames), cursor, got, want)
 		}
 	}
 }
@@ -865,7 +870,7 @@ func usersOf(ids []presence.UserID) []store.User {
 	return users
 }
 
-// viewer sees the truth of one user.
+// A viewer has the full view of one user.
 type viewer presence.UserID
 
 func (v viewer) Watcher(target presence.UserID) presence.Watcher {

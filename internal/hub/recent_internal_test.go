@@ -11,10 +11,11 @@ func recordAt(user presence.UserID, revision presence.Revision, at store.Positio
 	return store.Record{User: userOf("a", user), State: &presence.State{Revision: revision}, At: at}
 }
 
-// TestRecent: when was a revision delivered that a hidden commit has followed?
+// TestRecent: recent knows when a revision was delivered although a hidden commit
+// followed it.
 func TestRecent(t *testing.T) {
 	const second = 1_000_000
-	const start = 1000 * second // of the hub, which begins at position 10
+	const start = 1000 * second // of the hub, at position 10
 	r := newRecent()
 	r.begin(10, start)
 	r.add([]store.Record{
@@ -42,17 +43,17 @@ func TestRecent(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, after, known)
 		}
 	}
-	for i := range store.Position(maxRecent) { // all that was is forgotten
+	for i := range store.Position(maxRecent) { // evicts everything before
 		r.add([]store.Record{recordAt(presence.UserID("u"+string(rune('a'+i%20))), start+100*second+presence.Revision(i), 20+i)})
 	}
 	bob := recordAt("bob", start+5, 15)
 	if _, known := r.since(&bob, start+1, 18); known {
-		t.Error("of a position that is forgotten something is known")
+		t.Error("an evicted position is known")
 	}
 	if after, known := r.since(&bob, start+1, 19); after || !known {
-		t.Errorf("above it: %v, %v", after, known)
+		t.Errorf("above the evicted position: %v, %v", after, known)
 	}
 	if len(r.commits) != maxRecent || len(r.newest) != 20 {
-		t.Errorf("%d commits of %d users are remembered", len(r.commits), len(r.newest))
+		t.Errorf("%d commits of %d users are kept", len(r.commits), len(r.newest))
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"porchlight.dev/porchlight/internal/hub"
 )
 
-// A slowSink is a connection of which the system keeps nothing, and whose reader takes
-// some bytes a second.
+// A slowSink is an unbuffered connection whose reader accepts a fixed number of bytes a
+// second.
 type slowSink struct {
 	countingSink
 	rate int
@@ -39,15 +39,15 @@ func (s *slowSink) Write(b []byte, pace *hub.Pace) error {
 	return nil
 }
 
-// TestSlowConsumersAreDisconnected: a reader has ten seconds from the first write that was refused
-// to take what waits, or 256 KiB of it. What it takes meanwhile, if it is less, does
-// not prolong that.
+// TestSlowConsumersAreDisconnected: from the first refused write on, a reader has ten
+// seconds to accept everything queued, or 256 KiB of it. Accepting less does not extend
+// the deadline.
 func TestSlowConsumersAreDisconnected(t *testing.T) {
 	for _, test := range []struct {
 		name  string
-		rate  int // what the reader takes a second
-		frame int // bytes of what it is sent ten times a second
-		whole int // bytes of what it was sent at first
+		rate  int // bytes that the reader accepts a second
+		frame int // bytes sent ten times a second
+		whole int // bytes sent at first
 		slow  bool
 	}{
 		{name: "a byte a second", rate: 1, frame: 1000, slow: true},
@@ -82,17 +82,16 @@ func TestSlowConsumersAreDisconnected(t *testing.T) {
 					t.Errorf("ended %v (%v) after %v and %d bytes, want %v", ended, why, time.Since(began), sink.bytes, test.slow)
 				}
 				if took := time.Since(began); ended && (took < hub.SlowAfter || took > hub.SlowAfter+time.Second) {
-					t.Errorf("it was given up after %v", took)
+					t.Errorf("it was disconnected after %v", took)
 				}
 				s.End(hub.CloseGone, 0)
-				time.Sleep(2 * hub.SlowAfter) // the sink does not end what it writes
+				time.Sleep(2 * hub.SlowAfter) // the sink does not interrupt its writes
 			})
 		})
 	}
 }
 
-// A heldSink takes nothing until it is released, and keeps how much it was given at
-// once.
+// A gatedSink accepts nothing until it is released, and records its largest write.
 type gatedSink struct {
 	countingSink
 	released chan struct{}
@@ -114,9 +113,9 @@ func (h *gatedSink) Write(b []byte, _ *hub.Pace) error {
 	return nil
 }
 
-// TestTheQueueIsBounded: a client that asks and does not read is not answered more
-// than a little ahead, and what waits is encoded a part at a time.
-func TestTheQueueIsBounded(t *testing.T) {
+// TestQueueIsBounded: a client that sends requests and does not read gets few answers
+// ahead, and its queue is encoded in parts.
+func TestQueueIsBounded(t *testing.T) {
 	const each, most = 10 << 10, 74 << 10 // 64 KiB and one frame
 	sweepBubble(t, func(t *testing.T, h *hub.Hub) {
 		sink := &gatedSink{released: make(chan struct{})}
@@ -138,19 +137,19 @@ func TestTheQueueIsBounded(t *testing.T) {
 		}()
 		synctest.Wait()
 		if n := answers.Load(); n < 20 || n > 30 {
-			t.Errorf("%d answers wait", n)
+			t.Errorf("%d answers are queued", n)
 		}
 		close(sink.released)
 		<-asked
 		synctest.Wait()
 		if sink.bytes != 100*each || sink.largest > most {
-			t.Errorf("%d bytes came, at most %d at once", sink.bytes, sink.largest)
+			t.Errorf("%d bytes written, at most %d at once", sink.bytes, sink.largest)
 		}
 		s.End(hub.CloseGone, 0)
 	})
 }
 
-// TestAwaitCapacityEnds: with the stream.
+// TestAwaitCapacityEnds: AwaitCapacity returns false when the stream ends.
 func TestAwaitCapacityEnds(t *testing.T) {
 	sweepBubble(t, func(t *testing.T, h *hub.Hub) {
 		sink := &gatedSink{released: make(chan struct{})}
@@ -158,7 +157,7 @@ func TestAwaitCapacityEnds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 2 { // one is being written
+		for range 2 { // the first is being written
 			s.Send(hub.Message{Event: sizedEvent(300 << 10)})
 		}
 		ended := make(chan bool)
@@ -166,7 +165,7 @@ func TestAwaitCapacityEnds(t *testing.T) {
 		synctest.Wait()
 		s.End(hub.CloseGone, 0)
 		if <-ended {
-			t.Error("there is room in a stream that has ended")
+			t.Error("AwaitCapacity is true for a stream that has ended")
 		}
 		close(sink.released)
 	})

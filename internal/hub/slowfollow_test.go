@@ -10,11 +10,10 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 )
 
-// TestASlowFollowDelaysNoOther: while the store does not answer for one stream, be it
-// asked by the client or for the sake of contacts, others get their contacts at once,
-// keepalives and the end of their token in time. The slow one gets all once the store
-// answers.
-func TestASlowFollowDelaysNoOther(t *testing.T) {
+// TestSlowFollowDelaysNoOther: while the store does not answer for one stream, for a
+// Follow or for contacts, others get their contacts at once, and keepalives and token
+// expiry on time. The slow stream gets everything once the store answers.
+func TestSlowFollowDelaysNoOther(t *testing.T) {
 	for name, slow := range map[string]func(n *node, s *hub.Stream, set func(presence.UserID, ...presence.UserID)){
 		"asked by the client": func(n *node, s *hub.Stream, set func(presence.UserID, ...presence.UserID)) {
 			go func() { _ = s.Follow(n.Context(), hub.Follow{Users: []hub.NamedUser{{ID: "stuck"}}}) }()
@@ -64,14 +63,14 @@ func TestASlowFollowDelaysNoOther(t *testing.T) {
 				n.mu.Unlock()
 				time.Sleep(3*time.Second + time.Millisecond)
 				if got := sink.ends(); !slices.Equal(got, []hub.Close{hub.CloseUnauthorized}) {
-					n.Errorf("a token that is no good any more: %v", got)
+					n.Errorf("a revoked token: ended with %v", got)
 				}
 				close(n.reads.released)
 				time.Sleep(4 * time.Second)
 				late.takeFrames()
 				for _, id := range []presence.UserID{"carol", "stuck"} {
 					if !s.Follows(id) {
-						n.Errorf("the slow one does not follow %s", id)
+						n.Errorf("the slow stream does not follow %s", id)
 					}
 				}
 			})

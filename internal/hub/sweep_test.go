@@ -14,7 +14,7 @@ import (
 	"porchlight.dev/porchlight/internal/view"
 )
 
-// A quietSink is a connection that takes everything.
+// A countingSink accepts everything and counts pings and bytes.
 type countingSink struct {
 	answers bool
 
@@ -64,21 +64,22 @@ func (q *countingSink) state() (pings int, ended bool, why hub.Close) {
 	return q.pings, q.ended, q.why
 }
 
-// A filler is an event of that many bytes.
+// A sizedEvent is an event of that many bytes.
 type sizedEvent int
 
 func (f sizedEvent) Size() int { return int(f) }
 
-// everybody is a directory that has everybody, without contacts, and lets all look.
+// allUsers is a directory with every user and without contacts, and grants everybody
+// access.
 type allUsers struct{}
 
 func (allUsers) Exists(context.Context, store.User) (bool, error) { return true, nil }
 func (allUsers) ContactLists(context.Context, presence.AccountID, []presence.UserID) (map[presence.UserID]hub.ContactList, error) {
-	return nil, nil //nolint:nilnil // nobody has contacts
+	return nil, nil //nolint:nilnil // no contacts
 }
 
 func (allUsers) ContactVersions(context.Context, presence.AccountID, []presence.UserID) (map[presence.UserID]string, error) {
-	return nil, nil //nolint:nilnil // nobody has contacts
+	return nil, nil //nolint:nilnil // no contacts
 }
 
 func (allUsers) Revoked(_ context.Context, all []view.Viewer) []bool { return make([]bool, len(all)) }
@@ -87,7 +88,7 @@ type trustedViewer struct{}
 
 func (trustedViewer) Watcher(presence.UserID) presence.Watcher { return presence.Watcher{Truth: true} }
 
-// sweepBubble runs a hub on a fake clock.
+// sweepBubble runs a hub in fake time.
 func sweepBubble(t *testing.T, test func(t *testing.T, h *hub.Hub)) {
 	storeBubble(t, func(t *testing.T, st store.Store) {
 		h := hub.New(hub.Options{
@@ -104,9 +105,9 @@ func sweepBubble(t *testing.T, test func(t *testing.T, h *hub.Hub)) {
 	})
 }
 
-// TestClientsThatOnlyReadArePinged: a WebSocket that is sent something all the
-// time is pinged like an idle one. Without that, a client that only reads would
-// have nothing to answer, and be closed as silent.
+// TestClientsThatOnlyReadArePinged: a busy WebSocket is pinged like an idle one.
+// Otherwise a client that only reads would have nothing to answer and be disconnected
+// as silent.
 func TestClientsThatOnlyReadArePinged(t *testing.T) {
 	sweepBubble(t, func(t *testing.T, h *hub.Hub) {
 		sink := &countingSink{answers: true}
@@ -119,14 +120,14 @@ func TestClientsThatOnlyReadArePinged(t *testing.T) {
 			s.Send(hub.Message{Event: sizedEvent(1)})
 			time.Sleep(time.Second)
 			synctest.Wait()
-			if pings, _, _ := sink.state(); pings > answered { // as every WebSocket client does
+			if pings, _, _ := sink.state(); pings > answered { // like every WebSocket client
 				answered = pings
 				s.NoteReceived()
 			}
 		}
 		pings, ended, why := sink.state()
 		if ended {
-			t.Fatalf("a client that answers every ping was closed: %d", why)
+			t.Fatalf("a client that answers every ping was disconnected: %d", why)
 		}
 		if pings < 10 || pings > 12 {
 			t.Errorf("%d pings in 300 s, want one in %v", pings, hub.PingEvery)
@@ -135,8 +136,8 @@ func TestClientsThatOnlyReadArePinged(t *testing.T) {
 	})
 }
 
-// TestHalfOpenConnectionsEnd: who does not answer for three pings is closed as
-// silent, however much it is sent; who cannot answer, over SSE, is not.
+// TestHalfOpenConnectionsEnd: a client that does not answer three pings is disconnected
+// as silent, even while data is sent; a client that cannot answer, over SSE, is not.
 func TestHalfOpenConnectionsEnd(t *testing.T) {
 	sweepBubble(t, func(t *testing.T, h *hub.Hub) {
 		half, idle, events := &countingSink{answers: true}, &countingSink{answers: true}, &countingSink{}

@@ -21,14 +21,15 @@ import (
 	"porchlight.dev/porchlight/internal/view"
 )
 
-// everybody is a directory that has everybody, without contacts, and lets all look.
+// allUsers is a directory with every user and without contacts, and grants everybody
+// access.
 type allUsers struct{ hub.Directory }
 
 func (allUsers) Exists(context.Context, store.User) (bool, error) { return true, nil }
 
 func (allUsers) Revoked(_ context.Context, all []view.Viewer) []bool { return make([]bool, len(all)) }
 
-// A readHook is a store that does something before each read.
+// A hookedStore calls a function before each read.
 type hookedStore struct {
 	store.Store
 
@@ -40,9 +41,8 @@ func (s *hookedStore) Read(ctx context.Context, us []store.User) ([]store.Record
 	return s.Store.Read(ctx, us)
 }
 
-// TestAPollThatEndsBeforeItsAnswer: it is refused as one that may be repeated, and
-// gets no empty answer.
-func TestAPollThatEndsBeforeItsAnswer(t *testing.T) {
+// TestPollEndsBeforeAnswer: such a poll gets a retryable error and no empty answer.
+func TestPollEndsBeforeAnswer(t *testing.T) {
 	for name, c := range map[string]struct {
 		ends bool
 		want error
@@ -75,7 +75,7 @@ func TestAPollThatEndsBeforeItsAnswer(t *testing.T) {
 				follow := &hub.Follow{Users: []hub.NamedUser{{ID: presence.UserID("bob")}}}
 				err = a.await(request, &slot{release: func() {}}, follow, time.Minute)
 				if !errors.Is(err, c.want) || (err != nil) != (w.Body.Len() == 0) {
-					t.Errorf("%v, and answered %q", err, w.Body)
+					t.Errorf("%v, body %q", err, w.Body)
 				}
 			})
 		})

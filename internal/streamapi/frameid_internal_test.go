@@ -7,8 +7,8 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// FuzzFrameID: the id of a frame that can be read is the one that is read, and
-// no id is longer than an answer may have.
+// FuzzFrameID: the id of a valid frame is the one that is decoded, and no id is longer
+// than an answer may have.
 func FuzzFrameID(f *testing.F) {
 	for _, seed := range []string{
 		`{"id":"a"}`, `{"type":"ping","id":7}`, `{"a":{"id":"b"},"id":"\u0061"}`, `{"id":null}`, "\ufeff{}", `{"id":"a"`, `[`, "{\"\xff\":1,\"id\":1}",

@@ -9,7 +9,7 @@ import (
 	"porchlight.dev/porchlight/internal/hub"
 )
 
-// TestEventsOfKeepalive: a page sees them, which it does not see a comment.
+// TestEventsOfKeepalive: a keepalive is an event, because a page cannot see comments.
 func TestEventsOfKeepalive(t *testing.T) {
 	const want = "event: ping\ndata: {\"type\":\"ping\"}\n\n"
 	if got := string(appendEvent(nil, &hub.Delivery{Event: hub.Ping{}})); got != want {
@@ -17,7 +17,7 @@ func TestEventsOfKeepalive(t *testing.T) {
 	}
 }
 
-// TestTooManyUsers: what is advised is possible on every route.
+// TestTooManyUsers: the advice in the error is possible on every route.
 func TestTooManyUsers(t *testing.T) {
 	_, err := openingOf(url.Values{"users": {strings.Repeat("a,", 100) + "a"}}, "")
 	if err == nil || !strings.Contains(httpapi.Problem(err).Detail, "contacts=true, several streams or polls, or follow frames on a WebSocket") {

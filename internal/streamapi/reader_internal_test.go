@@ -13,19 +13,19 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// masked is a frame as a client sends it.
+// maskedFrame is a frame in the form that clients send.
 func maskedFrame(op ws.OpCode, fin bool, payload string) []byte {
 	f := ws.MaskFrame(ws.NewFrame(op, fin, []byte(payload)))
 	return ws.MustCompileFrame(f)
 }
 
-// A received is what a reader gave.
+// A received is what a reader returned.
 type received struct {
 	kind    ws.OpCode
 	payload string
 }
 
-// readIn reads parts, and gives what came of them and with what code they ended.
+// readParts reads data in parts and returns the messages and the close code.
 func readParts(r *reader, parts ...[]byte) (got []received, code ws.StatusCode) {
 	for _, part := range parts {
 		err := r.read(bytes.Clone(part), func(kind ws.OpCode, payload []byte) bool {
@@ -44,9 +44,9 @@ func readAll(parts ...[]byte) ([]received, ws.StatusCode) {
 	return readParts(&r, parts...)
 }
 
-// TestReaderHoweverItIsCut: what a client says does not depend on how the network
-// cuts it, and nothing is kept of what was whole.
-func TestReaderHoweverItIsCut(t *testing.T) {
+// TestReaderAtEverySplit: the messages do not depend on how the network splits the
+// data, and no complete message is retained.
+func TestReaderAtEverySplit(t *testing.T) {
 	t.Parallel()
 	long := string(bytes.Repeat([]byte("é"), 200))
 	stream := slices.Concat(
@@ -76,20 +76,20 @@ func TestReaderHoweverItIsCut(t *testing.T) {
 		bytewise = append(bytewise, stream[i:i+1])
 		r := newReader()
 		if got, code := readParts(&r, stream[:i], stream[i:]); !slices.Equal(got, want) || code != 0 {
-			t.Errorf("cut at %d: %+v, %d", i, got, code)
+			t.Errorf("split at %d: %+v, %d", i, got, code)
 		}
 		if r.partial != nil || r.fragments != nil {
-			t.Errorf("cut at %d: %d and %d bytes are kept", i, len(r.partial), len(r.fragments))
+			t.Errorf("split at %d: %d and %d bytes are retained", i, len(r.partial), len(r.fragments))
 		}
 	}
 	if got, code := readAll(bytewise...); !slices.Equal(got, want) || code != 0 {
-		t.Errorf("byte for byte: %+v, %d", got, code)
+		t.Errorf("byte by byte: %+v, %d", got, code)
 	}
 }
 
-// TestReaderKeepsLittle: the room of a frame that was dealt with is not kept for the
-// first byte of the next.
-func TestReaderKeepsLittle(t *testing.T) {
+// TestReaderReleasesBuffers: the buffer of a frame is not retained for the first byte
+// of the next.
+func TestReaderReleasesBuffers(t *testing.T) {
 	t.Parallel()
 	r := newReader()
 	stream := append(maskedFrame(ws.OpText, true, strings.Repeat("x", wire.MaxBody)), maskedFrame(ws.OpText, true, "{}")[:1]...)
@@ -99,12 +99,12 @@ func TestReaderKeepsLittle(t *testing.T) {
 		}
 	}
 	if len(r.partial) != 1 || cap(r.partial) > 64 {
-		t.Errorf("%d bytes are kept, with room for %d", len(r.partial), cap(r.partial))
+		t.Errorf("%d bytes are retained, with a capacity of %d", len(r.partial), cap(r.partial))
 	}
 }
 
-// TestReaderEndsWhenAsked: what comes after the last frame is not looked at.
-func TestReaderEndsWhenAsked(t *testing.T) {
+// TestReaderStops: data after the frame at which the caller stops is not read.
+func TestReaderStops(t *testing.T) {
 	t.Parallel()
 	r, n := newReader(), 0
 	err := r.read(slices.Concat(maskedFrame(ws.OpText, true, "a"), []byte{0xff, 0xff}), func(ws.OpCode, []byte) bool {
@@ -116,8 +116,9 @@ func TestReaderEndsWhenAsked(t *testing.T) {
 	}
 }
 
-// TestGoodbye: a close frame is answered with its code, or with what is wrong in it.
-func TestGoodbye(t *testing.T) {
+// TestCloseAnswer: a close frame is answered with its code, or with the code for what
+// is invalid in it.
+func TestCloseAnswer(t *testing.T) {
 	t.Parallel()
 	for payload, want := range map[string]ws.StatusCode{
 		"":                 1000,
@@ -150,9 +151,9 @@ func FuzzReader(f *testing.F) {
 			case w.kind.IsControl() && len(w.payload) > 125, len(w.payload) > wire.MaxBody:
 				t.Errorf("%v with %d bytes", w.kind, len(w.payload))
 			case w.kind == ws.OpText && !utf8.ValidString(w.payload):
-				t.Errorf("a text that is %q", w.payload)
+				t.Errorf("a text message with %q", w.payload)
 			case w.kind.IsReserved():
-				t.Errorf("the opcode %v", w.kind)
+				t.Errorf("opcode %v", w.kind)
 			default:
 			}
 		}
@@ -164,7 +165,7 @@ func FuzzReader(f *testing.F) {
 		}
 		got, gotCode := readAll(append(parts, rest)...)
 		if !slices.Equal(got, want) || gotCode != code {
-			t.Errorf("whole: %+v, %d; in parts: %+v, %d", want, code, got, gotCode)
+			t.Errorf("at once: %+v, %d; in parts: %+v, %d", want, code, got, gotCode)
 		}
 	})
 }

@@ -12,7 +12,7 @@ import (
 	"porchlight.dev/porchlight/internal/hub"
 )
 
-// A deadlineRecorder is a response that knows its write deadline.
+// A deadlineRecorder records the write deadline of a response.
 type deadlineRecorder struct {
 	*httptest.ResponseRecorder
 	mu       sync.Mutex
@@ -26,9 +26,9 @@ func (r *deadlineRecorder) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// Over HTTP/2 a deadline that passes ends a stream that nobody writes to: between
-// two events there must be none.
-func TestAFlowThatIsQuietHasNoDeadline(t *testing.T) {
+// TestIdleFlowHasNoDeadline: over HTTP/2 a deadline that passes ends a stream even
+// without a write, so between two events there must be none.
+func TestIdleFlowHasNoDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		w := &deadlineRecorder{ResponseRecorder: httptest.NewRecorder()}
@@ -51,12 +51,12 @@ func TestAFlowThatIsQuietHasNoDeadline(t *testing.T) {
 		<-ended
 		stop()
 		if got := w.Body.String(); got != "data: x\n\nretry: 1000\nevent: close\ndata: {\"type\":\"close\",\"reason\":\"draining\",\"close_code\":3000,\"retry_ms\":1000}\n\n" {
-			t.Errorf("the end is %q", got)
+			t.Errorf("the last event is %q", got)
 		}
 	})
 }
 
-// A slowRecorder takes what is written when it is told to.
+// A slowRecorder accepts a write when it is released.
 type slowRecorder struct {
 	deadlineRecorder
 	release chan struct{}
@@ -67,8 +67,9 @@ func (r *slowRecorder) Write(b []byte) (int, error) {
 	return r.deadlineRecorder.Write(b)
 }
 
-// Who may not be told any more gets what was being written, and the reason, soon.
-func TestAFlowThatIsForbidden(t *testing.T) {
+// TestUnauthorizedFlow: a viewer who lost access gets the rest of the current write and
+// the reason, soon.
+func TestUnauthorizedFlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &slowRecorder{deadlineRecorder{ResponseRecorder: httptest.NewRecorder()}, make(chan struct{})}
 		f := newFlow(false)
@@ -88,13 +89,13 @@ func TestAFlowThatIsForbidden(t *testing.T) {
 		synctest.Wait()
 		w.mu.Lock()
 		if left := time.Until(w.deadline); left > closeTimeout {
-			t.Errorf("the reason may take %v", left)
+			t.Errorf("the reason has a deadline of %v", left)
 		}
 		w.mu.Unlock()
 		w.release <- struct{}{}
 		<-ended
 		if got := w.Body.String(); got != "data: 1\n\nevent: close\ndata: {\"type\":\"close\",\"reason\":\"unauthorized\",\"close_code\":3500}\n\n" {
-			t.Errorf("told %q", got)
+			t.Errorf("wrote %q", got)
 		}
 	})
 }

@@ -18,8 +18,8 @@ var (
 	errGone   = errors.New("gone")
 )
 
-// views is an account "a" with five users on record, and "unseen" known to the
-// directory only; account "b" has an alice of its own.
+// newReader reads account "a" with five users on record and "unseen" only in the
+// directory. Account "b" has another alice.
 func newReader(t *testing.T) *view.Reader {
 	t.Helper()
 	st := enginetest.Open(t, time.Now)
@@ -49,7 +49,7 @@ func newReader(t *testing.T) *view.Reader {
 	}}
 }
 
-// viewer sees the truth of one user.
+// A viewer has the full view of one user.
 type viewer presence.UserID
 
 func (l viewer) Watcher(target presence.UserID) presence.Watcher {
@@ -87,7 +87,8 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// Each viewer sees what the user's rules say, and the user the truth.
+// TestRules: each viewer's view follows the user's rules, and the user has the full
+// view.
 func TestRules(t *testing.T) {
 	v := newReader(t)
 	for _, row := range []struct {
@@ -105,10 +106,10 @@ func TestRules(t *testing.T) {
 	} {
 		got, _, err := v.Query(t.Context(), "a", []presence.UserID{row.id}, row.by)
 		if err != nil || len(got) != 1 {
-			t.Fatalf("%s looks at %s: %+v, %v", row.by, row.id, got, err)
+			t.Fatalf("%s reads %s: %+v, %v", row.by, row.id, got, err)
 		}
 		if p := got[0].Presence; p.Status != row.status || p.Note != row.note || p.Since.IsZero() == row.times {
-			t.Errorf("%s looks at %s: %+v", row.by, row.id, p)
+			t.Errorf("%s reads %s: %+v", row.by, row.id, p)
 		}
 	}
 }
@@ -125,8 +126,9 @@ func TestQuery(t *testing.T) {
 	}
 }
 
-// A client that asked only for users who do not exist resumes from there like any other.
-func TestAQueryOfNobodyHasACursor(t *testing.T) {
+// TestQueryOfUnknownUsersHasCursor: a client that asked only for unknown users resumes
+// from there like any other.
+func TestQueryOfUnknownUsersHasCursor(t *testing.T) {
 	found, cursor, err := newReader(t).Query(t.Context(), "a", nil, viewer(""))
 	if err != nil || len(found) != 0 || cursor == (store.Cursor{}) {
 		t.Errorf("found %v, cursor %v, %v", found, cursor, err)
