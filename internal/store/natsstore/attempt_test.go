@@ -8,41 +8,41 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// TestLastLook: before a write without an answer is said to be unknown, the servers
-// are asked once more whether it was made.
+// TestLastLook: the outcome of a write whose acknowledgement was lost is checked once
+// more before the write is reported as unknown.
 func TestLastLook(t *testing.T) {
 	t.Parallel()
 	s, p := openThroughProxy(t, startServers(t, 1), 200*time.Millisecond)
-	defer closed(t, s)
-	p.deaf.Store(true)
-	defer p.hear()
+	defer closeStore(t, s)
+	p.dropResponses.Store(true)
+	defer p.restore()
 	for name, c := range map[string]struct {
 		made bool
 		err  error
 		want error
 	}{
-		"made":             {made: true},
-		"not there yet":    {want: store.ErrUnknown},
-		"not to be learnt": {err: errors.New("no answer"), want: store.ErrUnknown},
+		"made":          {made: true},
+		"not there yet": {want: store.ErrUnknown},
+		"check fails":   {err: errors.New("no answer"), want: store.ErrUnknown},
 	} {
-		looks := 0
-		err := s.Apply(t.Context(), func() (bool, error) { looks++; return c.made, c.err })
-		if !errors.Is(err, c.want) || looks == 0 {
-			t.Errorf("%s: %v after %d looks, want %v", name, err, looks, c.want)
+		checks := 0
+		err := s.Apply(t.Context(), func() (bool, error) { checks++; return c.made, c.err })
+		if !errors.Is(err, c.want) || checks == 0 {
+			t.Errorf("%s: %v after %d checks of the outcome, want %v", name, err, checks, c.want)
 		}
 	}
 }
 
-// TestClosedBeforeTheAnswer: what was sent on a connection that was closed then may
-// have been made. The store fails, since nobody asked for that, and does not wait.
+// TestClosedBeforeTheAnswer: a write on a connection that closes permanently may have
+// been stored, so its result is unknown. The store fails at once.
 func TestClosedBeforeTheAnswer(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
-	s, p := openThroughProxy(t, servers, 10*patience)
-	defer closed(t, s)
+	s, p := openThroughProxy(t, servers, 10*waitLimit)
+	defer closeStore(t, s)
 	a := servers.admin(t)
 	before := a.messages("porchlight-state")
-	p.deaf.Store(true)
+	p.dropResponses.Store(true)
 	result := make(chan error, 1)
 	go func() {
 		result <- s.Apply(t.Context(), func() (bool, error) { return false, errors.New("no connection") })

@@ -17,15 +17,15 @@ import (
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-// The benchmarks have the names of those of pebblestore. The servers run in this
-// process, so that the processor time is of both, and of three servers where
-// there are three; they share one disk, which a cluster's do not.
+// The benchmarks have the same names as those of pebblestore. The servers run in this
+// process, so the CPU time includes that of all servers. Three servers share one disk,
+// unlike those of a real cluster.
 
 func benchUser(i int) store.User {
 	return store.User{Account: "acme", ID: presence.UserID(fmt.Sprintf("user-%08d", i))}
 }
 
-// benchState is a state as it is in use: two sessions and a claim.
+// benchState sets a typical state: two sessions and a claim.
 func benchState(st presence.State) (presence.State, error) {
 	st.At = max(st.At, presence.InstantOf(time.Now()))
 	st.Revision = max(st.Revision+1, presence.Revision(st.At))
@@ -37,20 +37,20 @@ func benchState(st presence.State) (presence.State, error) {
 	return st, nil
 }
 
-// plainState has nothing that ends, so that filling needs no batches.
+// plainState sets a state that does not expire, so that updates need no batches.
 func plainState(st presence.State) (presence.State, error) {
 	st, err := benchState(st)
 	st.Sessions, st.Claims = nil, nil
 	return st, err
 }
 
-// each runs a benchmark on one server and on three, on disks that sync.
+// each runs a benchmark on one server and on three, on a disk with syncs.
 func each(b *testing.B, run func(b *testing.B, s *natsstore.Store)) {
 	for _, n := range []int{1, 3} {
 		b.Run(fmt.Sprintf("R%d", n), func(b *testing.B) {
 			c := startServersIn(b, b.TempDir(), n, always)
 			o := c.options()
-			o.Timeout = patience
+			o.Timeout = waitLimit
 			s := c.open(b, o)
 			b.Cleanup(func() {
 				if err := s.Close(); err != nil {
@@ -79,8 +79,8 @@ func fill(b *testing.B, s *natsstore.Store, users int, state func(presence.State
 	group.Wait()
 }
 
-// BenchmarkUpdate measures acknowledged updates of users drawn at random. Their
-// timers are ahead, so most updates are one message.
+// BenchmarkUpdate measures acknowledged updates of random users. Their timers are in the
+// future, so most updates are one message.
 func BenchmarkUpdate(b *testing.B) {
 	each(b, func(b *testing.B, s *natsstore.Store) {
 		const users = 1000
@@ -114,7 +114,7 @@ func benchUpdates(b *testing.B, s *natsstore.Store, callers, users int) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "op/s")
 }
 
-// cpuTime is what this process has used of the processors, servers included.
+// cpuTime is the CPU time of this process, including the servers.
 func cpuTime(b *testing.B) time.Duration {
 	b.Helper()
 	var u syscall.Rusage
@@ -149,7 +149,7 @@ func BenchmarkRead(b *testing.B) {
 	})
 }
 
-// BenchmarkFeed measures a reader that has everything before it.
+// BenchmarkFeed measures a reader that starts at the beginning of the log.
 func BenchmarkFeed(b *testing.B) {
 	each(b, func(b *testing.B, s *natsstore.Store) {
 		const entries = 20_000
@@ -176,7 +176,7 @@ func BenchmarkFeed(b *testing.B) {
 	})
 }
 
-// BenchmarkDue measures how late timers are that end one after another.
+// BenchmarkDue measures how late successive timers fire.
 func BenchmarkDue(b *testing.B) {
 	each(b, func(b *testing.B, s *natsstore.Store) {
 		for range b.N {
@@ -188,7 +188,7 @@ func BenchmarkDue(b *testing.B) {
 	})
 }
 
-// dueLateness sets timers that end in the course of five seconds.
+// dueLateness sets timers that fire over the course of five seconds.
 func dueLateness(b *testing.B, s *natsstore.Store, timers int) []time.Duration {
 	b.Helper()
 	first := presence.InstantOf(time.Now().Add(10 * time.Second))
@@ -209,7 +209,7 @@ func dueLateness(b *testing.B, s *natsstore.Store, timers int) []time.Duration {
 					return
 				}
 				if r.State.At >= due {
-					continue // it was stored too late to end
+					continue // stored after it was due
 				}
 				mu.Lock()
 				dues[benchUser(i)] = due

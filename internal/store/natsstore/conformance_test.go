@@ -15,24 +15,23 @@ import (
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-// lateness is that of Due on a machine that runs all these tests at once, and
-// perhaps other things. On a quiet one it is a third of a second: see
-// BenchmarkDue.
+// lateness is the limit for Due on a busy machine that runs all these tests at once. On
+// an idle one it is a third of a second: see BenchmarkDue.
 const (
-	lateness = patience
+	lateness = waitLimit
 	ahead    = 2 * time.Second
 )
 
-// TestConformance runs the contract on one server that syncs every write. Each
-// test has a store of its own on it.
+// TestConformance runs the contract on one server that syncs every write. Each test has
+// its own store.
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
 	storetest.Run(t, storetest.Backend{Open: servers.opener(), Lateness: lateness, Ahead: ahead, MinEntries: 16, Parallel: true})
 }
 
-// TestConformanceCluster runs it on three servers: all of it in a soak, and
-// otherwise what replicas could spoil.
+// TestConformanceCluster runs the contract on three servers: all tests in a soak test,
+// and otherwise those that replicas could break.
 func TestConformanceCluster(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 3)
@@ -77,7 +76,7 @@ func (c *cluster) opener() func(t *testing.T) storetest.Opened {
 	}
 }
 
-// dropHistory drops what was copied into the history from up to a position.
+// dropHistory removes from the history all messages up to a position.
 func (a admin) dropHistory(stream string, to store.Position) {
 	a.Helper()
 	s, err := a.Stream(a.TB.Context(), stream)

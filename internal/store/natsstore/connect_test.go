@@ -10,8 +10,7 @@ import (
 	"porchlight.dev/porchlight/internal/store/natsstore"
 )
 
-// TestErrorsHoldNoSecret: an address that cannot be parsed is not repeated with its
-// password.
+// TestErrorsHoldNoSecret: the error for an invalid URL does not contain its password.
 func TestErrorsHoldNoSecret(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{"nats://me:topsecret@127.0.0.1:port", "nats://me:topsecret@127.0.0.1:1", "nats://me:topsecret@[::1"} {
@@ -22,8 +21,8 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 	}
 }
 
-// TestRefusedUsers: who is refused, and for want of what, can be told from the error,
-// and an Open that fails logs no lost connection.
+// TestRefusedUsers: the error identifies the rejected user and the reason, and a failed
+// Open does not log a lost connection.
 func TestRefusedUsers(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
@@ -56,7 +55,7 @@ func TestRefusedUsers(t *testing.T) {
 	}
 }
 
-// A textLog keeps what is logged.
+// A textLog records log lines.
 type textLog struct {
 	mu   sync.Mutex // guards text
 	text strings.Builder

@@ -20,20 +20,20 @@ import (
 
 func soaking() bool { return os.Getenv("PORCHLIGHT_SOAK") != "" }
 
-// A tally is updates of one user that each add one to a count in the record, and
-// what was answered. Lost answers are counted apart.
+// A tally counts the updates of one user by result. Each update adds one to a count in
+// the record.
 type tally struct {
 	user     store.User
-	acked    int // answers that said it was done
+	acked    int // acknowledged updates
 	unknown  int
 	refused  int
 	lastSeen int
 }
 
-// count is an update that writes how many there were, and who made it.
+// count makes an update that increments the count in the record and returns it in n.
 func count(n *int) func(presence.State) (presence.State, error) {
 	return func(s presence.State) (presence.State, error) {
-		// The first has no count yet.
+		// The first update finds no count.
 		was, _ := strconv.Atoi(s.Note.Text)
 		s, err := touch(s)
 		*n = was + 1
@@ -42,8 +42,8 @@ func count(n *int) func(presence.State) (presence.State, error) {
 	}
 }
 
-// once updates, unless stop is closed. Each answer must be more than the last.
-func (y *tally) once(t *testing.T, s *natsstore.Store, stop <-chan struct{}) (more bool) {
+// updateOnce updates the record, unless stop is closed. The count must rise.
+func (y *tally) updateOnce(t *testing.T, s *natsstore.Store, stop <-chan struct{}) (more bool) {
 	t.Helper()
 	select {
 	case <-stop:
@@ -51,13 +51,13 @@ func (y *tally) once(t *testing.T, s *natsstore.Store, stop <-chan struct{}) (mo
 	default:
 	}
 	var n int
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	_, err := s.Update(ctx, y.user, storetest.UpdateFunc(store.By{}, count(&n)))
 	cancel()
 	switch {
 	case err == nil:
 		y.acked++
-		// All that were acknowledged, and of the others some.
+		// The count includes all acknowledged updates, and some of the unknown ones.
 		if n < y.lastSeen+1 || n < y.acked || n > y.acked+y.unknown {
 			t.Errorf("%s: the count is %d after %d; %d acknowledged, %d unknown", y.user.ID, n, y.lastSeen, y.acked, y.unknown)
 		}
@@ -73,7 +73,7 @@ func (y *tally) once(t *testing.T, s *natsstore.Store, stop <-chan struct{}) (mo
 	return true
 }
 
-// check compares the record with what was answered.
+// check compares the count in the record with the tally.
 func (y *tally) check(t *testing.T, s *natsstore.Store) {
 	t.Helper()
 	records, _, err := s.Read(t.Context(), []store.User{y.user})
@@ -89,7 +89,7 @@ func (y *tally) check(t *testing.T, s *natsstore.Store) {
 	}
 }
 
-// A follower reads the feed and holds every entry against the one before it.
+// A follower reads the feed, and compares each entry with the user's previous one.
 type follower struct {
 	mu      sync.Mutex
 	last    map[store.User]store.Entry
@@ -104,15 +104,15 @@ func (f *follower) run(ctx context.Context, t *testing.T, s *natsstore.Store) er
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		for _, e := range group {
-			f.take(t, e)
+			f.check(t, e)
 		}
 		return nil
 	})
 }
 
-// take: an entry of the feed is one that came before, or its Before is the
-// After of the last, unless it says that there is a gap.
-func (f *follower) take(t *testing.T, e store.Entry) {
+// check requires that an entry is a repetition, that its Before is the After of the
+// previous one, or that it has a Gap.
+func (f *follower) check(t *testing.T, e store.Entry) {
 	t.Helper()
 	f.entries++
 	last, ok := f.last[e.User]
@@ -123,12 +123,12 @@ func (f *follower) take(t *testing.T, e store.Entry) {
 	case e.Gap:
 		f.gaps++
 	case ok && e.Before != last.After, !ok && e.Before.Revision != 0:
-		t.Errorf("%s: the entry at %d goes from %+v, and the one before it, at %d, to %+v", e.User.ID, e.At, e.Before, last.At, last.After)
+		t.Errorf("%s: the entry at %d has Before %+v, but the previous one, at %d, has After %+v", e.User.ID, e.At, e.Before, last.At, last.After)
 	}
 	f.last[e.User] = e
 }
 
-// caughtUp reports whether it has seen the records of us.
+// caughtUp reports whether the follower has the newest entries of us.
 func (f *follower) caughtUp(t *testing.T, s *natsstore.Store, us []store.User) bool {
 	t.Helper()
 	records, _, err := s.Read(t.Context(), us)
@@ -145,7 +145,7 @@ func (f *follower) caughtUp(t *testing.T, s *natsstore.Store, us []store.User) b
 	return len(records) == len(us)
 }
 
-// A load is writers and a follower on one store.
+// A load is concurrent writers and a follower on one store.
 type load struct {
 	s        *natsstore.Store
 	tallies  []*tally
@@ -159,7 +159,7 @@ type load struct {
 func startLoad(t *testing.T, s *natsstore.Store, writers int) *load {
 	t.Helper()
 	l := &load{s: s, stop: make(chan struct{}), feed: make(chan error, 1), follower: &follower{last: make(map[store.User]store.Entry)}}
-	// One user changes all the time; the others as often as people might.
+	// One user changes all the time, the others at a realistic rate.
 	const each = 40
 	for w := range writers {
 		turns := 1
@@ -168,11 +168,11 @@ func startLoad(t *testing.T, s *natsstore.Store, writers int) *load {
 		}
 		mine := make([]*tally, turns)
 		for i := range mine {
-			mine[i] = &tally{user: someone(w*each + i)}
+			mine[i] = &tally{user: userNumber(w*each + i)}
 		}
 		l.tallies = append(l.tallies, mine...)
 		l.writers.Go(func() {
-			for i := 0; mine[i%turns].once(t, s, l.stop); i++ {
+			for i := 0; mine[i%turns].updateOnce(t, s, l.stop); i++ {
 			}
 		})
 	}
@@ -182,7 +182,7 @@ func startLoad(t *testing.T, s *natsstore.Store, writers int) *load {
 	return l
 }
 
-// acked is how many updates were acknowledged; only after end.
+// acked sums the results. It must be called after end.
 func (l *load) acked() (acked, unknown, refused int) {
 	for _, y := range l.tallies {
 		acked, unknown, refused = acked+y.acked, unknown+y.unknown, refused+y.refused
@@ -190,7 +190,7 @@ func (l *load) acked() (acked, unknown, refused int) {
 	return acked, unknown, refused
 }
 
-// end stops the writers, waits for the feed to have everything, and checks all.
+// end stops the writers, waits until the follower has caught up, and checks all results.
 func (l *load) end(t *testing.T) {
 	t.Helper()
 	close(l.stop)
@@ -208,20 +208,20 @@ func (l *load) end(t *testing.T) {
 		t.Errorf("Feed ended with %v", err)
 	}
 	acked, unknown, refused := l.acked()
-	t.Logf("%d acknowledged, %d unknown, %d refused; %d entries fed, %d again, %d after a gap",
+	t.Logf("%d acknowledged, %d unknown, %d refused; %d entries, %d repetitions, %d gaps",
 		acked, unknown, refused, l.follower.entries, l.follower.repeats, l.follower.gaps)
 	if acked < 20 {
-		t.Errorf("%d updates were acknowledged: the test showed nothing", acked)
+		t.Errorf("%d updates were acknowledged: too few to test anything", acked)
 	}
 }
 
 func processOptions(t *testing.T, p *process) natsstore.Options {
 	t.Helper()
-	return natsstore.Options{Replicas: 1, SystemURL: p.systemURL(), Timeout: patience}
+	return natsstore.Options{Replicas: 1, SystemURL: p.systemURL(), Timeout: waitLimit}
 }
 
-// TestServerKilled kills the server under load and starts it on its folder:
-// nothing acknowledged is lost, nothing is made twice, and the feed is complete.
+// TestServerKilled kills the server under load and restarts it on its data: no
+// acknowledged write is lost, none is stored twice, and the feed is complete.
 func TestServerKilled(t *testing.T) {
 	t.Parallel()
 	rounds := 4
@@ -233,14 +233,14 @@ func TestServerKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer closed(t, s)
+	defer closeStore(t, s)
 	l := startLoad(t, s, 8)
 	for range rounds {
 		time.Sleep(time.Duration(50+rand.IntN(300)) * time.Millisecond)
 		p.kill()
 		time.Sleep(time.Duration(rand.IntN(300)) * time.Millisecond)
 		p.start(t)
-		waitFor(t, "a store that is well", func() bool { return s.Check(t.Context()) == nil })
+		waitFor(t, "a healthy store", func() bool { return s.Check(t.Context()) == nil })
 	}
 	l.end(t)
 }
@@ -253,13 +253,13 @@ func TestConnectionCut(t *testing.T) {
 		rounds = 300
 	}
 	servers := startServers(t, 1)
-	s, p := openThroughProxy(t, servers, patience)
-	defer closed(t, s)
+	s, p := openThroughProxy(t, servers, waitLimit)
+	defer closeStore(t, s)
 	l := startLoad(t, s, 8)
 	for range rounds {
 		time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
 		p.cut()
-		waitFor(t, "a store that is well", func() bool { return s.Check(t.Context()) == nil })
+		waitFor(t, "a healthy store", func() bool { return s.Check(t.Context()) == nil })
 	}
 	l.end(t)
 	if p.cuts.Load() < int64(rounds)/2 {
@@ -267,9 +267,9 @@ func TestConnectionCut(t *testing.T) {
 	}
 }
 
-// TestAnswersLost drops what the server says, so that writes are made and nobody
-// hears of it: none is made twice, and none is lost. That they are recognised shows
-// in TestAnswerLostForEach: here, on a slow machine, some may stay unknown.
+// TestAnswersLost drops the responses of the server, so that writes are stored but not
+// acknowledged: none is stored twice, and none is lost. On a slow machine some may stay
+// unknown; TestAnswerLostForEach requires that they are recognised.
 func TestAnswersLost(t *testing.T) {
 	t.Parallel()
 	rounds := 6
@@ -277,28 +277,28 @@ func TestAnswersLost(t *testing.T) {
 		rounds = 100
 	}
 	servers := startServers(t, 1)
-	s, p := openThroughProxy(t, servers, patience)
-	defer closed(t, s)
+	s, p := openThroughProxy(t, servers, waitLimit)
+	defer closeStore(t, s)
 	l := startLoad(t, s, 8)
 	for range rounds {
 		time.Sleep(time.Duration(50+rand.IntN(100)) * time.Millisecond)
-		p.deaf.Store(true)
+		p.dropResponses.Store(true)
 		before := p.dropped.Load()
 		waitFor(t, "a lost answer", func() bool { return p.dropped.Load() > before })
 		time.Sleep(50 * time.Millisecond)
-		p.hear()
-		waitFor(t, "a store that is well", func() bool { return s.Check(t.Context()) == nil })
+		p.restore()
+		waitFor(t, "a healthy store", func() bool { return s.Check(t.Context()) == nil })
 	}
 	l.end(t)
 }
 
-// TestAnswerLostForEach loses the answer of one write of each kind, and says what
-// came of it.
+// TestAnswerLostForEach drops the acknowledgement of one write of each kind: the call
+// still succeeds.
 func TestAnswerLostForEach(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
-	s, p := openThroughProxy(t, servers, patience)
-	defer closed(t, s)
+	s, p := openThroughProxy(t, servers, waitLimit)
+	defer closeStore(t, s)
 	a := servers.admin(t)
 	runs := 0
 	doc := store.Doc{Key: store.Key{Collection: "c", Key: "k"}, Value: []byte("v")}
@@ -316,11 +316,11 @@ func TestAnswerLostForEach(t *testing.T) {
 	}
 	for name, write := range map[string]func() error{
 		"Update": func() error {
-			_, err := s.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, plain))
+			_, err := s.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, plain))
 			return err
 		},
 		"Update with a timer": func() error {
-			_, err := s.Update(t.Context(), someone(2), storetest.UpdateFunc(store.By{}, timed))
+			_, err := s.Update(t.Context(), userNumber(2), storetest.UpdateFunc(store.By{}, timed))
 			return err
 		},
 		"Write of one": func() error { return s.Write(t.Context(), "acme", doc) },
@@ -329,19 +329,19 @@ func TestAnswerLostForEach(t *testing.T) {
 		var answered atomic.Bool
 		result := make(chan error, 1)
 		before := a.messages("porchlight-state")
-		p.trap.Store(true)
+		p.dropAfterWrite.Store(true)
 		go func() { result <- write(); answered.Store(true) }()
 		waitFor(t, "the write of "+name, func() bool { return a.messages("porchlight-state") > before })
-		if !p.deaf.Load() || answered.Load() {
-			t.Fatalf("%s: it was answered", name)
+		if !p.dropResponses.Load() || answered.Load() {
+			t.Fatalf("%s: it was acknowledged", name)
 		}
-		p.hear()
+		p.restore()
 		if err := <-result; err != nil {
-			t.Errorf("%s, made and not answered: %v", name, err)
+			t.Errorf("%s, stored but not acknowledged: %v", name, err)
 		}
 	}
 	if runs != 2 {
-		// Once for each: that an answer was lost is no reason to decide again.
+		// A lost acknowledgement must not run the update function again.
 		t.Errorf("the functions ran %d times", runs)
 	}
 	docs, err := s.Load(t.Context(), "acme", doc.Key, pair[0].Key, pair[1].Key)
@@ -350,22 +350,22 @@ func TestAnswerLostForEach(t *testing.T) {
 	}
 }
 
-// TestUnavailable: without a server, calls fail within a little more than two
-// seconds and say so, and the store comes back by itself.
+// TestUnavailable: without a server, calls fail with ErrUnavailable after little more
+// than two seconds, and the store recovers by itself.
 func TestUnavailable(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
 	s, p := openThroughProxy(t, servers, natsstore.DefaultTimeout)
-	defer closed(t, s)
-	if _, err := s.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
+	defer closeStore(t, s)
+	if _, err := s.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
 		t.Fatal(err)
 	}
 	p.closed.Store(true)
 	p.cut()
-	waitFor(t, "a store that is not well", func() bool { return s.Check(t.Context()) != nil })
+	waitFor(t, "an unhealthy store", func() bool { return s.Check(t.Context()) != nil })
 	began := time.Now()
-	_, update := s.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch))
-	_, _, read := s.Read(t.Context(), []store.User{someone(1)})
+	_, update := s.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, touch))
+	_, _, read := s.Read(t.Context(), []store.User{userNumber(1)})
 	for what, err := range map[string]error{
 		"Update": update, "Read": read,
 		"Write": s.Write(t.Context(), "acme", store.Doc{Key: store.Key{Collection: "c", Key: "k"}, Value: []byte("v")}),
@@ -381,11 +381,11 @@ func TestUnavailable(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	if err := s.Check(ctx); err == nil {
-		t.Error("Check with a short context says that all is well")
+		t.Error("Check with a short context succeeded")
 	}
 	p.closed.Store(false)
 	waitFor(t, "the store", func() bool { return s.Check(t.Context()) == nil })
-	if _, err := s.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
+	if _, err := s.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
 		t.Error(err)
 	}
 	select {
@@ -395,13 +395,13 @@ func TestUnavailable(t *testing.T) {
 	}
 }
 
-// TestReplaced: a store whose streams were replaced while it was not connected
-// fails, and says so, before it writes into them.
+// TestReplaced: a store whose streams were replaced during a disconnection fails before
+// it writes to them.
 func TestReplaced(t *testing.T) {
 	t.Parallel()
-	for name, spoil := range map[string]func(a admin, servers *cluster){
+	for name, corrupt := range map[string]func(a admin, servers *cluster){
 		"lost": func(a admin, _ *cluster) { a.remove("porchlight-state") },
-		"made anew": func(a admin, servers *cluster) {
+		"recreated": func(a admin, servers *cluster) {
 			a.remove("porchlight-state")
 			a.remove("porchlight-history")
 			if err := servers.open(a, servers.options()).Close(); err != nil {
@@ -419,23 +419,23 @@ func TestReplaced(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			servers := startServers(t, 1)
-			s, p := openThroughProxy(t, servers, patience)
-			defer closed(t, s)
-			if _, err := s.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
+			s, p := openThroughProxy(t, servers, waitLimit)
+			defer closeStore(t, s)
+			if _, err := s.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
 				t.Fatal(err)
 			}
 			p.closed.Store(true)
 			p.cut()
 			a := servers.admin(t)
 			waitFor(t, "the history", func() bool { return a.messages("porchlight-history") > 0 })
-			spoil(a, servers)
+			corrupt(a, servers)
 			p.closed.Store(false)
 			select {
 			case <-s.Failed():
-			case <-time.After(patience):
+			case <-time.After(waitLimit):
 				t.Fatal("the store did not fail")
 			}
-			_, err := s.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch))
+			_, err := s.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, touch))
 			if !errors.Is(err, store.ErrFailed) || !errors.Is(s.Check(t.Context()), store.ErrFailed) {
 				t.Errorf("Update: %v, Check: %v", err, s.Check(t.Context()))
 			}
@@ -443,8 +443,7 @@ func TestReplaced(t *testing.T) {
 	}
 }
 
-// TestDueOverRestarts: what is due while the server is away, or this node, comes
-// afterwards; each once.
+// TestDueOverRestarts: Due reports each user once who is due while the server is down.
 func TestDueOverRestarts(t *testing.T) {
 	t.Parallel()
 	p := startProcess(t)
@@ -452,12 +451,12 @@ func TestDueOverRestarts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer closed(t, s)
+	defer closeStore(t, s)
 	const users = 20
 	due := presence.InstantOf(time.Now().Add(2 * time.Second))
 	var inTime int64
 	for i := range users {
-		r, err := s.Update(t.Context(), someone(i), storetest.UpdateFunc(store.By{}, func(st presence.State) (presence.State, error) {
+		r, err := s.Update(t.Context(), userNumber(i), storetest.UpdateFunc(store.By{}, func(st presence.State) (presence.State, error) {
 			st, err := touch(st)
 			st.Claims = []presence.Claim{{ID: presence.ManualClaim, Source: presence.Manual, Status: presence.OutOfOffice, Since: st.At, Until: due}}
 			return st, err
@@ -466,11 +465,11 @@ func TestDueOverRestarts(t *testing.T) {
 			t.Fatal(err)
 		}
 		if r.State.At < due {
-			inTime++ // on a slow machine, what is stored later has no end ahead
+			inTime++ // on a slow machine, later updates are past their expiry
 		}
 	}
 	if inTime == 0 {
-		t.Fatal("nobody was stored in time: the test showed nothing")
+		t.Fatal("no user was stored before the expiry")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -497,24 +496,24 @@ func TestDueOverRestarts(t *testing.T) {
 	p.kill()
 	time.Sleep(time.Until(due.Time()))
 	p.start(t)
-	waitFor(t, "the ends", func() bool { return ended.Load() >= inTime })
+	waitFor(t, "the expiries", func() bool { return ended.Load() >= inTime })
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("Due ended with %v", err)
 	}
 	if ended.Load() != inTime {
-		t.Errorf("%d ends of %d users", ended.Load(), inTime)
+		t.Errorf("%d expiries of %d users", ended.Load(), inTime)
 	}
 }
 
-func closed(t *testing.T, s *natsstore.Store) {
+func closeStore(t *testing.T, s *natsstore.Store) {
 	t.Helper()
 	if err := s.Close(); err != nil {
 		t.Errorf("Close: %v", err)
 	}
 }
 
-// openThroughProxy opens a store that reaches its server only through a proxy.
+// openThroughProxy opens a store that is connected through a proxy.
 func openThroughProxy(t *testing.T, servers *cluster, wait time.Duration) (*natsstore.Store, *proxy) {
 	t.Helper()
 	p := startProxy(t, func() string { return servers.servers[0].Addr().String() })

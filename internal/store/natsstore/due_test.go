@@ -17,8 +17,8 @@ import (
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-// outUntil is a state that ends by itself, and outFor one that does some time after
-// it was made.
+// outUntil adds a claim that expires at an instant, and outFor one that expires after a
+// duration.
 func outUntil(until time.Time) func(*presence.State) {
 	return func(s *presence.State) { out(s, presence.InstantOf(until)) }
 }
@@ -33,12 +33,11 @@ func out(s *presence.State, until presence.Instant) {
 	}}
 }
 
-// TestDueWithoutItsConsumer: what is due comes although somebody removed the
-// consumer of firings while the store ran.
+// TestDueWithoutItsConsumer: Due continues after the consumer of firings was removed.
 func TestDueWithoutItsConsumer(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
-	s := closing(t, servers.open(t, servers.options()))
+	s := closeAtEnd(t, servers.open(t, servers.options()))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	fired := make(chan store.User, 1000)
@@ -51,55 +50,54 @@ func TestDueWithoutItsConsumer(t *testing.T) {
 			return nil
 		})
 	}()
-	update(t, s, named("first"), outFor(300*time.Millisecond))
+	update(t, s, userNamed("first"), outFor(300*time.Millisecond))
 	waitFor(t, "the first firing", func() bool { return len(fired) > 0 })
 	err := servers.admin(t).DeleteConsumer(ctx, "porchlight-state", "porchlight-due")
 	if err != nil {
 		t.Fatal(err)
 	}
-	update(t, s, named("second"), outFor(300*time.Millisecond))
-	for end := time.After(patience); ; {
+	update(t, s, userNamed("second"), outFor(300*time.Millisecond))
+	for end := time.After(waitLimit); ; {
 		select {
 		case u := <-fired:
-			if u == named("second") {
+			if u == userNamed("second") {
 				return
 			}
 		case err := <-ended:
 			t.Fatalf("Due ended with %v", err)
 		case <-end:
-			t.Fatalf("nothing was due, and the store says that it is well: %v", s.Check(ctx))
+			t.Fatalf("the second user was not reported; Check: %v", s.Check(ctx))
 		}
 	}
 }
 
-// TestDamagedFiring: a firing or a record that cannot be read does not keep from
-// the others what is due.
+// TestDamagedFiring: damaged firings and records do not block other users.
 func TestDamagedFiring(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
 	o := servers.options()
 	log := new(textLog)
 	o.Logger = slog.New(slog.NewTextHandler(log, nil))
-	s := closing(t, servers.open(t, o))
+	s := closeAtEnd(t, servers.open(t, o))
 	a := servers.admin(t)
-	a.put("porchlight.t.00.zz.zz", []byte("garbage")) // names nobody
-	update(t, s, named("record"), outFor(time.Second))
+	a.put("porchlight.t.00.zz.zz", []byte("garbage")) // names no user
+	update(t, s, userNamed("record"), outFor(time.Second))
 	last := a.last("porchlight.s.>")
 	last.Data[len(last.Data)-1] ^= 1
 	a.put(last.Subject, last.Data)
-	update(t, s, named("firing"), outFor(time.Hour))
+	update(t, s, userNamed("firing"), outFor(time.Hour))
 	a.put(strings.Replace(a.last("porchlight.s.>").Subject, ".s.", ".t.", 1), []byte("garbage"))
-	update(t, s, named("sound"), outFor(time.Second))
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	update(t, s, userNamed("sound"), outFor(time.Second))
+	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
 	logged := []string{"damaged timer message discarded", "cannot evaluate its expiry", "checking the record of its user"}
 	err := s.Due(ctx, func(us []store.User) error {
-		if len(us) != 1 || us[0] != named("sound") {
-			t.Errorf("%v came", us)
+		if len(us) != 1 || us[0] != userNamed("sound") {
+			t.Errorf("Due reported %v", us)
 		}
 		for _, text := range logged {
 			if !strings.Contains(log.String(), text) {
-				return nil // it comes again
+				return nil // Due reports the user again
 			}
 		}
 		return errEnough
@@ -109,14 +107,15 @@ func TestDamagedFiring(t *testing.T) {
 	}
 }
 
-// TestFarEnds: ends that no clock here reaches are stored, and do not come.
+// TestFarEnds: expiries beyond the range of the servers' timers are stored, and do not
+// fire.
 func TestFarEnds(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
-	s := closing(t, servers.open(t, servers.options()))
+	s := closeAtEnd(t, servers.open(t, servers.options()))
 	for _, year := range []int{2200, 3000} {
 		t.Run(strconv.Itoa(year), func(t *testing.T) {
-			_, err := s.Update(t.Context(), named(strconv.Itoa(year)), storetest.UpdateFunc(store.By{}, edit(outUntil(time.Date(year, 6, 1, 0, 0, 0, 0, time.UTC)))))
+			_, err := s.Update(t.Context(), userNamed(strconv.Itoa(year)), storetest.UpdateFunc(store.By{}, edit(outUntil(time.Date(year, 6, 1, 0, 0, 0, 0, time.UTC)))))
 			if err != nil {
 				t.Errorf("Update: %v", err)
 			}
@@ -132,7 +131,7 @@ func TestFarEnds(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 	defer cancel()
 	sent := varz()
-	if err := s.Due(ctx, func(us []store.User) error { t.Errorf("%v came", us); return nil }); !errors.Is(err, context.DeadlineExceeded) {
+	if err := s.Due(ctx, func(us []store.User) error { t.Errorf("Due reported %v", us); return nil }); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Due ended with %v", err)
 	}
 	if n := varz() - sent; n > 2000 {
@@ -141,13 +140,13 @@ func TestFarEnds(t *testing.T) {
 	t.Logf("%d messages", varz()-sent)
 }
 
-// TestDueAfterFullStorage: an end that came while the account's storage was full
-// comes when there is room again.
+// TestDueAfterFullStorage: an expiry that fell into a time of full storage is reported
+// once there is space.
 func TestDueAfterFullStorage(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
-	s := closing(t, servers.open(t, natsstore.WithInterval(servers.options(), 500*time.Millisecond)))
-	due := update(t, s, named("u"), outFor(2*time.Second)).State.Claims[0].Until.Time()
+	s := closeAtEnd(t, servers.open(t, natsstore.WithInterval(servers.options(), 500*time.Millisecond)))
+	due := update(t, s, userNamed("u"), outFor(2*time.Second)).State.Claims[0].Until.Time()
 	account, err := servers.servers[0].LookupAccount("PORCHLIGHT")
 	if err != nil {
 		t.Fatal(err)
@@ -160,19 +159,19 @@ func TestDueAfterFullStorage(t *testing.T) {
 		}
 	}
 	limit(1)
-	_, err = s.Update(t.Context(), named("v"), storetest.UpdateFunc(store.By{}, edit(nothing)))
+	_, err = s.Update(t.Context(), userNamed("v"), storetest.UpdateFunc(store.By{}, edit(noEdit)))
 	if !errors.Is(err, store.ErrFull) {
-		t.Errorf("Update without room: %v, want ErrFull", err)
+		t.Errorf("Update without space: %v, want ErrFull", err)
 	}
 	time.Sleep(time.Until(due.Add(time.Second)))
 	limit(-1)
-	waitFor(t, "room", func() bool {
-		_, err := s.Update(t.Context(), named("w"), storetest.UpdateFunc(store.By{}, edit(nothing)))
+	waitFor(t, "space", func() bool {
+		_, err := s.Update(t.Context(), userNamed("w"), storetest.UpdateFunc(store.By{}, edit(noEdit)))
 		return err == nil
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
 	if err := s.Due(ctx, func([]store.User) error { return errEnough }); !errors.Is(err, errEnough) {
-		t.Errorf("what was due did not come: %v", err)
+		t.Errorf("Due ended with %v, want the user who was due", err)
 	}
 }

@@ -68,7 +68,7 @@ func (s *Store) dropEntry(ctx context.Context, u store.User) (seq uint64, err er
 // purge removes the messages of a subject below a sequence.
 func (s *Store) purge(ctx context.Context, stream, subject string, below uint64) error {
 	if below <= 1 {
-		return nil // zero would purge all messages
+		return nil // nothing is below, and the servers would purge everything
 	}
 	var response struct {
 		Error *apiError `json:"error"`

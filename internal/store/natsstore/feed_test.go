@@ -14,22 +14,22 @@ import (
 
 var errEnough = errors.New("enough")
 
-// TestFeedThenRead: what Feed gave, Read on this node does not give older.
+// TestFeedThenRead: a read after an entry of Feed is at least as new.
 func TestFeedThenRead(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 3)
 	o := servers.options()
-	writer := closing(t, servers.open(t, o))
-	reader := closing(t, servers.open(t, o))
+	writer := closeAtEnd(t, servers.open(t, o))
+	reader := closeAtEnd(t, servers.open(t, o))
 	const each, users = 150, 16
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var group sync.WaitGroup
 	for i := range users {
-		u := named(strconv.Itoa(i))
+		u := userNamed(strconv.Itoa(i))
 		group.Go(func() {
 			for range each {
-				if _, err := writer.Update(ctx, u, storetest.UpdateFunc(store.By{}, edit(nothing))); err != nil {
+				if _, err := writer.Update(ctx, u, storetest.UpdateFunc(store.By{}, edit(noEdit))); err != nil {
 					t.Errorf("Update: %v", err)
 				}
 			}
@@ -37,9 +37,9 @@ func TestFeedThenRead(t *testing.T) {
 	}
 	go func() {
 		group.Wait()
-		_, _ = writer.Update(ctx, named("last"), storetest.UpdateFunc(store.By{}, edit(nothing)))
+		_, _ = writer.Update(ctx, userNamed("last"), storetest.UpdateFunc(store.By{}, edit(noEdit)))
 	}()
-	older, read, got, last := 0, 0, 0, named("last")
+	older, read, got, last := 0, 0, 0, userNamed("last")
 	err := reader.Feed(ctx, 0, func(entries []store.Entry) error {
 		e := entries[len(entries)-1]
 		records, _, err := reader.Read(ctx, []store.User{e.User})
@@ -62,6 +62,6 @@ func TestFeedThenRead(t *testing.T) {
 		t.Errorf("Feed ended with %v", err)
 	}
 	if older > 0 {
-		t.Errorf("%d of %d reads gave what was older than the entry before it", older, read)
+		t.Errorf("%d of %d reads were older than the entry before them", older, read)
 	}
 }

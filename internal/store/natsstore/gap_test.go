@@ -11,15 +11,15 @@ import (
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-// TestGap stops the history stream while one user changes more often than the
-// state stream keeps, and another does not. The feed then says exactly where
-// versions are missing.
+// TestGap stops the history stream while one user changes more often than the state
+// stream keeps versions, and another does not. Exactly the entries with missing
+// predecessors have a Gap.
 func TestGap(t *testing.T) {
 	t.Parallel()
 	const often, seldom, kept = 40, 10, 16
 	servers := startServers(t, 1)
 	s := servers.open(t, servers.options())
-	defer closed(t, s)
+	defer closeStore(t, s)
 	a := servers.admin(t)
 	update := func(u store.User, times int) (made []store.Position) {
 		for range times {
@@ -31,7 +31,7 @@ func TestGap(t *testing.T) {
 		}
 		return made
 	}
-	hot, calm := someone(1), someone(2)
+	hot, calm := userNumber(1), userNumber(2)
 	update(hot, 1)
 	update(calm, 1)
 	waitFor(t, "the history", func() bool { return a.messages("porchlight-history") == 2 })
@@ -42,7 +42,7 @@ func TestGap(t *testing.T) {
 	a.change("porchlight-history", func(c *jetstream.StreamConfig) { c.Sources = sources })
 	last := append(update(hot, 1), update(calm, 1)...)
 
-	want := map[store.Position]bool{} // of the entries that must come: whether after a gap
+	want := map[store.Position]bool{} // expected entries: whether they have a Gap
 	for i, at := range dropped[often-kept+1:] {
 		want[at] = i == 0
 	}
@@ -72,8 +72,8 @@ func TestGap(t *testing.T) {
 	}
 }
 
-// TestGapAfterRestart: the predecessor of an entry may have been delivered before the
-// reader, or the store, was started again.
+// TestGapAfterRestart: an entry whose predecessor was delivered before a restart of the
+// reader, or of the store, has no Gap.
 func TestGapAfterRestart(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
@@ -81,7 +81,7 @@ func TestGapAfterRestart(t *testing.T) {
 	after := store.Position(0)
 	for round := range 3 {
 		for i := range 20 {
-			if _, err := s.Update(t.Context(), someone(i), storetest.UpdateFunc(store.By{}, touch)); err != nil {
+			if _, err := s.Update(t.Context(), userNumber(i), storetest.UpdateFunc(store.By{}, touch)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -91,28 +91,28 @@ func TestGapAfterRestart(t *testing.T) {
 			}
 			after = e.At
 		}
-		closed(t, s)
+		closeStore(t, s)
 		s = servers.open(t, servers.options())
 	}
-	closed(t, s)
+	closeStore(t, s)
 }
 
-// TestGapRetention: for a reader that had read what was dropped by age there is no
-// gap, and for one that had not there is.
+// TestGapRetention: a reader that had read the expired entries gets no Gap, and another
+// one does.
 func TestGapRetention(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
 	o := servers.options()
 	o.Retention = time.Second
 	s := servers.open(t, o)
-	first := update(t, s, someone(1), nothing).At
+	first := update(t, s, userNumber(1), noEdit).At
 	a := servers.admin(t)
 	waitFor(t, "the entry", func() bool { return a.messages("porchlight-history") > 0 })
 	waitFor(t, "the end of the entry", func() bool { return a.messages("porchlight-history") == 0 })
-	closed(t, s)
+	closeStore(t, s)
 	s = servers.open(t, o)
-	defer func() { closed(t, s) }()
-	at := update(t, s, someone(1), nothing).At
+	defer func() { closeStore(t, s) }()
+	at := update(t, s, userNumber(1), noEdit).At
 	for after, gap := range map[store.Position]bool{first: false, 0: true} {
 		if e := follow(t, s, after, 1)[0]; e.At != at || e.Gap != gap {
 			t.Errorf("after %d: an entry at %d, gap %v; want %d, %v", after, e.At, e.Gap, at, gap)
@@ -120,21 +120,21 @@ func TestGapRetention(t *testing.T) {
 	}
 }
 
-// TestTheLastEntryReadIsDropped: a reader goes on although the entry that it read last,
-// and whose place the store remembers, was dropped by age.
+// TestTheLastEntryReadIsDropped: a reader continues after the entry that it read last,
+// and whose position the store caches, expired.
 func TestTheLastEntryReadIsDropped(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
 	o := servers.options()
 	o.Retention = time.Second
-	s := closing(t, servers.open(t, o))
-	first := update(t, s, someone(1), nothing).At
+	s := closeAtEnd(t, servers.open(t, o))
+	first := update(t, s, userNumber(1), noEdit).At
 	if got, err := s.Log(t.Context(), 0, 10); err != nil || len(got) != 1 {
 		t.Fatalf("%v, %v", got, err)
 	}
 	a := servers.admin(t)
 	waitFor(t, "the end of the entry", func() bool { return a.messages("porchlight-history") == 0 })
-	at := update(t, s, someone(1), nothing).At
+	at := update(t, s, userNumber(1), noEdit).At
 	if e := follow(t, s, first, 1)[0]; e.At != at || e.Gap {
 		t.Errorf("an entry at %d, gap %v; want %d", e.At, e.Gap, at)
 	}

@@ -15,7 +15,7 @@ import (
 
 const goldenSubject = "porchlight.s.golden"
 
-// goldenRecord is a record, and the entry that its message holds beside.
+// goldenRecord is a record and the log entry in its message.
 func goldenRecord() (*record, store.Entry) {
 	const at = presence.Instant(1_795_334_400_000_000)
 	state := presence.State{
@@ -31,9 +31,9 @@ func goldenRecord() (*record, store.Entry) {
 	return rec, change.Entry(u, &presence.Recorded{})
 }
 
-// TestGoldenRecord: messages of every format that was ever written, in
-// testdata/golden/record-<formatVersion>.hex, are read as what they were. They are
-// written once, from what the failing test says, and never changed.
+// TestGoldenRecord: messages of every format, in
+// testdata/golden/record-<formatVersion>.hex, are still decoded. Each file is written
+// once, with the bytes that the failing test prints, and never changed.
 func TestGoldenRecord(t *testing.T) {
 	want, all := goldenRecord()
 	all.Origin = presence.Origin{Claim: "c", Source: presence.Schedule}
@@ -53,7 +53,7 @@ func TestGoldenRecord(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i == len(entries)-1 && !bytes.Equal(data, now) {
-			t.Errorf("the format written today has other bytes: %x", now)
+			t.Errorf("the current format has other bytes: %x", now)
 		}
 		rec, err := decodeRecord(want.user, storedMsg{subject: goldenSubject, seq: 9, data: data})
 		if err != nil || !reflect.DeepEqual(rec.Recorded, want.Recorded) || rec.armed != want.armed || rec.at != 9 {

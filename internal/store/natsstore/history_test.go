@@ -15,9 +15,9 @@ import (
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-func named(id string) store.User { return store.User{Account: "acme", ID: presence.UserID(id)} }
+func userNamed(id string) store.User { return store.User{Account: "acme", ID: presence.UserID(id)} }
 
-// edit is the next revision of a state, with change made to it.
+// edit makes an update function that applies change to the next revision of a state.
 func edit(change func(s *presence.State)) func(presence.State) (presence.State, error) {
 	return func(s presence.State) (presence.State, error) {
 		s.At = max(s.At, presence.InstantOf(time.Now()))
@@ -27,7 +27,7 @@ func edit(change func(s *presence.State)) func(presence.State) (presence.State, 
 	}
 }
 
-func nothing(*presence.State) {}
+func noEdit(*presence.State) {}
 
 func update(tb testing.TB, s *natsstore.Store, u store.User, change func(*presence.State)) store.Record {
 	tb.Helper()
@@ -38,8 +38,8 @@ func update(tb testing.TB, s *natsstore.Store, u store.User, change func(*presen
 	return r
 }
 
-// closing closes a store when the test ends.
-func closing(tb testing.TB, s *natsstore.Store) *natsstore.Store {
+// closeAtEnd closes a store when the test ends.
+func closeAtEnd(tb testing.TB, s *natsstore.Store) *natsstore.Store {
 	tb.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			tb.Errorf("Close: %v", err)
@@ -48,67 +48,66 @@ func closing(tb testing.TB, s *natsstore.Store) *natsstore.Store {
 	return s
 }
 
-// off ends server i, and on starts it again with its settings: the same data at the
-// same address.
-func (c *cluster) off(i int) {
+// stopServer stops server i, and startServer restarts it with the same settings, data and
+// address.
+func (c *cluster) stopServer(i int) {
 	c.servers[i].Shutdown()
 	c.servers[i].WaitForShutdown()
 }
 
-func (c *cluster) on(tb testing.TB, i int) {
+func (c *cluster) startServer(tb testing.TB, i int) {
 	tb.Helper()
 	s, err := server.NewServer(c.settings[i])
 	if err != nil {
 		tb.Fatal(err)
 	}
 	go s.Start()
-	if !s.ReadyForConnections(patience) {
+	if !s.ReadyForConnections(waitLimit) {
 		tb.Fatal("a NATS server did not start again")
 	}
 	c.servers[i] = s
 }
 
-// TestAHistoryThatAgedOut: when everything in the history was past the retention,
-// nothing comes again after a restart of the servers.
+// TestAHistoryThatAgedOut: after all entries of the history expired, a restart of the
+// servers does not repeat them.
 func TestAHistoryThatAgedOut(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
 	o := servers.options()
 	o.Retention = 2 * time.Second
-	s := closing(t, servers.open(t, o))
+	s := closeAtEnd(t, servers.open(t, o))
 	for range 3 {
-		update(t, s, named("u"), nothing)
+		update(t, s, userNamed("u"), noEdit)
 	}
 	last := follow(t, s, 0, 3)[2].At
 	waitFor(t, "the end of the history", func() bool {
 		stream, err := servers.admin(t).Stream(t.Context(), "porchlight-history")
 		return err == nil && stream.CachedInfo().State.Msgs == 0
 	})
-	servers.off(0)
-	servers.on(t, 0)
+	servers.stopServer(0)
+	servers.startServer(t, 0)
 	waitFor(t, "an update", func() bool {
-		_, err := s.Update(t.Context(), named("v"), storetest.UpdateFunc(store.By{}, edit(nothing)))
+		_, err := s.Update(t.Context(), userNamed("v"), storetest.UpdateFunc(store.By{}, edit(noEdit)))
 		return err == nil
 	})
 	for _, e := range follow(t, s, last, 1) {
-		if e.User != named("v") || e.Gap {
-			t.Errorf("after the restart %v came, at %d, gap %v", e.User.ID, e.At, e.Gap)
+		if e.User != userNamed("v") || e.Gap {
+			t.Errorf("after the restart Feed gave %v at %d, gap %v", e.User.ID, e.At, e.Gap)
 		}
 	}
 }
 
-// TestGaps: what the history dropped before an entry is said of it, unless the
-// reader was given it.
+// TestGaps: an entry after dropped ones has a Gap, unless the reader had read them.
 func TestGaps(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
 	s := servers.open(t, servers.options())
 	for _, u := range []string{"a", "b", "a"} {
-		update(t, s, named(u), nothing)
+		update(t, s, userNamed(u), noEdit)
 	}
 	last := follow(t, s, 0, 3)[2].At
-	update(t, s, named("b"), nothing) // dropped below, before it is given
-	update(t, s, named("c"), nothing) // also
+	update(t, s, userNamed("b"), noEdit) // dropped below, before it is delivered
+	update(t, s, userNamed("c"), noEdit) // also
 	history, err := servers.admin(t).Stream(t.Context(), "porchlight-history")
 	if err != nil {
 		t.Fatal(err)
@@ -123,9 +122,9 @@ func TestGaps(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s = closing(t, servers.open(t, servers.options()))
+	s = closeAtEnd(t, servers.open(t, servers.options()))
 	for _, u := range []string{"a", "b", "c", "d", "a", "b"} {
-		update(t, s, named(u), nothing)
+		update(t, s, userNamed(u), noEdit)
 	}
 	for after, want := range map[store.Position][]bool{
 		last: {false, true, true, false, false, false},
@@ -139,23 +138,23 @@ func TestGaps(t *testing.T) {
 	}
 }
 
-// TestReadOfMany: a call that takes several questions gives everybody, in order, and
-// its cursor skips nothing that comes between them.
+// TestReadOfMany: a read that takes several queries returns all users in order, and its
+// cursor skips no concurrent change.
 func TestReadOfMany(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
-	s := closing(t, servers.open(t, servers.options()))
+	s := closeAtEnd(t, servers.open(t, servers.options()))
 	const many, callers = 2300, 32
 	us := make([]store.User, many)
 	made := make([][]store.Position, many) // each user's versions
 	for i := range us {
-		us[i] = named("u" + strconv.Itoa(i))
+		us[i] = userNamed("u" + strconv.Itoa(i))
 	}
 	var group sync.WaitGroup
 	for part := range callers {
 		group.Go(func() {
 			for i := part; i < many; i += callers {
-				made[i] = append(made[i], update(t, s, us[i], nothing).At)
+				made[i] = append(made[i], update(t, s, us[i], noEdit).At)
 			}
 		})
 	}
@@ -164,7 +163,7 @@ func TestReadOfMany(t *testing.T) {
 	for part := range 4 {
 		group.Go(func() {
 			for i := part; ctx.Err() == nil; i = (i + 4*17) % many {
-				made[i] = append(made[i], update(t, s, us[i], nothing).At)
+				made[i] = append(made[i], update(t, s, us[i], noEdit).At)
 			}
 		})
 	}

@@ -11,38 +11,38 @@ import (
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-// TestOlderDataOfTheServers: servers that were set back to data that they had
-// before would give positions again. A state stream older than its history is
-// refused. When both are as old, only who did it knows, and says so with NewEpoch.
+// TestOlderDataOfTheServers: servers that were rolled back would assign positions twice.
+// A state stream older than its history is refused. A rollback of both streams cannot be
+// detected, and requires NewEpoch.
 func TestOlderDataOfTheServers(t *testing.T) {
 	t.Parallel()
 	for name, streams := range map[string]string{"the state stream": "porchlight-state", "both streams": ""} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			servers := startServers(t, 1)
-			cursor := setBack(t, servers, streams)
+			cursor := rollBack(t, servers, streams)
 			o := servers.options()
 			if streams != "" {
 				for _, o.NewEpoch = range []bool{false, true} {
 					if s, err := natsstore.Open(t.Context(), servers.url(), o); !errors.Is(err, natsstore.ErrLost) {
 						t.Errorf("Open: %v, want ErrLost", err)
 						if err == nil {
-							closing(t, s)
+							closeAtEnd(t, s)
 						}
 					}
 				}
 				return
 			}
 			o.NewEpoch = true
-			s := closing(t, servers.open(t, o))
+			s := closeAtEnd(t, servers.open(t, o))
 			if _, err := cursor.Position(s.Epoch()); !errors.Is(err, store.ErrEpoch) {
 				t.Errorf("a cursor from before the loss: %v, want ErrEpoch", err)
 			}
-			at := update(t, s, named("v"), nothing).At
+			at := update(t, s, userNamed("v"), noEdit).At
 			if got := follow(t, s, 0, 2); got[1].At != at {
 				t.Errorf("the feed went on at %d, want %d", got[1].At, at)
 			}
-			again := closing(t, servers.open(t, servers.options()))
+			again := closeAtEnd(t, servers.open(t, servers.options()))
 			if again.Epoch() != s.Epoch() {
 				t.Errorf("epoch %s on the next node, want %s", again.Epoch(), s.Epoch())
 			}
@@ -50,45 +50,45 @@ func TestOlderDataOfTheServers(t *testing.T) {
 	}
 }
 
-// setBack puts a stream of the servers, or all they have, back to what was there
-// two updates before, while no store runs. It gives a cursor from after them.
-func setBack(t *testing.T, servers *cluster, stream string) store.Cursor {
+// rollBack rolls back a stream, or all data of the servers, by two updates, while no
+// store is open. It returns a cursor from after them.
+func rollBack(t *testing.T, servers *cluster, stream string) store.Cursor {
 	t.Helper()
 	s := servers.open(t, servers.options())
-	update(t, s, named("u"), nothing)
+	update(t, s, userNamed("u"), noEdit)
 	a := servers.admin(t)
 	waitFor(t, "the history", func() bool { return a.messages("porchlight-history") == 1 })
 	dir := filepath.Join(servers.settings[0].StoreDir, "jetstream", "PORCHLIGHT", "streams", stream)
-	servers.off(0)
+	servers.stopServer(0)
 	if err := os.CopyFS(dir+"-old", os.DirFS(dir)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(dir+"-old", filepath.Join(servers.settings[0].StoreDir, "old")); err != nil {
 		t.Fatal(err)
 	}
-	servers.on(t, 0)
+	servers.startServer(t, 0)
 	for range 2 {
 		waitFor(t, "an update", func() bool {
-			_, err := s.Update(t.Context(), named("u"), storetest.UpdateFunc(store.By{}, edit(nothing)))
+			_, err := s.Update(t.Context(), userNamed("u"), storetest.UpdateFunc(store.By{}, edit(noEdit)))
 			return err == nil
 		})
 	}
 	a = servers.admin(t)
 	waitFor(t, "the history", func() bool { return a.messages("porchlight-history") >= 3 })
-	_, cursor, err := s.Read(t.Context(), []store.User{named("u")})
+	_, cursor, err := s.Read(t.Context(), []store.User{userNamed("u")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	servers.off(0)
+	servers.stopServer(0)
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(filepath.Join(servers.settings[0].StoreDir, "old"), dir); err != nil {
 		t.Fatal(err)
 	}
-	servers.on(t, 0)
+	servers.startServer(t, 0)
 	return cursor
 }

@@ -12,8 +12,8 @@ import (
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-// TestOneNodeServes: a store that is served is refused to a second node, which says
-// by whom, and is there for it at once when the first has closed.
+// TestOneNodeServes: a second node is refused, with the holder in the error, until the
+// first one has closed.
 func TestOneNodeServes(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
@@ -25,22 +25,21 @@ func TestOneNodeServes(t *testing.T) {
 	host, _ := os.Hostname()
 	for _, part := range []string{"host " + host, "stop the other one", "its own store", "127.0.0.1"} {
 		if !strings.Contains(err.Error(), part) {
-			t.Errorf("the message does not say %q: %v", part, err)
+			t.Errorf("the error lacks %q: %v", part, err)
 		}
 	}
 	if strings.Contains(err.Error(), password) {
-		t.Errorf("the message has the password: %v", err)
+		t.Errorf("the error contains the password: %v", err)
 	}
-	if _, err := first.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
+	if _, err := first.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
 		t.Errorf("the first node: %v", err)
 	}
-	closed(t, first)
-	second := servers.open(t, natsstore.WithExclusiveLease(servers.options(), time.Hour)) // for which it need not wait
-	closed(t, second)
+	closeStore(t, first)
+	second := servers.open(t, natsstore.WithExclusiveLease(servers.options(), time.Hour)) // it does not wait for the term
+	closeStore(t, second)
 }
 
-// TestHolderGone: a node that ended without a word keeps the store for the term of
-// its lease, and no longer.
+// TestHolderGone: a crashed node holds the lease for its term.
 func TestHolderGone(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
@@ -51,14 +50,14 @@ func TestHolderGone(t *testing.T) {
 	begun := time.Now()
 	second := servers.open(t, natsstore.WithExclusiveLease(servers.options(), term))
 	if took := time.Since(begun); took < term {
-		t.Errorf("it was taken over after %v, before the term of %v had passed", took, term)
+		t.Errorf("the lease was acquired after %v, before the term of %v passed", took, term)
 	}
-	closed(t, second)
-	closed(t, first)
+	closeStore(t, second)
+	closeStore(t, first)
 }
 
-// TestHolderCutOff: a node that is cut off from the servers has stopped when
-// another one begins, and ends when it hears of that.
+// TestHolderCutOff: a disconnected node stops serving before another one begins, and
+// fails when it reconnects.
 func TestHolderCutOff(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
@@ -68,33 +67,33 @@ func TestHolderCutOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer closed(t, first)
-	if _, err := first.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
+	defer closeStore(t, first)
+	if _, err := first.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
 		t.Fatal(err)
 	}
-	p.deaf.Store(true) // what it sends arrives for a while: the harder case
+	p.dropResponses.Store(true) // its requests still arrive: the harder case
 	second := servers.open(t, natsstore.WithExclusiveLease(servers.options(), term))
-	defer closed(t, second)
-	if _, err := first.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch)); !errors.Is(err, store.ErrUnavailable) {
-		t.Errorf("Update through the first when the second had begun: %v, want ErrUnavailable", err)
+	defer closeStore(t, second)
+	if _, err := first.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, touch)); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("Update through the first node while the second serves: %v, want ErrUnavailable", err)
 	}
-	if _, err := second.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
+	if _, err := second.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
 		t.Errorf("Update through the second: %v", err)
 	}
-	p.deaf.Store(false)
-	p.cut() // it connects again
+	p.dropResponses.Store(false)
+	p.cut() // the node reconnects
 	select {
 	case <-first.Failed():
-	case <-time.After(patience):
-		t.Fatal("the first node goes on")
+	case <-time.After(waitLimit):
+		t.Fatal("the first node did not fail")
 	}
 	if err := first.Check(t.Context()); !errors.Is(err, natsstore.ErrLeaseHeld) {
 		t.Errorf("Check of the first: %v, want ErrLeaseHeld", err)
 	}
 }
 
-// TestHolderComesBack: a node that was cut off for longer than its term goes on
-// when nobody has taken the store over.
+// TestHolderComesBack: a node that was disconnected for longer than its term continues if
+// no other node acquired the lease.
 func TestHolderComesBack(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
@@ -103,16 +102,16 @@ func TestHolderComesBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer closed(t, first)
+	defer closeStore(t, first)
 	p.closed.Store(true)
 	p.cut()
 	waitFor(t, "the end of the term", func() bool {
-		_, err := first.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch))
+		_, err := first.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, touch))
 		return errors.Is(err, store.ErrUnavailable)
 	})
 	p.closed.Store(false)
 	waitFor(t, "an update", func() bool {
-		_, err := first.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch))
+		_, err := first.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, touch))
 		return err == nil
 	})
 }

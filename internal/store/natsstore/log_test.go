@@ -15,7 +15,7 @@ import (
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-func saying(text string) func(*presence.State) {
+func withNote(text string) func(*presence.State) {
 	return func(s *presence.State) { s.Note.Text = text }
 }
 
@@ -27,10 +27,10 @@ func positions(entries []store.Entry) []store.Position {
 	return list
 }
 
-// follow gives n entries above a position.
+// follow reads n entries above a position.
 func follow(tb testing.TB, s *natsstore.Store, after store.Position, n int) (got []store.Entry) {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), patience)
+	ctx, cancel := context.WithTimeout(tb.Context(), waitLimit)
 	defer cancel()
 	err := s.Feed(ctx, after, func(entries []store.Entry) error {
 		if got = append(got, entries...); len(got) >= n {
@@ -44,25 +44,25 @@ func follow(tb testing.TB, s *natsstore.Store, after store.Position, n int) (got
 	return got
 }
 
-// TestErase: what the log held of a user is in no stream any more, also when it was
-// not copied yet, and the others' entries, and the record, are as they were.
+// TestErase: after Erase no stream contains old content of the user, even if it was not
+// copied before. The record and the entries of other users are unchanged.
 func TestErase(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
-	s := closing(t, servers.open(t, servers.options()))
+	s := closeAtEnd(t, servers.open(t, servers.options()))
 	a := servers.admin(t)
-	other := update(t, s, named("v"), saying("kept")).At
+	other := update(t, s, userNamed("v"), withNote("kept")).At
 	for range 5 {
-		update(t, s, named("u"), saying("confidential"))
+		update(t, s, userNamed("u"), withNote("confidential"))
 	}
 	// The next entries are copied only after the call begins.
 	waitFor(t, "the history", func() bool { return a.messages("porchlight-history") == 6 })
 	var sources []*jetstream.StreamSource
 	a.change("porchlight-history", func(c *jetstream.StreamConfig) { sources, c.Sources = c.Sources, nil })
-	update(t, s, named("u"), saying("confidential"))
-	last := update(t, s, named("u"), saying(""))
+	update(t, s, userNamed("u"), withNote("confidential"))
+	last := update(t, s, userNamed("u"), withNote(""))
 	erased := make(chan error, 1)
-	go func() { erased <- s.Erase(t.Context(), named("u")) }()
+	go func() { erased <- s.Erase(t.Context(), userNamed("u")) }()
 	waitFor(t, "the new message of the record", func() bool { return a.messages("porchlight-state") == 3 }) // and the identity
 	a.change("porchlight-history", func(c *jetstream.StreamConfig) { c.Sources, c.Subjects = sources, nil })
 	if err := <-erased; err != nil {
@@ -75,32 +75,32 @@ func TestErase(t *testing.T) {
 			}
 		}
 	}
-	if entries, err := s.History(t.Context(), named("u"), 0, 10); err != nil || len(entries) != 0 {
+	if entries, err := s.History(t.Context(), userNamed("u"), 0, 10); err != nil || len(entries) != 0 {
 		t.Errorf("History gave %+v, %v", entries, err)
 	}
 	if entries, err := s.Log(t.Context(), 0, 10); err != nil || len(entries) != 1 || entries[0].At != other {
 		t.Errorf("Log gave %+v, %v; want the other user's entry at %d", entries, err, other)
 	}
-	records, _, err := s.Read(t.Context(), []store.User{named("u")})
+	records, _, err := s.Read(t.Context(), []store.User{userNamed("u")})
 	if err != nil || len(records) != 1 || records[0].At != last.At || records[0].State.Revision != last.State.Revision {
 		t.Errorf("Read gave %+v, %v; want %+v", records, err, last)
 	}
-	next := update(t, s, named("u"), nothing).At
+	next := update(t, s, userNamed("u"), noEdit).At
 	for after, gap := range map[store.Position]bool{0: true, last.At: false} {
 		entries := follow(t, s, after, 1)
 		if e := entries[len(entries)-1]; e.At != next || e.Gap != gap {
 			t.Errorf("after %d: the next entry is at %d, gap %v; want %d, %v", after, e.At, e.Gap, next, gap)
 		}
 	}
-	entries, err := s.History(t.Context(), named("u"), 0, 10)
+	entries, err := s.History(t.Context(), userNamed("u"), 0, 10)
 	if err != nil || len(entries) != 1 || entries[0].At != next || !entries[0].Gap {
 		t.Errorf("History gave %+v, %v; want an entry after a gap", entries, err)
 	}
-	// Servers that start again copy nothing anew.
-	servers.off(0)
-	servers.on(t, 0)
+	// Restarted servers copy nothing again.
+	servers.stopServer(0)
+	servers.startServer(t, 0)
 	waitFor(t, "an update", func() bool {
-		_, err := s.Update(t.Context(), named("w"), storetest.UpdateFunc(store.By{}, edit(nothing)))
+		_, err := s.Update(t.Context(), userNamed("w"), storetest.UpdateFunc(store.By{}, edit(noEdit)))
 		return err == nil
 	})
 	entries, err = s.Log(t.Context(), 0, 10)
@@ -109,7 +109,7 @@ func TestErase(t *testing.T) {
 	}
 }
 
-// bodies are those of the messages in a stream.
+// bodies returns the bodies of the messages in a stream.
 func bodies(t *testing.T, a admin, stream string) (list [][]byte) {
 	t.Helper()
 	s, err := a.Stream(t.Context(), stream)
@@ -130,27 +130,26 @@ func bodies(t *testing.T, a admin, stream string) (list [][]byte) {
 	return list
 }
 
-// TestLogAfterGaps: Log, History and PositionAt go on where messages of the history
-// are missing.
+// TestLogAfterGaps: Log, History and PositionAt skip missing messages of the history.
 func TestLogAfterGaps(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
-	s := closing(t, servers.open(t, servers.options()))
+	s := closeAtEnd(t, servers.open(t, servers.options()))
 	var made []store.Position
 	var times []time.Time
 	for _, u := range []string{"a", "b", "a", "c", "b", "a", "b"} {
-		r := update(t, s, named(u), nothing)
+		r := update(t, s, userNamed(u), noEdit)
 		made, times = append(made, r.At), append(times, r.State.At.Time())
 		time.Sleep(time.Millisecond) // instants differ
 	}
-	if err := s.Erase(t.Context(), named("b")); err != nil {
+	if err := s.Erase(t.Context(), userNamed("b")); err != nil {
 		t.Fatal(err)
 	}
 	kept := []int{0, 2, 3, 5}
 	for i, want := range kept {
 		after := store.Position(0)
 		if i > 0 {
-			after = made[kept[i]-1] // which is erased, or the one before
+			after = made[kept[i]-1] // erased, or the previous one
 		}
 		entries, err := s.Log(t.Context(), after, 1)
 		if err != nil || len(entries) != 1 || entries[0].At != made[want] || entries[0].Gap {
@@ -163,7 +162,7 @@ func TestLogAfterGaps(t *testing.T) {
 	}
 	var got []store.Position
 	for before := store.Position(0); ; {
-		entries, err := s.History(t.Context(), named("a"), before, 1)
+		entries, err := s.History(t.Context(), userNamed("a"), before, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -181,19 +180,19 @@ func TestLogAfterGaps(t *testing.T) {
 	}
 }
 
-// TestDamagedEntry: an entry that cannot be decoded comes in its place, and ends
-// nothing.
+// TestDamagedEntry: a damaged entry is delivered in order, and the entries after it
+// follow.
 func TestDamagedEntry(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
-	s := closing(t, servers.open(t, servers.options()))
-	first := update(t, s, named("u"), nothing).At
+	s := closeAtEnd(t, servers.open(t, servers.options()))
+	first := update(t, s, userNamed("u"), noEdit).At
 	a := servers.admin(t)
-	ack, err := a.Publish(t.Context(), natsstore.StateSubject(named("u")), []byte("not ours"))
+	ack, err := a.Publish(t.Context(), natsstore.StateSubject(userNamed("u")), []byte("not ours"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	last := update(t, s, named("v"), nothing).At
+	last := update(t, s, userNamed("v"), noEdit).At
 	want := []store.Position{first, store.Position(ack.Sequence), last}
 	entries, err := s.Log(t.Context(), 0, 10)
 	if err != nil {
@@ -209,7 +208,7 @@ func TestDamagedEntry(t *testing.T) {
 			}
 		}
 	}
-	entries, err = s.History(t.Context(), named("u"), 0, 10)
+	entries, err = s.History(t.Context(), userNamed("u"), 0, 10)
 	if err != nil || len(entries) != 2 || entries[0].Damaged == nil || entries[1].At != first {
 		t.Errorf("History gave %+v, %v", entries, err)
 	}

@@ -13,29 +13,29 @@ import (
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-// TestTwoNodesDecide: what one node knows of a record or a document may be old.
-// It must neither refuse nor accept because of that.
+// TestTwoNodesDecide: a node's cache may be stale. It must neither refuse nor accept a
+// change because of that.
 func TestTwoNodesDecide(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 3)
 	o := servers.options()
-	o.Timeout = patience
+	o.Timeout = waitLimit
 	a, b := servers.open(t, o), servers.open(t, o)
-	defer closed(t, a)
-	defer closed(t, b)
-	refusal := errors.New("only when the note is what was written last")
+	defer closeStore(t, a)
+	defer closeStore(t, b)
+	refusal := errors.New("the note is not the one that was written last")
 	key := store.Key{Collection: "c", Key: "k"}
 	version := ""
 	for i := range 200 {
 		text := fmt.Sprint(i)
-		if _, err := a.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, func(s presence.State) (presence.State, error) {
+		if _, err := a.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, func(s presence.State) (presence.State, error) {
 			s, err := touch(s)
 			s.Note.Text = text
 			return s, err
 		})); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, func(s presence.State) (presence.State, error) {
+		if _, err := b.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, func(s presence.State) (presence.State, error) {
 			if s.Note.Text != text {
 				return s, refusal
 			}
@@ -50,7 +50,7 @@ func TestTwoNodesDecide(t *testing.T) {
 		if err != nil || len(docs) != 1 || string(docs[0].Value) != text {
 			t.Fatalf("round %d: what this node wrote is read as %+v, %v", i, docs, err)
 		}
-		// The other node is told of the version, and has not read it itself.
+		// The other node gets the version without having read the document.
 		if err := b.Write(t.Context(), "acme", store.Doc{Key: key, Version: docs[0].Version, Value: []byte(text)}); err != nil {
 			t.Fatalf("round %d: the other node's write: %v", i, err)
 		}
@@ -66,19 +66,19 @@ func TestTwoNodesUpdateOne(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
 	o := servers.options()
-	o.Timeout = patience
+	o.Timeout = waitLimit
 	const each, callers = 10, 50
 	var group sync.WaitGroup
 	var nodes []*natsstore.Store
 	for range 2 {
 		s := servers.open(t, o)
-		defer closed(t, s)
+		defer closeStore(t, s)
 		nodes = append(nodes, s)
 		for range callers {
 			group.Go(func() {
 				for range each {
 					var n int
-					if _, err := s.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, count(&n))); err != nil {
+					if _, err := s.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, count(&n))); err != nil {
 						t.Errorf("Update: %v", err)
 					}
 				}
@@ -86,9 +86,9 @@ func TestTwoNodesUpdateOne(t *testing.T) {
 		}
 	}
 	group.Wait()
-	// The last update may have been the other node's, so this asks for the newest.
+	// The other node may have made the last update, so this reads the newest record.
 	var text string
-	_, err := nodes[0].Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, func(s presence.State) (presence.State, error) {
+	_, err := nodes[0].Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, func(s presence.State) (presence.State, error) {
 		text = s.Note.Text
 		return s, presence.ErrNoChange
 	}))
@@ -97,18 +97,18 @@ func TestTwoNodesUpdateOne(t *testing.T) {
 	}
 }
 
-// TestDamaged: bytes that changed on a server's disk are never taken for a
-// record, a document or an entry.
+// TestDamaged: bytes that changed on a server's disk are never accepted as a record, a
+// document or an entry.
 func TestDamaged(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
 	s := servers.open(t, servers.options())
-	defer closed(t, s)
+	defer closeStore(t, s)
 	doc := store.Doc{Key: store.Key{Collection: "c", Key: "k"}, Value: []byte("value")}
 	if err := s.Write(t.Context(), "acme", doc); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
+	if _, err := s.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
 		t.Fatal(err)
 	}
 	a := servers.admin(t)
@@ -126,7 +126,7 @@ func TestDamaged(t *testing.T) {
 	}
 	_, load := s.Load(t.Context(), "acme", doc.Key)
 	_, list := s.List(t.Context(), "acme", "c", "", 10)
-	_, _, read := s.Read(t.Context(), []store.User{someone(1)})
+	_, _, read := s.Read(t.Context(), []store.User{userNumber(1)})
 	entries, err := s.Log(t.Context(), 0, 10)
 	if err != nil || len(entries) != 2 {
 		t.Fatalf("Log gave %+v, %v", entries, err)

@@ -17,18 +17,18 @@ import (
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-// touch is an update that changes nothing but the revision.
+// touch is an update that changes only the revision.
 func touch(s presence.State) (presence.State, error) {
 	s.At = max(s.At, presence.InstantOf(time.Now()))
 	s.Revision = max(s.Revision+1, presence.Revision(s.At))
 	return s, nil
 }
 
-func someone(i int) store.User {
+func userNumber(i int) store.User {
 	return store.User{Account: "acme", ID: presence.UserID(fmt.Sprint("user", i))}
 }
 
-// A admin changes streams behind the store's back.
+// An admin changes streams directly.
 type admin struct {
 	jetstream.JetStream
 	testing.TB
@@ -80,8 +80,8 @@ func (a admin) create(config jetstream.StreamConfig) {
 	}
 }
 
-// TestRefusals: whatever could lose something acknowledged is refused, with a
-// text that names it, and nothing is created or mended.
+// TestRefusals: Open refuses every configuration or damage that could lose acknowledged
+// writes, names it in the error, and creates or repairs nothing.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
@@ -91,8 +91,9 @@ func TestRefusals(t *testing.T) {
 	history := func(change func(*jetstream.StreamConfig)) func(a admin, prefix string) {
 		return func(a admin, prefix string) { a.change(prefix+"-history", change) }
 	}
-	// again makes a stream anew, with a change that an update could not make.
-	again := func(kind string, change func(*jetstream.StreamConfig)) func(a admin, prefix string) {
+	// recreate recreates a stream with a change that an update of the stream would
+	// refuse.
+	recreate := func(kind string, change func(*jetstream.StreamConfig)) func(a admin, prefix string) {
 		return func(a admin, prefix string) {
 			config := a.config(prefix + kind)
 			a.remove(prefix + kind)
@@ -100,58 +101,58 @@ func TestRefusals(t *testing.T) {
 			a.create(config)
 		}
 	}
-	keep := func(*jetstream.StreamConfig) {}
+	unmodified := func(*jetstream.StreamConfig) {}
 	for name, c := range map[string]struct {
-		spoil func(a admin, prefix string)
-		want  error
-		says  string
+		corrupt func(a admin, prefix string)
+		want    error
+		text    string
 	}{
-		"fewer versions":      {state(func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 4 }), natsstore.ErrSettings, "max_msgs_per_subject"},
-		"an age limit":        {state(func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }), natsstore.ErrSettings, "max_age"},
-		"a limit of messages": {state(func(c *jetstream.StreamConfig) { c.MaxMsgs = 1 << 20 }), natsstore.ErrSettings, "max_msgs"},
-		"a limit of bytes":    {state(func(c *jetstream.StreamConfig) { c.MaxBytes = 1 << 30 }), natsstore.ErrSettings, "max_bytes"},
-		"no direct gets":      {state(func(c *jetstream.StreamConfig) { c.AllowDirect = false }), natsstore.ErrSettings, "allow_direct"},
-		"no batches":          {state(func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false }), natsstore.ErrSettings, "allow_atomic"},
-		"no acknowledgements": {state(func(c *jetstream.StreamConfig) { c.NoAck = true }), natsstore.ErrSettings, "no_ack"},
-		"another subject":     {state(func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "elsewhere.>") }), natsstore.ErrSettings, "subjects"},
-		"documents told":      {state(func(c *jetstream.StreamConfig) { c.RePublish = &jetstream.RePublish{Source: ">", Destination: "all.>"} }), natsstore.ErrSettings, "republish"},
-		"nothing told":        {state(func(c *jetstream.StreamConfig) { c.RePublish = nil }), natsstore.ErrSettings, "republish"},
-		"a size limit":        {state(func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1 << 20 }), natsstore.ErrSettings, "max_msg_size"},
-		"delete markers":      {state(func(c *jetstream.StreamConfig) { c.SubjectDeleteMarkerTTL = time.Hour }), natsstore.ErrSettings, "subject_delete_marker_ttl"},
-		"history: bytes":      {history(func(c *jetstream.StreamConfig) { c.MaxBytes = 1 << 30 }), natsstore.ErrSettings, "max_bytes"},
-		"history: size":       {history(func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1 << 20 }), natsstore.ErrSettings, "max_msg_size"},
-		"history: age":        {history(func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }), natsstore.ErrSettings, "max_age"},
-		"history: versions":   {history(func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 1 }), natsstore.ErrSettings, "max_msgs_per_subject"},
-		"history: no gets":    {history(func(c *jetstream.StreamConfig) { c.AllowDirect = false }), natsstore.ErrSettings, "allow_direct"},
-		"history: no source":  {history(func(c *jetstream.StreamConfig) { c.Sources, c.Subjects = nil, []string{"other"} }), natsstore.ErrSettings, "stream"},
-		"no state":            {func(a admin, p string) { a.remove(p + "-state") }, natsstore.ErrLost, "-state"},
-		"no history":          {func(a admin, p string) { a.remove(p + "-history") }, natsstore.ErrLost, "-history"},
-		"state made anew":     {again("-state", keep), natsstore.ErrLost, "-state"},
-		"history made anew":   {again("-history", keep), natsstore.ErrLost, "-history"},
-		// Only who knows that there was a store can tell these from none.
-		"both made anew, must exist": {func(a admin, p string) { again("-state", keep)(a, p); again("-history", keep)(a, p) }, natsstore.ErrMissing, "-state"},
+		"fewer versions":        {state(func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 4 }), natsstore.ErrSettings, "max_msgs_per_subject"},
+		"an age limit":          {state(func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }), natsstore.ErrSettings, "max_age"},
+		"a limit of messages":   {state(func(c *jetstream.StreamConfig) { c.MaxMsgs = 1 << 20 }), natsstore.ErrSettings, "max_msgs"},
+		"a limit of bytes":      {state(func(c *jetstream.StreamConfig) { c.MaxBytes = 1 << 30 }), natsstore.ErrSettings, "max_bytes"},
+		"no direct gets":        {state(func(c *jetstream.StreamConfig) { c.AllowDirect = false }), natsstore.ErrSettings, "allow_direct"},
+		"no batches":            {state(func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false }), natsstore.ErrSettings, "allow_atomic"},
+		"no acknowledgements":   {state(func(c *jetstream.StreamConfig) { c.NoAck = true }), natsstore.ErrSettings, "no_ack"},
+		"another subject":       {state(func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "elsewhere.>") }), natsstore.ErrSettings, "subjects"},
+		"republished documents": {state(func(c *jetstream.StreamConfig) { c.RePublish = &jetstream.RePublish{Source: ">", Destination: "all.>"} }), natsstore.ErrSettings, "republish"},
+		"nothing republished":   {state(func(c *jetstream.StreamConfig) { c.RePublish = nil }), natsstore.ErrSettings, "republish"},
+		"a size limit":          {state(func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1 << 20 }), natsstore.ErrSettings, "max_msg_size"},
+		"delete markers":        {state(func(c *jetstream.StreamConfig) { c.SubjectDeleteMarkerTTL = time.Hour }), natsstore.ErrSettings, "subject_delete_marker_ttl"},
+		"history: bytes":        {history(func(c *jetstream.StreamConfig) { c.MaxBytes = 1 << 30 }), natsstore.ErrSettings, "max_bytes"},
+		"history: size":         {history(func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1 << 20 }), natsstore.ErrSettings, "max_msg_size"},
+		"history: age":          {history(func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }), natsstore.ErrSettings, "max_age"},
+		"history: versions":     {history(func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 1 }), natsstore.ErrSettings, "max_msgs_per_subject"},
+		"history: no gets":      {history(func(c *jetstream.StreamConfig) { c.AllowDirect = false }), natsstore.ErrSettings, "allow_direct"},
+		"history: no source":    {history(func(c *jetstream.StreamConfig) { c.Sources, c.Subjects = nil, []string{"other"} }), natsstore.ErrSettings, "stream"},
+		"no state":              {func(a admin, p string) { a.remove(p + "-state") }, natsstore.ErrLost, "-state"},
+		"no history":            {func(a admin, p string) { a.remove(p + "-history") }, natsstore.ErrLost, "-history"},
+		"state recreated":       {recreate("-state", unmodified), natsstore.ErrLost, "-state"},
+		"history recreated":     {recreate("-history", unmodified), natsstore.ErrLost, "-history"},
+		// Only a caller that knows of the store can distinguish these from a new one.
+		"both recreated, must exist": {func(a admin, p string) { recreate("-state", unmodified)(a, p); recreate("-history", unmodified)(a, p) }, natsstore.ErrMissing, "-state"},
 		"both gone, must exist":      {func(a admin, p string) { a.remove(p + "-state"); a.remove(p + "-history") }, natsstore.ErrMissing, "-state"},
 		"state copied":               {func(a admin, p string) { a.copy(p) }, natsstore.ErrLost, "-state"},
 		"state purged":               {func(a admin, p string) { a.purge(p + "-state") }, natsstore.ErrForeign, "-state"},
 		"a newer format":             {func(a admin, p string) { a.reformat(p, 3) }, natsstore.ErrNewer, "format 3"},
-		"an identity that rot":       {func(a admin, p string) { a.put(p+".m", []byte("rot")) }, nil, "damaged"},
+		"a damaged identity":         {func(a admin, p string) { a.put(p+".m", []byte("rot")) }, nil, "damaged"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := servers.options()
 			o.Prefix = "r" + strings.NewReplacer(" ", "-", ":", "", ",", "").Replace(name)
 			s := servers.open(t, o)
-			if _, err := s.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
+			if _, err := s.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
 			a := servers.admin(t)
-			if strings.HasSuffix(name, "anew") || strings.HasPrefix(name, "no ") {
+			if strings.HasSuffix(name, "recreated") || strings.HasPrefix(name, "no ") {
 				waitFor(t, "the history", func() bool { return a.messages(o.Prefix+"-history") > 0 })
 			}
-			c.spoil(a, o.Prefix)
+			c.corrupt(a, o.Prefix)
 			before := a.streams()
 			o.MustExist = strings.HasSuffix(name, "must exist")
 			s, err := natsstore.Open(t.Context(), servers.url(), o)
@@ -159,12 +160,12 @@ func TestRefusals(t *testing.T) {
 				_ = s.Close()
 				t.Fatal("it was opened")
 			}
-			if c.want != nil && !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.says) {
-				t.Errorf("%v; want %v, with %q", err, c.want, c.says)
+			if c.want != nil && !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
+				t.Errorf("%v; want %v, with %q", err, c.want, c.text)
 			}
 			for _, kind := range []string{"-state", "-history"} {
 				if has := strings.Contains(before, o.Prefix+kind+" "); has != strings.Contains(a.streams(), o.Prefix+kind+" ") {
-					t.Errorf("stream %s%s: it was there: %v, and that changed", o.Prefix, kind, has)
+					t.Errorf("stream %s%s existed: %v, and that changed", o.Prefix, kind, has)
 				}
 			}
 		})
@@ -224,7 +225,7 @@ func (a admin) put(subject string, data []byte) {
 	}
 }
 
-// copy makes the state stream anew, with the identity of the old one.
+// copy recreates the state stream with the identity of the old one.
 func (a admin) copy(prefix string) {
 	a.Helper()
 	s, err := a.Stream(a.Context(), prefix+"-state")
@@ -240,7 +241,7 @@ func (a admin) copy(prefix string) {
 	a.put(prefix+".m", m.Data)
 }
 
-// reformat writes an identity of another format, and otherwise of the store.
+// reformat replaces the format in the identity.
 func (a admin) reformat(prefix string, format int) {
 	a.Helper()
 	s, err := a.Stream(a.Context(), prefix+"-state")
@@ -256,32 +257,32 @@ func (a admin) reformat(prefix string, format int) {
 	a.put(subject, natsstore.Sealed(subject, body))
 }
 
-// TestUpgrade: a store of the first format gets the present one's number, and a node
-// that runs sees a number above its own.
+// TestUpgrade: Open upgrades a store of the first format, and a running node notices a
+// newer format than its own.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
 	s := servers.open(t, servers.options())
-	was := update(t, s, named("u"), nothing)
+	was := update(t, s, userNamed("u"), noEdit)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	a := servers.admin(t)
 	a.reformat("porchlight", 1)
-	s = closing(t, servers.open(t, servers.options()))
+	s = closeAtEnd(t, servers.open(t, servers.options()))
 	if identity := string(natsstore.Unsealed(a.last("porchlight.m").Data)); !strings.Contains(identity, `"format":2,`) {
 		t.Errorf("after the upgrade the identity is %s", identity)
 	}
-	if records, _, err := s.Read(t.Context(), []store.User{named("u")}); err != nil || len(records) != 1 || records[0].At != was.At {
+	if records, _, err := s.Read(t.Context(), []store.User{userNamed("u")}); err != nil || len(records) != 1 || records[0].At != was.At {
 		t.Errorf("after the upgrade Read gave %+v, %v", records, err)
 	}
 	a.reformat("porchlight", 3)
 	if err := s.VerifyOnce(t.Context()); !errors.Is(err, natsstore.ErrNewer) {
-		t.Errorf("a running node sees a newer format: %v, want ErrNewer", err)
+		t.Errorf("VerifyOnce of a newer format: %v, want ErrNewer", err)
 	}
 }
 
-// TestServerRefusals: the settings of servers.
+// TestServerRefusals: Open refuses insufficient settings of servers.
 func TestServerRefusals(t *testing.T) {
 	t.Parallel()
 	lax := startServersIn(t, quickDir(t), 1, "2m")
@@ -290,14 +291,14 @@ func TestServerRefusals(t *testing.T) {
 		servers *cluster
 		change  func(*natsstore.Options)
 		want    error
-		says    string
+		text    string
 	}{
-		"sync not always":       {lax, func(*natsstore.Options) {}, natsstore.ErrSettings, "sync_interval: always"},
-		"sync not to be learnt": {strict, func(o *natsstore.Options) { o.SystemURL = "" }, natsstore.ErrSettings, "system account"},
-		"no system account":     {strict, func(o *natsstore.Options) { o.SystemURL = strict.url() }, nil, "system account"},
-		"more replicas":         {strict, func(o *natsstore.Options) { o.Replicas = 3 }, natsstore.ErrSettings, "3 replicas"},
-		"nothing there":         {strict, func(o *natsstore.Options) { o.MustExist = true }, natsstore.ErrMissing, "missing-state"},
-		"a prefix with a dot":   {strict, func(o *natsstore.Options) { o.Prefix = "a.b" }, natsstore.ErrSettings, "prefix"},
+		"sync not always":     {lax, func(*natsstore.Options) {}, natsstore.ErrSettings, "sync_interval: always"},
+		"sync unknown":        {strict, func(o *natsstore.Options) { o.SystemURL = "" }, natsstore.ErrSettings, "system account"},
+		"no system account":   {strict, func(o *natsstore.Options) { o.SystemURL = strict.url() }, nil, "system account"},
+		"more replicas":       {strict, func(o *natsstore.Options) { o.Replicas = 3 }, natsstore.ErrSettings, "3 replicas"},
+		"nothing there":       {strict, func(o *natsstore.Options) { o.MustExist = true }, natsstore.ErrMissing, "missing-state"},
+		"a prefix with a dot": {strict, func(o *natsstore.Options) { o.Prefix = "a.b" }, natsstore.ErrSettings, "prefix"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -309,14 +310,14 @@ func TestServerRefusals(t *testing.T) {
 				_ = s.Close()
 				t.Fatal("it was opened")
 			}
-			if c.want != nil && !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.says) {
-				t.Errorf("%v; want %v, with %q", err, c.want, c.says)
+			if c.want != nil && !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
+				t.Errorf("%v; want %v, with %q", err, c.want, c.text)
 			}
 			if got := c.servers.admin(t).streams(); strings.Contains(got, "missing") {
 				t.Errorf("streams were created: %s", got)
 			}
 			if strings.Contains(err.Error(), password) || strings.Contains(err.Error(), sysSecret) {
-				t.Errorf("the error tells a password: %v", err)
+				t.Errorf("the error contains a password: %v", err)
 			}
 		})
 	}
@@ -327,8 +328,8 @@ func TestServerRefusals(t *testing.T) {
 	}
 }
 
-// TestExistingReplicas: a stream with fewer replicas than are wanted is refused,
-// unless durability is relaxed.
+// TestExistingReplicas: Open refuses a stream with too few replicas, unless durability is
+// relaxed.
 func TestExistingReplicas(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
@@ -346,8 +347,8 @@ func TestExistingReplicas(t *testing.T) {
 	}
 }
 
-// TestCreationGoesOn: a creation that was cut short at any step is completed by
-// the next Open, and only while nothing was stored.
+// TestCreationGoesOn: the next Open completes an interrupted creation, but only while
+// nothing was stored.
 func TestCreationGoesOn(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
@@ -365,11 +366,11 @@ func TestCreationGoesOn(t *testing.T) {
 		}
 		o.MustExist = true
 		if _, err := natsstore.Open(t.Context(), servers.url(), o); !errors.Is(err, natsstore.ErrMissing) {
-			t.Errorf("cut short after the %s step, it exists: %v", name, err)
+			t.Errorf("interrupted after the %s step: %v, want ErrMissing", name, err)
 		}
 		o.MustExist = false
 		s := servers.open(t, o)
-		if _, err := s.Update(t.Context(), someone(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
+		if _, err := s.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
 			t.Error(err)
 		}
 		epoch := s.Epoch()
@@ -386,7 +387,7 @@ func TestCreationGoesOn(t *testing.T) {
 	}
 }
 
-// renamed is a config for another prefix.
+// renamed is c for another prefix.
 func renamed(c jetstream.StreamConfig, from, to string) jetstream.StreamConfig {
 	change := func(text string) string {
 		if rest, ok := strings.CutPrefix(text, from); ok {

@@ -16,13 +16,13 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// The environment of a process that is only a server; see TestMain.
+// The environment of a server process; see TestMain.
 const (
 	serverEnv     = "NATSSTORE_TEST_CONFIG" // its configuration file
 	serverPortEnv = "NATSSTORE_TEST_PORT"
 )
 
-// runServer is a server until its standard input ends, or it is killed.
+// runServer runs a server until its standard input ends.
 func runServer(config string) error {
 	o, err := server.ProcessConfigFile(config)
 	if err == nil {
@@ -37,7 +37,7 @@ func runServer(config string) error {
 		return err
 	}
 	go s.Start()
-	if !s.ReadyForConnections(patience) {
+	if !s.ReadyForConnections(waitLimit) {
 		return errors.New("the server did not start")
 	}
 	if _, err := os.Stdout.WriteString("ready\n"); err != nil {
@@ -49,7 +49,7 @@ func runServer(config string) error {
 	return err
 }
 
-// A process is a server that can be killed.
+// A process is a server process, which can be killed.
 type process struct {
 	config string
 	port   int
@@ -70,7 +70,7 @@ func startProcess(tb testing.TB) *process {
 
 func (p *process) start(tb testing.TB) {
 	tb.Helper()
-	// Not with the test's context: it ends before clean-ups do.
+	// Not with the context of the test: it ends before the cleanups run.
 	p.cmd = exec.Command(os.Args[0])
 	p.cmd.Env = append(os.Environ(), serverEnv+"="+p.config, serverPortEnv+"="+strconv.Itoa(p.port))
 	p.cmd.Stderr = os.Stderr
@@ -86,11 +86,11 @@ func (p *process) start(tb testing.TB) {
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil || strings.TrimSpace(line) != "ready" {
-		tb.Fatalf("the server process said %q, %v", line, err)
+		tb.Fatalf("the server process printed %q, %v", line, err)
 	}
 }
 
-// kill ends it as a crash does.
+// kill ends the process like a crash.
 func (p *process) kill() {
 	if p.cmd == nil {
 		return

@@ -8,18 +8,18 @@ import (
 	"testing"
 )
 
-// A proxy stands between a store and its server. It can cut connections, and
-// drop what the server answers.
+// A proxy forwards between a store and its server. It can cut connections, and drop
+// responses of the server.
 type proxy struct {
 	tb     testing.TB
 	listen net.Listener
-	server func() string // its address now
-	// deaf drops what the server says, so that answers are lost.
-	deaf atomic.Bool
-	// trap makes it deaf as soon as a write is sent, so that this is made and its
-	// answer is lost.
-	trap atomic.Bool
-	// closed refuses connections.
+	server func() string // its current address
+	// dropResponses drops everything that the server sends.
+	dropResponses atomic.Bool
+	// dropAfterWrite sets dropResponses when a write is sent, so that it is stored but
+	// not acknowledged.
+	dropAfterWrite atomic.Bool
+	// closed refuses new connections.
 	closed  atomic.Bool
 	dropped atomic.Int64 // bytes
 	cuts    atomic.Int64
@@ -65,13 +65,13 @@ func (p *proxy) accept() {
 			client.Close()
 			continue
 		}
-		p.keep(client, server)
-		p.group.Go(func() { pass(server, client, p.spring) })
-		p.group.Go(func() { pass(client, server, p.drop) })
+		p.track(client, server)
+		p.group.Go(func() { forward(server, client, p.watchForWrite) })
+		p.group.Go(func() { forward(client, server, p.drop) })
 	}
 }
 
-func (p *proxy) keep(conns ...net.Conn) {
+func (p *proxy) track(conns ...net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range conns {
@@ -84,24 +84,24 @@ func (p *proxy) keep(conns ...net.Conn) {
 	}
 }
 
-// spring sets the proxy deaf if data has a write in it.
-func (p *proxy) spring(data []byte) (drop bool) {
-	if bytes.Contains(data, []byte("Nats-Expected-Last-Subject-Sequence")) && p.trap.CompareAndSwap(true, false) {
-		p.deaf.Store(true)
+// watchForWrite sets dropResponses if dropAfterWrite is set and data contains a write.
+func (p *proxy) watchForWrite(data []byte) (drop bool) {
+	if bytes.Contains(data, []byte("Nats-Expected-Last-Subject-Sequence")) && p.dropAfterWrite.CompareAndSwap(true, false) {
+		p.dropResponses.Store(true)
 	}
 	return false
 }
 
 func (p *proxy) drop(data []byte) (drop bool) {
-	if !p.deaf.Load() {
+	if !p.dropResponses.Load() {
 		return false
 	}
 	p.dropped.Add(int64(len(data)))
 	return true
 }
 
-// pass copies until an end is closed.
-func pass(to, from net.Conn, drop func(data []byte) bool) {
+// forward copies until one of the connections is closed.
+func forward(to, from net.Conn, drop func(data []byte) bool) {
 	defer to.Close()
 	defer from.Close()
 	buf := make([]byte, 32<<10)
@@ -118,7 +118,7 @@ func pass(to, from net.Conn, drop func(data []byte) bool) {
 	}
 }
 
-// cut ends every connection.
+// cut closes all connections.
 func (p *proxy) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -129,9 +129,8 @@ func (p *proxy) cut() {
 	}
 }
 
-// hear lets answers through again, on a new connection: what was dropped cannot
-// be made up for.
-func (p *proxy) hear() {
+// restore forwards responses again, on new connections: dropped bytes cannot be replaced.
+func (p *proxy) restore() {
 	p.cut()
-	p.deaf.Store(false)
+	p.dropResponses.Store(false)
 }

@@ -15,14 +15,14 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// An actor answers a direct get as a server would, with what a test tells it to.
+// An actor responds to direct gets as a test defines.
 type actor struct {
 	conn  *nats.Conn
 	asked atomic.Int64
 }
 
-// script is a store whose replicas answer the nth question with answers[n], and
-// the last of them from then on.
+// script returns a store whose replicas respond to the nth request with answers[n], and
+// to all later ones with the last of them.
 func script(t *testing.T, answers ...func(a *actor, reply string)) (*Store, *actor) {
 	t.Helper()
 	srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, StoreDir: filepath.Join(t.TempDir(), "data")})
@@ -57,9 +57,9 @@ func script(t *testing.T, answers ...func(a *actor, reply string)) (*Store, *act
 	return s, a
 }
 
-// say sends messages with these sequences; a negative one is lost on the way.
-// Then it ends the answer.
-func (a *actor) say(reply string, upTo uint64, seqs ...int) {
+// send responds with messages of these sequences, and ends the response. A negative
+// sequence is lost.
+func (a *actor) send(reply string, upTo uint64, seqs ...int) {
 	last := 0
 	for _, seq := range seqs {
 		m := nats.NewMsg(reply)
@@ -82,15 +82,15 @@ func (a *actor) end(reply, status string) {
 	_ = a.conn.PublishMsg(&nats.Msg{Subject: reply, Header: m})
 }
 
-func says(upTo uint64, seqs ...int) func(*actor, string) {
-	return func(a *actor, reply string) { a.say(reply, upTo, seqs...) }
+func responds(upTo uint64, seqs ...int) func(*actor, string) {
+	return func(a *actor, reply string) { a.send(reply, upTo, seqs...) }
 }
 
-func ends(status string) func(*actor, string) {
+func endsWith(status string) func(*actor, string) {
 	return func(a *actor, reply string) { a.end(reply, status) }
 }
 
-// TestQuery: an answer that is old, cut off or of no use is asked for again.
+// TestQuery: a stale or incomplete response is requested again.
 func TestQuery(t *testing.T) {
 	for name, c := range map[string]struct {
 		answers []func(*actor, string)
@@ -98,15 +98,15 @@ func TestQuery(t *testing.T) {
 		found   int
 		err     error
 	}{
-		"new enough":             {[]func(*actor, string){says(10, 3, 10)}, 1, 2, nil},
-		"older than was stored":  {[]func(*actor, string){says(9, 3), says(9, 3), says(11, 3, 11)}, 3, 2, nil},
-		"the first was lost":     {[]func(*actor, string){says(10, -3, 5, 10), says(10, 3, 5, 10)}, 2, 3, nil},
-		"one was lost":           {[]func(*actor, string){says(10, 3, -5, 10), says(10, 3, 5, 10)}, 2, 3, nil},
-		"the last was lost":      {[]func(*actor, string){says(10, 3, 5, -10), says(10, 3, 5, 10)}, 2, 3, nil},
-		"went while it was read": {[]func(*actor, string){ends("404 Message Not Found"), says(10, 3)}, 2, 1, nil},
-		"too many":               {[]func(*actor, string){ends("413 Too Many Results")}, 1, 0, errTooMany},
-		"too many bytes":         {[]func(*actor, string){ends("204 EOB\r\nNats-Num-Pending: 1\r\nNats-Last-Sequence: 0\r\nNats-UpTo-Sequence: 10")}, 1, 0, errTooMany},
-		"always old":             {[]func(*actor, string){says(9, 3)}, 0, 0, store.ErrUnavailable},
+		"new enough":              {[]func(*actor, string){responds(10, 3, 10)}, 1, 2, nil},
+		"older than was stored":   {[]func(*actor, string){responds(9, 3), responds(9, 3), responds(11, 3, 11)}, 3, 2, nil},
+		"the first was lost":      {[]func(*actor, string){responds(10, -3, 5, 10), responds(10, 3, 5, 10)}, 2, 3, nil},
+		"one was lost":            {[]func(*actor, string){responds(10, 3, -5, 10), responds(10, 3, 5, 10)}, 2, 3, nil},
+		"the last was lost":       {[]func(*actor, string){responds(10, 3, 5, -10), responds(10, 3, 5, 10)}, 2, 3, nil},
+		"removed during the read": {[]func(*actor, string){endsWith("404 Message Not Found"), responds(10, 3)}, 2, 1, nil},
+		"too many":                {[]func(*actor, string){endsWith("413 Too Many Results")}, 1, 0, errTooMany},
+		"too many bytes":          {[]func(*actor, string){endsWith("204 EOB\r\nNats-Num-Pending: 1\r\nNats-Last-Sequence: 0\r\nNats-UpTo-Sequence: 10")}, 1, 0, errTooMany},
+		"always stale":            {[]func(*actor, string){responds(9, 3)}, 0, 0, store.ErrUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -117,14 +117,14 @@ func TestQuery(t *testing.T) {
 				t.Errorf("%d messages, %v; want %d, %v", len(snap.msgs), err, c.found, c.err)
 			}
 			if c.asked > 0 && a.asked.Load() != c.asked {
-				t.Errorf("it was asked %d times, want %d", a.asked.Load(), c.asked)
+				t.Errorf("%d requests, want %d", a.asked.Load(), c.asked)
 			}
 		})
 	}
 }
 
-// TestConflictIsFresh: a document that a replica does not have yet, or still has,
-// is no reason to refuse a write: that is decided on what the leader has.
+// TestConflictIsFresh: a version conflict on a stale replica does not refuse a write: the
+// state of the leader decides.
 func TestConflictIsFresh(t *testing.T) {
 	k := store.Key{Collection: "c", Key: "k"}
 	subject := subjects{prefix: DefaultPrefix}.doc("acme", k)
@@ -139,7 +139,7 @@ func TestConflictIsFresh(t *testing.T) {
 			a.end(reply, "204 EOB\r\n"+lastHeader+": "+strconv.Itoa(seq)+"\r\n"+upToHeader+": "+strconv.FormatUint(upTo, 10))
 		}
 	}
-	// The replica is behind twice; the leader is at 12.
+	// The replica is stale twice; the leader is at 12.
 	s, a := script(t, version(10, 9), version(10, 9), version(12, 12))
 	s.gate.opened()
 	answer := func(subject, text string) {
@@ -159,17 +159,16 @@ func TestConflictIsFresh(t *testing.T) {
 	}
 }
 
-// TestLastBefore: a replica of the history that is behind a place is not taken for
-// one that knows what is before it.
+// TestLastBefore: a response of a replica that lacks the message at upTo is refused.
 func TestLastBefore(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer func(*actor, string)
 		found  int
 		err    error
 	}{
-		"there":      {says(5, 3, 5), 2, nil},
-		"behind":     {says(5, 3), 0, errBehind},
-		"far behind": {ends("404 No Results"), 0, errBehind},
+		"there":      {responds(5, 3, 5), 2, nil},
+		"behind":     {responds(5, 3), 0, errBehind},
+		"far behind": {endsWith("404 No Results"), 0, errBehind},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

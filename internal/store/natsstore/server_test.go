@@ -27,15 +27,15 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	// Tests here mostly wait. The command line may still say otherwise.
+	// These tests mostly wait.
 	if err := flag.Set("test.parallel", "6"); err != nil {
 		panic(err)
 	}
-	// A server that ends leaves this one to its timeout.
+	// A stopping server leaves this goroutine until its timeout.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3"))
 }
 
-// A cluster is servers in this process.
+// A cluster is one or more servers in this process.
 type cluster struct {
 	servers  []*server.Server
 	settings []*server.Options
@@ -47,7 +47,7 @@ const (
 	sysUser, sysSecret = "system", "topsecret"
 )
 
-// serverConfig is of one server that syncs every write, with a user of the system
+// serverConfig configures a server that syncs every write, with a user of the system
 // account.
 const serverConfig = `
 listen: "127.0.0.1:-1"
@@ -107,7 +107,7 @@ func startServersIn(tb testing.TB, dir string, n int, sync string) *cluster {
 	}
 	tb.Cleanup(c.stop)
 	for _, s := range c.servers {
-		if !s.ReadyForConnections(patience) {
+		if !s.ReadyForConnections(waitLimit) {
 			tb.Fatal("a NATS server did not start")
 		}
 	}
@@ -115,8 +115,8 @@ func startServersIn(tb testing.TB, dir string, n int, sync string) *cluster {
 	return c
 }
 
-// quickDir is a folder in memory where there is such a thing: a single server
-// makes files, and syncs each, for every batch.
+// quickDir is a directory in memory, if possible: for each batch, a single server creates
+// files and syncs them.
 func quickDir(tb testing.TB) string {
 	tb.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "natsstore") //nolint:usetesting // which is on a disk
@@ -131,7 +131,7 @@ func quickDir(tb testing.TB) string {
 	return dir
 }
 
-// awaitLeader waits until a cluster can make streams.
+// awaitLeader waits until a cluster can create streams.
 func (c *cluster) awaitLeader(tb testing.TB) {
 	tb.Helper()
 	if len(c.servers) == 1 {
@@ -147,8 +147,8 @@ func (c *cluster) awaitLeader(tb testing.TB) {
 	})
 }
 
-// freePorts are of loopback, and free a moment ago. They lie below those that the
-// kernel gives to who does not ask for one, so that nobody else is given them.
+// freePorts returns free ports of loopback. They are below the ephemeral range, so that
+// no other process gets them by chance.
 func freePorts(tb testing.TB, n int) []int {
 	tb.Helper()
 	var ports []int
@@ -187,9 +187,9 @@ func (c *cluster) urlOf(user, password string) string {
 	return strings.Join(urls, ",")
 }
 
-// options are those of a store on the cluster, on a machine that may be slow.
+// options are those of a store on the cluster, with a timeout for slow machines.
 func (c *cluster) options() natsstore.Options {
-	return natsstore.Options{Replicas: min(3, len(c.servers)), SystemURL: c.urlOf(sysUser, sysSecret), Timeout: patience}
+	return natsstore.Options{Replicas: min(3, len(c.servers)), SystemURL: c.urlOf(sysUser, sysSecret), Timeout: waitLimit}
 }
 
 func (c *cluster) open(tb testing.TB, o natsstore.Options) *natsstore.Store {
@@ -204,13 +204,13 @@ func (c *cluster) open(tb testing.TB, o natsstore.Options) *natsstore.Store {
 	return s
 }
 
-const patience = 20 * time.Second
+const waitLimit = 20 * time.Second
 
 func waitFor(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
-	for end := time.Now().Add(patience); !ok(); {
+	for end := time.Now().Add(waitLimit); !ok(); {
 		if time.Now().After(end) {
-			tb.Fatalf("%s did not come within %v", what, patience)
+			tb.Fatalf("timed out waiting for %s after %v", what, waitLimit)
 		}
 		time.Sleep(time.Millisecond)
 	}

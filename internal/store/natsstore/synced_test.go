@@ -10,8 +10,8 @@ import (
 	"porchlight.dev/porchlight/internal/store/natsstore"
 )
 
-// TestServersWithoutJetStream: the settings of those that store are looked at, also
-// when others answer first.
+// TestServersWithoutJetStream: the settings of servers with JetStream are checked even if
+// other servers respond first.
 func TestServersWithoutJetStream(t *testing.T) {
 	t.Parallel()
 	servers := startServersIn(t, quickDir(t), 3, "2m")
@@ -26,7 +26,7 @@ func TestServersWithoutJetStream(t *testing.T) {
 	go ps.Start()
 	plain := &cluster{servers: []*server.Server{ps}, settings: []*server.Options{o}}
 	t.Cleanup(plain.stop)
-	if !ps.ReadyForConnections(patience) {
+	if !ps.ReadyForConnections(waitLimit) {
 		t.Fatal("a NATS server did not start")
 	}
 	waitFor(t, "the routes", func() bool { return plain.servers[0].NumRoutes() >= 3 })
@@ -35,7 +35,7 @@ func TestServersWithoutJetStream(t *testing.T) {
 	for range 3 {
 		s, err := natsstore.Open(t.Context(), servers.url(), options)
 		if err == nil {
-			closing(t, s)
+			closeAtEnd(t, s)
 		}
 		if !errors.Is(err, natsstore.ErrSettings) {
 			t.Errorf("Open on servers that do not sync every write: %v, want ErrSettings", err)

@@ -12,9 +12,9 @@ import (
 	"porchlight.dev/porchlight/internal/store/natsstore"
 )
 
-// TestWatchOverLostConnections: while this node's connection is cut, or hears
-// nothing, another node changes some users, one of them more often than the
-// stream keeps versions. This node is given the newest of each, and reads it.
+// TestWatchOverLostConnections: while this node is disconnected, or gets no responses,
+// another node changes users, one of them more often than the stream keeps versions.
+// Watch then delivers the newest record of each, and Read returns it.
 func TestWatchOverLostConnections(t *testing.T) {
 	t.Parallel()
 	const hot = 24
@@ -27,10 +27,10 @@ func TestWatchOverLostConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	closing(t, s)
-	other := closing(t, servers.open(t, servers.options()))
+	closeAtEnd(t, s)
+	other := closeAtEnd(t, servers.open(t, servers.options()))
 
-	given, ended, begun := make(chan store.Record, 1<<12), make(chan error, 1), make(chan struct{})
+	delivered, ended, begun := make(chan store.Record, 1<<12), make(chan error, 1), make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		first := true
@@ -40,7 +40,7 @@ func TestWatchOverLostConnections(t *testing.T) {
 				close(begun)
 			}
 			for _, r := range group {
-				given <- r
+				delivered <- r
 			}
 		})
 	}()
@@ -51,37 +51,37 @@ func TestWatchOverLostConnections(t *testing.T) {
 		if round%2 == 0 {
 			p.cut()
 		} else {
-			p.deaf.Store(true)
+			p.dropResponses.Store(true)
 		}
 		want := make(map[store.User]store.Position)
 		for i := range hot {
-			for _, u := range []store.User{named("hot"), named(strconv.Itoa(i))} {
-				want[u] = update(t, other, u, nothing).At
+			for _, u := range []store.User{userNamed("hot"), userNamed(strconv.Itoa(i))} {
+				want[u] = update(t, other, u, noEdit).At
 			}
 		}
-		p.hear()
+		p.restore()
 		for u, at := range want {
 			for seen[u] < at {
 				select {
-				case r := <-given:
+				case r := <-delivered:
 					if r.At <= last {
 						t.Fatalf("round %d: position %d came after %d", round, r.At, last)
 					}
 					last, seen[r.User] = r.At, r.At
 				case err := <-ended:
 					t.Fatalf("round %d: Watch ended with %v", round, err)
-				case <-time.After(patience):
-					t.Fatalf("round %d: %s was given at %d, and is at %d", round, u.ID, seen[u], at)
+				case <-time.After(waitLimit):
+					t.Fatalf("round %d: %s was delivered at %d, and is at %d", round, u.ID, seen[u], at)
 				}
 			}
 		}
 		var records []store.Record
-		waitFor(t, "an answer after the cut", func() bool {
-			records, _, err = s.Read(t.Context(), []store.User{named("hot")})
+		waitFor(t, "a response after the cut", func() bool {
+			records, _, err = s.Read(t.Context(), []store.User{userNamed("hot")})
 			return err == nil
 		})
-		if len(records) != 1 || records[0].At < seen[named("hot")] {
-			t.Errorf("round %d: Watch gave %d, and Read %+v", round, seen[named("hot")], records)
+		if len(records) != 1 || records[0].At < seen[userNamed("hot")] {
+			t.Errorf("round %d: Watch gave %d, and Read %+v", round, seen[userNamed("hot")], records)
 		}
 	}
 	cancel()
