@@ -10,14 +10,14 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// killed is a command of scripts; see TestScripts.
-func killed(ts *testscript.TestScript, _ bool, args []string) {
+// killBackup is a command of scripts; see TestScripts.
+func killBackup(ts *testscript.TestScript, _ bool, args []string) {
 	data, err := os.ReadFile(ts.MkAbs(args[1]))
 	ts.Check(err)
 	sent, done := make(chan struct{}), make(chan struct{})
 	defer close(done)
 	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write(data[:len(data)/2]) // the client says if it did not come
+		_, _ = w.Write(data[:len(data)/2]) // the client reports an incomplete response
 		_ = http.NewResponseController(w).Flush()
 		close(sent)
 		<-done
@@ -31,17 +31,17 @@ func killed(ts *testscript.TestScript, _ bool, args []string) {
 	cmd := exec.Command("porchlight", "backup", "--data-dir", args[0], args[2])
 	cmd.Dir = ts.Getenv("WORK")
 	ts.Check(cmd.Start())
-	defer func() { _ = cmd.Wait() }() // it says that it was killed
+	defer func() { _ = cmd.Wait() }() // the error is that it was killed
 	defer func() { _ = cmd.Process.Kill() }()
 	select {
 	case <-sent:
 	case <-time.After(20 * time.Second):
-		ts.Fatalf("the command did not ask for a backup")
+		ts.Fatalf("the command did not request a backup")
 	}
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if info, err := os.Stat(ts.MkAbs(args[2] + ".partial")); err == nil && info.Size() > 0 {
 			return
 		}
 	}
-	ts.Fatalf("nothing was written")
+	ts.Fatalf("the command wrote nothing")
 }

@@ -10,14 +10,14 @@ import (
 	"porchlight.dev/porchlight/client"
 )
 
-// TestBoard: what a board paints as it goes, on a terminal that becomes narrower
-// and is too low. Escapes are spelled out.
+// TestBoard: the output of a board over time, on a terminal that becomes narrower and
+// is too low. Escape sequences are spelled out.
 func TestBoard(t *testing.T) {
 	var out strings.Builder
 	on := area{61, 20}
 	s := &shell{stdout: &out, getenv: func(string) string { return "" }}
 	b := newBoard(s, []string{"ada@x.test", "b"}, &names{known: map[string]string{"a": "ada@x.test"}}, func() area { return on })
-	painted := func(want string) {
+	expectPainted := func(want string) {
 		t.Helper()
 		out.Reset()
 		if err := b.paint(now); err != nil {
@@ -31,34 +31,34 @@ func TestBoard(t *testing.T) {
 		b.apply(&client.Change{Presence: api.Presence{User: id, Status: status, Note: note, Since: api.At(now)}}, name)
 	}
 
-	painted("ada@x.test  …\nb           …\nConnecting …\nESC[J")
-	painted("") // nothing changed
+	expectPainted("ada@x.test  …\nb           …\nConnecting …\nESC[J")
+	expectPainted("") // nothing changed
 	change("ada@x.test", "a", api.Busy, "漢字\x1b[2J and what is too long for a line")
 	change("c@x.test", "c", api.Available, "")
 	b.state(client.State{Connected: true})
-	painted("ESC[3A" +
+	expectPainted("ESC[3A" +
 		"ada@x.test  busy               since 2026-03-01 09:30:00  漢…\n" +
 		"b           …\n" +
 		"c@x.test    available          since 2026-03-01 09:30:00\n" +
 		"Connected. Press Ctrl-C to stop.\nESC[J")
 
-	on = area{30, 4} // the lines are broken now: into three, one, two and two
+	on = area{30, 4} // the lines now wrap into three, one, two and two
 	b.apply(&client.Change{Presence: api.Presence{User: "b"}, Gone: true}, "b")
 	change("d@x.test", "d", api.Available, "")
 	b.lost, b.connected, b.retryAt = client.State{Err: errors.New("gone")}, false, now.Add(90*time.Second)
-	painted("ESC[8Aada@x.t…  busy               …\nand 2 more\nReconnecting in 1m30s: gone\nESC[J")
+	expectPainted("ESC[8Aada@x.t…  busy               …\nand 2 more\nReconnecting in 1m30s: gone\nESC[J")
 	b.retryAt = now
 	b.apply(&client.Change{Presence: api.Presence{User: "d"}, Gone: true}, "d")
-	painted("ESC[3Aada@x.t…  busy               …\nc@x.test  available          …\nReconnecting: gone\nESC[J")
+	expectPainted("ESC[3Aada@x.t…  busy               …\nc@x.test  available          …\nReconnecting: gone\nESC[J")
 
-	// A watch that fired has a line of its own, and the users one less.
+	// A fired watch has a line of its own, so there is one line less for users.
 	on = area{90, 4}
 	b.fired(t.Context(), &api.Watch{ID: "W", User: "a", Status: api.Busy, Note: "x", Fired: api.At(now)})
-	painted("ESC[3Aand 2 more\n" +
+	expectPainted("ESC[3Aand 2 more\n" +
 		"watch W fired at 2026-03-01 09:30:00: ada@x.test became busy  \"x\"\n" +
 		"Reconnecting: gone\nESC[J")
 	on.height = 5
-	painted("ESC[3Aada@x.test  busy               since 2026-03-01 09:30:00  漢字�[2J and what is too long f…\n" +
+	expectPainted("ESC[3Aada@x.test  busy               since 2026-03-01 09:30:00  漢字�[2J and what is too long f…\n" +
 		"c@x.test    available          since 2026-03-01 09:30:00\n" +
 		"watch W fired at 2026-03-01 09:30:00: ada@x.test became busy  \"x\"\n" +
 		"Reconnecting: gone\nESC[J")

@@ -8,8 +8,8 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// A demo gives its token to who opens /docs on this machine, never to others, and
-// says what they could do with it.
+// TestDocsToken: a demo shows its token at /docs only to clients on this machine. If it
+// listens on other addresses, it shows none and warns what those clients could do.
 func TestDocsToken(t *testing.T) {
 	keys := &demoKeys{Credentials: server.Credentials{AccessToken: "canary"}}
 	for listen, own := range map[string]bool{

@@ -29,37 +29,37 @@ func TestMain(m *testing.M) {
 		ctx, stop := cli.UntilSignal()
 		code := cli.Run(ctx, os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr)
 		stop()
-		os.Exit(code) //nolint:forbidigo // this is the main of the command in scripts
+		os.Exit(code) //nolint:forbidigo // the main function of the command in scripts
 	}})
 }
 
-// TestScripts runs testdata/*.txtar. Beside testscript's own commands there are:
+// TestScripts runs testdata/*.txtar. In addition to testscript's own commands there are:
 //
-//	background COMMAND ARGS…   runs "porchlight COMMAND ARGS… --json" in process,
-//	                           waits for its line, and keeps it in background.json; if it
-//	                           is a server, $PORCHLIGHT_URL and $ADDRESS say where it is
+//	background COMMAND ARGS…   runs "porchlight COMMAND ARGS… --json" in process, waits
+//	                           for its first line and keeps it in background.json; for a
+//	                           server, sets $PORCHLIGHT_URL and $ADDRESS
 //	live COMMAND ARGS…         likewise without --json
-//	begin COMMAND ARGS…        likewise, and waits for nothing
-//	expect PATTERN             waits for a line of the last one that matches, and keeps it
-//	                           as background does
-//	complains PATTERN          waits until the standard error of the last one has a match
-//	ended CODE [COMMAND]       waits until the last one, or the last that runs COMMAND, ends
-//	                           with this code; what it printed is kept in background.out
-//	[!] interrupt [COMMAND]    interrupts the last one, or the last that runs COMMAND, and
-//	                           waits for it; with !, it must fail. What was on its standard
-//	                           error is kept in background.err, as by ended
-//	take VARIABLE KEY          sets a variable to a member of the JSON in stdout
+//	begin COMMAND ARGS…        likewise, without waiting
+//	expect PATTERN             waits until the last command prints a line that matches,
+//	                           and keeps it as background does
+//	stderrline PATTERN         waits until the standard error of the last command matches
+//	ended CODE [COMMAND]       waits until the last command, or the last that runs COMMAND,
+//	                           exits with this code; its output is kept in background.out
+//	[!] interrupt [COMMAND]    interrupts the last command, or the last that runs COMMAND,
+//	                           and waits for it; with !, it must fail. Its standard error
+//	                           is kept in background.err, as by ended
+//	setvar VARIABLE KEY        sets a variable to a member of the JSON in stdout
 //	members FILE               writes the names of the members of the JSON in FILE, and
 //	                           of the first item of each list, to the file members
-//	killed DIR BACKUP FILE     kills a "porchlight backup --data-dir DIR FILE" when half of
-//	                           BACKUP, which it gets from a server of ours, has come
-//	newer DIR                  makes the store under DIR of a format to come
+//	killbackup DIR BACKUP FILE kills a "porchlight backup --data-dir DIR FILE" when it has
+//	                           received half of BACKUP from a fake server
+//	makenewer DIR              gives the store under DIR a future format
 //
-// A command that testscript has, too, is testscript's: its stop ends a script as if
-// all of it had passed.
+// Commands of testscript with the same name take precedence: its stop ends a script as
+// passed.
 //
-// $NATS is the address of a NATS server with one replica, and the files nats-user
-// and nats-system hold what it asks for.
+// $NATS is the address of a NATS server with one replica. The files nats-user and
+// nats-system contain its credentials.
 func TestScripts(t *testing.T) {
 	nats := enginetest.StartNATS(t)
 	testscript.Run(t, testscript.Params{
@@ -78,52 +78,53 @@ func TestScripts(t *testing.T) {
 			"live":       live,
 			"begin":      begin,
 			"expect":     expect,
-			"complains":  complains,
+			"stderrline": stderrline,
 			"ended":      ended,
 			"interrupt":  interrupt,
-			"take":       take,
-			"killed":     killed,
-			"newer":      newer,
+			"setvar":     setvar,
+			"killbackup": killBackup,
+			"makenewer":  makenewer,
 			"members":    members,
 		},
 	})
 }
 
-// A program is one that runs in the background.
+// A program is a command that runs in the background.
 type program struct {
 	command string
 	cancel  context.CancelCauseFunc
 	ended   chan int
 	out     *bufio.Reader
-	err     complaints
+	err     errorOutput
 	once    sync.Once
 }
 
-// complaints is the standard error of a program, which may be read while it runs.
-type complaints struct {
+// errorOutput is the standard error of a program. It can be read while the program
+// runs.
+type errorOutput struct {
 	mu    sync.Mutex
 	text  strings.Builder
 	wrote *sync.Cond
 	over  bool
 }
 
-func (c *complaints) Write(p []byte) (int, error) {
+func (c *errorOutput) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer c.wrote.Broadcast()
 	return c.text.Write(p)
 }
 
-// close says that nothing more comes.
-func (c *complaints) close() {
+// close marks the end of the output.
+func (c *errorOutput) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.over = true
 	c.wrote.Broadcast()
 }
 
-// await is all that was written, as soon as it matches, and whether it did.
-func (c *complaints) await(pattern *regexp.Regexp) (text string, ok bool) {
+// await returns the whole output once it matches, and whether it did.
+func (c *errorOutput) await(pattern *regexp.Regexp) (text string, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !pattern.MatchString(c.text.String()) {
@@ -143,8 +144,8 @@ func (p *program) stop() int {
 	return code
 }
 
-// TestDemoStoppedEarly: a demo that is interrupted before it is ready says so in
-// one line, whether it has to make its account first or not.
+// TestDemoStoppedEarly: a demo that is interrupted before it is ready reports that in
+// one line, whether or not it created its account before.
 func TestDemoStoppedEarly(t *testing.T) {
 	dir := t.TempDir()
 	demo := func(ctx context.Context, stdout io.Writer) (int, string) {
@@ -193,13 +194,13 @@ func background(ts *testscript.TestScript, _ bool, args []string) {
 
 func live(ts *testscript.TestScript, _ bool, args []string) { start(ts, args) }
 
-// start runs a command and keeps its first line.
+// start runs a command and returns its first line.
 func start(ts *testscript.TestScript, args []string) (line string) {
 	p := run(ts, args)
 	line, err := p.out.ReadString('\n')
 	if err != nil {
 		p.stop()
-		ts.Fatalf("porchlight %s: it ended without a line: %v\n%s", args[0], err, p.err.text.String())
+		ts.Fatalf("porchlight %s ended without printing a line: %v\n%s", args[0], err, p.err.text.String())
 	}
 	ts.Check(os.WriteFile(ts.MkAbs("background.json"), []byte(line), 0o600))
 	return line
@@ -207,7 +208,7 @@ func start(ts *testscript.TestScript, args []string) (line string) {
 
 func begin(ts *testscript.TestScript, _ bool, args []string) { run(ts, args) }
 
-// run begins a command.
+// run starts a command.
 func run(ts *testscript.TestScript, args []string) *program {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	out, in := io.Pipe()
@@ -237,7 +238,7 @@ func expect(ts *testscript.TestScript, _ bool, args []string) {
 	for {
 		line, err := last(ts, nil).out.ReadString('\n')
 		if err != nil {
-			ts.Fatalf("it ended without a line that matches %q: %v", args[0], err)
+			ts.Fatalf("the command ended without a line that matches %q: %v", args[0], err)
 		}
 		if pattern.MatchString(line) {
 			ts.Check(os.WriteFile(ts.MkAbs("background.json"), []byte(line), 0o600))
@@ -246,17 +247,17 @@ func expect(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-func complains(ts *testscript.TestScript, _ bool, args []string) {
+func stderrline(ts *testscript.TestScript, _ bool, args []string) {
 	pattern, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
 	p := last(ts, nil)
 	defer time.AfterFunc(time.Minute, p.err.close).Stop()
 	if text, ok := p.err.await(pattern); !ok {
-		ts.Fatalf("it ended, or a minute passed, without a complaint that matches %q:\n%s", args[0], text)
+		ts.Fatalf("the command ended, or a minute passed, without an error line that matches %q:\n%s", args[0], text)
 	}
 }
 
-// programsKey is the key of the programs that a script started.
+// programsKey is the context key of the programs that a script started.
 type programsKey struct{}
 
 func programs(ts *testscript.TestScript) *[]*program {
@@ -264,23 +265,23 @@ func programs(ts *testscript.TestScript) *[]*program {
 	return all
 }
 
-// last is the last program, or the last that runs the command named.
+// last returns the last program, or the last that runs the named command.
 func last(ts *testscript.TestScript, command []string) *program {
 	for _, p := range slices.Backward(*programs(ts)) {
 		if len(command) == 0 || p.command == command[0] {
 			return p
 		}
 	}
-	ts.Fatalf("nothing was started")
+	ts.Fatalf("no command was started")
 	return nil
 }
 
 func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 	p := last(ts, args)
 	code := p.stop()
-	keepComplaints(ts, p)
+	keepStderr(ts, p)
 	if (code != 0) != neg {
-		ts.Fatalf("it ended with code %d:\n%s", code, p.err.text.String())
+		ts.Fatalf("the command exited with code %d:\n%s", code, p.err.text.String())
 	}
 }
 
@@ -288,19 +289,19 @@ func ended(ts *testscript.TestScript, _ bool, args []string) {
 	p := last(ts, args[1:])
 	out, err := io.ReadAll(p.out)
 	ts.Check(err)
-	code := p.stop() // it has ended
-	keepComplaints(ts, p)
+	code := p.stop() // the program has already ended
+	keepStderr(ts, p)
 	ts.Check(os.WriteFile(ts.MkAbs("background.out"), out, 0o600))
 	if strconv.Itoa(code) != args[0] {
-		ts.Fatalf("it ended with code %d:\n%s", code, p.err.text.String())
+		ts.Fatalf("the command exited with code %d:\n%s", code, p.err.text.String())
 	}
 }
 
-func keepComplaints(ts *testscript.TestScript, p *program) {
+func keepStderr(ts *testscript.TestScript, p *program) {
 	ts.Check(os.WriteFile(ts.MkAbs("background.err"), []byte(p.err.text.String()), 0o600))
 }
 
-func take(ts *testscript.TestScript, _ bool, args []string) {
+func setvar(ts *testscript.TestScript, _ bool, args []string) {
 	from := "stdout"
 	if len(args) == 3 {
 		from = args[2]
@@ -309,7 +310,7 @@ func take(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile(from)), &members))
 	text, ok := members[args[1]].(string)
 	if !ok {
-		ts.Fatalf("there is no text %q in %v", args[1], members)
+		ts.Fatalf("no string %q in %v", args[1], members)
 	}
 	ts.Setenv(args[0], text)
 }
@@ -331,10 +332,10 @@ func members(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs("members"), []byte(strings.Join(names, "\n")+"\n"), 0o600))
 }
 
-func newer(ts *testscript.TestScript, _ bool, args []string) {
+func makenewer(ts *testscript.TestScript, _ bool, args []string) {
 	found, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "store", "marker.porchlight-format.*"))
 	if err == nil && len(found) != 1 {
-		err = errors.New("there is not one format marker")
+		err = errors.New("the store does not have exactly one format marker")
 	}
 	ts.Check(err)
 	at := strings.LastIndex(found[0], ".")
