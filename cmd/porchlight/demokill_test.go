@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// TestDemoKilled: a demo that is killed at any instant, while it sets itself up or
-// later, starts again on the same directory, however often.
+// TestDemoKilled: a demo that is killed at any time, during setup or later, starts
+// again on the same directory, any number of times.
 func TestDemoKilled(t *testing.T) {
-	kills := 64 // half of them once it is ready: more than an app may have sessions of a user
+	kills := 64 // half of them after it is ready: more than the limit of sessions of a user by one app
 	if soak() {
 		kills = 500
 	}
@@ -29,7 +29,7 @@ func TestDemoKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		go func() {
-			_ = p.Wait() // how it ended is in ProcessState
+			_ = p.Wait() // ProcessState has the result
 			close(p.ended)
 		}()
 		t.Cleanup(p.kill)
@@ -44,13 +44,13 @@ func TestDemoKilled(t *testing.T) {
 			case <-timer.C:
 				return false
 			case <-p.ended:
-				t.Fatalf("the demo ended at its start: %v\n%s", p.ProcessState, p.errs.String())
+				t.Fatalf("the demo exited at its start: %v\n%s", p.ProcessState, p.errs.String())
 			}
 		}
 		return true
 	}
 	early := 0
-	for i := range kills / 2 { // the first run, in each part of its life
+	for i := range kills / 2 { // kill the first run at different times during setup
 		dir = filepath.Join(all, fmt.Sprint("demo", i))
 		p := demo()
 		if !ready(p, time.Duration(i+1)*6*time.Millisecond) {
@@ -63,7 +63,7 @@ func TestDemoKilled(t *testing.T) {
 		}
 		again.kill()
 	}
-	for range kills { // one that goes on
+	for range kills { // kill runs that continue an existing demo
 		p := demo()
 		if !ready(p, 200*time.Millisecond+rand.N(3*time.Second)) {
 			early++
@@ -77,6 +77,6 @@ func TestDemoKilled(t *testing.T) {
 	p.kill()
 	t.Logf("%d of %d were killed before they were ready", early, kills)
 	if early < kills/8 {
-		t.Error("INVALID: the kills did not reach both parts")
+		t.Error("INVALID: the kills did not hit both setup and later runs")
 	}
 }

@@ -12,19 +12,19 @@ import (
 	"time"
 )
 
-// What TestDescriptors does.
+// Parameters of TestDescriptors.
 const (
-	descriptors  = 256
-	crowd        = 1000            // connections
-	crowdFor     = 2 * time.Second // at least, and until the store has opened files
-	crowdLimit   = 40 * time.Second
-	crowdGoneBy  = 5 * time.Second // new connections are served again
-	leastInCrowd = 60              // connections that the server took of it
+	descriptors   = 256
+	floodSize     = 1000            // connections
+	floodFor      = 2 * time.Second // minimum; continues until the store has opened files
+	floodTimeout  = 40 * time.Second
+	recoveryLimit = 5 * time.Second // until new connections are served again
+	minAccepted   = 60              // connections that the server must accept at a time
 )
 
-// TestDescriptors: more connections than the process may have descriptors neither
-// end it nor keep the store from opening files, who is connected is served, and new
-// connections are again when the crowd has gone.
+// TestDescriptors: more connections than the process has descriptors neither terminate
+// it nor keep the store from opening files. Established connections are served, and new
+// ones are served again after the flood.
 func TestDescriptors(t *testing.T) {
 	rounds := 1
 	if soak() {
@@ -35,8 +35,8 @@ func TestDescriptors(t *testing.T) {
 	if _, err := exec.LookPath("prlimit"); err != nil {
 		t.Fatal("prlimit is needed: apt-get install util-linux")
 	}
-	// A small write buffer, so that tables are made and merged meanwhile; and one
-	// address may take every connection.
+	// A small write buffer, so that tables are flushed and compacted during the flood;
+	// and one address may use every connection.
 	in := install(ctx, t, t.TempDir(), "--write-buffer-size", "1MiB", "--max-connections-per-address", "1000")
 	in.under = []string{"prlimit", fmt.Sprintf("--nofile=%d:%d", descriptors, descriptors)}
 	p := in.start(ctx, t)
@@ -50,17 +50,17 @@ func TestDescriptors(t *testing.T) {
 	for range rounds {
 		time.Sleep(300 * time.Millisecond)
 		before := l.acked.Load()
-		gone := gather(ctx, t, p)
-		most = max(most, int64(sockets(t, p)))
-		awaitFiles(t, p, filepath.Join(in.dir, "store"))
+		closeAll := openFlood(ctx, t, p)
+		most = max(most, int64(countSockets(t, p)))
+		waitForFiles(t, p, filepath.Join(in.dir, "store"))
 		during += l.acked.Load() - before
-		gone()
-		slowest = max(slowest, newcomer(ctx, t, p))
+		closeAll()
+		slowest = max(slowest, connectLatency(ctx, t, p))
 	}
 	stop()
 	wait()
 	if text := p.errs.String(); strings.Contains(text, "too many open files") {
-		t.Errorf("the process wanted more descriptors than it may have:\n%s", text)
+		t.Errorf("the process ran out of descriptors:\n%s", text)
 	}
 	p.kill()
 	p = in.start(ctx, t)
@@ -68,36 +68,36 @@ func TestDescriptors(t *testing.T) {
 		t.Error(err)
 	}
 	p.stop(t)
-	t.Logf("%d rounds of %d connections: %d sockets at most, %d changes acknowledged meanwhile; a newcomer was served %v after at most",
-		rounds, crowd, most, during, slowest)
-	if most < leastInCrowd || during < int64(100*rounds) {
+	t.Logf("%d rounds of %d connections: %d sockets at most, %d changes acknowledged meanwhile; a new connection was served after at most %v",
+		rounds, floodSize, most, during, slowest)
+	if most < minAccepted || during < int64(100*rounds) {
 		t.Errorf("INVALID: the server had %d sockets, and acknowledged %d changes", most, during)
 	}
 }
 
-// awaitFiles waits until the store has made some files in dir, a log and a table at
-// least.
-func awaitFiles(t *testing.T, p *process, dir string) {
+// waitForFiles waits until the store has created some files in dir, at least a log and
+// a table.
+func waitForFiles(t *testing.T, p *process, dir string) {
 	t.Helper()
 	began, first := time.Now(), lastFile(t, dir)
-	for time.Since(began) < crowdFor || lastFile(t, dir) < first+8 {
+	for time.Since(began) < floodFor || lastFile(t, dir) < first+8 {
 		if !p.alive() {
 			t.Fatalf("the server ended: %v", p.ProcessState)
 		}
-		if time.Since(began) > crowdLimit {
-			t.Fatal("INVALID: the store opened no files meanwhile")
+		if time.Since(began) > floodTimeout {
+			t.Fatal("INVALID: the store opened no files during the flood")
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 }
 
-// gather opens connections that say nothing but the beginning of a request. What it
-// gives closes them.
-func gather(ctx context.Context, t *testing.T, p *process) (gone func()) {
+// openFlood opens connections that send only the beginning of a request. The returned
+// function closes them.
+func openFlood(ctx context.Context, t *testing.T, p *process) (closeAll func()) {
 	t.Helper()
 	address := strings.TrimPrefix(p.url, "http://")
 	var all []net.Conn
-	for range crowd {
+	for range floodSize {
 		c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 		if err == nil {
 			_, err = c.Write([]byte("GET /v1/me HTTP/1.1\r\nHost: "))
@@ -107,7 +107,7 @@ func gather(ctx context.Context, t *testing.T, p *process) (gone func()) {
 		}
 		all = append(all, c)
 	}
-	time.Sleep(200 * time.Millisecond) // for the server to take what it takes
+	time.Sleep(200 * time.Millisecond) // let the server accept connections
 	return func() {
 		for _, c := range all {
 			_ = c.Close() // the server may have closed it
@@ -115,13 +115,13 @@ func gather(ctx context.Context, t *testing.T, p *process) (gone func()) {
 	}
 }
 
-// sockets counts those that the process has open.
-func sockets(t *testing.T, p *process) int {
+// countSockets counts the open sockets of the process.
+func countSockets(t *testing.T, p *process) int {
 	t.Helper()
 	dir := fmt.Sprintf("/proc/%d/fd", p.Process.Pid)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		t.Fatalf("what the server has open: %v\n%s", err, p.errs.String())
+		t.Fatalf("cannot list the open files of the server: %v\n%s", err, p.errs.String())
 	}
 	n := 0
 	for _, e := range entries {
@@ -132,11 +132,11 @@ func sockets(t *testing.T, p *process) int {
 	return n
 }
 
-// newcomer gives the time until a new connection is served.
-func newcomer(ctx context.Context, t *testing.T, p *process) time.Duration {
+// connectLatency returns the time until a new connection is served.
+func connectLatency(ctx context.Context, t *testing.T, p *process) time.Duration {
 	t.Helper()
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, crowdGoneBy)
+	ctx, cancel := context.WithTimeout(ctx, recoveryLimit)
 	defer cancel()
 	c, err := new(net.Dialer).DialContext(ctx, "tcp", strings.TrimPrefix(p.url, "http://"))
 	if err != nil {
@@ -146,11 +146,11 @@ func newcomer(ctx context.Context, t *testing.T, p *process) time.Duration {
 	if _, err := c.Write([]byte("GET /v1/me HTTP/1.1\r\nHost: localhost\r\n\r\n")); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.SetReadDeadline(began.Add(crowdGoneBy)); err != nil {
+	if err := c.SetReadDeadline(began.Add(recoveryLimit)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.Read(make([]byte, 1)); err != nil {
-		t.Errorf("a newcomer is not served %v after the crowd has gone: %v", time.Since(began), err)
+		t.Errorf("a new connection is not served %v after the flood: %v", time.Since(began), err)
 	}
 	return time.Since(began)
 }

@@ -20,20 +20,20 @@ import (
 	"porchlight.dev/porchlight/client"
 )
 
-// inNamespace is set in the test that runs itself in a mount namespace of its own.
+// inNamespace is set when a test runs in its own mount namespace.
 const inNamespace = "PORCHLIGHT_TEST_NAMESPACE"
 
-// What a full disk may take.
+// Time limits of TestFullDisk.
 const (
-	refusedWithin = time.Second     // of there being no space
-	backWithin    = 5 * time.Second // of there being space again
-	fullFor       = 1500 * time.Millisecond
+	refusedWithin   = time.Second     // after the disk became full
+	recoveredWithin = 5 * time.Second // after space became available
+	fullFor         = 1500 * time.Millisecond
 )
 
-// TestFullDisk: when another program takes all of a small disk, bit by bit or at
-// once, writes are refused with 507, reads and the process go on, and when it gives
-// the space back writes come back by themselves. Everything acknowledged is there
-// after a kill.
+// TestFullDisk: when another program fills a small disk, gradually or in one step,
+// writes are refused with 507, reads still work, and the process keeps running. When
+// space becomes available, writes resume without a restart. Everything acknowledged is
+// present after a kill.
 func TestFullDisk(t *testing.T) {
 	if os.Getenv(inNamespace) == "" {
 		runInNamespace(t)
@@ -47,7 +47,7 @@ func TestFullDisk(t *testing.T) {
 	defer cancel()
 	dir := t.TempDir()
 	in := install(ctx, t, dir, "--low-disk", "8MiB", "--write-buffer-size", "1MiB", "--drain-delay", "0s")
-	f := &fullDisk{in: in, disk: mountSmall(t, filepath.Join(dir, "disk"), "96m")}
+	f := &fullDisk{in: in, disk: mountTmpfs(t, filepath.Join(dir, "disk"), "96m")}
 	in.moveTo(t, f.disk)
 	p := in.start(ctx, t)
 	f.fill(ctx, t, p)
@@ -60,7 +60,7 @@ func TestFullDisk(t *testing.T) {
 	wait := f.workAll(work, t, p)
 	var reads sync.WaitGroup
 	reads.Go(func() {
-		if err := f.readOn(work, p); err != nil {
+		if err := f.checkReads(work, p); err != nil {
 			t.Error(err)
 		}
 	})
@@ -71,11 +71,11 @@ func TestFullDisk(t *testing.T) {
 	stop()
 	wait()
 	reads.Wait()
-	f.noneLost(t)
-	takeAll(t, f.ballast(), true)
-	in.keepToken = true // a new one is a write
+	f.checkAllAnswered(t)
+	fillDisk(t, f.ballast(), true)
+	in.keepToken = true // issuing a new token is a write
 	p.kill()
-	p = in.start(ctx, t) // on the full disk
+	p = in.start(ctx, t) // starts on the full disk
 	if _, err := p.ZoomStatus(ctx, f.user); err != nil {
 		t.Errorf("a read after a start on a full disk: %v", err)
 	}
@@ -89,18 +89,18 @@ func TestFullDisk(t *testing.T) {
 	t.Logf("%d cycles: %d changes acknowledged, %d refused, %d reads; 507 after %v at most, writes back after %v at most",
 		cycles, f.acked.Load(), f.refused.Load(), f.reads.Load(), f.refusing, f.back)
 	if f.acked.Load() < 1000 || f.refused.Load() < 100 || f.reads.Load() < 1000 {
-		t.Error("INVALID: too little was done")
+		t.Error("INVALID: too few operations")
 	}
 }
 
-// What a store on a small disk may take beside its data.
+// Limits of a store on a small disk beyond its data.
 const (
 	smallChanges = 5000
-	smallLimit   = 32 << 20 // 16 MiB of which are the reserve
+	smallLimit   = 32 << 20 // including the reserve of 16 MiB
 )
 
-// TestSmallDisk: with the settings of an ordinary disk a server works on one of
-// 200 MiB. It never finds that full, and after a clean stop the directory is small.
+// TestSmallDisk: with default settings a server works on a disk of 200 MiB. The disk
+// never becomes full, and after a clean stop the directory is small.
 func TestSmallDisk(t *testing.T) {
 	if os.Getenv(inNamespace) == "" {
 		runInNamespace(t)
@@ -111,9 +111,9 @@ func TestSmallDisk(t *testing.T) {
 	dir := t.TempDir()
 	in := install(ctx, t, dir, "--drain-delay", "0s")
 	var f ledger
-	disk := mountSmall(t, filepath.Join(dir, "disk"), "200m")
+	disk := mountTmpfs(t, filepath.Join(dir, "disk"), "200m")
 	in.moveTo(t, disk)
-	for range 2 { // the second start finds what the first left
+	for range 2 { // the second start uses the directory of the first
 		p := in.start(ctx, t)
 		if f.acked.Load() == 0 {
 			f.fill(ctx, t, p)
@@ -143,7 +143,7 @@ func TestSmallDisk(t *testing.T) {
 	p.stop(t)
 }
 
-// usedBytes is what is in use on the disk that is mounted at a place.
+// usedBytes returns the used space of a mounted disk.
 func usedBytes(t *testing.T, at string) uint64 {
 	t.Helper()
 	var s syscall.Statfs_t
@@ -156,47 +156,47 @@ func usedBytes(t *testing.T, at string) uint64 {
 type fullDisk struct {
 	ledger
 	in             *installation
-	disk           string // where it is mounted
-	user           string // who is signed in, and whom nobody else changes
+	disk           string // mount point
+	user           string // a signed-in user whom no other worker changes
 	reads          atomic.Int64
-	refusing, back time.Duration // the longest
+	refusing, back time.Duration // maximum
 }
 
 func (f *fullDisk) ballast() string { return filepath.Join(f.disk, "ballast") }
 
-// cycle fills the disk, looks, and frees it.
+// cycle fills the disk, checks the server, and frees the space.
 func (f *fullDisk) cycle(ctx context.Context, t *testing.T, p *process, atOnce bool) {
 	t.Helper()
-	takeAll(t, f.ballast(), atOnce)
+	fillDisk(t, f.ballast(), atOnce)
 	full := time.Now()
 	var err error
 	for err == nil && time.Since(full) < refusedWithin {
 		err = f.put(ctx, p)
 	}
 	f.refusing = max(f.refusing, time.Since(full))
-	wantFull(t, "PUT presence_status", err)
+	expectDiskFull(t, "PUT presence_status", err)
 	_, err = p.SetNote(ctx, f.user, api.SetNote{Text: "there is no space"})
-	wantFull(t, "PUT note", err)
+	expectDiskFull(t, "PUT note", err)
 	if !client.Is(err, &api.DiskFull) {
 		t.Errorf("PUT note: %v, want a problem %s", err, api.DiskFull.Slug)
 	}
 	time.Sleep(fullFor)
 	if began := f.began.time(); began.After(full.Add(refusedWithin)) {
-		t.Errorf("a change was acknowledged that was asked for %v after there was no space", began.Sub(full))
+		t.Errorf("a change was acknowledged that was requested %v after the disk became full", began.Sub(full))
 	}
-	if status, says := p.readyz(ctx); status != http.StatusOK || !strings.HasPrefix(says, "ready for reads") {
-		t.Errorf("/readyz is %d %q", status, says)
+	if status, body := p.readyz(ctx); status != http.StatusOK || !strings.HasPrefix(body, "ready for reads") {
+		t.Errorf("/readyz is %d %q", status, body)
 	}
 	if err := os.Remove(f.ballast()); err != nil {
 		t.Fatal(err)
 	}
 	freed := time.Now()
-	for err = f.put(ctx, p); err != nil && time.Since(freed) < backWithin; err = f.put(ctx, p) {
+	for err = f.put(ctx, p); err != nil && time.Since(freed) < recoveredWithin; err = f.put(ctx, p) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	f.back = max(f.back, time.Since(freed))
 	if err != nil {
-		t.Errorf("%v after there is space: %v", time.Since(freed), err)
+		t.Errorf("%v after space became available: %v", time.Since(freed), err)
 	}
 	if !p.alive() {
 		t.Fatalf("the server ended: %v\n%s", p.ProcessState, p.errs.String())
@@ -208,8 +208,8 @@ func (f *fullDisk) put(ctx context.Context, p *process) error {
 	return err
 }
 
-// wantFull checks a refusal, and that it says when to come again.
-func wantFull(t *testing.T, what string, err error) {
+// expectDiskFull checks a refusal and that it has Retry-After.
+func expectDiskFull(t *testing.T, what string, err error) {
 	t.Helper()
 	e, ok := errors.AsType[*client.Error](err)
 	if !ok || e.Status != http.StatusInsufficientStorage || e.RetryAfter <= 0 {
@@ -220,8 +220,8 @@ func wantFull(t *testing.T, what string, err error) {
 	}
 }
 
-// readOn reads in every way that there is, and expects all of it to succeed.
-func (f *fullDisk) readOn(ctx context.Context, p *process) error {
+// checkReads reads over every route and expects success.
+func (f *fullDisk) checkReads(ctx context.Context, p *process) error {
 	for ctx.Err() == nil && p.alive() {
 		_, err := p.ZoomStatus(ctx, f.user)
 		if err == nil {
@@ -239,25 +239,26 @@ func (f *fullDisk) readOn(ctx context.Context, p *process) error {
 	return nil
 }
 
-// noneLost: nobody waits for an answer in vain, but for the end of the test.
-func (f *fullDisk) noneLost(t *testing.T) {
+// checkAllAnswered checks that every request was answered, except for those in flight
+// at the end of the test.
+func (f *fullDisk) checkAllAnswered(t *testing.T) {
 	t.Helper()
 	open := 0
 	for _, all := range f.things {
 		for _, th := range all {
-			if th.doubt != "" && !th.severalSteps() {
+			if th.doubt != "" && !th.needsSeveralWrites() {
 				open++
 			}
 		}
 	}
-	if open > workers { // each may have had one under way
+	if open > workers { // each may have had one request in flight
 		t.Errorf("%d changes have no answer", open)
 	}
 }
 
-// takeAll leaves no space on the disk of the file: bit by bit, as fast as the disk
-// is, or at once.
-func takeAll(t *testing.T, ballast string, atOnce bool) {
+// fillDisk fills the disk of a file: gradually, as fast as the disk allows, or in one
+// step.
+func fillDisk(t *testing.T, ballast string, atOnce bool) {
 	t.Helper()
 	file, err := os.Create(ballast)
 	if err != nil {
@@ -292,8 +293,8 @@ func (in *installation) moveTo(t *testing.T, disk string) {
 	in.dir = to
 }
 
-// mountSmall mounts a disk of a size, which is gone with the namespace.
-func mountSmall(t *testing.T, at, size string) string {
+// mountTmpfs mounts a disk of a given size. It disappears with the namespace.
+func mountTmpfs(t *testing.T, at, size string) string {
 	t.Helper()
 	err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, "")
 	if err == nil {
@@ -313,8 +314,7 @@ func mountSmall(t *testing.T, at, size string) string {
 	return at
 }
 
-// runInNamespace runs this test once more, where it may mount what nobody else
-// sees.
+// runInNamespace runs this test again in a mount namespace of its own.
 func runInNamespace(t *testing.T) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")

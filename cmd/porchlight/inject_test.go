@@ -14,13 +14,12 @@ import (
 	"time"
 )
 
-// A fault is an error of the system that strace gives the program in place of
-// what it asked for.
+// A fault is an error that strace injects in place of the result of a system call.
 type fault struct {
-	calls string // system calls, with commas
+	calls string // system calls, separated by commas
 	errno string
-	files string // the kind of the store's files that it is limited to
-	when  int    // the nth call that a thread makes
+	files string // the kind of store files that it applies to
+	when  int    // the nth call of a thread
 }
 
 func (f fault) String() string {
@@ -32,13 +31,13 @@ const (
 	writes = "write,pwrite64"
 
 	logs      = "logs"      // written and synced before anything is acknowledged
-	directory = "directory" // synced when the next log begins
-	tables    = "tables"    // made by a flush of what the logs have
+	directory = "directory" // synced when a log is created
+	tables    = "tables"    // created by a flush of the logs
 	manifests = "manifests" // appended to by a flush
 )
 
-// grace is how long changes may be acknowledged after the failing call: until the
-// store has heard of it, if what fails is work that they do not depend on.
+// grace is how long changes may be acknowledged after the failing call: the time until
+// the store learns of the failure, if changes do not depend on the failing operation.
 func (f fault) grace() time.Duration {
 	if f.files == tables || f.files == manifests {
 		return redWithin
@@ -46,7 +45,7 @@ func (f fault) grace() time.Duration {
 	return 0
 }
 
-// faults are what TestInjectedFaults goes through.
+// faults returns the faults of TestInjectedFaults.
 func faults() []fault {
 	nth, errors := 10, []string{"EIO"}
 	if soak() {
@@ -67,16 +66,16 @@ func faults() []fault {
 	return append(all, fault{syncs, "EIO", directory, 1})
 }
 
-// What follows on a failing call has this much time.
+// Time limits after a failing call.
 const (
 	redWithin  = time.Second
 	endsWithin = 15 * time.Second
 )
 
-// TestInjectedFaults: when the nth write or sync of the store fails, nothing that
-// is asked for after it is acknowledged, /readyz is red within a second or the
-// process has ended, it ends by itself with an exit status and a message that says
-// what to do, and after a restart everything acknowledged is there.
+// TestInjectedFaults: when the nth write or sync of the store fails, no later change is
+// acknowledged, and /readyz reports 503 within a second or the process has exited. The
+// process exits by itself with a failure status and a message that tells the operator
+// what to do, and after a restart everything acknowledged is present.
 func TestInjectedFaults(t *testing.T) {
 	all := faults()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(len(all))*10*time.Second)
@@ -85,19 +84,19 @@ func TestInjectedFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal("strace is needed: apt-get install strace, or run tools/test-tools")
 	}
-	// With a small write buffer there is a flush after some hundred changes.
+	// With a small write buffer the store flushes after some hundred changes.
 	x := &faulty{in: install(ctx, t, t.TempDir(), "--write-buffer-size", "1MiB"), strace: strace}
 	p := x.in.start(ctx, t)
 	x.fill(ctx, t, p)
 	for _, f := range all {
-		x.suffer(ctx, t, p, f)
+		x.runUntilExit(ctx, t, p, f)
 		p = x.in.start(ctx, t)
 		if err := x.verify(ctx, p); err != nil {
 			t.Fatalf("after %v: %v", f, err)
 		}
 	}
 	p.stop(t)
-	t.Logf("%d faults, injected %d times; %d changes acknowledged, %d in doubt; /readyz red after %v at most, the process ended after %v at most",
+	t.Logf("%d faults, injected %d times; %d changes acknowledged, %d in doubt; /readyz reported 503 after at most %v, the process exited after at most %v",
 		len(all), x.fired, x.acked.Load(), x.doubtful.Load(), x.red, x.ended)
 	if n := x.acked.Load(); n < int64(10*len(all)) {
 		t.Errorf("INVALID: only %d changes were acknowledged", n)
@@ -108,12 +107,12 @@ type faulty struct {
 	ledger
 	in         *installation
 	strace     string
-	fired      int           // injections
-	red, ended time.Duration // the longest
+	fired      int           // number of injections
+	red, ended time.Duration // maximum
 }
 
-// suffer lets everybody work until the fault has ended the process.
-func (x *faulty) suffer(ctx context.Context, t *testing.T, p *process, f fault) {
+// runUntilExit runs the workers until the fault has terminated the process.
+func (x *faulty) runUntilExit(ctx context.Context, t *testing.T, p *process, f fault) {
 	t.Helper()
 	injected := inject(ctx, t, x.strace, p, filepath.Join(x.in.dir, "store"), f)
 	red := watchReady(ctx, p)
@@ -121,7 +120,7 @@ func (x *faulty) suffer(ctx context.Context, t *testing.T, p *process, f fault) 
 	select {
 	case <-p.ended:
 	case <-time.After(endsWithin):
-		t.Fatalf("%v: the process goes on", f)
+		t.Fatalf("%v: the process did not exit", f)
 	}
 	ended := time.Now()
 	wait()
@@ -133,21 +132,21 @@ func (x *faulty) suffer(ctx context.Context, t *testing.T, p *process, f fault) 
 	after, late := x.began.time().Sub(at), (<-red).Sub(at)
 	x.red, x.ended = max(x.red, late), max(x.ended, ended.Sub(at))
 	if after > f.grace() {
-		t.Errorf("%v: ACKNOWLEDGED a change that was asked for %v after it", f, after)
+		t.Errorf("%v: ACKNOWLEDGED a change that was requested %v after it", f, after)
 	}
 	if late > redWithin {
-		t.Errorf("%v: /readyz was red only after %v", f, late)
+		t.Errorf("%v: /readyz reported 503 only after %v", f, late)
 	}
 	if code := p.ProcessState.ExitCode(); code <= 0 {
 		t.Errorf("%v: the process ended with %v", f, p.ProcessState)
 	}
 	if last := lastLine(p.errs.String()); !strings.Contains(last, "check the disk under "+x.in.dir+", then restart it") {
-		t.Errorf("%v: the last message says nothing of what to do: %s", f, last)
+		t.Errorf("%v: the last message does not tell the operator what to do: %s", f, last)
 	}
 }
 
-// inject attaches strace to the process. What it gives waits for strace to end, and
-// says when it injected an error first, and how often.
+// inject attaches strace to the process. The returned function waits for strace to end,
+// and returns the time of the first injected error and the number of errors.
 func inject(ctx context.Context, t *testing.T, strace string, p *process, dir string, f fault) func() (first time.Time, n int) {
 	t.Helper()
 	record := filepath.Join(t.TempDir(), "strace")
@@ -159,20 +158,20 @@ func inject(ctx context.Context, t *testing.T, strace string, p *process, dir st
 		args = append(args, "-P", name)
 	}
 	cmd := exec.CommandContext(ctx, strace, args...)
-	said := new(output)
-	cmd.Stderr = said
+	stderr := new(output)
+	cmd.Stderr = stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
 	go func() {
-		_ = cmd.Wait() // it ends as the process does
+		_ = cmd.Wait() // strace exits as the process does
 		close(ended)
 	}()
 	for !traced(t, p.Process.Pid) {
 		select {
 		case <-ended:
-			t.Fatalf("strace cannot attach to the program: %s; allow ptrace to this user (kernel.yama.ptrace_scope=0, or CAP_SYS_PTRACE in a container)", said.String())
+			t.Fatalf("strace cannot attach to the program: %s; allow ptrace to this user (kernel.yama.ptrace_scope=0, or CAP_SYS_PTRACE in a container)", stderr.String())
 		case <-time.After(time.Millisecond):
 		}
 	}
@@ -182,8 +181,8 @@ func inject(ctx context.Context, t *testing.T, strace string, p *process, dir st
 	}
 }
 
-// storeFiles are the paths of a kind of the store's files: of those that are there,
-// and of those that it may make next.
+// storeFiles returns the paths of a kind of store files: existing ones, and those that
+// the store may create next.
 func storeFiles(t *testing.T, dir, kind string) []string {
 	t.Helper()
 	suffix := map[string]string{logs: ".log", tables: ".sst"}[kind]
@@ -207,7 +206,7 @@ func storeFiles(t *testing.T, dir, kind string) []string {
 	return found
 }
 
-// lastFile is the number of the newest log or table of the store.
+// lastFile returns the number of the newest log or table of the store.
 func lastFile(t *testing.T, dir string) int {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -239,7 +238,8 @@ func traced(t *testing.T, pid int) bool {
 	return true
 }
 
-// readInjected reads when strace injected an error first, and how often.
+// readInjected returns the time of the first error that strace injected, and the number
+// of errors.
 func readInjected(t *testing.T, record string) (first time.Time, n int) {
 	t.Helper()
 	file, err := os.Open(record)
@@ -263,7 +263,8 @@ func readInjected(t *testing.T, record string) (first time.Time, n int) {
 	return first, n
 }
 
-// watchReady gives the time when /readyz was first red, or the process gone.
+// watchReady sends the time at which /readyz first reported 503 or the process had
+// exited.
 func watchReady(ctx context.Context, p *process) <-chan time.Time {
 	red := make(chan time.Time, 1)
 	go func() {

@@ -8,21 +8,20 @@ import (
 	"time"
 )
 
-// What TestKill does, and what it must have done to count.
+// Parameters of TestKill, and what makes a run valid.
 const (
 	killCycles     = 100
 	killCyclesSoak = 5000
-	leastAcked     = 10 // a cycle, on average
+	leastAcked     = 10 // per cycle, on average
 	leastLoaded    = 0.95
 	leastStarting  = 0.25
 	leastDraining  = 0.25
 	killCycleLimit = 6 * time.Second // on average
 )
 
-// TestKill: kill -9 of the program loses nothing that was acknowledged or shown,
-// whether it serves, starts or stops; invents nothing; and gives no revision twice.
-// What is in doubt when the server is killed is there after the restart, or is not,
-// and stays so.
+// TestKill: kill -9 loses nothing that was acknowledged or shown, whether the server is
+// running, starting or stopping. It invents nothing and reuses no revision. A change
+// without an answer may or may not be present after the restart, and then stays so.
 //
 // Every cycle ends with a kill under load, one in ten of them after a SIGTERM; before
 // one in five the server is killed while it starts as well.
@@ -65,7 +64,7 @@ type killing struct {
 	slowest, last                 time.Duration // start
 }
 
-// A tally counts what went as planned.
+// A tally counts how often an attempt succeeded.
 type tally struct{ did, of int }
 
 func (n *tally) count(did bool) {
@@ -91,7 +90,7 @@ func (k *killing) start(ctx context.Context, t *testing.T) *process {
 	return p
 }
 
-// killStart kills a server that may have begun to serve, or not.
+// killStart kills a server during its start, possibly after it began to serve.
 func (k *killing) killStart(ctx context.Context, t *testing.T) {
 	t.Helper()
 	p := k.in.launch(ctx, t)
@@ -107,7 +106,7 @@ func (k *killing) check(ctx context.Context, t *testing.T, p *process, cycle int
 	}
 }
 
-// load lets everybody work until the server is killed, perhaps while it stops.
+// load runs the workers until the server is killed, possibly while it stops.
 func (k *killing) load(ctx context.Context, t *testing.T, p *process, stops bool) {
 	t.Helper()
 	doubtful := k.doubtful.Load()
@@ -124,7 +123,7 @@ func (k *killing) load(ctx context.Context, t *testing.T, p *process, stops bool
 	if stops {
 		k.stopping.count(p.killed())
 		if !p.killed() && p.ProcessState.ExitCode() != 0 {
-			t.Errorf("a server that was told to stop ended with %v\n%s", p.ProcessState, p.errs.String())
+			t.Errorf("after SIGTERM the server ended with %v\n%s", p.ProcessState, p.errs.String())
 		}
 	} else {
 		k.underLoad.count(p.killed() && k.doubtful.Load() > doubtful)

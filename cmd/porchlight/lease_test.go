@@ -13,12 +13,12 @@ import (
 )
 
 // leaseWithin is how long a start may take on a store whose server was killed: the
-// term of its lease, and a start on a machine that is busy.
+// duration of the lease and a slow start.
 const leaseWithin = 15 * time.Second
 
-// TestOneServerOnNATS: a second server on a store of NATS is refused with a message
-// that says what to do, and after kill -9 of the first the next one starts by
-// itself.
+// TestOneServerOnNATS: a second server on a store on NATS is refused with a message
+// that tells the operator what to do. After kill -9 of the first, the next one starts
+// by itself.
 func TestOneServerOnNATS(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
@@ -44,7 +44,7 @@ func TestOneServerOnNATS(t *testing.T) {
 			t.Fatal(err)
 		}
 		go func() {
-			_ = p.Wait() // how it ended is in ProcessState
+			_ = p.Wait() // ProcessState has the result
 			close(p.ended)
 		}()
 		t.Cleanup(p.kill)
@@ -56,7 +56,7 @@ func TestOneServerOnNATS(t *testing.T) {
 			select {
 			case <-p.out.grown:
 			case <-p.ended:
-				t.Fatalf("the server ended at its start: %v\n%s", p.ProcessState, p.errs.String())
+				t.Fatalf("the server exited at its start: %v\n%s", p.ProcessState, p.errs.String())
 			}
 		}
 	}
@@ -64,8 +64,8 @@ func TestOneServerOnNATS(t *testing.T) {
 	ready(first)
 	second := launch()
 	<-second.ended
-	if code, said := second.ProcessState.ExitCode(), second.errs.String(); code != 1 || !strings.Contains(said, "another porchlight uses the store") || !strings.Contains(said, "stop the other one") {
-		t.Errorf("a second server ended with %d: %s", code, said)
+	if code, stderr := second.ProcessState.ExitCode(), second.errs.String(); code != 1 || !strings.Contains(stderr, "another porchlight uses the store") || !strings.Contains(stderr, "stop the other one") {
+		t.Errorf("a second server exited with %d: %s", code, stderr)
 	}
 	if !first.alive() {
 		t.Fatalf("the first server ended: %s", first.errs.String())
@@ -81,5 +81,5 @@ func TestOneServerOnNATS(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-third.ended
-	ready(launch()) // at once: the lease was given back
+	ready(launch()) // immediately: the lease was released
 }

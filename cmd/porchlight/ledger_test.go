@@ -15,48 +15,48 @@ import (
 	"porchlight.dev/porchlight/client"
 )
 
-// workers is how many clients work at the same time, and statuses how many users
-// each sets the status of.
+// workers is the number of concurrent clients, and statuses the number of users whose
+// status each of them sets.
 const (
 	workers  = 16
 	statuses = 4
 )
 
-// A ledger is what the clients of a server know: of each thing they change the
-// last state that was acknowledged, and the one that was asked for without an
-// answer. The clients are not killed, so it is in memory.
+// A ledger is what the clients of a server know: for each thing that they change, the
+// last acknowledged state, and the state that was requested without getting an answer.
+// The clients are not killed, so the ledger is in memory.
 type ledger struct {
-	things [workers][]*thing // each belongs to one worker, so its changes come one after another
-	seen   sightings
+	things [workers][]*thing // each belongs to one worker, so its changes are sequential
+	seen   revisionHistory
 	acked  atomic.Int64
-	// doubtful is how many changes had no answer, and refused how many had one
-	// that says that nothing was changed.
+	// doubtful counts changes without an answer, refused counts changes whose answer
+	// said that nothing was changed.
 	doubtful, refused atomic.Int64
-	began             latest // of the acknowledged changes: when they were asked for
+	began             latest // when acknowledged changes were requested
 }
 
-// A thing has a state that its worker moves about.
+// A thing has a state that its worker changes.
 type thing struct {
 	name  string
-	acked string // the last state that was acknowledged, or found in place of one in doubt
-	doubt string // asked for, without an answer; "" for none
+	acked string // the last state that was acknowledged, or found after a change without an answer
+	doubt string // requested, without an answer; "" for none
 	kind
 }
 
-// A kind says how a thing is changed and looked at.
+// A kind defines how a thing is changed and read.
 type kind interface {
-	// next is a state to go to.
+	// next returns the next state.
 	next(from string) string
-	// put changes the state. The revision is 0 if the answer has none.
+	// put changes the state. The revision is 0 if the response has none.
 	put(ctx context.Context, c *client.Client, state string) (revision uint64, err error)
-	// get gives the state, and the revision if it has one.
+	// get returns the state, and the revision if there is one.
 	get(ctx context.Context, c *client.Client) (state string, revision uint64, err error)
 }
 
-// fill makes the things, through the API.
+// fill creates the things through the API.
 func (l *ledger) fill(ctx context.Context, t *testing.T, p *process) {
 	t.Helper()
-	l.seen.of = make(map[string]*sighting)
+	l.seen.of = make(map[string]*userRevisions)
 	for w := range l.things {
 		add := func(name, state string, k kind) {
 			l.things[w] = append(l.things[w], &thing{name: fmt.Sprintf("%s %d", name, w), acked: state, kind: k})
@@ -68,8 +68,8 @@ func (l *ledger) fill(ctx context.Context, t *testing.T, p *process) {
 			}
 			add(fmt.Sprintf("status %d of", i), string(api.Available), status{id})
 		}
-		add("session of", string(api.Offline), session{newUser(ctx, t, p.Client, fmt.Sprintf("comes-and-goes%d@example.com", w))})
-		add("user", absent, account{fmt.Sprintf("made-and-deleted%d@example.com", w)})
+		add("session of", string(api.Offline), session{newUser(ctx, t, p.Client, fmt.Sprintf("signs-in-and-out%d@example.com", w))})
+		add("user", absent, account{fmt.Sprintf("created-and-deleted%d@example.com", w)})
 		add("token", revoked, &token{url: p.url, http: p.http})
 	}
 }
@@ -88,7 +88,8 @@ func desktop() api.SignIn {
 	return api.SignIn{ClientType: "desktop", LeaseSeconds: &lease}
 }
 
-// workAll lets every worker work, and two watch. What it gives waits for their end.
+// workAll starts all workers and two watchers. The returned function waits for their
+// end.
 func (l *ledger) workAll(ctx context.Context, t *testing.T, p *process) (wait func()) {
 	t.Helper()
 	var all sync.WaitGroup
@@ -108,8 +109,8 @@ func (l *ledger) workAll(ctx context.Context, t *testing.T, p *process) (wait fu
 	return all.Wait
 }
 
-// work changes this worker's things until the server has ended or all of them are
-// in doubt. Errors that mean neither are its own.
+// work changes this worker's things until the server has ended or all of them are in
+// doubt. It returns other errors.
 func (l *ledger) work(ctx context.Context, p *process, worker int) error {
 	for ctx.Err() == nil && p.alive() {
 		th := pick(l.things[worker])
@@ -123,7 +124,7 @@ func (l *ledger) work(ctx context.Context, p *process, worker int) error {
 	return nil
 }
 
-// pick takes a thing that is not in doubt, most often a status.
+// pick chooses a thing that is not in doubt, most often a status.
 func pick(all []*thing) *thing {
 	from := all[:statuses]
 	if rand.IntN(8) == 0 {
@@ -139,19 +140,19 @@ func pick(all []*thing) *thing {
 	return nil
 }
 
-// change moves a thing to its next state.
+// change changes a thing to its next state.
 func (l *ledger) change(ctx context.Context, p *process, th *thing) error {
 	began := time.Now()
 	state := th.next(th.acked)
 	revision, err := th.put(ctx, p.Client, state)
 	what := outcomeOf(err)
-	if what == refused && th.severalSteps() {
-		what = unknown // one may have been taken
+	if what == refused && th.needsSeveralWrites() {
+		what = unknown // one of the writes may have been applied
 	}
 	switch what {
 	case done:
 		if revision != 0 {
-			if err := l.seen.note(th.name, state, revision, true); err != nil {
+			if err := l.seen.record(th.name, state, revision, true); err != nil {
 				return err
 			}
 		}
@@ -172,7 +173,7 @@ func (l *ledger) change(ctx context.Context, p *process, th *thing) error {
 	}
 }
 
-// A latest is the latest of some times.
+// A latest is the maximum of some times.
 type latest struct{ nanos atomic.Int64 }
 
 func (l *latest) raise(at time.Time) {
@@ -186,8 +187,9 @@ func (l *latest) raise(at time.Time) {
 
 func (l *latest) time() time.Time { return time.Unix(0, l.nanos.Load()) }
 
-// severalSteps: its change is more than one write of the server's.
-func (th *thing) severalSteps() bool {
+// needsSeveralWrites reports whether the server changes the thing by more than one
+// write.
+func (th *thing) needsSeveralWrites() bool {
 	switch th.kind.(type) {
 	case account, *token:
 		return true
@@ -196,8 +198,8 @@ func (th *thing) severalSteps() bool {
 	}
 }
 
-// watch looks at statuses while they change: what it is shown must not be gone
-// after a restart, and never goes back.
+// watch reads statuses while they change: a revision that it read must exist after a
+// restart, and revisions never decrease.
 func (l *ledger) watch(ctx context.Context, p *process) error {
 	for ctx.Err() == nil && p.alive() {
 		th := l.things[rand.IntN(workers)][rand.IntN(statuses+1)]
@@ -209,16 +211,16 @@ func (l *ledger) watch(ctx context.Context, p *process) error {
 		case what != done:
 			continue
 		case revision < before:
-			return fmt.Errorf("%s went BACK: revision %d after %d was seen", th.name, revision, before)
+			return fmt.Errorf("%s went BACK: revision %d after %d was read", th.name, revision, before)
 		}
-		if err := l.seen.note(th.name, state, revision, false); err != nil {
+		if err := l.seen.record(th.name, state, revision, false); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// verify compares every thing with the server's, after a restart.
+// verify compares every thing with the server's state after a restart.
 func (l *ledger) verify(ctx context.Context, p *process) error {
 	var failed [workers]error
 	var group sync.WaitGroup
@@ -251,44 +253,44 @@ func (l *ledger) verifyOne(ctx context.Context, p *process, th *thing) error {
 	if revision == 0 {
 		return err
 	}
-	return errors.Join(err, l.seen.note(th.name, state, revision, false))
+	return errors.Join(err, l.seen.record(th.name, state, revision, false))
 }
 
-// sightings are all revisions that were ever acknowledged or shown, and of what:
-// a revision is of one state for ever.
-type sightings struct {
+// revisionHistory has all revisions that were acknowledged or shown, with their states.
+// A revision has one state forever.
+type revisionHistory struct {
 	mu sync.Mutex // guards of and all in it
-	of map[string]*sighting
+	of map[string]*userRevisions
 }
 
-type sighting struct {
+type userRevisions struct {
 	states map[uint64]string
 	newest uint64
 }
 
-// note keeps one. A fresh one must be above all before it.
-func (s *sightings) note(name, state string, revision uint64, fresh bool) error {
+// record adds a revision. A fresh revision must be higher than all earlier ones.
+func (s *revisionHistory) record(name, state string, revision uint64, fresh bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	of := s.of[name]
 	if of == nil {
-		of = &sighting{states: make(map[uint64]string)}
+		of = &userRevisions{states: make(map[uint64]string)}
 		s.of[name] = of
 	}
 	was, known := of.states[revision]
 	if known && was != state {
 		return fmt.Errorf("%s is %s with revision %d, which was of %s: REUSED", name, state, revision, was)
 	}
-	// Somebody who looks may see a change before its author hears of it.
+	// A reader may see a change before its author gets the answer.
 	if fresh && revision < of.newest {
-		return fmt.Errorf("%s got revision %d after %d was seen", name, revision, of.newest)
+		return fmt.Errorf("%s got revision %d after %d was read", name, revision, of.newest)
 	}
 	of.states[revision] = state
 	of.newest = max(of.newest, revision)
 	return nil
 }
 
-func (s *sightings) newest(name string) uint64 {
+func (s *revisionHistory) newest(name string) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if of := s.of[name]; of != nil {
@@ -297,7 +299,7 @@ func (s *sightings) newest(name string) uint64 {
 	return 0
 }
 
-// status is what a signed-in user set.
+// status is the status that a signed-in user set.
 type status struct{ user string }
 
 func (status) next(string) string { return string(words[rand.IntN(len(words))].read) }
@@ -308,13 +310,13 @@ func (s status) put(ctx context.Context, c *client.Client, state string) (uint64
 			return c.SetZoomStatus(ctx, s.user, w.put, 0)
 		}
 	}
-	return 0, errors.New("there is no such status")
+	return 0, errors.New("unknown status")
 }
 
 func (s status) get(ctx context.Context, c *client.Client) (string, uint64, error) {
 	x, err := c.Explain(ctx, s.user)
 	if err == nil && len(x.Sessions) != 1 {
-		err = fmt.Errorf("%d sessions, of one that was signed in", len(x.Sessions))
+		err = fmt.Errorf("%d sessions of a user with one session", len(x.Sessions))
 	}
 	return string(x.Status), x.Revision, err
 }
@@ -340,7 +342,7 @@ func (s session) put(ctx context.Context, c *client.Client, state string) (uint6
 		}
 		return 0, err
 	}
-	return 0, errors.New("no session, of one who was signed in")
+	return 0, errors.New("no session of a user who was signed in")
 }
 
 func (s session) get(ctx context.Context, c *client.Client) (string, uint64, error) {
@@ -354,7 +356,7 @@ func (s session) get(ctx context.Context, c *client.Client) (string, uint64, err
 	return string(x.Status), x.Revision, nil
 }
 
-// account is whether there is a user with an e-mail address.
+// account is whether a user with an e-mail address exists.
 type account struct{ email string }
 
 const (
@@ -385,7 +387,7 @@ func (a account) get(ctx context.Context, c *client.Client) (string, uint64, err
 	return present, 0, err
 }
 
-// token is whether the last one that was made is valid.
+// token is whether the last token that was created is valid.
 type token struct {
 	url        string
 	http       *http.Client

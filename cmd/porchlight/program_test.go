@@ -22,11 +22,12 @@ import (
 	"porchlight.dev/porchlight/client"
 )
 
-// The tests of this package run the program as an operator does, and do to it
-// what happens to programs. binary is the path of it, built once.
+// The tests of this package run the program as an operator does, and inject the
+// failures that happen to programs. binary is the path of the program, which is built
+// once.
 var binary string
 
-// binaryVariable names it to a test that runs itself once more.
+// binaryVariable passes the path to a test that runs itself again.
 const binaryVariable = "PORCHLIGHT_TEST_BINARY"
 
 func TestMain(m *testing.M) {
@@ -53,22 +54,22 @@ func buildAndRun(m *testing.M) int {
 	return m.Run()
 }
 
-// soak reports whether the longer counts are asked for.
+// soak reports whether the longer counts are requested.
 func soak() bool { return os.Getenv("PORCHLIGHT_SOAK") != "" }
 
-// An installation is a data directory, and what its owner knows.
+// An installation is a data directory and its credentials.
 type installation struct {
 	dir         string
 	credentials map[string]string
 	flags       []string
-	under       []string // a command that becomes the server
+	under       []string // a command line that executes the server
 	last        *process // the newest
 	token       string   // the newest
-	keepToken   bool     // over restarts
+	keepToken   bool     // across restarts
 }
 
-// install makes a data directory in dir. What runs there at the end of the test is
-// killed.
+// install initialises a data directory in dir. A server that runs there at the end of
+// the test is killed.
 func install(ctx context.Context, t *testing.T, dir string, flags ...string) *installation {
 	t.Helper()
 	in := &installation{dir: filepath.Join(dir, "data"), flags: flags}
@@ -85,7 +86,7 @@ func install(ctx context.Context, t *testing.T, dir string, flags ...string) *in
 		}
 		in.last.kill()
 		if t.Failed() {
-			t.Logf("the server ended with %v and said:\n%s", in.last.ProcessState, in.last.errs.String())
+			t.Logf("the server ended with %v and printed:\n%s", in.last.ProcessState, in.last.errs.String())
 		}
 	})
 	return in
@@ -102,7 +103,7 @@ type process struct {
 	*client.Client
 }
 
-// launch starts the server, and waits for nothing.
+// launch starts the server without waiting.
 func (in *installation) launch(ctx context.Context, t *testing.T) *process {
 	t.Helper()
 	p := &process{ended: make(chan struct{}), out: output{grown: make(chan struct{}, 1)}}
@@ -116,14 +117,14 @@ func (in *installation) launch(ctx context.Context, t *testing.T) *process {
 		t.Fatal(err)
 	}
 	go func() {
-		_ = p.Wait() // how it ended is in ProcessState
+		_ = p.Wait() // ProcessState has the result
 		close(p.ended)
 	}()
 	in.last = p
 	return p
 }
 
-// start starts the server, and returns when it answers.
+// start starts the server and waits until it answers.
 func (in *installation) start(ctx context.Context, t *testing.T) *process {
 	t.Helper()
 	p := in.launch(ctx, t)
@@ -131,17 +132,17 @@ func (in *installation) start(ctx context.Context, t *testing.T) *process {
 		select {
 		case <-p.out.grown:
 		case <-p.ended:
-			t.Fatalf("the server ended at its start: %v\n%s", p.ProcessState, p.errs.String())
+			t.Fatalf("the server exited at its start: %v\n%s", p.ProcessState, p.errs.String())
 		}
 	}
-	var told struct {
+	var ready struct {
 		URL   string `json:"url"`
 		Admin string `json:"admin_url"`
 	}
-	if err := json.Unmarshal([]byte(p.out.String()), &told); err != nil {
+	if err := json.Unmarshal([]byte(p.out.String()), &ready); err != nil {
 		t.Fatal(err)
 	}
-	p.url, p.admin = told.URL, told.Admin
+	p.url, p.admin = ready.URL, ready.Admin
 	p.http = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2 * workers}, Timeout: 10 * time.Second}
 	if in.token == "" || !in.keepToken {
 		in.token = in.newToken(ctx, t, p)
@@ -167,22 +168,22 @@ func (in *installation) newToken(ctx context.Context, t *testing.T, p *process) 
 	return token
 }
 
-// kill ends it as kill -9 does, and waits until it is gone.
+// kill kills the process as kill -9 does, and waits until it is gone.
 func (p *process) kill() {
-	_ = p.Process.Kill() // it may have ended
+	_ = p.Process.Kill() // the process may have exited
 	<-p.ended
 	if p.http != nil {
 		p.http.CloseIdleConnections()
 	}
 }
 
-// killed reports whether a SIGKILL was its end.
+// killed reports whether the process ended by SIGKILL.
 func (p *process) killed() bool {
 	status, ok := p.ProcessState.Sys().(syscall.WaitStatus)
 	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
 
-// stop ends it as an operator does.
+// stop interrupts the process as an operator does, and waits.
 func (p *process) stop(t *testing.T) {
 	t.Helper()
 	if err := p.Process.Signal(os.Interrupt); err != nil {
@@ -191,7 +192,7 @@ func (p *process) stop(t *testing.T) {
 	select {
 	case <-p.ended:
 	case <-time.After(30 * time.Second):
-		t.Error("the server does not end after an interrupt")
+		t.Error("the server did not stop after an interrupt")
 		p.kill()
 	}
 	if code := p.ProcessState.ExitCode(); code != 0 {
@@ -200,7 +201,7 @@ func (p *process) stop(t *testing.T) {
 	p.http.CloseIdleConnections()
 }
 
-// alive reports whether it still runs.
+// alive reports whether the process still runs.
 func (p *process) alive() bool {
 	select {
 	case <-p.ended:
@@ -210,8 +211,9 @@ func (p *process) alive() bool {
 	}
 }
 
-// readyz gives the status of /readyz, 0 when nobody answers, and what it says.
-func (p *process) readyz(ctx context.Context) (status int, says string) {
+// readyz returns the status and the body of /readyz, or 0 if the server does not
+// answer.
+func (p *process) readyz(ctx context.Context) (status int, body string) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.admin+"/readyz", http.NoBody)
 	if err != nil {
 		return 0, err.Error()
@@ -228,17 +230,17 @@ func (p *process) readyz(ctx context.Context) (status int, says string) {
 	return resp.StatusCode, strings.TrimSpace(string(text))
 }
 
-// An outcome is what a client knows of a change that it asked for.
+// An outcome is what a client knows about a change that it requested.
 type outcome int
 
 const (
 	done    outcome = iota
-	refused         // for now, and nothing was changed
-	unknown         // it may have been made
-	wrong           // an answer that nobody should get
+	refused         // temporarily; nothing was changed
+	unknown         // the change may have been applied
+	wrong           // an unexpected answer
 )
 
-// outcomeOf says what err means to a client that may ask again.
+// outcomeOf classifies err for a client that may retry.
 func outcomeOf(err error) outcome {
 	if err == nil {
 		return done
@@ -262,11 +264,11 @@ func outcomeOf(err error) outcome {
 	}
 }
 
-// output keeps what a process writes.
+// output stores the output of a process.
 type output struct {
 	mu    sync.Mutex // guards text
 	text  bytes.Buffer
-	grown chan struct{} // has an element when there is more; nil: nobody waits
+	grown chan struct{} // gets an element when there is more output; nil: unused
 }
 
 func (o *output) Write(b []byte) (int, error) {
@@ -292,7 +294,7 @@ func (o *output) hasLine() bool {
 	return slices.Contains(o.text.Bytes(), '\n')
 }
 
-// words are statuses as they are put in Zoom's words and read in the native ones.
+// words maps statuses as set by Zoom's names to those read by native names.
 var words = []struct {
 	put  string
 	read api.Status

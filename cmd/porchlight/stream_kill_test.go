@@ -20,65 +20,65 @@ import (
 	"porchlight.dev/porchlight/api"
 )
 
-// What TestKillWithStreams does.
+// Parameters of TestKillWithStreams.
 const (
 	streamKillCycles     = 10
 	streamKillCyclesSoak = 100
 	streamKillUsers      = 16
 	streamKillWatchers   = 8
-	settles              = 2 * time.Second // what docs/streaming.md allows
+	convergenceTime      = 2 * time.Second // time to converge, of docs/streaming.md
 )
 
-// A follower follows users over streams, from server to server, with nothing but
-// the cursor of the last frame. It notes what is wrong.
+// A follower follows users over streams across restarts, with only the cursor of the
+// last frame, and records violations.
 type follower struct {
 	token   string
 	follows []string
 
-	mu     sync.Mutex // guards the fields below
-	cursor string
-	has    map[string]api.Presence
-	told   int
-	seen   map[api.Status]int
-	wrong  []string
+	mu         sync.Mutex // guards the fields below
+	cursor     string
+	has        map[string]api.Presence
+	received   int
+	seen       map[api.Status]int
+	violations []string
 }
 
 func newFollower(token string, follows ...string) *follower {
 	return &follower{token: token, follows: follows, has: make(map[string]api.Presence), seen: make(map[api.Status]int)}
 }
 
-func (f *follower) complain(format string, args ...any) {
-	f.wrong = append(f.wrong, fmt.Sprintf(format, args...))
+func (f *follower) addViolation(format string, args ...any) {
+	f.violations = append(f.violations, fmt.Sprintf(format, args...))
 }
 
-func (f *follower) learn(p api.Presence) {
+func (f *follower) applyPresence(p api.Presence) {
 	if before := f.has[p.User].Revision; p.Revision < before {
-		f.complain("%s went from revision %d back to %d", p.User, before, p.Revision)
+		f.addViolation("%s went from revision %d back to %d", p.User, before, p.Revision)
 	}
 	f.has[p.User] = p
 	f.seen[p.Status]++
-	f.told++
+	f.received++
 }
 
-func (f *follower) take(text []byte) {
+func (f *follower) applyFrame(text []byte) {
 	var frame api.ServerFrame
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := json.Unmarshal(text, &frame); err != nil {
-		f.complain("%v: %.200s", err, text)
+		f.addViolation("%v: %.200s", err, text)
 	}
 	switch frame.Type {
 	case api.FrameSnapshot:
 		if frame.Partial != (f.cursor != "") || len(frame.Gone)+len(frame.Unknown) > 0 {
-			f.complain("with the cursor %q a snapshot came that is %.300s", f.cursor, text)
+			f.addViolation("the snapshot for the cursor %q is %.300s", f.cursor, text)
 		}
 		for _, p := range frame.Presences {
-			f.learn(p)
+			f.applyPresence(p)
 		}
 	case api.FramePresence:
-		f.learn(api.Presence{User: frame.User, Status: frame.Status, Note: frame.Note, Since: frame.Since, Until: frame.Until, Revision: frame.Revision})
+		f.applyPresence(api.Presence{User: frame.User, Status: frame.Status, Note: frame.Note, Since: frame.Since, Until: frame.Until, Revision: frame.Revision})
 	case api.FrameReset, api.FrameError:
-		f.complain("%.300s", text)
+		f.addViolation("%.300s", text)
 	}
 	if frame.Cursor != "" {
 		f.cursor = frame.Cursor
@@ -97,7 +97,7 @@ func (f *follower) path() string {
 
 func (f *follower) header() http.Header { return http.Header{"Authorization": {"Bearer " + f.token}} }
 
-// webSocket follows until the connection ends, and gives how.
+// webSocket follows until the connection ends, and returns the reason.
 func (f *follower) webSocket(ctx context.Context, server string) error {
 	conn, _, err := websocket.Dial(ctx, server+f.path(), &websocket.DialOptions{HTTPHeader: f.header()})
 	if err != nil {
@@ -109,7 +109,7 @@ func (f *follower) webSocket(ctx context.Context, server string) error {
 		if err != nil {
 			return err
 		}
-		f.take(text)
+		f.applyFrame(text)
 	}
 }
 
@@ -136,23 +136,24 @@ func (f *follower) events(ctx context.Context, server string) error {
 		if text, ok := strings.CutPrefix(line, "data: "); ok {
 			data = text
 		}
-		if line == "\n" && data != "" { // an event is whole at its empty line
+		if line == "\n" && data != "" { // an empty line ends the event
 			if strings.HasPrefix(data, `{"type":"close"`) {
 				return fmt.Errorf("%w: %s", io.EOF, data)
 			}
-			f.take([]byte(data))
+			f.applyFrame([]byte(data))
 			data = ""
 		}
 	}
 }
 
-// behind is what the follower has otherwise than GET says, "" for nothing.
-func (f *follower) behind(now *api.Presences) string {
+// difference compares the follower's state with the results of GET. It returns "" if
+// they are equal.
+func (f *follower) difference(now *api.Presences) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, p := range now.Presences {
 		if has := f.has[p.User]; has.Revision != p.Revision || has.Status != p.Status || has.Note != p.Note {
-			return fmt.Sprintf("GET has %+v, it was told %+v", p, has)
+			return fmt.Sprintf("GET returns %+v, the follower has %+v", p, has)
 		}
 	}
 	return ""
@@ -162,16 +163,16 @@ func (f *follower) check(t *testing.T) {
 	t.Helper()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for i, what := range f.wrong {
+	for i, what := range f.violations {
 		if i < 3 {
 			t.Error(what)
 		}
 	}
 }
 
-// TestKillWithStreams: what a stream told is there after kill -9, and what it did
-// not tell comes with the cursor: no watcher misses the last state of anybody, is
-// told of a revision that is lost, or has to begin anew.
+// TestKillWithStreams: everything that a stream sent is present after kill -9, and
+// everything else is sent when the stream resumes from its cursor. No watcher misses
+// the last state of a user, receives a revision that is then lost, or gets a reset.
 func TestKillWithStreams(t *testing.T) {
 	cycles := streamKillCycles
 	if soak() {
@@ -196,14 +197,14 @@ func TestKillWithStreams(t *testing.T) {
 		for i, f := range all {
 			streams.Go(func() {
 				if (cycle+i)%2 == 0 {
-					_ = f.webSocket(ctx, p.url) // it is killed
+					_ = f.webSocket(ctx, p.url) // the server is killed
 				} else {
 					_ = f.events(ctx, p.url)
 				}
 			})
 		}
-		if cycle > 0 { // nobody writes: what the last server did not tell comes now
-			settled(ctx, t, p, users, all)
+		if cycle > 0 { // no writes: changes that the last server did not send arrive now
+			waitForConvergence(ctx, t, p, users, all)
 		}
 		before := acked.Load()
 		for i, id := range users {
@@ -211,7 +212,7 @@ func TestKillWithStreams(t *testing.T) {
 				for n := 0; p.alive(); n++ {
 					note, err := p.SetNote(ctx, id, api.SetNote{Text: fmt.Sprintf("%d: %d of %d", cycle, n, i)})
 					if outcomeOf(err) == wrong {
-						t.Errorf("a note: %v", err)
+						t.Errorf("setting a note: %v", err)
 						return
 					}
 					if err == nil && note.Presence.Revision > 0 {
@@ -235,32 +236,33 @@ func TestKillWithStreams(t *testing.T) {
 	for _, f := range all {
 		streams.Go(func() { _ = f.webSocket(ctx, p.url) })
 	}
-	settled(ctx, t, p, users, all)
+	waitForConvergence(ctx, t, p, users, all)
 	p.stop(t)
 	streams.Wait()
-	told := 0
+	received := 0
 	for _, f := range all {
 		f.check(t)
-		told += f.told
+		received += f.received
 	}
-	t.Logf("%d cycles: %d changes acknowledged, %d told to %d watchers, 0 missed", cycles, acked.Load(), told, len(all))
-	if acked.Load() < int64(cycles*streamKillUsers) || told < cycles*streamKillWatchers {
-		t.Error("INVALID: too little was written or told")
+	t.Logf("%d cycles: %d changes acknowledged, %d sent to %d watchers, 0 missed", cycles, acked.Load(), received, len(all))
+	if acked.Load() < int64(cycles*streamKillUsers) || received < cycles*streamKillWatchers {
+		t.Error("INVALID: too few writes or deliveries")
 	}
 }
 
-// settled holds all to have what GET says within two seconds.
-func settled(ctx context.Context, t *testing.T, p *process, users []string, all []*follower) {
+// waitForConvergence checks that all followers have what GET returns within two
+// seconds.
+func waitForConvergence(ctx context.Context, t *testing.T, p *process, users []string, all []*follower) {
 	t.Helper()
 	var late string
-	for began := time.Now(); time.Since(began) < settles; time.Sleep(5 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < convergenceTime; time.Sleep(5 * time.Millisecond) {
 		now, err := p.Query(ctx, users)
 		if err != nil {
 			t.Fatal(err)
 		}
 		late = ""
 		for _, f := range all {
-			if what := f.behind(&now); what != "" {
+			if what := f.difference(&now); what != "" {
 				late = what
 			}
 		}
@@ -268,12 +270,12 @@ func settled(ctx context.Context, t *testing.T, p *process, users []string, all 
 			return
 		}
 	}
-	t.Fatalf("%v after the start: %s", settles, late)
+	t.Fatalf("%v after the start: %s", convergenceTime, late)
 }
 
-// TestDrainOfStreams: a server that is told to stop says so on its streams, ends in
-// time, and leaves the sessions of connections to the next one. Who comes back to it
-// within the lease was never offline.
+// TestDrainOfStreams: a server that is stopped announces it on its streams, stops in
+// time, and leaves the sessions of its connections to the next server. A client that
+// reconnects within the lease is never shown as offline.
 func TestDrainOfStreams(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -292,7 +294,7 @@ func TestDrainOfStreams(t *testing.T) {
 	go func() { ends <- overSocket.webSocket(ctx, p.url) }()
 	go func() { ends <- overEvents.events(ctx, p.url) }()
 	all := []*follower{overSocket, overEvents}
-	settled(ctx, t, p, []string{grace}, all)
+	waitForConvergence(ctx, t, p, []string{grace}, all)
 	go func() {
 		for {
 			if _, _, err := conn.Read(ctx); err != nil {
@@ -313,41 +315,41 @@ func TestDrainOfStreams(t *testing.T) {
 			t.Errorf("a stream ended with %v", err)
 		}
 		if !strings.Contains(strings.ReplaceAll(reason, `\"`, `"`), `"retry_ms":`) {
-			t.Errorf("it does not say when to come back: %s", reason)
+			t.Errorf("the close does not say when to reconnect: %s", reason)
 		}
 	}
 	<-p.ended
 	if took := time.Since(began); took > 5*time.Second || p.ProcessState.ExitCode() != 0 {
-		t.Errorf("it ended after %v with %v", took, p.ProcessState)
+		t.Errorf("the server stopped after %v with %v", took, p.ProcessState)
 	}
 
 	p = in.start(ctx, t)
 	var streams sync.WaitGroup
 	following, stop := context.WithCancel(ctx)
-	streams.Go(func() { _ = overSocket.events(following, p.url) }) // each on the other's route
+	streams.Go(func() { _ = overSocket.events(following, p.url) }) // each over the other's transport
 	streams.Go(func() { _ = overEvents.webSocket(following, p.url) })
 	again, conn := signInOver(ctx, t, p.url, own.Secret, session)
 	defer func() { _ = conn.CloseNow() }()
 	if again != session {
-		t.Errorf("the session %s goes on as %s", session, again)
+		t.Errorf("the session %s continues as %s", session, again)
 	}
-	if _, err := p.SetNote(ctx, grace, api.SetNote{Text: "still here"}); err != nil { // behind it nothing else is on its way
+	if _, err := p.SetNote(ctx, grace, api.SetNote{Text: "still here"}); err != nil { // when the note arrives, everything before it has arrived
 		t.Fatal(err)
 	}
-	settled(ctx, t, p, []string{grace}, all)
+	waitForConvergence(ctx, t, p, []string{grace}, all)
 	stop()
 	streams.Wait()
 	for _, f := range all {
 		f.check(t)
 		if f.seen[api.Offline] > 0 || f.has[grace].Status != api.Available {
-			t.Errorf("it was told %v, and last %+v", f.seen, f.has[grace])
+			t.Errorf("the follower received %v, and last %+v", f.seen, f.has[grace])
 		}
 	}
 	_ = conn.CloseNow()
 	p.stop(t)
 }
 
-// signInOver signs in over a WebSocket, and gives the session that it answers.
+// signInOver signs in over a WebSocket, and returns the session of the answer.
 func signInOver(ctx context.Context, t *testing.T, server, token, was string) (session string, conn *websocket.Conn) {
 	t.Helper()
 	conn, _, err := websocket.Dial(ctx, server+"/v1/stream", &websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}})
