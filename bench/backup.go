@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// How a backup's seconds are loaded: few enough connections that the server has
-// time left, so that a wait shows.
+// The load during a backup: few enough connections that the server has idle CPU time,
+// so that delays are visible.
 const backupConns = 32
 
-// backup measures a backup of a server under load, what the load feels of it, and
-// verifying and restoring it.
+// backup measures a backup of a server under load, its effect on the load, and
+// verifying and restoring the backup.
 func (r *run) backup(b *binary) error {
 	large, err := r.seed(r.users)
 	if err != nil {
@@ -55,7 +55,7 @@ func (r *run) backup(b *binary) error {
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// command runs porchlight with --json, and gives the bytes and seconds it reports.
+// command runs porchlight with --json, and returns the reported bytes and seconds.
 func (b *binary) command(what string, args ...string) (bytes, seconds float64, err error) {
 	out, err := exec.Command(b.path, append(args, "--json")...).Output()
 	if err != nil {
@@ -85,7 +85,7 @@ func (b *binary) backupUnderLoad(r *run, s *seeded, p *process, file string) (re
 		done <- err
 	}()
 	for {
-		// In short pieces: the load is to end with the backup.
+		// In short pieces, so that the load ends with the backup.
 		part, err := (&load{address: p.address, conns: backupConns, lasts: min(r.seconds, time.Second), status: 204, request: s.put}).run()
 		if err != nil {
 			return loaded, 0, errors.Join(err, <-done)
@@ -124,7 +124,7 @@ func (b *binary) restored(r *run, file string) error {
 	return compressed(file)
 }
 
-// compressed reports what a compressor would save, if one is installed.
+// compressed reports the size after compression, if a compressor is installed.
 func compressed(file string) error {
 	if _, err := exec.LookPath("zstd"); errors.Is(err, exec.ErrNotFound) {
 		fmt.Println("zstd is not installed: compression is not measured")
@@ -136,7 +136,7 @@ func compressed(file string) error {
 	return err
 }
 
-// merge adds what another part of the same load measured.
+// merge adds the result of another part of the same load.
 func (r *result) merge(part result) {
 	r.requests += part.requests
 	r.latencies = append(r.latencies, part.latencies...)

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// bareGET is a constant body as long as a presence in Zoom's form.
+// bareGET is a constant body of the length of a presence in Zoom's format.
 const bareGET = `{"status":"Available"}`
 
 // serveBare is the baseline: net/http, json.Decoder, 204, no middleware; and a
@@ -29,13 +29,13 @@ func serveBare(address string) error {
 	mux.HandleFunc("GET /v2/users/{userId}/presence_status", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Content-Length", strconv.Itoa(len(bareGET)))
-		_, _ = w.Write([]byte(bareGET)) // the load generator sees a short body
+		_, _ = w.Write([]byte(bareGET)) // the load generator detects a short body
 	})
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return err
 	}
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	time.AfterFunc(2*time.Hour, func() { _ = server.Close() }) // stops by itself
+	time.AfterFunc(2*time.Hour, func() { _ = server.Close() }) // stop automatically
 	return server.Serve(listener)
 }

@@ -79,7 +79,7 @@ func (r *run) timers(ctx context.Context, st store.Store, p *publish.Publisher, 
 	_ = st.Feed(reading, 0, func(entries []store.Entry) error {
 		now := presence.InstantOf(time.Now())
 		for i := range entries {
-			e := &entries[i] // the log has the ends of earlier runs too
+			e := &entries[i] // the log also has expiries of earlier runs
 			if e.By.Cause == store.CauseTime && e.Before.Until != 0 && strings.HasPrefix(string(e.User.ID), name) {
 				late = append(late, now.Sub(e.Before.Until))
 			}

@@ -104,7 +104,7 @@ func (r *run) http(b *binary) error {
 		{"GET", onLarge, 200, large.get},
 	}
 	samples := make(map[string][]sample)
-	for round := range r.rounds + 1 { // the first warms up
+	for round := range r.rounds + 1 { // the first round warms up
 		for _, k := range kinds {
 			s, err := r.sample(k.on, k.status, k.request)
 			if err != nil {
@@ -172,7 +172,7 @@ func (r *run) query(b *binary) error {
 		if response.StatusCode != http.StatusOK || size < int64(n) {
 			return fmt.Errorf("status %d, %d bytes", response.StatusCode, size)
 		}
-		if round > 0 { // the first reads what is not in memory yet
+		if round > 0 { // the first round fills the caches
 			rounds = append(rounds, float64(time.Since(begun).Microseconds())/1000)
 		} else {
 			fmt.Printf("first query of %d users, with empty caches: %v\n", n, time.Since(begun).Round(100*time.Microsecond))
@@ -211,7 +211,7 @@ func (r *run) start(b *binary) error {
 	return nil
 }
 
-// idle measures the memory of a server with nothing in it.
+// idle measures the memory of a server with an empty store.
 func (r *run) idle(b *binary) error {
 	empty, err := r.seed(1)
 	if err != nil {

@@ -14,14 +14,14 @@ import (
 	"time"
 )
 
-// A load is one closed-loop measurement: every connection sends its next request
-// when it has read the answer.
+// A load is one closed-loop measurement: every connection sends its next request after
+// it has read the response.
 type load struct {
 	address string
 	conns   int
 	lasts   time.Duration
 	status  int
-	// request appends a whole HTTP/1.1 request.
+	// request appends a complete HTTP/1.1 request.
 	request func(b []byte, random *rand.Rand) []byte
 }
 

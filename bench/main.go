@@ -17,17 +17,17 @@ import (
 	"time"
 )
 
-// A run has the values of the flags.
+// A run holds the values of the flags.
 type run struct {
 	users   int
 	conns   int
 	seconds time.Duration
 	rounds  int
 	long    time.Duration // of the steady load
-	rate    int           // of that, a second
+	rate    int           // requests per second of the steady load
 	dir     string
 
-	streaming time.Duration // how long changes go on beside many streams
+	streaming time.Duration // duration of the changes with many streams
 	part      string        // of streams; "" for all
 	what      []string
 }
@@ -68,7 +68,7 @@ func main() {
 
 func (r *run) wants(what string) bool {
 	if len(r.what) == 0 {
-		return what != "profile" // which measures nothing
+		return what != "profile" // it measures nothing
 	}
 	return slices.Contains(r.what, what)
 }

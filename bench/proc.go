@@ -72,10 +72,10 @@ func (b *binary) serveAt(dir, address, admin string, flags ...string) (*process,
 	return launch(cmd, address, admin, "http://"+admin+"/readyz")
 }
 
-// bareServer starts the baseline.
+// bareServer starts the baseline of HTTP requests.
 func bareServer() (*process, error) { return startBare("-bare") }
 
-// bareStreams starts that of streams.
+// bareStreams starts the baseline of streams.
 func bareStreams() (*process, error) { return startBare("-bare-streams") }
 
 func startBare(kind string) (*process, error) {
@@ -136,7 +136,7 @@ func (p *process) stop(signal syscall.Signal) error {
 	return err
 }
 
-// cpu is the CPU time that the process has used.
+// cpu returns the CPU time that the process has used.
 func (p *process) cpu() (time.Duration, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
 	if err != nil {
@@ -151,7 +151,7 @@ func (p *process) cpu() (time.Duration, error) {
 	return time.Duration(user+system) * 10 * time.Millisecond, err
 }
 
-// rss is the memory of the process in MiB.
+// rss returns the memory of the process in MiB.
 func (p *process) rss() (float64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {

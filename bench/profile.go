@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// profile loads the large store with GET, then with PUT, and keeps a CPU profile
-// of the server under each: what the figures of http are made of.
+// profile loads the large store with GET and then with PUT, and saves a CPU profile of
+// the server for each, to explain the results of http.
 func (r *run) profile(b *binary) error {
 	large, err := r.seed(r.users)
 	if err != nil {
@@ -44,11 +44,11 @@ func (r *run) profile(b *binary) error {
 
 // profileTo writes a CPU profile of the process for a duration.
 func (p *process) profileTo(path string, lasts time.Duration) error {
-	return p.keep(fmt.Sprintf("/debug/pprof/profile?seconds=%d", int(lasts.Seconds())), path)
+	return p.save(fmt.Sprintf("/debug/pprof/profile?seconds=%d", int(lasts.Seconds())), path)
 }
 
-// keep writes what the admin listener answers to a file, or nowhere.
-func (p *process) keep(what, path string) error {
+// save writes the response of the admin listener to a file, or discards it.
+func (p *process) save(what, path string) error {
 	response, err := http.Get("http://" + p.admin + what)
 	if err != nil {
 		return err

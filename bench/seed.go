@@ -19,19 +19,19 @@ import (
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 )
 
-// A seeded store: one account, an app, and users with a session and a calendar's
-// claim each.
+// A seeded is a store with one account, an app, and users with a session and a claim of
+// a calendar each.
 type seeded struct {
 	dir     string
 	Account presence.AccountID
 	Token   string
 	IDs     []presence.UserID
-	// Tokens are of the first users, one each: every stream has its own.
+	// Tokens has tokens of the first users, so that every stream has its own.
 	Tokens []string
 }
 
-// seed makes a store of n users below r.dir, or finds the one made before. A
-// second go at it signs everybody in again, since leases end.
+// seed creates a store of n users below r.dir, or opens an existing one. An existing
+// one gets new sessions, because leases expire.
 func (r *run) seed(n int) (*seeded, error) {
 	dir := filepath.Join(r.dir, fmt.Sprintf("store-%d", n))
 	notes := dir + ".json"
@@ -100,7 +100,7 @@ func (s *seeded) create(st store.Store, n int) error {
 	})
 }
 
-// issue makes tokens for streams.
+// issue creates tokens for streams.
 func (s *seeded) issue(st store.Store, n int) error {
 	ctx := context.Background()
 	authority := auth.New(st, directory.New(st, time.Now), time.Now)
@@ -142,7 +142,7 @@ func (s *seeded) signIn(st store.Store) error {
 	})
 }
 
-// inParallel does n things, 256 at a time.
+// inParallel calls do n times, 256 at a time.
 func inParallel(n int, do func(int) error) error {
 	var next atomic.Int64
 	var group sync.WaitGroup

@@ -16,14 +16,13 @@ import (
 	"time"
 )
 
-// steadyRetention makes the server drop log entries every minute of the run: it
-// is the least that the settings allow.
+// steadyRetention makes the server drop log entries every minute of the run. It is the
+// smallest value that the settings allow.
 const steadyRetention = "1m"
 
-// steady measures PUTs at an even rate for a long time, while tables are
-// flushed and compacted and old log entries are dropped beside them. A PUT's time
-// counts from the instant at which it was due, so that one which holds the others
-// up is counted for all of them.
+// steady measures PUTs at a constant rate for a long time, while tables are flushed and
+// compacted and old log entries are dropped. The latency of a PUT is measured from its
+// scheduled time, so that a stalled request counts for all requests that it delays.
 func (r *run) steady(b *binary) error {
 	large, err := r.seed(r.users)
 	if err != nil {
@@ -95,8 +94,7 @@ func at(sorted []time.Duration, percentile float64) time.Duration {
 	return sorted[min(len(sorted)-1, int(percentile*float64(len(sorted))))].Round(10 * time.Microsecond)
 }
 
-// An openLoop sends requests when they are due, and not when the last one was
-// answered.
+// An openLoop sends requests at their scheduled times, regardless of earlier responses.
 type openLoop struct {
 	load
 	rate int // a second
@@ -106,7 +104,7 @@ func (o *openLoop) run() ([]time.Duration, error) {
 	begun := time.Now()
 	n := int64(o.lasts.Seconds() * float64(o.rate))
 	var next atomic.Int64
-	var mu sync.Mutex // guards the two below
+	var mu sync.Mutex // guards the next two variables
 	var all []time.Duration
 	var failure error
 	var group sync.WaitGroup

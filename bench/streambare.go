@@ -18,7 +18,7 @@ func serveBareStreams(address string) error {
 	if err != nil {
 		return err
 	}
-	time.AfterFunc(2*time.Hour, func() { _ = listener.Close() }) // stops by itself
+	time.AfterFunc(2*time.Hour, func() { _ = listener.Close() }) // stop automatically
 	var mu sync.Mutex
 	var conns []net.Conn
 	for {
@@ -44,7 +44,7 @@ func serveBareStreams(address string) error {
 			for line := first; err == nil && len(line) > 2; {
 				line, err = in.ReadString('\n')
 			}
-			if strings.HasPrefix(first, "GET /v2/") { // whether it is ready
+			if strings.HasPrefix(first, "GET /v2/") { // readiness probe
 				_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 				_ = conn.Close()
 				return
@@ -65,7 +65,7 @@ func writeToAll(in *bufio.Reader, conns []net.Conn, length string) {
 			break
 		}
 		for _, conn := range conns {
-			_, _ = conn.Write(frame) // the other side misses it
+			_, _ = conn.Write(frame) // the client counts missing frames
 		}
 	}
 	for _, conn := range conns {

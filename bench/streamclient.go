@@ -17,8 +17,8 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 )
 
-// A watcher is the client's end of one stream: a bare socket, so that thousands
-// cost this process little.
+// A watcher is the client's end of one stream: a bare socket, so that thousands of them
+// need few resources.
 type watcher struct {
 	conn   net.Conn
 	in     *bufio.Reader
@@ -27,7 +27,7 @@ type watcher struct {
 	retry  time.Duration // the server's retry time in its close frame
 }
 
-// watcherBuffer is the read buffer of a watcher that gets little at once.
+// watcherBuffer is the read buffer of a watcher that receives few bytes at a time.
 const watcherBuffer = 1 << 10
 
 // streamRequest opens the stream i, which follows users, with a token of its own.
@@ -55,10 +55,10 @@ type errBusy struct{ after time.Duration }
 
 func (e *errBusy) Error() string { return fmt.Sprintf("reconnect in %v", e.after) }
 
-// open sends a request from one of several addresses of the loopback, since one
-// has not ports enough, and reads the head of the answer.
+// open sends a request from one of several loopback addresses, because one address has
+// too few ports, and reads the head of the response.
 func open(address, request string, buffer int) (*watcher, error) {
-	from := &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+rand.IntN(8)))} //nolint:gosec // of nine
+	from := &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+rand.IntN(8)))} //nolint:gosec // below 10
 	conn, err := (&net.Dialer{LocalAddr: from, Timeout: 10 * time.Second}).Dial("tcp", address)
 	if err != nil {
 		return nil, err
@@ -111,7 +111,8 @@ var (
 	aPong = []byte{0x8a, 0x80, 0, 0, 0, 0}
 )
 
-// next is the next text frame, good until the one after. Pings are answered.
+// next returns the next text frame, which is valid until the following call. It answers
+// pings.
 func (w *watcher) next() ([]byte, error) {
 	for {
 		head, err := w.in.Peek(2)
@@ -119,7 +120,7 @@ func (w *watcher) next() ([]byte, error) {
 			return nil, err
 		}
 		opcode, n := head[0]&0xf, int(head[1])
-		_, _ = w.in.Discard(2) // it was seen
+		_, _ = w.in.Discard(2) // the bytes were peeked
 		if n == 126 {
 			if head, err = w.in.Peek(2); err != nil {
 				return nil, err
@@ -152,7 +153,7 @@ func (w *watcher) next() ([]byte, error) {
 	}
 }
 
-// textAfter is what is quoted behind key.
+// textAfter returns the quoted text after key.
 func textAfter(frame []byte, key string) []byte {
 	at := bytes.Index(frame, []byte(key))
 	if at < 0 {
@@ -212,8 +213,8 @@ func (w *watcher) snapshotEvent() error {
 	}
 }
 
-// watchAll opens n streams, a few at a time, and runs each on a goroutine of its
-// own once its snapshot is there. The function that it returns ends them.
+// watchAll opens n streams, a few at a time, and runs a goroutine for each after its
+// snapshot. The returned function ends them.
 func watchAll(address string, n, buffer int, request func(i int) string, begin func(*watcher) error, run func(i int, w *watcher)) (stop func(), err error) {
 	watchers := make([]*watcher, n)
 	var running sync.WaitGroup
@@ -262,8 +263,8 @@ func idle(_ int, w *watcher) {
 	}
 }
 
-// swallow reads until the end.
-func swallow(_ int, w *watcher) {
+// discard reads until the end.
+func discard(_ int, w *watcher) {
 	for {
 		if _, err := w.in.Discard(1); err != nil {
 			return

@@ -15,9 +15,9 @@ import (
 type herd struct {
 	seeded  *seeded
 	address string
-	stopped chan struct{} // closed when the bench is done with them
+	stopped chan struct{} // closed at the end of the measurement
 
-	busy, refused, again atomic.Int64 // 503, no connection, other ends
+	busy, refused, again atomic.Int64 // 503 responses, failed connections, other closes
 	mu                   sync.Mutex
 	resumed              []time.Time // guarded by mu
 }
@@ -86,7 +86,7 @@ func (h *herd) count() int {
 	return len(h.resumed)
 }
 
-// herd measures how long it takes until all are back.
+// herd measures how long it takes until all clients have reconnected.
 func (r *run) herd(b *binary, s *seeded) error {
 	p, err := b.serve(s.dir)
 	if err != nil {
@@ -119,7 +119,7 @@ func (r *run) herd(b *binary, s *seeded) error {
 	slices.SortFunc(h.resumed, time.Time.Compare)
 	all := slices.Clone(h.resumed)
 	h.mu.Unlock()
-	fmt.Printf("server stopped after %v and was ready again after %v; %d streams resumed; 503 responses: %d, failed connections: %d, sent away: %d\n",
+	fmt.Printf("server stopped after %v and was ready again after %v; %d streams resumed; 503 responses: %d, failed connections: %d, other closes: %d\n",
 		ended.Sub(left).Round(time.Millisecond), ready.Sub(ended).Round(time.Millisecond), len(all), h.busy.Load(), h.refused.Load(), h.again.Load())
 	if len(all) < idleWatchers*99/100 {
 		return fmt.Errorf("only %d of %d streams reconnected", len(all), idleWatchers)

@@ -15,11 +15,11 @@ import (
 	"time"
 )
 
-// idleFor is one round of pings.
+// idleFor is one interval of pings.
 const idleFor = 25 * time.Second
 
-// streamIdle measures what streams cost on which nothing happens, each with a token of
-// its own: keepalives, and that tokens are looked at.
+// streamIdle measures the cost of streams without events, each with its own token:
+// keepalives and token checks.
 func (r *run) streamIdle(b *binary, s *seeded) error {
 	p, err := b.serve(s.dir)
 	if err != nil {
@@ -35,7 +35,7 @@ func (r *run) streamIdle(b *binary, s *seeded) error {
 		return err
 	}
 	defer stop()
-	time.Sleep(idleFor) // until what opening them left is done
+	time.Sleep(idleFor) // let work from opening the streams finish
 	var busy []float64
 	for range 2 {
 		share, err := p.share(idleFor)
@@ -49,7 +49,7 @@ func (r *run) streamIdle(b *binary, s *seeded) error {
 	return nil
 }
 
-// share is how much of a core the process uses, in per cent.
+// share returns the CPU usage of the process in per cent of a core.
 func (p *process) share(over time.Duration) (float64, error) {
 	used, err := p.during(func() error {
 		time.Sleep(over)
@@ -63,8 +63,8 @@ const (
 	slowFor     = 25 * time.Second // until all of them are disconnected
 )
 
-// streamSlow measures the kernel memory of readers that read nothing, and when they are
-// disconnected. The kernel's figure for TCP includes both ends.
+// streamSlow measures the kernel memory of slow consumers that read nothing, and the
+// time until they are disconnected. The kernel's figure for TCP includes both ends.
 func (r *run) streamSlow(b *binary, s *seeded) error {
 	p, err := b.serve(s.dir)
 	if err != nil {
@@ -116,7 +116,7 @@ func (r *run) streamSlow(b *binary, s *seeded) error {
 
 var tcpPages = regexp.MustCompile(`(?m)^TCP:.* mem (\d+)$`)
 
-// tcpMemory is what the system has for TCP, in bytes.
+// tcpMemory returns the system's memory for TCP in bytes.
 func tcpMemory() (int, error) {
 	text, err := os.ReadFile("/proc/net/sockstat")
 	if err != nil {
@@ -132,7 +132,7 @@ func tcpMemory() (int, error) {
 
 var openStreams = regexp.MustCompile(`(?m)^porchlight_stream_open (\d+)$`)
 
-// streamsOpen is how many streams the process has.
+// streamsOpen returns the number of open streams of the process.
 func (p *process) streamsOpen() (int, error) {
 	response, err := http.Get("http://" + p.admin + "/metrics")
 	if err != nil {

@@ -15,22 +15,21 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 )
 
-// A commit is a change that was acknowledged.
+// A commit is an acknowledged change.
 type commit struct {
 	revision    uint64
 	sent, acked time.Duration // since the load began
 }
 
-// A receipt is what a watcher got.
+// A receipt is a presence that a watcher received.
 type receipt struct {
 	user     int32
 	revision uint64
 	at       time.Duration
 }
 
-// A changer changes users at an even rate from an open loop: each of its
-// connections has users of its own and goes through their statuses, so that each
-// PUT is a change.
+// A changer changes users at a constant rate in an open loop. Each connection has its
+// own users and cycles through their statuses, so that each PUT is a change.
 type changer struct {
 	address string
 	seeded  *seeded
@@ -91,7 +90,7 @@ func (c *changer) connection(i int) error {
 		time.Sleep(due - time.Since(c.begun))
 		sent := time.Since(c.begun)
 		if sent > c.lasts {
-			return nil // it is behind: what is left is not done
+			return nil // too late: skip the remaining changes
 		}
 		request = c.request(request[:0], user, turn)
 		if _, err := conn.Write(request); err != nil {
@@ -113,7 +112,7 @@ func (c *changer) connection(i int) error {
 	return nil
 }
 
-// acknowledged reads the answer to a PUT: its revision.
+// acknowledged reads the response to a PUT and returns its revision.
 func acknowledged(in *bufio.Reader) (uint64, error) {
 	line, err := in.ReadSlice('\n')
 	if err != nil {
@@ -146,7 +145,7 @@ func (c *changer) changes() int {
 	return n
 }
 
-// A log is the receipts of one watcher, and what it follows.
+// A receipts is the list of receipts of one watcher, and the users that it follows.
 type receipts struct {
 	mu      sync.Mutex
 	follows []int32
@@ -172,12 +171,12 @@ func (r *receipts) record(w *watcher, c *changer, index map[string]int32) {
 	}
 }
 
-// A fanout is how changes arrived.
+// A fanout describes how changes were received.
 type fanout struct {
 	changes, due, frames int
-	coalesced            int // changes of which the watcher was sent a later version only
+	coalesced            int // changes that were superseded by a later version
 	missing              int
-	fromAck, fromSend    []time.Duration // sorted; a receipt before the ack is 0
+	fromAck, fromSend    []time.Duration // sorted; 0 for a receipt before the ack
 }
 
 // match finds when each watcher of a user received each change. It leaves out the first

@@ -18,14 +18,14 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 )
 
-// Sizes of what is measured of streams. A process may have 20,000 files open.
+// Sizes of the streams benchmark. A process may have 20,000 files open.
 const (
 	fanoutWatchers = 10_000
 	idleWatchers   = 15_000
 	smallestStore  = 20_000
 )
 
-// streams measures realtime streams, each part on a server of its own.
+// streams measures realtime streams, each part on its own server.
 func (r *run) streams(b *binary) error {
 	large, err := r.seed(max(r.users, smallestStore))
 	if err != nil {
@@ -58,7 +58,7 @@ func median(all []float64) float64 {
 	return all[len(all)/2]
 }
 
-// during is the CPU that the process uses meanwhile, in µs.
+// during returns the CPU time in µs that the process uses while do runs.
 func (p *process) during(do func() error) (float64, error) {
 	before, err := p.cpu()
 	if err != nil {
@@ -71,17 +71,17 @@ func (p *process) during(do func() error) (float64, error) {
 	return float64((after - before).Microseconds()), err
 }
 
-// A round of one change after another to all watchers.
+// A oneRound is a round of consecutive changes, each sent to all watchers.
 type oneRound struct {
 	first, last, cpu float64 // ms, ms, µs for each delivery; the median of the changes
 	length           int     // of a frame
 }
 
-// changesOfOne is how many each round has.
+// changesOfOne is the number of changes in a round.
 const changesOfOne = 20
 
-// oneToMany measures one user's change to many watchers against a loop that
-// writes.
+// oneToMany measures one user's change to many watchers against a loop that writes to
+// sockets.
 func (r *run) oneToMany(b *binary, s *seeded) error {
 	p, err := b.serve(s.dir)
 	if err != nil {
@@ -95,7 +95,7 @@ func (r *run) oneToMany(b *binary, s *seeded) error {
 	defer bare.stop(syscall.SIGKILL)
 	fmt.Printf("\none change to %d watchers, %d times a round\n", fanoutWatchers, changesOfOne)
 	var first, last, cpu []float64
-	for round := range r.rounds + 1 { // the first warms up
+	for round := range r.rounds + 1 { // the first round warms up
 		if err := s.prime(p.address); err != nil {
 			return err
 		}
@@ -120,14 +120,14 @@ func (r *run) oneToMany(b *binary, s *seeded) error {
 	return nil
 }
 
-// A change runs once, and returns when it was requested.
+// A change makes one change, and returns when it was requested.
 type change func() (time.Time, error)
 
-// oneRoundOf opens all watchers, makes changes one after another and closes all.
+// oneRoundOf opens all watchers, makes consecutive changes and closes all.
 func oneRoundOf(p *process, request func(int) string, begin func(*watcher) error, open func() (change, func(), error)) (oneRound, error) {
 	var got atomic.Int64
 	var length atomic.Int64
-	receipts := make([]atomic.Int64, fanoutWatchers) // when, since begun
+	receipts := make([]atomic.Int64, fanoutWatchers) // times since begun
 	begun := time.Now()
 	all := make(chan struct{}, 1)
 	stop, err := watchAll(p.address, fanoutWatchers, 512, request, begin, func(i int, w *watcher) {
@@ -181,8 +181,7 @@ func oneRoundOf(p *process, request func(int) string, begin func(*watcher) error
 	return oneRound{median(firsts), median(lasts), float64((after - before).Microseconds()) / changesOfOne / fanoutWatchers, int(length.Load())}, err
 }
 
-// prime gives the first user the last of the statuses, so that the first is a
-// change.
+// prime sets the first user to the last status, so that the first PUT is a change.
 func (s *seeded) prime(address string) error {
 	change, end, err := s.putter(address, len(cycle)-1)()
 	if err != nil {
@@ -193,7 +192,7 @@ func (s *seeded) prime(address string) error {
 	return err
 }
 
-// putter changes the first user, each time to the next status.
+// putter changes the first user to the next status each time.
 func (s *seeded) putter(address string, turn int) func() (change, func(), error) {
 	return func() (change, func(), error) {
 		conn, err := net.Dial("tcp", address)
@@ -215,7 +214,7 @@ func (s *seeded) putter(address string, turn int) func() (change, func(), error)
 	}
 }
 
-// trigger makes the baseline write.
+// trigger makes the baseline write a frame.
 func trigger(address string, length int) func() (change, func(), error) {
 	return func() (change, func(), error) {
 		conn, err := net.Dial("tcp", address)
@@ -233,15 +232,15 @@ func trigger(address string, length int) func() (change, func(), error) {
 	}
 }
 
-// twenty are whom the watcher i of many follows: of 10,000, and others than the
-// one before.
+// twenty returns the users that watcher i follows: 20 of 10,000, different from those
+// of the previous watcher.
 func (s *seeded) twenty(i int) []presence.UserID {
 	const each, of = 20, 10_000
 	at := i * each % of
 	return s.IDs[at : at+each]
 }
 
-// streamMemory measures what an idle stream costs, over WebSocket and over SSE.
+// streamMemory measures the memory of an idle stream over WebSocket and over SSE.
 func (r *run) streamMemory(b *binary, s *seeded) error {
 	for _, kind := range []struct {
 		name, budget string
@@ -250,7 +249,7 @@ func (r *run) streamMemory(b *binary, s *seeded) error {
 		run          func(int, *watcher)
 	}{
 		{"WebSocket", "8", false, (*watcher).snapshot, idle},
-		{"SSE", "-", true, (*watcher).snapshotEvent, swallow},
+		{"SSE", "-", true, (*watcher).snapshotEvent, discard},
 	} {
 		p, err := b.serve(s.dir)
 		if err != nil {
@@ -283,7 +282,7 @@ func (r *run) streamMemory(b *binary, s *seeded) error {
 			if err := p.reportHeap(kind.name); err != nil {
 				return err
 			}
-			if err := p.keep("/debug/pprof/heap", filepath.Join(r.dir, kind.name+"-heap.prof")); err != nil {
+			if err := p.save("/debug/pprof/heap", filepath.Join(r.dir, kind.name+"-heap.prof")); err != nil {
 				return err
 			}
 			each := func(mib float64) []float64 { return []float64{(mib - before) * 1024 / idleWatchers} }
@@ -298,8 +297,7 @@ func (r *run) streamMemory(b *binary, s *seeded) error {
 	return nil
 }
 
-// warm reads the users that are followed, so that what they cost is not counted
-// for streams.
+// warm reads the followed users, so that their memory is not counted for streams.
 func (s *seeded) warm(p *process) error {
 	w, err := open(p.address, "GET /v1/stream HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer "+s.Token+"\r\n"+upgradeHeaders, 64<<10)
 	if err != nil {
@@ -350,16 +348,17 @@ func (p *process) reportHeap(when string) error {
 	return nil
 }
 
-// settled is the memory after a while of quiet with a collection at its beginning.
+// settled returns the memory after an idle period that begins with a garbage
+// collection.
 func (p *process) settled(after time.Duration) (float64, error) {
-	if err := p.keep("/debug/pprof/heap?gc=1", ""); err != nil {
+	if err := p.save("/debug/pprof/heap?gc=1", ""); err != nil {
 		return 0, err
 	}
 	time.Sleep(after)
 	return p.rss()
 }
 
-// watchedLoad is changes at a rate with watchers, and what of its CPU is theirs.
+// A watchedLoad is changes at a given rate with watchers, and the share of their CPU.
 type watchedLoad struct {
 	name       string
 	users      int
@@ -393,7 +392,7 @@ func (r *run) watched(p *process, s *seeded, l *watchedLoad) error {
 	}
 	used, err := p.during(func() error {
 		err := c.run()
-		time.Sleep(time.Second) // for the last receipts
+		time.Sleep(time.Second) // wait for the last receipts
 		return err
 	})
 	stop()
@@ -401,7 +400,7 @@ func (r *run) watched(p *process, s *seeded, l *watchedLoad) error {
 		return err
 	}
 	each := used / float64(c.changes())
-	name := fmt.Sprintf("%s, %d changes/s asked for", l.name, l.rate)
+	name := fmt.Sprintf("%s, %d changes/s requested", l.name, l.rate)
 	report(name+": achieved rate", "-", "/s", []float64{float64(c.changes()) / c.took.Seconds()})
 	if l.watchers == 0 {
 		l.cpuWithout = each

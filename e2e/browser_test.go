@@ -14,12 +14,12 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// TestDocsInBrowser opens the API reference in Chromium and sends Zoom's update
-// from it, once with each kind of body.
+// TestDocsInBrowser opens the API reference in Chromium and sends Zoom's update from it
+// with each kind of body.
 func TestDocsInBrowser(t *testing.T) {
 	d := startDemo(t)
 	tab := browse(t)
-	complaints := listen(t, tab)
+	browserErrors := collectErrors(t, tab)
 
 	for i, c := range []struct {
 		media, sent string
@@ -36,7 +36,7 @@ func TestDocsInBrowser(t *testing.T) {
 			click(t, tab, operation+" .opblock-summary-control")
 			retype(t, tab, operation+" tr[data-param-name=userId] input", u.ID)
 			choose(t, tab, operation+" .body-param-content-type select", c.media)
-			if c.form { // Swagger UI sends of a form only what was touched
+			if c.form { // Swagger UI sends only the form fields that were edited
 				choose(t, tab, operation+" tr[data-property-name=status] select", "Do_Not_Disturb")
 				retype(t, tab, operation+" tr[data-property-name=duration] input[type=text]", "45")
 			}
@@ -45,10 +45,10 @@ func TestDocsInBrowser(t *testing.T) {
 			wait(t, tab, fmt.Sprintf("document.querySelector(%q)", answer))
 
 			if got := text(t, tab, answer); !strings.HasPrefix(got, "204") {
-				t.Errorf("the page shows the answer %q, want 204", got)
+				t.Errorf("the page shows the response %q, want 204", got)
 			}
 			if sent := text(t, tab, operation+" .curl-command code"); !strings.Contains(sent, "Content-Type: "+c.media) || !strings.Contains(sent, c.sent) {
-				t.Errorf("the page says that it sent\n%s\nwant %s with %s", sent, c.media, c.sent)
+				t.Errorf("the page shows the request\n%s\nwant %s with %s", sent, c.media, c.sent)
 			}
 			if got := d.status(t, u); got != "Do_Not_Disturb" {
 				t.Errorf("shown: %s, want Do_Not_Disturb", got)
@@ -56,13 +56,13 @@ func TestDocsInBrowser(t *testing.T) {
 			screenshot(t, tab, "docs-"+strings.ReplaceAll(c.media, "/", "-")+".png")
 		})
 	}
-	// A script or style that the page's policy forbids would be here.
-	if said := complaints(); said != "" {
-		t.Errorf("the browser complains:\n%s", said)
+	// Violations of the page's content security policy would be reported here.
+	if errors := browserErrors(); errors != "" {
+		t.Errorf("the browser reports errors:\n%s", errors)
 	}
 }
 
-// browse starts Chromium with a profile of its own, until the test ends.
+// browse runs Chromium with its own profile until the test ends.
 func browse(t *testing.T) context.Context {
 	t.Helper()
 	chromium, err := exec.LookPath("chromium")
@@ -73,7 +73,7 @@ func browse(t *testing.T) context.Context {
 	t.Cleanup(cancel)
 	allocated, stop := chromedp.NewExecAllocator(ctx, append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(chromium),
-		chromedp.NoSandbox, // it needs rights that containers do not give
+		chromedp.NoSandbox, // the sandbox needs permissions that containers lack
 		chromedp.DisableGPU,
 		chromedp.UserDataDir(t.TempDir()),
 		chromedp.Flag("disable-component-update", true),
@@ -83,23 +83,23 @@ func browse(t *testing.T) context.Context {
 	t.Cleanup(stop)
 	tab, closeTab := chromedp.NewContext(allocated)
 	t.Cleanup(closeTab)
-	do(t, tab) // starts it
+	do(t, tab) // starts the browser
 	return tab
 }
 
-// listen gathers what the browser finds wrong.
-func listen(t *testing.T, tab context.Context) func() string {
+// collectErrors collects the errors and warnings of the browser.
+func collectErrors(t *testing.T, tab context.Context) func() string {
 	t.Helper()
 	var mu sync.Mutex
-	var said strings.Builder
+	var errors strings.Builder
 	go func() {
 		for message, err := range chromedp.Console(tab) {
 			if err != nil {
-				return // the tab has closed
+				return // the tab is closed
 			}
 			if message.Type == chromedp.ConsoleError || message.Type == chromedp.ConsoleException {
 				mu.Lock()
-				fmt.Fprintf(&said, "%s: %s\n", message.Type, message.Text)
+				fmt.Fprintf(&errors, "%s: %s\n", message.Type, message.Text)
 				mu.Unlock()
 			}
 		}
@@ -107,7 +107,7 @@ func listen(t *testing.T, tab context.Context) func() string {
 	return func() string {
 		mu.Lock()
 		defer mu.Unlock()
-		return said.String()
+		return errors.String()
 	}
 }
 
@@ -118,7 +118,7 @@ func do(t *testing.T, tab context.Context, steps ...chromedp.Action[chromedp.Voi
 	}
 }
 
-// wait lets the page go on until the expression is truthy.
+// wait waits until the expression is truthy.
 func wait(t *testing.T, tab context.Context, expression string) {
 	t.Helper()
 	if _, err := chromedp.Run(tab, chromedp.Poll[bool]("!!("+expression+")", chromedp.WithPollingTimeout(time.Minute))); err != nil {
@@ -132,7 +132,7 @@ func click(t *testing.T, tab context.Context, selector string) {
 	do(t, tab, chromedp.ScrollIntoView(chromedp.CSS(selector)), chromedp.Click(chromedp.CSS(selector)))
 }
 
-// retype replaces what an input holds, key by key.
+// retype replaces the text of an input, key by key.
 func retype(t *testing.T, tab context.Context, selector, value string) {
 	t.Helper()
 	wait(t, tab, fmt.Sprintf("document.querySelector(%q)", selector))
@@ -141,7 +141,7 @@ func retype(t *testing.T, tab context.Context, selector, value string) {
 	wait(t, tab, fmt.Sprintf("document.querySelector(%q).value === %q", selector, value))
 }
 
-// choose takes an option of a select, and tells the page.
+// choose selects an option of a select, and dispatches the event.
 func choose(t *testing.T, tab context.Context, selector, value string) {
 	t.Helper()
 	do(t, tab, chromedp.SetValue(chromedp.CSS(selector), value))
@@ -164,10 +164,10 @@ func text(t *testing.T, tab context.Context, selector string) string {
 	return found
 }
 
-// screenshot keeps what the tab shows: with "go test -artifacts" for longer.
+// screenshot saves an image of the tab, permanently with "go test -artifacts".
 func screenshot(t *testing.T, tab context.Context, name string) {
 	t.Helper()
-	png, err := chromedp.Run(tab, chromedp.FullScreenshot(100)) // less would be JPEG
+	png, err := chromedp.Run(tab, chromedp.FullScreenshot(100)) // a lower quality would be JPEG
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,8 +12,8 @@ import (
 //go:embed testdata/update-presence.curl
 var documented string
 
-// curl runs a command line that begins with curl, as a shell reads it, and gives
-// the status and the body of the answer.
+// curl runs a curl command line in a shell, and returns the status and the body of the
+// response.
 func curl(t *testing.T, line string) (status, body string) {
 	t.Helper()
 	line = strings.Join(strings.Fields(line), " ")
@@ -28,8 +28,8 @@ func curl(t *testing.T, line string) (status, body string) {
 	return output[end+1:], strings.TrimSuffix(output[:end], "\n")
 }
 
-// TestCurl runs the documented command with base URL and token replaced, and
-// each variation that integrators make of it.
+// TestCurl runs the documented command with the base URL and the token replaced, and
+// common variations of it.
 func TestCurl(t *testing.T) {
 	d := startDemo(t)
 	const own = `curl -X PUT -H "Authorization: Bearer <access_token>" https://api.zoom.us/v2/users/:userId/presence_status `
@@ -46,15 +46,15 @@ func TestCurl(t *testing.T) {
 		{name: "as documented", line: documented, user: d.signedIn(t, 0).ID, status: "204", want: "Available", of: d.signedIn(t, 0)},
 		{name: "again within the minute", line: documented, user: d.signedIn(t, 0).ID, status: "429", code: 429, want: "Available", of: d.signedIn(t, 0)},
 		{name: "literal :userId", line: documented, user: ":userId", status: "404", code: 1001},
-		{name: "a token that is none", line: documented, user: d.signedIn(t, 1).ID, token: "nonsense", status: "401", code: 124},
-		{name: "nobody signed in", line: documented, user: d.signedOut(t).ID, status: "400", code: 5301, want: "Offline", of: d.signedOut(t)},
+		{name: "an invalid token", line: documented, user: d.signedIn(t, 1).ID, token: "nonsense", status: "401", code: 124},
+		{name: "a user who is not signed in", line: documented, user: d.signedOut(t).ID, status: "400", code: 5301, want: "Offline", of: d.signedOut(t)},
 		{
 			name: "JSON, by e-mail", line: own + `-H 'Content-Type: application/json' -d '{"status":"Do_No_Disturb","duration":20}'`,
 			user: d.signedIn(t, 2).Email, status: "204", want: "Do_Not_Disturb", of: d.signedIn(t, 2),
 		},
 		{name: "URL-encoded", line: own + `-d status=Do_Not_Disturb -d duration=1221`, user: d.signedIn(t, 3).ID, status: "204", want: "Do_Not_Disturb", of: d.signedIn(t, 3)},
 		{name: "oneself", line: own + `-F status=Away`, user: "me", token: d.signedIn(t, 4).AccessToken, status: "204", want: "Away", of: d.signedIn(t, 4)},
-		{name: "do not disturb for nonsense", line: own + `-F status=Do_No_Disturb -F duration=Available1221`, user: d.signedIn(t, 5).ID, status: "400", code: 300},
+		{name: "an invalid duration", line: own + `-F status=Do_No_Disturb -F duration=Available1221`, user: d.signedIn(t, 5).ID, status: "400", code: 300},
 		{name: "no status", line: own + `-F duration=20`, user: d.signedIn(t, 5).ID, status: "400", code: 300},
 		{name: "a status that cannot be set", line: own + `-F status=Offline`, user: d.signedIn(t, 5).ID, status: "400", code: 300},
 	} {

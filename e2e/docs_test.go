@@ -11,10 +11,10 @@ import (
 	"testing"
 )
 
-// TestDocumentation runs every command that README and guides show, in order, as
-// a reader would. A block of ```sh is run; ```text is not. After a block,
-// <!-- prints: … --> says what must be in the output, and <!-- never: … --> what
-// must not.
+// TestDocumentation runs every command of README and the guides in order, as a reader
+// would. Blocks of ```sh are run, blocks of ```text are not. After a block,
+// <!-- prints: … --> has what the output must contain, and <!-- never: … --> what it
+// must not contain.
 func TestDocumentation(t *testing.T) {
 	for _, page := range []string{"README.md", "docs/guides/curl.md", "docs/guides/postman.md"} {
 		t.Run(page, func(t *testing.T) {
@@ -29,8 +29,8 @@ func TestDocumentation(t *testing.T) {
 				t.Fatal("the page shows no command")
 			}
 			for _, b := range blocks {
-				// What a guide installs is there already, and `go run` would
-				// build again what was built.
+				// The tools that a guide installs are present, and `go run` would build
+				// the binary again.
 				commands := strings.NewReplacer("npm ci --prefix e2e --ignore-scripts\n", "", "go run ./cmd/porchlight", "porchlight").Replace(b.commands)
 				output, err := run(t, env, "bash", "-e", "-c", "cd ..\n"+commands)
 				if err != nil {
@@ -51,7 +51,7 @@ func TestDocumentation(t *testing.T) {
 	}
 }
 
-// A block is commands of a page and what they must print.
+// A block is a sequence of commands of a page and the expected output.
 type block struct {
 	commands      string
 	prints, never []string
@@ -68,7 +68,7 @@ func shellBlocks(t *testing.T, page string) []block {
 		}
 		commands, after, found := strings.Cut(rest, "\n```\n")
 		if !found {
-			t.Fatalf("%s: a block has no end", page)
+			t.Fatalf("%s: a block is not closed", page)
 		}
 		b := block{commands: commands + "\n"}
 		for {
@@ -104,7 +104,8 @@ func read(t *testing.T, page string) string {
 	return string(data)
 }
 
-// TestWorkflowGuide sends the request of the guide's task, as the engine would.
+// TestWorkflowGuide sends the request of the guide's task, as the workflow engine
+// would.
 func TestWorkflowGuide(t *testing.T) {
 	d := startDemo(t)
 	_, rest, _ := strings.Cut(read(t, "docs/guides/workflow.md"), "\n```json\n")
@@ -156,7 +157,7 @@ func TestWorkflowGuide(t *testing.T) {
 		want      int
 	}{
 		{"the task", "execution-1", 204},
-		{"its retry after a lost answer", "execution-1", 204},
+		{"its retry after a lost response", "execution-1", 204},
 		{"another execution within the minute", "execution-2", 429},
 	} {
 		if status, body := send(c.key); status != c.want {
@@ -168,14 +169,14 @@ func TestWorkflowGuide(t *testing.T) {
 	}
 }
 
-// TestCSharpGuide holds the guide to the program that TestCSharpOverTLS runs.
+// TestCSharpGuide checks that the guide shows the program that TestCSharpOverTLS runs.
 func TestCSharpGuide(t *testing.T) {
 	if program := read(t, "e2e/csharp/UpdatePresence.cs"); !strings.Contains(read(t, "docs/guides/csharp.md"), "```csharp\n"+program+"```\n") {
-		t.Error("docs/guides/csharp.md shows another program than e2e/csharp/UpdatePresence.cs")
+		t.Error("docs/guides/csharp.md does not show e2e/csharp/UpdatePresence.cs")
 	}
 }
 
-// TestLinks follows every relative link of the documents.
+// TestLinks checks every relative link of the documents.
 func TestLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]*)(#[^)]*)?\)`)
 	heading := regexp.MustCompile(`(?m)^#+ (.*)$`)
@@ -203,14 +204,14 @@ func TestLinks(t *testing.T) {
 					anchors = append(anchors, "#"+anchor(h[1]))
 				}
 				if !strings.Contains(strings.Join(anchors, " ")+" ", found[2]+" ") {
-					t.Errorf("%s links to %s, and there is no such heading", page, found[0])
+					t.Errorf("%s links to %s, a heading that does not exist", page, found[0])
 				}
 			}
 		}
 	}
 }
 
-// anchor is a heading as links name it.
+// anchor returns the link anchor of a heading.
 func anchor(heading string) string {
 	kept := strings.Map(func(r rune) rune {
 		switch {

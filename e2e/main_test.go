@@ -46,7 +46,7 @@ func buildAndRun(m *testing.M) int {
 	return m.Run()
 }
 
-// A user is one of the demo's.
+// A user is a user of the demo.
 type user struct {
 	ID          string `json:"id"`
 	Email       string `json:"email"`
@@ -73,13 +73,12 @@ func startDemo(t *testing.T, args ...string) *demo {
 	if !strings.HasPrefix(d.URL, "http://127.0.0.1:") {
 		t.Fatalf("the demo serves on %q, want loopback", d.URL)
 	}
-	t.Cleanup(func() { d.metNoLimit(t) })
+	t.Cleanup(func() { d.checkNoLimitReached(t) })
 	return d
 }
 
-// metNoLimit makes sure that ordinary use meets none of the limits that the server
-// sets by default.
-func (d *demo) metNoLimit(t *testing.T) {
+// checkNoLimitReached checks that ordinary use reaches none of the default limits.
+func (d *demo) checkNoLimitReached(t *testing.T) {
 	t.Helper()
 	resp, err := http.Get(d.AdminURL + "/metrics")
 	if err != nil {
@@ -98,17 +97,16 @@ func (d *demo) metNoLimit(t *testing.T) {
 		}
 		counters++
 		if !strings.HasSuffix(line, " 0\n") {
-			t.Errorf("the test met a limit: %s", line)
+			t.Errorf("the test reached a limit: %s", line)
 		}
 	}
 	if counters == 0 {
-		t.Error("the metrics have no limits")
+		t.Error("the metrics have no limit counters")
 	}
 }
 
-// storeEnv is where the servers of a test keep their data, for their environment:
-// nothing for their data directory, or a NATS server that runs until the test
-// ends.
+// storeEnv returns the environment that selects the store of a test's servers: none for
+// their data directory, or a NATS server that runs until the test ends.
 func storeEnv(t *testing.T) []string {
 	t.Helper()
 	if !enginetest.OnNATS() {
@@ -117,14 +115,14 @@ func storeEnv(t *testing.T) []string {
 	n := enginetest.StartNATS(t)
 	return []string{
 		"PORCHLIGHT_STORE=nats://" + n.Host,
-		"PORCHLIGHT_STORE_CREDENTIALS=" + keep(t, n.User),
-		"PORCHLIGHT_STORE_SYSTEM_CREDENTIALS=" + keep(t, n.System),
+		"PORCHLIGHT_STORE_CREDENTIALS=" + writeSecretFile(t, n.User),
+		"PORCHLIGHT_STORE_SYSTEM_CREDENTIALS=" + writeSecretFile(t, n.System),
 		"PORCHLIGHT_STORE_REPLICAS=1",
 	}
 }
 
-// keep writes a secret to a file of its own.
-func keep(t *testing.T, secret string) (file string) {
+// writeSecretFile writes a secret to a file of its own.
+func writeSecretFile(t *testing.T, secret string) (file string) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(file, []byte(secret+"\n"), 0o600); err != nil {
@@ -133,8 +131,8 @@ func keep(t *testing.T, secret string) (file string) {
 	return file
 }
 
-// start runs the binary until the test ends, and reads its first line into
-// ready. It must stop by itself when asked, with exit status 0.
+// start runs the binary until the test ends, and decodes its first line into ready. The
+// binary must stop when interrupted, with exit status 0.
 func start(t *testing.T, ready any, env []string, args ...string) {
 	t.Helper()
 	command := exec.Command(binary, args...)
@@ -152,13 +150,13 @@ func start(t *testing.T, ready any, env []string, args ...string) {
 	ended := make(chan error, 1)
 	line := make(chan []byte, 1)
 	go func() {
-		first, _ := lines.ReadBytes('\n') // a short line shows in what was printed
+		first, _ := lines.ReadBytes('\n') // an incomplete line appears in the message
 		line <- first
 		_, _ = io.Copy(io.Discard, lines) // until the process ends
 		ended <- command.Wait()
 	}()
 	t.Cleanup(func() {
-		_ = command.Process.Signal(syscall.SIGINT) // it may have ended
+		_ = command.Process.Signal(syscall.SIGINT) // the process may have exited
 		select {
 		case err := <-ended:
 			if err != nil {
@@ -179,7 +177,7 @@ func start(t *testing.T, ready any, env []string, args ...string) {
 	}
 }
 
-// buffer is a bytes.Buffer that is safe to read while the process writes.
+// buffer is a bytes.Buffer that can be read while the process writes.
 type buffer struct {
 	mu   sync.Mutex
 	data bytes.Buffer
@@ -197,8 +195,8 @@ func (b *buffer) String() string {
 	return b.data.String()
 }
 
-// signedIn is the n-th user that the demo holds signed in; tests take different
-// ones, for a user may be updated once a minute.
+// signedIn returns the n-th user whom the demo keeps signed in. Tests use different
+// ones, because a user can be updated once a minute.
 func (d *demo) signedIn(t *testing.T, n int) user {
 	t.Helper()
 	for _, u := range d.Users {
@@ -225,7 +223,7 @@ func (d *demo) signedOut(t *testing.T) user {
 	return user{}
 }
 
-// status asks Zoom's API what it shows of u.
+// status reads the status of u by Zoom's API.
 func (d *demo) status(t *testing.T, u user) string {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, d.URL+"/v2/users/"+u.ID+"/presence_status", nil)
@@ -247,7 +245,7 @@ func (d *demo) status(t *testing.T, u user) string {
 	return body.Status
 }
 
-// run executes a tool of somebody else's for at most a minute.
+// run executes a third-party tool for at most a minute.
 func run(t *testing.T, env []string, name string, args ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -263,8 +261,8 @@ func run(t *testing.T, env []string, name string, args ...string) (string, error
 	return string(output), err
 }
 
-// need fails the test when a file that npm installs is not there.
-func need(t *testing.T, file string) string {
+// requireFile fails the test if a file that npm installs is missing.
+func requireFile(t *testing.T, file string) string {
 	t.Helper()
 	if _, err := os.Stat(file); err != nil {
 		t.Fatalf("%v: run `make test-tools`", err)

@@ -7,11 +7,10 @@ import (
 	"testing"
 )
 
-// TestNewman runs the item of Zoom's published Postman collection, and
-// variations of it, in Postman's own runner. The assertions stand in the
-// collection.
+// TestNewman runs the item of Zoom's published Postman collection, and variations of
+// it, in Postman's runner. The collection contains the assertions.
 func TestNewman(t *testing.T) {
-	newman := need(t, "node_modules/newman/bin/newman.js")
+	newman := requireFile(t, "node_modules/newman/bin/newman.js")
 	d := startDemo(t)
 	report := filepath.Join(t.TempDir(), "report.json")
 	output, err := run(t, nil, "node", newman, "run", "testdata/presence-status.postman_collection.json",
@@ -28,20 +27,20 @@ func TestNewman(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var saw struct {
+	var result struct {
 		Run struct {
 			Stats struct {
 				Requests, Assertions struct{ Total, Failed int }
 			}
 		}
 	}
-	if err := json.Unmarshal(data, &saw); err != nil {
+	if err := json.Unmarshal(data, &result); err != nil {
 		t.Fatal(err)
 	}
-	// newman succeeds, too, when it asserts nothing.
-	stats := saw.Run.Stats
+	// newman also succeeds without assertions.
+	stats := result.Run.Stats
 	if stats.Requests.Total != 6 || stats.Requests.Failed != 0 || stats.Assertions.Total < 12 || stats.Assertions.Failed != 0 {
-		t.Errorf("newman made %+v", stats)
+		t.Errorf("newman reports %+v", stats)
 	}
 	if got := d.status(t, d.signedIn(t, 1)); got != "Do_Not_Disturb" {
 		t.Errorf("shown: %s, want Do_Not_Disturb", got)

@@ -1,6 +1,6 @@
-// Drives the two clients of a page, with a network and timers that this file plays:
+// Runs the two browser clients with a simulated network and timers:
 // the connection of /me (STREAM, a module) and the EventSource of docs/streaming.md
-// (EXAMPLE, its text). It prints what it saw as one line of JSON.
+// (EXAMPLE, its text). It prints the results as one line of JSON.
 import { readFileSync } from 'node:fs';
 import { mock } from 'node:test';
 
@@ -12,7 +12,7 @@ globalThis.fetch = async () => ({ ok: true, status: 201, headers: new Map(), jso
 const settle = async () => {
   for (let i = 0; i < 20; i++) await Promise.resolve();
 };
-// Seconds pass, one by one.
+// pass advances the clock second by second.
 const pass = async (seconds) => {
   for (let i = 0; i < seconds; i++) {
     mock.timers.tick(1_000);
@@ -20,7 +20,7 @@ const pass = async (seconds) => {
   }
 };
 
-// The page of /me: how many seconds after the server has stopped it says so.
+// The connection of /me: the seconds until it detects that the server has stopped.
 async function me() {
   const sockets = [];
   let answers = true;
@@ -52,7 +52,7 @@ async function me() {
   return { idle, seconds };
 }
 
-// The example: what it asks for each time, until it gives up.
+// The example: its requests, until it gives up.
 async function example() {
   const sources = [];
   class Source {
@@ -74,7 +74,7 @@ async function example() {
   const last = () => sources.at(-1);
   last().say('hello', {});
   last().say('snapshot', { cursor: 'c1' });
-  last().listeners.error({}); // the browser's own: the connection is lost
+  last().listeners.error({}); // the browser reports the lost connection
   await pass(2);
   const afterLoss = last().url;
   for (let i = 0; i < 10; i++) {

@@ -9,11 +9,11 @@ import (
 	"testing"
 )
 
-// TestPagesNoticeADeadServer: /me and the EventSource of docs/streaming.md see that
-// their server is alive for as long as it is, and come back otherwise, each time with
-// a ticket of its own.
-func TestPagesNoticeADeadServer(t *testing.T) {
-	stream := filepath.Join(t.TempDir(), "stream.mjs") // node takes .js for something else
+// TestPagesDetectDeadServer: /me and the EventSource example of docs/streaming.md stay
+// connected while their server is alive, and otherwise reconnect, each time with a new
+// ticket.
+func TestPagesDetectDeadServer(t *testing.T) {
+	stream := filepath.Join(t.TempDir(), "stream.mjs") // node treats .js as CommonJS
 	if err := os.WriteFile(stream, []byte(read(t, "internal/ui/stream.js")), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +26,7 @@ func TestPagesNoticeADeadServer(t *testing.T) {
 	if err != nil {
 		t.Fatalf("page.mjs: %v\n%s", err, output)
 	}
-	var saw struct {
+	var result struct {
 		Me struct {
 			Idle    string
 			Seconds int
@@ -37,16 +37,16 @@ func TestPagesNoticeADeadServer(t *testing.T) {
 			Applied                             []string
 		}
 	}
-	if err := json.Unmarshal([]byte(output), &saw); err != nil {
+	if err := json.Unmarshal([]byte(output), &result); err != nil {
 		t.Fatalf("page.mjs printed %q: %v", output, err)
 	}
-	if saw.Me.Idle != "connected" || saw.Me.Seconds > 35 {
-		t.Errorf("/me is %s after ten quiet minutes, and notices after %d seconds", saw.Me.Idle, saw.Me.Seconds)
+	if result.Me.Idle != "connected" || result.Me.Seconds > 35 {
+		t.Errorf("/me is %s after ten minutes without events, and detects the dead server after %d seconds", result.Me.Idle, result.Me.Seconds)
 	}
-	e := saw.Example
+	e := result.Example
 	for i, asked := range []string{e.AfterLoss, e.AfterSilence, e.AfterClose} {
 		if !strings.Contains(asked, "cursor=c1") || strings.Count(strings.Join([]string{e.AfterLoss, e.AfterSilence, e.AfterClose}, " "), asked) != 1 {
-			t.Errorf("connection %d asks for %s, which has no cursor or a used ticket", i+1, asked)
+			t.Errorf("connection %d requests %s, without a cursor or with a used ticket", i+1, asked)
 		}
 	}
 	if e.WhilePinged != 2 || e.Early != 3 || e.Opened != 4 {

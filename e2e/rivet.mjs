@@ -1,5 +1,5 @@
-// Drives Zoom's own SDK, @zoom/rivet, against another server, and prints what it
-// saw as one line of JSON. It reads URL, ACCOUNT_ID, CLIENT_ID, CLIENT_SECRET,
+// Runs Zoom's SDK, @zoom/rivet, against another server, and prints the results as
+// one line of JSON. It reads URL, ACCOUNT_ID, CLIENT_ID, CLIENT_SECRET,
 // USER_ID and SIGNED_OUT_ID from the environment.
 //
 // The SDK takes a base URL for the API. Its token endpoint is fixed, so requests

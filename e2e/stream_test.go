@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestStreamInCurl follows a user with curl, sees a change at once, and resumes after a
-// change that it missed.
+// TestStreamInCurl follows a user with curl, receives a change immediately, and resumes
+// after a missed change.
 func TestStreamInCurl(t *testing.T) {
 	d := startDemo(t, "--min-update-interval", "0s")
 	u := d.signedIn(t, 4)
@@ -24,7 +24,7 @@ func TestStreamInCurl(t *testing.T) {
 	}
 	d.put(t, u, `{"status":"Busy"}`)
 	if got := events.next("presence"); !strings.Contains(got, `"status":"busy"`) {
-		t.Errorf("told %s", got)
+		t.Errorf("received %s", got)
 	}
 	cursor := events.id
 	events.stop()
@@ -40,11 +40,11 @@ func TestStreamInCurl(t *testing.T) {
 type eventReader struct {
 	t     *testing.T
 	lines chan string
-	id    string // of the last event that had one
+	id    string // id of the last event that had one
 	stop  func()
 }
 
-// curlStream opens a stream with curl, which ends with the test.
+// curlStream opens a stream with curl that ends with the test.
 func (d *demo) curlStream(t *testing.T, query, lastEvent string) *eventReader {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -73,13 +73,13 @@ func (d *demo) curlStream(t *testing.T, query, lastEvent string) *eventReader {
 	events.stop = func() {
 		cancel()
 		<-ended
-		_ = command.Wait() // it was ended
+		_ = command.Wait() // the command was cancelled
 	}
 	t.Cleanup(events.stop)
 	return events
 }
 
-// next is the data of the next event of a kind.
+// next returns the data of the next event of a kind.
 func (e *eventReader) next(kind string) string {
 	e.t.Helper()
 	event := ""

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// TestCSharpOverTLS sets up a server as for production, with "init" and "serve"
-// and a certificate, and lets the C# program of the guide update a user.
+// TestCSharpOverTLS sets up a production server with "init", "serve" and a certificate,
+// and runs the guide's C# program to update a user.
 func TestCSharpOverTLS(t *testing.T) {
 	dir, env := t.TempDir(), storeEnv(t)
 	cert, key := certificate(t, dir)
@@ -37,14 +37,14 @@ func TestCSharpOverTLS(t *testing.T) {
 	}
 	var served struct{ URL string }
 	accessLog := filepath.Join(dir, "access.log")
-	t.Cleanup(func() { checkAccessLog(t, accessLog, made.ClientSecret) }) // when the server has stopped
+	t.Cleanup(func() { checkAccessLog(t, accessLog, made.ClientSecret) }) // after the server has stopped
 	start(t, &served, env, "serve", "--json", "--data-dir", filepath.Join(dir, "data"), "--access-log", accessLog,
 		"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--tls-cert-file", cert, "--tls-key-file", key)
 	if !strings.HasPrefix(served.URL, "https://127.0.0.1:") {
 		t.Fatalf("serving on %q, want HTTPS on loopback", served.URL)
 	}
 
-	// A token, a user and a session, with curl.
+	// Create a token, a user and a session with curl.
 	ask := func(line string) string {
 		status, body := curl(t, "curl --cacert "+cert+" "+line)
 		if status[0] != '2' {
@@ -58,14 +58,14 @@ func TestCSharpOverTLS(t *testing.T) {
 	body := ask(served.URL + "/oauth/token -u " + made.ClientID + ":" + made.ClientSecret +
 		" -d grant_type=account_credentials -d account_id=" + made.AccountID)
 	if err := json.Unmarshal([]byte(body), &token); err != nil || token.AccessToken == "" {
-		t.Fatalf("the token endpoint answers %s", body)
+		t.Fatalf("the token endpoint returns %s", body)
 	}
 	bearer := " -H 'Authorization: Bearer " + token.AccessToken + "' -H 'Content-Type: application/json' "
 	ask(served.URL + "/v1/users" + bearer + `-d '{"email":"grace@example.com"}'`)
 	ask(served.URL + "/v1/users/grace@example.com/sessions" + bearer + `-d '{"client_type":"desktop"}'`)
 
-	// The program trusts the certificate by Mono's own store of the user, which
-	// lies in the test's folder.
+	// The program trusts the certificate in Mono's store of the user, which is in the
+	// test's directory.
 	home := []string{"HOME=" + dir, "XDG_CONFIG_HOME=" + dir, "PORCHLIGHT_TOKEN=" + token.AccessToken}
 	program := filepath.Join(dir, "UpdatePresence.exe")
 	if output, err := run(t, home, "mcs", "-r:System.Net.Http.dll", "-out:"+program, "csharp/UpdatePresence.cs"); err != nil {
@@ -88,7 +88,8 @@ func TestCSharpOverTLS(t *testing.T) {
 	}
 }
 
-// checkAccessLog reads every line as JSON, and looks for a secret.
+// checkAccessLog decodes every line as JSON, and checks that the log contains no
+// secret.
 func checkAccessLog(t *testing.T, file, secret string) {
 	t.Helper()
 	data, err := os.ReadFile(file)
@@ -97,7 +98,7 @@ func checkAccessLog(t *testing.T, file, secret string) {
 		return
 	}
 	if strings.Contains(string(data), secret) || strings.Contains(string(data), "Bearer") {
-		t.Errorf("the access log holds a secret:\n%s", data)
+		t.Errorf("the access log contains a secret:\n%s", data)
 	}
 	lines := strings.Split(strings.TrimSuffix(string(data), "\n"), "\n")
 	if len(lines) < 6 {
@@ -110,7 +111,7 @@ func checkAccessLog(t *testing.T, file, secret string) {
 			Status        int
 		}
 		if err := json.Unmarshal([]byte(line), &fields); err != nil {
-			t.Fatalf("a line of the access log is no JSON: %v: %s", err, line)
+			t.Fatalf("a line of the access log is not JSON: %v: %s", err, line)
 		}
 		if fields.RequestID == "" || fields.Method == "" || fields.Route == "" || fields.Status == 0 {
 			t.Errorf("a line of the access log lacks a field: %s", line)
@@ -118,7 +119,7 @@ func checkAccessLog(t *testing.T, file, secret string) {
 	}
 }
 
-// certificate makes a self-signed one for loopback, for an hour.
+// certificate writes a self-signed certificate for loopback that is valid for an hour.
 func certificate(t *testing.T, dir string) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
