@@ -33,7 +33,7 @@ func (r *run) backup(b *binary) error {
 	defer os.RemoveAll(file)
 	var before, during, rates []float64
 	for round := range r.rounds {
-		quiet, err := (&load{address: p.address, conns: backupConns, lasts: r.seconds, status: 204, request: large.put}).run()
+		quiet, err := (&load{address: p.address, conns: backupConns, duration: r.seconds, status: 204, request: large.put}).run()
 		if err != nil {
 			return err
 		}
@@ -86,7 +86,7 @@ func (b *binary) backupUnderLoad(r *run, s *seeded, p *process, file string) (re
 	}()
 	for {
 		// In short pieces, so that the load ends with the backup.
-		part, err := (&load{address: p.address, conns: backupConns, lasts: min(r.seconds, time.Second), status: 204, request: s.put}).run()
+		part, err := (&load{address: p.address, conns: backupConns, duration: min(r.seconds, time.Second), status: 204, request: s.put}).run()
 		if err != nil {
 			return loaded, 0, errors.Join(err, <-done)
 		}

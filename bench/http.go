@@ -54,7 +54,7 @@ func (r *run) sample(p *process, status int, request func([]byte, *rand.Rand) []
 	if err != nil {
 		return sample{}, err
 	}
-	l := load{address: p.address, conns: r.conns, lasts: r.seconds, status: status, request: request}
+	l := load{address: p.address, conns: r.conns, duration: r.seconds, status: status, request: request}
 	got, err := l.run()
 	if err != nil {
 		return sample{}, err

@@ -17,10 +17,10 @@ import (
 // A load is one closed-loop measurement: every connection sends its next request after
 // it has read the response.
 type load struct {
-	address string
-	conns   int
-	lasts   time.Duration
-	status  int
+	address  string
+	conns    int
+	duration time.Duration
+	status   int
 	// request appends a complete HTTP/1.1 request.
 	request func(b []byte, random *rand.Rand) []byte
 }
@@ -45,7 +45,7 @@ func (l *load) run() (result, error) {
 	var failure error
 	var group sync.WaitGroup
 	begun := time.Now()
-	end := begun.Add(l.lasts)
+	end := begun.Add(l.duration)
 	for i := range l.conns {
 		group.Go(func() {
 			latencies, err := l.connection(rand.New(rand.NewPCG(uint64(i), uint64(begun.UnixNano()))), end)

@@ -43,8 +43,8 @@ func (r *run) profile(b *binary) error {
 }
 
 // profileTo writes a CPU profile of the process for a duration.
-func (p *process) profileTo(path string, lasts time.Duration) error {
-	return p.save(fmt.Sprintf("/debug/pprof/profile?seconds=%d", int(lasts.Seconds())), path)
+func (p *process) profileTo(path string, duration time.Duration) error {
+	return p.save(fmt.Sprintf("/debug/pprof/profile?seconds=%d", int(duration.Seconds())), path)
 }
 
 // save writes the response of the admin listener to a file, or discards it.

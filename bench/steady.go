@@ -41,7 +41,7 @@ func (r *run) steady(b *binary) error {
 	o := openLoop{load: load{address: p.address, conns: r.conns, status: http.StatusNoContent, request: large.put}, rate: r.rate}
 	var all []time.Duration
 	for left := r.long; left > 0; left -= time.Minute {
-		o.lasts = min(left, time.Minute)
+		o.duration = min(left, time.Minute)
 		latencies, err := o.run()
 		if err != nil {
 			return err
@@ -102,7 +102,7 @@ type openLoop struct {
 
 func (o *openLoop) run() ([]time.Duration, error) {
 	begun := time.Now()
-	n := int64(o.lasts.Seconds() * float64(o.rate))
+	n := int64(o.duration.Seconds() * float64(o.rate))
 	var next atomic.Int64
 	var mu sync.Mutex // guards the next two variables
 	var all []time.Duration

@@ -30,7 +30,7 @@ type watcher struct {
 // watcherBuffer is the read buffer of a watcher that receives few bytes at a time.
 const watcherBuffer = 1 << 10
 
-// streamRequest opens the stream i, which follows users, with a token of its own.
+// streamRequest opens the stream i, which follows users, with its own token.
 func (s *seeded) streamRequest(i int, users []presence.UserID, cursor string, events bool) string {
 	texts := make([]string, len(users))
 	for i := range users {

@@ -88,7 +88,7 @@ func (r *run) streamSlow(b *binary, s *seeded) error {
 			return err
 		}
 	}
-	c := &changer{address: p.address, seeded: s, users: s.IDs[:100], conns: 16, rate: 500, lasts: slowFor}
+	c := &changer{address: p.address, seeded: s, users: s.IDs[:100], conns: 16, rate: 500, duration: slowFor}
 	var most atomic.Int64
 	var ended atomic.Int64 // since began
 	var watching sync.WaitGroup

@@ -31,13 +31,13 @@ type receipt struct {
 // A changer changes users at a constant rate in an open loop. Each connection has its
 // own users and cycles through their statuses, so that each PUT is a change.
 type changer struct {
-	address string
-	seeded  *seeded
-	users   []presence.UserID
-	conns   int
-	rate    int
-	lasts   time.Duration
-	begun   time.Time
+	address  string
+	seeded   *seeded
+	users    []presence.UserID
+	conns    int
+	rate     int
+	duration time.Duration
+	begun    time.Time
 
 	commits [][]commit // by user
 	took    time.Duration
@@ -86,10 +86,10 @@ func (c *changer) connection(i int) error {
 	every := time.Duration(c.conns) * time.Second / time.Duration(c.rate)
 	var request []byte
 	user, turn := i, int(time.Now().UnixNano()%3)
-	for due := every * time.Duration(i) / time.Duration(c.conns); due < c.lasts; due += every {
+	for due := every * time.Duration(i) / time.Duration(c.conns); due < c.duration; due += every {
 		time.Sleep(due - time.Since(c.begun))
 		sent := time.Since(c.begun)
-		if sent > c.lasts {
+		if sent > c.duration {
 			return nil // too late: skip the remaining changes
 		}
 		request = c.request(request[:0], user, turn)

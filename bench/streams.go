@@ -286,7 +286,7 @@ func (r *run) streamMemory(b *binary, s *seeded) error {
 				return err
 			}
 			each := func(mib float64) []float64 { return []float64{(mib - before) * 1024 / idleWatchers} }
-			report(fmt.Sprintf("RSS of an idle %s of %d that follows 20, at once", kind.name, idleWatchers), "-", "KiB", each(at))
+			report(fmt.Sprintf("RSS of an idle %s of %d that follows 20, after opening", kind.name, idleWatchers), "-", "KiB", each(at))
 			report(fmt.Sprintf("RSS of an idle %s of %d that follows 20, a minute later", kind.name, idleWatchers), kind.budget, "KiB", each(after))
 			return nil
 		}()
@@ -365,13 +365,13 @@ type watchedLoad struct {
 	watchers   int
 	follows    func(watcher int) []int32
 	rate       int
-	lasts      time.Duration
+	duration   time.Duration
 	budget     string
 	cpuWithout float64 // µs a change
 }
 
 func (r *run) watched(p *process, s *seeded, l *watchedLoad) error {
-	c := &changer{address: p.address, seeded: s, users: s.IDs[:l.users], conns: min(r.conns, l.users), rate: l.rate, lasts: l.lasts}
+	c := &changer{address: p.address, seeded: s, users: s.IDs[:l.users], conns: min(r.conns, l.users), rate: l.rate, duration: l.duration}
 	index := make(map[string]int32)
 	for i, id := range c.users {
 		index[string(id)] = int32(i)
@@ -441,7 +441,7 @@ func (r *run) dense(b *binary, s *seeded) error {
 	}
 	defer p.stop(syscall.SIGTERM)
 	for _, rate := range []int{5000, 20_000} {
-		l := &watchedLoad{name: "256 users, without watchers", users: users, rate: rate, lasts: r.seconds}
+		l := &watchedLoad{name: "256 users, without watchers", users: users, rate: rate, duration: r.seconds}
 		if err := r.watched(p, s, l); err != nil {
 			return err
 		}
@@ -461,11 +461,11 @@ func (r *run) wide(b *binary, s *seeded) error {
 		return err
 	}
 	defer p.stop(syscall.SIGTERM)
-	l := &watchedLoad{name: "10,000 users, without watchers", users: users, rate: r.rate, lasts: r.seconds}
+	l := &watchedLoad{name: "10,000 users, without watchers", users: users, rate: r.rate, duration: r.seconds}
 	if err := r.watched(p, s, l); err != nil {
 		return err
 	}
-	l.name, l.watchers, l.budget, l.lasts = "2,000 watchers of 50 users", watchers, "50", r.streaming
+	l.name, l.watchers, l.budget, l.duration = "2,000 watchers of 50 users", watchers, "50", r.streaming
 	l.follows = func(watcher int) []int32 {
 		all := make([]int32, each)
 		for i := range all {

@@ -73,9 +73,9 @@ func shellBlocks(t *testing.T, page string) []block {
 		b := block{commands: commands + "\n"}
 		for {
 			comment, next, _ := strings.Cut(after, "\n")
-			if want, ok := note(comment, "prints"); ok {
+			if want, ok := parseNote(comment, "prints"); ok {
 				b.prints = append(b.prints, want)
-			} else if never, ok := note(comment, "never"); ok {
+			} else if never, ok := parseNote(comment, "never"); ok {
 				b.never = append(b.never, never)
 			} else {
 				break
@@ -87,7 +87,7 @@ func shellBlocks(t *testing.T, page string) []block {
 	}
 }
 
-func note(line, kind string) (string, bool) {
+func parseNote(line, kind string) (string, bool) {
 	text, ok := strings.CutPrefix(line, "<!-- "+kind+": ")
 	if !ok {
 		return "", false

@@ -121,7 +121,7 @@ func storeEnv(t *testing.T) []string {
 	}
 }
 
-// writeSecretFile writes a secret to a file of its own.
+// writeSecretFile writes a secret to its own file.
 func writeSecretFile(t *testing.T, secret string) (file string) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "secret")

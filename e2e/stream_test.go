@@ -22,13 +22,13 @@ func TestStreamInCurl(t *testing.T) {
 	if !strings.Contains(snapshot, `"asked_as":"`+u.Email+`"`) || !strings.Contains(snapshot, `"status":"available"`) {
 		t.Errorf("the snapshot is %s", snapshot)
 	}
-	d.put(t, u, `{"status":"Busy"}`)
+	d.setStatus(t, u, `{"status":"Busy"}`)
 	if got := events.next("presence"); !strings.Contains(got, `"status":"busy"`) {
 		t.Errorf("received %s", got)
 	}
 	cursor := events.id
 	events.stop()
-	d.put(t, u, `{"status":"Away"}`)
+	d.setStatus(t, u, `{"status":"Away"}`)
 
 	events = d.curlStream(t, "?users="+u.ID, cursor)
 	if got := events.next("snapshot"); !strings.Contains(got, `"partial":true`) || !strings.Contains(got, `"status":"away"`) {
@@ -106,8 +106,8 @@ func (e *eventReader) next(kind string) string {
 	}
 }
 
-// put sets a status by Zoom's API.
-func (d *demo) put(t *testing.T, u user, body string) {
+// setStatus sets a status by Zoom's API.
+func (d *demo) setStatus(t *testing.T, u user, body string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, d.URL+"/v2/users/"+u.ID+"/presence_status", strings.NewReader(body))
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 // and runs the guide's C# program to update a user.
 func TestCSharpOverTLS(t *testing.T) {
 	dir, env := t.TempDir(), storeEnv(t)
-	cert, key := certificate(t, dir)
+	cert, key := writeCertificate(t, dir)
 
 	var made struct {
 		AccountID    string `json:"account_id"`
@@ -119,8 +119,9 @@ func checkAccessLog(t *testing.T, file, secret string) {
 	}
 }
 
-// certificate writes a self-signed certificate for loopback that is valid for an hour.
-func certificate(t *testing.T, dir string) (cert, key string) {
+// writeCertificate writes a self-signed certificate for loopback that is valid for an
+// hour.
+func writeCertificate(t *testing.T, dir string) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -103,11 +103,11 @@ func (p *People) App(account presence.AccountID, scopes string) (auth.App, strin
 }
 
 // Token creates a token of an app for a user, or for the account if user is "". The
-// token expires after lasts, or never if lasts is zero.
-func (p *People) Token(account presence.AccountID, app presence.AppID, user presence.UserID, scopes string, lasts time.Duration) (auth.Token, string) {
+// token expires after lifetime, or never if lifetime is zero.
+func (p *People) Token(account presence.AccountID, app presence.AppID, user presence.UserID, scopes string, lifetime time.Duration) (auth.Token, string) {
 	p.TB.Helper()
 	asked := auth.Token{App: app, User: user, Name: "test", Scopes: p.Scopes(scopes)}
-	token, text, err := p.Authority.Issue(p.TB.Context(), account, asked, lasts)
+	token, text, err := p.Authority.Issue(p.TB.Context(), account, asked, lifetime)
 	Check(p.TB, err)
 	return token, text
 }

@@ -176,7 +176,7 @@ func TestTokensStopWithTheirUserAndApp(t *testing.T) {
 	expectRefused(t, f.Authority, ofAnn, ErrInvalidToken)
 
 	check(t, f.DeleteApp(t.Context(), f.account, f.app.ID))
-	expectRefused(t, f.Authority, ofApp, ErrInvalidToken) // at once
+	expectRefused(t, f.Authority, ofApp, ErrInvalidToken) // immediately
 	if tokens, err := f.Tokens(t.Context(), f.account, "", 10); err != nil || len(tokens) != 0 {
 		t.Errorf("tokens %v, %v; want none", tokens, err)
 	}

@@ -104,8 +104,8 @@ func (f *fixture) newApp(_ testing.TB, account presence.AccountID, names string)
 	return f.people.App(account, names)
 }
 
-func (f *fixture) issue(_ testing.TB, user presence.UserID, lasts time.Duration) (Token, string) {
-	return f.people.Token(f.account, f.app.ID, user, "presence:read", lasts)
+func (f *fixture) issue(_ testing.TB, user presence.UserID, lifetime time.Duration) (Token, string) {
+	return f.people.Token(f.account, f.app.ID, user, "presence:read", lifetime)
 }
 
 // otherNode returns an authority on the same store with its own caches.

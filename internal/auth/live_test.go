@@ -25,8 +25,8 @@ func TestLiveTokensPerUser(t *testing.T) {
 	const most = 5
 	f := newFixture(t)
 	f.Live = LiveTokens{User: &quota.Limit{Name: "live-tokens-per-user", Most: most}}
-	issue := func(user presence.UserID, lasts time.Duration) (Token, error) {
-		made, _, err := f.Issue(t.Context(), f.account, Token{App: f.app.ID, User: user, Scopes: scopes(t, "presence:read")}, lasts)
+	issue := func(user presence.UserID, lifetime time.Duration) (Token, error) {
+		made, _, err := f.Issue(t.Context(), f.account, Token{App: f.app.ID, User: user, Scopes: scopes(t, "presence:read")}, lifetime)
 		return made, err
 	}
 	made := make([]atomic.Pointer[Token], 4*most)

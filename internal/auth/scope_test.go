@@ -8,8 +8,8 @@ import (
 	. "porchlight.dev/porchlight/internal/auth"
 )
 
-// show formats the permissions of a set of scopes by native names.
-func show(s Scopes) string {
+// formatScopes formats the permissions of a set of scopes by native names.
+func formatScopes(s Scopes) string {
 	var words []string
 	for scope := PresenceRead; scope <= DirectoryWrite; scope++ {
 		switch {
@@ -55,8 +55,8 @@ func TestParseScopes(t *testing.T) {
 		"user:read user:write contact:write": "presence:read claim:write contact:write directory:read",
 	} {
 		s, err := scopeParser().ParseScopes(names)
-		if err != nil || show(s) != want {
-			t.Errorf("ParseScopes(%q) allows %q, %v; want %q", names, show(s), err, want)
+		if err != nil || formatScopes(s) != want {
+			t.Errorf("ParseScopes(%q) allows %q, %v; want %q", names, formatScopes(s), err, want)
 		}
 	}
 }
@@ -70,8 +70,8 @@ func TestScopesKeepTheirNames(t *testing.T) {
 		t.Errorf("Names() = %q", got)
 	}
 	for _, name := range scopeParser().ScopeNames() {
-		if s := scopes(t, name); s.String() != name || show(s) == "" || strings.HasSuffix(name, ":admin") && !strings.Contains(show(s), ":admin") {
-			t.Errorf("%s allows %q", name, show(s))
+		if s := scopes(t, name); s.String() != name || formatScopes(s) == "" || strings.HasSuffix(name, ":admin") && !strings.Contains(formatScopes(s), ":admin") {
+			t.Errorf("%s allows %q", name, formatScopes(s))
 		}
 	}
 	if got := Scope(200).String(); got != "scope(200)" {

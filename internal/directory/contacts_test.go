@@ -123,14 +123,14 @@ func TestContactsRefuse(t *testing.T) {
 		"a long group":              {ann, ben, strings.Repeat("x", 65), "group", nil},
 		"a group with a line break": {ann, ben, "a\nb", "group", nil},
 		"invalid UTF-8":             {ann, ben, "\xff", "group", nil},
-		"nobody":                    {ann, "nobody", "", "", ErrNoUser},
+		"an unknown user":           {ann, "nobody", "", "", ErrNoUser},
 		"no id":                     {ann, "", "", "", ErrNoUser},
 		"another account's":         {ann, stranger.ID, "", "", ErrNoUser},
 		"an unknown owner":          {"nobody", ben, "", "", ErrNoUser},
 		"an empty owner":            {"", ben, "", "", ErrNoUser},
 	} {
 		_, err := f.SetContact(t.Context(), f.account, c.owner, c.contact, c.group)
-		if c.field != "" && !refuses(err, c.field) || c.err != nil && !errors.Is(err, c.err) {
+		if c.field != "" && !isFieldError(err, c.field) || c.err != nil && !errors.Is(err, c.err) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -266,12 +266,12 @@ func TestVisibilityRefuses(t *testing.T) {
 		"no name":       {Visibility{Groups: group("")}, "groups"},
 		"a long name":   {Visibility{Groups: group(strings.Repeat("x", 65))}, "groups"},
 		"oneself":       {Visibility{Watchers: one(ann)}, "watchers"},
-		"nobody":        {Visibility{Watchers: one("nobody")}, "watchers"},
+		"unknown user":  {Visibility{Watchers: one("nobody")}, "watchers"},
 		"an invalid id": {Visibility{Watchers: one("\x00")}, "watchers"},
 	} {
 		err := f.SetVisibility(t.Context(), f.account, ann, c.v)
 		var limit *presence.LimitError
-		if c.field == "" && !errors.As(err, &limit) || c.field != "" && !refuses(err, c.field) {
+		if c.field == "" && !errors.As(err, &limit) || c.field != "" && !isFieldError(err, c.field) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -99,7 +99,7 @@ func TestAccounts(t *testing.T) {
 			t.Errorf("Account(%q): %v, want ErrNoAccount", id, err)
 		}
 	}
-	if _, err := f.CreateAccount(t.Context(), "two\nlines"); !refuses(err, "name") {
+	if _, err := f.CreateAccount(t.Context(), "two\nlines"); !isFieldError(err, "name") {
 		t.Errorf("CreateAccount: %v, want an error about the name", err)
 	}
 }
@@ -198,7 +198,7 @@ func TestCreateRefuses(t *testing.T) {
 		{User{Email: "a@b", DisplayName: strings.Repeat("a", 257)}, "display_name"},
 		{User{Email: "a@b", Department: "a\u2028b"}, "department"},
 	} {
-		if _, err := f.Create(t.Context(), f.account, c.user); !refuses(err, c.field) {
+		if _, err := f.Create(t.Context(), f.account, c.user); !isFieldError(err, c.field) {
 			t.Errorf("%+v: %v, want an error about %s", c.user, err, c.field)
 		}
 	}
@@ -208,7 +208,7 @@ func TestCreateRefuses(t *testing.T) {
 	f.create(t, strings.Repeat("Ⱥ", 120)+"@example.com") // lower case is longer
 }
 
-func refuses(err error, field string) bool {
+func isFieldError(err error, field string) bool {
 	var refused *presence.FieldError
 	return errors.As(err, &refused) && refused.Field == field
 }
@@ -280,7 +280,7 @@ func TestUpdate(t *testing.T) {
 	if _, err := f.Update(t.Context(), f.newAccount(t, "Other"), got); !errors.Is(err, ErrNoUser) {
 		t.Errorf("in another account: %v, want ErrNoUser", err)
 	}
-	if _, err := f.Update(t.Context(), f.account, User{ID: bob.ID, Version: bob.Version}); !refuses(err, "email") {
+	if _, err := f.Update(t.Context(), f.account, User{ID: bob.ID, Version: bob.Version}); !isFieldError(err, "email") {
 		t.Errorf("without e-mail: %v, want an error about it", err)
 	}
 }

@@ -197,9 +197,9 @@ func (w *world) token(user presence.UserID, names string) string {
 	return w.tokenFor(user, names, 0)
 }
 
-func (w *world) tokenFor(user presence.UserID, names string, lasts time.Duration) string {
+func (w *world) tokenFor(user presence.UserID, names string, lifetime time.Duration) string {
 	w.t.Helper()
-	_, text := w.Token(w.account, w.app, user, names, lasts)
+	_, text := w.Token(w.account, w.app, user, names, lifetime)
 	return text
 }
 

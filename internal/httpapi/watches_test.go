@@ -64,7 +64,7 @@ func TestWatchFiresAtOnce(t *testing.T) {
 func TestWatchExpiry(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(w.alice.ID, "presence:read")
-	for body, lasts := range map[string]time.Duration{
+	for body, lifetime := range map[string]time.Duration{
 		`{"user":"bob@example.com","expires_in_seconds":1}`:                                 time.Second,
 		`{"user":"bob@example.com","expires_in_seconds":604800}`:                            7 * 24 * time.Hour,
 		`{"user":"bob@example.com","expires":"2026-03-01T11:00:00+01:00"}`:                  time.Hour,
@@ -72,7 +72,7 @@ func TestWatchExpiry(t *testing.T) {
 	} {
 		var made api.Watch
 		w.do("POST", "/v1/watches", token, body).want(201).read(&made)
-		if got := made.Expires.Sub(w.clock()); got != lasts {
+		if got := made.Expires.Sub(w.clock()); got != lifetime {
 			t.Errorf("%s: expires after %v", body, got)
 		}
 	}

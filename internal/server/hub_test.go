@@ -84,7 +84,7 @@ type tokenNode struct {
 	app       auth.App
 }
 
-func tokenBubble(t *testing.T, test func(n *tokenNode)) {
+func runTokenTest(t *testing.T, test func(n *tokenNode)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		st, err := pebblestore.Open("store", pebblestore.Options{FS: vfs.NewMem(), Clock: time.Now, MinFreeBytes: -1})
@@ -154,7 +154,7 @@ func (n *tokenNode) open(email string) *holder {
 // sent on time.
 func TestIdleStreamsBatchTokenReads(t *testing.T) {
 	const streams, minutes = 300, 2
-	tokenBubble(t, func(n *tokenNode) {
+	runTokenTest(t, func(n *tokenNode) {
 		all := make([]*holder, streams)
 		for i := range all {
 			all[i] = n.open(fmt.Sprintf("user%d@example.com", i))
@@ -184,7 +184,7 @@ func TestIdleStreamsBatchTokenReads(t *testing.T) {
 // TestKeepalivesDoNotWaitForTheStore: a store that does not answer neither ends streams
 // nor delays keepalives.
 func TestKeepalivesDoNotWaitForTheStore(t *testing.T) {
-	tokenBubble(t, func(n *tokenNode) {
+	runTokenTest(t, func(n *tokenNode) {
 		h := n.open("ada@example.com")
 		n.docs.delay.Store(int64(time.Hour))
 		time.Sleep(5 * time.Minute)
@@ -216,7 +216,7 @@ func TestRevocationEndsStreamsImmediately(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tokenBubble(t, func(n *tokenNode) {
+			runTokenTest(t, func(n *tokenNode) {
 				h, other := n.open("ada@example.com"), n.open("grace@example.com")
 				n.check(end(n, h))
 				if _, unauthorized := h.sink.state(); !unauthorized {
@@ -229,7 +229,7 @@ func TestRevocationEndsStreamsImmediately(t *testing.T) {
 		})
 	}
 	t.Run("the app is deleted", func(t *testing.T) {
-		tokenBubble(t, func(n *tokenNode) {
+		runTokenTest(t, func(n *tokenNode) {
 			h := n.open("ada@example.com")
 			n.check(n.authority.DeleteApp(n.Context(), n.account, n.app.ID))
 			if _, unauthorized := h.sink.state(); !unauthorized {
@@ -243,7 +243,7 @@ func TestRevocationEndsStreamsImmediately(t *testing.T) {
 // tokens are not read again. A stream still ends when its token expires, or when its
 // user was deactivated by a server that stopped before it revoked the tokens.
 func TestSingleWriterDoesNotReloadTokens(t *testing.T) {
-	tokenBubble(t, func(n *tokenNode) {
+	runTokenTest(t, func(n *tokenNode) {
 		n.authority.OnlyWriter()
 		ada, grace, late := n.open("ada@example.com"), n.open("grace@example.com"), n.open("late@example.com")
 		before := n.docs.loads.Load()

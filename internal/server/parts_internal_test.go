@@ -39,7 +39,7 @@ func TestParts(t *testing.T) {
 	t.Run("one fails", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, end := context.WithCancel(t.Context())
-			unaffected := &part{name: "goes on", start: untilCancelled}
+			unaffected := &part{name: "unaffected", start: untilCancelled}
 			r := start(ctx, []*part{unaffected, {name: "fails", start: func(context.Context) error { return broken }}})
 			<-r.failed.Done()
 			if err := r.failure(); !errors.Is(err, broken) || err.Error() != "fails stopped: broken" {

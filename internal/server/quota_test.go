@@ -54,9 +54,9 @@ func TestOneUserCannotTakeAllConnections(t *testing.T) {
 	cfg := settings(t)
 	cfg.MaxConnections = most
 	r := start(t, cfg, server.Options{})
-	ids := r.users(t, 2)
-	greedy := r.token(t, ids[0], "presence:read")
-	other := r.token(t, ids[1], "presence:read")
+	ids := r.createUsers(t, 2)
+	greedy := r.createToken(t, ids[0], "presence:read")
+	other := r.createToken(t, ids[1], "presence:read")
 	opened := 0
 	for range most {
 		_, resp := r.sendRaw(t, upgrade(greedy.Secret, ""))
@@ -80,7 +80,7 @@ func TestIdleConnectionsAreEvicted(t *testing.T) {
 	cfg := settings(t)
 	cfg.MaxConnections = most
 	r := start(t, cfg, server.Options{})
-	other := r.token(t, r.users(t, 1)[0], "presence:read")
+	other := r.createToken(t, r.createUsers(t, 1)[0], "presence:read")
 	strangers := make([]net.Conn, most)
 	for i := range strangers {
 		strangers[i] = r.dial(t)
@@ -210,7 +210,7 @@ func grantToken(t *testing.T, w *limitEnv) (int, http.Header, string) {
 	return resp.StatusCode, resp.Header, answer
 }
 
-func write(t *testing.T, w *limitEnv) (int, http.Header, string) {
+func writeNote(t *testing.T, w *limitEnv) (int, http.Header, string) {
 	return w.call(t, w.own.Secret, "PUT", "/v1/users/me/note", fmt.Sprintf(`{"text":"%d"}`, w.attempt))
 }
 
@@ -295,7 +295,7 @@ func limitCases() []limitCase {
 		each("streams", ofStreams, openAppStream)
 		each("tickets", func(t *testing.T, c *config.Config) { c.TicketLimits = quotas(t, text) }, makeTicket)
 		each("tokens", func(t *testing.T, c *config.Config) { c.TokenLimits = quotas(t, text) }, makeToken)
-		each("writes", func(t *testing.T, c *config.Config) { c.WriteLimits = quotas(t, text) }, write)
+		each("writes", func(t *testing.T, c *config.Config) { c.WriteLimits = quotas(t, text) }, writeNote)
 	}
 	return all
 }
@@ -307,8 +307,8 @@ func TestLimits(t *testing.T) {
 	cfg := settings(t)
 	r := start(t, cfg, server.Options{})
 	own := make([]api.Token, len(cases))
-	for i, user := range r.users(t, len(cases)) {
-		own[i] = r.token(t, user, "presence:read", "claim:write", "directory:write", "session:write")
+	for i, user := range r.createUsers(t, len(cases)) {
+		own[i] = r.createToken(t, user, "presence:read", "claim:write", "directory:write", "session:write")
 	}
 	r.stop(server.ErrInterrupted)
 	if err := r.wait(t); err != nil {
@@ -361,7 +361,7 @@ func TestClientsBehindProxy(t *testing.T) {
 	cfg.TrustedProxies, cfg.MaxConnectionsPerAddress = "127.0.0.1", 1
 	cfg.StreamLimits = quotas(t, "address=2")
 	r := start(t, cfg, server.Options{})
-	token := r.token(t, r.users(t, 1)[0], "presence:read").Secret
+	token := r.createToken(t, r.createUsers(t, 1)[0], "presence:read").Secret
 	for i, c := range []struct {
 		address string
 		status  int

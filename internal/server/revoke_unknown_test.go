@@ -30,7 +30,7 @@ func (s *lateWrites) Write(ctx context.Context, account presence.AccountID, docs
 // token is then invalid, even though it was used while the first revocation was in
 // flight.
 func TestRepeatedRevocation(t *testing.T) {
-	tokenBubble(t, func(n *tokenNode) {
+	runTokenTest(t, func(n *tokenNode) {
 		h := n.open("ada@example.com")
 		late := &lateWrites{Store: n.docs}
 		a := auth.New(late, n.users, time.Now)

@@ -309,21 +309,21 @@ func testFloods(t *testing.T, r *running) {
 func TestRefusedHandshakes(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	token := r.made.AccessToken
-	whole := upgrade(token, "")
+	handshake := upgrade(token, "")
 	for name, c := range map[string]struct {
 		request string
 		status  int
 	}{
-		"a short key":            {strings.Replace(whole, "dGhlIHNhbXBsZSBub25jZQ==", "abc", 1), 400},
-		"HTTP/1.0":               {strings.Replace(whole, "HTTP/1.1", "HTTP/1.0", 1), 400},
-		"an empty host":          {strings.Replace(whole, "Host: porchlight.example", "Host:", 1), 400},
-		"no key":                 {strings.Replace(whole, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "", 1), 400},
-		"another version":        {strings.Replace(whole, "Version: 13", "Version: 8", 1), 400},
-		"no connection":          {strings.Replace(whole, "Connection: keep-alive, Upgrade\r\n", "", 1), 400},
+		"a short key":            {strings.Replace(handshake, "dGhlIHNhbXBsZSBub25jZQ==", "abc", 1), 400},
+		"HTTP/1.0":               {strings.Replace(handshake, "HTTP/1.1", "HTTP/1.0", 1), 400},
+		"an empty host":          {strings.Replace(handshake, "Host: porchlight.example", "Host:", 1), 400},
+		"no key":                 {strings.Replace(handshake, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "", 1), 400},
+		"another version":        {strings.Replace(handshake, "Version: 13", "Version: 8", 1), 400},
+		"no connection":          {strings.Replace(handshake, "Connection: keep-alive, Upgrade\r\n", "", 1), 400},
 		"an unknown parameter":   {upgrade(token, "?user=me"), 400},
 		"contacts=maybe":         {upgrade(token, "?contacts=maybe"), 400},
 		"101 users":              {upgrade(token, "?users=a"+strings.Repeat(",a", 100)), 400},
-		"no token":               {strings.Replace(whole, "Authorization: Bearer "+token+"\r\n", "", 1), 401},
+		"no token":               {strings.Replace(handshake, "Authorization: Bearer "+token+"\r\n", "", 1), 401},
 		"another token":          {upgrade("guess", ""), 401},
 		"a page of another host": {upgrade(token, "", "Origin: https://evil.example"), 403},
 		"an opaque origin":       {upgrade(token, "", "Origin: null"), 403},
@@ -338,7 +338,7 @@ func TestRefusedHandshakes(t *testing.T) {
 	if _, resp := r.sendRaw(t, upgrade(token, "", "Origin: http://porchlight.example")); resp.StatusCode != http.StatusSwitchingProtocols {
 		t.Errorf("a page of the server's own origin: %d", resp.StatusCode)
 	}
-	head, resp := r.sendRaw(t, strings.Replace(whole, "GET", "HEAD", 1))
+	head, resp := r.sendRaw(t, strings.Replace(handshake, "GET", "HEAD", 1))
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		t.Errorf("HEAD opened a WebSocket: %d", resp.StatusCode)
 	}
@@ -386,7 +386,7 @@ func TestTickets(t *testing.T) {
 // or a reset and a full snapshot, and never silence or a gap.
 func TestMutatedCursors(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
-	ids := r.users(t, 3)
+	ids := r.createUsers(t, 3)
 	users := strings.Join(ids, ",")
 	s := r.open(t, r.made.AccessToken, "?users="+users)
 	given := s.read(t, api.FrameSnapshot).Cursor
@@ -401,7 +401,7 @@ func TestMutatedCursors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if i%400 == 0 { // a client may send 500 frames at once
+		if i%400 == 0 { // a client may send bursts of 500 frames
 			s = r.open(t, r.made.AccessToken, "?users="+users)
 			s.read(t, api.FrameSnapshot)
 		}
@@ -462,7 +462,7 @@ func mutate(text string) string {
 // watcher over SSE checks.
 func TestNotesCannotForgeEvents(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
-	ids := r.users(t, 1)
+	ids := r.createUsers(t, 1)
 	ctx, stop := context.WithCancel(t.Context())
 	w := r.watcher(r.made.AccessToken, ids)
 	var open sync.WaitGroup
@@ -493,7 +493,7 @@ func TestNotesCannotForgeEvents(t *testing.T) {
 // seconds, and neither other readers nor writers are delayed.
 func TestSlowConsumerIsDisconnected(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
-	ids := r.users(t, api.MaxStreamUsers)
+	ids := r.createUsers(t, api.MaxStreamUsers)
 	users := strings.Join(ids, ",")
 	stuck := r.open(t, r.made.AccessToken, "?users="+users)
 	if tcp, ok := stuck.Conn.(*net.TCPConn); !ok || tcp.SetReadBuffer(4<<10) != nil {

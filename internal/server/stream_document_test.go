@@ -286,8 +286,8 @@ func TestDocumentedClientConverges(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	w := &changer{running: r, random: rand.New(rand.NewPCG(seed, 1)), users: r.users(t, 12)}
-	secret := r.token(t, r.made.OwnerID, "presence:read", "contact:read", "contact:write").Secret
+	w := &changer{running: r, random: rand.New(rand.NewPCG(seed, 1)), users: r.createUsers(t, 12)}
+	secret := r.createToken(t, r.made.OwnerID, "presence:read", "contact:read", "contact:write").Secret
 	var err error
 	if w.ada, err = client.New(r.URL(), client.StaticToken(secret), r.http); err != nil {
 		t.Fatal(err)

@@ -120,7 +120,7 @@ func TestHalfOpen(t *testing.T) {
 		id   string
 		conn net.Conn
 	}{{there, r.dial(t)}, {gone, blackhole.dial(t)}} {
-		s, resp := sendRawOver(t, c.conn, upgrade(r.token(t, c.id, "presence:read", "session:write").Secret, ""))
+		s, resp := sendRawOver(t, c.conn, upgrade(r.createToken(t, c.id, "presence:read", "session:write").Secret, ""))
 		if resp.StatusCode != http.StatusSwitchingProtocols {
 			t.Fatalf("the handshake failed with status %d", resp.StatusCode)
 		}

@@ -15,7 +15,7 @@ import (
 // clientFor returns a client with a token of a user.
 func (r *running) clientFor(t *testing.T, user string, scopes ...string) *client.Client {
 	t.Helper()
-	c, err := client.New(r.URL(), client.StaticToken(r.token(t, user, scopes...).Secret), r.http)
+	c, err := client.New(r.URL(), client.StaticToken(r.createToken(t, user, scopes...).Secret), r.http)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func changedUsers(c *api.Changes) (ids []string) {
 // reported by that response or the next, without delay, whatever else changes.
 func TestContactAddedDuringLongPoll(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
-	ids := r.users(t, 8)
+	ids := r.createUsers(t, 8)
 	ada := r.clientFor(t, r.made.OwnerID, "presence:read", "contact:read", "contact:write")
 	if _, err := ada.SetContact(t.Context(), "me", ids[0], api.SetContact{}); err != nil {
 		t.Fatal(err)
@@ -82,7 +82,7 @@ func TestContactAddedDuringLongPoll(t *testing.T) {
 // the change is reported twice.
 func TestLongPollWaits(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
-	ids := r.users(t, 1)
+	ids := r.createUsers(t, 1)
 	ada := r.clientFor(t, r.made.OwnerID, "presence:read")
 	rules := api.Visibility{Everyone: api.VisibilityStatus, Groups: map[string]api.VisibilityLevel{}, Watchers: map[string]api.VisibilityLevel{}}
 	if _, err := r.client.SetVisibility(t.Context(), ids[0], rules); err != nil {
@@ -129,9 +129,9 @@ func TestLongPollWaits(t *testing.T) {
 // resumes.
 func TestHidingIsNotSent(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
-	third := r.users(t, 1)[0]
+	third := r.createUsers(t, 1)[0]
 	ada := r.clientFor(t, r.made.OwnerID, "presence:read")
-	token := r.token(t, r.made.OwnerID, "presence:read").Secret
+	token := r.createToken(t, r.made.OwnerID, "presence:read").Secret
 	for name, rules := range map[string]api.Visibility{
 		"from everybody":    {Everyone: api.VisibilityOffline},
 		"from another user": {Everyone: api.VisibilityAll, Watchers: map[string]api.VisibilityLevel{third: api.VisibilityOffline}},
@@ -193,7 +193,7 @@ func TestHidingIsNotSent(t *testing.T) {
 // identified when it was requested.
 func TestAddressMovesDuringStream(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
-	ids := r.users(t, 2)
+	ids := r.createUsers(t, 2)
 	s := r.open(t, r.made.AccessToken, "?users=user0@example.com")
 	if got := s.read(t, api.FrameSnapshot).Presences; len(got) != 1 || got[0].User != ids[0] {
 		t.Fatalf("%+v", got)

@@ -47,7 +47,7 @@ func (s *rawSocket) readFrames(t *testing.T, n int) (frames []api.ServerFrame) {
 // it is answered.
 func TestCursorsAwaitFollows(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
-	ids := r.users(t, 3)
+	ids := r.createUsers(t, 3)
 	follow := func(id, cursor string, users ...string) api.ClientFrame {
 		return api.ClientFrame{Type: api.FrameFollow, ID: id, Users: users, Cursor: cursor}
 	}
@@ -87,7 +87,7 @@ func TestAnswersInOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := r.open(t, r.token(t, u.ID, "presence:read", "session:write", "claim:write").Secret, "")
+	s := r.open(t, r.createToken(t, u.ID, "presence:read", "session:write", "claim:write").Secret, "")
 	s.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "in", ClientType: "desktop"}, api.FrameDone)
 	var frames []api.ClientFrame
 	var want []string
@@ -130,7 +130,7 @@ func TestRepeatedEndClaim(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := r.open(t, r.token(t, u.ID, "presence:read", "claim:write").Secret, "")
+	s := r.open(t, r.createToken(t, u.ID, "presence:read", "claim:write").Secret, "")
 	s.ask(t, api.ClientFrame{Type: api.FrameClaim, ID: "1", Claim: "lunch", Source: "app", Status: api.Away}, api.FrameDone)
 	for _, id := range []string{"2", "3"} {
 		s.ask(t, api.ClientFrame{Type: api.FrameEndClaim, ID: id, Claim: "lunch"}, api.FrameDone)

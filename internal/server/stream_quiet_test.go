@@ -33,7 +33,7 @@ func TestQuietStreamsStayOpen(t *testing.T) {
 	watchers := make(map[string]*watcher)
 	users := make(map[string]string)
 	for name, r := range map[string]*running{"": over, " over TLS": overTLS} {
-		ids := r.users(t, 1)
+		ids := r.createUsers(t, 1)
 		for kind, connect := range map[string]func(*watcher) error{
 			"WebSocket": func(w *watcher) error {
 				c, done := dialer(neverCut, false)

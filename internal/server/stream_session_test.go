@@ -35,7 +35,7 @@ func (s *rawSocket) ask(t *testing.T, f api.ClientFrame, answer string) api.Serv
 // recognised: a string unchanged, a number as text.
 func TestErrorHasFrameID(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
-	s := r.open(t, r.token(t, "", "presence:read").Secret, "")
+	s := r.open(t, r.createToken(t, "", "presence:read").Secret, "")
 	long := strings.Repeat("x", 65)
 	for _, c := range []struct{ frame, id string }{
 		{`{"type":"ping","id":7}`, "7"},
@@ -83,7 +83,7 @@ func TestSessionBoundToConnection(t *testing.T) {
 		}
 	}
 	idle := false
-	s := r.open(t, r.token(t, u.ID, "presence:read", "session:write").Secret, "?users=me")
+	s := r.open(t, r.createToken(t, u.ID, "presence:read", "session:write").Secret, "?users=me")
 	s.read(t, api.FrameSnapshot)
 	if e := s.ask(t, api.ClientFrame{Type: api.FrameActivity, ID: "1", Active: &idle}, api.FrameError); e.Code == "" {
 		t.Errorf("activity without a session: %+v", e)
@@ -118,7 +118,7 @@ func TestFlappingIsDamped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := r.open(t, r.token(t, u.ID, "presence:read", "session:write").Secret, "")
+	s := r.open(t, r.createToken(t, u.ID, "presence:read", "session:write").Secret, "")
 	s.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "in", ClientType: "desktop"}, api.FrameDone)
 	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
 	defer stop()
@@ -184,7 +184,7 @@ func TestRepeatedSignIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token := r.token(t, u.ID, "presence:read", "session:write", "session:read").Secret
+	token := r.createToken(t, u.ID, "presence:read", "session:write", "session:read").Secret
 	sessions := func(id string) (all []string) {
 		for s, err := range r.client.Sessions(t.Context(), id) {
 			if err != nil {
@@ -217,7 +217,7 @@ func TestRepeatedSignIn(t *testing.T) {
 	// The same text is another session for another user, and for another app of this
 	// user.
 	for _, text := range []string{chosen, named} {
-		o := r.open(t, r.token(t, other.ID, "presence:read", "session:write").Secret, "")
+		o := r.open(t, r.createToken(t, other.ID, "presence:read", "session:write").Secret, "")
 		if got := o.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "3", ClientType: "web", Session: text}, api.FrameDone).Session; got == named {
 			t.Errorf("%q of another user is the same session", text)
 		}
@@ -269,7 +269,7 @@ func TestIdleSignIn(t *testing.T) {
 	}
 	w := r.open(t, r.made.AccessToken, "?users="+u.ID)
 	w.read(t, api.FrameSnapshot)
-	s := r.open(t, r.token(t, u.ID, "presence:read", "session:write").Secret, "")
+	s := r.open(t, r.createToken(t, u.ID, "presence:read", "session:write").Secret, "")
 	idle := false
 	s.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "1", ClientType: "desktop", Active: &idle}, api.FrameDone)
 	if p := w.read(t, api.FramePresence); p.Status != api.Away || p.Coalesced {
@@ -289,7 +289,7 @@ func TestReplacedSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token := r.token(t, u.ID, "presence:read", "session:write").Secret
+	token := r.createToken(t, u.ID, "presence:read", "session:write").Secret
 	s := r.open(t, token, "")
 	named := s.ask(t, api.ClientFrame{Type: api.FrameSignIn, ID: "1", ClientType: "desktop"}, api.FrameDone).Session
 	reloads, err := client.New(r.URL(), client.StaticToken(token), r.http)

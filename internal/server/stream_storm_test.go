@@ -47,7 +47,7 @@ func TestReconnectStorm(t *testing.T) {
 	cfg.MaxConnections, cfg.MaxConnectionsPerAddress = clients+100, clients+100
 	cfg.StreamLimits = quotas(t, "user=none,app=none,account=none,address=none") // all clients share a user, an app and an address
 	r := start(t, cfg, server.Options{})
-	ids := r.users(t, 20)
+	ids := r.createUsers(t, 20)
 	first := r.open(t, r.made.AccessToken, "?users="+strings.Join(ids, ","))
 	cursor := first.read(t, api.FrameSnapshot).Cursor
 	_ = first.Close()

@@ -78,8 +78,8 @@ func startRecorded(t *testing.T, cfg config.Config) (*running, *historyStore) {
 	return run(t, cfg, server.Options{Store: history}, made), history
 }
 
-// token creates a token for a user, or for the account if user is "".
-func (r *running) token(t *testing.T, user string, scopes ...string) api.Token {
+// createToken creates a token for a user, or for the account if user is "".
+func (r *running) createToken(t *testing.T, user string, scopes ...string) api.Token {
 	t.Helper()
 	token, err := r.client.CreateToken(t.Context(), api.CreateToken{User: user, Name: "stream", Scopes: scopes})
 	if err != nil {
@@ -88,8 +88,8 @@ func (r *running) token(t *testing.T, user string, scopes ...string) api.Token {
 	return token
 }
 
-// users creates users who are signed in, and returns their ids.
-func (r *running) users(t *testing.T, n int) []string {
+// createUsers creates users who are signed in, and returns their ids.
+func (r *running) createUsers(t *testing.T, n int) []string {
 	t.Helper()
 	ids := make([]string, n)
 	for i := range ids {
@@ -226,7 +226,7 @@ func (w *watcher) applyPresence(p api.Presence, again bool) {
 	}
 }
 
-// applyFrame applies a whole frame.
+// applyFrame applies a complete frame.
 func (w *watcher) applyFrame(text []byte) {
 	var f api.ServerFrame
 	w.mu.Lock()
@@ -513,13 +513,13 @@ func testDelivery(t *testing.T, cfg config.Config, reconnects int) {
 	transport := &http.Transport{TLSClientConfig: trustAnyServer()}
 	defer transport.CloseIdleConnections()
 	r.http.Transport = transport
-	ids := r.users(t, streamUsers)
+	ids := r.createUsers(t, streamUsers)
 	var private []string // visibility rules apply to watchers with a user
 	for i := range 5 {
 		private = append(private, ids[i])
 	}
-	account := r.token(t, "", "presence:read:admin").Secret
-	ada := r.token(t, r.made.OwnerID, "presence:read").Secret
+	account := r.createToken(t, "", "presence:read:admin").Secret
+	ada := r.createToken(t, r.made.OwnerID, "presence:read").Secret
 
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -643,10 +643,10 @@ func (r *running) changeRules(ctx context.Context, t *testing.T, ids []string) {
 // open.
 func TestRevokedTokenEndsItsStreams(t *testing.T) {
 	r := start(t, settings(t), server.Options{})
-	ids := r.users(t, 2)
+	ids := r.createUsers(t, 2)
 	ctx, stop := context.WithTimeout(t.Context(), 15*time.Second)
 	defer stop()
-	revoked, kept := r.token(t, "", "presence:read:admin"), r.token(t, "", "presence:read:admin")
+	revoked, kept := r.createToken(t, "", "presence:read:admin"), r.createToken(t, "", "presence:read:admin")
 	type ending struct {
 		over  route
 		token string
@@ -691,17 +691,17 @@ func TestRevokedTokenEndsItsStreams(t *testing.T) {
 // TestDialerReconnects: a client that is never cut connects again if net/http gave up
 // the connection, and fails if the server closed it.
 func TestDialerReconnects(t *testing.T) {
-	whole := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}\n") }
+	completeResponse := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}\n") }
 	for name, c := range map[string]struct {
 		serve    http.HandlerFunc
-		read     bool // read the whole first response
+		read     bool // read the complete first response
 		cutAfter int
 		ends     bool
 	}{
-		"nobody":              {whole, true, neverCut, false},
-		"net/http":            {whole, false, neverCut, false},
-		"the test":            {whole, true, 120, true}, // cut in the second response
-		"net/http, to be cut": {whole, false, 1 << 20, true},
+		"nothing":             {completeResponse, true, neverCut, false},
+		"net/http":            {completeResponse, false, neverCut, false},
+		"the test":            {completeResponse, true, 120, true}, // cut in the second response
+		"net/http, to be cut": {completeResponse, false, 1 << 20, true},
 		"the server": {func(w http.ResponseWriter, _ *http.Request) {
 			if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
 				_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}\n")
@@ -738,7 +738,7 @@ func TestDialerReconnects(t *testing.T) {
 	t.Run("the server announces the close", func(t *testing.T) {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Connection", "close")
-			whole(w, r)
+			completeResponse(w, r)
 		}))
 		defer srv.Close()
 		asker, done := dialer(neverCut, false)

@@ -16,7 +16,7 @@ func TestWatchesAreSentOnRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token := r.token(t, u.ID, "presence:read").Secret
+	token := r.createToken(t, u.ID, "presence:read").Secret
 	own, err := client.New(r.URL(), client.StaticToken(token), r.http)
 	if err != nil {
 		t.Fatal(err)
