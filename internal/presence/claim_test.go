@@ -8,7 +8,7 @@ import (
 	. "porchlight.dev/porchlight/internal/presence"
 )
 
-// Rules of claims that the table of scenarios does not reach.
+// TestClaims: the rules of claims that the scenarios do not cover.
 func TestClaims(t *testing.T) {
 	for _, row := range []struct {
 		name string
@@ -97,8 +97,8 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-// Do-not-disturb lasts from 1 to 1440 minutes, whoever claims it and however its
-// end is stated. An error names the field that was used.
+// TestDoNotDisturbIsBounded: do-not-disturb lasts from 1 to 1440 minutes, for every
+// source and every way of stating the expiry. The error names the field that was used.
 func TestDoNotDisturbIsBounded(t *testing.T) {
 	const most = 1440 * time.Minute
 	for _, row := range []struct {
@@ -140,8 +140,9 @@ func TestDoNotDisturbIsBounded(t *testing.T) {
 	}
 }
 
-// Signed out: an out_of_office claim shows, whatever its source and row, and no
-// other claim does. Manual available silences it as it does beside a session.
+// TestOutOfOfficeWhileSignedOut: an out_of_office claim of any source shows for a
+// signed-out user, and no other claim does. Manual available overrides it, as it does
+// beside a session.
 func TestOutOfOfficeWhileSignedOut(t *testing.T) {
 	for _, row := range []struct {
 		source   Source
@@ -168,7 +169,7 @@ func TestOutOfOfficeWhileSignedOut(t *testing.T) {
 		}
 		s.must(manual(Available))
 		if row.source == Manual {
-			s.must(e) // row 1 is never silenced
+			s.must(e) // rule 1 is never overridden
 		}
 		if p := RecordedOf(s.state).Shown; (p.Status == Offline) != row.silenced {
 			t.Errorf("%v: %v after manual available", row.source, p.Status)
@@ -176,8 +177,9 @@ func TestOutOfOfficeWhileSignedOut(t *testing.T) {
 	}
 }
 
-// An end that a rule sets counts from since if that is to come, else from now.
-func TestDefaultEndsCountFromTheBegin(t *testing.T) {
+// TestDefaultExpiryCountsFromStart: a default expiry counts from since if since is in
+// the future, otherwise from now.
+func TestDefaultExpiryCountsFromStart(t *testing.T) {
 	for _, row := range []struct {
 		claim SetClaim
 		since time.Duration
@@ -221,15 +223,16 @@ func TestFarthestUntil(t *testing.T) {
 	}
 }
 
-// An own note that is over is gone from the record: removing it is no change.
-func TestAnExpiredNoteIsDropped(t *testing.T) {
+// TestExpiredNoteIsDropped: an expired note is removed from the record, so removing
+// it is no change.
+func TestExpiredNoteIsDropped(t *testing.T) {
 	s := newScript(t)
 	s.must(SetNote{Text: "lunch", Until: noon.Add(time.Hour)})
 	s.advance(time.Hour)
 	s.wantError(SetNote{}, ErrNoChange)
 }
 
-func TestNoNoteOfADeactivatedUser(t *testing.T) {
+func TestNoNoteOfDeactivatedUser(t *testing.T) {
 	s := newScript(t)
 	holiday := manual(OutOfOffice)
 	holiday.Note = "at the sea"
@@ -241,9 +244,9 @@ func TestNoNoteOfADeactivatedUser(t *testing.T) {
 	}
 }
 
-// An app that never comes back leaves nobody in a meeting for ever: a meeting or a
-// call of any source ends by itself, and repeating the claim renews it.
-func TestMeetingsEndByThemselves(t *testing.T) {
+// TestMeetingsExpire: a meeting or a call of any source expires, even if its app never
+// ends it, and repeating the claim renews it.
+func TestMeetingsExpire(t *testing.T) {
 	for _, status := range []Status{InMeeting, Presenting, OnCall} {
 		for _, source := range []Source{Meeting, Call, Calendar, Schedule, App, "bot"} {
 			s := newScript(t)
@@ -253,7 +256,7 @@ func TestMeetingsEndByThemselves(t *testing.T) {
 				t.Errorf("%s, source %s: until %v", status, source, p.Until.Time())
 			}
 			s.activeFor(23 * time.Hour)
-			s.must(claim("m", source, status)) // it is there still
+			s.must(claim("m", source, status)) // repeats the claim
 			if p := s.want(status); p.Since != noon || p.Until != s.now.Add(24*time.Hour) {
 				t.Errorf("renewed: %+v", p)
 			}
@@ -268,8 +271,8 @@ func TestMeetingsEndByThemselves(t *testing.T) {
 	s := newScript(t)
 	s.policy.MeetingTimeout = time.Hour
 	s.must(manual(OnCall))
-	s.must(claim("own", Meeting, InMeeting, 30*time.Hour)) // its own end stands
-	s.must(claim("event", Calendar, InCalendarEvent))      // and others have none
+	s.must(claim("own", Meeting, InMeeting, 30*time.Hour)) // a stated expiry stays
+	s.must(claim("event", Calendar, InCalendarEvent))      // others have none
 	for _, c := range s.state.Claims {
 		if want := map[ClaimID]Instant{ManualClaim: noon.Add(time.Hour), "own": noon.Add(30 * time.Hour)}[c.ID]; c.Until != want {
 			t.Errorf("%s: until %v", c.ID, c.Until.Time())
@@ -277,9 +280,9 @@ func TestMeetingsEndByThemselves(t *testing.T) {
 	}
 }
 
-// Meetings that an earlier version recorded without an end get one with the first
-// commit, and not without a reason for one.
-func TestMeetingsOnRecordGetAnEnd(t *testing.T) {
+// TestMeetingsOnRecordGetAnExpiry: meetings that an earlier version recorded without an
+// expiry get one with the next commit, and cause no commit.
+func TestMeetingsOnRecordGetAnExpiry(t *testing.T) {
 	s := newScript(t)
 	s.policy.MeetingTimeout = 0
 	s.signIn()
@@ -305,7 +308,7 @@ func TestMeetingsOnRecordGetAnEnd(t *testing.T) {
 		}
 	}
 	if before.Claims[0].Until != 0 {
-		t.Error("the state before was written to")
+		t.Error("the previous state was modified")
 	}
 	end := s.now.Add(24 * time.Hour)
 	s.activeFor(24 * time.Hour)

@@ -7,7 +7,7 @@ import (
 	. "porchlight.dev/porchlight/internal/presence"
 )
 
-// TestOrigin: a change says which claim or which client it comes from.
+// TestOrigin: a change names the claim or client that it comes from.
 func TestOrigin(t *testing.T) {
 	phone := SignIn{Session: "phone", Client: Mobile, Version: "5.17.5", Lease: MinLease}
 	idlePhone := phone

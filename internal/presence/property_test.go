@@ -15,8 +15,8 @@ import (
 	. "porchlight.dev/porchlight/internal/presence"
 )
 
-// drawState is a state of up to 5 sessions and 8 claims whose instants
-// lie around noon, so that many coincide.
+// drawState draws a state of up to 5 sessions and 8 claims whose instants are near
+// noon, so that many coincide.
 func drawState(t *rapid.T) State {
 	instant := rapid.Custom(func(t *rapid.T) Instant {
 		return noon.Add(time.Duration(rapid.IntRange(-6, 12).Draw(t, "tens")) * 10 * time.Minute)
@@ -61,7 +61,7 @@ func drawState(t *rapid.T) State {
 	return s
 }
 
-// The order in which facts lie in a state does not matter.
+// TestOrderOfFactsDoesNotMatter: the order of facts in a state does not matter.
 func TestOrderOfFactsDoesNotMatter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawState(t)
@@ -76,7 +76,8 @@ func TestOrderOfFactsDoesNotMatter(t *testing.T) {
 	})
 }
 
-// Composing twice is the same, and a tick at its instant changes nothing.
+// TestComposingTwiceIsTheSame: composing twice gives the same, and a tick at the same
+// instant changes nothing.
 func TestComposingTwiceIsTheSame(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawState(t)
@@ -90,7 +91,7 @@ func TestComposingTwiceIsTheSame(t *testing.T) {
 	})
 }
 
-// next is exact: nothing changes before it, something does at it.
+// TestNextIsExact: nothing changes before next, and something changes at it.
 func TestNextIsExact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawState(t)
@@ -121,13 +122,13 @@ func TestNextIsExact(t *testing.T) {
 	})
 }
 
-// until is when the status would be another if all sessions stayed as they are:
-// never before, and at it.
+// TestUntilIsWhenTheStatusChanges: if all sessions stay as they are, the status changes
+// at until and not before.
 func TestUntilIsWhenTheStatusChanges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawState(t)
 		p := RecordedOf(s).Shown
-		for i := range s.Sessions { // as they are at noon, for ever
+		for i := range s.Sessions { // sessions stay as they are at noon
 			session := &s.Sessions[i]
 			session.EndsAt = noon.Add(24 * time.Hour)
 			if session.IdleAt > noon {
@@ -142,13 +143,13 @@ func TestUntilIsWhenTheStatusChanges(t *testing.T) {
 			}
 		}
 		if p.Until != want {
-			t.Fatalf("until %v, and the status %v changes at %v", p.Until.Time(), p.Status, want.Time())
+			t.Fatalf("until %v, but the status %v changes at %v", p.Until.Time(), p.Status, want.Time())
 		}
 	})
 }
 
-// Ticking through every end and going there at once lead to the same: since is
-// exact however late an end is looked at.
+// TestLateTicksAreExact: a tick at every expiry and one late tick give the same state:
+// since is exact however late an expiry is evaluated.
 func TestLateTicksAreExact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawState(t)
@@ -178,9 +179,9 @@ func TestLateTicksAreExact(t *testing.T) {
 	})
 }
 
-// Sessions that are extended put the next change off and never bring it forward:
-// Apply relies on that when it takes the next of what was recorded.
-func TestExtendedSessionsPutChangesOff(t *testing.T) {
+// TestExtendedSessionsPostponeChanges: extending sessions postpones the next change and
+// never advances it. Apply relies on that when it uses the recorded next change.
+func TestExtendedSessionsPostponeChanges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawState(t)
 		was := RecordedOf(s)
@@ -196,12 +197,12 @@ func TestExtendedSessionsPutChangesOff(t *testing.T) {
 			t.Fatalf("extending sessions changed %+v to %+v", was.Shown, now.Shown)
 		}
 		if was.Next == 0 && now.Next != 0 || now.Next != 0 && now.Next < was.Next {
-			t.Fatalf("the next change at %d came forward to %d", was.Next, now.Next)
+			t.Fatalf("the next change at %d moved forward to %d", was.Next, now.Next)
 		}
 	})
 }
 
-// FuzzApply plays any events: a state never breaks its promises.
+// FuzzApply applies arbitrary events: the invariants of a state hold after each.
 func FuzzApply(f *testing.F) {
 	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13})
 	f.Add([]byte{0, 1, 0, 1, 8, 6, 3, 1, 3, 3, 0, 1, 8, 20, 1, 1, 2, 0, 0, 1, 8, 32, 2, 1})
@@ -210,7 +211,7 @@ func FuzzApply(f *testing.F) {
 		s, now, p := State{}, noon, DefaultPolicy()
 		for len(data) >= 4 {
 			e := fuzzEvent(data)
-			now = now.Add(time.Duration(int8(data[3])) * time.Minute) // back, too
+			now = now.Add(time.Duration(int8(data[3])) * time.Minute) // also backwards
 			data = data[4:]
 			before := clone(s)
 			next, err := apply(s, e, p, now)
@@ -219,7 +220,7 @@ func FuzzApply(f *testing.F) {
 			}
 			if err != nil {
 				if !reflect.DeepEqual(next, s) {
-					t.Fatalf("%v, yet the state changed", err)
+					t.Fatalf("%v, but the state changed", err)
 				}
 				continue
 			}

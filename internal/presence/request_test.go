@@ -11,9 +11,9 @@ import (
 
 func isDamped(err error, to **DampedError) bool { return errors.As(err, to) }
 
-func TestTheMinute(t *testing.T) {
+func TestUpdateInterval(t *testing.T) {
 	s := newScript(t)
-	s.wantError(put(Busy), ErrSignedOut) // a refused update does not use the minute up
+	s.wantError(put(Busy), ErrSignedOut) // a refused update does not count
 	s.signIn()
 	s.must(put(Busy))
 	for _, after := range []time.Duration{0, time.Microsecond, 59*time.Second + 999*time.Millisecond} {
@@ -23,21 +23,21 @@ func TestTheMinute(t *testing.T) {
 			t.Errorf("after %v: %v", after, err)
 		}
 	}
-	s.must(manual(Away)) // the native API has no minute
+	s.must(manual(Away)) // the native API has no interval
 	s.now = noon.Add(time.Minute)
 	s.must(put(Busy))
 
-	// A clock that is put back locks nobody out, and opens nothing.
+	// A clock that is set back neither blocks updates nor allows extra ones.
 	var soon *RateLimitedError
 	s.now = noon.Add(30 * time.Second)
 	if err := s.apply(put(Away)); !errors.As(err, &soon) || soon.RetryAfter != time.Minute {
-		t.Errorf("put back by half a minute: %v", err)
+		t.Errorf("set back by half a minute: %v", err)
 	}
 	s.now = noon.Add(-time.Hour)
 	s.must(put(Away))
 	s.now = s.now.Add(59 * time.Second)
 	if err := s.apply(put(Busy)); !errors.As(err, &soon) || soon.RetryAfter != time.Second {
-		t.Errorf("in the minute of an update by the clock that was put back: %v", err)
+		t.Errorf("within a minute of an update after the clock was set back: %v", err)
 	}
 	s.now = s.now.Add(time.Second)
 	s.must(put(Busy))
@@ -52,8 +52,8 @@ func TestSignedInRuleOff(t *testing.T) {
 	s.want(OutOfOffice)
 }
 
-// oldClients lets clients older than 5.3.0 go from away and available to
-// do_not_disturb, and nowhere else.
+// oldClients allows clients older than 5.3.0 only the changes from away and available
+// to do_not_disturb.
 var oldClients = ClientVersionRule{Since: Version{5, 3, 0}, Allowed: []Transition{{Away, DoNotDisturb}, {Available, DoNotDisturb}}}
 
 func TestClientVersionRule(t *testing.T) {
@@ -109,33 +109,34 @@ func TestIdempotencyKey(t *testing.T) {
 	s.must(manual(Away))
 	var repeat *RepeatError
 	if err := s.apply(keyed(put(Busy), 1, 1)); !errors.As(err, &repeat) || repeat.Answer.Revision != first {
-		t.Fatalf("a repeat, in the minute and after another change: %v", err)
+		t.Fatalf("a repeat within the minute and after another change: %v", err)
 	}
 	s.wantError(keyed(put(Busy), 1, 2), ErrKeyReused)
 	stale := keyed(put(Busy), 1, 1)
 	stale.IfMatch = []Revision{7}
 	if err := s.apply(stale); !errors.As(err, &repeat) {
-		t.Errorf("a repeat comes before If-Match: %v", err)
+		t.Errorf("a repeat takes precedence over If-Match: %v", err)
 	}
 	var soon *RateLimitedError
 	if err := s.apply(keyed(put(Busy), 2, 1)); !errors.As(err, &soon) {
 		t.Fatalf("%v", err)
 	}
 	s.advance(time.Minute)
-	s.must(keyed(put(Busy), 2, 1)) // a refusal was not remembered
+	s.must(keyed(put(Busy), 2, 1)) // a refusal is not kept
 	for key := byte(3); key < 3+MaxAnswersPerApp; key++ {
 		s.must(keyed(manual(Busy), key, 1))
 	}
 	if len(s.state.Answers) != MaxAnswersPerApp {
 		t.Errorf("%d answers kept", len(s.state.Answers))
 	}
-	s.must(keyed(manual(Busy), 1, 2)) // the oldest are forgotten
+	s.must(keyed(manual(Busy), 1, 2)) // the oldest answers are evicted
 	s.activeFor(24 * time.Hour)
-	s.must(keyed(manual(Busy), 10, 9)) // so are those of yesterday
+	s.must(keyed(manual(Busy), 10, 9)) // yesterday's answers are expired
 }
 
-// The places are for the answers of a day, and a key has one.
-func TestExpiredAnswersTakeNoPlace(t *testing.T) {
+// TestExpiredAnswersDoNotCount: expired answers do not count against the limit, and a
+// key has one answer.
+func TestExpiredAnswersDoNotCount(t *testing.T) {
 	s := newScript(t)
 	for key := range byte(MaxAnswersPerApp) {
 		s.must(keyed(manual(Busy), key+1, 1))
@@ -154,13 +155,13 @@ func TestIfMatch(t *testing.T) {
 	e.IfMatch = []Revision{s.state.Revision - 1}
 	s.wantError(e, ErrPrecondition)
 	e.IfMatch = append(e.IfMatch, s.state.Revision+1)
-	s.wantError(e, ErrPrecondition) // none of the list
+	s.wantError(e, ErrPrecondition) // no revision of the list matches
 	e.IfMatch = append(e.IfMatch, s.state.Revision)
 	s.must(e)
 }
 
-// The "*" of a condition is about what the event is about, and revisions are the
-// record's. What fails because there is nothing of the kind does so under any "*".
+// TestConditions: "*" refers to the event's target, and revisions are those of the
+// record. An event that fails because its target does not exist fails under any "*".
 func TestConditions(t *testing.T) {
 	claim := func(id ClaimID) Event { return SetClaim{ID: id, Source: "app", Status: Busy} }
 	is, isNot := []Revision{AnyRevision}, []Revision{1}
@@ -200,7 +201,7 @@ func TestConditions(t *testing.T) {
 				{nil, is, row.noneThen},
 				{isNot, nil, ErrPrecondition},
 				{nil, now, ErrPrecondition},
-				{now, is, row.noneThen}, // both are looked at
+				{now, is, row.noneThen}, // both are evaluated
 				{isNot, isNot, ErrPrecondition},
 			} {
 				before := s.state
@@ -219,7 +220,7 @@ func TestConditions(t *testing.T) {
 	s.must(withConditions(SetNote{}, is, isNot))
 }
 
-// under is e with conditions.
+// withConditions adds conditions to e.
 func withConditions(e Event, match, none []Revision) Event {
 	r := Request{IfMatch: match, IfNoneMatch: none}
 	switch e := e.(type) {
@@ -247,7 +248,8 @@ func withConditions(e Event, match, none []Revision) Event {
 	}
 }
 
-// The documented order: a repeat, If-Match, signed in, transition, the minute.
+// TestOrderOfChecks: the documented order is repeat, If-Match, signed in, transition,
+// update interval.
 func TestOrderOfChecks(t *testing.T) {
 	s := newScript(t)
 	s.must(SignIn{Session: "z", Client: Desktop, Version: "5.2.9", Lease: MaxLease})
@@ -314,7 +316,7 @@ func TestRefusedFields(t *testing.T) {
 	}
 }
 
-func TestStanding(t *testing.T) {
+func TestUserState(t *testing.T) {
 	s := newScript(t)
 	s.signIn()
 	s.must(manual(OutOfOffice))
@@ -323,15 +325,15 @@ func TestStanding(t *testing.T) {
 	s.wantError(signIn("x"), ErrDeactivated)
 	s.wantError(SetUserState{State: UserDeactivated}, ErrNoChange)
 	s.must(SetUserState{State: UserActive})
-	s.want(OutOfOffice) // what was claimed counts again
+	s.want(OutOfOffice) // the claims apply again
 	s.must(SetUserState{State: UserDeleted})
 	s.want(Offline)
 	s.wantError(signIn("x"), ErrDeleted)
 	if err := s.apply(SetUserState{State: UserActive}); !errors.Is(err, ErrNoChange) {
-		t.Errorf("a deleted id came back: %v", err)
+		t.Errorf("a deleted user was reactivated: %v", err)
 	}
 	if len(s.state.Claims)+len(s.state.Sessions) != 0 {
-		t.Error("facts of a deleted user stay")
+		t.Error("facts of a deleted user remain")
 	}
 }
 

@@ -7,19 +7,20 @@ import (
 	. "porchlight.dev/porchlight/internal/presence"
 )
 
-// The revision that watchers see moves with what they see and with nothing
-// else; a commit that only keeps a session live is nothing to tell.
+// TestRevisionsOfWhatIsShown: the revision that watchers see changes with the shown
+// presence and with nothing else; a commit that only renews a session does not change
+// it.
 func TestRevisionsOfWhatIsShown(t *testing.T) {
 	for _, row := range []struct {
 		name               string
 		after              time.Duration
 		e                  Event
-		shown, ofTheStatus bool // moves
+		shown, ofTheStatus bool // whether the revision changes
 	}{
 		{"the status", 0, manual(Away), true, true},
 		{"the note only", 0, SetNote{Text: "n"}, true, false},
 		{"until only", 0, manual(Busy, 2*time.Hour), true, false},
-		// Its lease ran out and nobody looked: it was offline in between.
+		// Its lease expired without a tick: it was offline in between.
 		{"since only", 40 * time.Second, signIn("desk"), true, false},
 		{"a refresh", 10 * time.Second, Refresh{Session: "desk"}, false, false},
 		{"a refresh with activity", 10 * time.Second, Refresh{Session: "desk", Activity: ActivityActive}, false, false},

@@ -7,7 +7,7 @@ import (
 	. "porchlight.dev/porchlight/internal/presence"
 )
 
-// The table of scenarios of the design, row by row.
+// TestScenarios plays the documented scenarios.
 func TestScenarios(t *testing.T) {
 	for _, row := range []struct {
 		name string
@@ -21,7 +21,7 @@ func TestScenarios(t *testing.T) {
 			s.must(put(Available))
 			s.want(Away)
 			s.advance(time.Minute)
-			s.must(claim("event", Calendar, InCalendarEvent, 3*time.Hour)) // the same, sent again
+			s.must(claim("event", Calendar, InCalendarEvent, 3*time.Hour)) // a repeat
 			s.want(Away)
 			s.must(claim("next", Calendar, InCalendarEvent, time.Hour))
 			s.want(InCalendarEvent)
@@ -82,7 +82,7 @@ func TestScenarios(t *testing.T) {
 			if p.Until != s.now.Add(24*time.Hour) {
 				s.Errorf("until %v", p.Until.Time())
 			}
-			s.must(claim("call", Call, OnCall)) // row 2 is above it
+			s.must(claim("call", Call, OnCall)) // rule 2 takes precedence
 			s.want(OnCall)
 		}},
 		{"manual Busy, a meeting begins and ends: in_meeting, then busy", func(s *script) {
@@ -112,7 +112,7 @@ func TestScenarios(t *testing.T) {
 			ticks := s.expiries
 			s.advance(time.Hour)
 			if s.expiries != ticks || s.want(Offline) != before {
-				s.Errorf("%d ends were published", s.expiries-ticks)
+				s.Errorf("%d expiries were published", s.expiries-ticks)
 			}
 			s.must(signIn("desk"))
 			s.want(Available)
@@ -139,7 +139,7 @@ func TestScenarios(t *testing.T) {
 		{"DND 1 min, PUT at exactly 60 s: DND is over, the minute is free", func(s *script) {
 			s.signIn()
 			s.must(put(DoNotDisturb, time.Minute))
-			s.now = s.now.Add(time.Minute) // the end is not published yet
+			s.now = s.now.Add(time.Minute) // the expiry is not published yet
 			s.must(put(Away))
 			p := s.want(Away)
 			if p.Since != s.now {
@@ -170,9 +170,10 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
-// Every pair of rows of the table of precedence, and the order inside a row.
+// TestPrecedence checks every pair of rules of the precedence table, and the order
+// within a rule.
 func TestPrecedence(t *testing.T) {
-	// From the one that wins to the one that loses against all others.
+	// In descending precedence.
 	order := []SetClaim{
 		manual(DoNotDisturb, time.Hour),
 		claim("p", App, Presenting),
@@ -199,7 +200,7 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
-func TestPrecedenceInsideARow(t *testing.T) {
+func TestPrecedenceWithinRule(t *testing.T) {
 	for _, row := range []struct {
 		name string
 		play func(*script)
@@ -252,7 +253,7 @@ func TestPrecedenceInsideARow(t *testing.T) {
 			s.want(OnCall)
 			s.must(EndClaim{ID: "c"})
 			if p := s.want(Available); p.Until != e.Since {
-				s.Errorf("until %v, want the event's begin", p.Until.Time())
+				s.Errorf("until %v, want the start of the event", p.Until.Time())
 			}
 			s.activeFor(time.Hour)
 			s.want(InCalendarEvent)
@@ -266,11 +267,11 @@ func TestPrecedenceInsideARow(t *testing.T) {
 	}
 }
 
-func TestEnds(t *testing.T) {
+func TestDefaultExpiries(t *testing.T) {
 	day := 24 * time.Hour
 	for _, row := range []struct {
 		claim SetClaim
-		lasts time.Duration // 0: no end
+		lasts time.Duration // 0: no expiry
 	}{
 		{manual(DoNotDisturb), 20 * time.Minute},
 		{manual(DoNotDisturb, time.Minute), time.Minute},
@@ -313,7 +314,7 @@ func TestSessions(t *testing.T) {
 	s.want(Available)
 	s.advance(time.Second)
 	if p := s.want(Offline); p.Since != s.now {
-		t.Errorf("offline since %v, want the end of the lease", p.Since.Time())
+		t.Errorf("offline since %v, want the expiry of the lease", p.Since.Time())
 	}
 	s.wantError(Refresh{Session: "a"}, ErrUnknownSession)
 	s.wantError(SignOut{Session: "a"}, ErrUnknownSession)
@@ -331,14 +332,14 @@ func TestSessions(t *testing.T) {
 	s.want(Available) // one active session is enough
 }
 
-// After a restart no session idles or ends before the node has been up for its
-// lease, and then it does: no flap storm, no ghosts.
+// TestRestartGivesSessionsTheirLease: after a restart no session becomes idle or
+// expires before the server has been up for the session's lease, and then it does.
 func TestRestartGivesSessionsTheirLease(t *testing.T) {
 	s := newScript(t)
 	s.must(SignIn{Session: "a", Client: Desktop, Lease: 2 * time.Minute})
-	s.now = s.now.Add(24 * time.Hour) // nobody served
+	s.now = s.now.Add(24 * time.Hour) // the server was down
 	s.policy.Ready = s.now
-	s.must(Tick{}) // what is overdue is looked at
+	s.must(Tick{}) // evaluates what is overdue
 	s.want(Available)
 	s.advance(2*time.Minute - time.Microsecond)
 	s.want(Available)
@@ -350,7 +351,7 @@ func TestRestartGivesSessionsTheirLease(t *testing.T) {
 	s.now = s.now.Add(time.Hour)
 	s.policy.Ready = s.now
 	s.must(Tick{})
-	s.want(Away) // idle on record stays idle
+	s.want(Away) // recorded as idle: stays idle
 }
 
 func TestDamping(t *testing.T) {
@@ -363,9 +364,9 @@ func TestDamping(t *testing.T) {
 	if !isDamped(err, &damped) || damped.Until != noon.Add(time.Second) {
 		t.Fatalf("got %v", err)
 	}
-	s.must(put(Busy)) // not by sessions
+	s.must(put(Busy)) // not a session event
 	s.want(Busy)
-	s.must(Refresh{Session: "desk", Activity: ActivityIdle}) // nobody sees it under busy
+	s.must(Refresh{Session: "desk", Activity: ActivityIdle}) // not visible under busy
 	s.must(put2(s, Available))
 	s.want(Away)
 	s.now = noon.Add(time.Second)
@@ -373,7 +374,8 @@ func TestDamping(t *testing.T) {
 	s.want(Available)
 }
 
-// A change is damped if sessions alone cause it, in one commit with others or not.
+// TestDampingOfEventsTogether: a change is damped if only session events cause it,
+// alone or in one commit with others.
 func TestDampingOfEventsTogether(t *testing.T) {
 	idle, active := Refresh{Session: "desk", Activity: ActivityIdle}, Refresh{Session: "desk", Activity: ActivityActive}
 	for _, row := range []struct {

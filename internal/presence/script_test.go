@@ -9,14 +9,14 @@ import (
 	. "porchlight.dev/porchlight/internal/presence"
 )
 
-// A script plays events on one user the way a server does: time passes with a
-// tick at every instant at which the presence changes by itself.
+// A script applies events to one user as a server does: time advances with a tick at
+// every instant at which the presence changes by itself.
 type script struct {
 	*testing.T
 	policy   Policy
 	state    State
 	now      Instant
-	expiries int // ends that were published
+	expiries int // expiries that were published
 }
 
 var noon = InstantOf(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC))
@@ -25,13 +25,13 @@ func newScript(t *testing.T) *script {
 	t.Helper()
 	s := &script{T: t, policy: DefaultPolicy(), now: noon}
 	s.policy.ClientVersions = oldClients
-	s.policy.Damping = 0 // has its own tests
+	s.policy.Damping = 0 // covered by its own tests
 	s.must(SetUserState{State: UserActive})
 	return s
 }
 
-// apply is Apply on a state as a store has it. What comes back must be what
-// composing it anew gives.
+// apply is Apply on a stored state. The result must equal what composing the state
+// again gives.
 func apply(s State, e Event, p Policy, now Instant) (State, error) {
 	next, err := Apply(RecordedOf(s), e, p, now)
 	return checkComposed(next), err
@@ -44,7 +44,7 @@ func applyEach(s State, events []Event, p Policy, now Instant) (State, []error, 
 
 func checkComposed(c Change) State {
 	if again := RecordedOf(c.State); c.Shown != again.Shown || c.Next != again.Next {
-		panic(fmt.Sprintf("Apply gave %+v until %d, and the state shows %+v until %d", c.Shown, c.Next, again.Shown, again.Next))
+		panic(fmt.Sprintf("Apply returned %+v until %d, but the state shows %+v until %d", c.Shown, c.Next, again.Shown, again.Next))
 	}
 	return c.State
 }
@@ -75,7 +75,7 @@ func (s *script) wantError(e Event, want error) {
 	}
 }
 
-// pass lets d go by.
+// advance advances the time by d.
 func (s *script) advance(d time.Duration) {
 	s.Helper()
 	end := s.now.Add(d)
@@ -105,7 +105,7 @@ func (s *script) signIn() { s.Helper(); s.must(signIn("desk")) }
 
 func signIn(id SessionID) SignIn { return SignIn{Session: id, Client: Desktop, Lease: MaxLease} }
 
-// refresh keeps the session live through long scripts.
+// activeFor keeps the session live through long scripts.
 func (s *script) activeFor(d time.Duration) {
 	s.Helper()
 	for d > 0 {
@@ -132,7 +132,8 @@ func claim(id ClaimID, source Source, status Status, lasts ...time.Duration) Set
 	return e
 }
 
-// manual is a native manual claim: no minute, no signed-in rule.
+// manual is a native manual claim: neither the update interval nor the signed-in rule
+// applies.
 func manual(status Status, lasts ...time.Duration) SetClaim {
 	return claim(ManualClaim, Manual, status, lasts...)
 }
@@ -156,8 +157,8 @@ func benchState(tb testing.TB) (State, Instant) {
 	return s, now
 }
 
-// BenchmarkApply is the budget "Apply with 3 sessions and 5 claims, composed":
-// 1 µs and 2 allocations.
+// BenchmarkApply measures Apply with 3 sessions and 5 claims, composed. The budget is 1
+// µs and 2 allocations.
 func BenchmarkApply(b *testing.B) {
 	s, now := benchState(b)
 	was, p := RecordedOf(s), DefaultPolicy()

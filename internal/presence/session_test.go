@@ -8,7 +8,7 @@ import (
 	. "porchlight.dev/porchlight/internal/presence"
 )
 
-// Manual away ends at the first activity that finds no active session.
+// TestManualAway: manual away ends at the first activity while no session is active.
 func TestManualAway(t *testing.T) {
 	idle := func(s *script) { s.must(Refresh{Session: "desk", Activity: ActivityIdle}) }
 	for _, row := range []struct {
@@ -35,7 +35,7 @@ func TestManualAway(t *testing.T) {
 			s.must(Refresh{Session: "desk"})
 			s.must(Refresh{Session: "desk", Activity: ActivityIdle, Lease: MinLease})
 			if len(s.state.Claims) != 1 {
-				s.Error("manual away has ended")
+				s.Error("manual away ended")
 			}
 		}},
 		{"one that is yet to begin is not ended", func(s *script) {
@@ -48,8 +48,8 @@ func TestManualAway(t *testing.T) {
 			s.activeFor(time.Hour)
 			s.want(Away)
 		}},
-		// The idle edge under a claim is a commit, or a restart would forget it:
-		// sessions that were active on record get their lease anew.
+		// The change to idle under a claim is a commit. Otherwise a restart would lose
+		// it, because sessions that are active on record get a new lease.
 		{"it ends at the first activity after a restart, too", func(s *script) {
 			s.must(manual(Away))
 			s.advance(16 * time.Minute)
@@ -83,7 +83,7 @@ func TestSigningInAgainKeepsSince(t *testing.T) {
 	}
 }
 
-func TestIdleAgainDoesNotMoveIdleAt(t *testing.T) {
+func TestRepeatedIdleKeepsIdleAt(t *testing.T) {
 	s := newScript(t)
 	s.signIn()
 	for range 3 {
@@ -106,8 +106,8 @@ func TestIdleAfterZeroNeverIdles(t *testing.T) {
 	s.want(Available)
 }
 
-// What stays of a user who is deactivated, and then deleted.
-func TestStandingEndsWhatItMust(t *testing.T) {
+// TestUserStateDropsFacts: what remains of a user who is deactivated and then deleted.
+func TestUserStateDropsFacts(t *testing.T) {
 	s := newScript(t)
 	s.signIn()
 	s.must(SetNote{Text: "own"})
@@ -115,20 +115,20 @@ func TestStandingEndsWhatItMust(t *testing.T) {
 	s.must(manual(Available))
 	s.must(SetUserState{State: UserDeactivated})
 	if len(s.state.Sessions) != 0 {
-		t.Error("sessions outlive deactivation")
+		t.Error("sessions remain after deactivation")
 	}
 	s.must(SetUserState{State: UserActive})
 	if p := s.want(Offline); p.Note != "own" || len(s.state.Answers) != 1 {
-		t.Errorf("deactivation ends more than sessions: %+v", s.state)
+		t.Errorf("deactivation dropped more than sessions: %+v", s.state)
 	}
 	s.must(SetUserState{State: UserDeleted})
 	if s.state.Note != (Note{}) || len(s.state.Answers) != 0 || s.state.AvailableAt != 0 || s.state.UpdatedAt != 0 || s.state.DampedSince != 0 {
-		t.Errorf("facts of a deleted user stay: %+v", s.state)
+		t.Errorf("facts of a deleted user remain: %+v", s.state)
 	}
 }
 
-// A sign-in that says idle is idle at once: one change, nobody is seen available,
-// and a manual away stays.
+// TestSignInIdle: a sign-in that reports idle is idle at once: one change, the user is
+// never shown as available, and manual away stays.
 func TestSignInIdle(t *testing.T) {
 	idle := func(id SessionID) SignIn {
 		return SignIn{Session: id, Client: Desktop, Lease: MaxLease, Activity: ActivityIdle}
@@ -143,9 +143,9 @@ func TestSignInIdle(t *testing.T) {
 	s.must(idle("second"))
 	s.want(Away)
 	if len(s.state.Claims) != 1 {
-		t.Error("manual away has ended")
+		t.Error("manual away ended")
 	}
-	s.must(idle("desk")) // that goes on
+	s.must(idle("desk")) // resumes the session
 	if len(s.state.Claims) != 1 || s.state.Sessions[0].IdleAt != noon {
 		t.Errorf("%+v", s.state)
 	}
@@ -154,12 +154,12 @@ func TestSignInIdle(t *testing.T) {
 	s.policy.IdleAfter = 0
 	s.must(idle("fourth"))
 	if x := s.state.Sessions[1]; x.ID != "fourth" || x.IdleAt != s.now {
-		t.Errorf("%+v, where sessions never idle by themselves", x)
+		t.Errorf("%+v, although sessions never become idle by themselves", x)
 	}
 }
 
-// A sign-in goes on with the session that the client had, as it was: coming back is
-// no activity. With that of another app it begins one of its own.
+// TestSignInResumes: a sign-in resumes the client's session unchanged: a reconnect is
+// no activity. A session of another app is not resumed.
 func TestSignInResumes(t *testing.T) {
 	s := newScript(t)
 	s.must(SignIn{Session: "a", Client: Desktop, Via: "x"})
@@ -197,9 +197,9 @@ func TestSignInResumes(t *testing.T) {
 	s.want(Available)
 }
 
-// A session that an earlier version recorded, which did not know the apps of own
-// clients, goes on after the upgrade: idle stays idle.
-func TestSignInResumesWhatAnEarlierVersionRecorded(t *testing.T) {
+// TestSignInResumesOlderRecord: a session that an earlier version recorded without the
+// app of an own client is resumed after the upgrade: idle stays idle.
+func TestSignInResumesOlderRecord(t *testing.T) {
 	s := newScript(t)
 	s.must(SignIn{Session: "old", Client: Desktop, Activity: ActivityIdle}) // no app, as it was recorded
 	s.must(manual(Away))
@@ -210,7 +210,7 @@ func TestSignInResumesWhatAnEarlierVersionRecorded(t *testing.T) {
 	}
 	s.want(Away)
 	s.must(SignIn{Session: "own", Client: Desktop})
-	s.must(SignIn{Session: "bot", Was: "own", Client: Desktop, App: "x"}) // an app does not go on with it
+	s.must(SignIn{Session: "bot", Was: "own", Client: Desktop, App: "x"}) // an app does not resume it
 	if len(s.state.Sessions) != 3 {
 		t.Errorf("%+v", s.state.Sessions)
 	}

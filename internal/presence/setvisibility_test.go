@@ -20,15 +20,15 @@ func except(level Visibility, watchers map[UserID]Visibility) SetVisibility {
 	return SetVisibility{Everyone: level, Watchers: watchers}
 }
 
-// sees is what a watcher sees of what was committed.
+// viewFor is a watcher's view of what was committed.
 func (s *script) viewFor(w UserID) Presence {
 	return View(RecordedOf(s.state).Shown, s.state.Rules, Watcher{User: w})
 }
 
-// A watcher is told of what it can see change, and of nothing else. What it sees
-// after a change of rules is compared with what it saw before.
+// TestChangesOfRules: a watcher's view gets a new revision when it changes, and only
+// then. The view after a change of rules is compared with the view before.
 func TestChangesOfRules(t *testing.T) {
-	// The user is in one of these, in a script that has gone on for 10 minutes.
+	// The user is in one of these states, in a script of 10 minutes.
 	busy := func(s *script) { s.signIn(); s.must(manual(Busy)) }
 	offline := func(s *script) { s.signIn(); s.must(SignOut{Session: "desk"}) }
 	noted := func(s *script) { offline(s); s.must(SetNote{Text: "gone fishing"}) }
@@ -42,7 +42,7 @@ func TestChangesOfRules(t *testing.T) {
 	for _, row := range []struct {
 		name  string
 		user  func(*script)
-		then  func(*script) // with what happens a minute later
+		then  func(*script) // what happens a minute later
 		e     SetVisibility
 		event bool
 		want  Presence // Since: zero none, 1 the instant of e, 2 as before, 3 a minute before e
@@ -108,14 +108,15 @@ func TestChangesOfRules(t *testing.T) {
 			t.Errorf("%s: revision %d after %d in commit %d", row.name, got.Revision, before.Revision, s.state.Revision)
 		}
 		if now := RecordedOf(s.state).Shown; now != truth {
-			t.Errorf("%s: the truth became %+v, was %+v", row.name, now, truth)
+			t.Errorf("%s: the full view changed to %+v from %+v", row.name, now, truth)
 		}
 	}
 }
 
-// A user who hides, goes on, signs out and shows themself again while offline:
-// nothing is seen until the status changes, and then only what is new.
-func TestTheVeilFallsWithTheNextStatus(t *testing.T) {
+// TestHidingEndsWithNextStatus: a user hides, changes status, signs out and stops
+// hiding while offline: watchers see nothing until the status changes, and then only
+// what is new.
+func TestHidingEndsWithNextStatus(t *testing.T) {
 	s := newScript(t)
 	s.signIn()
 	s.advance(time.Minute)
@@ -142,13 +143,13 @@ func TestTheVeilFallsWithTheNextStatus(t *testing.T) {
 	s.must(except(VisibilityAll, map[UserID]Visibility{"x": VisibilityAll}))
 	s.must(everyone(VisibilityAll))
 	if s.state.Rules != nil {
-		t.Errorf("nothing is left to remember, yet there are %+v", s.state.Rules)
+		t.Errorf("rules remain although none is needed: %+v", s.state.Rules)
 	}
 }
 
-// An end that nobody looked at comes in the commit of the rules: it is told as
-// always, or stays behind them.
-func TestRulesAfterAnUnpublishedEnd(t *testing.T) {
+// TestRulesAfterUnpublishedExpiry: an expiry without a tick is part of the commit of
+// the rules: it is shown as always, or hidden by them.
+func TestRulesAfterUnpublishedExpiry(t *testing.T) {
 	for _, row := range []struct {
 		first, then Visibility
 		told        bool
@@ -206,7 +207,7 @@ func TestSetRulesIsRefused(t *testing.T) {
 	}
 }
 
-func TestRulesThatAreSetAgainChangeNothing(t *testing.T) {
+func TestSameRulesChangeNothing(t *testing.T) {
 	s := newScript(t)
 	s.wantError(everyone(VisibilityAll), ErrNoChange)
 	for _, e := range []SetVisibility{
@@ -217,7 +218,7 @@ func TestRulesThatAreSetAgainChangeNothing(t *testing.T) {
 		s.must(e)
 		s.wantError(e, ErrNoChange)
 		if named := len(slices.DeleteFunc(watchers(&s.state), func(w WatcherRule) bool { return w.Default })); named != len(e.Watchers) {
-			t.Errorf("%+v: %d watchers are named", e, named)
+			t.Errorf("%+v: %d watchers are listed", e, named)
 		}
 	}
 	keyed := everyone(VisibilityAll)
@@ -225,7 +226,7 @@ func TestRulesThatAreSetAgainChangeNothing(t *testing.T) {
 	s.must(keyed) // the answer is kept
 	var repeat *RepeatError
 	if err := s.apply(keyed); !errors.As(err, &repeat) || repeat.Answer.Revision != s.state.Revision {
-		t.Errorf("asked again: %v", err)
+		t.Errorf("repeated: %v", err)
 	}
 }
 
@@ -236,8 +237,8 @@ func watchers(s *State) []WatcherRule {
 	return slices.Clone(s.Rules.Watchers)
 }
 
-// What is remembered of watchers who are no longer named is bounded.
-func TestWhatRulesRememberIsBounded(t *testing.T) {
+// TestFormerWatchersAreBounded: what is kept of former watchers is bounded.
+func TestFormerWatchersAreBounded(t *testing.T) {
 	s := newScript(t)
 	s.signIn()
 	for round := range 4 {
@@ -252,21 +253,22 @@ func TestWhatRulesRememberIsBounded(t *testing.T) {
 	if len(all) != 2*MaxRules {
 		t.Fatalf("%d watchers", len(all))
 	}
-	for i, w := range all { // rounds 2 and 3: the newest of those who left, and those who are named
+	for i, w := range all { // rounds 2 and 3: the newest former watchers, and those with a rule
 		if round, _, _ := strings.Cut(string(w.User), "-"); round != fmt.Sprint(2+i/MaxRules) || w.Default != (i < MaxRules) {
 			t.Fatalf("%+v", w)
 		}
 	}
-	s.must(everyone(VisibilityStatus)) // since when they see the user again is remembered
+	s.must(everyone(VisibilityStatus)) // the instant from which they see the user again is kept
 	s.must(manual(Busy))               // until the next status
 	s.must(everyone(VisibilityAll))
 	if n := len(watchers(&s.state)); n != 0 {
-		t.Errorf("all see the same, and %d watchers are remembered", n)
+		t.Errorf("all see the same, but %d watchers are kept", n)
 	}
 }
 
-// A watcher who is no longer named is remembered while that makes a difference.
-func TestWatchersAreForgotten(t *testing.T) {
+// TestFormerWatchersAreDropped: a former watcher is kept only while that makes a
+// difference.
+func TestFormerWatchersAreDropped(t *testing.T) {
 	s := newScript(t)
 	s.signIn()
 	s.must(except(VisibilityAll, map[UserID]Visibility{"w": VisibilityOffline}))
@@ -281,8 +283,9 @@ func TestWatchersAreForgotten(t *testing.T) {
 	}
 }
 
-// A deactivated user's rules stay, a deleted one's go.
-func TestStandingAndRules(t *testing.T) {
+// TestUserStateAndRules: a deactivated user's rules are kept, and a deleted user's are
+// dropped.
+func TestUserStateAndRules(t *testing.T) {
 	s := newScript(t)
 	s.signIn()
 	s.must(except(VisibilityStatus, map[UserID]Visibility{"w": VisibilityOffline}))
@@ -302,8 +305,9 @@ func TestStandingAndRules(t *testing.T) {
 	}
 }
 
-// A user of whom nothing is recorded seems, hidden, as one who just got a record.
-func TestRulesOfANewRecord(t *testing.T) {
+// TestRulesOfNewRecord: a hidden user without a record looks like one who just got a
+// record.
+func TestRulesOfNewRecord(t *testing.T) {
 	s, err := apply(State{}, everyone(VisibilityOffline), DefaultPolicy(), noon)
 	want := Presence{Since: noon, Revision: Revision(noon), StatusRevision: Revision(noon)}
 	if got := View(RecordedOf(s).Shown, s.Rules, Watcher{User: "w"}); err != nil || got != want {
@@ -311,8 +315,8 @@ func TestRulesOfANewRecord(t *testing.T) {
 	}
 }
 
-// drawEvent is something that happens to a user who has no note of their own: an
-// offline user's note is seen, so whoever has one can be seen to hide.
+// drawEvent draws an event of a user without a note: an offline user's note is visible,
+// so hiding can be detected for a user with a note.
 func drawEvent(t *rapid.T) Event {
 	id := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "id")
 	switch rapid.IntRange(0, 5).Draw(t, "event") {
@@ -343,32 +347,32 @@ func drawRules(t *rapid.T) SetVisibility {
 	return e
 }
 
-// A user is one who acts, and a watcher's log of what it was told.
+// A user has a state and the list of views that a watcher received.
 type user struct {
 	state State
 	views []Presence
 }
 
-// do plays e, and logs what w sees if its revision says that it changed.
+// apply applies e and records w's view if its revision changed.
 func (u *user) apply(t *rapid.T, e Event, now Instant, w UserID) {
 	next, err := apply(u.state, e, Policy{}, now)
 	if err != nil {
-		return // refused, or nothing changes
+		return // refused, or no change
 	}
 	u.state = next
 	p := View(RecordedOf(next).Shown, next.Rules, Watcher{User: w})
 	if n := len(u.views); n > 0 && p.Revision == u.views[n-1].Revision {
 		if was := &u.views[n-1]; !p.SameFor(was) || p.StatusRevision != was.StatusRevision {
-			t.Fatalf("%T: %+v became %+v, and its revision stayed", e, u.views[n-1], p)
+			t.Fatalf("%T: %+v became %+v without a new revision", e, u.views[n-1], p)
 		}
 		return
 	}
 	u.views = append(u.views, p)
 }
 
-// Two users do the same until one signs out and the other hides, and goes on. The
-// first signs in again when the second shows themself, or, if that one is offline
-// then, does nothing. Nobody can tell which is which.
+// TestHidingIsLikeBeingOffline: two users do the same until one signs out and the other
+// hides and continues. The first signs in again when the second stops hiding, or does
+// nothing if the second is offline then. No watcher can tell them apart.
 func TestHidingIsLikeBeingOffline(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := noon
@@ -402,7 +406,7 @@ func TestHidingIsLikeBeingOffline(t *testing.T) {
 		}
 		compareLogs(t, &honest, &hiding)
 		if p, _ := Compose(hiding.state, now); p.Status == Offline {
-			// Whatever may be seen again, nothing is.
+			// Even if the view is allowed again, nothing is shown yet.
 			level := rapid.SampledFrom([]Visibility{VisibilityAll, VisibilityStatus}).Draw(t, "lifted")
 			later()
 			hiding.apply(t, rules(level), now, "w")
@@ -417,7 +421,7 @@ func TestHidingIsLikeBeingOffline(t *testing.T) {
 	})
 }
 
-// leave signs the user out of all sessions in one commit.
+// signOutAll signs the user out of all sessions in one commit.
 func (u *user) signOutAll(t *rapid.T, now Instant) {
 	var events []Event
 	for _, s := range u.state.Sessions {
@@ -436,22 +440,22 @@ func (u *user) signOutAll(t *rapid.T, now Instant) {
 	}
 }
 
-// same compares two logs in all that a watcher may compare.
+// compareLogs compares everything that a watcher can compare in two logs.
 func compareLogs(t *rapid.T, a, b *user) {
 	if len(a.views) != len(b.views) {
-		t.Fatalf("told %d and %d times:\n%+v\n%+v", len(a.views), len(b.views), a.views, b.views)
+		t.Fatalf("%d and %d views:\n%+v\n%+v", len(a.views), len(b.views), a.views, b.views)
 	}
 	for i := range a.views {
 		p, q := &a.views[i], &b.views[i]
 		if !p.SameFor(q) || p.Revision != q.Revision {
-			t.Fatalf("the %d. time:\n%+v\n%+v", i+1, *p, *q)
+			t.Fatalf("view %d:\n%+v\n%+v", i+1, *p, *q)
 		}
 	}
 }
 
-// Whatever happens and whatever the rules become: what each watcher sees changes
-// with its revision and never without, revisions never go back, nothing moves
-// while hidden, the truth is untouched, and equal rules change nothing.
+// TestViewsOfAnySequence: after any sequence of events and rules, each watcher's view
+// changes with its revision and never without, revisions never decrease, a hidden view
+// does not change, the full view is unaffected, and equal rules change nothing.
 func TestViewsOfAnySequence(t *testing.T) {
 	all := []UserID{"v", "w", "x"}
 	rapid.Check(t, func(t *rapid.T) {
@@ -498,20 +502,20 @@ func checkSteps(t *rapid.T, w UserID, was, p *Presence, e Event, s, next *State)
 	case changed && p.Revision != next.Revision:
 		t.Fatalf("%s: revision %d, neither the old one, %d, nor the commit's, %d", w, p.Revision, was.Revision, next.Revision)
 	case !changed && !p.SameFor(was):
-		t.Fatalf("%s: %+v became %+v and kept its revision", w, *was, *p)
+		t.Fatalf("%s: %+v became %+v without a new revision", w, *was, *p)
 	}
 	level := visibilityOf(s.Rules, w)
 	if _, ok := e.(SetVisibility); ok {
 		if visibilityOf(next.Rules, w) == level && next.Shown == s.Shown && (changed || p.StatusRevision != was.StatusRevision) {
-			t.Fatalf("%s: sees as much as before, and %+v became %+v", w, *was, *p)
+			t.Fatalf("%s: with the same visibility %+v became %+v", w, *was, *p)
 		}
 		return
 	}
 	if level == VisibilityOffline && *p != *was {
-		t.Fatalf("%s: hidden, and %+v became %+v", w, *was, *p)
+		t.Fatalf("%s: while hidden %+v became %+v", w, *was, *p)
 	}
 	if level == VisibilityStatus && changed && p.Status == was.Status {
-		t.Fatalf("%s: told of %+v after %+v, of which it sees the status only", w, *p, *was)
+		t.Fatalf("%s: notified of %+v after %+v, although only the status is visible", w, *p, *was)
 	}
 }
 
@@ -527,10 +531,10 @@ func visibilityOf(rules *VisibilityRules, w UserID) Visibility {
 	return rules.Everyone.Visibility
 }
 
-// checkRuled checks what SetVisibility alone does.
+// checkRuled checks the effect of SetVisibility alone.
 func checkRuled(t *rapid.T, s, next *State, e SetVisibility, now Instant) {
 	if p, _ := Compose(*s, s.At); s.Exists() && p.Status == next.Shown.Status && next.Shown.Revision == next.Revision && p.Since == next.Shown.Since && p.Note == RecordedOf(*next).Shown.Note && p.Until == RecordedOf(*next).Shown.Until {
-		t.Fatalf("the truth has the revision of the rules: %+v", next.Shown)
+		t.Fatalf("the full view has the revision of the rules: %+v", next.Shown)
 	}
 	for _, w := range []UserID{"v", "w", "x"} {
 		want, named := e.Watchers[w]
@@ -541,7 +545,7 @@ func checkRuled(t *rapid.T, s, next *State, e SetVisibility, now Instant) {
 			t.Fatalf("%s: level %d, want %d", w, got, want)
 		}
 		if View(RecordedOf(*next).Shown, next.Rules, Watcher{User: w, Truth: true}) != RecordedOf(*next).Shown {
-			t.Fatalf("%s does not see the truth", w)
+			t.Fatalf("%s does not have the full view", w)
 		}
 	}
 	if next.Rules != nil && !slices.IsSortedFunc(next.Rules.Watchers, func(a, b WatcherRule) int { return strings.Compare(string(a.User), string(b.User)) }) {

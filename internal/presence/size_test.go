@@ -8,8 +8,8 @@ import (
 	. "porchlight.dev/porchlight/internal/presence"
 )
 
-// largest is a record as large as the limits allow: idle sessions that end one
-// after the other, and out_of_office claims as begin and end say.
+// largest is a record at the limits: idle sessions that expire one after the other, and
+// out_of_office claims with the given begin and end.
 func largest(t *testing.T, begin, end func(i int) Instant) State {
 	t.Helper()
 	s := newScript(t)
@@ -27,12 +27,12 @@ func largest(t *testing.T, begin, end func(i int) Instant) State {
 	return s.state
 }
 
-// Claims that begin one after the other and end the other way round: none of the
-// edges shows, so Compose looks at all of them before it finds the last end. Once
-// the last session had ended, until was computed anew at each, over all edges
-// that follow, and one such record held up every user's commits. Time is measured
-// in looks at a record of that size, so that no machine is too slow for it.
-func TestTheLargestRecordIsComposedWithOneLookAtEachEdge(t *testing.T) {
+// TestComposeOfLargestRecord: the claims begin one after the other and end in reverse,
+// so none of the edges shows, and Compose evaluates all of them to find the last. When
+// until was computed again at each edge, one such record delayed every user's commits.
+// The cost is measured relative to one evaluation of a record of that size, so it does
+// not depend on the machine.
+func TestComposeOfLargestRecord(t *testing.T) {
 	const edges = MaxSessions + 2*MaxClaims
 	slow := largest(t,
 		func(i int) Instant { return noon.Add(time.Duration(i) * time.Hour) },
@@ -45,7 +45,7 @@ func TestTheLargestRecordIsComposedWithOneLookAtEachEdge(t *testing.T) {
 		t.Fatalf("%+v, next %v", p, next.Time())
 	}
 	look, compose := time.Hour, time.Hour
-	for range 20 { // the best of them: others use the machine, too
+	for range 20 { // the fastest run: the machine is shared
 		begun := time.Now()
 		for range edges {
 			Compose(still, noon)
@@ -56,6 +56,6 @@ func TestTheLargestRecordIsComposedWithOneLookAtEachEdge(t *testing.T) {
 		compose = min(compose, time.Since(begun))
 	}
 	if compose > 6*edges*look {
-		t.Errorf("composing took %v: %d looks of %v for %d edges", compose, compose/look, look, edges)
+		t.Errorf("composing took %v: %d evaluations of %v for %d edges", compose, compose/look, look, edges)
 	}
 }

@@ -67,14 +67,14 @@ func TestSoft(t *testing.T) {
 	}
 }
 
-// After a start the first refresh is written, or the record's lease would go on
-// from the start instead.
+// TestNotSoftBeforeTheFirstCommit: after a start the first refresh is written.
+// Otherwise the recorded lease would count from the start.
 func TestNotSoftBeforeTheFirstCommit(t *testing.T) {
 	s := newScript(t)
 	s.signIn()
 	s.policy.Ready = s.now + 1
 	if _, soft := SoftRefresh(&s.state, Refresh{Session: "desk"}, SoftState{}, s.policy, s.policy.Ready); soft {
-		t.Error("soft on a record of before the start")
+		t.Error("soft on a record from before the start")
 	}
 	s.policy.Ready = s.now
 	s.state.UserState = UserDeactivated // such a record has no sessions
@@ -83,8 +83,9 @@ func TestNotSoftBeforeTheFirstCommit(t *testing.T) {
 	}
 }
 
-// What is kept takes the place of what was kept before, so it goes on from that.
-func TestSoftGoesOnFromWhatIsRemembered(t *testing.T) {
+// TestSoftStateAccumulates: soft state replaces the earlier soft state, so it continues
+// from that.
+func TestSoftStateAccumulates(t *testing.T) {
 	s := newScript(t)
 	s.must(SignIn{Session: "a", Client: Desktop, Lease: time.Hour})
 	refresh := func(after time.Duration, activity Activity, already SoftState) SoftState {
@@ -102,8 +103,9 @@ func TestSoftGoesOnFromWhatIsRemembered(t *testing.T) {
 	}
 }
 
-// What was seen moves instants on, never back, and ends no idleness.
-func TestObserve(t *testing.T) {
+// TestApplySoftState: soft state moves instants forward, never back, and ends no
+// idleness.
+func TestApplySoftState(t *testing.T) {
 	s := newScript(t)
 	s.signIn()
 	s.must(signIn("idle"))
@@ -142,9 +144,9 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-// What memory holds puts ends off: a session that was refreshed softly is still
-// there when its instant on record comes.
-func TestSeenPutsEndsOff(t *testing.T) {
+// TestSoftStatePostponesExpiry: a session that was refreshed softly is still there at
+// its recorded expiry.
+func TestSoftStatePostponesExpiry(t *testing.T) {
 	s := newScript(t)
 	s.must(SignIn{Session: "a", Client: Desktop, Lease: 2 * time.Minute})
 	seen, soft := SoftRefresh(&s.state, Refresh{Session: "a", Activity: ActivityActive}, SoftState{}, s.policy, noon.Add(time.Minute))
@@ -194,13 +196,13 @@ func TestView(t *testing.T) {
 	} {
 		own := &VisibilityRules{Everyone: VisibilityRule{Visibility: VisibilityStatus, Revision: 99}, Watchers: []WatcherRule{{"a", VisibilityRule{}}, {"w", row.rule}, {"x", VisibilityRule{}}}}
 		if got := View(row.p, own, Watcher{User: "w"}); got != row.want {
-			t.Errorf("%s, the watcher's own: %+v, want %+v", row.name, got, row.want)
+			t.Errorf("%s, rule of the watcher: %+v, want %+v", row.name, got, row.want)
 		}
 		if got := View(row.p, &VisibilityRules{Everyone: row.rule, Watchers: []WatcherRule{{"x", VisibilityRule{}}}}, Watcher{User: "w"}); got != row.want {
-			t.Errorf("%s, everyone's: %+v, want %+v", row.name, got, row.want)
+			t.Errorf("%s, rule for everyone: %+v, want %+v", row.name, got, row.want)
 		}
 		if got := View(row.p, own, Watcher{User: "w", Truth: true}); got != row.p {
-			t.Errorf("%s, the truth: %+v", row.name, got)
+			t.Errorf("%s, full view: %+v", row.name, got)
 		}
 		if got := View(row.p, nil, Watcher{User: "w"}); got != row.p {
 			t.Errorf("%s, no rules: %+v", row.name, got)
@@ -208,7 +210,7 @@ func TestView(t *testing.T) {
 	}
 }
 
-// An explanation agrees with what is composed, in every state.
+// TestExplain: an explanation agrees with the composed presence in every state.
 func TestExplain(t *testing.T) {
 	s := newScript(t)
 	s.signIn()

@@ -10,14 +10,14 @@ import (
 	. "porchlight.dev/porchlight/internal/presence"
 )
 
-// by is a claim of an app.
+// claimOfApp is a claim of an app.
 func claimOfApp(app AppID, id string) SetClaim {
 	e := claim(ClaimID(string(app)+id), App, Busy)
 	e.App = app
 	return e
 }
 
-// limited expects an event to be refused by a limit.
+// wantLimit checks that a limit refuses an event.
 func (s *script) wantLimit(e Event, limit int, words string) {
 	s.Helper()
 	var reached *LimitError
@@ -26,8 +26,8 @@ func (s *script) wantLimit(e Event, limit int, words string) {
 	}
 }
 
-// An app's claims fill the app's own places and nobody else's; the person's manual
-// claim has its place whatever others do.
+// TestLimitsOfClaims: an app's claims count against the app's own limit and no other;
+// the user's manual claim never counts.
 func TestLimitsOfClaims(t *testing.T) {
 	const own, all = "a user has at most 64 claims made by one app", "a user has at most 256 claims"
 	s := newScript(t)
@@ -45,18 +45,19 @@ func TestLimitsOfClaims(t *testing.T) {
 	s.wantLimit(claim("mine", App, Busy), MaxClaims, all)
 	s.must(put(DoNotDisturb))
 	s.want(DoNotDisturb)
-	s.must(claimOfApp("app-0", "7")) // replacing is not one more
+	s.must(claimOfApp("app-0", "7")) // a replacement does not count
 	taken := claimOfApp("app-0", "x")
 	taken.ID = "app-17"
-	s.wantLimit(taken, MaxClaimsPerApp, own) // but another app's is
+	s.wantLimit(taken, MaxClaimsPerApp, own) // but another app's claim counts
 	s.must(EndClaim{ID: "app-00"})
 	s.must(taken)
 	s.must(EndClaim{ID: "app-18"})
 	s.must(claim("mine", App, Busy))
 }
 
-// The tokens that two apps have of one user do not fill each other's places.
-func TestLimitsOfOwnClientsGoByTheirApps(t *testing.T) {
+// TestLimitsOfOwnClientsAreByApp: the own clients of two apps do not count against each
+// other's limit.
+func TestLimitsOfOwnClientsAreByApp(t *testing.T) {
 	s := newScript(t)
 	for i := range MaxClaimsPerApp {
 		e := claim(ClaimID(fmt.Sprint("c", i)), App, Busy)
@@ -81,10 +82,10 @@ func (s *script) hasSession(id SessionID) bool {
 	return slices.ContainsFunc(s.state.Sessions, func(x Session) bool { return x.ID == id })
 }
 
-// A cron signs in over and over with an hour's lease. Its own session that would
-// end first goes, and nobody else's; whoever was replaced learns so, and does not
-// come back under the same id.
-func TestANewSessionReplacesTheAppsOwn(t *testing.T) {
+// TestNewSessionReplacesOldestOfApp: when an app signs in too often, its own session
+// that expires first is replaced, and no other. The replaced client is notified and
+// cannot return with the same id.
+func TestNewSessionReplacesOldestOfApp(t *testing.T) {
 	s := newScript(t)
 	cron := func(i int, lease time.Duration) SignIn {
 		return SignIn{Session: SessionID(fmt.Sprint("cron-", i)), Client: Web, App: "cron", Lease: lease}
@@ -110,21 +111,21 @@ func TestANewSessionReplacesTheAppsOwn(t *testing.T) {
 	if s.hasSession("cron-100") || len(s.state.Sessions) != MaxSessionsPerApp+1 {
 		t.Fatalf("%d sessions", len(s.state.Sessions))
 	}
-	s.must(SignIn{Session: "cron-5", Client: Web, App: "cron", Lease: MaxLease}) // one that goes on replaces nobody
+	s.must(SignIn{Session: "cron-5", Client: Web, App: "cron", Lease: MaxLease}) // a known session replaces none
 	s.must(SignIn{Session: "tablet", Client: Pad})
 	if !s.hasSession("phone") || len(s.state.Sessions) != MaxSessionsPerApp+2 {
 		t.Fatal("the person's next session has no place")
 	}
-	// It is remembered until the session would have ended.
+	// The replacement is remembered until the session would have expired.
 	s.now = ends
 	s.must(Tick{})
 	s.wantError(Refresh{Session: "cron-31"}, ErrUnknownSession)
 	if len(s.state.Replaced) != 0 {
-		t.Errorf("remembered still: %+v", s.state.Replaced)
+		t.Errorf("still remembered: %+v", s.state.Replaced)
 	}
 }
 
-func TestReplacedSessionsAreRememberedInBounds(t *testing.T) {
+func TestReplacedSessionsAreBounded(t *testing.T) {
 	s := newScript(t)
 	for i := range MaxSessionsPerApp + 2*MaxReplaced {
 		s.must(SignIn{Session: SessionID(fmt.Sprint("s", i)), Client: Web})
@@ -135,9 +136,9 @@ func TestReplacedSessionsAreRememberedInBounds(t *testing.T) {
 	}
 }
 
-// When all places are taken, whoever has most gives one up: neither the person nor
-// an app with few sessions is locked out or loses one.
-func TestAllPlacesOfSessionsTaken(t *testing.T) {
+// TestSessionLimit: at the limit, the app with the most sessions loses one. Neither the
+// user nor an app with few sessions is refused or loses one.
+func TestSessionLimit(t *testing.T) {
 	s := newScript(t)
 	s.must(SignIn{Session: "phone", Client: Mobile, Lease: MinLease})
 	s.must(SignIn{Session: "small", Client: Web, App: "small", Lease: MinLease})
@@ -157,13 +158,13 @@ func TestAllPlacesOfSessionsTaken(t *testing.T) {
 	}
 	s.must(SignIn{Session: "tablet", Client: Pad, Lease: MinLease})
 	if !s.hasSession("phone") || !s.hasSession("tablet") {
-		t.Error("the person's sessions have no place")
+		t.Error("the user's session was refused")
 	}
 }
 
-// As many apps as there are places: the next replaces another app's session, and
-// not the person's.
-func TestThePersonKeepsTheLastPlace(t *testing.T) {
+// TestUserSessionIsNotReplaced: with as many apps as sessions are allowed, the next
+// sign-in replaces another app's session, and not the user's.
+func TestUserSessionIsNotReplaced(t *testing.T) {
 	s := newScript(t)
 	s.must(SignIn{Session: "phone", Client: Mobile, Lease: MinLease})
 	for i := range 2 * MaxSessions {
@@ -174,7 +175,8 @@ func TestThePersonKeepsTheLastPlace(t *testing.T) {
 	}
 }
 
-// Each app has its own last eight answers, and all together sixty-four.
+// TestAnswersAreKeptForEachApp: the last eight answers are kept for each app, and
+// sixty-four in total.
 func TestAnswersAreKeptForEachApp(t *testing.T) {
 	s := newScript(t)
 	ask := func(app, key int) SetClaim {
@@ -207,9 +209,9 @@ func TestAnswersAreKeptForEachApp(t *testing.T) {
 	}
 	s.must(ask(0, 8)) // the ninth
 	if kept(0, 0) || !kept(0, 1) || !kept(0, 8) || !kept(1, 15) {
-		t.Error("the ninth key of an app replaces something else than its first")
+		t.Error("the ninth key of an app did not replace its first")
 	}
-	s.must(ask(99, 0)) // one app more than there are places
+	s.must(ask(99, 0)) // one app above the limit
 	if len(s.state.Answers) != MaxAnswers || !kept(99, 0) || !kept(0, 8) {
 		t.Errorf("%d answers after one of another app", len(s.state.Answers))
 	}

@@ -8,7 +8,7 @@ import (
 	. "porchlight.dev/porchlight/internal/presence"
 )
 
-// FuzzText: what is kept would be kept again as it is, and is part of what was given.
+// FuzzText: normalized text is stable when normalized again, and is part of the input.
 func FuzzText(f *testing.F) {
 	for _, seed := range []string{"", " a ", "\u200b", "a\u202eb", "\u3164", "\ufffe", "\xff", "👩\u200d💻"} {
 		f.Add(seed)
@@ -20,7 +20,7 @@ func FuzzText(f *testing.F) {
 			t.Fatalf("%q: %v", text, err)
 		}
 		if again, err2 := Text("note", kept); err == nil && (err2 != nil || again != kept || !strings.Contains(text, kept)) {
-			t.Errorf("%q is kept as %q, and that as %q, %v", text, kept, again, err2)
+			t.Errorf("%q is normalized to %q, and that to %q, %v", text, kept, again, err2)
 		}
 	})
 }
