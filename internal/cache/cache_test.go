@@ -18,7 +18,7 @@ func (t *Table[K, V]) read(k K, v V, now time.Time) {
 	t.Put(e)
 }
 
-// An entry is given while it is younger than the limit, and not from the future.
+// TestAge: Get returns an entry that is younger than the limit and not from the future.
 func TestAge(t *testing.T) {
 	c, k := newTable(ways), key{"one", "ann"}
 	c.read(k, 7, secondAt(10))
@@ -29,8 +29,8 @@ func TestAge(t *testing.T) {
 	}
 }
 
-// An entry that lies where another key's would is not taken for it.
-func TestTellsKeysApart(t *testing.T) {
+// TestKeysAreDistinct: an entry is not returned for another key of the same slot.
+func TestKeysAreDistinct(t *testing.T) {
 	c := newTable(64)
 	e := c.Begin(key{"one", "ann"}, secondAt(0))
 	for i := range c.places {
@@ -43,8 +43,8 @@ func TestTellsKeysApart(t *testing.T) {
 	}
 }
 
-// A full set of places gives up its oldest entry, and a newer one of a key replaces
-// the older.
+// TestIsBounded: a full bucket evicts its oldest entry, and a newer entry of a key
+// replaces the older.
 func TestIsBounded(t *testing.T) {
 	c := newTable(ways)
 	keys := []key{{"", "0"}, {"", "1"}, {"", "2"}, {"", "3"}, {"", "4"}}
@@ -63,11 +63,12 @@ func TestIsBounded(t *testing.T) {
 	}
 	c.Delete(keys[4])
 	if e := c.Get(keys[4], secondAt(5), time.Minute); e != nil {
-		t.Errorf("deleted, and there: %+v", e)
+		t.Errorf("still present after deletion: %+v", e)
 	}
 }
 
-// What was begun before its key was invalidated is never given, whenever it comes in.
+// TestInvalidate: a value that was being read when its key was invalidated is never
+// returned, whenever it is stored.
 func TestInvalidate(t *testing.T) {
 	for name, invalidate := range map[string]func(*Table[key, int], key){
 		"one": (*Table[key, int]).Invalidate,
@@ -78,15 +79,15 @@ func TestInvalidate(t *testing.T) {
 		late := c.Begin(k, secondAt(0))
 		invalidate(c, k)
 		if e := c.Get(k, secondAt(0), time.Minute); e != nil {
-			t.Errorf("%s: %+v was there before", name, e)
+			t.Errorf("INVALID: %s: %+v was present before", name, e)
 		}
 		c.Put(late)
 		if e := c.Get(k, secondAt(0), time.Minute); e != nil {
-			t.Errorf("%s: %+v came in late", name, e)
+			t.Errorf("%s: %+v was stored late", name, e)
 		}
 		c.read(k, 2, secondAt(0))
 		if e := c.Get(k, secondAt(0), time.Minute); e == nil || e.Value != 2 {
-			t.Errorf("%s: read anew: %+v", name, e)
+			t.Errorf("%s: after a new read: %+v", name, e)
 		}
 	}
 }

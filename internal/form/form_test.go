@@ -38,8 +38,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestMediaType: two parts of a multipart body, or two parameters of one name,
-// cannot come to mean different things to us and to what stands before us.
+// TestMediaType: repeated headers or parameters are refused, because a proxy could
+// interpret them differently.
 func TestMediaType(t *testing.T) {
 	const bad = "cannot be parsed"
 	for _, c := range []struct {

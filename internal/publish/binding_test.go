@@ -14,8 +14,8 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// bound runs a test on a node that keeps bound sessions live, and that publishes
-// what ends by itself.
+// runWithConnections runs a test on a node that keeps bound sessions live and publishes
+// expiries.
 func runWithConnections(t *testing.T, test func(n *node)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -36,7 +36,7 @@ func runWithConnections(t *testing.T, test func(n *node)) {
 	})
 }
 
-// connect signs in over a connection. Was is the session of a lost one, or "".
+// connect signs in over a connection. was is the session of a lost one, or "".
 func (n *node) connect(id, was presence.SessionID) *publish.Binding {
 	n.Helper()
 	b, err := n.SignIn(n.Context(), alice, store.Actor{User: "alice"}, presence.SignIn{Session: id, Was: was, Client: presence.Desktop}, func(error) { n.endedSessions.Add(1) })
@@ -53,15 +53,15 @@ func (n *node) release(b *publish.Binding) {
 	}
 }
 
-// TestASessionLivesInItsConnection: as long as it is open, far beyond its lease; and
-// for the grace after it was lost.
-func TestASessionLivesInItsConnection(t *testing.T) {
+// TestSessionLivesWithItsConnection: a session lives while its connection is open, far
+// beyond its lease, and for the grace period after the connection is lost.
+func TestSessionLivesWithItsConnection(t *testing.T) {
 	runWithConnections(t, func(n *node) {
 		b := n.connect("s", "")
 		shown := n.want(presence.Available)
 		advanceTime(4 * presence.DefaultLease)
 		if again := n.want(presence.Available); again != shown {
-			n.Errorf("while it was kept live, something was told: %+v, %+v", shown, again)
+			n.Errorf("renewing the lease changed the presence: %+v, %+v", shown, again)
 		}
 		n.release(b)
 		advanceTime(publish.Grace - 2*time.Second)
@@ -71,9 +71,9 @@ func TestASessionLivesInItsConnection(t *testing.T) {
 	})
 }
 
-// TestALostConnectionGoesOn: who comes back within the grace has the same session,
-// nobody is told anything, and it lives in the new connection.
-func TestALostConnectionGoesOn(t *testing.T) {
+// TestReconnectKeepsSession: a client that reconnects within the grace period has the
+// same session, no watcher is notified, and the session lives with the new connection.
+func TestReconnectKeepsSession(t *testing.T) {
 	runWithConnections(t, func(n *node) {
 		b := n.connect("s", "")
 		shown := n.want(presence.Available)
@@ -87,27 +87,27 @@ func TestALostConnectionGoesOn(t *testing.T) {
 		}
 		advanceTime(3 * presence.DefaultLease)
 		if again := n.want(presence.Available); again != shown {
-			n.Errorf("something was told: %+v, %+v", shown, again)
+			n.Errorf("the presence changed: %+v, %+v", shown, again)
 		}
 		n.release(b)
 		advanceTime(publish.Grace + 2*time.Second)
 		n.want(presence.Offline)
 		if b = n.connect("new", "s"); b.Session() != "new" {
-			n.Errorf("after its end the session %s goes on", b.Session())
+			n.Errorf("the session %s continues after its end", b.Session())
 		}
 		n.want(presence.Available)
 		n.release(b)
 	})
 }
 
-// TestTwoConnectionsOfOneSession: the new one came before the old one was known to
-// be lost. It ends with the last.
+// TestTwoConnectionsOfOneSession: the new connection opens before the old one is known
+// to be lost. The session ends with the last.
 func TestTwoConnectionsOfOneSession(t *testing.T) {
 	runWithConnections(t, func(n *node) {
 		old := n.connect("s", "")
 		again := n.connect("another", old.Session())
 		n.release(old)
-		n.release(old) // twice does no harm
+		n.release(old) // a second release has no effect
 		advanceTime(2 * presence.DefaultLease)
 		n.want(presence.Available)
 		n.release(again)
@@ -116,8 +116,8 @@ func TestTwoConnectionsOfOneSession(t *testing.T) {
 	})
 }
 
-// TestTwoConnectionsLostTogether: what is remembered of both sessions, from while
-// they were kept live, gives neither its lease again.
+// TestTwoConnectionsLostTogether: soft state of both sessions, from while they were
+// renewed, restores neither lease.
 func TestTwoConnectionsLostTogether(t *testing.T) {
 	for range 10 {
 		runWithConnections(t, func(n *node) {
@@ -135,7 +135,8 @@ func TestTwoConnectionsLostTogether(t *testing.T) {
 	}
 }
 
-// TestSignOutEndsAtOnce: and what is left of the connection changes nothing.
+// TestSignOutEndsAtOnce: a sign-out ends the session at once, and the rest of its
+// connection changes nothing.
 func TestSignOutEndsAtOnce(t *testing.T) {
 	runWithConnections(t, func(n *node) {
 		b := n.connect("s", "")
@@ -149,35 +150,35 @@ func TestSignOutEndsAtOnce(t *testing.T) {
 	})
 }
 
-// TestADrainKeepsTheLease: a server that stops leaves its sessions their lease, so
-// that who comes back to the next one within it was never gone.
-func TestADrainKeepsTheLease(t *testing.T) {
+// TestDrainKeepsLease: a server that stops leaves its sessions their lease, so that a
+// client that reconnects to the next server within it was never offline.
+func TestDrainKeepsLease(t *testing.T) {
 	runWithConnections(t, func(n *node) {
 		b := n.connect("s", "")
 		advanceTime(10 * time.Minute)
 		b.Detach()
-		advanceTime(presence.DefaultLease - 22*time.Second) // it was kept live within the last 20
+		advanceTime(presence.DefaultLease - 22*time.Second) // it was renewed within the last 20
 		n.want(presence.Available)
 		advanceTime(24 * time.Second)
 		n.want(presence.Offline)
 	})
 }
 
-// TestActivityOnItsWayDoesNotOutliveTheConnection: what was said of the person's
-// activity is held back by damping when the connection is lost. The session has its
-// grace all the same, and not a whole lease.
-func TestActivityOnItsWayDoesNotOutliveTheConnection(t *testing.T) {
+// TestQueuedActivityDoesNotExtendSession: an activity report is queued by damping when
+// the connection is lost. The session still has its grace period, and not a whole
+// lease.
+func TestQueuedActivityDoesNotExtendSession(t *testing.T) {
 	runWithConnections(t, func(n *node) {
 		b := n.connect("s", "")
 		advanceTime(time.Minute)
 		said := make(chan error, 4)
-		say := func(a presence.Activity) {
+		report := func(a presence.Activity) {
 			go func() { said <- b.ReportActivity(n.Context(), a) }()
 			synctest.Wait()
 		}
-		say(presence.ActivityIdle)
-		n.release(b)                 // at once, or behind what is held
-		say(presence.ActivityActive) // it was read before the connection was lost
+		report(presence.ActivityIdle)
+		n.release(b)                    // at once, or behind queued events
+		report(presence.ActivityActive) // it was read before the connection was lost
 		advanceTime(3 * time.Second)
 		for range 2 {
 			if err := <-said; err != nil {
@@ -189,9 +190,9 @@ func TestActivityOnItsWayDoesNotOutliveTheConnection(t *testing.T) {
 	})
 }
 
-// TestASessionThatEndsUnderItsConnection: somebody signs it out by its id. Whoever
-// holds the connection is told, once, and does not go on keeping what is not there.
-func TestASessionThatEndsUnderItsConnection(t *testing.T) {
+// TestSignOutOfConnectedSession: a session is signed out by its id. The owner of its
+// connection is notified once, and no longer renews it.
+func TestSignOutOfConnectedSession(t *testing.T) {
 	runWithConnections(t, func(n *node) {
 		n.connect("s", "")
 		advanceTime(time.Minute)
@@ -201,7 +202,7 @@ func TestASessionThatEndsUnderItsConnection(t *testing.T) {
 		}
 		advanceTime(time.Minute)
 		if got := n.endedSessions.Load(); got != 1 {
-			n.Errorf("told %d times, want once", got)
+			n.Errorf("notified %d times, want once", got)
 		}
 		n.want(presence.Offline)
 	})

@@ -5,5 +5,5 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// Remembered is what memory holds of u's sessions: a leak shows nowhere else.
+// Remembered is the soft state of u's sessions: a leak shows nowhere else.
 func (p *Publisher) Remembered(u store.User) []presence.SoftState { return p.soft.of(u) }

@@ -16,8 +16,9 @@ import (
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-// A store that fails changes nothing, and one whose answer is lost may have: a
-// repeat under the same key then gets the answer, and nothing happens twice.
+// TestFailures: a store that fails changes nothing, and one whose answer is lost may
+// have changed something: a repeat with the same key then gets the answer, and nothing
+// happens twice.
 func TestFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := open(t, vfs.NewMem())
@@ -37,7 +38,7 @@ func TestFailures(t *testing.T) {
 			t.Errorf("a full disk: %v", err)
 		}
 		if got := n.record(alice).Revision; got != before {
-			t.Errorf("a refused update made revision %d of %d", got, before)
+			t.Errorf("a refused update changed revision %d to %d", got, before)
 		}
 
 		faulty.LoseAnswer(storetest.Update, 1)

@@ -25,9 +25,9 @@ func keyedRequest(key byte) presence.Request {
 	return presence.Request{Key: [16]byte{key}, Body: [16]byte{key}}
 }
 
-// Held events are committed in the order in which they came, in the name of the
-// first of them.
-func TestHeldEventsKeepTheirOrder(t *testing.T) {
+// TestQueuedEventsKeepTheirOrder: queued events are committed in the order of arrival,
+// and the log names the actor of the first.
+func TestQueuedEventsKeepTheirOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := open(t, vfs.NewMem())
 		defer n.stop()
@@ -65,9 +65,9 @@ func TestHeldEventsKeepTheirOrder(t *testing.T) {
 	})
 }
 
-// Only what sessions cause is held: a claim is committed at once, beside what
-// memory holds of sessions and while others wait.
-func TestClaimsAreNotHeld(t *testing.T) {
+// TestClaimsAreNotQueued: only changes by sessions are queued. A claim is committed at
+// once, together with soft state, while session events wait.
+func TestClaimsAreNotQueued(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := open(t, vfs.NewMem())
 		defer n.stop()
@@ -94,7 +94,7 @@ func TestClaimsAreNotHeld(t *testing.T) {
 	})
 }
 
-func TestTooManyHeldEvents(t *testing.T) {
+func TestTooManyQueuedEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := open(t, vfs.NewMem())
 		defer n.stop()
@@ -115,13 +115,13 @@ func TestTooManyHeldEvents(t *testing.T) {
 		group.Wait()
 		n.want(presence.Away)
 		advanceTime(time.Second)
-		n.must(active) // there is room again
+		n.must(active) // the queue has capacity again
 	})
 }
 
-// An event that was taken is applied, though nobody waits for it any more; what
-// its publisher is told is that it does not know.
-func TestAHeldEventOutlivesItsPublisher(t *testing.T) {
+// TestQueuedEventOutlivesItsPublisher: a queued event is applied although its publisher
+// has stopped waiting; the publisher gets ErrUnknown.
+func TestQueuedEventOutlivesItsPublisher(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := open(t, vfs.NewMem())
 		defer n.stop()
@@ -142,8 +142,9 @@ func TestAHeldEventOutlivesItsPublisher(t *testing.T) {
 	})
 }
 
-// A repeat of a request that was answered, or that is held, is answered as that.
-func TestRepeatsAmongHeldEvents(t *testing.T) {
+// TestRepeatsAmongQueuedEvents: the repeat of a request that was answered or is queued
+// gets the same answer.
+func TestRepeatsAmongQueuedEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := open(t, vfs.NewMem())
 		defer n.stop()
@@ -162,7 +163,7 @@ func TestRepeatsAmongHeldEvents(t *testing.T) {
 			func() { before = n.try(in) },
 			func() {
 				if _, err := n.publish(misused); !errors.Is(err, presence.ErrKeyReused) {
-					t.Errorf("a key that is used again: %v", err)
+					t.Errorf("a reused key: %v", err)
 				}
 			},
 		} {
@@ -183,8 +184,9 @@ func TestRepeatsAmongHeldEvents(t *testing.T) {
 	})
 }
 
-// Two sign-outs of one revision: whoever comes second has not seen the first.
-func TestIfMatchAmongHeldEvents(t *testing.T) {
+// TestIfMatchAmongQueuedEvents: two sign-outs name one revision, and the second is
+// refused.
+func TestIfMatchAmongQueuedEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := open(t, vfs.NewMem())
 		defer n.stop()
@@ -196,15 +198,16 @@ func TestIfMatchAmongHeldEvents(t *testing.T) {
 		group.Go(func() { n.try(presence.SignOut{Session: "s", Request: match}) })
 		synctest.Wait()
 		if _, err := n.publish(presence.SignOut{Session: "t", Request: match}); !errors.Is(err, presence.ErrPrecondition) {
-			t.Errorf("the second: %v", err)
+			t.Errorf("the second sign-out: %v", err)
 		}
 		group.Wait()
 		n.want(presence.Away)
 	})
 }
 
-// By a clock that was put back the instant that damping names is far away.
-func TestAClockPutBackHoldsNobodyUp(t *testing.T) {
+// TestClockSetBackDelaysNothing: after the clock was set back, the instant of damping
+// is far in the future.
+func TestClockSetBackDelaysNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var offset atomic.Int64
 		n := open(t, vfs.NewMem(), func(o *publish.Options) {
@@ -216,13 +219,13 @@ func TestAClockPutBackHoldsNobodyUp(t *testing.T) {
 		begun := time.Now()
 		n.must(idle)
 		if waited := time.Since(begun); waited > time.Second {
-			t.Errorf("held for %v", waited)
+			t.Errorf("queued for %v", waited)
 		}
 		n.want(presence.Away)
 	})
 }
 
-// The log says why and by whom.
+// TestCauses: the log records the cause and the actor.
 func TestCauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, vfs.NewMem())
@@ -253,17 +256,17 @@ func TestCauses(t *testing.T) {
 				t.Errorf("%T: by %+v", row.e, by)
 			}
 		}
-		advanceTime(time.Minute) // the note ends
+		advanceTime(time.Minute) // the note expires
 		log := entries(n, alice)
 		if by := log[len(log)-1].By; by != (store.By{Cause: store.CauseTime}) {
-			t.Errorf("an end: by %+v", by)
+			t.Errorf("an expiry: by %+v", by)
 		}
 	})
 }
 
-// The log names whose event was accepted, not whose was refused when its turn
-// came.
-func TestHeldCommitsNameWhoWasAccepted(t *testing.T) {
+// TestQueuedCommitsNameTheAccepted: the log names the actor whose event was accepted,
+// and not one whose queued event was refused.
+func TestQueuedCommitsNameTheAccepted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := open(t, vfs.NewMem())
 		defer n.stop()
@@ -293,9 +296,9 @@ func TestHeldCommitsNameWhoWasAccepted(t *testing.T) {
 	})
 }
 
-// If all who were held are refused, what expired meanwhile is committed on nobody's
-// behalf.
-func TestHeldCommitsOfRefusedNameNobody(t *testing.T) {
+// TestRefusedQueuedCommitsNameNobody: if all queued events are refused, a commit of
+// expiries names no actor.
+func TestRefusedQueuedCommitsNameNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := open(t, vfs.NewMem())
 		defer n.stop()
@@ -311,12 +314,12 @@ func TestHeldCommitsOfRefusedNameNobody(t *testing.T) {
 			}
 		})
 		synctest.Wait()
-		n.must(presence.SetVisibility{Everyone: presence.VisibilityOffline}) // moves the revision on
+		n.must(presence.SetVisibility{Everyone: presence.VisibilityOffline}) // changes the revision
 		group.Wait()
 		all := entries(n, alice)
 		last := all[len(all)-1]
 		if last.UserAfter.Note != "" || last.UserBefore.Note != "n" {
-			t.Fatalf("the last entry is not the note's end: %+v", last)
+			t.Fatalf("the last entry is not the note's expiry: %+v", last)
 		}
 		if last.By != (store.By{Cause: store.CauseTime}) {
 			t.Errorf("the log names %+v", last.By)

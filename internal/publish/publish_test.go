@@ -20,7 +20,7 @@ import (
 
 var errNoUser = errors.New("no such user")
 
-// A node is a publisher on a store whose disk outlives it. Run it in a bubble.
+// A node is a publisher on a store whose disk outlives it. Use it in a synctest bubble.
 type node struct {
 	endedSessions atomic.Int64 // bound sessions that ended though their connection was open
 
@@ -30,7 +30,7 @@ type node struct {
 	stop func()
 }
 
-// start opens a node that publishes ends, too.
+// start opens a node that also publishes expiries.
 func start(t *testing.T, disk vfs.FS) *node {
 	t.Helper()
 	n := open(t, disk)
@@ -51,7 +51,7 @@ func start(t *testing.T, disk vfs.FS) *node {
 	return n
 }
 
-// open is a node on which nothing ends by itself.
+// open opens a node that publishes no expiries.
 func open(t *testing.T, disk vfs.FS, change ...func(*publish.Options)) *node {
 	t.Helper()
 	st, err := pebblestore.Open("data", pebblestore.Options{FS: disk, MinFreeBytes: -1})
@@ -88,7 +88,7 @@ func (n *node) must(e presence.Event) publish.Result {
 	return result
 }
 
-// try is must for other goroutines than the test's.
+// try is must for goroutines other than the test's.
 func (n *node) try(e presence.Event) publish.Result {
 	n.Helper()
 	result, err := n.publish(e)
@@ -131,13 +131,13 @@ func doNotDisturb(lasts time.Duration) presence.SetClaim {
 	}
 }
 
-// pass lets time go by and everything settle.
+// advanceTime advances the time and waits until everything is idle.
 func advanceTime(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
 
-func TestEndsArePublishedAtTheirInstant(t *testing.T) {
+func TestExpiriesArePublishedOnTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, vfs.NewMem())
 		defer n.stop()
@@ -148,12 +148,12 @@ func TestEndsArePublishedAtTheirInstant(t *testing.T) {
 		n.want(presence.DoNotDisturb)
 		advanceTime(100 * time.Millisecond)
 		if p := n.want(presence.Available); p.Since != presence.InstantOf(begun.Add(time.Minute)) {
-			t.Errorf("since %v, want the end of the claim", p.Since.Time())
+			t.Errorf("since %v, want the expiry of the claim", p.Since.Time())
 		}
 	})
 }
 
-func TestEndsWhileDownArePublishedAfterTheStart(t *testing.T) {
+func TestExpiriesWhileDownArePublishedAtStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := vfs.NewMem()
 		n := start(t, disk)
@@ -164,13 +164,14 @@ func TestEndsWhileDownArePublishedAfterTheStart(t *testing.T) {
 		n = start(t, disk)
 		defer n.stop()
 		advanceTime(time.Second)
-		n.want(presence.Available) // not idle: nobody could report activity
+		n.want(presence.Available) // not idle: clients could not report activity
 		advanceTime(time.Hour)
 		n.want(presence.Offline)
 	})
 }
 
-// Refreshes are kept in memory: they are no commits, and yet the session lives.
+// TestRefreshesAreSoft: refreshes are kept in memory and are not commits, and the
+// session stays live.
 func TestRefreshesAreSoft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, vfs.NewMem())
@@ -188,7 +189,7 @@ func TestRefreshesAreSoft(t *testing.T) {
 			}
 		}
 		if p := n.want(presence.Available); p.Revision > signedIn {
-			t.Errorf("watchers were told of a refresh: revision %d after %d", p.Revision, signedIn)
+			t.Errorf("a refresh changed the revision from %[2]d to %[1]d", p.Revision, signedIn)
 		}
 		if commits > 60 {
 			t.Errorf("%d commits for 120 refreshes", commits)
@@ -201,7 +202,8 @@ func TestRefreshesAreSoft(t *testing.T) {
 	})
 }
 
-// Whoever refreshes, or looks at sessions, is shown what memory holds.
+// TestSoftRefreshesShow: the answer to a refresh, and the list of sessions, include
+// soft state.
 func TestSoftRefreshesShow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, vfs.NewMem())
@@ -214,19 +216,19 @@ func TestSoftRefreshesShow(t *testing.T) {
 			t.Error("the refresh was a commit")
 		}
 		if got := refreshed.Record.State.Sessions[0].EndsAt; got != want {
-			t.Errorf("the answer says it ends at %v, want %v", got.Time(), want.Time())
+			t.Errorf("the answer has the expiry %v, want %v", got.Time(), want.Time())
 		}
 		if got := n.WithSoftState(alice, n.record(alice)).Sessions[0].EndsAt; got != want {
-			t.Errorf("an observer sees %v, want %v", got.Time(), want.Time())
+			t.Errorf("a reader gets the expiry %v, want %v", got.Time(), want.Time())
 		}
 		if got := n.record(alice).Sessions[0].EndsAt; got == want {
-			t.Error("the shared record was written into")
+			t.Error("the shared record was modified")
 		}
 	})
 }
 
-// Two devices that disagree at 20 Hz change the status at most once a second;
-// the first change is immediate and the last state right.
+// TestFlappingIsDamped: two devices that disagree at 20 Hz change the status at most
+// once a second. The first change is immediate, and the last state is right.
 func TestFlappingIsDamped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, vfs.NewMem())
@@ -234,10 +236,10 @@ func TestFlappingIsDamped(t *testing.T) {
 		begun := time.Now()
 		n.must(signIn("s", time.Hour))
 		if time.Since(begun) > 100*time.Millisecond {
-			t.Error("the first change waited")
+			t.Error("the first change was queued")
 		}
 		var group sync.WaitGroup
-		for i := range 100 { // 5 s; the last says idle
+		for i := range 100 { // 5 s; the last reports idle
 			advanceTime(50 * time.Millisecond)
 			activity := presence.ActivityActive
 			if i%2 == 1 {
@@ -255,7 +257,7 @@ func TestFlappingIsDamped(t *testing.T) {
 	})
 }
 
-// countChanges is how many entries of the log changed u's status.
+// countChanges counts the log entries that changed u's status.
 func countChanges(n *node, u store.User) int {
 	n.Helper()
 	changes := 0
@@ -267,7 +269,7 @@ func countChanges(n *node, u store.User) int {
 	return changes
 }
 
-// entries are u's in the log.
+// entries are the log entries of u.
 func entries(n *node, u store.User) []store.Entry {
 	n.Helper()
 	ctx, cancel := context.WithCancel(n.Context())
@@ -288,8 +290,9 @@ func entries(n *node, u store.User) []store.Entry {
 	return all
 }
 
-// A refused event among held ones is refused alone.
-func TestHeldEventsAreAnsweredOneByOne(t *testing.T) {
+// TestQueuedEventsAreAnsweredOneByOne: a refused event among queued ones does not
+// affect the others.
+func TestQueuedEventsAreAnsweredOneByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, vfs.NewMem())
 		defer n.stop()
@@ -310,13 +313,14 @@ func TestHeldEventsAreAnsweredOneByOne(t *testing.T) {
 			t.Errorf("sessions %+v", s.Sessions)
 		}
 		if changes := countChanges(n, alice); changes != 1 {
-			t.Errorf("%d changes: signing out and in within a second is none", changes)
+			t.Errorf("%d changes, want none for signing out and in within a second", changes)
 		}
 	})
 }
 
-// A hundred updates at once, one minute: exactly one is accepted.
-func TestTheMinuteUnderConcurrency(t *testing.T) {
+// TestUpdateIntervalUnderConcurrency: of a hundred concurrent updates in one minute
+// exactly one is accepted.
+func TestUpdateIntervalUnderConcurrency(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, vfs.NewMem())
 		defer n.stop()
@@ -355,14 +359,14 @@ func TestUnknownUsers(t *testing.T) {
 		}
 		records, _, err := n.store.Read(t.Context(), []store.User{stranger})
 		if err != nil || len(records) != 0 {
-			t.Errorf("%d records of a stranger, %v", len(records), err)
+			t.Errorf("%d records of an unknown user, %v", len(records), err)
 		}
 		n.must(signIn("s", time.Hour)) // in the directory, nothing recorded yet
 		n.want(presence.Available)
 	})
 }
 
-func TestRepeatsAreAnsweredAsBefore(t *testing.T) {
+func TestRepeatsGetTheSameAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, vfs.NewMem())
 		defer n.stop()

@@ -14,7 +14,7 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// endsAt is when the session ends by s, as time from begun on.
+// endsAt is when the session expires in s, as a duration since begun.
 func endsAt(t *testing.T, s *presence.State, id presence.SessionID, begun time.Time) time.Duration {
 	t.Helper()
 	for _, session := range s.Sessions {
@@ -26,32 +26,32 @@ func endsAt(t *testing.T, s *presence.State, id presence.SessionID, begun time.T
 	return 0
 }
 
-// wantRemembered checks when memory says that sessions end, in the order in which
-// they were refreshed.
+// wantSoftState checks when sessions expire according to soft state, in the order of
+// their refreshes.
 func wantSoftState(n *node, begun time.Time, want ...time.Duration) {
 	n.Helper()
 	seen := n.Remembered(alice)
 	if len(seen) != len(want) {
-		n.Errorf("%d sessions remembered, want %d: %+v", len(seen), len(want), seen)
+		n.Errorf("%d sessions in soft state, want %d: %+v", len(seen), len(want), seen)
 		return
 	}
 	for i, seen := range seen {
 		if ends := seen.EndsAt.Sub(presence.InstantOf(begun)); ends != want[i] {
-			n.Errorf("%s is remembered to end after %v, want %v", seen.Session, ends, want[i])
+			n.Errorf("%s expires after %v in soft state, want %v", seen.Session, ends, want[i])
 		}
 	}
 }
 
-// Every commit writes what memory holds, or a session would end at its instant
-// on record although it was refreshed. It ended on record half a minute ago here.
-func TestCommitsWriteWhatIsRemembered(t *testing.T) {
+// TestCommitsWriteSoftState: every commit writes soft state. Otherwise a refreshed
+// session would expire at its recorded instant, which is half a minute ago here.
+func TestCommitsWriteSoftState(t *testing.T) {
 	for _, row := range []struct {
 		name string
 		e    presence.Event
 		ends time.Duration
 	}{
 		{"a note", presence.SetNote{Text: "n"}, 170 * time.Second},
-		{"a claim", doNotDisturb(time.Hour), 170 * time.Second}, // signed in: it is an API update
+		{"a claim", doNotDisturb(time.Hour), 170 * time.Second}, // signed in, because it is an API update
 		{"another session", signIn("t", time.Hour), 170 * time.Second},
 		{"its own refresh", presence.Refresh{Session: "s"}, 270 * time.Second},
 		{"the edge to idle", presence.Refresh{Session: "s", Activity: presence.ActivityIdle}, 270 * time.Second},
@@ -68,7 +68,7 @@ func TestCommitsWriteWhatIsRemembered(t *testing.T) {
 				advanceTime(100 * time.Second)
 				n.must(row.e)
 				if ends := endsAt(t, n.record(alice), "s", begun); ends != row.ends {
-					t.Errorf("ends after %v, want %v", ends, row.ends)
+					t.Errorf("expires after %v, want %v", ends, row.ends)
 				}
 				wantSoftState(n, begun)
 			})
@@ -76,7 +76,7 @@ func TestCommitsWriteWhatIsRemembered(t *testing.T) {
 	}
 }
 
-func TestTicksWriteWhatIsRemembered(t *testing.T) {
+func TestTicksWriteSoftState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := start(t, vfs.NewMem())
 		defer n.stop()
@@ -87,7 +87,7 @@ func TestTicksWriteWhatIsRemembered(t *testing.T) {
 		advanceTime(71 * time.Second)
 		n.want(presence.Available)
 		if ends := endsAt(t, n.record(alice), "s", begun); ends != 170*time.Second {
-			t.Errorf("ends after %v", ends)
+			t.Errorf("expires after %v", ends)
 		}
 		wantSoftState(n, begun)
 		advanceTime(50 * time.Second)
@@ -95,7 +95,7 @@ func TestTicksWriteWhatIsRemembered(t *testing.T) {
 	})
 }
 
-func TestHeldCommitsWriteWhatIsRemembered(t *testing.T) {
+func TestQueuedCommitsWriteSoftState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := open(t, vfs.NewMem())
 		defer n.stop()
@@ -107,20 +107,20 @@ func TestHeldCommitsWriteWhatIsRemembered(t *testing.T) {
 		n.must(presence.Refresh{Session: "idle"})
 		ends := 2*time.Minute + 300*time.Millisecond
 		wantSoftState(n, begun, ends)
-		n.must(presence.Refresh{Session: "s", Activity: presence.ActivityIdle}) // waits
+		n.must(presence.Refresh{Session: "s", Activity: presence.ActivityIdle}) // queued
 		if held := time.Since(begun); held < time.Second {
 			t.Fatalf("committed after %v", held)
 		}
 		if got := endsAt(t, n.record(alice), "idle", begun); got != ends {
-			t.Errorf("ends after %v, want %v", got, ends)
+			t.Errorf("expires after %v, want %v", got, ends)
 		}
 		wantSoftState(n, begun)
 	})
 }
 
-// One entry for a session, however often it is refreshed; one that says nothing
-// of activity keeps what was known of it.
-func TestTheLatestRefreshIsRemembered(t *testing.T) {
+// TestLatestRefreshIsKept: soft state has one entry for each session, however often it
+// is refreshed; a refresh without activity keeps the known activity.
+func TestLatestRefreshIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := open(t, vfs.NewMem())
 		defer n.stop()
@@ -142,7 +142,7 @@ func TestTheLatestRefreshIsRemembered(t *testing.T) {
 	})
 }
 
-func TestNothingIsRememberedOfARefreshThatIsNotSoft(t *testing.T) {
+func TestCommittedRefreshLeavesNoSoftState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := open(t, vfs.NewMem())
 		defer n.stop()
@@ -163,7 +163,7 @@ func TestNothingIsRememberedOfARefreshThatIsNotSoft(t *testing.T) {
 	})
 }
 
-// A raced store does something else between, once.
+// A hookedStore calls functions before an update and after a read, once.
 type hookedStore struct {
 	store.Store
 	beforeUpdate, afterRead func()
@@ -187,9 +187,9 @@ func callOnce(f *func()) {
 	}
 }
 
-// Memory holds what is newer than the record, and nothing of a session that has
-// ended, whatever comes between a look at it and the commit.
-func TestRefreshesBesideCommits(t *testing.T) {
+// TestRefreshesDuringCommits: soft state has only what is newer than the record, and
+// nothing of a session that has ended, whatever happens between a read and the commit.
+func TestRefreshesDuringCommits(t *testing.T) {
 	refresh := presence.Refresh{Session: "s"}
 	for _, row := range []struct {
 		name string
@@ -224,7 +224,7 @@ func TestRefreshesBesideCommits(t *testing.T) {
 				row.play(n, race)
 				wantSoftState(n, begun, row.want...)
 				if race.beforeUpdate != nil || race.afterRead != nil {
-					t.Error("nothing came between")
+					t.Error("INVALID: no function was called between")
 				}
 			})
 		})

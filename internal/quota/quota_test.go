@@ -11,33 +11,34 @@ import (
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
-// TestBucket: as many at once as it holds, then one for each share of the time.
+// TestBucket: a full bucket allows its capacity at once, then one for each share of the
+// period.
 func TestBucket(t *testing.T) {
 	var b Bucket
 	now := noon
 	for i := range 3 {
 		if left, wait := b.Take(1, 3, time.Minute, now); left != 2-i || wait != 0 {
-			t.Fatalf("the %d. leaves %d, wait %v", i+1, left, wait)
+			t.Fatalf("request %d leaves %d, wait %v", i+1, left, wait)
 		}
 	}
 	if _, wait := b.Take(1, 3, time.Minute, now); wait != 20*time.Second {
-		t.Errorf("one too many waits %v, want 20s", wait)
+		t.Errorf("the request above the limit waits %v, want 20s", wait)
 	}
 	now = now.Add(20*time.Second - 1)
 	if _, wait := b.Take(1, 3, time.Minute, now); wait != 1 {
-		t.Errorf("a nanosecond too early waits %v", wait)
+		t.Errorf("a request one nanosecond early waits %v", wait)
 	}
 	if left, wait := b.Take(1, 3, time.Minute, now.Add(1)); left != 0 || wait != 0 {
-		t.Errorf("in time: %d, %v", left, wait)
+		t.Errorf("a request on time: %d, %v", left, wait)
 	}
 	if _, wait := b.Take(2, 3, time.Minute, now.Add(20*time.Second)); wait == 0 {
-		t.Error("two were taken of one")
+		t.Error("two requests were allowed, want one")
 	}
 	if b.Full(now.Add(time.Minute)) || !b.Full(now.Add(time.Minute+2)) {
-		t.Error("it is not full when all is paid for")
+		t.Error("the bucket is not full after the period")
 	}
 	if left, _ := b.Take(1, 3, time.Minute, noon.Add(-time.Hour)); left != 2 {
-		t.Errorf("after the clock was set back %d are left", left)
+		t.Errorf("after the clock was set back %d remain", left)
 	}
 }
 
@@ -62,11 +63,11 @@ func TestTableIsBounded(t *testing.T) {
 	later := noon.Add(time.Hour)
 	table.Set("new", greedy, later)
 	if n := len(table.buckets); n > maxBuckets-evictionSample+1 {
-		t.Errorf("%d buckets are kept, of which most are full", n)
+		t.Errorf("%d buckets are kept, although most are full", n)
 	}
 }
 
-// of is a guard with one limit of two.
+// newGuard is a guard with one limit of two.
 func newGuard(r Resource, s Subject) *Guard {
 	var amounts Amounts
 	amounts[s] = 2
@@ -75,8 +76,8 @@ func newGuard(r Resource, s Subject) *Guard {
 
 var ada = Caller{Account: "acme", App: "web", User: "ada", Address: netip.MustParsePrefix("192.0.2.1/32")}
 
-// TestLimitsAreShared: callers share a limit if they have its subject in common, and
-// only then.
+// TestLimitsAreShared: callers share a limit if and only if they have its subject in
+// common.
 func TestLimitsAreShared(t *testing.T) {
 	differ := map[Subject]Caller{
 		User:    {Account: "acme", App: "web", User: "grace", Address: ada.Address},
@@ -99,23 +100,23 @@ func TestLimitsAreShared(t *testing.T) {
 			}
 			var refused *Error
 			if err := take(ada); !errors.As(err, &refused) || refused.Most != 2 || refused.RetryAfter <= 0 {
-				t.Errorf("%s by %s: the third: %v", resources[r].name, subjectNames[s], err)
+				t.Errorf("%s by %s: the third call: %v", resources[r].name, subjectNames[s], err)
 			}
 			if err := take(differ[s]); err != nil {
 				t.Errorf("%s by %s: another caller: %v", resources[r].name, subjectNames[s], err)
 			}
 			for other, c := range differ {
-				shares := other != Account || s == Address // users and apps are of an account
+				shares := other != Account || s == Address // users and apps belong to an account
 				if err := take(c); other != s && (err != nil) != shares {
-					t.Errorf("%s by %s: one that differs in the %s: %v", resources[r].name, subjectNames[s], subjectNames[other], err)
+					t.Errorf("%s by %s: a caller that differs in the %s: %v", resources[r].name, subjectNames[s], subjectNames[other], err)
 				}
 			}
 		}
 	}
 }
 
-// TestAppItself: it counts as one user of streams and tickets, and beside the user
-// that has its id.
+// TestAppItself: an app counts as one user of streams and tickets, apart from the user
+// with the same id.
 func TestAppItself(t *testing.T) {
 	app, user := ada, ada
 	app.User, user.User = "", app.App
@@ -138,7 +139,8 @@ func TestAppItself(t *testing.T) {
 	}
 }
 
-// TestRefusedIsNotCounted: what one limit refuses takes nothing of the others.
+// TestRefusedIsNotCounted: a request that one limit refuses does not count against the
+// others.
 func TestRefusedIsNotCounted(t *testing.T) {
 	g := NewGuard(map[Resource]Amounts{
 		Streams: {User: 1, Account: 2}, Writes: {User: 1, Account: 2},
@@ -174,7 +176,7 @@ func TestRefusedIsNotCounted(t *testing.T) {
 	}
 }
 
-// TestRetryAfter: whoever waits as long as told gets what was refused.
+// TestRetryAfter: a request is accepted after the Retry-After of its refusal.
 func TestRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuard(Writes, Account)
@@ -198,8 +200,8 @@ func TestRetryAfter(t *testing.T) {
 	})
 }
 
-// TestNoLimits: a guard without limits, and none at all, refuse nothing and
-// remember nothing.
+// TestNoLimits: a guard without limits, and a nil guard, refuse nothing and keep no
+// state.
 func TestNoLimits(t *testing.T) {
 	var none *Guard
 	g := NewGuard(nil, time.Now)
@@ -215,6 +217,6 @@ func TestNoLimits(t *testing.T) {
 		}
 	}
 	if len(g.open)+len(g.buckets.buckets) != 0 {
-		t.Error("something is remembered")
+		t.Error("state is kept")
 	}
 }

@@ -11,12 +11,12 @@ import (
 	"porchlight.dev/porchlight/internal/quota"
 )
 
-// A reading asks for turns, and notes who got one, in order.
+// A turnRecorder requests turns and records who got one, in order.
 type turnRecorder struct {
 	*testing.T
 	turns   *quota.Turns
 	got     []string
-	mu      sync.Mutex // guards refused: several may leave at once
+	mu      sync.Mutex // guards refused: several may be refused at once
 	refused []string
 	end     chan struct{} // each element ends one turn
 }
@@ -26,7 +26,7 @@ func newTurnRecorder(t *testing.T, atOnce, waiting int) *turnRecorder {
 	return &turnRecorder{T: t, end: make(chan struct{}), turns: quota.NewTurns(atOnce, &quota.Limit{Name: "reads", Most: waiting, Unit: "reads"})}
 }
 
-// ask has one ask for a turn for each of what is asked, one after another.
+// requestTurns requests a turn for each name, one after another.
 func (r *turnRecorder) requestTurns(ctx context.Context, asked ...string) {
 	for _, who := range asked {
 		go func() {
@@ -48,7 +48,7 @@ func (r *turnRecorder) requestTurns(ctx context.Context, asked ...string) {
 	}
 }
 
-// finish ends n turns.
+// endTurns ends n turns.
 func (r *turnRecorder) endTurns(n int) {
 	for range n {
 		r.end <- struct{}{}
@@ -100,7 +100,7 @@ func TestQueueIsBounded(t *testing.T) {
 		r.want([]string{"a1"}, []string{"a5"})
 		r.requestTurns(t.Context(), "b1", "c1")
 		r.want([]string{"a1"}, []string{"a5", "a4", "a3"})
-		r.requestTurns(t.Context(), "d1") // nobody has more than one
+		r.requestTurns(t.Context(), "d1") // no caller has more than one
 		r.want([]string{"a1"}, []string{"a5", "a4", "a3", "d1"})
 		r.endTurns(4)
 		r.want([]string{"a1", "a2", "b1", "c1"}, []string{"a5", "a4", "a3", "d1"})

@@ -8,8 +8,8 @@ import (
 	"porchlight.dev/porchlight/internal/quota"
 )
 
-// TestWaitIsNeverRefused: who is bounded otherwise neither makes way for others nor
-// keeps them out.
+// TestWaitIsNeverRefused: a caller of Wait is not refused, and does not count against
+// the queue of others.
 func TestWaitIsNeverRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		turns := quota.NewTurns(1, &quota.Limit{Name: "waiting", Most: 1})
@@ -33,7 +33,7 @@ func TestWaitIsNeverRefused(t *testing.T) {
 		}
 		ask(func() (func(), error) { return turns.Take(t.Context(), "reader") })
 		if _, err := turns.Take(t.Context(), "reader"); !errors.As(err, new(*quota.Error)) {
-			t.Errorf("one more than may wait: %v", err)
+			t.Errorf("one more than the queue holds: %v", err)
 		}
 		done()
 		for range 4 {

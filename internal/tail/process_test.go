@@ -21,7 +21,7 @@ import (
 )
 
 // childEnv makes the test binary a process that commits and consumes until it is
-// killed: its value is the directory of the store.
+// killed. Its value is the directory of the store.
 const childEnv = "TAIL_TEST_DIR"
 
 func TestMain(m *testing.M) {
@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// A diary is a consumer of 30 lines: it writes down every entry that it handles.
+// An entryWriter is a consumer that writes every entry that it handles to a file.
 type entryWriter struct{ to *os.File }
 
 func (d entryWriter) Handle(_ context.Context, entries []store.Entry) error {
@@ -71,7 +71,7 @@ func runChild(dir string) error {
 	}
 	closed := make(chan struct{})
 	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin) // until the parent closes it
+		_, _ = io.Copy(io.Discard, os.Stdin) // until the parent closes standard input
 		close(closed)
 	}()
 	if err := commitUntil(closed, st); err != nil {
@@ -101,13 +101,13 @@ func commitUntil(closed <-chan struct{}, st store.Store) error {
 
 func logFile(dir string) string { return filepath.Join(dir, "diary") }
 
-// A process that is killed while it consumes goes on at its next start: no entry is
-// left out, and those that are handled again follow in order.
-func TestAConsumerSurvivesKill(t *testing.T) {
+// TestConsumerSurvivesKill: a process that is killed while it consumes continues at its
+// next start: no entry is skipped, and entries that are handled again are in order.
+func TestConsumerSurvivesKill(t *testing.T) {
 	dir := t.TempDir()
 	for range 5 {
 		cmd, in, out := startChild(t, dir)
-		for range 1 + rand.N(3) { // lines of progress, not time, say when
+		for range 1 + rand.N(3) { // the kill depends on progress, not on time
 			awaitGrowth(t, logFile(dir))
 		}
 		if err := cmd.Process.Kill(); err != nil {
@@ -154,7 +154,7 @@ func startChild(t *testing.T, dir string, env ...string) (*exec.Cmd, io.Closer, 
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
 	lines := bufio.NewReader(out)
 	if line, err := lines.ReadString('\n'); err != nil || line != "ready\n" {
-		t.Fatalf("the process said %q, %v", line, err)
+		t.Fatalf("the process wrote %q, %v", line, err)
 	}
 	return cmd, in, lines
 }
@@ -170,8 +170,8 @@ func awaitGrowth(t *testing.T, name string) {
 	t.Fatal("nothing is handled")
 }
 
-// checkDiary compares a diary with the log: a line may go back to one that was there
-// before, and never forward over one that was not.
+// checkLogFile compares the file with the log: a line may go back to an earlier entry,
+// and never skips one.
 func checkLogFile(t *testing.T, st store.Log, name string) {
 	t.Helper()
 	var log []store.Entry
@@ -202,9 +202,9 @@ func checkLogFile(t *testing.T, st store.Log, name string) {
 		i, ok := index[line]
 		switch {
 		case !ok:
-			t.Fatalf("%s is no entry", line)
+			t.Fatalf("%s is not an entry", line)
 		case i > furthest+1:
-			t.Fatalf("entry %d of %d was left out", furthest+1, len(log))
+			t.Fatalf("entry %d of %d was skipped", furthest+1, len(log))
 		case i <= last:
 			repeats++
 		case i != last+1:
@@ -213,7 +213,7 @@ func checkLogFile(t *testing.T, st store.Log, name string) {
 		furthest, last = max(furthest, i), i
 	}
 	if furthest != len(log)-1 {
-		t.Errorf("the last of %d entries that was handled is %d", len(log), furthest)
+		t.Errorf("the last handled entry of %d is %d", len(log), furthest)
 	}
-	t.Logf("%d entries, %d jumps back", len(log), repeats)
+	t.Logf("%d entries, %d steps back", len(log), repeats)
 }

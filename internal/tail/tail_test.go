@@ -22,7 +22,7 @@ import (
 	"porchlight.dev/porchlight/internal/tail"
 )
 
-// A recorder is a consumer: it remembers what it handled.
+// A recorder is a consumer that records what it handled.
 type recorder struct {
 	mu      sync.Mutex
 	handled []store.Position
@@ -65,7 +65,7 @@ func (c *recorder) failWith(fail func([]store.Entry) error) {
 	c.fail = fail
 }
 
-// activity fails a test in which two handle at once.
+// An activity fails the test if two nodes handle at once.
 type activity struct {
 	t  *testing.T
 	mu sync.Mutex
@@ -79,7 +79,7 @@ func (a *activity) enter() (leave func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.n++; a.n > 1 {
-		a.t.Error("two nodes handle at once")
+		a.t.Error("two nodes handle entries at once")
 	}
 	return func() {
 		a.mu.Lock()
@@ -88,7 +88,7 @@ func (a *activity) enter() (leave func()) {
 	}
 }
 
-// A spoilt store fails and damages entries as a test configures.
+// A faultyStore fails and damages entries as a test configures.
 type faultyStore struct {
 	tail.Store
 
@@ -146,7 +146,7 @@ func (s *faultyStore) written() int {
 	return s.writes
 }
 
-// bubble runs a test on a store in memory, whose time passes by itself.
+// bubble runs a test on a store in memory, in fake time.
 func bubble(t *testing.T, test func(t *testing.T, st *pebblestore.Store)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -163,7 +163,7 @@ func bubble(t *testing.T, test func(t *testing.T, st *pebblestore.Store)) {
 	})
 }
 
-// commit appends n entries, each of a user of its own.
+// commit appends n entries, each of another user.
 func commit(t *testing.T, st store.Store, n int) {
 	t.Helper()
 	for range n {
@@ -213,7 +213,7 @@ func start(t *testing.T, o tail.Options, consumers ...tail.Consumer) *node {
 	return n
 }
 
-// stats are those of the first consumer.
+// stats returns the stats of the first consumer.
 func (n *node) stats(t *testing.T) tail.Stats {
 	t.Helper()
 	all, err := n.Stats(t.Context())
@@ -248,17 +248,17 @@ func TestEveryEntryInOrderOverRestarts(t *testing.T) {
 			advanceTime(time.Second)
 			commit(t, st, 2)
 			advanceTime(100 * time.Millisecond)
-			if err := n.stop(); err != nil { // before the position is due to be saved
+			if err := n.stop(); err != nil { // before the position is saved
 				t.Fatal(err)
 			}
 		}
 		if got := c.handledPositions(); !slices.Equal(got, entries(t, st)) || len(got) != 11 || c.starts != 4 {
-			t.Errorf("handled %v, started %d times", got, c.starts)
+			t.Errorf("handled %v after %d starts", got, c.starts)
 		}
 	})
 }
 
-func TestWhereAConsumerBegins(t *testing.T) {
+func TestStartPosition(t *testing.T) {
 	bubble(t, func(t *testing.T, st *pebblestore.Store) {
 		commit(t, st, 3)
 		oldest, newest := &recorder{}, &recorder{}
@@ -270,7 +270,7 @@ func TestWhereAConsumerBegins(t *testing.T) {
 		if err := n.stop(); err != nil {
 			t.Fatal(err)
 		}
-		// A restored store has another epoch: positions that were saved mean nothing in it.
+		// A restored store has another epoch, in which saved positions are invalid.
 		start(t, tail.Options{Store: restoredStore{st}, Exclusive: true}, consumers...)
 		advanceTime(time.Millisecond)
 		commit(t, st, 1)
@@ -289,9 +289,9 @@ type restoredStore struct{ tail.Store }
 
 func (restoredStore) Epoch() string { return "another" }
 
-// An idle runtime on an exclusive store writes nothing, and a position is not saved for
-// each entry.
-func TestWritesOfPositions(t *testing.T) {
+// TestPositionWrites: an idle runtime on an exclusive store writes nothing, and a
+// position is not saved for each entry.
+func TestPositionWrites(t *testing.T) {
 	bubble(t, func(t *testing.T, st *pebblestore.Store) {
 		counting := &faultyStore{Store: st}
 		start(t, tail.Options{Store: counting, Exclusive: true}, tail.Consumer{Name: "c", Handler: &recorder{}})
@@ -337,9 +337,9 @@ func TestOneNodeAtATime(t *testing.T) {
 	})
 }
 
-// A node that cannot reach the store stops handling before another one takes over,
-// and that one waits for the time of the lease.
-func TestTakeoverFromANodeThatIsCutOff(t *testing.T) {
+// TestTakeoverFromUnreachableNode: a node that cannot reach the store stops handling
+// before another one takes over, and that one waits until the lease expires.
+func TestTakeoverFromUnreachableNode(t *testing.T) {
 	for name, cut := range map[string]func(*faultyStore){
 		"unavailable": func(s *faultyStore) { s.writeErr = store.ErrUnavailable },
 		"hangs":       func(s *faultyStore) { s.hang = true },
@@ -347,7 +347,7 @@ func TestTakeoverFromANodeThatIsCutOff(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, st *pebblestore.Store) {
 				active := &activity{t: t}
-				// The holder takes its time over each entry, but heeds its context.
+				// The holder handles entries slowly, but obeys its context.
 				slow := handler(func(ctx context.Context, entries []store.Entry) error {
 					defer active.enter()()
 					select {
@@ -370,7 +370,7 @@ func TestTakeoverFromANodeThatIsCutOff(t *testing.T) {
 				faulty.set(cut)
 				advanceTime(tail.DefaultLease * 2 / 3)
 				if first.stats(t).Running || second.stats(t).Running {
-					t.Error("the holder goes on, or the standby does not wait")
+					t.Error("the holder continued, or the standby did not wait")
 				}
 				advanceTime(tail.DefaultLease)
 				if got := c.handledPositions(); !slices.Equal(got, entries(t, st)) || !second.stats(t).Running {
@@ -379,7 +379,7 @@ func TestTakeoverFromANodeThatIsCutOff(t *testing.T) {
 				faulty.set(func(s *faultyStore) { s.writeErr, s.hang = nil, false })
 				advanceTime(time.Minute)
 				if first.stats(t).Running || !second.stats(t).Running {
-					t.Error("the lease came back by itself")
+					t.Error("the lease was regained without a write")
 				}
 			})
 		})
@@ -390,8 +390,9 @@ type handler func(context.Context, []store.Entry) error
 
 func (h handler) Handle(ctx context.Context, entries []store.Entry) error { return h(ctx, entries) }
 
-// The answer to a write of the position may be lost: the node goes on.
-func TestALostAnswer(t *testing.T) {
+// TestLostAnswer: the answer to a write of the position may be lost; the node
+// continues.
+func TestLostAnswer(t *testing.T) {
 	bubble(t, func(t *testing.T, st *pebblestore.Store) {
 		c := &recorder{}
 		lossy := &lostAnswers{Store: st}
@@ -401,12 +402,12 @@ func TestALostAnswer(t *testing.T) {
 			advanceTime(time.Second)
 		}
 		if got := c.handledPositions(); !slices.Equal(got, entries(t, st)) || !n.stats(t).Running || c.starts != 1 {
-			t.Errorf("handled %v, started %d times", got, c.starts)
+			t.Errorf("handled %v after %d starts", got, c.starts)
 		}
 	})
 }
 
-// losesAnswers loses every third answer.
+// lostAnswers loses every third answer.
 type lostAnswers struct {
 	tail.Store
 
@@ -421,8 +422,8 @@ func (s *lostAnswers) Write(ctx context.Context, account presence.AccountID, doc
 	return err
 }
 
-// An error that has nothing to do with an entry is retried and never skips it, even if
-// the consumer wraps it as permanent.
+// TestRetries: an error that does not depend on an entry is retried and never skips it,
+// even if the consumer wraps it as permanent.
 func TestRetries(t *testing.T) {
 	permanent := func(entries []store.Entry, err error) error {
 		return &tail.PermanentError{At: entries[0].At, Err: err}
@@ -469,8 +470,8 @@ func TestRetries(t *testing.T) {
 	}
 }
 
-// Consuming resumes after the log was unreadable for a while.
-func TestTheLogFails(t *testing.T) {
+// TestLogFailure: consuming resumes after the log was unreadable for a while.
+func TestLogFailure(t *testing.T) {
 	bubble(t, func(t *testing.T, st *pebblestore.Store) {
 		c := &recorder{}
 		faulty := &faultyStore{Store: st, feedErr: store.ErrUnavailable}
@@ -495,7 +496,7 @@ func TestTheLogFails(t *testing.T) {
 	}
 }
 
-// A poison entry is quarantined, and no other.
+// TestQuarantine: a poison entry is quarantined, and no other.
 func TestQuarantine(t *testing.T) {
 	bubble(t, func(t *testing.T, st *pebblestore.Store) {
 		commit(t, st, 10)
@@ -517,7 +518,7 @@ func TestQuarantine(t *testing.T) {
 			t.Errorf("handled %v", got)
 		}
 		if got := all.handledPositions(); !slices.Equal(got, entries(t, st)) {
-			t.Errorf("the one that asks for damaged entries handled %v", got)
+			t.Errorf("the consumer of damaged entries handled %v", got)
 		}
 		q, err := n.Quarantined(t.Context(), "c")
 		if err != nil || q.Count != 4 || len(q.Entries) != 4 || n.stats(t).Quarantined != 4 {
@@ -537,7 +538,7 @@ func TestQuarantine(t *testing.T) {
 		if err := n.stop(); err != nil {
 			t.Fatal(err)
 		}
-		// What is handled again is not counted again.
+		// An entry that is handled again is not counted again.
 		again := start(t, tail.Options{Store: lostPositions{faulty}, Exclusive: true}, consumers[0])
 		advanceTime(time.Second)
 		if q, err := again.Quarantined(t.Context(), "c"); err != nil || q.Count != 4 || len(c.handledPositions()) != 12 {
@@ -546,7 +547,7 @@ func TestQuarantine(t *testing.T) {
 	})
 }
 
-// restoredTo drops positions: the consumer crashed before it could save them.
+// lostPositions drops positions, as if the consumer crashed before it could save them.
 type lostPositions struct{ tail.Store }
 
 func (r lostPositions) Load(ctx context.Context, account presence.AccountID, keys ...store.Key) ([]store.Doc, error) {
@@ -557,8 +558,8 @@ func (r lostPositions) Load(ctx context.Context, account presence.AccountID, key
 	return docs, err
 }
 
-// However long reasons become as JSON, the list fits its document: otherwise the
-// consumer would stop at an entry for ever.
+// TestReasonsFitTheQuarantine: the list fits its document however long reasons become
+// as JSON. Otherwise the consumer could never continue.
 func TestReasonsFitTheQuarantine(t *testing.T) {
 	for _, text := range []string{"<", "\x01", "\u2028", "\"", "ä", "\xff"} {
 		bubble(t, func(t *testing.T, st *pebblestore.Store) {
@@ -576,8 +577,8 @@ func TestReasonsFitTheQuarantine(t *testing.T) {
 	}
 }
 
-// The list is bounded; the count is not.
-func TestTheBoundOfTheQuarantine(t *testing.T) {
+// TestQuarantineIsBounded: the list is bounded; the count is not.
+func TestQuarantineIsBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, st *pebblestore.Store) {
 		commit(t, st, tail.MaxQuarantined+20)
 		faulty := &faultyStore{Store: st, damaged: map[store.Position]bool{}}
@@ -594,7 +595,8 @@ func TestTheBoundOfTheQuarantine(t *testing.T) {
 	})
 }
 
-// Erase waits for every consumer, on whichever node, and no longer than its caller.
+// TestErase: Erase waits for every consumer on every node, and no longer than its
+// context.
 func TestErase(t *testing.T) {
 	bubble(t, func(t *testing.T, st *pebblestore.Store) {
 		commit(t, st, 3)
@@ -606,7 +608,7 @@ func TestErase(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if err := n.Erase(ctx, alice); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "other node's") {
-			t.Fatalf("it does not wait: %v", err)
+			t.Fatalf("Erase did not wait: %v", err)
 		}
 		if countNotes(t, st) != 3 {
 			t.Fatal("entries were erased before every consumer had passed them")
@@ -619,12 +621,12 @@ func TestErase(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := stuck.handledPositions(); !slices.Equal(got, entries(t, st)) || countNotes(t, st) != 0 {
-			t.Errorf("handled %v; %d notes are left", got, countNotes(t, st))
+			t.Errorf("handled %v; %d notes remain", got, countNotes(t, st))
 		}
 	})
 }
 
-// notes counts the entries of the log that have a note.
+// countNotes counts the log entries that have a note.
 func countNotes(t *testing.T, st store.Log) int {
 	t.Helper()
 	entries, err := st.Log(t.Context(), 0, 100)

@@ -41,13 +41,13 @@ func runNodeProcess(dir, urls string) error {
 	if _, err := os.Stdout.WriteString("ready\n"); err != nil {
 		return err
 	}
-	_, _ = io.Copy(io.Discard, os.Stdin) // until the parent closes it
+	_, _ = io.Copy(io.Discard, os.Stdin) // until the parent closes standard input
 	stop()
 	return errors.Join(<-ended, st.Close())
 }
 
-// Of two processes on one store, one consumes. When it is killed, the other one goes
-// on where it was: nothing is left out.
+// TestTakeoverBetweenProcesses: one of two processes on a store consumes. When it is
+// killed, the other one continues at its position, and no entry is skipped.
 func TestTakeoverBetweenProcesses(t *testing.T) {
 	nats := enginetest.StartNATS(t)
 	st, err := natsstore.Open(t.Context(), nats.URL(), natsstore.Options{Clock: time.Now, Replicas: 1, SystemURL: nats.SystemURL()})

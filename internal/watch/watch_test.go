@@ -25,13 +25,14 @@ import (
 
 var errNobody = errors.New("nobody")
 
-// A logStore is a store whose log the consumer reads.
+// A logStore is a store with the log that the consumer reads.
 type logStore interface {
 	store.Store
 	store.Log
 }
 
-// A watchNode is a registry on a store that may have other nodes, with what it delivered.
+// A watchNode is a registry on a store that may have other nodes. It records what it
+// delivered.
 type watchNode struct {
 	*testing.T
 	*watch.Registry
@@ -40,7 +41,7 @@ type watchNode struct {
 
 	mu        sync.Mutex
 	delivered []watch.Watch
-	opened    bool // whether owners have a stream here
+	opened    bool // whether owners have a stream on this node
 	arrived   chan struct{}
 }
 
@@ -68,7 +69,7 @@ func newWatchNode(t *testing.T, st logStore) *watchNode {
 	return n
 }
 
-// startShared is a node of several on one store.
+// startShared starts one of several nodes on a store.
 func startShared(t *testing.T, st logStore) *watchNode {
 	n := newWatchNode(t, st)
 	n.Exclusive = false
@@ -76,7 +77,7 @@ func startShared(t *testing.T, st logStore) *watchNode {
 	return n
 }
 
-// startWatches is a running node without streams.
+// startWatches starts a node without streams.
 func startWatches(t *testing.T, st logStore) *watchNode {
 	n := newWatchNode(t, st)
 	n.run()
@@ -123,7 +124,7 @@ func (n *watchNode) deliveredCount() int {
 	return len(n.delivered)
 }
 
-// ask makes a watch of bob's for target that lasts an hour.
+// createWatch creates a watch of bob for target that lasts an hour.
 func (n *watchNode) createWatch(target presence.UserID, until presence.Status) watch.Watch {
 	n.Helper()
 	w, err := n.Create(n.Context(), watch.Watch{
@@ -135,7 +136,7 @@ func (n *watchNode) createWatch(target presence.UserID, until presence.Status) w
 	return w
 }
 
-// own is what bob has.
+// ownWatches lists bob's watches.
 func (n *watchNode) ownWatches() []watch.Watch {
 	n.Helper()
 	list, err := n.List(n.Context(), "a", "bob", "", 1000)
@@ -154,7 +155,7 @@ func (n *watchNode) pending() []watch.Watch {
 	return list
 }
 
-// play makes events part of a user of account "a".
+// applyEvents applies events to a user of account "a".
 func (n *watchNode) applyEvents(id presence.UserID, events ...presence.Event) {
 	n.Helper()
 	for _, e := range events {
@@ -170,7 +171,7 @@ var (
 	leaves  = presence.SignOut{Session: "s"}
 )
 
-// watchBubble runs a test on a store in memory, whose time passes by itself.
+// watchBubble runs a test on a store in memory, in fake time.
 func watchBubble(t *testing.T, test func(t *testing.T, st logStore)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -192,10 +193,11 @@ func advanceTime(d time.Duration) {
 	synctest.Wait()
 }
 
-// promptly is enough for a change to be delivered, and less than until the next refresh.
+// deliveryTime is enough to deliver a change, and less than the interval of the
+// refresh.
 const deliveryTime = 100 * time.Millisecond
 
-func TestAWatchFiresOnce(t *testing.T) {
+func TestWatchFiresOnce(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		n := startWatches(t, st)
 		n.open()
@@ -214,14 +216,14 @@ func TestAWatchFiresOnce(t *testing.T) {
 			t.Fatalf("delivered %+v", n.delivered)
 		}
 		if left := n.ownWatches(); len(left) != 1 || left[0].Target != "carol" {
-			t.Errorf("left %+v", left)
+			t.Errorf("remaining: %+v", left)
 		}
 	})
 }
 
-// A target that already has the status fires at once; a user about whom nothing is recorded
-// is offline.
-func TestAWatchFiresAtOnce(t *testing.T) {
+// TestWatchFiresAtOnce: a watch for a status that its target already has fires at once;
+// a user without a record is offline.
+func TestWatchFiresAtOnce(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		n := newWatchNode(t, st)
 		n.applyEvents("alice", arrives, presence.SetNote{Text: "Here"})
@@ -242,8 +244,9 @@ func TestAWatchFiresAtOnce(t *testing.T) {
 	})
 }
 
-// A watch that fired while no stream was open waits a day for one.
-func TestAFiredWatchWaitsForAStream(t *testing.T) {
+// TestFiredWatchWaitsForStream: a watch that fires while no stream is open is kept for
+// a day.
+func TestFiredWatchWaitsForStream(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		n := startWatches(t, st)
 		first, second := n.createWatch("alice", presence.Available), n.createWatch("alice", presence.Available)
@@ -260,10 +263,10 @@ func TestAFiredWatchWaitsForAStream(t *testing.T) {
 			t.Fatal(err)
 		}
 		if left := n.pending(); len(left) != 1 || left[0].ID != pending[1].ID {
-			t.Errorf("left: %+v, of %s and %s", left, first.ID, second.ID)
+			t.Errorf("remaining: %+v, of %s and %s", left, first.ID, second.ID)
 		}
 		if err := n.Acknowledge(t.Context(), pending[1]); err != nil || len(n.ownWatches()) != 0 {
-			t.Errorf("%v, left %+v", err, n.ownWatches())
+			t.Errorf("%v, remaining %+v", err, n.ownWatches())
 		}
 	})
 	watchBubble(t, func(t *testing.T, st logStore) {
@@ -271,18 +274,18 @@ func TestAFiredWatchWaitsForAStream(t *testing.T) {
 		n.createWatch("alice", presence.Offline)
 		advanceTime(24*time.Hour - time.Minute)
 		if len(n.pending()) != 1 {
-			t.Error("it does not wait")
+			t.Error("the fired watch was not kept")
 		}
 		advanceTime(2 * time.Minute)
 		if len(n.ownWatches()) != 0 {
-			t.Error("it waits for ever")
+			t.Error("the fired watch was kept for ever")
 		}
 	})
 }
 
-// A watch that is made while its target changes sees the change, whichever is
-// first: as the record that it reads, or as an entry of the log.
-func TestNoChangeIsLostWhileAWatchIsMade(t *testing.T) {
+// TestNoChangeIsLostDuringCreate: a watch that is created while its target changes
+// fires, whether the change comes first as a record or as a log entry.
+func TestNoChangeIsLostDuringCreate(t *testing.T) {
 	n := startWatches(t, openEngine(t))
 	n.open()
 	rounds := 200
@@ -309,9 +312,9 @@ func TestNoChangeIsLostWhileAWatchIsMade(t *testing.T) {
 	}
 }
 
-// The same, with the change where it is easiest to miss: after the record was read,
-// and given by the log before Create goes on.
-func TestAChangeRightAfterTheRead(t *testing.T) {
+// TestChangeRightAfterRead: the same, with the change at the worst time: after the
+// record was read, and delivered by the log before Create continues.
+func TestChangeRightAfterRead(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		slow := &hookedReads{logStore: st}
 		n := startWatches(t, slow)
@@ -327,7 +330,7 @@ func TestAChangeRightAfterTheRead(t *testing.T) {
 	})
 }
 
-// slowReads does something after a read, once, before it gives what it read.
+// hookedReads calls a function once, between a read and its return.
 type hookedReads struct {
 	logStore
 
@@ -343,8 +346,8 @@ func (s *hookedReads) Read(ctx context.Context, us []store.User) ([]store.Record
 	return records, cursor, err
 }
 
-// A watch fires on what its owner may see: on a hidden target it does not fire.
-func TestAWatchSeesWhatItsOwnerSees(t *testing.T) {
+// TestWatchFollowsVisibility: a watch does not fire on what its owner may not see.
+func TestWatchFollowsVisibility(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		n := startWatches(t, st)
 		n.open()
@@ -366,14 +369,15 @@ func TestAWatchSeesWhatItsOwnerSees(t *testing.T) {
 		}
 		n.applyEvents("bob", presence.SetVisibility{Everyone: presence.VisibilityOffline}, arrives)
 		if w := n.createWatch("bob", presence.Available); w.Fired.IsZero() {
-			t.Error("users do not see themselves")
+			t.Error("a watch on oneself did not fire")
 		}
 	})
 }
 
-// A change while no node ran is seen at the next start, although its entry is
-// not given again; and what was made on another node is seen there.
-func TestWatchesSurviveARestart(t *testing.T) {
+// TestWatchesSurviveRestart: a watch fires at the next start on a change while no node
+// ran, although its log entry is not delivered again. A watch that another node created
+// is loaded.
+func TestWatchesSurviveRestart(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		first := startWatches(t, st)
 		first.createWatch("alice", presence.Available)
@@ -397,8 +401,8 @@ func TestWatchesSurviveARestart(t *testing.T) {
 	})
 }
 
-// Two nodes: the one that has the log fires what was made on the other, and the
-// one that has the stream delivers it.
+// TestWatchesOfTwoNodes: the node with the log's lease fires watches that another node
+// created, and the node with the stream delivers them.
 func TestWatchesOfTwoNodes(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		reader := startShared(t, st)
@@ -421,16 +425,16 @@ func TestWatchesOfTwoNodes(t *testing.T) {
 		advanceTime(3 * time.Second)
 		reader.stop()
 		other.createWatch("carol", presence.Available)
-		advanceTime(3 * time.Second) // it takes over
+		advanceTime(3 * time.Second) // the other node takes over
 		other.applyEvents("carol", arrives)
 		advanceTime(deliveryTime)
 		if other.deliveredCount() != 2 || len(other.ownWatches()) != 0 {
-			t.Errorf("delivered %+v, left %+v", other.delivered, other.ownWatches())
+			t.Errorf("delivered %+v, remaining %+v", other.delivered, other.ownWatches())
 		}
 	})
 }
 
-func TestAWatchExpires(t *testing.T) {
+func TestWatchExpires(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		n := startWatches(t, st)
 		n.open()
@@ -457,22 +461,22 @@ func TestDeletedWatchesAndTargetsDoNotFire(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := n.Delete(t.Context(), "a", "bob", w.ID); !errors.Is(err, watch.ErrNotFound) {
-			t.Errorf("again: %v", err)
+			t.Errorf("delete again: %v", err)
 		}
 		n.applyEvents("alice", arrives)
-		// A deleted user comes to no status, not even offline.
+		// A deletion is not a change to any status, not even to offline.
 		n.applyEvents("carol", arrives, presence.SetUserState{State: presence.UserDeleted})
 		n.applyEvents("dave", presence.SetUserState{State: presence.UserDeleted})
 		advanceTime(3 * time.Second)
 		for _, w := range n.delivered {
-			if w.Target != "carol" { // seen for the moment, or not: both are right
+			if w.Target != "carol" { // carol was offline for a moment: either result is right
 				t.Errorf("delivered %+v", w)
 			}
 		}
 	})
 }
 
-func TestQuotaOfWatches(t *testing.T) {
+func TestWatchQuota(t *testing.T) {
 	n := newWatchNode(t, openEngine(t))
 	ask := func() error {
 		_, err := n.Create(t.Context(), watch.Watch{
@@ -495,7 +499,7 @@ func TestQuotaOfWatches(t *testing.T) {
 	}
 	all.Wait()
 	if have := len(n.ownWatches()); have > watch.MaxPerOwner {
-		t.Errorf("there are %d", have)
+		t.Errorf("%d watches", have)
 	}
 	for len(n.ownWatches()) < watch.MaxPerOwner {
 		if err := ask(); err != nil {
@@ -503,18 +507,18 @@ func TestQuotaOfWatches(t *testing.T) {
 		}
 	}
 	if limit, limited := errors.AsType[*presence.LimitError](ask()); !limited || limit.Limit != watch.MaxPerOwner {
-		t.Errorf("one more: %v", limit)
+		t.Errorf("one watch more: %v", limit)
 	}
-	// It is the owner's bound, not everybody's.
+	// The quota is per owner.
 	_, err := n.Create(t.Context(), watch.Watch{Account: "a", Owner: "carol", Target: "alice", Until: presence.Busy, Expires: time.Now().Add(time.Hour)})
 	if err != nil {
 		t.Error(err)
 	}
 }
 
-// Owners whose ids begin alike, or who live in other accounts, do not see each
-// other's.
-func TestWatchesAreTheirOwners(t *testing.T) {
+// TestWatchesArePrivate: owners whose ids have a common prefix, or who are in other
+// accounts, do not see each other's watches.
+func TestWatchesArePrivate(t *testing.T) {
 	n := newWatchNode(t, openEngine(t))
 	made := make(map[store.User]string)
 	owners := []store.User{{Account: "a", ID: "bob"}, {Account: "a", ID: "bob2"}, {Account: "a", ID: "bo"}, {Account: "b", ID: "bob"}, {Account: "aa", ID: "bob"}}
@@ -549,7 +553,7 @@ func TestWatchesAreTheirOwners(t *testing.T) {
 }
 
 // One unreadable document does not affect other watches.
-func TestADamagedWatch(t *testing.T) {
+func TestDamagedWatch(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		key := store.Key{Collection: "watch", Key: "a/aaron/" + strings.Repeat("A", 26)}
 		doc := document.New(key, "", struct{ document.Format }{document.Format{V: document.FormatVersion + 1}})
@@ -580,14 +584,14 @@ func TestWatchesAreDeliveredAfterTheStoreRefusesWrites(t *testing.T) {
 		n.applyEvents("alice", arrives)
 		advanceTime(time.Minute)
 		if n.deliveredCount() != 0 {
-			t.Fatalf("delivered what is not durable: %+v", n.delivered)
+			t.Fatalf("delivered before the write was durable: %+v", n.delivered)
 		}
 		refusing.setRefusing(false)
 		advanceTime(3 * time.Second)
 		if n.deliveredCount() != 1 || len(n.ownWatches()) != 0 {
-			t.Fatalf("delivered %+v, left %+v", n.delivered, n.ownWatches())
+			t.Fatalf("delivered %+v, remaining %+v", n.delivered, n.ownWatches())
 		}
-		// It cannot be removed, and is not delivered repeatedly.
+		// The watch cannot be deleted, and is not delivered repeatedly.
 		refusing.refusingDeletes = true
 		n.applyEvents("carol", arrives)
 		n.createWatch("carol", presence.Available)
@@ -595,12 +599,12 @@ func TestWatchesAreDeliveredAfterTheStoreRefusesWrites(t *testing.T) {
 		refusing.setRefusing(false)
 		advanceTime(3 * time.Second)
 		if n.deliveredCount() != 2 || len(n.ownWatches()) != 0 {
-			t.Errorf("delivered %+v, left %+v", n.delivered, n.ownWatches())
+			t.Errorf("delivered %+v, remaining %+v", n.delivered, n.ownWatches())
 		}
 	})
 }
 
-// A refusingWatches refuses to write documents while refuse is set.
+// A refusingStore refuses to write documents while refusing is set.
 type refusingStore struct {
 	logStore
 
@@ -625,8 +629,9 @@ func (r *refusingStore) Write(ctx context.Context, account presence.AccountID, d
 	return r.logStore.Write(ctx, account, docs...)
 }
 
-// A stream opens while the store cannot be read: it gets what is pending later.
-func TestPendingWatchesThatCouldNotBeListed(t *testing.T) {
+// TestPendingWatchesAreRetried: a stream that opens while the store cannot be read gets
+// its pending watches later.
+func TestPendingWatchesAreRetried(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		counting := &countingStore{logStore: st}
 		n := startWatches(t, counting)
@@ -642,13 +647,13 @@ func TestPendingWatchesThatCouldNotBeListed(t *testing.T) {
 		counting.failListings(nil)
 		advanceTime(3 * time.Second)
 		if n.deliveredCount() != 1 || len(n.ownWatches()) != 0 {
-			t.Errorf("delivered %+v, left %+v", n.delivered, n.ownWatches())
+			t.Errorf("delivered %+v, remaining %+v", n.delivered, n.ownWatches())
 		}
 	})
 }
 
-// More watches than the nodes' common document holds are made and fire between two
-// looks at it: none is missed.
+// TestMoreChangesThanTheDocumentHolds: more watches are created and fire between two
+// reads of the nodes' shared document than it holds, and none is missed.
 func TestMoreChangesThanTheDocumentHolds(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		holder := startShared(t, st)
@@ -675,7 +680,7 @@ func TestMoreChangesThanTheDocumentHolds(t *testing.T) {
 	})
 }
 
-// A change of a user without watches is not read.
+// TestWithoutWatchesNothingIsRead: the record of a user without watches is not read.
 func TestWithoutWatchesNothingIsRead(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		counting := &countingStore{logStore: st}
@@ -688,13 +693,13 @@ func TestWithoutWatchesNothingIsRead(t *testing.T) {
 		if got := counting.countReads() - before; got != 0 {
 			t.Errorf("%d reads", got)
 		}
-		if got := counting.countListings(); got != 3 { // at the start, and twice to see how many bob has
+		if got := counting.countListings(); got != 3 { // at the start, and twice for bob's quota
 			t.Errorf("%d listings", got)
 		}
 	})
 }
 
-// A countingReads counts reads of records and listings, and fails the latter.
+// A countingStore counts reads of records and listings, and can fail listings.
 type countingStore struct {
 	logStore
 
@@ -739,8 +744,9 @@ func (c *countingStore) failListings(err error) {
 	c.failure = err
 }
 
-// A damaged record or watch delays no other watch, neither at a start nor later.
-func TestADamagedTarget(t *testing.T) {
+// TestDamagedTarget: a damaged record or watch delays no other watch, neither at a
+// start nor later.
+func TestDamagedTarget(t *testing.T) {
 	for _, damage := range []func(*damagedStore){
 		func(d *damagedStore) { d.target = "dora" },
 		func(d *damagedStore) { d.watches = true },
@@ -773,7 +779,7 @@ func TestADamagedTarget(t *testing.T) {
 			damaged.set(func(d *damagedStore) { d.target, d.watches = "", false })
 			advanceTime(3 * time.Second)
 			if again.deliveredCount() != 2 || again.delivered[1].Target != "dora" {
-				t.Errorf("delivered when it was repaired: %+v", again.delivered)
+				t.Errorf("delivered after the repair: %+v", again.delivered)
 			}
 		})
 	}
@@ -820,9 +826,9 @@ func (d *damagedStore) Load(ctx context.Context, account presence.AccountID, key
 	return docs, err
 }
 
-// The answer to the write that fires a watch is lost: it is delivered all the same,
-// on this node and on others, whoever was about to fire it.
-func TestALostAnswerOfFiring(t *testing.T) {
+// TestLostAnswerOfFiring: if the answer to the write that fires a watch is lost, the
+// watch is delivered, on this node and on others.
+func TestLostAnswerOfFiring(t *testing.T) {
 	for _, atOnce := range []bool{false, true} {
 		watchBubble(t, func(t *testing.T, st logStore) {
 			losing := &lostAnswers{logStore: st, left: 1}
@@ -849,7 +855,7 @@ func TestALostAnswerOfFiring(t *testing.T) {
 	}
 }
 
-// A losesFirings makes the writes that fire watches and loses the answers.
+// A lostAnswers makes the writes that fire watches and loses the answers.
 type lostAnswers struct {
 	logStore
 
@@ -868,9 +874,9 @@ func (l *lostAnswers) Write(ctx context.Context, account presence.AccountID, doc
 	return err
 }
 
-// An entry is damaged: it is quarantined, and the watches that it would have fired, and
-// those of the other entries, fire all the same.
-func TestADamagedEntry(t *testing.T) {
+// TestDamagedEntry: a damaged entry is quarantined, and its watches fire, like those of
+// other entries.
+func TestDamagedEntry(t *testing.T) {
 	watchBubble(t, func(t *testing.T, st logStore) {
 		n := startWatches(t, &damagedEntries{st})
 		n.open()
@@ -892,7 +898,7 @@ func TestADamagedEntry(t *testing.T) {
 	})
 }
 
-// A damagesEntries damages the entries of dora.
+// A damagedEntries damages the log entries of dora.
 type damagedEntries struct{ logStore }
 
 func (d *damagedEntries) Feed(ctx context.Context, after store.Position, fn func([]store.Entry) error) error {
