@@ -188,7 +188,7 @@ func (c *Client) once(ctx context.Context, call *call, body []byte, token string
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, &TransportError{Method: call.method, URL: target, Err: withoutURL(err)}
+		return nil, &TransportError{Method: call.method, URL: target, Err: causeOf(err)}
 	}
 	defer resp.Body.Close()
 	return resp.Header, readAnswer(call, resp)

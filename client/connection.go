@@ -126,7 +126,7 @@ func (c *connection) dial(ctx context.Context, token string) error {
 		body, _ := io.ReadAll(resp.Body) // at most 1 KiB, and already here
 		return errorOf(http.MethodGet, resp, body)
 	default:
-		return &TransportError{Method: http.MethodGet, URL: c.url, Err: withoutURL(err)}
+		return &TransportError{Method: http.MethodGet, URL: c.url, Err: causeOf(err)}
 	}
 }
 

@@ -107,6 +107,9 @@ func errorOf(method string, resp *http.Response, body []byte) *Error {
 		return e
 	}
 	e.Message = http.StatusText(resp.StatusCode)
+	if refusesPlain(resp, body) {
+		e.Message = plainToTLS
+	}
 	return e
 }
 
@@ -126,10 +129,11 @@ func retryAfter(h http.Header) time.Duration {
 	return max(0, time.Until(at))
 }
 
-// withoutURL removes the method and the URL that net/http puts before the cause.
-func withoutURL(err error) error {
+// causeOf removes the method and the URL that net/http puts before the cause, and
+// explains one that has to do with TLS.
+func causeOf(err error) error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
-		return wrapped.Err
+		err = wrapped.Err
 	}
-	return err
+	return explainTLS(err)
 }

@@ -134,7 +134,7 @@ func (a *AccountCredentials) get(ctx context.Context) (string, error) {
 	asked := time.Now()
 	resp, err := a.http.Do(req)
 	if err != nil {
-		return "", &TransportError{Method: http.MethodPost, URL: target, Err: withoutURL(err)}
+		return "", &TransportError{Method: http.MethodPost, URL: target, Err: causeOf(err)}
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))

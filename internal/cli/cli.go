@@ -80,6 +80,7 @@ type shell struct {
 	stdout, stderr io.Writer
 	json           bool
 	given          func(flag string) bool // whether the flag is on the command line
+	target         *target                // nil until a command connects
 }
 
 // helpShown ends the parsing after help was printed.

@@ -54,7 +54,7 @@ func (s *shell) fail(err error) int {
 	case timeout:
 		code = exitTimeout
 	}
-	err = explained(err)
+	err = s.explained(err)
 	if s.json {
 		report := map[string]any{"error": err.Error(), "exit_code": code}
 		if invalid {
@@ -74,27 +74,24 @@ func (s *shell) fail(err error) int {
 }
 
 // explained adds advice to an error of the API.
-func explained(err error) error {
+func (s *shell) explained(err error) error {
+	refused, isRefused := errors.AsType[*client.Error](err)
+	if isRefused && refused.Problem != nil && refused.Status != http.StatusUnauthorized {
+		return &advice{refused, refused.Problem.WhatToDo}
+	}
+	if s.target == nil {
+		return err
+	}
 	if lost, ok := errors.AsType[*client.TransportError](err); ok {
-		at, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(lost.URL, "http://"), "https://"), "/")
-		return &advice{err, fmt.Sprintf("Is the server running at %s? Set its address with --url or PORCHLIGHT_URL.", at)}
+		return &advice{err, s.target.unreachable(lost)}
 	}
 	if closed, ok := errors.AsType[*client.ClosedError](err); ok && closed.Code == api.CloseUnauthorized {
-		return &advice{err, api.InvalidToken.WhatToDo}
+		return &advice{err, s.target.refusal() + "\n" + api.InvalidToken.WhatToDo}
 	}
-	refused, ok := errors.AsType[*client.Error](err)
-	switch {
-	case !ok:
-		return err
-	case refused.Problem != nil:
-		return &advice{refused, refused.Problem.WhatToDo}
-	case refused.Path == "/oauth/token":
-		return &advice{err, "Check the account id, client id and client secret; \"porchlight app rotate ID\" creates a new secret."}
-	case refused.Status == http.StatusNotFound:
-		return &advice{err, "Is this the URL of a Porchlight server? Set the address with --url or PORCHLIGHT_URL."}
-	default:
-		return err
+	if isRefused {
+		return &advice{refused, s.target.adviceFor(refused)}
 	}
+	return err
 }
 
 // print prints value with --json, and otherwise the text.

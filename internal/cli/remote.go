@@ -1,6 +1,11 @@
 package cli
 
 import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+
 	"github.com/alecthomas/kong"
 
 	"porchlight.dev/porchlight/client"
@@ -24,26 +29,95 @@ func (r *Remote) AfterApply(parsed *kong.Context) error {
 	return parsed.BindToProvider(r.connect)
 }
 
+// A target is the server that a command calls, and the credentials that it uses.
+type target struct {
+	config.Connection
+	from config.Origins
+}
+
 // connect returns a client for the server that the flags and the environment name.
 func (r *Remote) connect(s *shell) (*client.Client, error) {
-	c, err := config.LoadConnection(r.Connection, s.given, s.getenv)
+	c, from, err := config.LoadConnection(r.Connection, s.given, s.getenv)
 	if err != nil {
 		return nil, err
 	}
-	var tokens client.TokenSource = client.StaticToken(c.Token)
-	if c.Token == "" {
-		credentials, err := client.NewAccountCredentials(c.URL, client.App{AccountID: c.AccountID, ClientID: c.ClientID, ClientSecret: c.ClientSecret}, nil)
-		if err != nil {
-			return nil, &usageError{err.Error()}
-		}
-		if dir := cacheDir(s.getenv); dir != "" {
-			credentials.Cache = newTokenFile(dir, c)
-		}
-		tokens = credentials
-	}
-	made, err := client.New(c.URL, tokens, nil)
+	s.target = &target{c, from}
+	made, err := s.target.dial(s.getenv)
 	if err != nil {
 		return nil, &usageError{err.Error()}
 	}
 	return made, nil
+}
+
+func (t *target) dial(getenv func(string) string) (*client.Client, error) {
+	var transport *http.Client
+	var err error
+	if t.CAFile != "" {
+		if transport, err = client.NewHTTPClient(t.CAFile); err != nil {
+			return nil, fmt.Errorf("%s: %w", t.from["ca-file"], err)
+		}
+	}
+	if t.Token != "" {
+		return client.New(t.URL, client.StaticToken(t.Token), transport)
+	}
+	tokens, err := client.NewAccountCredentials(t.URL, client.App{AccountID: t.AccountID, ClientID: t.ClientID, ClientSecret: t.ClientSecret}, transport)
+	if err != nil {
+		return nil, err
+	}
+	if dir := cacheDir(getenv); dir != "" {
+		tokens.Cache = newTokenFile(dir, t.Connection)
+	}
+	return client.New(t.URL, tokens, transport)
+}
+
+// server names the server, and where its URL comes from.
+func (t *target) server() string { return t.from.URL(t.Connection) }
+
+// refusal says which credentials the server refused, and where they come from.
+func (t *target) refusal() string {
+	if t.Token == "" {
+		return fmt.Sprintf("The server is %s. The credentials are those of the app %s (%s), with the secret from %s.", t.server(), t.ClientID, t.from["client-id"], t.from["client-secret"])
+	}
+	text := fmt.Sprintf("The server is %s. The token is from %s.", t.server(), t.from["token"])
+	if t.ClientSecret != "" {
+		text += " It takes precedence over the app's credentials, which are set too."
+	}
+	return text
+}
+
+// unreachable says what to do about a server that cannot be reached.
+func (t *target) unreachable(err error) string {
+	_, untrusted := errors.AsType[x509.UnknownAuthorityError](err)
+	_, misnamed := errors.AsType[x509.HostnameError](err)
+	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
+	server := fmt.Sprintf("The server is %s.", t.server())
+	switch {
+	case untrusted && t.CAFile != "":
+		return fmt.Sprintf("%s The trusted certificates are in %s (%s).", server, t.CAFile, t.from["ca-file"])
+	case untrusted:
+		return server + " If you trust this certificate, set --ca-file or PORCHLIGHT_CA_FILE to a PEM file with it, or with the certificate of its authority."
+	case misnamed:
+		return server + " Use a name from the certificate in the URL, or give the server a certificate for this name."
+	case invalid:
+		return server + " Renew the server's certificate, or correct this machine's clock."
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return server
+	default:
+		return fmt.Sprintf("Is the server running at %s? Set its address with --url or PORCHLIGHT_URL.", t.server())
+	}
+}
+
+// adviceFor says what to do about refused credentials, and about a response that is not
+// one of Porchlight's API.
+func (t *target) adviceFor(refused *client.Error) string {
+	switch {
+	case refused.Problem != nil:
+		return t.refusal() + "\n" + refused.Problem.WhatToDo
+	case refused.Path == "/oauth/token" && refused.Message != "":
+		return t.refusal() + "\nCheck the account id, client id and client secret. If the secret is lost, \"porchlight app rotate\" creates a new one."
+	case refused.Status == http.StatusNotFound:
+		return fmt.Sprintf("Is %s the URL of a Porchlight server? Set the address with --url or PORCHLIGHT_URL.", t.server())
+	default:
+		return fmt.Sprintf("The server is %s.", t.server())
+	}
 }

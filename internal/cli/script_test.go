@@ -53,6 +53,7 @@ func TestMain(m *testing.M) {
 //	                           of the first item of each list, to the file members
 //	killbackup DIR BACKUP FILE kills a "porchlight backup --data-dir DIR FILE" when it has
 //	                           received half of BACKUP from a fake server
+//	certificate CERT KEY HOST  writes a self-signed certificate for HOST, and its key
 //	makenewer DIR              gives the store under DIR a future format
 //
 // Commands of testscript with the same name take precedence: its stop ends a script as
@@ -85,6 +86,8 @@ func TestScripts(t *testing.T) {
 			"killbackup": killBackup,
 			"makenewer":  makenewer,
 			"members":    members,
+
+			"certificate": certificate,
 		},
 	})
 }
@@ -188,7 +191,7 @@ func background(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(json.Unmarshal([]byte(line), &ready))
 	if ready.URL != "" {
 		ts.Setenv("PORCHLIGHT_URL", ready.URL)
-		ts.Setenv("ADDRESS", strings.TrimPrefix(ready.URL, "http://"))
+		ts.Setenv("ADDRESS", regexp.MustCompile("^https?://").ReplaceAllString(ready.URL, ""))
 	}
 }
 

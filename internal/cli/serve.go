@@ -202,7 +202,7 @@ func (c *configPrint) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
-	conn, _ := config.LoadConnection(config.Connection{}, func(string) bool { return false }, s.getenv) // print it even if it is incomplete
+	conn, _, _ := config.LoadConnection(config.Connection{}, func(string) bool { return false }, s.getenv) // print it even if it is incomplete
 	if s.json {
 		return s.printJSON(map[string]any{"settings": cfg.Map(), "connection": conn.Map()})
 	}

@@ -6,7 +6,6 @@ import (
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/client"
-	"porchlight.dev/porchlight/internal/config"
 )
 
 // whoamiCommand is "porchlight whoami".
@@ -29,10 +28,6 @@ type identity struct {
 
 // Run implements the command.
 func (c *whoamiCommand) Run(s *shell, cl *client.Client) error {
-	server, err := config.LoadConnection(c.Connection, s.given, s.getenv)
-	if err != nil {
-		return err
-	}
 	me, err := cl.Me(s.ctx)
 	if err != nil {
 		return err
@@ -45,9 +40,9 @@ func (c *whoamiCommand) Run(s *shell, cl *client.Client) error {
 	if !me.Expires.IsZero() {
 		expires = clock(me.Expires)
 	}
-	return s.print(identity{Server: server.URL, Me: me, TokenID: me.Token},
+	return s.print(identity{Server: s.target.URL, Me: me, TokenID: me.Token},
 		"acts for  %s\nuser      %s\napp       %s (%s)\naccount   %s\ntoken     %s\nexpires   %s\nscopes    %s\nserver    %s\n",
-		actsFor, me.User, printable(me.AppName), me.App, me.Account, me.Token, expires, strings.Join(me.Scopes, " "), server.URL)
+		actsFor, me.User, printable(me.AppName), me.App, me.Account, me.Token, expires, strings.Join(me.Scopes, " "), s.target.server())
 }
 
 // named is an e-mail address with the person's name.

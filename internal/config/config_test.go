@@ -88,26 +88,26 @@ func TestSecrets(t *testing.T) {
 	env := map[string]string{"PORCHLIGHT_TOKEN": "canary"}
 	getenv := func(name string) string { return env[name] }
 	none := func(string) bool { return false }
-	c, err := LoadConnection(Connection{}, none, getenv)
-	if err != nil || c.Token != "canary" || c.URL != DefaultURL {
-		t.Errorf("%+v, %v", c, err)
+	c, from, err := LoadConnection(Connection{}, none, getenv)
+	if err != nil || c.Token != "canary" || c.URL != DefaultURL || from["token"] != "PORCHLIGHT_TOKEN" || from.URL(c) != DefaultURL+" (the default)" {
+		t.Errorf("%+v from %v, %v", c, from, err)
 	}
 	for name, text := range c.Map() {
 		if strings.Contains(text, "canary") {
 			t.Errorf("%s is printed", name)
 		}
 	}
-	c, err = LoadConnection(Connection{Token: "flag"}, func(name string) bool { return name == "token" }, func(name string) string {
+	c, from, err = LoadConnection(Connection{Token: "flag"}, func(name string) bool { return name == "token" }, func(name string) string {
 		if name == "PORCHLIGHT_TOKEN_FILE" {
 			return "/nowhere"
 		}
 		return getenv(name)
 	})
-	if err != nil || c.Token != "flag" {
-		t.Errorf("a flag and a file variable: %+v, %v", c, err)
+	if err != nil || c.Token != "flag" || from["token"] != "--token" {
+		t.Errorf("a flag and a file variable: %+v from %v, %v", c, from, err)
 	}
 	env = map[string]string{"PORCHLIGHT_CLIENT_ID": "app"}
-	_, err = LoadConnection(Connection{}, none, getenv)
+	_, _, err = LoadConnection(Connection{}, none, getenv)
 	if problems, ok := errors.AsType[Problems](err); !ok || len(problems) != 2 {
 		t.Errorf("incomplete credentials: %v", err)
 	}

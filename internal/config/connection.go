@@ -14,6 +14,7 @@ const DefaultURL = "http://127.0.0.1:8080"
 // credentials.
 type Connection struct {
 	URL              string `name:"url" group:"Connection" default:"http://127.0.0.1:8080" placeholder:"URL" help:"URL of the API."`
+	CAFile           string `name:"ca-file" group:"Connection" placeholder:"FILE" help:"PEM file with the certificates to trust in place of the system's: the authority that signed the server's certificate, or a self-signed certificate itself."`
 	Token            string `name:"token" group:"Connection" secret:"yes" placeholder:"TOKEN" help:"Access token. Other users of this machine can read command lines: prefer the environment variable or token-file."`
 	TokenFile        string `name:"token-file" group:"Connection" placeholder:"FILE" help:"File that contains the access token."`
 	AccountID        string `name:"account-id" group:"Connection" placeholder:"ID" help:"Account of the app, if there is no token."`
@@ -22,11 +23,23 @@ type Connection struct {
 	ClientSecretFile string `name:"client-secret-file" group:"Connection" placeholder:"FILE" help:"File that contains the client secret."`
 }
 
+// Origins says where the fields of a Connection come from, by name: a flag, a variable, or
+// a file with the flag or variable that names it. A field with its default has no origin.
+type Origins map[string]string
+
+// URL describes the URL and its origin.
+func (from Origins) URL(c Connection) string {
+	if at := from["url"]; at != "" {
+		return c.URL + " (" + at + ")"
+	}
+	return c.URL + " (the default)"
+}
+
 // LoadConnection takes each field from the flag if given, else from the environment,
-// and reads the files. The error is a Problems.
-func LoadConnection(flags Connection, given func(name string) bool, getenv func(string) string) (Connection, error) {
+// and reads the secrets' files. The error is a Problems.
+func LoadConnection(flags Connection, given func(name string) bool, getenv func(string) string) (Connection, Origins, error) {
 	c := flags
-	from := make(map[string]string)
+	from := make(Origins)
 	for _, f := range fields(&c) {
 		if given(f.Name) {
 			from[f.Name] = "--" + f.Name
@@ -43,17 +56,17 @@ func LoadConnection(flags Connection, given func(name string) bool, getenv func(
 	all = secretFile(all, &c.Token, c.TokenFile, "token", from)
 	all = secretFile(all, &c.ClientSecret, c.ClientSecretFile, "client-secret", from)
 	if len(all) == 0 {
-		all = c.check()
+		all = c.check(from)
 	}
 	if len(all) > 0 {
-		return c, all
+		return c, from, all
 	}
-	return c, nil
+	return c, from, nil
 }
 
 // secretFile reads a secret from its file. A flag, for the secret or for the file,
 // takes precedence over the environment.
-func secretFile(all Problems, secret *string, file, name string, from map[string]string) Problems {
+func secretFile(all Problems, secret *string, file, name string, from Origins) Problems {
 	if file == "" || (strings.HasPrefix(from[name], "--") && !strings.HasPrefix(from[name+"-file"], "--")) {
 		return all
 	}
@@ -63,14 +76,18 @@ func secretFile(all Problems, secret *string, file, name string, from map[string
 		return append(all, Problem{name + "-file", where, fmt.Sprintf("%s cannot be read: %s; correct the path or the permissions", file, reason(err))})
 	}
 	*secret = strings.TrimSpace(string(data))
+	from[name] = fmt.Sprintf("the file %s (%s)", file, where)
 	if *secret == "" {
 		return append(all, Problem{name + "-file", where, file + " is empty: write the secret into it"})
 	}
 	return all
 }
 
-func (c *Connection) check() Problems {
+func (c *Connection) check(from Origins) Problems {
 	var all Problems
+	if strings.ContainsFunc(c.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return Problems{{"token", from["token"], "token contains white space or other characters that no token has: set only the token"}}
+	}
 	if c.Token != "" {
 		return nil
 	}
@@ -81,7 +98,7 @@ func (c *Connection) check() Problems {
 		}
 	}
 	if c.AccountID == "" && c.ClientID == "" && c.ClientSecret == "" {
-		return Problems{{Setting: "token", Text: "no credentials: set PORCHLIGHT_TOKEN, or set PORCHLIGHT_ACCOUNT_ID, PORCHLIGHT_CLIENT_ID and PORCHLIGHT_CLIENT_SECRET to the values that \"porchlight init\" printed"}}
+		return Problems{{Setting: "token", Text: "no credentials for " + from.URL(*c) + ": set PORCHLIGHT_TOKEN, or set PORCHLIGHT_ACCOUNT_ID, PORCHLIGHT_CLIENT_ID and PORCHLIGHT_CLIENT_SECRET to the values that \"porchlight init\" printed"}}
 	}
 	missing("account-id", c.AccountID)
 	missing("client-id", c.ClientID)
