@@ -16,7 +16,7 @@ func TestBoard(t *testing.T) {
 	var out strings.Builder
 	on := area{61, 20}
 	s := &shell{stdout: &out, getenv: func(string) string { return "" }}
-	b := newBoard(s, []string{"ada@x.test", "b"}, &names{known: map[string]string{"a": "ada@x.test"}}, func() area { return on })
+	b := newBoard(s, []string{"ada@x.test", "b"}, &names{users: map[string]api.User{"a": {Email: "ada@x.test"}}}, func() area { return on })
 	expectPainted := func(want string) {
 		t.Helper()
 		out.Reset()

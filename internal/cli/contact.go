@@ -15,31 +15,30 @@ type contactCommands struct {
 	Remove contactRemove `cmd:"" help:"Remove a contact." example:"contact remove grace@example.com"`
 }
 
-// whose is the flag with the user whose contacts or rules are meant.
+// whose is the flag with the user whose contacts change.
 type whose struct {
-	Of string `name:"of" default:"me" placeholder:"USER" help:"User to act on (id, e-mail address or \"me\")."`
+	Owner string `name:"user" default:"me" placeholder:"USER" help:"User whose contacts change (id, e-mail address or \"me\")."`
 }
 
-type contactList struct {
-	Remote
-	whose
-}
+type contactList whichUser
 
 func (c *contactList) Run(s *shell, cl *client.Client) error {
-	return list(s, cl.Contacts(s.ctx, c.Of), "USER\tGROUP\tADDED", func(x api.Contact) []string {
-		return []string{x.User, cmp.Or(printable(x.Group), "-"), clock(x.Added)}
+	names := &names{client: cl}
+	contacts := withNames(names, cl.Contacts(s.ctx, c.User), func(x *api.Contact) string { return x.User })
+	return list(s, contacts, "USER\tNAME\tGROUP\tADDED", func(x api.Contact) []string {
+		return append(names.person(s.ctx, x.User), cmp.Or(x.Group, "-"), clock(x.Added))
 	})
 }
 
 type contactAdd struct {
 	Remote
 	whose
-	User  string `arg:"" help:"Id or e-mail address of the contact."`
+	User  string `arg:"" name:"contact" help:"Id or e-mail address of the contact."`
 	Group string `name:"group" placeholder:"NAME" help:"Group of the contact. By default none."`
 }
 
 func (c *contactAdd) Run(s *shell, cl *client.Client) error {
-	set, err := cl.SetContact(s.ctx, c.Of, c.User, api.SetContact{Group: c.Group})
+	set, err := cl.SetContact(s.ctx, c.Owner, c.User, api.SetContact{Group: c.Group})
 	if err != nil {
 		return err
 	}
@@ -53,9 +52,9 @@ func (c *contactAdd) Run(s *shell, cl *client.Client) error {
 type contactRemove struct {
 	Remote
 	whose
-	User string `arg:"" help:"Id or e-mail address of the contact."`
+	User string `arg:"" name:"contact" help:"Id or e-mail address of the contact."`
 }
 
 func (c *contactRemove) Run(s *shell, cl *client.Client) error {
-	return s.printDone("Removed", c.User, cl.RemoveContact(s.ctx, c.Of, c.User))
+	return s.printDone("Removed", c.User, cl.RemoveContact(s.ctx, c.Owner, c.User))
 }

@@ -85,13 +85,19 @@ func (s *shell) setActive(cl *client.Client, user string, active bool) error {
 	return s.print(u, "%s is %s\n", u.Email, stateOf(u.Active))
 }
 
-type userRemove userDeactivate
+type userRemove struct {
+	userDeactivate
+	confirmation
+}
 
 func (*userRemove) Help() string {
-	return "The e-mail address can be used again. The id cannot.\n\nExample:\n\n    porchlight user remove grace@example.com"
+	return "The user's sessions, claims, contacts and tokens are removed too. The e-mail address can be used again. The id cannot.\n\nExample:\n\n    porchlight user remove grace@example.com"
 }
 
 func (c *userRemove) Run(s *shell, cl *client.Client) error {
+	if err := c.confirm(s, "remove the user %s permanently", c.User); err != nil {
+		return err
+	}
 	return s.printDone("Removed", c.User, cl.DeleteUser(s.ctx, c.User))
 }
 
@@ -144,10 +150,14 @@ func briefly(words []string) string {
 
 type appRemove struct {
 	Remote
+	confirmation
 	ID string `arg:"" help:"Client id of the app."`
 }
 
 func (c *appRemove) Run(s *shell, cl *client.Client) error {
+	if err := c.confirm(s, "remove the app %s and revoke its tokens", c.ID); err != nil {
+		return err
+	}
 	return s.printDone("Removed", c.ID, cl.DeleteApp(s.ctx, c.ID))
 }
 
@@ -158,6 +168,9 @@ func (*appRotate) Help() string {
 }
 
 func (c *appRotate) Run(s *shell, cl *client.Client) error {
+	if err := c.confirm(s, "replace the secret of the app %s, so that the old one stops working at once", c.ID); err != nil {
+		return err
+	}
 	a, err := cl.RotateApp(s.ctx, c.ID)
 	if err != nil {
 		return err
@@ -195,8 +208,10 @@ func (c *tokenCreate) Run(s *shell, cl *client.Client) error {
 type tokenList struct{ Remote }
 
 func (c *tokenList) Run(s *shell, cl *client.Client) error {
-	return list(s, cl.Tokens(s.ctx), "ID\tNAME\tUSER\tCREATED\tEXPIRES\tSCOPES", func(t api.Token) []string {
-		return []string{t.ID, cmp.Or(t.Name, "-"), cmp.Or(t.User, "-"), clock(t.Created), clock(t.Expires), briefly(t.Scopes)}
+	names := &names{client: cl}
+	tokens := withNames(names, cl.Tokens(s.ctx), func(t *api.Token) string { return t.User })
+	return list(s, tokens, "ID\tNAME\tAPP\tUSER\tCREATED\tEXPIRES\tSCOPES", func(t api.Token) []string {
+		return []string{t.ID, cmp.Or(t.Name, "-"), names.app(s.ctx, t.App), cmp.Or(names.email(s.ctx, t.User), "-"), clock(t.Created), clock(t.Expires), briefly(t.Scopes)}
 	})
 }
 

@@ -117,6 +117,14 @@ func (s *shell) printJSON(value any) error {
 	return enc.Encode(value)
 }
 
+// cells joins the cells of a line. Names come from other users.
+func cells(texts []string) string {
+	for i, text := range texts {
+		texts[i] = printable(text)
+	}
+	return strings.Join(texts, "\t")
+}
+
 // list prints a table with a line for each item, or with --json one array.
 func list[T any](s *shell, items iter.Seq2[T, error], header string, line func(T) []string) error {
 	all := []T{}
@@ -132,7 +140,7 @@ func list[T any](s *shell, items iter.Seq2[T, error], header string, line func(T
 	w := tabwriter.NewWriter(s.stdout, 0, 8, 2, ' ', 0)
 	_, _ = fmt.Fprintln(w, header) // Flush reports it
 	for _, item := range all {
-		_, _ = fmt.Fprintln(w, strings.Join(line(item), "\t")) // likewise
+		_, _ = fmt.Fprintln(w, cells(line(item))) // likewise
 	}
 	return w.Flush()
 }

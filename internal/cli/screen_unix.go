@@ -8,6 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// isTTY reports whether the file is a terminal.
+func isTTY(file *os.File) bool {
+	_, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ)
+	return err == nil
+}
+
 // sizeOf is false if the file is not a terminal.
 func sizeOf(file *os.File) (area, bool) {
 	got, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ)

@@ -102,7 +102,8 @@ func (k *keeper) signOut() error {
 type sessionList whichUser
 
 func (c *sessionList) Run(s *shell, cl *client.Client) error {
-	return list(s, cl.Sessions(s.ctx, c.User), "ID\tCLIENT\tSINCE\tACTIVE\tEXPIRES", func(x api.Session) []string {
-		return []string{x.ID, x.ClientType, clock(x.Since), strconv.FormatBool(x.Active), clock(x.EndsAt)}
+	names := &names{client: cl}
+	return list(s, cl.Sessions(s.ctx, c.User), "ID\tCLIENT\tAPP\tSINCE\tACTIVE\tEXPIRES", func(x api.Session) []string {
+		return []string{x.ID, x.ClientType, names.app(s.ctx, x.App), clock(x.Since), strconv.FormatBool(x.Active), clock(x.EndsAt)}
 	})
 }

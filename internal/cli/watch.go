@@ -207,38 +207,3 @@ func eventOf(c client.Change, now time.Time) any {
 	}
 	return presenceEvent{Type: api.FramePresence, Time: api.At(now), Presence: c.Presence}
 }
-
-// names finds a name to show for a user: the name that was asked for, else the
-// e-mail address if the token may read it, else the id. It is safe for concurrent
-// use.
-type names struct {
-	client *client.Client
-
-	mu     sync.Mutex
-	known  map[string]string
-	denied bool
-}
-
-func (n *names) of(ctx context.Context, p *api.Presence) string {
-	if p.AskedAs != "" {
-		return p.AskedAs
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if name, ok := n.known[p.User]; ok {
-		return name
-	}
-	name := p.User
-	if !n.denied {
-		user, err := n.client.User(ctx, p.User)
-		n.denied = err != nil && !client.Is(err, &api.NoUser) // a user who is gone does not mean that others are denied
-		if err == nil && user.Email != "" {
-			name = user.Email
-		}
-	}
-	if n.known == nil {
-		n.known = make(map[string]string)
-	}
-	n.known[p.User] = name
-	return name
-}

@@ -105,9 +105,10 @@ func (*watchList) Help() string {
 
 func (c *watchList) Run(s *shell, cl *client.Client) error {
 	names := &names{client: cl}
-	return list(s, cl.Watches(s.ctx), "ID\tUSER\tUNTIL\tEXPIRES\tFIRED", func(w api.Watch) []string {
-		name := names.of(s.ctx, &api.Presence{User: w.User})
-		return []string{w.ID, printable(name), string(w.UntilStatus), clock(w.Expires), clock(w.Fired)}
+	watches := withNames(names, cl.Watches(s.ctx), func(w *api.Watch) string { return w.User })
+	return list(s, watches, "ID\tUSER\tNAME\tUNTIL\tEXPIRES\tFIRED", func(w api.Watch) []string {
+		user := names.person(s.ctx, w.User)
+		return []string{w.ID, user[0], user[1], string(w.UntilStatus), clock(w.Expires), clock(w.Fired)}
 	})
 }
 
