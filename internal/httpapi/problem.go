@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +34,7 @@ var (
 func (a *API) Fail(w http.ResponseWriter, _ *http.Request, err error) {
 	p := Problem(err)
 	p.Instance = wire.RequestID(w)
+	wire.RecordCode(w, path.Base(p.Type))
 	h := w.Header()
 	h["Content-Type"] = []string{"application/problem+json"}
 	h["Cache-Control"] = []string{"no-store"}

@@ -100,6 +100,9 @@ func (l *AccessLog) write(f *Facts, r *http.Request, m *meter, start time.Time, 
 		b = appendField(b, "app", string(p.App))
 		b = appendField(b, "token", p.TokenID)
 	}
+	if f.code != "" {
+		b = appendField(b, "code", f.code)
+	}
 	if f.err != nil {
 		b = appendField(b, "err", f.err.Error())
 	}

@@ -86,7 +86,8 @@ type Facts struct {
 	status    int
 	bytes     int64
 	principal *auth.Principal
-	err       error // what the handler returned
+	err       error  // what the handler returned
+	code      string // of the error, in the dialect's terms
 
 	connection Connection // nil: unknown
 }
@@ -130,6 +131,14 @@ func RecordPrincipal(w http.ResponseWriter, p *auth.Principal) {
 	if f, ok := w.(*Facts); ok {
 		f.principal = p
 		Authenticated(w)
+	}
+}
+
+// RecordCode records the code of the error in a response, in the dialect's terms, for the
+// access log.
+func RecordCode(w http.ResponseWriter, code string) {
+	if f, ok := w.(*Facts); ok {
+		f.code = code
 	}
 }
 

@@ -30,6 +30,7 @@ func notFound(w http.ResponseWriter, r *http.Request) error {
 type plainDialect string
 
 func (d plainDialect) Fail(w http.ResponseWriter, _ *http.Request, err error) {
+	RecordCode(w, string(d)+"-error")
 	status := http.StatusInternalServerError
 	method := new(MethodError)
 	switch {
@@ -225,17 +226,17 @@ func TestObserver(t *testing.T) {
 	for i, want := range []struct {
 		Method, Path, Route string
 		Status              int
-		Err                 string
+		Code, Err           string
 	}{
-		{"GET", "/api/things/1", "/api/things/{id}", 200, ""},
-		{"GET", "/api/things/2", "/api/things/{id}", 200, ""},
-		{"GET", "/api/fails", "/api/fails", 500, "no"},
-		{"PUT", "/api/things/\"\n\u2028\ufffd", "/api/things/{id}", 204, ""},
-		{"DELETE", "/api/things/1", "/api/things/{id}", 405, "this path allows GET, HEAD, PUT"},
-		{"GET", "/else", "/", 404, "there is nothing at this path"},
+		{"GET", "/api/things/1", "/api/things/{id}", 200, "", ""},
+		{"GET", "/api/things/2", "/api/things/{id}", 200, "", ""},
+		{"GET", "/api/fails", "/api/fails", 500, "api-error", "no"},
+		{"PUT", "/api/things/\"\n\u2028\ufffd", "/api/things/{id}", 204, "", ""},
+		{"DELETE", "/api/things/1", "/api/things/{id}", 405, "api-error", "this path allows GET, HEAD, PUT"},
+		{"GET", "/else", "/", 404, "fallback-error", "there is nothing at this path"},
 	} {
 		got := want
-		got.Err = ""
+		got.Code, got.Err = "", ""
 		var more struct {
 			Time, Remote string
 			RequestID    string `json:"request_id"`

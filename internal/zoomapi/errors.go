@@ -194,6 +194,7 @@ func overQuota(e *quota.Error) answer {
 // Fail writes err in Zoom's format.
 func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	reply := answerTo(err)
+	wire.RecordCode(w, strconv.Itoa(reply.code))
 	h := w.Header()
 	h["Content-Type"] = jsonContent
 	for _, add := range reply.header {

@@ -244,6 +244,7 @@ func (e *OAuth) Fail(w http.ResponseWriter, _ *http.Request, err error) {
 	default:
 		refusal = &oauthError{Status: http.StatusInternalServerError, Code: "server_error", Reason: "Internal error"}
 	}
+	wire.RecordCode(w, refusal.Code)
 	if refusal.Allow != "" {
 		w.Header().Set("Allow", refusal.Allow)
 	}

@@ -1,6 +1,8 @@
 package zoomapi
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 
 	"porchlight.dev/porchlight/internal/auth"
@@ -8,6 +10,19 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/wire"
 )
+
+// withRemedy adds what the operator can do about a refusal. Zoom's response is the same
+// for several reasons, so only the access log shows which one it is.
+func withRemedy(err error) error {
+	switch {
+	case errors.Is(err, presence.ErrSignedOut):
+		return fmt.Errorf("%w: sign the user in, or set signed-in-rule to off", err)
+	case errors.Is(err, presence.ErrTransition):
+		return fmt.Errorf("%w: update the client, or set legacy-transitions to false", err)
+	default:
+		return err
+	}
+}
 
 // putStatus is Zoom's "Update a user's presence status". It checks, in this order, the
 // token, scope, account limit, body, user and permission. Then, inside the store's update,
@@ -44,7 +59,7 @@ func (a *API) putStatus(w http.ResponseWriter, r *http.Request) error {
 	}
 	result, err := a.Publisher.Publish(r.Context(), store.User{Account: p.Account, ID: id}, p.Actor(), claim)
 	if err != nil {
-		return err
+		return withRemedy(err)
 	}
 	w.Header()["Etag"] = []string{wire.ETag(result.Revision())}
 	if result.Answer != nil {

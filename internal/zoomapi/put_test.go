@@ -3,10 +3,12 @@ package zoomapi_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -581,6 +583,41 @@ func TestPutDeactivated(t *testing.T) {
 	w.publish(w.ben.ID, presence.SetUserState{State: presence.UserDeactivated})
 	want(t, w.put(w.app, string(w.ben.ID), `{"status":"Busy"}`), 400, failed)
 	want(t, w.get(w.app, string(w.ben.ID)), 200, `{"status":"Offline"}`)
+}
+
+// TestPutRefusalIsLogged: the access log has the code and the reason of a refusal, also
+// where the response is the same for several reasons.
+func TestPutRefusalIsLogged(t *testing.T) {
+	var log bytes.Buffer
+	t.Run("requests", func(t *testing.T) { // whose end closes the log
+		w := newFixture(t, options{access: &log})
+		cyd := string(w.cyd.ID)
+		want(t, w.put(w.app, cyd, `{"status":"Busy"}`), 400, failed)
+		w.signIn(w.cyd.ID, presence.SignIn{Session: "cyd-1", Client: presence.Desktop, Version: "5.2.9"})
+		want(t, w.put(w.app, cyd, `{"status":"Busy"}`), 400, failed)
+		w.publish(w.cyd.ID, presence.SetUserState{State: presence.UserDeactivated})
+		want(t, w.put(w.app, cyd, `{"status":"Busy"}`), 400, failed)
+		want(t, w.put(w.annReads, "me", `{"status":"Busy"}`), 400, needsUpdate)
+		want(t, w.put(w.app, string(w.ann.ID), `{"status":"Busy"}`), 204, "")
+	})
+	type line struct{ Code, Err string }
+	var got []line
+	for text := range strings.Lines(log.String()) {
+		var l line
+		if err := json.Unmarshal([]byte(text), &l); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		got = append(got, l)
+	}
+	if want := []line{
+		{"5301", "the user is not signed in: sign the user in, or set signed-in-rule to off"},
+		{"5301", "the user's client is too old for this change of status: update the client, or set legacy-transitions to false"},
+		{"5301", "the user is deactivated"},
+		{"4711", "the token has none of the scopes user:update:presence_status, user:update:presence_status:admin"},
+		{},
+	}; !slices.Equal(got, want) {
+		t.Errorf("logged\n%+v, want\n%+v", got, want)
+	}
 }
 
 // TestPutDespiteFullLimits: a PUT succeeds although other apps have all their claims.
