@@ -8,6 +8,7 @@ import (
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/wire"
 )
@@ -22,16 +23,11 @@ func (a *API) setClaim(c *call, body *api.SetClaim) error {
 	if event.Request, err = c.conditions(body, string(id)); err != nil {
 		return err
 	}
-	u, err := a.userFor(c, auth.ClaimWrite)
-	if err != nil {
-		return err
-	}
 	event.App, event.Via = c.p.Origin()
-	result, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), event)
+	result, err := a.publish(c, auth.ClaimWrite, event)
 	if err != nil {
 		return err
 	}
-	c.setWriteHeaders(&result)
 	return c.writeBody(http.StatusOK, claimResult(&result.Record, id))
 }
 
@@ -90,17 +86,22 @@ func (a *API) endClaim(c *call) error {
 	if err != nil {
 		return err
 	}
-	u, err := a.userFor(c, auth.ClaimWrite)
+	_, err = a.publish(c, auth.ClaimWrite, presence.EndClaim{Request: request, ID: presence.ClaimID(id)})
+	return c.finish(err)
+}
+
+// publish publishes an event about the user of the path, if the caller has scope for
+// that user, and sets the headers of the response.
+func (a *API) publish(c *call, scope auth.Scope, event presence.Event) (publish.Result, error) {
+	u, err := a.userFor(c, scope)
 	if err != nil {
-		return err
+		return publish.Result{}, err
 	}
-	event := presence.EndClaim{Request: request, ID: presence.ClaimID(id)}
 	result, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), event)
-	if err != nil {
-		return err
+	if err == nil {
+		c.setWriteHeaders(&result)
 	}
-	c.setWriteHeaders(&result)
-	return c.noContent()
+	return result, err
 }
 
 // listClaims serves GET /v1/users/{user}/claims.
@@ -109,11 +110,7 @@ func (a *API) listClaims(c *call) error {
 	if err != nil {
 		return err
 	}
-	u, err := a.userFor(c, auth.ClaimRead)
-	if err != nil {
-		return err
-	}
-	state, err := a.state(c, u)
+	_, state, err := a.stateFor(c, auth.ClaimRead)
 	if err != nil {
 		return err
 	}
@@ -143,20 +140,15 @@ func (a *API) writeNote(c *call, body *api.SetNote) error {
 	if event.Request, err = c.conditions(body); err != nil {
 		return err
 	}
-	u, err := a.userFor(c, auth.ClaimWrite)
+	result, err := a.publish(c, auth.ClaimWrite, event)
 	if err != nil {
 		return err
 	}
-	result, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), event)
-	if err != nil {
-		return err
-	}
-	c.setWriteHeaders(&result)
 	if body.Text == "" {
 		return c.noContent()
 	}
 	record := &result.Record
-	return c.writeBody(http.StatusOK, &api.NoteResult{Note: asNote(record.State.Note), Presence: asPresence(u.ID, &record.Shown)})
+	return c.writeBody(http.StatusOK, &api.NoteResult{Note: asNote(record.State.Note), Presence: asPresence(record.User.ID, &record.Shown)})
 }
 
 func asClaim(c *presence.Claim) api.Claim {

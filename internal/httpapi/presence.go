@@ -69,11 +69,7 @@ func asPresence(u presence.UserID, p *presence.Presence) api.Presence {
 // explain serves GET /v1/users/{user}/presence/explain, for the user and
 // administrators: it shows what visibility may hide.
 func (a *API) explain(c *call) error {
-	u, err := a.userFor(c, auth.PresenceRead)
-	if err != nil {
-		return err
-	}
-	state, err := a.state(c, u)
+	u, state, err := a.stateFor(c, auth.PresenceRead)
 	if err != nil {
 		return err
 	}

@@ -30,17 +30,12 @@ func (a *API) signIn(c *call, body *api.SignIn) error {
 		return err
 	}
 	event.Result = string(event.Session)
-	u, err := a.userFor(c, auth.SessionWrite)
+	result, err := a.publish(c, auth.SessionWrite, event)
 	if err != nil {
 		return err
 	}
-	result, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), event)
-	if err != nil {
-		return err
-	}
-	session := a.signInResult(&result, u.ID, event.Session, body)
+	session := a.signInResult(&result, result.Record.User.ID, event.Session, body)
 	header(c.w, "Location", "/v1/sessions/"+session.ID)
-	c.setWriteHeaders(&result)
 	header(c.w, "Etag", recordTag(result.Revision(), &session))
 	return c.writeBody(http.StatusCreated, session)
 }
@@ -94,11 +89,7 @@ func (a *API) listSessions(c *call) error {
 			return errPageCursor
 		}
 	}
-	u, err := a.userFor(c, auth.SessionRead)
-	if err != nil {
-		return err
-	}
-	state, err := a.state(c, u)
+	u, state, err := a.stateFor(c, auth.SessionRead)
 	if err != nil {
 		return err
 	}

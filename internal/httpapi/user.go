@@ -76,6 +76,16 @@ func (a *API) state(c *call, u store.User) (*presence.State, error) {
 	return a.Publisher.WithSoftState(u, view.State), nil
 }
 
+// stateFor is userFor with the user's record.
+func (a *API) stateFor(c *call, scope auth.Scope) (store.User, *presence.State, error) {
+	u, err := a.userFor(c, scope)
+	if err != nil {
+		return u, nil, err
+	}
+	state, err := a.state(c, u)
+	return u, state, err
+}
+
 // asNoSession replaces errors that would disclose why a session was not found.
 func asNoSession(err error) error {
 	if errors.Is(err, directory.ErrNoUser) || errors.Is(err, presence.ErrDeleted) {
