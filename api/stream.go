@@ -37,9 +37,6 @@ const (
 	MaxStreamUsers = 100
 )
 
-// SnapshotChunk bounds the presences in one snapshot frame.
-const SnapshotChunk = 1_000
-
 // ClientFrame is any frame that a client sends. Type determines which members are
 // used. ID, if set, is returned in the answer.
 type ClientFrame struct {

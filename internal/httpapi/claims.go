@@ -13,7 +13,6 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// setClaim serves PUT /v1/users/{user}/claims/{claim}.
 func (a *API) setClaim(c *call, body *api.SetClaim) error {
 	id := presence.ClaimID(c.r.PathValue("claim"))
 	event, err := ClaimEvent(id, body)
@@ -79,7 +78,6 @@ func claimResult(record *store.Record, id presence.ClaimID) *api.ClaimResult {
 	return result
 }
 
-// endClaim serves DELETE /v1/users/{user}/claims/{claim}.
 func (a *API) endClaim(c *call) error {
 	id := c.r.PathValue("claim")
 	request, err := c.conditions(nil, id)
@@ -104,7 +102,6 @@ func (a *API) publish(c *call, scope auth.Scope, event presence.Event) (publish.
 	return result, err
 }
 
-// listClaims serves GET /v1/users/{user}/claims.
 func (a *API) listClaims(c *call) error {
 	pg, err := c.page()
 	if err != nil {
@@ -120,7 +117,6 @@ func (a *API) listClaims(c *call) error {
 	return c.writeVersion(wire.ETag(state.Revision), &list)
 }
 
-// setNote serves PUT /v1/users/{user}/note.
 func (a *API) setNote(c *call, body *api.SetNote) error {
 	if body.Text == "" {
 		return &presence.FieldError{Field: "text", Reason: "is required; DELETE removes the note"}

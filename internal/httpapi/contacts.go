@@ -34,7 +34,6 @@ func (a *API) existingUserFor(c *call, scope auth.Scope) (store.User, error) {
 	return u, a.checkExists(c, u)
 }
 
-// listContacts serves GET /v1/users/{user}/contacts.
 func (a *API) listContacts(c *call) error {
 	pg, err := c.page()
 	if err != nil {
@@ -54,7 +53,6 @@ func (a *API) listContacts(c *call) error {
 	return c.writeVersion(contactsTag(&contacts), &list)
 }
 
-// setContact serves PUT /v1/users/{user}/contacts/{contact}.
 func (a *API) setContact(c *call, body *api.SetContact) error {
 	if _, err := directory.Group("group", body.Group); err != nil {
 		return err

@@ -11,7 +11,6 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// createApp serves POST /v1/apps.
 func (a *API) createApp(c *call, body *api.CreateApp) error {
 	if body.Name == "" {
 		return Required("name")
@@ -67,7 +66,6 @@ func mayGrant(p *auth.Principal, scopes auth.Scopes, user presence.UserID) bool 
 	return true
 }
 
-// listApps serves GET /v1/apps.
 func (a *API) listApps(c *call) error {
 	pg, err := c.page()
 	if err != nil {
@@ -82,7 +80,6 @@ func (a *API) listApps(c *call) error {
 	return c.writeDigested(&list)
 }
 
-// readApp serves GET /v1/apps/{app}.
 func (a *API) readApp(c *call) error {
 	found, err := a.Authority.App(c.r.Context(), c.p.Account, presence.AppID(c.r.PathValue("app")))
 	if err != nil {
@@ -91,7 +88,6 @@ func (a *API) readApp(c *call) error {
 	return c.writeVersion(appTag(&found), asApp(&found))
 }
 
-// deleteApp serves DELETE /v1/apps/{app}.
 func (a *API) deleteApp(c *call) error {
 	ctx, id := c.r.Context(), presence.AppID(c.r.PathValue("app"))
 	found, err := a.Authority.App(ctx, c.p.Account, id)
@@ -133,7 +129,6 @@ func asApp(x *auth.App) api.App {
 	return api.App{ID: string(x.ID), Name: x.Name, Scopes: names(x.Scopes), Created: api.At(x.Created)}
 }
 
-// createToken serves POST /v1/tokens.
 func (a *API) createToken(c *call, body *api.CreateToken) error {
 	scopes, err := a.scopesOf(body.Scopes)
 	if err != nil {

@@ -12,7 +12,6 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// query serves POST /v1/presence/query.
 func (a *API) query(c *call, body *api.PresenceQuery) error {
 	if body.Users == nil {
 		return Required("users")

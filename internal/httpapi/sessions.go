@@ -12,7 +12,6 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// signIn serves POST /v1/sessions and POST /v1/users/{user}/sessions.
 func (a *API) signIn(c *call, body *api.SignIn) error {
 	lease, err := leaseOf(body.LeaseSeconds)
 	if err != nil {
@@ -77,7 +76,6 @@ func leaseOf(asked *int) (time.Duration, error) {
 	}
 }
 
-// listSessions serves GET /v1/sessions and GET /v1/users/{user}/sessions.
 func (a *API) listSessions(c *call) error {
 	pg, err := c.page()
 	if err != nil {
@@ -109,7 +107,6 @@ func (a *API) listSessions(c *call) error {
 	return c.writeVersion(recordTag(state.Revision, &list), &list)
 }
 
-// readSession serves GET /v1/sessions/{session}.
 func (a *API) readSession(c *call) error {
 	u, id, err := sessionFor(c, auth.SessionRead)
 	if err != nil {
@@ -127,7 +124,6 @@ func (a *API) readSession(c *call) error {
 	return c.writeVersion(recordTag(state.Revision, &wired), &wired)
 }
 
-// refresh serves PATCH /v1/sessions/{session}.
 func (a *API) refresh(c *call, body *api.SessionUpdate) error {
 	lease, err := leaseOf(body.LeaseSeconds)
 	if err != nil {
@@ -183,7 +179,6 @@ func Activity(active *bool) presence.Activity {
 	}
 }
 
-// signOut serves DELETE /v1/sessions/{session}.
 func (a *API) signOut(c *call) error {
 	request, err := c.conditions(nil, c.r.PathValue("session"))
 	if err != nil {

@@ -12,7 +12,6 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// createUser serves POST /v1/users.
 func (a *API) createUser(c *call, body *api.CreateUser) error {
 	if err := c.checkCreate(); err != nil {
 		return err
@@ -70,7 +69,6 @@ func (a *API) setUserState(c *call, id presence.UserID, s presence.UserState) er
 	return err
 }
 
-// listUsers serves GET /v1/users.
 func (a *API) listUsers(c *call) error {
 	pg, err := c.page()
 	if err != nil {
@@ -89,7 +87,6 @@ func (a *API) listUsers(c *call) error {
 	return c.writeDigested(&list)
 }
 
-// readUser serves GET /v1/users/{user}.
 func (a *API) readUser(c *call) error {
 	u, err := a.userFor(c, auth.DirectoryRead)
 	if err != nil {
@@ -271,7 +268,6 @@ func asUser(u *directory.User) api.User {
 	}
 }
 
-// readAccount serves GET /v1/account.
 func (a *API) readAccount(c *call) error {
 	account, err := a.Directory.Account(c.r.Context(), c.p.Account)
 	if err != nil {
@@ -282,7 +278,6 @@ func (a *API) readAccount(c *call) error {
 	})
 }
 
-// me serves GET /v1/me.
 func (a *API) me(c *call) error {
 	user, err := a.Directory.User(c.r.Context(), c.p.Account, c.p.User)
 	if err != nil {

@@ -22,7 +22,6 @@ func (a *API) watchRoutes() []route {
 	}
 }
 
-// createWatch serves POST /v1/watches.
 func (a *API) createWatch(c *call, body *api.CreateWatch) error {
 	asked, err := parseWatch(body, a.Clock())
 	if err != nil {
@@ -81,7 +80,6 @@ func watchExpiry(body *api.CreateWatch, now time.Time) (time.Time, error) {
 	return now.Add(lasts).UTC().Truncate(time.Millisecond), nil
 }
 
-// listWatches serves GET /v1/watches.
 func (a *API) listWatches(c *call) error {
 	pg, err := c.page()
 	if err != nil {
@@ -97,7 +95,6 @@ func (a *API) listWatches(c *call) error {
 	return c.writeDigested(&list)
 }
 
-// readWatch serves GET /v1/watches/{watch}.
 func (a *API) readWatch(c *call) error {
 	w, err := a.Watches.Get(c.r.Context(), c.p.Account, c.p.User, c.r.PathValue("watch"))
 	if err != nil {
@@ -106,7 +103,6 @@ func (a *API) readWatch(c *call) error {
 	return c.writeVersion(watchTag(&w), AsWatch(&w))
 }
 
-// deleteWatch serves DELETE /v1/watches/{watch}.
 func (a *API) deleteWatch(c *call) error {
 	check := func(w *watch.Watch) error { return c.checkConditions(watchTag(w), true) }
 	return c.finish(a.Watches.Delete(c.r.Context(), c.p.Account, c.p.User, c.r.PathValue("watch"), check))

@@ -107,13 +107,26 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) error {
 		return &httpapi.BusyError{Reason: "too many streams begin at once", RetryAfter: wait}
 	}
 	defer a.opening.Add(-1)
+	upgrade := isUpgrade(r)
+	if upgrade {
+		if err := checkHandshake(r); err != nil {
+			return err
+		}
+	}
+	follow, err := a.follow(c, ask)
+	if err != nil {
+		return err
+	}
 	switch {
-	case isUpgrade(r):
-		return a.webSocket(c, of, ask)
+	case upgrade:
+		return a.webSocket(c, of, ask.watches, follow)
+	case r.Method == http.MethodHead:
+		setEventsHeaders(w)
+		return nil
 	case r.ProtoMajor == 1:
-		return a.events(c, of, ask)
+		return a.events(c, of, ask.watches, follow)
 	default:
-		return a.eventsOver2(c, of, ask)
+		return a.eventsOver2(c, of, ask.watches, follow)
 	}
 }
 
@@ -198,14 +211,7 @@ func checkHandshake(r *http.Request) error {
 	return nil
 }
 
-func (a *API) webSocket(c *call, of *slot, ask opening) error {
-	if err := checkHandshake(c.r); err != nil {
-		return err
-	}
-	follow, err := a.follow(c, ask)
-	if err != nil {
-		return err
-	}
+func (a *API) webSocket(c *call, of *slot, watches bool, follow *hub.Follow) error {
 	header := http.Header{"X-Request-Id": {wire.RequestID(c.w)}} // the head is written without c.w's
 	conn, rw, _, err := ws.HTTPUpgrader{Timeout: hub.SlowAfter, Header: header}.Upgrade(c.r, upgraded{c.w})
 	if err != nil {
@@ -214,7 +220,7 @@ func (a *API) webSocket(c *call, of *slot, ask opening) error {
 		}
 		return nil
 	}
-	p := &peer{api: a, principal: c.p, address: wire.ClientOf(c.w).LimitKey(), socket: newSocket(conn, false, ask.watches), reader: newReader()}
+	p := &peer{api: a, principal: c.p, address: wire.ClientOf(c.w).LimitKey(), socket: newSocket(conn, false, watches), reader: newReader()}
 	ctx := context.WithoutCancel(c.r.Context())
 	if p.stream, err = a.open(ctx, c, of, p.socket, a.hello()); err != nil {
 		p.socket.refuse(hub.CloseDraining, time.Second)
@@ -305,21 +311,13 @@ func refuse(stream *hub.Stream, f *api.ClientFrame, err error) {
 
 // events serves SSE over HTTP/1.1: the connection is taken over, so that an idle
 // one costs little, and its end is the end of the body.
-func (a *API) events(c *call, of *slot, ask opening) error {
-	follow, err := a.follow(c, ask)
-	if err != nil {
-		return err
-	}
-	if c.r.Method == http.MethodHead {
-		setEventsHeaders(c.w)
-		return nil
-	}
+func (a *API) events(c *call, of *slot, watches bool, follow *hub.Follow) error {
 	head := eventsHead(c.w)
 	conn, _, err := wire.Hijack(c.w, http.StatusOK)
 	if err != nil {
 		return err
 	}
-	sink := newSocket(conn, true, ask.watches)
+	sink := newSocket(conn, true, watches)
 	ctx := context.WithoutCancel(c.r.Context())
 	if err := sink.Write(head, hub.NewPace()); err != nil {
 		_ = conn.Close()
@@ -363,17 +361,9 @@ func awaitEnd(conn net.Conn, stream *hub.Stream) {
 }
 
 // eventsOver2 serves SSE over HTTP/2.
-func (a *API) eventsOver2(c *call, of *slot, ask opening) error {
-	follow, err := a.follow(c, ask)
-	if err != nil {
-		return err
-	}
-	if c.r.Method == http.MethodHead {
-		setEventsHeaders(c.w)
-		return nil
-	}
+func (a *API) eventsOver2(c *call, of *slot, watches bool, follow *hub.Follow) error {
 	limitSendBuffer(wire.Conn(c.r))
-	f := newFlow(ask.watches)
+	f := newFlow(watches)
 	stream, err := a.open(c.r.Context(), c, of, f, a.hello())
 	if err != nil {
 		return err

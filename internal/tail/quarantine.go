@@ -38,11 +38,7 @@ type Quarantined struct {
 
 // Quarantined lists the entries that a consumer skipped, oldest first.
 func (r *Runtime) Quarantined(ctx context.Context, name string) (Quarantine, error) {
-	return loadQuarantine(ctx, r.opts.Store, name)
-}
-
-func loadQuarantine(ctx context.Context, st Store, name string) (Quarantine, error) {
-	q, _, err := readQuarantine(ctx, st, name)
+	q, _, err := readQuarantine(ctx, r.opts.Store, name)
 	return q, err
 }
 

@@ -181,7 +181,7 @@ func (r *runner) release(ctx context.Context) {
 // consume starts the consumer and passes it the log.
 func (r *runner) consume(ctx context.Context) error {
 	err := r.retry(ctx, "start the consumer", maxBackoff, func() error {
-		q, err := loadQuarantine(ctx, r.Store, r.consumer.Name)
+		q, _, err := readQuarantine(ctx, r.Store, r.consumer.Name)
 		if err != nil {
 			return err
 		}
