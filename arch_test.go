@@ -16,12 +16,12 @@ import (
 	"testing/fstest"
 )
 
-// module is the path that go.mod gives.
+// module is the module path in go.mod.
 const module = "porchlight.dev/porchlight"
 
-// imports says, for every package of the module, which others of the module its
-// code may import. Tests may import anything. A package that is not listed
-// fails, as does a row whose package has gone.
+// imports lists, for every package of the module, the other packages of the module that
+// its code may import. Tests may import anything. A package that is not listed fails,
+// and so does a row without a package.
 var imports = map[string][]string{
 	".":           nil,
 	"api":         nil,
@@ -37,7 +37,7 @@ var imports = map[string][]string{
 	"internal/apptest":           {"internal/auth", "internal/directory", "internal/presence", "internal/store"},
 	"internal/store/enginetest":  {"internal/store", "internal/store/natsstore", "internal/store/pebblestore"},
 
-	// Enters and goes out: they meet in the store, and nowhere else.
+	// Input and output meet in the store, and nowhere else.
 	"internal/publish": {"internal/presence", "internal/store"},
 	"internal/view":    {"internal/presence", "internal/store"},
 	"internal/tail":    {"internal/document", "internal/presence", "internal/store"},
@@ -47,7 +47,7 @@ var imports = map[string][]string{
 	"internal/quota": nil,
 	"internal/cache": nil,
 
-	// Who there is, and who asks.
+	// Users, and callers.
 	"internal/document":  {"internal/store"},
 	"internal/directory": {"internal/cache", "internal/document", "internal/presence", "internal/store"},
 	"internal/auth": {
@@ -75,21 +75,21 @@ var imports = map[string][]string{
 	"cmd/porchlight": {"internal/cli"},
 	"e2e":            nil,
 
-	// The driver that measures seeds stores and times parts without the wire.
+	// The load driver seeds stores and measures parts without the wire.
 	"bench": {
 		"internal/auth", "internal/directory", "internal/presence", "internal/publish",
 		"internal/store", "internal/store/pebblestore",
 	},
 }
 
-// dialect is what a package that speaks one API may import.
+// dialect lists what a package that speaks one API may import.
 var dialect = []string{
 	"internal/auth", "internal/directory", "internal/form", "internal/presence", "internal/publish", "internal/quota",
 	"internal/store", "internal/view", "internal/wire",
 }
 
-// pure lists the packages that decide and do nothing else, with all they may
-// import: no clock, no I/O, no goroutine, no logger, no context.
+// pure lists the packages without side effects, with everything they may import: no
+// clock, no I/O, no goroutine, no logger, no context.
 var pure = map[string][]string{
 	"internal/presence": {
 		"bytes", "cmp", "crypto/sha256", "errors", "fmt", "maps", "math", "slices", "strconv", "strings", "time",
@@ -97,7 +97,7 @@ var pure = map[string][]string{
 	},
 }
 
-// confined keeps a library in the packages that are made to hide it.
+// confined lists libraries that only the packages that wrap them may import.
 var confined = map[string][]string{
 	"github.com/cockroachdb/pebble": {"internal/store/pebblestore", "internal/store/enginetest"},
 	"github.com/nats-io":            {"internal/store/natsstore", "internal/store/enginetest"},
@@ -107,15 +107,14 @@ var confined = map[string][]string{
 }
 
 // vendors lists the packages that may name a vendor in identifiers and strings: the
-// vendor's dialect; the composition root and the settings, which choose it; and the
-// command, which shows it. Everywhere else the words are the core's own. Comments
-// are free.
+// vendor's dialect; the composition root and the settings, which select it; and the
+// command, which shows it. Other packages use the core's own words. Comments are free.
 var vendors = []string{"internal/zoomapi", "internal/server", "internal/config", "internal/cli"}
 
-// vendorWord is a word of a vendor whose API a dialect speaks.
+// vendorWord matches a word of a vendor whose API a dialect speaks.
 var vendorWord = regexp.MustCompile(`(?i)zoom|x-zm|zm_|pzr`)
 
-// The names that say nothing, and the sizes past which a name would help.
+// Names without meaning, and the size limits.
 var (
 	junkDrawers  = []string{"pkg", "util", "utils", "common", "helpers", "manager", "types", "models", "misc"}
 	junkSuffixes = []string{"Impl", "Manager", "Service"}
@@ -126,7 +125,7 @@ const (
 	maxFileLines     = 800
 )
 
-// TestArchitecture holds the module to the rules above.
+// TestArchitecture checks the module against the rules above.
 func TestArchitecture(t *testing.T) {
 	packages, err := load(os.DirFS("."))
 	if err != nil {
@@ -142,9 +141,9 @@ func TestArchitecture(t *testing.T) {
 	}
 }
 
-// TestArchitectureSees plants one breach of each rule: a rule that cannot fail
-// is no rule.
-func TestArchitectureSees(t *testing.T) {
+// TestArchitectureDetects plants one violation of each rule, to show that each rule can
+// fail.
+func TestArchitectureDetects(t *testing.T) {
 	long := "// Package wire is.\npackage wire\n\nfunc f() {" + strings.Repeat("\n", maxFunctionLines) + "}\n"
 	for name, c := range map[string]struct{ file, source, want string }{
 		"an import against the direction":  {"internal/presence/a.go", "// Package presence is.\npackage presence\nimport _ \"porchlight.dev/porchlight/internal/store\"\n", "must not import internal/store"},
@@ -185,24 +184,24 @@ func TestArchitectureSees(t *testing.T) {
 			}
 			got := strings.Join(check(packages), "\n")
 			if c.want == "" && got != "" {
-				t.Errorf("found a breach where there is none: %s", got)
+				t.Errorf("found a violation where there is none: %s", got)
 			}
 			if !strings.Contains(got, c.want) {
-				t.Errorf("found %q, want something with %q", got, c.want)
+				t.Errorf("found %q, want a violation with %q", got, c.want)
 			}
 		})
 	}
 }
 
-// A pkg is the code of one directory; tests are left out.
+// A pkg is the code of one directory, without tests.
 type pkg struct {
 	dir   string
 	fset  *token.FileSet
 	files []*ast.File
 }
 
-// load parses every package of the module in fsys. Other modules below it,
-// testdata and folders that the go command ignores are left out.
+// load parses every package of the module in fsys, without other modules below it,
+// testdata, and folders that the go command ignores.
 func load(fsys fs.FS) (map[string]*pkg, error) {
 	packages := make(map[string]*pkg)
 	err := fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
@@ -237,7 +236,7 @@ func load(fsys fs.FS) (map[string]*pkg, error) {
 	return packages, err
 }
 
-// enter says whether a folder may hold packages of this module.
+// enter reports whether a folder may hold packages of this module.
 func enter(fsys fs.FS, dir string) error {
 	if dir == "." {
 		return nil
@@ -252,7 +251,7 @@ func enter(fsys fs.FS, dir string) error {
 	return nil
 }
 
-// check lists every breach, in order.
+// check lists every violation, in order.
 func check(packages map[string]*pkg) []string {
 	var problems []string
 	for _, p := range packages {
@@ -285,7 +284,7 @@ func (p *pkg) names() []string {
 	return problems
 }
 
-// comments asks for one package comment, which names the package.
+// comments requires one package comment, which names the package.
 func (p *pkg) comments() []string {
 	var problems []string
 	documented := 0
@@ -328,7 +327,7 @@ func (p *pkg) directions() []string {
 	return problems
 }
 
-// direction says what is wrong with one import, or nothing.
+// direction returns the violation of one import, or "".
 func (p *pkg) direction(imported string) string {
 	for library, homes := range confined {
 		if strings.HasPrefix(imported, library) && !slices.Contains(homes, p.dir) {
@@ -348,7 +347,7 @@ func (p *pkg) direction(imported string) string {
 	return ""
 }
 
-// declarations refuses init functions, and exported names that say nothing.
+// declarations rejects init functions and exported names without meaning.
 func (p *pkg) declarations() []string {
 	var problems []string
 	for _, f := range p.files {
@@ -394,9 +393,8 @@ func isFunction(f *ast.File, name *ast.Ident) bool {
 	})
 }
 
-// variables refuses package variables under internal/ that are state. Errors,
-// interface checks, embedded files, and tables and texts that are made once and
-// that nothing writes are none.
+// variables rejects package variables under internal/ that are state. Errors, interface
+// checks, embedded files, and tables and texts that nothing writes are allowed.
 func (p *pkg) variables() []string {
 	if !strings.HasPrefix(p.dir, "internal/") {
 		return nil
@@ -440,7 +438,7 @@ func embedded(group *ast.GenDecl, value *ast.ValueSpec) bool {
 	return false
 }
 
-// valueOf is what the i-th name is set to; names may share one call.
+// valueOf is the value of the i-th name; names may share one call.
 func valueOf(spec *ast.ValueSpec, i int) ast.Expr {
 	switch {
 	case len(spec.Values) == 1:
@@ -452,13 +450,12 @@ func valueOf(spec *ast.ValueSpec, i int) ast.Expr {
 	}
 }
 
-// fixed reports whether a value, as far as can be seen, is made once and has no
-// state of its own.
+// fixed reports whether a value appears to be created once and to have no state.
 func fixed(name string, value ast.Expr) bool {
 	switch value := value.(type) {
 	case nil:
 		return false
-	case *ast.UnaryExpr: // a pointer, which only an error may be
+	case *ast.UnaryExpr: // a pointer, which is allowed for an error only
 		return value.Op != token.AND || strings.HasPrefix(strings.ToLower(name), "err")
 	case *ast.CompositeLit:
 		from, _ := qualified(value.Type)
@@ -475,7 +472,7 @@ func fixed(name string, value ast.Expr) bool {
 	}
 }
 
-// qualified splits pkg.Name; a name of the package itself has no first part.
+// qualified splits pkg.Name; from is "" for a name of the package itself.
 func qualified(e ast.Expr) (from, name string) {
 	switch e := e.(type) {
 	case *ast.Ident:
@@ -491,8 +488,8 @@ func qualified(e ast.Expr) (from, name string) {
 	return "", ""
 }
 
-// written lists the package variables that some code of the package assigns to,
-// in whole or in part.
+// written lists the package variables that code of the package assigns to, in whole or
+// in part.
 func (p *pkg) written() map[string]bool {
 	locals := make(map[*ast.Ident]bool)
 	names := make(map[string]bool)
@@ -519,9 +516,8 @@ func (p *pkg) written() map[string]bool {
 	return names
 }
 
-// noteLocals marks every use, in a function, of a name that the function
-// declares somewhere: coarse, and good enough to tell a local from a package's
-// variable.
+// noteLocals marks every use, in a function, of a name that the function declares
+// anywhere: coarse, but enough to distinguish a local from a package variable.
 func noteLocals(function *ast.FuncDecl, locals map[*ast.Ident]bool) {
 	declared := make(map[string]bool)
 	ast.Inspect(function, func(n ast.Node) bool {
@@ -562,7 +558,8 @@ func declare(e ast.Expr, declared map[string]bool) {
 	}
 }
 
-// noteWritten finds the variable at the root of a place, as v in v.f[i].
+// noteWritten finds the variable at the root of an assigned expression, such as v in
+// v.f[i].
 func noteWritten(place ast.Expr, locals map[*ast.Ident]bool, names map[string]bool) {
 	for {
 		switch e := place.(type) {
@@ -583,7 +580,7 @@ func noteWritten(place ast.Expr, locals map[*ast.Ident]bool, names map[string]bo
 	}
 }
 
-// vendorWords refuses the words of a vendor below its dialect.
+// vendorWords rejects the words of a vendor outside its dialect.
 func (p *pkg) vendorWords() []string {
 	if !strings.HasPrefix(p.dir, "internal/") || slices.Contains(vendors, p.dir) {
 		return nil
@@ -609,7 +606,7 @@ func (p *pkg) vendorWords() []string {
 	return problems
 }
 
-// sizes refuses giants. Generated files may be as long as they like.
+// sizes rejects long functions and files. Generated files have no limit.
 func (p *pkg) sizes() []string {
 	var problems []string
 	for _, f := range p.files {

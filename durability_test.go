@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestDurabilityDocument: every row of a table of promises in docs/durability.md
-// names a test that shows it, and each test that it names exists.
+// TestDurabilityDocument: every promise in a table of docs/durability.md names a test
+// that proves it, and every named test exists.
 func TestDurabilityDocument(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("docs", "durability.md"))
 	if err != nil {
@@ -31,7 +31,7 @@ func TestDurabilityDocument(t *testing.T) {
 		rows++
 		tests := named.FindAllStringSubmatch(line, -1)
 		if len(tests) == 0 {
-			t.Errorf("no test shows this promise: %s", line)
+			t.Errorf("no test for this promise: %s", line)
 		}
 		for _, test := range tests {
 			if !hasTest(t, test[1], test[2]) {
@@ -40,7 +40,7 @@ func TestDurabilityDocument(t *testing.T) {
 		}
 	}
 	if rows < 10 {
-		t.Errorf("only %d promises were found: has the form of the tables changed?", rows)
+		t.Errorf("INVALID: only %d promises were found; has the table format changed?", rows)
 	}
 }
 

@@ -17,8 +17,8 @@ import (
 	"porchlight.dev/porchlight/api"
 )
 
-// A world is a server that keeps to the protocol: users u0… with revisions, and
-// the one connection that there is.
+// A simulatedServer keeps to the protocol: it has users u0… with revisions and serves
+// one connection.
 type simulatedServer struct {
 	mu       sync.Mutex
 	clock    uint64
@@ -29,10 +29,10 @@ type simulatedServer struct {
 
 func (w *simulatedServer) write(frame api.ServerFrame) {
 	data, _ := json.Marshal(frame)
-	_ = w.ws.ws.Write(context.Background(), websocket.MessageText, data) // it may be cut
+	_ = w.ws.ws.Write(context.Background(), websocket.MessageText, data) // the connection may be lost
 }
 
-// change changes a user, and tells who follows it.
+// changeUser changes a user and notifies its followers.
 func (w *simulatedServer) changeUser(user string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -61,7 +61,7 @@ func (w *simulatedServer) answerFollow(f *api.ClientFrame) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ws == nil {
-		return // it was cut meanwhile
+		return // the connection was lost meanwhile
 	}
 	if f.Type != api.FrameFollow {
 		for _, user := range f.Users {
@@ -88,9 +88,9 @@ func (w *simulatedServer) answerFollow(f *api.ClientFrame) {
 	w.write(part)
 }
 
-// TestChaos: whatever is followed and unfollowed, changes and breaks meanwhile, a
-// stream knows in the end what its server knows of whom it follows, and revisions
-// never fall before.
+// TestChaos: after any follows, unfollows, changes and losses of the connection, a
+// stream's view of the followed users equals the server's, and revisions never
+// decrease.
 func TestChaos(t *testing.T) {
 	for seed := range uint64(40) {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
@@ -121,7 +121,7 @@ func runChaos(t *testing.T, random *rand.Rand) {
 	go func() {
 		for c := range s.View().Changes(t.Context()) {
 			if c.Revision < highest[c.User] {
-				t.Errorf("%s fell from %d to %d", c.User, highest[c.User], c.Revision)
+				t.Errorf("%s went back from %d to %d", c.User, highest[c.User], c.Revision)
 			}
 			highest[c.User] = c.Revision
 		}
@@ -163,7 +163,7 @@ func runChaos(t *testing.T, random *rand.Rand) {
 	}
 	slices.Sort(want)
 	if !slices.Equal(got, want) || !s.View().Complete() {
-		t.Errorf("knows %v\nwant  %v", got, want)
+		t.Errorf("got  %v\nwant %v", got, want)
 	}
 	_ = stop()
 	if w.ws != nil {

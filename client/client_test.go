@@ -26,7 +26,7 @@ func newTestClient(t *testing.T, h http.HandlerFunc) *client.Client {
 	return c
 }
 
-// TestRequest: what a call sends.
+// TestRequest: the request that a call sends.
 func TestRequest(t *testing.T) {
 	c := newTestClient(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -45,7 +45,7 @@ func TestRequest(t *testing.T) {
 	}
 }
 
-// TestErrors: what an answer becomes, and whether it is worth trying again.
+// TestErrors: the error for each response, and whether it is worth a retry.
 func TestErrors(t *testing.T) {
 	for name, c := range map[string]struct {
 		status     int
@@ -78,14 +78,14 @@ func TestErrors(t *testing.T) {
 				t.Errorf("%v; want %d: %s", err, c.status, c.want)
 			}
 			if wait, again := client.Retry(err); wait != c.wait || again != c.again {
-				t.Errorf("to be tried again: %v after %v, want %v after %v", again, wait, c.again, c.wait)
+				t.Errorf("retry: %v after %v, want %v after %v", again, wait, c.again, c.wait)
 			}
 		})
 	}
 }
 
-// TestIs: a problem is told by its kind.
-func TestIs(t *testing.T) {
+// TestErrorsIs: errors.Is distinguishes problems by their kind.
+func TestErrorsIs(t *testing.T) {
 	c := newTestClient(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/problem+json")
 		w.WriteHeader(http.StatusNotFound)
@@ -97,7 +97,7 @@ func TestIs(t *testing.T) {
 	}
 }
 
-// TestIfAbsent: a write that must not replace anything says so.
+// TestIfAbsent: a write that must not replace anything has If-None-Match.
 func TestIfAbsent(t *testing.T) {
 	c := newTestClient(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/problem+json")
@@ -112,8 +112,8 @@ func TestIfAbsent(t *testing.T) {
 	}
 }
 
-// TestContext: a call ends with its context, which is no reason to try again; a
-// server that is not there is one.
+// TestContext: a call ends with its context, and is then not worth a retry; an
+// unreachable server is.
 func TestContext(t *testing.T) {
 	reached, release := make(chan struct{}), make(chan struct{})
 	c := newTestClient(t, func(http.ResponseWriter, *http.Request) {
@@ -128,7 +128,7 @@ func TestContext(t *testing.T) {
 	}()
 	_, err := c.Me(ctx)
 	if _, again := client.Retry(err); !errors.Is(err, context.Canceled) || again {
-		t.Errorf("a cancelled call: %v, to be tried again: %v", err, again)
+		t.Errorf("a cancelled call: %v, retry: %v", err, again)
 	}
 	gone, err := client.New("http://127.0.0.1:1", client.StaticToken("x"), nil)
 	if err != nil {
@@ -136,17 +136,16 @@ func TestContext(t *testing.T) {
 	}
 	_, err = gone.Me(t.Context())
 	if _, again := client.Retry(err); !again {
-		t.Errorf("nobody there: %v, to be tried again: %v", err, again)
+		t.Errorf("an unreachable server: %v, retry: %v", err, again)
 	}
 	for _, bad := range []string{"", "127.0.0.1:8080", "ftp://x", "http://x?y", "http://"} {
 		if _, err := client.New(bad, client.StaticToken("x"), nil); err == nil {
-			t.Errorf("%q is taken for a URL", bad)
+			t.Errorf("%q is accepted as a URL", bad)
 		}
 	}
 }
 
-// TestPages: a listing goes on until there is no more, and ends when its reader
-// has had enough.
+// TestPages: a listing reads all pages and stops when its reader stops.
 func TestPages(t *testing.T) {
 	var asked atomic.Int64
 	c := newTestClient(t, func(w http.ResponseWriter, r *http.Request) {
@@ -177,6 +176,6 @@ func TestPages(t *testing.T) {
 		break
 	}
 	if asked.Load() != 4 {
-		t.Errorf("%d requests after a reader that stopped at once", asked.Load()-3)
+		t.Errorf("%d requests for a reader that stopped at once", asked.Load()-3)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"porchlight.dev/porchlight/client"
 )
 
-// TestCalls: what the calls send that are plain.
+// TestCalls: the requests of the simple calls.
 func TestCalls(t *testing.T) {
 	var got string
 	c := newTestClient(t, func(w http.ResponseWriter, r *http.Request) {

@@ -16,8 +16,8 @@ import (
 	"porchlight.dev/porchlight/client"
 )
 
-// A desktop client: it signs its user in, follows the contacts, and goes on
-// through every loss of the connection.
+// A desktop client signs its user in, follows the contacts, and continues after every
+// loss of the connection.
 func ExampleClient_Stream() {
 	server := exampleServer()
 	defer server.Close()
@@ -45,7 +45,7 @@ func ExampleClient_Stream() {
 		if change.Status == api.Available {
 			break
 		}
-		stream.SetActive(true) // somebody moved the mouse
+		stream.SetActive(true) // the user moved the mouse
 	}
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
@@ -56,7 +56,7 @@ func ExampleClient_Stream() {
 	// ada is available
 }
 
-// A view answers at any time, also while there is no connection.
+// A view can be read at any time, even without a connection.
 func ExampleView() {
 	c, err := client.New("https://presence.example.com", client.StaticToken("secret"), nil)
 	if err != nil {
@@ -74,7 +74,7 @@ func ExampleView() {
 	// true
 }
 
-// An error says whether the same call may succeed later.
+// Retry reports whether the same call may succeed later.
 func ExampleRetry() {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", "2")
@@ -99,7 +99,7 @@ func exampleServer() *httptest.Server {
 		api.FrameActivity: `{"type":"presence","user":"ada","status":"available","revision":2,"cursor":"c2"}`,
 	}
 	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/v1/me" { // a stream asks once whose token it has
+		if r.URL.Path == "/v1/me" { // a stream asks once for its token's user
 			_, _ = w.Write([]byte(`{"user":"me"}`))
 			return
 		}

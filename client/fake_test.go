@@ -20,16 +20,16 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// A fake is a server that each test plays: a stream that is opened comes out of
-// accept, and the test reads and writes its frames. Everything goes through pipes
-// in memory, so that it works under synctest, where no time passes.
+// A fakeServer is scripted by each test: open and accept return the streams that
+// clients open, and the test reads and writes their frames. All connections are pipes
+// in memory, so that it works under synctest.
 type fakeServer struct {
 	t       *testing.T
 	conns   chan net.Conn
 	sockets chan *socket
-	// answer refuses the next handshake; each waits for that or its turn.
+	// answer refuses the next handshake; each handshake waits for it or for its turn.
 	answer     chan func(http.ResponseWriter)
-	handshakes chan struct{} // lets a handshake pass
+	handshakes chan struct{} // admits a handshake
 	closed     chan struct{}
 	once       sync.Once
 }
@@ -53,7 +53,7 @@ func newFakeServer(t *testing.T) *fakeServer {
 	return f
 }
 
-// Accept, Close and Addr make it a listener.
+// Accept, Close and Addr implement net.Listener.
 func (f *fakeServer) Accept() (net.Conn, error) {
 	select {
 	case c := <-f.conns:
@@ -139,7 +139,7 @@ func (f *fakeServer) open() *socket {
 	return <-f.sockets
 }
 
-// accept waits for a stream and says hello.
+// acceptHello waits for a stream and sends hello.
 func (f *fakeServer) acceptHello() *socket {
 	f.t.Helper()
 	s := f.open()
@@ -163,7 +163,7 @@ func (s *socket) send(frame string) {
 	}
 }
 
-// want reads a frame and compares it, without its id, which is the result.
+// wantFrame reads a frame, compares it without its id, and returns the id.
 func (s *socket) wantFrame(frame string) (id string) {
 	s.t.Helper()
 	_, data, err := s.ws.Read(context.Background())
@@ -181,7 +181,7 @@ func (s *socket) wantFrame(frame string) (id string) {
 	return id
 }
 
-// reply sends a frame with an id in place of $.
+// sendReply sends a frame with an id in place of $.
 func (s *socket) sendReply(id, frame string) {
 	s.t.Helper()
 	s.send(strings.Replace(frame, "$", id, 1))
@@ -193,18 +193,18 @@ func (s *socket) close(code int, reason string) {
 	close(s.done)
 }
 
-// listen reads on, so that the client's pings are answered and its close, too.
+// keepReading reads on, so that the client's pings and close are answered.
 func (s *socket) keepReading() {
 	go func() { _, _, _ = s.ws.Read(context.Background()) }()
 }
 
-// cut ends the connection without a word.
+// dropConn drops the connection without a close frame.
 func (s *socket) dropConn() {
 	_ = s.ws.CloseNow()
 	close(s.done)
 }
 
-// run runs a stream until the test stops it, which says how it ended.
+// startStream runs a stream until the test stops it; stop returns its error.
 func startStream(t *testing.T, s *Stream) (stop func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -223,7 +223,7 @@ func startStream(t *testing.T, s *Stream) (stop func() error) {
 	return stop
 }
 
-// presences is what a view has, as text.
+// viewText is the content of a view as text.
 func viewText(v *View) string {
 	var b strings.Builder
 	for _, p := range v.All() {

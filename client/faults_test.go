@@ -14,7 +14,7 @@ import (
 	"porchlight.dev/porchlight/api"
 )
 
-// TestNewNeedsTokens: what could only fail later fails at once.
+// TestNewNeedsTokens: a client without usable tokens is refused at once.
 func TestNewNeedsTokens(t *testing.T) {
 	for _, tokens := range []TokenSource{nil, StaticToken(""), (*AccountCredentials)(nil)} {
 		if _, err := New("http://example.com", tokens, nil); err == nil || !strings.Contains(err.Error(), "token") {
@@ -23,18 +23,18 @@ func TestNewNeedsTokens(t *testing.T) {
 	}
 	for _, app := range []App{{}, {AccountID: "a", ClientID: "c"}, {AccountID: "a", ClientSecret: "s"}, {ClientID: "c", ClientSecret: "s"}} {
 		if _, err := NewAccountCredentials("http://example.com", app, nil); err == nil {
-			t.Errorf("%+v is enough", app)
+			t.Errorf("%+v is accepted", app)
 		}
 	}
 }
 
-// TestKindsOfProblems: errors.Is and errors.As know every kind of the catalogue.
+// TestKindsOfProblems: errors.Is and errors.As recognize every kind of the catalogue.
 func TestKindsOfProblems(t *testing.T) {
 	for _, kind := range api.Kinds() {
 		err := fmt.Errorf("call: %w", &Error{Status: kind.Status, Problem: &api.Problem{Type: "https://docs.example.com" + kind.Type()}})
 		for _, other := range api.Kinds() {
 			if errors.Is(err, other) != (other == kind) || Is(err, other) != (other == kind) {
-				t.Errorf("%s is told to be %s", kind.Slug, other.Slug)
+				t.Errorf("%s is recognized as %s", kind.Slug, other.Slug)
 			}
 		}
 		var got *api.Kind
@@ -42,7 +42,7 @@ func TestKindsOfProblems(t *testing.T) {
 			t.Errorf("%s as a kind: %v", kind.Slug, got)
 		}
 		if problem, ok := errors.AsType[*api.Problem](err); !ok || problem.Type == "" {
-			t.Errorf("%s is no problem", kind.Slug)
+			t.Errorf("%s is not recognized as a problem", kind.Slug)
 		}
 	}
 	var kind *api.Kind
@@ -52,8 +52,8 @@ func TestKindsOfProblems(t *testing.T) {
 	}
 }
 
-// TestActingAsTheOwner: a token of the account is nobody's, and a stream with it
-// follows no contacts and signs nobody in unless that is meant.
+// TestActingAsTheOwner: an account token is of no user, so a stream with it follows no
+// contacts and signs nobody in unless AsOwner is set.
 func TestActingAsTheOwner(t *testing.T) {
 	const account = StaticToken("token of the account")
 	signIn := &api.SignIn{ClientType: "desktop"}
@@ -87,7 +87,7 @@ func TestActingAsTheOwner(t *testing.T) {
 	})
 }
 
-// TestPollingAsTheOwner: a long poll refuses the same, before it asks anybody.
+// TestPollingAsTheOwner: a long poll is refused in the same case, before any request.
 func TestPollingAsTheOwner(t *testing.T) {
 	f := newFakeServer(t)
 	app, err := NewAccountCredentials("http://fake.test", App{AccountID: "a", ClientID: "c", ClientSecret: "s"}, nil)
@@ -99,8 +99,8 @@ func TestPollingAsTheOwner(t *testing.T) {
 	}
 }
 
-// TestOnState: every connection that is made is told, and every one that is lost,
-// whatever for.
+// TestOnState: OnState is called for every connection that is opened and every one that
+// is lost, for whatever reason.
 func TestOnState(t *testing.T) {
 	for name, c := range map[string]struct {
 		tokens TokenSource
@@ -123,7 +123,7 @@ func TestOnState(t *testing.T) {
 					}
 					states = append(states, map[bool]string{false: "down", true: "over"}[s.Ended])
 					if s.Err == nil {
-						t.Error("it is down for no reason")
+						t.Error("the connection is down without an error")
 					}
 				}}))
 				c.play(f)
@@ -137,14 +137,14 @@ func TestOnState(t *testing.T) {
 	}
 }
 
-// expire closes a stream whose token lasted for five seconds.
+// expireToken closes a stream whose token was valid for five seconds.
 func expireToken(c *socket) {
 	c.keepReading()
 	time.Sleep(5 * second)
 	c.close(3500, `{"reason":"unauthorized"}`)
 }
 
-// A cupboard has tokens that somebody else puts there.
+// A sharedTokens source has tokens that another party renews.
 type sharedTokens struct{ tokens []string }
 
 func (c *sharedTokens) Token(context.Context) (string, error) {
@@ -155,8 +155,8 @@ func (c *sharedTokens) Token(context.Context) (string, error) {
 	return token, nil
 }
 
-// TestShortTokens: a stream outlasts tokens that are good for seconds, however many,
-// and also where the source only gives out what is newest.
+// TestShortTokens: a stream outlasts any number of tokens that are valid for seconds,
+// even if the source only returns the newest.
 func TestShortTokens(t *testing.T) {
 	for name, tokens := range map[string]TokenSource{"renewed": &renewableTokens{}, "given": &sharedTokens{strings.Split("a b c d e f g h", " ")}} {
 		t.Run(name, func(t *testing.T) {
@@ -168,21 +168,22 @@ func TestShortTokens(t *testing.T) {
 				for range 3 {
 					c := f.acceptHello()
 					if slices.Contains(seen, c.token) {
-						t.Errorf("%s comes again", c.token)
+						t.Errorf("%s is used again", c.token)
 					}
 					seen = append(seen, c.token)
 					expireToken(c)
 				}
 				f.acceptHello().dropConn()
 				if took := time.Since(began); took != 15*second {
-					t.Errorf("it took %v: there is nothing to wait for", took)
+					t.Errorf("it took %v, want no wait", took)
 				}
 			})
 		})
 	}
 }
 
-// TestViewFindsAddresses: in any case of their ASCII letters, as the server does.
+// TestViewFindsAddresses: a view finds addresses in any case of their ASCII letters,
+// like the server.
 func TestViewFindsAddresses(t *testing.T) {
 	v := newView(nil)
 	v.put(api.Presence{User: "u1", Revision: 1})
@@ -206,10 +207,10 @@ func TestViewFindsAddresses(t *testing.T) {
 	}
 	v.name("Ada@Example.com", "")
 	if found("ada@EXAMPLE.com") != "u1" {
-		t.Error("one name of two is gone, and with it the other")
+		t.Error("unfollowing one of two names removed the other")
 	}
 	v.drop("u1")
 	if found("ada@example.com") != "" {
-		t.Error("somebody who is gone is found")
+		t.Error("a user who was removed is found")
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"porchlight.dev/porchlight/api"
 )
 
-// see waits until nothing happens any more, and compares the view.
+// wantView waits until all goroutines are idle and compares the view.
 func wantView(t *testing.T, s *Stream, want string) {
 	t.Helper()
 	synctest.Wait()
@@ -23,8 +23,8 @@ func wantView(t *testing.T, s *Stream, want string) {
 	}
 }
 
-// TestResume: a stream that was cut off follows the same users from its last
-// cursor, and those that were new without one; the view stands meanwhile.
+// TestResume: after a loss a stream follows the same users from its last cursor, and
+// new ones without a cursor; the view stays meanwhile.
 func TestResume(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeServer(t)
@@ -37,7 +37,7 @@ func TestResume(t *testing.T) {
 		stop := startStream(t, s)
 		c := f.acceptHello()
 		if c.token != "Bearer secret" {
-			t.Errorf("came with %q", c.token)
+			t.Errorf("connected with %q", c.token)
 		}
 		id := c.wantFrame(`{"type":"follow","users":["a","b@x.test"]}`)
 		c.sendReply(id, `{"type":"snapshot","id":"$","presences":[{"user":"a","status":"away","revision":1}],"more":true}`)
@@ -46,7 +46,7 @@ func TestResume(t *testing.T) {
 		wantView(t, s, "a=away b=busy")
 		c.send(`{"type":"presence","user":"b","status":"available","revision":5,"cursor":"c2"}`)
 		c.send(`{"type":"presence","user":"b","status":"busy","revision":3,"cursor":"c3"}`) // late
-		c.send(`{"type":"presence","user":"z","status":"busy","revision":3}`)               // of nobody followed
+		c.send(`{"type":"presence","user":"z","status":"busy","revision":3}`)               // of a user who is not followed
 		c.send(`{"type":"novel","user":"b"}`)
 		wantView(t, s, "a=away b=available")
 		if p, ok := s.View().Get("b@x.test"); !ok || p.User != "b" || p.AskedAs != "b@x.test" {
@@ -68,7 +68,7 @@ func TestResume(t *testing.T) {
 		wantView(t, s, "b=available d=busy")
 		c.dropConn()
 
-		c = f.acceptHello() // c9 is nothing that b may go on from
+		c = f.acceptHello() // b cannot resume from c9
 		id = c.wantFrame(`{"type":"follow","users":["b@x.test"],"cursor":"c4"}`)
 		c.wantFrame(`{"type":"follow","users":["d"],"cursor":"c9"}`)
 		c.sendReply(id, `{"type":"snapshot","id":"$","partial":true,"presences":[],"cursor":"c9"}`)
@@ -84,8 +84,8 @@ func TestResume(t *testing.T) {
 	})
 }
 
-// TestReset: what is known of the users in question counts for nothing any more,
-// however high its revision, and stays to be read until the snapshot is whole.
+// TestReset: after a reset, known presences of the affected users are outdated, however
+// high their revisions, and stay readable until the snapshot is complete.
 func TestReset(t *testing.T) {
 	for name, first := range map[string]string{
 		"told":          `{"type":"reset","reason":"epoch"}`,
@@ -108,7 +108,7 @@ func TestReset(t *testing.T) {
 				c.sendReply(id, `{"type":"snapshot","id":"$","presences":[{"user":"a","status":"busy","revision":2}],"more":true}`)
 				synctest.Wait()
 				if got := viewText(s.View()); !strings.HasPrefix(got, "a=away b=away") || s.View().Complete() != (name != "told") {
-					t.Errorf("half of the snapshot shows: %s", got)
+					t.Errorf("half of the snapshot is visible: %s", got)
 				}
 				c.send(`{"type":"presence","user":"a","status":"on_call","revision":3}`) // live, and newer than the snapshot
 				c.sendReply(id, `{"type":"snapshot","id":"$","presences":[],"unknown":["b"],"cursor":"d1"}`)
@@ -119,8 +119,8 @@ func TestReset(t *testing.T) {
 	}
 }
 
-// TestContacts: who is added or removed while the stream is away, or while it is
-// there; a name keeps whom the contacts let go.
+// TestContacts: contacts that are added or removed, with or without a connection, are
+// updated; a name keeps following a former contact.
 func TestContacts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeServer(t)
@@ -144,7 +144,7 @@ func TestContacts(t *testing.T) {
 		c.sendReply(contacts, `{"type":"snapshot","id":"$","partial":true,"presences":[{"user":"d","status":"busy","revision":1}],"gone":["a"],"cursor":"c3"}`)
 		wantView(t, s, "b=away d=busy")
 
-		// Whether b is a contact only the server knows.
+		// Only the server knows whether b is a contact.
 		s.Unfollow("b")
 		left := c.wantFrame(`{"type":"unfollow","users":["b"]}`)
 		contacts = c.wantFrame(`{"type":"follow","contacts":true}`)
@@ -160,9 +160,9 @@ func TestContacts(t *testing.T) {
 	})
 }
 
-// TestGone: a deleted user leaves the view, and its name is asked for from the
-// beginning.
-func TestGone(t *testing.T) {
+// TestUserDeleted: a deleted user is removed from the view, and its name is followed again
+// without a cursor.
+func TestUserDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeServer(t)
 		s := f.client(StaticToken("x")).Stream(StreamOptions{Users: []string{"a@x.test"}})
@@ -193,7 +193,7 @@ func TestGone(t *testing.T) {
 	})
 }
 
-// TestTwoNames: a user of two names is followed until neither is wanted.
+// TestTwoNames: a user with two names is followed until both are unfollowed.
 func TestTwoNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeServer(t)
@@ -217,8 +217,8 @@ func TestTwoNames(t *testing.T) {
 	})
 }
 
-// TestChangesCoalesce: a loop that is slow holds nobody up, gets the newest only,
-// and ends with the stream.
+// TestChangesCoalesce: a slow reader of Changes delays nothing, gets only the newest
+// changes, and ends with the stream.
 func TestChangesCoalesce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeServer(t)
@@ -252,8 +252,8 @@ func TestChangesCoalesce(t *testing.T) {
 	})
 }
 
-// TestSession: the session goes on after a loss, without a word of activity but
-// that the person is idle; Run's end signs out.
+// TestSession: the session resumes after a loss, and reports activity only if the user
+// is idle; when Run ends, the session is signed out.
 func TestSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeServer(t)
@@ -263,13 +263,13 @@ func TestSession(t *testing.T) {
 		first := `{"type":"sign_in","client_type":"desktop","client_version":"1","session":"` + s.chosen + `"}`
 		c.wantFrame(first)
 		c.dropConn()
-		c = f.acceptHello() // the answer was lost: it is the same session
+		c = f.acceptHello() // the answer was lost: the session is the same
 		id := c.wantFrame(first)
 		c.sendReply(id, `{"type":"done","id":"$","session":"s1"}`)
 		synctest.Wait()
 		s.SetActive(true)
 		id = c.wantFrame(`{"type":"activity","active":true}`)
-		s.SetActive(true) // while the first is on its way
+		s.SetActive(true) // while the first is in flight
 		synctest.Wait()
 		c.sendReply(id, `{"type":"done","id":"$"}`)
 		id = c.wantFrame(`{"type":"activity","active":true}`)
@@ -278,7 +278,7 @@ func TestSession(t *testing.T) {
 		c.dropConn()
 		c = f.acceptHello()
 		id = c.wantFrame(`{"type":"sign_in","client_type":"desktop","client_version":"1","session":"s1"}`)
-		c.sendReply(id, `{"type":"done","id":"$","session":"s2"}`) // it was away for too long
+		c.sendReply(id, `{"type":"done","id":"$","session":"s2"}`) // the session had expired
 		synctest.Wait()
 		if s.Session() != "s2" {
 			t.Errorf("the session is %q", s.Session())
@@ -302,8 +302,8 @@ func TestSession(t *testing.T) {
 	})
 }
 
-// TestSessionReplaced: the stream goes on without a session, over losses too, until
-// the person wants another.
+// TestSessionReplaced: the stream continues without a session, even over losses, until
+// the user wants another one.
 func TestSessionReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, idle, told := newFakeServer(t), false, 0
@@ -319,24 +319,24 @@ func TestSessionReplaced(t *testing.T) {
 		c.sendReply(id, `{"type":"snapshot","id":"$","presences":[],"unknown":[],"gone":[],"cursor":"1"}`)
 		c.send(`{"type":"error","code":"session-replaced","detail":"Replaced."}`)
 		synctest.Wait()
-		s.SetActive(true) // says nothing to the server
+		s.SetActive(true) // sends nothing
 		c.dropConn()
 		c = f.acceptHello()
 		id = c.wantFrame(`{"type":"follow","users":["a"],"cursor":"1"}`)
 		c.sendReply(id, `{"type":"snapshot","id":"$","partial":true,"presences":[],"unknown":[],"gone":[],"cursor":"2"}`)
 		synctest.Wait()
 		if told != 1 || s.Session() != "" {
-			t.Errorf("told %d times, the session is %q", told, s.Session())
+			t.Errorf("notified %d times, session %q", told, s.Session())
 		}
 		s.SignInAgain()
 		if s.chosen == before {
-			t.Error("it asks for the session that was replaced")
+			t.Error("the stream resumes the session that was replaced")
 		}
 		id = c.wantFrame(`{"type":"sign_in","client_type":"web","session":"` + s.chosen + `","active":true}`)
-		c.sendReply(id, `{"type":"error","id":"$","code":"session-replaced","detail":"Replaced."}`) // at once again
+		c.sendReply(id, `{"type":"error","id":"$","code":"session-replaced","detail":"Replaced."}`) // immediately again
 		synctest.Wait()
 		if told != 2 {
-			t.Errorf("told %d times", told)
+			t.Errorf("notified %d times", told)
 		}
 		go func() { _ = stop() }()
 		c.wantFrame(`{"type":"sign_out"}`)
@@ -346,8 +346,8 @@ func TestSessionReplaced(t *testing.T) {
 	})
 }
 
-// TestClaim: a call is repeated until it is answered, and an answer that refuses
-// it is the error that the request has.
+// TestClaim: a call is repeated until it is answered, and a refusal is returned as the
+// same error as over HTTP.
 func TestClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeServer(t)
@@ -388,14 +388,14 @@ func TestClaim(t *testing.T) {
 			t.Errorf("at the end: %v", err)
 		}
 		if err := s.Run(t.Context()); err == nil {
-			t.Error("it runs twice")
+			t.Error("Run succeeded twice")
 		}
 		close(c.done)
 	})
 }
 
-// TestRefused: the stream goes on without what cannot be followed; one that
-// cannot sign in ends; what may work later is tried again.
+// TestRefused: the stream continues without users that cannot be followed; a stream
+// that cannot sign in ends; temporary errors are retried.
 func TestRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeServer(t)
@@ -429,7 +429,7 @@ func TestRefused(t *testing.T) {
 	})
 }
 
-// A vault gives out tokens, numbered.
+// A renewableTokens source issues numbered tokens.
 type renewableTokens struct{ renewed int }
 
 func (v *renewableTokens) Token(context.Context) (string, error) {
@@ -441,9 +441,9 @@ func (v *renewableTokens) Renew(context.Context, string) (string, error) {
 	return v.Token(context.Background())
 }
 
-// TestTerminal: what ends a stream for good, with and without a source that can
-// renew the token.
-func TestTerminal(t *testing.T) {
+// TestPermanentErrors: the errors that end a stream for good, with and without a source that
+// can renew the token.
+func TestPermanentErrors(t *testing.T) {
 	unauthorized := `{"reason":"unauthorized"}`
 	for name, c := range map[string]struct {
 		tokens TokenSource
@@ -454,7 +454,7 @@ func TestTerminal(t *testing.T) {
 		"another one, too": {&renewableTokens{}, func(f *fakeServer) {
 			f.acceptHello().close(3500, unauthorized)
 			if c := f.acceptHello(); c.token != "Bearer xx" {
-				f.t.Errorf("came again with %q", c.token)
+				f.t.Errorf("reconnected with %q", c.token)
 			} else {
 				c.close(3500, unauthorized)
 			}
@@ -463,7 +463,7 @@ func TestTerminal(t *testing.T) {
 			for range 3 {
 				c := f.acceptHello()
 				c.keepReading()
-				time.Sleep(time.Hour) // it never pings, and is heard of by its pongs
+				time.Sleep(time.Hour) // the server never pings, and answers pings
 				c.close(3500, unauthorized)
 			}
 			f.refuse(403, nil, "")
@@ -483,15 +483,15 @@ func TestTerminal(t *testing.T) {
 				c.play(f)
 				err := <-ended
 				if _, again := Retry(err); err == nil || !strings.Contains(err.Error(), c.want) || again {
-					t.Errorf("ended with %v, to be tried again: %v; want %s", err, again, c.want)
+					t.Errorf("ended with %v, retry: %v; want %s", err, again, c.want)
 				}
 			})
 		})
 	}
 }
 
-// TestReconnect: how long a stream waits before it comes back. Its random part is
-// the whole bound here.
+// TestReconnect: how long a stream waits before it reconnects. Its jitter is at the
+// upper bound here.
 func TestReconnect(t *testing.T) {
 	after := func(seconds string) http.Header { return http.Header{"Retry-After": {seconds}} }
 	for name, c := range map[string]struct {
@@ -529,10 +529,10 @@ func TestReconnect(t *testing.T) {
 					if !state.Connected {
 						waits = append(waits, state.RetryAfter)
 						if strings.Contains(state.Err.Error(), "failed to") {
-							t.Errorf("a message for whoever wrote the library: %v", state.Err)
+							t.Errorf("an internal message: %v", state.Err)
 						}
 						if isSilence := strings.Contains(state.Err.Error(), errSilent.Error()); isSilence != c.silence {
-							t.Errorf("lost because of %v", state.Err)
+							t.Errorf("connection lost with %v", state.Err)
 						}
 					}
 				}})
@@ -549,20 +549,20 @@ func TestReconnect(t *testing.T) {
 	}
 }
 
-// silent plays a server that is heard for a while by its pings, then by the answer
-// to the client's ping, and then not at all.
+// serveSilence pings for a while, then answers the client's ping, and then sends
+// nothing.
 func serveSilence(f *fakeServer) {
 	c := f.acceptHello()
 	c.keepReading()
 	for range 10 {
 		time.Sleep(39 * second)
 		if err := c.ws.Ping(context.Background()); err != nil {
-			f.t.Errorf("a client that hears pings: %v", err)
+			f.t.Errorf("a client that gets pings: %v", err)
 		}
 	}
-	time.Sleep(100 * second) // it pings, and this side answers
+	time.Sleep(100 * second) // the client pings, and the server answers
 	if err := c.ws.Ping(context.Background()); err != nil {
-		f.t.Errorf("a client that heard an answer: %v", err)
+		f.t.Errorf("a client that got an answer: %v", err)
 	}
 	c.ignorePings.Store(true)
 	time.Sleep(59 * second)
@@ -573,9 +573,9 @@ func serveSilence(f *fakeServer) {
 	close(c.done)
 }
 
-// TestPace: what a client sends stays below what a server takes, however much
-// there is to say, and large sets are followed in parts.
-func TestPace(t *testing.T) {
+// TestRateLimit: the client sends below the server's rate limit, however much there is to
+// send, and follows large sets in parts.
+func TestRateLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeServer(t)
 		users := make([]string, 2_500)

@@ -14,7 +14,7 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 )
 
-// bareGet and barePut are what the budget compares with.
+// bareGet and barePut are the baseline of the budget.
 func bareGet(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = io.WriteString(w, `{"status":"Available"}`)
@@ -38,14 +38,14 @@ func newBenchFixture(b *testing.B) *fixture {
 	return w
 }
 
-// reused is a ResponseWriter that costs nothing.
+// discardWriter is a ResponseWriter without cost.
 type discardWriter struct{ header http.Header }
 
 func (r *discardWriter) Header() http.Header         { return r.header }
 func (r *discardWriter) Write(b []byte) (int, error) { return len(b), nil }
 func (r *discardWriter) WriteHeader(int)             {}
 
-// BenchmarkGetHandler has the allocations of a GET without net/http's own.
+// BenchmarkGetHandler measures the allocations of a GET without those of net/http.
 func BenchmarkGetHandler(b *testing.B) {
 	w := newBenchFixture(b)
 	r := httptest.NewRequest("GET", path(string(w.ann.ID)), nil)
@@ -75,7 +75,7 @@ func BenchmarkPut(b *testing.B) {
 	b.Run("zoom", func(b *testing.B) { benchRequests(b, w, text, 204) })
 }
 
-// exchange sends the request again and again on connections that stay.
+// benchRequests sends the request repeatedly on persistent connections.
 func benchRequests(b *testing.B, h http.Handler, request string, status int) {
 	server := httptest.NewServer(h)
 	defer server.Close()
@@ -99,8 +99,8 @@ func benchRequests(b *testing.B, h http.Handler, request string, status int) {
 	})
 }
 
-// roundTrip reads a response without net/http, whose client would cost more
-// than the server.
+// roundTrip reads a response without net/http, whose client would cost more than the
+// server.
 func roundTrip(conn net.Conn, in *bufio.Reader, request string, status int) error {
 	if _, err := io.WriteString(conn, request); err != nil {
 		return err

@@ -2,7 +2,7 @@ package zoomapi
 
 import "testing"
 
-// BenchmarkParseJSON reads the bodies that clients send most.
+// BenchmarkParseJSON parses the most common bodies.
 func BenchmarkParseJSON(b *testing.B) {
 	for _, c := range []struct{ name, body string }{
 		{"status", `{"status":"Available"}`},

@@ -31,7 +31,7 @@ func (w *fixture) ask(token, path string, query ...string) *httptest.ResponseRec
 	return w.do(call{method: "GET", path: path + "?" + values.Encode(), token: token})
 }
 
-// A contactPage is what both listings answer.
+// A contactPage is the answer of both listings.
 type contactPage struct {
 	Contacts []struct {
 		Email          string `json:"email"`
@@ -60,7 +60,7 @@ func (p *contactPage) emails() string {
 	return strings.Join(all, " ")
 }
 
-// contactWorld adds names, and contacts of Ann's.
+// newContactFixture adds names, and contacts of Ann.
 func newContactFixture(t *testing.T) (w *fixture, token string) {
 	t.Helper()
 	w = newFixture(t, options{})
@@ -79,8 +79,8 @@ func newContactFixture(t *testing.T) (w *fixture, token string) {
 	return w, w.token(w.account, w.ann.ID, "contact:read:list_contacts team_chat:read:list_contacts team_chat:read:contact")
 }
 
-// TestNumberedPages: there are none, and whoever counts pages is told so instead of
-// getting the first for ever.
+// TestNumberedPages: page numbers are refused. Otherwise a client that counts pages
+// would get the first page for ever.
 func TestNumberedPages(t *testing.T) {
 	w, token := newContactFixture(t)
 	for _, path := range []string{searchPath, chatPath} {
@@ -100,7 +100,7 @@ func TestNumberedPages(t *testing.T) {
 	}
 }
 
-// TestSearchForAnAddress: its "+" may stand as it is.
+// TestSearchForAnAddress: a "+" in an address need not be escaped.
 func TestSearchForAnAddress(t *testing.T) {
 	w, token := newContactFixture(t)
 	for _, query := range []string{"ann+desk@example.com", "ann%2Bdesk@example.com", "ann%2bdesk%40example.com", "ann+desk%40example.com"} {
@@ -145,7 +145,7 @@ func TestSearchContacts(t *testing.T) {
 	}
 }
 
-// TestSearchStatus: each status in the words of the search and of a single
+// TestSearchStatus: each status in the vocabulary of the search and of a single
 // contact.
 func TestSearchStatus(t *testing.T) {
 	w, token := newContactFixture(t)
@@ -158,7 +158,7 @@ func TestSearchStatus(t *testing.T) {
 	} {
 		who := w.ben
 		switch status {
-		case presence.Offline: // nothing is recorded
+		case presence.Offline: // no record
 			who = w.cyd
 		case presence.Available:
 			w.publish(who.ID, presence.SetClaim{ID: presence.ManualClaim, Source: presence.Manual, Status: status})
@@ -167,16 +167,16 @@ func TestSearchStatus(t *testing.T) {
 		}
 		page := w.page(w.ask(token, searchPath, "search_key", who.Email, "query_presence_status", "TRUE"))
 		if len(page.Contacts) != 1 || page.Contacts[0].PresenceStatus != words[0] {
-			t.Errorf("the search tells %v as %+v", status, page)
+			t.Errorf("the search shows %v as %+v", status, page)
 		}
 		rec := w.ask(token, chatPath+"/"+string(who.ID), "query_presence_status", "true")
 		if !strings.HasSuffix(rec.Body.String(), `,"presence_status":"`+words[1]+`"}`+"\n") {
-			t.Errorf("a contact tells %v as %s", status, rec.Body)
+			t.Errorf("a contact shows %v as %s", status, rec.Body)
 		}
 	}
 }
 
-// TestContactsFollowVisibility: visibility counts here too, but not for an app.
+// TestContactsFollowVisibility: visibility rules apply here too, but not to an app.
 func TestContactsFollowVisibility(t *testing.T) {
 	w, token := newContactFixture(t)
 	app := w.token(w.account, "", "contact:read:list_contacts:admin")
@@ -207,7 +207,7 @@ func TestListContacts(t *testing.T) {
 		`{"contacts":[{"id":"%[1]s","member_id":"%[1]s","email":"cyd@example.com","first_name":"Cydney","last_name":"Doe"}],`+
 			`"next_page_token":"","page_size":10}`, w.cyd.ID))
 
-	// An app has its owner's; an account without an owner has none.
+	// An app has the contacts of its owner; in an account without an owner it has none.
 	scopes := "team_chat:read:list_contacts"
 	want(t, w.ask(w.token(w.account, "", scopes), chatPath), 200, `{"contacts":[],"next_page_token":"","page_size":10}`)
 	accounts, err := w.Directory.Accounts(t.Context(), "", 10)
@@ -272,8 +272,8 @@ func TestContactsRefuse(t *testing.T) {
 	}
 }
 
-// TestContactPages goes through both listings in pages, and gives tokens back
-// where they are not good.
+// TestContactPages reads both listings in pages, and uses tokens where they are not
+// valid.
 func TestContactPages(t *testing.T) {
 	w, token := newContactFixture(t)
 	for _, c := range []struct {
@@ -316,7 +316,7 @@ func TestContactPages(t *testing.T) {
 	}
 }
 
-// A crowd is a directory of many users, made as they are asked for.
+// A largeDirectory has many users, which are made on demand.
 type largeDirectory struct {
 	*directory.Directory
 	size, read int
@@ -339,8 +339,8 @@ func (c *largeDirectory) Users(_ context.Context, _ presence.AccountID, after pr
 	return users, nil
 }
 
-// TestSearchIsBounded: one request looks at so many users, and the next goes on
-// where it ended.
+// TestSearchIsBounded: one request reads a bounded number of users, and the next
+// continues from there.
 func TestSearchIsBounded(t *testing.T) {
 	w, token := newContactFixture(t)
 	everybody := &largeDirectory{Directory: w.Directory, size: 50_000}

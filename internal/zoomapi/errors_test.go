@@ -18,7 +18,7 @@ import (
 	. "porchlight.dev/porchlight/internal/zoomapi"
 )
 
-// TestFail is the whole table of errors.
+// TestFail covers the whole table of errors.
 func TestFail(t *testing.T) {
 	const read = `{"code":5301,"message":"Request to read the presence status of this user failed."}`
 	for _, c := range []struct {
@@ -92,7 +92,7 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 		want(t, rec, 404, unknown)
 		wantHeader(t, rec, "Location", "")
 	}
-	for _, id := range []string{"a%2F..%2Fb", "%2e%2e"} { // ids like any other
+	for _, id := range []string{"a%2F..%2Fb", "%2e%2e"} { // valid ids
 		want(t, w.do(call{method: "GET", path: "/v2/users/" + id + "/presence_status", header: map[string]string{"Authorization": "Bearer " + w.app}}),
 			404, `{"code":1001,"message":"User does not exist: `+strings.NewReplacer("%2F", "/", "%2e", ".").Replace(id)+`"}`)
 	}
@@ -123,7 +123,7 @@ func TestTokens(t *testing.T) {
 	want(t, w.do(call{method: "GET", path: path("ben@example.com"), header: map[string]string{"Authorization": "bearer  " + w.app}}), 200, `{"status":"Available"}`)
 }
 
-// A panicking viewer is a defect.
+// panicking is a viewer with a defect.
 type panicking struct{}
 
 func (panicking) Read(context.Context, presence.AccountID, presence.UserID, view.Viewer) (view.View, store.Cursor, error) {

@@ -18,7 +18,7 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// reference reads a JSON body by encoding/json, as parseJSON should.
+// parseReference parses a JSON body with encoding/json, as parseJSON should.
 func parseReference(body []byte) (u update, ok bool) {
 	dec := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(body, []byte("\ufeff"))))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
@@ -62,7 +62,7 @@ func parseReference(body []byte) (u update, ok bool) {
 		if raw[0] == '"' && json.Unmarshal(raw, &text) != nil {
 			return u, false
 		}
-		var whole bool // WholeNumber has a fuzz test of its own
+		var whole bool // WholeNumber has its own fuzz test
 		if minutes, whole = wire.WholeNumber([]byte(text)); !whole {
 			return u, false
 		}
@@ -92,10 +92,10 @@ func FuzzParseJSON(f *testing.F) {
 		}
 		expected, ok := parseReference(body)
 		if err == nil && (!ok || got != expected) {
-			t.Fatalf("%q: got %+v; the reference says %+v, %v", body, got, expected, ok)
+			t.Fatalf("%q: got %+v; the reference has %+v, %v", body, got, expected, ok)
 		}
 		if err != nil && ok && wire.DecodeKnown(body, new(struct{})) == nil {
-			t.Fatalf("%q is refused: %v; the reference says %+v", body, err, expected)
+			t.Fatalf("%q is refused: %v; the reference has %+v", body, err, expected)
 		}
 	})
 }
@@ -146,7 +146,8 @@ func FuzzParseMultipart(f *testing.F) {
 	})
 }
 
-// checkForm: what is read can be asked of presence, and what is refused says why.
+// checkForm checks that an accepted form is a valid update, and that a refusal gives
+// the reason.
 func checkForm(t *testing.T, u update, err error) {
 	t.Helper()
 	if err != nil {
@@ -161,7 +162,7 @@ func checkForm(t *testing.T, u update, err error) {
 	}
 }
 
-// FuzzAnswer: every error is one valid JSON object, whatever was in the path.
+// FuzzAnswer: every error is one valid JSON object, whatever the path is.
 func FuzzAnswer(f *testing.F) {
 	f.Add("ann@example.com", "status", "Invalid field.")
 	f.Add("\xff\"\\\n{verb}", "\u2028", "</script>")
@@ -194,7 +195,7 @@ func checkAnswer(t *testing.T, body []byte) {
 	}
 }
 
-// FuzzPageToken: no text is read but what was written, for the same question.
+// FuzzPageToken: only issued tokens are accepted, and only for the same query.
 func FuzzPageToken(f *testing.F) {
 	a := &API{Clock: func() time.Time { return time.Unix(1_795_000_000, 0) }}
 	p := &auth.Principal{Account: "acme"}
@@ -206,10 +207,10 @@ func FuzzPageToken(f *testing.F) {
 			return
 		}
 		if again := a.pageToken(p, bound, after); len(again) != len(token) {
-			t.Errorf("%q is read as that of %q", token, after)
+			t.Errorf("%q is accepted as the token of %q", token, after)
 		}
 		if _, err := a.parsePageToken(&auth.Principal{Account: "other"}, bound, token); err == nil {
-			t.Errorf("%q is good in another account", token)
+			t.Errorf("%q is accepted in another account", token)
 		}
 	})
 }

@@ -9,7 +9,7 @@ import (
 
 const needsRead = `{"code":4711,"message":"Invalid access token, does not contain scopes:[user:read:presence_status, user:read:presence_status:admin]."}`
 
-// TestGetOwnDoNotDisturb: only who asks about themselves sees when it ends.
+// TestGetOwnDoNotDisturb: only users who ask about themselves see when it ends.
 func TestGetOwnDoNotDisturb(t *testing.T) {
 	w := newFixture(t, options{})
 	want(t, w.put(w.annToken, "me", `{"status":"Do_Not_Disturb","duration":2}`), 204, "")
@@ -27,11 +27,11 @@ func TestGetOwnDoNotDisturb(t *testing.T) {
 
 	// The app acts for its owner: that is "self" too.
 	w.must(w.Directory.SetOwner(t.Context(), w.account, w.ann.ID))
-	w.clock.Advance(10 * time.Second) // past what a verified token is cached for
+	w.clock.Advance(10 * time.Second) // beyond the cache time of a verified token
 	want(t, w.get(w.app, "me"), 200, own("110"))
 
-	// Nothing is told that is not committed: this world publishes no ends, so it
-	// still shows, with nothing remaining.
+	// Only what is committed is shown: this fixture publishes no expiries, so the
+	// status still shows, with no time remaining.
 	w.clock.Advance(109*time.Second + 999*time.Millisecond)
 	want(t, w.get(w.annToken, "me"), 200, own("1"))
 	w.clock.Advance(time.Hour)
@@ -40,8 +40,7 @@ func TestGetOwnDoNotDisturb(t *testing.T) {
 	want(t, w.get(w.annToken, "me"), 200, `{"status":"Offline"}`)
 }
 
-// TestGetOtherDoNotDisturb: one that a calendar claims has no duration of the
-// user's.
+// TestGetOtherDoNotDisturb: a calendar's do-not-disturb has no duration.
 func TestGetOtherDoNotDisturb(t *testing.T) {
 	w := newFixture(t, options{})
 	w.publish(w.ann.ID, presence.SetClaim{
@@ -85,7 +84,7 @@ func TestGetPermissions(t *testing.T) {
 	}
 }
 
-// TestGetETag: the revision is for the user and administrators.
+// TestGetETag: the user and administrators get the revision.
 func TestGetETag(t *testing.T) {
 	w := newFixture(t, options{})
 	ben := w.token(w.account, w.ben.ID, annScopes)

@@ -13,7 +13,7 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// limitsAt is Limits whose clock is what now points to.
+// newTestLimits makes Limits whose clock is the value at now.
 func newTestLimits(p Plan, now *time.Time) *Limits {
 	return NewLimits(p, func() time.Time { return *now })
 }
@@ -25,15 +25,15 @@ func TestPlans(t *testing.T) {
 		}
 	}
 	if _, ok := ParsePlan("enterprise"); ok {
-		t.Error("enterprise is a plan")
+		t.Error("enterprise is accepted as a plan")
 	}
 	if NewLimits(Off, time.Now) != nil {
-		t.Error("off limits something")
+		t.Error("off has limits")
 	}
 }
 
-// TestLimitsTable is Zoom's table: as many at once, then one in each share of
-// the period, and no more in a day.
+// TestLimitsTable is Zoom's table: a full burst at once, then one request in each share
+// of the period, and no more than the daily limit.
 func TestLimitsTable(t *testing.T) {
 	for _, c := range []struct {
 		plan  Plan
@@ -82,7 +82,7 @@ func TestLimitsTable(t *testing.T) {
 		for ; used < max(c.daily, 3*c.n); used++ {
 			now = now.Add(c.per / time.Duration(c.n))
 			if now.Day() != day {
-				break // a minute's limit does not reach the day's
+				break // the minute's limit does not reach the daily limit
 			}
 			if err := l.takeRequest(httptest.NewRecorder(), "a", c.kind); err != nil {
 				t.Fatalf("%v %v: request %d: %v", c.plan, c.kind, used, err)
@@ -138,7 +138,7 @@ func TestLimitsDay(t *testing.T) {
 	}
 }
 
-// TestLimitsPool: heavy requests and resource-intensive ones share a day.
+// TestLimitsPool: heavy and resource-intensive requests share a daily limit.
 func TestLimitsPool(t *testing.T) {
 	now := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
 	l := newTestLimits(Pro, &now)
@@ -185,7 +185,8 @@ func TestOverRatePerSecond(t *testing.T) {
 	}
 }
 
-// TestLimitsClockSetBack: an hour back does not shut an account out for an hour.
+// TestLimitsClockSetBack: setting the clock back by an hour does not block an account
+// for an hour.
 func TestLimitsClockSetBack(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	l := newTestLimits(Free, &now)
@@ -206,18 +207,18 @@ func TestLimitsAreBounded(t *testing.T) {
 		}
 	}
 	if len(l.accounts) != maxAccounts {
-		t.Errorf("%d accounts are remembered", len(l.accounts))
+		t.Errorf("%d accounts are kept", len(l.accounts))
 	}
 	if _, ok := l.accounts["9"]; ok {
-		t.Error("the quietest account is remembered")
+		t.Error("the least active account was not evicted")
 	}
 	if _, ok := l.accounts["10"]; !ok {
-		t.Error("another than the quietest was forgotten")
+		t.Error("a more active account was evicted")
 	}
 	now = now.Add(24 * time.Hour)
 	_ = l.takeRequest(httptest.NewRecorder(), "new", medium)
 	if len(l.accounts) != 1 {
-		t.Errorf("%d accounts are remembered on the next day", len(l.accounts))
+		t.Errorf("%d accounts are kept on the next day", len(l.accounts))
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestOverTheWire sees what net/http adds: no type or length on a 204, and the
-// length of a body that HEAD does not send.
+// TestOverTheWire checks what net/http adds: no type or length on a 204, and the length
+// of a body that HEAD does not send.
 func TestOverTheWire(t *testing.T) {
 	w := newFixture(t, options{})
 	server := httptest.NewServer(w)

@@ -18,7 +18,7 @@ func FuzzParseBasic(f *testing.F) {
 		encoded := base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(id) + ":" + url.QueryEscape(secret)))
 		gotID, gotSecret, ok := parseBasic("basic " + encoded)
 		if !ok || gotID != id || gotSecret != secret {
-			t.Fatalf("%q:%q read as %q:%q, %v", id, secret, gotID, gotSecret, ok)
+			t.Fatalf("%q:%q parsed as %q:%q, %v", id, secret, gotID, gotSecret, ok)
 		}
 	})
 }
@@ -32,11 +32,11 @@ func FuzzParseForm(f *testing.F) {
 			return
 		}
 		if form.query.Has("client_secret") {
-			t.Fatalf("a secret in the query %q", query)
+			t.Fatalf("a secret in the query %q was accepted", query)
 		}
 		for name, values := range form.query {
 			if len(values) != 1 || form.body.Has(name) {
-				t.Fatalf("%q is given twice in %q and %q", name, query, body)
+				t.Fatalf("%q was accepted twice, in %q and %q", name, query, body)
 			}
 		}
 	})

@@ -50,7 +50,7 @@ func (x oauthCall) do(h http.Handler) *httptest.ResponseRecorder {
 	return w
 }
 
-// header is made of names and values in turn.
+// makeHeader makes a header from alternating names and values.
 func makeHeader(parts ...string) http.Header {
 	h := make(http.Header)
 	for i := 0; i < len(parts); i += 2 {
@@ -65,7 +65,7 @@ func basicAuth(id, secret string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(id+":"+secret))
 }
 
-// oauthScopes are those of the app.
+// oauthScopes are the scopes of the app.
 const oauthScopes = "presence:read:admin session:read:admin session:write:admin claim:read:admin " +
 	"claim:write:admin contact:read:admin directory:read:admin directory:write:admin"
 
@@ -97,7 +97,7 @@ func (f *oauthFixture) issue(user presence.UserID, lasts time.Duration) string {
 	return text
 }
 
-// principal is whom a token acts for.
+// principal is the caller for which a token acts.
 func (f *oauthFixture) principal(t *testing.T, text string) *auth.Principal {
 	t.Helper()
 	p, err := f.Authority.Authenticate(t.Context(), text)
@@ -126,7 +126,7 @@ func (f *oauthFixture) endpointsAt(url string) http.Handler {
 
 func (f *oauthFixture) basic() string { return basicAuth(string(f.app.ID), f.secret) }
 
-// query is that of the grant of Zoom's server-to-server apps.
+// query is the query of the grant for Zoom's server-to-server apps.
 func (f *oauthFixture) query() string {
 	return "grant_type=account_credentials&account_id=" + url.QueryEscape(string(f.account))
 }
@@ -375,10 +375,10 @@ func TestFailuresAreLimited(t *testing.T) {
 		t.Errorf("Retry-After: %q, want 3", got)
 	}
 	wantOAuth(t, wrong("another").do(e), 400, refused)
-	wantGrant(t, oauthCall{query: f.query(), header: makeHeader("Authorization", f.basic())}.do(e)) // nobody can lock an app out
+	wantGrant(t, oauthCall{query: f.query(), header: makeHeader("Authorization", f.basic())}.do(e)) // an app cannot be locked out
 	f.clock.Advance(2*time.Second + 500*time.Millisecond)
 	wantOAuth(t, wrong(id).do(e), 400, refused)
-	for i := range 5000 { // more than are counted
+	for i := range 5000 { // more than the limit counts
 		wrong(fmt.Sprint("client", i)).do(e)
 	}
 }

@@ -38,12 +38,12 @@ func invalidField(name, more string) string {
 	return fmt.Sprintf(`{"code":300,"message":"Validation Failed.","errors":[{"field":"%s","message":"Invalid field. %s"}]}`, name, more)
 }
 
-func TestPutIsEmptyAndShows(t *testing.T) {
+func TestPutIsVisible(t *testing.T) {
 	w := newFixture(t, options{})
 	rec := w.put(w.app, string(w.ann.ID), `{"status":"Do_No_Disturb","duration":60}`)
 	want(t, rec, 204, "")
 	wantHeader(t, rec, "Content-Type", "")
-	// Signing in had the same microsecond, so this commit is one later.
+	// The sign-in was in the same microsecond, so this revision is one higher.
 	wantHeader(t, rec, "ETag", `"1795348800250001"`)
 
 	rec = w.get(w.app, string(w.ann.ID))
@@ -51,8 +51,9 @@ func TestPutIsEmptyAndShows(t *testing.T) {
 	wantHeader(t, rec, "ETag", `"1795348800250001"`)
 }
 
-// TestPutWords is every word that an update may carry, and what GET then says.
-func TestPutWords(t *testing.T) {
+// TestPutStatuses: every status that an update may contain, and what GET returns for
+// it.
+func TestPutStatuses(t *testing.T) {
 	w := newFixture(t, options{policy: func(p *presence.Policy) { p.MinInterval = 0 }})
 	for _, word := range []struct{ put, get string }{
 		{"Away", "Away"},
@@ -84,7 +85,7 @@ func TestPutWords(t *testing.T) {
 	}
 }
 
-// form makes a multipart body and its content type.
+// multipartForm makes a multipart body and its content type.
 func multipartForm(fields ...string) (kind, body string) {
 	var b bytes.Buffer
 	m := multipart.NewWriter(&b)
@@ -96,7 +97,7 @@ func multipartForm(fields ...string) (kind, body string) {
 	return m.FormDataContentType(), b.String()
 }
 
-// TestPutBodies is every rule of every parser, with its written answer.
+// TestPutBodies: every rule of every parser, with its exact answer.
 func TestPutBodies(t *testing.T) {
 	const (
 		twice    = "It is given more than once."
@@ -365,11 +366,11 @@ func TestPutPermissions(t *testing.T) {
 	}
 }
 
-// TestPutOrder has requests with several mistakes: the first in the documented
-// order is answered.
-func TestPutOrder(t *testing.T) {
+// TestPutErrorOrder: a request with several errors gets the first in the documented
+// order.
+func TestPutErrorOrder(t *testing.T) {
 	w := newFixture(t, options{plan: Free})
-	for range 2 { // all that Free allows in this second
+	for range 2 { // the limit of Free for this second
 		want(t, w.get(w.app, string(w.ben.ID)), 200, `{"status":"Available"}`)
 	}
 	bad := call{method: "PUT", path: path("nobody"), kind: "text/html", body: "x", token: "nonsense"}
@@ -402,16 +403,16 @@ func TestPutOrder(t *testing.T) {
 	bad.header = nil
 	step(400, failed) // signed out
 	w.signIn(w.cyd.ID, presence.SignIn{Session: "cyd-1", Client: presence.Desktop, Version: "5.2.9"})
-	step(400, failed) // too old a client
+	step(400, failed) // the client is too old
 	w.signIn(w.cyd.ID, presence.SignIn{Session: "cyd-2", Client: presence.Desktop, Version: "5.3.0"})
 	bad.header = map[string]string{"Idempotency-Key": "k"}
 	step(204, "")
-	step(204, "") // the same again
+	step(204, "") // a repeat
 	bad.header = nil
 	step(429, tooMany)
 }
 
-func TestPutMinute(t *testing.T) {
+func TestPutUpdateInterval(t *testing.T) {
 	w := newFixture(t, options{})
 	ann := string(w.ann.ID)
 	want(t, w.put(w.app, ann, `{"status":"Do_Not_Disturb","duration":1}`), 204, "")
@@ -437,9 +438,9 @@ func TestPutMinute(t *testing.T) {
 	want(t, w.get(w.app, ann), 200, `{"status":"Away"}`)
 }
 
-// TestPutMinuteAtOnce: whichever way a user is named, one of many updates at
-// once is accepted.
-func TestPutMinuteAtOnce(t *testing.T) {
+// TestPutOncePerMinute: of many concurrent updates one is accepted, whichever way the
+// user is named.
+func TestPutOncePerMinute(t *testing.T) {
 	w := newFixture(t, options{})
 	refs := []call{
 		{path: path(string(w.ann.ID)), token: w.app},
@@ -510,7 +511,7 @@ func TestPutConditions(t *testing.T) {
 	want(t, w.do(put(`{"status":"Away"}`, "If-Match", `"1", `+current, "Idempotency-Key", "two")), 204, "")
 }
 
-// TestPutRepeatOfAnotherApp: keys belong to the app that made them.
+// TestPutRepeatOfAnotherApp: idempotency keys belong to the app that created them.
 func TestPutRepeatOfAnotherApp(t *testing.T) {
 	w := newFixture(t, options{})
 	c := call{
@@ -563,8 +564,8 @@ func TestPutStoreFails(t *testing.T) {
 	}
 }
 
-// TestPutAfterLostAnswer: what is asked again under the same key, after an
-// answer that was lost, is answered as it was done.
+// TestPutAfterLostAnswer: after a lost answer, a repeat with the same key gets the
+// answer of the first request.
 func TestPutAfterLostAnswer(t *testing.T) {
 	w := newFixture(t, options{})
 	c := call{
@@ -620,7 +621,8 @@ func TestPutRefusalIsLogged(t *testing.T) {
 	}
 }
 
-// TestPutDespiteFullLimits: a PUT succeeds although other apps have all their claims.
+// TestPutDespiteFullLimits: a PUT succeeds even if other apps have used all their
+// claims.
 func TestPutDespiteFullLimits(t *testing.T) {
 	w := newFixture(t, options{})
 	for i := range presence.MaxClaims {

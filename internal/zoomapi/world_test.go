@@ -23,12 +23,12 @@ import (
 	. "porchlight.dev/porchlight/internal/zoomapi"
 )
 
-// noon is when every test begins, a little after the second.
+// noon is the start of every test, slightly after a full second.
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 250_000_000, time.UTC)
 
-// A world is the real thing from the router down to a store in memory: an
-// account with an owner, Ann and Ben, who are signed in, and Cyd, of whom nothing
-// is recorded; and another account with Eve.
+// A fixture is a complete API from the router to a store in memory: an account with an
+// owner, Ann and Ben, who are signed in, and Cyd, who has no record; and another
+// account with Eve.
 type fixture struct {
 	http.Handler
 	tb        testing.TB
@@ -40,7 +40,7 @@ type fixture struct {
 	account presence.AccountID
 
 	owner, ann, ben, cyd, eve directory.User
-	// The tokens: of the app, of Ann, of Ann for reading alone and without any
+	// The tokens of the app, of Ann, of Ann with read access only and without any
 	// scope, of an account-level app without :admin, and of Eve's account.
 	app, annToken, annReads, annNothing, plainApp, eveApp string
 }
@@ -67,7 +67,7 @@ func newFixture(tb testing.TB, o options) *fixture {
 	return w
 }
 
-// serve wires what a server wires.
+// serve wires the API as a server does.
 func (w *fixture) serve(o options) {
 	policy := presence.DefaultPolicy()
 	policy.ClientVersions = ClientVersions()
@@ -168,7 +168,7 @@ func (w *fixture) do(c call) *httptest.ResponseRecorder {
 
 func path(ref string) string { return "/v2/users/" + ref + "/presence_status" }
 
-// put and get are the common calls.
+// put and get make the common calls.
 func (w *fixture) put(token, ref, body string) *httptest.ResponseRecorder {
 	return w.do(call{method: "PUT", path: path(ref), token: token, kind: "application/json", body: body})
 }
@@ -181,7 +181,7 @@ func (w *fixture) get(token, ref string) *httptest.ResponseRecorder {
 func want(tb testing.TB, rec *httptest.ResponseRecorder, status int, body string) {
 	tb.Helper()
 	if body != "" {
-		body += "\n" // as every answer in JSON
+		body += "\n" // like every JSON answer
 	}
 	if rec.Code != status || rec.Body.String() != body {
 		tb.Errorf("got  %d %s\nwant %d %s", rec.Code, rec.Body, status, body)
@@ -199,7 +199,7 @@ func wantHeader(tb testing.TB, rec *httptest.ResponseRecorder, name, value strin
 	}
 }
 
-// A faultyStore fails when told to, before or after it has done the work.
+// A faultyStore fails on request, before or after it has done the work.
 type faultyStore struct {
 	store.Store
 	fail    error
