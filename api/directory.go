@@ -102,6 +102,11 @@ type Account struct {
 	Created Time   `json:"created"`
 }
 
+// UpdateAccount changes the fields that are not nil.
+type UpdateAccount struct {
+	Owner *string `json:"owner,omitempty"` // id, e-mail address or "me"
+}
+
 // Me describes the caller.
 type Me struct {
 	Account      string   `json:"account"`

@@ -20,6 +20,11 @@ func (c *Client) Account(ctx context.Context) (api.Account, error) {
 	return ask[api.Account](ctx, c, call{method: http.MethodGet, path: "/v1/account"})
 }
 
+// UpdateAccount changes the caller's account.
+func (c *Client) UpdateAccount(ctx context.Context, change api.UpdateAccount) (api.Account, error) {
+	return ask[api.Account](ctx, c, call{method: http.MethodPatch, path: "/v1/account", body: change})
+}
+
 // Users lists the account's users, by id.
 func (c *Client) Users(ctx context.Context) iter.Seq2[api.User, error] {
 	return pages(ctx, c, "/v1/users", func(p *api.Users) ([]api.User, string) { return p.Users, p.Next })

@@ -55,6 +55,7 @@ type commands struct {
 	Contact    contactCommands    `cmd:"" help:"Manage a user's contacts."`
 	Visibility visibilityCommands `cmd:"" help:"Control who sees a user's status."`
 	User       userCommands       `cmd:"" help:"Manage users."`
+	Account    accountCommands    `cmd:"" help:"Show the account, and change its owner."`
 	App        appCommands        `cmd:"" help:"Manage apps, which obtain access tokens."`
 	Token      tokenCommands      `cmd:"" help:"Manage access tokens."`
 	Whoami     whoamiCommand      `cmd:"" help:"Show for whom the access token acts."`

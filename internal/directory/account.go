@@ -41,8 +41,17 @@ func (d *Directory) CreateAccount(ctx context.Context, name string) (Account, er
 
 // Account reads an account, or answers ErrNoAccount.
 func (d *Directory) Account(ctx context.Context, id presence.AccountID) (Account, error) {
-	account, _, err := d.account(ctx, id)
-	return account, err
+	if !isValidID(string(id)) {
+		return Account{}, ErrNoAccount
+	}
+	docs, err := d.docs.Load(ctx, system, accountKey(id))
+	if err != nil {
+		return Account{}, fmt.Errorf("read account: %w", err)
+	}
+	if len(docs) == 0 {
+		return Account{}, ErrNoAccount
+	}
+	return accountOf(&docs[0])
 }
 
 // Accounts pages by id: those above after, at most limit.
@@ -57,35 +66,30 @@ func (d *Directory) Accounts(ctx context.Context, after presence.AccountID, limi
 // SetOwner makes a user the account's owner: S2S apps act as the owner for "me".
 func (d *Directory) SetOwner(ctx context.Context, id presence.AccountID, owner presence.UserID) error {
 	return document.Again(func() error {
-		if _, err := d.User(ctx, id, owner); err != nil {
-			return err
+		account, err := d.Account(ctx, id)
+		if err == nil {
+			_, err = d.ChangeOwner(ctx, account, owner)
 		}
-		account, version, err := d.account(ctx, id)
-		if err != nil || account.Owner == owner {
-			return err
-		}
-		account.Owner = owner
-		defer d.notifyUserState()
-		if err := d.docs.Write(ctx, system, account.doc(version)); err != nil {
-			return fmt.Errorf("set the owner of account %s: %w", id, err)
-		}
-		return nil
+		return err
 	})
 }
 
-func (d *Directory) account(ctx context.Context, id presence.AccountID) (Account, string, error) {
-	if !isValidID(string(id)) {
-		return Account{}, "", ErrNoAccount
+// ChangeOwner makes an active user the owner of an account that was read before. If the
+// account has changed since, it returns store.ErrConflict.
+func (d *Directory) ChangeOwner(ctx context.Context, account Account, owner presence.UserID) (Account, error) {
+	u, err := d.User(ctx, account.ID, owner)
+	if err == nil && !u.Active {
+		err = presence.ErrDeactivated
 	}
-	docs, err := d.docs.Load(ctx, system, accountKey(id))
-	if err != nil {
-		return Account{}, "", fmt.Errorf("read account: %w", err)
+	if err != nil || account.Owner == owner {
+		return account, err
 	}
-	if len(docs) == 0 {
-		return Account{}, "", ErrNoAccount
+	account.Owner = owner
+	defer d.notifyUserState()
+	if err := d.docs.Write(ctx, system, account.doc(account.Version)); err != nil {
+		return Account{}, fmt.Errorf("set the owner of account %s: %w", account.ID, err)
 	}
-	account, err := accountOf(&docs[0])
-	return account, docs[0].Version, err
+	return d.Account(ctx, account.ID)
 }
 
 func (a *Account) doc(version string) store.Doc {
@@ -97,5 +101,5 @@ func accountOf(doc *store.Doc) (Account, error) {
 	if err := document.Decode(doc, &v); err != nil {
 		return Account{}, err
 	}
-	return Account{presence.AccountID(doc.Key.Key), v.Name, v.Owner, v.Created}, nil
+	return Account{presence.AccountID(doc.Key.Key), v.Name, v.Owner, v.Created, doc.Version}, nil
 }

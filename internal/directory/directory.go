@@ -40,6 +40,7 @@ type Account struct {
 	Name    string
 	Owner   presence.UserID // "" until SetOwner
 	Created time.Time
+	Version string // of the document, for ChangeOwner; opaque
 }
 
 // A User is a person of an account.

@@ -90,7 +90,7 @@ func TestAccounts(t *testing.T) {
 		t.Errorf("accounts %q, want %q", got, ids)
 	}
 	account, err := f.Account(t.Context(), f.account)
-	want := Account{ID: f.account, Name: "Example", Created: f.clock.Now()}
+	want := Account{ID: f.account, Name: "Example", Created: f.clock.Now(), Version: account.Version}
 	if err != nil || account != want {
 		t.Errorf("Account = %+v, %v; want %+v", account, err, want)
 	}
@@ -108,6 +108,11 @@ func TestOwner(t *testing.T) {
 	f := newFixture(t)
 	u := f.create(t, "owner@example.com")
 	other := f.newAccount(t, "Other")
+	inactive := f.create(t, "inactive@example.com")
+	inactive.Active = false
+	if _, err := f.Update(t.Context(), f.account, inactive); err != nil {
+		t.Fatal(err)
+	}
 	if err := f.SetOwner(t.Context(), f.account, u.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -122,6 +127,8 @@ func TestOwner(t *testing.T) {
 		"unknown user":            {f.account, "nobody", ErrNoUser},
 		"no user":                 {f.account, "", ErrNoUser},
 		"user of another account": {other, u.ID, ErrNoUser},
+		"unknown account":         {"nobody", u.ID, ErrNoAccount},
+		"deactivated user":        {f.account, inactive.ID, presence.ErrDeactivated},
 	} {
 		if err := f.SetOwner(t.Context(), c.account, c.owner); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)

@@ -132,6 +132,7 @@ func (a *API) directoryRoutes() []route {
 		{"DELETE", "/v1/tokens/{token}", needsScope(auth.DirectoryWrite), a.revokeToken},
 
 		{"GET", "/v1/account", needsScope(auth.DirectoryRead), a.readAccount},
+		{"PATCH", "/v1/account", needsAdmin(auth.DirectoryWrite), withBody(a.updateAccount)},
 		{"GET", "/v1/me", need{}, a.me},
 	}
 }

@@ -31,7 +31,7 @@ type conditionRow struct {
 var conditionedResources = []conditionRow{
 	{name: "presence", read: "/v1/users/me/presence"},
 	{name: "explain", read: "/v1/users/me/presence/explain"},
-	{name: "account", read: "/v1/account"},
+	{name: "account", read: "/v1/account", write: "PATCH", path: "/v1/account", body: `{"owner":"bob@example.com"}`, ok: 200},
 	{name: "me", read: "/v1/me"},
 	{name: "apps", read: "/v1/apps"},
 	{name: "tokens", read: "/v1/tokens"},

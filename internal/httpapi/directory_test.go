@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -150,6 +151,51 @@ func TestListingsPage(t *testing.T) {
 		w.do("GET", path+"?limit=%zz", admin, "").problem(&api.Malformed)
 		w.do("GET", path+"?after="+strings.Repeat("x", 400), admin, "").problem(&api.CursorInvalid)
 	}
+}
+
+// TestAccountOwner checks that the owner can be changed: to an active user of the
+// account, by a caller who gains no rights by it, and with effect on the next request.
+func TestAccountOwner(t *testing.T) {
+	w := newWorld(t)
+	admin := w.admin()
+	owner := func(ref string) string { return fmt.Sprintf(`{"owner":%q}`, ref) }
+	w.do("PATCH", "/v1/users/bob@example.com", admin, `{"active":false}`).want(200)
+	for ref, kind := range map[string]*api.Kind{
+		"bob@example.com":     &api.Deactivated,
+		"nobody@example.com":  &api.NoUser,
+		"":                    &api.NoUser,
+		string(w.deleted):     &api.NoUser,
+		string(w.stranger.ID): &api.NoUser,
+	} {
+		w.do("PATCH", "/v1/account", admin, owner(ref)).problem(kind)
+	}
+	w.do("PATCH", "/v1/account", w.token("", "directory:write:admin presence:read"), owner("alice@example.com")).problem(&api.Escalation)
+	w.do("PATCH", "/v1/account", admin, `{"name":"x"}`).problem(&api.InvalidField)
+
+	// A repeat, or a change of nothing, changes nothing.
+	first := w.do("GET", "/v1/account", admin, "").want(200)
+	for _, body := range []string{`{}`, `{"owner":null}`, owner("owner@example.com"), owner("me")} {
+		if x := w.do("PATCH", "/v1/account", admin, body).want(200); x.header.Get("Etag") != first.header.Get("Etag") || x.body != first.body {
+			t.Errorf("%s: %s, was %s", body, x.body, first.body)
+		}
+	}
+
+	var account api.Account
+	manager := w.token(w.alice.ID, "directory:write:admin") // acts for herself, so she gains nothing
+	x := w.do("PATCH", "/v1/account", manager, owner("me"), "If-Match", first.header.Get("Etag")).want(200).read(&account)
+	if account.Owner != string(w.alice.ID) {
+		t.Errorf("%+v", account)
+	}
+	w.do("PATCH", "/v1/account", admin, owner("owner@example.com"), "If-Match", first.header.Get("Etag")).problem(&api.PreconditionFailed)
+	if now := w.do("GET", "/v1/account", admin, "").want(200); now.header.Get("Etag") != x.header.Get("Etag") || now.body != x.body {
+		t.Errorf("%s with tag %s, want %s with %s", now.body, now.header.Get("Etag"), x.body, x.header.Get("Etag"))
+	}
+	var me api.Me
+	if w.do("GET", "/v1/me", admin, "").want(200).read(&me); me.User != string(w.alice.ID) {
+		t.Errorf("the account's token acts for %s, want %s", me.User, w.alice.ID)
+	}
+	w.do("DELETE", "/v1/users/alice@example.com", admin, "").problem(&api.OwnerKept)
+	w.do("DELETE", "/v1/users/owner@example.com", admin, "").want(204)
 }
 
 func TestAccountAndMe(t *testing.T) {

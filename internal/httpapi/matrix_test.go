@@ -89,6 +89,7 @@ var rights = map[string]right{
 	"GET /v1/tokens":                             {scope: "directory:read", ok: 200},
 	"DELETE /v1/tokens/{token}":                  {scope: "directory:write", ok: 204, elses: &api.NoTokenID, missing: &api.NoTokenID},
 	"GET /v1/account":                            {scope: "directory:read", ok: 200},
+	"PATCH /v1/account":                          {scope: "directory:write", manager: true, body: `{"owner":"alice@example.com"}`, ok: 200},
 	"GET /v1/me":                                 {ok: 200},
 }
 

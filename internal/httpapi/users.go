@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 
 	"porchlight.dev/porchlight/api"
@@ -273,9 +274,65 @@ func (a *API) readAccount(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.writeDigested(&api.Account{
-		ID: string(account.ID), Name: account.Name, Owner: string(account.Owner), Created: api.At(account.Created),
+	return c.writeVersion(accountTag(&account), asAccount(&account))
+}
+
+// updateAccount serves PATCH /v1/account.
+func (a *API) updateAccount(c *call, body *api.UpdateAccount) error {
+	var owner presence.UserID
+	if body.Owner != nil {
+		var err error
+		if owner, err = a.newOwner(c, *body.Owner); err != nil {
+			return err
+		}
+	}
+	var before, after directory.Account
+	err := retryConflicts(func() (err error) {
+		if before, err = a.Directory.Account(c.r.Context(), c.p.Account); err != nil {
+			return err
+		}
+		if err := c.checkConditions(accountTag(&before), true); err != nil {
+			return err
+		}
+		if after = before; body.Owner != nil {
+			after, err = a.Directory.ChangeOwner(c.r.Context(), before, owner)
+		}
+		return err
 	})
+	if err != nil {
+		return err
+	}
+	if after.Owner != before.Owner {
+		a.Log.InfoContext(c.r.Context(), "account owner changed",
+			slog.String("account", string(after.ID)), slog.String("from", string(before.Owner)), slog.String("to", string(after.Owner)),
+			slog.String("app", string(c.p.App)), slog.String("token", c.p.TokenID))
+	}
+	header(c.w, "Etag", accountTag(&after))
+	return c.writeBody(http.StatusOK, asAccount(&after))
+}
+
+// newOwner finds the user for whom the account's apps are to act. A caller that is one
+// of them must not gain more rights than it has for that user.
+func (a *API) newOwner(c *call, ref string) (presence.UserID, error) {
+	owner, err := a.resolve(c, ref)
+	if err != nil {
+		return "", err
+	}
+	if _, err := a.Directory.User(c.r.Context(), c.p.Account, owner); err != nil {
+		return "", err
+	}
+	if c.p.AccountLevel && !mayGrant(c.p, c.p.Scopes, owner) {
+		return "", errEscalation
+	}
+	return owner, nil
+}
+
+func accountTag(account *directory.Account) string {
+	return tagOf(account.Version, asAccount(account))
+}
+
+func asAccount(account *directory.Account) api.Account {
+	return api.Account{ID: string(account.ID), Name: account.Name, Owner: string(account.Owner), Created: api.At(account.Created)}
 }
 
 func (a *API) me(c *call) error {
