@@ -81,7 +81,8 @@ type shell struct {
 	stdout, stderr io.Writer
 	json           bool
 	given          func(flag string) bool // whether the flag is on the command line
-	target         *target                // nil until a command connects
+	command        *kong.Node
+	target         *target // nil until a command connects
 }
 
 // helpShown ends the parsing after help was printed.
@@ -123,6 +124,7 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	}
 	s.json = all.JSON
 	s.given = flagsOf(parsed)
+	s.command = parsed.Selected()
 	if err := parsed.Run(s); err != nil {
 		return s.fail(err)
 	}

@@ -27,19 +27,15 @@ type timeoutError struct{ text string }
 
 func (e *timeoutError) Error() string { return e.text }
 
-// An advice is an error and what to do about it.
+// An advice is an error, described in terms of the command line, and what to do
+// about it.
 type advice struct {
 	err    error
+	text   string
 	action string
 }
 
-func (e *advice) Error() string {
-	text := e.err.Error()
-	if refused, ok := errors.AsType[*client.Error](e.err); ok && refused.Problem != nil {
-		text = refused.Problem.Detail // a sentence; method and path do not help somebody who types a command
-	}
-	return strings.TrimSpace(text + "\n" + e.action)
-}
+func (e *advice) Error() string { return strings.TrimSpace(e.text + "\n" + e.action) }
 func (e *advice) Unwrap() error { return e.err }
 
 // fail prints an error and returns its exit code.
@@ -73,25 +69,29 @@ func (s *shell) fail(err error) int {
 	return code
 }
 
-// explained adds advice to an error of the API.
+// explained describes an error of the API in terms of the command line.
 func (s *shell) explained(err error) error {
-	refused, isRefused := errors.AsType[*client.Error](err)
-	if isRefused && refused.Problem != nil && refused.Status != http.StatusUnauthorized {
-		return &advice{refused, refused.Problem.WhatToDo}
-	}
 	if s.target == nil {
 		return err
 	}
 	if lost, ok := errors.AsType[*client.TransportError](err); ok {
-		return &advice{err, s.target.unreachable(lost)}
+		return &advice{err, fmt.Sprintf("no response from the server: %v", lost.Err), s.target.unreachable(lost)}
 	}
 	if closed, ok := errors.AsType[*client.ClosedError](err); ok && closed.Code == api.CloseUnauthorized {
-		return &advice{err, s.target.refusal() + "\n" + api.InvalidToken.WhatToDo}
+		return &advice{err, err.Error(), s.target.refusal() + "\n" + hints[&api.InvalidToken].action}
 	}
-	if isRefused {
-		return &advice{refused, s.target.adviceFor(refused)}
+	refused, ok := errors.AsType[*client.Error](err)
+	switch {
+	case !ok:
+		return err
+	case refused.Problem == nil:
+		return &advice{err, fmt.Sprintf("%s (%d)", strings.TrimSpace(refused.Message), refused.Status), s.target.adviceFor(refused)}
 	}
-	return err
+	text, action := hintFor(refused.Problem, s.param)
+	if refused.Status == http.StatusUnauthorized {
+		action = s.target.refusal() + "\n" + action
+	}
+	return &advice{refused, text, action}
 }
 
 // print prints value with --json, and otherwise the text.

@@ -95,7 +95,7 @@ func (t *target) unreachable(err error) string {
 	case untrusted && t.CAFile != "":
 		return fmt.Sprintf("%s The trusted certificates are in %s (%s).", server, t.CAFile, t.from["ca-file"])
 	case untrusted:
-		return server + " If you trust this certificate, set --ca-file or PORCHLIGHT_CA_FILE to a PEM file with it, or with the certificate of its authority."
+		return server + " If you trust this certificate, set --ca-file to a PEM file with it, or with the certificate of its authority."
 	case misnamed:
 		return server + " Use a name from the certificate in the URL, or give the server a certificate for this name."
 	case invalid:
@@ -103,7 +103,7 @@ func (t *target) unreachable(err error) string {
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return server
 	default:
-		return fmt.Sprintf("Is the server running at %s? Set its address with --url or PORCHLIGHT_URL.", t.server())
+		return fmt.Sprintf("Is the server running at %s? To use another one, set --url.", t.server())
 	}
 }
 
@@ -111,12 +111,10 @@ func (t *target) unreachable(err error) string {
 // one of Porchlight's API.
 func (t *target) adviceFor(refused *client.Error) string {
 	switch {
-	case refused.Problem != nil:
-		return t.refusal() + "\n" + refused.Problem.WhatToDo
 	case refused.Path == "/oauth/token" && refused.Message != "":
 		return t.refusal() + "\nCheck the account id, client id and client secret. If the secret is lost, \"porchlight app rotate\" creates a new one."
 	case refused.Status == http.StatusNotFound:
-		return fmt.Sprintf("Is %s the URL of a Porchlight server? Set the address with --url or PORCHLIGHT_URL.", t.server())
+		return fmt.Sprintf("Is %s the URL of a Porchlight server? To use another one, set --url.", t.server())
 	default:
 		return fmt.Sprintf("The server is %s.", t.server())
 	}

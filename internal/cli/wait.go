@@ -124,7 +124,7 @@ func (w *waiter) notice() {
 }
 
 func (w *waiter) gone() error {
-	return &advice{errors.New(printable(w.user) + " was removed while the command waited."), "\"porchlight user list\" lists the users."}
+	return &advice{errors.New("user removed"), printable(w.user) + " was removed while the command waited.", "\"porchlight user list\" lists the users."}
 }
 
 func (w *waiter) timedOut() error {

@@ -100,7 +100,7 @@ func storeName(path string) bool {
 func (k *checker) storage() {
 	c := k.config
 	if c.LogRetention != 0 && c.LogRetention < time.Minute {
-		k.add("log-retention", "%s is too short: consumers of the log that are offline for longer miss changes; set at least 1m", formatDuration(c.LogRetention))
+		k.add("log-retention", "%s is too short: consumers of the log that are offline for longer miss changes; set at least 1m", FormatDuration(c.LogRetention))
 	}
 	const maxRecords = 10_000_000
 	if c.CacheRecords > maxRecords {
@@ -207,7 +207,7 @@ func (k *checker) policy() {
 		{"drain-timeout", k.config.DrainTimeout, 10 * time.Minute},
 	} {
 		if d.value < 0 || d.value > d.most {
-			k.add(d.setting, "%s is out of range: set 0 to %s", formatDuration(d.value), formatDuration(d.most))
+			k.add(d.setting, "%s is out of range: set 0 to %s", FormatDuration(d.value), FormatDuration(d.most))
 		}
 	}
 }
@@ -215,7 +215,7 @@ func (k *checker) policy() {
 func (k *checker) meetings() {
 	const least, most = time.Minute, 366 * 24 * time.Hour
 	if d := k.config.MeetingTimeout; d != 0 && (d < least || d > most) {
-		k.add("meeting-timeout", "%s is out of range: set %s to %s", formatDuration(d), formatDuration(least), formatDuration(most))
+		k.add("meeting-timeout", "%s is out of range: set %s to %s", FormatDuration(d), FormatDuration(least), FormatDuration(most))
 	}
 }
 

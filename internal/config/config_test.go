@@ -50,8 +50,8 @@ func TestUnits(t *testing.T) {
 		if err != nil || got != want {
 			t.Errorf("%q is %v, %v; want %v", text, got, err, want)
 		}
-		if again, err := ParseDuration(formatDuration(got)); err != nil || again != got {
-			t.Errorf("%v is formatted as %q, which parses as %v, %v", got, formatDuration(got), again, err)
+		if again, err := ParseDuration(FormatDuration(got)); err != nil || again != got {
+			t.Errorf("%v is formatted as %q, which parses as %v, %v", got, FormatDuration(got), again, err)
 		}
 	}
 	for _, text := range []string{"900000d", "106752d", "99999999999d", "99999999999999999999d", "65535d2000000h", "9999999999h", "1d9999999999h", "99999999999999999999.5h1s"} {

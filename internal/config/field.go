@@ -83,7 +83,7 @@ func (f *Field) set(text string) error {
 // text formats the value so that set can parse it.
 func (f *Field) text() string {
 	if d, ok := f.value.Interface().(time.Duration); ok {
-		return formatDuration(d)
+		return FormatDuration(d)
 	}
 	return fmt.Sprint(f.value.Interface())
 }

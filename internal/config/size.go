@@ -91,8 +91,8 @@ func notDuration(text string) error {
 	return fmt.Errorf("%q is not a duration: use a number with ms, s, m, h or d, such as 90s or 30d", text)
 }
 
-// formatDuration formats a duration in the shortest form that ParseDuration accepts.
-func formatDuration(d time.Duration) string {
+// FormatDuration formats a duration in the shortest form that ParseDuration accepts.
+func FormatDuration(d time.Duration) string {
 	if d >= day && d%day == 0 {
 		return strconv.FormatInt(int64(d/day), 10) + "d"
 	}

@@ -1,0 +1,150 @@
+package cli
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/config"
+)
+
+// A hint is the text for a kind of problem in terms of the command line. The problem's
+// own texts are for programs that call the API.
+type hint struct {
+	text   string // "" means the problem's detail
+	action string
+}
+
+// olderServer is the hint for problems that this command causes only at a server of
+// another version.
+var olderServer = hint{"The server did not understand the command.", "Use the same version of porchlight as the server's: see \"porchlight version\" on both machines."}
+
+var hints = map[*api.Kind]hint{
+	&api.Malformed:            olderServer,
+	&api.InvalidField:         {},
+	&api.CursorInvalid:        {"The list changed while it was read.", "Repeat the command."},
+	&api.NoToken:              {"The server received no access token.", "If a proxy is in front of the server, it must pass on the credentials."},
+	&api.InvalidToken:         {"", "Create another token with \"porchlight token create\". This one is unknown or revoked, its app was removed, or its user was deactivated or removed."},
+	&api.InvalidTicket:        olderServer,
+	&api.ExpiredToken:         {"", "Get a new token with \"porchlight token create\"."},
+	&api.TokenInQuery:         {"The URL of the server contains an access token.", "Set the token with PORCHLIGHT_TOKEN instead. Revoke this token, because URLs end up in logs."},
+	&api.InsufficientScope:    {"", "Use a token with one of these scopes: see \"porchlight whoami\" and \"porchlight token create --help\"."},
+	&api.Forbidden:            {"", "Omit the user to act for yourself, or use a token with the :admin form of the scope: see \"porchlight whoami\"."},
+	&api.Escalation:           {"The new credentials would have more permissions than your own.", "Choose scopes that your token has (\"porchlight whoami\" lists them). For another user's token, or for an app, you need their :admin form."},
+	&api.OriginRefused:        olderServer,
+	&api.NoRoute:              olderServer,
+	&api.NoUser:               {"", "Check the id or e-mail address. \"porchlight user list\" lists the users."},
+	&api.NoSession:            {"The session does not exist or has ended.", "\"porchlight session list\" lists a user's sessions."},
+	&api.SessionReplaced:      {"A newer session of the same app replaced this one.", "Stop the other client before you sign in again."},
+	&api.NoClaim:              {"No status is set.", ""},
+	&api.NoContact:            {"", "\"porchlight contact list\" lists the contacts."},
+	&api.NoWatch:              {"", "The watch was delivered, has expired, was cancelled, or belongs to another user. \"porchlight watch list\" lists your watches."},
+	&api.NoApp:                {"", "Check the client id. \"porchlight app list\" lists the apps."},
+	&api.NoTokenID:            {"", "Check the id. \"porchlight token list\" lists the tokens. The token may have expired or been revoked."},
+	&api.NoAccount:            {"", "Ask the server's operator."},
+	&api.MethodNotAllowed:     olderServer,
+	&api.Conflict:             {"Somebody else changed the same object at the same time.", "Repeat the command."},
+	&api.EmailTaken:           {"", "Use another address. \"porchlight user list\" shows who has this one."},
+	&api.LimitReached:         {"", "Remove what is no longer needed, then repeat the command."},
+	&api.OwnerKept:            {"The user owns the account.", "Make another user the owner first."},
+	&api.Transition:           {"", "Choose another status, or update the user's client."},
+	&api.Deactivated:          {"", "Reactivate the user first: \"porchlight user activate\"."},
+	&api.SignedOut:            {"", "Sign the user in first: \"porchlight session keep\"."},
+	&api.PreconditionFailed:   {"Somebody else changed the same object at the same time.", "Repeat the command."},
+	&api.BodyTooLarge:         {"The command is too large for the server.", "Use fewer or shorter values."},
+	&api.UnsupportedMediaType: olderServer,
+	&api.HostRefused:          {"", "Use one of the server's URLs. Otherwise ask the server's operator to set public-url to this URL, or to add the host name to allowed-hosts."},
+	&api.KeyReused:            olderServer,
+	&api.QuotaExceeded:        {},
+	&api.RateLimited:          {},
+	&api.TooSoon:              {},
+	&api.Internal:             {"The server failed.", ""},
+	&api.OutcomeUnknown:       {"The change may or may not have been made.", "Check before you repeat the command."},
+	&api.Overloaded:           {},
+	&api.Unavailable:          {},
+	&api.DiskFull:             {"The server's disk is almost full.", "Nothing was changed. The server's operator must free disk space. Reads still work."},
+}
+
+// hintFor returns the text for a problem and what to do about it. param names a field
+// of the request as the command line does.
+func hintFor(p *api.Problem, param func(field string) string) (text, action string) {
+	text, action = p.Detail, p.WhatToDo
+	for kind, hint := range hints {
+		if !p.Is(kind) {
+			continue
+		}
+		action = hint.action
+		if hint.text != "" {
+			text = hint.text
+		}
+	}
+	switch {
+	case p.Is(&api.InvalidField):
+		text = fieldText(p, param)
+	case p.Is(&api.Internal):
+		action = fmt.Sprintf("Try again later. If the problem persists, give the request id %s to the server's operator, who can find it in the server's log.", p.Instance)
+	case p.RetryAfter > 0 && action == "":
+		action = "Repeat the command in " + config.FormatDuration(time.Duration(p.RetryAfter)*time.Second) + "."
+	}
+	if p.Setting != "" {
+		action += fmt.Sprintf(" If this happens often, the server's operator can raise the setting %s.", p.Setting)
+	}
+	return text, action
+}
+
+// fieldText is the detail of an invalid field, with the flag or argument for the field.
+func fieldText(p *api.Problem, param func(field string) string) string {
+	reason, ok := strings.CutPrefix(p.Detail, fmt.Sprintf("The field %q ", p.Field))
+	if !ok {
+		return p.Detail
+	}
+	if strings.HasSuffix(p.Field, "_seconds") {
+		reason = inDurations(reason)
+	}
+	return param(p.Field) + " " + reason
+}
+
+var secondCount = regexp.MustCompile(`\b(\d+)( \([^)]*\))?`)
+
+// inDurations writes the numbers of a text, which are seconds, as durations.
+func inDurations(text string) string {
+	return secondCount.ReplaceAllStringFunc(text, func(number string) string {
+		seconds, err := strconv.Atoi(strings.Fields(number)[0])
+		if err != nil {
+			return number
+		}
+		return config.FormatDuration(time.Duration(seconds) * time.Second)
+	})
+}
+
+// parameters are the flags and arguments from which commands fill a field of the API.
+var parameters = map[string][]string{
+	"client_type": {"client-type"}, "contact": {"contact"}, "department": {"department"}, "display_name": {"name"},
+	"duration_seconds": {"for"}, "email": {"email"}, "expires_in_seconds": {"expires", "for"}, "first_name": {"name"},
+	"group": {"group"}, "groups": {"group"}, "last_name": {"name"}, "lease_seconds": {"lease"}, "name": {"name"},
+	"note": {"note"}, "scopes": {"scope"}, "status": {"status"}, "until": {"until"}, "until_status": {"until"},
+	"user": {"user"}, "users": {"user"}, "watchers": {"watcher"},
+}
+
+// param is the flag or argument of the command for a field of the API.
+func (s *shell) param(field string) string {
+	name, _, _ := strings.Cut(field, "[")
+	for _, name := range parameters[name] {
+		for _, argument := range s.command.Positional {
+			if argument.Name == name {
+				return "<" + name + ">"
+			}
+		}
+		for _, group := range s.command.AllFlags(true) {
+			for _, flag := range group {
+				if flag.Name == name {
+					return "--" + name
+				}
+			}
+		}
+	}
+	return strings.ReplaceAll(name, "_", " ")
+}
