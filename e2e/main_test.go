@@ -90,8 +90,13 @@ func (d *demo) checkNoLimitReached(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
+	checkNoLimitReached(t, string(metrics))
+}
+
+func checkNoLimitReached(t *testing.T, metrics string) {
+	t.Helper()
 	counters := 0
-	for line := range strings.Lines(string(metrics)) {
+	for line := range strings.Lines(metrics) {
 		if !strings.HasPrefix(line, "porchlight_limit_refused_total{") {
 			continue
 		}

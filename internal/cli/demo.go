@@ -225,9 +225,10 @@ Follow changes as they happen:
 
 Or use the command line in another terminal:
 
-  export PORCHLIGHT_URL=%[3]s PORCHLIGHT_TOKEN=%[6]s
+  export PORCHLIGHT_URL=%[3]s PORCHLIGHT_TOKEN=%[6]s PORCHLIGHT_ACCOUNT_ID=%[8]s PORCHLIGHT_CLIENT_ID=%[9]s PORCHLIGHT_CLIENT_SECRET=%[10]s
   porchlight status explain %[5]s
   porchlight status watch %[5]s
-`, len(keys.Users), signedIn, srv.URL(), cmp.Or(srv.AdminURL(), "-"), user.Email, keys.AccessToken, user.AccessToken)
+`, len(keys.Users), signedIn, srv.URL(), cmp.Or(srv.AdminURL(), "-"), user.Email, keys.AccessToken, user.AccessToken,
+		keys.AccountID, keys.ClientID, keys.ClientSecret)
 	return err
 }

@@ -1,0 +1,238 @@
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestDocumentation pastes every command of README and the guides into a new terminal, in
+// order, as a reader would: a shell without variables of ours, with an empty home
+// directory, in a directory that looks like a clone. Blocks of ```sh are run, blocks of
+// ```text are not. A command that fails ends the page.
+//
+// Comments after a block say more about it:
+//
+//	<!-- prints: TEXT -->     the output must contain this
+//	<!-- never: TEXT -->      the output must not contain this
+//	<!-- terminal: server --> the block runs in a second terminal, until Ctrl-C or the
+//	                          next such block
+//	<!-- paste: PATTERN -->   the reader pastes the lines that the commands before have
+//	                          printed and that match, as they are told to
+//
+// Only this differs from what a reader types: `go run ./cmd/porchlight` and `make build`
+// use the binary that is built already, `npm ci` does nothing because `make test-tools` ran
+// it, and the port is a free one.
+func TestDocumentation(t *testing.T) {
+	guides, err := filepath.Glob("../docs/guides/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range append([]string{"../README.md"}, guides...) {
+		page = strings.TrimPrefix(page, "../")
+		if blocks := shellBlocks(t, page); len(blocks) > 0 {
+			t.Run(page, func(t *testing.T) { pasteAll(t, blocks) })
+		}
+	}
+}
+
+// pasteAll runs the blocks in one shell and checks what they print.
+func pasteAll(t *testing.T, blocks []block) {
+	dir := t.TempDir()
+	port := freePort(t)
+	script := filepath.Join(dir, "script")
+	text := []string{terminalFunctions}
+	for i, b := range blocks {
+		text = append(text, fmt.Sprintf("printf '\\n%s%d\\n'", blockMark, i), b.script(port))
+	}
+	text = append(text, "close_terminal\nprintf '\\n"+blockMark+"end\\n'")
+	if err := os.WriteFile(script, []byte(strings.Join(text, "\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	printed := runScript(t, dir, script, blocks, port)
+	outputs := strings.Split(printed, "\n"+blockMark)[1:]
+	for i, b := range blocks {
+		if i >= len(outputs)-1 { // without the mark after it
+			t.Fatalf("the command ended the page:\n%s\nprinted\n%s", b.commands, outputs[len(outputs)-1])
+		}
+		b.check(t, outputs[i])
+	}
+	if metrics, err := os.ReadFile(filepath.Join(dir, "metrics")); err == nil {
+		checkNoLimitReached(t, string(metrics))
+	}
+}
+
+const blockMark = "==== block "
+
+// terminalFunctions open and close the second terminal, and paste from it.
+const terminalFunctions = `set -e -m -o pipefail
+readonly page=$PWD/..
+exec </dev/null >"$page/output" 2>&1
+await() { # PATTERN FILE...: until a line matches
+	for attempt in $(seq 600); do
+		if grep -qE "$@"; then return; fi
+		kill -0 "$terminal" || break
+		sleep 0.1
+	done
+	cat "$page/terminal"
+	return 1
+}
+close_terminal() {
+	if [ -z "$terminal" ]; then return; fi
+	metrics=$(grep -oE 'http://[^ ]+/metrics' "$page/terminal" || true) # the demo names them
+	if [ -n "$metrics" ]; then curl -sS "$metrics" >"$page/metrics"; fi
+	kill -INT "$terminal"
+	wait "$terminal"
+	terminal=
+}
+paste_lines() {
+	if [ -n "$terminal" ]; then await "$1" "$page/terminal" "$page/output"; fi
+	grep -hE "$1" "$page/terminal" "$page/output" >"$page/pasted"
+	. "$page/pasted"
+}
+: >"$page/terminal"
+terminal=
+`
+
+// script is what the shell runs for the block.
+func (b *block) script(port string) string {
+	commands := strings.NewReplacer(
+		"npm ci --prefix e2e --ignore-scripts\n", "",
+		"go run ./cmd/porchlight", binary,
+		"make build", "cp "+binary+" porchlight",
+		"127.0.0.1:8080", "127.0.0.1:"+port,
+	).Replace(b.commands)
+	if b.terminal {
+		// exec, so that the signal reaches the server and not a shell.
+		commands = "close_terminal\n(\nexec " + commands + ") >\"$page/terminal\" 2>&1 &\nterminal=$!\n" +
+			"await 'is (ready|running)' \"$page/terminal\"\n"
+	}
+	for _, pattern := range b.paste {
+		commands += "paste_lines '" + pattern + "'\n"
+	}
+	return commands
+}
+
+func (b *block) check(t *testing.T, output string) {
+	t.Helper()
+	for _, want := range b.prints {
+		if !strings.Contains(output, want) {
+			t.Errorf("%s\nprinted\n%s\nwithout %s", b.commands, output, want)
+		}
+	}
+	for _, never := range b.never {
+		if strings.Contains(output, never) {
+			t.Errorf("%s\nprinted\n%s\nwith %s", b.commands, output, never)
+		}
+	}
+}
+
+// runScript runs the script in a directory that has of a clone what the pages use, and
+// returns what was printed.
+func runScript(t *testing.T, dir, script string, blocks []block, port string) string {
+	t.Helper()
+	e2e, err := filepath.Abs(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	clone, home := filepath.Join(dir, "clone"), filepath.Join(dir, "home")
+	for _, err := range []error{os.Mkdir(clone, 0o700), os.Mkdir(home, 0o700), os.Symlink(e2e, filepath.Join(clone, "e2e"))} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	command := exec.CommandContext(ctx, "bash", script)
+	command.Dir = clone
+	command.Env = []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + dir,
+		"PORCHLIGHT_LISTEN=127.0.0.1:" + port, "PORCHLIGHT_ADMIN_LISTEN=127.0.0.1:0",
+	}
+	if slices.ContainsFunc(blocks, func(b block) bool { return strings.Contains(b.commands, "porchlight demo") }) {
+		command.Env = append(command.Env, storeEnv(t)...)
+	}
+	_, failure := command.CombinedOutput()
+	printed, err := os.ReadFile(filepath.Join(dir, "output"))
+	if err != nil {
+		t.Fatal(failure, err)
+	}
+	if failure != nil {
+		t.Errorf("the page's commands: %v", failure)
+	}
+	return string(printed)
+}
+
+// freePort is a port that nothing listens on.
+func freePort(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// A block is a sequence of commands of a page, and what its comments say.
+type block struct {
+	commands      string
+	prints, never []string
+	terminal      bool
+	paste         []string
+}
+
+var blockNote = regexp.MustCompile(`^<!-- (prints|never|terminal|paste): (.*) -->$`)
+
+func shellBlocks(t *testing.T, page string) []block {
+	t.Helper()
+	var blocks []block
+	text := read(t, page)
+	for {
+		_, rest, found := strings.Cut(text, "\n```sh\n")
+		if !found {
+			return blocks
+		}
+		commands, after, found := strings.Cut(rest, "\n```\n")
+		if !found {
+			t.Fatalf("%s: a block is not closed", page)
+		}
+		b := block{commands: commands + "\n"}
+		for {
+			line, next, _ := strings.Cut(after, "\n")
+			note := blockNote.FindStringSubmatch(line)
+			if note == nil {
+				break
+			}
+			b.note(note[1], note[2])
+			after = next
+		}
+		blocks = append(blocks, b)
+		text = "\n" + after
+	}
+}
+
+func (b *block) note(kind, text string) {
+	switch kind {
+	case "prints":
+		b.prints = append(b.prints, text)
+	case "never":
+		b.never = append(b.never, text)
+	case "terminal":
+		b.terminal = true
+	case "paste":
+		b.paste = append(b.paste, text)
+	}
+}
