@@ -25,8 +25,12 @@ import (
 //	<!-- never: TEXT -->      the output must not contain this
 //	<!-- terminal: server --> the block runs in a second terminal, until Ctrl-C or the
 //	                          next such block
+//	<!-- logs: TEXT -->       the second terminal must show this
 //	<!-- paste: PATTERN -->   the reader pastes the lines that the commands before have
 //	                          printed and that match, as they are told to
+//
+// A block of ```output after it has lines that must be in the output, in this order; an
+// ellipsis stands for any text.
 //
 // Only this differs from what a reader types: `go run ./cmd/porchlight` and `make build`
 // use the binary that is built already, `npm ci` does nothing because `make test-tools` ran
@@ -63,7 +67,7 @@ func pasteAll(t *testing.T, blocks []block) {
 		if i >= len(outputs)-1 { // without the mark after it
 			t.Fatalf("the command ended the page:\n%s\nprinted\n%s", b.commands, outputs[len(outputs)-1])
 		}
-		b.check(t, outputs[i])
+		b.check(t, outputs[i], port)
 	}
 	if metrics, err := os.ReadFile(filepath.Join(dir, "metrics")); err == nil {
 		checkNoLimitReached(t, string(metrics))
@@ -115,17 +119,31 @@ func (b *block) script(port string) string {
 		commands = "close_terminal\n(\nexec " + commands + ") >\"$page/terminal\" 2>&1 &\nterminal=$!\n" +
 			"await 'is (ready|running)' \"$page/terminal\"\n"
 	}
+	for _, text := range b.logs {
+		commands += "await '" + regexp.QuoteMeta(text) + "' \"$page/terminal\"\n"
+	}
 	for _, pattern := range b.paste {
 		commands += "paste_lines '" + pattern + "'\n"
 	}
 	return commands
 }
 
-func (b *block) check(t *testing.T, output string) {
+func (b *block) check(t *testing.T, output, port string) {
 	t.Helper()
 	for _, want := range b.prints {
 		if !strings.Contains(output, want) {
 			t.Errorf("%s\nprinted\n%s\nwithout %s", b.commands, output, want)
+		}
+	}
+	rest := strings.Join(strings.Fields(output), " ")
+	for line := range strings.Lines(strings.ReplaceAll(b.output, "127.0.0.1:8080", "127.0.0.1:"+port)) {
+		for part := range strings.SplitSeq(line, "…") {
+			part = strings.Join(strings.Fields(part), " ")
+			_, after, found := strings.Cut(rest, part)
+			if !found {
+				t.Errorf("%s\nprinted\n%s\nwithout, in this place, %s", b.commands, output, part)
+			}
+			rest = after
 		}
 	}
 	for _, never := range b.never {
@@ -190,11 +208,12 @@ func freePort(t *testing.T) string {
 type block struct {
 	commands      string
 	prints, never []string
+	output        string // what the page shows of the output
 	terminal      bool
-	paste         []string
+	logs, paste   []string
 }
 
-var blockNote = regexp.MustCompile(`^<!-- (prints|never|terminal|paste): (.*) -->$`)
+var blockNote = regexp.MustCompile(`^<!-- (prints|never|terminal|logs|paste): (.*) -->$`)
 
 func shellBlocks(t *testing.T, page string) []block {
 	t.Helper()
@@ -219,6 +238,9 @@ func shellBlocks(t *testing.T, page string) []block {
 			b.note(note[1], note[2])
 			after = next
 		}
+		if shown, ok := strings.CutPrefix(after, "\n```output\n"); ok {
+			b.output, after, _ = strings.Cut(shown, "\n```\n")
+		}
 		blocks = append(blocks, b)
 		text = "\n" + after
 	}
@@ -232,6 +254,8 @@ func (b *block) note(kind, text string) {
 		b.never = append(b.never, text)
 	case "terminal":
 		b.terminal = true
+	case "logs":
+		b.logs = append(b.logs, text)
 	case "paste":
 		b.paste = append(b.paste, text)
 	}
