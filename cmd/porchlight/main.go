@@ -10,7 +10,7 @@ import (
 
 func main() {
 	ctx, stop := cli.UntilSignal()
-	code := cli.Run(ctx, os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr)
+	code := cli.Run(ctx, os.Args[1:], cli.ProcessEnv(), os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }

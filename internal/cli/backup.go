@@ -214,7 +214,7 @@ func (c *verifyCommand) verify(s *shell, m *meter) (server.VerifyReport, error) 
 	}
 	dir, err := c.load(s)
 	if problems, ok := errors.AsType[config.Problems](err); ok && strings.Contains(problems.Error(), "is not set") {
-		return server.VerifyReport{}, &usageError{"nothing to verify: specify a backup, or a data directory with --data-dir or PORCHLIGHT_DATA_DIR"}
+		return server.VerifyReport{}, &usageError{"nothing to verify: specify a backup, or a data directory with --data-dir"}
 	}
 	if err != nil {
 		return server.VerifyReport{}, err

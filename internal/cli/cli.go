@@ -14,6 +14,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -44,7 +45,7 @@ type commands struct {
 	ShowVersion kong.VersionFlag `name:"version" help:"Print the version and exit."`
 
 	Init       initCommand        `cmd:"" help:"Create a data directory with an account, its owner and an app."`
-	Serve      serveCommand       `cmd:"" help:"Run the server."`
+	Serve      serveCommand       `cmd:"" warns:"log" help:"Run the server."`
 	Demo       demoCommand        `cmd:"" help:"Run a server with twenty users, to try Porchlight."`
 	Backup     backupCommand      `cmd:"" help:"Back up a data directory, with or without a running server."`
 	Restore    restoreCommand     `cmd:"" help:"Create a data directory from a backup."`
@@ -60,9 +61,9 @@ type commands struct {
 	Token      tokenCommands      `cmd:"" help:"Manage access tokens."`
 	Whoami     whoamiCommand      `cmd:"" help:"Show for whom the access token acts."`
 	Config     configCommands     `cmd:"" help:"Check, print and document the settings."`
-	Completion completionCommands `cmd:"" help:"Print a script that completes commands in the shell."`
-	Version    versionCommand     `cmd:"" help:"Print the version." example:"version"`
-	Help       helpCommand        `cmd:"" help:"Show the help of a command." example:"help status set"`
+	Completion completionCommands `cmd:"" warns:"never" help:"Print a script that completes commands in the shell."`
+	Version    versionCommand     `cmd:"" warns:"never" help:"Print the version." example:"version"`
+	Help       helpCommand        `cmd:"" warns:"never" help:"Show the help of a command." example:"help status set"`
 	Complete   completeCommand    `cmd:"" name:"__complete" hidden:"" passthrough:""`
 }
 
@@ -83,14 +84,32 @@ type shell struct {
 	given          func(flag string) bool // whether the flag is on the command line
 	command        *kong.Node
 	target         *target // nil until a command connects
+	warnings       []string
+}
+
+// An Env is the environment variables of the process.
+type Env struct {
+	Getenv func(string) string
+	Names  []string // of all that are not empty; unknown ones with the prefix of the settings cause a warning
+}
+
+// ProcessEnv is the environment of this process.
+func ProcessEnv() Env {
+	var names []string
+	for _, variable := range os.Environ() {
+		if name, value, _ := strings.Cut(variable, "="); value != "" {
+			names = append(names, name)
+		}
+	}
+	return Env{os.Getenv, names}
 }
 
 // helpShown ends the parsing after help was printed.
 type helpShown int
 
 // Run runs one command and returns the exit code. It returns soon after ctx ends.
-func Run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
-	s := &shell{ctx: ctx, getenv: getenv, stdin: stdin, stdout: stdout, stderr: stderr}
+func Run(ctx context.Context, args []string, env Env, stdin io.Reader, stdout, stderr io.Writer) (code int) {
+	s := &shell{ctx: ctx, getenv: env.Getenv, warnings: config.UnknownVariables(env.Names), stdin: stdin, stdout: stdout, stderr: stderr}
 	defer func() {
 		if v := recover(); v != nil {
 			shown, ok := v.(helpShown)
@@ -125,10 +144,25 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	s.json = all.JSON
 	s.given = flagsOf(parsed)
 	s.command = parsed.Selected()
+	if !s.command.Hidden && !s.command.Tag.Has("warns") {
+		s.warn()
+	}
 	if err := parsed.Run(s); err != nil {
 		return s.fail(err)
 	}
 	return exitSuccess
+}
+
+// warn prints the warnings about the environment. Commands with the tag "warns" report
+// them in their own way, or need no environment.
+func (s *shell) warn() {
+	for _, warning := range s.warnings {
+		if s.json {
+			_ = json.NewEncoder(s.stderr).Encode(map[string]string{"warning": warning}) // informational
+		} else {
+			_, _ = fmt.Fprintln(s.stderr, "porchlight: warning:", warning) // likewise
+		}
+	}
 }
 
 // showExamples makes the tag "example" of a command its detailed help. A command with

@@ -9,9 +9,9 @@ import (
 
 // completionCommands are "porchlight completion …".
 type completionCommands struct {
-	Bash completionScript `cmd:"" help:"Print the completion script for bash." example:"completion bash > ~/.local/share/bash-completion/completions/porchlight"`
-	Zsh  completionScript `cmd:"" help:"Print the completion script for zsh." example:"completion zsh > ~/.zfunc/_porchlight   # with ~/.zfunc in fpath"`
-	Fish completionScript `cmd:"" help:"Print the completion script for fish." example:"completion fish > ~/.config/fish/completions/porchlight.fish"`
+	Bash completionScript `cmd:"" warns:"never" help:"Print the completion script for bash." example:"completion bash > ~/.local/share/bash-completion/completions/porchlight"`
+	Zsh  completionScript `cmd:"" warns:"never" help:"Print the completion script for zsh." example:"completion zsh > ~/.zfunc/_porchlight   # with ~/.zfunc in fpath"`
+	Fish completionScript `cmd:"" warns:"never" help:"Print the completion script for fish." example:"completion fish > ~/.config/fish/completions/porchlight.fish"`
 }
 
 type completionScript struct{}

@@ -27,7 +27,7 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"porchlight": func() {
 		ctx, stop := cli.UntilSignal()
-		code := cli.Run(ctx, os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr)
+		code := cli.Run(ctx, os.Args[1:], cli.ProcessEnv(), os.Stdin, os.Stdout, os.Stderr)
 		stop()
 		os.Exit(code) //nolint:forbidigo // the main function of the command in scripts
 	}})
@@ -154,7 +154,7 @@ func TestDemoStoppedEarly(t *testing.T) {
 	demo := func(ctx context.Context, stdout io.Writer) (int, string) {
 		var stderr strings.Builder
 		args := []string{"demo", "--data-dir", dir, "--listen", "127.0.0.1:0", "--quiet-users", "--json"}
-		code := cli.Run(ctx, args, func(string) string { return "" }, strings.NewReader(""), stdout, &stderr)
+		code := cli.Run(ctx, args, cli.Env{Getenv: func(string) string { return "" }}, strings.NewReader(""), stdout, &stderr)
 		return code, stderr.String()
 	}
 	early := func(what string) {
@@ -224,7 +224,7 @@ func run(ts *testscript.TestScript, args []string) *program {
 		}
 	}
 	go func() {
-		code := cli.Run(ctx, args, ts.Getenv, strings.NewReader(""), in, &p.err)
+		code := cli.Run(ctx, args, cli.Env{Getenv: ts.Getenv}, strings.NewReader(""), in, &p.err)
 		p.err.close()
 		_ = in.Close()
 		p.ended <- code

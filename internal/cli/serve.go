@@ -19,12 +19,12 @@ type settings struct {
 }
 
 // load reads the settings from all their sources.
-func (f *settings) load(s *shell) (config.Config, error) {
+func (f *settings) load(s *shell) (config.Config, config.Origins, error) {
 	file := f.File
 	if file == "" {
 		file = s.getenv("PORCHLIGHT_CONFIG")
 	}
-	return config.Load(config.Sources{
+	return config.LoadOrigins(config.Sources{
 		Base: config.Default(), File: file, Getenv: s.getenv, Flags: f.Config, Given: s.given,
 	})
 }
@@ -44,12 +44,16 @@ Example:
 }
 
 func (c *serveCommand) Run(s *shell) error {
-	cfg, err := c.load(s)
+	cfg, _, err := c.load(s)
 	if err != nil {
 		return err
 	}
+	log := server.NewLog(cfg, s.stderr)
+	for _, warning := range s.warnings {
+		log.Warn("unknown environment variable", "detail", warning)
+	}
 	srv, err := server.New(cfg, server.Options{
-		Log: server.NewLog(cfg, s.stderr), Stdout: s.stdout, NotifySocket: s.getenv("NOTIFY_SOCKET"),
+		Log: log, Stdout: s.stdout, NotifySocket: s.getenv("NOTIFY_SOCKET"),
 	})
 	if err != nil {
 		return err
@@ -166,7 +170,7 @@ func only(getenv func(string) string, names ...string) func(string) string {
 
 // configCommands are "porchlight config …".
 type configCommands struct {
-	Check configCheck `cmd:"" help:"Check the settings and report every error." example:"config check --config /etc/porchlight.yaml"`
+	Check configCheck `cmd:"" warns:"result" help:"Check the settings and report every error." example:"config check --config /etc/porchlight.yaml"`
 	Print configPrint `cmd:"" help:"Print the effective settings."`
 	Doc   configDoc   `cmd:"" help:"Print the reference of all settings." example:"config doc > docs/settings.md"`
 }
@@ -174,11 +178,11 @@ type configCommands struct {
 type configCheck struct{ settings }
 
 func (c *configCheck) Run(s *shell) error {
-	cfg, err := c.load(s)
+	cfg, _, err := c.load(s)
 	if err != nil {
 		return err
 	}
-	warnings := cfg.Warnings()
+	warnings := append(s.warnings, cfg.Warnings()...)
 	if s.json {
 		return s.printJSON(map[string]any{"ok": true, "warnings": append([]string{}, warnings...)})
 	}
@@ -191,29 +195,24 @@ func (c *configCheck) Run(s *shell) error {
 	return err
 }
 
-type configPrint struct{ settings }
+type configPrint struct {
+	settings
+}
 
 func (*configPrint) Help() string {
-	return "The output is a settings file with the same effect. Secrets are left out.\n\nExample:\n\n    porchlight config print --data-dir /var/lib/porchlight"
+	return "The output is a settings file with the same effect. A comment after each value says where it comes from: a flag, an environment variable, the settings file with the line, or the default. Secrets are left out.\n\nExample:\n\n    porchlight config print --data-dir /var/lib/porchlight"
 }
 
 func (c *configPrint) Run(s *shell) error {
-	cfg, err := c.load(s)
+	cfg, from, err := c.load(s)
 	if err != nil {
 		return err
 	}
-	conn, _, _ := config.LoadConnection(config.Connection{}, func(string) bool { return false }, s.getenv) // print it even if it is incomplete
+	conn, connFrom, _ := config.LoadConnection(config.Connection{}, func(string) bool { return false }, s.getenv) // print it even if it is incomplete
 	if s.json {
-		return s.printJSON(map[string]any{"settings": cfg.Map(), "connection": conn.Map()})
+		return s.printJSON(map[string]any{"settings": cfg.Values(from), "connection": conn.Values(connFrom)})
 	}
-	var b strings.Builder
-	b.WriteString(cfg.Print())
-	b.WriteString("\n# Connection settings of commands: flags and environment variables only\n")
-	shown := conn.Map()
-	for _, setting := range config.ConnectionSettings() {
-		fmt.Fprintf(&b, "# %s: %s\n", setting.Name, shown[setting.Name])
-	}
-	_, err = fmt.Fprint(s.stdout, b.String())
+	_, err = fmt.Fprintf(s.stdout, "%s\n# Connection settings of commands: flags and environment variables only\n%s", cfg.Print(from), conn.Print(connFrom))
 	return err
 }
 

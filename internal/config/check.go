@@ -50,7 +50,7 @@ func (k *checker) dataDir() {
 		if k.config.Store != "" {
 			return
 		}
-		k.add("data-dir", "is not set: specify the data directory with --data-dir, PORCHLIGHT_DATA_DIR or data-dir in the settings file")
+		k.found = append(k.found, Problem{"data-dir", "--data-dir", "data-dir is not set: set it to the directory for the server's data"})
 		return
 	}
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {

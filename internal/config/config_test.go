@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -92,8 +93,8 @@ func TestSecrets(t *testing.T) {
 	if err != nil || c.Token != "canary" || c.URL != DefaultURL || from["token"] != "PORCHLIGHT_TOKEN" || from.URL(c) != DefaultURL+" (the default)" {
 		t.Errorf("%+v from %v, %v", c, from, err)
 	}
-	for name, text := range c.Map() {
-		if strings.Contains(text, "canary") {
+	for name, value := range c.Values(from) {
+		if strings.Contains(fmt.Sprint(value), "canary") {
 			t.Errorf("%s is printed", name)
 		}
 	}
@@ -113,6 +114,79 @@ func TestSecrets(t *testing.T) {
 	}
 }
 
+// TestUnknownVariables: a variable that sets nothing causes a warning, unless Kubernetes
+// added it. A setting is known whatever its name.
+func TestUnknownVariables(t *testing.T) {
+	for _, test := range []struct {
+		names []string
+		want  []string // a part of each warning
+	}{
+		{[]string{"HOME", "PORCHLIGHT_LISTEN", "PORCHLIGHT_TOKEN", "PORCHLIGHT_CONFIG"}, nil},
+		{[]string{"PORCHLIGHT_TOKE", "PORCHLIGHT_DATADIR"}, []string{"PORCHLIGHT_DATADIR is unknown and ignored (did you mean PORCHLIGHT_DATA_DIR?)", "did you mean PORCHLIGHT_TOKEN?"}},
+		{[]string{"PORCHLIGHT_QWERTYUIOP"}, []string{"the environment variable PORCHLIGHT_QWERTYUIOP is unknown and ignored"}},
+		{[]string{
+			"PORCHLIGHT_PORT", "PORCHLIGHT_PORT_8080_TCP", "PORCHLIGHT_PORT_8080_TCP_ADDR", "PORCHLIGHT_PORT_8080_TCP_PORT",
+			"PORCHLIGHT_PORT_8080_TCP_PROTO", "PORCHLIGHT_SERVICE_HOST", "PORCHLIGHT_SERVICE_PORT", "PORCHLIGHT_SERVICE_PORT_HTTP",
+		}, nil},
+		{[]string{"PORCHLIGHT_NATS_PORT", "PORCHLIGHT_NATS_PORT_4222_TCP_ADDR", "PORCHLIGHT_NATS_SERVICE_HOST", "PORCHLIGHT_NATS_SERVICE_PORT"}, nil},
+		{[]string{"PORCHLIGHT_ADMIN_PORT"}, []string{"PORCHLIGHT_ADMIN_PORT is unknown"}},
+	} {
+		got := UnknownVariables(test.names)
+		if len(got) != len(test.want) {
+			t.Errorf("%v: %q", test.names, got)
+			continue
+		}
+		for i, want := range test.want {
+			if !strings.Contains(got[i], want) {
+				t.Errorf("%v: %q, want %q", test.names, got[i], want)
+			}
+		}
+	}
+
+	settings := struct {
+		Port string `name:"port"`
+		Host string `name:"service-host"`
+	}{}
+	if got := unknownVariables([]string{"PORCHLIGHT_POR"}, fields(&settings)); len(got) != 1 || !strings.HasSuffix(got[0], "(did you mean PORCHLIGHT_PORT?)") {
+		t.Errorf("a setting named like a variable of Kubernetes is not suggested: %q", got)
+	}
+	l := &loader{fields: fields(&settings), origin: make(Origins), invalid: make(map[string]bool)}
+	l.environment(func(name string) string { return name })
+	if settings.Port != "PORCHLIGHT_PORT" || settings.Host != "PORCHLIGHT_SERVICE_HOST" {
+		t.Errorf("settings named like variables of Kubernetes are not read: %+v", settings)
+	}
+}
+
+// TestOrigins: each value has its source, and its type in JSON.
+func TestOrigins(t *testing.T) {
+	env := map[string]string{"PORCHLIGHT_IDLE_AFTER": "5m"}
+	c, from, err := LoadOrigins(Sources{
+		Base: Default(), Getenv: func(name string) string { return env[name] },
+		Flags: Config{DataDir: "data", AllowedHosts: "a,b", CacheRecords: 7, AdminAnywhere: true},
+		Given: func(name string) bool {
+			return name == "data-dir" || name == "allowed-hosts" || name == "cache-records" || name == "admin-anywhere"
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := c.Values(from)
+	for name, want := range map[string]Value{
+		"data-dir":        {"data", "flag", "--data-dir"},
+		"idle-after":      {"5m", "environment", "PORCHLIGHT_IDLE_AFTER"},
+		"cache-records":   {7, "flag", "--cache-records"},
+		"admin-anywhere":  {true, "flag", "--admin-anywhere"},
+		"allowed-hosts":   {[]string{"a", "b"}, "flag", "--allowed-hosts"},
+		"cors-origins":    {[]string{}, "default", ""},
+		"store-replicas":  {3, "default", ""},
+		"max-connections": {0, "default", ""},
+	} {
+		if got := values[name]; !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %#v, want %#v", name, got, want)
+		}
+	}
+}
+
 // FuzzFile: a file that cannot be parsed causes Problems with a position, and no other
 // failure.
 func FuzzFile(f *testing.F) {
@@ -120,7 +194,7 @@ func FuzzFile(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(_ *testing.T, text string) {
-		l := &loader{origin: make(map[string]string), invalid: make(map[string]bool)}
+		l := &loader{origin: make(Origins), invalid: make(map[string]bool)}
 		l.fields = fields(&l.config)
 		l.parse("f.yaml", []byte(text))
 	})
@@ -149,7 +223,7 @@ func TestLists(t *testing.T) {
 		"trusted-proxies:\n  - 10.0.0.1\n  - fd00::1": "10.0.0.1,fd00::1",
 		"trusted-proxies: 10.0.0.1,10.0.0.2":          "10.0.0.1,10.0.0.2",
 	} {
-		l := &loader{origin: make(map[string]string), invalid: make(map[string]bool)}
+		l := &loader{origin: make(Origins), invalid: make(map[string]bool)}
 		l.fields = fields(&l.config)
 		l.parse("f.yaml", []byte(text))
 		if len(l.problems) > 0 || l.config.TrustedProxies != want {

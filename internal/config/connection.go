@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -84,30 +85,47 @@ func secretFile(all Problems, secret *string, file, name string, from Origins) P
 }
 
 func (c *Connection) check(from Origins) Problems {
-	var all Problems
 	if strings.ContainsFunc(c.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return Problems{{"token", from["token"], "token contains white space or other characters that no token has: set only the token"}}
 	}
 	if c.Token != "" {
 		return nil
 	}
-	const either = "or set an access token with PORCHLIGHT_TOKEN"
-	missing := func(name, value string) {
-		if value == "" {
-			all = append(all, Problem{Setting: name, Text: fmt.Sprintf("%s is not set: set it with --%[1]s or %s, %s", name, (&Field{Name: name}).Env(), either)})
-		}
-	}
 	if c.AccountID == "" && c.ClientID == "" && c.ClientSecret == "" {
 		return Problems{{Setting: "token", Text: "no credentials for " + from.URL(*c) + ": set PORCHLIGHT_TOKEN, or set PORCHLIGHT_ACCOUNT_ID, PORCHLIGHT_CLIENT_ID and PORCHLIGHT_CLIENT_SECRET to the values that \"porchlight init\" printed"}}
 	}
-	missing("account-id", c.AccountID)
-	missing("client-id", c.ClientID)
-	missing("client-secret", c.ClientSecret)
+	return c.incomplete(from)
+}
+
+// incomplete names the missing parts of an app's credentials, as the others are given: by
+// variables or by flags.
+func (c *Connection) incomplete(from Origins) Problems {
+	parts := []struct{ name, value string }{{"account-id", c.AccountID}, {"client-id", c.ClientID}, {"client-secret", c.ClientSecret}}
+	flags := slices.ContainsFunc(parts, func(part struct{ name, value string }) bool { return strings.HasPrefix(from[part.name], "--") })
+	var all Problems
+	for _, part := range parts {
+		where := (&Field{Name: part.name}).Env()
+		if flags {
+			where = "--" + part.name
+		}
+		if part.value == "" {
+			all = append(all, Problem{part.name, where, part.name + " is not set, but the app's credentials need all three of account id, client id and client secret"})
+		}
+	}
 	return all
 }
 
-// Map returns the fields by name, without secrets.
-func (c Connection) Map() map[string]string { return shownFields(&c) }
+// Values returns the fields by name, without secrets.
+func (c Connection) Values(from Origins) map[string]Value { return valuesOf(&c, from) }
+
+// Print returns the fields as comments, a line each, without secrets.
+func (c Connection) Print(from Origins) string {
+	var b strings.Builder
+	for _, f := range fields(&c) {
+		fmt.Fprintf(&b, "# %s: %s  # %s\n", f.Name, yamlText(f.shown()), from.describe(&f))
+	}
+	return b.String()
+}
 
 // ConnectionSettings describes every field of Connection, in order.
 func ConnectionSettings() []Setting { return describe(fields(new(Connection))) }

@@ -7,13 +7,14 @@ import (
 
 // A Setting describes a field for the reference.
 type Setting struct {
-	Name    string   `json:"name"`
-	Group   string   `json:"group"`
-	Flag    string   `json:"flag"`
-	Env     string   `json:"env"`
-	Help    string   `json:"help"`
-	Default string   `json:"default"`
-	Values  []string `json:"values,omitempty"`
+	Name         string   `json:"name"`
+	Group        string   `json:"group"`
+	Flag         string   `json:"flag"`
+	Env          string   `json:"env"`
+	Help         string   `json:"help"`
+	Default      string   `json:"-"`
+	DefaultValue any      `json:"default"`
+	Values       []string `json:"values,omitempty"`
 }
 
 // Settings describes every setting of the server, in order.
@@ -22,7 +23,8 @@ func Settings() []Setting { return describe(fields(new(Config))) }
 func describe(all []Field) []Setting {
 	described := make([]Setting, 0, len(all))
 	for _, f := range all {
-		described = append(described, Setting{f.Name, f.Group, "--" + f.Name, f.Env(), f.Help, f.Default, f.Enum})
+		f.reset()
+		described = append(described, Setting{f.Name, f.Group, "--" + f.Name, f.Env(), f.Help, f.Default, f.typed(), f.Enum})
 	}
 	return described
 }
@@ -39,7 +41,7 @@ YAML file that --config (PORCHLIGHT_CONFIG) names. Otherwise it has its default.
 file uses the names below: ` + "`listen: 127.0.0.1:8080`" + `. Write durations as 90s, 15m, 36h
 or 30d, sizes as 64MiB, and lists with commas or as a YAML sequence.
 "porchlight config check" reports every error, and "porchlight config print" prints
-the effective settings.
+the effective settings and where each comes from.
 `)
 	group := ""
 	for _, s := range Settings() {
@@ -70,8 +72,9 @@ func (s *Setting) describe(b *strings.Builder) {
 // redacted stands for a secret that is set.
 const redacted = "(set, not shown)"
 
-// Print returns the settings as a YAML file, without secrets.
-func (c Config) Print() string {
+// Print returns the settings as a YAML file, without secrets, and says in comments where
+// each comes from.
+func (c Config) Print(from Origins) string {
 	var b strings.Builder
 	group := ""
 	for _, f := range fields(&c) {
@@ -82,20 +85,64 @@ func (c Config) Print() string {
 			group = f.Group
 			fmt.Fprintf(&b, "# %s\n", group)
 		}
-		fmt.Fprintf(&b, "%s: %s\n", f.Name, yamlText(f.shown()))
+		fmt.Fprintf(&b, "%s: %s  # %s\n", f.Name, yamlText(f.shown()), from.describe(&f))
 	}
 	return b.String()
 }
 
-// Map returns the settings by name, without secrets.
-func (c Config) Map() map[string]string { return shownFields(&c) }
+// A Value is the effective value of a setting, and where it comes from.
+type Value struct {
+	Value  any    `json:"value"`
+	Source string `json:"source"`         // default, flag, environment or file
+	From   string `json:"from,omitempty"` // the flag, variable, or file and line
+}
 
-func shownFields(settings any) map[string]string {
-	all := make(map[string]string)
+// Values returns the settings by name, without secrets.
+func (c Config) Values(from Origins) map[string]Value { return valuesOf(&c, from) }
+
+func valuesOf(settings any, from Origins) map[string]Value {
+	all := make(map[string]Value)
 	for _, f := range fields(settings) {
-		all[f.Name] = f.shown()
+		source, place := from.source(&f)
+		all[f.Name] = Value{f.typed(), source, place}
 	}
 	return all
+}
+
+// source returns the kind of source of a field and, unless it is the default, the flag,
+// the variable, or the file.
+func (from Origins) source(f *Field) (kind, place string) {
+	switch origin := from[f.Name]; {
+	case origin == "":
+		return "default", ""
+	case strings.HasPrefix(origin, "--"):
+		return "flag", origin
+	case origin == f.Env():
+		return "environment", origin
+	default:
+		return "file", strings.TrimPrefix(origin, "the file ")
+	}
+}
+
+func (from Origins) describe(f *Field) string {
+	kind, place := from.source(f)
+	if kind == "environment" {
+		kind = "environment variable"
+	}
+	return strings.TrimSpace(kind + " " + place)
+}
+
+// typed returns the value with its type in JSON. Durations and sizes are texts, as in the
+// settings file.
+func (f *Field) typed() any {
+	switch value := f.value.Interface().(type) {
+	case bool, int:
+		return value
+	}
+	if f.List {
+		return append([]string{}, items(f.text())...)
+	}
+	return f.shown()
 }
 
 func (f *Field) shown() string {

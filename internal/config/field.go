@@ -43,7 +43,7 @@ func fields(settings any) []Field {
 
 // Env is the environment variable of the field.
 func (f *Field) Env() string {
-	return "PORCHLIGHT_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+	return prefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 }
 
 // set parses text into the field.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -59,15 +60,21 @@ func (all Problems) Error() string {
 type loader struct {
 	config   Config
 	fields   []Field
-	origin   map[string]string // the source of each setting that is not the default
-	invalid  map[string]bool   // settings that could not be parsed, which Check need not report
+	origin   Origins
+	invalid  map[string]bool // settings that could not be parsed, which Check need not report
 	problems Problems
 }
 
 // Load reads the settings and checks them. If the error is not nil it is a Problems,
 // and the result has the settings that could be read.
 func Load(from Sources) (Config, error) {
-	l := &loader{config: from.Base, origin: make(map[string]string), invalid: make(map[string]bool)}
+	c, _, err := LoadOrigins(from)
+	return c, err
+}
+
+// LoadOrigins is Load, and says where each setting comes from.
+func LoadOrigins(from Sources) (Config, Origins, error) {
+	l := &loader{config: from.Base, origin: make(Origins), invalid: make(map[string]bool)}
 	l.fields = fields(&l.config)
 	if from.File != "" {
 		l.file(from.File)
@@ -81,14 +88,14 @@ func Load(from Sources) (Config, error) {
 	fillQuotas(&l.config)
 	for _, p := range l.config.Check() {
 		if !l.invalid[p.Setting] {
-			p.Where = l.origin[p.Setting]
+			p.Where = cmp.Or(l.origin[p.Setting], p.Where)
 			l.problems = append(l.problems, p)
 		}
 	}
 	if len(l.problems) > 0 {
-		return l.config, l.problems
+		return l.config, l.origin, l.problems
 	}
-	return l.config, nil
+	return l.config, l.origin, nil
 }
 
 func (l *loader) add(setting, where, text string) {
@@ -168,7 +175,7 @@ func (l *loader) entries(name string, entries []*ast.MappingValueNode) {
 		}
 		switch {
 		case i < 0:
-			l.add(key, where, fmt.Sprintf("unknown setting %q%s", key, l.nearest(key)))
+			l.add(key, where, fmt.Sprintf("unknown setting %q%s", key, nearest(key, l.fields)))
 		case seen[key]:
 			l.add(key, where, key+" is set twice: remove one")
 		case !ok:
@@ -182,17 +189,23 @@ func (l *loader) entries(name string, entries []*ast.MappingValueNode) {
 }
 
 // nearest suggests the most similar setting.
-func (l *loader) nearest(key string) string {
-	best, shortest := "", 4
-	for _, f := range l.fields {
-		if d := distance(strings.ReplaceAll(strings.ToLower(key), "_", "-"), f.Name); d < shortest {
-			best, shortest = f.Name, d
+func nearest(key string, all []Field) string {
+	if f := nearestField(key, all); f != nil {
+		return fmt.Sprintf("; did you mean %q?", f.Name)
+	}
+	return "; \"porchlight config doc\" lists them"
+}
+
+// nearestField returns the field whose name is most similar to key, nil if none is.
+func nearestField(key string, all []Field) *Field {
+	var best *Field
+	shortest := 4
+	for i := range all {
+		if d := distance(strings.ReplaceAll(strings.ToLower(key), "_", "-"), all[i].Name); d < shortest {
+			best, shortest = &all[i], d
 		}
 	}
-	if best == "" {
-		return "; \"porchlight config doc\" lists them"
-	}
-	return fmt.Sprintf("; did you mean %q?", best)
+	return best
 }
 
 // distance is the Levenshtein distance.
