@@ -49,7 +49,7 @@ var hints = map[*api.Kind]hint{
 	&api.Conflict:             {"Somebody else changed the same object at the same time.", "Repeat the command."},
 	&api.EmailTaken:           {"", "Use another address. \"porchlight user list\" shows who has this one."},
 	&api.LimitReached:         {"", "Remove what is no longer needed, then repeat the command."},
-	&api.OwnerKept:            {"The user owns the account.", "Make another user the owner first."},
+	&api.OwnerKept:            {"The user owns the account.", "Make another user the owner first: \"porchlight account owner\"."},
 	&api.Transition:           {"", "Choose another status, or update the user's client."},
 	&api.Deactivated:          {"", "Reactivate the user first: \"porchlight user activate\"."},
 	&api.SignedOut:            {"", "Sign the user in first: \"porchlight session keep\"."},

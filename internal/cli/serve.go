@@ -132,18 +132,20 @@ Next:
 
 Then in another terminal:
 
-  export PORCHLIGHT_ACCOUNT_ID=%[2]s
-  export PORCHLIGHT_CLIENT_ID=%[3]s
-  export PORCHLIGHT_CLIENT_SECRET=%[4]s
-  porchlight user add grace@example.com --name "Grace Mensah"
+%[6]s  porchlight user add grace@example.com --name "Grace Mensah"
   porchlight session keep grace@example.com
-`, cfg.StoreDescription(), made.AccountID, made.ClientID, made.ClientSecret, server.LocationFlag(cfg))
+`, cfg.StoreDescription(), made.AccountID, made.ClientID, made.ClientSecret, server.LocationFlag(cfg), s.exports(made.AccountID, made.ClientID, made.ClientSecret))
 }
 
 // place are the flags of a store outside the data directory, for commands that
 // create a store.
 type place struct {
-	Store                  string `name:"store" placeholder:"URL" help:"URL of the store, if it is not in a data directory: nats://HOST:4222. Also PORCHLIGHT_STORE."`
+	Store string `name:"store" placeholder:"URL" help:"URL of the store, if it is not in a data directory: nats://HOST:4222. Also PORCHLIGHT_STORE."`
+	storeAccess
+}
+
+// storeAccess are the flags that a store on NATS needs.
+type storeAccess struct {
 	StoreCredentials       string `name:"store-credentials" placeholder:"FILE" help:"File with the credentials for NATS. Also PORCHLIGHT_STORE_CREDENTIALS."`
 	StoreSystemCredentials string `name:"store-system-credentials" placeholder:"FILE" help:"File with the credentials of a user of the NATS system account. Also PORCHLIGHT_STORE_SYSTEM_CREDENTIALS."`
 	StoreReplicas          int    `name:"store-replicas" default:"3" placeholder:"N" help:"Number of NATS servers that store each change: 3 or 5, or 1 for a single server. Also PORCHLIGHT_STORE_REPLICAS."`

@@ -1,0 +1,195 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"iter"
+	"strings"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/client"
+	"porchlight.dev/porchlight/internal/server"
+)
+
+// appCommands are "porchlight app …".
+type appCommands struct {
+	Create appCreate `cmd:"" help:"Create an app and print its secret."`
+	List   appList   `cmd:"" help:"List apps." example:"app list"`
+	Remove appRemove `cmd:"" help:"Remove an app and its tokens." example:"app remove CLIENT_ID"`
+	Rotate appRotate `cmd:"" help:"Replace an app's secret."`
+}
+
+type appCreate struct {
+	Remote
+	Name  string   `arg:"" help:"Name of the app."`
+	Scope []string `name:"scope" required:"" placeholder:"SCOPE" help:"Scope to grant. Repeat the flag or separate scopes with commas."`
+}
+
+func (*appCreate) Help() string {
+	return `Scopes are presence:read, and session, claim, contact and directory, each followed by :read or :write. With :admin at the end they cover other users' objects (presence:read:admin). Zoom's scope names work too. docs/scopes.md, or /docs/scopes on the server, says what each scope opens.
+
+Example:
+
+    porchlight app create "Door sign" --scope presence:read:admin`
+}
+
+func (c *appCreate) Run(s *shell, cl *client.Client) error {
+	a, err := cl.CreateApp(s.ctx, api.CreateApp{Name: c.Name, Scopes: c.Scope})
+	if err != nil {
+		return err
+	}
+	return s.print(a, "Created the app %q. The secret is shown only once:\n\n  client_id      %s\n  client_secret  %s\n", a.Name, a.ID, a.Secret)
+}
+
+type appList struct {
+	Remote
+	stopped
+}
+
+func (*appList) Help() string {
+	return "With --data-dir or --store, the command reads the store of a stopped server.\n\nExample:\n\n    porchlight app list\n    porchlight app list --data-dir /var/lib/porchlight"
+}
+
+func (c *appList) Run(s *shell) error {
+	apps, err := c.apps(s)
+	if err != nil {
+		return err
+	}
+	return list(s, apps, "CLIENT ID\tNAME\tCREATED\tSCOPES", func(a api.App) []string {
+		return []string{a.ID, a.Name, clock(a.Created), briefly(a.Scopes)}
+	})
+}
+
+func (c *appList) apps(s *shell) (iter.Seq2[api.App, error], error) {
+	if c.isGiven(s) {
+		found, err := c.storedApps(s)
+		return func(yield func(api.App, error) bool) {
+			for _, a := range found {
+				if !yield(api.App{ID: a.ID, Name: a.Name, Scopes: a.Scopes, Created: api.At(a.Created)}, nil) {
+					return
+				}
+			}
+		}, err
+	}
+	cl, err := c.connect(s)
+	if err != nil {
+		return nil, err
+	}
+	return cl.Apps(s.ctx), nil
+}
+
+// briefly lists the first few of many words.
+func briefly(words []string) string {
+	const most = 4
+	if len(words) > most {
+		return strings.Join(words[:most], " ") + " …"
+	}
+	return cmp.Or(strings.Join(words, " "), "-")
+}
+
+type appRemove struct {
+	Remote
+	confirmation
+	ID string `arg:"" help:"Client id of the app."`
+}
+
+func (c *appRemove) Run(s *shell, cl *client.Client) error {
+	if err := c.confirm(s, "remove the app %s and revoke its tokens", c.ID); err != nil {
+		return err
+	}
+	return s.printDone("Removed", c.ID, cl.DeleteApp(s.ctx, c.ID))
+}
+
+type appRotate struct {
+	Remote
+	stopped
+	confirmation
+	ID string `arg:"" optional:"" help:"Client id of the app. With --data-dir or --store it can be left out if there is only one app."`
+}
+
+func (*appRotate) Help() string {
+	return `The old secret stops working at once. Existing tokens stay valid.
+
+With --data-dir or --store, the command works on the store of a stopped server and needs no credentials. That helps when every secret is lost.
+
+Example:
+
+    porchlight app rotate CLIENT_ID
+    porchlight app rotate --data-dir /var/lib/porchlight`
+}
+
+func (c *appRotate) Run(s *shell) error {
+	if c.isGiven(s) {
+		return c.rotateStored(s)
+	}
+	if c.ID == "" {
+		return &usageError{"which app? Name its client id: \"porchlight app list\" lists the apps"}
+	}
+	cl, err := c.connect(s)
+	if err != nil {
+		return err
+	}
+	if err := c.ask(s, c.ID); err != nil {
+		return err
+	}
+	a, err := cl.RotateApp(s.ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	return s.print(a, "The new secret is shown only once:\n\n  client_id      %s\n  client_secret  %s\n", c.ID, a.Secret)
+}
+
+func (c *appRotate) ask(s *shell, app string) error {
+	return c.confirm(s, "replace the secret of the app %s, so that the old one stops working at once", app)
+}
+
+// rotateStored replaces the secret in the store of a stopped server.
+func (c *appRotate) rotateStored(s *shell) error {
+	apps, err := c.storedApps(s)
+	if err != nil {
+		return err
+	}
+	app, err := choose(apps, c.ID)
+	if err != nil {
+		return err
+	}
+	if err := c.ask(s, fmt.Sprintf("%s (%s)", app.ID, app.Name)); err != nil {
+		return err
+	}
+	secret, err := c.rotateSecret(s, app.ID)
+	if err != nil {
+		return err
+	}
+	return s.print(newSecret{app.AccountID, app.ID, app.Name, secret}, `The new secret is shown only once:
+
+  account_id     %s
+  client_id      %s
+  client_secret  %s
+
+Start the server again. Then in the terminal for commands:
+
+%s`, app.AccountID, app.ID, secret, s.exports(app.AccountID, app.ID, secret))
+}
+
+// newSecret has the credentials of an app, under the names that init prints.
+type newSecret struct {
+	AccountID    string `json:"account_id"`
+	ClientID     string `json:"client_id"`
+	Name         string `json:"name"`
+	ClientSecret string `json:"client_secret"`
+}
+
+// choose finds the app with an id, or the only one if there is no id.
+func choose(apps []server.App, id string) (server.App, error) {
+	var others []string
+	for _, a := range apps {
+		if a.ID == id || id == "" && len(apps) == 1 {
+			return a, nil
+		}
+		others = append(others, fmt.Sprintf("%s (%s)", a.ID, printable(a.Name)))
+	}
+	if id == "" {
+		return server.App{}, &usageError{"which app? Name the client id of one of " + strings.Join(others, ", ")}
+	}
+	return server.App{}, fmt.Errorf("the store has no app %s, only %s", printable(id), strings.Join(others, ", "))
+}

@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"porchlight.dev/porchlight/internal/config"
+	"porchlight.dev/porchlight/internal/server"
+)
+
+// stopped are the flags of a command that can work on the store of a stopped server in
+// place of a running server. Only flags choose the store: the environment of a server has
+// the variables too.
+type stopped struct {
+	DataDir string `name:"data-dir" placeholder:"DIR" help:"Data directory of a stopped server, to work on in place of a running server."`
+	Store   string `name:"store" placeholder:"URL" help:"URL of a store on NATS whose server is stopped (nats://HOST:4222), to work on in place of a running server."`
+	storeAccess
+}
+
+func (d *stopped) isGiven(s *shell) bool { return s.given("data-dir") || s.given("store") }
+
+func (d *stopped) load(s *shell) (config.Config, error) {
+	variables := []string{"PORCHLIGHT_DURABILITY", "PORCHLIGHT_LOG_RETENTION"}
+	if s.given("store") {
+		variables = append(variables, placeVariables()...)
+	}
+	return config.Load(config.Sources{
+		Base: config.Default(), Getenv: only(s.getenv, variables...),
+		Flags: place{d.Store, d.storeAccess}.settings(config.Config{DataDir: d.DataDir}), Given: s.given,
+	})
+}
+
+func (d *stopped) storedApps(s *shell) ([]server.App, error) {
+	cfg, err := d.load(s)
+	if err != nil {
+		return nil, err
+	}
+	apps, err := server.Apps(s.ctx, cfg)
+	return apps, inUse(err)
+}
+
+func (d *stopped) rotateSecret(s *shell, id string) (secret string, err error) {
+	cfg, err := d.load(s)
+	if err != nil {
+		return "", err
+	}
+	secret, err = server.RotateSecret(s.ctx, cfg, id)
+	return secret, inUse(err)
+}
+
+// inUse says what to do about a store that a server uses.
+func inUse(err error) error {
+	if errors.Is(err, server.ErrInUse) {
+		return &advice{err, err.Error(), "Stop the server first. If you have credentials for it, use the command on the running server, without --data-dir and --store: \"porchlight app list\", \"porchlight app rotate CLIENT_ID\"."}
+	}
+	return err
+}
+
+// exports are the commands that put the credentials of an app into the environment of a
+// shell, in place of those of another server, such as a demo.
+func (s *shell) exports(accountID, clientID, clientSecret string) string {
+	var unset []string
+	for _, setting := range config.ConnectionSettings() {
+		if s.getenv(setting.Env) != "" {
+			unset = append(unset, setting.Env)
+		}
+	}
+	var b strings.Builder
+	if len(unset) > 0 {
+		b.WriteString("  unset " + strings.Join(unset, " ") + "\n")
+	}
+	fmt.Fprintf(&b, "  export PORCHLIGHT_ACCOUNT_ID=%s\n  export PORCHLIGHT_CLIENT_ID=%s\n  export PORCHLIGHT_CLIENT_SECRET=%s\n", accountID, clientID, clientSecret)
+	return b.String()
+}
