@@ -492,14 +492,14 @@ func TestDiskErrors(t *testing.T) {
 			for how, times := range map[string]int64{"once": 1, "from then on": math.MaxInt64} {
 				t.Run(fmt.Sprint(name, " ", errno, " ", how), func(t *testing.T) {
 					failed := 0
-					for nth := 1; nth <= 50; nth++ {
+					for nth := 1; nth <= 50; nth += faultStep {
 						if failsStoreAt(t, diskFault{ops, nth, times, errno}) {
 							failed++
 						}
 					}
 					// Files are rarely created, and a table that finds the disk full is
 					// retried.
-					if failed == 0 || name != "make" && failed < 40 {
+					if failed == 0 || name != "make" && failed < 40/faultStep {
 						t.Errorf("only %d stores failed", failed)
 					}
 					t.Logf("%d stores failed", failed)

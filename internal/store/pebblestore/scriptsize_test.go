@@ -7,4 +7,6 @@ const (
 	scriptOps = 2000
 	// openings is how many times TestCrashWhileOpening draws at each operation.
 	openings = 3
+	// faultStep is the distance between the operations at which TestDiskErrors fails.
+	faultStep = 1
 )
