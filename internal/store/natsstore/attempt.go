@@ -59,30 +59,6 @@ type write struct {
 	outcome func(context.Context) (outcome, uint64, error)
 }
 
-// An outcome is the result of a write whose acknowledgement was lost.
-type outcome int
-
-const (
-	unchanged  outcome = iota // not stored yet: the version to replace is still the newest
-	superseded                // not stored, and never will be: another write came first
-	stored
-)
-
-// replacedOutcome returns the outcome function of a write whose messages do not identify
-// their writer: any new message counts as that of another write.
-func (s *Store) replacedOutcome(subject string, prev uint64) func(context.Context) (outcome, uint64, error) {
-	return func(ctx context.Context) (outcome, uint64, error) {
-		last, err := s.leaderLastOnce(ctx, subject)
-		if err != nil || last == nil || last.seq == prev {
-			return unchanged, 0, err
-		}
-		return superseded, 0, nil
-	}
-}
-
-// errSuperseded: another write came first, and this one was not stored.
-var errSuperseded = errors.New("another write came first")
-
 // apply stores w, and returns the sequence of its last message. It returns errSuperseded,
 // or store.ErrUnknown if it cannot find out in time whether w was stored. After any other
 // error w was not stored.

@@ -122,37 +122,6 @@ func (s *Store) storeChange(ctx context.Context, prev *record, change *store.Cha
 	return rec, nil
 }
 
-// updateOutcome determines whether operation op replaced prev.
-func (s *Store) updateOutcome(ctx context.Context, prev *record, op uint64) (outcome, uint64, error) {
-	last, err := s.leaderLastOnce(ctx, s.names.state(prev.user))
-	if err != nil {
-		return 0, 0, err
-	}
-	if last == nil || last.seq == prev.seq {
-		return unchanged, 0, nil
-	}
-	now, err := decodeRecord(prev.user, *last)
-	if err != nil {
-		return 0, 0, err
-	}
-	return outcomeFromOps(now.ops, op, prev.at)
-}
-
-// outcomeFromOps searches for operation id among those after a position.
-func outcomeFromOps(ops writeOps, id uint64, after store.Position) (outcome, uint64, error) {
-	if at, ok := ops.at(id); ok {
-		return stored, uint64(at), nil
-	}
-	if !ops.cover(after) {
-		return 0, 0, errOpEvicted
-	}
-	return superseded, 0, nil
-}
-
-// errOpEvicted: so many operations followed that the record does not list this one
-// any more.
-var errOpEvicted = errors.New("the record was changed too often since to determine the result")
-
 // armTimer ensures that a schedule is stored for Next or an earlier instant. An earlier
 // one that has not fired yet is kept: when it fires, Due moves it. armTimer reports
 // whether a schedule must be stored.

@@ -52,48 +52,6 @@ func checksum(subject string, rest []byte) uint32 {
 	return crc32.Update(crc32.Checksum([]byte(subject), table), table, rest)
 }
 
-// maxOps is how many of its last write operations a record or document lists.
-const maxOps = 4
-
-// A writeOp identifies the operation that wrote a version, and the version's position.
-// The position is zero in the message that the operation itself stored, since it was not
-// known yet.
-type writeOp struct {
-	id uint64
-	at store.Position
-}
-
-// writeOps are the last operations, newest first.
-type writeOps []writeOp
-
-// at is the position that an operation wrote, if it is listed.
-func (ops writeOps) at(id uint64) (store.Position, bool) {
-	for _, op := range ops {
-		if op.id == id {
-			return op.at, true
-		}
-	}
-	return 0, false
-}
-
-// after is the list in a message of operation id that replaces one with ops.
-func (ops writeOps) after(id uint64) writeOps {
-	return append(writeOps{{id: id}}, ops[:min(len(ops), maxOps-1)]...)
-}
-
-// cover reports whether ops includes every operation after a position.
-func (ops writeOps) cover(at store.Position) bool {
-	return len(ops) < maxOps || ops[len(ops)-1].at <= at
-}
-
-// setNewest sets the position of the newest operation, which its own message does not
-// include.
-func (ops writeOps) setNewest(at store.Position) {
-	if len(ops) > 0 && ops[0].at == 0 {
-		ops[0].at = at
-	}
-}
-
 func appendOps(dst []byte, ops writeOps) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(ops)))
 	for _, op := range ops {
