@@ -8,33 +8,39 @@ const (
 
 // User is a person of the account.
 type User struct {
-	ID          string `json:"id"`
-	Email       string `json:"email"`
-	FirstName   string `json:"first_name"`
-	LastName    string `json:"last_name"`
-	DisplayName string `json:"display_name"`
-	Department  string `json:"department"`
-	Active      bool   `json:"active"` // false: deactivated
-	Created     Time   `json:"created"`
+	ID          string   `json:"id"`
+	Email       string   `json:"email"`
+	FirstName   string   `json:"first_name"`
+	LastName    string   `json:"last_name"`
+	DisplayName string   `json:"display_name"`
+	Department  string   `json:"department"`
+	Groups      []string `json:"groups"` // names, compared ignoring case
+	Active      bool     `json:"active"` // false: deactivated
+	Created     Time     `json:"created"`
 }
 
 // CreateUser adds a user.
 type CreateUser struct {
-	Email       string `json:"email"`
-	FirstName   string `json:"first_name,omitempty"`
-	LastName    string `json:"last_name,omitempty"`
-	DisplayName string `json:"display_name,omitempty"`
-	Department  string `json:"department,omitempty"`
+	Email       string   `json:"email"`
+	FirstName   string   `json:"first_name,omitempty"`
+	LastName    string   `json:"last_name,omitempty"`
+	DisplayName string   `json:"display_name,omitempty"`
+	Department  string   `json:"department,omitempty"`
+	Groups      []string `json:"groups,omitempty"` // at most MaxGroups
 }
+
+// MaxGroups bounds the groups that one user is in.
+const MaxGroups = 32
 
 // UpdateUser changes the fields that are not nil.
 type UpdateUser struct {
-	Email       *string `json:"email,omitempty"`
-	FirstName   *string `json:"first_name,omitempty"`
-	LastName    *string `json:"last_name,omitempty"`
-	DisplayName *string `json:"display_name,omitempty"`
-	Department  *string `json:"department,omitempty"`
-	Active      *bool   `json:"active,omitempty"`
+	Email       *string   `json:"email,omitempty"`
+	FirstName   *string   `json:"first_name,omitempty"`
+	LastName    *string   `json:"last_name,omitempty"`
+	DisplayName *string   `json:"display_name,omitempty"`
+	Department  *string   `json:"department,omitempty"`
+	Groups      *[]string `json:"groups,omitempty"` // replaces all groups
+	Active      *bool     `json:"active,omitempty"`
 }
 
 // Users is a page of users, by id.

@@ -49,6 +49,26 @@ type Presences struct {
 	Unknown   []string   `json:"unknown"` // as asked
 }
 
+// UserPresence is a user of a list, and what the caller may see of the user's presence.
+type UserPresence struct {
+	User        string   `json:"user"` // id
+	DisplayName string   `json:"display_name"`
+	Email       string   `json:"email"`
+	Groups      []string `json:"groups"`
+	Status      Status   `json:"status"`
+	Note        string   `json:"note"`
+	Since       Time     `json:"since"`
+	Until       Time     `json:"until"`
+	Revision    uint64   `json:"revision"`
+}
+
+// PresencePage is a page of the account's active users, by id. It may have a
+// NextPageToken even if it has fewer users than the limit, or none.
+type PresencePage struct {
+	Presences     []UserPresence `json:"presences"`
+	NextPageToken string         `json:"next_page_token,omitempty"`
+}
+
 // Explanation says why a user's presence is what it is, and how it will change.
 type Explanation struct {
 	User     string             `json:"user"`

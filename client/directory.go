@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"iter"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -93,8 +94,16 @@ func (c *Client) RevokeToken(ctx context.Context, id string) error {
 
 // pages iterates over all pages of a listing. An error comes last.
 func pages[Page, Item any](ctx context.Context, c *Client, at string, open func(*Page) ([]Item, string)) iter.Seq2[Item, error] {
+	return pagesOf(ctx, c, at, nil, "after", open)
+}
+
+// pagesOf is pages with other parameters; mark is the one with the previous page's mark.
+func pagesOf[Page, Item any](
+	ctx context.Context, c *Client, at string, filter url.Values, mark string, open func(*Page) ([]Item, string),
+) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		query := url.Values{"limit": {strconv.Itoa(api.MaxPage)}}
+		maps.Copy(query, filter)
 		for {
 			page := new(Page)
 			if _, err := c.do(ctx, call{method: http.MethodGet, path: at, query: query, into: page}); err != nil {
@@ -111,7 +120,7 @@ func pages[Page, Item any](ctx context.Context, c *Client, at string, open func(
 			if next == "" {
 				return
 			}
-			query.Set("after", next)
+			query.Set(mark, next)
 		}
 	}
 }

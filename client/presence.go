@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"net/http"
+	"net/url"
 
 	"porchlight.dev/porchlight/api"
 )
@@ -17,6 +18,27 @@ func (c *Client) Presence(ctx context.Context, user string) (api.Presence, error
 // Query reads the presence of up to api.MaxQueryUsers users.
 func (c *Client) Query(ctx context.Context, users []string) (api.Presences, error) {
 	return ask[api.Presences](ctx, c, call{method: http.MethodPost, path: "/v1/presence/query", body: api.PresenceQuery{Users: users}})
+}
+
+// ListOptions select users of a list. The zero value selects all active users.
+type ListOptions struct {
+	Status []api.Status // those who appear in one of these; none: any
+	Group  string       // its members; "": any
+}
+
+// List lists the active users of the account, by id, and what the caller may see of their
+// presence. To follow the changes of the same users, see StreamOptions.
+func (c *Client) List(ctx context.Context, o ListOptions) iter.Seq2[api.UserPresence, error] {
+	filter := make(url.Values)
+	for _, status := range o.Status {
+		filter.Add("status", string(status))
+	}
+	if o.Group != "" {
+		filter.Set("group", o.Group)
+	}
+	return pagesOf(ctx, c, "/v1/presence", filter, "page_token", func(p *api.PresencePage) ([]api.UserPresence, string) {
+		return p.Presences, p.NextPageToken
+	})
 }
 
 // Explain explains a user's presence. Only the user and administrators may call it.

@@ -96,7 +96,8 @@ func (c *simulation) createUser(ctx context.Context, i int, u *demoUser) error {
 		first, last, _ := strings.Cut(who.name, " ")
 		u.Email = strings.ReplaceAll(strings.ToLower(who.name), " ", ".") + "@example.com"
 		made, err := c.client.CreateUser(ctx, api.CreateUser{
-			Email: u.Email, FirstName: first, LastName: last, DisplayName: who.name, Department: who.department,
+			Email: u.Email, FirstName: first, LastName: last, DisplayName: who.name,
+			Department: who.department, Groups: []string{who.department},
 		})
 		if client.Is(err, &api.EmailTaken) {
 			made, err = c.client.User(ctx, u.Email)

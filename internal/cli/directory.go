@@ -11,7 +11,8 @@ import (
 
 // userCommands are "porchlight user …".
 type userCommands struct {
-	Add        userAdd        `cmd:"" help:"Add a user." example:"user add grace@example.com --name \"Grace Mensah\" --department Support"`
+	Add        userAdd        `cmd:"" help:"Add a user." example:"user add grace@example.com --name \"Grace Mensah\" --group Support"`
+	Update     userUpdate     `cmd:"" help:"Change a user's name, department or groups." example:"user update grace@example.com --group Support --group Night"`
 	List       userList       `cmd:"" help:"List users." example:"user list"`
 	Show       userShow       `cmd:"" help:"Show a user." example:"user show grace@example.com"`
 	Deactivate userDeactivate `cmd:"" help:"Deactivate a user, end the user's sessions and disable the user's tokens." example:"user deactivate grace@example.com"`
@@ -21,25 +22,52 @@ type userCommands struct {
 
 type userAdd struct {
 	Remote
-	Email      string `arg:"" help:"E-mail address, unique in the account."`
-	Name       string `name:"name" placeholder:"NAME" help:"First and last name."`
-	Department string `name:"department" placeholder:"NAME" help:"Department."`
+	Email      string   `arg:"" help:"E-mail address, unique in the account."`
+	Name       string   `name:"name" placeholder:"NAME" help:"First and last name."`
+	Department string   `name:"department" placeholder:"NAME" help:"Department."`
+	Group      []string `name:"group" placeholder:"NAME" sep:"none" help:"Group that the user is in. Repeat it for several."`
 }
 
 func (c *userAdd) Run(s *shell, cl *client.Client) error {
 	first, last, _ := strings.Cut(c.Name, " ")
-	u, err := cl.CreateUser(s.ctx, api.CreateUser{Email: c.Email, FirstName: first, LastName: last, DisplayName: c.Name, Department: c.Department})
+	u, err := cl.CreateUser(s.ctx, api.CreateUser{Email: c.Email, FirstName: first, LastName: last, DisplayName: c.Name, Department: c.Department, Groups: c.Group})
 	if err != nil {
 		return err
 	}
 	return s.print(u, "Added %s (id %s)\n", u.Email, u.ID)
 }
 
+type userUpdate struct {
+	Remote
+	User       string   `arg:"" help:"Id or e-mail address."`
+	Name       *string  `name:"name" placeholder:"NAME" help:"First and last name."`
+	Department *string  `name:"department" placeholder:"NAME" help:"Department."`
+	Group      []string `name:"group" placeholder:"NAME" sep:"none" xor:"groups" help:"Group that the user is in. Repeat it for several. These replace the user's groups."`
+	NoGroups   bool     `name:"no-groups" xor:"groups" help:"Remove the user from all groups."`
+}
+
+func (c *userUpdate) Run(s *shell, cl *client.Client) error {
+	change := api.UpdateUser{DisplayName: c.Name, Department: c.Department}
+	if c.Name != nil {
+		first, last, _ := strings.Cut(*c.Name, " ")
+		change.FirstName, change.LastName = &first, &last
+	}
+	if len(c.Group) > 0 || c.NoGroups {
+		groups := append([]string{}, c.Group...) // not nil: that would leave them as they are
+		change.Groups = &groups
+	}
+	u, err := cl.UpdateUser(s.ctx, c.User, change)
+	if err != nil {
+		return err
+	}
+	return s.print(u, "Updated %s\n", u.Email)
+}
+
 type userList struct{ Remote }
 
 func (c *userList) Run(s *shell, cl *client.Client) error {
-	return list(s, cl.Users(s.ctx), "ID\tE-MAIL\tNAME\tDEPARTMENT\tSTATE", func(u api.User) []string {
-		return []string{u.ID, u.Email, cmp.Or(u.DisplayName, "-"), cmp.Or(u.Department, "-"), stateOf(u.Active)}
+	return list(s, cl.Users(s.ctx), "ID\tE-MAIL\tNAME\tDEPARTMENT\tGROUPS\tSTATE", func(u api.User) []string {
+		return []string{u.ID, u.Email, cmp.Or(u.DisplayName, "-"), cmp.Or(u.Department, "-"), cmp.Or(strings.Join(u.Groups, ", "), "-"), stateOf(u.Active)}
 	})
 }
 
@@ -60,8 +88,8 @@ func (c *userShow) Run(s *shell, cl *client.Client) error {
 	if err != nil {
 		return err
 	}
-	return s.print(u, "id          %s\ne-mail      %s\nname        %s\ndepartment  %s\nstate       %s\ncreated     %s\n",
-		u.ID, u.Email, cmp.Or(u.DisplayName, "-"), cmp.Or(u.Department, "-"), stateOf(u.Active), clock(u.Created))
+	return s.print(u, "id          %s\ne-mail      %s\nname        %s\ndepartment  %s\ngroups      %s\nstate       %s\ncreated     %s\n",
+		u.ID, u.Email, cmp.Or(u.DisplayName, "-"), cmp.Or(u.Department, "-"), cmp.Or(strings.Join(u.Groups, ", "), "-"), stateOf(u.Active), clock(u.Created))
 }
 
 type userDeactivate struct {

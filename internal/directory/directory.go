@@ -51,7 +51,8 @@ type User struct {
 	LastName    string
 	DisplayName string
 	Department  string
-	Active      bool // false: deactivated
+	Groups      []string // names, each once; see GroupKey
+	Active      bool     // false: deactivated
 	Created     time.Time
 	Version     string // of the document, for Update; opaque
 }

@@ -154,7 +154,7 @@ func TestCreate(t *testing.T) {
 	f := newFixture(t)
 	asked := User{
 		ID: "mine", Version: "7", Email: "Ann.Lee+x@Example.COM", FirstName: "Ann", LastName: "李", DisplayName: "Ann L.",
-		Department: "R&D <1>", Active: true,
+		Department: "R&D <1>", Groups: []string{"Support", "2nd level"}, Active: true,
 	}
 	made, err := f.Create(t.Context(), f.account, asked)
 	if err != nil {
@@ -162,11 +162,11 @@ func TestCreate(t *testing.T) {
 	}
 	want := asked
 	want.ID, want.Version, want.Created = made.ID, made.Version, f.clock.Now()
-	if made != want || made.ID == "mine" || made.Version == "" {
+	if !made.Equal(&want) || made.ID == "mine" || made.Version == "" {
 		t.Errorf("Create = %+v, want %+v", made, want)
 	}
 	for _, ref := range []string{string(made.ID), "ann.lee+x@example.com", "ANN.LEE+X@EXAMPLE.COM"} {
-		if found, err := f.Find(t.Context(), f.account, ref); err != nil || found != made {
+		if found, err := f.Find(t.Context(), f.account, ref); err != nil || !found.Equal(&made) {
 			t.Errorf("Find(%q) = %+v, %v; want %+v", ref, found, err, made)
 		}
 	}
@@ -204,6 +204,9 @@ func TestCreateRefuses(t *testing.T) {
 		{User{Email: "a@b", LastName: "\xff"}, "last_name"},
 		{User{Email: "a@b", DisplayName: strings.Repeat("a", 257)}, "display_name"},
 		{User{Email: "a@b", Department: "a\u2028b"}, "department"},
+		{User{Email: "a@b", Groups: []string{"a", ""}}, "groups[1]"},
+		{User{Email: "a@b", Groups: []string{"a\nb"}}, "groups[0]"},
+		{User{Email: "a@b", Groups: []string{strings.Repeat("a", 65)}}, "groups[0]"},
 	} {
 		if _, err := f.Create(t.Context(), f.account, c.user); !isFieldError(err, c.field) {
 			t.Errorf("%+v: %v, want an error about %s", c.user, err, c.field)
@@ -260,7 +263,7 @@ func TestUpdate(t *testing.T) {
 	}
 	want := changed
 	want.Version, want.Created = got.Version, ann.Created
-	if got != want || got.Version == ann.Version {
+	if !got.Equal(&want) || got.Version == ann.Version {
 		t.Errorf("Update = %+v, want %+v", got, want)
 	}
 	f.expectUnknown(t, "ann@example.com")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"porchlight.dev/porchlight/internal/document"
 	"porchlight.dev/porchlight/internal/presence"
@@ -14,15 +15,16 @@ import (
 // is written together with the change and removed by MarkLogged, so that a server that
 // stops before it has logged the change can do so later.
 type Unlogged struct {
-	User           presence.UserID
-	Renamed, Email bool
-	version        string
+	User                   presence.UserID
+	Renamed, Email, Groups bool
+	version                string
 }
 
 type unloggedValue struct {
 	document.Format
 	Renamed bool `json:"renamed,omitempty"`
 	Email   bool `json:"email,omitempty"`
+	Groups  bool `json:"groups,omitempty"`
 }
 
 const unloggedCollection = "unlogged"
@@ -69,15 +71,15 @@ func (d *Directory) MarkLogged(ctx context.Context, account presence.AccountID, 
 // unlogged is the document that is written with a change from before to u; none if
 // the profile is unchanged.
 func (d *Directory) unlogged(ctx context.Context, account presence.AccountID, before, u *User) ([]store.Doc, error) {
-	renamed, email := before.names() != u.names(), before.Email != u.Email
-	if !renamed && !email {
+	changed := Unlogged{Renamed: before.names() != u.names(), Email: before.Email != u.Email, Groups: !slices.Equal(before.Groups, u.Groups)}
+	if changed == (Unlogged{}) {
 		return nil, nil
 	}
 	was, err := d.Unlogged(ctx, account, u.ID)
 	if err != nil {
 		return nil, err
 	}
-	v := unloggedValue{document.Current(), renamed || was.Renamed, email || was.Email}
+	v := unloggedValue{document.Current(), changed.Renamed || was.Renamed, changed.Email || was.Email, changed.Groups || was.Groups}
 	return []store.Doc{document.New(unloggedKey(u.ID), was.version, v)}, nil
 }
 
@@ -90,5 +92,5 @@ func unloggedOf(doc *store.Doc) (Unlogged, error) {
 	if err := document.Decode(doc, &v); err != nil {
 		return Unlogged{}, err
 	}
-	return Unlogged{User: presence.UserID(doc.Key.Key), Renamed: v.Renamed, Email: v.Email, version: doc.Version}, nil
+	return Unlogged{User: presence.UserID(doc.Key.Key), Renamed: v.Renamed, Email: v.Email, Groups: v.Groups, version: doc.Version}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ type userValue struct {
 	LastName    string    `json:"last_name,omitempty"`
 	DisplayName string    `json:"display_name,omitempty"`
 	Department  string    `json:"department,omitempty"`
+	Groups      []string  `json:"groups,omitempty"`
 	Active      bool      `json:"active"`
 	Created     time.Time `json:"created"`
 }
@@ -128,7 +130,7 @@ func (d *Directory) Users(ctx context.Context, account presence.AccountID, after
 	return document.All(docs, userOf)
 }
 
-// Update replaces a user's document (names, e-mail, Active), under its Version:
+// Update replaces a user's document (names, groups, e-mail, Active), under its Version:
 // store.ErrConflict if it has another by now. ID and Created stay. The result
 // has the new Version.
 func (d *Directory) Update(ctx context.Context, account presence.AccountID, u User) (User, error) {
@@ -261,13 +263,18 @@ func (u *User) Clean(before *User) error {
 			return err
 		}
 	}
-	return nil
+	if slices.Equal(u.Groups, before.Groups) {
+		return nil
+	}
+	var err error
+	u.Groups, err = cleanGroups(u.Groups)
+	return err
 }
 
 func (u *User) doc(version string) store.Doc {
 	return document.New(userKey(u.ID), version, userValue{
 		Format: document.Current(), Email: u.Email, Active: u.Active, Created: u.Created,
-		FirstName: u.FirstName, LastName: u.LastName, DisplayName: u.DisplayName, Department: u.Department,
+		FirstName: u.FirstName, LastName: u.LastName, DisplayName: u.DisplayName, Department: u.Department, Groups: u.Groups,
 	})
 }
 
@@ -282,7 +289,7 @@ func userOf(doc *store.Doc) (User, error) {
 	}
 	return User{
 		ID: presence.UserID(doc.Key.Key), Email: v.Email, Active: v.Active, Created: v.Created, Version: doc.Version,
-		FirstName: v.FirstName, LastName: v.LastName, DisplayName: v.DisplayName, Department: v.Department,
+		FirstName: v.FirstName, LastName: v.LastName, DisplayName: v.DisplayName, Department: v.Department, Groups: v.Groups,
 	}, nil
 }
 

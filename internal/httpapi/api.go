@@ -109,6 +109,7 @@ func (a *API) presenceRoutes() []route {
 
 		{"GET", "/v1/users/{user}/presence", needsScope(auth.PresenceRead), a.readPresence},
 		{"GET", "/v1/users/{user}/presence/explain", needsScope(auth.PresenceRead), a.explain},
+		{"GET", "/v1/presence", needsScope(auth.PresenceRead), a.listPresence},
 		{"POST", "/v1/presence/query", needsScope(auth.PresenceRead), withLargeBody(a.query)},
 	}
 }

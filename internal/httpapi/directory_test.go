@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -24,7 +25,7 @@ func TestUserLifecycle(t *testing.T) {
 		t.Errorf("%+v", u)
 	}
 	w.do("POST", "/v1/users", admin, `{"email":"jane@example.com"}`).problem(&api.EmailTaken)
-	if w.do("GET", "/v1/users/jane%40example.com", admin, "").want(200).read(&again); again != u {
+	if w.do("GET", "/v1/users/jane%40example.com", admin, "").want(200).read(&again); !reflect.DeepEqual(again, u) {
 		t.Errorf("%+v", again)
 	}
 	if p := w.presence(u.ID, admin); p.Status != api.Offline || p.Revision == 0 {
@@ -38,6 +39,7 @@ func TestUserLifecycle(t *testing.T) {
 	}
 	w.do("PATCH", "/v1/users/me", own, `{"email":"j@example.com"}`).problem(&api.InsufficientScope)
 	w.do("PATCH", "/v1/users/me", own, `{"active":false}`).problem(&api.InsufficientScope)
+	w.do("PATCH", "/v1/users/me", own, `{"groups":["Board"]}`).problem(&api.InsufficientScope)
 	w.do("PATCH", "/v1/users/"+u.ID, admin, `{"email":"alice@example.com"}`).problem(&api.EmailTaken)
 	w.do("PATCH", "/v1/users/"+u.ID, admin, `{"email":"nonsense"}`).problem(&api.InvalidField)
 	w.do("PATCH", "/v1/users/"+u.ID, admin, `{"id":"x"}`).problem(&api.InvalidField)
@@ -241,6 +243,7 @@ func TestDirectoryChangesAreLogged(t *testing.T) {
 	seen := w.presence(u.ID, admin)
 	for _, body := range []string{
 		`{"display_name":"Jane"}`, `{"display_name":"Jane"}`, `{"email":"j@example.com"}`, `{"email":"k@example.com","department":"R&D"}`,
+		`{"groups":["Support"]}`, `{"groups":["Support","support"]}`, `{"groups":null}`, `{"groups":[]}`,
 	} {
 		w.do("PATCH", path, admin, body).want(200)
 	}
@@ -253,7 +256,7 @@ func TestDirectoryChangesAreLogged(t *testing.T) {
 		w.do("PATCH", path, admin, `{"active":`+active+`}`).want(200)
 	}
 	w.do("DELETE", path, admin, "").want(204)
-	want := "created renamed email renamed email deactivated activated deleted"
+	want := "created renamed email renamed email groups groups deactivated activated deleted"
 	if got := strings.Join(w.causes(u.ID), " "); got != want {
 		t.Errorf("the log has %q, want %q", got, want)
 	}

@@ -67,6 +67,7 @@ var rights = map[string]right{
 	"DELETE /v1/users/{user}/visibility":         {scope: "contact:write", ok: 204, elses: &api.Forbidden, missing: &api.NoUser},
 	"GET /v1/users/{user}/presence":              {scope: "presence:read", ok: 200, missing: &api.NoUser},
 	"GET /v1/users/{user}/presence/explain":      {scope: "presence:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"GET /v1/presence":                           {scope: "presence:read", ok: 200},
 	"POST /v1/presence/query":                    {scope: "presence:read", body: `{"users":["me"]}`, ok: 200},
 	"GET /v1/presence/changes":                   {scope: "presence:read", ok: 200},
 	"GET /v1/stream":                             {scope: "presence:read", ok: 200},

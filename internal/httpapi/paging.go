@@ -25,7 +25,12 @@ func (c *call) page() (page, error) {
 	if err != nil {
 		return page{}, err
 	}
-	pg := page{limit: api.DefaultPage, after: q.Get("after")}
+	return pageOf(q, "after")
+}
+
+// pageOf reads ?limit and the parameter with the mark of the previous page.
+func pageOf(q url.Values, mark string) (page, error) {
+	pg := page{limit: api.DefaultPage, after: q.Get(mark)}
 	if text := q.Get("limit"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > api.MaxPage {
@@ -42,7 +47,7 @@ func (c *call) page() (page, error) {
 func (c *call) query(known ...string) (url.Values, error) { return Query(c.r, known...) }
 
 // Query reads the parameters of the URL, of which only those known are allowed,
-// and each once.
+// and each once, except the filter by status.
 func Query(r *http.Request, known ...string) (url.Values, error) {
 	if r.URL.RawQuery == "" {
 		return nil, nil
@@ -55,7 +60,7 @@ func Query(r *http.Request, known ...string) (url.Values, error) {
 		switch {
 		case !slices.Contains(known, name):
 			return nil, &presence.FieldError{Field: name, Reason: "is not a parameter of this route"}
-		case len(values) > 1:
+		case len(values) > 1 && name != statusFilter:
 			return nil, &presence.FieldError{Field: name, Reason: "is given more than once"}
 		}
 	}

@@ -27,6 +27,7 @@ func (a *API) logUnlogged(ctx context.Context, account presence.AccountID, chang
 	}{
 		{change.Renamed, presence.ProfileChanged{}},
 		{change.Email, presence.ProfileChanged{Email: true}},
+		{change.Groups, presence.ProfileChanged{Groups: true}},
 	} {
 		if !e.happened {
 			continue

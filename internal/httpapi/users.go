@@ -19,7 +19,7 @@ func (a *API) createUser(c *call, body *api.CreateUser) error {
 	}
 	asked := directory.User{
 		Email: body.Email, FirstName: body.FirstName, LastName: body.LastName,
-		DisplayName: body.DisplayName, Department: body.Department, Active: true,
+		DisplayName: body.DisplayName, Department: body.Department, Groups: body.Groups, Active: true,
 	}
 	u, err := a.Directory.Create(c.r.Context(), c.p.Account, asked)
 	if errors.Is(err, directory.ErrEmailTaken) {
@@ -53,7 +53,7 @@ func (a *API) resumeCreate(c *call, asked *directory.User) (directory.User, erro
 		return found, err
 	}
 	want.ID, want.Created, want.Version = found.ID, found.Created, found.Version
-	if want != found {
+	if !want.Equal(&found) {
 		return found, directory.ErrEmailTaken
 	}
 	records, _, err := a.Views.Store.Read(ctx, []store.User{{Account: c.p.Account, ID: found.ID}})
@@ -101,14 +101,14 @@ func (a *API) readUser(c *call) error {
 }
 
 // updateUser serves PATCH /v1/users/{user}. Users may change their own names; e-mail
-// address and state need the :admin scope.
+// address, groups and state need the :admin scope.
 func (a *API) updateUser(c *call, body *api.UpdateUser) error {
 	u, err := a.userFor(c, auth.DirectoryWrite)
 	if err != nil {
 		return err
 	}
 	managed := need{withAdminScope, auth.DirectoryWrite}
-	if err := managed.check(c.p); (body.Email != nil || body.Active != nil) && err != nil {
+	if err := managed.check(c.p); (body.Email != nil || body.Groups != nil || body.Active != nil) && err != nil {
 		return err
 	}
 	var after directory.User
@@ -172,7 +172,7 @@ func (a *API) applyUpdate(
 		}
 	}
 	after.Version = before.Version
-	if after != before {
+	if !after.Equal(&before) {
 		var err error
 		if after, err = a.Directory.Update(ctx, c.p.Account, after); err != nil {
 			return before, err
@@ -214,6 +214,9 @@ func merged(u directory.User, body *api.UpdateUser) directory.User {
 		if field.from != nil {
 			*field.to = *field.from
 		}
+	}
+	if body.Groups != nil {
+		u.Groups = *body.Groups
 	}
 	if body.Active != nil {
 		u.Active = *body.Active
@@ -265,7 +268,7 @@ func userTag(u *directory.User) string { return tagOf(u.Version, asUser(u)) }
 func asUser(u *directory.User) api.User {
 	return api.User{
 		ID: string(u.ID), Email: u.Email, FirstName: u.FirstName, LastName: u.LastName,
-		DisplayName: u.DisplayName, Department: u.Department, Active: u.Active, Created: api.At(u.Created),
+		DisplayName: u.DisplayName, Department: u.Department, Groups: append([]string{}, u.Groups...), Active: u.Active, Created: api.At(u.Created),
 	}
 }
 

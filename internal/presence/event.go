@@ -108,9 +108,9 @@ type SetVisibility struct {
 // the user. The sessions of a user who is not active end.
 type SetUserState struct{ State UserState }
 
-// ProfileChanged records that the directory changed the user's name or e-mail address.
-// It changes no fact of the state: the commit is for the log.
-type ProfileChanged struct{ Email bool }
+// ProfileChanged records that the directory changed the user's e-mail address, groups or,
+// if neither is set, name. It changes no fact of the state: the commit is for the log.
+type ProfileChanged struct{ Email, Groups bool }
 
 // Tick is the passing of time alone: facts that are due expire. Soft is applied first:
 // it is what memory holds of sessions, and postpones their expiry.

@@ -196,14 +196,22 @@ func causeOf(e presence.Event, exists bool) store.Cause {
 	case presence.SetVisibility:
 		return store.CauseVisibility
 	case presence.ProfileChanged:
-		if e.Email {
-			return store.CauseEmail
-		}
-		return store.CauseRenamed
+		return causeOfProfile(e)
 	case presence.SetUserState:
 		return causeOfState(e.State, exists)
 	default:
 		return store.CauseTime
+	}
+}
+
+func causeOfProfile(e presence.ProfileChanged) store.Cause {
+	switch {
+	case e.Email:
+		return store.CauseEmail
+	case e.Groups:
+		return store.CauseGroups
+	default:
+		return store.CauseRenamed
 	}
 }
 

@@ -20,6 +20,7 @@ var causeNames = [...]string{
 	CauseActivated:   "activated",
 	CauseDeactivated: "deactivated",
 	CauseDeleted:     "deleted",
+	CauseGroups:      "groups",
 }
 
 // String is the name of a cause in logs and histories.

@@ -179,13 +179,15 @@ const (
 	CauseUserState
 	CauseTime       // something expired
 	CauseVisibility // the user's rules of visibility
-	// Changes in the directory. In older entries CauseUserState stands for the last four.
+	// Changes in the directory. In older entries CauseUserState stands for CauseCreated to
+	// CauseDeleted.
 	CauseRenamed
 	CauseEmail
 	CauseCreated
 	CauseActivated
 	CauseDeactivated
 	CauseDeleted
+	CauseGroups // the user's groups
 )
 
 // Actor is the author of a change: a user, an app on its own behalf, or, if zero, the

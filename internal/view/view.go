@@ -94,6 +94,31 @@ func (r *Reader) Query(ctx context.Context, account presence.AccountID, ids []pr
 	return views, from, nil
 }
 
+// Active is what viewer sees of those of many users who are active on record, in their
+// order. A user without a record appears offline.
+func (r *Reader) Active(ctx context.Context, account presence.AccountID, ids []presence.UserID, viewer Viewer) ([]View, error) {
+	users := make([]store.User, len(ids))
+	for i, id := range ids {
+		users[i] = store.User{Account: account, ID: id}
+	}
+	records, _, err := r.Store.Read(ctx, users)
+	if err != nil {
+		return nil, err
+	}
+	views := make([]View, 0, len(ids))
+	for _, id := range ids {
+		switch {
+		case len(records) == 0 || records[0].User.ID != id:
+			views = append(views, View{User: id})
+			continue
+		case records[0].State.UserState == presence.UserActive:
+			views = append(views, View{User: id, Presence: Of(&records[0], viewer)})
+		}
+		records = records[1:]
+	}
+	return views, nil
+}
+
 // queryBatch is how many users of a query are read at once.
 const queryBatch = 500
 
