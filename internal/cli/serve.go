@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"slices"
@@ -50,7 +51,7 @@ func (c *serveCommand) Run(s *shell) error {
 	}
 	log := server.NewLog(cfg, s.stderr)
 	for _, warning := range s.warnings {
-		log.Warn("unknown environment variable", "detail", warning)
+		log.Warn("unknown environment variable", slog.String("detail", warning))
 	}
 	srv, err := server.New(cfg, server.Options{
 		Log: log, Stdout: s.stdout, NotifySocket: s.getenv("NOTIFY_SOCKET"),
