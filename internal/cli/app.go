@@ -33,12 +33,24 @@ Example:
     porchlight app create "Door sign" --scope presence:read:admin`
 }
 
+// An app is an app as --json prints it. The secret is set only by the commands that
+// create it.
+type app struct {
+	ClientID     string   `json:"client_id"`
+	Name         string   `json:"name"`
+	Scopes       []string `json:"scopes"`
+	Created      api.Time `json:"created"`
+	ClientSecret string   `json:"client_secret,omitempty"`
+}
+
+func appOf(a api.App) app { return app{a.ID, a.Name, a.Scopes, a.Created, a.Secret} }
+
 func (c *appCreate) Run(s *shell, cl *client.Client) error {
 	a, err := cl.CreateApp(s.ctx, api.CreateApp{Name: c.Name, Scopes: c.Scope})
 	if err != nil {
 		return err
 	}
-	return s.print(a, "Created the app %q. The secret is shown only once:\n\n  client_id      %s\n  client_secret  %s\n", a.Name, a.ID, a.Secret)
+	return s.print(appOf(a), "Created the app %q. The secret is shown only once:\n\n  client_id      %s\n  client_secret  %s\n", a.Name, a.ID, a.Secret)
 }
 
 type appList struct {
@@ -55,17 +67,17 @@ func (c *appList) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
-	return list(s, apps, "CLIENT ID\tNAME\tCREATED\tSCOPES", func(a api.App) []string {
-		return []string{a.ID, a.Name, clock(a.Created), briefly(a.Scopes)}
+	return list(s, apps, "CLIENT ID\tNAME\tCREATED\tSCOPES", func(a app) []string {
+		return []string{a.ClientID, a.Name, clock(a.Created), briefly(a.Scopes)}
 	})
 }
 
-func (c *appList) apps(s *shell) (iter.Seq2[api.App, error], error) {
+func (c *appList) apps(s *shell) (iter.Seq2[app, error], error) {
 	if c.isGiven(s) {
 		found, err := c.storedApps(s)
-		return func(yield func(api.App, error) bool) {
+		return func(yield func(app, error) bool) {
 			for _, a := range found {
-				if !yield(api.App{ID: a.ID, Name: a.Name, Scopes: a.Scopes, Created: api.At(a.Created)}, nil) {
+				if !yield(app{ClientID: a.ID, Name: a.Name, Scopes: a.Scopes, Created: api.At(a.Created)}, nil) {
 					return
 				}
 			}
@@ -75,7 +87,13 @@ func (c *appList) apps(s *shell) (iter.Seq2[api.App, error], error) {
 	if err != nil {
 		return nil, err
 	}
-	return cl.Apps(s.ctx), nil
+	return func(yield func(app, error) bool) {
+		for a, err := range cl.Apps(s.ctx) {
+			if !yield(appOf(a), err) {
+				return
+			}
+		}
+	}, nil
 }
 
 // briefly lists the first few of many words.
@@ -136,7 +154,7 @@ func (c *appRotate) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
-	return s.print(a, "The new secret is shown only once:\n\n  client_id      %s\n  client_secret  %s\n", c.ID, a.Secret)
+	return s.print(appOf(a), "The new secret is shown only once:\n\n  client_id      %s\n  client_secret  %s\n", c.ID, a.Secret)
 }
 
 func (c *appRotate) ask(s *shell, app string) error {

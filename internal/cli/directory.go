@@ -144,6 +144,13 @@ type tokenCreate struct {
 	Lasts time.Duration `name:"for" placeholder:"TIME" help:"How long the token is valid, such as 30d. By default it does not expire. If the caller's token may not administer tokens, the new one expires together with it."`
 }
 
+// A createdToken is a new token as --json prints it.
+type createdToken struct {
+	api.Token
+	Secret      string `json:"secret,omitempty"` // hides the field of api.Token
+	AccessToken string `json:"token"`
+}
+
 func (c *tokenCreate) Run(s *shell, cl *client.Client) error {
 	asked := api.CreateToken{User: c.User, Name: c.Name, Scopes: c.Scope}
 	if c.Lasts > 0 {
@@ -153,7 +160,7 @@ func (c *tokenCreate) Run(s *shell, cl *client.Client) error {
 	if err != nil {
 		return err
 	}
-	return s.print(t, "The token is shown only once. To revoke it, use its id, %s:\n\n  %s\n", t.ID, t.Secret)
+	return s.print(createdToken{Token: t, AccessToken: t.Secret}, "The token is shown only once. To revoke it, use its id, %s:\n\n  %s\n", t.ID, t.Secret)
 }
 
 type tokenList struct{ Remote }
