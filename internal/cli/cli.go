@@ -4,8 +4,8 @@
 // It is separate from server, which it starts. Every other command uses the
 // public API through package client, like any other program. The exceptions are
 // the commands that work on a store or on the settings: init, backup, restore,
-// verify and config. Run is the whole program except for the exit, so that tests
-// can run it in process.
+// verify, config, and "app list" and "app rotate" of a stopped server. Run is the
+// whole program except for the exit, so that tests can run it in process.
 //
 // It guarantees that an error says what to do, that standard output contains only
 // the result (in JSON with --json), and that the exit code is one of four: 0 for

@@ -112,7 +112,7 @@ func (t *target) unreachable(err error) string {
 func (t *target) adviceFor(refused *client.Error) string {
 	switch {
 	case refused.Path == "/oauth/token" && refused.Message != "":
-		return t.refusal() + "\nCheck the account id, client id and client secret. If the secret is lost, \"porchlight app rotate\" creates a new one."
+		return t.refusal() + "\nCheck the account id, client id and client secret. If the secret is lost, see \"porchlight app rotate --help\"."
 	case refused.Status == http.StatusNotFound:
 		return fmt.Sprintf("Is %s the URL of a Porchlight server? To use another one, set --url.", t.server())
 	default:

@@ -69,6 +69,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Values[programsKey{}] = new([]*program)
 			env.Setenv("NATS", nats.Host)
+			env.Setenv("HOME", filepath.Join(env.WorkDir, "home")) // the default is a directory outside
 			return errors.Join(
 				os.WriteFile(filepath.Join(env.WorkDir, "nats-user"), []byte(nats.User), 0o600),
 				os.WriteFile(filepath.Join(env.WorkDir, "nats-system"), []byte(nats.System), 0o600),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"porchlight.dev/porchlight/internal/auth"
@@ -16,12 +17,8 @@ import (
 	"porchlight.dev/porchlight/internal/zoomapi"
 )
 
-var (
-	// ErrInUse: a server, or another process, uses the store.
-	ErrInUse = errors.New("the store is in use")
-	// ErrNoApp: the store has no such app.
-	ErrNoApp = auth.ErrNoApp
-)
+// ErrInUse: a server, or another process, uses the store.
+var ErrInUse = errors.New("the store is in use")
 
 // keepLog is a log retention that drops nothing: the server's own is not known here.
 const keepLog = 50 * 365 * 24 * time.Hour
@@ -71,6 +68,9 @@ func offline(ctx context.Context, cfg config.Config, work func(*auth.Authority, 
 		return problems
 	}
 	if cfg.Store == "" {
+		if err := checkOwner(storeDir(cfg.DataDir), os.Geteuid()); err != nil {
+			return err
+		}
 		cfg.LogRetention = keepLog
 	}
 	opts := Options{}.withDefaults()
