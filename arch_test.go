@@ -25,6 +25,7 @@ const module = "porchlight.dev/porchlight"
 var imports = map[string][]string{
 	".":           nil,
 	"api":         nil,
+	"docs":        nil,
 	"api/apitest": {"api"},
 
 	// The domain and the store.
@@ -58,7 +59,7 @@ var imports = map[string][]string{
 	"internal/form":      nil,
 	"internal/wire":      {"internal/auth", "internal/form", "internal/presence", "internal/quota"},
 	"internal/zoomapi":   dialect,
-	"internal/httpapi":   append([]string{"api", "internal/hub", "internal/watch"}, dialect...),
+	"internal/httpapi":   append([]string{"api", "docs", "internal/hub", "internal/watch"}, dialect...),
 	"internal/streamapi": append([]string{"api", "internal/httpapi", "internal/hub", "internal/watch"}, dialect...),
 	"internal/ui":        {"internal/wire"},
 
@@ -103,6 +104,7 @@ var confined = map[string][]string{
 	"github.com/nats-io":            {"internal/store/natsstore", "internal/store/enginetest"},
 	"github.com/alecthomas/kong":    {"internal/cli", "internal/config"},
 	"github.com/swaggest/swgui":     {"internal/httpapi"},
+	"github.com/yuin/goldmark":      {"internal/httpapi"},
 	"github.com/coder/websocket":    {"client"},
 }
 

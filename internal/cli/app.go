@@ -26,7 +26,7 @@ type appCreate struct {
 }
 
 func (*appCreate) Help() string {
-	return `Scopes are presence:read, and session, claim, contact and directory, each followed by :read or :write. With :admin at the end they cover other users' objects (presence:read:admin). Zoom's scope names work too. docs/scopes.md, or /docs/scopes on the server, says what each scope opens.
+	return `Scopes are presence:read, and session, claim, contact and directory, each followed by :read or :write. With :admin at the end they cover other users' objects (presence:read:admin). Zoom's scope names work too. The page /docs/scopes of the server (docs/scopes.md) says what each scope opens.
 
 Example:
 

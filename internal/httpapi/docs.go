@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"html/template"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -33,14 +34,16 @@ const pagePolicy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'non
 
 func (a *API) mountPages(rt *wire.Router) {
 	reference := a.reference()
-	for pattern, h := range map[string]wire.Handler{
+	routes := map[string]wire.Handler{
 		"/{$}":                  text("index", nil),
 		"/docs":                 reference.page,
 		"/docs/{asset}":         reference.asset,
 		"/docs/openapi.yaml":    openAPI,
 		"/docs/problems":        text("problems", api.Kinds()),
 		"/docs/problems/{slug}": explainProblem,
-	} {
+	}
+	maps.Copy(routes, manual())
+	for pattern, h := range routes {
 		rt.Handle("GET", pattern, a, a.Site.OwnHost(h))
 	}
 }

@@ -48,6 +48,35 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// TestManual follows every link of the documentation that the server serves: none is
+// dead, also where the file has links to files that are not served.
+func TestManual(t *testing.T) {
+	w := newWorld(t)
+	link := regexp.MustCompile(`(?:src|href)="([^"#]*)(#[^"]*)?"`)
+	for _, page := range []string{"/docs/concepts", "/docs/scopes", "/docs/streaming", "/docs/divergences"} {
+		x := w.do("GET", page, "", "").want(200)
+		if !strings.Contains(x.body, "<table>") || !strings.Contains(x.body, "<title>") {
+			t.Errorf("%s: %s", page, x.body)
+		}
+		for _, found := range link.FindAllStringSubmatch(x.body, -1) {
+			target, fragment := found[1], found[2]
+			if strings.HasPrefix(target, "http") || strings.HasPrefix(target, "/ui/") || target == "/" || target == "/me" {
+				continue // elsewhere, or served by package ui
+			}
+			if target == "" {
+				target = page
+			}
+			body := w.do("GET", target, "", "").want(200).body
+			if fragment != "" && !strings.Contains(body, `id="`+fragment[1:]+`"`) {
+				t.Errorf("%s links to %s%s, where nothing has that id", page, target, fragment)
+			}
+		}
+	}
+	if body := w.do("GET", "/docs/concepts", "", "").body; !strings.Contains(body, `src="/docs/presence.svg"`) || strings.Contains(body, ".md") {
+		t.Errorf("%s", body)
+	}
+}
+
 // TestReferenceIsConfined: the API reference runs only its own scripts and loads
 // nothing from other origins.
 func TestReferenceIsConfined(t *testing.T) {

@@ -37,7 +37,10 @@ type right struct {
 }
 
 // open lists the routes for browsers, which take no token.
-var open = []string{"/{$}", "/docs", "/docs/{asset}", "/docs/openapi.yaml", "/docs/problems", "/docs/problems/{slug}"}
+var open = []string{
+	"/{$}", "/docs", "/docs/{asset}", "/docs/openapi.yaml", "/docs/problems", "/docs/problems/{slug}",
+	"/docs/concepts", "/docs/scopes", "/docs/streaming", "/docs/divergences", "/docs/presence.svg",
+}
 
 const (
 	signInBody = `{"client_type":"web"}`

@@ -1,0 +1,138 @@
+package httpapi
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"html/template"
+	"net/http"
+	"path"
+	"strings"
+
+	"github.com/yuin/goldmark"
+	"github.com/yuin/goldmark/ast"
+	"github.com/yuin/goldmark/extension"
+	"github.com/yuin/goldmark/parser"
+	goldmarktext "github.com/yuin/goldmark/text"
+	"github.com/yuin/goldmark/util"
+
+	"porchlight.dev/porchlight/docs"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// manualStyle is what only these pages need: tables and pictures.
+//
+//go:embed manual.css
+var manualStyle string
+
+// manualPolicy allows style sheets and pictures of this server.
+const manualPolicy = "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// A manualPage is a page of the documentation that the server serves itself, so that it
+// fits the server's version and needs no other host.
+type manualPage struct {
+	Title string
+	Style template.CSS
+	Body  template.HTML
+}
+
+// manual returns the handlers of the embedded documentation, by path.
+func manual() map[string]wire.Handler {
+	files, _ := docs.Served.ReadDir(".") // it exists in every binary
+	handlers := make(map[string]wire.Handler, len(files))
+	for _, file := range files {
+		if name, ok := strings.CutSuffix(file.Name(), ".md"); ok {
+			handlers["/docs/"+name] = manualText(file.Name())
+		} else {
+			handlers["/docs/"+file.Name()] = picture(file.Name())
+		}
+	}
+	return handlers
+}
+
+func manualText(file string) wire.Handler {
+	page, err := renderManual(file)
+	return func(w http.ResponseWriter, _ *http.Request) error {
+		if err != nil {
+			return err
+		}
+		servePage(w, manualPolicy, page)
+		return nil
+	}
+}
+
+func renderManual(file string) ([]byte, error) {
+	source, err := docs.Served.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", file, err)
+	}
+	markdown := goldmark.New(goldmark.WithExtensions(extension.Table), goldmark.WithParserOptions(
+		parser.WithAutoHeadingID(), parser.WithASTTransformers(util.Prioritized(servedLinks{}, 0)),
+	))
+	var body bytes.Buffer
+	if err := markdown.Convert(source, &body); err != nil {
+		return nil, fmt.Errorf("render %s: %w", file, err)
+	}
+	title, _, _ := strings.Cut(strings.TrimPrefix(string(source), "# "), "\n")
+	return render("manual", manualPage{title + " · Porchlight", template.CSS(manualStyle), template.HTML(body.Bytes())})
+}
+
+func picture(file string) wire.Handler {
+	return func(w http.ResponseWriter, _ *http.Request) error {
+		header(w, "Content-Type", "image/svg+xml")
+		header(w, "Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+		header(w, "Cache-Control", "no-cache")
+		header(w, "X-Content-Type-Options", "nosniff")
+		data, err := docs.Served.ReadFile(file)
+		if err == nil {
+			_, err = w.Write(data)
+		}
+		return err
+	}
+}
+
+// servedLinks turns links to files of the repository into links to this server's pages.
+// Of a link to a file that is not served, the text remains.
+type servedLinks struct{}
+
+func (servedLinks) Transform(doc *ast.Document, _ goldmarktext.Reader, _ parser.Context) {
+	var dead []*ast.Link
+	_ = ast.Walk(doc, func(n ast.Node, entering bool) (ast.WalkStatus, error) { // the walker never fails
+		if !entering {
+			return ast.WalkContinue, nil
+		}
+		switch n := n.(type) {
+		case *ast.Image:
+			n.Destination = []byte("/docs/" + string(n.Destination))
+		case *ast.Link:
+			to, served := servedLink(string(n.Destination))
+			n.Destination = []byte(to)
+			if !served {
+				dead = append(dead, n)
+			}
+		}
+		return ast.WalkContinue, nil
+	})
+	for _, link := range dead {
+		parent := link.Parent()
+		for child := link.FirstChild(); child != nil; child = link.FirstChild() {
+			parent.InsertBefore(parent, link, child)
+		}
+		parent.RemoveChild(parent, link)
+	}
+}
+
+func servedLink(to string) (string, bool) {
+	if strings.HasPrefix(to, "#") || strings.Contains(to, "://") {
+		return to, true
+	}
+	file, fragment, found := strings.Cut(to, "#")
+	if _, err := docs.Served.ReadFile(file); err != nil {
+		return to, false
+	}
+	served := "/docs/" + strings.TrimSuffix(path.Base(file), ".md")
+	if found {
+		served += "#" + fragment
+	}
+	return served, true
+}
