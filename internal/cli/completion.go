@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"porchlight.dev/porchlight/api"
 )
 
 // completionCommands are "porchlight completion …".
@@ -139,16 +141,18 @@ func flagWithValue(node *kong.Node, word string) *kong.Flag {
 	return nil
 }
 
-// valuesOf returns the values that the help of a flag or argument lists.
+// valuesOf returns the values of a flag or argument that has only a few.
 func valuesOf(value *kong.Value) []string {
-	words := value.Enum
-	if words == "" {
-		words = value.Tag.Get("words")
+	switch value.Tag.Get("words") {
+	case "settable":
+		return strings.Split(joined(settable, ","), ",")
+	case "statuses":
+		return append(strings.Split(joined(settable, ","), ","), string(api.Offline))
 	}
-	if words == "" {
+	if value.Enum == "" {
 		return nil
 	}
-	return strings.Split(words, ",")
+	return strings.Split(value.Enum, ",")
 }
 
 func flagNames(node *kong.Node) []string {

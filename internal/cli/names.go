@@ -15,11 +15,12 @@ import (
 type names struct {
 	client *client.Client
 
-	mu     sync.Mutex
-	users  map[string]api.User
-	apps   map[string]string
-	wanted map[string]bool // the users whose names a list will need
-	denied bool
+	mu         sync.Mutex
+	users      map[string]api.User
+	apps       map[string]string
+	wanted     map[string]bool // the users whose names a list will need
+	prefetched bool
+	denied     bool
 }
 
 // of is the name that was asked for, else the e-mail address, else the id.
@@ -54,7 +55,10 @@ func (n *names) user(ctx context.Context, id string) api.User {
 	user, err := n.client.User(ctx, id)
 	n.denied = err != nil && !client.Is(err, &api.NoUser) // a user who is gone does not mean that others are denied
 	n.remember(id, user)
-	return user
+	if n.denied {
+		n.readPresences(ctx)
+	}
+	return n.users[id]
 }
 
 func (n *names) remember(id string, user api.User) {
@@ -67,22 +71,37 @@ func (n *names) remember(id string, user api.User) {
 // manyNames is how many users are read one by one rather than from the directory.
 const manyNames = 10
 
+// readPresences finds the names that a list needs among the presences, which callers may
+// read who may not read the directory.
+func (n *names) readPresences(ctx context.Context) {
+	left := 10_000 // a bound on the time
+	for p, err := range n.client.List(ctx, client.ListOptions{}) {
+		if err != nil || left == 0 || len(n.wanted) == 0 {
+			return
+		}
+		left--
+		if n.wanted[p.User] {
+			n.remember(p.User, api.User{ID: p.User, Email: p.Email, DisplayName: p.DisplayName})
+			delete(n.wanted, p.User)
+		}
+	}
+}
+
 // prefetch reads the directory if a list needs many names.
 func (n *names) prefetch(ctx context.Context) {
-	if len(n.wanted) <= manyNames {
+	if n.prefetched || len(n.wanted) <= manyNames {
 		return
 	}
-	wanted := n.wanted
-	n.wanted = nil
+	n.prefetched = true
 	for user, err := range n.client.Users(ctx) {
 		if err != nil {
 			return
 		}
-		if wanted[user.ID] {
+		if n.wanted[user.ID] {
 			n.remember(user.ID, user)
-			delete(wanted, user.ID)
+			delete(n.wanted, user.ID)
 		}
-		if len(wanted) == 0 {
+		if len(n.wanted) == 0 {
 			return
 		}
 	}

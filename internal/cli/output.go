@@ -127,13 +127,26 @@ func cells(texts []string) string {
 
 // list prints a table with a line for each item, or with --json one array.
 func list[T any](s *shell, items iter.Seq2[T, error], header string, line func(T) []string) error {
+	all, err := collect(items)
+	if err != nil {
+		return err
+	}
+	return table(s, all, header, line)
+}
+
+func collect[T any](items iter.Seq2[T, error]) ([]T, error) {
 	all := []T{}
 	for item, err := range items {
 		if err != nil {
-			return err
+			return nil, err
 		}
 		all = append(all, item)
 	}
+	return all, nil
+}
+
+// table is list for items that have been read.
+func table[T any](s *shell, all []T, header string, line func(T) []string) error {
 	if s.json {
 		return s.printJSON(all)
 	}

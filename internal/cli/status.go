@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,7 +14,8 @@ import (
 
 // statusCommands are "porchlight status …".
 type statusCommands struct {
-	Get     statusGet     `cmd:"" help:"Show a user's status." example:"status get grace@example.com"`
+	List    statusList    `cmd:"" help:"Show everybody's status."`
+	Get     statusGet     `cmd:"" help:"Show the status of one or several users."`
 	Set     statusSet     `cmd:"" help:"Set a user's status."`
 	Clear   statusClear   `cmd:"" help:"Remove the status that was set." example:"status clear"`
 	Explain statusExplain `cmd:"" help:"Explain a status and the changes that will follow." example:"status explain grace@example.com"`
@@ -20,14 +23,89 @@ type statusCommands struct {
 	Wait    statusWait    `cmd:"" help:"Wait until a user reaches a status."`
 }
 
-type statusGet whichUser
+type statusList struct {
+	Remote
+	Status []string `name:"status" placeholder:"STATUS" words:"statuses" help:"Show only users with this status. Repeat the flag or separate statuses with commas."`
+	Group  string   `name:"group" placeholder:"NAME" help:"Show only the members of this group."`
+}
+
+func (*statusList) Help() string {
+	return `Lists the active users of the account by name, with what you may see of each.
+
+Example:
+
+    porchlight status list --status available,away
+    porchlight status list --group Support`
+}
+
+func (c *statusList) Run(s *shell) error {
+	statuses, err := parseStatuses(c.Status)
+	if err != nil {
+		return err
+	}
+	cl, err := c.connect(s)
+	if err != nil {
+		return err
+	}
+	found, err := collect(cl.List(s.ctx, client.ListOptions{Status: statuses, Group: c.Group}))
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(found, func(a, b api.UserPresence) int {
+		return cmp.Or(cmp.Compare(a.DisplayName, b.DisplayName), cmp.Compare(a.Email, b.Email))
+	})
+	return table(s, found, "NAME\tE-MAIL\t"+presenceHeader, func(u api.UserPresence) []string {
+		p := api.Presence{Status: u.Status, Note: u.Note, Since: u.Since, Until: u.Until}
+		return append([]string{cmp.Or(u.DisplayName, "-"), u.Email}, presenceCells(&p)...)
+	})
+}
+
+const presenceHeader = "STATUS\tNOTE\tSINCE\tUNTIL"
+
+func presenceCells(p *api.Presence) []string {
+	return []string{string(p.Status), cmp.Or(p.Note, "-"), clock(p.Since), clock(p.Until)}
+}
+
+type statusGet struct {
+	Remote
+	Users []string `arg:"" optional:"" default:"me" name:"user" help:"Ids, e-mail addresses or \"me\" (default)."`
+}
+
+func (*statusGet) Help() string {
+	return `With --json the output for one user is an object, and for several users a list.
+
+Example:
+
+    porchlight status get grace@example.com
+    porchlight status get grace@example.com ada@example.com`
+}
 
 func (c *statusGet) Run(s *shell, cl *client.Client) error {
-	p, err := cl.Presence(s.ctx, c.User)
+	if len(c.Users) > 1 {
+		return c.several(s, cl)
+	}
+	p, err := cl.Presence(s.ctx, c.Users[0])
 	if err != nil {
 		return err
 	}
 	return s.print(p, "%s\n", s.presence(&p))
+}
+
+// several prints the users in the order of the command line.
+func (c *statusGet) several(s *shell, cl *client.Client) error {
+	found, err := cl.Query(s.ctx, c.Users)
+	if err != nil {
+		return err
+	}
+	if err := table(s, found.Presences, "USER\t"+presenceHeader, func(p api.Presence) []string {
+		return append([]string{cmp.Or(p.AskedAs, p.User)}, presenceCells(&p)...)
+	}); err != nil {
+		return err
+	}
+	if len(found.Unknown) > 0 {
+		return &advice{errors.New("unknown users"), "no such user: " + printable(strings.Join(found.Unknown, ", ")), hints[&api.NoUser].action}
+	}
+	return nil
 }
 
 // presence formats a presence on one line.
@@ -47,7 +125,7 @@ func (s *shell) presence(p *api.Presence) string {
 
 type statusSet struct {
 	Remote
-	Status string        `arg:"" words:"available,away,busy,do_not_disturb,in_calendar_event,in_meeting,presenting,on_call,out_of_office" help:"available, away, busy, do_not_disturb (or dnd), in_calendar_event, in_meeting, presenting, on_call or out_of_office."`
+	Status string        `arg:"" words:"settable" help:"available, away, busy, do_not_disturb (or dnd), in_calendar_event, in_meeting, presenting, on_call or out_of_office."`
 	User   string        `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
 	Note   string        `name:"note" placeholder:"TEXT" help:"Text to show with the status, at most 280 characters."`
 	Lasts  time.Duration `name:"for" xor:"end" placeholder:"TIME" help:"How long the status lasts, such as 30m."`
@@ -148,7 +226,7 @@ func (c *statusClear) Run(s *shell, cl *client.Client) error {
 	if err := cl.EndClaim(s.ctx, c.User, "manual"); err != nil {
 		return err
 	}
-	return (*statusGet)(c).Run(s, cl)
+	return (&statusGet{c.Remote, []string{c.User}}).Run(s, cl)
 }
 
 type statusExplain whichUser

@@ -18,14 +18,23 @@ type watchCommands struct {
 
 // awaited is the flag with the statuses to wait for.
 type awaited struct {
-	Until []string `name:"until" default:"available" placeholder:"STATUS" words:"available,away,busy,do_not_disturb,in_calendar_event,in_meeting,presenting,on_call,out_of_office,offline" help:"Status to wait for, including offline. Repeat the flag or separate statuses with commas."`
+	Until []string `name:"until" default:"available" placeholder:"STATUS" words:"statuses" help:"Status to wait for, including offline. Repeat the flag or separate statuses with commas."`
 }
 
 // statuses returns the statuses of the flag, without duplicates.
 func (a *awaited) statuses() ([]api.Status, error) {
+	wanted, err := parseStatuses(a.Until)
+	if err == nil && len(wanted) == 0 {
+		err = &usageError{"--until needs a status, such as available"}
+	}
+	return wanted, err
+}
+
+// parseStatuses reads statuses, and drops duplicates.
+func parseStatuses(texts []string) ([]api.Status, error) {
 	all := slices.Concat(settable, []api.Status{api.Offline})
 	var wanted []api.Status
-	for _, text := range a.Until {
+	for _, text := range texts {
 		status, err := parseStatus(text, all, "a status")
 		if err != nil {
 			return nil, err
@@ -33,9 +42,6 @@ func (a *awaited) statuses() ([]api.Status, error) {
 		if !slices.Contains(wanted, status) {
 			wanted = append(wanted, status)
 		}
-	}
-	if len(wanted) == 0 {
-		return nil, &usageError{"--until needs a status, such as available"}
 	}
 	return wanted, nil
 }
