@@ -75,7 +75,8 @@ func (s *shell) explained(err error) error {
 		return err
 	}
 	if lost, ok := errors.AsType[*client.TransportError](err); ok {
-		return &advice{err, fmt.Sprintf("no response from the server: %v", lost.Err), s.target.unreachable(lost)}
+		text, action := s.target.unreachable(lost)
+		return &advice{err, text, action}
 	}
 	if closed, ok := errors.AsType[*client.ClosedError](err); ok && closed.Code == api.CloseUnauthorized {
 		return &advice{err, err.Error(), s.target.refusal() + "\n" + hints[&api.InvalidToken].action}
@@ -88,8 +89,11 @@ func (s *shell) explained(err error) error {
 		return &advice{err, fmt.Sprintf("%s (%d)", strings.TrimSpace(refused.Message), refused.Status), s.target.adviceFor(refused)}
 	}
 	text, action := hintFor(refused.Problem, s.param)
-	if refused.Status == http.StatusUnauthorized {
+	switch {
+	case refused.Status == http.StatusUnauthorized:
 		action = s.target.refusal() + "\n" + action
+	case client.Is(refused, &api.NoRoute): // or the URL has a path too many
+		action = fmt.Sprintf("The server is %s.\n%s", s.target.server(), action)
 	}
 	return &advice{refused, text, action}
 }

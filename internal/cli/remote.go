@@ -80,30 +80,31 @@ func (t *target) refusal() string {
 	}
 	text := fmt.Sprintf("The server is %s. The token is from %s.", t.server(), t.from["token"])
 	if t.ClientSecret != "" {
-		text += " It takes precedence over the app's credentials, which are set too."
+		text += " Without it, the app's credentials would be used, which are set too."
 	}
 	return text
 }
 
-// unreachable says what to do about a server that cannot be reached.
-func (t *target) unreachable(err error) string {
-	_, untrusted := errors.AsType[x509.UnknownAuthorityError](err)
-	_, misnamed := errors.AsType[x509.HostnameError](err)
-	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
+// unreachable describes an error of the connection, and says what to do about it.
+func (t *target) unreachable(lost *client.TransportError) (text, action string) {
+	_, untrusted := errors.AsType[x509.UnknownAuthorityError](lost)
+	_, misnamed := errors.AsType[x509.HostnameError](lost)
+	_, invalid := errors.AsType[x509.CertificateInvalidError](lost)
+	text = fmt.Sprintf("no connection to the server: %v", lost.Err)
 	server := fmt.Sprintf("The server is %s.", t.server())
 	switch {
 	case untrusted && t.CAFile != "":
-		return fmt.Sprintf("%s The trusted certificates are in %s (%s).", server, t.CAFile, t.from["ca-file"])
+		return text, fmt.Sprintf("%s The trusted certificates are in %s (%s).", server, t.CAFile, t.from["ca-file"])
 	case untrusted:
-		return server + " If you trust this certificate, set --ca-file to a PEM file with it, or with the certificate of its authority."
+		return text, server + " If you trust this certificate, set --ca-file to a PEM file with it, or with the certificate of its authority."
 	case misnamed:
-		return server + " Use a name from the certificate in the URL, or give the server a certificate for this name."
+		return text, server + " Use a name from the certificate in the URL, or give the server a certificate for this name."
 	case invalid:
-		return server + " Renew the server's certificate, or correct this machine's clock."
-	case errors.Is(err, http.ErrSchemeMismatch):
-		return server
+		return text, server + " Renew the server's certificate, or correct this machine's clock."
+	case errors.Is(lost, http.ErrSchemeMismatch):
+		return text, server
 	default:
-		return fmt.Sprintf("Is the server running at %s? To use another one, set --url.", t.server())
+		return fmt.Sprintf("no response from the server: %v", lost.Err), fmt.Sprintf("Is the server running at %s? To use another one, set --url.", t.server())
 	}
 }
 
