@@ -213,8 +213,8 @@ func (b *board) footer(now time.Time) string {
 	case b.lost.Err == nil:
 		return "Connecting …"
 	case now.Before(b.retryAt):
-		return fmt.Sprintf("Reconnecting in %s: %v", rounded(b.retryAt.Sub(now)), b.lost.Err)
+		return fmt.Sprintf("Reconnecting in %s: %s", rounded(b.retryAt.Sub(now)), b.shell.brief(b.lost.Err))
 	default:
-		return fmt.Sprintf("Reconnecting: %v", b.lost.Err)
+		return "Reconnecting: " + b.shell.brief(b.lost.Err)
 	}
 }

@@ -87,6 +87,20 @@ type shell struct {
 	warnings       []string
 }
 
+func newParser(all *commands, stdout, stderr io.Writer) (*kong.Kong, error) {
+	return kong.New(all,
+		kong.Name("porchlight"),
+		kong.Description(description),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { panic(helpShown(code)) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, NoAppDescFormat: true, WrapUpperBound: 100}),
+		kong.ValueFormatter(withDefault),
+		kong.Vars{"version": versionLine()},
+		kong.PostBuild(completeHelp),
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(durationFlag)),
+	)
+}
+
 // An Env is the environment variables of the process.
 type Env struct {
 	Getenv func(string) string
@@ -120,17 +134,7 @@ func Run(ctx context.Context, args []string, env Env, stdin io.Reader, stdout, s
 		}
 	}()
 	var all commands
-	parser, err := kong.New(&all,
-		kong.Name("porchlight"),
-		kong.Description(description),
-		kong.Writers(stdout, stderr),
-		kong.Exit(func(code int) { panic(helpShown(code)) }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, NoAppDescFormat: true, WrapUpperBound: 100}),
-		kong.ValueFormatter(withDefault),
-		kong.Vars{"version": versionLine()},
-		kong.PostBuild(showExamples),
-		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(durationFlag)),
-	)
+	parser, err := newParser(&all, stdout, stderr)
 	if err != nil {
 		return s.fail(fmt.Errorf("invalid command definition: %w", err))
 	}
@@ -165,13 +169,16 @@ func (s *shell) warn() {
 	}
 }
 
-// showExamples makes the tag "example" of a command its detailed help. A command with
-// more to say has a method Help.
-func showExamples(k *kong.Kong) error {
+// completeHelp makes the tag "example" of a command its detailed help (a command with
+// more to say has a method Help), and shows the values that a flag can have.
+func completeHelp(k *kong.Kong) error {
 	k.Model.HelpFlag.Help = "Show this help and exit."
 	return kong.Visit(k.Model, func(node kong.Visitable, next kong.Next) error {
 		if command, ok := node.(*kong.Node); ok && command.Tag != nil && command.Tag.Has("example") {
 			command.Detail = "Example:\n\n    porchlight " + command.Tag.Get("example")
+		}
+		if flag, ok := node.(*kong.Flag); ok && flag.Enum != "" {
+			flag.PlaceHolder = strings.ReplaceAll(flag.Enum, ",", "|")
 		}
 		return next(nil)
 	})

@@ -98,6 +98,15 @@ func (s *shell) explained(err error) error {
 	return &advice{refused, text, action}
 }
 
+// brief is what explained says of an error, without what to do.
+func (s *shell) brief(err error) string {
+	err = s.explained(err)
+	if a, ok := errors.AsType[*advice](err); ok {
+		return a.text
+	}
+	return fmt.Sprint(err)
+}
+
 // print prints value with --json, and otherwise the text.
 func (s *shell) print(value any, format string, args ...any) error {
 	if s.json {

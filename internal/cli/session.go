@@ -81,7 +81,7 @@ func (k *keeper) keep() error {
 		if _, retry := client.Retry(err); !retry {
 			return err
 		}
-		_, _ = fmt.Fprintf(k.shell.stderr, "porchlight: renewing the session failed; retrying: %v\n", err) // informational
+		_, _ = fmt.Fprintf(k.shell.stderr, "porchlight: renewing the session failed; retrying: %s\n", k.shell.brief(err)) // informational
 	}
 }
 

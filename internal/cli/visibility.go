@@ -50,8 +50,8 @@ type visibilitySet struct {
 	Remote
 	Level    string   `arg:"" enum:"all,status,offline" help:"What they see: all, status (no note, no times) or offline."`
 	User     string   `arg:"" optional:"" default:"me" help:"User whose status they see: id, e-mail address or \"me\" (default)."`
-	Groups   []string `name:"group" placeholder:"NAME" help:"Group of the user's contacts that the rule is for. May be repeated."`
-	Watchers []string `name:"watcher" placeholder:"USER" help:"User that the rule is for (id or e-mail address). May be repeated."`
+	Groups   []string `name:"group" placeholder:"NAME" sep:"none" help:"Group of the user's contacts that the rule is for. Repeat it for several."`
+	Watchers []string `name:"watcher" placeholder:"USER" help:"User that the rule is for (id or e-mail address). Repeat the flag or separate users with commas."`
 }
 
 func (*visibilitySet) Help() string {

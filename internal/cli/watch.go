@@ -129,9 +129,9 @@ func (t *ticker) state(state client.State) {
 	switch wait := rounded(state.RetryAfter); {
 	case state.Connected:
 	case t.shell.json:
-		_ = json.NewEncoder(t.shell.stderr).Encode(lostEvent{fmt.Sprint(state.Err), int(wait / time.Second)}) // informational
+		_ = json.NewEncoder(t.shell.stderr).Encode(lostEvent{t.shell.brief(state.Err), int(wait / time.Second)}) // informational
 	default:
-		_, _ = fmt.Fprintf(t.shell.stderr, "porchlight: connection lost; retrying in %s: %v\n", wait, state.Err) // likewise
+		_, _ = fmt.Fprintf(t.shell.stderr, "porchlight: connection lost; retrying in %s: %s\n", wait, t.shell.brief(state.Err)) // likewise
 	}
 }
 

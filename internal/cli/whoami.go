@@ -15,7 +15,7 @@ type whoamiCommand struct {
 
 // Help is shown by --help.
 func (*whoamiCommand) Help() string {
-	return "Shows for whom the access token acts, and what it may do. No scope is needed.\n\nExample:\n\n    porchlight whoami"
+	return "The output also has the app, the account, the scopes of the token, its expiry and the server. Any valid token may ask.\n\nExample:\n\n    porchlight whoami"
 }
 
 // An identity is the owner of a token, as --json prints it.

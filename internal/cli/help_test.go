@@ -1,0 +1,59 @@
+package cli
+
+import (
+	"io"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestHelp: every command and flag has help, and every command an example that the
+// command line accepts.
+func TestHelp(t *testing.T) {
+	parser, err := newParser(new(commands), io.Discard, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range parser.Model.Leaves(true) {
+		path := command.FullPath()
+		if command.Help == "" {
+			t.Errorf("%s has no help", path)
+		}
+		for _, flag := range command.Flags {
+			if flag.Help == "" {
+				t.Errorf("%s: --%s has no help", path, flag.Name)
+			}
+		}
+		_, examples, ok := strings.Cut(command.Detail, "Example:\n\n")
+		if !ok || !strings.Contains(examples, "    "+path) {
+			t.Errorf("%s has no example", path)
+		}
+		for line := range strings.SplitSeq(examples, "\n") {
+			if args, ok := exampleArgs(line); ok {
+				if _, err := parser.Parse(args); err != nil {
+					t.Errorf("%s: the example %q: %v", path, line, err)
+				}
+			}
+		}
+	}
+}
+
+var exampleWord = regexp.MustCompile(`("[^"]*"|\$\([^)]*\)|[^\s"])+`)
+
+// exampleArgs returns the arguments of a command in an example, up to a redirection.
+func exampleArgs(line string) (args []string, ok bool) {
+	if _, piped, found := strings.Cut(line, "| porchlight "); found {
+		line = "porchlight " + piped
+	}
+	words := exampleWord.FindAllString(line, -1)
+	if len(words) == 0 || words[0] != "porchlight" {
+		return nil, false
+	}
+	for _, word := range words[1:] {
+		if word == "|" || word == "&&" || word == ">" {
+			break
+		}
+		args = append(args, strings.Trim(word, `"`))
+	}
+	return args, true
+}
