@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"maps"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,6 +14,7 @@ import (
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/api/apitest"
+	"porchlight.dev/porchlight/docs"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
@@ -170,7 +170,7 @@ func TestScopesPage(t *testing.T) {
 			}
 		}
 	}
-	text, err := os.ReadFile("../../docs/scopes.md")
+	text, err := docs.Served.ReadFile("scopes.md")
 	if err != nil {
 		t.Fatal(err)
 	}

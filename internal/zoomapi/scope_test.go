@@ -2,16 +2,17 @@ package zoomapi
 
 import (
 	"maps"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"porchlight.dev/porchlight/docs"
 )
 
 // TestScopesPage compares Zoom's names in docs/scopes.md with those that are accepted.
 func TestScopesPage(t *testing.T) {
-	text, err := os.ReadFile("../../docs/scopes.md")
+	text, err := docs.Served.ReadFile("scopes.md")
 	if err != nil {
 		t.Fatal(err)
 	}

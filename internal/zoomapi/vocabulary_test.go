@@ -1,8 +1,13 @@
 package zoomapi
 
 import (
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
+	"porchlight.dev/porchlight/docs"
 	"porchlight.dev/porchlight/internal/presence"
 )
 
@@ -20,5 +25,35 @@ func TestVocabulary(t *testing.T) {
 				t.Errorf("an update may contain %q: %v, as %v", word, ok, got)
 			}
 		}
+	}
+}
+
+// TestStatusTable compares the table of statuses in docs/concepts.md with the words of
+// both APIs.
+func TestStatusTable(t *testing.T) {
+	text, err := docs.Served.ReadFile("concepts.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]string)
+	row := regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|[^|]*\\| `([A-Za-z_]+)` \\| (.*) \\|$")
+	for _, cells := range row.FindAllStringSubmatch(string(text), -1) {
+		words := regexp.MustCompile("`([^`]+)`").FindAllString(cells[3], -1)
+		slices.Sort(words)
+		got[cells[1]] = cells[2] + " " + strings.Join(words, " ")
+	}
+	want := make(map[string]string)
+	for _, s := range presence.Statuses() {
+		var words []string
+		for word, status := range accepted {
+			if status == s {
+				words = append(words, "`"+word+"`")
+			}
+		}
+		slices.Sort(words)
+		want[s.String()] = StatusWord(s) + " " + strings.Join(words, " ")
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("docs/concepts.md has\n%v\nwant\n%v", got, want)
 	}
 }
