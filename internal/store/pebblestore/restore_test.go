@@ -102,7 +102,7 @@ func restoredContent(t *testing.T, fs vfs.FS) map[string]string {
 func TestRestoreDiskErrors(t *testing.T) {
 	data := smallBackup(t)
 	failed := 0
-	for nth := int64(1); ; nth++ {
+	for nth := int64(1); ; nth += faultStep {
 		mem := vfs.NewMem()
 		var count atomic.Int64
 		fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
@@ -133,7 +133,7 @@ func TestRestoreDiskErrors(t *testing.T) {
 			mustClose(t, s)
 		}
 	}
-	if failed < 30 {
+	if failed < 30/faultStep {
 		t.Errorf("INVALID: only %d errors", failed)
 	}
 	t.Logf("%d errors", failed)

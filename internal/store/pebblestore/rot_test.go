@@ -317,7 +317,7 @@ func (sp *specimen) tryDamage(t *testing.T, ta verdicts, name, how string, damag
 
 // TestRotBits flips single bits.
 func TestRotBits(t *testing.T) {
-	flips := 300
+	flips := 300 / faultStep
 	if isSoak() {
 		flips = 5000
 	}
@@ -375,7 +375,7 @@ func TestRotPages(t *testing.T) {
 			for _, at := range truncationPoints(size) {
 				sp.tryDamage(t, truncated, name, fmt.Sprintf("truncation at %d", at), func(data []byte) ([]byte, bool) { return data[:at], true })
 			}
-			for at := 0; at < size; at += page {
+			for at := 0; at < size; at += page * faultStep {
 				sp.tryDamage(t, zeroed, name, fmt.Sprintf("zeroing at %d", at), func(data []byte) ([]byte, bool) {
 					clear(data[at:min(at+page, len(data))])
 					return data, true
@@ -393,7 +393,7 @@ func TestRotPages(t *testing.T) {
 
 func truncationPoints(size int) []int {
 	var at []int
-	for i := 0; i < size; i += page {
+	for i := 0; i < size; i += page * faultStep {
 		at = append(at, i)
 	}
 	for _, i := range []int{size / 2, size - 20, size - 1} {

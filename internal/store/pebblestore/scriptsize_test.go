@@ -7,6 +7,7 @@ const (
 	scriptOps = 2000
 	// openings is how many times TestCrashWhileOpening draws at each operation.
 	openings = 3
-	// faultStep is the distance between the operations at which TestDiskErrors fails.
+	// faultStep is the distance between the operations that tests make fail, and
+	// between the pages that they damage.
 	faultStep = 1
 )
