@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"iter"
 	"strings"
@@ -206,7 +207,10 @@ func choose(apps []server.App, id string) (server.App, error) {
 		}
 		others = append(others, fmt.Sprintf("%s (%s)", a.ID, printable(a.Name)))
 	}
-	if id == "" {
+	switch {
+	case len(apps) == 0:
+		return server.App{}, errors.New("the store has no app: \"porchlight init\" with the same flags creates one")
+	case id == "":
 		return server.App{}, &usageError{"which app? Name the client id of one of " + strings.Join(others, ", ")}
 	}
 	return server.App{}, fmt.Errorf("the store has no app %s, only %s", printable(id), strings.Join(others, ", "))

@@ -109,6 +109,9 @@ func foundAccount(ctx context.Context, dir *directory.Directory, f Founding) (di
 	} else if account, err = dir.CreateAccount(ctx, f.Account); err != nil {
 		return account, err
 	}
+	if account.Owner != "" {
+		return account, nil // only the app is missing
+	}
 	owner, err := foundOwner(ctx, dir, account.ID, f)
 	if err != nil {
 		return account, err
