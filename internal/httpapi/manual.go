@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 
 	"github.com/yuin/goldmark"
 	"github.com/yuin/goldmark/ast"
@@ -51,13 +52,13 @@ func manual() map[string]wire.Handler {
 }
 
 func manualText(file string) wire.Handler {
-	page, err := renderManual(file)
+	rendered := sync.OnceValues(func() ([]byte, error) { return renderManual(file) })
 	return func(w http.ResponseWriter, _ *http.Request) error {
-		if err != nil {
-			return err
+		page, err := rendered()
+		if err == nil {
+			servePage(w, manualPolicy, page)
 		}
-		servePage(w, manualPolicy, page)
-		return nil
+		return err
 	}
 }
 
