@@ -151,6 +151,9 @@ func Run(ctx context.Context, args []string, env Env, stdin io.Reader, stdout, s
 	if !s.command.Hidden && !s.command.Tag.Has("warns") {
 		s.warn()
 	}
+	if err := checkArguments(parsed); err != nil {
+		return s.fail(err)
+	}
 	if err := parsed.Run(s); err != nil {
 		return s.fail(err)
 	}
@@ -205,6 +208,47 @@ func usage(err error) error {
 		name = strings.TrimSpace(name[:at])
 	}
 	return &usageError{fmt.Sprintf("%v; see \"%s --help\"", err, name)}
+}
+
+// checkArguments refuses an empty name of a user or an object, as from an unset variable
+// of the shell, and names that no object has and a path would resolve.
+func checkArguments(parsed *kong.Context) error {
+	if parsed.Selected().Hidden {
+		return nil
+	}
+	for _, element := range parsed.Path {
+		var value *kong.Value
+		var name string
+		switch {
+		case element.Positional != nil:
+			value, name = element.Positional, "<"+element.Positional.Name+">"
+		case element.Flag != nil && (element.Flag.Name == "user" || element.Flag.Name == "watcher"):
+			value, name = element.Flag.Value, "--"+element.Flag.Name
+		default:
+			continue
+		}
+		for _, text := range textsOf(value) {
+			switch {
+			case text == "":
+				return &usageError{name + " is empty"}
+			case (text == "." || text == "..") && value.Name != "file":
+				return &usageError{fmt.Sprintf("%s cannot be %q", name, text)}
+			}
+		}
+	}
+	return nil
+}
+
+// textsOf returns the texts of a flag or argument; other types have none.
+func textsOf(value *kong.Value) []string {
+	switch v := value.Target.Interface().(type) {
+	case string:
+		return []string{v}
+	case []string:
+		return v
+	default:
+		return nil
+	}
 }
 
 // flagsOf returns a function that reports whether a flag is on the command line.

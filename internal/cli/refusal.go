@@ -107,13 +107,15 @@ func fieldText(p *api.Problem, param func(field string) string) string {
 	return param(p.Field) + " " + reason
 }
 
-var secondCount = regexp.MustCompile(`\b(\d+)( \([^)]*\))?`)
+var secondCount = regexp.MustCompile(`\b(\d+)(?: \([^)]*\))?( minutes?\b| days?\b)?`)
 
-// inDurations writes the numbers of a text, which are seconds, as durations.
+// inDurations writes the numbers of a text, which are seconds unless a unit follows, as
+// durations.
 func inDurations(text string) string {
 	return secondCount.ReplaceAllStringFunc(text, func(number string) string {
-		seconds, err := strconv.Atoi(strings.Fields(number)[0])
-		if err != nil {
+		parts := secondCount.FindStringSubmatch(number)
+		seconds, err := strconv.Atoi(parts[1])
+		if err != nil || parts[2] != "" {
 			return number
 		}
 		return config.FormatDuration(time.Duration(seconds) * time.Second)

@@ -45,6 +45,7 @@ func TestFieldText(t *testing.T) {
 	for _, test := range []struct{ field, detail, want string }{
 		{"lease_seconds", `The field "lease_seconds" must be between 30 and 3600.`, "--lease must be between 30s and 1h."},
 		{"expires_in_seconds", `The field "expires_in_seconds" must be between 1 and 604800 (7 days).`, "--expires must be between 1s and 7d."},
+		{"duration_seconds", `The field "duration_seconds" must make do_not_disturb last at most 1440 minutes.`, "--for must make do_not_disturb last at most 1440 minutes."},
 		{"note", `The field "note" must be at most 280 characters.`, "--note must be at most 280 characters."},
 		{"scopes", `Unknown scope "x"; the scopes are: presence:read.`, `Unknown scope "x"; the scopes are: presence:read.`},
 	} {

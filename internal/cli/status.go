@@ -43,6 +43,9 @@ func (c *statusList) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
+	if s.given("group") && c.Group == "" {
+		return &usageError{"--group is empty"}
+	}
 	cl, err := c.connect(s)
 	if err != nil {
 		return err
