@@ -78,6 +78,7 @@ Environment: PORCHLIGHT_URL selects the server. PORCHLIGHT_TOKEN, or PORCHLIGHT_
 type shell struct {
 	ctx            context.Context //nolint:containedctx // a shell lives as long as the one command that it runs
 	getenv         func(string) string
+	program        string // as it was called, or ""
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	json           bool
@@ -101,10 +102,11 @@ func newParser(all *commands, stdout, stderr io.Writer) (*kong.Kong, error) {
 	)
 }
 
-// An Env is the environment variables of the process.
+// An Env is the environment of the process.
 type Env struct {
-	Getenv func(string) string
-	Names  []string // of all that are not empty; unknown ones with the prefix of the settings cause a warning
+	Getenv  func(string) string
+	Names   []string // of all variables that are not empty; unknown ones with the prefix of the settings cause a warning
+	Program string   // the command as it was called; "" means porchlight
 }
 
 // ProcessEnv is the environment of this process.
@@ -115,7 +117,7 @@ func ProcessEnv() Env {
 			names = append(names, name)
 		}
 	}
-	return Env{os.Getenv, names}
+	return Env{os.Getenv, names, os.Args[0]}
 }
 
 // helpShown ends the parsing after help was printed.
@@ -123,7 +125,7 @@ type helpShown int
 
 // Run runs one command and returns the exit code. It returns soon after ctx ends.
 func Run(ctx context.Context, args []string, env Env, stdin io.Reader, stdout, stderr io.Writer) (code int) {
-	s := &shell{ctx: ctx, getenv: env.Getenv, warnings: config.UnknownVariables(env.Names), stdin: stdin, stdout: stdout, stderr: stderr}
+	s := &shell{ctx: ctx, getenv: env.Getenv, program: env.Program, warnings: config.UnknownVariables(env.Names), stdin: stdin, stdout: stdout, stderr: stderr}
 	defer func() {
 		if v := recover(); v != nil {
 			shown, ok := v.(helpShown)

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"time"
 
 	"porchlight.dev/porchlight/client"
@@ -226,9 +228,31 @@ Follow changes as they happen:
 Or use the command line in another terminal:
 
   export PORCHLIGHT_URL=%[3]s PORCHLIGHT_TOKEN=%[6]s PORCHLIGHT_ACCOUNT_ID=%[8]s PORCHLIGHT_CLIENT_ID=%[9]s PORCHLIGHT_CLIENT_SECRET=%[10]s
-  porchlight status explain %[5]s
-  porchlight status watch %[5]s
+  %[11]s status explain %[5]s
+  %[11]s status watch %[5]s
 `, len(keys.Users), signedIn, srv.URL(), cmp.Or(srv.AdminURL(), "-"), user.Email, keys.AccessToken, user.AccessToken,
-		keys.AccountID, keys.ClientID, keys.ClientSecret)
+		keys.AccountID, keys.ClientID, keys.ClientSecret, callOf(s.program))
 	return err
+}
+
+// goRun matches the path of a program that "go run" built: in its temporary directory, or
+// in the build cache.
+var goRun = regexp.MustCompile(`/go-build\d+/b\d+/exe/[^/]+$|/[0-9a-f]{64}-d/[^/]+$`)
+
+// plainWord matches a word that a shell takes as it is.
+var plainWord = regexp.MustCompile(`^[\w./+:@%-]+$`)
+
+// callOf is how to call this program again in a shell, from its command line: it may not
+// be installed.
+func callOf(program string) string {
+	switch {
+	case program == "":
+		return "porchlight"
+	case goRun.MatchString(program):
+		return "go run ./cmd/porchlight"
+	case plainWord.MatchString(program):
+		return program
+	default:
+		return "'" + strings.ReplaceAll(program, "'", `'\''`) + "'"
+	}
 }

@@ -25,3 +25,22 @@ func TestDocsToken(t *testing.T) {
 		}
 	}
 }
+
+// TestCallOf: the commands that the demo prints call the program as it was called.
+func TestCallOf(t *testing.T) {
+	const hash = "0afe2aba7be6fd160b51756bff970fb1c10fe9fea2a6064a8c1e637e389861fd"
+	for program, want := range map[string]string{
+		"":                                 "porchlight",
+		"porchlight":                       "porchlight",
+		"./porchlight":                     "./porchlight",
+		"/usr/local/bin/porchlight":        "/usr/local/bin/porchlight",
+		"/home/ada/my tools/it's/porch":    `'/home/ada/my tools/it'\''s/porch'`,
+		"/tmp/go-build62300/b001/exe/main": "go run ./cmd/porchlight",
+		"/root/.cache/go-build/0a/" + hash + "-d/porchlight": "go run ./cmd/porchlight",
+		"/srv/go-build/porchlight":                           "/srv/go-build/porchlight",
+	} {
+		if got := callOf(program); got != want {
+			t.Errorf("callOf(%q) = %s, want %s", program, got, want)
+		}
+	}
+}
