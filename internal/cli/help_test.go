@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"porchlight.dev/porchlight/docs"
 )
 
 // TestHelp: every command and flag has help, and every command an example that the
@@ -35,6 +37,26 @@ func TestHelp(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestDefaultScopes: docs/scopes.md lists the default scopes of "token create".
+func TestDefaultScopes(t *testing.T) {
+	var all commands
+	parser, err := newParser(&all, io.Discard, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parser.Parse([]string{"token", "create", "laptop"}); err != nil {
+		t.Fatal(err)
+	}
+	page, err := docs.Served.ReadFile("scopes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "the default of `porchlight token create`: `" + strings.Join(all.Token.Create.Scope, "`, `") + "` |"
+	if !strings.Contains(string(page), want) {
+		t.Errorf("docs/scopes.md does not have %s", want)
 	}
 }
 
