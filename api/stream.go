@@ -43,9 +43,12 @@ type ClientFrame struct {
 	Type string `json:"type"`
 	ID   string `json:"id,omitempty"` // at most 64 bytes
 
-	// follow, unfollow: users by id, e-mail or "me", or the user's contacts.
+	// follow, unfollow: users by id, e-mail or "me"; the user's contacts; all active users
+	// of the account; the active members of a group.
 	Users    []string `json:"users,omitempty"`
 	Contacts bool     `json:"contacts,omitempty"`
+	Everyone bool     `json:"everyone,omitempty"`
+	Group    string   `json:"group,omitempty"`
 	// follow: where to resume; "" means from the current state. It covers the users
 	// that were followed when the server sent it.
 	Cursor string `json:"cursor,omitempty"`
@@ -117,9 +120,11 @@ type ServerFrame struct {
 const (
 	GoneDeleted        = "deleted"         // the user
 	GoneContactRemoved = "contact_removed" // from the contacts that are followed
+	GoneMemberRemoved  = "member_removed"  // left the group that is followed, or was deactivated
 	ResetEpoch         = "epoch"           // the cursor is from another store, or from before a restore
 	ResetUnreadable    = "unreadable"      // the cursor was altered or was not issued by this store
 	ResetContacts      = "contacts"        // more contacts were removed since than the server remembers
+	ResetMembers       = "members"         // the server does not know who joined or left since
 )
 
 // Close codes. After a code from 3000 to 3499 a client reconnects, after retry_ms if
@@ -131,6 +136,7 @@ const (
 	CloseSilent       = 3003 // the client sent nothing, not even a pong
 	CloseUnauthorized = 3500 // the token was revoked or has expired, or its user or app is gone
 	CloseTooFast      = 3501 // the client sent too many bytes or frames
+	CloseTooMany      = 3502 // what is followed has grown past MaxFollowed users
 )
 
 // CloseReason is the text of a close frame: JSON.

@@ -57,7 +57,7 @@ func (l *loading) addContacts(ctx context.Context) error {
 		l.unusable(ResetContacts)
 	}
 	for _, c := range list.Edges {
-		l.wanted = append(l.wanted, wanted{id: c.User, resumes: l.from.resumes && c.Gen <= l.from.Contacts, contact: true})
+		l.wanted = append(l.wanted, wanted{id: c.User, resumes: l.from.resumes && c.Gen <= l.from.Contacts, why: byContact})
 	}
 	for _, c := range list.Ended {
 		named := slices.ContainsFunc(l.wanted, func(w wanted) bool { return w.id == c.User })
@@ -68,29 +68,26 @@ func (l *loading) addContacts(ctx context.Context) error {
 	return nil
 }
 
-// UnfollowContacts stops following the owner's contacts, except those that are also
-// followed by name.
+// UnfollowContacts stops following the owner's contacts, except those that are followed
+// for another reason.
 func (s *Stream) UnfollowContacts() {
 	s.following.Lock()
-	defer s.following.Unlock()
+	defer s.unlockFollowing()
 	s.mu.Lock()
 	list := s.contacts
 	s.contacts, s.sentContacts = nil, nil
 	s.mu.Unlock()
 	if list != nil {
-		s.removeContacts(list.Edges)
+		s.removeEdgesFor(usersOf(list.Edges), byContact)
 	}
 }
 
-func (s *Stream) removeContacts(edges []ContactEdge) {
+func usersOf(edges []ContactEdge) []presence.UserID {
 	ids := make([]presence.UserID, len(edges))
 	for i := range edges {
 		ids[i] = edges[i].User
 	}
-	s.removeEdges(ids, func(e *edge) bool {
-		e.byContact = false
-		return !e.byName
-	})
+	return ids
 }
 
 // ContactsChanged has a user's streams follow the user's present contacts. It does not
@@ -236,7 +233,7 @@ func (s *Stream) followContacts(ctx context.Context, list ContactList) {
 	if !s.following.TryLock() {
 		return
 	}
-	defer s.following.Unlock()
+	defer s.unlockFollowing()
 	before := s.contactList()
 	if before == nil || list.Gen < before.Gen {
 		return
@@ -248,22 +245,43 @@ func (s *Stream) followContacts(ctx context.Context, list ContactList) {
 		return
 	}
 	l := &loading{stream: s, contacts: &list, answer: Snapshot{Partial: true}}
-	for _, c := range list.less(before) {
-		l.wanted = append(l.wanted, wanted{id: c.User, contact: true})
+	var removed []Gone
+	for _, id := range usersOf(before.less(&list)) {
+		removed = append(removed, Gone{User: id, Reason: GoneContactRemoved})
 	}
 	s.Expect()
-	removed := before.less(&list)
-	s.removeContacts(removed)
+	if err := l.replace(ctx, usersOf(list.less(before)), removed, byContact); err != nil {
+		s.End(CloseUnavailable, retryWithin(sweepEvery))
+	}
+}
+
+// replace follows added users for a reason, and no longer follows removed ones for it.
+// Those who are followed for no other reason are announced as gone; then the snapshot of
+// the added ones is sent, which advances the cursor.
+func (l *loading) replace(ctx context.Context, added []presence.UserID, removed []Gone, why reasons) error {
+	s := l.stream
+	for _, id := range added {
+		l.wanted = append(l.wanted, wanted{id: id, why: why})
+	}
 	var gone []Message
-	for _, c := range removed {
-		if !s.Follows(c.User) {
-			gone = append(gone, Message{Event: &Gone{User: c.User, Reason: GoneContactRemoved}})
+	for i := range removed {
+		id := removed[i].User
+		announced := s.announcedDeleted(id)
+		s.removeEdgesFor([]presence.UserID{id}, why)
+		if !announced && !s.Follows(id) {
+			gone = append(gone, Message{Event: &removed[i]})
 		}
 	}
 	s.Send(gone...)
-	if err := l.run(ctx); err != nil {
-		s.End(CloseUnavailable, retryWithin(sweepEvery))
-	}
+	return l.run(ctx)
+}
+
+// announcedDeleted reports whether the client was sent that the user was deleted.
+func (s *Stream) announcedDeleted(id presence.UserID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i, found := s.findEdge(id)
+	return found && s.edges[i].deleted && s.edges[i].slot == noSlot
 }
 
 // Follows reports whether the stream follows a user.

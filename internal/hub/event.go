@@ -36,6 +36,7 @@ type GoneReason uint8
 const (
 	GoneDeleted GoneReason = iota
 	GoneContactRemoved
+	GoneMemberRemoved // from the audiences that are followed, or deactivated
 )
 
 // Reset precedes the snapshots of an answer whose cursor could not be used.
@@ -48,11 +49,13 @@ type Reset struct {
 type ResetReason uint8
 
 // The reasons. ResetContacts: more contacts were removed since than are remembered.
+// ResetMembers: who joined or left the audience since is not known.
 const (
 	NoReset ResetReason = iota
 	ResetEpoch
 	ResetUnreadable
 	ResetContacts
+	ResetMembers
 )
 
 // A Snapshot answers a Follow, in parts if it is large.

@@ -15,11 +15,13 @@ import (
 // MaxFollowed is how many users one stream follows.
 const MaxFollowed = 10_000
 
-// A Follow is a request to follow users, or the owner's contacts, from a cursor on.
+// A Follow is a request to follow users, the owner's contacts, or audiences, from a cursor
+// on.
 type Follow struct {
-	Users    []NamedUser
-	Contacts bool
-	Cursor   string // "" for everything
+	Users     []NamedUser
+	Contacts  bool
+	Audiences []Audience
+	Cursor    string // "" for everything
 	// Unknown and ID are copied into the answer.
 	Unknown []string
 	ID      string
@@ -52,20 +54,44 @@ func (s *Stream) Follow(ctx context.Context, f Follow) error {
 		s.Expect()
 	}
 	s.following.Lock()
-	defer s.following.Unlock()
+	defer s.unlockFollowing()
 	from := s.hub.resumePointOf(f.Cursor)
 	l := &loading{stream: s, from: from, reset: from.reset, answer: Snapshot{
 		ID: f.ID, Unknown: f.Unknown, Names: namesOf(f.Users), Partial: from.resumes,
 	}}
 	for _, u := range f.Users {
-		l.wanted = append(l.wanted, wanted{id: u.ID, resumes: from.resumes, named: true})
+		l.wanted = append(l.wanted, wanted{id: u.ID, resumes: from.resumes, why: byName})
 	}
 	if f.Contacts {
 		if err := l.addContacts(ctx); err != nil {
 			return err
 		}
 	}
-	return l.run(ctx)
+	if len(f.Audiences) == 0 {
+		return l.run(ctx)
+	}
+	added, err := l.addMembers(ctx, f.Audiences)
+	if err != nil {
+		return err
+	}
+	l.keepFollowed()
+	if err := l.run(ctx); err != nil {
+		s.dropAudiences(added)
+		return err
+	}
+	return nil
+}
+
+// keepFollowed takes users off those who are gone who are followed for another reason.
+func (l *loading) keepFollowed() {
+	if len(l.answer.Gone) == 0 {
+		return
+	}
+	want := make(map[presence.UserID]bool, len(l.wanted))
+	for i := range l.wanted {
+		want[l.wanted[i].id] = true
+	}
+	l.answer.Gone = slices.DeleteFunc(l.answer.Gone, func(id presence.UserID) bool { return want[id] || l.stream.Follows(id) })
 }
 
 // namesOf lists the names that the client used for each user it did not name by id,
@@ -103,8 +129,7 @@ type loading struct {
 type wanted struct {
 	id      presence.UserID
 	resumes bool // only if it changed since from
-	named   bool // by the client
-	contact bool // of the owner's
+	why     reasons
 	queued  bool // a change was in the queue, and is part of the answer
 }
 
@@ -115,7 +140,7 @@ func (l *loading) merge() {
 	for _, w := range l.wanted {
 		if n := len(merged) - 1; n >= 0 && merged[n].id == w.id {
 			merged[n].resumes = merged[n].resumes && w.resumes
-			merged[n].named, merged[n].contact = merged[n].named || w.named, merged[n].contact || w.contact
+			merged[n].why |= w.why
 			continue
 		}
 		merged = append(merged, w)
@@ -177,7 +202,7 @@ func (l *loading) addEdges() error {
 		}
 	}
 	if len(s.edges)+fresh > MaxFollowed {
-		return &presence.LimitError{What: "users followed on one stream", Limit: MaxFollowed}
+		return errTooMany()
 	}
 	if fresh > 0 {
 		s.edges = slices.Grow(s.edges, fresh)
@@ -189,7 +214,7 @@ func (l *loading) addEdges() error {
 			s.edges = slices.Insert(s.edges, i, h.addEdge(s, store.User{Account: s.account, ID: w.id}))
 		}
 		e := s.edges[i]
-		e.byName, e.byContact = e.byName || w.named, e.byContact || w.contact
+		e.why |= w.why
 		w.queued = s.deferChanges(e)
 		l.edges, l.fresh = append(l.edges, e), append(l.fresh, !found)
 	}
@@ -261,18 +286,23 @@ func (l *loading) dropUnknown(ctx context.Context) error {
 			return err
 		}
 		if !exists {
-			l.addUnknown(w.id)
+			l.addUnknown(w)
 			l.edges[i] = nil
-			l.stream.Unfollow([]presence.UserID{w.id})
+			l.stream.removeEdges([]presence.UserID{w.id}, func(*edge) bool { return true })
 		}
 	}
 	return nil
 }
 
-func (l *loading) addUnknown(id presence.UserID) {
-	names := l.answer.Names[id]
+// addUnknown adds a user who does not exist, unless the user was only a member of an
+// audience: the client did not ask for that one.
+func (l *loading) addUnknown(w wanted) {
+	if w.why == byMember {
+		return
+	}
+	names := l.answer.Names[w.id]
 	if len(names) == 0 {
-		names = []string{string(id)}
+		names = []string{string(w.id)}
 	}
 	for _, name := range names {
 		if !slices.Contains(l.answer.Unknown, name) {
@@ -359,7 +389,7 @@ func (l *loading) enqueueAnswer() bool {
 	}
 	s.mu.Unlock()
 	s.removeEdges(deleted, func(*edge) bool { return true })
-	s.removeContacts(removed)
+	s.removeEdgesFor(usersOf(removed), byContact)
 	if full {
 		s.End(CloseSlow, 0)
 	}
@@ -387,7 +417,7 @@ func (l *loading) messages(mark Cursor) []Message {
 func (l *loading) addRemoved(removed []ContactEdge) {
 	for _, c := range removed {
 		i, found := l.stream.findEdge(c.User)
-		if found && !l.stream.edges[i].byName && !slices.Contains(l.answer.Gone, c.User) {
+		if found && l.stream.edges[i].why == byContact && !slices.Contains(l.answer.Gone, c.User) {
 			l.answer.Gone = append(l.answer.Gone, c.User)
 		}
 	}
@@ -412,7 +442,7 @@ func (l *loading) addView(e *edge, w wanted) bool {
 	case record.State.UserState == presence.UserDeleted:
 		switch {
 		case !w.resumes:
-			l.addUnknown(w.id)
+			l.addUnknown(w)
 		case w.queued || record.At > l.from.At: // else the client knows
 			l.answer.Gone = append(l.answer.Gone, w.id)
 		}
@@ -445,11 +475,17 @@ func (l *loading) changed(r *store.Record, p *presence.Presence) (may, surely bo
 	return int64(p.Revision/1e6) >= l.from.Second-margin, false
 }
 
-// Unfollow stops following users by name. Those that are followed as contacts stay.
+// Unfollow stops following users by name. Those that are followed for another reason stay.
 func (s *Stream) Unfollow(ids []presence.UserID) {
+	s.removeEdgesFor(ids, byName)
+}
+
+// removeEdgesFor takes a reason to follow users away, and removes the edges that have no
+// other.
+func (s *Stream) removeEdgesFor(ids []presence.UserID, why reasons) {
 	s.removeEdges(ids, func(e *edge) bool {
-		e.byName = false
-		return !e.byContact
+		e.why &^= why
+		return e.why == 0
 	})
 }
 

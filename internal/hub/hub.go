@@ -39,10 +39,14 @@ type Options struct {
 	Log       *slog.Logger
 }
 
-// A Directory has the users and their contacts.
+// A Directory has the users, their groups and their contacts.
 type Directory interface {
 	// Exists reports whether a user without a record exists.
 	Exists(context.Context, store.User) (bool, error)
+	// Members pages through the users of an account, by id: those above after, at most limit.
+	Members(ctx context.Context, account presence.AccountID, after presence.UserID, limit int) ([]Member, error)
+	// MembersByID reads users; those who do not exist are left out.
+	MembersByID(context.Context, presence.AccountID, []presence.UserID) ([]Member, error)
 	// ContactLists reads the contacts of many users of an account at once; those
 	// without any are left out.
 	ContactLists(context.Context, presence.AccountID, []presence.UserID) (map[presence.UserID]ContactList, error)
@@ -76,7 +80,7 @@ const (
 
 // A Hub tails the store and delivers each change to the streams that follow its user.
 //
-// Lock order: Hub.mu before Stream.mu. A stream's own lock is held for memory
+// Lock order: Hub.mu or Hub.rosterMu, then roster.mu, then Stream.mu. A stream's own lock is held for memory
 // only, never while anything is read or written.
 type Hub struct {
 	opts    Options
@@ -108,6 +112,12 @@ type Hub struct {
 
 	contactsChanged chan store.User
 
+	rosterMu sync.Mutex // guards the fields below
+	rosters  map[presence.AccountID]*roster
+	// membersAt is the position up to which the rosters that exist are kept up to date.
+	membersAt store.Position
+	behind    streamSet
+
 	dirty   []*Stream // of the group that is delivered; the deliverer's alone
 	buffers sync.Pool // of *[]byte, to encode into
 	stats   counters
@@ -126,8 +136,9 @@ func New(o Options) *Hub {
 	return &Hub{
 		opts: o, epoch: o.Store.Epoch(), ready: make(chan struct{}), drained: make(chan struct{}), id: newHubID(), recent: newRecent(),
 		contactsChanged: make(chan store.User, 256),
-		buffers:         sync.Pool{New: func() any { return new([]byte) }},
-		targets:         make(map[store.User]*target), owners: make(map[store.User]*Stream), streams: make(map[*Stream]struct{}),
+		rosters:         make(map[presence.AccountID]*roster), behind: streamSet{wake: make(chan struct{}, 1), m: make(map[*Stream]struct{})},
+		buffers: sync.Pool{New: func() any { return new([]byte) }},
+		targets: make(map[store.User]*target), owners: make(map[store.User]*Stream), streams: make(map[*Stream]struct{}),
 	}
 }
 
@@ -174,18 +185,20 @@ func (h *Hub) watch(ctx context.Context, again bool) error {
 			at, _ := upTo.Position(h.epoch) // as in deliver
 			h.recent.begin(at, presence.InstantOf(h.opts.Clock()))
 			if again {
+				h.dropRosters(at)
 				h.CloseAll(CloseUnavailable, time.Second)
 			}
 		}
-		h.deliver(group, upTo)
+		h.deliver(ctx, group, upTo)
 	})
 }
 
 // deliver queues a group of changes on the streams that follow their users and flushes
 // them before the next group. Changes that arrive while it writes form the next group,
 // and leave each socket in one write.
-func (h *Hub) deliver(group []store.Record, upTo store.Cursor) {
+func (h *Hub) deliver(ctx context.Context, group []store.Record, upTo store.Cursor) {
 	at, _ := upTo.Position(h.epoch) // a store has one epoch while it is open
+	h.refreshMembers(ctx, group, at)
 	if len(group) > 0 {
 		h.enqueue(group)
 	}
@@ -317,11 +330,16 @@ func (h *Hub) removeStream(s *Stream) {
 	}
 	s.next, s.prev = nil, nil
 	s.mu.Lock()
-	edges := s.edges
-	s.edges = nil
+	edges, followed := s.edges, s.audiences
+	s.edges, s.audiences = nil, nil
 	s.mu.Unlock()
 	for _, e := range edges {
 		h.removeEdge(e)
+	}
+	if followed != nil {
+		followed.roster.mu.Lock()
+		defer followed.roster.mu.Unlock()
+		delete(followed.roster.followers, s)
 	}
 }
 

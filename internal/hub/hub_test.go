@@ -71,9 +71,9 @@ func encodeFrame(e hub.Event) frame {
 	case *hub.Presence:
 		return frameOf(e.User, &e.Presence)
 	case *hub.Gone:
-		return frame{Type: "gone", User: string(e.User), Reason: [...]string{"deleted", "contact_removed"}[e.Reason]}
+		return frame{Type: "gone", User: string(e.User), Reason: [...]string{"deleted", "contact_removed", "member_removed"}[e.Reason]}
 	case *hub.Reset:
-		return frame{Type: "reset", Reset: [...]string{"", "epoch", "unreadable", "contacts"}[e.Reason]}
+		return frame{Type: "reset", Reset: [...]string{"", "epoch", "unreadable", "contacts", "members"}[e.Reason]}
 	case *hub.Snapshot:
 		f := frame{Type: "snapshot", Partial: e.Partial, Unknown: e.Unknown}
 		for i := range e.Views {
@@ -212,8 +212,13 @@ type node struct {
 	reads    *staleReads
 	hub      *hub.Hub
 	contacts map[presence.UserID]hub.ContactList
-	invalid  map[presence.UserID]bool
-	mu       sync.Mutex // guards contacts and invalid
+	members  map[store.User]hub.Member
+	// afterMembers is called after each page of Members, if not nil; membersErr is what
+	// reads of members answer.
+	afterMembers func()
+	membersErr   error
+	invalid      map[presence.UserID]bool
+	mu           sync.Mutex // guards contacts, members and invalid
 }
 
 func bubble(t *testing.T, test func(n *node)) {
@@ -224,7 +229,7 @@ func bubble(t *testing.T, test func(n *node)) {
 			t.Fatal(err)
 		}
 		late := &staleReads{Store: st}
-		n := &node{T: t, store: st, reads: late, contacts: make(map[presence.UserID]hub.ContactList), invalid: make(map[presence.UserID]bool)}
+		n := &node{T: t, store: st, reads: late, contacts: make(map[presence.UserID]hub.ContactList), members: make(map[store.User]hub.Member), invalid: make(map[presence.UserID]bool)}
 		n.hub = hub.New(hub.Options{Store: late, Directory: n, Access: n, Clock: time.Now, Log: slog.New(slog.DiscardHandler)})
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)

@@ -23,6 +23,7 @@ func (h *Hub) sweepAll(ctx context.Context) {
 	var pinged, checked streamBuffer
 	parts.Go(func() { every(ctx, sweepEvery, func() { h.keepaliveAll(&pinged) }) })
 	parts.Go(func() { every(ctx, checkEvery, func() { h.checkAll(ctx, &checked) }) })
+	parts.Go(func() { h.keepMembers(ctx) })
 	h.keepContacts(ctx)
 }
 

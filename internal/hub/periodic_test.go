@@ -78,6 +78,14 @@ func (allUsers) ContactLists(context.Context, presence.AccountID, []presence.Use
 	return nil, nil //nolint:nilnil // no contacts
 }
 
+func (allUsers) Members(context.Context, presence.AccountID, presence.UserID, int) ([]hub.Member, error) {
+	return nil, nil
+}
+
+func (allUsers) MembersByID(context.Context, presence.AccountID, []presence.UserID) ([]hub.Member, error) {
+	return nil, nil
+}
+
 func (allUsers) ContactVersions(context.Context, presence.AccountID, []presence.UserID) (map[presence.UserID]string, error) {
 	return nil, nil //nolint:nilnil // no contacts
 }

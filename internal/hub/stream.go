@@ -63,6 +63,7 @@ const (
 	CloseSilent
 	CloseUnauthorized
 	CloseTooFast
+	CloseTooMany // the audience has grown past MaxFollowed
 )
 
 // A Stream is the queue of one connection: the newest unwritten change of each user it
@@ -87,6 +88,7 @@ type Stream struct {
 	messageBytes int          // of messages in it
 	contacts     *ContactList // nil: not followed
 	sentContacts *ContactList // of contacts, what has been written: the cursor's
+	audiences    *audiences   // nil: none is followed
 	// unanswered counts the Follows whose answer is not written yet, and covers
 	// whether one was answered: see cursorText.
 	unanswered     int
@@ -116,9 +118,18 @@ type edge struct {
 	slot      int32 // in Stream.queue
 	loading   bool
 	coalesced bool
-	byName    bool // the client named the user
-	byContact bool // it is a contact of the owner
+	deleted   bool // the user was, and the event was queued
+	why       reasons
 }
+
+// reasons are why a stream follows a user. It stops when there is none.
+type reasons uint8
+
+const (
+	byName    reasons = 1 << iota // the client named the user
+	byContact                     // the user is a contact of the owner
+	byMember                      // the user is in one of the audiences
+)
 
 const noSlot = -1
 
@@ -173,6 +184,7 @@ func (s *Stream) enqueue(e *edge, c *change) bool {
 	if v.seen.Presence.Revision <= e.seen && !c.deleted() {
 		return false
 	}
+	e.deleted = c.deleted()
 	return s.enqueueView(e, v)
 }
 

@@ -44,6 +44,32 @@ func (d hubDirectory) Exists(ctx context.Context, u store.User) (bool, error) {
 	return err == nil, err
 }
 
+func (d hubDirectory) Members(ctx context.Context, account presence.AccountID, after presence.UserID, limit int) ([]hub.Member, error) {
+	users, err := d.Users(ctx, account, after, limit)
+	members := make([]hub.Member, len(users))
+	for i := range users {
+		members[i] = asMember(&users[i])
+	}
+	return members, err
+}
+
+func (d hubDirectory) MembersByID(ctx context.Context, account presence.AccountID, ids []presence.UserID) ([]hub.Member, error) {
+	users, err := d.UsersByID(ctx, account, ids)
+	members := make([]hub.Member, 0, len(users))
+	for _, u := range users {
+		members = append(members, asMember(&u))
+	}
+	return members, err
+}
+
+func asMember(u *directory.User) hub.Member {
+	m := hub.Member{User: u.ID, Active: u.Active}
+	for _, name := range u.Groups {
+		m.Groups = append(m.Groups, directory.GroupKey(name))
+	}
+	return m
+}
+
 func (d hubDirectory) ContactLists(ctx context.Context, account presence.AccountID, owners []presence.UserID) (map[presence.UserID]hub.ContactList, error) {
 	found, err := d.ContactsOf(ctx, account, owners)
 	if err != nil {

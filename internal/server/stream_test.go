@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -88,12 +89,13 @@ func (r *running) createToken(t *testing.T, user string, scopes ...string) api.T
 	return token
 }
 
-// createUsers creates users who are signed in, and returns their ids.
+// createUsers creates users who are signed in, and returns their ids. All are in the group
+// All, and every other one in Half 0 and in Half 1.
 func (r *running) createUsers(t *testing.T, n int) []string {
 	t.Helper()
 	ids := make([]string, n)
 	for i := range ids {
-		u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: fmt.Sprintf("user%d@example.com", i)})
+		u, err := r.client.CreateUser(t.Context(), api.CreateUser{Email: fmt.Sprintf("user%d@example.com", i), Groups: []string{"All", fmt.Sprint("Half ", i%2)}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,6 +185,8 @@ func trustAnyServer() *tls.Config { return &tls.Config{InsecureSkipVerify: true}
 type watcher struct {
 	url, token string
 	follows    []string
+	audience   url.Values    // follows them by this, if it is not nil
+	changing   bool          // who is in the audience
 	unfiltered bool          // receives unfiltered presence
 	more       chan struct{} // gets an element when a presence arrives; nil: unused
 
@@ -209,7 +213,7 @@ func (w *watcher) addViolation(format string, args ...any) {
 // only if again is set; an older one never is.
 func (w *watcher) applyPresence(p api.Presence, again bool) {
 	before, known := w.has[p.User]
-	if !slices.Contains(w.follows, p.User) {
+	if !w.changing && !slices.Contains(w.follows, p.User) {
 		w.addViolation("received %s, whom the watcher does not follow", p.User)
 	}
 	if known && (p.Revision < before.Revision || p.Revision == before.Revision && !again) {
@@ -242,7 +246,12 @@ func (w *watcher) applyFrame(text []byte) {
 	case api.FrameSnapshot:
 		w.applySnapshot(&f)
 	case api.FramePresence:
+		if _, known := w.has[f.User]; w.changing && !known {
+			w.addViolation("received a change of %s, who is no member", f.User)
+		}
 		w.applyPresence(api.Presence{User: f.User, Status: f.Status, Note: f.Note, Since: f.Since, Until: f.Until, Revision: f.Revision}, false)
+	case api.FrameGone:
+		w.applyGone([]string{f.User})
 	case api.FrameError:
 		w.addViolation("received an error: %s %s", f.Code, f.Detail)
 	}
@@ -251,12 +260,26 @@ func (w *watcher) applyFrame(text []byte) {
 	}
 }
 
+// applyGone removes members who left.
+func (w *watcher) applyGone(ids []string) {
+	for _, id := range ids {
+		delete(w.has, id)
+	}
+	if len(ids) > 0 && !w.changing {
+		w.addViolation("gone %v", ids)
+	}
+}
+
 func (w *watcher) applySnapshot(f *api.ServerFrame) {
+	w.applyGone(f.Gone)
 	for _, p := range f.Presences {
 		w.applyPresence(p, true)
 	}
-	if len(f.Unknown)+len(f.Gone) > 0 {
-		w.addViolation("unknown %v, gone %v", f.Unknown, f.Gone)
+	if len(f.Unknown) > 0 {
+		w.addViolation("unknown %v", f.Unknown)
+	}
+	if w.changing {
+		return
 	}
 	if !f.Partial && len(f.Presences) != len(w.follows) {
 		w.addViolation("a full snapshot has %d of %d users", len(f.Presences), len(w.follows))
@@ -275,6 +298,9 @@ func (w *watcher) lastCursor() string {
 // query returns the parameters for any route.
 func (w *watcher) query() url.Values {
 	q := url.Values{"users": {strings.Join(w.follows, ",")}}
+	if w.audience != nil {
+		q = maps.Clone(w.audience)
+	}
 	if at := w.lastCursor(); at != "" {
 		q.Set("cursor", at)
 	}
@@ -414,8 +440,9 @@ func (w *watcher) applyChanges(c *api.Changes) {
 	for _, p := range c.Presences {
 		w.applyPresence(p, true)
 	}
-	if len(c.Unknown)+len(c.Gone) > 0 {
-		w.addViolation("unknown %v, gone %v", c.Unknown, c.Gone)
+	w.applyGone(c.Gone)
+	if len(c.Unknown) > 0 {
+		w.addViolation("unknown %v", c.Unknown)
 	}
 	w.cursor = c.Cursor
 }
@@ -538,8 +565,18 @@ func testDelivery(t *testing.T, cfg config.Config, reconnects int) {
 		if i%3 == 2 {
 			w.token, w.unfiltered = ada, false
 		}
-		for _, j := range rand.Perm(len(ids))[:20+rand.IntN(21)] {
-			w.follows = append(w.follows, ids[j])
+		switch i % 4 {
+		case 0:
+			w.follows, w.audience = ids, url.Values{"group": {"all"}}
+		case 1:
+			w.audience = url.Values{"group": {"HALF 0"}}
+			for j := 0; j < len(ids); j += 2 {
+				w.follows = append(w.follows, ids[j])
+			}
+		default:
+			for _, j := range rand.Perm(len(ids))[:20+rand.IntN(21)] {
+				w.follows = append(w.follows, ids[j])
+			}
 		}
 		all[i] = w
 		cutting.Add(1)

@@ -28,10 +28,10 @@ type poll struct {
 	later    []view.View
 	gone     []presence.UserID
 	cursor   string
-	// contactsChanged ends the poll. Its cursor stays before that change, and the next
-	// poll answers with the new contacts.
-	contactsChanged bool
-	ended           bool
+	// setChanged: contacts or members were added or removed. It ends the poll. Its cursor
+	// stays before that change, and the next poll answers with it.
+	setChanged bool
+	ended      bool
 }
 
 var _ hub.Sink = (*poll)(nil)
@@ -51,16 +51,16 @@ func (p *poll) Append(b []byte, d hub.Delivery) []byte {
 	default:
 		return b
 	}
-	if d.Cursor != "" && !p.contactsChanged {
+	if d.Cursor != "" && !p.setChanged {
 		p.cursor = d.Cursor
 	}
 	return append(b, ' ')
 }
 
-// add adds a part of the answer. A part that follows the answer is about contacts.
+// add adds a part of the answer. A part that follows the answer is about contacts or members.
 func (p *poll) add(part *hub.Snapshot) {
 	if p.answered {
-		p.contactsChanged = true
+		p.setChanged = true
 		return
 	}
 	views := append(p.snapshot.Views, part.Views...)
@@ -114,12 +114,12 @@ func (p *poll) await(ctx context.Context, ready func() bool) {
 }
 
 // hasLater reports whether the poll has events after the answer.
-func (p *poll) hasLater() bool { return len(p.later) > 0 || len(p.gone) > 0 || p.contactsChanged }
+func (p *poll) hasLater() bool { return len(p.later) > 0 || len(p.gone) > 0 || p.setChanged }
 
 // changes serves GET /v1/presence/changes.
 func (a *API) changes(w http.ResponseWriter, r *http.Request, p *auth.Principal) error {
 	c := &call{w, r, p}
-	q, err := httpapi.Query(r, "users", "contacts", "cursor", "wait")
+	q, err := httpapi.Query(r, "users", "contacts", "everyone", "group", "cursor", "wait")
 	if err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func (a *API) changes(w http.ResponseWriter, r *http.Request, p *auth.Principal)
 	if err != nil {
 		return err
 	}
-	if len(ask.users) == 0 && !ask.contacts {
+	if ask.empty() {
 		ask.users = []string{"me"}
 	}
 	follow, err := a.follow(c, ask)

@@ -252,15 +252,25 @@ func (p *peer) named(ctx context.Context, f *api.ClientFrame) (*hub.Follow, erro
 	if len(f.Users) > api.MaxFollowFrame {
 		return nil, &presence.FieldError{Field: "users", Reason: "must have at most 1000 items"}
 	}
-	if len(f.Users) == 0 && !f.Contacts {
-		return nil, &presence.FieldError{Field: "users", Reason: "must have 1 to 1000 items, or contacts be true"}
+	if len(f.Users) == 0 && !f.Contacts && !f.Everyone && f.Group == "" {
+		return nil, &presence.FieldError{Field: "users", Reason: "must have 1 to 1000 items, or contacts or everyone be true, or group have a name"}
 	}
 	if f.Contacts {
 		if err := httpapi.RequireScope(p.principal, auth.ContactRead); err != nil {
 			return nil, err
 		}
 	}
-	return p.api.resolveUsers(ctx, p.principal, f.Users)
+	var group *string
+	if f.Group != "" {
+		group = &f.Group
+	}
+	audiences, err := audiencesOf(f.Everyone, group)
+	if err != nil {
+		return nil, err
+	}
+	follow, err := p.api.resolveUsers(ctx, p.principal, f.Users)
+	follow.Contacts, follow.Audiences = f.Contacts, audiences
+	return follow, err
 }
 
 func (p *peer) follow(ctx context.Context, f *api.ClientFrame) error {
@@ -268,7 +278,7 @@ func (p *peer) follow(ctx context.Context, f *api.ClientFrame) error {
 	if err != nil {
 		return err
 	}
-	follow.ID, follow.Contacts, follow.Cursor, follow.Expected = f.ID, f.Contacts, f.Cursor, true
+	follow.ID, follow.Cursor, follow.Expected = f.ID, f.Cursor, true
 	return p.stream.Follow(ctx, *follow)
 }
 
@@ -280,6 +290,7 @@ func (p *peer) unfollow(ctx context.Context, f *api.ClientFrame) error {
 	if f.Contacts {
 		p.stream.UnfollowContacts()
 	}
+	p.stream.UnfollowAudiences(follow.Audiences)
 	ids := make([]presence.UserID, len(follow.Users))
 	for i := range follow.Users {
 		ids[i] = follow.Users[i].ID

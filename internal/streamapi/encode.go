@@ -49,9 +49,9 @@ func frameType(e hub.Event) string {
 
 // The reasons on the wire.
 var (
-	goneReasons  = [...]string{hub.GoneDeleted: api.GoneDeleted, hub.GoneContactRemoved: api.GoneContactRemoved}
+	goneReasons  = [...]string{hub.GoneDeleted: api.GoneDeleted, hub.GoneContactRemoved: api.GoneContactRemoved, hub.GoneMemberRemoved: api.GoneMemberRemoved}
 	resetReasons = [...]string{
-		hub.ResetEpoch: api.ResetEpoch, hub.ResetUnreadable: api.ResetUnreadable, hub.ResetContacts: api.ResetContacts,
+		hub.ResetEpoch: api.ResetEpoch, hub.ResetUnreadable: api.ResetUnreadable, hub.ResetContacts: api.ResetContacts, hub.ResetMembers: api.ResetMembers,
 	}
 )
 
@@ -214,6 +214,7 @@ var endings = [...]struct {
 	hub.CloseSilent:       {api.CloseSilent, "silent"},
 	hub.CloseUnauthorized: {api.CloseUnauthorized, "unauthorized"},
 	hub.CloseTooFast:      {api.CloseTooFast, "too_fast"},
+	hub.CloseTooMany:      {api.CloseTooMany, "too_many_users"},
 }
 
 func appendCloseFrame(b []byte, code int, reason string, retryMS int) []byte {

@@ -20,7 +20,7 @@ func TestEventsOfKeepalive(t *testing.T) {
 // TestTooManyUsers: the advice in the error is possible on every route.
 func TestTooManyUsers(t *testing.T) {
 	_, err := openingOf(url.Values{"users": {strings.Repeat("a,", 100) + "a"}}, "")
-	if err == nil || !strings.Contains(httpapi.Problem(err).Detail, "contacts=true, several streams or polls, or follow frames on a WebSocket") {
+	if err == nil || !strings.Contains(httpapi.Problem(err).Detail, "contacts=true, everyone=true, a group, several streams or polls, or follow frames on a WebSocket") {
 		t.Errorf("101 users: %v", err)
 	}
 }

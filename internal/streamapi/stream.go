@@ -74,6 +74,8 @@ type call struct {
 type opening struct {
 	users    []string
 	contacts bool
+	everyone bool
+	group    *string
 	watches  bool
 	cursor   string
 }
@@ -85,7 +87,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	c := &call{w, r, p}
-	q, err := httpapi.Query(r, "users", "contacts", "watches", "cursor", "ticket")
+	q, err := httpapi.Query(r, "users", "contacts", "everyone", "group", "watches", "cursor", "ticket")
 	if err != nil {
 		return err
 	}
@@ -158,6 +160,13 @@ func openingOf(q url.Values, lastEvent string) (opening, error) {
 	if ask.contacts, err = boolOf(q, "contacts"); err != nil {
 		return ask, err
 	}
+	if ask.everyone, err = boolOf(q, "everyone"); err != nil {
+		return ask, err
+	}
+	if q.Has("group") {
+		group := q.Get("group")
+		ask.group = &group
+	}
 	if ask.watches, err = boolOf(q, "watches"); err != nil {
 		return ask, err
 	}
@@ -165,7 +174,7 @@ func openingOf(q url.Values, lastEvent string) (opening, error) {
 		ask.users = strings.Split(text, ",")
 	}
 	if len(ask.users) > api.MaxStreamUsers {
-		return ask, &presence.FieldError{Field: "users", Reason: "must have at most 100 users; for more use contacts=true, several streams or polls, or follow frames on a WebSocket"}
+		return ask, &presence.FieldError{Field: "users", Reason: "must have at most 100 users; for more use contacts=true, everyone=true, a group, several streams or polls, or follow frames on a WebSocket"}
 	}
 	return ask, nil
 }
@@ -241,12 +250,37 @@ func (u upgraded) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // follow is what a stream follows from the start; nil for nothing.
 func (a *API) follow(c *call, ask opening) (*hub.Follow, error) {
-	if len(ask.users) == 0 && !ask.contacts {
+	if ask.empty() {
 		return nil, nil //nolint:nilnil // nil is a valid answer
 	}
+	audiences, err := audiencesOf(ask.everyone, ask.group)
+	if err != nil {
+		return nil, err
+	}
 	f, err := a.resolveUsers(c.r.Context(), c.p, ask.users)
-	f.Contacts, f.Cursor = ask.contacts, ask.cursor
+	f.Contacts, f.Audiences, f.Cursor = ask.contacts, audiences, ask.cursor
 	return f, err
+}
+
+// empty reports whether the stream follows nobody from the start.
+func (o *opening) empty() bool {
+	return len(o.users) == 0 && !o.contacts && !o.everyone && o.group == nil
+}
+
+// audiencesOf are the audiences that a client names.
+func audiencesOf(everyone bool, group *string) ([]hub.Audience, error) {
+	var audiences []hub.Audience
+	if everyone {
+		audiences = append(audiences, hub.Audience{Everyone: true})
+	}
+	if group != nil {
+		key, err := httpapi.GroupKey(*group)
+		if err != nil {
+			return nil, err
+		}
+		audiences = append(audiences, hub.Audience{Group: key})
+	}
+	return audiences, nil
 }
 
 // resolveUsers finds the users that a client names.

@@ -1,0 +1,322 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+)
+
+// An Audience is a set of active users that the directory defines: a stream follows
+// whoever is in it. The zero Audience is that of the group with the key "".
+type Audience struct {
+	Everyone bool   // of the account
+	Group    string // the key of a group, unless Everyone
+}
+
+// A Member is a user of the directory, as audiences see it.
+type Member struct {
+	User   presence.UserID
+	Active bool
+	Groups []string // their keys
+}
+
+// has reports whether a user with these groups is in the audience. groups is nil for a
+// user who is not active.
+func (a Audience) has(groups []string) bool {
+	return groups != nil && (a.Everyone || slices.Contains(groups, a.Group))
+}
+
+func inAny(audiences []Audience, groups []string) bool {
+	return slices.ContainsFunc(audiences, func(a Audience) bool { return a.has(groups) })
+}
+
+// audiences are those that a stream follows.
+type audiences struct {
+	roster  *roster
+	list    []Audience
+	applied int  // how many changes of the roster the stream's edges reflect
+	behind  bool // there are more, for catchUp
+}
+
+// addMembers adds the members of audiences to a Follow, and has the stream follow the
+// audiences from now on. It returns those that it did not follow before.
+func (l *loading) addMembers(ctx context.Context, asked []Audience) ([]Audience, error) {
+	s := l.stream
+	for {
+		r, err := s.hub.rosterOf(ctx, s.account, s.viewer)
+		if err != nil {
+			return nil, err
+		}
+		added, err := r.follow(l, asked)
+		if !errors.Is(err, errRosterClosed) {
+			return added, err
+		}
+	}
+}
+
+// follow adds the members to what is wanted and registers the stream, atomically: each
+// later change marks the stream as behind.
+func (r *roster) follow(l *loading, asked []Audience) (added []Audience, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, errRosterClosed
+	}
+	s := l.stream
+	if l.from.resumes && (l.from.Hub != s.hub.id || l.from.At < r.floor) {
+		l.unusable(ResetMembers)
+	}
+	changed := r.changedSince(l, asked)
+	members := 0
+	for id, groups := range r.groups {
+		if !inAny(asked, groups) {
+			continue
+		}
+		if members++; members > MaxFollowed {
+			return nil, errTooMany()
+		}
+		l.wanted = append(l.wanted, wanted{id: id, resumes: l.from.resumes && !changed[id], why: byMember})
+		delete(changed, id)
+	}
+	for id := range changed {
+		l.answer.Gone = append(l.answer.Gone, id)
+	}
+	return r.register(s, asked), nil
+}
+
+// changedSince returns the users who joined or left one of the audiences after the cursor
+// of a Follow; none without a cursor. The caller holds r.mu.
+func (r *roster) changedSince(l *loading, asked []Audience) map[presence.UserID]bool {
+	changed := make(map[presence.UserID]bool)
+	for i := range r.changes {
+		c := &r.changes[i]
+		if l.from.resumes && c.at > l.from.At && inAny(asked, c.before) != inAny(asked, c.after) {
+			changed[c.user] = true
+		}
+	}
+	return changed
+}
+
+// register adds audiences to those that a stream follows, and returns the new ones. The
+// caller holds r.mu.
+func (r *roster) register(s *Stream, asked []Audience) (added []Audience) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return nil // and removed from the roster already
+	}
+	if s.audiences == nil {
+		s.audiences = &audiences{roster: r, applied: r.numbered()}
+	}
+	for _, a := range asked {
+		if !slices.Contains(s.audiences.list, a) {
+			s.audiences.list, added = append(s.audiences.list, a), append(added, a)
+		}
+	}
+	r.followers[s] = struct{}{}
+	return added
+}
+
+// UnfollowAudiences stops following the members of audiences, except those who are
+// followed for another reason.
+func (s *Stream) UnfollowAudiences(dropped []Audience) {
+	if len(dropped) == 0 {
+		return
+	}
+	s.following.Lock()
+	defer s.unlockFollowing()
+	s.dropAudiences(dropped)
+}
+
+// dropAudiences is UnfollowAudiences for a caller that holds following.
+func (s *Stream) dropAudiences(dropped []Audience) {
+	a := s.followedAudiences()
+	if a == nil {
+		return
+	}
+	s.removeEdgesFor(s.withoutAudiences(a.roster, dropped), byMember)
+}
+
+func (s *Stream) followedAudiences() *audiences {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.audiences
+}
+
+// withoutAudiences removes audiences from those followed, and lists the users who are in
+// none of the rest.
+func (s *Stream) withoutAudiences(r *roster, dropped []Audience) (left []presence.UserID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.audiences
+	if a == nil {
+		return nil
+	}
+	a.list = slices.DeleteFunc(a.list, func(x Audience) bool { return slices.Contains(dropped, x) })
+	for _, e := range s.edges {
+		if id := e.target.user.ID; e.why&byMember != 0 && !inAny(a.list, r.groups[id]) {
+			left = append(left, id)
+		}
+	}
+	if len(a.list) > 0 {
+		return left
+	}
+	if a.behind {
+		s.unanswered--
+	}
+	s.audiences = nil
+	delete(r.followers, s)
+	return left
+}
+
+// unlockFollowing unlocks following, and schedules the changes that were found meanwhile.
+func (s *Stream) unlockFollowing() {
+	s.following.Unlock()
+	if a := s.followedAudiences(); a != nil {
+		s.mu.Lock()
+		behind := a.behind
+		s.mu.Unlock()
+		if behind {
+			s.hub.behind.add(s)
+		}
+	}
+}
+
+// catchUp follows the users who joined the stream's audiences, and stops following those
+// who left. Whoever holds following meanwhile schedules it again.
+func (s *Stream) catchUp(ctx context.Context) {
+	if !s.following.TryLock() {
+		return
+	}
+	defer s.unlockFollowing()
+	joined, left, ok := s.takeMemberChanges()
+	if !ok {
+		return
+	}
+	l := &loading{stream: s, answer: Snapshot{Partial: true}}
+	err := l.replace(ctx, joined, left, byMember)
+	switch {
+	case errors.As(err, new(*presence.LimitError)):
+		s.End(CloseTooMany, 0)
+	case err != nil:
+		s.End(CloseUnavailable, retryWithin(sweepEvery))
+	}
+}
+
+// takeMemberChanges compares the edges with the roster. It reports false if there is
+// nothing to do.
+func (s *Stream) takeMemberChanges() (joined []presence.UserID, left []Gone, ok bool) {
+	a := s.followedAudiences()
+	if a == nil {
+		return nil, nil, false
+	}
+	r := a.roster
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.audiences != a || !a.behind {
+		return nil, nil, false
+	}
+	changed, deleted := r.changedAfter(a.applied)
+	if a.applied < r.dropped { // some of the changes are not known any more
+		s.addAllMembers(r, changed)
+	}
+	for id := range changed {
+		i, found := s.findEdge(id)
+		was, is := found && s.edges[i].why&byMember != 0, inAny(a.list, r.groups[id])
+		switch {
+		case is && !was:
+			joined = append(joined, id)
+		case was && !is && deleted[id]:
+			left = append(left, Gone{User: id, Reason: GoneDeleted})
+		case was && !is:
+			left = append(left, Gone{User: id, Reason: GoneMemberRemoved})
+		}
+	}
+	a.applied, a.behind = r.numbered(), false
+	if len(joined)+len(left) == 0 {
+		s.unanswered--
+		return nil, nil, false
+	}
+	return joined, left, true
+}
+
+// addAllMembers adds everybody who is a member, or is followed as one. The caller holds
+// both mu.
+func (s *Stream) addAllMembers(r *roster, to map[presence.UserID]bool) {
+	for id := range r.groups {
+		to[id] = true
+	}
+	for _, e := range s.edges {
+		if e.why&byMember != 0 {
+			to[e.target.user.ID] = true
+		}
+	}
+}
+
+// A streamSet has the streams whose audiences have changed. Each is in it once.
+type streamSet struct {
+	wake chan struct{} // one element: there is something
+
+	mu sync.Mutex
+	m  map[*Stream]struct{}
+}
+
+func (x *streamSet) add(s *Stream) {
+	x.mu.Lock()
+	x.m[s] = struct{}{}
+	x.mu.Unlock()
+	select {
+	case x.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (x *streamSet) take() map[*Stream]struct{} {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	taken := x.m
+	x.m = make(map[*Stream]struct{})
+	return taken
+}
+
+// keepMembers has streams follow the present members of their audiences until ctx ends.
+func (h *Hub) keepMembers(ctx context.Context) {
+	ticker := time.NewTicker(contactsEvery)
+	defer ticker.Stop()
+	var group sync.WaitGroup
+	defer group.Wait()
+	atOnce := make(slots, followedAtOnce)
+	for {
+		select {
+		case <-h.behind.wake:
+			for s := range h.behind.take() {
+				atOnce.start(ctx, &group, s.catchUp)
+			}
+		case <-ticker.C:
+			h.dropIdleRosters()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func errTooMany() error {
+	return &presence.LimitError{What: "users followed on one stream", Limit: MaxFollowed}
+}
+
+// groupsOf is what a roster keeps of a user: nil unless the user is active in the
+// directory and on record.
+func groupsOf(m *Member, state presence.UserState) []string {
+	if m == nil || !m.Active || state != presence.UserActive {
+		return nil
+	}
+	return append([]string{}, m.Groups...)
+}
