@@ -21,6 +21,8 @@ func (c *Client) Ticket(ctx context.Context) (api.Ticket, error) {
 type ChangesQuery struct {
 	Users    []string // at most api.MaxStreamUsers
 	Contacts bool     // also the contacts of the token's user
+	Everyone bool     // also all active users of the account
+	Group    string   // also the active members of this group
 	Cursor   string   // from the last response or from a stream; "" means the current state, at once
 	Wait     time.Duration
 	AsOwner  bool // as in StreamOptions: with an app's credentials, Contacts are the owner's
@@ -40,6 +42,12 @@ func (c *Client) Changes(ctx context.Context, q ChangesQuery) (api.Changes, erro
 	}
 	if q.Contacts {
 		query.Set("contacts", "true")
+	}
+	if q.Everyone {
+		query.Set("everyone", "true")
+	}
+	if q.Group != "" {
+		query.Set("group", q.Group)
 	}
 	if q.Cursor != "" {
 		query.Set("cursor", q.Cursor)

@@ -15,9 +15,16 @@ import (
 // The requests that a stream sends, and how it processes the answers. All of it is
 // called with the lock held.
 
-// theContacts is the name of the user's contacts among the followed names. No user has
-// this name.
-const theContacts = ""
+// The names of lists of users among the followed names; no user has such a name. A group
+// is groupPrefix and its name.
+const (
+	theContacts = ""
+	theEveryone = "\x00everyone"
+	groupPrefix = "\x00group "
+)
+
+// isList reports whether a followed name stands for a list whose users the server chooses.
+func isList(name string) bool { return name == theContacts || name[0] == 0 }
 
 // followBytes bounds the names in one frame. A server accepts frames of 64 KiB.
 const followBytes = 32 << 10
@@ -70,16 +77,36 @@ func (s *Stream) unwant(name string) {
 	if f.sent && s.view.holds[f.id] == 0 { // a server counts users, not their names
 		s.unfollowed = append(s.unfollowed, f)
 	}
-	if name == theContacts {
+	if isList(name) {
 		for id := range maps.Clone(s.view.users) {
-			s.view.removeContact(id)
+			s.view.removeFrom(id, name)
 		}
+		s.lookAgain(name)
 		return
 	}
-	contacts := s.wanted[theContacts]
-	if _, found := s.view.users[f.id]; contacts != nil && contacts.sent && f.id != "" && !found {
-		// Is it a contact, too? Only the server knows.
-		s.again(contacts)
+	if _, found := s.view.users[f.id]; f.id != "" && !found {
+		s.lookAgain(name)
+	}
+}
+
+// lists are the lists that are followed.
+func (s *Stream) lists() (names []string) {
+	for name := range s.wanted {
+		if isList(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// lookAgain requests the other lists that this connection follows once more, after a user
+// may have left the view who is in one of them: only the server knows that.
+func (s *Stream) lookAgain(except string) {
+	for _, name := range s.lists() {
+		if f := s.wanted[name]; f.sent && name != except {
+			s.again(f)
+		}
 	}
 }
 
@@ -180,7 +207,7 @@ func (s *Stream) dueUnfollow() *request {
 	}
 	r := &request{frame: api.ClientFrame{Type: api.FrameUnfollow}}
 	r.follows, s.unfollowed = batch(s.unfollowed)
-	r.frame.Users, r.frame.Contacts = named(r.follows)
+	setFollowed(&r.frame, r.follows)
 	return r
 }
 
@@ -192,23 +219,22 @@ func (s *Stream) dueFollow() *request {
 	r := &request{since: s.view.clock}
 	r.follows, s.unsent = batch(s.unsent)
 	r.frame = api.ClientFrame{Type: api.FrameFollow, Cursor: r.follows[0].cursor}
-	r.frame.Users, r.frame.Contacts = named(r.follows)
+	setFollowed(&r.frame, r.follows)
 	for _, f := range r.follows {
 		f.sent = true
 	}
 	return r
 }
 
-// batch splits off the follows that fit into one frame: those of one cursor, or the
-// contacts.
+// batch splits off the follows that fit into one frame: those of one cursor, or one list.
 func batch(follows []*follow) (taken, left []*follow) {
 	first, size := follows[0], 0
-	if first.name == theContacts {
+	if isList(first.name) {
 		return follows[:1:1], follows[1:]
 	}
 	for _, f := range follows {
 		size += len(f.name) + len(`"",`)
-		if f.name == theContacts || f.cursor != first.cursor || size > followBytes || len(taken) == api.MaxFollowFrame {
+		if isList(f.name) || f.cursor != first.cursor || size > followBytes || len(taken) == api.MaxFollowFrame {
 			left = append(left, f)
 		} else {
 			taken = append(taken, f)
@@ -217,14 +243,20 @@ func batch(follows []*follow) (taken, left []*follow) {
 	return taken, left
 }
 
-func named(follows []*follow) (users []string, contacts bool) {
+// setFollowed fills in whom a frame follows or unfollows.
+func setFollowed(frame *api.ClientFrame, follows []*follow) {
 	for _, f := range follows {
-		if f.name == theContacts {
-			return nil, true
+		switch group, isGroup := strings.CutPrefix(f.name, groupPrefix); {
+		case f.name == theContacts:
+			frame.Contacts = true
+		case f.name == theEveryone:
+			frame.Everyone = true
+		case isGroup:
+			frame.Group = group
+		default:
+			frame.Users = append(frame.Users, f.name)
 		}
-		users = append(users, f.name)
 	}
-	return users, false
 }
 
 func (s *Stream) dueCall() *request {
@@ -250,7 +282,7 @@ func (s *Stream) handle(f *api.ServerFrame) error {
 	case api.FramePresence:
 		s.presence(api.Presence{User: f.User, Status: f.Status, Note: f.Note, Since: f.Since, Until: f.Until, Revision: f.Revision})
 	case api.FrameGone:
-		s.gone(f.User, f.Reason == api.GoneContactRemoved)
+		s.gone(f.User, f.Reason == api.GoneContactRemoved || f.Reason == api.GoneMemberRemoved)
 	case api.FrameReset:
 		s.reset(f.ID)
 	case api.FrameWatch:
@@ -281,11 +313,12 @@ func (s *Stream) hello(f *api.ServerFrame) {
 // until the snapshot has the name.
 func (s *Stream) presence(p api.Presence) {
 	_, known := s.view.users[p.User]
+	lists := s.lists()
 	switch {
 	case known || s.wanted[p.User] != nil:
 		s.view.put(p)
-	case s.wanted[theContacts] != nil && !s.leaving(p.User):
-		s.view.put(p).contact = true
+	case len(lists) > 0 && !s.leaving(p.User):
+		s.view.put(p).add(lists...)
 	case s.following():
 		s.view.early[p.User] = p
 		return
@@ -298,9 +331,9 @@ func (s *Stream) presence(p api.Presence) {
 }
 
 // leaving reports whether a user is being unfollowed. Changes that the server has already
-// sent do not make the user a contact.
+// sent do not put the user into a list.
 func (s *Stream) leaving(id string) bool {
-	left := func(f *follow) bool { return f.id == id }
+	left := func(f *follow) bool { return f.id == id || isList(f.name) }
 	for _, r := range s.waiting {
 		if r.frame.Type == api.FrameUnfollow && slices.ContainsFunc(r.follows, left) {
 			return true
@@ -319,9 +352,14 @@ func (s *Stream) following() bool {
 	return false
 }
 
-func (s *Stream) gone(id string, contact bool) {
-	if contact {
-		s.view.removeContact(id)
+// gone removes a user: from all lists, or altogether. The server sends the former only if
+// the user is in no other list.
+func (s *Stream) gone(id string, removed bool) {
+	if removed {
+		if u, ok := s.view.users[id]; ok {
+			u.lists, u.someList = nil, false
+			s.view.release(id)
+		}
 		return
 	}
 	for _, name := range s.view.drop(id) {
@@ -343,12 +381,11 @@ func (s *Stream) reset(id string) {
 		}
 		for _, f := range r.follows {
 			s.unanswered(f)
-			if f.name != theContacts {
+			if isList(f.name) {
+				s.view.expire(maps.Keys(s.view.users))
+			} else {
 				s.view.expire(one(s.view.names[f.name]))
 			}
-		}
-		if r.frame.Contacts {
-			s.view.expire(maps.Keys(s.view.users))
 		}
 	}
 }
@@ -381,8 +418,8 @@ func (s *Stream) part(f *api.ServerFrame) {
 			s.view.missing--
 		}
 	}
-	if r.frame.Contacts {
-		s.takeContacts(r, f.Partial)
+	if isList(r.follows[0].name) {
+		s.takeList(r, f.Partial)
 	} else {
 		s.takeUsers(r, f.Partial)
 	}
@@ -391,21 +428,26 @@ func (s *Stream) part(f *api.ServerFrame) {
 	}
 }
 
-func (s *Stream) takeContacts(r *request, partial bool) {
+func (s *Stream) takeList(r *request, partial bool) {
+	list := r.follows[0].name
 	if r.follows[0].dropped {
 		return
 	}
 	present := make(map[string]bool, len(r.snapshot))
 	for _, p := range r.snapshot {
 		present[p.User] = true
-		s.view.put(p).contact = true
+		s.view.put(p).add(list)
 	}
 	absent := r.gone
 	if !partial {
-		absent = append(absent, s.view.contactsAbsent(r.since, present)...)
+		absent = append(absent, s.view.absentFrom(list, r.since, present)...)
 	}
+	unsure := false
 	for _, id := range absent {
-		s.view.removeContact(id)
+		unsure = s.view.removeFrom(id, list) || unsure
+	}
+	if unsure {
+		s.lookAgain(list)
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 type StreamOptions struct {
 	Users    []string // users to follow: ids, e-mail addresses or "me"
 	Contacts bool     // also the contacts of the token's user, including those added later
+	Everyone bool     // also all active users of the account, including those added later
+	Groups   []string // also the active members of these groups, including those who join later
 
 	// SignIn signs the token's user in while the stream runs. Its lease is ignored: the
 	// session is bound to the connection, with a grace period of 30 seconds.
@@ -38,7 +40,7 @@ type StreamOptions struct {
 	// OnWatch reports that a watch of the user fired, possibly more than once. Without
 	// it, the server keeps fired watches for a stream that has it.
 	OnWatch func(api.Watch)
-	// OnRefused reports that some users, or with nil the contacts, cannot be followed,
+	// OnRefused reports that some users, or with nil contacts or members, cannot be followed,
 	// because they do not exist or the server refuses it. The stream continues without
 	// them and does not try again.
 	OnRefused func(users []string, err error)
@@ -77,7 +79,7 @@ type Stream struct {
 	callbacks []func() // to call without the lock
 
 	// What is wanted, whether there is a connection or not.
-	wanted   map[string]*follow // by name; theContacts is one
+	wanted   map[string]*follow // by name; lists have names too
 	order    uint64
 	calls    []*request
 	chosen   string // the id to sign in with until the server confirms one
@@ -112,6 +114,12 @@ func (c *Client) Stream(opts StreamOptions) *Stream {
 	if opts.Contacts {
 		s.want(theContacts)
 	}
+	if opts.Everyone {
+		s.want(theEveryone)
+	}
+	for _, group := range opts.Groups {
+		s.want(groupPrefix + group)
+	}
 	s.Follow(opts.Users...)
 	return s
 }
@@ -131,7 +139,7 @@ func (s *Stream) Follow(users ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, user := range users {
-		if user != theContacts {
+		if !isList(user) {
 			s.want(user)
 		}
 	}
@@ -139,12 +147,12 @@ func (s *Stream) Follow(users ...string) {
 }
 
 // Unfollow removes users, by the names that they were followed by. They leave the view
-// at once, except those that are followed by another name or as contacts.
+// at once, except those that are followed for another reason.
 func (s *Stream) Unfollow(users ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, user := range users {
-		if user != theContacts {
+		if !isList(user) {
 			s.unwant(user)
 		}
 	}
@@ -162,6 +170,23 @@ func (s *Stream) FollowContacts(on bool) {
 		s.want(theContacts)
 	case !on:
 		s.unwant(theContacts)
+	}
+	notify(s.wake)
+}
+
+// FollowEveryone adds or removes all active users of the account.
+func (s *Stream) FollowEveryone(on bool) { s.followList(theEveryone, on) }
+
+// FollowGroup adds or removes the active members of a group.
+func (s *Stream) FollowGroup(group string, on bool) { s.followList(groupPrefix+group, on) }
+
+func (s *Stream) followList(name string, on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if on {
+		s.want(name)
+	} else {
+		s.unwant(name)
 	}
 	notify(s.wake)
 }

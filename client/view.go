@@ -31,9 +31,11 @@ type View struct {
 // What was seen of one user.
 type seen struct {
 	api.Presence
-	contact bool
-	stale   bool   // from before a reset: any new presence replaces it
-	touched uint64 // when, by View.clock
+	lists []string // that have the user, as far as it is known
+	// someList: one of several lists has the user. The server does not say which.
+	someList bool
+	stale    bool   // from before a reset: any new presence replaces it
+	touched  uint64 // when, by View.clock
 }
 
 func newView(mu *sync.Mutex) *View {
@@ -78,7 +80,7 @@ func (v *View) Complete() bool {
 // A Change is a user whose presence has changed, or who is no longer followed.
 type Change struct {
 	api.Presence      // if Gone, the last known
-	Gone         bool // deleted, removed from the contacts, or unfollowed
+	Gone         bool // deleted, removed from the contacts or members, or unfollowed
 }
 
 // Changes yields all users of the view, and then each change, until ctx or the stream
@@ -268,9 +270,9 @@ func foldAddress(address string) string {
 	}, address)
 }
 
-// release removes a user without names who is no contact.
+// release removes a user without names who is in no list.
 func (v *View) release(id string) {
-	if s, ok := v.users[id]; ok && !s.contact && v.holds[id] == 0 {
+	if s, ok := v.users[id]; ok && len(s.lists) == 0 && !s.someList && v.holds[id] == 0 {
 		delete(v.users, id)
 		v.changed(id)
 	}
@@ -292,20 +294,35 @@ func (v *View) drop(id string) (names []string) {
 	return names
 }
 
-// removeContact removes a user from the contacts.
-func (v *View) removeContact(id string) {
-	if s, ok := v.users[id]; ok {
-		s.contact = false
-		v.release(id)
+// add puts a user into a list, or into one of several.
+func (s *seen) add(lists ...string) {
+	switch {
+	case len(lists) > 1:
+		s.someList = true
+	case !slices.Contains(s.lists, lists[0]):
+		s.lists = append(s.lists, lists[0])
 	}
 }
 
-// contactsAbsent are the contacts that are not in a full snapshot, without those
+// removeFrom removes a user from a list. It reports whether the user may be in another one
+// that has to be requested.
+func (v *View) removeFrom(id, list string) (unsure bool) {
+	s, ok := v.users[id]
+	if !ok || !s.someList && !slices.Contains(s.lists, list) {
+		return false
+	}
+	unsure, s.someList = s.someList, false
+	s.lists = slices.DeleteFunc(s.lists, func(name string) bool { return name == list })
+	v.release(id)
+	return unsure
+}
+
+// absentFrom are the users of a list that are not in a full snapshot of it, without those
 // that arrived while it was being sent.
-func (v *View) contactsAbsent(since uint64, present map[string]bool) []string {
+func (v *View) absentFrom(list string, since uint64, present map[string]bool) []string {
 	var absent []string
 	for id, s := range v.users {
-		if s.contact && !present[id] && s.touched <= since {
+		if slices.Contains(s.lists, list) && !present[id] && s.touched <= since {
 			absent = append(absent, id)
 		}
 	}
