@@ -100,7 +100,7 @@ func bind(setting, address string) (net.Listener, error) {
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		advice = fmt.Sprintf("this machine does not have the address: choose one that it has with --%s", setting)
 	}
-	return nil, fmt.Errorf("%s %s cannot be opened: %s (%w)", setting, address, advice, cause(err))
+	return nil, fmt.Errorf("cannot listen on %s: %s (%w)", address, advice, cause(err))
 }
 
 // cause is the system's error, without the address that the caller adds.
