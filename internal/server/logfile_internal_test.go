@@ -1,12 +1,40 @@
 package server
 
 import (
+	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"strings"
 	"testing"
 
 	"porchlight.dev/porchlight/internal/config"
 )
+
+// A tracedError prints a stack trace if it is asked for details, as Pebble's errors do.
+type tracedError struct{}
+
+func (tracedError) Error() string { return "disk broken" }
+
+func (tracedError) Format(f fmt.State, verb rune) {
+	_, _ = io.WriteString(f, "disk broken")
+	if verb == 'v' && f.Flag('+') {
+		_, _ = io.WriteString(f, "\n(1) attached stack trace\ngoroutine 1 [running]")
+	}
+}
+
+// TestNoStackInLog: an error in the log is its message, without a stack trace.
+func TestNoStackInLog(t *testing.T) {
+	for format, want := range map[string]string{"text": `err="disk broken"`, "json": `"err":"disk broken"`} {
+		var output strings.Builder
+		cfg := config.Default()
+		cfg.LogFormat = format
+		NewLog(cfg, &output).Warn("failed; will retry", slog.Any("err", tracedError{}))
+		if line := output.String(); !strings.Contains(line, want) || strings.Contains(line, "stack") {
+			t.Errorf("%s: %s, want %s", format, line, want)
+		}
+	}
+}
 
 // TestLogFileFails: when a log file cannot be written, writers get no error, the
 // failure is logged once, and writing resumes when possible.

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"porchlight.dev/porchlight/internal/presence"
@@ -95,6 +96,15 @@ const (
 	// presence ensure it.
 	MaxStateBytes = 640 << 10
 )
+
+// A PanicError: an update function panicked, and nothing was stored. The engine logs the
+// stack, which is not part of the message.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("update function panicked: %v", e.Value) }
 
 // Errors of a store.
 var (

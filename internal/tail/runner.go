@@ -351,11 +351,19 @@ func Transient(err error) bool {
 	return final(err)
 }
 
+// A panicError is a panic of a consumer. The stack is not part of the message.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
 // guarded turns a panic into an error.
 func guarded(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			err = &panicError{value: p, stack: debug.Stack()}
 		}
 	}()
 	return f()
@@ -377,6 +385,9 @@ func (r *runner) retry(ctx context.Context, what string, limit time.Duration, tr
 			return ctx.Err()
 		case !failing:
 			r.log.WarnContext(ctx, "consumer failed; will retry", slog.String("op", what), slog.Any("err", err))
+			if p, ok := errors.AsType[*panicError](err); ok {
+				r.log.ErrorContext(ctx, "panic", slog.Any("value", p.value), slog.String("stack", string(p.stack)))
+			}
 		}
 		failing = true
 		r.backOff(ctx, wait)

@@ -462,11 +462,29 @@ func TestRetries(t *testing.T) {
 				if s := n.stats(t); s.LagEntries != 0 || s.Lag != 0 || s.Position != entries(t, st)[4] {
 					t.Errorf("%+v", s)
 				}
+				checkStack(t, log.String(), name == "a panic")
 				if begun, ended := strings.Count(log.String(), "will retry"), strings.Count(log.String(), "recovered"); begun != 1 || ended != 1 {
 					t.Errorf("%s", log.String())
 				}
 			})
 		})
+	}
+}
+
+// checkStack checks that an error's line has the stack of a panic, and no warning has.
+func checkStack(t *testing.T, log string, panicked bool) {
+	t.Helper()
+	stacks := 0
+	for line := range strings.Lines(log) {
+		if !strings.Contains(line, "goroutine") {
+			continue
+		}
+		if stacks++; !strings.Contains(line, "level=ERROR") {
+			t.Errorf("a line below ERROR has a stack: %s", line)
+		}
+	}
+	if panicked != (stacks == 1) {
+		t.Errorf("%d stacks in the log:\n%s", stacks, log)
 	}
 }
 

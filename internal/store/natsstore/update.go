@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
 	"strconv"
@@ -52,6 +53,9 @@ func (s *Store) update(ctx context.Context, u store.User, fn store.Decide) (stor
 			prev = nil
 			continue
 		}
+		if p, ok := errors.AsType[*store.PanicError](err); ok {
+			s.log.ErrorContext(ctx, "panic", slog.Any("value", p.Value), slog.String("stack", string(p.Stack)))
+		}
 		if err != nil {
 			s.advanceSeq(prev.seq)
 			return prev.record(), err
@@ -93,7 +97,7 @@ func (s *Store) newest(ctx context.Context, u store.User) (*record, error) {
 func decide(fn store.Decide, prev presence.Recorded) (next store.Change, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("update function panicked: %v\n%s", p, debug.Stack())
+			err = &store.PanicError{Value: p, Stack: debug.Stack()}
 		}
 	}()
 	next, err = fn(prev)

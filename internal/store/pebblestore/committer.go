@@ -3,6 +3,7 @@ package pebblestore
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -250,6 +251,9 @@ func (c *committer) update(o *op) {
 		was = &item{user: o.user}
 	}
 	next, err := call(o.fn, was.Recorded)
+	if p, ok := errors.AsType[*store.PanicError](err); ok {
+		c.s.log.Error("panic", slog.Any("value", p.Value), slog.String("stack", string(p.Stack)))
+	}
 	if err == nil && next.State.Revision <= was.State.Revision {
 		err = fmt.Errorf("the update function made revision %d from %d; it must be higher", next.State.Revision, was.State.Revision)
 	}

@@ -2,8 +2,6 @@ package pebblestore
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -141,9 +139,6 @@ func (s *Store) submit(ctx context.Context, work func(*committer) error) error {
 	return err
 }
 
-// errPanic: an update function panicked. Nothing was stored.
-var errPanic = errors.New("the update function panicked")
-
 // call runs fn and turns a panic into the caller's error: the committer must go on
 // for all other callers.
 func call(fn store.Decide, was presence.Recorded) (next store.Change, err error) {
@@ -153,7 +148,7 @@ func call(fn store.Decide, was presence.Recorded) (next store.Change, err error)
 			return
 		}
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
+			err = &store.PanicError{Value: p, Stack: debug.Stack()}
 		}
 	}()
 	next, err = fn(was)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -115,8 +116,11 @@ func revisionMustRise(x *suite) {
 func panicInFn(x *suite) {
 	x.update(user("u"), note("kept"))
 	_, err := x.Store.Update(x.ctx, user("u"), UpdateFunc(store.By{}, func(presence.State) (presence.State, error) { panic("a bug in a rule") }))
-	if err == nil {
-		x.Error("an update whose function panicked was accepted")
+	if p, ok := errors.AsType[*store.PanicError](err); !ok || !strings.Contains(string(p.Stack), "panicInFn") {
+		x.Errorf("an update whose function panicked: %v, want a PanicError with the stack", err)
+	}
+	if err != nil && strings.Contains(err.Error(), "goroutine") {
+		x.Errorf("the message has the stack: %v", err)
 	}
 	if r := x.update(user("u"), noEdit); r.State.Note.Text != "kept" {
 		x.Errorf("after a panic the state is %+v", r.State)
