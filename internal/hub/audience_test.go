@@ -253,6 +253,7 @@ func TestResumeMembers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(n *node) {
+				synctest.Wait() // the hub has begun, so that it knows all revisions
 				n.setGroups("a", "bob", "support")
 				n.setGroups("a", "carol", "support")
 				n.setGroups("a", "dave")
