@@ -54,7 +54,7 @@ func (c *serveCommand) Run(s *shell) error {
 		log.Warn("unknown environment variable", slog.String("detail", warning))
 	}
 	srv, err := server.New(cfg, server.Options{
-		Log: log, Stdout: s.stdout, NotifySocket: s.getenv("NOTIFY_SOCKET"),
+		Log: log, AccessLog: s.stderr, NotifySocket: s.getenv("NOTIFY_SOCKET"),
 	})
 	if err != nil {
 		return err

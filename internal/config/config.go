@@ -65,7 +65,7 @@ type Config struct {
 
 	LogLevel  string `name:"log-level" group:"Logging" default:"info" enum:"debug,info,warn,error" help:"Lowest severity to log. The log is written to standard error."`
 	LogFormat string `name:"log-format" group:"Logging" default:"text" enum:"text,json" help:"Format of the log."`
-	AccessLog string `name:"access-log" group:"Logging" default:"on" placeholder:"on|off|FILE" help:"Access log, with a JSON line for each request: on (standard output), off, or a file to append to, which is reopened on SIGHUP."`
+	AccessLog string `name:"access-log" group:"Logging" default:"on" placeholder:"on|off|FILE" help:"Access log, with a JSON line for each request: on (standard error, like the other logs), off, or a file to append to, which is reopened on SIGHUP."`
 
 	DrainDelay   time.Duration `name:"drain-delay" group:"Stopping" default:"5s" placeholder:"TIME" help:"After SIGTERM, how long the server keeps serving while /readyz reports 503, so that load balancers notice. Ctrl-C skips this delay."`
 	DrainTimeout time.Duration `name:"drain-timeout" group:"Stopping" default:"20s" placeholder:"TIME" help:"How long requests in flight may then take to finish. 0 aborts them at once."`

@@ -48,7 +48,7 @@ func TestSecretsAreNotLogged(t *testing.T) {
 		cfg := settings(t)
 		cfg.AccessLog, cfg.LogLevel, cfg.LogFormat = "on", "debug", format
 		access := new(lockedBuffer)
-		r := start(t, cfg, server.Options{Stdout: access})
+		r := start(t, cfg, server.Options{AccessLog: access})
 		ticket, err := r.client.Ticket(t.Context())
 		if err != nil {
 			t.Fatal(err)

@@ -48,7 +48,7 @@ func TestTrustedProxies(t *testing.T) {
 		cfg := settings(t)
 		cfg.TrustedProxies, cfg.AccessLog = trusted, "on"
 		log := new(lockedBuffer)
-		r := start(t, cfg, server.Options{Stdout: log})
+		r := start(t, cfg, server.Options{AccessLog: log})
 		form := "grant_type=client_credentials&client_id=" + r.made.ClientID + "&client_secret=" + r.made.ClientSecret
 		answer := readAll(t, r.send(t, "POST", r.URL()+"/oauth/token", form, "Content-Type", "application/x-www-form-urlencoded",
 			"X-Forwarded-For", "198.51.100.7, 203.0.113.9", "X-Forwarded-Proto", "https", "X-Forwarded-Host", "presence.example"))

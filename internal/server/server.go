@@ -38,9 +38,9 @@ import (
 // Options are the inputs of a server beside its settings. The zero value of each field
 // is what serve uses.
 type Options struct {
-	Log    *slog.Logger     // discards
-	Stdout io.Writer        // for the access log; discards
-	Clock  func() time.Time // a steady one, which follows the machine's
+	Log       *slog.Logger     // discards
+	AccessLog io.Writer        // for access-log "on"; discards
+	Clock     func() time.Time // a steady one, which follows the machine's
 	// Store is used instead of the one that the settings name. The server closes it.
 	Store store.Store
 	// DemoToken is filled into the API reference for everybody who opens it.
@@ -53,8 +53,8 @@ func (o Options) withDefaults() Options {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	if o.Stdout == nil {
-		o.Stdout = io.Discard
+	if o.AccessLog == nil {
+		o.AccessLog = io.Discard
 	}
 	return o
 }
@@ -205,7 +205,7 @@ func (s *Server) openAccessLog() error {
 	switch to := s.config.AccessLog; to {
 	case "off":
 	case "on":
-		s.access = wire.NewAccessLog(s.opts.Stdout)
+		s.access = wire.NewAccessLog(s.opts.AccessLog)
 	default:
 		file, err := openLogFile(to, s.log)
 		if err != nil {
