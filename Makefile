@@ -34,7 +34,7 @@ FUZZTIME ?= 30s
 SOAKTIME ?= 30m
 
 .PHONY: help build demo check format-check format vet lint generate-clean arch test quick test-tools test-unit test-race \
-        test-e2e walk test-nats bench fuzz soak vuln clean
+        test-e2e test-nats screenshots bench fuzz soak vuln clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -87,11 +87,13 @@ test-race: ## the packages with goroutines again, under the race detector
 test-e2e: ## other people's clients and a browser, against the built binary
 	$(GO) test -count=1 -timeout 10m -v ./e2e
 
-walk: ## README, guides and the help of each command, from a fresh clone with an empty home directory
-	$(GO) test -count=1 -v -run 'TestFreshClone|TestDocumentation|TestDemoOutput|TestHelp|TestEveryGuideIsTested' ./e2e
-
 test-nats: ## every test of the APIs, and the end-to-end tests, again on NATS JetStream
 	PORCHLIGHT_TEST_STORE=nats $(GO) test -count=1 -timeout 10m $(SURFACE) ./e2e
+
+screenshots: ## pictures of every page, light and dark, wide and at 390 pixels, into screenshots/
+	rm -rf screenshots
+	$(GO) test -count=1 -run '^TestScreenshots$$' -artifacts -outputdir . ./e2e
+	mv _artifacts/* screenshots && rmdir _artifacts
 
 ## ---- longer runs ----
 
@@ -109,7 +111,7 @@ vuln: $(VULN) ## known vulnerabilities in what is linked; needs vuln.go.dev
 	tools/vuln $(VULN)
 
 clean: ## remove what was built
-	rm -rf $(BIN) porchlight e2e/node_modules
+	rm -rf $(BIN) porchlight screenshots e2e/node_modules
 
 $(LINT): tools/go.mod tools/go.sum
 	cd tools && $(GO) build -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint

@@ -164,10 +164,15 @@ func text(t *testing.T, tab context.Context, selector string) string {
 	return found
 }
 
-// screenshot saves an image of the tab, permanently with "go test -artifacts".
+// screenshot saves the whole page. "go test -artifacts" keeps the files.
 func screenshot(t *testing.T, tab context.Context, name string) {
 	t.Helper()
-	png, err := chromedp.Run(tab, chromedp.FullScreenshot(100)) // a lower quality would be JPEG
+	save(t, tab, name, chromedp.FullScreenshot(100)) // less would be JPEG
+}
+
+func save(t *testing.T, tab context.Context, name string, take chromedp.Action[[]byte]) {
+	t.Helper()
+	png, err := chromedp.Run(tab, take)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,7 +58,7 @@ func TestMePage(t *testing.T) {
 	}
 
 	d.kill()
-	wait(t, tab, `document.querySelector("#connection").textContent === "Reconnecting …"`)
+	wait(t, tab, `document.querySelector("#connection").textContent.startsWith("Reconnecting … Last update") && document.querySelector("#shown.stale")`)
 	screenshot(t, tab, "me-reconnecting.png")
 	d.start(t)
 	wait(t, tab, `document.querySelector("#connection").textContent === "Connected"`)
@@ -172,8 +172,9 @@ func (d *demo) waitForStatus(t *testing.T, u user, want string) {
 	}
 }
 
-// ask sends an API request of the app, which must succeed.
-func (d *demo) ask(t *testing.T, method, path, body string) {
+// ask sends an API request of the app, which must succeed, and returns the body of the
+// response.
+func (d *demo) ask(t *testing.T, method, path, body string) []byte {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, d.URL+path, strings.NewReader(body))
 	if err != nil {
@@ -188,10 +189,11 @@ func (d *demo) ask(t *testing.T, method, path, body string) {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	if response.StatusCode/100 != 2 {
-		answer, _ := io.ReadAll(response.Body) // only for the message
-		t.Fatalf("%s %s: %s\n%s", method, path, response.Status, answer)
+	answer, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode/100 != 2 {
+		t.Fatalf("%s %s: %s, %v\n%s", method, path, response.Status, err, answer)
 	}
+	return answer
 }
 
 // A restartableDemo is a demo that can be killed and started again with the same data

@@ -211,9 +211,10 @@ func (c *demoCommand) announce(s *shell, srv *server.Server, keys *demoKeys) err
 	}
 	_, err := fmt.Fprintf(s.stdout, `Porchlight is running with %[1]d users, %[2]d of them signed in. Press Ctrl-C to stop.
 
-  API reference                           %[3]s/docs
-  Your own status page, signed in as Ada  %[3]s/me#token=%[7]s
-  Metrics                                 %[4]s/metrics
+  The board, opened as Ada      %[3]s/#token=%[7]s
+  Ada's own status page         %[3]s/me#token=%[7]s
+  API reference                 %[3]s/docs
+  Metrics                       %[4]s/metrics
 
 Set a status with Zoom's API, and read it back:
 

@@ -20,22 +20,21 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// The pages for people: an index, the API reference, from which users can send
-// requests, and an explanation of each problem. Everything is in the binary; nothing
-// is loaded from elsewhere.
+// The pages for developers: the API reference, from which users can send requests, and
+// an explanation of each problem. Everything is in the binary; nothing is loaded from
+// elsewhere. Package ui has their style sheets.
 
 //go:embed pages.html
 var pagesText string
 
 var pages = template.Must(template.New("pages").Parse(pagesText))
 
-// pagePolicy allows a text page its inline style and nothing else.
-const pagePolicy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+// pagePolicy allows a text page the shared style sheets and icon, and nothing else.
+const pagePolicy = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 func (a *API) mountPages(rt *wire.Router) {
 	reference := a.reference()
 	routes := map[string]wire.Handler{
-		"/{$}":                  text("index", nil),
 		"/docs":                 reference.page,
 		"/docs/{asset}":         reference.asset,
 		"/docs/openapi.yaml":    openAPI,
@@ -67,12 +66,35 @@ func render(name string, data any) ([]byte, error) {
 }
 
 func servePage(w http.ResponseWriter, policy string, page []byte) {
+	setPageHeaders(w, policy)
+	_, _ = w.Write(page) // the client has disconnected
+}
+
+func setPageHeaders(w http.ResponseWriter, policy string) {
 	header(w, "Content-Type", "text/html; charset=utf-8")
 	header(w, "Content-Security-Policy", policy)
 	header(w, "Cache-Control", "no-cache")
 	header(w, "X-Content-Type-Options", "nosniff")
 	header(w, "Referrer-Policy", "no-referrer")
+}
+
+// failPage writes a problem as a page, for a browser that was sent to an address of
+// this server which is no part of the API.
+func failPage(w http.ResponseWriter, p *api.Problem) bool {
+	page, err := render("error", p)
+	if err != nil {
+		return false
+	}
+	setPageHeaders(w, pagePolicy)
+	header(w, "Cache-Control", "no-store")
+	w.WriteHeader(p.Status)
 	_, _ = w.Write(page) // the client has disconnected
+	return true
+}
+
+// wantsPage reports whether a person navigated to the address of r.
+func wantsPage(r *http.Request) bool {
+	return r.Method == http.MethodGet && !strings.HasPrefix(r.URL.Path, "/v1/") && strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
 // explainProblem serves the page for the type of a problem.
@@ -117,6 +139,9 @@ func (a *API) reference() *reference {
 			"docExpansion":           `"list"`,
 		},
 	}
+	head, _ := render("reference-head", nil) // the same in every binary: tests look at both
+	site, _ := render("site", nil)
+	config.AppendHead, config.PrependHTML = template.HTML(head), template.HTML(site)
 	if a.DemoToken != "" {
 		config.PreAuthorizeApiKey = map[string]string{"bearer": a.DemoToken}
 	}

@@ -26,7 +26,6 @@ import (
 func TestPages(t *testing.T) {
 	w := newWorld(t)
 	for path, needle := range map[string]string{
-		"/":                                     `href="/docs"`,
 		"/docs":                                 "swagger-ui-bundle.js",
 		"/docs/openapi.yaml":                    "openapi: 3.1",
 		"/docs/problems":                        "idempotency-key-reused",
@@ -77,6 +76,47 @@ func TestManual(t *testing.T) {
 	}
 }
 
+// TestBrowsersGetErrorsAsPages: a person who follows a link gets a page; a program, and
+// whoever asks the API, gets the problem document.
+func TestBrowsersGetErrorsAsPages(t *testing.T) {
+	w := newWorld(t)
+	const browser = "text/html,application/xhtml+xml,*/*;q=0.8"
+	for _, c := range []struct {
+		method, path, accept string
+		page                 bool
+	}{
+		{"GET", "/nothing/<b>", browser, true},
+		{"GET", "/docs/problems/nothing", browser, true},
+		{"GET", "/nothing", "*/*", false},
+		{"GET", "/nothing", "application/json", false},
+		{"GET", "/v1/nothing", browser, false},
+		{"POST", "/nothing", browser, false},
+	} {
+		x := w.do(c.method, c.path, "", "", "Accept", c.accept).want(404)
+		isPage := strings.HasPrefix(x.header.Get("Content-Type"), "text/html") && strings.Contains(x.body, `href="/me"`)
+		if isPage != c.page || x.header.Get("Cache-Control") != "no-store" || x.header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s %s, Accept %s: %v", c.method, c.path, c.accept, x.header)
+		}
+		if c.page && (strings.Contains(x.body, "<b>") || !strings.Contains(x.body, x.header.Get("X-Request-Id")) || strings.Contains(x.header.Get("Content-Security-Policy"), "script")) {
+			t.Errorf("%s: %v\n%s", c.path, x.header, x.body)
+		}
+	}
+}
+
+// TestPagesAreOneProduct: each page has the style sheet, the links of the others, and a
+// viewport.
+func TestPagesAreOneProduct(t *testing.T) {
+	w := newWorld(t)
+	for _, path := range []string{"/docs", "/docs/problems", "/docs/problems/user-not-found", "/docs/concepts"} {
+		body := w.do("GET", path, "", "").want(200).body
+		for _, needle := range []string{"/ui/base.css", `name="viewport"`, `content="light dark"`, `<a href="/">Board</a>`, `<a href="/me">`, `<a href="/docs">`} {
+			if !strings.Contains(body, needle) {
+				t.Errorf("%s lacks %s", path, needle)
+			}
+		}
+	}
+}
+
 // TestReferenceIsConfined: the API reference runs only its own scripts and loads
 // nothing from other origins.
 func TestReferenceIsConfined(t *testing.T) {
@@ -91,7 +131,10 @@ func TestReferenceIsConfined(t *testing.T) {
 		t.Error(script)
 	}
 	for _, match := range regexp.MustCompile(`(?:src|href)="([^"]*)"`).FindAllStringSubmatch(x.body, -1) {
-		if !strings.HasPrefix(match[1], "/docs/") {
+		if strings.HasPrefix(match[1], "/ui/") || match[1] == "/" || match[1] == "/me" {
+			continue // package ui serves them
+		}
+		if !strings.HasPrefix(match[1], "/docs") {
 			t.Errorf("the page loads %s", match[1])
 			continue
 		}

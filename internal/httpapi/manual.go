@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"bytes"
-	_ "embed"
 	"fmt"
 	"html/template"
 	"net/http"
@@ -21,19 +20,10 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// manualStyle is what only these pages need: tables and pictures.
-//
-//go:embed manual.css
-var manualStyle string
-
-// manualPolicy allows style sheets and pictures of this server.
-const manualPolicy = "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-
 // A manualPage is a page of the documentation that the server serves itself, so that it
 // fits the server's version and needs no other host.
 type manualPage struct {
 	Title string
-	Style template.CSS
 	Body  template.HTML
 }
 
@@ -56,7 +46,7 @@ func manualText(file string) wire.Handler {
 	return func(w http.ResponseWriter, _ *http.Request) error {
 		page, err := rendered()
 		if err == nil {
-			servePage(w, manualPolicy, page)
+			servePage(w, pagePolicy, page)
 		}
 		return err
 	}
@@ -75,7 +65,7 @@ func renderManual(file string) ([]byte, error) {
 		return nil, fmt.Errorf("render %s: %w", file, err)
 	}
 	title, _, _ := strings.Cut(strings.TrimPrefix(string(source), "# "), "\n")
-	return render("manual", manualPage{title + " · Porchlight", template.CSS(manualStyle), template.HTML(body.Bytes())})
+	return render("manual", manualPage{title + " · Porchlight", template.HTML(body.Bytes())})
 }
 
 func picture(file string) wire.Handler {

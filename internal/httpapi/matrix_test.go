@@ -38,7 +38,7 @@ type right struct {
 
 // open lists the routes for browsers, which take no token.
 var open = []string{
-	"/{$}", "/docs", "/docs/{asset}", "/docs/openapi.yaml", "/docs/problems", "/docs/problems/{slug}",
+	"/docs", "/docs/{asset}", "/docs/openapi.yaml", "/docs/problems", "/docs/problems/{slug}",
 	"/docs/concepts", "/docs/scopes", "/docs/streaming", "/docs/divergences", "/docs/presence.svg",
 }
 

@@ -30,8 +30,8 @@ var (
 	errPageCursor = errors.New("the mark of the page (\"after\" or \"page_token\") is not one that this listing gave out")
 )
 
-// Fail writes err as a problem document.
-func (a *API) Fail(w http.ResponseWriter, _ *http.Request, err error) {
+// Fail writes err as a problem document, or as a page for a person.
+func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	p := Problem(err)
 	p.Instance = wire.RequestID(w)
 	wire.RecordCode(w, path.Base(p.Type))
@@ -47,6 +47,9 @@ func (a *API) Fail(w http.ResponseWriter, _ *http.Request, err error) {
 	}
 	if challenge := challenge(p); challenge != "" {
 		h["Www-Authenticate"] = []string{challenge}
+	}
+	if wantsPage(r) && failPage(w, p) {
+		return
 	}
 	body, _ := json.Marshal(p) // only text and numbers are in it
 	w.WriteHeader(p.Status)

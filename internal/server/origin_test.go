@@ -131,7 +131,7 @@ func TestHosts(t *testing.T) {
 		{"GET", "/docs/openapi.yaml", nil, false, 200},
 		{"GET", "/docs/problems/no-token", nil, false, 200},
 		{"GET", "/me", nil, false, 200},
-		{"GET", "/me/me.js", nil, false, 200},
+		{"GET", "/ui/me.js", nil, false, 200},
 		{"POST", "/v1/tickets", bearer, false, 201},
 		{"POST", "/v1/tickets", nil, false, 401},
 		{"GET", "/v1/stream?ticket=x", nil, false, 401},

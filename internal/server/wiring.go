@@ -90,7 +90,7 @@ func (s *Server) compose() {
 	streams.Mount(rt)
 	zoom.Mount(rt)
 	oauth.Mount(rt)
-	(&ui.Page{Dialect: native, Site: site}).Mount(rt)
+	(&ui.Pages{Dialect: native, Site: site}).Mount(rt)
 	s.public = hardened(rt, s.log)
 	s.limits.connections.trackStates(s.public)
 	s.internal = administrative(s.adminHandler(), s.log)

@@ -2,15 +2,15 @@
 // reports whether the user is active. Everything is in memory except the token and,
 // across a reload, the session's id, which are in the tab's session storage.
 
+import { everyone } from "./people.js";
+import { forgetToken, nameOf, onSignIn, storedToken, takeToken } from "./signin.js";
 import { request, Stream } from "./stream.js";
-import { icon, row, times, word } from "./view.js";
+import { clock, fill, icon, times, word } from "./view.js";
 
-const TOKEN = "porchlight.token";
 const SESSION = "porchlight.session";
 const IDLE_AFTER = idleParameter() ?? 5 * 60_000; // ms
 const ACTIVITY_EVERY = 30_000;
 const HINT_AFTER = 2_000;
-const MOST_NAMES = 50; // each costs a request
 
 const $ = (id) => document.getElementById(id);
 
@@ -18,6 +18,7 @@ let token = "";
 let me = null; // api.Me
 let stream = null;
 let session = takeAway(SESSION) || chosenID();
+let heard = null; // when the last frame arrived
 let replaced = false; // by another session: this page does not sign in by itself
 const own = { presence: null };
 const contacts = { people: new Map(), names: new Map(), cursor: "", following: false, more: false };
@@ -47,18 +48,8 @@ function takeAway(key) {
 
 // ---- Signing in and out
 
-// takeToken moves a token from the address bar, where it would be visible and stay in
-// the history, to the tab's storage.
-function takeToken() {
-  const given = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (given === null) return false;
-  history.replaceState(null, "", location.pathname + location.search);
-  sessionStorage.setItem(TOKEN, given);
-  return true;
-}
-
 function begin() {
-  token = sessionStorage.getItem(TOKEN) ?? "";
+  token = storedToken();
   $("self").hidden = !token;
   $("entry").hidden = Boolean(token);
   complain("");
@@ -73,16 +64,17 @@ function end() {
   stream = me = own.presence = null;
   token = "";
   showReplaced(false);
-  sessionStorage.removeItem(TOKEN);
+  forgetToken();
   contacts.people.clear();
   contacts.names.clear();
   Object.assign(contacts, { cursor: "", following: false, more: false });
   person.reported = undefined;
-  for (const id of ["note", "times", "who", "icon", "hint", "connection"]) $(id).replaceChildren();
+  for (const id of ["note", "times", "icon", "hint", "connection"]) $(id).replaceChildren();
   $("connection").dataset.state = "";
   $("again").hidden = true;
-  $("word").textContent = "One moment …";
-  document.title = "Your status · Porchlight";
+  put("word", "One moment …");
+  put("who", "My status");
+  document.title = "My status · Porchlight";
   showContacts();
   begin();
 }
@@ -116,7 +108,7 @@ async function greet() {
   try {
     me ??= await request(token, "GET", "/v1/me");
     if (stream !== mine) return;
-    showWho();
+    put("who", nameOf(me));
     follow();
   } catch {
     // Only the stream is essential. The next connection tries again.
@@ -156,6 +148,7 @@ function ask(frame, about) {
 }
 
 function receive(frame) {
+  heard = new Date();
   const about = asked.get(frame.id);
   switch (frame.type) {
     case "reset": // revisions of different stores cannot be compared
@@ -243,13 +236,26 @@ async function choose(status) {
   complain("");
   put("hint", "");
   const note = $("text").value.trim();
-  const minutes = status === "do_not_disturb" ? Number($("minutes").value) : 0;
+  const end = chosenEnd();
+  if (end === null) return;
   const sent = ask(
-    { type: "claim", claim: "manual", source: "manual", status, note: note || undefined, duration_seconds: minutes * 60 || undefined },
+    { type: "claim", claim: "manual", source: "manual", status, note: note || undefined, ...(status !== "available" && end) },
     { what: "claim", status },
   );
   if (!sent) complain("Not connected to the server. Try again in a moment.");
   else if (status === "available") await keepNote(note);
+}
+
+// chosenEnd is the end of the claim as members of the frame, or null if the form lacks it.
+function chosenEnd() {
+  const lasts = $("lasts").value;
+  if (lasts === "") return {};
+  if (lasts !== "at" && lasts !== "today") return { duration_seconds: Number(lasts) * 60 };
+  const until = lasts === "today" ? new Date(new Date().setHours(23, 59, 59, 0)) : new Date($("at").value);
+  if (until > new Date()) return { until: until.toISOString() };
+  complain("Choose a time in the future.");
+  $("at").focus();
+  return null;
 }
 
 // chosen: a call or a meeting may take precedence over the chosen status. The frame
@@ -322,8 +328,11 @@ function watch(after) {
 
 function showState(state) {
   const words = { connecting: "Connecting …", connected: "Connected", reconnecting: "Reconnecting …" };
+  const stale = state !== "connected" && own.presence !== null;
   $("connection").dataset.state = state;
-  put("connection", words[state] ?? "Not connected");
+  put("connection", (words[state] ?? "Not connected") + (stale ? ` Last update ${clock(heard)}.` : ""));
+  $("shown").classList.toggle("stale", stale);
+  $("contacts").classList.toggle("stale", stale);
   $("again").hidden = true;
 }
 
@@ -351,21 +360,6 @@ function showOwn() {
   }
 }
 
-async function showWho() {
-  const shownFor = me;
-  const name = may("directory:read") ? await nameOf(me.user) : me.user;
-  if (me === shownFor) $("who").textContent = " as " + name;
-}
-
-async function nameOf(user) {
-  try {
-    const found = await request(token, "GET", "/v1/users/" + encodeURIComponent(user));
-    return found.display_name || found.email;
-  } catch {
-    return user;
-  }
-}
-
 // showContacts renders changes that arrive together once: a list may have a thousand
 // lines.
 let painting = 0;
@@ -374,25 +368,40 @@ function showContacts() {
     painting = 0;
     const named = [...contacts.people.values()].map((p) => [contactName(p), p]);
     named.sort(([a], [b]) => a.localeCompare(b));
-    $("people").replaceChildren(...named.map(([name, p]) => row(name, p)));
+    $("people").replaceChildren(...named.map(([name, p]) => {
+      const line = document.createElement("li");
+      fill(line, name, p);
+      return line;
+    }));
     $("contacts").hidden = named.length === 0;
   }, 50);
 }
 
-// contactName returns the best known name of a contact: most tokens may not read other
-// users.
+// contactName returns the best known name of a contact. The names are read once for
+// all contacts, and again when one appears whose name is not known.
 function contactName(presence) {
   const { user } = presence;
   if (!contacts.names.has(user)) {
     contacts.names.set(user, presence.asked_as || user);
-    if (me?.scopes.includes("directory:read:admin") && contacts.names.size <= MOST_NAMES) {
-      nameOf(user).then((name) => {
-        contacts.names.set(user, name);
-        showContacts();
-      });
-    }
+    readNames();
   }
   return contacts.names.get(user);
+}
+
+let reading = false;
+async function readNames() {
+  if (reading) return;
+  reading = true;
+  const mine = stream;
+  try {
+    await everyone(token, "", () => stream === mine, ({ user }, name) => {
+      if (contacts.people.has(user)) contacts.names.set(user, name);
+    });
+  } catch {
+    // The names or ids that are known stay.
+  }
+  reading = false;
+  showContacts();
 }
 
 // ---- Wiring
@@ -411,11 +420,8 @@ $("reconnect").addEventListener("click", () => {
   complain("");
   stream.start();
 });
-$("entry").addEventListener("submit", (event) => {
-  event.preventDefault();
-  sessionStorage.setItem(TOKEN, $("token").value.trim());
-  $("token").value = "";
-  begin();
+$("lasts").addEventListener("change", () => {
+  $("ends-at").hidden = $("lasts").value !== "at";
 });
 
 for (const kind of ["pointerdown", "pointermove", "wheel", "keydown"]) {
@@ -424,13 +430,6 @@ for (const kind of ["pointerdown", "pointermove", "wheel", "keydown"]) {
 addEventListener("online", () => stream?.hurry());
 document.addEventListener("visibilitychange", () => {
   if (document.visibilityState === "visible") stream?.hurry();
-});
-addEventListener("hashchange", () => {
-  if (!takeToken()) return;
-  const given = sessionStorage.getItem(TOKEN);
-  end(); // sign out the previous user
-  sessionStorage.setItem(TOKEN, given);
-  begin();
 });
 
 // Leaving the page closes the connection. The server keeps the session for a grace
@@ -446,5 +445,6 @@ addEventListener("pageshow", (event) => {
 });
 
 takeToken();
+onSignIn(begin, end);
 watch(IDLE_AFTER);
 begin();

@@ -39,6 +39,7 @@ export async function request(token, method, path, body) {
 export class Stream {
   #token;
   #on;
+  #followed; // parameters of the stream
   #attempt = 0; // events of an earlier attempt are stale
   #socket = null;
   #open = false;
@@ -46,11 +47,12 @@ export class Stream {
   #waiting = 0; // timer of the next attempt
   #supervision = 0;
   #asked = 0; // timer: a ping was sent, and nothing has come since
-  #cursor = ""; // of the stream's own user
+  #cursor = ""; // of those whom the parameters follow
 
-  constructor(token, on) {
+  constructor(token, on, followed = { users: "me" }) {
     this.#token = token;
     this.#on = on;
+    this.#followed = followed;
   }
 
   start() {
@@ -92,7 +94,7 @@ export class Stream {
   #listen(ticket) {
     const url = new URL("/v1/stream", location.href);
     url.protocol = url.protocol.replace("http", "ws");
-    url.search = new URLSearchParams({ users: "me", ticket, ...(this.#cursor && { cursor: this.#cursor }) });
+    url.search = new URLSearchParams({ ...this.#followed, ticket, ...(this.#cursor && { cursor: this.#cursor }) });
     const socket = new WebSocket(url);
     const attempt = this.#attempt;
     this.#socket = socket;

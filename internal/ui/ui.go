@@ -1,14 +1,13 @@
-// Package ui is the page at /me: a user's own session in a browser. While it
-// is open, the user is signed in, sees the own status live and can set it.
+// Package ui has the pages for people: the board at / shows everybody's presence
+// live, and /me is a user's own session, which lasts while the page is open. Its style
+// sheet is that of all pages.
 //
-// It is separate from httpapi because it is a client: it uses the public API, by
-// the documentation of streams, and could be served from anywhere that has the
-// same origin. It guarantees that nothing of it comes from elsewhere, that no
-// script or style runs but its own files, and that a token given to it stays in the
-// tab.
+// It is separate from httpapi because the pages are clients: they use the public API
+// and could be served from anywhere with the same origin. It guarantees that nothing
+// is loaded from elsewhere, that no script or style runs but its own files, and that a
+// token given to a page stays in its tab.
 //
-// It must not hold state on the server, nor need a route of its own to do
-// anything.
+// It must not hold state on the server, nor need a route of its own to do anything.
 package ui
 
 import (
@@ -22,35 +21,46 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-//go:embed index.html me.css me.js stream.js view.js icon.svg
+//go:embed *.html *.css *.js icon.svg
 var files embed.FS
 
-// policy allows the page's own files and requests to its own server.
+// policy allows a page's own files and requests to its own server.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// A file is a part of the page. The media types are fixed here because package mime
+// A file is a page or a part of one. The media types are fixed here because package mime
 // depends on the machine.
 type file struct{ pattern, name, mediaType string }
 
 var parts = []file{
-	{"/me", "index.html", "text/html; charset=utf-8"},
-	{"/me/me.css", "me.css", "text/css; charset=utf-8"},
-	{"/me/me.js", "me.js", "text/javascript; charset=utf-8"},
-	{"/me/stream.js", "stream.js", "text/javascript; charset=utf-8"},
-	{"/me/view.js", "view.js", "text/javascript; charset=utf-8"},
-	{"/me/icon.svg", "icon.svg", "image/svg+xml"},
+	{"/{$}", "board.html", html},
+	{"/me", "me.html", html},
+	{"/ui/base.css", "base.css", css},
+	{"/ui/style.css", "style.css", css},
+	{"/ui/docs.css", "docs.css", css},
+	{"/ui/board.js", "board.js", script},
+	{"/ui/me.js", "me.js", script},
+	{"/ui/people.js", "people.js", script},
+	{"/ui/signin.js", "signin.js", script},
+	{"/ui/stream.js", "stream.js", script},
+	{"/ui/view.js", "view.js", script},
+	{"/ui/icon.svg", "icon.svg", "image/svg+xml"},
 }
 
-// Page is the page and its routes. Set Dialect, in which errors are written, then
-// Mount.
-type Page struct {
+const (
+	css    = "text/css; charset=utf-8"
+	html   = "text/html; charset=utf-8"
+	script = "text/javascript; charset=utf-8"
+)
+
+// Pages serves the pages. Set Dialect, in which errors are written, then Mount.
+type Pages struct {
 	Dialect wire.Dialect
-	Site    *wire.Site // nil: the page is served under every name
+	Site    *wire.Site // nil: the pages are served under every name
 }
 
 // Mount adds the routes.
-func (p *Page) Mount(rt *wire.Router) {
+func (p *Pages) Mount(rt *wire.Router) {
 	for _, f := range parts {
 		rt.Handle(http.MethodGet, f.pattern, p.Dialect, p.Site.OwnHost(f.handler()))
 	}

@@ -35,7 +35,7 @@ func newRouter(t *testing.T) *wire.Router {
 	access := wire.NewAccessLog(io.Discard)
 	t.Cleanup(access.Close)
 	rt := wire.NewRouter(wire.NewObserver(access, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), time.Now), dialect{})
-	(&ui.Page{Dialect: dialect{}}).Mount(rt)
+	(&ui.Pages{Dialect: dialect{}}).Mount(rt)
 	return rt
 }
 
@@ -54,12 +54,18 @@ func get(t *testing.T, rt *wire.Router, target string, headers ...string) *httpt
 func TestParts(t *testing.T) {
 	rt := newRouter(t)
 	for target, mediaType := range map[string]string{
+		"/":             "text/html; charset=utf-8",
 		"/me":           "text/html; charset=utf-8",
-		"/me/me.css":    "text/css; charset=utf-8",
-		"/me/me.js":     "text/javascript; charset=utf-8",
-		"/me/stream.js": "text/javascript; charset=utf-8",
-		"/me/view.js":   "text/javascript; charset=utf-8",
-		"/me/icon.svg":  "image/svg+xml",
+		"/ui/base.css":  "text/css; charset=utf-8",
+		"/ui/style.css": "text/css; charset=utf-8",
+		"/ui/docs.css":  "text/css; charset=utf-8",
+		"/ui/board.js":  "text/javascript; charset=utf-8",
+		"/ui/me.js":     "text/javascript; charset=utf-8",
+		"/ui/people.js": "text/javascript; charset=utf-8",
+		"/ui/signin.js": "text/javascript; charset=utf-8",
+		"/ui/stream.js": "text/javascript; charset=utf-8",
+		"/ui/view.js":   "text/javascript; charset=utf-8",
+		"/ui/icon.svg":  "image/svg+xml",
 	} {
 		w := get(t, rt, target)
 		if w.Code != http.StatusOK || w.Body.Len() == 0 {
@@ -79,7 +85,7 @@ func TestParts(t *testing.T) {
 			t.Errorf("GET %s again with %q: %d", target, tag, again.Code)
 		}
 	}
-	for _, target := range []string{"/me/", "/me/index.html", "/me/ui.go", "/me/nothing"} {
+	for _, target := range []string{"/me/", "/board.html", "/ui/", "/ui/me.html", "/ui/ui.go", "/ui/nothing"} {
 		if w := get(t, rt, target); w.Code != http.StatusNotFound {
 			t.Errorf("GET %s: %d, want 404", target, w.Code)
 		}
@@ -90,45 +96,54 @@ func TestParts(t *testing.T) {
 // none to be stopped. Server text is never markup.
 func TestThePageKeepsItsPolicy(t *testing.T) {
 	rt := newRouter(t)
-	page := get(t, rt, "/me").Body.String()
-	if found := regexp.MustCompile(`(?i)<style|<script(?: [^>]*)?>[^<]|\s(?:style|on[a-z]+)=|="javascript:`).FindString(page); found != "" {
-		t.Errorf("the page has %q", found)
-	}
-	for _, match := range regexp.MustCompile(`(?:src|href)="([^"]*)"`).FindAllStringSubmatch(page, -1) {
-		if w := get(t, rt, match[1]); !strings.HasPrefix(match[1], "/me/") || w.Code != http.StatusOK {
-			t.Errorf("the page loads %s: %d", match[1], w.Code)
+	for _, target := range []string{"/", "/me"} {
+		page := get(t, rt, target).Body.String()
+		if found := regexp.MustCompile(`(?i)<style|<script(?: [^>]*)?>[^<]|\s(?:style|on[a-z]+)=|="javascript:`).FindString(page); found != "" {
+			t.Errorf("%s has %q", target, found)
+		}
+		for _, match := range regexp.MustCompile(`(?:src|href)="(/ui/[^"]*)"`).FindAllStringSubmatch(page, -1) {
+			if w := get(t, rt, match[1]); w.Code != http.StatusOK {
+				t.Errorf("%s loads %s: %d", target, match[1], w.Code)
+			}
+		}
+		if found := regexp.MustCompile(`src="(?:[^/]|/[^u])`).FindString(page); found != "" {
+			t.Errorf("%s loads %s", target, found)
 		}
 	}
-	for _, name := range []string{"me.js", "stream.js", "view.js"} {
-		script := get(t, rt, "/me/"+name).Body.String()
+	for _, name := range scripts {
+		script := get(t, rt, "/ui/"+name).Body.String()
 		if found := regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|localStorage|console\.`).FindString(script); found != "" {
 			t.Errorf("%s has %s", name, found)
 		}
 		for _, match := range regexp.MustCompile(`from "([^"]*)"`).FindAllStringSubmatch(script, -1) {
-			if w := get(t, rt, path.Join("/me", match[1])); !strings.HasPrefix(match[1], "./") || w.Code != http.StatusOK {
+			if w := get(t, rt, path.Join("/ui", match[1])); !strings.HasPrefix(match[1], "./") || w.Code != http.StatusOK {
 				t.Errorf("%s imports %s: %d", name, match[1], w.Code)
 			}
 		}
 	}
 }
 
+var scripts = []string{"board.js", "me.js", "people.js", "signin.js", "stream.js", "view.js"}
+
 // Every element that the script takes by its id is in the page, and every input
 // has a label.
 func TestTheScriptFindsItsElements(t *testing.T) {
-	page, script := read(t, "index.html"), read(t, "me.js")
-	ids := regexp.MustCompile(` id="([^"]*)"`).FindAllStringSubmatch(page, -1)
-	for _, match := range regexp.MustCompile(`(?:\$|put)\("([^"]*)"`).FindAllStringSubmatch(script, -1) {
-		if !slices.ContainsFunc(ids, func(id []string) bool { return id[1] == match[1] }) {
-			t.Errorf("me.js asks for #%s, which the page has not", match[1])
+	for page, script := range map[string]string{"board.html": "board.js", "me.html": "me.js"} {
+		page, text := read(t, page), read(t, script)+read(t, "signin.js")
+		ids := regexp.MustCompile(` id="([^"]*)"`).FindAllStringSubmatch(page, -1)
+		for _, match := range regexp.MustCompile(`(?:\$|put|getElementById)\("([^"]*)"`).FindAllStringSubmatch(text, -1) {
+			if !slices.ContainsFunc(ids, func(id []string) bool { return id[1] == match[1] }) {
+				t.Errorf("%s asks for #%s, which the page has not", script, match[1])
+			}
 		}
-	}
-	for _, match := range regexp.MustCompile(`<(?:input|select) id="([^"]*)"`).FindAllStringSubmatch(page, -1) {
-		if !strings.Contains(page, `<label for="`+match[1]+`"`) {
-			t.Errorf("#%s has no label", match[1])
+		for _, match := range regexp.MustCompile(`<(?:input|select) id="([^"]*)"`).FindAllStringSubmatch(page, -1) {
+			if !strings.Contains(page, `<label for="`+match[1]+`"`) {
+				t.Errorf("%s: #%s has no label", script, match[1])
+			}
 		}
-	}
-	if n := strings.Count(page, "<h1"); n != 1 {
-		t.Errorf("%d h1, want one", n)
+		if n := strings.Count(page, "<h1"); n != 1 {
+			t.Errorf("%s: %d h1, want one", script, n)
+		}
 	}
 }
 

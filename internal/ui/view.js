@@ -42,8 +42,9 @@ export function icon(status) {
 const hour = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
-function clock(text) {
-  const at = new Date(text);
+// clock is a time of day, with the date unless it is today.
+export function clock(time) {
+  const at = new Date(time);
   return (at.toDateString() === new Date().toDateString() ? hour : day).format(at);
 }
 
@@ -62,12 +63,25 @@ export function element(name, className, text) {
   return made;
 }
 
-// One line of the list of contacts.
-export function row(name, presence) {
-  const line = document.createElement("li");
+// kind is one of four: most people only ask whether somebody can be reached.
+const kinds = { available: "available", away: "away", out_of_office: "away", offline: "offline" };
+export function kind(status) {
+  return kinds[status] ?? "busy";
+}
+
+// rank orders people by how easily they can be reached.
+export function rank(status) {
+  return ["available", "busy", "away", "offline"].indexOf(kind(status));
+}
+
+// fill shows a person in a list item.
+export function fill(line, name, presence, groups = []) {
   const text = document.createElement("div");
-  const details = [word(presence.status), presence.note, times(presence)].filter(Boolean).join(" · ");
-  text.append(element("div", "name", name), element("div", "quiet", details));
-  line.append(icon(presence.status), text);
-  return line;
+  text.append(element("div", "name", name), element("div", "word", word(presence.status)));
+  if (presence.note) text.append(element("div", "note", presence.note));
+  const details = [times(presence), groups.join(", ")].filter(Boolean).join(" · ");
+  if (details) text.append(element("div", "quiet", details));
+  line.dataset.user = presence.user;
+  line.dataset.status = presence.status;
+  line.replaceChildren(icon(presence.status), text);
 }

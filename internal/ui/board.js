@@ -1,0 +1,281 @@
+// The board: everybody's presence, live. It reads names from GET /v1/presence and
+// changes from the stream; nothing is kept but the token.
+
+import { everyone } from "./people.js";
+import { forgetToken, nameOf, onSignIn, storedToken, takeToken } from "./signin.js";
+import { request, Stream } from "./stream.js";
+import { clock, fill, kind, rank } from "./view.js";
+
+const PAINT_AFTER = 50; // ms: changes that arrive together are painted once
+const NAMES_AFTER = 500; // ms: people who appear together are looked up once
+const NAMES_EVERY = 3_000;
+
+const $ = (id) => document.getElementById(id);
+
+// A board of one group, as on a wall, has it in its address: /?group=Support.
+const only = new URLSearchParams(location.search).get("group") ?? "";
+
+let token = "";
+let me = null; // api.Me
+let stream = null;
+let heard = null; // when the last frame arrived
+const people = new Map(); // id to { presence, name, groups, line, painted }
+const snapshot = { seen: null }; // ids of a complete snapshot that arrives in parts
+const filter = { text: "", group: "", state: "" };
+
+// ---- Signing in and out
+
+function begin() {
+  token = storedToken();
+  $("self").hidden = !token;
+  $("entry").hidden = Boolean(token);
+  complain("");
+  if (!token) return;
+  const followed = only ? { group: only } : { everyone: "true" };
+  stream = new Stream(token, { state: showState, frame: receive, open: greet, lost, ended }, followed);
+  stream.start();
+}
+
+function end() {
+  stream?.stop();
+  stream = me = heard = snapshot.seen = null;
+  token = "";
+  forgetToken();
+  people.clear();
+  $("people").replaceChildren();
+  put("who", "");
+  put("connection", "");
+  $("connection").dataset.state = "";
+  $("again").hidden = true;
+  begin();
+}
+
+function ended(code, words) {
+  if (code === "unauthorized") {
+    end();
+    complain(words + " Sign in again.");
+    $("token").focus();
+    return;
+  }
+  showState("");
+  complain(words);
+  $("again").hidden = false;
+}
+
+// ---- Requests and frames
+
+async function greet() {
+  const mine = stream;
+  try {
+    me ??= await request(token, "GET", "/v1/me");
+    if (stream !== mine) return;
+    put("who", me.account_level ? "the app " + (me.app_name || me.app) : nameOf(me));
+    await loadNames(mine);
+  } catch (err) {
+    if (stream === mine) complain("Cannot load the names: " + err.message);
+  }
+}
+
+// loadNames reads the directory of the board. Its presences are as good as the
+// stream's: the revision decides which is newer.
+async function loadNames(mine) {
+  await everyone(token, only, () => stream === mine, (p, name) => {
+    Object.assign(learn(p), { name, groups: p.groups ?? [], painted: null });
+  });
+  if (stream === mine) listGroups();
+}
+
+// lookUp reads the names again when somebody appears whose name is not known.
+let lookingUp = 0;
+let lookedUpAt = 0;
+function lookUp() {
+  const wait = Math.max(NAMES_AFTER, lookedUpAt + NAMES_EVERY - Date.now());
+  lookingUp ||= setTimeout(() => {
+    lookingUp = 0;
+    lookedUpAt = Date.now();
+    if (stream) loadNames(stream).catch(() => {}); // the ids stay until the next time
+  }, wait);
+}
+
+function receive(frame) {
+  heard = new Date();
+  switch (frame.type) {
+    case "reset": // revisions of different stores cannot be compared
+      for (const person of people.values()) person.presence.revision = 0;
+      break;
+    case "snapshot":
+      receiveSnapshot(frame);
+      break;
+    case "presence":
+      if (!learn(frame).name) lookUp();
+      break;
+    case "gone":
+      remove(frame.user);
+      break;
+    case "error":
+      complain(frame.detail || `The server refused the request (${frame.code}).`);
+      break;
+  }
+}
+
+// receiveSnapshot: a complete one replaces everything, and may have several parts.
+function receiveSnapshot(frame) {
+  if (!frame.partial) snapshot.seen ??= new Set();
+  for (const p of frame.presences ?? []) {
+    if (!learn(p).name) lookUp();
+    snapshot.seen?.add(p.user);
+  }
+  frame.gone?.forEach(remove);
+  paint(); // also if there is nobody
+  if (frame.more || !snapshot.seen) return;
+  for (const id of people.keys()) if (!snapshot.seen.has(id)) remove(id);
+  snapshot.seen = null;
+}
+
+function learn(presence) {
+  const person = people.get(presence.user) ?? { presence: null, name: "", groups: [], line: null, painted: null };
+  people.set(presence.user, person);
+  if (!person.presence || presence.revision >= person.presence.revision) person.presence = presence;
+  paint();
+  return person;
+}
+
+function remove(user) {
+  people.get(user)?.line?.remove();
+  people.delete(user);
+  paint();
+}
+
+function lost() {
+  snapshot.seen = null;
+}
+
+// ---- Display. Text from the server is inserted as text, never as markup.
+
+let painting = 0;
+function paint() {
+  painting ||= setTimeout(() => {
+    painting = 0;
+    const shown = [...people.entries()].map(([id, person]) => paintLine(id, person));
+    shown.sort(compare);
+    arrange($("people"), shown.map(({ line }) => line));
+    applyFilter(shown);
+  }, PAINT_AFTER);
+}
+
+function paintLine(id, person) {
+  person.line ??= document.createElement("li");
+  if (person.painted !== person.presence) {
+    person.painted = person.presence;
+    fill(person.line, person.name || id, person.presence, person.groups);
+  }
+  return person;
+}
+
+const collator = new Intl.Collator();
+function compare(a, b) {
+  return rank(a.presence.status) - rank(b.presence.status) || collator.compare(a.name, b.name);
+}
+
+// arrange puts the lines in order, and moves only those that are not where they belong:
+// a line that moved far would otherwise move all that it passed.
+function arrange(list, lines) {
+  let at = list.firstChild;
+  for (const line of lines) {
+    if (at && at !== line && at.nextSibling === line) {
+      const moved = at;
+      at = line;
+      moved.remove();
+    }
+    if (at === line) at = line.nextSibling;
+    else list.insertBefore(line, at);
+  }
+}
+
+function applyFilter(shown) {
+  const counts = { "": 0 };
+  let visible = 0;
+  for (const { line, name, groups, presence } of shown) {
+    const found = name.toLocaleLowerCase().includes(filter.text) && (!filter.group || groups.includes(filter.group));
+    const state = kind(presence.status);
+    if (found) {
+      counts[""]++;
+      counts[state] = (counts[state] ?? 0) + 1;
+    }
+    line.hidden = !found || Boolean(filter.state && filter.state !== state);
+    if (!line.hidden) visible++;
+  }
+  for (const button of $("states").querySelectorAll("button")) {
+    button.querySelector(".count").textContent = counts[button.dataset.state] ?? 0;
+    button.setAttribute("aria-pressed", button.dataset.state === filter.state);
+  }
+  $("none").hidden = visible > 0 || heard === null;
+}
+
+function listGroups() {
+  const groups = new Set([...people.values()].flatMap((person) => person.groups));
+  const names = [...groups].sort(collator.compare);
+  const options = names.map((name) => Object.assign(document.createElement("option"), { value: name, textContent: name }));
+  $("group").replaceChildren($("group").options[0], ...options);
+  if (!groups.has(filter.group)) filter.group = "";
+  $("group").value = filter.group;
+  $("group-filter").hidden = names.length === 0 || Boolean(only);
+}
+
+function showState(state) {
+  const words = { connecting: "Connecting …", connected: "Live", reconnecting: "Reconnecting …" };
+  const stale = state !== "connected" && heard !== null;
+  $("connection").dataset.state = state;
+  put("connection", (words[state] ?? "Not connected") + (stale ? ` Last update ${clock(heard)}.` : ""));
+  $("people").classList.toggle("stale", stale);
+  $("again").hidden = true;
+  if (state === "connected") complain("");
+}
+
+function put(id, text) {
+  if ($(id).textContent !== text) $(id).textContent = text;
+}
+
+function complain(words) {
+  $("problem").textContent = words;
+  $("problem").hidden = !words;
+}
+
+// ---- Wiring
+
+$("search").addEventListener("input", () => {
+  filter.text = $("search").value.trim().toLocaleLowerCase();
+  paint();
+});
+$("group").addEventListener("change", () => {
+  filter.group = $("group").value;
+  paint();
+});
+for (const button of $("states").querySelectorAll("button")) {
+  button.addEventListener("click", () => {
+    filter.state = button.dataset.state;
+    paint();
+  });
+}
+$("filters").addEventListener("submit", (event) => event.preventDefault());
+$("sign-out").addEventListener("click", () => {
+  end();
+  $("token").focus();
+});
+$("reconnect").addEventListener("click", () => {
+  complain("");
+  stream.start();
+});
+addEventListener("online", () => stream?.hurry());
+document.addEventListener("visibilitychange", () => {
+  if (document.visibilityState === "visible") stream?.hurry();
+});
+addEventListener("pagehide", () => stream?.stop());
+addEventListener("pageshow", (event) => {
+  if (event.persisted) stream?.start();
+});
+
+if (only) put("title", only);
+takeToken();
+onSignIn(begin, end);
+begin();
