@@ -35,12 +35,12 @@ func ownerOf(s *shell, cl *client.Client, a api.Account) string {
 
 type accountOwner struct {
 	Remote `embed:""`
-	User   string `arg:"" help:"Id, e-mail address or \"me\" of the new owner, an active user."`
+	User   string `arg:"" help:"New owner, an active user: id, e-mail address or \"me\"."`
 }
 
 // Help is shown by --help.
 func (*accountOwner) Help() string {
-	return "Access tokens of an app that belong to no user then act for the new owner, whom \"me\" means. The owner cannot be deactivated or removed.\n\nExample:\n\n    porchlight account owner grace@example.com"
+	return "Account-level access tokens then act for the new owner, and \"me\" means the new owner. The owner cannot be deactivated or removed.\n\nExample:\n\n    porchlight account owner grace@example.com"
 }
 
 // Run implements the command.

@@ -27,7 +27,7 @@ type appCreate struct {
 }
 
 func (*appCreate) Help() string {
-	return `Scopes are presence:read, and session, claim, contact and directory, each followed by :read or :write. With :admin at the end they cover other users' objects (presence:read:admin). Zoom's scope names work too. The page /docs/scopes of the server (docs/scopes.md) says what each scope opens.
+	return `Scopes are presence:read, and session, claim, contact and directory, each followed by :read or :write. With :admin at the end they also cover other users' objects (presence:read:admin). Zoom's scope names work too. The server's page /docs/scopes (docs/scopes.md) lists what each scope allows.
 
 Example:
 
@@ -123,13 +123,13 @@ type appRotate struct {
 	Remote
 	stopped
 	confirmation
-	ID string `arg:"" optional:"" help:"Client id of the app. With --data-dir or --store it can be left out if there is only one app."`
+	ID string `arg:"" optional:"" help:"Client id of the app. With --data-dir or --store, it is optional if there is only one app."`
 }
 
 func (*appRotate) Help() string {
 	return `The old secret stops working at once. Existing tokens stay valid.
 
-With --data-dir or --store, the command works on the store of a stopped server and needs no credentials. That helps when every secret is lost.
+With --data-dir or --store, the command works on the store of a stopped server and needs no credentials. Use this if every secret is lost.
 
 Example:
 
@@ -142,7 +142,7 @@ func (c *appRotate) Run(s *shell) error {
 		return c.rotateStored(s)
 	}
 	if c.ID == "" {
-		return &usageError{"which app? Name its client id: \"porchlight app list\" lists the apps"}
+		return &usageError{"client id missing: \"porchlight app list\" lists the apps"}
 	}
 	cl, err := c.connect(s)
 	if err != nil {
@@ -159,7 +159,7 @@ func (c *appRotate) Run(s *shell) error {
 }
 
 func (c *appRotate) ask(s *shell, app string) error {
-	return c.confirm(s, "replace the secret of the app %s, so that the old one stops working at once", app)
+	return c.confirm(s, "replace the secret of the app %s; the old one stops working at once", app)
 }
 
 // rotateStored replaces the secret in the store of a stopped server.
@@ -185,7 +185,7 @@ func (c *appRotate) rotateStored(s *shell) error {
   client_id      %s
   client_secret  %s
 
-Start the server again. Then in the terminal for commands:
+Start the server again. Then paste this into the terminal where you run commands:
 
 %s`, app.AccountID, app.ID, secret, s.exports(app.AccountID, app.ID, secret))
 }
@@ -211,7 +211,7 @@ func choose(apps []server.App, id string) (server.App, error) {
 	case len(apps) == 0:
 		return server.App{}, errors.New("the store has no app: \"porchlight init\" with the same flags creates one")
 	case id == "":
-		return server.App{}, &usageError{"which app? Name the client id of one of " + strings.Join(others, ", ")}
+		return server.App{}, &usageError{"client id missing, and the store has several apps: " + strings.Join(others, ", ")}
 	}
 	return server.App{}, fmt.Errorf("the store has no app %s, only %s", printable(id), strings.Join(others, ", "))
 }

@@ -59,7 +59,7 @@ type commands struct {
 	Account    accountCommands    `cmd:"" help:"Show the account, and change its owner."`
 	App        appCommands        `cmd:"" help:"Manage apps, which obtain access tokens."`
 	Token      tokenCommands      `cmd:"" help:"Manage access tokens."`
-	Whoami     whoamiCommand      `cmd:"" help:"Show for whom the access token acts."`
+	Whoami     whoamiCommand      `cmd:"" help:"Show whom the access token acts for."`
 	Config     configCommands     `cmd:"" help:"Check, print and document the settings."`
 	Completion completionCommands `cmd:"" warns:"never" help:"Print a script that completes commands in the shell."`
 	Version    versionCommand     `cmd:"" warns:"never" help:"Print the version." example:"version"`
@@ -78,7 +78,7 @@ Environment: PORCHLIGHT_URL selects the server. PORCHLIGHT_TOKEN, or PORCHLIGHT_
 type shell struct {
 	ctx            context.Context //nolint:containedctx // a shell lives as long as the one command that it runs
 	getenv         func(string) string
-	program        string // as it was called, or ""
+	program        string // as the user called it, or ""
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	json           bool
@@ -106,7 +106,7 @@ func newParser(all *commands, stdout, stderr io.Writer) (*kong.Kong, error) {
 type Env struct {
 	Getenv  func(string) string
 	Names   []string // of all variables that are not empty; unknown ones with the prefix of the settings cause a warning
-	Program string   // the command as it was called; "" means porchlight
+	Program string   // the command as the user called it; "" means porchlight
 }
 
 // ProcessEnv is the environment of this process.
@@ -175,7 +175,7 @@ func (s *shell) warn() {
 }
 
 // completeHelp makes the tag "example" of a command its detailed help (a command with
-// more to say has a method Help), and shows the values that a flag can have.
+// longer help has a method Help), and shows the values that a flag can have.
 func completeHelp(k *kong.Kong) error {
 	k.Model.HelpFlag.Help = "Show this help and exit."
 	return kong.Visit(k.Model, func(node kong.Visitable, next kong.Next) error {
@@ -212,8 +212,8 @@ func usage(err error) error {
 	return &usageError{fmt.Sprintf("%v; see \"%s --help\"", err, name)}
 }
 
-// checkArguments refuses an empty name of a user or an object, as from an unset variable
-// of the shell, and names that no object has and a path would resolve.
+// checkArguments refuses an empty name of a user or an object, such as from an unset
+// shell variable, and "." and "..", which a URL path would resolve.
 func checkArguments(parsed *kong.Context) error {
 	if parsed.Selected().Hidden {
 		return nil

@@ -24,9 +24,9 @@ func (*completionScript) Run(s *shell, parsed *kong.Context) error {
 	return err
 }
 
-// completionScripts ask the command itself for candidates, a line each with a tab
-// before the description, so that they fit every version. Without a candidate the
-// shells complete file names.
+// completionScripts ask the command itself for candidates, so that they work with every
+// version: one per line, with a tab before the description. If there are none, the shells
+// complete file names.
 var completionScripts = map[string]string{
 	"bash": `# Completion of porchlight for bash.
 _porchlight() {
@@ -70,7 +70,7 @@ complete -c porchlight -n 'count (__porchlight_complete) >/dev/null' -f -k -a '(
 `,
 }
 
-// completeCommand is what the scripts call.
+// completeCommand is the hidden command that the scripts call.
 type completeCommand struct {
 	Words []string `arg:"" optional:""`
 }
@@ -88,7 +88,7 @@ func (c *completeCommand) Run(s *shell, k *kong.Kong) error {
 	return nil
 }
 
-// candidates returns what the last word may become, given the words before it.
+// candidates returns the completions of the last word, given the words before it.
 func candidates(node *kong.Node, words []string) []string {
 	before, current := words[:len(words)-1], words[len(words)-1]
 	position := 0
@@ -128,7 +128,7 @@ func childOf(node *kong.Node, name string) *kong.Node {
 	return nil
 }
 
-// flagWithValue is the flag that word names if its value is the next word, else nil.
+// flagWithValue returns the flag that word names if its value is the next word, else nil.
 func flagWithValue(node *kong.Node, word string) *kong.Flag {
 	for _, group := range node.AllFlags(true) {
 		for _, flag := range group {
@@ -141,7 +141,7 @@ func flagWithValue(node *kong.Node, word string) *kong.Flag {
 	return nil
 }
 
-// valuesOf returns the values of a flag or argument that has only a few.
+// valuesOf returns the values of a flag or argument with a fixed set of them.
 func valuesOf(value *kong.Value) []string {
 	switch value.Tag.Get("words") {
 	case "settable":

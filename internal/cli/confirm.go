@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// confirmation is the flag of a command that destroys what cannot be had back.
+// confirmation is the flag of a command whose effect cannot be undone.
 type confirmation struct {
 	Yes bool `name:"yes" short:"y" help:"Do not ask for confirmation."`
 }
 
-// confirm asks on the terminal whether to go on. The text says what would be done,
+// confirm asks on the terminal whether to continue. The text says what would be done,
 // such as "remove the user ada@example.com permanently".
 func (c *confirmation) confirm(s *shell, format string, args ...any) error {
 	if c.Yes {
@@ -21,7 +21,7 @@ func (c *confirmation) confirm(s *shell, format string, args ...any) error {
 	}
 	what := printable(fmt.Sprintf(format, args...))
 	if file, ok := s.stdin.(*os.File); !ok || !isTTY(file) {
-		return &usageError{fmt.Sprintf("this would %s: add --yes to confirm (there is no terminal to ask on)", what)}
+		return &usageError{fmt.Sprintf("this would %s: add --yes to confirm (the command has no terminal to ask on)", what)}
 	}
 	if _, err := fmt.Fprintf(s.stderr, "This will %s. Continue? [y/N] ", what); err != nil {
 		return err

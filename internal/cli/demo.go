@@ -29,7 +29,7 @@ type demoCommand struct {
 }
 
 func (*demoCommand) Help() string {
-	return `Starts a server with twenty users, twelve of them signed in, and with Zoom's account-wide rate limits off. The access token belongs to an app; "me" is the account's owner, who is signed in too. The demo is for trying Porchlight and for tests, not for production: it prints working credentials of its server.
+	return `Starts a server with twenty users, twelve of them signed in, and with Zoom's account-wide rate limits off. The access token belongs to an app; "me" is the account's owner, who is signed in too. The demo is for trying Porchlight and for tests, not for production: it prints working credentials.
 
 With --json, the demo prints one line for scripts when everything is ready.
 
@@ -69,8 +69,8 @@ func (c *demoCommand) Run(s *shell) (err error) {
 	return c.serve(s, srv, keys)
 }
 
-// docsToken is the token that /docs gives to everybody who opens the page. If other
-// machines can reach the page, there is none, and a warning instead.
+// docsToken returns the token that /docs gives to everybody who opens the page. If other
+// machines can reach the page, it returns a warning instead.
 func docsToken(cfg *config.Config, keys *demoKeys) (token, warning string) {
 	if !cfg.Reachable() {
 		return keys.AccessToken, ""
@@ -211,7 +211,7 @@ func (c *demoCommand) announce(s *shell, srv *server.Server, keys *demoKeys) err
 	}
 	_, err := fmt.Fprintf(s.stdout, `Porchlight is running with %[1]d users, %[2]d of them signed in. Press Ctrl-C to stop.
 
-  The board, opened as Ada      %[3]s/#token=%[7]s
+  The board, as Ada sees it     %[3]s/#token=%[7]s
   Ada's own status page         %[3]s/me#token=%[7]s
   API reference                 %[3]s/docs
   Metrics                       %[4]s/metrics
@@ -240,11 +240,11 @@ Or use the command line in another terminal:
 // in the build cache.
 var goRun = regexp.MustCompile(`/go-build\d+/b\d+/exe/[^/]+$|/[0-9a-f]{64}-d/[^/]+$`)
 
-// plainWord matches a word that a shell takes as it is.
+// plainWord matches a word that needs no quotes in a shell.
 var plainWord = regexp.MustCompile(`^[\w./+:@%-]+$`)
 
-// callOf is how to call this program again in a shell, from its command line: it may not
-// be installed.
+// callOf returns how to call this program again in a shell, because it may not be
+// installed.
 func callOf(program string) string {
 	switch {
 	case program == "":

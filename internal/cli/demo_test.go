@@ -26,7 +26,7 @@ func TestDocsToken(t *testing.T) {
 	}
 }
 
-// TestCallOf: the commands that the demo prints call the program as it was called.
+// TestCallOf: the commands that the demo prints call the program as the user did.
 func TestCallOf(t *testing.T) {
 	const hash = "0afe2aba7be6fd160b51756bff970fb1c10fe9fea2a6064a8c1e637e389861fd"
 	for program, want := range map[string]string{

@@ -139,8 +139,8 @@ type tokenCommands struct {
 type tokenCreate struct {
 	Remote
 	Name  string        `arg:"" help:"What the token is for."`
-	User  string        `name:"user" placeholder:"USER" help:"User that the token acts for (id or e-mail address). By default the same as the caller's token: its user, or the account."`
-	Scope []string      `name:"scope" placeholder:"SCOPE" default:"presence:read,claim:read,claim:write,session:read,session:write,contact:read,contact:write,directory:read" help:"Scope to grant. Repeat the flag or separate scopes with commas. The page /docs/scopes of the server (docs/scopes.md) says what each opens."`
+	User  string        `name:"user" placeholder:"USER" help:"User that the token acts for (id or e-mail address). By default, whom the caller's token acts for: a user, or the account."`
+	Scope []string      `name:"scope" placeholder:"SCOPE" default:"presence:read,claim:read,claim:write,session:read,session:write,contact:read,contact:write,directory:read" help:"Scope to grant. Repeat the flag or separate scopes with commas. The server's page /docs/scopes (docs/scopes.md) lists what each allows."`
 	Lasts time.Duration `name:"for" placeholder:"TIME" help:"How long the token is valid, such as 30d. By default it does not expire. If the caller's token may not administer tokens, the new one expires together with it."`
 }
 

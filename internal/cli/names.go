@@ -10,8 +10,8 @@ import (
 	"porchlight.dev/porchlight/client"
 )
 
-// names finds the names to show for users and apps. What the token may not read has
-// its id for a name. It is safe for concurrent use.
+// names looks up the names to show for users and apps, or the id if the token may not
+// read them. It is safe for concurrent use.
 type names struct {
 	client *client.Client
 
@@ -23,7 +23,7 @@ type names struct {
 	denied     bool
 }
 
-// of is the name that was asked for, else the e-mail address, else the id.
+// of returns the name in the request, else the e-mail address, else the id.
 func (n *names) of(ctx context.Context, p *api.Presence) string {
 	if p.AskedAs != "" {
 		return p.AskedAs
@@ -31,7 +31,7 @@ func (n *names) of(ctx context.Context, p *api.Presence) string {
 	return n.email(ctx, p.User)
 }
 
-// email is the e-mail address of a user, else the id.
+// email returns the e-mail address of a user, else the id.
 func (n *names) email(ctx context.Context, id string) string {
 	if user := n.user(ctx, id); user.Email != "" {
 		return user.Email
@@ -39,7 +39,7 @@ func (n *names) email(ctx context.Context, id string) string {
 	return id
 }
 
-// person is the e-mail address and the display name of a user, for two columns.
+// person returns the e-mail address and the display name of a user, for two columns.
 func (n *names) person(ctx context.Context, id string) []string {
 	return []string{cmp.Or(n.email(ctx, id), "-"), cmp.Or(n.user(ctx, id).DisplayName, "-")}
 }
@@ -53,7 +53,7 @@ func (n *names) user(ctx context.Context, id string) api.User {
 		return user
 	}
 	user, err := n.client.User(ctx, id)
-	n.denied = err != nil && !client.Is(err, &api.NoUser) // a user who is gone does not mean that others are denied
+	n.denied = err != nil && !client.Is(err, &api.NoUser) // a removed user does not mean that the token may not read others
 	n.remember(id, user)
 	if n.denied {
 		n.readPresences(ctx)
@@ -68,11 +68,11 @@ func (n *names) remember(id string, user api.User) {
 	n.users[id] = user
 }
 
-// manyNames is how many users are read one by one rather than from the directory.
+// manyNames is up to how many users are read one by one; more are read from the directory.
 const manyNames = 10
 
-// readPresences finds the names that a list needs among the presences, which callers may
-// read who may not read the directory.
+// readPresences reads the names that a list needs from the presences. A caller that may
+// not read the directory may read those.
 func (n *names) readPresences(ctx context.Context) {
 	left := 10_000 // a bound on the time
 	for p, err := range n.client.List(ctx, client.ListOptions{}) {
@@ -107,7 +107,7 @@ func (n *names) prefetch(ctx context.Context) {
 	}
 }
 
-// withNames notes whose names a list will need.
+// withNames records which names a list will need.
 func withNames[T any](n *names, items iter.Seq2[T, error], user func(*T) string) iter.Seq2[T, error] {
 	n.wanted = make(map[string]bool)
 	return func(yield func(T, error) bool) {
@@ -122,7 +122,7 @@ func withNames[T any](n *names, items iter.Seq2[T, error], user func(*T) string)
 	}
 }
 
-// app is the name of an app, else its id.
+// app returns the name of an app, else its id.
 func (n *names) app(ctx context.Context, id string) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()

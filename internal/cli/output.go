@@ -27,8 +27,8 @@ type timeoutError struct{ text string }
 
 func (e *timeoutError) Error() string { return e.text }
 
-// An advice is an error, described in terms of the command line, and what to do
-// about it.
+// An advice is an error described in terms of the command line, with what to do about
+// it.
 type advice struct {
 	err    error
 	text   string
@@ -92,13 +92,13 @@ func (s *shell) explained(err error) error {
 	switch {
 	case refused.Status == http.StatusUnauthorized:
 		action = s.target.refusal() + "\n" + action
-	case client.Is(refused, &api.NoRoute): // or the URL has a path too many
+	case client.Is(refused, &api.NoRoute): // or the URL has a path that it must not have
 		action = fmt.Sprintf("The server is %s.\n%s", s.target.server(), action)
 	}
 	return &advice{refused, text, action}
 }
 
-// brief is what explained says of an error, without what to do.
+// brief is the text of explained, without the advice.
 func (s *shell) brief(err error) string {
 	err = s.explained(err)
 	if a, ok := errors.AsType[*advice](err); ok {

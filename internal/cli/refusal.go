@@ -20,20 +20,20 @@ type hint struct {
 
 // olderServer is the hint for problems that this command causes only at a server of
 // another version.
-var olderServer = hint{"The server did not understand the command.", "Use the same version of porchlight as the server's: see \"porchlight version\" on both machines."}
+var olderServer = hint{"The server did not understand the request.", "Use the same version of porchlight as the server: compare \"porchlight version\" on both machines."}
 
 var hints = map[*api.Kind]hint{
 	&api.Malformed:            olderServer,
 	&api.InvalidField:         {},
 	&api.CursorInvalid:        {"The list changed while it was read.", "Repeat the command."},
-	&api.NoToken:              {"The server received no access token.", "If a proxy is in front of the server, it must pass on the credentials."},
-	&api.InvalidToken:         {"", "Create another token with \"porchlight token create\". This one is unknown or revoked, its app was removed, or its user was deactivated or removed."},
+	&api.NoToken:              {"The server received no access token.", "If there is a proxy in front of the server, it must forward the credentials."},
+	&api.InvalidToken:         {"", "Create another token with \"porchlight token create\". This one is unknown or was revoked, its app was removed, or its user was deactivated or removed."},
 	&api.InvalidTicket:        olderServer,
 	&api.ExpiredToken:         {"", "Get a new token with \"porchlight token create\"."},
 	&api.TokenInQuery:         {"The URL of the server contains an access token.", "Set the token with PORCHLIGHT_TOKEN instead. Revoke this token, because URLs end up in logs."},
 	&api.InsufficientScope:    {"", "Use a token with one of these scopes: see \"porchlight whoami\" and \"porchlight token create --help\"."},
 	&api.Forbidden:            {"", "Omit the user to act for yourself, or use a token with the :admin form of the scope: see \"porchlight whoami\"."},
-	&api.Escalation:           {"The new credentials would have more permissions than your own.", "Choose scopes that your token has (\"porchlight whoami\" lists them). For another user's token, or for an app, you need their :admin form."},
+	&api.Escalation:           {"The new credentials would have more permissions than your own.", "Choose scopes that your token has (\"porchlight whoami\" lists them). To create a token for another user, or an app, you need their :admin form."},
 	&api.OriginRefused:        olderServer,
 	&api.NoRoute:              olderServer,
 	&api.NoUser:               {"", "Check the id or e-mail address. \"porchlight user list\" lists the users."},
@@ -54,22 +54,22 @@ var hints = map[*api.Kind]hint{
 	&api.Deactivated:          {"", "Reactivate the user first: \"porchlight user activate\"."},
 	&api.SignedOut:            {"", "Sign the user in first: \"porchlight session keep\"."},
 	&api.PreconditionFailed:   {"Somebody else changed the same object at the same time.", "Repeat the command."},
-	&api.BodyTooLarge:         {"The command is too large for the server.", "Use fewer or shorter values."},
+	&api.BodyTooLarge:         {"The request is too large for the server.", "Use fewer or shorter values."},
 	&api.UnsupportedMediaType: olderServer,
 	&api.HostRefused:          {"", "Use one of the server's URLs. Otherwise ask the server's operator to set public-url to this URL, or to add the host name to allowed-hosts."},
 	&api.KeyReused:            olderServer,
 	&api.QuotaExceeded:        {},
 	&api.RateLimited:          {},
 	&api.TooSoon:              {},
-	&api.Internal:             {"The server failed.", ""},
+	&api.Internal:             {"The server had an internal error.", ""},
 	&api.OutcomeUnknown:       {"The change may or may not have been made.", "Check before you repeat the command."},
 	&api.Overloaded:           {},
 	&api.Unavailable:          {},
 	&api.DiskFull:             {"The server's disk is almost full.", "Nothing was changed. The server's operator must free disk space. Reads still work."},
 }
 
-// hintFor returns the text for a problem and what to do about it. param names a field
-// of the request as the command line does.
+// hintFor returns the text for a problem and what to do about it. param returns the flag
+// or argument for a field of the request.
 func hintFor(p *api.Problem, param func(field string) string) (text, action string) {
 	text, action = p.Detail, p.WhatToDo
 	for kind, hint := range hints {
@@ -95,7 +95,8 @@ func hintFor(p *api.Problem, param func(field string) string) (text, action stri
 	return text, action
 }
 
-// fieldText is the detail of an invalid field, with the flag or argument for the field.
+// fieldText returns the detail of an invalid field, with the flag or argument for the
+// field.
 func fieldText(p *api.Problem, param func(field string) string) string {
 	reason, ok := strings.CutPrefix(p.Detail, fmt.Sprintf("The field %q ", p.Field))
 	if !ok {
@@ -109,7 +110,7 @@ func fieldText(p *api.Problem, param func(field string) string) string {
 
 var secondCount = regexp.MustCompile(`\b(\d+)(?: \([^)]*\))?( minutes?\b| days?\b)?`)
 
-// inDurations writes the numbers of a text, which are seconds unless a unit follows, as
+// inDurations replaces the numbers in a text, which are seconds unless a unit follows, by
 // durations.
 func inDurations(text string) string {
 	return secondCount.ReplaceAllStringFunc(text, func(number string) string {
@@ -122,7 +123,7 @@ func inDurations(text string) string {
 	})
 }
 
-// parameters are the flags and arguments from which commands fill a field of the API.
+// parameters maps a field of the API to the flags and arguments that set it.
 var parameters = map[string][]string{
 	"client_type": {"client-type"}, "contact": {"contact"}, "department": {"department"}, "display_name": {"name"},
 	"duration_seconds": {"for"}, "email": {"email"}, "expires_in_seconds": {"expires", "for"}, "first_name": {"name"},
@@ -131,7 +132,7 @@ var parameters = map[string][]string{
 	"user": {"user"}, "users": {"user"}, "watchers": {"watcher"},
 }
 
-// param is the flag or argument of the command for a field of the API.
+// param returns the flag or argument of the command for a field of the API.
 func (s *shell) param(field string) string {
 	name, _, _ := strings.Cut(field, "[")
 	for _, name := range parameters[name] {

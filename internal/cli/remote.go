@@ -17,7 +17,7 @@ type Remote struct {
 	config.Connection `embed:""`
 }
 
-// whichUser is the flags and the argument of a command about one user.
+// whichUser has the flags and the argument of a command about one user.
 type whichUser struct {
 	Remote
 	User string `arg:"" optional:"" default:"me" help:"Id, e-mail address or \"me\" (default)."`
@@ -80,7 +80,7 @@ func (t *target) refusal() string {
 	}
 	text := fmt.Sprintf("The server is %s. The token is from %s.", t.server(), t.from["token"])
 	if t.ClientSecret != "" {
-		text += " Without it, the app's credentials would be used, which are set too."
+		text += " The app's credentials are set too, and would be used without the token."
 	}
 	return text
 }
@@ -96,9 +96,9 @@ func (t *target) unreachable(lost *client.TransportError) (text, action string) 
 	case untrusted && t.CAFile != "":
 		return text, fmt.Sprintf("%s The trusted certificates are in %s (%s).", server, t.CAFile, t.from["ca-file"])
 	case untrusted:
-		return text, server + " If you trust this certificate, set --ca-file to a PEM file with it, or with the certificate of its authority."
+		return text, server + " If you trust this certificate, set --ca-file to a PEM file that contains it or the certificate of its authority."
 	case misnamed:
-		return text, server + " Use a name from the certificate in the URL, or give the server a certificate for this name."
+		return text, server + " Use a name from the certificate in the URL, or install a certificate for this name on the server."
 	case invalid:
 		return text, server + " Renew the server's certificate, or correct this machine's clock."
 	case errors.Is(lost, http.ErrSchemeMismatch):

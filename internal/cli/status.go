@@ -15,7 +15,7 @@ import (
 // statusCommands are "porchlight status …".
 type statusCommands struct {
 	List    statusList    `cmd:"" help:"Show everybody's status."`
-	Get     statusGet     `cmd:"" help:"Show the status of one or several users."`
+	Get     statusGet     `cmd:"" help:"Show the status of one or more users."`
 	Set     statusSet     `cmd:"" help:"Set a user's status."`
 	Clear   statusClear   `cmd:"" help:"Remove the status that was set." example:"status clear"`
 	Explain statusExplain `cmd:"" help:"Explain a status and the changes that will follow." example:"status explain grace@example.com"`
@@ -30,7 +30,7 @@ type statusList struct {
 }
 
 func (*statusList) Help() string {
-	return `Lists the active users of the account by name, with what you may see of each.
+	return `Lists the account's active users by name. You see of each what the user's visibility rules allow.
 
 Example:
 
@@ -75,7 +75,7 @@ type statusGet struct {
 }
 
 func (*statusGet) Help() string {
-	return `With --json the output for one user is an object, and for several users a list.
+	return `With --json the output is an object for one user, and a list for several users.
 
 Example:
 

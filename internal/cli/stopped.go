@@ -9,12 +9,12 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// stopped are the flags of a command that can work on the store of a stopped server in
-// place of a running server. Only flags choose the store: the environment of a server has
-// the variables too.
+// stopped has the flags of a command that can use the store of a stopped server instead
+// of calling a running one. Only flags select the store, because the environment of a
+// server also has the variables.
 type stopped struct {
-	DataDir string `name:"data-dir" placeholder:"DIR" help:"Data directory of a stopped server, to work on in place of a running server."`
-	Store   string `name:"store" placeholder:"URL" help:"URL of a store on NATS whose server is stopped (nats://HOST:4222), to work on in place of a running server."`
+	DataDir string `name:"data-dir" placeholder:"DIR" help:"Data directory of a stopped server, to use instead of calling a running server."`
+	Store   string `name:"store" placeholder:"URL" help:"URL of a store on NATS whose server is stopped (nats://HOST:4222), to use instead of calling a running server."`
 	storeAccess
 }
 
@@ -52,13 +52,13 @@ func (d *stopped) rotateSecret(s *shell, id string) (secret string, err error) {
 // inUse says what to do about a store that a server uses.
 func inUse(err error) error {
 	if errors.Is(err, server.ErrInUse) {
-		return &advice{err, err.Error(), "Stop the server first. If you have credentials for it, use the command on the running server, without --data-dir and --store: \"porchlight app list\", \"porchlight app rotate CLIENT_ID\"."}
+		return &advice{err, err.Error(), "Stop the server first. If you have credentials for it, you can also run the command against the running server, without --data-dir and --store: \"porchlight app list\", \"porchlight app rotate CLIENT_ID\"."}
 	}
 	return err
 }
 
-// exports are the commands that put the credentials of an app into the environment of a
-// shell, in place of those of another server, such as a demo.
+// exports returns the shell commands that set the credentials of an app, and unset those
+// of another server, such as a demo.
 func (s *shell) exports(accountID, clientID, clientSecret string) string {
 	var unset []string
 	for _, setting := range config.ConnectionSettings() {

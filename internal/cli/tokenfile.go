@@ -14,8 +14,8 @@ import (
 	"porchlight.dev/porchlight/internal/config"
 )
 
-// A tokenFile keeps an access token for the next commands with the same app and server.
-// It is a cache: what cannot be read or written is no error.
+// A tokenFile caches an access token for later commands with the same app and server. A
+// file that cannot be read or written is not an error.
 type tokenFile struct {
 	path  string
 	saved savedToken // without a token
@@ -60,18 +60,18 @@ func (f *tokenFile) Load() (token string, renewAt time.Time) {
 	return saved.AccessToken, saved.RenewAt
 }
 
-// Save implements client.TokenCache. Commands that run at once replace each other's
-// file as a whole.
+// Save implements client.TokenCache. Commands that run at the same time replace each
+// other's file atomically.
 func (f *tokenFile) Save(token string, renewAt time.Time) {
 	saved := f.saved
 	saved.AccessToken, saved.RenewAt = token, renewAt
 	data, err := json.Marshal(saved)
 	if err == nil && os.MkdirAll(filepath.Dir(f.path), 0o700) == nil {
-		_ = replaceFile(f.path, data) // the next command obtains a token of its own
+		_ = replaceFile(f.path, data) // if it fails, the next command obtains its own token
 	}
 }
 
-// replaceFile writes a file atomically, for its owner alone.
+// replaceFile writes a file atomically. Only its owner can read it.
 func replaceFile(path string, data []byte) error {
 	temporary, err := os.CreateTemp(filepath.Dir(path), "*.tmp") // with mode 0600
 	if err != nil {
@@ -88,8 +88,8 @@ func replaceFile(path string, data []byte) error {
 	return nil
 }
 
-// cacheDir is the directory for token files: that of os.UserCacheDir in the environment
-// of the command, or "" if it has none.
+// cacheDir returns the directory for token files: as os.UserCacheDir, but from the
+// environment of the command, or "" if there is none.
 func cacheDir(getenv func(string) string) string {
 	parent := getenv("XDG_CACHE_HOME")
 	switch {

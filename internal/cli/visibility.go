@@ -108,7 +108,7 @@ type visibilityClear struct {
 }
 
 func (c *visibilityClear) Run(s *shell, cl *client.Client) error {
-	if err := c.confirm(s, "let everyone see everything of %s", c.User); err != nil {
+	if err := c.confirm(s, "show everyone the status, note and times of %s", c.User); err != nil {
 		return err
 	}
 	if err := cl.EndVisibility(s.ctx, c.User); err != nil {

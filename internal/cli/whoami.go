@@ -15,7 +15,7 @@ type whoamiCommand struct {
 
 // Help is shown by --help.
 func (*whoamiCommand) Help() string {
-	return "The output also has the app, the account, the scopes of the token, its expiry and the server. Any valid token may ask.\n\nExample:\n\n    porchlight whoami"
+	return "The output also shows the app, the account, the token's scopes and expiry, and the server. The command works with any valid token.\n\nExample:\n\n    porchlight whoami"
 }
 
 // An identity is the owner of a token, as --json prints it.

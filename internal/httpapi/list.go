@@ -16,9 +16,9 @@ import (
 // statusFilter is the parameter with the statuses to list. It may be repeated.
 const statusFilter = "status"
 
-// Bounds of the work of one request for a list: the users that it examines at most, and
-// those that it reads at once. A page that reaches the former may have fewer items than
-// asked for, or none.
+// Bounds of one list request: the users that it examines at most, and those that it reads
+// in one step. A page that reaches maxExamined may have fewer items than its limit, or
+// none.
 const (
 	maxExamined = 5_000
 	examineStep = 500
@@ -27,7 +27,7 @@ const (
 // A presenceFilter selects users of a list.
 type presenceFilter struct {
 	statuses []presence.Status // none: any
-	group    string            // its key; "" for any
+	group    string            // its key; "": any
 }
 
 func (f *presenceFilter) all() bool { return len(f.statuses) == 0 && f.group == "" }
@@ -85,7 +85,7 @@ func filterOf(q url.Values) (presenceFilter, error) {
 	return f, err
 }
 
-// GroupKey is the key of the group that a request names.
+// GroupKey returns the key of the group that a request names.
 func GroupKey(name string) (string, error) {
 	name, err := directory.Group("group", name)
 	if err == nil && name == "" {

@@ -20,8 +20,8 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// A manualPage is a page of the documentation that the server serves itself, so that it
-// fits the server's version and needs no other host.
+// A manualPage is a page of the documentation. The server serves it, so that it matches
+// the server's version and needs no other host.
 type manualPage struct {
 	Title string
 	Body  template.HTML
@@ -83,7 +83,7 @@ func picture(file string) wire.Handler {
 }
 
 // servedLinks turns links to files of the repository into links to this server's pages.
-// Of a link to a file that is not served, the text remains.
+// A link to a file that is not served is replaced by its text.
 type servedLinks struct{}
 
 func (servedLinks) Transform(doc *ast.Document, _ goldmarktext.Reader, _ parser.Context) {

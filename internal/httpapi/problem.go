@@ -27,7 +27,7 @@ import (
 var (
 	errEscalation = errors.New("the caller's token may not do all that the new credential could")
 	errOwner      = errors.New("the user owns the account")
-	errPageCursor = errors.New("the mark of the page (\"after\" or \"page_token\") is not one that this listing gave out")
+	errPageCursor = errors.New("the page token (\"after\" or \"page_token\") was not issued by this listing")
 )
 
 // Fail writes err as a problem document, or as a page for a person.

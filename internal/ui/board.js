@@ -1,5 +1,5 @@
-// The board: everybody's presence, live. It reads names from GET /v1/presence and
-// changes from the stream; nothing is kept but the token.
+// The board shows everybody's presence, live. It reads names from GET /v1/presence and
+// changes from the stream. It stores only the token.
 
 import { everyone } from "./people.js";
 import { forgetToken, nameOf, onSignIn, storedToken, takeToken } from "./signin.js";
@@ -12,7 +12,7 @@ const NAMES_EVERY = 3_000;
 
 const $ = (id) => document.getElementById(id);
 
-// A board of one group, as on a wall, has it in its address: /?group=Support.
+// The address of a board of one group, such as on a wall, names the group: /?group=Support.
 const only = new URLSearchParams(location.search).get("group") ?? "";
 
 let token = "";
@@ -72,12 +72,12 @@ async function greet() {
     put("who", me.account_level ? "the app " + (me.app_name || me.app) : nameOf(me));
     await loadNames(mine);
   } catch (err) {
-    if (stream === mine) complain("Cannot load the names: " + err.message);
+    if (stream === mine) complain("Names cannot be loaded: " + err.message);
   }
 }
 
-// loadNames reads the directory of the board. Its presences are as good as the
-// stream's: the revision decides which is newer.
+// loadNames reads the names of all users on the board. It also gets their presences; the
+// revision decides whether these or the stream's are newer.
 async function loadNames(mine) {
   await everyone(token, only, () => stream === mine, (p, name) => {
     Object.assign(learn(p), { name, groups: p.groups ?? [], painted: null });

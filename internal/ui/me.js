@@ -72,7 +72,7 @@ function end() {
   for (const id of ["note", "times", "icon", "hint", "connection"]) $(id).replaceChildren();
   $("connection").dataset.state = "";
   $("again").hidden = true;
-  put("word", "One moment …");
+  put("word", "Loading …");
   put("who", "My status");
   document.title = "My status · Porchlight";
   showContacts();

@@ -1,4 +1,4 @@
-// Everybody of the account, from GET /v1/presence.
+// Reads all users of the account from GET /v1/presence.
 
 import { request } from "./stream.js";
 
