@@ -97,7 +97,7 @@ func pages[Page, Item any](ctx context.Context, c *Client, at string, open func(
 	return pagesOf(ctx, c, at, nil, "after", open)
 }
 
-// pagesOf is pages with other parameters; mark is the one with the previous page's mark.
+// pagesOf is pages with other query parameters; mark names the one for the page token.
 func pagesOf[Page, Item any](
 	ctx context.Context, c *Client, at string, filter url.Values, mark string, open func(*Page) ([]Item, string),
 ) iter.Seq2[Item, error] {

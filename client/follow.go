@@ -15,8 +15,8 @@ import (
 // The requests that a stream sends, and how it processes the answers. All of it is
 // called with the lock held.
 
-// The names of lists of users among the followed names; no user has such a name. A group
-// is groupPrefix and its name.
+// Names under which lists are followed. No user has such a name. A group's is groupPrefix
+// followed by its name.
 const (
 	theContacts = ""
 	theEveryone = "\x00everyone"
@@ -100,8 +100,8 @@ func (s *Stream) lists() (names []string) {
 	return names
 }
 
-// lookAgain requests the other lists that this connection follows once more, after a user
-// may have left the view who is in one of them: only the server knows that.
+// lookAgain requests the other lists that this connection follows again. A user who may
+// have left the view can be in one of them, which only the server knows.
 func (s *Stream) lookAgain(except string) {
 	for _, name := range s.lists() {
 		if f := s.wanted[name]; f.sent && name != except {

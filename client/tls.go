@@ -32,7 +32,7 @@ func NewHTTPClient(caFile string) (*http.Client, error) {
 	return &http.Client{Timeout: timeout, Transport: transport}, nil
 }
 
-// A connectError says in an operator's words why no connection was made.
+// A connectError describes in operators' terms why a connection failed.
 type connectError struct {
 	text string
 	err  error
@@ -41,8 +41,8 @@ type connectError struct {
 func (e *connectError) Error() string { return e.text }
 func (e *connectError) Unwrap() error { return e.err }
 
-// explainTLS describes an error that a certificate caused, or a scheme that the server's
-// port does not speak. It returns other errors as they are.
+// explainTLS describes an error that a certificate or a wrong URL scheme caused. It
+// returns other errors unchanged.
 func explainTLS(err error) error {
 	if text := describeTLS(err, time.Now()); text != "" {
 		return &connectError{text, err}
@@ -63,7 +63,7 @@ func describeTLS(err error, now time.Time) string {
 	_, noTLS := errors.AsType[tls.RecordHeaderError](err)
 	switch {
 	case errors.Is(err, http.ErrSchemeMismatch):
-		return "the server's port speaks plain HTTP, not TLS: use http:// in the URL, or the port for TLS"
+		return "the server's port speaks plain HTTP, not TLS: use http:// in the URL, or the server's TLS port"
 	case noTLS:
 		return "the server's port does not speak TLS"
 	case strings.Contains(err.Error(), `malformed HTTP response "\x15\x03`): // an alert of TLS
@@ -74,8 +74,8 @@ func describeTLS(err error, now time.Time) string {
 
 const plainToTLS = "the server's port speaks TLS, not plain HTTP: use https:// in the URL"
 
-// refusesPlain reports whether a response is how a web server refuses plain HTTP on a
-// port for TLS.
+// refusesPlain reports whether a response is a web server's refusal of plain HTTP on a
+// TLS port.
 func refusesPlain(resp *http.Response, body []byte) bool {
 	return resp.StatusCode == http.StatusBadRequest && resp.Request.URL.Scheme != "https" &&
 		(strings.Contains(string(body), "HTTP request to an HTTPS server") || strings.Contains(string(body), "HTTP request was sent to HTTPS port"))

@@ -40,9 +40,8 @@ type StaticToken string
 // Token implements TokenSource.
 func (t StaticToken) Token(context.Context) (string, error) { return string(t), nil }
 
-// A TokenCache keeps the newest token of an [AccountCredentials] for other processes, or
-// for the next start of this one. It handles its own errors: without a token, another one
-// is obtained.
+// A TokenCache stores the latest token of an [AccountCredentials] for other processes and
+// later runs. It handles its own errors: if Load returns no token, a new one is obtained.
 type TokenCache interface {
 	// Load returns the token and the time to replace it, or "".
 	Load() (token string, renewAt time.Time)
@@ -52,8 +51,8 @@ type TokenCache interface {
 // AccountCredentials obtains account-level tokens with an app's id and secret. It
 // caches the newest token and obtains another before it expires.
 type AccountCredentials struct {
-	// Cache is asked before the server, and gets each new token. nil means none. Set it
-	// before the first call.
+	// Cache is read before the server is asked for a token, and stores each new one. nil
+	// means no cache. Set it before the first call.
 	Cache TokenCache
 
 	base string

@@ -11,7 +11,7 @@ import (
 // ":admin", for every user of the account.
 type Scope uint8
 
-// The native scopes. Each opens at least one route: docs/scopes.md lists them.
+// The native scopes. At least one route requires each of them: see docs/scopes.md.
 const (
 	PresenceRead Scope = iota
 	SessionRead

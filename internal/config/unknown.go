@@ -14,7 +14,7 @@ const prefix = "PORCHLIGHT_"
 var injected = regexp.MustCompile(`^PORCHLIGHT_(PORT|PORT_\w+|SERVICE_\w+|\w+_SERVICE_(HOST|PORT(_\w+)?)|\w+_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)$`)
 
 // UnknownVariables returns a warning for each variable that has the prefix of the settings
-// and sets nothing. It does not mention those of Kubernetes.
+// but is not a setting. It ignores those that Kubernetes adds.
 func UnknownVariables(names []string) []string {
 	settings := append(fields(new(Config)), fields(new(Connection))...)
 	return unknownVariables(names, append(settings, Field{Name: "config"}))

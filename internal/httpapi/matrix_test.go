@@ -180,7 +180,7 @@ func TestScopesPage(t *testing.T) {
 	}
 	for scope := range auth.Scope(255) {
 		if _, ok := got[scope.String()]; !ok && !strings.HasPrefix(scope.String(), "scope(") {
-			t.Errorf("the scope %s opens nothing", scope)
+			t.Errorf("no route requires the scope %s", scope)
 		}
 	}
 	for _, routes := range []map[string][]string{want, got} {

@@ -314,8 +314,8 @@ func (a *API) updateAccount(c *call, body *api.UpdateAccount) error {
 	return c.writeBody(http.StatusOK, asAccount(&after))
 }
 
-// newOwner finds the user for whom the account's apps are to act. A caller that is one
-// of them must not gain more rights than it has for that user.
+// newOwner finds the new owner, for whom account-level tokens will act. A caller with such
+// a token must not gain more rights than it already has for that user.
 func (a *API) newOwner(c *call, ref string) (presence.UserID, error) {
 	owner, err := a.resolve(c, ref)
 	if err != nil {

@@ -10,14 +10,14 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 )
 
-// An Audience is a set of active users that the directory defines: a stream follows
-// whoever is in it. The zero Audience is that of the group with the key "".
+// An Audience is a set of active users that the directory defines. A stream that follows
+// it follows its current members. The zero Audience is the group with the key "".
 type Audience struct {
 	Everyone bool   // of the account
 	Group    string // the key of a group, unless Everyone
 }
 
-// A Member is a user of the directory, as audiences see it.
+// A Member is what audiences need of a user in the directory.
 type Member struct {
 	User   presence.UserID
 	Active bool
@@ -30,37 +30,37 @@ func (a Audience) has(groups []string) bool {
 	return groups != nil && (a.Everyone || slices.Contains(groups, a.Group))
 }
 
-func inAny(audiences []Audience, groups []string) bool {
+func inAnyAudience(audiences []Audience, groups []string) bool {
 	return slices.ContainsFunc(audiences, func(a Audience) bool { return a.has(groups) })
 }
 
-// audiences are those that a stream follows.
+// audiences are the audiences that a stream follows.
 type audiences struct {
 	roster  *roster
 	list    []Audience
-	applied int  // how many changes of the roster the stream's edges reflect
-	behind  bool // there are more, for catchUp
+	applied int  // number of roster changes that the stream's edges reflect
+	behind  bool // the roster has later changes, which catchUp will apply
 }
 
-// addMembers adds the members of audiences to a Follow, and has the stream follow the
-// audiences from now on. It returns those that it did not follow before.
-func (l *loading) addMembers(ctx context.Context, asked []Audience) ([]Audience, error) {
+// addMembers adds the members of audiences to a Follow and subscribes the stream to the
+// audiences. It returns the audiences that the stream did not follow before.
+func (l *loading) addMembers(ctx context.Context, requested []Audience) ([]Audience, error) {
 	s := l.stream
 	for {
 		r, err := s.hub.rosterOf(ctx, s.account, s.viewer)
 		if err != nil {
 			return nil, err
 		}
-		added, err := r.follow(l, asked)
+		added, err := r.follow(l, requested)
 		if !errors.Is(err, errRosterClosed) {
 			return added, err
 		}
 	}
 }
 
-// follow adds the members to what is wanted and registers the stream, atomically: each
-// later change marks the stream as behind.
-func (r *roster) follow(l *loading, asked []Audience) (added []Audience, err error) {
+// follow adds the members to the wanted users and registers the stream. Both happen under
+// r.mu, so each later change marks the stream as behind.
+func (r *roster) follow(l *loading, requested []Audience) (added []Audience, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -70,49 +70,49 @@ func (r *roster) follow(l *loading, asked []Audience) (added []Audience, err err
 	if l.from.resumes && (l.from.Hub != s.hub.id || l.from.At < r.floor) {
 		l.unusable(ResetMembers)
 	}
-	changed := r.changedSince(l, asked)
+	changed := r.changedSince(l, requested)
 	members := 0
 	for id, groups := range r.groups {
-		if !inAny(asked, groups) {
+		if !inAnyAudience(requested, groups) {
 			continue
 		}
 		if members++; members > MaxFollowed {
-			return nil, errTooMany()
+			return nil, errTooManyFollowed()
 		}
-		l.wanted = append(l.wanted, wanted{id: id, resumes: l.from.resumes && !changed[id], why: byMember})
+		l.wanted = append(l.wanted, wanted{id: id, resumes: l.from.resumes && !changed[id], reasons: byMember})
 		delete(changed, id)
 	}
 	for id := range changed {
 		l.answer.Gone = append(l.answer.Gone, id)
 	}
-	return r.register(s, asked), nil
+	return r.register(s, requested), nil
 }
 
 // changedSince returns the users who joined or left one of the audiences after the cursor
-// of a Follow; none without a cursor. The caller holds r.mu.
-func (r *roster) changedSince(l *loading, asked []Audience) map[presence.UserID]bool {
+// of a Follow, or nobody if it has none. The caller holds r.mu.
+func (r *roster) changedSince(l *loading, requested []Audience) map[presence.UserID]bool {
 	changed := make(map[presence.UserID]bool)
 	for i := range r.changes {
 		c := &r.changes[i]
-		if l.from.resumes && c.at > l.from.At && inAny(asked, c.before) != inAny(asked, c.after) {
+		if l.from.resumes && c.at > l.from.At && inAnyAudience(requested, c.before) != inAnyAudience(requested, c.after) {
 			changed[c.user] = true
 		}
 	}
 	return changed
 }
 
-// register adds audiences to those that a stream follows, and returns the new ones. The
+// register adds audiences to those that a stream follows and returns the added ones. The
 // caller holds r.mu.
-func (r *roster) register(s *Stream, asked []Audience) (added []Audience) {
+func (r *roster) register(s *Stream, requested []Audience) (added []Audience) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
-		return nil // and removed from the roster already
+		return nil // ending the stream removed it from the roster
 	}
 	if s.audiences == nil {
-		s.audiences = &audiences{roster: r, applied: r.numbered()}
+		s.audiences = &audiences{roster: r, applied: r.changeCount()}
 	}
-	for _, a := range asked {
+	for _, a := range requested {
 		if !slices.Contains(s.audiences.list, a) {
 			s.audiences.list, added = append(s.audiences.list, a), append(added, a)
 		}
@@ -132,7 +132,7 @@ func (s *Stream) UnfollowAudiences(dropped []Audience) {
 	s.dropAudiences(dropped)
 }
 
-// dropAudiences is UnfollowAudiences for a caller that holds following.
+// dropAudiences implements UnfollowAudiences for a caller that holds s.following.
 func (s *Stream) dropAudiences(dropped []Audience) {
 	a := s.followedAudiences()
 	if a == nil {
@@ -147,8 +147,8 @@ func (s *Stream) followedAudiences() *audiences {
 	return s.audiences
 }
 
-// withoutAudiences removes audiences from those followed, and lists the users who are in
-// none of the rest.
+// withoutAudiences removes audiences from the followed ones and returns the users who are
+// in none of the others.
 func (s *Stream) withoutAudiences(r *roster, dropped []Audience) (left []presence.UserID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -160,7 +160,7 @@ func (s *Stream) withoutAudiences(r *roster, dropped []Audience) (left []presenc
 	}
 	a.list = slices.DeleteFunc(a.list, func(x Audience) bool { return slices.Contains(dropped, x) })
 	for _, e := range s.edges {
-		if id := e.target.user.ID; e.why&byMember != 0 && !inAny(a.list, r.groups[id]) {
+		if id := e.target.user.ID; e.reasons&byMember != 0 && !inAnyAudience(a.list, r.groups[id]) {
 			left = append(left, id)
 		}
 	}
@@ -175,7 +175,8 @@ func (s *Stream) withoutAudiences(r *roster, dropped []Audience) (left []presenc
 	return left
 }
 
-// unlockFollowing unlocks following, and schedules the changes that were found meanwhile.
+// unlockFollowing unlocks s.following, and schedules catchUp if members have changed while
+// it was locked.
 func (s *Stream) unlockFollowing() {
 	s.following.Unlock()
 	if a := s.followedAudiences(); a != nil {
@@ -189,7 +190,7 @@ func (s *Stream) unlockFollowing() {
 }
 
 // catchUp follows the users who joined the stream's audiences, and stops following those
-// who left. Whoever holds following meanwhile schedules it again.
+// who left. If s.following is locked, its holder schedules catchUp again when it unlocks.
 func (s *Stream) catchUp(ctx context.Context) {
 	if !s.following.TryLock() {
 		return
@@ -225,12 +226,12 @@ func (s *Stream) takeMemberChanges() (joined []presence.UserID, left []Gone, ok 
 		return nil, nil, false
 	}
 	changed, deleted := r.changedAfter(a.applied)
-	if a.applied < r.dropped { // some of the changes are not known any more
+	if a.applied < r.dropped { // some changes since then were discarded
 		s.addAllMembers(r, changed)
 	}
 	for id := range changed {
 		i, found := s.findEdge(id)
-		was, is := found && s.edges[i].why&byMember != 0, inAny(a.list, r.groups[id])
+		was, is := found && s.edges[i].reasons&byMember != 0, inAnyAudience(a.list, r.groups[id])
 		switch {
 		case is && !was:
 			joined = append(joined, id)
@@ -240,7 +241,7 @@ func (s *Stream) takeMemberChanges() (joined []presence.UserID, left []Gone, ok 
 			left = append(left, Gone{User: id, Reason: GoneMemberRemoved})
 		}
 	}
-	a.applied, a.behind = r.numbered(), false
+	a.applied, a.behind = r.changeCount(), false
 	if len(joined)+len(left) == 0 {
 		s.unanswered--
 		return nil, nil, false
@@ -248,22 +249,22 @@ func (s *Stream) takeMemberChanges() (joined []presence.UserID, left []Gone, ok 
 	return joined, left, true
 }
 
-// addAllMembers adds everybody who is a member, or is followed as one. The caller holds
-// both mu.
+// addAllMembers adds all members and all users who are followed as members. The caller
+// holds r.mu and s.mu.
 func (s *Stream) addAllMembers(r *roster, to map[presence.UserID]bool) {
 	for id := range r.groups {
 		to[id] = true
 	}
 	for _, e := range s.edges {
-		if e.why&byMember != 0 {
+		if e.reasons&byMember != 0 {
 			to[e.target.user.ID] = true
 		}
 	}
 }
 
-// A streamSet has the streams whose audiences have changed. Each is in it once.
+// A streamSet is the set of streams whose audiences have changed.
 type streamSet struct {
-	wake chan struct{} // one element: there is something
+	wake chan struct{} // has an element if the set may not be empty; capacity 1
 
 	mu sync.Mutex
 	m  map[*Stream]struct{}
@@ -279,7 +280,7 @@ func (x *streamSet) add(s *Stream) {
 	}
 }
 
-func (x *streamSet) take() map[*Stream]struct{} {
+func (x *streamSet) takeAll() map[*Stream]struct{} {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	taken := x.m
@@ -287,7 +288,8 @@ func (x *streamSet) take() map[*Stream]struct{} {
 	return taken
 }
 
-// keepMembers has streams follow the present members of their audiences until ctx ends.
+// keepMembers keeps the streams up to date with the members of their audiences until ctx
+// ends.
 func (h *Hub) keepMembers(ctx context.Context) {
 	ticker := time.NewTicker(contactsEvery)
 	defer ticker.Stop()
@@ -297,7 +299,7 @@ func (h *Hub) keepMembers(ctx context.Context) {
 	for {
 		select {
 		case <-h.behind.wake:
-			for s := range h.behind.take() {
+			for s := range h.behind.takeAll() {
 				atOnce.start(ctx, &group, s.catchUp)
 			}
 		case <-ticker.C:
@@ -308,13 +310,13 @@ func (h *Hub) keepMembers(ctx context.Context) {
 	}
 }
 
-func errTooMany() error {
+func errTooManyFollowed() error {
 	return &presence.LimitError{What: "users followed on one stream", Limit: MaxFollowed}
 }
 
-// groupsOf is what a roster keeps of a user: nil unless the user is active in the
-// directory and on record.
-func groupsOf(m *Member, state presence.UserState) []string {
+// rosterGroups returns the groups to store in a roster: nil unless the user is active both
+// in the directory and in the record.
+func rosterGroups(m *Member, state presence.UserState) []string {
 	if m == nil || !m.Active || state != presence.UserActive {
 		return nil
 	}

@@ -57,7 +57,7 @@ func (l *loading) addContacts(ctx context.Context) error {
 		l.unusable(ResetContacts)
 	}
 	for _, c := range list.Edges {
-		l.wanted = append(l.wanted, wanted{id: c.User, resumes: l.from.resumes && c.Gen <= l.from.Contacts, why: byContact})
+		l.wanted = append(l.wanted, wanted{id: c.User, resumes: l.from.resumes && c.Gen <= l.from.Contacts, reasons: byContact})
 	}
 	for _, c := range list.Ended {
 		named := slices.ContainsFunc(l.wanted, func(w wanted) bool { return w.id == c.User })
@@ -256,12 +256,12 @@ func (s *Stream) followContacts(ctx context.Context, list ContactList) {
 }
 
 // replace follows added users for a reason, and no longer follows removed ones for it.
-// Those who are followed for no other reason are announced as gone; then the snapshot of
-// the added ones is sent, which advances the cursor.
-func (l *loading) replace(ctx context.Context, added []presence.UserID, removed []Gone, why reasons) error {
+// Users with no other reason are sent as gone; then a snapshot of the added ones is sent,
+// which advances the cursor.
+func (l *loading) replace(ctx context.Context, added []presence.UserID, removed []Gone, why followReasons) error {
 	s := l.stream
 	for _, id := range added {
-		l.wanted = append(l.wanted, wanted{id: id, why: why})
+		l.wanted = append(l.wanted, wanted{id: id, reasons: why})
 	}
 	var gone []Message
 	for i := range removed {
@@ -276,7 +276,7 @@ func (l *loading) replace(ctx context.Context, added []presence.UserID, removed 
 	return l.run(ctx)
 }
 
-// announcedDeleted reports whether the client was sent that the user was deleted.
+// announcedDeleted reports whether the client has been sent the user's deletion.
 func (s *Stream) announcedDeleted(id presence.UserID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

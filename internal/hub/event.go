@@ -36,7 +36,7 @@ type GoneReason uint8
 const (
 	GoneDeleted GoneReason = iota
 	GoneContactRemoved
-	GoneMemberRemoved // from the audiences that are followed, or deactivated
+	GoneMemberRemoved // removed from the followed audiences, or deactivated
 )
 
 // Reset precedes the snapshots of an answer whose cursor could not be used.
@@ -49,7 +49,7 @@ type Reset struct {
 type ResetReason uint8
 
 // The reasons. ResetContacts: more contacts were removed since than are remembered.
-// ResetMembers: who joined or left the audience since is not known.
+// ResetMembers: it is not known who has joined or left the audience since.
 const (
 	NoReset ResetReason = iota
 	ResetEpoch

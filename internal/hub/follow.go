@@ -60,7 +60,7 @@ func (s *Stream) Follow(ctx context.Context, f Follow) error {
 		ID: f.ID, Unknown: f.Unknown, Names: namesOf(f.Users), Partial: from.resumes,
 	}}
 	for _, u := range f.Users {
-		l.wanted = append(l.wanted, wanted{id: u.ID, resumes: from.resumes, why: byName})
+		l.wanted = append(l.wanted, wanted{id: u.ID, resumes: from.resumes, reasons: byName})
 	}
 	if f.Contacts {
 		if err := l.addContacts(ctx); err != nil {
@@ -74,7 +74,7 @@ func (s *Stream) Follow(ctx context.Context, f Follow) error {
 	if err != nil {
 		return err
 	}
-	l.keepFollowed()
+	l.dropFollowedFromGone()
 	if err := l.run(ctx); err != nil {
 		s.dropAudiences(added)
 		return err
@@ -82,8 +82,9 @@ func (s *Stream) Follow(ctx context.Context, f Follow) error {
 	return nil
 }
 
-// keepFollowed takes users off those who are gone who are followed for another reason.
-func (l *loading) keepFollowed() {
+// dropFollowedFromGone removes from the answer's Gone the users who are followed for
+// another reason.
+func (l *loading) dropFollowedFromGone() {
 	if len(l.answer.Gone) == 0 {
 		return
 	}
@@ -129,7 +130,7 @@ type loading struct {
 type wanted struct {
 	id      presence.UserID
 	resumes bool // only if it changed since from
-	why     reasons
+	reasons followReasons
 	queued  bool // a change was in the queue, and is part of the answer
 }
 
@@ -140,7 +141,7 @@ func (l *loading) merge() {
 	for _, w := range l.wanted {
 		if n := len(merged) - 1; n >= 0 && merged[n].id == w.id {
 			merged[n].resumes = merged[n].resumes && w.resumes
-			merged[n].why |= w.why
+			merged[n].reasons |= w.reasons
 			continue
 		}
 		merged = append(merged, w)
@@ -202,7 +203,7 @@ func (l *loading) addEdges() error {
 		}
 	}
 	if len(s.edges)+fresh > MaxFollowed {
-		return errTooMany()
+		return errTooManyFollowed()
 	}
 	if fresh > 0 {
 		s.edges = slices.Grow(s.edges, fresh)
@@ -214,7 +215,7 @@ func (l *loading) addEdges() error {
 			s.edges = slices.Insert(s.edges, i, h.addEdge(s, store.User{Account: s.account, ID: w.id}))
 		}
 		e := s.edges[i]
-		e.why |= w.why
+		e.reasons |= w.reasons
 		w.queued = s.deferChanges(e)
 		l.edges, l.fresh = append(l.edges, e), append(l.fresh, !found)
 	}
@@ -294,10 +295,10 @@ func (l *loading) dropUnknown(ctx context.Context) error {
 	return nil
 }
 
-// addUnknown adds a user who does not exist, unless the user was only a member of an
-// audience: the client did not ask for that one.
+// addUnknown reports a user who does not exist as unknown, unless the user is only a
+// member of an audience: the client did not name that user.
 func (l *loading) addUnknown(w wanted) {
-	if w.why == byMember {
+	if w.reasons == byMember {
 		return
 	}
 	names := l.answer.Names[w.id]
@@ -417,7 +418,7 @@ func (l *loading) messages(mark Cursor) []Message {
 func (l *loading) addRemoved(removed []ContactEdge) {
 	for _, c := range removed {
 		i, found := l.stream.findEdge(c.User)
-		if found && l.stream.edges[i].why == byContact && !slices.Contains(l.answer.Gone, c.User) {
+		if found && l.stream.edges[i].reasons == byContact && !slices.Contains(l.answer.Gone, c.User) {
 			l.answer.Gone = append(l.answer.Gone, c.User)
 		}
 	}
@@ -480,12 +481,12 @@ func (s *Stream) Unfollow(ids []presence.UserID) {
 	s.removeEdgesFor(ids, byName)
 }
 
-// removeEdgesFor takes a reason to follow users away, and removes the edges that have no
-// other.
-func (s *Stream) removeEdgesFor(ids []presence.UserID, why reasons) {
+// removeEdgesFor removes a reason to follow users, and the edges that have no other
+// reason.
+func (s *Stream) removeEdgesFor(ids []presence.UserID, why followReasons) {
 	s.removeEdges(ids, func(e *edge) bool {
-		e.why &^= why
-		return e.why == 0
+		e.reasons &^= why
+		return e.reasons == 0
 	})
 }
 

@@ -39,11 +39,11 @@ type Options struct {
 	Log       *slog.Logger
 }
 
-// A Directory has the users, their groups and their contacts.
+// A Directory reads users, their groups and their contacts.
 type Directory interface {
 	// Exists reports whether a user without a record exists.
 	Exists(context.Context, store.User) (bool, error)
-	// Members pages through the users of an account, by id: those above after, at most limit.
+	// Members returns the next users of an account by id: at most limit, after the id after.
 	Members(ctx context.Context, account presence.AccountID, after presence.UserID, limit int) ([]Member, error)
 	// MembersByID reads users; those who do not exist are left out.
 	MembersByID(context.Context, presence.AccountID, []presence.UserID) ([]Member, error)

@@ -13,33 +13,34 @@ import (
 	"porchlight.dev/porchlight/internal/view"
 )
 
-// A roster has the active users of an account and their groups, while a stream of the
-// account follows an audience. It is loaded once from the directory. After that, the hub
-// reads the members among the users of each group of records again, before it delivers
-// the records: whatever changes in the directory commits a record.
+// A roster caches the active users of an account and their groups while a stream of the
+// account follows an audience. It is loaded once from the directory. Every change in the
+// directory commits a record, so before the hub delivers a batch of records it reads their
+// users from the directory again.
 //
-// A directory change is written before its record, except that a user is deactivated or
-// deleted on record first. So a user is in the roster only if active in both.
+// A directory change is written before its record, except that deactivating or deleting a
+// user changes the record first. So a user is in the roster only if active in both.
 type roster struct {
 	account presence.AccountID
 	ready   chan struct{} // closed when it is loaded
-	err     error         // why it could not be; set before ready is closed
+	err     error         // why loading failed; set before ready is closed
 
-	mu     sync.Mutex // guards the fields below; taken after Hub.mu and before Stream.mu
-	groups map[presence.UserID][]string
-	fresh  map[presence.UserID]bool // users read from records while it is loaded
-	names  map[string]string        // the keys of groups, each once in memory
-	// changes are the newest; dropped is how many came before them. floor is the position
-	// up to which changes may be missing.
+	mu        sync.Mutex // guards the fields below; taken after Hub.mu and before Stream.mu
+	groups    map[presence.UserID][]string
+	refreshed map[presence.UserID]bool // users refreshed by records while the roster loads
+	names     map[string]string        // interned keys of groups
+	// changes are the latest changes; dropped is the number of earlier ones. Changes up to
+	// the position floor may be missing.
 	changes   []memberChange
 	dropped   int
 	floor     store.Position
 	followers map[*Stream]struct{}
-	idleSince time.Time // when followers was last seen with a stream
-	closed    bool      // it is not kept up to date any more
+	idleSince time.Time // when followers was last found not empty
+	closed    bool      // the roster is no longer kept up to date
 }
 
-// A memberChange is a change of a user's groups; nil for a user who is not active.
+// A memberChange is a change of a user's groups, which are nil for a user who is not
+// active.
 type memberChange struct {
 	user          presence.UserID
 	at            store.Position
@@ -51,27 +52,27 @@ type memberChange struct {
 const (
 	maxMemberChanges = 4096
 	memberPage       = 500
-	memberTimeout    = 5 * time.Second // of reading one page of members, while nothing is delivered
+	memberTimeout    = 5 * time.Second // for reading one page of members; delivery waits meanwhile
 	rosterTimeout    = 30 * time.Second
-	// rosterKept is how long a roster that no stream uses is kept up to date, so that
+	// rosterIdleTimeout is how long a roster without streams is kept up to date, so that
 	// polls and clients that reconnect can resume.
-	rosterKept = 3 * time.Minute
+	rosterIdleTimeout = 3 * time.Minute
 )
 
-var errRosterClosed = errors.New("the roster is not kept any more")
+var errRosterClosed = errors.New("roster closed")
 
-// rosterOf returns the account's roster; if there is none, it is loaded.
+// rosterOf returns the account's roster, and loads it if necessary.
 func (h *Hub) rosterOf(ctx context.Context, account presence.AccountID, viewer view.Viewer) (*roster, error) {
 	h.rosterMu.Lock()
 	r := h.rosters[account]
 	if r == nil {
 		r = &roster{
 			account: account, ready: make(chan struct{}), floor: h.membersAt, idleSince: h.opts.Clock(),
-			groups: make(map[presence.UserID][]string), fresh: make(map[presence.UserID]bool), names: make(map[string]string),
+			groups: make(map[presence.UserID][]string), refreshed: make(map[presence.UserID]bool), names: make(map[string]string),
 			followers: make(map[*Stream]struct{}),
 		}
 		h.rosters[account] = r
-		go h.load(context.WithoutCancel(ctx), r, viewer) // for all who wait for it
+		go h.loadRoster(context.WithoutCancel(ctx), r, viewer) // other callers may wait for it too
 	}
 	h.rosterMu.Unlock()
 	select {
@@ -82,7 +83,7 @@ func (h *Hub) rosterOf(ctx context.Context, account presence.AccountID, viewer v
 	}
 }
 
-func (h *Hub) load(ctx context.Context, r *roster, viewer view.Viewer) {
+func (h *Hub) loadRoster(ctx context.Context, r *roster, viewer view.Viewer) {
 	ctx, cancel := context.WithTimeout(ctx, rosterTimeout)
 	defer cancel()
 	defer close(r.ready)
@@ -115,14 +116,14 @@ func (h *Hub) loadMembers(ctx context.Context, r *roster, viewer view.Viewer) er
 	}
 	r.mu.Lock()
 	floor := r.floor
-	r.fresh = nil
+	r.refreshed = nil
 	r.mu.Unlock()
-	return h.awaitAt(ctx, floor)
+	return h.awaitDelivered(ctx, floor)
 }
 
-// awaitAt waits until the group that was being delivered when the roster was made is
-// delivered: no cursor that is issued from then on is below the floor.
-func (h *Hub) awaitAt(ctx context.Context, floor store.Position) error {
+// awaitDelivered waits until the records that were being delivered when the roster was
+// created are delivered. No cursor issued after that is below the floor.
+func (h *Hub) awaitDelivered(ctx context.Context, floor store.Position) error {
 	for store.Position(h.at.Load()) < floor {
 		select {
 		case <-time.After(time.Millisecond):
@@ -133,7 +134,7 @@ func (h *Hub) awaitAt(ctx context.Context, floor store.Position) error {
 	return nil
 }
 
-// addPage adds members, except those who were read from a record meanwhile.
+// addPage adds members, except those whom a record has refreshed meanwhile.
 func (h *Hub) addPage(ctx context.Context, r *roster, members []Member) error {
 	users := make([]store.User, len(members))
 	for i := range members {
@@ -150,15 +151,15 @@ func (h *Hub) addPage(ctx context.Context, r *roster, members []Member) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range members {
-		if id := members[i].User; !r.fresh[id] {
-			r.set(id, groupsOf(&members[i], states[id]))
+		if id := members[i].User; !r.refreshed[id] {
+			r.setGroups(id, rosterGroups(&members[i], states[id]))
 		}
 	}
 	return nil
 }
 
-// set stores a user's groups; the caller holds r.mu.
-func (r *roster) set(id presence.UserID, groups []string) {
+// setGroups stores a user's groups; the caller holds r.mu.
+func (r *roster) setGroups(id presence.UserID, groups []string) {
 	if groups == nil {
 		delete(r.groups, id)
 		return
@@ -172,8 +173,8 @@ func (r *roster) set(id presence.UserID, groups []string) {
 	r.groups[id] = groups
 }
 
-// refreshMembers brings the rosters up to date with a group of records, before it is
-// delivered. at is where the group ends.
+// refreshMembers updates the rosters with a batch of records before its delivery. at is
+// the position of the last record.
 func (h *Hub) refreshMembers(ctx context.Context, group []store.Record, at store.Position) {
 	h.rosterMu.Lock()
 	h.membersAt = max(h.membersAt, at)
@@ -191,7 +192,7 @@ func (h *Hub) refreshMembers(ctx context.Context, group []store.Record, at store
 		}
 		for page := range slices.Chunk(own, memberPage) {
 			if err := h.refreshPage(ctx, r, page); err != nil {
-				h.opts.Log.WarnContext(ctx, "members cannot be read; ending the streams that follow them, which will reconnect", slog.Any("err", err))
+				h.opts.Log.WarnContext(ctx, "group members unreadable; ending the streams that follow them, clients will reconnect", slog.Any("err", err))
 				h.dropRoster(r)
 				break
 			}
@@ -218,15 +219,15 @@ func (h *Hub) refreshPage(ctx context.Context, r *roster, records []*store.Recor
 	defer r.mu.Unlock()
 	for _, record := range records {
 		id, state := record.User.ID, record.State.UserState
-		c := memberChange{user: id, at: record.At, before: r.groups[id], after: groupsOf(byID[id], state), deleted: state == presence.UserDeleted}
-		if r.fresh != nil {
-			r.fresh[id] = true
+		c := memberChange{user: id, at: record.At, before: r.groups[id], after: rosterGroups(byID[id], state), deleted: state == presence.UserDeleted}
+		if r.refreshed != nil {
+			r.refreshed[id] = true
 		}
 		if (c.before == nil) == (c.after == nil) && slices.Equal(c.before, c.after) {
 			continue
 		}
-		r.set(id, c.after)
-		r.log(c)
+		r.setGroups(id, c.after)
+		r.appendChange(c)
 		for s := range r.followers {
 			s.noteMemberChange(&c)
 		}
@@ -234,8 +235,8 @@ func (h *Hub) refreshPage(ctx context.Context, r *roster, records []*store.Recor
 	return nil
 }
 
-// log appends a change; the caller holds r.mu.
-func (r *roster) log(c memberChange) {
+// appendChange appends a change; the caller holds r.mu.
+func (r *roster) appendChange(c memberChange) {
 	if len(r.changes) == maxMemberChanges {
 		const half = maxMemberChanges / 2
 		r.floor = r.changes[half-1].at
@@ -245,11 +246,11 @@ func (r *roster) log(c memberChange) {
 	r.changes = append(r.changes, c)
 }
 
-// numbered is how many changes there have been; the caller holds r.mu.
-func (r *roster) numbered() int { return r.dropped + len(r.changes) }
+// changeCount returns the number of changes so far; the caller holds r.mu.
+func (r *roster) changeCount() int { return r.dropped + len(r.changes) }
 
-// changedAfter has the users of the changes after the first applied ones, and those of
-// them who were deleted. The caller holds r.mu.
+// changedAfter returns the users of all changes but the first applied ones, and which of
+// them were deleted. The caller holds r.mu.
 func (r *roster) changedAfter(applied int) (changed, deleted map[presence.UserID]bool) {
 	changed, deleted = make(map[presence.UserID]bool), make(map[presence.UserID]bool)
 	for i := max(applied-r.dropped, 0); i < len(r.changes); i++ {
@@ -259,12 +260,12 @@ func (r *roster) changedAfter(applied int) (changed, deleted map[presence.UserID
 	return changed, deleted
 }
 
-// noteMemberChange marks the stream as behind if the change is one of its audiences.
-// Until catchUp is done, its events have no cursor. The caller holds the roster's mu.
+// noteMemberChange marks the stream as behind if the change affects its audiences. Its
+// events have no cursor until catchUp has run. The caller holds the roster's mu.
 func (s *Stream) noteMemberChange(c *memberChange) {
 	s.mu.Lock()
 	a := s.audiences
-	affected := a != nil && !s.ended && inAny(a.list, c.before) != inAny(a.list, c.after)
+	affected := a != nil && !s.ended && inAnyAudience(a.list, c.before) != inAnyAudience(a.list, c.after)
 	if affected && !a.behind {
 		a.behind = true
 		s.unanswered++
@@ -275,7 +276,7 @@ func (s *Stream) noteMemberChange(c *memberChange) {
 	}
 }
 
-// dropRoster forgets a roster and ends the streams that depend on it.
+// dropRoster discards a roster and ends the streams that depend on it.
 func (h *Hub) dropRoster(r *roster) {
 	h.rosterMu.Lock()
 	if h.rosters[r.account] == r {
@@ -294,8 +295,8 @@ func (h *Hub) dropRoster(r *roster) {
 	}
 }
 
-// dropRosters forgets all rosters: nothing up to at was delivered to them. All streams
-// end as well.
+// dropRosters discards all rosters and ends their streams, because records up to at were
+// not delivered to them.
 func (h *Hub) dropRosters(at store.Position) {
 	h.rosterMu.Lock()
 	h.membersAt = max(h.membersAt, at)
@@ -307,16 +308,16 @@ func (h *Hub) dropRosters(at store.Position) {
 	}
 }
 
-// dropIdleRosters forgets the rosters that no stream has used for a while.
+// dropIdleRosters discards the rosters that no stream has used for rosterIdleTimeout.
 func (h *Hub) dropIdleRosters() {
 	now := h.opts.Clock()
 	h.rosterMu.Lock()
 	defer h.rosterMu.Unlock()
 	for account, r := range h.rosters {
 		r.mu.Lock()
-		if len(r.followers) > 0 || r.fresh != nil {
+		if len(r.followers) > 0 || r.refreshed != nil {
 			r.idleSince = now
-		} else if now.Sub(r.idleSince) > rosterKept {
+		} else if now.Sub(r.idleSince) > rosterIdleTimeout {
 			r.closed = true
 			delete(h.rosters, account)
 		}

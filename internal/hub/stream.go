@@ -118,17 +118,18 @@ type edge struct {
 	slot      int32 // in Stream.queue
 	loading   bool
 	coalesced bool
-	deleted   bool // the user was, and the event was queued
-	why       reasons
+	deleted   bool // the user was deleted, and the event was queued
+	reasons   followReasons
 }
 
-// reasons are why a stream follows a user. It stops when there is none.
-type reasons uint8
+// followReasons is the set of reasons why a stream follows a user. The stream unfollows a
+// user when it is empty.
+type followReasons uint8
 
 const (
-	byName    reasons = 1 << iota // the client named the user
-	byContact                     // the user is a contact of the owner
-	byMember                      // the user is in one of the audiences
+	byName    followReasons = 1 << iota // the client named the user
+	byContact                           // the user is a contact of the owner
+	byMember                            // the user is in one of the audiences
 )
 
 const noSlot = -1

@@ -17,10 +17,11 @@ import (
 	"porchlight.dev/porchlight/internal/zoomapi"
 )
 
-// ErrInUse: a server, or another process, uses the store.
+// ErrInUse means that a server or another process uses the store.
 var ErrInUse = errors.New("the store is in use")
 
-// keepLog is a log retention that drops nothing: the server's own is not known here.
+// keepLog is a log retention that drops nothing, because the server's setting is not known
+// here.
 const keepLog = 50 * 365 * 24 * time.Hour
 
 // An App is an OAuth client of a store that no server uses.
@@ -61,7 +62,8 @@ func RotateSecret(ctx context.Context, cfg config.Config, id string) (secret str
 	return secret, err
 }
 
-// offline works on the apps of the store's account, while no server can use the store.
+// offline calls work on the apps of the store's account. No server can use the store
+// meanwhile.
 func offline(ctx context.Context, cfg config.Config, work func(*auth.Authority, presence.AccountID) error) (err error) {
 	cfg = cfg.Filled()
 	if problems := cfg.Check(); len(problems) > 0 {

@@ -28,8 +28,8 @@ type poll struct {
 	later    []view.View
 	gone     []presence.UserID
 	cursor   string
-	// setChanged: contacts or members were added or removed. It ends the poll. Its cursor
-	// stays before that change, and the next poll answers with it.
+	// setChanged: contacts or members were added or removed. This ends the poll. Its cursor
+	// is before that change, so the next poll returns it.
 	setChanged bool
 	ended      bool
 }

@@ -253,7 +253,7 @@ func (p *peer) named(ctx context.Context, f *api.ClientFrame) (*hub.Follow, erro
 		return nil, &presence.FieldError{Field: "users", Reason: "must have at most 1000 items"}
 	}
 	if len(f.Users) == 0 && !f.Contacts && !f.Everyone && f.Group == "" {
-		return nil, &presence.FieldError{Field: "users", Reason: "must have 1 to 1000 items, or contacts or everyone be true, or group have a name"}
+		return nil, &presence.FieldError{Field: "users", Reason: "must have 1 to 1000 items, unless contacts or everyone is true or group is set"}
 	}
 	if f.Contacts {
 		if err := httpapi.RequireScope(p.principal, auth.ContactRead); err != nil {

@@ -94,8 +94,8 @@ func (r *Reader) Query(ctx context.Context, account presence.AccountID, ids []pr
 	return views, from, nil
 }
 
-// Active is what viewer sees of those of many users who are active on record, in their
-// order. A user without a record appears offline.
+// Active returns what viewer sees of the users whose records are active, in their order.
+// A user without a record appears offline.
 func (r *Reader) Active(ctx context.Context, account presence.AccountID, ids []presence.UserID, viewer Viewer) ([]View, error) {
 	users := make([]store.User, len(ids))
 	for i, id := range ids {

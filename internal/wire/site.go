@@ -34,19 +34,18 @@ type Site struct {
 	HSTS string
 }
 
-// A HostError: pages are not served under the name that was asked for.
+// A HostError is a request for a page under a host name that is not allowed.
 type HostError struct{ Host string }
 
 func (e *HostError) Error() string {
-	return fmt.Sprintf("this server does not serve pages or tickets as %q: if that is its name, the operator sets public-url to its URL there, or adds the name to allowed-hosts", auth.Shorten(e.Host))
+	return fmt.Sprintf("this server does not serve pages or tickets under the host name %q: to allow it, set public-url to a URL with this name, or add it to allowed-hosts", auth.Shorten(e.Host))
 }
 
-// An OriginError: a page of another origin asks, and none of the settings allows
-// that.
+// An OriginError is a request from a page of an origin that is not allowed.
 type OriginError struct{ Origin string }
 
 func (e *OriginError) Error() string {
-	return fmt.Sprintf("a page of the origin %q asks, and it may not: if it is this server's own page behind a proxy, the operator sets public-url to its URL; pages of other origins are allowed with cors-origins", auth.Shorten(e.Origin))
+	return fmt.Sprintf("pages of the origin %q may not call this server: if it is the server's own page behind a proxy, set public-url to its URL; to allow another origin, add it to cors-origins", auth.Shorten(e.Origin))
 }
 
 // OwnHost answers only requests to one of the site's names. Otherwise a page could
