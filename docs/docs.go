@@ -1,12 +1,12 @@
-// Package docs has the pages of this directory that a server serves under /docs.
+// Package docs embeds the pages of this directory that the server serves under /docs.
 //
-// It is separate from httpapi, which serves them, because a package can embed only what
-// is below it. It must not have anything but the files.
+// It is separate from httpapi, which serves them, because a package can embed only files
+// below its own directory. It must contain nothing but the files.
 package docs
 
 import "embed"
 
-// Served has the pages, in Markdown, and the pictures that they show.
+// Served contains the pages, in Markdown, and their images.
 //
 //go:embed concepts.md scopes.md streaming.md divergences.md presence.svg
 var Served embed.FS
