@@ -43,7 +43,7 @@ function end() {
   forgetToken();
   people.clear();
   $("people").replaceChildren();
-  put("who", "");
+  $("account").hidden = true;
   put("connection", "");
   $("connection").dataset.state = "";
   $("again").hidden = true;
@@ -69,6 +69,7 @@ async function greet() {
   try {
     me ??= await request(token, "GET", "/v1/me");
     if (stream !== mine) return;
+    $("account").hidden = false;
     put("who", me.account_level ? "the app " + (me.app_name || me.app) : nameOf(me));
     await loadNames(mine);
   } catch (err) {

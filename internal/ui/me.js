@@ -125,6 +125,7 @@ function signIn() {
 function showReplaced(on) {
   replaced = on;
   session = chosenID();
+  if (on) $("present").hidden = true;
   $("replaced").hidden = !on;
   complain(on ? "A newer session has replaced this page's session. This page no longer affects your status." : "");
 }
@@ -210,6 +211,7 @@ function done(about, frame) {
   if (about?.what === "claim") chosen(about.status);
   if (about?.what !== "sign_in") return;
   session = frame.session;
+  $("present").hidden = false;
   if (about.stated !== undefined) setReported(about.stated);
   else if (session !== about.session) setReported(true); // a new one is active
   if (person.reported === !person.active) reportActivity(person.active); // it changed while the request was pending
@@ -219,6 +221,10 @@ function refused(about, frame) {
   if (frame.code === "session-replaced") return showReplaced(true);
   if (about?.what === "contacts") return; // the token may not read contacts: show no list
   if (about?.what === "activity") person.reportedAt = 0; // the next input reports it again
+  if (about?.what === "sign_in" && frame.code === "insufficient-scope") {
+    complain("This token may show your status, but may not sign you in. Ask for one with the default scopes.");
+    return;
+  }
   complain(frame.detail || `The server refused the request (${frame.code}).`);
 }
 
@@ -422,6 +428,7 @@ $("reconnect").addEventListener("click", () => {
 });
 $("lasts").addEventListener("change", () => {
   $("ends-at").hidden = $("lasts").value !== "at";
+  $("default-end").hidden = $("lasts").value !== "";
 });
 
 for (const kind of ["pointerdown", "pointermove", "wheel", "keydown"]) {
