@@ -151,11 +151,23 @@ func (c *appRotate) Run(s *shell) error {
 	if err := c.ask(s, c.ID); err != nil {
 		return err
 	}
+	me, err := cl.Me(s.ctx)
+	if err != nil {
+		return err
+	}
 	a, err := cl.RotateApp(s.ctx, c.ID)
 	if err != nil {
 		return err
 	}
-	return s.print(appOf(a), "The new secret is shown only once:\n\n  client_id      %s\n  client_secret  %s\n", c.ID, a.Secret)
+	dropTokens(cacheDir(s.getenv), a.ID)
+	return s.print(appOf(a), `The new secret is shown only once:
+
+  client_id      %s
+  client_secret  %s
+
+To use it, paste this into the terminal where you run commands:
+
+%s`, a.ID, a.Secret, s.exports(me.Account, a.ID, a.Secret, credentialVariables()))
 }
 
 func (c *appRotate) ask(s *shell, app string) error {
@@ -179,6 +191,7 @@ func (c *appRotate) rotateStored(s *shell) error {
 	if err != nil {
 		return err
 	}
+	dropTokens(cacheDir(s.getenv), app.ID)
 	return s.print(newSecret{app.AccountID, app.ID, app.Name, secret}, `The new secret is shown only once:
 
   account_id     %s
@@ -187,7 +200,7 @@ func (c *appRotate) rotateStored(s *shell) error {
 
 Start the server again. Then paste this into the terminal where you run commands:
 
-%s`, app.AccountID, app.ID, secret, s.exports(app.AccountID, app.ID, secret))
+%s`, app.AccountID, app.ID, secret, s.exports(app.AccountID, app.ID, secret, credentialVariables()))
 }
 
 // newSecret has the credentials of an app, under the names that init prints.

@@ -112,7 +112,7 @@ func (t *target) unreachable(lost *client.TransportError) (text, action string) 
 // one of Porchlight's API.
 func (t *target) adviceFor(refused *client.Error) string {
 	switch {
-	case refused.Path == "/oauth/token" && refused.Message != "":
+	case refused.Path == "/oauth/token" && refused.Status < http.StatusNotFound && refused.RequestID != "": // an answer of Porchlight
 		return t.refusal() + "\nCheck the account id, client id and client secret. If the secret is lost, see \"porchlight app rotate --help\"."
 	case refused.Status == http.StatusNotFound:
 		return fmt.Sprintf("Is %s the URL of a Porchlight server? To use another one, set --url.", t.server())

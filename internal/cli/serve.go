@@ -135,7 +135,7 @@ Then in another terminal:
 
 %[6]s  porchlight user add grace@example.com --name "Grace Mensah"
   porchlight session keep grace@example.com
-`, cfg.StoreDescription(), made.AccountID, made.ClientID, made.ClientSecret, server.LocationFlag(cfg), s.exports(made.AccountID, made.ClientID, made.ClientSecret))
+`, cfg.StoreDescription(), made.AccountID, made.ClientID, made.ClientSecret, server.LocationFlag(cfg), s.exports(made.AccountID, made.ClientID, made.ClientSecret, connectionVariables()))
 }
 
 // place are the flags of a store outside the data directory, for commands that

@@ -91,7 +91,20 @@ func (c *statusGet) Run(s *shell, cl *client.Client) error {
 	if err != nil {
 		return err
 	}
-	return s.print(p, "%s\n", s.presence(&p))
+	return s.print(p, "%s%s\n", s.whose(cl, c.Users[0]), s.presence(&p))
+}
+
+// whose names the user that "me" is, before the status: with the token of an app, that is
+// the account's owner.
+func (s *shell) whose(cl *client.Client, user string) string {
+	if user != "me" || s.json {
+		return ""
+	}
+	me, err := cl.Me(s.ctx)
+	if err != nil {
+		return "" // the command itself succeeded
+	}
+	return printable(cmp.Or(me.DisplayName, me.Email)) + ": "
 }
 
 // several prints the users in the order of the command line.
@@ -167,7 +180,7 @@ func (c *statusSet) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
-	text := s.presence(&result.Presence)
+	text := s.whose(cl, c.User) + s.presence(&result.Presence)
 	if result.Presence.Status != status && result.Why != "" {
 		text += fmt.Sprintf("\nThe displayed status is not %s: the manual claim %s. See \"porchlight status explain %s\".", status, result.Why, c.User)
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"porchlight.dev/porchlight/internal/config"
@@ -57,17 +58,25 @@ func inUse(err error) error {
 	return err
 }
 
-// exports returns the shell commands that set the credentials of an app, and unset those
-// of another server, such as a demo.
-func (s *shell) exports(accountID, clientID, clientSecret string) string {
-	var unset []string
+// connectionVariables are the variables that a new server's credentials replace.
+func connectionVariables() []string {
+	var all []string
 	for _, setting := range config.ConnectionSettings() {
-		if s.getenv(setting.Env) != "" {
-			unset = append(unset, setting.Env)
-		}
+		all = append(all, setting.Env)
 	}
+	return all
+}
+
+// credentialVariables are the variables that take precedence over an app's credentials.
+func credentialVariables() []string {
+	return []string{"PORCHLIGHT_TOKEN", "PORCHLIGHT_TOKEN_FILE", "PORCHLIGHT_CLIENT_SECRET_FILE"}
+}
+
+// exports returns the shell commands that set the credentials of an app, and unset those
+// of the variables that are set.
+func (s *shell) exports(accountID, clientID, clientSecret string, variables []string) string {
 	var b strings.Builder
-	if len(unset) > 0 {
+	if unset := slices.DeleteFunc(variables, func(name string) bool { return s.getenv(name) == "" }); len(unset) > 0 {
 		b.WriteString("  unset " + strings.Join(unset, " ") + "\n")
 	}
 	fmt.Fprintf(&b, "  export PORCHLIGHT_ACCOUNT_ID=%s\n  export PORCHLIGHT_CLIENT_ID=%s\n  export PORCHLIGHT_CLIENT_SECRET=%s\n", accountID, clientID, clientSecret)

@@ -71,6 +71,19 @@ func (f *tokenFile) Save(token string, renewAt time.Time) {
 	}
 }
 
+// dropTokens removes the cached tokens of an app whose secret was replaced, so that the
+// old secret does not seem to work.
+func dropTokens(dir, clientID string) {
+	files, _ := filepath.Glob(filepath.Join(dir, "*.json")) // the pattern is valid
+	for _, path := range files {
+		var saved savedToken
+		data, err := os.ReadFile(path)
+		if err == nil && json.Unmarshal(data, &saved) == nil && saved.ClientID == clientID {
+			_ = os.Remove(path) // the token would be used until it is renewed
+		}
+	}
+}
+
 // replaceFile writes a file atomically. Only its owner can read it.
 func replaceFile(path string, data []byte) error {
 	temporary, err := os.CreateTemp(filepath.Dir(path), "*.tmp") // with mode 0600

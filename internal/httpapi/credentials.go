@@ -175,7 +175,7 @@ func (a *API) tokenUser(c *call, ref string) (presence.UserID, error) {
 		return "", err
 	}
 	if !c.p.MayFor(auth.DirectoryWrite, id) {
-		return "", wire.ErrPermission
+		return "", &wire.PermissionError{Scope: auth.DirectoryWrite.String() + ":admin"}
 	}
 	return id, nil
 }

@@ -181,7 +181,7 @@ func TestProblems(t *testing.T) {
 		{(&quota.Limit{Name: "connections", Most: 2, Shared: true}).Reached(time.Second), &api.Overloaded, "1"},
 		{(&quota.Limit{Name: "live-tokens-per-user", Most: 2}).Reached(0), &api.LimitReached, ""},
 		{wire.ErrTooLarge, &api.BodyTooLarge, ""},
-		{wire.ErrPermission, &api.Forbidden, ""},
+		{&wire.PermissionError{Scope: "a:read:admin"}, &api.Forbidden, ""},
 		{wire.ErrDraining, &api.Unavailable, "2"},
 		{auth.ErrNoToken, &api.NoToken, ""},
 		{auth.ErrInvalidToken, &api.InvalidToken, ""},

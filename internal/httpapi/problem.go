@@ -77,7 +77,6 @@ var errorKinds = []struct {
 }{
 	{wire.ErrNoRoute, &api.NoRoute},
 	{wire.ErrTooLarge, &api.BodyTooLarge},
-	{wire.ErrPermission, &api.Forbidden},
 	{auth.ErrNoToken, &api.NoToken},
 	{auth.ErrInvalidToken, &api.InvalidToken},
 	{auth.ErrExpiredToken, &api.ExpiredToken},
@@ -199,6 +198,11 @@ func wireProblem(err error) *api.Problem {
 	if e, ok := errors.AsType[*wire.ScopeError](err); ok {
 		p := newProblem(&api.InsufficientScope, sentence(e.Error()))
 		p.Scopes = e.Scopes
+		return p
+	}
+	if e, ok := errors.AsType[*wire.PermissionError](err); ok {
+		p := newProblem(&api.Forbidden, sentence(e.Error()))
+		p.Scopes = []string{e.Scope}
 		return p
 	}
 	if e, ok := errors.AsType[*wire.MethodError](err); ok {

@@ -47,7 +47,7 @@ func (a *API) userFor(c *call, scope auth.Scope) (store.User, error) {
 	if err := a.checkExists(c, u); err != nil {
 		return u, err
 	}
-	return u, wire.ErrPermission
+	return u, &wire.PermissionError{Scope: scope.String() + ":admin"}
 }
 
 // checkExists returns an error if the user is not in the directory.

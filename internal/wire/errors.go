@@ -47,6 +47,16 @@ func (e *ScopeError) Error() string {
 	return "the token has none of the scopes " + strings.Join(e.Scopes, ", ")
 }
 
+// A PermissionError is an ErrPermission: the token has a scope for its own user only.
+type PermissionError struct{ Scope string } // which other users need
+
+func (e *PermissionError) Error() string {
+	return ErrPermission.Error() + ": other users need the scope " + e.Scope
+}
+
+// Unwrap returns ErrPermission.
+func (*PermissionError) Unwrap() error { return ErrPermission }
+
 // A RateError: the account's limit of requests is reached.
 type RateError struct {
 	Daily      bool
