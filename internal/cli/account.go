@@ -49,5 +49,5 @@ func (c *accountOwner) Run(s *shell, cl *client.Client) error {
 	if err != nil {
 		return err
 	}
-	return s.print(a, "The owner of %s is now %s\n", printable(a.Name), ownerOf(s, cl, a))
+	return s.print(a, "The owner of the account %s is now %s\n", printable(a.Name), ownerOf(s, cl, a))
 }

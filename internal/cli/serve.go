@@ -127,15 +127,17 @@ func (c *initCommand) Run(s *shell) error {
   client_id      %s
   client_secret  %s
 
+The account's owner is %[8]s.
+
 Next:
 
-  porchlight serve %[5]s
+  %[7]s serve %[5]s
 
 Then in another terminal:
 
-%[6]s  porchlight user add grace@example.com --name "Grace Mensah"
-  porchlight session keep grace@example.com
-`, cfg.StoreDescription(), made.AccountID, made.ClientID, made.ClientSecret, server.LocationFlag(cfg), s.exports(made.AccountID, made.ClientID, made.ClientSecret, connectionVariables()))
+%[6]s  %[7]s user add grace@example.com --name "Grace Mensah"
+  %[7]s session keep grace@example.com
+`, cfg.StoreDescription(), made.AccountID, made.ClientID, made.ClientSecret, server.LocationFlag(cfg), s.exports(made.AccountID, made.ClientID, made.ClientSecret, connectionVariables()), callOf(s.program), named(made.OwnerEmail, made.OwnerName))
 }
 
 // place are the flags of a store outside the data directory, for commands that

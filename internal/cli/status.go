@@ -183,6 +183,9 @@ func (c *statusSet) Run(s *shell) error {
 	text := s.whose(cl, c.User) + s.presence(&result.Presence)
 	if result.Presence.Status != status && result.Why != "" {
 		text += fmt.Sprintf("\nThe displayed status is not %s: the manual claim %s. See \"porchlight status explain %s\".", status, result.Why, c.User)
+		if result.Presence.Status == api.Offline {
+			text += fmt.Sprintf(" To sign in, open %s/me, or run \"porchlight session keep %s\".", strings.TrimSuffix(s.target.URL, "/"), c.User)
+		}
 	}
 	return s.print(result, "%s\n", text)
 }

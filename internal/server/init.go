@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -32,6 +33,8 @@ type Credentials struct {
 	ClientID     string `json:"client_id"`
 	ClientSecret string `json:"client_secret"`
 	AccessToken  string `json:"access_token,omitempty"`
+	OwnerEmail   string `json:"-"`
+	OwnerName    string `json:"-"`
 }
 
 // ErrInitialised: the store has an account already.
@@ -45,6 +48,9 @@ func Init(ctx context.Context, cfg config.Config, f Founding) (made Credentials,
 	if problems := cfg.Check(); len(problems) > 0 {
 		return made, problems
 	}
+	if err := createDataDir(&cfg); err != nil {
+		return made, err
+	}
 	opts := Options{}.withDefaults()
 	st, err := openEngine(ctx, &cfg, &opts, false, 0)
 	if err != nil {
@@ -56,6 +62,17 @@ func Init(ctx context.Context, cfg config.Config, f Founding) (made Credentials,
 		err = fmt.Errorf("%s was %w: start it with \"porchlight serve %s\", or choose another one", cfg.StoreDescription(), ErrInitialised, LocationFlag(cfg))
 	}
 	return made, err
+}
+
+// createDataDir makes the data directory, and says what to do if it cannot be made.
+func createDataDir(cfg *config.Config) error {
+	if cfg.Store != "" {
+		return nil
+	}
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return fmt.Errorf("cannot create the data directory: %w; create the directory, owned by this user, then run init again, or choose another directory", err)
+	}
+	return nil
 }
 
 // initialised reports whether an app can get at an account.
@@ -90,7 +107,14 @@ func found(ctx context.Context, st store.Store, f Founding) (Credentials, error)
 	if err != nil {
 		return Credentials{}, err
 	}
-	made := Credentials{AccountID: string(account.ID), OwnerID: string(account.Owner), ClientID: string(app.ID), ClientSecret: secret}
+	owner, err := dir.User(ctx, account.ID, account.Owner)
+	if err != nil {
+		return Credentials{}, err
+	}
+	made := Credentials{
+		AccountID: string(account.ID), OwnerID: string(account.Owner), OwnerEmail: owner.Email, OwnerName: owner.DisplayName,
+		ClientID: string(app.ID), ClientSecret: secret,
+	}
 	if f.WithToken {
 		_, made.AccessToken, err = authority.Issue(ctx, account.ID, auth.Token{App: app.ID, Scopes: scopes, Name: f.AppName}, 0)
 	}

@@ -44,7 +44,10 @@ func (e *SyntaxError) Error() string { return e.Reason }
 type ScopeError struct{ Scopes []string }
 
 func (e *ScopeError) Error() string {
-	return "the token has none of the scopes " + strings.Join(e.Scopes, ", ")
+	if len(e.Scopes) == 1 {
+		return "the token lacks the scope " + e.Scopes[0]
+	}
+	return "the token needs one of the scopes " + strings.Join(e.Scopes, ", ")
 }
 
 // A PermissionError is an ErrPermission: the token has a scope for its own user only.

@@ -614,7 +614,7 @@ func TestPutRefusalIsLogged(t *testing.T) {
 		{"5301", "the user is not signed in: sign the user in, or set signed-in-rule to off"},
 		{"5301", "the user's client is too old for this change of status: update the client, or set legacy-transitions to false"},
 		{"5301", "the user is deactivated"},
-		{"4711", "the token has none of the scopes user:update:presence_status, user:update:presence_status:admin"},
+		{"4711", "the token needs one of the scopes user:update:presence_status, user:update:presence_status:admin"},
 		{},
 	}; !slices.Equal(got, want) {
 		t.Errorf("logged\n%+v, want\n%+v", got, want)
