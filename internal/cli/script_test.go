@@ -180,6 +180,21 @@ func TestDemoStoppedEarly(t *testing.T) {
 	early("a directory with an account")
 }
 
+// TestInitProgram: the commands that init prints call the program as the user did.
+func TestInitProgram(t *testing.T) {
+	var stdout, stderr strings.Builder
+	dir := filepath.Join(t.TempDir(), "data")
+	env := cli.Env{Getenv: func(string) string { return "" }, Program: "./porchlight"}
+	if code := cli.Run(t.Context(), []string{"init", "--data-dir", dir}, env, strings.NewReader(""), &stdout, &stderr); code != 0 {
+		t.Fatalf("code %d: %s", code, &stderr)
+	}
+	for _, want := range []string{"serve --data-dir " + dir, "user add ", "session keep "} {
+		if !strings.Contains(stdout.String(), "\n  ./porchlight "+want) {
+			t.Errorf("no ./porchlight %s in\n%s", want, &stdout)
+		}
+	}
+}
+
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
