@@ -54,6 +54,9 @@ func (c *statusList) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
+	if len(found) == 0 && !s.json {
+		_, _ = fmt.Fprintf(s.stderr, "porchlight: nobody matches%s\n", c.filters(statuses)) // informational
+	}
 	slices.SortFunc(found, func(a, b api.UserPresence) int {
 		return cmp.Or(cmp.Compare(a.DisplayName, b.DisplayName), cmp.Compare(a.Email, b.Email))
 	})
@@ -61,6 +64,18 @@ func (c *statusList) Run(s *shell) error {
 		p := api.Presence{Status: u.Status, Note: u.Note, Since: u.Since, Until: u.Until}
 		return append([]string{cmp.Or(u.DisplayName, "-"), u.Email}, presenceCells(&p)...)
 	})
+}
+
+// filters names the flags that limit the list.
+func (c *statusList) filters(statuses []api.Status) string {
+	text := ""
+	if len(statuses) > 0 {
+		text += " --status " + joined(statuses, ",")
+	}
+	if c.Group != "" {
+		text += fmt.Sprintf(" --group %q", c.Group)
+	}
+	return text
 }
 
 const presenceHeader = "STATUS\tNOTE\tSINCE\tUNTIL"
@@ -258,6 +273,16 @@ func (c *statusExplain) Run(s *shell, cl *client.Client) error {
 	return s.print(x, "%s", s.explanation(&x))
 }
 
+// localTimes replaces the given times in a text of the server by local ones.
+func localTimes(text string, times ...api.Time) string {
+	for _, t := range times {
+		if !t.IsZero() {
+			text = strings.ReplaceAll(text, t.String(), clock(t))
+		}
+	}
+	return text
+}
+
 // explanation formats an explanation as text.
 func (s *shell) explanation(x *api.Explanation) string {
 	var b strings.Builder
@@ -275,13 +300,13 @@ func (s *shell) explanation(x *api.Explanation) string {
 		if c.Note != "" {
 			fmt.Fprintf(&b, "  %q", c.Note)
 		}
-		fmt.Fprintf(&b, "\n            %s\n", c.Why)
+		fmt.Fprintf(&b, "\n            %s\n", localTimes(c.Why, c.Since, c.Until))
 	}
 	if len(x.Sessions) > 0 {
 		b.WriteString("\nSessions:\n")
 	}
 	for _, session := range x.Sessions {
-		fmt.Fprintf(&b, "  %s  %s\n", session.ClientType, session.Why)
+		fmt.Fprintf(&b, "  %s  %s\n", session.ClientType, localTimes(session.Why, session.IdleAt, session.EndsAt))
 	}
 	if x.OwnNote != nil {
 		fmt.Fprintf(&b, "\nThe user's own note: %q\n", x.OwnNote.Text)

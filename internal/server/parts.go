@@ -185,13 +185,17 @@ func (s *Server) untilEnd(ctx context.Context, running *running) error {
 func (s *Server) drain(ctx context.Context) error {
 	s.draining.Store(true)
 	s.notifySystemd("STOPPING=1")
-	s.log.InfoContext(ctx, "stopping", slog.String("delay", s.config.DrainDelay.String()), slog.String("timeout", s.config.DrainTimeout.String()))
-	s.control.stop(ctx)
+	delay := s.config.DrainDelay
 	if errors.Is(context.Cause(ctx), ErrInterrupted) {
+		delay = 0
+	}
+	s.log.InfoContext(ctx, "stopping", slog.String("delay", delay.String()), slog.String("timeout", s.config.DrainTimeout.String()))
+	s.control.stop(ctx)
+	if delay == 0 {
 		return nil
 	}
 	select {
-	case <-time.After(s.config.DrainDelay):
+	case <-time.After(delay):
 		return nil
 	case <-s.store.Failed():
 		return s.storeFailure(ctx)
