@@ -88,7 +88,7 @@ test-e2e: ## other people's clients and a browser, against the built binary
 	$(GO) test -count=1 -timeout 10m -v ./e2e
 
 test-nats: ## every test of the APIs, and the end-to-end tests, again on NATS JetStream
-	PORCHLIGHT_TEST_STORE=nats $(GO) test -count=1 -timeout 10m $(SURFACE) ./e2e
+	TEST_STORE=nats $(GO) test -count=1 -timeout 10m $(SURFACE) ./e2e
 
 screenshots: ## pictures of every page, light and dark, wide and at 390 pixels, into screenshots/
 	rm -rf screenshots

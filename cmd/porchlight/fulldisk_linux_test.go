@@ -21,7 +21,7 @@ import (
 )
 
 // inNamespace is set when a test runs in its own mount namespace.
-const inNamespace = "PORCHLIGHT_TEST_NAMESPACE"
+const inNamespace = "TEST_NAMESPACE"
 
 // Time limits of TestFullDisk.
 const (

@@ -28,7 +28,7 @@ import (
 var binary string
 
 // binaryVariable passes the path to a test that runs itself again.
-const binaryVariable = "PORCHLIGHT_TEST_BINARY"
+const binaryVariable = "TEST_BINARY"
 
 func TestMain(m *testing.M) {
 	os.Exit(buildAndRun(m))
@@ -55,7 +55,7 @@ func buildAndRun(m *testing.M) int {
 }
 
 // soak reports whether the longer counts are requested.
-func soak() bool { return os.Getenv("PORCHLIGHT_SOAK") != "" }
+func soak() bool { return os.Getenv("TEST_SOAK") != "" }
 
 // An installation is a data directory and its credentials.
 type installation struct {

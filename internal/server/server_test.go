@@ -30,7 +30,7 @@ import (
 )
 
 // ownProcessEnv is set when a test runs in its own process.
-const ownProcessEnv = "PORCHLIGHT_TEST_ALONE"
+const ownProcessEnv = "TEST_ALONE"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(ownProcessEnv) != "" {

@@ -280,7 +280,7 @@ func (d *reader) difference(ctx context.Context, asker *client.Client) string {
 // them.
 func TestDocumentedClientConverges(t *testing.T) {
 	rounds := 80
-	if os.Getenv("PORCHLIGHT_SOAK") != "" {
+	if os.Getenv("TEST_SOAK") != "" {
 		rounds *= 20
 	}
 	r := start(t, settings(t), server.Options{})

@@ -36,7 +36,7 @@ func openFiles(t *testing.T) int {
 // the end.
 func TestReconnectStorm(t *testing.T) {
 	clients := stormClients
-	if os.Getenv("PORCHLIGHT_SOAK") != "" {
+	if os.Getenv("TEST_SOAK") != "" {
 		clients = stormClientsSoak
 	}
 	if most := (openFiles(t) - 500) / 2; most < clients { // both ends are in this process

@@ -518,7 +518,7 @@ const (
 // within two seconds of the last change it has what GET returns. Coalescing is allowed.
 func TestStreamsDeliverEverything(t *testing.T) {
 	reconnects := streamReconnects
-	if os.Getenv("PORCHLIGHT_SOAK") != "" {
+	if os.Getenv("TEST_SOAK") != "" {
 		reconnects *= 20
 	}
 	testDelivery(t, settings(t), reconnects)

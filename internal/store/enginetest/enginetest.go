@@ -22,7 +22,7 @@ import (
 )
 
 // Variable is what chooses the engine: "nats", or nothing for the embedded one.
-const Variable = "PORCHLIGHT_TEST_STORE"
+const Variable = "TEST_STORE"
 
 // Open makes a new, empty store, and closes it when the test ends.
 func Open(tb testing.TB, clock func() time.Time) store.Store {

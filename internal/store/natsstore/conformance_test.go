@@ -36,14 +36,14 @@ func TestConformanceCluster(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 3)
 	b := storetest.Backend{Open: servers.opener(), Lateness: lateness, Ahead: ahead, MinEntries: 16, Parallel: true}
-	if os.Getenv("PORCHLIGHT_SOAK") == "" {
+	if os.Getenv("TEST_SOAK") == "" {
 		chosen := []string{
 			"Update/EachGetsLatestState", "Update/Concurrent", "Update/RefusalIsDurable", "Read/ChangedAfterCursor", "Read/NoChangeSkipped",
 			"Feed/OrderUnderLoad", "Log/Pages", "Log/HistoryAgreesWithLog", "Erase/Redacts", "Erase/WhileFollowed", "Watch/NewestInOrder", "Watch/LowWaterUnderLoad", "Due/OnTime", "Due/MovedEarlier", "Docs/Versions", "Docs/Uniqueness", "Docs/AtomicReads",
 			"Log/Reopened", "Reopen/PositionsContinue",
 		}
 		b.Tests = func(name string) bool { return slices.Contains(chosen, name) }
-		t.Logf("%d tests of the contract; all of them with PORCHLIGHT_SOAK=1", len(chosen))
+		t.Logf("%d tests of the contract; all of them with TEST_SOAK=1", len(chosen))
 	}
 	storetest.Run(t, b)
 }

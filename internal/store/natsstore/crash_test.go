@@ -18,7 +18,7 @@ import (
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
 
-func soaking() bool { return os.Getenv("PORCHLIGHT_SOAK") != "" }
+func soaking() bool { return os.Getenv("TEST_SOAK") != "" }
 
 // A tally counts the updates of one user by result. Each update adds one to a count in
 // the record.

@@ -32,7 +32,7 @@ import (
 const (
 	randomBytes = 500
 	soakBytes   = 10_000
-	soakEnv     = "PORCHLIGHT_SOAK"
+	soakEnv     = "TEST_SOAK"
 )
 
 // fillStore fills a store with something of each kind: records of which some expire, a

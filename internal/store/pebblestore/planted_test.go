@@ -304,7 +304,7 @@ func runProof(t *testing.T, binary, proof, bug string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, "-test.short", "-test.v", "-test.run", "^"+strings.ReplaceAll(proof, "/", "$/^"))
-	cmd.Env = append(os.Environ(), "PORCHLIGHT_SOAK=", "PORCHLIGHT_PLANTED="+bug)
+	cmd.Env = append(os.Environ(), "TEST_SOAK=", "PORCHLIGHT_PLANTED="+bug)
 	out, err := cmd.CombinedOutput()
 	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || exit.ExitCode() != 1) {
 		t.Fatalf("%s with %s: %v\n%.4000s", proof, bug, err, out)

@@ -18,7 +18,7 @@ import (
 )
 
 // isSoak reports whether `make soak` asks for longer tests.
-func isSoak() bool { return os.Getenv("PORCHLIGHT_SOAK") != "" }
+func isSoak() bool { return os.Getenv("TEST_SOAK") != "" }
 
 // A specimen is a data directory and its expected content.
 type specimen struct {

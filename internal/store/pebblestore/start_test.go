@@ -69,7 +69,7 @@ func TestEveryFailureAtStart(t *testing.T) {
 	t.Parallel()
 	for name, image := range startImages(t) {
 		for kind, fault := range startFaults() {
-			if nothingToRead := name == "none" && kind == "ends early"; nothingToRead || !slices.Contains(image.faults, kind) && os.Getenv("PORCHLIGHT_SOAK") == "" {
+			if nothingToRead := name == "none" && kind == "ends early"; nothingToRead || !slices.Contains(image.faults, kind) && os.Getenv("TEST_SOAK") == "" {
 				continue
 			}
 			t.Run(name+"/"+kind, func(t *testing.T) {
