@@ -157,6 +157,29 @@ func TestListingsPage(t *testing.T) {
 
 // TestAccountOwner checks that the owner can be changed: to an active user of the
 // account, by a caller who gains no rights by it, and with effect on the next request.
+// TestOwnerChangeGrantsNothing: an app that may not write the claims of other users
+// cannot make them the owner, with any token that it can create.
+func TestOwnerChangeGrantsNothing(t *testing.T) {
+	const scopes = "directory:write:admin session:write claim:write"
+	for name, create := range map[string]string{
+		"a token of the owner": `{"user":"me","scopes":["directory:write:admin"]}`,
+		"a narrower token":     `{"scopes":["directory:write:admin"]}`,
+	} {
+		w := newWorld(t)
+		app, _ := w.App(w.account, scopes)
+		w.app = app.ID
+		full := w.token("", scopes)
+		var narrow api.Token
+		w.do("POST", "/v1/tokens", full, create).want(201).read(&narrow)
+		for _, token := range []string{full, narrow.Secret} {
+			w.do("PATCH", "/v1/account", token, `{"owner":"bob@example.com"}`).problem(&api.Escalation)
+		}
+		if x := w.do("PUT", "/v1/users/bob@example.com/claims/manual", full, `{"source":"manual","status":"busy"}`); x.status != 403 {
+			t.Errorf("%s: the app writes the claims of another user: %d", name, x.status)
+		}
+	}
+}
+
 func TestAccountOwner(t *testing.T) {
 	w := newWorld(t)
 	admin := w.admin()

@@ -314,8 +314,8 @@ func (a *API) updateAccount(c *call, body *api.UpdateAccount) error {
 	return c.writeBody(http.StatusOK, asAccount(&after))
 }
 
-// newOwner finds the new owner, for whom account-level tokens will act. A caller with such
-// a token must not gain more rights than it already has for that user.
+// newOwner finds the new owner, for whom account-level tokens will act. Neither the token
+// nor its app, which can get another token, may gain rights for that user.
 func (a *API) newOwner(c *call, ref string) (presence.UserID, error) {
 	owner, err := a.resolve(c, ref)
 	if err != nil {
@@ -327,7 +327,21 @@ func (a *API) newOwner(c *call, ref string) (presence.UserID, error) {
 	if c.p.AccountLevel && !mayGrant(c.p, c.p.Scopes, owner) {
 		return "", errEscalation
 	}
-	return owner, nil
+	return owner, a.checkAppGainsNothing(c, owner)
+}
+
+// checkAppGainsNothing refuses a new owner for whom the caller's app may not do already
+// what it may do for the present one.
+func (a *API) checkAppGainsNothing(c *call, owner presence.UserID) error {
+	account, err := a.Directory.Account(c.r.Context(), c.p.Account)
+	if err != nil || account.Owner == owner {
+		return err
+	}
+	app, err := a.Authority.App(c.r.Context(), c.p.Account, c.p.App)
+	if err == nil && !mayGrant(&auth.Principal{Scopes: app.Scopes}, app.Scopes, owner) {
+		err = errEscalation
+	}
+	return err
 }
 
 func accountTag(account *directory.Account) string {

@@ -117,7 +117,7 @@ func (r *roster) register(s *Stream, requested []Audience) (added []Audience) {
 			s.audiences.list, added = append(s.audiences.list, a), append(added, a)
 		}
 	}
-	r.followers[s] = struct{}{}
+	r.followers[s], r.idleSince = struct{}{}, s.hub.opts.Clock()
 	return added
 }
 
@@ -148,7 +148,8 @@ func (s *Stream) followedAudiences() *audiences {
 }
 
 // withoutAudiences removes audiences from the followed ones and returns the users who are
-// in none of the others.
+// in none of the others. It leaves those whose groups have changed to catchUp, which
+// announces who left.
 func (s *Stream) withoutAudiences(r *roster, dropped []Audience) (left []presence.UserID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -159,8 +160,15 @@ func (s *Stream) withoutAudiences(r *roster, dropped []Audience) (left []presenc
 		return nil
 	}
 	a.list = slices.DeleteFunc(a.list, func(x Audience) bool { return slices.Contains(dropped, x) })
+	var pending map[presence.UserID]bool
+	if a.behind && len(a.list) > 0 {
+		pending, _ = r.changedAfter(a.applied)
+		if a.applied < r.dropped {
+			s.addAllMembers(r, pending)
+		}
+	}
 	for _, e := range s.edges {
-		if id := e.target.user.ID; e.reasons&byMember != 0 && !inAnyAudience(a.list, r.groups[id]) {
+		if id := e.target.user.ID; e.reasons&byMember != 0 && !pending[id] && !inAnyAudience(a.list, r.groups[id]) {
 			left = append(left, id)
 		}
 	}

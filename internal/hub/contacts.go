@@ -272,6 +272,9 @@ func (l *loading) replace(ctx context.Context, added []presence.UserID, removed 
 			gone = append(gone, Message{Event: &removed[i]})
 		}
 	}
+	s.mu.Lock()
+	s.sentGone = s.sentGone || len(gone) > 0
+	s.mu.Unlock()
 	s.Send(gone...)
 	return l.run(ctx)
 }

@@ -212,6 +212,7 @@ func (l *loading) addEdges() error {
 		w := &l.wanted[n]
 		i, found := s.findEdge(w.id)
 		if !found {
+			w.resumes = w.resumes && !s.sentGone
 			s.edges = slices.Insert(s.edges, i, h.addEdge(s, store.User{Account: s.account, ID: w.id}))
 		}
 		e := s.edges[i]
@@ -382,6 +383,7 @@ func (l *loading) enqueueAnswer() bool {
 	ended, full := s.ended, false
 	if !ended {
 		s.covers = true
+		s.sentGone = s.sentGone || len(l.answer.Gone) > 0
 		full = s.enqueueMessages(l.messages(h.mark(min(l.upTo, store.Position(h.at.Load())))))
 		s.queue[len(s.queue)-1].contacts = l.contacts
 	}

@@ -91,8 +91,11 @@ type Stream struct {
 	audiences    *audiences   // nil: none is followed
 	// unanswered counts the Follows whose answer is not written yet, and covers
 	// whether one was answered: see cursorText.
-	unanswered     int
-	covers         bool
+	unanswered int
+	covers     bool
+	// sentGone: a follow after that must not take for granted that the client knows a
+	// user who was followed for another reason before.
+	sentGone       bool
 	unacknowledged []func()      // OnDelivered of what was written
 	capacity       chan struct{} // closed when answers may be queued; nil while none waits for it
 	writing        bool          // a goroutine writes

@@ -171,7 +171,8 @@ const repeatDelay = time.Second
 // await answers with what has changed, or else with the first change.
 func (a *API) await(c *call, of *slot, follow *hub.Follow, wait time.Duration) error {
 	request := c.r.Context()
-	sink := &poll{news: make(chan struct{}, 1)}
+	// The cursor that was sent stays valid if the members change before the answer has one.
+	sink := &poll{news: make(chan struct{}, 1), cursor: follow.Cursor}
 	stream, err := a.open(request, c, of, sink)
 	if err != nil {
 		return err

@@ -20,6 +20,8 @@ let me = null; // api.Me
 let stream = null;
 let heard = null; // when the last frame arrived
 const people = new Map(); // id to { presence, name, groups, line, painted }
+const departed = new Set(); // ids that left since the names were requested
+let named = false; // the names were requested on this connection
 const snapshot = { seen: null }; // ids of a complete snapshot that arrives in parts
 const filter = { text: "", group: "", state: "" };
 
@@ -66,21 +68,23 @@ function ended(code, words) {
 
 async function greet() {
   const mine = stream;
+  named = false;
   try {
     me ??= await request(token, "GET", "/v1/me");
     if (stream !== mine) return;
     $("account").hidden = false;
     put("who", me.account_level ? "the app " + (me.app_name || me.app) : nameOf(me));
-    await loadNames(mine);
   } catch (err) {
-    if (stream === mine) complain("Names cannot be loaded: " + err.message);
+    if (stream === mine) complain("The signed-in user cannot be shown: " + err.message);
   }
 }
 
 // loadNames reads the names of all users on the board. It also gets their presences; the
 // revision decides whether these or the stream's are newer.
 async function loadNames(mine) {
+  departed.clear();
   await everyone(token, only, () => stream === mine, (p, name) => {
+    if (departed.has(p.user)) return; // the stream is newer than this page of the list
     Object.assign(learn(p), { name, groups: p.groups ?? [], painted: null });
   });
   if (stream === mine) listGroups();
@@ -108,29 +112,50 @@ function receive(frame) {
       receiveSnapshot(frame);
       break;
     case "presence":
-      if (!learn(frame).name) lookUp();
+      departed.delete(frame.user);
+      if (!learn(frame).name && named) lookUp();
       break;
     case "gone":
       remove(frame.user);
       break;
     case "error":
-      complain(frame.detail || `The server refused the request (${frame.code}).`);
+      refused(frame.detail || `The server refused the request (${frame.code}).`);
       break;
   }
+}
+
+// readFirstNames reads the names once for each connection, after its first snapshot.
+async function readFirstNames() {
+  if (named) return;
+  named = true;
+  const mine = stream;
+  try {
+    await loadNames(mine);
+  } catch (err) {
+    if (stream === mine) complain("Names cannot be loaded: " + err.message);
+  }
+}
+
+// refused: without the stream, the board would show old presences as if they were live.
+function refused(words) {
+  stream.stop();
+  ended("refused", words);
 }
 
 // receiveSnapshot: a complete one replaces everything, and may have several parts.
 function receiveSnapshot(frame) {
   if (!frame.partial) snapshot.seen ??= new Set();
   for (const p of frame.presences ?? []) {
-    if (!learn(p).name) lookUp();
+    departed.delete(p.user);
+    if (!learn(p).name && named) lookUp();
     snapshot.seen?.add(p.user);
   }
   frame.gone?.forEach(remove);
   paint(); // also if there is nobody
-  if (frame.more || !snapshot.seen) return;
-  for (const id of people.keys()) if (!snapshot.seen.has(id)) remove(id);
+  if (frame.more) return;
+  for (const id of people.keys()) if (snapshot.seen?.has(id) === false) remove(id);
   snapshot.seen = null;
+  readFirstNames();
 }
 
 function learn(presence) {
@@ -142,6 +167,7 @@ function learn(presence) {
 }
 
 function remove(user) {
+  departed.add(user);
   people.get(user)?.line?.remove();
   people.delete(user);
   paint();
