@@ -21,9 +21,11 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 
@@ -180,7 +182,11 @@ func completeHelp(k *kong.Kong) error {
 	k.Model.HelpFlag.Help = "Show this help and exit."
 	return kong.Visit(k.Model, func(node kong.Visitable, next kong.Next) error {
 		if command, ok := node.(*kong.Node); ok && command.Tag != nil && command.Tag.Has("example") {
-			command.Detail = "Example:\n\n    porchlight " + command.Tag.Get("example")
+			example := command.Tag.Get("example")
+			if !strings.Contains(example, "porchlight ") {
+				example = "porchlight " + example
+			}
+			command.Detail = "Example:\n\n    " + example
 		}
 		if flag, ok := node.(*kong.Flag); ok && flag.Enum != "" {
 			flag.PlaceHolder = strings.ReplaceAll(flag.Enum, ",", "|")
@@ -209,7 +215,44 @@ func usage(err error) error {
 	if at := strings.IndexAny(name, "<["); at > 0 {
 		name = strings.TrimSpace(name[:at])
 	}
-	return &usageError{fmt.Sprintf("%v; see \"%s --help\"", err, name)}
+	return &usageError{fmt.Sprintf("%s; see \"%s --help\"", plainUsage(err.Error()), name)}
+}
+
+var (
+	noValue    = regexp.MustCompile(`^(--[a-z-]+): (?:expected \w+ value but got "EOL".*|missing value, expecting .*)`)
+	flagAsked  = regexp.MustCompile(`^(--[a-z-]+): expected \w+ value but got ("-[^"]*") \(.* flag\).*`)
+	badNumber  = regexp.MustCompile(`^(--[a-z-]+): expected a valid \d+ bit u?int but got (".*")$`)
+	noArgument = regexp.MustCompile(`^expected ("?<.*)$`)
+	suggestion = regexp.MustCompile(`^((?:unknown flag|unexpected argument) (\S+)), did you mean (?:one of )?(.*)\?$`)
+)
+
+// plainUsage rewords what kong says in the terms of its parser.
+func plainUsage(text string) string {
+	text = noValue.ReplaceAllString(text, "$1 needs a value")
+	text = flagAsked.ReplaceAllString(text, "$1 needs a value, but $2 follows it; if that is the value, join the two with \"=\"")
+	text = badNumber.ReplaceAllString(text, "$1: $2 is not a whole number")
+	text = noArgument.ReplaceAllString(strings.TrimPrefix(text, "missing positional arguments "), "missing $1")
+	return nearOnly(text)
+}
+
+// nearOnly limits kong's suggestions to names that begin with the same letter. Of short
+// words, kong also suggests very different ones.
+func nearOnly(text string) string {
+	parts := suggestion.FindStringSubmatch(text)
+	if parts == nil {
+		return text
+	}
+	first, _ := utf8.DecodeRuneInString(strings.TrimLeft(parts[2], "-"))
+	var near []string
+	for _, name := range strings.Split(parts[3], ", ") {
+		if strings.HasPrefix(strings.TrimLeft(strings.Trim(name, `"`), "-"), string(first)) {
+			near = append(near, name)
+		}
+	}
+	if len(near) == 0 {
+		return parts[1]
+	}
+	return parts[1] + ", did you mean " + strings.Join(near, " or ") + "?"
 }
 
 // checkArguments refuses an empty name of a user or an object, such as from an unset

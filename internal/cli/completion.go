@@ -11,9 +11,9 @@ import (
 
 // completionCommands are "porchlight completion …".
 type completionCommands struct {
-	Bash completionScript `cmd:"" warns:"never" help:"Print the completion script for bash." example:"completion bash > ~/.local/share/bash-completion/completions/porchlight"`
-	Zsh  completionScript `cmd:"" warns:"never" help:"Print the completion script for zsh." example:"completion zsh > ~/.zfunc/_porchlight   # with ~/.zfunc in fpath"`
-	Fish completionScript `cmd:"" warns:"never" help:"Print the completion script for fish." example:"completion fish > ~/.config/fish/completions/porchlight.fish"`
+	Bash completionScript `cmd:"" warns:"never" help:"Print the completion script for bash." example:"source <(porchlight completion bash)   # also a line for ~/.bashrc"`
+	Zsh  completionScript `cmd:"" warns:"never" help:"Print the completion script for zsh." example:"source <(porchlight completion zsh)   # also a line for ~/.zshrc, after compinit"`
+	Fish completionScript `cmd:"" warns:"never" help:"Print the completion script for fish." example:"porchlight completion fish | source   # also a line for config.fish"`
 }
 
 type completionScript struct{}

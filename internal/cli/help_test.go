@@ -27,7 +27,7 @@ func TestHelp(t *testing.T) {
 			}
 		}
 		_, examples, ok := strings.Cut(command.Detail, "Example:\n\n")
-		if !ok || !strings.Contains(examples, "    "+path) {
+		if !ok || !strings.Contains(examples, path) {
 			t.Errorf("%s has no example", path)
 		}
 		for line := range strings.SplitSeq(examples, "\n") {
@@ -66,6 +66,10 @@ var exampleWord = regexp.MustCompile(`("[^"]*"|\$\([^)]*\)|[^\s"])+`)
 func exampleArgs(line string) (args []string, ok bool) {
 	if _, piped, found := strings.Cut(line, "| porchlight "); found {
 		line = "porchlight " + piped
+	}
+	if _, inner, found := strings.Cut(line, "<(porchlight "); found {
+		inner, _, _ = strings.Cut(inner, ")")
+		line = "porchlight " + inner
 	}
 	words := exampleWord.FindAllString(line, -1)
 	if len(words) == 0 || words[0] != "porchlight" {

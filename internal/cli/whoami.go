@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -40,9 +41,47 @@ func (c *whoamiCommand) Run(s *shell, cl *client.Client) error {
 	if !me.Expires.IsZero() {
 		expires = clock(me.Expires)
 	}
+	scopes, zoom := scopeLines(me.Scopes)
 	return s.print(identity{Server: s.target.URL, Me: me, TokenID: me.Token},
-		"acts for  %s\nuser      %s\napp       %s (%s)\naccount   %s\ntoken     %s\nexpires   %s\nscopes    %s\nserver    %s\n",
-		actsFor, me.User, printable(me.AppName), me.App, me.Account, me.Token, expires, strings.Join(me.Scopes, " "), s.target.server())
+		"acts for  %s\nuser      %s\napp       %s (%s)\naccount   %s\ntoken     %s\nexpires   %s\nscopes    %s\n%sserver    %s\n",
+		actsFor, me.User, printable(me.AppName), me.App, me.Account, me.Token, expires, scopes, zoom, s.target.server())
+}
+
+// scopeLines returns Porchlight's names of scopes, and a line with Zoom's if there are any.
+func scopeLines(all []string) (own, zoom string) {
+	var owns, zooms []string
+	for _, scope := range all {
+		if strings.HasPrefix(scope, "user:") {
+			zooms = append(zooms, scope)
+		} else {
+			owns = append(owns, scope)
+		}
+	}
+	if len(zooms) > 0 {
+		zoom = "zoom's    " + wrapped(zooms) + "\n"
+	}
+	return cmp.Or(wrapped(owns), "-"), zoom
+}
+
+// wrapped joins words into lines of up to 80 columns, in the second column of whoami.
+func wrapped(words []string) string {
+	const indent, width = 10, 80
+	var b strings.Builder
+	column := indent
+	for i, word := range words {
+		switch {
+		case i == 0:
+		case column+1+len(word) > width:
+			b.WriteString("\n" + strings.Repeat(" ", indent))
+			column = indent
+		default:
+			b.WriteString(" ")
+			column++
+		}
+		b.WriteString(word)
+		column += len(word)
+	}
+	return b.String()
 }
 
 // named is an e-mail address with the person's name.
