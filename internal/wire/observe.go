@@ -36,6 +36,7 @@ type Observer struct {
 	access   *AccessLog // nil: no access log
 	log      *slog.Logger
 	clock    func() time.Time
+	failures failureRuns
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	facts    sync.Pool
@@ -87,6 +88,7 @@ type Facts struct {
 	bytes     int64
 	principal *auth.Principal
 	err       error  // what the handler returned
+	clientID  string // that could not be authenticated
 	code      string // of the error, in the dialect's terms
 
 	connection Connection // nil: unknown
@@ -166,6 +168,7 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *meter, d Diale
 	broken := false                            // the response had begun: it must not look complete
 	if err := o.guarded(f, r, h); err != nil { //nolint:contextcheck // the handler has the one of r
 		f.err = err
+		o.logFailure(f, r, start)
 		if broken = f.status != 0; !broken {
 			d.Fail(f, r, err)
 		}

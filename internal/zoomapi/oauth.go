@@ -63,7 +63,11 @@ type oauthError struct {
 	RetryAfter int
 	// Allow is the header of a 405.
 	Allow string
+	// Cause is for the log.
+	Cause error
 }
+
+func (e *oauthError) Unwrap() error { return e.Cause }
 
 func (e *oauthError) Error() string { return e.Code + ": " + e.Reason }
 
@@ -106,7 +110,7 @@ func (e *OAuth) token(w http.ResponseWriter, r *http.Request) error {
 	case grant == "account_credentials" && form.get("account_id") == "":
 		return missing("account_id")
 	}
-	account, app, err := e.client(r, form)
+	account, app, err := e.client(w, r, form)
 	if err != nil {
 		return err
 	}
@@ -166,7 +170,7 @@ func (e *OAuth) revoke(w http.ResponseWriter, r *http.Request) error {
 	if token == "" {
 		return missing("token")
 	}
-	_, app, err := e.client(r, form)
+	_, app, err := e.client(w, r, form)
 	if err != nil {
 		return err
 	}
@@ -186,22 +190,23 @@ func (e *OAuth) revoke(w http.ResponseWriter, r *http.Request) error {
 // client authenticates the app of a request. After too many failures it answers with
 // Retry-After, but it always accepts the right secret: otherwise anybody who knows an
 // app's id could lock the app out. Secrets are too long to be guessed.
-func (e *OAuth) client(r *http.Request, form *oauthForm) (presence.AccountID, auth.App, error) {
+func (e *OAuth) client(w http.ResponseWriter, r *http.Request, form *oauthForm) (presence.AccountID, auth.App, error) {
 	id, secret, err := credentials(r, form)
 	if err != nil {
 		return "", auth.App{}, err
 	}
+	wire.RecordClientID(w, string(id))
 	account, app, err := e.Authority.AuthenticateClient(r.Context(), id, secret)
 	if !errors.Is(err, auth.ErrBadClient) {
 		return account, app, err
 	}
 	wait := e.countFailure(id)
 	if wait == 0 {
-		return "", auth.App{}, refuse("invalid_client", reasonBadClient)
+		return "", auth.App{}, &oauthError{Status: http.StatusBadRequest, Code: "invalid_client", Reason: reasonBadClient, Cause: err}
 	}
 	seconds := int((wait + time.Second - 1) / time.Second)
 	return "", auth.App{}, &oauthError{
-		Status: http.StatusTooManyRequests, Code: "invalid_client", RetryAfter: seconds,
+		Status: http.StatusTooManyRequests, Code: "invalid_client", RetryAfter: seconds, Cause: err,
 		Reason: fmt.Sprintf("%s; it failed too often, try again in %d seconds", reasonBadClient, seconds),
 	}
 }
