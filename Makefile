@@ -34,7 +34,7 @@ FUZZTIME ?= 30s
 SOAKTIME ?= 30m
 
 .PHONY: help build demo check format-check format vet lint generate-clean arch test quick test-tools test-unit test-race \
-        test-e2e test-nats screenshots bench fuzz soak vuln clean
+        test-e2e walk test-nats screenshots bench fuzz soak vuln clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -86,6 +86,9 @@ test-race: ## the packages with goroutines again, under the race detector
 
 test-e2e: ## other people's clients and a browser, against the built binary
 	$(GO) test -count=1 -timeout 10m -v ./e2e
+
+walk: ## README, guides and the help of each command, from a fresh clone with an empty home directory
+	$(GO) test -count=1 -v -run 'TestFreshClone|TestDocumentation|TestDemoOutput|TestHelp|TestEveryGuideIsTested' ./e2e
 
 test-nats: ## every test of the APIs, and the end-to-end tests but the pictures of pages, again on NATS JetStream
 	TEST_STORE=nats $(GO) test -count=1 -timeout 10m -skip '^TestScreenshots$$' $(SURFACE) ./e2e
