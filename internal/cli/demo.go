@@ -164,7 +164,7 @@ func openKeys(ctx context.Context, cfg config.Config) (*demoKeys, error) {
 		Account: "Porchlight demo", OwnerEmail: "owner@example.com", OwnerName: "Demo Owner", AppName: "demo", WithToken: true,
 	})
 	if errors.Is(err, server.ErrInitialised) {
-		return nil, fmt.Errorf("%s holds an account that is not a demo's: use another one, or run \"porchlight serve %s\"", cfg.StoreDescription(), server.LocationFlag(cfg))
+		return nil, fmt.Errorf("%s has an account that the demo did not create: use another directory or store, or run \"porchlight serve %s\"", cfg.StoreDescription(), server.LocationFlag(cfg))
 	}
 	if err != nil {
 		return nil, err

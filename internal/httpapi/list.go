@@ -22,6 +22,7 @@ const statusFilter = "status"
 const (
 	maxExamined = 5_000
 	examineStep = 500
+	minStep     = 100 // also for a smaller page, which may follow many inactive users
 )
 
 // A presenceFilter selects users of a list.
@@ -98,7 +99,7 @@ func GroupKey(name string) (string, error) {
 func (a *API) presencePage(c *call, pg page, filter *presenceFilter) (*api.PresencePage, error) {
 	step := examineStep
 	if filter.all() {
-		step = min(step, pg.limit)
+		step = min(step, max(pg.limit, minStep))
 	}
 	list := &api.PresencePage{Presences: []api.UserPresence{}}
 	after := presence.UserID(pg.after)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"testing"
-	"time"
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/server"
@@ -57,9 +56,15 @@ func TestPollCursorAcrossMemberChange(t *testing.T) {
 	first = poll(first.Cursor, 0)
 	w.do("PUT", "/v1/users/"+string(w.owner)+"/note", admin, `{"text":"hi"}`).want(200)
 	w.do("POST", "/v1/users/"+string(w.owner)+"/sessions", admin, `{"client_type":"desktop"}`).want(201)
+	beside := poll("", 0)
 	st.after = func() {
 		groups("")
-		time.Sleep(50 * time.Millisecond) // for the hub to notice; if it takes longer, there is nothing to see
+		for tries := 0; len(beside.Gone) == 0; tries++ { // until the hub has noticed
+			if tries == 100 {
+				t.Fatal("no poll says that bob has left")
+			}
+			beside = poll(beside.Cursor, 5)
+		}
 	}
 	second := poll(first.Cursor, 5)
 	if second.Cursor == "" {

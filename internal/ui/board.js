@@ -80,8 +80,17 @@ async function greet() {
 }
 
 // loadNames reads the names of all users on the board. It also gets their presences; the
-// revision decides whether these or the stream's are newer.
-async function loadNames(mine) {
+// revision decides whether these or the stream's are newer. One load runs at a time,
+// because departed belongs to it.
+let loading = null;
+function loadNames(mine) {
+  loading ??= readNames(mine).finally(() => {
+    loading = null;
+  });
+  return loading;
+}
+
+async function readNames(mine) {
   departed.clear();
   await everyone(token, only, () => stream === mine, (p, name) => {
     if (departed.has(p.user)) return; // the stream is newer than this page of the list
@@ -97,6 +106,7 @@ function lookUp() {
   const wait = Math.max(NAMES_AFTER, lookedUpAt + NAMES_EVERY - Date.now());
   lookingUp ||= setTimeout(() => {
     lookingUp = 0;
+    if (loading) return lookUp(); // its pages may be older than whoever appeared
     lookedUpAt = Date.now();
     if (stream) loadNames(stream).catch(() => {}); // the ids stay until the next time
   }, wait);

@@ -253,7 +253,7 @@ func contextEnded(x *suite) {
 	}
 	group.Wait()
 	if made.Load() == 0 {
-		x.Error("no update ran: the test proved nothing")
+		x.Error("INVALID: no update ran")
 	}
 	x.update(user("v"), noEdit)
 }
