@@ -24,6 +24,7 @@ import (
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/client"
 	"porchlight.dev/porchlight/internal/config"
+	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/server"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/pebblestore"
@@ -424,6 +425,26 @@ func (h *heldStore) Watch(ctx context.Context, fn func([]store.Record, store.Cur
 	}
 	<-h.report
 	return store.ErrFailed
+}
+
+// Load and Write keep the failure from the consumers, which may take their leases only now.
+func (h *heldStore) Load(ctx context.Context, account presence.AccountID, keys ...store.Key) ([]store.Doc, error) {
+	docs, err := h.Store.Load(ctx, account, keys...)
+	h.holdFailure(account, err)
+	return docs, err
+}
+
+func (h *heldStore) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
+	err := h.Store.Write(ctx, account, docs...)
+	h.holdFailure(account, err)
+	return err
+}
+
+// holdFailure waits for report if err is a failure in the server's own account.
+func (h *heldStore) holdFailure(account presence.AccountID, err error) {
+	if account == "" && errors.Is(err, store.ErrFailed) {
+		<-h.report
+	}
 }
 
 func (h *heldStore) Due(ctx context.Context, _ func([]store.User) error) error {
