@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -17,27 +18,37 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// The limits on connections. A stream that lasts moves its own deadlines with
-// http.ResponseController; everything else is done long before.
 const (
-	readHeaderTimeout = 5 * time.Second
-	readTimeout       = 30 * time.Second
-	writeTimeout      = 30 * time.Second
-	idleTimeout       = 60 * time.Second
-	maxHeaderBytes    = 16 << 10
-	maxStreams        = 100 // of one HTTP/2 connection
+	maxHeaderBytes = 16 << 10
+	maxStreams     = 100 // of one HTTP/2 connection
 )
 
-func hardened(h http.Handler, log *slog.Logger) *http.Server {
+// Timeouts limit how long a client may take. A stream that lasts moves its own deadlines
+// with http.ResponseController.
+type Timeouts struct {
+	ReadHeader, Read, Write, Idle time.Duration
+}
+
+// withDefaults replaces the fields that are zero.
+func (t Timeouts) withDefaults() Timeouts {
+	return Timeouts{
+		ReadHeader: cmp.Or(t.ReadHeader, 5*time.Second),
+		Read:       cmp.Or(t.Read, 30*time.Second),
+		Write:      cmp.Or(t.Write, 30*time.Second),
+		Idle:       cmp.Or(t.Idle, 60*time.Second),
+	}
+}
+
+func hardened(h http.Handler, limits Timeouts, log *slog.Logger) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true) // over TLS only
 	return &http.Server{
 		Handler:           h,
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
+		ReadHeaderTimeout: limits.ReadHeader,
+		ReadTimeout:       limits.Read,
+		WriteTimeout:      limits.Write,
+		IdleTimeout:       limits.Idle,
 		MaxHeaderBytes:    maxHeaderBytes,
 		Protocols:         protocols,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, WriteByteTimeout: hub.SlowAfter},
@@ -49,11 +60,12 @@ func hardened(h http.Handler, log *slog.Logger) *http.Server {
 
 // administrative has no write timeout: a profile takes as long as was asked for.
 func administrative(h http.Handler, log *slog.Logger) *http.Server {
+	limits := Timeouts{}.withDefaults()
 	return &http.Server{
 		Handler:           h,
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		IdleTimeout:       idleTimeout,
+		ReadHeaderTimeout: limits.ReadHeader,
+		ReadTimeout:       limits.Read,
+		IdleTimeout:       limits.Idle,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

@@ -47,6 +47,8 @@ type Options struct {
 	DemoToken string
 	// NotifySocket is systemd's socket, the value of NOTIFY_SOCKET; "": none.
 	NotifySocket string
+	// Timeouts of the API's connections. Tests shorten them.
+	Timeouts Timeouts
 }
 
 func (o Options) withDefaults() Options {
@@ -56,6 +58,7 @@ func (o Options) withDefaults() Options {
 	if o.AccessLog == nil {
 		o.AccessLog = io.Discard
 	}
+	o.Timeouts = o.Timeouts.withDefaults()
 	return o
 }
 
