@@ -56,6 +56,7 @@ var imports = map[string][]string{
 	},
 
 	// The wire.
+	"internal/framer":    nil,
 	"internal/form":      nil,
 	"internal/wire":      {"internal/auth", "internal/form", "internal/presence", "internal/quota"},
 	"internal/zoomapi":   dialect,
