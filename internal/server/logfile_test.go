@@ -41,15 +41,15 @@ func TestAccessLogFile(t *testing.T) {
 		return strings.Count(string(data), "\n")
 	}
 	ask()
-	eventually(t, 5*time.Second, "the lines are written", func() bool { return lines("access.log") == each })
+	eventually(t, "the lines are written", func() bool { return lines("access.log") == each })
 	if err := os.Rename(cfg.AccessLog, filepath.Join(dir, "access.log.1")); err != nil {
 		t.Fatal(err)
 	}
 	ask()
-	eventually(t, 5*time.Second, "the lines are in the file that was moved", func() bool { return lines("access.log.1") == 2*each })
+	eventually(t, "the lines are in the file that was moved", func() bool { return lines("access.log.1") == 2*each })
 	r.Reload() // as on SIGHUP
 	ask()
-	eventually(t, 5*time.Second, "the lines are in the new file", func() bool { return lines("access.log") == each })
+	eventually(t, "the lines are in the new file", func() bool { return lines("access.log") == each })
 
 	// The new file cannot be opened: the old file stays in use.
 	if err := os.Rename(cfg.AccessLog, filepath.Join(dir, "access.log.2")); err != nil {

@@ -22,6 +22,7 @@ import (
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/client"
+	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/server"
 )
 
@@ -75,7 +76,7 @@ func (r *running) dial(t *testing.T) net.Conn {
 func sendRawOver(t *testing.T, conn net.Conn, request string) (*rawSocket, *http.Response) {
 	t.Helper()
 	t.Cleanup(func() { _ = conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.WriteString(conn, request); err != nil {
@@ -362,9 +363,14 @@ func TestTickets(t *testing.T) {
 	cfg := settings(t)
 	cfg.AllowedHosts = "porchlight.example"
 	r := start(t, cfg, server.Options{})
+	asked := time.Now()
 	ticket, err := r.client.Ticket(t.Context())
 	if err != nil {
 		t.Fatal(err)
+	}
+	lasts, took := ticket.Expires.Sub(asked), time.Since(asked)
+	if lasts < 28*time.Second || lasts > 32*time.Second+took {
+		t.Errorf("the ticket is valid for %v", lasts)
 	}
 	withTicket := func(ticket string) string {
 		return strings.Replace(upgrade("", "?ticket="+url.QueryEscape(ticket)), "Authorization: Bearer \r\n", "", 1)
@@ -376,9 +382,6 @@ func TestTickets(t *testing.T) {
 		if _, resp := r.sendRaw(t, withTicket(wrong)); resp.StatusCode != http.StatusUnauthorized {
 			t.Errorf("with the ticket %q: %d", wrong, resp.StatusCode)
 		}
-	}
-	if left := time.Until(ticket.Expires.Time); left > 30*time.Second || left < 20*time.Second {
-		t.Errorf("the ticket is valid for %v", left)
 	}
 }
 
@@ -476,7 +479,7 @@ func TestNotesCannotForgeEvents(t *testing.T) {
 		if _, err := r.client.SetNote(ctx, ids[0], api.SetNote{Text: note}); err != nil {
 			t.Fatalf("the note %q: %v", note, err)
 		}
-		eventually(t, convergenceTime, "the note arrives unchanged: "+note, func() bool {
+		eventually(t, "the note arrives unchanged: "+note, func() bool {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return w.has[ids[0]].Note == note
@@ -499,7 +502,7 @@ func TestSlowConsumerIsDisconnected(t *testing.T) {
 	if tcp, ok := stuck.Conn.(*net.TCPConn); !ok || tcp.SetReadBuffer(4<<10) != nil {
 		t.Fatal("cannot limit the receive buffer of the connection")
 	}
-	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer stop()
 	var open sync.WaitGroup
 	all := make([]*watcher, 50)
@@ -508,19 +511,19 @@ func TestSlowConsumerIsDisconnected(t *testing.T) {
 		open.Go(func() { _, _ = all[i].connect(ctx, route(i%2), neverCut) })
 	}
 	for _, w := range all {
-		eventually(t, 10*time.Second, "all streams are open", func() bool { return w.lastCursor() != "" })
+		eventually(t, "all streams are open", func() bool { return w.lastCursor() != "" })
 	}
 	// The responses fill the kernel's buffers of the slow consumer.
 	follow, err := json.Marshal(api.ClientFrame{Type: api.FrameFollow, Users: ids})
 	if err != nil {
 		t.Fatal(err)
 	}
+	began := time.Now()
 	for range 380 { // just below 1 MiB
 		if err := stuck.sendText(string(follow)); err != nil {
 			break
 		}
 	}
-	began := time.Now()
 	var slowest time.Duration
 	closed := func() bool {
 		_, err := stuck.Write(rawFrame(final|0xa, nil))
@@ -537,15 +540,15 @@ func TestSlowConsumerIsDisconnected(t *testing.T) {
 			}
 			slowest = max(slowest, time.Since(from))
 		}
-		if time.Since(began) > 14*time.Second {
-			t.Fatal("after 14 seconds the slow consumer is still connected")
+		if time.Since(began) > hub.SlowAfter+waitLimit {
+			t.Fatalf("after %v the slow consumer is still connected", time.Since(began))
 		}
 	}
 	t.Logf("closed after %v; the slowest write took %v", time.Since(began), slowest)
-	if took := time.Since(began); took < 8*time.Second {
+	if took := time.Since(began); took < hub.SlowAfter-2*time.Second {
 		t.Errorf("closed after %v, too early for a slow consumer", took)
 	}
-	if slowest > 2*time.Second {
+	if slowest > hub.SlowAfter-2*time.Second { // as long as one that waits for the slow consumer
 		t.Errorf("a write took %v", slowest)
 	}
 	r.waitForConvergence(t, all)

@@ -93,7 +93,7 @@ func TestStreamsFollowMembers(t *testing.T) {
 		for name, w := range all {
 			began := time.Now()
 			for late := w.memberDifference(ctx, t); late != ""; late = w.memberDifference(ctx, t) {
-				if time.Since(began) > convergenceTime {
+				if time.Since(began) > waitLimit {
 					t.Fatalf("%s, after %s: %s", name, step.name, late)
 				}
 				time.Sleep(5 * time.Millisecond)

@@ -27,7 +27,7 @@ func TestQuietStreamsStayOpen(t *testing.T) {
 	defer transport.CloseIdleConnections()
 	overTLS.http.Transport = transport
 
-	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), 10*waitLimit)
 	defer stop()
 	var open sync.WaitGroup
 	watchers := make(map[string]*watcher)
@@ -61,7 +61,7 @@ func TestQuietStreamsStayOpen(t *testing.T) {
 					t.Errorf("%s%s: %v", kind, name, err)
 				}
 			})
-			eventually(t, 5*time.Second, "the stream is open: "+kind+name, func() bool { return w.lastCursor() != "" })
+			eventually(t, "the stream is open: "+kind+name, func() bool { return w.lastCursor() != "" })
 		}
 	}
 	quiet := time.NewTimer(hub.SlowAfter + time.Second)
@@ -72,7 +72,7 @@ func TestQuietStreamsStayOpen(t *testing.T) {
 		}
 	}
 	for name, w := range watchers {
-		eventually(t, convergenceTime, "the change is sent: "+name, func() bool { return w.hasNote(users[name], "hello") })
+		eventually(t, "the change is sent: "+name, func() bool { return w.hasNote(users[name], "hello") })
 	}
 	stop()
 	open.Wait()

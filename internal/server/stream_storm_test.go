@@ -55,7 +55,7 @@ func TestReconnectStorm(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	ctx, stop := context.WithTimeout(t.Context(), 2*stormLimit)
+	ctx, stop := context.WithTimeout(t.Context(), 4*stormLimit)
 	defer stop()
 	resumed := make(chan time.Duration, clients)
 	failed := make(chan string, clients)

@@ -34,7 +34,7 @@ func TestWatchesAreSentOnRequest(t *testing.T) {
 		now, err := own.Watch(t.Context(), w.ID)
 		return err == nil && !now.Fired.IsZero()
 	}
-	eventually(t, convergenceTime, "it fires", fired)
+	eventually(t, "it fires", fired)
 	if _, err := other.Write(rawFrame(final|opPing, nil)); err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func TestWatchesAreSentOnRequest(t *testing.T) {
 	if _, err := asking.Write(rawFrame(final|opPong, nil)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, convergenceTime, "the watch is deleted", func() bool {
+	eventually(t, "the watch is deleted", func() bool {
 		_, err := own.Watch(t.Context(), w.ID)
 		return client.Is(err, &api.NoWatch)
 	})

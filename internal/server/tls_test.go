@@ -75,7 +75,7 @@ func TestTLS(t *testing.T) {
 	}
 
 	writeCertificate(t, cfg.TLSCertFile, cfg.TLSKeyFile, 2)
-	eventually(t, 6*time.Second, "the new certificate is in use", func() bool { return serial() == 2 })
+	eventually(t, "the new certificate is in use", func() bool { return serial() == 2 })
 	if err := os.WriteFile(cfg.TLSCertFile, []byte("not a certificate"), 0o600); err != nil {
 		t.Fatal(err)
 	}
