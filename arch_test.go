@@ -102,7 +102,7 @@ var pure = map[string][]string{
 // confined lists libraries that only the packages that wrap them may import.
 var confined = map[string][]string{
 	"github.com/cockroachdb/pebble": {"internal/store/pebblestore", "internal/store/enginetest"},
-	"github.com/nats-io":            {"internal/store/natsstore", "internal/store/enginetest"},
+	"github.com/nats-io":            {"internal/store/natsstore", "internal/store/enginetest", "bench"},
 	"github.com/alecthomas/kong":    {"internal/cli", "internal/config"},
 	"github.com/swaggest/swgui":     {"internal/httpapi"},
 	"github.com/yuin/goldmark":      {"internal/httpapi"},

@@ -20,7 +20,7 @@ const backupConns = 32
 // backup measures a backup of a server under load, its effect on the load, and
 // verifying and restoring the backup.
 func (r *run) backup(b *binary) error {
-	large, err := r.seed(r.users)
+	large, err := r.seed(r.mostUsers())
 	if err != nil {
 		return err
 	}

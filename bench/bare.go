@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"net"
 	"net/http"
 	"strconv"
@@ -16,11 +15,7 @@ const bareGET = `{"status":"Available"}`
 func serveBare(address string) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT /v2/users/{userId}/presence_status", func(w http.ResponseWriter, r *http.Request) {
-		var body struct {
-			Status   string `json:"status"`
-			Duration int    `json:"duration"`
-		}
-		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+		if _, err := decodeBare(r); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
@@ -31,11 +26,16 @@ func serveBare(address string) error {
 		w.Header().Set("Content-Length", strconv.Itoa(len(bareGET)))
 		_, _ = w.Write([]byte(bareGET)) // the load generator detects a short body
 	})
+	return serveUntilEnd(address, mux)
+}
+
+// serveUntilEnd serves until the process is ended, two hours at most.
+func serveUntilEnd(address string, handler http.Handler) error {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	time.AfterFunc(2*time.Hour, func() { _ = server.Close() }) // stop automatically
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	time.AfterFunc(2*time.Hour, func() { _ = server.Close() })
 	return server.Serve(listener)
 }

@@ -49,12 +49,13 @@ type sample struct {
 	p99  time.Duration
 }
 
-func (r *run) sample(p *process, status int, request func([]byte, *rand.Rand) []byte) (sample, error) {
+// sample measures a server, all of whose processes count, under a load.
+func (r *run) sample(p interface{ cpu() (time.Duration, error) }, l load) (sample, error) {
 	before, err := p.cpu()
 	if err != nil {
 		return sample{}, err
 	}
-	l := load{address: p.address, conns: r.conns, duration: r.seconds, status: status, request: request}
+	l.duration = r.seconds
 	got, err := l.run()
 	if err != nil {
 		return sample{}, err
@@ -64,80 +65,9 @@ func (r *run) sample(p *process, status int, request func([]byte, *rand.Rand) []
 	return sample{cpu, got.perSecond, got.percentile(.5), got.percentile(.99)}, err
 }
 
-// http measures PUT and GET against the bare handlers, and the large store
-// against a small one.
-func (r *run) http(b *binary) error {
-	small, err := r.seed(1000)
-	if err != nil {
-		return err
-	}
-	large, err := r.seed(r.users)
-	if err != nil {
-		return err
-	}
-	bare, err := bareServer()
-	if err != nil {
-		return err
-	}
-	defer bare.stop(syscall.SIGKILL)
-	onSmall, err := b.serve(small.dir)
-	if err != nil {
-		return err
-	}
-	defer onSmall.stop(syscall.SIGTERM)
-	onLarge, err := b.serve(large.dir)
-	if err != nil {
-		return err
-	}
-	defer onLarge.stop(syscall.SIGTERM)
-
-	kinds := []struct {
-		name    string
-		on      *process
-		status  int
-		request func([]byte, *rand.Rand) []byte
-	}{
-		{"bare PUT", bare, 204, large.put},
-		{"PUT", onLarge, 204, large.put},
-		{"PUT 1k", onSmall, 204, small.put},
-		{"bare GET", bare, 200, large.get},
-		{"GET", onLarge, 200, large.get},
-	}
-	samples := make(map[string][]sample)
-	for round := range r.rounds + 1 { // the first round warms up
-		for _, k := range kinds {
-			s, err := r.sample(k.on, k.status, k.request)
-			if err != nil {
-				return fmt.Errorf("%s: %w", k.name, err)
-			}
-			if round > 0 {
-				samples[k.name] = append(samples[k.name], s)
-				fmt.Printf("round %d %-9s %7.1f µs CPU %8.0f req/s  p50 %v p99 %v\n", round, k.name, s.cpu, s.rate, s.p50.Round(10*time.Microsecond), s.p99.Round(10*time.Microsecond))
-			}
-		}
-	}
-	over := func(a, b string, of func(sample) float64) []float64 {
-		ratios := make([]float64, r.rounds)
-		for i := range ratios {
-			ratios[i] = of(samples[a][i]) / of(samples[b][i])
-		}
-		return ratios
-	}
-	cpu := func(s sample) float64 { return s.cpu }
-	rate := func(s sample) float64 { return s.rate }
-	fmt.Printf("\n%d users, %d connections\n", r.users, r.conns)
-	report("PUT, fsync on: server CPU per request", "2.0", "×", over("PUT", "bare PUT", cpu))
-	report("PUT, fsync on: requests/s", "0.55", "×", over("PUT", "bare PUT", rate))
-	report("GET: server CPU per request", "1.25", "×", over("GET", "bare GET", cpu))
-	report(fmt.Sprintf("PUT with %d users against 1,000: CPU", r.users), "1.15", "×", over("PUT", "PUT 1k", cpu))
-	memory, err := onLarge.rss()
-	report(fmt.Sprintf("RSS after the load, %d users", r.users), "-", "MiB", []float64{memory})
-	return err
-}
-
 // query measures one bulk read of 10,000 users.
 func (r *run) query(b *binary) error {
-	large, err := r.seed(r.users)
+	large, err := r.seed(r.mostUsers())
 	if err != nil {
 		return err
 	}
@@ -185,7 +115,7 @@ func (r *run) query(b *binary) error {
 // start measures from exec to ready on the large store, after a clean stop and
 // after kill -9.
 func (r *run) start(b *binary) error {
-	large, err := r.seed(r.users)
+	large, err := r.seed(r.mostUsers())
 	if err != nil {
 		return err
 	}
@@ -206,7 +136,7 @@ func (r *run) start(b *binary) error {
 				return err
 			}
 		}
-		report(fmt.Sprintf("start with %d users %s", r.users, kind.name), "2", "s", rounds)
+		report(fmt.Sprintf("start with %d users %s", r.mostUsers(), kind.name), "2", "s", rounds)
 	}
 	return nil
 }

@@ -23,6 +23,10 @@ type load struct {
 	status   int
 	// request appends a complete HTTP/1.1 request.
 	request func(b []byte, random *rand.Rand) []byte
+	// greet prepares a new connection, and receive reads a response, of a protocol
+	// other than HTTP; nil: HTTP.
+	greet   func(net.Conn, *bufio.Reader) error
+	receive func(*bufio.Reader) error
 }
 
 // A result of a load.
@@ -72,6 +76,15 @@ func (l *load) connection(random *rand.Rand, end time.Time) ([]time.Duration, er
 	}
 	defer conn.Close()
 	reader := bufio.NewReaderSize(conn, 4096)
+	if l.greet != nil {
+		if err := l.greet(conn, reader); err != nil {
+			return nil, err
+		}
+	}
+	receive := l.receive
+	if receive == nil {
+		receive = l.answer
+	}
 	var request []byte
 	var latencies []time.Duration
 	for now := time.Now(); now.Before(end); {
@@ -79,7 +92,7 @@ func (l *load) connection(random *rand.Rand, end time.Time) ([]time.Duration, er
 		if _, err := conn.Write(request); err != nil {
 			return nil, err
 		}
-		if err := l.answer(reader); err != nil {
+		if err := receive(reader); err != nil {
 			return nil, err
 		}
 		done := time.Now()

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -37,6 +38,8 @@ type process struct {
 	admin   string
 	ready   time.Duration // from exec until it answered
 	output  *bytes.Buffer
+	ended   chan struct{} // closed when the process has ended
+	end     error         // set before ended is closed
 }
 
 func freeAddress() (string, error) {
@@ -69,16 +72,30 @@ func (b *binary) serveAt(dir, address, admin string, flags ...string) (*process,
 		"--access-log", filepath.Join(filepath.Dir(dir), "access.log"),
 	}
 	cmd := exec.Command(b.path, append(args, flags...)...)
-	return launch(cmd, address, admin, "http://"+admin+"/readyz")
+	p, err := launch(cmd, address, admin, func() bool { return answers("http://" + admin + "/readyz") })
+	if err != nil {
+		if found := unknownFlag.FindString(err.Error()); found != "" {
+			return nil, &errMissing{found}
+		}
+	}
+	return p, err
 }
 
-// bareServer starts the baseline of HTTP requests.
-func bareServer() (*process, error) { return startBare("-bare") }
+var unknownFlag = regexp.MustCompile(`unknown flag --[a-z-]+`)
 
-// bareStreams starts the baseline of streams.
-func bareStreams() (*process, error) { return startBare("-bare-streams") }
+// An errMissing says what a measurement needs and does not find. The others go on.
+type errMissing struct{ what string }
 
-func startBare(kind string) (*process, error) {
+func (e *errMissing) Error() string { return e.what }
+
+func isMissing(err error) bool {
+	missing := (*errMissing)(nil)
+	return errors.As(err, &missing)
+}
+
+// startSelf starts this program as a server of a comparison: with the flag kind, whose
+// value is the server's address.
+func startSelf(kind string, flags ...string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -87,26 +104,44 @@ func startBare(kind string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return launch(exec.Command(self, kind, address), address, "", "http://"+address+"/v2/users/x/presence_status")
+	cmd := exec.Command(self, append([]string{kind, address}, flags...)...)
+	return launch(cmd, address, "", func() bool { return accepts(address) })
 }
 
-func launch(cmd *exec.Cmd, address, admin, probe string) (*process, error) {
-	p := &process{cmd: cmd, address: address, admin: admin, output: new(bytes.Buffer)}
+// launch starts a process and waits until it is ready.
+func launch(cmd *exec.Cmd, address, admin string, ready func() bool) (*process, error) {
+	p := &process{cmd: cmd, address: address, admin: admin, output: new(bytes.Buffer), ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = io.Discard, p.output
 	begun := time.Now()
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
+	go func() {
+		p.end = cmd.Wait()
+		close(p.ended)
+	}()
 	for time.Since(begun) < 30*time.Second {
-		if answers(probe) {
+		if ready() {
 			p.ready = time.Since(begun)
 			return p, nil
 		}
-		time.Sleep(2 * time.Millisecond)
+		select {
+		case <-p.ended:
+			return nil, fmt.Errorf("%s ended at once: %s", cmd, p.output)
+		case <-time.After(2 * time.Millisecond):
+		}
 	}
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
-	return nil, fmt.Errorf("%s was not ready within 30 s: %s", cmd.Path, p.output)
+	_ = p.stop(syscall.SIGKILL)
+	return nil, fmt.Errorf("%s was not ready within 30 s: %s", cmd, p.output)
+}
+
+func accepts(address string) bool {
+	conn, err := net.DialTimeout("tcp", address, time.Second)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
 }
 
 func answers(url string) bool {
@@ -128,27 +163,30 @@ func (p *process) stop(signal syscall.Signal) error {
 	if err := p.cmd.Process.Signal(signal); err != nil {
 		return err
 	}
-	err := p.cmd.Wait()
+	<-p.ended
 	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if errors.As(p.end, &exit) {
 		return nil
 	}
-	return err
+	return p.end
 }
 
-// cpu returns the CPU time that the process has used.
+// cpu returns the CPU time that the process and its children that have ended have used.
 func (p *process) cpu() (time.Duration, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	user, err := strconv.Atoi(fields[11])
-	if err != nil {
-		return 0, err
+	ticks := 0
+	for _, field := range fields[11:15] { // utime, stime, cutime, cstime
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			return 0, err
+		}
+		ticks += n
 	}
-	system, err := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * 10 * time.Millisecond, err
+	return time.Duration(ticks) * 10 * time.Millisecond, nil
 }
 
 // rss returns the memory of the process in MiB.

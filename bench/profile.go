@@ -14,7 +14,7 @@ import (
 // profile loads the large store with GET and then with PUT, and saves a CPU profile of
 // the server for each, to explain the results of http.
 func (r *run) profile(b *binary) error {
-	large, err := r.seed(r.users)
+	large, err := r.seed(r.mostUsers())
 	if err != nil {
 		return err
 	}
@@ -31,7 +31,7 @@ func (r *run) profile(b *binary) error {
 		path := filepath.Join(r.dir, kind.name+".prof")
 		done := make(chan error, 1)
 		go func() { done <- p.profileTo(path, r.seconds) }()
-		if _, err := r.sample(p, kind.status, kind.request); err != nil {
+		if _, err := r.sample(p, load{address: p.address, conns: r.mostConns(), status: kind.status, request: kind.request}); err != nil {
 			return err
 		}
 		if err := <-done; err != nil {

@@ -24,7 +24,7 @@ const steadyRetention = "1m"
 // compacted and old log entries are dropped. The latency of a PUT is measured from its
 // scheduled time, so that a stalled request counts for all requests that it delays.
 func (r *run) steady(b *binary) error {
-	large, err := r.seed(r.users)
+	large, err := r.seed(r.mostUsers())
 	if err != nil {
 		return err
 	}
@@ -37,8 +37,8 @@ func (r *run) steady(b *binary) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("\n%d PUTs a second for %v, %d users, %d connections\n", r.rate, r.long, r.users, r.conns)
-	o := openLoop{load: load{address: p.address, conns: r.conns, status: http.StatusNoContent, request: large.put}, rate: r.rate}
+	fmt.Printf("\n%d PUTs a second for %v, %d users, %d connections\n", r.rate, r.long, r.mostUsers(), r.mostConns())
+	o := openLoop{load: load{address: p.address, conns: r.mostConns(), status: http.StatusNoContent, request: large.put}, rate: r.rate}
 	var all []time.Duration
 	for left := r.long; left > 0; left -= time.Minute {
 		o.duration = min(left, time.Minute)

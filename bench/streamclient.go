@@ -55,11 +55,16 @@ type errBusy struct{ after time.Duration }
 
 func (e *errBusy) Error() string { return fmt.Sprintf("reconnect in %v", e.after) }
 
-// open sends a request from one of several loopback addresses, because one address has
-// too few ports, and reads the head of the response.
-func open(address, request string, buffer int) (*watcher, error) {
+// dialFromMany connects from one of several loopback addresses, because one address has
+// too few ports.
+func dialFromMany(address string) (net.Conn, error) {
 	from := &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+rand.IntN(8)))} //nolint:gosec // below 10
-	conn, err := (&net.Dialer{LocalAddr: from, Timeout: 10 * time.Second}).Dial("tcp", address)
+	return (&net.Dialer{LocalAddr: from, Timeout: 10 * time.Second}).Dial("tcp", address)
+}
+
+// open sends a request and reads the head of the response.
+func open(address, request string, buffer int) (*watcher, error) {
+	conn, err := dialFromMany(address)
 	if err != nil {
 		return nil, err
 	}

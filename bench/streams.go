@@ -27,7 +27,7 @@ const (
 
 // streams measures realtime streams, each part on its own server.
 func (r *run) streams(b *binary) error {
-	large, err := r.seed(max(r.users, smallestStore))
+	large, err := r.seed(max(r.mostUsers(), smallestStore))
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (r *run) oneToMany(b *binary, s *seeded) error {
 		return err
 	}
 	defer p.stop(syscall.SIGTERM)
-	bare, err := bareStreams()
+	bare, err := startSelf("-bare-streams")
 	if err != nil {
 		return err
 	}
@@ -371,7 +371,7 @@ type watchedLoad struct {
 }
 
 func (r *run) watched(p *process, s *seeded, l *watchedLoad) error {
-	c := &changer{address: p.address, seeded: s, users: s.IDs[:l.users], conns: min(r.conns, l.users), rate: l.rate, duration: l.duration}
+	c := &changer{address: p.address, seeded: s, users: s.IDs[:l.users], conns: min(r.mostConns(), l.users), rate: l.rate, duration: l.duration}
 	index := make(map[string]int32)
 	for i, id := range c.users {
 		index[string(id)] = int32(i)
