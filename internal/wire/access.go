@@ -3,7 +3,6 @@ package wire
 import (
 	"bufio"
 	"io"
-	"net/http"
 	"strconv"
 	"sync"
 	"time"
@@ -68,23 +67,23 @@ func (l *AccessLog) Close() {
 	l.flush()
 }
 
-func (l *AccessLog) write(f *Facts, r *http.Request, m *meter, start time.Time, elapsed time.Duration, status int) {
+func (l *AccessLog) write(f *Facts, m *Meter, elapsed time.Duration, status int) {
 	if l == nil {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := append(l.line[:0], `{"time":"`...)
-	if now := start.Unix(); now != l.second || len(l.stamp) == 0 {
-		l.second, l.stamp = now, start.UTC().AppendFormat(l.stamp[:0], "2006-01-02T15:04:05")
+	if now := f.start.Unix(); now != l.second || len(l.stamp) == 0 {
+		l.second, l.stamp = now, f.start.UTC().AppendFormat(l.stamp[:0], "2006-01-02T15:04:05")
 	}
 	b = append(b, l.stamp...)
-	ms := start.Nanosecond() / 1e6
+	ms := f.start.Nanosecond() / 1e6
 	b = append(b, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
 	b = append(b, `","level":"INFO","msg":"request","request_id":"`...)
 	b = append(append(b, f.requestID...), '"')
-	b = appendField(b, "method", r.Method)
-	b = appendField(b, "path", r.URL.Path)
+	b = appendField(b, "method", f.method)
+	b = appendField(b, "path", f.path)
 	b = appendField(b, "route", m.route)
 	b = append(b, `,"status":`...)
 	b = strconv.AppendInt(b, int64(status), 10)
@@ -94,7 +93,7 @@ func (l *AccessLog) write(f *Facts, r *http.Request, m *meter, start time.Time, 
 	b = strconv.AppendInt(b, elapsed.Microseconds(), 10)
 	b = append(b, `,"client":"`...)
 	b = append(f.client.Addr.AppendTo(b), '"')
-	b = appendField(b, "remote", r.RemoteAddr)
+	b = appendField(b, "remote", f.remote)
 	if p := f.principal; p != nil {
 		b = appendField(b, "account", string(p.Account))
 		b = appendField(b, "app", string(p.App))
@@ -114,7 +113,7 @@ func (l *AccessLog) write(f *Facts, r *http.Request, m *meter, start time.Time, 
 	_, _ = l.out.Write(b)
 }
 
-func appendField(b []byte, name, value string) []byte {
+func appendField[T ~string | ~[]byte](b []byte, name string, value T) []byte {
 	b = append(b, `,"`...)
 	b = append(b, name...)
 	b = append(b, `":"`...)
@@ -136,7 +135,7 @@ func AppendStrings[T ~string](b []byte, texts []T) []byte {
 
 // AppendJSON appends text as the inside of a JSON string: what could end the
 // string or the line is escaped, and what is not UTF-8 replaced.
-func AppendJSON(b []byte, text string) []byte {
+func AppendJSON[T ~string | ~[]byte](b []byte, text T) []byte {
 	for i := 0; i < len(text); {
 		c := text[i]
 		if c >= 0x20 && c != '"' && c != '\\' && c < 0x7f {
@@ -144,7 +143,7 @@ func AppendJSON(b []byte, text string) []byte {
 			i++
 			continue
 		}
-		r, size := utf8.DecodeRuneInString(text[i:])
+		r, size := utf8.DecodeRuneInString(string(text[i:min(i+utf8.UTFMax, len(text))]))
 		i += size
 		switch {
 		case r == '"' || r == '\\':

@@ -56,23 +56,42 @@ func (c Client) LimitKey() netip.Prefix {
 
 // Client finds who sent a request.
 func (p Proxies) Client(r *http.Request) Client {
-	c := Client{Addr: peerAddr(r), Scheme: "http", Host: r.Host}
-	if r.TLS != nil {
+	peer := Peer(r.RemoteAddr, r.TLS != nil, r.Host)
+	if by := p.forwarded(peer.Addr, r.Header); by != nil {
+		p.follow(&peer, by)
+	}
+	return peer
+}
+
+// Peer is the other end of a connection, which may be a proxy.
+func Peer(remote string, encrypted bool, host string) Client {
+	at, _ := netip.ParseAddrPort(remote) // not valid for what is not TCP
+	c := Client{Addr: PlainAddr(at.Addr()), Scheme: "http", Host: host}
+	if encrypted {
 		c.Scheme = "https"
 	}
-	if len(p) > 0 && p.Trusts(c.Addr) {
-		p.follow(&c, r.Header)
-	}
 	return c
+}
+
+// Forwarded has the values of the headers that only trusted proxies may set: X-Forwarded-For,
+// -Proto and -Host, and X-Request-Id.
+type Forwarded struct{ For, Proto, Host, RequestID []string }
+
+// forwarded is what a peer reports of its client; nil if the peer is not a trusted proxy.
+func (p Proxies) forwarded(peer netip.Addr, h http.Header) *Forwarded {
+	if !p.Trusts(peer) {
+		return nil
+	}
+	return &Forwarded{h["X-Forwarded-For"], h["X-Forwarded-Proto"], h["X-Forwarded-Host"], h[requestIDHeader]}
 }
 
 // follow walks X-Forwarded-For from its end, which the nearest proxy wrote, to the
 // first address that is not a trusted proxy's. What is no address ends the walk at
 // the proxy that reported it. Scheme and host are those that the proxy nearest to
 // the client reported.
-func (p Proxies) follow(c *Client, h http.Header) {
+func (p Proxies) follow(c *Client, by *Forwarded) {
 	hops := 0 // trusted proxies that were passed
-	for rest, more := strings.Join(h["X-Forwarded-For"], ","), true; more && p.Trusts(c.Addr); {
+	for rest, more := strings.Join(by.For, ","), true; more && p.Trusts(c.Addr); {
 		hops++
 		var last string
 		rest, last, more = cutLast(rest)
@@ -83,10 +102,10 @@ func (p Proxies) follow(c *Client, h http.Header) {
 		c.Addr = addr
 	}
 	hops = max(hops, 1)
-	if scheme := strings.ToLower(reported(h["X-Forwarded-Proto"], hops)); scheme == "http" || scheme == "https" {
+	if scheme := strings.ToLower(reported(by.Proto, hops)); scheme == "http" || scheme == "https" {
 		c.Scheme = scheme
 	}
-	if host := reported(h["X-Forwarded-Host"], hops); plausibleHost(host) {
+	if host := reported(by.Host, hops); plausibleHost(host) {
 		c.Host = host
 	}
 }
@@ -104,12 +123,6 @@ func cutLast(list string) (rest, last string, more bool) {
 func reported(header []string, hops int) string {
 	values := strings.Split(strings.Join(header, ","), ",")
 	return strings.TrimSpace(values[max(len(values)-hops, 0)])
-}
-
-// peerAddr is the other end of the request's connection.
-func peerAddr(r *http.Request) netip.Addr {
-	at, _ := netip.ParseAddrPort(r.RemoteAddr) // not valid for what is not TCP
-	return PlainAddr(at.Addr())
 }
 
 // hopAddr reads an address of X-Forwarded-For: with or without a port, and IPv6

@@ -36,7 +36,13 @@ func ConnAs[T any](conn net.Conn) (found T, ok bool) {
 // Authenticated records that the request that w answers was authenticated, so that its
 // connection is evicted later than anonymous ones.
 func Authenticated(w http.ResponseWriter) {
-	if f, ok := w.(*Facts); ok && f.connection != nil {
+	if f, ok := w.(*Facts); ok {
+		f.authenticated()
+	}
+}
+
+func (f *Facts) authenticated() {
+	if f.connection != nil {
 		f.connection.Authenticated()
 	}
 }

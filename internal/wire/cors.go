@@ -19,20 +19,20 @@ func (s *Site) announce(h http.Header, r *http.Request, c *Client) {
 	if s == nil {
 		return
 	}
-	if s.HSTS != "" && c.Secure() {
-		h["Strict-Transport-Security"] = []string{s.HSTS}
+	hsts, vary := s.Fixed(r.URL.Path, c)
+	if hsts != "" {
+		h["Strict-Transport-Security"] = []string{hsts}
 	}
-	if len(s.Origins) == 0 || !s.shared(r) {
+	if vary != "" {
+		h["Vary"] = append(h["Vary"], vary)
+	}
+	if len(s.Origins) == 0 || !s.shared(r.URL.Path) {
 		return
-	}
-	all := slices.Contains(s.Origins, "*")
-	if !all {
-		h["Vary"] = append(h["Vary"], "Origin")
 	}
 	switch origin := r.Header.Get("Origin"); {
 	case origin == "":
 		return
-	case all:
+	case vary == "":
 		h["Access-Control-Allow-Origin"] = []string{"*"}
 	case slices.Contains(s.Origins, origin):
 		h["Access-Control-Allow-Origin"] = []string{origin}
@@ -42,10 +42,25 @@ func (s *Site) announce(h http.Header, r *http.Request, c *Client) {
 	h["Access-Control-Expose-Headers"] = append([]string{corsAnswerHeaders}, s.Exposed...)
 }
 
+// Fixed gives the values of Strict-Transport-Security and Vary in every answer to a client,
+// whatever its origin; "": the answer has no such header.
+func (s *Site) Fixed(path string, c *Client) (hsts, vary string) {
+	if s == nil {
+		return "", ""
+	}
+	if c.Secure() {
+		hsts = s.HSTS
+	}
+	if len(s.Origins) > 0 && !slices.Contains(s.Origins, "*") && s.shared(path) {
+		vary = "Origin"
+	}
+	return hsts, vary
+}
+
 // shared reports whether a path is one of those that pages of other origins may be
 // allowed to call.
-func (s *Site) shared(r *http.Request) bool {
-	return slices.ContainsFunc(s.Shared, func(prefix string) bool { return strings.HasPrefix(r.URL.Path, prefix) })
+func (s *Site) shared(path string) bool {
+	return slices.ContainsFunc(s.Shared, func(prefix string) bool { return strings.HasPrefix(path, prefix) })
 }
 
 // preflight answers the question of a browser whether a page of another origin may
@@ -66,5 +81,5 @@ func (s *Site) preflight(allow string) Handler {
 
 // isPreflight reports whether a request is such a question, about a shared path.
 func (s *Site) isPreflight(r *http.Request) bool {
-	return s != nil && r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != "" && s.shared(r)
+	return s != nil && r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != "" && s.shared(r.URL.Path)
 }

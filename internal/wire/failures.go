@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -70,11 +71,11 @@ func (c *failureRuns) begin(address netip.Prefix) *failureRun {
 }
 
 // logFailure logs repeated failures with unknown tokens and wrong secrets.
-func (o *Observer) logFailure(f *Facts, r *http.Request, now time.Time) {
+func (o *Observer) logFailure(ctx context.Context, f *Facts) {
 	if !errors.Is(f.err, auth.ErrInvalidToken) && !errors.Is(f.err, auth.ErrBadClient) {
 		return
 	}
-	failures := o.failures.add(f.client.LimitKey(), now)
+	failures := o.failures.add(f.client.LimitKey(), f.start)
 	if failures == 0 {
 		return
 	}
@@ -82,5 +83,5 @@ func (o *Observer) logFailure(f *Facts, r *http.Request, now time.Time) {
 	if f.clientID != "" {
 		attrs = append(attrs, slog.String("client_id", auth.Shorten(f.clientID)))
 	}
-	o.log.WarnContext(r.Context(), "repeated authentication failures", attrs...)
+	o.log.WarnContext(ctx, "repeated authentication failures", attrs...)
 }

@@ -63,15 +63,16 @@ func NewObserver(access *AccessLog, log *slog.Logger, reg prometheus.Registerer,
 	return o
 }
 
-// A meter is a route's metrics, looked up once.
-type meter struct {
+// A Meter has a route's metrics, looked up once.
+type Meter struct {
 	method, route string
 	classes       [6]prometheus.Counter // by status/100
 	seconds       prometheus.Observer
 }
 
-func (o *Observer) meter(method, route string) *meter {
-	m := &meter{method: method, route: route, seconds: o.seconds.WithLabelValues(method, route)}
+// Meter returns the metrics of a route.
+func (o *Observer) Meter(method, route string) *Meter {
+	m := &Meter{method: method, route: route, seconds: o.seconds.WithLabelValues(method, route)}
 	for class := range m.classes {
 		m.classes[class] = o.requests.WithLabelValues(method, route, strconv.Itoa(class)+"xx")
 	}
@@ -81,7 +82,12 @@ func (o *Observer) meter(method, route string) *meter {
 // Facts collects the facts of a request for the access log and the metrics. It is the
 // response writer that handlers get.
 type Facts struct {
-	http.ResponseWriter
+	http.ResponseWriter // nil: the request is answered outside net/http
+
+	start     time.Time
+	method    string
+	path      []byte
+	remote    string // the address of the connection's other end
 	requestID string
 	client    Client
 	status    int
@@ -131,8 +137,7 @@ func Hijack(w http.ResponseWriter, status int) (net.Conn, *bufio.ReadWriter, err
 // RecordPrincipal records who a request acts for, for the access log.
 func RecordPrincipal(w http.ResponseWriter, p *auth.Principal) {
 	if f, ok := w.(*Facts); ok {
-		f.principal = p
-		Authenticated(w)
+		f.SetPrincipal(p)
 	}
 }
 
@@ -140,7 +145,7 @@ func RecordPrincipal(w http.ResponseWriter, p *auth.Principal) {
 // access log.
 func RecordCode(w http.ResponseWriter, code string) {
 	if f, ok := w.(*Facts); ok {
-		f.code = code
+		f.SetCode(code)
 	}
 }
 
@@ -154,11 +159,11 @@ func RequestID(w http.ResponseWriter) string {
 }
 
 // run answers one request.
-func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *meter, d Dialect, h Handler) {
-	start := o.clock()
+func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *Meter, d Dialect, h Handler) {
 	f, _ := o.facts.Get().(*Facts)
-	*f = Facts{ResponseWriter: w, client: o.Proxies.Client(r), connection: connectionOf(r)}
-	f.requestID = o.requestID(r)
+	*f = Facts{ResponseWriter: w, method: r.Method, path: append(f.path[:0], r.URL.Path...), remote: r.RemoteAddr, connection: connectionOf(r)}
+	peer := Peer(r.RemoteAddr, r.TLS != nil, r.Host)
+	o.identify(f, peer, o.Proxies.forwarded(peer.Addr, r.Header))
 	w.Header()[requestIDHeader] = []string{f.requestID}
 	if a, ok := d.(Announcer); ok {
 		a.Announce(w.Header(), f.requestID)
@@ -168,12 +173,11 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *meter, d Diale
 	broken := false                            // the response had begun: it must not look complete
 	if err := o.guarded(f, r, h); err != nil { //nolint:contextcheck // the handler has the one of r
 		f.err = err
-		o.logFailure(f, r, start)
+		o.logFailure(r.Context(), f)
 		if broken = f.status != 0; !broken {
 			d.Fail(f, r, err)
 		}
 	}
-	elapsed := o.clock().Sub(start)
 	status := f.status
 	switch {
 	case broken:
@@ -184,18 +188,34 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *meter, d Diale
 	if f.err != nil && errors.Is(r.Context().Err(), context.Canceled) {
 		status = 499 // the client has disconnected
 	}
-	m.classes[min(status/100, 5)].Inc()
-	m.seconds.Observe(elapsed.Seconds())
-	if status >= 500 && status != http.StatusInsufficientStorage && !overLimit(f.err) { // the store logs a full disk once
-		o.log.ErrorContext(r.Context(), "request failed", slog.String("request_id", f.requestID),
-			slog.String("method", m.method), slog.String("route", m.route), slog.Int("status", status), slog.Any("err", f.err))
-	}
-	o.access.write(f, r, m, start, elapsed, status)
+	o.record(r.Context(), f, m, status)
 	f.ResponseWriter, f.principal, f.err, f.connection = nil, nil, nil, nil
 	o.facts.Put(f)
 	if broken {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// identify records when a request came, from whom, and its id. by is what the peer
+// reports; nil: the peer is not a trusted proxy.
+func (o *Observer) identify(f *Facts, peer Client, by *Forwarded) {
+	f.start, f.client = o.clock(), peer
+	if by != nil {
+		o.Proxies.follow(&f.client, by)
+	}
+	f.requestID = o.requestID(by)
+}
+
+// record counts and logs an answered request.
+func (o *Observer) record(ctx context.Context, f *Facts, m *Meter, status int) {
+	elapsed := o.clock().Sub(f.start)
+	m.classes[min(status/100, 5)].Inc()
+	m.seconds.Observe(elapsed.Seconds())
+	if status >= 500 && status != http.StatusInsufficientStorage && !overLimit(f.err) { // the store logs a full disk once
+		o.log.ErrorContext(ctx, "request failed", slog.String("request_id", f.requestID),
+			slog.String("method", m.method), slog.String("route", m.route), slog.Int("status", status), slog.Any("err", f.err))
+	}
+	o.access.write(f, m, elapsed, status)
 }
 
 // overLimit reports whether a request was refused because of a limit. Such a refusal is
@@ -222,14 +242,19 @@ func (o *Observer) guarded(f *Facts, r *http.Request, h Handler) (err error) {
 		if v == http.ErrAbortHandler { //nolint:errorlint // v is what was panicked with, as net/http compares it
 			panic(v)
 		}
-		failure := &PanicError{Value: v, Stack: debug.Stack()}
-		o.log.ErrorContext(r.Context(), "panic", slog.Any("value", v), slog.String("stack", string(failure.Stack)))
-		err = failure
+		err = o.panicked(r.Context(), v)
 	}()
 	if err := f.admitted(); err != nil {
 		return err
 	}
 	return h(f, r)
+}
+
+// panicked logs a panic with the stack of the goroutine, and returns it as an error.
+func (o *Observer) panicked(ctx context.Context, v any) error {
+	failure := &PanicError{Value: v, Stack: debug.Stack()}
+	o.log.ErrorContext(ctx, "panic", slog.Any("value", v), slog.String("stack", string(failure.Stack)))
+	return failure
 }
 
 const hexDigits = "0123456789abcdef"
@@ -242,16 +267,17 @@ const (
 // requestID is the id that a trusted proxy assigned, so that its log and this server's
 // agree, or a new one. Ids from anybody else are ignored, so that clients cannot choose
 // the ids in the log.
-func (o *Observer) requestID(r *http.Request) string {
-	sent := r.Header[requestIDHeader]
-	if len(sent) == 1 && isRequestID(sent[0]) && o.Proxies.Trusts(peerAddr(r)) {
-		return sent[0]
+func (o *Observer) requestID(by *Forwarded) string {
+	if by != nil && len(by.RequestID) == 1 && isRequestID(by.RequestID[0]) {
+		return by.RequestID[0]
 	}
 	source, _ := o.ids.Get().(*mrand.ChaCha8)
 	var random [8]byte
 	binary.BigEndian.PutUint64(random[:], source.Uint64())
 	o.ids.Put(source)
-	return hex.EncodeToString(random[:])
+	var text [2 * len(random)]byte
+	hex.Encode(text[:], random[:])
+	return string(text[:])
 }
 
 // isRequestID reports whether text is short and consists of letters, digits, "-", "_",

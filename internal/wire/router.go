@@ -33,13 +33,13 @@ type route struct {
 	observer *Observer
 	dialect  Dialect
 	methods  map[string]endpoint
-	refused  *meter // other methods
+	refused  *Meter // other methods
 	allow    string
 }
 
 type endpoint struct {
 	serve Handler
-	meter *meter
+	meter *Meter
 }
 
 // An area is a part of the path space that answers in one dialect, even where it has no
@@ -47,7 +47,7 @@ type endpoint struct {
 type area struct {
 	prefix  string
 	dialect Dialect
-	unknown *meter
+	unknown *Meter
 }
 
 // NewRouter returns a router that answers unknown paths outside every area in the
@@ -61,7 +61,7 @@ func NewRouter(o *Observer, fallback Dialect) *Router {
 
 // Area makes paths that begin with prefix, and have no route, answer in d.
 func (rt *Router) Area(prefix string, d Dialect) {
-	rt.areas = append(rt.areas, area{prefix, d, rt.observer.meter("unknown", prefix)})
+	rt.areas = append(rt.areas, area{prefix, d, rt.observer.Meter("unknown", prefix)})
 	slices.SortFunc(rt.areas, func(a, b area) int { return len(b.prefix) - len(a.prefix) })
 }
 
@@ -70,11 +70,11 @@ func (rt *Router) Area(prefix string, d Dialect) {
 func (rt *Router) Handle(method, pattern string, d Dialect, h Handler) {
 	r, ok := rt.routes[pattern]
 	if !ok {
-		r = &route{observer: rt.observer, dialect: d, methods: make(map[string]endpoint), refused: rt.observer.meter("other", pattern)}
+		r = &route{observer: rt.observer, dialect: d, methods: make(map[string]endpoint), refused: rt.observer.Meter("other", pattern)}
 		rt.routes[pattern] = r
 		rt.mux.Handle(pattern, r)
 	}
-	r.methods[method] = endpoint{serve: h, meter: rt.observer.meter(method, pattern)}
+	r.methods[method] = endpoint{serve: h, meter: rt.observer.Meter(method, pattern)}
 	if method == http.MethodGet {
 		r.methods[http.MethodHead] = r.methods[method]
 	}
