@@ -136,6 +136,9 @@ var errNotWhole = errors.New("not a whole number")
 // WholeNumber reads a JSON number that is a whole number: 20, 20.0 and
 // 2e1 are the same. A large exponent costs no more than a small one.
 func WholeNumber(text []byte) (n int64, ok bool) {
+	if n, ok := plainNumber(text); ok {
+		return n, true
+	}
 	number := jsontext.Value(text)
 	if number.Kind() != '0' || !number.IsValid() || bytes.ContainsAny(text, " \t\r\n") {
 		return 0, false
@@ -158,6 +161,21 @@ func WholeNumber(text []byte) (n int64, ok bool) {
 	}
 	n, err := strconv.ParseInt(significant+strings.Repeat("0", zeros), 10, 64)
 	return n, err == nil
+}
+
+// plainNumber reads a number that is written as clients usually do: a few digits.
+func plainNumber(text []byte) (n int64, ok bool) {
+	const most = len("999999999999999999") // more may overflow
+	if len(text) == 0 || len(text) > most || text[0] == '0' {
+		return 0, false
+	}
+	for _, c := range text {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = 10*n + int64(c-'0')
+	}
+	return n, true
 }
 
 // refusal turns an error of the decoder into one for the client: nothing of

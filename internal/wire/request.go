@@ -132,8 +132,12 @@ func digest(a, b string) [16]byte {
 // ETag is the entity tag of a revision.
 func ETag(r presence.Revision) string {
 	var buf [24]byte
-	tag := append(strconv.AppendUint(append(buf[:0], '"'), uint64(r), 10), '"')
-	return string(tag)
+	return string(AppendETag(buf[:0], r))
+}
+
+// AppendETag appends the entity tag of a revision.
+func AppendETag(b []byte, r presence.Revision) []byte {
+	return append(strconv.AppendUint(append(b, '"'), uint64(r), 10), '"')
 }
 
 // QueryAddresses is the first readable parameter of a name in the query, in which a "+"

@@ -58,6 +58,9 @@ func (a *API) Mount(rt *wire.Router) {
 	rt.Handle(http.MethodGet, chatContact, a, a.getContact)
 }
 
+// A header takes the fields of a response's header: that of net/http, or of the fast path.
+type header interface{ Set(name, value string) }
+
 // trackingHeader has the request's id, in the shape of Zoom's.
 const trackingHeader = "X-Zm-Trackingid"
 
@@ -69,9 +72,7 @@ func ExposedHeaders() []string {
 // Announce implements wire.Announcer.
 func (a *API) Announce(h http.Header, requestID string) { announce(h, requestID) }
 
-func announce(h http.Header, requestID string) {
-	h[trackingHeader] = []string{"WEB_" + requestID}
-}
+func announce(h header, requestID string) { h.Set(trackingHeader, "WEB_"+requestID) }
 
 // A grant is a scope, by the names that Zoom documents for the request.
 type grant struct {
@@ -93,7 +94,7 @@ func (a *API) admit(w http.ResponseWriter, r *http.Request, g *grant) (*auth.Pri
 	if !p.May(g.scope) {
 		return nil, &wire.ScopeError{Scopes: g.names}
 	}
-	if err := a.Limits.takeRequest(w, p.Account, medium); err != nil {
+	if err := a.Limits.takeRequest(w.Header(), p.Account, medium); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -101,9 +102,12 @@ func (a *API) admit(w http.ResponseWriter, r *http.Request, g *grant) (*auth.Pri
 
 // user is whom the path names. That an id exists shows later, at its record.
 func (a *API) user(r *http.Request, p *auth.Principal) (presence.UserID, error) {
-	ref := wire.UserRef(r, "userId")
+	return a.userOf(r.Context(), p, wire.UserRef(r, "userId"))
+}
+
+func (a *API) userOf(ctx context.Context, p *auth.Principal, ref string) (presence.UserID, error) {
 	if ref != "me" {
-		return a.Directory.Resolve(r.Context(), p.Account, ref)
+		return a.Directory.Resolve(ctx, p.Account, ref)
 	}
 	if p.User == "" {
 		return "", directory.ErrNoUser // an account without an owner

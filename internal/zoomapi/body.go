@@ -86,6 +86,14 @@ func (f *field) text(name string) ([]byte, error) {
 
 // parseJSON reads {"status":"…","duration":n}. Other members are ignored.
 func parseJSON(body []byte) (update, error) {
+	if status, duration, ok := plainMembers(body); ok {
+		return newUpdate(status, duration)
+	}
+	return decodeJSON(body)
+}
+
+// decodeJSON is parseJSON for any body.
+func decodeJSON(body []byte) (update, error) {
 	var asked struct {
 		Status   *string        `json:"status"`
 		Duration jsontext.Value `json:"duration"`

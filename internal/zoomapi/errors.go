@@ -195,24 +195,28 @@ func overQuota(e *quota.Error) answer {
 func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	reply := answerTo(err)
 	wire.RecordCode(w, strconv.Itoa(reply.code))
-	h := w.Header()
-	h["Content-Type"] = jsonContent
-	for _, add := range reply.header {
-		h.Set(add.name, add.value)
-	}
+	reply.addTo(w.Header())
 	w.WriteHeader(reply.status)
-	_, _ = w.Write(reply.appendTo(nil, r)) // a failed write ends the connection
+	_, _ = w.Write(reply.appendTo(nil, r.Method, userInPath(r))) // a failed write ends the connection
 }
 
-func (a *answer) appendTo(b []byte, r *http.Request) []byte {
+func (a *answer) addTo(h header) {
+	h.Set("Content-Type", jsonType)
+	for _, add := range a.header {
+		h.Set(add.name, add.value)
+	}
+}
+
+// appendTo writes the body. user is the user in the path.
+func (a *answer) appendTo(b []byte, method, user string) []byte {
 	verb := "update"
-	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+	if method == http.MethodGet || method == http.MethodHead {
 		verb = "get"
 		if a.code == 5301 {
 			verb = "read" // Zoom's word for this code
 		}
 	}
-	fill := strings.NewReplacer("{userId}", userInPath(r), "{verb}", verb, "{method}", r.Method)
+	fill := strings.NewReplacer("{userId}", user, "{verb}", verb, "{method}", method)
 	b = append(b, `{"code":`...)
 	b = strconv.AppendInt(b, int64(a.code), 10)
 	b = append(b, `,"message":"`...)

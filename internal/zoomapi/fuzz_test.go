@@ -3,6 +3,7 @@ package zoomapi
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"mime/multipart"
 	"net/http"
@@ -85,6 +86,9 @@ func FuzzParseJSON(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		got, err := parseJSON(body)
+		if decoded, decodeErr := decodeJSON(body); got != decoded || fmt.Sprint(err) != fmt.Sprint(decodeErr) {
+			t.Fatalf("%q: got %+v, %v; the decoder has %+v, %v", body, got, err, decoded, decodeErr)
+		}
 		if err != nil {
 			if answerTo(err).status != 400 || !strings.HasPrefix(err.Error(), "the request body is not") && answerTo(err).field == nil {
 				t.Fatalf("%q: %v", body, err)
@@ -171,17 +175,11 @@ func FuzzAnswer(f *testing.F) {
 			&presence.FieldError{Field: name, Reason: reason}, &wire.SyntaxError{Reason: reason}, &wire.ScopeError{Scopes: []string{name}},
 		} {
 			a := answerTo(err)
-			checkAnswer(t, a.appendTo(nil, request(ref)))
+			checkAnswer(t, a.appendTo(nil, http.MethodPut, ref))
 		}
 		a := answer{status: 404, code: 1001, message: unknownUser}
-		checkAnswer(t, a.appendTo(nil, request(ref)))
+		checkAnswer(t, a.appendTo(nil, http.MethodPut, ref))
 	})
-}
-
-func request(ref string) *http.Request {
-	r := &http.Request{Method: http.MethodPut}
-	r.SetPathValue("userId", ref)
-	return r
 }
 
 func checkAnswer(t *testing.T, body []byte) {

@@ -33,8 +33,10 @@ func (a *API) getStatus(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+const jsonType = "application/json"
+
 // jsonContent is shared by all responses and must not be changed.
-var jsonContent = []string{"application/json"}
+var jsonContent = []string{jsonType}
 
 // appendStatus writes the response. For the user's own do-not-disturb it includes the
 // end.

@@ -1,7 +1,6 @@
 package zoomapi
 
 import (
-	"net/http"
 	"strconv"
 	"sync"
 	"time"
@@ -121,7 +120,7 @@ func NewLimits(plan Plan, clock func() time.Time) *Limits {
 
 // takeRequest counts one request of account, or returns a *wire.RateError. It writes the
 // remaining number of requests to the headers.
-func (l *Limits) takeRequest(w http.ResponseWriter, account presence.AccountID, kind label) error {
+func (l *Limits) takeRequest(h header, account presence.AccountID, kind label) error {
 	if l == nil {
 		return nil
 	}
@@ -133,7 +132,6 @@ func (l *Limits) takeRequest(w http.ResponseWriter, account presence.AccountID, 
 	if err != nil {
 		return err
 	}
-	h := w.Header()
 	h.Set("X-RateLimit-Category", kind.String())
 	h.Set("X-RateLimit-Limit", strconv.Itoa(allowed.n))
 	h.Set("X-RateLimit-Remaining", strconv.Itoa(left))

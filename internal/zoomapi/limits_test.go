@@ -2,6 +2,7 @@ package zoomapi
 
 import (
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"sync"
@@ -59,7 +60,7 @@ func TestLimitsTable(t *testing.T) {
 		l := newTestLimits(c.plan, &now)
 		for i := range c.n {
 			rec := httptest.NewRecorder()
-			if err := l.takeRequest(rec, "a", c.kind); err != nil {
+			if err := l.takeRequest(rec.Header(), "a", c.kind); err != nil {
 				t.Fatalf("%v %v: request %d of %d: %v", c.plan, c.kind, i, c.n, err)
 			}
 			if left := rec.Header().Get("X-RateLimit-Remaining"); left != strconv.Itoa(c.n-i-1) {
@@ -67,7 +68,7 @@ func TestLimitsTable(t *testing.T) {
 			}
 		}
 		var rate *wire.RateError
-		err := l.takeRequest(httptest.NewRecorder(), "a", c.kind)
+		err := l.takeRequest(http.Header{}, "a", c.kind)
 		if !errors.As(err, &rate) || rate.Daily || rate.Limit != c.n || !rate.Reset.Equal(now.Add(rate.RetryAfter)) {
 			t.Fatalf("%v %v: %+v", c.plan, c.kind, err)
 		}
@@ -75,7 +76,7 @@ func TestLimitsTable(t *testing.T) {
 			t.Fatalf("%v %v: %+v", c.plan, c.kind, err)
 		}
 		now = now.Add(rate.RetryAfter)
-		if err := l.takeRequest(httptest.NewRecorder(), "a", c.kind); err != nil {
+		if err := l.takeRequest(http.Header{}, "a", c.kind); err != nil {
 			t.Errorf("%v %v: after the wait: %v", c.plan, c.kind, err)
 		}
 		used, day := c.n+1, now.Day()
@@ -84,12 +85,12 @@ func TestLimitsTable(t *testing.T) {
 			if now.Day() != day {
 				break // the minute's limit does not reach the daily limit
 			}
-			if err := l.takeRequest(httptest.NewRecorder(), "a", c.kind); err != nil {
+			if err := l.takeRequest(http.Header{}, "a", c.kind); err != nil {
 				t.Fatalf("%v %v: request %d: %v", c.plan, c.kind, used, err)
 			}
 		}
 		now = now.Add(c.per)
-		err = l.takeRequest(httptest.NewRecorder(), "a", c.kind)
+		err = l.takeRequest(http.Header{}, "a", c.kind)
 		if spent := c.daily > 0 && used == c.daily; spent != errors.As(err, &rate) {
 			t.Errorf("%v %v: after %d of %d: %v", c.plan, c.kind, used, c.daily, err)
 		}
@@ -99,17 +100,17 @@ func TestLimitsTable(t *testing.T) {
 func TestLimitsDay(t *testing.T) {
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	l := newTestLimits(Free, &now)
-	take := func() error { return l.takeRequest(httptest.NewRecorder(), "a", medium) }
+	take := func() error { return l.takeRequest(http.Header{}, "a", medium) }
 	for range 2000 {
 		now = now.Add(time.Second)
 		if err := take(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := l.takeRequest(httptest.NewRecorder(), "a", light); err != nil {
+	if err := l.takeRequest(http.Header{}, "a", light); err != nil {
 		t.Errorf("another label: %v", err)
 	}
-	if err := l.takeRequest(httptest.NewRecorder(), "b", medium); err != nil {
+	if err := l.takeRequest(http.Header{}, "b", medium); err != nil {
 		t.Errorf("another account: %v", err)
 	}
 	answer := overRate(rateErrorOf(t, take()))
@@ -148,13 +149,13 @@ func TestLimitsPool(t *testing.T) {
 		if i%100 == 99 {
 			kind = intensive
 		}
-		if err := l.takeRequest(httptest.NewRecorder(), "a", kind); err != nil {
+		if err := l.takeRequest(http.Header{}, "a", kind); err != nil {
 			t.Fatal(i, err)
 		}
 	}
 	now = now.Add(time.Hour)
 	for _, kind := range []label{heavy, intensive} {
-		if e := rateErrorOf(t, l.takeRequest(httptest.NewRecorder(), "a", kind)); !e.Daily {
+		if e := rateErrorOf(t, l.takeRequest(http.Header{}, "a", kind)); !e.Daily {
 			t.Errorf("%v: %v", kind, e)
 		}
 	}
@@ -165,7 +166,7 @@ func TestOverRatePerSecond(t *testing.T) {
 	l := newTestLimits(Business, &now)
 	var err error
 	for range 61 {
-		err = l.takeRequest(httptest.NewRecorder(), "a", medium)
+		err = l.takeRequest(http.Header{}, "a", medium)
 	}
 	answer := overRate(rateErrorOf(t, err))
 	got := map[string]string{}
@@ -190,9 +191,9 @@ func TestOverRatePerSecond(t *testing.T) {
 func TestLimitsClockSetBack(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	l := newTestLimits(Free, &now)
-	_ = l.takeRequest(httptest.NewRecorder(), "a", medium)
+	_ = l.takeRequest(http.Header{}, "a", medium)
 	now = now.Add(-time.Hour)
-	if err := l.takeRequest(httptest.NewRecorder(), "a", medium); err != nil {
+	if err := l.takeRequest(http.Header{}, "a", medium); err != nil {
 		t.Error(err)
 	}
 }
@@ -202,7 +203,7 @@ func TestLimitsAreBounded(t *testing.T) {
 	l := newTestLimits(Free, &now)
 	for i := range maxAccounts + 10 {
 		now = now.Add(time.Microsecond)
-		if err := l.takeRequest(httptest.NewRecorder(), presence.AccountID(strconv.Itoa(i)), medium); err != nil {
+		if err := l.takeRequest(http.Header{}, presence.AccountID(strconv.Itoa(i)), medium); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -216,7 +217,7 @@ func TestLimitsAreBounded(t *testing.T) {
 		t.Error("a more active account was evicted")
 	}
 	now = now.Add(24 * time.Hour)
-	_ = l.takeRequest(httptest.NewRecorder(), "new", medium)
+	_ = l.takeRequest(http.Header{}, "new", medium)
 	if len(l.accounts) != 1 {
 		t.Errorf("%d accounts are kept on the next day", len(l.accounts))
 	}
@@ -229,7 +230,7 @@ func TestLimitsAtOnce(t *testing.T) {
 	var group sync.WaitGroup
 	for range 200 {
 		group.Go(func() {
-			if l.takeRequest(httptest.NewRecorder(), "a", medium) == nil {
+			if l.takeRequest(http.Header{}, "a", medium) == nil {
 				accepted.Add(1)
 			}
 		})

@@ -48,16 +48,7 @@ func (a *API) putStatus(w http.ResponseWriter, r *http.Request) error {
 	if !p.MayFor(auth.ClaimWrite, id) {
 		return a.refuse(r, p, id)
 	}
-	request.Update = true
-	claim := presence.SetClaim{
-		Request: request, ID: presence.ManualClaim, Source: presence.Manual, Status: asked.status, Lasts: asked.lasts,
-	}
-	if p.AccountLevel {
-		claim.App = p.App
-	} else {
-		claim.Via = p.App
-	}
-	result, err := a.Publisher.Publish(r.Context(), store.User{Account: p.Account, ID: id}, p.Actor(), claim)
+	result, err := a.Publisher.Publish(r.Context(), store.User{Account: p.Account, ID: id}, p.Actor(), claimOf(p, asked, request))
 	if err != nil {
 		return withRemedy(err)
 	}
@@ -67,6 +58,16 @@ func (a *API) putStatus(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// claimOf is the claim that an update makes.
+func claimOf(p *auth.Principal, asked update, request presence.Request) presence.SetClaim {
+	request.Update = true
+	claim := presence.SetClaim{
+		Request: request, ID: presence.ManualClaim, Source: presence.Manual, Status: asked.status, Lasts: asked.lasts,
+	}
+	claim.App, claim.Via = p.Origin()
+	return claim
 }
 
 // refuse returns the error for a missing permission, or for an unknown user, which takes
