@@ -162,7 +162,7 @@ func startChild(t *testing.T, dir string, env ...string) (*exec.Cmd, io.Closer, 
 func awaitGrowth(t *testing.T, name string) {
 	t.Helper()
 	before, _ := os.Stat(name)
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if now, err := os.Stat(name); err == nil && (before == nil || now.Size() > before.Size()) {
 			return
 		}

@@ -25,7 +25,7 @@ const nodeLease = 4 * time.Second
 // nodeProcess consumes until the parent closes its standard input, or kills it.
 func runNodeProcess(dir, urls string) error {
 	url, system, _ := strings.Cut(urls, " ")
-	st, err := natsstore.Open(context.Background(), url, natsstore.Options{Clock: time.Now, Replicas: 1, SystemURL: system})
+	st, err := natsstore.Open(context.Background(), url, natsstore.Options{Clock: time.Now, Replicas: 1, SystemURL: system, Timeout: enginetest.Timeout})
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func runNodeProcess(dir, urls string) error {
 // killed, the other one continues at its position, and no entry is skipped.
 func TestTakeoverBetweenProcesses(t *testing.T) {
 	nats := enginetest.StartNATS(t)
-	st, err := natsstore.Open(t.Context(), nats.URL(), natsstore.Options{Clock: time.Now, Replicas: 1, SystemURL: nats.SystemURL()})
+	st, err := natsstore.Open(t.Context(), nats.URL(), natsstore.Options{Clock: time.Now, Replicas: 1, SystemURL: nats.SystemURL(), Timeout: enginetest.Timeout})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,10 @@ import (
 // Variable is what chooses the engine: "nats", or nothing for the embedded one.
 const Variable = "TEST_STORE"
 
+// Timeout is the timeout of stores on NATS in tests, which do not give up while the
+// machine stalls.
+const Timeout = 20 * time.Second
+
 // Open makes a new, empty store, and closes it when the test ends.
 func Open(tb testing.TB, clock func() time.Time) store.Store {
 	tb.Helper()
@@ -33,7 +37,7 @@ func Open(tb testing.TB, clock func() time.Time) store.Store {
 	)
 	if OnNATS() {
 		n := StartNATS(tb)
-		opened, err = natsstore.Open(context.Background(), n.URL(), natsstore.Options{Clock: clock, Replicas: 1, SystemURL: n.SystemURL()})
+		opened, err = natsstore.Open(context.Background(), n.URL(), natsstore.Options{Clock: clock, Replicas: 1, SystemURL: n.SystemURL(), Timeout: Timeout})
 	} else {
 		opened, err = pebblestore.Open("store", pebblestore.Options{FS: vfs.NewMem(), Clock: clock, MinFreeBytes: -1})
 	}
@@ -94,8 +98,8 @@ func StartNATS(tb testing.TB) NATS {
 		ns.Shutdown()
 		ns.WaitForShutdown()
 	})
-	if !ns.ReadyForConnections(10 * time.Second) {
-		tb.Fatal("the NATS server did not start within 10 s")
+	if !ns.ReadyForConnections(time.Minute) {
+		tb.Fatal("the NATS server did not start within a minute")
 	}
 	account, err := ns.LookupAccount("PORCHLIGHT")
 	if err == nil {

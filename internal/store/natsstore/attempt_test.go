@@ -38,7 +38,7 @@ func TestLastLook(t *testing.T) {
 func TestClosedBeforeTheAnswer(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
-	s, p := openThroughProxy(t, servers, 10*waitLimit)
+	s, p := openThroughProxy(t, servers, 10*storeTimeout)
 	defer closeStore(t, s)
 	a := servers.admin(t)
 	before := a.messages("porchlight-state")

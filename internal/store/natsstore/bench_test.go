@@ -50,7 +50,7 @@ func each(b *testing.B, run func(b *testing.B, s *natsstore.Store)) {
 		b.Run(fmt.Sprintf("R%d", n), func(b *testing.B) {
 			c := startServersIn(b, b.TempDir(), n, always)
 			o := c.options()
-			o.Timeout = waitLimit
+			o.Timeout = storeTimeout
 			s := c.open(b, o)
 			b.Cleanup(func() {
 				if err := s.Close(); err != nil {

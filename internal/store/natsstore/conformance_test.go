@@ -18,7 +18,7 @@ import (
 // lateness is the limit for Due on a busy machine that runs all these tests at once. On
 // an idle one it is a third of a second: see BenchmarkDue.
 const (
-	lateness = waitLimit
+	lateness = storeTimeout
 	ahead    = 2 * time.Second
 )
 

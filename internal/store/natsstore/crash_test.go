@@ -193,6 +193,11 @@ func (l *load) acked() (acked, unknown, refused int) {
 // end stops the writers, waits until the follower has caught up, and checks all results.
 func (l *load) end(t *testing.T) {
 	t.Helper()
+	waitFor(t, "updates", func() bool {
+		l.follower.mu.Lock()
+		defer l.follower.mu.Unlock()
+		return l.follower.entries >= 100
+	})
 	close(l.stop)
 	l.writers.Wait()
 	var us []store.User
@@ -217,7 +222,7 @@ func (l *load) end(t *testing.T) {
 
 func processOptions(t *testing.T, p *process) natsstore.Options {
 	t.Helper()
-	return natsstore.Options{Replicas: 1, SystemURL: p.systemURL(), Timeout: waitLimit}
+	return natsstore.Options{Replicas: 1, SystemURL: p.systemURL(), Timeout: storeTimeout}
 }
 
 // TestServerKilled kills the server under load and restarts it on its data: no
@@ -253,11 +258,12 @@ func TestConnectionCut(t *testing.T) {
 		rounds = 300
 	}
 	servers := startServers(t, 1)
-	s, p := openThroughProxy(t, servers, waitLimit)
+	s, p := openThroughProxy(t, servers, storeTimeout)
 	defer closeStore(t, s)
 	l := startLoad(t, s, 8)
 	for range rounds {
 		time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
+		waitFor(t, "a connection", p.connected)
 		p.cut()
 		waitFor(t, "a healthy store", func() bool { return s.Check(t.Context()) == nil })
 	}
@@ -277,7 +283,7 @@ func TestAnswersLost(t *testing.T) {
 		rounds = 100
 	}
 	servers := startServers(t, 1)
-	s, p := openThroughProxy(t, servers, waitLimit)
+	s, p := openThroughProxy(t, servers, storeTimeout)
 	defer closeStore(t, s)
 	l := startLoad(t, s, 8)
 	for range rounds {
@@ -297,7 +303,7 @@ func TestAnswersLost(t *testing.T) {
 func TestAnswerLostForEach(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
-	s, p := openThroughProxy(t, servers, waitLimit)
+	s, p := openThroughProxy(t, servers, storeTimeout)
 	defer closeStore(t, s)
 	a := servers.admin(t)
 	runs := 0
@@ -357,9 +363,11 @@ func TestUnavailable(t *testing.T) {
 	servers := startServers(t, 1)
 	s, p := openThroughProxy(t, servers, natsstore.DefaultTimeout)
 	defer closeStore(t, s)
-	if _, err := s.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
-		t.Fatal(err)
+	updated := func() bool {
+		_, err := s.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, touch))
+		return err == nil
 	}
+	waitFor(t, "an update", updated)
 	p.closed.Store(true)
 	p.cut()
 	waitFor(t, "an unhealthy store", func() bool { return s.Check(t.Context()) != nil })
@@ -375,7 +383,7 @@ func TestUnavailable(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if took := time.Since(began); took > 20*time.Second {
+	if took := time.Since(began); took > waitLimit {
 		t.Errorf("four calls took %v", took)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
@@ -385,9 +393,7 @@ func TestUnavailable(t *testing.T) {
 	}
 	p.closed.Store(false)
 	waitFor(t, "the store", func() bool { return s.Check(t.Context()) == nil })
-	if _, err := s.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
-		t.Error(err)
-	}
+	waitFor(t, "an update afterwards", updated)
 	select {
 	case <-s.Failed():
 		t.Error("a lost connection ended the store")
@@ -419,7 +425,7 @@ func TestReplaced(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			servers := startServers(t, 1)
-			s, p := openThroughProxy(t, servers, waitLimit)
+			s, p := openThroughProxy(t, servers, storeTimeout)
 			defer closeStore(t, s)
 			if _, err := s.Update(t.Context(), userNumber(1), storetest.UpdateFunc(store.By{}, touch)); err != nil {
 				t.Fatal(err)

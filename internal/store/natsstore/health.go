@@ -121,7 +121,7 @@ func (s *Store) verify(ctx context.Context) {
 var errOtherEpoch = errors.New("store was replaced by another one")
 
 func (s *Store) verifyOnce(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.readTimeout())
 	defer cancel()
 	known := s.lastSeq.Load() // before the request, since others continue to write
 	inv, err := s.inspect(ctx)

@@ -19,7 +19,7 @@ func TestTwoNodesDecide(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 3)
 	o := servers.options()
-	o.Timeout = waitLimit
+	o.Timeout = storeTimeout
 	a, b := servers.open(t, o), servers.open(t, o)
 	defer closeStore(t, a)
 	defer closeStore(t, b)
@@ -66,7 +66,7 @@ func TestTwoNodesUpdateOne(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
 	o := servers.options()
-	o.Timeout = waitLimit
+	o.Timeout = storeTimeout
 	const each, callers = 10, 50
 	var group sync.WaitGroup
 	var nodes []*natsstore.Store

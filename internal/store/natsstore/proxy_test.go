@@ -118,6 +118,13 @@ func forward(to, from net.Conn, drop func(data []byte) bool) {
 	}
 }
 
+// connected reports whether there is a connection to cut.
+func (p *proxy) connected() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.conns) > 0
+}
+
 // cut closes all connections.
 func (p *proxy) cut() {
 	p.mu.Lock()

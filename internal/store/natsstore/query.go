@@ -13,14 +13,17 @@ import (
 )
 
 const (
-	// requestTimeout limits one request to the servers, and readTimeout all attempts of
-	// one read together.
+	// requestTimeout limits one request to the servers, and minReadTimeout is the least
+	// limit for all attempts of one read together.
 	requestTimeout = 1500 * time.Millisecond
-	readTimeout    = 4 * time.Second
+	minReadTimeout = 4 * time.Second
 
 	minBackoff = time.Millisecond
 	maxBackoff = 100 * time.Millisecond
 )
+
+// readTimeout limits all attempts of one read together.
+func (s *Store) readTimeout() time.Duration { return max(minReadTimeout, 2*s.opts.Timeout) }
 
 // A backoff counts the delays between attempts.
 type backoff struct{ delay time.Duration }
@@ -274,7 +277,7 @@ func (s *Store) leaderLastOnce(ctx context.Context, subject string) (*storedMsg,
 
 // retryRead calls attempt until it succeeds or returns errTooMany, for at most readTimeout.
 func (s *Store) retryRead(ctx context.Context, attempt func(context.Context) error) error {
-	within, cancel := context.WithTimeout(ctx, readTimeout)
+	within, cancel := context.WithTimeout(ctx, s.readTimeout())
 	defer cancel()
 	var b backoff
 	for {

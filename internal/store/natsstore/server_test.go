@@ -189,7 +189,7 @@ func (c *cluster) urlOf(user, password string) string {
 
 // options are those of a store on the cluster, with a timeout for slow machines.
 func (c *cluster) options() natsstore.Options {
-	return natsstore.Options{Replicas: min(3, len(c.servers)), SystemURL: c.urlOf(sysUser, sysSecret), Timeout: waitLimit}
+	return natsstore.Options{Replicas: min(3, len(c.servers)), SystemURL: c.urlOf(sysUser, sysSecret), Timeout: storeTimeout}
 }
 
 func (c *cluster) open(tb testing.TB, o natsstore.Options) *natsstore.Store {
@@ -204,7 +204,12 @@ func (c *cluster) open(tb testing.TB, o natsstore.Options) *natsstore.Store {
 	return s
 }
 
-const waitLimit = 20 * time.Second
+// waitLimit is how long tests wait for what must happen, and storeTimeout is the timeout
+// of stores that must not give up while the machine stalls.
+const (
+	waitLimit    = time.Minute
+	storeTimeout = 20 * time.Second
+)
 
 func waitFor(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()

@@ -14,8 +14,8 @@ import (
 // Only the system account may request the settings of servers. Each server responds for
 // itself, so responses are collected until all have arrived or reportTimeout passes.
 const (
-	jszSubject    = "$SYS.REQ.SERVER.PING.JSZ"
-	reportTimeout = 5 * time.Second
+	jszSubject       = "$SYS.REQ.SERVER.PING.JSZ"
+	minReportTimeout = 5 * time.Second
 	// reportRetry is when the request is repeated: a server that has just joined may not
 	// know the reply subject yet.
 	reportRetry = 250 * time.Millisecond
@@ -44,7 +44,7 @@ func (s *Store) checkSynced(ctx context.Context) error {
 		return fmt.Errorf("%w: server %s does not sync every write: set sync_interval: always in its jetstream block, or set durability to os", ErrSettings, strings.Join(bad, ", "))
 	}
 	if len(servers.withStorage) < servers.expected() {
-		return fmt.Errorf("%w: only %d of %d servers reported within %v whether they sync every write: repair or remove the others, or set durability to os", errMissingReports, len(servers.withStorage), servers.expected(), reportTimeout)
+		return fmt.Errorf("%w: only %d of %d servers reported within %v whether they sync every write: repair or remove the others, or set durability to os", errMissingReports, len(servers.withStorage), servers.expected(), s.reportTimeout())
 	}
 	return nil
 }
@@ -109,6 +109,8 @@ func (s *Store) systemURL() string {
 	return s.conn.ConnectedUrl()
 }
 
+func (s *Store) reportTimeout() time.Duration { return max(minReportTimeout, s.opts.Timeout) }
+
 var errNoReport = fmt.Errorf("%w: no server responded: check that this is a user of the system account", ErrSystemAccount)
 
 func (s *Store) requestReports(ctx context.Context) (serverReports, error) {
@@ -125,7 +127,7 @@ func (s *Store) requestReports(ctx context.Context) (serverReports, error) {
 		return g, err
 	}
 	defer conn.Close()
-	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.reportTimeout())
 	defer cancel()
 	for len(g.withStorage) < g.expected() && ctx.Err() == nil {
 		if err := g.collect(ctx, conn); err != nil {

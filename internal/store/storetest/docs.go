@@ -190,7 +190,7 @@ func docsReadAtomically(x *suite) {
 }
 
 func docExpiry(x *suite) {
-	until := instant(2 * time.Second)
+	until := instant(max(2*time.Second, 4*x.Ahead)) // what follows takes less time
 	short, long := doc("c", "short", "v"), doc("c", "long", "v")
 	short.Until, long.Until = until, until.Add(time.Hour)
 	x.write(acme, short, long)
