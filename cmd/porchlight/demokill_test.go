@@ -17,7 +17,7 @@ func TestDemoKilled(t *testing.T) {
 	if soak() {
 		kills = 500
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(kills)*10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(kills)*30*time.Second)
 	defer cancel()
 	all := t.TempDir()
 	dir := filepath.Join(all, "demo")

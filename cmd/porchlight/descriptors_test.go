@@ -17,9 +17,9 @@ const (
 	descriptors   = 256
 	floodSize     = 1000            // connections
 	floodFor      = 2 * time.Second // minimum; continues until the store has opened files
-	floodTimeout  = 40 * time.Second
-	recoveryLimit = 5 * time.Second // until new connections are served again
-	minAccepted   = 60              // connections that the server must accept at a time
+	floodTimeout  = 2 * time.Minute
+	recoveryLimit = 30 * time.Second // until new connections are served again
+	minAccepted   = 60               // connections that the server must accept at a time
 )
 
 // TestDescriptors: more connections than the process has descriptors neither terminate
@@ -30,7 +30,7 @@ func TestDescriptors(t *testing.T) {
 	if soak() {
 		rounds = 100
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rounds)*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rounds)*5*time.Minute)
 	defer cancel()
 	if _, err := exec.LookPath("prlimit"); err != nil {
 		t.Fatal("prlimit is needed: apt-get install util-linux")
@@ -107,7 +107,9 @@ func openFlood(ctx context.Context, t *testing.T, p *process) (closeAll func()) 
 		}
 		all = append(all, c)
 	}
-	time.Sleep(200 * time.Millisecond) // let the server accept connections
+	for began := time.Now(); countSockets(t, p) < minAccepted && time.Since(began) < floodTimeout; {
+		time.Sleep(10 * time.Millisecond) // until the server has accepted connections
+	}
 	return func() {
 		for _, c := range all {
 			_ = c.Close() // the server may have closed it

@@ -25,8 +25,8 @@ const inNamespace = "TEST_NAMESPACE"
 
 // Time limits of TestFullDisk.
 const (
-	refusedWithin   = time.Second     // after the disk became full
-	recoveredWithin = 5 * time.Second // after space became available
+	refusedWithin   = 30 * time.Second // after the disk became full
+	recoveredWithin = 30 * time.Second // after space became available
 	fullFor         = 1500 * time.Millisecond
 )
 
@@ -43,7 +43,7 @@ func TestFullDisk(t *testing.T) {
 	if soak() {
 		cycles = 50
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(cycles)*15*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(cycles)*2*time.Minute)
 	defer cancel()
 	dir := t.TempDir()
 	in := install(ctx, t, dir, "--low-disk", "8MiB", "--write-buffer-size", "1MiB", "--drain-delay", "0s")
@@ -66,6 +66,7 @@ func TestFullDisk(t *testing.T) {
 	})
 	for cycle := range cycles {
 		time.Sleep(300*time.Millisecond + rand.N(400*time.Millisecond))
+		awaitCount(ctx, p, &f.acked, f.acked.Load()+300)
 		f.cycle(ctx, t, p, cycle%2 == 0)
 	}
 	stop()
@@ -106,7 +107,7 @@ func TestSmallDisk(t *testing.T) {
 		runInNamespace(t)
 		return
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	dir := t.TempDir()
 	in := install(ctx, t, dir, "--drain-delay", "0s")
@@ -173,7 +174,8 @@ func (f *fullDisk) cycle(ctx context.Context, t *testing.T, p *process, atOnce b
 	for err == nil && time.Since(full) < refusedWithin {
 		err = f.put(ctx, p)
 	}
-	f.refusing = max(f.refusing, time.Since(full))
+	refusing, refused, reads := time.Now(), f.refused.Load(), f.reads.Load()
+	f.refusing = max(f.refusing, refusing.Sub(full))
 	expectDiskFull(t, "PUT presence_status", err)
 	_, err = p.SetNote(ctx, f.user, api.SetNote{Text: "there is no space"})
 	expectDiskFull(t, "PUT note", err)
@@ -181,8 +183,10 @@ func (f *fullDisk) cycle(ctx context.Context, t *testing.T, p *process, atOnce b
 		t.Errorf("PUT note: %v, want a problem %s", err, api.DiskFull.Slug)
 	}
 	time.Sleep(fullFor)
-	if began := f.began.time(); began.After(full.Add(refusedWithin)) {
-		t.Errorf("a change was acknowledged that was requested %v after the disk became full", began.Sub(full))
+	awaitCount(ctx, p, &f.refused, refused+30)
+	awaitCount(ctx, p, &f.reads, reads+300)
+	if began := f.began.time(); began.After(refusing) {
+		t.Errorf("a change was acknowledged that was requested %v after one was refused", began.Sub(refusing))
 	}
 	if status, body := p.readyz(ctx); status != http.StatusOK || !strings.HasPrefix(body, "ready for reads") {
 		t.Errorf("/readyz is %d %q", status, body)

@@ -13,14 +13,14 @@ import (
 )
 
 // leaseWithin is how long a start may take on a store whose server was killed: the
-// duration of the lease and a slow start.
-const leaseWithin = 15 * time.Second
+// duration of the lease and a very slow start.
+const leaseWithin = time.Minute
 
 // TestOneServerOnNATS: a second server on a store on NATS is refused with a message
 // that tells the operator what to do. After kill -9 of the first, the next one starts
 // by itself.
 func TestOneServerOnNATS(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	nats, dir := enginetest.StartNATS(t), t.TempDir()
 	env := append(os.Environ(), "PORCHLIGHT_STORE=nats://"+nats.Host, "PORCHLIGHT_STORE_REPLICAS=1")

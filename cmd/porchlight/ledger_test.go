@@ -109,6 +109,14 @@ func (l *ledger) workAll(ctx context.Context, t *testing.T, p *process) (wait fu
 	return all.Wait
 }
 
+// awaitCount waits until something happened often enough for the test to be valid, or can
+// happen no more.
+func awaitCount(ctx context.Context, p *process, n *atomic.Int64, least int64) {
+	for n.Load() < least && p.alive() && ctx.Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // work changes this worker's things until the server has ended or all of them are in
 // doubt. It returns other errors.
 func (l *ledger) work(ctx context.Context, p *process, worker int) error {

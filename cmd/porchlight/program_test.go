@@ -143,7 +143,7 @@ func (in *installation) start(ctx context.Context, t *testing.T) *process {
 		t.Fatal(err)
 	}
 	p.url, p.admin = ready.URL, ready.Admin
-	p.http = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2 * workers}, Timeout: 10 * time.Second}
+	p.http = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2 * workers}, Timeout: time.Minute}
 	if in.token == "" || !in.keepToken {
 		in.token = in.newToken(ctx, t, p)
 	}
@@ -191,7 +191,7 @@ func (p *process) stop(t *testing.T) {
 	}
 	select {
 	case <-p.ended:
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("the server did not stop after an interrupt")
 		p.kill()
 	}
