@@ -24,7 +24,7 @@ func killBackup(ts *testscript.TestScript, _ bool, args []string) {
 	})
 	l, err := net.Listen("unix", ts.MkAbs(args[0]+"/control.sock"))
 	ts.Check(err)
-	srv := &http.Server{Handler: handler, ReadHeaderTimeout: time.Second}
+	srv := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
 	go func() { _ = srv.Serve(l) }()
 	defer srv.Close()
 
@@ -35,10 +35,10 @@ func killBackup(ts *testscript.TestScript, _ bool, args []string) {
 	defer func() { _ = cmd.Process.Kill() }()
 	select {
 	case <-sent:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		ts.Fatalf("the command did not request a backup")
 	}
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if info, err := os.Stat(ts.MkAbs(args[2] + ".partial")); err == nil && info.Size() > 0 {
 			return
 		}

@@ -86,7 +86,7 @@ func (k *keeper) keep() error {
 }
 
 func (k *keeper) signOut() error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(k.shell.ctx), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(k.shell.ctx), 10*time.Second)
 	defer cancel()
 	err := k.client.SignOut(ctx, k.session.ID)
 	if err != nil && !client.Is(err, &api.NoSession) {
