@@ -102,21 +102,35 @@ func (p *Publisher) Publish(ctx context.Context, u store.User, actor store.Actor
 
 // commit applies e, and what memory holds of u's sessions, in one update.
 func (p *Publisher) commit(ctx context.Context, u store.User, by store.By, e presence.Event) (Result, error) {
-	now := p.now()
-	seen := p.soft.of(u)
-	return p.update(ctx, update{user: u, seen: seen, unlisted: isDirectory(e), decide: func(was presence.Recorded) (store.Change, error) {
-		by.Cause = causeOf(e, was.State.Exists())
-		if len(seen) == 0 {
-			next, err := presence.Apply(was, e, p.policy, now)
-			return store.Change{Change: next, By: by}, err
-		}
-		next, errs, err := presence.ApplyEach(was, []presence.Event{presence.Tick{Soft: seen}, e}, p.policy, now)
-		return store.Change{Change: next, By: by}, cmp.Or(errs[1], err)
-	}})
+	c := p.newCommit(u, by.Actor, e)
+	return p.update(ctx, update{user: u, seen: c.seen, unlisted: isDirectory(e), decide: c.decide})
 }
 
-// errNotOnRecord asks the caller to check the directory.
-var errNotOnRecord = errors.New("nothing is recorded about this user")
+// A commit is one event to be applied.
+type commit struct {
+	p     *Publisher
+	actor store.Actor
+	event presence.Event
+	now   presence.Instant
+	seen  []presence.SoftState // of the user's sessions
+}
+
+func (p *Publisher) newCommit(u store.User, actor store.Actor, e presence.Event) commit {
+	return commit{p: p, actor: actor, event: e, now: p.now(), seen: p.soft.of(u)}
+}
+
+func (c *commit) decide(was presence.Recorded) (store.Change, error) {
+	by := store.By{Cause: causeOf(c.event, was.State.Exists()), Actor: c.actor}
+	if len(c.seen) == 0 {
+		next, err := presence.Apply(was, c.event, c.p.policy, c.now)
+		return store.Change{Change: next, By: by}, err
+	}
+	next, errs, err := presence.ApplyEach(was, []presence.Event{presence.Tick{Soft: c.seen}, c.event}, c.p.policy, c.now)
+	return store.Change{Change: next, By: by}, cmp.Or(errs[1], err)
+}
+
+// ErrNotOnRecord asks the caller to check the directory. Only Begin returns it.
+var ErrNotOnRecord = errors.New("nothing is recorded about this user")
 
 // An update is a change of a user's record to be made.
 type update struct {
@@ -131,33 +145,37 @@ type update struct {
 // guarded is decide, restricted to users who have a record.
 func (o *update) guarded(was presence.Recorded) (store.Change, error) {
 	if !o.unlisted && !was.State.Exists() {
-		return store.Change{}, errNotOnRecord
+		return store.Change{}, ErrNotOnRecord
 	}
 	return o.decide(was)
 }
 
 func (p *Publisher) update(ctx context.Context, o update) (Result, error) {
 	record, err := p.store.Update(ctx, o.user, o.guarded)
-	if errors.Is(err, errNotOnRecord) {
+	if errors.Is(err, ErrNotOnRecord) {
 		if err := p.known(ctx, o.user); err != nil {
 			return Result{}, err
 		}
 		o.unlisted = true
 		record, err = p.store.Update(ctx, o.user, o.guarded)
 	}
-	var repeat *presence.RepeatError
-	switch {
-	case err == nil:
+	return p.resultOf(&o, record, err)
+}
+
+// resultOf is the result of an update that the store has answered.
+func (p *Publisher) resultOf(o *update, record store.Record, err error) (Result, error) {
+	if err == nil {
 		p.soft.drop(o.user, o.seen, record.State)
 		p.dropReplaced(o.user, record.State)
 		return Result{Record: record}, nil
-	case errors.Is(err, presence.ErrNoChange):
-		return Result{Record: record}, nil
-	case errors.As(err, &repeat):
-		return Result{Record: record, Answer: &repeat.Answer}, nil
-	default:
-		return Result{Record: record}, err
 	}
+	if errors.Is(err, presence.ErrNoChange) {
+		return Result{Record: record}, nil
+	}
+	if repeat, ok := errors.AsType[*presence.RepeatError](err); ok {
+		return Result{Record: record, Answer: &repeat.Answer}, nil
+	}
+	return Result{Record: record}, err
 }
 
 func isDirectory(e presence.Event) bool {

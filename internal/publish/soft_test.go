@@ -174,6 +174,11 @@ func (r *hookedStore) Update(ctx context.Context, u store.User, fn store.Decide)
 	return r.Store.Update(ctx, u, fn)
 }
 
+func (r *hookedStore) Begin(u store.User, fn store.Decide, reply store.Reply) {
+	callOnce(&r.beforeUpdate)
+	r.Store.Begin(u, fn, reply)
+}
+
 func (r *hookedStore) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
 	records, cursor, err := r.Store.Read(ctx, us)
 	callOnce(&r.afterRead)

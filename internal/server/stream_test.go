@@ -44,16 +44,28 @@ type historyStore struct {
 
 func (h *historyStore) Update(ctx context.Context, u store.User, fn store.Decide) (store.Record, error) {
 	record, err := h.Store.Update(ctx, u, fn)
-	if record.State != nil {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		user := string(u.ID)
-		if h.shown[user] == nil {
-			h.shown[user] = make(map[uint64]presence.Presence)
-		}
-		h.shown[user][uint64(record.Shown.Revision)] = record.Shown
-	}
+	h.add(record)
 	return record, err
+}
+
+func (h *historyStore) Begin(u store.User, fn store.Decide, reply store.Reply) {
+	h.Store.Begin(u, fn, func(record store.Record, err error) {
+		h.add(record)
+		reply(record, err)
+	})
+}
+
+func (h *historyStore) add(record store.Record) {
+	if record.State == nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	user := string(record.User.ID)
+	if h.shown[user] == nil {
+		h.shown[user] = make(map[uint64]presence.Presence)
+	}
+	h.shown[user][uint64(record.Shown.Revision)] = record.Shown
 }
 
 // committed reports whether a commit produced p.

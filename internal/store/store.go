@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"porchlight.dev/porchlight/internal/presence"
@@ -27,6 +29,14 @@ type Store interface {
 	// once. One update changes one user: data that must change together belong in
 	// one state.
 	Update(ctx context.Context, u User, fn Decide) (Record, error)
+
+	// Begin is Update for a caller that does not wait. The result of Update comes as a
+	// reply: once, on any goroutine, perhaps before Begin returns. A store that closes or
+	// fails replies to all that was begun, and Close returns after the last reply. reply
+	// must be quick, must not block and must not call Close. Begin itself waits while the
+	// queue is full. fn does not run after the reply, unless that is ErrUnknown. Of updates that are begun one after another, those of one user run
+	// in that order.
+	Begin(u User, fn Decide, reply Reply)
 
 	// Read gives the newest durable records, in the order of us, without users who
 	// have none. The cursor is never newer than any of the records: continuing
@@ -147,6 +157,20 @@ type Position uint64
 
 // Decide is the function that Update runs: it makes a change from the recorded state.
 type Decide func(presence.Recorded) (Change, error)
+
+// Reply takes the result of an update. It is a function rather than an interface so that
+// a caller who begins many updates can bind it once.
+type Reply func(Record, error)
+
+// Call passes on a result. A panic is logged: it must not affect other callers.
+func (reply Reply) Call(log *slog.Logger, record Record, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			log.Error("panic", slog.Any("value", p), slog.String("stack", string(debug.Stack())))
+		}
+	}()
+	reply(record, err)
+}
 
 // Change is the result of an update, and on whose behalf it is made.
 type Change struct {

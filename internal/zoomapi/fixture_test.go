@@ -216,6 +216,17 @@ func (f *faultyStore) Update(ctx context.Context, u store.User, fn store.Decide)
 	return store.Record{}, f.fail
 }
 
+func (f *faultyStore) Begin(u store.User, fn store.Decide, reply store.Reply) {
+	switch fail := f.fail; {
+	case fail == nil:
+		f.Store.Begin(u, fn, reply)
+	case f.applies:
+		f.Store.Begin(u, fn, func(store.Record, error) { reply(store.Record{}, fail) })
+	default:
+		reply(store.Record{}, fail)
+	}
+}
+
 func (f *faultyStore) Read(ctx context.Context, us []store.User) ([]store.Record, store.Cursor, error) {
 	if f.fail != nil {
 		return nil, store.Cursor{}, f.fail

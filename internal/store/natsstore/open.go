@@ -38,6 +38,7 @@ type Store struct {
 	// read.
 	lastSeq atomic.Uint64
 	queues  userQueues
+	begins  begins
 	records *recent[store.User, *record]
 	// lastRead is where the last read of the log by position ended; nil: unknown.
 	lastRead       atomic.Pointer[historyPos]
@@ -104,6 +105,7 @@ func newStore(url string, o Options) *Store {
 		opts: o, log: o.Logger, names: subjects{prefix: o.Prefix}, servers: redactURLs(url),
 		records:        newRecent[store.User, *record](cachedRecords),
 		calls:          calls{m: make(map[uint64]context.CancelCauseFunc)},
+		begins:         newBegins(),
 		queues:         userQueues{m: make(map[store.User]*queue)},
 		batchSlots:     make(chan struct{}, maxBatches),
 		verifyRequests: make(chan struct{}, 1),
@@ -325,6 +327,7 @@ func (s *Store) Close() error {
 		s.opsMu.Lock()
 		s.closed = true
 		s.opsMu.Unlock()
+		s.begins.close()
 		<-s.monitorDone
 		s.lease.release()
 		s.conn.Close()

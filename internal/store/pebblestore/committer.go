@@ -116,6 +116,7 @@ func (c *committer) serve(o *op) {
 	case !o.start():
 	case c.s.isHalted():
 		o.fail(c.s.haltedError())
+		c.s.answer(o)
 	case o.work != nil:
 		o.err = o.work(c)
 		c.answer(o, c.seq)
@@ -131,6 +132,7 @@ func (c *committer) drain() {
 		case o := <-c.s.queue:
 			if o.start() {
 				o.fail(store.ErrClosed)
+				c.s.answer(o)
 			}
 		default:
 			return
@@ -142,7 +144,7 @@ func (c *committer) drain() {
 // and no caller may learn of a change before that is durable.
 func (c *committer) answer(o *op, seen store.Position) {
 	if c.s.progress.durableAt() >= seen {
-		o.answer()
+		c.s.answer(o)
 		return
 	}
 	c.g.answers = append(c.g.answers, o)
@@ -245,6 +247,7 @@ func (c *committer) update(o *op) {
 	was, seen, err := c.newest(o.user, o)
 	if err != nil {
 		o.fail(err)
+		c.s.answer(o)
 		return
 	}
 	if was == nil {

@@ -72,7 +72,7 @@ func crashUser(i int) store.User {
 func (j *journal) updateUser(s *Store, i int, rng *rand.Rand) error {
 	until := time.Duration(rng.IntN(1000)) * time.Second
 	var revision presence.Revision
-	_, err := s.Update(context.Background(), crashUser(i), storetest.UpdateFunc(store.By{Cause: store.CauseClaim}, func(st presence.State) (presence.State, error) {
+	_, err := eitherWay(s, rng).Update(context.Background(), crashUser(i), storetest.UpdateFunc(store.By{Cause: store.CauseClaim}, func(st presence.State) (presence.State, error) {
 		st.At = max(st.At, presence.InstantOf(time.Now()))
 		st.Revision = max(st.Revision+1, presence.Revision(st.At))
 		st.Note.Text = fmt.Sprint("made ", st.Revision)
@@ -96,6 +96,14 @@ func (j *journal) updateUser(s *Store, i int, rng *rand.Rand) error {
 	j.acknowledged[i] = max(j.acknowledged[i], revision)
 	j.updates++
 	return nil
+}
+
+// eitherWay is s, or s with updates that are begun.
+func eitherWay(s *Store, rng *rand.Rand) store.Store {
+	if rng.IntN(2) == 0 {
+		return storetest.Begun(s)
+	}
+	return s
 }
 
 // noteShown records that a revision of user i was shown: it must be durable.

@@ -15,6 +15,8 @@
 //   - The syncer waits until each batch is on the disk, in order. Then it installs
 //     the records, publishes the position, and answers the callers. Nothing is
 //     visible before that.
+//   - The replier calls the reply functions of Begin. If the store halts, it replies to
+//     what the other two did not answer.
 //   - Maintenance measures the free space once a second, refills the reserve, and
 //     drops old log entries and expired documents. Writers measure the free space
 //     as well, every few milliseconds.
@@ -27,6 +29,7 @@
 // # Locks
 //
 // guard is locked before any other lock, and by readers of the database only. The
-// others (of a cache shard, the log cache, the watchers, the schedule, the progress) are
+// others (of a cache shard, the log cache, the watchers, the schedule, the progress, the
+// replier) are
 // leaves: no goroutine locks a second one while it holds one of them.
 package pebblestore

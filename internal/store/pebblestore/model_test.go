@@ -151,7 +151,11 @@ func userIndex(u store.User) int {
 
 // update changes user i's state. change returns the ids of what expired.
 func (b *storeModel) update(s *Store, i int, by store.By, change func(*presence.State) (ended []string, err error)) error {
-	r, err := s.Update(context.Background(), crashUser(i), storetest.UpdateFunc(by, func(was presence.State) (presence.State, error) {
+	var st store.Store = s
+	if i%2 == 1 { // so half of the users are updated through Begin
+		st = storetest.Begun(s)
+	}
+	r, err := st.Update(context.Background(), crashUser(i), storetest.UpdateFunc(by, func(was presence.State) (presence.State, error) {
 		st := was
 		st.At = max(st.At, s.now())
 		ended, err := change(&st)

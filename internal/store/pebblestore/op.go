@@ -12,7 +12,8 @@ import (
 )
 
 // An op is one request to the committer. The caller fills it in; after it is queued,
-// the committer and the syncer own it until they send to done.
+// the committer and the syncer own it until they send to done, or, if it has a reply,
+// until they pass it to the replier.
 type op struct {
 	user store.User
 	fn   store.Decide
@@ -21,6 +22,10 @@ type op struct {
 	prefetched       *item
 	prefetchInstalls uint64
 	hasPrefetched    bool
+
+	// reply is set for an update that was begun: its caller does not wait at done.
+	reply store.Reply
+	begun int // its index in replier.begun
 
 	// work is an operation other than an update. The answer waits until everything
 	// that was staged by then is durable.
@@ -43,11 +48,19 @@ const (
 func (o *op) start() bool  { return o.state.CompareAndSwap(queued, started) }
 func (o *op) cancel() bool { return o.state.CompareAndSwap(queued, canceled) }
 
-func (o *op) answer() { o.done <- struct{}{} }
+func (o *op) fail(err error) { o.record, o.err = store.Record{}, err }
 
-func (o *op) fail(err error) {
-	o.record, o.err = store.Record{}, err
-	o.answer()
+// answer passes on the results of ops.
+func (s *Store) answer(ops ...*op) {
+	begun := ops[:0]
+	for _, o := range ops {
+		if o.reply != nil {
+			begun = append(begun, o)
+		} else {
+			o.done <- struct{}{}
+		}
+	}
+	s.replier.settle(begun)
 }
 
 // An opPool recycles ops that were answered: their callers alone hold them then.

@@ -46,6 +46,7 @@ type Store struct {
 	groups          chan *group   // committer to syncer
 	closing         chan struct{} // closed by Close
 	syncerDone      chan struct{} // closed when the syncer has ended
+	replier         replier
 	maintenanceDone chan struct{} // closed when maintenance has ended
 	warmUpDone      chan struct{} // closed when reading ahead has ended
 	*failure
@@ -126,6 +127,7 @@ func newStore(dir string, opts Options) *Store {
 		maintenanceDone: make(chan struct{}),
 		warmUpDone:      make(chan struct{}),
 		failure:         newFailure(),
+		replier:         newReplier(),
 		cache:           newCache(opts.CacheRecords, opts.CacheBytes),
 		schedule:        newDueSchedule(),
 	}
@@ -151,6 +153,7 @@ func (s *Store) start() {
 	c := &committer{s: s, seq: last, users: make(map[store.User]*stagedItem), docs: make(map[string]stagedDoc)}
 	go c.run()
 	go s.syncAll()
+	go s.replyAll()
 	go s.maintain()
 	go s.warmUp()
 }
@@ -459,6 +462,7 @@ func (s *Store) close() error {
 	case <-s.abandoned:
 	}
 	s.halt()
+	<-s.replier.done
 	if s.isAbandoned() {
 		return nil // files and locks are released when the process ends
 	}

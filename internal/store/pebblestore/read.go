@@ -66,21 +66,29 @@ func (s *Store) readItem(u store.User) (it *item, err error) {
 // cache soon, so lookup waits and tries again.
 func (s *Store) lookup(ctx context.Context, u store.User) (it *item, installs uint64, err error) {
 	for {
-		it, installs = s.cache.get(u)
-		if it != nil {
-			return it, installs, nil
-		}
-		if it, err = s.readItem(u); err != nil || it == nil {
-			return nil, installs, err
-		}
-		if s.progress.durableAt() >= it.at {
-			s.cache.offer(it, installs)
-			return it, installs, nil
+		it, installs, durable, err := s.lookupNow(u)
+		if err != nil || durable {
+			return it, installs, err
 		}
 		if err := s.awaitDurable(ctx, it.at); err != nil {
 			return nil, 0, err
 		}
 	}
+}
+
+// lookupNow is lookup without waiting: the record may not be durable yet.
+func (s *Store) lookupNow(u store.User) (it *item, installs uint64, durable bool, err error) {
+	it, installs = s.cache.get(u)
+	if it != nil {
+		return it, installs, true, nil
+	}
+	if it, err = s.readItem(u); err != nil || it == nil {
+		return nil, installs, err == nil, err
+	}
+	if durable = s.progress.durableAt() >= it.at; durable {
+		s.cache.offer(it, installs)
+	}
+	return it, installs, durable, nil
 }
 
 // Update implements store.Store.
@@ -93,10 +101,44 @@ func (s *Store) Update(ctx context.Context, u store.User, fn store.Decide) (stor
 	}
 	o := s.ops.get()
 	o.user, o.fn = u, fn
-	if err := s.prefetch(ctx, o); err != nil {
+	if err := s.prefetch(o); err != nil {
 		return store.Record{}, err
 	}
 	return s.do(ctx, o)
+}
+
+// Begin implements store.Store.
+func (s *Store) Begin(u store.User, fn store.Decide, reply store.Reply) {
+	if err := s.begin(u, fn, reply); err != nil {
+		reply.Call(s.log, store.Record{}, err)
+	}
+}
+
+// begin queues an update. After an error nobody else replies.
+func (s *Store) begin(u store.User, fn store.Decide, reply store.Reply) error {
+	if err := store.CheckUser(u); err != nil {
+		return err
+	}
+	if err := s.admit(context.Background()); err != nil {
+		return err
+	}
+	o := s.ops.get()
+	o.user, o.fn, o.reply = u, fn, reply
+	if err := s.prefetch(o); err != nil {
+		return err
+	}
+	if !s.replier.add(o) {
+		return s.haltedError()
+	}
+	select {
+	case s.queue <- o:
+	default:
+		select {
+		case s.queue <- o:
+		case <-s.halted: // the replier replies
+		}
+	}
+	return nil
 }
 
 // admit refuses a write when the store cannot accept one.
@@ -111,10 +153,10 @@ func (s *Store) admit(ctx context.Context) error {
 }
 
 // prefetch reads a record that is not in memory on the caller's goroutine, so that the
-// committer, which serves all callers in turn, need not.
-func (s *Store) prefetch(ctx context.Context, o *op) (err error) {
-	o.prefetched, o.prefetchInstalls, err = s.lookup(ctx, o.user)
-	o.hasPrefetched = err == nil
+// committer, which serves all callers in turn, need not. One that is not durable yet is
+// staged, or will be in the cache.
+func (s *Store) prefetch(o *op) (err error) {
+	o.prefetched, o.prefetchInstalls, o.hasPrefetched, err = s.lookupNow(o.user)
 	return err
 }
 

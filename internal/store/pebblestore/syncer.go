@@ -70,9 +70,7 @@ func (s *Store) publish(g *group) {
 	if !g.earliest.IsZero() {
 		s.schedule.add(g.earliest)
 	}
-	for _, o := range g.answers {
-		o.answer()
-	}
+	s.answer(g.answers...)
 }
 
 // refuse answers a group that may or may not have been stored.
@@ -84,4 +82,5 @@ func (s *Store) refuse(g *group) {
 			o.fail(store.ErrUnknown)
 		}
 	}
+	s.answer(g.answers...)
 }

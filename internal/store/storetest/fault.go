@@ -12,7 +12,7 @@ import (
 // A Method is a method of store.Store in which a Faulty can inject faults.
 type Method string
 
-// The methods of store.Store that Faulty counts.
+// The methods of store.Store that Faulty counts. A call of Begin counts as one of Update.
 const (
 	Update     Method = "Update"
 	Read       Method = "Read"
@@ -114,6 +114,19 @@ func (f *Faulty) Update(ctx context.Context, u store.User, fn store.Decide) (sto
 		return store.Record{}, planned.err
 	}
 	return record, err
+}
+
+// Begin implements store.Store.
+func (f *Faulty) Begin(u store.User, fn store.Decide, reply store.Reply) {
+	planned, injected := f.nextFault(Update)
+	switch {
+	case !injected:
+		f.Store.Begin(u, fn, reply)
+	case planned.applied:
+		f.Store.Begin(u, fn, func(store.Record, error) { reply(store.Record{}, planned.err) })
+	default:
+		reply(store.Record{}, planned.err)
+	}
 }
 
 // Write implements store.Store.

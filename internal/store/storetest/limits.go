@@ -36,6 +36,8 @@ func keyLimits(x *suite) {
 	for _, u := range []store.User{{Account: "a", ID: presence.UserID(more)}, {Account: presence.AccountID(more), ID: "u"}} {
 		_, err := x.Store.Update(x.ctx, u, UpdateFunc(store.By{}, edit(noEdit)))
 		x.wantTooLarge("Update", err)
+		_, err = x.begin(u, edit(noEdit)).wait()
+		x.wantTooLarge("Begin", err)
 		_, _, err = x.Store.Read(x.ctx, []store.User{u})
 		x.wantTooLarge("Read", err)
 	}

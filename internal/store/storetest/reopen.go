@@ -134,8 +134,9 @@ func callsAfterClose(x *suite) {
 	_, _, read := x.Store.Read(x.ctx, users("other"))
 	_, load := x.Store.Load(x.ctx, acme, key("c", "k"))
 	_, list := x.Store.List(x.ctx, acme, "c", "", 1)
+	_, begin := x.begin(user("u"), edit(noEdit)).wait()
 	for what, err := range map[string]error{
-		"Update": update, "Read": read, "Load": load, "List": list,
+		"Update": update, "Begin": begin, "Read": read, "Load": load, "List": list,
 		"Write": x.Store.Write(x.ctx, acme, doc("c", "k", "v")),
 		"Feed":  x.Store.Feed(x.ctx, 0, func([]store.Entry) error { return nil }),
 		"Due":   x.Store.Due(x.ctx, func([]store.User) error { return nil }),

@@ -1,8 +1,8 @@
 // Package storetest tests the contract of package store. Every backend runs all tests, so
 // that the layers above do not depend on which backend they run on.
 //
-// It also has two stores for the tests of other packages: [Twice] runs each update
-// function twice, as a backend may. [Fault] makes chosen calls fail, or lose their response
+// It also has stores for the tests of other packages: [Twice] runs each update
+// function twice, as a backend may. [Begun] updates through Begin. [Fault] makes chosen calls fail, or lose their response
 // after they took effect.
 //
 // It is separate from the backends because they share it. It does not apply the rules of
@@ -72,6 +72,7 @@ func Run(t *testing.T, b Backend) {
 		tests []namedTest
 	}{
 		{"Update", updateTests},
+		{"Begin", beginTests},
 		{"Read", readTests},
 		{"Feed", feedTests},
 		{"Log", logTests},
@@ -84,13 +85,16 @@ func Run(t *testing.T, b Backend) {
 		{"Limits", limitTests},
 	} {
 		t.Run(theme.name, func(t *testing.T) {
-			b.runTests(t, theme.name, theme.tests, false)
+			b.runTests(t, theme.name, theme.tests, asIs)
 		})
 	}
-	t.Run("UpdateTwice", func(t *testing.T) { b.runTests(t, "UpdateTwice", updateTests, true) })
+	t.Run("UpdateTwice", func(t *testing.T) { b.runTests(t, "UpdateTwice", updateTests, Twice) })
+	t.Run("UpdateBegun", func(t *testing.T) { b.runTests(t, "UpdateBegun", updateTests, Begun) })
 }
 
-func (b Backend) runTests(t *testing.T, theme string, tests []namedTest, twice bool) {
+func asIs(s store.Store) store.Store { return s }
+
+func (b Backend) runTests(t *testing.T, theme string, tests []namedTest, wrap func(store.Store) store.Store) {
 	for _, test := range tests {
 		if b.Tests != nil && !b.Tests(theme+"/"+test.name) {
 			continue
@@ -99,7 +103,7 @@ func (b Backend) runTests(t *testing.T, theme string, tests []namedTest, twice b
 			if b.Parallel {
 				t.Parallel()
 			}
-			b.run(t, test.fn, twice)
+			b.run(t, test.fn, wrap)
 		})
 	}
 }
@@ -109,12 +113,10 @@ type namedTest struct {
 	fn   func(x *suite)
 }
 
-func (b Backend) run(t *testing.T, fn func(*suite), twice bool) {
+func (b Backend) run(t *testing.T, fn func(*suite), wrap func(store.Store) store.Store) {
 	body := func(t *testing.T) {
 		opened := b.Open(t)
-		if twice {
-			opened.Store = Twice(opened.Store)
-		}
+		opened.Store = wrap(opened.Store)
 		// A bubble does not detect a deadlock while the store has tickers. The timeout ends
 		// a test that waits for an event that does not happen.
 		ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
