@@ -69,11 +69,12 @@ func browse(t *testing.T) context.Context {
 	if err != nil {
 		t.Fatal("chromium is not installed: run `make test-tools`")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	t.Cleanup(cancel)
 	allocated, stop := chromedp.NewExecAllocator(ctx, append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(chromium),
-		chromedp.NoSandbox, // the sandbox needs permissions that containers lack
+		chromedp.WSURLReadTimeout(2*time.Minute), // a cold start reads the whole program from the disk
+		chromedp.NoSandbox,                       // the sandbox needs permissions that containers lack
 		chromedp.DisableGPU,
 		chromedp.UserDataDir(t.TempDir()),
 		chromedp.Flag("disable-component-update", true),
@@ -121,7 +122,7 @@ func do(t *testing.T, tab context.Context, steps ...chromedp.Action[chromedp.Voi
 // wait waits until the expression is truthy.
 func wait(t *testing.T, tab context.Context, expression string) {
 	t.Helper()
-	if _, err := chromedp.Run(tab, chromedp.Poll[bool]("!!("+expression+")", chromedp.WithPollingTimeout(time.Minute))); err != nil {
+	if _, err := chromedp.Run(tab, chromedp.Poll[bool]("!!("+expression+")", chromedp.WithPollingTimeout(2*time.Minute))); err != nil {
 		t.Fatalf("waiting for %s: %v", expression, err)
 	}
 }

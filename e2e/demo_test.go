@@ -118,8 +118,8 @@ func startPrinting(t *testing.T, dir string, env []string, args ...string) strin
 	select {
 	case text := <-printed:
 		return text
-	case <-time.After(2 * time.Minute):
-		t.Fatalf("%v printed nothing within two minutes\n%s", args, stderr)
+	case <-time.After(8 * time.Minute): // "go run" may have to compile
+		t.Fatalf("%v printed nothing within eight minutes\n%s", args, stderr)
 		return ""
 	}
 }
@@ -128,7 +128,7 @@ func startPrinting(t *testing.T, dir string, env []string, args ...string) strin
 // print a line and is then interrupted.
 func runPrinted(t *testing.T, dir string, env []string, export, command string, endless bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	shell := exec.CommandContext(ctx, "bash", "-e", "-c", export+"\n"+command)
 	shell.Dir, shell.Env = dir, env

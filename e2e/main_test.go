@@ -167,9 +167,9 @@ func start(t *testing.T, ready any, env []string, args ...string) {
 			if err != nil {
 				t.Errorf("porchlight %s: %v\n%s", args[0], err, stderr)
 			}
-		case <-time.After(60 * time.Second):
+		case <-time.After(2 * time.Minute):
 			_ = command.Process.Kill()
-			t.Errorf("porchlight %s did not stop within a minute of an interrupt\n%s", args[0], stderr)
+			t.Errorf("porchlight %s did not stop within two minutes of an interrupt\n%s", args[0], stderr)
 		}
 	})
 	select {
@@ -177,8 +177,8 @@ func start(t *testing.T, ready any, env []string, args ...string) {
 		if err := json.Unmarshal(first, ready); err != nil {
 			t.Fatalf("porchlight %s printed %q: %v\n%s", args[0], first, err, stderr)
 		}
-	case <-time.After(60 * time.Second):
-		t.Fatalf("porchlight %s printed nothing within a minute\n%s", args[0], stderr)
+	case <-time.After(2 * time.Minute):
+		t.Fatalf("porchlight %s printed nothing within two minutes\n%s", args[0], stderr)
 	}
 }
 
@@ -250,15 +250,15 @@ func (d *demo) status(t *testing.T, u user) string {
 	return body.Status
 }
 
-// run executes a third-party tool for at most a minute.
+// run executes a third-party tool for at most five minutes.
 func run(t *testing.T, env []string, name string, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	command := exec.CommandContext(ctx, name, args...)
 	command.Env = append(os.Environ(), env...)
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
-	command.WaitDelay = 5 * time.Second
+	command.WaitDelay = 30 * time.Second
 	output, err := command.CombinedOutput()
 	if errors.Is(err, exec.ErrNotFound) {
 		t.Fatalf("%s is not installed: run `make test-tools`", name)
