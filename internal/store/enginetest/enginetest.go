@@ -82,7 +82,7 @@ func StartNATS(tb testing.TB) NATS {
 	n := NATS{User: "porchlight:secret", System: "system:topsecret"}
 	own, system := server.NewAccount("PORCHLIGHT"), server.NewAccount("SYS")
 	ns, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, AuthTimeout: time.Minute.Seconds(),
 		JetStream: true, StoreDir: tb.TempDir(), SyncAlways: true,
 		Accounts: []*server.Account{own, system}, SystemAccount: "SYS",
 		Users: []*server.User{

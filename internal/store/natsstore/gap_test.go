@@ -97,13 +97,17 @@ func TestGapAfterRestart(t *testing.T) {
 	closeStore(t, s)
 }
 
+// retention is short enough to wait for it, and long enough to read an entry before on a
+// machine that stalls.
+const retention = 8 * time.Second
+
 // TestGapRetention: a reader that had read the expired entries gets no Gap, and another
 // one does.
 func TestGapRetention(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
 	o := servers.options()
-	o.Retention = time.Second
+	o.Retention = retention
 	s := servers.open(t, o)
 	first := update(t, s, userNumber(1), noEdit).At
 	a := servers.admin(t)
@@ -126,7 +130,7 @@ func TestTheLastEntryReadIsDropped(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
 	o := servers.options()
-	o.Retention = time.Second
+	o.Retention = retention
 	s := closeAtEnd(t, servers.open(t, o))
 	first := update(t, s, userNumber(1), noEdit).At
 	if got, err := s.Log(t.Context(), 0, 10); err != nil || len(got) != 1 {

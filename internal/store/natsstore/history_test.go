@@ -74,16 +74,14 @@ func TestAHistoryThatAgedOut(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 1)
 	o := servers.options()
-	o.Retention = 2 * time.Second
+	o.Retention = retention
 	s := closeAtEnd(t, servers.open(t, o))
 	for range 3 {
 		update(t, s, userNamed("u"), noEdit)
 	}
 	last := follow(t, s, 0, 3)[2].At
-	waitFor(t, "the end of the history", func() bool {
-		stream, err := servers.admin(t).Stream(t.Context(), "porchlight-history")
-		return err == nil && stream.CachedInfo().State.Msgs == 0
-	})
+	a := servers.admin(t)
+	waitFor(t, "the end of the history", func() bool { return a.messages("porchlight-history") == 0 })
 	servers.stopServer(0)
 	servers.startServer(t, 0)
 	waitFor(t, "an update", func() bool {

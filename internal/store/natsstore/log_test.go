@@ -87,7 +87,7 @@ func TestErase(t *testing.T) {
 	}
 	next := update(t, s, userNamed("u"), noEdit).At
 	for after, gap := range map[store.Position]bool{0: true, last.At: false} {
-		entries := follow(t, s, after, 1)
+		entries := follow(t, s, after, map[bool]int{true: 2, false: 1}[gap]) // the first is the other user's
 		if e := entries[len(entries)-1]; e.At != next || e.Gap != gap {
 			t.Errorf("after %d: the next entry is at %d, gap %v; want %d, %v", after, e.At, e.Gap, next, gap)
 		}

@@ -36,12 +36,12 @@ type admin struct {
 
 func (c *cluster) admin(tb testing.TB) admin {
 	tb.Helper()
-	conn, err := nats.Connect(c.url())
+	conn, err := nats.Connect(c.url(), nats.Timeout(waitLimit))
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
+	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(waitLimit))
 	if err != nil {
 		tb.Fatal(err)
 	}

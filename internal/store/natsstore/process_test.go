@@ -32,6 +32,7 @@ func runServer(config string) error {
 		return err
 	}
 	o.NoLog, o.NoSigs = true, true
+	o.AuthTimeout = waitLimit.Seconds()
 	s, err := server.NewServer(o)
 	if err != nil {
 		return err

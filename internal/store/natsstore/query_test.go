@@ -31,7 +31,7 @@ func script(t *testing.T, answers ...func(a *actor, reply string)) (*Store, *act
 	}
 	go srv.Start()
 	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
-	if !srv.ReadyForConnections(20 * time.Second) {
+	if !srv.ReadyForConnections(time.Minute) {
 		t.Fatal("a NATS server did not start")
 	}
 	s := newStore(srv.ClientURL(), Options{}.withDefaults())
@@ -40,7 +40,7 @@ func script(t *testing.T, answers ...func(a *actor, reply string)) (*Store, *act
 	}
 	t.Cleanup(s.conn.Close)
 	a := &actor{}
-	if a.conn, err = nats.Connect(srv.ClientURL()); err != nil {
+	if a.conn, err = nats.Connect(srv.ClientURL(), nats.Timeout(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(a.conn.Close)
@@ -112,11 +112,16 @@ func TestQuery(t *testing.T) {
 			t.Parallel()
 			s, a := script(t, c.answers...)
 			s.advanceSeq(10)
+			if !errors.Is(c.err, store.ErrUnavailable) {
+				s.opts.Timeout = time.Minute
+			}
+			began := time.Now()
 			snap, err := s.query(t.Context(), lastQuery{Filters: []string{"s.>"}})
 			if !errors.Is(err, c.err) || len(snap.msgs) != c.found {
 				t.Errorf("%d messages, %v; want %d, %v", len(snap.msgs), err, c.found, c.err)
 			}
-			if c.asked > 0 && a.asked.Load() != c.asked {
+			slow := time.Since(began) > requestTimeout // a request may have been repeated
+			if n := a.asked.Load(); c.asked > 0 && n != c.asked && (n < c.asked || !slow) {
 				t.Errorf("%d requests, want %d", a.asked.Load(), c.asked)
 			}
 		})
@@ -142,6 +147,7 @@ func TestConflictIsFresh(t *testing.T) {
 	// The replica is stale twice; the leader is at 12.
 	s, a := script(t, version(10, 9), version(10, 9), version(12, 12))
 	s.gate.opened()
+	s.opts.Timeout = time.Minute
 	answer := func(subject, text string) {
 		t.Helper()
 		_, err := a.conn.Subscribe(subject, func(m *nats.Msg) { _ = m.Respond([]byte(text)) })

@@ -72,6 +72,7 @@ func serverOptions(tb testing.TB, dir, sync string) *server.Options {
 		tb.Fatal(err)
 	}
 	o.NoLog, o.NoSigs = true, true
+	o.AuthTimeout = waitLimit.Seconds()
 	return o
 }
 
