@@ -77,6 +77,9 @@ type table struct {
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
 func (t *table) print(markdown bool) {
+	if len(t.rows) < 2 {
+		return
+	}
 	fmt.Printf("\n%s\n\n", t.title)
 	if !markdown {
 		w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
@@ -101,9 +104,7 @@ func (c *comparison) print() {
 			c.tableOf(method, conns).print(c.markdown)
 		}
 	}
-	if t := c.budgets(); len(t.rows) > 1 {
-		t.print(c.markdown)
-	}
+	c.budgets().print(c.markdown)
 }
 
 func (c *comparison) tableOf(method string, conns int) *table {
