@@ -25,12 +25,12 @@ const (
 
 // labels are the servers in the order of the tables.
 var labels = []struct{ server, label string }{
-	{bare, "bare `net/http`, stores nothing"},
+	{bare, "bare `net/http`"},
 	{fast, "**Porchlight**"},
 	{slow, "Porchlight, fast path off"},
-	{redis, "Go + Redis, a pool of connections"},
-	{pipeline, "Go + Redis, a pipeline"},
-	{nats, "NATS core, stores nothing"},
+	{redis, "Go + Redis, pool"},
+	{pipeline, "Go + Redis, pipeline"},
+	{nats, "NATS core"},
 }
 
 func serverNames() []string {

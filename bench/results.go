@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -97,15 +98,67 @@ func (t *table) print(markdown bool) {
 	}
 }
 
-// print prints a table for each number of connections, and one of the budgets.
+// print prints the costs side by side, a table for each number of connections, and the
+// budgets.
 func (c *comparison) print() {
+	methods := [...]string{http.MethodPut, http.MethodGet}
+	for _, method := range methods {
+		c.summary(method).print(c.markdown)
+	}
 	for _, conns := range slices.Backward(c.conns) {
-		for _, method := range []string{http.MethodPut, http.MethodGet} {
+		for _, method := range methods {
 			c.tableOf(method, conns).print(c.markdown)
 		}
 	}
 	c.budgets().print(c.markdown)
 }
+
+// summary has Porchlight's figures with the reference number of users, and what the
+// others cost.
+func (c *comparison) summary(method string) *table {
+	t := &table{title: fmt.Sprintf("%s, %s, median of %d rounds; server CPU in µs", method, usersOf(c.reference()), c.rounds)}
+	cells := func(server string, conns int) []sample {
+		users := 0
+		if server == fast || server == slow {
+			users = c.reference()
+		}
+		return c.samples[cell{server, method, users, conns}]
+	}
+	head := []string{"connections", "Porchlight: requests/s", "p50, ms", "p99, ms"}
+	measured := slices.DeleteFunc(serverNames(), func(server string) bool { return len(cells(server, c.mostConns())) == 0 })
+	for _, l := range labels {
+		if slices.Contains(measured, l.server) {
+			head = append(head, "CPU: "+l.label)
+		}
+	}
+	t.add(head...)
+	for _, conns := range slices.Backward(c.conns) {
+		samples := cells(fast, conns)
+		if len(samples) == 0 {
+			continue
+		}
+		row := []string{strconv.Itoa(conns), thousands(int(middle(samples, rateOf.of))), inMS(middle(samples, p50Of)), inMS(middle(samples, p99Of))}
+		for _, server := range measured {
+			row = append(row, fmt.Sprintf("%.1f", middle(cells(server, conns), cpuOf.of)))
+		}
+		t.add(row...)
+	}
+	return t
+}
+
+// middle is the median of a value of the samples.
+func middle(samples []sample, value func(*sample) float64) float64 {
+	all := make([]float64, len(samples))
+	for i := range samples {
+		all[i] = value(&samples[i])
+	}
+	return median(all)
+}
+
+func p50Of(s *sample) float64 { return ms(s.p50) }
+func p99Of(s *sample) float64 { return ms(s.p99) }
+
+func inMS(f float64) string { return fmt.Sprintf("%.2f", f) }
 
 func (c *comparison) tableOf(method string, conns int) *table {
 	t := &table{title: fmt.Sprintf("%s, %s, median of %d rounds", method, connections(conns), c.rounds)}
@@ -128,13 +181,6 @@ func (t *table) addSamples(c *comparison, label string, of cell) {
 		}
 		return
 	}
-	mid := func(value func(*sample) float64) float64 {
-		all := make([]float64, len(samples))
-		for i := range samples {
-			all[i] = value(&samples[i])
-		}
-		return median(all)
-	}
 	users, overBare := "", ""
 	if of.users > 0 {
 		users = thousands(of.users)
@@ -142,9 +188,8 @@ func (t *table) addSamples(c *comparison, label string, of cell) {
 	if ratios := c.ratios(cpuOf, of, cell{bare, of.method, 0, of.conns}); len(ratios) > 0 {
 		overBare = fmt.Sprintf("%.2f", median(ratios))
 	}
-	t.add(label, users, thousands(int(mid(rateOf.of))), fmt.Sprintf("%.1f", mid(cpuOf.of)), overBare,
-		fmt.Sprintf("%.2f", mid(func(s *sample) float64 { return ms(s.p50) })),
-		fmt.Sprintf("%.2f", mid(func(s *sample) float64 { return ms(s.p99) })))
+	t.add(label, users, thousands(int(middle(samples, rateOf.of))), fmt.Sprintf("%.1f", middle(samples, cpuOf.of)), overBare,
+		inMS(middle(samples, p50Of)), inMS(middle(samples, p99Of)))
 }
 
 // budgets is the table of those whose cells were measured.

@@ -22,10 +22,10 @@ import (
 // A seeded is a store with one account, an app, and users with a session and a claim of
 // a calendar each.
 type seeded struct {
-	dir     string
-	Account presence.AccountID
-	Token   string
-	IDs     []presence.UserID
+	dir      string
+	Account  presence.AccountID
+	Token    string
+	IDs      []presence.UserID
 	SignedIn time.Time // when all of them were, last
 	// Tokens has tokens of the first users, so that every stream has its own.
 	Tokens []string
