@@ -302,7 +302,7 @@ func TestNoChangeIsLostDuringCreate(t *testing.T) {
 		both.Wait()
 		select {
 		case <-n.arrived:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("round %d: the change is lost", i)
 		}
 		if got := n.deliveredCount() - before; got != 1 {
