@@ -301,7 +301,7 @@ func buildOverlaid(t *testing.T, sources map[string]string) string {
 // runProof runs the short form of a test with a bug planted.
 func runProof(t *testing.T, binary, proof, bug string) ([]byte, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, "-test.short", "-test.v", "-test.run", "^"+strings.ReplaceAll(proof, "/", "$/^"))
 	cmd.Env = append(os.Environ(), "TEST_SOAK=", "PORCHLIGHT_PLANTED="+bug)
