@@ -56,18 +56,19 @@ var imports = map[string][]string{
 	},
 
 	// The wire.
-	"internal/framer":    nil,
+	"internal/netconn":   nil,
+	"internal/framer":    {"internal/netconn"},
 	"internal/form":      nil,
 	"internal/wire":      {"internal/auth", "internal/form", "internal/presence", "internal/quota"},
 	"internal/zoomapi":   dialect,
 	"internal/httpapi":   append([]string{"api", "docs", "internal/hub", "internal/watch"}, dialect...),
-	"internal/streamapi": append([]string{"api", "internal/httpapi", "internal/hub", "internal/watch"}, dialect...),
+	"internal/streamapi": append([]string{"api", "internal/httpapi", "internal/hub", "internal/netconn", "internal/watch"}, dialect...),
 	"internal/ui":        {"internal/wire"},
 
 	// The program.
 	"internal/config": nil,
 	"internal/server": {
-		"internal/auth", "internal/config", "internal/directory", "internal/httpapi", "internal/hub",
+		"internal/auth", "internal/config", "internal/directory", "internal/framer", "internal/httpapi", "internal/hub",
 		"internal/presence", "internal/publish", "internal/quota", "internal/store", "internal/store/backup",
 		"internal/store/natsstore", "internal/store/pebblestore", "internal/streamapi", "internal/tail", "internal/ui", "internal/view",
 		"internal/watch", "internal/wire", "internal/zoomapi",

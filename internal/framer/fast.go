@@ -1,9 +1,6 @@
 package framer
 
-import (
-	"crypto/tls"
-	"net"
-)
+import "net/http"
 
 // A Field is one header field. Its slices point into the connection's buffer.
 type Field struct {
@@ -33,29 +30,112 @@ type Fast interface {
 // MaxFastBody is the longest body of a request that a Fast is asked about.
 const MaxFastBody = 4 << 10
 
-// A Conn is one connection. At most one request of it is under way.
-type Conn struct {
-	State any // a Fast's own, nil at first
+// serveFast lets Fast answer the message, if it wants to. It reports false if the message
+// is net/http's. The answer may come later.
+func (c *Conn) serveFast() (served bool, err error) {
+	fast, m := c.server.Fast, c.m
+	if !c.fast || !m.simple() {
+		return false, nil
+	}
+	defer c.recovered(&err)
+	if !fast.Wants(&m.Request) {
+		return false, nil
+	}
+	for c.enter(phaseBody); !m.whole(); m.advance() {
+		if err := c.fillMore(); err != nil {
+			return false, err
+		}
+	}
+	m.Body = m.buf[m.head.line:m.ok]
+	c.mu.Lock()
+	c.enter(phaseBusy)
+	c.answer, c.calling, c.last = pending, true, m.head.ends(&m.Request)
+	c.mu.Unlock()
+	fast.Serve(c, &m.Request)
+	return true, c.called()
+}
 
-	conn net.Conn
+// called ends the call of Serve. Without non-blocking writes, it waits for the answer and
+// writes it.
+func (c *Conn) called() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calling = false
+	if c.raw != nil {
+		return nil
+	}
+	for c.answer == pending {
+		c.changed.Wait()
+	}
+	if c.answer != replied {
+		return nil
+	}
+	c.mu.Unlock()
+	err := c.write(c.m.out)
+	c.mu.Lock()
+	c.settle()
+	return err
 }
 
 // Reply writes a whole response. It never blocks on the peer; b may be reused when it
 // returns.
-func (c *Conn) Reply(b []byte) { _, _ = c.conn.Write(b) }
+func (c *Conn) Reply(b []byte) {
+	m := c.m
+	if c.raw == nil {
+		m.out = append(m.out[:0], b...)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.answer = replied
+		c.changed.Broadcast()
+		return
+	}
+	n, err := m.writer.WriteNow(c.raw, b)
+	if err == nil && n < len(b) {
+		go c.replyRest(append([]byte(nil), b[n:]...))
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last = c.last || err != nil
+	c.settle()
+}
+
+// replyRest writes what the peer's window had no space for.
+func (c *Conn) replyRest(b []byte) {
+	err := c.write(b)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last = c.last || err != nil
+	c.settle()
+}
+
+// settle ends a message that was answered. c.mu is locked.
+func (c *Conn) settle() {
+	c.consume()
+	c.answer = none
+	c.enter(phaseIdle)
+	c.setState(http.StateIdle)
+	if c.last {
+		c.ending = true
+		c.wake()
+	}
+	c.changed.Broadcast()
+}
 
 // Decline leaves the request to net/http. Nothing may have been changed by it.
-func (c *Conn) Decline() { _ = c.conn.Close() }
+func (c *Conn) Decline() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answer = declined
+	c.wake()
+	c.changed.Broadcast()
+}
 
 // Closing reports whether the response must carry "Connection: close": the connection is
 // closed after it.
-func (c *Conn) Closing() bool { return false }
-
-// RemoteAddr is the peer's address.
-func (c *Conn) RemoteAddr() net.Addr { return c.conn.RemoteAddr() }
-
-// NetConn is the connection below.
-func (c *Conn) NetConn() net.Conn { return c.conn }
-
-// TLS is the state of the TLS connection, or nil if the connection is plain.
-func (c *Conn) TLS() *tls.ConnectionState { return nil }
+func (c *Conn) Closing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last = c.last || c.server.draining.Load()
+	return c.last
+}

@@ -233,12 +233,10 @@ func (t *connections) stats() connectionStats {
 	return t.counted
 }
 
-// trackStates makes a server report when its connections are idle.
-func (t *connections) trackStates(srv *http.Server) {
-	srv.ConnState = func(c net.Conn, state http.ConnState) {
-		if own, ok := wire.ConnAs[*connection](c); ok {
-			own.setState(state)
-		}
+// stateChanged is the hook by which a server reports when its connections are idle.
+func (*connections) stateChanged(c net.Conn, state http.ConnState) {
+	if own, ok := wire.ConnAs[*connection](c); ok {
+		own.setState(state)
 	}
 }
 
@@ -260,7 +258,7 @@ type connection struct {
 
 var _ wire.Connection = (*connection)(nil)
 
-// setState records the state that net/http reports.
+// setState records the state that the server reports.
 func (c *connection) setState(state http.ConnState) {
 	switch state {
 	case http.StateActive:

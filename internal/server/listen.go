@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"porchlight.dev/porchlight/internal/framer"
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/wire"
@@ -39,10 +40,16 @@ func (t Timeouts) withDefaults() Timeouts {
 	}
 }
 
+// newPublic returns the server of the API.
+func (s *Server) newPublic(h http.Handler) *framer.Server {
+	http1, http2 := hardened(h, s.opts.Timeouts, s.log), hardened(h, s.opts.Timeouts, s.log)
+	http1.Protocols.SetHTTP1(true)
+	http2.Protocols.SetHTTP2(true)
+	http2.ConnState = s.limits.connections.stateChanged
+	return &framer.Server{HTTP1: http1, HTTP2: http2, State: s.limits.connections.stateChanged, Log: s.log}
+}
+
 func hardened(h http.Handler, limits Timeouts, log *slog.Logger) *http.Server {
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(true) // over TLS only
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: limits.ReadHeader,
@@ -50,11 +57,10 @@ func hardened(h http.Handler, limits Timeouts, log *slog.Logger) *http.Server {
 		WriteTimeout:      limits.Write,
 		IdleTimeout:       limits.Idle,
 		MaxHeaderBytes:    maxHeaderBytes,
-		Protocols:         protocols,
+		Protocols:         new(http.Protocols),
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, WriteByteTimeout: hub.SlowAfter},
 		ConnContext:       wire.WithConn,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12},
 	}
 }
 
@@ -79,7 +85,7 @@ func (s *Server) listen() error {
 			return err
 		}
 		s.tls = pair
-		s.public.TLSConfig.GetCertificate = pair.get
+		s.public.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get}
 	}
 	var err error
 	if s.listener, err = bind("listen", s.config.Listen); err != nil {
@@ -93,7 +99,7 @@ func (s *Server) listen() error {
 		return err
 	}
 	admin := newConnections(&quota.Limit{Name: "admin-connections", Most: adminConnections, Unit: "connections", Shared: true}, new(quota.Limit), nil)
-	admin.trackStates(s.internal)
+	s.internal.ConnState = admin.stateChanged
 	s.admin = &countingListener{s.admin, admin}
 	return nil
 }
@@ -124,12 +130,7 @@ func cause(err error) error {
 }
 
 // serve answers the API until the server is shut down.
-func (s *Server) serve() error {
-	if s.tls == nil {
-		return serveOn(s.public, s.listener)
-	}
-	return orNil(s.public.ServeTLS(s.listener, "", ""))
-}
+func (s *Server) serve() error { return orNil(s.public.Serve(s.listener)) }
 
 func serveOn(srv *http.Server, l net.Listener) error { return orNil(srv.Serve(l)) }
 

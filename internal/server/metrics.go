@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"porchlight.dev/porchlight/internal/framer"
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 	"porchlight.dev/porchlight/internal/tail"
@@ -32,6 +33,7 @@ func (s *Server) newMetrics() {
 			ConstLabels: prometheus.Labels{"version": Version()},
 		}, func() float64 { return 1 }),
 	)
+	s.metrics.MustRegister(newFramerCollector(func() *framer.Server { return s.public }))
 	s.metrics.MustRegister(newHubCollector(func() hub.Stats {
 		if s.hub == nil {
 			return hub.Stats{} // it is not composed yet
@@ -125,6 +127,14 @@ func newStoreCollector(from func() pebblestore.Stats) *collector[pebblestore.Sta
 	c.gauge("trimmed_position", "Log entries up to this position were dropped, by age.", func(s *pebblestore.Stats) float64 { return float64(s.Trimmed) })
 	c.gauge("disk_bytes", "Disk space that the store takes.", func(s *pebblestore.Stats) float64 { return float64(s.DiskBytes) })
 	c.gauge("free_bytes", "Free space on the store's disk.", func(s *pebblestore.Stats) float64 { return float64(s.FreeBytes) })
+	return c
+}
+
+func newFramerCollector(from func() *framer.Server) *collector[*framer.Server] {
+	c := collect("porchlight_http_", from)
+	c.add("malformed_total", "HTTP/1 messages refused because of their framing.", prometheus.CounterValue,
+		func(s **framer.Server) float64 { return float64((*s).Malformed()) },
+		func(s **framer.Server) bool { return *s != nil }) // it is not composed yet
 	return c
 }
 

@@ -29,6 +29,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"porchlight.dev/porchlight/internal/config"
+	"porchlight.dev/porchlight/internal/framer"
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
@@ -85,7 +86,7 @@ type Server struct {
 	listener  net.Listener
 	admin     net.Listener // nil: off
 	control   *control     // nil: there is no data directory, or no socket in it
-	public    *http.Server
+	public    *framer.Server
 	internal  *http.Server
 
 	draining  atomic.Bool

@@ -91,8 +91,7 @@ func (s *Server) compose() {
 	zoom.Mount(rt)
 	oauth.Mount(rt)
 	(&ui.Pages{Dialect: native, Site: site}).Mount(rt)
-	s.public = hardened(rt, s.opts.Timeouts, s.log)
-	s.limits.connections.trackStates(s.public)
+	s.public = s.newPublic(rt)
 	s.internal = administrative(s.adminHandler(), s.log)
 }
 

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/internal/hub"
-	"porchlight.dev/porchlight/internal/wire"
+	"porchlight.dev/porchlight/internal/netconn"
 )
 
 // A socket is a connection that was taken over from net/http: the sink of a
@@ -31,7 +31,7 @@ var _ hub.Sink = (*socket)(nil)
 
 func newSocket(conn net.Conn, events, watches bool) *socket {
 	limitSendBuffer(conn)
-	return &socket{conn: conn, raw: rawOf(conn), events: events, watches: watches}
+	return &socket{conn: conn, raw: netconn.Raw(conn), events: events, watches: watches}
 }
 
 func (s *socket) Append(b []byte, d hub.Delivery) []byte {
@@ -45,7 +45,7 @@ func (s *socket) TryWrite(b []byte) (int, error) {
 	if s.raw == nil {
 		return 0, nil
 	}
-	return writeNow(s.raw, b)
+	return netconn.WriteNow(s.raw, b)
 }
 
 // sendBuffer bounds the system's send buffer of a stream, which by default holds
@@ -54,7 +54,7 @@ const sendBuffer = 128 << 10
 
 // limitSendBuffer is for a connection that becomes a stream.
 func limitSendBuffer(conn net.Conn) {
-	if c, ok := wire.ConnAs[interface{ SetWriteBuffer(bytes int) error }](conn); ok {
+	if c, ok := netconn.As[interface{ SetWriteBuffer(bytes int) error }](conn); ok {
 		_ = c.SetWriteBuffer(sendBuffer) // if the connection is closed, the first write fails
 	}
 }
@@ -170,20 +170,12 @@ const (
 // input would reset the connection and lose the close frame.
 func (s *socket) linger() {
 	defer func() { _ = s.conn.Close() }() // no one reads the error
-	if err := closeWrite(s.conn); err != nil {
+	if err := netconn.CloseWrite(s.conn); err != nil {
 		return
 	}
 	if err := s.conn.SetReadDeadline(time.Now().Add(lingerFor)); err == nil {
 		_, _ = io.CopyN(io.Discard, s.conn, lingerBytes) // until the client closes
 	}
-}
-
-// closeWrite shuts down the sending side.
-func closeWrite(conn net.Conn) error {
-	if c, ok := wire.ConnAs[interface{ CloseWrite() error }](conn); ok {
-		return c.CloseWrite()
-	}
-	return errors.ErrUnsupported
 }
 
 // closeWith sets the close frame that End sends: the answer to the client's, or one for
@@ -221,4 +213,17 @@ func (s *socket) read(buffers *sync.Pool, handle func([]byte) bool) bool {
 	}
 	defer buffers.Put(r)
 	return err == nil && handle(r[:n])
+}
+
+// readLater waits until the socket is readable, and only then takes a buffer.
+func readLater(raw syscall.RawConn, buffers *sync.Pool) (r *readBuffer, n int, err error) {
+	failed := raw.Read(func(fd uintptr) bool {
+		r = takeBuffer(buffers)
+		if n, err = netconn.ReadNow(fd, r[:]); n == 0 && err == nil {
+			buffers.Put(r)
+			r = nil
+		}
+		return r != nil
+	})
+	return r, n, errors.Join(failed, err)
 }

@@ -2,12 +2,14 @@ package wire
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	mrand "math/rand/v2"
 	"net"
@@ -131,7 +133,21 @@ func Hijack(w http.ResponseWriter, status int) (net.Conn, *bufio.ReadWriter, err
 	if f, ok := w.(*Facts); ok {
 		f.status = status
 	}
+	if framed, ok := conn.(interface{ Release() (net.Conn, []byte) }); ok {
+		var early []byte
+		conn, early = framed.Release()
+		rw.Reader = unread(rw.Reader, early, conn)
+	}
 	return conn, rw, conn.SetDeadline(time.Time{})
+}
+
+// unread returns a reader of conn that has buffered what r has, and then early.
+func unread(r *bufio.Reader, early []byte, conn net.Conn) *bufio.Reader {
+	buffered, _ := r.Peek(r.Buffered()) // does not read
+	early = append(bytes.Clone(buffered), early...)
+	r = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(early), conn), len(early))
+	_, _ = r.Peek(len(early)) // likewise
+	return r
 }
 
 // RecordPrincipal records who a request acts for, for the access log.
