@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -59,6 +61,9 @@ func TestMain(m *testing.M) {
 // Commands of testscript with the same name take precedence: its stop ends a script as
 // passed.
 //
+// $FREE is an address that nothing else listens on or connects from, for a server that is
+// stopped and started again.
+//
 // $NATS is the address of a NATS server with one replica. The files nats-user and
 // nats-system contain its credentials.
 func TestScripts(t *testing.T) {
@@ -69,6 +74,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Values[programsKey{}] = new([]*program)
 			env.Setenv("NATS", nats.Host)
+			env.Setenv("FREE", freeAddress(t))
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home")) // the default is a directory outside
 			return errors.Join(
 				os.WriteFile(filepath.Join(env.WorkDir, "nats-user"), []byte(nats.User), 0o600),
@@ -91,6 +97,21 @@ func TestScripts(t *testing.T) {
 			"certificate": certificate,
 		},
 	})
+}
+
+// freeAddress returns a free address of loopback, with a port below the ephemeral range.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		address := fmt.Sprint("127.0.0.1:", 10_000+rand.IntN(10_000))
+		l, err := net.Listen("tcp", address)
+		if err == nil {
+			l.Close()
+			return address
+		}
+	}
+	t.Fatal("no free port")
+	return ""
 }
 
 // A program is a command that runs in the background.
