@@ -47,7 +47,8 @@ func (r *run) seed(n int) (*seeded, error) {
 			return s, nil
 		}
 	}
-	st, err := pebblestore.Open(filepath.Join(dir, "store"), pebblestore.Options{Durability: pebblestore.OS})
+	// With a small cache every look-up of a new user would read the filters of all tables.
+	st, err := pebblestore.Open(filepath.Join(dir, "store"), pebblestore.Options{Durability: pebblestore.OS, BlockBytes: 1 << 30})
 	if err != nil {
 		return nil, err
 	}
