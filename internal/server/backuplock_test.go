@@ -3,6 +3,8 @@ package server_test
 import (
 	"context"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -11,15 +13,22 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// A slowWriter writes slowly, and signals the first write.
+// A slowWriter signals the first write, which waits until a server asks the backup to
+// give way. Later writes leave the backup time to notice.
 type slowWriter struct {
 	begun chan struct{}
 	once  sync.Once
+	ask   string // the file by which a server asks
 }
 
 func (w *slowWriter) Write(p []byte) (int, error) {
 	w.once.Do(func() { close(w.begun) })
-	time.Sleep(100 * time.Millisecond)
+	for end := time.Now().Add(waitLimit); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(w.ask); err == nil {
+			break
+		}
+	}
+	time.Sleep(500 * time.Millisecond)
 	return io.Discard.Write(p)
 }
 
@@ -29,7 +38,7 @@ func TestServerStartCancelsBackup(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t)
 	initLargeDataDir(t, cfg)
-	w := &slowWriter{begun: make(chan struct{})}
+	w := &slowWriter{begun: make(chan struct{}), ask: filepath.Join(cfg.DataDir, "backup.yield")}
 	ended := make(chan error, 1)
 	go func() {
 		_, err := server.Backup{DataDir: cfg.DataDir, To: w}.Run(context.Background())
