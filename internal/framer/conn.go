@@ -360,14 +360,14 @@ func (c *Conn) end() {
 // so.
 func (c *Conn) cut() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	conn := c.conn
+	c.closed = true
+	c.changed.Broadcast()
+	c.mu.Unlock()
 	if secure, ok := conn.(*tls.Conn); ok {
 		conn = secure.NetConn()
 	}
-	_ = conn.Close() // no one reads the error
-	c.closed = true
-	c.changed.Broadcast()
+	_ = conn.Close() // without c.mu: it waits for readNow
 }
 
 // recovered turns a panic of Fast into an error.

@@ -614,3 +614,35 @@ func TestTimeouts(t *testing.T) {
 		})
 	}
 }
+
+// TestCloseUnderLoad: Close returns while requests come in on many connections.
+func TestCloseUnderLoad(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		h := serve(t, new(fast), slow, nil)
+		var clients sync.WaitGroup
+		for _, target := range []string{"/fast", "/a", "/fast", "/fast", "/fast", "/fast"} {
+			c := h.dial()
+			c.send(get(target))
+			clients.Go(func() {
+				for {
+					if resp, err := http.ReadResponse(c.r, nil); err != nil || drain(resp.Body) != nil {
+						return
+					}
+					if _, err := io.WriteString(c.Conn, get(target)); err != nil {
+						return
+					}
+				}
+			})
+		}
+		closed := make(chan struct{})
+		go func() { _ = h.Close(); close(closed) }()
+		await(t, closed, "Close does not return")
+		clients.Wait()
+	}
+}
+
+func drain(body io.ReadCloser) error {
+	_, err := io.Copy(io.Discard, body)
+	return errors.Join(err, body.Close())
+}

@@ -31,6 +31,7 @@ type Server struct {
 	Eligible func(net.Conn) bool
 	// State is told when a message begins, when it is answered, and when the connection is
 	// hijacked; nil: nobody is. The connection is what the listener accepted, or TLS on it.
+	// State must neither wait nor close the connection.
 	State func(net.Conn, http.ConnState)
 	Log   *slog.Logger
 

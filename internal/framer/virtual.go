@@ -135,15 +135,17 @@ func (c *Conn) fillChunked() error {
 	if err := c.fillMore(); err != nil {
 		return err
 	}
-	if m.advance(); m.broken {
-		c.server.countMalformed(c, malformed("malformed chunked body"))
-	}
+	m.advance()
 	return nil
 }
 
 // given notes whether net/http has all of the message.
 func (c *Conn) given() {
-	if m := c.m; m.off == m.ok && m.whole() && !m.broken {
+	switch m := c.m; {
+	case m.off < m.ok || !m.whole():
+	case m.broken:
+		c.server.countMalformed(c, malformed("malformed chunked body"))
+	default:
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.ahead = true
