@@ -79,19 +79,19 @@ test-tools: ## npm ci in e2e/, and from Debian what is missing of Chromium, curl
 	tools/test-tools
 
 test-unit: ## the Go tests
-	$(GO) test -timeout 10m ./internal/store/... $$($(GO) list ./... | grep -v '/e2e$$')
+	$(GO) test -timeout 30m ./internal/store/... $$($(GO) list ./... | grep -v '/e2e$$')
 
 test-race: ## the packages with goroutines again, under the race detector
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m $(RACE)
+	CGO_ENABLED=1 $(GO) test -race -timeout 40m $(RACE)
 
 test-e2e: ## other people's clients and a browser, against the built binary
-	$(GO) test -count=1 -timeout 10m -v ./e2e
+	$(GO) test -count=1 -timeout 30m -v ./e2e
 
 walk: ## README, guides and the help of each command, from a fresh clone with an empty home directory
 	$(GO) test -count=1 -v -run 'TestFreshClone|TestDocumentation|TestDemoOutput|TestHelp|TestEveryGuideIsTested' ./e2e
 
 test-nats: ## every test of the APIs, and the end-to-end tests but the pictures of pages, again on NATS JetStream
-	TEST_STORE=nats $(GO) test -count=1 -timeout 10m -skip '^TestScreenshots$$' $(SURFACE) ./e2e
+	TEST_STORE=nats $(GO) test -count=1 -timeout 30m -skip '^TestScreenshots$$' $(SURFACE) ./e2e
 
 screenshots: ## pictures of every page, light and dark, wide and at 390 pixels, into screenshots/
 	rm -rf screenshots
