@@ -60,7 +60,8 @@ var imports = map[string][]string{
 	"internal/framer":    {"internal/netconn"},
 	"internal/form":      nil,
 	"internal/wire":      {"internal/auth", "internal/form", "internal/presence", "internal/quota"},
-	"internal/zoomapi":   dialect,
+	"internal/fastpath":  {"internal/auth", "internal/framer", "internal/wire"},
+	"internal/zoomapi":   append([]string{"internal/fastpath"}, dialect...),
 	"internal/httpapi":   append([]string{"api", "docs", "internal/hub", "internal/watch"}, dialect...),
 	"internal/streamapi": append([]string{"api", "internal/httpapi", "internal/hub", "internal/netconn", "internal/watch"}, dialect...),
 	"internal/ui":        {"internal/wire"},
@@ -68,7 +69,7 @@ var imports = map[string][]string{
 	// The program.
 	"internal/config": nil,
 	"internal/server": {
-		"internal/auth", "internal/config", "internal/directory", "internal/framer", "internal/httpapi", "internal/hub",
+		"internal/auth", "internal/config", "internal/directory", "internal/fastpath", "internal/framer", "internal/httpapi", "internal/hub",
 		"internal/presence", "internal/publish", "internal/quota", "internal/store", "internal/store/backup",
 		"internal/store/natsstore", "internal/store/pebblestore", "internal/streamapi", "internal/tail", "internal/ui", "internal/view",
 		"internal/watch", "internal/wire", "internal/zoomapi",

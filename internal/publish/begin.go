@@ -47,10 +47,14 @@ func (b *Begun) Begin(u store.User, actor store.Actor, e presence.Event) {
 	b.p.store.Begin(u, b.run, b.reply)
 }
 
+// errNoResult: something panicked, and the store logs it.
+var errNoResult = errors.New("the result could not be read")
+
 func (b *Begun) replied(record store.Record, err error) {
-	result, err := b.p.resultOf(&b.update, record, err)
+	result, failure := Result{}, errNoResult
+	defer func() { b.done(result, failure) }()
+	result, failure = b.p.resultOf(&b.update, record, err)
 	if errors.Is(err, store.ErrUnknown) {
 		b.attempt = newAttempt() // the store may still read the old one
 	}
-	b.done(result, err)
 }

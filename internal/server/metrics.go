@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"porchlight.dev/porchlight/internal/fastpath"
 	"porchlight.dev/porchlight/internal/framer"
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/store/pebblestore"
@@ -147,6 +148,13 @@ func newHubCollector(from func() hub.Stats) *collector[hub.Stats] {
 	c.counter("coalesced_total", "Changes replaced by a newer one of the same user before they were sent.", func(s *hub.Stats) float64 { return float64(s.Coalesced) })
 	c.counter("slow_total", "Streams ended because the reader took nothing.", func(s *hub.Stats) float64 { return float64(s.Slow) })
 	c.counter("resets_total", "Cursors that could not be used.", func(s *hub.Stats) float64 { return float64(s.Resets) })
+	return c
+}
+
+func newFastPathCollector(from func() fastpath.Stats) *collector[fastpath.Stats] {
+	c := collect("porchlight_fast_path_", from)
+	c.counter("answered_total", "Requests that were answered on the fast path.", func(s *fastpath.Stats) float64 { return float64(s.Answered) })
+	c.counter("declined_total", "Requests on its routes that the fast path left to the general HTTP server.", func(s *fastpath.Stats) float64 { return float64(s.Declined) })
 	return c
 }
 

@@ -68,7 +68,7 @@ type running struct {
 
 // settings returns the settings of a server that listens on free loopback ports and
 // stops without a delay.
-func settings(t *testing.T) config.Config {
+func settings(t testing.TB) config.Config {
 	t.Helper()
 	cfg := config.Default()
 	cfg.DataDir = filepath.Join(t.TempDir(), "data")
@@ -93,7 +93,7 @@ func start(t *testing.T, cfg config.Config, opts server.Options) *running {
 	return run(t, cfg, opts, made)
 }
 
-func run(t *testing.T, cfg config.Config, opts server.Options, made server.Credentials) *running {
+func run(t testing.TB, cfg config.Config, opts server.Options, made server.Credentials) *running {
 	t.Helper()
 	r := &running{made: made, log: new(lockedBuffer), ended: make(chan error, 1)}
 	if opts.Log == nil {
@@ -122,7 +122,7 @@ func run(t *testing.T, cfg config.Config, opts server.Options, made server.Crede
 }
 
 // wait waits for Run to return, and returns its error.
-func (r *running) wait(t *testing.T) error {
+func (r *running) wait(t testing.TB) error {
 	t.Helper()
 	select {
 	case err := <-r.ended:

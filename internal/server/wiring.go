@@ -13,6 +13,7 @@ import (
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/fastpath"
 	"porchlight.dev/porchlight/internal/httpapi"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
@@ -92,6 +93,12 @@ func (s *Server) compose() {
 	oauth.Mount(rt)
 	(&ui.Pages{Dialect: native, Site: site}).Mount(rt)
 	s.public = s.newPublic(rt)
+	if s.config.FastPath {
+		fast := fastpath.New(observer, authority)
+		zoom.MountFast(fast)
+		s.public.Fast = fast
+		s.metrics.MustRegister(newFastPathCollector(fast.Stats))
+	}
 	s.internal = administrative(s.adminHandler(), s.log)
 }
 

@@ -25,11 +25,11 @@ func (o *Observer) Begin(f *Facts, a *Arrival) {
 	o.identify(f, a.Peer, a.Forwarded)
 }
 
-// End counts and logs the answer of a request. err is why the request was refused, or nil.
-func (o *Observer) End(f *Facts, m *Meter, status, bytes int, err error) {
+// End counts and logs the answer of a request.
+func (o *Observer) End(f *Facts, m *Meter, status, bytes int) {
 	ctx := context.Background() // a request outside net/http has none
-	f.bytes, f.err = int64(bytes), err
-	if err != nil {
+	f.bytes = int64(bytes)
+	if f.err != nil {
 		o.logFailure(ctx, f)
 	}
 	o.record(ctx, f, m, status)
@@ -49,6 +49,9 @@ func (f *Facts) SetPrincipal(p *auth.Principal) {
 	f.principal = p
 	f.authenticated()
 }
+
+// SetError records why the request was refused.
+func (f *Facts) SetError(err error) { f.err = err }
 
 // SetCode records the code of the error in the response, in the dialect's terms.
 func (f *Facts) SetCode(code string) { f.code = code }

@@ -26,6 +26,7 @@ type Resolver interface {
 // A Publisher takes updates; *publish.Publisher is one.
 type Publisher interface {
 	Publish(ctx context.Context, u store.User, actor store.Actor, e presence.Event) (publish.Result, error)
+	NewBegun(done func(publish.Result, error)) *publish.Begun
 }
 
 // A Reader answers plain reads; *view.Reader is one.
@@ -62,7 +63,10 @@ func (a *API) Mount(rt *wire.Router) {
 type header interface{ Set(name, value string) }
 
 // trackingHeader has the request's id, in the shape of Zoom's.
-const trackingHeader = "X-Zm-Trackingid"
+const (
+	trackingHeader = "X-Zm-Trackingid"
+	trackingPrefix = "WEB_"
+)
 
 // ExposedHeaders are those of Zoom's that a page of another origin may read.
 func ExposedHeaders() []string {
@@ -72,7 +76,7 @@ func ExposedHeaders() []string {
 // Announce implements wire.Announcer.
 func (a *API) Announce(h http.Header, requestID string) { announce(h, requestID) }
 
-func announce(h header, requestID string) { h.Set(trackingHeader, "WEB_"+requestID) }
+func announce(h header, requestID string) { h.Set(trackingHeader, trackingPrefix+requestID) }
 
 // A grant is a scope, by the names that Zoom documents for the request.
 type grant struct {

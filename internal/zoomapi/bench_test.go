@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"testing"
 	"time"
 
@@ -64,6 +65,7 @@ func BenchmarkGet(b *testing.B) {
 	text := "GET " + path(string(w.ann.ID)) + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + w.app + "\r\n\r\n"
 	b.Run("bare", func(b *testing.B) { benchRequests(b, http.HandlerFunc(bareGet), text, 200) })
 	b.Run("zoom", func(b *testing.B) { benchRequests(b, w, text, 200) })
+	b.Run("fast", func(b *testing.B) { benchFast(b, w, text, 200) })
 }
 
 func BenchmarkPut(b *testing.B) {
@@ -73,25 +75,35 @@ func BenchmarkPut(b *testing.B) {
 		"\r\nContent-Type: application/json\r\nContent-Length: " + fmt.Sprint(len(body)) + "\r\n\r\n" + body
 	b.Run("bare", func(b *testing.B) { benchRequests(b, http.HandlerFunc(barePut), text, 204) })
 	b.Run("zoom", func(b *testing.B) { benchRequests(b, w, text, 204) })
+	b.Run("fast", func(b *testing.B) { benchFast(b, w, text, 204) })
 }
 
-// benchRequests sends the request repeatedly on persistent connections.
 func benchRequests(b *testing.B, h http.Handler, request string, status int) {
 	server := httptest.NewServer(h)
 	defer server.Close()
+	benchServer(b, server.Listener.Addr().String(), request, status)
+}
+
+// benchFast goes through the framer and the fast path.
+func benchFast(b *testing.B, w *fixture, request string, status int) {
+	benchServer(b, w.serveFast(), request, status)
+}
+
+// benchServer sends the request repeatedly on persistent connections.
+func benchServer(b *testing.B, address, request string, status int) {
 	b.SetParallelism(16)
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		var dialer net.Dialer
-		conn, err := dialer.DialContext(b.Context(), "tcp", server.Listener.Addr().String())
+		conn, err := dialer.DialContext(b.Context(), "tcp", address)
 		if err != nil {
 			b.Error(err)
 			return
 		}
 		defer func() { _ = conn.Close() }()
-		in := bufio.NewReader(conn)
+		in, text := bufio.NewReader(conn), []byte(request)
 		for pb.Next() {
-			if err := roundTrip(conn, in, request, status); err != nil {
+			if err := roundTrip(conn, in, text, status); err != nil {
 				b.Error(err)
 				return
 			}
@@ -101,18 +113,18 @@ func benchRequests(b *testing.B, h http.Handler, request string, status int) {
 
 // roundTrip reads a response without net/http, whose client would cost more than the
 // server.
-func roundTrip(conn net.Conn, in *bufio.Reader, request string, status int) error {
-	if _, err := io.WriteString(conn, request); err != nil {
+func roundTrip(conn net.Conn, in *bufio.Reader, request []byte, status int) error {
+	if _, err := conn.Write(request); err != nil {
 		return err
 	}
-	length := 0
+	length, statusText := 0, strconv.Itoa(status)
 	for first := true; ; first = false {
 		line, err := in.ReadSlice('\n')
 		if err != nil {
 			return err
 		}
 		switch {
-		case first && string(line[9:12]) != fmt.Sprint(status):
+		case first && string(line[9:12]) != statusText:
 			return fmt.Errorf("answered %s", line)
 		case len(line) > 16 && string(line[:16]) == "Content-Length: ":
 			length = 0

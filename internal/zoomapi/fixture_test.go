@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -14,6 +15,8 @@ import (
 
 	"porchlight.dev/porchlight/internal/apptest"
 	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/fastpath"
+	"porchlight.dev/porchlight/internal/framer"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
@@ -34,6 +37,7 @@ type fixture struct {
 	tb        testing.TB
 	clock     *apptest.Clock
 	api       *API
+	observer  *wire.Observer
 	store     *faultyStore
 	publisher *publish.Publisher
 	*apptest.People
@@ -93,9 +97,27 @@ func (w *fixture) serve(o options) {
 		access = wire.NewAccessLog(o.access)
 		w.tb.Cleanup(access.Close)
 	}
-	router := wire.NewRouter(wire.NewObserver(access, log, prometheus.NewRegistry(), w.clock.Now), w.api)
+	w.observer = wire.NewObserver(access, log, prometheus.NewRegistry(), w.clock.Now)
+	router := wire.NewRouter(w.observer, w.api)
 	w.api.Mount(router)
 	w.Handler = router
+}
+
+// serveFast serves the API with the fast path, and returns the address.
+func (w *fixture) serveFast() string {
+	w.tb.Helper()
+	l, err := new(net.ListenConfig).Listen(w.tb.Context(), "tcp", "127.0.0.1:0")
+	w.must(err)
+	fast := fastpath.New(w.observer, w.Authority)
+	w.api.MountFast(fast)
+	server := &framer.Server{HTTP2: new(http.Server), HTTP1: &http.Server{Handler: w, ReadHeaderTimeout: time.Minute}, Fast: fast, Log: slog.New(slog.DiscardHandler)}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(l) }()
+	w.tb.Cleanup(func() {
+		_ = server.Close() // the listener is closed with it
+		<-ended
+	})
+	return l.Addr().String()
 }
 
 func (w *fixture) populate() {
