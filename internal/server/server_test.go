@@ -61,6 +61,7 @@ type running struct {
 	made   server.Credentials
 	client *client.Client
 	http   *http.Client
+	config config.Config
 	log    *lockedBuffer
 	stop   context.CancelCauseFunc
 	ended  chan error // gets the result of Run
@@ -95,7 +96,7 @@ func start(t *testing.T, cfg config.Config, opts server.Options) *running {
 
 func run(t testing.TB, cfg config.Config, opts server.Options, made server.Credentials) *running {
 	t.Helper()
-	r := &running{made: made, log: new(lockedBuffer), ended: make(chan error, 1)}
+	r := &running{made: made, config: cfg, log: new(lockedBuffer), ended: make(chan error, 1)}
 	if opts.Log == nil {
 		opts.Log = server.NewLog(cfg, r.log)
 	}

@@ -60,17 +60,18 @@ func (r *running) sendRaw(t *testing.T, request string) (*rawSocket, *http.Respo
 // dial connects to a server, over TLS if it serves that.
 func (r *running) dial(t *testing.T) net.Conn {
 	t.Helper()
-	var conn net.Conn
-	var err error
-	if address, secure := strings.CutPrefix(r.URL(), "https://"); secure {
-		conn, err = tls.Dial("tcp", address, trustAnyServer())
-	} else {
-		conn, err = net.Dial("tcp", strings.TrimPrefix(r.URL(), "http://"))
-	}
+	conn, err := r.tryDial()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return conn
+}
+
+func (r *running) tryDial() (net.Conn, error) {
+	if address, secure := strings.CutPrefix(r.URL(), "https://"); secure {
+		return tls.Dial("tcp", address, trustAnyServer())
+	}
+	return net.Dial("tcp", strings.TrimPrefix(r.URL(), "http://"))
 }
 
 func sendRawOver(t *testing.T, conn net.Conn, request string) (*rawSocket, *http.Response) {
