@@ -175,13 +175,13 @@ func alone(p *process, err error) (string, []*process, error) {
 	return p.address, []*process{p}, nil
 }
 
-// copyOf copies a seeded store beside it.
+// copyOf copies a seeded store beside it, without the socket of a killed server.
 func copyOf(dir string) (string, error) {
 	to := dir + "-copy"
 	if err := os.RemoveAll(to); err != nil {
 		return "", err
 	}
-	return to, os.CopyFS(to, os.DirFS(dir))
+	return to, os.CopyFS(filepath.Join(to, "store"), os.DirFS(filepath.Join(dir, "store")))
 }
 
 // stop ends all processes at once, because each drains.
