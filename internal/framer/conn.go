@@ -127,10 +127,25 @@ func (c *Conn) next() error {
 		if err := c.readHead(); err != nil {
 			return err
 		}
-		if served, err := c.serveFast(); !served || err != nil {
+		served, err := c.serveFast()
+		if err != nil {
 			return err
 		}
+		if !served {
+			c.mu.Lock()
+			c.busy()
+			c.mu.Unlock()
+			return nil
+		}
 	}
+}
+
+// busy says that nothing is expected from the peer: what the last sweep found overdue has
+// come meanwhile, and no deadline of it may end a read of net/http. c.mu is locked.
+func (c *Conn) busy() {
+	c.enter(phaseBusy)
+	c.due = nil
+	c.unwake()
 }
 
 // begin waits until the message under way is answered and bytes of the next are there, or

@@ -48,7 +48,7 @@ func (c *Conn) serveFast() (served bool, err error) {
 	}
 	m.Body = m.buf[m.head.line:m.ok]
 	c.mu.Lock()
-	c.enter(phaseBusy)
+	c.busy()
 	c.answer, c.calling, c.last = pending, true, m.head.ends(&m.Request)
 	c.mu.Unlock()
 	fast.Serve(c, &m.Request)

@@ -646,3 +646,19 @@ func drain(body io.ReadCloser) error {
 	_, err := io.Copy(io.Discard, body)
 	return errors.Join(err, body.Close())
 }
+
+// TestLongHandler: the limits of what a client takes to send its request do not limit its
+// handler.
+func TestLongHandler(t *testing.T) {
+	t.Parallel()
+	c := serve(t, nil, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+			_, _ = io.WriteString(w, "canceled")
+		case <-time.After(3 * time.Second): // several sweeps after the limit
+			_, _ = io.WriteString(w, "done")
+		}
+	}, func(s *framer.Server) { s.HTTP1.ReadHeaderTimeout = time.Second }).dial()
+	c.send(get("/a"))
+	c.want("done")
+}
