@@ -364,10 +364,7 @@ func (c *Conn) end() {
 	c.server.remove(c)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.closed = true
-	if c.answer != pending {
-		c.dropBuffer()
-	}
+	c.closed = true // the buffer may still be in use
 	c.changed.Broadcast()
 }
 

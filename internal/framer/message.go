@@ -26,10 +26,8 @@ type message struct {
 }
 
 const (
-	bufferSize = 4 << 10
-	// maxKept bounds the buffers that are kept for the next message.
-	maxKept       = 8 << 10
-	maxKeptFields = 64
+	bufferSize    = 4 << 10
+	maxKeptFields = 64 // for the next message
 )
 
 // reset prepares for the message after the one under way.

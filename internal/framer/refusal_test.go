@@ -38,7 +38,7 @@ func TestRefusals(t *testing.T) {
 			c.send(get("/fast/1") + get("/b"))
 			c.want("fast GET /fast/1 ")
 			c.want("slow GET /b ")
-			c.send(head + strings.Repeat(get("/fast"), 100))
+			c.send(head + strings.Repeat(get("/fast"), 5000))
 			got := c.receive(http.MethodPut)
 			if got.body != want || !got.closes || got.header.Get("Content-Type") != "text/plain; charset=utf-8" {
 				t.Errorf("answer %+v, want %q", got, want)

@@ -173,7 +173,7 @@ func (s *Server) takeMessage() *message {
 }
 
 func (s *Server) putMessage(m *message) {
-	if cap(m.buf) > bufferSize {
+	if cap(m.buf) > bufferSize || cap(m.out) > bufferSize {
 		return
 	}
 	m.ok = len(m.buf)
@@ -202,11 +202,10 @@ func (s *Server) sweepOften() {
 }
 
 func (s *Server) sweep(now uint64) {
-	s.mu.Lock()
-	conns := slices.Collect(maps.Keys(s.conns))
-	s.mu.Unlock()
 	draining := s.draining.Load()
-	for _, c := range conns {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
 		c.sweep(now, draining)
 	}
 }

@@ -240,6 +240,12 @@ func (*connections) stateChanged(c net.Conn, state http.ConnState) {
 	}
 }
 
+// isAdmitted reports whether a connection was admitted. Others are answered by net/http.
+func isAdmitted(c net.Conn) bool {
+	own, ok := wire.ConnAs[*connection](c)
+	return ok && own.refusal == nil
+}
+
 // A connection is one that a countingListener accepted.
 type connection struct {
 	net.Conn

@@ -46,7 +46,7 @@ func (s *Server) newPublic(h http.Handler) *framer.Server {
 	http1.Protocols.SetHTTP1(true)
 	http2.Protocols.SetHTTP2(true)
 	http2.ConnState = s.limits.connections.stateChanged
-	return &framer.Server{HTTP1: http1, HTTP2: http2, State: s.limits.connections.stateChanged, Log: s.log}
+	return &framer.Server{HTTP1: http1, HTTP2: http2, Eligible: isAdmitted, State: s.limits.connections.stateChanged, Log: s.log}
 }
 
 func hardened(h http.Handler, limits Timeouts, log *slog.Logger) *http.Server {
