@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -94,6 +95,57 @@ func benchUpdates(b *testing.B, s *Store, callers, users int) {
 	b.ReportMetric(float64(st.Updates-before.Updates)/float64(st.Groups-before.Groups), "updates/sync")
 	b.ReportMetric(float64(st.CacheMisses-before.CacheMisses)/float64(b.N), "misses/op")
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "op/s")
+}
+
+// BenchmarkGroup measures what a group costs, by how many callers share it. Each caller
+// works a little between its updates, as a connection does.
+func BenchmarkGroup(b *testing.B) {
+	const users = 1000
+	s := openBench(b, users)
+	for _, callers := range []int{1, 8, 32, 64, 256} {
+		b.Run(fmt.Sprintf("waiting=%d", callers), func(b *testing.B) {
+			benchGroups(b, s, func() { runCallers(b, callers, users, s.Update) })
+		})
+		b.Run(fmt.Sprintf("begun=%d", callers), func(b *testing.B) {
+			benchGroups(b, s, func() { runCallers(b, callers, users, storetest.Begun(s).Update) })
+		})
+	}
+}
+
+type updateFunc func(context.Context, store.User, store.Decide) (store.Record, error)
+
+func runCallers(b *testing.B, callers, users int, update updateFunc) {
+	b.Helper()
+	var group sync.WaitGroup
+	for c := range callers {
+		group.Go(func() {
+			rng := rand.New(rand.NewPCG(1, uint64(c)))
+			fn := storetest.UpdateFunc(store.By{}, benchState)
+			var buf [4096]byte
+			for i := c; i < b.N; i += callers {
+				if _, err := update(context.Background(), benchUser(rng.IntN(users)), fn); err != nil {
+					b.Error(err)
+					return
+				}
+				sum := sha256.Sum256(buf[:]) // about 10 µs
+				buf[0] = sum[0]
+			}
+		})
+	}
+	group.Wait()
+}
+
+func benchGroups(b *testing.B, s *Store, run func()) {
+	before, cpu := s.Stats(), cpuTime(b)
+	b.ReportAllocs()
+	run()
+	b.StopTimer()
+	used, st := cpuTime(b)-cpu, s.Stats()
+	groups := float64(st.Groups - before.Groups)
+	b.ReportMetric(float64(used)/1e3/groups, "cpu-µs/group")
+	b.ReportMetric(float64(used)/1e3/float64(b.N), "cpu-µs/op")
+	b.ReportMetric(float64(b.N)/groups, "updates/group")
+	b.ReportMetric(float64(st.SyncTime-before.SyncTime)/1e3/groups, "sync-µs/group")
 }
 
 // cpuTime is the processor time of this process. On a shared machine it is more

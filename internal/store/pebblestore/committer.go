@@ -4,10 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
-	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 )
 
@@ -17,35 +18,16 @@ const (
 	maxGroup = 512
 	// maxGroupBytes keeps a batch far below the size that Pebble treats as a large batch.
 	maxGroupBytes = 4 << 20
-	// maxUnsyncedGroups is how many batches may wait for the disk. More of them would
-	// only be smaller: requests queue up while batches wait.
-	maxUnsyncedGroups = 2
 )
-
-// A group is what is committed together. The committer fills it, the syncer
-// publishes it.
-type group struct {
-	batch   *pebble.Batch // nil: nothing was written
-	last    store.Position
-	items   []*item // to install
-	entries []chainedEntry
-	// redacted replace entries that may be in the log cache.
-	redacted []chainedEntry
-	answers  []*op // answered when last is durable
-	// earliest is the first instant newly in the expiry index; zero: none.
-	earliest presence.Instant
-}
 
 // A committer orders all changes. Only its own goroutine uses it.
 type committer struct {
 	s   *Store
 	seq store.Position // the last sequence number assigned
 	g   *group
-	// The newest version of each user and document that is staged and may not be
-	// durable yet. stagedKeys lists each of them, in order, for eviction.
-	users      map[store.User]*stagedItem
-	docs       map[string]stagedDoc
-	stagedKeys []stagedKey
+	// The newest version of each user and document in the group.
+	users map[store.User]stagedItem
+	docs  map[string]stagedDoc
 
 	key, value []byte // scratch
 }
@@ -60,17 +42,10 @@ type stagedDoc struct {
 	deleted bool
 }
 
-// A stagedKey names a user, or a document if doc is not empty.
-type stagedKey struct {
-	seq  store.Position
-	user store.User
-	doc  string
-}
-
 // run processes the queue until the store closes. It ends early only if an update
 // function exits the goroutine or panics, which fails the store.
 func (c *committer) run() {
-	defer close(c.s.groups)
+	defer close(c.s.committerDone)
 	exited := true
 	defer func() {
 		if p := recover(); p != nil {
@@ -92,10 +67,15 @@ func (c *committer) run() {
 	}
 }
 
-// gather commits o together with the other queued operations.
+// gather commits o together with the other queued operations. It lets callers queue theirs
+// first that could run now, such as those whose last one was just answered. What comes
+// while it waits for the disk is the next group: with more groups on their way they would
+// only be smaller, and each costs the same.
 func (c *committer) gather(o *op) {
-	c.evictDurable()
+	clear(c.users)
+	clear(c.docs)
 	c.g = &group{}
+	runtime.Gosched()
 	c.serve(o)
 	for n := 1; n < maxGroup && !c.isFull(); n++ {
 		select {
@@ -150,27 +130,44 @@ func (c *committer) answer(o *op, seen store.Position) {
 	c.g.answers = append(c.g.answers, o)
 }
 
-// commit applies the group and passes it on to the syncer.
+// commit makes the group durable, then publishes it and answers its operations.
 func (c *committer) commit() {
 	g := c.g
+	c.g = nil
 	g.last = c.seq
 	if g.batch != nil {
-		c.value = appendNumber(c.value[:0], uint64(c.seq))
-		c.set([]byte(metaSeq), c.value)
-		c.s.progress.staged.Store(uint64(c.seq))
-		// On most errors Pebble calls Fatalf, which fails the store and does not
-		// return, or it panics, which run recovers. This handles the others.
-		if err := c.s.db.ApplyNoSyncWait(g.batch, pebble.Sync); err != nil {
-			c.s.fail(fmt.Errorf("write: %w", err))
-		}
+		c.apply(g)
 	}
-	if g.batch != nil || len(g.answers) > 0 {
-		select {
-		case c.s.groups <- g:
-		case <-c.s.abandoned:
-		}
+	if c.s.isFailed() {
+		c.s.refuse(g)
+		return
 	}
-	c.g = nil
+	c.s.publish(g)
+}
+
+// apply writes a batch and syncs it.
+func (c *committer) apply(g *group) {
+	c.stageNumber(g)
+	c.s.progress.staged.Store(uint64(c.seq))
+	start := time.Now()
+	// On most errors Pebble calls Fatalf, which fails the store and does not return, or
+	// it panics, which run recovers. This handles the others.
+	if err := c.s.db.Apply(g.batch, pebble.Sync); err != nil {
+		c.s.fail(fmt.Errorf("write: %w", err))
+		return
+	}
+	c.s.stats.syncNanos.Add(uint64(time.Since(start)))
+	c.s.stats.groups.Add(1)
+	c.s.stats.updates.Add(uint64(len(g.entries)))
+	c.s.batchDone(g)
+}
+
+// stageNumber stores the last sequence number with a group.
+func (c *committer) stageNumber(g *group) {
+	c.value = appendNumber(c.value[:0], uint64(c.seq))
+	if err := g.batch.Set([]byte(metaSeq), c.value, nil); err != nil {
+		panic(err)
+	}
 }
 
 // batch returns the group's batch, created by the first write.
@@ -200,26 +197,6 @@ func (c *committer) deleteRange(from, to []byte) {
 	if err := c.batch().DeleteRange(from, to, nil); err != nil {
 		panic(err)
 	}
-}
-
-// evictDurable drops staged versions that have become durable: the cache and the
-// database have them.
-func (c *committer) evictDurable() {
-	durable := c.s.progress.durableAt()
-	n := 0
-	for ; n < len(c.stagedKeys) && c.stagedKeys[n].seq <= durable; n++ {
-		m := &c.stagedKeys[n]
-		if m.doc != "" {
-			if d, ok := c.docs[m.doc]; ok && d.seq == m.seq {
-				delete(c.docs, m.doc)
-			}
-		} else if st, ok := c.users[m.user]; ok && st.seq == m.seq {
-			delete(c.users, m.user)
-		}
-	}
-	rest := copy(c.stagedKeys, c.stagedKeys[n:])
-	clear(c.stagedKeys[rest:])
-	c.stagedKeys = c.stagedKeys[:rest]
 }
 
 // newest gives the newest record of u, staged or stored, nil for none, and the
@@ -316,11 +293,6 @@ func (c *committer) stage(it *item) {
 	c.key = appendRecordKey(c.key[:0], it.user)
 	c.value = appendItem(c.value[:0], it)
 	c.set(c.key, c.value)
-	if st, ok := c.users[it.user]; ok {
-		st.item, st.seq = it, c.seq
-	} else {
-		c.users[it.user] = &stagedItem{item: it, seq: c.seq}
-	}
-	c.stagedKeys = append(c.stagedKeys, stagedKey{seq: c.seq, user: it.user})
+	c.users[it.user] = stagedItem{item: it, seq: c.seq}
 	c.g.items = append(c.g.items, it)
 }

@@ -10,13 +10,11 @@
 // # Goroutines
 //
 //   - The committer takes the queued requests, runs each function against the newest
-//     staged record, and applies one batch. It alone orders changes, so no lock
-//     is needed around a user.
-//   - The syncer waits until each batch is on the disk, in order. Then it installs
-//     the records, publishes the position, and answers the callers. Nothing is
-//     visible before that.
+//     staged record, applies one batch and waits until it is on the disk. Then it installs
+//     the records, publishes the position, and answers the callers. Nothing is visible
+//     before that. It alone orders changes, so no lock is needed around a user.
 //   - The replier calls the reply functions of Begin. If the store halts, it replies to
-//     what the other two did not answer.
+//     what the committer did not answer.
 //   - Maintenance measures the free space once a second, refills the reserve, and
 //     drops old log entries and expired documents. Writers measure the free space
 //     as well, every few milliseconds.

@@ -88,7 +88,6 @@ func (c *committer) stageDoc(key []byte, old stagedDoc, d *store.Doc) {
 		}
 	}
 	c.docs[string(key)] = staged
-	c.stagedKeys = append(c.stagedKeys, stagedKey{seq: c.seq, doc: string(key)})
 }
 
 func (c *committer) deleteDocExpiry(key []byte, old stagedDoc) {

@@ -102,8 +102,8 @@ func (f *failure) abandon() {
 // Failed implements store.Store.
 func (s *Store) Failed() <-chan struct{} { return s.failure.failed }
 
-// Check implements store.Store. It goes through the committer and the syncer, so
-// a disk that hangs shows as ctx ending.
+// Check implements store.Store. It goes through the committer, so a disk that
+// hangs shows as ctx ending.
 func (s *Store) Check(ctx context.Context) error {
 	if err := s.submit(ctx, func(*committer) error { return nil }); err != nil {
 		if s.isHalted() { // perhaps while this waited

@@ -30,29 +30,50 @@ func (s *Store) fitDisk() {
 	}
 }
 
-// A logFile is a write-ahead log. It preallocates space, so that a sync need not
-// write metadata, but in small steps: Pebble would preallocate the size of a whole
-// memtable for each log, even while memtables are small.
+// A logFile is a write-ahead log. It writes zeros ahead of the records, step by step, so
+// that a sync need not write metadata: neither a new size of the file nor which of its
+// blocks are in use. That takes a commit of the file system's journal, which costs as much
+// as all the rest of a small group. Pebble reads zeros as the end of the log.
 type logFile struct {
 	*failStopFile
-	step               int64
-	written, allocated int64
+	zeros          []byte // of one step
+	written, ahead int64  // up to ahead the file has zeros, or a recycled log
 }
 
-// stepsPerMemTable bounds the space that is preallocated and not used.
-const stepsPerMemTable = 8
+const (
+	// stepsPerMemTable bounds the space that is written ahead and not used.
+	stepsPerMemTable = 8
+	maxLogStep       = 256 << 10
+)
 
-// Preallocate implements vfs.File: Write does it, step by step.
+// Preallocate implements vfs.File: Write does it.
 func (f *logFile) Preallocate(int64, int64) error { return nil }
 
 func (f *logFile) Write(p []byte) (int, error) {
-	for f.written+int64(len(p)) > f.allocated {
-		_ = f.File.Preallocate(f.allocated, f.step) // if there is no space, the write fails
-		f.allocated += f.step
+	if end := f.written + int64(len(p)); end > f.ahead {
+		f.writeAhead(end, int64(len(p)))
 	}
 	n, err := f.failStopFile.Write(p)
 	f.written += int64(n)
 	return n, err
+}
+
+// writeAhead writes zeros from the end of a write of size bytes on, unless such a write
+// needs a step of its own anyway. Where there is no space for zeros, there may be some for
+// records.
+func (f *logFile) writeAhead(end, size int64) {
+	f.ahead = end
+	step := int64(len(f.zeros))
+	if size >= step {
+		return
+	}
+	_, err := f.File.WriteAt(f.zeros, end)
+	switch {
+	case err == nil:
+		f.ahead += step
+	case !noSpace(err):
+		f.check(err)
+	}
 }
 
 // flushTimeout bounds the flush at a clean shutdown. After a timeout the next start
@@ -86,7 +107,9 @@ func (s *Store) flushLogs() bool {
 	}
 }
 
-func (s *Store) logStep() int64 { return max(s.opts.MemTableBytes/stepsPerMemTable, 1) }
+func (s *Store) logStep() int64 {
+	return min(max(s.opts.MemTableBytes/stepsPerMemTable, 1), maxLogStep)
+}
 
 // removeLogs frees the space of a closed database's logs, after flushLogs.
 func (s *Store) removeLogs() error {

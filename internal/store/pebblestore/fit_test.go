@@ -1,13 +1,16 @@
 package pebblestore
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/storetest"
@@ -117,5 +120,75 @@ func TestLogsTakeWhatTheyNeed(t *testing.T) {
 		if err != nil || got[0].At != want[0].At || got[0].State.Revision != want[0].State.Revision || s.progress.durableAt() != at {
 			t.Fatalf("round %d: after a restart %+v, %v; want %+v", round, got, err, want)
 		}
+	}
+}
+
+// TestLogsAreWrittenAhead: a log has zeros beyond its records, so that a sync need not
+// change its size, and a log that is reused keeps the size it has.
+func TestLogsAreWrittenAhead(t *testing.T) {
+	const step = 100
+	mem := vfs.NewMem()
+	fs := &failStopFS{FS: mem, stop: func(err error) { t.Error(err) }, logStep: func() int64 { return step }}
+	f, err := fs.Create("000001.log", vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []byte
+	write := func(n, wantSize int) {
+		t.Helper()
+		p := bytes.Repeat([]byte{byte(len(want)%250 + 1)}, n)
+		want = append(want, p...)
+		if _, err := f.Write(p); err != nil {
+			t.Fatal(err)
+		}
+		got, err := readAll(mem, "000001.log")
+		if err != nil || !bytes.HasPrefix(got, want) || len(got) != wantSize || len(bytes.TrimRight(got, "\x00")) != len(want) {
+			t.Errorf("after %d bytes the log has %d, want %d: %v, %v", len(want), len(got), wantSize, got, err)
+		}
+	}
+	write(10, 10+step)
+	write(60, 10+step) // into the zeros
+	write(50, 120+step)
+	write(2*step, 320) // a large write has its own sync
+	write(1, 321+step)
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := readAll(mem, "000001.log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f, err = fs.ReuseForWrite("000001.log", "000002.log", vfs.WriteCategoryUnspecified); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write(make([]byte, 30)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := readAll(mem, "000002.log"); err != nil || !bytes.Equal(got[30:], whole[30:]) {
+		t.Errorf("reused: %v, was %v, %v", got, whole, err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestNoSpaceAhead: where there is space for records and none for zeros, the store goes on.
+func TestNoSpaceAhead(t *testing.T) {
+	var failing atomic.Bool
+	var refused atomic.Int64
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind != errorfs.OpFileWriteAt || !isLog(op.Path) || !failing.Load() {
+			return nil
+		}
+		refused.Add(1)
+		return &os.PathError{Op: "injected", Path: op.Path, Err: syscall.ENOSPC}
+	}))
+	s := mustOpen(t, "data", Options{FS: fs, MinFreeBytes: -1, MemTableBytes: 64 << 10})
+	failing.Store(true)
+	for i := range 100 {
+		mustUpdate(t, s, crashUser(i%crashUsers))
+	}
+	if refused.Load() == 0 {
+		t.Error("INVALID: nothing was written ahead")
 	}
 }

@@ -28,7 +28,7 @@ type chainedEntry struct {
 
 func newLogCache(last store.Position) *logCache { return &logCache{floor: last, last: last} }
 
-// add appends entries. Only the syncer calls it, in the order of the log.
+// add appends entries. Only the committer calls it, in the order of the log.
 func (t *logCache) add(entries []chainedEntry) {
 	if len(entries) == 0 {
 		return
@@ -78,7 +78,7 @@ func (t *logCache) after(at store.Position, limit int) ([]chainedEntry, bool) {
 }
 
 // replace replaces the entries at the positions of the given ones, as far as the ring
-// has them. Only the syncer calls it.
+// has them. Only the committer calls it.
 func (t *logCache) replace(entries []chainedEntry) {
 	if len(entries) == 0 {
 		return

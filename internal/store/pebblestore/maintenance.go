@@ -118,7 +118,6 @@ func (c *committer) dropExpiredDocs(expiryKeys [][]byte, now presence.Instant) e
 	for _, key := range docKeys {
 		c.delete(key)
 		c.docs[string(key)] = stagedDoc{docHead: docHead{seq: c.seq}, deleted: true}
-		c.stagedKeys = append(c.stagedKeys, stagedKey{seq: c.seq, doc: string(key)})
 	}
 	for _, expiryKey := range expiryKeys {
 		c.delete(expiryKey)

@@ -12,8 +12,8 @@ import (
 )
 
 // An op is one request to the committer. The caller fills it in; after it is queued,
-// the committer and the syncer own it until they send to done, or, if it has a reply,
-// until they pass it to the replier.
+// the committer owns it until it sends to done, or, if it has a reply, until it passes
+// it to the replier.
 type op struct {
 	user store.User
 	fn   store.Decide

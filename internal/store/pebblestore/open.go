@@ -43,9 +43,8 @@ type Store struct {
 
 	queue           chan *op
 	ops             opPool
-	groups          chan *group   // committer to syncer
 	closing         chan struct{} // closed by Close
-	syncerDone      chan struct{} // closed when the syncer has ended
+	committerDone   chan struct{} // closed when the committer has ended
 	replier         replier
 	maintenanceDone chan struct{} // closed when maintenance has ended
 	warmUpDone      chan struct{} // closed when reading ahead has ended
@@ -121,9 +120,8 @@ func newStore(dir string, opts Options) *Store {
 	s := &Store{
 		dir: dir, opts: opts, log: opts.Logger,
 		queue:           make(chan *op, queueLength),
-		groups:          make(chan *group, maxUnsyncedGroups),
 		closing:         make(chan struct{}),
-		syncerDone:      make(chan struct{}),
+		committerDone:   make(chan struct{}),
 		maintenanceDone: make(chan struct{}),
 		warmUpDone:      make(chan struct{}),
 		failure:         newFailure(),
@@ -150,9 +148,8 @@ func (s *Store) start() {
 	s.sampleSpace()
 	s.refillReserve()
 	last := store.Position(s.progress.durable.Load())
-	c := &committer{s: s, seq: last, users: make(map[store.User]*stagedItem), docs: make(map[string]stagedDoc)}
+	c := &committer{s: s, seq: last, users: make(map[store.User]stagedItem), docs: make(map[string]stagedDoc)}
 	go c.run()
-	go s.syncAll()
 	go s.replyAll()
 	go s.maintain()
 	go s.warmUp()
@@ -458,7 +455,7 @@ func (s *Store) close() error {
 	close(s.closing)
 	// The committer must end first: Pebble panics on writes after it was closed.
 	select {
-	case <-s.syncerDone:
+	case <-s.committerDone:
 	case <-s.abandoned:
 	}
 	s.halt()

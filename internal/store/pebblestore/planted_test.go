@@ -38,13 +38,13 @@ const (
 var plantedBugs = []plantedBug{
 	{
 		"skip-sync", "a batch is not synced to the disk", "committer.go",
-		"c.s.db.ApplyNoSyncWait(g.batch, pebble.Sync)", "c.applyUnsynced(g.batch)",
+		"c.s.db.Apply(g.batch, pebble.Sync)", "c.applyUnsynced(g.batch)",
 		everywhere, "acknowledged changes are lost",
 	},
 	{
 		"answer-first", "an update is answered before it is applied", "committer.go",
 		"	o.record, o.err = it.record(), nil\n",
-		"	o.record, o.err = it.record(), nil\n	if planted(`answer-first`) { o.answer(); return }\n",
+		"	o.record, o.err = it.record(), nil\n	if planted(`answer-first`) { c.s.answer(o); return }\n",
 		everywhere, lost,
 	},
 	{
@@ -91,25 +91,23 @@ var plantedBugs = []plantedBug{
 	},
 	{
 		"forget-number", "positions used by documents are not persisted", "committer.go",
-		"		c.set([]byte(metaSeq), c.value)\n",
-		"		if len(g.entries) > 0 || !planted(`forget-number`) { c.set([]byte(metaSeq), c.value) }\n",
+		"	c.stageNumber(g)\n", "	if len(g.entries) > 0 || !planted(`forget-number`) { c.stageNumber(g) }\n",
 		everywhere, "the database ends at position",
 	},
 	{
-		"position-first", "a position is visible before its records", "syncer.go",
+		"position-first", "a position is visible before its records", "group.go",
 		"	for _, it := range g.items {\n		s.cache.install(it)\n",
 		"	s.showPositionFirst(g)\n	for _, it := range g.items {\n		s.cache.install(it)\n",
 		"TestCursorIsNoNewer", "was returned with a record at",
 	},
 	{
 		"read-unsynced", "a read shows a change that is not durable", "read.go",
-		"if s.progress.durableAt() >= it.at {", "if s.progress.durableAt() >= it.at || planted(`read-unsynced`) {",
+		"durable = s.progress.durableAt() >= it.at; ", "durable = s.progress.durableAt() >= it.at || planted(`read-unsynced`); ",
 		everywhere, "acknowledged changes are lost",
 	},
 	{
-		"watch-unsynced", "a watcher gets a change that is not durable", "syncer.go",
-		"	if !s.isFailed() && g.batch != nil {\n",
-		"	s.showUnsynced(g)\n	if !s.isFailed() && g.batch != nil {\n",
+		"watch-unsynced", "a watcher gets a change that is not durable", "committer.go",
+		"	start := time.Now()\n", "	c.s.showUnsynced(g)\n	start := time.Now()\n",
 		"TestNothingShownBeforeTheSync", "Watch returned before the change was durable",
 	},
 	{
@@ -119,9 +117,8 @@ var plantedBugs = []plantedBug{
 		"TestNothingShownBeforeTheSync", "the log in the database shows 2 entries",
 	},
 	{
-		"tail-unsynced", "the log in memory has entries that are not durable", "syncer.go",
-		"	if !s.isFailed() && g.batch != nil {\n",
-		"	s.showUnsynced(g)\n	if !s.isFailed() && g.batch != nil {\n",
+		"tail-unsynced", "the log in memory has entries that are not durable", "committer.go",
+		"	start := time.Now()\n", "	c.s.showUnsynced(g)\n	start := time.Now()\n",
 		"TestNothingShownBeforeTheSync", `Log shows \d entries`,
 	},
 	{
@@ -135,7 +132,7 @@ var plantedBugs = []plantedBug{
 		everywhere, "of an erased user",
 	},
 	{
-		"erase-memory", "Erase does not redact the log in memory", "syncer.go",
+		"erase-memory", "Erase does not redact the log in memory", "group.go",
 		"	s.logCache.replace(g.redacted)\n", "	if !planted(`erase-memory`) { s.logCache.replace(g.redacted) }\n",
 		"TestConformance/Erase/Redacts", "gives .*, which was ",
 	},
@@ -170,7 +167,7 @@ func (c *committer) applyUnsynced(b *pebble.Batch) error {
 	if planted("skip-sync") {
 		return c.s.db.Apply(b, pebble.NoSync)
 	}
-	return c.s.db.ApplyNoSyncWait(b, pebble.Sync)
+	return c.s.db.Apply(b, pebble.Sync)
 }
 
 func (s *Store) showPositionFirst(g *group) {

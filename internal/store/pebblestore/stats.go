@@ -7,7 +7,7 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// counters are updated by the committer, the syncer and maintenance.
+// counters are updated by the committer and maintenance.
 type counters struct {
 	groups    atomic.Uint64
 	updates   atomic.Uint64

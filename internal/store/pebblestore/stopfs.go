@@ -26,7 +26,7 @@ import (
 type failStopFS struct {
 	vfs.FS
 	stop func(err error) // does not return
-	// logStep is how much space a log preallocates at a time.
+	// logStep is how many zeros a log writes ahead at a time.
 	logStep func() int64
 }
 
@@ -99,7 +99,13 @@ func (fs *failStopFS) Remove(name string) error {
 
 func (fs *failStopFS) ReuseForWrite(old, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	f, err := fs.FS.ReuseForWrite(old, name, category)
-	return fs.log(name, f, err)
+	f, err = fs.log(name, f, err)
+	if log, ok := f.(*logFile); ok {
+		if info, err := f.Stat(); err == nil {
+			log.ahead = info.Size()
+		}
+	}
+	return f, err
 }
 
 func (fs *failStopFS) OpenDir(name string) (vfs.File, error) {
@@ -117,7 +123,7 @@ func (fs *failStopFS) log(name string, f vfs.File, err error) (vfs.File, error) 
 	if err != nil {
 		fs.stop(err)
 	}
-	return &logFile{failStopFile: &failStopFile{File: f, fs: fs}, step: fs.logStep()}, nil
+	return &logFile{failStopFile: &failStopFile{File: f, fs: fs}, zeros: make([]byte, fs.logStep())}, nil
 }
 
 // A failStopFile stops the goroutine at errors of writing.

@@ -15,7 +15,7 @@ const maxPending = 16 << 10
 
 // watchers are the running calls of Watch.
 type watchers struct {
-	running atomic.Int64 // their number; at zero the syncer locks nothing
+	running atomic.Int64 // their number; at zero the committer locks nothing
 
 	mu sync.Mutex // guards m, and fields of each watcher
 	m  map[*watcher]struct{}
@@ -36,7 +36,7 @@ type watcher struct {
 func (ws *watchers) start(p *progress) (*watcher, store.Position) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	// The order matters: a group that the syncer published before it saw this
+	// The order matters: a group that the committer published before it saw this
 	// watcher is included in the position.
 	ws.running.Add(1)
 	at := p.durableAt()
@@ -55,7 +55,7 @@ func (ws *watchers) stop(w *watcher) {
 	ws.running.Add(-1)
 }
 
-// add passes a group to all watchers. Only the syncer calls it, in the order of groups,
+// add passes a group to all watchers. Only the committer calls it, in the order of groups,
 // after their records have become visible.
 func (ws *watchers) add(g *group) {
 	if ws.running.Load() == 0 {

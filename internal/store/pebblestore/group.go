@@ -1,51 +1,25 @@
 package pebblestore
 
 import (
-	"fmt"
 	"log/slog"
-	"time"
 
+	"github.com/cockroachdb/pebble/v2"
+
+	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 )
 
-// syncAll makes groups durable in their order, then publishes and answers them. It ends
-// after the committer.
-func (s *Store) syncAll() {
-	defer close(s.syncerDone)
-	for {
-		select {
-		case g, ok := <-s.groups:
-			if !ok {
-				return
-			}
-			s.finish(g)
-		case <-s.abandoned:
-			return // the committer may be parked inside Pebble
-		}
-	}
-}
-
-func (s *Store) finish(g *group) {
-	if !s.isFailed() && g.batch != nil {
-		s.awaitSync(g)
-	}
-	if s.isFailed() {
-		s.refuse(g)
-		return
-	}
-	s.publish(g)
-}
-
-func (s *Store) awaitSync(g *group) {
-	start := time.Now()
-	if err := g.batch.SyncWait(); err != nil {
-		s.fail(fmt.Errorf("sync: %w", err))
-		return
-	}
-	s.stats.syncNanos.Add(uint64(time.Since(start)))
-	s.stats.groups.Add(1)
-	s.stats.updates.Add(uint64(len(g.entries)))
-	s.batchDone(g)
+// A group is what is committed together.
+type group struct {
+	batch   *pebble.Batch // nil: nothing was written
+	last    store.Position
+	items   []*item // to install
+	entries []chainedEntry
+	// redacted replace entries that may be in the log cache.
+	redacted []chainedEntry
+	answers  []*op // answered when last is durable
+	// earliest is the first instant newly in the expiry index; zero: none.
+	earliest presence.Instant
 }
 
 func (s *Store) batchDone(g *group) {
