@@ -2,6 +2,7 @@ package fastpath
 
 import (
 	"porchlight.dev/porchlight/internal/framer"
+	"porchlight.dev/porchlight/internal/netconn"
 	"porchlight.dev/porchlight/internal/wire"
 )
 
@@ -23,7 +24,7 @@ func (s *Server) peerOf(c *framer.Conn) *peer {
 	remote := c.RemoteAddr().String()
 	p := &peer{remote: remote, client: wire.Peer(remote, c.TLS() != nil, "")}
 	p.trusted = s.observer.Proxies.Trusts(p.client.Addr)
-	p.connection, _ = wire.ConnAs[wire.Connection](c.NetConn())
+	p.connection, _ = netconn.As[wire.Connection](c.NetConn())
 	c.State = p
 	return p
 }

@@ -34,8 +34,7 @@ type Conn struct {
 	mu      sync.Mutex // guards what follows, and m while an answer is pending
 	changed sync.Cond
 	m       *message // nil: there are no unread bytes
-	n       int      // what read has read
-	err     error    // why it did not
+	err     error    // why read has read nothing
 	virtual *virtual // nil: net/http has no part in the connection
 	answer  answer
 	calling bool  // Serve was called and has not returned

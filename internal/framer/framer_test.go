@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/internal/framer"
+	"porchlight.dev/porchlight/internal/netconn"
 )
 
 // patience bounds what a test waits for if the code is wrong.
@@ -76,12 +77,11 @@ func slow(w http.ResponseWriter, r *http.Request) {
 type harness struct {
 	*framer.Server
 
-	t       *testing.T
-	at      string
-	served  chan error
-	mu      sync.Mutex
-	log     bytes.Buffer
-	handler http.HandlerFunc
+	t      *testing.T
+	at     string
+	served chan error
+	mu     sync.Mutex // guards log
+	log    bytes.Buffer
 }
 
 func (h *harness) Write(b []byte) (int, error) {
@@ -310,7 +310,7 @@ func TestHalfClose(t *testing.T) {
 				}
 				c := serve(t, f, slow, nil).dial()
 				c.send(put(target, "x"))
-				if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+				if err := netconn.CloseWrite(c.Conn); err != nil {
 					t.Fatal(err)
 				}
 				if late && target == "/fast" {
@@ -449,7 +449,12 @@ func TestHijack(t *testing.T) {
 				early, _ := rw.Peek(rw.Reader.Buffered())
 				early = bytes.Clone(early)
 				if release {
-					below, more := conn.(interface{ Release() (net.Conn, []byte) }).Release()
+					framed, ok := conn.(interface{ Release() (net.Conn, []byte) })
+					if !ok {
+						t.Errorf("%T cannot be released", conn)
+						return
+					}
+					below, more := framed.Release()
 					conn, early = below, append(early, more...)
 				}
 				go echo(conn, early)

@@ -156,7 +156,7 @@ func TestTLS(t *testing.T) {
 				if path == "/fast" && name != "HTTP/2.0" {
 					expected = "fast GET /fast "
 				}
-				resp, err := (&http.Client{Transport: transport, Timeout: patience}).Get("https://" + h.at + path) //nolint:noctx // it has a timeout
+				resp, err := (&http.Client{Transport: transport, Timeout: patience}).Get("https://" + h.at + path)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -3,6 +3,7 @@ package framer_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -58,7 +59,9 @@ func timed(t *testing.T, f framer.Fast, handler http.HandlerFunc, test func(t *t
 			return &client{here, t, bufio.NewReader(here)}
 		})
 		_ = s.Close()
-		<-served
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("Serve returned %v", err)
+		}
 	})
 }
 

@@ -1,6 +1,7 @@
 package framer
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -26,7 +27,7 @@ func TestAnsweredTooEarly(t *testing.T) {
 		t.Fatal(n, err)
 	}
 	stateChanged(v.asConn(), http.StateIdle)
-	if n, err := v.Read(make([]byte, 20)); n != 0 || err != io.EOF {
+	if n, err := v.Read(make([]byte, 20)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("read %d bytes more, %v", n, err)
 	}
 }

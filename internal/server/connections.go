@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"porchlight.dev/porchlight/internal/netconn"
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/wire"
 )
@@ -235,14 +236,14 @@ func (t *connections) stats() connectionStats {
 
 // stateChanged is the hook by which a server reports when its connections are idle.
 func (*connections) stateChanged(c net.Conn, state http.ConnState) {
-	if own, ok := wire.ConnAs[*connection](c); ok {
+	if own, ok := netconn.As[*connection](c); ok {
 		own.setState(state)
 	}
 }
 
 // isAdmitted reports whether a connection was admitted. Others are answered by net/http.
 func isAdmitted(c net.Conn) bool {
-	own, ok := wire.ConnAs[*connection](c)
+	own, ok := netconn.As[*connection](c)
 	return ok && own.refusal == nil
 }
 

@@ -1,8 +1,9 @@
 package wire
 
 import (
-	"net"
 	"net/http"
+
+	"porchlight.dev/porchlight/internal/netconn"
 )
 
 // A Connection is the listener's view of the connection of a request.
@@ -15,22 +16,8 @@ type Connection interface {
 
 // connectionOf is nil if the listener does not implement Connection.
 func connectionOf(r *http.Request) Connection {
-	c, _ := ConnAs[Connection](Conn(r))
+	c, _ := netconn.As[Connection](Conn(r))
 	return c
-}
-
-// ConnAs finds the first T among conn and the connections that it wraps.
-func ConnAs[T any](conn net.Conn) (found T, ok bool) {
-	for {
-		if found, ok = conn.(T); ok {
-			return found, true
-		}
-		outer, wraps := conn.(interface{ NetConn() net.Conn })
-		if !wraps {
-			return found, false
-		}
-		conn = outer.NetConn()
-	}
 }
 
 // Authenticated records that the request that w answers was authenticated, so that its
