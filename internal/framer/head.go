@@ -66,7 +66,7 @@ func parseRequestLine(line []byte, r *Request) error {
 	method, rest, _ := bytes.Cut(line, []byte(" "))
 	target, version, ok := bytes.Cut(rest, []byte(" "))
 	switch {
-	case !ok || len(target) == 0:
+	case !ok || len(method) == 0 || len(target) == 0:
 		return malformed("malformed request line")
 	case !consistsOf(method, isToken):
 		return malformed("invalid method")

@@ -34,6 +34,7 @@ func heads() map[string]int {
 		"GET /  HTTP/1.1\r\n" + host + "\r\n":                                  400,
 		"GET / HTTP/1.1 \r\n" + host + "\r\n":                                  400,
 		" GET / HTTP/1.1\r\n" + host + "\r\n":                                  400,
+		" / HTTP/1.1\r\n" + host + "\r\n":                                      400,
 		"GET\t/ HTTP/1.1\r\n" + host + "\r\n":                                  400,
 		"GET /a b HTTP/1.1\r\n" + host + "\r\n":                                400,
 		"GET /\ta HTTP/1.1\r\n" + host + "\r\n":                                400,
