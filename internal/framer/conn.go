@@ -75,7 +75,7 @@ func (c *Conn) enter(p phase) { c.clock.Store(c.server.tick.Load()<<phaseBits | 
 // since returns the phase and its age in ticks.
 func (c *Conn) since(now uint64) (p phase, age uint64) {
 	at := c.clock.Load()
-	return phase(at & (1<<phaseBits - 1)), now - at>>phaseBits
+	return phase(at & (1<<phaseBits - 1)), now - min(now, at>>phaseBits)
 }
 
 func newConn(s *Server, conn net.Conn) *Conn {
@@ -306,13 +306,21 @@ func (c *Conn) dropBuffer() {
 
 // write writes on the connection's own goroutine.
 func (c *Conn) write(b []byte) error {
-	if err := c.conn.SetWriteDeadline(time.Now().Add(c.server.HTTP1.WriteTimeout)); err != nil {
+	if err := c.conn.SetWriteDeadline(after(c.server.HTTP1.WriteTimeout)); err != nil {
 		return err
 	}
 	if _, err := c.conn.Write(b); err != nil {
 		return err
 	}
 	return c.conn.SetWriteDeadline(time.Time{})
+}
+
+// after is the deadline of a timeout; zero: there is none.
+func after(timeout time.Duration) time.Time {
+	if timeout == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(timeout)
 }
 
 func (c *Conn) setState(s http.ConnState) {

@@ -36,7 +36,7 @@ func (c *Conn) handshake() {
 
 func (c *Conn) negotiate() (*tls.Conn, error) {
 	secure := tls.Server(c.conn, c.server.TLS)
-	if err := secure.SetDeadline(time.Now().Add(c.server.HTTP1.ReadHeaderTimeout)); err != nil {
+	if err := secure.SetDeadline(after(c.server.HTTP1.ReadHeaderTimeout)); err != nil {
 		return nil, err
 	}
 	if err := secure.HandshakeContext(context.Background()); err != nil {

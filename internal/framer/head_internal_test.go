@@ -156,7 +156,11 @@ func TestHeads(t *testing.T) {
 func agrees(t *testing.T, m *message) {
 	t.Helper()
 	text := string(m.buf[m.off:m.head.line])
-	if _, err := url.ParseRequestURI(string(m.Target)); err != nil {
+	target := string(m.Target)
+	if string(m.Method) == http.MethodConnect && target[0] != '/' {
+		target = "http://" + target
+	}
+	if _, err := url.ParseRequestURI(target); err != nil {
 		return
 	}
 	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(text)))

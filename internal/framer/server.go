@@ -1,6 +1,7 @@
 package framer
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -184,7 +185,9 @@ func (s *Server) putMessage(m *message) {
 // headSlop is what net/http reads beyond MaxHeaderBytes before it refuses a head.
 const headSlop = 4096
 
-func (s *Server) maxHead() int { return s.HTTP1.MaxHeaderBytes + headSlop }
+func (s *Server) maxHead() int {
+	return cmp.Or(s.HTTP1.MaxHeaderBytes, http.DefaultMaxHeaderBytes) + headSlop
+}
 
 // sweepOften ends what takes too long. One timer for all connections is much cheaper than
 // a deadline for each read.
@@ -222,8 +225,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if !opened {
 		return nil
 	}
-	_ = s.listener.Close() // it may be closed already
 	s.HTTP1.SetKeepAlivesEnabled(false)
+	_ = s.listener.Close() // it may be closed already
 	ended := make(chan error, 1)
 	go func() { ended <- s.HTTP2.Shutdown(ctx) }()
 	err := errors.Join(s.wait(ctx), <-ended)
