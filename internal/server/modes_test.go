@@ -3,8 +3,8 @@ package server_test
 import "porchlight.dev/porchlight/internal/config"
 
 // fastPaths are the values of the setting that tests run with.
-func fastPaths() []bool { return []bool{true} }
+func fastPaths() []bool { return []bool{true, false} }
 
-func setFastPath(*config.Config, bool) {}
+func setFastPath(cfg *config.Config, on bool) { cfg.FastPath = on }
 
-func isFast(*config.Config) bool { return false }
+func isFast(cfg *config.Config) bool { return cfg.FastPath }
