@@ -19,6 +19,7 @@ type virtual struct {
 	// Guarded by c.mu.
 
 	stage   stage
+	active  bool // net/http knows that it serves a message
 	limited bool // net/http has set a deadline for reads
 	aborted bool // and it is in the past
 }
@@ -173,10 +174,14 @@ func (v *virtual) readAhead() error {
 func (v *virtual) Write(p []byte) (int, error) { return v.c.conn.Write(p) }
 
 // Close closes the connection, unless net/http has answered: then it is not net/http's.
+// Nor does it when net/http closes its idle connections, and one is not idle any more.
 func (v *virtual) Close() error {
 	c := v.c
 	c.mu.Lock()
 	was := v.stage
+	if was == serving && !v.active {
+		was = waiting
+	}
 	if was != waiting {
 		v.stage = gone
 	}
@@ -204,14 +209,22 @@ func stateChanged(conn net.Conn, state http.ConnState) {
 		return
 	}
 	switch state {
+	case http.StateActive:
+		v.begun()
 	case http.StateIdle:
 		v.answered()
 	case http.StateHijacked:
 		v.to(hijacked)
 		v.c.server.remove(v.c)
 		v.c.setState(state)
-	default: // new and active are older news here, and closed comes by Close
+	default: // new is older news here, and closed comes by Close
 	}
+}
+
+func (v *virtual) begun() {
+	v.c.mu.Lock()
+	defer v.c.mu.Unlock()
+	v.active = true
 }
 
 // answered takes the connection back.
@@ -219,7 +232,7 @@ func (v *virtual) answered() {
 	c := v.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	v.stage = answered
+	v.stage, v.active = answered, false
 	if v.limited {
 		v.limited = false
 		_ = c.conn.SetReadDeadline(time.Time{}) // a read reports what is wrong
