@@ -119,7 +119,7 @@ func testDrainUnderLoad(t *testing.T, r *running) {
 	t.Helper()
 	const clients = 64
 	ids := r.createUsers(t, clients)
-	var answered atomic.Int64
+	var answered, stopped atomic.Int64
 	acknowledged := make([]string, clients) // the last word
 	var load sync.WaitGroup
 	for i, user := range ids {
@@ -133,7 +133,7 @@ func testDrainUnderLoad(t *testing.T, r *running) {
 				case errors.Is(err, errStopped):
 					return
 				case err != nil:
-					t.Errorf("client %d, request %d: %d %v", i, n, status, err)
+					t.Errorf("client %d, request %d, %v after the stop: %d %v", i, n, time.Since(time.Unix(0, stopped.Load())), status, err)
 					return
 				case word != "":
 					acknowledged[i] = word
@@ -143,6 +143,7 @@ func testDrainUnderLoad(t *testing.T, r *running) {
 		})
 	}
 	eventually(t, "the load has begun", func() bool { return answered.Load() > 20*clients })
+	stopped.Store(time.Now().UnixNano())
 	r.stop(nil)
 	if err := r.wait(t); err != nil {
 		t.Errorf("Run: %v", err)
