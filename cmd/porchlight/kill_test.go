@@ -3,6 +3,7 @@ package main_test
 import (
 	"context"
 	"math/rand/v2"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ const (
 	killCycles     = 100
 	killCyclesSoak = 5000
 	leastAcked     = 10 // per cycle, on average
+	leastFast      = 5  // likewise
 	leastLoaded    = 0.95
 	leastStarting  = 0.25
 	leastDraining  = 0.25
@@ -24,7 +26,8 @@ const (
 // without an answer may or may not be present after the restart, and then stays so.
 //
 // Every cycle ends with a kill under load, one in ten of them after a SIGTERM; before
-// one in five the server is killed while it starts as well.
+// one in five the server is killed while it starts as well. Statuses are set on the fast
+// path, in one cycle of four without it.
 func TestKill(t *testing.T) {
 	cycles := killCycles
 	if soak() {
@@ -32,8 +35,10 @@ func TestKill(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(cycles)*killCycleLimit)
 	defer cancel()
-	k := &killing{in: install(ctx, t, t.TempDir(), "--drain-delay", "20ms")}
+	flags := []string{"--drain-delay", "20ms"}
+	k := &killing{in: install(ctx, t, t.TempDir(), flags...)}
 	for cycle := range cycles {
+		k.in.flags = append(flags, "--fast-path="+strconv.FormatBool(cycle%4 != 1))
 		if cycle%5 == 3 {
 			k.killStart(ctx, t)
 		}
@@ -47,10 +52,13 @@ func TestKill(t *testing.T) {
 	p := k.start(ctx, t)
 	k.check(ctx, t, p, cycles)
 	p.stop(t)
-	t.Logf("%d cycles: %d changes acknowledged, %d in doubt; killed under load %d of %d, stopping %d of %d, starting %d of %d; slowest start %v",
-		cycles, k.acked.Load(), k.doubtful.Load(), k.underLoad.did, k.underLoad.of, k.stopping.did, k.stopping.of, k.starting.did, k.starting.of, k.slowest)
+	t.Logf("%d cycles: %d changes acknowledged, %d in doubt, %d requests answered on the fast path; killed under load %d of %d, stopping %d of %d, starting %d of %d; slowest start %v",
+		cycles, k.acked.Load(), k.doubtful.Load(), k.onFastPath, k.underLoad.did, k.underLoad.of, k.stopping.did, k.stopping.of, k.starting.did, k.starting.of, k.slowest)
 	if n := k.acked.Load(); n < int64(leastAcked*cycles) {
 		t.Errorf("INVALID: only %d changes were acknowledged", n)
+	}
+	if k.onFastPath < leastFast*cycles {
+		t.Errorf("INVALID: only %d requests were answered on the fast path", k.onFastPath)
 	}
 	k.underLoad.atLeast(t, "killed under load", leastLoaded)
 	k.stopping.atLeast(t, "killed while they stopped", leastDraining)
@@ -62,6 +70,7 @@ type killing struct {
 	in                            *installation
 	underLoad, stopping, starting tally
 	slowest, last                 time.Duration // start
+	onFastPath                    int           // requests that were answered there
 }
 
 // A tally counts how often an attempt succeeded.
@@ -113,6 +122,7 @@ func (k *killing) load(ctx context.Context, t *testing.T, p *process, stops bool
 	wait := k.workAll(ctx, t, p)
 	awaitCount(ctx, p, &k.acked, k.acked.Load()+leastAcked)
 	time.Sleep(20*time.Millisecond + rand.N(150*time.Millisecond))
+	k.onFastPath += p.metric(ctx, "porchlight_fast_path_answered_total")
 	if stops {
 		if err := p.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Error(err)

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -214,7 +215,21 @@ func (p *process) alive() bool {
 // readyz returns the status and the body of /readyz, or 0 if the server does not
 // answer.
 func (p *process) readyz(ctx context.Context) (status int, body string) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.admin+"/readyz", http.NoBody)
+	return p.administer(ctx, "/readyz")
+}
+
+// metric returns the value of a line of /metrics, or 0.
+func (p *process) metric(ctx context.Context, line string) int {
+	_, all := p.administer(ctx, "/metrics")
+	_, after, _ := strings.Cut(all, "\n"+line+" ")
+	value, _, _ := strings.Cut(after, "\n")
+	n, _ := strconv.Atoi(value) // 0 for none
+	return n
+}
+
+// administer fetches a page of the admin listener.
+func (p *process) administer(ctx context.Context, path string) (status int, body string) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.admin+path, http.NoBody)
 	if err != nil {
 		return 0, err.Error()
 	}
