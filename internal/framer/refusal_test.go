@@ -200,3 +200,22 @@ func certificate(t *testing.T) tls.Certificate {
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
+
+// TestRefusalOfHTTP: net/http refuses what the framer passes on, and the connection ends,
+// also if the request is not the first one on it.
+func TestRefusalOfHTTP(t *testing.T) {
+	t.Parallel()
+	h := serve(t, nil, slow, nil)
+	for _, before := range []int{0, 1, 2} {
+		c := h.dial()
+		for range before {
+			c.send(get("/a"))
+			c.want("slow GET /a ")
+		}
+		c.send(get("/%zz"))
+		if got := c.receive(http.MethodGet); got.status != http.StatusBadRequest {
+			t.Fatalf("answer %+v", got)
+		}
+		c.wantEnd()
+	}
+}

@@ -171,7 +171,12 @@ func (v *virtual) readAhead() error {
 	return os.ErrDeadlineExceeded
 }
 
-func (v *virtual) Write(p []byte) (int, error) { return v.c.conn.Write(p) }
+// Write notes that net/http has begun the message: it refuses some without saying that it
+// is active.
+func (v *virtual) Write(p []byte) (int, error) {
+	v.begun()
+	return v.c.conn.Write(p)
+}
 
 // Close closes the connection, unless net/http has answered: then it is not net/http's.
 // Nor does it when net/http closes its idle connections, and one is not idle any more.
