@@ -117,6 +117,45 @@ func TestBegunOnABrokenDisk(t *testing.T) {
 	}
 }
 
+// TestCloseWhileStalled: when tables cannot be written, the store fails, and Pebble stalls
+// the committer once memtables are full. Every update has a reply, and Close returns.
+func TestCloseWhileStalled(t *testing.T) {
+	var armed atomic.Bool
+	o := smallOptions()
+	o.FS = errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if armed.Load() && op.Kind == errorfs.OpFileWrite && isTable(op.Path) {
+			return errDisk
+		}
+		return nil
+	}))
+	s, err := Open("data", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	armed.Store(true)
+	x := newTally(t, 6000)
+	go func() {
+		for i := range x.begun {
+			s.Begin(benchUser(i), storetest.UpdateFunc(store.By{}, benchState), x.reply(i))
+		}
+	}()
+	x.wait()
+	closed := make(chan struct{})
+	go func() {
+		_ = s.Close() // reports the injected fault
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(replyTimeout):
+		t.Fatalf("Close did not return within %v", replyTimeout)
+	}
+	x.check()
+	if !s.isFailed() {
+		t.Error("INVALID: the store did not fail")
+	}
+}
+
 func checkAcknowledged(t *testing.T, s *Store, x *tally) {
 	t.Helper()
 	for i := range x.begun {

@@ -101,12 +101,12 @@ func (c *cache) unchanged(u store.User, installs uint64) bool {
 	return s.installs == installs
 }
 
-// install caches the newest durable record of a user.
-func (c *cache) install(it *item) {
+// install caches the newest durable record of a user, whose stored form is value.
+func (c *cache) install(it *item, value []byte) {
 	s, hash := c.shard(it.user)
 	s.mu.Lock()
 	s.installs++
-	packed := s.packed.put(hash, it)
+	packed := s.packed.put(hash, it.user, value)
 	if i, ok := s.m[it.user]; ok {
 		s.ring[i] = it
 	} else if !packed || s.installs%decodeOneIn == 0 || s.hasFreeSlot() {
@@ -121,7 +121,7 @@ func (c *cache) offer(it *item, installs uint64) {
 	s, hash := c.shard(it.user)
 	s.mu.Lock()
 	if s.installs == installs {
-		if !s.packed.put(hash, it) || s.hasFreeSlot() {
+		if !s.packed.encode(hash, it) || s.hasFreeSlot() {
 			s.putDecoded(it)
 		}
 	}

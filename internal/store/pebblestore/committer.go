@@ -24,7 +24,7 @@ const (
 type committer struct {
 	s   *Store
 	seq store.Position // the last sequence number assigned
-	g   *group
+	g   group
 	// The newest version of each user and document in the group.
 	users map[store.User]stagedItem
 	docs  map[string]stagedDoc
@@ -74,7 +74,6 @@ func (c *committer) run() {
 func (c *committer) gather(o *op) {
 	clear(c.users)
 	clear(c.docs)
-	c.g = &group{}
 	runtime.Gosched()
 	c.serve(o)
 	for n := 1; n < maxGroup && !c.isFull(); n++ {
@@ -132,8 +131,8 @@ func (c *committer) answer(o *op, seen store.Position) {
 
 // commit makes the group durable, then publishes it and answers its operations.
 func (c *committer) commit() {
-	g := c.g
-	c.g = nil
+	g := &c.g
+	defer g.reset()
 	g.last = c.seq
 	if g.batch != nil {
 		c.apply(g)
@@ -291,8 +290,7 @@ func (c *committer) log(change *store.Change, was, it *item) {
 // stage writes the record under the last sequence number.
 func (c *committer) stage(it *item) {
 	c.key = appendRecordKey(c.key[:0], it.user)
-	c.value = appendItem(c.value[:0], it)
-	c.set(c.key, c.value)
+	value := c.g.addItem(it)
+	c.set(c.key, value)
 	c.users[it.user] = stagedItem{item: it, seq: c.seq}
-	c.g.items = append(c.g.items, it)
 }

@@ -13,13 +13,40 @@ import (
 type group struct {
 	batch   *pebble.Batch // nil: nothing was written
 	last    store.Position
-	items   []*item // to install
+	items   []*item  // to install
+	stored  [][]byte // their stored forms, which the cache takes as they are
+	values  []byte   // holds stored
 	entries []chainedEntry
 	// redacted replace entries that may be in the log cache.
 	redacted []chainedEntry
 	answers  []*op // answered when last is durable
 	// earliest is the first instant newly in the expiry index; zero: none.
 	earliest presence.Instant
+}
+
+// addItem adds a record to install, and gives its stored form.
+func (g *group) addItem(it *item) (stored []byte) {
+	from := len(g.values)
+	g.values = appendItem(g.values, it)
+	stored = g.values[from:]
+	g.items, g.stored = append(g.items, it), append(g.stored, stored)
+	return stored
+}
+
+// maxSpareValues bounds the memory that a group keeps for the next one.
+const maxSpareValues = 1 << 20
+
+// reset empties the group, and keeps its memory for the next one.
+func (g *group) reset() {
+	clear(g.items)
+	clear(g.stored)
+	clear(g.entries)
+	clear(g.answers)
+	spare := group{items: g.items[:0], stored: g.stored[:0], values: g.values[:0], entries: g.entries[:0], answers: g.answers[:0]}
+	if cap(spare.values) > maxSpareValues {
+		spare.values = nil
+	}
+	*g = spare
 }
 
 func (s *Store) batchDone(g *group) {
@@ -33,8 +60,8 @@ func (s *Store) batchDone(g *group) {
 // reader of the position finds them. The position comes before the log, so that it
 // covers every visible entry. Watchers are notified last.
 func (s *Store) publish(g *group) {
-	for _, it := range g.items {
-		s.cache.install(it)
+	for i, it := range g.items {
+		s.cache.install(it, g.stored[i])
 	}
 	s.progress.durable.Store(uint64(g.last))
 	s.logCache.add(g.entries)

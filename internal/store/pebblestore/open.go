@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -454,10 +455,7 @@ func (s *Store) Close() error {
 func (s *Store) close() error {
 	close(s.closing)
 	// The committer must end first: Pebble panics on writes after it was closed.
-	select {
-	case <-s.committerDone:
-	case <-s.abandoned:
-	}
+	s.awaitCommitter()
 	s.halt()
 	<-s.replier.done
 	if s.isAbandoned() {
@@ -473,6 +471,27 @@ func (s *Store) close() error {
 		return nil // the cause was reported; this error follows from it
 	}
 	return err
+}
+
+// stallTimeout is how long Close waits for the committer of a failed store.
+const stallTimeout = time.Second
+
+// awaitCommitter returns when the committer has ended, or may never end: when memtables
+// cannot be flushed, Pebble stalls writers for good.
+func (s *Store) awaitCommitter() {
+	select {
+	case <-s.committerDone:
+		return
+	case <-s.abandoned:
+		return
+	case <-s.failed:
+	}
+	select {
+	case <-s.committerDone:
+	case <-s.abandoned:
+	case <-time.After(stallTimeout):
+		s.failure.abandon()
+	}
 }
 
 // closeDB closes the database, and marks it as cleanly closed if it was open and has

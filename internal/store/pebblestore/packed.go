@@ -68,15 +68,21 @@ func (p *packed) get(dst []byte, hash uint64, u store.User) ([]byte, bool) {
 	return append(dst, value...), true
 }
 
-// put stores a record and replaces the user's older one. It reports whether there was
-// a slot.
-func (p *packed) put(hash uint64, it *item) bool {
+// encode is put for a record whose stored form is not at hand.
+func (p *packed) encode(hash uint64, it *item) bool {
 	p.scratch = appendItem(appendID(appendID(p.scratch[:0], it.user.Account), it.user.ID), it)
 	return p.putScratch(hash)
 }
 
-// putIfFree stores a stored form for a user without one, unless that would evict
-// another; hasSpace is then false.
+// put stores the stored form of u's record, and replaces the older one. It reports whether
+// there was a slot.
+func (p *packed) put(hash uint64, u store.User, value []byte) bool {
+	p.scratch = append(appendID(appendID(p.scratch[:0], u.Account), u.ID), value...)
+	return p.putScratch(hash)
+}
+
+// putIfFree is put for a user without a stored form, unless that would evict another;
+// hasSpace is then false.
 func (p *packed) putIfFree(hash uint64, u store.User, value []byte) (hasSpace bool) {
 	if _, ok := p.index[hash]; ok {
 		return true
@@ -84,8 +90,7 @@ func (p *packed) putIfFree(hash uint64, u store.User, value []byte) (hasSpace bo
 	if p.free < slotPage {
 		return false
 	}
-	p.scratch = append(appendID(appendID(p.scratch[:0], u.Account), u.ID), value...)
-	p.putScratch(hash)
+	p.put(hash, u, value)
 	return true
 }
 

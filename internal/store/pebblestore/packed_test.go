@@ -24,7 +24,7 @@ func TestPacked(t *testing.T) {
 			hash := uint64(n / 2) // two users share each
 			text := fmt.Sprint(i, strings.Repeat("x", rapid.SampledFrom([]int{0, 30, 60, 300, 900, 1200}).Draw(t, "size")))
 			it := &item{user: u, Recorded: presence.Recorded{State: presence.State{Revision: presence.Revision(i + 1), Note: presence.Note{Text: text}}}}
-			p.put(hash, it)
+			p.encode(hash, it)
 			last[u] = text
 			for n := range 41 {
 				u := store.User{Account: presence.AccountID(fmt.Sprint("a", n%3)), ID: presence.UserID(fmt.Sprint("u", n))}
@@ -55,7 +55,7 @@ func TestPackedKeeps(t *testing.T) {
 	user := func(i int) store.User { return store.User{Account: "a", ID: presence.UserID(fmt.Sprint(i))} }
 	for round := range 3 {
 		for i := range n {
-			p.put(uint64(i), &item{user: user(i), Recorded: presence.Recorded{State: presence.State{Revision: presence.Revision(round + 1)}}})
+			p.encode(uint64(i), &item{user: user(i), Recorded: presence.Recorded{State: presence.State{Revision: presence.Revision(round + 1)}}})
 		}
 	}
 	for i := range n {
