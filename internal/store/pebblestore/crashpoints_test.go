@@ -527,7 +527,7 @@ func (l *imageChecker) runContinuation(b *storeModel) (ended int, err error) {
 func expireAll(ctx context.Context, b *storeModel, s *Store) error {
 	left := func() (users []string) {
 		for i := range crashUsers {
-			if it, _, err := s.lookup(context.Background(), crashUser(i)); err == nil && it != nil && !it.Next.IsZero() {
+			if it, err := s.lookup(context.Background(), crashUser(i)); err == nil && it != nil && !it.Next.IsZero() {
 				users = append(users, string(it.user.ID))
 			}
 		}

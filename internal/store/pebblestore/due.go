@@ -178,7 +178,7 @@ func (d *dueScan) scan(ctx context.Context, from, now presence.Instant) (first p
 			d.wake = min(d.wake, e.at)
 			break
 		}
-		it, _, err := d.s.lookup(ctx, e.user)
+		it, err := d.s.lookup(ctx, e.user)
 		if err != nil {
 			return from, nil, err
 		}

@@ -153,7 +153,7 @@ func (s *Store) History(ctx context.Context, u store.User, before store.Position
 
 // historyBelow is the position of the newest entry of u below before; zero: none.
 func (s *Store) historyBelow(ctx context.Context, u store.User, before store.Position) (store.Position, error) {
-	it, _, err := s.lookup(ctx, u)
+	it, err := s.lookup(ctx, u)
 	if it == nil || err != nil {
 		return 0, err
 	}

@@ -59,24 +59,24 @@ func (s *Store) readItem(u store.User) (it *item, err error) {
 	return it, err
 }
 
-// lookup gives the durable record of u, nil for none, and the number of installs as
-// of which it was read; see cache.unchanged.
+// lookup gives the durable record of u, nil for none.
 //
 // The database may show a record that is not durable yet. It will be installed in the
 // cache soon, so lookup waits and tries again.
-func (s *Store) lookup(ctx context.Context, u store.User) (it *item, installs uint64, err error) {
+func (s *Store) lookup(ctx context.Context, u store.User) (*item, error) {
 	for {
-		it, installs, durable, err := s.lookupNow(u)
+		it, _, durable, err := s.lookupNow(u)
 		if err != nil || durable {
-			return it, installs, err
+			return it, err
 		}
 		if err := s.awaitDurable(ctx, it.at); err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 	}
 }
 
-// lookupNow is lookup without waiting: the record may not be durable yet.
+// lookupNow is lookup without waiting: the record may not be durable yet. It also gives the
+// number of installs as of which it was read; see cache.unchanged.
 func (s *Store) lookupNow(u store.User) (it *item, installs uint64, durable bool, err error) {
 	it, installs = s.cache.get(u)
 	if it != nil {
@@ -172,7 +172,7 @@ func (s *Store) Read(ctx context.Context, us []store.User) ([]store.Record, stor
 		if err := store.CheckUser(us[i]); err != nil {
 			return nil, store.Cursor{}, err
 		}
-		it, _, err := s.lookup(ctx, us[i])
+		it, err := s.lookup(ctx, us[i])
 		if err != nil {
 			return nil, store.Cursor{}, err
 		}

@@ -241,7 +241,7 @@ func closeRepliesToAll(x *suite) {
 		}
 	}
 	group.Wait()
-	for _, b := range slices.Concat(append(during, before)...) {
+	for _, b := range slices.Concat(before, slices.Concat(during...)) {
 		r, err := b.wait()
 		if err != nil && !errors.Is(err, store.ErrClosed) {
 			x.Errorf("an update that was begun before or during Close: %v", err)
