@@ -83,6 +83,25 @@ func TestRefusalsAsNetHTTP(t *testing.T) {
 	}
 }
 
+// TestEarlyAnswer: a client that is still sending when net/http answers and closes reads
+// the answer.
+func TestEarlyAnswer(t *testing.T) {
+	for target, want := range map[string]int{"a": http.StatusBadRequest, "/early": http.StatusTeapot} {
+		t.Run(target, func(t *testing.T) {
+			t.Parallel()
+			c := serve(t, nil, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Connection", "close")
+				w.WriteHeader(http.StatusTeapot)
+			}, nil).dial()
+			c.send("PUT " + target + " HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + strings.Repeat(" ", 100_000))
+			if got := c.receive(http.MethodPut); got.status != want {
+				t.Errorf("answer %+v", got)
+			}
+			c.wantEnd()
+		})
+	}
+}
+
 // TestMalformedChunks: the handler gets an error, and the connection ends. The bytes after
 // it are not a request.
 func TestMalformedChunks(t *testing.T) {
@@ -217,5 +236,37 @@ func TestRefusalOfHTTP(t *testing.T) {
 			t.Fatalf("answer %+v", got)
 		}
 		c.wantEnd()
+	}
+}
+
+// TestPartsOnSockets: as TestIdleParts, on connections of the system, plain and TLS.
+func TestPartsOnSockets(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		t.Run(fmt.Sprint(secure), func(t *testing.T) {
+			t.Parallel()
+			h := serve(t, new(fast), slow, nil)
+			if secure {
+				h = serveTLS(t, new(fast))
+			}
+			c := h.dial()
+			if secure {
+				c.Conn = tls.Client(c.Conn, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the certificate is of no interest
+				c.r.Reset(c.Conn)
+			}
+			for range 2 {
+				c.send(get("/a"))
+				if got := c.receive(http.MethodGet); got.status != http.StatusOK {
+					t.Fatalf("answer %+v", got)
+				}
+				for end := time.Now().Add(patience); framer.Virtuals(h.Server) > 0; {
+					if time.Now().After(end) {
+						t.Fatal("net/http keeps its part")
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
+				c.send(get("/fast"))
+				c.want("fast GET /fast ")
+			}
+		})
 	}
 }

@@ -105,6 +105,27 @@ func TestDeadlines(t *testing.T) {
 	}
 }
 
+// TestSlowHandler: a handler may take longer than a head, and longer than a message.
+func TestSlowHandler(t *testing.T) {
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case <-time.After(10 * time.Minute):
+		}
+	}
+	timed(t, new(fast), handler, func(t *testing.T, s *framer.Server, dial func() *client) {
+		s.HTTP1.WriteTimeout = 0
+		conn := dial()
+		for range 2 {
+			conn.send(get("/a"))
+			if got := conn.receive(http.MethodGet); got.status != http.StatusOK {
+				t.Errorf("answer %+v", got)
+			}
+		}
+	})
+}
+
 // TestDrip: bytes that come slowly do not extend the time for a head.
 func TestDrip(t *testing.T) {
 	timed(t, new(fast), slow, func(t *testing.T, _ *framer.Server, dial func() *client) {

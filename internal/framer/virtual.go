@@ -190,7 +190,7 @@ func (v *virtual) Close() error {
 	if was != waiting {
 		v.stage = gone
 	}
-	back := was == answered || was == parted
+	back, early := was == answered || was == parted, was == serving && !c.ahead && !c.closed
 	if back {
 		c.virtual, c.due = nil, nil
 		c.unwake()
@@ -199,6 +199,8 @@ func (v *virtual) Close() error {
 	switch {
 	case back:
 		go c.run()
+	case early: // the peer may still be sending
+		go func() { c.linger(); c.end() }()
 	case was == serving:
 		c.end()
 	case was == hijacked:
