@@ -280,9 +280,10 @@ func (c *Conn) readNow(fd uintptr) (done bool) {
 	n, c.err = netconn.ReadNow(fd, room)
 	m.buf = m.buf[:len(m.buf)+n]
 	switch {
+	case c.m != nil: // Reply may be reading it
 	case n > 0:
 		c.m = m
-	case c.m == nil:
+	default:
 		c.server.messages.Put(m)
 	}
 	return n > 0 && !c.ahead || c.err != nil

@@ -667,3 +667,25 @@ func TestLongHandler(t *testing.T) {
 	c.send(get("/a"))
 	c.want("done")
 }
+
+// TestReplyWhileReading: the reply and bytes of the next message come at once.
+func TestReplyWhileReading(t *testing.T) {
+	t.Parallel()
+	f := &fast{make(chan func(), 1)}
+	c := serve(t, f, slow, nil).dial()
+	for range 100 {
+		c.send(get("/fast/1"))
+		answer := <-f.replies
+		sent := make(chan struct{})
+		go func() {
+			c.send("GET /fast/2 HTTP/1.1\r\n")
+			close(sent)
+		}()
+		answer()
+		c.want("fast GET /fast/1 ")
+		<-sent
+		c.send("Host: a\r\n\r\n")
+		(<-f.replies)()
+		c.want("fast GET /fast/2 ")
+	}
+}
