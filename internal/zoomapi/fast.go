@@ -36,7 +36,8 @@ func (fast) Fail(x *fastpath.Exchange, err error) {
 	reply := answerTo(err)
 	x.SetCode(strconv.Itoa(reply.code))
 	reply.addTo(x)
-	x.Reply(reply.status, reply.appendTo(nil, x.Method(), string(x.Segment())))
+	x.Scratch = reply.appendTo(x.Scratch[:0], x.Method(), string(x.Segment()))
+	x.Reply(reply.status, x.Scratch)
 }
 
 // user is whom the path names, if the principal has a scope for some user.

@@ -2,6 +2,7 @@ package zoomapi_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -114,8 +115,10 @@ func (w *fixture) serveFast() string {
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
 	w.tb.Cleanup(func() {
-		_ = server.Close() // the listener is closed with it
-		<-ended
+		_ = server.Close() // Serve returns what matters
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			w.tb.Error(err)
+		}
 	})
 	return l.Addr().String()
 }
