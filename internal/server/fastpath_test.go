@@ -223,6 +223,7 @@ func readResponse(in *bufio.Reader, request string) {
 var (
 	datesAndIDs = regexp.MustCompile(`Date: [^\r]*|(?:WEB_|\b)[0-9a-f]{16}\b|"remote":"[^"]*"`)
 	measured    = regexp.MustCompile(`(?m)^porchlight_http_requests_total.*$|^porchlight_http_request_seconds_count.*$|^porchlight_limit_refused_total.*$`)
+	warned      = regexp.MustCompile(`level=(?:WARN|ERROR) msg=(?:"[^"]*"|\S+)`)
 	answered    = regexp.MustCompile(`(?m)^porchlight_fast_path_answered_total (\d+)$`)
 )
 
@@ -263,6 +264,9 @@ func (w *twins) compareAll(t *testing.T) {
 	_, slow := w.slow.get(t, w.slow.AdminURL()+"/metrics")
 	if fast, slow := measured.FindAllString(fast, -1), measured.FindAllString(slow, -1); !slices.Equal(fast, slow) || len(fast) == 0 {
 		t.Errorf("metrics:\nfast path: %s\nnet/http:  %s", strings.Join(fast, "\n"), strings.Join(slow, "\n"))
+	}
+	if fast, slow := warned.FindAllString(w.fast.log.String(), -1), warned.FindAllString(w.slow.log.String(), -1); !slices.Equal(fast, slow) {
+		t.Errorf("log:\nfast path: %q\nnet/http:  %q", fast, slow)
 	}
 	for _, s := range []*twin{w.fast, w.slow} {
 		s.stop(server.ErrInterrupted)
