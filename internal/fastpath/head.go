@@ -160,10 +160,14 @@ func (x *Exchange) readHead() bool {
 	return ok && hosts == 1 && tokens == 1 && types <= 1 && connections <= 1
 }
 
+// maxToken bounds a token: the peer keeps it for as long as the connection lasts. Those that
+// this server issues are much shorter.
+const maxToken = 256
+
 // readToken reads "Bearer" and a token.
 func (x *Exchange) readToken(value []byte) bool {
 	scheme, token, ok := bytes.Cut(value, []byte(" "))
-	if token = bytes.Trim(token, " "); !ok || !equalFold(scheme, "bearer") || len(token) == 0 {
+	if token = bytes.Trim(token, " "); !ok || !equalFold(scheme, "bearer") || len(token) == 0 || len(token) > maxToken {
 		return false
 	}
 	if x.peer.token != string(token) { // most clients use one for all requests of a connection
