@@ -135,10 +135,28 @@ func bodyCases() (all []hotCase) {
 // headCases are request lines and header fields out of the ordinary.
 func headCases() (all []hotCase) {
 	for _, fields := range [][]string{
-		{"Origin: https://app.example"}, {"Cookie: a=b"}, {"If-Match: *"}, {`If-Match: "1"`}, {`If-None-Match: "1"`}, {"If-None-Match: *"}, {"Range: bytes=0-1"},
-		{"Idempotency-Key: k1"}, {"Idempotency-Key: k1"}, {"Idempotency-Key: "}, {"Upgrade: h2c", "Connection: upgrade"}, {"Connection: keep-alive, X-A"},
-		{"Connection: close, keep-alive"}, {"Connection: "}, {"Connection: keep-alive", "Connection: keep-alive"}, {"TE: trailers"}, {"X-Unknown: 1"},
-		{"X_Forwarded_For: 1"}, {"Authorization: Bearer {app}"}, {"Host: y"}, {"If-Modified-Since: Sun, 22 Nov 2026 12:00:00 GMT"}, {"X-HTTP-Method-Override: GET"},
+		{"Origin: https://app.example"},
+		{"Cookie: a=b"},
+		{"If-Match: *"},
+		{`If-Match: "1"`},
+		{`If-None-Match: "1"`},
+		{"If-None-Match: *"},
+		{"Range: bytes=0-1"},
+		{"Idempotency-Key: k1"},
+		{"Idempotency-Key: k1"},
+		{"Idempotency-Key: "},
+		{"Upgrade: h2c", "Connection: upgrade"},
+		{"Connection: keep-alive, X-A"},
+		{"Connection: close, keep-alive"},
+		{"Connection: "},
+		{"Connection: keep-alive", "Connection: keep-alive"},
+		{"TE: trailers"},
+		{"X-Unknown: 1"},
+		{"X_Forwarded_For: 1"},
+		{"Authorization: Bearer {app}"},
+		{"Host: y"},
+		{"If-Modified-Since: Sun, 22 Nov 2026 12:00:00 GMT"},
+		{"X-HTTP-Method-Override: GET"},
 	} {
 		name := strings.Join(fields, " and ")
 		all = append(all,
