@@ -30,12 +30,12 @@ type Exchange struct {
 	facts     wire.Facts
 	fields    fields
 	out       []byte
-	later     bool // the handler answers on another goroutine
 	replied   bool // or the panic is that of the framer
 }
 
 func (x *Exchange) begin(c *framer.Conn, r *framer.Request) {
 	x.conn, x.request, x.peer = c, r, x.server.peerOf(c)
+	x.peer.later = false
 }
 
 // end makes the exchange ready for another request.
@@ -78,7 +78,7 @@ func (x *Exchange) SetBytes(name string, value []byte) { setField(&x.fields, nam
 
 // Later declares that the answer comes on another goroutine. The caller must not use x
 // afterwards, and that goroutine defers Recover.
-func (x *Exchange) Later() { x.later = true }
+func (x *Exchange) Later() { x.peer.later = true }
 
 // Decline leaves the request to net/http: nothing was changed or counted.
 func (x *Exchange) Decline() {
@@ -143,12 +143,13 @@ func (x *Exchange) Recover() {
 }
 
 // recoverServe is Recover for the goroutine of the connection, whose other panics are the
-// framer's.
-func (x *Exchange) recoverServe() {
+// framer's. After Later, x may be another request's: p is asked, which is only this
+// goroutine's.
+func (x *Exchange) recoverServe(p *peer) {
 	v := recover()
 	switch {
 	case v == nil:
-	case x.later: // it may be answered meanwhile
+	case p.later:
 		panic(v)
 	default:
 		x.panicked(v)
@@ -157,11 +158,11 @@ func (x *Exchange) recoverServe() {
 
 // panicked answers after a panic, or closes the connection.
 func (x *Exchange) panicked(v any) {
-	conn, err := x.conn.NetConn(), x.server.observer.Panicked(v)
+	conn, err := x.conn, x.server.observer.Panicked(v)
 	answered := false
 	defer func() {
 		if !answered {
-			_ = conn.Close() // nothing depends on it
+			conn.Abort()
 		}
 	}()
 	if !x.replied {

@@ -14,6 +14,7 @@ type peer struct {
 	trusted    bool            // it is a proxy that may speak for its clients
 	connection wire.Connection // nil: unknown
 	token      string          // of the last request
+	later      bool            // its handler answers on another goroutine
 }
 
 // peerOf is the peer of a connection.

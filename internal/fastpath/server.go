@@ -115,7 +115,7 @@ func (s *Server) Wants(r *framer.Request) bool {
 func (s *Server) Serve(c *framer.Conn, r *framer.Request) {
 	x, _ := s.exchanges.Get().(*Exchange)
 	x.begin(c, r)
-	defer x.recoverServe()
+	defer x.recoverServe(x.peer)
 	if x.route, x.segment = s.match(r); x.route == nil || !x.readHead() || x.peer.refused() {
 		x.Decline()
 		return

@@ -22,8 +22,8 @@ type Fast interface {
 	// asks only about messages whose body is short: at most MaxFastBody bytes, not
 	// chunked, and neither expected nor an upgrade.
 	Wants(r *Request) bool
-	// Serve answers the request: it calls c.Reply or c.Decline exactly once, before it
-	// returns or later from any goroutine.
+	// Serve answers the request: it calls c.Reply, c.Decline or c.Abort exactly once, before
+	// it returns or later from any goroutine.
 	Serve(c *Conn, r *Request)
 }
 
@@ -64,7 +64,7 @@ func (c *Conn) called() error {
 	if c.raw != nil {
 		return nil
 	}
-	for c.answer == pending {
+	for c.answer == pending && !c.closed {
 		c.changed.Wait()
 	}
 	if c.answer != replied {
@@ -130,6 +130,9 @@ func (c *Conn) Decline() {
 	c.wake()
 	c.changed.Broadcast()
 }
+
+// Abort closes the connection in place of an answer.
+func (c *Conn) Abort() { c.cut() }
 
 // Closing reports whether the response must carry "Connection: close": the connection is
 // closed after it.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -40,6 +41,8 @@ func (f *fast) Serve(c *framer.Conn, r *framer.Request) {
 		switch target := string(r.Target); target {
 		case "/decline":
 			c.Decline()
+		case "/fast/abort":
+			c.Abort()
 		default:
 			c.Reply(response(c.Closing(), "fast %s %s %s", r.Method, target, r.Body))
 		}
@@ -431,6 +434,26 @@ func TestPanic(t *testing.T) {
 			other.send(get("/fast"))
 			other.want("fast GET /fast ")
 		})
+	}
+}
+
+// TestAbort: a connection ends in place of a late answer, however it waits for that, and
+// nothing of it remains.
+func TestAbort(t *testing.T) {
+	f := &fast{make(chan func(), 1)}
+	plain, secured := serve(t, f, slow, nil), serveTLS(t, f)
+	over := secured.dial()
+	secure := tls.Client(over.Conn, &tls.Config{InsecureSkipVerify: true}) // the test's own certificate
+	over.Conn, over.r = secure, bufio.NewReader(secure)
+	for h, c := range map[*harness]*client{plain: plain.dial(), secured: over} {
+		c.send(get("/fast/abort") + get("/fast"))
+		(<-f.replies)()
+		c.wantEnd()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		if err := h.Shutdown(ctx); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
 	}
 }
 

@@ -64,6 +64,7 @@ func (s *Server) countMalformed(c *Conn, err error) {
 // http.ErrServerClosed, when nothing runs any more.
 func (s *Server) Serve(l net.Listener) error {
 	if !s.open(l) {
+		_ = l.Close() // nobody else has it
 		return http.ErrServerClosed
 	}
 	var running sync.WaitGroup
