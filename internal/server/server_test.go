@@ -67,6 +67,9 @@ type running struct {
 	ended  chan error // gets the result of Run
 }
 
+// fastPathEnv turns the fast path off in the tests that do not set it: "off".
+const fastPathEnv = "TEST_FAST_PATH"
+
 // settings returns the settings of a server that listens on free loopback ports and
 // stops without a delay.
 func settings(t testing.TB) config.Config {
@@ -77,6 +80,7 @@ func settings(t testing.TB) config.Config {
 	cfg.AccessLog = "off"
 	cfg.MinUpdateInterval = 0
 	cfg.DrainDelay = 0
+	cfg.FastPath = os.Getenv(fastPathEnv) != "off"
 	return cfg
 }
 

@@ -212,7 +212,7 @@ func TestHalfClose(t *testing.T) {
 				}
 				for range strings.Count(c.request, "HTTP/1.1") {
 					resp, body, err := e.read()
-					cancelled := err == nil && resp.StatusCode == http.StatusServiceUnavailable && (!isFast(&r.config) || !strings.HasPrefix(name, "hot"))
+					cancelled := err == nil && resp.StatusCode == http.StatusServiceUnavailable && (!r.config.FastPath || !strings.HasPrefix(name, "hot"))
 					if err != nil || resp.StatusCode != c.status && !cancelled {
 						t.Fatalf("%s: %v %s, %v", name, resp, body, err)
 					}
@@ -277,7 +277,7 @@ func TestNeverReads(t *testing.T) {
 	const mostHeap = 256 << 20
 	forEachMode(t, shortTimeouts, func(t *testing.T, r *running) {
 		t.Helper()
-		if strings.HasPrefix(r.URL(), "https") && !isFast(&r.config) {
+		if strings.HasPrefix(r.URL(), "https") && !r.config.FastPath {
 			return // it takes crypto/tls five seconds to give up a connection; once is enough
 		}
 		user := r.createUsers(t, 1)[0]
