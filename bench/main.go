@@ -94,7 +94,7 @@ func (r *run) flags() {
 	flag.IntVar(&r.rate, "rate", 5000, "PUTs a second in the steady load")
 	flag.StringVar(&r.dir, "dir", "", "directory for the seeded stores, which are reused (default: a temporary directory)")
 	flag.IntVar(&r.idleConns, "idle-conns", 10_000, "number of idle connections; a process may have 20,000 files open")
-	flag.DurationVar(&r.idleFor, "idle-for", time.Minute, "how long they are idle")
+	flag.DurationVar(&r.idleFor, "idle-for", 20*time.Second, "how long they are idle before garbage is collected; with 20 s more, less than the minute after which the server closes them")
 	flag.DurationVar(&r.streaming, "streaming", 20*time.Second, "duration of the load on 2,000 streams")
 	flag.StringVar(&r.part, "part", "", "part of the streams benchmark: one, memory, idle, slow, dense, wide or herd (default: all)")
 }

@@ -58,7 +58,7 @@ func installRedis() error {
 
 // poolSize is the number of connections in the service's pool: enough that no update
 // waits for one, because more of them then share a sync. With 20, the default of a common
-// client on two processors, an update with 256 connections costs half as much again.
+// client on two processors, an update with 256 connections costs a third more.
 const poolSize = 256
 
 // serveRedis runs the service with one of its clients.
