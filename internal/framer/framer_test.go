@@ -555,6 +555,30 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
+// TestClosedAsIdle: net/http may close a connection as an idle one although a message has just
+// come, or an answer is just being written. The client does not notice.
+func TestClosedAsIdle(t *testing.T) {
+	t.Parallel()
+	type key struct{}
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		if conn, ok := r.Context().Value(key{}).(net.Conn); ok {
+			_ = conn.Close()
+		}
+		slow(w, r)
+	}
+	c := serve(t, new(fast), handler, func(s *framer.Server) {
+		s.HTTP1.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, key{}, conn)
+		}
+	}).dial()
+	for range 3 {
+		c.send(get("/a"))
+		c.want("slow GET /a ")
+		c.send(get("/fast"))
+		c.want("fast GET /fast ")
+	}
+}
+
 // refused waits until no connection is accepted.
 func (h *harness) refused() {
 	h.t.Helper()

@@ -47,6 +47,7 @@ type Server struct {
 	toHTTP1  *handoff
 	toHTTP2  *handoff
 	conns    map[*Conn]struct{}
+	stopping bool // Shutdown or Close was called
 	closed   bool
 	stop     chan struct{} // closed with it
 	removed  chan struct{} // gets one element when a connection is removed
@@ -74,7 +75,7 @@ func (s *Server) Serve(l net.Listener) error {
 	}
 	running.Go(s.sweepOften)
 	err := s.accept(l)
-	if s.draining.Load() {
+	if s.isStopping() {
 		err = http.ErrServerClosed
 	} else {
 		_ = s.Close() // the error is what ended it
@@ -83,11 +84,17 @@ func (s *Server) Serve(l net.Listener) error {
 	return err
 }
 
+func (s *Server) isStopping() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stopping
+}
+
 // open prepares for Serve, unless the server is closed already.
 func (s *Server) open(l net.Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.draining.Load() {
+	if s.stopping {
 		return false
 	}
 	s.listener, s.toHTTP1 = l, newHandoff(l.Addr())
@@ -219,15 +226,17 @@ func (s *Server) sweep(now uint64) {
 // within a second, so that a client that is about to send it sees no failure; the others
 // are closed at once.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.draining.Store(true)
 	s.mu.Lock()
+	s.stopping = true
 	opened := s.listener != nil
 	s.mu.Unlock()
 	if !opened {
 		return nil
 	}
-	s.HTTP1.SetKeepAlivesEnabled(false)
+	// The listener first: a client that is told to connect again must not come back here.
 	_ = s.listener.Close() // it may be closed already
+	s.draining.Store(true)
+	s.HTTP1.SetKeepAlivesEnabled(false)
 	ended := make(chan error, 1)
 	go func() { ended <- s.HTTP2.Shutdown(ctx) }()
 	err := errors.Join(s.wait(ctx), <-ended)
@@ -269,7 +278,7 @@ func (s *Server) Close() error {
 	s.draining.Store(true)
 	s.mu.Lock()
 	opened := s.listener != nil && !s.closed
-	s.closed = true
+	s.stopping, s.closed = true, true
 	conns := slices.Collect(maps.Keys(s.conns))
 	s.mu.Unlock()
 	if !opened {

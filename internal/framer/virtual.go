@@ -19,7 +19,6 @@ type virtual struct {
 	// Guarded by c.mu.
 
 	stage   stage
-	active  bool // net/http knows that it serves a message
 	limited bool // net/http has set a deadline for reads
 	aborted bool // and it is in the past
 }
@@ -171,25 +170,28 @@ func (v *virtual) readAhead() error {
 	return os.ErrDeadlineExceeded
 }
 
-// Write notes that net/http has begun the message: it refuses some without saying that it
-// is active.
-func (v *virtual) Write(p []byte) (int, error) {
-	v.begun()
-	return v.c.conn.Write(p)
+func (v *virtual) Write(p []byte) (int, error) { return v.c.conn.Write(p) }
+
+// Close closes a hijacked connection. Otherwise it does nothing: net/http also closes
+// connections that it believes idle, and a message may just have come on one. When net/http
+// is done with a connection, closed is called.
+func (v *virtual) Close() error {
+	v.c.mu.Lock()
+	was := v.stage
+	v.c.mu.Unlock()
+	if was == hijacked {
+		v.to(gone)
+		return v.c.conn.Close()
+	}
+	return nil
 }
 
-// Close closes the connection, unless net/http has answered: then it is not net/http's.
-// Nor does it when net/http closes its idle connections, and one is not idle any more.
-func (v *virtual) Close() error {
+// closed ends the connection, unless net/http has answered: then it goes on without it.
+func (v *virtual) closed() {
 	c := v.c
 	c.mu.Lock()
 	was := v.stage
-	if was == serving && !v.active {
-		was = waiting
-	}
-	if was != waiting {
-		v.stage = gone
-	}
+	v.stage = gone
 	back, early := was == answered || was == parted, was == serving && !c.ahead && !c.closed
 	if back {
 		c.virtual, c.due = nil, nil
@@ -203,10 +205,7 @@ func (v *virtual) Close() error {
 		go func() { c.linger(); c.end() }()
 	case was == serving:
 		c.end()
-	case was == hijacked:
-		return c.conn.Close()
 	}
-	return nil
 }
 
 // stateChanged is net/http's ConnState hook.
@@ -216,22 +215,16 @@ func stateChanged(conn net.Conn, state http.ConnState) {
 		return
 	}
 	switch state {
-	case http.StateActive:
-		v.begun()
 	case http.StateIdle:
 		v.answered()
 	case http.StateHijacked:
 		v.to(hijacked)
 		v.c.server.remove(v.c)
 		v.c.setState(state)
-	default: // new is older news here, and closed comes by Close
+	case http.StateClosed:
+		v.closed()
+	default: // new and active are older news here
 	}
-}
-
-func (v *virtual) begun() {
-	v.c.mu.Lock()
-	defer v.c.mu.Unlock()
-	v.active = true
 }
 
 // answered takes the connection back.
@@ -239,7 +232,7 @@ func (v *virtual) answered() {
 	c := v.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	v.stage, v.active = answered, false
+	v.stage = answered
 	if v.limited {
 		v.limited = false
 		_ = c.conn.SetReadDeadline(time.Time{}) // a read reports what is wrong
