@@ -209,18 +209,7 @@ func isJSON(value []byte) bool {
 	return string(value) == "application/json" || equalFold(value, "application/json; charset=utf-8") || equalFold(value, "application/json;charset=utf-8")
 }
 
-// equalFold reports whether text is lower but for the case of its letters.
-func equalFold(text []byte, lower string) bool {
-	if len(text) != len(lower) {
-		return false
-	}
-	for i, c := range text {
-		if 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		if c != lower[i] {
-			return false
-		}
-	}
-	return true
+// equalFold reports whether text is word but for the case of its letters, all in ASCII.
+func equalFold(text []byte, word string) bool {
+	return len(text) == len(word) && bytes.EqualFold(text, []byte(word))
 }

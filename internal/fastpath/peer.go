@@ -29,5 +29,3 @@ func (s *Server) peerOf(c *framer.Conn) *peer {
 	c.State = p
 	return p
 }
-
-func (p *peer) refused() bool { return p.connection != nil && p.connection.Refused() != nil }

@@ -110,13 +110,13 @@ func (s *Server) Wants(r *framer.Request) bool {
 	return rt != nil && r.Minor == 1
 }
 
-// Serve implements framer.Fast. It may wait for the store while it looks for the principal
-// of a token that is not cached.
+// Serve implements framer.Fast, for connections that were admitted. It may wait for the
+// store while it looks for the principal of a token that is not cached.
 func (s *Server) Serve(c *framer.Conn, r *framer.Request) {
 	x, _ := s.exchanges.Get().(*Exchange)
 	x.begin(c, r)
 	defer x.recoverServe(x.peer)
-	if x.route, x.segment = s.match(r); x.route == nil || !x.readHead() || x.peer.refused() {
+	if x.route, x.segment = s.match(r); x.route == nil || !x.readHead() {
 		x.Decline()
 		return
 	}

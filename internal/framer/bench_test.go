@@ -98,9 +98,9 @@ func BenchmarkFast(b *testing.B) {
 // TestIdleMemory measures what an idle connection costs this process, the client's part
 // included: when it was opened, and after each path was used on it.
 func TestIdleMemory(t *testing.T) {
-	conns, _ := strconv.Atoi(os.Getenv("IDLE_CONNECTIONS"))
+	conns, _ := strconv.Atoi(os.Getenv("TEST_IDLE_CONNECTIONS"))
 	if conns == 0 {
-		t.Skip("set IDLE_CONNECTIONS")
+		t.Skip("a measurement: set TEST_IDLE_CONNECTIONS to a number of connections")
 	}
 	h := serve(t, new(constant), func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }, nil)
 	all := make([]net.Conn, conns)

@@ -241,7 +241,8 @@ func (*connections) stateChanged(c net.Conn, state http.ConnState) {
 	}
 }
 
-// isAdmitted reports whether a connection was admitted. Others are answered by net/http.
+// isAdmitted reports whether a connection was admitted. A refused one never gets to the fast
+// path: net/http answers it with the refusal.
 func isAdmitted(c net.Conn) bool {
 	own, ok := netconn.As[*connection](c)
 	return ok && own.refusal == nil

@@ -9,7 +9,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"porchlight.dev/porchlight/internal/fastpath"
-	"porchlight.dev/porchlight/internal/framer"
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 	"porchlight.dev/porchlight/internal/tail"
@@ -34,7 +33,6 @@ func (s *Server) newMetrics() {
 			ConstLabels: prometheus.Labels{"version": Version()},
 		}, func() float64 { return 1 }),
 	)
-	s.metrics.MustRegister(newFramerCollector(func() *framer.Server { return s.public }))
 	s.metrics.MustRegister(newHubCollector(func() hub.Stats {
 		if s.hub == nil {
 			return hub.Stats{} // it is not composed yet
@@ -131,11 +129,9 @@ func newStoreCollector(from func() pebblestore.Stats) *collector[pebblestore.Sta
 	return c
 }
 
-func newFramerCollector(from func() *framer.Server) *collector[*framer.Server] {
-	c := collect("porchlight_http_", from)
-	c.add("malformed_total", "HTTP/1 messages refused because of their framing.", prometheus.CounterValue,
-		func(s **framer.Server) float64 { return float64((*s).Malformed()) },
-		func(s **framer.Server) bool { return *s != nil }) // it is not composed yet
+func newFramerCollector(malformed func() uint64) *collector[uint64] {
+	c := collect("porchlight_http_", malformed)
+	c.counter("malformed_total", "HTTP/1 messages refused because they are malformed or their end is ambiguous.", func(n *uint64) float64 { return float64(*n) })
 	return c
 }
 

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"porchlight.dev/porchlight/internal/watch"
-
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/directory"
@@ -22,6 +20,7 @@ import (
 	"porchlight.dev/porchlight/internal/tail"
 	"porchlight.dev/porchlight/internal/ui"
 	"porchlight.dev/porchlight/internal/view"
+	"porchlight.dev/porchlight/internal/watch"
 	"porchlight.dev/porchlight/internal/wire"
 	"porchlight.dev/porchlight/internal/zoomapi"
 )
@@ -93,6 +92,7 @@ func (s *Server) compose() {
 	oauth.Mount(rt)
 	(&ui.Pages{Dialect: native, Site: site}).Mount(rt)
 	s.public = s.newPublic(rt)
+	s.metrics.MustRegister(newFramerCollector(s.public.Malformed))
 	if s.config.FastPath {
 		fast := fastpath.New(observer, authority)
 		zoom.MountFast(fast)

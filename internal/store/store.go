@@ -34,8 +34,8 @@ type Store interface {
 	// reply: once, on any goroutine, perhaps before Begin returns. A store that closes or
 	// fails replies to all that was begun, and Close returns after the last reply. reply
 	// must be quick, must not block and must not call Close. Begin itself waits while the
-	// queue is full. fn does not run after the reply, unless that is ErrUnknown. Of updates that are begun one after another, those of one user run
-	// in that order.
+	// queue is full. fn does not run after the reply, unless that is ErrUnknown. Updates of
+	// one user that are begun one after another run in that order.
 	Begin(u User, fn Decide, reply Reply)
 
 	// Read gives the newest durable records, in the order of us, without users who

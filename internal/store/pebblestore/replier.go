@@ -7,9 +7,9 @@ import (
 )
 
 // A replier replies to the updates that were begun. It has its own goroutine, so that
-// replies do not delay the next group. It knows each update from its
-// begin to its reply: when the store halts, the committer may be parked inside Pebble, and
-// it replies in its place.
+// replies do not delay the next group. It knows each update from its begin to its reply:
+// when the store halts, the committer may be parked inside Pebble, and the replier replies
+// in its place.
 type replier struct {
 	wake chan struct{} // buffers one element: an op is settled
 	done chan struct{} // closed after the last reply
