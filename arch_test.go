@@ -44,6 +44,8 @@ var imports = map[string][]string{
 	"internal/tail":    {"internal/document", "internal/presence", "internal/store"},
 	"internal/hub":     {"internal/document", "internal/presence", "internal/store", "internal/view"},
 	"internal/watch":   {"internal/document", "internal/presence", "internal/store", "internal/tail"},
+	"internal/webhook": {"internal/document", "internal/egress", "internal/presence", "internal/store", "internal/tail"},
+	"internal/egress":  nil,
 
 	"internal/quota": nil,
 	"internal/cache": nil,
@@ -61,9 +63,9 @@ var imports = map[string][]string{
 	"internal/form":      nil,
 	"internal/wire":      {"internal/auth", "internal/form", "internal/netconn", "internal/presence", "internal/quota"},
 	"internal/fastpath":  {"internal/auth", "internal/framer", "internal/netconn", "internal/wire"},
-	"internal/zoomapi":   append([]string{"internal/fastpath"}, dialect...),
-	"internal/httpapi":   append([]string{"api", "docs", "internal/hub", "internal/watch"}, dialect...),
-	"internal/streamapi": append([]string{"api", "internal/httpapi", "internal/hub", "internal/netconn", "internal/watch"}, dialect...),
+	"internal/zoomapi":   append([]string{"internal/fastpath", "internal/webhook"}, dialect...),
+	"internal/httpapi":   append([]string{"api", "docs", "internal/hub", "internal/watch", "internal/webhook"}, dialect...),
+	"internal/streamapi": append([]string{"api", "internal/httpapi", "internal/hub", "internal/netconn", "internal/watch", "internal/webhook"}, dialect...),
 	"internal/ui":        {"internal/wire"},
 
 	// The program.
