@@ -117,6 +117,13 @@ type Person struct {
 	Created                                time.Time
 }
 
+// People finds who users are, also those who were deleted since.
+type People interface {
+	// Of gives the arguments of Encode. who is never nil: of a user about whom nothing is
+	// known, it has only the ID.
+	Of(ctx context.Context, e *store.Entry) (who, actor *Person, err error)
+}
+
 // An Event is one message, made from one log entry.
 type Event struct {
 	Type string
@@ -138,8 +145,9 @@ type Form interface {
 	Name() string
 	// Types lists the types of events, in the order of the documentation.
 	Types() []string
-	// Encode gives the events of an entry: none, one or several.
-	Encode(account presence.AccountID, e *store.Entry, who *Person) []Event
+	// Encode gives the events of an entry: none, one or several. actor is the user who
+	// made the change; nil: an app, the server, or nobody that is known.
+	Encode(e *store.Entry, who, actor *Person) []Event
 	// Gap tells the receiver that events after from and up to to were not delivered.
 	Gap(account presence.AccountID, subscription string, g *Gap) Event
 	// Sample is an event of a type as a receiver may expect it, for tests. at is now.
@@ -155,7 +163,7 @@ type Form interface {
 // A Challenge validates an endpoint.
 type Challenge struct {
 	Method string // POST, or OPTIONS
-	Event  Event  // its Header and Body are sent
+	Event  Event  // its Header and Body are sent, with Headers as in any attempt
 	// Check is nil if the answer proves that the endpoint wants events, or says what is
 	// wrong with it.
 	Check func(status int, header http.Header, body []byte) error
