@@ -187,12 +187,35 @@ type Attempt struct {
 	Duration time.Duration
 	Status   int    // of the answer; 0: there was none
 	Answer   []byte // its first bytes
-	// Reason says in words why it failed; empty: the endpoint accepted it.
+	// Failure is the kind of failure, and Reason says in words why it failed; empty: the
+	// endpoint accepted it.
+	Failure    Failure
 	Reason     string
 	RetryAfter time.Duration // that the endpoint asked for
 	Stale      bool          // a newer event of the user had been sent before
 	Next       time.Time     // the next attempt; zero: none follows
 }
+
+// A Failure is why an attempt failed. All but FailureStatus mean that there is no answer.
+type Failure string
+
+// The failures.
+const (
+	FailureNone     Failure = ""
+	FailureStatus   Failure = "status"   // the endpoint answered, but not with 2xx
+	FailureURL      Failure = "url"      // the URL is malformed, or has a port that is refused
+	FailureRefused  Failure = "refused"  // the operator does not permit the address
+	FailureName     Failure = "name"     // the host's name has no permitted address
+	FailureConnect  Failure = "connect"  // no connection
+	FailureTLS      Failure = "tls"      // the handshake failed
+	FailureTimeout  Failure = "timeout"  // it took too long
+	FailureClosed   Failure = "closed"   // the connection ended before the answer
+	FailureProtocol Failure = "protocol" // the answer is not valid HTTP
+	FailureToken    Failure = "token"    // no access token for the endpoint
+	FailureConfig   Failure = "config"   // the subscription cannot be sent to as it is
+	FailureInternal Failure = "internal" // the server could not prepare the request
+	FailureCanceled Failure = "canceled" // the server is stopping: not the endpoint's fault
+)
 
 // A Request is what one attempt sends.
 type Request struct {

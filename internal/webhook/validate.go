@@ -1,0 +1,71 @@
+package webhook
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+)
+
+// maxChallengeAnswer is how much of the answer to a challenge is read.
+const maxChallengeAnswer = 64 << 10
+
+// A ValidationError says that an endpoint did not prove that it wants events. Any other
+// error of Validate is the server's own.
+type ValidationError struct {
+	Method, URL string // what was tried
+	Reason      string
+	Status      int    // of the answer; 0: there was none
+	Answer      []byte // its first bytes, as valid UTF-8
+}
+
+// Error says what was tried and what came back.
+func (e *ValidationError) Error() string {
+	text := fmt.Sprintf("%s %s: %s", e.Method, e.URL, e.Reason)
+	if e.Status != 0 {
+		text += fmt.Sprintf(" (status %d", e.Status)
+		if len(e.Answer) > 0 {
+			text += fmt.Sprintf(", body %q", cut(e.Answer, 200))
+		}
+		text += ")"
+	}
+	return text
+}
+
+// Validate sends the challenge of the subscription's form to its URL, signed and
+// authenticated like an event. The error is a *ValidationError if the endpoint failed.
+func (h *HTTPSender) Validate(ctx context.Context, s *Subscription) error {
+	token := randomToken()
+	var challenge Challenge
+	m := &message{id: "validation_" + token, number: 1}
+	m.challenge = func(form Form, secret string) *Event {
+		challenge = form.Challenge(secret, token, h.Now())
+		m.method = challenge.Method
+		return &challenge.Event
+	}
+	answer, err := h.exchange(ctx, s, m, maxChallengeAnswer)
+	failed := &ValidationError{Method: m.method, URL: s.URL}
+	if err != nil {
+		var kind Failure
+		if kind, failed.Reason = describeFailure(err); kind == FailureCanceled || kind == FailureInternal {
+			return err
+		}
+		return failed
+	}
+	err = challenge.Check(answer.Status, answer.Header, answer.Body)
+	if err == nil {
+		return nil
+	}
+	failed.Status, failed.Answer, failed.Reason = answer.Status, excerpt(answer.Body), err.Error()
+	if accepted(answer.Status) && !answer.Whole {
+		failed.Reason = "the answer is too long, or did not end in time"
+	}
+	return failed
+}
+
+// randomToken is 22 characters that cannot be guessed.
+func randomToken() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
