@@ -21,9 +21,14 @@ func items(list string) []string {
 
 // Networks returns the networks of the trusted proxies. It omits those that cannot
 // be parsed, which Check reports.
-func (c *Config) Networks() []netip.Prefix {
+func (c *Config) Networks() []netip.Prefix { return parseNetworks(c.TrustedProxies) }
+
+// WebhookNetworks returns the networks of webhook-allow, in the same way.
+func (c *Config) WebhookNetworks() []netip.Prefix { return parseNetworks(c.WebhookAllow) }
+
+func parseNetworks(list string) []netip.Prefix {
 	var all []netip.Prefix
-	for _, item := range items(c.TrustedProxies) {
+	for _, item := range items(list) {
 		if network, err := parseNetwork(item); err == nil {
 			all = append(all, network)
 		}
@@ -47,9 +52,14 @@ func parseNetwork(text string) (netip.Prefix, error) {
 }
 
 func (k *checker) networks() {
-	for _, item := range items(k.config.TrustedProxies) {
+	k.networkList("trusted-proxies", k.config.TrustedProxies)
+	k.networkList("webhook-allow", k.config.WebhookAllow)
+}
+
+func (k *checker) networkList(setting, list string) {
+	for _, item := range items(list) {
 		if _, err := parseNetwork(item); err != nil {
-			k.add("trusted-proxies", "%v", err)
+			k.add(setting, "%v", err)
 		}
 	}
 }

@@ -13,6 +13,7 @@ package config
 
 import (
 	"net"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -54,6 +55,8 @@ type Config struct {
 	RateLimitPlan     string        `name:"rate-limit-plan" group:"Policy" default:"business" enum:"off,free,pro,business" help:"Zoom plan whose account-wide rate limits apply, or off."`
 	IdleAfter         time.Duration `name:"idle-after" group:"Policy" default:"15m" placeholder:"TIME" help:"How long after its last activity a session becomes idle. 0 means never."`
 	MeetingTimeout    time.Duration `name:"meeting-timeout" group:"Policy" default:"24h" placeholder:"TIME" help:"How long an in_meeting, presenting or on_call claim lasts if it has no end of its own, whatever its source: 1m to 366d. Repeating the claim renews it. 0 means the default."`
+
+	WebhookAllow string `name:"webhook-allow" list:"true" group:"Webhooks" placeholder:"NETWORKS" help:"Addresses and networks (CIDR) to which events may be sent although they are private, local or reserved, separated by commas, such as 10.1.0.0/16. By default only public addresses may be the target, because users choose the URLs of subscriptions: whoever may create one can reach every service in these networks on the ports 80, 443 and from 1024."`
 
 	MaxConnectionsPerAddress int    `name:"max-connections-per-address" group:"Limits" default:"0" placeholder:"N" help:"Maximum number of connections of one address, or of one /64 in IPv6. Connections of trusted proxies are not counted. 0 means half of max-connections."`
 	StreamLimits             Quotas `name:"stream-limits" group:"Limits" default:"user=100,app=90%,account=90%,address=50%" placeholder:"LIMITS" help:"Maximum numbers of open streams, including long polls, for each user, app, account and address: a number, a percentage of max-connections, or none. A limit that is not named keeps its default."`
@@ -101,6 +104,11 @@ func (c *Config) Warnings() []string {
 	if !c.AdminOff() && c.AdminAnywhere {
 		if host, _, err := net.SplitHostPort(c.AdminListen); err == nil && !loopback(host) {
 			all = append(all, "admin-listen "+c.AdminListen+" accepts connections from other machines without authentication: protect it with a firewall")
+		}
+	}
+	for _, network := range c.WebhookNetworks() {
+		if metadata := netip.MustParseAddr("169.254.169.254"); network.Contains(metadata) {
+			all = append(all, "webhook-allow "+network.String()+" includes "+metadata.String()+", where cloud providers hand out the machine's credentials: list only the networks of the endpoints")
 		}
 	}
 	return all

@@ -210,9 +210,27 @@ func TestNetworks(t *testing.T) {
 	if got := fmt.Sprint(c.Networks()); got != "[10.0.0.5/32 fd00::/8 10.1.0.0/16 2001:db8::1/128]" {
 		t.Error(got)
 	}
-	c.TrustedProxies = "10.0.0.5/8,proxy.example,fe80::1%eth0,10.0.0.1:80,0.0.0.0/0"
-	if problems := c.Check(); len(problems) != 4 {
+	if len(c.WebhookNetworks()) > 0 || len(Default().WebhookAllow) > 0 {
+		t.Error("webhook-allow is not empty by default")
+	}
+	invalid := "10.0.0.5/8,proxy.example,fe80::1%eth0,10.0.0.1:80,0.0.0.0/0"
+	c.TrustedProxies, c.WebhookAllow = invalid, "127.0.0.0/8,"+invalid
+	problems := c.Check()
+	if len(problems) != 8 || problems[3].Setting != "trusted-proxies" || problems[4].Setting != "webhook-allow" {
 		t.Error(problems)
+	}
+	if got := fmt.Sprint(c.WebhookNetworks()); got != "[127.0.0.0/8 0.0.0.0/0]" {
+		t.Error(got)
+	}
+}
+
+// TestMetadataWarning: a network with the address of a cloud's credentials is warned of.
+func TestMetadataWarning(t *testing.T) {
+	for list, want := range map[string]int{"": 0, "127.0.0.0/8,10.0.0.0/8": 0, "169.254.0.0/16": 1, "10.0.0.0/8,0.0.0.0/0": 1, "::ffff:169.254.169.254": 1} {
+		c := Config{Listen: "127.0.0.1:0", WebhookAllow: list}
+		if got := c.Warnings(); len(got) != want || want == 1 && !strings.Contains(got[0], "webhook-allow") {
+			t.Errorf("%q: %q", list, got)
+		}
 	}
 }
 
