@@ -71,3 +71,27 @@ var searchWords = [...]string{
 
 // StatusWord is a status as GET and a single contact spell it.
 func StatusWord(s presence.Status) string { return words[s] }
+
+// eventWords are the words of webhook events. Zoom's enumeration there lacks
+// "Out_of_Office", which it has everywhere else.
+var eventWords = [...]string{
+	presence.Offline:         "Offline",
+	presence.Available:       "Available",
+	presence.Away:            "Away",
+	presence.Busy:            "Busy",
+	presence.DoNotDisturb:    "Do_Not_Disturb",
+	presence.InCalendarEvent: "In_Calendar_Event",
+	presence.InMeeting:       "In_Meeting",
+	presence.Presenting:      "Presenting",
+	presence.OnCall:          "On_Phone_Call",
+	presence.OutOfOffice:     "Out_of_Office",
+}
+
+// eventWord is a presence as events spell it: they alone distinguish a user who is
+// available on mobile devices only.
+func eventWord(p *presence.Presence) string {
+	if p.Status == presence.Available && p.Handheld {
+		return "Mobile_signed_in"
+	}
+	return eventWords[p.Status]
+}
