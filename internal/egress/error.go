@@ -75,10 +75,14 @@ const (
 func (p *progress) trace(ctx context.Context) context.Context {
 	reach := p.step.Store
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		ConnectStart:         func(string, string) { reach(connecting) },
-		TLSHandshakeStart:    func() { reach(handshaking) },
-		GotConn:              func(httptrace.GotConnInfo) { reach(sending) },
-		WroteRequest:         func(httptrace.WroteRequestInfo) { reach(waiting) },
+		ConnectStart:      func(string, string) { reach(connecting) },
+		TLSHandshakeStart: func() { reach(handshaking) },
+		GotConn:           func(httptrace.GotConnInfo) { reach(sending) },
+		WroteRequest: func(info httptrace.WroteRequestInfo) {
+			if info.Err == nil {
+				reach(waiting)
+			}
+		},
 		GotFirstResponseByte: func() { reach(answering) },
 	})
 }
@@ -143,7 +147,7 @@ func (p *progress) broken(err error) *Error {
 		return &Error{TLS, "the certificate cannot be verified: " + clip(certificate.Err)}
 	case errors.As(err, &plain):
 		return &Error{TLS, "the endpoint does not speak TLS"}
-	case step == handshaking:
+	case step == handshaking, remoteAlert(err):
 		return &Error{TLS, "the TLS handshake failed: " + clip(err)}
 	case step < handshaking:
 		return &Error{Connect, "no connection: " + clip(err)}
@@ -153,6 +157,13 @@ func (p *progress) broken(err error) *Error {
 	default:
 		return &Error{Protocol, "the answer is not valid HTTP: " + clip(err)}
 	}
+}
+
+// remoteAlert reports whether the endpoint ended TLS with an alert, which may come after
+// the handshake.
+func remoteAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
 }
 
 // lastCause is the error of the operating system, which has no addresses in it.
