@@ -106,11 +106,17 @@ type Account struct {
 	Name    string `json:"name"`
 	Owner   string `json:"owner"`
 	Created Time   `json:"created"`
+	// HistoryDays is how many days back the history of users is shown; 0: not at all.
+	HistoryDays int `json:"history_days"`
 }
+
+// MaxHistoryDays is the default of Account.HistoryDays: all that the server keeps.
+const MaxHistoryDays = 3650
 
 // UpdateAccount changes the fields that are not nil.
 type UpdateAccount struct {
-	Owner *string `json:"owner,omitempty"` // id, e-mail address or "me"
+	Owner       *string `json:"owner,omitempty"` // id, e-mail address or "me"
+	HistoryDays *int    `json:"history_days,omitempty"`
 }
 
 // Me describes the caller.

@@ -83,6 +83,9 @@ type Explanation struct {
 	Claims   []ExplainedClaim   `json:"claims"` // in order of precedence, those that count first
 	OwnNote  *Note              `json:"own_note"`
 	Next     []Step             `json:"next"`
+	// Change is the change by which a past presence was shown; nil for the present one.
+	// Of the past there are no Sessions, Claims and Next: the log does not keep them.
+	Change *HistoryEntry `json:"change,omitempty"`
 }
 
 // ExplainedSession is a live session and its effect.

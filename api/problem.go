@@ -111,6 +111,11 @@ var (
 		"Request only scopes that the caller's token has. For a credential that is not for the caller's own user, the caller needs their :admin form.",
 	}
 
+	HistoryOff = Kind{
+		"history-off", "The account shows no history", 403,
+		"An administrator can switch it on: PATCH /v1/account with {\"history_days\":3650}.",
+	}
+
 	OriginRefused = Kind{
 		"origin-not-allowed", "Pages from this origin are not allowed to call the server", 403,
 		"Open the page at the server's own URL. Otherwise ask the operator to set public-url to the URL in use, or to add the page's origin to cors-origins.",
@@ -123,6 +128,10 @@ var (
 	NoUser = Kind{
 		"user-not-found", "The user does not exist in this account", 404,
 		"Check the id or e-mail address. GET /v1/users lists the users.",
+	}
+	NotInHistory = Kind{
+		"not-in-history", "The history has nothing about that time", 404,
+		"Ask for a later time. GET /v1/users/{user}/history lists what the history has.",
 	}
 	NoSession = Kind{
 		"session-not-found", "The session does not exist or has ended", 404,
@@ -253,8 +262,8 @@ func Kinds() []*Kind {
 	return []*Kind{
 		&CursorInvalid, &InvalidField, &Malformed,
 		&ExpiredToken, &InvalidTicket, &InvalidToken, &NoToken, &TokenInQuery,
-		&Escalation, &Forbidden, &InsufficientScope, &OriginRefused,
-		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoRoute, &NoSession, &SessionReplaced, &NoTokenID, &NoUser, &NoWatch,
+		&Escalation, &Forbidden, &HistoryOff, &InsufficientScope, &OriginRefused,
+		&NoAccount, &NoApp, &NoClaim, &NoContact, &NotInHistory, &NoRoute, &NoSession, &SessionReplaced, &NoTokenID, &NoUser, &NoWatch,
 		&MethodNotAllowed,
 		&Conflict, &EmailTaken, &LimitReached, &OwnerKept, &Transition, &Deactivated, &SignedOut,
 		&PreconditionFailed, &BodyTooLarge, &UnsupportedMediaType, &HostRefused, &KeyReused,

@@ -19,6 +19,8 @@ type accountValue struct {
 	Name    string          `json:"name"`
 	Owner   presence.UserID `json:"owner,omitempty"`
 	Created time.Time       `json:"created"`
+	// HistoryDays is nil in documents of older servers.
+	HistoryDays *int `json:"history_days,omitempty"`
 }
 
 func accountKey(id presence.AccountID) store.Key {
@@ -32,7 +34,7 @@ func (d *Directory) CreateAccount(ctx context.Context, name string) (Account, er
 	if err != nil {
 		return Account{}, err
 	}
-	account := Account{ID: presence.AccountID(NewID()), Name: name, Created: d.now()}
+	account := Account{ID: presence.AccountID(NewID()), Name: name, Created: d.now(), HistoryDays: MaxHistoryDays}
 	if err := d.docs.Write(ctx, system, account.doc("")); err != nil {
 		return Account{}, fmt.Errorf("create account: %w", err)
 	}
@@ -68,32 +70,50 @@ func (d *Directory) SetOwner(ctx context.Context, id presence.AccountID, owner p
 	return document.Again(func() error {
 		account, err := d.Account(ctx, id)
 		if err == nil {
-			_, err = d.ChangeOwner(ctx, account, owner)
+			_, err = d.UpdateAccount(ctx, account, AccountChange{Owner: &owner})
 		}
 		return err
 	})
 }
 
-// ChangeOwner makes an active user the owner of an account that was read before. If the
-// account has changed since, it returns store.ErrConflict.
-func (d *Directory) ChangeOwner(ctx context.Context, account Account, owner presence.UserID) (Account, error) {
-	u, err := d.User(ctx, account.ID, owner)
-	if err == nil && !u.Active {
-		err = presence.ErrDeactivated
+// An AccountChange sets the fields that are not nil. A new owner must be an active user.
+type AccountChange struct {
+	Owner       *presence.UserID
+	HistoryDays *int
+}
+
+// UpdateAccount changes an account that was read before. If the account has changed since,
+// it returns store.ErrConflict.
+func (d *Directory) UpdateAccount(ctx context.Context, before Account, change AccountChange) (Account, error) {
+	after := before
+	if change.Owner != nil {
+		u, err := d.User(ctx, before.ID, *change.Owner)
+		if err == nil && !u.Active {
+			err = presence.ErrDeactivated
+		}
+		if err != nil {
+			return before, err
+		}
+		after.Owner = u.ID
 	}
-	if err != nil || account.Owner == owner {
-		return account, err
+	if days := change.HistoryDays; days != nil {
+		if *days < 0 || *days > MaxHistoryDays {
+			return before, &presence.FieldError{Field: "history_days", Reason: fmt.Sprintf("must be a number from 0 to %d", MaxHistoryDays)}
+		}
+		after.HistoryDays = *days
 	}
-	account.Owner = owner
+	if after == before {
+		return before, nil
+	}
 	defer d.notifyUserState()
-	if err := d.docs.Write(ctx, system, account.doc(account.Version)); err != nil {
-		return Account{}, fmt.Errorf("set the owner of account %s: %w", account.ID, err)
+	if err := d.docs.Write(ctx, system, after.doc(before.Version)); err != nil {
+		return Account{}, fmt.Errorf("update account %s: %w", before.ID, err)
 	}
-	return d.Account(ctx, account.ID)
+	return d.Account(ctx, before.ID)
 }
 
 func (a *Account) doc(version string) store.Doc {
-	return document.New(accountKey(a.ID), version, accountValue{document.Current(), a.Name, a.Owner, a.Created})
+	return document.New(accountKey(a.ID), version, accountValue{document.Current(), a.Name, a.Owner, a.Created, &a.HistoryDays})
 }
 
 func accountOf(doc *store.Doc) (Account, error) {
@@ -101,5 +121,9 @@ func accountOf(doc *store.Doc) (Account, error) {
 	if err := document.Decode(doc, &v); err != nil {
 		return Account{}, err
 	}
-	return Account{presence.AccountID(doc.Key.Key), v.Name, v.Owner, v.Created, doc.Version}, nil
+	account := Account{presence.AccountID(doc.Key.Key), v.Name, v.Owner, v.Created, MaxHistoryDays, doc.Version}
+	if v.HistoryDays != nil {
+		account.HistoryDays = *v.HistoryDays
+	}
+	return account, nil
 }

@@ -40,8 +40,13 @@ type Account struct {
 	Name    string
 	Owner   presence.UserID // "" until SetOwner
 	Created time.Time
-	Version string // of the document, for ChangeOwner; opaque
+	// HistoryDays is how many days back users' histories are shown; 0: not at all.
+	HistoryDays int
+	Version     string // of the document, for UpdateAccount; opaque
 }
+
+// MaxHistoryDays is the default of HistoryDays: everything that the log keeps.
+const MaxHistoryDays = 3650
 
 // A User is a person of an account.
 type User struct {

@@ -90,7 +90,7 @@ func TestAccounts(t *testing.T) {
 		t.Errorf("accounts %q, want %q", got, ids)
 	}
 	account, err := f.Account(t.Context(), f.account)
-	want := Account{ID: f.account, Name: "Example", Created: f.clock.Now(), Version: account.Version}
+	want := Account{ID: f.account, Name: "Example", Created: f.clock.Now(), HistoryDays: MaxHistoryDays, Version: account.Version}
 	if err != nil || account != want {
 		t.Errorf("Account = %+v, %v; want %+v", account, err, want)
 	}

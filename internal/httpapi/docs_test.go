@@ -16,6 +16,7 @@ import (
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/history"
 	"porchlight.dev/porchlight/internal/httpapi"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/quota"
@@ -197,6 +198,7 @@ func TestProblems(t *testing.T) {
 		{directory.ErrNoAccount, &api.NoAccount, ""},
 		{directory.ErrNoContact, &api.NoContact, ""},
 		{watch.ErrNotFound, &api.NoWatch, ""},
+		{history.ErrNotKnown, &api.NotInHistory, ""},
 		{directory.ErrEmailTaken, &api.EmailTaken, ""},
 		{&presence.FieldError{Field: "status", Reason: "is odd"}, &api.InvalidField, ""},
 		{&presence.LimitError{What: "sessions", Limit: 32}, &api.LimitReached, ""},
@@ -230,7 +232,9 @@ func TestProblems(t *testing.T) {
 		}
 		reached[c.kind.Slug] = true
 	}
-	reached[api.CursorInvalid.Slug], reached[api.OwnerKept.Slug] = true, true // caused only by requests, in other tests
+	for _, kind := range []api.Kind{api.CursorInvalid, api.OwnerKept, api.HistoryOff} { // caused only by requests, in other tests
+		reached[kind.Slug] = true
+	}
 	for _, kind := range api.Kinds() {
 		if !reached[kind.Slug] {
 			t.Errorf("no error causes %s", kind.Slug)

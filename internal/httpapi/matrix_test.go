@@ -39,7 +39,7 @@ type right struct {
 // open lists the routes for browsers, which take no token.
 var open = []string{
 	"/docs", "/docs/{asset}", "/docs/openapi.yaml", "/docs/problems", "/docs/problems/{slug}",
-	"/docs/concepts", "/docs/scopes", "/docs/streaming", "/docs/divergences", "/docs/presence.svg",
+	"/docs/concepts", "/docs/history", "/docs/scopes", "/docs/streaming", "/docs/divergences", "/docs/presence.svg",
 }
 
 const (
@@ -70,6 +70,8 @@ var rights = map[string]right{
 	"DELETE /v1/users/{user}/visibility":         {scope: "contact:write", ok: 204, elses: &api.Forbidden, missing: &api.NoUser},
 	"GET /v1/users/{user}/presence":              {scope: "presence:read", ok: 200, missing: &api.NoUser},
 	"GET /v1/users/{user}/presence/explain":      {scope: "presence:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"GET /v1/users/{user}/history":               {scope: "presence:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"GET /v1/users/{user}/history/summary":       {scope: "presence:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
 	"GET /v1/presence":                           {scope: "presence:read", ok: 200},
 	"POST /v1/presence/query":                    {scope: "presence:read", body: `{"users":["me"]}`, ok: 200},
 	"GET /v1/presence/changes":                   {scope: "presence:read", ok: 200},

@@ -70,6 +70,18 @@ func Query(r *http.Request, known ...string) (url.Values, error) {
 	return q, nil
 }
 
+// Flag reads a parameter that is true or false.
+func Flag(q url.Values, name string) (bool, error) {
+	switch q.Get(name) {
+	case "", "false":
+		return false, nil
+	case "true":
+		return true, nil
+	default:
+		return false, &presence.FieldError{Field: name, Reason: "must be true or false"}
+	}
+}
+
 // fill converts the first items to their wire form and returns the id after which
 // the next page begins, or "" if there are no more.
 func fill[T, W any](pg page, items []T, wired func(*T) W, id func(*W) string) (list []W, next string) {

@@ -69,6 +69,13 @@ func asPresence(u presence.UserID, p *presence.Presence) api.Presence {
 // explain serves GET /v1/users/{user}/presence/explain, for the user and
 // administrators: it shows what visibility may hide.
 func (a *API) explain(c *call) error {
+	q, err := c.query("at")
+	if err != nil {
+		return err
+	}
+	if q.Has("at") {
+		return a.explainPast(c, q.Get("at"))
+	}
 	u, state, err := a.stateFor(c, auth.PresenceRead)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/history"
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/quota"
@@ -88,6 +89,8 @@ var errorKinds = []struct {
 	{auth.ErrScope, &api.Escalation},
 	{errEscalation, &api.Escalation},
 	{errOwner, &api.OwnerKept},
+	{errHistoryOff, &api.HistoryOff},
+	{history.ErrNotKnown, &api.NotInHistory},
 	{errPageCursor, &api.CursorInvalid},
 	{directory.ErrNoUser, &api.NoUser},
 	{directory.ErrNoAccount, &api.NoAccount},

@@ -282,12 +282,13 @@ func (a *API) readAccount(c *call) error {
 
 // updateAccount serves PATCH /v1/account.
 func (a *API) updateAccount(c *call, body *api.UpdateAccount) error {
-	var owner presence.UserID
+	change := directory.AccountChange{HistoryDays: body.HistoryDays}
 	if body.Owner != nil {
-		var err error
-		if owner, err = a.newOwner(c, *body.Owner); err != nil {
+		owner, err := a.newOwner(c, *body.Owner)
+		if err != nil {
 			return err
 		}
+		change.Owner = &owner
 	}
 	var before, after directory.Account
 	err := retryConflicts(func() (err error) {
@@ -297,21 +298,28 @@ func (a *API) updateAccount(c *call, body *api.UpdateAccount) error {
 		if err := c.checkConditions(accountTag(&before), true); err != nil {
 			return err
 		}
-		if after = before; body.Owner != nil {
-			after, err = a.Directory.ChangeOwner(c.r.Context(), before, owner)
-		}
+		after, err = a.Directory.UpdateAccount(c.r.Context(), before, change)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if after.Owner != before.Owner {
-		a.Log.InfoContext(c.r.Context(), "account owner changed",
-			slog.String("account", string(after.ID)), slog.String("from", string(before.Owner)), slog.String("to", string(after.Owner)),
-			slog.String("app", string(c.p.App)), slog.String("token", c.p.TokenID))
-	}
+	a.logAccountChange(c, &before, &after)
 	header(c.w, "Etag", accountTag(&after))
 	return c.writeBody(http.StatusOK, asAccount(&after))
+}
+
+// logAccountChange records who changed the account, for the operator.
+func (a *API) logAccountChange(c *call, before, after *directory.Account) {
+	by := []any{slog.String("account", string(after.ID)), slog.String("app", string(c.p.App)), slog.String("token", c.p.TokenID)}
+	if after.Owner != before.Owner {
+		a.Log.InfoContext(c.r.Context(), "account owner changed",
+			append(by, slog.String("from", string(before.Owner)), slog.String("to", string(after.Owner)))...)
+	}
+	if after.HistoryDays != before.HistoryDays {
+		a.Log.InfoContext(c.r.Context(), "account history setting changed",
+			append(by, slog.Int("from_days", before.HistoryDays), slog.Int("to_days", after.HistoryDays))...)
+	}
 }
 
 // newOwner finds the new owner, for whom account-level tokens will act. Neither the token
@@ -349,7 +357,7 @@ func accountTag(account *directory.Account) string {
 }
 
 func asAccount(account *directory.Account) api.Account {
-	return api.Account{ID: string(account.ID), Name: account.Name, Owner: string(account.Owner), Created: api.At(account.Created)}
+	return api.Account{ID: string(account.ID), Name: account.Name, Owner: string(account.Owner), Created: api.At(account.Created), HistoryDays: account.HistoryDays}
 }
 
 func (a *API) me(c *call) error {

@@ -12,6 +12,7 @@ import (
 	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/fastpath"
+	"porchlight.dev/porchlight/internal/history"
 	"porchlight.dev/porchlight/internal/httpapi"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
@@ -72,7 +73,7 @@ func (s *Server) compose() {
 	s.hub = NewHub(s.store, dir, authority, s.limits.reads, clock, s.log)
 	site := siteOf(&s.config)
 	native := &httpapi.API{
-		Publisher: s.publisher, Views: views, Watches: s.watches, Directory: dir, Authority: authority, Clock: clock, DemoToken: s.opts.DemoToken,
+		Publisher: s.publisher, Views: views, Watches: s.watches, Histories: history.Reader{Log: s.store}, Directory: dir, Authority: authority, Clock: clock, DemoToken: s.opts.DemoToken,
 		Cursors: s.hub, Log: s.log, Site: site, Quotas: s.limits.guard, Reads: s.limits.reads,
 	}
 	s.native = native

@@ -10,7 +10,7 @@ var causeNames = [...]string{
 	CauseClaim:      "claim",
 	CauseEndClaim:   "end_claim",
 	CauseNote:       "note",
-	CauseUserState:  "standing",
+	CauseUserState:  "user_state",
 	CauseTime:       "time",
 	CauseVisibility: "visibility",
 

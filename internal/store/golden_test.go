@@ -166,7 +166,7 @@ func TestStoredNumbers(t *testing.T) {
 			"in_meeting", "presenting", "on_call", "out_of_office",
 		}, func(n int) string { return presence.Status(n).String() }},
 		"causes": {[]string{
-			"unknown", "sign_in", "refresh", "sign_out", "claim", "end_claim", "note", "standing", "time", "visibility",
+			"unknown", "sign_in", "refresh", "sign_out", "claim", "end_claim", "note", "user_state", "time", "visibility",
 			"renamed", "email", "created", "activated", "deactivated", "deleted",
 		}, func(n int) string { return store.Cause(n).String() }},
 		"user states": {[]string{"active", "deactivated", "deleted"}, func(n int) string {

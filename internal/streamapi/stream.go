@@ -157,17 +157,17 @@ func openingOf(q url.Values, lastEvent string) (opening, error) {
 		ask.cursor = lastEvent
 	}
 	var err error
-	if ask.contacts, err = boolOf(q, "contacts"); err != nil {
+	if ask.contacts, err = httpapi.Flag(q, "contacts"); err != nil {
 		return ask, err
 	}
-	if ask.everyone, err = boolOf(q, "everyone"); err != nil {
+	if ask.everyone, err = httpapi.Flag(q, "everyone"); err != nil {
 		return ask, err
 	}
 	if q.Has("group") {
 		group := q.Get("group")
 		ask.group = &group
 	}
-	if ask.watches, err = boolOf(q, "watches"); err != nil {
+	if ask.watches, err = httpapi.Flag(q, "watches"); err != nil {
 		return ask, err
 	}
 	if text := q.Get("users"); text != "" {
@@ -177,17 +177,6 @@ func openingOf(q url.Values, lastEvent string) (opening, error) {
 		return ask, &presence.FieldError{Field: "users", Reason: "must have at most 100 users; for more use contacts=true, everyone=true, a group, several streams or polls, or follow frames on a WebSocket"}
 	}
 	return ask, nil
-}
-
-func boolOf(q url.Values, name string) (bool, error) {
-	switch q.Get(name) {
-	case "", "false":
-		return false, nil
-	case "true":
-		return true, nil
-	default:
-		return false, &presence.FieldError{Field: name, Reason: "must be true or false"}
-	}
 }
 
 func mayStream(p *auth.Principal, ask opening) error {
