@@ -44,7 +44,9 @@ var imports = map[string][]string{
 	"internal/tail":    {"internal/document", "internal/presence", "internal/store"},
 	"internal/hub":     {"internal/document", "internal/presence", "internal/store", "internal/view"},
 	"internal/watch":   {"internal/document", "internal/presence", "internal/store", "internal/tail"},
-	"internal/webhook": {"internal/document", "internal/egress", "internal/presence", "internal/store", "internal/tail"},
+	"internal/webhook": {
+		"internal/directory", "internal/document", "internal/egress", "internal/presence", "internal/seal", "internal/store", "internal/tail",
+	},
 	"internal/egress":  nil,
 	"internal/history": {"internal/presence", "internal/store"},
 
@@ -53,6 +55,7 @@ var imports = map[string][]string{
 
 	// Users, and callers.
 	"internal/document":  {"internal/store"},
+	"internal/seal":      {"internal/document", "internal/presence", "internal/store"},
 	"internal/directory": {"internal/cache", "internal/document", "internal/presence", "internal/store"},
 	"internal/auth": {
 		"internal/cache", "internal/directory", "internal/document", "internal/presence", "internal/quota", "internal/store",

@@ -25,8 +25,11 @@ import (
 type Subscription struct {
 	ID      string
 	Account presence.AccountID
-	App     presence.AppID // that made it; empty: an administrator
-	Name    string
+	App     presence.AppID // that made it
+	// Owner is the user who is sent the own events, and who may manage the subscription.
+	// Empty: it is the account's.
+	Owner presence.UserID
+	Name  string
 	// URL is the endpoint. Empty: events wait until a client connects and takes them.
 	URL  string
 	Form string // name of the Form in which events are written
@@ -46,6 +49,8 @@ type Subscription struct {
 	Created time.Time
 	Version string // of its document
 	Health  Health
+
+	groupKeys []string // of Groups
 }
 
 // Health is what validation found. A subscription that is disabled is sent nothing; its

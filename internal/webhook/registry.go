@@ -1,0 +1,495 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/document"
+	"porchlight.dev/porchlight/internal/egress"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/seal"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// Limits of the number of subscriptions.
+const (
+	MaxPerAccount = 100
+	MaxPerApp     = 20
+	MaxPerOwner   = 5 // of those that a user has for the own events
+)
+
+// ErrNoSubscription: there is none with this id in the account.
+var ErrNoSubscription = errors.New("no such subscription in this account")
+
+// A LimitError refuses one thing too many.
+type LimitError struct {
+	Name  string // of the limit
+	Limit int
+	What  string // plural
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("limit %s reached: %d %s", e.Name, e.Limit, e.What)
+}
+
+// documents is what a registry needs of a store.
+type documents interface {
+	Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error
+	Load(ctx context.Context, account presence.AccountID, keys ...store.Key) ([]store.Doc, error)
+	List(ctx context.Context, account presence.AccountID, collection, after string, limit int) ([]store.Doc, error)
+}
+
+// A Registry stores subscriptions. Set the fields, and run it for Snapshot to have those
+// that exist.
+type Registry struct {
+	Store     documents
+	Sealer    *seal.Sealer
+	Directory *directory.Directory
+	Forms     []Form
+	Profiles  []Profile // the first is the default
+	Client    *egress.Client
+	// Validate proves that an endpoint wants events: Sender.Validate.
+	Validate func(context.Context, *Subscription) error
+	// AppSecrets returns the secrets of an app, the newest first.
+	AppSecrets func(context.Context, presence.AccountID, presence.AppID) ([]Secret, error)
+	Clock      func() time.Time
+	Log        *slog.Logger
+	// Exclusive says that no other node has the store open.
+	Exclusive bool
+
+	snapshot snapshot
+}
+
+func (r *Registry) now() time.Time { return r.Clock().UTC().Truncate(time.Millisecond) }
+
+// Form finds a form by its name.
+func (r *Registry) Form(name string) (Form, bool) {
+	i := slices.IndexFunc(r.Forms, func(f Form) bool { return f.Name() == name })
+	if i < 0 {
+		return nil, false
+	}
+	return r.Forms[i], true
+}
+
+// Profile finds a profile by its name.
+func (r *Registry) Profile(name string) (Profile, bool) {
+	i := slices.IndexFunc(r.Profiles, func(p Profile) bool { return p.Name == name })
+	if i < 0 {
+		return Profile{}, false
+	}
+	return r.Profiles[i], true
+}
+
+func (r *Registry) formNames() (names []string) {
+	for _, f := range r.Forms {
+		names = append(names, f.Name())
+	}
+	return names
+}
+
+func (r *Registry) profileNames() (names []string) {
+	for i := range r.Profiles {
+		names = append(names, r.Profiles[i].Name)
+	}
+	return names
+}
+
+// Create stores a subscription after its endpoint proved that it wants events. It ignores
+// the ID, Created, Version and Health of asked. The error is a *presence.FieldError, a
+// *LimitError or a *ValidationError if it refuses asked.
+func (r *Registry) Create(ctx context.Context, asked *Subscription) (*Subscription, error) {
+	s := *asked
+	s.Events, s.Users, s.Groups = slices.Clone(s.Events), slices.Clone(s.Users), slices.Clone(s.Groups)
+	s.ID, s.Created, s.Version, s.Health = directory.NewID(), r.now(), "", Health{}
+	if s.Profile == "" {
+		s.Profile = r.Profiles[0].Name
+	}
+	if err := r.check(ctx, &s, &Subscription{}); err != nil {
+		return nil, err
+	}
+	if err := r.checkLimits(ctx, &s, 1); err != nil {
+		return nil, err
+	}
+	if err := r.validate(ctx, &s); err != nil {
+		return nil, err
+	}
+	doc, err := r.encode(ctx, &s)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.write(ctx, doc); err != nil {
+		return nil, err
+	}
+	// Concurrent requests may have made others. Each counts again after its write: the
+	// limit may refuse one too many, and is never exceeded.
+	if err := r.checkLimits(ctx, &s, 0); err != nil {
+		return nil, errors.Join(err, r.Delete(ctx, s.Account, s.ID, func(*Subscription) error { return nil }))
+	}
+	return r.Get(ctx, s.Account, s.ID)
+}
+
+// validate asks the endpoint of s, if there is one, and sets its health.
+func (r *Registry) validate(ctx context.Context, s *Subscription) error {
+	s.Health = Health{}
+	if s.URL == "" {
+		return nil
+	}
+	if err := r.Validate(ctx, s); err != nil {
+		return err
+	}
+	s.Health.Validated = r.now()
+	return nil
+}
+
+// checkLimits refuses s if, with more besides those that are stored, there are too many.
+func (r *Registry) checkLimits(ctx context.Context, s *Subscription, more int) error {
+	all, err := r.List(ctx, s.Account)
+	if err != nil {
+		return err
+	}
+	app, owner := more, more
+	for _, o := range all {
+		switch {
+		case o.Owner == "" && s.Owner == "" && o.App == s.App:
+			app++
+		case o.Owner != "" && o.Owner == s.Owner:
+			owner++
+		}
+	}
+	switch {
+	case len(all)+more > MaxPerAccount:
+		return &LimitError{Name: "subscriptions-per-account", Limit: MaxPerAccount, What: "subscriptions of an account"}
+	case s.Owner == "" && app > MaxPerApp:
+		return &LimitError{Name: "subscriptions-per-app", Limit: MaxPerApp, What: "subscriptions of an app"}
+	case s.Owner != "" && owner > MaxPerOwner:
+		return &LimitError{Name: "subscriptions-per-user", Limit: MaxPerOwner, What: "subscriptions of a user"}
+	default:
+		return nil
+	}
+}
+
+// Get reads a subscription, or answers ErrNoSubscription.
+func (r *Registry) Get(ctx context.Context, account presence.AccountID, id string) (*Subscription, error) {
+	if presence.CheckID("subscription", id) != nil {
+		return nil, ErrNoSubscription
+	}
+	docs, err := r.Store.Load(ctx, systemAccount, subscriptionKey(account, id))
+	if err != nil {
+		return nil, err
+	}
+	if len(docs) == 0 {
+		return nil, ErrNoSubscription
+	}
+	return r.decode(ctx, &docs[0])
+}
+
+// List returns the subscriptions of an account in the order of their ids. There are about
+// MaxPerAccount at most.
+func (r *Registry) List(ctx context.Context, account presence.AccountID) ([]*Subscription, error) {
+	prefix := subscriptionKey(account, "").Key
+	docs, err := r.Store.List(ctx, systemAccount, subscriptionCollection, prefix, 2*MaxPerAccount)
+	if err != nil {
+		return nil, err
+	}
+	end := slices.IndexFunc(docs, func(d store.Doc) bool { return !strings.HasPrefix(d.Key.Key, prefix) })
+	if end >= 0 {
+		docs = docs[:end]
+	}
+	return document.All(docs, func(doc *store.Doc) (*Subscription, error) { return r.decode(ctx, doc) })
+}
+
+// Update replaces a subscription by what change makes of it. Another endpoint, form or
+// authentication is validated first, as by Create; that also enables a subscription that
+// was disabled. change may run again after a concurrent change.
+func (r *Registry) Update(
+	ctx context.Context, account presence.AccountID, id string, change func(*Subscription) error,
+) (*Subscription, error) {
+	return r.modify(ctx, account, id, func(s *Subscription) error {
+		before := *s
+		s.Events, s.Users, s.Groups = slices.Clone(s.Events), slices.Clone(s.Users), slices.Clone(s.Groups)
+		if err := change(s); err != nil {
+			return err
+		}
+		if err := r.check(ctx, s, &before); err != nil {
+			return err
+		}
+		if s.URL == before.URL && s.Form == before.Form && s.Auth == before.Auth {
+			return nil
+		}
+		return r.validate(ctx, s)
+	})
+}
+
+// Enable validates the endpoint again. If it succeeds, a subscription that was disabled
+// goes on where it stopped.
+func (r *Registry) Enable(ctx context.Context, account presence.AccountID, id string, check func(*Subscription) error) (*Subscription, error) {
+	return r.modify(ctx, account, id, func(s *Subscription) error {
+		if err := check(s); err != nil {
+			return err
+		}
+		return r.validate(ctx, s)
+	})
+}
+
+// SetHealth stores what a validation of s found, unless the endpoint has changed since.
+func (r *Registry) SetHealth(ctx context.Context, s *Subscription, h Health) error {
+	_, err := r.modify(ctx, s.Account, s.ID, func(now *Subscription) error {
+		if now.URL == s.URL && now.Form == s.Form && now.Auth == s.Auth {
+			now.Health = h
+		}
+		return nil
+	})
+	return err
+}
+
+// modify writes what change makes of a subscription, and returns it as it is then.
+func (r *Registry) modify(
+	ctx context.Context, account presence.AccountID, id string, change func(*Subscription) error,
+) (*Subscription, error) {
+	err := document.Again(func() error {
+		s, err := r.Get(ctx, account, id)
+		if err != nil {
+			return err
+		}
+		if err := change(s); err != nil {
+			return err
+		}
+		doc, err := r.encode(ctx, s)
+		if err != nil {
+			return err
+		}
+		return r.write(ctx, doc)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r.Get(ctx, account, id)
+}
+
+// Delete deletes a subscription if check allows it.
+func (r *Registry) Delete(ctx context.Context, account presence.AccountID, id string, check func(*Subscription) error) error {
+	return document.Again(func() error {
+		s, err := r.Get(ctx, account, id)
+		if err != nil {
+			return err
+		}
+		if err := check(s); err != nil {
+			return err
+		}
+		return r.write(ctx, store.Doc{Key: s.key(), Version: s.Version})
+	})
+}
+
+// DeleteOf deletes the subscriptions of an account that belong to something that is
+// deleted, such as an app or a user.
+func (r *Registry) DeleteOf(ctx context.Context, account presence.AccountID, belongs func(*Subscription) bool) error {
+	all, err := r.List(ctx, account)
+	if err != nil {
+		return err
+	}
+	for _, s := range all {
+		if !belongs(s) {
+			continue
+		}
+		err := r.Delete(ctx, account, s.ID, func(*Subscription) error { return nil })
+		if err != nil && !errors.Is(err, ErrNoSubscription) {
+			return err
+		}
+	}
+	return nil
+}
+
+// A snapshot has the subscriptions of all accounts in memory.
+type snapshot struct {
+	// reading is held from a read until its result is in the fields below, so that no
+	// older result replaces a newer one.
+	reading sync.Mutex
+
+	mu      sync.Mutex // guards the fields below
+	byKey   map[string]*Subscription
+	all     []*Subscription // of byKey; nil: to be made
+	changed chan struct{}   // closed when there are others; nil: nobody waits
+	seen    string          // the version of the changes that were read
+}
+
+// Snapshot returns the subscriptions of all accounts, which are shared and must not be
+// modified, and a channel that is closed when there are others. The first ones come when
+// Run has read them.
+func (r *Registry) Snapshot() ([]*Subscription, <-chan struct{}) {
+	x := &r.snapshot
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.changed == nil {
+		x.changed = make(chan struct{})
+	}
+	if x.all == nil {
+		x.all = make([]*Subscription, 0, len(x.byKey))
+		for _, s := range x.byKey {
+			x.all = append(x.all, s)
+		}
+		slices.SortFunc(x.all, func(a, b *Subscription) int { return strings.Compare(a.key().Key, b.key().Key) })
+	}
+	return x.all, x.changed
+}
+
+// update changes the subscriptions in memory and notifies those who wait.
+func (x *snapshot) update(change func()) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	change()
+	x.all = nil
+	if x.changed != nil {
+		close(x.changed)
+		x.changed = nil
+	}
+}
+
+// changesKey is a document whose version changes with each write of a subscription, so
+// that other nodes notice.
+var changesKey = store.Key{Collection: "subscription-changes", Key: "newest"}
+
+type changesValue struct {
+	document.Format
+
+	Number uint64 `json:"number"`
+}
+
+// write stores or deletes the document of a subscription, and updates the snapshot.
+func (r *Registry) write(ctx context.Context, doc store.Doc) error {
+	docs := []store.Doc{doc}
+	if !r.Exclusive {
+		v, version, err := r.loadChanges(ctx)
+		if err != nil {
+			return err
+		}
+		docs = append(docs, document.New(changesKey, version, changesValue{document.Current(), v.Number + 1}))
+	}
+	if err := r.Store.Write(ctx, systemAccount, docs...); err != nil {
+		r.forgetSeen() // it may have been stored
+		return err
+	}
+	if err := r.refresh(ctx, doc.Key); err != nil {
+		r.Log.WarnContext(ctx, "subscription not read after a write; will retry", slog.Any("err", err))
+		r.forgetSeen()
+	}
+	return nil
+}
+
+func (r *Registry) loadChanges(ctx context.Context) (v changesValue, version string, err error) {
+	docs, err := r.Store.Load(ctx, systemAccount, changesKey)
+	if err != nil || len(docs) == 0 {
+		return v, "", err
+	}
+	return v, docs[0].Version, document.Decode(&docs[0], &v)
+}
+
+// refresh reads one subscription into the snapshot.
+func (r *Registry) refresh(ctx context.Context, key store.Key) error {
+	x := &r.snapshot
+	x.reading.Lock()
+	defer x.reading.Unlock()
+	docs, err := r.Store.Load(ctx, systemAccount, key)
+	if err != nil {
+		return err
+	}
+	var s *Subscription
+	if len(docs) > 0 {
+		if s, err = r.decode(ctx, &docs[0]); err != nil {
+			return err
+		}
+	}
+	x.update(func() {
+		switch {
+		case x.byKey == nil: // Run has not read the others
+		case s == nil:
+			delete(x.byKey, key.Key)
+		default:
+			x.byKey[key.Key] = s
+		}
+	})
+	return nil
+}
+
+func (r *Registry) forgetSeen() {
+	r.snapshot.mu.Lock()
+	defer r.snapshot.mu.Unlock()
+	r.snapshot.seen = unread
+}
+
+const (
+	unread = "unread" // no version of a document
+	// pollEvery is how soon a change on another node is noticed, and a failed read retried.
+	pollEvery = time.Second
+)
+
+// Run keeps the snapshot current until ctx ends.
+func (r *Registry) Run(ctx context.Context) error {
+	r.forgetSeen()
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
+	failed := false
+	for {
+		err := r.poll(ctx)
+		if err != nil && !failed && ctx.Err() == nil {
+			r.Log.WarnContext(ctx, "cannot read the subscriptions; will retry", slog.Any("err", err))
+		}
+		failed = err != nil
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// poll reads all subscriptions if one has changed.
+func (r *Registry) poll(ctx context.Context) error {
+	x := &r.snapshot
+	x.mu.Lock()
+	seen := x.seen
+	x.mu.Unlock()
+	if r.Exclusive && seen != unread {
+		return nil
+	}
+	_, version, err := r.loadChanges(ctx)
+	if err != nil || version == seen {
+		return err
+	}
+	return r.reload(ctx, version)
+}
+
+// reload reads all subscriptions. version is of the changes that they include.
+func (r *Registry) reload(ctx context.Context, version string) error {
+	x := &r.snapshot
+	x.reading.Lock()
+	defer x.reading.Unlock()
+	all := make(map[string]*Subscription)
+	const step = 200
+	for after := ""; ; {
+		docs, err := r.Store.List(ctx, systemAccount, subscriptionCollection, after, step)
+		if err != nil {
+			return err
+		}
+		for i := range docs {
+			after = docs[i].Key.Key
+			s, err := r.decode(ctx, &docs[i])
+			if err != nil {
+				r.Log.ErrorContext(ctx, "subscription unreadable; nothing is delivered to it", slog.String("key", after), slog.Any("err", err))
+				continue
+			}
+			all[after] = s
+		}
+		if len(docs) < step {
+			break
+		}
+	}
+	x.update(func() { x.byKey, x.seen = all, version })
+	return nil
+}

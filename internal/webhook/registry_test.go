@@ -1,0 +1,491 @@
+package webhook_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/internal/apptest"
+	"porchlight.dev/porchlight/internal/egress"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/seal"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/enginetest"
+	"porchlight.dev/porchlight/internal/webhook"
+)
+
+func (plainForm) Types() []string { return []string{"status", "note"} }
+
+// A registryFixture is a registry with an account of two users, of whom the second is in
+// the group "Sales".
+type registryFixture struct {
+	*webhook.Registry
+	tb        testing.TB
+	store     store.Store
+	clock     *apptest.Clock
+	people    *apptest.People
+	account   presence.AccountID
+	ada, bob  presence.UserID
+	validated []string // URLs
+	refusal   error    // of the next validations
+}
+
+func newRegistry(tb testing.TB) *registryFixture {
+	f := &registryFixture{tb: tb, clock: apptest.Noon()}
+	f.store = enginetest.Open(tb, f.clock.Now)
+	f.people = apptest.On(tb, f.store, f.clock.Now)
+	account, ada := f.people.Account("ada@example.com")
+	f.account, f.ada, f.bob = account, ada.ID, f.people.User(account, "bob@example.com").ID
+	bob, err := f.people.Directory.User(f.ctx(), account, f.bob)
+	apptest.Check(tb, err)
+	bob.Groups = []string{"Sales"}
+	_, err = f.people.Directory.Update(f.ctx(), account, bob)
+	apptest.Check(tb, err)
+	f.Registry = f.node()
+	return f
+}
+
+func (f *registryFixture) ctx() context.Context { return f.tb.Context() }
+
+// node is a registry of another node on the same store.
+func (f *registryFixture) node() *webhook.Registry {
+	client := egress.NewClient(egress.Options{})
+	f.tb.Cleanup(client.Close)
+	return &webhook.Registry{
+		Store: f.store, Sealer: &seal.Sealer{Store: f.store}, Directory: f.people.Directory, Client: client,
+		Forms: []webhook.Form{plainForm{}}, Profiles: []webhook.Profile{webhook.Durable(), {Name: "quick"}},
+		Clock: f.clock.Now, Log: slog.New(slog.DiscardHandler),
+		Validate: func(_ context.Context, s *webhook.Subscription) error {
+			f.validated = append(f.validated, s.URL)
+			return f.refusal
+		},
+		AppSecrets: func(_ context.Context, _ presence.AccountID, app presence.AppID) ([]webhook.Secret, error) {
+			return []webhook.Secret{{Value: "of " + string(app)}}, nil
+		},
+	}
+}
+
+// asked is a subscription that can be created.
+func (f *registryFixture) asked() *webhook.Subscription {
+	return &webhook.Subscription{
+		Account: f.account, App: "app", Name: "test", URL: "https://example.com/events", Form: "plain",
+		Secrets: []webhook.Secret{{Value: webhook.NewSecret()}},
+	}
+}
+
+func (f *registryFixture) create(change func(*webhook.Subscription)) *webhook.Subscription {
+	f.tb.Helper()
+	s := f.asked()
+	change(s)
+	created, err := f.Create(f.ctx(), s)
+	apptest.Check(f.tb, err)
+	return created
+}
+
+func same(*webhook.Subscription) {}
+
+func allow(*webhook.Subscription) error { return nil }
+
+func TestCreateAndRead(t *testing.T) {
+	f := newRegistry(t)
+	asked := f.asked()
+	asked.Events, asked.Users, asked.Groups = []string{"note", "note"}, []presence.UserID{f.ada}, []string{" sales "}
+	asked.LatestOnly, asked.Concurrency = true, 3
+	asked.Auth = webhook.Authentication{Kind: webhook.AuthBasic, Username: "u", Password: "hidden-password"}
+	created, err := f.Create(t.Context(), asked)
+	apptest.Check(t, err)
+	want := *asked
+	want.ID, want.Version, want.Created, want.Profile = created.ID, created.Version, f.clock.Now(), "durable"
+	want.Events, want.Groups = []string{"note"}, []string{"sales"}
+	want.Health.Validated = f.clock.Now()
+	got, err := f.Get(t.Context(), f.account, created.ID)
+	apptest.Check(t, err)
+	for _, s := range []*webhook.Subscription{created, got} {
+		if !s.Concerns(&webhook.Person{ID: "x", Groups: []string{"SALES"}}) || s.Concerns(&webhook.Person{ID: "x", Groups: []string{"Support"}}) {
+			t.Error("the group is compared by its key")
+		}
+		if !s.Concerns(&webhook.Person{ID: f.ada}) || !s.Selects("note") || s.Selects("status") {
+			t.Error("the filters are not those that were asked for")
+		}
+		if text, expected := reflect.ValueOf(*s), reflect.ValueOf(want); true {
+			for i := range text.NumField() {
+				field := text.Type().Field(i)
+				if field.IsExported() && !reflect.DeepEqual(text.Field(i).Interface(), expected.Field(i).Interface()) {
+					t.Errorf("%s is %v, want %v", field.Name, text.Field(i), expected.Field(i))
+				}
+			}
+		}
+	}
+	if len(f.validated) != 1 || f.validated[0] != asked.URL {
+		t.Errorf("validated %v", f.validated)
+	}
+}
+
+// What signs and authenticates is not readable in the document.
+func TestSecretsAreSealed(t *testing.T) {
+	f := newRegistry(t)
+	s := f.create(func(s *webhook.Subscription) {
+		s.Secrets = []webhook.Secret{{Value: "very-secret-value-of-it"}}
+		s.Auth = webhook.Authentication{Kind: webhook.AuthHeader, HeaderName: "X-Key", HeaderValue: "hidden-header-value"}
+	})
+	docs, err := f.store.List(t.Context(), "", "subscription", "", 10)
+	apptest.Check(t, err)
+	for _, secret := range []string{"very-secret-value-of-it", "hidden-header-value"} {
+		if len(docs) != 1 || bytes.Contains(docs[0].Value, []byte(secret)) {
+			t.Errorf("%s is in %s", secret, docs[0].Value)
+		}
+	}
+	// A sealed value that is moved to another document cannot be opened.
+	other := f.create(same)
+	docs, err = f.store.List(t.Context(), "", "subscription", "", 10)
+	apptest.Check(t, err)
+	swapped := docs[0]
+	swapped.Version, swapped.Value = docs[1].Version, docs[0].Value
+	swapped.Key = docs[1].Key
+	apptest.Check(t, f.store.Write(t.Context(), "", swapped))
+	_, err = f.Get(t.Context(), f.account, s.ID)
+	_, err2 := f.Get(t.Context(), f.account, other.ID)
+	if !errors.Is(errors.Join(err, err2), seal.ErrOpen) {
+		t.Errorf("%v, %v", err, err2)
+	}
+}
+
+func TestCreateRefuses(t *testing.T) {
+	f := newRegistry(t)
+	stranger := f.people.User(func() presence.AccountID { a, _ := f.people.Account("eve@example.org"); return a }(), "mallory@example.org").ID
+	for field, change := range map[string]func(*webhook.Subscription){
+		"name":        func(s *webhook.Subscription) { s.Name = strings.Repeat("n", 129) },
+		"form":        func(s *webhook.Subscription) { s.Form = "unknown" },
+		"profile":     func(s *webhook.Subscription) { s.Profile = "unknown" },
+		"concurrency": func(s *webhook.Subscription) { s.Concurrency = webhook.MaxConcurrency + 1 },
+		"url":         func(s *webhook.Subscription) { s.URL = "https://user:password@example.com/" },
+		"url ":        func(s *webhook.Subscription) { s.URL = "https://example.com/#fragment" },
+		"url  ":       func(s *webhook.Subscription) { s.URL = "ftp://example.com/" },
+		"url   ":      func(s *webhook.Subscription) { s.URL = "https://example.com/" + strings.Repeat("a", 2048) },
+		"auth":        func(s *webhook.Subscription) { s.Auth = webhook.Authentication{Kind: webhook.AuthBasic} },
+		"auth ": func(s *webhook.Subscription) {
+			s.Auth = webhook.Authentication{Kind: webhook.AuthHeader, HeaderName: "X-Form-Signature", HeaderValue: "mine"}
+		},
+		"auth  ": func(s *webhook.Subscription) {
+			s.URL = ""
+			s.Auth = webhook.Authentication{Kind: webhook.AuthBasic, Username: "u"}
+		},
+		"events":     func(s *webhook.Subscription) { s.Events = []string{} },
+		"events[1]":  func(s *webhook.Subscription) { s.Events = []string{"note", "unknown"} },
+		"users":      func(s *webhook.Subscription) { s.Users = []presence.UserID{} },
+		"users[1]":   func(s *webhook.Subscription) { s.Users = []presence.UserID{f.ada, stranger} },
+		"users[0]":   func(s *webhook.Subscription) { s.Users = []presence.UserID{"no id"} },
+		"users ":     func(s *webhook.Subscription) { s.Owner = f.ada },
+		"users  ":    func(s *webhook.Subscription) { s.Owner, s.Users = f.ada, []presence.UserID{f.bob} },
+		"groups":     func(s *webhook.Subscription) { s.Groups = []string{} },
+		"groups[0]":  func(s *webhook.Subscription) { s.Groups = []string{" "} },
+		"groups[1]":  func(s *webhook.Subscription) { s.Groups = []string{"Sales", "Support"} },
+		"groups[0] ": func(s *webhook.Subscription) { s.Groups = []string{"a\nb"} },
+	} {
+		s := f.asked()
+		change(s)
+		_, err := f.Create(t.Context(), s)
+		if invalid, ok := errors.AsType[*presence.FieldError](err); !ok || invalid.Field != strings.TrimSpace(field) {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+	if len(f.validated) > 0 {
+		t.Errorf("requests were sent for them: %v", f.validated)
+	}
+	all, err := f.List(t.Context(), f.account)
+	if err != nil || len(all) > 0 {
+		t.Errorf("%v, %v", all, err)
+	}
+}
+
+func TestEndpointMustProve(t *testing.T) {
+	f := newRegistry(t)
+	f.refusal = &webhook.ValidationError{Method: http.MethodPost, URL: "https://example.com/events", Reason: "no proof", Status: 200}
+	if _, err := f.Create(t.Context(), f.asked()); !errors.Is(err, f.refusal) {
+		t.Errorf("create: %v", err)
+	}
+	if all, err := f.List(t.Context(), f.account); err != nil || len(all) > 0 {
+		t.Errorf("%v, %v", all, err)
+	}
+	waiting := f.create(func(s *webhook.Subscription) { s.URL = "" }) // no endpoint to ask
+	if !waiting.Health.Validated.IsZero() {
+		t.Error("what has no endpoint is not validated")
+	}
+	_, err := f.Update(t.Context(), f.account, waiting.ID, func(s *webhook.Subscription) error { s.URL = "https://example.com/"; return nil })
+	if !errors.Is(err, f.refusal) {
+		t.Errorf("update: %v", err)
+	}
+	if now, err := f.Get(t.Context(), f.account, waiting.ID); err != nil || now.URL != "" {
+		t.Errorf("%+v, %v", now, err)
+	}
+}
+
+func TestUpdate(t *testing.T) {
+	f := newRegistry(t)
+	s := f.create(same)
+	f.clock.Advance(time.Hour)
+	changed, err := f.Update(t.Context(), f.account, s.ID, func(s *webhook.Subscription) error {
+		s.Name, s.Events, s.Profile = "other", []string{"status"}, "quick"
+		return nil
+	})
+	apptest.Check(t, err)
+	if changed.Name != "other" || changed.Profile != "quick" || len(changed.Events) != 1 || changed.Version == s.Version {
+		t.Errorf("%+v", changed)
+	}
+	if len(f.validated) != 1 || !changed.Health.Validated.Equal(s.Health.Validated) {
+		t.Error("the endpoint did not change and was validated again")
+	}
+	moved, err := f.Update(t.Context(), f.account, s.ID, func(s *webhook.Subscription) error { s.URL += "2"; return nil })
+	apptest.Check(t, err)
+	if len(f.validated) != 2 || !moved.Health.Validated.Equal(f.clock.Now()) {
+		t.Errorf("a new endpoint must be validated: %v", f.validated)
+	}
+	refused := errors.New("refused")
+	if _, err := f.Update(t.Context(), f.account, s.ID, func(*webhook.Subscription) error { return refused }); !errors.Is(err, refused) {
+		t.Error(err)
+	}
+	if _, err := f.Update(t.Context(), f.account, s.ID, func(s *webhook.Subscription) error { s.Events = []string{"x"}; return nil }); err == nil {
+		t.Error("an unknown event was accepted")
+	}
+}
+
+// What exists is not refused because a user or group of its filters is gone.
+func TestUpdateKeepsOldFilter(t *testing.T) {
+	f := newRegistry(t)
+	s := f.create(func(s *webhook.Subscription) { s.Users, s.Groups = []presence.UserID{f.bob}, []string{"Sales"} })
+	apptest.Check(t, f.people.Directory.Delete(t.Context(), f.account, f.bob))
+	_, err := f.Update(t.Context(), f.account, s.ID, func(s *webhook.Subscription) error { s.Name = "new"; return nil })
+	apptest.Check(t, err)
+}
+
+func TestHealth(t *testing.T) {
+	f := newRegistry(t)
+	s := f.create(same)
+	f.clock.Advance(time.Hour)
+	apptest.Check(t, f.SetHealth(t.Context(), s, webhook.Health{Failures: 6, Reason: "gone", Disabled: f.clock.Now()}))
+	now, err := f.Get(t.Context(), f.account, s.ID)
+	apptest.Check(t, err)
+	if now.Health.Failures != 6 || now.Health.Reason != "gone" || !now.Health.Disabled.Equal(f.clock.Now()) {
+		t.Errorf("%+v", now.Health)
+	}
+	f.refusal = errors.New("still gone")
+	if _, err := f.Enable(t.Context(), f.account, s.ID, allow); !errors.Is(err, f.refusal) {
+		t.Error(err)
+	}
+	f.refusal = nil
+	enabled, err := f.Enable(t.Context(), f.account, s.ID, allow)
+	apptest.Check(t, err)
+	if enabled.Health != (webhook.Health{Validated: f.clock.Now()}) {
+		t.Errorf("%+v", enabled.Health)
+	}
+	// What was found of an endpoint says nothing about another.
+	_, err = f.Update(t.Context(), f.account, s.ID, func(s *webhook.Subscription) error { s.URL += "2"; return nil })
+	apptest.Check(t, err)
+	apptest.Check(t, f.SetHealth(t.Context(), s, webhook.Health{Failures: 6, Disabled: f.clock.Now()}))
+	if now, err := f.Get(t.Context(), f.account, s.ID); err != nil || !now.Health.Disabled.IsZero() {
+		t.Errorf("%+v, %v", now, err)
+	}
+}
+
+func TestAccountsAreIsolated(t *testing.T) {
+	f := newRegistry(t)
+	s := f.create(same)
+	other, _ := f.people.Account("eve@example.org")
+	if _, err := f.Get(t.Context(), other, s.ID); !errors.Is(err, webhook.ErrNoSubscription) {
+		t.Errorf("get: %v", err)
+	}
+	if err := f.Delete(t.Context(), other, s.ID, allow); !errors.Is(err, webhook.ErrNoSubscription) {
+		t.Errorf("delete: %v", err)
+	}
+	if _, err := f.Update(t.Context(), other, s.ID, allow); !errors.Is(err, webhook.ErrNoSubscription) {
+		t.Errorf("update: %v", err)
+	}
+	if all, err := f.List(t.Context(), other); err != nil || len(all) > 0 {
+		t.Errorf("list: %v, %v", all, err)
+	}
+	for _, id := range []string{"", "x/y", string(f.account) + "/" + s.ID, strings.Repeat("a", 600)} {
+		if _, err := f.Get(t.Context(), f.account, id); !errors.Is(err, webhook.ErrNoSubscription) {
+			t.Errorf("%q: %v", id, err)
+		}
+	}
+}
+
+func TestDelete(t *testing.T) {
+	f := newRegistry(t)
+	s, other := f.create(same), f.create(func(s *webhook.Subscription) { s.App = "other" })
+	refused := errors.New("refused")
+	if err := f.Delete(t.Context(), f.account, s.ID, func(*webhook.Subscription) error { return refused }); !errors.Is(err, refused) {
+		t.Error(err)
+	}
+	apptest.Check(t, f.Delete(t.Context(), f.account, s.ID, allow))
+	if _, err := f.Get(t.Context(), f.account, s.ID); !errors.Is(err, webhook.ErrNoSubscription) {
+		t.Error(err)
+	}
+	f.create(same)
+	apptest.Check(t, f.DeleteOf(t.Context(), f.account, func(s *webhook.Subscription) bool { return s.App == "app" }))
+	if all, err := f.List(t.Context(), f.account); err != nil || len(all) != 1 || all[0].ID != other.ID {
+		t.Errorf("%v, %v", all, err)
+	}
+}
+
+func TestLimits(t *testing.T) {
+	f := newRegistry(t)
+	reached := func(name string, change func(*webhook.Subscription)) {
+		t.Helper()
+		s := f.asked()
+		change(s)
+		_, err := f.Create(t.Context(), s)
+		if limit, ok := errors.AsType[*webhook.LimitError](err); !ok || limit.Name != name {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	owned := func(s *webhook.Subscription) { s.Owner, s.Users = f.ada, []presence.UserID{f.ada} }
+	for range webhook.MaxPerOwner {
+		f.create(owned)
+	}
+	reached("subscriptions-per-user", owned)
+	for range webhook.MaxPerApp {
+		f.create(same)
+	}
+	reached("subscriptions-per-app", same)
+	for n := range webhook.MaxPerAccount - webhook.MaxPerApp - webhook.MaxPerOwner {
+		f.create(func(s *webhook.Subscription) { s.App = presence.AppID("app" + strconv.Itoa(n/webhook.MaxPerApp)) })
+	}
+	reached("subscriptions-per-account", func(s *webhook.Subscription) { s.App = "last" })
+	reached("subscription-users", func(s *webhook.Subscription) { s.Users = make([]presence.UserID, webhook.MaxUsers+1) })
+	reached("subscription-groups", func(s *webhook.Subscription) { s.Groups = make([]string, webhook.MaxGroups+1) })
+	all, err := f.List(t.Context(), f.account)
+	if err != nil || len(all) != webhook.MaxPerAccount {
+		t.Errorf("%d, %v", len(all), err)
+	}
+}
+
+// Of requests at the same time no more succeed than the limit allows.
+func TestLimitHoldsForConcurrentRequests(t *testing.T) {
+	f := newRegistry(t)
+	f.Validate = func(context.Context, *webhook.Subscription) error { return nil }
+	for range webhook.MaxPerApp - 2 {
+		f.create(same)
+	}
+	var creating sync.WaitGroup
+	for range 6 {
+		creating.Go(func() { _, _ = f.Create(t.Context(), f.asked()) })
+	}
+	creating.Wait()
+	all, err := f.List(t.Context(), f.account)
+	if err != nil || len(all) > webhook.MaxPerApp {
+		t.Errorf("%d, %v", len(all), err)
+	}
+}
+
+func TestRotateSecret(t *testing.T) {
+	f := newRegistry(t)
+	s := f.create(same)
+	first := s.Secrets[0].Value
+	rotate := func(secret string, overlap time.Duration) []webhook.Secret {
+		t.Helper()
+		s, err := f.RotateSecret(t.Context(), f.account, s.ID, secret, overlap, allow)
+		apptest.Check(t, err)
+		return s.Secrets
+	}
+	start := f.clock.Now()
+	got := rotate("the-second-secret", time.Hour)
+	want := []webhook.Secret{{Value: "the-second-secret"}, {Value: first, Until: start.Add(time.Hour)}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	f.clock.Advance(30 * time.Minute)
+	got = rotate("the-third-secret!", time.Hour)
+	want = []webhook.Secret{{Value: "the-third-secret!"}, {Value: "the-second-secret", Until: start.Add(90 * time.Minute)}, {Value: first, Until: start.Add(time.Hour)}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	f.clock.Advance(45 * time.Minute) // the first has ended
+	if got = rotate("the-fourth-secret", time.Hour); len(got) != 3 || got[2].Value != "the-second-secret" {
+		t.Errorf("%v", got)
+	}
+	if got = rotate("the-fifth-secret!", 0); len(got) != 1 {
+		t.Errorf("%v", got)
+	}
+	for _, overlap := range []time.Duration{-1, webhook.MaxOverlap + 1} {
+		if _, err := f.RotateSecret(t.Context(), f.account, s.ID, webhook.NewSecret(), overlap, allow); err == nil {
+			t.Errorf("%v was accepted", overlap)
+		}
+	}
+	if _, err := f.RotateSecret(t.Context(), f.account, s.ID, "short", 0, allow); err == nil {
+		t.Error("a short secret was accepted")
+	}
+}
+
+func TestSecretOfApp(t *testing.T) {
+	f := newRegistry(t)
+	s := f.create(func(s *webhook.Subscription) { s.Secrets = nil })
+	if got, err := f.SecretsOf(t.Context(), s); err != nil || len(got) != 1 || got[0].Value != "of app" {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := f.RotateSecret(t.Context(), f.account, s.ID, webhook.NewSecret(), 0, allow); !errors.Is(err, webhook.ErrAppSecret) {
+		t.Error(err)
+	}
+	own := f.create(same)
+	if got, err := f.SecretsOf(t.Context(), own); err != nil || !reflect.DeepEqual(got, own.Secrets) {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// A snapshot has what is stored before it begins, what changes here, and what changes on
+// other nodes.
+func TestSnapshot(t *testing.T) {
+	f := newRegistry(t)
+	before := f.create(same)
+	here, there := f.node(), f.node()
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	for _, node := range []*webhook.Registry{here, there} {
+		running.Go(func() { apptest.Check(t, node.Run(ctx)) })
+	}
+	defer running.Wait()
+	defer stop()
+	awaitSnapshot(t, here, func(all []*webhook.Subscription) bool { return len(all) == 1 && all[0].ID == before.ID })
+	awaitSnapshot(t, there, func(all []*webhook.Subscription) bool { return len(all) == 1 && all[0].ID == before.ID })
+	_, changed := here.Snapshot()
+	created, err := here.Create(t.Context(), f.asked())
+	apptest.Check(t, err)
+	select {
+	case <-changed:
+	default:
+		t.Error("a change on this node is not notified at once")
+	}
+	if all, _ := here.Snapshot(); len(all) != 2 {
+		t.Errorf("%d are known at once", len(all))
+	}
+	awaitSnapshot(t, there, func(all []*webhook.Subscription) bool { return len(all) == 2 })
+	_, err = here.Update(t.Context(), f.account, created.ID, func(s *webhook.Subscription) error { s.Name = "renamed"; return nil })
+	apptest.Check(t, err)
+	apptest.Check(t, here.Delete(t.Context(), f.account, before.ID, allow))
+	awaitSnapshot(t, there, func(all []*webhook.Subscription) bool { return len(all) == 1 && all[0].Name == "renamed" })
+}
+
+func awaitSnapshot(t *testing.T, r *webhook.Registry, ok func([]*webhook.Subscription) bool) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	for {
+		all, changed := r.Snapshot()
+		if ok(all) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			t.Fatalf("the snapshot has %d", len(all))
+		}
+	}
+}
+
