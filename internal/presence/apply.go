@@ -6,6 +6,7 @@ import "slices"
 type Change struct {
 	Recorded
 	Origin
+	Profiles // of the last accepted event that has them
 }
 
 // An Origin is the claim or the client that a change comes from. Of events that are
@@ -97,6 +98,7 @@ type draft struct {
 	asked      *SetVisibility // nil: the rules of visibility stay
 
 	origin     Origin
+	profiles   Profiles
 	session    Session // that caused the change, in its last state; no id: none did
 	attributed bool    // an event was accepted: later ones are not the origin
 
@@ -285,8 +287,10 @@ func (d *draft) takeEvent(event Event) error {
 		return d.request(&e.Request, event, Offline, func() error { return d.setRules(&e) })
 	case SetUserState:
 		d.setUserState(e.State)
+		d.profiles = e.Profiles
 	case ProfileChanged:
 		d.changed = d.changed || d.Exists() && d.UserState != UserDeleted
+		d.profiles = e.Profiles
 	}
 	return nil
 }
@@ -327,7 +331,7 @@ func (d *draft) finish(was Recorded, alone bool) (Change, error) {
 	}
 	d.origin.Client = d.client()
 	recorded := Recorded{State: d.State, Shown: p, Next: nextChange(&d.State, v, &p, d.now)}
-	return Change{Recorded: recorded, Origin: d.origin}, nil
+	return Change{Recorded: recorded, Origin: d.origin, Profiles: d.profiles}, nil
 }
 
 // checkDamping enforces the minimum interval between changes that only sessions cause.

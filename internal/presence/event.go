@@ -106,11 +106,28 @@ type SetVisibility struct {
 
 // SetUserState records that the directory created, activated, deactivated or deleted
 // the user. The sessions of a user who is not active end.
-type SetUserState struct{ State UserState }
+type SetUserState struct {
+	State UserState
+	Profiles
+}
 
 // ProfileChanged records that the directory changed the user's e-mail address, groups or,
 // if neither is set, name. It changes no fact of the state: the commit is for the log.
-type ProfileChanged struct{ Email, Groups bool }
+type ProfileChanged struct {
+	Email, Groups bool
+	Profiles
+}
+
+// A Profile is what the directory says of a person. No rule depends on it, and no state
+// contains it: the log keeps it with changes of the directory.
+type Profile struct {
+	Email, FirstName, LastName, DisplayName, Department string
+	Groups                                              []string
+}
+
+// Profiles are the profile of a user at a change of the directory, as it is after the
+// change or was before a deletion, and that before a change of the profile. nil: unknown.
+type Profiles struct{ Profile, ProfileBefore *Profile }
 
 // Tick is the passing of time alone: facts that are due expire. Soft is applied first:
 // it is what memory holds of sessions, and postpones their expiry.

@@ -74,3 +74,23 @@ func TestOrigin(t *testing.T) {
 		}
 	}
 }
+
+// TestProfiles: a change has the profiles of the event that the directory caused.
+func TestProfiles(t *testing.T) {
+	profiles := Profiles{Profile: &Profile{Email: "new@example.com"}, ProfileBefore: &Profile{Email: "old@example.com"}}
+	for name, row := range map[string]struct {
+		events []Event
+		want   Profiles
+	}{
+		"a profile":           {[]Event{ProfileChanged{Email: true, Profiles: profiles}}, profiles},
+		"after the soft tick": {[]Event{Tick{}, SetUserState{State: UserDeleted, Profiles: profiles}}, profiles},
+		"a claim":             {[]Event{manual(Busy)}, Profiles{}},
+	} {
+		s := newScript(t)
+		s.signIn()
+		next, _, err := ApplyEach(RecordedOf(s.state), row.events, s.policy, s.now)
+		if err != nil || next.Profiles != row.want {
+			t.Errorf("%s: %+v, %v; want %+v", name, next.Profiles, err, row.want)
+		}
+	}
+}

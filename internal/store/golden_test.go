@@ -89,6 +89,18 @@ func goldenOriginEntry() store.Entry {
 	return e
 }
 
+// goldenEventEntry is added by entries of format 3.
+func goldenEventEntry() store.Entry {
+	e := goldenOriginEntry()
+	e.Began = []store.SessionFacts{{ID: "s1", Client: presence.Desktop, Version: "5.17.5", App: "app"}, {ID: "s2"}}
+	e.Ended = []store.SessionFacts{{ID: "s3", Client: "ñ\x00"}}
+	e.Profile = &presence.Profile{
+		Email: "ada@example.com", FirstName: "Ada", LastName: "Lovelace", DisplayName: "Ada L.", Department: "R&D", Groups: []string{"a", "ñ"},
+	}
+	e.ProfileBefore = &presence.Profile{Email: "ada@example.org"}
+	return e
+}
+
 // golden reads the golden bytes of each format.
 func golden(t *testing.T, kind string) map[string][]byte {
 	t.Helper()
@@ -134,9 +146,9 @@ func TestGoldenState(t *testing.T) {
 }
 
 func TestGoldenEntry(t *testing.T) {
-	plain, all := goldenEntry(), goldenOriginEntry()
+	plain, origin, all := goldenEntry(), goldenOriginEntry(), goldenEventEntry()
 	erased := store.Anonymize(all)
-	entries := map[string]*store.Entry{"1": &plain, "2": &all, "2-erased": &erased}
+	entries := map[string]*store.Entry{"1": &plain, "2": &origin, "2-erased": &erased, "3": &all, "3-erased": &erased}
 	written := [][]byte{store.AppendEntry(nil, &all), store.AppendEntry(nil, &erased)}
 	for path, data := range golden(t, "entry") {
 		name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), "entry-"), ".hex")
@@ -144,7 +156,7 @@ func TestGoldenEntry(t *testing.T) {
 			t.Fatalf("%s has an unknown format", path)
 		}
 		got, err := store.DecodeEntry(data)
-		if want := *entries[name]; err != nil || got != want {
+		if want := *entries[name]; err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s is\n%+v, %v, want\n%+v", path, got, err, want)
 		}
 		written = slices.DeleteFunc(written, func(w []byte) bool { return bytes.Equal(w, data) })

@@ -23,7 +23,8 @@ const (
 
 	plainEntry  byte = 1 // an entry with the presence before and after
 	originEntry byte = 2 // adds the origin and the user's facts; an entry may be erased
-	entryFormat      = originEntry
+	eventEntry  byte = 3 // adds sessions that began and ended, and profiles
+	entryFormat      = eventEntry
 )
 
 // ErrFormat: stored bytes are damaged or have a format that this version does not know.
@@ -203,7 +204,9 @@ func AppendEntry(dst []byte, e *Entry) []byte {
 	if e.Erased {
 		return append(dst, byte(e.By.Cause), erasedBit)
 	}
-	dst = append(dst, byte(e.By.Cause), bit(hasClaim, claimBit)|bit(hasClient, clientBit)|bit(e.UserBefore.Note != e.UserAfter.Note, noteBit))
+	hasSessions := len(e.Began)+len(e.Ended) > 0
+	dst = append(dst, byte(e.By.Cause), bit(hasClaim, claimBit)|bit(hasClient, clientBit)|bit(e.UserBefore.Note != e.UserAfter.Note, noteBit)|
+		bit(hasSessions, sessionsBit)|bit(e.Profile != nil, profileBit)|bit(e.ProfileBefore != nil, profileBeforeBit))
 	dst = appendText(dst, e.By.Actor.User)
 	dst = appendText(dst, e.By.Actor.App)
 	dst = appendPresence(dst, &e.Before, e.Revision, base)
@@ -217,7 +220,11 @@ func AppendEntry(dst []byte, e *Entry) []byte {
 		dst = appendText(dst, o.Client.Version)
 		dst = append(dst, byte(o.Client.Status))
 	}
-	return appendFacts(dst, &e.UserBefore, &e.UserAfter)
+	dst = appendFacts(dst, &e.UserBefore, &e.UserAfter)
+	if hasSessions {
+		dst = appendSessionFacts(appendSessionFacts(dst, e.Began), e.Ended)
+	}
+	return appendProfile(appendProfile(dst, e.Profile), e.ProfileBefore)
 }
 
 // The header of an entry flags the parts that follow.
@@ -225,9 +232,39 @@ const (
 	erasedBit = 0x01 // no parts
 	claimBit  = 0x02
 	clientBit = 0x04
-	noteBit   = 0x08 // the user's own note changed, and the new one comes last
-	entryBits = 0x0f
+	noteBit   = 0x08 // the user's own note changed, and the new one follows the old one
+	// Since eventEntry.
+	sessionsBit      = 0x10
+	profileBit       = 0x20
+	profileBeforeBit = 0x40
+
+	originBits = 0x0f
+	entryBits  = 0x7f
 )
+
+func appendSessionFacts(dst []byte, sessions []SessionFacts) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(sessions)))
+	for i := range sessions {
+		s := &sessions[i]
+		dst = appendText(appendText(appendText(appendText(dst, s.ID), s.Client), s.Version), s.App)
+	}
+	return dst
+}
+
+// appendProfile appends nothing for nil.
+func appendProfile(dst []byte, p *presence.Profile) []byte {
+	if p == nil {
+		return dst
+	}
+	for _, text := range [...]string{p.Email, p.FirstName, p.LastName, p.DisplayName, p.Department} {
+		dst = appendText(dst, text)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(p.Groups)))
+	for _, group := range p.Groups {
+		dst = appendText(dst, group)
+	}
+	return dst
+}
 
 func appendFacts(dst []byte, before, after *UserFacts) []byte {
 	dst = append(dst, byte(before.State), byte(after.State))
@@ -285,8 +322,11 @@ func (d *decoder) entryHead() byte {
 	if d.format < originEntry {
 		return 0
 	}
-	head := d.byte()
-	if head&^entryBits != 0 || head&erasedBit != 0 && head != erasedBit {
+	head, known := d.byte(), byte(entryBits)
+	if d.format < eventEntry {
+		known = originBits
+	}
+	if head&^known != 0 || head&erasedBit != 0 && head != erasedBit {
 		d.fail("unknown part")
 	}
 	return head
@@ -305,6 +345,40 @@ func (d *decoder) entryParts(head byte, e *Entry, base presence.Instant) {
 		e.Origin.Client = presence.Client{Type: presence.ClientType(d.text()), Version: d.text(), Status: d.status()}
 	}
 	d.facts(head, e)
+	if head&sessionsBit != 0 {
+		e.Began, e.Ended = d.sessionFacts(), d.sessionFacts()
+	}
+	if head&profileBit != 0 {
+		e.Profile = d.profile()
+	}
+	if head&profileBeforeBit != 0 {
+		e.ProfileBefore = d.profile()
+	}
+}
+
+func (d *decoder) sessionFacts() []SessionFacts {
+	n := d.count(minSessionFacts)
+	if n == 0 {
+		return nil
+	}
+	sessions := make([]SessionFacts, n)
+	for i := range sessions {
+		sessions[i] = SessionFacts{
+			ID: presence.SessionID(d.text()), Client: presence.ClientType(d.text()), Version: d.text(), App: presence.AppID(d.text()),
+		}
+	}
+	return sessions
+}
+
+func (d *decoder) profile() *presence.Profile {
+	p := &presence.Profile{Email: d.text(), FirstName: d.text(), LastName: d.text(), DisplayName: d.text(), Department: d.text()}
+	if n := d.count(minText); n > 0 {
+		p.Groups = make([]string, n)
+		for i := range p.Groups {
+			p.Groups[i] = d.text()
+		}
+	}
+	return p
 }
 
 func (d *decoder) facts(head byte, e *Entry) {
@@ -450,6 +524,9 @@ const (
 	minClaim    = 7  // likewise
 	minAnswer   = 35 // two digests and three fields
 	minRule     = 2  // the user's length and the head
+	minText     = 1  // its length
+
+	minSessionFacts = 4 // four texts
 )
 
 func (d *decoder) sessions(base presence.Instant) []presence.Session {

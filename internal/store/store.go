@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -184,7 +185,26 @@ func (c *Change) Entry(u User, was *presence.Recorded) Entry {
 	return Entry{
 		User: u, Revision: c.State.Revision, Time: c.State.At.Time(), By: c.By, Origin: c.Origin,
 		Before: was.Shown, After: c.Shown, UserBefore: factsOf(&was.State), UserAfter: factsOf(&c.State),
+		Began: missingIn(was.State.Sessions, c.State.Sessions), Ended: missingIn(c.State.Sessions, was.State.Sessions),
+		Profiles: c.Profiles,
 	}
+}
+
+// missingIn gives those of sessions that are not among others. Both are in the order of
+// ids. A session with the id of an earlier one is another session.
+func missingIn(others, sessions []presence.Session) []SessionFacts {
+	var missing []SessionFacts
+	for i := range sessions {
+		s := &sessions[i]
+		for len(others) > 0 && others[0].ID < s.ID {
+			others = others[1:]
+		}
+		if len(others) > 0 && others[0].ID == s.ID && others[0].Since == s.Since {
+			continue
+		}
+		missing = append(missing, SessionFacts{ID: s.ID, Client: s.Client, Version: s.Version, App: cmp.Or(s.App, s.Via)})
+	}
+	return missing
 }
 
 func factsOf(s *presence.State) UserFacts {
@@ -245,6 +265,11 @@ type Entry struct {
 	// UserBefore and UserAfter are facts that Before and After do not include.
 	// Entries of format 1 lack them.
 	UserBefore, UserAfter UserFacts
+	// Began and Ended are the sessions that the commit began and ended, and those that
+	// had expired since the commit before. Entries before format 3 lack them.
+	Began, Ended []SessionFacts
+	// Profiles are set in entries of changes in the directory, since format 3.
+	presence.Profiles
 	// Erased: the entry was anonymized; see Anonymize.
 	Erased bool
 	// Gap: older versions of this user were dropped before this one.
@@ -257,6 +282,14 @@ type Entry struct {
 type UserFacts struct {
 	State presence.UserState
 	Note  string
+}
+
+// SessionFacts are what the log keeps of a session.
+type SessionFacts struct {
+	ID      presence.SessionID
+	Client  presence.ClientType
+	Version string
+	App     presence.AppID // that signed the user in, or that the client belongs to
 }
 
 // Anonymize gives the part of e that remains when its user is erased: the position, the

@@ -37,9 +37,12 @@ func goldenRecord() (*record, store.Entry) {
 func TestGoldenRecord(t *testing.T) {
 	want, all := goldenRecord()
 	all.Origin = presence.Origin{Claim: "c", Source: presence.Schedule}
+	origin := all
 	plain := all
 	plain.Origin, plain.UserAfter = presence.Origin{}, store.UserFacts{}
-	entries := []store.Entry{plain, all}
+	all.Ended = []store.SessionFacts{{ID: "s", Client: presence.Mobile}}
+	all.Profile = &presence.Profile{Email: "ada@example.com"}
+	entries := []store.Entry{plain, origin, all}
 	now := seal(goldenSubject, appendRecord(newBody(512), want, &all, 3))
 	for i, entry := range entries {
 		path := filepath.Join("testdata", "golden", "record-"+string(rune('1'+i))+".hex")
@@ -63,7 +66,7 @@ func TestGoldenRecord(t *testing.T) {
 		if err != nil || head.previous != 3 {
 			t.Fatalf("%s: %+v, %v", path, head, err)
 		}
-		if e, err := store.DecodeEntry(head.entry); err != nil || e != entry {
+		if e, err := store.DecodeEntry(head.entry); err != nil || !reflect.DeepEqual(e, entry) {
 			t.Errorf("%s has the entry %+v, %v; want %+v", path, e, err, entry)
 		}
 	}

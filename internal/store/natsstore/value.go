@@ -15,7 +15,8 @@ import (
 //
 //	1  the first
 //	2  log entries of format 2, with the origin of a change
-const formatVersion = 2
+//	3  log entries of format 3, with sessions and profiles
+const formatVersion = 3
 
 // messageFormat is the first byte of every message. It is followed by a four-byte
 // checksum of the subject and the rest: JetStream does not detect all damage on disk.

@@ -192,7 +192,7 @@ func compareStores(t *testing.T, s, again *Store, users int) {
 	if err != nil || len(unread) != 1 {
 		t.Fatal(len(unread), err)
 	}
-	if log, err := again.Log(ctx, store.Position(users), 1); err != nil || len(log) != 1 || log[0] != unread[0].Entry {
+	if log, err := again.Log(ctx, store.Position(users), 1); err != nil || len(log) != 1 || !reflect.DeepEqual(log[0], unread[0].Entry) {
 		t.Errorf("the log continues with %+v, %v; want %+v", log, err, unread[0].Entry)
 	}
 	// The restored store accepts changes.
@@ -729,7 +729,7 @@ func TestBackupFormats(t *testing.T) {
 // directory, and is restored to the newest format with the same content; also where
 // values migrate.
 func TestBackupGolden(t *testing.T) {
-	for _, kind := range []string{"1/clean", "1/killed", "2/clean", "2/killed", "3/clean", "3/killed"} {
+	for _, kind := range []string{"1/clean", "1/killed", "2/clean", "2/killed", "3/clean", "3/killed", "4/clean", "4/killed"} {
 		t.Run(strings.ReplaceAll(kind, "/", " "), func(t *testing.T) {
 			want := readGolden(t, kind)
 			mem := copyFromDisk(t, filepath.Join(goldenDir, kind))

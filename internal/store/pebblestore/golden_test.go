@@ -121,7 +121,8 @@ func goldenUpdate(t *testing.T, s *Store, i, round int) {
 	by := store.By{Cause: store.Cause(1 + (i+round)%8), Actor: store.Actor{User: goldenUser(i).ID, App: presence.AppID(fmt.Sprint("app ", round))}}
 	_, err := s.Update(context.Background(), goldenUser(i), func(was presence.Recorded) (store.Change, error) {
 		next := presence.RecordedOf(goldenState(was.State, now, i, round))
-		return store.Change{Change: presence.Change{Recorded: next, Origin: goldenOrigin(i, round)}, By: by}, nil
+		change := presence.Change{Recorded: next, Origin: goldenOrigin(i, round), Profiles: goldenProfiles(i, round)}
+		return store.Change{Change: change, By: by}, nil
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -137,6 +138,17 @@ func goldenOrigin(i, round int) (o presence.Origin) {
 		o.Client = presence.Client{Type: presence.Mobile, Version: "5.17.5", Status: presence.Status(i % 3)}
 	}
 	return o
+}
+
+// goldenProfiles are both profiles, one, or none.
+func goldenProfiles(i, round int) (p presence.Profiles) {
+	if i%3 > 0 {
+		p.Profile = &presence.Profile{Email: fmt.Sprintf("%d@example.com", i), FirstName: "Ñ", DisplayName: fmt.Sprint("in round ", round), Groups: []string{"g", ""}}
+	}
+	if i%3 > 1 {
+		p.ProfileBefore = &presence.Profile{LastName: "L", Department: "D"}
+	}
+	return p
 }
 
 // goldenState sets every field of a state in some record.
@@ -257,6 +269,12 @@ func listLog(b *strings.Builder, s *Store) error {
 				e.At, fmt.Sprint(e.User), e.Revision, e.Time.UTC().Format(time.RFC3339Nano), e.By, e.Gap, e.Before, e.After)
 			if e.Origin != (presence.Origin{}) || e.UserBefore != (store.UserFacts{}) || e.UserAfter != (store.UserFacts{}) {
 				fmt.Fprintf(b, "  from %+v\n  user %+v, then %+v\n", e.Origin, e.UserBefore, e.UserAfter)
+			}
+			if len(e.Began)+len(e.Ended) > 0 {
+				fmt.Fprintf(b, "  began %+v, ended %+v\n", e.Began, e.Ended)
+			}
+			if e.Profile != nil {
+				fmt.Fprintf(b, "  profile %+v, before %+v\n", *e.Profile, e.ProfileBefore != nil)
 			}
 			at = e.At
 		}

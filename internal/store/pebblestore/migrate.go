@@ -26,6 +26,7 @@ func migrations() []migration {
 		{from: 1, what: "begin a watermark"},
 		// Existing entries stay as they are: both formats can be read.
 		{from: 2, what: "log where changes come from"},
+		{from: 3, what: "log sessions and profiles"},
 	}
 }
 

@@ -96,7 +96,7 @@ func nextFormatOptions(fs vfs.FS) Options {
 // directory or the new one. The old one opens with the old version, and the new version
 // migrates it.
 func TestMigrateKilled(t *testing.T) {
-	for _, from := range []string{"1/clean", "1/killed", "2/killed", "3/killed"} {
+	for _, from := range []string{"1/clean", "1/killed", "2/killed", "3/killed", "4/killed"} {
 		t.Run(strings.ReplaceAll(from, "/", " "), func(t *testing.T) {
 			want := readGolden(t, from)
 			points := migrationCrashes(t, from, want)

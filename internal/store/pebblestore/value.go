@@ -15,7 +15,8 @@ import (
 //	1  the first
 //	2  adds the watermark
 //	3  adds log entries of format 2, with the origin of a change
-const formatVersion = 3
+//	4  adds log entries of format 3, with sessions and profiles
+const formatVersion = 4
 
 // valueFormat is the first byte of each value of a record, a log entry and a
 // document.

@@ -83,7 +83,7 @@ func logPages(x *suite) {
 			}
 			got, after = append(got, page...), page[len(page)-1].At
 		}
-		if !slices.Equal(got, all) {
+		if !slices.EqualFunc(got, all, sameEntry) {
 			x.Errorf("pages of %d: %v, want %v", limit, positions(got), made)
 		}
 	}
@@ -132,14 +132,14 @@ func historyPages(x *suite) {
 				}
 				got, before = append(got, page...), page[len(page)-1].At
 			}
-			if !slices.Equal(got, want) {
+			if !slices.EqualFunc(got, want, sameEntry) {
 				x.Errorf("%s in pages of %d: %v, want %v", u.ID, limit, positions(got), positions(want))
 			}
 		}
 		// Also below a position of another user, or of no entry.
 		for before := made[0] - 1; before <= made[11]+1; before++ {
 			below := slices.DeleteFunc(slices.Clone(want), func(e store.Entry) bool { return before != 0 && e.At >= before })
-			if got := x.history(u, before, 100); !slices.Equal(got, below) {
+			if got := x.history(u, before, 100); !slices.EqualFunc(got, below, sameEntry) {
 				x.Errorf("%s below %d: %v, want %v", u.ID, before, positions(got), positions(below))
 			}
 		}
@@ -191,7 +191,7 @@ func historyAgrees(x *suite) {
 		h[0].Gap = false
 		logged := log[h[0].User]
 		from := slices.IndexFunc(logged, func(e store.Entry) bool { return e.At == h[0].At })
-		if from < 0 || len(logged) < from+len(h) || !slices.Equal(logged[from:from+len(h)], h) {
+		if from < 0 || len(logged) < from+len(h) || !slices.EqualFunc(logged[from:from+len(h)], h, sameEntry) {
 			x.Errorf("a history of %s is at %v, its log at %v", h[0].User.ID, positions(h), positions(logged))
 		}
 	}
@@ -290,7 +290,7 @@ func droppedEntries(x *suite) {
 			if !slices.Equal(positions(followed), made[4:]) || !slices.Equal(gaps(followed), want) {
 				x.Errorf("after %d Feed gave %v with gaps before %v, want %v with %v", after, positions(followed), gaps(followed), made[4:], want)
 			}
-			if page := x.page(after, 100); !slices.Equal(page, followed) {
+			if page := x.page(after, 100); !slices.EqualFunc(page, followed, sameEntry) {
 				x.Errorf("after %d Log gave %+v, Feed gave %+v", after, page, followed)
 			}
 		}
@@ -341,7 +341,7 @@ func damagedEntry(x *suite) {
 			}
 			for i, e := range all {
 				switch damaged := after+i == 3; {
-				case damaged && (e.Damaged == nil || e != store.Entry{At: e.At, Damaged: e.Damaged}):
+				case damaged && (e.Damaged == nil || !sameEntry(e, store.Entry{At: e.At, Damaged: e.Damaged})):
 					x.Errorf("the damaged entry is %+v", e)
 				case !damaged && (e.Damaged != nil || e.Gap):
 					x.Errorf("an entry is %+v", e)
@@ -372,10 +372,10 @@ func logReopened(x *suite) {
 		x.Fatal(err)
 	}
 	x.Store = x.Reopen(x.T)
-	if after := x.entries(0, made[8]); !slices.Equal(before, after) {
+	if after := x.entries(0, made[8]); !slices.EqualFunc(before, after, sameEntry) {
 		x.Errorf("the log was %+v and is now %+v", before, after)
 	}
-	if again := x.history(user("u1"), 0, 100); !slices.Equal(h, again) {
+	if again := x.history(user("u1"), 0, 100); !slices.EqualFunc(h, again, sameEntry) {
 		x.Errorf("the history was %+v and is now %+v", h, again)
 	}
 	if again, err := x.Store.PositionAt(x.ctx, before[4].Time); err != nil || again != at {
