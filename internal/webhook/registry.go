@@ -57,10 +57,8 @@ type Registry struct {
 	Client    *egress.Client
 	// Validate proves that an endpoint wants events: Sender.Validate.
 	Validate func(context.Context, *Subscription) error
-	// AppSecrets returns the secrets of an app, the newest first.
-	AppSecrets func(context.Context, presence.AccountID, presence.AppID) ([]Secret, error)
-	Clock      func() time.Time
-	Log        *slog.Logger
+	Clock    func() time.Time
+	Log      *slog.Logger
 	// Exclusive says that no other node has the store open.
 	Exclusive bool
 
@@ -287,9 +285,26 @@ func (r *Registry) Delete(ctx context.Context, account presence.AccountID, id st
 	})
 }
 
-// DeleteOf deletes the subscriptions of an account that belong to something that is
-// deleted, such as an app or a user.
-func (r *Registry) DeleteOf(ctx context.Context, account presence.AccountID, belongs func(*Subscription) bool) error {
+// DeleteApp deletes the subscriptions that an app made, and the app's secrets.
+func (r *Registry) DeleteApp(ctx context.Context, account presence.AccountID, app presence.AppID) error {
+	if err := r.deleteWhere(ctx, account, func(s *Subscription) bool { return s.App == app }); err != nil {
+		return err
+	}
+	return document.Again(func() error {
+		docs, err := r.Store.Load(ctx, systemAccount, appSecretsKey(account, app))
+		if err != nil || len(docs) == 0 {
+			return err
+		}
+		return r.write(ctx, document.Deletion(&docs[0]))
+	})
+}
+
+// DeleteOwner deletes the subscriptions of a user.
+func (r *Registry) DeleteOwner(ctx context.Context, account presence.AccountID, owner presence.UserID) error {
+	return r.deleteWhere(ctx, account, func(s *Subscription) bool { return s.Owner == owner && owner != "" })
+}
+
+func (r *Registry) deleteWhere(ctx context.Context, account presence.AccountID, belongs func(*Subscription) bool) error {
 	all, err := r.List(ctx, account)
 	if err != nil {
 		return err
@@ -314,9 +329,11 @@ type snapshot struct {
 
 	mu      sync.Mutex // guards the fields below
 	byKey   map[string]*Subscription
-	all     []*Subscription // of byKey; nil: to be made
-	changed chan struct{}   // closed when there are others; nil: nobody waits
-	seen    string          // the version of the changes that were read
+	all     []*Subscription        // of byKey; nil: to be made
+	apps    map[store.Key][]Secret // what was read of apps since the last change
+	changes uint64                 // that were made to the fields above
+	changed chan struct{}          // closed when there are others; nil: nobody waits
+	seen    string                 // the version of the changes that were read
 }
 
 // Snapshot returns the subscriptions of all accounts, which are shared and must not be
@@ -344,7 +361,8 @@ func (x *snapshot) update(change func()) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	change()
-	x.all = nil
+	x.all, x.apps = nil, nil
+	x.changes++
 	if x.changed != nil {
 		close(x.changed)
 		x.changed = nil
@@ -361,7 +379,8 @@ type changesValue struct {
 	Number uint64 `json:"number"`
 }
 
-// write stores or deletes the document of a subscription, and updates the snapshot.
+// write stores or deletes the document of a subscription, or of an app's secrets, and
+// updates the snapshot.
 func (r *Registry) write(ctx context.Context, doc store.Doc) error {
 	docs := []store.Doc{doc}
 	if !r.Exclusive {
@@ -375,7 +394,9 @@ func (r *Registry) write(ctx context.Context, doc store.Doc) error {
 		r.forgetSeen() // it may have been stored
 		return err
 	}
-	if err := r.refresh(ctx, doc.Key); err != nil {
+	if doc.Collection != subscriptionCollection {
+		r.snapshot.update(func() {})
+	} else if err := r.refresh(ctx, doc.Key); err != nil {
 		r.Log.WarnContext(ctx, "subscription not read after a write; will retry", slog.Any("err", err))
 		r.forgetSeen()
 	}

@@ -67,9 +67,6 @@ func (f *registryFixture) node() *webhook.Registry {
 			f.validated = append(f.validated, s.URL)
 			return f.refusal
 		},
-		AppSecrets: func(_ context.Context, _ presence.AccountID, app presence.AppID) ([]webhook.Secret, error) {
-			return []webhook.Secret{{Value: "of " + string(app)}}, nil
-		},
 	}
 }
 
@@ -330,7 +327,13 @@ func TestDelete(t *testing.T) {
 		t.Error(err)
 	}
 	f.create(same)
-	apptest.Check(t, f.DeleteOf(t.Context(), f.account, func(s *webhook.Subscription) bool { return s.App == "app" }))
+	owned := f.create(func(s *webhook.Subscription) { s.App, s.Owner, s.Users = "other", f.ada, []presence.UserID{f.ada} })
+	apptest.Check(t, f.DeleteApp(t.Context(), f.account, "app"))
+	apptest.Check(t, f.DeleteOwner(t.Context(), f.account, f.bob))
+	if all, err := f.List(t.Context(), f.account); err != nil || len(all) != 2 {
+		t.Errorf("%v, %v", all, err)
+	}
+	apptest.Check(t, f.DeleteOwner(t.Context(), f.account, owned.Owner))
 	if all, err := f.List(t.Context(), f.account); err != nil || len(all) != 1 || all[0].ID != other.ID {
 		t.Errorf("%v, %v", all, err)
 	}
@@ -428,8 +431,24 @@ func TestRotateSecret(t *testing.T) {
 func TestSecretOfApp(t *testing.T) {
 	f := newRegistry(t)
 	s := f.create(func(s *webhook.Subscription) { s.Secrets = nil })
-	if got, err := f.SecretsOf(t.Context(), s); err != nil || len(got) != 1 || got[0].Value != "of app" {
-		t.Errorf("%v, %v", got, err)
+	secretsOf := func(r *webhook.Registry) []webhook.Secret {
+		t.Helper()
+		secrets, err := r.SecretsOf(t.Context(), s)
+		apptest.Check(t, err)
+		return secrets
+	}
+	first := secretsOf(f.Registry)
+	if len(first) != 1 || !strings.HasPrefix(first[0].Value, "whsec_") || !reflect.DeepEqual(secretsOf(f.Registry), first) || !reflect.DeepEqual(secretsOf(f.node()), first) {
+		t.Errorf("%v", first)
+	}
+	if other, err := f.AppSecrets(t.Context(), f.account, "other"); err != nil || other[0].Value == first[0].Value {
+		t.Errorf("%v, %v", other, err)
+	}
+	second, err := f.RotateAppSecret(t.Context(), f.account, "app", time.Hour)
+	apptest.Check(t, err)
+	want := []webhook.Secret{{Value: second}, {Value: first[0].Value, Until: f.clock.Now().Add(time.Hour)}}
+	if got := secretsOf(f.Registry); !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 	if _, err := f.RotateSecret(t.Context(), f.account, s.ID, webhook.NewSecret(), 0, allow); !errors.Is(err, webhook.ErrAppSecret) {
 		t.Error(err)
@@ -437,6 +456,46 @@ func TestSecretOfApp(t *testing.T) {
 	own := f.create(same)
 	if got, err := f.SecretsOf(t.Context(), own); err != nil || !reflect.DeepEqual(got, own.Secrets) {
 		t.Errorf("%v, %v", got, err)
+	}
+	apptest.Check(t, f.DeleteApp(t.Context(), f.account, "app"))
+	if got := secretsOf(f.Registry); len(got) != 1 || got[0].Value == second {
+		t.Errorf("a deleted app's secret is used: %v", got)
+	}
+	docs, err := f.store.List(t.Context(), "", "webhook-app", "", 10)
+	apptest.Check(t, err)
+	for _, doc := range docs {
+		if bytes.Contains(doc.Value, []byte("whsec_")) {
+			t.Errorf("%s is not sealed", doc.Value)
+		}
+	}
+}
+
+// A secret that was rotated on another node is used soon.
+func TestSecretOfAppOnAnotherNode(t *testing.T) {
+	f := newRegistry(t)
+	there := f.node()
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { apptest.Check(t, there.Run(ctx)) })
+	defer running.Wait()
+	defer stop()
+	_, err := there.AppSecrets(t.Context(), f.account, "app")
+	apptest.Check(t, err)
+	second, err := f.RotateAppSecret(t.Context(), f.account, "app", 0)
+	apptest.Check(t, err)
+	deadline := time.After(20 * time.Second)
+	for {
+		_, changed := there.Snapshot()
+		got, err := there.AppSecrets(t.Context(), f.account, "app")
+		apptest.Check(t, err)
+		if len(got) == 1 && got[0].Value == second {
+			return
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			t.Fatalf("%v", got)
+		}
 	}
 }
 
@@ -488,4 +547,3 @@ func awaitSnapshot(t *testing.T, r *webhook.Registry, ok func([]*webhook.Subscri
 		}
 	}
 }
-

@@ -4,11 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
+	"porchlight.dev/porchlight/internal/document"
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
 )
 
 // Bounds of secrets.
@@ -21,7 +24,7 @@ const (
 	maxSecrets     = 3
 	minSecretBytes = 16
 	maxSecretBytes = 256
-	secretBytes    = 32 // random bits of a new one
+	secretBytes    = 32 // random bytes of a new one
 )
 
 // ErrAppSecret: the app's secret is rotated with the app.
@@ -47,8 +50,8 @@ func CheckSecret(field, secret string) error {
 func (r *Registry) RotateSecret(
 	ctx context.Context, account presence.AccountID, id, secret string, overlap time.Duration, check func(*Subscription) error,
 ) (*Subscription, error) {
-	if overlap < 0 || overlap > MaxOverlap {
-		return nil, &presence.FieldError{Field: "overlap_seconds", Reason: fmt.Sprintf("must be from 0 to %d (7 days)", int(MaxOverlap/time.Second))}
+	if err := checkOverlap(overlap); err != nil {
+		return nil, err
 	}
 	if err := CheckSecret("secret", secret); err != nil {
 		return nil, err
@@ -91,4 +94,102 @@ func (r *Registry) SecretsOf(ctx context.Context, s *Subscription) ([]Secret, er
 		return s.Secrets, nil
 	}
 	return r.AppSecrets(ctx, s.Account, s.App)
+}
+
+// An appSecretsValue has the secrets of an app.
+type appSecretsValue struct {
+	document.Format
+
+	Sealed []byte `json:"sealed"` // []Secret
+}
+
+func appSecretsKey(account presence.AccountID, app presence.AppID) store.Key {
+	return store.Key{Collection: "webhook-app", Key: string(account) + "/" + string(app)}
+}
+
+// AppSecrets returns the secrets of an app, the newest first, and creates the first one if
+// there is none. The caller knows that the app exists. They are cached until something
+// changes.
+func (r *Registry) AppSecrets(ctx context.Context, account presence.AccountID, app presence.AppID) ([]Secret, error) {
+	x, key := &r.snapshot, appSecretsKey(account, app)
+	x.mu.Lock()
+	cached, changes := x.apps[key], x.changes
+	x.mu.Unlock()
+	if cached != nil {
+		return cached, nil
+	}
+	secrets, version, err := r.loadAppSecrets(ctx, key)
+	if err == nil && version == "" {
+		return r.changeAppSecrets(ctx, key, func(secrets []Secret) []Secret {
+			if len(secrets) > 0 {
+				return secrets // another request was quicker
+			}
+			return []Secret{{Value: NewSecret()}}
+		})
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err == nil && x.changes == changes {
+		if x.apps == nil {
+			x.apps = make(map[store.Key][]Secret)
+		}
+		x.apps[key] = secrets
+	}
+	return secrets, err
+}
+
+// RotateAppSecret gives an app a new secret and returns it. The others sign beside it for
+// the overlap.
+func (r *Registry) RotateAppSecret(ctx context.Context, account presence.AccountID, app presence.AppID, overlap time.Duration) (string, error) {
+	if err := checkOverlap(overlap); err != nil {
+		return "", err
+	}
+	secret, now := NewSecret(), r.now()
+	_, err := r.changeAppSecrets(ctx, appSecretsKey(account, app), func(secrets []Secret) []Secret {
+		return rotated(secrets, secret, now, now.Add(overlap))
+	})
+	return secret, err
+}
+
+func (r *Registry) loadAppSecrets(ctx context.Context, key store.Key) (secrets []Secret, version string, err error) {
+	docs, err := r.Store.Load(ctx, systemAccount, key)
+	if err != nil || len(docs) == 0 {
+		return nil, "", err
+	}
+	var v appSecretsValue
+	if err := document.Decode(&docs[0], &v); err != nil {
+		return nil, "", err
+	}
+	plain, err := r.Sealer.Open(ctx, sealPurpose(key), v.Sealed)
+	if err != nil {
+		return nil, "", err
+	}
+	return secrets, docs[0].Version, json.Unmarshal(plain, &secrets)
+}
+
+func (r *Registry) changeAppSecrets(ctx context.Context, key store.Key, change func([]Secret) []Secret) (secrets []Secret, err error) {
+	err = document.Again(func() error {
+		before, version, err := r.loadAppSecrets(ctx, key)
+		if err != nil {
+			return err
+		}
+		secrets = change(before)
+		plain, err := json.Marshal(secrets)
+		if err != nil {
+			return err
+		}
+		sealed, err := r.Sealer.Seal(ctx, sealPurpose(key), plain)
+		if err != nil {
+			return err
+		}
+		return r.write(ctx, document.New(key, version, appSecretsValue{document.Current(), sealed}))
+	})
+	return secrets, err
+}
+
+func checkOverlap(overlap time.Duration) error {
+	if overlap < 0 || overlap > MaxOverlap {
+		return &presence.FieldError{Field: "overlap_seconds", Reason: fmt.Sprintf("must be from 0 to %d (7 days)", int(MaxOverlap/time.Second))}
+	}
+	return nil
 }
