@@ -198,6 +198,7 @@ type Attempt struct {
 	Reason     string
 	RetryAfter time.Duration // that the endpoint asked for
 	Stale      bool          // a newer event of the user had been sent before
+	Replayed   bool          // it was sent because of a replay
 	Next       time.Time     // the next attempt; zero: none follows
 }
 
@@ -229,6 +230,7 @@ type Request struct {
 	ID           string // of the event: stable over attempts
 	Number       int
 	Stale        bool
+	Replayed     bool
 }
 
 // Sender makes attempts. It never follows redirects and never connects to an address

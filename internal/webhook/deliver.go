@@ -1,0 +1,299 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/tail"
+)
+
+// Errors of calls that concern one subscription.
+var (
+	// ErrNotDelivering: another node delivers, or this one has not begun.
+	ErrNotDelivering = errors.New("this node does not deliver events at the moment")
+	// ErrNoEndpoint: the subscription has no URL.
+	ErrNoEndpoint = errors.New("the subscription has no endpoint")
+	// ErrHasEndpoint: a client cannot take the events of a subscription with a URL.
+	ErrHasEndpoint = errors.New("the subscription has an endpoint")
+	// ErrDisabled: the subscription is disabled.
+	ErrDisabled = errors.New("the subscription is disabled")
+)
+
+// unixZero is before any entry.
+var unixZero = time.Unix(0, 0)
+
+// DelivererOptions are what a Deliverer is made of.
+type DelivererOptions struct {
+	Store tail.Store
+	// Subscriptions returns those of all accounts, which are shared and not modified,
+	// and a channel that is closed when there are others.
+	Subscriptions func() ([]*Subscription, <-chan struct{})
+	// SetHealth stores what a validation found.
+	SetHealth func(ctx context.Context, s *Subscription, h Health) error
+	People    People
+	Forms     []Form
+	Profiles  []Profile // of the dialects, besides Durable
+	Sender    Sender
+	Clock     func() time.Time
+	Log       *slog.Logger
+}
+
+// A Deliverer sends the events of all subscriptions. Its consumer decides which node
+// does: the others' deliverers wait.
+type Deliverer struct {
+	DelivererOptions
+
+	dispatch dispatcher
+	count    counters
+	logs     attemptLogSet
+
+	mu      sync.Mutex                // guards the fields below
+	term    context.Context           //nolint:containedctx // of the consumer; nil: none has begun
+	begun   chan struct{}             // closed when another term begins
+	workers map[store.Key]*worker     // of this term
+	clients map[store.Key]*Attachment // the clients that are connected
+}
+
+// NewDeliverer is a deliverer that has yet to Run.
+func NewDeliverer(o DelivererOptions) *Deliverer {
+	return &Deliverer{
+		DelivererOptions: o,
+		logs:             attemptLogSet{added: make(chan struct{}, 1), logs: make(map[store.Key]*attemptLog)},
+		begun:            make(chan struct{}),
+		clients:          make(map[store.Key]*Attachment),
+	}
+}
+
+// Consumer is the consumer of the log that feeds the subscriptions. It needs no older
+// entries, because each subscription reads the log from its own position.
+func (d *Deliverer) Consumer() tail.Consumer {
+	return tail.Consumer{Name: "webhook", Handler: handler{d}, Begin: tail.Newest, Damaged: true}
+}
+
+type handler struct{ d *Deliverer }
+
+// Start begins a term: Run delivers until ctx ends.
+func (h handler) Start(ctx context.Context) error {
+	d := h.d
+	d.dispatch.reset()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.term = ctx
+	close(d.begun)
+	d.begun = make(chan struct{})
+	return nil
+}
+
+// Handle queues the entries, and waits for no endpoint.
+func (h handler) Handle(_ context.Context, entries []store.Entry) error {
+	if damaged := h.d.dispatch.offer(entries); damaged != nil {
+		return damaged
+	}
+	return nil
+}
+
+// currentTerm returns the newest term, and a channel that is closed when another begins.
+func (d *Deliverer) currentTerm() (context.Context, <-chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.term, d.begun
+}
+
+// Run delivers whenever this node runs the consumer, until ctx ends. When it returns,
+// no attempt is being made.
+func (d *Deliverer) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		term, next := d.currentTerm()
+		if term != nil && term.Err() == nil {
+			d.runTerm(ctx, term)
+			continue
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// runTerm runs a worker for each subscription until the term or ctx ends.
+func (d *Deliverer) runTerm(ctx, term context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(term, cancel)()
+	var running sync.WaitGroup
+	d.mu.Lock()
+	d.workers = make(map[store.Key]*worker)
+	d.mu.Unlock()
+	running.Go(func() { d.flushAttempts(ctx) })
+	for ctx.Err() == nil {
+		all, changed := d.Subscriptions()
+		d.reconcile(ctx, &running, all)
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+	running.Wait()
+	flushing, stop := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer stop()
+	d.flushAll(flushing)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.workers = nil
+}
+
+// reconcile starts, changes and ends workers, so that there is one for each subscription.
+func (d *Deliverer) reconcile(ctx context.Context, running *sync.WaitGroup, all []*Subscription) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	current := make(map[store.Key]bool, len(all))
+	for _, s := range all {
+		key := stateKey(s)
+		current[key] = true
+		if w := d.workers[key]; w != nil {
+			w.change(s)
+			continue
+		}
+		w, err := d.newWorker(s)
+		if err != nil {
+			d.Log.ErrorContext(ctx, "subscription not delivered", slog.String("subscription", s.ID), slog.Any("err", err))
+			continue
+		}
+		w.ctx, w.cancel = context.WithCancel(ctx)
+		d.workers[key] = w
+		running.Go(w.run)
+	}
+	for key, w := range d.workers {
+		if !current[key] {
+			delete(d.workers, key)
+			w.remove()
+		}
+	}
+}
+
+// worker returns the worker of a subscription.
+func (d *Deliverer) worker(s *Subscription) (*worker, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	w := d.workers[stateKey(s)]
+	if w == nil {
+		return nil, ErrNotDelivering
+	}
+	return w, nil
+}
+
+func (d *Deliverer) form(name string) (Form, error) {
+	for _, f := range d.Forms {
+		if f.Name() == name {
+			return f, nil
+		}
+	}
+	return nil, fmt.Errorf("unknown form of events %q", name)
+}
+
+func (d *Deliverer) profile(name string) (Profile, error) {
+	for _, p := range append(slices.Clone(d.Profiles), Durable()) {
+		if p.Name == name || name == "" && p.Name == Durable().Name {
+			return p, nil
+		}
+	}
+	return Profile{}, fmt.Errorf("unknown profile %q", name)
+}
+
+// encode gives the events of an entry that a subscription is sent.
+func (d *Deliverer) encode(ctx context.Context, s *Subscription, form Form, e *store.Entry) ([]Event, error) {
+	who, actor, err := d.People.Of(ctx, e)
+	if err != nil || !s.Concerns(who) {
+		return nil, err
+	}
+	events := form.Encode(e, who, actor)
+	for i := range events {
+		events[i].At, events[i].Index, events[i].User = e.At, i, e.User.ID
+	}
+	return slices.DeleteFunc(events, func(ev Event) bool { return !s.Selects(ev.Type) }), nil
+}
+
+// counters count what happened on this node since it started.
+type counters struct {
+	accepted, failed, givenUp, overtaken, gaps atomic.Uint64
+}
+
+// Stats are the figures of all subscriptions on this node.
+type Stats struct {
+	// Since the node started: attempts that the endpoint accepted, and others; events
+	// that were given up, or dropped because a newer one had been sent; gaps.
+	Accepted, Failed, GivenUp, Overtaken, Gaps uint64
+	// Now: subscriptions; those that read the log because they are behind, whose
+	// endpoint is down, or that are disabled; events that wait for a retry; the age of
+	// the oldest event that was not attempted yet.
+	Subscriptions, Behind, Down, Disabled, Pending int
+	Lag                                            time.Duration
+}
+
+// Stats measures all subscriptions.
+func (d *Deliverer) Stats() Stats {
+	c := &d.count
+	s := Stats{
+		Accepted: c.accepted.Load(), Failed: c.failed.Load(), GivenUp: c.givenUp.Load(),
+		Overtaken: c.overtaken.Load(), Gaps: c.gaps.Load(),
+	}
+	now := d.Clock()
+	for _, st := range d.statuses() {
+		s.Subscriptions++
+		s.Pending += st.Pending
+		s.Behind += one(st.Behind)
+		s.Down += one(st.Down)
+		s.Disabled += one(st.Disabled)
+		if !st.Oldest.IsZero() {
+			s.Lag = max(s.Lag, now.Sub(st.Oldest))
+		}
+	}
+	return s
+}
+
+func one(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+func (d *Deliverer) statuses() []Status {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := make([]Status, 0, len(d.workers))
+	for _, w := range d.workers {
+		all = append(all, w.status())
+	}
+	return all
+}
+
+// Status is how far the delivery of one subscription is.
+type Status struct {
+	Position  store.Position // every event up to it was accepted, given up or is pending
+	Pending   int            // events that wait for a retry
+	Behind    bool           // it reads older events from the log
+	Down      bool           // the endpoint is down, and is probed
+	NextProbe time.Time
+	Disabled  bool
+	Attached  bool      // a client is connected
+	Oldest    time.Time // of the oldest event that was not attempted yet; zero: none
+	Replaying bool
+}
+
+// Status returns how far a subscription is.
+func (d *Deliverer) Status(s *Subscription) (Status, error) {
+	w, err := d.worker(s)
+	if err != nil {
+		return Status{}, err
+	}
+	return w.status(), nil
+}
