@@ -45,7 +45,7 @@ var imports = map[string][]string{
 	"internal/hub":     {"internal/document", "internal/presence", "internal/store", "internal/view"},
 	"internal/watch":   {"internal/document", "internal/presence", "internal/store", "internal/tail"},
 	"internal/webhook": {
-		"internal/directory", "internal/document", "internal/egress", "internal/presence", "internal/seal", "internal/store", "internal/tail",
+		"internal/cache", "internal/directory", "internal/document", "internal/egress", "internal/presence", "internal/seal", "internal/store", "internal/tail",
 	},
 	"internal/egress":  nil,
 	"internal/history": {"internal/presence", "internal/store"},

@@ -17,14 +17,28 @@ import (
 type Unlogged struct {
 	User                   presence.UserID
 	Renamed, Email, Groups bool
-	version                string
+	// Profiles are those after the change and before it.
+	presence.Profiles
+	version string
 }
 
 type unloggedValue struct {
 	document.Format
-	Renamed bool `json:"renamed,omitempty"`
-	Email   bool `json:"email,omitempty"`
-	Groups  bool `json:"groups,omitempty"`
+	Renamed bool          `json:"renamed,omitempty"`
+	Email   bool          `json:"email,omitempty"`
+	Groups  bool          `json:"groups,omitempty"`
+	After   *profileValue `json:"after,omitempty"`
+	Before  *profileValue `json:"before,omitempty"`
+}
+
+// A profileValue is a profile in a document.
+type profileValue struct {
+	Email       string   `json:"email"`
+	FirstName   string   `json:"first_name,omitempty"`
+	LastName    string   `json:"last_name,omitempty"`
+	DisplayName string   `json:"display_name,omitempty"`
+	Department  string   `json:"department,omitempty"`
+	Groups      []string `json:"groups,omitempty"`
 }
 
 const unloggedCollection = "unlogged"
@@ -79,8 +93,22 @@ func (d *Directory) unlogged(ctx context.Context, account presence.AccountID, be
 	if err != nil {
 		return nil, err
 	}
-	v := unloggedValue{document.Current(), changed.Renamed || was.Renamed, changed.Email || was.Email, changed.Groups || was.Groups}
+	earliest := before.Profile()
+	if was.ProfileBefore != nil {
+		earliest = was.ProfileBefore
+	}
+	v := unloggedValue{
+		Format: document.Current(), Renamed: changed.Renamed || was.Renamed, Email: changed.Email || was.Email, Groups: changed.Groups || was.Groups,
+		After: (*profileValue)(u.Profile()), Before: (*profileValue)(earliest),
+	}
 	return []store.Doc{document.New(unloggedKey(u.ID), was.version, v)}, nil
+}
+
+// Profile is what the log keeps of the user with changes of the directory.
+func (u *User) Profile() *presence.Profile {
+	return &presence.Profile{
+		Email: u.Email, FirstName: u.FirstName, LastName: u.LastName, DisplayName: u.DisplayName, Department: u.Department, Groups: u.Groups,
+	}
 }
 
 func (u *User) names() [4]string {
@@ -92,5 +120,8 @@ func unloggedOf(doc *store.Doc) (Unlogged, error) {
 	if err := document.Decode(doc, &v); err != nil {
 		return Unlogged{}, err
 	}
-	return Unlogged{User: presence.UserID(doc.Key.Key), Renamed: v.Renamed, Email: v.Email, Groups: v.Groups, version: doc.Version}, nil
+	return Unlogged{
+		User: presence.UserID(doc.Key.Key), Renamed: v.Renamed, Email: v.Email, Groups: v.Groups, version: doc.Version,
+		Profiles: presence.Profiles{Profile: (*presence.Profile)(v.After), ProfileBefore: (*presence.Profile)(v.Before)},
+	}, nil
 }

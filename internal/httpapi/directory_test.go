@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -255,6 +256,26 @@ func (w *world) causes(id string) []string {
 	return causes
 }
 
+// profiles returns the profiles in a user's log entries, oldest first.
+func (w *world) profiles(id string) []string {
+	w.t.Helper()
+	entries, err := w.store.Log(w.t.Context(), 0, store.MaxFeedGroup)
+	w.must(err)
+	short := func(p *presence.Profile) string {
+		if p == nil {
+			return "-"
+		}
+		return fmt.Sprint(p.Email, " ", p.DisplayName, " ", p.Department, " ", p.Groups)
+	}
+	var profiles []string
+	for _, e := range entries {
+		if string(e.User.ID) == id {
+			profiles = append(profiles, short(e.ProfileBefore)+" > "+short(e.Profile))
+		}
+	}
+	return profiles
+}
+
 // TestDirectoryChangesAreLogged: each change commits one log entry, and watchers see no
 // difference.
 func TestDirectoryChangesAreLogged(t *testing.T) {
@@ -282,6 +303,21 @@ func TestDirectoryChangesAreLogged(t *testing.T) {
 	want := "created renamed email renamed email groups groups deactivated activated deleted"
 	if got := strings.Join(w.causes(u.ID), " "); got != want {
 		t.Errorf("the log has %q, want %q", got, want)
+	}
+	got := strings.Join(w.profiles(u.ID), "\n")
+	if want := strings.Join([]string{
+		"- > jane@example.com   []",
+		"jane@example.com   [] > jane@example.com Jane  []",
+		"jane@example.com Jane  [] > j@example.com Jane  []",
+		"j@example.com Jane  [] > k@example.com Jane R&D []", // one change, two entries
+		"j@example.com Jane  [] > k@example.com Jane R&D []",
+		"k@example.com Jane R&D [] > k@example.com Jane R&D [Support]",
+		"k@example.com Jane R&D [Support] > k@example.com Jane R&D []",
+		"- > k@example.com Jane R&D []",
+		"- > k@example.com Jane R&D []",
+		"- > k@example.com Jane R&D []",
+	}, "\n"); got != want {
+		t.Errorf("the log has the profiles\n%s\nwant\n%s", got, want)
 	}
 }
 
@@ -312,6 +348,10 @@ func TestUnloggedChangesAreLogged(t *testing.T) {
 				finish(w, "/v1/users/"+u.ID)
 				if got := strings.Join(w.causes(u.ID), " "); got != "created renamed email" {
 					t.Errorf("the log has %q", got)
+				}
+				const change = "half@example.com   [] > half2@example.com Half  []"
+				if got := w.profiles(u.ID)[1:]; !slices.Equal(got, []string{change, change}) {
+					t.Errorf("the log has the profiles %q", got)
 				}
 			}
 		})

@@ -25,9 +25,9 @@ func (a *API) logUnlogged(ctx context.Context, account presence.AccountID, chang
 		happened bool
 		event    presence.ProfileChanged
 	}{
-		{change.Renamed, presence.ProfileChanged{}},
-		{change.Email, presence.ProfileChanged{Email: true}},
-		{change.Groups, presence.ProfileChanged{Groups: true}},
+		{change.Renamed, presence.ProfileChanged{Profiles: change.Profiles}},
+		{change.Email, presence.ProfileChanged{Email: true, Profiles: change.Profiles}},
+		{change.Groups, presence.ProfileChanged{Groups: true, Profiles: change.Profiles}},
 	} {
 		if !e.happened {
 			continue

@@ -28,7 +28,7 @@ func (a *API) createUser(c *call, body *api.CreateUser) error {
 	if err != nil {
 		return err
 	}
-	if err := a.setUserState(c, u.ID, presence.UserActive); err != nil {
+	if err := a.setUserState(c, &u, presence.UserActive); err != nil {
 		return err
 	}
 	header(c.w, "Location", "/v1/users/"+string(u.ID))
@@ -64,9 +64,9 @@ func (a *API) resumeCreate(c *call, asked *directory.User) (directory.User, erro
 }
 
 // setUserState publishes a user's state to the record. It is idempotent.
-func (a *API) setUserState(c *call, id presence.UserID, s presence.UserState) error {
-	u := store.User{Account: c.p.Account, ID: id}
-	_, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), presence.SetUserState{State: s})
+func (a *API) setUserState(c *call, u *directory.User, s presence.UserState) error {
+	e := presence.SetUserState{State: s, Profiles: presence.Profiles{Profile: u.Profile()}}
+	_, err := a.Publisher.Publish(c.r.Context(), store.User{Account: c.p.Account, ID: u.ID}, c.p.Actor(), e)
 	return err
 }
 
@@ -167,7 +167,7 @@ func (a *API) applyUpdate(
 		if err := decide(&before); err != nil {
 			return before, err
 		}
-		if err := a.setUserState(c, before.ID, presence.UserDeactivated); err != nil {
+		if err := a.setUserState(c, &before, presence.UserDeactivated); err != nil {
 			return before, err
 		}
 	}
@@ -185,7 +185,7 @@ func (a *API) applyUpdate(
 	case deactivates:
 		return after, a.Authority.RevokeUser(ctx, c.p.Account, before.ID)
 	case body.Active != nil:
-		return after, a.activate(c, store.User{Account: c.p.Account, ID: before.ID})
+		return after, a.activate(c, &after)
 	default:
 		return after, nil
 	}
@@ -193,11 +193,11 @@ func (a *API) applyUpdate(
 
 // activate also publishes the rules of visibility that were declared while the user
 // was deactivated.
-func (a *API) activate(c *call, u store.User) error {
-	if err := a.setUserState(c, u.ID, presence.UserActive); err != nil {
+func (a *API) activate(c *call, u *directory.User) error {
+	if err := a.setUserState(c, u, presence.UserActive); err != nil {
 		return err
 	}
-	return a.publishVisibility(c, u)
+	return a.publishVisibility(c, store.User{Account: c.p.Account, ID: u.ID})
 }
 
 func merged(u directory.User, body *api.UpdateUser) directory.User {
@@ -243,16 +243,19 @@ func (a *API) deleteUser(c *call) error {
 	if err != nil {
 		return err
 	}
+	var found directory.User
 	err = a.updateConditionally(c, u, func(before directory.User, decide func(*directory.User) error) error {
 		if err := a.checkNotOwner(ctx, c.p, u.ID); err != nil {
 			return err
 		}
-		return decide(&before)
+		err := decide(&before)
+		found = before
+		return err
 	})
 	if err != nil {
 		return err
 	}
-	if err := a.setUserState(c, u.ID, presence.UserDeleted); err != nil {
+	if err := a.setUserState(c, &found, presence.UserDeleted); err != nil {
 		return err
 	}
 	// The tokens of a deleted user are invalid anyway. Revoking removes them from

@@ -46,6 +46,9 @@ func TestEvents(t *testing.T) {
 	byBoss := store.Actor{User: "boss", App: "console"}
 	available := presence.Presence{Status: presence.Available, Active: true}
 	mobileOnly := presence.Presence{Status: presence.Available, Active: true, Handheld: true}
+	sessions := func(kind presence.ClientType) []store.SessionFacts {
+		return []store.SessionFacts{{ID: "s", Client: kind, Version: "5.17.5", App: "app"}}
+	}
 	client := func(kind presence.ClientType, s presence.Status) presence.Origin {
 		return presence.Origin{Client: presence.Client{Type: kind, Version: "5.17.5", Status: s}}
 	}
@@ -58,23 +61,23 @@ func TestEvents(t *testing.T) {
 			[]string{status("In_Meeting", "")},
 		},
 		"the end of the mobile app, as in Zoom's example": {
-			store.Entry{By: store.By{Cause: store.CauseTime}, Before: available, After: statusOf(presence.Away), Origin: client(presence.Mobile, presence.Offline)},
+			store.Entry{By: store.By{Cause: store.CauseTime}, Before: available, After: statusOf(presence.Away), Origin: client(presence.Mobile, presence.Offline), Ended: sessions(presence.Mobile)},
 			[]string{session("user.signed_out", "android"), status("Away", `,"app":{"type":"mobile","presence_status":"Offline"}`)},
 		},
 		"a sign-in": {
-			store.Entry{By: store.By{Cause: store.CauseSignIn}, After: available, Origin: client("mac", presence.Available)},
+			store.Entry{By: store.By{Cause: store.CauseSignIn}, After: available, Origin: client("mac", presence.Available), Began: sessions("mac")},
 			[]string{session("user.signed_in", "mac"), status("Available", `,"app":{"type":"desktop","presence_status":"Available"}`)},
 		},
 		"a sign-in on a tablet alone": {
-			store.Entry{By: store.By{Cause: store.CauseSignIn}, After: mobileOnly, Origin: client(presence.Pad, presence.Available)},
+			store.Entry{By: store.By{Cause: store.CauseSignIn}, After: mobileOnly, Origin: client(presence.Pad, presence.Available), Began: sessions(presence.Pad)},
 			[]string{session("user.signed_in", "ipad"), status("Mobile_signed_in", `,"app":{"type":"pad","presence_status":"Available"}`)},
 		},
 		"the desktop goes, the phone stays": {
-			store.Entry{By: store.By{Cause: store.CauseSignOut}, Before: available, After: mobileOnly, Origin: client(presence.Desktop, presence.Offline)},
+			store.Entry{By: store.By{Cause: store.CauseSignOut}, Before: available, After: mobileOnly, Origin: client(presence.Desktop, presence.Offline), Ended: sessions(presence.Desktop)},
 			[]string{session("user.signed_out", "win"), status("Mobile_signed_in", `,"app":{"type":"desktop","presence_status":"Offline"}`)},
 		},
 		"the desktop comes back": {
-			store.Entry{By: store.By{Cause: store.CauseSignIn}, Before: mobileOnly, After: available, Origin: client(presence.Web, presence.Available)},
+			store.Entry{By: store.By{Cause: store.CauseSignIn}, Before: mobileOnly, After: available, Origin: client(presence.Web, presence.Available), Began: sessions(presence.Web)},
 			[]string{session("user.signed_in", "browser"), status("Available", `,"app":{"type":"desktop","presence_status":"Available"}`)},
 		},
 		"a room": {
@@ -88,9 +91,20 @@ func TestEvents(t *testing.T) {
 		"a meeting that the phone alone is in": {
 			store.Entry{
 				By: store.By{Cause: store.CauseSignOut}, Before: statusOf(presence.InMeeting),
-				After: presence.Presence{Status: presence.InMeeting, Handheld: true}, Origin: client("linux", presence.Offline),
+				After: presence.Presence{Status: presence.InMeeting, Handheld: true}, Origin: client("linux", presence.Offline), Ended: sessions("linux"),
 			},
 			[]string{session("user.signed_out", "linux")},
+		},
+		"a sign-in that resumes a session": {
+			store.Entry{By: store.By{Cause: store.CauseSignIn}, Before: available, After: available, Origin: client("mac", presence.Available)},
+			nil,
+		},
+		"a session that replaces another, and one that had expired": {
+			store.Entry{
+				By: store.By{Cause: store.CauseSignIn}, Before: available, After: available, Origin: client("mac", presence.Available),
+				Began: sessions("mac"), Ended: append(sessions("chromeos"), sessions("fridge")...),
+			},
+			[]string{session("user.signed_out", "chromeos"), session("user.signed_out", "win"), session("user.signed_in", "mac")},
 		},
 		"a note": {
 			store.Entry{By: store.By{Cause: store.CauseNote}, UserBefore: store.UserFacts{Note: "<a> & \"b\"\t\x01\x7f"}, UserAfter: store.UserFacts{Note: "\u2028ü\xff\U0001f600\\"}},

@@ -83,6 +83,8 @@ func FuzzEventBytes(f *testing.F) {
 			Origin: presence.Origin{Client: presence.Client{Type: presence.ClientType(client), Version: version, Status: presence.Status(cause % 2)}},
 
 			UserBefore: store.UserFacts{Note: note}, UserAfter: store.UserFacts{Note: name},
+			Began: []store.SessionFacts{{Client: presence.ClientType(client), Version: version}}, Ended: []store.SessionFacts{{Client: presence.ClientType(name), Version: email}},
+			Profiles: presence.Profiles{Profile: &presence.Profile{Email: email, DisplayName: name}, ProfileBefore: &presence.Profile{Email: note, Department: client}},
 		}
 		for _, event := range (EventForm{}).Encode(&e, p, p) {
 			if got := stringify(t, event.Body); !bytes.Equal(got, event.Body) || !utf8.Valid(event.Body) {

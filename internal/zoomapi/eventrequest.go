@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -28,7 +29,7 @@ func (EventForm) Headers(secret, requestID string, at time.Time, body []byte) ht
 	timestamp := strconv.FormatInt(at.Unix(), 10)
 	return http.Header{
 		"X-Zm-Request-Timestamp": {timestamp},
-		"X-Zm-Request-Id":        {requestID},
+		"X-Zm-Request-Id":        {strings.ToLower(requestID)},
 		"X-Zm-Signature":         {"v0=" + keyedDigest(secret, "v0:"+timestamp+":"+string(body))},
 	}
 }

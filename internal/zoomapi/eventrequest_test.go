@@ -15,7 +15,7 @@ const zoomExample = `{"event":"user.presence_status_updated","event_ts":16262306
 
 // TestEventSignature: the signature was computed by Zoom's own receiver, rivet.
 func TestEventSignature(t *testing.T) {
-	h := EventForm{}.Headers("whsec", "evt_abc", time.Unix(1739923528, 999), []byte(zoomExample))
+	h := EventForm{}.Headers("whsec", "evt_ABC", time.Unix(1739923528, 999), []byte(zoomExample))
 	for name, want := range map[string]string{
 		"x-zm-signature":         "v0=2db695061db26ff8eabd03b89764f4a60645525422af3ea25ef08f2290f3a299",
 		"x-zm-request-timestamp": "1739923528",

@@ -39,18 +39,16 @@ const loginWork = 100
 
 // addSessions adds the sessions that ended and began.
 func (w *eventWriter) addSessions() {
-	client := &w.entry.Origin.Client
-	switch {
-	case *client == (presence.Client{}):
-	case client.Status == presence.Offline:
-		w.addSession(eventSignedOut, client)
-	case w.entry.By.Cause == store.CauseSignIn:
-		w.addSession(eventSignedIn, client)
+	for i := range w.entry.Ended {
+		w.addSession(eventSignedOut, &w.entry.Ended[i])
+	}
+	for i := range w.entry.Began {
+		w.addSession(eventSignedIn, &w.entry.Began[i])
 	}
 }
 
-func (w *eventWriter) addSession(eventType string, c *presence.Client) {
-	s := w.subject()
+func (w *eventWriter) addSession(eventType string, s *store.SessionFacts) {
+	who := w.subject()
 	w.add(eventType, &eventPayload{Object: struct {
 		ID         presence.UserID `json:"id"`
 		ClientType string          `json:"client_type"`
@@ -58,5 +56,5 @@ func (w *eventWriter) addSession(eventType string, c *presence.Client) {
 		Email      string          `json:"email"`
 		Version    string          `json:"version"`
 		LoginType  int             `json:"login_type"`
-	}{s.ID, clientWord(c.Type), s.DateTime, s.Email, c.Version, loginWork}})
+	}{who.ID, clientWord(s.Client), who.DateTime, who.Email, s.Version, loginWork}})
 }

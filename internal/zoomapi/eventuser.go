@@ -71,12 +71,27 @@ type eventProfile struct {
 	Department  *string         `json:"dept,omitzero"`
 }
 
+// describeUpdate gives the fields that changed, with their new and their old values. A
+// change of the e-mail address has an entry of its own.
 func (w *eventWriter) describeUpdate(payload *eventPayload) {
-	object := eventProfile{ID: w.entry.User.ID}
-	if w.entry.By.Cause == store.CauseEmail {
-		object.Email = &w.who.Email
-	} else {
-		object.FirstName, object.LastName, object.DisplayName, object.Department = &w.who.FirstName, &w.who.LastName, &w.who.DisplayName, &w.who.Department
+	e := w.entry
+	payload.Timestamp = e.Time.UnixMilli()
+	object, old := eventProfile{ID: e.User.ID}, eventProfile{ID: e.User.ID}
+	if after, before := e.Profile, e.ProfileBefore; after != nil && before != nil {
+		if e.By.Cause == store.CauseEmail {
+			setChanged(&object.Email, &old.Email, after.Email, before.Email)
+		} else {
+			setChanged(&object.FirstName, &old.FirstName, after.FirstName, before.FirstName)
+			setChanged(&object.LastName, &old.LastName, after.LastName, before.LastName)
+			setChanged(&object.DisplayName, &old.DisplayName, after.DisplayName, before.DisplayName)
+			setChanged(&object.Department, &old.Department, after.Department, before.Department)
+		}
 	}
-	payload.Object, payload.Timestamp = object, w.entry.Time.UnixMilli()
+	payload.Object, payload.OldObject = object, old
+}
+
+func setChanged(to, old **string, after, before string) {
+	if after != before {
+		*to, *old = &after, &before
+	}
 }
