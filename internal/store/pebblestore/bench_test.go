@@ -73,7 +73,7 @@ func fill(b *testing.B, s *Store, users int) {
 
 // BenchmarkUpdate measures acknowledged updates with fsync, of random users.
 func BenchmarkUpdate(b *testing.B) {
-	for _, users := range []int{1000, 1_000_000} {
+	for _, users := range []int{1000, 50_000, 1_000_000} {
 		b.Run(fmt.Sprintf("users=%d", users), func(b *testing.B) {
 			if users > 1000 && testing.Short() {
 				b.Skip("short")

@@ -88,7 +88,9 @@ func (c *committer) gather(o *op) {
 	c.commit()
 }
 
-func (c *committer) isFull() bool { return c.g.batch != nil && c.g.batch.Len() > maxGroupBytes }
+func (c *committer) isFull() bool {
+	return c.g.batch != nil && c.g.batch.Len()+len(c.g.values) > maxGroupBytes
+}
 
 func (c *committer) serve(o *op) {
 	switch {
@@ -97,6 +99,7 @@ func (c *committer) serve(o *op) {
 		o.fail(c.s.haltedError())
 		c.s.answer(o)
 	case o.work != nil:
+		c.writeRecords() // work may write to their keys
 		o.err = o.work(c)
 		c.answer(o, c.seq)
 	default:
@@ -134,6 +137,7 @@ func (c *committer) commit() {
 	g := &c.g
 	defer g.reset()
 	g.last = c.seq
+	c.writeRecords()
 	if g.batch != nil {
 		c.apply(g)
 	}
@@ -287,10 +291,20 @@ func (c *committer) log(change *store.Change, was, it *item) {
 	c.g.entries = append(c.g.entries, chainedEntry{Entry: e, previous: was.at})
 }
 
-// stage writes the record under the last sequence number.
+// stage makes the record the newest of its user, under the last sequence number.
 func (c *committer) stage(it *item) {
-	c.key = appendRecordKey(c.key[:0], it.user)
-	value := c.g.addItem(it)
-	c.set(c.key, value)
+	c.batch()
+	c.g.addItem(it)
 	c.users[it.user] = stagedItem{item: it, seq: c.seq}
+}
+
+// writeRecords writes the staged records that are not in the batch yet. They come after
+// the entries of the log, whose keys follow each other: Pebble inserts a key next to the
+// last one without a search.
+func (c *committer) writeRecords() {
+	g := &c.g
+	for ; g.written < len(g.items); g.written++ {
+		c.key = appendRecordKey(c.key[:0], g.items[g.written].user)
+		c.set(c.key, g.stored[g.written])
+	}
 }

@@ -16,6 +16,7 @@ type group struct {
 	items   []*item  // to install
 	stored  [][]byte // their stored forms, which the cache takes as they are
 	values  []byte   // holds stored
+	written int      // so many of the items are in the batch
 	entries []chainedEntry
 	// redacted replace entries that may be in the log cache.
 	redacted []chainedEntry
@@ -24,13 +25,11 @@ type group struct {
 	earliest presence.Instant
 }
 
-// addItem adds a record to install, and gives its stored form.
-func (g *group) addItem(it *item) (stored []byte) {
+// addItem adds a record to write and install.
+func (g *group) addItem(it *item) {
 	from := len(g.values)
 	g.values = appendItem(g.values, it)
-	stored = g.values[from:]
-	g.items, g.stored = append(g.items, it), append(g.stored, stored)
-	return stored
+	g.items, g.stored = append(g.items, it), append(g.stored, g.values[from:])
 }
 
 // maxSpareValues bounds the memory that a group keeps for the next one.
