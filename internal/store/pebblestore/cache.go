@@ -15,6 +15,9 @@ const (
 
 // A cache holds durable records: recent ones decoded, evicted by the CLOCK algorithm,
 // and many more in packed form. It is sharded.
+//
+// The decoded record of a user is the newest. The packed one may be older as long as there
+// is a decoded one, which replaces it when it is evicted.
 type cache struct {
 	seed     maphash.Seed
 	shards   []cacheShard
@@ -52,8 +55,12 @@ func newCache(records int, size int64) *cache {
 }
 
 func (c *cache) shard(u store.User) (*cacheShard, uint64) {
-	hash := maphash.String(c.seed, string(u.ID)) + 31*maphash.String(c.seed, string(u.Account))
+	hash := c.hash(u)
 	return &c.shards[hash%uint64(len(c.shards))], hash
+}
+
+func (c *cache) hash(u store.User) uint64 {
+	return maphash.String(c.seed, string(u.ID)) + 31*maphash.String(c.seed, string(u.Account))
 }
 
 // get gives the durable record of u, or nil if it is not in memory, and the number
@@ -85,7 +92,7 @@ func (c *cache) get(u store.User) (*item, uint64) {
 	if c.unpacked.Add(1)%decodeOneIn == 0 || hasFreeSlot {
 		s.mu.Lock()
 		if s.installs == installs {
-			s.putDecoded(it)
+			c.putDecoded(s, it)
 		}
 		s.mu.Unlock()
 	}
@@ -106,11 +113,9 @@ func (c *cache) install(it *item, value []byte) {
 	s, hash := c.shard(it.user)
 	s.mu.Lock()
 	s.installs++
-	packed := s.packed.put(hash, it.user, value)
-	if i, ok := s.m[it.user]; ok {
-		s.ring[i] = it
-	} else if !packed || s.installs%decodeOneIn == 0 || s.hasFreeSlot() {
-		s.putDecoded(it)
+	_, isDecoded := s.m[it.user]
+	if isDecoded || s.installs%decodeOneIn == 0 || s.hasFreeSlot() || !s.packed.put(hash, it.user, value) {
+		c.putDecoded(s, it)
 	}
 	s.mu.Unlock()
 }
@@ -121,8 +126,8 @@ func (c *cache) offer(it *item, installs uint64) {
 	s, hash := c.shard(it.user)
 	s.mu.Lock()
 	if s.installs == installs {
-		if !s.packed.encode(hash, it) || s.hasFreeSlot() {
-			s.putDecoded(it)
+		if s.hasFreeSlot() || !s.packed.encode(hash, it) {
+			c.putDecoded(s, it)
 		}
 	}
 	s.mu.Unlock()
@@ -157,8 +162,8 @@ func (c *cache) pack(u store.User, value []byte, installs []uint64) bool {
 // keeping each would cost more than unpacking it.
 func (s *cacheShard) hasFreeSlot() bool { return len(s.ring) < s.max }
 
-// putDecoded caches a decoded record, and evicts another if the ring is full.
-func (s *cacheShard) putDecoded(it *item) {
+// putDecoded caches a decoded record, and packs another if the ring is full.
+func (c *cache) putDecoded(s *cacheShard, it *item) {
 	if i, ok := s.m[it.user]; ok {
 		s.ring[i] = it
 		return
@@ -171,7 +176,9 @@ func (s *cacheShard) putDecoded(it *item) {
 	for s.ring[s.hand].hot.Swap(false) {
 		s.hand = (s.hand + 1) % len(s.ring)
 	}
-	delete(s.m, s.ring[s.hand].user)
+	evicted := s.ring[s.hand]
+	s.packed.encode(c.hash(evicted.user), evicted)
+	delete(s.m, evicted.user)
 	s.m[it.user] = s.hand
 	s.ring[s.hand] = it
 	s.hand = (s.hand + 1) % len(s.ring)
