@@ -69,7 +69,7 @@ func (r Reader) Page(ctx context.Context, q Query) (Page, error) {
 func (r Reader) older(ctx context.Context, q *Query) (Page, error) {
 	p := Page{Newer: q.Before}
 	examined := 0
-	err := r.scan(ctx, q.User, q.Before, q.To, q.step(), func(e *store.Entry) bool {
+	err := r.scan(ctx, q.User, q.Before, q.To, q.Limit+1, func(e *store.Entry) bool {
 		switch examined++; {
 		case q.isBefore(e):
 			return false
@@ -119,15 +119,6 @@ func (r Reader) newer(ctx context.Context, q *Query) (Page, error) {
 }
 
 func lastOf(entries []store.Entry, n int) []store.Entry { return entries[max(0, len(entries)-n):] }
-
-// step is how many entries to read first: of those that are not selected there may be any
-// number between two others.
-func (q *Query) step() int {
-	if q.All {
-		return q.Limit + 1
-	}
-	return 2 * (q.Limit + 1)
-}
 
 func (q *Query) isBefore(e *store.Entry) bool {
 	return !q.From.IsZero() && e.Damaged == nil && e.Time.Before(q.From)
