@@ -49,6 +49,7 @@ var imports = map[string][]string{
 	},
 	"internal/egress":  nil,
 	"internal/history": {"internal/presence", "internal/store"},
+	"internal/erasure": {"internal/document", "internal/presence", "internal/store"},
 
 	"internal/quota": nil,
 	"internal/cache": nil,
@@ -68,14 +69,14 @@ var imports = map[string][]string{
 	"internal/wire":      {"internal/auth", "internal/form", "internal/netconn", "internal/presence", "internal/quota"},
 	"internal/fastpath":  {"internal/auth", "internal/framer", "internal/netconn", "internal/wire"},
 	"internal/zoomapi":   append([]string{"internal/fastpath", "internal/webhook"}, dialect...),
-	"internal/httpapi":   append([]string{"api", "docs", "internal/history", "internal/hub", "internal/watch", "internal/webhook"}, dialect...),
+	"internal/httpapi":   append([]string{"api", "docs", "internal/erasure", "internal/history", "internal/hub", "internal/watch", "internal/webhook"}, dialect...),
 	"internal/streamapi": append([]string{"api", "internal/httpapi", "internal/hub", "internal/netconn", "internal/watch", "internal/webhook"}, dialect...),
 	"internal/ui":        {"internal/wire"},
 
 	// The program.
 	"internal/config": nil,
 	"internal/server": {
-		"internal/auth", "internal/config", "internal/directory", "internal/fastpath", "internal/framer", "internal/history", "internal/httpapi", "internal/hub",
+		"internal/auth", "internal/config", "internal/directory", "internal/erasure", "internal/fastpath", "internal/framer", "internal/history", "internal/httpapi", "internal/hub",
 		"internal/netconn", "internal/presence", "internal/publish", "internal/quota", "internal/store", "internal/store/backup",
 		"internal/store/natsstore", "internal/store/pebblestore", "internal/streamapi", "internal/tail", "internal/ui", "internal/view",
 		"internal/watch", "internal/wire", "internal/zoomapi",

@@ -132,3 +132,18 @@ type Me struct {
 	Scopes       []string `json:"scopes"`
 	Expires      Time     `json:"expires"` // null: never
 }
+
+// Erasure says how far the erasure of a deleted user is.
+type Erasure struct {
+	User      string `json:"user"`
+	State     string `json:"state"` // pending or done
+	Requested Time   `json:"requested"`
+	Done      Time   `json:"done"`  // null: pending
+	Delay     string `json:"delay"` // why the last attempt did not complete it; "" if there was none
+}
+
+// The states of an erasure.
+const (
+	ErasurePending = "pending"
+	ErasureDone    = "done"
+)

@@ -129,6 +129,10 @@ var (
 		"user-not-found", "The user does not exist in this account", 404,
 		"Check the id or e-mail address. GET /v1/users lists the users.",
 	}
+	NoErasure = Kind{
+		"erasure-not-found", "No erasure of the user is on record", 404,
+		"Use the id of the deleted user. An erasure is on record until 30 days after it was done. DELETE /v1/users/{user}?erase=true requests one.",
+	}
 	NotInHistory = Kind{
 		"not-in-history", "The history has nothing about that time", 404,
 		"Ask for a later time. GET /v1/users/{user}/history lists what the history has.",
@@ -263,7 +267,7 @@ func Kinds() []*Kind {
 		&CursorInvalid, &InvalidField, &Malformed,
 		&ExpiredToken, &InvalidTicket, &InvalidToken, &NoToken, &TokenInQuery,
 		&Escalation, &Forbidden, &HistoryOff, &InsufficientScope, &OriginRefused,
-		&NoAccount, &NoApp, &NoClaim, &NoContact, &NotInHistory, &NoRoute, &NoSession, &SessionReplaced, &NoTokenID, &NoUser, &NoWatch,
+		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoErasure, &NotInHistory, &NoRoute, &NoSession, &SessionReplaced, &NoTokenID, &NoUser, &NoWatch,
 		&MethodNotAllowed,
 		&Conflict, &EmailTaken, &LimitReached, &OwnerKept, &Transition, &Deactivated, &SignedOut,
 		&PreconditionFailed, &BodyTooLarge, &UnsupportedMediaType, &HostRefused, &KeyReused,

@@ -51,6 +51,18 @@ func (c *Client) DeleteUser(ctx context.Context, user string) error {
 	return c.remove(ctx, path("v1", "users", user))
 }
 
+// EraseUser removes a user permanently, and has the user's past changes erased. A user who
+// was removed before is named by id. [Client.Erasure] says when it is done.
+func (c *Client) EraseUser(ctx context.Context, user string) (api.Erasure, error) {
+	query := url.Values{"erase": {"true"}}
+	return ask[api.Erasure](ctx, c, call{method: http.MethodDelete, path: path("v1", "users", user), query: query})
+}
+
+// Erasure reads how far the erasure of a removed user is, by the user's id.
+func (c *Client) Erasure(ctx context.Context, user string) (api.Erasure, error) {
+	return ask[api.Erasure](ctx, c, call{method: http.MethodGet, path: path("v1", "users", user, "erasure")})
+}
+
 // Apps lists the account's apps, by id.
 func (c *Client) Apps(ctx context.Context) iter.Seq2[api.App, error] {
 	return pages(ctx, c, "/v1/apps", func(p *api.Apps) ([]api.App, string) { return p.Apps, p.Next })

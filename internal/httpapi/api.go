@@ -23,6 +23,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/erasure"
 	"porchlight.dev/porchlight/internal/history"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/quota"
@@ -43,6 +44,7 @@ type API struct {
 	Views     *view.Reader
 	Watches   *watch.Registry
 	Histories history.Reader
+	Erasures  *erasure.Registry
 	Directory *directory.Directory
 	Authority *auth.Authority
 	Cursors   Cursors
@@ -89,7 +91,7 @@ func needsAdmin(s auth.Scope) need { return need{withAdminScope, s} }
 
 // routes is the whole native API.
 func (a *API) routes() []route {
-	return slices.Concat(a.presenceRoutes(), a.contactRoutes(), a.watchRoutes(), a.historyRoutes(), a.directoryRoutes())
+	return slices.Concat(a.presenceRoutes(), a.contactRoutes(), a.watchRoutes(), a.historyRoutes(), a.erasureRoutes(), a.directoryRoutes())
 }
 
 func (a *API) presenceRoutes() []route {

@@ -16,6 +16,7 @@ import (
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/erasure"
 	"porchlight.dev/porchlight/internal/history"
 	"porchlight.dev/porchlight/internal/httpapi"
 	"porchlight.dev/porchlight/internal/presence"
@@ -198,6 +199,7 @@ func TestProblems(t *testing.T) {
 		{directory.ErrNoAccount, &api.NoAccount, ""},
 		{directory.ErrNoContact, &api.NoContact, ""},
 		{watch.ErrNotFound, &api.NoWatch, ""},
+		{erasure.ErrNotFound, &api.NoErasure, ""},
 		{history.ErrNotKnown, &api.NotInHistory, ""},
 		{directory.ErrEmailTaken, &api.EmailTaken, ""},
 		{&presence.FieldError{Field: "status", Reason: "is odd"}, &api.InvalidField, ""},

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/internal/apptest"
+	"porchlight.dev/porchlight/internal/erasure"
 	"porchlight.dev/porchlight/internal/history"
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/server"
@@ -119,7 +120,7 @@ func newWorld(t testing.TB) *world {
 		Views:     &view.Reader{Store: st, Known: known, ErrGone: directory.ErrNoUser},
 		Watches:   &watch.Registry{Store: st, Known: known, Clock: w.clock, Log: log},
 		Directory: w.directory, Authority: w.authority, Clock: w.clock, Log: log,
-		Cursors: w.hub, Histories: history.Reader{Log: st},
+		Cursors: w.hub, Histories: history.Reader{Log: st}, Erasures: erasure.New(st, st, w.clock, log),
 	}
 	w.runHub()
 	w.router = wire.NewRouter(newObserver(w.clock), w.api)

@@ -86,6 +86,7 @@ var rights = map[string]right{
 	"GET /v1/users/{user}":                       {scope: "directory:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
 	"PATCH /v1/users/{user}":                     {scope: "directory:write", body: `{"last_name":"X"}`, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
 	"DELETE /v1/users/{user}":                    {scope: "directory:write", manager: true, ok: 204, missing: &api.NoUser},
+	"GET /v1/users/{user}/erasure":               {scope: "directory:read", manager: true, ok: 200, missing: &api.NoErasure},
 	"POST /v1/apps":                              {scope: "directory:write", manager: true, body: `{"name":"x","scopes":["directory:write"]}`, ok: 201},
 	"GET /v1/apps":                               {scope: "directory:read", manager: true, ok: 200},
 	"GET /v1/apps/{app}":                         {scope: "directory:read", manager: true, ok: 200, missing: &api.NoApp},
@@ -242,6 +243,8 @@ func (w *world) objects() objects {
 		})
 		w.must(err)
 		watches[name] = made.ID
+		_, err = w.api.Erasures.Request(t.Context(), u)
+		w.must(err)
 	}
 	ref := func(u presence.UserID) string {
 		return base64.RawURLEncoding.EncodeToString(append([]byte{byte(len(u))}, string(u)+"s"...))

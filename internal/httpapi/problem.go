@@ -16,6 +16,7 @@ import (
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/erasure"
 	"porchlight.dev/porchlight/internal/history"
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/presence"
@@ -96,6 +97,7 @@ var errorKinds = []struct {
 	{directory.ErrNoAccount, &api.NoAccount},
 	{directory.ErrNoContact, &api.NoContact},
 	{watch.ErrNotFound, &api.NoWatch},
+	{erasure.ErrNotFound, &api.NoErasure},
 	{directory.ErrEmailTaken, &api.EmailTaken},
 	{presence.ErrUnknownSession, &api.NoSession},
 	{presence.ErrSessionReplaced, &api.SessionReplaced},

@@ -238,18 +238,36 @@ func (a *API) checkNotOwner(ctx context.Context, p *auth.Principal, id presence.
 // user in the directory, so that a client can repeat the request until both are
 // done.
 func (a *API) deleteUser(c *call) error {
-	ctx := c.r.Context()
-	u, err := a.userFor(c, auth.DirectoryWrite)
+	q, err := c.query("erase")
 	if err != nil {
 		return err
 	}
+	erase, err := Flag(q, "erase")
+	if err != nil {
+		return err
+	}
+	u, err := a.userFor(c, auth.DirectoryWrite)
+	switch {
+	case err != nil:
+		return err
+	case erase:
+		return a.eraseUser(c, u)
+	default:
+		return c.finish(a.delete(c, u, func() error { return nil }))
+	}
+}
+
+// delete deletes a user. It calls before when the record is deleted and the directory still
+// has the user.
+func (a *API) delete(c *call, u store.User, before func() error) error {
+	ctx := c.r.Context()
 	var found directory.User
-	err = a.updateConditionally(c, u, func(before directory.User, decide func(*directory.User) error) error {
+	err := a.updateConditionally(c, u, func(user directory.User, decide func(*directory.User) error) error {
 		if err := a.checkNotOwner(ctx, c.p, u.ID); err != nil {
 			return err
 		}
-		err := decide(&before)
-		found = before
+		err := decide(&user)
+		found = user
 		return err
 	})
 	if err != nil {
@@ -263,7 +281,10 @@ func (a *API) deleteUser(c *call) error {
 	if err := a.Authority.RevokeUser(ctx, u.Account, u.ID); err != nil {
 		return err
 	}
-	return c.finish(a.Directory.Delete(ctx, u.Account, u.ID))
+	if err := before(); err != nil {
+		return err
+	}
+	return a.Directory.Delete(ctx, u.Account, u.ID)
 }
 
 func userTag(u *directory.User) string { return tagOf(u.Version, asUser(u)) }

@@ -36,6 +36,7 @@ func (s *Server) parts() []*part {
 		{name: "consumers", start: s.consumers.Run},
 		{name: "change log of users", start: s.logProfiles},
 		{name: "watches", start: s.watches.Run},
+		{name: "erasures", start: func(ctx context.Context) error { s.erasures.Run(ctx); return nil }},
 	}
 	if s.admin != nil {
 		all = append(all, &part{name: "admin listener", start: func(context.Context) error { return serveOn(s.internal, s.admin) }})

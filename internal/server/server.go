@@ -29,6 +29,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"porchlight.dev/porchlight/internal/config"
+	"porchlight.dev/porchlight/internal/erasure"
 	"porchlight.dev/porchlight/internal/framer"
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/publish"
@@ -81,6 +82,7 @@ type Server struct {
 	native    *httpapi.API
 	consumers *tail.Runtime
 	watches   *watch.Registry
+	erasures  *erasure.Registry
 	hub       *hub.Hub
 	tls       *certificates // nil: plain HTTP
 	listener  net.Listener

@@ -11,6 +11,7 @@ import (
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/erasure"
 	"porchlight.dev/porchlight/internal/fastpath"
 	"porchlight.dev/porchlight/internal/history"
 	"porchlight.dev/porchlight/internal/httpapi"
@@ -69,11 +70,13 @@ func (s *Server) compose() {
 	views := &view.Reader{Store: s.store, Known: known, ErrGone: directory.ErrNoUser}
 	s.watches = &watch.Registry{Store: s.store, Known: known, Clock: clock, Log: s.log, Exclusive: exclusive}
 	s.consumers = tail.New(tail.Options{Store: s.store, Exclusive: exclusive, Clock: clock, Log: s.log}, s.watches.Consumer())
+	s.erasures = erasure.New(s.store, s.consumers, clock, s.log)
 	oauth := &zoomapi.OAuth{Authority: authority, BaseURL: s.baseURL, Clock: clock, Admit: s.limits.admitGrant}
 	s.hub = NewHub(s.store, dir, authority, s.limits.reads, clock, s.log)
 	site := siteOf(&s.config)
 	native := &httpapi.API{
-		Publisher: s.publisher, Views: views, Watches: s.watches, Histories: history.Reader{Log: s.store}, Directory: dir, Authority: authority, Clock: clock, DemoToken: s.opts.DemoToken,
+		Publisher: s.publisher, Views: views, Watches: s.watches, Histories: history.Reader{Log: s.store}, Erasures: s.erasures,
+		Directory: dir, Authority: authority, Clock: clock, DemoToken: s.opts.DemoToken,
 		Cursors: s.hub, Log: s.log, Site: site, Quotas: s.limits.guard, Reads: s.limits.reads,
 	}
 	s.native = native

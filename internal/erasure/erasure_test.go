@@ -1,0 +1,162 @@
+package erasure_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"porchlight.dev/porchlight/internal/apptest"
+	"porchlight.dev/porchlight/internal/erasure"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/enginetest"
+	"porchlight.dev/porchlight/internal/store/storetest"
+)
+
+var alice = store.User{Account: "acct", ID: "alice"}
+
+// An eraser is the store's, unless it is held up.
+type eraser struct {
+	store.Store
+	err   error
+	calls int
+}
+
+func (e *eraser) Erase(ctx context.Context, u store.User) error {
+	e.calls++
+	if e.err != nil {
+		return e.err
+	}
+	return e.Store.Erase(ctx, u)
+}
+
+func newRegistry(e *eraser, clock func() time.Time) *erasure.Registry {
+	return erasure.New(e, e, clock, slog.New(slog.DiscardHandler))
+}
+
+// commit makes an entry of alice with a note.
+func commit(t *testing.T, st store.Store) {
+	t.Helper()
+	note := presence.SetNote{Text: "secret"}
+	if _, err := st.Update(t.Context(), alice, storetest.Apply(note, presence.DefaultPolicy(), presence.InstantOf(apptest.Noon().Now()))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// secrets counts the entries of alice that have the note.
+func secrets(t *testing.T, st store.Store) (n int) {
+	t.Helper()
+	entries, err := st.History(t.Context(), alice, 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range entries {
+		if entries[i].After.Note != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// TestErasure: an erasure that is held up says why, survives a restart of the server, and
+// is then done.
+func TestErasure(t *testing.T) {
+	clock := apptest.Noon()
+	st := enginetest.Open(t, clock.Now)
+	commit(t, st)
+	e := &eraser{Store: st, err: errors.New(`consumer "webhook" has not passed position 7` + strings.Repeat("x", 300))}
+	r := newRegistry(e, clock.Now)
+	if _, err := r.Find(t.Context(), alice); !errors.Is(err, erasure.ErrNotFound) {
+		t.Errorf("before: %v", err)
+	}
+	asked, err := r.Request(t.Context(), alice)
+	if err != nil || !asked.Requested.Equal(clock.Now()) || !asked.Done.IsZero() {
+		t.Fatalf("%+v, %v", asked, err)
+	}
+	apptest.Check(t, r.Complete(t.Context()))
+	if got, err := r.Find(t.Context(), alice); err != nil || !got.Done.IsZero() || !strings.HasPrefix(got.Delay, `consumer "webhook"`) || len(got.Delay) > 200 || secrets(t, st) != 1 {
+		t.Errorf("held up: %+v, %v", got, err)
+	}
+	clock.Advance(time.Hour)
+	if again, err := r.Request(t.Context(), alice); err != nil || !again.Requested.Equal(asked.Requested) {
+		t.Errorf("requested again: %+v, %v", again, err)
+	}
+
+	r = newRegistry(&eraser{Store: st}, clock.Now) // after a restart
+	apptest.Check(t, r.Complete(t.Context()))
+	got, err := r.Find(t.Context(), alice)
+	if err != nil || !got.Done.Equal(clock.Now()) || got.Delay != "" || got.User != alice || secrets(t, st) != 0 {
+		t.Errorf("done: %+v, %v; %d entries", got, err, secrets(t, st))
+	}
+	if _, err := r.Find(t.Context(), store.User{Account: "other", ID: alice.ID}); !errors.Is(err, erasure.ErrNotFound) {
+		t.Errorf("in another account: %v", err)
+	}
+	clock.Advance(erasure.Kept + time.Hour)
+	if _, err := r.Find(t.Context(), alice); !errors.Is(err, erasure.ErrNotFound) {
+		t.Errorf("long after: %v", err)
+	}
+}
+
+// TestRun: an erasure is attempted at once, and again while it is held up.
+func TestRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		docs := &memory{}
+		e := &eraser{err: errors.New("held up")}
+		r := erasure.New(docs, e, time.Now, slog.New(slog.DiscardHandler))
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			r.Run(ctx)
+			close(ended)
+		}()
+		synctest.Wait()
+		if _, err := r.Request(ctx, alice); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if e.calls != 1 {
+			t.Errorf("%d attempts at once", e.calls)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if e.calls < 5 || e.calls > 8 {
+			t.Errorf("%d attempts within a minute", e.calls)
+		}
+		stop()
+		<-ended
+	})
+}
+
+// memory keeps one document.
+type memory struct {
+	doc   *store.Doc
+	write int
+}
+
+func (m *memory) Load(context.Context, presence.AccountID, ...store.Key) ([]store.Doc, error) {
+	if m.doc == nil {
+		return nil, nil
+	}
+	return []store.Doc{*m.doc}, nil
+}
+
+func (m *memory) List(ctx context.Context, account presence.AccountID, _, after string, _ int) ([]store.Doc, error) {
+	if after != "" {
+		return nil, nil
+	}
+	return m.Load(ctx, account)
+}
+
+func (m *memory) Write(_ context.Context, _ presence.AccountID, docs ...store.Doc) error {
+	if m.doc != nil && m.doc.Version != docs[0].Version {
+		return store.ErrConflict
+	}
+	m.write++
+	m.doc = &docs[0]
+	m.doc.Version = string(rune('0' + m.write))
+	return nil
+}
