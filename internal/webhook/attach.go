@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 
 	"porchlight.dev/porchlight/internal/store"
@@ -24,7 +25,8 @@ type Attachment struct {
 	send   func(context.Context, *Request) error
 	ctx    context.Context //nolint:containedctx // of the connection
 	cancel context.CancelCauseFunc
-	acked  atomic.Uint64
+	sent   atomic.Uint64 // events that send has taken
+	acked  atomic.Uint64 // of those, how many the client has
 }
 
 // Attach gives the events of a subscription to a client, until ctx or the attachment
@@ -64,15 +66,15 @@ func (a *Attachment) detach() {
 	a.d.notifyWorker(a.key)
 }
 
-// Acknowledge reports that the client has all events whose At is up to a position. The
-// position of the subscription follows.
-func (a *Attachment) Acknowledge(upTo store.Position) {
+// Acknowledge reports that the client has the first n events that send took without an
+// error. The position of the subscription follows.
+func (a *Attachment) Acknowledge(n uint64) {
 	for {
 		old := a.acked.Load()
-		if old >= uint64(upTo) {
+		if old >= n {
 			return
 		}
-		if a.acked.CompareAndSwap(old, uint64(upTo)) {
+		if a.acked.CompareAndSwap(old, n) {
 			break
 		}
 	}
@@ -112,7 +114,7 @@ func (w *worker) serveClients() {
 			w.restart()
 		}
 		if current != nil && !w.disabled() {
-			w.acknowledged(store.Position(current.acked.Load()))
+			w.acknowledged(current.acked.Load())
 			w.fill(now)
 			w.sendNext(current)
 		}
@@ -145,21 +147,21 @@ func (w *worker) restart() {
 		t.started = t.done
 	}
 	for _, n := range w.notices {
-		n.inFlight = false
+		n.inFlight, n.sent = false, 0
 	}
 	w.rewind()
 }
 
-// acknowledged applies what the client has.
-func (w *worker) acknowledged(upTo store.Position) {
+// acknowledged applies that the client has the first n events of its attachment.
+func (w *worker) acknowledged(n uint64) {
 	for _, t := range w.main.window {
-		if t.index > 0 && !t.done && t.entry.At <= upTo {
+		if t.sent > 0 && t.sent <= n && !t.done {
 			t.done, w.dirty = true, true
 		}
 	}
-	for _, n := range w.notices {
-		if n.inFlight && n.number > 0 && n.To <= upTo {
-			w.removeNotice(n)
+	for _, g := range slices.Clone(w.notices) {
+		if g.sent > 0 && g.sent <= n {
+			w.removeNotice(g)
 			w.dirty = true
 		}
 	}
@@ -196,6 +198,9 @@ func (w *worker) sendGap(a *Attachment, n *notice) {
 			w.firsts--
 			w.log(&made)
 			n.number += one(ok)
+			if ok && a.ctx.Err() == nil {
+				n.sent = a.sent.Load()
+			}
 		})
 	}()
 }
@@ -234,7 +239,7 @@ func (w *worker) finishEntry(a *Attachment, t *task, made []Attempt, events int,
 	case events == 0:
 		t.done = true
 	default:
-		t.index = 1 // it was sent
+		t.sent = a.sent.Load()
 	}
 }
 
@@ -249,6 +254,7 @@ func (w *worker) sendClient(a *Attachment, r *Request) (Attempt, bool) {
 		a.cancel(err)
 		return made, false
 	}
+	a.sent.Add(1)
 	w.d.count.accepted.Add(1)
 	return made, true
 }

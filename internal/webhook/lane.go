@@ -15,6 +15,9 @@ type task struct {
 	index int // of the first event that was not attempted yet
 	// started: its events are being attempted, or were.
 	started, done bool
+	// sent is how many events an attachment had taken when it had those of the task;
+	// zero: it has not.
+	sent uint64
 }
 
 // A lane is a series of entries that are attempted in order for each user: what

@@ -116,6 +116,7 @@ type notice struct {
 	number   int // of the last attempt
 	next     time.Time
 	inFlight bool
+	sent     uint64 // as that of a task
 }
 
 // pending is what a subscription still has to be sent besides what is above its
