@@ -68,10 +68,12 @@ var imports = map[string][]string{
 	"internal/form":      nil,
 	"internal/wire":      {"internal/auth", "internal/form", "internal/netconn", "internal/presence", "internal/quota"},
 	"internal/fastpath":  {"internal/auth", "internal/framer", "internal/netconn", "internal/wire"},
-	"internal/zoomapi":   append([]string{"internal/fastpath", "internal/webhook"}, dialect...),
+	"internal/zoomapi":   append([]string{"internal/eventsocket", "internal/fastpath", "internal/webhook"}, dialect...),
 	"internal/httpapi":   append([]string{"api", "docs", "internal/erasure", "internal/history", "internal/hub", "internal/watch", "internal/webhook"}, dialect...),
-	"internal/streamapi": append([]string{"api", "internal/httpapi", "internal/hub", "internal/netconn", "internal/watch", "internal/webhook"}, dialect...),
+	"internal/streamapi": append([]string{"api", "internal/eventsocket", "internal/httpapi", "internal/hub", "internal/netconn", "internal/watch", "internal/webhook"}, dialect...),
 	"internal/ui":        {"internal/wire"},
+
+	"internal/eventsocket": {"internal/auth", "internal/quota", "internal/webhook", "internal/wire"},
 
 	// The program.
 	"internal/config": nil,
@@ -115,7 +117,7 @@ var confined = map[string][]string{
 	"github.com/alecthomas/kong":    {"internal/cli", "internal/config"},
 	"github.com/swaggest/swgui":     {"internal/httpapi"},
 	"github.com/yuin/goldmark":      {"internal/httpapi"},
-	"github.com/coder/websocket":    {"client"},
+	"github.com/coder/websocket":    {"client", "internal/eventsocket"},
 }
 
 // vendors lists the packages that may name a vendor in identifiers and strings: the

@@ -11,7 +11,6 @@
 package streamapi
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -109,9 +108,9 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) error {
 		return &httpapi.BusyError{Reason: "too many streams begin at once", RetryAfter: wait}
 	}
 	defer a.opening.Add(-1)
-	upgrade := isUpgrade(r)
+	upgrade := wire.IsUpgrade(r)
 	if upgrade {
-		if err := checkHandshake(r); err != nil {
+		if err := wire.CheckHandshake(r); err != nil {
 			return err
 		}
 	}
@@ -189,29 +188,9 @@ func mayStream(p *auth.Principal, ask opening) error {
 	return nil
 }
 
-func isUpgrade(r *http.Request) bool {
-	return r.ProtoMajor == 1 && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
-}
-
-// keyLength is the length of 16 bytes in Base64.
-const keyLength = 24
-
-// checkHandshake checks the handshake before the connection is taken over, while the
-// answer can still be a problem.
-func checkHandshake(r *http.Request) error {
-	upgrades := false
-	for token := range strings.SplitSeq(r.Header.Get("Connection"), ",") {
-		upgrades = upgrades || strings.EqualFold(strings.TrimSpace(token), "upgrade")
-	}
-	if !upgrades || !r.ProtoAtLeast(1, 1) || r.Host == "" || r.Header.Get("Sec-WebSocket-Version") != "13" || len(r.Header.Get("Sec-WebSocket-Key")) != keyLength {
-		return &wire.SyntaxError{Reason: "the WebSocket handshake needs HTTP/1.1 with a Host, Connection: Upgrade, Sec-WebSocket-Version: 13 and a Sec-WebSocket-Key of 16 bytes in Base64"}
-	}
-	return nil
-}
-
 func (a *API) webSocket(c *call, of *slot, watches bool, follow *hub.Follow) error {
 	header := http.Header{"X-Request-Id": {wire.RequestID(c.w)}} // the head is written without c.w's
-	conn, rw, _, err := ws.HTTPUpgrader{Timeout: hub.SlowAfter, Header: header}.Upgrade(c.r, upgraded{c.w})
+	conn, rw, _, err := ws.HTTPUpgrader{Timeout: hub.SlowAfter, Header: header}.Upgrade(c.r, wire.Upgraded{ResponseWriter: c.w})
 	if err != nil {
 		if conn != nil {
 			_ = conn.Close() // it has been answered
@@ -228,13 +207,6 @@ func (a *API) webSocket(c *call, of *slot, watches bool, follow *hub.Follow) err
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered()) // buffered bytes do not block
 	go p.start(bytes.Clone(early))
 	return nil
-}
-
-// upgraded is a response whose connection is taken over for a WebSocket.
-type upgraded struct{ http.ResponseWriter }
-
-func (u upgraded) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	return wire.Hijack(u.ResponseWriter, http.StatusSwitchingProtocols)
 }
 
 // follow is what a stream follows from the start; nil for nothing.
