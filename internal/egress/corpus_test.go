@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -84,6 +85,8 @@ func newTrap(t *testing.T) *trap {
 				return
 			}
 			c.count.Add(1)
+			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			_ = readHead(bufio.NewReader(conn))
 			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 			conn.Close()
 		}

@@ -154,6 +154,8 @@ func (p *progress) broken(err error) *Error {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
 		errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET), strings.Contains(err.Error(), "server closed idle connection"):
 		return &Error{Closed, "the endpoint closed the connection without an answer"}
+	case strings.Contains(err.Error(), "readLoopPeekFail"):
+		return &Error{Protocol, "the endpoint sent an answer before it was asked"}
 	default:
 		return &Error{Protocol, "the answer is not valid HTTP: " + clip(err)}
 	}
