@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
+	"strings"
 )
 
 // maxChallengeAnswer is how much of the answer to a challenge is read.
@@ -13,7 +14,7 @@ const maxChallengeAnswer = 64 << 10
 // A ValidationError says that an endpoint did not prove that it wants events. Any other
 // error of Validate is the server's own.
 type ValidationError struct {
-	Method, URL string // what was tried
+	Method, URL string // what was tried; no method: nothing was sent
 	Reason      string
 	Status      int    // of the answer; 0: there was none
 	Answer      []byte // its first bytes, as valid UTF-8
@@ -21,7 +22,7 @@ type ValidationError struct {
 
 // Error says what was tried and what came back.
 func (e *ValidationError) Error() string {
-	text := fmt.Sprintf("%s %s: %s", e.Method, e.URL, e.Reason)
+	text := strings.TrimSpace(e.Method+" "+e.URL) + ": " + e.Reason
 	if e.Status != 0 {
 		text += fmt.Sprintf(" (status %d", e.Status)
 		if len(e.Answer) > 0 {
