@@ -172,16 +172,27 @@ func asHistoryEntry(e *store.Entry) api.HistoryEntry {
 		ID: pageMark(e.At), Time: api.At(e.Time), Revision: uint64(e.Revision), Cause: e.By.Cause.String(),
 		Source: string(e.Origin.Source), Claim: string(e.Origin.Claim), Gap: e.Gap, Erased: e.Erased, Damaged: e.Damaged != nil,
 	}
-	if actor := e.By.Actor; actor != (store.Actor{}) {
-		wired.Actor = &api.HistoryActor{User: string(actor.User), App: string(actor.App)}
-	}
-	if client := &e.Origin.Client; client.Type != "" {
-		wired.Client = &api.HistoryClient{Type: string(client.Type), Version: client.Version, Status: api.Status(client.Status.String())}
-	}
+	wired.Actor, wired.Client = asActor(e.By.Actor), asClient(&e.Origin.Client)
 	if !wired.Erased && !wired.Damaged {
 		wired.Before, wired.After = asHistoryState(&e.Before, &e.UserBefore), asHistoryState(&e.After, &e.UserAfter)
 	}
 	return wired
+}
+
+// asActor is nil if the server itself acted.
+func asActor(a store.Actor) *api.HistoryActor {
+	if a == (store.Actor{}) {
+		return nil
+	}
+	return &api.HistoryActor{User: string(a.User), App: string(a.App)}
+}
+
+// asClient is nil if no client was involved.
+func asClient(c *presence.Client) *api.HistoryClient {
+	if c.Type == "" {
+		return nil
+	}
+	return &api.HistoryClient{Type: string(c.Type), Version: c.Version, Status: api.Status(c.Status.String())}
 }
 
 func asHistoryState(p *presence.Presence, facts *store.UserFacts) *api.HistoryState {

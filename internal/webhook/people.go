@@ -95,6 +95,13 @@ func (p *DirectoryPeople) deleted(ctx context.Context, u store.User) (*Person, e
 	return nil, err
 }
 
+// Profile is the person as the log has people.
+func (p *Person) Profile() *presence.Profile {
+	return &presence.Profile{
+		Email: p.Email, FirstName: p.FirstName, LastName: p.LastName, DisplayName: p.DisplayName, Department: p.Department, Groups: p.Groups,
+	}
+}
+
 func personOf(id presence.UserID, p *presence.Profile) *Person {
 	return &Person{
 		ID: id, Email: p.Email, FirstName: p.FirstName, LastName: p.LastName, DisplayName: p.DisplayName, Department: p.Department, Groups: p.Groups,

@@ -81,14 +81,7 @@ func (EventForm) Gap(account presence.AccountID, subscription string, g *webhook
 
 // Sample writes an event of a type about changes that did not happen.
 func (f EventForm) Sample(account presence.AccountID, eventType string, who *webhook.Person, at time.Time) (webhook.Event, bool) {
-	for _, e := range sampleEntries(store.User{Account: account, ID: who.ID}, who, at) {
-		for _, event := range f.Encode(&e, who, who) {
-			if event.Type == eventType {
-				return event, true
-			}
-		}
-	}
-	return webhook.Event{}, false
+	return webhook.SampleOf(f, account, eventType, who, at)
 }
 
 // eventMessage is the body of every event. Its members have Zoom's order.
