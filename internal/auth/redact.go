@@ -29,16 +29,23 @@ func Redact(text string) string {
 func NewRedactor(w io.Writer) io.Writer { return &redactor{out: w} }
 
 type redactor struct {
-	out  io.Writer
-	line []byte // scratch
+	out   io.Writer
+	lines []byte // scratch
 }
 
 func (r *redactor) Write(b []byte) (int, error) {
-	var found bool
-	if r.line, found = appendRedacted(r.line[:0], b, true); !found {
+	if !mayHoldSecret(b) {
 		return r.out.Write(b)
 	}
-	if _, err := r.out.Write(r.line); err != nil {
+	r.lines = r.lines[:0]
+	for line := range bytes.Lines(b) { // most of them still have none
+		redacted, found := appendRedacted(r.lines, line, true)
+		if !found {
+			redacted = append(r.lines, line...)
+		}
+		r.lines = redacted
+	}
+	if _, err := r.out.Write(r.lines); err != nil {
 		return 0, err
 	}
 	return len(b), nil
@@ -94,24 +101,44 @@ func appendRedacted(b, text []byte, lines bool) (_ []byte, found bool) {
 // mayHoldSecret is a fast check, because most lines of a log have no secret: false means
 // that appendScanned would find none.
 func mayHoldSecret(text []byte) bool {
-	n := 0 // bytes that characters of a secret may be made of, in a row
-	for i, c := range text {
-		switch {
-		case c == '_':
-			if n > 1 && text[i-1]|0x20 == 'l' && text[i-2]|0x20 == 'p' {
-				return true
-			}
-		case c == '%':
-			if decoded, _ := percentEncoded(text[i:]); bytes.IndexByte([]byte("pPlL_"), decoded) >= 0 {
-				return true
-			}
-		case !secretBytes[c]:
-			n = 0
-			continue
+	return hasLongWord(text) || hasTokenPrefix(text) || hasEncodedPrefix(text)
+}
+
+// hasLongWord reports whether the characters of a secret, plain or encoded, are in the
+// text in a row. It skips most of a text that has no such word.
+func hasLongWord(text []byte) bool {
+	const length = secretLen - 2
+	for end := length; end <= len(text); {
+		i := end - 1
+		for i >= end-length && wordBytes[text[i]] {
+			i--
 		}
-		if n++; n >= secretLen-2 {
+		if i < end-length {
 			return true
 		}
+		end = i + 1 + length
+	}
+	return false
+}
+
+func hasTokenPrefix(text []byte) bool {
+	for i := bytes.IndexByte(text, '_'); i >= 0; i = bytes.IndexByte(text, '_') {
+		if i > 1 && text[i-1]|0x20 == 'l' && text[i-2]|0x20 == 'p' {
+			return true
+		}
+		text = text[i+1:]
+	}
+	return false
+}
+
+// hasEncodedPrefix reports whether a character of a token's prefix is percent-encoded.
+func hasEncodedPrefix(text []byte) bool {
+	for i := bytes.IndexByte(text, '%'); i >= 0; i = bytes.IndexByte(text, '%') {
+		c, _ := percentEncoded(text[i:])
+		if bytes.IndexByte([]byte("pPlL_"), c) >= 0 {
+			return true
+		}
+		text = text[i+1:]
 	}
 	return false
 }
@@ -196,10 +223,15 @@ func percentEncoded(text []byte) (c byte, size int) {
 // secretByte reports whether secrets are made of c.
 func secretByte(c byte) bool { return secretBytes[c] }
 
-var secretBytes = allSecretBytes()
+const secretAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 
-func allSecretBytes() (is [256]bool) {
-	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") {
+var (
+	secretBytes = bytesOf(secretAlphabet)
+	wordBytes   = bytesOf(secretAlphabet + "%") // of secrets, plain or percent-encoded
+)
+
+func bytesOf(alphabet string) (is [256]bool) {
+	for _, c := range []byte(alphabet) {
 		is[c] = true
 	}
 	return is
