@@ -44,6 +44,7 @@ type Conn struct {
 	ending  bool  // the message under way was the last
 	due     error // why to stop waiting for a message that has not begun
 	woken   bool  // a deadline in the past ends the read under way
+	grown   bool  // the stack of the connection's own goroutine
 	closed  bool
 }
 
@@ -98,12 +99,16 @@ func (c *Conn) TLS() *tls.ConnectionState { return c.secure }
 // errEnd ends a connection.
 var errEnd = errors.New("connection ends")
 
-// errParting ends only net/http's part of it.
+// errParting ends only the goroutine that reads it, and net/http's part of it.
 var errParting = errors.New("connection is idle")
 
 // run reads messages until one is for net/http, whose goroutine goes on reading.
 func (c *Conn) run() {
-	if err := c.next(); err != nil {
+	switch err := c.next(); {
+	case errors.Is(err, errParting):
+		go c.run() // with a small stack
+		return
+	case err != nil:
 		c.finish(err)
 		return
 	}
@@ -189,7 +194,7 @@ func (c *Conn) check() (ready, isDeclined bool, err error) {
 		c.setState(http.StateActive)
 		return true, false, nil
 	case c.due != nil:
-		err, c.due = c.due, nil
+		err, c.due, c.grown = c.due, nil, false
 		c.unwake()
 		return false, false, err
 	case c.eof:
@@ -412,6 +417,11 @@ func (c *Conn) sweep(now uint64, draining bool) {
 // how long a drain leaves one that was just used.
 const partAfter = time.Second
 
+// shrinkAfter is how long a connection is idle before another goroutine reads it whose
+// stack has not grown: the runtime halves stacks, but not the last time. It is long enough
+// that a client which is not idle costs nothing.
+const shrinkAfter = 10 * time.Second
+
 // overdue is why not to wait any longer, or nil. c.mu is locked.
 func (c *Conn) overdue(now uint64, draining bool) error {
 	p, ticks := c.since(now)
@@ -431,7 +441,8 @@ func (c *Conn) overdue(now uint64, draining bool) error {
 	switch {
 	case age > limit && limit > 0:
 		return errEnd
-	case age > partAfter && p == phaseIdle && c.virtual != nil:
+	case p != phaseIdle:
+	case age > partAfter && c.virtual != nil, age > shrinkAfter && c.grown:
 		return errParting
 	}
 	return nil

@@ -49,7 +49,7 @@ func (c *Conn) serveFast() (served bool, err error) {
 	m.Body = m.buf[m.head.line:m.ok]
 	c.mu.Lock()
 	c.busy()
-	c.answer, c.calling, c.last = pending, true, m.head.ends(&m.Request)
+	c.answer, c.calling, c.last, c.grown = pending, true, m.head.ends(&m.Request), true
 	c.mu.Unlock()
 	fast.Serve(c, &m.Request)
 	return true, c.called()

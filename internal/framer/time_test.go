@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -213,6 +214,53 @@ func TestDrainLateAnswer(t *testing.T) {
 		_ = conn.Conn.Close()
 		if err := <-ended; err != nil {
 			t.Errorf("Shutdown: %v", err)
+		}
+	})
+}
+
+// A deep Fast needs a large stack.
+type deep struct{ fast }
+
+func (f *deep) Serve(c *framer.Conn, r *framer.Request) {
+	if grow(make([]byte, 1), 64) > 0 {
+		f.fast.Serve(c, r)
+	}
+}
+
+//go:noinline
+func grow(b []byte, n int) int {
+	var frame [1 << 10]byte
+	copy(frame[:], b)
+	if n == 0 {
+		return len(frame)
+	}
+	return grow(frame[:1], n-1) + int(frame[n])
+}
+
+// TestIdleStack: an idle connection does not keep the stack that its last request needed.
+func TestIdleStack(t *testing.T) {
+	timed(t, new(deep), slow, func(t *testing.T, _ *framer.Server, dial func() *client) {
+		stacks := func() int {
+			runtime.GC()
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			return int(m.StackInuse)
+		}
+		before := stacks()
+		conns := make([]*client, 100)
+		for i := range conns {
+			conns[i] = dial()
+			conns[i].send(get("/fast"))
+			conns[i].want("fast GET /fast ")
+		}
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		if each := (stacks() - before) / len(conns); each > 16<<10 {
+			t.Errorf("%d bytes of stacks for each", each)
+		}
+		for _, conn := range conns {
+			conn.send(get("/fast"))
+			conn.want("fast GET /fast ")
 		}
 	})
 }
