@@ -52,13 +52,13 @@ type commands struct {
 	Backup     backupCommand      `cmd:"" help:"Back up a data directory, with or without a running server."`
 	Restore    restoreCommand     `cmd:"" help:"Create a data directory from a backup."`
 	Verify     verifyCommand      `cmd:"" help:"Check every byte of a backup or data directory."`
-	Status     statusCommands     `cmd:"" help:"Show, set, explain or watch a user's status, or wait for one."`
+	Status     statusCommands     `cmd:"" help:"Show, set, explain or watch a user's status and its history, or wait for one."`
 	Watch      watchCommands      `cmd:"" help:"Manage watches, which fire once when a user reaches a status."`
 	Session    sessionCommands    `cmd:"" help:"Sign a user in, and list a user's sessions."`
 	Contact    contactCommands    `cmd:"" help:"Manage a user's contacts."`
 	Visibility visibilityCommands `cmd:"" help:"Control who sees a user's status."`
 	User       userCommands       `cmd:"" help:"Manage users."`
-	Account    accountCommands    `cmd:"" help:"Show the account, and change its owner."`
+	Account    accountCommands    `cmd:"" help:"Show the account, and change its owner or how much history it shows."`
 	App        appCommands        `cmd:"" help:"Manage apps, which obtain access tokens."`
 	Token      tokenCommands      `cmd:"" help:"Manage access tokens."`
 	Whoami     whoamiCommand      `cmd:"" help:"Show whom the access token acts for."`

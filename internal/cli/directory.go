@@ -18,6 +18,7 @@ type userCommands struct {
 	Deactivate userDeactivate `cmd:"" help:"Deactivate a user, end the user's sessions and disable the user's tokens." example:"user deactivate grace@example.com"`
 	Activate   userActivate   `cmd:"" help:"Reactivate a user." example:"user activate grace@example.com"`
 	Remove     userRemove     `cmd:"" help:"Remove a user permanently."`
+	Erasure    userErasure    `cmd:"" help:"Show whether the history of a removed user is erased." example:"user erasure KDcuGIm1QgePTO8WbOqwIQ"`
 }
 
 type userAdd struct {
@@ -116,15 +117,24 @@ func (s *shell) setActive(cl *client.Client, user string, active bool) error {
 type userRemove struct {
 	userDeactivate
 	confirmation
+	Erase  bool `name:"erase" help:"Erase the user's history from the server's log, and wait until that is done."`
+	NoWait bool `name:"no-wait" help:"With --erase, do not wait."`
 }
 
 func (*userRemove) Help() string {
-	return "The user's sessions, claims, contacts and tokens are removed too. The e-mail address can be used again. The id cannot.\n\nExample:\n\n    porchlight user remove grace@example.com"
+	return "The user's sessions, claims, contacts and tokens are removed too. The e-mail address can be used again. The id cannot.\n\nThe server keeps the user's history for its log-retention, unless --erase is given. A user who was removed before can still be erased, by id. An erasure continues when the command is interrupted or the server restarts.\n\nExample:\n\n    porchlight user remove grace@example.com\n    porchlight user remove grace@example.com --erase"
 }
 
 func (c *userRemove) Run(s *shell, cl *client.Client) error {
-	if err := c.confirm(s, "remove the user %s permanently", c.User); err != nil {
+	what := "remove the user %s permanently"
+	if c.Erase {
+		what += ", and erase the user's history"
+	}
+	if err := c.confirm(s, what, c.User); err != nil {
 		return err
+	}
+	if c.Erase {
+		return c.erase(s, cl)
 	}
 	return s.printDone("Removed", c.User, cl.DeleteUser(s.ctx, c.User))
 }

@@ -130,7 +130,7 @@ func inDurations(text string) string {
 var parameters = map[string][]string{
 	"client_type": {"client-type"}, "contact": {"contact"}, "department": {"department"}, "display_name": {"name"},
 	"duration_seconds": {"for"}, "email": {"email"}, "expires_in_seconds": {"expires", "for"}, "first_name": {"name"},
-	"group": {"group"}, "groups": {"group"}, "last_name": {"name"}, "lease_seconds": {"lease"}, "name": {"name"},
+	"at": {"at"}, "from": {"from"}, "to": {"to"}, "zone": {"zone"}, "history_days": {"shows"}, "group": {"group"}, "groups": {"group"}, "last_name": {"name"}, "lease_seconds": {"lease"}, "name": {"name"},
 	"note": {"note"}, "scopes": {"scope"}, "status": {"status"}, "until": {"until"}, "until_status": {"until"},
 	"user": {"user"}, "users": {"user"}, "watchers": {"watcher"},
 }

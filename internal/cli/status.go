@@ -18,7 +18,8 @@ type statusCommands struct {
 	Get     statusGet     `cmd:"" help:"Show the status of one or more users."`
 	Set     statusSet     `cmd:"" help:"Set a user's status."`
 	Clear   statusClear   `cmd:"" help:"Remove the status that was set." example:"status clear"`
-	Explain statusExplain `cmd:"" help:"Explain a status and the changes that will follow." example:"status explain grace@example.com"`
+	Explain statusExplain `cmd:"" help:"Explain a status and the changes that will follow, or a past status."`
+	History statusHistory `cmd:"" help:"Show a user's past statuses as a timeline, list them, or export them."`
 	Watch   statusWatch   `cmd:"" help:"Show statuses and their changes until interrupted."`
 	Wait    statusWait    `cmd:"" help:"Wait until a user reaches a status."`
 }
@@ -263,14 +264,77 @@ func (c *statusClear) Run(s *shell, cl *client.Client) error {
 	return (&statusGet{c.Remote, []string{c.User}}).Run(s, cl)
 }
 
-type statusExplain whichUser
+type statusExplain struct {
+	whichUser
+	At string `name:"at" placeholder:"TIME" help:"Explain what was shown at this time: an RFC 3339 time, YYYY-MM-DD HH:MM, or the last HH:MM."`
+}
 
-func (c *statusExplain) Run(s *shell, cl *client.Client) error {
+func (*statusExplain) Help() string {
+	return `With --at, the command shows what the status was then and which change led to it. Claims and sessions of that time that did not decide are not kept.
+
+Example:
+
+    porchlight status explain grace@example.com
+    porchlight status explain grace@example.com --at 09:30`
+}
+
+func (c *statusExplain) Run(s *shell) error {
+	var at time.Time
+	var err error
+	if s.given("at") {
+		if at, err = parsePast(c.At, time.Now()); err != nil {
+			return err
+		}
+	}
+	cl, err := c.connect(s)
+	if err != nil {
+		return err
+	}
+	if !at.IsZero() {
+		return c.past(s, cl, at)
+	}
 	x, err := cl.Explain(s.ctx, c.User)
 	if err != nil {
 		return err
 	}
 	return s.print(x, "%s", s.explanation(&x))
+}
+
+func (c *statusExplain) past(s *shell, cl *client.Client, at time.Time) error {
+	x, err := cl.ExplainAt(s.ctx, c.User, at)
+	if err != nil {
+		return err
+	}
+	p := api.Presence{Status: x.Status, Note: x.Note, Since: x.Since, Until: x.Until}
+	text := fmt.Sprintf("At %s: %s\n", clock(x.At), s.presence(&p))
+	if x.Change == nil {
+		return s.print(x, "%s%s\n", text, x.Because)
+	}
+	names := &names{client: cl}
+	return s.print(x, "%s%s\nCause: %s. By: %s.\n", text, localTimes(x.Because, x.Change.Time), causeText(x.Change), actorText(s, names, x.Change))
+}
+
+// parsePast reads an instant of the past: RFC 3339, a local date and time, or the last
+// HH:MM.
+func parsePast(text string, now time.Time) (time.Time, error) {
+	if at, err := api.ParseTime(text); err == nil {
+		return at, nil
+	}
+	for _, layout := range []string{time.DateTime, "2006-01-02 15:04"} {
+		if at, err := time.ParseInLocation(layout, text, time.Local); err == nil {
+			return at, nil
+		}
+	}
+	clock, err := time.Parse("15:04", text)
+	if err != nil {
+		return time.Time{}, &usageError{fmt.Sprintf("--at: %q is not a time: expected a form such as 2026-03-01T09:30:00Z, \"2026-03-01 09:30\" or 09:30", text)}
+	}
+	now = now.Local()
+	at := time.Date(now.Year(), now.Month(), now.Day(), clock.Hour(), clock.Minute(), 0, 0, time.Local)
+	if at.After(now) {
+		at = at.AddDate(0, 0, -1)
+	}
+	return at, nil
 }
 
 // localTimes replaces the given times in a text of the server by local ones.
