@@ -388,7 +388,7 @@ func (w *worker) attemptNotice(s *Subscription, form Form, g *Gap, number int) (
 func (w *worker) gapEvent(s *Subscription, form Form, g *Gap) (Event, string) {
 	e := form.Gap(s.Account, s.ID, g)
 	e.At = g.To
-	return e, eventID(w.d.Store.Epoch(), "gap", s.Account, s.ID, uint64(g.From), uint64(g.To), g.Reason)
+	return e, gapID(w.d.Store.Epoch(), s.Account, s.ID, g)
 }
 
 // finishNotice applies the result of announcing a gap.

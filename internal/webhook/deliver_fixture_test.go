@@ -215,6 +215,7 @@ type fixture struct {
 	subs     *subscriptions
 	people   nobody
 	profiles []webhook.Profile
+	forms    []webhook.Form // beside noteForm
 	d        *webhook.Deliverer
 	stop     func()
 }
@@ -247,7 +248,7 @@ func quick() webhook.Profile {
 func (f *fixture) start() {
 	f.d = webhook.NewDeliverer(webhook.DelivererOptions{
 		Store: f.use, Subscriptions: f.subs.get, SetHealth: f.subs.setHealth, People: f.people,
-		Forms: []webhook.Form{noteForm{}}, Profiles: f.profiles, Sender: f.network, Clock: time.Now, Log: slog.New(slog.DiscardHandler),
+		Forms: append([]webhook.Form{noteForm{}}, f.forms...), Profiles: f.profiles, Sender: f.network, Clock: time.Now, Log: slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 2)

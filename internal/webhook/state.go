@@ -327,5 +327,9 @@ func eventID(epoch string, parts ...any) string {
 	return "evt_" + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:16]))
 }
 
+func gapID(epoch string, account presence.AccountID, subscription string, g *Gap) string {
+	return eventID(epoch, "gap", account, subscription, uint64(g.From), uint64(g.To), g.Reason)
+}
+
 // size is that of the document.
 func (v *stateValue) size() int { return len(document.New(store.Key{}, "", *v).Value) }
