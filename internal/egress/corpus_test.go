@@ -69,8 +69,8 @@ type trap struct {
 	count atomic.Int32
 }
 
-func newTrap(t *testing.T) *trap {
-	l, err := net.Listen("tcp", ":0") //nolint:gosec // it must receive what comes to any address
+func newTrap(t *testing.T, address string) *trap {
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func send(c *Client, text string) error {
 // TestCorpus: no URL of the corpus leads to a connection, neither by the check of the URL
 // nor by the check of the address alone.
 func TestCorpus(t *testing.T) {
-	received := newTrap(t)
+	received := newTrap(t, ":0")
 	client := NewClient(Options{Resolver: corpusNames().resolver(t), Setting: "webhook-allow"})
 	defer client.Close()
 	unchecked := NewClient(Options{Resolver: corpusNames().resolver(t), Setting: "webhook-allow"})
@@ -162,7 +162,7 @@ func dial(c *Client, text string) error {
 // TestCorpusArrives shows that the corpus would reach the trap if the rule did not stop
 // it, so that TestCorpus can fail.
 func TestCorpusArrives(t *testing.T) {
-	received := newTrap(t)
+	received := newTrap(t, ":0")
 	client := NewClient(Options{Resolver: corpusNames().resolver(t), Allow: parsePrefixes("0.0.0.0/0", "::/0"), Connect: time.Second})
 	defer client.Close()
 	for _, host := range []string{
@@ -197,7 +197,7 @@ func portOf(s *httptest.Server) string {
 // TestRebinding: a name that was permitted when it was checked is checked again at dial.
 func TestRebinding(t *testing.T) {
 	names := &nameServer{names: map[string][]string{}}
-	received := newTrap(t)
+	received := newTrap(t, ":0")
 	client := NewClient(Options{Resolver: names.resolver(t), Allow: parsePrefixes("127.0.0.2/32"), Setting: "webhook-allow"})
 	defer client.Close()
 	endpoint := "http://rebind.test:" + received.port + "/"
@@ -222,11 +222,7 @@ func TestRebinding(t *testing.T) {
 func TestMixedAddresses(t *testing.T) {
 	peers := make(chan string, 1)
 	server := loopbackServer(t, "127.0.0.2", func(_ http.ResponseWriter, r *http.Request) { peers <- r.Host })
-	other, err := net.Listen("tcp", "127.0.0.1:"+portOf(server))
-	if err != nil {
-		t.Skip(err)
-	}
-	defer other.Close()
+	other := newTrap(t, "127.0.0.1:"+portOf(server))
 	names := &nameServer{names: map[string][]string{"mixed.test": {"127.0.0.1", "10.0.0.1", "127.0.0.2"}}}
 	client := NewClient(Options{Resolver: names.resolver(t), Allow: parsePrefixes("127.0.0.2/32")})
 	defer client.Close()
@@ -234,17 +230,14 @@ func TestMixedAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-peers
-	if err := other.(*net.TCPListener).SetDeadline(time.Now().Add(time.Millisecond)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := other.Accept(); err == nil {
-		t.Error("a connection was made to an address that is not permitted")
+	if n := other.count.Load(); n != 0 {
+		t.Errorf("%d connections to an address that is not permitted", n)
 	}
 }
 
 // TestRedirects: a redirect is an answer, and nobody goes where it points.
 func TestRedirects(t *testing.T) {
-	received := newTrap(t)
+	received := newTrap(t, ":0")
 	for _, status := range []int{300, 301, 302, 303, 305, 307, 308} {
 		server := loopbackServer(t, "127.0.0.2", func(w http.ResponseWriter, _ *http.Request) {
 			target := "http://127.0.0.1:" + received.port + "/"
@@ -268,18 +261,14 @@ func TestRedirects(t *testing.T) {
 	}
 }
 
-// TestNoProxy: the environment's proxies are not used.
+// TestNoProxy: the environment's proxies, which TestMain sets, are not used.
 func TestNoProxy(t *testing.T) {
-	received := newTrap(t)
-	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"} {
-		t.Setenv(name, "http://127.0.0.1:"+received.port)
-	}
-	server := loopbackServer(t, "127.0.0.2", func(http.ResponseWriter, *http.Request) {})
-	names := &nameServer{names: map[string][]string{"direct.test": {"127.0.0.2"}}}
+	server := loopbackServer(t, "127.0.0.1", func(http.ResponseWriter, *http.Request) {})
+	names := &nameServer{names: map[string][]string{"direct.test": {"127.0.0.1"}}}
 	client := NewClient(Options{Resolver: names.resolver(t), Allow: parsePrefixes("127.0.0.0/8")})
 	defer client.Close()
-	if err := attempt(client, "http://direct.test:"+portOf(server)+"/"); err != nil || received.count.Load() != 0 {
-		t.Errorf("%v, %d connections to the proxy", err, received.count.Load())
+	if err := attempt(client, "http://direct.test:"+portOf(server)+"/"); err != nil {
+		t.Error(err)
 	}
 }
 
