@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -386,52 +385,6 @@ func TestReset(t *testing.T) {
 			t.Errorf("the log: %s", log)
 		}
 	})
-}
-
-// TestManyIdleConnections: the server answers while it has thousands of idle connections,
-// and closes them at the idle limit.
-func TestManyIdleConnections(t *testing.T) {
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	most := min(10_000, int(min(limit.Cur, 1<<20)-4000)/2) // both ends are in this process
-	cfg, opts := settings(t), server.Options{Timeouts: server.Timeouts{Idle: 3 * time.Second}}
-	cfg.MaxConnectionsPerAddress, cfg.RateLimitPlan = most+100, "off"
-	r := start(t, cfg, opts)
-	user := r.createUsers(t, 1)[0]
-	conns := make([]net.Conn, most)
-	request := r.hotGet(user)
-	var all sync.WaitGroup
-	for part := range 8 {
-		all.Go(func() {
-			for i := part; i < most; i += 8 {
-				e := r.exchange(t)
-				if resp, body, err := e.roundTrip(request); err != nil || resp.StatusCode != http.StatusOK {
-					t.Errorf("connection %d: %v %s, %v", i, resp, body, err)
-					return
-				}
-				conns[i] = e.conn
-			}
-		})
-	}
-	all.Wait()
-	if t.Failed() {
-		return
-	}
-	t.Logf("%d connections, of which %s are open", most, r.metric(t, "porchlight_connections_open"))
-	e := r.exchange(t)
-	e.expect(t, r.hotPut(user, "Away"), http.StatusNoContent, "")
-	e.close()
-	for i, conn := range conns {
-		if err := conn.SetDeadline(time.Now().Add(exchangeTimeout)); err != nil {
-			t.Fatal(err)
-		}
-		if n, err := conn.Read(make([]byte, 1)); n != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Fatalf("connection %d: %d bytes, %v", i, n, err)
-		}
-		_ = conn.Close()
-	}
 }
 
 // TestEvictionOfHotConnections: the hot routes mark their connections as authenticated,
