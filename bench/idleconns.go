@@ -50,7 +50,7 @@ func (r *run) idleConnections(p *process, s *seeded) (float64, error) {
 	if _, err := warm.run(); err != nil {
 		return 0, err
 	}
-	before, err := p.settled(10 * time.Second)
+	before, err := p.collected()
 	if err != nil {
 		return 0, err
 	}
@@ -72,11 +72,9 @@ func (r *run) idleConnections(p *process, s *seeded) (float64, error) {
 		}
 	}
 	time.Sleep(r.idleFor)
-	after := 0.0
-	for range 2 { // what a pool holds survives one collection; the runtime collects every two minutes
-		if after, err = p.settled(10 * time.Second); err != nil {
-			return 0, err
-		}
+	after, err := p.collected()
+	if err != nil {
+		return 0, err
 	}
 	if err := p.reportHeap("idle connections"); err != nil {
 		return 0, err
@@ -93,6 +91,17 @@ func (r *run) idleConnections(p *process, s *seeded) (float64, error) {
 		}
 	}
 	return (after - before) * 1024 / float64(r.idleConns), nil
+}
+
+// collected is the RSS after two collections, because what a pool holds survives one. The
+// runtime collects every two minutes.
+func (p *process) collected() (rss float64, err error) {
+	for range 2 {
+		if rss, err = p.settled(10 * time.Second); err != nil {
+			return 0, err
+		}
+	}
+	return rss, nil
 }
 
 func isTimeout(err error) bool {
