@@ -125,8 +125,10 @@ func TestAttachEnds(t *testing.T) {
 		change func(f *fixture)
 		want   error
 	}{
-		"deleted":     {func(f *fixture) { f.subs.set() }, webhook.ErrRemoved},
-		"given a URL": {func(f *fixture) { f.subs.update("one", func(s *webhook.Subscription) { s.URL = "https://one.example" }) }, webhook.ErrHasEndpoint},
+		"deleted": {func(f *fixture) { f.subs.set() }, webhook.ErrRemoved},
+		"given a URL": {func(f *fixture) {
+			f.subs.update("one", func(s *webhook.Subscription) { s.URL = "https://one.example" })
+		}, webhook.ErrHasEndpoint},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, st *pebblestore.Store) {

@@ -30,11 +30,11 @@ func (w *worker) launch(now time.Time) {
 	}
 	if w.breaker.down {
 		if w.firsts == 0 && w.free() > 0 && !now.Before(w.breaker.probe) {
-			w.launchFirst(&w.main, true)
+			w.launchFirst(w.main, true)
 		}
 		return
 	}
-	for w.free() > 0 && w.launchFirst(&w.main, false) {
+	for w.free() > 0 && w.launchFirst(w.main, false) {
 	}
 	for w.replay != nil && w.free() > 0 && w.replaying() < max(1, w.sub.concurrency()/2) && w.launchFirst(w.replay, false) {
 	}
@@ -144,7 +144,7 @@ func (w *worker) finishFirst(t *task, tries []try, probe, whole bool, err error)
 	switch {
 	case whole:
 		t.done = true
-		w.busy.release(t.entry.User.ID)
+		t.lane.release(t.entry.User.ID)
 	case w.sending.Err() == nil:
 		w.requeue(t, err)
 	}
@@ -212,7 +212,8 @@ func (w *worker) judge(a *Attempt, now time.Time) (failed bool) {
 	return true
 }
 
-// recovered closes the breaker. Events whose schedule ended meanwhile are tried once more.
+// recovered closes the breaker. Gaps, and events whose schedule ended meanwhile, are sent
+// now.
 func (w *worker) recovered() {
 	if w.breaker.down {
 		w.d.Log.InfoContext(w.ctx, "endpoint recovered", slog.String("subscription", w.sub.ID))
@@ -221,6 +222,9 @@ func (w *worker) recovered() {
 			if r.number > len(w.profile.Delays) {
 				r.next = now
 			}
+		}
+		for _, n := range w.notices {
+			n.next = now
 		}
 	}
 	w.breaker.success()

@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,6 +96,7 @@ type network struct {
 	endpoints map[string]*endpoint
 	valid     error // of Validate
 	validated int
+	answer    string // the body of all answers, if not empty
 }
 
 func (n *network) endpoint(url string) *endpoint {
@@ -119,7 +121,7 @@ func (n *network) Send(ctx context.Context, r *webhook.Request) webhook.Attempt 
 	i, answer := e.begin(r)
 	select {
 	case <-time.After(answer.after):
-		a.Status, a.RetryAfter, a.Answer = answer.status, answer.retryAfter, []byte("an answer")
+		a.Status, a.RetryAfter, a.Answer = answer.status, answer.retryAfter, []byte(cmp.Or(n.answer, "an answer"))
 	case <-ctx.Done():
 	}
 	if a.Status/100 != 2 {
@@ -217,6 +219,8 @@ type fixture struct {
 	profiles []webhook.Profile
 	forms    []webhook.Form // beside noteForm
 	d        *webhook.Deliverer
+	shared   bool          // other nodes have the store open
+	ahead    time.Duration // of the deliverer's clock
 	stop     func()
 }
 
@@ -224,7 +228,7 @@ func newFixture(t *testing.T, st store.Store, subs ...*webhook.Subscription) *fi
 	t.Helper()
 	f := &fixture{
 		T: t, store: st, use: st, network: new(network), subs: &subscriptions{changed: make(chan struct{})},
-		profiles: []webhook.Profile{strict(), quick()}, stop: func() {},
+		profiles: []webhook.Profile{strict(), often("quick", 20*time.Millisecond), often("patient", 20*time.Second)}, stop: func() {},
 	}
 	f.subs.set(subs...)
 	return f
@@ -235,24 +239,26 @@ func strict() webhook.Profile {
 	return webhook.Profile{Name: "strict", Timeout: 3 * time.Second, Delays: []time.Duration{5 * time.Minute, 20 * time.Minute, time.Hour}}
 }
 
-// quick is for tests in real time.
-func quick() webhook.Profile {
-	delays := make([]time.Duration, 50)
+// often is a profile that retries often, and soon.
+func often(name string, delay time.Duration) webhook.Profile {
+	delays := make([]time.Duration, 40)
 	for i := range delays {
-		delays[i] = 20 * time.Millisecond
+		delays[i] = delay
 	}
-	return webhook.Profile{Name: "quick", Timeout: 3 * time.Second, Delays: delays, RetryClientErrors: true}
+	return webhook.Profile{Name: name, Timeout: 3 * time.Second, Delays: delays, RetryClientErrors: true}
 }
 
 // start begins to deliver. It may be called again after stop.
 func (f *fixture) start() {
+	ahead := f.ahead
 	f.d = webhook.NewDeliverer(webhook.DelivererOptions{
 		Store: f.use, Subscriptions: f.subs.get, SetHealth: f.subs.setHealth, People: f.people,
-		Forms: append([]webhook.Form{noteForm{}}, f.forms...), Profiles: f.profiles, Sender: f.network, Clock: time.Now, Log: slog.New(slog.DiscardHandler),
+		Forms: append([]webhook.Form{noteForm{}}, f.forms...), Profiles: f.profiles, Sender: f.network, Log: slog.New(slog.DiscardHandler),
+		Clock: func() time.Time { return time.Now().Add(ahead) },
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 2)
-	consumers := tail.New(tail.Options{Store: f.use, Exclusive: !enginetest.OnNATS(), Clock: time.Now, Log: f.d.Log}, f.d.Consumer())
+	consumers := tail.New(tail.Options{Store: f.use, Exclusive: !f.shared && !enginetest.OnNATS(), Clock: time.Now, Log: f.d.Log}, f.d.Consumer())
 	go func() { ended <- f.d.Run(ctx) }()
 	go func() { ended <- consumers.Run(ctx) }()
 	f.stop = sync.OnceFunc(func() {
@@ -293,8 +299,14 @@ func (f *fixture) note(user presence.UserID, text string) store.Position {
 // bubble runs a test on a store in memory, in fake time.
 func bubble(t *testing.T, test func(t *testing.T, st *pebblestore.Store)) {
 	t.Helper()
+	bubbleWith(t, pebblestore.Options{}, test)
+}
+
+func bubbleWith(t *testing.T, o pebblestore.Options, test func(t *testing.T, st *pebblestore.Store)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		st, err := pebblestore.Open("data", pebblestore.Options{FS: vfs.NewMem(), MinFreeBytes: -1})
+		o.FS, o.MinFreeBytes = vfs.NewMem(), -1
+		st, err := pebblestore.Open("data", o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -312,6 +324,8 @@ func advance(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
+
+func synctestWait() { synctest.Wait() }
 
 // entries reads the whole log.
 func (f *fixture) entries() (all []store.Entry) {
@@ -333,7 +347,9 @@ func (f *fixture) missing(e *endpoint) (lost []store.Position) {
 	f.Helper()
 	got := make(map[store.Position]bool)
 	for _, a := range e.all() {
-		got[a.Event.At] = got[a.Event.At] || a.accepted
+		if a.Event.Type != "gap" && a.accepted {
+			got[a.Event.At] = true
+		}
 	}
 	for _, entry := range f.entries() {
 		if !entry.Erased && !got[entry.At] {

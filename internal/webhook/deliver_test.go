@@ -1,11 +1,16 @@
 package webhook_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"testing"
 	"time"
 
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 	"porchlight.dev/porchlight/internal/webhook"
 )
@@ -33,6 +38,305 @@ func TestLive(t *testing.T) {
 		}
 		if e.most != 7 {
 			t.Errorf("%d requests at a time, want one for each of 7 users", e.most)
+		}
+	})
+}
+
+// TestConcurrency: an endpoint is never sent more requests at a time than its
+// subscription says, and one user's first attempts never overlap.
+func TestConcurrency(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		s := subscription("one")
+		s.Concurrency = 3
+		f := newFixture(t, st, s)
+		f.start()
+		e := f.network.endpoint(s.URL)
+		e.set(func(n int, _ *webhook.Request) reply {
+			if n%3 == 0 {
+				return reply{status: 500, after: 50 * time.Millisecond}
+			}
+			return reply{status: 200, after: 50 * time.Millisecond}
+		})
+		for i := range 300 {
+			f.change(userNumber(i % 20))
+		}
+		advance(30 * time.Hour)
+		if lost := f.missing(e); e.most != 3 || len(lost) > 0 {
+			t.Errorf("%d requests at a time; missing: %v", e.most, lost)
+		}
+		f.inOrder(e)
+	})
+}
+
+// TestOneBadEndpoint: of ten endpoints, one that is dead, slow or hangs delays no other.
+func TestOneBadEndpoint(t *testing.T) {
+	for name, bad := range map[string]reply{
+		"dead": {}, "refusing": {status: 500}, "slow": {status: 200, after: 10 * time.Second}, "hanging": {after: time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, st *pebblestore.Store) {
+				var all []*webhook.Subscription
+				for i := range 10 {
+					all = append(all, subscription(fmt.Sprint("s", i)))
+				}
+				f := newFixture(t, st, all...)
+				f.start()
+				f.network.endpoint(all[4].URL).set(func(int, *webhook.Request) reply { return bad })
+				committed := make(map[store.Position]time.Time)
+				for i := range 3000 {
+					committed[f.change(userNumber(i%30))] = time.Now()
+					time.Sleep(time.Millisecond)
+				}
+				advance(time.Second)
+				for i, s := range all {
+					e := f.network.endpoint(s.URL)
+					if i == 4 {
+						continue
+					}
+					if lost := f.missing(e); len(lost) > 0 {
+						t.Errorf("%s misses %d events", s.ID, len(lost))
+					}
+					for _, a := range e.all() {
+						if late := a.at.Sub(committed[a.Event.At]); late > 0 {
+							t.Fatalf("%s got an event %v after its commit", s.ID, late)
+						}
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestFilters: a subscription is sent the events of its users, groups and types.
+func TestFilters(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		users, types, other := subscription("users"), subscription("types"), subscription("other")
+		users.Users = []presence.UserID{"u1", "u2"}
+		types.Events = []string{"second"}
+		other.Account = "b"
+		f := newFixture(t, st, users, types, other)
+		f.start()
+		for i := range 5 {
+			f.note(userNumber(i), "two events")
+		}
+		advance(time.Second)
+		for url, want := range map[string][]string{
+			users.URL: {"u1 changed 0", "u1 second 1", "u2 changed 0", "u2 second 1"},
+			types.URL: {"u0 second 1", "u1 second 1", "u2 second 1", "u3 second 1", "u4 second 1"},
+			other.URL: nil,
+		} {
+			var got []string
+			for _, a := range f.network.endpoint(url).all() {
+				got = append(got, fmt.Sprint(a.Event.User, " ", a.Event.Type, " ", a.Event.Index))
+			}
+			if slices.Sort(got); !slices.Equal(got, want) {
+				t.Errorf("%s got %q, want %q", url, got, want)
+			}
+		}
+	})
+}
+
+// TestIDs: each event has one ID, which no other event has, also beside other
+// subscriptions and after a restart.
+func TestIDs(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		f := newFixture(t, st, subscription("one"), subscription("two"))
+		f.network.endpoint("https://one.example").set(always(500))
+		f.start()
+		for i := range 10 {
+			f.note(userNumber(i), "two events")
+		}
+		advance(time.Minute)
+		f.stop()
+		f.start()
+		advance(time.Hour)
+		type event struct {
+			at    store.Position
+			index int
+		}
+		ids, events := make(map[string]event), make(map[event]string)
+		for _, url := range []string{"https://one.example", "https://two.example"} {
+			for _, a := range f.network.endpoint(url).all() {
+				e := event{a.Event.At, a.Event.Index}
+				if id, ok := events[e]; ok && id != a.ID || ids[a.ID] != (event{}) && ids[a.ID] != e {
+					t.Errorf("the event %v has the IDs %s and %s", e, a.ID, id)
+				}
+				ids[a.ID], events[e] = e, a.ID
+			}
+		}
+		if len(ids) != 20 || len(events) != 20 {
+			t.Errorf("%d IDs for %d events", len(ids), len(events))
+		}
+	})
+}
+
+// TestErased: what waits for an endpoint is not sent after its user was erased.
+func TestErased(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		s := subscription("one")
+		f := newFixture(t, st, s)
+		f.start()
+		e := f.network.endpoint(s.URL)
+		e.set(always(0))
+		for range 20 { // some wait for a retry, others in the log
+			f.change("gone")
+			f.change("kept")
+		}
+		advance(time.Minute)
+		if err := st.Erase(context.Background(), store.User{Account: "a", ID: "gone"}); err != nil {
+			t.Fatal(err)
+		}
+		sent := e.count()
+		e.set(nil)
+		advance(2 * time.Hour)
+		for _, a := range e.all()[sent:] {
+			if a.Event.User == "gone" {
+				t.Errorf("the event at %d was sent after it was erased", a.Event.At)
+			}
+		}
+		if lost := f.missing(e); len(lost) > 0 {
+			t.Errorf("missing: %v", lost)
+		}
+		if st := f.d.Stats(); st.Pending > 0 || st.Gaps > 0 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// TestDisabled: a subscription that is disabled is sent nothing and goes on where it
+// stopped.
+func TestDisabled(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		s := subscription("one")
+		f := newFixture(t, st, s)
+		f.start()
+		e := f.network.endpoint(s.URL)
+		e.set(func(n int, _ *webhook.Request) reply {
+			if n == 0 {
+				return reply{status: 500}
+			}
+			return reply{status: 200}
+		})
+		f.change("u")
+		f.change("u")
+		advance(time.Second)
+		f.subs.update(s.ID, func(s *webhook.Subscription) { s.Health.Disabled = time.Now() })
+		advance(time.Second)
+		sent := e.count()
+		for i := range 3000 {
+			f.change(userNumber(i % 10))
+		}
+		advance(time.Hour)
+		if n := e.count(); n != sent {
+			t.Errorf("%d requests while it was disabled", n-sent)
+		}
+		f.stop()
+		f.start()
+		advance(time.Hour)
+		if status, err := f.d.Status(s); e.count() != sent || err != nil || !status.Disabled {
+			t.Errorf("after a restart: %+v, %v", status, err)
+		}
+		f.subs.update(s.ID, func(s *webhook.Subscription) { s.Health.Disabled = time.Time{} })
+		advance(time.Minute)
+		if lost, n := f.missing(e), e.count(); len(lost) > 0 || n != 3003 {
+			t.Errorf("%d requests; missing: %v", n, lost)
+		}
+		f.inOrder(e)
+	})
+}
+
+// TestRemoved: a subscription that is removed is sent nothing, and what it still had to
+// be sent is deleted.
+func TestRemoved(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		s := subscription("one")
+		f := newFixture(t, st, s)
+		f.start()
+		e := f.network.endpoint(s.URL)
+		e.set(always(500))
+		f.change("u")
+		advance(time.Second)
+		states := func() int {
+			docs, err := st.List(context.Background(), "", "webhook-delivery", "", 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(docs)
+		}
+		if states() != 1 {
+			t.Fatal("the delivery state was not saved")
+		}
+		f.subs.set()
+		advance(time.Minute)
+		f.change("u")
+		advance(time.Hour)
+		if n := e.count(); n != 1 || states() != 0 {
+			t.Errorf("%d requests, %d states", n, states())
+		}
+		if _, err := f.d.Status(s); !errors.Is(err, webhook.ErrNotDelivering) {
+			t.Errorf("Status: %v", err)
+		}
+	})
+}
+
+// TestValidation: an endpoint is validated every 72 hours, and disabled after six
+// failures in a row.
+func TestValidation(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		s := subscription("one")
+		f := newFixture(t, st, s)
+		f.start()
+		health := func() (webhook.Health, int) {
+			synctestWait()
+			all, _ := f.subs.get()
+			f.network.mu.Lock()
+			defer f.network.mu.Unlock()
+			return all[0].Health, f.network.validated
+		}
+		fail := func(err error) {
+			f.network.mu.Lock()
+			defer f.network.mu.Unlock()
+			f.network.valid = err
+		}
+		began := time.Now()
+		ago := func(passed time.Duration, failures int) {
+			f.subs.update(s.ID, func(s *webhook.Subscription) {
+				s.Health = webhook.Health{Validated: time.Now().Add(-passed), Failures: failures}
+			})
+		}
+		const every = 72 * time.Hour
+		ago(every-2*time.Second, 0)
+		advance(time.Second)
+		if _, n := health(); n != 0 {
+			t.Errorf("validated %d times before 72 hours", n)
+		}
+		advance(2 * time.Second)
+		if h, n := health(); n != 1 || h.Validated.Before(began) || h.Failures != 0 {
+			t.Errorf("%+v after %d", h, n)
+		}
+		fail(errors.New("the store is unavailable"))
+		ago(every, 0)
+		advance(11 * time.Minute)
+		if h, n := health(); n != 2 || h.Failures != 0 {
+			t.Errorf("an error of the server itself counts: %+v after %d", h, n)
+		}
+		fail(&webhook.ValidationError{Method: http.MethodPost, URL: s.URL, Reason: "no answer"})
+		advance(time.Hour)
+		for i := range 5 {
+			if h, n := health(); h.Failures != i+1 || !h.Disabled.IsZero() {
+				t.Errorf("after %d failures: %+v; validated %d times", i+1, h, n)
+			}
+			ago(time.Duration(i+2)*every-time.Minute, i+1)
+			advance(30 * time.Minute)
+		}
+		h, n := health()
+		if h.Failures != 6 || h.Disabled.IsZero() || h.Reason == "" {
+			t.Errorf("after six failures: %+v", h)
+		}
+		f.change("u")
+		advance(10 * time.Hour)
+		if _, later := health(); later != n || f.network.endpoint(s.URL).count() != 0 {
+			t.Error("it is validated or sent events while it is disabled")
 		}
 	})
 }

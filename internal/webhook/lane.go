@@ -29,15 +29,23 @@ type lane struct {
 	readTo   store.Position // everything up to it is in backlog or window, or is done
 	backlog  []*store.Entry
 	window   []*task // by position, without those before the first that is not done
-	runnable []*task // those of the window whose user is not busy
-	// again are tasks of the window that were started when the lane was rewound. They are
-	// not started again when they are read again.
+	runnable []*task // those of the window that may be started
+	// busy are the users with a task that is runnable or being attempted, and their tasks
+	// that wait for it.
+	busy map[presence.UserID][]*task
+	// again are the entries above readTo that were started before the lane was rewound, or
+	// were done before a restart. They are not started when they are read again.
 	again map[store.Position]bool
 
 	reading bool      // a page is being read
 	retryAt time.Time // after a failed read
 	backoff time.Duration
 	end     bool // a replay has read everything
+}
+
+// newLane is a lane of the entries after a position, or a replay if there is a limit.
+func newLane(after, to store.Position) *lane {
+	return &lane{replay: to > 0, readTo: after, to: to, again: make(map[store.Position]bool), busy: make(map[presence.UserID][]*task)}
 }
 
 // position is the low-water mark: all events up to it were attempted.
@@ -67,29 +75,54 @@ func (l *lane) oldest() time.Time {
 	}
 }
 
-// insert adds an entry to the window, unless its events are being attempted since
-// before the lane was rewound.
+// insert adds an entry to the window. It returns nil if its events were attempted
+// already, or are being attempted.
 func (l *lane) insert(e *store.Entry) *task {
-	if l.again[e.At] {
-		delete(l.again, e.At)
-		return nil
-	}
-	t := &task{lane: l, entry: e}
 	i := len(l.window)
-	for i > 0 && l.window[i-1].entry.At > e.At {
+	for i > 0 && l.window[i-1].entry.At >= e.At {
 		i--
 	}
+	again := l.again[e.At]
+	delete(l.again, e.At)
+	if i < len(l.window) && l.window[i].entry.At == e.At {
+		return nil
+	}
+	t := &task{lane: l, entry: e, started: again, done: again}
 	l.window = slices.Insert(l.window, i, t)
+	if again {
+		return nil
+	}
 	return t
 }
 
+// doneAbove lists the entries above the low-water mark that were attempted.
+func (l *lane) doneAbove(at store.Position) (done []store.Position) {
+	running := make(map[store.Position]bool)
+	for _, t := range l.window {
+		switch {
+		case t.done:
+			done = append(done, t.entry.At)
+		case t.started:
+			running[t.entry.At] = true
+		}
+	}
+	for e := range l.again {
+		switch {
+		case e <= at:
+			delete(l.again, e)
+		case !running[e]:
+			done = append(done, e)
+		}
+	}
+	slices.Sort(done)
+	return slices.Compact(done)
+}
+
 // rewind drops what was not started, so that it is read again, and returns the position
-// after which to read. The caller drops it from the queue.
+// after which to read.
 func (l *lane) rewind() store.Position {
 	at := l.position()
-	if l.again == nil {
-		l.again = make(map[store.Position]bool)
-	}
+	l.drop()
 	l.window = slices.DeleteFunc(l.window, func(t *task) bool {
 		if t.started {
 			l.again[t.entry.At] = true
@@ -125,39 +158,35 @@ func (l *lane) finished() bool {
 	return l.end && len(l.window) == 0 && len(l.backlog) == 0
 }
 
-// A queue orders the tasks of each user. A user in it is busy.
-type queue map[presence.UserID][]*task
-
 // admit makes a task runnable, or lets it wait for those of its user.
-func (q queue) admit(t *task) {
+func (l *lane) admit(t *task) {
 	u := t.entry.User.ID
-	if waiting, busy := q[u]; busy {
-		q[u] = append(waiting, t)
+	if waiting, busy := l.busy[u]; busy {
+		l.busy[u] = append(waiting, t)
 		return
 	}
-	q[u] = nil
-	t.lane.runnable = append(t.lane.runnable, t)
+	l.busy[u] = nil
+	l.runnable = append(l.runnable, t)
 }
 
 // release makes the next task of a user runnable.
-func (q queue) release(u presence.UserID) {
-	waiting := q[u]
+func (l *lane) release(u presence.UserID) {
+	waiting := l.busy[u]
 	if len(waiting) == 0 {
-		delete(q, u)
+		delete(l.busy, u)
 		return
 	}
-	q[u] = waiting[1:]
-	waiting[0].lane.runnable = append(waiting[0].lane.runnable, waiting[0])
+	l.busy[u] = waiting[1:]
+	l.runnable = append(l.runnable, waiting[0])
 }
 
-// drop removes the tasks of a lane that were not started.
-func (q queue) drop(l *lane) {
-	for u, waiting := range q {
-		q[u] = slices.DeleteFunc(waiting, func(t *task) bool { return t.lane == l })
+// drop removes the tasks that were not started.
+func (l *lane) drop() {
+	for u := range l.busy {
+		l.busy[u] = nil
 	}
-	dropped := l.runnable
+	for _, t := range l.runnable {
+		delete(l.busy, t.entry.User.ID)
+	}
 	l.runnable = nil
-	for _, t := range dropped {
-		q.release(t.entry.User.ID) // to another lane
-	}
 }

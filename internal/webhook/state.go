@@ -39,10 +39,12 @@ type stateValue struct {
 	// Position is the low-water mark: every event at or below it was accepted, given
 	// up, or is in Retries or Gaps.
 	Position store.Position `json:"position"`
-	Types    []string       `json:"types,omitempty"` // of Retries, by index
-	Retries  []retryValue   `json:"retries,omitempty"`
-	Gaps     []gapValue     `json:"gaps,omitempty"`
-	Replay   *replayValue   `json:"replay,omitempty"`
+	// Done are positions above it whose events were attempted. There are few.
+	Done    []store.Position `json:"done,omitempty"`
+	Types   []string         `json:"types,omitempty"` // of Retries, by index
+	Retries []retryValue     `json:"retries,omitempty"`
+	Gaps    []gapValue       `json:"gaps,omitempty"`
+	Replay  *replayValue     `json:"replay,omitempty"`
 }
 
 // A retryValue is written as an array, because a state has up to MaxPending of them.
@@ -140,13 +142,14 @@ func (p *pending) announce(g Gap) {
 
 const reasonOverflow = "too many events waited for a retry"
 
-// trim gives up the oldest events that exceed limit, announces them as a gap, and
-// returns their number.
+// trim gives up the oldest events if there are more than limit, announces them as a gap,
+// and returns their number. It makes space for some more, so that not each of them needs
+// a gap.
 func (p *pending) trim(limit int, now time.Time) int {
-	surplus := len(p.retries) - limit
-	if surplus <= 0 {
+	if len(p.retries) <= limit {
 		return 0
 	}
+	surplus := len(p.retries) - limit*19/20
 	slices.SortFunc(p.retries, func(a, b *retry) int { return cmp.Or(cmp.Compare(a.at, b.at), a.index-b.index) })
 	dropped := p.retries[:surplus]
 	p.announce(Gap{From: dropped[0].at - 1, To: dropped[surplus-1].at, Reason: reasonOverflow, At: now})
@@ -312,6 +315,7 @@ func (d *Deliverer) enterEpoch(ctx context.Context, v *stateValue) (*Gap, error)
 	}
 	from := v.Position
 	v.Epoch, v.Position, v.Replay = d.Store.Epoch(), min(v.Position, newest), nil
+	v.Done = nil
 	v.Retries = slices.DeleteFunc(v.Retries, func(r retryValue) bool { return r.At > newest })
 	return &Gap{From: min(from, newest), To: max(from, newest), Reason: reasonEpoch, At: d.Clock()}, nil
 }

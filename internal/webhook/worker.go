@@ -52,9 +52,8 @@ type worker struct {
 	form    Form
 	profile Profile
 	live    bool // the flow keeps up
-	main    lane
+	main    *lane
 	replay  *lane // nil: none
-	busy    queue
 	breaker breaker
 	probed  store.Position // the event of the last probe
 	probes  int            // with that event, that were answered
@@ -74,7 +73,6 @@ type worker struct {
 func (d *Deliverer) newWorker(s *Subscription) (*worker, error) {
 	w := &worker{
 		d: d, key: stateKey(s), attempts: d.logs.of(s), wake: make(chan struct{}, 1), reports: make(chan func()),
-		busy: make(queue),
 	}
 	return w, w.use(s)
 }
@@ -181,9 +179,12 @@ func (w *worker) tryLoad() error {
 		w.announceGap(*gap)
 	}
 	if v.Replay != nil {
-		w.replay = &lane{replay: true, readTo: v.Replay.At, to: v.Replay.To}
+		w.replay = newLane(v.Replay.At, v.Replay.To)
 	}
-	w.main.readTo = v.Position
+	w.main = newLane(v.Position, 0)
+	for _, at := range v.Done {
+		w.main.again[at] = true
+	}
 	w.flow = newFlow(w.sub, v.Position)
 	return nil
 }
@@ -229,7 +230,7 @@ func (w *worker) adopt() {
 	w.published.Replaying = w.published.Replaying || asked != nil
 	w.mu.Unlock()
 	if asked != nil {
-		w.replay, w.dirty = &lane{replay: true, readTo: asked.At, to: asked.To}, true
+		w.replay, w.dirty = newLane(asked.At, asked.To), true
 	}
 	if next == nil {
 		return
@@ -246,12 +247,10 @@ func (w *worker) adopt() {
 // rewind drops what is in memory and was not attempted, and reads it from the log later.
 // What waits long is not kept in memory, because its user may be erased meanwhile.
 func (w *worker) rewind() {
-	w.busy.drop(&w.main)
 	at := w.main.rewind()
 	w.d.dispatch.leave(w.flow, at)
 	w.live = false
 	if w.replay != nil {
-		w.busy.drop(w.replay)
 		w.replay.rewind()
 	}
 }
@@ -265,9 +264,9 @@ func (w *worker) fill(now time.Time) {
 		w.takeLive()
 	}
 	if !w.live {
-		w.read(&w.main, w.flow, now)
+		w.read(w.main, w.flow, now)
 	}
-	w.admit(&w.main)
+	w.admit(w.main)
 	if r := w.replay; r != nil {
 		w.read(r, w.flow, now)
 		w.admit(r)
@@ -281,7 +280,7 @@ func (w *worker) windowSize() int { return max(minWindow, 4*w.sub.concurrency())
 
 // takeLive moves entries from memory to the backlog.
 func (w *worker) takeLive() {
-	l := &w.main
+	l := w.main
 	free := w.windowSize() - len(l.window) - len(l.backlog)
 	if free <= 0 {
 		return
@@ -344,7 +343,7 @@ func (w *worker) admit(l *lane) {
 			w.announceGap(Gap{From: w.main.position(), To: e.At - 1, Reason: reasonDropped, At: w.d.Clock()})
 		}
 		if t := l.insert(e); t != nil && w.sub.URL != "" {
-			w.busy.admit(t)
+			l.admit(t)
 		}
 	}
 	if len(l.backlog) == 0 {
@@ -456,11 +455,12 @@ func (w *worker) noteSaved(version string, at store.Position, err error) {
 // state is the value to save.
 func (w *worker) state() stateValue {
 	v := stateValue{Epoch: w.d.Store.Epoch(), Position: w.main.position()}
+	v.Done = w.main.doneAbove(v.Position)
 	w.trim(MaxPending)
-	for limit := len(w.retries); ; limit = limit * 9 / 10 {
+	for limit := len(w.retries); ; limit = len(w.retries) - 1 {
 		w.trim(limit)
 		v.Types, v.Retries, v.Gaps = nil, nil, nil
-		if w.pending.encode(&v); v.size() <= maxStateBytes || limit == 0 {
+		if w.pending.encode(&v); v.size() <= maxStateBytes || limit <= 0 {
 			break
 		}
 	}

@@ -1,0 +1,382 @@
+package webhook_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/pebblestore"
+	"porchlight.dev/porchlight/internal/tail"
+	"porchlight.dev/porchlight/internal/webhook"
+)
+
+// A mortalStore fails every call after a crash of the process that uses it. Entries with
+// the note "damaged" are.
+type mortalStore struct {
+	tail.Store
+
+	dead   atomic.Bool
+	epoch  string // if not empty
+	writes atomic.Int64
+}
+
+func (s *mortalStore) Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error {
+	if s.dead.Load() {
+		return errCrash
+	}
+	s.writes.Add(1)
+	return s.Store.Write(ctx, account, docs...)
+}
+
+func (s *mortalStore) Epoch() string {
+	if s.epoch != "" {
+		return s.epoch
+	}
+	return s.Store.Epoch()
+}
+
+func (s *mortalStore) Log(ctx context.Context, after store.Position, limit int) ([]store.Entry, error) {
+	if s.dead.Load() {
+		return nil, errCrash
+	}
+	entries, err := s.Store.Log(ctx, after, limit)
+	return s.damage(entries), err
+}
+
+func (s *mortalStore) Feed(ctx context.Context, after store.Position, fn func([]store.Entry) error) error {
+	return s.Store.Feed(ctx, after, func(entries []store.Entry) error {
+		if s.dead.Load() {
+			return errCrash
+		}
+		return fn(s.damage(entries))
+	})
+}
+
+func (s *mortalStore) damage(entries []store.Entry) []store.Entry {
+	entries = slices.Clone(entries)
+	for i, e := range entries {
+		if e.UserAfter.Note == "damaged" {
+			entries[i] = store.Entry{At: e.At, Damaged: errCrash}
+		}
+	}
+	return entries
+}
+
+// crash ends the deliverer without its last writes.
+func (f *fixture) crash(s *mortalStore) {
+	s.dead.Store(true)
+	f.stop()
+}
+
+// TestRestarts: over stops and crashes at any point, with an endpoint that fails now and
+// then, every event is accepted at least once. First attempts after a clean stop repeat
+// nothing that was accepted.
+func TestRestarts(t *testing.T) {
+	for _, crashes := range []bool{false, true} {
+		t.Run(fmt.Sprint("crashes ", crashes), func(t *testing.T) {
+			for seed := range uint64(20) {
+				bubble(t, func(t *testing.T, st *pebblestore.Store) { testRestarts(t, st, seed, crashes) })
+			}
+		})
+	}
+}
+
+func testRestarts(t *testing.T, st *pebblestore.Store, seed uint64, crashes bool) {
+	random := rand.New(rand.NewPCG(seed, 0))
+	one, two := subscription("one"), subscription("two")
+	one.Profile, two.Profile, two.Concurrency = "patient", "quick", 2
+	f := newFixture(t, st, one, two)
+	answer := rand.New(rand.NewPCG(seed, 1)) // guarded by the endpoint
+	for _, s := range []*webhook.Subscription{one, two} {
+		f.network.endpoint(s.URL).set(func(int, *webhook.Request) reply {
+			re := reply{status: http.StatusOK, after: time.Duration(answer.IntN(300)) * time.Millisecond}
+			switch answer.IntN(10) {
+			case 0:
+				re.status = http.StatusServiceUnavailable
+			case 1:
+				re.after = 3 * time.Second
+			}
+			return re
+		})
+	}
+	for range 15 {
+		mortal := &mortalStore{Store: st}
+		f.use = mortal
+		f.start()
+		for range random.IntN(60) {
+			f.change(userNumber(random.IntN(5)))
+			time.Sleep(time.Duration(random.IntN(100)) * time.Millisecond)
+		}
+		time.Sleep(time.Duration(random.IntN(4000)) * time.Millisecond)
+		if crashes && random.IntN(3) > 0 {
+			f.crash(mortal)
+		} else {
+			f.stop()
+		}
+	}
+	f.use = st
+	f.start()
+	advance(15 * time.Minute)
+	for _, s := range []*webhook.Subscription{one, two} {
+		e := f.network.endpoint(s.URL)
+		if lost := f.missing(e); len(lost) > 0 {
+			t.Errorf("seed %d: %s misses %v", seed, s.ID, lost)
+		}
+		if status, err := f.d.Status(s); err != nil || status.Pending > 0 {
+			t.Errorf("seed %d: %+v, %v", seed, status, err)
+		}
+		repeated := 0
+		accepted := make(map[string]bool)
+		for _, a := range e.all() {
+			if a.accepted && accepted[a.ID] {
+				repeated++
+				if !crashes {
+					for _, b := range e.all() {
+						if b.ID == a.ID {
+							t.Logf("%s %d #%d %v %v", s.ID, b.Event.At, b.Number, b.accepted, b.at)
+						}
+					}
+				}
+			}
+			accepted[a.ID] = accepted[a.ID] || a.accepted
+		}
+		if repeated > 0 && !crashes {
+			t.Errorf("seed %d: %s got %d events again that it had accepted", seed, s.ID, repeated)
+		}
+	}
+	if st := f.d.Stats(); st.Gaps > 0 {
+		t.Errorf("seed %d: %+v", seed, st)
+	}
+}
+
+// TestTakeover: of two nodes only the one with the lease delivers. When it dies, the
+// other one goes on, and nothing is lost.
+func TestTakeover(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		s := subscription("one")
+		first, second := newFixture(t, st, s), newFixture(t, st, s)
+		second.network = first.network
+		mortal := &mortalStore{Store: st}
+		first.use = mortal
+		first.shared, second.shared = true, true
+		first.start()
+		advance(time.Second)
+		second.start()
+		e := first.network.endpoint(s.URL)
+		for i := range 50 {
+			first.change(userNumber(i % 3))
+		}
+		advance(time.Minute)
+		if n := e.count(); n != 50 {
+			t.Errorf("%d requests for 50 events", n)
+		}
+		if _, err := second.d.Status(s); err == nil {
+			t.Error("the node without the lease delivers")
+		}
+		mortal.dead.Store(true) // it cannot renew its lease
+		for i := range 50 {
+			first.change(userNumber(i % 3))
+			time.Sleep(500 * time.Millisecond)
+		}
+		advance(time.Minute)
+		if lost := first.missing(e); len(lost) > 0 {
+			t.Errorf("missing: %v", lost)
+		}
+		if _, err := first.d.Status(s); err == nil {
+			t.Error("the node that lost the lease delivers")
+		}
+		if _, err := second.d.Status(s); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// gaps lists the bodies of gap events that an endpoint accepted.
+func gaps(e *endpoint) (all []string) {
+	for _, a := range e.all() {
+		if a.Event.Type == "gap" && a.accepted {
+			all = append(all, string(a.Event.Body))
+		}
+	}
+	return all
+}
+
+// TestRetention: a subscription that was stopped for longer than the retention gets a
+// gap, and then what the log still has.
+func TestRetention(t *testing.T) {
+	for _, how := range []string{"disabled", "down", "stopped"} {
+		t.Run(how, func(t *testing.T) {
+			bubbleWith(t, pebblestore.Options{Retention: 6 * time.Hour}, func(t *testing.T, st *pebblestore.Store) {
+				s := subscription("one")
+				f := newFixture(t, st, s)
+				f.start()
+				e := f.network.endpoint(s.URL)
+				before := f.change("u")
+				advance(time.Second)
+				switch how {
+				case "disabled":
+					f.subs.update(s.ID, func(s *webhook.Subscription) { s.Health.Disabled = time.Now() })
+				case "down":
+					e.set(always(0))
+				case "stopped":
+					f.stop()
+				}
+				advance(time.Second)
+				for i := range 100 {
+					f.change(userNumber(i))
+				}
+				advance(20 * time.Hour)
+				last := f.change("late")
+				switch how {
+				case "disabled":
+					f.subs.update(s.ID, func(s *webhook.Subscription) { s.Health.Disabled = time.Time{} })
+				case "down":
+					e.set(nil)
+				case "stopped":
+					f.start()
+				}
+				advance(2 * time.Hour)
+				found := gaps(e)
+				if how != "down" && !slices.Equal(found, []string{fmt.Sprintf("one %d-%d: the events are older than the retention of the log", before, last-1)}) ||
+					len(found) == 0 {
+					t.Errorf("gaps: %q", found)
+				}
+				if lost := f.missing(e); len(lost) > 0 {
+					t.Errorf("missing of what the log has: %v", lost)
+				}
+				all := e.all()
+				if at := slices.IndexFunc(all, func(a arrival) bool { return a.Event.Type == "gap" }); at < 0 ||
+					!slices.ContainsFunc(all[at:], func(a arrival) bool { return a.Event.At == last }) {
+					t.Error("the gap did not come before what followed it")
+				}
+			})
+		})
+	}
+}
+
+// TestPendingOverflow: if an endpoint refuses events forever, the oldest that wait for a
+// retry are given up and announced.
+func TestPendingOverflow(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		s := subscription("one")
+		f := newFixture(t, st, s)
+		f.start()
+		e := f.network.endpoint(s.URL)
+		e.set(func(n int, r *webhook.Request) reply { // never ten failures in a row
+			if r.Event.User == "good" || r.Event.Type == "gap" {
+				return reply{status: 200}
+			}
+			return reply{status: 503}
+		})
+		const refused = webhook.MaxPending + 200
+		for i := range refused {
+			f.change(presence.UserID(fmt.Sprintf("user-with-an-id-%d", i)))
+			f.change("good")
+			time.Sleep(10 * time.Millisecond)
+		}
+		advance(time.Second)
+		status, err := f.d.Status(s)
+		if err != nil || status.Pending > webhook.MaxPending || status.Pending < webhook.MaxPending*19/20 {
+			t.Errorf("%+v, %v", status, err)
+		}
+		found := gaps(e)
+		if len(found) == 0 || !strings.Contains(found[0], "too many events waited for a retry") {
+			t.Errorf("gaps: %q", found)
+		}
+		if n := len(found); n > 10 {
+			t.Errorf("%d gaps", n)
+		}
+		f.stop()
+		f.start()
+		advance(time.Second)
+		if status, err = f.d.Status(s); err != nil || status.Pending < webhook.MaxPending*9/10 {
+			t.Errorf("after a restart: %+v, %v", status, err)
+		}
+		e.set(nil)
+		advance(28 * time.Hour)
+		lost := f.missing(e)
+		if len(lost) == 0 || len(lost) > refused-webhook.MaxPending*9/10 {
+			t.Errorf("%d events are missing", len(lost))
+		}
+		for _, at := range lost {
+			if !announced(gaps(e), at) {
+				t.Errorf("the event at %d is missing, and no gap has it", at)
+			}
+		}
+	})
+}
+
+// announced reports whether a gap includes a position.
+func announced(gaps []string, at store.Position) bool {
+	return slices.ContainsFunc(gaps, func(text string) bool {
+		var id string
+		var from, to store.Position
+		if _, err := fmt.Sscanf(text, "%s %d-%d:", &id, &from, &to); err != nil {
+			return false
+		}
+		return from < at && at <= to
+	})
+}
+
+// TestDamaged: an entry that cannot be decoded is announced as a gap, to subscriptions
+// that keep up and to those that read the log.
+func TestDamaged(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		live, late := subscription("live"), subscription("late")
+		f := newFixture(t, st, live)
+		f.use = &mortalStore{Store: st}
+		f.start()
+		f.change("u")
+		advance(time.Second)
+		damaged := f.note("u", "damaged")
+		f.change("u")
+		advance(2 * time.Second)
+		f.subs.set(live, late)
+		advance(2 * time.Second)
+		for _, s := range []*webhook.Subscription{live, late} {
+			e := f.network.endpoint(s.URL)
+			want := fmt.Sprintf("%s %d-%d: an entry of the log is damaged", s.ID, damaged-1, damaged)
+			if found := gaps(e); !slices.Equal(found, []string{want}) {
+				t.Errorf("%s: gaps %q, want %q", s.ID, found, want)
+			}
+			for _, a := range e.all() {
+				if string(a.Event.Body) == "damaged" {
+					t.Errorf("%s was sent a damaged entry", s.ID)
+				}
+			}
+		}
+	})
+}
+
+// TestEpoch: in another epoch a subscription goes on with a gap, whatever its position.
+func TestEpoch(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		s := subscription("one")
+		f := newFixture(t, st, s)
+		f.use = &mortalStore{Store: st, epoch: "before"}
+		f.start()
+		f.change("u")
+		advance(time.Second)
+		f.stop()
+		f.use = st
+		f.start()
+		advance(time.Second)
+		f.change("u")
+		advance(time.Second)
+		e := f.network.endpoint(s.URL)
+		if found := gaps(e); len(found) != 1 || !strings.Contains(found[0], "restored") {
+			t.Errorf("gaps: %q", found)
+		}
+		if lost := f.missing(e); len(lost) > 0 {
+			t.Errorf("missing: %v", lost)
+		}
+	})
+}
