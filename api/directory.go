@@ -57,6 +57,9 @@ type App struct {
 	Scopes  []string `json:"scopes"`
 	Created Time     `json:"created"`
 	Secret  string   `json:"secret,omitempty"`
+	// WebhookSecret signs the webhooks of the app's subscriptions. It is set only in the
+	// response that creates the app.
+	WebhookSecret string `json:"webhook_secret,omitempty"`
 }
 
 // CreateApp adds an app.

@@ -157,6 +157,10 @@ var (
 		"watch-not-found", "The watch does not exist", 404,
 		"No action is needed to delete it: the watch was delivered, has expired, was deleted, or belongs to another user. GET /v1/watches lists your watches.",
 	}
+	NoSubscription = Kind{
+		"subscription-not-found", "The subscription does not exist", 404,
+		"Check the id. GET /v1/subscriptions lists the subscriptions that the token may read.",
+	}
 	NoApp = Kind{
 		"app-not-found", "The app does not exist in this account", 404,
 		"Check the id. GET /v1/apps lists the apps.",
@@ -195,8 +199,12 @@ var (
 		"transition-not-allowed", "The user's client is too old for this change", 409,
 		"Choose a status that the client supports, or update the client.",
 	}
+	SubscriptionState = Kind{
+		"subscription-state", "The state of the subscription does not allow this", 409,
+		"Read the subscription. If it is disabled, enable it. If it has no URL, set one, or connect a client. If the secret of its app signs it, rotate that. If a replay has not ended, wait.",
+	}
 	LimitReached = Kind{
-		"limit-reached", "A limit of the user's record is reached", 409,
+		"limit-reached", "A limit is reached", 409,
 		"Remove what is no longer needed, then repeat the request.",
 	}
 	OwnerKept = Kind{
@@ -219,6 +227,10 @@ var (
 	HostRefused = Kind{
 		"host-not-allowed", "The server does not answer under this host name", 421,
 		"Use one of the server's URLs. Otherwise ask the operator to set public-url to this URL, or to add the host name to allowed-hosts.",
+	}
+	EndpointRefused = Kind{
+		"endpoint-not-validated", "The endpoint did not prove that it wants events", 422,
+		"Make the endpoint answer the challenge of the subscription's form, then repeat the request. The detail says what was sent and what came back.",
 	}
 	KeyReused = Kind{
 		"idempotency-key-reused", "The Idempotency-Key was used for another request", 422,
@@ -267,10 +279,10 @@ func Kinds() []*Kind {
 		&CursorInvalid, &InvalidField, &Malformed,
 		&ExpiredToken, &InvalidTicket, &InvalidToken, &NoToken, &TokenInQuery,
 		&Escalation, &Forbidden, &HistoryOff, &InsufficientScope, &OriginRefused,
-		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoErasure, &NotInHistory, &NoRoute, &NoSession, &SessionReplaced, &NoTokenID, &NoUser, &NoWatch,
+		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoErasure, &NotInHistory, &NoRoute, &NoSession, &SessionReplaced, &NoSubscription, &NoTokenID, &NoUser, &NoWatch,
 		&MethodNotAllowed,
-		&Conflict, &EmailTaken, &LimitReached, &OwnerKept, &Transition, &Deactivated, &SignedOut,
-		&PreconditionFailed, &BodyTooLarge, &UnsupportedMediaType, &HostRefused, &KeyReused,
+		&Conflict, &EmailTaken, &LimitReached, &OwnerKept, &SubscriptionState, &Transition, &Deactivated, &SignedOut,
+		&PreconditionFailed, &BodyTooLarge, &UnsupportedMediaType, &HostRefused, &EndpointRefused, &KeyReused,
 		&QuotaExceeded, &RateLimited, &TooSoon,
 		&Internal, &OutcomeUnknown, &Overloaded, &Unavailable, &DiskFull,
 	}

@@ -243,11 +243,11 @@ func TestApps(t *testing.T) {
 // that no longer exist. The names that exist still work, and the others open nothing.
 func TestRetiredScopes(t *testing.T) {
 	f := newFixture(t)
-	retired := Alias{Name: "subscription:read", Scopes: []Scope{DirectoryWrite}, Admin: true}
+	retired := Alias{Name: "presence:write", Scopes: []Scope{DirectoryWrite}, Admin: true}
 	older := New(f.docs, f.users, f.clock.Now, append(zoomapi.Scopes(), retired)...)
 	for names, want := range map[string]string{
-		"presence:read subscription:read user:write": "presence:read user:write",
-		"subscription:read":                          "",
+		"presence:read presence:write user:write": "presence:read user:write",
+		"presence:write": "",
 	} {
 		granted, err := older.ParseScopes(names)
 		check(t, err)
@@ -264,7 +264,7 @@ func TestRetiredScopes(t *testing.T) {
 			t.Errorf("an app with %q: %+v, %v; want %q", names, found, err, want)
 		}
 	}
-	if _, err := f.ParseScopes("subscription:read"); err == nil {
+	if _, err := f.ParseScopes("presence:write"); err == nil {
 		t.Error("a retired scope can be granted")
 	}
 }

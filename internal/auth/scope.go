@@ -20,6 +20,8 @@ const (
 	ClaimWrite
 	ContactRead
 	ContactWrite
+	SubscriptionRead
+	SubscriptionWrite
 	DirectoryRead
 	DirectoryWrite
 	scopeCount
@@ -27,7 +29,7 @@ const (
 
 var nativeNames = [scopeCount]string{
 	"presence:read", "session:read", "session:write", "claim:read", "claim:write",
-	"contact:read", "contact:write", "directory:read", "directory:write",
+	"contact:read", "contact:write", "subscription:read", "subscription:write", "directory:read", "directory:write",
 }
 
 // String is the native spelling, as in "presence:read".

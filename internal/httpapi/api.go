@@ -29,6 +29,7 @@ import (
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/view"
+	"porchlight.dev/porchlight/internal/webhook"
 	"porchlight.dev/porchlight/internal/wire"
 )
 
@@ -36,6 +37,7 @@ import (
 // implements it.
 type Cursors interface {
 	ReadCursor(ctx context.Context, at store.Cursor) (string, error)
+	ParseCursor(ctx context.Context, text string) (store.Position, error)
 }
 
 // API is the native dialect and its routes. Set the fields, then Mount.
@@ -43,12 +45,15 @@ type API struct {
 	Publisher *publish.Publisher
 	Views     *view.Reader
 	Watches   *watch.Registry
-	Histories history.Reader
-	Erasures  *erasure.Registry
-	Directory *directory.Directory
-	Authority *auth.Authority
-	Cursors   Cursors
-	Quotas    *quota.Guard // nil: none
+	// Subscriptions and Deliverer are those of webhooks.
+	Subscriptions *webhook.Registry
+	Deliverer     *webhook.Deliverer
+	Histories     history.Reader
+	Erasures      *erasure.Registry
+	Directory     *directory.Directory
+	Authority     *auth.Authority
+	Cursors       Cursors
+	Quotas        *quota.Guard // nil: none
 	// Reads admits the requests that read many users; nil admits all at once.
 	Reads *quota.Turns
 	Clock func() time.Time
@@ -91,7 +96,7 @@ func needsAdmin(s auth.Scope) need { return need{withAdminScope, s} }
 
 // routes is the whole native API.
 func (a *API) routes() []route {
-	return slices.Concat(a.presenceRoutes(), a.contactRoutes(), a.watchRoutes(), a.historyRoutes(), a.erasureRoutes(), a.directoryRoutes())
+	return slices.Concat(a.presenceRoutes(), a.contactRoutes(), a.watchRoutes(), a.subscriptionRoutes(), a.historyRoutes(), a.erasureRoutes(), a.directoryRoutes())
 }
 
 func (a *API) presenceRoutes() []route {
@@ -131,6 +136,7 @@ func (a *API) directoryRoutes() []route {
 		{"GET", "/v1/apps/{app}", needsAdmin(auth.DirectoryRead), a.readApp},
 		{"DELETE", "/v1/apps/{app}", needsAdmin(auth.DirectoryWrite), a.deleteApp},
 		{"POST", "/v1/apps/{app}/secret", needsAdmin(auth.DirectoryWrite), a.rotateSecret},
+		{"POST", "/v1/apps/{app}/webhook-secret", needsAdmin(auth.DirectoryWrite), withBody(a.rotateWebhookSecret)},
 
 		{"POST", "/v1/tokens", needsScope(auth.DirectoryWrite), withBody(a.createToken)},
 		{"GET", "/v1/tokens", needsScope(auth.DirectoryRead), a.listTokens},

@@ -29,8 +29,12 @@ func (a *API) createApp(c *call, body *api.CreateApp) error {
 	if err != nil {
 		return err
 	}
+	signing, err := a.Subscriptions.AppSecrets(c.r.Context(), c.p.Account, created.ID)
+	if err != nil {
+		return err
+	}
 	wired := asApp(&created)
-	wired.Secret = secret
+	wired.Secret, wired.WebhookSecret = secret, signing[0].Value
 	header(c.w, "Location", "/v1/apps/"+wired.ID)
 	header(c.w, "Etag", appTag(&created))
 	return c.writeBody(http.StatusCreated, &wired)
@@ -98,6 +102,10 @@ func (a *API) deleteApp(c *call) error {
 	if err := c.checkConditions(appTag(&found), true); err != nil {
 		return err
 	}
+	// The app comes last, so that a client can repeat the request until all is done.
+	if err := a.Subscriptions.DeleteApp(ctx, c.p.Account, id); err != nil {
+		return err
+	}
 	return c.finish(a.Authority.DeleteApp(ctx, c.p.Account, id))
 }
 
@@ -121,6 +129,23 @@ func (a *API) rotateSecret(c *call) error {
 	wired := asApp(&found)
 	wired.Secret = secret
 	return c.writeBody(http.StatusOK, &wired)
+}
+
+// rotateWebhookSecret serves POST /v1/apps/{app}/webhook-secret: the secret that signs what
+// the app's subscriptions without a secret of their own are sent.
+func (a *API) rotateWebhookSecret(c *call, body *api.RotateWebhookSecret) error {
+	found, err := a.Authority.App(c.r.Context(), c.p.Account, presence.AppID(c.r.PathValue("app")))
+	if err != nil {
+		return err
+	}
+	if err := c.checkConditions(appTag(&found), true); err != nil {
+		return err
+	}
+	secret, err := a.Subscriptions.RotateAppSecret(c.r.Context(), c.p.Account, found.ID, overlapOf(body.OverlapSeconds))
+	if err != nil {
+		return err
+	}
+	return c.writeBody(http.StatusOK, &api.WebhookSecret{WebhookSecret: secret})
 }
 
 func appTag(x *auth.App) string { return tagOf("", asApp(x)) }

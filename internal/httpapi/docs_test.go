@@ -22,6 +22,7 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/webhook"
 	"porchlight.dev/porchlight/internal/wire"
 )
 
@@ -201,6 +202,12 @@ func TestProblems(t *testing.T) {
 		{watch.ErrNotFound, &api.NoWatch, ""},
 		{erasure.ErrNotFound, &api.NoErasure, ""},
 		{history.ErrNotKnown, &api.NotInHistory, ""},
+		{webhook.ErrNoSubscription, &api.NoSubscription, ""},
+		{webhook.ErrAppSecret, &api.SubscriptionState, ""},
+		{webhook.ErrReplaying, &api.SubscriptionState, ""},
+		{webhook.ErrNotDelivering, &api.Unavailable, "2"},
+		{&webhook.LimitError{Name: "subscriptions-per-app", Limit: 20, What: "subscriptions"}, &api.LimitReached, ""},
+		{&webhook.ValidationError{Method: "POST", URL: "https://example.com/", Reason: "no proof"}, &api.EndpointRefused, ""},
 		{directory.ErrEmailTaken, &api.EmailTaken, ""},
 		{&presence.FieldError{Field: "status", Reason: "is odd"}, &api.InvalidField, ""},
 		{&presence.LimitError{What: "sessions", Limit: 32}, &api.LimitReached, ""},

@@ -10,19 +10,26 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"porchlight.dev/porchlight/internal/apptest"
+	"porchlight.dev/porchlight/internal/egress"
 	"porchlight.dev/porchlight/internal/erasure"
 	"porchlight.dev/porchlight/internal/history"
 	"porchlight.dev/porchlight/internal/hub"
+	"porchlight.dev/porchlight/internal/seal"
 	"porchlight.dev/porchlight/internal/server"
 	"porchlight.dev/porchlight/internal/streamapi"
+	"porchlight.dev/porchlight/internal/tail"
 	"porchlight.dev/porchlight/internal/watch"
+	"porchlight.dev/porchlight/internal/webhook"
 	"porchlight.dev/porchlight/internal/zoomapi"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -82,6 +89,7 @@ type world struct {
 	router    *wire.Router
 	handler   http.Handler
 	store     store.Store
+	endpoint  *endpoint
 	directory *directory.Directory
 	authority *auth.Authority
 	*apptest.People
@@ -122,6 +130,7 @@ func newWorld(t testing.TB) *world {
 		Directory: w.directory, Authority: w.authority, Clock: w.clock, Log: log,
 		Cursors: w.hub, Histories: history.Reader{Log: st}, Erasures: erasure.New(st, st, w.clock, log),
 	}
+	w.addWebhooks(log)
 	w.runHub()
 	w.router = wire.NewRouter(newObserver(w.clock), w.api)
 	w.api.Mount(w.router)
@@ -133,6 +142,78 @@ func newWorld(t testing.TB) *world {
 	}
 	w.populate()
 	return w
+}
+
+// addWebhooks adds subscriptions, whose endpoints accept everything unless the test says
+// otherwise.
+func (w *world) addWebhooks(log *slog.Logger) {
+	client := egress.NewClient(egress.Options{})
+	w.t.Cleanup(client.Close)
+	forms := []webhook.Form{httpapi.EventForm{}, zoomapi.EventForm{}}
+	w.endpoint = &endpoint{}
+	w.api.Subscriptions = &webhook.Registry{
+		Store: w.store, Sealer: &seal.Sealer{Store: w.store}, Directory: w.directory, Client: client, Clock: w.clock, Log: log,
+		Forms: forms, Profiles: []webhook.Profile{webhook.Durable(), zoomapi.EventProfile()}, Validate: w.endpoint.Validate,
+	}
+	w.api.Deliverer = webhook.NewDeliverer(webhook.DelivererOptions{
+		Store: w.store, Subscriptions: w.api.Subscriptions.Snapshot, SetHealth: w.api.Subscriptions.SetHealth,
+		People: webhook.NewPeople(w.directory, w.store, w.clock), Forms: forms, Profiles: []webhook.Profile{zoomapi.EventProfile()},
+		Sender: w.endpoint, Clock: w.clock, Log: log,
+	})
+}
+
+// An endpoint stands for all endpoints of subscriptions.
+type endpoint struct {
+	mu       sync.Mutex
+	refusal  error           // of validations
+	failed   webhook.Attempt // what attempts come to
+	received []webhook.Request
+}
+
+func (e *endpoint) Validate(context.Context, *webhook.Subscription) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.refusal
+}
+
+func (e *endpoint) Send(_ context.Context, r *webhook.Request) webhook.Attempt {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.received = append(e.received, *r)
+	return e.failed
+}
+
+// runWebhooks delivers events until the test ends.
+func (w *world) runWebhooks() {
+	ctx, stop := context.WithCancel(context.WithoutCancel(w.t.Context()))
+	consumers := tail.New(tail.Options{Store: w.store, Exclusive: true, Clock: w.clock, Log: slog.New(slog.DiscardHandler)}, w.api.Deliverer.Consumer())
+	group, ctx := errgroup.WithContext(ctx)
+	for _, run := range []func(context.Context) error{w.api.Subscriptions.Run, w.api.Deliverer.Run, consumers.Run} {
+		group.Go(func() error { return run(ctx) })
+	}
+	w.t.Cleanup(func() {
+		stop()
+		if err := group.Wait(); err != nil {
+			w.t.Error(err)
+		}
+	})
+}
+
+// awaitDelivering waits until the deliverer has a subscription.
+func (w *world) awaitDelivering(id string) {
+	w.t.Helper()
+	s, err := w.api.Subscriptions.Get(w.t.Context(), w.account, id)
+	w.must(err)
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		_, err := w.api.Deliverer.Status(s)
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatal(err)
+		}
+		runtime.Gosched()
+	}
 }
 
 // runHub runs the hub until the test ends.

@@ -19,6 +19,7 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/webhook"
 )
 
 // A right describes who may call a route.
@@ -39,7 +40,7 @@ type right struct {
 // open lists the routes for browsers, which take no token.
 var open = []string{
 	"/docs", "/docs/{asset}", "/docs/openapi.yaml", "/docs/problems", "/docs/problems/{slug}",
-	"/docs/concepts", "/docs/history", "/docs/scopes", "/docs/streaming", "/docs/divergences", "/docs/presence.svg",
+	"/docs/concepts", "/docs/events", "/docs/history", "/docs/scopes", "/docs/streaming", "/docs/divergences", "/docs/presence.svg",
 }
 
 const (
@@ -49,55 +50,66 @@ const (
 
 // rights has a row for each route; the test fails for a route without one.
 var rights = map[string]right{
-	"POST /v1/sessions":                          {scope: "session:write", body: signInBody, ok: 201},
-	"GET /v1/sessions":                           {scope: "session:read", ok: 200},
-	"POST /v1/sessions/refresh":                  {scope: "session:write", body: `{"sessions":[{"id":"x"}]}`, ok: 200},
-	"GET /v1/sessions/{session}":                 {scope: "session:read", ok: 200, elses: &api.NoSession, missing: &api.NoSession},
-	"PATCH /v1/sessions/{session}":               {scope: "session:write", body: `{}`, ok: 200, elses: &api.NoSession, missing: &api.NoSession},
-	"DELETE /v1/sessions/{session}":              {scope: "session:write", ok: 204, elses: &api.NoSession, missing: &api.NoSession},
-	"POST /v1/users/{user}/sessions":             {scope: "session:write", body: signInBody, ok: 201, elses: &api.Forbidden, missing: &api.NoUser},
-	"GET /v1/users/{user}/sessions":              {scope: "session:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"GET /v1/users/{user}/claims":                {scope: "claim:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"PUT /v1/users/{user}/claims/{claim}":        {scope: "claim:write", body: claimBody, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"DELETE /v1/users/{user}/claims/{claim}":     {scope: "claim:write", ok: 204, elses: &api.Forbidden, missing: &api.NoUser},
-	"PUT /v1/users/{user}/note":                  {scope: "claim:write", body: `{"text":"x"}`, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"DELETE /v1/users/{user}/note":               {scope: "claim:write", ok: 204, elses: &api.Forbidden, missing: &api.NoUser},
-	"GET /v1/users/{user}/contacts":              {scope: "contact:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"PUT /v1/users/{user}/contacts/{contact}":    {scope: "contact:write", body: `{"group":"x"}`, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"DELETE /v1/users/{user}/contacts/{contact}": {scope: "contact:write", ok: 204, elses: &api.Forbidden, missing: &api.NoUser},
-	"GET /v1/users/{user}/visibility":            {scope: "contact:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"PUT /v1/users/{user}/visibility":            {scope: "contact:write", body: `{"everyone":"status"}`, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"DELETE /v1/users/{user}/visibility":         {scope: "contact:write", ok: 204, elses: &api.Forbidden, missing: &api.NoUser},
-	"GET /v1/users/{user}/presence":              {scope: "presence:read", ok: 200, missing: &api.NoUser},
-	"GET /v1/users/{user}/presence/explain":      {scope: "presence:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"GET /v1/users/{user}/history":               {scope: "presence:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"GET /v1/users/{user}/history/summary":       {scope: "presence:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"GET /v1/presence":                           {scope: "presence:read", ok: 200},
-	"POST /v1/presence/query":                    {scope: "presence:read", body: `{"users":["me"]}`, ok: 200},
-	"GET /v1/presence/changes":                   {scope: "presence:read", ok: 200},
-	"GET /v1/stream":                             {scope: "presence:read", ok: 200},
-	"POST /v1/tickets":                           {scope: "presence:read", ok: 201},
-	"POST /v1/watches":                           {scope: "presence:read", body: `{"user":"me"}`, ok: 201},
-	"GET /v1/watches":                            {scope: "presence:read", ok: 200},
-	"GET /v1/watches/{watch}":                    {scope: "presence:read", ok: 200, elses: &api.NoWatch, personal: true, missing: &api.NoWatch},
-	"DELETE /v1/watches/{watch}":                 {scope: "presence:read", ok: 204, elses: &api.NoWatch, personal: true, missing: &api.NoWatch},
-	"POST /v1/users":                             {scope: "directory:write", manager: true, body: `{"email":"new@example.com"}`, ok: 201},
-	"GET /v1/users":                              {scope: "directory:read", manager: true, ok: 200},
-	"GET /v1/users/{user}":                       {scope: "directory:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"PATCH /v1/users/{user}":                     {scope: "directory:write", body: `{"last_name":"X"}`, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"DELETE /v1/users/{user}":                    {scope: "directory:write", manager: true, ok: 204, missing: &api.NoUser},
-	"GET /v1/users/{user}/erasure":               {scope: "directory:read", manager: true, ok: 200, missing: &api.NoErasure},
-	"POST /v1/apps":                              {scope: "directory:write", manager: true, body: `{"name":"x","scopes":["directory:write"]}`, ok: 201},
-	"GET /v1/apps":                               {scope: "directory:read", manager: true, ok: 200},
-	"GET /v1/apps/{app}":                         {scope: "directory:read", manager: true, ok: 200, missing: &api.NoApp},
-	"DELETE /v1/apps/{app}":                      {scope: "directory:write", manager: true, ok: 204, missing: &api.NoApp},
-	"POST /v1/apps/{app}/secret":                 {scope: "directory:write", manager: true, ok: 200, missing: &api.NoApp},
-	"POST /v1/tokens":                            {scope: "directory:write", body: `{"name":"x","scopes":["directory:write"]}`, ok: 201},
-	"GET /v1/tokens":                             {scope: "directory:read", ok: 200},
-	"DELETE /v1/tokens/{token}":                  {scope: "directory:write", ok: 204, elses: &api.NoTokenID, missing: &api.NoTokenID},
-	"GET /v1/account":                            {scope: "directory:read", ok: 200},
-	"PATCH /v1/account":                          {scope: "directory:write", manager: true, body: `{"owner":"alice@example.com"}`, ok: 200},
-	"GET /v1/me":                                 {ok: 200},
+	"POST /v1/sessions":                               {scope: "session:write", body: signInBody, ok: 201},
+	"GET /v1/sessions":                                {scope: "session:read", ok: 200},
+	"POST /v1/sessions/refresh":                       {scope: "session:write", body: `{"sessions":[{"id":"x"}]}`, ok: 200},
+	"GET /v1/sessions/{session}":                      {scope: "session:read", ok: 200, elses: &api.NoSession, missing: &api.NoSession},
+	"PATCH /v1/sessions/{session}":                    {scope: "session:write", body: `{}`, ok: 200, elses: &api.NoSession, missing: &api.NoSession},
+	"DELETE /v1/sessions/{session}":                   {scope: "session:write", ok: 204, elses: &api.NoSession, missing: &api.NoSession},
+	"POST /v1/users/{user}/sessions":                  {scope: "session:write", body: signInBody, ok: 201, elses: &api.Forbidden, missing: &api.NoUser},
+	"GET /v1/users/{user}/sessions":                   {scope: "session:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"GET /v1/users/{user}/claims":                     {scope: "claim:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"PUT /v1/users/{user}/claims/{claim}":             {scope: "claim:write", body: claimBody, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"DELETE /v1/users/{user}/claims/{claim}":          {scope: "claim:write", ok: 204, elses: &api.Forbidden, missing: &api.NoUser},
+	"PUT /v1/users/{user}/note":                       {scope: "claim:write", body: `{"text":"x"}`, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"DELETE /v1/users/{user}/note":                    {scope: "claim:write", ok: 204, elses: &api.Forbidden, missing: &api.NoUser},
+	"GET /v1/users/{user}/contacts":                   {scope: "contact:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"PUT /v1/users/{user}/contacts/{contact}":         {scope: "contact:write", body: `{"group":"x"}`, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"DELETE /v1/users/{user}/contacts/{contact}":      {scope: "contact:write", ok: 204, elses: &api.Forbidden, missing: &api.NoUser},
+	"GET /v1/users/{user}/visibility":                 {scope: "contact:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"PUT /v1/users/{user}/visibility":                 {scope: "contact:write", body: `{"everyone":"status"}`, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"DELETE /v1/users/{user}/visibility":              {scope: "contact:write", ok: 204, elses: &api.Forbidden, missing: &api.NoUser},
+	"GET /v1/users/{user}/presence":                   {scope: "presence:read", ok: 200, missing: &api.NoUser},
+	"GET /v1/users/{user}/presence/explain":           {scope: "presence:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"GET /v1/users/{user}/history":                    {scope: "presence:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"GET /v1/users/{user}/history/summary":            {scope: "presence:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"GET /v1/presence":                                {scope: "presence:read", ok: 200},
+	"POST /v1/presence/query":                         {scope: "presence:read", body: `{"users":["me"]}`, ok: 200},
+	"GET /v1/presence/changes":                        {scope: "presence:read", ok: 200},
+	"GET /v1/stream":                                  {scope: "presence:read", ok: 200},
+	"POST /v1/tickets":                                {scope: "presence:read", ok: 201},
+	"POST /v1/watches":                                {scope: "presence:read", body: `{"user":"me"}`, ok: 201},
+	"GET /v1/watches":                                 {scope: "presence:read", ok: 200},
+	"GET /v1/watches/{watch}":                         {scope: "presence:read", ok: 200, elses: &api.NoWatch, personal: true, missing: &api.NoWatch},
+	"DELETE /v1/watches/{watch}":                      {scope: "presence:read", ok: 204, elses: &api.NoWatch, personal: true, missing: &api.NoWatch},
+	"POST /v1/subscriptions":                          {scope: "subscription:write", body: `{"url":"https://example.com/"}`, ok: 201},
+	"GET /v1/subscriptions":                           {scope: "subscription:read", ok: 200},
+	"GET /v1/subscriptions/{subscription}":            {scope: "subscription:read", ok: 200, elses: &api.NoSubscription, missing: &api.NoSubscription},
+	"PATCH /v1/subscriptions/{subscription}":          {scope: "subscription:write", body: `{"name":"x"}`, ok: 200, elses: &api.NoSubscription, missing: &api.NoSubscription},
+	"DELETE /v1/subscriptions/{subscription}":         {scope: "subscription:write", ok: 204, elses: &api.NoSubscription, missing: &api.NoSubscription},
+	"POST /v1/subscriptions/{subscription}/secret":    {scope: "subscription:write", body: `{}`, ok: 200, elses: &api.NoSubscription, missing: &api.NoSubscription},
+	"POST /v1/subscriptions/{subscription}/enable":    {scope: "subscription:write", ok: 200, elses: &api.NoSubscription, missing: &api.NoSubscription},
+	"POST /v1/subscriptions/{subscription}/test":      {scope: "subscription:write", body: `{}`, ok: 200, elses: &api.NoSubscription, missing: &api.NoSubscription},
+	"POST /v1/subscriptions/{subscription}/replay":    {scope: "subscription:write", body: `{"from":"2026-03-01T08:00:00Z"}`, ok: 202, elses: &api.NoSubscription, missing: &api.NoSubscription},
+	"GET /v1/subscriptions/{subscription}/deliveries": {scope: "subscription:read", ok: 200, elses: &api.NoSubscription, missing: &api.NoSubscription},
+	"POST /v1/users":                                  {scope: "directory:write", manager: true, body: `{"email":"new@example.com"}`, ok: 201},
+	"GET /v1/users":                                   {scope: "directory:read", manager: true, ok: 200},
+	"GET /v1/users/{user}":                            {scope: "directory:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"PATCH /v1/users/{user}":                          {scope: "directory:write", body: `{"last_name":"X"}`, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
+	"DELETE /v1/users/{user}":                         {scope: "directory:write", manager: true, ok: 204, missing: &api.NoUser},
+	"GET /v1/users/{user}/erasure":                    {scope: "directory:read", manager: true, ok: 200, missing: &api.NoErasure},
+	"POST /v1/apps":                                   {scope: "directory:write", manager: true, body: `{"name":"x","scopes":["directory:write"]}`, ok: 201},
+	"GET /v1/apps":                                    {scope: "directory:read", manager: true, ok: 200},
+	"GET /v1/apps/{app}":                              {scope: "directory:read", manager: true, ok: 200, missing: &api.NoApp},
+	"DELETE /v1/apps/{app}":                           {scope: "directory:write", manager: true, ok: 204, missing: &api.NoApp},
+	"POST /v1/apps/{app}/secret":                      {scope: "directory:write", manager: true, ok: 200, missing: &api.NoApp},
+	"POST /v1/apps/{app}/webhook-secret":              {scope: "directory:write", manager: true, body: `{}`, ok: 200, missing: &api.NoApp},
+	"POST /v1/tokens":                                 {scope: "directory:write", body: `{"name":"x","scopes":["directory:write"]}`, ok: 201},
+	"GET /v1/tokens":                                  {scope: "directory:read", ok: 200},
+	"DELETE /v1/tokens/{token}":                       {scope: "directory:write", ok: 204, elses: &api.NoTokenID, missing: &api.NoTokenID},
+	"GET /v1/account":                                 {scope: "directory:read", ok: 200},
+	"PATCH /v1/account":                               {scope: "directory:write", manager: true, body: `{"owner":"alice@example.com"}`, ok: 200},
+	"GET /v1/me":                                      {ok: 200},
 }
 
 // TestRights calls each route with each kind of token and each kind of object.
@@ -115,6 +127,11 @@ func TestRights(t *testing.T) {
 		t.Run(route, func(t *testing.T) {
 			w := newWorld(t)
 			m := &matrix{world: w, objects: w.objects(), method: method, pattern: pattern, right: row}
+			if m.replays() {
+				w.runWebhooks()
+				w.awaitDelivering(m.objects["{subscription}"]["self"])
+				w.awaitDelivering(m.objects["{subscription}"]["other"])
+			}
 			m.checkTokens()
 			switch {
 			case pattern == "/v1/stream": // needs a connection to hijack
@@ -246,6 +263,7 @@ func (w *world) objects() objects {
 		_, err = w.api.Erasures.Request(t.Context(), u)
 		w.must(err)
 	}
+	subscriptions := w.subscriptions()
 	ref := func(u presence.UserID) string {
 		return base64.RawURLEncoding.EncodeToString(append([]byte{byte(len(u))}, string(u)+"s"...))
 	}
@@ -257,10 +275,26 @@ func (w *world) objects() objects {
 		"{session}": {
 			"self": sessions["alice"], "other": sessions["bob"], "foreign": ref(w.stranger.ID), "unknown": ref(never), "deleted": ref(w.deleted),
 		},
-		"{token}": {"self": tokens["alice"], "other": tokens["bob"], "foreign": token.ID, "unknown": never, "deleted": never},
-		"{watch}": {"self": watches["alice"], "other": watches["bob"], "foreign": watches["stranger"], "unknown": never, "deleted": never},
-		"{app}":   {"self": made.ID, "other": made.ID, "foreign": string(app.ID), "unknown": never, "deleted": never},
+		"{token}":        {"self": tokens["alice"], "other": tokens["bob"], "foreign": token.ID, "unknown": never, "deleted": never},
+		"{watch}":        {"self": watches["alice"], "other": watches["bob"], "foreign": watches["stranger"], "unknown": never, "deleted": never},
+		"{subscription}": subscriptions,
+		"{app}":          {"self": made.ID, "other": made.ID, "foreign": string(app.ID), "unknown": never, "deleted": never},
 	}
+}
+
+// subscriptions makes one for each owner.
+func (w *world) subscriptions() map[string]string {
+	made := map[string]string{"unknown": "KDcuGIm1QgePTO8WbOqwIQ", "deleted": "KDcuGIm1QgePTO8WbOqwIQ"}
+	for name, u := range map[string]store.User{
+		"self": {Account: w.account, ID: w.alice.ID}, "other": {Account: w.account, ID: w.bob.ID}, "foreign": {Account: w.other, ID: w.stranger.ID},
+	} {
+		s, err := w.api.Subscriptions.Create(w.t.Context(), &webhook.Subscription{
+			Account: u.Account, App: w.app, Owner: u.ID, Users: []presence.UserID{u.ID}, URL: "https://example.com/", Secrets: []webhook.Secret{{Value: webhook.NewSecret()}},
+		})
+		w.must(err)
+		made[name] = s.ID
+	}
+	return made
 }
 
 func (w *world) publish(u store.User, e presence.Event) publish.Result {
@@ -317,6 +351,9 @@ func (m *matrix) checkTokens() {
 	}
 	x.problem(&api.TokenInQuery)
 }
+
+// replays reports whether the route needs the deliverer.
+func (m *matrix) replays() bool { return strings.HasSuffix(m.pattern, "/replay") }
 
 func (m *matrix) own() string      { return m.token(m.alice.ID, m.scope) }
 func (m *matrix) managing() string { return m.token(m.alice.ID, strings.TrimSpace(m.scope+":admin")) }

@@ -22,6 +22,7 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/webhook"
 	"porchlight.dev/porchlight/internal/wire"
 )
 
@@ -98,6 +99,13 @@ var errorKinds = []struct {
 	{directory.ErrNoContact, &api.NoContact},
 	{watch.ErrNotFound, &api.NoWatch},
 	{erasure.ErrNotFound, &api.NoErasure},
+	{webhook.ErrNoSubscription, &api.NoSubscription},
+	{webhook.ErrAppSecret, &api.SubscriptionState},
+	{webhook.ErrNoEndpoint, &api.SubscriptionState},
+	{webhook.ErrHasEndpoint, &api.SubscriptionState},
+	{webhook.ErrDisabled, &api.SubscriptionState},
+	{webhook.ErrReplaying, &api.SubscriptionState},
+	{webhook.ErrCursor, &api.CursorInvalid},
 	{directory.ErrEmailTaken, &api.EmailTaken},
 	{presence.ErrUnknownSession, &api.NoSession},
 	{presence.ErrSessionReplaced, &api.SessionReplaced},
@@ -121,6 +129,7 @@ var transientErrors = []struct {
 	{wire.ErrDraining, &api.Unavailable, 2},
 	{hub.ErrDraining, &api.Unavailable, 2},
 	{hub.ErrEnded, &api.Unavailable, 1},
+	{webhook.ErrNotDelivering, &api.Unavailable, 2},
 	{store.ErrFailed, &api.Unavailable, 10},
 	{store.ErrUnavailable, &api.Unavailable, 2},
 	{store.ErrClosed, &api.Unavailable, 5},
@@ -181,6 +190,16 @@ func detailedProblem(err error) *api.Problem {
 	if e, ok := errors.AsType[*presence.LimitError](err); ok {
 		p := newProblem(&api.LimitReached, sentence(e.Error()))
 		p.Limit = e.Limit
+		return p
+	}
+	if e, ok := errors.AsType[*webhook.LimitError](err); ok {
+		p := newProblem(&api.LimitReached, sentence(e.Error()))
+		p.Limit, p.LimitName = e.Limit, e.Name
+		return p
+	}
+	if e, ok := errors.AsType[*webhook.ValidationError](err); ok {
+		p := newProblem(&api.EndpointRefused, sentence(e.Error()))
+		p.Field = "url"
 		return p
 	}
 	if e, ok := errors.AsType[*presence.RateLimitedError](err); ok {

@@ -281,6 +281,9 @@ func (a *API) delete(c *call, u store.User, before func() error) error {
 	if err := a.Authority.RevokeUser(ctx, u.Account, u.ID); err != nil {
 		return err
 	}
+	if err := a.Subscriptions.DeleteOwner(ctx, u.Account, u.ID); err != nil {
+		return err
+	}
 	if err := before(); err != nil {
 		return err
 	}

@@ -157,6 +157,16 @@ func (h *Hub) ReadCursor(ctx context.Context, at store.Cursor) (string, error) {
 	return cs.Text(Cursor{At: position, Second: h.opts.Clock().Unix(), Hub: h.id}), nil
 }
 
+// ParseCursor is the position of a cursor's text.
+func (h *Hub) ParseCursor(ctx context.Context, text string) (store.Position, error) {
+	cs, err := h.Cursors(ctx)
+	if err != nil {
+		return 0, err
+	}
+	c, err := cs.Parse(text)
+	return c.At, err
+}
+
 // mark is a cursor of a position that is no later than what has been delivered.
 func (h *Hub) mark(at store.Position) Cursor {
 	return Cursor{At: at, Second: h.fresh.Load(), Hub: h.id}

@@ -12,6 +12,7 @@ import (
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 	"porchlight.dev/porchlight/internal/tail"
+	"porchlight.dev/porchlight/internal/webhook"
 )
 
 // newMetrics makes the server's own registry.
@@ -39,7 +40,12 @@ func (s *Server) newMetrics() {
 		}
 		return s.hub.Stats()
 	}))
-	s.metrics.MustRegister(newConsumerCollector(s.consumerStats))
+	s.metrics.MustRegister(newConsumerCollector(s.consumerStats), newWebhookCollector(func() webhook.Stats {
+		if s.webhooks.deliverer == nil {
+			return webhook.Stats{} // it is not composed yet
+		}
+		return s.webhooks.deliverer.Stats()
+	}))
 	s.metrics.MustRegister(newConnectionCollector(s.limits.connections), newLimitCollector(s.limits.all()))
 	if st, ok := s.store.(statistician); ok {
 		s.metrics.MustRegister(newStoreCollector(st.Stats))
@@ -151,6 +157,22 @@ func newFastPathCollector(from func() fastpath.Stats) *collector[fastpath.Stats]
 	c := collect("porchlight_fast_path_", from)
 	c.counter("answered_total", "Requests that were answered on the fast path.", func(s *fastpath.Stats) float64 { return float64(s.Answered) })
 	c.counter("declined_total", "Requests on its routes that the fast path left to the general HTTP server.", func(s *fastpath.Stats) float64 { return float64(s.Declined) })
+	return c
+}
+
+func newWebhookCollector(from func() webhook.Stats) *collector[webhook.Stats] {
+	c := collect("porchlight_webhook_", from)
+	c.counter("accepted_total", "Attempts to deliver an event that the endpoint accepted.", func(s *webhook.Stats) float64 { return float64(s.Accepted) })
+	c.counter("failed_total", "Attempts to deliver an event that failed.", func(s *webhook.Stats) float64 { return float64(s.Failed) })
+	c.counter("given_up_total", "Events given up after the last attempt, or because too many waited for a retry.", func(s *webhook.Stats) float64 { return float64(s.GivenUp) })
+	c.counter("overtaken_total", "Events dropped because a newer one of the same user had been sent.", func(s *webhook.Stats) float64 { return float64(s.Overtaken) })
+	c.counter("gaps_total", "Gaps: ranges of the log whose events could not be delivered.", func(s *webhook.Stats) float64 { return float64(s.Gaps) })
+	c.gauge("subscriptions", "Subscriptions that this node delivers to, disabled ones among them.", func(s *webhook.Stats) float64 { return float64(s.Subscriptions) })
+	c.gauge("disabled", "Subscriptions that are disabled because their endpoint failed validation.", func(s *webhook.Stats) float64 { return float64(s.Disabled) })
+	c.gauge("down", "Subscriptions whose endpoint fails and is probed.", func(s *webhook.Stats) float64 { return float64(s.Down) })
+	c.gauge("behind", "Subscriptions that read older events from the log.", func(s *webhook.Stats) float64 { return float64(s.Behind) })
+	c.gauge("pending", "Events that wait for a retry.", func(s *webhook.Stats) float64 { return float64(s.Pending) })
+	c.gauge("lag_seconds", "Age of the oldest event that was not attempted yet.", func(s *webhook.Stats) float64 { return s.Lag.Seconds() })
 	return c
 }
 

@@ -36,6 +36,8 @@ func (s *Server) parts() []*part {
 		{name: "consumers", start: s.consumers.Run},
 		{name: "change log of users", start: s.logProfiles},
 		{name: "watches", start: s.watches.Run},
+		{name: "subscriptions", start: s.webhooks.subscriptions.Run},
+		{name: "webhooks", start: s.webhooks.deliverer.Run},
 		{name: "erasures", start: func(ctx context.Context) error { s.erasures.Run(ctx); return nil }},
 	}
 	if s.admin != nil {

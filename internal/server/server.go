@@ -83,6 +83,7 @@ type Server struct {
 	consumers *tail.Runtime
 	watches   *watch.Registry
 	erasures  *erasure.Registry
+	webhooks  webhooks
 	hub       *hub.Hub
 	tls       *certificates // nil: plain HTTP
 	listener  net.Listener
@@ -181,6 +182,7 @@ func (s *Server) close() {
 		}
 		s.control.close()
 		s.access.Close()
+		s.webhooks.close()
 		if err := s.accessFile.close(); err != nil {
 			s.log.Error("closing the access log failed", slog.Any("err", err))
 		}

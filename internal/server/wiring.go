@@ -69,14 +69,16 @@ func (s *Server) compose() {
 	s.publisher = publish.New(publish.Options{Store: s.store, Policy: policyOf(&s.config), Known: known, Clock: clock, Log: s.log})
 	views := &view.Reader{Store: s.store, Known: known, ErrGone: directory.ErrNoUser}
 	s.watches = &watch.Registry{Store: s.store, Known: known, Clock: clock, Log: s.log, Exclusive: exclusive}
-	s.consumers = tail.New(tail.Options{Store: s.store, Exclusive: exclusive, Clock: clock, Log: s.log}, s.watches.Consumer())
+	s.webhooks = s.newWebhooks(dir, exclusive)
+	s.consumers = tail.New(tail.Options{Store: s.store, Exclusive: exclusive, Clock: clock, Log: s.log},
+		s.watches.Consumer(), s.webhooks.deliverer.Consumer())
 	s.erasures = erasure.New(s.store, s.consumers, clock, s.log)
 	oauth := &zoomapi.OAuth{Authority: authority, BaseURL: s.baseURL, Clock: clock, Admit: s.limits.admitGrant}
 	s.hub = NewHub(s.store, dir, authority, s.limits.reads, clock, s.log)
 	site := siteOf(&s.config)
 	native := &httpapi.API{
-		Publisher: s.publisher, Views: views, Watches: s.watches, Histories: history.Reader{Log: s.store}, Erasures: s.erasures,
-		Directory: dir, Authority: authority, Clock: clock, DemoToken: s.opts.DemoToken,
+		Publisher: s.publisher, Views: views, Watches: s.watches, Subscriptions: s.webhooks.subscriptions, Deliverer: s.webhooks.deliverer,
+		Histories: history.Reader{Log: s.store}, Erasures: s.erasures, Directory: dir, Authority: authority, Clock: clock, DemoToken: s.opts.DemoToken,
 		Cursors: s.hub, Log: s.log, Site: site, Quotas: s.limits.guard, Reads: s.limits.reads,
 	}
 	s.native = native

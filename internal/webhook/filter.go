@@ -16,6 +16,9 @@ const (
 	MaxGroups = 32
 )
 
+// PersonOf is a user as events have it.
+func PersonOf(u *directory.User) *Person { return personOf(u.ID, u.Profile()) }
+
 // Concerns reports whether the subscription is sent the events of a user, whatever they
 // are.
 func (s *Subscription) Concerns(p *Person) bool {
@@ -80,8 +83,9 @@ func (r *Registry) checkUsers(ctx context.Context, s, before *Subscription) erro
 		return nil
 	case len(s.Users) == 0:
 		return &presence.FieldError{Field: "users", Reason: "must not be empty; leave it out for all users"}
-	case len(s.Users) > MaxUsers:
-		return &LimitError{Name: "subscription-users", Limit: MaxUsers, What: "users of a subscription"}
+	}
+	if err := CheckUserCount(len(s.Users)); err != nil {
+		return err
 	}
 	found, err := r.Directory.UsersByID(ctx, s.Account, s.Users)
 	if err != nil {
@@ -93,6 +97,14 @@ func (r *Registry) checkUsers(ctx context.Context, s, before *Subscription) erro
 		}
 	}
 	s.Users = unique(s.Users)
+	return nil
+}
+
+// CheckUserCount refuses a filter with too many users.
+func CheckUserCount(n int) error {
+	if n > MaxUsers {
+		return &LimitError{Name: "subscription-users", Limit: MaxUsers, What: "users of a subscription"}
+	}
 	return nil
 }
 

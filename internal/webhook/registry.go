@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,8 +53,8 @@ type Registry struct {
 	Store     documents
 	Sealer    *seal.Sealer
 	Directory *directory.Directory
-	Forms     []Form
-	Profiles  []Profile // the first is the default
+	Forms     []Form    // the first is the default
+	Profiles  []Profile // the first is the default of forms without one of the same name
 	Client    *egress.Client
 	// Validate proves that an endpoint wants events: Sender.Validate.
 	Validate func(context.Context, *Subscription) error
@@ -106,9 +107,11 @@ func (r *Registry) Create(ctx context.Context, asked *Subscription) (*Subscripti
 	s := *asked
 	s.Events, s.Users, s.Groups = slices.Clone(s.Events), slices.Clone(s.Users), slices.Clone(s.Groups)
 	s.ID, s.Created, s.Version, s.Health = directory.NewID(), r.now(), "", Health{}
-	if s.Profile == "" {
-		s.Profile = r.Profiles[0].Name
+	s.Form = cmp.Or(s.Form, r.Forms[0].Name())
+	if _, ok := r.Profile(s.Form); s.Profile == "" && ok {
+		s.Profile = s.Form // a dialect's form has a schedule of its own
 	}
+	s.Profile = cmp.Or(s.Profile, r.Profiles[0].Name)
 	if err := r.check(ctx, &s, &Subscription{}); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,69 @@
+package server
+
+import (
+	"net/url"
+	"os"
+
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/egress"
+	"porchlight.dev/porchlight/internal/httpapi"
+	"porchlight.dev/porchlight/internal/seal"
+	"porchlight.dev/porchlight/internal/webhook"
+	"porchlight.dev/porchlight/internal/zoomapi"
+)
+
+// webhooks are the parts that send events to other systems.
+type webhooks struct {
+	client        *egress.Client
+	subscriptions *webhook.Registry
+	deliverer     *webhook.Deliverer
+}
+
+// newWebhooks builds them. A form without a profile of the same name has the first one.
+func (s *Server) newWebhooks(dir *directory.Directory, exclusive bool) webhooks {
+	clock := s.opts.Clock
+	forms := s.eventForms()
+	dialects := []webhook.Profile{zoomapi.EventProfile()}
+	client := egress.NewClient(egress.Options{Allow: s.config.WebhookNetworks(), Setting: "webhook-allow"})
+	subscriptions := &webhook.Registry{
+		Store: s.store, Sealer: &seal.Sealer{Store: s.store}, Directory: dir, Client: client, Clock: clock, Log: s.log, Exclusive: exclusive,
+		Forms: forms, Profiles: append([]webhook.Profile{webhook.Durable()}, dialects...),
+	}
+	sender := &webhook.HTTPSender{
+		Client: client, Form: subscriptions.Form, Profile: subscriptions.Profile, Secrets: subscriptions.SecretsOf,
+		Now: clock, UserAgent: "Porchlight/" + Version(), Log: s.log,
+	}
+	subscriptions.Validate = sender.Validate
+	deliverer := webhook.NewDeliverer(webhook.DelivererOptions{
+		Store: s.store, Subscriptions: subscriptions.Snapshot, SetHealth: subscriptions.SetHealth,
+		People: webhook.NewPeople(dir, s.store, clock), Forms: forms, Profiles: dialects, Sender: sender, Clock: clock, Log: s.log,
+	})
+	return webhooks{client, subscriptions, deliverer}
+}
+
+// eventForms lists the forms of events, the default first.
+func (s *Server) eventForms() []webhook.Form {
+	cloud := webhook.CloudEvents{Data: httpapi.EventForm{}, Epoch: s.store.Epoch, Origin: s.hostName()}
+	binary := cloud
+	binary.Binary = true
+	return []webhook.Form{cloud.Data, zoomapi.EventForm{}, &cloud, &binary}
+}
+
+// hostName is the server's name for other systems: of public-url, or of the machine.
+func (s *Server) hostName() string {
+	if u, err := url.Parse(s.config.PublicURL); err == nil && u.Hostname() != "" {
+		return u.Hostname()
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return name
+}
+
+// close closes idle connections to endpoints.
+func (w *webhooks) close() {
+	if w.client != nil {
+		w.client.Close()
+	}
+}
