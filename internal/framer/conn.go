@@ -44,7 +44,7 @@ type Conn struct {
 	ending  bool  // the message under way was the last
 	due     error // why to stop waiting for a message that has not begun
 	woken   bool  // a deadline in the past ends the read under way
-	grown   bool  // the stack of the connection's own goroutine
+	grown   bool  // the stack of the connection's own goroutine, probably
 	closed  bool
 }
 

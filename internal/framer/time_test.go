@@ -2,13 +2,16 @@ package framer_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,6 +46,33 @@ func (p *pipes) Close() error {
 
 func (*pipes) Addr() net.Addr { return new(net.UnixAddr) }
 
+// A closingPipe is the server's end of a pipe, and an endingPipe is what the client reads
+// of it. The server can close its sending side alone.
+type (
+	closingPipe struct {
+		net.Conn
+		client net.Conn
+		ended  *atomic.Bool
+	}
+	endingPipe struct {
+		net.Conn
+		ended *atomic.Bool
+	}
+)
+
+func (p *closingPipe) CloseWrite() error {
+	p.ended.Store(true)
+	return p.client.SetReadDeadline(time.Unix(1, 0))
+}
+
+func (p *endingPipe) Read(b []byte) (int, error) {
+	n, err := p.Conn.Read(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) && p.ended.Load() {
+		err = io.EOF
+	}
+	return n, err
+}
+
 // timed runs a test with a framer, a clock of its own, and the timeouts that servers have.
 func timed(t *testing.T, f framer.Fast, handler http.HandlerFunc, test func(t *testing.T, s *framer.Server, dial func() *client)) {
 	t.Helper()
@@ -56,8 +86,9 @@ func timed(t *testing.T, f framer.Fast, handler http.HandlerFunc, test func(t *t
 		synctest.Wait()
 		test(t, s, func() *client {
 			here, there := net.Pipe()
-			l.conns <- there
-			return &client{here, t, bufio.NewReader(here)}
+			ended := new(atomic.Bool)
+			l.conns <- &closingPipe{there, here, ended}
+			return &client{here, t, bufio.NewReader(&endingPipe{here, ended})}
 		})
 		_ = s.Close()
 		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
@@ -104,6 +135,22 @@ func TestDeadlines(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestEndOfEarlyAnswer: a client that is sending a long body, which the handler does not read,
+// sees at once that the answer ends the connection.
+func TestEndOfEarlyAnswer(t *testing.T) {
+	handler := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusRequestEntityTooLarge) }
+	timed(t, nil, handler, func(t *testing.T, _ *framer.Server, dial func() *client) {
+		conn := dial()
+		conn.send("PUT /a HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nab")
+		start := time.Now()
+		answer, err := io.ReadAll(conn.r)
+		if took := time.Since(start); err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 413 ")) || took > 0 {
+			t.Errorf("the answer ended after %v: %s, %v", took, answer, err)
+		}
+		time.Sleep(time.Second) // until net/http does not wait for the client any more
+	})
 }
 
 // TestSlowHandler: a handler may take longer than a head, and longer than a message.

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"os"
 	"time"
+
+	"porchlight.dev/porchlight/internal/netconn"
 )
 
 // A virtual is the connection that net/http sees. It has the bytes of one message; when
@@ -83,6 +85,12 @@ func (v *virtual) enter() stage {
 	if v.stage == answered {
 		v.stage = waiting
 	}
+	return v.stage
+}
+
+func (v *virtual) current() stage {
+	v.c.mu.Lock()
+	defer v.c.mu.Unlock()
 	return v.stage
 }
 
@@ -176,14 +184,22 @@ func (v *virtual) Write(p []byte) (int, error) { return v.c.conn.Write(p) }
 // connections that it believes idle, and a message may just have come on one. When net/http
 // is done with a connection, closed is called.
 func (v *virtual) Close() error {
-	v.c.mu.Lock()
-	was := v.stage
-	v.c.mu.Unlock()
-	if was == hijacked {
+	if v.current() == hijacked {
 		v.to(gone)
 		return v.c.conn.Close()
 	}
 	return nil
+}
+
+// CloseWrite ends the answer, as net/http does before it waits for a peer that may still be
+// sending: the peer sees at once that no more comes.
+func (v *virtual) CloseWrite() error {
+	switch v.current() {
+	case serving, hijacked:
+		return netconn.CloseWrite(v.c.conn)
+	default: // it is not net/http's
+		return net.ErrClosed
+	}
 }
 
 // closed ends the connection, unless net/http has answered: then it goes on without it.
@@ -195,6 +211,7 @@ func (v *virtual) closed() {
 	back, early := was == answered || was == parted, was == serving && !c.ahead && !c.closed
 	if back {
 		c.virtual, c.due = nil, nil
+		c.grown = true // new stacks are as large as most are, and those of net/http are large
 		c.unwake()
 	}
 	c.mu.Unlock()
