@@ -207,7 +207,7 @@ func (c *statusHistory) timeline(s *shell, cl *client.Client, zone *time.Locatio
 		width = size().width
 	}
 	t := timeline{zone: zone, width: width, colour: s.isTerminal(s.stdout)}
-	text := fmt.Sprintf("%s%s\n\n", s.whose(cl, c.User), zone) + t.draw(&summary)
+	text := fmt.Sprintf("%s%s\n\n", cmp.Or(s.whose(cl, c.User), printable(c.User)+": "), zone) + t.draw(&summary)
 	if c.Day != "" {
 		text += "\n" + t.detail(&summary)
 	}

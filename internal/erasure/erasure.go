@@ -27,8 +27,10 @@ var ErrNotFound = errors.New("no erasure of this user is on record")
 const Kept = 30 * 24 * time.Hour
 
 const (
-	// attemptTimeout is how long one attempt waits for consumers of the log.
-	attemptTimeout = 20 * time.Second
+	// awaitTimeout is how long one attempt waits for consumers of the log.
+	awaitTimeout = 5 * time.Second
+	// eraseTimeout is far more than an engine needs for a user.
+	eraseTimeout = 5 * time.Minute
 	// retryEvery is how often pending erasures are attempted.
 	retryEvery = 10 * time.Second
 	listPage   = 100
@@ -52,9 +54,13 @@ type Documents interface {
 	Write(ctx context.Context, account presence.AccountID, docs ...store.Doc) error
 }
 
-// An Eraser erases the entries of a user after every consumer of the log has passed them.
-// *tail.Runtime implements it.
+// An Eraser erases entries that every consumer of the log has passed. *tail.Runtime
+// implements it.
 type Eraser interface {
+	// AwaitConsumers waits until every consumer has passed the present end of the log. If
+	// ctx ends first, the error names one that has not.
+	AwaitConsumers(ctx context.Context) error
+	// Erase erases the entries of a user, after AwaitConsumers.
 	Erase(ctx context.Context, u store.User) error
 }
 
@@ -175,11 +181,13 @@ func (r *Registry) Complete(ctx context.Context) error {
 		for i := range docs {
 			after = docs[i].Key.Key
 			e, err := erasureOf(&docs[i])
-			if err == nil && e.Done.IsZero() {
-				err = r.attempt(ctx, &e)
-			}
-			if err != nil {
-				return err
+			switch {
+			case err != nil: // the others must not wait for it
+				r.log.ErrorContext(ctx, "erasure cannot be read", slog.String("key", after), slog.Any("err", err))
+			case e.Done.IsZero():
+				if err := r.attempt(ctx, &e); err != nil {
+					return err
+				}
 			}
 		}
 		if len(docs) < listPage {
@@ -190,9 +198,10 @@ func (r *Registry) Complete(ctx context.Context) error {
 
 // attempt erases a user and records the result.
 func (r *Registry) attempt(ctx context.Context, e *Erasure) error {
-	limited, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
-	failed := r.eraser.Erase(limited, e.User)
+	failed := limited(ctx, awaitTimeout, r.eraser.AwaitConsumers)
+	if failed == nil {
+		failed = limited(ctx, eraseTimeout, func(ctx context.Context) error { return r.eraser.Erase(ctx, e.User) })
+	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -209,4 +218,11 @@ func (r *Registry) attempt(ctx context.Context, e *Erasure) error {
 		return nil // another node recorded it
 	}
 	return err
+}
+
+// limited runs do for at most a time.
+func limited(ctx context.Context, most time.Duration, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	return do(ctx)
 }

@@ -128,7 +128,7 @@ func newWorld(t testing.TB) *world {
 		Views:     &view.Reader{Store: st, Known: known, ErrGone: directory.ErrNoUser},
 		Watches:   &watch.Registry{Store: st, Known: known, Clock: w.clock, Log: log},
 		Directory: w.directory, Authority: w.authority, Clock: w.clock, Log: log,
-		Cursors: w.hub, Histories: history.Reader{Log: st}, Erasures: erasure.New(st, st, w.clock, log),
+		Cursors: w.hub, Histories: history.Reader{Log: st}, Erasures: erasure.New(st, alone{st}, w.clock, log),
 	}
 	w.addWebhooks(log)
 	w.runHub()
@@ -215,6 +215,11 @@ func (w *world) awaitDelivering(id string) {
 		runtime.Gosched()
 	}
 }
+
+// alone is a log without consumers.
+type alone struct{ store.Log }
+
+func (alone) AwaitConsumers(context.Context) error { return nil }
 
 // runHub runs the hub until the test ends.
 func (w *world) runHub() {

@@ -160,26 +160,31 @@ func newest(ctx context.Context, st Store) (store.Position, error) {
 	return st.PositionAt(ctx, time.Unix(never, 0))
 }
 
-// erasePoll is how often Erase looks at the positions.
-const erasePoll = 250 * time.Millisecond
+// awaitPoll is how often AwaitConsumers looks at the positions.
+const awaitPoll = 250 * time.Millisecond
 
-// Erase waits until every consumer, on all nodes, has passed the present end of the
-// log, and erases the entries of u. If ctx ends first, the error names a consumer that
-// has not got that far, or that no node runs any more.
+// Erase erases the entries of u after AwaitConsumers.
 func (r *Runtime) Erase(ctx context.Context, u store.User) error {
+	if err := r.AwaitConsumers(ctx); err != nil {
+		return err
+	}
+	return r.opts.Store.Erase(ctx, u)
+}
+
+// AwaitConsumers waits until every consumer, on all nodes, has passed the present end of
+// the log. If ctx ends first, the error names a consumer that has not got that far, or
+// that no node runs any more.
+func (r *Runtime) AwaitConsumers(ctx context.Context) error {
 	upTo, err := newest(ctx, r.opts.Store)
 	if err != nil {
 		return err
 	}
 	for {
 		behind, err := r.behind(ctx, upTo)
-		if err != nil {
+		if err != nil || behind == "" {
 			return err
 		}
-		if behind == "" {
-			return r.opts.Store.Erase(ctx, u)
-		}
-		if pause(ctx, erasePoll); ctx.Err() != nil {
+		if pause(ctx, awaitPoll); ctx.Err() != nil {
 			return fmt.Errorf("consumer %q has not passed position %d: %w", behind, upTo, ctx.Err())
 		}
 	}
