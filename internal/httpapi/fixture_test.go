@@ -183,6 +183,13 @@ func (e *endpoint) Send(_ context.Context, r *webhook.Request) webhook.Attempt {
 	return e.failed
 }
 
+// fail lets the attempts that follow come to a.
+func (e *endpoint) fail(a webhook.Attempt) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.failed = a
+}
+
 // runWebhooks delivers events until the test ends.
 func (w *world) runWebhooks() {
 	ctx, stop := context.WithCancel(context.WithoutCancel(w.t.Context()))

@@ -159,19 +159,19 @@ func TestCreateRefuses(t *testing.T) {
 	f := newRegistry(t)
 	stranger := f.people.User(func() presence.AccountID { a, _ := f.people.Account("eve@example.org"); return a }(), "mallory@example.org").ID
 	for field, change := range map[string]func(*webhook.Subscription){
-		"name":        func(s *webhook.Subscription) { s.Name = strings.Repeat("n", 129) },
-		"form":        func(s *webhook.Subscription) { s.Form = "unknown" },
-		"profile":     func(s *webhook.Subscription) { s.Profile = "unknown" },
-		"concurrency": func(s *webhook.Subscription) { s.Concurrency = webhook.MaxConcurrency + 1 },
-		"url":         func(s *webhook.Subscription) { s.URL = "https://user:password@example.com/" },
-		"url ":        func(s *webhook.Subscription) { s.URL = "https://example.com/#fragment" },
-		"url  ":       func(s *webhook.Subscription) { s.URL = "ftp://example.com/" },
-		"url   ":      func(s *webhook.Subscription) { s.URL = "https://example.com/" + strings.Repeat("a", 2048) },
-		"auth":        func(s *webhook.Subscription) { s.Auth = webhook.Authentication{Kind: webhook.AuthBasic} },
-		"auth ": func(s *webhook.Subscription) {
+		"name":           func(s *webhook.Subscription) { s.Name = strings.Repeat("n", 129) },
+		"form":           func(s *webhook.Subscription) { s.Form = "unknown" },
+		"profile":        func(s *webhook.Subscription) { s.Profile = "unknown" },
+		"concurrency":    func(s *webhook.Subscription) { s.Concurrency = webhook.MaxConcurrency + 1 },
+		"url":            func(s *webhook.Subscription) { s.URL = "https://user:password@example.com/" },
+		"url ":           func(s *webhook.Subscription) { s.URL = "https://example.com/#fragment" },
+		"url  ":          func(s *webhook.Subscription) { s.URL = "ftp://example.com/" },
+		"url   ":         func(s *webhook.Subscription) { s.URL = "https://example.com/" + strings.Repeat("a", 2048) },
+		"authentication": func(s *webhook.Subscription) { s.Auth = webhook.Authentication{Kind: webhook.AuthBasic} },
+		"authentication ": func(s *webhook.Subscription) {
 			s.Auth = webhook.Authentication{Kind: webhook.AuthHeader, HeaderName: "X-Form-Signature", HeaderValue: "mine"}
 		},
-		"auth  ": func(s *webhook.Subscription) {
+		"authentication  ": func(s *webhook.Subscription) {
 			s.URL = ""
 			s.Auth = webhook.Authentication{Kind: webhook.AuthBasic, Username: "u"}
 		},

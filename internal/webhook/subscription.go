@@ -149,7 +149,7 @@ func (r *Registry) checkNames(s *Subscription) (Form, error) {
 func (r *Registry) checkEndpoint(s, before *Subscription, form Form) error {
 	if s.URL == "" {
 		if s.Auth.Kind != AuthNone {
-			return &presence.FieldError{Field: "auth", Reason: "needs a url"}
+			return &presence.FieldError{Field: "authentication", Reason: "needs a url"}
 		}
 		return nil
 	}
@@ -162,7 +162,7 @@ func (r *Registry) checkEndpoint(s, before *Subscription, form Form) error {
 		return nil
 	}
 	if err := s.Auth.Check(r.Client, reservedHeaders(form)); err != nil {
-		return fieldError("auth", err)
+		return fieldError("authentication", err)
 	}
 	return nil
 }
