@@ -78,7 +78,7 @@ var imports = map[string][]string{
 	// The program.
 	"internal/config": nil,
 	"internal/server": {
-		"internal/auth", "internal/config", "internal/directory", "internal/egress", "internal/erasure", "internal/fastpath", "internal/framer", "internal/history", "internal/httpapi", "internal/hub",
+		"internal/auth", "internal/config", "internal/directory", "internal/egress", "internal/erasure", "internal/eventsocket", "internal/fastpath", "internal/framer", "internal/history", "internal/httpapi", "internal/hub",
 		"internal/netconn", "internal/presence", "internal/publish", "internal/quota", "internal/seal", "internal/store", "internal/store/backup",
 		"internal/store/natsstore", "internal/store/pebblestore", "internal/streamapi", "internal/tail", "internal/ui", "internal/view",
 		"internal/watch", "internal/webhook", "internal/wire", "internal/zoomapi",

@@ -137,7 +137,23 @@ const (
 	CloseUnauthorized = 3500 // the token was revoked or has expired, or its user or app is gone
 	CloseTooFast      = 3501 // the client sent too many bytes or frames
 	CloseTooMany      = 3502 // what is followed has grown past MaxFollowed users
+	CloseReplaced     = 3503 // of a socket of events: another client has connected
+	CloseEnded        = 3504 // of a socket of events: the subscription was deleted, or has a URL
 )
+
+// FrameEvent is the type of the frames of GET /v1/subscriptions/{subscription}/events.
+const FrameEvent = "event"
+
+// EventFrame is one event of a subscription without URL.
+type EventFrame struct {
+	Type  string `json:"type"`
+	ID    string `json:"id"` // the same whenever the event is sent again
+	Event string `json:"event_type"`
+	// Headers are those that a request with the event would have, in lower case: the
+	// content type and the signatures among them.
+	Headers map[string]string `json:"headers"`
+	Body    string            `json:"body"`
+}
 
 // CloseReason is the text of a close frame: JSON.
 type CloseReason struct {

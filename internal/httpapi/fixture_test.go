@@ -22,6 +22,7 @@ import (
 	"porchlight.dev/porchlight/internal/apptest"
 	"porchlight.dev/porchlight/internal/egress"
 	"porchlight.dev/porchlight/internal/erasure"
+	"porchlight.dev/porchlight/internal/eventsocket"
 	"porchlight.dev/porchlight/internal/history"
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/seal"
@@ -136,6 +137,7 @@ func newWorld(t testing.TB) *world {
 	w.api.Mount(w.router)
 	w.streams = &streamapi.API{Native: w.api, Hub: w.hub}
 	w.streams.Mount(w.router)
+	(&streamapi.Events{API: w.streams, Sockets: &eventsocket.Sockets{Access: w.authority, Clock: w.clock, Log: log}}).Mount(w.router)
 	w.handler = w.router
 	if t, ok := t.(*testing.T); ok {
 		w.validate(t)
@@ -338,7 +340,7 @@ func (w *world) do(method, path, token, body string, headers ...string) *exchang
 // checkHeaders checks the headers that every response must have.
 func (x *exchange) checkHeaders() {
 	x.w.t.Helper()
-	native := !strings.Contains(x.asked, " /v2/") && !strings.Contains(x.asked, " /oauth/")
+	native := !strings.Contains(x.asked, " /v2/") && !strings.Contains(x.asked, " /oauth/") && !strings.Contains(x.asked, " /ws?")
 	if native && x.header.Get("X-Content-Type-Options") != "nosniff" {
 		x.w.t.Errorf("%s: no nosniff", x.asked)
 	}

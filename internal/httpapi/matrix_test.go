@@ -93,6 +93,7 @@ var rights = map[string]right{
 	"POST /v1/subscriptions/{subscription}/replay":    {scope: "subscription:write", body: `{"from":"2026-03-01T08:00:00Z"}`, ok: 202, elses: &api.NoSubscription, missing: &api.NoSubscription},
 	"GET /v1/subscriptions/{subscription}/deliveries": {scope: "subscription:read", ok: 200, elses: &api.NoSubscription, missing: &api.NoSubscription},
 	"POST /v1/users":                                  {scope: "directory:write", manager: true, body: `{"email":"new@example.com"}`, ok: 201},
+	"GET /v1/subscriptions/{subscription}/events":     {scope: "subscription:write", ok: 409, elses: &api.NoSubscription, missing: &api.NoSubscription}, // those here have a URL
 	"GET /v1/users":                                   {scope: "directory:read", manager: true, ok: 200},
 	"GET /v1/users/{user}":                            {scope: "directory:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
 	"PATCH /v1/users/{user}":                          {scope: "directory:write", body: `{"last_name":"X"}`, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -140,8 +141,13 @@ const noAuthentication = "none"
 
 // subscription is the one that the path names, if the caller has the scope for it.
 func (a *API) subscription(c *call, scope auth.Scope) (*webhook.Subscription, error) {
-	s, err := a.Subscriptions.Get(c.r.Context(), c.p.Account, c.r.PathValue("subscription"))
-	if err == nil && !mayAccess(c.p, scope, s) {
+	return a.Subscription(c.r.Context(), c.p, scope, c.r.PathValue("subscription"))
+}
+
+// Subscription is the one with an id, if the principal has the scope for it.
+func (a *API) Subscription(ctx context.Context, p *auth.Principal, scope auth.Scope, id string) (*webhook.Subscription, error) {
+	s, err := a.Subscriptions.Get(ctx, p.Account, id)
+	if err == nil && !mayAccess(p, scope, s) {
 		err = webhook.ErrNoSubscription
 	}
 	return s, err

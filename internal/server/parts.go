@@ -30,6 +30,7 @@ type part struct {
 func (s *Server) parts() []*part {
 	all := []*part{
 		{name: "streams", start: s.hub.Run, stop: s.hub.Drain},
+		{name: "event sockets", start: func(ctx context.Context) error { <-ctx.Done(); return nil }, stop: s.webhooks.sockets.Drain},
 		{name: "API listener", start: func(context.Context) error { return s.serve() }, stop: s.finishRequests}, //nolint:contextcheck // it ends by Shutdown or Close
 		{name: "expiry", start: s.publisher.Run},
 		{name: "sessions of connections", start: func(ctx context.Context) error { s.publisher.KeepBound(ctx); return nil }},

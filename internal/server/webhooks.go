@@ -4,8 +4,10 @@ import (
 	"net/url"
 	"os"
 
+	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/egress"
+	"porchlight.dev/porchlight/internal/eventsocket"
 	"porchlight.dev/porchlight/internal/httpapi"
 	"porchlight.dev/porchlight/internal/seal"
 	"porchlight.dev/porchlight/internal/webhook"
@@ -16,11 +18,13 @@ import (
 type webhooks struct {
 	client        *egress.Client
 	subscriptions *webhook.Registry
+	sender        *webhook.HTTPSender
 	deliverer     *webhook.Deliverer
+	sockets       *eventsocket.Sockets
 }
 
 // newWebhooks builds them. A form without a profile of the same name has the first one.
-func (s *Server) newWebhooks(dir *directory.Directory, exclusive bool) webhooks {
+func (s *Server) newWebhooks(dir *directory.Directory, authority *auth.Authority, exclusive bool) webhooks {
 	clock := s.opts.Clock
 	forms := s.eventForms()
 	dialects := []webhook.Profile{zoomapi.EventProfile()}
@@ -38,7 +42,8 @@ func (s *Server) newWebhooks(dir *directory.Directory, exclusive bool) webhooks 
 		Store: s.store, Subscriptions: subscriptions.Snapshot, SetHealth: subscriptions.SetHealth,
 		People: webhook.NewPeople(dir, s.store, clock), Forms: forms, Profiles: dialects, Sender: sender, Clock: clock, Log: s.log,
 	})
-	return webhooks{client, subscriptions, deliverer}
+	sockets := &eventsocket.Sockets{Access: authority, Quotas: s.limits.guard, Clock: clock, Log: s.log}
+	return webhooks{client, subscriptions, sender, deliverer, sockets}
 }
 
 // eventForms lists the forms of events, the default first.

@@ -69,7 +69,7 @@ func (s *Server) compose() {
 	s.publisher = publish.New(publish.Options{Store: s.store, Policy: policyOf(&s.config), Known: known, Clock: clock, Log: s.log})
 	views := &view.Reader{Store: s.store, Known: known, ErrGone: directory.ErrNoUser}
 	s.watches = &watch.Registry{Store: s.store, Known: known, Clock: clock, Log: s.log, Exclusive: exclusive}
-	s.webhooks = s.newWebhooks(dir, exclusive)
+	s.webhooks = s.newWebhooks(dir, authority, exclusive)
 	s.consumers = tail.New(tail.Options{Store: s.store, Exclusive: exclusive, Clock: clock, Log: s.log},
 		s.watches.Consumer(), s.webhooks.deliverer.Consumer())
 	s.erasures = erasure.New(s.store, s.consumers, clock, s.log)
@@ -87,6 +87,7 @@ func (s *Server) compose() {
 	plan, _ := zoomapi.ParsePlan(s.config.RateLimitPlan) // Check has refused any other
 	zoom := &zoomapi.API{
 		Auth: authority, Directory: dir, Publisher: s.publisher, Views: views, Limits: zoomapi.NewLimits(plan, clock), Clock: clock,
+		Events: &zoomapi.Events{Subscriptions: s.webhooks.subscriptions, Deliveries: s.webhooks.deliverer, Sockets: s.webhooks.sockets},
 	}
 
 	observer := wire.NewObserver(s.access, s.log, s.metrics, clock)
@@ -94,6 +95,7 @@ func (s *Server) compose() {
 	rt := wire.NewRouter(observer, native)
 	native.Mount(rt)
 	streams.Mount(rt)
+	(&streamapi.Events{API: streams, Sockets: s.webhooks.sockets, Header: s.webhooks.sender.Header}).Mount(rt)
 	zoom.Mount(rt)
 	oauth.Mount(rt)
 	(&ui.Pages{Dialect: native, Site: site}).Mount(rt)

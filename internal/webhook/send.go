@@ -116,6 +116,16 @@ func (h *HTTPSender) settings(s *Subscription) (Form, Profile, error) {
 	return form, profile, nil
 }
 
+// Header returns the headers of an attempt without the authentication, for an event that
+// is sent in another way than to an endpoint.
+func (h *HTTPSender) Header(ctx context.Context, r *Request) (http.Header, error) {
+	form, _, err := h.settings(r.Subscription)
+	if err != nil {
+		return nil, err
+	}
+	return h.header(ctx, r.Subscription, form, &message{id: r.ID, event: r.Event, number: r.Number, stale: r.Stale})
+}
+
 // header returns the headers of a message, without the authentication.
 func (h *HTTPSender) header(ctx context.Context, s *Subscription, form Form, m *message) (http.Header, error) {
 	all, err := h.Secrets(ctx, s)

@@ -43,6 +43,7 @@ type API struct {
 	Views     Reader
 	Limits    *Limits // of requests by account; nil: none
 	Clock     func() time.Time
+	Events    *Events // nil: none of its routes
 }
 
 // presenceStatus is the one path of the presence API.
@@ -57,6 +58,9 @@ func (a *API) Mount(rt *wire.Router) {
 	rt.Handle(http.MethodGet, companyContacts, a, a.searchContacts)
 	rt.Handle(http.MethodGet, chatContacts, a, a.listContacts)
 	rt.Handle(http.MethodGet, chatContact, a, a.getContact)
+	if a.Events != nil {
+		a.mountEvents(rt)
+	}
 }
 
 // A header takes the fields of a response's header: that of net/http, or of the fast path.

@@ -66,11 +66,16 @@ type envelope[T any] struct {
 }
 
 func answerJSON(w http.ResponseWriter, body any) error {
+	return answerJSONAs(w, http.StatusOK, body)
+}
+
+func answerJSONAs(w http.ResponseWriter, status int, body any) error {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
 	w.Header()["Content-Type"] = jsonContent
+	w.WriteHeader(status)
 	_, _ = w.Write(append(data, '\n')) // a failed write ends the connection
 	return nil
 }

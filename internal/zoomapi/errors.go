@@ -107,6 +107,9 @@ func answerTo(err error) answer {
 
 // detailed answers errors that have details.
 func detailed(err error) answer {
+	if e, ok := errors.AsType[*codeError](err); ok {
+		return answer{status: e.status, code: e.code, message: e.message}
+	}
 	if e, ok := errors.AsType[*presence.FieldError](err); ok {
 		return answer{status: 400, code: 300, message: "Validation Failed.", field: e}
 	}

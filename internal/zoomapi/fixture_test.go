@@ -59,6 +59,7 @@ type options struct {
 	policy func(*presence.Policy)
 	plan   Plan
 	access io.Writer // of the access log; nil: none
+	events *Events
 }
 
 func newFixture(tb testing.TB, o options) *fixture {
@@ -92,6 +93,7 @@ func (w *fixture) serve(o options) {
 		Views:     &view.Reader{Store: w.store, Known: known, ErrGone: directory.ErrNoUser},
 		Limits:    NewLimits(o.plan, w.clock.Now),
 		Clock:     w.clock.Now,
+		Events:    o.events,
 	}
 	var access *wire.AccessLog
 	if o.access != nil {

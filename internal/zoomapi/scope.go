@@ -22,6 +22,8 @@ func Scopes() []auth.Alias {
 		{Name: "contact:read:list_contacts:admin", Scopes: []auth.Scope{auth.ContactRead, auth.PresenceRead}, Admin: true},
 		{Name: "team_chat:read:list_contacts", Scopes: []auth.Scope{auth.ContactRead, auth.PresenceRead}},
 		{Name: "team_chat:read:contact", Scopes: []auth.Scope{auth.ContactRead, auth.PresenceRead}},
+		{Name: "marketplace_app:read", Scopes: []auth.Scope{auth.SubscriptionRead}},
+		{Name: "marketplace_app:read:admin", Scopes: []auth.Scope{auth.SubscriptionRead}, Admin: true},
 
 		{Name: "user:read", Scopes: []auth.Scope{auth.PresenceRead, auth.DirectoryRead}},
 		{Name: "user:read:admin", Scopes: []auth.Scope{auth.PresenceRead, auth.DirectoryRead}, Admin: true},
