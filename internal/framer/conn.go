@@ -404,10 +404,10 @@ func (c *Conn) recovered(err *error) {
 }
 
 // sweep ends what takes too long.
-func (c *Conn) sweep(now uint64, draining bool) {
+func (c *Conn) sweep(at sweep) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if why := c.overdue(now, draining); why != nil {
+	if why := c.overdue(at); why != nil {
 		c.due = why
 		c.wake()
 	}
@@ -423,15 +423,15 @@ const partAfter = time.Second
 const shrinkAfter = 10 * time.Second
 
 // overdue is why not to wait any longer, or nil. c.mu is locked.
-func (c *Conn) overdue(now uint64, draining bool) error {
-	p, ticks := c.since(now)
+func (c *Conn) overdue(at sweep) error {
+	p, ticks := c.since(at.now)
 	age := time.Duration(ticks) * c.server.every // by less than one tick too long
 	limits := c.server.HTTP1
 	limit := limits.ReadHeaderTimeout
 	switch {
 	case p == phaseBusy:
 		return nil
-	case (p == phaseIdle || p == phaseNew) && draining:
+	case (p == phaseIdle || p == phaseNew) && at.draining:
 		limit = partAfter
 	case p == phaseIdle:
 		limit = limits.IdleTimeout
@@ -442,7 +442,7 @@ func (c *Conn) overdue(now uint64, draining bool) error {
 	case age > limit && limit > 0:
 		return errEnd
 	case p != phaseIdle:
-	case age > partAfter && c.virtual != nil, age > shrinkAfter && c.grown:
+	case age > partAfter && c.virtual != nil, age > shrinkAfter && c.grown && at.smallStacks:
 		return errParting
 	}
 	return nil

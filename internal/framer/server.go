@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"runtime/metrics"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -213,12 +214,28 @@ func (s *Server) sweepOften() {
 }
 
 func (s *Server) sweep(now uint64) {
-	draining := s.draining.Load()
+	at := sweep{now, s.draining.Load(), hasSmallStacks()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
-		c.sweep(now, draining)
+		c.sweep(at)
 	}
+}
+
+// A sweep is what connections are to know during one.
+type sweep struct {
+	now         uint64 // its tick
+	draining    bool
+	smallStacks bool // goroutines begin with a small stack
+}
+
+// hasSmallStacks reports whether goroutines begin with the smallest stack. The runtime gives
+// them the average size of stacks, as of the last garbage collection.
+func hasSmallStacks() bool {
+	const smallest = 2 << 10
+	size := []metrics.Sample{{Name: "/gc/stack/starting-size:bytes"}}
+	metrics.Read(size)
+	return size[0].Value.Kind() == metrics.KindUint64 && size[0].Value.Uint64() <= smallest
 }
 
 // Shutdown accepts no more connections, and waits for those that there are until ctx ends.

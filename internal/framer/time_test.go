@@ -300,9 +300,10 @@ func TestIdleStack(t *testing.T) {
 			conns[i].send(get("/fast"))
 			conns[i].want("fast GET /fast ")
 		}
+		runtime.GC() // it finds that most stacks are hardly used
 		time.Sleep(15 * time.Second)
 		synctest.Wait()
-		if each := (stacks() - before) / len(conns); each > 16<<10 {
+		if each := (stacks() - before) / len(conns); each > 8<<10 {
 			t.Errorf("%d bytes of stacks for each", each)
 		}
 		for _, conn := range conns {

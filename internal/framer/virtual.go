@@ -211,7 +211,7 @@ func (v *virtual) closed() {
 	back, early := was == answered || was == parted, was == serving && !c.ahead && !c.closed
 	if back {
 		c.virtual, c.due = nil, nil
-		c.grown = true // new stacks are as large as most are, and those of net/http are large
+		c.grown = true // it may begin with as large a stack as net/http needs
 		c.unwake()
 	}
 	c.mu.Unlock()
