@@ -34,7 +34,7 @@ var (
 	globalUnicast = parsePrefixes("2000::/3")
 	// nat64 are the networks whose last four bytes are an IPv4 address that a translator
 	// connects to.
-	nat64 = parsePrefixes("64:ff9b::/96", "64:ff9b:1::/96")
+	nat64 = parsePrefixes("64:ff9b::/96", "64:ff9b:1::/48")
 )
 
 func parsePrefixes(texts ...string) []netip.Prefix {

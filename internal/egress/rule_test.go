@@ -32,12 +32,12 @@ func TestPermits(t *testing.T) {
 }
 
 func TestPermitsAllowed(t *testing.T) {
-	r := rule{allow: parsePrefixes("127.0.0.0/8", "10.1.0.0/16", "fd00::/8", "64:ff9b::/96")}
+	r := rule{allow: parsePrefixes("127.0.0.0/8", "10.1.0.0/16", "fd00::/8", "64:ff9b::/96", "64:ff9b:1:1::/64")}
 	permitted := strings.Fields(`
-		127.0.0.1 ::ffff:127.0.0.1 10.1.2.3 fd00::1 1.1.1.1 64:ff9b::1.1.1.1 64:ff9b::10.1.2.3
+		127.0.0.1 ::ffff:127.0.0.1 10.1.2.3 fd00::1 1.1.1.1 64:ff9b::1.1.1.1 64:ff9b::10.1.2.3 64:ff9b:1:1::1.1.1.1
 	`)
 	refused := strings.Fields(`
-		10.2.0.1 ::1 fc00::1 fd00::1%eth0 169.254.169.254 64:ff9b::10.2.0.1 64:ff9b::169.254.169.254 64:ff9b:1::1.1.1.1
+		10.2.0.1 ::1 fc00::1 fd00::1%eth0 169.254.169.254 64:ff9b::10.2.0.1 64:ff9b::169.254.169.254 64:ff9b:1::1.1.1.1 64:ff9b:1:1::10.2.0.1
 	`)
 	for _, addr := range slices.Concat(permitted, refused) {
 		want := slices.Contains(permitted, addr)

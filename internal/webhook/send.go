@@ -75,7 +75,8 @@ type message struct {
 }
 
 // exchange signs and authenticates a message and sends it. If the endpoint refuses an
-// access token from the cache, exchange obtains a new one and sends the message again.
+// access token from the cache, exchange obtains another one and sends the message once
+// more.
 func (h *HTTPSender) exchange(ctx context.Context, s *Subscription, m *message, limit int) (*egress.Answer, error) {
 	if s.URL == "" {
 		return nil, &failure{FailureConfig, "the subscription has no URL"}
@@ -97,7 +98,7 @@ func (h *HTTPSender) exchange(ctx context.Context, s *Subscription, m *message, 
 			return nil, err
 		}
 		answer, err := h.post(ctx, s, m, header, limit)
-		if err != nil || answer.Status != http.StatusUnauthorized || !cached {
+		if err != nil || answer.Status != http.StatusUnauthorized || !cached || rejected != "" {
 			return answer, err
 		}
 		rejected = token

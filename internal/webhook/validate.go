@@ -15,6 +15,7 @@ const maxChallengeAnswer = 64 << 10
 // error of Validate is the server's own.
 type ValidationError struct {
 	Method, URL string // what was tried; no method: nothing was sent
+	Failure     Failure
 	Reason      string
 	Status      int    // of the answer; 0: there was none
 	Answer      []byte // its first bytes, as valid UTF-8
@@ -47,8 +48,8 @@ func (h *HTTPSender) Validate(ctx context.Context, s *Subscription) error {
 	answer, err := h.exchange(ctx, s, m, maxChallengeAnswer)
 	failed := &ValidationError{Method: m.method, URL: s.URL}
 	if err != nil {
-		var kind Failure
-		if kind, failed.Reason = describeFailure(err); kind == FailureCanceled || kind == FailureInternal {
+		failed.Failure, failed.Reason = describeFailure(err)
+		if failed.Failure == FailureCanceled || failed.Failure == FailureInternal {
 			return err
 		}
 		return failed
@@ -57,7 +58,8 @@ func (h *HTTPSender) Validate(ctx context.Context, s *Subscription) error {
 	if err == nil {
 		return nil
 	}
-	failed.Status, failed.Answer, failed.Reason = answer.Status, excerpt(answer.Body), err.Error()
+	failed.Failure, failed.Reason = FailureStatus, err.Error()
+	failed.Status, failed.Answer = answer.Status, excerpt(answer.Body)
 	if accepted(answer.Status) && !answer.Whole {
 		failed.Reason = "the answer is too long, or did not end in time"
 	}
