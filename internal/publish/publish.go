@@ -93,8 +93,7 @@ func (p *Publisher) Publish(ctx context.Context, u store.User, actor store.Actor
 		}
 	}
 	result, err := p.commit(ctx, u, by, e)
-	var damped *presence.DampedError
-	if errors.As(err, &damped) {
+	if damped, ok := errors.AsType[*presence.DampedError](err); ok {
 		return p.hold(ctx, u, by, e, damped.Until)
 	}
 	return result, err
