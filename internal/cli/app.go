@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+	"time"
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/client"
@@ -14,10 +15,11 @@ import (
 
 // appCommands are "porchlight app …".
 type appCommands struct {
-	Create appCreate `cmd:"" help:"Create an app and print its secret."`
-	List   appList   `cmd:"" help:"List apps." example:"app list"`
-	Remove appRemove `cmd:"" help:"Remove an app and its tokens." example:"app remove CLIENT_ID"`
-	Rotate appRotate `cmd:"" help:"Replace an app's secret."`
+	Create  appCreate        `cmd:"" help:"Create an app and print its secret."`
+	List    appList          `cmd:"" help:"List apps." example:"app list"`
+	Remove  appRemove        `cmd:"" help:"Remove an app and its tokens." example:"app remove CLIENT_ID"`
+	Rotate  appRotate        `cmd:"" help:"Replace an app's secret."`
+	Signing appRotateWebhook `cmd:"" name:"rotate-webhook-secret" help:"Replace the secret that signs an app's webhooks."`
 }
 
 type appCreate struct {
@@ -42,16 +44,18 @@ type app struct {
 	Scopes       []string `json:"scopes"`
 	Created      api.Time `json:"created"`
 	ClientSecret string   `json:"client_secret,omitempty"`
+	// WebhookSecret is set only by the command that creates the app.
+	WebhookSecret string `json:"webhook_secret,omitempty"`
 }
 
-func appOf(a api.App) app { return app{a.ID, a.Name, a.Scopes, a.Created, a.Secret} }
+func appOf(a api.App) app { return app{a.ID, a.Name, a.Scopes, a.Created, a.Secret, a.WebhookSecret} }
 
 func (c *appCreate) Run(s *shell, cl *client.Client) error {
 	a, err := cl.CreateApp(s.ctx, api.CreateApp{Name: c.Name, Scopes: c.Scope})
 	if err != nil {
 		return err
 	}
-	return s.print(appOf(a), "Created the app %q. The secret is shown only once:\n\n  client_id      %s\n  client_secret  %s\n", a.Name, a.ID, a.Secret)
+	return s.print(appOf(a), "Created the app %q. The secrets are shown only once:\n\n  client_id       %s\n  client_secret   %s\n  webhook_secret  %s\n", a.Name, a.ID, a.Secret, a.WebhookSecret)
 }
 
 type appList struct {
@@ -168,6 +172,30 @@ func (c *appRotate) Run(s *shell) error {
 To use it, paste this into the terminal where you run commands:
 
 %s`, a.ID, a.Secret, s.exports(me.Account, a.ID, a.Secret, credentialVariables()))
+}
+
+// newWebhookSecret is the result of "app rotate-webhook-secret".
+type newWebhookSecret struct {
+	ClientID      string `json:"client_id"`
+	WebhookSecret string `json:"webhook_secret"`
+}
+
+type appRotateWebhook struct {
+	Remote
+	ID      string        `arg:"" help:"Client id of the app."`
+	Overlap time.Duration `name:"overlap" default:"24h" placeholder:"TIME" help:"How long the old secret signs as well, at most 7d."`
+}
+
+func (*appRotateWebhook) Help() string {
+	return "The secret signs the webhooks of those of the app's subscriptions that have no secret of their own, such as all that were made with Zoom's API. Until the overlap ends, requests also have a Standard Webhooks signature of the old secret. Zoom's signature is of the new secret at once.\n\nExample:\n\n    porchlight app rotate-webhook-secret CLIENT_ID --overlap 1h"
+}
+
+func (c *appRotateWebhook) Run(s *shell, cl *client.Client) error {
+	secret, err := cl.RotateWebhookSecret(s.ctx, c.ID, c.Overlap)
+	if err != nil {
+		return err
+	}
+	return s.print(newWebhookSecret{c.ID, secret}, "The new webhook secret is shown only once:\n\n  client_id       %s\n  webhook_secret  %s\n", c.ID, secret)
 }
 
 func (c *appRotate) ask(s *shell, app string) error {

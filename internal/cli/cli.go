@@ -46,27 +46,29 @@ type commands struct {
 	JSON        bool             `name:"json" help:"Print JSON for scripts."`
 	ShowVersion kong.VersionFlag `name:"version" help:"Print the version and exit."`
 
-	Init       initCommand        `cmd:"" help:"Create a data directory with an account, its owner and an app."`
-	Serve      serveCommand       `cmd:"" warns:"log" help:"Run the server."`
-	Demo       demoCommand        `cmd:"" help:"Run a server with twenty users, to try Porchlight."`
-	Backup     backupCommand      `cmd:"" help:"Back up a data directory, with or without a running server."`
-	Restore    restoreCommand     `cmd:"" help:"Create a data directory from a backup."`
-	Verify     verifyCommand      `cmd:"" help:"Check every byte of a backup or data directory."`
-	Status     statusCommands     `cmd:"" help:"Show, set, explain or watch a user's status and its history, or wait for one."`
-	Watch      watchCommands      `cmd:"" help:"Manage watches, which fire once when a user reaches a status."`
-	Session    sessionCommands    `cmd:"" help:"Sign a user in, and list a user's sessions."`
-	Contact    contactCommands    `cmd:"" help:"Manage a user's contacts."`
-	Visibility visibilityCommands `cmd:"" help:"Control who sees a user's status."`
-	User       userCommands       `cmd:"" help:"Manage users."`
-	Account    accountCommands    `cmd:"" help:"Show the account, and change its owner or how much history it shows."`
-	App        appCommands        `cmd:"" help:"Manage apps, which obtain access tokens."`
-	Token      tokenCommands      `cmd:"" help:"Manage access tokens."`
-	Whoami     whoamiCommand      `cmd:"" help:"Show whom the access token acts for."`
-	Config     configCommands     `cmd:"" help:"Check, print and document the settings."`
-	Completion completionCommands `cmd:"" warns:"never" help:"Print a script that completes commands in the shell."`
-	Version    versionCommand     `cmd:"" warns:"never" help:"Print the version." example:"version"`
-	Help       helpCommand        `cmd:"" warns:"never" help:"Show the help of a command." example:"help status set"`
-	Complete   completeCommand    `cmd:"" name:"__complete" hidden:"" passthrough:""`
+	Init         initCommand          `cmd:"" help:"Create a data directory with an account, its owner and an app."`
+	Serve        serveCommand         `cmd:"" warns:"log" help:"Run the server."`
+	Demo         demoCommand          `cmd:"" help:"Run a server with twenty users, to try Porchlight."`
+	Backup       backupCommand        `cmd:"" help:"Back up a data directory, with or without a running server."`
+	Restore      restoreCommand       `cmd:"" help:"Create a data directory from a backup."`
+	Verify       verifyCommand        `cmd:"" help:"Check every byte of a backup or data directory."`
+	Status       statusCommands       `cmd:"" help:"Show, set, explain or watch a user's status and its history, or wait for one."`
+	Watch        watchCommands        `cmd:"" help:"Manage watches, which fire once when a user reaches a status."`
+	Session      sessionCommands      `cmd:"" help:"Sign a user in, and list a user's sessions."`
+	Contact      contactCommands      `cmd:"" help:"Manage a user's contacts."`
+	Visibility   visibilityCommands   `cmd:"" help:"Control who sees a user's status."`
+	Subscription subscriptionCommands `cmd:"" help:"Manage subscriptions, which send events to other systems."`
+	Listen       listenCommand        `cmd:"" help:"Print events as they happen, and forward them to a local port."`
+	User         userCommands         `cmd:"" help:"Manage users."`
+	Account      accountCommands      `cmd:"" help:"Show the account, and change its owner or how much history it shows."`
+	App          appCommands          `cmd:"" help:"Manage apps, which obtain access tokens."`
+	Token        tokenCommands        `cmd:"" help:"Manage access tokens."`
+	Whoami       whoamiCommand        `cmd:"" help:"Show whom the access token acts for."`
+	Config       configCommands       `cmd:"" help:"Check, print and document the settings."`
+	Completion   completionCommands   `cmd:"" warns:"never" help:"Print a script that completes commands in the shell."`
+	Version      versionCommand       `cmd:"" warns:"never" help:"Print the version." example:"version"`
+	Help         helpCommand          `cmd:"" warns:"never" help:"Show the help of a command." example:"help status set"`
+	Complete     completeCommand      `cmd:"" name:"__complete" hidden:"" passthrough:""`
 }
 
 const description = `A self-hosted presence server that speaks Zoom's presence API.

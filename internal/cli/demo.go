@@ -112,6 +112,11 @@ func (c *demoCommand) simulate(ctx context.Context, s *shell, srv *server.Server
 	case err != nil:
 		return fmt.Errorf("set up the demo's users: %w", err)
 	}
+	if !keys.signing() {
+		if keys.WebhookSecret, err = cl.RotateWebhookSecret(ctx, keys.ClientID, 0); err != nil {
+			return fmt.Errorf("set up the demo's webhooks: %w", err)
+		}
+	}
 	if err := keys.save(); err != nil {
 		return err
 	}
@@ -138,6 +143,7 @@ func (c *demoCommand) directory() (dir string, remove func() error, err error) {
 func (c *demoCommand) configure(s *shell, dir string) (config.Config, error) {
 	base := config.Default()
 	base.RateLimitPlan = "off"
+	base.WebhookAllow = "127.0.0.0/8,::1/128"
 	base.AdminListen = c.AdminListen
 	base.AccessLog = "off"
 	base.LogLevel = "warn"

@@ -1,13 +1,12 @@
 package cli
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"porchlight.dev/porchlight/internal/server"
 )
@@ -16,7 +15,7 @@ import (
 // file that only its owner can read, so that the next start has the same ones.
 type demoKeys struct {
 	server.Credentials
-	// WebhookSecret signs the webhooks of the demo's subscriptions.
+	// WebhookSecret signs the webhooks of the app: see signing.
 	WebhookSecret string     `json:"webhook_secret"`
 	Users         []demoUser `json:"users"`
 	// Unfinished: there are no credentials yet, and nothing in the store is needed.
@@ -52,10 +51,12 @@ func (k *demoKeys) announced(url, adminURL string) announcement {
 func keysFile(dataDir string) string { return filepath.Join(dataDir, "demo.json") }
 
 func newKeys(dataDir string, made server.Credentials) *demoKeys {
-	var secret [24]byte
-	_, _ = rand.Read(secret[:]) // it never fails
-	return &demoKeys{Credentials: made, WebhookSecret: hex.EncodeToString(secret[:]), file: keysFile(dataDir)}
+	return &demoKeys{Credentials: made, file: keysFile(dataDir)}
 }
+
+// signing reports whether WebhookSecret is the app's. It is not in a new demo, and was a
+// random text in demos of older versions.
+func (k *demoKeys) signing() bool { return strings.HasPrefix(k.WebhookSecret, "whsec_") }
 
 // errUnfinished: a demo was killed before it had credentials.
 var errUnfinished = errors.New("the setup of the demo was interrupted")

@@ -45,6 +45,7 @@ var hints = map[*api.Kind]hint{
 	&api.NoClaim:              {"No status is set.", ""},
 	&api.NoContact:            {"", "\"porchlight contact list\" lists the contacts."},
 	&api.NoWatch:              {"", "The watch was delivered, has expired, was cancelled, or belongs to another user. \"porchlight watch list\" lists your watches."},
+	&api.NoSubscription:       {"", "Check the id. \"porchlight subscription list\" lists the subscriptions."},
 	&api.NoApp:                {"", "Check the client id. \"porchlight app list\" lists the apps."},
 	&api.NoTokenID:            {"", "Check the id. \"porchlight token list\" lists the tokens. The token may have expired or been revoked."},
 	&api.NoAccount:            {"", "Ask the server's operator."},
@@ -52,6 +53,8 @@ var hints = map[*api.Kind]hint{
 	&api.Conflict:             {"Somebody else changed the same object at the same time.", "Repeat the command."},
 	&api.EmailTaken:           {"", "Use another address. \"porchlight user list\" shows who has this one."},
 	&api.LimitReached:         {"", "Remove what is no longer needed, then repeat the command."},
+	&api.SubscriptionState:    {"", ""},
+	&api.EndpointRefused:      {"", "Make the endpoint answer as docs/webhooks.md describes, then repeat the command. To receive events on a machine that the server cannot reach, use \"porchlight listen\"."},
 	&api.OwnerKept:            {"The user owns the account.", "Make another user the owner first: \"porchlight account owner\"."},
 	&api.Transition:           {"", "Choose another status, or update the user's client."},
 	&api.Deactivated:          {"", "Reactivate the user first: \"porchlight user activate\"."},
@@ -128,11 +131,13 @@ func inDurations(text string) string {
 
 // parameters maps a field of the API to the flags and arguments that set it.
 var parameters = map[string][]string{
-	"client_type": {"client-type"}, "contact": {"contact"}, "department": {"department"}, "display_name": {"name"},
-	"duration_seconds": {"for"}, "email": {"email"}, "expires_in_seconds": {"expires", "for"}, "first_name": {"name"},
-	"at": {"at"}, "from": {"from"}, "to": {"to"}, "zone": {"zone"}, "history_days": {"shows"}, "group": {"group"}, "groups": {"group"}, "last_name": {"name"}, "lease_seconds": {"lease"}, "name": {"name"},
-	"note": {"note"}, "scopes": {"scope"}, "status": {"status"}, "until": {"until"}, "until_status": {"until"},
-	"user": {"user"}, "users": {"user"}, "watchers": {"watcher"},
+	"at": {"at"}, "client_type": {"client-type"}, "concurrency": {"concurrency"}, "contact": {"contact"}, "department": {"department"},
+	"display_name": {"name"}, "duration_seconds": {"for"}, "email": {"email"}, "event": {"event"}, "events": {"events"},
+	"expires_in_seconds": {"expires", "for"}, "first_name": {"name"}, "form": {"form"}, "from": {"from"},
+	"group": {"group"}, "groups": {"group"}, "history_days": {"shows"}, "last_name": {"name"}, "lease_seconds": {"lease"}, "name": {"name"},
+	"note": {"note"}, "overlap_seconds": {"overlap"}, "profile": {"profile"}, "scopes": {"scope"}, "secret": {"secret-file"},
+	"status": {"status"}, "to": {"to"}, "until": {"until"}, "until_status": {"until"}, "url": {"endpoint", "url"}, "user": {"user"}, "users": {"user"},
+	"watchers": {"watcher"}, "zone": {"zone"},
 }
 
 // param returns the flag or argument of the command for a field of the API.

@@ -9,6 +9,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -16,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,6 +60,9 @@ func TestMain(m *testing.M) {
 //	                           received half of BACKUP from a fake server
 //	certificate CERT KEY HOST  writes a self-signed certificate for HOST, and its key
 //	makenewer DIR              gives the store under DIR a future format
+//	endpoint                   starts an endpoint of webhooks at $ENDPOINT, which accepts
+//	                           everything
+//	refuse                     makes it answer 500
 //
 // Commands of testscript with the same name take precedence: its stop ends a script as
 // passed.
@@ -73,6 +79,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Values[programsKey{}] = new([]*program)
+			env.Values[refusingKey{}] = new(atomic.Bool)
 			env.Setenv("NATS", nats.Host)
 			env.Setenv("FREE", freeAddress(t))
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home")) // the default is a directory outside
@@ -95,6 +102,8 @@ func TestScripts(t *testing.T) {
 			"members":    members,
 
 			"certificate": certificate,
+			"endpoint":    endpoint,
+			"refuse":      refuse,
 		},
 	})
 }
@@ -353,6 +362,27 @@ func setvar(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("no string %q in %v", args[1], members)
 	}
 	ts.Setenv(args[0], text)
+}
+
+// refusingKey is the context key of whether the endpoint refuses everything.
+type refusingKey struct{}
+
+func endpoint(ts *testscript.TestScript, _ bool, _ []string) {
+	refusing, _ := ts.Value(refusingKey{}).(*atomic.Bool)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if refusing.Load() {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	ts.Defer(server.Close)
+	ts.Setenv("ENDPOINT", server.URL)
+}
+
+func refuse(ts *testscript.TestScript, _ bool, _ []string) {
+	refusing, _ := ts.Value(refusingKey{}).(*atomic.Bool)
+	refusing.Store(true)
 }
 
 func members(ts *testscript.TestScript, _ bool, args []string) {

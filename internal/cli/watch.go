@@ -124,14 +124,16 @@ type ticker struct {
 	mu    sync.Mutex // a line at a time
 }
 
-// state reports a lost connection on standard error.
-func (t *ticker) state(state client.State) {
+func (t *ticker) state(state client.State) { t.shell.connectionState(state) }
+
+// connectionState reports a lost connection on standard error.
+func (s *shell) connectionState(state client.State) {
 	switch wait := rounded(state.RetryAfter); {
 	case state.Connected:
-	case t.shell.json:
-		_ = json.NewEncoder(t.shell.stderr).Encode(lostEvent{t.shell.brief(state.Err), int(wait / time.Second)}) // informational
+	case s.json:
+		_ = json.NewEncoder(s.stderr).Encode(lostEvent{s.brief(state.Err), int(wait / time.Second)}) // informational
 	default:
-		_, _ = fmt.Fprintf(t.shell.stderr, "porchlight: connection lost; retrying in %s: %s\n", wait, t.shell.brief(state.Err)) // likewise
+		_, _ = fmt.Fprintf(s.stderr, "porchlight: connection lost; retrying in %s: %s\n", wait, s.brief(state.Err)) // likewise
 	}
 }
 
