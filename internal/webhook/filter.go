@@ -139,9 +139,9 @@ func (r *Registry) checkMembers(ctx context.Context, s *Subscription) error {
 		missing[key] = true
 	}
 	const step = 500
-	for after, users := presence.UserID(""), []directory.User(nil); len(missing) > 0; after = users[step-1].ID {
-		var err error
-		if users, err = r.Directory.Users(ctx, s.Account, after, step); err != nil {
+	for after := presence.UserID(""); len(missing) > 0; {
+		users, err := r.Directory.Users(ctx, s.Account, after, step)
+		if err != nil {
 			return err
 		}
 		for i := range users {
@@ -152,6 +152,7 @@ func (r *Registry) checkMembers(ctx context.Context, s *Subscription) error {
 		if len(users) < step {
 			break
 		}
+		after = users[step-1].ID
 	}
 	for i, key := range s.groupKeys {
 		if missing[key] {
