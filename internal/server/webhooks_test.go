@@ -91,6 +91,6 @@ func keyed(secret, text string) string {
 
 func (r *running) subscribe(t *testing.T, body string) (status int, answer string) {
 	t.Helper()
-	response, answer := r.roundTrip(t, "POST", "/v1/subscriptions", body, "Authorization", "Bearer "+r.made.AccessToken)
+	response, answer := r.roundTrip(t, "POST", "/v1/subscriptions", body, "Authorization", "Bearer "+r.made.AccessToken, "Content-Type", "application/json")
 	return response.StatusCode, answer
 }
