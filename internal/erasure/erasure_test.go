@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -16,6 +17,7 @@ import (
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/enginetest"
 	"porchlight.dev/porchlight/internal/store/storetest"
+	"porchlight.dev/porchlight/internal/tail"
 )
 
 var alice = store.User{Account: "acct", ID: "alice"}
@@ -96,6 +98,64 @@ func TestErasure(t *testing.T) {
 	clock.Advance(erasure.Kept + time.Hour)
 	if _, err := r.Find(t.Context(), alice); !errors.Is(err, erasure.ErrNotFound) {
 		t.Errorf("long after: %v", err)
+	}
+}
+
+// A consumer of the log that waits in its first Handle.
+type consumer struct{ begun, release chan struct{} }
+
+func (c *consumer) Handle(ctx context.Context, _ []store.Entry) error {
+	select {
+	case c.begun <- struct{}{}:
+	default:
+	}
+	select {
+	case <-c.release:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// TestErasureWaitsForConsumers: nothing is erased before a consumer has handled it.
+func TestErasureWaitsForConsumers(t *testing.T) {
+	st := enginetest.Open(t, time.Now)
+	commit(t, st)
+	c := &consumer{begun: make(chan struct{}, 1), release: make(chan struct{})}
+	log := slog.New(slog.DiscardHandler)
+	consumers := tail.New(tail.Options{Store: st, Exclusive: true, Clock: time.Now, Log: log}, tail.Consumer{Name: "slow", Handler: c})
+	r := erasure.New(st, consumers, time.Now, log)
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	var running sync.WaitGroup
+	running.Go(func() { r.Run(ctx) })
+	running.Go(func() {
+		if err := consumers.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	defer running.Wait()
+	defer stop()
+
+	<-c.begun
+	if _, err := r.Request(ctx, alice); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(300 * time.Millisecond) // a wrong erasure would have time to happen; a right one needs none
+	if e, err := r.Find(ctx, alice); err != nil || !e.Done.IsZero() || secrets(t, st) != 1 {
+		t.Fatalf("before the consumer has passed: %+v, %v, %d entries", e, err, secrets(t, st))
+	}
+	close(c.release)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		e, err := r.Find(ctx, alice)
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("%+v, %v", e, err)
+		}
+		if !e.Done.IsZero() {
+			break
+		}
+	}
+	if n := secrets(t, st); n != 0 {
+		t.Errorf("%d entries have the text", n)
 	}
 }
 
