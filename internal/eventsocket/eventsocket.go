@@ -189,13 +189,6 @@ func (s *Sockets) remove(c *connection) {
 	s.running.Done()
 }
 
-// Open is the number of open connections.
-func (s *Sockets) Open() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.open)
-}
-
 // maxFrame bounds a frame of a client.
 const maxFrame = wire.MaxBody
 
