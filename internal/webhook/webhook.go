@@ -119,7 +119,6 @@ type Person struct {
 	Email, FirstName, LastName, Department string
 	DisplayName                            string
 	Groups                                 []string
-	Created                                time.Time
 }
 
 // People finds who users are, also those who were deleted since.

@@ -66,7 +66,7 @@ func TestGoldenRecord(t *testing.T) {
 		if err != nil || head.previous != 3 {
 			t.Fatalf("%s: %+v, %v", path, head, err)
 		}
-		if e, err := store.DecodeEntry(head.entry); err != nil || !reflect.DeepEqual(e, entry) {
+		if e, err := store.DecodeEntry(head.entry); err != nil || !reflect.DeepEqual(any(e), any(entry)) {
 			t.Errorf("%s has the entry %+v, %v; want %+v", path, e, err, entry)
 		}
 	}

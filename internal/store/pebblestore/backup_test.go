@@ -192,7 +192,7 @@ func compareStores(t *testing.T, s, again *Store, users int) {
 	if err != nil || len(unread) != 1 {
 		t.Fatal(len(unread), err)
 	}
-	if log, err := again.Log(ctx, store.Position(users), 1); err != nil || len(log) != 1 || !reflect.DeepEqual(log[0], unread[0].Entry) {
+	if log, err := again.Log(ctx, store.Position(users), 1); err != nil || len(log) != 1 || !reflect.DeepEqual(any(log[0]), any(unread[0].Entry)) {
 		t.Errorf("the log continues with %+v, %v; want %+v", log, err, unread[0].Entry)
 	}
 	// The restored store accepts changes.

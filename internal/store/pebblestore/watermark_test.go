@@ -183,7 +183,7 @@ func interruptStart(t *testing.T, files map[string]string, durability Durability
 func TestWatermarkWindow(t *testing.T) {
 	mem := vfs.NewCrashableMem()
 	s := mustOpen(t, "data", goldenOptions(mem, goldenNow))
-	const updates = 60
+	const updates = 54
 	prefixes := map[string]int{goldenListing(t, s): 0}
 	for i := range updates {
 		goldenUpdate(t, s, i%12, i/12)
