@@ -31,8 +31,8 @@ func TestCache(t *testing.T) {
 }
 
 type cacheModel struct {
-	cache     *cache
-	newest    map[store.User]*item
+	cache  *cache
+	newest map[store.User]*item
 	// What pack is given: records as of some time, and the installs before they were read.
 	read      map[store.User]*item
 	installed []uint64
