@@ -49,7 +49,7 @@ func (h *HTTPSender) Send(ctx context.Context, r *Request) Attempt {
 	if err != nil {
 		a.Failure, a.Reason = describeFailure(err)
 		if a.Failure == FailureInternal {
-			h.Log.ErrorContext(ctx, "webhook attempt failed before it was sent", "subscription", r.Subscription.ID, "err", err)
+			h.Log.ErrorContext(ctx, "webhook attempt failed before it was sent", slog.String("subscription", r.Subscription.ID), slog.Any("err", err))
 		}
 		return a
 	}
