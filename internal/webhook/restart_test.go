@@ -94,8 +94,8 @@ func testRestarts(t *testing.T, st *pebblestore.Store, seed uint64, crashes bool
 	one, two := subscription("one"), subscription("two")
 	one.Profile, two.Profile, two.Concurrency = "patient", "quick", 2
 	f := newFixture(t, st, one, two)
-	answer := rand.New(rand.NewPCG(seed, 1)) // guarded by the endpoint
-	for _, s := range []*webhook.Subscription{one, two} {
+	for i, s := range []*webhook.Subscription{one, two} {
+		answer := rand.New(rand.NewPCG(seed, uint64(i)+1)) // guarded by the endpoint
 		f.network.endpoint(s.URL).set(func(int, *webhook.Request) reply {
 			re := reply{status: http.StatusOK, after: time.Duration(answer.IntN(300)) * time.Millisecond}
 			switch answer.IntN(10) {

