@@ -56,13 +56,14 @@ type user struct {
 
 // A demo is a running "porchlight demo" and the line that it printed.
 type demo struct {
-	URL          string `json:"url"`
-	AdminURL     string `json:"admin_url"`
-	AccountID    string `json:"account_id"`
-	ClientID     string `json:"client_id"`
-	ClientSecret string `json:"client_secret"`
-	AccessToken  string `json:"access_token"`
-	Users        []user `json:"users"`
+	URL           string `json:"url"`
+	AdminURL      string `json:"admin_url"`
+	AccountID     string `json:"account_id"`
+	ClientID      string `json:"client_id"`
+	ClientSecret  string `json:"client_secret"`
+	AccessToken   string `json:"access_token"`
+	WebhookSecret string `json:"webhook_secret"`
+	Users         []user `json:"users"`
 }
 
 // startDemo runs "porchlight demo" until the test ends.
