@@ -40,7 +40,7 @@ const (
 	// keep the connection.
 	maxUnread   = 16 << 10
 	maxIdle     = 512
-	maxHostIdle = 8
+	maxHostIdle = 64 // as many as the largest concurrency of a subscription
 	// keepIdle is shorter than the time for which common servers keep an idle connection
 	// (5 s), so that a request seldom meets a connection that is just being closed.
 	keepIdle = 4 * time.Second

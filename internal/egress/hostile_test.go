@@ -478,7 +478,7 @@ func TestNothingWritten(t *testing.T) {
 
 // TestIdleConnections: what is kept for one endpoint is bounded.
 func TestIdleConnections(t *testing.T) {
-	const n = 4 * maxHostIdle
+	const n = 2 * maxHostIdle
 	arrived := make(chan struct{}, n)
 	gate := make(chan struct{})
 	closed := make(chan struct{}, n)
