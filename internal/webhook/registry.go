@@ -385,15 +385,10 @@ type changesValue struct {
 // write stores or deletes the document of a subscription, or of an app's secrets, and
 // updates the snapshot.
 func (r *Registry) write(ctx context.Context, doc store.Doc) error {
-	docs := []store.Doc{doc}
-	if !r.Exclusive {
-		v, version, err := r.loadChanges(ctx)
-		if err != nil {
-			return err
-		}
-		docs = append(docs, document.New(changesKey, version, changesValue{document.Current(), v.Number + 1}))
-	}
-	if err := r.Store.Write(ctx, systemAccount, docs...); err != nil {
+	// A change of another subscription must not make this one fail, so a conflict is
+	// retried although it may be of doc.
+	err := document.Again(func() error { return r.store(ctx, doc) })
+	if err != nil {
 		r.forgetSeen() // it may have been stored
 		return err
 	}
@@ -404,6 +399,18 @@ func (r *Registry) write(ctx context.Context, doc store.Doc) error {
 		r.forgetSeen()
 	}
 	return nil
+}
+
+// store writes a document, and the one that tells other nodes.
+func (r *Registry) store(ctx context.Context, doc store.Doc) error {
+	if r.Exclusive {
+		return r.Store.Write(ctx, systemAccount, doc)
+	}
+	v, version, err := r.loadChanges(ctx)
+	if err != nil {
+		return err
+	}
+	return r.Store.Write(ctx, systemAccount, doc, document.New(changesKey, version, changesValue{document.Current(), v.Number + 1}))
 }
 
 func (r *Registry) loadChanges(ctx context.Context) (v changesValue, version string, err error) {

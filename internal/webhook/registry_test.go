@@ -371,21 +371,46 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// Of requests at the same time no more succeed than the limit allows.
+// Of requests at the same time no more succeed than the limit allows, and none fails
+// because of another one below it.
 func TestLimitHoldsForConcurrentRequests(t *testing.T) {
-	f := newRegistry(t)
-	f.Validate = func(context.Context, *webhook.Subscription) error { return nil }
-	for range webhook.MaxPerApp - 2 {
-		f.create(same)
-	}
-	var creating sync.WaitGroup
-	for range 6 {
-		creating.Go(func() { _, _ = f.Create(t.Context(), f.asked()) })
-	}
-	creating.Wait()
-	all, err := f.List(t.Context(), f.account)
-	if err != nil || len(all) > webhook.MaxPerApp {
-		t.Errorf("%d, %v", len(all), err)
+	for name, exclusive := range map[string]bool{"one node": true, "several nodes": false} {
+		t.Run(name, func(t *testing.T) {
+			f := newRegistry(t)
+			f.Exclusive = exclusive
+			const at, more = 4, 3 // at a time; above the limit
+			create := func(each func(error)) {
+				var counted, creating sync.WaitGroup
+				counted.Add(at)
+				f.Validate = func(context.Context, *webhook.Subscription) error { // after the first count
+					counted.Done()
+					counted.Wait()
+					return nil
+				}
+				for range at {
+					creating.Go(func() { _, err := f.Create(t.Context(), f.asked()); each(err) })
+				}
+				creating.Wait()
+			}
+			create(func(err error) {
+				if err != nil {
+					t.Errorf("below the limit: %v", err)
+				}
+			})
+			f.Validate = func(context.Context, *webhook.Subscription) error { return nil }
+			for range webhook.MaxPerApp - 2*at + more {
+				f.create(same)
+			}
+			create(func(err error) {
+				if _, ok := errors.AsType[*webhook.LimitError](err); err != nil && !ok {
+					t.Errorf("above the limit: %v", err)
+				}
+			})
+			all, err := f.List(t.Context(), f.account)
+			if err != nil || len(all) > webhook.MaxPerApp {
+				t.Errorf("%d, %v", len(all), err)
+			}
+		})
 	}
 }
 
