@@ -52,13 +52,22 @@ func (EventForm) Encode(e *store.Entry, who, _ *webhook.Person) []webhook.Event 
 	if before, after := e.UserBefore.Note, e.UserAfter.Note; before != after && e.By.Cause != store.CauseDeleted {
 		w.add(api.Event{Type: api.EventNoteChanged, OwnNote: &after, Before: &api.EventBefore{OwnNote: &before}})
 	}
-	if !e.After.SameFor(&e.Before) {
+	if isVisible(e) {
 		w.add(api.Event{Type: api.EventPresenceChanged, Presence: asEventPresence(&e.After), Before: &api.EventBefore{Presence: asEventPresence(&e.Before)}})
 	}
 	if gone {
 		w.addDirectory()
 	}
 	return w.events
+}
+
+// isVisible reports whether a watcher sees a change. That a new user is offline is none.
+func isVisible(e *store.Entry) bool {
+	before := e.Before
+	if before.Since.IsZero() {
+		before.Since = e.After.Since
+	}
+	return !e.After.SameFor(&before)
 }
 
 // Gap implements webhook.Form.

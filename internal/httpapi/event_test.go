@@ -154,6 +154,8 @@ func TestEvents(t *testing.T) {
 		"a replaced session":   {store.Entry{Before: available, After: available, Began: session, Ended: session}, "session.ended session.started"},
 		"a note that is shown": {store.Entry{By: store.By{Cause: store.CauseNote}, After: presence.Presence{Note: "n"}, UserAfter: note}, "note.changed presence.changed"},
 		"only an end":          {store.Entry{Before: available, After: presence.Presence{Status: presence.Available, Until: 9}}, "presence.changed"},
+		"a new user":           {store.Entry{By: store.By{Cause: store.CauseCreated}, After: presence.Presence{Since: 9}}, "user.created"},
+		"only since":           {store.Entry{Before: presence.Presence{Since: 8}, After: presence.Presence{Since: 9}}, "presence.changed"},
 		"only the devices":     {store.Entry{Before: available, After: presence.Presence{Status: presence.Available, Handheld: true}}, ""},
 		"a deletion":           {store.Entry{By: store.By{Cause: store.CauseDeleted}, Before: available, Ended: session, UserBefore: note}, "session.ended presence.changed user.deleted"},
 		"a deactivation":       {store.Entry{By: store.By{Cause: store.CauseDeactivated}, Before: available, UserBefore: note, UserAfter: note}, "presence.changed user.deactivated"},
