@@ -114,7 +114,7 @@ func (c *connection) finish(ctx context.Context) {
 // connection ends.
 func (c *connection) deliver(ctx context.Context) error {
 	if first := c.format.Opened(); first != nil {
-		if err := c.write(first); err != nil {
+		if err := c.write(ctx, first); err != nil {
 			return err
 		}
 	}
@@ -158,7 +158,7 @@ func (c *connection) send(ctx context.Context, r *webhook.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := c.write(frame); err != nil {
+	if err := c.write(ctx, frame); err != nil {
 		return err
 	}
 	c.sent.Add(1)
@@ -169,10 +169,10 @@ func (c *connection) send(ctx context.Context, r *webhook.Request) error {
 	return nil
 }
 
-// write writes a frame. It has no context that could be canceled, because that would cut
-// the connection in the middle of a frame.
-func (c *connection) write(frame []byte) error {
-	ctx, cancel := context.WithTimeout(context.Background(), readWithin)
+// write writes a frame. It goes on when ctx is canceled, because that would cut the
+// connection in the middle of a frame.
+func (c *connection) write(ctx context.Context, frame []byte) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readWithin)
 	defer cancel()
 	if err := c.ws.Write(ctx, websocket.MessageText, frame); err != nil {
 		return broken(ctx)
@@ -219,7 +219,7 @@ func (c *connection) read(ctx context.Context) error {
 		if answer == nil {
 			continue
 		}
-		if err := c.write(answer); err != nil {
+		if err := c.write(ctx, answer); err != nil {
 			return err
 		}
 	}

@@ -140,9 +140,10 @@ func (s *Sockets) Refuse(w http.ResponseWriter, r *http.Request, frame []byte, c
 	if err != nil {
 		return err
 	}
+	ctx := context.WithoutCancel(r.Context())
 	go func() {
 		_ = conn.SetDeadline(time.Now().Add(closeTimeout)) // a failed write ends it
-		_ = ws.Write(context.Background(), websocket.MessageText, frame)
+		_ = ws.Write(ctx, websocket.MessageText, frame)
 		_ = ws.Close(websocket.StatusCode(code), text)
 	}()
 	return nil

@@ -197,7 +197,7 @@ func TestRefuseSubscription(t *testing.T) {
 	e := newEvents(t, options{})
 	presenceOnly, _ := e.appToken("user:read:presence_status:admin")
 	plain, _ := e.appToken("user:read:presence_status")
-	with := func(old, new string) string { return strings.Replace(accountBody, old, new, 1) }
+	with := func(old, with string) string { return strings.Replace(accountBody, old, with, 1) }
 	header := func(text string) string { return with(`{"events"`, `{"custom_header":`+text+`,"events"`) }
 	long := strings.Repeat("x", 257)
 	for name, c := range map[string]struct {
