@@ -35,7 +35,7 @@ type run struct {
 	idleConns int
 	idleFor   time.Duration
 	streaming time.Duration // duration of the changes with many streams
-	part      string        // of streams; "" for all
+	part      string        // of streams or webhooks; "" for all
 	what      []string
 }
 
@@ -53,6 +53,7 @@ func (r *run) wantsServer(server string) bool { return slices.Contains(r.servers
 // A baseline is a server of a comparison, which this program is if a flag says so.
 type baseline struct {
 	bare, streams, nats, redisService string // addresses
+	posts                             string // address to post to
 	redis, redisClient                string
 }
 
@@ -62,7 +63,7 @@ func main() {
 	r.flags()
 	s.flags()
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: go run ./bench [flags] [idle start http connections query expiry backup steady streams profile]")
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: go run ./bench [flags] [idle start http connections query expiry backup steady streams webhooks profile]")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -95,8 +96,8 @@ func (r *run) flags() {
 	flag.StringVar(&r.dir, "dir", "", "directory for the seeded stores, which are reused (default: a temporary directory)")
 	flag.IntVar(&r.idleConns, "idle-conns", 10_000, "number of idle connections; a process may have 20,000 files open")
 	flag.DurationVar(&r.idleFor, "idle-for", 20*time.Second, "how long they are idle before garbage is collected; with 20 s more, less than the minute after which the server closes them")
-	flag.DurationVar(&r.streaming, "streaming", 20*time.Second, "duration of the load on 2,000 streams")
-	flag.StringVar(&r.part, "part", "", "part of the streams benchmark: one, memory, idle, slow, dense, wide or herd (default: all)")
+	flag.DurationVar(&r.streaming, "streaming", 20*time.Second, "duration of the load on 2,000 streams, and of changes with webhooks")
+	flag.StringVar(&r.part, "part", "", "part of the streams benchmark (one, memory, idle, slow, dense, wide or herd) or of webhooks (put, latency, drain or dead) (default: all)")
 }
 
 // numbers parses a list of positive numbers and sorts it.
@@ -119,6 +120,7 @@ func numbers(to *[]int) func(string) error {
 func (s *baseline) flags() {
 	flag.StringVar(&s.bare, "bare", "", "serve the bare baseline on this address (used internally)")
 	flag.StringVar(&s.streams, "bare-streams", "", "serve the bare baseline of streams on this address (used internally)")
+	flag.StringVar(&s.posts, "bare-posts", "", "post the bare baseline of webhooks to this address (used internally)")
 	flag.StringVar(&s.nats, "nats", "", "run a NATS server on this address (used internally)")
 	flag.StringVar(&s.redisService, "redis-service", "", "serve the service on Redis on this address (used internally)")
 	flag.StringVar(&s.redis, "redis", "", "address of redis-server (used internally)")
@@ -132,6 +134,8 @@ func (s *baseline) serveOr(benchmark func() error) error {
 		return serveBare(s.bare)
 	case s.streams != "":
 		return serveBareStreams(s.streams)
+	case s.posts != "":
+		return postBare(s.posts)
 	case s.nats != "":
 		return serveNATS(s.nats)
 	case s.redisService != "":
@@ -173,6 +177,7 @@ func (r *run) all() error {
 		{"backup", r.backup},
 		{"steady", r.steady},
 		{"streams", r.streams},
+		{"webhooks", r.webhooks},
 		{"profile", r.profile},
 	} {
 		if !r.wants(part.name) {
