@@ -5,10 +5,12 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 	"porchlight.dev/porchlight/internal/tail"
 	"porchlight.dev/porchlight/internal/webhook"
@@ -185,5 +187,26 @@ func TestAttachGap(t *testing.T) {
 		if !slices.Equal(third.got, second.got[1:]) {
 			t.Errorf("after an acknowledgement of the first of %q, received %q", second.got, third.got)
 		}
+	})
+}
+
+// TestAttachReread: what a client has and did not acknowledge when the log is read again
+// is not lost when the client leaves.
+func TestAttachReread(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		s := waiting("one")
+		f := newFixture(t, st, s)
+		var recovered atomic.Bool
+		f.people.fail = func(e *store.Entry) bool { return e.UserAfter.Note == "c" && !recovered.Load() }
+		f.start()
+		f.note("ann", "a")
+		f.note("ann", "b")
+		f.note("ann", "c") // the log is read again, one second later
+		first := f.listen(s)
+		first.want(t, "changed a", "changed b")
+		first.Close()
+		advance(time.Minute)
+		recovered.Store(true)
+		f.listen(s).want(t, "changed a", "changed b", "changed c")
 	})
 }

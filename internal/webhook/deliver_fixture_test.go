@@ -171,9 +171,15 @@ func (noteForm) Sample(_ presence.AccountID, eventType string, who *webhook.Pers
 }
 
 // nobody knows no users, but their groups.
-type nobody struct{ groups map[presence.UserID][]string }
+type nobody struct {
+	groups map[presence.UserID][]string
+	fail   func(e *store.Entry) bool // whether they cannot be read; nil: they can
+}
 
 func (n nobody) Of(_ context.Context, e *store.Entry) (who, actor *webhook.Person, err error) {
+	if n.fail != nil && n.fail(e) {
+		return nil, nil, errors.New("the directory is unavailable")
+	}
 	return &webhook.Person{ID: e.User.ID, Groups: n.groups[e.User.ID]}, nil, nil
 }
 

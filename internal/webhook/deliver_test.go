@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -337,6 +338,32 @@ func TestValidation(t *testing.T) {
 		advance(10 * time.Hour)
 		if _, later := health(); later != n || f.network.endpoint(s.URL).count() != 0 {
 			t.Error("it is validated or sent events while it is disabled")
+		}
+	})
+}
+
+// TestDirectoryUnavailable: while the people of events cannot be read, several events that
+// are being prepared fail one after the other. None is lost.
+func TestDirectoryUnavailable(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		s := subscription("one")
+		f := newFixture(t, st, s)
+		var calls atomic.Int64
+		f.people.fail = func(*store.Entry) bool {
+			n := calls.Add(1)
+			time.Sleep(time.Duration(n) * time.Millisecond) // so that they end one after the other
+			return n <= 8
+		}
+		for i := range 20 {
+			f.change(userNumber(i))
+		}
+		f.start()
+		advance(time.Minute)
+		f.stop()
+		f.start() // an event that was saved as attempted would be lost for good
+		advance(time.Minute)
+		if lost := f.missing(f.network.endpoint(s.URL)); len(lost) > 0 {
+			t.Errorf("lost %v", lost)
 		}
 	})
 }

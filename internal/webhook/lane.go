@@ -97,20 +97,19 @@ func (l *lane) insert(e *store.Entry) *task {
 
 // doneAbove lists the entries above the low-water mark that were attempted.
 func (l *lane) doneAbove(at store.Position) (done []store.Position) {
-	running := make(map[store.Position]bool)
+	waiting := make(map[store.Position]bool)
 	for _, t := range l.window {
-		switch {
-		case t.done:
+		if t.done {
 			done = append(done, t.entry.At)
-		case t.started:
-			running[t.entry.At] = true
+		} else {
+			waiting[t.entry.At] = true
 		}
 	}
 	for e := range l.again {
 		switch {
 		case e <= at:
 			delete(l.again, e)
-		case !running[e]:
+		case !waiting[e]:
 			done = append(done, e)
 		}
 	}
@@ -126,6 +125,8 @@ func (l *lane) rewind() store.Position {
 	l.window = slices.DeleteFunc(l.window, func(t *task) bool {
 		if t.started {
 			l.again[t.entry.At] = true
+		} else {
+			delete(l.again, t.entry.At) // it was started at an earlier rewind, and then not attempted
 		}
 		return !t.started
 	})
