@@ -43,6 +43,40 @@ func TestLive(t *testing.T) {
 	})
 }
 
+// TestBurst: a subscription has no pauses while there is something to send, whether it
+// keeps up, is behind, or has one user whose events follow one another.
+func TestBurst(t *testing.T) {
+	for _, users := range []int{1, 50} {
+		for _, behind := range []bool{false, true} {
+			t.Run(fmt.Sprint(users, " users, behind ", behind), func(t *testing.T) {
+				bubble(t, func(t *testing.T, st *pebblestore.Store) {
+					s := subscription("one")
+					f := newFixture(t, st, s)
+					e := f.network.endpoint(s.URL)
+					e.set(func(n int, _ *webhook.Request) reply { // a slow request holds up what waits for it alone
+						return reply{status: 200, after: time.Duration(n%64/63) * 10 * time.Millisecond}
+					})
+					if !behind {
+						f.start()
+						advance(time.Second)
+					}
+					const n = 3000
+					for i := range n {
+						f.change(userNumber(i % users))
+					}
+					if behind {
+						f.start()
+					}
+					advance(time.Second)
+					if lost := f.missing(e); len(lost) > 0 {
+						t.Errorf("after a second %d events were not sent", len(lost))
+					}
+				})
+			})
+		}
+	}
+}
+
 // TestConcurrency: an endpoint is never sent more requests at a time than its
 // subscription says, and one user's first attempts never overlap.
 func TestConcurrency(t *testing.T) {

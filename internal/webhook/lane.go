@@ -48,11 +48,16 @@ func newLane(after, to store.Position) *lane {
 	return &lane{replay: to > 0, readTo: after, to: to, again: make(map[store.Position]bool), busy: make(map[presence.UserID][]*task)}
 }
 
-// position is the low-water mark: all events up to it were attempted.
-func (l *lane) position() store.Position {
+// prune removes what is done from the beginning of the window.
+func (l *lane) prune() {
 	for len(l.window) > 0 && l.window[0].done {
 		l.window = l.window[1:]
 	}
+}
+
+// position is the low-water mark: all events up to it were attempted.
+func (l *lane) position() store.Position {
+	l.prune()
 	at := l.readTo
 	if len(l.backlog) > 0 {
 		at = min(at, l.backlog[0].At-1)
@@ -155,7 +160,7 @@ func (l *lane) failed(now time.Time) (first bool) {
 
 // finished reports whether a replay has ended.
 func (l *lane) finished() bool {
-	l.position()
+	l.prune()
 	return l.end && len(l.window) == 0 && len(l.backlog) == 0
 }
 

@@ -281,6 +281,7 @@ func (w *worker) windowSize() int { return max(minWindow, 4*w.sub.concurrency())
 // takeLive moves entries from memory to the backlog.
 func (w *worker) takeLive() {
 	l := w.main
+	l.prune()
 	free := w.windowSize() - len(l.window) - len(l.backlog)
 	if free <= 0 {
 		return
@@ -332,6 +333,7 @@ func (w *worker) addPage(l *lane, after store.Position, p *page) {
 
 // admit moves entries from the backlog to the window, as far as there is space.
 func (w *worker) admit(l *lane) {
+	l.prune()
 	for n := w.windowSize() - len(l.window); n > 0 && len(l.backlog) > 0; n-- {
 		e := l.backlog[0]
 		l.backlog = l.backlog[1:]
