@@ -24,10 +24,11 @@ VULN := $(BIN)/govulncheck
 # The packages whose code runs on several goroutines, or is run by them: tested
 # once more under the race detector. The longest come first, so that the others run beside them.
 RACE := ./internal/store/... ./internal/server/... ./client/... ./internal/auth/... ./internal/directory/... ./internal/hub/... ./internal/streamapi/... ./internal/view/... ./internal/watch/... \
-        ./internal/publish/... ./internal/tail/... ./internal/cache/... ./internal/wire/... ./internal/httpapi/... ./internal/zoomapi/...
+        ./internal/publish/... ./internal/tail/... ./internal/cache/... ./internal/wire/... ./internal/httpapi/... ./internal/zoomapi/... \
+        ./internal/webhook/... ./internal/egress/... ./internal/eventsocket/... ./internal/erasure/...
 
 # What is tested on either engine.
-SURFACE := ./internal/auth ./internal/directory ./internal/hub ./internal/view ./internal/watch ./internal/zoomapi ./internal/httpapi
+SURFACE := ./internal/auth ./internal/directory ./internal/erasure ./internal/hub ./internal/view ./internal/watch ./internal/zoomapi ./internal/httpapi ./internal/webhook
 
 # How long each fuzz function, and the soak as a whole, runs.
 FUZZTIME ?= 30s

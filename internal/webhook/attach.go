@@ -45,7 +45,7 @@ func (d *Deliverer) Attach(ctx context.Context, s *Subscription, send func(conte
 		old.cancel(ErrReplaced)
 	}
 	d.clients[a.key] = a
-	context.AfterFunc(a.ctx, a.detach)
+	context.AfterFunc(a.ctx, a.detach) //nolint:contextcheck // it inherits from ctx
 	d.notifyWorker(a.key)
 	return a, nil
 }

@@ -55,6 +55,14 @@ func BenchmarkHandle(b *testing.B) {
 	}
 }
 
+// offer passes entries of which none is damaged.
+func offer(t *testing.T, d *dispatcher, entries []store.Entry) {
+	t.Helper()
+	if damaged := d.offer(entries); damaged != nil {
+		t.Fatal(damaged)
+	}
+}
+
 // TestQueueFull: a flow whose queue is full loses nothing: it reads the log from where
 // the queue ends, and joins again.
 func TestQueueFull(t *testing.T) {
@@ -64,7 +72,7 @@ func TestQueueFull(t *testing.T) {
 	if !d.join(f, 0) || !d.join(other, 0) {
 		t.Fatal("a flow cannot join")
 	}
-	d.offer(entriesAfter(0, maxQueue+10))
+	offer(t, &d, entriesAfter(0, maxQueue+10))
 	if d.all != 1 || len(d.live["a"]) != 0 {
 		t.Errorf("%d flows keep up", d.all)
 	}
@@ -82,7 +90,7 @@ func TestQueueFull(t *testing.T) {
 	if !d.join(f, maxQueue+10) {
 		t.Error("the flow cannot join")
 	}
-	d.offer(entriesAfter(maxQueue+5, 10)) // some again
+	offer(t, &d, entriesAfter(maxQueue+5, 10)) // some again
 	if taken, _, _ = f.take(100, 0); len(taken) != 5 || taken[0].At != maxQueue+11 {
 		t.Errorf("%d entries after it joined", len(taken))
 	}

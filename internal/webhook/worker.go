@@ -508,6 +508,6 @@ func (w *worker) stop(stopSending context.CancelFunc) {
 
 func (w *worker) logFailure(message string, err error) {
 	if w.ctx.Err() == nil {
-		w.d.Log.WarnContext(w.ctx, message, slog.String("subscription", w.sub.ID), slog.Any("err", err))
+		w.d.Log.WarnContext(w.ctx, message, slog.String("subscription", w.sub.ID), slog.Any("err", err)) //nolint:sloglint // the callers have constants
 	}
 }
