@@ -39,10 +39,10 @@ type connection struct {
 	conn      net.Conn // under ws
 	principal *auth.Principal
 	format    Format
-	attach    Attach
 	release   func() // the place in the limits
 	end       context.CancelCauseFunc
 
+	opened  chan struct{} // closed when the first frame was written
 	written chan struct{} // an event was written
 	sent    atomic.Uint64 // how many were
 	heard   atomic.Int64  // when the last heartbeat came, in nanoseconds
@@ -50,14 +50,13 @@ type connection struct {
 }
 
 // start serves the connection in the background.
-func (c *connection) start(ctx context.Context) {
-	ctx, c.end = context.WithCancelCause(ctx)
+func (c *connection) start(ctx context.Context, a Attachment) {
 	added := c.sockets.add(c)
 	if !added {
 		c.end(Draining)
 	}
 	go func() {
-		c.run(ctx)
+		c.run(ctx, a)
 		c.release()
 		if added {
 			c.sockets.remove(c)
@@ -66,14 +65,14 @@ func (c *connection) start(ctx context.Context) {
 }
 
 // run serves the connection until it ends.
-func (c *connection) run(ctx context.Context) {
+func (c *connection) run(ctx context.Context, a Attachment) {
 	c.heard.Store(c.sockets.Clock().UnixNano())
 	// What is being written must end soon once the connection has to.
 	defer context.AfterFunc(ctx, func() { c.setDeadline() })()
 	var helpers sync.WaitGroup
 	helpers.Go(func() { c.guard(func() error { return c.read(ctx) }) })
 	helpers.Go(func() { c.guard(func() error { return c.check(ctx) }) })
-	c.guard(func() error { return c.deliver(ctx) })
+	c.guard(func() error { return c.deliver(ctx, a) })
 	c.finish(ctx)
 	helpers.Wait()
 }
@@ -110,19 +109,16 @@ func (c *connection) finish(ctx context.Context) {
 	_ = c.ws.Close(websocket.StatusCode(code), text) // likewise
 }
 
-// deliver attaches the client, and acknowledges the events that it has read, until the
-// connection ends.
-func (c *connection) deliver(ctx context.Context) error {
+// deliver lets events be written, and acknowledges those that the client has read, until
+// the connection ends.
+func (c *connection) deliver(ctx context.Context, a Attachment) error {
+	defer a.Close()
 	if first := c.format.Opened(); first != nil {
 		if err := c.write(ctx, first); err != nil {
 			return err
 		}
 	}
-	a, err := c.attach(ctx, c.send)
-	if err != nil {
-		return reasonOf(err)
-	}
-	defer a.Close()
+	close(c.opened)
 	idle := time.NewTicker(pingEvery)
 	defer idle.Stop()
 	for {
@@ -154,6 +150,11 @@ func (c *connection) ping(ctx context.Context) error {
 
 // send writes an event.
 func (c *connection) send(ctx context.Context, r *webhook.Request) error {
+	select {
+	case <-c.opened:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	frame, err := c.format.Event(ctx, r)
 	if err != nil {
 		return err

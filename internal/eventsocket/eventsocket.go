@@ -120,16 +120,23 @@ func (s *Sockets) Serve(w http.ResponseWriter, r *http.Request, p *auth.Principa
 		wire.CloseAfter(w, r)
 		return err
 	}
-	ws, conn, err := accept(w, r)
+	c := &connection{
+		sockets: s, principal: p, format: f, release: release, opened: make(chan struct{}), written: make(chan struct{}, 1),
+	}
+	var ctx context.Context
+	ctx, c.end = context.WithCancelCause(context.WithoutCancel(r.Context()))
+	// It is attached when the client learns that it is connected, so that of two clients
+	// the later one stays.
+	a, err := attach(ctx, c.send)
+	if err == nil {
+		c.ws, c.conn, err = accept(w, r)
+	}
 	if err != nil {
+		c.end(err)
 		release()
 		return err
 	}
-	c := &connection{
-		sockets: s, ws: ws, conn: conn, principal: p, format: f, attach: attach, release: release,
-		written: make(chan struct{}, 1),
-	}
-	c.start(context.WithoutCancel(r.Context()))
+	c.start(ctx, a)
 	return nil
 }
 

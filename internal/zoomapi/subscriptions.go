@@ -252,9 +252,9 @@ func refusedSubscription(s *webhook.Subscription, err error) error {
 		return &codeError{http.StatusNotFound, 1701, "The event webhook url validate failed: " + s.URL + ". " + sentence(failed.Error())}
 	case isField && field.Field == "url":
 		return &codeError{http.StatusNotFound, 1701, "The event webhook url validate failed: " + s.URL + ". " + sentence("it "+field.Reason)}
-	case isField && field.Field == "auth" && s.Auth.Kind == webhook.AuthOAuth:
+	case isField && field.Field == "authentication" && s.Auth.Kind == webhook.AuthOAuth:
 		return &codeError{http.StatusNotFound, 1702, "The Oauth token url validate failed: " + s.Auth.TokenURL + ". " + sentence("it "+field.Reason)}
-	case isField && field.Field == "auth":
+	case isField && field.Field == "authentication":
 		return badEvents(sentence("the custom header " + field.Reason))
 	case isField:
 		return badEvents(sentence(field.Field + " " + field.Reason))
