@@ -56,7 +56,9 @@ func (s *sink) open() error {
 func (s *sink) close() {
 	_ = s.listener.Close()
 	s.conns.Range(func(conn, _ any) bool {
-		_ = conn.(net.Conn).Close() //nolint:forcetypeassert // the map has nothing else
+		if conn, ok := conn.(net.Conn); ok { // the map has nothing else
+			_ = conn.Close() // it may be closed
+		}
 		return true
 	})
 }

@@ -36,7 +36,7 @@ type endpoint struct {
 	secret string // of the subscription
 	// fails is how often the first attempt of an event fails, from 0 to 1. Later attempts
 	// succeed.
-	fails float64
+	fails        float64
 	subscription string
 	address      string
 	server       *http.Server

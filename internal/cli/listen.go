@@ -109,7 +109,8 @@ func (l *listener) announce(of *api.Subscription) error {
 	if of.Secret != "" {
 		text += "The secret that signs them is " + of.Secret + "\n"
 	}
-	return l.shell.print(of, "%s", text)
+	s := l.shell
+	return s.print(of, "%s", text)
 }
 
 // listen works until it is interrupted. Events are received while others are forwarded,
@@ -185,7 +186,8 @@ func (l *listener) handle(ctx context.Context, e *api.EventFrame) error {
 	if !l.shell.json && l.to == "" {
 		line += "\n" + printable(e.Body)
 	}
-	return l.shell.print(event, "%s\n", line)
+	s := l.shell
+	return s.print(event, "%s\n", line)
 }
 
 func (f *forwarded) String() string {

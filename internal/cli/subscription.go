@@ -157,10 +157,19 @@ func (c *subscriptionShow) Run(s *shell, cl *client.Client) error {
 
 func describeSubscription(x *api.Subscription, state *api.DeliveryState) string {
 	lines := [][2]string{
-		{"id", x.ID}, {"name", x.Name}, {"url", x.URL}, {"form", x.Form}, {"events", orAll(x.Events)},
-		{"users", strings.Join(x.Users, ", ")}, {"groups", strings.Join(x.Groups, ", ")},
-		{"profile", x.Profile}, {"requests", fmt.Sprintf("up to %d at a time", x.Concurrency)},
-		{"created", clock(x.Created)}, {"validated", clock(x.Validated)}, {"state", healthOf(x)}, {"reason", x.Reason},
+		{"id", x.ID},
+		{"name", x.Name},
+		{"url", x.URL},
+		{"form", x.Form},
+		{"events", orAll(x.Events)},
+		{"users", strings.Join(x.Users, ", ")},
+		{"groups", strings.Join(x.Groups, ", ")},
+		{"profile", x.Profile},
+		{"requests", fmt.Sprintf("up to %d at a time", x.Concurrency)},
+		{"created", clock(x.Created)},
+		{"validated", clock(x.Validated)},
+		{"state", healthOf(x)},
+		{"reason", x.Reason},
 		{"delivery", describeDelivery(x, state)},
 	}
 	var b strings.Builder
