@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -262,9 +263,11 @@ func TestPoison(t *testing.T) {
 		f := newFixture(t, st, s)
 		f.start()
 		e := f.network.endpoint(s.URL)
-		down, poison := true, store.Position(0)
+		var down atomic.Bool
+		var poison atomic.Uint64
+		down.Store(true)
 		e.set(func(_ int, r *webhook.Request) reply {
-			if down || r.Event.At == poison {
+			if down.Load() || uint64(r.Event.At) == poison.Load() {
 				return reply{status: http.StatusInternalServerError}
 			}
 			return reply{status: 200}
@@ -273,17 +276,18 @@ func TestPoison(t *testing.T) {
 			f.change("u")
 		}
 		advance(time.Second)
-		poison = e.all()[e.count()-1].Event.At + 1
+		refused := e.all()[e.count()-1].Event.At + 1
+		poison.Store(uint64(refused))
 		advance(time.Second)
-		down = false
+		down.Store(false)
 		advance(time.Hour)
-		if lost := f.missing(e); !slices.Equal(lost, []store.Position{poison}) && len(lost) > 0 {
-			t.Errorf("missing %v, refused %d", lost, poison)
+		if lost := f.missing(e); !slices.Equal(lost, []store.Position{refused}) && len(lost) > 0 {
+			t.Errorf("missing %v, refused %d", lost, refused)
 		}
 		advance(30 * time.Hour)
 		n := 0
 		for _, a := range e.all() {
-			if a.Event.At == poison {
+			if a.Event.At == refused {
 				n++
 			}
 		}
