@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"porchlight.dev/porchlight/internal/store"
 )
@@ -16,6 +17,10 @@ var (
 	// ErrRemoved: the subscription was deleted.
 	ErrRemoved = errors.New("the subscription was deleted")
 )
+
+// attachPatience is how long a client waits for a node that does not deliver. It is longer
+// than the delivery takes to begin on another node.
+const attachPatience = 15 * time.Second
 
 // An Attachment is a connected client that takes the events of a subscription without
 // URL, from the subscription's position on.
@@ -32,7 +37,8 @@ type Attachment struct {
 // Attach gives the events of a subscription to a client, until ctx or the attachment
 // ends. send is called with one event at a time, in order, and may wait. An error of it
 // ends the attachment. Events that were sent and not acknowledged are sent to the next
-// client again. A subscription has one attachment: a new one ends the one before.
+// client again. A subscription has one attachment: a new one ends the one before. On a
+// node that does not deliver it soon ends with ErrNotDelivering.
 func (d *Deliverer) Attach(ctx context.Context, s *Subscription, send func(context.Context, *Request) error) (*Attachment, error) {
 	if s.URL != "" {
 		return nil, ErrHasEndpoint
@@ -45,7 +51,11 @@ func (d *Deliverer) Attach(ctx context.Context, s *Subscription, send func(conte
 		old.cancel(ErrReplaced)
 	}
 	d.clients[a.key] = a
-	context.AfterFunc(a.ctx, a.detach) //nolint:contextcheck // it inherits from ctx
+	patience := time.AfterFunc(attachPatience, a.checkDelivery)
+	context.AfterFunc(a.ctx, func() { //nolint:contextcheck // it inherits from ctx
+		patience.Stop()
+		a.detach()
+	})
 	d.notifyWorker(a.key)
 	return a, nil
 }
@@ -54,6 +64,16 @@ func (d *Deliverer) Attach(ctx context.Context, s *Subscription, send func(conte
 func (d *Deliverer) notifyWorker(key store.Key) {
 	if w := d.workers[key]; w != nil {
 		w.notify()
+	}
+}
+
+// checkDelivery ends the attachment if another node delivers: the client has to connect
+// to that.
+func (a *Attachment) checkDelivery() {
+	a.d.mu.Lock()
+	defer a.d.mu.Unlock()
+	if a.d.workers == nil {
+		a.cancel(ErrNotDelivering)
 	}
 }
 

@@ -210,3 +210,26 @@ func TestAttachReread(t *testing.T) {
 		f.listen(s).want(t, "changed a", "changed b", "changed c")
 	})
 }
+
+// TestAttachElsewhere: a client of a node that does not deliver learns it, instead of
+// waiting for events in vain. It may wait until the node begins.
+func TestAttachElsewhere(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		s := waiting("one")
+		f := newFixture(t, st, s)
+		d := webhook.NewDeliverer(webhook.DelivererOptions{Store: st})
+		a, err := d.Attach(t.Context(), s, new(listener).take)
+		if err != nil {
+			t.Fatal(err)
+		}
+		advance(time.Minute)
+		if !errors.Is(a.Err(), webhook.ErrNotDelivering) {
+			t.Errorf("on another node: %v, want %v", a.Err(), webhook.ErrNotDelivering)
+		}
+		f.start()
+		l := f.listen(s)
+		advance(time.Minute)
+		f.note("ann", "a")
+		l.want(t, "changed a")
+	})
+}

@@ -28,8 +28,9 @@ type lane struct {
 
 	readTo   store.Position // everything up to it is in backlog or window, or is done
 	backlog  []*store.Entry
-	window   []*task // by position, without those before the first that is not done
-	runnable []*task // those of the window that may be started
+	admitted store.Position // of the entry that left backlog last
+	window   []*task        // by position, without those before the first that is not done
+	runnable []*task        // those of the window that may be started
 	// busy are the users with a task that is runnable or being attempted, and their tasks
 	// that wait for it.
 	busy map[presence.UserID][]*task
@@ -45,7 +46,7 @@ type lane struct {
 
 // newLane is a lane of the entries after a position, or a replay if there is a limit.
 func newLane(after, to store.Position) *lane {
-	return &lane{replay: to > 0, readTo: after, to: to, again: make(map[store.Position]bool), busy: make(map[presence.UserID][]*task)}
+	return &lane{replay: to > 0, readTo: after, admitted: after, to: to, again: make(map[store.Position]bool), busy: make(map[presence.UserID][]*task)}
 }
 
 // prune removes what is done from the beginning of the window.
@@ -135,7 +136,7 @@ func (l *lane) rewind() store.Position {
 		}
 		return !t.started
 	})
-	l.readTo, l.backlog, l.end = at, nil, false
+	l.readTo, l.admitted, l.backlog, l.end = at, at, nil, false
 	return at
 }
 

@@ -19,7 +19,7 @@ import (
 )
 
 // A mortalStore fails every call after a crash of the process that uses it. Entries with
-// the note "damaged" are.
+// the note "damaged" are; those with the note "dropped" are missing before the next one.
 type mortalStore struct {
 	tail.Store
 
@@ -61,8 +61,9 @@ func (s *mortalStore) Feed(ctx context.Context, after store.Position, fn func([]
 }
 
 func (s *mortalStore) damage(entries []store.Entry) []store.Entry {
-	entries = slices.Clone(entries)
+	entries = slices.DeleteFunc(slices.Clone(entries), func(e store.Entry) bool { return e.UserAfter.Note == "dropped" })
 	for i, e := range entries {
+		entries[i].Gap = e.UserBefore.Note == "dropped"
 		if e.UserAfter.Note == "damaged" {
 			entries[i] = store.Entry{At: e.At, Damaged: errCrash}
 		}
@@ -351,6 +352,29 @@ func TestDamaged(t *testing.T) {
 				if string(a.Event.Body) == "damaged" {
 					t.Errorf("%s was sent a damaged entry", s.ID)
 				}
+			}
+		}
+	})
+}
+
+// TestDropped: a gap in the entries of a user is announced from the entry before it on.
+func TestDropped(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		live, late := subscription("live"), subscription("late")
+		f := newFixture(t, st, live)
+		f.use = &mortalStore{Store: st}
+		f.start()
+		from := f.change("u")
+		advance(time.Second)
+		to := f.note("u", "dropped")
+		f.change("u")
+		advance(2 * time.Second)
+		f.subs.set(live, late)
+		advance(2 * time.Second)
+		for _, s := range []*webhook.Subscription{live, late} {
+			want := fmt.Sprintf("%s %d-%d: the log dropped older changes of a user", s.ID, from, to)
+			if found := gaps(f.network.endpoint(s.URL)); !slices.Equal(found, []string{want}) {
+				t.Errorf("%s: gaps %q, want %q", s.ID, found, want)
 			}
 		}
 	})

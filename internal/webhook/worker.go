@@ -335,14 +335,14 @@ func (w *worker) addPage(l *lane, after store.Position, p *page) {
 func (w *worker) admit(l *lane) {
 	l.prune()
 	for n := w.windowSize() - len(l.window); n > 0 && len(l.backlog) > 0; n-- {
-		e := l.backlog[0]
-		l.backlog = l.backlog[1:]
+		e, before := l.backlog[0], l.admitted
+		l.backlog, l.admitted = l.backlog[1:], e.At
 		if e.Damaged != nil {
 			w.announceGap(Gap{From: e.At - 1, To: e.At, Reason: reasonDamaged, At: w.d.Clock()})
 			continue
 		}
 		if e.Gap && !l.replay {
-			w.announceGap(Gap{From: w.main.position(), To: e.At - 1, Reason: reasonDropped, At: w.d.Clock()})
+			w.announceGap(Gap{From: before, To: e.At - 1, Reason: reasonDropped, At: w.d.Clock()})
 		}
 		if t := l.insert(e); t != nil && w.sub.URL != "" {
 			l.admit(t)
