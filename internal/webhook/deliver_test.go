@@ -46,7 +46,7 @@ func TestLive(t *testing.T) {
 // TestBurst: a subscription has no pauses while there is something to send, whether it
 // keeps up, is behind, or has one user whose events follow one another.
 func TestBurst(t *testing.T) {
-	for _, users := range []int{1, 50} {
+	for _, users := range []int{1, 200} { // fewer than a window has, and more
 		for _, behind := range []bool{false, true} {
 			t.Run(fmt.Sprint(users, " users, behind ", behind), func(t *testing.T) {
 				bubble(t, func(t *testing.T, st *pebblestore.Store) {
