@@ -463,7 +463,7 @@ func (d *Deliverer) validate(ctx context.Context, s *Subscription) {
 		a.Status, a.Answer, a.Reason = failed.Status, failed.Answer, failed.Reason
 		if h.Failures >= maxFailures {
 			h.Disabled = now
-			d.Log.WarnContext(ctx, "subscription disabled: its endpoint did not pass validation", slog.String("subscription", s.ID), slog.String("reason", h.Reason))
+			d.Log.WarnContext(ctx, "subscription disabled: its endpoint did not pass validation", slog.String("subscription", s.ID), slog.String("reason", failed.Reason)) // its URL may have a secret
 		}
 	}
 	d.logs.of(s).add(&a)

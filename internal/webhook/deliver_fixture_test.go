@@ -236,6 +236,7 @@ type fixture struct {
 	d        *webhook.Deliverer
 	shared   bool          // other nodes have the store open
 	ahead    time.Duration // of the deliverer's clock
+	log      *slog.Logger
 	stop     func()
 }
 
@@ -243,7 +244,7 @@ func newFixture(t *testing.T, st store.Store, subs ...*webhook.Subscription) *fi
 	t.Helper()
 	f := &fixture{
 		T: t, store: st, use: st, network: new(network), subs: &subscriptions{changed: make(chan struct{})},
-		profiles: []webhook.Profile{strict(), often("quick", 20*time.Millisecond), often("patient", 20*time.Second)}, stop: func() {},
+		profiles: []webhook.Profile{strict(), often("quick", 20*time.Millisecond), often("patient", 20*time.Second)}, log: slog.New(slog.DiscardHandler), stop: func() {},
 	}
 	f.subs.set(subs...)
 	return f
@@ -268,7 +269,7 @@ func (f *fixture) start() {
 	ahead := f.ahead
 	f.d = webhook.NewDeliverer(webhook.DelivererOptions{
 		Store: f.use, Subscriptions: f.subs.get, SetHealth: f.subs.setHealth, People: f.people,
-		Forms: append([]webhook.Form{noteForm{}}, f.forms...), Profiles: f.profiles, Sender: f.network, Log: slog.New(slog.DiscardHandler),
+		Forms: append([]webhook.Form{noteForm{}}, f.forms...), Profiles: f.profiles, Sender: f.network, Log: f.log,
 		Clock: func() time.Time { return time.Now().Add(ahead) },
 	})
 	ctx, cancel := context.WithCancel(context.Background())

@@ -1,11 +1,14 @@
 package webhook_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -319,7 +322,10 @@ func TestRemoved(t *testing.T) {
 func TestValidation(t *testing.T) {
 	bubble(t, func(t *testing.T, st *pebblestore.Store) {
 		s := subscription("one")
+		s.URL += "/hooks?key=hidden"
 		f := newFixture(t, st, s)
+		var log bytes.Buffer
+		f.log = slog.New(slog.NewTextHandler(&log, nil))
 		f.start()
 		health := func() (webhook.Health, int) {
 			synctestWait()
@@ -372,6 +378,9 @@ func TestValidation(t *testing.T) {
 		advance(10 * time.Hour)
 		if _, later := health(); later != n || f.network.endpoint(s.URL).count() != 0 {
 			t.Error("it is validated or sent events while it is disabled")
+		}
+		if f.stop(); !strings.Contains(log.String(), "subscription disabled") || strings.Contains(log.String(), "hidden") {
+			t.Errorf("the log does not say that it is disabled, or has its URL:\n%s", &log)
 		}
 	})
 }
