@@ -252,6 +252,9 @@ func (w *worker) finishEntry(a *Attachment, t *task, made []Attempt, events int,
 	}
 	switch {
 	case a.ctx.Err() != nil:
+	case errors.Is(err, errUnwritable):
+		w.announceUnwritable(t.entry.At, err)
+		t.done = true
 	case err != nil:
 		w.logFailure("cannot prepare an event; will retry", err)
 		t.started = false

@@ -106,7 +106,7 @@ func (w *worker) launchFirst(l *lane, probe bool) bool {
 func (w *worker) attemptFirst(s *Subscription, form Form, t *task, probe bool) (tries []try, whole bool, err error) {
 	events, err := w.d.encode(w.sending, s, form, t.entry)
 	if err != nil {
-		return nil, false, err
+		return nil, errors.Is(err, errUnwritable), err
 	}
 	for i := range events {
 		e := &events[i]
@@ -143,6 +143,7 @@ func (w *worker) finishFirst(t *task, tries []try, probe, whole bool, err error)
 	w.dirty = w.dirty || len(tries) > 0
 	switch {
 	case whole:
+		w.announceUnwritable(t.entry.At, err)
 		t.done = true
 		t.lane.release(t.entry.User.ID)
 	case w.sending.Err() == nil:
@@ -278,6 +279,7 @@ const (
 	fateUnavailable      // the store could not be read
 	fateUnwanted         // it was erased, or the subscription has changed
 	fateDropped          // the log does not have it any more
+	fateUnwritable       // see errUnwritable
 )
 
 // attemptRetry reads the entry of a retry again and attempts its event.
@@ -293,7 +295,10 @@ func (w *worker) attemptRetry(s *Subscription, form Form, r *retry) (made try, f
 		return made, fateUnwanted
 	}
 	events, err := w.d.encode(w.sending, s, form, &entries[0])
-	if err != nil {
+	switch {
+	case errors.Is(err, errUnwritable):
+		return made, fateUnwritable
+	case err != nil:
 		w.logFailure("cannot prepare an event; will retry", err)
 		return made, fateUnavailable
 	}
@@ -329,6 +334,9 @@ func (w *worker) finishRetry(r *retry, made try, f fate) {
 	case fateDropped:
 		w.announceGap(Gap{From: r.at - 1, To: r.at, Reason: reasonRetention, At: now})
 		w.removeRetry(r)
+	case fateUnwritable:
+		w.announceUnwritable(r.at, errUnwritable)
+		w.removeRetry(r)
 	case fateUnwanted:
 		w.removeRetry(r)
 	case fateAttempted:
@@ -361,6 +369,13 @@ func (w *worker) finishRetryTry(r *retry, a *Attempt, now time.Time) {
 		a.Next = time.Time{}
 		w.d.count.overtaken.Add(1)
 		w.removeRetry(r)
+	}
+}
+
+// announceUnwritable announces the gap that errUnwritable makes. Other errors are none.
+func (w *worker) announceUnwritable(at store.Position, err error) {
+	if errors.Is(err, errUnwritable) {
+		w.announceGap(Gap{From: at - 1, To: at, Reason: reasonDamaged, At: w.d.Clock()})
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -208,13 +209,23 @@ func (d *Deliverer) profile(name string) (Profile, error) {
 	return Profile{}, fmt.Errorf("unknown profile %q", name)
 }
 
-// encode gives the events of an entry that a subscription is sent.
-func (d *Deliverer) encode(ctx context.Context, s *Subscription, form Form, e *store.Entry) ([]Event, error) {
+// errUnwritable: a form cannot write an entry, now and later.
+var errUnwritable = errors.New("the events of an entry cannot be written")
+
+// encode gives the events of an entry that a subscription is sent. A panic of the form is
+// errUnwritable: one entry must not stop the server at every start.
+func (d *Deliverer) encode(ctx context.Context, s *Subscription, form Form, e *store.Entry) (events []Event, err error) {
 	who, actor, err := d.People.Of(ctx, e)
 	if err != nil || !s.Concerns(who) {
 		return nil, err
 	}
-	events := form.Encode(e, who, actor)
+	defer func() {
+		if v := recover(); v != nil {
+			d.Log.ErrorContext(ctx, "panic", slog.Any("value", v), slog.Uint64("position", uint64(e.At)), slog.String("stack", string(debug.Stack())))
+			events, err = nil, errUnwritable
+		}
+	}()
+	events = form.Encode(e, who, actor)
 	for i := range events {
 		events[i].At, events[i].Index, events[i].User = e.At, i, e.User.ID
 	}

@@ -148,13 +148,17 @@ func (n *network) Validate(context.Context, *webhook.Subscription) error {
 	return n.valid
 }
 
-// noteForm has one event for each entry, and another for notes that begin with "two".
+// noteForm has one event for each entry, and another for notes that begin with "two". It
+// panics because of the note "poison".
 type noteForm struct{ webhook.Form }
 
 func (noteForm) Name() string    { return "plain" }
 func (noteForm) Types() []string { return []string{"changed", "second"} }
 
 func (noteForm) Encode(e *store.Entry, who, _ *webhook.Person) []webhook.Event {
+	if e.UserAfter.Note == "poison" {
+		panic("poison")
+	}
 	events := []webhook.Event{{Type: "changed", Revision: e.Revision, Time: e.Time, Body: []byte(e.UserAfter.Note)}}
 	if strings.HasPrefix(e.UserAfter.Note, "two") {
 		events = append(events, webhook.Event{Type: "second", Body: []byte(who.ID)})

@@ -357,6 +357,24 @@ func TestDamaged(t *testing.T) {
 	})
 }
 
+// TestFormPanics: an entry that a form panics on is announced as a gap, and stops nothing.
+func TestFormPanics(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		s, client := subscription("one"), waiting("two")
+		f := newFixture(t, st, s, client)
+		f.start()
+		at := f.note("u", "poison")
+		f.note("u", "next")
+		l := f.listen(client)
+		gap := fmt.Sprintf("%d-%d: an entry of the log is damaged", at-1, at)
+		l.want(t, "gap two "+gap, "changed next")
+		e := f.network.endpoint(s.URL)
+		if found := gaps(e); !slices.Equal(found, []string{"one " + gap}) || e.count() != 2 {
+			t.Errorf("gaps %q of %d events", found, e.count())
+		}
+	})
+}
+
 // TestDropped: a gap in the entries of a user is announced from the entry before it on.
 func TestDropped(t *testing.T) {
 	bubble(t, func(t *testing.T, st *pebblestore.Store) {
