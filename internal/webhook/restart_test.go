@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -77,8 +78,9 @@ func (f *fixture) crash(s *mortalStore) {
 	f.stop()
 }
 
-// TestRestarts: over stops and crashes at any point, with an endpoint that fails now and
-// then, every event is accepted at least once. First attempts after a clean stop repeat
+// TestRestarts: over stops and crashes at any point, with an endpoint and a directory that
+// fail now and then, and while a subscription is disabled and enabled, every event is
+// accepted at least once. First attempts after a clean stop repeat
 // nothing that was accepted.
 func TestRestarts(t *testing.T) {
 	for _, crashes := range []bool{false, true} {
@@ -108,6 +110,14 @@ func testRestarts(t *testing.T, st *pebblestore.Store, seed uint64, crashes bool
 			return re
 		})
 	}
+	disabled := map[bool]time.Time{true: time.Now()}
+	directory := rand.New(rand.NewPCG(seed, 2))
+	var mu sync.Mutex
+	f.people.fail = func(*store.Entry) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return directory.IntN(20) == 0
+	}
 	for range 15 {
 		mortal := &mortalStore{Store: st}
 		f.use = mortal
@@ -115,7 +125,11 @@ func testRestarts(t *testing.T, st *pebblestore.Store, seed uint64, crashes bool
 		for range random.IntN(60) {
 			f.change(userNumber(random.IntN(5)))
 			time.Sleep(time.Duration(random.IntN(100)) * time.Millisecond)
+			if random.IntN(30) == 0 {
+				f.subs.update("one", func(s *webhook.Subscription) { s.Health.Disabled = disabled[s.Health.Disabled.IsZero()] })
+			}
 		}
+		f.subs.update("one", func(s *webhook.Subscription) { s.Health.Disabled = time.Time{} })
 		time.Sleep(time.Duration(random.IntN(4000)) * time.Millisecond)
 		if crashes && random.IntN(3) > 0 {
 			f.crash(mortal)
