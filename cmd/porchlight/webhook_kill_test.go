@@ -21,7 +21,7 @@ const (
 
 // TestKillWithWebhooks: kill -9 loses no event. Each change of a status that the log has
 // is accepted by each endpoint at least once, with a signature that others verify: by a
-// healthy one, by one that fails one attempt in four, and by one that was dead all the
+// healthy one, by one that fails some first attempts, and by one that was dead all the
 // time. No endpoint receives a change that the log does not have.
 func TestKillWithWebhooks(t *testing.T) {
 	cycles := webhookKillCycles
@@ -70,7 +70,7 @@ func TestKillWithWebhooks(t *testing.T) {
 	if len(want) < leastAcked*cycles/2 {
 		t.Errorf("INVALID: only %d changes in %d cycles", len(want), cycles)
 	}
-	if _, failed, _ := flaky.counts(); failed < len(want)/8 {
+	if _, failed, _ := flaky.counts(); failed < min(mostWaiting, len(want)/16) {
 		t.Errorf("INVALID: only %d attempts failed", failed)
 	}
 	delivering.atLeast(t, "delivering when they were killed", leastDelivering)
