@@ -29,7 +29,7 @@ type appCreate struct {
 }
 
 func (*appCreate) Help() string {
-	return `Scopes are presence:read, and session, claim, contact and directory, each followed by :read or :write. With :admin at the end they also cover other users' objects (presence:read:admin). Zoom's scope names work too. The server's page /docs/scopes (docs/scopes.md) lists what each scope allows.
+	return `Scopes are presence:read, and session, claim, contact, subscription and directory, each followed by :read or :write. With :admin at the end they also cover other users' objects (presence:read:admin). Zoom's scope names work too. The server's page /docs/scopes (docs/scopes.md) lists what each scope allows.
 
 Example:
 

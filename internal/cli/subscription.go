@@ -83,7 +83,11 @@ func (c *subscriptionCreate) secret() (string, error) {
 	if err != nil {
 		return "", &usageError{fmt.Sprintf("--secret-file: %v", err)}
 	}
-	return strings.TrimSpace(string(text)), nil
+	secret := strings.TrimSpace(string(text))
+	if secret == "" {
+		return "", &usageError{fmt.Sprintf("--secret-file: %s is empty", c.SecretFile)}
+	}
+	return secret, nil
 }
 
 // printSecret prints a subscription with its secret, unless the secret of its app signs
@@ -229,7 +233,11 @@ func (*subscriptionUpdate) Help() string {
 }
 
 func (c *subscriptionUpdate) Run(s *shell, cl *client.Client) error {
-	x, err := cl.UpdateSubscription(s.ctx, c.ID, c.change())
+	change := c.change()
+	if change == (api.UpdateSubscription{}) {
+		return &usageError{"nothing to change: add a flag such as --endpoint or --events; see \"porchlight subscription update --help\""}
+	}
+	x, err := cl.UpdateSubscription(s.ctx, c.ID, change)
 	if err != nil {
 		return err
 	}
@@ -330,7 +338,12 @@ func firstOf[T any](n int, items iter.Seq2[T, error]) iter.Seq2[T, error] {
 	}
 }
 
-func milliseconds(n int) string { return (time.Duration(n) * time.Millisecond).String() }
+func milliseconds(n int) string {
+	if n == 0 {
+		return "<1ms"
+	}
+	return (time.Duration(n) * time.Millisecond).String()
+}
 
 // resultOf is what came of an attempt.
 func resultOf(a *api.Delivery) string {

@@ -105,7 +105,7 @@ func (a *API) resolveFilter(c *call, refs []string) ([]presence.UserID, error) {
 	for i, ref := range refs {
 		id, err := a.resolve(c, ref)
 		if errors.Is(err, directory.ErrNoUser) {
-			err = &presence.FieldError{Field: fmt.Sprintf("users[%d]", i), Reason: "is no user of this account"}
+			err = &presence.FieldError{Field: fmt.Sprintf("users[%d]", i), Reason: fmt.Sprintf("names %q, who is no user of this account", ref)}
 		}
 		if err != nil {
 			return nil, err

@@ -93,7 +93,7 @@ func (r *Registry) checkUsers(ctx context.Context, s, before *Subscription) erro
 	}
 	for i, id := range s.Users {
 		if _, ok := found[id]; !ok {
-			return &presence.FieldError{Field: fmt.Sprintf("users[%d]", i), Reason: "is no user of this account"}
+			return &presence.FieldError{Field: fmt.Sprintf("users[%d]", i), Reason: fmt.Sprintf("names %q, who is no user of this account", id)}
 		}
 	}
 	s.Users = unique(s.Users)
@@ -156,7 +156,7 @@ func (r *Registry) checkMembers(ctx context.Context, s *Subscription) error {
 	}
 	for i, key := range s.groupKeys {
 		if missing[key] {
-			return &presence.FieldError{Field: fmt.Sprintf("groups[%d]", i), Reason: "is a group without members"}
+			return &presence.FieldError{Field: fmt.Sprintf("groups[%d]", i), Reason: fmt.Sprintf("names %q, a group without members", s.Groups[i])}
 		}
 	}
 	return nil
