@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -112,7 +113,7 @@ func (a *API) testSubscription(c *call, body *api.TestSubscription) error {
 	}
 	attempt, err := a.Deliverer.Test(c.r.Context(), s, eventType, who)
 	if errors.Is(err, webhook.ErrEventType) {
-		err = &presence.FieldError{Field: "event", Reason: "is not an event of the subscription's form"}
+		err = &presence.FieldError{Field: "event", Reason: fmt.Sprintf("is not an event of the form %q of the subscription", s.Form)}
 	}
 	if err != nil {
 		return err
