@@ -231,9 +231,13 @@ func (w *worker) sendEntry(a *Attachment, t *task) {
 	w.firsts++
 	sub, form := w.sub, w.form
 	go func() {
-		events, err := w.d.encode(a.ctx, sub, form, t.entry)
+		events, err := w.d.encode(a.ctx, sub, form, t.entry.Entry)
 		var made []Attempt
 		for i := range events {
+			remains := false
+			if remains, err = w.d.remains(a.ctx, &t.entry); !remains || err != nil {
+				break
+			}
 			e := &events[i]
 			attempt, ok := w.sendClient(a, &Request{Subscription: sub, Event: e, ID: w.eventID(e), Number: 1})
 			made = append(made, attempt)
@@ -241,25 +245,25 @@ func (w *worker) sendEntry(a *Attachment, t *task) {
 				break
 			}
 		}
-		w.report(func() { w.finishEntry(a, t, made, len(events), err) })
+		w.report(func() { w.finishEntry(a, t, made, err) })
 	}()
 }
 
-func (w *worker) finishEntry(a *Attachment, t *task, made []Attempt, events int, err error) {
+func (w *worker) finishEntry(a *Attachment, t *task, made []Attempt, err error) {
 	w.firsts--
 	for i := range made {
 		w.log(&made[i])
 	}
 	switch {
 	case a.ctx.Err() != nil:
-	case errors.Is(err, errUnwritable):
-		w.announceUnwritable(t.entry.At, err)
+	case lossReason(err) != "":
+		w.announceLost(t.entry.At, err)
 		t.done = true
 	case err != nil:
 		w.logFailure("cannot prepare an event; will retry", err)
 		t.started = false
 		w.rewindAt(w.d.Clock().Add(unavailableBackoff))
-	case events == 0:
+	case len(made) == 0:
 		t.done = true
 	default:
 		t.sent = a.sent.Load()

@@ -104,14 +104,17 @@ func (w *worker) launchFirst(l *lane, probe bool) bool {
 // attemptFirst attempts the events of an entry in order. If the first one is a probe and
 // fails, no other follows. whole says whether no event is left.
 func (w *worker) attemptFirst(s *Subscription, form Form, t *task, probe bool) (tries []try, whole bool, err error) {
-	events, err := w.d.encode(w.sending, s, form, t.entry)
+	events, err := w.d.encode(w.sending, s, form, t.entry.Entry)
 	if err != nil {
-		return nil, errors.Is(err, errUnwritable), err
+		return nil, lossReason(err) != "", err
 	}
 	for i := range events {
 		e := &events[i]
 		if e.Index < t.index {
 			continue
+		}
+		if remains, err := w.d.remains(w.sending, &t.entry); !remains || err != nil {
+			return tries, !remains, err
 		}
 		made, known := w.send(&Request{Subscription: s, Event: e, ID: w.eventID(e), Number: 1, Replayed: t.lane.replay})
 		if !known || made.attempt.Failure == FailureInternal {
@@ -143,7 +146,7 @@ func (w *worker) finishFirst(t *task, tries []try, probe, whole bool, err error)
 	w.dirty = w.dirty || len(tries) > 0
 	switch {
 	case whole:
-		w.announceUnwritable(t.entry.At, err)
+		w.announceLost(t.entry.At, err)
 		t.done = true
 		t.lane.release(t.entry.User.ID)
 	case w.sending.Err() == nil:
@@ -284,17 +287,17 @@ const (
 
 // attemptRetry reads the entry of a retry again and attempts its event.
 func (w *worker) attemptRetry(s *Subscription, form Form, r *retry) (made try, f fate) {
-	entries, err := w.d.Store.Log(w.sending, r.at-1, 1)
+	entry, err := w.d.entry(w.sending, r.at, store.User{Account: s.Account, ID: r.user})
 	switch {
+	case errors.Is(err, errDropped):
+		return made, fateDropped
 	case err != nil:
 		w.logFailure("cannot read the log; will retry", err)
 		return made, fateUnavailable
-	case len(entries) == 0 || entries[0].At != r.at || entries[0].Damaged != nil:
-		return made, fateDropped
-	case entries[0].Erased || entries[0].User != store.User{Account: s.Account, ID: r.user}:
+	case entry == nil:
 		return made, fateUnwanted
 	}
-	events, err := w.d.encode(w.sending, s, form, &entries[0])
+	events, err := w.d.encode(w.sending, s, form, entry)
 	switch {
 	case errors.Is(err, errUnwritable):
 		return made, fateUnwritable
@@ -332,10 +335,10 @@ func (w *worker) finishRetry(r *retry, made try, f fate) {
 	case fateUnavailable:
 		r.next = now.Add(unavailableBackoff)
 	case fateDropped:
-		w.announceGap(Gap{From: r.at - 1, To: r.at, Reason: reasonRetention, At: now})
+		w.announceLost(r.at, errDropped)
 		w.removeRetry(r)
 	case fateUnwritable:
-		w.announceUnwritable(r.at, errUnwritable)
+		w.announceLost(r.at, errUnwritable)
 		w.removeRetry(r)
 	case fateUnwanted:
 		w.removeRetry(r)
@@ -372,10 +375,10 @@ func (w *worker) finishRetryTry(r *retry, a *Attempt, now time.Time) {
 	}
 }
 
-// announceUnwritable announces the gap that errUnwritable makes. Other errors are none.
-func (w *worker) announceUnwritable(at store.Position, err error) {
-	if errors.Is(err, errUnwritable) {
-		w.announceGap(Gap{From: at - 1, To: at, Reason: reasonDamaged, At: w.d.Clock()})
+// announceLost announces the gap that an error makes. Most make none.
+func (w *worker) announceLost(at store.Position, err error) {
+	if reason := lossReason(err); reason != "" {
+		w.announceGap(Gap{From: at - 1, To: at, Reason: reason, At: w.d.Clock()})
 	}
 }
 

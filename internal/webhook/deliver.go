@@ -94,7 +94,7 @@ func (h handler) Start(ctx context.Context) error {
 
 // Handle queues the entries, and waits for no endpoint.
 func (h handler) Handle(_ context.Context, entries []store.Entry) error {
-	if damaged := h.d.dispatch.offer(entries); damaged != nil {
+	if damaged := h.d.dispatch.offer(entries, h.d.Clock()); damaged != nil {
 		return damaged
 	}
 	return nil
@@ -208,9 +208,6 @@ func (d *Deliverer) profile(name string) (Profile, error) {
 	}
 	return Profile{}, fmt.Errorf("unknown profile %q", name)
 }
-
-// errUnwritable: a form cannot write an entry, now and later.
-var errUnwritable = errors.New("the events of an entry cannot be written")
 
 // encode gives the events of an entry that a subscription is sent. A panic of the form is
 // errUnwritable: one entry must not stop the server at every start.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
@@ -42,8 +43,8 @@ func (d *dispatcher) reset() {
 	d.handled.Store(0)
 }
 
-// offer passes entries to the flows that want them, and returns the first damaged one.
-func (d *dispatcher) offer(entries []store.Entry) *tail.PermanentError {
+// offer passes entries, which were read now, to the flows that want them, and returns the first damaged one.
+func (d *dispatcher) offer(entries []store.Entry, now time.Time) *tail.PermanentError {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	handled := store.Position(d.handled.Load())
@@ -54,7 +55,7 @@ func (d *dispatcher) offer(entries []store.Entry) *tail.PermanentError {
 			damaged = &tail.PermanentError{At: e.At, Err: e.Damaged}
 		}
 		if d.all > 0 && e.At > handled {
-			d.offerOne(e)
+			d.offerOne(e, now)
 		}
 	}
 	if n := len(entries); n > 0 {
@@ -64,19 +65,19 @@ func (d *dispatcher) offer(entries []store.Entry) *tail.PermanentError {
 }
 
 // offerOne copies an entry if a flow wants it. A damaged one does not name its account.
-func (d *dispatcher) offerOne(e *store.Entry) {
+func (d *dispatcher) offerOne(e *store.Entry, now time.Time) {
 	if e.Damaged != nil {
 		for account := range d.live {
-			d.push(account, e)
+			d.push(account, e, now)
 		}
 		return
 	}
 	if !e.Erased && len(d.live[e.User.Account]) > 0 {
-		d.push(e.User.Account, e)
+		d.push(e.User.Account, e, now)
 	}
 }
 
-func (d *dispatcher) push(account presence.AccountID, e *store.Entry) {
+func (d *dispatcher) push(account presence.AccountID, e *store.Entry, now time.Time) {
 	var shared *store.Entry
 	d.live[account] = slices.DeleteFunc(d.live[account], func(f *flow) bool {
 		if !f.wants(e) {
@@ -86,7 +87,7 @@ func (d *dispatcher) push(account presence.AccountID, e *store.Entry) {
 			copied := *e
 			shared = &copied
 		}
-		kept := f.push(shared)
+		kept := f.push(readEntry{shared, now})
 		if !kept {
 			d.all--
 		}
@@ -119,6 +120,13 @@ func (d *dispatcher) leave(f *flow, after store.Position) {
 	f.leave(after)
 }
 
+// A readEntry is an entry of the log, as it was at a time.
+type readEntry struct {
+	*store.Entry
+
+	read time.Time
+}
+
 // A flow is the entries for one subscription, in order: from memory while it keeps up,
 // and from the log otherwise.
 type flow struct {
@@ -127,7 +135,7 @@ type flow struct {
 
 	mu    sync.Mutex
 	users map[presence.UserID]bool // nil: all of the account
-	queue []*store.Entry
+	queue []readEntry
 	live  bool
 	after store.Position // live: older entries were read already; otherwise: where to read
 }
@@ -171,7 +179,7 @@ func (f *flow) wantsLocked(e *store.Entry) bool {
 }
 
 // push appends an entry. It returns false if there is no space: the flow is behind then.
-func (f *flow) push(e *store.Entry) bool {
+func (f *flow) push(e readEntry) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if e.At <= f.after {
@@ -210,7 +218,7 @@ func (f *flow) leave(after store.Position) {
 // take removes at most n entries from the queue. If it is empty then, scanned is the
 // position up to which the flow has given everything, and behind says that what follows
 // is in the log.
-func (f *flow) take(n int, handled store.Position) (entries []*store.Entry, scanned store.Position, behind bool) {
+func (f *flow) take(n int, handled store.Position) (entries []readEntry, scanned store.Position, behind bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n = min(n, len(f.queue))
@@ -227,7 +235,7 @@ func (f *flow) take(n int, handled store.Position) (entries []*store.Entry, scan
 
 // A page is what a flow that is behind read from the log.
 type page struct {
-	entries []*store.Entry // those that the flow wants
+	entries []readEntry    // those that the flow wants
 	upTo    store.Position // the page has everything up to it
 	gap     *Gap           // before the entries
 	end     bool           // there were no more entries
@@ -238,6 +246,7 @@ const reasonRetention = "the events are older than the retention of the log"
 
 // readPage reads the log after a position, at most up to a limit (zero: none).
 func (d *Deliverer) readPage(ctx context.Context, f *flow, after, limit store.Position) page {
+	now := d.Clock()
 	entries, err := d.Store.Log(ctx, after, readPage)
 	if err != nil {
 		return page{err: err}
@@ -261,7 +270,7 @@ func (d *Deliverer) readPage(ctx context.Context, f *flow, after, limit store.Po
 		}
 		p.upTo = entries[i].At
 		if f.wantsLocked(&entries[i]) {
-			p.entries = append(p.entries, &entries[i])
+			p.entries = append(p.entries, readEntry{&entries[i], now})
 		}
 	}
 	return p

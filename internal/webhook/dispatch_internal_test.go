@@ -3,6 +3,7 @@ package webhook
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
@@ -22,7 +23,7 @@ func BenchmarkHandle(b *testing.B) {
 	const group = 64
 	for _, n := range []int{0, 1, 20} {
 		b.Run(fmt.Sprint("subscriptions=", n), func(b *testing.B) {
-			d := NewDeliverer(DelivererOptions{})
+			d := NewDeliverer(DelivererOptions{Clock: time.Now})
 			d.dispatch.reset()
 			flows := make([]*flow, n)
 			for i := range flows {
@@ -58,7 +59,7 @@ func BenchmarkHandle(b *testing.B) {
 // offer passes entries of which none is damaged.
 func offer(t *testing.T, d *dispatcher, entries []store.Entry) {
 	t.Helper()
-	if damaged := d.offer(entries); damaged != nil {
+	if damaged := d.offer(entries, time.Time{}); damaged != nil {
 		t.Fatal(damaged)
 	}
 }

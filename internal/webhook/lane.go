@@ -11,7 +11,7 @@ import (
 // A task is an entry whose events are attempted for the first time.
 type task struct {
 	lane  *lane
-	entry *store.Entry
+	entry readEntry
 	index int // of the first event that was not attempted yet
 	// started: its events are being attempted, or were.
 	started, done bool
@@ -27,7 +27,7 @@ type lane struct {
 	to     store.Position // the end of a replay
 
 	readTo   store.Position // everything up to it is in backlog or window, or is done
-	backlog  []*store.Entry
+	backlog  []readEntry
 	admitted store.Position // of the entry that left backlog last
 	window   []*task        // by position, without those before the first that is not done
 	runnable []*task        // those of the window that may be started
@@ -83,7 +83,7 @@ func (l *lane) oldest() time.Time {
 
 // insert adds an entry to the window. It returns nil if its events were attempted
 // already, or are being attempted.
-func (l *lane) insert(e *store.Entry) *task {
+func (l *lane) insert(e readEntry) *task {
 	i := len(l.window)
 	for i > 0 && l.window[i-1].entry.At >= e.At {
 		i--
