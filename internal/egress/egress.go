@@ -32,6 +32,9 @@ type Options struct {
 	TLS      time.Duration  // for the handshake; default 5 s
 	Total    time.Duration  // for the whole exchange; default 30 s
 	Body     time.Duration  // for the answer's body, once its head is there; default 5 s
+	// Connections bounds the connections that are open at a time, idle ones included;
+	// default 512. Requests that need more wait. A quarter of it may be idle.
+	Connections int
 }
 
 const (
@@ -39,7 +42,7 @@ const (
 	// maxUnread is how much of an answer's body is read, beyond what the caller wants, to
 	// keep the connection.
 	maxUnread   = 16 << 10
-	maxIdle     = 512
+	connections = 512
 	maxHostIdle = 64 // as many as the largest concurrency of a subscription
 	// keepIdle is shorter than the time for which common servers keep an idle connection
 	// (5 s), so that a request seldom meets a connection that is just being closed.
@@ -52,6 +55,7 @@ type Client struct {
 	transport *http.Transport
 	total     time.Duration
 	body      time.Duration
+	slots     chan struct{} // one for each request that is being made
 }
 
 // NewClient returns a client.
@@ -61,13 +65,19 @@ func NewClient(o Options) *Client {
 		total: orDefault(o.Total, 30*time.Second),
 		body:  orDefault(o.Body, 5*time.Second),
 	}
+	most := max(o.Connections, 4)
+	if o.Connections == 0 {
+		most = connections
+	}
+	idle := most / 4
+	c.slots = make(chan struct{}, most-idle)
 	dialer := &net.Dialer{Timeout: orDefault(o.Connect, 5*time.Second), Resolver: o.Resolver, ControlContext: c.control}
 	c.transport = &http.Transport{
 		DialContext:            dialer.DialContext,
 		TLSClientConfig:        &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    orDefault(o.TLS, 5*time.Second),
 		MaxResponseHeaderBytes: maxHead,
-		MaxIdleConns:           maxIdle,
+		MaxIdleConns:           idle,
 		MaxIdleConnsPerHost:    maxHostIdle,
 		IdleConnTimeout:        keepIdle,
 		DisableCompression:     true, // a small answer could decompress into a huge one
@@ -113,6 +123,12 @@ func (c *Client) Do(req *http.Request, limit int) (*Answer, error) {
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), c.total)
 	defer cancel()
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+	case <-ctx.Done():
+		return nil, busy(ctx)
+	}
 	p := &progress{began: time.Now(), host: req.URL.Hostname(), setting: c.rule.setting}
 	resp, err := c.transport.RoundTrip(req.WithContext(p.trace(ctx)))
 	if err != nil {

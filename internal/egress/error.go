@@ -28,6 +28,7 @@ const (
 	Closed     Kind = "closed"   // the connection ended before the answer
 	Protocol   Kind = "protocol" // the answer is not valid HTTP
 	Canceled   Kind = "canceled" // by the caller
+	Internal   Kind = "internal" // this side made no request: it had too many at the time
 )
 
 // An Error says why there is no answer. Its text can be shown to whoever chose the URL:
@@ -106,6 +107,14 @@ func (p *progress) describe(ctx context.Context, err error) *Error {
 	default:
 		return p.broken(err)
 	}
+}
+
+// busy is why a request was not made that waited for others.
+func busy(ctx context.Context) *Error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return &Error{Canceled, "the request was canceled"}
+	}
+	return &Error{Internal, "the server makes too many requests at the moment"}
 }
 
 // notPermitted is the same for a name that does not exist and for one that has only

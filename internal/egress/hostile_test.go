@@ -476,6 +476,48 @@ func TestNothingWritten(t *testing.T) {
 	}
 }
 
+// TestBusy: endpoints that hang use no more connections than are permitted. Other requests
+// wait, and say that they were never made if their time is over.
+func TestBusy(t *testing.T) {
+	const most = 6 // in addition to two idle ones
+	arrived := make(chan struct{}, most)
+	gate := make(chan struct{})
+	var open, peak atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		peak.Store(max(peak.Load(), open.Add(1)))
+		defer open.Add(-1)
+		arrived <- struct{}{}
+		<-gate
+	}))
+	t.Cleanup(server.Close)
+	client := loopbackClient(t, Options{Connections: 8})
+	var wg sync.WaitGroup
+	for range most {
+		wg.Go(func() {
+			if _, err := post(t.Context(), client, server.URL, "{}", 8); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range most {
+		<-arrived
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	var e *Error
+	if _, err := post(ctx, client, server.URL, "{}", 8); !errors.As(err, &e) || e.Kind != Internal {
+		t.Error(err)
+	}
+	close(gate)
+	wg.Wait()
+	if _, err := post(t.Context(), client, server.URL, "{}", 8); err != nil {
+		t.Error("after others ended:", err)
+	}
+	if peak.Load() != most {
+		t.Errorf("%d requests at a time", peak.Load())
+	}
+}
+
 // TestIdleConnections: what is kept for one endpoint is bounded.
 func TestIdleConnections(t *testing.T) {
 	const n = 2 * maxHostIdle

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -109,7 +110,7 @@ func (a *API) testSubscription(c *call, body *api.TestSubscription) error {
 	}
 	eventType := body.Event
 	if form, ok := a.Subscriptions.Form(s.Form); ok && eventType == "" {
-		eventType = append(s.Events, form.Types()...)[0]
+		eventType = slices.Concat(s.Events, form.Types())[0]
 	}
 	attempt, err := a.Deliverer.Test(c.r.Context(), s, eventType, who)
 	if errors.Is(err, webhook.ErrEventType) {

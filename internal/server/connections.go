@@ -27,11 +27,15 @@ const (
 	maxRefused = 16
 	// adminConnections bounds the connections of the admin listener.
 	adminConnections = 32
+	// maxOutgoing bounds the connections to the endpoints of webhooks, and minOutgoing
+	// is left of it under a small limit.
+	maxOutgoing = 512
+	minOutgoing = 8
 )
 
 // A descriptorPlan divides the file descriptors of the process, so that connections
 // never use those that the store needs.
-type descriptorPlan struct{ connections, store int }
+type descriptorPlan struct{ connections, store, outgoing int }
 
 // planDescriptors divides a limit; zero: there is none. Half of a small limit is for
 // the store. asked is the setting; zero: as many connections as the limit allows.
@@ -41,11 +45,12 @@ func planDescriptors(limit uint64, asked int) descriptorPlan {
 		limit = most
 	}
 	store := min(storeFiles, max(minStoreFiles, int(limit)/2-otherFiles-adminConnections))
-	connections := max(1, int(limit)-store-otherFiles-adminConnections)
+	outgoing := min(maxOutgoing, max(minOutgoing, int(limit)/16))
+	connections := max(1, int(limit)-store-outgoing-otherFiles-adminConnections)
 	if asked > 0 {
 		connections = min(connections, asked)
 	}
-	return descriptorPlan{connections: connections, store: store}
+	return descriptorPlan{connections: connections, store: store, outgoing: outgoing}
 }
 
 // refusedRetry is when a client may try again after its connection was refused.

@@ -23,13 +23,13 @@ func TestPlanDescriptors(t *testing.T) {
 		asked int
 		want  descriptorPlan
 	}{
-		{limit: 0, want: descriptorPlan{1<<20 - 1096, 1000}},
-		{limit: 65536, want: descriptorPlan{65536 - 1096, 1000}},
-		{limit: 1024, want: descriptorPlan{512, 416}},
-		{limit: 256, want: descriptorPlan{96, 64}},
-		{limit: 256, asked: 10, want: descriptorPlan{10, 64}},
-		{limit: 256, asked: 1000, want: descriptorPlan{96, 64}},
-		{limit: 100, want: descriptorPlan{1, 64}},
+		{limit: 0, want: descriptorPlan{1<<20 - 1096 - 512, 1000, 512}},
+		{limit: 65536, want: descriptorPlan{65536 - 1096 - 512, 1000, 512}},
+		{limit: 1024, want: descriptorPlan{512 - 64, 416, 64}},
+		{limit: 256, want: descriptorPlan{96 - 16, 64, 16}},
+		{limit: 256, asked: 10, want: descriptorPlan{10, 64, 16}},
+		{limit: 256, asked: 1000, want: descriptorPlan{96 - 16, 64, 16}},
+		{limit: 100, want: descriptorPlan{1, 64, 8}},
 	} {
 		if got := planDescriptors(c.limit, c.asked); got != c.want {
 			t.Errorf("planDescriptors(%d, %d) = %+v, want %+v", c.limit, c.asked, got, c.want)

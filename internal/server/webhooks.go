@@ -28,7 +28,7 @@ func (s *Server) newWebhooks(dir *directory.Directory, authority *auth.Authority
 	clock := s.opts.Clock
 	forms := s.eventForms()
 	dialects := []webhook.Profile{zoomapi.EventProfile()}
-	client := egress.NewClient(egress.Options{Allow: s.config.WebhookNetworks(), Setting: "webhook-allow"})
+	client := egress.NewClient(egress.Options{Allow: s.config.WebhookNetworks(), Setting: "webhook-allow", Connections: s.descriptors.outgoing})
 	subscriptions := &webhook.Registry{
 		Store: s.store, Sealer: &seal.Sealer{Store: s.store}, Directory: dir, Client: client, Clock: clock, Log: s.log, Exclusive: exclusive,
 		Forms: forms, Profiles: append([]webhook.Profile{webhook.Durable()}, dialects...),
