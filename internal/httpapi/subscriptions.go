@@ -201,8 +201,7 @@ func (a *API) updateSubscription(c *call, body *api.UpdateSubscription) error {
 		if err := c.subscriptionConditions(s); err != nil {
 			return err
 		}
-		change(s)
-		return nil
+		return change(s)
 	})
 	if err != nil {
 		return err
@@ -211,7 +210,7 @@ func (a *API) updateSubscription(c *call, body *api.UpdateSubscription) error {
 }
 
 // subscriptionChange reads what a body changes.
-func (a *API) subscriptionChange(c *call, body *api.UpdateSubscription) (func(*webhook.Subscription), error) {
+func (a *API) subscriptionChange(c *call, body *api.UpdateSubscription) (func(*webhook.Subscription) error, error) {
 	switch {
 	case body.AllEvents && body.Events != nil:
 		return nil, &presence.FieldError{Field: "all_events", Reason: "cannot be given together with events"}
@@ -228,7 +227,8 @@ func (a *API) subscriptionChange(c *call, body *api.UpdateSubscription) (func(*w
 			return nil, err
 		}
 	}
-	return func(s *webhook.Subscription) {
+	return func(s *webhook.Subscription) error {
+		before := s.URL
 		set(&s.Name, body.Name)
 		set(&s.URL, body.URL)
 		set(&s.Events, body.Events)
@@ -247,7 +247,10 @@ func (a *API) subscriptionChange(c *call, body *api.UpdateSubscription) (func(*w
 		}
 		if body.Authentication != nil {
 			s.Auth = authentication
+		} else if !s.Auth.Follows(before, s.URL) {
+			return &presence.FieldError{Field: "authentication", Reason: "must be given again, because the url has another scheme, host or port"}
 		}
+		return nil
 	}, nil
 }
 

@@ -187,6 +187,28 @@ func TestSubscriptionRefused(t *testing.T) {
 	w.do("POST", "/v1/subscriptions", admin, `{"unknown":1}`).problem(&api.InvalidField)
 }
 
+// TestMoveNeedsAuthentication: credentials are not sent to another host unless whoever
+// changes the URL knows them.
+func TestMoveNeedsAuthentication(t *testing.T) {
+	w := newWorld(t)
+	admin := w.admin()
+	const authentication = `"authentication":{"kind":"basic","username":"u","password":"p"}`
+	path := "/v1/subscriptions/" + w.subscribe(`{"url":"https://example.com/hook",`+authentication+`}`).ID
+	for _, url := range []string{"https://example.org/hook", "https://example.com:8443/hook", "http://example.com/hook", "https://example.com.evil.example/hook"} {
+		if p := w.do("PATCH", path, admin, `{"url":"`+url+`"}`).problem(&api.InvalidField); p.Field != "authentication" {
+			t.Errorf("%s: field %q", url, p.Field)
+		}
+	}
+	w.do("PATCH", path, admin, `{"url":"https://EXAMPLE.com:443/other"}`).want(200)
+	var got api.Subscription
+	w.do("PATCH", path, admin, `{"url":"https://example.org/hook",`+authentication+`}`).want(200).read(&got)
+	if got.URL != "https://example.org/hook" || got.Authentication.Username != "u" {
+		t.Errorf("%+v", got)
+	}
+	w.do("PATCH", path, admin, `{"url":"https://example.net/hook","authentication":{"kind":"none"}}`).want(200)
+	w.do("PATCH", path, admin, `{"url":"https://example.com/hook"}`).want(200)
+}
+
 // TestEndpointRefused: the error says what was tried and what came back.
 func TestEndpointRefused(t *testing.T) {
 	w := newWorld(t)

@@ -46,6 +46,25 @@ func (a *Authentication) Check(client *egress.Client, reserved http.Header) erro
 	}
 }
 
+// Follows reports whether an authentication may be kept when an endpoint moves. Whoever
+// changes the URL may not know the credentials, and must not have them sent elsewhere.
+func (a *Authentication) Follows(from, to string) bool {
+	return a.Kind == AuthNone || to == "" || from == to || origin(from) != "" && origin(from) == origin(to)
+}
+
+// origin is the scheme, host and port of a URL; empty: it cannot be parsed.
+func origin(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" {
+		return ""
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return u.Scheme + "://" + strings.ToLower(u.Hostname()) + ":" + port
+}
+
 func refuseAuthentication(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrAuthentication}, args...)...)
 }
