@@ -40,7 +40,7 @@ type right struct {
 // open lists the routes for browsers, which take no token.
 var open = []string{
 	"/docs", "/docs/{asset}", "/docs/openapi.yaml", "/docs/problems", "/docs/problems/{slug}",
-	"/docs/concepts", "/docs/events", "/docs/history", "/docs/scopes", "/docs/streaming", "/docs/divergences", "/docs/presence.svg",
+	"/docs/concepts", "/docs/events", "/docs/history", "/docs/scopes", "/docs/streaming", "/docs/divergences", "/docs/webhooks", "/docs/presence.svg",
 }
 
 const (
