@@ -237,7 +237,7 @@ Or use the command line in another terminal:
   export PORCHLIGHT_URL=%[3]s PORCHLIGHT_TOKEN=%[6]s PORCHLIGHT_ACCOUNT_ID=%[8]s PORCHLIGHT_CLIENT_ID=%[9]s PORCHLIGHT_CLIENT_SECRET=%[10]s
   %[11]s status explain %[5]s
   %[11]s status watch %[5]s
-  %[11]s status history %[5]s --day
+  %[11]s status history %[5]s
   %[11]s listen
 
 "listen" prints the events that webhooks deliver. Subscriptions without a secret of their own are signed with that of the app, %[12]s
