@@ -231,7 +231,7 @@ func (w *worker) sendEntry(a *Attachment, t *task) {
 	w.firsts++
 	sub, form := w.sub, w.form
 	go func() {
-		events, err := w.d.encode(a.ctx, sub, form, t.entry.Entry)
+		events, err := w.prepare(a.ctx, sub, form, t.entry.Entry)
 		var made []Attempt
 		for i := range events {
 			remains := false

@@ -104,7 +104,7 @@ func (w *worker) launchFirst(l *lane, probe bool) bool {
 // attemptFirst attempts the events of an entry in order. If the first one is a probe and
 // fails, no other follows. whole says whether no event is left.
 func (w *worker) attemptFirst(s *Subscription, form Form, t *task, probe bool) (tries []try, whole bool, err error) {
-	events, err := w.d.encode(w.sending, s, form, t.entry.Entry)
+	events, err := w.prepare(w.sending, s, form, t.entry.Entry)
 	if err != nil {
 		return nil, lossReason(err) != "", err
 	}
@@ -268,8 +268,8 @@ func (w *worker) launchRetry(r *retry) {
 	w.retrying++
 	sub, form, asked := w.sub, w.form, *r
 	go func() {
-		made, fate := w.attemptRetry(sub, form, &asked)
-		w.report(func() { w.finishRetry(r, made, fate) })
+		made, fate, err := w.attemptRetry(sub, form, &asked)
+		w.report(func() { w.finishRetry(r, made, fate, err) })
 	}()
 }
 
@@ -281,29 +281,28 @@ const (
 	fateInterrupted      // nothing is known
 	fateUnavailable      // the store could not be read
 	fateUnwanted         // it was erased, or the subscription has changed
-	fateDropped          // the log does not have it any more
-	fateUnwritable       // see errUnwritable
+	fateLost             // the error says why; see lossReason
 )
 
 // attemptRetry reads the entry of a retry again and attempts its event.
-func (w *worker) attemptRetry(s *Subscription, form Form, r *retry) (made try, f fate) {
+func (w *worker) attemptRetry(s *Subscription, form Form, r *retry) (made try, f fate, err error) {
 	entry, err := w.d.entry(w.sending, r.at, store.User{Account: s.Account, ID: r.user})
 	switch {
-	case errors.Is(err, errDropped):
-		return made, fateDropped
+	case lossReason(err) != "":
+		return made, fateLost, err
 	case err != nil:
 		w.logFailure("cannot read the log; will retry", err)
-		return made, fateUnavailable
+		return made, fateUnavailable, nil
 	case entry == nil:
-		return made, fateUnwanted
+		return made, fateUnwanted, nil
 	}
-	events, err := w.d.encode(w.sending, s, form, entry)
+	events, err := w.prepare(w.sending, s, form, entry)
 	switch {
-	case errors.Is(err, errUnwritable):
-		return made, fateUnwritable
+	case lossReason(err) != "":
+		return made, fateLost, err
 	case err != nil:
 		w.logFailure("cannot prepare an event; will retry", err)
-		return made, fateUnavailable
+		return made, fateUnavailable, nil
 	}
 	for i := range events {
 		e := &events[i]
@@ -315,17 +314,17 @@ func (w *worker) attemptRetry(s *Subscription, form Form, r *retry) (made try, f
 		})
 		switch {
 		case !known:
-			return made, fateInterrupted
+			return made, fateInterrupted, nil
 		case made.attempt.Failure == FailureInternal:
-			return made, fateUnavailable
+			return made, fateUnavailable, nil
 		}
-		return made, fateAttempted
+		return made, fateAttempted, nil
 	}
-	return made, fateUnwanted
+	return made, fateUnwanted, nil
 }
 
 // finishRetry applies the result of a retry.
-func (w *worker) finishRetry(r *retry, made try, f fate) {
+func (w *worker) finishRetry(r *retry, made try, f fate, err error) {
 	w.retrying--
 	r.inFlight = false
 	now := w.d.Clock()
@@ -334,11 +333,8 @@ func (w *worker) finishRetry(r *retry, made try, f fate) {
 	case fateInterrupted:
 	case fateUnavailable:
 		r.next = now.Add(unavailableBackoff)
-	case fateDropped:
-		w.announceLost(r.at, errDropped)
-		w.removeRetry(r)
-	case fateUnwritable:
-		w.announceLost(r.at, errUnwritable)
+	case fateLost:
+		w.announceLost(r.at, err)
 		w.removeRetry(r)
 	case fateUnwanted:
 		w.removeRetry(r)

@@ -213,8 +213,11 @@ func (d *Deliverer) profile(name string) (Profile, error) {
 // errUnwritable: one entry must not stop the server at every start.
 func (d *Deliverer) encode(ctx context.Context, s *Subscription, form Form, e *store.Entry) (events []Event, err error) {
 	who, actor, err := d.People.Of(ctx, e)
-	if err != nil || !s.Concerns(who) {
-		return nil, err
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errPeople, err)
+	}
+	if !s.Concerns(who) {
+		return nil, nil
 	}
 	defer func() {
 		if v := recover(); v != nil {

@@ -39,6 +39,8 @@ type worker struct {
 	wake     chan struct{} // there is something in the fields below mu
 	reports  chan func()   // results, which the loop applies
 
+	unreadable unreadable
+
 	mu        sync.Mutex
 	next      *Subscription // after a change
 	removed   bool          // the subscription was deleted
