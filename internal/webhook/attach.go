@@ -234,7 +234,7 @@ func (w *worker) sendEntry(a *Attachment, t *task) {
 		events, err := w.prepare(a.ctx, sub, form, t.entry.Entry)
 		var made []Attempt
 		for i := range events {
-			remains := false
+			var remains bool
 			if remains, err = w.d.remains(a.ctx, &t.entry); !remains || err != nil {
 				break
 			}
