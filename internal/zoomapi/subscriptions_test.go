@@ -455,6 +455,7 @@ func TestWebhookLogs(t *testing.T) {
 		"?from=yesterday":            "{\"code\":1503,\"message\":\"The dates must follow the format: `yyyy-MM-dd'T'HH:mm:ss'Z'`.\"}",
 		"?from=2026-11-01T00:00:00Z": `{"code":1502,"message":"The date range must be within the last seven days."}`,
 		"?from=2026-12-01T00:00:00Z": `{"code":1504,"message":"The 'from' date must be before the current date(UTC)."}`,
+
 		"?to=2026-11-20T00:00:00Z&from=2026-11-21T00:00:00Z": `{"code":1501,"message":"The 'to' date must be after the 'from' date."}`,
 	} {
 		if rec := get(query); rec.Body.String() != want+"\n" {
