@@ -23,9 +23,9 @@ VULN := $(BIN)/govulncheck
 
 # The packages whose code runs on several goroutines, or is run by them: tested
 # once more under the race detector. The longest come first, so that the others run beside them.
-RACE := ./internal/store/... ./internal/server/... ./client/... ./internal/auth/... ./internal/directory/... ./internal/hub/... ./internal/streamapi/... ./internal/view/... ./internal/watch/... \
+RACE := ./internal/store/... ./internal/server/... ./internal/webhook/... ./client/... ./internal/auth/... ./internal/directory/... ./internal/hub/... ./internal/streamapi/... ./internal/view/... ./internal/watch/... \
         ./internal/publish/... ./internal/tail/... ./internal/cache/... ./internal/wire/... ./internal/httpapi/... ./internal/zoomapi/... \
-        ./internal/webhook/... ./internal/egress/... ./internal/eventsocket/... ./internal/erasure/...
+        ./internal/egress/... ./internal/eventsocket/... ./internal/erasure/...
 
 # What is tested on either engine.
 SURFACE := ./internal/auth ./internal/directory ./internal/erasure ./internal/hub ./internal/view ./internal/watch ./internal/zoomapi ./internal/httpapi ./internal/webhook

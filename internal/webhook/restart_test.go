@@ -85,7 +85,7 @@ func (f *fixture) crash(s *mortalStore) {
 func TestRestarts(t *testing.T) {
 	for _, crashes := range []bool{false, true} {
 		t.Run(fmt.Sprint("crashes ", crashes), func(t *testing.T) {
-			for seed := range uint64(20) {
+			for seed := range uint64(restarts) {
 				bubble(t, func(t *testing.T, st *pebblestore.Store) { testRestarts(t, st, seed, crashes) })
 			}
 		})
