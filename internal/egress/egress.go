@@ -9,6 +9,7 @@
 package egress
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -62,20 +63,17 @@ type Client struct {
 func NewClient(o Options) *Client {
 	c := &Client{
 		rule:  rule{allow: o.Allow, setting: o.Setting},
-		total: orDefault(o.Total, 30*time.Second),
-		body:  orDefault(o.Body, 5*time.Second),
+		total: cmp.Or(o.Total, 30*time.Second),
+		body:  cmp.Or(o.Body, 5*time.Second),
 	}
-	most := max(o.Connections, 4)
-	if o.Connections == 0 {
-		most = connections
-	}
+	most := max(cmp.Or(o.Connections, connections), 4)
 	idle := most / 4
 	c.slots = make(chan struct{}, most-idle)
-	dialer := &net.Dialer{Timeout: orDefault(o.Connect, 5*time.Second), Resolver: o.Resolver, ControlContext: c.control}
+	dialer := &net.Dialer{Timeout: cmp.Or(o.Connect, 5*time.Second), Resolver: o.Resolver, ControlContext: c.control}
 	c.transport = &http.Transport{
 		DialContext:            dialer.DialContext,
 		TLSClientConfig:        &tls.Config{RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:    orDefault(o.TLS, 5*time.Second),
+		TLSHandshakeTimeout:    cmp.Or(o.TLS, 5*time.Second),
 		MaxResponseHeaderBytes: maxHead,
 		MaxIdleConns:           idle,
 		MaxIdleConnsPerHost:    maxHostIdle,
@@ -85,13 +83,6 @@ func NewClient(o Options) *Client {
 	}
 	c.transport.Protocols.SetHTTP1(true)
 	return c
-}
-
-func orDefault(d, otherwise time.Duration) time.Duration {
-	if d == 0 {
-		return otherwise
-	}
-	return d
 }
 
 // control checks an address between its resolution and the connection.

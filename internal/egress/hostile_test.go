@@ -3,6 +3,7 @@ package egress
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/ecdsa"
@@ -199,7 +200,7 @@ func TestHostileReceivers(t *testing.T) {
 			} else {
 				r = newReceiver(t, script)
 			}
-			o := Options{Total: 20 * time.Second, Body: orDefault(c.slow, 20*time.Second)}
+			o := Options{Total: 20 * time.Second, Body: cmp.Or(c.slow, 20*time.Second)}
 			if c.kind == Timeout {
 				o.Total = short
 			}

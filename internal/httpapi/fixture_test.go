@@ -151,15 +151,17 @@ func newWorld(t testing.TB) *world {
 func (w *world) addWebhooks(log *slog.Logger) {
 	client := egress.NewClient(egress.Options{})
 	w.t.Cleanup(client.Close)
-	forms := []webhook.Form{httpapi.EventForm{}, zoomapi.EventForm{}}
+	catalog := webhook.Catalog{
+		Forms: []webhook.Form{httpapi.EventForm{}, zoomapi.EventForm{}}, Profiles: []webhook.Profile{webhook.Durable(), zoomapi.EventProfile()},
+	}
 	w.endpoint = &endpoint{}
 	w.api.Subscriptions = &webhook.Registry{
 		Store: w.store, Sealer: &seal.Sealer{Store: w.store}, Directory: w.directory, Client: client, Clock: w.clock, Log: log,
-		Forms: forms, Profiles: []webhook.Profile{webhook.Durable(), zoomapi.EventProfile()}, Validate: w.endpoint.Validate,
+		Catalog: catalog, Validate: w.endpoint.Validate,
 	}
 	w.api.Deliverer = webhook.NewDeliverer(webhook.DelivererOptions{
 		Store: w.store, Subscriptions: w.api.Subscriptions.Snapshot, SetHealth: w.api.Subscriptions.SetHealth,
-		People: webhook.NewPeople(w.directory, w.store, w.clock), Forms: forms, Profiles: []webhook.Profile{zoomapi.EventProfile()},
+		People: webhook.NewPeople(w.directory, w.store, w.clock), Catalog: catalog,
 		Sender: w.endpoint, Clock: w.clock, Log: log,
 	})
 }

@@ -23,24 +23,22 @@ type webhooks struct {
 	sockets       *eventsocket.Sockets
 }
 
-// newWebhooks builds them. A form without a profile of the same name has the first one.
+// newWebhooks builds them.
 func (s *Server) newWebhooks(dir *directory.Directory, authority *auth.Authority, exclusive bool) webhooks {
 	clock := s.opts.Clock
-	forms := s.eventForms()
-	dialects := []webhook.Profile{zoomapi.EventProfile()}
+	catalog := webhook.Catalog{Forms: s.eventForms(), Profiles: []webhook.Profile{webhook.Durable(), zoomapi.EventProfile()}}
 	client := egress.NewClient(egress.Options{Allow: s.config.WebhookNetworks(), Setting: "webhook-allow", Connections: s.descriptors.outgoing})
 	subscriptions := &webhook.Registry{
-		Store: s.store, Sealer: &seal.Sealer{Store: s.store}, Directory: dir, Client: client, Clock: clock, Log: s.log, Exclusive: exclusive,
-		Forms: forms, Profiles: append([]webhook.Profile{webhook.Durable()}, dialects...),
+		Catalog: catalog, Store: s.store, Sealer: &seal.Sealer{Store: s.store}, Directory: dir, Client: client, Clock: clock, Log: s.log, Exclusive: exclusive,
 	}
 	sender := &webhook.HTTPSender{
-		Client: client, Form: subscriptions.Form, Profile: subscriptions.Profile, Secrets: subscriptions.SecretsOf,
+		Catalog: catalog, Client: client, Secrets: subscriptions.SecretsOf,
 		Now: clock, UserAgent: "Porchlight/" + Version(), Log: s.log,
 	}
 	subscriptions.Validate = sender.Validate
 	deliverer := webhook.NewDeliverer(webhook.DelivererOptions{
-		Store: s.store, Subscriptions: subscriptions.Snapshot, SetHealth: subscriptions.SetHealth,
-		People: webhook.NewPeople(dir, s.store, clock), Forms: forms, Profiles: dialects, Sender: sender, Clock: clock, Log: s.log,
+		Catalog: catalog, Store: s.store, Subscriptions: subscriptions.Snapshot, SetHealth: subscriptions.SetHealth,
+		People: webhook.NewPeople(dir, s.store, clock), Sender: sender, Clock: clock, Log: s.log,
 	})
 	sockets := &eventsocket.Sockets{Access: authority, Quotas: s.limits.guard, Clock: clock, Log: s.log}
 	return webhooks{client, subscriptions, sender, deliverer, sockets}

@@ -158,8 +158,10 @@ func TestCloudEventsHandshake(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newSender(t, row.handler)
-			f.Form = func(string) (webhook.Form, bool) { return cloudForm(true), true }
-			err := f.Validate(context.Background(), f.subscription())
+			f.Forms = []webhook.Form{cloudForm(true)}
+			s := f.subscription()
+			s.Form = f.Forms[0].Name()
+			err := f.Validate(context.Background(), s)
 			if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
 				t.Errorf("%v, want %q", err, row.want)
 			}

@@ -32,6 +32,8 @@ var unixZero = time.Unix(0, 0)
 
 // DelivererOptions are what a Deliverer is made of.
 type DelivererOptions struct {
+	Catalog
+
 	Store tail.Store
 	// Subscriptions returns those of all accounts, which are shared and not modified,
 	// and a channel that is closed when there are others.
@@ -39,8 +41,6 @@ type DelivererOptions struct {
 	// SetHealth stores what a validation found.
 	SetHealth func(ctx context.Context, s *Subscription, h Health) error
 	People    People
-	Forms     []Form
-	Profiles  []Profile // of the dialects, besides Durable
 	Sender    Sender
 	Clock     func() time.Time
 	Log       *slog.Logger
@@ -189,24 +189,6 @@ func (d *Deliverer) worker(s *Subscription) (*worker, error) {
 		return nil, ErrNotDelivering
 	}
 	return w, nil
-}
-
-func (d *Deliverer) form(name string) (Form, error) {
-	for _, f := range d.Forms {
-		if f.Name() == name {
-			return f, nil
-		}
-	}
-	return nil, fmt.Errorf("unknown form of events %q", name)
-}
-
-func (d *Deliverer) profile(name string) (Profile, error) {
-	for _, p := range append(slices.Clone(d.Profiles), Durable()) {
-		if p.Name == name || name == "" && p.Name == Durable().Name {
-			return p, nil
-		}
-	}
-	return Profile{}, fmt.Errorf("unknown profile %q", name)
 }
 
 // encode gives the events of an entry that a subscription is sent. A panic of the form is

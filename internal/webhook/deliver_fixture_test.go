@@ -248,7 +248,7 @@ func newFixture(t *testing.T, st store.Store, subs ...*webhook.Subscription) *fi
 	t.Helper()
 	f := &fixture{
 		T: t, store: st, use: st, network: new(network), subs: &subscriptions{changed: make(chan struct{})},
-		profiles: []webhook.Profile{strict(), often("quick", 20*time.Millisecond), often("patient", 20*time.Second)}, log: slog.New(slog.DiscardHandler), stop: func() {},
+		profiles: []webhook.Profile{webhook.Durable(), strict(), often("quick", 20*time.Millisecond), often("patient", 20*time.Second)}, log: slog.New(slog.DiscardHandler), stop: func() {},
 	}
 	f.subs.set(subs...)
 	return f
@@ -273,7 +273,7 @@ func (f *fixture) start() {
 	ahead := f.ahead
 	f.d = webhook.NewDeliverer(webhook.DelivererOptions{
 		Store: f.use, Subscriptions: f.subs.get, SetHealth: f.subs.setHealth, People: f.people,
-		Forms: append([]webhook.Form{noteForm{}}, f.forms...), Profiles: f.profiles, Sender: f.network, Log: f.log,
+		Catalog: webhook.Catalog{Forms: append([]webhook.Form{noteForm{}}, f.forms...), Profiles: f.profiles}, Sender: f.network, Log: f.log,
 		Clock: func() time.Time { return time.Now().Add(ahead) },
 	})
 	ctx, cancel := context.WithCancel(context.Background())

@@ -50,11 +50,11 @@ type documents interface {
 // A Registry stores subscriptions. Set the fields, and run it for Snapshot to have those
 // that exist.
 type Registry struct {
+	Catalog
+
 	Store     documents
 	Sealer    *seal.Sealer
 	Directory *directory.Directory
-	Forms     []Form    // the first is the default
-	Profiles  []Profile // the first is the default of forms without one of the same name
 	Client    *egress.Client
 	// Validate proves that an endpoint wants events: Sender.Validate.
 	Validate func(context.Context, *Subscription) error
@@ -67,38 +67,6 @@ type Registry struct {
 }
 
 func (r *Registry) now() time.Time { return r.Clock().UTC().Truncate(time.Millisecond) }
-
-// Form finds a form by its name.
-func (r *Registry) Form(name string) (Form, bool) {
-	i := slices.IndexFunc(r.Forms, func(f Form) bool { return f.Name() == name })
-	if i < 0 {
-		return nil, false
-	}
-	return r.Forms[i], true
-}
-
-// Profile finds a profile by its name.
-func (r *Registry) Profile(name string) (Profile, bool) {
-	i := slices.IndexFunc(r.Profiles, func(p Profile) bool { return p.Name == name })
-	if i < 0 {
-		return Profile{}, false
-	}
-	return r.Profiles[i], true
-}
-
-func (r *Registry) formNames() (names []string) {
-	for _, f := range r.Forms {
-		names = append(names, f.Name())
-	}
-	return names
-}
-
-func (r *Registry) profileNames() (names []string) {
-	for i := range r.Profiles {
-		names = append(names, r.Profiles[i].Name)
-	}
-	return names
-}
 
 // Create stores a subscription after its endpoint proved that it wants events. It ignores
 // the ID, Created, Version and Health of asked. The error is a *presence.FieldError, a

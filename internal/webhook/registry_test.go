@@ -61,8 +61,8 @@ func (f *registryFixture) node() *webhook.Registry {
 	f.tb.Cleanup(client.Close)
 	return &webhook.Registry{
 		Store: f.store, Sealer: &seal.Sealer{Store: f.store}, Directory: f.people.Directory, Client: client,
-		Forms: []webhook.Form{plainForm{}}, Profiles: []webhook.Profile{webhook.Durable(), {Name: "quick"}},
-		Clock: f.clock.Now, Log: slog.New(slog.DiscardHandler),
+		Catalog: webhook.Catalog{Forms: []webhook.Form{plainForm{}}, Profiles: []webhook.Profile{webhook.Durable(), {Name: "quick"}}},
+		Clock:   f.clock.Now, Log: slog.New(slog.DiscardHandler),
 		Validate: func(_ context.Context, s *webhook.Subscription) error {
 			f.validated = append(f.validated, s.URL)
 			return f.refusal

@@ -65,7 +65,7 @@ func (d *Deliverer) Test(ctx context.Context, s *Subscription, eventType string,
 	if s.URL == "" {
 		return Attempt{}, ErrNoEndpoint
 	}
-	form, err := d.form(s.Form)
+	form, _, err := d.of(s)
 	if err != nil {
 		return Attempt{}, err
 	}

@@ -21,9 +21,9 @@ const maxAnswer = 512
 
 // HTTPSender is the Sender of a server. Its fields are set before its first use.
 type HTTPSender struct {
-	Client  *egress.Client
-	Form    func(name string) (Form, bool)
-	Profile func(name string) (Profile, bool)
+	Catalog
+
+	Client *egress.Client
 	// Secrets returns the secrets of a subscription, or of its app, the newest first.
 	Secrets   func(ctx context.Context, s *Subscription) ([]Secret, error)
 	Now       func() time.Time
@@ -81,7 +81,7 @@ func (h *HTTPSender) exchange(ctx context.Context, s *Subscription, m *message, 
 	if s.URL == "" {
 		return nil, &failure{FailureConfig, "the subscription has no URL"}
 	}
-	form, profile, err := h.settings(s)
+	form, profile, err := h.of(s)
 	if err != nil {
 		return nil, err
 	}
@@ -105,22 +105,10 @@ func (h *HTTPSender) exchange(ctx context.Context, s *Subscription, m *message, 
 	}
 }
 
-func (h *HTTPSender) settings(s *Subscription) (Form, Profile, error) {
-	form, ok := h.Form(s.Form)
-	if !ok {
-		return nil, Profile{}, &failure{FailureConfig, fmt.Sprintf("this server has no form %q", s.Form)}
-	}
-	profile, ok := h.Profile(s.Profile)
-	if !ok {
-		return nil, Profile{}, &failure{FailureConfig, fmt.Sprintf("this server has no profile %q", s.Profile)}
-	}
-	return form, profile, nil
-}
-
 // Header returns the headers of an attempt without the authentication, for an event that
 // is sent in another way than to an endpoint.
 func (h *HTTPSender) Header(ctx context.Context, r *Request) (http.Header, error) {
-	form, _, err := h.settings(r.Subscription)
+	form, _, err := h.of(r.Subscription)
 	if err != nil {
 		return nil, err
 	}

@@ -62,8 +62,7 @@ type senderFixture struct {
 	*webhook.HTTPSender
 	server  *httptest.Server
 	secrets []webhook.Secret
-	form    plainForm
-	timeout time.Duration
+	form    *plainForm
 	err     error // of reading the secrets
 }
 
@@ -72,15 +71,14 @@ const standardSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 func newSender(t *testing.T, h http.HandlerFunc) *senderFixture {
 	f := &senderFixture{
 		server: httptest.NewServer(h), secrets: []webhook.Secret{{Value: standardSecret}},
-		form: plainForm{method: http.MethodPost}, timeout: 10 * time.Second,
+		form: &plainForm{method: http.MethodPost},
 	}
 	client := egress.NewClient(egress.Options{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Setting: "webhook-allow"})
 	t.Cleanup(f.server.Close)
 	t.Cleanup(client.Close)
 	f.HTTPSender = &webhook.HTTPSender{
 		Client:    client,
-		Form:      func(name string) (webhook.Form, bool) { return f.form, name == "plain" },
-		Profile:   func(name string) (webhook.Profile, bool) { return webhook.Profile{Timeout: f.timeout}, name == "" },
+		Catalog:   webhook.Catalog{Forms: []webhook.Form{f.form}, Profiles: []webhook.Profile{{Timeout: 10 * time.Second}}},
 		Secrets:   func(context.Context, *webhook.Subscription) ([]webhook.Secret, error) { return f.secrets, f.err },
 		Now:       time.Now,
 		UserAgent: "Porchlight/test",
@@ -260,7 +258,7 @@ func TestFailures(t *testing.T) {
 	}{
 		{"refused", func(_ *senderFixture, s *webhook.Subscription) { s.URL = "http://" + refusing.Addr().String() }, "connect", "the connection was refused"},
 		{"slow", func(f *senderFixture, s *webhook.Subscription) {
-			f.timeout, s.URL = 50*time.Millisecond, f.server.URL+"/hang"
+			f.Profiles[0].Timeout, s.URL = 50*time.Millisecond, f.server.URL+"/hang"
 		}, "timeout", "no answer within"},
 		{"no answer", func(f *senderFixture, s *webhook.Subscription) { s.URL = f.server.URL + "/abort" }, "closed", "the endpoint closed the connection without an answer"},
 		{"private", func(_ *senderFixture, s *webhook.Subscription) { s.URL = "http://10.0.0.1/" }, "refused", "the address 10.0.0.1 is private, local or reserved; the operator of this server can allow its network with webhook-allow"},

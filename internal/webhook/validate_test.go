@@ -59,7 +59,7 @@ func TestInvalid(t *testing.T) {
 		{name: "not found", answer: http.NotFound, want: `POST URL: want the status 200 (status 404, body "404 page not found\n")`},
 		{name: "a redirect", answer: http.RedirectHandler("/there", http.StatusFound).ServeHTTP, want: `POST URL: want the status 200 (status 302)`},
 		{name: "no answer", answer: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, want: "POST URL: the endpoint closed the connection without an answer"},
-		{name: "too slow", answer: func(http.ResponseWriter, *http.Request) { <-gate }, change: func(f *senderFixture, _ *webhook.Subscription) { f.timeout = 50 * time.Millisecond }, want: "POST URL: no answer within"},
+		{name: "too slow", answer: func(http.ResponseWriter, *http.Request) { <-gate }, change: func(f *senderFixture, _ *webhook.Subscription) { f.Profiles[0].Timeout = 50 * time.Millisecond }, want: "POST URL: no answer within"},
 		{name: "too long", answer: func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, strings.Repeat("x", 100_000)) }, want: `POST URL: the answer is too long, or did not end in time (status 200, body "xxx`},
 		{name: "not permitted", change: func(_ *senderFixture, s *webhook.Subscription) { s.URL = "https://192.168.1.1/" }, want: "POST https://192.168.1.1/: the address 192.168.1.1 is private, local or reserved; the operator of this server can allow its network with webhook-allow"},
 		{name: "no secret", change: func(f *senderFixture, _ *webhook.Subscription) { f.secrets = nil }, want: "URL: the subscription has no valid secret"},

@@ -80,13 +80,12 @@ func (d *Deliverer) newWorker(s *Subscription) (*worker, error) {
 }
 
 // use adopts a version of the subscription.
-func (w *worker) use(s *Subscription) (err error) {
-	if w.form, err = w.d.form(s.Form); err != nil {
+func (w *worker) use(s *Subscription) error {
+	form, profile, err := w.d.of(s)
+	if err != nil {
 		return err
 	}
-	if w.profile, err = w.d.profile(s.Profile); err != nil {
-		return err
-	}
+	w.form, w.profile = form, profile
 	if w.sub == nil || w.sub.URL != s.URL {
 		w.breaker.success()
 	}

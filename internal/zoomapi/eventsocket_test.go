@@ -73,7 +73,7 @@ func (f *socketFixture) start() {
 	log := slog.New(slog.DiscardHandler)
 	deliverer := webhook.NewDeliverer(webhook.DelivererOptions{
 		Store: f.store, Subscriptions: f.registry.Snapshot, SetHealth: f.registry.SetHealth,
-		People: webhook.NewPeople(f.Directory, f.store, f.clock.Now), Forms: []webhook.Form{EventForm{}}, Profiles: []webhook.Profile{EventProfile()},
+		People: webhook.NewPeople(f.Directory, f.store, f.clock.Now), Catalog: eventCatalog(),
 		Sender: everyEndpoint{}, Clock: time.Now, Log: log,
 	})
 	f.sockets = &eventsocket.Sockets{Access: f.Authority, Clock: time.Now, Log: log}

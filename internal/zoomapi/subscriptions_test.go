@@ -35,13 +35,17 @@ type events struct {
 	appID    string
 }
 
+func eventCatalog() webhook.Catalog {
+	return webhook.Catalog{Forms: []webhook.Form{EventForm{}}, Profiles: []webhook.Profile{webhook.Durable(), EventProfile()}}
+}
+
 func newEvents(tb testing.TB, o options) *events {
 	e := &events{fixture: newFixture(tb, o), attempts: make(map[string][]webhook.Attempt)}
 	client := egress.NewClient(egress.Options{})
 	tb.Cleanup(client.Close)
 	e.registry = &webhook.Registry{
 		Store: e.store, Sealer: &seal.Sealer{Store: e.store}, Directory: e.Directory, Client: client,
-		Forms: []webhook.Form{EventForm{}}, Profiles: []webhook.Profile{webhook.Durable(), EventProfile()},
+		Catalog:  eventCatalog(),
 		Validate: func(context.Context, *webhook.Subscription) error { return e.refusal },
 		Clock:    e.clock.Now, Log: slog.New(slog.DiscardHandler),
 	}
