@@ -474,7 +474,7 @@ func (d *Deliverer) validate(ctx context.Context, s *Subscription) {
 	if err != nil {
 		h = s.Health
 		h.Failures, h.Reason = h.Failures+1, failed.Error()
-		a.Status, a.Answer, a.Reason = failed.Status, failed.Answer, failed.Reason
+		a.Status, a.Answer, a.Failure, a.Reason = failed.Status, failed.Answer, failed.Failure, failed.Reason
 		if h.Failures >= maxFailures {
 			h.Disabled = now
 			d.Log.WarnContext(ctx, "subscription disabled: its endpoint did not pass validation", slog.String("subscription", s.ID), slog.String("reason", failed.Reason)) // its URL may have a secret
