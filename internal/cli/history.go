@@ -20,7 +20,7 @@ type statusHistory struct {
 	Zone    string `name:"zone" placeholder:"ZONE" help:"Time zone of the days, such as Europe/Berlin. By default that of this machine."`
 	Changes bool   `name:"changes" help:"List the changes, newest first, instead of a timeline."`
 	All     bool   `name:"all" help:"With --changes or --export, include changes of which nothing was shown, such as renewed sessions."`
-	Export  string `name:"export" enum:",csv,jsonl" default:"" placeholder:"csv|jsonl" help:"Print all changes in this format, newest first."`
+	Export  string `name:"export" enum:",csv,jsonl" default:"" help:"Print all changes in this format, newest first."`
 	Output  string `name:"output" short:"o" placeholder:"FILE" help:"Write the export to this file (default standard output)."`
 	Quiet   bool   `name:"quiet" short:"q" help:"Do not show the progress of an export."`
 }
