@@ -255,9 +255,15 @@ func testOutage(t *testing.T, profile string, outage time.Duration, broken reply
 	})
 }
 
-// TestPoison: an endpoint that refuses one event gets all others, and that one by its
-// schedule.
+// TestPoison: an endpoint that refuses one event, whichever it is of those that waited
+// for it, gets all others, and that one by its schedule.
 func TestPoison(t *testing.T) {
+	for _, nth := range []int{0, 5, 11} {
+		t.Run(fmt.Sprint(nth), func(t *testing.T) { testPoison(t, nth) })
+	}
+}
+
+func testPoison(t *testing.T, nth int) {
 	bubble(t, func(t *testing.T, st *pebblestore.Store) {
 		s := subscription("one")
 		s.Concurrency = 1
@@ -273,13 +279,13 @@ func TestPoison(t *testing.T) {
 			}
 			return reply{status: 200}
 		})
-		for range 12 {
-			f.change("u")
+		var changes [12]store.Position
+		for i := range changes {
+			changes[i] = f.change("u")
 		}
-		advance(time.Second)
-		refused := e.all()[e.count()-1].Event.At + 1
+		refused := changes[nth]
 		poison.Store(uint64(refused))
-		advance(time.Second)
+		advance(2 * time.Second)
 		down.Store(false)
 		advance(time.Hour)
 		if lost := f.missing(e); !slices.Equal(lost, []store.Position{refused}) && len(lost) > 0 {
