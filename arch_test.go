@@ -62,11 +62,16 @@ var imports = map[string][]string{
 		"internal/cache", "internal/directory", "internal/document", "internal/presence", "internal/quota", "internal/store",
 	},
 
+	"internal/audit": {"internal/document", "internal/presence", "internal/store"},
+	"internal/provision": {
+		"internal/audit", "internal/auth", "internal/directory", "internal/presence", "internal/publish", "internal/store",
+	},
+
 	// The wire.
 	"internal/netconn":   nil,
 	"internal/framer":    {"internal/netconn"},
 	"internal/form":      nil,
-	"internal/wire":      {"internal/auth", "internal/form", "internal/netconn", "internal/presence", "internal/quota"},
+	"internal/wire":      {"internal/audit", "internal/auth", "internal/form", "internal/netconn", "internal/presence", "internal/quota"},
 	"internal/fastpath":  {"internal/auth", "internal/framer", "internal/netconn", "internal/wire"},
 	"internal/zoomapi":   append([]string{"internal/eventsocket", "internal/fastpath", "internal/webhook"}, dialect...),
 	"internal/httpapi":   append([]string{"api", "docs", "internal/erasure", "internal/history", "internal/hub", "internal/watch", "internal/webhook"}, dialect...),
@@ -78,7 +83,7 @@ var imports = map[string][]string{
 	// The program.
 	"internal/config": nil,
 	"internal/server": {
-		"internal/auth", "internal/config", "internal/directory", "internal/egress", "internal/erasure", "internal/eventsocket", "internal/fastpath", "internal/framer", "internal/history", "internal/httpapi", "internal/hub",
+		"internal/audit", "internal/provision", "internal/auth", "internal/config", "internal/directory", "internal/egress", "internal/erasure", "internal/eventsocket", "internal/fastpath", "internal/framer", "internal/history", "internal/httpapi", "internal/hub",
 		"internal/netconn", "internal/presence", "internal/publish", "internal/quota", "internal/seal", "internal/store", "internal/store/backup",
 		"internal/store/natsstore", "internal/store/pebblestore", "internal/streamapi", "internal/tail", "internal/ui", "internal/view",
 		"internal/watch", "internal/webhook", "internal/wire", "internal/zoomapi",
@@ -97,7 +102,7 @@ var imports = map[string][]string{
 
 // dialect lists what a package that speaks one API may import.
 var dialect = []string{
-	"internal/auth", "internal/directory", "internal/form", "internal/presence", "internal/publish", "internal/quota",
+	"internal/audit", "internal/auth", "internal/directory", "internal/form", "internal/presence", "internal/provision", "internal/publish", "internal/quota",
 	"internal/store", "internal/view", "internal/wire",
 }
 

@@ -16,6 +16,7 @@ type User struct {
 	Department  string   `json:"department"`
 	Groups      []string `json:"groups"` // names, compared ignoring case
 	Active      bool     `json:"active"` // false: deactivated
+	Role        string   `json:"role"`   // member or admin
 	Created     Time     `json:"created"`
 }
 
@@ -27,6 +28,7 @@ type CreateUser struct {
 	DisplayName string   `json:"display_name,omitempty"`
 	Department  string   `json:"department,omitempty"`
 	Groups      []string `json:"groups,omitempty"` // at most MaxGroups
+	Role        string   `json:"role,omitempty"`   // member (the default) or admin
 }
 
 // MaxGroups bounds the groups that one user is in.
@@ -41,6 +43,7 @@ type UpdateUser struct {
 	Department  *string   `json:"department,omitempty"`
 	Groups      *[]string `json:"groups,omitempty"` // replaces all groups
 	Active      *bool     `json:"active,omitempty"`
+	Role        *string   `json:"role,omitempty"`   // member or admin
 }
 
 // Users is a page of users, by id.

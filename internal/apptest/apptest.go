@@ -53,7 +53,7 @@ func Check(tb testing.TB, err error) {
 // Everything lists all native scopes, for every user.
 const Everything = "presence:read:admin session:read:admin session:write:admin claim:read:admin " +
 	"claim:write:admin contact:read:admin contact:write:admin subscription:read:admin subscription:write:admin " +
-	"directory:read:admin directory:write:admin"
+	"directory:read:admin directory:write:admin audit:read:admin scim:write:admin"
 
 // People creates accounts, users, apps and tokens. An error fails the test.
 type People struct {

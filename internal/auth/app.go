@@ -18,6 +18,10 @@ type App struct {
 	Name    string
 	Scopes  Scopes
 	Created time.Time
+	// RedirectURIs are where the authorization endpoint may send a browser back to.
+	RedirectURIs []string
+	// Public: the app cannot keep a secret and has none. It must use PKCE.
+	Public bool
 }
 
 // An appValue is a document of the app's account. The secret is its digest.
@@ -27,6 +31,9 @@ type appValue struct {
 	Scopes  string    `json:"scopes"`
 	Secret  string    `json:"secret_sha256"`
 	Created time.Time `json:"created"`
+
+	RedirectURIs []string `json:"redirect_uris,omitempty"`
+	Public       bool     `json:"public,omitempty"`
 }
 
 // A clientValue is a document of the system with the account of an app.
@@ -75,6 +82,9 @@ func (a *Authority) Apps(ctx context.Context, account presence.AccountID, after 
 
 // App reads an app, or answers ErrNoApp.
 func (a *Authority) App(ctx context.Context, account presence.AccountID, id presence.AppID) (App, error) {
+	if id == SignInApp {
+		return a.signInApp(), nil
+	}
 	app, _, _, err := a.app(ctx, account, id)
 	return app, err
 }
@@ -182,7 +192,10 @@ func (a *Authority) AuthenticateClient(ctx context.Context, id presence.AppID, s
 }
 
 func (app *App) doc(version, secret string) store.Doc {
-	return document.New(appKey(app.ID), version, appValue{document.Current(), app.Name, app.Scopes.String(), secret, app.Created})
+	return document.New(appKey(app.ID), version, appValue{
+		Format: document.Current(), Name: app.Name, Scopes: app.Scopes.String(), Secret: secret, Created: app.Created,
+		RedirectURIs: app.RedirectURIs, Public: app.Public,
+	})
 }
 
 func (a *Authority) appOf(doc *store.Doc) (App, string, error) {
@@ -191,5 +204,8 @@ func (a *Authority) appOf(doc *store.Doc) (App, string, error) {
 		return App{}, "", err
 	}
 	scopes, _ := a.scopes.read(v.Scopes) // a name that is not known here allows nothing
-	return App{presence.AppID(doc.Key.Key), v.Name, scopes, v.Created}, v.Secret, nil
+	return App{
+		ID: presence.AppID(doc.Key.Key), Name: v.Name, Scopes: scopes, Created: v.Created,
+		RedirectURIs: v.RedirectURIs, Public: v.Public,
+	}, v.Secret, nil
 }

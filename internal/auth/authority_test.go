@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -205,14 +206,14 @@ func TestApps(t *testing.T) {
 	want := []App{f.app, second}
 	slices.SortFunc(want, func(a, b App) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	apps, err := f.Apps(t.Context(), f.account, "", 10)
-	if err != nil || !slices.Equal(apps, want) {
+	if err != nil || !reflect.DeepEqual(apps, want) {
 		t.Errorf("Apps = %+v, %v; want %+v", apps, err, want)
 	}
 	apps, err = f.Apps(t.Context(), f.account, want[0].ID, 10)
-	if err != nil || !slices.Equal(apps, want[1:]) {
+	if err != nil || !reflect.DeepEqual(apps, want[1:]) {
 		t.Errorf("Apps above the first = %+v, %v", apps, err)
 	}
-	if app, err := f.App(t.Context(), f.account, f.app.ID); err != nil || app != f.app {
+	if app, err := f.App(t.Context(), f.account, f.app.ID); err != nil || !reflect.DeepEqual(app, f.app) {
 		t.Errorf("App = %+v, %v", app, err)
 	}
 	for name, do := range map[string]func(presence.AccountID, presence.AppID) error{

@@ -42,6 +42,7 @@ type Principal struct {
 	// AccountLevel marks a token of the app itself (account_credentials): it
 	// sees the unfiltered presence and is not a watcher.
 	AccountLevel bool
+	SignIn       bool // a person in a browser
 	Scopes       Scopes
 	Expires      time.Time // zero: never
 	TokenID      string    // not secret: names the token in lists and logs

@@ -24,12 +24,15 @@ const (
 	SubscriptionWrite
 	DirectoryRead
 	DirectoryWrite
+	AuditRead
+	// ScimWrite is for identity providers: everything of SCIM, for all users.
+	ScimWrite
 	scopeCount
 )
 
 var nativeNames = [scopeCount]string{
 	"presence:read", "session:read", "session:write", "claim:read", "claim:write",
-	"contact:read", "contact:write", "subscription:read", "subscription:write", "directory:read", "directory:write",
+	"contact:read", "contact:write", "subscription:read", "subscription:write", "directory:read", "directory:write", "audit:read", "scim:write",
 }
 
 // String is the native spelling, as in "presence:read".
@@ -72,10 +75,21 @@ type Alias struct {
 	Admin  bool // it brings them for every user of the account too
 }
 
+// AllScopes is every scope there is.
+func AllScopes() []Scope {
+	all := make([]Scope, scopeCount)
+	for s := range all {
+		all[s] = Scope(s)
+	}
+	return all
+}
+
 // A scopeTable has the names that an authority understands.
 type scopeTable struct {
 	names  []string // native ones first
 	byName map[string]Scopes
+	// member and admin are what people of these roles may do.
+	member, admin Scopes
 }
 
 func newScopeTable(aliases []Alias) scopeTable {
@@ -87,6 +101,8 @@ func newScopeTable(aliases []Alias) scopeTable {
 	for i := range aliases {
 		t.add(&aliases[i])
 	}
+	t.member, _ = t.read(memberScopes)
+	t.admin, _ = t.read(strings.Join(nativeNames[:], ":admin ") + ":admin")
 	return t
 }
 

@@ -20,6 +20,7 @@ type Token struct {
 	Created time.Time
 	Expires time.Time // zero: never
 	Granted bool      // by the token endpoint
+	SignIn  bool      // of a person in a browser; Scopes is then empty, and follows the role
 }
 
 // knownAfter is how long an expired token is distinguished from an unknown one.
@@ -36,6 +37,7 @@ type secretValue struct {
 	User    presence.UserID    `json:"user,omitempty"`
 	Scopes  string             `json:"scopes"`
 	Expires time.Time          `json:"expires,omitzero"`
+	SignIn  bool               `json:"sign_in,omitempty"`
 }
 
 type tokenValue struct {
@@ -48,6 +50,7 @@ type tokenValue struct {
 	Created time.Time       `json:"created"`
 	Expires time.Time       `json:"expires,omitzero"`
 	Granted bool            `json:"granted,omitempty"`
+	SignIn  bool            `json:"sign_in,omitempty"`
 }
 
 func secretKey(digest string) store.Key { return store.Key{Collection: "secret", Key: digest} }
@@ -265,7 +268,7 @@ func (a *Authority) remove(ctx context.Context, account presence.AccountID, list
 func (t *Token) doc(digest string) store.Doc {
 	doc := document.New(tokenKey(t.ID), "", tokenValue{
 		Format: document.Current(), Digest: digest, App: t.App, User: t.User, Scopes: t.Scopes.String(),
-		Name: t.Name, Created: t.Created, Expires: t.Expires, Granted: t.Granted,
+		Name: t.Name, Created: t.Created, Expires: t.Expires, Granted: t.Granted, SignIn: t.SignIn,
 	})
 	doc.Until = t.Expires
 	return doc
@@ -274,7 +277,7 @@ func (t *Token) doc(digest string) store.Doc {
 func (t *Token) secretDoc(account presence.AccountID, digest string) store.Doc {
 	doc := document.New(secretKey(digest), "", secretValue{
 		Format: document.Current(), ID: t.ID, Account: account, App: t.App, User: t.User,
-		Scopes: t.Scopes.String(), Expires: t.Expires,
+		Scopes: t.Scopes.String(), Expires: t.Expires, SignIn: t.SignIn,
 	})
 	if !t.Expires.IsZero() {
 		doc.Until = t.Expires.Add(knownAfter)
@@ -288,6 +291,6 @@ func (a *Authority) tokenOf(doc *store.Doc) (Token, string, error) {
 		return Token{}, "", err
 	}
 	scopes, _ := a.scopes.read(v.Scopes) // a name that is not known here allows nothing
-	t := Token{ID: doc.Key.Key, App: v.App, User: v.User, Scopes: scopes, Name: v.Name, Created: v.Created, Expires: v.Expires, Granted: v.Granted}
+	t := Token{ID: doc.Key.Key, App: v.App, User: v.User, Scopes: scopes, Name: v.Name, Created: v.Created, Expires: v.Expires, Granted: v.Granted, SignIn: v.SignIn}
 	return t, v.Digest, nil
 }

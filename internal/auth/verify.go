@@ -152,27 +152,28 @@ func (a *Authority) secrets(ctx context.Context, answers []*answer) ([]*secretVa
 // Grantors are those of one account by whom tokens are valid: their apps, and whom
 // they act for.
 type grantors struct {
-	apps  map[presence.AppID]bool // whether it is there
-	users map[presence.UserID]bool
-	// accountLevel: a token is of nobody, and acts for the owner.
-	accountLevel bool
-	owner        presence.UserID
-	owned        bool // there is such an account
-	err          error
+	apps   map[presence.AppID]bool // whether it is there
+	wanted map[presence.UserID]bool
+	users  map[presence.UserID]directory.User // the active ones
+	// ownerToo: a token acts for the owner, or may be the owner's.
+	ownerToo bool
+	owner    presence.UserID
+	owned    bool // there is such an account
+	err      error
 }
 
 func newGrantors() *grantors {
-	return &grantors{apps: make(map[presence.AppID]bool), users: make(map[presence.UserID]bool)}
+	return &grantors{apps: make(map[presence.AppID]bool), users: make(map[presence.UserID]directory.User), wanted: make(map[presence.UserID]bool)}
 }
 
 // add notes what has to be read for a token.
 func (g *grantors) add(v *secretValue) {
 	g.apps[v.App] = false
+	g.ownerToo = g.ownerToo || v.User == "" || v.SignIn
 	if v.User == "" {
-		g.accountLevel = true
 		return
 	}
-	g.users[v.User] = false
+	g.wanted[v.User] = true
 }
 
 // read reads all of them.
@@ -183,7 +184,9 @@ func (g *grantors) read(ctx context.Context, a *Authority, account presence.Acco
 func (g *grantors) readApps(ctx context.Context, a *Authority, account presence.AccountID) error {
 	keys := make([]store.Key, 0, len(g.apps))
 	for id := range g.apps {
-		if presence.CheckID("id", string(id)) == nil {
+		if id == SignInApp {
+			g.apps[id] = true
+		} else if presence.CheckID("id", string(id)) == nil {
 			keys = append(keys, appKey(id))
 		}
 	}
@@ -202,18 +205,20 @@ func (g *grantors) readApps(ctx context.Context, a *Authority, account presence.
 }
 
 func (g *grantors) readUsers(ctx context.Context, a *Authority, account presence.AccountID) error {
-	if len(g.users) == 0 {
+	if len(g.wanted) == 0 {
 		return nil
 	}
-	users, err := a.directory.UsersByID(ctx, account, slices.Collect(maps.Keys(g.users)))
-	for id := range users {
-		g.users[id] = users[id].Active
+	users, err := a.directory.UsersByID(ctx, account, slices.Collect(maps.Keys(g.wanted)))
+	for id, u := range users {
+		if u.Active {
+			g.users[id] = u
+		}
 	}
 	return err
 }
 
 func (g *grantors) readOwner(ctx context.Context, a *Authority, account presence.AccountID) error {
-	if !g.accountLevel {
+	if !g.ownerToo {
 		return nil
 	}
 	found, err := a.directory.Account(ctx, account)
@@ -230,7 +235,8 @@ func (g *grantors) principal(a *Authority, v *secretValue, d *digest) (*Principa
 	if g.err != nil {
 		return nil, g.err
 	}
-	user, valid := v.User, g.users[v.User]
+	person, valid := g.users[v.User]
+	user := v.User
 	if v.User == "" {
 		user, valid = g.owner, g.owned
 	}
@@ -238,8 +244,14 @@ func (g *grantors) principal(a *Authority, v *secretValue, d *digest) (*Principa
 		return nil, ErrInvalidToken
 	}
 	scopes, _ := a.scopes.read(v.Scopes) // an unknown scope allows nothing
+	if v.SignIn {
+		scopes = a.ScopesOf(person.Role)
+		if user == g.owner {
+			scopes = a.ScopesOf(directory.Admin)
+		}
+	}
 	return &Principal{
-		Account: v.Account, App: v.App, User: user, AccountLevel: v.User == "",
+		Account: v.Account, App: v.App, User: user, AccountLevel: v.User == "", SignIn: v.SignIn,
 		Scopes: scopes, Expires: v.Expires, TokenID: v.ID, digest: *d,
 	}, nil
 }

@@ -20,7 +20,9 @@ type accountValue struct {
 	Owner   presence.UserID `json:"owner,omitempty"`
 	Created time.Time       `json:"created"`
 	// HistoryDays is nil in documents of older servers.
-	HistoryDays *int `json:"history_days,omitempty"`
+	HistoryDays *int   `json:"history_days,omitempty"`
+	Plan        string `json:"plan,omitempty"`
+	Suspended   bool   `json:"suspended,omitempty"`
 }
 
 func accountKey(id presence.AccountID) store.Key {
@@ -113,7 +115,7 @@ func (d *Directory) UpdateAccount(ctx context.Context, before Account, change Ac
 }
 
 func (a *Account) doc(version string) store.Doc {
-	return document.New(accountKey(a.ID), version, accountValue{document.Current(), a.Name, a.Owner, a.Created, &a.HistoryDays})
+	return document.New(accountKey(a.ID), version, accountValue{document.Current(), a.Name, a.Owner, a.Created, &a.HistoryDays, a.Plan, a.Suspended})
 }
 
 func accountOf(doc *store.Doc) (Account, error) {
@@ -121,7 +123,10 @@ func accountOf(doc *store.Doc) (Account, error) {
 	if err := document.Decode(doc, &v); err != nil {
 		return Account{}, err
 	}
-	account := Account{presence.AccountID(doc.Key.Key), v.Name, v.Owner, v.Created, MaxHistoryDays, doc.Version}
+	account := Account{
+		ID: presence.AccountID(doc.Key.Key), Name: v.Name, Owner: v.Owner, Created: v.Created, HistoryDays: MaxHistoryDays,
+		Plan: v.Plan, Suspended: v.Suspended, Version: doc.Version,
+	}
 	if v.HistoryDays != nil {
 		account.HistoryDays = *v.HistoryDays
 	}

@@ -42,7 +42,11 @@ type Account struct {
 	Created time.Time
 	// HistoryDays is how many days back users' histories are shown; 0: not at all.
 	HistoryDays int
-	Version     string // of the document, for UpdateAccount; opaque
+	// Plan is the word of the rate limits' plan of this account; "" is the server's.
+	Plan string
+	// Suspended: nobody may sign in or call the API, and tokens are refused.
+	Suspended bool
+	Version   string // of the document, for UpdateAccount; opaque
 }
 
 // MaxHistoryDays is the default of HistoryDays: everything that the log keeps.
@@ -58,6 +62,8 @@ type User struct {
 	Department  string
 	Groups      []string // names, each once; see GroupKey
 	Active      bool     // false: deactivated
+	Role        Role
+	ExternalID  string // of the identity provider that manages the user; "" for none
 	Created     time.Time
 	Version     string // of the document, for Update; opaque
 }

@@ -22,6 +22,8 @@ type userValue struct {
 	Department  string    `json:"department,omitempty"`
 	Groups      []string  `json:"groups,omitempty"`
 	Active      bool      `json:"active"`
+	Role        string    `json:"role,omitempty"` // "" in documents of older servers
+	ExternalID  string    `json:"external_id,omitempty"`
 	Created     time.Time `json:"created"`
 }
 
@@ -254,6 +256,7 @@ func (u *User) Clean(before *User) error {
 		{"last_name", &u.LastName, before.LastName},
 		{"display_name", &u.DisplayName, before.DisplayName},
 		{"department", &u.Department, before.Department},
+		{"external_id", &u.ExternalID, before.ExternalID},
 	} {
 		if *name.value == name.before {
 			continue
@@ -275,6 +278,7 @@ func (u *User) doc(version string) store.Doc {
 	return document.New(userKey(u.ID), version, userValue{
 		Format: document.Current(), Email: u.Email, Active: u.Active, Created: u.Created,
 		FirstName: u.FirstName, LastName: u.LastName, DisplayName: u.DisplayName, Department: u.Department, Groups: u.Groups,
+		Role: u.Role.String(), ExternalID: u.ExternalID,
 	})
 }
 
@@ -287,9 +291,14 @@ func userOf(doc *store.Doc) (User, error) {
 	if err := document.Decode(doc, &v); err != nil {
 		return User{}, err
 	}
+	role, err := ParseRole(v.Role)
+	if err != nil {
+		return User{}, fmt.Errorf("a document of %q is damaged: %w", doc.Collection, err)
+	}
 	return User{
 		ID: presence.UserID(doc.Key.Key), Email: v.Email, Active: v.Active, Created: v.Created, Version: doc.Version,
 		FirstName: v.FirstName, LastName: v.LastName, DisplayName: v.DisplayName, Department: v.Department, Groups: v.Groups,
+		Role: role, ExternalID: v.ExternalID,
 	}, nil
 }
 

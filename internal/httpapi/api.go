@@ -21,10 +21,12 @@ import (
 
 	"porchlight.dev/porchlight/internal/watch"
 
+	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/erasure"
 	"porchlight.dev/porchlight/internal/history"
+	"porchlight.dev/porchlight/internal/provision"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/store"
@@ -52,6 +54,8 @@ type API struct {
 	Erasures      *erasure.Registry
 	Directory     *directory.Directory
 	Authority     *auth.Authority
+	Provisioner   *provision.Provisioner
+	Audit         audit.Recorder
 	Cursors       Cursors
 	Quotas        *quota.Guard // nil: none
 	// Reads admits the requests that read many users; nil admits all at once.
@@ -163,6 +167,11 @@ type call struct {
 	w http.ResponseWriter
 	r *http.Request
 	p *auth.Principal
+}
+
+// by is the caller as the author of changes of users.
+func (c *call) by() *provision.By {
+	return &provision.By{Actor: wire.Actor(c.w, c.p), Account: c.p.Account}
 }
 
 func (a *API) routeHandler(of route) wire.Handler {

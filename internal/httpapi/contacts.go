@@ -69,7 +69,7 @@ func (a *API) setContact(c *call, body *api.SetContact) error {
 	if err != nil {
 		return err
 	}
-	if err := a.publishGroupRules(c, u); err != nil {
+	if err := a.Provisioner.PublishGroupRules(c.r.Context(), u, c.p.Actor()); err != nil {
 		return err
 	}
 	wired := asContact(&set)
@@ -95,7 +95,7 @@ func (a *API) removeContact(c *call) error {
 	if removed != nil && !errors.Is(removed, directory.ErrNoContact) {
 		return removed
 	}
-	if err := a.publishGroupRules(c, u); err != nil {
+	if err := a.Provisioner.PublishGroupRules(c.r.Context(), u, c.p.Actor()); err != nil {
 		return err
 	}
 	if removed != nil {

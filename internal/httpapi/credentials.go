@@ -62,7 +62,7 @@ func mayGrant(p *auth.Principal, scopes auth.Scopes, user presence.UserID) bool 
 	if user == p.User && user != "" || user == "" && p.AccountLevel {
 		return scopes.Within(p.Scopes)
 	}
-	for s := auth.PresenceRead; s <= auth.DirectoryWrite; s++ {
+	for _, s := range auth.AllScopes() {
 		if (scopes.Has(s) || scopes.HasAdmin(s)) && !p.Scopes.HasAdmin(s) {
 			return false
 		}

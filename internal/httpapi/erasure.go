@@ -25,7 +25,7 @@ func (a *API) eraseUser(c *call, u store.User) error {
 		e, err = a.Erasures.Request(c.r.Context(), u)
 		return err
 	}
-	err := a.delete(c, u, request)
+	err := a.Provisioner.Delete(c.r.Context(), c.by(), u.ID, c.userCondition(), request)
 	if errors.Is(err, directory.ErrNoUser) {
 		err = a.checkDeleted(c, u)
 		if err == nil {

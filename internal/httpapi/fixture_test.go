@@ -37,10 +37,12 @@ import (
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/api/apitest"
+	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/httpapi"
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/provision"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/enginetest"
@@ -132,6 +134,10 @@ func newWorld(t testing.TB) *world {
 		Cursors: w.hub, Histories: history.Reader{Log: st}, Erasures: erasure.New(st, alone{st}, w.clock, log),
 	}
 	w.addWebhooks(log)
+	w.api.Audit = audit.New(st, w.clock)
+	w.api.Provisioner = &provision.Provisioner{
+		Directory: w.directory, Authority: w.authority, Publisher: w.api.Publisher, Records: st, Subscriptions: w.api.Subscriptions, Audit: w.api.Audit,
+	}
 	w.runHub()
 	w.router = wire.NewRouter(newObserver(w.clock), w.api)
 	w.api.Mount(w.router)

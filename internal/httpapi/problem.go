@@ -20,6 +20,7 @@ import (
 	"porchlight.dev/porchlight/internal/history"
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/provision"
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/webhook"
@@ -29,7 +30,6 @@ import (
 // Errors of this API alone.
 var (
 	errEscalation = errors.New("the caller's token may not do all that the new credential could")
-	errOwner      = errors.New("the user owns the account")
 	errPageCursor = errors.New("the page token (\"after\" or \"page_token\") was not issued by this listing")
 )
 
@@ -90,7 +90,7 @@ var errorKinds = []struct {
 	{auth.ErrNoSuchToken, &api.NoTokenID},
 	{auth.ErrScope, &api.Escalation},
 	{errEscalation, &api.Escalation},
-	{errOwner, &api.OwnerKept},
+	{provision.ErrOwner, &api.OwnerKept},
 	{errHistoryOff, &api.HistoryOff},
 	{history.ErrNotKnown, &api.NotInHistory},
 	{errPageCursor, &api.CursorInvalid},

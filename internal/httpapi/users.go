@@ -1,8 +1,6 @@
 package httpapi
 
 import (
-	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 
@@ -10,64 +8,31 @@ import (
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
-	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/provision"
 )
 
 func (a *API) createUser(c *call, body *api.CreateUser) error {
 	if err := c.checkCreate(); err != nil {
 		return err
 	}
-	asked := directory.User{
-		Email: body.Email, FirstName: body.FirstName, LastName: body.LastName,
-		DisplayName: body.DisplayName, Department: body.Department, Groups: body.Groups, Active: true,
-	}
-	u, err := a.Directory.Create(c.r.Context(), c.p.Account, asked)
-	if errors.Is(err, directory.ErrEmailTaken) {
-		u, err = a.resumeCreate(c, &asked)
-	}
+	role, err := directory.ParseRole(body.Role)
 	if err != nil {
 		return err
 	}
-	if err := a.setUserState(c, &u, presence.UserActive); err != nil {
+	if role == directory.Admin && !a.mayAppoint(c.p) {
+		return errEscalation
+	}
+	asked := directory.User{
+		Email: body.Email, FirstName: body.FirstName, LastName: body.LastName,
+		DisplayName: body.DisplayName, Department: body.Department, Groups: body.Groups, Role: role,
+	}
+	u, err := a.Provisioner.Create(c.r.Context(), c.by(), asked)
+	if err != nil {
 		return err
 	}
 	header(c.w, "Location", "/v1/users/"+string(u.ID))
 	header(c.w, "Etag", userTag(&u))
 	return c.writeBody(http.StatusCreated, asUser(&u))
-}
-
-// resumeCreate finds the user with the e-mail address that is taken. It returns the
-// user if an earlier, equal request created it but the server stopped before it
-// recorded the user's state.
-func (a *API) resumeCreate(c *call, asked *directory.User) (directory.User, error) {
-	ctx := c.r.Context()
-	found, err := a.Directory.Find(ctx, c.p.Account, asked.Email)
-	if errors.Is(err, directory.ErrNoUser) {
-		return found, store.ErrConflict // deleted just now
-	}
-	if err != nil {
-		return found, err
-	}
-	want := *asked
-	if err := want.Clean(&directory.User{}); err != nil {
-		return found, err
-	}
-	want.ID, want.Created, want.Version = found.ID, found.Created, found.Version
-	if !want.Equal(&found) {
-		return found, directory.ErrEmailTaken
-	}
-	records, _, err := a.Views.Store.Read(ctx, []store.User{{Account: c.p.Account, ID: found.ID}})
-	if err == nil && len(records) > 0 {
-		err = directory.ErrEmailTaken
-	}
-	return found, err
-}
-
-// setUserState publishes a user's state to the record. It is idempotent.
-func (a *API) setUserState(c *call, u *directory.User, s presence.UserState) error {
-	e := presence.SetUserState{State: s, Profiles: presence.Profiles{Profile: u.Profile()}}
-	_, err := a.Publisher.Publish(c.r.Context(), store.User{Account: c.p.Account, ID: u.ID}, c.p.Actor(), e)
-	return err
 }
 
 func (a *API) listUsers(c *call) error {
@@ -108,14 +73,17 @@ func (a *API) updateUser(c *call, body *api.UpdateUser) error {
 		return err
 	}
 	managed := need{withAdminScope, auth.DirectoryWrite}
-	if err := managed.check(c.p); (body.Email != nil || body.Groups != nil || body.Active != nil) && err != nil {
+	if err := managed.check(c.p); (body.Email != nil || body.Groups != nil || body.Active != nil || body.Role != nil) && err != nil {
 		return err
 	}
-	var after directory.User
-	err = a.updateConditionally(c, u, func(before directory.User, decide func(*directory.User) error) (err error) {
-		after, err = a.applyUpdate(c, before, body, decide)
-		return err
-	})
+	if body.Role != nil && !a.mayAppoint(c.p) {
+		return errEscalation
+	}
+	change := &provision.Change{
+		Edit:   func(u *directory.User) error { return merge(u, body) },
+		Active: body.Active, Check: c.userCondition(),
+	}
+	after, err := a.Provisioner.Update(c.r.Context(), c.by(), u.ID, change)
 	if err != nil {
 		return err
 	}
@@ -123,88 +91,23 @@ func (a *API) updateUser(c *call, body *api.UpdateUser) error {
 	return c.writeBody(http.StatusOK, asUser(&after))
 }
 
-// updateConditionally runs change on a user of the directory, and again after a
-// conflict with another change of that user. The first write to the directory decides
-// whether the conditions of the request hold. A change that writes elsewhere first
-// must call decide before that; later conflicts no longer fail the conditions.
-func (a *API) updateConditionally(c *call, u store.User, change func(before directory.User, decide func(*directory.User) error) error) error {
-	done := !c.conditional()
-	decide := func(before *directory.User) (err error) {
-		if !done {
-			*before, err = a.Directory.Update(c.r.Context(), u.Account, *before)
-			done = err == nil
-		}
-		return err
-	}
-	return retryConflicts(func() error {
-		before, err := a.Directory.User(c.r.Context(), u.Account, u.ID)
-		if err == nil && !done {
-			err = c.checkConditions(userTag(&before), true)
-		}
-		if err != nil {
-			return err
-		}
-		return change(before, decide)
-	})
+// mayAppoint reports whether p may do all that an administrator may, and so may make
+// users administrators.
+func (a *API) mayAppoint(p *auth.Principal) bool {
+	return mayGrant(p, a.Authority.ScopesOf(directory.Admin), "")
 }
 
-// applyUpdate carries out an update. A deactivation is written to the record first
-// and to the directory last; an activation the other way round. If the server stops
-// in between, the client completes the update by repeating the request.
-func (a *API) applyUpdate(
-	c *call, before directory.User, body *api.UpdateUser, decide func(*directory.User) error,
-) (directory.User, error) {
-	ctx := c.r.Context()
-	after := merged(before, body)
-	if err := after.Clean(&before); err != nil {
-		return before, err
+// userCondition checks the request's conditions on a user; nil: it has none.
+func (c *call) userCondition() func(*directory.User) error {
+	if !c.conditional() {
+		return nil
 	}
-	deactivates := body.Active != nil && !*body.Active
-	if deactivates {
-		if err := a.checkNotOwner(ctx, c.p, before.ID); err != nil {
-			return before, err
-		}
-		if err := decide(&before); err != nil {
-			return before, err
-		}
-		if err := a.setUserState(c, &before, presence.UserDeactivated); err != nil {
-			return before, err
-		}
-	}
-	after.Version = before.Version
-	if !after.Equal(&before) {
-		var err error
-		if after, err = a.Directory.Update(ctx, c.p.Account, after); err != nil {
-			return before, err
-		}
-	}
-	if err := a.logProfile(ctx, store.User{Account: c.p.Account, ID: before.ID}, c.p.Actor()); err != nil {
-		return before, err
-	}
-	switch {
-	case deactivates:
-		return after, a.Authority.RevokeUser(ctx, c.p.Account, before.ID)
-	case body.Active != nil:
-		return after, a.activate(c, &after)
-	default:
-		return after, nil
-	}
+	return func(u *directory.User) error { return c.checkConditions(userTag(u), true) }
 }
 
-// activate also publishes the rules of visibility that were declared while the user
-// was deactivated.
-func (a *API) activate(c *call, u *directory.User) error {
-	if err := a.setUserState(c, u, presence.UserActive); err != nil {
-		return err
-	}
-	return a.publishVisibility(c, store.User{Account: c.p.Account, ID: u.ID})
-}
-
-func merged(u directory.User, body *api.UpdateUser) directory.User {
-	for _, field := range []struct {
-		to   *string
-		from *string
-	}{
+// merge changes the fields of a user that the body has.
+func merge(u *directory.User, body *api.UpdateUser) error {
+	for _, field := range []struct{ to, from *string }{
 		{&u.Email, body.Email},
 		{&u.FirstName, body.FirstName},
 		{&u.LastName, body.LastName},
@@ -218,18 +121,9 @@ func merged(u directory.User, body *api.UpdateUser) directory.User {
 	if body.Groups != nil {
 		u.Groups = *body.Groups
 	}
-	if body.Active != nil {
-		u.Active = *body.Active
-	}
-	return u
-}
-
-// checkNotOwner refuses to deactivate or delete the account's owner, for whom the
-// account's apps act.
-func (a *API) checkNotOwner(ctx context.Context, p *auth.Principal, id presence.UserID) error {
-	account, err := a.Directory.Account(ctx, p.Account)
-	if err == nil && account.Owner == id {
-		return errOwner
+	var err error
+	if body.Role != nil {
+		u.Role, err = directory.ParseRole(*body.Role)
 	}
 	return err
 }
@@ -253,41 +147,8 @@ func (a *API) deleteUser(c *call) error {
 	case erase:
 		return a.eraseUser(c, u)
 	default:
-		return c.finish(a.delete(c, u, func() error { return nil }))
+		return c.finish(a.Provisioner.Delete(c.r.Context(), c.by(), u.ID, c.userCondition(), nil))
 	}
-}
-
-// delete deletes a user. It calls before when the record is deleted and the directory still
-// has the user.
-func (a *API) delete(c *call, u store.User, before func() error) error {
-	ctx := c.r.Context()
-	var found directory.User
-	err := a.updateConditionally(c, u, func(user directory.User, decide func(*directory.User) error) error {
-		if err := a.checkNotOwner(ctx, c.p, u.ID); err != nil {
-			return err
-		}
-		err := decide(&user)
-		found = user
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if err := a.setUserState(c, &found, presence.UserDeleted); err != nil {
-		return err
-	}
-	// The tokens of a deleted user are invalid anyway. Revoking removes them from
-	// the listing.
-	if err := a.Authority.RevokeUser(ctx, u.Account, u.ID); err != nil {
-		return err
-	}
-	if err := a.Subscriptions.DeleteOwner(ctx, u.Account, u.ID); err != nil {
-		return err
-	}
-	if err := before(); err != nil {
-		return err
-	}
-	return a.Directory.Delete(ctx, u.Account, u.ID)
 }
 
 func userTag(u *directory.User) string { return tagOf(u.Version, asUser(u)) }
@@ -295,7 +156,7 @@ func userTag(u *directory.User) string { return tagOf(u.Version, asUser(u)) }
 func asUser(u *directory.User) api.User {
 	return api.User{
 		ID: string(u.ID), Email: u.Email, FirstName: u.FirstName, LastName: u.LastName,
-		DisplayName: u.DisplayName, Department: u.Department, Groups: append([]string{}, u.Groups...), Active: u.Active, Created: api.At(u.Created),
+		DisplayName: u.DisplayName, Department: u.Department, Groups: append([]string{}, u.Groups...), Active: u.Active, Role: u.Role.String(), Created: api.At(u.Created),
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
-	"porchlight.dev/porchlight/internal/store"
 )
 
 // visibilityLevels are the wire's words for levels of visibility.
@@ -55,7 +54,7 @@ func (a *API) setVisibility(c *call, body *api.Visibility) error {
 	if err := a.Directory.SetVisibility(c.r.Context(), u.Account, u.ID, declared, c.visibilityConditions); err != nil {
 		return err
 	}
-	if err := a.publishVisibility(c, u); err != nil {
+	if err := a.Provisioner.PublishVisibility(c.r.Context(), u, c.p.Actor()); err != nil {
 		return err
 	}
 	v, err := a.Directory.Visibility(c.r.Context(), u.Account, u.ID)
@@ -76,7 +75,7 @@ func (a *API) removeVisibility(c *call) error {
 	if err := a.Directory.RemoveVisibility(c.r.Context(), u.Account, u.ID, c.visibilityConditions); err != nil {
 		return err
 	}
-	return c.finish(a.publishVisibility(c, u))
+	return c.finish(a.Provisioner.PublishVisibility(c.r.Context(), u, c.p.Actor()))
 }
 
 // visibilityOf reads a declaration without its watchers, who must be resolved.
@@ -131,48 +130,6 @@ func (a *API) watchers(c *call, named map[string]api.VisibilityLevel) (map[prese
 		}
 	}
 	return found, nil
-}
-
-// publishGroupRules publishes a user's rules again after a change of its contacts, if
-// the rules depend on groups of contacts.
-func (a *API) publishGroupRules(c *call, u store.User) error {
-	rules, err := a.Directory.Rules(c.r.Context(), u.Account, u.ID)
-	if err != nil || !rules.UsesGroups {
-		return err
-	}
-	return a.publishUntilCurrent(c, u, rules)
-}
-
-// publishVisibility publishes the rules that follow from a user's declaration.
-func (a *API) publishVisibility(c *call, u store.User) error {
-	rules, err := a.Directory.Rules(c.r.Context(), u.Account, u.ID)
-	if err != nil {
-		return err
-	}
-	return a.publishUntilCurrent(c, u, rules)
-}
-
-// maxPublications bounds how often publishUntilCurrent publishes rules.
-const maxPublications = 8
-
-// publishUntilCurrent writes rules to the user's record. It reads the rules again
-// afterwards and repeats if they changed, so that of two concurrent writers the last
-// one publishes the result of both. The rules of a deactivated user are published
-// when the user is activated.
-func (a *API) publishUntilCurrent(c *call, u store.User, rules directory.Rules) error {
-	for range maxPublications {
-		event := presence.SetVisibility{Everyone: rules.Everyone, Watchers: rules.Watchers}
-		_, err := a.Publisher.Publish(c.r.Context(), u, c.p.Actor(), event)
-		if err != nil && !errors.Is(err, presence.ErrDeactivated) {
-			return err
-		}
-		now, err := a.Directory.Rules(c.r.Context(), u.Account, u.ID)
-		if err != nil || now.Version == rules.Version {
-			return err
-		}
-		rules = now
-	}
-	return store.ErrConflict
 }
 
 func asVisibility(v *directory.Visibility) *api.Visibility {

@@ -73,7 +73,7 @@ func every(ctx context.Context, interval time.Duration, do func()) {
 // logProfiles logs the directory changes that an earlier run made but did not log before
 // it ended. After a failure, the next start or the next change logs them.
 func (s *Server) logProfiles(ctx context.Context) error {
-	if err := s.native.LogProfiles(ctx); err != nil && ctx.Err() == nil {
+	if err := s.provisioner.LogProfiles(ctx); err != nil && ctx.Err() == nil {
 		s.log.WarnContext(ctx, "user changes from an earlier run could not be written to the commit log", slog.Any("err", err))
 	}
 	return nil

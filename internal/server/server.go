@@ -22,7 +22,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"porchlight.dev/porchlight/internal/httpapi"
+	"porchlight.dev/porchlight/internal/provision"
 	"porchlight.dev/porchlight/internal/tail"
 	"porchlight.dev/porchlight/internal/watch"
 
@@ -78,19 +78,19 @@ type Server struct {
 	descriptors descriptorPlan
 	limits      limits
 
-	publisher *publish.Publisher
-	native    *httpapi.API
-	consumers *tail.Runtime
-	watches   *watch.Registry
-	erasures  *erasure.Registry
-	webhooks  webhooks
-	hub       *hub.Hub
-	tls       *certificates // nil: plain HTTP
-	listener  net.Listener
-	admin     net.Listener // nil: off
-	control   *control     // nil: there is no data directory, or no socket in it
-	public    *framer.Server
-	internal  *http.Server
+	publisher   *publish.Publisher
+	provisioner *provision.Provisioner
+	consumers   *tail.Runtime
+	watches     *watch.Registry
+	erasures    *erasure.Registry
+	webhooks    webhooks
+	hub         *hub.Hub
+	tls         *certificates // nil: plain HTTP
+	listener    net.Listener
+	admin       net.Listener // nil: off
+	control     *control     // nil: there is no data directory, or no socket in it
+	public      *framer.Server
+	internal    *http.Server
 
 	draining  atomic.Bool
 	closeOnce sync.Once

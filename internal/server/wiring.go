@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/directory"
@@ -16,6 +17,7 @@ import (
 	"porchlight.dev/porchlight/internal/history"
 	"porchlight.dev/porchlight/internal/httpapi"
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/provision"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/streamapi"
@@ -76,12 +78,16 @@ func (s *Server) compose() {
 	oauth := &zoomapi.OAuth{Authority: authority, BaseURL: s.baseURL, Clock: clock, Admit: s.limits.admitGrant}
 	s.hub = NewHub(s.store, dir, authority, s.limits.reads, clock, s.log)
 	site := siteOf(&s.config)
+	recorder := audit.New(s.store, clock)
+	s.provisioner = &provision.Provisioner{
+		Directory: dir, Authority: authority, Publisher: s.publisher, Records: s.store, Subscriptions: s.webhooks.subscriptions, Audit: recorder,
+	}
 	native := &httpapi.API{
+		Provisioner: s.provisioner, Audit: recorder,
 		Publisher: s.publisher, Views: views, Watches: s.watches, Subscriptions: s.webhooks.subscriptions, Deliverer: s.webhooks.deliverer,
 		Histories: history.Reader{Log: s.store}, Erasures: s.erasures, Directory: dir, Authority: authority, Clock: clock, DemoToken: s.opts.DemoToken,
 		Cursors: s.hub, Log: s.log, Site: site, Quotas: s.limits.guard, Reads: s.limits.reads,
 	}
-	s.native = native
 	streams := &streamapi.API{Native: native, Hub: s.hub}
 	s.watches.Deliver = streams.SendWatch
 	plan, _ := zoomapi.ParsePlan(s.config.RateLimitPlan) // Check has refused any other

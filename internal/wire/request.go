@@ -27,13 +27,17 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, token string) (*auth.Principal, error)
 }
 
-// Principal is whom the request acts for, by its bearer token. A token in the
-// query string is refused whatever else the request carries.
+// Principal is whom the request acts for, by its bearer token, or by the cookie of a
+// person who signed in with this browser. A token in the query string is refused whatever
+// else the request carries.
 func Principal(w http.ResponseWriter, r *http.Request, a Authenticator) (*auth.Principal, error) {
 	if strings.Contains(r.URL.RawQuery, "access_token=") {
 		return nil, auth.ErrTokenInQuery
 	}
 	header := r.Header["Authorization"]
+	if len(header) == 0 {
+		return signedIn(w, r, a)
+	}
 	if len(header) != 1 {
 		return nil, auth.ErrNoToken
 	}

@@ -1,4 +1,4 @@
-package httpapi
+package provision
 
 import (
 	"context"
@@ -11,15 +11,15 @@ import (
 // logProfile commits the log entries of changes to a user's profile that may be
 // missing: those of the current request and of an earlier, interrupted one. If it is
 // interrupted itself, it runs again, so the log may have an entry twice.
-func (a *API) logProfile(ctx context.Context, u store.User, actor store.Actor) error {
-	change, err := a.Directory.Unlogged(ctx, u.Account, u.ID)
+func (p *Provisioner) logProfile(ctx context.Context, u store.User, actor store.Actor) error {
+	change, err := p.Directory.Unlogged(ctx, u.Account, u.ID)
 	if err != nil {
 		return err
 	}
-	return a.logUnlogged(ctx, u.Account, change, actor)
+	return p.logUnlogged(ctx, u.Account, change, actor)
 }
 
-func (a *API) logUnlogged(ctx context.Context, account presence.AccountID, change directory.Unlogged, actor store.Actor) error {
+func (p *Provisioner) logUnlogged(ctx context.Context, account presence.AccountID, change directory.Unlogged, actor store.Actor) error {
 	u := store.User{Account: account, ID: change.User}
 	for _, e := range []struct {
 		happened bool
@@ -32,40 +32,40 @@ func (a *API) logUnlogged(ctx context.Context, account presence.AccountID, chang
 		if !e.happened {
 			continue
 		}
-		if _, err := a.Publisher.Publish(ctx, u, actor, e.event); err != nil {
+		if _, err := p.Publisher.Publish(ctx, u, actor, e.event); err != nil {
 			return err
 		}
 	}
-	return a.Directory.MarkLogged(ctx, account, change)
+	return p.Directory.MarkLogged(ctx, account, change)
 }
 
 // LogProfiles commits the entries that were missing when the server stopped, without
 // an actor. It is called once, when the server starts.
-func (a *API) LogProfiles(ctx context.Context) error {
+func (p *Provisioner) LogProfiles(ctx context.Context) error {
 	const page = 100
 	for after := presence.AccountID(""); ; {
-		accounts, err := a.Directory.Accounts(ctx, after, page)
+		accounts, err := p.Directory.Accounts(ctx, after, page)
 		if err != nil || len(accounts) == 0 {
 			return err
 		}
 		for i := range accounts {
 			after = accounts[i].ID
-			if err := a.logProfilesOf(ctx, after, page); err != nil {
+			if err := p.logProfilesOf(ctx, after, page); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-func (a *API) logProfilesOf(ctx context.Context, account presence.AccountID, page int) error {
+func (p *Provisioner) logProfilesOf(ctx context.Context, account presence.AccountID, page int) error {
 	for after := presence.UserID(""); ; {
-		changes, err := a.Directory.AllUnlogged(ctx, account, after, page)
+		changes, err := p.Directory.AllUnlogged(ctx, account, after, page)
 		if err != nil || len(changes) == 0 {
 			return err
 		}
 		for _, change := range changes {
 			after = change.User
-			if err := a.logUnlogged(ctx, account, change, store.Actor{}); err != nil {
+			if err := p.logUnlogged(ctx, account, change, store.Actor{}); err != nil {
 				return err
 			}
 		}

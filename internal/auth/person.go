@@ -1,0 +1,40 @@
+package auth
+
+import (
+	"context"
+	"time"
+
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/presence"
+)
+
+// SignInApp is the app that people use when they sign in to the server's own pages. Every
+// account has it. It has no secret and no document, and cannot be deleted.
+const SignInApp presence.AppID = "porchlight"
+
+// SignInAppName is what lists and logs call SignInApp.
+const SignInAppName = "Porchlight"
+
+// memberScopes are what a person may do who is no administrator.
+const memberScopes = "presence:read session:read session:write claim:read claim:write contact:read contact:write " +
+	"subscription:read subscription:write directory:read directory:write"
+
+// ScopesOf are what a person with a role may do.
+func (a *Authority) ScopesOf(role directory.Role) Scopes {
+	if role == directory.Admin {
+		return a.scopes.admin
+	}
+	return a.scopes.member
+}
+
+// SignIn makes the token of a person who has proved who they are: a sign-in. Its scopes
+// follow the person's role while it lasts. The text goes into a cookie.
+func (a *Authority) SignIn(ctx context.Context, account presence.AccountID, user presence.UserID, name string, lasts time.Duration) (Token, string, error) {
+	t := Token{App: SignInApp, User: user, Name: name, SignIn: true}
+	return a.Issue(ctx, account, t, lasts)
+}
+
+// signInApp is the app of sign-ins.
+func (a *Authority) signInApp() App {
+	return App{ID: SignInApp, Name: SignInAppName, Scopes: a.scopes.admin, Public: true}
+}

@@ -1,0 +1,79 @@
+package wire
+
+import (
+	"net/http"
+	"time"
+
+	"porchlight.dev/porchlight/internal/auth"
+)
+
+// Names of the cookie of a sign-in. Browsers accept the prefix __Host- only from the host
+// itself over HTTPS, so that no other host of the domain can set it.
+const (
+	secureCookie = "__Host-porchlight"
+	plainCookie  = "porchlight"
+)
+
+func cookieName(w http.ResponseWriter) string {
+	if ClientOf(w).Secure() {
+		return secureCookie
+	}
+	return plainCookie
+}
+
+// SetSignIn gives the browser the cookie of a sign-in, until it expires.
+func SetSignIn(w http.ResponseWriter, token string, lasts time.Duration) {
+	http.SetCookie(w, &http.Cookie{
+		Name: cookieName(w), Value: token, Path: "/", MaxAge: int(lasts / time.Second),
+		Secure: ClientOf(w).Secure(), HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	})
+}
+
+// ClearSignIn has the browser forget its sign-in.
+func ClearSignIn(w http.ResponseWriter) {
+	http.SetCookie(w, &http.Cookie{
+		Name: cookieName(w), Path: "/", MaxAge: -1, Secure: ClientOf(w).Secure(), HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	})
+}
+
+// signedIn is the principal of the request's cookie. The browser adds the cookie to every
+// request, whichever page makes it, so only requests of the server's own pages count.
+func signedIn(w http.ResponseWriter, r *http.Request, a Authenticator) (*auth.Principal, error) {
+	cookies := r.CookiesNamed(cookieName(w))
+	if len(cookies) != 1 || cookies[0].Value == "" {
+		return nil, auth.ErrNoToken
+	}
+	if err := CheckOwnPage(w, r); err != nil {
+		return nil, err
+	}
+	p, err := a.Authenticate(r.Context(), cookies[0].Value)
+	if err != nil {
+		return nil, err
+	}
+	if !p.SignIn { // a token of an app does not belong in a cookie
+		return nil, auth.ErrInvalidToken
+	}
+	RecordPrincipal(w, p)
+	return p, nil
+}
+
+// CheckOwnPage refuses a request that another site's page may have made. Browsers name the
+// origin of every request that changes something, and of every WebSocket.
+func CheckOwnPage(w http.ResponseWriter, r *http.Request) error {
+	site, origins := r.Header.Get("Sec-Fetch-Site"), r.Header["Origin"]
+	for _, origin := range origins {
+		if !sameHost(origin, ClientOf(w).Host) {
+			return &OriginError{Origin: origin}
+		}
+	}
+	safe := r.Method == http.MethodGet || r.Method == http.MethodHead
+	switch {
+	case site == "same-origin", site == "none" && safe:
+		return nil
+	case site != "":
+		return &OriginError{Origin: site}
+	case len(origins) == 0 && !safe:
+		return &OriginError{}
+	}
+	return nil
+}
