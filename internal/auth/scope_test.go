@@ -11,7 +11,7 @@ import (
 // formatScopes formats the permissions of a set of scopes by native names.
 func formatScopes(s Scopes) string {
 	var words []string
-	for scope := PresenceRead; scope <= DirectoryWrite; scope++ {
+	for _, scope := range AllScopes() {
 		switch {
 		case s.HasAdmin(scope):
 			words = append(words, scope.String()+":admin")
