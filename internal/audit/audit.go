@@ -16,7 +16,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"hash/maphash"
 	"net/netip"
+	"sync"
 	"time"
 
 	"porchlight.dev/porchlight/internal/document"
@@ -81,10 +83,14 @@ type documents interface {
 type Log struct {
 	docs  documents
 	clock func() time.Time
+	seed  maphash.Seed
+	// appending is locked while an account's chain grows, so that events of this node
+	// do not lose races to each other.
+	appending [64]sync.Mutex
 }
 
 // New returns the log on the documents of st.
-func New(st store.Store, clock func() time.Time) *Log { return &Log{docs: st, clock: clock} }
+func New(st store.Store, clock func() time.Time) *Log { return &Log{docs: st, clock: clock, seed: maphash.MakeSeed()} }
 
 // A recordValue is an event in a document. Hash is over all other members in their order.
 type recordValue struct {
@@ -122,6 +128,9 @@ func recordKey(sequence uint64) store.Key {
 
 // Record implements Recorder.
 func (l *Log) Record(ctx context.Context, account presence.AccountID, e *Event) error {
+	appending := &l.appending[maphash.String(l.seed, string(account))%64]
+	appending.Lock()
+	defer appending.Unlock()
 	return document.Again(func() error {
 		var head headValue
 		var version string

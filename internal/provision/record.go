@@ -17,7 +17,7 @@ func (p *Provisioner) record(ctx context.Context, by *By, action string, id pres
 
 // created are the fields of a new user that are not personal.
 func created(u *directory.User) audit.Fields {
-	return audit.Fields{"active": u.Active, "role": u.Role.String(), "groups": u.Groups}
+	return audit.Fields{"active": u.Active, "role": u.Role.String()}
 }
 
 // changed are the fields that differ, before and after. Of personal ones it tells only
@@ -27,7 +27,7 @@ func changed(before, after *directory.User) (was, is audit.Fields) {
 	personal := map[string]bool{
 		"email": before.Email != after.Email, "first_name": before.FirstName != after.FirstName, "last_name": before.LastName != after.LastName,
 		"display_name": before.DisplayName != after.DisplayName, "department": before.Department != after.Department,
-		"external_id": before.ExternalID != after.ExternalID,
+		"external_id": before.ExternalID != after.ExternalID, "groups": !slices.Equal(before.Groups, after.Groups),
 	}
 	for name, differs := range personal {
 		if differs {
@@ -39,9 +39,6 @@ func changed(before, after *directory.User) (was, is audit.Fields) {
 	}
 	if before.Role != after.Role {
 		was["role"], is["role"] = before.Role.String(), after.Role.String()
-	}
-	if !slices.Equal(before.Groups, after.Groups) {
-		was["groups"], is["groups"] = before.Groups, after.Groups
 	}
 	return was, is
 }
