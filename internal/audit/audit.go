@@ -90,7 +90,9 @@ type Log struct {
 }
 
 // New returns the log on the documents of st.
-func New(st store.Store, clock func() time.Time) *Log { return &Log{docs: st, clock: clock, seed: maphash.MakeSeed()} }
+func New(st store.Store, clock func() time.Time) *Log {
+	return &Log{docs: st, clock: clock, seed: maphash.MakeSeed()}
+}
 
 // A recordValue is an event in a document. Hash is over all other members in their order.
 type recordValue struct {
