@@ -35,7 +35,7 @@ var imports = map[string][]string{
 	"internal/store/backup":      nil,
 	"internal/store/pebblestore": {"internal/presence", "internal/store", "internal/store/backup"},
 	"internal/store/natsstore":   {"internal/presence", "internal/store"},
-	"internal/apptest":           {"internal/auth", "internal/directory", "internal/presence", "internal/store"},
+	"internal/apptest":           {"api", "internal/auth", "internal/directory", "internal/presence", "internal/store"},
 	"internal/store/enginetest":  {"internal/store", "internal/store/natsstore", "internal/store/pebblestore"},
 
 	// Input and output meet in the store, and nowhere else.

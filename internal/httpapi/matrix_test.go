@@ -15,27 +15,13 @@ import (
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/api/apitest"
 	"porchlight.dev/porchlight/docs"
+	"porchlight.dev/porchlight/internal/apptest"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/webhook"
 )
-
-// A right describes who may call a route.
-type right struct {
-	scope   string // "": any token
-	manager bool   // requires the :admin form
-	body    string
-	ok      int
-	// elses is the response to the plain scope for another user's object; nil: allowed.
-	elses *api.Kind
-	// personal: elses is the response to the :admin form, too.
-	personal bool
-	// missing is the response for an object of another account, one that never existed,
-	// and one of a deleted user; nil: the route has no object.
-	missing *api.Kind
-}
 
 // open lists the routes for browsers, which take no token.
 var open = []string{
@@ -48,70 +34,9 @@ const (
 	claimBody  = `{"source":"app","status":"busy"}`
 )
 
-// rights has a row for each route; the test fails for a route without one.
-var rights = map[string]right{
-	"POST /v1/sessions":                               {scope: "session:write", body: signInBody, ok: 201},
-	"GET /v1/sessions":                                {scope: "session:read", ok: 200},
-	"POST /v1/sessions/refresh":                       {scope: "session:write", body: `{"sessions":[{"id":"x"}]}`, ok: 200},
-	"GET /v1/sessions/{session}":                      {scope: "session:read", ok: 200, elses: &api.NoSession, missing: &api.NoSession},
-	"PATCH /v1/sessions/{session}":                    {scope: "session:write", body: `{}`, ok: 200, elses: &api.NoSession, missing: &api.NoSession},
-	"DELETE /v1/sessions/{session}":                   {scope: "session:write", ok: 204, elses: &api.NoSession, missing: &api.NoSession},
-	"POST /v1/users/{user}/sessions":                  {scope: "session:write", body: signInBody, ok: 201, elses: &api.Forbidden, missing: &api.NoUser},
-	"GET /v1/users/{user}/sessions":                   {scope: "session:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"GET /v1/users/{user}/claims":                     {scope: "claim:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"PUT /v1/users/{user}/claims/{claim}":             {scope: "claim:write", body: claimBody, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"DELETE /v1/users/{user}/claims/{claim}":          {scope: "claim:write", ok: 204, elses: &api.Forbidden, missing: &api.NoUser},
-	"PUT /v1/users/{user}/note":                       {scope: "claim:write", body: `{"text":"x"}`, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"DELETE /v1/users/{user}/note":                    {scope: "claim:write", ok: 204, elses: &api.Forbidden, missing: &api.NoUser},
-	"GET /v1/users/{user}/contacts":                   {scope: "contact:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"PUT /v1/users/{user}/contacts/{contact}":         {scope: "contact:write", body: `{"group":"x"}`, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"DELETE /v1/users/{user}/contacts/{contact}":      {scope: "contact:write", ok: 204, elses: &api.Forbidden, missing: &api.NoUser},
-	"GET /v1/users/{user}/visibility":                 {scope: "contact:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"PUT /v1/users/{user}/visibility":                 {scope: "contact:write", body: `{"everyone":"status"}`, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"DELETE /v1/users/{user}/visibility":              {scope: "contact:write", ok: 204, elses: &api.Forbidden, missing: &api.NoUser},
-	"GET /v1/users/{user}/presence":                   {scope: "presence:read", ok: 200, missing: &api.NoUser},
-	"GET /v1/users/{user}/presence/explain":           {scope: "presence:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"GET /v1/users/{user}/history":                    {scope: "presence:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"GET /v1/users/{user}/history/summary":            {scope: "presence:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"GET /v1/presence":                                {scope: "presence:read", ok: 200},
-	"POST /v1/presence/query":                         {scope: "presence:read", body: `{"users":["me"]}`, ok: 200},
-	"GET /v1/presence/changes":                        {scope: "presence:read", ok: 200},
-	"GET /v1/stream":                                  {scope: "presence:read", ok: 200},
-	"POST /v1/tickets":                                {scope: "presence:read", ok: 201},
-	"POST /v1/watches":                                {scope: "presence:read", body: `{"user":"me"}`, ok: 201},
-	"GET /v1/watches":                                 {scope: "presence:read", ok: 200},
-	"GET /v1/watches/{watch}":                         {scope: "presence:read", ok: 200, elses: &api.NoWatch, personal: true, missing: &api.NoWatch},
-	"DELETE /v1/watches/{watch}":                      {scope: "presence:read", ok: 204, elses: &api.NoWatch, personal: true, missing: &api.NoWatch},
-	"POST /v1/subscriptions":                          {scope: "subscription:write", body: `{"url":"https://example.com/"}`, ok: 201},
-	"GET /v1/subscriptions":                           {scope: "subscription:read", ok: 200},
-	"GET /v1/subscriptions/{subscription}":            {scope: "subscription:read", ok: 200, elses: &api.NoSubscription, missing: &api.NoSubscription},
-	"PATCH /v1/subscriptions/{subscription}":          {scope: "subscription:write", body: `{"name":"x"}`, ok: 200, elses: &api.NoSubscription, missing: &api.NoSubscription},
-	"DELETE /v1/subscriptions/{subscription}":         {scope: "subscription:write", ok: 204, elses: &api.NoSubscription, missing: &api.NoSubscription},
-	"POST /v1/subscriptions/{subscription}/secret":    {scope: "subscription:write", body: `{}`, ok: 200, elses: &api.NoSubscription, missing: &api.NoSubscription},
-	"POST /v1/subscriptions/{subscription}/enable":    {scope: "subscription:write", ok: 200, elses: &api.NoSubscription, missing: &api.NoSubscription},
-	"POST /v1/subscriptions/{subscription}/test":      {scope: "subscription:write", body: `{}`, ok: 200, elses: &api.NoSubscription, missing: &api.NoSubscription},
-	"POST /v1/subscriptions/{subscription}/replay":    {scope: "subscription:write", body: `{"from":"2026-03-01T08:00:00Z"}`, ok: 202, elses: &api.NoSubscription, missing: &api.NoSubscription},
-	"GET /v1/subscriptions/{subscription}/deliveries": {scope: "subscription:read", ok: 200, elses: &api.NoSubscription, missing: &api.NoSubscription},
-	"POST /v1/users":                                  {scope: "directory:write", manager: true, body: `{"email":"new@example.com"}`, ok: 201},
-	"GET /v1/subscriptions/{subscription}/events":     {scope: "subscription:write", ok: 409, elses: &api.NoSubscription, missing: &api.NoSubscription}, // those here have a URL
-	"GET /v1/users":                                   {scope: "directory:read", manager: true, ok: 200},
-	"GET /v1/users/{user}":                            {scope: "directory:read", ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"PATCH /v1/users/{user}":                          {scope: "directory:write", body: `{"last_name":"X"}`, ok: 200, elses: &api.Forbidden, missing: &api.NoUser},
-	"DELETE /v1/users/{user}":                         {scope: "directory:write", manager: true, ok: 204, missing: &api.NoUser},
-	"GET /v1/users/{user}/erasure":                    {scope: "directory:read", manager: true, ok: 200, missing: &api.NoErasure},
-	"POST /v1/apps":                                   {scope: "directory:write", manager: true, body: `{"name":"x","scopes":["directory:write"]}`, ok: 201},
-	"GET /v1/apps":                                    {scope: "directory:read", manager: true, ok: 200},
-	"GET /v1/apps/{app}":                              {scope: "directory:read", manager: true, ok: 200, missing: &api.NoApp},
-	"DELETE /v1/apps/{app}":                           {scope: "directory:write", manager: true, ok: 204, missing: &api.NoApp},
-	"POST /v1/apps/{app}/secret":                      {scope: "directory:write", manager: true, ok: 200, missing: &api.NoApp},
-	"POST /v1/apps/{app}/webhook-secret":              {scope: "directory:write", manager: true, body: `{}`, ok: 200, missing: &api.NoApp},
-	"POST /v1/tokens":                                 {scope: "directory:write", body: `{"name":"x","scopes":["directory:write"]}`, ok: 201},
-	"GET /v1/tokens":                                  {scope: "directory:read", ok: 200},
-	"DELETE /v1/tokens/{token}":                       {scope: "directory:write", ok: 204, elses: &api.NoTokenID, missing: &api.NoTokenID},
-	"GET /v1/account":                                 {scope: "directory:read", ok: 200},
-	"PATCH /v1/account":                               {scope: "directory:write", manager: true, body: `{"owner":"alice@example.com"}`, ok: 200},
-	"GET /v1/me":                                      {ok: 200},
-}
+// rights has a row for each route; the test fails for a route without one. Add rows in
+// apptest, where the tests of the whole server find them too.
+var rights = apptest.NativeRights()
 
 // TestRights calls each route with each kind of token and each kind of object.
 func TestRights(t *testing.T) {
@@ -127,7 +52,7 @@ func TestRights(t *testing.T) {
 		}
 		t.Run(route, func(t *testing.T) {
 			w := newWorld(t)
-			m := &matrix{world: w, objects: w.objects(), method: method, pattern: pattern, right: row}
+			m := &matrix{world: w, objects: w.objects(), method: method, pattern: pattern, Right: row}
 			if m.replays() {
 				w.runWebhooks()
 				w.awaitDelivering(m.objects["{subscription}"]["self"])
@@ -136,7 +61,7 @@ func TestRights(t *testing.T) {
 			m.checkTokens()
 			switch {
 			case pattern == "/v1/stream": // needs a connection to hijack
-			case row.missing == nil:
+			case row.Missing == nil:
 				m.checkWithoutObject()
 			default:
 				m.checkObjects()
@@ -160,10 +85,10 @@ func TestDocumentHasScopes(t *testing.T) {
 			row, ok := rows[method+" "+path]
 			delete(rows, method+" "+path)
 			want := []string{}
-			if row.scope != "" {
-				want = append(want, row.scope)
+			if row.Scope != "" {
+				want = append(want, row.Scope)
 			}
-			if row.manager {
+			if row.Manager {
 				want[0] += ":admin"
 			}
 			if got := (*operation.Security)[0]["bearer"]; !ok || !slices.Equal(got, want) {
@@ -312,7 +237,7 @@ type matrix struct {
 	*world
 	objects         objects
 	method, pattern string
-	right
+	apptest.Right
 }
 
 // ask sends the request for an object of the given owner.
@@ -322,7 +247,7 @@ func (m *matrix) ask(owner, token string) *exchange {
 	for part, of := range m.objects {
 		path = strings.ReplaceAll(path, part, of[owner])
 	}
-	return m.do(m.method, path, token, m.body)
+	return m.do(m.method, path, token, strings.ReplaceAll(m.Body, "{self}", "alice@example.com"))
 }
 
 // checkTokens checks requests without a token, with a bad one, with one in the URL, and
@@ -336,20 +261,20 @@ func (m *matrix) checkTokens() {
 		if !strings.Contains(x.header.Get("Www-Authenticate"), "invalid_token") {
 			m.t.Errorf("challenge %q", x.header.Get("Www-Authenticate"))
 		}
-		if m.scope == "" {
+		if m.Scope == "" {
 			continue
 		}
 		without := strings.Fields(everything)
 		// Zoom's contact:read includes presence:read.
 		without = slices.DeleteFunc(without, func(s string) bool {
-			return strings.HasPrefix(s, m.scope) || strings.HasPrefix(s, "contact:")
+			return strings.HasPrefix(s, m.Scope) || strings.HasPrefix(s, "contact:")
 		})
 		refused := m.ask(owner, m.token("", strings.Join(without, " "))).problem(&api.InsufficientScope)
-		if !slices.Contains(refused.Scopes, m.scope+":admin") {
+		if !slices.Contains(refused.Scopes, m.Scope+":admin") {
 			m.t.Errorf("the error names the scopes %v", refused.Scopes)
 		}
 	}
-	x := m.do(m.method, strings.ReplaceAll(m.pattern, "{", "")+"?access_token=secret", "", m.body)
+	x := m.do(m.method, strings.ReplaceAll(m.pattern, "{", "")+"?access_token=secret", "", m.Body)
 	if strings.Contains(m.pattern, "{") {
 		return // another path, which is refused below /v1/, too
 	}
@@ -359,23 +284,23 @@ func (m *matrix) checkTokens() {
 // replays reports whether the route needs the deliverer.
 func (m *matrix) replays() bool { return strings.HasSuffix(m.pattern, "/replay") }
 
-func (m *matrix) own() string      { return m.token(m.alice.ID, m.scope) }
-func (m *matrix) managing() string { return m.token(m.alice.ID, strings.TrimSpace(m.scope+":admin")) }
+func (m *matrix) own() string      { return m.token(m.alice.ID, m.Scope) }
+func (m *matrix) managing() string { return m.token(m.alice.ID, strings.TrimSpace(m.Scope+":admin")) }
 
 // checkWithoutObject checks the plain scope and the :admin one on a route without an
 // object.
 func (m *matrix) checkWithoutObject() {
 	m.t.Helper()
 	switch {
-	case m.scope == "":
-		m.ask("self", m.token(m.alice.ID, "")).want(m.ok)
+	case m.Scope == "":
+		m.ask("self", m.token(m.alice.ID, "")).want(m.OK)
 		return
-	case m.manager:
+	case m.Manager:
 		m.ask("self", m.own()).problem(&api.InsufficientScope)
 	default:
-		m.ask("self", m.own()).want(m.ok)
+		m.ask("self", m.own()).want(m.OK)
 	}
-	m.ask("self", m.managing()).want(m.ok)
+	m.ask("self", m.managing()).want(m.OK)
 }
 
 var instance = regexp.MustCompile(`"instance":"[^"]*"`)
@@ -386,35 +311,35 @@ func (m *matrix) checkObjects() {
 	answers := make(map[string]string)
 	for _, owner := range []string{"foreign", "unknown", "deleted"} {
 		x := m.ask(owner, admin)
-		x.problem(m.missing)
+		x.problem(m.Missing)
 		answers[instance.ReplaceAllString(x.body, "")] = owner
-		if m.manager {
+		if m.Manager {
 			m.ask(owner, own).problem(&api.InsufficientScope)
 			continue
 		}
 		x = m.ask(owner, own)
-		x.problem(m.missing)
+		x.problem(m.Missing)
 		answers[instance.ReplaceAllString(x.body, "")] = owner
 	}
 	if len(answers) != 1 {
 		m.t.Errorf("responses distinguish missing objects: %v", answers)
 	}
 	switch {
-	case m.manager:
+	case m.Manager:
 		m.ask("self", own).problem(&api.InsufficientScope)
 		m.ask("other", own).problem(&api.InsufficientScope)
-	case m.elses != nil:
-		m.ask("other", own).problem(m.elses)
-		m.ask("self", own).want(m.ok)
+	case m.Elses != nil:
+		m.ask("other", own).problem(m.Elses)
+		m.ask("self", own).want(m.OK)
 	default:
-		m.ask("other", own).want(m.ok)
-		m.ask("self", own).want(m.ok)
+		m.ask("other", own).want(m.OK)
+		m.ask("self", own).want(m.OK)
 	}
-	if m.personal {
-		m.ask("other", admin).problem(m.elses)
+	if m.Personal {
+		m.ask("other", admin).problem(m.Elses)
 		return
 	}
-	m.ask("other", admin).want(m.ok)
+	m.ask("other", admin).want(m.OK)
 }
 
 // TestOrderOfChecks: checks run in the order token, scope, body, user, permission,

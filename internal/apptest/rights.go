@@ -1,0 +1,113 @@
+package apptest
+
+import (
+	"maps"
+
+	"porchlight.dev/porchlight/api"
+)
+
+// A Right describes who may call a route, and what the others are answered.
+type Right struct {
+	// Caller is who may call the route; the zero value is whoever has a token.
+	Caller  Caller
+	Scope   string // that the token needs; "": any token
+	Manager bool   // requires the :admin form
+	Query   string // of the request
+	Body    string // JSON if Form is false
+	Form    bool   // Body is a form
+	OK      int
+	// Elses is the response to the plain scope for another user's object; nil: allowed.
+	Elses *api.Kind
+	// Personal: Elses is the response to the :admin form, too.
+	Personal bool
+	// Missing is the response for an object of another account, one that never existed,
+	// and one of a deleted user; nil: the route has no object.
+	Missing *api.Kind
+	// Stream: a permitted request takes its connection over.
+	Stream bool
+}
+
+// A Caller is a kind of caller that a route accepts.
+type Caller uint8
+
+// Callers.
+const (
+	WithToken   Caller = iota // a bearer token, or the cookie of a sign-in
+	Anybody                   // pages and documents, the same for everybody
+	App                       // who authenticates as an app, such as at the token endpoint
+	AppToken                  // an app's own token alone
+	SystemToken               // the operator of the server
+)
+
+const (
+	signIn = `{"client_type":"web"}`
+	claim  = `{"source":"app","status":"busy"}`
+)
+
+// NativeRights has a row for each route of the native API that needs a token. In their
+// bodies, {self} is the e-mail address of the token's user.
+func NativeRights() map[string]Right { return maps.Clone(nativeRights) }
+
+var nativeRights = map[string]Right{
+	"POST /v1/sessions":                               {Scope: "session:write", Body: signIn, OK: 201},
+	"GET /v1/sessions":                                {Scope: "session:read", OK: 200},
+	"POST /v1/sessions/refresh":                       {Scope: "session:write", Body: `{"sessions":[{"id":"x"}]}`, OK: 200},
+	"GET /v1/sessions/{session}":                      {Scope: "session:read", OK: 200, Elses: &api.NoSession, Missing: &api.NoSession},
+	"PATCH /v1/sessions/{session}":                    {Scope: "session:write", Body: `{}`, OK: 200, Elses: &api.NoSession, Missing: &api.NoSession},
+	"DELETE /v1/sessions/{session}":                   {Scope: "session:write", OK: 204, Elses: &api.NoSession, Missing: &api.NoSession},
+	"POST /v1/users/{user}/sessions":                  {Scope: "session:write", Body: signIn, OK: 201, Elses: &api.Forbidden, Missing: &api.NoUser},
+	"GET /v1/users/{user}/sessions":                   {Scope: "session:read", OK: 200, Elses: &api.Forbidden, Missing: &api.NoUser},
+	"GET /v1/users/{user}/claims":                     {Scope: "claim:read", OK: 200, Elses: &api.Forbidden, Missing: &api.NoUser},
+	"PUT /v1/users/{user}/claims/{claim}":             {Scope: "claim:write", Body: claim, OK: 200, Elses: &api.Forbidden, Missing: &api.NoUser},
+	"DELETE /v1/users/{user}/claims/{claim}":          {Scope: "claim:write", OK: 204, Elses: &api.Forbidden, Missing: &api.NoUser},
+	"PUT /v1/users/{user}/note":                       {Scope: "claim:write", Body: `{"text":"x"}`, OK: 200, Elses: &api.Forbidden, Missing: &api.NoUser},
+	"DELETE /v1/users/{user}/note":                    {Scope: "claim:write", OK: 204, Elses: &api.Forbidden, Missing: &api.NoUser},
+	"GET /v1/users/{user}/contacts":                   {Scope: "contact:read", OK: 200, Elses: &api.Forbidden, Missing: &api.NoUser},
+	"PUT /v1/users/{user}/contacts/{contact}":         {Scope: "contact:write", Body: `{"group":"x"}`, OK: 200, Elses: &api.Forbidden, Missing: &api.NoUser},
+	"DELETE /v1/users/{user}/contacts/{contact}":      {Scope: "contact:write", OK: 204, Elses: &api.Forbidden, Missing: &api.NoUser},
+	"GET /v1/users/{user}/visibility":                 {Scope: "contact:read", OK: 200, Elses: &api.Forbidden, Missing: &api.NoUser},
+	"PUT /v1/users/{user}/visibility":                 {Scope: "contact:write", Body: `{"everyone":"status"}`, OK: 200, Elses: &api.Forbidden, Missing: &api.NoUser},
+	"DELETE /v1/users/{user}/visibility":              {Scope: "contact:write", OK: 204, Elses: &api.Forbidden, Missing: &api.NoUser},
+	"GET /v1/users/{user}/presence":                   {Scope: "presence:read", OK: 200, Missing: &api.NoUser},
+	"GET /v1/users/{user}/presence/explain":           {Scope: "presence:read", OK: 200, Elses: &api.Forbidden, Missing: &api.NoUser},
+	"GET /v1/users/{user}/history":                    {Scope: "presence:read", OK: 200, Elses: &api.Forbidden, Missing: &api.NoUser},
+	"GET /v1/users/{user}/history/summary":            {Scope: "presence:read", OK: 200, Elses: &api.Forbidden, Missing: &api.NoUser},
+	"GET /v1/presence":                                {Scope: "presence:read", OK: 200},
+	"POST /v1/presence/query":                         {Scope: "presence:read", Body: `{"users":["me"]}`, OK: 200},
+	"GET /v1/presence/changes":                        {Scope: "presence:read", OK: 200},
+	"GET /v1/stream":                                  {Scope: "presence:read", OK: 200},
+	"POST /v1/tickets":                                {Scope: "presence:read", OK: 201},
+	"POST /v1/watches":                                {Scope: "presence:read", Body: `{"user":"me"}`, OK: 201},
+	"GET /v1/watches":                                 {Scope: "presence:read", OK: 200},
+	"GET /v1/watches/{watch}":                         {Scope: "presence:read", OK: 200, Elses: &api.NoWatch, Personal: true, Missing: &api.NoWatch},
+	"DELETE /v1/watches/{watch}":                      {Scope: "presence:read", OK: 204, Elses: &api.NoWatch, Personal: true, Missing: &api.NoWatch},
+	"POST /v1/subscriptions":                          {Scope: "subscription:write", Body: `{"url":"https://example.com/"}`, OK: 201},
+	"GET /v1/subscriptions":                           {Scope: "subscription:read", OK: 200},
+	"GET /v1/subscriptions/{subscription}":            {Scope: "subscription:read", OK: 200, Elses: &api.NoSubscription, Missing: &api.NoSubscription},
+	"PATCH /v1/subscriptions/{subscription}":          {Scope: "subscription:write", Body: `{"name":"x"}`, OK: 200, Elses: &api.NoSubscription, Missing: &api.NoSubscription},
+	"DELETE /v1/subscriptions/{subscription}":         {Scope: "subscription:write", OK: 204, Elses: &api.NoSubscription, Missing: &api.NoSubscription},
+	"POST /v1/subscriptions/{subscription}/secret":    {Scope: "subscription:write", Body: `{}`, OK: 200, Elses: &api.NoSubscription, Missing: &api.NoSubscription},
+	"POST /v1/subscriptions/{subscription}/enable":    {Scope: "subscription:write", OK: 200, Elses: &api.NoSubscription, Missing: &api.NoSubscription},
+	"POST /v1/subscriptions/{subscription}/test":      {Scope: "subscription:write", Body: `{}`, OK: 200, Elses: &api.NoSubscription, Missing: &api.NoSubscription},
+	"POST /v1/subscriptions/{subscription}/replay":    {Scope: "subscription:write", Body: `{"from":"2026-03-01T08:00:00Z"}`, OK: 202, Elses: &api.NoSubscription, Missing: &api.NoSubscription},
+	"GET /v1/subscriptions/{subscription}/deliveries": {Scope: "subscription:read", OK: 200, Elses: &api.NoSubscription, Missing: &api.NoSubscription},
+	"POST /v1/users":                                  {Scope: "directory:write", Manager: true, Body: `{"email":"new@example.com"}`, OK: 201},
+	"GET /v1/subscriptions/{subscription}/events":     {Scope: "subscription:write", OK: 409, Elses: &api.NoSubscription, Missing: &api.NoSubscription}, // those here have a URL
+	"GET /v1/users":                                   {Scope: "directory:read", Manager: true, OK: 200},
+	"GET /v1/users/{user}":                            {Scope: "directory:read", OK: 200, Elses: &api.Forbidden, Missing: &api.NoUser},
+	"PATCH /v1/users/{user}":                          {Scope: "directory:write", Body: `{"last_name":"X"}`, OK: 200, Elses: &api.Forbidden, Missing: &api.NoUser},
+	"DELETE /v1/users/{user}":                         {Scope: "directory:write", Manager: true, OK: 204, Missing: &api.NoUser},
+	"GET /v1/users/{user}/erasure":                    {Scope: "directory:read", Manager: true, OK: 200, Missing: &api.NoErasure},
+	"POST /v1/apps":                                   {Scope: "directory:write", Manager: true, Body: `{"name":"x","scopes":["directory:write"]}`, OK: 201},
+	"GET /v1/apps":                                    {Scope: "directory:read", Manager: true, OK: 200},
+	"GET /v1/apps/{app}":                              {Scope: "directory:read", Manager: true, OK: 200, Missing: &api.NoApp},
+	"DELETE /v1/apps/{app}":                           {Scope: "directory:write", Manager: true, OK: 204, Missing: &api.NoApp},
+	"POST /v1/apps/{app}/secret":                      {Scope: "directory:write", Manager: true, OK: 200, Missing: &api.NoApp},
+	"POST /v1/apps/{app}/webhook-secret":              {Scope: "directory:write", Manager: true, Body: `{}`, OK: 200, Missing: &api.NoApp},
+	"POST /v1/tokens":                                 {Scope: "directory:write", Body: `{"name":"x","scopes":["directory:write"]}`, OK: 201},
+	"GET /v1/tokens":                                  {Scope: "directory:read", OK: 200},
+	"DELETE /v1/tokens/{token}":                       {Scope: "directory:write", OK: 204, Elses: &api.NoTokenID, Missing: &api.NoTokenID},
+	"GET /v1/account":                                 {Scope: "directory:read", OK: 200},
+	"PATCH /v1/account":                               {Scope: "directory:write", Manager: true, Body: `{"owner":"{self}"}`, OK: 200},
+	"GET /v1/me":                                      {OK: 200},
+}
