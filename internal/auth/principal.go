@@ -85,6 +85,31 @@ func (p *Principal) MayFor(s Scope, user presence.UserID) bool {
 	return p.Scopes.HasAdmin(s) || (p.Scopes.Has(s) && user == p.User)
 }
 
+// MayGrant reports whether the principal may make a credential with scopes that acts for
+// user, or for the account when user is "". A credential must not have more rights than
+// the principal: for its own user it needs the same scopes. For another user it needs
+// their :admin form, and for the account too, because even a plain scope of an
+// account-level token gives access to the owner's objects.
+func (p *Principal) MayGrant(scopes Scopes, user presence.UserID) bool {
+	if user == p.User && user != "" || user == "" && p.AccountLevel {
+		return scopes.Within(p.Scopes)
+	}
+	for _, s := range AllScopes() {
+		if (scopes.Has(s) || scopes.HasAdmin(s)) && !p.Scopes.HasAdmin(s) {
+			return false
+		}
+	}
+	return true
+}
+
+// TurnKey identifies the caller of a large read: a user, or an app that acts for itself.
+func (p *Principal) TurnKey() string {
+	if p.AccountLevel {
+		return string(p.Account) + " app " + string(p.App)
+	}
+	return string(p.Account) + " user " + string(p.User)
+}
+
 // Watcher is the principal as a watcher of target. Users see the truth about themselves;
 // :admin readers and account-level tokens see it about everybody.
 func (p *Principal) Watcher(target presence.UserID) presence.Watcher {

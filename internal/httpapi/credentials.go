@@ -53,21 +53,9 @@ func (a *API) scopesOf(given []string) (auth.Scopes, error) {
 	return a.Authority.ParseScopes(strings.Join(given, " "))
 }
 
-// mayGrant reports whether p may make a credential with scopes that acts for
-// user, or for the account when user is "". A credential must not have more rights
-// than p: for its own user p needs the same scopes. For another user p needs their
-// :admin form, and for the account too, because even a plain scope of an
-// account-level token gives access to the owner's objects.
+// mayGrant is auth.Principal.MayGrant.
 func mayGrant(p *auth.Principal, scopes auth.Scopes, user presence.UserID) bool {
-	if user == p.User && user != "" || user == "" && p.AccountLevel {
-		return scopes.Within(p.Scopes)
-	}
-	for _, s := range auth.AllScopes() {
-		if (scopes.Has(s) || scopes.HasAdmin(s)) && !p.Scopes.HasAdmin(s) {
-			return false
-		}
-	}
-	return true
+	return p.MayGrant(scopes, user)
 }
 
 func (a *API) listApps(c *call) error {

@@ -12,6 +12,7 @@ import (
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/history"
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/store"
 )
 
@@ -100,7 +101,7 @@ func (c *call) historyQuery() (q history.Query, cost int, err error) {
 		return q, 0, err
 	}
 	if q.After != 0 {
-		cost = LightRead + 1 // it reads from the newest entry
+		cost = quota.LightRead + 1 // it reads from the newest entry
 	}
 	switch values.Get("changes") {
 	case "", "shown":
@@ -228,7 +229,7 @@ func (a *API) explainPast(c *call, text string) error {
 		return &presence.FieldError{Field: "at", Reason: "must not be before " + api.At(past.since).String() + ": the account shows no older history"}
 	}
 	var shown history.Shown
-	err = a.withTurn(c, LightRead+1, func() (err error) {
+	err = a.withTurn(c, quota.LightRead+1, func() (err error) {
 		shown, err = a.Histories.At(c.r.Context(), past.User, t)
 		return refineTooMany(err)
 	})
@@ -350,7 +351,7 @@ func (a *API) daysOf(c *call, past *pastUser, from, to time.Time, zone *time.Loc
 	if !from.Before(to) {
 		return nil, nil
 	}
-	err = a.withTurn(c, LightRead+1, func() error {
+	err = a.withTurn(c, quota.LightRead+1, func() error {
 		spans, err := a.Histories.Statuses(c.r.Context(), past.User, from, to)
 		days = history.Days(spans, zone)
 		return refineTooMany(err)

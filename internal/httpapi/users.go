@@ -91,11 +91,8 @@ func (a *API) updateUser(c *call, body *api.UpdateUser) error {
 	return c.writeBody(http.StatusOK, asUser(&after))
 }
 
-// mayAppoint reports whether p may do all that an administrator may, and so may make
-// users administrators.
-func (a *API) mayAppoint(p *auth.Principal) bool {
-	return mayGrant(p, a.Authority.ScopesOf(directory.Admin), "")
-}
+// mayAppoint is auth.Authority.MayAppoint.
+func (a *API) mayAppoint(p *auth.Principal) bool { return a.Authority.MayAppoint(p) }
 
 // userCondition checks the request's conditions on a user; nil: it has none.
 func (c *call) userCondition() func(*directory.User) error {

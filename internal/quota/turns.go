@@ -19,6 +19,10 @@ type Turns struct {
 	waiting int      // in bounded queues
 }
 
+// LightRead is how many users or items a request may read without waiting for a turn.
+// Reading so few does not delay other requests noticeably.
+const LightRead = 200
+
 // A queue has one caller's requests, the oldest first. Bounded requests have a queue
 // of their own: only they count for the limit, and may be refused.
 type queue struct {

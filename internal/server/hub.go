@@ -8,7 +8,6 @@ import (
 
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
-	"porchlight.dev/porchlight/internal/httpapi"
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/quota"
@@ -110,8 +109,8 @@ type hubTurns struct{ *quota.Turns }
 // Wait implements hub.Turns. The limit of streams bounds how many wait.
 func (t hubTurns) Wait(ctx context.Context, v view.Viewer, users int) (done func(), err error) {
 	p, ok := v.(*auth.Principal)
-	if !ok || users <= httpapi.LightRead {
+	if !ok || users <= quota.LightRead {
 		return func() {}, nil
 	}
-	return t.Turns.Wait(ctx, httpapi.TurnKey(p))
+	return t.Turns.Wait(ctx, p.TurnKey())
 }
