@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"porchlight.dev/porchlight/internal/oauthapi"
 	"porchlight.dev/porchlight/internal/wire"
 	"porchlight.dev/porchlight/internal/zoomapi"
 )
@@ -75,7 +76,7 @@ func TestDocumentDescribesZoomsContacts(t *testing.T) {
 
 func TestDocumentDescribesOAuth(t *testing.T) {
 	w := newWorld(t)
-	oauth := &zoomapi.OAuth{Authority: w.authority, BaseURL: func(w http.ResponseWriter) string { return wire.ClientOf(w).URL() }, Clock: w.clock}
+	oauth := &oauthapi.API{Authority: w.authority, BaseURL: func(w http.ResponseWriter) string { return wire.ClientOf(w).URL() }, Clock: w.clock}
 	oauth.Mount(w.router)
 	app, secret := w.App(w.account, "presence:read:admin")
 	const form = "application/x-www-form-urlencoded"

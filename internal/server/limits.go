@@ -6,9 +6,9 @@ import (
 
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/config"
+	"porchlight.dev/porchlight/internal/oauthapi"
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/wire"
-	"porchlight.dev/porchlight/internal/zoomapi"
 )
 
 // limits are the limits on what clients may use.
@@ -69,7 +69,7 @@ func (l *limits) all() []*quota.Limit {
 
 // admitGrant counts a new token of the token endpoint, and marks the connection as
 // authenticated.
-func (l *limits) admitGrant(w http.ResponseWriter, g zoomapi.Grantee) error {
+func (l *limits) admitGrant(w http.ResponseWriter, g oauthapi.Grantee) error {
 	wire.Authenticated(w)
 	return l.guard.Take(quota.Tokens, quota.Caller{
 		Account: string(g.Account), App: string(g.App), Address: wire.ClientOf(w).LimitKey(),

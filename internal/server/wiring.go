@@ -16,6 +16,7 @@ import (
 	"porchlight.dev/porchlight/internal/fastpath"
 	"porchlight.dev/porchlight/internal/history"
 	"porchlight.dev/porchlight/internal/httpapi"
+	"porchlight.dev/porchlight/internal/oauthapi"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/provision"
 	"porchlight.dev/porchlight/internal/publish"
@@ -75,7 +76,6 @@ func (s *Server) compose() {
 	s.consumers = tail.New(tail.Options{Store: s.store, Exclusive: exclusive, Clock: clock, Log: s.log},
 		s.watches.Consumer(), s.webhooks.deliverer.Consumer())
 	s.erasures = erasure.New(s.store, s.consumers, clock, s.log)
-	oauth := &zoomapi.OAuth{Authority: authority, BaseURL: s.baseURL, Clock: clock, Admit: s.limits.admitGrant}
 	s.hub = NewHub(s.store, dir, authority, s.limits.reads, clock, s.log)
 	site := siteOf(&s.config)
 	recorder := audit.New(s.store, clock)
@@ -95,6 +95,7 @@ func (s *Server) compose() {
 		Auth: authority, Directory: dir, Publisher: s.publisher, Views: views, Limits: zoomapi.NewLimits(plan, clock), Clock: clock,
 		Events: &zoomapi.Events{Subscriptions: s.webhooks.subscriptions, Deliveries: s.webhooks.deliverer, Sockets: s.webhooks.sockets},
 	}
+	oauth := &oauthapi.API{Authority: authority, BaseURL: s.baseURL, Clock: clock, Admit: s.limits.admitGrant, Headers: zoom.Announce}
 
 	observer := wire.NewObserver(s.access, s.log, s.metrics, clock)
 	observer.Proxies, observer.Site = s.config.Networks(), site

@@ -1,4 +1,4 @@
-package zoomapi
+package oauthapi
 
 import (
 	"context"
@@ -21,10 +21,10 @@ import (
 // tokenLasts is how long a token of the token endpoint is valid.
 const tokenLasts = time.Hour
 
-// OAuth is Zoom's OAuth endpoints: POST /oauth/token for the grants
-// account_credentials and client_credentials, and POST /oauth/revoke. Both are
-// authenticated by the app's id and secret, by Basic or in the body.
-type OAuth struct {
+// API is the OAuth endpoints: POST /oauth/token for the grants account_credentials and
+// client_credentials, and POST /oauth/revoke. Both are authenticated by the app's id and
+// secret, by Basic or in the body.
+type API struct {
 	Authority *auth.Authority
 	// BaseURL is the api_url in the response to the request that w answers,
 	// without a slash at its end.
@@ -33,6 +33,9 @@ type OAuth struct {
 	// Admit counts a new token of the authenticated client, or refuses it. Nil:
 	// there is no limit.
 	Admit func(w http.ResponseWriter, g Grantee) error
+	// Headers adds the headers that the responses of the API have whose tokens these are.
+	// Nil: there are none.
+	Headers func(h http.Header, requestID string)
 
 	mu       sync.Mutex
 	failures quota.Table[presence.AppID] // of authentication, whether or not there is such an app; guarded by mu
@@ -45,13 +48,17 @@ type Grantee struct {
 }
 
 // Mount adds the routes.
-func (e *OAuth) Mount(rt *wire.Router) {
+func (e *API) Mount(rt *wire.Router) {
 	rt.Handle(http.MethodPost, "/oauth/token", e, e.token)
 	rt.Handle(http.MethodPost, "/oauth/revoke", e, e.revoke)
 }
 
 // Announce implements wire.Announcer.
-func (e *OAuth) Announce(h http.Header, requestID string) { announce(h, requestID) }
+func (e *API) Announce(h http.Header, requestID string) {
+	if e.Headers != nil {
+		e.Headers(h, requestID)
+	}
+}
 
 // An oauthError is an answer of the OAuth endpoints, which have an error shape
 // of their own.
@@ -71,12 +78,13 @@ func (e *oauthError) Unwrap() error { return e.Cause }
 
 func (e *oauthError) Error() string { return e.Code + ": " + e.Reason }
 
-// refuse answers 400, Zoom's status for every mistake in a request.
+// refuse answers 400, the status for every mistake in a request, wrong credentials among
+// them: existing clients expect it.
 func refuse(code, reason string) *oauthError {
 	return &oauthError{Status: http.StatusBadRequest, Code: code, Reason: reason}
 }
 
-// The reasons that clients know from Zoom.
+// The reasons that existing clients know.
 const (
 	reasonBadClient = "Invalid client_id or client_secret"
 	reasonNoAccount = "Account does not exist"
@@ -84,7 +92,7 @@ const (
 	reasonBadToken  = "Invalid Token!"
 )
 
-// A grantAnswer is what Zoom answers to a grant. Clients want every member, and
+// A grantAnswer is the answer to a grant. Existing clients want every member, and
 // scope even if it is empty.
 type grantAnswer struct {
 	AccessToken string `json:"access_token"`
@@ -96,7 +104,7 @@ type grantAnswer struct {
 
 // token answers POST /oauth/token. The grant client_credentials gives the same
 // account-level token as account_credentials, without naming the account.
-func (e *OAuth) token(w http.ResponseWriter, r *http.Request) error {
+func (e *API) token(w http.ResponseWriter, r *http.Request) error {
 	form, err := readForm(w, r)
 	if err != nil {
 		return err
@@ -139,7 +147,7 @@ func (e *OAuth) token(w http.ResponseWriter, r *http.Request) error {
 
 // narrow is the scopes that a client asks for, which must be among its own; all
 // of them if it asks for none.
-func (e *OAuth) narrow(granted auth.Scopes, asked string) (auth.Scopes, error) {
+func (e *API) narrow(granted auth.Scopes, asked string) (auth.Scopes, error) {
 	if strings.TrimSpace(asked) == "" {
 		return granted, nil
 	}
@@ -160,8 +168,8 @@ func (e *OAuth) narrow(granted auth.Scopes, asked string) (auth.Scopes, error) {
 
 // revoke answers POST /oauth/revoke: it ends a token that was issued to the app
 // that asks. Another app's token is treated as unknown. The token may be in
-// the query, as Zoom's clients have it: one that got there had better end.
-func (e *OAuth) revoke(w http.ResponseWriter, r *http.Request) error {
+// the query, where existing clients have it: one that got there had better end.
+func (e *API) revoke(w http.ResponseWriter, r *http.Request) error {
 	form, err := readForm(w, r)
 	if err != nil {
 		return err
@@ -190,7 +198,7 @@ func (e *OAuth) revoke(w http.ResponseWriter, r *http.Request) error {
 // client authenticates the app of a request. After too many failures it answers with
 // Retry-After, but it always accepts the right secret: otherwise anybody who knows an
 // app's id could lock the app out. Secrets are too long to be guessed.
-func (e *OAuth) client(w http.ResponseWriter, r *http.Request, form *oauthForm) (presence.AccountID, auth.App, error) {
+func (e *API) client(w http.ResponseWriter, r *http.Request, form *oauthForm) (presence.AccountID, auth.App, error) {
 	id, secret, err := credentials(r, form)
 	if err != nil {
 		return "", auth.App{}, err
@@ -216,7 +224,7 @@ const maxFailures = 20
 
 // countFailure counts a failure of a client, and returns how long the client must wait:
 // zero while it does not fail too often.
-func (e *OAuth) countFailure(id presence.AppID) time.Duration {
+func (e *API) countFailure(id presence.AppID) time.Duration {
 	now := e.Clock()
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -232,7 +240,7 @@ func missing(name string) error {
 
 // Fail writes an error in the format of OAuth. Of other errors than an oauthError it
 // reveals only the kind.
-func (e *OAuth) Fail(w http.ResponseWriter, _ *http.Request, err error) {
+func (e *API) Fail(w http.ResponseWriter, _ *http.Request, err error) {
 	var refusal *oauthError
 	method, isMethod := errors.AsType[*wire.MethodError](err)
 	switch limit, limited := errors.AsType[*quota.Error](err); {
@@ -278,7 +286,7 @@ func oauthOverLimit(e *quota.Error) *oauthError {
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	body, err := json.Marshal(v)
 	if err != nil {
-		panic(fmt.Sprintf("zoomapi: %T cannot be written as JSON: %v", v, err)) // only plain fields are in it
+		panic(fmt.Sprintf("oauthapi: %T cannot be written as JSON: %v", v, err)) // only plain fields are in it
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/json")

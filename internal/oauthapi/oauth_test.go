@@ -1,4 +1,4 @@
-package zoomapi_test
+package oauthapi_test
 
 import (
 	"encoding/base64"
@@ -18,12 +18,13 @@ import (
 	"porchlight.dev/porchlight/internal/apptest"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
+	. "porchlight.dev/porchlight/internal/oauthapi"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/enginetest"
 	"porchlight.dev/porchlight/internal/store/storetest"
 	"porchlight.dev/porchlight/internal/wire"
-	. "porchlight.dev/porchlight/internal/zoomapi"
+	"porchlight.dev/porchlight/internal/zoomapi"
 )
 
 // An oauthCall is a request to the endpoints.
@@ -85,7 +86,7 @@ func newOAuthFixture(tb testing.TB) *oauthFixture {
 	tb.Helper()
 	f := &oauthFixture{clock: apptest.Noon()}
 	f.docs = storetest.Fault(enginetest.Open(tb, f.clock.Now))
-	f.People = apptest.On(tb, f.docs, f.clock.Now, Scopes()...)
+	f.People = apptest.On(tb, f.docs, f.clock.Now, zoomapi.Scopes()...)
 	account, owner := f.Account("owner@example.com")
 	f.account, f.owner, f.ann = account, owner.ID, f.User(account, "ann@example.com")
 	f.app, f.secret = f.App(account, oauthScopes)
@@ -118,15 +119,15 @@ func (f *oauthFixture) endpoints() http.Handler {
 
 func (f *oauthFixture) endpointsAt(url string) http.Handler {
 	log := slog.New(slog.DiscardHandler)
-	native := &API{}
-	rt := wire.NewRouter(wire.NewObserver(nil, log, prometheus.NewRegistry(), f.clock.Now), native)
-	(&OAuth{Authority: f.Authority, BaseURL: func(http.ResponseWriter) string { return url }, Clock: f.clock.Now}).Mount(rt)
+	dialect := &zoomapi.API{}
+	rt := wire.NewRouter(wire.NewObserver(nil, log, prometheus.NewRegistry(), f.clock.Now), dialect)
+	(&API{Authority: f.Authority, BaseURL: func(http.ResponseWriter) string { return url }, Clock: f.clock.Now, Headers: dialect.Announce}).Mount(rt)
 	return rt
 }
 
 func (f *oauthFixture) basic() string { return basicAuth(string(f.app.ID), f.secret) }
 
-// query is the query of the grant for Zoom's server-to-server apps.
+// query is the query of the grant account_credentials.
 func (f *oauthFixture) query() string {
 	return "grant_type=account_credentials&account_id=" + url.QueryEscape(string(f.account))
 }

@@ -1,4 +1,4 @@
-package zoomapi
+package oauthapi
 
 import (
 	"bytes"
@@ -29,7 +29,7 @@ func (f *oauthForm) get(name string) string {
 	return f.query.Get(name)
 }
 
-// readForm reads parameters as Zoom's clients send them: in the query, in a form,
+// readForm reads parameters as existing clients send them: in the query, in a form,
 // in both, or in the query with the content type of JSON and nothing in the body.
 func readForm(w http.ResponseWriter, r *http.Request) (*oauthForm, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxOAuthBody))

@@ -1,4 +1,4 @@
-package zoomapi
+package oauthapi
 
 import (
 	"encoding/base64"
