@@ -116,7 +116,7 @@ func runChecks[T any, F ~func(*T) error](checks []F, before *T) error {
 func (d *Directory) SetContact(
 	ctx context.Context, account presence.AccountID, owner, contact presence.UserID, group string, checks ...ContactsCheck,
 ) (Contact, error) {
-	group, err := Group("group", group)
+	group, err := GroupName("group", group)
 	if err != nil {
 		return Contact{}, err
 	}
@@ -257,5 +257,5 @@ func (c *Contacts) groups() []string {
 	return all
 }
 
-// Group is the normalized name of a group; "" is no group.
-func Group(field, given string) (string, error) { return cleanText(field, given, MaxGroupBytes) }
+// GroupName is the normalized name of a group; "" is no group.
+func GroupName(field, given string) (string, error) { return cleanText(field, given, MaxGroupBytes) }

@@ -1,4 +1,4 @@
-// Package directory keeps accounts and their users: who exists, under which
+// Package directory keeps accounts, their users and groups: who exists, under which
 // e-mail, and in which state; whom each user follows, and what each declared
 // about who may see it.
 //
@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
+	"sync"
 	"time"
 
 	"porchlight.dev/porchlight/internal/cache"
@@ -82,6 +83,8 @@ type Directory struct {
 	emails           *cache.Table[address, presence.UserID]
 	onContactsChange func(presence.AccountID, presence.UserID) // or nil
 	onUserState      func()                                    // or nil
+	adopted          sync.Map                                  // presence.AccountID to true; see adoptGroups
+	adopting         sync.Mutex                                // one at a time
 }
 
 // emailSlots is how many addresses the directory remembers the users of, for MaxStale.

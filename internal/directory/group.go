@@ -36,7 +36,7 @@ func cleanGroups(given []string) ([]string, error) {
 	var groups, keys []string
 	for i, name := range given {
 		field := fmt.Sprintf("groups[%d]", i)
-		name, err := Group(field, name)
+		name, err := GroupName(field, name)
 		if err == nil && name == "" {
 			err = &presence.FieldError{Field: field, Reason: "must not be empty"}
 		}

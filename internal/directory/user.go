@@ -81,7 +81,11 @@ func (d *Directory) create(ctx context.Context, account presence.AccountID, u *U
 	if len(tombstones) > 0 {
 		return store.ErrConflict // draw another id
 	}
-	err = d.docs.Write(ctx, account, u.doc(""), claimDoc(form, u.ID))
+	groups, err := d.newGroups(ctx, account, &User{}, u)
+	if err != nil {
+		return fmt.Errorf("create user: %w", err)
+	}
+	err = d.docs.Write(ctx, account, append(groups, u.doc(""), claimDoc(form, u.ID))...)
 	d.emails.Invalidate(address{account, form})
 	if err != nil {
 		return fmt.Errorf("create user: %w", err)
@@ -162,11 +166,15 @@ func (d *Directory) Update(ctx context.Context, account presence.AccountID, u Us
 // replace writes u over before and moves the claim to its e-mail along with it.
 func (d *Directory) replace(ctx context.Context, account presence.AccountID, before, u *User) error {
 	from, to := emailForm(before.Email), emailForm(u.Email)
+	changes, err := d.newGroups(ctx, account, before, u)
+	if err != nil {
+		return err
+	}
 	unlogged, err := d.unlogged(ctx, account, before, u)
 	if err != nil {
 		return err
 	}
-	changes := append(unlogged, u.doc(before.Version))
+	changes = append(append(changes, unlogged...), u.doc(before.Version))
 	if from != to {
 		taken, err := d.emailClaims(ctx, account, u.Email)
 		if err != nil {

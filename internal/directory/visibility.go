@@ -142,7 +142,7 @@ func (v *Visibility) Check() error {
 	}
 	groups := make(map[string]presence.Visibility, len(v.Groups))
 	for given, level := range v.Groups {
-		name, err := Group("groups", given)
+		name, err := GroupName("groups", given)
 		if err != nil {
 			return err
 		}

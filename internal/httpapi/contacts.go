@@ -54,7 +54,7 @@ func (a *API) listContacts(c *call) error {
 }
 
 func (a *API) setContact(c *call, body *api.SetContact) error {
-	if _, err := directory.Group("group", body.Group); err != nil {
+	if _, err := directory.GroupName("group", body.Group); err != nil {
 		return err
 	}
 	u, err := a.userFor(c, auth.ContactWrite)

@@ -88,7 +88,7 @@ func filterOf(q url.Values) (presenceFilter, error) {
 
 // GroupKey returns the key of the group that a request names.
 func GroupKey(name string) (string, error) {
-	name, err := directory.Group("group", name)
+	name, err := directory.GroupName("group", name)
 	if err == nil && name == "" {
 		err = &presence.FieldError{Field: "group", Reason: "must not be empty"}
 	}

@@ -119,7 +119,7 @@ func (r *Registry) checkGroups(ctx context.Context, s, before *Subscription) err
 	}
 	for i, name := range s.Groups {
 		field := fmt.Sprintf("groups[%d]", i)
-		name, err := directory.Group(field, name)
+		name, err := directory.GroupName(field, name)
 		if err == nil && name == "" {
 			err = &presence.FieldError{Field: field, Reason: "must not be empty"}
 		}
