@@ -43,7 +43,7 @@ type UpdateUser struct {
 	Department  *string   `json:"department,omitempty"`
 	Groups      *[]string `json:"groups,omitempty"` // replaces all groups
 	Active      *bool     `json:"active,omitempty"`
-	Role        *string   `json:"role,omitempty"`   // member or admin
+	Role        *string   `json:"role,omitempty"` // member or admin
 }
 
 // Users is a page of users, by id.

@@ -98,6 +98,11 @@ var (
 		"Send the token in the Authorization header. Revoke this token, because URLs end up in logs.",
 	}
 
+	AccountSuspended = Kind{
+		"account-suspended", "The account is suspended", 403,
+		"Ask the operator of the server. Users, apps and tokens are kept, and work again when the account is resumed.",
+	}
+
 	InsufficientScope = Kind{
 		"insufficient-scope", "The token lacks a scope", 403,
 		"Use a token with one of the listed scopes. Scopes that end in :admin also cover other users' objects. The page /docs/scopes lists what each scope allows.",
@@ -278,7 +283,7 @@ func Kinds() []*Kind {
 	return []*Kind{
 		&CursorInvalid, &InvalidField, &Malformed,
 		&ExpiredToken, &InvalidTicket, &InvalidToken, &NoToken, &TokenInQuery,
-		&Escalation, &Forbidden, &HistoryOff, &InsufficientScope, &OriginRefused,
+		&AccountSuspended, &Escalation, &Forbidden, &HistoryOff, &InsufficientScope, &OriginRefused,
 		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoErasure, &NotInHistory, &NoRoute, &NoSession, &SessionReplaced, &NoSubscription, &NoTokenID, &NoUser, &NoWatch,
 		&MethodNotAllowed,
 		&Conflict, &EmailTaken, &LimitReached, &OwnerKept, &SubscriptionState, &Transition, &Deactivated, &SignedOut,

@@ -53,7 +53,7 @@ func (a *Authority) CreateApp(ctx context.Context, account presence.AccountID, n
 	if err != nil {
 		return App{}, "", err
 	}
-	if _, err := a.directory.Account(ctx, account); err != nil {
+	if err := a.admitApp(ctx, account); err != nil {
 		return App{}, "", err
 	}
 	app := App{ID: presence.AppID(directory.NewID()), Name: name, Scopes: scopes, Created: a.now()}
@@ -66,6 +66,22 @@ func (a *Authority) CreateApp(ctx context.Context, account presence.AccountID, n
 		return App{}, "", fmt.Errorf("create app: %w", err)
 	}
 	return app, secret, nil
+}
+
+// admitApp refuses a new app of an account that is not there, or may have no more.
+func (a *Authority) admitApp(ctx context.Context, account presence.AccountID) error {
+	found, err := a.directory.Account(ctx, account)
+	if err != nil || found.Limits.Apps == 0 {
+		return err
+	}
+	docs, err := a.docs.List(ctx, account, "app", "", found.Limits.Apps)
+	if err != nil {
+		return fmt.Errorf("count apps: %w", err)
+	}
+	if len(docs) >= found.Limits.Apps {
+		return &directory.LimitError{Name: "apps-per-account", Most: found.Limits.Apps, What: "apps"}
+	}
+	return nil
 }
 
 // Apps pages by id: those above after, at most limit.
@@ -165,7 +181,8 @@ func (a *Authority) RotateSecret(ctx context.Context, account presence.AccountID
 // ErrBadClient: no app has this id and secret.
 var ErrBadClient = errors.New("no app has this id and secret")
 
-// AuthenticateClient finds the app with an id and a secret, or answers ErrBadClient. An unknown id takes the same
+// AuthenticateClient finds the app with an id and a secret, or answers ErrBadClient, or
+// ErrSuspended to who knows the secret. An unknown id takes the same
 // reads and the same comparison as a wrong secret.
 func (a *Authority) AuthenticateClient(ctx context.Context, id presence.AppID, secret string) (presence.AccountID, App, error) {
 	if presence.CheckID("id", string(id)) != nil {
@@ -187,6 +204,12 @@ func (a *Authority) AuthenticateClient(ctx context.Context, id presence.AppID, s
 	}
 	if !digestOf(secret).matches(stored) {
 		return "", App{}, ErrBadClient
+	}
+	switch err := a.checkAccount(ctx, v.Account); {
+	case errors.Is(err, directory.ErrNoAccount): // it is being deleted
+		return "", App{}, ErrBadClient
+	case err != nil:
+		return "", App{}, err
 	}
 	return v.Account, app, nil
 }

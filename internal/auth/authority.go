@@ -39,7 +39,7 @@ func (a *Authority) OnlyWriter() { a.cache.alone = true }
 func (a *Authority) now() time.Time { return a.clock().UTC().Truncate(time.Millisecond) }
 
 // Authenticate finds the principal of an access token, or ErrNoToken,
-// ErrInvalidToken or ErrExpiredToken. Verified tokens are cached for at most
+// ErrInvalidToken, ErrExpiredToken or ErrSuspended. Verified tokens are cached for at most
 // MaxStale; a cached answer allocates nothing.
 func (a *Authority) Authenticate(ctx context.Context, token string) (*Principal, error) {
 	if token == "" {
@@ -67,5 +67,5 @@ func (a *Authority) authenticate(ctx context.Context, d *digest) (*Principal, er
 // Refused reports whether an error of Authenticate means that the token is not valid,
 // and not that it could not be verified.
 func Refused(err error) bool {
-	return errors.Is(err, ErrInvalidToken) || errors.Is(err, ErrExpiredToken) || errors.Is(err, ErrNoToken)
+	return errors.Is(err, ErrInvalidToken) || errors.Is(err, ErrExpiredToken) || errors.Is(err, ErrSuspended) || errors.Is(err, ErrNoToken)
 }

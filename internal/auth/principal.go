@@ -25,6 +25,7 @@ var (
 	ErrNoToken      = errors.New("no access token")                  // no or malformed Authorization header
 	ErrInvalidToken = errors.New("invalid access token")             // unknown, revoked, or of a deleted user or app
 	ErrExpiredToken = errors.New("access token is expired")          // known for a while after it expired
+	ErrSuspended    = errors.New("the account is suspended")         // its tokens stay, and are refused
 	ErrTokenInQuery = errors.New("access token in the query string") // never accepted there
 	ErrNoApp        = errors.New("no such app in this account")
 	ErrNoSuchToken  = errors.New("no such token in this account")
@@ -44,8 +45,12 @@ type Principal struct {
 	AccountLevel bool
 	SignIn       bool // a person in a browser
 	Scopes       Scopes
-	Expires      time.Time // zero: never
-	TokenID      string    // not secret: names the token in lists and logs
+	// Plan is the account's plan of rate limits; "" is the server's. MaxStreams is how
+	// many streams the account may have open; 0: no limit of its own.
+	Plan       string
+	MaxStreams int
+	Expires    time.Time // zero: never
+	TokenID    string    // not secret: names the token in lists and logs
 
 	digest digest // of the token, for Recheck
 }

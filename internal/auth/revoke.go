@@ -6,13 +6,15 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 )
 
-// A Revocation is why tokens of an account are valid no more: they were removed, or
-// their app or user was deleted. One of its fields is set beside Account.
+// A Revocation is why tokens of an account are valid no more: they were removed, their
+// app or user was deleted, or the account was suspended or deleted. One of its fields is
+// set beside Account.
 type Revocation struct {
 	Account presence.AccountID
 	Tokens  []string // ids
 	App     presence.AppID
 	User    presence.UserID
+	All     bool // the account's
 }
 
 // Covers reports whether it ended the token of p.
@@ -21,6 +23,8 @@ func (r *Revocation) Covers(p *Principal) bool {
 		return false
 	}
 	switch {
+	case r.All:
+		return true
 	case len(r.Tokens) > 0:
 		return slices.Contains(r.Tokens, p.TokenID)
 	case r.App != "":
@@ -34,6 +38,13 @@ func (r *Revocation) Covers(p *Principal) bool {
 // nodes show in Recheck only. Set it once, before anything is served. fn must not
 // wait.
 func (a *Authority) OnRevoke(fn func(*Revocation)) { a.onRevoke = fn }
+
+// RevokeAccount reports that the tokens of an account are refused from now on, because
+// it was suspended or deleted.
+func (a *Authority) RevokeAccount(account presence.AccountID) {
+	a.cache.invalidateAll()
+	a.revoked(&Revocation{Account: account, All: true})
+}
 
 func (a *Authority) revoked(r *Revocation) {
 	if a.onRevoke != nil {

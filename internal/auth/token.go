@@ -59,7 +59,7 @@ func tokenKey(id string) store.Key      { return store.Key{Collection: "token", 
 // Issue makes a token of t.App and returns its secret text, which is shown here
 // and never again. t.User "" makes an account-level token of the app; lasts 0
 // makes one that never expires. ErrNoApp, directory.ErrNoUser,
-// presence.ErrDeactivated, ErrScope for what the app may not do itself, or a
+// presence.ErrDeactivated, ErrSuspended, ErrScope for what the app may not do itself, or a
 // quota.Error if there are too many.
 func (a *Authority) Issue(ctx context.Context, account presence.AccountID, t Token, lasts time.Duration) (Token, string, error) {
 	if err := a.checkToken(ctx, account, &t, lasts); err != nil {
@@ -93,6 +93,9 @@ func (a *Authority) checkToken(ctx context.Context, account presence.AccountID, 
 	if lasts < 0 {
 		return &presence.FieldError{Field: "expires", Reason: "must be in the future"}
 	}
+	if err := a.checkAccount(ctx, account); err != nil {
+		return err
+	}
 	app, err := a.App(ctx, account, t.App)
 	if err != nil {
 		return err
@@ -106,6 +109,15 @@ func (a *Authority) checkToken(ctx context.Context, account presence.AccountID, 
 	u, err := a.directory.User(ctx, account, t.User)
 	if err == nil && !u.Active {
 		return presence.ErrDeactivated
+	}
+	return err
+}
+
+// checkAccount refuses a suspended account, and one that is not there.
+func (a *Authority) checkAccount(ctx context.Context, account presence.AccountID) error {
+	found, err := a.directory.Account(ctx, account)
+	if err == nil && found.Suspended {
+		return ErrSuspended
 	}
 	return err
 }

@@ -152,14 +152,12 @@ func (a *Authority) secrets(ctx context.Context, answers []*answer) ([]*secretVa
 // Grantors are those of one account by whom tokens are valid: their apps, and whom
 // they act for.
 type grantors struct {
-	apps   map[presence.AppID]bool // whether it is there
-	wanted map[presence.UserID]bool
-	users  map[presence.UserID]directory.User // the active ones
-	// ownerToo: a token acts for the owner, or may be the owner's.
-	ownerToo bool
-	owner    presence.UserID
-	owned    bool // there is such an account
-	err      error
+	apps    map[presence.AppID]bool // whether it is there
+	wanted  map[presence.UserID]bool
+	users   map[presence.UserID]directory.User // the active ones
+	account directory.Account
+	exists  bool // there is such an account
+	err     error
 }
 
 func newGrantors() *grantors {
@@ -169,7 +167,6 @@ func newGrantors() *grantors {
 // add notes what has to be read for a token.
 func (g *grantors) add(v *secretValue) {
 	g.apps[v.App] = false
-	g.ownerToo = g.ownerToo || v.User == "" || v.SignIn
 	if v.User == "" {
 		return
 	}
@@ -178,7 +175,7 @@ func (g *grantors) add(v *secretValue) {
 
 // read reads all of them.
 func (g *grantors) read(ctx context.Context, a *Authority, account presence.AccountID) {
-	g.err = errors.Join(g.readApps(ctx, a, account), g.readUsers(ctx, a, account), g.readOwner(ctx, a, account))
+	g.err = errors.Join(g.readApps(ctx, a, account), g.readUsers(ctx, a, account), g.readAccount(ctx, a, account))
 }
 
 func (g *grantors) readApps(ctx context.Context, a *Authority, account presence.AccountID) error {
@@ -217,20 +214,17 @@ func (g *grantors) readUsers(ctx context.Context, a *Authority, account presence
 	return err
 }
 
-func (g *grantors) readOwner(ctx context.Context, a *Authority, account presence.AccountID) error {
-	if !g.ownerToo {
-		return nil
-	}
-	found, err := a.directory.Account(ctx, account)
+func (g *grantors) readAccount(ctx context.Context, a *Authority, account presence.AccountID) (err error) {
+	g.account, err = a.directory.Account(ctx, account)
 	if errors.Is(err, directory.ErrNoAccount) {
 		return nil
 	}
-	g.owner, g.owned = found.Owner, err == nil
+	g.exists = err == nil
 	return err
 }
 
-// principal returns the principal of a token, or ErrInvalidToken if its app or user was
-// deleted, or its user is deactivated.
+// principal returns the principal of a token, ErrInvalidToken if its account, app or user
+// was deleted, or its user is deactivated, or ErrSuspended.
 func (g *grantors) principal(a *Authority, v *secretValue, d *digest) (*Principal, error) {
 	if g.err != nil {
 		return nil, g.err
@@ -238,20 +232,23 @@ func (g *grantors) principal(a *Authority, v *secretValue, d *digest) (*Principa
 	person, valid := g.users[v.User]
 	user := v.User
 	if v.User == "" {
-		user, valid = g.owner, g.owned
+		user, valid = g.account.Owner, true
 	}
-	if !valid || !g.apps[v.App] {
+	if !valid || !g.exists || !g.apps[v.App] {
 		return nil, ErrInvalidToken
+	}
+	if g.account.Suspended {
+		return nil, ErrSuspended
 	}
 	scopes, _ := a.scopes.read(v.Scopes) // an unknown scope allows nothing
 	if v.SignIn {
 		scopes = a.ScopesOf(person.Role)
-		if user == g.owner {
+		if user == g.account.Owner {
 			scopes = a.ScopesOf(directory.Admin)
 		}
 	}
 	return &Principal{
 		Account: v.Account, App: v.App, User: user, AccountLevel: v.User == "", SignIn: v.SignIn,
-		Scopes: scopes, Expires: v.Expires, TokenID: v.ID, digest: *d,
+		Scopes: scopes, Plan: g.account.Plan, MaxStreams: g.account.Limits.Streams, Expires: v.Expires, TokenID: v.ID, digest: *d,
 	}, nil
 }

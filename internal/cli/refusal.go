@@ -30,6 +30,7 @@ var hints = map[*api.Kind]hint{
 	&api.InvalidToken:         {"", "Create another token with \"porchlight token create\". This one is unknown or was revoked, its app was removed, or its user was deactivated or removed."},
 	&api.InvalidTicket:        olderServer,
 	&api.ExpiredToken:         {"", "Get a new token with \"porchlight token create\"."},
+	&api.AccountSuspended:     {"The account is suspended.", "Ask the operator of the server: \"porchlight system account resume\" lets it work again."},
 	&api.TokenInQuery:         {"The URL of the server contains an access token.", "Set the token with PORCHLIGHT_TOKEN instead. Revoke this token, because URLs end up in logs."},
 	&api.InsufficientScope:    {"", "Use a token that has it: see \"porchlight whoami\" and \"porchlight token create --help\"."},
 	&api.Forbidden:            {"", "Omit the user to act for yourself, or use a token with the :admin form of the scope: see \"porchlight whoami\"."},

@@ -23,6 +23,7 @@ type accountValue struct {
 	HistoryDays *int   `json:"history_days,omitempty"`
 	Plan        string `json:"plan,omitempty"`
 	Suspended   bool   `json:"suspended,omitempty"`
+	Limits      Limits `json:"limits,omitzero"`
 }
 
 func accountKey(id presence.AccountID) store.Key {
@@ -82,7 +83,53 @@ func (d *Directory) SetOwner(ctx context.Context, id presence.AccountID, owner p
 type AccountChange struct {
 	Owner       *presence.UserID
 	HistoryDays *int
+	Name        *string
+	Plan        *string // one that a dialect knows, or ""
+	Suspended   *bool
+	Limits      *Limits
 }
+
+// apply sets the fields that need no other document.
+func (c *AccountChange) apply(a *Account) error {
+	if days := c.HistoryDays; days != nil {
+		if *days < 0 || *days > MaxHistoryDays {
+			return &presence.FieldError{Field: "history_days", Reason: fmt.Sprintf("must be a number from 0 to %d", MaxHistoryDays)}
+		}
+		a.HistoryDays = *days
+	}
+	if c.Name != nil {
+		name, err := cleanName("name", *c.Name)
+		if err != nil {
+			return err
+		}
+		a.Name = name
+	}
+	if c.Plan != nil {
+		a.Plan = *c.Plan
+	}
+	if c.Suspended != nil {
+		a.Suspended = *c.Suspended
+	}
+	if c.Limits != nil {
+		a.Limits = *c.Limits
+	}
+	return a.Limits.check()
+}
+
+func (l *Limits) check() error {
+	for _, limit := range [...]struct {
+		name string
+		most int
+	}{{"users", l.Users}, {"apps", l.Apps}, {"subscriptions", l.Subscriptions}, {"streams", l.Streams}} {
+		if limit.most < 0 || limit.most > MaxLimit {
+			return &presence.FieldError{Field: "limits." + limit.name, Reason: fmt.Sprintf("must be a number from 0, for no limit, to %d", MaxLimit)}
+		}
+	}
+	return nil
+}
+
+// MaxLimit bounds the numbers of Limits.
+const MaxLimit = 1_000_000_000
 
 // UpdateAccount changes an account that was read before. If the account has changed since,
 // it returns store.ErrConflict.
@@ -98,11 +145,8 @@ func (d *Directory) UpdateAccount(ctx context.Context, before Account, change Ac
 		}
 		after.Owner = u.ID
 	}
-	if days := change.HistoryDays; days != nil {
-		if *days < 0 || *days > MaxHistoryDays {
-			return before, &presence.FieldError{Field: "history_days", Reason: fmt.Sprintf("must be a number from 0 to %d", MaxHistoryDays)}
-		}
-		after.HistoryDays = *days
+	if err := change.apply(&after); err != nil {
+		return before, err
 	}
 	if after == before {
 		return before, nil
@@ -115,7 +159,7 @@ func (d *Directory) UpdateAccount(ctx context.Context, before Account, change Ac
 }
 
 func (a *Account) doc(version string) store.Doc {
-	return document.New(accountKey(a.ID), version, accountValue{document.Current(), a.Name, a.Owner, a.Created, &a.HistoryDays, a.Plan, a.Suspended})
+	return document.New(accountKey(a.ID), version, accountValue{document.Current(), a.Name, a.Owner, a.Created, &a.HistoryDays, a.Plan, a.Suspended, a.Limits})
 }
 
 func accountOf(doc *store.Doc) (Account, error) {
@@ -125,7 +169,7 @@ func accountOf(doc *store.Doc) (Account, error) {
 	}
 	account := Account{
 		ID: presence.AccountID(doc.Key.Key), Name: v.Name, Owner: v.Owner, Created: v.Created, HistoryDays: MaxHistoryDays,
-		Plan: v.Plan, Suspended: v.Suspended, Version: doc.Version,
+		Plan: v.Plan, Suspended: v.Suspended, Limits: v.Limits, Version: doc.Version,
 	}
 	if v.HistoryDays != nil {
 		account.HistoryDays = *v.HistoryDays

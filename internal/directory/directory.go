@@ -14,6 +14,7 @@ package directory
 import (
 	"context"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"sync"
 	"time"
@@ -47,7 +48,28 @@ type Account struct {
 	Plan string
 	// Suspended: nobody may sign in or call the API, and tokens are refused.
 	Suspended bool
+	Limits    Limits
 	Version   string // of the document, for UpdateAccount; opaque
+}
+
+// Limits are how many an account may have; zero is no limit beside those of the server.
+// Users who are deactivated count.
+type Limits struct {
+	Users         int `json:"users,omitempty"`
+	Apps          int `json:"apps,omitempty"`
+	Subscriptions int `json:"subscriptions,omitempty"`
+	Streams       int `json:"streams,omitempty"` // open ones, on each node
+}
+
+// A LimitError: the account has as many as it may have.
+type LimitError struct {
+	Name string // such as "users-per-account"
+	Most int
+	What string // such as "users"
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("the account may have at most %d %s", e.Most, e.What)
 }
 
 // MaxHistoryDays is the default of HistoryDays: everything that the log keeps.
@@ -85,6 +107,8 @@ type Directory struct {
 	onUserState      func()                                    // or nil
 	adopted          sync.Map                                  // presence.AccountID to true; see adoptGroups
 	adopting         sync.Mutex                                // one at a time
+	// counting is locked while a user of an account with a limit is created.
+	counting sync.Mutex
 }
 
 // emailSlots is how many addresses the directory remembers the users of, for MaxStale.
@@ -102,7 +126,7 @@ func New(st store.Store, clock func() time.Time) *Directory {
 }
 
 // OnUserState has fn called after each change that was made here of what tokens depend
-// on: whether a user is there and active, and who owns an account. Set it once, before
+// on: whether a user is there and active, and what is known of an account. Set it once, before
 // anything is served. fn must not wait.
 func (d *Directory) OnUserState(fn func()) { d.onUserState = fn }
 

@@ -52,11 +52,16 @@ func (d *Directory) Create(ctx context.Context, account presence.AccountID, u Us
 	if err := u.Clean(&User{}); err != nil {
 		return User{}, err
 	}
-	if _, err := d.Account(ctx, account); err != nil {
+	found, err := d.Account(ctx, account)
+	if err != nil {
 		return User{}, err
 	}
+	if found.Limits.Users > 0 { // creations change one document
+		d.counting.Lock()
+		defer d.counting.Unlock()
+	}
 	u.Created = d.now()
-	err := document.Again(func() error { return d.create(ctx, account, &u) })
+	err = document.Again(func() error { return d.create(ctx, account, found.Limits.Users, &u) })
 	if err != nil {
 		return User{}, err
 	}
@@ -64,7 +69,7 @@ func (d *Directory) Create(ctx context.Context, account presence.AccountID, u Us
 }
 
 // create tries one id.
-func (d *Directory) create(ctx context.Context, account presence.AccountID, u *User) error {
+func (d *Directory) create(ctx context.Context, account presence.AccountID, most int, u *User) error {
 	u.ID = presence.UserID(NewID())
 	form := emailForm(u.Email)
 	taken, err := d.emailClaims(ctx, account, u.Email)
@@ -74,18 +79,26 @@ func (d *Directory) create(ctx context.Context, account presence.AccountID, u *U
 	if len(taken) > 0 {
 		return ErrEmailTaken
 	}
-	tombstones, err := d.docs.Load(ctx, account, tombstoneKey(u.ID))
+	found, err := d.docs.Load(ctx, account, tombstoneKey(u.ID), countKey)
 	if err != nil {
 		return fmt.Errorf("create user: %w", err)
 	}
-	if len(tombstones) > 0 {
-		return store.ErrConflict // draw another id
+	var counted *store.Doc
+	for i := range found {
+		if found[i].Key != countKey {
+			return store.ErrConflict // the id was used: draw another
+		}
+		counted = &found[i]
 	}
 	groups, err := d.newGroups(ctx, account, &User{}, u)
 	if err != nil {
 		return fmt.Errorf("create user: %w", err)
 	}
-	err = d.docs.Write(ctx, account, append(groups, u.doc(""), claimDoc(form, u.ID))...)
+	changes, err := d.countNew(ctx, account, counted, most)
+	if err != nil {
+		return err
+	}
+	err = d.docs.Write(ctx, account, append(append(changes, groups...), u.doc(""), claimDoc(form, u.ID))...)
 	d.emails.Invalidate(address{account, form})
 	if err != nil {
 		return fmt.Errorf("create user: %w", err)
@@ -222,7 +235,7 @@ func (d *Directory) Delete(ctx context.Context, account presence.AccountID, id p
 		if err != nil {
 			return err
 		}
-		own, err := d.docs.Load(ctx, account, contactsKey(id), visibilityKey(id), unloggedKey(id))
+		own, err := d.docs.Load(ctx, account, contactsKey(id), visibilityKey(id), unloggedKey(id), countKey)
 		if err != nil {
 			return fmt.Errorf("delete user %s: %w", id, err)
 		}
@@ -233,7 +246,13 @@ func (d *Directory) Delete(ctx context.Context, account presence.AccountID, id p
 		changes = append(changes, store.Doc{Key: userKey(id), Version: u.Version},
 			document.New(tombstoneKey(id), "", tombstoneValue{document.Current(), d.now()}))
 		for i := range own {
-			changes = append(changes, document.Deletion(&own[i]))
+			change := document.Deletion(&own[i])
+			if own[i].Key == countKey {
+				if change, err = countGone(&own[i]); err != nil {
+					return err
+				}
+			}
+			changes = append(changes, change)
 		}
 		err = d.docs.Write(ctx, account, changes...)
 		d.emails.Invalidate(address{account, emailForm(u.Email)})

@@ -192,6 +192,8 @@ func TestProblems(t *testing.T) {
 		{auth.ErrTicket, &api.InvalidTicket, ""},
 		{auth.ErrTicketUsed, &api.InvalidTicket, ""},
 		{auth.ErrTokenInQuery, &api.TokenInQuery, ""},
+		{auth.ErrSuspended, &api.AccountSuspended, ""},
+		{&directory.LimitError{Name: "users-per-account", Most: 5, What: "users"}, &api.LimitReached, ""},
 		{auth.ErrNoApp, &api.NoApp, ""},
 		{auth.ErrNoSuchToken, &api.NoTokenID, ""},
 		{auth.ErrScope, &api.Escalation, ""},

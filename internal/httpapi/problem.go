@@ -83,6 +83,7 @@ var errorKinds = []struct {
 	{auth.ErrNoToken, &api.NoToken},
 	{auth.ErrInvalidToken, &api.InvalidToken},
 	{auth.ErrExpiredToken, &api.ExpiredToken},
+	{auth.ErrSuspended, &api.AccountSuspended},
 	{auth.ErrTicket, &api.InvalidTicket},
 	{auth.ErrTicketUsed, &api.InvalidTicket},
 	{auth.ErrTokenInQuery, &api.TokenInQuery},
@@ -190,6 +191,11 @@ func detailedProblem(err error) *api.Problem {
 	if e, ok := errors.AsType[*presence.LimitError](err); ok {
 		p := newProblem(&api.LimitReached, sentence(e.Error()))
 		p.Limit = e.Limit
+		return p
+	}
+	if e, ok := errors.AsType[*directory.LimitError](err); ok {
+		p := newProblem(&api.LimitReached, sentence(e.Error()))
+		p.Limit, p.LimitName = e.Most, e.Name
 		return p
 	}
 	if e, ok := errors.AsType[*webhook.LimitError](err); ok {

@@ -90,6 +90,8 @@ const (
 	reasonNoAccount = "Account does not exist"
 	reasonBadGrant  = "unsupported grant type"
 	reasonBadToken  = "Invalid Token!"
+
+	reasonSuspended = "The account is suspended"
 )
 
 // A grantAnswer is the answer to a grant. Existing clients want every member, and
@@ -249,6 +251,8 @@ func (e *API) Fail(w http.ResponseWriter, _ *http.Request, err error) {
 		refusal = &oauthError{Status: http.StatusMethodNotAllowed, Code: "invalid_request", Reason: method.Error(), Allow: method.Allow}
 	case limited:
 		refusal = oauthOverLimit(limit)
+	case errors.Is(err, auth.ErrSuspended):
+		refusal = refuse("unauthorized_client", reasonSuspended)
 	case errors.Is(err, store.ErrFull):
 		refusal = &oauthError{Status: http.StatusInsufficientStorage, Code: "server_error", Reason: "The disk is almost full: nothing is written until space is free"}
 	case errors.Is(err, store.ErrFailed), errors.Is(err, store.ErrClosed), errors.Is(err, store.ErrUnavailable),

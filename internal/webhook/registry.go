@@ -132,7 +132,13 @@ func (r *Registry) checkLimits(ctx context.Context, s *Subscription, more int) e
 			owner++
 		}
 	}
-	switch {
+	account, err := r.Directory.Account(ctx, s.Account)
+	if err != nil {
+		return err
+	}
+	switch own := account.Limits.Subscriptions; {
+	case own > 0 && len(all)+more > own:
+		return &directory.LimitError{Name: "subscriptions-per-account", Most: own, What: "subscriptions"}
 	case len(all)+more > MaxPerAccount:
 		return &LimitError{Name: "subscriptions-per-account", Limit: MaxPerAccount, What: "subscriptions of an account"}
 	case s.Owner == "" && app > MaxPerApp:

@@ -102,7 +102,7 @@ func (a *API) admit(w http.ResponseWriter, r *http.Request, g *grant) (*auth.Pri
 	if !p.May(g.scope) {
 		return nil, &wire.ScopeError{Scopes: g.names}
 	}
-	if err := a.Limits.takeRequest(w.Header(), p.Account, medium); err != nil {
+	if err := a.Limits.takeRequest(w.Header(), p, medium); err != nil {
 		return nil, err
 	}
 	return p, nil

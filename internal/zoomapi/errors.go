@@ -56,6 +56,7 @@ var answers = []struct {
 	{auth.ErrNoToken, answer{status: 401, code: 124, message: badToken, header: bearer}},
 	{auth.ErrInvalidToken, answer{status: 401, code: 124, message: badToken, header: bearerBad}},
 	{auth.ErrExpiredToken, answer{status: 401, code: 124, message: "Access token is expired.", header: bearerBad}},
+	{auth.ErrSuspended, answer{status: 401, code: 124, message: badToken, header: bearerBad}},
 	{auth.ErrTokenInQuery, answer{
 		status: 401, code: 124, header: bearer,
 		message: "Invalid access token, this access token is not supported as query parameter string.",
@@ -114,6 +115,9 @@ func detailed(err error) answer {
 		return answer{status: 400, code: 300, message: "Validation Failed.", field: e}
 	}
 	if e, ok := errors.AsType[*presence.LimitError](err); ok {
+		return answer{status: 400, code: 300, message: sentence(e.Error())}
+	}
+	if e, ok := errors.AsType[*directory.LimitError](err); ok {
 		return answer{status: 400, code: 300, message: sentence(e.Error())}
 	}
 	if e, ok := errors.AsType[*presence.RateLimitedError](err); ok {

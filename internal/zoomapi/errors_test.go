@@ -31,6 +31,8 @@ func TestFail(t *testing.T) {
 		{"PUT", auth.ErrNoToken, 401, badToken, map[string]string{"WWW-Authenticate": "Bearer"}},
 		{"PUT", auth.ErrInvalidToken, 401, badToken, map[string]string{"WWW-Authenticate": `Bearer error="invalid_token"`}},
 		{"PUT", auth.ErrExpiredToken, 401, `{"code":124,"message":"Access token is expired."}`, map[string]string{"WWW-Authenticate": `Bearer error="invalid_token"`}},
+		{"PUT", auth.ErrSuspended, 401, badToken, map[string]string{"WWW-Authenticate": `Bearer error="invalid_token"`}},
+		{"POST", &directory.LimitError{Most: 5, What: "users"}, 400, `{"code":300,"message":"The account may have at most 5 users."}`, nil},
 		{"PUT", auth.ErrTokenInQuery, 401, `{"code":124,"message":"Invalid access token, this access token is not supported as query parameter string."}`, nil},
 		{"PUT", directory.ErrNoAccount, 401, badToken, nil},
 		{"GET", directory.ErrNoUser, 404, noUserBody("ann"), nil},

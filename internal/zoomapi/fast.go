@@ -56,7 +56,7 @@ func (f fast) getStatus(x *fastpath.Exchange) {
 		x.Decline()
 		return
 	}
-	if err := f.api.Limits.takeRequest(x, p.Account, medium); err != nil {
+	if err := f.api.Limits.takeRequest(x, p, medium); err != nil {
 		x.Fail(err)
 		return
 	}
@@ -110,7 +110,7 @@ func (f fast) putStatus(x *fastpath.Exchange) {
 		x.Decline()
 		return
 	}
-	if err := f.api.Limits.takeRequest(x, p.Account, medium); err != nil {
+	if err := f.api.Limits.takeRequest(x, p, medium); err != nil {
 		x.Fail(err)
 		return
 	}

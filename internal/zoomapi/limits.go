@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/wire"
@@ -109,25 +110,37 @@ type usage struct {
 	spent [labelCount]int
 }
 
-// NewLimits limits every account to plan; with Off the result is nil, which
-// limits nothing.
+// NewLimits limits each account to its own plan, and those without one to plan.
 func NewLimits(plan Plan, clock func() time.Time) *Limits {
-	if plan == Off {
-		return nil
-	}
 	return &Limits{plan: plan, clock: clock, accounts: make(map[presence.AccountID]*usage)}
 }
 
-// takeRequest counts one request of account, or returns a *wire.RateError. It writes the
-// remaining number of requests to the headers.
-func (l *Limits) takeRequest(h header, account presence.AccountID, kind label) error {
+// planOf is the plan of a principal's account.
+func (l *Limits) planOf(p *auth.Principal) Plan {
+	if p.Plan == "" {
+		return l.plan
+	}
+	if plan, ok := ParsePlan(p.Plan); ok {
+		return plan
+	}
+	return l.plan // of a newer server
+}
+
+// takeRequest counts one request of the principal's account, or returns a
+// *wire.RateError. It writes the remaining number of requests to the headers. Nil Limits
+// and an account whose plan is Off have no limit.
+func (l *Limits) takeRequest(h header, p *auth.Principal, kind label) error {
 	if l == nil {
 		return nil
 	}
-	allowed := &allowances[l.plan][kind]
+	plan := l.planOf(p)
+	if plan == Off {
+		return nil
+	}
+	allowed := &allowances[plan][kind]
 	now := l.clock()
 	l.mu.Lock()
-	left, err := l.usage(account, now).takeRequest(allowed, kind, now)
+	left, err := l.usage(p.Account, now).takeRequest(allowed, kind, now)
 	l.mu.Unlock()
 	if err != nil {
 		return err

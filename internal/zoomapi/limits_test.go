@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/wire"
 )
@@ -28,8 +29,41 @@ func TestPlans(t *testing.T) {
 	if _, ok := ParsePlan("enterprise"); ok {
 		t.Error("enterprise is accepted as a plan")
 	}
-	if NewLimits(Off, time.Now) != nil {
-		t.Error("off has limits")
+}
+
+// of is a principal of an account without a plan of its own.
+func of(account string) *auth.Principal { return &auth.Principal{Account: presence.AccountID(account)} }
+
+// TestPlanOfAccount: the plan of an account counts, and otherwise that of the server. A
+// change of plan holds from the next request on.
+func TestPlanOfAccount(t *testing.T) {
+	for _, c := range []struct {
+		server Plan
+		own    string
+		want   string // X-RateLimit-Limit; "": none
+	}{
+		{Off, "", ""},
+		{Off, "free", "2"},
+		{Off, "pro", "20"},
+		{Free, "", "2"},
+		{Free, "off", ""},
+		{Pro, "business", "60"},
+		{Pro, "platinum", "20"},
+	} {
+		now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+		l := newTestLimits(c.server, &now)
+		p := of("a")
+		p.Plan = c.own
+		h := http.Header{}
+		if err := l.takeRequest(h, p, medium); err != nil || h.Get("X-RateLimit-Limit") != c.want {
+			t.Errorf("%v, own %q: %q, %v", c.server, c.own, h.Get("X-RateLimit-Limit"), err)
+		}
+		p.Plan = "free"
+		_ = l.takeRequest(h, p, medium)
+		_ = l.takeRequest(h, p, medium)
+		if l.takeRequest(h, p, medium) == nil {
+			t.Errorf("%v, own %q: a change to free does not hold", c.server, c.own)
+		}
 	}
 }
 
@@ -60,7 +94,7 @@ func TestLimitsTable(t *testing.T) {
 		l := newTestLimits(c.plan, &now)
 		for i := range c.n {
 			rec := httptest.NewRecorder()
-			if err := l.takeRequest(rec.Header(), "a", c.kind); err != nil {
+			if err := l.takeRequest(rec.Header(), of("a"), c.kind); err != nil {
 				t.Fatalf("%v %v: request %d of %d: %v", c.plan, c.kind, i, c.n, err)
 			}
 			if left := rec.Header().Get("X-RateLimit-Remaining"); left != strconv.Itoa(c.n-i-1) {
@@ -68,7 +102,7 @@ func TestLimitsTable(t *testing.T) {
 			}
 		}
 		var rate *wire.RateError
-		err := l.takeRequest(http.Header{}, "a", c.kind)
+		err := l.takeRequest(http.Header{}, of("a"), c.kind)
 		if !errors.As(err, &rate) || rate.Daily || rate.Limit != c.n || !rate.Reset.Equal(now.Add(rate.RetryAfter)) {
 			t.Fatalf("%v %v: %+v", c.plan, c.kind, err)
 		}
@@ -76,7 +110,7 @@ func TestLimitsTable(t *testing.T) {
 			t.Fatalf("%v %v: %+v", c.plan, c.kind, err)
 		}
 		now = now.Add(rate.RetryAfter)
-		if err := l.takeRequest(http.Header{}, "a", c.kind); err != nil {
+		if err := l.takeRequest(http.Header{}, of("a"), c.kind); err != nil {
 			t.Errorf("%v %v: after the wait: %v", c.plan, c.kind, err)
 		}
 		used, day := c.n+1, now.Day()
@@ -85,12 +119,12 @@ func TestLimitsTable(t *testing.T) {
 			if now.Day() != day {
 				break // the minute's limit does not reach the daily limit
 			}
-			if err := l.takeRequest(http.Header{}, "a", c.kind); err != nil {
+			if err := l.takeRequest(http.Header{}, of("a"), c.kind); err != nil {
 				t.Fatalf("%v %v: request %d: %v", c.plan, c.kind, used, err)
 			}
 		}
 		now = now.Add(c.per)
-		err = l.takeRequest(http.Header{}, "a", c.kind)
+		err = l.takeRequest(http.Header{}, of("a"), c.kind)
 		if spent := c.daily > 0 && used == c.daily; spent != errors.As(err, &rate) {
 			t.Errorf("%v %v: after %d of %d: %v", c.plan, c.kind, used, c.daily, err)
 		}
@@ -100,17 +134,17 @@ func TestLimitsTable(t *testing.T) {
 func TestLimitsDay(t *testing.T) {
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	l := newTestLimits(Free, &now)
-	take := func() error { return l.takeRequest(http.Header{}, "a", medium) }
+	take := func() error { return l.takeRequest(http.Header{}, of("a"), medium) }
 	for range 2000 {
 		now = now.Add(time.Second)
 		if err := take(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := l.takeRequest(http.Header{}, "a", light); err != nil {
+	if err := l.takeRequest(http.Header{}, of("a"), light); err != nil {
 		t.Errorf("another label: %v", err)
 	}
-	if err := l.takeRequest(http.Header{}, "b", medium); err != nil {
+	if err := l.takeRequest(http.Header{}, of("b"), medium); err != nil {
 		t.Errorf("another account: %v", err)
 	}
 	answer := overRate(rateErrorOf(t, take()))
@@ -149,13 +183,13 @@ func TestLimitsPool(t *testing.T) {
 		if i%100 == 99 {
 			kind = intensive
 		}
-		if err := l.takeRequest(http.Header{}, "a", kind); err != nil {
+		if err := l.takeRequest(http.Header{}, of("a"), kind); err != nil {
 			t.Fatal(i, err)
 		}
 	}
 	now = now.Add(time.Hour)
 	for _, kind := range []label{heavy, intensive} {
-		if e := rateErrorOf(t, l.takeRequest(http.Header{}, "a", kind)); !e.Daily {
+		if e := rateErrorOf(t, l.takeRequest(http.Header{}, of("a"), kind)); !e.Daily {
 			t.Errorf("%v: %v", kind, e)
 		}
 	}
@@ -166,7 +200,7 @@ func TestOverRatePerSecond(t *testing.T) {
 	l := newTestLimits(Business, &now)
 	var err error
 	for range 61 {
-		err = l.takeRequest(http.Header{}, "a", medium)
+		err = l.takeRequest(http.Header{}, of("a"), medium)
 	}
 	answer := overRate(rateErrorOf(t, err))
 	got := map[string]string{}
@@ -191,9 +225,9 @@ func TestOverRatePerSecond(t *testing.T) {
 func TestLimitsClockSetBack(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	l := newTestLimits(Free, &now)
-	_ = l.takeRequest(http.Header{}, "a", medium)
+	_ = l.takeRequest(http.Header{}, of("a"), medium)
 	now = now.Add(-time.Hour)
-	if err := l.takeRequest(http.Header{}, "a", medium); err != nil {
+	if err := l.takeRequest(http.Header{}, of("a"), medium); err != nil {
 		t.Error(err)
 	}
 }
@@ -203,7 +237,7 @@ func TestLimitsAreBounded(t *testing.T) {
 	l := newTestLimits(Free, &now)
 	for i := range maxAccounts + 10 {
 		now = now.Add(time.Microsecond)
-		if err := l.takeRequest(http.Header{}, presence.AccountID(strconv.Itoa(i)), medium); err != nil {
+		if err := l.takeRequest(http.Header{}, of(strconv.Itoa(i)), medium); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -217,7 +251,7 @@ func TestLimitsAreBounded(t *testing.T) {
 		t.Error("a more active account was evicted")
 	}
 	now = now.Add(24 * time.Hour)
-	_ = l.takeRequest(http.Header{}, "new", medium)
+	_ = l.takeRequest(http.Header{}, of("new"), medium)
 	if len(l.accounts) != 1 {
 		t.Errorf("%d accounts are kept on the next day", len(l.accounts))
 	}
@@ -230,7 +264,7 @@ func TestLimitsAtOnce(t *testing.T) {
 	var group sync.WaitGroup
 	for range 200 {
 		group.Go(func() {
-			if l.takeRequest(http.Header{}, "a", medium) == nil {
+			if l.takeRequest(http.Header{}, of("a"), medium) == nil {
 				accepted.Add(1)
 			}
 		})

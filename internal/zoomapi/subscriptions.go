@@ -87,7 +87,7 @@ func (a *API) admitApp(w http.ResponseWriter, r *http.Request, kind label) (*aut
 	if !p.AccountLevel {
 		return nil, errNotApp
 	}
-	return p, a.Limits.takeRequest(w.Header(), p.Account, kind)
+	return p, a.Limits.takeRequest(w.Header(), p, kind)
 }
 
 // The scopes of a subscription.
