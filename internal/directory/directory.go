@@ -30,6 +30,9 @@ var (
 	ErrNoUser     = errors.New("no such user in this account")
 	ErrNoAccount  = errors.New("no such account")
 	ErrEmailTaken = errors.New("the e-mail address is used by another user of this account")
+	// Of the identifiers that an identity provider gives.
+	ErrExternalIDTaken = errors.New("the external id is used by another user of this account")
+	ErrUserNameTaken   = errors.New("the user name is used by another user of this account")
 )
 
 // MaxStale is how long another node may resolve an e-mail address to its previous
@@ -86,9 +89,11 @@ type User struct {
 	Groups      []string // names, each once; see GroupKey
 	Active      bool     // false: deactivated
 	Role        Role
-	ExternalID  string // of the identity provider that manages the user; "" for none
+	ExternalID  string // of the identity provider that manages the user, unique; "" for none
+	UserName    string // of the identity provider, unique; "" if it is the e-mail address
 	Created     time.Time
-	Version     string // of the document, for Update; opaque
+	Modified    time.Time // of this document
+	Version     string    // of the document, for Update; opaque
 }
 
 // documents is what the directory needs of a store.

@@ -25,7 +25,7 @@ func (u *User) InGroup(key string) bool {
 // Equal reports whether two users have the same content and version.
 func (u *User) Equal(o *User) bool {
 	return u.ID == o.ID && u.Email == o.Email && u.names() == o.names() && slices.Equal(u.Groups, o.Groups) &&
-		u.Active == o.Active && u.Role == o.Role && u.ExternalID == o.ExternalID && u.Created.Equal(o.Created) && u.Version == o.Version
+		u.Active == o.Active && u.Role == o.Role && u.ExternalID == o.ExternalID && u.UserName == o.UserName && u.Created.Equal(o.Created) && u.Version == o.Version
 }
 
 // cleanGroups normalizes names of groups, and drops those that name a group again.

@@ -24,7 +24,9 @@ type userValue struct {
 	Active      bool      `json:"active"`
 	Role        string    `json:"role,omitempty"` // "" in documents of older servers
 	ExternalID  string    `json:"external_id,omitempty"`
+	UserName    string    `json:"user_name,omitempty"`
 	Created     time.Time `json:"created"`
+	Modified    time.Time `json:"modified,omitzero"` // zero in documents of older servers
 }
 
 // A claimValue is the document whose key is the form of an e-mail address. It makes
@@ -61,6 +63,7 @@ func (d *Directory) Create(ctx context.Context, account presence.AccountID, u Us
 		defer d.counting.Unlock()
 	}
 	u.Created = d.now()
+	u.Modified = u.Created
 	err = document.Again(func() error { return d.create(ctx, account, found.Limits.Users, &u) })
 	if err != nil {
 		return User{}, err
@@ -94,11 +97,15 @@ func (d *Directory) create(ctx context.Context, account presence.AccountID, most
 	if err != nil {
 		return fmt.Errorf("create user: %w", err)
 	}
+	identifiers, err := d.identifierChanges(ctx, account, &User{}, u)
+	if err != nil {
+		return err
+	}
 	changes, err := d.countNew(ctx, account, counted, most)
 	if err != nil {
 		return err
 	}
-	err = d.docs.Write(ctx, account, append(append(changes, groups...), u.doc(""), claimDoc(form, u.ID))...)
+	err = d.docs.Write(ctx, account, slices.Concat(changes, groups, identifiers, []store.Doc{u.doc(""), claimDoc(form, u.ID)})...)
 	d.emails.Invalidate(address{account, form})
 	if err != nil {
 		return fmt.Errorf("create user: %w", err)
@@ -164,7 +171,7 @@ func (d *Directory) Update(ctx context.Context, account presence.AccountID, u Us
 		if err := u.Clean(&before); err != nil {
 			return User{}, err
 		}
-		u.Created = before.Created
+		u.Created, u.Modified = before.Created, d.now()
 		err = d.replace(ctx, account, &before, &u)
 		if err == nil {
 			return d.User(ctx, account, u.ID)
@@ -187,7 +194,11 @@ func (d *Directory) replace(ctx context.Context, account presence.AccountID, bef
 	if err != nil {
 		return err
 	}
-	changes = append(append(changes, unlogged...), u.doc(before.Version))
+	identifiers, err := d.identifierChanges(ctx, account, before, u)
+	if err != nil {
+		return err
+	}
+	changes = slices.Concat(changes, unlogged, identifiers, []store.Doc{u.doc(before.Version)})
 	if from != to {
 		taken, err := d.emailClaims(ctx, account, u.Email)
 		if err != nil {
@@ -243,7 +254,11 @@ func (d *Directory) Delete(ctx context.Context, account presence.AccountID, id p
 		if err != nil {
 			return fmt.Errorf("delete user %s: %w", id, err)
 		}
-		changes = append(changes, store.Doc{Key: userKey(id), Version: u.Version},
+		identifiers, err := d.identifierChanges(ctx, account, &u, &User{ID: id, Email: u.Email})
+		if err != nil {
+			return fmt.Errorf("delete user %s: %w", id, err)
+		}
+		changes = append(append(changes, identifiers...), store.Doc{Key: userKey(id), Version: u.Version},
 			document.New(tombstoneKey(id), "", tombstoneValue{document.Current(), d.now()}))
 		for i := range own {
 			change := document.Deletion(&own[i])
@@ -293,6 +308,9 @@ func (u *User) Clean(before *User) error {
 			return err
 		}
 	}
+	if err := u.cleanUserName(before); err != nil {
+		return err
+	}
 	if slices.Equal(u.Groups, before.Groups) {
 		return nil
 	}
@@ -305,7 +323,7 @@ func (u *User) doc(version string) store.Doc {
 	return document.New(userKey(u.ID), version, userValue{
 		Format: document.Current(), Email: u.Email, Active: u.Active, Created: u.Created,
 		FirstName: u.FirstName, LastName: u.LastName, DisplayName: u.DisplayName, Department: u.Department, Groups: u.Groups,
-		Role: u.Role.String(), ExternalID: u.ExternalID,
+		Role: u.Role.String(), ExternalID: u.ExternalID, UserName: u.UserName, Modified: u.Modified,
 	})
 }
 
@@ -322,12 +340,17 @@ func userOf(doc *store.Doc) (User, error) {
 	if err != nil {
 		return User{}, fmt.Errorf("a document of %q is damaged: %w", doc.Collection, err)
 	}
+	if v.Modified.IsZero() {
+		v.Modified = v.Created
+	}
 	return User{
 		ID: presence.UserID(doc.Key.Key), Email: v.Email, Active: v.Active, Created: v.Created, Version: doc.Version,
 		FirstName: v.FirstName, LastName: v.LastName, DisplayName: v.DisplayName, Department: v.Department, Groups: v.Groups,
-		Role: role, ExternalID: v.ExternalID,
+		Role: role, ExternalID: v.ExternalID, UserName: v.UserName, Modified: v.Modified,
 	}, nil
 }
+
+func isAbsent(err error) bool { return errors.Is(err, ErrNoUser) }
 
 // isEmail reports whether a reference is an e-mail: no id has an "@".
 func isEmail(ref string) bool { return strings.IndexByte(ref, '@') >= 0 }

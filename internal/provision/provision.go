@@ -92,7 +92,7 @@ func (p *Provisioner) resumeCreate(ctx context.Context, by *By, asked *directory
 	if err := want.Clean(&directory.User{}); err != nil {
 		return found, err
 	}
-	want.ID, want.Created, want.Version = found.ID, found.Created, found.Version
+	want.ID, want.Created, want.Modified, want.Version = found.ID, found.Created, found.Modified, found.Version
 	if !want.Equal(&found) {
 		return found, directory.ErrEmailTaken
 	}

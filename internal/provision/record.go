@@ -28,6 +28,7 @@ func changed(before, after *directory.User) (was, is audit.Fields) {
 		"email": before.Email != after.Email, "first_name": before.FirstName != after.FirstName, "last_name": before.LastName != after.LastName,
 		"display_name": before.DisplayName != after.DisplayName, "department": before.Department != after.Department,
 		"external_id": before.ExternalID != after.ExternalID, "groups": !slices.Equal(before.Groups, after.Groups),
+		"user_name": before.UserName != after.UserName,
 	}
 	for name, differs := range personal {
 		if differs {
