@@ -77,6 +77,7 @@ var imports = map[string][]string{
 	"internal/httpapi":   append([]string{"api", "docs", "internal/erasure", "internal/history", "internal/hub", "internal/watch", "internal/webhook"}, dialect...),
 	"internal/streamapi": append([]string{"api", "internal/eventsocket", "internal/httpapi", "internal/hub", "internal/netconn", "internal/watch", "internal/webhook"}, dialect...),
 	"internal/oauthapi":  dialect,
+	"internal/scim":      {"internal/auth", "internal/directory", "internal/presence", "internal/provision", "internal/quota", "internal/store", "internal/wire"},
 	"internal/ui":        {"internal/wire"},
 
 	"internal/eventsocket": {"internal/auth", "internal/quota", "internal/webhook", "internal/wire"},
@@ -85,7 +86,7 @@ var imports = map[string][]string{
 	"internal/config": nil,
 	"internal/server": {
 		"internal/audit", "internal/provision", "internal/auth", "internal/config", "internal/directory", "internal/egress", "internal/erasure", "internal/eventsocket", "internal/fastpath", "internal/framer", "internal/history", "internal/httpapi", "internal/hub",
-		"internal/netconn", "internal/oauthapi", "internal/presence", "internal/publish", "internal/quota", "internal/seal", "internal/store", "internal/store/backup",
+		"internal/netconn", "internal/oauthapi", "internal/presence", "internal/publish", "internal/quota", "internal/scim", "internal/seal", "internal/store", "internal/store/backup",
 		"internal/store/natsstore", "internal/store/pebblestore", "internal/streamapi", "internal/tail", "internal/ui", "internal/view",
 		"internal/watch", "internal/webhook", "internal/wire", "internal/zoomapi",
 	},

@@ -2,7 +2,6 @@ package scim
 
 import (
 	"context"
-	"log/slog"
 	"net/http"
 	"slices"
 	"strconv"
@@ -19,16 +18,15 @@ const Prefix = "/scim/v2"
 
 // API is the SCIM dialect and its routes. Set the fields, then Mount.
 type API struct {
-	Authenticator wire.Authenticator
-	Directory     *directory.Directory
-	Provisioner   *provision.Provisioner
-	Quotas        *quota.Guard // nil: none
+	Authority   *auth.Authority
+	Directory   *directory.Directory
+	Provisioner *provision.Provisioner
+	Quotas      *quota.Guard // nil: none
 	// Reads admits the requests that read all users or groups of an account; nil admits
 	// all at once.
 	Reads *quota.Turns
 	// BaseURL is the server's URL as the client of a request sees it.
 	BaseURL func(w http.ResponseWriter) string
-	Log     *slog.Logger
 	// MaxScanned is how many users or groups a list request reads at most; 0 is the
 	// default.
 	MaxScanned int
@@ -85,7 +83,7 @@ func (c *call) by() *provision.By {
 // handler checks the token, its scope and the caller's limits before it serves a request.
 func (a *API) handler(of route) wire.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		p, err := wire.Principal(w, r, a.Authenticator)
+		p, err := wire.Principal(w, r, a.Authority)
 		if err != nil {
 			return err
 		}

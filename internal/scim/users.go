@@ -160,6 +160,7 @@ func (a *API) changeUser(c *call, edit func(object) (object, error)) error {
 		return err
 	}
 	owner, err := a.owner(c)
+	guarded := !a.Authority.MayAppoint(c.p)
 	if err != nil {
 		return err
 	}
@@ -178,7 +179,7 @@ func (a *API) changeUser(c *call, edit func(object) (object, error)) error {
 		if err == nil {
 			err = editUser(u, o)
 		}
-		if err == nil && (before.Role == directory.Admin || before.ID == owner) && !strings.EqualFold(before.Email, u.Email) {
+		if err == nil && guarded && (before.Role == directory.Admin || before.ID == owner) && !strings.EqualFold(before.Email, u.Email) {
 			err = errPrivileged
 		}
 		return err
@@ -347,14 +348,8 @@ func (c *call) describeUser(u *directory.User) object {
 	if u.Department != "" {
 		schemas = append(schemas, enterpriseURN)
 	}
-	formatted := strings.TrimSpace(u.FirstName + " " + u.LastName)
-	if formatted == "" {
-		formatted = u.DisplayName
-	}
-	name := container(o, "name")
-	setText(name, "formatted", formatted)
-	if len(name) == 0 {
-		delete(o, "name")
+	if formatted := strings.TrimSpace(u.FirstName + " " + u.LastName); formatted != "" {
+		part(o, "name")["formatted"] = formatted
 	}
 	o["schemas"], o["id"], o["active"] = schemas, string(u.ID), u.Active
 	o["meta"] = c.meta(userType(), string(u.ID), u.Version, u.Created, u.Modified)

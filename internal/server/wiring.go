@@ -20,6 +20,7 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/provision"
 	"porchlight.dev/porchlight/internal/publish"
+	"porchlight.dev/porchlight/internal/scim"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/streamapi"
 	"porchlight.dev/porchlight/internal/tail"
@@ -105,6 +106,7 @@ func (s *Server) compose() {
 	(&streamapi.Events{API: streams, Sockets: s.webhooks.sockets, Header: s.webhooks.sender.Header}).Mount(rt)
 	zoom.Mount(rt)
 	oauth.Mount(rt)
+	(&scim.API{Authority: authority, Directory: dir, Provisioner: s.provisioner, Quotas: s.limits.guard, Reads: s.limits.reads, BaseURL: s.baseURL}).Mount(rt)
 	(&ui.Pages{Dialect: native, Site: site}).Mount(rt)
 	s.public = s.newPublic(rt)
 	s.metrics.MustRegister(newFramerCollector(s.public.Malformed))
