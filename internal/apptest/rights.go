@@ -2,6 +2,7 @@ package apptest
 
 import (
 	"maps"
+	"strings"
 
 	"porchlight.dev/porchlight/api"
 )
@@ -16,6 +17,9 @@ type Right struct {
 	Body    string // JSON if Form is false
 	Form    bool   // Body is a form
 	OK      int
+	// Lacking is the response to a token without the scope, if it is not that of the dialect
+	// to all such tokens.
+	Lacking *api.Kind
 	// Elses is the response to the plain scope for another user's object; nil: allowed.
 	Elses *api.Kind
 	// Personal: Elses is the response to the :admin form, too.
@@ -32,20 +36,27 @@ type Caller uint8
 
 // Callers.
 const (
-	WithToken   Caller = iota // a bearer token, or the cookie of a sign-in
-	Anybody                   // pages and documents, the same for everybody
-	App                       // who authenticates as an app, such as at the token endpoint
-	AppToken                  // an app's own token alone
-	SystemToken               // the operator of the server
+	WithToken    Caller = iota // a bearer token, or the cookie of a sign-in
+	Anybody                    // pages and documents, the same for everybody
+	App                        // who authenticates as an app, such as at the token endpoint
+	AppToken                   // an app's own token alone
+	TokenInQuery               // a WebSocket of a client that cannot set headers
+	SystemToken                // the operator of the server
 )
+
+// Fill fills the placeholders of Body and Query: pairs of a name and its value.
+func (r *Right) Fill(pairs ...string) {
+	fill := strings.NewReplacer(pairs...)
+	r.Body, r.Query = fill.Replace(r.Body), fill.Replace(r.Query)
+}
 
 const (
 	signIn = `{"client_type":"web"}`
 	claim  = `{"source":"app","status":"busy"}`
 )
 
-// NativeRights has a row for each route of the native API that needs a token. In their
-// bodies, {self} is the e-mail address of the token's user.
+// NativeRights has a row for each route of the native API that needs a token. In the
+// bodies {self} is the e-mail address of the token's user, and {new} text that no user has.
 func NativeRights() map[string]Right { return maps.Clone(nativeRights) }
 
 var nativeRights = map[string]Right{
@@ -75,13 +86,13 @@ var nativeRights = map[string]Right{
 	"GET /v1/presence":                                {Scope: "presence:read", OK: 200},
 	"POST /v1/presence/query":                         {Scope: "presence:read", Body: `{"users":["me"]}`, OK: 200},
 	"GET /v1/presence/changes":                        {Scope: "presence:read", OK: 200},
-	"GET /v1/stream":                                  {Scope: "presence:read", OK: 200},
+	"GET /v1/stream":                                  {Scope: "presence:read", OK: 200, Stream: true},
 	"POST /v1/tickets":                                {Scope: "presence:read", OK: 201},
 	"POST /v1/watches":                                {Scope: "presence:read", Body: `{"user":"me"}`, OK: 201},
 	"GET /v1/watches":                                 {Scope: "presence:read", OK: 200},
 	"GET /v1/watches/{watch}":                         {Scope: "presence:read", OK: 200, Elses: &api.NoWatch, Personal: true, Missing: &api.NoWatch},
 	"DELETE /v1/watches/{watch}":                      {Scope: "presence:read", OK: 204, Elses: &api.NoWatch, Personal: true, Missing: &api.NoWatch},
-	"POST /v1/subscriptions":                          {Scope: "subscription:write", Body: `{"url":"https://example.com/"}`, OK: 201},
+	"POST /v1/subscriptions":                          {Scope: "subscription:write", Body: `{"url":"{endpoint}"}`, OK: 201},
 	"GET /v1/subscriptions":                           {Scope: "subscription:read", OK: 200},
 	"GET /v1/subscriptions/{subscription}":            {Scope: "subscription:read", OK: 200, Elses: &api.NoSubscription, Missing: &api.NoSubscription},
 	"PATCH /v1/subscriptions/{subscription}":          {Scope: "subscription:write", Body: `{"name":"x"}`, OK: 200, Elses: &api.NoSubscription, Missing: &api.NoSubscription},
@@ -91,7 +102,7 @@ var nativeRights = map[string]Right{
 	"POST /v1/subscriptions/{subscription}/test":      {Scope: "subscription:write", Body: `{}`, OK: 200, Elses: &api.NoSubscription, Missing: &api.NoSubscription},
 	"POST /v1/subscriptions/{subscription}/replay":    {Scope: "subscription:write", Body: `{"from":"2026-03-01T08:00:00Z"}`, OK: 202, Elses: &api.NoSubscription, Missing: &api.NoSubscription},
 	"GET /v1/subscriptions/{subscription}/deliveries": {Scope: "subscription:read", OK: 200, Elses: &api.NoSubscription, Missing: &api.NoSubscription},
-	"POST /v1/users":                                  {Scope: "directory:write", Manager: true, Body: `{"email":"new@example.com"}`, OK: 201},
+	"POST /v1/users":                                  {Scope: "directory:write", Manager: true, Body: `{"email":"{new}@example.com"}`, OK: 201},
 	"GET /v1/subscriptions/{subscription}/events":     {Scope: "subscription:write", OK: 409, Elses: &api.NoSubscription, Missing: &api.NoSubscription}, // those here have a URL
 	"GET /v1/users":                                   {Scope: "directory:read", Manager: true, OK: 200},
 	"GET /v1/users/{user}":                            {Scope: "directory:read", OK: 200, Elses: &api.Forbidden, Missing: &api.NoUser},

@@ -106,6 +106,8 @@ func (x *Exchange) Reply(status int, body []byte) {
 // announce sets the headers that every response has.
 func (x *Exchange) announce() {
 	x.Set("X-Request-Id", x.facts.RequestID())
+	x.Set("Cache-Control", "no-store")
+	x.Set("X-Content-Type-Options", "nosniff")
 	x.route.dialect.Announce(x)
 	hsts, vary := x.server.observer.Site.Fixed(x.route.prefix, x.facts.Client())
 	if hsts != "" {

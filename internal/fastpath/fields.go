@@ -7,7 +7,7 @@ import (
 )
 
 // maxFields bounds the header fields of a response.
-const maxFields = 16
+const maxFields = 24
 
 // fields are header fields in the order of their names, as net/http writes them.
 type fields struct {

@@ -1,7 +1,11 @@
 package server
 
 import (
+	"context"
+
 	"porchlight.dev/porchlight/internal/provision"
+	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/webhook"
 	"porchlight.dev/porchlight/internal/wire"
 )
 
@@ -13,3 +17,15 @@ func (s *Server) Router() *wire.Router {
 
 // Provisioner makes the users of such tests, and has the directory and the authority.
 func (s *Server) Provisioner() *provision.Provisioner { return s.provisioner }
+
+// TrustEndpoints accepts every endpoint of a subscription without a request to it.
+func (s *Server) TrustEndpoints() *webhook.Registry {
+	s.webhooks.subscriptions.Validate = func(context.Context, *webhook.Subscription) error { return nil }
+	return s.webhooks.subscriptions
+}
+
+// RecordErasure records a request to erase a user, as if the user had been deleted.
+func (s *Server) RecordErasure(ctx context.Context, u store.User) error {
+	_, err := s.erasures.Request(ctx, u)
+	return err
+}

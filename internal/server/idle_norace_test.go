@@ -3,3 +3,5 @@
 package server_test
 
 const mostIdle = 10_000
+
+const raceEnabled = false

@@ -174,20 +174,26 @@ func RequestID(w http.ResponseWriter) string {
 	return ""
 }
 
+// Headers of every response that does not replace them: no cache keeps it, and no browser
+// guesses its type. They are shared and must not be changed.
+var noStore, noSniff = []string{"no-store"}, []string{"nosniff"}
+
 // run answers one request.
-func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *Meter, d Dialect, h Handler) {
+func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *Meter, d Dialect, serve Handler) {
 	f, _ := o.facts.Get().(*Facts)
 	*f = Facts{ResponseWriter: w, method: r.Method, path: append(f.path[:0], r.URL.Path...), remote: r.RemoteAddr, connection: connectionOf(r)}
 	peer := Peer(r.RemoteAddr, r.TLS != nil, r.Host)
 	o.identify(f, peer, o.Proxies.forwarded(peer.Addr, r.Header))
-	w.Header()[requestIDHeader] = []string{f.requestID}
+	h := w.Header()
+	h[requestIDHeader] = []string{f.requestID}
+	h["Cache-Control"], h["X-Content-Type-Options"] = noStore, noSniff
 	if a, ok := d.(Announcer); ok {
-		a.Announce(w.Header(), f.requestID)
+		a.Announce(h, f.requestID)
 	}
-	o.Site.announce(w.Header(), r, &f.client)
+	o.Site.announce(h, r, &f.client)
 
-	broken := false                            // the response had begun: it must not look complete
-	if err := o.guarded(f, r, h); err != nil { //nolint:contextcheck // the handler has the one of r
+	broken := false                                // the response had begun: it must not look complete
+	if err := o.guarded(f, r, serve); err != nil { //nolint:contextcheck // the handler has the one of r
 		f.err = err
 		o.logFailure(r.Context(), f)
 		if broken = f.status != 0; !broken {

@@ -1,0 +1,51 @@
+package apptest
+
+import (
+	"maps"
+	"strings"
+
+	"porchlight.dev/porchlight/api"
+)
+
+// Rights has a row for each route of the server: those of NativeRights, the pages, and the
+// routes of other dialects. The slug of a kind is there the code of the dialect's error.
+func Rights() map[string]Right {
+	all := NativeRights()
+	maps.Copy(all, vendorRights)
+	for _, path := range publicPaths {
+		all["GET "+path] = Right{Caller: Anybody, OK: 200}
+	}
+	return all
+}
+
+// publicPaths are pages and documents, which are the same for everybody.
+var publicPaths = strings.Fields(`/{$} /me
+	/docs /docs/{asset} /docs/openapi.yaml /docs/problems /docs/problems/{slug} /docs/concepts /docs/divergences /docs/events
+	/docs/history /docs/scopes /docs/streaming /docs/webhooks /docs/presence.svg
+	/ui/base.css /ui/style.css /ui/docs.css /ui/board.js /ui/me.js /ui/people.js /ui/signin.js /ui/stream.js /ui/view.js /ui/icon.svg`)
+
+// Errors of a vendor's API, by their codes.
+var (
+	vendorNoUser         = api.Kind{Slug: "1001", Status: 404}
+	vendorForbidden      = api.Kind{Slug: "5411", Status: 400}
+	vendorNoSubscription = api.Kind{Slug: "1601", Status: 404}
+	vendorNoApp          = api.Kind{Slug: "1401", Status: 404}
+	vendorNotAllowed     = api.Kind{Slug: "1602", Status: 400}
+)
+
+var vendorRights = map[string]Right{
+	"PUT /v2/users/{userId}/presence_status":                              {Scope: "claim:write", Body: `{"status":"Away"}`, OK: 204, Elses: &vendorForbidden, Missing: &vendorNoUser},
+	"GET /v2/users/{userId}/presence_status":                              {Scope: "presence:read", OK: 200, Missing: &vendorNoUser},
+	"GET /v2/contacts":                                                    {Scope: "contact:read", Query: "search_key=example", OK: 200},
+	"GET /v2/chat/users/me/contacts":                                      {Scope: "contact:read", OK: 200},
+	"GET /v2/chat/users/me/contacts/{identifier}":                         {Scope: "contact:read", OK: 200, Missing: &vendorNoUser},
+	"GET /v2/marketplace/app/event_subscription":                          {Caller: AppToken, OK: 200},
+	"POST /v2/marketplace/app/event_subscription":                         {Caller: AppToken, Scope: "presence:read", Manager: true, Lacking: &vendorNotAllowed, Body: `{"events":["user.presence_status_updated"],"event_subscription_name":"x","event_webhook_url":"{endpoint}","subscription_scope":"account"}`, OK: 201},
+	"DELETE /v2/marketplace/app/event_subscription":                       {Caller: AppToken, Query: "event_subscription_id={eventSubscriptionId}", OK: 204, Elses: &vendorNoSubscription, Personal: true, Missing: &vendorNoSubscription},
+	"PATCH /v2/marketplace/app/event_subscription/{eventSubscriptionId}":  {Caller: AppToken, Scope: "presence:read", Manager: true, Lacking: &vendorNotAllowed, Body: `{"user_ids":["me"]}`, OK: 204, Elses: &vendorNoSubscription, Personal: true, Missing: &vendorNoSubscription},
+	"DELETE /v2/marketplace/app/event_subscription/{eventSubscriptionId}": {Caller: AppToken, OK: 204, Elses: &vendorNoSubscription, Personal: true, Missing: &vendorNoSubscription},
+	"GET /v2/marketplace/apps/{appId}/webhook_logs":                       {Caller: AppToken, Scope: "subscription:read", OK: 200, Elses: &vendorNoApp, Personal: true, Missing: &vendorNoApp},
+	"GET /ws":            {Caller: TokenInQuery, OK: 426},
+	"POST /oauth/token":  {Caller: App, Form: true, Body: "grant_type=client_credentials", OK: 200},
+	"POST /oauth/revoke": {Caller: App, Form: true, Body: "token={token}", OK: 200},
+}

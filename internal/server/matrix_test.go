@@ -1,0 +1,440 @@
+package server_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/apptest"
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/provision"
+)
+
+// A caller is somebody who calls a route, with what they should be able to do.
+type caller struct {
+	name    string
+	headers []string
+	query   string
+	refused *api.Kind // whatever the route; nil: the caller is authenticated
+	scopes  auth.Scopes
+	app     bool // itself, not for a user
+	// others: the objects of alice are those of somebody else.
+	others bool
+	// stranger: the caller belongs to another account, for which all objects are foreign.
+	stranger bool
+}
+
+// refuses is the kind of the response to a caller, or nil.
+func (c *caller) refuses(row *apptest.Right, scope auth.Scope, method, owner string) *api.Kind {
+	switch {
+	case row.Caller == apptest.Anybody:
+		return nil
+	case c.refused == &api.OriginRefused && strings.HasSuffix(c.name, "without an origin") && isSafe(method):
+	case c.refused != nil:
+		return c.refused
+	}
+	plain, admin := c.scopes.Has(scope), c.scopes.HasAdmin(scope)
+	lacks := row.Scope != "" && (!plain && !admin || row.Manager && !admin)
+	switch {
+	case lacks && row.Lacking == nil:
+		return &api.InsufficientScope
+	case row.Caller == apptest.AppToken && !c.app:
+		return notApp
+	}
+	kind := c.refusesObject(row, admin, owner)
+	if kind == nil && lacks {
+		return row.Lacking
+	}
+	return kind
+}
+
+// refusesObject is refuses for a caller who may use the route.
+func (c *caller) refusesObject(row *apptest.Right, admin bool, owner string) *api.Kind {
+	mine := owner == own && (!c.others || row.Caller == apptest.AppToken)
+	switch {
+	case row.Missing != nil && (c.stranger || owner == foreign || owner == absent || owner == deleted):
+		return row.Missing
+	case mine, admin && !row.Personal:
+		return nil
+	default:
+		return row.Elses
+	}
+}
+
+func isSafe(method string) bool { return method == http.MethodGet || method == http.MethodHead }
+
+// notApp refuses a user's token where an app's own is needed.
+var notApp = &api.Kind{Slug: "403", Status: http.StatusForbidden}
+
+// dialectOf is the API of a path, by how it writes errors.
+func dialectOf(path string) string {
+	for _, prefix := range []string{"/v2/", "/oauth/", "/scim/", "/ws"} {
+		if strings.HasPrefix(path, prefix) {
+			return prefix
+		}
+	}
+	return "/v1/"
+}
+
+// zoomErrors are the responses of Zoom's dialect to what every dialect refuses.
+var zoomErrors = map[*api.Kind]*api.Kind{
+	&api.NoToken: {Slug: "124", Status: 401}, &api.InvalidToken: {Slug: "124", Status: 401}, &api.ExpiredToken: {Slug: "124", Status: 401},
+	&api.TokenInQuery: {Slug: "124", Status: 401}, &api.InsufficientScope: {Slug: "4711", Status: 400}, &api.OriginRefused: {Slug: "403", Status: 403},
+}
+
+// wanted is the status and the code of a refusal in the dialect of a path.
+func wanted(path string, k *api.Kind) (status int, code string) {
+	if of := zoomErrors[k]; of != nil && dialectOf(path) == "/v2/" {
+		k = of
+	}
+	return k.Status, k.Slug
+}
+
+// got is the code of the error in a response: the last part of a problem's type, or the
+// dialect's own code.
+func got(w *httptest.ResponseRecorder) string {
+	var body struct {
+		Type string      `json:"type"`
+		Code json.Number `json:"code"`
+	}
+	_ = json.Unmarshal(w.Body.Bytes(), &body) // no error has a code then
+	if body.Type != "" {
+		return path.Base(body.Type)
+	}
+	return body.Code.String()
+}
+
+// callers lists callers with every kind of credential, and authenticated ones with every
+// relation to a scope.
+func (c *tenant) callers(other *tenant, scope string) []caller {
+	c.t.Helper()
+	a, ctx := c.Provisioner().Authority, c.t.Context()
+	alice := c.users["alice"].ID
+	bearer := func(token string) []string { return []string{"Authorization", "Bearer " + token} }
+	full := c.token(apptest.Everything, alice)
+	all := []caller{
+		{name: "nobody", refused: &api.NoToken},
+		{name: "garbage", headers: bearer("nonsense"), refused: &api.InvalidToken},
+		{name: "an unknown token", headers: bearer("pl_" + strings.Repeat("A", 43)), refused: &api.InvalidToken},
+		{name: "two tokens", headers: append(bearer(full), bearer(full)...), refused: &api.NoToken},
+		{name: "basic authentication", headers: []string{"Authorization", "Basic " + full}, refused: &api.NoToken},
+		{name: "an app's secret", headers: bearer(c.secret), refused: &api.InvalidToken},
+		{name: "a token in the query", query: "access_token=" + full, refused: &api.TokenInQuery},
+		{name: "a token in the query and the header", query: "access_token=" + full, headers: bearer(full), refused: &api.TokenInQuery},
+		{name: "an app's token in the cookie", headers: cookie(full, "same-origin"), refused: &api.InvalidToken},
+		{name: "an expired token", headers: bearer(c.expired), refused: &api.ExpiredToken},
+		{name: "a revoked token", headers: bearer(c.revoked), refused: &api.InvalidToken},
+		{name: "a token of a deactivated user", headers: bearer(c.deactivated), refused: &api.InvalidToken},
+		{name: "a token of a deleted user", headers: bearer(c.deleted), refused: &api.InvalidToken},
+		{name: "a token of a deleted app", headers: bearer(c.orphan), refused: &api.InvalidToken},
+		{name: "a ticket", headers: bearer(c.ticket), refused: &api.InvalidToken},
+		{name: "another account's administrator", headers: bearer(other.admin), scopes: other.app.Scopes, app: true, others: true, stranger: true},
+	}
+	for _, person := range []string{"alice", "boss"} {
+		_, text, err := a.SignIn(ctx, c.account, c.users[person].ID, "browser", time.Hour)
+		apptest.Check(c.t, err)
+		scopes := a.ScopesOf(c.users[person].Role)
+		signed := caller{name: person + "'s cookie", headers: cookie(text, "same-origin"), scopes: scopes, others: person != "alice"}
+		all = append(all, signed)
+		for _, site := range []string{"cross-site", "same-site", ""} {
+			all = append(all, caller{name: person + "'s cookie from " + site, headers: cookie(text, site, "Origin", "https://evil.example"), refused: &api.OriginRefused})
+		}
+		all = append(all, caller{name: person + "'s cookie without an origin", headers: cookie(text, ""), refused: &api.OriginRefused, scopes: scopes, others: person != "alice"},
+			caller{name: person + "'s cookie twice", headers: append(cookie(text, "same-origin"), "Cookie", "porchlight="+text), refused: &api.NoToken})
+	}
+	for scopes := range relations(scope) {
+		granted, err := a.ParseScopes(scopes)
+		apptest.Check(c.t, err)
+		all = append(all, caller{name: "a user with " + scopes, headers: bearer(c.token(scopes, alice)), scopes: granted},
+			caller{name: "an app with " + scopes, headers: bearer(c.token(scopes, "")), scopes: granted, app: true, others: true})
+	}
+	return all
+}
+
+// relations lists scopes by their relation to the one that a route needs: none, the plain
+// one, the :admin one, and all others.
+func relations(scope string) map[string]bool {
+	if scope == "" {
+		return map[string]bool{"": true, apptest.Everything: true}
+	}
+	others := slices.DeleteFunc(strings.Fields(apptest.Everything), func(s string) bool {
+		return strings.HasPrefix(s, scope) || scope == "presence:read" && strings.HasPrefix(s, "contact:read") // Zoom's contact:read includes presence:read
+	})
+	return map[string]bool{"": true, scope: true, scope + ":admin": true, strings.Join(others, " "): true}
+}
+
+// cookie is the headers of a request of a browser that is signed in.
+func cookie(token, site string, more ...string) []string {
+	headers := []string{"Cookie", "porchlight=" + token}
+	if site != "" {
+		headers = append(headers, "Sec-Fetch-Site", site)
+	}
+	return append(headers, more...)
+}
+
+// A matrix calls one route.
+type matrix struct {
+	*tenant
+	other        *tenant
+	method, path string
+	row          apptest.Right
+	scope        auth.Scope
+	cells        int
+}
+
+// call sends the request of a caller for an object of an owner.
+func (m *matrix) call(by *caller, owner string) *httptest.ResponseRecorder {
+	m.cells++
+	row := m.row
+	row.Fill("{self}", m.email("alice"), "{new}", fmt.Sprintf("new%d-%d", m.n, m.cells), "{endpoint}", endpoint)
+	query := strings.Trim(m.fill(row.Query, owner)+"&"+by.query, "&")
+	if query != "" {
+		query = "?" + query
+	}
+	headers := by.headers
+	if row.Form {
+		headers = append([]string{"Content-Type", "application/x-www-form-urlencoded"}, headers...)
+	}
+	return m.ask(m.method, m.fill(m.path, owner)+query, m.fill(row.Body, owner), headers...)
+}
+
+// TestMatrix calls every route of the server with every kind of credential, scope and
+// object. What each is answered follows from the route's row in apptest.
+func TestMatrix(t *testing.T) {
+	s := newSurface(t)
+	rows, cells, routes := apptest.Rights(), 0, 0
+	other := s.newTenant()
+	before := other.snapshot()
+	for _, route := range s.Router().Routes() {
+		method, path, _ := strings.Cut(route, " ")
+		of := route
+		if method == http.MethodHead {
+			of = "GET " + path
+		}
+		row, ok := rows[of]
+		if !ok {
+			t.Errorf("%s has no row in apptest.Rights", route)
+			continue
+		}
+		if raceEnabled && routes%8 != 0 { // a part of it
+			routes++
+			continue
+		}
+		routes++
+		m := &matrix{tenant: s.newTenant(), other: other, method: method, path: path, row: row}
+		m.meet(other)
+		if row.Scope != "" {
+			m.scope = scopeNamed(t, row.Scope)
+		}
+		m.run()
+		cells += m.cells
+	}
+	for route := range rows {
+		if !slices.Contains(s.Router().Routes(), route) {
+			t.Errorf("apptest.Rights has the row %s, which is no route", route)
+		}
+	}
+	if other.snapshot() != before {
+		t.Errorf("the objects of another account changed from\n%s\nto\n%s", before, other.snapshot())
+	}
+	t.Logf("%d cells of %d routes", cells, routes)
+}
+
+func scopeNamed(t *testing.T, name string) auth.Scope {
+	t.Helper()
+	for _, s := range auth.AllScopes() {
+		if s.String() == name {
+			return s
+		}
+	}
+	t.Fatalf("there is no scope %s", name)
+	return 0
+}
+
+// run calls the route. Those who are refused go first and must leave everything as it is.
+func (m *matrix) run() {
+	m.spoil()
+	owners := []string{own}
+	if m.row.Missing != nil || m.row.Elses != nil {
+		owners = []string{own, another, foreign, absent, deleted}
+	}
+	switch m.row.Caller {
+	case apptest.App, apptest.TokenInQuery, apptest.SystemToken:
+		m.runStrange()
+		return
+	}
+	all := m.callers(m.other, m.row.Scope)
+	type cell struct {
+		by    *caller
+		owner string
+	}
+	var permitted []cell
+	missing := make(map[string][]string)
+	before := m.snapshot()
+	for i := range all {
+		by := &all[i]
+		for _, owner := range owners {
+			kind := by.refuses(&m.row, m.scope, m.method, owner)
+			if by.stranger && m.row.Missing == nil && !isSafe(m.method) {
+				continue // it is permitted in the account of the caller
+			}
+			if by.stranger && owner == foreign {
+				continue // its own
+			}
+			if kind == nil {
+				permitted = append(permitted, cell{by, owner})
+				continue
+			}
+			w := m.call(by, owner)
+			status, code := wanted(m.path, kind)
+			if w.Code != status || m.method != http.MethodHead && got(w) != code {
+				m.t.Errorf("%s %s by %s for %s: %d %s, want %d %s\n%s", m.method, m.path, by.name, owner, w.Code, got(w), status, code, w.Body)
+			}
+			m.checkHeaders(w, by)
+			if kind == m.row.Missing && owner != own && owner != another {
+				missing[by.name] = append(missing[by.name], m.comparable(w, owner))
+			}
+		}
+	}
+	for name, answers := range missing {
+		if len(slices.Compact(answers)) > 1 {
+			m.t.Errorf("%s %s by %s: objects of another account, absent and deleted ones can be told apart:\n%s", m.method, m.path, name, strings.Join(answers, "\n"))
+		}
+	}
+	if after := m.snapshot(); after != before {
+		m.t.Errorf("%s %s: a request that was refused changed something:\n%s\n%s", m.method, m.path, before, after)
+	}
+	m.runPermitted(len(permitted), func(i int) (*caller, string) { return permitted[i].by, permitted[i].owner })
+}
+
+// runPermitted calls the route for those who may. Each gets objects of its own if the
+// call uses them up.
+func (m *matrix) runPermitted(n int, cell func(int) (*caller, string)) {
+	if m.row.Stream {
+		return
+	}
+	for i := range n {
+		by, owner := cell(i)
+		if !isSafe(m.method) && i > 0 && m.row.Caller != apptest.Anybody {
+			m.renew()
+			for _, again := range m.callers(m.other, m.row.Scope) {
+				if again.name == by.name {
+					by = &again
+				}
+			}
+		}
+		m.prepare()
+		w := m.call(by, owner)
+		if w.Code != m.row.OK {
+			m.t.Errorf("%s %s by %s for %s: %d, want %d: %s", m.method, m.path, by.name, owner, w.Code, m.row.OK, w.Body)
+		}
+		m.checkHeaders(w, by)
+	}
+}
+
+// renew replaces the tenant by another one.
+func (m *matrix) renew() {
+	m.tenant = m.newTenant()
+	m.meet(m.other)
+	m.spoil()
+}
+
+// prepare makes what some routes need of the server.
+func (m *matrix) prepare() {
+	if strings.HasSuffix(m.path, "/erasure") {
+		for _, name := range []string{"alice", "bob"} {
+			apptest.Check(m.t, m.RecordErasure(m.t.Context(), m.record(name)))
+		}
+	}
+}
+
+var instance = regexp.MustCompile(`"instance":"[^"]*"`)
+
+// comparable is a response without what differs from one response to the next, and without
+// the id of the object.
+func (m *matrix) comparable(w *httptest.ResponseRecorder, owner string) string {
+	header := maps.Clone(w.Header())
+	for _, name := range []string{"X-Request-Id", "X-Zm-Trackingid", "Date"} {
+		delete(header, name)
+	}
+	body := instance.ReplaceAllString(w.Body.String(), "")
+	for _, of := range m.objects {
+		if id := of[owner]; id != "" {
+			body = strings.ReplaceAll(body, id, "ID")
+		}
+	}
+	return fmt.Sprint(w.Code, header, body)
+}
+
+// checkHeaders checks what every response must have.
+func (m *matrix) checkHeaders(w *httptest.ResponseRecorder, by *caller) {
+	h := w.Header()
+	if h.Get("X-Content-Type-Options") != "nosniff" {
+		m.t.Errorf("%s %s by %s: %d without X-Content-Type-Options", m.method, m.path, by.name, w.Code)
+	}
+	cached := h.Get("Cache-Control")
+	if m.row.Caller != apptest.Anybody && !strings.Contains(cached, "no-store") {
+		m.t.Errorf("%s %s by %s: %d has Cache-Control %q", m.method, m.path, by.name, w.Code, cached)
+	}
+	if strings.HasPrefix(h.Get("Content-Type"), "text/html") && !strings.Contains(h.Get("Content-Security-Policy"), "frame-ancestors 'none'") {
+		m.t.Errorf("%s %s by %s: a page that others can frame", m.method, m.path, by.name)
+	}
+	if len(h["Set-Cookie"]) > 0 {
+		m.t.Errorf("%s %s by %s: sets the cookie %v", m.method, m.path, by.name, h["Set-Cookie"])
+	}
+}
+
+// runStrange calls a route with every credential that it does not take.
+func (m *matrix) runStrange() {
+	if dialectOf(m.path) == "/ws" {
+		return // a WebSocket, which zoomapi tests
+	}
+	for _, by := range m.callers(m.other, "") {
+		w := m.call(&by, own)
+		if w.Code < 400 {
+			m.t.Errorf("%s %s by %s: %d %s", m.method, m.path, by.name, w.Code, w.Body)
+		}
+		m.checkHeaders(w, &by)
+	}
+}
+
+// spoil makes credentials that are no longer valid.
+func (c *tenant) spoil() {
+	c.t.Helper()
+	p, ctx := c.Provisioner(), c.t.Context()
+	every := c.app.Scopes
+	issue := func(app presence.AppID, user presence.UserID, lasts time.Duration) (auth.Token, string) {
+		token, text, err := p.Authority.Issue(ctx, c.account, auth.Token{App: app, User: user, Name: "test", Scopes: every}, lasts)
+		apptest.Check(c.t, err)
+		return token, text
+	}
+	_, c.expired = issue(c.app.ID, c.users["alice"].ID, time.Millisecond)
+	c.clock.Advance(2 * time.Millisecond)
+	revoked, text := issue(c.app.ID, c.users["alice"].ID, 0)
+	c.revoked = text
+	apptest.Check(c.t, p.Authority.Revoke(ctx, c.account, revoked.ID))
+	_, c.deactivated = issue(c.app.ID, c.users["idle"].ID, 0)
+	off := false
+	_, err := p.Update(ctx, c.by(), c.users["idle"].ID, &provision.Change{Active: &off})
+	apptest.Check(c.t, err)
+	_, c.deleted = issue(c.app.ID, c.users["erased"].ID, 0)
+	apptest.Check(c.t, p.Delete(ctx, c.by(), c.users["erased"].ID, nil, nil))
+	app, _, err := p.Authority.CreateApp(ctx, c.account, "Orphan", every)
+	apptest.Check(c.t, err)
+	_, c.orphan = issue(app.ID, c.users["alice"].ID, 0)
+	apptest.Check(c.t, p.Authority.DeleteApp(ctx, c.account, app.ID))
+	w := c.ask("POST", "/v1/tickets", "", "Authorization", "Bearer "+c.admin)
+	var made api.Ticket
+	apptest.Check(c.t, json.Unmarshal(w.Body.Bytes(), &made))
+	c.ticket = made.Ticket
+}
