@@ -59,7 +59,11 @@ type App struct {
 	Name    string   `json:"name"`
 	Scopes  []string `json:"scopes"`
 	Created Time     `json:"created"`
-	Secret  string   `json:"secret,omitempty"`
+	// RedirectURIs are where the authorization endpoint may send browsers back to.
+	RedirectURIs []string `json:"redirect_uris"`
+	// Public: the app cannot keep a secret and has none.
+	Public bool   `json:"public"`
+	Secret string `json:"secret,omitempty"`
 	// WebhookSecret signs the webhooks of the app's subscriptions. It is set only in the
 	// response that creates the app.
 	WebhookSecret string `json:"webhook_secret,omitempty"`
@@ -67,8 +71,18 @@ type App struct {
 
 // CreateApp adds an app.
 type CreateApp struct {
-	Name   string   `json:"name"`
-	Scopes []string `json:"scopes"`
+	Name         string   `json:"name"`
+	Scopes       []string `json:"scopes"`
+	RedirectURIs []string `json:"redirect_uris,omitempty"`
+	Public       bool     `json:"public,omitempty"`
+}
+
+// UpdateApp changes the fields that are not nil. Tokens keep at most the app's scopes.
+type UpdateApp struct {
+	Name         *string   `json:"name,omitempty"`
+	Scopes       *[]string `json:"scopes,omitempty"`        // replaces all scopes
+	RedirectURIs *[]string `json:"redirect_uris,omitempty"` // replaces all of them
+	Public       *bool     `json:"public,omitempty"`
 }
 
 // Apps is a page of apps, by id.

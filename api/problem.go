@@ -217,6 +217,11 @@ var (
 		"Make another user the owner first.",
 	}
 
+	PublicApp = Kind{
+		"public-app", "A public app has no secret", 409,
+		"Use the app with PKCE. To give it a secret, change \"public\" to false first: PATCH /v1/apps/{app}.",
+	}
+
 	PreconditionFailed = Kind{
 		"precondition-failed", "The condition in If-Match or If-None-Match is not met", 412,
 		"Read the object again, reapply your change, and send the new ETag in If-Match. If you sent `If-None-Match: *`, the object already exists.",
@@ -286,7 +291,7 @@ func Kinds() []*Kind {
 		&AccountSuspended, &Escalation, &Forbidden, &HistoryOff, &InsufficientScope, &OriginRefused,
 		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoErasure, &NotInHistory, &NoRoute, &NoSession, &SessionReplaced, &NoSubscription, &NoTokenID, &NoUser, &NoWatch,
 		&MethodNotAllowed,
-		&Conflict, &EmailTaken, &LimitReached, &OwnerKept, &SubscriptionState, &Transition, &Deactivated, &SignedOut,
+		&Conflict, &EmailTaken, &LimitReached, &OwnerKept, &PublicApp, &SubscriptionState, &Transition, &Deactivated, &SignedOut,
 		&PreconditionFailed, &BodyTooLarge, &UnsupportedMediaType, &HostRefused, &EndpointRefused, &KeyReused,
 		&QuotaExceeded, &RateLimited, &TooSoon,
 		&Internal, &OutcomeUnknown, &Overloaded, &Unavailable, &DiskFull,

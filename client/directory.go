@@ -78,6 +78,11 @@ func (c *Client) CreateApp(ctx context.Context, app api.CreateApp) (api.App, err
 	return ask[api.App](ctx, c, call{method: http.MethodPost, path: "/v1/apps", body: app})
 }
 
+// UpdateApp changes an app. Tokens keep at most the app's scopes.
+func (c *Client) UpdateApp(ctx context.Context, id string, change api.UpdateApp) (api.App, error) {
+	return ask[api.App](ctx, c, call{method: http.MethodPatch, path: path("v1", "apps", id), body: change})
+}
+
 // RotateApp replaces an app's secret. Only this response has the new secret. The old
 // secret stops working at once.
 func (c *Client) RotateApp(ctx context.Context, id string) (api.App, error) {

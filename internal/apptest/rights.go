@@ -112,6 +112,7 @@ var nativeRights = map[string]Right{
 	"POST /v1/apps":                                   {Scope: "directory:write", Manager: true, Body: `{"name":"x","scopes":["directory:write"]}`, OK: 201},
 	"GET /v1/apps":                                    {Scope: "directory:read", Manager: true, OK: 200},
 	"GET /v1/apps/{app}":                              {Scope: "directory:read", Manager: true, OK: 200, Missing: &api.NoApp},
+	"PATCH /v1/apps/{app}":                            {Scope: "directory:write", Manager: true, Body: `{"name":"x"}`, OK: 200, Missing: &api.NoApp},
 	"DELETE /v1/apps/{app}":                           {Scope: "directory:write", Manager: true, OK: 204, Missing: &api.NoApp},
 	"POST /v1/apps/{app}/secret":                      {Scope: "directory:write", Manager: true, OK: 200, Missing: &api.NoApp},
 	"POST /v1/apps/{app}/webhook-secret":              {Scope: "directory:write", Manager: true, Body: `{}`, OK: 200, Missing: &api.NoApp},

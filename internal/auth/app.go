@@ -21,7 +21,8 @@ type App struct {
 	// RedirectURIs are where the authorization endpoint may send a browser back to.
 	RedirectURIs []string
 	// Public: the app cannot keep a secret and has none. It must use PKCE.
-	Public bool
+	Public  bool
+	Version string // of the document, for UpdateApp; opaque
 }
 
 // An appValue is a document of the app's account. The secret is its digest.
@@ -47,25 +48,77 @@ type clientValue struct {
 func appKey(id presence.AppID) store.Key    { return store.Key{Collection: "app", Key: string(id)} }
 func clientKey(id presence.AppID) store.Key { return store.Key{Collection: "client", Key: string(id)} }
 
-// CreateApp makes an app and its secret, which is shown here and never again.
+// ErrPublicApp: a public app cannot keep a secret.
+var ErrPublicApp = errors.New("a public app has no secret")
+
+// CreateApp is AddApp for an app with a secret and without redirect URIs.
 func (a *Authority) CreateApp(ctx context.Context, account presence.AccountID, name string, scopes Scopes) (App, string, error) {
-	name, err := nameOf(name, true)
-	if err != nil {
+	return a.AddApp(ctx, account, App{Name: name, Scopes: scopes})
+}
+
+// AddApp makes an app and its secret, which is shown here and never again; a public app
+// has none. It ignores ID, Created and Version of asked.
+func (a *Authority) AddApp(ctx context.Context, account presence.AccountID, asked App) (App, string, error) {
+	app := asked
+	if err := app.clean(); err != nil {
 		return App{}, "", err
 	}
 	if err := a.admitApp(ctx, account); err != nil {
 		return App{}, "", err
 	}
-	app := App{ID: presence.AppID(directory.NewID()), Name: name, Scopes: scopes, Created: a.now()}
-	secret := newSecret()
-	if err := a.docs.Write(ctx, account, app.doc("", digestOf(secret).hex())); err != nil {
+	app.ID, app.Created = presence.AppID(directory.NewID()), a.now()
+	var secret, stored string
+	if !app.Public {
+		secret = newSecret()
+		stored = digestOf(secret).hex()
+	}
+	if err := a.docs.Write(ctx, account, app.doc("", stored)); err != nil {
 		return App{}, "", fmt.Errorf("create app: %w", err)
 	}
 	client := document.New(clientKey(app.ID), "", clientValue{document.Current(), account})
 	if err := a.docs.Write(ctx, system, client); err != nil {
 		return App{}, "", fmt.Errorf("create app: %w", err)
 	}
-	return app, secret, nil
+	app, err := a.App(ctx, account, app.ID)
+	return app, secret, err
+}
+
+func (app *App) clean() (err error) {
+	if app.Name, err = nameOf(app.Name, true); err != nil {
+		return err
+	}
+	app.RedirectURIs, err = cleanRedirectURIs(app.RedirectURIs)
+	return err
+}
+
+// UpdateApp replaces an app's Name, Scopes, RedirectURIs and Public under its Version:
+// store.ErrConflict if it has another by now. Tokens that were issued keep at most the
+// app's scopes: at once here and within MaxStale on other nodes. Streams of the app end,
+// so that their clients connect again with what they may do now. An app that becomes
+// public loses its secret; one that is public no more gets one from RotateSecret.
+func (a *Authority) UpdateApp(ctx context.Context, account presence.AccountID, app App) (App, error) {
+	if err := app.clean(); err != nil {
+		return App{}, err
+	}
+	before, secret, doc, err := a.app(ctx, account, app.ID)
+	if err != nil {
+		return App{}, err
+	}
+	if doc.Version != app.Version {
+		return App{}, fmt.Errorf("update app %s: %w", app.ID, store.ErrConflict)
+	}
+	if app.Public {
+		secret = ""
+	}
+	app.Created = before.Created
+	if before.Scopes.String() != app.Scopes.String() {
+		defer a.revoked(&Revocation{Account: account, App: app.ID})
+		defer a.cache.invalidateAll()
+	}
+	if err := a.docs.Write(ctx, account, app.doc(doc.Version, secret)); err != nil {
+		return App{}, fmt.Errorf("update app %s: %w", app.ID, err)
+	}
+	return a.App(ctx, account, app.ID)
 }
 
 // admitApp refuses a new app of an account that is not there, or may have no more.
@@ -124,7 +177,7 @@ func (a *Authority) app(ctx context.Context, account presence.AccountID, id pres
 // DeleteApp removes an app and its tokens. They stop at once here and within
 // MaxStale on other nodes. After an error it can be called again.
 func (a *Authority) DeleteApp(ctx context.Context, account presence.AccountID, id presence.AppID) error {
-	if _, err := a.App(ctx, account, id); err != nil {
+	if _, _, _, err := a.app(ctx, account, id); err != nil {
 		return err
 	}
 	err := a.sweep(ctx, account, func(t *Token) bool { return t.App == id })
@@ -166,6 +219,9 @@ func (a *Authority) RotateSecret(ctx context.Context, account presence.AccountID
 		app, _, doc, err := a.app(ctx, account, id)
 		if err != nil {
 			return err
+		}
+		if app.Public {
+			return ErrPublicApp
 		}
 		if err := a.docs.Write(ctx, account, app.doc(doc.Version, digestOf(secret).hex())); err != nil {
 			return fmt.Errorf("rotate the secret of app %s: %w", id, err)
@@ -229,6 +285,6 @@ func (a *Authority) appOf(doc *store.Doc) (App, string, error) {
 	scopes, _ := a.scopes.read(v.Scopes) // a name that is not known here allows nothing
 	return App{
 		ID: presence.AppID(doc.Key.Key), Name: v.Name, Scopes: scopes, Created: v.Created,
-		RedirectURIs: v.RedirectURIs, Public: v.Public,
+		RedirectURIs: v.RedirectURIs, Public: v.Public, Version: doc.Version,
 	}, v.Secret, nil
 }

@@ -68,6 +68,32 @@ func (s Scopes) Within(o Scopes) bool {
 	return s.plain&^o.plain == 0 && s.admin&^o.admin == 0
 }
 
+// limit is what both s and most allow, under the names of s as far as they apply.
+func (t *scopeTable) limit(s, most Scopes) Scopes {
+	if s.Within(most) {
+		return s
+	}
+	limited := Scopes{plain: s.plain & most.plain, admin: s.admin & most.admin}
+	var names []string
+	var named Scopes
+	for _, name := range s.Names() {
+		if row := t.byName[name]; row.Within(most) {
+			names = append(names, name)
+			named.plain, named.admin = named.plain|row.plain, named.admin|row.admin
+		}
+	}
+	for _, scope := range AllScopes() {
+		switch {
+		case limited.HasAdmin(scope) && !named.HasAdmin(scope):
+			names = append(names, scope.String()+":admin")
+		case limited.Has(scope) && !named.Has(scope):
+			names = append(names, scope.String())
+		}
+	}
+	limited.names = strings.Join(names, " ")
+	return limited
+}
+
 // An Alias is another name for some scopes, in the vocabulary of a dialect.
 type Alias struct {
 	Name   string

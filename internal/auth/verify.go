@@ -152,7 +152,7 @@ func (a *Authority) secrets(ctx context.Context, answers []*answer) ([]*secretVa
 // Grantors are those of one account by whom tokens are valid: their apps, and whom
 // they act for.
 type grantors struct {
-	apps    map[presence.AppID]bool // whether it is there
+	apps    map[presence.AppID]*App // nil: not there
 	wanted  map[presence.UserID]bool
 	users   map[presence.UserID]directory.User // the active ones
 	account directory.Account
@@ -161,12 +161,12 @@ type grantors struct {
 }
 
 func newGrantors() *grantors {
-	return &grantors{apps: make(map[presence.AppID]bool), users: make(map[presence.UserID]directory.User), wanted: make(map[presence.UserID]bool)}
+	return &grantors{apps: make(map[presence.AppID]*App), users: make(map[presence.UserID]directory.User), wanted: make(map[presence.UserID]bool)}
 }
 
 // add notes what has to be read for a token.
 func (g *grantors) add(v *secretValue) {
-	g.apps[v.App] = false
+	g.apps[v.App] = nil
 	if v.User == "" {
 		return
 	}
@@ -182,7 +182,7 @@ func (g *grantors) readApps(ctx context.Context, a *Authority, account presence.
 	keys := make([]store.Key, 0, len(g.apps))
 	for id := range g.apps {
 		if id == SignInApp {
-			g.apps[id] = true
+			g.apps[id] = new(a.signInApp())
 		} else if presence.CheckID("id", string(id)) == nil {
 			keys = append(keys, appKey(id))
 		}
@@ -196,7 +196,7 @@ func (g *grantors) readApps(ctx context.Context, a *Authority, account presence.
 		if err != nil {
 			return err
 		}
-		g.apps[app.ID] = true
+		g.apps[app.ID] = &app
 	}
 	return nil
 }
@@ -234,13 +234,15 @@ func (g *grantors) principal(a *Authority, v *secretValue, d *digest) (*Principa
 	if v.User == "" {
 		user, valid = g.account.Owner, true
 	}
-	if !valid || !g.exists || !g.apps[v.App] {
+	app := g.apps[v.App]
+	if !valid || !g.exists || app == nil {
 		return nil, ErrInvalidToken
 	}
 	if g.account.Suspended {
 		return nil, ErrSuspended
 	}
 	scopes, _ := a.scopes.read(v.Scopes) // an unknown scope allows nothing
+	scopes = a.scopes.limit(scopes, app.Scopes)
 	if v.SignIn {
 		scopes = a.ScopesOf(person.Role)
 		if user == g.account.Owner {

@@ -138,6 +138,7 @@ func (a *API) directoryRoutes() []route {
 		{"POST", "/v1/apps", needsAdmin(auth.DirectoryWrite), withBody(a.createApp)},
 		{"GET", "/v1/apps", needsAdmin(auth.DirectoryRead), a.listApps},
 		{"GET", "/v1/apps/{app}", needsAdmin(auth.DirectoryRead), a.readApp},
+		{"PATCH", "/v1/apps/{app}", needsAdmin(auth.DirectoryWrite), withBody(a.updateApp)},
 		{"DELETE", "/v1/apps/{app}", needsAdmin(auth.DirectoryWrite), a.deleteApp},
 		{"POST", "/v1/apps/{app}/secret", needsAdmin(auth.DirectoryWrite), a.rotateSecret},
 		{"POST", "/v1/apps/{app}/webhook-secret", needsAdmin(auth.DirectoryWrite), withBody(a.rotateWebhookSecret)},

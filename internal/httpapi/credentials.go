@@ -2,10 +2,12 @@ package httpapi
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
 	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/wire"
@@ -25,7 +27,8 @@ func (a *API) createApp(c *call, body *api.CreateApp) error {
 	if err := c.checkCreate(); err != nil {
 		return err
 	}
-	created, secret, err := a.Authority.CreateApp(c.r.Context(), c.p.Account, body.Name, scopes)
+	asked := auth.App{Name: body.Name, Scopes: scopes, RedirectURIs: body.RedirectURIs, Public: body.Public}
+	created, secret, err := a.Authority.AddApp(c.r.Context(), c.p.Account, asked)
 	if err != nil {
 		return err
 	}
@@ -86,7 +89,6 @@ func (a *API) deleteApp(c *call) error {
 	if err != nil {
 		return err
 	}
-	// An app never changes, so no write can interfere between check and deletion.
 	if err := c.checkConditions(appTag(&found), true); err != nil {
 		return err
 	}
@@ -95,6 +97,74 @@ func (a *API) deleteApp(c *call) error {
 		return err
 	}
 	return c.finish(a.Authority.DeleteApp(ctx, c.p.Account, id))
+}
+
+// updateApp serves PATCH /v1/apps/{app}. The caller needs the rights to create the app as it
+// was and as it becomes: who changes where an app sends browsers back to can get its tokens.
+func (a *API) updateApp(c *call, body *api.UpdateApp) error {
+	var before, after auth.App
+	err := retryConflicts(func() (err error) {
+		if before, err = a.Authority.App(c.r.Context(), c.p.Account, presence.AppID(c.r.PathValue("app"))); err != nil {
+			return err
+		}
+		changed := before
+		if err := a.mergeApp(&changed, body); err != nil {
+			return err
+		}
+		if !mayGrant(c.p, before.Scopes, "") || !mayGrant(c.p, changed.Scopes, "") {
+			return errEscalation
+		}
+		if err := c.checkConditions(appTag(&before), true); err != nil {
+			return err
+		}
+		after, err = a.Authority.UpdateApp(c.r.Context(), c.p.Account, changed)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := a.recordApp(c, &before, &after); err != nil {
+		return err
+	}
+	header(c.w, "Etag", appTag(&after))
+	return c.writeBody(http.StatusOK, asApp(&after))
+}
+
+// mergeApp changes the fields of an app that the body has.
+func (a *API) mergeApp(x *auth.App, body *api.UpdateApp) (err error) {
+	if body.Name != nil {
+		x.Name = *body.Name
+	}
+	if body.Scopes != nil {
+		x.Scopes, err = a.scopesOf(*body.Scopes)
+	}
+	if body.RedirectURIs != nil {
+		x.RedirectURIs = *body.RedirectURIs
+	}
+	if body.Public != nil {
+		x.Public = *body.Public
+	}
+	return err
+}
+
+// recordApp records the change of an app.
+func (a *API) recordApp(c *call, before, after *auth.App) error {
+	was, is := audit.Fields{}, audit.Fields{}
+	for _, field := range []struct{ name, before, after string }{
+		{"name", before.Name, after.Name},
+		{"scopes", before.Scopes.String(), after.Scopes.String()},
+		{"redirect_uris", strings.Join(before.RedirectURIs, " "), strings.Join(after.RedirectURIs, " ")},
+		{"public", strconv.FormatBool(before.Public), strconv.FormatBool(after.Public)},
+	} {
+		if field.before != field.after {
+			was[field.name], is[field.name] = field.before, field.after
+		}
+	}
+	if len(is) == 0 {
+		return nil
+	}
+	e := &audit.Event{Action: "app.update", Target: "app/" + string(after.ID), By: wire.Actor(c.w, c.p), Before: was, After: is}
+	return a.Audit.Record(c.r.Context(), c.p.Account, e)
 }
 
 // rotateSecret serves POST /v1/apps/{app}/secret. The secret gives the app's scopes,
@@ -139,7 +209,10 @@ func (a *API) rotateWebhookSecret(c *call, body *api.RotateWebhookSecret) error 
 func appTag(x *auth.App) string { return tagOf("", asApp(x)) }
 
 func asApp(x *auth.App) api.App {
-	return api.App{ID: string(x.ID), Name: x.Name, Scopes: names(x.Scopes), Created: api.At(x.Created)}
+	return api.App{
+		ID: string(x.ID), Name: x.Name, Scopes: names(x.Scopes), Created: api.At(x.Created),
+		RedirectURIs: append([]string{}, x.RedirectURIs...), Public: x.Public,
+	}
 }
 
 func (a *API) createToken(c *call, body *api.CreateToken) error {

@@ -42,6 +42,70 @@ func TestAppLifecycle(t *testing.T) {
 	}
 }
 
+func TestPublicApp(t *testing.T) {
+	w := newWorld(t)
+	admin := w.admin()
+	var made api.App
+	w.do("POST", "/v1/apps", admin, `{"name":"Phone","scopes":["presence:read"],"public":true,"redirect_uris":["com.example.app:/cb","com.example.app:/cb"]}`).want(201).read(&made)
+	if made.Secret != "" || !made.Public || len(made.RedirectURIs) != 1 {
+		t.Errorf("%+v", made)
+	}
+	w.do("POST", "/v1/apps/"+made.ID+"/secret", admin, "").problem(&api.PublicApp)
+	w.do("PATCH", "/v1/apps/"+made.ID, admin, `{"public":false}`).want(200).read(&made)
+	if made.Public || len(made.RedirectURIs) != 1 {
+		t.Errorf("%+v", made)
+	}
+	if w.do("POST", "/v1/apps/"+made.ID+"/secret", admin, "").want(200).read(&made); made.Secret == "" {
+		t.Errorf("%+v", made)
+	}
+	for body, field := range map[string]string{
+		`{"redirect_uris":["http://example.com/cb"]}`:     "redirect_uris[0]",
+		`{"redirect_uris":["https://a.example/","/cb"]}`:  "redirect_uris[1]",
+		`{"redirect_uris":["https://*.example.com/cb"]}`:  "redirect_uris[0]",
+		`{"redirect_uris":["https://a.example/cb#part"]}`: "redirect_uris[0]",
+		`{"scopes":[]}`: "scopes", `{"scopes":["presence:fly"]}`: "scopes", `{"name":""}`: "name",
+	} {
+		if p := w.do("PATCH", "/v1/apps/"+made.ID, admin, body).problem(&api.InvalidField); p.Field != field {
+			t.Errorf("%s: the field is %q, want %q", body, p.Field, field)
+		}
+	}
+}
+
+// A change of an app's scopes applies to its tokens, and depends on the representation
+// that the caller read.
+func TestUpdateApp(t *testing.T) {
+	w := newWorld(t)
+	admin := w.admin()
+	app, _ := w.App(w.account, "presence:read:admin claim:write:admin")
+	_, token := w.Token(w.account, app.ID, w.alice.ID, "presence:read claim:write", 0)
+	at := "/v1/apps/" + string(app.ID)
+	claimOf := func() *exchange {
+		return w.do("PUT", "/v1/users/me/claims/x", token, `{"source":"app","status":"busy"}`)
+	}
+	claimOf().want(200)
+	tag := w.do("GET", at, admin, "").want(200).header.Get("Etag")
+	w.do("PATCH", at, admin, `{"name":"Signs"}`, "If-Match", `"other"`).problem(&api.PreconditionFailed)
+	var after api.App
+	w.do("PATCH", at, admin, `{"name":"Signs","scopes":["presence:read:admin"]}`, "If-Match", tag).want(200).read(&after)
+	if after.Name != "Signs" || len(after.Scopes) != 1 {
+		t.Errorf("%+v", after)
+	}
+	claimOf().problem(&api.InsufficientScope)
+	w.do("GET", "/v1/users/me/presence", token, "").want(200)
+	w.do("PATCH", at, admin, `{"name":"x"}`, "If-Match", tag).problem(&api.PreconditionFailed)
+
+	manager := w.token("", "directory:write:admin presence:read:admin")
+	w.do("PATCH", at, manager, `{"scopes":["claim:write:admin"]}`).problem(&api.Escalation)
+	w.do("PATCH", at, manager, `{"redirect_uris":["https://a.example/"]}`).want(200)
+	w.do("PATCH", at, admin, `{"scopes":["presence:read:admin","claim:write:admin"]}`).want(200)
+	claimOf().want(200)
+	// Who may not create the app may not have its codes sent elsewhere.
+	w.do("PATCH", at, manager, `{"redirect_uris":["https://evil.example/"]}`).problem(&api.Escalation)
+	w.do("PATCH", at, manager, `{"scopes":["presence:read"]}`).problem(&api.Escalation)
+	w.do("PATCH", "/v1/apps/porchlight", admin, `{"name":"x"}`).problem(&api.NoApp)
+	w.do("DELETE", "/v1/apps/porchlight", admin, "").problem(&api.NoApp)
+}
+
 func TestTokenLifecycle(t *testing.T) {
 	w := newWorld(t)
 	admin := w.admin()

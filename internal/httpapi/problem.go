@@ -88,6 +88,7 @@ var errorKinds = []struct {
 	{auth.ErrTicketUsed, &api.InvalidTicket},
 	{auth.ErrTokenInQuery, &api.TokenInQuery},
 	{auth.ErrNoApp, &api.NoApp},
+	{auth.ErrPublicApp, &api.PublicApp},
 	{auth.ErrNoSuchToken, &api.NoTokenID},
 	{auth.ErrScope, &api.Escalation},
 	{errEscalation, &api.Escalation},

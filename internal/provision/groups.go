@@ -268,10 +268,11 @@ func (p *Provisioner) recordGroup(ctx context.Context, by *By, action, id string
 	return p.Audit.Record(ctx, by.Account, e)
 }
 
+// groupFields are the fields of a group; names may say who somebody is, and are personal.
 func groupFields(g *directory.Group) audit.Fields {
-	fields := audit.Fields{"name": g.Name}
+	fields := audit.Fields{"name": audit.Personal}
 	if g.ExternalID != "" {
-		fields["external_id"] = g.ExternalID
+		fields["external_id"] = audit.Personal
 	}
 	return fields
 }
@@ -280,11 +281,10 @@ func groupFields(g *directory.Group) audit.Fields {
 func changedGroup(before, after *directory.Group) (was, is audit.Fields) {
 	was, is = audit.Fields{}, audit.Fields{}
 	if before.Name != after.Name {
-		was["name"], is["name"] = before.Name, after.Name
+		was["name"], is["name"] = audit.Personal, audit.Personal
 	}
 	if before.ExternalID != after.ExternalID {
-		was["external_id"], is["external_id"] = before.ExternalID, after.ExternalID
+		was["external_id"], is["external_id"] = audit.Personal, audit.Personal
 	}
 	return was, is
 }
-
