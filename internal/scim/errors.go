@@ -67,12 +67,15 @@ var known = []struct {
 	{auth.ErrInvalidToken, Error{Status: 401, Detail: "The access token is invalid.", header: [][2]string{{"Www-Authenticate", badChallenge}}}},
 	{auth.ErrExpiredToken, Error{Status: 401, Detail: "The access token is expired.", header: [][2]string{{"Www-Authenticate", badChallenge}}}},
 	{auth.ErrTokenInQuery, Error{Status: 401, Detail: "An access token in the URL is never accepted.", header: [][2]string{{"Www-Authenticate", badChallenge}}}},
+	{auth.ErrSuspended, Error{Status: 403, Detail: "The account is suspended."}},
 	{directory.ErrNoUser, *errNotFound},
+	{directory.ErrNoGroup, *errNotFound},
 	{presence.ErrDeleted, *errNotFound},
 	{directory.ErrNoAccount, *errNotFound},
 	{directory.ErrEmailTaken, Error{Status: 409, ScimType: uniqueness, Detail: "Another user of the account has this userName or e-mail address."}},
 	{directory.ErrUserNameTaken, Error{Status: 409, ScimType: uniqueness, Detail: "Another user of the account has this userName."}},
 	{directory.ErrExternalIDTaken, Error{Status: 409, ScimType: uniqueness, Detail: "Another user of the account has this externalId."}},
+	{directory.ErrGroupTaken, Error{Status: 409, ScimType: uniqueness, Detail: "Another group of the account has this displayName."}},
 	{provision.ErrOwner, Error{Status: 403, Detail: "The user owns the account, so it can be neither deactivated nor deleted. Make another user the owner first."}},
 	{presence.ErrPrecondition, Error{Status: 412, Detail: "The resource has another version than the request's condition asks for."}},
 	{store.ErrConflict, Error{Status: 409, Detail: "The resource was changed at the same time. Send the request again."}},
@@ -169,6 +172,9 @@ func detailed(err error) *Error {
 	if e, ok := errors.AsType[*presence.LimitError](err); ok {
 		return &Error{Status: 400, ScimType: invalidValue, Detail: sentence(e.Error())}
 	}
+	if e, ok := errors.AsType[*directory.LimitError](err); ok {
+		return &Error{Status: 409, Detail: sentence(e.Error())}
+	}
 	if e, ok := errors.AsType[*quota.Error](err); ok {
 		return overQuota(e)
 	}
@@ -217,3 +223,6 @@ func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Seco
 
 // sentence is an error's text as a sentence.
 func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }
+
+// shorten is what an error may repeat of a client's text.
+func shorten(text string) string { return strings.ToValidUTF8(auth.Shorten(text), "") }

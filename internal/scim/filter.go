@@ -245,3 +245,19 @@ func lookups(f filter, indexed map[string]bool) (found []lookup, ok bool) {
 	}
 	return nil, false
 }
+
+// uses reports whether a filter reads an attribute of the core schema.
+func uses(f filter, name string) bool {
+	switch f := f.(type) {
+	case *comparison:
+		return f.path.urn == "" && f.path.attribute.name == name
+	case *itemFilter:
+		return f.path.urn == "" && f.path.attribute.name == name
+	case *negation:
+		return uses(f.of, name)
+	case *conjunction:
+		return uses(f.left, name) || uses(f.right, name)
+	default:
+		return false
+	}
+}

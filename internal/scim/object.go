@@ -9,7 +9,6 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/wire"
 )
@@ -64,7 +63,7 @@ func checkNames(value any, path string) error {
 		for name, member := range value {
 			lower := strings.ToLower(name)
 			if seen[lower] {
-				return invalid(invalidSyntax, "The attribute %q is given more than once.", auth.Shorten(path+name))
+				return invalid(invalidSyntax, "The attribute %q is given more than once.", shorten(path+name))
 			}
 			seen[lower] = true
 			if err := checkNames(member, path+name+"."); err != nil {
@@ -199,7 +198,7 @@ func (a *attribute) cleanOne(value any, path string) (any, error) {
 			return nil, wrongType(path, "an object")
 		}
 		cleaned, err := cleanMembers(a.sub, members, path+".")
-		if err != nil || len(cleaned) == 0 {
+		if err != nil || len(cleaned) == 0 && !a.multi {
 			return nil, err
 		}
 		return cleaned, nil

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
-
-	"porchlight.dev/porchlight/internal/auth"
 )
 
 // Bounds of filters and paths.
@@ -107,7 +105,7 @@ func (p *parser) unexpected() error {
 	if rest == "" {
 		return p.fail("ends too early")
 	}
-	return p.fail("cannot be read from " + strings.ToValidUTF8(auth.Shorten(rest), "") + " on")
+	return p.fail("cannot be read from " + shorten(rest) + " on")
 }
 
 // alternatives reads filters that "or" connects.
@@ -165,7 +163,7 @@ func (p *parser) comparison() (filter, error) {
 	if path.attribute == nil {
 		if p.fault != invalidPath {
 			p.at = start
-			return nil, p.fail("names the attribute " + auth.Shorten(name) + ", which this server does not have")
+			return nil, p.fail("names the attribute " + shorten(name) + ", which this server does not have")
 		}
 		p.unknown = true
 	}

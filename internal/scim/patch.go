@@ -3,8 +3,6 @@ package scim
 import (
 	"slices"
 	"strings"
-
-	"porchlight.dev/porchlight/internal/auth"
 )
 
 // An operation is one of a PATCH. A nil target is the resource itself.
@@ -57,7 +55,7 @@ func (t *resourceType) parseOperation(item any) (op operation, err error) {
 	word, _ := verb.(string)
 	op.verb = strings.ToLower(word)
 	if !slices.Contains([]string{"add", "replace", "remove"}, op.verb) {
-		return op, invalid(invalidSyntax, "The operation %q is not one: op must be add, replace or remove.", auth.Shorten(word))
+		return op, invalid(invalidSyntax, "The operation %q is not one: op must be add, replace or remove.", shorten(word))
 	}
 	op.value, _ = member(given, "value")
 	path, hasPath := member(given, "path")

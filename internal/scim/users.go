@@ -62,11 +62,7 @@ func (a *API) writeUser(c *call, id presence.UserID) error {
 		c.w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	o, err := a.userResource(c, &u, wanted)
-	if err != nil {
-		return err
-	}
-	return c.writeResource(http.StatusOK, o, wanted)
+	return a.answerUser(c, http.StatusOK, &u, wanted)
 }
 
 func (c *call) projection(t *resourceType) (*projection, error) {
@@ -105,11 +101,11 @@ func (a *API) createUser(c *call) error {
 }
 
 func (a *API) answerUser(c *call, status int, u *directory.User, wanted *projection) error {
-	o, err := a.userResource(c, u, wanted)
+	all, err := a.userResources(c, []directory.User{*u}, wanted.wants("groups"))
 	if err != nil {
 		return err
 	}
-	return c.writeResource(status, o, wanted)
+	return c.writeResource(status, all[0], wanted)
 }
 
 // replaceUser serves PUT /Users/{id}. Without active, the user's state stays as it is.
@@ -332,13 +328,45 @@ func emailOf(emails []any) string {
 	return ""
 }
 
-// userResource is a user as clients see it.
-func (a *API) userResource(c *call, u *directory.User, wanted *projection) (object, error) {
-	all, err := a.userResources(c, []directory.User{*u}, wanted)
-	if err != nil {
-		return nil, err
+// userResources are users as clients see them, with or without their groups.
+func (a *API) userResources(c *call, users []directory.User, withGroups bool) ([]object, error) {
+	all, known := make([]object, 0, len(users)), make(map[string]object)
+	for i := range users {
+		o := c.describeUser(&users[i])
+		if withGroups {
+			groups, err := a.groupsOf(c, &users[i], known)
+			if err != nil {
+				return nil, err
+			}
+			if len(groups) > 0 {
+				o["groups"] = groups
+			}
+		}
+		all = append(all, o)
 	}
-	return all[0], nil
+	return all, nil
+}
+
+// groupsOf are the groups of a user as the user's resource has them. known has those that
+// were found before, by their names.
+func (a *API) groupsOf(c *call, u *directory.User, known map[string]object) (groups []any, err error) {
+	for _, name := range u.Groups {
+		o, ok := known[name]
+		if !ok {
+			g, err := a.Directory.GroupByName(c.ctx(), c.p.Account, name)
+			switch {
+			case err == nil && !g.Deleting:
+				o = object{"value": g.ID, "display": g.Name, "$ref": c.base + "/Groups/" + g.ID, "type": "direct"}
+			case err != nil && !errors.Is(err, directory.ErrNoGroup):
+				return nil, err
+			}
+			known[name] = o
+		}
+		if o != nil {
+			groups = append(groups, o)
+		}
+	}
+	return groups, nil
 }
 
 // describeUser is a user without its groups.
@@ -381,7 +409,7 @@ func (a *API) listUsers(c *call, read func(*call, *resourceType) (*query, error)
 	if err != nil {
 		return err
 	}
-	resources, err := a.userResources(c, found.items, asked.projection)
+	resources, err := a.userResources(c, found.items, asked.projection.wants("groups"))
 	if err != nil {
 		return err
 	}
@@ -427,20 +455,32 @@ func (a *API) lookUpUser(ctx context.Context, account presence.AccountID, by loo
 
 // scanUsers reads all users of the account.
 func (a *API) scanUsers(c *call, found *page[directory.User]) error {
+	return a.eachStep(c, func(users []directory.User) error { return a.match(c, users, found) })
+}
+
+// eachUser calls with each user of the account.
+func (a *API) eachUser(c *call, with func(*directory.User)) error {
+	return a.eachStep(c, func(users []directory.User) error {
+		for i := range users {
+			with(&users[i])
+		}
+		return nil
+	})
+}
+
+// eachStep calls with all users of the account, a step at a time.
+func (a *API) eachStep(c *call, with func([]directory.User) error) error {
 	var after presence.UserID
 	for scanned := 0; ; {
 		users, err := a.Directory.Users(c.ctx(), c.p.Account, after, scanStep)
-		if err != nil || len(users) == 0 {
+		if err != nil {
 			return err
 		}
 		if scanned += len(users); scanned > a.maxScanned() {
 			return errTooMany
 		}
-		if err := a.match(c, users, found); err != nil {
+		if err := with(users); err != nil || len(users) < scanStep {
 			return err
-		}
-		if len(users) < scanStep {
-			return nil
 		}
 		after = users[len(users)-1].ID
 	}
@@ -454,7 +494,7 @@ func (a *API) match(c *call, users []directory.User, found *page[directory.User]
 		}
 		return nil
 	}
-	resources, err := a.userResources(c, users, nil)
+	resources, err := a.userResources(c, users, uses(found.asked.filter, "groups"))
 	if err != nil {
 		return err
 	}
