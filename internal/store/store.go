@@ -80,6 +80,12 @@ type Store interface {
 	// the byte order of keys. Pages are not one snapshot.
 	List(ctx context.Context, account presence.AccountID, collection, after string, limit int) ([]Doc, error)
 
+	// Collections gives the names of the collections in which an account has documents,
+	// in byte order, and perhaps some in which it had some. It may miss one whose first
+	// document was written a few seconds ago. It may read every document of the account:
+	// it is for the deletion of accounts.
+	Collections(ctx context.Context, account presence.AccountID) ([]string, error)
+
 	// Epoch is the identity of this store: it changes on a restore, and after an
 	// unclean start with relaxed durability.
 	Epoch() string

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -38,6 +39,45 @@ func (s *Store) List(ctx context.Context, account presence.AccountID, collection
 		}
 	}
 	return l.docs[:min(len(l.docs), max(limit, 0))], nil
+}
+
+// collectionsBatch is how many documents Collections reads at a time.
+const collectionsBatch = 500
+
+// Collections implements store.Store. No filter selects one document of each collection,
+// so it reads all documents of the account.
+func (s *Store) Collections(ctx context.Context, account presence.AccountID) ([]string, error) {
+	if err := store.CheckList(account, "", ""); err != nil {
+		return nil, err
+	}
+	if err := s.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	base := s.names.subject("d.") + encode(account) + "."
+	found := make(map[string]bool)
+	for from := uint64(1); ; {
+		var msgs []storedMsg
+		err := s.retryRead(ctx, func(ctx context.Context) (err error) {
+			msgs, err = s.readRange(ctx, s.names.stateStream(), rangeQuery{From: from, Filter: base + ">", Batch: collectionsBatch})
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if len(msgs) == 0 {
+			return slices.Sorted(maps.Keys(found)), nil
+		}
+		for i := range msgs {
+			token, _, _ := strings.Cut(strings.TrimPrefix(msgs[i].subject, base), ".")
+			name, ok := decode(token)
+			if !ok {
+				return nil, fmt.Errorf("document at %s: %w", msgs[i].subject, errDamaged)
+			}
+			found[name] = true
+		}
+		from = msgs[len(msgs)-1].seq + 1
+	}
 }
 
 // A keyPrefix selects the keys whose encoded form begins with prefix or, if exact, is

@@ -3,6 +3,7 @@ package pebblestore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 
@@ -157,6 +158,31 @@ func (s *Store) list(account presence.AccountID, collection, afterKey string, li
 		return true, err
 	})
 	return docs, err
+}
+
+// Collections implements store.Store.
+func (s *Store) Collections(ctx context.Context, account presence.AccountID) (names []string, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := store.CheckList(account, "", ""); err != nil {
+		return nil, err
+	}
+	prefix := appendID([]byte{documentPrefix}, account)
+	for from, found := prefix, true; found && err == nil; {
+		found = false
+		err = s.scan(from, upperBound(prefix), func(key, _ []byte) (bool, error) {
+			name, _, ok := cutID(key[len(prefix):])
+			if !ok {
+				return false, fmt.Errorf("document key: %w", errValue)
+			}
+			names, found = append(names, name), true
+			from = upperBound(appendCollection(nil, account, name))
+			return false, nil
+		})
+	}
+	slices.Sort(names)
+	return names, err
 }
 
 // appendLive appends the document that value holds, unless it has expired.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,7 @@ var docTests = []namedTest{
 	{"AtomicReads", docsReadAtomically},
 	{"Expiry", docExpiry},
 	{"ListPages", docPages},
+	{"Collections", docCollections},
 	{"HostileKeys", docHostileKeys},
 	{"ValuesAreCopies", docValuesAreCopies},
 }
@@ -261,6 +263,32 @@ func docPages(x *suite) {
 	}
 	if page, err := x.Store.List(x.ctx, acme, "none", "", 10); err != nil || len(page) != 0 {
 		x.Errorf("List of an empty collection gave %+v, %v", page, err)
+	}
+}
+
+// docCollections: Collections names each collection of the account, and no other.
+func docCollections(x *suite) {
+	want := []string{"", "\x00", "a", "a.b", "a/b", "aa", "b", "\xff"}
+	for i, name := range want {
+		for n := range 3 * i {
+			x.write(acme, doc(name, fmt.Sprint(n), "value"))
+		}
+		x.write(acme, doc(name, "key", "value"))
+	}
+	for _, other := range []presence.AccountID{"", "acme2", "a"} {
+		x.write(other, doc("other", "key", "value"))
+	}
+	got, err := x.Store.Collections(x.ctx, acme)
+	if err != nil || fmt.Sprintf("%q", got) != fmt.Sprintf("%q", want) {
+		x.Errorf("Collections gave %q, %v; want %q", got, err, want)
+	}
+	if got, err := x.Store.Collections(x.ctx, "nobody"); err != nil || len(got) != 0 {
+		x.Errorf("Collections of an account without documents gave %q, %v", got, err)
+	}
+	d := x.loadOne(key("a", "key"))
+	x.write(acme, store.Doc{Key: d.Key, Version: d.Version})
+	if got, err := x.Store.Collections(x.ctx, acme); err != nil || !slices.Contains(got, "a") || len(got) < len(want)-1 {
+		x.Errorf("after a deletion, Collections gave %q, %v", got, err)
 	}
 }
 
