@@ -95,6 +95,7 @@ func (s *Server) compose() {
 	zoom := &zoomapi.API{
 		Auth: authority, Directory: dir, Publisher: s.publisher, Views: views, Limits: zoomapi.NewLimits(plan, clock), Clock: clock,
 		Events: &zoomapi.Events{Subscriptions: s.webhooks.subscriptions, Deliveries: s.webhooks.deliverer, Sockets: s.webhooks.sockets},
+		Users:  &zoomapi.Users{Provisioner: s.provisioner, Authority: authority, Reads: s.limits.reads},
 	}
 	oauth := &oauthapi.API{Authority: authority, BaseURL: s.baseURL, Clock: clock, Admit: s.limits.admitGrant, Headers: zoom.Announce}
 

@@ -21,6 +21,7 @@ type Resolver interface {
 	UsersByID(ctx context.Context, account presence.AccountID, ids []presence.UserID) (map[presence.UserID]directory.User, error)
 	Users(ctx context.Context, account presence.AccountID, after presence.UserID, limit int) ([]directory.User, error)
 	Contacts(ctx context.Context, account presence.AccountID, owner presence.UserID) (directory.Contacts, error)
+	Account(ctx context.Context, id presence.AccountID) (directory.Account, error)
 }
 
 // A Publisher takes updates; *publish.Publisher is one.
@@ -44,6 +45,7 @@ type API struct {
 	Limits    *Limits // of requests by account; nil: none
 	Clock     func() time.Time
 	Events    *Events // nil: none of its routes
+	Users     *Users  // nil: none of its routes
 }
 
 // presenceStatus is the one path of the presence API.
@@ -60,6 +62,9 @@ func (a *API) Mount(rt *wire.Router) {
 	rt.Handle(http.MethodGet, chatContact, a, a.getContact)
 	if a.Events != nil {
 		a.mountEvents(rt)
+	}
+	if a.Users != nil {
+		a.mountUsers(rt)
 	}
 }
 
@@ -82,15 +87,21 @@ func (a *API) Announce(h http.Header, requestID string) { announce(h, requestID)
 
 func announce(h header, requestID string) { h.Set(trackingHeader, trackingPrefix+requestID) }
 
-// A grant is a scope, by the names that Zoom documents for the request.
+// A grant is what a request needs: a scope, by the names that Zoom documents for it.
 type grant struct {
 	scope auth.Scope
+	admin bool // for every user of the account
+	label label
 	names []string
 }
 
+func (g *grant) allows(p *auth.Principal) bool {
+	return p.Scopes.HasAdmin(g.scope) || p.Scopes.Has(g.scope) && !g.admin
+}
+
 var (
-	mayUpdate = grant{auth.ClaimWrite, []string{"user:update:presence_status", "user:update:presence_status:admin"}}
-	mayRead   = grant{auth.PresenceRead, []string{"user:read:presence_status", "user:read:presence_status:admin"}}
+	mayUpdate = grant{scope: auth.ClaimWrite, label: medium, names: []string{"user:update:presence_status", "user:update:presence_status:admin"}}
+	mayRead   = grant{scope: auth.PresenceRead, label: medium, names: []string{"user:read:presence_status", "user:read:presence_status:admin"}}
 )
 
 // admit is what every request passes first: token, scope, the account's limit.
@@ -99,10 +110,10 @@ func (a *API) admit(w http.ResponseWriter, r *http.Request, g *grant) (*auth.Pri
 	if err != nil {
 		return nil, err
 	}
-	if !p.May(g.scope) {
+	if !g.allows(p) {
 		return nil, &wire.ScopeError{Scopes: g.names}
 	}
-	if err := a.Limits.takeRequest(w.Header(), p, medium); err != nil {
+	if err := a.Limits.takeRequest(w.Header(), p, g.label); err != nil {
 		return nil, err
 	}
 	return p, nil

@@ -20,9 +20,9 @@ const (
 )
 
 var (
-	maySearch = grant{auth.ContactRead, []string{"contact:read:list_contacts", "contact:read:list_contacts:admin"}}
-	mayList   = grant{auth.ContactRead, []string{"team_chat:read:list_contacts"}}
-	mayLookUp = grant{auth.ContactRead, []string{"team_chat:read:contact"}}
+	maySearch = grant{scope: auth.ContactRead, label: medium, names: []string{"contact:read:list_contacts", "contact:read:list_contacts:admin"}}
+	mayList   = grant{scope: auth.ContactRead, label: medium, names: []string{"team_chat:read:list_contacts"}}
+	mayLookUp = grant{scope: auth.ContactRead, label: medium, names: []string{"team_chat:read:contact"}}
 )
 
 // A person is what all of Zoom's contacts have.
@@ -112,18 +112,32 @@ const (
 	maxScan  = 20_000 // users that one request reads
 )
 
-// search scans the directory from the begin of the page. next is where the next page
-// begins, "" after the last user. A page may be short, and even empty, if many users did
-// not match.
+// search finds a page of users. A page may be short, and even empty, if many users did not
+// match.
 func (a *API) search(ctx context.Context, account presence.AccountID, s *search) (hits []directory.User, next presence.UserID, err error) {
+	return a.scan(ctx, account, &scan{after: s.after, size: s.size, chunk: scanPage, most: maxScan, selects: s.matches})
+}
+
+// A scan looks for users in the order of their ids.
+type scan struct {
+	after   presence.UserID
+	size    int // users to find at most
+	chunk   int // users to read at once
+	most    int // users to read at most; 0: all
+	selects func(*directory.User) bool
+}
+
+// scan returns the users that s selects. next is where the next page begins, "" after the
+// last user.
+func (a *API) scan(ctx context.Context, account presence.AccountID, s *scan) (hits []directory.User, next presence.UserID, err error) {
 	at := s.after
-	for scanned := 0; scanned < maxScan; scanned += scanPage {
-		users, err := a.Directory.Users(ctx, account, at, scanPage)
+	for scanned := 0; s.most == 0 || scanned < s.most; scanned += s.chunk {
+		users, err := a.Directory.Users(ctx, account, at, s.chunk)
 		if err != nil {
 			return nil, "", err
 		}
 		for i := range users {
-			if s.matches(&users[i]) {
+			if s.selects(&users[i]) {
 				if len(hits) == s.size {
 					return hits, hits[s.size-1].ID, nil
 				}
@@ -131,7 +145,7 @@ func (a *API) search(ctx context.Context, account presence.AccountID, s *search)
 			}
 			at = users[i].ID
 		}
-		if len(users) < scanPage {
+		if len(users) < s.chunk {
 			return hits, "", nil
 		}
 	}

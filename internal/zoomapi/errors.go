@@ -82,6 +82,15 @@ var answers = []struct {
 	{presence.ErrSignedOut, answer{status: 400, code: 5301, message: updateFailed}},
 	{presence.ErrTransition, answer{status: 400, code: 5301, message: updateFailed}},
 
+	{errNoPermission, answer{status: 400, code: 200, message: "No permission."}},
+	{errNoClock, answer{status: 400, code: 200, message: "No permission. This account cannot clock users in or out."}},
+	{errDeactivateOwner, answer{status: 400, code: 200, message: "Zoom Room and Admin users can not be activated or deactivated."}},
+	{errDeleteOwner, answer{status: 400, code: 200, message: "Cannot delete the owner of the account."}},
+	{errOwnerEmail, answer{status: 400, code: 1000, message: "Can not change email of account owner."}},
+	{errInactive, answer{status: 400, code: 1000, message: "This user is locked or inactive."}},
+	{errEmailRequired, answer{status: 400, code: 300, message: "Email is required."}},
+
+	{store.ErrConflict, answer{status: 409, code: 409, message: "Another request changed the user at the same time. Try again.", header: again}},
 	{store.ErrUnknown, answer{
 		status: 503, code: 503, header: headers("X-Outcome", "unknown"),
 		message: "The answer of the store was lost: the update may or may not have been made.",
@@ -93,6 +102,22 @@ var answers = []struct {
 	{context.Canceled, answer{status: 503, code: 503, message: "The request was cancelled. Try again later.", header: again}},
 	{context.DeadlineExceeded, answer{status: 503, code: 503, message: "The request took too long. Try again later.", header: again}},
 }
+
+// Refusals of Zoom's users API.
+var (
+	errNoPermission    = errors.New("the token may not do this to that user")
+	errNoClock         = errors.New("the account has no clock-in")
+	errDeactivateOwner = errors.New("the owner of the account cannot be activated or deactivated")
+	errDeleteOwner     = errors.New("the owner of the account cannot be deleted")
+	errOwnerEmail      = errors.New("the e-mail address of the account's owner cannot be changed here")
+	errInactive        = errors.New("the e-mail address of a deactivated user cannot be changed")
+	errEmailRequired   = errors.New("the email parameter is missing")
+)
+
+// An emailTakenError: the address is used by another user of the account.
+type emailTakenError struct{ email string }
+
+func (*emailTakenError) Error() string { return directory.ErrEmailTaken.Error() }
 
 // internalError has no details: they are in the log, under the request's id.
 var internalError = answer{status: 500, code: 500, message: "Internal server error."}
@@ -110,6 +135,9 @@ func answerTo(err error) answer {
 func detailed(err error) answer {
 	if e, ok := errors.AsType[*codeError](err); ok {
 		return answer{status: e.status, code: e.code, message: e.message}
+	}
+	if e, ok := errors.AsType[*emailTakenError](err); ok {
+		return answer{status: 409, code: 1005, message: `Email "` + e.email + `" has already been used.`}
 	}
 	if e, ok := errors.AsType[*presence.FieldError](err); ok {
 		return answer{status: 400, code: 300, message: "Validation Failed.", field: e}

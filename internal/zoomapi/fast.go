@@ -42,7 +42,7 @@ func (fast) Fail(x *fastpath.Exchange, err error) {
 
 // user is whom the path names, if the principal has a scope for some user.
 func (f fast) user(x *fastpath.Exchange, g *grant) (id presence.UserID, ok bool) {
-	if !x.Principal.May(g.scope) {
+	if !g.allows(x.Principal) {
 		return "", false
 	}
 	id, err := f.api.userOf(context.Background(), x.Principal, string(x.Segment()))
@@ -56,7 +56,7 @@ func (f fast) getStatus(x *fastpath.Exchange) {
 		x.Decline()
 		return
 	}
-	if err := f.api.Limits.takeRequest(x, p, medium); err != nil {
+	if err := f.api.Limits.takeRequest(x, p, mayRead.label); err != nil {
 		x.Fail(err)
 		return
 	}
@@ -110,7 +110,7 @@ func (f fast) putStatus(x *fastpath.Exchange) {
 		x.Decline()
 		return
 	}
-	if err := f.api.Limits.takeRequest(x, p, medium); err != nil {
+	if err := f.api.Limits.takeRequest(x, p, mayUpdate.label); err != nil {
 		x.Fail(err)
 		return
 	}

@@ -15,10 +15,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"porchlight.dev/porchlight/internal/apptest"
+	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/fastpath"
 	"porchlight.dev/porchlight/internal/framer"
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/provision"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/enginetest"
@@ -41,6 +43,7 @@ type fixture struct {
 	observer  *wire.Observer
 	store     *faultyStore
 	publisher *publish.Publisher
+	audit     *audit.Log
 	*apptest.People
 	account presence.AccountID
 
@@ -95,6 +98,10 @@ func (w *fixture) serve(o options) {
 		Clock:     w.clock.Now,
 		Events:    o.events,
 	}
+	w.audit = audit.New(w.store, w.clock.Now)
+	w.api.Users = &Users{Authority: w.Authority, Provisioner: &provision.Provisioner{
+		Directory: w.Directory, Authority: w.Authority, Publisher: w.publisher, Records: w.store, Subscriptions: w, Audit: w.audit,
+	}}
 	var access *wire.AccessLog
 	if o.access != nil {
 		access = wire.NewAccessLog(o.access)
@@ -105,6 +112,9 @@ func (w *fixture) serve(o options) {
 	w.api.Mount(router)
 	w.Handler = router
 }
+
+// DeleteOwner implements provision.Subscriptions: there are none.
+func (*fixture) DeleteOwner(context.Context, presence.AccountID, presence.UserID) error { return nil }
 
 // serveFast serves the API with the fast path, and returns the address.
 func (w *fixture) serveFast() string {

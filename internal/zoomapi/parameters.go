@@ -14,13 +14,18 @@ import (
 // parameters are those of the URL. Unknown ones are passed over, as Zoom does.
 type parameters struct{ url.Values }
 
+// readParameters reads those of a route without numbered pages.
 func readParameters(r *http.Request) (parameters, error) {
-	values, err := wire.Query(r)
-	q := parameters{values}
+	q, err := readQuery(r)
 	if err == nil {
 		err = q.onePage()
 	}
 	return q, err
+}
+
+func readQuery(r *http.Request) (parameters, error) {
+	values, err := wire.Query(r)
+	return parameters{values}, err
 }
 
 // flag is a boolean, in any case: .NET writes "True".

@@ -17,7 +17,9 @@ func Scopes() []auth.Alias {
 		{Name: "user:update:user", Scopes: []auth.Scope{auth.DirectoryWrite}},
 		{Name: "user:update:user:admin", Scopes: []auth.Scope{auth.DirectoryWrite}, Admin: true},
 		{Name: "user:update:status:admin", Scopes: []auth.Scope{auth.DirectoryWrite}, Admin: true},
+		{Name: "user:update:email:admin", Scopes: []auth.Scope{auth.DirectoryWrite}, Admin: true},
 		{Name: "user:delete:user:admin", Scopes: []auth.Scope{auth.DirectoryWrite}, Admin: true},
+		{Name: "user:read:email:admin", Scopes: []auth.Scope{auth.DirectoryRead}, Admin: true},
 		{Name: "contact:read:list_contacts", Scopes: []auth.Scope{auth.ContactRead, auth.PresenceRead}},
 		{Name: "contact:read:list_contacts:admin", Scopes: []auth.Scope{auth.ContactRead, auth.PresenceRead}, Admin: true},
 		{Name: "team_chat:read:list_contacts", Scopes: []auth.Scope{auth.ContactRead, auth.PresenceRead}},
@@ -25,6 +27,7 @@ func Scopes() []auth.Alias {
 		{Name: "marketplace_app:read", Scopes: []auth.Scope{auth.SubscriptionRead}},
 		{Name: "marketplace_app:read:admin", Scopes: []auth.Scope{auth.SubscriptionRead}, Admin: true},
 
+		{Name: "user_info:read", Scopes: []auth.Scope{auth.DirectoryRead}},
 		{Name: "user:read", Scopes: []auth.Scope{auth.PresenceRead, auth.DirectoryRead}},
 		{Name: "user:read:admin", Scopes: []auth.Scope{auth.PresenceRead, auth.DirectoryRead}, Admin: true},
 		{Name: "user:write", Scopes: []auth.Scope{auth.ClaimWrite}},

@@ -22,7 +22,7 @@ type Deliveries interface {
 	Attach(ctx context.Context, s *webhook.Subscription, send func(context.Context, *webhook.Request) error) (*webhook.Attachment, error)
 }
 
-var mayReadLogs = grant{auth.SubscriptionRead, []string{"marketplace_app:read", "marketplace_app:read:admin"}}
+var mayReadLogs = grant{scope: auth.SubscriptionRead, label: medium, names: []string{"marketplace_app:read", "marketplace_app:read:admin"}}
 
 // A webhookLog is an attempt in Zoom's words. The server keeps neither the request nor
 // the headers of the answer.
