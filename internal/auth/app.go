@@ -151,8 +151,8 @@ func (a *Authority) Apps(ctx context.Context, account presence.AccountID, after 
 
 // App reads an app, or answers ErrNoApp.
 func (a *Authority) App(ctx context.Context, account presence.AccountID, id presence.AppID) (App, error) {
-	if id == SignInApp {
-		return a.signInApp(), nil
+	if app, ok := a.builtIn(id); ok {
+		return app, nil
 	}
 	app, _, _, err := a.app(ctx, account, id)
 	return app, err
@@ -182,6 +182,9 @@ func (a *Authority) DeleteApp(ctx context.Context, account presence.AccountID, i
 	}
 	err := a.sweep(ctx, account, func(t *Token) bool { return t.App == id })
 	if err != nil {
+		return fmt.Errorf("delete app %s: %w", id, err)
+	}
+	if err := a.revokeGrants(ctx, account, "", func(v *grantValue) bool { return v.App == id }); err != nil {
 		return fmt.Errorf("delete app %s: %w", id, err)
 	}
 	defer a.revoked(&Revocation{Account: account, App: id})
@@ -237,6 +240,40 @@ func (a *Authority) RotateSecret(ctx context.Context, account presence.AccountID
 // ErrBadClient: no app has this id and secret.
 var ErrBadClient = errors.New("no app has this id and secret")
 
+// FindClient finds an app by its id alone, which proves nothing, with its account: "" for
+// CommandApp, which every account has. ErrNoApp if there is none.
+func (a *Authority) FindClient(ctx context.Context, id presence.AppID) (presence.AccountID, App, error) {
+	if app, ok := a.builtIn(id); ok {
+		if id != CommandApp {
+			return "", App{}, ErrNoApp // nothing but a sign-in gets its tokens
+		}
+		return "", app, nil
+	}
+	account, err := a.clientAccount(ctx, id)
+	if err != nil {
+		return "", App{}, err
+	}
+	app, _, _, err := a.app(ctx, account, id)
+	return account, app, err
+}
+
+// clientAccount is the account of an app, or the system account, which has no apps, for
+// an unknown id.
+func (a *Authority) clientAccount(ctx context.Context, id presence.AppID) (presence.AccountID, error) {
+	if presence.CheckID("id", string(id)) != nil {
+		return system, nil
+	}
+	docs, err := a.docs.Load(ctx, system, clientKey(id))
+	if err != nil {
+		return system, fmt.Errorf("read client: %w", err)
+	}
+	var v clientValue
+	if len(docs) > 0 {
+		err = document.Decode(&docs[0], &v)
+	}
+	return v.Account, err
+}
+
 // AuthenticateClient finds the app with an id and a secret, or answers ErrBadClient, or
 // ErrSuspended to who knows the secret. An unknown id takes the same
 // reads and the same comparison as a wrong secret.
@@ -244,30 +281,24 @@ func (a *Authority) AuthenticateClient(ctx context.Context, id presence.AppID, s
 	if presence.CheckID("id", string(id)) != nil {
 		return "", App{}, ErrBadClient
 	}
-	docs, err := a.docs.Load(ctx, system, clientKey(id))
+	account, err := a.clientAccount(ctx, id)
 	if err != nil {
-		return "", App{}, fmt.Errorf("read client: %w", err)
+		return "", App{}, err
 	}
-	var v clientValue // the system account, which has no apps, for an unknown id
-	if len(docs) > 0 {
-		if err := document.Decode(&docs[0], &v); err != nil {
-			return "", App{}, err
-		}
-	}
-	app, stored, _, err := a.app(ctx, v.Account, id)
+	app, stored, _, err := a.app(ctx, account, id)
 	if err != nil && !errors.Is(err, ErrNoApp) {
 		return "", App{}, err
 	}
 	if !digestOf(secret).matches(stored) {
 		return "", App{}, ErrBadClient
 	}
-	switch err := a.checkAccount(ctx, v.Account); {
+	switch err := a.checkAccount(ctx, account); {
 	case errors.Is(err, directory.ErrNoAccount): // it is being deleted
 		return "", App{}, ErrBadClient
 	case err != nil:
 		return "", App{}, err
 	}
-	return v.Account, app, nil
+	return account, app, nil
 }
 
 func (app *App) doc(version, secret string) store.Doc {

@@ -83,6 +83,9 @@ func (a *Authority) admitToken(ctx context.Context, account presence.AccountID, 
 	making := &a.issued.making[ownerHash(t)[0]%64]
 	making.Lock()
 	live, err := a.liveTokens(ctx, account, t)
+	if err == nil && t.Family != "" {
+		live, err = a.trimFamily(ctx, account, live, t.Family, familyTokens-1)
+	}
 	if err == nil && len(live) >= limit.Most {
 		err = limit.Reached(0)
 	}
@@ -171,6 +174,32 @@ func (a *Authority) revokeOldest(ctx context.Context, account presence.AccountID
 		ended += len(batch)
 	}
 	return ended, nil
+}
+
+// familyTokens is how many access tokens of a family are valid at a time. A client that
+// refreshes too often must not use up the person's limit.
+const familyTokens = 5
+
+// trimFamily ends the tokens of a family except the newest ones, and returns the others.
+func (a *Authority) trimFamily(ctx context.Context, account presence.AccountID, live []liveToken, family string, keep int) ([]liveToken, error) {
+	slices.SortFunc(live, func(x, y liveToken) int { return y.Created.Compare(x.Created) })
+	var left []liveToken
+	var ended []store.Doc
+	for i := range live {
+		if live[i].Family == family {
+			if keep--; keep < 0 {
+				ended = append(ended, live[i].doc)
+				continue
+			}
+		}
+		left = append(left, live[i])
+	}
+	for batch := range slices.Chunk(ended, store.MaxWrite) {
+		if err := document.Again(func() error { return a.removeRemaining(ctx, account, batch) }); err != nil {
+			return nil, fmt.Errorf("end older tokens: %w", err)
+		}
+	}
+	return left, nil
 }
 
 // removeRemaining removes the documents that still exist.

@@ -15,6 +15,14 @@ const SignInApp presence.AppID = "porchlight"
 // SignInAppName is what lists and logs call SignInApp.
 const SignInAppName = "Porchlight"
 
+// CommandApp is the app of the command line. Every account has it, and its users can allow
+// it to act for them by the device flow. It has no secret, no redirect URI and no document,
+// and cannot be deleted.
+const CommandApp presence.AppID = "porchlight-cli"
+
+// CommandAppName is what lists, logs and the consent page call CommandApp.
+const CommandAppName = "Porchlight command line"
+
 // memberScopes are what a person may do who is no administrator.
 const memberScopes = "presence:read session:read session:write claim:read claim:write contact:read contact:write " +
 	"subscription:read subscription:write directory:read directory:write"
@@ -41,4 +49,16 @@ func (a *Authority) SignIn(ctx context.Context, account presence.AccountID, user
 // signInApp is the app of sign-ins.
 func (a *Authority) signInApp() App {
 	return App{ID: SignInApp, Name: SignInAppName, Scopes: a.scopes.admin, Public: true}
+}
+
+// builtIn is an app that every account has.
+func (a *Authority) builtIn(id presence.AppID) (App, bool) {
+	switch id {
+	case SignInApp:
+		return a.signInApp(), true
+	case CommandApp:
+		return App{ID: CommandApp, Name: CommandAppName, Scopes: a.scopes.admin, Public: true}, true
+	default:
+		return App{}, false
+	}
 }

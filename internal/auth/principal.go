@@ -50,6 +50,7 @@ type Principal struct {
 	Plan       string
 	MaxStreams int
 	Expires    time.Time // zero: never
+	Family     string    // of the token; see Token
 	TokenID    string    // not secret: names the token in lists and logs
 
 	digest digest // of the token, for Recheck

@@ -78,3 +78,38 @@ func isLoopback(host string) bool {
 	address, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && address.IsLoopback()
 }
+
+// Redirect is where a code may be sent when an app asks for it with uri: exactly one of its
+// redirect URIs, or with any port on a loopback address, which an app on a person's own
+// machine gets from the system (RFC 8252 §7.3). uri may be "" if the app has only one.
+func (app *App) Redirect(uri string) (string, bool) {
+	if uri == "" {
+		if len(app.RedirectURIs) != 1 {
+			return "", false
+		}
+		return app.RedirectURIs[0], true
+	}
+	for _, known := range app.RedirectURIs {
+		if uri == known || matchesLoopback(known, uri) {
+			return uri, true
+		}
+	}
+	return "", false
+}
+
+func matchesLoopback(known, uri string) bool {
+	k, badKnown := url.Parse(known)
+	u, bad := url.Parse(uri)
+	if badKnown != nil || bad != nil || k.Scheme != "http" || !isLoopback(k.Hostname()) || strings.Contains(uri, "#") {
+		return false
+	}
+	// Compare what is written, so that nothing but the port may differ.
+	return withoutPort(known, k) == withoutPort(uri, u) && redirectProblem(uri) == ""
+}
+
+func withoutPort(text string, u *url.URL) string {
+	if u.Port() == "" {
+		return text
+	}
+	return strings.Replace(text, u.Host, strings.TrimSuffix(u.Host, ":"+u.Port()), 1)
+}

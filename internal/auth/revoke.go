@@ -12,6 +12,7 @@ import (
 type Revocation struct {
 	Account presence.AccountID
 	Tokens  []string // ids
+	Family  string   // see Token
 	App     presence.AppID
 	User    presence.UserID
 	All     bool // the account's
@@ -27,6 +28,8 @@ func (r *Revocation) Covers(p *Principal) bool {
 		return true
 	case len(r.Tokens) > 0:
 		return slices.Contains(r.Tokens, p.TokenID)
+	case r.Family != "":
+		return p.Family == r.Family
 	case r.App != "":
 		return p.App == r.App
 	default:

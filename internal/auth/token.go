@@ -21,6 +21,7 @@ type Token struct {
 	Expires time.Time // zero: never
 	Granted bool      // by the token endpoint
 	SignIn  bool      // of a person in a browser; Scopes is then empty, and follows the role
+	Family  string    // of the tokens that follow from a person's consent, or ""
 }
 
 // knownAfter is how long an expired token is distinguished from an unknown one.
@@ -38,6 +39,7 @@ type secretValue struct {
 	Scopes  string             `json:"scopes"`
 	Expires time.Time          `json:"expires,omitzero"`
 	SignIn  bool               `json:"sign_in,omitempty"`
+	Family  string             `json:"family_sha256,omitempty"`
 }
 
 type tokenValue struct {
@@ -51,6 +53,7 @@ type tokenValue struct {
 	Expires time.Time       `json:"expires,omitzero"`
 	Granted bool            `json:"granted,omitempty"`
 	SignIn  bool            `json:"sign_in,omitempty"`
+	Family  string          `json:"family_sha256,omitempty"`
 }
 
 func secretKey(digest string) store.Key { return store.Key{Collection: "secret", Key: digest} }
@@ -163,11 +166,14 @@ func (a *Authority) RevokeUser(ctx context.Context, account presence.AccountID, 
 	if err := a.sweep(ctx, account, func(t *Token) bool { return t.User == user }); err != nil {
 		return fmt.Errorf("revoke the tokens of user %s: %w", user, err)
 	}
+	if err := a.revokeGrants(ctx, account, grantPrefix(user), func(v *grantValue) bool { return v.User == user }); err != nil {
+		return fmt.Errorf("revoke the grants of user %s: %w", user, err)
+	}
 	a.revoked(&Revocation{Account: account, User: user})
 	return nil
 }
 
-// RevokeByText ends a token of an app by its text.
+// RevokeByText ends a token of an app by its text, with the tokens of its family.
 func (a *Authority) RevokeByText(ctx context.Context, app presence.AppID, text string) error {
 	d, ok := tokenDigest(text)
 	if !ok {
@@ -188,6 +194,9 @@ func (a *Authority) RevokeByText(ctx context.Context, app presence.AppID, text s
 		}
 		if v.App != app {
 			return ErrNoSuchToken
+		}
+		if v.Family != "" {
+			return a.endFamily(ctx, v.Account, v.User, v.Family)
 		}
 		if err := a.docs.Write(ctx, system, document.Deletion(&docs[0])); err != nil {
 			return fmt.Errorf("revoke token: %w", err)
@@ -280,7 +289,7 @@ func (a *Authority) remove(ctx context.Context, account presence.AccountID, list
 func (t *Token) doc(digest string) store.Doc {
 	doc := document.New(tokenKey(t.ID), "", tokenValue{
 		Format: document.Current(), Digest: digest, App: t.App, User: t.User, Scopes: t.Scopes.String(),
-		Name: t.Name, Created: t.Created, Expires: t.Expires, Granted: t.Granted, SignIn: t.SignIn,
+		Name: t.Name, Created: t.Created, Expires: t.Expires, Granted: t.Granted, SignIn: t.SignIn, Family: t.Family,
 	})
 	doc.Until = t.Expires
 	return doc
@@ -289,7 +298,7 @@ func (t *Token) doc(digest string) store.Doc {
 func (t *Token) secretDoc(account presence.AccountID, digest string) store.Doc {
 	doc := document.New(secretKey(digest), "", secretValue{
 		Format: document.Current(), ID: t.ID, Account: account, App: t.App, User: t.User,
-		Scopes: t.Scopes.String(), Expires: t.Expires, SignIn: t.SignIn,
+		Scopes: t.Scopes.String(), Expires: t.Expires, SignIn: t.SignIn, Family: t.Family,
 	})
 	if !t.Expires.IsZero() {
 		doc.Until = t.Expires.Add(knownAfter)
@@ -303,6 +312,6 @@ func (a *Authority) tokenOf(doc *store.Doc) (Token, string, error) {
 		return Token{}, "", err
 	}
 	scopes, _ := a.scopes.read(v.Scopes) // a name that is not known here allows nothing
-	t := Token{ID: doc.Key.Key, App: v.App, User: v.User, Scopes: scopes, Name: v.Name, Created: v.Created, Expires: v.Expires, Granted: v.Granted, SignIn: v.SignIn}
+	t := Token{ID: doc.Key.Key, App: v.App, User: v.User, Scopes: scopes, Name: v.Name, Created: v.Created, Expires: v.Expires, Granted: v.Granted, SignIn: v.SignIn, Family: v.Family}
 	return t, v.Digest, nil
 }

@@ -152,21 +152,28 @@ func (a *Authority) secrets(ctx context.Context, answers []*answer) ([]*secretVa
 // Grantors are those of one account by whom tokens are valid: their apps, and whom
 // they act for.
 type grantors struct {
-	apps    map[presence.AppID]*App // nil: not there
-	wanted  map[presence.UserID]bool
-	users   map[presence.UserID]directory.User // the active ones
-	account directory.Account
-	exists  bool // there is such an account
-	err     error
+	apps     map[presence.AppID]*App // nil: it is not there
+	families map[string]bool         // whether it is there
+	wanted   map[presence.UserID]bool
+	users    map[presence.UserID]directory.User // the active ones
+	account  directory.Account
+	exists   bool // there is such an account
+	err      error
 }
 
 func newGrantors() *grantors {
-	return &grantors{apps: make(map[presence.AppID]*App), users: make(map[presence.UserID]directory.User), wanted: make(map[presence.UserID]bool)}
+	return &grantors{apps: make(map[presence.AppID]*App), families: make(map[string]bool), users: make(map[presence.UserID]directory.User), wanted: make(map[presence.UserID]bool)}
 }
+
+// byRole: what the token allows depends on the role of its user.
+func (v *secretValue) byRole() bool { return v.SignIn || v.Family != "" }
 
 // add notes what has to be read for a token.
 func (g *grantors) add(v *secretValue) {
 	g.apps[v.App] = nil
+	if v.Family != "" {
+		g.families[v.Family] = false
+	}
 	if v.User == "" {
 		return
 	}
@@ -175,14 +182,14 @@ func (g *grantors) add(v *secretValue) {
 
 // read reads all of them.
 func (g *grantors) read(ctx context.Context, a *Authority, account presence.AccountID) {
-	g.err = errors.Join(g.readApps(ctx, a, account), g.readUsers(ctx, a, account), g.readAccount(ctx, a, account))
+	g.err = errors.Join(g.readApps(ctx, a, account), g.readFamilies(ctx, a), g.readUsers(ctx, a, account), g.readAccount(ctx, a, account))
 }
 
 func (g *grantors) readApps(ctx context.Context, a *Authority, account presence.AccountID) error {
 	keys := make([]store.Key, 0, len(g.apps))
 	for id := range g.apps {
-		if id == SignInApp {
-			g.apps[id] = new(a.signInApp())
+		if app, ok := a.builtIn(id); ok {
+			g.apps[id] = &app
 		} else if presence.CheckID("id", string(id)) == nil {
 			keys = append(keys, appKey(id))
 		}
@@ -197,6 +204,24 @@ func (g *grantors) readApps(ctx context.Context, a *Authority, account presence.
 			return err
 		}
 		g.apps[app.ID] = &app
+	}
+	return nil
+}
+
+func (g *grantors) readFamilies(ctx context.Context, a *Authority) error {
+	if len(g.families) == 0 {
+		return nil
+	}
+	keys := make([]store.Key, 0, len(g.families))
+	for id := range g.families {
+		keys = append(keys, familyKey(id))
+	}
+	docs, err := a.docs.Load(ctx, system, keys...)
+	if err != nil {
+		return fmt.Errorf("read token family: %w", err)
+	}
+	for i := range docs {
+		g.families[docs[i].Key.Key] = true
 	}
 	return nil
 }
@@ -235,7 +260,7 @@ func (g *grantors) principal(a *Authority, v *secretValue, d *digest) (*Principa
 		user, valid = g.account.Owner, true
 	}
 	app := g.apps[v.App]
-	if !valid || !g.exists || app == nil {
+	if !valid || !g.exists || app == nil || v.Family != "" && !g.families[v.Family] {
 		return nil, ErrInvalidToken
 	}
 	if g.account.Suspended {
@@ -243,14 +268,20 @@ func (g *grantors) principal(a *Authority, v *secretValue, d *digest) (*Principa
 	}
 	scopes, _ := a.scopes.read(v.Scopes) // an unknown scope allows nothing
 	scopes = a.scopes.limit(scopes, app.Scopes)
-	if v.SignIn {
-		scopes = a.ScopesOf(person.Role)
+	if v.byRole() {
+		role := person.Role
 		if user == g.account.Owner {
-			scopes = a.ScopesOf(directory.Admin)
+			role = directory.Admin
+		}
+		switch {
+		case v.SignIn:
+			scopes = a.ScopesOf(role)
+		default:
+			scopes = a.scopes.limit(scopes, a.ScopesOf(role))
 		}
 	}
 	return &Principal{
 		Account: v.Account, App: v.App, User: user, AccountLevel: v.User == "", SignIn: v.SignIn,
-		Scopes: scopes, Plan: g.account.Plan, MaxStreams: g.account.Limits.Streams, Expires: v.Expires, TokenID: v.ID, digest: *d,
+		Scopes: scopes, Plan: g.account.Plan, MaxStreams: g.account.Limits.Streams, Expires: v.Expires, Family: v.Family, TokenID: v.ID, digest: *d,
 	}, nil
 }

@@ -131,7 +131,7 @@ func New(st store.Store, clock func() time.Time) *Directory {
 }
 
 // OnUserState has fn called after each change that was made here of what tokens depend
-// on: whether a user is there and active, and what is known of an account. Set it once, before
+// on: whether a user is there and active, its role, and what is known of an account. Set it once, before
 // anything is served. fn must not wait.
 func (d *Directory) OnUserState(fn func()) { d.onUserState = fn }
 

@@ -216,7 +216,7 @@ func (d *Directory) replace(ctx context.Context, account presence.AccountID, bef
 	err = d.docs.Write(ctx, account, changes...)
 	d.emails.Invalidate(address{account, from})
 	d.emails.Invalidate(address{account, to})
-	if before.Active != u.Active {
+	if before.Active != u.Active || before.Role != u.Role {
 		d.notifyUserState()
 	}
 	if err != nil {
