@@ -167,3 +167,30 @@ const (
 	ErasurePending = "pending"
 	ErasureDone    = "done"
 )
+
+// Group is a named set of users. The names in User.Groups say who is in it.
+type Group struct {
+	ID         string `json:"id"`
+	Name       string `json:"name"`
+	ExternalID string `json:"external_id"` // of an identity provider; "" for none
+	Created    Time   `json:"created"`
+}
+
+// CreateGroup adds a group without members. Groups are also created with the first user
+// who is given their name.
+type CreateGroup struct {
+	Name       string `json:"name"`
+	ExternalID string `json:"external_id,omitempty"`
+}
+
+// UpdateGroup changes the fields that are not nil. A new name is given to all members.
+type UpdateGroup struct {
+	Name       *string `json:"name,omitempty"`
+	ExternalID *string `json:"external_id,omitempty"`
+}
+
+// Groups is a page of groups, by id.
+type Groups struct {
+	Groups []Group `json:"groups"`
+	Next   string  `json:"next,omitempty"`
+}

@@ -154,6 +154,10 @@ var (
 		"claim-not-found", "The claim does not exist or has ended", 404,
 		"No action is needed: the claim has already ended or was never made.",
 	}
+	NoGroup = Kind{
+		"group-not-found", "The group does not exist", 404,
+		"GET /v1/groups lists the groups with their ids.",
+	}
 	NoContact = Kind{
 		"contact-not-found", "The contact does not exist", 404,
 		"No action is needed to remove it. GET /v1/users/{user}/contacts lists the contacts.",
@@ -217,6 +221,10 @@ var (
 		"Make another user the owner first.",
 	}
 
+	GroupTaken = Kind{
+		"group-taken", "The name belongs to another group", 409,
+		"Names of groups are compared ignoring case. GET /v1/groups?name= finds the other group.",
+	}
 	PublicApp = Kind{
 		"public-app", "A public app has no secret", 409,
 		"Use the app with PKCE. To give it a secret, change \"public\" to false first: PATCH /v1/apps/{app}.",
@@ -289,9 +297,9 @@ func Kinds() []*Kind {
 		&CursorInvalid, &InvalidField, &Malformed,
 		&ExpiredToken, &InvalidTicket, &InvalidToken, &NoToken, &TokenInQuery,
 		&AccountSuspended, &Escalation, &Forbidden, &HistoryOff, &InsufficientScope, &OriginRefused,
-		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoErasure, &NotInHistory, &NoRoute, &NoSession, &SessionReplaced, &NoSubscription, &NoTokenID, &NoUser, &NoWatch,
+		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoErasure, &NoGroup, &NotInHistory, &NoRoute, &NoSession, &SessionReplaced, &NoSubscription, &NoTokenID, &NoUser, &NoWatch,
 		&MethodNotAllowed,
-		&Conflict, &EmailTaken, &LimitReached, &OwnerKept, &PublicApp, &SubscriptionState, &Transition, &Deactivated, &SignedOut,
+		&Conflict, &EmailTaken, &GroupTaken, &LimitReached, &OwnerKept, &PublicApp, &SubscriptionState, &Transition, &Deactivated, &SignedOut,
 		&PreconditionFailed, &BodyTooLarge, &UnsupportedMediaType, &HostRefused, &EndpointRefused, &KeyReused,
 		&QuotaExceeded, &RateLimited, &TooSoon,
 		&Internal, &OutcomeUnknown, &Overloaded, &Unavailable, &DiskFull,

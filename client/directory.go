@@ -63,6 +63,51 @@ func (c *Client) Erasure(ctx context.Context, user string) (api.Erasure, error) 
 	return ask[api.Erasure](ctx, c, call{method: http.MethodGet, path: path("v1", "users", user, "erasure")})
 }
 
+// Groups lists the account's groups, by id.
+func (c *Client) Groups(ctx context.Context) iter.Seq2[api.Group, error] {
+	return pages(ctx, c, "/v1/groups", func(p *api.Groups) ([]api.Group, string) { return p.Groups, p.Next })
+}
+
+// GroupByName finds the group with a name, compared ignoring case; nil: there is none.
+func (c *Client) GroupByName(ctx context.Context, name string) (*api.Group, error) {
+	found, err := ask[api.Groups](ctx, c, call{method: http.MethodGet, path: "/v1/groups", query: url.Values{"name": {name}}})
+	if err != nil || len(found.Groups) == 0 {
+		return nil, err
+	}
+	return &found.Groups[0], nil
+}
+
+// CreateGroup adds a group without members.
+func (c *Client) CreateGroup(ctx context.Context, group api.CreateGroup) (api.Group, error) {
+	return ask[api.Group](ctx, c, call{method: http.MethodPost, path: "/v1/groups", body: group})
+}
+
+// UpdateGroup changes a group, by id. A new name is given to all members.
+func (c *Client) UpdateGroup(ctx context.Context, id string, change api.UpdateGroup) (api.Group, error) {
+	return ask[api.Group](ctx, c, call{method: http.MethodPatch, path: path("v1", "groups", id), body: change})
+}
+
+// DeleteGroup removes a group, by id, and the membership of its members.
+func (c *Client) DeleteGroup(ctx context.Context, id string) error {
+	return c.remove(ctx, path("v1", "groups", id))
+}
+
+// GroupMembers lists the members of a group, by their ids.
+func (c *Client) GroupMembers(ctx context.Context, id string) iter.Seq2[api.User, error] {
+	return pages(ctx, c, path("v1", "groups", id, "members"), func(p *api.Users) ([]api.User, string) { return p.Users, p.Next })
+}
+
+// AddToGroup makes a user a member of a group.
+func (c *Client) AddToGroup(ctx context.Context, id, user string) error {
+	_, err := c.do(ctx, call{method: http.MethodPut, path: path("v1", "groups", id, "members", user)})
+	return err
+}
+
+// RemoveFromGroup ends a user's membership of a group.
+func (c *Client) RemoveFromGroup(ctx context.Context, id, user string) error {
+	return c.remove(ctx, path("v1", "groups", id, "members", user))
+}
+
 // Apps lists the account's apps, by id.
 func (c *Client) Apps(ctx context.Context) iter.Seq2[api.App, error] {
 	return pages(ctx, c, "/v1/apps", func(p *api.Apps) ([]api.App, string) { return p.Apps, p.Next })

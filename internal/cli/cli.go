@@ -60,6 +60,7 @@ type commands struct {
 	Subscription subscriptionCommands `cmd:"" help:"Manage subscriptions, which send events to other systems."`
 	Listen       listenCommand        `cmd:"" help:"Print events as they happen, and forward them to a local port."`
 	User         userCommands         `cmd:"" help:"Manage users."`
+	Group        groupCommands        `cmd:"" help:"Manage groups of users."`
 	Account      accountCommands      `cmd:"" help:"Show the account, and change its owner or how much history it shows."`
 	App          appCommands          `cmd:"" help:"Manage apps, which obtain access tokens."`
 	Token        tokenCommands        `cmd:"" help:"Manage access tokens."`

@@ -100,7 +100,7 @@ func needsAdmin(s auth.Scope) need { return need{withAdminScope, s} }
 
 // routes is the whole native API.
 func (a *API) routes() []route {
-	return slices.Concat(a.presenceRoutes(), a.contactRoutes(), a.watchRoutes(), a.subscriptionRoutes(), a.historyRoutes(), a.erasureRoutes(), a.directoryRoutes())
+	return slices.Concat(a.presenceRoutes(), a.contactRoutes(), a.watchRoutes(), a.subscriptionRoutes(), a.historyRoutes(), a.erasureRoutes(), a.directoryRoutes(), a.groupRoutes())
 }
 
 func (a *API) presenceRoutes() []route {

@@ -211,6 +211,8 @@ func TestProblems(t *testing.T) {
 		{&webhook.LimitError{Name: "subscriptions-per-app", Limit: 20, What: "subscriptions"}, &api.LimitReached, ""},
 		{&webhook.ValidationError{Method: "POST", URL: "https://example.com/", Reason: "no proof"}, &api.EndpointRefused, ""},
 		{directory.ErrEmailTaken, &api.EmailTaken, ""},
+		{directory.ErrNoGroup, &api.NoGroup, ""},
+		{directory.ErrGroupTaken, &api.GroupTaken, ""},
 		{&presence.FieldError{Field: "status", Reason: "is odd"}, &api.InvalidField, ""},
 		{&presence.LimitError{What: "sessions", Limit: 32}, &api.LimitReached, ""},
 		{&presence.RateLimitedError{RetryAfter: time.Millisecond}, &api.TooSoon, "1"},

@@ -17,6 +17,7 @@ import (
 	"porchlight.dev/porchlight/docs"
 	"porchlight.dev/porchlight/internal/apptest"
 	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
@@ -208,8 +209,16 @@ func (w *world) objects() objects {
 		"{token}":        {"self": tokens["alice"], "other": tokens["bob"], "foreign": token.ID, "unknown": never, "deleted": never},
 		"{watch}":        {"self": watches["alice"], "other": watches["bob"], "foreign": watches["stranger"], "unknown": never, "deleted": never},
 		"{subscription}": subscriptions,
+		"{group}":        {"self": w.group(w.account, "Support"), "other": w.group(w.account, "Sales"), "foreign": w.group(w.other, "Support"), "unknown": never, "deleted": never},
 		"{app}":          {"self": made.ID, "other": made.ID, "foreign": string(app.ID), "unknown": never, "deleted": never},
 	}
+}
+
+func (w *world) group(account presence.AccountID, name string) string {
+	w.t.Helper()
+	g, err := w.directory.CreateGroup(w.t.Context(), account, directory.Group{Name: name})
+	w.must(err)
+	return g.ID
 }
 
 // subscriptions makes one for each owner.

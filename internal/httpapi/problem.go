@@ -109,6 +109,8 @@ var errorKinds = []struct {
 	{webhook.ErrReplaying, &api.SubscriptionState},
 	{webhook.ErrCursor, &api.CursorInvalid},
 	{directory.ErrEmailTaken, &api.EmailTaken},
+	{directory.ErrNoGroup, &api.NoGroup},
+	{directory.ErrGroupTaken, &api.GroupTaken},
 	{presence.ErrUnknownSession, &api.NoSession},
 	{presence.ErrSessionReplaced, &api.SessionReplaced},
 	{presence.ErrUnknownClaim, &api.NoClaim},

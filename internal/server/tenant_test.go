@@ -171,6 +171,7 @@ func (c *tenant) makeObjects() {
 		c.put("{token}", owner, c.must("POST", "/v1/tokens", c.admin, `{"user":"`+string(u.ID)+`","name":"x","scopes":["presence:read"]}`))
 		c.put("{watch}", owner, c.must("POST", "/v1/watches", c.token("presence:read", u.ID), `{"user":"`+c.email("owner")+`"}`))
 		c.put("{app}", owner, c.must("POST", "/v1/apps", c.admin, `{"name":"x","scopes":["directory:write"]}`))
+		c.put("{group}", owner, c.must("POST", "/v1/groups", c.admin, `{"name":"Team of `+name+`"}`))
 		c.put("{subscription}", owner, c.subscription(&webhook.Subscription{App: c.app.ID, Owner: u.ID, Users: []presence.UserID{u.ID}}))
 		of := c.app.ID
 		if owner == another {
@@ -186,7 +187,7 @@ func (c *tenant) makeObjects() {
 func (c *tenant) remove() {
 	c.t.Helper()
 	for _, of := range [][2]string{
-		{"{token}", "/v1/tokens/"}, {"{app}", "/v1/apps/"}, {"{subscription}", "/v1/subscriptions/"}, {"{eventSubscriptionId}", "/v1/subscriptions/"}, {"{user}", "/v1/users/"},
+		{"{token}", "/v1/tokens/"}, {"{app}", "/v1/apps/"}, {"{group}", "/v1/groups/"}, {"{subscription}", "/v1/subscriptions/"}, {"{eventSubscriptionId}", "/v1/subscriptions/"}, {"{user}", "/v1/users/"},
 	} {
 		c.must("DELETE", of[1]+c.objects[of[0]][deleted], c.admin, "")
 	}
@@ -233,7 +234,7 @@ var readAt = regexp.MustCompile(`"at":"[^"]*"`)
 // snapshot is what an account's administrator sees of all its objects.
 func (c *tenant) snapshot() string {
 	var all strings.Builder
-	paths := []string{"/v1/account", "/v1/users", "/v1/sessions", "/v1/apps", "/v1/tokens", "/v1/subscriptions"}
+	paths := []string{"/v1/account", "/v1/users", "/v1/sessions", "/v1/apps", "/v1/groups", "/v1/tokens", "/v1/subscriptions"}
 	for _, owner := range []string{own, another} {
 		user := "/v1/users/" + c.objects["{user}"][owner]
 		for _, of := range []string{"", "/claims", "/contacts", "/visibility", "/sessions", "/presence/explain"} {
