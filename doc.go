@@ -7,3 +7,4 @@
 package porchlight
 
 //go:generate sh -c "go run ./cmd/porchlight config doc > docs/settings.md"
+//go:generate go run ./cmd/porchlight __reference docs/cli.md man

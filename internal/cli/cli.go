@@ -70,6 +70,7 @@ type commands struct {
 	Version      versionCommand       `cmd:"" warns:"never" help:"Print the version." example:"version"`
 	Help         helpCommand          `cmd:"" warns:"never" help:"Show the help of a command." example:"help status set"`
 	Complete     completeCommand      `cmd:"" name:"__complete" hidden:"" passthrough:""`
+	Reference    referenceCommand     `cmd:"" name:"__reference" hidden:""`
 }
 
 const description = `A self-hosted presence server that speaks Zoom's presence API.

@@ -27,7 +27,7 @@ import (
 // open lists the routes for browsers, which take no token.
 var open = []string{
 	"/docs", "/docs/{asset}", "/docs/openapi.yaml", "/docs/problems", "/docs/problems/{slug}",
-	"/docs/concepts", "/docs/events", "/docs/history", "/docs/scopes", "/docs/streaming", "/docs/divergences", "/docs/webhooks", "/docs/presence.svg",
+	"/docs/cli", "/docs/concepts", "/docs/events", "/docs/history", "/docs/scopes", "/docs/streaming", "/docs/divergences", "/docs/webhooks", "/docs/presence.svg",
 }
 
 const (
