@@ -61,6 +61,7 @@ func (a *Authority) authenticate(ctx context.Context, d *digest) (*Principal, er
 	if err := found.Value.check(now); err != nil {
 		return nil, err
 	}
+	a.renewIfDue(ctx, found.Value.principal, now)
 	return found.Value.principal, nil
 }
 

@@ -86,6 +86,9 @@ func (a *Authority) admitToken(ctx context.Context, account presence.AccountID, 
 	if err == nil && t.Family != "" {
 		live, err = a.trimFamily(ctx, account, live, t.Family, familyTokens-1)
 	}
+	if err == nil && t.SignIn {
+		live, err = a.makeRoom(ctx, account, live, limit.Most)
+	}
 	if err == nil && len(live) >= limit.Most {
 		err = limit.Reached(0)
 	}
@@ -123,7 +126,8 @@ func (a *Authority) admitAppToken(ctx context.Context, account presence.AccountI
 type liveToken struct {
 	Token
 
-	doc store.Doc
+	digest string
+	doc    store.Doc
 }
 
 // livePage is how many documents are read at a time.
@@ -142,12 +146,12 @@ func (a *Authority) liveTokens(ctx context.Context, account presence.AccountID, 
 			if after = docs[i].Key.Key; !strings.HasPrefix(after, prefix) {
 				return live, nil
 			}
-			found, _, err := a.tokenOf(&docs[i])
+			found, digest, err := a.tokenOf(&docs[i])
 			if err != nil {
 				return nil, err
 			}
 			if found.User == t.User && (t.User != "" || found.App == t.App) {
-				live = append(live, liveToken{found, docs[i]})
+				live = append(live, liveToken{found, digest, docs[i]})
 			}
 		}
 		if len(docs) < livePage {

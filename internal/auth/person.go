@@ -1,9 +1,6 @@
 package auth
 
 import (
-	"context"
-	"time"
-
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
 )
@@ -38,13 +35,6 @@ func (a *Authority) ScopesOf(role directory.Role) Scopes {
 // MayAppoint reports whether p may do all that an administrator may. Only such a caller may
 // make users administrators, or act on what an administrator signs in with.
 func (a *Authority) MayAppoint(p *Principal) bool { return p.MayGrant(a.scopes.admin, "") }
-
-// SignIn makes the token of a person who has proved who they are: a sign-in. Its scopes
-// follow the person's role while it lasts. The text goes into a cookie.
-func (a *Authority) SignIn(ctx context.Context, account presence.AccountID, user presence.UserID, name string, lasts time.Duration) (Token, string, error) {
-	t := Token{App: SignInApp, User: user, Name: name, SignIn: true}
-	return a.Issue(ctx, account, t, lasts)
-}
 
 // signInApp is the app of sign-ins.
 func (a *Authority) signInApp() App {

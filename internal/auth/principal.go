@@ -53,7 +53,8 @@ type Principal struct {
 	Family     string    // of the token; see Token
 	TokenID    string    // not secret: names the token in lists and logs
 
-	digest digest // of the token, for Recheck
+	digest  digest    // of the token, for Recheck
+	renewAt time.Time // when the next use renews the sign-in; zero: never
 }
 
 // Actor is the principal as the log records it.

@@ -22,6 +22,7 @@ type Token struct {
 	Granted bool      // by the token endpoint
 	SignIn  bool      // of a person in a browser; Scopes is then empty, and follows the role
 	Family  string    // of the tokens that follow from a person's consent, or ""
+	Address string    // of the browser, for a sign-in
 }
 
 // knownAfter is how long an expired token is distinguished from an unknown one.
@@ -40,6 +41,10 @@ type secretValue struct {
 	Expires time.Time          `json:"expires,omitzero"`
 	SignIn  bool               `json:"sign_in,omitempty"`
 	Family  string             `json:"family_sha256,omitempty"`
+	// Used is when a sign-in was last used, to renewEvery. Ends is when it ends, however
+	// much it is used.
+	Used time.Time `json:"used,omitzero"`
+	Ends time.Time `json:"ends,omitzero"`
 }
 
 type tokenValue struct {
@@ -54,6 +59,7 @@ type tokenValue struct {
 	Granted bool            `json:"granted,omitempty"`
 	SignIn  bool            `json:"sign_in,omitempty"`
 	Family  string          `json:"family_sha256,omitempty"`
+	Address string          `json:"address,omitempty"`
 }
 
 func secretKey(digest string) store.Key { return store.Key{Collection: "secret", Key: digest} }
@@ -289,19 +295,28 @@ func (a *Authority) remove(ctx context.Context, account presence.AccountID, list
 func (t *Token) doc(digest string) store.Doc {
 	doc := document.New(tokenKey(t.ID), "", tokenValue{
 		Format: document.Current(), Digest: digest, App: t.App, User: t.User, Scopes: t.Scopes.String(),
-		Name: t.Name, Created: t.Created, Expires: t.Expires, Granted: t.Granted, SignIn: t.SignIn, Family: t.Family,
+		Name: t.Name, Created: t.Created, Expires: t.Expires, Granted: t.Granted, SignIn: t.SignIn, Family: t.Family, Address: t.Address,
 	})
 	doc.Until = t.Expires
 	return doc
 }
 
 func (t *Token) secretDoc(account presence.AccountID, digest string) store.Doc {
-	doc := document.New(secretKey(digest), "", secretValue{
+	v := secretValue{
 		Format: document.Current(), ID: t.ID, Account: account, App: t.App, User: t.User,
 		Scopes: t.Scopes.String(), Expires: t.Expires, SignIn: t.SignIn, Family: t.Family,
-	})
-	if !t.Expires.IsZero() {
-		doc.Until = t.Expires.Add(knownAfter)
+	}
+	if t.SignIn {
+		v.Used, v.Ends = t.Created, t.Expires
+		v.Expires = v.idleEnd()
+	}
+	return v.doc(digest, "")
+}
+
+func (v *secretValue) doc(digest, version string) store.Doc {
+	doc := document.New(secretKey(digest), version, *v)
+	if !v.Expires.IsZero() {
+		doc.Until = v.Expires.Add(knownAfter)
 	}
 	return doc
 }
@@ -312,6 +327,6 @@ func (a *Authority) tokenOf(doc *store.Doc) (Token, string, error) {
 		return Token{}, "", err
 	}
 	scopes, _ := a.scopes.read(v.Scopes) // a name that is not known here allows nothing
-	t := Token{ID: doc.Key.Key, App: v.App, User: v.User, Scopes: scopes, Name: v.Name, Created: v.Created, Expires: v.Expires, Granted: v.Granted, SignIn: v.SignIn, Family: v.Family}
+	t := Token{ID: doc.Key.Key, App: v.App, User: v.User, Scopes: scopes, Name: v.Name, Created: v.Created, Expires: v.Expires, Granted: v.Granted, SignIn: v.SignIn, Family: v.Family, Address: v.Address}
 	return t, v.Digest, nil
 }

@@ -32,7 +32,9 @@ func (a *Authority) Recheck(ctx context.Context, principals []*Principal) []erro
 		}
 		found := a.cache.recent(&p.digest, now)
 		if found != nil {
-			errs[i] = found.Value.check(now)
+			if errs[i] = found.Value.check(now); errs[i] == nil {
+				a.renewIfDue(ctx, found.Value.principal, now)
+			}
 			continue
 		}
 		if indexes == nil {
@@ -282,6 +284,6 @@ func (g *grantors) principal(a *Authority, v *secretValue, d *digest) (*Principa
 	}
 	return &Principal{
 		Account: v.Account, App: v.App, User: user, AccountLevel: v.User == "", SignIn: v.SignIn,
-		Scopes: scopes, Plan: g.account.Plan, MaxStreams: g.account.Limits.Streams, Expires: v.Expires, Family: v.Family, TokenID: v.ID, digest: *d,
+		Scopes: scopes, Plan: g.account.Plan, MaxStreams: g.account.Limits.Streams, Expires: v.Expires, Family: v.Family, TokenID: v.ID, digest: *d, renewAt: v.renewAt(),
 	}, nil
 }

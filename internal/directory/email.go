@@ -144,3 +144,6 @@ func normalForms(texts ...string) (all []string) {
 	}
 	return all
 }
+
+// EmailForm is the form in which two addresses are compared.
+func EmailForm(email string) string { return emailForm(email) }
