@@ -93,6 +93,10 @@ var (
 		"expired-token", "The access token has expired", 401,
 		"Get a new token and send the request again.",
 	}
+	SignInRefused = Kind{
+		"sign-in-refused", "The sign-in was refused", 401,
+		"Check the e-mail address and the password. If the server has several accounts, name yours. An administrator can make a link with which you choose another password.",
+	}
 	TokenInQuery = Kind{
 		"token-in-query", "The access token is in the URL", 401,
 		"Send the token in the Authorization header. Revoke this token, because URLs end up in logs.",
@@ -116,6 +120,10 @@ var (
 		"Request only scopes that the caller's token has. For a credential that is not for the caller's own user, the caller needs their :admin form.",
 	}
 
+	PasswordsOff = Kind{
+		"passwords-off", "The server does not accept passwords", 403,
+		"Sign in through the provider that the page /signin names.",
+	}
 	HistoryOff = Kind{
 		"history-off", "The account shows no history", 403,
 		"An administrator can switch it on: PATCH /v1/account with {\"history_days\":3650}.",
@@ -178,6 +186,14 @@ var (
 		"token-not-found", "The token does not exist", 404,
 		"Check the id. GET /v1/tokens lists the tokens. The token may have expired or been revoked.",
 	}
+	NoSignIn = Kind{
+		"sign-in-not-found", "The sign-in does not exist", 404,
+		"No action is needed: the sign-in has ended. GET /v1/sign-ins lists yours.",
+	}
+	NoInvitation = Kind{
+		"invitation-not-found", "The link is unknown", 404,
+		"Check that the link is complete. Otherwise ask an administrator for another one.",
+	}
 	NoAccount = Kind{
 		"account-not-found", "The account no longer exists", 404,
 		"Contact the server's operator.",
@@ -230,6 +246,14 @@ var (
 		"Use the app with PKCE. To give it a secret, change \"public\" to false first: PATCH /v1/apps/{app}.",
 	}
 
+	InvitationUsed = Kind{
+		"invitation-used", "The link was used already", 410,
+		"Sign in with the password that you chose, or ask an administrator for another link.",
+	}
+	InvitationExpired = Kind{
+		"invitation-expired", "The link has expired", 410,
+		"Ask an administrator for another link.",
+	}
 	PreconditionFailed = Kind{
 		"precondition-failed", "The condition in If-Match or If-None-Match is not met", 412,
 		"Read the object again, reapply your change, and send the new ETag in If-Match. If you sent `If-None-Match: *`, the object already exists.",
@@ -264,6 +288,10 @@ var (
 		"Wait for the number of seconds in Retry-After, then repeat the request.",
 	}
 
+	SignInThrottled = Kind{
+		"sign-in-throttled", "Too many attempts to sign in failed", 429,
+		"Wait for the number of seconds in Retry-After, then try again. An administrator can make a link with which you choose another password at once.",
+	}
 	QuotaExceeded = Kind{
 		"quota-exceeded", "A limit on an address, user, app or account is reached", 429,
 		"Wait for the number of seconds in Retry-After, then repeat the request. Close streams and connections that you do not need. If the limit is too low, the server's operator can change the named setting.",
@@ -295,13 +323,14 @@ var (
 func Kinds() []*Kind {
 	return []*Kind{
 		&CursorInvalid, &InvalidField, &Malformed,
-		&ExpiredToken, &InvalidTicket, &InvalidToken, &NoToken, &TokenInQuery,
-		&AccountSuspended, &Escalation, &Forbidden, &HistoryOff, &InsufficientScope, &OriginRefused,
-		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoErasure, &NoGroup, &NotInHistory, &NoRoute, &NoSession, &SessionReplaced, &NoSubscription, &NoTokenID, &NoUser, &NoWatch,
+		&ExpiredToken, &InvalidTicket, &InvalidToken, &NoToken, &SignInRefused, &TokenInQuery,
+		&AccountSuspended, &Escalation, &Forbidden, &HistoryOff, &InsufficientScope, &OriginRefused, &PasswordsOff,
+		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoErasure, &NoGroup, &NoInvitation, &NotInHistory, &NoRoute, &NoSession, &SessionReplaced, &NoSignIn, &NoSubscription, &NoTokenID, &NoUser, &NoWatch,
 		&MethodNotAllowed,
 		&Conflict, &EmailTaken, &GroupTaken, &LimitReached, &OwnerKept, &PublicApp, &SubscriptionState, &Transition, &Deactivated, &SignedOut,
+		&InvitationExpired, &InvitationUsed,
 		&PreconditionFailed, &BodyTooLarge, &UnsupportedMediaType, &HostRefused, &EndpointRefused, &KeyReused,
-		&QuotaExceeded, &RateLimited, &TooSoon,
+		&QuotaExceeded, &RateLimited, &SignInThrottled, &TooSoon,
 		&Internal, &OutcomeUnknown, &Overloaded, &Unavailable, &DiskFull,
 	}
 }

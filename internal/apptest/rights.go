@@ -60,6 +60,18 @@ const (
 func NativeRights() map[string]Right { return maps.Clone(nativeRights) }
 
 var nativeRights = map[string]Right{
+	"POST /v1/sign-ins":                               {Caller: Anybody, Body: `{"email":"x@example.com","password":"wrong"}`, OK: 401},
+	"GET /v1/sign-ins/methods":                        {Caller: Anybody, OK: 200},
+	"DELETE /v1/sign-ins/current":                     {Caller: Anybody, OK: 204},
+	"POST /v1/invitations/accept":                     {Caller: Anybody, Body: `{"secret":"x","password":"x"}`, OK: 404},
+	"GET /v1/sign-ins":                                {Scope: "directory:read", OK: 200},
+	"DELETE /v1/sign-ins":                             {Scope: "directory:write", OK: 204},
+	"DELETE /v1/sign-ins/{signin}":                    {Scope: "directory:write", OK: 204, Elses: &api.NoSignIn, Personal: true, Missing: &api.NoSignIn},
+	"GET /v1/users/{user}/sign-ins":                   {Scope: "directory:read", OK: 200, Elses: &api.Forbidden, Missing: &api.NoUser},
+	"DELETE /v1/users/{user}/sign-ins":                {Scope: "directory:write", OK: 204, Elses: &api.Forbidden, Missing: &api.NoUser},
+	"PUT /v1/me/password":                             {Scope: "directory:write", Body: `{"current":"x","new":"a new password"}`, OK: 400}, // the present one is wrong
+	"POST /v1/users/{user}/invitation":                {Scope: "directory:write", Manager: true, OK: 201, Missing: &api.NoUser},
+	"POST /v1/users/{user}/password-reset":            {Scope: "directory:write", Manager: true, OK: 201, Missing: &api.NoUser},
 	"POST /v1/sessions":                               {Scope: "session:write", Body: signIn, OK: 201},
 	"GET /v1/sessions":                                {Scope: "session:read", OK: 200},
 	"POST /v1/sessions/refresh":                       {Scope: "session:write", Body: `{"sessions":[{"id":"x"}]}`, OK: 200},

@@ -29,6 +29,7 @@ var (
 	ErrTokenInQuery = errors.New("access token in the query string") // never accepted there
 	ErrNoApp        = errors.New("no such app in this account")
 	ErrNoSuchToken  = errors.New("no such token in this account")
+	ErrNoSuchSignIn = errors.New("the user has no such sign-in")
 	// ErrScope: an app cannot give a token a scope that it does not have.
 	ErrScope = errors.New("the app was not granted this scope")
 )

@@ -87,7 +87,7 @@ func (a *Authority) RevokeSignIns(ctx context.Context, account presence.AccountI
 	return a.end(ctx, account, live)
 }
 
-// RevokeSignIn ends one sign-in of a user. ErrNoSuchToken if the user has no such sign-in.
+// RevokeSignIn ends one sign-in of a user. ErrNoSuchSignIn if the user has no such sign-in.
 func (a *Authority) RevokeSignIn(ctx context.Context, account presence.AccountID, user presence.UserID, id string) error {
 	live, err := a.signIns(ctx, account, user)
 	if err != nil {
@@ -95,7 +95,7 @@ func (a *Authority) RevokeSignIn(ctx context.Context, account presence.AccountID
 	}
 	live = slices.DeleteFunc(live, func(t liveToken) bool { return t.ID != id })
 	if len(live) == 0 {
-		return ErrNoSuchToken
+		return ErrNoSuchSignIn
 	}
 	_, err = a.end(ctx, account, live)
 	return err

@@ -56,6 +56,8 @@ type Config struct {
 	IdleAfter         time.Duration `name:"idle-after" group:"Policy" default:"15m" placeholder:"TIME" help:"How long after its last activity a session becomes idle. 0 means never."`
 	MeetingTimeout    time.Duration `name:"meeting-timeout" group:"Policy" default:"24h" placeholder:"TIME" help:"How long an in_meeting, presenting or on_call claim lasts if it has no end of its own, whatever its source: 1m to 366d. Repeating the claim renews it. 0 means the default."`
 
+	Passwords bool `name:"passwords" group:"Sign-in" default:"true" negatable:"" help:"Let people sign in with a password. Turn it off if everybody signs in through an OpenID provider."`
+
 	WebhookAllow string `name:"webhook-allow" list:"true" group:"Webhooks" placeholder:"NETWORKS" help:"Addresses and networks (CIDR) to which events may be sent although they are private, local or reserved, separated by commas, such as 10.1.0.0/16. By default only public addresses may be the target, because users choose the URLs of subscriptions: whoever may create one can reach every service in these networks on the ports 80, 443 and from 1024."`
 
 	MaxConnectionsPerAddress int    `name:"max-connections-per-address" group:"Limits" default:"0" placeholder:"N" help:"Maximum number of connections of one address, or of one /64 in IPv6. Connections of trusted proxies are not counted. 0 means half of max-connections."`

@@ -29,6 +29,7 @@ import (
 	"porchlight.dev/porchlight/internal/provision"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/quota"
+	"porchlight.dev/porchlight/internal/signin"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/view"
 	"porchlight.dev/porchlight/internal/webhook"
@@ -55,6 +56,7 @@ type API struct {
 	Directory     *directory.Directory
 	Authority     *auth.Authority
 	Provisioner   *provision.Provisioner
+	SignIns       *signin.Registry
 	Audit         audit.Recorder
 	Cursors       Cursors
 	Quotas        *quota.Guard // nil: none
@@ -64,7 +66,9 @@ type API struct {
 	// Site has the host names of the server, for its pages, tickets and streams.
 	// nil accepts any.
 	Site *wire.Site
-	Log  *slog.Logger
+	// BaseURL is the server's URL as the client sees it; nil: what the request says.
+	BaseURL func(http.ResponseWriter) string
+	Log     *slog.Logger
 	// DemoToken is filled into the API reference, so that its requests work at
 	// once. Everyone who can open the page can use it: set it for demonstrations
 	// only.
@@ -100,7 +104,7 @@ func needsAdmin(s auth.Scope) need { return need{withAdminScope, s} }
 
 // routes is the whole native API.
 func (a *API) routes() []route {
-	return slices.Concat(a.presenceRoutes(), a.contactRoutes(), a.watchRoutes(), a.subscriptionRoutes(), a.historyRoutes(), a.erasureRoutes(), a.directoryRoutes(), a.groupRoutes())
+	return slices.Concat(a.presenceRoutes(), a.contactRoutes(), a.watchRoutes(), a.subscriptionRoutes(), a.historyRoutes(), a.erasureRoutes(), a.directoryRoutes(), a.groupRoutes(), a.signInRoutes())
 }
 
 func (a *API) presenceRoutes() []route {
@@ -160,6 +164,7 @@ func (a *API) Mount(rt *wire.Router) {
 	for _, r := range a.routes() {
 		rt.Handle(r.method, r.pattern, a, a.routeHandler(r))
 	}
+	a.mountSignIn(rt)
 	a.mountPages(rt)
 }
 

@@ -21,6 +21,7 @@ import (
 	"porchlight.dev/porchlight/internal/httpapi"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/quota"
+	"porchlight.dev/porchlight/internal/signin"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/webhook"
 	"porchlight.dev/porchlight/internal/wire"
@@ -196,6 +197,15 @@ func TestProblems(t *testing.T) {
 		{&directory.LimitError{Name: "users-per-account", Most: 5, What: "users"}, &api.LimitReached, ""},
 		{auth.ErrNoApp, &api.NoApp, ""},
 		{auth.ErrNoSuchToken, &api.NoTokenID, ""},
+		{auth.ErrNoSuchSignIn, &api.NoSignIn, ""},
+		{signin.ErrRefused, &api.SignInRefused, ""},
+		{signin.ErrRefusedHere, &api.SignInRefused, ""},
+		{signin.ErrPasswordOff, &api.PasswordsOff, ""},
+		{signin.ErrNoInvitation, &api.NoInvitation, ""},
+		{signin.ErrInvitationUsed, &api.InvitationUsed, ""},
+		{signin.ErrInvitationExpired, &api.InvitationExpired, ""},
+		{signin.ErrBusy, &api.Unavailable, "2"},
+		{&signin.ThrottledError{RetryAfter: time.Second}, &api.SignInThrottled, "1"},
 		{auth.ErrScope, &api.Escalation, ""},
 		{&auth.ScopeError{Name: "x"}, &api.InvalidField, ""},
 		{directory.ErrNoUser, &api.NoUser, ""},

@@ -27,6 +27,7 @@ import (
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/seal"
 	"porchlight.dev/porchlight/internal/server"
+	"porchlight.dev/porchlight/internal/signin"
 	"porchlight.dev/porchlight/internal/streamapi"
 	"porchlight.dev/porchlight/internal/tail"
 	"porchlight.dev/porchlight/internal/watch"
@@ -135,8 +136,12 @@ func newWorld(t testing.TB) *world {
 	}
 	w.addWebhooks(log)
 	w.api.Audit = audit.New(st, w.clock)
+	w.api.SignIns = signin.New(signin.Options{
+		Store: st, Directory: w.directory, Authority: w.authority, Audit: w.api.Audit, Clock: w.clock, Log: log,
+		Params: signin.Params{MemoryKiB: 64, Passes: 1, Lanes: 1}, // the costs are not what is tested
+	})
 	w.api.Provisioner = &provision.Provisioner{
-		Directory: w.directory, Authority: w.authority, Publisher: w.api.Publisher, Records: st, Subscriptions: w.api.Subscriptions, Audit: w.api.Audit,
+		Directory: w.directory, Authority: w.authority, Publisher: w.api.Publisher, Records: st, Subscriptions: w.api.Subscriptions, SignIns: w.api.SignIns, Audit: w.api.Audit,
 	}
 	w.runHub()
 	w.router = wire.NewRouter(newObserver(w.clock), w.api)

@@ -27,7 +27,7 @@ import (
 // open lists the routes for browsers, which take no token.
 var open = []string{
 	"/docs", "/docs/{asset}", "/docs/openapi.yaml", "/docs/problems", "/docs/problems/{slug}",
-	"/docs/cli", "/docs/concepts", "/docs/events", "/docs/history", "/docs/scopes", "/docs/streaming", "/docs/divergences", "/docs/webhooks", "/docs/presence.svg",
+	"/docs/cli", "/docs/concepts", "/docs/events", "/docs/history", "/docs/scopes", "/docs/sign-in", "/docs/streaming", "/docs/divergences", "/docs/webhooks", "/docs/presence.svg",
 }
 
 const (
@@ -52,6 +52,12 @@ func TestRights(t *testing.T) {
 			continue
 		}
 		row.Fill("{self}", "alice@example.com", "{new}", "new", "{endpoint}", "https://example.com/")
+		if row.Caller == apptest.Anybody {
+			w := newWorld(t)
+			w.do(method, pattern, "", row.Body).want(row.OK)
+			w.do(method, pattern, w.token(w.alice.ID, ""), row.Body).want(row.OK) // a token makes no difference
+			continue
+		}
 		t.Run(route, func(t *testing.T) {
 			w := newWorld(t)
 			m := &matrix{world: w, objects: w.objects(), method: method, pattern: pattern, Right: row}
@@ -89,6 +95,12 @@ func TestDocumentHasScopes(t *testing.T) {
 			want := []string{}
 			if row.Scope != "" {
 				want = append(want, row.Scope)
+			}
+			if row.Caller == apptest.Anybody {
+				if !ok || len(*operation.Security) != 0 {
+					t.Errorf("%s %s: documented with %v, and needs no token", method, path, *operation.Security)
+				}
+				continue
 			}
 			if row.Manager {
 				want[0] += ":admin"
@@ -194,6 +206,14 @@ func (w *world) objects() objects {
 		_, err = w.api.Erasures.Request(t.Context(), u)
 		w.must(err)
 	}
+	signIns := make(map[string]string)
+	for name, u := range map[string]store.User{
+		"alice": {Account: w.account, ID: w.alice.ID}, "bob": {Account: w.account, ID: w.bob.ID}, "stranger": {Account: w.other, ID: w.stranger.ID},
+	} {
+		made, _, err := w.authority.SignIn(t.Context(), u.Account, u.ID, auth.Browser{}, time.Hour)
+		w.must(err)
+		signIns[name] = made.ID
+	}
 	subscriptions := w.subscriptions()
 	ref := func(u presence.UserID) string {
 		return base64.RawURLEncoding.EncodeToString(append([]byte{byte(len(u))}, string(u)+"s"...))
@@ -208,6 +228,7 @@ func (w *world) objects() objects {
 		},
 		"{token}":        {"self": tokens["alice"], "other": tokens["bob"], "foreign": token.ID, "unknown": never, "deleted": never},
 		"{watch}":        {"self": watches["alice"], "other": watches["bob"], "foreign": watches["stranger"], "unknown": never, "deleted": never},
+		"{signin}":       {"self": signIns["alice"], "other": signIns["bob"], "foreign": signIns["stranger"], "unknown": never, "deleted": never},
 		"{subscription}": subscriptions,
 		"{group}":        {"self": w.group(w.account, "Support"), "other": w.group(w.account, "Sales"), "foreign": w.group(w.other, "Support"), "unknown": never, "deleted": never},
 		"{app}":          {"self": made.ID, "other": made.ID, "foreign": string(app.ID), "unknown": never, "deleted": never},

@@ -22,6 +22,7 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/provision"
 	"porchlight.dev/porchlight/internal/quota"
+	"porchlight.dev/porchlight/internal/signin"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/webhook"
 	"porchlight.dev/porchlight/internal/wire"
@@ -62,7 +63,7 @@ func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
 // challenge is the header of RFC 6750 that goes with a problem of the token.
 func challenge(p *api.Problem) string {
 	switch p.Type {
-	case api.NoToken.Type():
+	case api.NoToken.Type(), api.SignInRefused.Type():
 		return `Bearer realm="porchlight"`
 	case api.InvalidToken.Type(), api.ExpiredToken.Type(), api.TokenInQuery.Type():
 		return `Bearer realm="porchlight", error="invalid_token"`
@@ -90,6 +91,13 @@ var errorKinds = []struct {
 	{auth.ErrNoApp, &api.NoApp},
 	{auth.ErrPublicApp, &api.PublicApp},
 	{auth.ErrNoSuchToken, &api.NoTokenID},
+	{auth.ErrNoSuchSignIn, &api.NoSignIn},
+	{signin.ErrRefusedHere, &api.SignInRefused},
+	{signin.ErrRefused, &api.SignInRefused},
+	{signin.ErrPasswordOff, &api.PasswordsOff},
+	{signin.ErrNoInvitation, &api.NoInvitation},
+	{signin.ErrInvitationUsed, &api.InvitationUsed},
+	{signin.ErrInvitationExpired, &api.InvitationExpired},
 	{auth.ErrScope, &api.Escalation},
 	{errEscalation, &api.Escalation},
 	{provision.ErrOwner, &api.OwnerKept},
@@ -133,6 +141,7 @@ var transientErrors = []struct {
 	{wire.ErrDraining, &api.Unavailable, 2},
 	{hub.ErrDraining, &api.Unavailable, 2},
 	{hub.ErrEnded, &api.Unavailable, 1},
+	{signin.ErrBusy, &api.Unavailable, 2},
 	{webhook.ErrNotDelivering, &api.Unavailable, 2},
 	{store.ErrFailed, &api.Unavailable, 10},
 	{store.ErrUnavailable, &api.Unavailable, 2},
@@ -216,6 +225,9 @@ func detailedProblem(err error) *api.Problem {
 	}
 	if e, ok := errors.AsType[*quota.Error](err); ok {
 		return quotaProblem(e)
+	}
+	if e, ok := errors.AsType[*signin.ThrottledError](err); ok {
+		return retryableProblem(&api.SignInThrottled, e, e.RetryAfter)
 	}
 	if e, ok := errors.AsType[*BusyError](err); ok {
 		return retryableProblem(&api.Unavailable, e, e.RetryAfter)

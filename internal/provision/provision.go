@@ -41,6 +41,12 @@ type Subscriptions interface {
 	DeleteOwner(ctx context.Context, account presence.AccountID, owner presence.UserID) error
 }
 
+// SignIns has what people sign in with; *signin.Registry is one.
+type SignIns interface {
+	Moved(ctx context.Context, account presence.AccountID, id presence.UserID, from, to string) error
+	Forget(ctx context.Context, account presence.AccountID, id presence.UserID, email string) error
+}
+
 // Provisioner changes users. Set all fields.
 type Provisioner struct {
 	Directory     *directory.Directory
@@ -48,6 +54,7 @@ type Provisioner struct {
 	Publisher     Publisher
 	Records       Records
 	Subscriptions Subscriptions
+	SignIns       SignIns // nil: nobody signs in
 	Audit         audit.Recorder
 }
 
@@ -192,6 +199,11 @@ func (p *Provisioner) update(
 			return before, err
 		}
 	}
+	if p.SignIns != nil && after.Email != before.Email {
+		if err := p.SignIns.Moved(ctx, by.Account, before.ID, before.Email, after.Email); err != nil {
+			return before, err
+		}
+	}
 	if err := p.logProfile(ctx, by.user(before.ID), by.Logged()); err != nil {
 		return before, err
 	}
@@ -266,6 +278,11 @@ func (p *Provisioner) Delete(ctx context.Context, by *By, id presence.UserID, ch
 	}
 	if err := p.Subscriptions.DeleteOwner(ctx, by.Account, id); err != nil {
 		return err
+	}
+	if p.SignIns != nil {
+		if err := p.SignIns.Forget(ctx, by.Account, id, found.Email); err != nil {
+			return err
+		}
 	}
 	if before != nil {
 		if err := before(); err != nil {

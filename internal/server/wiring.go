@@ -21,6 +21,7 @@ import (
 	"porchlight.dev/porchlight/internal/provision"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/scim"
+	"porchlight.dev/porchlight/internal/signin"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/streamapi"
 	"porchlight.dev/porchlight/internal/tail"
@@ -80,11 +81,14 @@ func (s *Server) compose() {
 	s.hub = NewHub(s.store, dir, authority, s.limits.reads, clock, s.log)
 	site := siteOf(&s.config)
 	recorder := audit.New(s.store, clock)
+	signIns := signin.New(signin.Options{
+		Store: s.store, Directory: dir, Authority: authority, Audit: recorder, Clock: clock, Log: s.log, NoPasswords: !s.config.Passwords,
+	})
 	s.provisioner = &provision.Provisioner{
-		Directory: dir, Authority: authority, Publisher: s.publisher, Records: s.store, Subscriptions: s.webhooks.subscriptions, Audit: recorder,
+		Directory: dir, Authority: authority, Publisher: s.publisher, Records: s.store, Subscriptions: s.webhooks.subscriptions, SignIns: signIns, Audit: recorder,
 	}
 	native := &httpapi.API{
-		Provisioner: s.provisioner, Audit: recorder,
+		Provisioner: s.provisioner, Audit: recorder, SignIns: signIns, BaseURL: s.baseURL,
 		Publisher: s.publisher, Views: views, Watches: s.watches, Subscriptions: s.webhooks.subscriptions, Deliverer: s.webhooks.deliverer,
 		Histories: history.Reader{Log: s.store}, Erasures: s.erasures, Directory: dir, Authority: authority, Clock: clock, DemoToken: s.opts.DemoToken,
 		Cursors: s.hub, Log: s.log, Site: site, Quotas: s.limits.guard, Reads: s.limits.reads,

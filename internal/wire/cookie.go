@@ -36,6 +36,20 @@ func ClearSignIn(w http.ResponseWriter) {
 	})
 }
 
+// CookiePrincipal is the principal of the request's cookie, whatever else it carries. It
+// counts for a request that must not depend on it, such as another sign-in.
+func CookiePrincipal(w http.ResponseWriter, r *http.Request, a Authenticator) (*auth.Principal, error) {
+	cookies := r.CookiesNamed(cookieName(w))
+	if len(cookies) != 1 || cookies[0].Value == "" {
+		return nil, auth.ErrNoToken
+	}
+	p, err := a.Authenticate(r.Context(), cookies[0].Value)
+	if err == nil && !p.SignIn {
+		err = auth.ErrInvalidToken // a token of an app does not belong in a cookie
+	}
+	return p, err
+}
+
 // signedIn is the principal of the request's cookie. The browser adds the cookie to every
 // request, whichever page makes it, so only requests of the server's own pages count.
 func signedIn(w http.ResponseWriter, r *http.Request, a Authenticator) (*auth.Principal, error) {
@@ -46,12 +60,9 @@ func signedIn(w http.ResponseWriter, r *http.Request, a Authenticator) (*auth.Pr
 	if err := CheckOwnPage(w, r); err != nil {
 		return nil, err
 	}
-	p, err := a.Authenticate(r.Context(), cookies[0].Value)
+	p, err := CookiePrincipal(w, r, a)
 	if err != nil {
 		return nil, err
-	}
-	if !p.SignIn { // a token of an app does not belong in a cookie
-		return nil, auth.ErrInvalidToken
 	}
 	RecordPrincipal(w, p)
 	return p, nil
