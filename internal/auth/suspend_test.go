@@ -28,7 +28,7 @@ func TestSuspended(t *testing.T) {
 	other := New(f.docs, directory.New(f.docs, f.clock.Now), f.clock.Now, zoomapi.Scopes()...)
 	_, personal := f.people.Token(f.account, f.app.ID, f.ann.ID, "presence:read", 0)
 	_, general := f.people.Token(f.account, f.app.ID, "", "presence:read", 0)
-	_, signIn, err := f.SignIn(t.Context(), f.account, f.ann.ID, "", time.Hour)
+	_, signIn, err := f.SignIn(t.Context(), f.account, f.ann.ID, Browser{}, time.Hour)
 	check(t, err)
 	second, _ := f.people.Account("owner@example.net")
 	app, _ := f.people.App(second, "presence:read")
@@ -68,7 +68,7 @@ func TestSuspended(t *testing.T) {
 	if _, _, err := f.AuthenticateClient(t.Context(), f.app.ID, "wrong"); !errors.Is(err, ErrBadClient) {
 		t.Errorf("who does not know the secret: %v", err)
 	}
-	if _, _, err := f.SignIn(t.Context(), f.account, f.ann.ID, "", time.Hour); !errors.Is(err, ErrSuspended) {
+	if _, _, err := f.SignIn(t.Context(), f.account, f.ann.ID, Browser{}, time.Hour); !errors.Is(err, ErrSuspended) {
 		t.Errorf("a new sign-in: %v", err)
 	}
 

@@ -125,8 +125,10 @@ func TestScopesPage(t *testing.T) {
 	want := make(map[string][]string)
 	for path, item := range doc.Paths.Map() {
 		for method, operation := range item.Operations() {
-			for _, scope := range (*operation.Security)[0]["bearer"] {
-				want[scope] = append(want[scope], method+" "+path)
+			for _, way := range *operation.Security {
+				for _, scope := range way["bearer"] {
+					want[scope] = append(want[scope], method+" "+path)
+				}
 			}
 		}
 	}

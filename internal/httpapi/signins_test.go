@@ -1,7 +1,9 @@
 package httpapi_test
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -135,9 +137,9 @@ func TestRefusalsAreAlike(t *testing.T) {
 		x := w.enter(attempt[0], attempt[1])
 		x.problem(&api.SignInRefused)
 		answer := instance.ReplaceAllString(x.body, "")
-		for name, values := range x.header {
+		for _, name := range slices.Sorted(maps.Keys(x.header)) {
 			if name != "X-Request-Id" {
-				answer += name + strings.Join(values, ",")
+				answer += name + strings.Join(x.header[name], ",")
 			}
 		}
 		answers[answer] = attempt[0]
