@@ -141,7 +141,7 @@ func (c *tenant) callers(other *tenant, scope string) []caller {
 		{name: "another account's administrator", headers: bearer(other.admin), scopes: other.app.Scopes, app: true, others: true, stranger: true},
 	}
 	for _, person := range []string{"alice", "boss"} {
-		_, text, err := a.SignIn(ctx, c.account, c.users[person].ID, "browser", time.Hour)
+		_, text, err := a.SignIn(ctx, c.account, c.users[person].ID, auth.Browser{Name: "browser"}, time.Hour)
 		apptest.Check(c.t, err)
 		scopes := a.ScopesOf(c.users[person].Role)
 		signed := caller{name: person + "'s cookie", headers: cookie(text, "same-origin"), scopes: scopes, others: person != "alice"}
