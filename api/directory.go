@@ -107,6 +107,7 @@ type Token struct {
 // CreateToken creates a token of the caller's app. Without User, the token acts for
 // the same user as the caller's, or for the account.
 type CreateToken struct {
+	App              string   `json:"app,omitempty"`  // client id; by default the caller's app
 	User             string   `json:"user,omitempty"` // id, e-mail or "me"
 	Name             string   `json:"name"`
 	Scopes           []string `json:"scopes"`

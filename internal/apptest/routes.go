@@ -12,6 +12,7 @@ import (
 func Rights() map[string]Right {
 	all := NativeRights()
 	maps.Copy(all, vendorRights)
+	maps.Copy(all, scimRights)
 	for _, path := range publicPaths {
 		all["GET "+path] = Right{Caller: Anybody, OK: 200}
 	}
@@ -48,4 +49,35 @@ var vendorRights = map[string]Right{
 	"GET /ws":            {Caller: TokenInQuery, OK: 426},
 	"POST /oauth/token":  {Caller: App, Form: true, Body: "grant_type=client_credentials", OK: 200},
 	"POST /oauth/revoke": {Caller: App, Form: true, Body: "token={token}", OK: 200},
+}
+
+// scimMissing is the response for what is not there in SCIM, whose errors have a status alone.
+var scimMissing = api.Kind{Slug: "404", Status: 404}
+
+const (
+	scimPatch  = `{"schemas":["urn:ietf:params:scim:api:messages:2.0:PatchOp"],"Operations":[{"op":"replace","path":"displayName","value":"{new}"}]}`
+	scimSearch = `{"schemas":["urn:ietf:params:scim:api:messages:2.0:SearchRequest"],"count":1}`
+)
+
+var scimRights = map[string]Right{
+	"GET /scim/v2/ServiceProviderConfig": {Scope: "scim:write", Manager: true, OK: 200},
+	"GET /scim/v2/ResourceTypes":         {Scope: "scim:write", Manager: true, OK: 200},
+	"GET /scim/v2/ResourceTypes/{type}":  {Scope: "scim:write", Manager: true, OK: 200},
+	"GET /scim/v2/Schemas":               {Scope: "scim:write", Manager: true, OK: 200},
+	"GET /scim/v2/Schemas/{schema}":      {Scope: "scim:write", Manager: true, OK: 200},
+	"POST /scim/v2/Bulk":                 {Scope: "scim:write", Manager: true, Body: `{}`, OK: 501},
+	"GET /scim/v2/Users":                 {Scope: "scim:write", Manager: true, OK: 200},
+	"POST /scim/v2/Users/.search":        {Scope: "scim:write", Manager: true, Body: scimSearch, OK: 200},
+	"POST /scim/v2/Users":                {Scope: "scim:write", Manager: true, Body: `{"userName":"{new}@example.com"}`, OK: 201},
+	"GET /scim/v2/Users/{user}":          {Scope: "scim:write", Manager: true, OK: 200, Missing: &scimMissing},
+	"PUT /scim/v2/Users/{user}":          {Scope: "scim:write", Manager: true, Body: `{"userName":"{new}@example.com"}`, OK: 200, Missing: &scimMissing},
+	"PATCH /scim/v2/Users/{user}":        {Scope: "scim:write", Manager: true, Body: scimPatch, OK: 200, Missing: &scimMissing},
+	"DELETE /scim/v2/Users/{user}":       {Scope: "scim:write", Manager: true, OK: 204, Missing: &scimMissing},
+	"GET /scim/v2/Groups":                {Scope: "scim:write", Manager: true, OK: 200},
+	"POST /scim/v2/Groups/.search":       {Scope: "scim:write", Manager: true, Body: scimSearch, OK: 200},
+	"POST /scim/v2/Groups":               {Scope: "scim:write", Manager: true, Body: `{"displayName":"{new}"}`, OK: 201},
+	"GET /scim/v2/Groups/{group}":        {Scope: "scim:write", Manager: true, OK: 200, Missing: &scimMissing},
+	"PUT /scim/v2/Groups/{group}":        {Scope: "scim:write", Manager: true, Body: `{"displayName":"{new}"}`, OK: 200, Missing: &scimMissing},
+	"PATCH /scim/v2/Groups/{group}":      {Scope: "scim:write", Manager: true, Body: scimPatch, OK: 204, Missing: &scimMissing},
+	"DELETE /scim/v2/Groups/{group}":     {Scope: "scim:write", Manager: true, OK: 204, Missing: &scimMissing},
 }

@@ -151,6 +151,7 @@ type tokenCreate struct {
 	Name  string        `arg:"" help:"What the token is for."`
 	User  string        `name:"user" placeholder:"USER" help:"User that the token acts for (id or e-mail address). By default, whom the caller's token acts for: a user, or the account."`
 	Scope []string      `name:"scope" placeholder:"SCOPE" default:"presence:read,claim:read,claim:write,session:read,session:write,contact:read,contact:write,directory:read" help:"Scope to grant. Repeat the flag or separate scopes with commas. The server's page /docs/scopes (docs/scopes.md) lists what each allows."`
+	App   string        `name:"app" placeholder:"CLIENT_ID" help:"App that the token is made for. By default, the caller's. Without --user, the token then acts for the account."`
 	Lasts time.Duration `name:"for" placeholder:"TIME" help:"How long the token is valid, such as 30d. By default it does not expire. If the caller's token may not administer tokens, the new one expires together with it."`
 }
 
@@ -162,7 +163,7 @@ type createdToken struct {
 }
 
 func (c *tokenCreate) Run(s *shell, cl *client.Client) error {
-	asked := api.CreateToken{User: c.User, Name: c.Name, Scopes: c.Scope}
+	asked := api.CreateToken{App: c.App, User: c.User, Name: c.Name, Scopes: c.Scope}
 	if c.Lasts > 0 {
 		asked.ExpiresInSeconds = wholeSeconds(c.Lasts)
 	}

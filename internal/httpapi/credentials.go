@@ -224,7 +224,11 @@ func (a *API) createToken(c *call, body *api.CreateToken) error {
 	if err != nil {
 		return err
 	}
-	user, err := a.tokenUser(c, body.User)
+	app, err := tokenApp(c, body)
+	if err != nil {
+		return err
+	}
+	user, err := a.tokenUser(c, body)
 	if err != nil {
 		return err
 	}
@@ -234,7 +238,7 @@ func (a *API) createToken(c *call, body *api.CreateToken) error {
 	if err := c.checkCreate(); err != nil {
 		return err
 	}
-	asked := auth.Token{App: c.p.App, User: user, Scopes: scopes, Name: body.Name}
+	asked := auth.Token{App: app, User: user, Scopes: scopes, Name: body.Name}
 	issued, secret, err := a.Authority.Issue(c.r.Context(), c.p.Account, asked, lasts)
 	if err != nil {
 		return err
@@ -244,11 +248,23 @@ func (a *API) createToken(c *call, body *api.CreateToken) error {
 	return c.writeBody(http.StatusCreated, &wired)
 }
 
-// tokenUser is the user of a new token: the one that ref names, or the caller's own.
-// A token for another user needs the :admin scope.
-func (a *API) tokenUser(c *call, ref string) (presence.UserID, error) {
+// tokenApp is the app of a new token: the one that the body names, or the caller's own.
+// A token of another app needs the :admin scope, with which one could replace the app's
+// secret and get the token from the token endpoint.
+func tokenApp(c *call, body *api.CreateToken) (presence.AppID, error) {
+	if body.App == "" || body.App == string(c.p.App) {
+		return c.p.App, nil
+	}
+	return presence.AppID(body.App), needsAdmin(auth.DirectoryWrite).check(c.p)
+}
+
+// tokenUser is the user of a new token: the one that the body names, or none for a token
+// of an app that it names, or the caller's own. A token for another user needs the
+// :admin scope.
+func (a *API) tokenUser(c *call, body *api.CreateToken) (presence.UserID, error) {
+	ref := body.User
 	switch {
-	case ref == "" && c.p.AccountLevel:
+	case ref == "" && (c.p.AccountLevel || body.App != ""):
 		return "", nil
 	case ref == "":
 		return c.p.User, nil

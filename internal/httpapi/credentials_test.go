@@ -222,3 +222,28 @@ func TestTokenLifetimeBoundedByCaller(t *testing.T) {
 	manager := w.tokenFor(w.bob.ID, "directory:write:admin", time.Hour)
 	w.do("POST", "/v1/tokens", manager, `{"name":"x","scopes":["directory:write"],"expires_in_seconds":36000}`).want(201)
 }
+
+// TestTokenOfAnotherApp: an administrator makes a token of another app, with scopes that
+// both have.
+func TestTokenOfAnotherApp(t *testing.T) {
+	w := newWorld(t)
+	var app api.App
+	w.do("POST", "/v1/apps", w.admin(), `{"name":"Identity provider","scopes":["scim:write:admin"]}`).want(201).read(&app)
+	body := `{"app":"` + app.ID + `","name":"x","scopes":["scim:write:admin"]}`
+	person := w.token(w.owner, everything)
+	for _, caller := range []string{w.admin(), person} {
+		var made api.Token
+		if w.do("POST", "/v1/tokens", caller, body).want(201).read(&made); made.App != app.ID || made.User != "" {
+			t.Errorf("%+v", made)
+		}
+	}
+	w.do("POST", "/v1/tokens", person, `{"app":"`+app.ID+`","name":"x","scopes":["presence:read:admin"]}`).problem(&api.Escalation)
+	w.do("POST", "/v1/tokens", w.token(w.alice.ID, "directory:write:admin"), body).problem(&api.Escalation)
+	w.do("POST", "/v1/tokens", w.token(w.alice.ID, "directory:write scim:write:admin"), body).problem(&api.InsufficientScope)
+	w.do("POST", "/v1/tokens", w.admin(), strings.Replace(body, app.ID, "unknown", 1)).problem(&api.NoApp)
+	scopes, err := w.authority.ParseScopes("scim:write:admin")
+	w.must(err)
+	other, _, err := w.authority.CreateApp(t.Context(), w.other, "Other", scopes)
+	w.must(err)
+	w.do("POST", "/v1/tokens", w.admin(), strings.Replace(body, app.ID, string(other.ID), 1)).problem(&api.NoApp)
+}

@@ -9,9 +9,9 @@ func (a *API) discoveryRoutes() []route {
 	return []route{
 		{"GET", "/ServiceProviderConfig", serviceProviderConfig},
 		{"GET", "/ResourceTypes", func(c *call) error { return c.writeAll(c.resourceTypes()) }},
-		{"GET", "/ResourceTypes/{id}", func(c *call) error { return c.writeOne(c.resourceTypes(), "name") }},
+		{"GET", "/ResourceTypes/{type}", func(c *call) error { return writeOne(c, c.resourceTypes(), c.r.PathValue("type")) }},
 		{"GET", "/Schemas", func(c *call) error { return c.writeAll(c.schemas()) }},
-		{"GET", "/Schemas/{id}", func(c *call) error { return c.writeOne(c.schemas(), "id") }},
+		{"GET", "/Schemas/{schema}", func(c *call) error { return writeOne(c, c.schemas(), c.r.PathValue("schema")) }},
 	}
 }
 
@@ -109,10 +109,10 @@ func (c *call) writeAll(all []object) error {
 	return c.write(http.StatusOK, listOf(all, len(all), 1))
 }
 
-// writeOne responds with the resource that the path names by the value of key.
-func (c *call) writeOne(all []object, key string) error {
+// writeOne responds with the resource that has an id.
+func writeOne(c *call, all []object, id string) error {
 	for _, o := range all {
-		if strings.EqualFold(text(o, key), c.r.PathValue("id")) {
+		if strings.EqualFold(text(o, "id"), id) {
 			return c.write(http.StatusOK, o)
 		}
 	}

@@ -16,16 +16,16 @@ func (a *API) groupRoutes() []route {
 		{"GET", "/Groups", func(c *call) error { return a.listGroups(c, (*call).readQuery) }},
 		{"POST", "/Groups/.search", func(c *call) error { return a.listGroups(c, (*call).readSearch) }},
 		{"POST", "/Groups", a.createGroup},
-		{"GET", "/Groups/{id}", a.readGroup},
-		{"PUT", "/Groups/{id}", a.replaceGroup},
-		{"PATCH", "/Groups/{id}", a.patchGroup},
-		{"DELETE", "/Groups/{id}", a.deleteGroup},
+		{"GET", "/Groups/{group}", a.readGroup},
+		{"PUT", "/Groups/{group}", a.replaceGroup},
+		{"PATCH", "/Groups/{group}", a.patchGroup},
+		{"DELETE", "/Groups/{group}", a.deleteGroup},
 	}
 }
 
 // group is the group that the path names. One that is being deleted is not there.
 func (a *API) group(c *call) (directory.Group, error) {
-	g, err := a.Directory.Group(c.ctx(), c.p.Account, c.r.PathValue("id"))
+	g, err := a.Directory.Group(c.ctx(), c.p.Account, c.r.PathValue("group"))
 	if err == nil && g.Deleting {
 		err = directory.ErrNoGroup
 	}
@@ -92,7 +92,7 @@ func (a *API) createGroup(c *call) error {
 	return a.answerGroup(c, http.StatusCreated, &g, wanted)
 }
 
-// replaceGroup serves PUT /Groups/{id}. Without members, the members stay as they are.
+// replaceGroup serves PUT /Groups/{group}. Without members, the members stay as they are.
 func (a *API) replaceGroup(c *call) error {
 	given, err := readObject(c.w, c.r)
 	if err != nil {
@@ -113,7 +113,7 @@ func (a *API) replaceGroup(c *call) error {
 	return a.answerGroup(c, http.StatusOK, &g, wanted)
 }
 
-// patchGroup serves PATCH /Groups/{id}. The response has no body unless the request names
+// patchGroup serves PATCH /Groups/{group}. The response has no body unless the request names
 // the attributes that it wants, because the members may be many.
 func (a *API) patchGroup(c *call) error {
 	body, err := readObject(c.w, c.r)
@@ -171,7 +171,7 @@ func (a *API) deleteGroup(c *call) error {
 	if err := c.checkGroupCondition(); err != nil {
 		return err
 	}
-	if err := a.Provisioner.DeleteGroup(c.ctx(), c.by(), c.r.PathValue("id"), nil); err != nil {
+	if err := a.Provisioner.DeleteGroup(c.ctx(), c.by(), c.r.PathValue("group"), nil); err != nil {
 		return err
 	}
 	return c.noContent()

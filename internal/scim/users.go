@@ -20,27 +20,16 @@ func (a *API) userRoutes() []route {
 		{"GET", "/Users", func(c *call) error { return a.listUsers(c, (*call).readQuery) }},
 		{"POST", "/Users/.search", func(c *call) error { return a.listUsers(c, (*call).readSearch) }},
 		{"POST", "/Users", a.createUser},
-		{"GET", "/Users/{id}", a.readUser},
-		{"PUT", "/Users/{id}", a.replaceUser},
-		{"PATCH", "/Users/{id}", a.patchUser},
-		{"DELETE", "/Users/{id}", a.deleteUser},
-		{"GET", "/Me", a.readMe},
+		{"GET", "/Users/{user}", a.readUser},
+		{"PUT", "/Users/{user}", a.replaceUser},
+		{"PATCH", "/Users/{user}", a.patchUser},
+		{"DELETE", "/Users/{user}", a.deleteUser},
 	}
 }
 
-func (c *call) userID() presence.UserID { return presence.UserID(c.r.PathValue("id")) }
+func (c *call) userID() presence.UserID { return presence.UserID(c.r.PathValue("user")) }
 
-func (a *API) readUser(c *call) error { return a.writeUser(c, c.userID()) }
-
-// readMe serves GET /Me: the user of the token.
-func (a *API) readMe(c *call) error {
-	if c.p.AccountLevel {
-		return &Error{Status: http.StatusNotImplemented, Detail: "The token belongs to the account and not to a user."}
-	}
-	return a.writeUser(c, c.p.User)
-}
-
-func (a *API) writeUser(c *call, id presence.UserID) error {
+func (a *API) readUser(c *call) error {
 	wanted, err := c.projection(userType())
 	if err != nil {
 		return err
@@ -49,7 +38,7 @@ func (a *API) writeUser(c *call, id presence.UserID) error {
 	if err != nil {
 		return err
 	}
-	u, err := a.Directory.User(c.ctx(), c.p.Account, id)
+	u, err := a.Directory.User(c.ctx(), c.p.Account, c.userID())
 	if err != nil {
 		return err
 	}
@@ -108,7 +97,7 @@ func (a *API) answerUser(c *call, status int, u *directory.User, wanted *project
 	return c.writeResource(status, all[0], wanted)
 }
 
-// replaceUser serves PUT /Users/{id}. Without active, the user's state stays as it is.
+// replaceUser serves PUT /Users/{user}. Without active, the user's state stays as it is.
 func (a *API) replaceUser(c *call) error {
 	given, err := readObject(c.w, c.r)
 	if err != nil {
@@ -122,7 +111,7 @@ func (a *API) replaceUser(c *call) error {
 	return a.changeUser(c, func(object) (object, error) { return asked, nil })
 }
 
-// patchUser serves PATCH /Users/{id}.
+// patchUser serves PATCH /Users/{user}.
 func (a *API) patchUser(c *call) error {
 	body, err := readObject(c.w, c.r)
 	if err != nil {

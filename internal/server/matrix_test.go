@@ -9,6 +9,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -97,17 +98,25 @@ func wanted(path string, k *api.Kind) (status int, code string) {
 	if of := zoomErrors[k]; of != nil && dialectOf(path) == "/v2/" {
 		k = of
 	}
+	if dialectOf(path) == "/scim/" {
+		return k.Status, strconv.Itoa(k.Status)
+	}
 	return k.Status, k.Slug
 }
 
-// got is the code of the error in a response: the last part of a problem's type, or the
-// dialect's own code.
+// got is the code of the error in a response: the last part of a problem's type, the
+// dialect's own code, or the status that SCIM repeats as a string.
 func got(w *httptest.ResponseRecorder) string {
 	var body struct {
-		Type string      `json:"type"`
-		Code json.Number `json:"code"`
+		Type    string          `json:"type"`
+		Code    json.Number     `json:"code"`
+		Schemas []string        `json:"schemas"`
+		Status  json.RawMessage `json:"status"`
 	}
 	_ = json.Unmarshal(w.Body.Bytes(), &body) // no error has a code then
+	if len(body.Schemas) > 0 {
+		return strings.Trim(string(body.Status), `"`)
+	}
 	if body.Type != "" {
 		return path.Base(body.Type)
 	}

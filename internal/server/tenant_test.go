@@ -221,7 +221,8 @@ func (c *tenant) meet(other *tenant) {
 
 // fill replaces the parameters of a path by the object of an owner.
 func (c *tenant) fill(path, owner string) string {
-	path = strings.NewReplacer("{claim}", "x", "{contact}", c.email("owner"), "{asset}", "swagger-ui.css", "{slug}", "no-token", "{$}", "").Replace(path)
+	path = strings.NewReplacer("{claim}", "x", "{contact}", c.email("owner"), "{asset}", "swagger-ui.css", "{slug}", "no-token", "{$}", "",
+		"{type}", "User", "{schema}", "urn:ietf:params:scim:schemas:core:2.0:User").Replace(path)
 	for parameter, of := range c.objects {
 		path = strings.ReplaceAll(path, parameter, of[owner])
 	}
