@@ -1,30 +1,33 @@
 // Package audit keeps the record of security events of each account: sign-ins, tokens,
 // denied access, administration, exports and erasures. Each event says who did what to
-// what, from where, and what it changed.
+// what, from where, and what it changed. The events of the server itself, such as backups,
+// are those of the account "".
 //
 // It is separate from the commit log, which says what happened to users' presence and
 // is redacted by erasure: the record of security events is never changed. It names
 // people by their ids alone, so that an erasure need not touch it. Every event has the
-// hash of the event before it: an edit, a deletion or another order shows.
+// hash of the event before it, and signed checkpoints have the hash of the newest: an edit,
+// a deletion, another order or a missing end shows, also to whoever holds only the public
+// key.
 //
 // It must not decide who may do what, nor hold secrets or the text of personal fields.
 package audit
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"hash/maphash"
+	"log/slog"
 	"net/netip"
 	"sync"
 	"time"
 
-	"porchlight.dev/porchlight/internal/document"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 )
+
+// System is the account of events that belong to no account.
+const System presence.AccountID = ""
 
 // An Actor is who did something. All fields are optional: a person who fails to sign in
 // has an address alone.
@@ -66,10 +69,25 @@ type Fields map[string]any
 // Personal replaces the value of a personal field.
 const Personal = "(personal)"
 
+// Secret replaces the value of a secret field.
+const Secret = "(secret)"
+
 // A Recorder takes events; *Log is one.
 type Recorder interface {
-	// Record appends an event and returns when it is durable.
+	// Record appends an event and returns when it is durable. An event whose error is not
+	// nil may still be appended.
 	Record(ctx context.Context, account presence.AccountID, e *Event) error
+}
+
+// A Repeater also takes events that must not delay a request; *Log is one.
+type Repeater interface {
+	Recorder
+	// Later appends an event without delaying the caller. Events are dropped, and their
+	// number is recorded, if too many wait.
+	Later(account presence.AccountID, e *Event)
+	// Repeated is Later for events that may be frequent: those that are alike, but for
+	// the request, are recorded once at first, and then once each window, with their number.
+	Repeated(account presence.AccountID, e *Event, window Window)
 }
 
 // documents is what a Log needs of a store.
@@ -79,104 +97,69 @@ type documents interface {
 	List(ctx context.Context, account presence.AccountID, collection, after string, limit int) ([]store.Doc, error)
 }
 
-// Log is the record of all accounts.
+// Log is the record of all accounts. Set the fields before the first event.
 type Log struct {
+	// Key signs checkpoints; nil: they are not signed.
+	Key *Key
+	// Retention is how long events are kept; zero: for ever.
+	Retention time.Duration
+	// Accounts lists the ids of the accounts after one, in order; nil: Run serves the
+	// System alone.
+	Accounts func(ctx context.Context, after presence.AccountID, limit int) ([]presence.AccountID, error)
+	Log      *slog.Logger
+
 	docs  documents
 	clock func() time.Time
-	seed  maphash.Seed
-	// appending is locked while an account's chain grows, so that events of this node
-	// do not lose races to each other.
-	appending [64]sync.Mutex
+
+	mu      sync.Mutex
+	waiting map[presence.AccountID][]*entry // by account that has an appender; guarded by mu
+	late    late
+	repeats repeats
 }
+
+var _ Repeater = (*Log)(nil)
 
 // New returns the log on the documents of st.
 func New(st store.Store, clock func() time.Time) *Log {
-	return &Log{docs: st, clock: clock, seed: maphash.MakeSeed()}
-}
-
-// A recordValue is an event in a document. Hash is over all other members in their order.
-type recordValue struct {
-	document.Format
-	Sequence uint64    `json:"sequence"`
-	Time     time.Time `json:"time"`
-	Action   string    `json:"action"`
-	Target   string    `json:"target,omitempty"`
-	User     string    `json:"user,omitempty"`
-	App      string    `json:"app,omitempty"`
-	Token    string    `json:"token,omitempty"`
-	Address  string    `json:"address,omitempty"`
-	Request  string    `json:"request,omitempty"`
-	Denied   bool      `json:"denied,omitempty"`
-	Reason   string    `json:"reason,omitempty"`
-	Before   Fields    `json:"before,omitempty"`
-	After    Fields    `json:"after,omitempty"`
-	Count    int       `json:"count,omitempty"`
-	Previous string    `json:"previous"`
-	Hash     string    `json:"hash,omitempty"`
-}
-
-// A headValue says where the chain of an account ends.
-type headValue struct {
-	document.Format
-	Sequence uint64 `json:"sequence"`
-	Hash     string `json:"hash"`
-}
-
-var headKey = store.Key{Collection: "audit-head", Key: "head"}
-
-func recordKey(sequence uint64) store.Key {
-	return store.Key{Collection: "audit", Key: fmt.Sprintf("%016x", sequence)}
+	l := &Log{docs: st, clock: clock, Log: slog.New(slog.DiscardHandler), waiting: make(map[presence.AccountID][]*entry)}
+	l.late.dropped = make(map[presence.AccountID]int)
+	l.repeats.buckets = make(map[bucketKey]*bucket)
+	l.repeats.ofAccount = make(map[presence.AccountID]int)
+	return l
 }
 
 // Record implements Recorder.
 func (l *Log) Record(ctx context.Context, account presence.AccountID, e *Event) error {
-	appending := &l.appending[maphash.String(l.seed, string(account))%64]
-	appending.Lock()
-	defer appending.Unlock()
-	return document.Again(func() error {
-		var head headValue
-		var version string
-		docs, err := l.docs.Load(ctx, account, headKey)
-		if err == nil && len(docs) > 0 {
-			version = docs[0].Version
-			err = document.Decode(&docs[0], &head)
-		}
-		if err != nil {
-			return fmt.Errorf("read the end of the audit log: %w", err)
-		}
-		v := valueOf(e, head, l.clock())
-		next := headValue{document.Current(), v.Sequence, v.Hash}
-		err = l.docs.Write(ctx, account, document.New(recordKey(v.Sequence), "", v), document.New(headKey, version, next))
-		if err != nil {
-			return fmt.Errorf("write the audit log: %w", err)
-		}
-		return nil
-	})
+	done := make(chan error, 1)
+	if err := l.enqueue(account, e, func(err error) { done <- err }); err != nil { //nolint:contextcheck // the event is appended whether or not the caller waits
+		return err
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("write the audit log: %w", ctx.Err())
+	}
 }
 
-func valueOf(e *Event, head headValue, now time.Time) recordValue {
-	v := recordValue{
-		Format: document.Current(), Sequence: head.Sequence + 1, Time: now.UTC().Truncate(time.Millisecond),
-		Action: e.Action, Target: e.Target, App: string(e.By.App), Token: e.By.Token, Request: e.By.Request,
-		Denied: e.Denied, Reason: e.Reason, Before: e.Before, After: e.After, Count: e.Count, Previous: head.Hash,
-	}
-	if !e.By.AccountLevel {
-		v.User = string(e.By.User)
-	}
-	if e.By.Address.IsValid() {
-		v.Address = e.By.Address.String()
-	}
-	v.Hash = v.hash()
-	return v
-}
+// maxFields bounds the values of an event, so that a group fits a write.
+const maxFields = 16 << 10
 
-// hash is the SHA-256 of the record's JSON without its hash.
-func (v recordValue) hash() string {
-	v.Hash = ""
-	text, err := json.Marshal(v)
+// fieldsOf is the JSON of fields.
+func fieldsOf(f Fields) (json.RawMessage, error) {
+	if f == nil {
+		return nil, nil
+	}
+	text, err := json.Marshal(f)
 	if err != nil {
-		panic(fmt.Sprintf("an audit event cannot be written as JSON: %v", err)) // only plain values are in it
+		return nil, fmt.Errorf("write the audit log: %w", err)
 	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:])
+	if len(text) <= maxFields {
+		return text, nil
+	}
+	short := make(map[string]string, len(f))
+	for name := range f {
+		short[name] = "(too long)"
+	}
+	return json.Marshal(short)
 }

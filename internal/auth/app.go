@@ -290,7 +290,7 @@ func (a *Authority) AuthenticateClient(ctx context.Context, id presence.AppID, s
 		return "", App{}, err
 	}
 	if !digestOf(secret).matches(stored) {
-		return "", App{}, ErrBadClient
+		return "", App{}, badClient(account, app.ID)
 	}
 	switch err := a.checkAccount(ctx, account); {
 	case errors.Is(err, directory.ErrNoAccount): // it is being deleted
@@ -299,6 +299,13 @@ func (a *Authority) AuthenticateClient(ctx context.Context, id presence.AppID, s
 		return "", App{}, err
 	}
 	return account, app, nil
+}
+
+func badClient(account presence.AccountID, app presence.AppID) error {
+	if app == "" {
+		return ErrBadClient
+	}
+	return &RefusalError{Account: account, App: app, Err: ErrBadClient}
 }
 
 func (app *App) doc(version, secret string) store.Doc {

@@ -82,7 +82,8 @@ func (v *verdict) check(now time.Time) error {
 		return v.err
 	}
 	if expires := v.principal.Expires; !expires.IsZero() && !now.Before(expires) {
-		return ErrExpiredToken
+		p := v.principal
+		return &RefusalError{Account: p.Account, App: p.App, User: p.User, AccountLevel: p.AccountLevel, TokenID: p.TokenID, Err: ErrExpiredToken}
 	}
 	return nil
 }

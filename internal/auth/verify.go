@@ -112,7 +112,7 @@ func (a *Authority) judge(ctx context.Context, answers []*answer, now time.Time)
 		case v == nil:
 			found.err = ErrInvalidToken
 		case !v.Expires.IsZero() && !now.Before(v.Expires):
-			found.err = ErrExpiredToken
+			found.err = refusal(v, ErrExpiredToken)
 		default:
 			if accounts[v.Account] == nil {
 				accounts[v.Account] = newGrantors()
@@ -263,10 +263,10 @@ func (g *grantors) principal(a *Authority, v *secretValue, d *digest) (*Principa
 	}
 	app := g.apps[v.App]
 	if !valid || !g.exists || app == nil || v.Family != "" && !g.families[v.Family] {
-		return nil, ErrInvalidToken
+		return nil, refusal(v, ErrInvalidToken)
 	}
 	if g.account.Suspended {
-		return nil, ErrSuspended
+		return nil, refusal(v, ErrSuspended)
 	}
 	scopes, _ := a.scopes.read(v.Scopes) // an unknown scope allows nothing
 	scopes = a.scopes.limit(scopes, app.Scopes)

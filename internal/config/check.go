@@ -97,10 +97,18 @@ func storeName(path string) bool {
 	return len(name) <= 32 && strings.Trim(name, letters) == ""
 }
 
+const minAuditRetention = 24 * time.Hour
+
 func (k *checker) storage() {
 	c := k.config
 	if c.LogRetention != 0 && c.LogRetention < time.Minute {
 		k.add("log-retention", "%s is too short: consumers of the log that are offline for longer miss changes; set at least 1m", FormatDuration(c.LogRetention))
+	}
+	if c.AuditRetention != 0 && c.AuditRetention < minAuditRetention {
+		k.add("audit-retention", "%s is too short: set at least 1d, or 0 to keep events for ever", FormatDuration(c.AuditRetention))
+	}
+	if c.AuditKeyFile != "" {
+		k.readable("audit-key-file", c.AuditKeyFile)
 	}
 	const maxRecords = 10_000_000
 	if c.CacheRecords > maxRecords {

@@ -30,8 +30,8 @@ import (
 
 // Errors of this API alone.
 var (
-	errEscalation = errors.New("the caller's token may not do all that the new credential could")
-	errPageCursor = errors.New("the page token (\"after\" or \"page_token\") was not issued by this listing")
+	errEscalation error = &wire.DenialError{Reason: "escalation", Text: "the caller's token may not do all that the new credential could"}
+	errPageCursor       = errors.New("the page token (\"after\" or \"page_token\") was not issued by this listing")
 )
 
 // Fail writes err as a problem document, or as a page for a person.

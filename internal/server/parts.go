@@ -39,6 +39,7 @@ func (s *Server) parts() []*part {
 		{name: "watches", start: s.watches.Run},
 		{name: "subscriptions", start: s.webhooks.subscriptions.Run},
 		{name: "webhooks", start: s.webhooks.deliverer.Run},
+		{name: "audit log", start: s.audit.Run},
 		{name: "erasures", start: func(ctx context.Context) error { s.erasures.Run(ctx); return nil }},
 	}
 	if s.admin != nil {

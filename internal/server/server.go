@@ -28,6 +28,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/erasure"
 	"porchlight.dev/porchlight/internal/framer"
@@ -78,6 +79,7 @@ type Server struct {
 	descriptors descriptorPlan
 	limits      limits
 
+	audit       *audit.Log
 	publisher   *publish.Publisher
 	provisioner *provision.Provisioner
 	consumers   *tail.Runtime
@@ -127,6 +129,9 @@ func (s *Server) build() error {
 		return err
 	}
 	if err := s.openAccessLog(); err != nil {
+		return err
+	}
+	if err := s.openAudit(); err != nil {
 		return err
 	}
 	s.newMetrics()

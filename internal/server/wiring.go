@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/directory"
@@ -80,15 +79,15 @@ func (s *Server) compose() {
 	s.erasures = erasure.New(s.store, s.consumers, clock, s.log)
 	s.hub = NewHub(s.store, dir, authority, s.limits.reads, clock, s.log)
 	site := siteOf(&s.config)
-	recorder := audit.New(s.store, clock)
+	s.audit.Accounts = accountsOf(dir)
 	signIns := signin.New(signin.Options{
-		Store: s.store, Directory: dir, Authority: authority, Audit: recorder, Clock: clock, Log: s.log, NoPasswords: !s.config.Passwords,
+		Store: s.store, Directory: dir, Authority: authority, Audit: s.audit, Clock: clock, Log: s.log, NoPasswords: !s.config.Passwords,
 	})
 	s.provisioner = &provision.Provisioner{
-		Directory: dir, Authority: authority, Publisher: s.publisher, Records: s.store, Subscriptions: s.webhooks.subscriptions, SignIns: signIns, Audit: recorder,
+		Directory: dir, Authority: authority, Publisher: s.publisher, Records: s.store, Subscriptions: s.webhooks.subscriptions, SignIns: signIns, Audit: s.audit,
 	}
 	native := &httpapi.API{
-		Provisioner: s.provisioner, Audit: recorder, SignIns: signIns, BaseURL: s.baseURL,
+		Provisioner: s.provisioner, Audit: s.audit, SignIns: signIns, BaseURL: s.baseURL,
 		Publisher: s.publisher, Views: views, Watches: s.watches, Subscriptions: s.webhooks.subscriptions, Deliverer: s.webhooks.deliverer,
 		Histories: history.Reader{Log: s.store}, Erasures: s.erasures, Directory: dir, Authority: authority, Clock: clock, DemoToken: s.opts.DemoToken,
 		Cursors: s.hub, Log: s.log, Site: site, Quotas: s.limits.guard, Reads: s.limits.reads,
@@ -104,7 +103,7 @@ func (s *Server) compose() {
 	oauth := &oauthapi.API{Authority: authority, BaseURL: s.baseURL, Clock: clock, Admit: s.limits.admitGrant, Headers: zoom.Announce}
 
 	observer := wire.NewObserver(s.access, s.log, s.metrics, clock)
-	observer.Proxies, observer.Site = s.config.Networks(), site
+	observer.Proxies, observer.Site, observer.Audit = s.config.Networks(), site, s.audit
 	rt := wire.NewRouter(observer, native)
 	native.Mount(rt)
 	streams.Mount(rt)

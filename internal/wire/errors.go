@@ -72,3 +72,9 @@ type RateError struct {
 func (e *RateError) Error() string {
 	return fmt.Sprintf("the account's limit of requests is reached; try again in %v", e.RetryAfter)
 }
+
+// A DenialError refuses what the caller's rights do not include, for a reason that is neither
+// a scope nor a permission. Reason is a word for the audit log.
+type DenialError struct{ Reason, Text string }
+
+func (e *DenialError) Error() string { return e.Text }

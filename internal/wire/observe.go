@@ -22,6 +22,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/quota"
 )
@@ -34,6 +35,8 @@ type Observer struct {
 	Proxies Proxies
 	// Site sets the response headers for browsers; nil: none. Set it before serving.
 	Site *Site
+	// Audit takes denied requests; nil: they are not recorded. Set it before serving.
+	Audit audit.Repeater
 
 	access   *AccessLog // nil: no access log
 	log      *slog.Logger
@@ -199,6 +202,9 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *Meter, d Diale
 		if broken = f.status != 0; !broken {
 			d.Fail(f, r, err)
 		}
+	}
+	if f.err != nil {
+		o.recordDenial(f, m) //nolint:contextcheck // it does not wait
 	}
 	status := f.status
 	switch {

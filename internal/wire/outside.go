@@ -31,6 +31,7 @@ func (o *Observer) End(f *Facts, m *Meter, status, bytes int) {
 	f.bytes = int64(bytes)
 	if f.err != nil {
 		o.logFailure(ctx, f)
+		o.recordDenial(f, m)
 	}
 	o.record(ctx, f, m, status)
 }
