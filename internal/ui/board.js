@@ -2,7 +2,7 @@
 // changes from the stream. It stores only the token.
 
 import { everyone } from "./people.js";
-import { forgetToken, nameOf, onSignIn, storedToken, takeToken } from "./signin.js";
+import { endSignIn, forgetToken, nameOf, onSignIn, signedIn, storedToken, takeToken } from "./signin.js";
 import { request, Stream } from "./stream.js";
 import { clock, fill, kind, rank } from "./view.js";
 
@@ -27,12 +27,17 @@ const filter = { text: "", group: "", state: "" };
 
 // ---- Signing in and out
 
-function begin() {
+let beginning = 0;
+async function begin() {
+  const mine = ++beginning;
   token = storedToken();
-  $("self").hidden = !token;
-  $("entry").hidden = Boolean(token);
   complain("");
-  if (!token) return;
+  const known = token || (await signedIn().catch(() => true)); // the stream tries again by itself
+  if (mine !== beginning) return;
+  for (const id of ["self", "sign-out"]) $(id).hidden = !known;
+  $("to-account").hidden = !known || Boolean(token);
+  $("entry").hidden = Boolean(known);
+  if (!known) return;
   const followed = only ? { group: only } : { everyone: "true" };
   stream = new Stream(token, { state: showState, frame: receive, open: greet, lost, ended }, followed);
   stream.start();
@@ -49,14 +54,13 @@ function end() {
   put("connection", "");
   $("connection").dataset.state = "";
   $("again").hidden = true;
-  begin();
+  return begin();
 }
 
 function ended(code, words) {
   if (code === "unauthorized") {
     end();
     complain(words + " Sign in again.");
-    $("token").focus();
     return;
   }
   showState("");
@@ -295,8 +299,13 @@ for (const button of $("states").querySelectorAll("button")) {
   });
 }
 $("filters").addEventListener("submit", (event) => event.preventDefault());
-$("sign-out").addEventListener("click", () => {
-  end();
+$("sign-out").addEventListener("click", async () => {
+  try {
+    await endSignIn(token);
+  } catch (err) {
+    return complain("You are still signed in: " + err.message);
+  }
+  await end();
   $("token").focus();
 });
 $("reconnect").addEventListener("click", () => {

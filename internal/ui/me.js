@@ -3,7 +3,7 @@
 // across a reload, the session's id, which are in the tab's session storage.
 
 import { everyone } from "./people.js";
-import { forgetToken, nameOf, onSignIn, storedToken, takeToken } from "./signin.js";
+import { endSignIn, forgetToken, nameOf, onSignIn, signedIn, storedToken, takeToken } from "./signin.js";
 import { request, Stream } from "./stream.js";
 import { clock, fill, icon, times, word } from "./view.js";
 
@@ -48,12 +48,17 @@ function takeAway(key) {
 
 // ---- Signing in and out
 
-function begin() {
+let beginning = 0;
+async function begin() {
+  const mine = ++beginning;
   token = storedToken();
-  $("self").hidden = !token;
-  $("entry").hidden = Boolean(token);
   complain("");
-  if (!token) return;
+  const known = token || (await signedIn().catch(() => true)); // the stream tries again by itself
+  if (mine !== beginning) return;
+  for (const id of ["self", "sign-out"]) $(id).hidden = !known;
+  $("to-account").hidden = !known || Boolean(token);
+  $("entry").hidden = Boolean(known);
+  if (!known) return;
   stream = new Stream(token, { state: showState, frame: receive, open: greet, lost, ended });
   stream.start();
 }
@@ -76,12 +81,17 @@ function end() {
   put("who", "My status");
   document.title = "My status · Porchlight";
   showContacts();
-  begin();
+  return begin();
 }
 
-function signOut() {
+async function leave() {
   stream?.send({ type: "sign_out" }); // sent before the close
-  end();
+  try {
+    await endSignIn(token);
+  } catch (err) {
+    return complain("You are still signed in: " + err.message);
+  }
+  await end();
   $("token").focus();
 }
 
@@ -90,7 +100,6 @@ function ended(code, words) {
   if (code === "unauthorized") {
     end();
     complain(words + " Sign in again.");
-    $("token").focus();
     return;
   }
   showState("");
@@ -417,7 +426,7 @@ for (const button of $("statuses").querySelectorAll("button")) {
   button.addEventListener("click", () => choose(button.dataset.status));
 }
 $("choice").addEventListener("submit", submitNote);
-$("sign-out").addEventListener("click", signOut);
+$("sign-out").addEventListener("click", leave);
 $("sign-in-again").addEventListener("click", () => {
   showReplaced(false);
   signIn();

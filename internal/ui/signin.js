@@ -1,5 +1,7 @@
-// The access token of a tab: where it is kept, and the form that asks for it. The
-// board and the page of one's own status share it, so one sign-in opens both.
+// Who the pages act for: the person who signed in with this browser, by a cookie that no
+// script sees, or the access token of a tab, which is kept here and comes first.
+
+import { request } from "./stream.js";
 
 const TOKEN = "porchlight.token";
 
@@ -13,6 +15,29 @@ export function storeToken(token) {
 
 export function forgetToken() {
   sessionStorage.removeItem(TOKEN);
+}
+
+// signedIn reports whether the browser has a sign-in that is valid.
+export async function signedIn() {
+  try {
+    await request("", "GET", "/v1/me");
+    return true;
+  } catch (err) {
+    if (err.status === 401 || err.status === 403) return false;
+    throw err;
+  }
+}
+
+// endSignIn ends the browser's sign-in, unless the page acts by a token.
+export async function endSignIn(token = "") {
+  if (!token) await request("", "DELETE", "/v1/sign-ins/current");
+}
+
+// localPath is where a person wanted to go, if that is a page of this server.
+export function localPath(given) {
+  if (!given?.startsWith("/")) return "/";
+  const url = new URL(given, location.origin);
+  return url.origin === location.origin ? url.pathname + url.search + url.hash : "/";
 }
 
 // takeToken moves a token from the address bar, where it would be visible and stay in

@@ -20,10 +20,11 @@ export class Refused extends Error {
   }
 }
 
+// request asks with a token, or with "" by the cookie of the sign-in.
 export async function request(token, method, path, body) {
   const answer = await fetch(path, {
     method,
-    headers: { Authorization: "Bearer " + token, ...(body && { "Content-Type": "application/json" }) },
+    headers: { ...(token && { Authorization: "Bearer " + token }), ...(body && { "Content-Type": "application/json" }) },
     body: body && JSON.stringify(body),
     signal: AbortSignal.timeout(OPENING),
   });

@@ -54,18 +54,24 @@ func get(t *testing.T, rt *wire.Router, target string, headers ...string) *httpt
 func TestParts(t *testing.T) {
 	rt := newRouter(t)
 	for target, mediaType := range map[string]string{
-		"/":             "text/html; charset=utf-8",
-		"/me":           "text/html; charset=utf-8",
-		"/ui/base.css":  "text/css; charset=utf-8",
-		"/ui/style.css": "text/css; charset=utf-8",
-		"/ui/docs.css":  "text/css; charset=utf-8",
-		"/ui/board.js":  "text/javascript; charset=utf-8",
-		"/ui/me.js":     "text/javascript; charset=utf-8",
-		"/ui/people.js": "text/javascript; charset=utf-8",
-		"/ui/signin.js": "text/javascript; charset=utf-8",
-		"/ui/stream.js": "text/javascript; charset=utf-8",
-		"/ui/view.js":   "text/javascript; charset=utf-8",
-		"/ui/icon.svg":  "image/svg+xml",
+		"/":              "text/html; charset=utf-8",
+		"/me":            "text/html; charset=utf-8",
+		"/signin":        "text/html; charset=utf-8",
+		"/welcome":       "text/html; charset=utf-8",
+		"/account":       "text/html; charset=utf-8",
+		"/ui/account.js": "text/javascript; charset=utf-8",
+		"/ui/enter.js":   "text/javascript; charset=utf-8",
+		"/ui/welcome.js": "text/javascript; charset=utf-8",
+		"/ui/base.css":   "text/css; charset=utf-8",
+		"/ui/style.css":  "text/css; charset=utf-8",
+		"/ui/docs.css":   "text/css; charset=utf-8",
+		"/ui/board.js":   "text/javascript; charset=utf-8",
+		"/ui/me.js":      "text/javascript; charset=utf-8",
+		"/ui/people.js":  "text/javascript; charset=utf-8",
+		"/ui/signin.js":  "text/javascript; charset=utf-8",
+		"/ui/stream.js":  "text/javascript; charset=utf-8",
+		"/ui/view.js":    "text/javascript; charset=utf-8",
+		"/ui/icon.svg":   "image/svg+xml",
 	} {
 		w := get(t, rt, target)
 		if w.Code != http.StatusOK || w.Body.Len() == 0 {
@@ -96,7 +102,7 @@ func TestParts(t *testing.T) {
 // none to be stopped. Server text is never markup.
 func TestThePageKeepsItsPolicy(t *testing.T) {
 	rt := newRouter(t)
-	for _, target := range []string{"/", "/me"} {
+	for _, target := range []string{"/", "/me", "/signin", "/welcome", "/account"} {
 		page := get(t, rt, target).Body.String()
 		if found := regexp.MustCompile(`(?i)<style|<script(?: [^>]*)?>[^<]|\s(?:style|on[a-z]+)=|="javascript:`).FindString(page); found != "" {
 			t.Errorf("%s has %q", target, found)
@@ -123,13 +129,18 @@ func TestThePageKeepsItsPolicy(t *testing.T) {
 	}
 }
 
-var scripts = []string{"board.js", "me.js", "people.js", "signin.js", "stream.js", "view.js"}
+var scripts = []string{"account.js", "board.js", "enter.js", "welcome.js", "me.js", "people.js", "signin.js", "stream.js", "view.js"}
 
 // Every element that the script takes by its id is in the page, and every input
 // has a label.
 func TestTheScriptFindsItsElements(t *testing.T) {
-	for page, script := range map[string]string{"board.html": "board.js", "me.html": "me.js"} {
-		page, text := read(t, page), read(t, script)+read(t, "signin.js")
+	for page, script := range map[string]string{
+		"board.html": "board.js", "me.html": "me.js", "signin.html": "enter.js", "welcome.html": "welcome.js", "account.html": "account.js",
+	} {
+		page, text := read(t, page), read(t, script)
+		if strings.Contains(text, "onSignIn") {
+			text += read(t, "signin.js")
+		}
 		ids := regexp.MustCompile(` id="([^"]*)"`).FindAllStringSubmatch(page, -1)
 		for _, match := range regexp.MustCompile(`(?:\$|put|getElementById)\("([^"]*)"`).FindAllStringSubmatch(text, -1) {
 			if !slices.ContainsFunc(ids, func(id []string) bool { return id[1] == match[1] }) {
