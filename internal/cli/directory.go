@@ -11,14 +11,17 @@ import (
 
 // userCommands are "porchlight user …".
 type userCommands struct {
-	Add        userAdd        `cmd:"" help:"Add a user." example:"user add grace@example.com --name \"Grace Mensah\" --group Support"`
-	Update     userUpdate     `cmd:"" help:"Change a user's name, department or groups." example:"user update grace@example.com --group Support --group Night"`
-	List       userList       `cmd:"" help:"List users." example:"user list"`
-	Show       userShow       `cmd:"" help:"Show a user." example:"user show grace@example.com"`
-	Deactivate userDeactivate `cmd:"" help:"Deactivate a user, end the user's sessions and disable the user's tokens." example:"user deactivate grace@example.com"`
-	Activate   userActivate   `cmd:"" help:"Reactivate a user." example:"user activate grace@example.com"`
-	Remove     userRemove     `cmd:"" help:"Remove a user permanently."`
-	Erasure    userErasure    `cmd:"" help:"Show whether the history of a removed user is erased." example:"user erasure KDcuGIm1QgePTO8WbOqwIQ"`
+	Add           userAdd           `cmd:"" help:"Add a user." example:"user add grace@example.com --name \"Grace Mensah\" --group Support"`
+	Update        userUpdate        `cmd:"" help:"Change a user's name, department or groups." example:"user update grace@example.com --group Support --group Night"`
+	List          userList          `cmd:"" help:"List users." example:"user list"`
+	Show          userShow          `cmd:"" help:"Show a user." example:"user show grace@example.com"`
+	Deactivate    userDeactivate    `cmd:"" help:"Deactivate a user, end the user's sessions and disable the user's tokens." example:"user deactivate grace@example.com"`
+	Activate      userActivate      `cmd:"" help:"Reactivate a user." example:"user activate grace@example.com"`
+	Invite        userInvite        `cmd:"" help:"Make a link with which a user chooses a password, and signs in." example:"user invite grace@example.com"`
+	ResetPassword userResetPassword `cmd:"" help:"Make a link with which a user chooses another password." example:"user reset-password grace@example.com"`
+	SignIns       userSignIns       `cmd:"" help:"List the browsers in which a user is signed in, or end these sign-ins." example:"user sign-ins grace@example.com --end"`
+	Remove        userRemove        `cmd:"" help:"Remove a user permanently."`
+	Erasure       userErasure       `cmd:"" help:"Show whether the history of a removed user is erased." example:"user erasure KDcuGIm1QgePTO8WbOqwIQ"`
 }
 
 type userAdd struct {
