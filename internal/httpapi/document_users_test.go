@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/zoomapi"
 )
 
@@ -55,4 +56,39 @@ func TestDocumentDescribesZoomsUsers(t *testing.T) {
 	w.do("DELETE", users+"/daniel@example.com?action=delete", admin, "").want(204)
 	w.do("DELETE", users+"/bob@example.com", admin, "").want(204)
 	w.do("DELETE", users+"/me", admin, "").want(400)
+}
+
+func TestDocumentDescribesZoomsGroups(t *testing.T) {
+	w := newWorld(t)
+	zoom := &zoomapi.API{
+		Auth: w.authority, Directory: w.directory, Publisher: w.api.Publisher, Views: w.api.Views, Clock: w.clock,
+		Users: &zoomapi.Users{Provisioner: w.api.Provisioner, Authority: w.authority},
+	}
+	zoom.Mount(w.router)
+	admin, own := w.admin(), w.token(w.alice.ID, "directory:read directory:write")
+	g, err := w.directory.CreateGroup(t.Context(), w.account, directory.Group{Name: "Research"})
+	w.must(err)
+	group := "/v2/groups/" + g.ID
+	w.do("POST", group+"/members", admin, `{"members":[{"email":"bob@example.com"},{"id":"`+string(w.alice.ID)+`"},{"id":"nobody"}]}`).want(201)
+	w.do("POST", group+"/members", admin, `{"members":[]}`).want(400)
+	w.do("POST", group+"/members", own, `{"members":[]}`).want(400)
+	w.do("POST", group+"/members", admin, `<x/>`, "Content-Type", "text/xml").want(415)
+	w.do("POST", "/v2/groups/none/members", admin, `{"members":[{"id":"x"}]}`).want(404)
+	w.do("GET", "/v2/groups", admin, "").want(200)
+	w.do("GET", "/v2/groups?page_size=1", admin, "").want(200)
+	w.do("GET", "/v2/groups?page_size=0", admin, "").want(400)
+	w.do("GET", group, admin, "").want(200)
+	w.do("GET", "/v2/groups/none", admin, "").want(404)
+	var page struct {
+		Next string `json:"next_page_token"`
+	}
+	w.do("GET", group+"/members?page_size=1", admin, "").want(200).read(&page)
+	w.do("GET", group+"/members?page_size=1&next_page_token="+page.Next, admin, "").want(200)
+	w.do("GET", group+"/members?page_number=2", admin, "").want(200)
+	w.do("GET", "/v2/groups/none/members", admin, "").want(404)
+	w.do("GET", "/v2/users", admin, "").want(200)
+	w.do("GET", "/v2/users/bob@example.com", admin, "").want(200)
+	w.do("DELETE", group+"/members/bob@example.com", admin, "").want(204)
+	w.do("DELETE", group+"/members/nobody", admin, "").want(404)
+	w.do("DELETE", group+"/members/bob@example.com", "", "").want(401)
 }

@@ -22,6 +22,8 @@ type Resolver interface {
 	Users(ctx context.Context, account presence.AccountID, after presence.UserID, limit int) ([]directory.User, error)
 	Contacts(ctx context.Context, account presence.AccountID, owner presence.UserID) (directory.Contacts, error)
 	Account(ctx context.Context, id presence.AccountID) (directory.Account, error)
+	Group(ctx context.Context, account presence.AccountID, id string) (directory.Group, error)
+	Groups(ctx context.Context, account presence.AccountID, after string, limit int) ([]directory.Group, error)
 }
 
 // A Publisher takes updates; *publish.Publisher is one.

@@ -321,6 +321,7 @@ type largeDirectory struct {
 	*directory.Directory
 	size, read int
 	active     bool
+	groups     []string
 }
 
 func (c *largeDirectory) Users(_ context.Context, _ presence.AccountID, after presence.UserID, limit int) ([]directory.User, error) {
@@ -334,7 +335,7 @@ func (c *largeDirectory) Users(_ context.Context, _ presence.AccountID, after pr
 	}
 	var users []directory.User
 	for i := first; i < min(first+limit, c.size); i++ {
-		users = append(users, directory.User{ID: presence.UserID(fmt.Sprintf("%06d", i)), Email: fmt.Sprintf("user%06d@example.com", i), Active: c.active})
+		users = append(users, directory.User{ID: presence.UserID(fmt.Sprintf("%06d", i)), Email: fmt.Sprintf("user%06d@example.com", i), Active: c.active, Groups: c.groups})
 	}
 	c.read += len(users)
 	return users, nil

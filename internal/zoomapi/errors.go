@@ -119,6 +119,11 @@ type emailTakenError struct{ email string }
 
 func (*emailTakenError) Error() string { return directory.ErrEmailTaken.Error() }
 
+// A noGroupError: the account has no group with this id.
+type noGroupError struct{ id string }
+
+func (*noGroupError) Error() string { return directory.ErrNoGroup.Error() }
+
 // internalError has no details: they are in the log, under the request's id.
 var internalError = answer{status: 500, code: 500, message: "Internal server error."}
 
@@ -135,6 +140,9 @@ func answerTo(err error) answer {
 func detailed(err error) answer {
 	if e, ok := errors.AsType[*codeError](err); ok {
 		return answer{status: e.status, code: e.code, message: e.message}
+	}
+	if e, ok := errors.AsType[*noGroupError](err); ok {
+		return answer{status: 404, code: 4130, message: "A group with this " + auth.Shorten(e.id) + " does not exist."}
 	}
 	if e, ok := errors.AsType[*emailTakenError](err); ok {
 		return answer{status: 409, code: 1005, message: `Email "` + e.email + `" has already been used.`}

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
 )
@@ -31,6 +32,7 @@ type countKey struct {
 type count struct {
 	total   int
 	marks   []presence.UserID // of the users before number 100, 200, …
+	members map[string]int    // of each group, by its key
 	scanned int
 	expires time.Time
 }
@@ -84,7 +86,7 @@ func (a *API) count(ctx context.Context, key countKey, selects func(*directory.U
 	if found := a.Users.counts.get(key, a.Clock()); found != nil {
 		return found, nil
 	}
-	made := &count{}
+	made := &count{members: make(map[string]int)}
 	for after := presence.UserID(""); ; {
 		users, err := a.Directory.Users(ctx, key.account, after, scanPage)
 		if err != nil {
@@ -96,6 +98,9 @@ func (a *API) count(ctx context.Context, key countKey, selects func(*directory.U
 				continue
 			}
 			made.total++
+			for _, name := range users[i].Groups {
+				made.members[directory.GroupKey(name)]++
+			}
 			if made.total%mark == 0 {
 				made.marks = append(made.marks, after)
 			}
@@ -110,4 +115,18 @@ func (a *API) count(ctx context.Context, key countKey, selects func(*directory.U
 		a.Users.counts.put(key, made)
 	}
 	return made, nil
+}
+
+// countMembers counts the members of each group, as count does.
+func (a *API) countMembers(ctx context.Context, p *auth.Principal) (*count, error) {
+	key := countKey{account: p.Account}
+	if found := a.Users.counts.get(key, a.Clock()); found != nil {
+		return found, nil
+	}
+	done, err := a.Users.Reads.Take(ctx, p.TurnKey())
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return a.count(ctx, key, func(*directory.User) bool { return true })
 }

@@ -15,6 +15,7 @@ import (
 type userFilter struct {
 	status string // active, inactive or pending
 	role   string // the id of one of Zoom's roles; "": any
+	group  string // the id of a group, whose members are listed whatever their state
 }
 
 func (f *userFilter) selects(u *directory.User, owner presence.UserID) bool {
@@ -48,14 +49,20 @@ func (a *API) readUserList(r *http.Request, p *auth.Principal) (l userList, err 
 	return l, err
 }
 
-// A userPage is a page of users in Zoom's form.
-type userPage struct {
-	NextPageToken string     `json:"next_page_token"`
-	PageCount     int        `json:"page_count"`
-	PageNumber    int        `json:"page_number"`
-	PageSize      int        `json:"page_size"`
-	TotalRecords  int        `json:"total_records"`
-	Users         []userItem `json:"users"`
+// A pageHead is what pages of users and of members have beside them.
+type pageHead struct {
+	NextPageToken string `json:"next_page_token"`
+	PageCount     int    `json:"page_count"`
+	PageNumber    int    `json:"page_number"`
+	PageSize      int    `json:"page_size"`
+	TotalRecords  int    `json:"total_records"`
+}
+
+func (a *API) pageHead(p *auth.Principal, asked *userList, next presence.UserID, total int) pageHead {
+	return pageHead{
+		NextPageToken: a.pageToken(p, asked.bound, next), PageNumber: asked.number, PageSize: asked.size,
+		PageCount: (total + asked.size - 1) / asked.size, TotalRecords: total,
+	}
 }
 
 // listUsers is Zoom's "List users". Users come in the order of their ids, which never
@@ -74,23 +81,27 @@ func (a *API) listUsers(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	users, next, total, err := a.readUsers(r.Context(), p, account.Owner, &asked)
+	selects := func(u *directory.User) bool { return asked.selects(u, account.Owner) }
+	users, next, total, err := a.readUsers(r.Context(), p, &asked, selects)
 	if err != nil {
 		return err
 	}
-	page := userPage{
-		NextPageToken: a.pageToken(p, asked.bound, next), PageNumber: asked.number, PageSize: asked.size,
-		PageCount: (total + asked.size - 1) / asked.size, TotalRecords: total, Users: make([]userItem, 0, len(users)),
-	}
+	page := struct {
+		pageHead
+		Users []userItem `json:"users"`
+	}{a.pageHead(p, &asked, next, total), make([]userItem, 0, len(users))}
 	for i := range users {
 		page.Users = append(page.Users, userItemOf(&users[i], account.Owner))
+	}
+	if err := a.addGroupIDs(r.Context(), p.Account, users, page.Users); err != nil {
+		return err
 	}
 	return answerJSON(w, &page)
 }
 
 // readUsers reads a page, and counts all users that the filter selects. next is where the
 // next page begins, "" after the last user.
-func (a *API) readUsers(ctx context.Context, p *auth.Principal, owner presence.UserID, asked *userList) (
+func (a *API) readUsers(ctx context.Context, p *auth.Principal, asked *userList, selects func(*directory.User) bool) (
 	users []directory.User, next presence.UserID, total int, err error,
 ) {
 	if asked.status == userPending {
@@ -105,7 +116,6 @@ func (a *API) readUsers(ctx context.Context, p *auth.Principal, owner presence.U
 		}
 		defer done()
 	}
-	selects := func(u *directory.User) bool { return asked.selects(u, owner) }
 	if counted, err = a.count(ctx, key, selects); err != nil {
 		return nil, "", 0, err
 	}

@@ -55,6 +55,7 @@ func (a *API) mountUsers(rt *wire.Router) {
 	rt.Handle(http.MethodDelete, userPath, a, a.deleteUser)
 	rt.Handle(http.MethodPut, userStatusPath, a, a.setUserState)
 	rt.Handle(http.MethodPut, userEmailPath, a, a.setEmail)
+	a.mountGroups(rt)
 }
 
 // Zoom's words for the state of a user.
@@ -104,6 +105,7 @@ type userItem struct {
 	RoleID      string          `json:"role_id"`
 	CreatedAt   string          `json:"created_at"`
 	UserCreated string          `json:"user_created_at"`
+	GroupIDs    []string        `json:"group_ids"`
 }
 
 func userItemOf(u *directory.User, owner presence.UserID) userItem {
@@ -111,7 +113,7 @@ func userItemOf(u *directory.User, owner presence.UserID) userItem {
 	return userItem{
 		ID: u.ID, Email: u.Email, FirstName: u.FirstName, LastName: u.LastName, Type: basicUser, Status: stateWord(u), Dept: u.Department,
 		DisplayName: cmp.Or(u.DisplayName, strings.TrimSpace(u.FirstName+" "+u.LastName)),
-		RoleID:      roleOf(u, owner).id, CreatedAt: created, UserCreated: created,
+		RoleID:      roleOf(u, owner).id, CreatedAt: created, UserCreated: created, GroupIDs: []string{},
 	}
 }
 
@@ -131,11 +133,15 @@ func (a *API) getUser(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	items := []userItem{userItemOf(&u, account.Owner)}
+	if err := a.addGroupIDs(r.Context(), p.Account, []directory.User{u}, items); err != nil {
+		return err
+	}
 	return answerJSON(w, &struct {
 		userItem
 		RoleName  string             `json:"role_name"`
 		AccountID presence.AccountID `json:"account_id"`
-	}{userItemOf(&u, account.Owner), roleOf(&u, account.Owner).name, p.Account})
+	}{items[0], roleOf(&u, account.Owner).name, p.Account})
 }
 
 // targetUser is the user that the path names, if the token may do this to it. An unknown

@@ -61,7 +61,7 @@ func TestUserLife(t *testing.T) {
 
 	want(t, w.send(token, "GET", "/v2/users/dan@example.com", ""), 200, fmt.Sprintf(
 		`{"id":"%s","email":"Dan@Example.com","first_name":"Dan","last_name":"Ng","display_name":"Dan Ng","type":1,"status":"active","dept":"",`+
-			`"role_id":"2","created_at":"2026-11-22T12:00:00Z","user_created_at":"2026-11-22T12:00:00Z","role_name":"Member","account_id":"%s"}`, made.ID, w.account))
+			`"role_id":"2","created_at":"2026-11-22T12:00:00Z","user_created_at":"2026-11-22T12:00:00Z","group_ids":[],"role_name":"Member","account_id":"%s"}`, made.ID, w.account))
 
 	at := "/v2/users/" + string(made.ID)
 	want(t, w.send(token, "PATCH", at, `{"first_name":"Daniel","last_name":null,"dept":"R&D","company":"Example","pmi":"1","type":1}`), 204, "")
