@@ -5,6 +5,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/internal/apptest"
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/provision"
 )
 
 // members are the ids of the members of a group, in order.
@@ -183,4 +188,28 @@ func TestGroupList(t *testing.T) {
 	f.do("GET", "/Groups/"+one, "").fails(400, "tooMany")
 	f.do("GET", "/Groups/"+one+"?excludedAttributes=members", "").want(200)
 	f.do("PATCH", "/Groups/"+one, patch(`{"op":"remove","path":"members[value eq \"`+ada+`\"]"}`)).want(204)
+}
+
+// TestManyMembers: a PATCH names thousands of members, and later removes them. The audit
+// log has an event for each part.
+func TestManyMembers(t *testing.T) {
+	f := newFixture(t)
+	n := 1200
+	members := make([]string, n)
+	for i := range members {
+		u, err := f.api.Provisioner.Create(t.Context(), &provision.By{Account: f.account}, directory.User{Email: fmt.Sprintf("user%d@example.com", i)})
+		apptest.Check(t, err)
+		members[i] = member(string(u.ID))
+	}
+	id := f.do("POST", "/Groups", `{"displayName":"All"}`).want(201).id()
+	began := time.Now()
+	f.do("PATCH", "/Groups/"+id, patch(`{"op":"add","path":"members","value":[`+strings.Join(members, ",")+`]}`)).want(204)
+	t.Logf("%d members added in %v", n, time.Since(began))
+	if got := len(strings.Fields(f.members(id))); got != n {
+		t.Errorf("%d members, want %d", got, n)
+	}
+	f.do("PUT", "/Groups/"+id+"?excludedAttributes=members", `{"displayName":"All","members":[`+strings.Join(members[:10], ",")+`]}`).want(200)
+	if got := len(strings.Fields(f.members(id))); got != 10 {
+		t.Errorf("%d members, want 10", got)
+	}
 }
