@@ -72,6 +72,10 @@ var (
 		"invalid-field", "A field has an invalid value", 400,
 		"Change the named field as the detail says.",
 	}
+	SignInExpired = Kind{
+		"sign-in-expired", "The sign-in cannot be finished", 400,
+		"Begin again at /signin. A sign-in through a provider must be finished in the same browser within ten minutes.",
+	}
 	CursorInvalid = Kind{
 		"cursor-invalid", "The cursor or page token is invalid", 400,
 		"Start again without it: the first response has a new one.",
@@ -120,6 +124,10 @@ var (
 		"Request only scopes that the caller's token has. For a credential that is not for the caller's own user, the caller needs their :admin form.",
 	}
 
+	IdentityRefused = Kind{
+		"identity-refused", "You may not sign in here", 403,
+		"Ask an administrator to add you, or sign in as another person.",
+	}
 	PasswordsOff = Kind{
 		"passwords-off", "The server does not accept passwords", 403,
 		"Sign in through the provider that the page /signin names.",
@@ -309,6 +317,10 @@ var (
 		"unavailable", "The server is temporarily unavailable", 503,
 		"Wait for the number of seconds in Retry-After, then repeat the request.",
 	}
+	ProviderDown = Kind{
+		"provider-down", "The OpenID provider cannot be reached", 503,
+		"Try again in a moment, or sign in with a password at /signin. The server's log says why.",
+	}
 	Overloaded = Kind{
 		"overloaded", "The server has reached a limit that all clients share", 503,
 		"Wait for the number of seconds in Retry-After, then try again. If this happens often, the server's operator can raise the named setting.",
@@ -322,15 +334,15 @@ var (
 // Kinds is the catalogue: every kind of problem, by status and slug.
 func Kinds() []*Kind {
 	return []*Kind{
-		&CursorInvalid, &InvalidField, &Malformed,
+		&CursorInvalid, &InvalidField, &Malformed, &SignInExpired,
 		&ExpiredToken, &InvalidTicket, &InvalidToken, &NoToken, &SignInRefused, &TokenInQuery,
-		&AccountSuspended, &Escalation, &Forbidden, &HistoryOff, &InsufficientScope, &OriginRefused, &PasswordsOff,
+		&AccountSuspended, &Escalation, &Forbidden, &HistoryOff, &IdentityRefused, &InsufficientScope, &OriginRefused, &PasswordsOff,
 		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoErasure, &NoGroup, &NoInvitation, &NotInHistory, &NoRoute, &NoSession, &SessionReplaced, &NoSignIn, &NoSubscription, &NoTokenID, &NoUser, &NoWatch,
 		&MethodNotAllowed,
 		&Conflict, &EmailTaken, &GroupTaken, &LimitReached, &OwnerKept, &PublicApp, &SubscriptionState, &Transition, &Deactivated, &SignedOut,
 		&InvitationExpired, &InvitationUsed,
 		&PreconditionFailed, &BodyTooLarge, &UnsupportedMediaType, &HostRefused, &EndpointRefused, &KeyReused,
 		&QuotaExceeded, &RateLimited, &SignInThrottled, &TooSoon,
-		&Internal, &OutcomeUnknown, &Overloaded, &Unavailable, &DiskFull,
+		&Internal, &OutcomeUnknown, &Overloaded, &ProviderDown, &Unavailable, &DiskFull,
 	}
 }

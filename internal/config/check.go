@@ -28,6 +28,7 @@ func (c *Config) Check() Problems {
 	k.quotas()
 	k.meetings()
 	k.accessLog()
+	k.oidc()
 	return k.found
 }
 

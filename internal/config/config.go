@@ -60,6 +60,16 @@ type Config struct {
 
 	Passwords bool `name:"passwords" group:"Sign-in" default:"true" negatable:"" help:"Let people sign in with a password. Turn it off if everybody signs in through an OpenID provider."`
 
+	OIDCIssuer           string `name:"oidc-issuer" group:"Sign-in" placeholder:"URL" help:"Issuer of the OpenID provider through which people may sign in, such as https://login.example.com. Empty: none."`
+	OIDCClientID         string `name:"oidc-client-id" group:"Sign-in" placeholder:"ID" help:"Client id that the provider gave this server. The redirect URI to register there is public-url with the path /signin/oidc/callback."`
+	OIDCClientSecretFile string `name:"oidc-client-secret-file" group:"Sign-in" placeholder:"FILE" help:"File with the client secret that the provider gave this server. A public client has none."`
+	OIDCName             string `name:"oidc-name" group:"Sign-in" default:"single sign-on" placeholder:"NAME" help:"What people call the provider: the button reads Sign in with NAME."`
+	OIDCAccount          string `name:"oidc-account" group:"Sign-in" placeholder:"ID" help:"Account whose people the provider has. Empty: the only account of the server."`
+	OIDCCreateUsers      bool   `name:"oidc-create-users" group:"Sign-in" default:"true" negatable:"" help:"Add a user at the first sign-in of a person whose e-mail address the provider has verified. Otherwise only users who exist can sign in."`
+	OIDCAllowedDomains   string `name:"oidc-allowed-domains" list:"true" group:"Sign-in" placeholder:"DOMAINS" help:"Domains of the e-mail addresses of people who may sign in for the first time, separated by commas. Empty: all. Set it if people outside of your organisation can register with the provider."`
+	OIDCGroupsClaim      string `name:"oidc-groups-claim" group:"Sign-in" placeholder:"NAME" help:"Claim of the ID token that lists a person's groups. At each sign-in the person joins these groups, and leaves those that an earlier token listed. Empty: groups are not taken from the provider."`
+	OIDCAdminGroup       string `name:"oidc-admin-group" group:"Sign-in" placeholder:"NAME" help:"Group of the claim whose members are administrators of the account."`
+
 	WebhookAllow string `name:"webhook-allow" list:"true" group:"Webhooks" placeholder:"NETWORKS" help:"Addresses and networks (CIDR) to which events may be sent although they are private, local or reserved, separated by commas, such as 10.1.0.0/16. By default only public addresses may be the target, because users choose the URLs of subscriptions: whoever may create one can reach every service in these networks on the ports 80, 443 and from 1024."`
 
 	MaxConnectionsPerAddress int    `name:"max-connections-per-address" group:"Limits" default:"0" placeholder:"N" help:"Maximum number of connections of one address, or of one /64 in IPv6. Connections of trusted proxies are not counted. 0 means half of max-connections."`

@@ -57,6 +57,7 @@ type API struct {
 	Authority     *auth.Authority
 	Provisioner   *provision.Provisioner
 	SignIns       *signin.Registry
+	Provider      *signin.Provider // nil: none
 	Audit         audit.Recorder
 	Cursors       Cursors
 	Quotas        *quota.Guard // nil: none
@@ -165,6 +166,7 @@ func (a *API) Mount(rt *wire.Router) {
 		rt.Handle(r.method, r.pattern, a, a.routeHandler(r))
 	}
 	a.mountSignIn(rt)
+	a.mountProvider(rt)
 	a.mountPages(rt)
 }
 

@@ -92,6 +92,8 @@ var errorKinds = []struct {
 	{auth.ErrPublicApp, &api.PublicApp},
 	{auth.ErrNoSuchToken, &api.NoTokenID},
 	{auth.ErrNoSuchSignIn, &api.NoSignIn},
+	{signin.ErrNoProvider, &api.NoRoute},
+	{signin.ErrFlow, &api.SignInExpired},
 	{signin.ErrRefusedHere, &api.SignInRefused},
 	{signin.ErrRefused, &api.SignInRefused},
 	{signin.ErrPasswordOff, &api.PasswordsOff},
@@ -142,6 +144,7 @@ var transientErrors = []struct {
 	{hub.ErrDraining, &api.Unavailable, 2},
 	{hub.ErrEnded, &api.Unavailable, 1},
 	{signin.ErrBusy, &api.Unavailable, 2},
+	{signin.ErrProviderDown, &api.ProviderDown, 5},
 	{webhook.ErrNotDelivering, &api.Unavailable, 2},
 	{store.ErrFailed, &api.Unavailable, 10},
 	{store.ErrUnavailable, &api.Unavailable, 2},
@@ -225,6 +228,9 @@ func detailedProblem(err error) *api.Problem {
 	}
 	if e, ok := errors.AsType[*quota.Error](err); ok {
 		return quotaProblem(e)
+	}
+	if e, ok := errors.AsType[*signin.IdentityError](err); ok {
+		return newProblem(&api.IdentityRefused, sentence(e.Error()))
 	}
 	if e, ok := errors.AsType[*signin.ThrottledError](err); ok {
 		return retryableProblem(&api.SignInThrottled, e, e.RetryAfter)

@@ -53,6 +53,9 @@ func ownPage(h wire.Handler) wire.Handler {
 
 func (a *API) signInMethods(w http.ResponseWriter, r *http.Request) error {
 	methods := api.SignInMethods{Password: a.SignIns.Passwords()}
+	if a.Provider != nil {
+		methods.Provider = a.Provider.Name
+	}
 	return (&call{w: w, r: r}).writeBody(http.StatusOK, &methods)
 }
 

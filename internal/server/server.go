@@ -76,6 +76,8 @@ type Server struct {
 	accessFile *logFile     // nil: it goes elsewhere, or nowhere
 	steady     *steadyClock // nil: Options has a clock
 
+	providerSecret string // of the OpenID provider
+
 	descriptors descriptorPlan
 	limits      limits
 
@@ -132,6 +134,10 @@ func (s *Server) build() error {
 		return err
 	}
 	if err := s.openAudit(); err != nil {
+		return err
+	}
+	var err error
+	if s.providerSecret, err = s.config.OIDCClientSecret(); err != nil {
 		return err
 	}
 	s.newMetrics()

@@ -92,6 +92,7 @@ func (s *Server) compose() {
 		Histories: history.Reader{Log: s.store}, Erasures: s.erasures, Directory: dir, Authority: authority, Clock: clock, DemoToken: s.opts.DemoToken,
 		Cursors: s.hub, Log: s.log, Site: site, Quotas: s.limits.guard, Reads: s.limits.reads,
 	}
+	native.Provider = s.newProvider(signIns)
 	streams := &streamapi.API{Native: native, Hub: s.hub}
 	s.watches.Deliver = streams.SendWatch
 	plan, _ := zoomapi.ParsePlan(s.config.RateLimitPlan) // Check has refused any other

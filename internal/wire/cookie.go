@@ -2,6 +2,7 @@ package wire
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"porchlight.dev/porchlight/internal/auth"
@@ -87,4 +88,36 @@ func CheckOwnPage(w http.ResponseWriter, r *http.Request) error {
 		return &OriginError{}
 	}
 	return nil
+}
+
+// flowLasts is how long a person may take at the OpenID provider.
+const flowLasts = 10 * time.Minute
+
+// flowCookie is the cookie of the flow with this state.
+func flowCookie(w http.ResponseWriter, state string) string {
+	return cookieName(w) + "-flow-" + state[:min(8, len(state))]
+}
+
+// SetFlow gives the browser what ties the answer of an OpenID provider to it.
+func SetFlow(w http.ResponseWriter, state, value string) {
+	http.SetCookie(w, &http.Cookie{
+		Name: flowCookie(w, state), Value: value, Path: "/", MaxAge: int(flowLasts / time.Second),
+		Secure: ClientOf(w).Secure(), HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	})
+}
+
+// TakeFlow is what SetFlow set for a state, or "". The browser forgets it.
+func TakeFlow(w http.ResponseWriter, r *http.Request, state string) string {
+	if len(state) < 8 || !plausibleHost(strings.ReplaceAll(state, "_", "-")) {
+		return ""
+	}
+	name := flowCookie(w, state)
+	cookies := r.CookiesNamed(name)
+	if len(cookies) != 1 {
+		return ""
+	}
+	http.SetCookie(w, &http.Cookie{
+		Name: name, Path: "/", MaxAge: -1, Secure: ClientOf(w).Secure(), HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	})
+	return cookies[0].Value
 }
