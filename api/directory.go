@@ -14,9 +14,10 @@ type User struct {
 	LastName    string   `json:"last_name"`
 	DisplayName string   `json:"display_name"`
 	Department  string   `json:"department"`
-	Groups      []string `json:"groups"` // names, compared ignoring case
-	Active      bool     `json:"active"` // false: deactivated
-	Role        string   `json:"role"`   // member or admin
+	Groups      []string `json:"groups"`      // names, compared ignoring case
+	Active      bool     `json:"active"`      // false: deactivated
+	Role        string   `json:"role"`        // member or admin
+	ExternalID  string   `json:"external_id"` // of an identity provider; "" for none
 	Created     Time     `json:"created"`
 }
 
@@ -29,6 +30,7 @@ type CreateUser struct {
 	Department  string   `json:"department,omitempty"`
 	Groups      []string `json:"groups,omitempty"` // at most MaxGroups
 	Role        string   `json:"role,omitempty"`   // member (the default) or admin
+	ExternalID  string   `json:"external_id,omitempty"`
 }
 
 // MaxGroups bounds the groups that one user is in.
@@ -44,6 +46,7 @@ type UpdateUser struct {
 	Groups      *[]string `json:"groups,omitempty"` // replaces all groups
 	Active      *bool     `json:"active,omitempty"`
 	Role        *string   `json:"role,omitempty"` // member or admin
+	ExternalID  *string   `json:"external_id,omitempty"`
 }
 
 // Users is a page of users, by id.

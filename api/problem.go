@@ -245,6 +245,10 @@ var (
 		"Make another user the owner first.",
 	}
 
+	ExternalIDTaken = Kind{
+		"external-id-taken", "The external id belongs to another user", 409,
+		"Use another one, or change or delete the other user first.",
+	}
 	GroupTaken = Kind{
 		"group-taken", "The name belongs to another group", 409,
 		"Names of groups are compared ignoring case. GET /v1/groups?name= finds the other group.",
@@ -339,7 +343,7 @@ func Kinds() []*Kind {
 		&AccountSuspended, &Escalation, &Forbidden, &HistoryOff, &IdentityRefused, &InsufficientScope, &OriginRefused, &PasswordsOff,
 		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoErasure, &NoGroup, &NoInvitation, &NotInHistory, &NoRoute, &NoSession, &SessionReplaced, &NoSignIn, &NoSubscription, &NoTokenID, &NoUser, &NoWatch,
 		&MethodNotAllowed,
-		&Conflict, &EmailTaken, &GroupTaken, &LimitReached, &OwnerKept, &PublicApp, &SubscriptionState, &Transition, &Deactivated, &SignedOut,
+		&Conflict, &EmailTaken, &ExternalIDTaken, &GroupTaken, &LimitReached, &OwnerKept, &PublicApp, &SubscriptionState, &Transition, &Deactivated, &SignedOut,
 		&InvitationExpired, &InvitationUsed,
 		&PreconditionFailed, &BodyTooLarge, &UnsupportedMediaType, &HostRefused, &EndpointRefused, &KeyReused,
 		&QuotaExceeded, &RateLimited, &SignInThrottled, &TooSoon,

@@ -14,8 +14,9 @@ type Right struct {
 	Scope   string // that the token needs; "": any token
 	Manager bool   // requires the :admin form
 	Query   string // of the request
-	Body    string // JSON if Form is false
+	Body    string // JSON if neither Form nor CSV is true
 	Form    bool   // Body is a form
+	CSV     bool   // Body is CSV
 	OK      int
 	// Lacking is the response to a token without the scope, if it is not that of the dialect
 	// to all such tokens.
@@ -117,6 +118,8 @@ var nativeRights = map[string]Right{
 	"POST /v1/users":                                  {Scope: "directory:write", Manager: true, Body: `{"email":"{new}@example.com"}`, OK: 201},
 	"GET /v1/subscriptions/{subscription}/events":     {Scope: "subscription:write", OK: 409, Elses: &api.NoSubscription, Missing: &api.NoSubscription}, // those here have a URL
 	"GET /v1/users":                                   {Scope: "directory:read", Manager: true, OK: 200},
+	"POST /v1/users/import":                           {Scope: "directory:write", Manager: true, CSV: true, Body: "email\nnew@example.com\n", OK: 200},
+	"GET /v1/users/export":                            {Scope: "directory:read", Manager: true, OK: 200},
 	"GET /v1/users/{user}":                            {Scope: "directory:read", OK: 200, Elses: &api.Forbidden, Missing: &api.NoUser},
 	"PATCH /v1/users/{user}":                          {Scope: "directory:write", Body: `{"last_name":"X"}`, OK: 200, Elses: &api.Forbidden, Missing: &api.NoUser},
 	"DELETE /v1/users/{user}":                         {Scope: "directory:write", Manager: true, OK: 204, Missing: &api.NoUser},

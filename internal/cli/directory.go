@@ -15,6 +15,8 @@ type userCommands struct {
 	Update        userUpdate        `cmd:"" help:"Change a user's name, department or groups." example:"user update grace@example.com --group Support --group Night"`
 	List          userList          `cmd:"" help:"List users." example:"user list"`
 	Show          userShow          `cmd:"" help:"Show a user." example:"user show grace@example.com"`
+	Import        userImport        `cmd:"" help:"Create and change users from a CSV file."`
+	Export        userExport        `cmd:"" help:"Export all users as CSV or JSON lines."`
 	Deactivate    userDeactivate    `cmd:"" help:"Deactivate a user, end the user's sessions and disable the user's tokens." example:"user deactivate grace@example.com"`
 	Activate      userActivate      `cmd:"" help:"Reactivate a user." example:"user activate grace@example.com"`
 	Invite        userInvite        `cmd:"" help:"Make a link with which a user chooses a password, and signs in." example:"user invite grace@example.com"`

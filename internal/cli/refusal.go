@@ -56,6 +56,7 @@ var hints = map[*api.Kind]hint{
 	&api.LimitReached:         {"", "Remove what is no longer needed, then repeat the command."},
 	&api.SubscriptionState:    {"", ""},
 	&api.EndpointRefused:      {"", "Make the endpoint answer as docs/webhooks.md describes, then repeat the command. If it verifies signatures already, create the subscription with its secret: --secret-file or --app-secret. To receive events on a machine that the server cannot reach, use \"porchlight listen\"."},
+	&api.ExternalIDTaken:      {"Another user has this external id.", "Use another one, or change the other user first."},
 	&api.NoGroup:              {"The group does not exist.", "\"porchlight group list\" lists them."},
 	&api.GroupTaken:           {"Another group has this name.", "\"porchlight group list\" lists them."},
 	&api.PublicApp:            {"The app is public and has no secret.", "Make it confidential first: \"porchlight app update CLIENT_ID --no-public\"."},

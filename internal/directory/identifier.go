@@ -89,6 +89,12 @@ func (d *Directory) identifierChanges(ctx context.Context, account presence.Acco
 	return changes, nil
 }
 
+// CheckIdentifiers refuses a change from before to u whose identifiers another user has.
+func (d *Directory) CheckIdentifiers(ctx context.Context, account presence.AccountID, before, u *User) error {
+	_, err := d.identifierChanges(ctx, account, before, u)
+	return err
+}
+
 // checkUserName refuses a user name that is the e-mail address, and so the user name, of
 // another user, and an e-mail address that is the user name of another user.
 func (d *Directory) checkUserName(ctx context.Context, account presence.AccountID, before, u *User) error {

@@ -136,6 +136,8 @@ func (a *API) directoryRoutes() []route {
 	return []route{
 		{"POST", "/v1/users", needsAdmin(auth.DirectoryWrite), withBody(a.createUser)},
 		{"GET", "/v1/users", needsAdmin(auth.DirectoryRead), a.listUsers},
+		{"POST", "/v1/users/import", needsAdmin(auth.DirectoryWrite), a.importUsers},
+		{"GET", "/v1/users/export", needsAdmin(auth.DirectoryRead), a.exportUsers},
 		{"GET", "/v1/users/{user}", needsScope(auth.DirectoryRead), a.readUser},
 		{"PATCH", "/v1/users/{user}", needsScope(auth.DirectoryWrite), withBody(a.updateUser)},
 		{"DELETE", "/v1/users/{user}", needsAdmin(auth.DirectoryWrite), a.deleteUser},

@@ -224,6 +224,7 @@ func TestProblems(t *testing.T) {
 		{&webhook.LimitError{Name: "subscriptions-per-app", Limit: 20, What: "subscriptions"}, &api.LimitReached, ""},
 		{&webhook.ValidationError{Method: "POST", URL: "https://example.com/", Reason: "no proof"}, &api.EndpointRefused, ""},
 		{directory.ErrEmailTaken, &api.EmailTaken, ""},
+		{directory.ErrExternalIDTaken, &api.ExternalIDTaken, ""},
 		{directory.ErrNoGroup, &api.NoGroup, ""},
 		{directory.ErrGroupTaken, &api.GroupTaken, ""},
 		{&presence.FieldError{Field: "status", Reason: "is odd"}, &api.InvalidField, ""},

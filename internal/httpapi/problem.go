@@ -119,6 +119,7 @@ var errorKinds = []struct {
 	{webhook.ErrReplaying, &api.SubscriptionState},
 	{webhook.ErrCursor, &api.CursorInvalid},
 	{directory.ErrEmailTaken, &api.EmailTaken},
+	{directory.ErrExternalIDTaken, &api.ExternalIDTaken},
 	{directory.ErrNoGroup, &api.NoGroup},
 	{directory.ErrGroupTaken, &api.GroupTaken},
 	{presence.ErrUnknownSession, &api.NoSession},

@@ -24,7 +24,7 @@ func (a *API) createUser(c *call, body *api.CreateUser) error {
 	}
 	asked := directory.User{
 		Email: body.Email, FirstName: body.FirstName, LastName: body.LastName,
-		DisplayName: body.DisplayName, Department: body.Department, Groups: body.Groups, Role: role,
+		DisplayName: body.DisplayName, Department: body.Department, Groups: body.Groups, Role: role, ExternalID: body.ExternalID,
 	}
 	u, err := a.Provisioner.Create(c.r.Context(), c.by(), asked)
 	if err != nil {
@@ -73,7 +73,7 @@ func (a *API) updateUser(c *call, body *api.UpdateUser) error {
 		return err
 	}
 	managed := need{withAdminScope, auth.DirectoryWrite}
-	if err := managed.check(c.p); (body.Email != nil || body.Groups != nil || body.Active != nil || body.Role != nil) && err != nil {
+	if err := managed.check(c.p); (body.Email != nil || body.Groups != nil || body.Active != nil || body.Role != nil || body.ExternalID != nil) && err != nil {
 		return err
 	}
 	if body.Role != nil && !a.mayAppoint(c.p) {
@@ -110,6 +110,7 @@ func merge(u *directory.User, body *api.UpdateUser) error {
 		{&u.LastName, body.LastName},
 		{&u.DisplayName, body.DisplayName},
 		{&u.Department, body.Department},
+		{&u.ExternalID, body.ExternalID},
 	} {
 		if field.from != nil {
 			*field.to = *field.from
@@ -153,7 +154,7 @@ func userTag(u *directory.User) string { return tagOf(u.Version, asUser(u)) }
 func asUser(u *directory.User) api.User {
 	return api.User{
 		ID: string(u.ID), Email: u.Email, FirstName: u.FirstName, LastName: u.LastName,
-		DisplayName: u.DisplayName, Department: u.Department, Groups: append([]string{}, u.Groups...), Active: u.Active, Role: u.Role.String(), Created: api.At(u.Created),
+		DisplayName: u.DisplayName, Department: u.Department, Groups: append([]string{}, u.Groups...), Active: u.Active, Role: u.Role.String(), ExternalID: u.ExternalID, Created: api.At(u.Created),
 	}
 }
 

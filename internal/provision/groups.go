@@ -253,10 +253,7 @@ func (p *Provisioner) editMember(ctx context.Context, by *By, u directory.User, 
 	if !after.Equal(&u) {
 		changed.Store(true)
 	}
-	err = p.untilCurrent(ctx, by, u.ID, nil, func(before directory.User, begin func(*directory.User) error) error {
-		_, err := p.update(ctx, by, before, change, begin)
-		return err
-	})
+	_, _, err = p.change(ctx, by, u.ID, change)
 	if errors.Is(err, directory.ErrNoUser) {
 		return nil
 	}

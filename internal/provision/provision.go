@@ -13,6 +13,7 @@ package provision
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
@@ -56,6 +57,8 @@ type Provisioner struct {
 	Subscriptions Subscriptions
 	SignIns       SignIns // nil: nobody signs in
 	Audit         audit.Recorder
+
+	importing sync.Mutex // held by the import that is carried out
 }
 
 // By is who changes users, and in which account.
@@ -123,14 +126,7 @@ type Change struct {
 
 // Update changes a user. A deactivation ends the user's sessions and tokens.
 func (p *Provisioner) Update(ctx context.Context, by *By, id presence.UserID, change *Change) (after directory.User, err error) {
-	var first *directory.User
-	err = p.untilCurrent(ctx, by, id, change.Check, func(before directory.User, begin func(*directory.User) error) (err error) {
-		if first == nil {
-			first = new(before)
-		}
-		after, err = p.update(ctx, by, before, change, begin)
-		return err
-	})
+	first, after, err := p.change(ctx, by, id, change)
 	if err != nil {
 		return after, err
 	}
@@ -139,6 +135,18 @@ func (p *Provisioner) Update(ctx context.Context, by *By, id presence.UserID, ch
 		return after, nil
 	}
 	return after, p.record(ctx, by, "user.update", id, was, is)
+}
+
+// change is Update without an event in the audit log. first is the user before the change.
+func (p *Provisioner) change(ctx context.Context, by *By, id presence.UserID, change *Change) (first *directory.User, after directory.User, err error) {
+	err = p.untilCurrent(ctx, by, id, change.Check, func(before directory.User, begin func(*directory.User) error) (err error) {
+		if first == nil {
+			first = new(before)
+		}
+		after, err = p.update(ctx, by, before, change, begin)
+		return err
+	})
+	return first, after, err
 }
 
 // untilCurrent runs change on a user of the directory, and again after a conflict with

@@ -214,6 +214,9 @@ func (m *matrix) call(by *caller, owner string) *httptest.ResponseRecorder {
 	if row.Form {
 		headers = append([]string{"Content-Type", "application/x-www-form-urlencoded"}, headers...)
 	}
+	if row.CSV {
+		headers = append([]string{"Content-Type", "text/csv"}, headers...)
+	}
 	return m.ask(m.method, m.fill(m.path, owner)+query, m.fill(row.Body, owner), headers...)
 }
 

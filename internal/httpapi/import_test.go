@@ -1,0 +1,188 @@
+package httpapi_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"porchlight.dev/porchlight/api"
+)
+
+// imports sends a list, and returns the errors and the result.
+func (w *world) imports(token, query, list string) (refused []api.ImportEvent, result api.ImportEvent) {
+	w.t.Helper()
+	x := w.do("POST", "/v1/users/import"+query, token, list, "Content-Type", "text/csv").want(200)
+	for line := range strings.Lines(x.body) {
+		var event api.ImportEvent
+		if err := json.Unmarshal([]byte(line), &event); err != nil {
+			w.t.Fatalf("%v: %s", err, line)
+		}
+		switch event.Type {
+		case api.ImportError:
+			refused = append(refused, event)
+		case api.ImportResult:
+			result = event
+		}
+	}
+	if !result.Complete {
+		w.t.Errorf("the import is not complete: %s", x.body)
+	}
+	return refused, result
+}
+
+func (w *world) expectImport(token, query, list string, want api.ImportCounts) {
+	w.t.Helper()
+	if refused, result := w.imports(token, query, list); *result.ImportCounts != want {
+		w.t.Errorf("%+v, want %+v; refused: %+v", *result.ImportCounts, want, refused)
+	}
+}
+
+func TestImport(t *testing.T) {
+	w := newWorld(t)
+	admin := w.admin()
+	list := "\ufeffgroups;email;display_name;ROLE;active;external_id\r\n" +
+		"\"Support;Night; Back\\;office\";ann@example.com;\"Ann \"\"A\"\" O'Hara, MD\";admin;true;x1\r\n" +
+		";;;;;\r\n" +
+		"support;ben@example.com;Bén;;;\r\n" +
+		";cem@example.com;'=1+1;member;false;\r\n"
+	w.expectImport(admin, "?dry_run=true", list, api.ImportCounts{Rows: 3, Created: 3})
+	w.do("GET", "/v1/users/ann@example.com", admin, "").problem(&api.NoUser)
+	w.expectImport(admin, "", list, api.ImportCounts{Rows: 3, Created: 3})
+	w.expectImport(admin, "", list, api.ImportCounts{Rows: 3, Unchanged: 3})
+	var ann, cem api.User
+	w.do("GET", "/v1/users/ann@example.com", admin, "").want(200).read(&ann)
+	w.do("GET", "/v1/users/cem@example.com", admin, "").want(200).read(&cem)
+	if ann.Role != "admin" || ann.ExternalID != "x1" || ann.DisplayName != `Ann "A" O'Hara, MD` || !slices.Equal(ann.Groups, []string{"Support", "Night", "Back;office"}) {
+		t.Errorf("%+v", ann)
+	}
+	if cem.Active || cem.DisplayName != "=1+1" {
+		t.Errorf("%+v", cem)
+	}
+	w.do("GET", "/v1/users/ann@example.com/presence", admin, "").want(200)
+
+	// A column that is missing changes nothing, and an empty cell empties its field.
+	w.expectImport(admin, "", "email,department,groups\nANN@example.com,Sales,\nben@example.com,,Support\n", api.ImportCounts{Rows: 2, Updated: 1, Unchanged: 1})
+	w.do("GET", "/v1/users/ann@example.com", admin, "").want(200).read(&ann)
+	if ann.Email != "ann@example.com" || ann.Department != "Sales" || len(ann.Groups) != 0 || ann.ExternalID != "x1" || ann.Role != "admin" {
+		t.Errorf("%+v", ann)
+	}
+}
+
+// A dry run and an import tell of every line that is refused, with its number.
+func TestImportRefusesLines(t *testing.T) {
+	w := newWorld(t)
+	admin := w.admin()
+	list := "email,display_name,groups,role,active,external_id\n" +
+		"ann@example.com,\"two\nlines\",,,,x1\n" + // 2: a name has one line
+		"not an address,,,,,\n" + // 4
+		"ben@example.com,Ben,,boss,,\n" +
+		"cem@example.com,Cem,,,maybe,\n" +
+		"dan@example.com,Dan,,,,x2\n" +
+		"DAN@example.com,Dan,,,,\n" + // 8
+		"eve@example.com,Eve,,,,x2\n" +
+		"fay@example.com,Fay\n" + // 10
+		"gil@example.com,G\xfcl,,,,\n" +
+		"hal@example.com,Hal," + strings.Repeat("x", 65) + ",,,\n" + // 12
+		"owner@example.com,,,,false,\n" +
+		"ivy@example.com,a\"b,,,,\n" +
+		"joe@example.com,Joe,,,,\n"
+	want := map[int]string{
+		2: "display_name", 4: "email", 5: "role", 6: "active", 8: "email", 9: "external_id", 10: "", 11: "display_name", 12: "groups[0]", 13: "", 14: "",
+	}
+	for _, query := range []string{"?dry_run=true", ""} {
+		refused, result := w.imports(admin, query, list)
+		got := make(map[int]string)
+		for _, e := range refused {
+			got[e.Line] = e.Field
+			if e.Reason == "" {
+				t.Errorf("line %d has no reason", e.Line)
+			}
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%q: refused %v, want %v", query, got, want)
+		}
+		if counts := (api.ImportCounts{Rows: 13, Created: 2, Failed: 11}); *result.ImportCounts != counts {
+			t.Errorf("%q: %+v, want %+v", query, *result.ImportCounts, counts)
+		}
+	}
+}
+
+func TestImportRefusesLists(t *testing.T) {
+	w := newWorld(t)
+	admin := w.admin()
+	for list, detail := range map[string]string{
+		"":                         "must be named in the first line",
+		"email,phone\n":            `have no "phone"; they are email, first_name`,
+		"display_name\nAnn\n":      `must have "email"`,
+		"email,EMAIL\n":            "twice",
+		"email,d\xe9partement\n":   "CSV UTF-8",
+		"\xff\xfee\x00m\x00\n\x00": "CSV UTF-8",
+	} {
+		if p := w.do("POST", "/v1/users/import", admin, list, "Content-Type", "text/csv").problem(&api.InvalidField); !strings.Contains(p.Detail, detail) {
+			t.Errorf("%q: %s", list, p.Detail)
+		}
+	}
+	w.do("POST", "/v1/users/import", admin, "email\n", "Content-Type", "application/json").problem(&api.UnsupportedMediaType)
+	w.do("POST", "/v1/users/import", admin, "email\n", "Content-Type", "text/csv; charset=iso-8859-1").problem(&api.UnsupportedMediaType)
+	w.do("POST", "/v1/users/import?dry_run=yes", admin, "email\n", "Content-Type", "text/csv").problem(&api.InvalidField)
+}
+
+// Who may not appoint administrators does not do it by a list.
+func TestImportEscalation(t *testing.T) {
+	w := newWorld(t)
+	manager := w.token("", "directory:read:admin directory:write:admin")
+	list := "email,role\nann@example.com,admin\nalice@example.com,admin\nbob@example.com,member\n"
+	refused, result := w.imports(manager, "", list)
+	if len(refused) != 2 || refused[0].Field != "role" || refused[1].Field != "role" || result.Unchanged != 1 {
+		t.Errorf("%+v, %+v", refused, result)
+	}
+	w.do("GET", "/v1/users/ann@example.com", w.admin(), "").problem(&api.NoUser)
+	w.expectImport(w.admin(), "", list, api.ImportCounts{Rows: 3, Created: 1, Updated: 1, Unchanged: 1})
+	w.expectImport(manager, "", "email,role\nann@example.com,admin\n", api.ImportCounts{Rows: 1, Unchanged: 1})
+	if refused, _ := w.imports(manager, "", "email,role\nann@example.com,member\n"); len(refused) != 1 {
+		t.Errorf("an administrator was made a member: %+v", refused)
+	}
+}
+
+// What is exported can be imported, and changes nothing; no cell is a formula.
+func TestExportRoundTrip(t *testing.T) {
+	w := newWorld(t)
+	admin := w.admin()
+	names := []string{"=HYPERLINK(1)", "+1", "-1", "@x", "＝1", "'=1", "''@", "'quoted'", "a,b", `say "hi"`, "O'Hara", "x;y", `back\slash`, "Zoë"}
+	for i, name := range names {
+		body, _ := json.Marshal(api.CreateUser{
+			Email: fmt.Sprintf("+u%d@example.com", i), FirstName: name, DisplayName: name, Department: name, Groups: []string{name, "All"}, ExternalID: name,
+		})
+		w.do("POST", "/v1/users", admin, string(body)).want(201)
+	}
+	w.do("PATCH", "/v1/users/bob@example.com", admin, `{"active":false}`).want(200)
+	list := w.do("GET", "/v1/users/export", admin, "").want(200)
+	if !strings.HasPrefix(list.header.Get("Content-Type"), "text/csv") {
+		t.Errorf("%v", list.header)
+	}
+	for _, cell := range strings.FieldsFunc(list.body, func(r rune) bool { return r == ',' || r == '\n' }) {
+		if strings.ContainsAny(strings.TrimLeft(cell, `"`)[:min(1, len(strings.TrimLeft(cell, `"`)))], "=+-@") {
+			t.Errorf("the cell %s may be a formula", cell)
+		}
+	}
+	rows := len(names) + 3
+	w.expectImport(admin, "", list.body, api.ImportCounts{Rows: rows, Unchanged: rows})
+	semicolons := strings.Replace(list.body, "\n", "\r\n", -1)
+	w.expectImport(admin, "", "\ufeff"+semicolons, api.ImportCounts{Rows: rows, Unchanged: rows})
+
+	jsonl := w.do("GET", "/v1/users/export?format=jsonl", admin, "").want(200)
+	seen := 0
+	for line := range strings.Lines(jsonl.body) {
+		var u api.User
+		if err := json.Unmarshal([]byte(line), &u); err != nil || u.ID == "" {
+			t.Errorf("%v: %s", err, line)
+		}
+		seen++
+	}
+	if seen != rows {
+		t.Errorf("%d lines of JSON, want %d", seen, rows)
+	}
+	w.do("GET", "/v1/users/export?format=xls", admin, "").problem(&api.InvalidField)
+}
