@@ -128,7 +128,8 @@ func (f *comparison) compares(op string, value any) bool {
 	case bool:
 		return value == wanted
 	case time.Time:
-		is, err := time.Parse(time.RFC3339, value.(string))
+		given, _ := value.(string)
+		is, err := time.Parse(time.RFC3339, given)
 		return err == nil && ordered(op, is.Compare(wanted))
 	case string:
 		is, ok := value.(string)

@@ -1,4 +1,4 @@
-package scim
+package scim //nolint:errcheck // a type assertion that panics fails the test
 
 import (
 	"encoding/json"

@@ -45,7 +45,7 @@ func (g *groupChange) checkName() error {
 func memberIDs(members []any) ([]presence.UserID, error) {
 	ids := make([]presence.UserID, 0, len(members))
 	for _, item := range members {
-		m := item.(object)
+		m := asObject(item)
 		switch id := text(m, "value"); {
 		case id == "":
 			return nil, invalid(invalidValue, "Each of \"members\" must have the id of a user as its value.")

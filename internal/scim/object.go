@@ -263,6 +263,12 @@ func container(o object, urn string) object {
 	return part
 }
 
+// asObject is an item of an array of objects.
+func asObject(item any) object {
+	o, _ := item.(object)
+	return o
+}
+
 // text is a member that is a string; "" if it is absent.
 func text(o object, name string) string {
 	value, _ := o[name].(string)

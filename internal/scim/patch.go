@@ -1,6 +1,7 @@
 package scim
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -40,7 +41,7 @@ func checkMessage(body object, urn string) error {
 	}
 	given, _ := member(body, "schemas")
 	listed, _ := given.([]any)
-	if !slices.ContainsFunc(listed, func(s any) bool { return strings.EqualFold(s.(string), urn) }) {
+	if !slices.ContainsFunc(listed, func(s any) bool { return strings.EqualFold(fmt.Sprint(s), urn) }) {
 		return invalid(invalidSyntax, "The body must have \"schemas\" with %s.", urn)
 	}
 	return nil
@@ -213,7 +214,7 @@ func applyItems(in object, op *operation) error {
 		return setItems(in, at, changed)
 	}
 	if op.verb == "remove" && at.sub == nil {
-		kept := slices.DeleteFunc(slices.Clone(items), func(item any) bool { return at.items.matches(item.(object)) })
+		kept := slices.DeleteFunc(slices.Clone(items), func(item any) bool { return at.items.matches(asObject(item)) })
 		return setItems(in, at, kept)
 	}
 	changed, err := op.changeItems(items)
@@ -244,7 +245,7 @@ func (op *operation) changeList(items []any) ([]any, error) {
 	}
 	named, _ := given.([]any)
 	same := func(item any) bool {
-		return slices.ContainsFunc(named, func(n any) bool { return text(n.(object), "value") == text(item.(object), "value") })
+		return slices.ContainsFunc(named, func(n any) bool { return text(asObject(n), "value") == text(asObject(item), "value") })
 	}
 	switch op.verb {
 	case "replace":
@@ -272,7 +273,7 @@ func (op *operation) changeItems(items []any) ([]any, error) {
 	}
 	changed, matched := make([]any, 0, len(items)+1), false
 	for _, item := range items {
-		item := item.(object)
+		item := asObject(item)
 		if at.items == nil || at.items.matches(item) {
 			matched = true
 			item = at.changed(item, value)

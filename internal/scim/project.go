@@ -104,7 +104,7 @@ func (p *attributePath) copyItems(to, from []any) []any {
 		}
 	}
 	for i := range from {
-		copySub(to[i].(object), from[i].(object), p.sub.name)
+		copySub(asObject(to[i]), asObject(from[i]), p.sub.name)
 	}
 	return to
 }
@@ -138,7 +138,7 @@ func (p *attributePath) remove(o object) {
 		if p.sub != nil {
 			items := make([]any, len(value))
 			for i := range value {
-				items[i] = without(value[i].(object), p.sub.name)
+				items[i] = without(asObject(value[i]), p.sub.name)
 			}
 			o[p.attribute.name] = items
 			return

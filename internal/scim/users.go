@@ -125,7 +125,7 @@ func (a *API) patchUser(c *call) error {
 	return a.changeUser(c, func(o object) (object, error) {
 		before := text(o, "userName")
 		err := t.apply(o, operations)
-		if emails := list(o, "emails"); len(emails) == 1 && text(emails[0].(object), "value") == before && strings.Contains(text(o, "userName"), "@") {
+		if emails := list(o, "emails"); len(emails) == 1 && text(asObject(emails[0]), "value") == before && strings.Contains(text(o, "userName"), "@") {
 			delete(o, "emails") // the user name was the address, and the address follows it
 		}
 		return o, err
@@ -297,7 +297,7 @@ func editUser(u *directory.User, o object) error {
 func emailOf(emails []any) string {
 	var first, work, primary string
 	for _, item := range emails {
-		item := item.(object)
+		item := asObject(item)
 		value := text(item, "value")
 		if first == "" {
 			first = value

@@ -1,4 +1,4 @@
-package scim_test
+package scim_test //nolint:errcheck // a type assertion that panics fails the test
 
 import (
 	"fmt"
