@@ -18,6 +18,7 @@ type Right struct {
 	Form    bool   // Body is a form
 	CSV     bool   // Body is CSV
 	OK      int
+	AppOK   int // OK for an app's own token; 0: the same
 	// Lacking is the response to a token without the scope, if it is not that of the dialect
 	// to all such tokens.
 	Lacking *api.Kind

@@ -28,6 +28,7 @@ var publicPaths = strings.Fields(`/{$} /me
 // Errors of a vendor's API, by their codes.
 var (
 	vendorNoUser         = api.Kind{Slug: "1001", Status: 404}
+	vendorNoPermission   = api.Kind{Slug: "200", Status: 400}
 	vendorForbidden      = api.Kind{Slug: "5411", Status: 400}
 	vendorNoSubscription = api.Kind{Slug: "1601", Status: 404}
 	vendorNoApp          = api.Kind{Slug: "1401", Status: 404}
@@ -35,6 +36,15 @@ var (
 )
 
 var vendorRights = map[string]Right{
+	"GET /v2/users":                 {Scope: "directory:read", Manager: true, OK: 200},
+	"POST /v2/users":                {Scope: "directory:write", Manager: true, Body: `{"action":"create","user_info":{"email":"{new}@example.com","type":1}}`, OK: 201},
+	"GET /v2/users/email":           {Scope: "directory:read", Manager: true, Query: "email=x@example.com", OK: 200},
+	"GET /v2/users/{userId}":        {Scope: "directory:read", OK: 200, Elses: &vendorNoPermission, Missing: &vendorNoUser},
+	"PATCH /v2/users/{userId}":      {Scope: "directory:write", Body: `{"first_name":"X"}`, OK: 204, Elses: &vendorNoPermission, Missing: &vendorNoUser},
+	"DELETE /v2/users/{userId}":     {Scope: "directory:write", Manager: true, OK: 204, Missing: &vendorNoUser},
+	"PUT /v2/users/{userId}/status": {Scope: "directory:write", Manager: true, Body: `{"action":"deactivate"}`, OK: 204, Missing: &vendorNoUser},
+	"PUT /v2/users/{userId}/email":  {Scope: "directory:write", Manager: true, Body: `{"email":"{new}@example.com"}`, OK: 204, Missing: &vendorNoUser},
+
 	"PUT /v2/users/{userId}/presence_status":                              {Scope: "claim:write", Body: `{"status":"Away"}`, OK: 204, Elses: &vendorForbidden, Missing: &vendorNoUser},
 	"GET /v2/users/{userId}/presence_status":                              {Scope: "presence:read", OK: 200, Missing: &vendorNoUser},
 	"GET /v2/contacts":                                                    {Scope: "contact:read", Query: "search_key=example", OK: 200},

@@ -172,6 +172,7 @@ func (c *tenant) makeObjects() {
 		c.put("{watch}", owner, c.must("POST", "/v1/watches", c.token("presence:read", u.ID), `{"user":"`+c.email("owner")+`"}`))
 		c.put("{app}", owner, c.must("POST", "/v1/apps", c.admin, `{"name":"x","scopes":["directory:write"]}`))
 		c.put("{group}", owner, c.must("POST", "/v1/groups", c.admin, `{"name":"Team of `+name+`"}`))
+		c.put("{group}", owner, c.must("POST", "/scim/v2/Groups", c.admin, `{"schemas":["urn:ietf:params:scim:schemas:core:2.0:Group"],"displayName":"Group of `+name+`"}`))
 		c.put("{subscription}", owner, c.subscription(&webhook.Subscription{App: c.app.ID, Owner: u.ID, Users: []presence.UserID{u.ID}}))
 		of := c.app.ID
 		if owner == another {
