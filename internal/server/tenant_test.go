@@ -33,7 +33,7 @@ type surface struct {
 	subscriptions *webhook.Registry
 }
 
-func newSurface(t *testing.T) *surface {
+func newSurface(t testing.TB) *surface {
 	t.Helper()
 	cfg := settings(t)
 	cfg.Durability = "os"
@@ -44,7 +44,9 @@ func newSurface(t *testing.T) *surface {
 	}
 	apptest.Check(t, cfg.LiveTokenLimits.UnmarshalText([]byte("user=none,app=none")))
 	clock := apptest.NewClock(time.Now())
-	h := &surface{running: start(t, cfg, server.Options{Clock: clock.Now}), t: t, clock: clock}
+	made, err := server.Init(t.Context(), cfg, testFounding)
+	apptest.Check(t, err)
+	h := &surface{running: run(t, cfg, server.Options{Clock: clock.Now}, made), t: t, clock: clock}
 	h.handler, h.subscriptions = h.Router(), h.TrustEndpoints()
 	return h
 }
@@ -172,7 +174,6 @@ func (c *tenant) makeObjects() {
 		c.put("{watch}", owner, c.must("POST", "/v1/watches", c.token("presence:read", u.ID), `{"user":"`+c.email("owner")+`"}`))
 		c.put("{app}", owner, c.must("POST", "/v1/apps", c.admin, `{"name":"x","scopes":["directory:write"]}`))
 		c.put("{group}", owner, c.must("POST", "/v1/groups", c.admin, `{"name":"Team of `+name+`"}`))
-		c.put("{group}", owner, c.must("POST", "/scim/v2/Groups", c.admin, `{"schemas":["urn:ietf:params:scim:schemas:core:2.0:Group"],"displayName":"Group of `+name+`"}`))
 		c.put("{subscription}", owner, c.subscription(&webhook.Subscription{App: c.app.ID, Owner: u.ID, Users: []presence.UserID{u.ID}}))
 		of := c.app.ID
 		if owner == another {
