@@ -62,7 +62,7 @@ const (
 func NativeRights() map[string]Right { return maps.Clone(nativeRights) }
 
 var nativeRights = map[string]Right{
-	"POST /v1/sign-ins":                               {Caller: Anybody, Body: `{"email":"x@example.com","password":"wrong"}`, OK: 401},
+	"POST /v1/sign-ins":                               {Caller: Anybody, Body: `{"email":"{new}@example.com","password":"wrong"}`, OK: 401},
 	"GET /v1/sign-ins/methods":                        {Caller: Anybody, OK: 200},
 	"DELETE /v1/sign-ins/current":                     {Caller: Anybody, OK: 204},
 	"POST /v1/invitations/accept":                     {Caller: Anybody, Body: `{"secret":"x","password":"x"}`, OK: 404},

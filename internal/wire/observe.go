@@ -239,7 +239,8 @@ func (o *Observer) record(ctx context.Context, f *Facts, m *Meter, status int) {
 	elapsed := o.clock().Sub(f.start)
 	m.classes[min(status/100, 5)].Inc()
 	m.seconds.Observe(elapsed.Seconds())
-	if status >= 500 && status != http.StatusInsufficientStorage && !overLimit(f.err) { // the store logs a full disk once
+	ordinary := status < 500 || status == http.StatusNotImplemented || status == http.StatusInsufficientStorage // the store logs a full disk once
+	if !ordinary && !overLimit(f.err) {
 		o.log.ErrorContext(ctx, "request failed", slog.String("request_id", f.requestID),
 			slog.String("method", m.method), slog.String("route", m.route), slog.Int("status", status), slog.Any("err", f.err))
 	}
