@@ -95,7 +95,7 @@ var imports = map[string][]string{
 		"internal/store/natsstore", "internal/store/pebblestore", "internal/streamapi", "internal/tail", "internal/ui", "internal/view",
 		"internal/watch", "internal/webhook", "internal/wire", "internal/zoomapi",
 	},
-	"internal/cli":   {"api", "client", "internal/config", "internal/server"},
+	"internal/cli":   {"api", "client", "internal/audit", "internal/config", "internal/server"},
 	"client":         {"api"},
 	"cmd/porchlight": {"internal/cli"},
 	"e2e":            nil,

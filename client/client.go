@@ -110,8 +110,9 @@ type call struct {
 	method string
 	path   string // already escaped
 	query  url.Values
-	body   any // nil means none
-	into   any // nil: ignore the response body
+	body   any       // nil means none
+	into   any       // nil: ignore the response body
+	copyTo io.Writer // nil: into has the response body
 	opts   []Option
 }
 
@@ -200,6 +201,12 @@ func (c *Client) once(ctx context.Context, call *call, body []byte, token string
 const maxAnswer = 64 << 20
 
 func readAnswer(call *call, resp *http.Response) error {
+	if call.copyTo != nil && resp.StatusCode == http.StatusOK {
+		if _, err := io.Copy(call.copyTo, resp.Body); err != nil {
+			return &TransportError{Method: call.method, URL: resp.Request.URL.String(), Err: err}
+		}
+		return nil
+	}
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return &TransportError{Method: call.method, URL: resp.Request.URL.String(), Err: err}

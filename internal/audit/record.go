@@ -34,6 +34,9 @@ type Record struct {
 	Count    int             `json:"count,omitempty"`
 	Previous string          `json:"previous"`
 	Hash     string          `json:"hash,omitempty"`
+
+	// Line is the record as it was hashed.
+	Line []byte `json:"-"`
 }
 
 // TimeLayout is how the log writes times, in UTC. Such times are in order as text.
@@ -116,6 +119,7 @@ func parseRecord(line []byte) (r Record, intact bool, err error) {
 	if err := json.Unmarshal(line, &r); err != nil {
 		return r, false, errDamagedRecord
 	}
+	r.Line = line
 	text, hash, ok := unseal(line, hashMember)
 	return r, ok && hash == r.Hash && hash == hashOf(text), nil
 }

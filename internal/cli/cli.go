@@ -64,6 +64,7 @@ type commands struct {
 	Account      accountCommands      `cmd:"" help:"Show the account, and change its owner or how much history it shows."`
 	App          appCommands          `cmd:"" help:"Manage apps, which obtain access tokens."`
 	Token        tokenCommands        `cmd:"" help:"Manage access tokens."`
+	Audit        auditCommands        `cmd:"" help:"Read, export and verify the record of security events."`
 	Whoami       whoamiCommand        `cmd:"" help:"Show whom the access token acts for."`
 	Config       configCommands       `cmd:"" help:"Check, print and document the settings."`
 	Completion   completionCommands   `cmd:"" warns:"never" help:"Print a script that completes commands in the shell."`

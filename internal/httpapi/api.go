@@ -58,9 +58,11 @@ type API struct {
 	Provisioner   *provision.Provisioner
 	SignIns       *signin.Registry
 	Provider      *signin.Provider // nil: none
-	Audit         audit.Recorder
-	Cursors       Cursors
-	Quotas        *quota.Guard // nil: none
+	Audit         audit.Repeater
+	// Events reads the audit log.
+	Events  *audit.Log
+	Cursors Cursors
+	Quotas  *quota.Guard // nil: none
 	// Reads admits the requests that read many users; nil admits all at once.
 	Reads *quota.Turns
 	Clock func() time.Time
@@ -105,7 +107,7 @@ func needsAdmin(s auth.Scope) need { return need{withAdminScope, s} }
 
 // routes is the whole native API.
 func (a *API) routes() []route {
-	return slices.Concat(a.presenceRoutes(), a.contactRoutes(), a.watchRoutes(), a.subscriptionRoutes(), a.historyRoutes(), a.erasureRoutes(), a.directoryRoutes(), a.groupRoutes(), a.signInRoutes())
+	return slices.Concat(a.presenceRoutes(), a.contactRoutes(), a.watchRoutes(), a.subscriptionRoutes(), a.historyRoutes(), a.erasureRoutes(), a.directoryRoutes(), a.groupRoutes(), a.signInRoutes(), a.auditRoutes())
 }
 
 func (a *API) presenceRoutes() []route {

@@ -37,6 +37,9 @@ func (a *API) createApp(c *call, body *api.CreateApp) error {
 		return err
 	}
 	wired := asApp(&created)
+	if err := a.record(c, "app.create", "app/"+wired.ID, nil, appFields(&created)); err != nil {
+		return err
+	}
 	wired.Secret, wired.WebhookSecret = secret, signing[0].Value
 	header(c.w, "Location", "/v1/apps/"+wired.ID)
 	header(c.w, "Etag", appTag(&created))
@@ -96,7 +99,10 @@ func (a *API) deleteApp(c *call) error {
 	if err := a.Subscriptions.DeleteApp(ctx, c.p.Account, id); err != nil {
 		return err
 	}
-	return c.finish(a.Authority.DeleteApp(ctx, c.p.Account, id))
+	if err := a.Authority.DeleteApp(ctx, c.p.Account, id); err != nil {
+		return err
+	}
+	return c.finish(a.record(c, "app.delete", "app/"+string(id), appFields(&found), nil))
 }
 
 // updateApp serves PATCH /v1/apps/{app}. The caller needs the rights to create the app as it
@@ -184,6 +190,9 @@ func (a *API) rotateSecret(c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := a.record(c, "app-secret.rotate", "app/"+string(found.ID), nil, nil); err != nil {
+		return err
+	}
 	wired := asApp(&found)
 	wired.Secret = secret
 	return c.writeBody(http.StatusOK, &wired)
@@ -201,6 +210,9 @@ func (a *API) rotateWebhookSecret(c *call, body *api.RotateWebhookSecret) error 
 	}
 	secret, err := a.Subscriptions.RotateAppSecret(c.r.Context(), c.p.Account, found.ID, overlapOf(body.OverlapSeconds))
 	if err != nil {
+		return err
+	}
+	if err := a.record(c, "webhook-secret.rotate", "app/"+string(found.ID), nil, nil); err != nil {
 		return err
 	}
 	return c.writeBody(http.StatusOK, &api.WebhookSecret{WebhookSecret: secret})
@@ -241,6 +253,9 @@ func (a *API) createToken(c *call, body *api.CreateToken) error {
 	asked := auth.Token{App: app, User: user, Scopes: scopes, Name: body.Name}
 	issued, secret, err := a.Authority.Issue(c.r.Context(), c.p.Account, asked, lasts)
 	if err != nil {
+		return err
+	}
+	if err := a.record(c, "token.create", "token/"+issued.ID, nil, tokenFields(&issued)); err != nil {
 		return err
 	}
 	wired := asToken(&issued)
@@ -371,7 +386,10 @@ func (a *API) revokeToken(c *call) error {
 	if err := c.checkConditions("", true); err != nil { // a token has no representation of its own
 		return err
 	}
-	return c.finish(a.Authority.Revoke(c.r.Context(), c.p.Account, id))
+	if err := a.Authority.Revoke(c.r.Context(), c.p.Account, id); err != nil {
+		return err
+	}
+	return c.finish(a.record(c, "token.revoke", "token/"+id, nil, nil))
 }
 
 // checkManagesToken returns an error unless the caller may revoke the token. Tokens

@@ -116,6 +116,9 @@ func (a *API) testSubscription(c *call, body *api.TestSubscription) error {
 	if errors.Is(err, webhook.ErrEventType) {
 		err = &presence.FieldError{Field: "event", Reason: fmt.Sprintf("is not an event of the form %q of the subscription", s.Form)}
 	}
+	if err == nil {
+		err = a.record(c, "subscription.test", "subscription/"+s.ID, nil, nil)
+	}
 	if err != nil {
 		return err
 	}
@@ -154,6 +157,9 @@ func (a *API) replaySubscription(c *call, body *api.ReplayRequest) error {
 	to, err := a.Deliverer.Replay(c.r.Context(), s, from)
 	if errors.Is(err, webhook.ErrReplayTooLong) {
 		err = &presence.FieldError{Field: "from", Reason: "is too long ago: a replay covers at most " + strconv.Itoa(webhook.MaxReplay) + " entries of the log"}
+	}
+	if err == nil {
+		err = a.record(c, "subscription.replay", "subscription/"+s.ID, nil, nil)
 	}
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ func TestDocumentDescribesZoomsEvents(t *testing.T) {
 	zoom := &zoomapi.API{
 		Auth: w.authority, Directory: w.directory, Publisher: w.api.Publisher, Views: w.api.Views, Clock: w.clock,
 		Events: &zoomapi.Events{
+			Audit:         w.api.Audit,
 			Subscriptions: w.api.Subscriptions, Deliveries: w.api.Deliverer,
 			Sockets: &eventsocket.Sockets{Access: w.authority, Clock: w.clock, Log: slog.New(slog.DiscardHandler)},
 		},

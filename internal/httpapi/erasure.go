@@ -32,6 +32,9 @@ func (a *API) eraseUser(c *call, u store.User) error {
 			err = request()
 		}
 	}
+	if err == nil {
+		err = a.record(c, "erasure.request", "user/"+string(u.ID), nil, nil)
+	}
 	if err != nil {
 		return err
 	}

@@ -135,7 +135,8 @@ func newWorld(t testing.TB) *world {
 		Cursors: w.hub, Histories: history.Reader{Log: st}, Erasures: erasure.New(st, alone{st}, w.clock, log),
 	}
 	w.addWebhooks(log)
-	w.api.Audit = audit.New(st, w.clock)
+	w.api.Events = audit.New(st, w.clock)
+	w.api.Audit = w.api.Events
 	w.api.SignIns = signin.New(signin.Options{
 		Store: st, Directory: w.directory, Authority: w.authority, Audit: w.api.Audit, Clock: w.clock, Log: log,
 		Params: signin.Params{MemoryKiB: 64, Passes: 1, Lanes: 1}, // the costs are not what is tested

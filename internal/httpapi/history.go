@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/history"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/wire"
 )
 
 // Histories are for the user and administrators: they show what visibility may hide.
@@ -64,6 +66,9 @@ func (a *API) readHistory(c *call) error {
 		return err
 	}
 	q.User = past.User
+	if past.ID != c.p.User {
+		a.Audit.Repeated(c.p.Account, &audit.Event{Action: "history.read", Target: "user/" + string(past.ID), By: wire.Actor(c.w, c.p)}, audit.EachHour)
+	}
 	if q.From.Before(past.since) {
 		q.From = past.since
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
@@ -58,6 +59,9 @@ func (a *API) createSubscription(c *call, body *api.CreateSubscription) error {
 	}
 	created, err := a.Subscriptions.Create(c.r.Context(), s)
 	if err != nil {
+		return err
+	}
+	if err := a.record(c, "subscription.create", "subscription/"+created.ID, nil, subscriptionFields(created)); err != nil {
 		return err
 	}
 	header(c.w, "Location", "/v1/subscriptions/"+created.ID)
@@ -197,12 +201,17 @@ func (a *API) updateSubscription(c *call, body *api.UpdateSubscription) error {
 	if err != nil {
 		return err
 	}
+	var before audit.Fields
 	s, err := a.Subscriptions.Update(c.r.Context(), c.p.Account, c.r.PathValue("subscription"), func(s *webhook.Subscription) error {
 		if err := c.subscriptionConditions(s); err != nil {
 			return err
 		}
+		before = subscriptionFields(s)
 		return change(s)
 	})
+	if err == nil {
+		err = a.recordChange(c, "subscription.update", "subscription/"+s.ID, before, subscriptionFields(s))
+	}
 	if err != nil {
 		return err
 	}
@@ -262,7 +271,11 @@ func set[T any](field, given *T) {
 }
 
 func (a *API) deleteSubscription(c *call) error {
-	return c.finish(a.Subscriptions.Delete(c.r.Context(), c.p.Account, c.r.PathValue("subscription"), c.subscriptionConditions))
+	id := c.r.PathValue("subscription")
+	if err := a.Subscriptions.Delete(c.r.Context(), c.p.Account, id, c.subscriptionConditions); err != nil {
+		return err
+	}
+	return c.finish(a.record(c, "subscription.delete", "subscription/"+id, nil, nil))
 }
 
 // rotateSubscriptionSecret serves POST /v1/subscriptions/{subscription}/secret.
@@ -273,6 +286,9 @@ func (a *API) rotateSubscriptionSecret(c *call, body *api.RotateSecret) error {
 	}
 	s, err := a.Subscriptions.RotateSecret(
 		c.r.Context(), c.p.Account, c.r.PathValue("subscription"), secret, overlapOf(body.OverlapSeconds), c.subscriptionConditions)
+	if err == nil {
+		err = a.record(c, "subscription-secret.rotate", "subscription/"+s.ID, nil, nil)
+	}
 	if err != nil {
 		return err
 	}
@@ -290,6 +306,9 @@ func overlapOf(asked *int) time.Duration {
 
 func (a *API) enableSubscription(c *call) error {
 	s, err := a.Subscriptions.Enable(c.r.Context(), c.p.Account, c.r.PathValue("subscription"), c.subscriptionConditions)
+	if err == nil {
+		err = a.record(c, "subscription.enable", "subscription/"+s.ID, nil, nil)
+	}
 	if err != nil {
 		return err
 	}

@@ -191,6 +191,9 @@ func (a *API) updateAccount(c *call, body *api.UpdateAccount) error {
 		return err
 	}
 	a.logAccountChange(c, &before, &after)
+	if err := a.recordAccount(c, &before, &after); err != nil {
+		return err
+	}
 	header(c.w, "Etag", accountTag(&after))
 	return c.writeBody(http.StatusOK, asAccount(&after))
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/quota"
@@ -30,6 +31,8 @@ type API struct {
 	// without a slash at its end.
 	BaseURL func(w http.ResponseWriter) string
 	Clock   func() time.Time
+	// Audit counts the tokens that apps get. Nil: they are not recorded.
+	Audit audit.Repeater
 	// Admit counts a new token of the authenticated client, or refuses it. Nil:
 	// there is no limit.
 	Admit func(w http.ResponseWriter, g Grantee) error
@@ -142,6 +145,10 @@ func (e *API) token(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err != nil {
 		return err
+	}
+	if e.Audit != nil {
+		by := wire.Actor(w, &auth.Principal{App: app.ID, AccountLevel: true})
+		e.Audit.Repeated(account, &audit.Event{Action: "token.issue", Target: "app/" + string(app.ID), By: by}, audit.EachHour)
 	}
 	writeJSON(w, http.StatusOK, grantAnswer{text, "bearer", int(tokenLasts / time.Second), scopes.String(), e.BaseURL(w)})
 	return nil

@@ -87,7 +87,7 @@ func (s *Server) compose() {
 		Directory: dir, Authority: authority, Publisher: s.publisher, Records: s.store, Subscriptions: s.webhooks.subscriptions, SignIns: signIns, Audit: s.audit,
 	}
 	native := &httpapi.API{
-		Provisioner: s.provisioner, Audit: s.audit, SignIns: signIns, BaseURL: s.baseURL,
+		Provisioner: s.provisioner, Audit: s.audit, Events: s.audit, SignIns: signIns, BaseURL: s.baseURL,
 		Publisher: s.publisher, Views: views, Watches: s.watches, Subscriptions: s.webhooks.subscriptions, Deliverer: s.webhooks.deliverer,
 		Histories: history.Reader{Log: s.store}, Erasures: s.erasures, Directory: dir, Authority: authority, Clock: clock, DemoToken: s.opts.DemoToken,
 		Cursors: s.hub, Log: s.log, Site: site, Quotas: s.limits.guard, Reads: s.limits.reads,
@@ -98,10 +98,10 @@ func (s *Server) compose() {
 	plan, _ := zoomapi.ParsePlan(s.config.RateLimitPlan) // Check has refused any other
 	zoom := &zoomapi.API{
 		Auth: authority, Directory: dir, Publisher: s.publisher, Views: views, Limits: zoomapi.NewLimits(plan, clock), Clock: clock,
-		Events: &zoomapi.Events{Subscriptions: s.webhooks.subscriptions, Deliveries: s.webhooks.deliverer, Sockets: s.webhooks.sockets},
+		Events: &zoomapi.Events{Audit: s.audit, Subscriptions: s.webhooks.subscriptions, Deliveries: s.webhooks.deliverer, Sockets: s.webhooks.sockets},
 		Users:  &zoomapi.Users{Provisioner: s.provisioner, Authority: authority, Reads: s.limits.reads},
 	}
-	oauth := &oauthapi.API{Authority: authority, BaseURL: s.baseURL, Clock: clock, Admit: s.limits.admitGrant, Headers: zoom.Announce}
+	oauth := &oauthapi.API{Authority: authority, BaseURL: s.baseURL, Audit: s.audit, Clock: clock, Admit: s.limits.admitGrant, Headers: zoom.Announce}
 
 	observer := wire.NewObserver(s.access, s.log, s.metrics, clock)
 	observer.Proxies, observer.Site, observer.Audit = s.config.Networks(), site, s.audit

@@ -99,6 +99,9 @@ func (w *fixture) serve(o options) {
 		Events:    o.events,
 	}
 	w.audit = audit.New(w.store, w.clock.Now)
+	if o.events != nil {
+		o.events.Audit = w.audit
+	}
 	w.api.Users = &Users{Authority: w.Authority, Provisioner: &provision.Provisioner{
 		Directory: w.Directory, Authority: w.Authority, Publisher: w.publisher, Records: w.store, Subscriptions: w, Audit: w.audit,
 	}}

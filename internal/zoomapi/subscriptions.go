@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/eventsocket"
@@ -38,6 +39,13 @@ type Events struct {
 	Subscriptions Subscriptions
 	Deliveries    Deliveries
 	Sockets       *eventsocket.Sockets
+	Audit         audit.Recorder
+}
+
+// recordSubscription records that a subscription was created, changed or deleted.
+func (a *API) recordSubscription(w http.ResponseWriter, r *http.Request, p *auth.Principal, verb, id string) error {
+	e := &audit.Event{Action: "subscription." + verb, Target: "subscription/" + id, By: wire.Actor(w, p)}
+	return a.Events.Audit.Record(r.Context(), p.Account, e)
 }
 
 func (a *API) mountEvents(rt *wire.Router) {
@@ -236,6 +244,9 @@ func (a *API) createSubscription(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return refusedSubscription(s, err)
 	}
+	if err := a.recordSubscription(w, r, p, "create", created.ID); err != nil {
+		return err
+	}
 	return answerJSONAs(w, http.StatusCreated, struct {
 		ID string `json:"event_subscription_id"`
 	}{created.ID})
@@ -412,6 +423,9 @@ func (a *API) subscribe(w http.ResponseWriter, r *http.Request) error {
 		s.Users = append(s.Users, users...)
 		return checkEvents(p, subscribedEvents(s), s.Users)
 	})
+	if err == nil {
+		err = a.recordSubscription(w, r, p, "update", r.PathValue("eventSubscriptionId"))
+	}
 	if err != nil {
 		return err
 	}
@@ -475,6 +489,9 @@ func (a *API) unsubscribe(w http.ResponseWriter, r *http.Request) error {
 	if errors.Is(err, errNobody) {
 		return a.remove(w, r, p, id)
 	}
+	if err == nil {
+		err = a.recordSubscription(w, r, p, "update", id)
+	}
 	if err != nil {
 		return err
 	}
@@ -508,6 +525,9 @@ func (a *API) remove(w http.ResponseWriter, r *http.Request, p *auth.Principal, 
 	})
 	if errors.Is(err, webhook.ErrNoSubscription) {
 		return noSubscription(id)
+	}
+	if err == nil {
+		err = a.recordSubscription(w, r, p, "delete", id)
 	}
 	if err != nil {
 		return err
