@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
 )
@@ -35,6 +36,19 @@ func (a *Authority) ScopesOf(role directory.Role) Scopes {
 // MayAppoint reports whether p may do all that an administrator may. Only such a caller may
 // make users administrators, or act on what an administrator signs in with.
 func (a *Authority) MayAppoint(p *Principal) bool { return p.MayGrant(a.scopes.admin, "") }
+
+// MayActAs reports whether p may change what u signs in with, such as the e-mail address:
+// whoever receives an administrator's mail can become that administrator.
+func (a *Authority) MayActAs(ctx context.Context, p *Principal, u *directory.User) (bool, error) {
+	switch {
+	case a.MayAppoint(p):
+		return true, nil
+	case u.Role == directory.Admin:
+		return false, nil
+	}
+	account, err := a.directory.Account(ctx, p.Account)
+	return account.Owner != u.ID, err
+}
 
 // signInApp is the app of sign-ins.
 func (a *Authority) signInApp() App {

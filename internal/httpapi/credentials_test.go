@@ -150,6 +150,20 @@ func TestTokenLifecycle(t *testing.T) {
 	w.do("POST", "/v1/tokens", admin, `{"user":"bob@example.com","scopes":["presence:read"]}`).problem(&api.Deactivated)
 }
 
+// TestAddressOfAdministrator: who may not do all that an administrator may cannot change
+// where an administrator's mail goes, and so become that administrator.
+func TestAddressOfAdministrator(t *testing.T) {
+	w := newWorld(t)
+	manager := w.token("", "directory:write:admin")
+	w.do("PATCH", "/v1/users/"+string(w.bob.ID), w.admin(), `{"role":"admin"}`).want(200)
+	for _, ref := range []string{"owner@example.com", string(w.bob.ID)} {
+		w.do("PATCH", "/v1/users/"+ref, manager, `{"email":"mine@example.com"}`).problem(&api.Escalation)
+		w.do("PATCH", "/v1/users/"+ref, manager, `{"department":"Sales"}`).want(200)
+	}
+	w.do("PATCH", "/v1/users/"+string(w.alice.ID), manager, `{"email":"mine@example.com"}`).want(200)
+	w.do("PATCH", "/v1/users/"+string(w.bob.ID), w.admin(), `{"email":"bob2@example.com"}`).want(200)
+}
+
 // TestNoEscalation: nobody can create or take over a credential with more permissions
 // than their own.
 func TestNoEscalation(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
-	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/signin"
 	"porchlight.dev/porchlight/internal/store"
@@ -248,11 +247,10 @@ func (a *API) checkMayActAs(c *call, u store.User) error {
 	if err != nil {
 		return err
 	}
-	account, err := a.Directory.Account(c.r.Context(), u.Account)
-	if err != nil {
+	switch allowed, err := a.Authority.MayActAs(c.r.Context(), c.p, &found); {
+	case err != nil:
 		return err
-	}
-	if (found.Role == directory.Admin || account.Owner == u.ID) && !a.mayAppoint(c.p) {
+	case !allowed:
 		return errEscalation
 	}
 	return nil

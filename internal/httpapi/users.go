@@ -79,6 +79,11 @@ func (a *API) updateUser(c *call, body *api.UpdateUser) error {
 	if body.Role != nil && !a.mayAppoint(c.p) {
 		return errEscalation
 	}
+	if body.Email != nil {
+		if err := a.checkMayActAs(c, u); err != nil {
+			return err
+		}
+	}
 	change := &provision.Change{
 		Edit:   func(u *directory.User) error { return merge(u, body) },
 		Active: body.Active, Check: c.userCondition(),
