@@ -56,9 +56,12 @@ func TestPages(t *testing.T) {
 func TestManual(t *testing.T) {
 	w := newWorld(t)
 	link := regexp.MustCompile(`(?:src|href)="([^"#]*)(#[^"]*)?"`)
-	for _, page := range []string{"/docs/concepts", "/docs/scopes", "/docs/streaming", "/docs/divergences"} {
+	for _, page := range []string{
+		"/docs/audit", "/docs/concepts", "/docs/divergences", "/docs/events", "/docs/history", "/docs/scopes", "/docs/streaming", "/docs/webhooks",
+		"/docs/cli", "/docs/sign-in",
+	} {
 		x := w.do("GET", page, "", "").want(200)
-		if !strings.Contains(x.body, "<table>") || !strings.Contains(x.body, "<title>") {
+		if !strings.Contains(x.body, `<article class="manual">`) || !strings.Contains(x.body, "<title>") {
 			t.Errorf("%s: %s", page, x.body)
 		}
 		for _, found := range link.FindAllStringSubmatch(x.body, -1) {
