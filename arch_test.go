@@ -63,7 +63,7 @@ var imports = map[string][]string{
 	},
 
 	"internal/usersheet": {"internal/directory", "internal/presence"},
-	"internal/audit": {"internal/document", "internal/presence", "internal/store"},
+	"internal/audit":     {"internal/document", "internal/presence", "internal/store"},
 	"internal/provision": {
 		"internal/audit", "internal/auth", "internal/directory", "internal/presence", "internal/publish", "internal/store",
 	},
@@ -79,7 +79,7 @@ var imports = map[string][]string{
 	"internal/wire":      {"internal/audit", "internal/auth", "internal/form", "internal/netconn", "internal/presence", "internal/quota"},
 	"internal/fastpath":  {"internal/auth", "internal/framer", "internal/netconn", "internal/wire"},
 	"internal/zoomapi":   append([]string{"internal/eventsocket", "internal/fastpath", "internal/webhook"}, dialect...),
-	"internal/httpapi":   append([]string{"api", "docs", "internal/erasure", "internal/history", "internal/hub", "internal/signin", "internal/usersheet", "internal/watch", "internal/webhook"}, dialect...),
+	"internal/httpapi":   append([]string{"api", "docs", "internal/erasure", "internal/history", "internal/hub", "internal/oauthapi", "internal/signin", "internal/usersheet", "internal/watch", "internal/webhook"}, dialect...),
 	"internal/streamapi": append([]string{"api", "internal/eventsocket", "internal/httpapi", "internal/hub", "internal/netconn", "internal/watch", "internal/webhook"}, dialect...),
 	"internal/oauthapi":  dialect,
 	"internal/scim":      {"internal/auth", "internal/directory", "internal/presence", "internal/provision", "internal/quota", "internal/store", "internal/wire"},

@@ -68,6 +68,10 @@ var (
 		"malformed", "The request is malformed", 400,
 		"Send one JSON object in UTF-8 as the body, and the headers and query parameters that the route documents.",
 	}
+	BadAuthorization = Kind{
+		"bad-authorization", "The app's request for access is wrong", 400,
+		"Go back to the app. If it does not work there either, tell its developers: the client_id and the redirect_uri must be those of an app of your account.",
+	}
 	InvalidField = Kind{
 		"invalid-field", "A field has an invalid value", 400,
 		"Change the named field as the detail says.",
@@ -127,6 +131,10 @@ var (
 	IdentityRefused = Kind{
 		"identity-refused", "You may not sign in here", 403,
 		"Ask an administrator to add you, or sign in as another person.",
+	}
+	SignInRequired = Kind{
+		"sign-in-required", "Only a signed-in person may do this", 403,
+		"Sign in with a browser on this server. A token is not enough, because an app could allow itself more with it.",
 	}
 	PasswordsOff = Kind{
 		"passwords-off", "The server does not accept passwords", 403,
@@ -201,6 +209,14 @@ var (
 	NoInvitation = Kind{
 		"invitation-not-found", "The link is unknown", 404,
 		"Check that the link is complete. Otherwise ask an administrator for another one.",
+	}
+	NoGrant = Kind{
+		"grant-not-found", "The user has not allowed this app anything", 404,
+		"No action is needed: the app has no access. GET /v1/grants lists the apps that have.",
+	}
+	NoUserCode = Kind{
+		"user-code-not-found", "No device waits for this code", 404,
+		"Check the code that the device shows. It works once, for 15 minutes. If it is expired, start again on the device.",
 	}
 	NoAccount = Kind{
 		"account-not-found", "The account no longer exists", 404,
@@ -338,10 +354,10 @@ var (
 // Kinds is the catalogue: every kind of problem, by status and slug.
 func Kinds() []*Kind {
 	return []*Kind{
-		&CursorInvalid, &InvalidField, &Malformed, &SignInExpired,
+		&BadAuthorization, &CursorInvalid, &InvalidField, &Malformed, &SignInExpired,
 		&ExpiredToken, &InvalidTicket, &InvalidToken, &NoToken, &SignInRefused, &TokenInQuery,
-		&AccountSuspended, &Escalation, &Forbidden, &HistoryOff, &IdentityRefused, &InsufficientScope, &OriginRefused, &PasswordsOff,
-		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoErasure, &NoGroup, &NoInvitation, &NotInHistory, &NoRoute, &NoSession, &SessionReplaced, &NoSignIn, &NoSubscription, &NoTokenID, &NoUser, &NoWatch,
+		&AccountSuspended, &Escalation, &Forbidden, &HistoryOff, &IdentityRefused, &InsufficientScope, &OriginRefused, &SignInRequired, &PasswordsOff,
+		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoErasure, &NoGrant, &NoGroup, &NoInvitation, &NotInHistory, &NoRoute, &NoSession, &SessionReplaced, &NoSignIn, &NoSubscription, &NoTokenID, &NoUser, &NoUserCode, &NoWatch,
 		&MethodNotAllowed,
 		&Conflict, &EmailTaken, &ExternalIDTaken, &GroupTaken, &LimitReached, &OwnerKept, &PublicApp, &SubscriptionState, &Transition, &Deactivated, &SignedOut,
 		&InvitationExpired, &InvitationUsed,

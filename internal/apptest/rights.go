@@ -44,6 +44,7 @@ const (
 	AppToken                   // an app's own token alone
 	TokenInQuery               // a WebSocket of a client that cannot set headers
 	SystemToken                // the operator of the server
+	Person                     // the cookie of a sign-in, and no bearer token
 )
 
 // Fill fills the placeholders of Body and Query: pairs of a name and its value.
@@ -62,6 +63,12 @@ const (
 func NativeRights() map[string]Right { return maps.Clone(nativeRights) }
 
 var nativeRights = map[string]Right{
+	"GET /v1/oauth/authorization":                     {Caller: Person, OK: 400}, // no app is named
+	"POST /v1/oauth/authorization":                    {Caller: Person, Body: `{"request":"x","allow":true}`, OK: 400},
+	"GET /v1/oauth/device":                            {Caller: Person, OK: 400},
+	"POST /v1/oauth/device":                           {Caller: Person, Body: `{"user_code":"BCDF-GHJK","allow":true}`, OK: 404},
+	"GET /v1/grants":                                  {Scope: "directory:read", OK: 200},
+	"DELETE /v1/grants/{grant}":                       {Scope: "directory:write", OK: 204, Elses: &api.NoGrant, Personal: true, Missing: &api.NoGrant},
 	"POST /v1/sign-ins":                               {Caller: Anybody, Body: `{"email":"{new}@example.com","password":"wrong"}`, OK: 401},
 	"GET /v1/sign-ins/methods":                        {Caller: Anybody, OK: 200},
 	"DELETE /v1/sign-ins/current":                     {Caller: Anybody, OK: 204},

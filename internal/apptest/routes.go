@@ -23,7 +23,7 @@ func Rights() map[string]Right {
 var publicPaths = strings.Fields(`/{$} /me
 	/docs /docs/{asset} /docs/openapi.yaml /docs/problems /docs/problems/{slug} /docs/cli /docs/concepts /docs/divergences /docs/events
 	/docs/history /docs/scopes /docs/sign-in /docs/streaming /docs/webhooks /docs/presence.svg
-	/ui/base.css /ui/style.css /ui/docs.css /ui/board.js /ui/me.js /ui/people.js /ui/signin.js /ui/stream.js /ui/view.js /ui/icon.svg /signin /welcome /account /ui/account.js /ui/enter.js /ui/welcome.js`)
+	/ui/base.css /ui/style.css /ui/docs.css /ui/board.js /ui/me.js /ui/people.js /ui/signin.js /ui/stream.js /ui/view.js /ui/icon.svg /signin /welcome /account /ui/account.js /ui/enter.js /ui/welcome.js /device /ui/authorize.js /ui/consent.js /ui/device.js /.well-known/oauth-authorization-server`)
 
 // Errors of a vendor's API, by their codes.
 var (
@@ -56,9 +56,11 @@ var vendorRights = map[string]Right{
 	"PATCH /v2/marketplace/app/event_subscription/{eventSubscriptionId}":  {Caller: AppToken, Scope: "presence:read", Manager: true, Lacking: &vendorNotAllowed, Body: `{"user_ids":["me"]}`, OK: 204, Elses: &vendorNoSubscription, Personal: true, Missing: &vendorNoSubscription},
 	"DELETE /v2/marketplace/app/event_subscription/{eventSubscriptionId}": {Caller: AppToken, OK: 204, Elses: &vendorNoSubscription, Personal: true, Missing: &vendorNoSubscription},
 	"GET /v2/marketplace/apps/{appId}/webhook_logs":                       {Caller: AppToken, Scope: "subscription:read", OK: 200, Elses: &vendorNoApp, Personal: true, Missing: &vendorNoApp},
-	"GET /ws":            {Caller: TokenInQuery, OK: 426},
-	"POST /oauth/token":  {Caller: App, Form: true, Body: "grant_type=client_credentials", OK: 200},
-	"POST /oauth/revoke": {Caller: App, Form: true, Body: "token={token}", OK: 200},
+	"GET /ws":                {Caller: TokenInQuery, OK: 426},
+	"POST /oauth/token":      {Caller: App, Form: true, Body: "grant_type=client_credentials", OK: 200},
+	"GET /oauth/authorize":   {Caller: Anybody, OK: 400}, // no app is named
+	"POST /oauth/devicecode": {Caller: App, Form: true, OK: 200},
+	"POST /oauth/revoke":     {Caller: App, Form: true, Body: "token={token}", OK: 200},
 }
 
 // scimMissing is the response for what is not there in SCIM, whose errors have a status alone.

@@ -39,8 +39,12 @@ type grantValue struct {
 // several devices. Past it, the oldest access ends.
 const maxFamilies = 20
 
-// ErrNoGrant: the person has not allowed this app anything.
-var ErrNoGrant = errors.New("the user has granted this app nothing")
+var (
+	// ErrNoGrant: the person has not allowed this app anything.
+	ErrNoGrant = errors.New("the user has granted this app nothing")
+	// ErrSignInRequired: only a person in a browser may decide this, and no token.
+	ErrSignInRequired = errors.New("only a person who signed in with this browser may do this")
+)
 
 func grantKey(user presence.UserID, app presence.AppID) store.Key {
 	return store.Key{Collection: "grant", Key: grantPrefix(user) + string(app)}

@@ -26,6 +26,7 @@ import (
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/erasure"
 	"porchlight.dev/porchlight/internal/history"
+	"porchlight.dev/porchlight/internal/oauthapi"
 	"porchlight.dev/porchlight/internal/provision"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/quota"
@@ -55,6 +56,7 @@ type API struct {
 	Erasures      *erasure.Registry
 	Directory     *directory.Directory
 	Authority     *auth.Authority
+	OAuth         *oauthapi.API
 	Provisioner   *provision.Provisioner
 	SignIns       *signin.Registry
 	Provider      *signin.Provider // nil: none
@@ -107,7 +109,7 @@ func needsAdmin(s auth.Scope) need { return need{withAdminScope, s} }
 
 // routes is the whole native API.
 func (a *API) routes() []route {
-	return slices.Concat(a.presenceRoutes(), a.contactRoutes(), a.watchRoutes(), a.subscriptionRoutes(), a.historyRoutes(), a.erasureRoutes(), a.directoryRoutes(), a.groupRoutes(), a.signInRoutes(), a.auditRoutes())
+	return slices.Concat(a.presenceRoutes(), a.contactRoutes(), a.watchRoutes(), a.subscriptionRoutes(), a.historyRoutes(), a.erasureRoutes(), a.directoryRoutes(), a.groupRoutes(), a.grantRoutes(), a.signInRoutes(), a.auditRoutes())
 }
 
 func (a *API) presenceRoutes() []route {
@@ -165,6 +167,7 @@ func (a *API) directoryRoutes() []route {
 // Mount adds the routes. Paths under /v1/ and /docs speak this dialect.
 func (a *API) Mount(rt *wire.Router) {
 	rt.Area("/v1/", a)
+	rt.Handle(http.MethodGet, "/v1/oauth/authorization", a, a.readAuthorization())
 	rt.Area("/docs", a)
 	for _, r := range a.routes() {
 		rt.Handle(r.method, r.pattern, a, a.routeHandler(r))

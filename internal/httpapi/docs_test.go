@@ -19,6 +19,7 @@ import (
 	"porchlight.dev/porchlight/internal/erasure"
 	"porchlight.dev/porchlight/internal/history"
 	"porchlight.dev/porchlight/internal/httpapi"
+	"porchlight.dev/porchlight/internal/oauthapi"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/signin"
@@ -199,6 +200,10 @@ func TestProblems(t *testing.T) {
 		{auth.ErrSuspended, &api.AccountSuspended, ""},
 		{&directory.LimitError{Name: "users-per-account", Most: 5, What: "users"}, &api.LimitReached, ""},
 		{auth.ErrNoApp, &api.NoApp, ""},
+		{auth.ErrNoGrant, &api.NoGrant, ""},
+		{auth.ErrNoUserCode, &api.NoUserCode, ""},
+		{auth.ErrSignInRequired, &api.SignInRequired, ""},
+		{&oauthapi.RequestError{Reason: "x"}, &api.BadAuthorization, ""},
 		{auth.ErrNoSuchToken, &api.NoTokenID, ""},
 		{auth.ErrNoSuchSignIn, &api.NoSignIn, ""},
 		{signin.ErrRefused, &api.SignInRefused, ""},

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"porchlight.dev/porchlight/internal/oauthapi"
-	"porchlight.dev/porchlight/internal/wire"
 	"porchlight.dev/porchlight/internal/zoomapi"
 )
 
@@ -76,8 +74,7 @@ func TestDocumentDescribesZoomsContacts(t *testing.T) {
 
 func TestDocumentDescribesOAuth(t *testing.T) {
 	w := newWorld(t)
-	oauth := &oauthapi.API{Authority: w.authority, BaseURL: func(w http.ResponseWriter) string { return wire.ClientOf(w).URL() }, Clock: w.clock}
-	oauth.Mount(w.router)
+	w.api.OAuth.Mount(w.router)
 	app, secret := w.App(w.account, "presence:read:admin")
 	const form = "application/x-www-form-urlencoded"
 	body := url.Values{"client_id": {string(app.ID)}, "client_secret": {secret}}
@@ -89,6 +86,8 @@ func TestDocumentDescribesOAuth(t *testing.T) {
 	w.do("POST", "/oauth/token?grant_type=client_credentials", "", grant(""), "Content-Type", form).want(200)
 	w.do("POST", "/oauth/token", "", grant("grant_type=password"), "Content-Type", form).want(400)
 	w.do("POST", "/oauth/token", "", "<x/>", "Content-Type", "text/xml").want(415)
+	w.do("POST", "/oauth/devicecode", "", grant("scope=presence:read"), "Content-Type", form).want(200)
+	w.do("POST", "/oauth/devicecode", "", grant("scope=claim:read"), "Content-Type", form).want(400)
 	w.do("POST", "/oauth/revoke", "", grant("token="+got.Token), "Content-Type", form).want(200)
 	w.do("POST", "/oauth/revoke", "", grant("token="+got.Token), "Content-Type", form).want(400)
 }

@@ -42,6 +42,7 @@ import (
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/httpapi"
+	"porchlight.dev/porchlight/internal/oauthapi"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/provision"
 	"porchlight.dev/porchlight/internal/publish"
@@ -144,6 +145,7 @@ func newWorld(t testing.TB) *world {
 	w.api.Provisioner = &provision.Provisioner{
 		Directory: w.directory, Authority: w.authority, Publisher: w.api.Publisher, Records: st, Subscriptions: w.api.Subscriptions, SignIns: w.api.SignIns, Audit: w.api.Audit,
 	}
+	w.api.OAuth = &oauthapi.API{Authority: w.authority, Audit: w.api.Audit, BaseURL: func(w http.ResponseWriter) string { return wire.ClientOf(w).URL() }, Clock: w.clock}
 	w.runHub()
 	w.router = wire.NewRouter(newObserver(w.clock), w.api)
 	w.api.Mount(w.router)

@@ -233,6 +233,7 @@ func (w *world) objects() objects {
 		"{watch}":        {"self": watches["alice"], "other": watches["bob"], "foreign": watches["stranger"], "unknown": never, "deleted": never},
 		"{signin}":       {"self": signIns["alice"], "other": signIns["bob"], "foreign": signIns["stranger"], "unknown": never, "deleted": never},
 		"{subscription}": subscriptions,
+		"{grant}":        w.grants(),
 		"{group}":        {"self": w.group(w.account, "Support"), "other": w.group(w.account, "Sales"), "foreign": w.group(w.other, "Support"), "unknown": never, "deleted": never},
 		"{app}":          {"self": made.ID, "other": made.ID, "foreign": string(app.ID), "unknown": never, "deleted": never},
 	}
@@ -243,6 +244,19 @@ func (w *world) group(account presence.AccountID, name string) string {
 	g, err := w.directory.CreateGroup(w.t.Context(), account, directory.Group{Name: name})
 	w.must(err)
 	return g.ID
+}
+
+// grants makes one for each owner, of an app each.
+func (w *world) grants() map[string]string {
+	made := map[string]string{"unknown": "KDcuGIm1QgePTO8WbOqwIQ", "deleted": "KDcuGIm1QgePTO8WbOqwIQ"}
+	for name, u := range map[string]store.User{
+		"self": {Account: w.account, ID: w.alice.ID}, "other": {Account: w.account, ID: w.bob.ID}, "foreign": {Account: w.other, ID: w.stranger.ID},
+	} {
+		app, _ := w.App(u.Account, "presence:read")
+		w.must(w.authority.Consent(w.t.Context(), u.Account, u.ID, app.ID, app.Scopes))
+		made[name] = string(app.ID)
+	}
+	return made
 }
 
 // subscriptions makes one for each owner.
@@ -329,6 +343,9 @@ func (m *matrix) managing() string { return m.token(m.alice.ID, strings.TrimSpac
 func (m *matrix) checkWithoutObject() {
 	m.t.Helper()
 	switch {
+	case m.Caller == apptest.Person:
+		m.ask("self", m.token(m.alice.ID, everything)).problem(&api.SignInRequired)
+		return
 	case m.Scope == "":
 		m.ask("self", m.token(m.alice.ID, "")).want(m.OK)
 		return

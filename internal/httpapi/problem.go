@@ -19,6 +19,7 @@ import (
 	"porchlight.dev/porchlight/internal/erasure"
 	"porchlight.dev/porchlight/internal/history"
 	"porchlight.dev/porchlight/internal/hub"
+	"porchlight.dev/porchlight/internal/oauthapi"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/provision"
 	"porchlight.dev/porchlight/internal/quota"
@@ -90,6 +91,9 @@ var errorKinds = []struct {
 	{auth.ErrTokenInQuery, &api.TokenInQuery},
 	{auth.ErrNoApp, &api.NoApp},
 	{auth.ErrPublicApp, &api.PublicApp},
+	{auth.ErrNoGrant, &api.NoGrant},
+	{auth.ErrNoUserCode, &api.NoUserCode},
+	{auth.ErrSignInRequired, &api.SignInRequired},
 	{auth.ErrNoSuchToken, &api.NoTokenID},
 	{auth.ErrNoSuchSignIn, &api.NoSignIn},
 	{signin.ErrNoProvider, &api.NoRoute},
@@ -238,6 +242,9 @@ func detailedProblem(err error) *api.Problem {
 	}
 	if e, ok := errors.AsType[*BusyError](err); ok {
 		return retryableProblem(&api.Unavailable, e, e.RetryAfter)
+	}
+	if e, ok := errors.AsType[*oauthapi.RequestError](err); ok {
+		return newProblem(&api.BadAuthorization, sentence(e.Error()))
 	}
 	return wireProblem(err)
 }

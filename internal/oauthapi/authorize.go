@@ -163,19 +163,30 @@ func (e *API) remembered(ctx context.Context, p *auth.Principal, q *Request, sco
 	return err == nil && !given.Created.IsZero() && scopes.Within(given.Scopes), err
 }
 
-// Decide is where the browser goes after the person's decision.
-func (e *API) Decide(ctx context.Context, p *auth.Principal, q *Request, allow bool, issuer string) (string, error) {
+// Decide is where the browser goes after the person's decision, and what the app was
+// allowed.
+func (e *API) Decide(ctx context.Context, p *auth.Principal, q *Request, allow bool, issuer string) (string, auth.Scopes, error) {
 	question, err := e.Ask(ctx, p, q, issuer)
-	if err != nil {
-		return "", err
+	switch {
+	case err != nil:
+		return "", auth.Scopes{}, err
+	case question.Redirect != "":
+		return question.Redirect, auth.Scopes{}, nil
+	case !allow:
+		return q.refused(&fault{"access_denied", "The user denied the request"}, issuer), auth.Scopes{}, nil
 	}
-	if question.Redirect != "" {
-		return question.Redirect, nil
+	redirect, err := e.allow(ctx, p, q, question.Scopes, issuer)
+	return redirect, question.Scopes, err
+}
+
+// Returns names where the browser goes afterwards, for the person to judge: the host, or
+// the scheme of an app on the person's device.
+func (q *Request) Returns() string {
+	u, err := url.Parse(q.redirect)
+	if err != nil || u.Host == "" {
+		return strings.SplitN(q.redirect, ":", 2)[0]
 	}
-	if !allow {
-		return q.refused(&fault{"access_denied", "The user denied the request"}, issuer), nil
-	}
-	return e.allow(ctx, p, q, question.Scopes, issuer)
+	return u.Host
 }
 
 func (e *API) allow(ctx context.Context, p *auth.Principal, q *Request, scopes auth.Scopes, issuer string) (string, error) {

@@ -7,7 +7,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/presence"
-	"porchlight.dev/porchlight/internal/wire"
+	"porchlight.dev/porchlight/internal/quota"
 )
 
 // devicePath is the device authorization endpoint (RFC 8628).
@@ -80,9 +80,10 @@ const (
 func (e *API) AdmitGuess(user presence.UserID) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	guesses := quota.Limit{Name: "device-codes-per-user", Unit: "wrong codes in 10 minutes", Most: maxGuesses}
 	b := e.guesses.Get(user)
 	if _, wait := b.Take(1, maxGuesses, guessPeriod, e.Clock()); wait > 0 {
-		return &wire.RateError{Limit: maxGuesses, Category: "device codes", RetryAfter: wait}
+		return guesses.Reached(wait)
 	}
 	return nil
 }

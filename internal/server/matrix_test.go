@@ -54,6 +54,8 @@ func (c *caller) refuses(row *apptest.Right, scope auth.Scope, method, owner str
 		return &api.InsufficientScope
 	case row.Caller == apptest.AppToken && !c.app:
 		return notApp
+	case row.Caller == apptest.Person && !strings.Contains(c.name, "cookie"):
+		return &api.SignInRequired
 	}
 	kind := c.refusesObject(row, admin, owner)
 	if kind == nil && lacks {

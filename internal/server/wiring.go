@@ -86,7 +86,9 @@ func (s *Server) compose() {
 	s.provisioner = &provision.Provisioner{
 		Directory: dir, Authority: authority, Publisher: s.publisher, Records: s.store, Subscriptions: s.webhooks.subscriptions, SignIns: signIns, Audit: s.audit,
 	}
+	oauth := &oauthapi.API{Authority: authority, Audit: s.audit, BaseURL: s.baseURL, Clock: clock, Admit: s.limits.admitGrant}
 	native := &httpapi.API{
+		OAuth:       oauth,
 		Provisioner: s.provisioner, Audit: s.audit, Events: s.audit, SignIns: signIns, BaseURL: s.baseURL,
 		Publisher: s.publisher, Views: views, Watches: s.watches, Subscriptions: s.webhooks.subscriptions, Deliverer: s.webhooks.deliverer,
 		Histories: history.Reader{Log: s.store}, Erasures: s.erasures, Directory: dir, Authority: authority, Clock: clock, DemoToken: s.opts.DemoToken,
@@ -101,7 +103,7 @@ func (s *Server) compose() {
 		Events: &zoomapi.Events{Audit: s.audit, Subscriptions: s.webhooks.subscriptions, Deliveries: s.webhooks.deliverer, Sockets: s.webhooks.sockets},
 		Users:  &zoomapi.Users{Provisioner: s.provisioner, Authority: authority, Reads: s.limits.reads},
 	}
-	oauth := &oauthapi.API{Authority: authority, BaseURL: s.baseURL, Audit: s.audit, Clock: clock, Admit: s.limits.admitGrant, Headers: zoom.Announce}
+	oauth.Headers = zoom.Announce
 
 	observer := wire.NewObserver(s.access, s.log, s.metrics, clock)
 	observer.Proxies, observer.Site, observer.Audit = s.config.Networks(), site, s.audit
@@ -110,9 +112,11 @@ func (s *Server) compose() {
 	streams.Mount(rt)
 	(&streamapi.Events{API: streams, Sockets: s.webhooks.sockets, Header: s.webhooks.sender.Header}).Mount(rt)
 	zoom.Mount(rt)
+	pages := &ui.Pages{Dialect: native, Site: site}
+	oauth.Page, oauth.Consent = native, pages.Consent()
 	oauth.Mount(rt)
 	(&scim.API{Authority: authority, Directory: dir, Provisioner: s.provisioner, Quotas: s.limits.guard, Reads: s.limits.reads, BaseURL: s.baseURL}).Mount(rt)
-	(&ui.Pages{Dialect: native, Site: site}).Mount(rt)
+	pages.Mount(rt)
 	s.public = s.newPublic(rt)
 	s.metrics.MustRegister(newFramerCollector(s.public.Malformed))
 	if s.config.FastPath {

@@ -38,10 +38,14 @@ var parts = []file{
 	{"/signin", "signin.html", html},
 	{"/welcome", "welcome.html", html},
 	{"/account", "account.html", html},
+	{"/device", "device.html", html},
 	{"/ui/base.css", "base.css", css},
 	{"/ui/style.css", "style.css", css},
 	{"/ui/docs.css", "docs.css", css},
+	{"/ui/authorize.js", "authorize.js", script},
 	{"/ui/board.js", "board.js", script},
+	{"/ui/consent.js", "consent.js", script},
+	{"/ui/device.js", "device.js", script},
 	{"/ui/me.js", "me.js", script},
 	{"/ui/account.js", "account.js", script},
 	{"/ui/enter.js", "enter.js", script},
@@ -70,6 +74,12 @@ func (p *Pages) Mount(rt *wire.Router) {
 	for _, f := range parts {
 		rt.Handle(http.MethodGet, f.pattern, p.Dialect, p.Site.OwnHost(f.handler()))
 	}
+}
+
+// Consent is the page that asks a person whether an app may act for them. It is not mounted,
+// because the authorization endpoint, which has its path, checks the app first.
+func (p *Pages) Consent() wire.Handler {
+	return p.Site.OwnHost(file{name: "authorize.html", mediaType: html}.handler())
 }
 
 // handler serves the file. Browsers cache it and revalidate it each time, so that an

@@ -1,0 +1,182 @@
+package httpapi_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/presence"
+)
+
+// cookie is the header of a browser in which a user signed in.
+func (w *world) cookie(account presence.AccountID, user presence.UserID) string {
+	w.t.Helper()
+	_, text, err := w.authority.SignIn(w.t.Context(), account, user, auth.Browser{Name: "test"}, time.Hour)
+	w.must(err)
+	return "porchlight=" + text
+}
+
+// visit sends a request of the server's own page, with the cookie.
+func (w *world) visit(cookie, method, path, body string) *exchange {
+	w.t.Helper()
+	return w.do(method, path, "", body, "Cookie", cookie, "Sec-Fetch-Site", "same-origin")
+}
+
+const appRedirect = "https://app.example.com/callback"
+
+// asks is the query of an app's request, with pairs of parameters beside the usual ones.
+func asks(app auth.App, more ...string) string {
+	values := url.Values{
+		"client_id": {string(app.ID)}, "redirect_uri": {appRedirect}, "response_type": {"code"}, "state": {"s"},
+		"code_challenge": {"E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"}, "code_challenge_method": {"S256"},
+	}
+	for i := 0; i < len(more); i += 2 {
+		values.Set(more[i], more[i+1])
+	}
+	return values.Encode()
+}
+
+func (w *world) webApp(scopes string, public bool) auth.App {
+	w.t.Helper()
+	app, _, err := w.authority.AddApp(w.t.Context(), w.account, auth.App{Name: "Calendar", Scopes: w.Scopes(scopes), RedirectURIs: []string{appRedirect}, Public: public})
+	w.must(err)
+	return app
+}
+
+func TestAuthorization(t *testing.T) {
+	w := newWorld(t)
+	const path = "/v1/oauth/authorization"
+	app := w.webApp("presence:read:admin claim:write", false)
+	alice := w.cookie(w.account, w.alice.ID)
+
+	var asked api.AuthorizationRequest
+	w.visit(alice, "GET", path+"?"+asks(app), "").want(200).read(&asked)
+	if asked.AppName != "Calendar" || strings.Join(asked.Scopes, " ") != "claim:write presence:read" || len(asked.Allows) != 2 ||
+		asked.Returns != "app.example.com" || asked.Redirect != "" || asked.Remembered {
+		t.Errorf("a member is asked %+v", asked)
+	}
+	decide := func(allow string) string {
+		t.Helper()
+		var result api.AuthorizationResult
+		w.visit(alice, "POST", path, `{"request":"`+asks(app)+`","allow":`+allow+`}`).want(200).read(&result)
+		return result.Redirect
+	}
+	if to := decide("false"); !strings.HasPrefix(to, appRedirect+"?error=access_denied&") {
+		t.Error(to)
+	}
+	if grants, err := w.authority.Grants(t.Context(), w.account, w.alice.ID); err != nil || len(grants) != 0 {
+		t.Errorf("denied, and granted %v, %v", grants, err)
+	}
+	to, err := url.Parse(decide("true"))
+	w.must(err)
+	code := to.Query().Get("code")
+	if to.Query().Get("state") != "s" || to.Query().Get("iss") != "http://example.com" || code == "" {
+		t.Error(to)
+	}
+	const verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk" // of RFC 7636
+	got, err := w.authority.RedeemCode(t.Context(), app.ID, code, appRedirect, verifier)
+	w.must(err)
+	w.do("GET", "/v1/users/me/presence", got.Text, "").want(200)
+
+	w.visit(alice, "GET", path+"?"+asks(app), "").want(200).read(&asked)
+	if !asked.Remembered {
+		t.Error("asked again")
+	}
+	asked = api.AuthorizationRequest{}
+	w.visit(alice, "GET", path+"?"+asks(app, "prompt", "consent"), "").want(200).read(&asked)
+	if asked.Remembered {
+		t.Error("not asked again, although the app wants it")
+	}
+	var grants api.Grants
+	w.do("GET", "/v1/grants", w.token(w.alice.ID, "directory:read"), "").want(200).read(&grants)
+	if len(grants.Grants) != 1 || grants.Grants[0].AppName != "Calendar" || len(grants.Grants[0].Allows) != 2 {
+		t.Errorf("%+v", grants)
+	}
+	w.visit(alice, "DELETE", "/v1/grants/"+string(app.ID), "").want(204)
+	w.do("GET", "/v1/users/me/presence", got.Text, "").problem(&api.InvalidToken)
+}
+
+// TestAuthorizationNeedsPerson: neither a token, nor another site's page, nor a person of
+// another account can allow anything.
+func TestAuthorizationNeedsPerson(t *testing.T) {
+	w := newWorld(t)
+	const path = "/v1/oauth/authorization"
+	app := w.webApp("presence:read", false)
+	alice, stranger := w.cookie(w.account, w.alice.ID), w.cookie(w.other, w.stranger.ID)
+	body := `{"request":"` + asks(app) + `","allow":true}`
+	w.do("POST", path, w.admin(), body).problem(&api.SignInRequired)
+	w.do("POST", path, strings.TrimPrefix(alice, "porchlight="), body).problem(&api.SignInRequired)
+	w.do("POST", path, "", body, "Cookie", alice, "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example.com").problem(&api.OriginRefused)
+	w.do("POST", path, "", body, "Cookie", alice).problem(&api.OriginRefused)
+	w.do("GET", path+"?"+asks(app), "", "", "Cookie", alice, "Sec-Fetch-Site", "cross-site").problem(&api.OriginRefused)
+	w.visit(stranger, "GET", path+"?"+asks(app), "").problem(&api.BadAuthorization)
+	w.visit(stranger, "POST", path, body).problem(&api.BadAuthorization)
+	for account, user := range map[presence.AccountID]presence.UserID{w.other: w.stranger.ID, w.account: w.alice.ID} {
+		if grants, err := w.authority.Grants(t.Context(), account, user); err != nil || len(grants) != 0 {
+			t.Errorf("%v, %v", grants, err)
+		}
+	}
+	w.visit(alice, "POST", path, `{"request":"`+asks(app)+`"}`).problem(&api.InvalidField)
+	w.do("GET", path+"?"+asks(app), "", "").problem(&api.NoToken)
+	var asked api.AuthorizationRequest
+	w.do("GET", path+"?"+asks(app, "prompt", "none"), "", "").want(200).read(&asked)
+	if !strings.HasPrefix(asked.Redirect, appRedirect+"?error=login_required") {
+		t.Error(asked.Redirect)
+	}
+}
+
+func TestPublicAppsAskAgain(t *testing.T) {
+	w := newWorld(t)
+	app := w.webApp("presence:read", true)
+	w.must(w.authority.Consent(t.Context(), w.account, w.alice.ID, app.ID, app.Scopes))
+	var asked api.AuthorizationRequest
+	w.visit(w.cookie(w.account, w.alice.ID), "GET", "/v1/oauth/authorization?"+asks(app), "").want(200).read(&asked)
+	if asked.Remembered {
+		t.Error("any program can pretend to be a public app, and is not asked about")
+	}
+}
+
+func TestDeviceRoutes(t *testing.T) {
+	w := newWorld(t)
+	const path = "/v1/oauth/device"
+	app := w.webApp("presence:read claim:write:admin", true)
+	begin := func() auth.DeviceCode {
+		made, err := w.authority.NewDeviceCode(t.Context(), w.account, app.ID, app.Scopes)
+		w.must(err)
+		return made
+	}
+	made := begin()
+	alice, stranger := w.cookie(w.account, w.alice.ID), w.cookie(w.other, w.stranger.ID)
+	query := path + "?user_code=" + made.User
+	var asked api.DeviceRequest
+	w.visit(alice, "GET", query, "").want(200).read(&asked)
+	if asked.AppName != "Calendar" || len(asked.Allows) != 2 || strings.Join(asked.Scopes, " ") != "presence:read claim:write" {
+		t.Errorf("%+v", asked)
+	}
+	w.visit(stranger, "GET", query, "").problem(&api.NoUserCode)
+	w.do("GET", query, w.admin(), "").problem(&api.SignInRequired)
+	body := `{"user_code":"` + strings.ToLower(made.User) + `","allow":true}`
+	w.visit(stranger, "POST", path, body).problem(&api.NoUserCode)
+	w.visit(alice, "POST", path, body).want(204)
+	w.visit(alice, "POST", path, body).problem(&api.NoUserCode)
+	got, err := w.authority.RedeemDevice(t.Context(), app.ID, made.Code)
+	w.must(err)
+	if got.Token.User != w.alice.ID || got.Token.Scopes.String() != "presence:read claim:write" {
+		t.Errorf("%+v", got.Token)
+	}
+
+	// Whoever guesses must wait, even with the right code; others need not.
+	bob := w.cookie(w.account, w.bob.ID)
+	for range 10 {
+		w.visit(bob, "GET", path+"?user_code=BBBB-BBBB", "").problem(&api.NoUserCode)
+	}
+	made = begin()
+	if x := w.visit(bob, "GET", path+"?user_code="+made.User, ""); x.status != http.StatusTooManyRequests {
+		t.Errorf("%d %s", x.status, x.body)
+	}
+	w.visit(alice, "GET", path+"?user_code="+made.User, "").want(200)
+}
