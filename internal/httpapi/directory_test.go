@@ -206,8 +206,13 @@ func TestAccountOwner(t *testing.T) {
 		}
 	}
 
+	// The owner is an administrator, so whoever chooses one makes an administrator.
+	narrow := w.token(w.alice.ID, "directory:write:admin")
+	w.do("PATCH", "/v1/account", narrow, owner("me")).problem(&api.Escalation)
+	w.do("PATCH", "/v1/account", narrow, owner("owner@example.com")).want(200)
+
 	var account api.Account
-	manager := w.token(w.alice.ID, "directory:write:admin") // acts for herself, so she gains nothing
+	manager := w.token(w.alice.ID, everything)
 	x := w.do("PATCH", "/v1/account", manager, owner("me"), "If-Match", first.header.Get("Etag")).want(200).read(&account)
 	if account.Owner != string(w.alice.ID) {
 		t.Errorf("%+v", account)

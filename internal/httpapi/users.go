@@ -216,15 +216,24 @@ func (a *API) logAccountChange(c *call, before, after *directory.Account) {
 	}
 }
 
-// newOwner finds the new owner, for whom account-level tokens will act. Neither the token
-// nor its app, which can get another token, may gain rights for that user.
+// newOwner finds the new owner, who thereby becomes an administrator, and for whom
+// account-level tokens will act. Neither the token nor its app, which can get another
+// token, may gain rights for that user.
 func (a *API) newOwner(c *call, ref string) (presence.UserID, error) {
 	owner, err := a.resolve(c, ref)
 	if err != nil {
 		return "", err
 	}
-	if _, err := a.Directory.User(c.r.Context(), c.p.Account, owner); err != nil {
+	found, err := a.Directory.User(c.r.Context(), c.p.Account, owner)
+	if err != nil {
 		return "", err
+	}
+	account, err := a.Directory.Account(c.r.Context(), c.p.Account)
+	if err != nil {
+		return "", err
+	}
+	if owner != account.Owner && found.Role != directory.Admin && !a.mayAppoint(c.p) {
+		return "", errEscalation
 	}
 	if c.p.AccountLevel && !mayGrant(c.p, c.p.Scopes, owner) {
 		return "", errEscalation
