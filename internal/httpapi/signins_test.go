@@ -3,12 +3,14 @@ package httpapi_test
 import (
 	"maps"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/provision"
@@ -178,6 +180,26 @@ func TestAccountOfSignIn(t *testing.T) {
 	w.accept(secret, "another horse battery").want(201)
 	w.do("POST", "/v1/sign-ins", "", strings.Replace(body, "alice", "ada", 1)+`}`).problem(&api.SignInRefused)
 	w.do("POST", "/v1/sign-ins", "", strings.Replace(body, "alice", "ada", 1)+`,"account":"`+string(w.account)+`"}`).want(201)
+}
+
+// TestAccountThatIsNone: an attempt that names no account of this server leaves nothing in
+// the store. Anybody can make such attempts.
+func TestAccountThatIsNone(t *testing.T) {
+	w := newWorld(t)
+	const invented = "inventedinventedinvent"
+	w.do("POST", "/v1/sign-ins", "", `{"email":"nobody@example.com","password":"x","account":"`+invented+`"}`).problem(&api.SignInRefused)
+	w.enter("nobody@example.com", "x").problem(&api.SignInRefused)
+	denied := func(account presence.AccountID) int {
+		page, err := w.api.Events.Page(t.Context(), account, &audit.Query{Action: "sign-in.fail", Limit: 10})
+		w.must(err)
+		return len(page.Records)
+	}
+	for denied(w.account) == 0 { // refusals are recorded in order, and nobody waits for them
+		runtime.Gosched()
+	}
+	if denied(invented) != 0 {
+		t.Error("an account that does not exist has an audit log")
+	}
 }
 
 // TestSetPassword: the present password is needed, and all other sign-ins end.

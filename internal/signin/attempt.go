@@ -126,12 +126,12 @@ func (r *Registry) find(ctx context.Context, a *Attempt) (who *person, refusal, 
 		if p.exists {
 			found = append(found, p)
 		}
+		if len(accounts) == 1 {
+			who.account = p.account // "" if there is none, whatever a client names
+		}
 	}
-	switch {
-	case len(found) == 1:
+	if len(found) == 1 {
 		who = &found[0]
-	case len(accounts) == 1:
-		who.account = accounts[0]
 	}
 	id := who.user.ID
 	if !who.exists {
