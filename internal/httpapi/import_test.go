@@ -169,7 +169,7 @@ func TestExportRoundTrip(t *testing.T) {
 	}
 	rows := len(names) + 3
 	w.expectImport(admin, "", list.body, api.ImportCounts{Rows: rows, Unchanged: rows})
-	semicolons := strings.Replace(list.body, "\n", "\r\n", -1)
+	semicolons := strings.ReplaceAll(list.body, "\n", "\r\n")
 	w.expectImport(admin, "", "\ufeff"+semicolons, api.ImportCounts{Rows: rows, Unchanged: rows})
 
 	jsonl := w.do("GET", "/v1/users/export?format=jsonl", admin, "").want(200)

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -128,7 +129,7 @@ func (a *API) endCookie(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return asEnded(err)
 	}
-	return a.recordEnd(&call{w, r, p}, "sign-in/"+p.TokenID, 1)
+	return a.recordEnd(r.Context(), &call{w, r, p}, "sign-in/"+p.TokenID, 1)
 }
 
 func (a *API) endCurrentSignIn(w http.ResponseWriter, r *http.Request) error {
@@ -184,7 +185,7 @@ func (a *API) endSignIns(c *call) error {
 	if c.p.SignIn && c.p.User == u.ID {
 		wire.ClearSignIn(c.w)
 	}
-	return c.finish(a.recordEnd(c, "user/"+string(u.ID), n))
+	return c.finish(a.recordEnd(c.r.Context(), c, "user/"+string(u.ID), n))
 }
 
 // endSignIn ends one sign-in of the caller's user.
@@ -202,11 +203,11 @@ func (a *API) endSignIn(c *call) error {
 	if id == c.p.TokenID {
 		wire.ClearSignIn(c.w)
 	}
-	return c.finish(a.recordEnd(c, "sign-in/"+id, 1))
+	return c.finish(a.recordEnd(c.r.Context(), c, "sign-in/"+id, 1))
 }
 
-func (a *API) recordEnd(c *call, target string, n int) error {
-	return a.Audit.Record(c.r.Context(), c.p.Account, &audit.Event{
+func (a *API) recordEnd(ctx context.Context, c *call, target string, n int) error {
+	return a.Audit.Record(ctx, c.p.Account, &audit.Event{
 		Action: "sign-in.end", Target: target, By: wire.Actor(c.w, c.p), After: audit.Fields{"ended": n},
 	})
 }

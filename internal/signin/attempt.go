@@ -219,7 +219,7 @@ func (r *Registry) SetPassword(ctx context.Context, by *auth.Principal, from *Fr
 	if err != nil {
 		return err
 	}
-	text, err := newPolicy().check("new", password, u.Email)
+	text, err := r.policy.check("new", password, u.Email)
 	if err != nil {
 		return err
 	}

@@ -89,7 +89,7 @@ func (r *Registry) Accept(ctx context.Context, secret, password string, from *Fr
 	if err != nil {
 		return nil, err
 	}
-	text, err := newPolicy().check("password", password, who.user.Email)
+	text, err := r.policy.check("password", password, who.user.Email)
 	if err != nil {
 		return nil, err
 	}

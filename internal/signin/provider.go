@@ -2,8 +2,11 @@ package signin
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -103,8 +106,8 @@ func (p *Provider) discover(ctx context.Context) (*discovered, error) {
 	// The context outlives the request: the keys are fetched with it later.
 	provider, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), p.HTTP), p.Issuer)
 	if err != nil {
-		p.retry = now.Add(discoverEvery)
-		p.Registry.log.WarnContext(ctx, "the OpenID provider cannot be discovered; the next sign-in tries again", "issuer", p.Issuer, "err", err)
+		p.retry = p.Registry.clock().Add(discoverEvery) // from now: those who waited for this do not try one after the other
+		p.Registry.log.WarnContext(ctx, "the OpenID provider cannot be discovered; the next sign-in tries again", slog.String("issuer", p.Issuer), slog.Any("err", err))
 		return nil, ErrProviderDown
 	}
 	var more struct {
@@ -173,12 +176,51 @@ func (p *Provider) Finish(ctx context.Context, callback string, flow *Flow, answ
 	if err != nil {
 		return nil, err
 	}
+	if claims, err = p.complete(ctx, d, tokens, claims); err != nil {
+		return nil, err
+	}
 	return p.signIn(ctx, claims, from)
+}
+
+// complete adds what the provider says of the person at its UserInfo endpoint, if the ID
+// token has no e-mail address: OpenID Connect Core 5.4 lets it have none. What the token
+// says counts first.
+func (p *Provider) complete(ctx context.Context, d *discovered, tokens *oauth2.Token, c *claims) (*claims, error) {
+	if c.Email != "" || d.provider.UserInfoEndpoint() == "" {
+		return c, nil
+	}
+	info, err := d.provider.UserInfo(ctx, oauth2.StaticTokenSource(tokens))
+	if err != nil {
+		p.Registry.log.WarnContext(ctx, "the OpenID provider does not say who the person is", slog.String("issuer", p.Issuer), slog.Any("err", err))
+		return nil, ErrProviderDown
+	}
+	if info.Subject != c.Subject {
+		return nil, ErrFlow // of another person (OpenID Connect Core 5.3.4)
+	}
+	all := make(map[string]any)
+	if err := info.Claims(&all); err != nil {
+		return nil, ErrFlow
+	}
+	delete(c.all, "email_verified") // of no address
+	maps.Copy(all, c.all)
+	return asClaims(all)
+}
+
+func asClaims(all map[string]any) (*claims, error) {
+	text, err := json.Marshal(all)
+	if err != nil {
+		return nil, fmt.Errorf("write claims: %w", err)
+	}
+	c := &claims{all: all}
+	if err := json.Unmarshal(text, c); err != nil {
+		return nil, ErrFlow
+	}
+	return c, nil
 }
 
 // refused tells the operator why, and the person no more than that it failed.
 func (p *Provider) refused(ctx context.Context, what string, err error) error {
-	p.Registry.log.WarnContext(ctx, "sign-in through the OpenID provider refused: "+what, "issuer", p.Issuer, "err", err)
+	p.Registry.log.WarnContext(ctx, "sign-in through the OpenID provider refused", slog.String("reason", what), slog.String("issuer", p.Issuer), slog.Any("err", err))
 	if answer, ok := errors.AsType[*oauth2.RetrieveError](err); ok && answer.Response.StatusCode < http.StatusInternalServerError {
 		return ErrFlow
 	}
@@ -212,7 +254,7 @@ func (v *verified) UnmarshalJSON(text []byte) error {
 func (p *Provider) verify(ctx context.Context, d *discovered, raw, nonce string) (*claims, error) {
 	token, err := d.verifier.Verify(ctx, raw)
 	if err != nil {
-		p.Registry.log.WarnContext(ctx, "ID token refused", "issuer", p.Issuer, "err", err)
+		p.Registry.log.WarnContext(ctx, "ID token refused", slog.String("issuer", p.Issuer), slog.Any("err", err))
 		return nil, ErrFlow
 	}
 	c := new(claims)

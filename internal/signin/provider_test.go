@@ -48,6 +48,11 @@ type issuer struct {
 	kid    string
 	grants map[string]grant // by code
 	forge  func(claims map[string]any, nonce string) string
+	// info is what the UserInfo endpoint says; nil: there is none.
+	info map[string]any
+	// asked counts discoveries; each takes as long as wait says.
+	asked int
+	wait  func()
 }
 
 type grant struct {
@@ -63,6 +68,7 @@ func newIssuer(t *testing.T) *issuer {
 	mux.HandleFunc("/.well-known/openid-configuration", i.discovery)
 	mux.HandleFunc("/keys", i.serveKeys)
 	mux.HandleFunc("/token", i.token)
+	mux.HandleFunc("/userinfo", i.userInfo)
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	i.url = server.URL
@@ -80,14 +86,38 @@ func (i *issuer) rotate(kid string) {
 func (i *issuer) discovery(w http.ResponseWriter, _ *http.Request) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	if i.asked++; i.wait != nil {
+		i.wait()
+	}
 	if i.down {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
-	writeJSON(w, map[string]any{
+	found := map[string]any{
 		"issuer": i.url, "authorization_endpoint": i.url + "/auth", "token_endpoint": i.url + "/token", "jwks_uri": i.url + "/keys",
 		"id_token_signing_alg_values_supported": []string{"RS256", "HS256", "none"}, "authorization_response_iss_parameter_supported": true,
-	})
+	}
+	if i.info != nil {
+		found["userinfo_endpoint"] = i.url + "/userinfo"
+	}
+	writeJSON(w, found)
+}
+
+func (i *issuer) userInfo(w http.ResponseWriter, r *http.Request) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if r.Header.Get("Authorization") != "Bearer x" || i.info["sub"] == nil {
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
+	writeJSON(w, i.info)
+}
+
+// says sets what the UserInfo endpoint says.
+func (i *issuer) says(info map[string]any) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.info = info
 }
 
 func (i *issuer) serveKeys(w http.ResponseWriter, _ *http.Request) {
@@ -250,7 +280,8 @@ func grace() map[string]any {
 func with(claims map[string]any, more ...any) map[string]any {
 	claims = maps.Clone(claims)
 	for i := 0; i < len(more); i += 2 {
-		claims[more[i].(string)] = more[i+1]
+		name, _ := more[i].(string)
+		claims[name] = more[i+1]
 	}
 	return claims
 }
@@ -435,4 +466,60 @@ func TestProviderRecovers(t *testing.T) {
 	s.mustSignIn(grace())
 	s.rotate("second")
 	s.mustSignIn(grace())
+}
+
+// TestProviderHangs: while it does not answer, not everybody waits for it in turn.
+func TestProviderHangs(t *testing.T) {
+	s := newSite(t, nil)
+	s.mu.Lock()
+	s.down, s.wait = true, func() { s.Advance(10 * time.Second) }
+	s.mu.Unlock()
+	for range 3 {
+		if _, _, err := s.provider.Begin(t.Context(), callback, "/"); !errors.Is(err, signin.ErrProviderDown) {
+			t.Errorf("down: %v", err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asked != 1 {
+		t.Errorf("the provider was asked %d times", s.asked)
+	}
+}
+
+// TestThinToken: what the ID token leaves out is asked at the UserInfo endpoint, which must
+// be about the same person; what the token says counts first.
+func TestThinToken(t *testing.T) {
+	s := newSite(t, nil)
+	thin := map[string]any{"sub": "g-1", "email_verified": true}
+	s.says(grace())
+	u := s.mustSignIn(thin)
+	if u.Email != "grace@example.com" || u.DisplayName != "Grace Mensah" {
+		t.Errorf("the user is %+v", u)
+	}
+	s.says(with(grace(), "groups", []string{"Support", "presence-admins"}))
+	if u := s.mustSignIn(thin); u.Role != directory.Admin || len(u.Groups) != 2 {
+		t.Errorf("then %+v", u)
+	}
+	if u := s.mustSignIn(with(thin, "groups", []string{"Sales"})); u.Role != directory.Member || !slices.Equal(u.Groups, []string{"Sales"}) {
+		t.Errorf("with groups in the token %+v", u)
+	}
+	evil := map[string]any{"sub": "evil", "email_verified": true}
+	for name, info := range map[string]map[string]any{
+		"not verified":     {"sub": "evil", "email": "owner@example.com", "email_verified": false},
+		"silent about it":  {"sub": "evil", "email": "owner@example.com"},
+		"without the mail": {"sub": "evil"},
+	} {
+		s.says(info)
+		if _, err := s.signIn(evil); !errors.Is(err, signin.ErrIdentity) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	s.says(map[string]any{"sub": "o-1", "email": "owner@example.com", "email_verified": true})
+	if _, err := s.signIn(evil); !errors.Is(err, signin.ErrFlow) {
+		t.Errorf("about another person: %v", err)
+	}
+	s.says(map[string]any{})
+	if _, err := s.signIn(evil); !errors.Is(err, signin.ErrProviderDown) {
+		t.Errorf("out of order: %v", err)
+	}
 }

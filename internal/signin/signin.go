@@ -88,6 +88,7 @@ type Registry struct {
 	log         *slog.Logger
 	hasher      *hasher
 	failures    *failures
+	policy      policy
 	denials     *denials
 	noPasswords bool
 }
@@ -96,7 +97,7 @@ type Registry struct {
 func New(o Options) *Registry {
 	r := &Registry{
 		docs: o.Store, directory: o.Directory, authority: o.Authority, audit: o.Audit, clock: o.Clock, log: o.Log,
-		hasher: newHasher(o.Params, o.AtOnce), failures: newFailures(o.Clock), noPasswords: o.NoPasswords,
+		hasher: newHasher(o.Params, o.AtOnce), failures: newFailures(o.Clock), policy: newPolicy(), noPasswords: o.NoPasswords,
 	}
 	r.denials = newDenials(o.Audit, o.Log)
 	return r
