@@ -58,7 +58,7 @@ func TestManual(t *testing.T) {
 	w := newWorld(t)
 	link := regexp.MustCompile(`(?:src|href)="([^"#]*)(#[^"]*)?"`)
 	for _, page := range []string{
-		"/docs/audit", "/docs/concepts", "/docs/divergences", "/docs/events", "/docs/history", "/docs/scopes", "/docs/streaming", "/docs/webhooks",
+		"/docs/audit", "/docs/concepts", "/docs/divergences", "/docs/events", "/docs/history", "/docs/oauth", "/docs/scopes", "/docs/streaming", "/docs/webhooks",
 		"/docs/cli", "/docs/sign-in",
 	} {
 		x := w.do("GET", page, "", "").want(200)

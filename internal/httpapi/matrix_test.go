@@ -28,7 +28,7 @@ import (
 // open lists the routes for browsers, which take no token.
 var open = []string{
 	"/docs", "/docs/{asset}", "/docs/openapi.yaml", "/docs/problems", "/docs/problems/{slug}",
-	"/docs/audit", "/docs/cli", "/docs/concepts", "/docs/events", "/docs/history", "/docs/scopes", "/docs/sign-in", "/docs/streaming", "/docs/divergences", "/docs/webhooks", "/docs/presence.svg",
+	"/docs/audit", "/docs/cli", "/docs/concepts", "/docs/events", "/docs/history", "/docs/oauth", "/docs/scopes", "/docs/sign-in", "/docs/streaming", "/docs/divergences", "/docs/webhooks", "/docs/presence.svg",
 }
 
 const (

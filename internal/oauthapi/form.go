@@ -117,7 +117,8 @@ func oauthParameters(where, text string) (url.Values, error) {
 	return values, nil
 }
 
-// credentials are the id and the secret of the client, by Basic or in the body.
+// credentials are the id and the secret of the client, by Basic or in the body. A public
+// app has the id alone.
 func credentials(r *http.Request, f *oauthForm) (presence.AppID, string, error) {
 	bad := refuse("invalid_client", reasonBadClient)
 	headers := r.Header.Values("Authorization")
@@ -126,7 +127,7 @@ func credentials(r *http.Request, f *oauthForm) (presence.AppID, string, error) 
 	}
 	if len(headers) == 0 || headers[0] == "" {
 		id, secret := f.get("client_id"), f.body.Get("client_secret")
-		if id == "" || secret == "" {
+		if id == "" {
 			return "", "", bad
 		}
 		return presence.AppID(id), secret, nil

@@ -33,11 +33,12 @@ export async function endSignIn(token = "") {
   if (!token) await request("", "DELETE", "/v1/sign-ins/current");
 }
 
-// localPath is where a person wanted to go, if that is a page of this server.
+// localPath is where a person wanted to go, if that is a page of this server. A path such
+// as /.//host becomes //host, which names another server.
 export function localPath(given) {
   if (!given?.startsWith("/")) return "/";
   const url = new URL(given, location.origin);
-  return url.origin === location.origin ? url.pathname + url.search + url.hash : "/";
+  return url.origin === location.origin && !url.pathname.startsWith("//") ? url.pathname + url.search + url.hash : "/";
 }
 
 // takeToken moves a token from the address bar, where it would be visible and stay in
