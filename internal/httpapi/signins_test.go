@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/provision"
+	"porchlight.dev/porchlight/internal/wire"
 )
 
 const goodPassword = "correct horse battery"
@@ -44,7 +46,27 @@ func (w *world) member(user presence.UserID) {
 
 func (w *world) enter(email, password string, headers ...string) *exchange {
 	w.t.Helper()
-	return w.do("POST", "/v1/sign-ins", "", `{"email":"`+email+`","password":"`+password+`","account":"`+string(w.account)+`"}`, headers...)
+	return w.enterAccount(w.account, email, password, headers...)
+}
+
+func (w *world) enterAccount(account presence.AccountID, email, password string, headers ...string) *exchange {
+	w.t.Helper()
+	return w.do("POST", "/v1/sign-ins", "", `{"email":"`+email+`","password":"`+password+`","account":"`+string(account)+`"}`, headers...)
+}
+
+// suspendOther gives the stranger a password with which to sign in, and suspends the
+// account.
+func (w *world) suspendOther() {
+	w.t.Helper()
+	secret, _, err := w.api.SignIns.Invite(w.t.Context(), w.other, w.stranger.ID, "invitation", audit.Actor{})
+	w.must(err)
+	w.accept(secret, goodPassword).want(201)
+	w.enterAccount(w.other, w.stranger.Email, goodPassword).want(201)
+	account, err := w.directory.Account(w.t.Context(), w.other)
+	w.must(err)
+	suspended := true
+	_, err = w.directory.UpdateAccount(w.t.Context(), account, directory.AccountChange{Suspended: &suspended})
+	w.must(err)
 }
 
 // cookie is the cookie that a response sets, as a request header.
@@ -119,6 +141,77 @@ func TestCookie(t *testing.T) {
 	}
 }
 
+// TestSecureCookie: over HTTPS the cookie can be set and read by this host over HTTPS
+// alone, and a cookie without the prefix, which another host of the domain can set, counts
+// for nothing.
+func TestSecureCookie(t *testing.T) {
+	w := newWorld(t)
+	w.member(w.alice.ID)
+	ask := func(method, url, body string, headers ...string) *http.Response {
+		r := httptest.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		for i := 0; i < len(headers); i += 2 {
+			r.Header.Set(headers[i], headers[i+1])
+		}
+		answer := httptest.NewRecorder()
+		w.router.ServeHTTP(answer, r)
+		return answer.Result()
+	}
+	made := ask("POST", "https://example.com/v1/sign-ins", `{"email":"alice@example.com","password":"`+goodPassword+`","account":"`+string(w.account)+`"}`)
+	cookies := made.Cookies()
+	if len(cookies) != 1 {
+		t.Fatalf("%s sets the cookies %v", made.Status, cookies)
+	}
+	c := cookies[0]
+	if c.Name != "__Host-porchlight" || !c.Secure || !c.HttpOnly || c.Path != "/" || c.Domain != "" || c.SameSite != http.SameSiteLaxMode {
+		t.Errorf("the cookie is %v", c)
+	}
+	for _, x := range []struct {
+		url, name string
+		status    int
+	}{
+		{"https://example.com/v1/me", c.Name, 200},
+		{"https://example.com/v1/me", "porchlight", 401},
+		{"http://example.com/v1/me", c.Name, 401},
+	} {
+		if got := ask("GET", x.url, "", "Cookie", x.name+"="+c.Value, "Sec-Fetch-Site", "same-origin"); got.StatusCode != x.status {
+			t.Errorf("%s with the cookie %s: %s, want %d", x.url, x.name, got.Status, x.status)
+		}
+	}
+	out := ask("DELETE", "https://example.com/v1/sign-ins/current", "", "Cookie", c.Name+"="+c.Value, "Sec-Fetch-Site", "same-origin").Cookies()
+	if len(out) != 1 || out[0].Name != c.Name || !out[0].Secure || out[0].MaxAge >= 0 {
+		t.Errorf("signing out sets the cookies %v", out)
+	}
+}
+
+// TestCookieOfWebSocket: a page of another site opens no stream as the person, not even one
+// whose origin may open streams with tokens.
+func TestCookieOfWebSocket(t *testing.T) {
+	w := newWorld(t)
+	w.member(w.alice.ID)
+	cookie := w.enter("alice@example.com", goodPassword).cookie()[:2:2]
+	upgrade := append(cookie, "Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+	w.api.Site = &wire.Site{Hosts: []string{"example.com"}, Origins: []string{"*"}}
+	router := wire.NewRouter(newObserver(w.clock), w.api)
+	w.streams.Mount(router)
+	w.handler = router
+	for name, headers := range map[string][]string{
+		"an old browser":            {"Origin", "https://partner.example"},
+		"a new one":                 {"Origin", "https://partner.example", "Sec-Fetch-Site", "cross-site"},
+		"a page of the same domain": {"Origin", "https://app.example.com", "Sec-Fetch-Site", "same-site"},
+		"a page without an origin":  {"Origin", "null", "Sec-Fetch-Site", "cross-site"},
+		"a prefix of the host":      {"Origin", "http://example.com.evil.example"},
+	} {
+		x := w.do("GET", "/v1/stream", "", "", append(upgrade[:len(upgrade):len(upgrade)], headers...)...)
+		if x.status != 403 {
+			t.Errorf("%s: %d %s", name, x.status, x.body)
+		}
+	}
+	if own := w.do("GET", "/v1/stream", "", "", append(upgrade, "Origin", "http://example.com", "Sec-Fetch-Site", "same-origin")...); own.status == 401 || own.status == 403 {
+		t.Errorf("a page of this server: %d %s", own.status, own.body)
+	}
+}
+
 // TestRefusalsAreAlike: nothing distinguishes whom a refused attempt was about.
 func TestRefusalsAreAlike(t *testing.T) {
 	w := newWorld(t)
@@ -128,15 +221,22 @@ func TestRefusalsAreAlike(t *testing.T) {
 	off := false
 	_, err := w.api.Provisioner.Update(t.Context(), by, w.bob.ID, &provision.Change{Active: &off})
 	w.must(err)
+	w.suspendOther()
 	answers := make(map[string]string)
-	for _, attempt := range [][2]string{
-		{"alice@example.com", "wrong password"}, // wrong
-		{"bob@example.com", goodPassword},       // deactivated
-		{"owner@example.com", goodPassword},     // without a password
-		{"nobody@example.com", goodPassword},    // unknown
-		{string(w.alice.ID), goodPassword},      // not an address
+	for _, attempt := range []struct {
+		email, password string
+		account         presence.AccountID
+	}{
+		{"alice@example.com", "wrong password", w.account}, // wrong
+		{"bob@example.com", goodPassword, w.account},       // deactivated
+		{"owner@example.com", goodPassword, w.account},     // without a password
+		{"nobody@example.com", goodPassword, w.account},    // unknown
+		{string(w.alice.ID), goodPassword, w.account},      // not an address
+		{w.stranger.Email, goodPassword, w.other},          // of a suspended account
+		{w.stranger.Email, "wrong password", w.other},      // wrong as well
+		{"alice@example.com", goodPassword, "no-account"},
 	} {
-		x := w.enter(attempt[0], attempt[1])
+		x := w.enterAccount(attempt.account, attempt.email, attempt.password)
 		x.problem(&api.SignInRefused)
 		answer := instance.ReplaceAllString(x.body, "")
 		for _, name := range slices.Sorted(maps.Keys(x.header)) {
@@ -144,7 +244,7 @@ func TestRefusalsAreAlike(t *testing.T) {
 				answer += name + strings.Join(x.header[name], ",")
 			}
 		}
-		answers[answer] = attempt[0]
+		answers[answer] = attempt.email
 	}
 	if len(answers) != 1 {
 		t.Errorf("the answers differ: %v", answers)
