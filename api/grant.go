@@ -1,5 +1,9 @@
 package api
 
+// CommandLineApp is the client id of the command porchlight. Every account has this app. It
+// is public: it has no secret, and acts for people who allow it by the device flow.
+const CommandLineApp = "porchlight-cli"
+
 // An AuthorizationRequest describes what an app asks a signed-in person for. If Redirect is
 // set, there is nothing to ask: the browser goes there, with an error for the app.
 type AuthorizationRequest struct {

@@ -8,7 +8,8 @@
 // whether a retry can succeed (see [Retry]).
 //
 // A call must not retry or wait, because only the caller knows whether a second
-// attempt is safe. A [Stream] is the exception: its purpose is to stay connected.
+// attempt is safe. There are two exceptions, whose purpose it is: a [Stream], which stays
+// connected, and [LoginApp.Await], which waits for a person.
 // Nothing here logs.
 package client
 

@@ -20,6 +20,7 @@ type Error struct {
 	Status       int           // of HTTP
 	Problem      *api.Problem  // for errors of the native API, else nil
 	Code         int           // for errors of Zoom's API, else 0
+	OAuthCode    string        // for errors of OAuth, such as "invalid_grant", else ""
 	Message      string        // the error message
 	RetryAfter   time.Duration // from the server, before a retry; 0 if not given
 	RequestID    string        // as in the server's log
@@ -101,9 +102,10 @@ func errorOf(method string, resp *http.Response, body []byte) *Error {
 		Code    int    `json:"code"`
 		Message string `json:"message"`
 		Reason  string `json:"reason"`
+		OAuth   string `json:"error"`
 	}
 	if json.Unmarshal(body, &other) == nil && other.Message+other.Reason != "" {
-		e.Code, e.Message = other.Code, other.Message+other.Reason
+		e.Code, e.OAuthCode, e.Message = other.Code, other.OAuth, other.Message+other.Reason
 		return e
 	}
 	e.Message = http.StatusText(resp.StatusCode)

@@ -65,6 +65,9 @@ type commands struct {
 	App          appCommands          `cmd:"" help:"Manage apps, which obtain access tokens."`
 	Token        tokenCommands        `cmd:"" help:"Manage access tokens."`
 	Audit        auditCommands        `cmd:"" help:"Read, export and verify the record of security events."`
+	Login        loginCommand         `cmd:"" help:"Log in to a server as yourself, with a browser."`
+	Logout       logoutCommand        `cmd:"" help:"End a login."`
+	Profile      profileCommands      `cmd:"" help:"Manage profiles, which hold servers and logins."`
 	Whoami       whoamiCommand        `cmd:"" help:"Show whom the access token acts for."`
 	Config       configCommands       `cmd:"" help:"Check, print and document the settings."`
 	Completion   completionCommands   `cmd:"" warns:"never" help:"Print a script that completes commands in the shell."`
@@ -79,7 +82,7 @@ const description = `A self-hosted presence server that speaks Zoom's presence A
 Try it: porchlight demo
 
 Exit codes: 0 success, 1 failure, 2 usage or configuration error, 3 "status wait" timed out.
-Environment: PORCHLIGHT_URL selects the server. PORCHLIGHT_TOKEN, or PORCHLIGHT_ACCOUNT_ID, PORCHLIGHT_CLIENT_ID and PORCHLIGHT_CLIENT_SECRET, are the credentials. "porchlight config doc" lists all variables. NO_COLOR disables colour.`
+Environment: PORCHLIGHT_URL selects the server. PORCHLIGHT_TOKEN, or PORCHLIGHT_ACCOUNT_ID, PORCHLIGHT_CLIENT_ID and PORCHLIGHT_CLIENT_SECRET, are the credentials. Without them, commands use the login of the profile PORCHLIGHT_PROFILE or of the current one: see "porchlight login --help". "porchlight config doc" lists all variables. NO_COLOR disables colour.`
 
 // A shell is the environment of one command.
 type shell struct {
@@ -173,11 +176,15 @@ func Run(ctx context.Context, args []string, env Env, stdin io.Reader, stdout, s
 // them in their own way, or need no environment.
 func (s *shell) warn() {
 	for _, warning := range s.warnings {
-		if s.json {
-			_ = json.NewEncoder(s.stderr).Encode(map[string]string{"warning": warning}) // informational
-		} else {
-			_, _ = fmt.Fprintln(s.stderr, "porchlight: warning:", warning) // likewise
-		}
+		s.warnOf(warning)
+	}
+}
+
+func (s *shell) warnOf(warning string) {
+	if s.json {
+		_ = json.NewEncoder(s.stderr).Encode(map[string]string{"warning": warning}) // informational
+	} else {
+		_, _ = fmt.Fprintln(s.stderr, "porchlight: warning:", warning) // likewise
 	}
 }
 

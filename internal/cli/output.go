@@ -71,7 +71,8 @@ func (s *shell) fail(err error) int {
 
 // explained describes an error of the API in terms of the command line.
 func (s *shell) explained(err error) error {
-	if s.target == nil {
+	_, described := errors.AsType[*advice](err)
+	if s.target == nil || described {
 		return err
 	}
 	if lost, ok := errors.AsType[*client.TransportError](err); ok {
@@ -79,7 +80,7 @@ func (s *shell) explained(err error) error {
 		return &advice{err, text, action}
 	}
 	if closed, ok := errors.AsType[*client.ClosedError](err); ok && closed.Code == api.CloseUnauthorized {
-		return &advice{err, err.Error(), s.target.refusal() + "\n" + hints[&api.InvalidToken].action}
+		return &advice{err, err.Error(), s.target.refusal() + "\n" + s.target.renewal(hints[&api.InvalidToken].action)}
 	}
 	refused, ok := errors.AsType[*client.Error](err)
 	switch {
@@ -90,6 +91,8 @@ func (s *shell) explained(err error) error {
 	}
 	text, action := hintFor(refused.Problem, s.param)
 	switch {
+	case client.Is(refused, &api.InvalidToken), client.Is(refused, &api.ExpiredToken):
+		action = s.target.refusal() + "\n" + s.target.renewal(action)
 	case refused.Status == http.StatusUnauthorized:
 		action = s.target.refusal() + "\n" + action
 	case client.Is(refused, &api.NoRoute): // or the URL has a path that it must not have

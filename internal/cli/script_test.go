@@ -63,6 +63,8 @@ func TestMain(m *testing.M) {
 //	endpoint                   starts an endpoint of webhooks at $ENDPOINT, which accepts
 //	                           everything
 //	refuse                     makes it answer 500
+//	signin LINK                accepts an invitation in a browser, which is signed in
+//	decide allow|deny          answers the last "porchlight login" in that browser
 //
 // Commands of testscript with the same name take precedence: its stop ends a script as
 // passed.
@@ -80,6 +82,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Values[programsKey{}] = new([]*program)
 			env.Values[refusingKey{}] = new(atomic.Bool)
+			env.Values[browserKey{}] = new(browser)
 			env.Setenv("NATS", nats.Host)
 			env.Setenv("FREE", freeAddress(t))
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home")) // the default is a directory outside
@@ -104,6 +107,8 @@ func TestScripts(t *testing.T) {
 			"certificate": certificate,
 			"endpoint":    endpoint,
 			"refuse":      refuse,
+			"signin":      signIn,
+			"decide":      decide,
 		},
 	})
 }

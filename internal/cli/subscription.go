@@ -42,7 +42,7 @@ type subscriptionCreate struct {
 	URL         string `arg:"" optional:"" help:"URL of the endpoint. Without one, events wait for a client that connects."`
 	Name        string `name:"name" placeholder:"NAME" help:"What the subscription is for."`
 	Form        string `name:"form" placeholder:"native|zoom|cloudevents|cloudevents-binary" help:"Form of the events. By default native."`
-	Profile     string `name:"profile" placeholder:"durable|zoom" help:"Schedule of retries. By default that of the form."`
+	Profile     string `name:"retry-profile" placeholder:"durable|zoom" help:"Schedule of retries. By default that of the form."`
 	LatestOnly  bool   `name:"latest-only" help:"Drop the retry of an event when a newer one of the same user was sent."`
 	Concurrency int    `name:"concurrency" placeholder:"N" help:"Number of requests to the endpoint at a time. By default 8."`
 	SecretFile  string `name:"secret-file" xor:"secret" placeholder:"FILE" help:"File with the secret to sign events with. By default the server makes one."`
@@ -223,7 +223,7 @@ type subscriptionUpdate struct {
 	Name        *string `name:"name" placeholder:"NAME" help:"What the subscription is for."`
 	AllEvents   bool    `name:"all-events" help:"Send all types of events."`
 	AllUsers    bool    `name:"all-users" help:"Send the events of all users."`
-	Profile     *string `name:"profile" placeholder:"durable|zoom" help:"Schedule of retries."`
+	Profile     *string `name:"retry-profile" placeholder:"durable|zoom" help:"Schedule of retries."`
 	LatestOnly  *bool   `name:"latest-only" negatable:"" help:"Drop the retry of an event when a newer one of the same user was sent."`
 	Concurrency *int    `name:"concurrency" placeholder:"N" help:"Number of requests to the endpoint at a time."`
 }

@@ -16,12 +16,13 @@ type whoamiCommand struct {
 
 // Help is shown by --help.
 func (*whoamiCommand) Help() string {
-	return "The output also shows the app, the account, the token's scopes and expiry, and the server. The command works with any valid token.\n\nExample:\n\n    porchlight whoami"
+	return "The output also shows the app, the account, the token's scopes and expiry, the server and the profile. The command works with any valid token.\n\nExample:\n\n    porchlight whoami"
 }
 
 // An identity is the owner of a token, as --json prints it.
 type identity struct {
-	Server string `json:"server"`
+	Server  string `json:"server"`
+	Profile string `json:"profile,omitempty"`
 	api.Me
 	Token   string `json:"token,omitempty"` // hides the field of api.Me, which is an id
 	TokenID string `json:"token_id"`
@@ -41,10 +42,14 @@ func (c *whoamiCommand) Run(s *shell, cl *client.Client) error {
 	if !me.Expires.IsZero() {
 		expires = clock(me.Expires)
 	}
+	profileLine := ""
+	if s.target.Profile != "" {
+		profileLine = "profile   " + s.target.profileText() + "\n"
+	}
 	scopes, zoom := scopeLines(me.Scopes)
-	return s.print(identity{Server: s.target.URL, Me: me, TokenID: me.Token},
-		"acts for  %s\nuser      %s\napp       %s (%s)\naccount   %s\ntoken     %s\nexpires   %s\nscopes    %s\n%sserver    %s\n",
-		actsFor, me.User, printable(me.AppName), me.App, me.Account, me.Token, expires, scopes, zoom, s.target.server())
+	return s.print(identity{Server: s.target.URL, Profile: s.target.Profile, Me: me, TokenID: me.Token},
+		"acts for  %s\nuser      %s\napp       %s (%s)\naccount   %s\ntoken     %s\nexpires   %s\nscopes    %s\n%sserver    %s\n%s",
+		actsFor, me.User, printable(me.AppName), me.App, me.Account, me.Token, expires, scopes, zoom, s.target.server(), profileLine)
 }
 
 // scopeLines returns Porchlight's names of scopes, and a line with Zoom's if there are any.
@@ -90,4 +95,12 @@ func named(email, name string) string {
 		return printable(email)
 	}
 	return fmt.Sprintf("%s (%s)", printable(email), printable(name))
+}
+
+// profileText names the profile in use, and says what of it is.
+func (t *target) profileText() string {
+	if t.saved == nil {
+		return t.Profile + " (only its server: the credentials are from " + t.credentialsOrigin() + ")"
+	}
+	return t.Profile
 }

@@ -14,6 +14,7 @@ const DefaultURL = "http://127.0.0.1:8080"
 // account, id and secret of an app. The zero Connection uses DefaultURL without
 // credentials.
 type Connection struct {
+	Profile          string `name:"profile" group:"Connection" placeholder:"NAME" help:"Profile whose server and login to use. By default the one that \"porchlight login\" or \"porchlight profile use\" chose last."`
 	URL              string `name:"url" group:"Connection" default:"http://127.0.0.1:8080" placeholder:"URL" help:"URL of the API."`
 	CAFile           string `name:"ca-file" group:"Connection" placeholder:"FILE" help:"PEM file with the certificates to trust in place of the system's: the authority that signed the server's certificate, or a self-signed certificate itself."`
 	Token            string `name:"token" group:"Connection" secret:"yes" placeholder:"TOKEN" help:"Access token. Other users of this machine can read command lines: prefer the environment variable or token-file."`
@@ -36,9 +37,23 @@ func (from Origins) URL(c Connection) string {
 	return c.URL + " (the default)"
 }
 
-// LoadConnection takes each field from the flag if given, else from the environment,
-// and reads the secrets' files. The error is a Problems.
+// Credentials reports whether any of the fields with credentials is set.
+func (c *Connection) Credentials() bool {
+	return c.Token != "" || c.AccountID != "" || c.ClientID != "" || c.ClientSecret != ""
+}
+
+// LoadConnection is ReadConnection for a Connection that must have credentials.
 func LoadConnection(flags Connection, given func(name string) bool, getenv func(string) string) (Connection, Origins, error) {
+	c, from, err := ReadConnection(flags, given, getenv)
+	if err == nil {
+		err = c.Check(from)
+	}
+	return c, from, err
+}
+
+// ReadConnection takes each field from the flag if given, else from the environment,
+// and reads the secrets' files. The error is a Problems.
+func ReadConnection(flags Connection, given func(name string) bool, getenv func(string) string) (Connection, Origins, error) {
 	c := flags
 	from := make(Origins)
 	for _, f := range fields(&c) {
@@ -56,9 +71,6 @@ func LoadConnection(flags Connection, given func(name string) bool, getenv func(
 	var all Problems
 	all = secretFile(all, &c.Token, c.TokenFile, "token", from)
 	all = secretFile(all, &c.ClientSecret, c.ClientSecretFile, "client-secret", from)
-	if len(all) == 0 {
-		all = c.check(from)
-	}
 	if len(all) > 0 {
 		return c, from, all
 	}
@@ -84,6 +96,14 @@ func secretFile(all Problems, secret *string, file, name string, from Origins) P
 	return all
 }
 
+// Check reports missing and malformed credentials, as a Problems.
+func (c *Connection) Check(from Origins) error {
+	if all := c.check(from); len(all) > 0 {
+		return all
+	}
+	return nil
+}
+
 func (c *Connection) check(from Origins) Problems {
 	if strings.ContainsFunc(c.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return Problems{{"token", from["token"], "token contains white space or other characters that no token has: set only the token"}}
@@ -91,8 +111,8 @@ func (c *Connection) check(from Origins) Problems {
 	if c.Token != "" {
 		return nil
 	}
-	if c.AccountID == "" && c.ClientID == "" && c.ClientSecret == "" {
-		return Problems{{Setting: "token", Text: "no credentials for " + from.URL(*c) + ": set PORCHLIGHT_TOKEN, or set PORCHLIGHT_ACCOUNT_ID, PORCHLIGHT_CLIENT_ID and PORCHLIGHT_CLIENT_SECRET to the values that \"porchlight init\" printed"}}
+	if !c.Credentials() {
+		return Problems{{Setting: "token", Text: "no credentials for " + from.URL(*c) + ": run \"porchlight login\", set PORCHLIGHT_TOKEN, or set PORCHLIGHT_ACCOUNT_ID, PORCHLIGHT_CLIENT_ID and PORCHLIGHT_CLIENT_SECRET to the values that \"porchlight init\" printed"}}
 	}
 	return c.incomplete(from)
 }
