@@ -1,0 +1,214 @@
+package e2e_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+	"golang.org/x/oauth2"
+)
+
+const password = "correct horse battery"
+
+// administer sends a request with the demo's token and reads the answer.
+func (d *demo) administer(t *testing.T, path, body string, answer any) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, d.URL+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+d.AccessToken)
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var read bytes.Buffer
+	if _, err := read.ReadFrom(resp.Body); err != nil || json.Unmarshal(read.Bytes(), answer) != nil {
+		t.Fatalf("POST %s: %s %s %v", path, resp.Status, &read, err)
+	}
+}
+
+// hasPassword has a user accept an invitation with a password.
+func (d *demo) hasPassword(t *testing.T, u user) {
+	t.Helper()
+	var invitation struct {
+		URL string `json:"url"`
+	}
+	d.administer(t, "/v1/users/"+u.ID+"/invitation", "", &invitation)
+	_, invited, _ := strings.Cut(invitation.URL, "#")
+	var signedIn struct {
+		User string `json:"user"`
+	}
+	d.administer(t, "/v1/invitations/accept", `{"secret":"`+invited+`","password":"`+password+`"}`, &signedIn)
+	if signedIn.User != u.ID {
+		t.Fatalf("accepted as %q", signedIn.User)
+	}
+}
+
+func (d *demo) newApp(t *testing.T, body string) (id, secret string) {
+	t.Helper()
+	var app struct {
+		ID     string `json:"id"`
+		Secret string `json:"secret"`
+	}
+	d.administer(t, "/v1/apps", body, &app)
+	return app.ID, app.Secret
+}
+
+// returned is a page of an app on loopback, which keeps the parameters of each visit.
+func returned(t *testing.T) (address string, visits <-chan url.Values) {
+	t.Helper()
+	seen := make(chan url.Values, 10)
+	app := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/callback" {
+			seen <- r.URL.Query()
+		}
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = w.Write([]byte(`<!DOCTYPE html><html lang="en"><title>The app</title><link rel="icon" href="data:,"><p id="back">Back`))
+	}))
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	app.Listener = listener
+	app.Start()
+	t.Cleanup(app.Close)
+	return app.URL + "/callback", seen
+}
+
+// TestConsent: a person signs in on the way to the consent page, denies an app, allows it,
+// and is not asked again. Another link leads to a page of this server only.
+func TestConsent(t *testing.T) {
+	d := startDemo(t)
+	tab := browse(t)
+	browserErrors := collectErrors(t, tab)
+	u := d.signedOut(t)
+	d.hasPassword(t, u)
+	id, secret := d.newApp(t, `{"name":"Calendar","scopes":["presence:read:admin","claim:write"],"redirect_uris":["http://127.0.0.1/callback"]}`)
+	address, visits := returned(t)
+	client := &oauth2.Config{
+		ClientID: id, ClientSecret: secret, RedirectURL: address, Scopes: []string{"presence:read:admin", "claim:write"},
+		Endpoint: oauth2.Endpoint{AuthURL: d.URL + "/oauth/authorize", TokenURL: d.URL + "/oauth/token", AuthStyle: oauth2.AuthStyleInHeader},
+	}
+	verifier := oauth2.GenerateVerifier()
+	ask := client.AuthCodeURL("a b&c=d", oauth2.S256ChallengeOption(verifier))
+
+	do(t, tab, chromedp.EmulateViewport(390, 844), prefer("dark"), chromedp.Navigate(ask))
+	holds(t, tab, `location.pathname === "/signin" && document.querySelector("#by-password") && !document.querySelector("#by-password").hidden`)
+	screenshot(t, tab, "signin-dark-390.png")
+	retype(t, tab, "#email", u.Email)
+	retype(t, tab, "#password", password)
+	click(t, tab, "#by-password button")
+	holds(t, tab, `location.pathname === "/oauth/authorize" && document.querySelector("#question") && !document.querySelector("#question").hidden`)
+	asked, _ := url.Parse(ask)
+	if search, err := chromedp.Run(tab, chromedp.Evaluate[string]("location.search")); err != nil || search != "?"+asked.RawQuery {
+		t.Errorf("back from the sign-in with %q, %v; want %q", search, err, asked.RawQuery)
+	}
+	if got := text(t, tab, "#question"); !strings.Contains(got, "Allow Calendar?") || !strings.Contains(got, "Change your status and your note") || !strings.Contains(got, "127.0.0.1") {
+		t.Error(got)
+	}
+	holds(t, tab, "document.documentElement.scrollWidth <= innerWidth")
+	screenshot(t, tab, "consent-dark-390.png")
+
+	click(t, tab, "#deny")
+	holds(t, tab, `document.querySelector("#back")`)
+	if got := <-visits; got.Get("error") != "access_denied" || got.Get("state") != "a b&c=d" || got.Get("iss") != d.URL {
+		t.Errorf("denied: %v", got)
+	}
+	do(t, tab, chromedp.Navigate(ask))
+	click(t, tab, "#question:not([hidden]) #allow")
+	holds(t, tab, `document.querySelector("#back")`)
+	got := <-visits
+	token, err := client.Exchange(t.Context(), got.Get("code"), oauth2.VerifierOption(verifier))
+	if err != nil || got.Get("state") != "a b&c=d" || token.Extra("scope") != "claim:write presence:read" {
+		t.Fatalf("%v: %v, %+v", got, err, token)
+	}
+	do(t, tab, chromedp.Navigate(ask)) // not asked again
+	holds(t, tab, `document.querySelector("#back")`)
+	if got := <-visits; got.Get("code") == "" {
+		t.Errorf("a second time: %v", got)
+	}
+
+	do(t, tab, chromedp.Navigate(d.URL+"/oauth/authorize?response_type=code&client_id="+id+"&redirect_uri=http://evil.example/callback"))
+	holds(t, tab, `document.body.innerText.includes("redirect_uri")`)
+	screenshot(t, tab, "wrong-redirect-dark-390.png")
+	if errors := browserErrors(); strings.Contains(errors, "Content Security") {
+		t.Errorf("the browser reports errors:\n%s", errors)
+	}
+}
+
+// TestSignInLeadsToOwnPages: no link to the page of sign-ins leads to another server.
+func TestSignInLeadsToOwnPages(t *testing.T) {
+	d := startDemo(t)
+	tab := browse(t)
+	do(t, tab, chromedp.Navigate(d.URL+"/signin"))
+	evaluate(t, tab, `import("/ui/signin.js").then((m) => { window.localPath = m.localPath; }), true`)
+	holds(t, tab, `window.localPath`)
+	for _, c := range []struct{ next, want string }{
+		{"/oauth/authorize?client_id=a&state=b%26c#d", "/oauth/authorize?client_id=a&state=b%26c#d"},
+		{"https://evil.example/", "/"},
+		{"//evil.example/", "/"},
+		{`/\evil.example/`, "/"},
+		{"/\t/evil.example/", "/"},
+		{"/.//evil.example/", "/"},
+		{"/x/..//evil.example/", "/"},
+		{"/%2e//evil.example/", "/"},
+		{"javascript:alert(1)", "/"},
+		{"", "/"},
+	} {
+		given, _ := json.Marshal(c.next)
+		got, err := chromedp.Run(tab, chromedp.Evaluate[string]("localPath("+string(given)+")"))
+		if err != nil || got != c.want {
+			t.Errorf("%q leads to %q, want %q (%v)", c.next, got, c.want, err)
+		}
+	}
+}
+
+// TestDevicePage: a person enters the code of a device and allows it.
+func TestDevicePage(t *testing.T) {
+	d := startDemo(t)
+	tab := browse(t)
+	u := d.signedOut(t)
+	d.hasPassword(t, u)
+	id, _ := d.newApp(t, `{"name":"Door sign","scopes":["presence:read"],"public":true}`)
+	client := &oauth2.Config{ClientID: id, Endpoint: oauth2.Endpoint{
+		DeviceAuthURL: d.URL + "/oauth/devicecode", TokenURL: d.URL + "/oauth/token", AuthStyle: oauth2.AuthStyleInParams,
+	}}
+	shown, err := client.DeviceAuth(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	do(t, tab, chromedp.EmulateViewport(390, 844), prefer("dark"), chromedp.Navigate(shown.VerificationURI))
+	holds(t, tab, `location.pathname === "/signin" && document.querySelector("#by-password") && !document.querySelector("#by-password").hidden`)
+	retype(t, tab, "#email", u.Email)
+	retype(t, tab, "#password", password)
+	click(t, tab, "#by-password button")
+	holds(t, tab, `location.pathname === "/device" && document.querySelector("#entry") && !document.querySelector("#entry").hidden`)
+	retype(t, tab, "#code", "BBBB-BBBB")
+	click(t, tab, "#entry button")
+	holds(t, tab, `!document.querySelector("#problem").hidden`)
+	screenshot(t, tab, "device-wrong-dark-390.png")
+	retype(t, tab, "#code", strings.ToLower(shown.UserCode))
+	click(t, tab, "#entry button")
+	holds(t, tab, `!document.querySelector("#question").hidden`)
+	if got := text(t, tab, "#question"); !strings.Contains(got, "Allow Door sign?") || !strings.Contains(got, shown.UserCode) {
+		t.Error(got)
+	}
+	holds(t, tab, "document.documentElement.scrollWidth <= innerWidth")
+	screenshot(t, tab, "device-dark-390.png")
+	click(t, tab, "#allow")
+	holds(t, tab, `!document.querySelector("#done").hidden`)
+	screenshot(t, tab, "device-done-dark-390.png")
+	if token, err := client.DeviceAccessToken(t.Context(), shown); err != nil || token.RefreshToken == "" {
+		t.Errorf("%+v, %v", token, err)
+	}
+}
