@@ -21,7 +21,7 @@ func Rights() map[string]Right {
 
 // publicPaths are pages and documents, which are the same for everybody.
 var publicPaths = strings.Fields(`/{$} /me
-	/docs /docs/{asset} /docs/openapi.yaml /docs/problems /docs/problems/{slug} /docs/cli /docs/concepts /docs/divergences /docs/events
+	/docs /docs/{asset} /docs/audit /docs/openapi.yaml /docs/problems /docs/problems/{slug} /docs/cli /docs/concepts /docs/divergences /docs/events
 	/docs/history /docs/oauth /docs/scopes /docs/sign-in /docs/streaming /docs/webhooks /docs/presence.svg
 	/ui/base.css /ui/style.css /ui/docs.css /ui/board.js /ui/me.js /ui/people.js /ui/signin.js /ui/stream.js /ui/view.js /ui/icon.svg /signin /welcome /account /ui/account.js /ui/enter.js /ui/welcome.js /device /ui/authorize.js /ui/consent.js /ui/device.js /.well-known/oauth-authorization-server`)
 
@@ -32,6 +32,7 @@ var (
 	vendorForbidden      = api.Kind{Slug: "5411", Status: 400}
 	vendorNoSubscription = api.Kind{Slug: "1601", Status: 404}
 	vendorNoApp          = api.Kind{Slug: "1401", Status: 404}
+	vendorNoGroup        = api.Kind{Slug: "4130", Status: 404}
 	vendorNotAllowed     = api.Kind{Slug: "1602", Status: 400}
 )
 
@@ -44,6 +45,12 @@ var vendorRights = map[string]Right{
 	"DELETE /v2/users/{userId}":     {Scope: "directory:write", Manager: true, OK: 204, Missing: &vendorNoUser},
 	"PUT /v2/users/{userId}/status": {Scope: "directory:write", Manager: true, Body: `{"action":"deactivate"}`, OK: 204, Missing: &vendorNoUser},
 	"PUT /v2/users/{userId}/email":  {Scope: "directory:write", Manager: true, Body: `{"email":"{new}@example.com"}`, OK: 204, Missing: &vendorNoUser},
+
+	"GET /v2/groups":                                 {Scope: "directory:read", Manager: true, OK: 200},
+	"GET /v2/groups/{groupId}":                       {Scope: "directory:read", Manager: true, OK: 200, Missing: &vendorNoGroup},
+	"GET /v2/groups/{groupId}/members":               {Scope: "directory:read", Manager: true, OK: 200, Missing: &vendorNoGroup},
+	"POST /v2/groups/{groupId}/members":              {Scope: "directory:write", Manager: true, Body: `{"members":[{"id":"{memberId}"}]}`, OK: 201, Missing: &vendorNoGroup},
+	"DELETE /v2/groups/{groupId}/members/{memberId}": {Scope: "directory:write", Manager: true, OK: 204, Missing: &vendorNoGroup},
 
 	"PUT /v2/users/{userId}/presence_status":                              {Scope: "claim:write", Body: `{"status":"Away"}`, OK: 204, Elses: &vendorForbidden, Missing: &vendorNoUser},
 	"GET /v2/users/{userId}/presence_status":                              {Scope: "presence:read", OK: 200, Missing: &vendorNoUser},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"regexp"
 	"strings"
 	"sync/atomic"
@@ -31,6 +32,7 @@ type surface struct {
 	clock         *apptest.Clock
 	handler       http.Handler
 	subscriptions *webhook.Registry
+	asked         uint32
 }
 
 func newSurface(t testing.TB) *surface {
@@ -58,6 +60,8 @@ const endpoint = "https://127.0.0.1:9999/"
 func (h *surface) ask(method, path, body string, headers ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequestWithContext(h.t.Context(), method, path, strings.NewReader(body))
 	r.Host = "localhost"
+	h.asked++
+	r.RemoteAddr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(h.asked >> 16), byte(h.asked >> 8), byte(h.asked)}), 1024).String() // another one each time: wrong passwords count by address
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
@@ -140,6 +144,16 @@ func (h *surface) newTenant() *tenant {
 	return c
 }
 
+// retire deletes the subscriptions, which cost the server time as long as they exist.
+func (c *tenant) retire() {
+	c.t.Helper()
+	all, err := c.subscriptions.List(c.t.Context(), c.account)
+	apptest.Check(c.t, err)
+	for _, s := range all {
+		apptest.Check(c.t, c.subscriptions.Delete(c.t.Context(), c.account, s.ID, func(*webhook.Subscription) error { return nil }))
+	}
+}
+
 func (c *tenant) by() *provision.By { return &provision.By{Actor: audit.Actor{}, Account: c.account} }
 
 func (c *tenant) email(name string) string { return fmt.Sprintf("%s.%d@example.com", name, c.n) }
@@ -164,6 +178,7 @@ func (c *tenant) makeObjects() {
 		u := c.users[name]
 		c.put("{user}", owner, string(u.ID))
 		c.put("{userId}", owner, string(u.ID))
+		c.put("{memberId}", owner, string(u.ID))
 		c.put("{identifier}", owner, string(u.ID))
 		user := "/v1/users/" + string(u.ID)
 		c.put("{session}", owner, c.must("POST", user+"/sessions", c.admin, `{"client_type":"web"}`))
@@ -177,6 +192,7 @@ func (c *tenant) makeObjects() {
 		c.put("{signin}", owner, signIn.ID)
 		c.put("{app}", owner, c.must("POST", "/v1/apps", c.admin, `{"name":"x","scopes":["directory:write"]}`))
 		c.put("{group}", owner, c.must("POST", "/v1/groups", c.admin, `{"name":"Team of `+name+`"}`))
+		c.put("{groupId}", owner, c.objects["{group}"][owner])
 		c.put("{subscription}", owner, c.subscription(&webhook.Subscription{App: c.app.ID, Owner: u.ID, Users: []presence.UserID{u.ID}}))
 		of := c.app.ID
 		if owner == another {
