@@ -67,7 +67,7 @@ var vendorRights = map[string]Right{
 	"POST /oauth/token":      {Caller: App, Form: true, Body: "grant_type=client_credentials", OK: 200},
 	"GET /oauth/authorize":   {Caller: Anybody, OK: 400}, // no app is named
 	"POST /oauth/devicecode": {Caller: App, Form: true, OK: 200},
-	"POST /oauth/revoke":     {Caller: App, Form: true, Body: "token={token}", OK: 200},
+	"POST /oauth/revoke":     {Caller: App, Form: true, Body: "token={bearer}", OK: 200},
 }
 
 // scimMissing is the response for what is not there in SCIM, whose errors have a status alone.

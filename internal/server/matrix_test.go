@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"cmp"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -441,6 +442,32 @@ func (m *matrix) runStrange() {
 			m.t.Errorf("%s %s by %s: %d %s", m.method, m.path, by.name, w.Code, w.Body)
 		}
 		m.checkHeaders(w, &by)
+	}
+	if m.row.Caller == apptest.App {
+		m.runApps()
+	}
+}
+
+// runApps calls a route with the secrets of apps.
+func (m *matrix) runApps() {
+	m.row.Fill("{bearer}", m.token("presence:read", m.users["alice"].ID))
+	for _, by := range []struct {
+		name, id, secret string
+		want             bool
+	}{
+		{"the app", string(m.app.ID), m.secret, true},
+		{"the app with another secret", string(m.app.ID), m.other.secret, false},
+		{"the app without a secret", string(m.app.ID), "", false},
+		{"the app with a token", string(m.app.ID), m.admin, false},
+		{"another app", string(m.other.app.ID), m.secret, false},
+		{"a deleted app", m.objects["{app}"][deleted], m.secret, false},
+		{"an app that never was", neverMade, m.secret, false},
+	} {
+		basic := base64.StdEncoding.EncodeToString([]byte(by.id + ":" + by.secret))
+		w := m.call(&caller{headers: []string{"Authorization", "Basic " + basic}}, own)
+		if (w.Code == m.row.OK) != by.want || !by.want && (w.Code != http.StatusBadRequest && w.Code != http.StatusUnauthorized || !strings.Contains(w.Body.String(), "client")) {
+			m.t.Errorf("%s %s by %s: %d %s", m.method, m.path, by.name, w.Code, w.Body)
+		}
 	}
 }
 

@@ -190,6 +190,7 @@ func (c *tenant) makeObjects() {
 		signIn, _, err := c.Provisioner().Authority.SignIn(c.t.Context(), c.account, u.ID, auth.Browser{}, time.Hour)
 		apptest.Check(c.t, err)
 		c.put("{signin}", owner, signIn.ID)
+		c.put("{grant}", owner, c.grant(u.ID))
 		c.put("{app}", owner, c.must("POST", "/v1/apps", c.admin, `{"name":"x","scopes":["directory:write"]}`))
 		c.put("{group}", owner, c.must("POST", "/v1/groups", c.admin, `{"name":"Team of `+name+`"}`))
 		c.put("{groupId}", owner, c.objects["{group}"][owner])
@@ -212,7 +213,17 @@ func (c *tenant) remove() {
 	} {
 		c.must("DELETE", of[1]+c.objects[of[0]][deleted], c.admin, "")
 	}
+	c.must("DELETE", "/v1/apps/"+c.objects["{grant}"][deleted], c.admin, "")
 	c.objects["{appId}"][deleted] = c.objects["{app}"][deleted]
+}
+
+// grant is what a user allows an app.
+func (c *tenant) grant(user presence.UserID) string {
+	c.t.Helper()
+	app, _, err := c.Provisioner().Authority.CreateApp(c.t.Context(), c.account, "Allowed", c.app.Scopes)
+	apptest.Check(c.t, err)
+	apptest.Check(c.t, c.Provisioner().Authority.Consent(c.t.Context(), c.account, user, app.ID, app.Scopes))
+	return string(app.ID)
 }
 
 func (c *tenant) subscription(s *webhook.Subscription) string {
