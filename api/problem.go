@@ -77,8 +77,8 @@ var (
 		"Change the named field as the detail says.",
 	}
 	SignInExpired = Kind{
-		"sign-in-expired", "The sign-in cannot be finished", 400,
-		"Begin again at /signin. A sign-in through a provider must be finished in the same browser within ten minutes.",
+		"sign-in-expired", "The sign-in cannot be completed", 400,
+		"Start again at /signin. A sign-in through a provider must be completed in the same browser within ten minutes.",
 	}
 	CursorInvalid = Kind{
 		"cursor-invalid", "The cursor or page token is invalid", 400,
@@ -103,7 +103,7 @@ var (
 	}
 	SignInRefused = Kind{
 		"sign-in-refused", "The sign-in was refused", 401,
-		"Check the e-mail address and the password. If the server has several accounts, name yours. An administrator can make a link with which you choose another password.",
+		"Check the e-mail address and the password. If the server has several accounts, name yours. If you forgot the password, an administrator can create a link with which you choose a new one.",
 	}
 	TokenInQuery = Kind{
 		"token-in-query", "The access token is in the URL", 401,
@@ -112,7 +112,7 @@ var (
 
 	AccountSuspended = Kind{
 		"account-suspended", "The account is suspended", 403,
-		"Ask the operator of the server. Users, apps and tokens are kept, and work again when the account is resumed.",
+		"Contact the operator of the server. Users, apps and tokens are kept, and work again when the account is resumed.",
 	}
 
 	InsufficientScope = Kind{
@@ -129,8 +129,8 @@ var (
 	}
 
 	IdentityRefused = Kind{
-		"identity-refused", "You may not sign in here", 403,
-		"Ask an administrator to add you, or sign in as another person.",
+		"identity-refused", "You are not allowed to sign in here", 403,
+		"Ask an administrator to add you, or sign in to the provider as another person.",
 	}
 	SignInRequired = Kind{
 		"sign-in-required", "Only a signed-in person may do this", 403,
@@ -138,11 +138,11 @@ var (
 	}
 	PasswordsOff = Kind{
 		"passwords-off", "The server does not accept passwords", 403,
-		"Sign in through the provider that the page /signin names.",
+		"Sign in through the OpenID provider, with the button on the page /signin.",
 	}
 	HistoryOff = Kind{
 		"history-off", "The account shows no history", 403,
-		"An administrator can switch it on: PATCH /v1/account with {\"history_days\":3650}.",
+		"An administrator can turn it on: PATCH /v1/account with {\"history_days\":3650}.",
 	}
 
 	OriginRefused = Kind{
@@ -204,11 +204,11 @@ var (
 	}
 	NoSignIn = Kind{
 		"sign-in-not-found", "The sign-in does not exist", 404,
-		"No action is needed: the sign-in has ended. GET /v1/sign-ins lists yours.",
+		"No action is needed if you wanted to end it: it has already ended. GET /v1/sign-ins lists your sign-ins.",
 	}
 	NoInvitation = Kind{
 		"invitation-not-found", "The link is unknown", 404,
-		"Check that the link is complete. Otherwise ask an administrator for another one.",
+		"Check that the link is complete. If it is, ask an administrator for a new one.",
 	}
 	NoGrant = Kind{
 		"grant-not-found", "The user has not allowed this app anything", 404,
@@ -242,7 +242,7 @@ var (
 	}
 	SignedOut = Kind{
 		"user-signed-out", "The user is not signed in", 409,
-		"Sign the user in first: POST /v1/users/{user}/sessions.",
+		"Start a session for the user first: POST /v1/users/{user}/sessions, or let the user open the page /me.",
 	}
 	Transition = Kind{
 		"transition-not-allowed", "The user's client is too old for this change", 409,
@@ -263,20 +263,20 @@ var (
 
 	ExternalIDTaken = Kind{
 		"external-id-taken", "The external id belongs to another user", 409,
-		"Use another one, or change or delete the other user first.",
+		"Use another external id, or first change or delete the user who has this one.",
 	}
 	GroupTaken = Kind{
 		"group-taken", "The name belongs to another group", 409,
-		"Names of groups are compared ignoring case. GET /v1/groups?name= finds the other group.",
+		"Use another name. Upper and lower case are not distinguished. GET /v1/groups?name= finds the group that has this name.",
 	}
 	PublicApp = Kind{
 		"public-app", "A public app has no secret", 409,
-		"Use the app with PKCE. To give it a secret, change \"public\" to false first: PATCH /v1/apps/{app}.",
+		"A public app authenticates with PKCE instead. To give it a secret, first set \"public\" to false: PATCH /v1/apps/{app}.",
 	}
 
 	InvitationUsed = Kind{
-		"invitation-used", "The link was used already", 410,
-		"Sign in with the password that you chose, or ask an administrator for another link.",
+		"invitation-used", "The link was already used or replaced", 410,
+		"Sign in with the password that you chose, open the newest link, or ask an administrator for another one.",
 	}
 	InvitationExpired = Kind{
 		"invitation-expired", "The link has expired", 410,
@@ -288,7 +288,7 @@ var (
 	}
 	BodyTooLarge = Kind{
 		"body-too-large", "The request body is too large", 413,
-		"Send a smaller body. The limit is 65536 bytes, or 1048576 for a presence query or a batch of refreshes.",
+		"Send a smaller body. The limit is 65536 bytes, 1048576 for a presence query or a batch of refreshes, and 67108864 for an import of users.",
 	}
 	UnsupportedMediaType = Kind{
 		"unsupported-media-type", "The body has an unsupported media type", 415,
@@ -318,7 +318,7 @@ var (
 
 	SignInThrottled = Kind{
 		"sign-in-throttled", "Too many attempts to sign in failed", 429,
-		"Wait for the number of seconds in Retry-After, then try again. An administrator can make a link with which you choose another password at once.",
+		"Wait for the number of seconds in Retry-After, then try again. If you forgot the password, an administrator can create a link with which you choose a new one immediately.",
 	}
 	QuotaExceeded = Kind{
 		"quota-exceeded", "A limit on an address, user, app or account is reached", 429,
@@ -339,7 +339,7 @@ var (
 	}
 	ProviderDown = Kind{
 		"provider-down", "The OpenID provider cannot be reached", 503,
-		"Try again in a moment, or sign in with a password at /signin. The server's log says why.",
+		"Try again in a few minutes, or sign in with a password at /signin. The server's log has the cause.",
 	}
 	Overloaded = Kind{
 		"overloaded", "The server has reached a limit that all clients share", 503,

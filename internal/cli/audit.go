@@ -20,22 +20,22 @@ type auditCommands struct {
 	List   auditList   `cmd:"" help:"List security events, newest first."`
 	Export auditExport `cmd:"" help:"Write the whole audit log to a file."`
 	Verify auditVerify `cmd:"" help:"Verify an export, or the audit log of the server."`
-	Key    auditKey    `cmd:"" help:"Create a key that signs the audit log."`
+	Key    auditKey    `cmd:"" help:"Create a key to sign the audit log with."`
 }
 
 type auditList struct {
 	Remote `embed:""`
-	User   string `name:"user" placeholder:"USER" help:"Only what this user did, and what was done to this user (id or e-mail)."`
+	User   string `name:"user" placeholder:"USER" help:"Only events that this user caused or that changed this user (id or e-mail address)."`
 	Action string `name:"action" placeholder:"ACTION" help:"Only this action, such as user.update."`
-	From   string `name:"from" placeholder:"TIME" help:"Only events from this time on, such as 2026-03-01T09:30:00Z."`
+	From   string `name:"from" placeholder:"TIME" help:"Only events at or after this time, such as 2026-03-01T09:30:00Z."`
 	To     string `name:"to" placeholder:"TIME" help:"Only events before this time."`
-	Denied bool   `name:"denied" help:"Only what was refused."`
+	Denied bool   `name:"denied" help:"Only refused requests and sign-ins."`
 	Oldest bool   `name:"oldest" help:"List the oldest events first."`
-	Limit  int    `name:"limit" default:"50" placeholder:"N" help:"Number of events (default 50). 0 lists all."`
+	Limit  int    `name:"limit" default:"50" placeholder:"N" help:"Maximum number of events (default 50). 0 lists all."`
 }
 
 func (*auditList) Help() string {
-	return `Lists the security events of the account. It needs a token with the scope audit:read:admin.
+	return `Lists the security events of the account. The token needs the scope audit:read:admin. docs/audit.md, which the server serves at /docs/audit, explains the events.
 
 Example:
 
@@ -95,12 +95,12 @@ func (s *shell) printEvent(line json.RawMessage) error {
 
 type auditExport struct {
 	Remote `embed:""`
-	Output string `name:"output" short:"o" placeholder:"FILE" help:"Write the export to this file (default standard output)."`
+	Output string `name:"output" short:"o" placeholder:"FILE" help:"File to write to. The default is standard output."`
 	Quiet  bool   `name:"quiet" short:"q" help:"Do not show the progress."`
 }
 
 func (*auditExport) Help() string {
-	return `Writes the audit log of the account as lines of JSON, oldest first, with its checkpoints. "porchlight audit verify" verifies the file. The export is itself an event of the log.
+	return `Writes the audit log of the account and its checkpoints, oldest first, with one JSON object on each line. "porchlight audit verify" verifies the file. The export itself is recorded in the log.
 
 Example:
 
@@ -139,20 +139,20 @@ const live = "live"
 
 type auditVerify struct {
 	Remote `embed:""`
-	File      string   `arg:"" optional:"" default:"live" help:"An export, - for standard input, or live for the audit log of the server (default)."`
-	PublicKey []string `name:"public-key" placeholder:"FILE" help:"Public key (PEM) whose signatures to verify. Repeat it if the key was changed."`
-	Known     string   `name:"known" placeholder:"FILE" help:"An earlier export, or a log of the server, with checkpoints that the audit log must agree with."`
+	File      string   `arg:"" optional:"" default:"live" help:"A file written by \"audit export\", - for standard input, or live (the default) for the audit log on the server."`
+	PublicKey []string `name:"public-key" placeholder:"FILE" help:"Public key (PEM) to verify signatures with. Repeat the flag if the key has changed."`
+	Known     string   `name:"known" placeholder:"FILE" help:"An earlier export, or saved log output of the server. Its checkpoints must match the audit log."`
 }
 
 func (*auditVerify) Help() string {
-	return `Verifies that no event was changed, removed, added or moved. If something is wrong, it names the first event that is, and the exit code is 1.
+	return `Verifies that no event was changed, removed, inserted or moved. Otherwise the command names the first event that is wrong and exits with 1.
 
-Without --public-key, signatures are not verified: somebody who replaced the whole log is not found out. --known finds out somebody who has the signing key too.
+Without --public-key, signatures are not verified, so a log that was replaced as a whole is not detected. --known also detects a log that was replaced by somebody who has the signing key.
 
 Example:
 
-    porchlight audit verify audit.jsonl --public-key audit.pub.pem
-    porchlight audit verify live --public-key audit.pub.pem --known last-month.jsonl`
+    porchlight audit verify audit.jsonl --public-key audit.pem.pub
+    porchlight audit verify live --public-key audit.pem.pub --known last-month.jsonl`
 }
 
 func (c *auditVerify) Run(s *shell) error {
@@ -178,7 +178,7 @@ func (c *auditVerify) Run(s *shell) error {
 		return err
 	}
 	if report.Problem != nil {
-		return fmt.Errorf("the audit log is not sound: %w", report.Problem)
+		return fmt.Errorf("the audit log failed verification: %w", report.Problem)
 	}
 	return nil
 }
@@ -243,21 +243,21 @@ func (c *auditVerify) print(s *shell, r *audit.Report) error {
 	if r.Problem != nil {
 		return nil
 	}
-	signatures := fmt.Sprintf("%d signed by the given keys", r.Signed)
+	signatures := fmt.Sprintf("signed by the given keys: %d", r.Signed)
 	if len(c.PublicKey) == 0 {
-		signatures = "signatures not verified: give --public-key"
+		signatures = "signatures not verified (use --public-key)"
 	}
-	_, err := fmt.Fprintf(s.stdout, "Sound: %d events, %d to %d, up to %s. %d checkpoints, %s.\n", r.Events, r.First, r.Last, r.LastTime, r.Checkpoints, signatures)
+	_, err := fmt.Fprintf(s.stdout, "Verified. Events: %d (%d to %d), the last at %s. Checkpoints: %d, %s.\n", r.Events, r.First, r.Last, r.LastTime, r.Checkpoints, signatures)
 	return err
 }
 
 type auditKey struct {
-	File  string `arg:"" help:"File for the private key. The public key is written beside it, with .pub at the end of its name."`
-	Force bool   `name:"force" help:"Replace the files."`
+	File  string `arg:"" help:"File for the private key. The public key is written to the same name with .pub appended."`
+	Force bool   `name:"force" help:"Overwrite existing files."`
 }
 
 func (*auditKey) Help() string {
-	return `Creates the key for the setting audit-key-file, with which the server signs checkpoints of the audit log. Keep the public key elsewhere: it verifies them.
+	return `Creates a key pair. The server signs checkpoints of the audit log with the private key: set audit-key-file to it. Keep the public key on another machine; "audit verify" needs it.
 
 Example:
 
@@ -276,7 +276,7 @@ func (c *auditKey) Run(s *shell) error {
 		}
 	}
 	return s.print(map[string]string{"file": c.File, "public_key": public, "key": key.ID(), "created": time.Now().UTC().Format(time.RFC3339)},
-		"Key %s written to %s, its public key to %s.\n", key.ID(), c.File, public)
+		"Wrote the private key %s to %s and its public key to %s.\n", key.ID(), c.File, public)
 }
 
 // createFile creates a file for its owner alone.

@@ -14,14 +14,14 @@ import (
 type userImport struct {
 	Remote
 	File   string `arg:"" help:"CSV file, or - for standard input."`
-	DryRun bool   `name:"dry-run" help:"Change nothing; report what would happen, and every line that would be refused."`
+	DryRun bool   `name:"dry-run" help:"Change nothing. Report what would change, and every line that would be refused."`
 	Quiet  bool   `name:"quiet" short:"q" help:"Do not show progress."`
 }
 
 func (*userImport) Help() string {
-	return `The first line of the file names its columns, in any order: email (required), first_name, last_name, display_name, department, groups (separated by semicolons), role, active and external_id. Users are found by e-mail address: those who do not exist are created, others are changed. A missing column changes nothing. An empty cell empties its field, but leaves role and active as they are.
+	return `The first line of the file names its columns, in any order: email (required), first_name, last_name, display_name, department, groups (separated by semicolons), role, active and external_id. Users are matched by e-mail address: new users are created, and existing users are updated. A column that is missing changes nothing. An empty cell clears its field, except for role and active, which stay as they are.
 
-The file is UTF-8, with commas, semicolons or tabs between cells. An apostrophe before a cell that would be a formula is dropped. The same file again changes nothing, and completes an import that was interrupted. The command fails if a line was refused; the others are imported.
+The file must be UTF-8, with commas, semicolons or tabs between cells. An apostrophe that protects a cell from being read as a formula is removed. To complete an interrupted import, import the same file again: what is already imported does not change. If a line is refused, the other lines are still imported, and the command exits with 1.
 
 Example:
 
@@ -78,7 +78,7 @@ func (c *userImport) report(s *shell, result *api.ImportEvent, refused []api.Imp
 	}
 	switch {
 	case result.Problem != nil:
-		return fmt.Errorf("the import stopped: %s Run it again to complete it", result.Problem.Detail)
+		return fmt.Errorf("the import stopped: %s Run the command again to complete the import", result.Problem.Detail)
 	case counts.Failed > len(refused):
 		return fmt.Errorf("%d lines were refused; only the first %d are shown", counts.Failed, len(refused))
 	case counts.Failed > 0:
@@ -88,9 +88,9 @@ func (c *userImport) report(s *shell, result *api.ImportEvent, refused []api.Imp
 }
 
 func summary(n *api.ImportCounts, dry bool) string {
-	format := "%d users created, %d updated, %d unchanged.\n"
+	format := "Users created: %d, updated: %d, unchanged: %d.\n"
 	if dry {
-		format = "%d users would be created, %d updated, %d unchanged.\n"
+		format = "Dry run, nothing was changed. Users to create: %d, to update: %d, unchanged: %d.\n"
 	}
 	return fmt.Sprintf(format, n.Created, n.Updated, n.Unchanged)
 }
@@ -145,12 +145,12 @@ func (m *importMeter) clear() {
 
 type userExport struct {
 	Remote
-	Format string `name:"format" enum:"csv,jsonl" default:"csv" help:"Format: csv, which can be imported again, or jsonl, one JSON object for each line."`
-	Output string `name:"output" short:"o" placeholder:"FILE" help:"File to write. By default standard output."`
+	Format string `name:"format" enum:"csv,jsonl" default:"csv" help:"Format: csv, which \"user import\" reads, or jsonl, one JSON object on each line."`
+	Output string `name:"output" short:"o" placeholder:"FILE" help:"File to write to. The default is standard output."`
 }
 
 func (*userExport) Help() string {
-	return "A CSV cell that a spreadsheet program could take for a formula has an apostrophe before it. \"porchlight user import\" drops it.\n\nExample:\n\n    porchlight user export > users.csv\n    porchlight user export --format jsonl -o users.jsonl"
+	return "In CSV, a cell that a spreadsheet program could read as a formula begins with an apostrophe, which \"porchlight user import\" removes.\n\nExample:\n\n    porchlight user export > users.csv\n    porchlight user export --format jsonl -o users.jsonl"
 }
 
 func (c *userExport) Run(s *shell, cl *client.Client) error {

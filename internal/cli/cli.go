@@ -64,7 +64,7 @@ type commands struct {
 	Account      accountCommands      `cmd:"" help:"Show the account, and change its owner or how much history it shows."`
 	App          appCommands          `cmd:"" help:"Manage apps, which obtain access tokens."`
 	Token        tokenCommands        `cmd:"" help:"Manage access tokens."`
-	Audit        auditCommands        `cmd:"" help:"Read, export and verify the record of security events."`
+	Audit        auditCommands        `cmd:"" help:"Read, export and verify the audit log."`
 	Login        loginCommand         `cmd:"" help:"Log in to a server as yourself, with a browser."`
 	Logout       logoutCommand        `cmd:"" help:"End a login."`
 	Profile      profileCommands      `cmd:"" help:"Manage profiles, which hold servers and logins."`

@@ -19,9 +19,9 @@ type userCommands struct {
 	Export        userExport        `cmd:"" help:"Export all users as CSV or JSON lines."`
 	Deactivate    userDeactivate    `cmd:"" help:"Deactivate a user, end the user's sessions and disable the user's tokens." example:"user deactivate grace@example.com"`
 	Activate      userActivate      `cmd:"" help:"Reactivate a user." example:"user activate grace@example.com"`
-	Invite        userInvite        `cmd:"" help:"Make a link with which a user chooses a password, and signs in." example:"user invite grace@example.com"`
-	ResetPassword userResetPassword `cmd:"" help:"Make a link with which a user chooses another password." example:"user reset-password grace@example.com"`
-	SignIns       userSignIns       `cmd:"" help:"List the browsers in which a user is signed in, or end these sign-ins." example:"user sign-ins grace@example.com --end"`
+	Invite        userInvite        `cmd:"" help:"Create a link with which a user chooses a password and signs in." example:"user invite grace@example.com"`
+	ResetPassword userResetPassword `cmd:"" help:"Create a link with which a user chooses a new password." example:"user reset-password grace@example.com"`
+	SignIns       userSignIns       `cmd:"" help:"List the browsers in which a user is signed in, or sign the user out of all of them." example:"user sign-ins grace@example.com --end"`
 	Remove        userRemove        `cmd:"" help:"Remove a user permanently."`
 	Erasure       userErasure       `cmd:"" help:"Show whether the history of a removed user is erased." example:"user erasure KDcuGIm1QgePTO8WbOqwIQ"`
 }
@@ -156,7 +156,7 @@ type tokenCreate struct {
 	Name  string        `arg:"" help:"What the token is for."`
 	User  string        `name:"user" placeholder:"USER" help:"User that the token acts for (id or e-mail address). By default, whom the caller's token acts for: a user, or the account."`
 	Scope []string      `name:"scope" placeholder:"SCOPE" default:"presence:read,claim:read,claim:write,session:read,session:write,contact:read,contact:write,directory:read" help:"Scope to grant. Repeat the flag or separate scopes with commas. The server's page /docs/scopes (docs/scopes.md) lists what each allows."`
-	App   string        `name:"app" placeholder:"CLIENT_ID" help:"App that the token is made for. By default, the caller's. Without --user, the token then acts for the account."`
+	App   string        `name:"app" placeholder:"CLIENT_ID" help:"App that the token belongs to. The default is the app of the caller's token. With --app and without --user, the token acts for the account."`
 	Lasts time.Duration `name:"for" placeholder:"TIME" help:"How long the token is valid, such as 30d. By default it does not expire. If the caller's token may not administer tokens, the new one expires together with it."`
 }
 

@@ -11,8 +11,8 @@ import (
 type groupCommands struct {
 	List    groupList    `cmd:"" help:"List groups." example:"group list"`
 	Create  groupCreate  `cmd:"" help:"Create a group without members." example:"group create \"Night shift\""`
-	Rename  groupRename  `cmd:"" help:"Rename a group, for all its members." example:"group rename \"Night shift\" \"Late shift\""`
-	Delete  groupDelete  `cmd:"" help:"Delete a group. Its members stay." example:"group delete \"Late shift\""`
+	Rename  groupRename  `cmd:"" help:"Rename a group." example:"group rename \"Night shift\" \"Late shift\""`
+	Delete  groupDelete  `cmd:"" help:"Delete a group, but not its members." example:"group delete \"Late shift\""`
 	Members groupMembers `cmd:"" help:"List the members of a group." example:"group members Support"`
 	Add     groupAdd     `cmd:"" help:"Add users to a group." example:"group add Support grace@example.com"`
 	Remove  groupRemove  `cmd:"" help:"Remove users from a group." example:"group remove Support grace@example.com"`

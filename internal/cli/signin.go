@@ -17,7 +17,7 @@ func (c *userInvite) Run(s *shell, cl *client.Client) error {
 	if err != nil {
 		return err
 	}
-	return s.printLink(c.User, &link, "It replaces an earlier link.")
+	return s.printLink(c.User, &link, "Earlier links of the user no longer work.")
 }
 
 type userResetPassword userInvite
@@ -27,7 +27,7 @@ func (c *userResetPassword) Run(s *shell, cl *client.Client) error {
 	if err != nil {
 		return err
 	}
-	return s.printLink(c.User, &link, "When it is used, all sign-ins and tokens of the user end.")
+	return s.printLink(c.User, &link, "When it is used, all of the user's sign-ins end and all of the user's tokens are revoked.")
 }
 
 func (s *shell) printLink(user string, link *api.Invitation, more string) error {

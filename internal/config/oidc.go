@@ -33,9 +33,9 @@ func (k *checker) oidc() {
 	u, err := url.Parse(c.OIDCIssuer)
 	switch {
 	case err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-		k.add("oidc-issuer", "%q is not the URL of an issuer: expected a form such as https://login.example.com", c.OIDCIssuer)
+		k.add("oidc-issuer", "%q is not an issuer URL: expected a form such as https://login.example.com", c.OIDCIssuer)
 	case u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):
-		k.add("oidc-issuer", "must be an https URL, because the keys that prove who people are come from it")
+		k.add("oidc-issuer", "must be an https URL, because the server fetches the keys that verify ID tokens from it")
 	}
 	if c.OIDCClientID == "" {
 		k.add("oidc-client-id", "is not set, but oidc-issuer is: set both or neither")

@@ -14,7 +14,7 @@ function leave() {
   location.replace("/signin?next=/account");
 }
 
-// attempt runs an action and shows what it came to.
+// attempt runs an action and shows its outcome.
 async function attempt(action, done = "") {
   complain("");
   $("done").textContent = "";
@@ -75,7 +75,7 @@ $("change").addEventListener("submit", (event) => {
     await request("", "PUT", "/v1/me/password", { current: $("current").value, new: $("new").value });
     $("change").reset();
     await show();
-  }, "The password was changed.");
+  }, "Your password was changed.");
 });
 $("everywhere").addEventListener("click", () => attempt(async () => {
   await request("", "DELETE", "/v1/sign-ins");

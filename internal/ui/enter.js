@@ -1,4 +1,4 @@
-// The page /signin. The server sets a cookie that no script sees.
+// The page /signin. The server sets a cookie that scripts cannot read.
 
 import { forgetToken, localPath } from "./signin.js";
 import { request } from "./stream.js";

@@ -1,5 +1,5 @@
-// Who the pages act for: the person who signed in with this browser, by a cookie that no
-// script sees, or the access token of a tab, which is kept here and comes first.
+// Who the pages act for: the person who signed in with this browser, by a cookie that
+// scripts cannot read, or the access token of a tab, which is kept here and comes first.
 
 import { request } from "./stream.js";
 

@@ -26,7 +26,7 @@ async function choose(event) {
   complain("");
   const password = $("password").value;
   if (password !== $("again").value) {
-    complain("The two passwords differ.");
+    complain("The two passwords do not match.");
     $("again").focus();
     return;
   }
@@ -34,15 +34,15 @@ async function choose(event) {
     await request("", "POST", "/v1/invitations/accept", { secret, password });
   } catch (err) {
     complain(err.message);
-    if (err.status === 404 || err.status === 410) useless();
+    if (err.status === 404 || err.status === 410) showUnusable();
     return;
   }
   forgetToken(); // a token in this tab would come first
   location.replace("/");
 }
 
-// useless: the link cannot be used any more.
-function useless() {
+// showUnusable: the link cannot be used any more.
+function showUnusable() {
   $("choose").hidden = true;
   $("elsewhere").hidden = false;
 }
@@ -51,6 +51,6 @@ $("choose").addEventListener("submit", choose);
 addEventListener("hashchange", takeSecret);
 takeSecret();
 if (!secret) {
-  complain("This page needs the link that your administrator made. Open the whole link again.");
-  useless();
+  complain("This page works only with the complete link from your administrator. Open that link again.");
+  showUnusable();
 }
