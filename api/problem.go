@@ -69,8 +69,8 @@ var (
 		"Send one JSON object in UTF-8 as the body, and the headers and query parameters that the route documents.",
 	}
 	BadAuthorization = Kind{
-		"bad-authorization", "The app's request for access is wrong", 400,
-		"Go back to the app. If it does not work there either, tell its developers: the client_id and the redirect_uri must be those of an app of your account.",
+		"bad-authorization", "The authorization request is invalid", 400,
+		"Go back to the app and try again. If the problem persists, tell the app's developers that client_id and redirect_uri must be those of an app in your account.",
 	}
 	InvalidField = Kind{
 		"invalid-field", "A field has an invalid value", 400,
@@ -133,8 +133,8 @@ var (
 		"Ask an administrator to add you, or sign in to the provider as another person.",
 	}
 	SignInRequired = Kind{
-		"sign-in-required", "Only a signed-in person may do this", 403,
-		"Sign in with a browser on this server. A token is not enough, because an app could allow itself more with it.",
+		"sign-in-required", "This requires a person who signed in with a browser", 403,
+		"Sign in at /signin. An access token is not enough: with it, an app could grant itself more access.",
 	}
 	PasswordsOff = Kind{
 		"passwords-off", "The server does not accept passwords", 403,
@@ -211,12 +211,12 @@ var (
 		"Check that the link is complete. If it is, ask an administrator for a new one.",
 	}
 	NoGrant = Kind{
-		"grant-not-found", "The user has not allowed this app anything", 404,
-		"No action is needed: the app has no access. GET /v1/grants lists the apps that have.",
+		"grant-not-found", "The user has not given this app access", 404,
+		"No action is needed to revoke it. GET /v1/grants lists the apps that have access.",
 	}
 	NoUserCode = Kind{
-		"user-code-not-found", "No device waits for this code", 404,
-		"Check the code that the device shows. It works once, for 15 minutes. If it is expired, start again on the device.",
+		"user-code-not-found", "No device is waiting for this code", 404,
+		"Check the code that the device shows. It works once, for 15 minutes. If it has expired, start again on the device.",
 	}
 	NoAccount = Kind{
 		"account-not-found", "The account no longer exists", 404,

@@ -138,7 +138,7 @@ func (c *auditExport) write(s *shell, cl *client.Client, to io.Writer) error {
 const live = "live"
 
 type auditVerify struct {
-	Remote `embed:""`
+	Remote    `embed:""`
 	File      string   `arg:"" optional:"" default:"live" help:"A file written by \"audit export\", - for standard input, or live (the default) for the audit log on the server."`
 	PublicKey []string `name:"public-key" placeholder:"FILE" help:"Public key (PEM) to verify signatures with. Repeat the flag if the key has changed."`
 	Known     string   `name:"known" placeholder:"FILE" help:"An earlier export, or saved log output of the server. Its checkpoints must match the audit log."`

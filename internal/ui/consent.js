@@ -6,7 +6,7 @@ const byId = (id) => document.getElementById(id);
 // Refusal is a problem that the server answered.
 export class Refusal extends Error {
   constructor(status, problem) {
-    super(problem.detail || problem.title || "The server does not answer. Try again.");
+    super(problem.detail || problem.title || "The server does not respond. Try again.");
     this.status = status;
   }
 }

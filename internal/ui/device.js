@@ -1,5 +1,5 @@
-// The page where a person enters the code that a device shows. A link may bring the code
-// with it, and the person is still asked.
+// The page where a person enters the code that a device shows. A link can contain the code;
+// the person still has to allow the access.
 
 import { ask, call, fail } from "./consent.js";
 
@@ -15,7 +15,7 @@ async function look(code) {
     await call("POST", "/v1/oauth/device", { user_code: code, allow });
     document.getElementById("question").hidden = true;
     const done = document.getElementById("done");
-    done.textContent = allow ? `${asked.app_name} has access. You can close this page and go back to the device.` : "Nothing was allowed. You can close this page.";
+    done.textContent = allow ? `${asked.app_name} has access. You can close this page and go back to the device.` : "Access was denied. You can close this page.";
     done.hidden = false;
   });
 }
