@@ -10,7 +10,7 @@ async function look(code) {
   const asked = await call("GET", "/v1/oauth/device?user_code=" + encodeURIComponent(code));
   const me = await call("GET", "/v1/me");
   entry.hidden = true;
-  document.getElementById("shown").textContent = code.toUpperCase();
+  document.getElementById("device-code").textContent = code.toUpperCase();
   ask(asked, me, async (allow) => {
     await call("POST", "/v1/oauth/device", { user_code: code, allow });
     document.getElementById("question").hidden = true;
