@@ -72,7 +72,30 @@ func (r *Registry) SignIn(ctx context.Context, a *Attempt) (*SignedIn, error) {
 	if err := r.note(ctx, who, a, better); err != nil {
 		return nil, err
 	}
-	return r.begin(ctx, who, &a.From, "password")
+	made, err := r.begin(ctx, who, &a.From, "password")
+	if err != nil {
+		return nil, err
+	}
+	if err := r.checkUnchanged(ctx, who, made); err != nil {
+		return nil, err
+	}
+	return made, nil
+}
+
+// checkUnchanged ends a sign-in whose password was replaced while it was made. Whoever
+// replaces a password ends the sign-ins after that, and may have come before this one.
+func (r *Registry) checkUnchanged(ctx context.Context, who *person, made *SignedIn) error {
+	now, _, err := r.credential(ctx, who.account, who.user.ID)
+	if err == nil && !now.Set.Equal(who.Set) {
+		err = ErrRefused
+	}
+	if err == nil {
+		return nil
+	}
+	if failed := r.authority.RevokeSignIn(ctx, who.account, who.user.ID, made.Token.ID); !errors.Is(failed, auth.ErrNoSuchSignIn) {
+		err = errors.Join(err, failed)
+	}
+	return err
 }
 
 // note keeps what a successful attempt shows: the network, and a better hash.
