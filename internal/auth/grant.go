@@ -169,6 +169,10 @@ func (a *Authority) RevokeGrant(ctx context.Context, account presence.AccountID,
 				return err
 			}
 		}
+		// The app may have made tokens with those that it had.
+		if err := a.sweep(ctx, account, func(t *Token) bool { return t.User == user && t.App == app && !t.SignIn }); err != nil {
+			return err
+		}
 		// A family that was begun in the meantime is in a newer version of the document.
 		if err := a.docs.Write(ctx, account, document.Deletion(doc)); err != nil {
 			return fmt.Errorf("revoke grant: %w", err)

@@ -413,6 +413,34 @@ func TestAccessEnds(t *testing.T) {
 	}
 }
 
+// TestMadeTokensEnd: tokens that an app made with those that it was given end with the
+// grant, and those of built-in apps never allow more than the role.
+func TestMadeTokensEnd(t *testing.T) {
+	f := newFixture(t)
+	ctx := t.Context()
+	f.access(t, "presence:read")
+	issue := func(app presence.AppID) string {
+		_, text, err := f.Issue(ctx, f.account, Token{App: app, User: f.ann.ID, Scopes: scopes(t, "presence:read:admin")}, 0)
+		check(t, err)
+		return text
+	}
+	made, other := issue(f.app.ID), issue(SignInApp)
+	check(t, f.RevokeGrant(ctx, f.account, f.ann.ID, f.app.ID))
+	if f.valid(t, made) || !f.valid(t, other) {
+		t.Error("not the tokens of the app ended")
+	}
+	for _, app := range []presence.AppID{SignInApp, CommandApp} {
+		p, err := f.Authenticate(ctx, issue(app))
+		check(t, err)
+		if p.Scopes.HasAdmin(PresenceRead) || !p.Scopes.Has(PresenceRead) {
+			t.Errorf("a member's token of %s may %v", app, p.Scopes)
+		}
+		if _, _, err := f.Issue(ctx, f.account, Token{App: app, Scopes: scopes(t, "presence:read:admin")}, 0); !errors.Is(err, ErrNoApp) {
+			t.Errorf("a token of %s for the account: %v", app, err)
+		}
+	}
+}
+
 // TestRevokedWhileRefreshing: a token that is issued as its family ends is not valid.
 func TestRevokedWhileRefreshing(t *testing.T) {
 	f := newFixture(t)

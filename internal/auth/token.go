@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/document"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
@@ -113,6 +114,9 @@ func (a *Authority) checkToken(ctx context.Context, account presence.AccountID, 
 		return ErrScope
 	}
 	if t.User == "" {
+		if _, builtIn := a.builtIn(t.App); builtIn {
+			return ErrNoApp // it acts for people alone
+		}
 		return nil
 	}
 	u, err := a.directory.User(ctx, account, t.User)
@@ -176,6 +180,17 @@ func (a *Authority) RevokeUser(ctx context.Context, account presence.AccountID, 
 		return fmt.Errorf("revoke the grants of user %s: %w", user, err)
 	}
 	a.revoked(&Revocation{Account: account, User: user})
+	return nil
+}
+
+// RevokeBeyond ends the tokens that were made for a user and allow more than a role does.
+// Those of sign-ins and grants follow the role by themselves.
+func (a *Authority) RevokeBeyond(ctx context.Context, account presence.AccountID, user presence.UserID, role directory.Role) error {
+	most := a.ScopesOf(role)
+	err := a.sweep(ctx, account, func(t *Token) bool { return t.User == user && !t.Scopes.Within(most) && !t.SignIn && t.Family == "" })
+	if err != nil {
+		return fmt.Errorf("revoke the tokens of user %s: %w", user, err)
+	}
 	return nil
 }
 

@@ -167,8 +167,12 @@ func newGrantors() *grantors {
 	return &grantors{apps: make(map[presence.AppID]*App), families: make(map[string]bool), users: make(map[presence.UserID]directory.User), wanted: make(map[presence.UserID]bool)}
 }
 
-// byRole: what the token allows depends on the role of its user.
-func (v *secretValue) byRole() bool { return v.SignIn || v.Family != "" }
+// byRole reports whether what the token allows depends on the role of its user. Nobody
+// gave the built-in apps rights of their own, so their tokens have those of the person.
+func (a *Authority) byRole(v *secretValue) bool {
+	_, builtIn := a.builtIn(v.App)
+	return builtIn || v.Family != ""
+}
 
 // add notes what has to be read for a token.
 func (g *grantors) add(v *secretValue) {
@@ -270,7 +274,7 @@ func (g *grantors) principal(a *Authority, v *secretValue, d *digest) (*Principa
 	}
 	scopes, _ := a.scopes.read(v.Scopes) // an unknown scope allows nothing
 	scopes = a.scopes.limit(scopes, app.Scopes)
-	if v.byRole() {
+	if a.byRole(v) {
 		role := person.Role
 		if user == g.account.Owner {
 			role = directory.Admin

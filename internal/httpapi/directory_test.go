@@ -229,6 +229,18 @@ func TestAccountOwner(t *testing.T) {
 	w.do("DELETE", "/v1/users/owner@example.com", admin, "").want(204)
 }
 
+// TestDemotionEndsTokens: what allows more than the new role ends with the old one.
+func TestDemotionEndsTokens(t *testing.T) {
+	w := newWorld(t)
+	user := "/v1/users/" + string(w.alice.ID)
+	w.do("PATCH", user, w.admin(), `{"role":"admin"}`).want(200)
+	wide, plain, others := w.token(w.alice.ID, "directory:write:admin"), w.token(w.alice.ID, "presence:read"), w.token(w.bob.ID, "presence:read:admin")
+	w.do("PATCH", user, w.admin(), `{"role":"member"}`).want(200)
+	w.do("GET", "/v1/me", wide, "").problem(&api.InvalidToken)
+	w.do("GET", "/v1/me", plain, "").want(200)
+	w.do("GET", "/v1/me", others, "").want(200)
+}
+
 func TestAccountAndMe(t *testing.T) {
 	w := newWorld(t)
 	var account api.Account

@@ -203,7 +203,7 @@ func (p *Provisioner) update(
 	}
 	after.Version = before.Version
 	if !after.Equal(&before) {
-		if after, err = p.Directory.Update(ctx, by.Account, after); err != nil {
+		if after, err = p.write(ctx, by, &before, after); err != nil {
 			return before, err
 		}
 	}
@@ -223,6 +223,22 @@ func (p *Provisioner) update(
 	default:
 		return after, nil
 	}
+}
+
+// write writes a user to the directory. Tokens that allow more than a new role end before,
+// so that a crash in between leaves none, and after, because one may have been made.
+func (p *Provisioner) write(ctx context.Context, by *By, before *directory.User, after directory.User) (directory.User, error) {
+	if after.Role == before.Role {
+		return p.Directory.Update(ctx, by.Account, after)
+	}
+	if err := p.Authority.RevokeBeyond(ctx, by.Account, after.ID, after.Role); err != nil {
+		return after, err
+	}
+	after, err := p.Directory.Update(ctx, by.Account, after)
+	if err != nil {
+		return after, err
+	}
+	return after, p.Authority.RevokeBeyond(ctx, by.Account, after.ID, after.Role)
 }
 
 // edited is the user after a change.
