@@ -3,11 +3,13 @@ package oauthapi
 import (
 	"crypto/sha256"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/quota"
+	"porchlight.dev/porchlight/internal/wire"
 )
 
 // devicePath is the device authorization endpoint (RFC 8628).
@@ -42,6 +44,11 @@ func (e *API) deviceCode(w http.ResponseWriter, r *http.Request) error {
 	if err := e.admit(w, &asker{account: account, app: &app}); err != nil {
 		return err
 	}
+	if app.Public {
+		if err := e.admitDevice(wire.ClientOf(w).LimitKey()); err != nil {
+			return err
+		}
+	}
 	made, err := e.Authority.NewDeviceCode(r.Context(), account, app.ID, scopes)
 	if err != nil {
 		return err
@@ -51,6 +58,23 @@ func (e *API) deviceCode(w http.ResponseWriter, r *http.Request) error {
 		DeviceCode: made.Code, UserCode: made.User, VerificationURI: page, Complete: page + "?user_code=" + made.User,
 		ExpiresIn: int(auth.DeviceLasts / time.Second), Interval: int(pollInterval / time.Second),
 	})
+	return nil
+}
+
+// maxBegun is how many codes the devices of an address may get in a minute. Each is stored
+// for 25 minutes, and nobody has to be known to get one.
+const maxBegun = 120
+
+func (e *API) admitDevice(from netip.Prefix) error {
+	now := e.Clock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	b := e.begun.Get(from)
+	if _, wait := b.Take(1, maxBegun, time.Minute, now); wait > 0 {
+		limit := quota.Limit{Name: "device-codes-per-address", Unit: "codes for devices a minute", Most: maxBegun}
+		return limit.Reached(wait)
+	}
+	e.begun.Set(from, b, now)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -45,9 +46,11 @@ type API struct {
 	failures quota.Table[presence.AppID]  // of authentication, whether or not there is such an app; guarded by mu
 	polls    quota.Table[string]          // of devices that wait, by the device code's digest; guarded by mu
 	guesses  quota.Table[presence.UserID] // of codes that no device shows; guarded by mu
+	begun    quota.Table[netip.Prefix]    // codes for devices of public apps, by the client's address; guarded by mu
 }
 
-// A Grantee is who gets a token of the token endpoint.
+// A Grantee is who gets a token of the token endpoint. The zero Grantee is a client that
+// proved nothing.
 type Grantee struct {
 	Account presence.AccountID
 	App     presence.AppID
@@ -164,10 +167,11 @@ func oauthOverLimit(e *quota.Error) *oauthError {
 	if e.Shared {
 		status = http.StatusServiceUnavailable
 	}
-	return &oauthError{
-		Status: status, Code: "temporarily_unavailable", RetryAfter: e.RetrySeconds(),
-		Reason: fmt.Sprintf("Too many at once: %v; the server's operator can change %s", e, e.Setting),
+	reason := "Too many at once: " + e.Error()
+	if e.Setting != "" {
+		reason += "; the server's operator can change " + e.Setting
 	}
+	return &oauthError{Status: status, Code: "temporarily_unavailable", RetryAfter: e.RetrySeconds(), Reason: reason}
 }
 
 // writeJSON writes a response that must not be cached.

@@ -117,9 +117,14 @@ func (e *API) grantItself(w http.ResponseWriter, r *http.Request, x *asker) erro
 	return nil
 }
 
+// admit counts a request for a token. Anybody can name a public app: it counts for the
+// client's address alone, so that nobody uses up what the app's other users may have.
 func (e *API) admit(w http.ResponseWriter, x *asker) error {
-	if e.Admit == nil {
+	switch {
+	case e.Admit == nil:
 		return nil
+	case x.app.Public:
+		return e.Admit(w, Grantee{})
 	}
 	return e.Admit(w, Grantee{x.account, x.app.ID})
 }

@@ -67,10 +67,12 @@ func (l *limits) all() []*quota.Limit {
 	return append([]*quota.Limit{l.connections.total, l.connections.each, l.live.User, l.live.App, l.waiting}, l.guard.Limits()...)
 }
 
-// admitGrant counts a new token of the token endpoint, and marks the connection as
-// authenticated.
+// admitGrant counts a new token of the token endpoint, and marks the connection of a client
+// that proved who it is as authenticated.
 func (l *limits) admitGrant(w http.ResponseWriter, g oauthapi.Grantee) error {
-	wire.Authenticated(w)
+	if g != (oauthapi.Grantee{}) {
+		wire.Authenticated(w)
+	}
 	return l.guard.Take(quota.Tokens, quota.Caller{
 		Account: string(g.Account), App: string(g.App), Address: wire.ClientOf(w).LimitKey(),
 	})
