@@ -35,6 +35,7 @@ type run struct {
 	idleConns int
 	idleFor   time.Duration
 	streaming time.Duration // duration of the changes with many streams
+	requests  int           // of each kind to each route, to compare times
 	part      string        // of streams or webhooks; "" for all
 	what      []string
 }
@@ -63,7 +64,7 @@ func main() {
 	r.flags()
 	s.flags()
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: go run ./bench [flags] [idle start http connections query expiry backup steady streams webhooks profile]")
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: go run ./bench [flags] [idle start http connections query expiry backup steady streams webhooks timing profile]")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -97,6 +98,7 @@ func (r *run) flags() {
 	flag.IntVar(&r.idleConns, "idle-conns", 10_000, "number of idle connections; a process may have 20,000 files open")
 	flag.DurationVar(&r.idleFor, "idle-for", 20*time.Second, "how long they are idle before garbage is collected; with 20 s more, less than the minute after which the server closes them")
 	flag.DurationVar(&r.streaming, "streaming", 20*time.Second, "duration of the load on 2,000 streams, and of changes with webhooks")
+	flag.IntVar(&r.requests, "requests", 10_000, "timing: number of requests for another account's object, and for an absent one, to each route")
 	flag.StringVar(&r.part, "part", "", "part of the streams benchmark (one, memory, idle, slow, dense, wide or herd) or of webhooks (put, latency, drain or dead) (default: all)")
 }
 
@@ -178,6 +180,7 @@ func (r *run) all() error {
 		{"steady", r.steady},
 		{"streams", r.streams},
 		{"webhooks", r.webhooks},
+		{"timing", r.timing},
 		{"profile", r.profile},
 	} {
 		if !r.wants(part.name) {
