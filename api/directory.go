@@ -132,6 +132,19 @@ type Account struct {
 	Created Time   `json:"created"`
 	// HistoryDays is how many days back the history of users is shown; 0: not at all.
 	HistoryDays int `json:"history_days"`
+	// Plan is the account's plan of rate limits; "": that of the server.
+	Plan string `json:"plan"`
+	// Suspended is true only where the operator reads the account: its own tokens are refused.
+	Suspended bool          `json:"suspended"`
+	Limits    AccountLimits `json:"limits"`
+}
+
+// AccountLimits are how many an account may have; 0 is no limit beside those of the server.
+type AccountLimits struct {
+	Users         int `json:"users"`
+	Apps          int `json:"apps"`
+	Subscriptions int `json:"subscriptions"`
+	Streams       int `json:"streams"` // open on each node
 }
 
 // MaxHistoryDays is the default of Account.HistoryDays: all that the server keeps.

@@ -162,6 +162,10 @@ var (
 		"erasure-not-found", "No erasure of the user is on record", 404,
 		"Use the id of the deleted user. An erasure is on record until 30 days after it was done. DELETE /v1/users/{user}?erase=true requests one.",
 	}
+	NoDeletion = Kind{
+		"deletion-not-found", "No deletion of the account is on record", 404,
+		"Use the id of the deleted account. DELETE /v1/system/accounts/{account} deletes one.",
+	}
 	NotInHistory = Kind{
 		"not-in-history", "The history has nothing about that time", 404,
 		"Ask for a later time. GET /v1/users/{user}/history lists what the history has.",
@@ -357,7 +361,7 @@ func Kinds() []*Kind {
 		&BadAuthorization, &CursorInvalid, &InvalidField, &Malformed, &SignInExpired,
 		&ExpiredToken, &InvalidTicket, &InvalidToken, &NoToken, &SignInRefused, &TokenInQuery,
 		&AccountSuspended, &Escalation, &Forbidden, &HistoryOff, &IdentityRefused, &InsufficientScope, &OriginRefused, &SignInRequired, &PasswordsOff,
-		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoErasure, &NoGrant, &NoGroup, &NoInvitation, &NotInHistory, &NoRoute, &NoSession, &SessionReplaced, &NoSignIn, &NoSubscription, &NoTokenID, &NoUser, &NoUserCode, &NoWatch,
+		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoDeletion, &NoErasure, &NoGrant, &NoGroup, &NoInvitation, &NotInHistory, &NoRoute, &NoSession, &SessionReplaced, &NoSignIn, &NoSubscription, &NoTokenID, &NoUser, &NoUserCode, &NoWatch,
 		&MethodNotAllowed,
 		&Conflict, &EmailTaken, &ExternalIDTaken, &GroupTaken, &LimitReached, &OwnerKept, &PublicApp, &SubscriptionState, &Transition, &Deactivated, &SignedOut,
 		&InvitationExpired, &InvitationUsed,

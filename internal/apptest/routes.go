@@ -13,15 +13,26 @@ func Rights() map[string]Right {
 	all := NativeRights()
 	maps.Copy(all, vendorRights)
 	maps.Copy(all, scimRights)
+	maps.Copy(all, systemRights)
 	for _, path := range publicPaths {
 		all["GET "+path] = Right{Caller: Anybody, OK: 200}
 	}
 	return all
 }
 
+// systemRights are the routes of the operator.
+var systemRights = map[string]Right{
+	"POST /v1/system/accounts":                   {Caller: SystemToken, Body: `{"name":"x","owner_email":"{new}@example.com"}`, OK: 201},
+	"GET /v1/system/accounts":                    {Caller: SystemToken, OK: 200},
+	"GET /v1/system/accounts/{account}":          {Caller: SystemToken, OK: 200},
+	"PATCH /v1/system/accounts/{account}":        {Caller: SystemToken, Body: `{"name":"x"}`, OK: 200},
+	"DELETE /v1/system/accounts/{account}":       {Caller: SystemToken, OK: 202},
+	"GET /v1/system/accounts/{account}/deletion": {Caller: SystemToken, OK: 200},
+}
+
 // publicPaths are pages and documents, which are the same for everybody.
 var publicPaths = strings.Fields(`/{$} /me
-	/docs /docs/{asset} /docs/audit /docs/openapi.yaml /docs/problems /docs/problems/{slug} /docs/cli /docs/concepts /docs/divergences /docs/events
+	/docs /docs/{asset} /docs/audit /docs/openapi.yaml /docs/problems /docs/problems/{slug} /docs/accounts /docs/cli /docs/concepts /docs/divergences /docs/events
 	/docs/history /docs/oauth /docs/scopes /docs/sign-in /docs/streaming /docs/webhooks /docs/presence.svg
 	/ui/base.css /ui/style.css /ui/docs.css /ui/board.js /ui/me.js /ui/people.js /ui/signin.js /ui/stream.js /ui/view.js /ui/icon.svg /signin /welcome /account /ui/account.js /ui/enter.js /ui/welcome.js /device /ui/authorize.js /ui/consent.js /ui/device.js /.well-known/oauth-authorization-server`)
 

@@ -196,6 +196,26 @@ func (a *Authority) DeleteApp(ctx context.Context, account presence.AccountID, i
 	return err
 }
 
+// DeleteAll removes all tokens and apps of an account that is being deleted. After an
+// error it can be called again.
+func (a *Authority) DeleteAll(ctx context.Context, account presence.AccountID) error {
+	if err := a.sweep(ctx, account, func(*Token) bool { return true }); err != nil {
+		return fmt.Errorf("delete the tokens of account %s: %w", account, err)
+	}
+	for {
+		apps, err := a.Apps(ctx, account, "", store.MaxWrite)
+		if err != nil || len(apps) == 0 {
+			return err
+		}
+		for i := range apps {
+			err := document.Again(func() error { return a.deleteApp(ctx, account, apps[i].ID) })
+			if err != nil && !errors.Is(err, ErrNoApp) {
+				return fmt.Errorf("delete app %s: %w", apps[i].ID, err)
+			}
+		}
+	}
+}
+
 // deleteApp removes the app last, so that it can be found again until then.
 func (a *Authority) deleteApp(ctx context.Context, account presence.AccountID, id presence.AppID) error {
 	_, _, app, err := a.app(ctx, account, id)

@@ -77,7 +77,7 @@ func (p *Principal) Origin() (app, via presence.AppID) {
 
 // Caller is who a request of the principal, from an address, counts for.
 func (p *Principal) Caller(address netip.Prefix) quota.Caller {
-	c := quota.Caller{Account: string(p.Account), App: string(p.App), User: string(p.User), Address: address}
+	c := quota.Caller{Account: string(p.Account), App: string(p.App), User: string(p.User), Address: address, MaxStreams: p.MaxStreams}
 	if p.AccountLevel {
 		c.User = ""
 	}

@@ -68,6 +68,7 @@ type commands struct {
 	Login        loginCommand         `cmd:"" help:"Log in to a server as yourself, with a browser."`
 	Logout       logoutCommand        `cmd:"" help:"End a login."`
 	Profile      profileCommands      `cmd:"" help:"Manage profiles, which hold servers and logins."`
+	System       systemCommands       `cmd:"" help:"Manage the accounts of a server, as its operator."`
 	Whoami       whoamiCommand        `cmd:"" help:"Show whom the access token acts for."`
 	Config       configCommands       `cmd:"" help:"Check, print and document the settings."`
 	Completion   completionCommands   `cmd:"" warns:"never" help:"Print a script that completes commands in the shell."`

@@ -40,6 +40,7 @@ var hints = map[*api.Kind]hint{
 	&api.NoRoute:              olderServer,
 	&api.NoUser:               {"", "Check the id or e-mail address. \"porchlight user list\" lists the users."},
 	&api.NoErasure:            {"", "Use the id of the removed user. An erasure is on record until 30 days after it was done."},
+	&api.NoDeletion:           {"", "Check the id of the account. \"porchlight system account list\" lists those that exist."},
 	&api.NotInHistory:         {"", "Choose a later time. \"porchlight status history\" shows what the history has."},
 	&api.NoSession:            {"The session does not exist or has ended.", "\"porchlight session list\" lists a user's sessions."},
 	&api.SessionReplaced:      {"A newer session of the same app replaced this one.", "Stop the other client before you sign in again."},

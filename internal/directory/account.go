@@ -33,15 +33,69 @@ func accountKey(id presence.AccountID) store.Key {
 // CreateAccount adds an account without an owner and gives it an id. Names need
 // not be unique.
 func (d *Directory) CreateAccount(ctx context.Context, name string) (Account, error) {
-	name, err := cleanName("name", name)
-	if err != nil {
+	return d.AddAccount(ctx, AccountChange{Name: &name})
+}
+
+// AddAccount is CreateAccount for an account with these properties, except for the owner.
+func (d *Directory) AddAccount(ctx context.Context, asked AccountChange) (Account, error) {
+	account := Account{Created: d.now(), HistoryDays: MaxHistoryDays}
+	if err := asked.apply(&account); err != nil {
 		return Account{}, err
 	}
-	account := Account{ID: presence.AccountID(NewID()), Name: name, Created: d.now(), HistoryDays: MaxHistoryDays}
-	if err := d.docs.Write(ctx, system, account.doc("")); err != nil {
+	err := document.Again(func() error {
+		account.ID = presence.AccountID(NewID())
+		used, err := d.docs.Load(ctx, system, deletedAccountKey(account.ID))
+		if err == nil && len(used) > 0 {
+			err = store.ErrConflict // draw another id
+		}
+		if err != nil {
+			return err
+		}
+		return d.docs.Write(ctx, system, account.doc(""))
+	})
+	if err != nil {
 		return Account{}, fmt.Errorf("create account: %w", err)
 	}
 	return account, nil
+}
+
+// deletedAccountKey is that of the document that remains of a deleted account, so that
+// its id is never used again.
+func deletedAccountKey(id presence.AccountID) store.Key {
+	return store.Key{Collection: "burnt", Key: string(id)}
+}
+
+// DeleteAccount removes an account, from which moment on none of its users, apps and
+// tokens is valid, and writes further documents of the server in the same write. What
+// the account has in the store stays, for the caller to delete.
+func (d *Directory) DeleteAccount(ctx context.Context, id presence.AccountID, with ...store.Doc) error {
+	defer d.notifyUserState()
+	return document.Again(func() error {
+		account, err := d.Account(ctx, id)
+		if err != nil {
+			return err
+		}
+		gone := document.New(deletedAccountKey(id), "", tombstoneValue{document.Current(), d.now()})
+		err = d.docs.Write(ctx, system, append([]store.Doc{{Key: accountKey(id), Version: account.Version}, gone}, with...)...)
+		if err != nil {
+			return fmt.Errorf("delete account %s: %w", id, err)
+		}
+		return nil
+	})
+}
+
+// DeletedUsers pages through the ids of users who were deleted: those above after, at
+// most limit.
+func (d *Directory) DeletedUsers(ctx context.Context, account presence.AccountID, after presence.UserID, limit int) ([]presence.UserID, error) {
+	docs, err := d.docs.List(ctx, account, tombstoneKey("").Collection, string(after), limit)
+	if err != nil {
+		return nil, fmt.Errorf("list deleted users: %w", err)
+	}
+	ids := make([]presence.UserID, 0, len(docs))
+	for i := range docs {
+		ids = append(ids, presence.UserID(docs[i].Key.Key))
+	}
+	return ids, nil
 }
 
 // Account reads an account, or answers ErrNoAccount.

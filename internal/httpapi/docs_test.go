@@ -24,6 +24,7 @@ import (
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/signin"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/tenant"
 	"porchlight.dev/porchlight/internal/webhook"
 	"porchlight.dev/porchlight/internal/wire"
 )
@@ -224,6 +225,7 @@ func TestProblems(t *testing.T) {
 		{directory.ErrNoContact, &api.NoContact, ""},
 		{watch.ErrNotFound, &api.NoWatch, ""},
 		{erasure.ErrNotFound, &api.NoErasure, ""},
+		{tenant.ErrNoDeletion, &api.NoDeletion, ""},
 		{history.ErrNotKnown, &api.NotInHistory, ""},
 		{webhook.ErrNoSubscription, &api.NoSubscription, ""},
 		{webhook.ErrAppSecret, &api.SubscriptionState, ""},

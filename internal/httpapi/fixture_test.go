@@ -29,7 +29,9 @@ import (
 	"porchlight.dev/porchlight/internal/server"
 	"porchlight.dev/porchlight/internal/signin"
 	"porchlight.dev/porchlight/internal/streamapi"
+	"porchlight.dev/porchlight/internal/systemapi"
 	"porchlight.dev/porchlight/internal/tail"
+	"porchlight.dev/porchlight/internal/tenant"
 	"porchlight.dev/porchlight/internal/watch"
 	"porchlight.dev/porchlight/internal/webhook"
 	"porchlight.dev/porchlight/internal/zoomapi"
@@ -91,6 +93,7 @@ type world struct {
 	api       *httpapi.API
 	hub       *hub.Hub
 	streams   *streamapi.API
+	tenants   *tenant.Registry
 	router    *wire.Router
 	handler   http.Handler
 	store     store.Store
@@ -151,6 +154,11 @@ func newWorld(t testing.TB) *world {
 	w.api.Mount(w.router)
 	w.streams = &streamapi.API{Native: w.api, Hub: w.hub}
 	w.streams.Mount(w.router)
+	w.tenants = tenant.New(tenant.Parts{
+		Store: st, Directory: w.directory, Authority: w.authority, Provisioner: w.api.Provisioner, Subscriptions: w.api.Subscriptions,
+		Eraser: alone{st}, Audit: w.api.Audit, Plans: zoomapi.PlanNames(), Grace: 10 * time.Second, Clock: w.clock, Log: log,
+	})
+	(&systemapi.API{Native: w.api, Authority: w.authority, Tenants: w.tenants}).Mount(w.router)
 	(&streamapi.Events{API: w.streams, Sockets: &eventsocket.Sockets{Access: w.authority, Clock: w.clock, Log: log}}).Mount(w.router)
 	w.handler = w.router
 	if t, ok := t.(*testing.T); ok {

@@ -25,6 +25,7 @@ import (
 	"porchlight.dev/porchlight/internal/quota"
 	"porchlight.dev/porchlight/internal/signin"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/tenant"
 	"porchlight.dev/porchlight/internal/webhook"
 	"porchlight.dev/porchlight/internal/wire"
 )
@@ -114,6 +115,7 @@ var errorKinds = []struct {
 	{directory.ErrNoAccount, &api.NoAccount},
 	{directory.ErrNoContact, &api.NoContact},
 	{watch.ErrNotFound, &api.NoWatch},
+	{tenant.ErrNoDeletion, &api.NoDeletion},
 	{erasure.ErrNotFound, &api.NoErasure},
 	{webhook.ErrNoSubscription, &api.NoSubscription},
 	{webhook.ErrAppSecret, &api.SubscriptionState},

@@ -168,7 +168,7 @@ func (a *API) readAccount(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.writeVersion(accountTag(&account), asAccount(&account))
+	return c.writeVersion(accountTag(&account), AsAccount(&account))
 }
 
 // updateAccount serves PATCH /v1/account.
@@ -200,7 +200,7 @@ func (a *API) updateAccount(c *call, body *api.UpdateAccount) error {
 		return err
 	}
 	header(c.w, "Etag", accountTag(&after))
-	return c.writeBody(http.StatusOK, asAccount(&after))
+	return c.writeBody(http.StatusOK, AsAccount(&after))
 }
 
 // logAccountChange records who changed the account, for the operator.
@@ -256,11 +256,20 @@ func (a *API) checkAppGainsNothing(c *call, owner presence.UserID) error {
 }
 
 func accountTag(account *directory.Account) string {
-	return tagOf(account.Version, asAccount(account))
+	return tagOf(account.Version, AsAccount(account))
 }
 
-func asAccount(account *directory.Account) api.Account {
-	return api.Account{ID: string(account.ID), Name: account.Name, Owner: string(account.Owner), Created: api.At(account.Created), HistoryDays: account.HistoryDays}
+// AsAccount is an account as the API has it.
+func AsAccount(account *directory.Account) api.Account {
+	return api.Account{
+		ID: string(account.ID), Name: account.Name, Owner: string(account.Owner), Created: api.At(account.Created), HistoryDays: account.HistoryDays,
+		Plan: account.Plan, Suspended: account.Suspended, Limits: AsLimits(&account.Limits),
+	}
+}
+
+// AsLimits are the limits of an account as the API has them.
+func AsLimits(l *directory.Limits) api.AccountLimits {
+	return api.AccountLimits{Users: l.Users, Apps: l.Apps, Subscriptions: l.Subscriptions, Streams: l.Streams}
 }
 
 func (a *API) me(c *call) error {

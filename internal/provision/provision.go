@@ -319,6 +319,27 @@ func (p *Provisioner) Delete(ctx context.Context, by *By, id presence.UserID, ch
 	return p.record(ctx, by, "user.delete", id, nil, nil)
 }
 
+// Purge deletes a user of an account that is being deleted, the owner included. It is not
+// recorded: the audit log of the account is deleted, too. Tokens and subscriptions are up
+// to the caller.
+func (p *Provisioner) Purge(ctx context.Context, account presence.AccountID, id presence.UserID) error {
+	by := &By{Account: account}
+	err := retryConflicts(func() error {
+		u, err := p.Directory.User(ctx, account, id)
+		if err != nil {
+			return err
+		}
+		if err := p.setUserState(ctx, by, &u, presence.UserDeleted); err != nil {
+			return err
+		}
+		return p.Directory.Delete(ctx, account, id)
+	})
+	if errors.Is(err, directory.ErrNoUser) {
+		return nil // another node did it
+	}
+	return err
+}
+
 // setUserState publishes a user's state to the record. It is idempotent.
 func (p *Provisioner) setUserState(ctx context.Context, by *By, u *directory.User, s presence.UserState) error {
 	e := presence.SetUserState{State: s, Profiles: presence.Profiles{Profile: u.Profile()}}

@@ -52,6 +52,9 @@ type Caller struct {
 	// streams and tickets, where the user's limit keeps one client from using all.
 	User    string
 	Address netip.Prefix
+	// MaxStreams is how many streams the account may have open, besides the limit of the
+	// server; 0: no limit of its own.
+	MaxStreams int
 }
 
 // A key identifies one bucket or counter.
@@ -98,7 +101,8 @@ func (g *Guard) Limits() []*Limit {
 // keyOf returns the key that c counts for under a subject; ok is false if there is no limit.
 func (g *Guard) keyOf(r Resource, s Subject, c *Caller) (k key, ok bool) {
 	k = key{resource: r, subject: s}
-	if g.limits[r][s].Most <= 0 {
+	own := r == Streams && s == Account && c.MaxStreams > 0
+	if g.limits[r][s].Most <= 0 && !own {
 		return k, false
 	}
 	switch s {
@@ -172,7 +176,12 @@ func (g *Guard) Open(c Caller) (release func(), err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	keys, n, err := g.keysOf(Streams, &c, func(k key, limit *Limit) error {
-		if g.open[k] >= limit.Most {
+		if k.subject == Account && c.MaxStreams > 0 && g.open[k] >= c.MaxStreams && (limit.Most == 0 || c.MaxStreams < limit.Most) {
+			limit.refused.Add(1)
+			own := &Limit{Name: limit.Name, Setting: "the account's limits", Unit: limit.Unit, Most: c.MaxStreams}
+			return &Error{Limit: own, RetryAfter: streamRetry}
+		}
+		if limit.Most > 0 && g.open[k] >= limit.Most {
 			return limit.Reached(streamRetry)
 		}
 		return nil

@@ -15,12 +15,14 @@ import (
 	"sync"
 	"time"
 
+	"porchlight.dev/porchlight/internal/audit"
+	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/store/backup"
 )
 
 // Commands on this machine reach the server of a data directory through its control
 // socket. The permissions of the directory allow exactly the users who may read the
-// data to ask for a backup, which the network listeners could not check.
+// data to ask for a backup or a system token, which the network listeners could not check.
 const (
 	controlName = "control.sock"
 	controlHost = "control" // in URLs; nothing resolves it
@@ -55,6 +57,9 @@ type control struct {
 	source  backupSource
 	lowDisk uint64
 	log     *slog.Logger
+	// authority and audit are set before the socket is served.
+	authority *auth.Authority
+	audit     audit.Recorder
 
 	listener *net.UnixListener
 	server   *http.Server
@@ -78,6 +83,7 @@ func (s *Server) openControl(source backupSource) {
 	c.stopping = stop
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /backup", c.backup)
+	mux.HandleFunc("POST "+systemTokensPath, c.systemTokens)
 	c.server = administrative(mux, s.log)
 	c.server.BaseContext = func(net.Listener) context.Context { return ctx }
 	s.control = c

@@ -40,6 +40,7 @@ func (s *Server) parts() []*part {
 		{name: "subscriptions", start: s.webhooks.subscriptions.Run},
 		{name: "webhooks", start: s.webhooks.deliverer.Run},
 		{name: "audit log", start: s.audit.Run},
+		{name: "deletions of accounts", start: func(ctx context.Context) error { s.tenants.Run(ctx); return nil }},
 		{name: "erasures", start: func(ctx context.Context) error { s.erasures.Run(ctx); return nil }},
 	}
 	if s.admin != nil {

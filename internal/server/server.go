@@ -24,6 +24,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/provision"
 	"porchlight.dev/porchlight/internal/tail"
+	"porchlight.dev/porchlight/internal/tenant"
 	"porchlight.dev/porchlight/internal/watch"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -87,6 +88,7 @@ type Server struct {
 	consumers   *tail.Runtime
 	watches     *watch.Registry
 	erasures    *erasure.Registry
+	tenants     *tenant.Registry
 	webhooks    webhooks
 	hub         *hub.Hub
 	tls         *certificates // nil: plain HTTP

@@ -23,6 +23,7 @@ import (
 	"porchlight.dev/porchlight/internal/signin"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/streamapi"
+	"porchlight.dev/porchlight/internal/systemapi"
 	"porchlight.dev/porchlight/internal/tail"
 	"porchlight.dev/porchlight/internal/ui"
 	"porchlight.dev/porchlight/internal/view"
@@ -95,6 +96,7 @@ func (s *Server) compose() {
 		Cursors: s.hub, Log: s.log, Site: site, Quotas: s.limits.guard, Reads: s.limits.reads,
 	}
 	native.Provider = s.newProvider(signIns)
+	s.tenants = s.newTenants(dir, authority, s.audit, exclusive)
 	streams := &streamapi.API{Native: native, Hub: s.hub}
 	s.watches.Deliver = streams.SendWatch
 	plan, _ := zoomapi.ParsePlan(s.config.RateLimitPlan) // Check has refused any other
@@ -111,6 +113,7 @@ func (s *Server) compose() {
 	native.Mount(rt)
 	streams.Mount(rt)
 	(&streamapi.Events{API: streams, Sockets: s.webhooks.sockets, Header: s.webhooks.sender.Header}).Mount(rt)
+	(&systemapi.API{Native: native, Authority: authority, Tenants: s.tenants}).Mount(rt)
 	zoom.Mount(rt)
 	pages := &ui.Pages{Dialect: native, Site: site}
 	oauth.Page, oauth.Consent = native, pages.Consent()

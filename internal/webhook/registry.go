@@ -395,6 +395,47 @@ func (r *Registry) loadChanges(ctx context.Context) (v changesValue, version str
 	return v, docs[0].Version, document.Decode(&docs[0], &v)
 }
 
+// AccountChanged makes every node read again whether accounts are suspended.
+func (r *Registry) AccountChanged(ctx context.Context) error {
+	defer r.forgetSeen()
+	if r.Exclusive {
+		return nil
+	}
+	return document.Again(func() error {
+		v, version, err := r.loadChanges(ctx)
+		if err != nil {
+			return err
+		}
+		return r.Store.Write(ctx, systemAccount, document.New(changesKey, version, changesValue{document.Current(), v.Number + 1}))
+	})
+}
+
+// isPaused reports whether nothing is sent to the subscriptions of an account: it is
+// suspended, or is being deleted.
+func (r *Registry) isPaused(ctx context.Context, account presence.AccountID) (bool, error) {
+	found, err := r.Directory.Account(ctx, account)
+	if errors.Is(err, directory.ErrNoAccount) {
+		return true, nil
+	}
+	return found.Suspended, err
+}
+
+// DeleteAll deletes the subscriptions of an account.
+func (r *Registry) DeleteAll(ctx context.Context, account presence.AccountID) error {
+	for {
+		all, err := r.List(ctx, account)
+		if err != nil || len(all) == 0 {
+			return err
+		}
+		for _, s := range all {
+			err := r.Delete(ctx, account, s.ID, func(*Subscription) error { return nil })
+			if err != nil && !errors.Is(err, ErrNoSubscription) {
+				return err
+			}
+		}
+	}
+}
+
 // refresh reads one subscription into the snapshot.
 func (r *Registry) refresh(ctx context.Context, key store.Key) error {
 	x := &r.snapshot
@@ -407,6 +448,9 @@ func (r *Registry) refresh(ctx context.Context, key store.Key) error {
 	var s *Subscription
 	if len(docs) > 0 {
 		if s, err = r.decode(ctx, &docs[0]); err != nil {
+			return err
+		}
+		if s.Paused, err = r.isPaused(ctx, s.Account); err != nil {
 			return err
 		}
 	}
@@ -475,7 +519,7 @@ func (r *Registry) reload(ctx context.Context, version string) error {
 	x := &r.snapshot
 	x.reading.Lock()
 	defer x.reading.Unlock()
-	all := make(map[string]*Subscription)
+	all, paused := make(map[string]*Subscription), make(map[presence.AccountID]bool)
 	const step = 200
 	for after := ""; ; {
 		docs, err := r.Store.List(ctx, systemAccount, subscriptionCollection, after, step)
@@ -489,6 +533,12 @@ func (r *Registry) reload(ctx context.Context, version string) error {
 				r.Log.ErrorContext(ctx, "subscription unreadable; nothing is delivered to it", slog.String("key", after), slog.Any("err", err))
 				continue
 			}
+			if _, known := paused[s.Account]; !known {
+				if paused[s.Account], err = r.isPaused(ctx, s.Account); err != nil {
+					return err
+				}
+			}
+			s.Paused = paused[s.Account]
 			all[after] = s
 		}
 		if len(docs) < step {

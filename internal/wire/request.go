@@ -31,20 +31,12 @@ type Authenticator interface {
 // person who signed in with this browser. A token in the query string is refused whatever
 // else the request carries.
 func Principal(w http.ResponseWriter, r *http.Request, a Authenticator) (*auth.Principal, error) {
-	if strings.Contains(r.URL.RawQuery, "access_token=") {
-		return nil, auth.ErrTokenInQuery
-	}
-	header := r.Header["Authorization"]
-	if len(header) == 0 {
+	token, err := Bearer(r)
+	if errors.Is(err, auth.ErrNoToken) && len(r.Header["Authorization"]) == 0 {
 		return signedIn(w, r, a)
 	}
-	if len(header) != 1 {
-		return nil, auth.ErrNoToken
-	}
-	scheme, token, ok := strings.Cut(header[0], " ")
-	token = strings.Trim(token, " ")
-	if !ok || !strings.EqualFold(scheme, "bearer") || token == "" {
-		return nil, auth.ErrNoToken
+	if err != nil {
+		return nil, err
 	}
 	p, err := a.Authenticate(r.Context(), token)
 	if err != nil {
@@ -52,6 +44,23 @@ func Principal(w http.ResponseWriter, r *http.Request, a Authenticator) (*auth.P
 	}
 	RecordPrincipal(w, p)
 	return p, nil
+}
+
+// Bearer is the token in the Authorization header of a request.
+func Bearer(r *http.Request) (string, error) {
+	if strings.Contains(r.URL.RawQuery, "access_token=") {
+		return "", auth.ErrTokenInQuery
+	}
+	header := r.Header["Authorization"]
+	if len(header) != 1 {
+		return "", auth.ErrNoToken
+	}
+	scheme, token, ok := strings.Cut(header[0], " ")
+	token = strings.Trim(token, " ")
+	if !ok || !strings.EqualFold(scheme, "bearer") || token == "" {
+		return "", auth.ErrNoToken
+	}
+	return token, nil
 }
 
 // ReadBody reads at most limit bytes, or ErrTooLarge. A compressed body is a

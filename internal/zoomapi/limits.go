@@ -26,6 +26,9 @@ const (
 
 var planNames = [planCount]string{"off", "free", "pro", "business"}
 
+// PlanNames are the words of all plans.
+func PlanNames() []string { return planNames[:] }
+
 // ParsePlan reads a plan's word; ok is false for any other text.
 func ParsePlan(text string) (p Plan, ok bool) {
 	for i, name := range planNames {
