@@ -33,7 +33,7 @@ var systemRights = map[string]Right{
 // publicPaths are pages and documents, which are the same for everybody.
 var publicPaths = strings.Fields(`/{$} /me
 	/docs /docs/{asset} /docs/audit /docs/openapi.yaml /docs/problems /docs/problems/{slug} /docs/accounts /docs/cli /docs/concepts /docs/divergences /docs/events
-	/docs/history /docs/oauth /docs/scopes /docs/sign-in /docs/streaming /docs/webhooks /docs/presence.svg
+	/docs/history /docs/limits /docs/oauth /docs/scopes /docs/sign-in /docs/streaming /docs/webhooks /docs/presence.svg
 	/ui/base.css /ui/style.css /ui/docs.css /ui/board.js /ui/me.js /ui/people.js /ui/signin.js /ui/stream.js /ui/view.js /ui/icon.svg /signin /welcome /account /ui/account.js /ui/enter.js /ui/welcome.js /device /ui/authorize.js /ui/consent.js /ui/device.js /.well-known/oauth-authorization-server`)
 
 // Errors of a vendor's API, by their codes.

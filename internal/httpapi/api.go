@@ -216,9 +216,11 @@ func (a *API) authorize(method, pattern string, need need, serve PrincipalHandle
 			return err
 		}
 		if limited {
-			if err := a.Quotas.Take(resource, p.Caller(wire.ClientOf(w).LimitKey())); err != nil {
+			standing, err := a.Quotas.Take(resource, p.Caller(wire.ClientOf(w).LimitKey()))
+			if err != nil {
 				return err
 			}
+			wire.AnnounceLimit(w.Header(), standing)
 		}
 		return serve(w, r, p)
 	}

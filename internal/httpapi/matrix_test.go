@@ -28,7 +28,7 @@ import (
 // open lists the routes for browsers, which take no token.
 var open = []string{
 	"/docs", "/docs/{asset}", "/docs/openapi.yaml", "/docs/problems", "/docs/problems/{slug}",
-	"/docs/accounts", "/docs/audit", "/docs/cli", "/docs/concepts", "/docs/events", "/docs/history", "/docs/oauth", "/docs/scopes", "/docs/sign-in", "/docs/streaming", "/docs/divergences", "/docs/webhooks", "/docs/presence.svg",
+	"/docs/accounts", "/docs/audit", "/docs/cli", "/docs/concepts", "/docs/events", "/docs/history", "/docs/limits", "/docs/oauth", "/docs/scopes", "/docs/sign-in", "/docs/streaming", "/docs/divergences", "/docs/webhooks", "/docs/presence.svg",
 }
 
 const (

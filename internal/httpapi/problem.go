@@ -48,6 +48,7 @@ func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	if p.RetryAfter > 0 {
 		h["Retry-After"] = []string{strconv.Itoa(p.RetryAfter)}
 	}
+	announceRefusal(h, err)
 	if len(p.Allow) > 0 {
 		h["Allow"] = []string{strings.Join(p.Allow, ", ")}
 	}
@@ -60,6 +61,17 @@ func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	body, _ := json.Marshal(p) // only text and numbers are in it
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(append(body, '\n'))
+}
+
+// announceRefusal says in the headers which limit refused a request, and for how long. The
+// delay of attempts to sign in has no policy that a client could keep to.
+func announceRefusal(h http.Header, err error) {
+	if e, ok := errors.AsType[*quota.Error](err); ok {
+		wire.AnnounceLimit(h, e.Standing())
+	}
+	if e, ok := errors.AsType[*signin.ThrottledError](err); ok {
+		h["Ratelimit"] = []string{`"sign-in";r=0;t=` + strconv.Itoa(max(1, seconds(e.RetryAfter)))}
+	}
 }
 
 // challenge is the header of RFC 6750 that goes with a problem of the token.

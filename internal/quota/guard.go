@@ -33,11 +33,14 @@ const (
 
 var (
 	subjectNames = [subjectCount]string{"user", "app", "account", "address"}
-	resources    = [resourceCount]struct{ name, setting, unit string }{
-		Streams: {"streams", "stream-limits", "open streams"},
-		Tickets: {"tickets", "ticket-limits", "tickets a minute"},
-		Tokens:  {"tokens", "token-limits", "new tokens a minute"},
-		Writes:  {"writes", "write-limits", "writes a minute"},
+	resources    = [resourceCount]struct {
+		name, setting, unit string
+		per                 time.Duration
+	}{
+		Streams: {"streams", "stream-limits", "open streams", 0},
+		Tickets: {"tickets", "ticket-limits", "tickets a minute", time.Minute},
+		Tokens:  {"tokens", "token-limits", "new tokens a minute", time.Minute},
+		Writes:  {"writes", "write-limits", "writes a minute", time.Minute},
 	}
 )
 
@@ -83,6 +86,7 @@ func NewGuard(limits map[Resource]Amounts, clock func() time.Time) *Guard {
 		for s, subject := range subjectNames {
 			g.limits[r][s] = &Limit{
 				Name: about.name + "-per-" + subject, Setting: about.setting, Unit: about.unit, Most: limits[Resource(r)][s], //nolint:gosec // there are few
+				Subject: subject, Per: about.per,
 			}
 		}
 	}
@@ -141,10 +145,11 @@ func (g *Guard) keysOf(r Resource, c *Caller, admit func(k key, limit *Limit) er
 	return keys, n, nil
 }
 
-// Take counts one use of r for c, or returns an *Error and counts nothing.
-func (g *Guard) Take(r Resource, c Caller) error {
+// Take counts one use of r for c, or returns an *Error and counts nothing. It returns the
+// limit of which the fewest uses are left.
+func (g *Guard) Take(r Resource, c Caller) (tightest Standing, err error) {
 	if g == nil {
-		return nil
+		return tightest, nil
 	}
 	now := g.clock()
 	g.mu.Lock()
@@ -152,16 +157,23 @@ func (g *Guard) Take(r Resource, c Caller) error {
 	taken := make([]Bucket, 0, subjectCount)
 	keys, n, err := g.keysOf(r, &c, func(k key, limit *Limit) error {
 		b := g.buckets.Get(k)
-		if _, wait := b.Take(1, limit.Most, time.Minute, now); wait > 0 {
+		left, wait := b.Take(1, limit.Most, limit.Per, now)
+		if wait > 0 {
 			return limit.Reached(wait)
 		}
 		taken = append(taken, b)
+		if s := limit.standing(b, left, now); s.tighter(&tightest) {
+			tightest = s
+		}
 		return nil
 	})
+	if err != nil {
+		return Standing{}, err
+	}
 	for i, k := range keys[:n] {
 		g.buckets.Set(k, taken[i], now)
 	}
-	return err
+	return tightest, nil
 }
 
 // streamRetry is when a client with too many open streams may try again.
@@ -178,7 +190,7 @@ func (g *Guard) Open(c Caller) (release func(), err error) {
 	keys, n, err := g.keysOf(Streams, &c, func(k key, limit *Limit) error {
 		if k.subject == Account && c.MaxStreams > 0 && g.open[k] >= c.MaxStreams && (limit.Most == 0 || c.MaxStreams < limit.Most) {
 			limit.refused.Add(1)
-			own := &Limit{Name: limit.Name, Setting: "the account's limits", Unit: limit.Unit, Most: c.MaxStreams}
+			own := &Limit{Name: limit.Name, Setting: "the account's limits", Unit: limit.Unit, Most: c.MaxStreams, Subject: limit.Subject}
 			return &Error{Limit: own, RetryAfter: streamRetry}
 		}
 		if limit.Most > 0 && g.open[k] >= limit.Most {

@@ -11,6 +11,7 @@ package quota
 
 import (
 	"fmt"
+	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -21,6 +22,11 @@ type Limit struct {
 	Setting string // the setting that changes it
 	Most    int    // 0: no limit
 	Unit    string // what is counted, such as "open streams"
+	// Subject is what the limit applies to, such as "user", and Per the period in which
+	// Most can be used. A limit without a subject is not announced to clients; one without
+	// a period is of what is in use at a time.
+	Subject string
+	Per     time.Duration
 	// Shared: the limit is for all clients together.
 	Shared bool
 
@@ -49,4 +55,47 @@ func (e *Error) Error() string {
 }
 
 // RetrySeconds is RetryAfter in seconds, for the header.
-func (e *Error) RetrySeconds() int { return int((e.RetryAfter + time.Second - 1) / time.Second) }
+func (e *Error) RetrySeconds() int { return seconds(e.RetryAfter) }
+
+// A Standing is how much of a limit is left to a caller. The zero Standing has no limit.
+type Standing struct {
+	*Limit
+
+	Left int
+	// Reset is when more is left: one, if Left is zero, and otherwise all.
+	Reset time.Duration
+}
+
+// Standing is that of a caller who was refused.
+func (e *Error) Standing() Standing { return Standing{Limit: e.Limit, Reset: e.RetryAfter} }
+
+// standing is that of a caller with a bucket.
+func (l *Limit) standing(b Bucket, left int, now time.Time) Standing {
+	s := Standing{Limit: l, Left: left, Reset: time.Duration(int64(b) - now.UnixNano())}
+	if left == 0 {
+		_, s.Reset = b.Take(1, l.Most, l.Per, now)
+	}
+	return s
+}
+
+// tighter reports whether fewer uses are left than of another limit, or as many for longer.
+func (s *Standing) tighter(than *Standing) bool {
+	return than.Limit == nil || s.Left < than.Left || s.Left == than.Left && s.Reset > than.Reset
+}
+
+// Fields are the values of the response headers RateLimit-Policy and RateLimit, as
+// structured fields; "" if the limit is not announced.
+func (s *Standing) Fields() (policy, left string) {
+	if s.Limit == nil || s.Subject == "" {
+		return "", ""
+	}
+	period := `qu="concurrent-requests"`
+	if s.Per > 0 {
+		period = "w=" + strconv.Itoa(int(s.Per/time.Second))
+	}
+	name := `"` + s.Subject + `"`
+	return name + ";q=" + strconv.Itoa(s.Most) + ";" + period, name + ";r=" + strconv.Itoa(s.Left) + ";t=" + strconv.Itoa(seconds(s.Reset))
+}
+
+// seconds rounds up.
+func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,6 +77,53 @@ func newGuard(r Resource, s Subject) *Guard {
 
 var ada = Caller{Account: "acme", App: "web", User: "ada", Address: netip.MustParsePrefix("192.0.2.1/32")}
 
+func take(g *Guard, r Resource, c Caller) error {
+	_, err := g.Take(r, c)
+	return err
+}
+
+// TestStanding: a caller is told of the limit of which the fewest uses are left, and when
+// more are.
+func TestStanding(t *testing.T) {
+	now := noon
+	g := NewGuard(map[Resource]Amounts{Writes: {User: 4, Account: 6, Address: 100}}, func() time.Time { return now })
+	grace := ada
+	grace.User = "grace"
+	for i, step := range []struct {
+		caller       Caller
+		after        time.Duration
+		policy, left string
+	}{
+		{ada, 0, `"user";q=4;w=60`, `"user";r=3;t=15`},
+		{ada, 0, `"user";q=4;w=60`, `"user";r=2;t=30`},
+		{grace, 0, `"account";q=6;w=60`, `"account";r=3;t=30`}, // as many as the user, for longer
+		{grace, 0, `"account";q=6;w=60`, `"account";r=2;t=40`},
+		{ada, 0, `"account";q=6;w=60`, `"account";r=1;t=50`},
+		{ada, 0, `"user";q=4;w=60`, `"user";r=0;t=15`},
+		{grace, 0, `"account";q=6;w=60`, `"account";r=0;t=10`},              // refused
+		{ada, 500 * time.Millisecond, `"user";q=4;w=60`, `"user";r=0;t=15`}, // refused
+		{grace, 10 * time.Second, `"account";q=6;w=60`, `"account";r=0;t=10`},
+	} {
+		now = now.Add(step.after)
+		s, err := g.Take(Writes, step.caller)
+		if refused, ok := errors.AsType[*Error](err); ok {
+			s = refused.Standing()
+			if wait := fmt.Sprintf("t=%d", refused.RetrySeconds()); !strings.HasSuffix(step.left, wait) {
+				t.Errorf("step %d: Retry-After is %s", i, wait)
+			}
+		}
+		if policy, left := s.Fields(); policy != step.policy || left != step.left {
+			t.Errorf("step %d: %s, %s; want %s, %s", i, policy, left, step.policy, step.left)
+		}
+	}
+	unannounced := Standing{Limit: &Limit{Name: "connections", Most: 5}}
+	for _, s := range []Standing{{}, unannounced} {
+		if policy, left := s.Fields(); policy+left != "" {
+			t.Errorf("%+v: %s, %s", s, policy, left)
+		}
+	}
+}
+
 // TestLimitsAreShared: callers share a limit if and only if they have its subject in
 // common.
 func TestLimitsAreShared(t *testing.T) {
@@ -88,26 +136,26 @@ func TestLimitsAreShared(t *testing.T) {
 	for r := range resourceCount {
 		for s := range subjectCount {
 			g := newGuard(r, s)
-			take := func(c Caller) error {
+			use := func(c Caller) error {
 				if r != Streams {
-					return g.Take(r, c)
+					return take(g, r, c)
 				}
 				_, err := g.Open(c)
 				return err
 			}
-			if err := errors.Join(take(ada), take(ada)); err != nil {
+			if err := errors.Join(use(ada), use(ada)); err != nil {
 				t.Fatal(err)
 			}
 			var refused *Error
-			if err := take(ada); !errors.As(err, &refused) || refused.Most != 2 || refused.RetryAfter <= 0 {
+			if err := use(ada); !errors.As(err, &refused) || refused.Most != 2 || refused.RetryAfter <= 0 {
 				t.Errorf("%s by %s: the third call: %v", resources[r].name, subjectNames[s], err)
 			}
-			if err := take(differ[s]); err != nil {
+			if err := use(differ[s]); err != nil {
 				t.Errorf("%s by %s: another caller: %v", resources[r].name, subjectNames[s], err)
 			}
 			for other, c := range differ {
 				shares := other != Account || s == Address // users and apps belong to an account
-				if err := take(c); other != s && (err != nil) != shares {
+				if err := use(c); other != s && (err != nil) != shares {
 					t.Errorf("%s by %s: a caller that differs in the %s: %v", resources[r].name, subjectNames[s], subjectNames[other], err)
 				}
 			}
@@ -122,18 +170,18 @@ func TestAppItself(t *testing.T) {
 	app.User, user.User = "", app.App
 	for r, limited := range map[Resource]bool{Streams: true, Tickets: true, Tokens: false, Writes: false} {
 		g := newGuard(r, User)
-		take := g.Take
+		use := func(r Resource, c Caller) error { return take(g, r, c) }
 		if r == Streams {
-			take = func(_ Resource, c Caller) error {
+			use = func(_ Resource, c Caller) error {
 				_, err := g.Open(c)
 				return err
 			}
 		}
-		_, _ = take(r, app), take(r, app)
-		if err := take(r, app); (err != nil) != limited {
+		_, _ = use(r, app), use(r, app)
+		if err := use(r, app); (err != nil) != limited {
 			t.Errorf("%s of an app: %v", resources[r].name, err)
 		}
-		if err := take(r, user); err != nil {
+		if err := use(r, user); err != nil {
 			t.Errorf("%s of a user: %v", resources[r].name, err)
 		}
 	}
@@ -147,13 +195,13 @@ func TestRefusedIsNotCounted(t *testing.T) {
 	}, time.Now)
 	grace := ada
 	grace.User = "grace"
-	_ = g.Take(Writes, ada)
+	_ = take(g, Writes, ada)
 	for range 5 {
-		if g.Take(Writes, ada) == nil {
+		if take(g, Writes, ada) == nil {
 			t.Fatal("the user's limit does not hold")
 		}
 	}
-	if err := g.Take(Writes, grace); err != nil {
+	if err := take(g, Writes, grace); err != nil {
 		t.Errorf("another user: %v", err)
 	}
 	release, err := g.Open(ada)
@@ -181,7 +229,7 @@ func TestRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuard(Writes, Account)
 		for range 10 {
-			err := g.Take(Writes, ada)
+			err := take(g, Writes, ada)
 			refused, limited := errors.AsType[*Error](err)
 			if !limited {
 				continue
@@ -190,7 +238,7 @@ func TestRetryAfter(t *testing.T) {
 				t.Fatalf("Retry-After is %d", seconds)
 			}
 			time.Sleep(time.Duration(refused.RetrySeconds()) * time.Second)
-			if err := g.Take(Writes, ada); err != nil {
+			if err := take(g, Writes, ada); err != nil {
 				t.Errorf("after the wait: %v", err)
 			}
 		}
@@ -212,7 +260,7 @@ func TestNoLimits(t *testing.T) {
 		if _, err := none.Open(ada); err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(g.Take(Writes, ada), none.Take(Writes, ada)); err != nil {
+		if err := errors.Join(take(g, Writes, ada), take(none, Writes, ada)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -91,9 +91,11 @@ func (a *API) handler(of route) wire.Handler {
 			return &wire.ScopeError{Scopes: []string{auth.ScimWrite.String() + ":admin"}}
 		}
 		if of.method != http.MethodGet {
-			if err := a.Quotas.Take(quota.Writes, p.Caller(wire.ClientOf(w).LimitKey())); err != nil {
+			standing, err := a.Quotas.Take(quota.Writes, p.Caller(wire.ClientOf(w).LimitKey()))
+			if err != nil {
 				return err
 			}
+			wire.AnnounceLimit(w.Header(), standing)
 		}
 		return of.serve(&call{w: w, r: r, p: p, base: a.BaseURL(w) + Prefix})
 	}

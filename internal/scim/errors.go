@@ -114,6 +114,9 @@ func (a *API) Fail(w http.ResponseWriter, _ *http.Request, err error) {
 	for _, h := range e.header {
 		w.Header()[h[0]] = []string{h[1]}
 	}
+	if limited, ok := errors.AsType[*quota.Error](err); ok {
+		wire.AnnounceLimit(w.Header(), limited.Standing())
+	}
 	data, _ := encode(body) // only text is in it
 	setHeaders(w, len(data))
 	w.WriteHeader(e.Status)

@@ -73,9 +73,10 @@ func (l *limits) admitGrant(w http.ResponseWriter, g oauthapi.Grantee) error {
 	if g != (oauthapi.Grantee{}) {
 		wire.Authenticated(w)
 	}
-	return l.guard.Take(quota.Tokens, quota.Caller{
+	_, err := l.guard.Take(quota.Tokens, quota.Caller{
 		Account: string(g.Account), App: string(g.App), Address: wire.ClientOf(w).LimitKey(),
 	})
+	return err
 }
 
 func newConnectionCollector(t *connections) *collector[connectionStats] {

@@ -327,6 +327,26 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// checkHeaders: the headers say which limit it is, and when to retry.
+func (c *limitCase) checkHeaders(t *testing.T, h http.Header) {
+	t.Helper()
+	resource, subject, _ := strings.Cut(c.limit, "-per-")
+	want := map[string]string{"streams": "streams", "connections": "connections"}[resource]
+	if want == "" {
+		want = "minute"
+	}
+	if c.body != "" {
+		want = "zoom-server"
+	}
+	if got := limitOf(h); got != want {
+		t.Errorf("the headers are those of %s, want %s: %v", got, want, h)
+	}
+	left, announced := h.Get("RateLimit"), want == "minute" || want == "streams"
+	if announced && left != `"`+subject+`";r=0;t=`+h.Get("Retry-After") || !announced && left != "" {
+		t.Errorf("RateLimit is %s, Retry-After %s", left, h.Get("Retry-After"))
+	}
+}
+
 func (c *limitCase) run(t *testing.T, w *limitEnv) {
 	for w.attempt = range c.most {
 		if status, _, body := c.do(t, w); status >= 300 {
@@ -340,6 +360,9 @@ func (c *limitCase) run(t *testing.T, w *limitEnv) {
 	}
 	if c.body == "" {
 		c.checkProblem(t, body)
+	}
+	if c.wait && c.status == http.StatusTooManyRequests {
+		c.checkHeaders(t, header)
 	}
 	refused := w.metric(t, `porchlight_limit_refused_total{limit="`+c.limit+`"}`)
 	if value := w.metric(t, `porchlight_limit{limit="`+c.limit+`"}`); refused != "1" || value == "" || value == "0" {

@@ -57,7 +57,8 @@ func (a *API) open(ctx context.Context, c *call, of *slot, sink hub.Sink, first 
 func (p *peer) countWrite(frame string) error {
 	switch frame {
 	case api.FrameSignIn, api.FrameActivity, api.FrameClaim, api.FrameEndClaim, api.FrameSignOut:
-		return p.api.Native.Quotas.Take(quota.Writes, p.principal.Caller(p.address))
+		_, err := p.api.Native.Quotas.Take(quota.Writes, p.principal.Caller(p.address))
+		return err
 	default:
 		return nil
 	}
