@@ -107,7 +107,7 @@ func found(t *testing.T, r *tenant.Registry, people *apptest.People, name string
 		apptest.Check(t, err)
 		people.Token(made.Account.ID, made.App.ID, u.ID, "presence:read", 0)
 		if i == 0 { // who left before has entries in the log, too
-			apptest.Check(t, r.Provisioner.Delete(ctx, by, u.ID))
+			apptest.Check(t, r.Provisioner.Delete(ctx, by, u.ID, nil, nil))
 		}
 	}
 	return made.Account.ID

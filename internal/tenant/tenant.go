@@ -14,6 +14,7 @@ package tenant
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"strings"
 	"time"
 
@@ -204,15 +205,23 @@ func fieldsOf(a *directory.Account) audit.Fields {
 	return audit.Fields{"name": a.Name, "plan": a.Plan, "suspended": a.Suspended, "limits": a.Limits}
 }
 
-// record appends to the audit logs of the account and of the server.
+// record appends to the audit logs of the account and of the server. That of the server
+// outlives the account, and so has no name.
 func (r *Registry) record(ctx context.Context, by *audit.Actor, action string, id presence.AccountID, before, after audit.Fields) error {
-	for _, account := range []presence.AccountID{id, system} {
-		e := &audit.Event{Action: action, Target: "account/" + string(id), By: *by, Before: before, After: after}
-		if err := r.Audit.Record(ctx, account, e); err != nil {
-			return err
-		}
+	e := audit.Event{Action: action, Target: "account/" + string(id), By: *by, Before: before, After: after}
+	if err := r.Audit.Record(ctx, id, &e); err != nil {
+		return err
 	}
-	return nil
+	e = audit.Event{Action: action, Target: e.Target, By: *by, Before: withoutName(before), After: withoutName(after)}
+	return r.Audit.Record(ctx, system, &e)
+}
+
+func withoutName(fields audit.Fields) audit.Fields {
+	kept := maps.Clone(fields)
+	if _, ok := kept["name"]; ok {
+		kept["name"] = audit.Personal
+	}
+	return kept
 }
 
 // Usage is what an account has.
