@@ -66,6 +66,10 @@ type Eraser interface {
 
 // A Registry records erasures and completes them.
 type Registry struct {
+	// OnDone is called after each erasure that this node completed and recorded. Set it
+	// before Run; nil: nobody is told. It must not wait.
+	OnDone func(*Erasure)
+
 	docs   Documents
 	eraser Eraser
 	clock  func() time.Time
@@ -216,6 +220,9 @@ func (r *Registry) attempt(ctx context.Context, e *Erasure) error {
 	err := r.docs.Write(ctx, account, e.doc())
 	if errors.Is(err, store.ErrConflict) {
 		return nil // another node recorded it
+	}
+	if err == nil && failed == nil && r.OnDone != nil {
+		r.OnDone(e)
 	}
 	return err
 }

@@ -60,6 +60,7 @@ type control struct {
 	// authority and audit are set before the socket is served.
 	authority *auth.Authority
 	audit     audit.Recorder
+	record    func(*audit.Event) // records an event of the server, soon
 
 	listener *net.UnixListener
 	server   *http.Server
@@ -74,6 +75,7 @@ type control struct {
 // wrong is logged.
 func (s *Server) openControl(source backupSource) {
 	c := &control{source: source, lowDisk: uint64(s.config.LowDisk), log: s.log, path: filepath.Join(s.config.DataDir, controlName)}
+	c.record = func(e *audit.Event) { s.audit.Later(audit.System, e) }
 	if err := c.listen(s.config.DataDir); err != nil {
 		c.close()
 		s.log.Warn("no control socket: \"porchlight backup\" works only while the server is stopped", slog.String("path", c.path), slog.Any("err", err))
@@ -188,6 +190,7 @@ func (c *control) backup(w http.ResponseWriter, r *http.Request) {
 	to := &patientWriter{to: w, conn: http.NewResponseController(w)}
 	info, err := c.source.Backup(r.Context(), to, nil)
 	if err == nil {
+		c.record(&audit.Event{Action: "backup.create", After: audit.Fields{"bytes": info.Bytes, "position": info.Position}})
 		c.log.InfoContext(r.Context(), "backup finished", slog.Int64("bytes", info.Bytes), slog.Uint64("position", info.Position), slog.String("took", time.Since(begun).Round(time.Millisecond).String()))
 		return
 	}

@@ -33,6 +33,14 @@ func (s *Server) newMetrics() {
 			Name: "porchlight_build_info", Help: "Always 1; the label is the version that runs.",
 			ConstLabels: prometheus.Labels{"version": Version()},
 		}, func() float64 { return 1 }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "porchlight_audit_dropped_total", Help: "Events that the audit log could not take, such as denials in a flood.",
+		}, func() float64 {
+			if s.audit == nil {
+				return 0 // it is not composed yet
+			}
+			return float64(s.audit.Dropped())
+		}),
 	)
 	s.metrics.MustRegister(newHubCollector(func() hub.Stats {
 		if s.hub == nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/directory"
@@ -78,6 +79,9 @@ func (s *Server) compose() {
 	s.consumers = tail.New(tail.Options{Store: s.store, Exclusive: exclusive, Clock: clock, Log: s.log},
 		s.watches.Consumer(), s.webhooks.deliverer.Consumer())
 	s.erasures = erasure.New(s.store, s.consumers, clock, s.log)
+	s.erasures.OnDone = func(e *erasure.Erasure) {
+		s.audit.Later(e.User.Account, &audit.Event{Action: "erasure.complete", Target: "user/" + string(e.User.ID)})
+	}
 	s.hub = NewHub(s.store, dir, authority, s.limits.reads, clock, s.log)
 	site := siteOf(&s.config)
 	s.audit.Accounts = accountsOf(dir)
