@@ -16,6 +16,7 @@ import (
 // appCommands are "porchlight app …".
 type appCommands struct {
 	Create  appCreate        `cmd:"" help:"Create an app and print its secret."`
+	Update  appUpdate        `cmd:"" help:"Change an app's name, scopes, redirect URIs or kind."`
 	List    appList          `cmd:"" help:"List apps." example:"app list"`
 	Remove  appRemove        `cmd:"" help:"Remove an app and its tokens." example:"app remove CLIENT_ID"`
 	Rotate  appRotate        `cmd:"" help:"Replace an app's secret."`
@@ -24,8 +25,10 @@ type appCommands struct {
 
 type appCreate struct {
 	Remote
-	Name  string   `arg:"" help:"Name of the app."`
-	Scope []string `name:"scope" required:"" placeholder:"SCOPE" help:"Scope to grant. Repeat the flag or separate scopes with commas."`
+	Name     string   `arg:"" help:"Name of the app."`
+	Scope    []string `name:"scope" required:"" placeholder:"SCOPE" help:"Scope to grant. Repeat the flag or separate scopes with commas."`
+	Redirect []string `name:"redirect-uri" sep:"none" placeholder:"URI" help:"Where the authorization endpoint may send browsers back to. Repeat it for several."`
+	Public   bool     `name:"public" help:"The app cannot keep a secret, such as an app on a phone, and gets none."`
 }
 
 func (*appCreate) Help() string {
@@ -33,7 +36,8 @@ func (*appCreate) Help() string {
 
 Example:
 
-    porchlight app create "Door sign" --scope presence:read:admin`
+    porchlight app create "Door sign" --scope presence:read:admin
+    porchlight app create "Phone" --scope presence:read --public --redirect-uri http://127.0.0.1/callback`
 }
 
 // An app is an app as --json prints it. The secret is set only by the commands that
@@ -51,11 +55,47 @@ type app struct {
 func appOf(a api.App) app { return app{a.ID, a.Name, a.Scopes, a.Created, a.Secret, a.WebhookSecret} }
 
 func (c *appCreate) Run(s *shell, cl *client.Client) error {
-	a, err := cl.CreateApp(s.ctx, api.CreateApp{Name: c.Name, Scopes: c.Scope})
+	a, err := cl.CreateApp(s.ctx, api.CreateApp{Name: c.Name, Scopes: c.Scope, RedirectURIs: c.Redirect, Public: c.Public})
 	if err != nil {
 		return err
 	}
+	if a.Secret == "" {
+		return s.print(appOf(a), "Created the app %q. It is public and has no secret.\n\n  client_id  %s\n", a.Name, a.ID)
+	}
 	return s.print(appOf(a), "Created the app %q. The secrets are shown only once:\n\n  client_id       %s\n  client_secret   %s\n  webhook_secret  %s\n", a.Name, a.ID, a.Secret, a.WebhookSecret)
+}
+
+type appUpdate struct {
+	Remote
+	ID          string   `arg:"" help:"Client id of the app."`
+	Name        *string  `name:"name" placeholder:"NAME" help:"Name of the app."`
+	Scope       []string `name:"scope" placeholder:"SCOPE" help:"Scope to grant. Repeat the flag or separate scopes with commas. These replace the app's scopes."`
+	Redirect    []string `name:"redirect-uri" sep:"none" placeholder:"URI" xor:"redirects" help:"Where the authorization endpoint may send browsers back to. Repeat it for several. These replace the app's."`
+	NoRedirects bool     `name:"no-redirect-uris" xor:"redirects" help:"Remove all redirect URIs."`
+	Public      *bool    `name:"public" negatable:"" help:"Whether the app cannot keep a secret, and has none."`
+}
+
+func (*appUpdate) Help() string {
+	return "What is not given stays as it is. Tokens keep at most the app's scopes.\n\nExample:\n\n    porchlight app update CLIENT_ID --name \"Door sign\" --scope presence:read:admin\n    porchlight app update CLIENT_ID --no-public"
+}
+
+func (c *appUpdate) Run(s *shell, cl *client.Client) error {
+	change := api.UpdateApp{Name: c.Name, Public: c.Public}
+	if len(c.Scope) > 0 {
+		change.Scopes = &c.Scope
+	}
+	if len(c.Redirect) > 0 || c.NoRedirects {
+		redirects := append([]string{}, c.Redirect...) // not nil: that would leave them as they are
+		change.RedirectURIs = &redirects
+	}
+	if change == (api.UpdateApp{}) {
+		return &usageError{"nothing to change: give --name, --scope, --redirect-uri or --public"}
+	}
+	a, err := cl.UpdateApp(s.ctx, c.ID, change)
+	if err != nil {
+		return err
+	}
+	return s.print(appOf(a), "Updated the app %q\n", a.Name)
 }
 
 type appList struct {

@@ -12,7 +12,7 @@ import (
 // userCommands are "porchlight user …".
 type userCommands struct {
 	Add           userAdd           `cmd:"" help:"Add a user." example:"user add grace@example.com --name \"Grace Mensah\" --group Support"`
-	Update        userUpdate        `cmd:"" help:"Change a user's name, department or groups." example:"user update grace@example.com --group Support --group Night"`
+	Update        userUpdate        `cmd:"" help:"Change a user's name, department, groups or role." example:"user update grace@example.com --group Support --group Night"`
 	List          userList          `cmd:"" help:"List users." example:"user list"`
 	Show          userShow          `cmd:"" help:"Show a user." example:"user show grace@example.com"`
 	Import        userImport        `cmd:"" help:"Create and change users from a CSV file."`
@@ -50,10 +50,11 @@ type userUpdate struct {
 	Department *string  `name:"department" placeholder:"NAME" help:"Department."`
 	Group      []string `name:"group" placeholder:"NAME" sep:"none" xor:"groups" help:"Group that the user is in. Repeat it for several. These replace the user's groups."`
 	NoGroups   bool     `name:"no-groups" xor:"groups" help:"Remove the user from all groups."`
+	Role       *string  `name:"role" placeholder:"ROLE" help:"Role: member or admin."`
 }
 
 func (c *userUpdate) Run(s *shell, cl *client.Client) error {
-	change := api.UpdateUser{DisplayName: c.Name, Department: c.Department}
+	change := api.UpdateUser{DisplayName: c.Name, Department: c.Department, Role: c.Role}
 	if c.Name != nil {
 		first, last, _ := strings.Cut(*c.Name, " ")
 		change.FirstName, change.LastName = &first, &last

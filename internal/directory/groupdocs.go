@@ -18,12 +18,16 @@ func (d *Directory) newGroups(ctx context.Context, account presence.AccountID, b
 	if len(u.Groups) == 0 || slices.Equal(before.Groups, u.Groups) {
 		return nil, nil
 	}
-	keys := groupKeys(u.Groups)
-	known, err := d.groupNames(ctx, account, keys)
+	known, err := d.groupNames(ctx, account, groupKeys(u.Groups))
 	if err != nil {
 		return nil, err
 	}
-	var docs []store.Doc
+	return d.withGroups(known, before, u)
+}
+
+// withGroups is newGroups with the names of those groups that exist.
+func (d *Directory) withGroups(known map[string]groupNameDoc, before, u *User) (docs []store.Doc, err error) {
+	keys := groupKeys(u.Groups)
 	u.Groups = slices.Clone(u.Groups)
 	for i, key := range keys {
 		name, ok := known[key]

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"testing"
 
 	"porchlight.dev/porchlight/internal/apptest"
@@ -38,16 +39,22 @@ func (e *events) actions() []string {
 type failing struct {
 	provision.Publisher
 
-	left int // events until it fails; negative: it never does
+	mu   sync.Mutex
+	left int // events until it fails; negative: it never does; guarded by mu
 }
 
 var errPulled = errors.New("the plug was pulled")
 
 func (f *failing) Publish(ctx context.Context, u store.User, actor store.Actor, e presence.Event) (publish.Result, error) {
-	if f.left == 0 {
+	f.mu.Lock()
+	pulled := f.left == 0
+	if !pulled {
+		f.left--
+	}
+	f.mu.Unlock()
+	if pulled {
 		return publish.Result{}, errPulled
 	}
-	f.left--
 	return f.Publisher.Publish(ctx, u, actor, e)
 }
 
@@ -77,7 +84,7 @@ func newFixture(tb testing.TB) *fixture {
 		return err
 	}
 	inner := publish.New(publish.Options{Store: st, Policy: presence.DefaultPolicy(), Known: known, Clock: clock.Now, Log: slog.New(slog.DiscardHandler)})
-	f := &fixture{store: st, by: &provision.By{Account: account}, publisher: &failing{inner, -1}, events: &events{}}
+	f := &fixture{store: st, by: &provision.By{Account: account}, publisher: &failing{Publisher: inner, left: -1}, events: &events{}}
 	f.Provisioner = &provision.Provisioner{
 		Directory: people.Directory, Authority: people.Authority, Publisher: f.publisher, Records: st, Subscriptions: noSubscriptions{}, Audit: f.events,
 	}

@@ -63,11 +63,8 @@ func (p *Provisioner) BeginImport() (done func(), ok bool) {
 	return p.importing.Unlock, p.importing.TryLock()
 }
 
-// Workers make changes of users of a part at once; creations are written in batches.
-const (
-	importWorkers = 64
-	createBatch   = 250 // of users that one worker creates
-)
+// importWorkers make changes of users of a part at once.
+const importWorkers = 64
 
 // Part imports some users. An error ends the import; those of single users are passed to
 // Fail.
@@ -85,33 +82,73 @@ func (i *Import) Part(ctx context.Context, users []*ImportedUser) error {
 	if err != nil {
 		return err
 	}
-	var created []*importedCreation
-	var updated []*importedUpdate
-	var unchanged []directory.User
+	var plan importPlan
 	for _, u := range fresh {
 		before, exists := known[directory.EmailKey(u.Email)]
 		after, err := i.edited(u, before, exists)
 		if err == nil {
-			err = i.check(ctx, u, &account, &before, &after)
+			err = i.check(u, &account, &before, &after)
 		}
-		switch {
-		case err != nil && !ofUser(err):
-			return err
-		case err != nil:
+		if err != nil {
 			i.fail(u, err)
-		case !exists:
-			created = append(created, &importedCreation{u, directory.Creation{User: after}})
-		case !after.Equal(&before):
-			updated = append(updated, &importedUpdate{u, before, after})
-		default:
-			unchanged = append(unchanged, before)
+			continue
 		}
+		plan.add(u, before, after, exists)
 	}
 	if i.DryRun {
-		i.count(len(created), len(updated), len(unchanged))
-		return nil
+		return i.rehearse(ctx, &plan)
 	}
-	return errors.Join(i.create(ctx, created), i.update(ctx, updated), i.complete(ctx, unchanged))
+	return errors.Join(i.create(ctx, plan.created), i.update(ctx, plan.updated), i.complete(ctx, plan.unchanged))
+}
+
+// An importPlan is what is to be done about the users of a part.
+type importPlan struct {
+	created   []*importedCreation
+	updated   []*importedUpdate
+	unchanged []directory.User
+}
+
+func (p *importPlan) add(u *ImportedUser, before, after directory.User, exists bool) {
+	switch {
+	case !exists:
+		p.created = append(p.created, &importedCreation{u, directory.Creation{User: after}})
+	case !after.Equal(&before):
+		p.updated = append(p.updated, &importedUpdate{u, before, after})
+	default:
+		p.unchanged = append(p.unchanged, before)
+	}
+}
+
+// rehearse counts what would be done, and tells whom the directory would refuse.
+func (i *Import) rehearse(ctx context.Context, p *importPlan) error {
+	var users []*ImportedUser
+	var changes []*directory.UserChange
+	for _, c := range p.created {
+		users = append(users, c.ImportedUser)
+		changes = append(changes, &directory.UserChange{Before: &directory.User{}, After: &c.User})
+	}
+	for _, u := range p.updated {
+		users = append(users, u.ImportedUser)
+		changes = append(changes, &directory.UserChange{Before: &u.before, After: &u.after})
+	}
+	if err := i.Directory.CheckMany(ctx, i.By.Account, changes); err != nil {
+		return err
+	}
+	i.count(len(p.created), len(p.updated), len(p.unchanged))
+	for n, c := range changes {
+		switch {
+		case c.Err == nil:
+			continue
+		case !ofUser(c.Err):
+			return c.Err
+		case n < len(p.created):
+			i.count(-1, 0, 0)
+		default:
+			i.count(0, -1, 0)
+		}
+		i.fail(users[n], c.Err)
+	}
+	return nil
 }
 
 // once drops the users whom the list has had before.
@@ -172,9 +209,9 @@ func (i *Import) edited(u *ImportedUser, before directory.User, exists bool) (di
 	return after, after.Clean(&before)
 }
 
-// check refuses what the directory would refuse, so that a dry run tells of it, and an
-// external id that the list has twice.
-func (i *Import) check(ctx context.Context, u *ImportedUser, account *directory.Account, before, after *directory.User) error {
+// check refuses changes of the owner that nobody may make, and an external id that the list
+// has twice.
+func (i *Import) check(u *ImportedUser, account *directory.Account, before, after *directory.User) error {
 	if account.Owner == before.ID && before.ID != "" && (!after.Active || after.Role != before.Role) {
 		return ErrOwner
 	}
@@ -186,7 +223,7 @@ func (i *Import) check(ctx context.Context, u *ImportedUser, account *directory.
 		return &RepeatedError{Line: line, ExternalID: true}
 	}
 	i.seen[key] = u.Line
-	return i.Directory.CheckIdentifiers(ctx, i.By.Account, before, after)
+	return nil
 }
 
 // sameGroups reports whether two lists name the same groups.
@@ -204,16 +241,12 @@ func sameGroups(a, b []string) bool {
 
 // create creates users, and then records their states.
 func (i *Import) create(ctx context.Context, users []*importedCreation) error {
-	batches := slices.Collect(slices.Chunk(users, createBatch))
-	err := eachOf(ctx, batches, func(ctx context.Context, some []*importedCreation) error {
-		batch := make([]*directory.Creation, len(some))
-		for n, u := range some {
-			batch[n] = &u.Creation
-			u.Creation.User.Active = true
-		}
-		return i.Directory.CreateMany(ctx, i.By.Account, batch)
-	})
-	if err != nil {
+	batch := make([]*directory.Creation, len(users))
+	for n, u := range users {
+		batch[n] = &u.Creation
+		u.Creation.User.Active = true
+	}
+	if err := i.Directory.CreateMany(ctx, i.By.Account, batch); err != nil {
 		return err
 	}
 	return eachOf(ctx, users, func(ctx context.Context, u *importedCreation) error {
