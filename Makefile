@@ -25,10 +25,11 @@ VULN := $(BIN)/govulncheck
 # once more under the race detector. The longest come first, so that the others run beside them.
 RACE := ./internal/store/... ./internal/server/... ./internal/webhook/... ./client/... ./internal/auth/... ./internal/directory/... ./internal/hub/... ./internal/streamapi/... ./internal/view/... ./internal/watch/... \
         ./internal/publish/... ./internal/tail/... ./internal/cache/... ./internal/wire/... ./internal/httpapi/... ./internal/zoomapi/... \
-        ./internal/egress/... ./internal/eventsocket/... ./internal/erasure/...
+        ./internal/egress/... ./internal/eventsocket/... ./internal/erasure/... ./internal/audit/... ./internal/signin/... ./internal/provision/... ./internal/oauthapi/... ./internal/tenant/...
 
 # What is tested on either engine.
-SURFACE := ./internal/auth ./internal/directory ./internal/erasure ./internal/hub ./internal/view ./internal/watch ./internal/zoomapi ./internal/httpapi ./internal/webhook
+SURFACE := ./internal/auth ./internal/directory ./internal/erasure ./internal/hub ./internal/view ./internal/watch ./internal/zoomapi ./internal/httpapi ./internal/webhook \
+           ./internal/audit ./internal/signin ./internal/provision ./internal/oauthapi ./internal/scim ./internal/tenant
 
 # How long each fuzz function, and the soak as a whole, runs.
 FUZZTIME ?= 30s

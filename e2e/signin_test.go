@@ -20,7 +20,7 @@ func (d *demo) invite(t *testing.T, u user) string {
 		t.Fatal(err)
 	}
 	r.Header.Set("Authorization", "Bearer "+d.AccessToken)
-	answer, err := http.DefaultClient.Do(r)
+	answer, err := new(http.Client).Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}

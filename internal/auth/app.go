@@ -280,7 +280,7 @@ func (a *Authority) FindClient(ctx context.Context, id presence.AppID) (presence
 // clientAccount is the account of an app, or the system account, which has no apps, for
 // an unknown id.
 func (a *Authority) clientAccount(ctx context.Context, id presence.AppID) (presence.AccountID, error) {
-	if presence.CheckID("id", string(id)) != nil {
+	if !validID(string(id)) {
 		return system, nil
 	}
 	docs, err := a.docs.Load(ctx, system, clientKey(id))
@@ -346,3 +346,5 @@ func (a *Authority) appOf(doc *store.Doc) (App, string, error) {
 		RedirectURIs: v.RedirectURIs, Public: v.Public, Version: doc.Version,
 	}, v.Secret, nil
 }
+
+func validID(id string) bool { return presence.CheckID("id", id) == nil }

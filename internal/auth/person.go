@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
 )
@@ -53,6 +54,12 @@ func (a *Authority) MayActAs(ctx context.Context, p *Principal, u *directory.Use
 // signInApp is the app of sign-ins.
 func (a *Authority) signInApp() App {
 	return App{ID: SignInApp, Name: SignInAppName, Scopes: a.scopes.admin, Public: true}
+}
+
+// BuiltIn reports whether every account has an app with this id, which nobody can delete.
+func (a *Authority) BuiltIn(id presence.AppID) bool {
+	_, ok := a.builtIn(id)
+	return ok
 }
 
 // builtIn is an app that every account has.

@@ -241,7 +241,7 @@ func (c *auditVerify) verifyLive(s *shell, v *audit.Verifier) (*audit.Report, er
 
 func (c *auditVerify) print(s *shell, r *audit.Report) error {
 	if r.Problem != nil {
-		return nil
+		return nil //nolint:nilerr // the caller reports it
 	}
 	signatures := fmt.Sprintf("signed by the given keys: %d", r.Signed)
 	if len(c.PublicKey) == 0 {

@@ -24,7 +24,7 @@ type browser struct {
 func (b *browser) post(ts *testscript.TestScript, path string, body any) {
 	data, err := json.Marshal(body)
 	ts.Check(err)
-	req, err := http.NewRequest(http.MethodPost, b.server+path, bytes.NewReader(data)) //nolint:noctx // a script has no context
+	req, err := http.NewRequest(http.MethodPost, b.server+path, bytes.NewReader(data))
 	ts.Check(err)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Origin", b.server)

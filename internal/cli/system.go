@@ -110,8 +110,10 @@ func (t *accountTerms) limits(s *shell) *api.UpdateAccountLimits {
 		value *int
 		to    **int
 	}{
-		{"max-users", &t.MaxUsers, &l.Users}, {"max-apps", &t.MaxApps, &l.Apps},
-		{"max-subscriptions", &t.MaxSubscriptions, &l.Subscriptions}, {"max-streams", &t.MaxStreams, &l.Streams},
+		{"max-users", &t.MaxUsers, &l.Users},
+		{"max-apps", &t.MaxApps, &l.Apps},
+		{"max-subscriptions", &t.MaxSubscriptions, &l.Subscriptions},
+		{"max-streams", &t.MaxStreams, &l.Streams},
 	} {
 		if s.given(flag.name) {
 			*flag.to = flag.value

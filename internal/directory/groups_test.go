@@ -111,7 +111,7 @@ func TestCreateGroup(t *testing.T) {
 	}
 	for name, want := range map[string]error{"SUPPORT": ErrGroupTaken, "": &presence.FieldError{}, strings.Repeat("x", 65): &presence.FieldError{}} {
 		_, err := f.CreateGroup(t.Context(), f.account, Group{Name: name})
-		if want == ErrGroupTaken && !errors.Is(err, want) || want != ErrGroupTaken && !errors.As(err, new(*presence.FieldError)) {
+		if invalid := new(*presence.FieldError); !errors.Is(err, want) && (!errors.As(want, invalid) || !errors.As(err, invalid)) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}

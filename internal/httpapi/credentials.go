@@ -95,6 +95,9 @@ func (a *API) deleteApp(c *call) error {
 	if err := c.checkConditions(appTag(&found), true); err != nil {
 		return err
 	}
+	if a.Authority.BuiltIn(id) {
+		return auth.ErrNoApp
+	}
 	// The app comes last, so that a client can repeat the request until all is done.
 	if err := a.Subscriptions.DeleteApp(ctx, c.p.Account, id); err != nil {
 		return err

@@ -1,4 +1,4 @@
-package scim_test //nolint:errcheck // a type assertion that panics fails the test
+package scim_test
 
 import (
 	"context"
@@ -174,7 +174,7 @@ func valueAt(value any, path string) any {
 func (a *answer) has(pairs ...any) *answer {
 	a.t.Helper()
 	for i := 0; i < len(pairs); i += 2 {
-		got, want := a.at(pairs[i].(string)), pairs[i+1]
+		got, want := a.at(pairs[i].(string)), pairs[i+1] //nolint:errcheck // a type assertion that panics fails the test
 		if want == "" {
 			want = nil
 		}

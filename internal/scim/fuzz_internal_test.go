@@ -1,4 +1,4 @@
-package scim //nolint:errcheck // a type assertion that panics fails the test
+package scim
 
 import (
 	"encoding/json"
@@ -102,7 +102,7 @@ func checkObject(t *testing.T, resource *resourceType, o object) {
 	t.Helper()
 	for name, value := range o {
 		if s := resource.extension(name); s != nil {
-			checkMembers(t, s.attributes, value.(object))
+			checkMembers(t, s.attributes, value.(object)) //nolint:errcheck // a type assertion that panics fails the test
 			continue
 		}
 		checkMembers(t, resource.attributes(), object{name: value})
@@ -124,16 +124,16 @@ func checkMembers(t *testing.T, attributes []attribute, o object) {
 		}
 		items := []any{value}
 		if a.multi {
-			items = value.([]any)
+			items = value.([]any) //nolint:errcheck // a type assertion that panics fails the test
 		}
 		for _, item := range items {
 			switch a.kind {
 			case complexKind:
-				checkMembers(t, a.sub, item.(object))
+				checkMembers(t, a.sub, item.(object)) //nolint:errcheck // a type assertion that panics fails the test
 			case booleanKind:
-				_ = item.(bool)
+				_ = item.(bool) //nolint:errcheck // a type assertion that panics fails the test
 			default:
-				if item.(string) == "" {
+				if item.(string) == "" { //nolint:errcheck // a type assertion that panics fails the test
 					t.Errorf("the attribute %q is empty", name)
 				}
 			}

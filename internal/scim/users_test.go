@@ -1,4 +1,4 @@
-package scim_test //nolint:errcheck // a type assertion that panics fails the test
+package scim_test
 
 import (
 	"fmt"
@@ -229,7 +229,7 @@ func TestOwner(t *testing.T) {
 		f.do("PATCH", owner, patch(`{"op":"replace","path":"emails","value":[{"value":"mallory@example.com"}]}`)),
 		f.do("PATCH", owner, patch(`{"op":"replace","path":"userName","value":"mallory@example.com"}`)),
 	} {
-		if detail := a.fails(403, "").at("detail").(string); !strings.Contains(detail, "owner") && !strings.Contains(detail, "owns") {
+		if detail := a.fails(403, "").at("detail").(string); !strings.Contains(detail, "owner") && !strings.Contains(detail, "owns") { //nolint:errcheck // a type assertion that panics fails the test
 			t.Errorf("detail %q", detail)
 		}
 	}

@@ -204,7 +204,7 @@ func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *Meter, d Diale
 		}
 	}
 	if f.err != nil {
-		o.recordDenial(f, m) //nolint:contextcheck // it does not wait
+		o.recordDenial(f, m)
 	}
 	status := f.status
 	switch {
