@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +99,9 @@ func TestAuthorization(t *testing.T) {
 	}
 	w.visit(alice, "DELETE", "/v1/grants/"+string(app.ID), "").want(204)
 	w.do("GET", "/v1/users/me/presence", got.Text, "").problem(&api.InvalidToken)
+	if got := actions(w.auditEvents(w.admin(), "", 100)); !slices.Contains(got, "grant.allow") || !slices.Contains(got, "grant.revoke") {
+		t.Errorf("the audit log has %q", got)
+	}
 }
 
 // TestAuthorizationNeedsPerson: neither a token, nor another site's page, nor a person of
@@ -163,6 +167,9 @@ func TestDeviceRoutes(t *testing.T) {
 	w.visit(stranger, "POST", path, body).problem(&api.NoUserCode)
 	w.visit(alice, "POST", path, body).want(204)
 	w.visit(alice, "POST", path, body).problem(&api.NoUserCode)
+	if got := actions(w.auditEvents(w.admin(), "", 100)); !slices.Contains(got, "grant.allow") {
+		t.Errorf("the audit log has %q", got)
+	}
 	got, err := w.authority.RedeemDevice(t.Context(), app.ID, made.Code)
 	w.must(err)
 	if got.Token.User != w.alice.ID || got.Token.Scopes.String() != "presence:read claim:write" {
