@@ -55,6 +55,10 @@ func TestErasedUserLeavesNothing(t *testing.T) {
 	if h, err := r.client.HistoryPage(t.Context(), erased, historyOfAll); err != nil || len(h.Entries) < 4 {
 		t.Fatalf("the history has %d entries, %v", len(h.Entries), err)
 	}
+	// A group is the account's, and stays with its name when its members are erased.
+	group, err := r.client.GroupByName(t.Context(), canary)
+	apptest.Check(t, err)
+	apptest.Check(t, r.client.DeleteGroup(t.Context(), group.ID))
 	apptest.Check(t, second(r.client.EraseUser(t.Context(), erased)))
 	r.awaitErasure(t, erased)
 	if h, err := r.client.HistoryPage(t.Context(), kept, historyOfAll); err != nil || len(h.Entries) < 4 || h.Entries[0].After == nil {
