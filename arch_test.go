@@ -65,7 +65,7 @@ var imports = map[string][]string{
 	"internal/usersheet": {"internal/directory", "internal/presence"},
 	"internal/audit":     {"internal/document", "internal/presence", "internal/store"},
 	"internal/provision": {
-		"internal/audit", "internal/auth", "internal/directory", "internal/presence", "internal/publish", "internal/store",
+		"internal/audit", "internal/auth", "internal/directory", "internal/document", "internal/presence", "internal/publish", "internal/store",
 	},
 
 	"internal/signin": {

@@ -15,7 +15,7 @@ import (
 func TestScript(t *testing.T) {
 	for _, program := range []string{"python3", "openssl"} {
 		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("%s is not installed", program)
+			t.Fatalf("%s is not installed: run `make test-tools`", program)
 		}
 	}
 	text, err := os.ReadFile("../../docs/audit.md")

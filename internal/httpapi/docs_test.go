@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -14,6 +15,7 @@ import (
 	"porchlight.dev/porchlight/internal/watch"
 
 	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/docs"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/erasure"
@@ -58,10 +60,13 @@ func TestPages(t *testing.T) {
 func TestManual(t *testing.T) {
 	w := newWorld(t)
 	link := regexp.MustCompile(`(?:src|href)="([^"#]*)(#[^"]*)?"`)
-	for _, page := range []string{
-		"/docs/audit", "/docs/concepts", "/docs/divergences", "/docs/events", "/docs/history", "/docs/oauth", "/docs/scopes", "/docs/streaming", "/docs/webhooks",
-		"/docs/cli", "/docs/sign-in",
-	} {
+	files, err := fs.Glob(docs.Served, "*.md")
+	w.must(err)
+	if len(files) < 10 {
+		t.Fatalf("only %q are served", files)
+	}
+	for _, file := range files {
+		page := "/docs/" + strings.TrimSuffix(file, ".md")
 		x := w.do("GET", page, "", "").want(200)
 		if !strings.Contains(x.body, `<article class="manual">`) || !strings.Contains(x.body, "<title>") {
 			t.Errorf("%s: %s", page, x.body)

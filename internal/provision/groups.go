@@ -9,6 +9,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/document"
 	"porchlight.dev/porchlight/internal/presence"
 )
 
@@ -34,7 +35,7 @@ type GroupChange struct {
 func (p *Provisioner) UpdateGroup(ctx context.Context, by *By, id string, change *GroupChange) (after directory.Group, err error) {
 	var first *directory.Group
 	begun := change.Check == nil
-	err = retryConflicts(func() error {
+	err = document.Again(func() error {
 		before, err := p.Directory.Group(ctx, by.Account, id)
 		if err != nil {
 			return err
@@ -148,7 +149,7 @@ func without(groups []string, keys ...string) []string {
 // repeats an interrupted deletion completes it. check is as in a GroupChange.
 func (p *Provisioner) DeleteGroup(ctx context.Context, by *By, id string, check func(*directory.Group) error) error {
 	var g directory.Group
-	err := retryConflicts(func() error {
+	err := document.Again(func() error {
 		found, err := p.Directory.Group(ctx, by.Account, id)
 		if err == nil && check != nil {
 			err = check(&found)

@@ -18,6 +18,7 @@ import (
 	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/document"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/store"
@@ -165,7 +166,7 @@ func (p *Provisioner) untilCurrent(
 		}
 		return err
 	}
-	return retryConflicts(func() error {
+	return document.Again(func() error {
 		before, err := p.Directory.User(ctx, by.Account, id)
 		if err == nil && !begun {
 			err = check(&before)
@@ -324,7 +325,7 @@ func (p *Provisioner) Delete(ctx context.Context, by *By, id presence.UserID, ch
 // to the caller.
 func (p *Provisioner) Purge(ctx context.Context, account presence.AccountID, id presence.UserID) error {
 	by := &By{Account: account}
-	err := retryConflicts(func() error {
+	err := document.Again(func() error {
 		u, err := p.Directory.User(ctx, account, id)
 		if err != nil {
 			return err
@@ -344,18 +345,5 @@ func (p *Provisioner) Purge(ctx context.Context, account presence.AccountID, id 
 func (p *Provisioner) setUserState(ctx context.Context, by *By, u *directory.User, s presence.UserState) error {
 	e := presence.SetUserState{State: s, Profiles: presence.Profiles{Profile: u.Profile()}}
 	_, err := p.Publisher.Publish(ctx, by.user(u.ID), by.Logged(), e)
-	return err
-}
-
-// maxAttempts bounds how often a change that lost a race is tried.
-const maxAttempts = 8
-
-// retryConflicts runs try until it succeeds or fails for another reason than a
-// conflict. Each run must read its data again.
-func retryConflicts(try func() error) error {
-	err := try()
-	for n := 1; n < maxAttempts && errors.Is(err, store.ErrConflict); n++ {
-		err = try()
-	}
 	return err
 }
