@@ -65,7 +65,7 @@ func (r *Registry) SignIn(ctx context.Context, a *Attempt) (*SignedIn, error) {
 		return nil, err
 	}
 	if !matches || who.barred || !who.exists {
-		r.deny(ctx, who, a)
+		r.deny(who, a)
 		return nil, refusal
 	}
 	r.failures.succeed(counts)
@@ -121,7 +121,7 @@ func (r *Registry) note(ctx context.Context, who *person, a *Attempt, better str
 
 // deny records a refused attempt. It does not wait: the time of an answer must not depend
 // on whether there is an account in whose audit log the attempt belongs.
-func (r *Registry) deny(ctx context.Context, who *person, a *Attempt) {
+func (r *Registry) deny(who *person, a *Attempt) {
 	if who.account == "" {
 		return
 	}
@@ -129,7 +129,7 @@ func (r *Registry) deny(ctx context.Context, who *person, a *Attempt) {
 	if who.exists {
 		e.Target = "user/" + string(who.user.ID)
 	}
-	r.denials.add(ctx, who.account, e)
+	r.audit.Repeated(who.account, e, audit.EachMinute)
 }
 
 // find is whom an attempt may be by, and how it is refused. It makes the same reads for

@@ -49,14 +49,14 @@ func (p *Provider) signIn(ctx context.Context, c *claims, from *From) (*SignedIn
 	by.App = auth.SignInApp
 	id, err := p.userOf(ctx, by, c)
 	if err != nil {
-		return nil, p.denied(ctx, account, from, err)
+		return nil, p.denied(account, from, err)
 	}
 	who, err := p.Registry.user(ctx, account, id)
 	if err != nil {
 		return nil, err
 	}
 	if !who.exists || who.barred {
-		return nil, p.denied(ctx, account, from, &IdentityError{Reason: "your user is deactivated"})
+		return nil, p.denied(account, from, &IdentityError{Reason: "your user is deactivated"})
 	}
 	if err := p.follow(ctx, by, who, c); err != nil {
 		return nil, err
@@ -64,9 +64,9 @@ func (p *Provider) signIn(ctx context.Context, c *claims, from *From) (*SignedIn
 	return p.Registry.begin(ctx, who, from, "oidc")
 }
 
-func (p *Provider) denied(ctx context.Context, account presence.AccountID, from *From, err error) error {
+func (p *Provider) denied(account presence.AccountID, from *From, err error) error {
 	if errors.Is(err, ErrIdentity) {
-		p.Registry.denials.add(ctx, account, &audit.Event{Action: "sign-in.fail", By: from.By, Denied: true, Reason: err.Error()})
+		p.Registry.audit.Repeated(account, &audit.Event{Action: "sign-in.fail", By: from.By, Denied: true, Reason: err.Error()}, audit.EachMinute)
 	}
 	return err
 }

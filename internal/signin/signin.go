@@ -66,7 +66,7 @@ type Options struct {
 	Store     documents
 	Directory *directory.Directory
 	Authority *auth.Authority
-	Audit     audit.Recorder
+	Audit     audit.Repeater
 	Clock     func() time.Time
 	Log       *slog.Logger
 	// Params are those of new hashes. Hashes with others are replaced at the next sign-in.
@@ -83,24 +83,21 @@ type Registry struct {
 	docs        documents
 	directory   *directory.Directory
 	authority   *auth.Authority
-	audit       audit.Recorder
+	audit       audit.Repeater
 	clock       func() time.Time
 	log         *slog.Logger
 	hasher      *hasher
 	failures    *failures
 	policy      policy
-	denials     *denials
 	noPasswords bool
 }
 
 // New returns a registry.
 func New(o Options) *Registry {
-	r := &Registry{
+	return &Registry{
 		docs: o.Store, directory: o.Directory, authority: o.Authority, audit: o.Audit, clock: o.Clock, log: o.Log,
 		hasher: newHasher(o.Params, o.AtOnce), failures: newFailures(o.Clock), policy: newPolicy(), noPasswords: o.NoPasswords,
 	}
-	r.denials = newDenials(o.Audit, o.Log)
-	return r
 }
 
 // Passwords reports whether people can sign in with passwords.

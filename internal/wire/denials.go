@@ -2,11 +2,9 @@ package wire
 
 import (
 	"errors"
-	"net/http"
 
 	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
-	"porchlight.dev/porchlight/internal/presence"
 )
 
 // reasons are the words of the audit log for refusals. Requests without a token are not
@@ -39,14 +37,6 @@ func denialReason(err error) string {
 		return e.Reason
 	}
 	return ""
-}
-
-// RecordDenial records in the audit log that the request was refused, for handlers that
-// answer themselves rather than return an error. account and by are as far as they are known.
-func RecordDenial(w http.ResponseWriter, account presence.AccountID, user presence.UserID, reason string) {
-	if f, ok := w.(*Facts); ok {
-		f.err = &auth.RefusalError{Account: account, User: user, Err: &DenialError{Reason: reason, Text: "refused: " + reason}}
-	}
 }
 
 // recordDenial records a refused request in the log of the account, if it is known, or else
