@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"runtime"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -85,7 +86,7 @@ func (k *checker) credentials(setting, file string) {
 	if file == "" {
 		return
 	}
-	k.readable(setting, file)
+	k.secret(setting, file)
 	if k.config.Store == "" {
 		k.add(setting, "is set, but store is not: set both or neither")
 	}
@@ -109,7 +110,7 @@ func (k *checker) storage() {
 		k.add("audit-retention", "%s is too short: set at least 1d, or 0 to keep events for ever", FormatDuration(c.AuditRetention))
 	}
 	if c.AuditKeyFile != "" {
-		k.readable("audit-key-file", c.AuditKeyFile)
+		k.secret("audit-key-file", c.AuditKeyFile)
 	}
 	const maxRecords = 10_000_000
 	if c.CacheRecords > maxRecords {
@@ -181,11 +182,8 @@ func (k *checker) certificate() {
 		return
 	}
 	readable := k.readable("tls-cert-file", cert)
-	if !k.readable("tls-key-file", key) || !readable {
+	if !k.secret("tls-key-file", key) || !readable {
 		return
-	}
-	if info, err := os.Stat(key); err == nil && info.Mode().Perm()&0o007 != 0 {
-		k.add("tls-key-file", "other users of this machine can read or write %s (mode %04o): run chmod o= %[1]s", key, info.Mode().Perm())
 	}
 	if _, err := tls.LoadX509KeyPair(cert, key); err != nil {
 		k.add("tls-cert-file", "%s and %s are not a certificate and its key: %v", cert, key, err)
@@ -199,6 +197,18 @@ func (k *checker) readable(setting, file string) bool {
 		return false
 	}
 	_ = f.Close() // opened only to check that it can be read
+	return true
+}
+
+// secret checks a file with a secret, which only the server's user and group may read. It
+// reports whether the file can be read. On Windows a mode does not tell who can.
+func (k *checker) secret(setting, file string) bool {
+	if !k.readable(setting, file) {
+		return false
+	}
+	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o007 != 0 && runtime.GOOS != "windows" {
+		k.add(setting, "other users of this machine can read or write %s (mode %04o): run chmod o= %[1]s", file, info.Mode().Perm())
+	}
 	return true
 }
 

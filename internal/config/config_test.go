@@ -3,7 +3,10 @@ package config
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -346,6 +349,39 @@ func TestProblemNamesTheSettingOnce(t *testing.T) {
 	} {
 		if got := (Problem{"listen", c.where, c.text}).String(); got != c.want {
 			t.Errorf("%q, %q is formatted as %q, want %q", c.where, c.text, got, c.want)
+		}
+	}
+}
+
+// TestSecretFiles: a file with a secret of the server is refused if other users of the
+// machine can read or write it, whichever setting names it.
+func TestSecretFiles(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a mode does not tell who can read a file on Windows")
+	}
+	for setting, set := range map[string]func(*Config, string){
+		"audit-key-file": func(c *Config, file string) { c.AuditKeyFile = file },
+		"oidc-client-secret-file": func(c *Config, file string) {
+			c.OIDCIssuer, c.OIDCClientID, c.OIDCClientSecretFile = "https://login.example.com", "porchlight", file
+		},
+		"store-credentials":        func(c *Config, file string) { c.Store, c.StoreCredentials = "nats://127.0.0.1", file },
+		"store-system-credentials": func(c *Config, file string) { c.Store, c.StoreSystemCredentials = "nats://127.0.0.1", file },
+		"tls-key-file":             func(c *Config, file string) { c.TLSCertFile, c.TLSKeyFile = file, file },
+	} {
+		for mode, refused := range map[os.FileMode]bool{0o600: false, 0o640: false, 0o644: true, 0o604: true, 0o602: true} {
+			file := filepath.Join(t.TempDir(), "secret")
+			if err := errors.Join(os.WriteFile(file, []byte("x"), mode), os.Chmod(file, mode)); err != nil {
+				t.Fatal(err)
+			}
+			c := Config{DataDir: t.TempDir()}
+			set(&c, file)
+			var found bool
+			for _, p := range c.Check() {
+				found = found || p.Setting == setting && strings.Contains(p.Text, "other users of this machine") && strings.Contains(p.Text, "run chmod o= "+file)
+			}
+			if found != refused {
+				t.Errorf("%s with mode %04o: refused is %v", setting, mode, found)
+			}
 		}
 	}
 }

@@ -41,7 +41,7 @@ func (k *checker) oidc() {
 		k.add("oidc-client-id", "is not set, but oidc-issuer is: set both or neither")
 	}
 	if c.OIDCClientSecretFile != "" {
-		k.readable("oidc-client-secret-file", c.OIDCClientSecretFile)
+		k.secret("oidc-client-secret-file", c.OIDCClientSecretFile)
 	}
 	if c.OIDCAdminGroup != "" && c.OIDCGroupsClaim == "" {
 		k.add("oidc-admin-group", "is set, but oidc-groups-claim is not: set the claim that lists the groups")
