@@ -20,6 +20,7 @@ REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 BIN  := bin
 LINT := $(BIN)/golangci-lint
 VULN := $(BIN)/govulncheck
+SPEC := $(BIN)/h2spec
 
 # The packages whose code runs on several goroutines, or is run by them: tested
 # once more under the race detector. The longest come first, so that the others run beside them.
@@ -77,7 +78,7 @@ test: ## install what tests need, and run all of them, each stage whatever becam
 quick: $(LINT) ## check and test what you changed, in under two minutes; BASE=REV for what changed since
 	tools/quick $(BASE)
 
-test-tools: ## npm ci in e2e/, and from Debian what is missing of Chromium, curl, strace, Mono and a C compiler
+test-tools: ## h2spec, npm ci in e2e/, and from Debian what is missing of Chromium, curl, strace, Mono and a C compiler
 	tools/test-tools
 
 test-unit: ## the Go tests
@@ -120,6 +121,10 @@ clean: ## remove what was built
 
 $(LINT): tools/go.mod tools/go.sum
 	cd tools && $(GO) build -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
+
+$(SPEC): tools/go.mod tools/go.sum
+	cd tools && $(GO) build -o ../$@ github.com/summerwind/h2spec/cmd/h2spec
 	@touch $@
 
 $(VULN): tools/go.mod tools/go.sum
