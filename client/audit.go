@@ -39,11 +39,15 @@ func (o *AuditOptions) query() url.Values {
 // AuditEvents reads the events of the audit log, page by page, as text: decode them into
 // api.AuditEvent. An error comes last.
 func (c *Client) AuditEvents(ctx context.Context, o AuditOptions) iter.Seq2[json.RawMessage, error] {
+	return c.auditEvents(ctx, path("v1", "audit"), &o)
+}
+
+func (c *Client) auditEvents(ctx context.Context, path string, o *AuditOptions) iter.Seq2[json.RawMessage, error] {
 	mark := "before"
 	if o.Oldest {
 		mark = "after"
 	}
-	return pagesOf(ctx, c, path("v1", "audit"), o.query(), mark, func(p *api.AuditEvents) ([]json.RawMessage, string) {
+	return pagesOf(ctx, c, path, o.query(), mark, func(p *api.AuditEvents) ([]json.RawMessage, string) {
 		if o.Oldest {
 			return p.Events, p.Newer
 		}

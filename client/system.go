@@ -2,13 +2,15 @@ package client
 
 import (
 	"context"
+	"encoding/json"
+	"io"
 	"iter"
 	"net/http"
 
 	"porchlight.dev/porchlight/api"
 )
 
-// The methods of this file manage the accounts of a server. They need a client whose token
+// The methods of this file manage the accounts of a server, and read its audit log. They need a client whose token
 // is a system token, from "porchlight system token create".
 
 const systemAccounts = "/v1/system/accounts"
@@ -42,4 +44,16 @@ func (c *Client) DeleteAccount(ctx context.Context, id string) (api.AccountDelet
 // AccountDeletion reads how far the deletion of an account is.
 func (c *Client) AccountDeletion(ctx context.Context, id string) (api.AccountDeletion, error) {
 	return ask[api.AccountDeletion](ctx, c, call{method: http.MethodGet, path: path("v1", "system", "accounts", id, "deletion")})
+}
+
+// SystemAuditEvents is AuditEvents for the audit log of the server. AuditOptions.User is
+// not allowed.
+func (c *Client) SystemAuditEvents(ctx context.Context, o AuditOptions) iter.Seq2[json.RawMessage, error] {
+	return c.auditEvents(ctx, path("v1", "system", "audit"), &o)
+}
+
+// ExportSystemAudit is ExportAudit for the audit log of the server.
+func (c *Client) ExportSystemAudit(ctx context.Context, w io.Writer) error {
+	_, err := c.do(ctx, call{method: http.MethodGet, path: path("v1", "system", "audit", "export"), copyTo: w})
+	return err
 }

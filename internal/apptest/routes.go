@@ -28,6 +28,8 @@ var systemRights = map[string]Right{
 	"PATCH /v1/system/accounts/{account}":        {Caller: SystemToken, Body: `{"name":"x"}`, OK: 200},
 	"DELETE /v1/system/accounts/{account}":       {Caller: SystemToken, OK: 202},
 	"GET /v1/system/accounts/{account}/deletion": {Caller: SystemToken, OK: 200},
+	"GET /v1/system/audit":                       {Caller: SystemToken, OK: 200},
+	"GET /v1/system/audit/export":                {Caller: SystemToken, OK: 200},
 }
 
 // publicPaths are pages and documents, which are the same for everybody.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"strings"
 	"time"
@@ -23,15 +24,35 @@ type auditCommands struct {
 	Key    auditKey    `cmd:"" help:"Create a key to sign the audit log with."`
 }
 
-type auditList struct {
+// auditSource is whose log a command reads.
+type auditSource struct {
 	Remote `embed:""`
-	User   string `name:"user" placeholder:"USER" help:"Only events that this user caused or that changed this user (id or e-mail address)."`
-	Action string `name:"action" placeholder:"ACTION" help:"Only this action, such as user.update."`
-	From   string `name:"from" placeholder:"TIME" help:"Only events at or after this time, such as 2026-03-01T09:30:00Z."`
-	To     string `name:"to" placeholder:"TIME" help:"Only events before this time."`
-	Denied bool   `name:"denied" help:"Only refused requests and sign-ins."`
-	Oldest bool   `name:"oldest" help:"List the oldest events first."`
-	Limit  int    `name:"limit" default:"50" placeholder:"N" help:"Maximum number of events (default 50). 0 lists all."`
+	System bool `name:"system" help:"Read the audit log of the server, which belongs to no account. The token must be a system token."`
+}
+
+func (a *auditSource) events(s *shell, cl *client.Client, o client.AuditOptions) iter.Seq2[json.RawMessage, error] {
+	if a.System {
+		return cl.SystemAuditEvents(s.ctx, o)
+	}
+	return cl.AuditEvents(s.ctx, o)
+}
+
+func (a *auditSource) export(s *shell, cl *client.Client, to io.Writer) error {
+	if a.System {
+		return cl.ExportSystemAudit(s.ctx, to)
+	}
+	return cl.ExportAudit(s.ctx, to)
+}
+
+type auditList struct {
+	auditSource `embed:""`
+	User        string `name:"user" placeholder:"USER" help:"Only events that this user caused or that changed this user (id or e-mail address)."`
+	Action      string `name:"action" placeholder:"ACTION" help:"Only this action, such as user.update."`
+	From        string `name:"from" placeholder:"TIME" help:"Only events at or after this time, such as 2026-03-01T09:30:00Z."`
+	To          string `name:"to" placeholder:"TIME" help:"Only events before this time."`
+	Denied      bool   `name:"denied" help:"Only refused requests and sign-ins."`
+	Oldest      bool   `name:"oldest" help:"List the oldest events first."`
+	Limit       int    `name:"limit" default:"50" placeholder:"N" help:"Maximum number of events (default 50). 0 lists all."`
 }
 
 func (*auditList) Help() string {
@@ -40,7 +61,8 @@ func (*auditList) Help() string {
 Example:
 
     porchlight audit list --denied
-    porchlight audit list --user grace@example.com --from 2026-03-01T00:00:00Z`
+    porchlight audit list --user grace@example.com --from 2026-03-01T00:00:00Z
+    porchlight audit list --system --action account.delete`
 }
 
 func (c *auditList) Run(s *shell) error {
@@ -50,7 +72,7 @@ func (c *auditList) Run(s *shell) error {
 	}
 	o := client.AuditOptions{User: c.User, Action: c.Action, From: c.From, To: c.To, Denied: c.Denied, Oldest: c.Oldest}
 	n := 0
-	for line, err := range cl.AuditEvents(s.ctx, o) {
+	for line, err := range c.events(s, cl, o) {
 		if err == nil {
 			err = s.printEvent(line)
 		}
@@ -94,9 +116,9 @@ func (s *shell) printEvent(line json.RawMessage) error {
 }
 
 type auditExport struct {
-	Remote `embed:""`
-	Output string `name:"output" short:"o" placeholder:"FILE" help:"File to write to. The default is standard output."`
-	Quiet  bool   `name:"quiet" short:"q" help:"Do not show the progress."`
+	auditSource `embed:""`
+	Output      string `name:"output" short:"o" placeholder:"FILE" help:"File to write to. The default is standard output."`
+	Quiet       bool   `name:"quiet" short:"q" help:"Do not show the progress."`
 }
 
 func (*auditExport) Help() string {
@@ -131,17 +153,17 @@ func (c *auditExport) Run(s *shell) error {
 func (c *auditExport) write(s *shell, cl *client.Client, to io.Writer) error {
 	m := s.meter("export", c.Quiet || s.isTerminal(to))
 	defer m.end()
-	return cl.ExportAudit(s.ctx, &countingWriter{to: to, m: m})
+	return c.export(s, cl, &countingWriter{to: to, m: m})
 }
 
 // live stands for the audit log of the server, in place of a file.
 const live = "live"
 
 type auditVerify struct {
-	Remote    `embed:""`
-	File      string   `arg:"" optional:"" default:"live" help:"A file written by \"audit export\", - for standard input, or live (the default) for the audit log on the server."`
-	PublicKey []string `name:"public-key" placeholder:"FILE" help:"Public key (PEM) to verify signatures with. Repeat the flag if the key has changed."`
-	Known     string   `name:"known" placeholder:"FILE" help:"An earlier export, or saved log output of the server. Its checkpoints must match the audit log."`
+	auditSource `embed:""`
+	File        string   `arg:"" optional:"" default:"live" help:"A file written by \"audit export\", - for standard input, or live (the default) for the audit log on the server."`
+	PublicKey   []string `name:"public-key" placeholder:"FILE" help:"Public key (PEM) to verify signatures with. Repeat the flag if the key has changed."`
+	Known       string   `name:"known" placeholder:"FILE" help:"An earlier export, or saved log output of the server. Its checkpoints must match the audit log."`
 }
 
 func (*auditVerify) Help() string {
@@ -233,7 +255,7 @@ func (c *auditVerify) verifyLive(s *shell, v *audit.Verifier) (*audit.Report, er
 		return nil, err
 	}
 	from, to := io.Pipe()
-	go func() { to.CloseWithError(cl.ExportAudit(s.ctx, to)) }()
+	go func() { to.CloseWithError(c.export(s, cl, to)) }()
 	report, err := v.Verify(from)
 	from.CloseWithError(io.ErrClosedPipe)
 	return report, err

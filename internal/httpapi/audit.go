@@ -28,9 +28,14 @@ func (a *API) auditRoutes() []route {
 
 // listEvents serves GET /v1/audit.
 func (a *API) listEvents(c *call) error {
-	q, err := a.eventQuery(c)
+	q, err := EventQuery(c.r, "user")
 	if err != nil {
 		return err
+	}
+	if q.User != "" {
+		if q.User, err = a.eventUser(c, string(q.User)); err != nil {
+			return err
+		}
 	}
 	var page audit.Page
 	err = a.withTurn(c, quota.LightRead+1, func() (err error) {
@@ -40,16 +45,23 @@ func (a *API) listEvents(c *call) error {
 	if err != nil {
 		return err
 	}
+	return c.writeDigested(AsEvents(&page))
+}
+
+// AsEvents is a page of an audit log in the form of the API.
+func AsEvents(page *audit.Page) *api.AuditEvents {
 	list := &api.AuditEvents{Events: make([]json.RawMessage, len(page.Records))}
 	for i := range page.Records {
 		list.Events[i] = page.Records[i].Line
 	}
 	list.Older, list.Newer = pageMark(store.Position(page.Older)), pageMark(store.Position(page.Newer))
-	return c.writeDigested(list)
+	return list
 }
 
-func (a *API) eventQuery(c *call) (*audit.Query, error) {
-	values, err := c.query("limit", "before", "after", "from", "to", "action", "user", "denied", "order")
+// EventQuery reads which events of an audit log a request asks for. Its User is the
+// parameter as it was given, if the route has that parameter.
+func EventQuery(r *http.Request, more ...string) (*audit.Query, error) {
+	values, err := Query(r, append(more, "limit", "before", "after", "from", "to", "action", "denied", "order")...)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +69,7 @@ func (a *API) eventQuery(c *call) (*audit.Query, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &audit.Query{Limit: pg.limit, Action: values.Get("action")}
+	q := &audit.Query{Limit: pg.limit, Action: values.Get("action"), User: presence.UserID(values.Get("user"))}
 	before, err := parsePageMark(values.Get("before"))
 	if err != nil {
 		return nil, err
@@ -79,11 +91,6 @@ func (a *API) eventQuery(c *call) (*audit.Query, error) {
 		q.Oldest = true
 	default:
 		return nil, &presence.FieldError{Field: "order", Reason: `must be "newest" or "oldest"`}
-	}
-	if values.Has("user") {
-		if q.User, err = a.eventUser(c, values.Get("user")); err != nil {
-			return nil, err
-		}
 	}
 	q.From, q.To, err = timeRange(values)
 	return q, err
@@ -118,21 +125,26 @@ func (a *API) listCheckpoints(c *call) error {
 // slowExport is how long an export waits for a client that does not read.
 const slowExport = time.Minute
 
-// exportEvents serves GET /v1/audit/export. An export that fails is cut short, so that its
-// last line is not the checkpoint of the export.
+// exportEvents serves GET /v1/audit/export.
 func (a *API) exportEvents(c *call) error {
-	if _, err := c.query(); err != nil {
+	return WriteExport(c.w, c.r, a.Events, c.p.Account, wire.Actor(c.w, c.p))
+}
+
+// WriteExport answers with the audit log of an account. An export that fails is cut short,
+// so that its last line is not the checkpoint of the export.
+func WriteExport(w http.ResponseWriter, r *http.Request, log *audit.Log, account presence.AccountID, by audit.Actor) error {
+	if _, err := Query(r); err != nil {
 		return err
 	}
-	export, err := a.Events.Begin(c.r.Context(), c.p.Account, wire.Actor(c.w, c.p))
+	export, err := log.Begin(r.Context(), account, by)
 	if err != nil {
 		return err
 	}
-	header(c.w, "Content-Type", "application/x-ndjson")
-	c.setPrivate()
-	c.w.WriteHeader(http.StatusOK)
-	to := bufio.NewWriterSize(&patientWriter{c.w, http.NewResponseController(c.w)}, 64<<10)
-	if err := export.Write(c.r.Context(), to); err != nil {
+	header(w, "Content-Type", "application/x-ndjson")
+	SetPrivate(w)
+	w.WriteHeader(http.StatusOK)
+	to := bufio.NewWriterSize(&patientWriter{w, http.NewResponseController(w)}, 64<<10)
+	if err := export.Write(r.Context(), to); err != nil {
 		return err
 	}
 	return to.Flush()

@@ -1,11 +1,14 @@
 package httpapi_test
 
 import (
+	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/presence"
 )
 
@@ -166,5 +169,52 @@ func TestSystemList(t *testing.T) {
 	}
 	for _, query := range []string{"limit=0", "limit=x", "after=" + strings.Repeat("a", 600), "x=1"} {
 		w.do("GET", "/v1/system/accounts?"+query, system, "").problem(&api.InvalidField)
+	}
+}
+
+// TestSystemAudit: an operator reads and exports the audit log of the server, which says
+// who created, suspended, resumed and deleted an account after the account is gone. It is
+// not the log of an account.
+func TestSystemAudit(t *testing.T) {
+	w := newWorld(t)
+	system := w.systemToken()
+	var made api.CreatedAccount
+	w.do("POST", "/v1/system/accounts", system, `{"name":"Xq7canary","owner_email":"xq7canary@example.com"}`).want(201).read(&made)
+	at := "/v1/system/accounts/" + made.AccountID
+	w.do("PATCH", at, system, `{"suspended":true}`).want(200)
+	w.do("PATCH", at, system, `{"suspended":false}`).want(200)
+	w.do("DELETE", at, system, "").want(202)
+	w.advance(10 * time.Second)
+	_, err := w.tenants.Complete(t.Context())
+	w.must(err)
+	w.do("PATCH", "/v1/account", w.admin(), `{"history_days":9}`).want(200)
+
+	var page api.AuditEvents
+	w.do("GET", "/v1/system/audit?order=oldest", system, "").want(200).read(&page)
+	events := make([]api.AuditEvent, len(page.Events))
+	for i, line := range page.Events {
+		w.must(json.Unmarshal(line, &events[i]))
+	}
+	want := []string{"account.create", "account.suspend", "account.resume", "account.delete", "account.deleted"}
+	if got := actions(events); !slices.Equal(got, want) {
+		t.Fatalf("the log has %q, want %q", got, want)
+	}
+	for _, e := range events[:4] {
+		if e.Target != "account/"+made.AccountID || e.Token == "" || e.Token == system || e.Address == "" {
+			t.Errorf("%+v", e)
+		}
+	}
+	w.do("GET", "/v1/system/audit?action=account.delete&limit=1", system, "").want(200).read(&page)
+	if len(page.Events) != 1 || !strings.Contains(string(page.Events[0]), `"account.delete"`) {
+		t.Errorf("the filter finds %s", page.Events)
+	}
+	w.do("GET", "/v1/system/audit?user=me", system, "").problem(&api.InvalidField)
+	export := w.do("GET", "/v1/system/audit/export", system, "").want(200).body
+	if strings.Contains(strings.ToLower(string(export)), "xq7canary") {
+		t.Errorf("the log names the account or its owner: %s", export)
+	}
+	report, err := new(audit.Verifier).Verify(strings.NewReader(string(export)))
+	if err != nil || report.Problem != nil || report.Events != uint64(len(want))+1 {
+		t.Errorf("the export: %+v, %v", report, err)
 	}
 }

@@ -1,5 +1,5 @@
 // Package systemapi is the part of the native API with which the operator of a server
-// manages its accounts.
+// manages its accounts and reads its audit log.
 //
 // It is separate from httpapi because its callers are not principals of an account: they
 // have a system token, and no access token is accepted in its place. It guarantees that a
@@ -50,6 +50,8 @@ func (a *API) Mount(rt *wire.Router) {
 		{"PATCH", "/v1/system/accounts/{account}", a.update},
 		{"DELETE", "/v1/system/accounts/{account}", a.remove},
 		{"GET", "/v1/system/accounts/{account}/deletion", a.deletion},
+		{"GET", "/v1/system/audit", a.listEvents},
+		{"GET", "/v1/system/audit/export", a.exportEvents},
 	} {
 		rt.Handle(route.method, route.pattern, a.Native, a.authorize(route.serve))
 	}
@@ -185,6 +187,23 @@ func (a *API) deletion(c *call) error {
 		return err
 	}
 	return c.write(http.StatusOK, asDeletion(&d))
+}
+
+// listEvents reads the audit log of the server.
+func (a *API) listEvents(c *call) error {
+	q, err := httpapi.EventQuery(c.r)
+	if err != nil {
+		return err
+	}
+	page, err := a.Native.Events.Page(c.r.Context(), audit.System, q)
+	if err != nil {
+		return err
+	}
+	return c.write(http.StatusOK, httpapi.AsEvents(&page))
+}
+
+func (a *API) exportEvents(c *call) error {
+	return httpapi.WriteExport(c.w, c.r, a.Native.Events, audit.System, c.by)
 }
 
 // limitsOf are limits after a change, which may be nil.
