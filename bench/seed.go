@@ -91,7 +91,7 @@ func (s *seeded) create(st store.Store, n int) error {
 		return err
 	}
 	authority := auth.New(st, dir, time.Now)
-	scopes, err := authority.ParseScopes("claim:write:admin presence:read:admin subscription:write:admin")
+	scopes, err := authority.ParseScopes("claim:write:admin presence:read:admin subscription:write:admin directory:write:admin")
 	if err != nil {
 		return err
 	}

@@ -109,7 +109,13 @@ type phc struct {
 	salt, hash []byte
 }
 
+// compute computes the hash. argon2 does so in eight parts, one after another, each on a
+// goroutine that this one starts. Without a thread of its own, this goroutine would run
+// again at once after each part, before all that waits for the processor. With one, the
+// runtime switches threads, and lets short requests run between the parts.
 func (p *phc) compute(password string) []byte {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	return argon2.IDKey([]byte(password), p.salt, p.Passes, p.MemoryKiB, p.Lanes, hashBytes)
 }
 
