@@ -76,14 +76,15 @@ type NATS struct {
 func (n NATS) URL() string       { return "nats://" + n.User + "@" + n.Host }
 func (n NATS) SystemURL() string { return "nats://" + n.System + "@" + n.Host }
 
-// StartNATS runs a NATS server that syncs every write.
+// StartNATS runs a NATS server that syncs every write, in memory if possible: the tests
+// of natsstore show what a disk keeps, and those that use this one would wait for it.
 func StartNATS(tb testing.TB) NATS {
 	tb.Helper()
 	n := NATS{User: "porchlight:secret", System: "system:topsecret"}
 	own, system := server.NewAccount("PORCHLIGHT"), server.NewAccount("SYS")
 	ns, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, AuthTimeout: time.Minute.Seconds(),
-		JetStream: true, StoreDir: tb.TempDir(), SyncAlways: true,
+		JetStream: true, StoreDir: dirInMemory(tb), SyncAlways: true,
 		Accounts: []*server.Account{own, system}, SystemAccount: "SYS",
 		Users: []*server.User{
 			{Username: "porchlight", Password: "secret", Account: own},
@@ -110,4 +111,20 @@ func StartNATS(tb testing.TB) NATS {
 	}
 	n.Host = ns.Addr().String()
 	return n
+}
+
+// dirInMemory makes a directory that the test removes, in memory if the system has a
+// place for it.
+func dirInMemory(tb testing.TB) string {
+	tb.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "enginetest") //nolint:usetesting // which is on a disk
+	if err != nil {
+		return tb.TempDir()
+	}
+	tb.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			tb.Error(err)
+		}
+	})
+	return dir
 }
