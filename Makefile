@@ -22,11 +22,15 @@ LINT := $(BIN)/golangci-lint
 VULN := $(BIN)/govulncheck
 SPEC := $(BIN)/h2spec
 
-# The packages whose code runs on several goroutines, or is run by them: tested
-# once more under the race detector. The longest come first, so that the others run beside them.
-RACE := ./internal/store/... ./internal/server/... ./internal/webhook/... ./client/... ./internal/auth/... ./internal/directory/... ./internal/hub/... ./internal/streamapi/... ./internal/view/... ./internal/watch/... \
-        ./internal/publish/... ./internal/tail/... ./internal/cache/... ./internal/wire/... ./internal/httpapi/... ./internal/zoomapi/... \
-        ./internal/egress/... ./internal/eventsocket/... ./internal/erasure/... ./internal/audit/... ./internal/signin/... ./internal/provision/... ./internal/oauthapi/... ./internal/tenant/...
+# The packages that start goroutines or share state between them: `make test` tests them
+# once more under the race detector, and `make test-full` all packages. The longest come
+# first, so that the others run beside them.
+RACE := ./internal/store/... ./internal/server ./internal/webhook ./client ./internal/auth ./internal/directory ./internal/hub ./internal/streamapi ./internal/watch \
+        ./internal/publish ./internal/tail ./internal/cache ./internal/egress ./internal/eventsocket ./internal/signin ./internal/provision
+
+# The end-to-end tests that `make test` runs on NATS as well: a client of each kind of
+# API. `make test-full` runs all but the pictures of pages.
+NATS_E2E := ^(TestNewman|TestRivetUsers|TestZoomapi|TestWebhookReceivers|TestZoomWebSocket|TestStreamInCurl|TestSignIn|TestBoard)$$
 
 # What is tested on either engine.
 SURFACE := ./internal/auth ./internal/directory ./internal/erasure ./internal/hub ./internal/view ./internal/watch ./internal/zoomapi ./internal/httpapi ./internal/webhook \
@@ -36,8 +40,12 @@ SURFACE := ./internal/auth ./internal/directory ./internal/erasure ./internal/hu
 FUZZTIME ?= 30s
 SOAKTIME ?= 30m
 
-.PHONY: help build demo check format-check format vet lint generate-clean arch test quick test-tools test-unit test-race \
-        test-e2e walk test-nats screenshots bench fuzz soak vuln clean
+# TEST_LEVEL is how often long tests repeat what they do: internal/leveltest reads it.
+# The linter has made the checks of go vet.
+GOTEST := $(GO) test -vet=off
+
+.PHONY: help build demo check format-check format lint generate-clean arch test test-full quick test-tools test-unit test-race \
+        test-e2e walk test-nats left-out screenshots bench fuzz soak vuln clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -50,7 +58,7 @@ demo: ## start a server with twenty users to try
 
 ## ---- what CI runs first ----
 
-check: format-check vet lint generate-clean arch ## format, vet, lint, generated files, the import rule
+check: format-check lint generate-clean arch ## format, vet and lint, generated files, the import rule
 
 format-check: $(LINT)
 	@$(LINT) fmt --diff || { echo 'not formatted: run `make format`' >&2; exit 1; }
@@ -58,22 +66,22 @@ format-check: $(LINT)
 format: $(LINT) ## format all Go files
 	$(LINT) fmt
 
-vet:
-	$(GO) vet ./...
-
-lint: $(LINT) ## every linter of .golangci.yml
+lint: $(LINT) ## every linter of .golangci.yml, go vet among them
 	$(LINT) run
 
 generate-clean: ## generate, and fail if that changes a file
 	tools/generate-clean
 
 arch:
-	$(GO) test -count=1 .
+	$(GOTEST) -count=1 .
 
 ## ---- tests ----
 
-test: ## install what tests need, and run all of them, each stage whatever became of the one before
-	tools/stages test-tools test-unit test-race test-e2e test-nats
+test: ## install what tests need, and run every kind of test, each stage whatever became of the one before
+	tools/stages test-tools test-unit test-race test-e2e test-nats left-out
+
+test-full: ## the same at full length: more kills and faults, every package under the race detector, every end-to-end test on NATS
+	$(MAKE) --no-print-directory test TEST_LEVEL=full NATS_E2E=. RACE="$$($(GO) list ./... | grep -vE '/(cmd/porchlight|e2e|bench)$$' | tr '\n' ' ')"
 
 quick: $(LINT) ## check and test what you changed, in under two minutes; BASE=REV for what changed since
 	tools/quick $(BASE)
@@ -82,19 +90,23 @@ test-tools: ## h2spec, npm ci in e2e/, and from Debian what is missing of Chromi
 	tools/test-tools
 
 test-unit: ## the Go tests
-	$(GO) test -timeout 30m ./internal/store/... $$($(GO) list ./... | grep -v '/e2e$$')
+	$(GOTEST) -timeout 30m ./internal/store/... $$($(GO) list ./... | grep -v '/e2e$$')
 
 test-race: ## the packages with goroutines again, under the race detector
-	CGO_ENABLED=1 $(GO) test -race -timeout 40m $(RACE)
+	CGO_ENABLED=1 $(GOTEST) -race -timeout 40m $(RACE)
 
 test-e2e: ## other people's clients and a browser, against the built binary
-	$(GO) test -count=1 -timeout 30m -v ./e2e
+	$(GOTEST) -count=1 -timeout 30m -v ./e2e
 
 walk: ## README, guides and the help of each command, from a fresh clone with an empty home directory
 	$(GO) test -count=1 -v -run 'TestFreshClone|TestDocumentation|TestDemoOutput|TestHelp|TestEveryGuideIsTested' ./e2e
 
-test-nats: ## every test of the APIs, and the end-to-end tests but the pictures of pages, again on NATS JetStream
-	TEST_STORE=nats $(GO) test -count=1 -timeout 30m -skip '^TestScreenshots$$' $(SURFACE) ./e2e
+test-nats: ## every test of the APIs, and some end-to-end tests, again on NATS JetStream
+	TEST_STORE=nats $(GOTEST) -count=1 -timeout 30m $(SURFACE)
+	TEST_STORE=nats $(GOTEST) -count=1 -timeout 30m -run '$(NATS_E2E)' -skip '^TestScreenshots$$' ./e2e
+
+left-out:
+	@tools/left-out 'race detector: all packages but those of RACE in the Makefile' 'e2e, on NATS: all tests but those of NATS_E2E in the Makefile'
 
 screenshots: ## pictures of every page, light and dark, wide and at 390 pixels, into screenshots/
 	rm -rf screenshots

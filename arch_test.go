@@ -35,6 +35,7 @@ var imports = map[string][]string{
 	"internal/store/backup":      nil,
 	"internal/store/pebblestore": {"internal/presence", "internal/store", "internal/store/backup"},
 	"internal/store/natsstore":   {"internal/presence", "internal/store"},
+	"internal/leveltest":         nil,
 	"internal/apptest":           {"api", "internal/auth", "internal/directory", "internal/presence", "internal/store"},
 	"internal/store/enginetest":  {"internal/store", "internal/store/natsstore", "internal/store/pebblestore"},
 

@@ -8,16 +8,18 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"porchlight.dev/porchlight/internal/leveltest"
 )
 
 // TestDemoKilled: a demo that is killed at any time, during setup or later, starts
 // again on the same directory, any number of times.
 func TestDemoKilled(t *testing.T) {
-	kills := 64 // half of them after it is ready: more than the limit of sessions of a user by one app
-	if soak() {
-		kills = 500
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(kills)*30*time.Second)
+	// Half of the runs of the last demo are ready: more than the limit of sessions of a user
+	// by one app.
+	kills := leveltest.Count(t, "kills of a demo", 64, 64, 500)
+	setups := leveltest.Count(t, "kills of a demo during its setup", 12, 32, 250)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(kills+setups)*30*time.Second)
 	defer cancel()
 	all := t.TempDir()
 	dir := filepath.Join(all, "demo")
@@ -49,33 +51,44 @@ func TestDemoKilled(t *testing.T) {
 		}
 		return true
 	}
+	mustBeReady := func(p *process, when string) {
+		t.Helper()
+		if !ready(p, time.Minute) {
+			t.Fatalf("%s: the demo is not ready after a minute: %s", when, p.errs.String())
+		}
+	}
+	began := time.Now()
+	p := demo()
+	mustBeReady(p, "the first run")
+	setup := time.Since(began)
+	p.kill()
 	early := 0
-	for i := range kills / 2 { // kill the first run at different times during setup
+	for i := range setups { // kill the first run at different times during setup
 		dir = filepath.Join(all, fmt.Sprint("demo", i))
+		after := setup * time.Duration(i) / time.Duration(setups)
 		p := demo()
-		if !ready(p, time.Duration(i+1)*6*time.Millisecond) {
+		if !ready(p, after) {
 			early++
 		}
 		p.kill()
 		again := demo()
-		if !ready(again, time.Minute) {
-			t.Fatalf("after %d ms: the demo is not ready after a minute: %s", (i+1)*6, again.errs.String())
-		}
+		mustBeReady(again, fmt.Sprint("after a kill at ", after))
 		again.kill()
 	}
-	for range kills { // kill runs that continue an existing demo
+	for i := range kills { // kill runs that continue the last demo, half of them when they are ready
 		p := demo()
-		if !ready(p, 200*time.Millisecond+rand.N(3*time.Second)) {
+		if i%2 == 0 {
+			mustBeReady(p, "a later run")
+			time.Sleep(rand.N(200 * time.Millisecond))
+		} else if !ready(p, rand.N(setup)) {
 			early++
 		}
 		p.kill()
 	}
-	p := demo()
-	if !ready(p, time.Minute) {
-		t.Fatalf("the demo is not ready after a minute: %s", p.errs.String())
-	}
+	p = demo()
+	mustBeReady(p, "the last run")
 	p.kill()
-	t.Logf("%d of %d were killed before they were ready", early, kills)
+	t.Logf("%d of %d were killed before they were ready", early, setups+kills)
 	if early < kills/8 {
 		t.Error("INVALID: the kills did not hit both setup and later runs")
 	}

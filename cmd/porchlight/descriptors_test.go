@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"porchlight.dev/porchlight/internal/leveltest"
 )
 
 // Parameters of TestDescriptors.
@@ -26,10 +28,7 @@ const (
 // it nor keep the store from opening files. Established connections are served, and new
 // ones are served again after the flood.
 func TestDescriptors(t *testing.T) {
-	rounds := 1
-	if soak() {
-		rounds = 100
-	}
+	rounds := leveltest.Count(t, "floods of connections", 1, 1, 100)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rounds)*5*time.Minute)
 	defer cancel()
 	if _, err := exec.LookPath("prlimit"); err != nil {

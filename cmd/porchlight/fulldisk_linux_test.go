@@ -18,6 +18,7 @@ import (
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/client"
+	"porchlight.dev/porchlight/internal/leveltest"
 )
 
 // inNamespace is set when a test runs in its own mount namespace.
@@ -39,10 +40,7 @@ func TestFullDisk(t *testing.T) {
 		runInNamespace(t)
 		return
 	}
-	cycles := 4
-	if soak() {
-		cycles = 50
-	}
+	cycles := leveltest.Count(t, "times that the disk is full", 2, 4, 50)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(cycles)*2*time.Minute)
 	defer cancel()
 	dir := t.TempDir()

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"porchlight.dev/porchlight/internal/leveltest"
 )
 
 // A fault is an error that strace injects in place of the result of a system call.
@@ -46,10 +48,11 @@ func (f fault) grace() time.Duration {
 }
 
 // faults returns the faults of TestInjectedFaults.
-func faults() []fault {
-	nth, errors := 10, []string{"EIO"}
-	if soak() {
-		nth, errors = 50, []string{"EIO", "ENOSPC", "EDQUOT"}
+func faults(t *testing.T) []fault {
+	t.Helper()
+	nth, errors := leveltest.Count(t, "system calls that fail", 4, 10, 50), []string{"EIO"}
+	if nth == 50 {
+		errors = []string{"EIO", "ENOSPC", "EDQUOT"}
 	}
 	var all []fault
 	for _, errno := range errors {
@@ -78,7 +81,7 @@ const (
 // exits by itself with a failure status and a message that tells the operator
 // what to do, and after a restart everything acknowledged is present.
 func TestInjectedFaults(t *testing.T) {
-	all := faults()
+	all := faults(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(len(all))*30*time.Second)
 	defer cancel()
 	strace, err := exec.LookPath("strace")

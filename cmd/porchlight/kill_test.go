@@ -7,15 +7,15 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"porchlight.dev/porchlight/internal/leveltest"
 )
 
 // Parameters of TestKill, and what makes a run valid.
 const (
-	killCycles     = 100
-	killCyclesSoak = 5000
 	leastAcked     = 10 // per cycle, on average
 	leastFast      = 5  // likewise
-	leastLoaded    = 0.95
+	leastLoaded    = 0.9
 	leastStarting  = 0.25
 	leastDraining  = 0.25
 	killCycleLimit = 30 * time.Second // on average, on a very slow machine
@@ -29,10 +29,7 @@ const (
 // one in five the server is killed while it starts as well. Statuses are set on the fast
 // path, in one cycle of four without it.
 func TestKill(t *testing.T) {
-	cycles := killCycles
-	if soak() {
-		cycles = killCyclesSoak
-	}
+	cycles := leveltest.Count(t, "kills of a server", 30, 100, 5000)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(cycles)*killCycleLimit)
 	defer cancel()
 	flags := []string{"--drain-delay", "20ms"}

@@ -55,9 +55,6 @@ func buildAndRun(m *testing.M) int {
 	return m.Run()
 }
 
-// soak reports whether the longer counts are requested.
-func soak() bool { return os.Getenv("TEST_SOAK") != "" }
-
 // An installation is a data directory and its credentials.
 type installation struct {
 	dir         string

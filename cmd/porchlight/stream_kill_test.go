@@ -18,15 +18,14 @@ import (
 	"github.com/coder/websocket"
 
 	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/leveltest"
 )
 
 // Parameters of TestKillWithStreams.
 const (
-	streamKillCycles     = 10
-	streamKillCyclesSoak = 100
-	streamKillUsers      = 16
-	streamKillWatchers   = 8
-	convergenceTime      = time.Minute // a failure bound; docs/streaming.md allows two seconds
+	streamKillUsers    = 16
+	streamKillWatchers = 8
+	convergenceTime    = time.Minute // a failure bound; docs/streaming.md allows two seconds
 )
 
 // A follower follows users over streams across restarts, with only the cursor of the
@@ -174,10 +173,7 @@ func (f *follower) check(t *testing.T) {
 // everything else is sent when the stream resumes from its cursor. No watcher misses
 // the last state of a user, receives a revision that is then lost, or gets a reset.
 func TestKillWithStreams(t *testing.T) {
-	cycles := streamKillCycles
-	if soak() {
-		cycles = streamKillCyclesSoak
-	}
+	cycles := leveltest.Count(t, "kills of a server that streams", 5, 10, 100)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(cycles)*killCycleLimit)
 	defer cancel()
 	in := install(ctx, t, t.TempDir())

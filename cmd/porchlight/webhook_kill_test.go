@@ -7,16 +7,15 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/client"
+	"porchlight.dev/porchlight/internal/leveltest"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 )
 
 // Parameters of TestKillWithWebhooks, and what makes a run valid.
 const (
-	webhookKillCycles     = 50
-	webhookKillCyclesSoak = 500
-	webhookCatchUp        = 5 * time.Minute // a failure bound
-	leastDelivering       = 0.5             // of the servers delivered events before they were killed
+	webhookCatchUp  = 5 * time.Minute // a failure bound
+	leastDelivering = 0.5             // of the servers delivered events before they were killed
 )
 
 // TestKillWithWebhooks: kill -9 loses no event. Each change of a status that the log has
@@ -24,10 +23,7 @@ const (
 // healthy one, by one that fails some first attempts, and by one that was dead all the
 // time. No endpoint receives a change that the log does not have.
 func TestKillWithWebhooks(t *testing.T) {
-	cycles := webhookKillCycles
-	if soak() {
-		cycles = webhookKillCyclesSoak
-	}
+	cycles := leveltest.Count(t, "kills of a server that delivers webhooks", 15, 50, 500)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(cycles)*killCycleLimit+webhookCatchUp)
 	defer cancel()
 	k := &killing{in: install(ctx, t, t.TempDir(), "--drain-delay", "20ms", "--webhook-allow", "127.0.0.0/8")}

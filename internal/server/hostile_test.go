@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/internal/apptest"
+	"porchlight.dev/porchlight/internal/leveltest"
 )
 
 // hostileTexts take the place of an id in a path, and of a value in a query or a header.
@@ -137,6 +138,7 @@ func (h *hostile) request(method, target, body, kind string, fields ...string) s
 func TestHostileRequests(t *testing.T) {
 	s := newSurface(t)
 	tried, refused := 0, 0
+	share := leveltest.Count(t, "of three malformed requests, those that are sent", 1, 3, 3)
 	for i, route := range s.Router().Routes() {
 		method, path, _ := strings.Cut(route, " ")
 		if method == http.MethodHead || raceEnabled && i%6 != 0 {
@@ -145,7 +147,10 @@ func TestHostileRequests(t *testing.T) {
 		h := &hostile{tenant: s.newTenant(), random: rand.New(rand.NewPCG(1, uint64(i)))}
 		h.bearer = "Authorization: Bearer " + h.admin
 		c := &hostileConn{surface: s, patience: time.Now().Add(waitLimit)}
-		for _, request := range h.all(method, path) {
+		for n, request := range h.all(method, path) {
+			if (n+i)%3 >= share {
+				continue
+			}
 			tried++
 			if c.try(request, h.admin) >= 400 {
 				refused++

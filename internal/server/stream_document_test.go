@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +18,7 @@ import (
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/client"
+	"porchlight.dev/porchlight/internal/leveltest"
 	"porchlight.dev/porchlight/internal/server"
 )
 
@@ -279,10 +279,7 @@ func (d *reader) difference(ctx context.Context, asker *client.Client) string {
 // returns, although users are deleted, hidden, added to the contacts and removed from
 // them.
 func TestDocumentedClientConverges(t *testing.T) {
-	rounds := 80
-	if os.Getenv("TEST_SOAK") != "" {
-		rounds *= 20
-	}
+	rounds := leveltest.Count(t, "connections of each reader that are cut", 40, 80, 1600)
 	r := start(t, settings(t), server.Options{})
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"context"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -11,15 +10,12 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/leveltest"
 	"porchlight.dev/porchlight/internal/server"
 )
 
-// The number of clients that TestReconnectStorm reconnects.
-const (
-	stormClients     = 3000
-	stormClientsSoak = 15_000
-	stormLimit       = 2 * time.Minute // a failure bound: on two cores they need seconds
-)
+// stormLimit is a failure bound: on two cores the clients need seconds.
+const stormLimit = 2 * time.Minute
 
 // openFiles returns how many files this process may have open.
 func openFiles(t *testing.T) int {
@@ -34,10 +30,7 @@ func openFiles(t *testing.T) int {
 // TestReconnectStorm: many clients reconnect at once, each with a cursor, and honour
 // Retry-After. All receive what they missed.
 func TestReconnectStorm(t *testing.T) {
-	clients := stormClients
-	if os.Getenv("TEST_SOAK") != "" {
-		clients = stormClientsSoak
-	}
+	clients := leveltest.Count(t, "clients that reconnect at once", 1000, 3000, 15_000)
 	if most := (openFiles(t) - 500) / 2; most < clients { // both ends are in this process
 		t.Logf("%d files may be open: %d clients in place of %d", openFiles(t), most, clients)
 		clients = most

@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,6 +27,7 @@ import (
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/client"
 	"porchlight.dev/porchlight/internal/config"
+	"porchlight.dev/porchlight/internal/leveltest"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/server"
 	"porchlight.dev/porchlight/internal/store"
@@ -519,7 +519,6 @@ func (w *watcher) reconnectRepeatedly(ctx context.Context, times int) {
 const (
 	streamUsers, streamWriters = 40, 16
 	streamWatchers             = 25
-	streamReconnects           = 2000
 	writeEvery                 = 10 * time.Millisecond // interval of each writer
 )
 
@@ -528,11 +527,7 @@ const (
 // every user it follows. It never receives uncommitted states or older revisions, and
 // soon after the last change it has what GET returns. Coalescing is allowed.
 func TestStreamsDeliverEverything(t *testing.T) {
-	reconnects := streamReconnects
-	if os.Getenv("TEST_SOAK") != "" {
-		reconnects *= 20
-	}
-	testDelivery(t, settings(t), reconnects)
+	testDelivery(t, settings(t), leveltest.Count(t, "streams that are cut and resumed", 500, 2000, 40_000))
 }
 
 // TestStreamsDeliverEverythingOverTLS runs the same test over TLS, with server-sent
@@ -542,7 +537,7 @@ func TestStreamsDeliverEverythingOverTLS(t *testing.T) {
 	dir := t.TempDir()
 	cfg.TLSCertFile, cfg.TLSKeyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	writeCertificate(t, cfg.TLSCertFile, cfg.TLSKeyFile, 1)
-	testDelivery(t, cfg, streamReconnects/4)
+	testDelivery(t, cfg, leveltest.Count(t, "streams over TLS that are cut and resumed", 200, 500, 500))
 }
 
 func testDelivery(t *testing.T, cfg config.Config, reconnects int) {

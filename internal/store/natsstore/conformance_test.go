@@ -1,7 +1,6 @@
 package natsstore_test
 
 import (
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"porchlight.dev/porchlight/internal/leveltest"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/natsstore"
 	"porchlight.dev/porchlight/internal/store/storetest"
@@ -30,20 +30,19 @@ func TestConformance(t *testing.T) {
 	storetest.Run(t, storetest.Backend{Open: servers.opener(), Lateness: lateness, Ahead: ahead, MinEntries: 16, Parallel: true})
 }
 
-// TestConformanceCluster runs the contract on three servers: all tests in a soak test,
-// and otherwise those that replicas could break.
+// TestConformanceCluster runs the contract on three servers: all tests with `make
+// test-full`, and otherwise those that replicas could break.
 func TestConformanceCluster(t *testing.T) {
 	t.Parallel()
 	servers := startServers(t, 3)
 	b := storetest.Backend{Open: servers.opener(), Lateness: lateness, Ahead: ahead, MinEntries: 16, Parallel: true}
-	if os.Getenv("TEST_SOAK") == "" {
+	if !leveltest.Full(t, "tests of the contract that three servers could break") {
 		chosen := []string{
 			"Update/EachGetsLatestState", "Update/Concurrent", "Update/RefusalIsDurable", "Read/ChangedAfterCursor", "Read/NoChangeSkipped",
 			"Feed/OrderUnderLoad", "Log/Pages", "Log/HistoryAgreesWithLog", "Erase/Redacts", "Erase/WhileFollowed", "Watch/NewestInOrder", "Watch/LowWaterUnderLoad", "Due/OnTime", "Due/MovedEarlier", "Docs/Versions", "Docs/Uniqueness", "Docs/AtomicReads",
 			"Log/Reopened", "Reopen/PositionsContinue",
 		}
 		b.Tests = func(name string) bool { return slices.Contains(chosen, name) }
-		t.Logf("%d tests of the contract; all of them with TEST_SOAK=1", len(chosen))
 	}
 	storetest.Run(t, b)
 }

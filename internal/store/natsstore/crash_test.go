@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -12,13 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"porchlight.dev/porchlight/internal/leveltest"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/natsstore"
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
-
-func soaking() bool { return os.Getenv("TEST_SOAK") != "" }
 
 // A tally counts the updates of one user by result. Each update adds one to a count in
 // the record.
@@ -229,10 +227,7 @@ func processOptions(t *testing.T, p *process) natsstore.Options {
 // acknowledged write is lost, none is stored twice, and the feed is complete.
 func TestServerKilled(t *testing.T) {
 	t.Parallel()
-	rounds := 4
-	if soaking() {
-		rounds = 60
-	}
+	rounds := leveltest.Count(t, "kills of the NATS server", 3, 4, 60)
 	p := startProcess(t)
 	s, err := natsstore.Open(t.Context(), p.url(), processOptions(t, p))
 	if err != nil {
@@ -253,10 +248,7 @@ func TestServerKilled(t *testing.T) {
 // TestConnectionCut cuts the connection at random moments.
 func TestConnectionCut(t *testing.T) {
 	t.Parallel()
-	rounds := 15
-	if soaking() {
-		rounds = 300
-	}
+	rounds := leveltest.Count(t, "connections to NATS that are cut", 8, 15, 300)
 	servers := startServers(t, 1)
 	s, p := openThroughProxy(t, servers, storeTimeout)
 	defer closeStore(t, s)
@@ -278,10 +270,7 @@ func TestConnectionCut(t *testing.T) {
 // unknown; TestAnswerLostForEach requires that they are recognised.
 func TestAnswersLost(t *testing.T) {
 	t.Parallel()
-	rounds := 6
-	if soaking() {
-		rounds = 100
-	}
+	rounds := leveltest.Count(t, "times that responses of NATS are lost", 4, 6, 100)
 	servers := startServers(t, 1)
 	s, p := openThroughProxy(t, servers, storeTimeout)
 	defer closeStore(t, s)

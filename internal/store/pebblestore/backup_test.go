@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -21,18 +20,11 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"porchlight.dev/porchlight/internal/leveltest"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/backup"
 	"porchlight.dev/porchlight/internal/store/storetest"
-)
-
-// randomBytes is how many random byte changes are tried; soakBytes applies if soakEnv
-// is set.
-const (
-	randomBytes = 500
-	soakBytes   = 10_000
-	soakEnv     = "TEST_SOAK"
 )
 
 // fillStore fills a store with something of each kind: records of which some expire, a
@@ -277,10 +269,7 @@ func TestBackupEveryByte(t *testing.T) {
 
 // TestBackupRandomBytes: the same for a backup with chunks of the usual size.
 func TestBackupRandomBytes(t *testing.T) {
-	changes := randomBytes
-	if os.Getenv(soakEnv) != "" {
-		changes = soakBytes
-	}
+	changes := leveltest.Count(t, "bytes of a backup that change", 200, 500, 10_000)
 	s := mustOpen(t, "data", Options{FS: vfs.NewMem()})
 	for i := range 30 {
 		value := bytes.Repeat([]byte{byte(i)}, 48<<10)

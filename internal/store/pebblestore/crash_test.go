@@ -18,6 +18,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
+	"porchlight.dev/porchlight/internal/leveltest"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/storetest"
@@ -401,10 +402,7 @@ func smallOptions() Options { return Options{MemTableBytes: 64 << 10, CacheRecor
 // of the unsynced data, loses nothing that was acknowledged, invents nothing, and
 // leaves log, records and index consistent.
 func TestCrash(t *testing.T) {
-	rounds := 2
-	if testing.Short() {
-		rounds = 1
-	}
+	rounds := leveltest.Count(t, "loads with a crash at every operation", 1, 2, 2)
 	opened := 0
 	for seed := range uint64(rounds) {
 		o := smallOptions()
@@ -487,6 +485,13 @@ func TestCrashControl(t *testing.T) {
 	t.Logf("%d losses detected", lost)
 }
 
+// faultStep returns the distance between the operations that tests make fail, and between
+// the pages that they damage.
+func faultStep(t *testing.T) int {
+	t.Helper()
+	return max(leastStep, 6/leveltest.Count(t, "in six operations, those that fail; in six pages, those that are damaged", 2, 6, 6))
+}
+
 // TestDiskErrors: after the first write or sync that fails, nothing more is
 // acknowledged, and everything acknowledged is there after the next start.
 func TestDiskErrors(t *testing.T) {
@@ -496,17 +501,18 @@ func TestDiskErrors(t *testing.T) {
 		"sync":        {errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo},
 		"make":        {errorfs.OpCreate, errorfs.OpReuseForWrite, errorfs.OpLink, errorfs.OpRename},
 	}
+	step := faultStep(t)
 	for name, ops := range kinds {
 		for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENOSPC} {
 			for how, times := range map[string]int64{"once": 1, "from then on": math.MaxInt64} {
 				t.Run(fmt.Sprint(name, " ", errno, " ", how), func(t *testing.T) {
 					failed := 0
-					for nth := 1; nth <= 50; nth += faultStep {
+					for nth := 1; nth <= 50; nth += step {
 						if failsStoreAt(t, diskFault{ops, nth, times, errno}) {
 							failed++
 						}
 					}
-					least := 40 / faultStep
+					least := 40 / step
 					switch {
 					case name == "make": // rare, and a table that finds the disk full is retried
 						least = 1
@@ -515,7 +521,7 @@ func TestDiskErrors(t *testing.T) {
 					case name == "write ahead": // one in several writes
 						least = 1
 					case errno == syscall.ENOSPC: // also of tables
-						least = 25 / faultStep
+						least = 25 / step
 					}
 					if failed < least {
 						t.Errorf("only %d stores failed, want %d", failed, least)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"porchlight.dev/porchlight/internal/leveltest"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/storetest"
@@ -26,13 +27,10 @@ import (
 // expiry index matches the records, and cursors, readers and expiries continue as if
 // nothing had happened.
 func TestCrashEverywhere(t *testing.T) {
-	seeds, each, ops := 1, 2, scriptOps
-	if isSoak() {
-		seeds, each = 4, int(imageKinds)
-	}
-	if testing.Short() {
-		ops = min(ops, 300)
-	}
+	seeds := leveltest.Count(t, "scripts that crash everywhere", 1, 1, 4)
+	each := leveltest.Count(t, "images of the disk at each crash", 2, 2, int(imageKinds))
+	// TestPlantedBugs shows that 300 are enough to catch each of its bugs.
+	ops := min(scriptOps, leveltest.Count(t, "operations of a script that crashes everywhere", 300, 2000, 2000))
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) { crashEverywhere(t, ops, each, seed) })
 	}
@@ -565,8 +563,8 @@ func TestCrashWhileOpening(t *testing.T) {
 	before := j.known()
 	left := mem.CrashClone(vfs.CrashCloneCfg{})
 	mustClose(t, s)
-	crashes := 0
-	for round := range uint64(openings) {
+	crashes, rounds := 0, min(openings, leveltest.Count(t, "draws of the unsynced data at each crash of a start", 1, 3, 3))
+	for round := range uint64(rounds) { //nolint:gosec // not negative
 		for _, begin := range []*vfs.MemFS{left, mem} { // after a crash, and after a clean stop
 			rng := rand.New(rand.NewPCG(round, 1))
 			var images []*image
@@ -595,7 +593,7 @@ func TestCrashWhileOpening(t *testing.T) {
 			}
 		}
 	}
-	if crashes < 200*openings {
+	if crashes < 200*rounds {
 		t.Errorf("only %d crashes", crashes)
 	}
 	t.Logf("%d crashes", crashes)

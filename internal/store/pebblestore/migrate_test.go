@@ -15,6 +15,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"porchlight.dev/porchlight/internal/leveltest"
 )
 
 // TestMigrations: there is one step from each format to the next, up to the current
@@ -137,6 +139,7 @@ func migrationCrashes(t *testing.T, from, want string) []*vfs.MemFS {
 	rng := rand.New(rand.NewPCG(5, 5))
 	var mu sync.Mutex // guards points and rng
 	var points []*vfs.MemFS
+	shares := leveltest.Count(t, "shares of the unsynced data kept at each operation of a migration", 1, 1, 3)
 	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(o errorfs.Op) error {
 		if o.Kind.ReadOrWrite() != errorfs.OpIsWrite {
 			return nil
@@ -144,7 +147,7 @@ func migrationCrashes(t *testing.T, from, want string) []*vfs.MemFS {
 		mu.Lock()
 		defer mu.Unlock()
 		keeps := []int{0, 50, 100} // percent of the unsynced data
-		if !isSoak() {
+		if shares == 1 {
 			keeps = keeps[len(points)%3:][:1]
 		}
 		for _, keep := range keeps {

@@ -196,8 +196,8 @@ func TestEpoch(t *testing.T) {
 
 // TestOpenFails: a disk error during Open is returned and does not block.
 func TestOpenFails(t *testing.T) {
-	opened, failed := 0, 0
-	for nth := 1; nth < 120; nth += faultStep {
+	opened, failed, step := 0, 0, faultStep(t)
+	for nth := 1; nth < 120; nth += step {
 		fs := failFrom(vfs.NewMem(), nth)
 		s, err := Open("data", Options{FS: fs})
 		if err != nil {
@@ -207,7 +207,7 @@ func TestOpenFails(t *testing.T) {
 		opened++
 		_ = s.Close() // may return the injected error
 	}
-	if opened == 0 || failed < 10/faultStep {
+	if opened == 0 || failed < 10/step {
 		t.Errorf("%d opened, %d failed", opened, failed)
 	}
 }

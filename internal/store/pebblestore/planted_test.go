@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"porchlight.dev/porchlight/internal/leveltest"
 )
 
 // A plantedBug is an edit of one source file that introduces a likely bug, and the test
@@ -295,13 +297,13 @@ func buildOverlaid(t *testing.T, sources map[string]string) string {
 	return binary
 }
 
-// runProof runs the short form of a test with a bug planted.
+// runProof runs a test, at the lowest level, with a bug planted.
 func runProof(t *testing.T, binary, proof, bug string) ([]byte, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, "-test.short", "-test.v", "-test.run", "^"+strings.ReplaceAll(proof, "/", "$/^"))
-	cmd.Env = append(os.Environ(), "TEST_SOAK=", "PORCHLIGHT_PLANTED="+bug)
+	cmd := exec.CommandContext(ctx, binary, "-test.v", "-test.run", "^"+strings.ReplaceAll(proof, "/", "$/^"))
+	cmd.Env = append(os.Environ(), leveltest.Variable+"=", "PORCHLIGHT_PLANTED="+bug)
 	out, err := cmd.CombinedOutput()
 	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || exit.ExitCode() != 1) {
 		t.Fatalf("%s with %s: %v\n%.4000s", proof, bug, err, out)

@@ -101,8 +101,8 @@ func restoredContent(t *testing.T, fs vfs.FS) map[string]string {
 // no store or the whole one.
 func TestRestoreDiskErrors(t *testing.T) {
 	data := smallBackup(t)
-	failed := 0
-	for nth := int64(1); ; nth += faultStep {
+	failed, step := 0, faultStep(t)
+	for nth := int64(1); ; nth += int64(step) {
 		mem := vfs.NewMem()
 		var count atomic.Int64
 		fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
@@ -133,7 +133,7 @@ func TestRestoreDiskErrors(t *testing.T) {
 			mustClose(t, s)
 		}
 	}
-	if failed < 30/faultStep {
+	if failed < 30/step {
 		t.Errorf("INVALID: only %d errors", failed)
 	}
 	t.Logf("%d errors", failed)

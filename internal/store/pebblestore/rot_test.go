@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -15,10 +14,9 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/wal"
-)
 
-// isSoak reports whether `make soak` asks for longer tests.
-func isSoak() bool { return os.Getenv("TEST_SOAK") != "" }
+	"porchlight.dev/porchlight/internal/leveltest"
+)
 
 // A specimen is a data directory and its expected content.
 type specimen struct {
@@ -317,10 +315,7 @@ func (sp *specimen) tryDamage(t *testing.T, ta verdicts, name, how string, damag
 
 // TestRotBits flips single bits.
 func TestRotBits(t *testing.T) {
-	flips := 300 / faultStep
-	if isSoak() {
-		flips = 5000
-	}
+	flips := leveltest.Count(t, "bits of a store that flip", 100, 300, 5000) / leastStep
 	seed := rand.Uint64()
 	rng := rand.New(rand.NewPCG(seed, 1))
 	done := 0
@@ -365,17 +360,19 @@ const page = 4096
 // TestRotPages truncates every file at every page and near its end, zeroes each
 // page, swaps pages, and removes each file.
 func TestRotPages(t *testing.T) {
+	step := faultStep(t)
+	pages := leveltest.Count(t, "damaged pages without data of a file", 2, 2, 1<<20)
 	for _, sp := range specimens(t) {
 		truncated, zeroed, swapped, removed := make(verdicts), make(verdicts), make(verdicts), make(verdicts)
 		for _, name := range slices.Sorted(maps.Keys(sp.files)) {
 			size := len(sp.files[name])
-			if sp.data[name] == 0 && !isSoak() {
-				size = min(size, 2*page) // a few of these are enough
+			if sp.data[name] == 0 {
+				size = min(size, pages*page)
 			}
-			for _, at := range truncationPoints(size) {
+			for _, at := range truncationPoints(size, page*step) {
 				sp.tryDamage(t, truncated, name, fmt.Sprintf("truncation at %d", at), func(data []byte) ([]byte, bool) { return data[:at], true })
 			}
-			for at := 0; at < size; at += page * faultStep {
+			for at := 0; at < size; at += page * step {
 				sp.tryDamage(t, zeroed, name, fmt.Sprintf("zeroing at %d", at), func(data []byte) ([]byte, bool) {
 					clear(data[at:min(at+page, len(data))])
 					return data, true
@@ -391,9 +388,9 @@ func TestRotPages(t *testing.T) {
 	}
 }
 
-func truncationPoints(size int) []int {
+func truncationPoints(size, distance int) []int {
 	var at []int
-	for i := 0; i < size; i += page * faultStep {
+	for i := 0; i < size; i += distance {
 		at = append(at, i)
 	}
 	for _, i := range []int{size / 2, size - 20, size - 1} {

@@ -6,5 +6,5 @@ package pebblestore
 const (
 	scriptOps = 100
 	openings  = 1
-	faultStep = 5
+	leastStep = 5
 )

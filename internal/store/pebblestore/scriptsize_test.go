@@ -7,7 +7,7 @@ const (
 	scriptOps = 2000
 	// openings is how many times TestCrashWhileOpening draws at each operation.
 	openings = 3
-	// faultStep is the distance between the operations that tests make fail, and
-	// between the pages that they damage.
-	faultStep = 1
+	// leastStep is the least distance between the operations that tests make fail, and
+	// between the pages that they damage: see faultStep.
+	leastStep = 1
 )

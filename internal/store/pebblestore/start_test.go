@@ -14,6 +14,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"porchlight.dev/porchlight/internal/leveltest"
 )
 
 // A startFault replaces one operation, and all later ones if it is permanent.
@@ -39,7 +41,7 @@ func startFaults() map[string]startFault {
 type startImage struct {
 	fs *vfs.MemFS
 	j  *journal
-	// faults are those injected here; a soak injects all.
+	// faults are those injected here; `make test-full` injects all.
 	faults []string
 }
 
@@ -67,15 +69,17 @@ func startImages(t *testing.T) map[string]startImage {
 // on a healthy disk, finds everything.
 func TestEveryFailureAtStart(t *testing.T) {
 	t.Parallel()
+	step := int64(faultStep(t))
+	all := leveltest.Full(t, "some of the faults of each start")
 	for name, image := range startImages(t) {
 		for kind, fault := range startFaults() {
-			if nothingToRead := name == "none" && kind == "ends early"; nothingToRead || !slices.Contains(image.faults, kind) && os.Getenv("TEST_SOAK") == "" {
+			if nothingToRead := name == "none" && kind == "ends early"; nothingToRead || !slices.Contains(image.faults, kind) && !all {
 				continue
 			}
 			t.Run(name+"/"+kind, func(t *testing.T) {
 				t.Parallel()
 				failed := 0
-				for nth := int64(1); image.startFailing(t, nth, fault, &failed); nth++ {
+				for nth := int64(1); image.startFailing(t, nth, fault, &failed); nth += step {
 				}
 				t.Logf("%d starts failed", failed)
 				if failed < 5 {

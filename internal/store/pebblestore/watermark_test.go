@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
+	"porchlight.dev/porchlight/internal/leveltest"
 	"porchlight.dev/porchlight/internal/store"
 )
 
@@ -23,10 +24,7 @@ import (
 func TestWatermarkCrash(t *testing.T) {
 	for _, durability := range []Durability{Fsync, OS} {
 		t.Run(durability.String(), func(t *testing.T) {
-			every := 3
-			if isSoak() {
-				every = 1
-			}
+			every := 6 / leveltest.Count(t, "crashes in six operations of a store with a watermark", 2, 2, 6)
 			points := watermarkCrashes(t, durability, every)
 			for _, p := range points {
 				checkWatermarkCrash(t, p, durability)
@@ -128,10 +126,7 @@ func TestWatermarkRelaxedUntilOpen(t *testing.T) {
 		t.Fatalf("INVALID: the log has %d bytes, want several blocks", end)
 	}
 	files[name] = flipped(files[name], end/2) // a block that never reached the disk
-	step := 4
-	if isSoak() {
-		step = 1
-	}
+	step := 4 / leveltest.Count(t, "interruptions in four operations of a start", 1, 1, 4)
 	for _, durability := range []Durability{Fsync, OS} {
 		cuts := 0
 		for ; ; cuts++ {
@@ -199,10 +194,7 @@ func TestWatermarkWindow(t *testing.T) {
 		t.Fatalf("INVALID: the log has %d bytes, want less than a block", end)
 	}
 
-	step := 131
-	if isSoak() {
-		step = 7
-	}
+	step := 131 / leveltest.Count(t, "flips in 131 bytes of the log", 1, 1, 18)
 	lost, flips := 0, 0
 	for at := 0; at < end; at += step {
 		flips++
