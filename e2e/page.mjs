@@ -34,9 +34,9 @@ async function me() {
     }
     close() {}
   };
-  const { Stream } = await import(process.env.STREAM);
+  const { Client } = await import(process.env.STREAM);
   let state = '';
-  const stream = new Stream('token', { state: (s) => { state = s; }, frame() {}, open() {}, lost() {}, ended() {} });
+  const stream = new Client({ token: 'token' }).stream({ state: (s) => { state = s; }, frame() {}, open() {}, lost() {}, ended() {} });
   stream.start();
   await settle();
   sockets[0].onmessage({ data: '{"type":"hello","ping_seconds":25}' });

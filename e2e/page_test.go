@@ -14,7 +14,7 @@ import (
 // ticket.
 func TestPagesDetectDeadServer(t *testing.T) {
 	stream := filepath.Join(t.TempDir(), "stream.mjs") // node treats .js as CommonJS
-	if err := os.WriteFile(stream, []byte(read(t, "internal/ui/stream.js")), 0o600); err != nil {
+	if err := os.WriteFile(stream, []byte(read(t, "internal/ui/assets/client.js")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, rest, _ := strings.Cut(read(t, "docs/streaming.md"), "```js\n")

@@ -36,7 +36,7 @@ var systemRights = map[string]Right{
 var publicPaths = strings.Fields(`/{$} /me
 	/docs /docs/{asset} /docs/audit /docs/openapi.yaml /docs/problems /docs/problems/{slug} /docs/accounts /docs/cli /docs/concepts /docs/divergences /docs/events
 	/docs/history /docs/limits /docs/oauth /docs/scopes /docs/sign-in /docs/streaming /docs/webhooks /docs/presence.svg
-	/ui/base.css /ui/style.css /ui/docs.css /ui/board.js /ui/me.js /ui/people.js /ui/signin.js /ui/stream.js /ui/view.js /ui/icon.svg /signin /welcome /account /ui/account.js /ui/enter.js /ui/welcome.js /device /ui/authorize.js /ui/consent.js /ui/device.js /.well-known/oauth-authorization-server`)
+	/ui/{version}/{file...} /admin /admin/{rest...} /signin /welcome /account /device /.well-known/oauth-authorization-server`)
 
 // Errors of a vendor's API, by their codes.
 var (

@@ -17,6 +17,7 @@ import (
 	"github.com/swaggest/swgui/v5emb"
 
 	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/ui"
 	"porchlight.dev/porchlight/internal/wire"
 )
 
@@ -27,10 +28,7 @@ import (
 //go:embed pages.html
 var pagesText string
 
-var pages = template.Must(template.New("pages").Parse(pagesText))
-
-// pagePolicy allows a text page the shared style sheets and icon, and nothing else.
-const pagePolicy = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+var pages = template.Must(template.New("pages").Funcs(template.FuncMap{"asset": ui.URL}).Parse(pagesText))
 
 func (a *API) mountPages(rt *wire.Router) {
 	reference := a.reference()
@@ -38,7 +36,7 @@ func (a *API) mountPages(rt *wire.Router) {
 		"/docs":                 reference.page,
 		"/docs/{asset}":         reference.asset,
 		"/docs/openapi.yaml":    openAPI,
-		"/docs/problems":        text("problems", api.Kinds()),
+		"/docs/problems":        text("problems", "Problems", api.Kinds()),
 		"/docs/problems/{slug}": explainProblem,
 	}
 	maps.Copy(routes, manual())
@@ -48,47 +46,43 @@ func (a *API) mountPages(rt *wire.Router) {
 }
 
 // text serves a static page.
-func text(name string, data any) wire.Handler {
-	page, err := render(name, data)
-	return func(w http.ResponseWriter, _ *http.Request) error {
+func text(name, title string, data any) wire.Handler {
+	page, err := render(name, title, data)
+	return func(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		servePage(w, pagePolicy, page)
-		return nil
+		return page.Serve(w, r)
 	}
 }
 
-func render(name string, data any) ([]byte, error) {
-	var page bytes.Buffer
-	err := pages.ExecuteTemplate(&page, name, data)
-	return page.Bytes(), err
+// render makes a page of text from a template.
+func render(name, title string, data any) (*ui.Page, error) {
+	body, err := fragment(name, data)
+	return &ui.Page{Title: title, Section: "/help", Layout: "text", Body: body}, err
 }
 
-func servePage(w http.ResponseWriter, policy string, page []byte) {
-	setPageHeaders(w, policy)
-	_, _ = w.Write(page) // the client has disconnected
-}
-
-func setPageHeaders(w http.ResponseWriter, policy string) {
-	header(w, "Content-Type", "text/html; charset=utf-8")
-	header(w, "Content-Security-Policy", policy)
-	header(w, "Cache-Control", "no-cache")
-	header(w, "X-Content-Type-Options", "nosniff")
-	header(w, "Referrer-Policy", "no-referrer")
+func fragment(name string, data any) (template.HTML, error) {
+	var body bytes.Buffer
+	err := pages.ExecuteTemplate(&body, name, data)
+	return template.HTML(body.String()), err
 }
 
 // failPage writes a problem as a page, for a browser that was sent to an address of
 // this server which is no part of the API.
 func failPage(w http.ResponseWriter, p *api.Problem) bool {
-	page, err := render("error", p)
+	page, err := render("error", p.Title, p)
 	if err != nil {
 		return false
 	}
-	setPageHeaders(w, pagePolicy)
+	content, err := page.Render()
+	if err != nil {
+		return false
+	}
+	page.SetHeaders(w.Header())
 	header(w, "Cache-Control", "no-store")
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(page) // the client has disconnected
+	_, _ = w.Write(content) // the client has disconnected
 	return true
 }
 
@@ -103,11 +97,11 @@ func explainProblem(w http.ResponseWriter, r *http.Request) error {
 		if kind.Slug != r.PathValue("slug") {
 			continue
 		}
-		page, err := render("problem", kind)
-		if err == nil {
-			servePage(w, pagePolicy, page)
+		page, err := render("problem", kind.Title, kind)
+		if err != nil {
+			return err
 		}
-		return err
+		return page.Serve(w, r)
 	}
 	return wire.ErrNoRoute
 }
@@ -139,17 +133,17 @@ func (a *API) reference() *reference {
 			"docExpansion":           `"list"`,
 		},
 	}
-	head, _ := render("reference-head", nil) // the same in every binary: tests look at both
-	site, _ := render("site", nil)
-	config.AppendHead, config.PrependHTML = template.HTML(head), template.HTML(site)
+	head, _ := fragment("reference-head", nil) // the same in every binary: tests look at both
+	site, _ := fragment("site", nil)
+	config.AppendHead, config.PrependHTML = head, site
 	if a.DemoToken != "" {
 		config.PreAuthorizeApiKey = map[string]string{"bearer": a.DemoToken}
 	}
-	ui := v5emb.NewHandlerWithConfig(config)
+	swagger := v5emb.NewHandlerWithConfig(config)
 	page := &capture{header: make(http.Header)}
-	ui.ServeHTTP(page, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/docs/"}})
+	swagger.ServeHTTP(page, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/docs/"}})
 	html := page.body.Bytes()
-	return &reference{html: html, policy: referencePolicy(html), assets: ui}
+	return &reference{html: html, policy: referencePolicy(html), assets: swagger}
 }
 
 // A capture records a response.
@@ -176,8 +170,10 @@ func referencePolicy(html []byte) string {
 }
 
 func (ref *reference) page(w http.ResponseWriter, _ *http.Request) error {
-	servePage(w, ref.policy, ref.html)
-	return nil
+	(&ui.Page{}).SetHeaders(w.Header())
+	header(w, "Content-Security-Policy", ref.policy)
+	_, err := w.Write(ref.html)
+	return err
 }
 
 // assets are the files that the page loads. Other embedded files are not served,

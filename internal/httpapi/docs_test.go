@@ -27,6 +27,7 @@ import (
 	"porchlight.dev/porchlight/internal/signin"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/tenant"
+	"porchlight.dev/porchlight/internal/ui"
 	"porchlight.dev/porchlight/internal/webhook"
 	"porchlight.dev/porchlight/internal/wire"
 )
@@ -73,7 +74,7 @@ func TestManual(t *testing.T) {
 		}
 		for _, found := range link.FindAllStringSubmatch(x.body, -1) {
 			target, fragment := found[1], found[2]
-			if strings.HasPrefix(target, "http") || strings.HasPrefix(target, "/ui/") || target == "/" || target == "/me" {
+			if strings.HasPrefix(target, "http") || strings.HasPrefix(target, "/ui/") || target == "/" || target == "/me" || target == "/admin" {
 				continue // elsewhere, or served by package ui
 			}
 			if target == "" {
@@ -123,7 +124,7 @@ func TestPagesAreOneProduct(t *testing.T) {
 	w := newWorld(t)
 	for _, path := range []string{"/docs", "/docs/problems", "/docs/problems/user-not-found", "/docs/concepts"} {
 		body := w.do("GET", path, "", "").want(200).body
-		for _, needle := range []string{"/ui/base.css", `name="viewport"`, `content="light dark"`, `<a href="/">Board</a>`, `<a href="/me">`, `<a href="/docs">`} {
+		for _, needle := range []string{ui.URL("app.css"), `name="viewport"`, `content="light dark"`, `<a href="/">Board</a>`, `<a href="/me">`, `<a href="/docs"`} {
 			if !strings.Contains(body, needle) {
 				t.Errorf("%s lacks %s", path, needle)
 			}
@@ -145,7 +146,7 @@ func TestReferenceIsConfined(t *testing.T) {
 		t.Error(script)
 	}
 	for _, match := range regexp.MustCompile(`(?:src|href)="([^"]*)"`).FindAllStringSubmatch(x.body, -1) {
-		if strings.HasPrefix(match[1], "/ui/") || match[1] == "/" || match[1] == "/me" {
+		if strings.HasPrefix(match[1], "/ui/") || match[1] == "/" || match[1] == "/me" || match[1] == "/admin" {
 			continue // package ui serves them
 		}
 		if !strings.HasPrefix(match[1], "/docs") {

@@ -17,15 +17,9 @@ import (
 	"github.com/yuin/goldmark/util"
 
 	"porchlight.dev/porchlight/docs"
+	"porchlight.dev/porchlight/internal/ui"
 	"porchlight.dev/porchlight/internal/wire"
 )
-
-// A manualPage is a page of the documentation. The server serves it, so that it matches
-// the server's version and needs no other host.
-type manualPage struct {
-	Title string
-	Body  template.HTML
-}
 
 // manual returns the handlers of the embedded documentation, by path.
 func manual() map[string]wire.Handler {
@@ -42,17 +36,17 @@ func manual() map[string]wire.Handler {
 }
 
 func manualText(file string) wire.Handler {
-	rendered := sync.OnceValues(func() ([]byte, error) { return renderManual(file) })
-	return func(w http.ResponseWriter, _ *http.Request) error {
+	rendered := sync.OnceValues(func() (*ui.Page, error) { return renderManual(file) })
+	return func(w http.ResponseWriter, r *http.Request) error {
 		page, err := rendered()
-		if err == nil {
-			servePage(w, pagePolicy, page)
+		if err != nil {
+			return err
 		}
-		return err
+		return page.Serve(w, r)
 	}
 }
 
-func renderManual(file string) ([]byte, error) {
+func renderManual(file string) (*ui.Page, error) {
 	source, err := docs.Served.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", file, err)
@@ -65,7 +59,7 @@ func renderManual(file string) ([]byte, error) {
 		return nil, fmt.Errorf("render %s: %w", file, err)
 	}
 	title, _, _ := strings.Cut(strings.TrimPrefix(string(source), "# "), "\n")
-	return render("manual", manualPage{title + " · Porchlight", template.HTML(body.Bytes())})
+	return render("manual", title, template.HTML(body.Bytes()))
 }
 
 func picture(file string) wire.Handler {

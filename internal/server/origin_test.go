@@ -12,6 +12,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/server"
+	"porchlight.dev/porchlight/internal/ui"
 )
 
 // A frontProxy is a reverse proxy that sends its own address as Host, as proxies do by
@@ -131,7 +132,7 @@ func TestHosts(t *testing.T) {
 		{"GET", "/docs/openapi.yaml", nil, false, 200},
 		{"GET", "/docs/problems/no-token", nil, false, 200},
 		{"GET", "/me", nil, false, 200},
-		{"GET", "/ui/me.js", nil, false, 200},
+		{"GET", ui.URL("me.js"), nil, false, 200},
 		{"POST", "/v1/tickets", bearer, false, 201},
 		{"POST", "/v1/tickets", nil, false, 401},
 		{"GET", "/v1/stream?ticket=x", nil, false, 401},

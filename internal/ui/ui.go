@@ -1,6 +1,11 @@
-// Package ui has the pages for people: the board at / shows everybody's presence
-// live, and /me is a user's own session, which lasts while the page is open. Its style
-// sheet is that of all pages.
+// Package ui has the pages for people: the board at / shows everybody's presence live,
+// /me is a user's own session, which lasts while the page is open, and /admin is for
+// administrators. It also has what the pages of other packages share: the head, the links,
+// the style sheet.
+//
+// A page is a Page: a title, a script that draws it and a layout. The scripts are below
+// assets, one for each page, with the components that they share; docs/adr/0026 says which
+// library draws them and why.
 //
 // It is separate from httpapi because the pages are clients: they use the public API
 // and could be served from anywhere with the same origin. It guarantees that nothing
@@ -11,57 +16,39 @@
 package ui
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"embed"
-	"encoding/base64"
+	_ "embed"
+	"html/template"
 	"net/http"
-	"time"
 
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-//go:embed *.html *.css *.js icon.svg
-var files embed.FS
+// The pages that are not drawn by components yet.
+var (
+	//go:embed old-board.html
+	oldBoard template.HTML
+	//go:embed old-me.html
+	oldMe template.HTML
+)
 
-// policy allows a page's own files and requests to its own server.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; " +
-	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-
-// A file is a page or a part of one. The media types are fixed here because package mime
-// depends on the machine.
-type file struct{ pattern, name, mediaType string }
-
-var parts = []file{
-	{"/{$}", "board.html", html},
-	{"/me", "me.html", html},
-	{"/signin", "signin.html", html},
-	{"/welcome", "welcome.html", html},
-	{"/account", "account.html", html},
-	{"/device", "device.html", html},
-	{"/ui/base.css", "base.css", css},
-	{"/ui/style.css", "style.css", css},
-	{"/ui/docs.css", "docs.css", css},
-	{"/ui/authorize.js", "authorize.js", script},
-	{"/ui/board.js", "board.js", script},
-	{"/ui/consent.js", "consent.js", script},
-	{"/ui/device.js", "device.js", script},
-	{"/ui/me.js", "me.js", script},
-	{"/ui/account.js", "account.js", script},
-	{"/ui/enter.js", "enter.js", script},
-	{"/ui/welcome.js", "welcome.js", script},
-	{"/ui/people.js", "people.js", script},
-	{"/ui/signin.js", "signin.js", script},
-	{"/ui/stream.js", "stream.js", script},
-	{"/ui/view.js", "view.js", script},
-	{"/ui/icon.svg", "icon.svg", "image/svg+xml"},
+// mounted are the pages by their patterns.
+func mounted() map[string]*Page {
+	return map[string]*Page{
+		"/{$}":             {Title: "Board", Section: "/", Script: "old/board.js", Layout: "wide", Styles: []string{"old/base.css", "old/style.css"}, Body: oldBoard},
+		"/me":              {Title: "My status", Section: "/me", Script: "old/me.js", Styles: []string{"old/base.css", "old/style.css"}, Body: oldMe},
+		"/admin":           administration(),
+		"/admin/{rest...}": administration(),
+		"/signin":          {Title: "Sign in", Script: "signin.js", Bare: true},
+		"/welcome":         {Title: "Welcome", Script: "welcome.js", Bare: true},
+		"/account":         {Title: "Account", Section: "/account", Script: "account.js"},
+		"/device":          {Title: "Connect a device", Script: "device.js", Bare: true},
+	}
 }
 
-const (
-	css    = "text/css; charset=utf-8"
-	html   = "text/html; charset=utf-8"
-	script = "text/javascript; charset=utf-8"
-)
+// administration is one page: its script shows the section that the path names.
+func administration() *Page {
+	return &Page{Title: "Administration", Section: "/admin", Script: "admin.js", Layout: "wide"}
+}
 
 // Pages serves the pages. Set Dialect, in which errors are written, then Mount.
 type Pages struct {
@@ -71,35 +58,14 @@ type Pages struct {
 
 // Mount adds the routes.
 func (p *Pages) Mount(rt *wire.Router) {
-	for _, f := range parts {
-		rt.Handle(http.MethodGet, f.pattern, p.Dialect, p.Site.OwnHost(f.handler()))
+	for pattern, page := range mounted() {
+		rt.Handle(http.MethodGet, pattern, p.Dialect, p.Site.OwnHost(page.Serve))
 	}
+	rt.Handle(http.MethodGet, "/ui/{version}/{file...}", p.Dialect, p.Site.OwnHost(loaded().serve))
 }
 
 // Consent is the page that asks a person whether an app may act for them. It is not mounted,
 // because the authorization endpoint, which has its path, checks the app first.
 func (p *Pages) Consent() wire.Handler {
-	return p.Site.OwnHost(file{name: "authorize.html", mediaType: html}.handler())
-}
-
-// handler serves the file. Browsers cache it and revalidate it each time, so that an
-// old script never meets a new version of the server.
-func (f file) handler() wire.Handler {
-	content, err := files.ReadFile(f.name)
-	sum := sha256.Sum256(content)
-	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
-	return func(w http.ResponseWriter, r *http.Request) error {
-		if err != nil {
-			return err
-		}
-		h := w.Header()
-		h.Set("Content-Type", f.mediaType)
-		h.Set("Content-Security-Policy", policy)
-		h.Set("Cache-Control", "no-cache")
-		h.Set("Etag", tag)
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer")
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
-		return nil
-	}
+	return p.Site.OwnHost((&Page{Title: "Allow an app", Script: "authorize.js", Bare: true}).Serve)
 }

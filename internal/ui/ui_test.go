@@ -1,8 +1,12 @@
 package ui_test
 
 import (
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -50,110 +54,149 @@ func get(t *testing.T, rt *wire.Router, target string, headers ...string) *httpt
 	return w
 }
 
-// Every part is confined, revalidated, and served as what it is.
-func TestParts(t *testing.T) {
+// pages are those that are served by this package.
+var pages = []string{"/", "/me", "/signin", "/welcome", "/account", "/device", "/admin", "/admin/users/x"}
+
+// Every page is confined and revalidated, so that it names the scripts of the server's version.
+func TestPages(t *testing.T) {
 	rt := newRouter(t)
-	for target, mediaType := range map[string]string{
-		"/":              "text/html; charset=utf-8",
-		"/me":            "text/html; charset=utf-8",
-		"/signin":        "text/html; charset=utf-8",
-		"/welcome":       "text/html; charset=utf-8",
-		"/account":       "text/html; charset=utf-8",
-		"/ui/account.js": "text/javascript; charset=utf-8",
-		"/ui/enter.js":   "text/javascript; charset=utf-8",
-		"/ui/welcome.js": "text/javascript; charset=utf-8",
-		"/ui/base.css":   "text/css; charset=utf-8",
-		"/ui/style.css":  "text/css; charset=utf-8",
-		"/ui/docs.css":   "text/css; charset=utf-8",
-		"/ui/board.js":   "text/javascript; charset=utf-8",
-		"/ui/me.js":      "text/javascript; charset=utf-8",
-		"/ui/people.js":  "text/javascript; charset=utf-8",
-		"/ui/signin.js":  "text/javascript; charset=utf-8",
-		"/ui/stream.js":  "text/javascript; charset=utf-8",
-		"/ui/view.js":    "text/javascript; charset=utf-8",
-		"/ui/icon.svg":   "image/svg+xml",
-	} {
+	for _, target := range pages {
 		w := get(t, rt, target)
-		if w.Code != http.StatusOK || w.Body.Len() == 0 {
-			t.Errorf("GET %s: %d with %d bytes", target, w.Code, w.Body.Len())
+		if w.Code != http.StatusOK || strings.Count(w.Body.String(), "<h1") != 1 {
+			t.Errorf("GET %s: %d\n%s", target, w.Code, w.Body)
+		}
+		var inline []string
+		for _, script := range regexp.MustCompile(`<script type="importmap">(.*)</script>`).FindAllStringSubmatch(w.Body.String(), -1) {
+			sum := sha256.Sum256([]byte(script[1]))
+			inline = append(inline, "'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'")
+		}
+		if len(inline) != 1 || !strings.Contains(w.Header().Get("Content-Security-Policy"), inline[0]) {
+			t.Errorf("GET %s: the inline scripts have the hashes %s", target, inline)
 		}
 		for name, want := range map[string]string{
-			"Content-Type": mediaType, "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
-			"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; " +
-				"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+			"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
 		} {
 			if got := w.Header().Get(name); got != want {
 				t.Errorf("GET %s: %s: %q, want %q", target, name, got, want)
 			}
 		}
-		tag := w.Header().Get("Etag")
-		if again := get(t, rt, target, "If-None-Match", tag); again.Code != http.StatusNotModified || again.Body.Len() != 0 {
-			t.Errorf("GET %s again with %q: %d", target, tag, again.Code)
+		policy := regexp.MustCompile(`'sha256-[^']{43}='`).ReplaceAllString(w.Header().Get("Content-Security-Policy"), "HASH")
+		if policy != "default-src 'none'; script-src 'self' HASH; connect-src 'self'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'" {
+			t.Errorf("GET %s: %s", target, policy)
+		}
+		if again := get(t, rt, target, "If-None-Match", w.Header().Get("Etag")); again.Code != http.StatusNotModified || again.Body.Len() != 0 {
+			t.Errorf("GET %s again: %d", target, again.Code)
 		}
 	}
-	for _, target := range []string{"/me/", "/board.html", "/ui/", "/ui/me.html", "/ui/ui.go", "/ui/nothing"} {
-		if w := get(t, rt, target); w.Code != http.StatusNotFound {
-			t.Errorf("GET %s: %d, want 404", target, w.Code)
+	for _, target := range []string{"/me/", "/page.html", "/ui/", "/ui/app.js", "/ui/older/app.js", ui.URL("vendor/preact.LICENSE"), ui.URL("../ui.go"), ui.URL("nothing")} {
+		if w := get(t, rt, target); w.Code == http.StatusOK {
+			t.Errorf("GET %s: %d", target, w.Code)
 		}
 	}
 }
 
-// The policy would stop what is inline, and what comes from elsewhere: there is
-// none to be stopped. Server text is never markup.
-func TestThePageKeepsItsPolicy(t *testing.T) {
+// Every asset is kept by browsers, because its address changes with it, and is compressed for
+// those that can read that.
+func TestAssets(t *testing.T) {
 	rt := newRouter(t)
-	for _, target := range []string{"/", "/me", "/signin", "/welcome", "/account"} {
-		page := get(t, rt, target).Body.String()
+	for _, name := range assets(t) {
+		plain := get(t, rt, ui.URL(name))
+		zipped := get(t, rt, ui.URL(name), "Accept-Encoding", "gzip, br")
+		reader, err := gzip.NewReader(zipped.Body)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		text, err := io.ReadAll(reader)
+		if err != nil || string(text) != read(t, "assets/"+name) || string(text) != plain.Body.String() {
+			t.Errorf("%s: %v, or other bytes than those of the file", name, err)
+		}
+		want := map[string]string{".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}[name[max(0, len(name)-4):]]
+		if want == "" {
+			want = "text/javascript; charset=utf-8"
+		}
+		for _, w := range []*httptest.ResponseRecorder{plain, zipped} {
+			h := w.Header()
+			if h.Get("Content-Type") != want || h.Get("Cache-Control") != "public, max-age=31536000, immutable" || h.Get("Vary") != "Accept-Encoding" || h.Get("X-Content-Type-Options") != "nosniff" {
+				t.Errorf("%s: %v", name, h)
+			}
+		}
+	}
+}
+
+// assets lists the files that are served.
+func assets(t *testing.T) []string {
+	t.Helper()
+	var names []string
+	err := fs.WalkDir(os.DirFS("assets"), ".", func(name string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && !strings.HasSuffix(name, ".LICENSE") {
+			names = append(names, name)
+		}
+		return err
+	})
+	if err != nil || len(names) < 15 {
+		t.Fatalf("%v: %v", names, err)
+	}
+	return names
+}
+
+// The policy would stop what is inline, and what comes from elsewhere: there is
+// none to be stopped but the import map, which has its hash.
+func TestPagesKeepTheirPolicy(t *testing.T) {
+	rt := newRouter(t)
+	for _, target := range pages {
+		w := get(t, rt, target)
+		page := regexp.MustCompile(`<script type="importmap">[^<]*</script>`).ReplaceAllString(w.Body.String(), "")
 		if found := regexp.MustCompile(`(?i)<style|<script(?: [^>]*)?>[^<]|\s(?:style|on[a-z]+)=|="javascript:`).FindString(page); found != "" {
 			t.Errorf("%s has %q", target, found)
 		}
 		for _, match := range regexp.MustCompile(`(?:src|href)="(/ui/[^"]*)"`).FindAllStringSubmatch(page, -1) {
-			if w := get(t, rt, match[1]); w.Code != http.StatusOK {
-				t.Errorf("%s loads %s: %d", target, match[1], w.Code)
+			if loaded := get(t, rt, match[1]); loaded.Code != http.StatusOK {
+				t.Errorf("%s loads %s: %d", target, match[1], loaded.Code)
 			}
 		}
 		if found := regexp.MustCompile(`src="(?:[^/]|/[^u])`).FindString(page); found != "" {
 			t.Errorf("%s loads %s", target, found)
 		}
 	}
-	for _, name := range scripts {
-		script := get(t, rt, "/ui/"+name).Body.String()
-		if found := regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|localStorage|console\.`).FindString(script); found != "" {
+}
+
+// Scripts insert server text as text only, keep nothing beyond the tab, and import only
+// modules that exist.
+func TestScripts(t *testing.T) {
+	bare := []string{"preact", "preact/hooks", "htm"}
+	for _, name := range assets(t) {
+		if !strings.HasSuffix(name, ".js") {
+			continue
+		}
+		script := read(t, "assets/"+name)
+		if found := regexp.MustCompile(`[iI]nnerHTML|dangerouslySet|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function|localStorage|console\.`).FindString(script); found != "" {
 			t.Errorf("%s has %s", name, found)
 		}
-		for _, match := range regexp.MustCompile(`from "([^"]*)"`).FindAllStringSubmatch(script, -1) {
-			if w := get(t, rt, path.Join("/ui", match[1])); !strings.HasPrefix(match[1], "./") || w.Code != http.StatusOK {
-				t.Errorf("%s imports %s: %d", name, match[1], w.Code)
+		for _, match := range regexp.MustCompile(`(?:from|import\(|import) ?"([^"]*)"`).FindAllStringSubmatch(script, -1) {
+			if slices.Contains(bare, match[1]) {
+				continue
+			}
+			if _, err := os.Stat(path.Join("assets", path.Dir(name), match[1])); err != nil || !strings.HasPrefix(match[1], ".") {
+				t.Errorf("%s imports %s: %v", name, match[1], err)
+			}
+		}
+		// A template with a field that has no label would be announced by its type alone.
+		for _, match := range regexp.MustCompile(`<(?:input|select|textarea) [^>]*>`).FindAllString(script, -1) {
+			id := regexp.MustCompile(` id="([^"]*)"`).FindStringSubmatch(match)
+			labelled := strings.Contains(match, "aria-label") || strings.Contains(match, `type="checkbox"`) || strings.Contains(match, `type="radio"`) || strings.Contains(match, "id=${")
+			if !labelled && (id == nil || !strings.Contains(script, `id="`+id[1]+`" label=`) && !strings.Contains(script, `<label for="`+id[1]+`"`)) {
+				t.Errorf("%s: %s has no label", name, match)
 			}
 		}
 	}
 }
 
-var scripts = []string{"account.js", "board.js", "enter.js", "welcome.js", "me.js", "people.js", "signin.js", "stream.js", "view.js"}
-
-// Every element that the script takes by its id is in the page, and every input
-// has a label.
-func TestTheScriptFindsItsElements(t *testing.T) {
-	for page, script := range map[string]string{
-		"board.html": "board.js", "me.html": "me.js", "signin.html": "enter.js", "welcome.html": "welcome.js", "account.html": "account.js",
-	} {
-		page, text := read(t, page), read(t, script)
-		if strings.Contains(text, "onSignIn") {
-			text += read(t, "signin.js")
-		}
-		ids := regexp.MustCompile(` id="([^"]*)"`).FindAllStringSubmatch(page, -1)
-		for _, match := range regexp.MustCompile(`(?:\$|put|getElementById)\("([^"]*)"`).FindAllStringSubmatch(text, -1) {
-			if !slices.ContainsFunc(ids, func(id []string) bool { return id[1] == match[1] }) {
-				t.Errorf("%s asks for #%s, which the page has not", script, match[1])
-			}
-		}
-		for _, match := range regexp.MustCompile(`<(?:input|select) id="([^"]*)"`).FindAllStringSubmatch(page, -1) {
-			if !strings.Contains(page, `<label for="`+match[1]+`"`) {
-				t.Errorf("%s: #%s has no label", script, match[1])
-			}
-		}
-		if n := strings.Count(page, "<h1"); n != 1 {
-			t.Errorf("%s: %d h1, want one", script, n)
+// A page loads all that its script imports at once, instead of one after another.
+func TestPreload(t *testing.T) {
+	page := get(t, newRouter(t), "/account").Body.String()
+	for _, name := range []string{"account.js", "app.js", "components.js", "client.js", "texts/account.js", "vendor/preact.mjs", "vendor/hooks.mjs", "vendor/htm.mjs"} {
+		if !strings.Contains(page, `<link rel="modulepreload" href="`+ui.URL(name)+`">`) {
+			t.Errorf("the page does not preload %s", name)
 		}
 	}
 }

@@ -1,0 +1,162 @@
+package ui
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+//go:embed assets
+var embedded embed.FS
+
+// An asset is a script, a style sheet or a picture that pages load.
+type asset struct {
+	content   []byte
+	mediaType string
+	zipped    func() []byte // compressed once, when a client first asks for it
+}
+
+// assets are all files below the directory assets, by their names there. Their addresses have
+// the version, which is a digest of all of them: a browser may keep each for ever, and a page
+// never runs with scripts of another version of the server.
+type assets struct {
+	version string
+	files   map[string]*asset
+}
+
+// loaded has the embedded files. They are the same in every process of a binary.
+var loaded = sync.OnceValue(loadAssets)
+
+func loadAssets() *assets {
+	a := &assets{files: make(map[string]*asset)}
+	root, err := fs.Sub(embedded, "assets")
+	if err != nil {
+		panic(err) // the directory is embedded
+	}
+	digest := sha256.New()
+	_ = fs.WalkDir(root, ".", func(name string, entry fs.DirEntry, err error) error { // embedded files are readable
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := fs.ReadFile(root, name)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(digest, "%s %d\n", name, len(content))
+		_, _ = digest.Write(content) // a hash never fails
+		if mediaType, ok := mediaTypes[path.Ext(name)]; ok {
+			a.files[name] = &asset{content, mediaType, sync.OnceValue(func() []byte { return compress(content) })}
+		}
+		return nil
+	})
+	a.version = base64.RawURLEncoding.EncodeToString(digest.Sum(nil)[:9])
+	return a
+}
+
+// mediaTypes are fixed because package mime depends on the machine. Other files, such as
+// licences, are embedded but not served.
+var mediaTypes = map[string]string{
+	".css": "text/css; charset=utf-8",
+	".js":  script,
+	".mjs": script,
+	".svg": "image/svg+xml",
+}
+
+const script = "text/javascript; charset=utf-8"
+
+func compress(content []byte) []byte {
+	var out bytes.Buffer
+	w, _ := gzip.NewWriterLevel(&out, gzip.BestCompression) // the level is valid
+	_, _ = w.Write(content)                                 // a buffer takes all
+	_ = w.Close()
+	return out.Bytes()
+}
+
+// URL is the address of an asset of this version, such as "app.css".
+func URL(name string) string {
+	return "/ui/" + loaded().version + "/" + name
+}
+
+// serve answers GET /ui/{version}/{file...}.
+func (a *assets) serve(w http.ResponseWriter, r *http.Request) error {
+	file := a.files[r.PathValue("file")]
+	if file == nil || r.PathValue("version") != a.version {
+		return wire.ErrNoRoute
+	}
+	h := w.Header()
+	h.Set("Content-Type", file.mediaType)
+	h.Set("Content-Security-Policy", "default-src 'none'")
+	h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	h.Set("Vary", "Accept-Encoding")
+	h.Set("X-Content-Type-Options", "nosniff")
+	content := file.content
+	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") && r.Header.Get("Range") == "" {
+		h.Set("Content-Encoding", "gzip")
+		content = file.zipped()
+	}
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+	return nil
+}
+
+// bare are the modules that scripts import by name instead of by path.
+var bare = map[string]string{"preact": "vendor/preact.mjs", "preact/hooks": "vendor/hooks.mjs", "htm": "vendor/htm.mjs"}
+
+// importMap is the inline script that gives browsers the addresses of bare modules.
+var importMap = sync.OnceValue(func() string {
+	addresses := make(map[string]string, len(bare))
+	for name, file := range bare {
+		addresses[name] = URL(file)
+	}
+	text, _ := json.Marshal(map[string]any{"imports": addresses}) // strings only
+	return string(text)
+})
+
+var imported = regexp.MustCompile(`(?:^|[\s;}])(?:import|from)\s*"([^"]+)"`)
+
+// modules lists a script and all that it imports, so that a page can load them at once
+// instead of one after another. Imports by import() are not listed: they are for later.
+func (a *assets) modules(name string) []string {
+	found := []string{name}
+	for i := 0; i < len(found); i++ {
+		file := a.files[found[i]]
+		if file == nil {
+			continue
+		}
+		for _, match := range imported.FindAllSubmatch(file.content, -1) {
+			next, ok := bare[string(match[1])]
+			if !ok {
+				next = path.Join(path.Dir(found[i]), string(match[1]))
+			}
+			if !slices.Contains(found, next) {
+				found = append(found, next)
+			}
+		}
+	}
+	return found
+}
+
+// hash is a source of a content security policy: the inline script with this text may run.
+func hash(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
+
+// importMapScript is the element with the import map, for templates.
+func importMapScript() template.HTML {
+	return template.HTML(`<script type="importmap">` + importMap() + `</script>`) //nolint:gosec // it is made from constants
+}

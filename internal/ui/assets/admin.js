@@ -1,0 +1,68 @@
+// The pages below /admin, for administrators. Each section is a module of its own, loaded
+// when it is opened, and exports the component of its page. The address has what a page
+// shows, such as /admin/users?query=ada, so that it can be reloaded, shared and gone back to.
+
+import { useEffect, useState } from "preact/hooks";
+
+import { mount } from "./app.js";
+import { Alert, html } from "./components.js";
+import { isAdministrator } from "./session.js";
+import texts from "./texts/admin.js";
+
+// sections are the pages in the order of their links. needs is the scope without which a
+// section is of no use.
+const sections = [
+  { path: "/admin", name: texts.overview, load: () => import("./admin/overview.js"), needs: "directory:read:admin" },
+];
+
+// navigate shows another address of these pages without loading anything again.
+export function navigate(address, { replace = false } = {}) {
+  history[replace ? "replaceState" : "pushState"](null, "", address);
+  dispatchEvent(new PopStateEvent("popstate"));
+}
+
+// useAddress returns the path and the query of the page, as they change.
+export function useAddress() {
+  const read = () => ({ path: location.pathname.replace(/\/$/, ""), query: Object.fromEntries(new URLSearchParams(location.search)) });
+  const [address, setAddress] = useState(read);
+  useEffect(() => {
+    const changed = () => setAddress(read());
+    addEventListener("popstate", changed);
+    return () => removeEventListener("popstate", changed);
+  }, []);
+  return address;
+}
+
+// follow keeps links between these pages in this document.
+function follow(event) {
+  const link = event.target.closest("a");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || link.target || link.origin !== location.origin || !link.pathname.startsWith("/admin")) return;
+  event.preventDefault();
+  navigate(link.pathname + link.search);
+}
+
+function Admin({ me, leave }) {
+  const { path, query } = useAddress();
+  const shown = sections.filter((s) => me.scopes.includes(s.needs));
+  // /admin/users/ID belongs to /admin/users.
+  const current = shown.findLast((s) => path === s.path || (s.path !== "/admin" && path.startsWith(s.path + "/")));
+  const [page, setPage] = useState({});
+
+  useEffect(() => {
+    if (!current) return setPage({ problem: texts.noSuchPage });
+    document.title = `${current.name} · Porchlight`;
+    current.load().then(
+      (module) => setPage({ path: current.path, Component: module.default }),
+      () => location.reload(), // the server has another version now
+    );
+  }, [current?.path]);
+
+  const { Component, problem } = page;
+  const rest = current && path.slice(current.path.length + 1);
+  return html`<div class="admin" onClick=${follow}>
+    <nav class="sidebar" aria-label=${texts.administration}>${shown.map((s) => html`<a href=${s.path} aria-current=${s === current ? "page" : undefined}>${s.name}</a>`)}</nav>
+    <div class="stack content"><${Alert}>${problem}<//>${Component && page.path === current?.path && html`<${Component} me=${me} leave=${leave} rest=${rest} query=${query} />`}</div>
+  </div>`;
+}
+
+mount(Admin, { allowed: isAdministrator });

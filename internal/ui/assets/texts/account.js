@@ -1,0 +1,18 @@
+export default {
+  title: "Account",
+  where: "Where you are signed in",
+  none: "You are not signed in by a password or a provider in any browser.",
+  thisBrowser: "this browser",
+  signedIn: (time, address) => `Signed in ${time} from ${address || "an unknown address"}.`,
+  used: "Last used",
+  signOut: "Sign out",
+  signOutOf: (browser) => `Sign out ${browser}`,
+  signedOut: (browser) => `${browser} was signed out.`,
+  everywhere: "Sign out everywhere",
+  ended: "You are signed out.",
+  change: "Change your password",
+  current: "Current password",
+  next: "New password",
+  changeHint: "At least 8 characters. This signs you out in all other browsers.",
+  changed: "Your password was changed.",
+};
