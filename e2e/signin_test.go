@@ -74,6 +74,6 @@ func TestSignIn(t *testing.T) {
 	arrive(t, there, `location.pathname === "/account" && document.querySelectorAll("#sign-ins li").length === 2`)
 	screenshot(t, there, "account.png")
 	click(t, there, "#everywhere")
-	arrive(t, there, `location.pathname === "/signin"`)
+	wait(t, there, `document.querySelector("#entry")`)
 	wait(t, here, `document.querySelector("#entry")`)
 }

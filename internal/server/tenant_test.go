@@ -21,6 +21,7 @@ import (
 	"porchlight.dev/porchlight/internal/provision"
 	"porchlight.dev/porchlight/internal/server"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/ui"
 	"porchlight.dev/porchlight/internal/webhook"
 )
 
@@ -253,7 +254,7 @@ func (c *tenant) meet(other *tenant) {
 
 // fill replaces the parameters of a path by the object of an owner.
 func (c *tenant) fill(path, owner string) string {
-	path = strings.NewReplacer("{claim}", "x", "{contact}", c.email("owner"), "{asset}", "swagger-ui.css", "{slug}", "no-token", "{$}", "",
+	path = strings.NewReplacer("/ui/{version}/{file...}", ui.URL("app.css"), "{rest...}", "users", "{claim}", "x", "{contact}", c.email("owner"), "{asset}", "swagger-ui.css", "{slug}", "no-token", "{$}", "",
 		"{type}", "User", "{schema}", "urn:ietf:params:scim:schemas:core:2.0:User").Replace(path)
 	for parameter, of := range c.objects {
 		path = strings.ReplaceAll(path, parameter, of[owner])
