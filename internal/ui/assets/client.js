@@ -77,18 +77,25 @@ export class Client {
 
   // pages reads a list page by page, until there is none or the loop ends.
   async *pages(path, query = {}) {
-    let page_token;
-    do {
-      const page = await this.get(path, { ...query, page_token });
+    for (let where = {}; where; ) {
+      const page = await this.get(path, { ...query, ...where });
       yield page;
-      page_token = page.next_page_token;
-    } while (page_token);
+      where = following(page);
+    }
   }
 
   // stream returns a connection to GET /v1/stream, to be started.
   stream(on, query) {
     return new Stream(this, on, query);
   }
+}
+
+// following is the query of the page after this one, or null if this is the last. A page can
+// be empty and still be followed by others.
+export function following(page) {
+  if (page.next) return { after: page.next };
+  if (page.next_page_token) return { page_token: page.next_page_token };
+  return page.older ? { before: page.older } : null;
 }
 
 function search(query) {

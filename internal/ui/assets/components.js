@@ -5,6 +5,7 @@ import { h } from "preact";
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import htm from "htm";
 
+import { following } from "./client.js";
 import { ago, exact, hue, initials, marks, word } from "./look.js";
 import texts from "./texts/common.js";
 
@@ -190,10 +191,12 @@ export function useList(client, path, key, query = {}) {
   const next = useCallback(async (iterator, rows) => {
     setState((s) => ({ ...s, loading: true, problem: "" }));
     try {
-      const { value, done } = await iterator.next();
-      if (pages.current !== iterator) return; // another list was asked for
-      const all = done ? rows : [...rows, ...(value[key] ?? [])];
-      setState({ rows: all, loading: false, problem: "", more: !done && Boolean(value.next_page_token), page: value });
+      let page;
+      do {
+        page = (await iterator.next()).value;
+        if (pages.current !== iterator) return; // another list was asked for
+      } while (!page[key].length && following(page));
+      setState({ rows: [...rows, ...page[key]], loading: false, problem: "", more: Boolean(following(page)), page });
     } catch (err) {
       if (pages.current === iterator) setState((s) => ({ ...s, loading: false, problem: err.message, more: false }));
     }
