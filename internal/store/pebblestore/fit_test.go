@@ -94,6 +94,7 @@ func rewrite(t *testing.T, s *Store, n int) {
 // what was written to them, and nothing after a clean stop. Everything is there at the
 // next start.
 func TestLogsTakeWhatTheyNeed(t *testing.T) {
+	t.Parallel() // it waits for the disk
 	dir := t.TempDir()
 	o := Options{MinFreeBytes: -1}
 	s := mustOpen(t, dir, o)

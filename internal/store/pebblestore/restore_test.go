@@ -16,6 +16,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
+	"porchlight.dev/porchlight/internal/leveltest"
 	"porchlight.dev/porchlight/internal/store/backup"
 )
 
@@ -37,11 +38,13 @@ func TestRestoreKilled(t *testing.T) {
 	var mu sync.Mutex // guards points and rng
 	rng := rand.New(rand.NewPCG(1, 7))
 	var points []*vfs.MemFS
+	shares := leveltest.Count(t, "shares of the unsynced data kept at each operation of a restore", 1, 3, 3)
 	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
 			mu.Lock()
 			defer mu.Unlock()
-			for _, keep := range []int{0, 50, 100} {
+			for range shares {
+				keep := []int{0, 50, 100}[len(points)%3]
 				points = append(points, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: keep, RNG: rng}))
 			}
 		}
@@ -81,7 +84,7 @@ func TestRestoreKilled(t *testing.T) {
 			}
 		}
 	}
-	if none < 100 || whole == 0 {
+	if none < 35*shares || whole == 0 {
 		t.Errorf("INVALID: killed %d times before the end and %d times after it", none, whole)
 	}
 	t.Logf("killed at %d points: %d times there was nothing yet, %d times everything", len(points), none, whole)
