@@ -59,14 +59,15 @@ const (
 )
 
 // NativeRights has a row for each route of the native API that needs a token. In the
-// bodies {self} is the e-mail address of the token's user, and {new} text that no user has.
+// bodies {self} is the e-mail address of the token's user, {new} text that no user has,
+// {asks} an app's request for access, {code} what a device shows, and {password} the user's.
 func NativeRights() map[string]Right { return maps.Clone(nativeRights) }
 
 var nativeRights = map[string]Right{
-	"GET /v1/oauth/authorization":                     {Caller: Person, OK: 400}, // no app is named
-	"POST /v1/oauth/authorization":                    {Caller: Person, Body: `{"request":"x","allow":true}`, OK: 400},
-	"GET /v1/oauth/device":                            {Caller: Person, OK: 400},
-	"POST /v1/oauth/device":                           {Caller: Person, Body: `{"user_code":"BCDF-GHJK","allow":true}`, OK: 404},
+	"GET /v1/oauth/authorization":                     {Caller: Person, Query: "{asks}", OK: 200},
+	"POST /v1/oauth/authorization":                    {Caller: Person, Body: `{"request":"{asks}","allow":true}`, OK: 200},
+	"GET /v1/oauth/device":                            {Caller: Person, Query: "user_code={code}", OK: 200},
+	"POST /v1/oauth/device":                           {Caller: Person, Body: `{"user_code":"{code}","allow":true}`, OK: 204},
 	"GET /v1/grants":                                  {Scope: "directory:read", OK: 200},
 	"DELETE /v1/grants/{grant}":                       {Scope: "directory:write", OK: 204, Elses: &api.NoGrant, Personal: true, Missing: &api.NoGrant},
 	"POST /v1/sign-ins":                               {Caller: Anybody, Body: `{"email":"{new}@example.com","password":"wrong"}`, OK: 401},
@@ -78,7 +79,7 @@ var nativeRights = map[string]Right{
 	"DELETE /v1/sign-ins/{signin}":                    {Scope: "directory:write", OK: 204, Elses: &api.NoSignIn, Personal: true, Missing: &api.NoSignIn},
 	"GET /v1/users/{user}/sign-ins":                   {Scope: "directory:read", OK: 200, Elses: &api.Forbidden, Missing: &api.NoUser},
 	"DELETE /v1/users/{user}/sign-ins":                {Scope: "directory:write", OK: 204, Elses: &api.Forbidden, Missing: &api.NoUser},
-	"PUT /v1/me/password":                             {Scope: "directory:write", Body: `{"current":"x","new":"a new password"}`, OK: 400}, // the present one is wrong
+	"PUT /v1/me/password":                             {Scope: "directory:write", Body: `{"current":"{password}","new":"{password}"}`, OK: 204, AppOK: 400}, // an app has no password
 	"POST /v1/users/{user}/invitation":                {Scope: "directory:write", Manager: true, OK: 201, Missing: &api.NoUser},
 	"POST /v1/users/{user}/password-reset":            {Scope: "directory:write", Manager: true, OK: 201, Missing: &api.NoUser},
 	"POST /v1/sessions":                               {Scope: "session:write", Body: signIn, OK: 201},

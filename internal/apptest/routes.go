@@ -78,7 +78,7 @@ var vendorRights = map[string]Right{
 	"GET /v2/marketplace/apps/{appId}/webhook_logs":                       {Caller: AppToken, Scope: "subscription:read", OK: 200, Elses: &vendorNoApp, Personal: true, Missing: &vendorNoApp},
 	"GET /ws":                {Caller: TokenInQuery, OK: 426},
 	"POST /oauth/token":      {Caller: App, Form: true, Body: "grant_type=client_credentials", OK: 200},
-	"GET /oauth/authorize":   {Caller: Anybody, OK: 400}, // no app is named
+	"GET /oauth/authorize":   {Caller: Anybody, Query: "{asks}", OK: 200},
 	"POST /oauth/devicecode": {Caller: App, Form: true, OK: 200},
 	"POST /oauth/revoke":     {Caller: App, Form: true, Body: "token={bearer}", OK: 200},
 }

@@ -52,7 +52,7 @@ func TestRights(t *testing.T) {
 			t.Errorf("%s has no row in the matrix", route)
 			continue
 		}
-		row.Fill("{self}", "alice@example.com", "{new}", "new", "{endpoint}", "https://example.com/")
+		row.Fill("{self}", "alice@example.com", "{new}", "new", "{endpoint}", "https://example.com/", "{password}", goodPassword)
 		if row.Caller == apptest.Anybody {
 			w := newWorld(t)
 			w.do(method, pattern, "", row.Body).want(row.OK)
@@ -61,6 +61,9 @@ func TestRights(t *testing.T) {
 		}
 		t.Run(route, func(t *testing.T) {
 			w := newWorld(t)
+			if pattern == "/v1/me/password" {
+				w.member(w.alice.ID)
+			}
 			m := &matrix{world: w, objects: w.objects(), method: method, pattern: pattern, Right: row}
 			if m.replays() {
 				w.runWebhooks()

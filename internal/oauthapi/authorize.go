@@ -63,7 +63,7 @@ func (e *API) Read(ctx context.Context, query string) (*Request, error) {
 	}
 	account, app, err := e.Authority.FindClient(ctx, presence.AppID(values.Get("client_id")))
 	if errors.Is(err, auth.ErrNoApp) {
-		return nil, &RequestError{"No app has the client_id of this request"}
+		return nil, &RequestError{"No app that you can use has the client_id of this request"}
 	}
 	if err != nil {
 		return nil, err
@@ -129,7 +129,7 @@ type Question struct {
 // another account. issuer is the server's.
 func (e *API) Ask(ctx context.Context, p *auth.Principal, q *Request, issuer string) (*Question, error) {
 	if q.account != p.Account {
-		return nil, &RequestError{"No app of your account has the client_id of this request"}
+		return nil, &RequestError{"No app that you can use has the client_id of this request"}
 	}
 	if q.fault != nil {
 		return &Question{Redirect: q.refused(q.fault, issuer)}, nil

@@ -35,6 +35,7 @@ type caller struct {
 	others bool
 	// stranger: the caller belongs to another account, for which all objects are foreign.
 	stranger bool
+	operator bool // of the server, who belongs to no account
 }
 
 // refuses is the kind of the response to a caller, or nil.
@@ -153,6 +154,8 @@ func (c *tenant) callers(other *tenant, scope string) []caller {
 		{name: "a token of a deleted user", headers: bearer(c.deleted), refused: &api.InvalidToken},
 		{name: "a token of a deleted app", headers: bearer(c.orphan), refused: &api.InvalidToken},
 		{name: "a ticket", headers: bearer(c.ticket), refused: &api.InvalidToken},
+		{name: "the code of a device", headers: bearer(c.device), refused: &api.InvalidToken},
+		{name: "a system token", headers: bearer(c.system), refused: &api.InvalidToken, operator: true},
 		{name: "another account's administrator", headers: bearer(other.admin), scopes: other.app.Scopes, app: true, others: true, stranger: true},
 	}
 	for _, person := range []string{"alice", "boss"} {
@@ -205,13 +208,20 @@ type matrix struct {
 	row          apptest.Right
 	scope        auth.Scope
 	cells        int
+	succeeded    int // of them
 }
 
 // call sends the request of a caller for an object of an owner.
 func (m *matrix) call(by *caller, owner string) *httptest.ResponseRecorder {
 	m.cells++
 	row := m.row
-	row.Fill("{self}", m.email("alice"), "{new}", fmt.Sprintf("new%d-%d", m.n, m.cells), "{endpoint}", endpoint)
+	row.Fill("{self}", m.email("alice"), "{new}", fmt.Sprintf("new%d-%d", m.n, m.cells), "{endpoint}", endpoint, "{password}", password)
+	if strings.Contains(row.Query+row.Body, "{asks}") {
+		row.Fill("{asks}", m.asks())
+	}
+	if strings.Contains(row.Query+row.Body, "{code}") {
+		row.Fill("{code}", m.deviceCode().User)
+	}
 	query := strings.Trim(m.fill(row.Query, owner)+"&"+by.query, "&")
 	if query != "" {
 		query = "?" + query
@@ -223,7 +233,28 @@ func (m *matrix) call(by *caller, owner string) *httptest.ResponseRecorder {
 	if row.CSV {
 		headers = append([]string{"Content-Type", "text/csv"}, headers...)
 	}
-	return m.ask(m.method, m.fill(m.path, owner)+query, m.fill(row.Body, owner), headers...)
+	w := m.ask(m.method, m.fill(m.path, owner)+query, m.fill(row.Body, owner), headers...)
+	if w.Code < http.StatusBadRequest {
+		m.succeeded++
+	}
+	return w
+}
+
+// unsuccessful are the routes that nobody calls with success here, with the reason.
+var unsuccessful = map[string]string{
+	"POST /v1/sign-ins":                           "who signs in has a password and no token yet: signin and httpapi test it",
+	"POST /v1/invitations/accept":                 "likewise, with the secret of a link",
+	"GET /v1/subscriptions/{subscription}/events": "a WebSocket, and the subscriptions here have a URL",
+	"GET /ws":            "a WebSocket, which zoomapi tests",
+	"GET /v1/stream":     "it takes its connection over: streamapi tests it",
+	"POST /scim/v2/Bulk": "not supported",
+}
+
+// checkSucceeded checks that somebody called the route with success.
+func (m *matrix) checkSucceeded(route string) {
+	if reason := unsuccessful[route]; (m.succeeded == 0) != (reason != "") {
+		m.t.Errorf("%s was called %d times with success, and is listed with the reason %q", route, m.succeeded, reason)
+	}
 }
 
 // TestMatrix calls every route of the server with every kind of credential, scope and
@@ -232,6 +263,7 @@ func TestMatrix(t *testing.T) {
 	s := newSurface(t)
 	rows, cells, routes := apptest.Rights(), 0, 0
 	other := s.newTenant()
+	other.asks()
 	before := other.snapshot()
 	for _, route := range s.Router().Routes() {
 		method, path, _ := strings.Cut(route, " ")
@@ -255,6 +287,7 @@ func TestMatrix(t *testing.T) {
 			m.scope = scopeNamed(t, row.Scope)
 		}
 		m.run()
+		m.checkSucceeded(of)
 		m.retire()
 		cells += m.cells
 	}
@@ -283,6 +316,7 @@ func scopeNamed(t *testing.T, name string) auth.Scope {
 // run calls the route. Those who are refused go first and must leave everything as it is.
 func (m *matrix) run() {
 	m.spoil()
+	m.asks() // it makes an app, which is no change by a request
 	owners := []string{own}
 	if m.row.Missing != nil || m.row.Elses != nil {
 		owners = []string{own, another, foreign, absent, deleted}
@@ -334,6 +368,32 @@ func (m *matrix) run() {
 		m.t.Errorf("%s %s: a request that was refused changed something:\n%s\n%s", m.method, m.path, before, after)
 	}
 	m.runPermitted(len(permitted), func(i int) (*caller, string) { return permitted[i].by, permitted[i].owner })
+	if m.row.Caller == apptest.Person {
+		m.runForeign()
+	}
+}
+
+// runForeign lets a person decide on what an app or a device of another account asks for.
+// It is as if nobody had asked.
+func (m *matrix) runForeign() {
+	_, text, err := m.Provisioner().Authority.SignIn(m.t.Context(), m.account, m.users["alice"].ID, auth.Browser{}, time.Hour)
+	apptest.Check(m.t, err)
+	by := caller{name: "alice's cookie", headers: cookie(text, "same-origin")}
+	row, asks := m.row, m.other.asks()
+	ask := func(asks, code string) string {
+		m.row = row
+		m.row.Fill("{asks}", asks, "{code}", code)
+		w := m.call(&by, own)
+		if w.Code < http.StatusBadRequest {
+			m.t.Errorf("%s %s for another account: %d %s", m.method, m.path, w.Code, w.Body)
+		}
+		return m.comparable(w, own)
+	}
+	found, none := ask(asks, m.other.deviceCode().User), ask(strings.ReplaceAll(asks, m.other.asking, neverMade), "BCDF-GHJK")
+	if found != none {
+		m.t.Errorf("%s %s: what another account asks for can be told from nothing:\n%s\n%s", m.method, m.path, found, none)
+	}
+	m.row = row
 }
 
 // runPermitted calls the route for those who may. Each gets objects of its own if the
@@ -371,12 +431,14 @@ func (m *matrix) runPermitted(n int, cell func(int) (*caller, string)) {
 
 // uses reports whether a call uses an object up, or changes what others may do.
 func (m *matrix) uses() bool {
-	return m.row.Caller != apptest.Anybody && (m.method == http.MethodDelete || m.path == "/v1/account" || strings.HasSuffix(m.path, "/status") || m.replays())
+	return m.row.Caller != apptest.Anybody && (m.method == http.MethodDelete || m.path == "/v1/account" || strings.HasSuffix(m.path, "/status") || m.setsPassword() || m.replays())
 }
 
 // replays reports whether the route starts a replay, of which a subscription has one at a
 // time.
 func (m *matrix) replays() bool { return strings.HasSuffix(m.path, "/replay") }
+
+func (m *matrix) setsPassword() bool { return m.path == "/v1/me/password" }
 
 // renew replaces the tenant by another one.
 func (m *matrix) renew() {
@@ -392,6 +454,10 @@ func (m *matrix) prepare() {
 		for _, name := range []string{"alice", "bob"} {
 			apptest.Check(m.t, m.RecordErasure(m.t.Context(), m.record(name)))
 		}
+	}
+	if m.setsPassword() {
+		m.setPassword("alice")
+		m.setPassword("boss")
 	}
 }
 
@@ -436,7 +502,12 @@ func (m *matrix) runStrange() {
 	if dialectOf(m.path) == "/ws" {
 		return // a WebSocket, which zoomapi tests
 	}
+	m.put("{account}", own, string(m.account))
 	for _, by := range m.callers(m.other, "") {
+		if by.operator && m.row.Caller == apptest.SystemToken {
+			m.runOperator(&by)
+			continue
+		}
 		w := m.call(&by, own)
 		if w.Code < 400 {
 			m.t.Errorf("%s %s by %s: %d %s", m.method, m.path, by.name, w.Code, w.Body)
@@ -446,6 +517,30 @@ func (m *matrix) runStrange() {
 	if m.row.Caller == apptest.App {
 		m.runApps()
 	}
+}
+
+// runOperator calls a route with a system token, for an account that never was and for a
+// new one.
+func (m *matrix) runOperator(by *caller) {
+	made := m.ask("POST", "/v1/system/accounts", `{"name":"x","owner_email":"`+m.email("operated")+`"}`, by.headers...)
+	var account api.CreatedAccount
+	apptest.Check(m.t, json.Unmarshal(made.Body.Bytes(), &account))
+	before := m.objects["{account}"][own]
+	m.put("{account}", own, account.AccountID)
+	if strings.HasSuffix(m.path, "/deletion") {
+		m.ask("DELETE", "/v1/system/accounts/"+account.AccountID, "", by.headers...)
+	}
+	if strings.Contains(m.path, "{account}") {
+		if w := m.call(by, absent); w.Code != http.StatusNotFound {
+			m.t.Errorf("%s %s for an account that never was: %d %s", m.method, m.path, w.Code, w.Body)
+		}
+	}
+	w := m.call(by, own)
+	if w.Code != m.row.OK {
+		m.t.Errorf("%s %s by %s: %d, want %d: %s", m.method, m.path, by.name, w.Code, m.row.OK, w.Body)
+	}
+	m.checkHeaders(w, by)
+	m.put("{account}", own, before)
 }
 
 // runApps calls a route with the secrets of apps.
@@ -500,4 +595,7 @@ func (c *tenant) spoil() {
 	var made api.Ticket
 	apptest.Check(c.t, json.Unmarshal(w.Body.Bytes(), &made))
 	c.ticket = made.Ticket
+	c.device = c.deviceCode().Code
+	_, c.system, err = p.Authority.IssueSystem(ctx, "test", 0)
+	apptest.Check(c.t, err)
 }

@@ -6,12 +6,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/apptest"
 	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
@@ -114,7 +116,11 @@ type tenant struct {
 	objects map[string]map[string]string // by parameter of a path, and owner
 
 	// Credentials that are not valid.
-	expired, revoked, deactivated, deleted, orphan, ticket string
+	expired, revoked, deactivated, deleted, orphan, ticket, device string
+
+	system  string // a system token
+	asking  string // the app of asks
+	request string // what asks returns
 }
 
 var tenantNumber atomic.Int64
@@ -225,6 +231,45 @@ func (c *tenant) grant(user presence.UserID) string {
 	apptest.Check(c.t, err)
 	apptest.Check(c.t, c.Provisioner().Authority.Consent(c.t.Context(), c.account, user, app.ID, app.Scopes))
 	return string(app.ID)
+}
+
+// password is what setPassword sets.
+const password = "correct horse battery staple"
+
+func (c *tenant) setPassword(name string) {
+	c.t.Helper()
+	w := c.ask("POST", "/v1/users/"+string(c.users[name].ID)+"/invitation", "", "Authorization", "Bearer "+c.admin)
+	var link api.Invitation
+	apptest.Check(c.t, json.Unmarshal(w.Body.Bytes(), &link))
+	_, secret, _ := strings.Cut(link.URL, "#")
+	if w := c.ask("POST", "/v1/invitations/accept", `{"secret":"`+secret+`","password":"`+password+`"}`); w.Code >= http.StatusBadRequest {
+		c.t.Fatalf("a password for %s: %d %s", name, w.Code, w.Body)
+	}
+}
+
+// asks is the query of an app's request for access. The first call makes the app.
+func (c *tenant) asks() string {
+	c.t.Helper()
+	if c.request != "" {
+		return c.request
+	}
+	const redirect = "https://app.example.com/callback"
+	app, _, err := c.Provisioner().Authority.AddApp(c.t.Context(), c.account, auth.App{Name: "Asks", Scopes: c.app.Scopes, RedirectURIs: []string{redirect}})
+	apptest.Check(c.t, err)
+	c.asking = string(app.ID)
+	c.request = url.Values{
+		"client_id": {string(app.ID)}, "redirect_uri": {redirect}, "response_type": {"code"},
+		"code_challenge": {strings.Repeat("E", 43)}, "code_challenge_method": {"S256"},
+	}.Encode()
+	return c.request
+}
+
+// deviceCode is the codes of a new device.
+func (c *tenant) deviceCode() auth.DeviceCode {
+	c.t.Helper()
+	made, err := c.Provisioner().Authority.NewDeviceCode(c.t.Context(), c.account, c.app.ID, c.app.Scopes)
+	apptest.Check(c.t, err)
+	return made
 }
 
 func (c *tenant) subscription(s *webhook.Subscription) string {
