@@ -33,7 +33,7 @@ RACE := ./internal/store/... ./internal/server ./internal/webhook ./client ./int
 NATS_E2E := ^(TestNewman|TestRivetUsers|TestZoomapi|TestWebhookReceivers|TestZoomWebSocket|TestStreamInCurl|TestSignIn|TestBoard)$$
 
 # What is tested on either engine.
-SURFACE := ./internal/auth ./internal/directory ./internal/erasure ./internal/hub ./internal/view ./internal/watch ./internal/zoomapi ./internal/httpapi ./internal/webhook \
+SURFACE := ./internal/auth ./internal/directory ./internal/erasure ./internal/view ./internal/watch ./internal/zoomapi ./internal/httpapi ./internal/webhook \
            ./internal/audit ./internal/signin ./internal/provision ./internal/oauthapi ./internal/scim ./internal/tenant
 
 # How long each fuzz function, and the soak as a whole, runs.

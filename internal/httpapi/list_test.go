@@ -10,8 +10,10 @@ import (
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/leveltest"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/enginetest"
 )
 
 // list reads all pages of GET /v1/presence, and lists "name status" of each user.
@@ -116,6 +118,9 @@ func TestListPresenceHasActiveUsersOnly(t *testing.T) {
 // empty, and a request examines a bounded number of users.
 func TestListPresenceIsBounded(t *testing.T) {
 	if testing.Short() {
+		t.Skip("creates 6,000 users")
+	}
+	if enginetest.OnNATS() && !leveltest.Full(t, "the list of 6,000 users on the embedded engine") {
 		t.Skip("creates 6,000 users")
 	}
 	w := newWorld(t)

@@ -174,6 +174,7 @@ var (
 // watchBubble runs a test on a store in memory, in fake time.
 func watchBubble(t *testing.T, test func(t *testing.T, st logStore)) {
 	t.Helper()
+	enginetest.Embedded(t)
 	synctest.Test(t, func(t *testing.T) {
 		st, err := pebblestore.Open("data", pebblestore.Options{FS: vfs.NewMem(), MinFreeBytes: -1})
 		if err != nil {

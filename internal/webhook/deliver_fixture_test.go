@@ -324,6 +324,7 @@ func bubble(t *testing.T, test func(t *testing.T, st *pebblestore.Store)) {
 
 func bubbleWith(t *testing.T, o pebblestore.Options, test func(t *testing.T, st *pebblestore.Store)) {
 	t.Helper()
+	enginetest.Embedded(t)
 	synctest.Test(t, func(t *testing.T) {
 		o.FS, o.MinFreeBytes = vfs.NewMem(), -1
 		st, err := pebblestore.Open("data", o)

@@ -64,6 +64,15 @@ func OnNATS() bool {
 	}
 }
 
+// Embedded skips a test that runs on the embedded engine, whichever is chosen, where the
+// tests run again on the other one: it would repeat what it has shown.
+func Embedded(tb testing.TB) {
+	tb.Helper()
+	if OnNATS() {
+		tb.Skip("this test runs on the embedded engine, and has run")
+	}
+}
+
 // A NATS is a server that runs until the test ends.
 type NATS struct {
 	Host string // and port, on loopback
