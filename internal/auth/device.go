@@ -16,11 +16,6 @@ import (
 // DeviceLasts is how long a person has to enter the code of a device.
 const DeviceLasts = 15 * time.Minute
 
-const (
-	devicePrefix = tokenPrefix + "device_"
-	deviceLen    = len(devicePrefix) + secretLen
-)
-
 // Codes that people type have no vowels, so that they form no words, and no letters that
 // are easily mistaken (RFC 8628 §6.1). They have 34 bits, and are guarded by limits.
 const (
@@ -51,16 +46,11 @@ const (
 	denied    decision = "denied"
 )
 
-// A deviceValue is a document of the system whose key is the digest of a device code.
+// The Scopes of a deviceValue are those that were asked for, and later those approved.
 type deviceValue struct {
-	document.Format
-	Account  presence.AccountID `json:"account,omitempty"` // "": that of whoever approves it
-	App      presence.AppID     `json:"app"`
-	Scopes   string             `json:"scopes"` // asked for, and later approved
-	Expires  time.Time          `json:"expires"`
-	Decision decision           `json:"decision,omitempty"`
-	User     presence.UserID    `json:"user,omitempty"`
-	Family   string             `json:"family_sha256,omitempty"` // once it was used
+	oneTimeValue
+
+	Decision decision `json:"decision,omitempty"`
 }
 
 // A userCodeValue is a document of the system whose key is the digest of the code that a
@@ -69,8 +59,6 @@ type userCodeValue struct {
 	document.Format
 	Device string `json:"device_sha256"`
 }
-
-func deviceKey(digest string) store.Key { return store.Key{Collection: "device", Key: digest} }
 
 func userCodeKey(code string) store.Key {
 	return store.Key{Collection: "usercode", Key: digestOf(code).hex()}
@@ -85,19 +73,23 @@ var (
 	errBadDevice   = &GrantError{"The device code is unknown, or belongs to another app"}
 )
 
-// expiredFor is how long a device learns that its code is expired.
-const expiredFor = 10 * time.Minute
+func deviceCode() *oneTimeKind {
+	return &oneTimeKind{name: "device code", collection: "device", prefix: tokenPrefix + "device_", expiredFor: 10 * time.Minute, unknown: errBadDevice}
+}
 
 // NewDeviceCode makes the codes of a device. account is "" for an app that every account
 // has.
 func (a *Authority) NewDeviceCode(ctx context.Context, account presence.AccountID, app presence.AppID, scopes Scopes) (DeviceCode, error) {
-	made := DeviceCode{Code: devicePrefix + newSecret(), Expires: a.now().Add(DeviceLasts)}
-	digest := digestOf(made.Code).hex()
-	v := deviceValue{Format: document.Current(), Account: account, App: app, Scopes: scopes.String(), Expires: made.Expires}
-	if err := a.docs.Write(ctx, system, v.doc(digest, "")); err != nil {
-		return DeviceCode{}, fmt.Errorf("make a device code: %w", err)
+	made := DeviceCode{Expires: a.now().Add(DeviceLasts)}
+	var digest string
+	var err error
+	made.Code, digest, err = a.newOneTime(ctx, deviceCode(), &deviceValue{
+		oneTimeValue: oneTimeValue{Format: document.Current(), Account: account, App: app, Scopes: scopes.String(), Expires: made.Expires},
+	})
+	if err != nil {
+		return DeviceCode{}, err
 	}
-	err := document.Again(func() error { // a code may be taken
+	err = document.Again(func() error { // a code may be taken
 		code := newUserCode()
 		doc := document.New(userCodeKey(code), "", userCodeValue{document.Current(), digest})
 		doc.Until = made.Expires
@@ -108,15 +100,6 @@ func (a *Authority) NewDeviceCode(ctx context.Context, account presence.AccountI
 		return DeviceCode{}, fmt.Errorf("make a device code: %w", err)
 	}
 	return made, nil
-}
-
-func (v *deviceValue) doc(digest, version string) store.Doc {
-	doc := document.New(deviceKey(digest), version, *v)
-	doc.Until = v.Expires.Add(expiredFor)
-	if v.Family != "" {
-		doc.Until = v.Expires.Add(knownAfter)
-	}
-	return doc
 }
 
 func newUserCode() string {
@@ -164,7 +147,8 @@ func (a *Authority) device(ctx context.Context, account presence.AccountID, user
 	if err := document.Decode(&docs[0], &named); err != nil {
 		return nil, nil, err
 	}
-	v, doc, err := a.deviceByDigest(ctx, named.Device)
+	v := new(deviceValue)
+	doc, err := a.readOneTime(ctx, deviceCode(), named.Device, v)
 	switch {
 	case errors.Is(err, errBadDevice):
 		return nil, nil, ErrNoUserCode
@@ -175,18 +159,6 @@ func (a *Authority) device(ctx context.Context, account presence.AccountID, user
 	default:
 		return v, doc, nil
 	}
-}
-
-func (a *Authority) deviceByDigest(ctx context.Context, digest string) (*deviceValue, *store.Doc, error) {
-	docs, err := a.docs.Load(ctx, system, deviceKey(digest))
-	if err != nil {
-		return nil, nil, fmt.Errorf("read device code: %w", err)
-	}
-	if len(docs) == 0 {
-		return nil, nil, errBadDevice
-	}
-	v := new(deviceValue)
-	return v, &docs[0], document.Decode(&docs[0], v)
 }
 
 // DeviceRequest is what a person of an account who entered a code is asked to allow.
@@ -218,7 +190,7 @@ func (a *Authority) DecideDevice(ctx context.Context, account presence.AccountID
 				return err
 			}
 		}
-		if err := a.docs.Write(ctx, system, v.doc(doc.Key.Key, doc.Version)); err != nil {
+		if err := a.docs.Write(ctx, system, deviceCode().doc(v, doc.Key.Key, doc.Version)); err != nil {
 			return fmt.Errorf("decide about device: %w", err)
 		}
 		return nil
@@ -228,39 +200,17 @@ func (a *Authority) DecideDevice(ctx context.Context, account presence.AccountID
 // RedeemDevice gives an app what a person allowed its device. ErrPending, ErrDenied,
 // ErrCodeExpired, another *GrantError, or a *ReuseError.
 func (a *Authority) RedeemDevice(ctx context.Context, app presence.AppID, code string) (*Access, error) {
-	if len(code) != deviceLen || !strings.HasPrefix(code, devicePrefix) {
-		return nil, errBadDevice
-	}
-	digest := digestOf(code).hex()
-	v, doc, err := a.deviceByDigest(ctx, digest)
-	if err != nil {
-		return nil, err
-	}
-	switch {
-	case v.App != app:
-		return nil, errBadDevice
-	case v.Family != "":
-		return nil, a.reusedDevice(ctx, v)
-	case !a.clock().Before(v.Expires):
-		return nil, ErrCodeExpired
-	case v.Decision == denied:
-		return nil, ErrDenied
-	case v.Decision == undecided:
-		return nil, ErrPending
-	}
-	f := &familyValue{Account: v.Account, App: v.App, User: v.User, Scopes: v.Scopes}
-	return a.exchange(ctx, f, func(family string) error {
-		v.Family = family
-		return a.docs.Write(ctx, system, v.doc(digest, doc.Version))
-	}, func() error {
-		if v, _, err = a.deviceByDigest(ctx, digest); err != nil {
-			return err
+	v := new(deviceValue)
+	return a.redeem(ctx, deviceCode(), app, code, v, func() error {
+		switch {
+		case !a.clock().Before(v.Expires):
+			return ErrCodeExpired
+		case v.Decision == denied:
+			return ErrDenied
+		case v.Decision == undecided:
+			return ErrPending
+		default:
+			return nil
 		}
-		return a.reusedDevice(ctx, v)
 	})
-}
-
-func (a *Authority) reusedDevice(ctx context.Context, v *deviceValue) error {
-	reuse := &ReuseError{What: "device code", Account: v.Account, User: v.User, App: v.App}
-	return errors.Join(reuse, a.endFamily(ctx, v.Account, v.User, v.Family))
 }

@@ -4,11 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"net/http"
 
 	"porchlight.dev/porchlight/internal/presence"
-	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/wire"
 )
 
@@ -68,19 +66,6 @@ func (c *call) checkCreate() error { return c.checkConditions("", true) }
 // conditional reports whether the request has conditions.
 func (c *call) conditional() bool {
 	return len(c.r.Header["If-Match"])+len(c.r.Header["If-None-Match"]) > 0
-}
-
-// maxAttempts bounds how often a change that lost a race is tried.
-const maxAttempts = 8
-
-// retryConflicts runs try until it succeeds or fails for another reason than a
-// conflict. Each run must read its data again.
-func retryConflicts(try func() error) error {
-	err := try()
-	for n := 1; n < maxAttempts && errors.Is(err, store.ErrConflict); n++ {
-		err = try()
-	}
-	return err
 }
 
 // tagOf is the entity tag of a representation of a document with this version.

@@ -9,6 +9,7 @@ import (
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/document"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/wire"
 )
@@ -112,7 +113,7 @@ func (a *API) deleteApp(c *call) error {
 // was and as it becomes: who changes where an app sends browsers back to can get its tokens.
 func (a *API) updateApp(c *call, body *api.UpdateApp) error {
 	var before, after auth.App
-	err := retryConflicts(func() (err error) {
+	err := document.Again(func() (err error) {
 		if before, err = a.Authority.App(c.r.Context(), c.p.Account, presence.AppID(c.r.PathValue("app"))); err != nil {
 			return err
 		}

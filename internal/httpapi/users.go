@@ -7,6 +7,7 @@ import (
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/document"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/provision"
 )
@@ -182,7 +183,7 @@ func (a *API) updateAccount(c *call, body *api.UpdateAccount) error {
 		change.Owner = &owner
 	}
 	var before, after directory.Account
-	err := retryConflicts(func() (err error) {
+	err := document.Again(func() (err error) {
 		if before, err = a.Directory.Account(c.r.Context(), c.p.Account); err != nil {
 			return err
 		}
