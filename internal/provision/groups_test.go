@@ -58,10 +58,20 @@ func (f *failing) Publish(ctx context.Context, u store.User, actor store.Actor, 
 	return f.Publisher.Publish(ctx, u, actor, e)
 }
 
-type noSubscriptions struct{}
+// subscriptions records whether users were active in the directory at each call of OwnerChanged.
+type subscriptions struct {
+	directory *directory.Directory
+	active    []bool
+}
 
-func (noSubscriptions) DeleteOwner(context.Context, presence.AccountID, presence.UserID) error {
+func (*subscriptions) DeleteOwner(context.Context, presence.AccountID, presence.UserID) error {
 	return nil
+}
+
+func (s *subscriptions) OwnerChanged(ctx context.Context, account presence.AccountID, id presence.UserID) error {
+	u, err := s.directory.User(ctx, account, id)
+	s.active = append(s.active, u.Active)
+	return err
 }
 
 type fixture struct {
@@ -71,6 +81,8 @@ type fixture struct {
 	by        *provision.By
 	publisher *failing
 	events    *events
+
+	subscriptions *subscriptions
 }
 
 func newFixture(tb testing.TB) *fixture {
@@ -84,9 +96,9 @@ func newFixture(tb testing.TB) *fixture {
 		return err
 	}
 	inner := publish.New(publish.Options{Store: st, Policy: presence.DefaultPolicy(), Known: known, Clock: clock.Now, Log: slog.New(slog.DiscardHandler)})
-	f := &fixture{store: st, by: &provision.By{Account: account}, publisher: &failing{Publisher: inner, left: -1}, events: &events{}}
+	f := &fixture{store: st, by: &provision.By{Account: account}, publisher: &failing{Publisher: inner, left: -1}, events: &events{}, subscriptions: &subscriptions{directory: people.Directory}}
 	f.Provisioner = &provision.Provisioner{
-		Directory: people.Directory, Authority: people.Authority, Publisher: f.publisher, Records: st, Subscriptions: noSubscriptions{}, Audit: f.events,
+		Directory: people.Directory, Authority: people.Authority, Publisher: f.publisher, Records: st, Subscriptions: f.subscriptions, Audit: f.events,
 	}
 	return f
 }

@@ -41,6 +41,9 @@ type Records interface {
 // Subscriptions are those of webhooks; *webhook.Registry has them.
 type Subscriptions interface {
 	DeleteOwner(ctx context.Context, account presence.AccountID, owner presence.UserID) error
+	// OwnerChanged pauses or resumes the subscriptions of a user who was deactivated or
+	// activated.
+	OwnerChanged(ctx context.Context, account presence.AccountID, owner presence.UserID) error
 }
 
 // SignIns has what people sign in with; *signin.Registry is one.
@@ -216,14 +219,24 @@ func (p *Provisioner) update(
 	if err := p.logProfile(ctx, by.user(before.ID), by.Logged()); err != nil {
 		return before, err
 	}
-	switch {
-	case deactivates:
-		return after, p.Authority.RevokeUser(ctx, by.Account, before.ID)
-	case change.Active != nil:
-		return after, p.activate(ctx, by, &after)
-	default:
+	if change.Active == nil {
 		return after, nil
 	}
+	return after, p.applyState(ctx, by, &after)
+}
+
+// applyState carries out what follows from a user's state in the directory.
+func (p *Provisioner) applyState(ctx context.Context, by *By, u *directory.User) error {
+	var err error
+	if u.Active {
+		err = p.activate(ctx, by, u)
+	} else {
+		err = p.Authority.RevokeUser(ctx, by.Account, u.ID)
+	}
+	if err != nil {
+		return err
+	}
+	return p.Subscriptions.OwnerChanged(ctx, by.Account, u.ID)
 }
 
 // write writes a user to the directory. Tokens that allow more than a new role end before,

@@ -48,6 +48,10 @@ func (noSubscriptions) DeleteOwner(context.Context, presence.AccountID, presence
 	return nil
 }
 
+func (noSubscriptions) OwnerChanged(context.Context, presence.AccountID, presence.UserID) error {
+	return nil
+}
+
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{t: t, clock: apptest.Noon()}

@@ -200,6 +200,10 @@ func (subscriptions) DeleteOwner(context.Context, presence.AccountID, presence.U
 	return nil
 }
 
+func (subscriptions) OwnerChanged(context.Context, presence.AccountID, presence.UserID) error {
+	return nil
+}
+
 func newSite(t *testing.T, change func(*signin.ProviderOptions)) *site {
 	t.Helper()
 	s := &site{Clock: apptest.Noon(), issuer: newIssuer(t)}

@@ -57,14 +57,6 @@ func (w *worker) send(r *Request) (try, bool) {
 	return try{r.Event, a}, w.sending.Err() == nil || a.accepted()
 }
 
-// internal is an error if the server could not prepare the request.
-func (a *Attempt) internal() error {
-	if a.Failure == FailureInternal {
-		return errors.New(a.Reason)
-	}
-	return nil
-}
-
 // attempt makes one attempt.
 func (d *Deliverer) attempt(ctx context.Context, r *Request) Attempt {
 	began := d.Clock()
@@ -117,8 +109,8 @@ func (w *worker) attemptFirst(s *Subscription, form Form, t *task, probe bool) (
 			return tries, !remains, err
 		}
 		made, known := w.send(&Request{Subscription: s, Event: e, ID: w.eventID(e), Number: 1, Replayed: t.lane.replay})
-		if !known || made.attempt.Failure == FailureInternal {
-			return tries, false, made.attempt.internal()
+		if !known {
+			return tries, false, nil
 		}
 		tries = append(tries, made)
 		if probe && !made.attempt.accepted() {
@@ -312,11 +304,8 @@ func (w *worker) attemptRetry(s *Subscription, form Form, r *retry) (made try, f
 		made, known := w.send(&Request{
 			Subscription: s, Event: e, ID: w.eventID(e), Number: r.number + 1, Stale: r.stale, Replayed: r.replayed,
 		})
-		switch {
-		case !known:
+		if !known {
 			return made, fateInterrupted, nil
-		case made.attempt.Failure == FailureInternal:
-			return made, fateUnavailable, nil
 		}
 		return made, fateAttempted, nil
 	}

@@ -48,6 +48,7 @@ type reply struct {
 	status     int
 	after      time.Duration
 	retryAfter time.Duration
+	failure    webhook.Failure
 }
 
 func (e *endpoint) set(answer func(n int, r *webhook.Request) reply) {
@@ -134,7 +135,7 @@ func (n *network) Send(ctx context.Context, r *webhook.Request) webhook.Attempt 
 	case <-ctx.Done():
 	}
 	if a.Status/100 != 2 {
-		a.Reason = fmt.Sprintf("the endpoint answered %d", a.Status)
+		a.Failure, a.Reason = answer.failure, fmt.Sprintf("the endpoint answered %d", a.Status)
 	}
 	a.Duration = time.Since(a.Started)
 	e.end(i, a.Reason == "")

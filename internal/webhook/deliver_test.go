@@ -410,3 +410,56 @@ func TestDirectoryUnavailable(t *testing.T) {
 		}
 	})
 }
+
+// TestPausedDelivery: nothing is sent while a subscription is paused, and everything after.
+func TestPausedDelivery(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		s := subscription("one")
+		f := newFixture(t, st, s)
+		f.start()
+		e := f.network.endpoint(s.URL)
+		f.change("ada")
+		advance(time.Second)
+		f.subs.update(s.ID, func(n *webhook.Subscription) { n.Paused = true })
+		advance(time.Second)
+		f.change("ada")
+		f.change("bob")
+		advance(100 * time.Hour) // nor is it validated
+		if n := e.count(); n != 1 || f.network.validated > 0 {
+			t.Errorf("%d requests and %d validations while it is paused", n-1, f.network.validated)
+		}
+		f.subs.update(s.ID, func(n *webhook.Subscription) { n.Paused = false })
+		advance(time.Minute)
+		f.wantMissing(e)
+	})
+}
+
+// TestInternalFailure: an event whose request cannot be prepared is given up when its
+// schedule ends, and delays no other event.
+func TestInternalFailure(t *testing.T) {
+	bubble(t, func(t *testing.T, st *pebblestore.Store) {
+		s := subscription("one")
+		s.Profile = "strict"
+		f := newFixture(t, st, s)
+		f.start()
+		e, attempts := f.network.endpoint(s.URL), 0
+		e.set(func(_ int, r *webhook.Request) reply {
+			if r.Event.User == "bad" {
+				attempts++
+				return reply{failure: webhook.FailureInternal}
+			}
+			return reply{status: 200}
+		})
+		bad := f.change("bad")
+		f.change("fine")
+		advance(time.Second)
+		f.wantMissing(e, bad)
+		advance(48 * time.Hour)
+		if attempts != 4 {
+			t.Errorf("%d attempts, want 4", attempts)
+		}
+		if st, _ := f.d.Status(s); st.Pending > 0 || f.d.Stats().GivenUp != 1 {
+			t.Errorf("%+v, %+v", st, f.d.Stats())
+		}
+	})
+}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/internal/apptest"
+	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/egress"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/seal"
@@ -555,6 +557,63 @@ func TestSnapshot(t *testing.T) {
 	apptest.Check(t, err)
 	apptest.Check(t, here.Delete(t.Context(), f.account, before.ID, allow))
 	awaitSnapshot(t, there, func(all []*webhook.Subscription) bool { return len(all) == 1 && all[0].Name == "renamed" })
+}
+
+// TestPaused: the subscriptions of a deactivated user, and all of a suspended account, are
+// paused on every node.
+func TestPaused(t *testing.T) {
+	f := newRegistry(t)
+	accounts := f.create(same)
+	owned := f.create(func(s *webhook.Subscription) { s.Owner, s.Users = f.bob, []presence.UserID{f.bob} })
+	there := f.node()
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { apptest.Check(t, there.Run(ctx)) })
+	defer running.Wait()
+	defer stop()
+	await := func(want ...string) {
+		t.Helper()
+		awaitSnapshot(t, there, func(all []*webhook.Subscription) bool {
+			var paused []string
+			for _, s := range all {
+				if s.Paused {
+					paused = append(paused, s.ID)
+				}
+			}
+			slices.Sort(paused)
+			slices.Sort(want)
+			return len(all) == 2 && slices.Equal(paused, want)
+		})
+	}
+	setActive := func(active bool) {
+		t.Helper()
+		bob, err := f.people.Directory.User(t.Context(), f.account, f.bob)
+		apptest.Check(t, err)
+		bob.Active = active
+		_, err = f.people.Directory.Update(t.Context(), f.account, bob)
+		apptest.Check(t, err)
+		apptest.Check(t, f.OwnerChanged(t.Context(), f.account, f.bob))
+	}
+	await()
+	setActive(false)
+	await(owned.ID)
+	_, err := there.Update(t.Context(), f.account, owned.ID, func(s *webhook.Subscription) error { s.Name = "renamed"; return nil })
+	apptest.Check(t, err)
+	await(owned.ID)
+	suspend := func(suspended bool) {
+		t.Helper()
+		account, err := f.people.Directory.Account(t.Context(), f.account)
+		apptest.Check(t, err)
+		_, err = f.people.Directory.UpdateAccount(t.Context(), account, directory.AccountChange{Suspended: &suspended})
+		apptest.Check(t, err)
+		apptest.Check(t, f.AccountChanged(t.Context()))
+	}
+	suspend(true)
+	await(owned.ID, accounts.ID)
+	suspend(false)
+	await(owned.ID)
+	setActive(true)
+	await()
 }
 
 func awaitSnapshot(t *testing.T, r *webhook.Registry, ok func([]*webhook.Subscription) bool) {

@@ -49,8 +49,8 @@ type Subscription struct {
 	Created time.Time
 	Version string // of its document
 	Health  Health
-	// Paused: the account is suspended. Nothing is sent, and the position stays. It is set
-	// in the snapshot alone.
+	// Paused: the account is suspended, or the Owner is deactivated. Nothing is sent, and the
+	// position stays. It is set in the snapshot alone.
 	Paused bool
 
 	groupKeys []string // of Groups

@@ -119,6 +119,9 @@ func (w *fixture) serve(o options) {
 // DeleteOwner implements provision.Subscriptions: there are none.
 func (*fixture) DeleteOwner(context.Context, presence.AccountID, presence.UserID) error { return nil }
 
+// OwnerChanged implements provision.Subscriptions.
+func (*fixture) OwnerChanged(context.Context, presence.AccountID, presence.UserID) error { return nil }
+
 // serveFast serves the API with the fast path, and returns the address.
 func (w *fixture) serveFast() string {
 	w.tb.Helper()

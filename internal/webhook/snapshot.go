@@ -1,0 +1,254 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/document"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/store"
+)
+
+// A snapshot has the subscriptions of all accounts in memory.
+type snapshot struct {
+	// reading is held from a read until its result is in the fields below, so that no
+	// older result replaces a newer one.
+	reading sync.Mutex
+
+	mu      sync.Mutex // guards the fields below
+	byKey   map[string]*Subscription
+	all     []*Subscription        // of byKey; nil: to be made
+	apps    map[store.Key][]Secret // what was read of apps since the last change
+	changes uint64                 // that were made to the fields above
+	changed chan struct{}          // closed when there are others; nil: nobody waits
+	seen    string                 // the version of the changes that were read
+}
+
+// Snapshot returns the subscriptions of all accounts, which are shared and must not be
+// modified, and a channel that is closed when there are others. The first ones come when
+// Run has read them.
+func (r *Registry) Snapshot() ([]*Subscription, <-chan struct{}) {
+	x := &r.snapshot
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.changed == nil {
+		x.changed = make(chan struct{})
+	}
+	if x.all == nil {
+		x.all = make([]*Subscription, 0, len(x.byKey))
+		for _, s := range x.byKey {
+			x.all = append(x.all, s)
+		}
+		slices.SortFunc(x.all, func(a, b *Subscription) int { return strings.Compare(a.key().Key, b.key().Key) })
+	}
+	return x.all, x.changed
+}
+
+// update changes the subscriptions in memory and notifies those who wait.
+func (x *snapshot) update(change func()) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	change()
+	x.all, x.apps = nil, nil
+	x.changes++
+	if x.changed != nil {
+		close(x.changed)
+		x.changed = nil
+	}
+}
+
+// changesKey is a document whose version changes with each write of a subscription, so
+// that other nodes notice.
+var changesKey = store.Key{Collection: "subscription-changes", Key: "newest"}
+
+type changesValue struct {
+	document.Format
+
+	Number uint64 `json:"number"`
+}
+
+func (r *Registry) loadChanges(ctx context.Context) (v changesValue, version string, err error) {
+	docs, err := r.Store.Load(ctx, systemAccount, changesKey)
+	if err != nil || len(docs) == 0 {
+		return v, "", err
+	}
+	return v, docs[0].Version, document.Decode(&docs[0], &v)
+}
+
+// AccountChanged makes every node read again whether accounts are suspended.
+func (r *Registry) AccountChanged(ctx context.Context) error {
+	defer r.forgetSeen()
+	if r.Exclusive {
+		return nil
+	}
+	return document.Again(func() error {
+		v, version, err := r.loadChanges(ctx)
+		if err != nil {
+			return err
+		}
+		return r.Store.Write(ctx, systemAccount, document.New(changesKey, version, changesValue{document.Current(), v.Number + 1}))
+	})
+}
+
+// OwnerChanged makes every node read again whether an owner of subscriptions is active.
+func (r *Registry) OwnerChanged(ctx context.Context, account presence.AccountID, owner presence.UserID) error {
+	all, err := r.List(ctx, account)
+	if err != nil || !slices.ContainsFunc(all, func(s *Subscription) bool { return s.Owner == owner }) {
+		return err
+	}
+	return r.AccountChanged(ctx)
+}
+
+// setPaused sets Paused of subscriptions as they were read.
+func (r *Registry) setPaused(ctx context.Context, read ...*Subscription) error {
+	of := make(map[presence.AccountID][]*Subscription)
+	for _, s := range read {
+		of[s.Account] = append(of[s.Account], s)
+	}
+	for account, all := range of {
+		suspended, err := r.isSuspended(ctx, account)
+		if err != nil {
+			return err
+		}
+		var owners []presence.UserID
+		for _, s := range all {
+			if s.Owner != "" {
+				owners = append(owners, s.Owner)
+			}
+		}
+		users, err := r.Directory.UsersByID(ctx, account, unique(owners))
+		if err != nil {
+			return err
+		}
+		for _, s := range all {
+			s.Paused = suspended || s.Owner != "" && !users[s.Owner].Active
+		}
+	}
+	return nil
+}
+
+// isSuspended reports whether an account is suspended, or is being deleted.
+func (r *Registry) isSuspended(ctx context.Context, account presence.AccountID) (bool, error) {
+	found, err := r.Directory.Account(ctx, account)
+	if errors.Is(err, directory.ErrNoAccount) {
+		return true, nil
+	}
+	return found.Suspended, err
+}
+
+// refresh reads one subscription into the snapshot.
+func (r *Registry) refresh(ctx context.Context, key store.Key) error {
+	x := &r.snapshot
+	x.reading.Lock()
+	defer x.reading.Unlock()
+	docs, err := r.Store.Load(ctx, systemAccount, key)
+	if err != nil {
+		return err
+	}
+	var s *Subscription
+	if len(docs) > 0 {
+		if s, err = r.decode(ctx, &docs[0]); err != nil {
+			return err
+		}
+		if err := r.setPaused(ctx, s); err != nil {
+			return err
+		}
+	}
+	x.update(func() {
+		switch {
+		case x.byKey == nil: // Run has not read the others
+		case s == nil:
+			delete(x.byKey, key.Key)
+		default:
+			x.byKey[key.Key] = s
+		}
+	})
+	return nil
+}
+
+func (r *Registry) forgetSeen() {
+	r.snapshot.mu.Lock()
+	defer r.snapshot.mu.Unlock()
+	r.snapshot.seen = unread
+}
+
+const (
+	unread = "unread" // no version of a document
+	// pollEvery is how soon a change on another node is noticed, and a failed read retried.
+	pollEvery = time.Second
+)
+
+// Run keeps the snapshot current until ctx ends.
+func (r *Registry) Run(ctx context.Context) error {
+	r.forgetSeen()
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
+	failed := false
+	for {
+		err := r.poll(ctx)
+		if err != nil && !failed && ctx.Err() == nil {
+			r.Log.WarnContext(ctx, "cannot read the subscriptions; will retry", slog.Any("err", err))
+		}
+		failed = err != nil
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// poll reads all subscriptions if one has changed.
+func (r *Registry) poll(ctx context.Context) error {
+	x := &r.snapshot
+	x.mu.Lock()
+	seen := x.seen
+	x.mu.Unlock()
+	if r.Exclusive && seen != unread {
+		return nil
+	}
+	_, version, err := r.loadChanges(ctx)
+	if err != nil || version == seen {
+		return err
+	}
+	return r.reload(ctx, version)
+}
+
+// reload reads all subscriptions. version is of the changes that they include.
+func (r *Registry) reload(ctx context.Context, version string) error {
+	x := &r.snapshot
+	x.reading.Lock()
+	defer x.reading.Unlock()
+	all := make(map[string]*Subscription)
+	const step = 200
+	for after := ""; ; {
+		docs, err := r.Store.List(ctx, systemAccount, subscriptionCollection, after, step)
+		if err != nil {
+			return err
+		}
+		var page []*Subscription
+		for i := range docs {
+			after = docs[i].Key.Key
+			s, err := r.decode(ctx, &docs[i])
+			if err != nil {
+				r.Log.ErrorContext(ctx, "subscription unreadable; nothing is delivered to it", slog.String("key", after), slog.Any("err", err))
+				continue
+			}
+			page, all[after] = append(page, s), s
+		}
+		if err := r.setPaused(ctx, page...); err != nil {
+			return err
+		}
+		if len(docs) < step {
+			break
+		}
+	}
+	x.update(func() { x.byKey, x.seen = all, version })
+	return nil
+}
