@@ -44,7 +44,7 @@ SOAKTIME ?= 30m
 # The linter has made the checks of go vet.
 GOTEST := $(GO) test -vet=off
 
-.PHONY: help build demo check format-check format lint generate-clean arch test test-full quick test-tools test-unit test-race \
+.PHONY: help build cross demo check format-check format lint generate-clean arch test test-full quick test-tools test-unit test-race \
         test-e2e walk test-nats left-out screenshots bench fuzz soak vuln clean
 
 help: ## list these targets
@@ -52,6 +52,10 @@ help: ## list these targets
 
 build: ## build ./porchlight, a static binary
 	$(GO) build -ldflags '-X porchlight.dev/porchlight/internal/server.revision=$(REVISION)' -o porchlight ./cmd/porchlight
+
+cross: ## compile ./cmd/porchlight for macOS and Windows
+	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/porchlight
+	GOOS=windows GOARCH=amd64 $(GO) build -o /dev/null ./cmd/porchlight
 
 demo: ## start a server with twenty users to try
 	$(GO) run ./cmd/porchlight demo

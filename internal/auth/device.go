@@ -68,7 +68,7 @@ func userCodeKey(code string) store.Key {
 var (
 	ErrPending     = &GrantError{"The user has not decided yet"}
 	ErrDenied      = &GrantError{"The user denied the request"}
-	ErrCodeExpired = &GrantError{"The device code is expired"}
+	ErrCodeExpired = &GrantError{"The device code has expired"}
 	ErrNoUserCode  = errors.New("no device waits for this code; it may be mistyped, expired or used")
 	errBadDevice   = &GrantError{"The device code is unknown, or belongs to another app"}
 )

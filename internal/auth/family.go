@@ -32,7 +32,7 @@ func (e *GrantError) Error() string { return e.Reason }
 
 var (
 	errBadRefresh = &GrantError{"The refresh token is unknown, expired or revoked, or belongs to another app"}
-	errNoAccess   = &GrantError{"The user does not allow this app to act for them any more, or is not active"}
+	errNoAccess   = &GrantError{"The user no longer allows this app to act for them, or is not active"}
 )
 
 // A ReuseError: a code or a refresh token that was used came again, so that somebody else

@@ -27,12 +27,12 @@ type appCreate struct {
 	Remote
 	Name     string   `arg:"" help:"Name of the app."`
 	Scope    []string `name:"scope" required:"" placeholder:"SCOPE" help:"Scope to grant. Repeat the flag or separate scopes with commas."`
-	Redirect []string `name:"redirect-uri" sep:"none" placeholder:"URI" help:"Where the authorization endpoint may send browsers back to. Repeat it for several."`
-	Public   bool     `name:"public" help:"The app cannot keep a secret, such as an app on a phone, and gets none."`
+	Redirect []string `name:"redirect-uri" sep:"none" placeholder:"URI" help:"URI to which the authorization endpoint may send browsers back. Repeat it for several."`
+	Public   bool     `name:"public" help:"The app gets no secret, because it cannot keep one: for example an app on a phone."`
 }
 
 func (*appCreate) Help() string {
-	return `Scopes are presence:read, and session, claim, contact, subscription and directory, each followed by :read or :write. With :admin at the end they also cover other users' objects (presence:read:admin). Zoom's scope names work too. The server's page /docs/scopes (docs/scopes.md) lists what each scope allows.
+	return `The most common scopes are presence:read, and session, claim, contact, subscription and directory, each followed by :read or :write. With :admin at the end, as in presence:read:admin, they also cover the objects of other users. Zoom's scope names work too. The server's page /docs/scopes (docs/scopes.md) lists all scopes and what each allows.
 
 Example:
 
@@ -70,13 +70,13 @@ type appUpdate struct {
 	ID          string   `arg:"" help:"Client id of the app."`
 	Name        *string  `name:"name" placeholder:"NAME" help:"Name of the app."`
 	Scope       []string `name:"scope" placeholder:"SCOPE" help:"Scope to grant. Repeat the flag or separate scopes with commas. These replace the app's scopes."`
-	Redirect    []string `name:"redirect-uri" sep:"none" placeholder:"URI" xor:"redirects" help:"Where the authorization endpoint may send browsers back to. Repeat it for several. These replace the app's."`
+	Redirect    []string `name:"redirect-uri" sep:"none" placeholder:"URI" xor:"redirects" help:"URI to which the authorization endpoint may send browsers back. Repeat it for several. These replace the URIs of the app."`
 	NoRedirects bool     `name:"no-redirect-uris" xor:"redirects" help:"Remove all redirect URIs."`
-	Public      *bool    `name:"public" negatable:"" help:"Whether the app cannot keep a secret, and has none."`
+	Public      *bool    `name:"public" negatable:"" help:"The app has no secret, because it cannot keep one. --no-public gives it one."`
 }
 
 func (*appUpdate) Help() string {
-	return "What is not given stays as it is. Tokens keep at most the app's scopes.\n\nExample:\n\n    porchlight app update CLIENT_ID --name \"Door sign\" --scope presence:read:admin\n    porchlight app update CLIENT_ID --no-public"
+	return "Without a flag, the value stays as it is. A scope that the app loses is taken from its tokens too.\n\nExample:\n\n    porchlight app update CLIENT_ID --name \"Door sign\" --scope presence:read:admin\n    porchlight app update CLIENT_ID --no-public"
 }
 
 func (c *appUpdate) Run(s *shell, cl *client.Client) error {

@@ -52,7 +52,7 @@ type auditList struct {
 	To          string `name:"to" placeholder:"TIME" help:"Only events before this time."`
 	Denied      bool   `name:"denied" help:"Only refused requests and sign-ins."`
 	Oldest      bool   `name:"oldest" help:"List the oldest events first."`
-	Limit       int    `name:"limit" default:"50" placeholder:"N" help:"Maximum number of events (default 50). 0 lists all."`
+	Limit       int    `name:"limit" default:"50" placeholder:"N" help:"Maximum number of events. 0 lists all."`
 }
 
 func (*auditList) Help() string {

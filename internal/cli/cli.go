@@ -202,7 +202,7 @@ func completeHelp(k *kong.Kong) error {
 			command.Detail = "Example:\n\n    " + example
 		}
 		if flag, ok := node.(*kong.Flag); ok && flag.Enum != "" {
-			flag.PlaceHolder = strings.ReplaceAll(flag.Enum, ",", "|")
+			flag.PlaceHolder = strings.ReplaceAll(strings.TrimPrefix(flag.Enum, ","), ",", "|")
 		}
 		return next(nil)
 	})

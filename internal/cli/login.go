@@ -19,15 +19,15 @@ import (
 type loginCommand struct {
 	URL     string   `name:"url" group:"Connection" placeholder:"URL" help:"URL of the server. By default that of the profile."`
 	CAFile  string   `name:"ca-file" group:"Connection" placeholder:"FILE" help:"PEM file with the certificates to trust in place of the system's."`
-	Profile string   `name:"profile" group:"Connection" placeholder:"NAME" help:"Profile for the login. By default the one for this server; a new one has the name of the server."`
-	Scope   []string `name:"scope" placeholder:"SCOPE" help:"Scope of the login; repeat it for more. By default all that your role allows."`
+	Profile string   `name:"profile" group:"Connection" placeholder:"NAME" help:"Profile for the login. By default the profile of this server, which is created with the name of the server if there is none."`
+	Scope   []string `name:"scope" placeholder:"SCOPE" help:"Scope to request. Repeat the flag or separate scopes with commas. By default all that your role allows."`
 }
 
 // Help is shown by --help.
 func (*loginCommand) Help() string {
 	return `Prints the address of a page and a code. Open the page in any browser, on this machine or another one, sign in, and enter the code. Commands then act for you until you run "porchlight logout", or for 90 days without a command.
 
-The login is kept in a profile, which becomes the current one: commands use it if nothing else names a server or credentials. PORCHLIGHT_TOKEN and the other credentials take precedence over a login.
+The login is kept in a profile, which becomes the current one: commands use it if no flag or variable names another server or other credentials. PORCHLIGHT_TOKEN and the other credentials take precedence over a login.
 
 Example:
 
@@ -62,7 +62,7 @@ func (c *loginCommand) Run(s *shell) error {
 	if err != nil {
 		return err
 	}
-	if err := store.locked(s.ctx, func() error { return nil }); err != nil { // before a person is asked in vain
+	if err := store.locked(s.ctx, func() error { return nil }); err != nil { // before a person is asked for nothing
 		return err
 	}
 	login, err := c.ask(s, app)
@@ -214,7 +214,7 @@ type logoutCommand struct {
 
 // Help is shown by --help.
 func (*logoutCommand) Help() string {
-	return `Ends the login at the server, and removes its tokens from this machine. The profile keeps the server's URL for the next login. A token that you saved with "porchlight profile set" is only removed: "porchlight token revoke" ends it.
+	return `Ends the login at the server, and removes its tokens from this machine. The profile keeps the server's URL for the next login. A token that you saved with "porchlight profile set" is only removed here and stays valid: to revoke it, use "porchlight token revoke".
 
 Example:
 

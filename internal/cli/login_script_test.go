@@ -49,14 +49,17 @@ func signIn(ts *testscript.TestScript, _ bool, args []string) {
 	b.post(ts, "/v1/invitations/accept", map[string]string{"secret": link.Fragment, "password": "correct horse battery staple"})
 }
 
-var shownCode = regexp.MustCompile(`(?:enter the code |"user_code":")([A-Z0-9]+-[A-Z0-9]+)`)
+var shownCode = regexp.MustCompile(`enter the code ([A-Z0-9]+-[A-Z0-9]+)`)
 
 func decide(ts *testscript.TestScript, _ bool, args []string) {
 	b, _ := ts.Value(browserKey{}).(*browser)
-	text, _ := last(ts, []string{"login"}).err.await(shownCode)
-	found := shownCode.FindStringSubmatch(text)
-	if found == nil {
-		ts.Fatalf("no code in %s", text)
+	if len(args) < 2 { // the code is on standard error
+		text, _ := last(ts, []string{"login"}).err.await(shownCode)
+		found := shownCode.FindStringSubmatch(text)
+		if found == nil {
+			ts.Fatalf("no code in %s", text)
+		}
+		args = append(args, found[1])
 	}
-	b.post(ts, "/v1/oauth/device", map[string]any{"user_code": found[1], "allow": args[0] == "allow"})
+	b.post(ts, "/v1/oauth/device", map[string]any{"user_code": args[1], "allow": args[0] == "allow"})
 }

@@ -110,7 +110,7 @@ type profileSet struct {
 
 // Help is shown by --help.
 func (*profileSet) Help() string {
-	return `A token replaces the login of the profile. It is not refreshed: when it expires, save another one. Use "porchlight login" for a login that is refreshed.
+	return `Log out of the profile first if it has a login. The token is not refreshed: when it expires, save another one. A login with "porchlight login" is refreshed.
 
 Example:
 
@@ -195,7 +195,7 @@ type profileRemove struct {
 
 // Help is shown by --help.
 func (*profileRemove) Help() string {
-	return "Log out first: the login of a removed profile cannot be ended from here.\n\nExample:\n\n    porchlight profile remove test"
+	return "Log out first: after the profile is removed, this machine can no longer end its login.\n\nExample:\n\n    porchlight profile remove test"
 }
 
 // Run implements the command.

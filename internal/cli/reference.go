@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -50,6 +51,7 @@ var (
 		{"3", "\"status wait\" timed out."},
 	}
 	variables = []fact{
+		{"PORCHLIGHT_PROFILE", "Profile whose server and login to use."},
 		{"PORCHLIGHT_URL", "URL of the API."},
 		{"PORCHLIGHT_TOKEN", "Access token. PORCHLIGHT_TOKEN_FILE names a file that contains it."},
 		{"PORCHLIGHT_ACCOUNT_ID, PORCHLIGHT_CLIENT_ID, PORCHLIGHT_CLIENT_SECRET", "Credentials of an app, if there is no token. PORCHLIGHT_CLIENT_SECRET_FILE names a file that contains the secret."},
@@ -57,10 +59,12 @@ var (
 		{"PORCHLIGHT_CONFIG", "Settings file of the server."},
 		{"PORCHLIGHT_…", "Each setting of the server has a variable. \"porchlight config doc\" lists them."},
 		{"NO_COLOR", "Disables colour if it is not empty."},
-		{"XDG_CACHE_HOME", "Directory of caches, $HOME/.cache by default."},
+		{"XDG_CACHE_HOME", "Directory of caches, $HOME/.cache by default. macOS and Windows have directories of their own."},
+		{"XDG_CONFIG_HOME", "Directory of settings, $HOME/.config by default. macOS and Windows have directories of their own."},
 	}
 	usedFiles = []fact{
 		{"$XDG_CACHE_HOME/porchlight/", "Access tokens that commands fetched with the credentials of an app, until they expire. Only its owner can read it."},
+		{"$XDG_CONFIG_HOME/porchlight/profiles/", "Profiles, with the tokens of logins. Only its owner can read it."},
 		{"DIR/store/", "The data in the data directory DIR (--data-dir). \"porchlight backup\" copies it."},
 	}
 )
@@ -77,12 +81,14 @@ func shownCommands(node *kong.Node) []*kong.Node {
 }
 
 // ownFlags are the flags of a command beside those that every command has, and those that
-// every command has that calls a server.
+// every command has that calls a server with credentials. "login" and "logout" have only
+// some of the latter, which are their own.
 func ownFlags(node *kong.Node) (own, connection []*kong.Flag) {
+	shared := slices.ContainsFunc(node.Flags, func(flag *kong.Flag) bool { return flag.Name == "token" })
 	for _, flag := range node.Flags {
 		switch {
 		case flag.Hidden || flag.Name == "help":
-		case flag.Group != nil && flag.Group.Key == "Connection":
+		case shared && flag.Group != nil && flag.Group.Key == "Connection":
 			connection = append(connection, flag)
 		default:
 			own = append(own, flag)

@@ -155,7 +155,7 @@ var parameters = map[string][]string{
 	"display_name": {"name"}, "duration_seconds": {"for"}, "email": {"email"}, "event": {"event"}, "events": {"events"},
 	"expires_in_seconds": {"expires", "for"}, "first_name": {"name"}, "form": {"form"}, "from": {"from"},
 	"group": {"group"}, "groups": {"group"}, "history_days": {"shows"}, "last_name": {"name"}, "lease_seconds": {"lease"}, "name": {"name"},
-	"note": {"note"}, "overlap_seconds": {"overlap"}, "profile": {"retry-profile"}, "scopes": {"scope"}, "secret": {"secret-file"},
+	"authentication": {"auth"}, "note": {"note"}, "overlap_seconds": {"overlap"}, "profile": {"retry-profile"}, "scopes": {"scope"}, "secret": {"secret-file"},
 	"status": {"status"}, "to": {"to"}, "until": {"until"}, "until_status": {"until"}, "url": {"endpoint", "url"}, "user": {"user"}, "users": {"user"},
 	"watchers": {"watcher"}, "zone": {"zone"},
 }

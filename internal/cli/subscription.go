@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -39,6 +38,7 @@ type eventChoice struct {
 type subscriptionCreate struct {
 	Remote
 	eventChoice
+	endpointAuth
 	URL         string `arg:"" optional:"" help:"URL of the endpoint. Without one, events wait for a client that connects."`
 	Name        string `name:"name" placeholder:"NAME" help:"What the subscription is for."`
 	Form        string `name:"form" placeholder:"native|zoom|cloudevents|cloudevents-binary" help:"Form of the events. By default native."`
@@ -56,38 +56,28 @@ To receive events on a machine that the server cannot reach, use "porchlight lis
 
 Example:
 
-    porchlight subscription create https://example.com/hook --name "Desk lamps" --group Support`
+    porchlight subscription create https://example.com/hook --name "Desk lamps" --group Support
+    porchlight subscription create https://example.com/hook --auth basic --auth-username lamps --auth-secret-file password`
 }
 
 func (c *subscriptionCreate) Run(s *shell, cl *client.Client) error {
-	secret, err := c.secret()
+	secret := ""
+	authentication, err := c.authentication()
+	if err == nil && c.SecretFile != "" {
+		secret, err = readSecret("--secret-file", c.SecretFile)
+	}
 	if err != nil {
 		return err
 	}
 	made, err := cl.CreateSubscription(s.ctx, api.CreateSubscription{
 		Name: c.Name, URL: c.URL, Form: c.Form, Events: c.Events, Users: c.User, Groups: c.Group,
 		Profile: c.Profile, LatestOnly: c.LatestOnly, Concurrency: c.Concurrency, AppSecret: c.AppSecret, Secret: secret,
+		Authentication: authentication,
 	})
 	if err != nil {
 		return err
 	}
 	return s.printSecret("Created the subscription", &made)
-}
-
-// secret reads the secret from its file; "" for none.
-func (c *subscriptionCreate) secret() (string, error) {
-	if c.SecretFile == "" {
-		return "", nil
-	}
-	text, err := os.ReadFile(c.SecretFile)
-	if err != nil {
-		return "", &usageError{fmt.Sprintf("--secret-file: %v", err)}
-	}
-	secret := strings.TrimSpace(string(text))
-	if secret == "" {
-		return "", &usageError{fmt.Sprintf("--secret-file: %s is empty", c.SecretFile)}
-	}
-	return secret, nil
 }
 
 // printSecret prints a subscription with its secret, unless the secret of its app signs
@@ -168,6 +158,7 @@ func describeSubscription(x *api.Subscription, state *api.DeliveryState) string 
 		{"events", orAll(x.Events)},
 		{"users", strings.Join(x.Users, ", ")},
 		{"groups", strings.Join(x.Groups, ", ")},
+		{"auth", authShown(&x.Authentication)},
 		{"profile", x.Profile},
 		{"requests", fmt.Sprintf("up to %d at a time", x.Concurrency)},
 		{"created", clock(x.Created)},
@@ -183,6 +174,18 @@ func describeSubscription(x *api.Subscription, state *api.DeliveryState) string 
 		}
 	}
 	return b.String()
+}
+
+// authShown describes an authentication, whose secrets the server does not show.
+func authShown(a *api.Authentication) string {
+	switch a.Kind {
+	case "none":
+		return ""
+	case "oauth":
+		return "oauth, token URL " + a.TokenURL + ", client id " + a.ClientID
+	default:
+		return a.Kind + ", " + cmp.Or(a.Username, a.HeaderName)
+	}
 }
 
 // describeDelivery says how far the delivery is.
@@ -219,6 +222,7 @@ type subscriptionUpdate struct {
 	Remote
 	whichSubscription
 	eventChoice
+	endpointAuth
 	URL         *string `name:"endpoint" placeholder:"URL" help:"Another URL of the endpoint, which the server validates."`
 	Name        *string `name:"name" placeholder:"NAME" help:"What the subscription is for."`
 	AllEvents   bool    `name:"all-events" help:"Send all types of events."`
@@ -229,11 +233,15 @@ type subscriptionUpdate struct {
 }
 
 func (*subscriptionUpdate) Help() string {
-	return "--events, --user and --group each replace what was chosen with the same flag before.\n\nExample:\n\n    porchlight subscription update ID --endpoint https://example.com/hook2 --events presence.changed"
+	return "--events, --user and --group each replace what was chosen with the same flag before. If --endpoint names another scheme, host or port, the server needs the flags for its authentication again: it does not send stored credentials to another server.\n\nExample:\n\n    porchlight subscription update ID --endpoint https://example.com/hook2 --events presence.changed"
 }
 
 func (c *subscriptionUpdate) Run(s *shell, cl *client.Client) error {
 	change := c.change()
+	var err error
+	if change.Authentication, err = c.authentication(); err != nil {
+		return err
+	}
 	if change == (api.UpdateSubscription{}) {
 		return &usageError{"nothing to change: add a flag such as --endpoint or --events; see \"porchlight subscription update --help\""}
 	}

@@ -24,13 +24,13 @@ type systemCommands struct {
 
 type systemAccountCommands struct {
 	List     systemAccountList     `cmd:"" help:"List the accounts." example:"system account list"`
-	Show     systemAccountShow     `cmd:"" help:"Show an account and what it has." example:"system account show ID"`
+	Show     systemAccountShow     `cmd:"" help:"Show an account, its limits and how much of them it uses." example:"system account show ID"`
 	Create   systemAccountCreate   `cmd:"" help:"Create an account with an owner and an app, and print the app's secrets."`
 	Update   systemAccountUpdate   `cmd:"" help:"Change an account's name, plan or limits."`
-	Suspend  systemAccountSuspend  `cmd:"" help:"Refuse the tokens and sign-ins of an account." example:"system account suspend ID"`
-	Resume   systemAccountResume   `cmd:"" help:"Let a suspended account work again." example:"system account resume ID"`
-	Delete   systemAccountDelete   `cmd:"" help:"Delete an account with everything that it has."`
-	Deletion systemAccountDeletion `cmd:"" help:"Show how far the deletion of an account is." example:"system account deletion ID"`
+	Suspend  systemAccountSuspend  `cmd:"" help:"Suspend an account: refuse its tokens and sign-ins until it is resumed." example:"system account suspend ID"`
+	Resume   systemAccountResume   `cmd:"" help:"Resume a suspended account." example:"system account resume ID"`
+	Delete   systemAccountDelete   `cmd:"" help:"Delete an account and all its data."`
+	Deletion systemAccountDeletion `cmd:"" help:"Show the progress or the report of the deletion of an account." example:"system account deletion ID"`
 }
 
 type systemAccountList struct {
@@ -84,11 +84,11 @@ func atMost(most int) string {
 
 // accountTerms are the flags for the plan and the limits of an account.
 type accountTerms struct {
-	Plan             string `name:"plan" placeholder:"PLAN" help:"Plan of rate limits on Zoom's routes: off, free, pro or business; \"server\" for that of the server."`
-	MaxUsers         int    `name:"max-users" placeholder:"N" help:"How many users the account may have; 0 for any number."`
-	MaxApps          int    `name:"max-apps" placeholder:"N" help:"How many apps."`
-	MaxSubscriptions int    `name:"max-subscriptions" placeholder:"N" help:"How many subscriptions."`
-	MaxStreams       int    `name:"max-streams" placeholder:"N" help:"How many streams open at a time on each node."`
+	Plan             string `name:"plan" placeholder:"PLAN" help:"Plan whose rate limits apply to Zoom's routes: off, free, pro or business, or \"server\" for the plan of the server."`
+	MaxUsers         int    `name:"max-users" placeholder:"N" help:"Maximum number of users. 0 means no limit."`
+	MaxApps          int    `name:"max-apps" placeholder:"N" help:"Maximum number of apps. 0 means no limit."`
+	MaxSubscriptions int    `name:"max-subscriptions" placeholder:"N" help:"Maximum number of subscriptions. 0 means no limit."`
+	MaxStreams       int    `name:"max-streams" placeholder:"N" help:"Maximum number of open streams on each node. 0 means no limit."`
 }
 
 // plan is the plan that a flag names, nil without the flag.
@@ -161,7 +161,7 @@ type systemAccountUpdate struct {
 
 // Help is shown by --help.
 func (*systemAccountUpdate) Help() string {
-	return "A limit below what there is deletes nothing. A change holds within 5 seconds.\n\nExample:\n\n    porchlight system account update ID --plan business --max-users 1000"
+	return "A limit that is lower than the current number deletes nothing: it only prevents more. A change takes effect within 5 seconds.\n\nExample:\n\n    porchlight system account update ID --plan business --max-users 1000"
 }
 
 // Run implements the command.
@@ -210,7 +210,7 @@ type systemAccountDelete struct {
 
 // Help is shown by --help.
 func (*systemAccountDelete) Help() string {
-	return "The account stops at once. Its users, apps, tokens, subscriptions, history and audit log are deleted afterwards. To confirm, type the name of the account, or give --yes.\n\nExample:\n\n    porchlight system account delete ID --wait"
+	return "The account stops working at once. Its users, apps, tokens, subscriptions, history and audit log are deleted afterwards. To confirm, type the name of the account, or give --yes.\n\nExample:\n\n    porchlight system account delete ID --wait"
 }
 
 // Run implements the command.
@@ -246,7 +246,7 @@ func (c *systemAccountDelete) ask(s *shell, cl *client.Client) error {
 	if a.Usage != nil {
 		users = a.Usage.Users
 	}
-	what := fmt.Sprintf("delete the account %s with %d users and everything that it has, for ever", printable(a.Name), users)
+	what := fmt.Sprintf("delete the account %s with %d users and all its data, permanently", printable(a.Name), users)
 	if file, ok := s.stdin.(*os.File); !ok || !isTTY(file) {
 		return &usageError{fmt.Sprintf("this would %s: add --yes to confirm (the command has no terminal to ask on)", what)}
 	}
@@ -326,7 +326,7 @@ type systemTokenCreate struct {
 
 // Help is shown by --help.
 func (*systemTokenCreate) Help() string {
-	return "A system token creates, changes and deletes accounts, reads the audit log of the server, and does nothing else. Who may read the data directory, or has the credentials of the store on NATS, can create one.\n\nExample:\n\n    porchlight system token create billing --data-dir /var/lib/porchlight\n    export PORCHLIGHT_TOKEN=…\n    porchlight system account list"
+	return "A system token can create, change and delete accounts, read the audit log of the server, and nothing else. Anybody who can read the data directory, or has the credentials of the store on NATS, can create one.\n\nExample:\n\n    porchlight system token create billing --data-dir /var/lib/porchlight\n    export PORCHLIGHT_TOKEN=…\n    porchlight system account list"
 }
 
 // Run implements the command.

@@ -292,7 +292,7 @@ func (r *Registry) exchange(ctx context.Context, by *auth.Principal, from *From,
 }
 
 func errWrongCurrent() error {
-	return &presence.FieldError{Field: "current", Reason: "is not the present password"}
+	return &presence.FieldError{Field: "current", Reason: "is not the current password"}
 }
 
 // user is a user as a person, with the credential.

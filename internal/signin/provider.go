@@ -27,7 +27,7 @@ var (
 	ErrProviderDown = errors.New("the OpenID provider cannot be reached")
 	// ErrFlow: the answer of the provider does not belong to a sign-in that this browser
 	// began, or is not valid.
-	ErrFlow = errors.New("this sign-in is not valid any more: begin again")
+	ErrFlow = errors.New("this sign-in is no longer valid: start again")
 	// ErrIdentity: the provider's person is nobody here.
 	ErrIdentity = errors.New("the provider knows you, but you may not sign in here")
 )

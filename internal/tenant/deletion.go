@@ -16,7 +16,7 @@ import (
 )
 
 // ErrNoDeletion: no account with this id was deleted.
-var ErrNoDeletion = errors.New("no deletion of such an account is on record")
+var ErrNoDeletion = errors.New("no deletion of an account with this id is recorded")
 
 // The phases of a deletion, in their order.
 const (
