@@ -326,7 +326,7 @@ type systemTokenCreate struct {
 
 // Help is shown by --help.
 func (*systemTokenCreate) Help() string {
-	return "A system token can create, change and delete accounts, read the audit log of the server, and nothing else. Anybody who can read the data directory, or has the credentials of the store on NATS, can create one.\n\nExample:\n\n    porchlight system token create billing --data-dir /var/lib/porchlight\n    export PORCHLIGHT_TOKEN=…\n    porchlight system account list"
+	return "A system token can create, change and delete accounts, and read the audit log of the server. It can do nothing else. Anybody who can read the data directory, or has the credentials of the store on NATS, can create one.\n\nExample:\n\n    porchlight system token create billing --data-dir /var/lib/porchlight\n    export PORCHLIGHT_TOKEN=…\n    porchlight system account list"
 }
 
 // Run implements the command.
