@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"porchlight.dev/porchlight/internal/leveltest"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/pebblestore"
@@ -83,9 +84,10 @@ func (f *fixture) crash(s *mortalStore) {
 // accepted at least once. First attempts after a clean stop repeat
 // nothing that was accepted.
 func TestRestarts(t *testing.T) {
+	seeds := leveltest.Count(t, "random series of restarts", 4, 20, 20)
 	for _, crashes := range []bool{false, true} {
 		t.Run(fmt.Sprint("crashes ", crashes), func(t *testing.T) {
-			for seed := range uint64(restarts) {
+			for seed := range uint64(seeds) {
 				bubble(t, func(t *testing.T, st *pebblestore.Store) { testRestarts(t, st, seed, crashes) })
 			}
 		})

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"porchlight.dev/porchlight/internal/leveltest"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/store/pebblestore"
 	"porchlight.dev/porchlight/internal/webhook"
@@ -201,7 +202,7 @@ func TestStale(t *testing.T) {
 func TestOutages(t *testing.T) {
 	all := []time.Duration{time.Second, 2 * time.Hour, 3 * time.Second, 20 * time.Second, 5 * time.Minute}
 	for _, profile := range []string{"durable", "strict"} {
-		for _, outage := range all[:outages] {
+		for _, outage := range all[:leveltest.Count(t, "outages of an endpoint", 2, 5, 5)] {
 			for name, broken := range map[string]reply{
 				"unreachable": {}, "refusing": {status: 503}, "hanging": {after: time.Hour},
 			} {
@@ -258,7 +259,7 @@ func testOutage(t *testing.T, profile string, outage time.Duration, broken reply
 // TestPoison: an endpoint that refuses one event, whichever it is of those that waited
 // for it, gets all others, and that one by its schedule.
 func TestPoison(t *testing.T) {
-	for _, nth := range []int{0, 5, 11} {
+	for _, nth := range []int{5, 0, 11}[:leveltest.Count(t, "places of an event that is refused", 1, 3, 3)] {
 		t.Run(fmt.Sprint(nth), func(t *testing.T) { testPoison(t, nth) })
 	}
 }

@@ -564,7 +564,7 @@ func TestCrashWhileOpening(t *testing.T) {
 	left := mem.CrashClone(vfs.CrashCloneCfg{})
 	mustClose(t, s)
 	crashes, rounds := 0, min(openings, leveltest.Count(t, "draws of the unsynced data at each crash of a start", 1, 3, 3))
-	for round := range uint64(rounds) { //nolint:gosec // not negative
+	for round := range uint64(rounds) {
 		for _, begin := range []*vfs.MemFS{left, mem} { // after a crash, and after a clean stop
 			rng := rand.New(rand.NewPCG(round, 1))
 			var images []*image
