@@ -2,6 +2,8 @@ package server_test
 
 import (
 	"bufio"
+	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net/http"
@@ -33,12 +35,30 @@ func (c canary) encodings() []string {
 
 // occursIn reports whether a text contains the secret in any encoding.
 func (c canary) occursIn(text string) bool {
-	for _, form := range c.encodings() {
+	for _, form := range append(c.encodings(), hex.EncodeToString([]byte(c.secret))) {
 		if strings.Contains(text, form) {
 			return true
 		}
 	}
-	return strings.Contains(text, c.secret[10:40])
+	return c.occursInBase64(text) || len(c.secret) > 40 && strings.Contains(text, c.secret[10:40])
+}
+
+// occursInBase64 reports whether a text contains the secret in Base64, in which it may
+// follow something else, such as a client id in a header.
+func (c canary) occursInBase64(text string) bool {
+	for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
+		for before := range 3 {
+			form := encoding.EncodeToString([]byte(strings.Repeat("x", before) + c.secret))
+			end := len(form) - 4 // what follows the secret changes its last characters
+			if before == 0 && len(c.secret)%3 == 0 {
+				end = len(form)
+			}
+			if begin := before * 2; end-begin >= 8 && strings.Contains(text, form[begin:end]) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // TestSecretsAreNotLogged puts a token, a ticket and an app's secret wherever a client

@@ -23,6 +23,11 @@ import (
 func onNATS(t *testing.T) config.Config {
 	t.Helper()
 	n := enginetest.StartNATS(t)
+	return settingsOnNATS(t, &n)
+}
+
+func settingsOnNATS(t *testing.T, n *enginetest.NATS) config.Config {
+	t.Helper()
 	file := func(name, secret string) string {
 		path := filepath.Join(t.TempDir(), name)
 		if err := os.WriteFile(path, []byte(secret), 0o600); err != nil {

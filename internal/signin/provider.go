@@ -1,6 +1,7 @@
 package signin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -191,7 +193,7 @@ func (p *Provider) complete(ctx context.Context, d *discovered, tokens *oauth2.T
 	}
 	info, err := d.provider.UserInfo(ctx, oauth2.StaticTokenSource(tokens))
 	if err != nil {
-		p.Registry.log.WarnContext(ctx, "the OpenID provider does not say who the person is", slog.String("issuer", p.Issuer), slog.Any("err", err))
+		p.Registry.log.WarnContext(ctx, "the OpenID provider does not say who the person is", slog.String("issuer", p.Issuer), slog.String("err", reasonOf(err)))
 		return nil, ErrProviderDown
 	}
 	if info.Subject != c.Subject {
@@ -220,11 +222,30 @@ func asClaims(all map[string]any) (*claims, error) {
 
 // refused tells the operator why, and the person no more than that it failed.
 func (p *Provider) refused(ctx context.Context, what string, err error) error {
-	p.Registry.log.WarnContext(ctx, "sign-in through the OpenID provider refused", slog.String("reason", what), slog.String("issuer", p.Issuer), slog.Any("err", err))
+	p.Registry.log.WarnContext(ctx, "sign-in through the OpenID provider refused", slog.String("reason", what), slog.String("issuer", p.Issuer), slog.String("err", reasonOf(err)))
 	if answer, ok := errors.AsType[*oauth2.RetrieveError](err); ok && answer.Response.StatusCode < http.StatusInternalServerError {
 		return ErrFlow
 	}
 	return ErrProviderDown
+}
+
+var (
+	// statusLine begins the errors of package oidc that go on with the body of a response.
+	statusLine = regexp.MustCompile(`^[1-5][0-9]{2}[A-Za-z -]*`)
+	errorCode  = regexp.MustCompile(`^[a-z_]{1,40}$`)
+)
+
+// reasonOf says why a request to the provider failed, without the text of the response: some
+// providers repeat the request there, with the client secret, the code or the token.
+func reasonOf(err error) string {
+	if refusal, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
+		reason := statusLine.FindString(refusal.Response.Status)
+		if errorCode.MatchString(refusal.ErrorCode) {
+			reason += ": " + refusal.ErrorCode
+		}
+		return reason
+	}
+	return cmp.Or(statusLine.FindString(err.Error()), err.Error())
 }
 
 // claims are what an ID token says of a person.

@@ -79,6 +79,8 @@ type NATS struct {
 	// What it asks for, as USER:PASSWORD: of the user of the store, and of one of
 	// the system account.
 	User, System string
+	// Dir has its files.
+	Dir string
 }
 
 // URL is that of the store's user, SystemURL of the system account's.
@@ -89,11 +91,11 @@ func (n NATS) SystemURL() string { return "nats://" + n.System + "@" + n.Host }
 // of natsstore show what a disk keeps, and those that use this one would wait for it.
 func StartNATS(tb testing.TB) NATS {
 	tb.Helper()
-	n := NATS{User: "porchlight:secret", System: "system:topsecret"}
+	n := NATS{User: "porchlight:secret", System: "system:topsecret", Dir: dirInMemory(tb)}
 	own, system := server.NewAccount("PORCHLIGHT"), server.NewAccount("SYS")
 	ns, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, AuthTimeout: time.Minute.Seconds(),
-		JetStream: true, StoreDir: dirInMemory(tb), SyncAlways: true,
+		JetStream: true, StoreDir: n.Dir, SyncAlways: true,
 		Accounts: []*server.Account{own, system}, SystemAccount: "SYS",
 		Users: []*server.User{
 			{Username: "porchlight", Password: "secret", Account: own},
