@@ -19,7 +19,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"porchlight.dev/porchlight/internal/apptest"
+	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/config"
+	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/server"
@@ -312,4 +314,59 @@ func at(lines []string, i int) string {
 		return lines[i]
 	}
 	return "(none)"
+}
+
+// TestFastPathDenials: a refused request on a hot route is in the audit log, of the account
+// or of the server, whichever path answered it.
+func TestFastPathDenials(t *testing.T) {
+	w := startTwins(t, nil, nil)
+	before := w.fast.fastAnswers(t)
+	allowed := 0
+	for _, c := range callerCases() {
+		if answer := w.compare(t, c.request, whole); strings.HasPrefix(answer, "HTTP/1.1 2") {
+			allowed++
+		}
+		allowed++ // the request after it
+	}
+	if n := w.fast.fastAnswers(t) - before; n <= allowed {
+		t.Errorf("INVALID: the fast path answered %d requests, of which at least %d were allowed", n, allowed)
+	}
+	var fast, slow []string
+	eventually(t, "both servers recorded the same denials", func() bool {
+		fast, slow = w.fast.denials(t, w.clock), w.slow.denials(t, w.clock)
+		return len(fast) > 0 && slices.Equal(fast, slow)
+	})
+	for _, reason := range []string{"invalid_token", "expired_token", "insufficient_scope", "not_permitted"} {
+		for _, method := range []string{"GET", "PUT"} {
+			want := "route/" + method + " /v2/users/{userId}/presence_status " + reason
+			if reason == "not_permitted" && method == "GET" {
+				continue // everybody may read
+			}
+			if !slices.ContainsFunc(fast, func(e string) bool { return strings.Contains(e, want) }) {
+				t.Errorf("no %s in %q", want, fast)
+			}
+		}
+	}
+}
+
+// denials are what the audit logs of all accounts and of the server have of refused requests.
+func (s *twin) denials(t *testing.T, clock *apptest.Clock) (all []string) {
+	t.Helper()
+	accounts, err := directory.New(s.store, clock.Now).Accounts(t.Context(), "", 10)
+	apptest.Check(t, err)
+	ids := []presence.AccountID{audit.System}
+	for i := range accounts {
+		ids = append(ids, accounts[i].ID)
+	}
+	log := audit.New(s.store, clock.Now)
+	for _, id := range ids {
+		page, err := log.Page(t.Context(), id, &audit.Query{Denied: true, Limit: 1000})
+		apptest.Check(t, err)
+		for i := range page.Records {
+			r := &page.Records[i]
+			all = append(all, fmt.Sprint("account ", id, " ", r.Target, " ", r.Reason, " by ", r.User, " ", r.App, " ", r.Token, " ", r.Address))
+		}
+	}
+	slices.Sort(all)
+	return all
 }
