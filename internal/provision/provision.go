@@ -346,6 +346,11 @@ func (p *Provisioner) Purge(ctx context.Context, account presence.AccountID, id 
 		if err := p.setUserState(ctx, by, &u, presence.UserDeleted); err != nil {
 			return err
 		}
+		if p.SignIns != nil {
+			if err := p.SignIns.Forget(ctx, account, id, u.Email); err != nil {
+				return err
+			}
+		}
 		return p.Directory.Delete(ctx, account, id)
 	})
 	if errors.Is(err, directory.ErrNoUser) {

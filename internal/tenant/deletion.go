@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -370,11 +371,11 @@ func (r *Registry) deleteDocuments(ctx context.Context, d *Deletion) error {
 		d.Phase = PhaseUsers
 		return r.save(ctx, d)
 	}
-	own, err := r.deleteAll(ctx, d.Account, "")
+	own, err := r.deleteAll(ctx, d.Account, func(*store.Doc) bool { return true })
 	if err != nil {
 		return err
 	}
-	about, err := r.deleteAll(ctx, system, string(d.Account)+"/")
+	about, err := r.deleteAll(ctx, system, func(doc *store.Doc) bool { return namesAccount(doc, d.Account) })
 	if err != nil {
 		return err
 	}
@@ -388,33 +389,53 @@ func (r *Registry) deleteDocuments(ctx context.Context, d *Deletion) error {
 	return r.save(ctx, d)
 }
 
-// deleteAll deletes the documents of an account whose keys have a prefix, in every
+// namesAccount reports whether a document of the system is about an account: its key begins
+// with the id, or its value has the account, as those whose key is the digest of a secret do.
+func namesAccount(doc *store.Doc, id presence.AccountID) bool {
+	if strings.HasPrefix(doc.Key.Key, string(id)+"/") {
+		return true
+	}
+	var v struct {
+		Account presence.AccountID `json:"account"`
+	}
+	return json.Unmarshal(doc.Value, &v) == nil && v.Account == id // no other document is of an account
+}
+
+// deleteAll deletes the documents of an account for which about is true, in every
 // collection, and returns how many there were.
-func (r *Registry) deleteAll(ctx context.Context, account presence.AccountID, prefix string) (n int, err error) {
+func (r *Registry) deleteAll(ctx context.Context, account presence.AccountID, about func(*store.Doc) bool) (n int, err error) {
 	collections, err := r.Store.Collections(ctx, account)
 	if err != nil {
 		return 0, err
 	}
 	for _, collection := range collections {
-		for {
-			docs, err := r.Store.List(ctx, account, collection, prefix, store.MaxWrite)
-			if err != nil {
-				return n, err
-			}
-			deletions := make([]store.Doc, 0, len(docs))
-			for i := range docs {
-				if strings.HasPrefix(docs[i].Key.Key, prefix) {
-					deletions = append(deletions, document.Deletion(&docs[i]))
-				}
-			}
-			if len(deletions) == 0 {
-				break
-			}
-			if err := r.Store.Write(ctx, account, deletions...); err != nil {
-				return n, fmt.Errorf("delete documents of %q: %w", collection, err)
-			}
-			n += len(deletions)
+		deleted, err := r.deleteIn(ctx, account, collection, about)
+		if n += deleted; err != nil {
+			return n, fmt.Errorf("delete documents of %q: %w", collection, err)
 		}
 	}
 	return n, nil
+}
+
+func (r *Registry) deleteIn(ctx context.Context, account presence.AccountID, collection string, about func(*store.Doc) bool) (n int, err error) {
+	for after := ""; ; {
+		docs, err := r.Store.List(ctx, account, collection, after, store.MaxWrite)
+		if err != nil || len(docs) == 0 {
+			return n, err
+		}
+		after = docs[len(docs)-1].Key.Key
+		deletions := make([]store.Doc, 0, len(docs))
+		for i := range docs {
+			if about(&docs[i]) {
+				deletions = append(deletions, document.Deletion(&docs[i]))
+			}
+		}
+		if len(deletions) == 0 {
+			continue
+		}
+		if err := r.Store.Write(ctx, account, deletions...); err != nil {
+			return n, err
+		}
+		n += len(deletions)
+	}
 }
