@@ -15,7 +15,10 @@ const MaxGroups = 32
 
 // GroupKey is the form of a group's name in which names are compared: groups whose names
 // differ only in case or in Unicode normalisation are the same group.
-func GroupKey(name string) string { return norm.NFC.String(strings.ToLower(norm.NFC.String(name))) }
+func GroupKey(name string) string { return folded(name) }
+
+// folded is a text in one letter case and one form of Unicode.
+func folded(text string) string { return norm.NFC.String(strings.ToLower(norm.NFC.String(text))) }
 
 // InGroup reports whether the user is in the group with this key.
 func (u *User) InGroup(key string) bool {

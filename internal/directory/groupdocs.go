@@ -88,7 +88,7 @@ func (d *Directory) adoptGroups(ctx context.Context, account presence.AccountID)
 func (d *Directory) adopt(ctx context.Context, account presence.AccountID) error {
 	seen := make(map[string]bool)
 	for after := presence.UserID(""); ; {
-		users, err := d.Users(ctx, account, after, membersPage)
+		users, err := d.Users(ctx, account, after, scanPage)
 		if err != nil {
 			return err
 		}
@@ -106,7 +106,7 @@ func (d *Directory) adopt(ctx context.Context, account presence.AccountID) error
 				return err
 			}
 		}
-		if len(users) < membersPage {
+		if len(users) < scanPage {
 			break
 		}
 	}

@@ -145,39 +145,11 @@ func (d *Directory) Groups(ctx context.Context, account presence.AccountID, afte
 	return document.All(docs, groupOf)
 }
 
-// Users are read in pages of membersPage, at most membersPages for each call of Members.
-const (
-	membersPage  = 1000
-	membersPages = 25
-)
-
-// Members pages by id: members of g above after, at most limit. The user next is where to
-// continue; "" is the end. A page may have fewer members than limit, or none, before the
-// end, because a call reads at most 25,000 of the account's users: membership is stored
-// with users.
+// Members pages by id: members of g above after, at most limit, as Search does.
 func (d *Directory) Members(
 	ctx context.Context, account presence.AccountID, g *Group, after presence.UserID, limit int,
 ) (members []User, next presence.UserID, err error) {
-	for range membersPages {
-		users, err := d.Users(ctx, account, after, membersPage)
-		if err != nil {
-			return nil, "", err
-		}
-		for i := range users {
-			if !g.HasMember(&users[i]) {
-				continue
-			}
-			if len(members) == limit {
-				return members, after, nil
-			}
-			members, after = append(members, users[i]), users[i].ID
-		}
-		if len(users) < membersPage {
-			return members, "", nil
-		}
-		after = users[len(users)-1].ID
-	}
-	return members, after, nil
+	return d.scan(ctx, account, after, limit, scanPage, g.HasMember)
 }
 
 // UpdateGroup replaces a group's ExternalID under its Version: store.ErrConflict if it has
