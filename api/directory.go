@@ -124,6 +124,11 @@ type Tokens struct {
 	Next   string  `json:"next,omitempty"`
 }
 
+// RevokedTokens is how many tokens a request revoked.
+type RevokedTokens struct {
+	Revoked int `json:"revoked"`
+}
+
 // Account is the tenant.
 type Account struct {
 	ID      string `json:"id"`

@@ -124,8 +124,8 @@ var (
 		"Act for the token's own user (\"me\"), or use a token with the :admin form of the scope.",
 	}
 	Escalation = Kind{
-		"escalation", "The new credential would have more permissions than the caller", 403,
-		"Request only scopes that the caller's token has. For a credential that is not for the caller's own user, the caller needs their :admin form.",
+		"escalation", "The caller may not create or change this credential", 403,
+		"Request only scopes that the caller's token has. For a credential that is not for the caller's own user, the caller needs their :admin form. An app that acts for a person creates none.",
 	}
 
 	IdentityRefused = Kind{

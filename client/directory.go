@@ -28,7 +28,35 @@ func (c *Client) UpdateAccount(ctx context.Context, change api.UpdateAccount) (a
 
 // Users lists the account's users, by id.
 func (c *Client) Users(ctx context.Context) iter.Seq2[api.User, error] {
-	return pages(ctx, c, "/v1/users", func(p *api.Users) ([]api.User, string) { return p.Users, p.Next })
+	return c.FindUsers(ctx, UserFilter{})
+}
+
+// A UserFilter selects the users who have all that it names. The zero value selects
+// everybody.
+type UserFilter struct {
+	Query  string // words, each a part of a name or of the e-mail address
+	Email  string // the whole e-mail address
+	Group  string // a group's name
+	Role   string // "member" or "admin"
+	Active *bool
+}
+
+func (f *UserFilter) values() url.Values {
+	values := make(url.Values)
+	for name, value := range map[string]string{"query": f.Query, "email": f.Email, "group": f.Group, "role": f.Role} {
+		if value != "" {
+			values.Set(name, value)
+		}
+	}
+	if f.Active != nil {
+		values.Set("active", strconv.FormatBool(*f.Active))
+	}
+	return values
+}
+
+// FindUsers lists users, by id.
+func (c *Client) FindUsers(ctx context.Context, f UserFilter) iter.Seq2[api.User, error] {
+	return pagesOf(ctx, c, "/v1/users", f.values(), "after", func(p *api.Users) ([]api.User, string) { return p.Users, p.Next })
 }
 
 // User reads one user.
@@ -141,12 +169,41 @@ func (c *Client) DeleteApp(ctx context.Context, id string) error {
 
 // Tokens lists tokens, by id.
 func (c *Client) Tokens(ctx context.Context) iter.Seq2[api.Token, error] {
-	return pages(ctx, c, "/v1/tokens", func(p *api.Tokens) ([]api.Token, string) { return p.Tokens, p.Next })
+	return c.FindTokens(ctx, TokenFilter{})
+}
+
+// A TokenFilter selects tokens of a user, of an app, or of an app for a user.
+type TokenFilter struct {
+	User string // id, e-mail address or "me"; "": any
+	App  string // client id; "": any
+}
+
+func (f *TokenFilter) values() url.Values {
+	values := make(url.Values)
+	if f.User != "" {
+		values.Set("user", f.User)
+	}
+	if f.App != "" {
+		values.Set("app", f.App)
+	}
+	return values
+}
+
+// FindTokens lists tokens, by id.
+func (c *Client) FindTokens(ctx context.Context, f TokenFilter) iter.Seq2[api.Token, error] {
+	return pagesOf(ctx, c, "/v1/tokens", f.values(), "after", func(p *api.Tokens) ([]api.Token, string) { return p.Tokens, p.Next })
 }
 
 // CreateToken creates a token of the caller's app. Only this response has the secret.
 func (c *Client) CreateToken(ctx context.Context, token api.CreateToken) (api.Token, error) {
 	return ask[api.Token](ctx, c, call{method: http.MethodPost, path: "/v1/tokens", body: token})
+}
+
+// RevokeTokens revokes all tokens that f selects, with the sign-ins and the access of apps,
+// and returns how many tokens there were.
+func (c *Client) RevokeTokens(ctx context.Context, f TokenFilter) (int, error) {
+	done, err := ask[api.RevokedTokens](ctx, c, call{method: http.MethodDelete, path: "/v1/tokens", query: f.values()})
+	return done.Revoked, err
 }
 
 // RevokeToken revokes a token by its id.

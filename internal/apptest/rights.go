@@ -153,6 +153,7 @@ var nativeRights = map[string]Right{
 	"POST /v1/apps/{app}/webhook-secret":              {Scope: "directory:write", Manager: true, Body: `{}`, OK: 200, Missing: &api.NoApp},
 	"POST /v1/tokens":                                 {Scope: "directory:write", Body: `{"name":"x","scopes":["directory:write"]}`, OK: 201},
 	"GET /v1/tokens":                                  {Scope: "directory:read", OK: 200},
+	"DELETE /v1/tokens":                               {Scope: "directory:write", Query: "user=me&app=none", OK: 200},
 	"DELETE /v1/tokens/{token}":                       {Scope: "directory:write", OK: 204, Elses: &api.NoTokenID, Missing: &api.NoTokenID},
 	"GET /v1/account":                                 {Scope: "directory:read", OK: 200},
 	"PATCH /v1/account":                               {Scope: "directory:write", Manager: true, Body: `{"history_days":30}`, OK: 200},

@@ -180,16 +180,12 @@ func (a *Authority) DeleteApp(ctx context.Context, account presence.AccountID, i
 	if _, _, _, err := a.app(ctx, account, id); err != nil {
 		return err
 	}
-	err := a.sweep(ctx, account, func(t *Token) bool { return t.App == id })
-	if err != nil {
-		return fmt.Errorf("delete app %s: %w", id, err)
-	}
-	if err := a.revokeGrants(ctx, account, "", func(v *grantValue) bool { return v.App == id }); err != nil {
+	if _, err := a.RevokeTokens(ctx, account, TokenFilter{App: id}); err != nil {
 		return fmt.Errorf("delete app %s: %w", id, err)
 	}
 	defer a.revoked(&Revocation{Account: account, App: id})
 	defer a.cache.invalidateAll()
-	err = document.Again(func() error { return a.deleteApp(ctx, account, id) })
+	err := document.Again(func() error { return a.deleteApp(ctx, account, id) })
 	if err != nil && !errors.Is(err, ErrNoApp) {
 		return fmt.Errorf("delete app %s: %w", id, err)
 	}
@@ -199,7 +195,7 @@ func (a *Authority) DeleteApp(ctx context.Context, account presence.AccountID, i
 // DeleteAll removes all tokens and apps of an account that is being deleted. After an
 // error it can be called again.
 func (a *Authority) DeleteAll(ctx context.Context, account presence.AccountID) error {
-	if err := a.sweep(ctx, account, func(*Token) bool { return true }); err != nil {
+	if _, err := a.sweep(ctx, account, func(*Token) bool { return true }); err != nil {
 		return fmt.Errorf("delete the tokens of account %s: %w", account, err)
 	}
 	for {

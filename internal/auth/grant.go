@@ -42,6 +42,8 @@ const maxFamilies = 20
 var (
 	// ErrNoGrant: the person has not allowed this app anything.
 	ErrNoGrant = errors.New("the user has granted this app nothing")
+	// ErrNothingToAllow: nothing that the app asks for is within what the person may do.
+	ErrNothingToAllow = errors.New("the user's role allows nothing that the app asks for")
 	// ErrSignInRequired: only a person in a browser may decide this, and no token.
 	ErrSignInRequired = errors.New("only a person who signed in with this browser may do this")
 )
@@ -170,7 +172,7 @@ func (a *Authority) RevokeGrant(ctx context.Context, account presence.AccountID,
 			}
 		}
 		// The app may have made tokens with those that it had.
-		if err := a.sweep(ctx, account, func(t *Token) bool { return t.User == user && t.App == app && !t.SignIn }); err != nil {
+		if _, err := a.sweep(ctx, account, func(t *Token) bool { return t.User == user && t.App == app && !t.SignIn }); err != nil {
 			return err
 		}
 		// A family that was begun in the meantime is in a newer version of the document.
@@ -218,6 +220,16 @@ func (a *Authority) Grantable(ctx context.Context, account presence.AccountID, u
 		return Scopes{}, err
 	}
 	return a.scopes.limit(a.scopes.limit(asked, app.Scopes), a.ScopesOf(role)), nil
+}
+
+// Consentable are the scopes that a person can allow an app which asks for some: Grantable,
+// or ErrNothingToAllow if there are none.
+func (a *Authority) Consentable(ctx context.Context, account presence.AccountID, user presence.UserID, app *App, asked Scopes) (Scopes, error) {
+	scopes, err := a.Grantable(ctx, account, user, app, asked)
+	if err == nil && len(scopes.Names()) == 0 {
+		err = ErrNothingToAllow
+	}
+	return scopes, err
 }
 
 // roleOf is the role of an active user of an account that is not suspended.

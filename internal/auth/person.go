@@ -41,15 +41,25 @@ func (a *Authority) MayAppoint(p *Principal) bool { return p.MayGrant(a.scopes.a
 // MayActAs reports whether p may change what u signs in with, such as the e-mail address:
 // whoever receives an administrator's mail can become that administrator.
 func (a *Authority) MayActAs(ctx context.Context, p *Principal, u *directory.User) (bool, error) {
-	switch {
-	case a.MayAppoint(p):
+	if a.MayAppoint(p) {
 		return true, nil
-	case u.Role == directory.Admin:
-		return false, nil
 	}
-	account, err := a.directory.Account(ctx, p.Account)
-	return account.Owner != u.ID, err
+	privileged, err := a.IsAdministrator(ctx, p.Account, u)
+	return !privileged, err
 }
+
+// IsAdministrator reports whether a user is an administrator or owns the account.
+func (a *Authority) IsAdministrator(ctx context.Context, account presence.AccountID, u *directory.User) (bool, error) {
+	if u.Role == directory.Admin {
+		return true, nil
+	}
+	found, err := a.directory.Account(ctx, account)
+	return found.Owner == u.ID, err
+}
+
+// ActsByConsent reports whether p is an app that a person allowed to act for them. Such an
+// app makes no credentials: they would outlive the consent.
+func (a *Authority) ActsByConsent(p *Principal) bool { return p.Family != "" && !a.BuiltIn(p.App) }
 
 // signInApp is the app of sign-ins.
 func (a *Authority) signInApp() App {

@@ -77,13 +77,19 @@ func (a *Authority) signIns(ctx context.Context, account presence.AccountID, use
 	return slices.DeleteFunc(live, func(t liveToken) bool { return !t.SignIn }), err
 }
 
-// RevokeSignIns ends the sign-ins of a user except one, and returns how many; "" ends all.
+// RevokeSignIns ends what a person has by signing in: the sign-ins, the logins of the command
+// line with their refresh tokens, and the tokens that were made with either. except is the
+// id of the token that stays; "" ends all. It returns how many tokens there were. What other
+// apps have stays.
 func (a *Authority) RevokeSignIns(ctx context.Context, account presence.AccountID, user presence.UserID, except string) (int, error) {
-	live, err := a.signIns(ctx, account, user)
+	live, err := a.liveTokens(ctx, account, &Token{User: user})
 	if err != nil {
 		return 0, err
 	}
-	live = slices.DeleteFunc(live, func(t liveToken) bool { return t.ID == except })
+	live = slices.DeleteFunc(live, func(t liveToken) bool { return t.ID == except || !a.BuiltIn(t.App) })
+	if err := a.RevokeGrant(ctx, account, user, CommandApp); err != nil && !errors.Is(err, ErrNoGrant) {
+		return 0, err
+	}
 	return a.end(ctx, account, live)
 }
 

@@ -169,15 +169,50 @@ func (a *Authority) Revoke(ctx context.Context, account presence.AccountID, id s
 	})
 }
 
+// A TokenFilter selects tokens of a user, of an app, or of an app for a user.
+type TokenFilter struct {
+	User presence.UserID // "": any, and tokens that act for no user
+	App  presence.AppID  // "": any
+}
+
+// Matches reports whether f selects the tokens of an app for a user, or for itself.
+func (f *TokenFilter) Matches(user presence.UserID, app presence.AppID) bool {
+	return (f.User == "" || f.User == user) && (f.App == "" || f.App == app)
+}
+
+// TokensOf are all tokens of a user that have not expired, by id.
+func (a *Authority) TokensOf(ctx context.Context, account presence.AccountID, user presence.UserID) ([]Token, error) {
+	live, err := a.liveTokens(ctx, account, &Token{User: user})
+	tokens := make([]Token, len(live))
+	for i := range live {
+		tokens[i] = live[i].Token
+	}
+	return tokens, err
+}
+
+// RevokeTokens ends all tokens that f selects, sign-ins among them, and returns how many.
+// The grants of apps that f selects end too, or their refresh tokens would bring new ones.
+func (a *Authority) RevokeTokens(ctx context.Context, account presence.AccountID, f TokenFilter) (ended int, err error) {
+	defer a.cache.invalidateAll()
+	ended, err = a.sweep(ctx, account, func(t *Token) bool { return f.Matches(t.User, t.App) })
+	if err != nil {
+		return ended, fmt.Errorf("revoke tokens: %w", err)
+	}
+	prefix := ""
+	if f.User != "" {
+		prefix = grantPrefix(f.User)
+	}
+	if err := a.revokeGrants(ctx, account, prefix, func(v *grantValue) bool { return f.Matches(v.User, v.App) }); err != nil {
+		return ended, fmt.Errorf("revoke grants: %w", err)
+	}
+	return ended, nil
+}
+
 // RevokeUser ends every token of a user who was deleted or deactivated. A reactivation
 // does not restore them.
 func (a *Authority) RevokeUser(ctx context.Context, account presence.AccountID, user presence.UserID) error {
-	defer a.cache.invalidateAll()
-	if err := a.sweep(ctx, account, func(t *Token) bool { return t.User == user }); err != nil {
-		return fmt.Errorf("revoke the tokens of user %s: %w", user, err)
-	}
-	if err := a.revokeGrants(ctx, account, grantPrefix(user), func(v *grantValue) bool { return v.User == user }); err != nil {
-		return fmt.Errorf("revoke the grants of user %s: %w", user, err)
+	if _, err := a.RevokeTokens(ctx, account, TokenFilter{User: user}); err != nil {
+		return fmt.Errorf("user %s: %w", user, err)
 	}
 	a.revoked(&Revocation{Account: account, User: user})
 	return nil
@@ -187,7 +222,7 @@ func (a *Authority) RevokeUser(ctx context.Context, account presence.AccountID, 
 // Those of sign-ins and grants follow the role by themselves.
 func (a *Authority) RevokeBeyond(ctx context.Context, account presence.AccountID, user presence.UserID, role directory.Role) error {
 	most := a.ScopesOf(role)
-	err := a.sweep(ctx, account, func(t *Token) bool { return t.User == user && !t.Scopes.Within(most) && !t.SignIn && t.Family == "" })
+	_, err := a.sweep(ctx, account, func(t *Token) bool { return t.User == user && !t.Scopes.Within(most) && !t.SignIn && t.Family == "" })
 	if err != nil {
 		return fmt.Errorf("revoke the tokens of user %s: %w", user, err)
 	}
@@ -231,8 +266,8 @@ func (a *Authority) RevokeByText(ctx context.Context, app presence.AppID, text s
 	})
 }
 
-// sweep removes the tokens of an account that match.
-func (a *Authority) sweep(ctx context.Context, account presence.AccountID, match func(*Token) bool) error {
+// sweep removes the tokens of an account that match, and returns how many.
+func (a *Authority) sweep(ctx context.Context, account presence.AccountID, match func(*Token) bool) (ended int, err error) {
 	for after, more := "", true; more; {
 		err := document.Again(func() error {
 			docs, err := a.docs.List(ctx, account, "token", after, store.MaxWrite)
@@ -246,16 +281,17 @@ func (a *Authority) sweep(ctx context.Context, account presence.AccountID, match
 			if err := a.remove(ctx, account, matching); err != nil {
 				return err
 			}
+			ended += len(matching)
 			if more = len(docs) > 0; more {
 				after = docs[len(docs)-1].Key.Key
 			}
 			return nil
 		})
 		if err != nil {
-			return err
+			return ended, err
 		}
 	}
-	return nil
+	return ended, nil
 }
 
 func (a *Authority) filter(docs []store.Doc, match func(*Token) bool) ([]store.Doc, error) {

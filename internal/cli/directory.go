@@ -13,7 +13,7 @@ import (
 type userCommands struct {
 	Add           userAdd           `cmd:"" help:"Add a user." example:"user add grace@example.com --name \"Grace Mensah\" --group Support"`
 	Update        userUpdate        `cmd:"" help:"Change a user's name, department, groups or role." example:"user update grace@example.com --group Support --group Night"`
-	List          userList          `cmd:"" help:"List users." example:"user list"`
+	List          userList          `cmd:"" help:"List users." example:"user list --query grace --active"`
 	Show          userShow          `cmd:"" help:"Show a user." example:"user show grace@example.com"`
 	Import        userImport        `cmd:"" help:"Create and change users from a CSV file."`
 	Export        userExport        `cmd:"" help:"Export all users as CSV or JSON lines."`
@@ -70,10 +70,18 @@ func (c *userUpdate) Run(s *shell, cl *client.Client) error {
 	return s.print(u, "Updated %s\n", u.Email)
 }
 
-type userList struct{ Remote }
+type userList struct {
+	Remote
+	Query  string `name:"query" placeholder:"WORDS" help:"Only users with each of these words in a name or in the e-mail address."`
+	Email  string `name:"email" placeholder:"ADDRESS" help:"Only the user with this e-mail address."`
+	Group  string `name:"group" placeholder:"NAME" help:"Only members of this group."`
+	Role   string `name:"role" placeholder:"ROLE" help:"Only users with this role: member or admin."`
+	Active *bool  `name:"active" negatable:"" help:"Only active users, or only deactivated ones."`
+}
 
 func (c *userList) Run(s *shell, cl *client.Client) error {
-	return list(s, cl.Users(s.ctx), "ID\tE-MAIL\tNAME\tDEPARTMENT\tGROUPS\tSTATE", func(u api.User) []string {
+	found := cl.FindUsers(s.ctx, client.UserFilter{Query: c.Query, Email: c.Email, Group: c.Group, Role: c.Role, Active: c.Active})
+	return list(s, found, "ID\tE-MAIL\tNAME\tDEPARTMENT\tGROUPS\tSTATE", func(u api.User) []string {
 		return []string{u.ID, u.Email, cmp.Or(u.DisplayName, "-"), cmp.Or(u.Department, "-"), cmp.Or(strings.Join(u.Groups, ", "), "-"), stateOf(u.Active)}
 	})
 }
@@ -148,8 +156,8 @@ func (c *userRemove) Run(s *shell, cl *client.Client) error {
 // tokenCommands are "porchlight token …".
 type tokenCommands struct {
 	Create tokenCreate `cmd:"" help:"Create an access token and print it." example:"token create laptop --user grace@example.com --for 30d"`
-	List   tokenList   `cmd:"" help:"List access tokens." example:"token list"`
-	Revoke tokenRevoke `cmd:"" help:"Revoke an access token." example:"token revoke ID"`
+	List   tokenList   `cmd:"" help:"List access tokens." example:"token list --user grace@example.com"`
+	Revoke tokenRevoke `cmd:"" help:"Revoke an access token, or all tokens of a user or an app."`
 }
 
 type tokenCreate struct {
@@ -180,11 +188,20 @@ func (c *tokenCreate) Run(s *shell, cl *client.Client) error {
 	return s.print(createdToken{Token: t, AccessToken: t.Secret}, "The token is shown only once. To revoke it, use its id, %s:\n\n  %s\n", t.ID, t.Secret)
 }
 
-type tokenList struct{ Remote }
+// tokenFilter are the flags that select tokens.
+type tokenFilter struct {
+	User string `name:"user" placeholder:"USER" help:"Only tokens that act for this user (id or e-mail address)."`
+	App  string `name:"app" placeholder:"CLIENT_ID" help:"Only tokens of this app."`
+}
+
+type tokenList struct {
+	Remote
+	tokenFilter
+}
 
 func (c *tokenList) Run(s *shell, cl *client.Client) error {
 	names := &names{client: cl}
-	tokens := withNames(names, cl.Tokens(s.ctx), func(t *api.Token) string { return t.User })
+	tokens := withNames(names, cl.FindTokens(s.ctx, client.TokenFilter(c.tokenFilter)), func(t *api.Token) string { return t.User })
 	return list(s, tokens, "ID\tNAME\tAPP\tUSER\tCREATED\tEXPIRES\tSCOPES", func(t api.Token) []string {
 		return []string{t.ID, cmp.Or(t.Name, "-"), names.app(s.ctx, t.App), cmp.Or(names.email(s.ctx, t.User), "-"), clock(t.Created), clock(t.Expires), briefly(t.Scopes)}
 	})
@@ -192,9 +209,46 @@ func (c *tokenList) Run(s *shell, cl *client.Client) error {
 
 type tokenRevoke struct {
 	Remote
-	ID string `arg:"" help:"Id of the token, not the token itself."`
+	tokenFilter
+	confirmation
+	ID string `arg:"" optional:"" help:"Id of the token, not the token itself."`
+}
+
+func (*tokenRevoke) Help() string {
+	return `With --user, --app or both, the command revokes all tokens that these select. That ends sign-ins and the access of apps, too: the user must sign in and allow apps again.
+
+Example:
+
+    porchlight token revoke ID
+    porchlight token revoke --user grace@example.com
+    porchlight token revoke --app CLIENT_ID --yes`
 }
 
 func (c *tokenRevoke) Run(s *shell, cl *client.Client) error {
+	filter := client.TokenFilter(c.tokenFilter)
+	if (c.ID == "") == (filter == client.TokenFilter{}) {
+		return &usageError{"give the id of a token, or else --user, --app or both"}
+	}
+	if c.ID == "" {
+		return c.revokeAll(s, cl, filter)
+	}
 	return s.printDone("Revoked", c.ID, cl.RevokeToken(s.ctx, c.ID))
+}
+
+func (c *tokenRevoke) revokeAll(s *shell, cl *client.Client, filter client.TokenFilter) error {
+	what := "revoke all tokens"
+	if filter.User != "" {
+		what += " of the user " + filter.User
+	}
+	if filter.App != "" {
+		what += " of the app " + filter.App
+	}
+	if err := c.confirm(s, "%s", what); err != nil {
+		return err
+	}
+	n, err := cl.RevokeTokens(s.ctx, filter)
+	if err != nil {
+		return err
+	}
+	return s.print(api.RevokedTokens{Revoked: n}, "Tokens revoked: %d\n", n)
 }

@@ -34,7 +34,7 @@ var hints = map[*api.Kind]hint{
 	&api.TokenInQuery:         {"The URL of the server contains an access token.", "Set the token with PORCHLIGHT_TOKEN instead. Revoke this token, because URLs end up in logs."},
 	&api.InsufficientScope:    {"", "Use a token that has it: see \"porchlight whoami\" and \"porchlight token create --help\"."},
 	&api.Forbidden:            {"", "Omit the user to act for yourself, or use a token with the :admin form of the scope: see \"porchlight whoami\"."},
-	&api.Escalation:           {"The new credentials would have more permissions than your own.", "Choose scopes that your token has (\"porchlight whoami\" lists them). To create a token for another user, or an app, you need their :admin form."},
+	&api.Escalation:           {"You may not create or change these credentials.", "Choose scopes that your token has (\"porchlight whoami\" lists them). To create a token for another user, or an app, you need their :admin form."},
 	&api.HistoryOff:           {"", "An administrator can switch it on: \"porchlight account history all\"."},
 	&api.OriginRefused:        olderServer,
 	&api.NoRoute:              olderServer,

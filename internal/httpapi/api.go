@@ -156,6 +156,7 @@ func (a *API) directoryRoutes() []route {
 
 		{"POST", "/v1/tokens", needsScope(auth.DirectoryWrite), withBody(a.createToken)},
 		{"GET", "/v1/tokens", needsScope(auth.DirectoryRead), a.listTokens},
+		{"DELETE", "/v1/tokens", needsScope(auth.DirectoryWrite), a.revokeTokens},
 		{"DELETE", "/v1/tokens/{token}", needsScope(auth.DirectoryWrite), a.revokeToken},
 
 		{"GET", "/v1/account", needsScope(auth.DirectoryRead), a.readAccount},

@@ -2,6 +2,8 @@ package httpapi
 
 import (
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +17,9 @@ import (
 )
 
 func (a *API) createApp(c *call, body *api.CreateApp) error {
+	if err := a.checkMakesCredentials(c); err != nil {
+		return err
+	}
 	if body.Name == "" {
 		return Required("name")
 	}
@@ -45,6 +50,14 @@ func (a *API) createApp(c *call, body *api.CreateApp) error {
 	header(c.w, "Location", "/v1/apps/"+wired.ID)
 	header(c.w, "Etag", appTag(&created))
 	return c.writeBody(http.StatusCreated, &wired)
+}
+
+// checkMakesCredentials refuses a caller that must not make apps, secrets, tokens or links.
+func (a *API) checkMakesCredentials(c *call) error {
+	if a.Authority.ActsByConsent(c.p) {
+		return errByConsent
+	}
+	return nil
 }
 
 // scopesOf reads scopes of a body.
@@ -112,6 +125,9 @@ func (a *API) deleteApp(c *call) error {
 // updateApp serves PATCH /v1/apps/{app}. The caller needs the rights to create the app as it
 // was and as it becomes: who changes where an app sends browsers back to can get its tokens.
 func (a *API) updateApp(c *call, body *api.UpdateApp) error {
+	if err := a.checkMakesCredentials(c); err != nil {
+		return err
+	}
 	var before, after auth.App
 	err := document.Again(func() (err error) {
 		if before, err = a.Authority.App(c.r.Context(), c.p.Account, presence.AppID(c.r.PathValue("app"))); err != nil {
@@ -180,6 +196,9 @@ func (a *API) recordApp(c *call, before, after *auth.App) error {
 // rotateSecret serves POST /v1/apps/{app}/secret. The secret gives the app's scopes,
 // so the caller needs the same rights as to create the app.
 func (a *API) rotateSecret(c *call) error {
+	if err := a.checkMakesCredentials(c); err != nil {
+		return err
+	}
 	found, err := a.Authority.App(c.r.Context(), c.p.Account, presence.AppID(c.r.PathValue("app")))
 	if err != nil {
 		return err
@@ -232,6 +251,9 @@ func asApp(x *auth.App) api.App {
 }
 
 func (a *API) createToken(c *call, body *api.CreateToken) error {
+	if err := a.checkMakesCredentials(c); err != nil {
+		return err
+	}
 	scopes, err := a.scopesOf(body.Scopes)
 	if err != nil {
 		return err
@@ -335,19 +357,64 @@ const (
 // listTokens serves GET /v1/tokens: the account's for administrators, the
 // user's own for others.
 func (a *API) listTokens(c *call) error {
-	pg, err := c.page()
+	q, err := c.query("limit", "after", "user", "app")
+	if err != nil {
+		return err
+	}
+	pg, err := pageOf(q, "after")
+	if err != nil {
+		return err
+	}
+	filter, err := a.tokenFilter(c, q, auth.DirectoryRead)
 	if err != nil {
 		return err
 	}
 	list := &api.Tokens{Tokens: []api.Token{}}
-	if err := a.withTurn(c, pg.limit, func() error { return a.collectTokens(c, pg, list) }); err != nil {
+	err = a.withTurn(c, pg.limit, func() error {
+		if filter.User != "" {
+			return a.collectTokensOf(c, pg, &filter, list)
+		}
+		return a.collectTokens(c, pg, &filter, list)
+	})
+	if err != nil {
 		return err
 	}
 	return c.writeDigested(list)
 }
 
+// tokenFilter reads ?user and ?app. A user without the :admin form of the scope can name
+// nobody else.
+func (a *API) tokenFilter(c *call, q url.Values, scope auth.Scope) (f auth.TokenFilter, err error) {
+	f.App = presence.AppID(q.Get("app"))
+	if err := checkFilters(q, "user", "app"); err != nil || !q.Has("user") {
+		return f, err
+	}
+	if f.User, err = a.resolve(c, q.Get("user")); err != nil {
+		return f, err
+	}
+	if _, err := a.Directory.User(c.r.Context(), c.p.Account, f.User); err != nil {
+		return f, err
+	}
+	if !c.p.MayFor(scope, f.User) {
+		return f, &wire.PermissionError{Scope: scope.String() + ":admin"}
+	}
+	return f, nil
+}
+
+// collectTokensOf fills a page with tokens of one user, whose number is limited.
+func (a *API) collectTokensOf(c *call, pg page, f *auth.TokenFilter, list *api.Tokens) error {
+	tokens, err := a.Authority.TokensOf(c.r.Context(), c.p.Account, f.User)
+	if err != nil {
+		return err
+	}
+	tokens = slices.DeleteFunc(tokens, func(t auth.Token) bool { return !f.Matches(t.User, t.App) })
+	tokens = itemsAbove(tokens, pg.after, func(t *auth.Token) string { return t.ID })
+	list.Tokens, list.Next = fill(pg, tokens, asToken, func(t *api.Token) string { return t.ID })
+	return nil
+}
+
 // collectTokens fills a page with the tokens that the caller may see.
-func (a *API) collectTokens(c *call, pg page, list *api.Tokens) error {
+func (a *API) collectTokens(c *call, pg page, f *auth.TokenFilter, list *api.Tokens) error {
 	after := pg.after
 	for range scanPages {
 		tokens, err := a.Authority.Tokens(c.r.Context(), c.p.Account, after, scanPage)
@@ -360,7 +427,7 @@ func (a *API) collectTokens(c *call, pg page, list *api.Tokens) error {
 				return nil
 			}
 			after = tokens[i].ID
-			if mayManage(c.p, auth.DirectoryRead, &tokens[i]) {
+			if mayManage(c.p, auth.DirectoryRead, &tokens[i]) && f.Matches(tokens[i].User, tokens[i].App) {
 				list.Tokens = append(list.Tokens, asToken(&tokens[i]))
 			}
 		}
@@ -394,6 +461,49 @@ func (a *API) revokeToken(c *call) error {
 		return err
 	}
 	return c.finish(a.record(c, "token.revoke", "token/"+id, nil, nil))
+}
+
+// revokeTokens serves DELETE /v1/tokens, for the tokens of a user, an app, or both.
+func (a *API) revokeTokens(c *call) error {
+	q, err := c.query("user", "app")
+	if err != nil {
+		return err
+	}
+	filter, err := a.tokenFilter(c, q, auth.DirectoryWrite)
+	switch {
+	case err != nil:
+		return err
+	case filter == auth.TokenFilter{}:
+		return &presence.FieldError{Field: "user", Reason: "is required: name a user or an app, or both"}
+	case filter.User == "":
+		err = needsAdmin(auth.DirectoryWrite).check(c.p)
+	}
+	if err == nil {
+		err = c.checkConditions("", true)
+	}
+	if err != nil {
+		return err
+	}
+	n, err := a.Authority.RevokeTokens(c.r.Context(), c.p.Account, filter)
+	if err != nil {
+		return err
+	}
+	if err := a.recordRevoked(c, &filter, n); err != nil {
+		return err
+	}
+	return c.writeBody(http.StatusOK, &api.RevokedTokens{Revoked: n})
+}
+
+func (a *API) recordRevoked(c *call, f *auth.TokenFilter, n int) error {
+	after := audit.Fields{"revoked": n}
+	target := "app/" + string(f.App)
+	if f.User != "" {
+		target = "user/" + string(f.User)
+		if f.App != "" {
+			after["app"] = string(f.App)
+		}
+	}
+	return a.record(c, "token.revoke", target, nil, after)
 }
 
 // checkManagesToken returns an error unless the caller may revoke the token. Tokens

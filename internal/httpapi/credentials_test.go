@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/auth"
+	"porchlight.dev/porchlight/internal/presence"
 )
 
 func TestAppLifecycle(t *testing.T) {
@@ -148,6 +150,105 @@ func TestTokenLifecycle(t *testing.T) {
 	}
 	w.do("PATCH", "/v1/users/bob@example.com", admin, `{"active":false}`).want(200)
 	w.do("POST", "/v1/tokens", admin, `{"user":"bob@example.com","scopes":["presence:read"]}`).problem(&api.Deactivated)
+}
+
+// TestTokensOfOne: lists of tokens of a user, of an app and of both, and the end of all that
+// are listed.
+func TestTokensOfOne(t *testing.T) {
+	w := newWorld(t)
+	admin := w.admin()
+	app, _ := w.App(w.account, everything)
+	issue := func(app presence.AppID, user presence.UserID, names string) string {
+		scopes, err := w.authority.ParseScopes(names)
+		w.must(err)
+		_, secret, err := w.authority.Issue(t.Context(), w.account, auth.Token{App: app, User: user, Scopes: scopes, Name: "x"}, 0)
+		w.must(err)
+		return secret
+	}
+	const own = "directory:read directory:write"
+	alices, bobs := issue(w.app, w.alice.ID, own), issue(w.app, w.bob.ID, own)
+	issue(app.ID, w.alice.ID, own)
+	issue(app.ID, w.alice.ID, own)
+	issue(app.ID, "", own)
+	bobsOfApp := issue(app.ID, w.bob.ID, own)
+	_, signIn, err := w.authority.SignIn(t.Context(), w.account, w.alice.ID, auth.Browser{}, time.Hour)
+	w.must(err)
+	count := func(caller, query string) (n int) {
+		t.Helper()
+		for next := "/v1/tokens?limit=2&" + query; next != ""; {
+			var page api.Tokens
+			w.do("GET", next, caller, "").want(200).read(&page)
+			if n += len(page.Tokens); len(page.Tokens) > 2 {
+				t.Errorf("%s: %d tokens on a page", next, len(page.Tokens))
+			}
+			next = ""
+			if page.Next != "" {
+				next = "/v1/tokens?limit=2&" + query + "&after=" + page.Next
+			}
+		}
+		return n
+	}
+	ofApp := "app=" + string(app.ID)
+	for _, c := range []struct {
+		caller, query string
+		want          int
+	}{
+		{admin, "user=alice@example.com", 4},
+		{admin, "user=" + string(w.alice.ID) + "&" + ofApp, 2},
+		{admin, ofApp, 4},
+		{admin, "user=bob@example.com", 2},
+		{admin, "app=unknown", 0},
+		{alices, "user=me", 4},
+		{alices, ofApp, 2},
+		{alices, "user=alice@example.com&" + ofApp, 2},
+	} {
+		if n := count(c.caller, c.query); n != c.want {
+			t.Errorf("%s: %d tokens, want %d", c.query, n, c.want)
+		}
+	}
+	w.do("GET", "/v1/tokens?user=bob@example.com", alices, "").problem(&api.Forbidden)
+	w.do("DELETE", "/v1/tokens?user=bob@example.com", alices, "").problem(&api.Forbidden)
+	w.do("DELETE", "/v1/tokens?"+ofApp, alices, "").problem(&api.InsufficientScope)
+	for _, method := range []string{"GET", "DELETE"} {
+		for _, ref := range []string{"nobody@example.com", string(w.stranger.ID), string(w.deleted)} {
+			w.do(method, "/v1/tokens?user="+ref, admin, "").problem(&api.NoUser)
+		}
+		for query, field := range map[string]string{"user=": "user", "user=&" + ofApp: "user", "app=": "app", "app=x&app=y": "app"} {
+			if p := w.do(method, "/v1/tokens?"+query, admin, "").problem(&api.InvalidField); p.Field != field {
+				t.Errorf("%s %s: the field is %q", method, query, p.Field)
+			}
+		}
+	}
+	w.do("DELETE", "/v1/tokens", admin, "").problem(&api.InvalidField)
+	w.do("DELETE", "/v1/tokens?user=me", alices, "", "If-Match", `"x"`).problem(&api.PreconditionFailed)
+
+	// The app gets no new tokens with a refresh token.
+	w.must(w.authority.Consent(t.Context(), w.account, w.alice.ID, app.ID, app.Scopes))
+	revoke := func(caller, query string, want int) {
+		t.Helper()
+		var done api.RevokedTokens
+		if w.do("DELETE", "/v1/tokens?"+query, caller, "").want(200).read(&done); done.Revoked != want {
+			t.Errorf("%s: %d tokens were revoked, want %d", query, done.Revoked, want)
+		}
+	}
+	revoke(alices, "user=me&"+ofApp, 2)
+	if given, err := w.authority.Granted(t.Context(), w.account, w.alice.ID, app.ID); err != nil || !given.Created.IsZero() {
+		t.Errorf("the app still has a grant: %+v, %v", given, err)
+	}
+	if n := count(admin, "user=alice@example.com"); n != 2 {
+		t.Errorf("alice has %d tokens", n)
+	}
+	w.do("GET", "/v1/me", bobsOfApp, "").want(200)
+	revoke(admin, ofApp, 2)
+	w.do("GET", "/v1/me", bobsOfApp, "").problem(&api.InvalidToken)
+	w.do("GET", "/v1/me", bobs, "").want(200)
+	revoke(alices, "user=me", 2)
+	w.do("GET", "/v1/me", alices, "").problem(&api.InvalidToken)
+	if _, err := w.authority.Authenticate(t.Context(), signIn); err == nil {
+		t.Error("alice is still signed in")
+	}
+	revoke(admin, "user=alice@example.com", 0)
+	w.do("GET", "/v1/me", bobs, "").want(200)
 }
 
 // TestAddressOfAdministrator: who may not do all that an administrator may cannot change

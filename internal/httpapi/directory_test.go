@@ -156,6 +156,50 @@ func TestListingsPage(t *testing.T) {
 	}
 }
 
+func TestListUsersFilters(t *testing.T) {
+	w := newWorld(t)
+	admin := w.admin()
+	w.do("PATCH", "/v1/users/alice@example.com", admin, `{"first_name":"Alice","groups":["Support"],"role":"admin"}`).want(200)
+	w.do("PATCH", "/v1/users/bob@example.com", admin, `{"first_name":"Bob","active":false}`).want(200)
+	w.do("POST", "/v1/users", admin, `{"email":"bob+night@example.com"}`).want(201)
+	for query, want := range map[string]string{
+		"query=BOB":                               "bob+night@example.com bob@example.com",
+		"query=":                                  "alice@example.com bob+night@example.com bob@example.com owner@example.com",
+		"query=bob&active=false":                  "bob@example.com",
+		"query=bob+night":                         "bob+night@example.com",
+		"email=bob+night@example.com":             "bob+night@example.com",
+		"email=BOB%2Bnight@example.com":           "bob+night@example.com",
+		"group=support":                           "alice@example.com",
+		"group=Sales":                             "",
+		"role=admin":                              "alice@example.com",
+		"role=member&active=true&query=owner":     "owner@example.com",
+		"email=stranger@example.org":              "",
+		"query=stranger":                          "",
+		"query=alice&email=alice@example.com":     "alice@example.com",
+		"query=alice&email=bob@example.com":       "",
+		"role=admin&group=Support&query=ali+exam": "alice@example.com",
+	} {
+		var list api.Users
+		w.do("GET", "/v1/users?"+query, admin, "").want(200).read(&list)
+		var got []string
+		for _, u := range list.Users {
+			got = append(got, u.Email)
+		}
+		slices.Sort(got)
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %q, want %q", query, got, want)
+		}
+	}
+	for query, field := range map[string]string{
+		"role=chief": "role", "role=": "role", "active=": "active", "active=yes": "active", "email=": "email", "group=": "group",
+		"query=" + strings.Repeat("x", 257): "query", "role=admin&role=member": "role", "group=" + strings.Repeat("x", 65): "group",
+	} {
+		if p := w.do("GET", "/v1/users?"+query, admin, "").problem(&api.InvalidField); p.Field != field {
+			t.Errorf("%s: the field is %q", query, p.Field)
+		}
+	}
+}
+
 // TestAccountOwner checks that the owner can be changed: to an active user of the
 // account, by a caller who gains no rights by it, and with effect on the next request.
 // TestOwnerChangeGrantsNothing: an app that may not write the claims of other users

@@ -118,7 +118,11 @@ func (a *API) readDevice(c *call) error {
 	if err != nil {
 		return err
 	}
-	found, scopes, err := a.device(c, query.Get("user_code"))
+	found, err := a.device(c, query.Get("user_code"))
+	if err != nil {
+		return err
+	}
+	scopes, err := a.Authority.Consentable(c.r.Context(), c.p.Account, c.p.User, &found.App, found.Scopes)
 	if err != nil {
 		return err
 	}
@@ -131,34 +135,34 @@ func (a *API) readDevice(c *call) error {
 	})
 }
 
-// device finds the device that shows a code, and what it would get from the caller. It
-// counts wrong codes.
-func (a *API) device(c *call, code string) (*auth.DeviceRequest, auth.Scopes, error) {
+// device finds the device that shows a code. It counts wrong codes.
+func (a *API) device(c *call, code string) (*auth.DeviceRequest, error) {
 	if code == "" {
-		return nil, auth.Scopes{}, Required("user_code")
+		return nil, Required("user_code")
 	}
 	if err := a.OAuth.AdmitGuess(c.p.User); err != nil {
-		return nil, auth.Scopes{}, err
+		return nil, err
 	}
-	ctx := c.r.Context()
-	found, err := a.Authority.DeviceRequest(ctx, c.p.Account, code)
+	found, err := a.Authority.DeviceRequest(c.r.Context(), c.p.Account, code)
 	if errors.Is(err, auth.ErrNoUserCode) {
 		a.OAuth.CountGuess(c.p.User)
 	}
-	if err != nil {
-		return nil, auth.Scopes{}, err
-	}
-	scopes, err := a.Authority.Grantable(ctx, c.p.Account, c.p.User, &found.App, found.Scopes)
-	return found, scopes, err
+	return found, err
 }
 
 func (a *API) decideDevice(c *call, body *api.DeviceDecision) error {
 	if body.Allow == nil {
 		return Required("allow")
 	}
-	found, scopes, err := a.device(c, body.UserCode)
+	found, err := a.device(c, body.UserCode)
 	if err != nil {
 		return err
+	}
+	var scopes auth.Scopes
+	if *body.Allow {
+		if scopes, err = a.Authority.Consentable(c.r.Context(), c.p.Account, c.p.User, &found.App, found.Scopes); err != nil {
+			return err
+		}
 	}
 	if err := a.Authority.DecideDevice(c.r.Context(), c.p.Account, c.p.User, body.UserCode, *body.Allow, scopes); err != nil {
 		return err
@@ -201,6 +205,9 @@ func (a *API) revokeGrant(c *call) error {
 		return auth.ErrNoGrant
 	}
 	if err := c.checkConditions("", true); err != nil { // a grant has no representation of its own
+		return err
+	}
+	if err := a.Subscriptions.DeleteMade(c.r.Context(), c.p.Account, app, c.p.User); err != nil {
 		return err
 	}
 	if err := a.Authority.RevokeGrant(c.r.Context(), c.p.Account, c.p.User, app); err != nil {

@@ -187,3 +187,76 @@ func TestDeviceRoutes(t *testing.T) {
 	}
 	w.visit(alice, "GET", path+"?user_code="+made.User, "").want(200)
 }
+
+// allow is what an app gets from a user who allows it scopes.
+func (w *world) allow(user presence.UserID, app presence.AppID, names string) *auth.Access {
+	w.t.Helper()
+	scopes, err := w.authority.ParseScopes(names)
+	w.must(err)
+	made, err := w.authority.NewDeviceCode(w.t.Context(), w.account, app, scopes)
+	w.must(err)
+	w.must(w.authority.DecideDevice(w.t.Context(), w.account, user, made.User, true, scopes))
+	got, err := w.authority.RedeemDevice(w.t.Context(), app, made.Code)
+	w.must(err)
+	return got
+}
+
+// TestConsentMakesNoCredentials: an app that acts for an administrator by consent makes
+// nothing that would outlive the consent. The command line, which has a consent too, makes
+// what the person asks it for.
+func TestConsentMakesNoCredentials(t *testing.T) {
+	w := newWorld(t)
+	theirs := w.webApp(everything, true)
+	for method, routes := range map[string]map[string]string{
+		"POST": {
+			"/v1/apps":                              `{"name":"x","scopes":["presence:read"]}`,
+			"/v1/tokens":                            `{"name":"x","scopes":["presence:read"]}`,
+			"/v1/apps/" + string(w.app) + "/secret": "",
+			"/v1/users/" + string(w.alice.ID) + "/invitation":     "",
+			"/v1/users/" + string(w.alice.ID) + "/password-reset": "",
+		},
+		"PATCH": {"/v1/apps/" + string(theirs.ID): `{"redirect_uris":["https://evil.example.com/"]}`},
+	} {
+		for path, body := range routes {
+			x := w.do(method, path, w.allow(w.owner, theirs.ID, everything).Text, body)
+			if p := x.problem(&api.Escalation); !strings.Contains(p.Detail, "consent") {
+				t.Errorf("%s %s: %s", method, path, p.Detail)
+			}
+			if x := w.do(method, path, w.allow(w.owner, auth.CommandApp, everything).Text, body); x.status/100 != 2 {
+				t.Errorf("the command line: %s %s: %d %s", method, path, x.status, x.body)
+			}
+		}
+	}
+}
+
+// TestRevokedGrantEndsSubscriptions: what an app subscribed to for a person ends with the
+// person's consent.
+func TestRevokedGrantEndsSubscriptions(t *testing.T) {
+	w := newWorld(t)
+	app := w.webApp("subscription:read subscription:write presence:read", true)
+	theirs := w.allow(w.alice.ID, app.ID, "subscription:read subscription:write presence:read").Text
+	own := w.token(w.alice.ID, "subscription:read subscription:write presence:read")
+	for _, token := range []string{theirs, own} {
+		w.do("POST", "/v1/subscriptions", token, `{"url":"https://example.com/"}`).want(201)
+	}
+	w.visit(w.cookie(w.account, w.alice.ID), "DELETE", "/v1/grants/"+string(app.ID), "").want(204)
+	var left api.Subscriptions
+	if w.do("GET", "/v1/subscriptions", own, "").want(200).read(&left); len(left.Subscriptions) != 1 || left.Subscriptions[0].App == string(app.ID) {
+		t.Errorf("%+v", left)
+	}
+}
+
+// TestNothingToAllow: nobody can allow what is beyond their role, and everybody can deny it.
+func TestNothingToAllow(t *testing.T) {
+	w := newWorld(t)
+	app := w.webApp("audit:read:admin", true)
+	alice := w.cookie(w.account, w.alice.ID)
+	made, err := w.authority.NewDeviceCode(t.Context(), w.account, app.ID, app.Scopes)
+	w.must(err)
+	w.visit(alice, "GET", "/v1/oauth/device?user_code="+made.User, "").problem(&api.Forbidden)
+	w.visit(alice, "POST", "/v1/oauth/device", `{"user_code":"`+made.User+`","allow":true}`).problem(&api.Forbidden)
+	if grants, err := w.authority.Grants(t.Context(), w.account, w.alice.ID); err != nil || len(grants) != 0 {
+		t.Errorf("granted %v, %v", grants, err)
+	}
+	w.visit(alice, "POST", "/v1/oauth/device", `{"user_code":"`+made.User+`","allow":false}`).want(204)
+}

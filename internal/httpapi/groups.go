@@ -112,20 +112,9 @@ func (a *API) listMembers(c *call) error {
 	if err != nil {
 		return err
 	}
-	var members []directory.User
-	var next presence.UserID
-	err = a.withTurn(c, quota.LightRead+1, func() (err error) {
-		members, next, err = a.Directory.Members(c.r.Context(), c.p.Account, &g, presence.UserID(pg.after), pg.limit)
-		return err
+	return a.writeUsers(c, quota.LightRead+1, func() ([]directory.User, presence.UserID, error) {
+		return a.Directory.Members(c.r.Context(), c.p.Account, &g, presence.UserID(pg.after), pg.limit)
 	})
-	if err != nil {
-		return err
-	}
-	list := api.Users{Users: make([]api.User, len(members)), Next: string(next)}
-	for i := range members {
-		list.Users[i] = asUser(&members[i])
-	}
-	return c.writeDigested(&list)
 }
 
 func (a *API) addMember(c *call) error { return a.changeMember(c, a.Provisioner.AddToGroup) }

@@ -298,6 +298,9 @@ func (m *matrix) ask(owner, token string) *exchange {
 	for part, of := range m.objects {
 		path = strings.ReplaceAll(path, part, of[owner])
 	}
+	if m.Query != "" {
+		path += "?" + m.Query
+	}
 	if m.CSV {
 		return m.do(m.method, path, token, m.Body, "Content-Type", "text/csv")
 	}

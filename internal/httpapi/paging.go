@@ -64,10 +64,23 @@ func Query(r *http.Request, known ...string) (url.Values, error) {
 			return nil, &presence.FieldError{Field: name, Reason: "is given more than once"}
 		}
 	}
-	if q.Has("users") {
-		q.Set("users", wire.QueryAddresses(r, "users"))
+	for _, name := range []string{"users", "user", "email"} {
+		if q.Has(name) {
+			q.Set(name, wire.QueryAddresses(r, name))
+		}
 	}
 	return q, nil
+}
+
+// checkFilters refuses filters that are given and empty: a script whose variable is not
+// set would otherwise get, or revoke, more than it asked for.
+func checkFilters(q url.Values, names ...string) error {
+	for _, name := range names {
+		if q.Has(name) && q.Get(name) == "" {
+			return &presence.FieldError{Field: name, Reason: "must not be empty"}
+		}
+	}
+	return nil
 }
 
 // Flag reads a parameter that is true or false.

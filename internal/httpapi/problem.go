@@ -33,6 +33,7 @@ import (
 // Errors of this API alone.
 var (
 	errEscalation error = &wire.DenialError{Reason: "escalation", Text: "the caller's token may not do all that the new credential could"}
+	errByConsent  error = &wire.DenialError{Reason: "by-consent", Text: "an app that acts for a person cannot create credentials, which would outlive the person's consent"}
 	errPageCursor       = errors.New("the page token (\"after\" or \"page_token\") was not issued by this listing")
 )
 
@@ -107,6 +108,7 @@ var errorKinds = []struct {
 	{auth.ErrNoGrant, &api.NoGrant},
 	{auth.ErrNoUserCode, &api.NoUserCode},
 	{auth.ErrSignInRequired, &api.SignInRequired},
+	{auth.ErrNothingToAllow, &api.Forbidden},
 	{auth.ErrNoSuchToken, &api.NoTokenID},
 	{auth.ErrNoSuchSignIn, &api.NoSignIn},
 	{signin.ErrNoProvider, &api.NoRoute},
@@ -119,6 +121,7 @@ var errorKinds = []struct {
 	{signin.ErrInvitationExpired, &api.InvitationExpired},
 	{auth.ErrScope, &api.Escalation},
 	{errEscalation, &api.Escalation},
+	{errByConsent, &api.Escalation},
 	{provision.ErrOwner, &api.OwnerKept},
 	{errHistoryOff, &api.HistoryOff},
 	{history.ErrNotKnown, &api.NotInHistory},

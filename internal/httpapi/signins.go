@@ -226,13 +226,16 @@ func (a *API) invite(kind signin.Kind) func(*call) error {
 		if err != nil {
 			return err
 		}
+		if err := a.checkMakesCredentials(c); err != nil {
+			return err
+		}
 		if err := a.checkMayActAs(c, u); err != nil {
 			return err
 		}
 		if err := c.checkConditions("", true); err != nil {
 			return err
 		}
-		secret, expires, err := a.SignIns.Invite(c.r.Context(), u.Account, u.ID, kind, wire.Actor(c.w, c.p))
+		secret, expires, err := a.SignIns.Invite(c.r.Context(), u.Account, u.ID, kind, a.mayAppoint(c.p), wire.Actor(c.w, c.p))
 		if err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/audit"
+	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/provision"
@@ -58,7 +59,7 @@ func (w *world) enterAccount(account presence.AccountID, email, password string,
 // account.
 func (w *world) suspendOther() {
 	w.t.Helper()
-	secret, _, err := w.api.SignIns.Invite(w.t.Context(), w.other, w.stranger.ID, "invitation", audit.Actor{})
+	secret, _, err := w.api.SignIns.Invite(w.t.Context(), w.other, w.stranger.ID, "invitation", true, audit.Actor{})
 	w.must(err)
 	w.accept(secret, goodPassword).want(201)
 	w.enterAccount(w.other, w.stranger.Email, goodPassword).want(201)
@@ -275,7 +276,7 @@ func TestAccountOfSignIn(t *testing.T) {
 
 	// The other account has a user with the address too.
 	twin := w.User(w.other, "ada@example.com")
-	secret, _, err := w.api.SignIns.Invite(t.Context(), w.other, twin.ID, "invitation", by.Actor)
+	secret, _, err := w.api.SignIns.Invite(t.Context(), w.other, twin.ID, "invitation", true, by.Actor)
 	w.must(err)
 	w.accept(secret, "another horse battery").want(201)
 	w.do("POST", "/v1/sign-ins", "", strings.Replace(body, "alice", "ada", 1)+`}`).problem(&api.SignInRefused)
@@ -358,6 +359,77 @@ func TestInvitationEscalation(t *testing.T) {
 			w.do("POST", "/v1/users/"+string(user)+"/"+kind, w.admin(), "").want(201)
 		}
 		w.do("POST", "/v1/users/me/"+kind, manager, "").want(201)
+	}
+}
+
+// TestLinkOfNewAdministrator: a link gives no more than its maker could give, also if the
+// person becomes an administrator, or the owner, before it is used.
+func TestLinkOfNewAdministrator(t *testing.T) {
+	for name, promotion := range map[string]struct{ path, body string }{
+		"administrator": {"/v1/users/alice@example.com", `{"role":"admin"}`},
+		"owner":         {"/v1/account", `{"owner":"alice@example.com"}`},
+	} {
+		for _, kind := range []string{"invitation", "password-reset"} {
+			t.Run(name+" "+kind, func(t *testing.T) {
+				w := newWorld(t)
+				var link api.Invitation
+				w.do("POST", "/v1/users/alice@example.com/"+kind, w.token(w.bob.ID, "directory:write:admin"), "").want(201).read(&link)
+				_, secret, _ := strings.Cut(link.URL, "#")
+				w.do("PATCH", promotion.path, w.admin(), promotion.body).want(200)
+				w.accept(secret, goodPassword).problem(&api.NoInvitation)
+				w.enter("alice@example.com", goodPassword).problem(&api.SignInRefused)
+				w.accept(w.invite(w.alice.ID, kind), goodPassword).want(201)
+			})
+		}
+	}
+	w := newWorld(t)
+	secret := w.invite(w.alice.ID, "invitation")
+	w.do("PATCH", "/v1/users/alice@example.com", w.admin(), `{"role":"admin"}`).want(200)
+	w.accept(secret, goodPassword).want(201)
+}
+
+// TestWhatSignInsGaveEnds: a new password, and signing out everywhere, end the logins of the
+// command line and the tokens that the person made, but not what other apps have.
+func TestWhatSignInsGaveEnds(t *testing.T) {
+	for name, end := range map[string]func(w *world, here []string){
+		"a new password": func(w *world, here []string) {
+			w.do("PUT", "/v1/me/password", "", `{"current":"`+goodPassword+`","new":"another horse battery"}`, here...).want(204)
+			w.do("GET", "/v1/me", "", "", here...).want(200)
+		},
+		"signing out everywhere": func(w *world, here []string) {
+			w.do("DELETE", "/v1/sign-ins", "", "", here...).want(204)
+			w.do("GET", "/v1/me", "", "", here...).problem(&api.InvalidToken)
+		},
+		"an administrator": func(w *world, here []string) {
+			w.do("DELETE", "/v1/users/alice@example.com/sign-ins", w.admin(), "").want(204)
+			w.do("GET", "/v1/me", "", "", here...).problem(&api.InvalidToken)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.member(w.alice.ID)
+			here, there := w.enter("alice@example.com", goodPassword).want(201), w.enter("alice@example.com", goodPassword).want(201)
+			var made api.Token
+			w.do("POST", "/v1/tokens", "", `{"name":"x","scopes":["presence:read"]}`, there.cookie()...).want(201).read(&made)
+			login := w.allow(w.alice.ID, auth.CommandApp, "presence:read")
+			app := w.webApp("presence:read", true)
+			others := map[string]string{"another app": w.allow(w.alice.ID, app.ID, "presence:read").Text, "an administrator's": w.token(w.alice.ID, "presence:read"), "bob's": w.allow(w.bob.ID, auth.CommandApp, "presence:read").Text}
+			end(w, here.cookie())
+			for name, token := range map[string]string{"the token": made.Secret, "the login": login.Text} {
+				if _, err := w.authority.Authenticate(t.Context(), token); err == nil {
+					t.Errorf("%s is still valid", name)
+				}
+			}
+			if _, err := w.authority.Refresh(t.Context(), auth.CommandApp, login.Refresh, func(s auth.Scopes) (auth.Scopes, error) { return s, nil }); err == nil {
+				t.Error("the login can be refreshed")
+			}
+			w.do("GET", "/v1/me", "", "", there.cookie()...).problem(&api.InvalidToken)
+			for name, token := range others {
+				if _, err := w.authority.Authenticate(t.Context(), token); err != nil {
+					t.Errorf("%s token ended: %v", name, err)
+				}
+			}
+		})
 	}
 }
 

@@ -3,6 +3,8 @@ package httpapi
 import (
 	"log/slog"
 	"net/http"
+	"net/url"
+	"strings"
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/auth"
@@ -10,6 +12,7 @@ import (
 	"porchlight.dev/porchlight/internal/document"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/provision"
+	"porchlight.dev/porchlight/internal/quota"
 )
 
 func (a *API) createUser(c *call, body *api.CreateUser) error {
@@ -37,20 +40,76 @@ func (a *API) createUser(c *call, body *api.CreateUser) error {
 }
 
 func (a *API) listUsers(c *call) error {
-	pg, err := c.page()
+	q, err := c.query("limit", "after", "query", "email", "group", "role", "active")
 	if err != nil {
 		return err
 	}
+	pg, err := pageOf(q, "after")
+	if err != nil {
+		return err
+	}
+	filter, err := userFilterOf(q)
+	if err != nil {
+		return err
+	}
+	read := pg.limit
+	if filter != (directory.Filter{}) {
+		read = quota.LightRead + 1
+	}
+	return a.writeUsers(c, read, func() ([]directory.User, presence.UserID, error) {
+		return a.Directory.Search(c.r.Context(), c.p.Account, &filter, presence.UserID(pg.after), pg.limit)
+	})
+}
+
+// maxQuery is the longest text that GET /v1/users searches for, in bytes.
+const maxQuery = 256
+
+// userFilterOf reads the filters of a list of users.
+func userFilterOf(q url.Values) (f directory.Filter, err error) {
+	if err := checkFilters(q, "email", "group", "role", "active"); err != nil {
+		return f, err
+	}
+	f.Query, f.Email = strings.TrimSpace(q.Get("query")), q.Get("email")
+	if len(f.Query) > maxQuery {
+		return f, &presence.FieldError{Field: "query", Reason: "must have at most 256 bytes"}
+	}
+	if text := q.Get("group"); text != "" {
+		if f.Group, err = directory.GroupName("group", text); err != nil {
+			return f, err
+		}
+	}
+	if text := q.Get("role"); text != "" {
+		role, err := directory.ParseRole(text)
+		if err != nil {
+			return f, err
+		}
+		f.Role = &role
+	}
+	if q.Has("active") {
+		active, err := Flag(q, "active")
+		if err != nil {
+			return f, err
+		}
+		f.Active = &active
+	}
+	return f, nil
+}
+
+// writeUsers writes a page of users that read finds, who may be many.
+func (a *API) writeUsers(c *call, items int, read func() ([]directory.User, presence.UserID, error)) error {
 	var users []directory.User
-	err = a.withTurn(c, pg.limit, func() (err error) {
-		users, err = a.Directory.Users(c.r.Context(), c.p.Account, presence.UserID(pg.after), pg.limit+1)
+	var next presence.UserID
+	err := a.withTurn(c, items, func() (err error) {
+		users, next, err = read()
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	var list api.Users
-	list.Users, list.Next = fill(pg, users, asUser, func(u *api.User) string { return u.ID })
+	list := api.Users{Users: make([]api.User, len(users)), Next: string(next)}
+	for i := range users {
+		list.Users[i] = asUser(&users[i])
+	}
 	return c.writeDigested(&list)
 }
 

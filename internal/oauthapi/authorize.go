@@ -134,12 +134,12 @@ func (e *API) Ask(ctx context.Context, p *auth.Principal, q *Request, issuer str
 	if q.fault != nil {
 		return &Question{Redirect: q.refused(q.fault, issuer)}, nil
 	}
-	scopes, err := e.Authority.Grantable(ctx, p.Account, p.User, &q.App, q.Scopes)
+	scopes, err := e.Authority.Consentable(ctx, p.Account, p.User, &q.App, q.Scopes)
+	if errors.Is(err, auth.ErrNothingToAllow) {
+		return &Question{Redirect: q.refused(&fault{"access_denied", "The user's role allows nothing that the app asks for"}, issuer)}, nil
+	}
 	if err != nil {
 		return nil, err
-	}
-	if len(scopes.Names()) == 0 {
-		return &Question{Redirect: q.refused(&fault{"access_denied", "The user's role allows nothing that the app asks for"}, issuer)}, nil
 	}
 	question := &Question{Scopes: scopes}
 	switch remembered, err := e.remembered(ctx, p, q, scopes); {

@@ -2,6 +2,7 @@ package signin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -41,6 +42,9 @@ type invitationValue struct {
 
 	Kind    Kind      `json:"kind"`
 	Expires time.Time `json:"expires"`
+	// Appoints: whoever made the link may do all that an administrator may. Without that,
+	// the link does not work for administrators, also if its user became one later.
+	Appoints bool `json:"appoints,omitempty"`
 }
 
 func invitationKey(digest string) store.Key {
@@ -48,8 +52,11 @@ func invitationKey(digest string) store.Key {
 }
 
 // Invite makes the secret of a link with which a user can choose a password, once. It
-// replaces the link that the user had.
-func (r *Registry) Invite(ctx context.Context, account presence.AccountID, id presence.UserID, kind Kind, by audit.Actor) (secret string, expires time.Time, err error) {
+// replaces the link that the user had. appoints is whether the caller may do all that an
+// administrator may.
+func (r *Registry) Invite(
+	ctx context.Context, account presence.AccountID, id presence.UserID, kind Kind, appoints bool, by audit.Actor,
+) (secret string, expires time.Time, err error) {
 	if r.noPasswords {
 		return "", expires, ErrPasswordOff
 	}
@@ -62,7 +69,7 @@ func (r *Registry) Invite(ctx context.Context, account presence.AccountID, id pr
 	}
 	secret, expires = newSecret(), r.clock().UTC().Truncate(time.Millisecond).Add(kind.lasts())
 	d := digest(secret)
-	doc := document.New(invitationKey(d), "", invitationValue{document.Current(), place{account, id}, kind, expires})
+	doc := document.New(invitationKey(d), "", invitationValue{document.Current(), place{account, id}, kind, expires, appoints})
 	doc.Until = expires.Add(knownAfter)
 	if err := r.docs.Write(ctx, system, doc); err != nil {
 		return "", expires, fmt.Errorf("make a link: %w", err)
@@ -101,6 +108,9 @@ func (r *Registry) Accept(ctx context.Context, secret, password string, from *Fr
 		return nil, err
 	}
 	if err := r.replace(ctx, link, who, d, hash); err != nil {
+		return nil, err
+	}
+	if err := r.checkStillReaches(ctx, link); err != nil {
 		return nil, err
 	}
 	by := from.By
@@ -162,5 +172,33 @@ func (r *Registry) invited(ctx context.Context, d string) (*invitationValue, *pe
 	if !who.exists || who.barred {
 		return nil, nil, ErrNoInvitation
 	}
-	return link, who, nil
+	return link, who, r.checkReaches(ctx, link, who)
+}
+
+// checkReaches refuses a link for an administrator whose maker could not act as one.
+func (r *Registry) checkReaches(ctx context.Context, link *invitationValue, who *person) error {
+	if link.Appoints {
+		return nil
+	}
+	privileged, err := r.authority.IsAdministrator(ctx, link.Account, &who.user)
+	if err == nil && privileged {
+		err = ErrNoInvitation
+	}
+	return err
+}
+
+// checkStillReaches removes the password that was set with a link if its user became an
+// administrator meanwhile.
+func (r *Registry) checkStillReaches(ctx context.Context, link *invitationValue) error {
+	who, err := r.user(ctx, link.Account, link.User)
+	if err == nil {
+		err = r.checkReaches(ctx, link, who)
+	}
+	if !errors.Is(err, ErrNoInvitation) {
+		return err
+	}
+	return errors.Join(err, r.edit(ctx, link.Account, link.User, func(v *credentialValue) error {
+		v.Hash = ""
+		return nil
+	}))
 }

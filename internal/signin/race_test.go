@@ -42,7 +42,7 @@ func TestResetWhileSigningIn(t *testing.T) {
 	from := signin.From{Network: netip.MustParsePrefix("192.0.2.1/32")}
 	choose := func(password string) {
 		s.Advance(1)
-		secret, _, err := registry.Invite(t.Context(), s.account, s.owner.ID, signin.Reset, audit.Actor{})
+		secret, _, err := registry.Invite(t.Context(), s.account, s.owner.ID, signin.Reset, true, audit.Actor{})
 		apptest.Check(t, err)
 		_, err = registry.Accept(t.Context(), secret, password, &from)
 		apptest.Check(t, err)

@@ -280,6 +280,11 @@ func (r *Registry) DeleteOwner(ctx context.Context, account presence.AccountID, 
 	return r.deleteWhere(ctx, account, func(s *Subscription) bool { return s.Owner == owner && owner != "" })
 }
 
+// DeleteMade deletes the subscriptions that an app made for a user.
+func (r *Registry) DeleteMade(ctx context.Context, account presence.AccountID, app presence.AppID, owner presence.UserID) error {
+	return r.deleteWhere(ctx, account, func(s *Subscription) bool { return s.App == app && s.Owner == owner && owner != "" })
+}
+
 func (r *Registry) deleteWhere(ctx context.Context, account presence.AccountID, belongs func(*Subscription) bool) error {
 	all, err := r.List(ctx, account)
 	if err != nil {
