@@ -144,6 +144,7 @@ func TestAdministrationIsRecorded(t *testing.T) {
 		{"DELETE /v1/apps/{app}", id(&app.ID), "", nil, "app.delete"},
 		{"POST /v1/tokens", nil, `{"scopes":["presence:read"]}`, &token, "token.create"},
 		{"DELETE /v1/tokens/{token}", id(&token.ID), "", nil, "token.revoke"},
+		{"DELETE /v1/tokens", nil, "", nil, "token.revoke"},
 		{"PATCH /v1/account", nil, `{"history_days":9}`, nil, "account.update"},
 		{"POST /v1/subscriptions", nil, `{"name":"x","url":"https://example.com/hook?secret=canary"}`, &sub, "subscription.create"},
 		{"PATCH /v1/subscriptions/{subscription}", id(&sub.ID), `{"latest_only":true}`, nil, "subscription.update"},
@@ -161,6 +162,9 @@ func TestAdministrationIsRecorded(t *testing.T) {
 		path := pattern
 		if from := strings.Index(path, "{"); from >= 0 {
 			path = path[:from] + row.object() + path[strings.Index(path, "}")+1:]
+		}
+		if query := apptest.NativeRights()[row.route].Query; query != "" {
+			path += "?" + query
 		}
 		before := len(w.auditEvents(admin, "", 1000))
 		x := w.do(method, path, admin, row.body)
