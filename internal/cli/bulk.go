@@ -19,7 +19,7 @@ type userImport struct {
 }
 
 func (*userImport) Help() string {
-	return `The first line of the file names its columns, in any order: email (required), first_name, last_name, display_name, department, groups (separated by semicolons), role, active and external_id. Users are matched by e-mail address: new users are created, and existing users are updated. A column that is missing changes nothing. An empty cell clears its field, except for role and active, which stay as they are.
+	return `The first line of the file names its columns, in any order: email (required), first_name, last_name, display_name, department, groups (separated by semicolons), role, active and external_id. Users are matched by e-mail address: new users are created, and existing users are updated. A column that is missing changes nothing; without display_name, new users are shown by first and last name. An empty cell clears its field, except for role and active, which stay as they are.
 
 The file must be UTF-8, with commas, semicolons or tabs between cells. An apostrophe that protects a cell from being read as a formula is removed. To complete an interrupted import, import the same file again: what is already imported does not change. If a line is refused, the other lines are still imported, and the command exits with 1.
 

@@ -12,7 +12,7 @@ import (
 // userCommands are "porchlight user …".
 type userCommands struct {
 	Add           userAdd           `cmd:"" help:"Add a user." example:"user add grace@example.com --name \"Grace Mensah\" --group Support"`
-	Update        userUpdate        `cmd:"" help:"Change a user's name, department, groups or role." example:"user update grace@example.com --group Support --group Night"`
+	Update        userUpdate        `cmd:"" help:"Change a user's e-mail address, name, department, groups or role." example:"user update grace@example.com --group Support --group Night"`
 	List          userList          `cmd:"" help:"List users." example:"user list --query grace --active"`
 	Show          userShow          `cmd:"" help:"Show a user." example:"user show grace@example.com"`
 	Import        userImport        `cmd:"" help:"Create and change users from a CSV file."`
@@ -46,6 +46,7 @@ func (c *userAdd) Run(s *shell, cl *client.Client) error {
 type userUpdate struct {
 	Remote
 	User       string   `arg:"" help:"Id or e-mail address."`
+	Email      *string  `name:"email" placeholder:"ADDRESS" help:"New e-mail address, unique in the account. For an administrator, your token needs all rights of an administrator."`
 	Name       *string  `name:"name" placeholder:"NAME" help:"First and last name."`
 	Department *string  `name:"department" placeholder:"NAME" help:"Department."`
 	Group      []string `name:"group" placeholder:"NAME" sep:"none" xor:"groups" help:"Group that the user is in. Repeat it for several. These replace the user's groups."`
@@ -54,7 +55,7 @@ type userUpdate struct {
 }
 
 func (c *userUpdate) Run(s *shell, cl *client.Client) error {
-	change := api.UpdateUser{DisplayName: c.Name, Department: c.Department, Role: c.Role}
+	change := api.UpdateUser{Email: c.Email, DisplayName: c.Name, Department: c.Department, Role: c.Role}
 	if c.Name != nil {
 		first, last, _ := strings.Cut(*c.Name, " ")
 		change.FirstName, change.LastName = &first, &last

@@ -319,6 +319,9 @@ func (u *User) Clean(before *User) error {
 	return err
 }
 
+// FullName is the first and the last name.
+func (u *User) FullName() string { return strings.TrimSpace(u.FirstName + " " + u.LastName) }
+
 func (u *User) doc(version string) store.Doc {
 	return document.New(userKey(u.ID), version, userValue{
 		Format: document.Current(), Email: u.Email, Active: u.Active, Created: u.Created,

@@ -78,6 +78,8 @@ type API struct {
 	// once. Everyone who can open the page can use it: set it for demonstrations
 	// only.
 	DemoToken string
+
+	importing importQueue
 }
 
 var _ wire.Dialect = (*API)(nil)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"porchlight.dev/porchlight/api"
@@ -25,12 +26,14 @@ const (
 	// importTime is how long a client may take to send a list, and to read what is reported
 	// of a part.
 	importTime = 5 * time.Minute
+	// importSenders is how many lists are sent at a time. Each is held in memory.
+	importSenders = 4
 	// importRetry is when a client may try again that another import kept waiting.
 	importRetry = 10 * time.Second
 )
 
-// importUsers serves POST /v1/users/import. A server carries out one import at a time,
-// because it holds the list in memory.
+// importUsers serves POST /v1/users/import. A server carries out one import at a time. It
+// reads the list before, so that a client that sends slowly keeps no other waiting.
 func (a *API) importUsers(c *call) error {
 	q, err := c.query("dry_run")
 	if err != nil {
@@ -43,16 +46,21 @@ func (a *API) importUsers(c *call) error {
 	if err := requireCSV(c.r); err != nil {
 		return err
 	}
-	done, ok := a.Provisioner.BeginImport()
+	received, ok := a.importing.begin(c.p.TurnKey())
 	if !ok {
-		return &BusyError{Reason: "the server carries out another import", RetryAfter: importRetry}
+		return &BusyError{Reason: "you send another list to the server, or several others do", RetryAfter: importRetry}
 	}
-	defer done()
+	defer received()
 	_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(importTime)) // without it, a slow client is refused earlier
 	list, err := wire.ReadBody(c.w, c.r, api.MaxImport)
 	if err != nil {
 		return err
 	}
+	done, ok := a.Provisioner.BeginImport()
+	if !ok {
+		return &BusyError{Reason: "the server carries out another import", RetryAfter: importRetry}
+	}
+	defer done()
 	rows, err := usersheet.NewReader(bytes.NewReader(list))
 	if header, ok := errors.AsType[*usersheet.HeaderError](err); ok {
 		return &presence.FieldError{Field: "columns", Reason: header.Reason}
@@ -67,6 +75,30 @@ func (a *API) importUsers(c *call) error {
 	}
 	run.finish(run.all(c.r.Context()))
 	return nil
+}
+
+// importQueue has the callers whose lists are in memory: one of each, and few in all.
+type importQueue struct {
+	mu      sync.Mutex
+	callers map[string]bool // guarded by mu
+}
+
+// begin admits a caller, who calls done at the end of the import.
+func (q *importQueue) begin(caller string) (done func(), ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.callers[caller] || len(q.callers) >= importSenders {
+		return nil, false
+	}
+	if q.callers == nil {
+		q.callers = make(map[string]bool)
+	}
+	q.callers[caller] = true
+	return func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		delete(q.callers, caller)
+	}, true
 }
 
 // requireCSV refuses a body of another type than CSV in UTF-8.

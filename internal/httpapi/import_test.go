@@ -2,12 +2,19 @@ package httpapi_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"porchlight.dev/porchlight/api"
+	"porchlight.dev/porchlight/internal/directory"
+	"porchlight.dev/porchlight/internal/presence"
 )
 
 // imports sends a list, and returns the errors and the result.
@@ -185,4 +192,59 @@ func TestExportRoundTrip(t *testing.T) {
 		t.Errorf("%d lines of JSON, want %d", seen, rows)
 	}
 	w.do("GET", "/v1/users/export?format=xls", admin, "").problem(&api.InvalidField)
+}
+
+// TestSlowSender: a client that sends its list slowly keeps nobody else waiting, and the
+// number of those who do is limited.
+func TestSlowSender(t *testing.T) {
+	w := newWorld(t)
+	var ends []func()
+	begin := func(token string) {
+		body, sender := io.Pipe()
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/users/import", body)
+		r.Header.Set("Content-Type", "text/csv")
+		r.Header.Set("Authorization", "Bearer "+token)
+		answer := httptest.NewRecorder()
+		var ended sync.WaitGroup
+		ended.Go(func() { w.router.ServeHTTP(answer, r) })           // the validator of the API document would read the body itself
+		if _, err := io.WriteString(sender, "email\n"); err != nil { // it returns when the server reads
+			t.Fatal(err)
+		}
+		ends = append(ends, func() {
+			_, err := io.WriteString(sender, "late@example.com\n")
+			w.must(errors.Join(err, sender.Close()))
+			ended.Wait()
+			if answer.Code != http.StatusOK || !strings.Contains(answer.Body.String(), `"complete":true`) {
+				t.Errorf("%d %s", answer.Code, answer.Body)
+			}
+		})
+	}
+	slow := w.token(w.alice.ID, "directory:write:admin")
+	begin(slow)
+	w.do("POST", "/v1/users/import", slow, "email\n", "Content-Type", "text/csv").problem(&api.Unavailable)
+	w.expectImport(w.admin(), "", "email\nann@example.com\n", api.ImportCounts{Rows: 1, Created: 1})
+	for _, user := range []presence.UserID{w.bob.ID, w.owner} {
+		begin(w.token(user, "directory:write:admin"))
+	}
+	begin(w.admin())
+	more, err := w.directory.Create(t.Context(), w.account, directory.User{Email: "more@example.com", Active: true})
+	w.must(err)
+	w.do("POST", "/v1/users/import", w.token(more.ID, "directory:write:admin"), "email\n", "Content-Type", "text/csv").problem(&api.Unavailable)
+	for i := range ends {
+		defer ends[i]()
+	}
+}
+
+// TestImportedNames: new users of a list without display names are shown by their names.
+func TestImportedNames(t *testing.T) {
+	w := newWorld(t)
+	admin := w.admin()
+	w.expectImport(admin, "", "email,first_name,last_name\nann@example.com,Ann,Ng\nalice@example.com,Alice,Liddell\n", api.ImportCounts{Rows: 2, Created: 1, Updated: 1})
+	w.expectImport(admin, "", "email,first_name,display_name\nben@example.com,Ben,\n", api.ImportCounts{Rows: 1, Created: 1})
+	for email, want := range map[string]string{"ann@example.com": "Ann Ng", "alice@example.com": w.alice.DisplayName, "ben@example.com": ""} {
+		var u api.User
+		if w.do("GET", "/v1/users/"+email, admin, "").want(200).read(&u); u.DisplayName != want {
+			t.Errorf("%s is shown as %q, want %q", email, u.DisplayName, want)
+		}
+	}
 }

@@ -57,7 +57,7 @@ type Import struct {
 // ErrAppoint: only who may do all that an administrator may can change roles.
 var ErrAppoint = &presence.FieldError{Field: "role", Reason: "can be changed only by a caller who may do all that an administrator may"}
 
-// BeginImport admits one import at a time, because imports take much memory and all of the
+// BeginImport admits one import at a time, because imports take all of the
 // disk. The caller calls done at the end; ok is false while another import is carried out.
 func (p *Provisioner) BeginImport() (done func(), ok bool) {
 	return p.importing.Unlock, p.importing.TryLock()

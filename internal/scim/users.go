@@ -365,7 +365,7 @@ func (c *call) describeUser(u *directory.User) object {
 	if u.Department != "" {
 		schemas = append(schemas, enterpriseURN)
 	}
-	if formatted := strings.TrimSpace(u.FirstName + " " + u.LastName); formatted != "" {
+	if formatted := u.FullName(); formatted != "" {
 		part(o, "name")["formatted"] = formatted
 	}
 	o["schemas"], o["id"], o["active"] = schemas, string(u.ID), u.Active

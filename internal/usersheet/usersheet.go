@@ -199,7 +199,8 @@ func (r *Row) Active() (*bool, error) {
 }
 
 // Edit sets the fields of a user that the list has, except the e-mail address and the
-// state. An empty cell empties the field; an empty role leaves it as it is.
+// state. An empty cell empties the field; an empty role leaves it as it is. A new user of
+// a list without display names is shown by first and last name.
 func (r *Row) Edit(u *directory.User) error {
 	for _, field := range []struct {
 		name string
@@ -214,6 +215,9 @@ func (r *Row) Edit(u *directory.User) error {
 		if text, ok := r.cell(field.name); ok {
 			*field.to = text
 		}
+	}
+	if _, ok := r.cell("display_name"); !ok && u.ID == "" {
+		u.DisplayName = u.FullName()
 	}
 	if text, ok := r.cell("groups"); ok {
 		u.Groups = splitGroups(text)

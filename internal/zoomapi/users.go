@@ -112,7 +112,7 @@ func userItemOf(u *directory.User, owner presence.UserID) userItem {
 	created := dateTime(u.Created)
 	return userItem{
 		ID: u.ID, Email: u.Email, FirstName: u.FirstName, LastName: u.LastName, Type: basicUser, Status: stateWord(u), Dept: u.Department,
-		DisplayName: cmp.Or(u.DisplayName, strings.TrimSpace(u.FirstName+" "+u.LastName)),
+		DisplayName: cmp.Or(u.DisplayName, u.FullName()),
 		RoleID:      roleOf(u, owner).id, CreatedAt: created, UserCreated: created, GroupIDs: []string{},
 	}
 }
