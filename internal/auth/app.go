@@ -60,7 +60,7 @@ func (a *Authority) CreateApp(ctx context.Context, account presence.AccountID, n
 // has none. It ignores ID, Created and Version of asked.
 func (a *Authority) AddApp(ctx context.Context, account presence.AccountID, asked App) (App, string, error) {
 	app := asked
-	if err := app.clean(); err != nil {
+	if err := app.Clean(); err != nil {
 		return App{}, "", err
 	}
 	if err := a.admitApp(ctx, account); err != nil {
@@ -83,7 +83,8 @@ func (a *Authority) AddApp(ctx context.Context, account presence.AccountID, aske
 	return app, secret, err
 }
 
-func (app *App) clean() (err error) {
+// Clean normalises and checks the fields of an app, as AddApp and UpdateApp do.
+func (app *App) Clean() (err error) {
 	if app.Name, err = nameOf(app.Name, true); err != nil {
 		return err
 	}
@@ -97,7 +98,7 @@ func (app *App) clean() (err error) {
 // so that their clients connect again with what they may do now. An app that becomes
 // public loses its secret; one that is public no more gets one from RotateSecret.
 func (a *Authority) UpdateApp(ctx context.Context, account presence.AccountID, app App) (App, error) {
-	if err := app.clean(); err != nil {
+	if err := app.Clean(); err != nil {
 		return App{}, err
 	}
 	before, secret, doc, err := a.app(ctx, account, app.ID)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -34,13 +35,14 @@ func (f *settings) load(s *shell) (config.Config, config.Origins, error) {
 type serveCommand struct{ settings }
 
 func (*serveCommand) Help() string {
-	return `Each flag has an environment variable (PORCHLIGHT_DATA_DIR for --data-dir) and a key in the settings file. "porchlight config doc" lists them.
+	return `If the store has no account yet, the server prints the address of a page and a code with which you create one.
+
+Each flag has an environment variable (PORCHLIGHT_DATA_DIR for --data-dir) and a key in the settings file. "porchlight config doc" lists them.
 
 On SIGTERM or Ctrl-C the server finishes requests in flight and stops. On SIGHUP it reloads the certificate and reopens the access log.
 
 Example:
 
-    porchlight init --data-dir /var/lib/porchlight
     porchlight serve --data-dir /var/lib/porchlight`
 }
 
@@ -53,9 +55,14 @@ func (c *serveCommand) Run(s *shell) error {
 	for _, warning := range s.warnings {
 		log.Warn("unknown environment variable", slog.String("detail", warning))
 	}
-	srv, err := server.New(cfg, server.Options{
-		Log: log, AccessLog: s.stderr, NotifySocket: s.getenv("NOTIFY_SOCKET"),
-	})
+	options := server.Options{Log: log, AccessLog: s.stderr, NotifySocket: s.getenv("NOTIFY_SOCKET")}
+	srv, err := server.New(cfg, options)
+	if errors.Is(err, server.ErrNotInitialised) && cfg.Setup {
+		if cfg.Listen, err = s.setUp(cfg, options); err != nil || cfg.Listen == "" {
+			return err
+		}
+		srv, err = server.New(cfg, options)
+	}
 	if err != nil {
 		return err
 	}
@@ -66,6 +73,29 @@ func (c *serveCommand) Run(s *shell) error {
 	}
 	defer onHangup(srv.Reload)()
 	return srv.Run(s.ctx)
+}
+
+// setUp serves the set-up page until an account is made, and returns the address that it
+// had; "" if the user stopped it before.
+func (s *shell) setUp(cfg config.Config, options server.Options) (address string, err error) {
+	setup, err := server.NewSetup(cfg, options)
+	if err != nil {
+		return "", err
+	}
+	if s.json {
+		err = s.printJSON(map[string]string{"setup_url": setup.URL(), "setup_code": setup.Code()})
+	} else {
+		_, err = fmt.Fprintf(s.stderr, "\nThe %s has no account yet. To set it up, open this page and enter the code:\n\n  %s\n  code  %s\n\nOr press Ctrl-C, and use \"%s init %s\".\n\n",
+			cfg.StoreDescription(), setup.URL(), setup.Code(), callOf(s.program), server.LocationFlag(cfg))
+	}
+	if err != nil {
+		return "", err
+	}
+	made, err := setup.Run(s.ctx)
+	if !made || err != nil {
+		return "", err
+	}
+	return setup.Address(), nil
 }
 
 // onHangup calls fn at each SIGHUP until stop is called.
@@ -133,11 +163,15 @@ Next:
 
   %[7]s serve %[5]s
 
+The owner chooses a password within 72 hours on this page of the server:
+
+  http://127.0.0.1:8080/welcome#%[9]s
+
 Then in another terminal:
 
 %[6]s  %[7]s user add grace@example.com --name "Grace Mensah"
   %[7]s session keep grace@example.com
-`, cfg.StoreDescription(), made.AccountID, made.ClientID, made.ClientSecret, server.LocationFlag(cfg), s.exports(made.AccountID, made.ClientID, made.ClientSecret, connectionVariables()), callOf(s.program), named(made.OwnerEmail, made.OwnerName))
+`, cfg.StoreDescription(), made.AccountID, made.ClientID, made.ClientSecret, server.LocationFlag(cfg), s.exports(made.AccountID, made.ClientID, made.ClientSecret, connectionVariables()), callOf(s.program), named(made.OwnerEmail, made.OwnerName), made.Invitation)
 }
 
 // place are the flags of a store outside the data directory, for commands that

@@ -38,6 +38,8 @@ type Config struct {
 	CacheSize       Size          `name:"cache-size" group:"Storage" default:"512MiB" placeholder:"SIZE" help:"Maximum memory for cached encoded records, about 300 bytes for each user. The cache grows with the number of users. 0 means the default."`
 	WriteBufferSize Size          `name:"write-buffer-size" group:"Storage" default:"32MiB" placeholder:"SIZE" help:"Memory that buffers updates before they are written to a table, at most 1/64 of the disk. 0 means the default."`
 
+	Setup bool `name:"setup" group:"Storage" default:"true" negatable:"" help:"If the store has no account yet, show a set-up page on the address of the API, which asks for a code that the server prints. Turn it off to end with an error instead, for example where an empty directory means that a disk is not mounted."`
+
 	Listen         string        `name:"listen" group:"Listening" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address of the API. Port 0 selects a free port."`
 	AdminListen    string        `name:"admin-listen" group:"Listening" default:"127.0.0.1:8081" placeholder:"HOST:PORT" help:"Address of /livez, /readyz, /metrics and /debug/pprof; \"off\" or empty disables them. They need no token, so the address must be on loopback unless admin-anywhere is set."`
 	AdminAnywhere  bool          `name:"admin-anywhere" group:"Listening" default:"false" help:"Allow an admin-listen that other machines can reach."`

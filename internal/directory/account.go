@@ -143,6 +143,9 @@ type AccountChange struct {
 	Limits      *Limits
 }
 
+// Check reports what AddAccount would refuse.
+func (c *AccountChange) Check() error { return c.apply(new(Account)) }
+
 // apply sets the fields that need no other document.
 func (c *AccountChange) apply(a *Account) error {
 	if days := c.HistoryDays; days != nil {

@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"time"
 
+	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/config"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/signin"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/zoomapi"
 )
@@ -22,8 +25,10 @@ type Founding struct {
 	OwnerEmail string
 	OwnerName  string // first and last
 	AppName    string
-	// WithToken also makes an account-level access token of the app, which never expires.
-	WithToken bool
+	// WithToken also makes an account-level access token of the app, which expires after
+	// TokenLasts; zero: never.
+	WithToken  bool
+	TokenLasts time.Duration
 }
 
 // Credentials are the result of a founding. The secrets are stored nowhere else.
@@ -33,6 +38,7 @@ type Credentials struct {
 	ClientID     string `json:"client_id"`
 	ClientSecret string `json:"client_secret"`
 	AccessToken  string `json:"access_token,omitempty"`
+	Invitation   string `json:"invitation"` // the secret of the link /welcome#SECRET, with which the owner chooses a password
 	OwnerEmail   string `json:"-"`
 	OwnerName    string `json:"-"`
 }
@@ -86,7 +92,27 @@ func initialised(ctx context.Context, st store.Store, clock func() time.Time) (b
 	return len(apps) > 0, err
 }
 
+// check reports what is wrong with a founding before any part of it is stored.
+func (f *Founding) check() error {
+	owner, app := f.owner(), auth.App{Name: f.AppName}
+	if err := (&directory.AccountChange{Name: &f.Account}).Check(); err != nil {
+		return err
+	}
+	if err := owner.Clean(new(directory.User)); err != nil {
+		return err
+	}
+	return app.Clean()
+}
+
+func (f *Founding) owner() directory.User {
+	first, last, _ := strings.Cut(f.OwnerName, " ")
+	return directory.User{Email: f.OwnerEmail, FirstName: first, LastName: last, DisplayName: f.OwnerName, Active: true}
+}
+
 func found(ctx context.Context, st store.Store, f Founding) (Credentials, error) {
+	if err := f.check(); err != nil {
+		return Credentials{}, err
+	}
 	switch ready, err := initialised(ctx, st, time.Now); {
 	case err != nil:
 		return Credentials{}, err
@@ -115,10 +141,23 @@ func found(ctx context.Context, st store.Store, f Founding) (Credentials, error)
 		AccountID: string(account.ID), OwnerID: string(account.Owner), OwnerEmail: owner.Email, OwnerName: owner.DisplayName,
 		ClientID: string(app.ID), ClientSecret: secret,
 	}
+	if made.Invitation, err = inviteOwner(ctx, st, dir, authority, &account); err != nil {
+		return made, err
+	}
 	if f.WithToken {
-		_, made.AccessToken, err = authority.Issue(ctx, account.ID, auth.Token{App: app.ID, Scopes: scopes, Name: f.AppName}, 0)
+		_, made.AccessToken, err = authority.Issue(ctx, account.ID, auth.Token{App: app.ID, Scopes: scopes, Name: f.AppName}, f.TokenLasts)
 	}
 	return made, err
+}
+
+// inviteOwner makes the link with which the owner chooses a password. It is of no use on a
+// server without passwords.
+func inviteOwner(ctx context.Context, st store.Store, dir *directory.Directory, authority *auth.Authority, account *directory.Account) (secret string, err error) {
+	signIns := signin.New(signin.Options{
+		Store: st, Directory: dir, Authority: authority, Audit: audit.New(st, time.Now), Clock: time.Now, Log: slog.New(slog.DiscardHandler),
+	})
+	secret, _, err = signIns.Invite(ctx, account.ID, account.Owner, signin.Invitation, true, audit.Actor{})
+	return secret, err
 }
 
 // foundAccount makes the account and its owner, or what of them is missing.
@@ -145,10 +184,7 @@ func foundAccount(ctx context.Context, dir *directory.Directory, f Founding) (di
 }
 
 func foundOwner(ctx context.Context, dir *directory.Directory, account presence.AccountID, f Founding) (presence.UserID, error) {
-	first, last, _ := strings.Cut(f.OwnerName, " ")
-	u, err := dir.Create(ctx, account, directory.User{
-		Email: f.OwnerEmail, FirstName: first, LastName: last, DisplayName: f.OwnerName, Active: true,
-	})
+	u, err := dir.Create(ctx, account, f.owner())
 	if errors.Is(err, directory.ErrEmailTaken) {
 		u, err = dir.Find(ctx, account, f.OwnerEmail)
 	}

@@ -47,7 +47,7 @@ func mounted() map[string]*Page {
 
 // administration is one page: its script shows the section that the path names.
 func administration() *Page {
-	return &Page{Title: "Administration", Section: "/admin", Script: "admin.js", Layout: "wide", Styles: []string{"users.css"}}
+	return &Page{Title: "Administration", Section: "/admin", Script: "admin.js", Layout: "wide"}
 }
 
 // Pages serves the pages. Set Dialect, in which errors are written, then Mount.
@@ -62,6 +62,15 @@ func (p *Pages) Mount(rt *wire.Router) {
 		rt.Handle(http.MethodGet, pattern, p.Dialect, p.Site.OwnHost(page.Serve))
 	}
 	rt.Handle(http.MethodGet, "/ui/{version}/{file...}", p.Dialect, p.Site.OwnHost(loaded().serve))
+}
+
+// MountSetup adds the routes of a server whose store has no account: the page that makes it, at / and /setup.
+func (p *Pages) MountSetup(rt *wire.Router) {
+	setup := &Page{Title: "Set up Porchlight", Script: "setup.js", Bare: true}
+	for _, pattern := range []string{"/{$}", "/setup"} {
+		rt.Handle(http.MethodGet, pattern, p.Dialect, setup.Serve)
+	}
+	rt.Handle(http.MethodGet, "/ui/{version}/{file...}", p.Dialect, loaded().serve)
 }
 
 // Consent is the page that asks a person whether an app may act for them. It is not mounted,

@@ -1,0 +1,176 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"porchlight.dev/porchlight/internal/config"
+	"porchlight.dev/porchlight/internal/httpapi"
+	"porchlight.dev/porchlight/internal/presence"
+	"porchlight.dev/porchlight/internal/ui"
+	"porchlight.dev/porchlight/internal/wire"
+)
+
+// A Setup is the server of a store without an account: it has one page, with which an
+// operator who knows the code makes the first account. Nothing is stored before that.
+// Everything else it is asked for does not exist.
+type Setup struct {
+	config   config.Config
+	log      *slog.Logger
+	code     string
+	listener net.Listener
+	tls      *certificates // nil: plain HTTP
+	http     *http.Server
+
+	mu   sync.Mutex    // one founding at a time
+	made chan struct{} // closed when there is an account
+}
+
+// setupTokenLasts is the lifetime of the access token with which the page shows a first request.
+const setupTokenLasts = time.Hour
+
+// drainSetup is how long the answer with the credentials may take to be sent.
+const drainSetup = 10 * time.Second
+
+// NewSetup binds the address of the API. The code is for the terminal only.
+func NewSetup(cfg config.Config, opts Options) (*Setup, error) {
+	cfg, opts = cfg.Filled(), opts.withDefaults()
+	if problems := cfg.Check(); len(problems) > 0 {
+		return nil, problems
+	}
+	s := &Setup{config: cfg, log: opts.Log, code: newSetupCode(), made: make(chan struct{})}
+	s.http = hardened(s.routes(), opts.Timeouts, s.log)
+	s.http.Protocols.SetHTTP1(true)
+	s.http.Protocols.SetHTTP2(true)
+	if cfg.TLSCertFile != "" {
+		pair, err := loadCertificates(cfg.TLSCertFile, cfg.TLSKeyFile, s.log)
+		if err != nil {
+			return nil, err
+		}
+		s.tls = pair
+		s.http.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get}
+	}
+	var err error
+	s.listener, err = bind("listen", cfg.Listen)
+	return s, err
+}
+
+// newSetupCode has 60 random bits in three groups: nobody guesses it over a network.
+func newSetupCode() string {
+	text := rand.Text()
+	return text[:4] + "-" + text[4:8] + "-" + text[8:12]
+}
+
+// Code is what the page asks for.
+func (s *Setup) Code() string { return s.code }
+
+// Address is where the page is, so that the server that follows can have the same.
+func (s *Setup) Address() string { return s.listener.Addr().String() }
+
+// URL is the address of the page on this machine.
+func (s *Setup) URL() string {
+	scheme := "http"
+	if s.tls != nil {
+		scheme = "https"
+	}
+	return scheme + "://" + reachable(s.listener.Addr()) + "/setup"
+}
+
+// Run serves the page until the account is made, or ctx ends. It reports whether it is made.
+func (s *Setup) Run(ctx context.Context) (made bool, err error) {
+	served := make(chan error, 1)
+	go func() {
+		if s.tls != nil {
+			served <- s.http.ServeTLS(s.listener, "", "")
+			return
+		}
+		served <- s.http.Serve(s.listener)
+	}()
+	select {
+	case <-s.made:
+		made = true
+	case <-ctx.Done():
+	case err = <-served:
+		return false, err
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainSetup)
+	defer cancel()
+	err = s.http.Shutdown(end)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = s.http.Close()
+	}
+	<-served
+	return made, err
+}
+
+func (s *Setup) routes() http.Handler {
+	dialect := new(httpapi.API)
+	rt := wire.NewRouter(wire.NewObserver(nil, s.log, prometheus.NewRegistry(), time.Now), dialect)
+	(&ui.Pages{Dialect: dialect}).MountSetup(rt)
+	rt.Handle(http.MethodPost, "/setup", dialect, s.create)
+	return rt
+}
+
+// A setupForm is what the page sends.
+type setupForm struct {
+	Code    string `json:"code"`
+	Account string `json:"account"`
+	Email   string `json:"email"`
+	Name    string `json:"name"`
+	App     string `json:"app"`
+}
+
+var errSetupCode = &presence.FieldError{Field: "code", Reason: "is not the code that the server printed when it started"}
+
+// create makes the account, once.
+func (s *Setup) create(w http.ResponseWriter, r *http.Request) error {
+	var form setupForm
+	if err := wire.ReadJSON(w, r, wire.MaxBody, &form); err != nil {
+		return err
+	}
+	if !s.knows(form.Code) {
+		s.log.Warn("set-up refused: wrong code", slog.Any("from", wire.ClientOf(w).Addr))
+		return errSetupCode
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.made:
+		return errSetupCode // it has been used
+	default:
+	}
+	made, err := Init(r.Context(), s.config, Founding{
+		Account: form.Account, OwnerEmail: form.Email, OwnerName: form.Name, AppName: form.App,
+		WithToken: true, TokenLasts: setupTokenLasts,
+	})
+	if err != nil {
+		return err
+	}
+	defer close(s.made)
+	body, err := json.Marshal(made)
+	if err != nil {
+		return err
+	}
+	return httpapi.WriteJSON(w, http.StatusCreated, body)
+}
+
+// knows compares without dashes and spaces, which are for people.
+func (s *Setup) knows(code string) bool {
+	return subtle.ConstantTimeCompare(plainCode(code), plainCode(s.code)) == 1
+}
+
+func plainCode(code string) []byte {
+	return []byte(strings.ToUpper(strings.NewReplacer("-", "", " ", "").Replace(code)))
+}

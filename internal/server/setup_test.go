@@ -1,0 +1,118 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"porchlight.dev/porchlight/internal/server"
+)
+
+// TestSetup: a server without an account has a page that makes it, for whoever knows the
+// code. Nothing is stored before, nor by a form with an error, and the code works once.
+func TestSetup(t *testing.T) {
+	cfg := settings(t)
+	if err := os.RemoveAll(cfg.DataDir); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	setup, err := server.NewSetup(cfg, server.Options{Log: server.NewLog(cfg, &log)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	type outcome struct {
+		made bool
+		err  error
+	}
+	ended := make(chan outcome, 1)
+	go func() {
+		made, err := setup.Run(ctx)
+		ended <- outcome{made, err}
+	}()
+
+	send := func(method, path, body string) (int, string) {
+		r, err := http.NewRequestWithContext(t.Context(), method, "http://"+setup.Address()+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return response.StatusCode, string(text)
+	}
+	form := func(code, email string) string {
+		text, _ := json.Marshal(map[string]string{"code": code, "account": "Example Ltd", "email": email, "name": "Ada Okafor", "app": "first"})
+		return string(text)
+	}
+	right := strings.ToLower(strings.ReplaceAll(setup.Code(), "-", " "))
+	for _, c := range []struct {
+		method, path, body string
+		want               int
+	}{
+		{"GET", "/", "", 200},
+		{"GET", "/setup", "", 200},
+		{"GET", "/v1/users", "", 404},
+		{"PUT", "/v2/users/me/presence_status", `{"status":"Away"}`, 404},
+		{"POST", "/setup", form("", "ada@example.com"), 400},
+		{"POST", "/setup", form("AAAA-AAAA-AAAA", "ada@example.com"), 400},
+		{"POST", "/setup", form(setup.Code(), "not an address"), 400},
+	} {
+		if status, text := send(c.method, c.path, c.body); status != c.want {
+			t.Errorf("%s %s %s: %d %s, want %d", c.method, c.path, c.body, status, text, c.want)
+		}
+	}
+	if _, err := server.New(cfg, server.Options{}); !errors.Is(err, server.ErrNotInitialised) {
+		t.Errorf("after refused forms the server starts: %v", err)
+	}
+
+	status, text := send("POST", "/setup", form(right, "ada@example.com"))
+	var made server.Credentials
+	if err := json.Unmarshal([]byte(text), &made); err != nil || status != http.StatusCreated || made.AccessToken == "" {
+		t.Fatalf("POST /setup: %d %s, %v", status, text, err)
+	}
+	if end := <-ended; !end.made || end.err != nil {
+		t.Errorf("Run: %+v", end)
+	}
+	if strings.Contains(log.String(), setup.Code()) || strings.Contains(log.String(), made.ClientSecret) {
+		t.Errorf("the log has a secret:\n%s", &log)
+	}
+	r := run(t, cfg, server.Options{}, made)
+	if response, text := r.roundTrip(t, "GET", "/v1/me", "", "Authorization", "Bearer "+made.AccessToken); response.StatusCode != http.StatusOK {
+		t.Errorf("the token of the first app: %d %s", response.StatusCode, text)
+	}
+}
+
+// TestSetupStopped: a server that is stopped before it has an account leaves nothing.
+func TestSetupStopped(t *testing.T) {
+	cfg := settings(t)
+	if err := os.RemoveAll(cfg.DataDir); err != nil {
+		t.Fatal(err)
+	}
+	setup, err := server.NewSetup(cfg, server.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if made, err := setup.Run(ctx); made || err != nil {
+		t.Errorf("Run: %v, %v", made, err)
+	}
+	if _, err := os.Stat(cfg.DataDir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the data directory: %v", err)
+	}
+}
