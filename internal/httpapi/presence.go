@@ -69,7 +69,11 @@ func asPresence(u presence.UserID, p *presence.Presence) api.Presence {
 // explain serves GET /v1/users/{user}/presence/explain, for the user and
 // administrators: it shows what visibility may hide.
 func (a *API) explain(c *call) error {
-	q, err := c.query("at")
+	q, err := c.query("at", "connected")
+	if err != nil {
+		return err
+	}
+	connected, err := Flag(q, "connected")
 	if err != nil {
 		return err
 	}
@@ -81,6 +85,9 @@ func (a *API) explain(c *call) error {
 		return err
 	}
 	x := presence.Explain(state, max(a.now(), state.At))
+	if connected {
+		x.Next = presence.StepsWhileConnected(state, x.At)
+	}
 	wired := asExplanation(u.ID, state, &x)
 	timeless := *wired
 	timeless.At = api.Time{}

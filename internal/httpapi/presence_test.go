@@ -55,6 +55,14 @@ func TestExplain(t *testing.T) {
 		t.Errorf("%+v", x)
 	}
 	w.do("GET", "/v1/users/alice@example.com/presence/explain", admin, "").want(200)
+
+	// The calendar event has no end, so only the lease would change what is shown after it.
+	last := x.Next[len(x.Next)-1]
+	w.do("GET", "/v1/users/me/presence/explain?connected=true", own, "").want(200).read(&x)
+	if last.Status != api.Offline || len(x.Next) != 1 || x.Next[0].Status != api.InCalendarEvent {
+		t.Errorf("%+v", x)
+	}
+	w.do("GET", "/v1/users/me/presence/explain?connected=perhaps", own, "").problem(&api.InvalidField)
 }
 
 func TestQuery(t *testing.T) {

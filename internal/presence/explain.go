@@ -2,6 +2,7 @@ package presence
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 )
@@ -168,10 +169,27 @@ func sortClaims(all []ExplainedClaim) {
 	})
 }
 
+// forever is when a session ends that is always renewed.
+const forever = Instant(math.MaxInt64)
+
+// StepsWhileConnected are the steps that follow if the clients of all live sessions stay
+// connected and renew them.
+func StepsWhileConnected(s *State, now Instant) []Step {
+	kept := *s
+	kept.Sessions = slices.Clone(s.Sessions)
+	for i := range kept.Sessions {
+		if kept.Sessions[i].live(now) {
+			kept.Sessions[i].EndsAt = forever
+		}
+	}
+	p, v := compose(&kept, now)
+	return steps(&kept, v, p, now)
+}
+
 // steps are the changes of status or note that come by themselves.
 func steps(s *State, v snapshot, p Presence, now Instant) []Step {
 	var all []Step
-	for t := nextChange(s, v, &p, now); t != 0 && len(all) < MaxSteps; t = nextChange(s, v, &p, t) {
+	for t := nextChange(s, v, &p, now); t != 0 && t != forever && len(all) < MaxSteps; t = nextChange(s, v, &p, t) {
 		before, wasLive, winner := p, v.live, v.winner
 		p, v = compose(s, t)
 		if p.Status == before.Status && p.Note == before.Note {

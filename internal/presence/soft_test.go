@@ -1,6 +1,7 @@
 package presence_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -247,6 +248,10 @@ func TestExplain(t *testing.T) {
 		if x.Next[i] != want {
 			t.Errorf("step %d: %+v, want %+v", i, x.Next[i], want)
 		}
+	}
+	wantSteps[2] = Step{At: noon.Add(60 * time.Minute), Status: Away, Why: `the claim "lunch" (in_calendar_event from calendar) expires`}
+	if got := StepsWhileConnected(&s.state, s.now); !slices.Equal(got, wantSteps) {
+		t.Errorf("while connected: %+v, want %+v", got, wantSteps)
 	}
 	s.must(manual(Available))
 	x = Explain(&s.state, s.now)
