@@ -43,7 +43,7 @@ func TestMePage(t *testing.T) {
 	waitForShown(t, tab, "Busy")
 	d.expectStatus(t, u, "Busy")
 	wait(t, tab, `document.querySelector("#note").textContent === "Writing <b>tests</b>"`)
-	wait(t, tab, `document.querySelector("button[data-status=busy]").getAttribute("aria-pressed") === "true"`)
+	wait(t, tab, `document.querySelector("button[data-status=busy]").getAttribute("aria-pressed") === "true" && document.querySelector("link[rel=icon]").href.endsWith("/busy.svg")`)
 	screenshot(t, tab, "me-busy.png")
 
 	claim := "/v1/users/" + u.ID + "/claims/meeting-42"
@@ -60,7 +60,7 @@ func TestMePage(t *testing.T) {
 	wait(t, tab, `document.querySelector("#connection").textContent.startsWith("Reconnecting … Last update") && document.querySelector("#shown.stale")`)
 	screenshot(t, tab, "me-reconnecting.png")
 	d.start(t)
-	wait(t, tab, `document.querySelector("#connection").textContent === "Connected"`)
+	wait(t, tab, `document.querySelector("#connection").textContent === "Live"`)
 	waitForShown(t, tab, "In a meeting")
 	d.expectStatus(t, u, "In_A_Meeting")
 	d.ask(t, http.MethodDelete, claim, "")
@@ -94,7 +94,7 @@ func TestMePageIdle(t *testing.T) {
 	do(t, tab, chromedp.KeyEvent("x"))
 	wait(t, tab, `window.shown.includes("Available")`)
 	click(t, tab, "#sign-out")
-	wait(t, tab, `!document.querySelector("#entry").hidden && document.querySelector("#self").hidden && sessionStorage.length === 0`)
+	wait(t, tab, `document.querySelector("#entry") && !document.querySelector("#self") && sessionStorage.length === 0`)
 	d.waitForStatus(t, u, "Offline")
 	for line := range strings.Lines(browserErrors()) {
 		if !strings.Contains(line, "status of 401") { // the page asks whether the browser is signed in
@@ -119,13 +119,13 @@ func TestMePageReplaced(t *testing.T) {
 	for range 32 {
 		person.ask(t, http.MethodPost, "/v1/sessions", `{"client_type":"mobile","lease_seconds":3600}`)
 	}
-	wait(t, tab, `!document.querySelector("#replaced").hidden && document.querySelector("#problem").textContent.includes("newer session")`)
+	wait(t, tab, `document.querySelector("#replaced") && document.querySelector("#problem").textContent.includes("newer session")`)
 	screenshot(t, tab, "me-replaced.png")
 	d.ask(t, http.MethodPut, "/v1/users/"+u.ID+"/claims/manual", `{"source":"manual","status":"busy"}`)
 	waitForShown(t, tab, "Busy")
-	wait(t, tab, `!document.querySelector("#replaced").hidden`)
+	wait(t, tab, `document.querySelector("#replaced")`)
 	click(t, tab, "#sign-in-again")
-	wait(t, tab, `document.querySelector("#replaced").hidden && document.querySelector("#problem").hidden`)
+	wait(t, tab, `!document.querySelector("#replaced") && document.querySelector("#problem").hidden`)
 	if errors := browserErrors(); errors != "" {
 		t.Errorf("the browser reports errors:\n%s", errors)
 	}
@@ -134,7 +134,7 @@ func TestMePageReplaced(t *testing.T) {
 // waitForShown waits until the page shows a status, also in its title.
 func waitForShown(t *testing.T, tab context.Context, word string) {
 	t.Helper()
-	wait(t, tab, fmt.Sprintf(`document.querySelector("#word").textContent === %q && document.title.startsWith(%[1]q)`, word))
+	wait(t, tab, fmt.Sprintf(`document.querySelector("#word")?.textContent === %q && document.title.startsWith(%[1]q)`, word))
 }
 
 // recordShown records every status that the page shows from now on.

@@ -27,15 +27,13 @@ import (
 var (
 	//go:embed old-board.html
 	oldBoard template.HTML
-	//go:embed old-me.html
-	oldMe template.HTML
 )
 
 // mounted are the pages by their patterns.
 func mounted() map[string]*Page {
 	return map[string]*Page{
 		"/{$}":             {Title: "Board", Section: "/", Script: "old/board.js", Layout: "wide", Styles: []string{"old/base.css", "old/style.css"}, Body: oldBoard},
-		"/me":              {Title: "My status", Section: "/me", Script: "old/me.js", Styles: []string{"old/base.css", "old/style.css"}, Body: oldMe},
+		"/me":              {Title: "My status", Section: "/me", Script: "me.js", Layout: "wide", Styles: []string{"me.css"}},
 		"/admin":           administration(),
 		"/admin/{rest...}": administration(),
 		"/signin":          {Title: "Sign in", Script: "signin.js", Bare: true},

@@ -19,7 +19,8 @@ export function show(content) {
 }
 
 // mount shows a page for the person who is signed in. App gets me, of GET /v1/me, and
-// leave(), which signs out. Others get the form for a token and a link to sign in.
+// leave(), which signs out. Others get the form for a token and a link to sign in. The option
+// leaving is called before that, and returns what undoes it if the sign-out fails.
 export function mount(App, options = {}) {
   takeToken();
   main.replaceChildren();
@@ -27,7 +28,7 @@ export function mount(App, options = {}) {
 }
 
 // Gate asks who is signed in, and again when the token in the address bar changes.
-function Gate({ App, title, allowed = () => true }) {
+function Gate({ App, title, allowed = () => true, leaving = () => () => {} }) {
   const [state, setState] = useState({ me: undefined, problem: "" });
   const [round, setRound] = useState(0);
   const again = () => setRound((n) => n + 1);
@@ -63,10 +64,12 @@ function Gate({ App, title, allowed = () => true }) {
 
   // leave signs out. why is what ended the sign-in, if that was not the user.
   async function leave(why = "") {
+    const stay = why ? () => {} : leaving();
     try {
       if (why) useToken("");
       else await signOut();
     } catch (err) {
+      stay();
       setState((s) => ({ ...s, problem: texts.stillSignedIn(err.message) }));
       return;
     }

@@ -1,0 +1,117 @@
+// What others see of the user, and why.
+
+import { useEffect, useState } from "preact/hooks";
+
+import { Alert, html, Icon, toast, useAction } from "../components.js";
+import { clock, times, word } from "../look.js";
+import { client } from "../session.js";
+import common from "../texts/common.js";
+import texts from "../texts/me.js";
+import { detectable } from "./activity.js";
+import { because, next, others } from "./reasons.js";
+
+const AGAIN = 60_000; // ms
+
+// words are what reasons.js needs, with statuses and times as the reader reads them.
+const words = {
+  ...texts,
+  saidBy: (claim) => texts.saidBy(claim, word(claim.status), claim.until && clock(claim.until)),
+  begins: (since) => texts.begins(clock(since)),
+  loses: (claim) => texts.loses(word(claim.status)),
+  ends: (claim) => texts.ended(naming(claim)),
+  starts: (claim) => texts.started(naming(claim)),
+};
+
+function naming(claim) {
+  return claim.source === "manual" ? texts.yourChoice : `“${claim.note || word(claim.status)}”`;
+}
+
+export function Connection({ session, stale }) {
+  return html`<p id="connection" role="status" data-state=${session.connection}>${common.states[session.connection]}${stale && session.heard ? " " + common.lastUpdate(clock(session.heard)) : ""}</p>`;
+}
+
+export function Shown({ session, explanation }) {
+  const { own } = session;
+  const stale = session.connection !== "connected" && own;
+  return html`<section id="shown" class=${stale ? "card stale" : "card"} data-status=${own?.status} aria-label=${texts.shown}>
+    <p class="quiet">${texts.shown}</p>
+    <div class="self">
+      <span id="icon">${own && html`<${Icon} status=${own.status} />`}</span>
+      <div id="summary" role="status" aria-atomic="true">
+        <p id="word">${own ? word(own.status) : texts.loading}</p>
+        <p id="note">${own?.note}</p>
+        <p id="times" class="quiet">${own && times(own)}</p>
+      </div>
+    </div>
+    ${explanation.value?.own_note && html`<${OwnNote} shown=${own?.note} note=${explanation.value.own_note} onChanged=${explanation.reload} />`}
+    ${explanation.value && html`<${Why} explanation=${explanation} />`}
+  </section>`;
+}
+
+// OwnNote says of the user's own note what is not shown above, and removes it.
+function OwnNote({ shown, note, onChanged }) {
+  const act = useAction();
+  const remove = () => act.run(async () => {
+    await client.delete("/v1/users/me/note");
+    onChanged();
+  });
+  const until = note.until ? texts.noteUntil(clock(note.until)) : texts.ownNote;
+  return html`<p id="own-note" class="quiet spread"><span>${shown === note.text ? until : texts.ownNoteHidden(note.text)}</span>
+    <button type="button" id="remove-note" class="small" disabled=${act.busy} onClick=${remove}>${texts.removeNote}</button></p>
+    <${Alert} id="note-problem">${act.problem}<//>`;
+}
+
+function Why({ explanation }) {
+  const [open, setOpen] = useState(false);
+  const { value, reload } = explanation;
+  useEffect(() => {
+    if (!open) return undefined;
+    reload(); // sessions change without a change of what is shown
+    const timer = setInterval(reload, AGAIN);
+    return () => clearInterval(timer);
+  }, [open]);
+  return html`<details id="why" class="why" onToggle=${(event) => setOpen(event.currentTarget.open)}>
+    <summary>${texts.why}</summary>
+    <div id="because">${because(value, words).map((sentence) => html`<p>${sentence}</p>`)}</div>
+    <${Others} list=${others(value, words)} />
+    <h3>${texts.next}</h3>
+    <${Next} steps=${next(value, words)} />
+    <p class="quiet"><a href="/docs/concepts#precedence">${texts.rules}</a></p>
+  </details>`;
+}
+
+function Others({ list }) {
+  if (!list.length) return null;
+  return html`<h3>${texts.alsoSaid}</h3><ul id="others" class="rows">${list.map(({ claim, reason }) => html`<li key=${claim.id}>
+    <span class="status"><${Icon} status=${claim.status} />${claim.note ? `${word(claim.status)}: ${claim.note}` : word(claim.status)}</span><span class="quiet">${reason}</span>
+  </li>`)}</ul>`;
+}
+
+function Next({ steps }) {
+  if (!steps.length) return html`<p class="quiet">${texts.nothingFollows}</p>`;
+  return html`<ul id="next" class="rows">${steps.map((step) => html`<li>
+    <span class="status"><${Icon} status=${step.status} />${word(step.status)}</span>
+    <span class="quiet">${[clock(step.at), step.reason].filter(Boolean).join(", ")}</span>
+  </li>`)}</ul>`;
+}
+
+// Presence says that the open page is a session, and offers to notice more activity.
+export function Presence({ session, activity }) {
+  return html`<footer>
+    ${session.present && html`<p class="quiet"><span id="present">${texts.present}</span></p>`}
+    ${detectable() && html`<${Detection} activity=${activity} />`}
+  </footer>`;
+}
+
+function Detection({ activity }) {
+  const act = useAction();
+  const [on, setOn] = useState(activity.detecting);
+  useEffect(() => setOn(activity.detecting), [activity.detecting]);
+  const change = () => act.run(async () => {
+    if (on) activity.undetect();
+    else if (!(await activity.detect())) toast(texts.notAllowed);
+    setOn(activity.detecting);
+  });
+  return html`<label class="quiet" title=${texts.detectHint}><input type="checkbox" id="detect" checked=${on} disabled=${act.busy} onChange=${change} />${texts.detect}</label>
+    <${Alert} id="detect-problem">${act.problem}<//>`;
+}
