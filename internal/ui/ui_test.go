@@ -172,7 +172,7 @@ func TestScripts(t *testing.T) {
 		if found := regexp.MustCompile(`[iI]nnerHTML|dangerouslySet|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function|localStorage|console\.`).FindString(script); found != "" {
 			t.Errorf("%s has %s", name, found)
 		}
-		for _, match := range regexp.MustCompile(`(?:from|import\(|import) ?"([^"]*)"`).FindAllStringSubmatch(script, -1) {
+		for _, match := range regexp.MustCompile(`[\s;}](?:from|import\(|import) ?"([^"]*)"`).FindAllStringSubmatch(script, -1) {
 			if slices.Contains(bare, match[1]) {
 				continue
 			}

@@ -13,6 +13,8 @@ import texts from "./texts/admin.js";
 // section is of no use.
 const sections = [
   { path: "/admin", name: texts.overview, load: () => import("./admin/overview.js"), needs: "directory:read:admin" },
+  { path: "/admin/users", name: texts.users, load: () => import("./admin/users.js"), needs: "directory:read:admin" },
+  { path: "/admin/groups", name: texts.groups, load: () => import("./admin/groups.js"), needs: "directory:read:admin" },
 ];
 
 // navigate shows another address of these pages without loading anything again.

@@ -85,3 +85,9 @@ export function span(milliseconds) {
 export function times(presence) {
   return [presence.since && texts.since(clock(presence.since)), presence.until && texts.until(clock(presence.until))].filter(Boolean).join(", ");
 }
+
+// localTimes has the instants in a text of the API, such as 2026-11-29T12:35:40.713Z, in the
+// reader's zone.
+export function localTimes(text) {
+  return text.replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z/g, clock);
+}

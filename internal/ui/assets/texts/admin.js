@@ -5,4 +5,6 @@ export default {
   administration: "Administration",
   noSuchPage: "There is no such page, or you may not see it.",
   overview: "Overview",
+  users: "Users",
+  groups: "Groups",
 };
