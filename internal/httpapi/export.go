@@ -15,9 +15,10 @@ import (
 // exportPage is how many users an export reads at once.
 const exportPage = 1000
 
-// exportUsers serves GET /v1/users/export: all users, as CSV or as JSON lines.
+// exportUsers serves GET /v1/users/export: all users, or those who match the filters of
+// GET /v1/users, as CSV or as JSON lines.
 func (a *API) exportUsers(c *call) error {
-	q, err := c.query("format")
+	q, err := c.query(append([]string{"format"}, userFilters...)...)
 	if err != nil {
 		return err
 	}
@@ -29,38 +30,47 @@ func (a *API) exportUsers(c *call) error {
 	default:
 		return &presence.FieldError{Field: "format", Reason: "must be csv or jsonl"}
 	}
-	users, err := a.exportedPage(c, "")
+	filter, err := userFilterOf(q)
 	if err != nil {
 		return err
 	}
-	e := &audit.Event{Action: "user.export", By: wire.Actor(c.w, c.p), After: audit.Fields{"format": format}}
+	users, next, err := a.exportedPage(c, &filter, "")
+	if err != nil {
+		return err
+	}
+	facts := audit.Fields{"format": format}
+	if filter != (directory.Filter{}) {
+		facts["filtered"] = true
+	}
+	e := &audit.Event{Action: "user.export", By: wire.Actor(c.w, c.p), After: facts}
 	if err := a.Audit.Record(c.r.Context(), c.p.Account, e); err != nil {
 		return err
 	}
 	c.setPrivate()
 	put, flush := c.exportTo(format)
-	for len(users) > 0 {
+	for {
 		for i := range users {
 			put(&users[i])
 		}
 		if err := flush(); err != nil {
 			return nil //nolint:nilerr // the client is gone
 		}
-		if users, err = a.exportedPage(c, users[len(users)-1].ID); err != nil {
+		if next == "" {
+			return nil
+		}
+		if users, next, err = a.exportedPage(c, &filter, next); err != nil {
 			panic(http.ErrAbortHandler) // so that the client does not take a part for the whole
 		}
 	}
-	_ = flush() // of a list without users
-	return nil
 }
 
-// exportedPage reads users above after.
-func (a *API) exportedPage(c *call, after presence.UserID) (users []directory.User, err error) {
-	err = a.withTurn(c, exportPage, func() (err error) {
-		users, err = a.Directory.Users(c.r.Context(), c.p.Account, after, exportPage)
+// exportedPage reads users above after who match. It may find none before the end.
+func (a *API) exportedPage(c *call, f *directory.Filter, after presence.UserID) (users []directory.User, next presence.UserID, err error) {
+	err = a.withTurn(c, readFor(f, exportPage), func() (err error) {
+		users, next, err = a.Directory.Search(c.r.Context(), c.p.Account, f, after, exportPage)
 		return err
 	})
-	return users, err
+	return users, next, err
 }
 
 // exportTo begins the response, and returns what writes a user and what sends those that

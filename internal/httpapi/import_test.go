@@ -248,3 +248,25 @@ func TestImportedNames(t *testing.T) {
 		}
 	}
 }
+
+// An export has the users whom the filters of the list select, also if they are found only
+// after a page without any.
+func TestExportFiltered(t *testing.T) {
+	w := newWorld(t)
+	admin := w.admin()
+	var many strings.Builder
+	many.WriteString("email,groups\n")
+	for n := range 6000 {
+		fmt.Fprintf(&many, "u%d@example.com,%s\n", n, []string{"Most", "Few"}[(n+1)/6000])
+	}
+	w.expectImport(admin, "", many.String(), api.ImportCounts{Rows: 6000, Created: 6000})
+	w.do("PATCH", "/v1/users/u7@example.com", admin, `{"active":false}`).want(200)
+	for query, want := range map[string]int{"group=few": 1, "query=u77+example": 11, "active=false": 1, "email=u7@example.com": 1, "role=admin": 0, "": 6003} {
+		list := w.do("GET", "/v1/users/export?format=jsonl&"+query, admin, "").want(200)
+		if got := strings.Count(list.body, "{"); got != want {
+			t.Errorf("%s: %d users, want %d", query, got, want)
+		}
+	}
+	w.do("GET", "/v1/users/export?role=emperor", admin, "").problem(&api.InvalidField)
+	w.do("GET", "/v1/users/export?group=", admin, "").problem(&api.InvalidField)
+}

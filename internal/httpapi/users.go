@@ -40,7 +40,7 @@ func (a *API) createUser(c *call, body *api.CreateUser) error {
 }
 
 func (a *API) listUsers(c *call) error {
-	q, err := c.query("limit", "after", "query", "email", "group", "role", "active")
+	q, err := c.query(append([]string{"limit", "after"}, userFilters...)...)
 	if err != nil {
 		return err
 	}
@@ -52,14 +52,21 @@ func (a *API) listUsers(c *call) error {
 	if err != nil {
 		return err
 	}
-	read := pg.limit
-	if filter != (directory.Filter{}) {
-		read = quota.LightRead + 1
-	}
-	return a.writeUsers(c, read, func() ([]directory.User, presence.UserID, error) {
+	return a.writeUsers(c, readFor(&filter, pg.limit), func() ([]directory.User, presence.UserID, error) {
 		return a.Directory.Search(c.r.Context(), c.p.Account, &filter, presence.UserID(pg.after), pg.limit)
 	})
 }
+
+// readFor is how many users a search for at most limit reads.
+func readFor(f *directory.Filter, limit int) int {
+	if *f == (directory.Filter{}) {
+		return limit
+	}
+	return quota.LightRead + 1
+}
+
+// userFilters are the parameters that select users of a list.
+var userFilters = []string{"query", "email", "group", "role", "active"}
 
 // maxQuery is the longest text that GET /v1/users searches for, in bytes.
 const maxQuery = 256
