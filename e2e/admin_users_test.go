@@ -66,7 +66,7 @@ func findUsers(t *testing.T, tab context.Context, users int) {
 	wait(t, tab, `[...document.querySelector("#group").options].some((o) => o.value === "Support")`)
 	choose(t, tab, "#group", "Support")
 	wait(t, tab, `document.querySelectorAll("tbody tr").length > 0 && [...document.querySelectorAll("tbody tr")].every((r) => r.querySelector(".groups").textContent.includes("Support"))`)
-	evaluate(t, tab, `(window.saved = "", URL.createObjectURL = (blob) => (blob.text().then((text) => window.saved = text), "blob:saved"), true)`)
+	keepDownloads(t, tab)
 	click(t, tab, "#export")
 	wait(t, tab, `window.saved.trim().split("\n").length === document.querySelectorAll("tbody tr").length + 1 && window.saved.startsWith("email,")`)
 	click(t, tab, "#export-all")
@@ -93,6 +93,19 @@ func addHostileUser(t *testing.T, tab context.Context) string {
 	click(t, tab, "dialog footer button")
 	wait(t, tab, `!document.querySelector("dialog") && !document.querySelector("#main img") && !document.body.dataset.owned`)
 	return link
+}
+
+// keepDownloads has the page keep the text of the file that it saves last in window.saved.
+func keepDownloads(t *testing.T, tab context.Context) {
+	t.Helper()
+	evaluate(t, tab, `((make) => {
+		window.saved = "";
+		URL.createObjectURL = (blob) => {
+			blob.text().then((text) => { window.saved = text; });
+			return make.call(URL, blob);
+		};
+		return true;
+	})(URL.createObjectURL)`)
 }
 
 func acceptInvitation(t *testing.T, tab context.Context, link string) {
@@ -208,7 +221,7 @@ func TestAdminImport(t *testing.T) {
 	}
 	click(t, tab, "#start")
 	outcome(t, tab, false, 2, 0, 0, 2)
-	evaluate(t, tab, `(window.saved = "", URL.createObjectURL = (blob) => (blob.text().then((text) => window.saved = text), "blob:saved"), true)`)
+	keepDownloads(t, tab)
 	click(t, tab, "#save-refused")
 	wait(t, tab, `window.saved.startsWith("line,column,reason,text\r\n3,email,") && window.saved.trim().split("\r\n").length === 3`)
 
