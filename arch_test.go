@@ -72,6 +72,9 @@ var imports = map[string][]string{
 	"internal/signin": {
 		"internal/audit", "internal/auth", "internal/directory", "internal/document", "internal/presence", "internal/provision", "internal/quota", "internal/store",
 	},
+	"internal/signage": {
+		"internal/audit", "internal/cache", "internal/directory", "internal/document", "internal/presence", "internal/store", "internal/view",
+	},
 	"internal/tenant": {
 		"internal/audit", "internal/auth", "internal/directory", "internal/document", "internal/erasure", "internal/presence", "internal/provision",
 		"internal/store", "internal/webhook",
@@ -84,7 +87,7 @@ var imports = map[string][]string{
 	"internal/wire":      {"internal/audit", "internal/auth", "internal/form", "internal/netconn", "internal/presence", "internal/quota"},
 	"internal/fastpath":  {"internal/auth", "internal/framer", "internal/netconn", "internal/wire"},
 	"internal/zoomapi":   append([]string{"internal/eventsocket", "internal/fastpath", "internal/webhook"}, dialect...),
-	"internal/httpapi":   append([]string{"api", "docs", "internal/document", "internal/erasure", "internal/history", "internal/hub", "internal/oauthapi", "internal/signin", "internal/tenant", "internal/ui", "internal/usersheet", "internal/watch", "internal/webhook"}, dialect...),
+	"internal/httpapi":   append([]string{"api", "docs", "internal/document", "internal/erasure", "internal/history", "internal/hub", "internal/oauthapi", "internal/signage", "internal/signin", "internal/tenant", "internal/ui", "internal/usersheet", "internal/watch", "internal/webhook"}, dialect...),
 	"internal/systemapi": append([]string{"api", "internal/httpapi", "internal/tenant"}, dialect...),
 	"internal/streamapi": append([]string{"api", "internal/eventsocket", "internal/httpapi", "internal/hub", "internal/netconn", "internal/watch", "internal/webhook"}, dialect...),
 	"internal/oauthapi":  dialect,
@@ -97,7 +100,7 @@ var imports = map[string][]string{
 	"internal/config": nil,
 	"internal/server": {
 		"internal/audit", "internal/provision", "internal/systemapi", "internal/tenant", "internal/auth", "internal/config", "internal/directory", "internal/egress", "internal/erasure", "internal/eventsocket", "internal/fastpath", "internal/framer", "internal/history", "internal/httpapi", "internal/hub",
-		"internal/netconn", "internal/oauthapi", "internal/presence", "internal/publish", "internal/quota", "internal/scim", "internal/seal", "internal/signin", "internal/store", "internal/store/backup",
+		"internal/netconn", "internal/oauthapi", "internal/presence", "internal/publish", "internal/quota", "internal/scim", "internal/seal", "internal/signage", "internal/signin", "internal/store", "internal/store/backup",
 		"internal/store/natsstore", "internal/store/pebblestore", "internal/streamapi", "internal/tail", "internal/ui", "internal/view",
 		"internal/watch", "internal/webhook", "internal/wire", "internal/zoomapi",
 	},

@@ -222,6 +222,10 @@ var (
 		"user-code-not-found", "No device is waiting for this code", 404,
 		"Check the code that the device shows. It works once, for 15 minutes. If it has expired, start again on the device.",
 	}
+	NoSignageLink = Kind{
+		"signage-link-not-found", "There is no such signage link", 404,
+		"Ask an administrator for a new link. GET /v1/signage-links lists the links that were not revoked.",
+	}
 	NoAccount = Kind{
 		"account-not-found", "The account no longer exists", 404,
 		"Contact the server's operator.",
@@ -361,7 +365,7 @@ func Kinds() []*Kind {
 		&BadAuthorization, &CursorInvalid, &InvalidField, &Malformed, &SignInExpired,
 		&ExpiredToken, &InvalidTicket, &InvalidToken, &NoToken, &SignInRefused, &TokenInQuery,
 		&AccountSuspended, &Escalation, &Forbidden, &HistoryOff, &IdentityRefused, &InsufficientScope, &OriginRefused, &SignInRequired, &PasswordsOff,
-		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoDeletion, &NoErasure, &NoGrant, &NoGroup, &NoInvitation, &NotInHistory, &NoRoute, &NoSession, &SessionReplaced, &NoSignIn, &NoSubscription, &NoTokenID, &NoUser, &NoUserCode, &NoWatch,
+		&NoAccount, &NoApp, &NoClaim, &NoContact, &NoDeletion, &NoErasure, &NoGrant, &NoGroup, &NoInvitation, &NotInHistory, &NoRoute, &NoSession, &SessionReplaced, &NoSignageLink, &NoSignIn, &NoSubscription, &NoTokenID, &NoUser, &NoUserCode, &NoWatch,
 		&MethodNotAllowed,
 		&Conflict, &EmailTaken, &ExternalIDTaken, &GroupTaken, &LimitReached, &OwnerKept, &PublicApp, &SubscriptionState, &Transition, &Deactivated, &SignedOut,
 		&InvitationExpired, &InvitationUsed,

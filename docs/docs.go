@@ -8,5 +8,5 @@ import "embed"
 
 // Served contains the pages, in Markdown, and their images.
 //
-//go:embed accounts.md audit.md cli.md concepts.md events.md history.md limits.md oauth.md scopes.md sign-in.md streaming.md divergences.md webhooks.md presence.svg
+//go:embed accounts.md audit.md board.md cli.md concepts.md events.md history.md limits.md oauth.md scopes.md sign-in.md streaming.md divergences.md webhooks.md presence.svg
 var Served embed.FS

@@ -70,6 +70,10 @@ var nativeRights = map[string]Right{
 	"POST /v1/oauth/device":                           {Caller: Person, Body: `{"user_code":"{code}","allow":true}`, OK: 204},
 	"GET /v1/grants":                                  {Scope: "directory:read", OK: 200},
 	"DELETE /v1/grants/{grant}":                       {Scope: "directory:write", OK: 204, Elses: &api.NoGrant, Personal: true, Missing: &api.NoGrant},
+	"POST /v1/signage-links":                          {Scope: "directory:write", Manager: true, Body: `{"name":"x"}`, OK: 201},
+	"GET /v1/signage-links":                           {Scope: "directory:read", Manager: true, OK: 200},
+	"DELETE /v1/signage-links/{link}":                 {Scope: "directory:write", Manager: true, OK: 204, Missing: &api.NoSignageLink},
+	"GET /v1/signage/{secret}":                        {Caller: Anybody, OK: 404}, // nobody has made the link
 	"POST /v1/sign-ins":                               {Caller: Anybody, Body: `{"email":"{new}@example.com","password":"wrong"}`, OK: 401},
 	"GET /v1/sign-ins/methods":                        {Caller: Anybody, OK: 200},
 	"DELETE /v1/sign-ins/current":                     {Caller: Anybody, OK: 204},

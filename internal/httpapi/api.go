@@ -30,6 +30,7 @@ import (
 	"porchlight.dev/porchlight/internal/provision"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/quota"
+	"porchlight.dev/porchlight/internal/signage"
 	"porchlight.dev/porchlight/internal/signin"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/view"
@@ -60,6 +61,7 @@ type API struct {
 	Provisioner   *provision.Provisioner
 	SignIns       *signin.Registry
 	Provider      *signin.Provider // nil: none
+	Signage       *signage.Registry
 	Audit         audit.Repeater
 	// Events reads the audit log.
 	Events  *audit.Log
@@ -111,7 +113,7 @@ func needsAdmin(s auth.Scope) need { return need{withAdminScope, s} }
 
 // routes is the whole native API.
 func (a *API) routes() []route {
-	return slices.Concat(a.presenceRoutes(), a.contactRoutes(), a.watchRoutes(), a.subscriptionRoutes(), a.historyRoutes(), a.erasureRoutes(), a.directoryRoutes(), a.groupRoutes(), a.grantRoutes(), a.signInRoutes(), a.auditRoutes())
+	return slices.Concat(a.presenceRoutes(), a.contactRoutes(), a.watchRoutes(), a.subscriptionRoutes(), a.historyRoutes(), a.erasureRoutes(), a.directoryRoutes(), a.groupRoutes(), a.grantRoutes(), a.signInRoutes(), a.signageRoutes(), a.auditRoutes())
 }
 
 func (a *API) presenceRoutes() []route {
@@ -176,6 +178,7 @@ func (a *API) Mount(rt *wire.Router) {
 		rt.Handle(r.method, r.pattern, a, a.routeHandler(r))
 	}
 	a.mountSignIn(rt)
+	a.mountSignage(rt)
 	a.mountProvider(rt)
 	a.mountPages(rt)
 }

@@ -112,6 +112,8 @@ var unrecorded = map[string]string{
 	"DELETE /v1/users/{user}/sign-ins": "recorded by signins.go",
 	// TestAuthorization and TestDeviceRoutes look at their events.
 	"POST /v1/oauth/authorization": "recorded by grants.go", "POST /v1/oauth/device": "recorded by grants.go", "DELETE /v1/grants/{grant}": "recorded by grants.go",
+	// Package signage has the tests of its events.
+	"POST /v1/signage-links": "recorded by signage", "DELETE /v1/signage-links/{link}": "recorded by signage",
 	"POST /v1/users/import":       "recorded by provision, for each user",
 	"POST /v1/invitations/accept": "recorded by signin", "POST /v1/sign-ins": "recorded by signin", "DELETE /v1/sign-ins/current": "recorded by signins.go",
 	"POST /v1/groups": "recorded by provision", "PATCH /v1/groups/{group}": "recorded by provision", "DELETE /v1/groups/{group}": "recorded by provision",

@@ -24,6 +24,7 @@ import (
 	"porchlight.dev/porchlight/internal/oauthapi"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/quota"
+	"porchlight.dev/porchlight/internal/signage"
 	"porchlight.dev/porchlight/internal/signin"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/tenant"
@@ -208,6 +209,7 @@ func TestProblems(t *testing.T) {
 		{&directory.LimitError{Name: "users-per-account", Most: 5, What: "users"}, &api.LimitReached, ""},
 		{auth.ErrNoApp, &api.NoApp, ""},
 		{auth.ErrNoGrant, &api.NoGrant, ""},
+		{signage.ErrNoLink, &api.NoSignageLink, ""},
 		{auth.ErrNoUserCode, &api.NoUserCode, ""},
 		{auth.ErrSignInRequired, &api.SignInRequired, ""},
 		{&oauthapi.RequestError{Reason: "x"}, &api.BadAuthorization, ""},

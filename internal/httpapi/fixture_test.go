@@ -27,6 +27,7 @@ import (
 	"porchlight.dev/porchlight/internal/hub"
 	"porchlight.dev/porchlight/internal/seal"
 	"porchlight.dev/porchlight/internal/server"
+	"porchlight.dev/porchlight/internal/signage"
 	"porchlight.dev/porchlight/internal/signin"
 	"porchlight.dev/porchlight/internal/streamapi"
 	"porchlight.dev/porchlight/internal/systemapi"
@@ -145,6 +146,7 @@ func newWorld(t testing.TB) *world {
 		Store: st, Directory: w.directory, Authority: w.authority, Audit: w.api.Audit, Clock: w.clock, Log: log,
 		Params: signin.Params{MemoryKiB: 64, Passes: 1, Lanes: 1}, // the costs are not what is tested
 	})
+	w.api.Signage = signage.New(signage.Options{Store: st, Directory: w.directory, Views: w.api.Views, Audit: w.api.Audit, Clock: w.clock})
 	w.api.Provisioner = &provision.Provisioner{
 		Directory: w.directory, Authority: w.authority, Publisher: w.api.Publisher, Records: st, Subscriptions: w.api.Subscriptions, SignIns: w.api.SignIns, Audit: w.api.Audit,
 	}

@@ -16,6 +16,7 @@ import (
 	"porchlight.dev/porchlight/api/apitest"
 	"porchlight.dev/porchlight/docs"
 	"porchlight.dev/porchlight/internal/apptest"
+	"porchlight.dev/porchlight/internal/audit"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/presence"
@@ -28,7 +29,7 @@ import (
 // open lists the routes for browsers, which take no token.
 var open = []string{
 	"/docs", "/docs/{asset}", "/docs/openapi.yaml", "/docs/problems", "/docs/problems/{slug}",
-	"/docs/accounts", "/docs/audit", "/docs/cli", "/docs/concepts", "/docs/events", "/docs/history", "/docs/limits", "/docs/oauth", "/docs/scopes", "/docs/sign-in", "/docs/streaming", "/docs/divergences", "/docs/webhooks", "/docs/presence.svg",
+	"/docs/accounts", "/docs/audit", "/docs/board", "/docs/cli", "/docs/concepts", "/docs/events", "/docs/history", "/docs/limits", "/docs/oauth", "/docs/scopes", "/docs/sign-in", "/docs/streaming", "/docs/divergences", "/docs/webhooks", "/docs/presence.svg",
 }
 
 const (
@@ -237,6 +238,7 @@ func (w *world) objects() objects {
 		"{signin}":       {"self": signIns["alice"], "other": signIns["bob"], "foreign": signIns["stranger"], "unknown": never, "deleted": never},
 		"{subscription}": subscriptions,
 		"{grant}":        w.grants(),
+		"{link}":         {"self": w.signageLink(w.account), "other": w.signageLink(w.account), "foreign": w.signageLink(w.other), "unknown": never, "deleted": never},
 		"{group}":        {"self": w.group(w.account, "Support"), "other": w.group(w.account, "Sales"), "foreign": w.group(w.other, "Support"), "unknown": never, "deleted": never},
 		"{app}":          {"self": made.ID, "other": made.ID, "foreign": string(app.ID), "unknown": never, "deleted": never},
 	}
@@ -247,6 +249,13 @@ func (w *world) group(account presence.AccountID, name string) string {
 	g, err := w.directory.CreateGroup(w.t.Context(), account, directory.Group{Name: name})
 	w.must(err)
 	return g.ID
+}
+
+func (w *world) signageLink(account presence.AccountID) string {
+	w.t.Helper()
+	link, _, err := w.api.Signage.Create(w.t.Context(), account, audit.Actor{}, "x", "")
+	w.must(err)
+	return link.ID
 }
 
 // grants makes one for each owner, of an app each.

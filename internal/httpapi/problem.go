@@ -23,6 +23,7 @@ import (
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/provision"
 	"porchlight.dev/porchlight/internal/quota"
+	"porchlight.dev/porchlight/internal/signage"
 	"porchlight.dev/porchlight/internal/signin"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/tenant"
@@ -106,6 +107,7 @@ var errorKinds = []struct {
 	{auth.ErrNoApp, &api.NoApp},
 	{auth.ErrPublicApp, &api.PublicApp},
 	{auth.ErrNoGrant, &api.NoGrant},
+	{signage.ErrNoLink, &api.NoSignageLink},
 	{auth.ErrNoUserCode, &api.NoUserCode},
 	{auth.ErrSignInRequired, &api.SignInRequired},
 	{auth.ErrNothingToAllow, &api.Forbidden},

@@ -200,6 +200,7 @@ func (c *tenant) makeObjects() {
 		c.put("{grant}", owner, c.grant(u.ID))
 		c.put("{app}", owner, c.must("POST", "/v1/apps", c.admin, `{"name":"x","scopes":["directory:write"]}`))
 		c.put("{group}", owner, c.must("POST", "/v1/groups", c.admin, `{"name":"Team of `+name+`"}`))
+		c.put("{link}", owner, c.must("POST", "/v1/signage-links", c.admin, `{"name":"`+name+`"}`))
 		c.put("{groupId}", owner, c.objects["{group}"][owner])
 		c.put("{subscription}", owner, c.subscription(&webhook.Subscription{App: c.app.ID, Owner: u.ID, Users: []presence.UserID{u.ID}}))
 		of := c.app.ID
@@ -216,7 +217,7 @@ func (c *tenant) makeObjects() {
 func (c *tenant) remove() {
 	c.t.Helper()
 	for _, of := range [][2]string{
-		{"{token}", "/v1/tokens/"}, {"{app}", "/v1/apps/"}, {"{group}", "/v1/groups/"}, {"{subscription}", "/v1/subscriptions/"}, {"{eventSubscriptionId}", "/v1/subscriptions/"}, {"{user}", "/v1/users/"},
+		{"{token}", "/v1/tokens/"}, {"{app}", "/v1/apps/"}, {"{group}", "/v1/groups/"}, {"{link}", "/v1/signage-links/"}, {"{subscription}", "/v1/subscriptions/"}, {"{eventSubscriptionId}", "/v1/subscriptions/"}, {"{user}", "/v1/users/"},
 	} {
 		c.must("DELETE", of[1]+c.objects[of[0]][deleted], c.admin, "")
 	}
@@ -299,7 +300,7 @@ func (c *tenant) meet(other *tenant) {
 
 // fill replaces the parameters of a path by the object of an owner.
 func (c *tenant) fill(path, owner string) string {
-	path = strings.NewReplacer("/ui/{version}/{file...}", ui.URL("app.css"), "{rest...}", "users", "{claim}", "x", "{contact}", c.email("owner"), "{asset}", "swagger-ui.css", "{slug}", "no-token", "{$}", "",
+	path = strings.NewReplacer("/ui/{version}/{file...}", ui.URL("app.css"), "{rest...}", "users", "{secret}", "a.b", "{claim}", "x", "{contact}", c.email("owner"), "{asset}", "swagger-ui.css", "{slug}", "no-token", "{$}", "",
 		"{type}", "User", "{schema}", "urn:ietf:params:scim:schemas:core:2.0:User").Replace(path)
 	for parameter, of := range c.objects {
 		path = strings.ReplaceAll(path, parameter, of[owner])

@@ -21,6 +21,7 @@ import (
 	"porchlight.dev/porchlight/internal/provision"
 	"porchlight.dev/porchlight/internal/publish"
 	"porchlight.dev/porchlight/internal/scim"
+	"porchlight.dev/porchlight/internal/signage"
 	"porchlight.dev/porchlight/internal/signin"
 	"porchlight.dev/porchlight/internal/store"
 	"porchlight.dev/porchlight/internal/streamapi"
@@ -100,6 +101,7 @@ func (s *Server) compose() {
 		Cursors: s.hub, Log: s.log, Site: site, Quotas: s.limits.guard, Reads: s.limits.reads,
 	}
 	native.Provider = s.newProvider(signIns)
+	native.Signage = signage.New(signage.Options{Store: s.store, Directory: dir, Views: views, Audit: s.audit, Clock: clock})
 	s.tenants = s.newTenants(dir, authority, s.audit, exclusive)
 	streams := &streamapi.API{Native: native, Hub: s.hub}
 	s.watches.Deliver = streams.SendWatch

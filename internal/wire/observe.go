@@ -181,10 +181,19 @@ func RequestID(w http.ResponseWriter) string {
 // guesses its type. They are shared and must not be changed.
 var noStore, noSniff = []string{"no-store"}, []string{"nosniff"}
 
+// appendPath appends the path of a request for the access log: the pattern of the route in its
+// place, if a part of the path is a secret.
+func appendPath(b []byte, r *http.Request) []byte {
+	if r.PathValue("secret") != "" {
+		return append(b, r.Pattern...)
+	}
+	return append(b, r.URL.Path...)
+}
+
 // run answers one request.
 func (o *Observer) run(w http.ResponseWriter, r *http.Request, m *Meter, d Dialect, serve Handler) {
 	f, _ := o.facts.Get().(*Facts)
-	*f = Facts{ResponseWriter: w, method: r.Method, path: append(f.path[:0], r.URL.Path...), remote: r.RemoteAddr, connection: connectionOf(r)}
+	*f = Facts{ResponseWriter: w, method: r.Method, path: appendPath(f.path[:0], r), remote: r.RemoteAddr, connection: connectionOf(r)}
 	peer := Peer(r.RemoteAddr, r.TLS != nil, r.Host)
 	o.identify(f, peer, o.Proxies.forwarded(peer.Addr, r.Header))
 	h := w.Header()

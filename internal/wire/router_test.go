@@ -373,3 +373,16 @@ func FuzzAppendJSON(f *testing.F) {
 		}
 	})
 }
+
+// A secret in a path is not logged.
+func TestSecretPath(t *testing.T) {
+	s := newServed()
+	s.Handle("GET", "/api/links/{secret}", plainDialect("api"), func(_ http.ResponseWriter, r *http.Request) error {
+		return errors.New("no " + r.PathValue("secret")[:1])
+	})
+	s.do("GET", "/api/links/hidden")
+	s.stop()
+	if text := s.access.String(); strings.Contains(text, "hidden") || !strings.Contains(text, `/api/links/{secret}`) {
+		t.Errorf("the access log has %s", text)
+	}
+}
