@@ -5,14 +5,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
-// person is the line of a user on the board.
+// person is the card of a user on the board.
 func person(u user) string {
 	return fmt.Sprintf(`document.querySelector("#people li[data-user='%s']")`, u.ID)
 }
@@ -23,11 +26,11 @@ func waitForLine(t *testing.T, tab context.Context, u user, status string) {
 	wait(t, tab, fmt.Sprintf(`%s?.dataset.status === %q`, person(u), status))
 }
 
-// openBoard waits until everybody of the demo is on the board, with a name.
+// openBoard waits until the board is live and has names.
 func openBoard(t *testing.T, tab context.Context, d *demo, query, token string) {
 	t.Helper()
 	do(t, tab, chromedp.Navigate(d.URL+"/"+query+"#token="+token))
-	wait(t, tab, `document.querySelector("#connection").textContent === "Live" && document.querySelector("#who").textContent`)
+	wait(t, tab, `document.querySelector("#connection")?.textContent === "Live" && document.querySelector("#who").textContent`)
 }
 
 // TestBoard opens the board as one user and the status page as another, in two
@@ -44,19 +47,21 @@ func TestBoard(t *testing.T) {
 	wait(t, board, `!location.href.includes("#") && localStorage.length === 0`)
 	do(t, me, chromedp.Navigate(d.URL+"/me#token="+other.AccessToken))
 	waitForLine(t, board, other, "available")
-	retype(t, me, "#text", "Writing <b>tests</b>")
-	choose(t, me, "#lasts", "60")
+	hostile := `Writing <b>tests</b><img src=x onerror=alert(1)> ` + strings.Repeat("x", 100)
+	changed := `{"source":"manual","status":"busy","note":` + quote(t, hostile) + `,"until":"` + time.Now().Add(time.Hour).UTC().Format(time.RFC3339) + `"}`
 	began := time.Now()
-	click(t, me, "button[data-status=busy]")
+	d.ask(t, http.MethodPut, "/v1/users/"+other.ID+"/claims/manual", changed)
 	waitForLine(t, board, other, "busy")
-	t.Logf("from the click to the other browser's board: %v", time.Since(began))
-	wait(t, board, person(other)+`.innerText.includes("Writing <b>tests</b>") && `+person(other)+`.innerText.includes("until")`)
+	t.Logf("from the request to the other browser's board: %v", time.Since(began))
+	wait(t, board, person(other)+`.querySelector(".note").textContent === `+quote(t, hostile)+` && `+person(other)+`.innerText.includes("until")`)
+	wait(t, board, `!document.querySelector("#people b, #people img") && document.documentElement.scrollWidth <= innerWidth`)
 	screenshot(t, board, "board.png")
 
 	click(t, board, `#states button[data-state=offline]`)
-	wait(t, board, person(other)+`.hidden`)
+	wait(t, board, `!`+person(other))
 	click(t, board, `#states button[data-state=busy]`)
-	wait(t, board, `!`+person(other)+`.hidden`)
+	wait(t, board, person(other))
+	wait(t, board, `location.search === "?status=busy"`)
 	click(t, board, `#states button[data-state=""]`)
 	if errors := browserErrors(); errors != "" {
 		t.Errorf("the browser reports errors:\n%s", errors)
@@ -76,6 +81,104 @@ func TestBoard(t *testing.T) {
 	}
 }
 
+// quote is a text as a literal of JSON, and of JavaScript.
+func quote(t *testing.T, text string) string {
+	t.Helper()
+	quoted, err := json.Marshal(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(quoted)
+}
+
+// TestBoardFilters: what is searched for, filtered and sorted stands in the address, from
+// which the page can be opened again; "back" undoes it; the keyboard does all of it.
+func TestBoardFilters(t *testing.T) {
+	d := startDemo(t)
+	ada := d.signedIn(t, 0)
+	tab := browse(t)
+	browserErrors := collectErrors(t, tab)
+	openBoard(t, tab, d, "", ada.AccessToken)
+	wait(t, tab, `document.querySelectorAll("#people .groups").length > 10`)
+
+	// A key that is sent to the browser would also be typed, although the page prevents that.
+	evaluate(t, tab, `document.body.dispatchEvent(new KeyboardEvent("keydown", {key: "/", bubbles: true, cancelable: true})) || true`)
+	wait(t, tab, `document.activeElement.id === "search"`)
+	do(t, tab, chromedp.KeyEvent("ADA"))
+	wait(t, tab, `document.querySelectorAll("#people li").length === 1 && `+person(ada)+` && location.search === "?q=ADA"`)
+	wait(t, tab, `document.querySelector("#states button .count").textContent === "1"`)
+	do(t, tab, chromedp.KeyEvent("zzz"))
+	wait(t, tab, `!document.querySelector("#none").hidden`)
+	do(t, tab, chromedp.KeyEvent(kb.Escape))
+	wait(t, tab, `document.querySelectorAll("#people li").length > 10 && location.search === "" && document.querySelector("#search").value === ""`)
+	evaluate(t, tab, `history.back(); true`)
+	wait(t, tab, `document.querySelector("#search").value === "ADAzzz" && !document.querySelector("#none").hidden`)
+	do(t, tab, chromedp.KeyEvent(kb.Escape))
+
+	choose(t, tab, "#by", "group")
+	choose(t, tab, "#group", "Engineering")
+	choose(t, tab, "#sort", "name")
+	wait(t, tab, `new URLSearchParams(location.search).get("in") === "Engineering" && document.querySelector("#people h2").textContent.startsWith("Engineering")`)
+	do(t, tab, chromedp.Reload())
+	wait(t, tab, `document.querySelector("#people h2")?.textContent.startsWith("Engineering") && document.querySelector("#sort").value === "name"`)
+	const names = `[...document.querySelectorAll("#people .name")].map((name) => name.textContent)`
+	wait(t, tab, names+`.length > 1 && String(`+names+`) === String(`+names+`.sort())`)
+	click(t, tab, "#search")
+	do(t, tab, chromedp.KeyEvent(kb.ArrowDown), chromedp.KeyEvent(kb.ArrowRight))
+	wait(t, tab, `document.activeElement.dataset.index === "1"`)
+	do(t, tab, chromedp.KeyEvent(kb.Escape))
+	wait(t, tab, `location.search === "?by=group&sort=name"`)
+	if errors := browserErrors(); errors != "" {
+		t.Errorf("the browser reports errors:\n%s", errors)
+	}
+}
+
+// TestBoardDetails: a person is added to the contacts and removed, and the user is told once
+// when the person becomes available.
+func TestBoardDetails(t *testing.T) {
+	d := startDemo(t)
+	ada, other := d.signedIn(t, 0), d.signedOut(t)
+	tab := browse(t)
+	browserErrors := collectErrors(t, tab)
+	openBoard(t, tab, d, "", ada.AccessToken)
+	wait(t, tab, person(other)+`?.querySelector(".groups")`)
+	// A browser without a display would ask nobody whether notices are allowed.
+	evaluate(t, tab, `globalThis.Notification = class {
+		static permission = "granted";
+		static shown = [];
+		constructor(title, { body }) { Notification.shown.push(title + ": " + body); }
+	};
+	true`)
+	evaluate(t, tab, person(other)+`.querySelector("button").focus() || true`)
+	do(t, tab, chromedp.KeyEvent(kb.Enter))
+	wait(t, tab, `document.querySelector("dialog[open] #details[data-user='`+other.ID+`']")?.innerText.includes("@example.com")`)
+	click(t, tab, "#contact")
+	wait(t, tab, `document.querySelector("#contact").textContent === "Remove from my contacts"`)
+	click(t, tab, "#watch")
+	wait(t, tab, `document.querySelector("#watching")`)
+	screenshot(t, tab, "board-details.png")
+	click(t, tab, "dialog header button")
+	wait(t, tab, `!document.querySelector("dialog")`)
+	if focus, err := chromedp.Run(tab, chromedp.Evaluate[string](`document.activeElement.outerHTML.slice(0, 300)`)); err != nil || !strings.Contains(focus, "person") {
+		t.Errorf("the focus is on %s: %v", focus, err)
+	}
+	click(t, tab, "#contacts-only")
+	wait(t, tab, `document.querySelectorAll("#people li").length === 1 && `+person(other))
+
+	d.ask(t, http.MethodPost, "/v1/users/"+other.ID+"/sessions", `{"client_type":"desktop"}`)
+	waitForLine(t, tab, other, "available")
+	wait(t, tab, `document.querySelector(".toasts").textContent.includes(": Available") && Notification.shown.length === 1 && Notification.shown[0].endsWith(": Available")`)
+	click(t, tab, "#people button")
+	wait(t, tab, `document.querySelector("dialog[open]") && !document.querySelector("#watch, #unwatch")`)
+	click(t, tab, "#contact")
+	wait(t, tab, `document.querySelector("#contact").textContent === "Add to my contacts"`)
+	click(t, tab, "dialog header button")
+	wait(t, tab, `!document.querySelector("#people li") && !document.querySelector("#none").hidden`)
+	if errors := browserErrors(); errors != "" {
+		t.Errorf("the browser reports errors:\n%s", errors)
+	}
+}
+
 // TestBoardFollowsTheDirectory: users who join the account, or a group, appear on open
 // boards with their names; those who leave it disappear.
 func TestBoardFollowsTheDirectory(t *testing.T) {
@@ -86,37 +189,127 @@ func TestBoardFollowsTheDirectory(t *testing.T) {
 	wait(t, team, `document.querySelector("h1").textContent === "Night Shift" && !document.querySelector("#none").hidden`)
 
 	var zoe user
-	d.create(t, `{"email":"zoe@example.com","display_name":"Zoe Zimmer","groups":["Night Shift"]}`, &zoe)
-	wait(t, everyone, person(zoe)+`?.innerText.includes("Zoe Zimmer")`)
-	wait(t, team, person(zoe)+`?.innerText.includes("Zoe Zimmer")`)
+	d.create(t, `{"email":"zoe@example.com","display_name":"Zoe <i>Zimmer</i>","groups":["Night Shift"]}`, &zoe)
+	wait(t, everyone, person(zoe)+`?.innerText.includes("Zoe <i>Zimmer</i>")`)
+	wait(t, team, person(zoe)+`?.innerText.includes("Zoe <i>Zimmer</i>")`)
 	d.ask(t, http.MethodPatch, "/v1/users/"+zoe.ID, `{"groups":[]}`)
 	wait(t, team, `!`+person(zoe))
 	d.ask(t, http.MethodDelete, "/v1/users/"+zoe.ID, "")
 	wait(t, everyone, `!`+person(zoe))
 }
 
-// TestBoardOfManyUsers: the board shows 2,000 users, and a change among them.
+// TestBoardOfManyUsers: a board of 5,000 users has only those in view in the document. It is
+// scrolled, searched and changed.
 func TestBoardOfManyUsers(t *testing.T) {
 	d := startDemo(t)
-	const users = 2_000
-	var last user
-	for n := len(d.Users) + 1; n < users; n++ {
-		d.create(t, fmt.Sprintf(`{"email":"user%d@example.com","display_name":"User %[1]d"}`, n), &last)
+	const users, mostRows = 5_000, 120
+	var list strings.Builder
+	list.WriteString("email,display_name\n")
+	for n := len(d.Users) + 2; n <= users; n++ { // the demo has an owner too
+		fmt.Fprintf(&list, "user%d@example.com,User %[1]d\n", n)
 	}
+	d.importUsers(t, list.String())
 	board := browse(t)
 	browserErrors := collectErrors(t, board)
 	began := time.Now()
 	openBoard(t, board, d, "", d.AccessToken)
-	wait(t, board, fmt.Sprintf(`document.querySelectorAll("#people li .word").length === %d`, users))
+	wait(t, board, fmt.Sprintf(`document.querySelector("#states .count").textContent === "%d" && document.querySelectorAll("#people .word").length > 10`, users))
 	t.Logf("%d users are shown after %v", users, time.Since(began))
+
+	few := fmt.Sprintf(`document.querySelectorAll("#people li").length < %d`, mostRows)
+	wait(t, board, few)
+	var most int
+	between, tasks := frames(t, board, func() {
+		script := `(async () => {
+			let most = 0;
+			for (let step = 0; step < 160; step++) {
+				scrollBy(0, 120);
+				await new Promise(requestAnimationFrame);
+				most = Math.max(most, document.querySelectorAll("#people li").length);
+			}
+			return most;
+		})()`
+		var err error
+		if most, err = chromedp.Run(board, chromedp.Evaluate[int](script, chromedp.EvalAwaitPromise)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	logTimes(t, "times between frames while scrolling", between)
+	logTimes(t, "processor times of tasks while scrolling", tasks)
+	if most > mostRows {
+		t.Errorf("%d rows are in the document while scrolling, want at most %d", most, mostRows)
+	}
+
+	evaluate(t, board, `scrollTo(0, document.documentElement.scrollHeight); true`)
+	wait(t, board, `document.querySelector("#people").innerText.includes("User 5000") && `+few)
+	between, tasks = frames(t, board, func() {
+		retype(t, board, "#search", "user 4999")
+		wait(t, board, `document.querySelectorAll("#people li").length === 1`)
+	})
+	logTimes(t, "times between frames while searching", between)
+	logTimes(t, "processor times of tasks while searching", tasks)
+
+	found, err := chromedp.Run(board, chromedp.Evaluate[string](`document.querySelector("#people li").dataset.user`))
+	if err != nil {
+		t.Fatal(err)
+	}
 	began = time.Now()
-	d.ask(t, http.MethodPut, "/v1/users/"+last.ID+"/claims/away", `{"source":"app","status":"out_of_office","note":"Back on Monday"}`)
-	waitForLine(t, board, last, "out_of_office")
+	d.ask(t, http.MethodPut, "/v1/users/"+found+"/claims/away", `{"source":"app","status":"out_of_office","note":"Back on Monday"}`)
+	waitForLine(t, board, user{ID: found}, "out_of_office")
 	t.Logf("a change among %d is shown after %v", users, time.Since(began))
-	retype(t, board, "#search", "user 1999")
-	wait(t, board, `[...document.querySelectorAll("#people li")].filter((line) => !line.hidden).length === 1`)
 	if errors := browserErrors(); errors != "" {
 		t.Errorf("the browser reports errors:\n%s", errors)
+	}
+}
+
+// TestBoardWall: a display shows people in pages, large and without controls.
+func TestBoardWall(t *testing.T) {
+	d := startDemo(t)
+	ada := d.signedIn(t, 0)
+	tab := browse(t)
+	browserErrors := collectErrors(t, tab)
+	do(t, tab, chromedp.EmulateViewport(1024, 400))
+	openBoard(t, tab, d, "?wall&sort=name", ada.AccessToken)
+	wait(t, tab, `document.querySelectorAll("#people .name").length > 3 && /^\d+:\d+/.test(document.querySelector("#clock").textContent)`)
+	wait(t, tab, `![...document.querySelectorAll("main :is(button, input, select, a)")].some((control) => control.offsetParent)`)
+	wait(t, tab, `document.documentElement.scrollHeight <= innerHeight && document.documentElement.scrollWidth <= innerWidth`)
+	screenshot(t, tab, "board-wall.png")
+	for _, page := range []string{"1 / ", "2 / "} {
+		wait(t, tab, `document.querySelector("#page").textContent.startsWith("`+page+`")`)
+	}
+	wait(t, tab, `document.querySelectorAll("#people .name").length > 0`)
+	do(t, tab, chromedp.EmulateViewport(1920, 1080))
+	wait(t, tab, `!document.querySelector("#page") && document.querySelectorAll("#people .name").length === 21`)
+	if errors := browserErrors(); errors != "" {
+		t.Errorf("the browser reports errors:\n%s", errors)
+	}
+}
+
+// TestBoardWeighsLittle: the first load of the board of the demo transfers at most 100 KiB.
+func TestBoardWeighsLittle(t *testing.T) {
+	d := startDemo(t)
+	tab := browse(t)
+	seen := watchTransfer(t, tab)
+	openBoard(t, tab, d, "", d.signedIn(t, 0).AccessToken)
+	wait(t, tab, `document.querySelectorAll("#people .groups").length > 10`)
+	bytes, requests, messages := seen.totals()
+	t.Logf("%d bytes in %d requests and %d messages", bytes, requests, messages)
+	if bytes > 100<<10 || bytes < 10<<10 {
+		t.Errorf("the board transfers %d bytes, want at most %d", bytes, 100<<10)
+	}
+}
+
+// TestBoardModel checks the scripts of the board that know no document, with Node.
+func TestBoardModel(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("../internal/ui/assets")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "package.json"), []byte(`{"type":"module"}`), 0o600); err != nil { // node treats .js as CommonJS
+		t.Fatal(err)
+	}
+	if output, err := run(t, []string{"ASSETS=" + dir}, "node", "--test", "board.mjs"); err != nil {
+		t.Errorf("board.mjs: %v\n%s", err, output)
 	}
 }
 
@@ -125,5 +318,17 @@ func (d *demo) create(t *testing.T, body string, made *user) {
 	t.Helper()
 	if err := json.Unmarshal(d.ask(t, http.MethodPost, "/v1/users", body), made); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// importUsers adds the users of a list in CSV.
+func (d *demo) importUsers(t *testing.T, list string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "users.csv")
+	if err := os.WriteFile(file, []byte(list), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if output, err := run(t, []string{"PORCHLIGHT_URL=" + d.URL, "PORCHLIGHT_TOKEN=" + d.AccessToken}, binary, "user", "import", file); err != nil {
+		t.Fatalf("%v\n%s", err, output)
 	}
 }

@@ -19,7 +19,7 @@ func TestScreenshots(t *testing.T) {
 	tab := browse(t)
 	token := "#token=" + d.AccessToken
 	for _, page := range []struct{ name, path, fragment, ready string }{
-		{"board", "/", token, `document.querySelectorAll("#people li .word").length >= 20 && document.querySelector("#who").textContent`},
+		{"board", "/", token, `document.querySelectorAll("#people li .groups").length >= 5 && document.querySelector("#who").textContent`},
 		{"me", "/me", token, `document.querySelector("#times")?.textContent && document.querySelector("#connection").textContent === "Live"`},
 		{"docs", "/docs", "", `document.querySelector("#operations-Zoom-updatePresenceStatus")`},
 		{"problems", "/docs/problems", "", `document.querySelector("dt")`},

@@ -34,9 +34,9 @@ var systemRights = map[string]Right{
 
 // publicPaths are pages and documents, which are the same for everybody.
 var publicPaths = strings.Fields(`/{$} /me
-	/docs /docs/{asset} /docs/audit /docs/openapi.yaml /docs/problems /docs/problems/{slug} /docs/accounts /docs/cli /docs/concepts /docs/divergences /docs/events
+	/docs /docs/{asset} /docs/audit /docs/openapi.yaml /docs/problems /docs/problems/{slug} /docs/accounts /docs/board /docs/cli /docs/concepts /docs/divergences /docs/events
 	/docs/history /docs/limits /docs/oauth /docs/scopes /docs/sign-in /docs/streaming /docs/webhooks /docs/presence.svg
-	/ui/{version}/{file...} /admin /admin/{rest...} /signin /welcome /account /device /.well-known/oauth-authorization-server`)
+	/ui/{version}/{file...} /admin /admin/{rest...} /signage/{secret} /signin /welcome /account /device /.well-known/oauth-authorization-server`)
 
 // Errors of a vendor's API, by their codes.
 var (

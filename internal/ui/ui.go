@@ -16,30 +16,23 @@
 package ui
 
 import (
-	_ "embed"
-	"html/template"
 	"net/http"
 
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// The pages that are not drawn by components yet.
-var (
-	//go:embed old-board.html
-	oldBoard template.HTML
-)
-
 // mounted are the pages by their patterns.
 func mounted() map[string]*Page {
 	return map[string]*Page{
-		"/{$}":             {Title: "Board", Section: "/", Script: "old/board.js", Layout: "wide", Styles: []string{"old/base.css", "old/style.css"}, Body: oldBoard},
-		"/me":              {Title: "My status", Section: "/me", Script: "me.js", Layout: "wide", Styles: []string{"me.css"}},
-		"/admin":           administration(),
-		"/admin/{rest...}": administration(),
-		"/signin":          {Title: "Sign in", Script: "signin.js", Bare: true},
-		"/welcome":         {Title: "Welcome", Script: "welcome.js", Bare: true},
-		"/account":         {Title: "Account", Section: "/account", Script: "account.js"},
-		"/device":          {Title: "Connect a device", Script: "device.js", Bare: true},
+		"/{$}":              {Title: "Board", Section: "/", Script: "board.js", Layout: "wide", Styles: []string{"board.css"}},
+		"/me":               {Title: "My status", Section: "/me", Script: "me.js", Layout: "wide", Styles: []string{"me.css"}},
+		"/admin":            administration(),
+		"/admin/{rest...}":  administration(),
+		"/signage/{secret}": {Title: "Who is here", Script: "signage.js", Styles: []string{"board.css"}, Bare: true},
+		"/signin":           {Title: "Sign in", Script: "signin.js", Bare: true},
+		"/welcome":          {Title: "Welcome", Script: "welcome.js", Bare: true},
+		"/account":          {Title: "Account", Section: "/account", Script: "account.js"},
+		"/device":           {Title: "Connect a device", Script: "device.js", Bare: true},
 	}
 }
 

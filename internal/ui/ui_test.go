@@ -55,7 +55,7 @@ func get(t *testing.T, rt *wire.Router, target string, headers ...string) *httpt
 }
 
 // pages are those that are served by this package.
-var pages = []string{"/", "/me", "/signin", "/welcome", "/account", "/device", "/admin", "/admin/users/x"}
+var pages = []string{"/", "/me", "/signage/a.b", "/signin", "/welcome", "/account", "/device", "/admin", "/admin/users/x"}
 
 // Every page is confined and revalidated, so that it names the scripts of the server's version.
 func TestPages(t *testing.T) {

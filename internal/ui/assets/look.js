@@ -58,6 +58,11 @@ export function clock(time) {
   return (at.toDateString() === new Date().toDateString() ? hour : day).format(at);
 }
 
+// hourMinute is the time of day in the reader's zone.
+export function hourMinute(time) {
+  return hour.format(new Date(time));
+}
+
 // exact is a time with everything, for tooltips and tables.
 export function exact(time) {
   return full.format(new Date(time));
