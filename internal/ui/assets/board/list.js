@@ -99,7 +99,7 @@ function useView(list, lines) {
 function useKeys(list, lines, total) {
   const [at, setAt] = useState({ index: 0, user: "" });
   const [focused, setFocused] = useState(false);
-  const wanted = useRef(false); // the current card is to get the focus once it is drawn
+  const wanted = useRef(""); // the user whose card is to get the focus once it is drawn
   const drawing = useRef(false);
   const current = useMemo(() => currentIndex(lines, at, total), [lines, at, total]);
   drawing.current = true;
@@ -115,15 +115,16 @@ function useKeys(list, lines, total) {
     const below = top + line.top + line.height + 8 - innerHeight;
     if (above < 0) scrollBy(0, above);
     else if (below > 0) scrollBy(0, below);
-    wanted.current = true;
-    setAt({ index, user: line.people[index - line.first].user });
+    wanted.current = line.people[index - line.first].user;
+    setAt({ index, user: wanted.current });
     setFocused(true);
   };
   useEffect(() => {
     // A card that moves in the document loses the focus.
     const lost = focused && document.activeElement === document.body;
-    if (!wanted.current && !lost) return;
-    wanted.current = false;
+    const due = wanted.current !== "" && wanted.current === at.user; // or a later render is
+    if (!due && !lost) return;
+    wanted.current = "";
     list.current.querySelector(`[data-index="${current}"]`)?.focus({ preventScroll: true });
   });
 
