@@ -244,6 +244,7 @@ func (m *matrix) call(by *caller, owner string) *httptest.ResponseRecorder {
 var unsuccessful = map[string]string{
 	"POST /v1/sign-ins":                           "who signs in has a password and no token yet: signin and httpapi test it",
 	"POST /v1/invitations/accept":                 "likewise, with the secret of a link",
+	"GET /v1/signage/{secret}":                    "likewise: httpapi tests it",
 	"GET /v1/subscriptions/{subscription}/events": "a WebSocket, and the subscriptions here have a URL",
 	"GET /ws":            "a WebSocket, which zoomapi tests",
 	"GET /v1/stream":     "it takes its connection over: streamapi tests it",
