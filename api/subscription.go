@@ -66,7 +66,7 @@ type UpdateSubscription struct {
 	AllEvents      bool            `json:"all_events,omitempty"` // removes the filter
 	Users          *[]string       `json:"users,omitempty"`
 	Groups         *[]string       `json:"groups,omitempty"`
-	AllUsers       bool            `json:"all_users,omitempty"` // removes the filters by user and group
+	AllUsers       bool            `json:"all_users,omitempty"` // removes the filters by user and group that are not given
 	Profile        *string         `json:"profile,omitempty"`
 	LatestOnly     *bool           `json:"latest_only,omitempty"`
 	Concurrency    *int            `json:"concurrency,omitempty"`

@@ -22,6 +22,7 @@ const (
 // A Query selects events. Zero fields do not filter.
 type Query struct {
 	Action string
+	Target string          // as events name it, such as "app/8fXk"
 	User   presence.UserID // who acted, or was acted upon
 	Denied bool            // refused ones alone
 	// From is the first instant, To the first after it.
@@ -154,7 +155,7 @@ func (q *Query) ordered(p Page, ascending bool) Page {
 }
 
 func (q *Query) matches(r *Record) bool {
-	return (q.Action == "" || q.Action == r.Action) && (!q.Denied || r.Denied) &&
+	return (q.Action == "" || q.Action == r.Action) && (!q.Denied || r.Denied) && (q.Target == "" || q.Target == r.Target) &&
 		(q.User == "" || r.User == string(q.User) || r.Target == "user/"+string(q.User))
 }
 

@@ -78,6 +78,7 @@ func TestPages(t *testing.T) {
 		{"all", audit.Query{}, func(int) bool { return true }},
 		{"action", audit.Query{Action: "user.update"}, func(i int) bool { return i%2 == 1 }},
 		{"user", audit.Query{User: "u2"}, func(i int) bool { return i%3 == 2 || i%4 == 2 }},
+		{"target", audit.Query{Target: "user/u1"}, func(i int) bool { return i%3 == 1 }},
 		{"denied", audit.Query{Denied: true}, func(i int) bool { return i%5 == 0 }},
 		{"from", audit.Query{From: at(4)}, func(i int) bool { return i/2 >= 4 }},
 		{"from a moment later", audit.Query{From: at(4).Add(1)}, func(i int) bool { return i/2 >= 5 }},

@@ -28,7 +28,7 @@ func (a *API) auditRoutes() []route {
 
 // listEvents serves GET /v1/audit.
 func (a *API) listEvents(c *call) error {
-	q, err := EventQuery(c.r, "user")
+	q, err := EventQuery(c.r, "user", "target")
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func EventQuery(r *http.Request, more ...string) (*audit.Query, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &audit.Query{Limit: pg.limit, Action: values.Get("action"), User: presence.UserID(values.Get("user"))}
+	q := &audit.Query{Limit: pg.limit, Action: values.Get("action"), Target: values.Get("target"), User: presence.UserID(values.Get("user"))}
 	before, err := parsePageMark(values.Get("before"))
 	if err != nil {
 		return nil, err

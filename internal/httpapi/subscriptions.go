@@ -220,11 +220,8 @@ func (a *API) updateSubscription(c *call, body *api.UpdateSubscription) error {
 
 // subscriptionChange reads what a body changes.
 func (a *API) subscriptionChange(c *call, body *api.UpdateSubscription) (func(*webhook.Subscription) error, error) {
-	switch {
-	case body.AllEvents && body.Events != nil:
+	if body.AllEvents && body.Events != nil {
 		return nil, &presence.FieldError{Field: "all_events", Reason: "cannot be given together with events"}
-	case body.AllUsers && (body.Users != nil || body.Groups != nil):
-		return nil, &presence.FieldError{Field: "all_users", Reason: "cannot be given together with users or groups"}
 	}
 	authentication, err := authenticationOf(body.Authentication)
 	if err != nil {
@@ -238,6 +235,9 @@ func (a *API) subscriptionChange(c *call, body *api.UpdateSubscription) (func(*w
 	}
 	return func(s *webhook.Subscription) error {
 		before := s.URL
+		if body.AllUsers {
+			s.Users, s.Groups = nil, nil // before the filters that replace them
+		}
 		set(&s.Name, body.Name)
 		set(&s.URL, body.URL)
 		set(&s.Events, body.Events)
@@ -250,9 +250,6 @@ func (a *API) subscriptionChange(c *call, body *api.UpdateSubscription) (func(*w
 		}
 		if body.AllEvents {
 			s.Events = nil
-		}
-		if body.AllUsers {
-			s.Users, s.Groups = nil, nil
 		}
 		if body.Authentication != nil {
 			s.Auth = authentication

@@ -65,6 +65,12 @@ func TestSubscriptions(t *testing.T) {
 	if changed.Name != "Doors" || len(changed.Users)+len(changed.Groups)+len(changed.Events) > 0 || changed.Profile != "durable" || changed.LatestOnly || changed.Concurrency != 8 {
 		t.Errorf("%+v", changed)
 	}
+	// all_users leaves the filters that are given with it.
+	w.do("PATCH", path, admin, `{"users":["alice@example.com","bob@example.com"],"groups":["support"]}`).want(200)
+	x = w.do("PATCH", path, admin, `{"all_users":true,"users":["alice@example.com"]}`).want(200)
+	if x.read(&changed); len(changed.Users) != 1 || len(changed.Groups) > 0 {
+		t.Errorf("%+v", changed)
+	}
 	w.do("DELETE", path, admin, "", "If-Match", tag).problem(&api.PreconditionFailed)
 	w.do("DELETE", path, admin, "", "If-Match", x.header.Get("Etag")).want(204)
 	w.do("GET", path, admin, "").problem(&api.NoSubscription)
@@ -175,10 +181,8 @@ func TestSubscriptionRefused(t *testing.T) {
 	}
 	for body, field := range map[string]string{
 		`{"events":["note.changed"],"all_events":true}`: "all_events",
-		`{"users":["me"],"all_users":true}`:             "all_users",
-		`{"groups":["x"],"all_users":true}`:             "all_users",
-		`{"users":[]}`:                                  "users",
-		`{"url":"x"}`:                                   "url",
+		`{"users":[]}`: "users",
+		`{"url":"x"}`:  "url",
 	} {
 		if p := w.do("PATCH", "/v1/subscriptions/"+made.ID, admin, body).problem(&api.InvalidField); p.Field != field {
 			t.Errorf("%s: field %q, want %q", body, p.Field, field)

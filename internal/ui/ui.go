@@ -38,7 +38,7 @@ func mounted() map[string]*Page {
 
 // administration is one page: its script shows the section that the path names.
 func administration() *Page {
-	return &Page{Title: "Administration", Section: "/admin", Script: "admin.js", Layout: "wide", Styles: []string{"users.css"}}
+	return &Page{Title: "Administration", Section: "/admin", Script: "admin.js", Layout: "wide", Styles: []string{"users.css", "admin.css"}}
 }
 
 // Pages serves the pages. Set Dialect, in which errors are written, then Mount.

@@ -15,6 +15,10 @@ const sections = [
   { path: "/admin", name: texts.overview, load: () => import("./admin/overview.js"), needs: "directory:read:admin" },
   { path: "/admin/users", name: texts.users, load: () => import("./admin/users.js"), needs: "directory:read:admin" },
   { path: "/admin/groups", name: texts.groups, load: () => import("./admin/groups.js"), needs: "directory:read:admin" },
+  { path: "/admin/apps", name: texts.apps, load: () => import("./admin/apps.js"), needs: "directory:read:admin" },
+  { path: "/admin/tokens", name: texts.tokens, load: () => import("./admin/tokens.js"), needs: "directory:read:admin" },
+  { path: "/admin/subscriptions", name: texts.subscriptions, load: () => import("./admin/subscriptions.js"), needs: "subscription:read:admin" },
+  { path: "/admin/audit", name: texts.audit, load: () => import("./admin/audit.js"), needs: "audit:read:admin" },
 ];
 
 // navigate shows another address of these pages without loading anything again.

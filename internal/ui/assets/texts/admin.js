@@ -7,4 +7,8 @@ export default {
   overview: "Overview",
   users: "Users",
   groups: "Groups",
+  apps: "Apps",
+  tokens: "Tokens",
+  subscriptions: "Subscriptions",
+  audit: "Audit log",
 };
