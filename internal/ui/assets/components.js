@@ -2,7 +2,7 @@
 // they are given.
 
 import { h } from "preact";
-import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import htm from "htm";
 
 import { following } from "./client.js";
@@ -117,7 +117,7 @@ export function useAction() {
 // Dialog is shown as long as it is in the page. onClose is called when the user leaves it.
 export function Dialog({ title, onClose, children, wide }) {
   const dialog = useRef(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const opener = document.activeElement;
     dialog.current.showModal();
     return () => opener?.focus?.();
