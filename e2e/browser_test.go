@@ -119,10 +119,11 @@ func do(t *testing.T, tab context.Context, steps ...chromedp.Action[chromedp.Voi
 	}
 }
 
-// wait waits until the expression is truthy.
+// wait waits until the expression is truthy. Until then, it may throw: what it reads of the
+// page need not be there yet. Poll itself would never end then.
 func wait(t *testing.T, tab context.Context, expression string) {
 	t.Helper()
-	if _, err := chromedp.Run(tab, chromedp.Poll[bool]("!!("+expression+")", chromedp.WithPollingTimeout(2*time.Minute))); err != nil {
+	if _, err := chromedp.Run(tab, chromedp.Poll[bool]("(() => { try { return !!("+expression+"); } catch { return false; } })()", chromedp.WithPollingTimeout(2*time.Minute))); err != nil {
 		t.Fatalf("waiting for %s: %v", expression, err)
 	}
 }

@@ -59,7 +59,7 @@ function Members({ group, query }) {
     { name: "user", title: userTexts.name, cell: (u) => html`<${Person} user=${u} />` },
     { name: "role", title: userTexts.role, cell: (u) => html`<${Role} user=${u} />` },
     { name: "state", title: userTexts.state, cell: (u) => html`<${State} user=${u} />` },
-    { name: "action", title: "", cell: (u) => html`<button type="button" class="small" disabled=${act.busy} aria-label=${texts.removeOf(nameOf(u))} onClick=${() => remove(u)}>${texts.remove}</button>` },
+    { name: "action", title: texts.action, cell: (u) => html`<button type="button" class="small" disabled=${act.busy} aria-label=${texts.removeOf(nameOf(u))} onClick=${() => remove(u)}>${texts.remove}</button>` },
   ];
   const close = () => {
     setAdding(false);

@@ -112,7 +112,7 @@ function Refused({ run, file }) {
       <button type="button" class="small" id="save-refused" disabled=${!ended} onClick=${save}>${texts.save}</button></div>
     ${ended && counts.failed > errors.length && html`<p class="notice">${texts.onlyShown(errors.length, counts.failed)}</p>`}
     <div class="table"><table class="refused" aria-label=${texts.refused}><thead><tr>${[texts.line, texts.column, texts.reason, texts.text].map((title) => html`<th scope="col">${title}</th>`)}</tr></thead>
-      <tbody>${rows.slice(0, shown).map(([line, field, reason, text]) => html`<tr key=${line} data-line=${line}><td data-title=${texts.line}>${line}</td><td data-title=${texts.column}>${field ? html`<code>${field}</code>` : "–"}</td><td data-title=${texts.reason}>${reason}</td><td data-title=${texts.text}><code>${text}</code></td></tr>`)}</tbody></table></div>
+      <tbody>${rows.slice(0, shown).map(([line, field, reason, text]) => html`<tr key=${line} data-line=${line}><td class="line" data-title=${texts.line}>${line}</td><td class="column" data-title=${texts.column}>${field ? html`<code>${field}</code>` : "–"}</td><td data-title=${texts.reason}>${reason}</td><td data-title=${texts.text}><code>${text}</code></td></tr>`)}</tbody></table></div>
     ${errors.length > shown && html`<p><button type="button" onClick=${() => setShown((n) => n + SHOWN)}>${common.more}</button></p>`}
   </section>`;
 }

@@ -32,7 +32,7 @@ function shown(entry) {
   if (!entry.after) return html`<span class="tag bad">${texts.damagedEntry}</span>`;
   const { status, note, user_state } = entry.after;
   if (user_state !== "active") return html`<span class="tag bad">⊘ ${texts[user_state] ?? user_state}</span>`;
-  return html`<${Status} status=${status} />${note && html` <q>${note}</q>`}`;
+  return html`<span class="row"><${Status} status=${status} />${note && html`<q>${note}</q>`}</span>`;
 }
 
 function Actor({ actor, entry, user }) {

@@ -44,7 +44,7 @@ export function Presence({ user, explanation, problem, read }) {
     ${explanation && html`<p class="now"><${Status} status=${explanation.status} /> ${explanation.note && html`<q>${explanation.note}</q>`} <span class="quiet">${times(explanation)}</span></p>
       <h3>${texts.why}</h3><p id="because">${localTimes(explanation.because)}</p>
       ${explanation.next.length > 0 && html`<h3>${texts.follows}</h3><ol class="rows">${explanation.next.map((n) => html`<li>
-        <div><${Status} status=${n.status} /> <span class="quiet">${localTimes(n.why)}</span></div><time datetime=${n.at}>${clock(n.at)}</time></li>`)}</ol>`}`}
+        <div><${Status} status=${n.status} /><div class="quiet">${localTimes(n.why)}</div></div><time datetime=${n.at}>${clock(n.at)}</time></li>`)}</ol>`}`}
     ${setting && html`<${SetStatus} user=${user} onClose=${() => setSetting(false)} onDone=${read} />`}
   </section>`;
 }

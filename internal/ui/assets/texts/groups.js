@@ -32,6 +32,7 @@ export default {
   addUser: "Add",
   addUserOf: (name) => `Add ${name}`,
   isMember: "Member",
+  action: "Membership",
   remove: "Remove",
   removeOf: (name) => `Remove ${name} from the group`,
   removed: (name) => `${name} left the group.`,
