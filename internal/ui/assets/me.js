@@ -41,7 +41,6 @@ function Me({ me, leave }) {
         <${Shown} session=${session} explanation=${explanation} />
         <${Choice} own=${own} hint=${hint} setHint=${setHint} onNote=${explanation.reload} />
         <${Absences} explanation=${explanation} />
-        <${Presence} session=${session} activity=${activity} />
       </div>
       <div class="stack">
         ${may(me, "contact:read") && html`<${ContactList} me=${me} session=${session} people=${people} watches=${watches} fired=${fired} />`}
@@ -49,6 +48,7 @@ function Me({ me, leave }) {
         <${Devices} session=${session} me=${me} />
       </div>
       <${History} revision=${own?.revision} />
+      <${Presence} session=${session} activity=${activity} />
     </div>`;
 }
 

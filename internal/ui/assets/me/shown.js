@@ -33,8 +33,8 @@ export function Connection({ session, stale }) {
 export function Shown({ session, explanation }) {
   const { own } = session;
   const stale = session.connection !== "connected" && own;
-  return html`<section id="shown" class=${stale ? "card stale" : "card"} data-status=${own?.status} aria-label=${texts.shown}>
-    <p class="quiet">${texts.shown}</p>
+  return html`<section id="shown" class=${stale ? "card stale" : "card"} data-status=${own?.status} aria-labelledby="shown-title">
+    <h2 id="shown-title">${texts.shown}</h2>
     <div class="self">
       <span id="icon">${own && html`<${Icon} status=${own.status} />`}</span>
       <div id="summary" role="status" aria-atomic="true">

@@ -96,7 +96,7 @@ export default {
   isStatus: (name, word) => `${name}: ${word}`,
   watchUntil: (time) => `until ${time}`,
   cancel: "Cancel",
-  cancelWatch: (name) => `Do not tell me about ${name}`,
+  cancelWatch: (name) => `Cancel: do not tell me about ${name}`,
   watching: (name) => `You will be told when ${name} is available, while this page is open.`,
   blocked: "Notifications are blocked in this browser. This page tells you while it is open.",
   fired: (name, word, time) => `${name} is “${word}” since ${time}.`,
