@@ -94,7 +94,7 @@ func TestMePageIdle(t *testing.T) {
 	do(t, tab, chromedp.KeyEvent("x"))
 	wait(t, tab, `window.shown.includes("Available")`)
 	click(t, tab, "#sign-out")
-	wait(t, tab, `document.querySelector("#entry") && !document.querySelector("#self") && sessionStorage.length === 0`)
+	wait(t, tab, `document.querySelector("#entry") && !document.querySelector("#self") && document.title.startsWith("My status") && sessionStorage.length === 0`)
 	d.waitForStatus(t, u, "Offline")
 	for line := range strings.Lines(browserErrors()) {
 		if !strings.Contains(line, "status of 401") { // the page asks whether the browser is signed in

@@ -6,7 +6,7 @@ import { mount } from "./app.js";
 import { Alert, html } from "./components.js";
 import { may } from "./session.js";
 import { Absences } from "./me/absences.js";
-import { showBadge } from "./me/badge.js";
+import { hideBadge, showBadge } from "./me/badge.js";
 import { Choice } from "./me/choice.js";
 import { ContactList } from "./me/contactlist.js";
 import { Devices } from "./me/devices.js";
@@ -28,7 +28,10 @@ function Me({ me, leave }) {
   const { own } = session;
   const explanation = useExplanation(own?.revision);
   const [hint, setHint] = useState("");
-  useEffect(() => own && showBadge(own.status), [own?.status]);
+  useEffect(() => {
+    if (own) showBadge(own.status);
+  }, [own?.status]);
+  useEffect(() => hideBadge, []);
   useEffect(() => setHint(""), [own?.status]);
 
   return html`<header><h1>${texts.title}</h1><${Connection} session=${session} stale=${session.connection !== "connected" && own} /></header>

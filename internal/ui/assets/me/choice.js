@@ -17,6 +17,8 @@ export function Choice({ own, hint, setHint, onNote }) {
   const [form, setForm] = useState(empty);
   const act = useAction();
   const change = (event) => setForm({ ...form, [event.target.name]: event.target.value });
+  // A disabled button would lose the focus, so the controls stay enabled: useAction ignores
+  // what is chosen meanwhile.
   const submit = (f) => act.run(async () => {
     setHint("");
     await f();
@@ -42,15 +44,15 @@ export function Choice({ own, hint, setHint, onNote }) {
     <h2>${texts.choose}</h2>
     <${Alert} id="choice-problem">${act.problem}<//>
     <div id="statuses" role="group" aria-label=${texts.statuses}>${statuses.map((status) => html`<button type="button" data-status=${status}
-      aria-pressed=${String(own?.status === status)} disabled=${act.busy} onClick=${() => choose(status)}><${Icon} status=${status} />${word(status)}</button>`)}</div>
-    <${Quiet} choose=${choose} busy=${act.busy} />
+      aria-pressed=${String(own?.status === status)} onClick=${() => choose(status)}><${Icon} status=${status} />${word(status)}</button>`)}</div>
+    <${Quiet} choose=${choose} />
     <div class="fields">
       <${Field} id="lasts" label=${texts.lasts} hint=${form.lasts === "" && texts.defaultEnd}><select id="lasts" name="lasts" value=${form.lasts} onChange=${change}>
         ${texts.ends.map(([value, words]) => html`<option value=${value}>${words}</option>`)}</select><//>
       ${form.lasts === "at" && html`<${Field} id="at" label=${texts.at}><input id="at" name="at" type="datetime-local" required value=${form.at} onInput=${change} /><//>`}
       ${form.lasts === "custom" && html`<${Length} form=${form} change=${change} />`}
       <div><${Field} id="text" label=${texts.note} hint=${texts.noteHint}><input id="text" name="note" type="text" maxlength="280" autocomplete="off" value=${form.note} onInput=${change} /><//>
-        <button type="submit" id="note-only" class="small" disabled=${act.busy}>${texts.noteOnly}</button></div>
+        <button type="submit" id="note-only" class="small">${texts.noteOnly}</button></div>
     </div>
     <p id="hint" class="quiet" role="status">${hint}</p>
   </form>`;
@@ -62,10 +64,10 @@ function Length({ form, change }) {
 }
 
 // Quiet are the presets of do not disturb, one click each.
-function Quiet({ choose, busy }) {
+function Quiet({ choose }) {
   const offered = texts.presets.filter(([lasts]) => lasts !== "tomorrow" || tomorrowMorning() - Date.now() <= LONGEST_QUIET);
   return html`<div id="quiet" role="group" aria-label=${texts.quiet} class="row"><span class="quiet">${texts.quiet}</span>
-    ${offered.map(([lasts, words]) => html`<button type="button" class="small" data-lasts=${lasts} aria-label=${texts.preset(words)} disabled=${busy} onClick=${() => choose("do_not_disturb", lasts)}>${words}</button>`)}
+    ${offered.map(([lasts, words]) => html`<button type="button" class="small" data-lasts=${lasts} aria-label=${texts.preset(words)} onClick=${() => choose("do_not_disturb", lasts)}>${words}</button>`)}
   </div>`;
 }
 

@@ -7,7 +7,7 @@ import { clock, times, word } from "../look.js";
 import { client, may } from "../session.js";
 import texts from "../texts/me.js";
 import { askToNotify, notificationsBlocked } from "./badge.js";
-import { matches } from "./people.js";
+import { byName, matches } from "./people.js";
 
 const MOST_FOUND = 8;
 
@@ -15,7 +15,7 @@ export function ContactList({ me, session, people, watches, fired }) {
   const [text, setText] = useState("");
   const act = useAction();
   const named = [...session.contacts.people.values()].map((presence) => ({ presence, name: people.name(presence.user, presence.asked_as || presence.user) }));
-  named.sort((a, b) => a.name.localeCompare(b.name));
+  named.sort(byName);
   const shown = text ? named.filter(({ presence, name }) => matches(text, name, people.email(presence.user))) : named;
   const writes = may(me, "contact:write");
 

@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 
-import { Alert, Empty, html, Icon } from "../components.js";
+import { Alert, Empty, html, Icon, useNow } from "../components.js";
 import { span, word } from "../look.js";
 import { client } from "../session.js";
 import texts, { source } from "../texts/me.js";
@@ -10,6 +10,7 @@ import { bars, hours, known } from "./days.js";
 import { dateOf, dayAt } from "./ends.js";
 import { Section } from "./section.js";
 
+const AGAIN = 5 * 60_000; // ms
 const zone = new Intl.DateTimeFormat().resolvedOptions().timeZone;
 const dayName = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short" });
 const dayTitle = new Intl.DateTimeFormat(undefined, { dateStyle: "full" });
@@ -27,7 +28,7 @@ function Picture({ revision }) {
   const [days, setDays] = useState(7);
   const [last, setLast] = useState(() => dayAt(new Date(), 0));
   const first = dayAt(last, 1 - days);
-  const { summary, problem } = useSummary(first, last, revision);
+  const { summary, problem } = useSummary(first, last, revision, useNow(AGAIN));
   const move = (by) => setLast(dayAt(last, by * days));
   const show = (count, day = dayAt(new Date(), 0)) => {
     setDays(count);
@@ -45,7 +46,7 @@ function Picture({ revision }) {
       ${days === 1 ? html`<${Changes} first=${first} last=${last} revision=${revision} />` : html`<${Totals} summary=${summary} />`}`}`;
 }
 
-function useSummary(first, last, revision) {
+function useSummary(first, last, revision, now) {
   const [state, setState] = useState({ summary: null, problem: "" });
   const [from, to] = [dateOf(first), dateOf(last)];
   useEffect(() => {
@@ -55,7 +56,7 @@ function useSummary(first, last, revision) {
       (err) => asked.signal.aborted || setState({ summary: null, problem: err.message }),
     );
     return () => asked.abort();
-  }, [from, to, revision]);
+  }, [from, to, revision, now]);
   return state;
 }
 

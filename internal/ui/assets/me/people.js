@@ -5,6 +5,11 @@ import { useReducer, useRef } from "preact/hooks";
 import { client } from "../session.js";
 
 const PAGE = 1_000;
+const collator = new Intl.Collator();
+
+export function byName(a, b) {
+  return collator.compare(a.name, b.name);
+}
 
 export class People {
   all = []; // { user, name, email }
@@ -46,7 +51,7 @@ export class People {
     for await (const page of client.pages("/v1/presence", { limit: PAGE })) {
       for (const { user, display_name, email } of page.presences) all.push({ user, email, name: display_name || email || user });
     }
-    all.sort((a, b) => a.name.localeCompare(b.name));
+    all.sort(byName);
     this.all = all;
     for (const person of all) this.#known.set(person.user, person);
     this.#changed();
