@@ -96,6 +96,8 @@ export default {
     "password-reset.create": "Made a password reset link",
     "password.set": "Set a password",
     "identity.link": "Linked a user with the identity provider",
+    "signage-link.create": "Made a link for a display",
+    "signage-link.revoke": "Revoked a link for a display",
     "access.deny": "Was refused",
     "audit.export": "Exported the audit log",
     "audit.drop": "Events could not be recorded",
