@@ -213,11 +213,24 @@ func TestBoardOfManyUsers(t *testing.T) {
 	browserErrors := collectErrors(t, board)
 	began := time.Now()
 	openBoard(t, board, d, "", d.AccessToken)
-	wait(t, board, fmt.Sprintf(`document.querySelector("#states .count").textContent === "%d" && document.querySelectorAll("#people .word").length > 10`, users))
+	wait(t, board, fmt.Sprintf(`document.querySelector("#states .count").textContent === "%d" && document.querySelector("#people").innerText.includes("User ")`, users))
 	t.Logf("%d users are shown after %v", users, time.Since(began))
 
 	few := fmt.Sprintf(`document.querySelectorAll("#people li").length < %d`, mostRows)
 	wait(t, board, few)
+	kept, err := chromedp.Run(board, chromedp.Evaluate[bool](`(async () => {
+		const scroll = async (by) => {
+			scrollBy(0, by);
+			for (let frame = 0; frame < 4; frame++) await new Promise(requestAnimationFrame);
+		};
+		await scroll(3000);
+		const row = [...document.querySelectorAll("#people li")].at(-1);
+		await scroll(300);
+		return row === document.querySelector("#people li[data-user='" + row.dataset.user + "']");
+	})()`, chromedp.EvalAwaitPromise))
+	if err != nil || !kept {
+		t.Errorf("a row that stays in view is drawn anew while scrolling: %v", err)
+	}
 	var most int
 	between, tasks := frames(t, board, func() {
 		script := `(async () => {
@@ -229,7 +242,6 @@ func TestBoardOfManyUsers(t *testing.T) {
 			}
 			return most;
 		})()`
-		var err error
 		if most, err = chromedp.Run(board, chromedp.Evaluate[int](script, chromedp.EvalAwaitPromise)); err != nil {
 			t.Fatal(err)
 		}

@@ -27,13 +27,14 @@ export function List({ sections, now, stale, keep, onOpen }) {
   const [from, to] = useView(list, lines);
   const keys = useKeys(list, lines, total);
 
+  // The rows are one list, in which each keeps its element when the lines move.
   const shown = lines.slice(from, to);
   // The card that has the focus stays in the document, wherever one scrolls.
   const kept = (keep || keys.focused) && total > 0 ? lineOf(lines, keys.current) : -1;
   if (kept >= 0 && (kept < from || kept >= to)) shown.push(lines[kept]);
   return html`<ul id="people" ref=${list} class=${stale ? "stale" : ""} aria-label=${texts.people} style=${{ height: height + "px" }}
     onKeyDown=${keys.onKeyDown} onFocusIn=${keys.onFocusIn} onFocusOut=${keys.onFocusOut}>
-    ${shown.map((line) => (line.people.length === 0 ? heading(line) : rows(line)))}
+    ${shown.flatMap((line) => (line.people.length === 0 ? heading(line) : rows(line)))}
   </ul>`;
 
   function heading({ section, top, title, count }) {
