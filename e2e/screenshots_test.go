@@ -16,22 +16,13 @@ import (
 // whatever its scheme and width.
 func TestScreenshots(t *testing.T) {
 	d := startDemo(t)
-	tab := browse(t)
-	token := "#token=" + d.AccessToken
-	for _, page := range []struct{ name, path, fragment, ready string }{
-		{"board", "/", token, `document.querySelectorAll("#people li .groups").length >= 5 && document.querySelector("#who").textContent`},
-		{"me", "/me", token, `document.querySelector("#times")?.textContent && document.querySelector("#connection").textContent === "Live"`},
-		{"docs", "/docs", "", `document.querySelector("#operations-Zoom-updatePresenceStatus")`},
-		{"problems", "/docs/problems", "", `document.querySelector("dt")`},
-		{"not-found", "/nothing", "", `document.querySelector("h1")`},
-	} {
+	tab := d.browseAsAdministrator(t)
+	for _, f := range d.faces(t) {
 		for _, scheme := range []string{"light", "dark"} {
 			for _, width := range []int64{1280, 390} {
-				name := fmt.Sprintf("%s-%s-%d.png", page.name, scheme, width)
-				do(t, tab, chromedp.EmulateViewport(width, 844), prefer(scheme), chromedp.Navigate(d.URL+page.path+"?shot="+name+page.fragment))
-				holds(t, tab, page.ready)
+				visit(t, tab, f, scheme, width)
 				holds(t, tab, fmt.Sprintf("innerWidth === %d && document.documentElement.scrollWidth <= innerWidth", width))
-				save(t, tab, name, chromedp.CaptureScreenshot())
+				save(t, tab, fmt.Sprintf("%s-%s-%d.png", f.name, scheme, width), chromedp.CaptureScreenshot())
 			}
 		}
 	}
