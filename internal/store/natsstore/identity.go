@@ -216,7 +216,7 @@ func (s *Store) checkRollback(ctx context.Context, inv inventory) error {
 // start shortly after they created it. The history lacks versions that were replaced
 // before.
 func (s *Store) awaitSource(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.connectTimeout())
 	defer cancel()
 	var b backoff
 	for {

@@ -131,22 +131,23 @@ func redactURLs(urls string) string {
 }
 
 const (
-	connectTimeout = 5 * time.Second
-	openTimeout    = 30 * time.Second // of Open, once it is connected
-	pingInterval   = 2 * time.Second
+	minConnectTimeout = 5 * time.Second
+	openTimeout       = 30 * time.Second // of Open, once it is connected
 )
+
+func (s *Store) connectTimeout() time.Duration { return max(minConnectTimeout, s.opts.Timeout) }
 
 func (s *Store) connect(url string) error {
 	var logged logOnce // the client never calls the handler concurrently
 	options := []nats.Option{
 		nats.Name("porchlight"),
-		nats.Timeout(connectTimeout),
+		nats.Timeout(s.connectTimeout()),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(100 * time.Millisecond),
 		nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond),
 		// A message that cannot be sent now must not be sent some time later.
 		nats.ReconnectBufSize(-1),
-		nats.PingInterval(pingInterval),
+		nats.PingInterval(s.opts.Timeout),
 		nats.MaxPingsOutstanding(2),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { s.disconnected(err) }),
 		nats.ReconnectHandler(func(*nats.Conn) { s.requestVerify() }),
@@ -167,7 +168,7 @@ func (s *Store) connect(url string) error {
 		return fmt.Errorf("connect to NATS at %s: %w", s.servers, connectError(err))
 	}
 	if s.replies, err = subscribeReplies(s.conn); err == nil {
-		s.js, err = jetstream.New(s.conn, jetstream.WithDefaultTimeout(connectTimeout))
+		s.js, err = jetstream.New(s.conn, jetstream.WithDefaultTimeout(s.connectTimeout()))
 	}
 	if err != nil {
 		s.conn.Close()

@@ -53,7 +53,8 @@ type Options struct {
 	SystemURL         string
 	SystemCredentials string
 	// Timeout limits how long a write waits for servers that do not respond, and an
-	// operation for the connection. The election of a new leader takes four to nine
+	// operation for the connection, which counts as lost after three times as long without
+	// an answer. The election of a new leader takes four to nine
 	// seconds.
 	Timeout time.Duration
 	// Prefix is the prefix of the names of streams and subjects, so that several stores

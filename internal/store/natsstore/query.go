@@ -13,14 +13,17 @@ import (
 )
 
 const (
-	// requestTimeout limits one request to the servers, and minReadTimeout is the least
-	// limit for all attempts of one read together.
-	requestTimeout = 1500 * time.Millisecond
-	minReadTimeout = 4 * time.Second
+	// The least limits for one request to the servers, and for all attempts of one read
+	// together.
+	minRequestTimeout = 1500 * time.Millisecond
+	minReadTimeout    = 4 * time.Second
 
 	minBackoff = time.Millisecond
 	maxBackoff = 100 * time.Millisecond
 )
+
+// requestTimeout limits one request to the servers.
+func (s *Store) requestTimeout() time.Duration { return max(minRequestTimeout, s.opts.Timeout/4) }
 
 // readTimeout limits all attempts of one read together.
 func (s *Store) readTimeout() time.Duration { return max(minReadTimeout, 2*s.opts.Timeout) }
@@ -148,7 +151,7 @@ func (s *Store) directGet(ctx context.Context, stream string, query any) (*reply
 	if err != nil {
 		return nil, err
 	}
-	ctx, end := s.calls.begin(ctx, requestTimeout)
+	ctx, end := s.calls.begin(ctx, s.requestTimeout())
 	defer end()
 	response, err := s.replies.request(ctx, "$JS.API.DIRECT.GET."+stream, body)
 	if err != nil {
@@ -211,7 +214,7 @@ func (s *Store) leaderSeq(ctx context.Context, stream string) (uint64, error) {
 				Last uint64 `json:"last_seq"`
 			} `json:"state"`
 		}
-		if err := s.request(ctx, requestTimeout, "$JS.API.STREAM.INFO."+stream, struct{}{}, &info); err != nil {
+		if err := s.request(ctx, s.requestTimeout(), "$JS.API.STREAM.INFO."+stream, struct{}{}, &info); err != nil {
 			return err
 		}
 		if info.Error != nil {
@@ -250,7 +253,7 @@ func (s *Store) leaderGetOnce(ctx context.Context, stream string, q leaderQuery)
 			Data    []byte `json:"data"`
 		} `json:"message"`
 	}
-	if err := s.request(ctx, requestTimeout, "$JS.API.STREAM.MSG.GET."+stream, q, &got); err != nil {
+	if err := s.request(ctx, s.requestTimeout(), "$JS.API.STREAM.MSG.GET."+stream, q, &got); err != nil {
 		return nil, err
 	}
 	switch {

@@ -115,7 +115,7 @@ var errNoReport = fmt.Errorf("%w: no server responded: check that this is a user
 
 func (s *Store) requestReports(ctx context.Context) (serverReports, error) {
 	g := serverReports{reported: make(map[string]bool)}
-	options := []nats.Option{nats.Name("porchlight-settings"), nats.Timeout(connectTimeout)}
+	options := []nats.Option{nats.Name("porchlight-settings"), nats.Timeout(s.connectTimeout())}
 	if s.opts.SystemCredentials != "" {
 		options = append(options, nats.UserCredentials(s.opts.SystemCredentials))
 	}
