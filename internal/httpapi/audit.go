@@ -65,16 +65,16 @@ func EventQuery(r *http.Request, more ...string) (*audit.Query, error) {
 	if err != nil {
 		return nil, err
 	}
-	pg, err := pageOf(values, "after")
+	pg, err := PageOf(values, "after")
 	if err != nil {
 		return nil, err
 	}
-	q := &audit.Query{Limit: pg.limit, Action: values.Get("action"), Target: values.Get("target"), User: presence.UserID(values.Get("user"))}
+	q := &audit.Query{Limit: pg.Limit, Action: values.Get("action"), Target: values.Get("target"), User: presence.UserID(values.Get("user"))}
 	before, err := parsePageMark(values.Get("before"))
 	if err != nil {
 		return nil, err
 	}
-	after, err := parsePageMark(pg.after)
+	after, err := parsePageMark(pg.After)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func (a *API) listCheckpoints(c *call) error {
 	if err != nil {
 		return err
 	}
-	all, next, err := a.Events.Checkpoints(c.r.Context(), c.p.Account, pg.after, pg.limit)
+	all, next, err := a.Events.Checkpoints(c.r.Context(), c.p.Account, pg.After, pg.Limit)
 	if err != nil {
 		return err
 	}

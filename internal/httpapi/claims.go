@@ -111,9 +111,9 @@ func (a *API) listClaims(c *call) error {
 	if err != nil {
 		return err
 	}
-	rest := itemsAbove(state.Claims, presence.ClaimID(pg.after), func(x *presence.Claim) presence.ClaimID { return x.ID })
+	rest := itemsAbove(state.Claims, presence.ClaimID(pg.After), func(x *presence.Claim) presence.ClaimID { return x.ID })
 	var list api.Claims
-	list.Claims, list.Next = fill(pg, rest, asClaim, func(x *api.Claim) string { return x.ID })
+	list.Claims, list.Next = Fill(pg, rest, asClaim, func(x *api.Claim) string { return x.ID })
 	return c.writeVersion(wire.ETag(state.Revision), &list)
 }
 

@@ -47,9 +47,9 @@ func (a *API) listContacts(c *call) error {
 	if err != nil {
 		return err
 	}
-	rest := itemsAbove(contacts.List, presence.UserID(pg.after), func(x *directory.Contact) presence.UserID { return x.User })
+	rest := itemsAbove(contacts.List, presence.UserID(pg.After), func(x *directory.Contact) presence.UserID { return x.User })
 	var list api.Contacts
-	list.Contacts, list.Next = fill(pg, rest, asContact, func(x *api.Contact) string { return x.User })
+	list.Contacts, list.Next = Fill(pg, rest, asContact, func(x *api.Contact) string { return x.User })
 	return c.writeVersion(contactsTag(&contacts), &list)
 }
 

@@ -83,12 +83,12 @@ func (a *API) listApps(c *call) error {
 	if err != nil {
 		return err
 	}
-	apps, err := a.Authority.Apps(c.r.Context(), c.p.Account, presence.AppID(pg.after), pg.limit+1)
+	apps, err := a.Authority.Apps(c.r.Context(), c.p.Account, presence.AppID(pg.After), pg.Limit+1)
 	if err != nil {
 		return err
 	}
 	var list api.Apps
-	list.Apps, list.Next = fill(pg, apps, asApp, func(x *api.App) string { return x.ID })
+	list.Apps, list.Next = Fill(pg, apps, asApp, func(x *api.App) string { return x.ID })
 	return c.writeDigested(&list)
 }
 
@@ -361,7 +361,7 @@ func (a *API) listTokens(c *call) error {
 	if err != nil {
 		return err
 	}
-	pg, err := pageOf(q, "after")
+	pg, err := PageOf(q, "after")
 	if err != nil {
 		return err
 	}
@@ -370,7 +370,7 @@ func (a *API) listTokens(c *call) error {
 		return err
 	}
 	list := &api.Tokens{Tokens: []api.Token{}}
-	err = a.withTurn(c, pg.limit, func() error {
+	err = a.withTurn(c, pg.Limit, func() error {
 		if filter.User != "" {
 			return a.collectTokensOf(c, pg, &filter, list)
 		}
@@ -402,27 +402,27 @@ func (a *API) tokenFilter(c *call, q url.Values, scope auth.Scope) (f auth.Token
 }
 
 // collectTokensOf fills a page with tokens of one user, whose number is limited.
-func (a *API) collectTokensOf(c *call, pg page, f *auth.TokenFilter, list *api.Tokens) error {
+func (a *API) collectTokensOf(c *call, pg Page, f *auth.TokenFilter, list *api.Tokens) error {
 	tokens, err := a.Authority.TokensOf(c.r.Context(), c.p.Account, f.User)
 	if err != nil {
 		return err
 	}
 	tokens = slices.DeleteFunc(tokens, func(t auth.Token) bool { return !f.Matches(t.User, t.App) })
-	tokens = itemsAbove(tokens, pg.after, func(t *auth.Token) string { return t.ID })
-	list.Tokens, list.Next = fill(pg, tokens, asToken, func(t *api.Token) string { return t.ID })
+	tokens = itemsAbove(tokens, pg.After, func(t *auth.Token) string { return t.ID })
+	list.Tokens, list.Next = Fill(pg, tokens, asToken, func(t *api.Token) string { return t.ID })
 	return nil
 }
 
 // collectTokens fills a page with the tokens that the caller may see.
-func (a *API) collectTokens(c *call, pg page, f *auth.TokenFilter, list *api.Tokens) error {
-	after := pg.after
+func (a *API) collectTokens(c *call, pg Page, f *auth.TokenFilter, list *api.Tokens) error {
+	after := pg.After
 	for range scanPages {
 		tokens, err := a.Authority.Tokens(c.r.Context(), c.p.Account, after, scanPage)
 		if err != nil {
 			return err
 		}
 		for i := range tokens {
-			if len(list.Tokens) == pg.limit {
+			if len(list.Tokens) == pg.Limit {
 				list.Next = after
 				return nil
 			}

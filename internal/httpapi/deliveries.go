@@ -25,7 +25,7 @@ func (a *API) listDeliveries(c *call) error {
 	if err != nil {
 		return err
 	}
-	pg, err := pageOf(q, "after")
+	pg, err := PageOf(q, "after")
 	if err != nil {
 		return err
 	}
@@ -60,10 +60,10 @@ func flag(field, text string) (bool, error) {
 
 // deliveries reads a page. If it is to have attempts that failed alone, it reads as many
 // as needed, of those that are kept.
-func (a *API) deliveries(ctx context.Context, s *webhook.Subscription, pg page, failed bool) (*api.Deliveries, error) {
-	list := &api.Deliveries{Deliveries: []api.Delivery{}, Next: pg.after}
+func (a *API) deliveries(ctx context.Context, s *webhook.Subscription, pg Page, failed bool) (*api.Deliveries, error) {
+	list := &api.Deliveries{Deliveries: []api.Delivery{}, Next: pg.After}
 	for {
-		attempts, next, err := a.Deliverer.Deliveries(ctx, s, list.Next, pg.limit-len(list.Deliveries))
+		attempts, next, err := a.Deliverer.Deliveries(ctx, s, list.Next, pg.Limit-len(list.Deliveries))
 		if err != nil {
 			return nil, err
 		}
@@ -73,7 +73,7 @@ func (a *API) deliveries(ctx context.Context, s *webhook.Subscription, pg page, 
 			}
 		}
 		list.Next = next
-		if next == "" || len(list.Deliveries) == pg.limit {
+		if next == "" || len(list.Deliveries) == pg.Limit {
 			return list, nil
 		}
 	}

@@ -46,7 +46,7 @@ func (a *API) listGroups(c *call) error {
 	if err != nil {
 		return err
 	}
-	pg, err := pageOf(q, "after")
+	pg, err := PageOf(q, "after")
 	if err != nil {
 		return err
 	}
@@ -58,11 +58,11 @@ func (a *API) listGroups(c *call) error {
 		} else if !errors.Is(err, directory.ErrNoGroup) {
 			return err
 		}
-	} else if groups, err = a.Directory.Groups(c.r.Context(), c.p.Account, pg.after, pg.limit+1); err != nil {
+	} else if groups, err = a.Directory.Groups(c.r.Context(), c.p.Account, pg.After, pg.Limit+1); err != nil {
 		return err
 	}
 	var list api.Groups
-	list.Groups, list.Next = fill(pg, groups, asGroup, func(g *api.Group) string { return g.ID })
+	list.Groups, list.Next = Fill(pg, groups, asGroup, func(g *api.Group) string { return g.ID })
 	return c.writeDigested(&list)
 }
 
@@ -113,7 +113,7 @@ func (a *API) listMembers(c *call) error {
 		return err
 	}
 	return a.writeUsers(c, quota.LightRead+1, func() ([]directory.User, presence.UserID, error) {
-		return a.Directory.Members(c.r.Context(), c.p.Account, &g, presence.UserID(pg.after), pg.limit)
+		return a.Directory.Members(c.r.Context(), c.p.Account, &g, presence.UserID(pg.After), pg.Limit)
 	})
 }
 

@@ -94,15 +94,15 @@ func (c *call) historyQuery() (q history.Query, cost int, err error) {
 	if err != nil {
 		return q, 0, err
 	}
-	pg, err := pageOf(values, "after")
+	pg, err := PageOf(values, "after")
 	if err != nil {
 		return q, 0, err
 	}
-	q.Limit, cost = pg.limit, pg.limit
+	q.Limit, cost = pg.Limit, pg.Limit
 	if q.Before, err = parsePageMark(values.Get("before")); err != nil {
 		return q, 0, err
 	}
-	if q.After, err = parsePageMark(pg.after); err != nil {
+	if q.After, err = parsePageMark(pg.After); err != nil {
 		return q, 0, err
 	}
 	if q.After != 0 {

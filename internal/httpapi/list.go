@@ -44,7 +44,7 @@ func (a *API) listPresence(c *call) error {
 	if err != nil {
 		return err
 	}
-	pg, err := pageOf(q, "page_token")
+	pg, err := PageOf(q, "page_token")
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (a *API) listPresence(c *call) error {
 	}
 	examined := maxExamined
 	if filter.all() {
-		examined = pg.limit
+		examined = pg.Limit
 	}
 	var list *api.PresencePage
 	err = a.withTurn(c, examined, func() (err error) {
@@ -96,13 +96,13 @@ func GroupKey(name string) (string, error) {
 }
 
 // presencePage reads one page.
-func (a *API) presencePage(c *call, pg page, filter *presenceFilter) (*api.PresencePage, error) {
+func (a *API) presencePage(c *call, pg Page, filter *presenceFilter) (*api.PresencePage, error) {
 	step := examineStep
 	if filter.all() {
-		step = min(step, max(pg.limit, minStep))
+		step = min(step, max(pg.Limit, minStep))
 	}
 	list := &api.PresencePage{Presences: []api.UserPresence{}}
-	after := presence.UserID(pg.after)
+	after := presence.UserID(pg.After)
 	for examined := 0; examined < maxExamined; {
 		users, err := a.Directory.Users(c.r.Context(), c.p.Account, after, step+1)
 		if err != nil {
@@ -114,9 +114,9 @@ func (a *API) presencePage(c *call, pg page, filter *presenceFilter) (*api.Prese
 		if err != nil {
 			return nil, err
 		}
-		if left := pg.limit - len(list.Presences); len(matching) > left || len(matching) == left && more {
+		if left := pg.Limit - len(list.Presences); len(matching) > left || len(matching) == left && more {
 			list.Presences = append(list.Presences, matching[:left]...)
-			list.NextPageToken = list.Presences[pg.limit-1].User
+			list.NextPageToken = list.Presences[pg.Limit-1].User
 			return list, nil
 		}
 		list.Presences = append(list.Presences, matching...)

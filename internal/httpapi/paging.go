@@ -12,34 +12,34 @@ import (
 	"porchlight.dev/porchlight/internal/wire"
 )
 
-// A page is the part of a listing that is asked for: at most limit items, those
-// above after.
-type page struct {
-	limit int
-	after string
+// A Page is the part of a listing that is asked for: at most Limit items, those
+// above After.
+type Page struct {
+	Limit int
+	After string
 }
 
 // page reads ?limit and ?after. Other parameters are refused.
-func (c *call) page() (page, error) {
+func (c *call) page() (Page, error) {
 	q, err := c.query("limit", "after")
 	if err != nil {
-		return page{}, err
+		return Page{}, err
 	}
-	return pageOf(q, "after")
+	return PageOf(q, "after")
 }
 
-// pageOf reads ?limit and the parameter with the mark of the previous page.
-func pageOf(q url.Values, mark string) (page, error) {
-	pg := page{limit: api.DefaultPage, after: q.Get(mark)}
+// PageOf reads ?limit and the parameter with the mark of the previous page.
+func PageOf(q url.Values, mark string) (Page, error) {
+	pg := Page{Limit: api.DefaultPage, After: q.Get(mark)}
 	if text := q.Get("limit"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > api.MaxPage {
-			return page{}, &presence.FieldError{Field: "limit", Reason: "must be a number from 1 to 1000"}
+			return Page{}, &presence.FieldError{Field: "limit", Reason: "must be a number from 1 to 1000"}
 		}
-		pg.limit = n
+		pg.Limit = n
 	}
-	if len(pg.after) > maxSessionRef {
-		return page{}, errPageCursor
+	if len(pg.After) > maxSessionRef {
+		return Page{}, errPageCursor
 	}
 	return pg, nil
 }
@@ -95,13 +95,13 @@ func Flag(q url.Values, name string) (bool, error) {
 	}
 }
 
-// fill converts the first items to their wire form and returns the id after which
+// Fill converts the first items to their wire form and returns the id after which
 // the next page begins, or "" if there are no more.
-func fill[T, W any](pg page, items []T, wired func(*T) W, id func(*W) string) (list []W, next string) {
-	list = make([]W, 0, min(len(items), pg.limit))
+func Fill[T, W any](pg Page, items []T, wired func(*T) W, id func(*W) string) (list []W, next string) {
+	list = make([]W, 0, min(len(items), pg.Limit))
 	for i := range items {
-		if len(list) == pg.limit {
-			return list, id(&list[pg.limit-1])
+		if len(list) == pg.Limit {
+			return list, id(&list[pg.Limit-1])
 		}
 		list = append(list, wired(&items[i]))
 	}

@@ -82,8 +82,8 @@ func (a *API) listSessions(c *call) error {
 		return err
 	}
 	var after presence.SessionID
-	if pg.after != "" {
-		if _, after, err = parseSessionRef(pg.after); err != nil {
+	if pg.After != "" {
+		if _, after, err = parseSessionRef(pg.After); err != nil {
 			return errPageCursor
 		}
 	}
@@ -98,8 +98,8 @@ func (a *API) listSessions(c *call) error {
 		if now >= s.EndsAt || s.ID <= after {
 			continue
 		}
-		if len(list.Sessions) == pg.limit {
-			list.Next = list.Sessions[pg.limit-1].ID
+		if len(list.Sessions) == pg.Limit {
+			list.Next = list.Sessions[pg.Limit-1].ID
 			break
 		}
 		list.Sessions = append(list.Sessions, asSession(u.ID, s, now))

@@ -180,10 +180,10 @@ func (a *API) listSubscriptions(c *call) error {
 		return err
 	}
 	all = slices.DeleteFunc(all, func(s *webhook.Subscription) bool {
-		return s.ID <= pg.after || !mayAccess(c.p, auth.SubscriptionRead, s)
+		return s.ID <= pg.After || !mayAccess(c.p, auth.SubscriptionRead, s)
 	})
 	var list api.Subscriptions
-	list.Subscriptions, list.Next = fill(pg, all,
+	list.Subscriptions, list.Next = Fill(pg, all,
 		func(s **webhook.Subscription) api.Subscription { return *asSubscription(*s) }, func(s *api.Subscription) string { return s.ID })
 	return c.writeDigested(&list)
 }

@@ -167,8 +167,10 @@ func TestSystemList(t *testing.T) {
 	if len(want) > 0 {
 		t.Errorf("not listed: %v", want)
 	}
-	for _, query := range []string{"limit=0", "limit=x", "after=" + strings.Repeat("a", 600), "x=1"} {
-		w.do("GET", "/v1/system/accounts?"+query, system, "").problem(&api.InvalidField)
+	for query, kind := range map[string]*api.Kind{
+		"limit=0": &api.InvalidField, "limit=x": &api.InvalidField, "x=1": &api.InvalidField, "after=" + strings.Repeat("a", 600): &api.CursorInvalid,
+	} {
+		w.do("GET", "/v1/system/accounts?"+query, system, "").problem(kind)
 	}
 }
 

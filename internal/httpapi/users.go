@@ -44,7 +44,7 @@ func (a *API) listUsers(c *call) error {
 	if err != nil {
 		return err
 	}
-	pg, err := pageOf(q, "after")
+	pg, err := PageOf(q, "after")
 	if err != nil {
 		return err
 	}
@@ -52,8 +52,8 @@ func (a *API) listUsers(c *call) error {
 	if err != nil {
 		return err
 	}
-	return a.writeUsers(c, readFor(&filter, pg.limit), func() ([]directory.User, presence.UserID, error) {
-		return a.Directory.Search(c.r.Context(), c.p.Account, &filter, presence.UserID(pg.after), pg.limit)
+	return a.writeUsers(c, readFor(&filter, pg.Limit), func() ([]directory.User, presence.UserID, error) {
+		return a.Directory.Search(c.r.Context(), c.p.Account, &filter, presence.UserID(pg.After), pg.Limit)
 	})
 }
 

@@ -86,12 +86,12 @@ func (a *API) listWatches(c *call) error {
 		return err
 	}
 	// An account-level token of an account without an owner has no watches.
-	watches, err := a.Watches.List(c.r.Context(), c.p.Account, c.p.User, pg.after, pg.limit+1)
+	watches, err := a.Watches.List(c.r.Context(), c.p.Account, c.p.User, pg.After, pg.Limit+1)
 	if err != nil {
 		return err
 	}
 	var list api.Watches
-	list.Watches, list.Next = fill(pg, watches, func(w *watch.Watch) api.Watch { return *AsWatch(w) }, func(w *api.Watch) string { return w.ID })
+	list.Watches, list.Next = Fill(pg, watches, func(w *watch.Watch) api.Watch { return *AsWatch(w) }, func(w *api.Watch) string { return w.ID })
 	return c.writeDigested(&list)
 }
 

@@ -12,7 +12,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"net/http"
-	"strconv"
 
 	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/audit"
@@ -112,29 +111,17 @@ func (a *API) list(c *call) error {
 	if err != nil {
 		return err
 	}
-	limit := api.DefaultPage
-	if text := q.Get("limit"); text != "" {
-		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > api.MaxPage {
-			return &presence.FieldError{Field: "limit", Reason: "must be a number from 1 to 1000"}
-		}
-	}
-	after := q.Get("after")
-	if after != "" && presence.CheckID("after", after) != nil {
-		return &presence.FieldError{Field: "after", Reason: "must be the id of an account"}
-	}
-	found, err := a.Tenants.Directory.Accounts(c.r.Context(), presence.AccountID(after), limit+1)
+	pg, err := httpapi.PageOf(q, "after")
 	if err != nil {
 		return err
 	}
-	page := api.SystemAccounts{Accounts: []api.SystemAccount{}}
-	for i := range found {
-		if i == limit {
-			page.Next = page.Accounts[i-1].ID
-			break
-		}
-		page.Accounts = append(page.Accounts, asAccount(&found[i]))
+	found, err := a.Tenants.Directory.Accounts(c.r.Context(), presence.AccountID(pg.After), pg.Limit+1)
+	if err != nil {
+		return err
 	}
-	return c.write(http.StatusOK, &page)
+	var list api.SystemAccounts
+	list.Accounts, list.Next = httpapi.Fill(pg, found, asAccount, func(account *api.SystemAccount) string { return account.ID })
+	return c.write(http.StatusOK, &list)
 }
 
 func (a *API) read(c *call) error {
