@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -43,35 +44,12 @@ func (r *run) signins(b *binary) error {
 		return err
 	}
 	fmt.Printf("\n%d PUTs a second for %v, %d users, %d connections, with and without %d sign-ins a second\n", r.rate, r.seconds, r.reference(), r.mostConns(), signInRate)
-	puts := openLoop{load: load{address: p.address, conns: r.mostConns(), duration: r.seconds, status: http.StatusNoContent, request: s.put}, rate: r.rate}
-	figures := make(map[string][]float64)
-	add := func(what string, took []time.Duration) {
-		slices.Sort(took)
-		for name, percentile := range map[string]float64{"p50": .5, "p99": .99} {
-			figures[what+", "+name] = append(figures[what+", "+name], at(took, percentile).Seconds()*1000)
-		}
-	}
+	puts := &openLoop{load: load{address: p.address, conns: r.mostConns(), duration: r.seconds, status: http.StatusNoContent, request: s.put}, rate: r.rate}
+	figures := make(signInFigures)
 	for range r.rounds {
-		alone, err := puts.run()
-		if err != nil {
+		if err := figures.measure(puts, people); err != nil {
 			return err
 		}
-		add("PUT alone", alone)
-		ctx, stop := context.WithCancel(context.Background())
-		ended := make(chan error, 1)
-		go func() { ended <- people.run(ctx) }()
-		beside, err := puts.run()
-		stop()
-		if err := <-ended; err != nil {
-			return err
-		}
-		if err != nil {
-			return err
-		}
-		add("PUT while people sign in", beside)
-		add("sign-in", people.took)
-		figures["sign-ins made"] = append(figures["sign-ins made"], float64(len(people.took))/r.seconds.Seconds())
-		figures["sign-ins refused because too many wait"] = append(figures["sign-ins refused because too many wait"], float64(people.refused)/r.seconds.Seconds())
 	}
 	for _, what := range []string{"PUT alone, p50", "PUT while people sign in, p50", "PUT alone, p99", "PUT while people sign in, p99", "sign-in, p50", "sign-in, p99"} {
 		report(what, "-", "ms", figures[what])
@@ -80,6 +58,46 @@ func (r *run) signins(b *binary) error {
 		report(what, "-", "/s", figures[what])
 	}
 	return nil
+}
+
+// signInFigures are the results of all rounds, by what they are of.
+type signInFigures map[string][]float64
+
+// measure adds the figures of one round.
+func (f signInFigures) measure(puts *openLoop, people *signInLoad) error {
+	alone, err := puts.run()
+	if err != nil {
+		return err
+	}
+	beside, err := people.during(puts.run)
+	if err != nil {
+		return err
+	}
+	f.add("PUT alone", alone)
+	f.add("PUT while people sign in", beside)
+	f.add("sign-in", people.took)
+	for what, n := range map[string]int{"sign-ins made": len(people.took), "sign-ins refused because too many wait": people.refused} {
+		f[what] = append(f[what], float64(n)/puts.duration.Seconds())
+	}
+	return nil
+}
+
+// add adds the percentiles of some durations.
+func (f signInFigures) add(what string, took []time.Duration) {
+	slices.Sort(took)
+	for name, percentile := range map[string]float64{"p50": .5, "p99": .99} {
+		f[what+", "+name] = append(f[what+", "+name], at(took, percentile).Seconds()*1000)
+	}
+}
+
+// during runs something while people sign in.
+func (l *signInLoad) during(run func() ([]time.Duration, error)) (took []time.Duration, err error) {
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- l.run(ctx) }()
+	took, err = run()
+	stop()
+	return took, cmp.Or(<-ended, err)
 }
 
 // A signInLoad has people who sign in over and over.
