@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
+	"net/url"
 	"strings"
 )
 
@@ -14,7 +15,7 @@ const maxChallengeAnswer = 64 << 10
 // A ValidationError says that an endpoint did not prove that it wants events. Any other
 // error of Validate is the server's own.
 type ValidationError struct {
-	Method, URL string // what was tried; no method: nothing was sent
+	Method, URL string // what was tried, as ShortURL; no method: nothing was sent
 	Failure     Failure
 	Reason      string
 	Status      int    // of the answer; 0: there was none
@@ -34,6 +35,17 @@ func (e *ValidationError) Error() string {
 	return text
 }
 
+// ShortURL is the scheme, the host and the path of a URL. Its query may have a key, which
+// messages must not show.
+func ShortURL(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		before, _, _ := strings.Cut(text, "?")
+		return before
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
+}
+
 // Validate sends the challenge of the subscription's form to its URL, signed and
 // authenticated like an event. The error is a *ValidationError if the endpoint failed.
 func (h *HTTPSender) Validate(ctx context.Context, s *Subscription) error {
@@ -46,7 +58,7 @@ func (h *HTTPSender) Validate(ctx context.Context, s *Subscription) error {
 		return &challenge.Event
 	}
 	answer, err := h.exchange(ctx, s, m, maxChallengeAnswer)
-	failed := &ValidationError{Method: m.method, URL: s.URL}
+	failed := &ValidationError{Method: m.method, URL: ShortURL(s.URL)}
 	if err != nil {
 		failed.Failure, failed.Reason = describeFailure(err)
 		if failed.Failure == FailureCanceled || failed.Failure == FailureInternal {

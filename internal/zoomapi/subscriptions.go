@@ -260,11 +260,11 @@ func refusedSubscription(s *webhook.Subscription, err error) error {
 	limit, isLimit := errors.AsType[*webhook.LimitError](err)
 	switch {
 	case isFailed:
-		return &codeError{http.StatusNotFound, 1701, "The event webhook url validate failed: " + s.URL + ". " + sentence(failed.Error())}
+		return &codeError{http.StatusNotFound, 1701, "The event webhook url validate failed: " + webhook.ShortURL(s.URL) + ". " + sentence(failed.Error())}
 	case isField && field.Field == "url":
-		return &codeError{http.StatusNotFound, 1701, "The event webhook url validate failed: " + s.URL + ". " + sentence("it "+field.Reason)}
+		return &codeError{http.StatusNotFound, 1701, "The event webhook url validate failed: " + webhook.ShortURL(s.URL) + ". " + sentence("it "+field.Reason)}
 	case isField && field.Field == "authentication" && s.Auth.Kind == webhook.AuthOAuth:
-		return &codeError{http.StatusNotFound, 1702, "The Oauth token url validate failed: " + s.Auth.TokenURL + ". " + sentence("it "+field.Reason)}
+		return &codeError{http.StatusNotFound, 1702, "The Oauth token url validate failed: " + webhook.ShortURL(s.Auth.TokenURL) + ". " + sentence("it "+field.Reason)}
 	case isField && field.Field == "authentication":
 		return badEvents(sentence("the custom header " + field.Reason))
 	case isField:
