@@ -12,8 +12,12 @@ const redacted = "[redacted]"
 // minTokenPart is how many characters must follow a token's prefix to count as a token.
 const minTokenPart = 8
 
-// Redact returns text without anything that looks like a token, a ticket or an app's
-// secret, even if that is percent-encoded several times.
+// webhookPrefix begins the secrets that sign webhooks, in the form of Standard Webhooks:
+// what follows is standard base64.
+const webhookPrefix = "whsec_"
+
+// Redact returns text without anything that looks like a token, a ticket, an app's secret
+// or the secret of webhooks, even if that is percent-encoded several times.
 func Redact(text string) string {
 	if len(text) < len(tokenPrefix)+minTokenPart {
 		return text
@@ -53,13 +57,14 @@ func (r *redactor) Write(b []byte) (int, error) {
 
 // A run is a stretch of characters that secrets are made of.
 type run struct {
-	from   int    // in the text
-	after  bool   // what percent-encodes a character that no secret has
-	n      int    // characters
-	last   [2]int // where the last two began
-	recent [2]byte
-	token  int // where a token begins; -1: nowhere
-	at     int // how many characters come before it
+	from    int    // in the text
+	after   bool   // what percent-encodes a character that no secret has
+	n       int    // characters
+	last    [5]int // where the last ones began
+	recent  [5]byte
+	token   int  // where a token begins; -1: nowhere
+	at      int  // how many characters come before it
+	webhook bool // it is the secret of webhooks
 }
 
 // add takes the next character, which is at i.
@@ -67,10 +72,40 @@ func (r *run) add(c byte, i int) {
 	if r.n == 0 {
 		*r = run{from: i, after: r.after, token: -1}
 	}
-	if r.n++; r.token < 0 && c == '_' && r.n > 2 && r.recent[0]|0x20 == 'p' && r.recent[1]|0x20 == 'l' {
-		r.token, r.at = r.last[0], r.n-len(tokenPrefix)
+	if r.n++; c == '_' && !r.webhook {
+		switch {
+		case endsInWebhook(r.recent[:]):
+			r.token, r.at, r.webhook = r.last[0], r.n-len(webhookPrefix), true
+		case r.token < 0 && endsInToken(r.recent[:]):
+			r.token, r.at = r.last[3], r.n-len(tokenPrefix)
+		}
 	}
-	r.recent, r.last = [2]byte{r.recent[1], c}, [2]int{r.last[1], i}
+	copy(r.recent[:], r.recent[1:])
+	copy(r.last[:], r.last[1:])
+	r.recent[4], r.last[4] = c, i
+}
+
+// continues reports whether c is the next character of the run, or the first of one.
+func (r *run) continues(c byte) bool {
+	switch {
+	case r.n == 0 || !r.webhook:
+		return secretByte(c)
+	case r.recent[4] == '=':
+		return c == '='
+	default:
+		return secretByte(c) || c == '+' || c == '/' || c == '='
+	}
+}
+
+// endsInToken reports whether an underscore after text ends the prefix of a token.
+func endsInToken(text []byte) bool { return endsIn(text, tokenPrefix) }
+
+func endsInWebhook(text []byte) bool { return endsIn(text, webhookPrefix) }
+
+// endsIn reports whether text ends in a prefix without its underscore, in letters of any case.
+func endsIn(text []byte, prefix string) bool {
+	n := len(text) - len(prefix) + 1
+	return n >= 0 && bytes.EqualFold(text[n:], []byte(prefix[:len(prefix)-1]))
 }
 
 // secret is where in the text a secret begins that ends with the run. Within a
@@ -79,6 +114,8 @@ func (r *run) secret() (int, bool) {
 	switch part := r.n - r.at - len(tokenPrefix); {
 	case r.n == 0:
 		return 0, false
+	case r.webhook:
+		return r.token, r.n-r.at >= len(webhookPrefix)+minTokenPart
 	case r.token >= 0 && (part >= secretLen || r.at == 0 && part >= minTokenPart):
 		return r.token, true
 	case r.after && r.n == secretLen-2: // no encoding, but a percent sign before a secret
@@ -123,7 +160,7 @@ func hasLongWord(text []byte) bool {
 
 func hasTokenPrefix(text []byte) bool {
 	for i := bytes.IndexByte(text, '_'); i >= 0; i = bytes.IndexByte(text, '_') {
-		if i > 1 && text[i-1]|0x20 == 'l' && text[i-2]|0x20 == 'p' {
+		if endsInToken(text[:i]) || endsInWebhook(text[:i]) {
 			return true
 		}
 		text = text[i+1:]
@@ -135,7 +172,7 @@ func hasTokenPrefix(text []byte) bool {
 func hasEncodedPrefix(text []byte) bool {
 	for i := bytes.IndexByte(text, '%'); i >= 0; i = bytes.IndexByte(text, '%') {
 		c, _ := percentEncoded(text[i:])
-		if bytes.IndexByte([]byte("pPlL_"), c) >= 0 {
+		if bytes.IndexByte([]byte("pPlLwWhHsSeEcC_"), c) >= 0 {
 			return true
 		}
 		text = text[i+1:]
@@ -157,11 +194,12 @@ func appendScanned(b, text []byte, lines bool) (_ []byte, found bool) {
 	}
 	for i := 0; i < len(text); {
 		c, size := character(text[i:], quoted)
-		if secretByte(c) {
-			r.add(c, i)
-		} else {
+		if !r.continues(c) {
 			end(i)
-			r.after = c != '%' && text[i] == '%'
+			r.after = !secretByte(c) && c != '%' && text[i] == '%'
+		}
+		if r.n > 0 || secretByte(c) {
+			r.add(c, i)
 		}
 		switch text[i] {
 		case '"':

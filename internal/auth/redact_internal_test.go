@@ -11,6 +11,7 @@ func FuzzMayHoldSecret(f *testing.F) {
 	secret := strings.Repeat("aB3_-", 9)[:secretLen]
 	for _, text := range []string{
 		"", "pl_12345678", "PL_12345678", "%70l_12345678", "p%6c_12345678", "pl%5f12345678", "%252570l_12345678",
+		"whsec_12345678", "WHSEC_12345678", "%77hsec_12345678", "whse%63_+/+/+/+/", "wh%2573ec_12345678=", "pl_whsec_12345678",
 		secret, "%" + secret, "%4" + secret, `"\n` + secret + `"`, `"\u0041` + secret + `"`, strings.Repeat("%61", secretLen),
 		"/v2/users/ada%40example.com/presence_status", "x" + secret, secret + "%2F",
 	} {
@@ -33,11 +34,12 @@ func mayHoldSecretByByte(text []byte) bool {
 	for i, c := range text {
 		switch {
 		case c == '_':
-			if n > 1 && text[i-1]|0x20 == 'l' && text[i-2]|0x20 == 'p' {
+			before := strings.ToLower(string(text[max(0, i-5):i]))
+			if strings.HasSuffix(before, "pl") || before == "whsec" {
 				return true
 			}
 		case c == '%':
-			if decoded, _ := percentEncoded(text[i:]); strings.IndexByte("pPlL_", decoded) >= 0 {
+			if decoded, _ := percentEncoded(text[i:]); strings.IndexByte("pPlLwWhHsSeEcC_", decoded) >= 0 {
 				return true
 			}
 		case !secretBytes[c]:

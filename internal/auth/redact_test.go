@@ -16,6 +16,8 @@ import (
 const (
 	aToken  = "pl_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789-_aBcDe"
 	aTicket = "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789-_aBcDe"
+
+	aWebhookSecret = "whsec_AbCdEfGhIjKl/nOpQr+tUvWxYz0123456789+/aBcDe="
 )
 
 // TestRedact: whatever looks like a secret is redacted, and nothing else.
@@ -25,27 +27,33 @@ func TestRedact(t *testing.T) {
 		hex += fmt.Sprintf("%%%02x", aToken[i])
 	}
 	for text, want := range map[string]string{
-		aToken: "[redacted]", aTicket: "[redacted]",
-		"/v1/users/" + aToken + "/x":            "/v1/users/[redacted]/x",
-		"/v1/" + aTicket + "?ticket=" + aTicket: "/v1/[redacted]?ticket=[redacted]",
-		aToken + "," + aToken:                   "[redacted],[redacted]",
-		aToken + aToken:                         "[redacted]",
-		"x" + aToken:                            "x[redacted]",
-		"x" + aToken[:20]:                       "x" + aToken[:20],
-		aToken[:20]:                             "[redacted]",
-		"é" + aToken + "é":                      "é[redacted]é",
-		"%70l_" + aToken[3:]:                    "[redacted]",
-		"a%2F%2570%6c%255F" + aToken[3:]:        "a%2F[redacted]",
-		hex:                                     "[redacted]",
-		url.QueryEscape(url.QueryEscape(hex)):   "[redacted]",
-		strings.ToUpper(aToken):                 "[redacted]",
-		`"\` + aToken + `"`:                     `"\[redacted]"`,
-		"%%" + aTicket + "%":                    "%%[redacted]%",
-		"%zz" + aToken + "%2":                   "%zz[redacted]%2",
-		"pl_short pl_ops":                       "pl_short pl_ops",
-		aTicket + "x":                           aTicket + "x", // an id of a different length
-		aTicket[1:]:                             aTicket[1:],
-		"%25":                                   "%25", "%": "%", "": "", "%252": "%252", "plain text about pl_ and 100%": "plain text about pl_ and 100%",
+		aToken: "[redacted]", aTicket: "[redacted]", aWebhookSecret: "[redacted]",
+		"/v1/" + aWebhookSecret + "/x?a=" + aWebhookSecret + "&b=c": "/v1/[redacted]/x?a=[redacted]&b=c",
+		url.QueryEscape(url.QueryEscape(aWebhookSecret)) + "%2F":    "[redacted]%2F",
+		"x%77hsec_" + aWebhookSecret[6:] + "x":                      "x[redacted]x",
+		strings.ToUpper(aWebhookSecret) + "=,":                      "[redacted],",
+		aWebhookSecret + aToken:                                     "[redacted][redacted]",
+		"whsec_short whsec whsec_ a+b/c=d":                          "whsec_short whsec whsec_ a+b/c=d",
+		"/v1/users/" + aToken + "/x":                                "/v1/users/[redacted]/x",
+		"/v1/" + aTicket + "?ticket=" + aTicket:                     "/v1/[redacted]?ticket=[redacted]",
+		aToken + "," + aToken:                                       "[redacted],[redacted]",
+		aToken + aToken:                                             "[redacted]",
+		"x" + aToken:                                                "x[redacted]",
+		"x" + aToken[:20]:                                           "x" + aToken[:20],
+		aToken[:20]:                                                 "[redacted]",
+		"é" + aToken + "é":                                          "é[redacted]é",
+		"%70l_" + aToken[3:]:                                        "[redacted]",
+		"a%2F%2570%6c%255F" + aToken[3:]:                            "a%2F[redacted]",
+		hex:                                                         "[redacted]",
+		url.QueryEscape(url.QueryEscape(hex)):                       "[redacted]",
+		strings.ToUpper(aToken):                                     "[redacted]",
+		`"\` + aToken + `"`:                                         `"\[redacted]"`,
+		"%%" + aTicket + "%":                                        "%%[redacted]%",
+		"%zz" + aToken + "%2":                                       "%zz[redacted]%2",
+		"pl_short pl_ops":                                           "pl_short pl_ops",
+		aTicket + "x":                                               aTicket + "x", // an id of a different length
+		aTicket[1:]:                                                 aTicket[1:],
+		"%25":                                                       "%25", "%": "%", "": "", "%252": "%252", "plain text about pl_ and 100%": "plain text about pl_ and 100%",
 		strings.Repeat("0123456789abcdef", 4): strings.Repeat("0123456789abcdef", 4),
 	} {
 		if got := Redact(text); got != want {
@@ -64,9 +72,9 @@ func TestRedactor(t *testing.T) {
 		for _, before := range []string{"", "\n", "\\", "\"", "\x01", "\u2028", "\U000e0001", "é", "<", "%", "="} {
 			var out bytes.Buffer
 			log := slog.New(handler(NewRedactor(&out)))
-			log.Info("first", slog.String("value", before+aTicket), slog.Any("err", fmt.Errorf("%s%s: %s", before, aTicket, before+aToken)))
+			log.Info("first", slog.String("value", before+aTicket), slog.Any("err", fmt.Errorf("%s%s: %s: %s", before, aTicket, before+aToken, before+aWebhookSecret)))
 			log.Info("second")
-			if text := out.String(); strings.Contains(text, aTicket[1:]) || strings.Count(text, "[redacted]") != 3 || strings.Count(text, "\n") != 2 {
+			if text := out.String(); strings.Contains(text, aTicket[1:]) || strings.Contains(text, aWebhookSecret[20:]) || strings.Count(text, "[redacted]") != 4 || strings.Count(text, "\n") != 2 {
 				t.Errorf("%s, after %q: %s", name, before, text)
 			}
 		}
@@ -94,9 +102,9 @@ func FuzzRedact(f *testing.F) {
 		f.Add(text, text)
 	}
 	f.Fuzz(func(t *testing.T, before, after string) {
-		for _, secret := range []string{aToken, "%2570l_" + aToken[3:]} {
-			got := Redact(before + "/" + secret + "/" + after)
-			if strings.Contains(got, aToken[3:]) && !strings.Contains(before+after, aToken[3:]) || Redact(got) != got {
+		for _, secret := range []string{aToken, "%2570l_" + aToken[3:], aWebhookSecret} {
+			got, part := Redact(before+"/"+secret+"/"+after), secret[len(secret)-40:]
+			if strings.Contains(got, part) && !strings.Contains(before+after, part) || Redact(got) != got {
 				t.Errorf("%q", got)
 			}
 			var out bytes.Buffer
