@@ -139,6 +139,7 @@ const (
 	CloseTooMany      = 3502 // what is followed has grown past MaxFollowed users
 	CloseReplaced     = 3503 // of a socket of events: another client has connected
 	CloseEnded        = 3504 // of a socket of events: the subscription was deleted, or has a URL
+	CloseSuspended    = 3505 // the operator suspended the account
 )
 
 // FrameEvent is the type of the frames of GET /v1/subscriptions/{subscription}/events.

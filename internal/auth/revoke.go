@@ -8,7 +8,7 @@ import (
 
 // A Revocation is why tokens of an account are valid no more: they were removed, their
 // app or user was deleted, or the account was suspended or deleted. One of its fields is
-// set beside Account.
+// set beside Account and Why.
 type Revocation struct {
 	Account presence.AccountID
 	Tokens  []string // ids
@@ -16,6 +16,8 @@ type Revocation struct {
 	App     presence.AppID
 	User    presence.UserID
 	All     bool // the account's
+	// Why a token that it ended is refused: ErrInvalidToken, or ErrSuspended.
+	Why error
 }
 
 // Covers reports whether it ended the token of p.
@@ -42,14 +44,17 @@ func (r *Revocation) Covers(p *Principal) bool {
 // wait.
 func (a *Authority) OnRevoke(fn func(*Revocation)) { a.onRevoke = fn }
 
-// RevokeAccount reports that the tokens of an account are refused from now on, because
-// it was suspended or deleted.
-func (a *Authority) RevokeAccount(account presence.AccountID) {
+// RevokeAccount reports that the tokens of an account are refused from now on: with
+// ErrSuspended if it was suspended, or ErrInvalidToken if it was deleted.
+func (a *Authority) RevokeAccount(account presence.AccountID, why error) {
 	a.cache.invalidateAll()
-	a.revoked(&Revocation{Account: account, All: true})
+	a.revoked(&Revocation{Account: account, All: true, Why: why})
 }
 
 func (a *Authority) revoked(r *Revocation) {
+	if r.Why == nil {
+		r.Why = ErrInvalidToken
+	}
 	if a.onRevoke != nil {
 		a.onRevoke(r)
 	}

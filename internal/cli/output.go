@@ -79,8 +79,13 @@ func (s *shell) explained(err error) error {
 		text, action := s.target.unreachable(lost)
 		return &advice{err, text, action}
 	}
-	if closed, ok := errors.AsType[*client.ClosedError](err); ok && closed.Code == api.CloseUnauthorized {
-		return &advice{err, err.Error(), s.target.refusal() + "\n" + s.target.renewal(hints[&api.InvalidToken].action)}
+	if closed, ok := errors.AsType[*client.ClosedError](err); ok {
+		switch closed.Code {
+		case api.CloseUnauthorized:
+			return &advice{err, err.Error(), s.target.refusal() + "\n" + s.target.renewal(hints[&api.InvalidToken].action)}
+		case api.CloseSuspended:
+			return &advice{err, err.Error(), hints[&api.AccountSuspended].action}
+		}
 	}
 	refused, ok := errors.AsType[*client.Error](err)
 	switch {

@@ -242,7 +242,10 @@ func (c *connection) check(ctx context.Context) error {
 			return Silent
 		}
 		err := c.sockets.Access.Recheck(ctx, []*auth.Principal{c.principal})[0]
-		if err != nil && auth.Refused(err) {
+		switch {
+		case errors.Is(err, auth.ErrSuspended):
+			return Suspended
+		case err != nil && auth.Refused(err):
 			return Unauthorized
 		}
 	}

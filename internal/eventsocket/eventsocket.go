@@ -75,6 +75,7 @@ const (
 	Replaced     Reason = "replaced" // by a newer connection of the same subscription
 	Ended        Reason = "ended"    // the subscription was deleted, or has a URL now
 	Unauthorized Reason = "unauthorized"
+	Suspended    Reason = "account_suspended"
 	TooFast      Reason = "too_fast" // the client sent too much
 )
 

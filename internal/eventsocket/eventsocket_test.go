@@ -198,7 +198,7 @@ func (a *attachment) wantAcked(t *testing.T, want uint64) {
 // format is plain text. Its close codes are 4000 and the place in codes.
 type format struct{ silence time.Duration }
 
-var codes = []Reason{Draining, Slow, Unavailable, Silent, Gone, Replaced, Ended, Unauthorized, TooFast}
+var codes = []Reason{Draining, Slow, Unavailable, Silent, Gone, Replaced, Ended, Unauthorized, TooFast, Suspended}
 
 func codeOf(why Reason) websocket.StatusCode {
 	return websocket.StatusCode(4000 + slices.Index(codes, why))
@@ -347,6 +347,7 @@ func TestEndings(t *testing.T) {
 		"an unknown error":           {func(_ *fixture, _ *websocket.Conn, a *attachment) { a.cancel(errors.New("unknown")) }, Unavailable, time.Second},
 		"the token revoked":          {func(f *fixture, _ *websocket.Conn, _ *attachment) { f.revoke(auth.ErrInvalidToken) }, Unauthorized, 5 * time.Second},
 		"the token expired":          {func(f *fixture, _ *websocket.Conn, _ *attachment) { f.revoke(auth.ErrExpiredToken) }, Unauthorized, 5 * time.Second},
+		"the account suspended":      {func(f *fixture, _ *websocket.Conn, _ *attachment) { f.revoke(auth.ErrSuspended) }, Suspended, 5 * time.Second},
 		"too many frames": {func(f *fixture, ws *websocket.Conn, _ *attachment) {
 			go func() {
 				for range 200 {

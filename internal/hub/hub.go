@@ -56,9 +56,9 @@ type Directory interface {
 
 // Access checks that viewers still have access.
 type Access interface {
-	// Revoked reports for each viewer whether it has lost access. It is false for
-	// viewers that cannot be checked now.
-	Revoked(context.Context, []view.Viewer) []bool
+	// Revoked is for each viewer why it has lost access: CloseUnauthorized or
+	// CloseSuspended. It is 0 for viewers that have access or cannot be checked now.
+	Revoked(context.Context, []view.Viewer) []Close
 }
 
 // Turns bound how many large reads run at once.

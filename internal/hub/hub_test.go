@@ -275,12 +275,14 @@ func (n *node) ContactVersions(_ context.Context, _ presence.AccountID, owners [
 }
 
 // Revoked implements hub.Access.
-func (n *node) Revoked(_ context.Context, viewers []view.Viewer) []bool {
+func (n *node) Revoked(_ context.Context, viewers []view.Viewer) []hub.Close {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	revoked := make([]bool, len(viewers))
+	revoked := make([]hub.Close, len(viewers))
 	for i, v := range viewers {
-		revoked[i] = n.invalid[v.Watcher("").User]
+		if n.invalid[v.Watcher("").User] {
+			revoked[i] = hub.CloseUnauthorized
+		}
 	}
 	return revoked
 }

@@ -64,18 +64,18 @@ func (h *Hub) checkAll(ctx context.Context, b *streamBuffer) {
 	for _, s := range b.streams {
 		b.viewers = append(b.viewers, s.viewer)
 	}
-	for i, revoked := range h.opts.Access.Revoked(ctx, b.viewers) {
-		if revoked {
-			b.streams[i].End(CloseUnauthorized, 0)
+	for i, why := range h.opts.Access.Revoked(ctx, b.viewers) {
+		if why.Revoked() {
+			b.streams[i].End(why, 0)
 		}
 	}
 }
 
 // EndRevoked ends the streams whose viewers were revoked just now.
-func (h *Hub) EndRevoked(revoked func(view.Viewer) bool) {
+func (h *Hub) EndRevoked(why Close, revoked func(view.Viewer) bool) {
 	for _, s := range h.all() {
 		if revoked(s.viewer) {
-			s.End(CloseUnauthorized, 0)
+			s.End(why, 0)
 		}
 	}
 }

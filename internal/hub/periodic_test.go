@@ -90,7 +90,9 @@ func (allUsers) ContactVersions(context.Context, presence.AccountID, []presence.
 	return nil, nil //nolint:nilnil // no contacts
 }
 
-func (allUsers) Revoked(_ context.Context, all []view.Viewer) []bool { return make([]bool, len(all)) }
+func (allUsers) Revoked(_ context.Context, all []view.Viewer) []hub.Close {
+	return make([]hub.Close, len(all))
+}
 
 type trustedViewer struct{}
 

@@ -63,8 +63,13 @@ const (
 	CloseSilent
 	CloseUnauthorized
 	CloseTooFast
-	CloseTooMany // the audience has grown past MaxFollowed
+	CloseTooMany   // the audience has grown past MaxFollowed
+	CloseSuspended // the account is suspended
 )
+
+// Revoked reports whether the viewer has lost access: nothing that is queued is sent any
+// more.
+func (c Close) Revoked() bool { return c == CloseUnauthorized || c == CloseSuspended }
 
 // A Stream is the queue of one connection: the newest unwritten change of each user it
 // follows, in the order of their commits. So the number of users bounds it, and the
@@ -501,7 +506,7 @@ func (s *Stream) End(why Close, retry time.Duration) {
 	s.hub.closing.Add(1)
 	s.sink.End(why, retry)
 	writing := s.writing
-	if !writing || why == CloseUnauthorized {
+	if !writing || why.Revoked() {
 		s.discardQueue() // otherwise it is still written, within closeTimeout
 	}
 	s.mu.Unlock()

@@ -24,7 +24,7 @@ func NewHub(st store.Store, dir *directory.Directory, authority *auth.Authority,
 	})
 	dir.OnContactsChange(h.ContactsChanged)
 	authority.OnRevoke(func(r *auth.Revocation) {
-		h.EndRevoked(func(v view.Viewer) bool {
+		h.EndRevoked(closeOf(r.Why), func(v view.Viewer) bool {
 			p, ok := v.(*auth.Principal)
 			return ok && r.Covers(p)
 		})
@@ -91,16 +91,26 @@ func (d hubDirectory) ContactLists(ctx context.Context, account presence.Account
 // hubAccess is a hub.Access.
 type hubAccess struct{ *auth.Authority }
 
-func (a hubAccess) Revoked(ctx context.Context, viewers []view.Viewer) []bool {
+func (a hubAccess) Revoked(ctx context.Context, viewers []view.Viewer) []hub.Close {
 	principals := make([]*auth.Principal, len(viewers))
 	for i, v := range viewers {
 		principals[i], _ = v.(*auth.Principal) // all are
 	}
-	revoked := make([]bool, len(viewers))
+	revoked := make([]hub.Close, len(viewers))
 	for i, err := range a.Recheck(ctx, principals) {
-		revoked[i] = err != nil && auth.Refused(err)
+		if err != nil && auth.Refused(err) {
+			revoked[i] = closeOf(err)
+		}
 	}
 	return revoked
+}
+
+// closeOf is why the streams of a token end that is refused with an error.
+func closeOf(err error) hub.Close {
+	if errors.Is(err, auth.ErrSuspended) {
+		return hub.CloseSuspended
+	}
+	return hub.CloseUnauthorized
 }
 
 // hubTurns is a hub.Turns.

@@ -32,6 +32,7 @@ type poll struct {
 	// is before that change, so the next poll returns it.
 	setChanged bool
 	ended      bool
+	refused    error // why the token is not valid any more
 }
 
 var _ hub.Sink = (*poll)(nil)
@@ -86,9 +87,16 @@ func (p *poll) Write([]byte, *hub.Pace) error { return nil }
 func (p *poll) AnswersPings() bool            { return false }
 func (p *poll) TakesBroadcasts() bool         { return false }
 
-func (p *poll) End(hub.Close, time.Duration) {
+func (p *poll) End(why hub.Close, _ time.Duration) {
 	p.mu.Lock()
 	p.ended = true
+	switch why {
+	case hub.CloseUnauthorized:
+		p.refused = auth.ErrInvalidToken
+	case hub.CloseSuspended:
+		p.refused = auth.ErrSuspended
+	default: // it has what came before
+	}
 	p.mu.Unlock()
 	p.signal()
 }
@@ -190,7 +198,10 @@ func (a *API) await(c *call, of *slot, follow *hub.Follow, wait time.Duration) e
 	}
 	sink.mu.Lock()
 	defer sink.mu.Unlock()
-	if !sink.answered {
+	switch {
+	case sink.refused != nil:
+		return sink.refused
+	case !sink.answered:
 		return hub.ErrEnded
 	}
 	return httpapi.WriteJSON(c.w, http.StatusOK, sink.appendChanges())

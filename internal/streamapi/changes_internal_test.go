@@ -27,7 +27,9 @@ type allUsers struct{ hub.Directory }
 
 func (allUsers) Exists(context.Context, store.User) (bool, error) { return true, nil }
 
-func (allUsers) Revoked(_ context.Context, all []view.Viewer) []bool { return make([]bool, len(all)) }
+func (allUsers) Revoked(_ context.Context, all []view.Viewer) []hub.Close {
+	return make([]hub.Close, len(all))
+}
 
 // A hookedStore calls a function before each read.
 type hookedStore struct {

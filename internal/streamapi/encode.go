@@ -215,6 +215,7 @@ var endings = [...]struct {
 	hub.CloseUnauthorized: {api.CloseUnauthorized, "unauthorized"},
 	hub.CloseTooFast:      {api.CloseTooFast, "too_fast"},
 	hub.CloseTooMany:      {api.CloseTooMany, "too_many_users"},
+	hub.CloseSuspended:    {api.CloseSuspended, "account_suspended"},
 }
 
 func appendCloseFrame(b []byte, code int, reason string, retryMS int) []byte {

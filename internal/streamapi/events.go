@@ -78,7 +78,7 @@ func (eventFormat) Silence() time.Duration { return 0 }
 var socketCodes = map[eventsocket.Reason]int{
 	eventsocket.Draining: api.CloseDraining, eventsocket.Slow: api.CloseSlow, eventsocket.Unavailable: api.CloseUnavailable,
 	eventsocket.Silent: api.CloseSilent, eventsocket.Unauthorized: api.CloseUnauthorized, eventsocket.TooFast: api.CloseTooFast,
-	eventsocket.Replaced: api.CloseReplaced, eventsocket.Ended: api.CloseEnded,
+	eventsocket.Suspended: api.CloseSuspended, eventsocket.Replaced: api.CloseReplaced, eventsocket.Ended: api.CloseEnded,
 }
 
 func (eventFormat) Close(why eventsocket.Reason) (code int, text string) {

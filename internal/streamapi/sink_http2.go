@@ -66,7 +66,7 @@ func (f *flow) TakesBroadcasts() bool { return f.watches }
 
 func (f *flow) End(why hub.Close, retry time.Duration) {
 	f.once.Do(func() {
-		f.by, f.mute = time.Now().Add(closeTimeout), why == hub.CloseUnauthorized
+		f.by, f.mute = time.Now().Add(closeTimeout), why.Revoked()
 		if ending := endings[why]; ending.reason != "" {
 			f.last = appendCloseEvent(nil, ending.code, ending.reason, int(retry.Milliseconds()))
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"porchlight.dev/porchlight/internal/audit"
+	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/document"
 	"porchlight.dev/porchlight/internal/presence"
@@ -120,7 +121,7 @@ func (r *Registry) Delete(ctx context.Context, by *audit.Actor, id presence.Acco
 	if err != nil {
 		return d, err
 	}
-	r.Authority.RevokeAccount(id)
+	r.Authority.RevokeAccount(id, auth.ErrInvalidToken)
 	if err := r.Subscriptions.AccountChanged(ctx); err != nil {
 		return d, err
 	}

@@ -178,7 +178,7 @@ func (r *Registry) Update(ctx context.Context, by *audit.Actor, id presence.Acco
 	}
 	if c.Suspended != nil { // also if it was so before: an interrupted request is completed
 		if *c.Suspended {
-			r.Authority.RevokeAccount(id)
+			r.Authority.RevokeAccount(id, auth.ErrSuspended)
 		}
 		if err := r.Subscriptions.AccountChanged(ctx); err != nil {
 			return after, err

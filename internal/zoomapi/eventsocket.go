@@ -131,6 +131,8 @@ func (socketFormat) Close(why eventsocket.Reason) (code int, text string) {
 		return closeNormal, "replaced by a newer connection of the subscription"
 	case eventsocket.Unauthorized:
 		return closePolicy, contentBadToken
+	case eventsocket.Suspended:
+		return closePolicy, "the account is suspended"
 	default:
 		return closePolicy, string(why)
 	}
