@@ -71,7 +71,7 @@ format: $(LINT) ## format all Go files
 	$(LINT) fmt
 
 lint: $(LINT) ## every linter of .golangci.yml, go vet among them
-	$(LINT) run
+	$(LINT) run --allow-parallel-runners
 
 generate-clean: ## generate, and fail if that changes a file
 	tools/generate-clean
