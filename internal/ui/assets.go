@@ -57,8 +57,8 @@ func loadAssets() *assets {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(digest, "%s %d\n", name, len(content))
-		_, _ = digest.Write(content) // a hash never fails
+		_, _ = fmt.Fprintf(digest, "%s %d\n", name, len(content)) // a hash never fails
+		_, _ = digest.Write(content)
 		if mediaType, ok := mediaTypes[path.Ext(name)]; ok {
 			a.files[name] = &asset{content, mediaType, sync.OnceValue(func() []byte { return compress(content) })}
 		}
