@@ -19,5 +19,5 @@ export function State({ user }) {
 // Person is a user in a list, with a link to the user's page.
 export function Person({ user }) {
   return html`<span class="person"><${Avatar} name=${nameOf(user)} />
-    <span><a class="name" href=${"/admin/users/" + user.id}>${nameOf(user)}</a><span class="quiet">${user.email}</span></span></span>`;
+    <span><a class="name" href=${"/admin/users/" + user.id} title=${nameOf(user)}>${nameOf(user)}</a><span class="quiet">${user.email}</span></span></span>`;
 }
