@@ -212,10 +212,10 @@ func TestSystemAudit(t *testing.T) {
 	}
 	w.do("GET", "/v1/system/audit?user=me", system, "").problem(&api.InvalidField)
 	export := w.do("GET", "/v1/system/audit/export", system, "").want(200).body
-	if strings.Contains(strings.ToLower(string(export)), "xq7canary") {
+	if strings.Contains(strings.ToLower(export), "xq7canary") {
 		t.Errorf("the log names the account or its owner: %s", export)
 	}
-	report, err := new(audit.Verifier).Verify(strings.NewReader(string(export)))
+	report, err := new(audit.Verifier).Verify(strings.NewReader(export))
 	if err != nil || report.Problem != nil || report.Events != uint64(len(want))+1 {
 		t.Errorf("the export: %+v, %v", report, err)
 	}
