@@ -45,7 +45,7 @@ SOAKTIME ?= 30m
 GOTEST := $(GO) test -vet=off
 
 .PHONY: help build cross demo check format-check format lint generate-clean arch test test-full quick test-tools test-unit test-race \
-        test-e2e walk test-nats left-out screenshots bench fuzz soak vuln clean
+        test-e2e walk test-nats left-out screenshots pictures bench fuzz soak vuln clean
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -90,7 +90,7 @@ test-full: ## the same at full length: more kills and faults, every package unde
 quick: $(LINT) ## check and test what you changed, in under two minutes; BASE=REV for what changed since
 	tools/quick $(BASE)
 
-test-tools: ## h2spec, npm ci in e2e/, and from Debian what is missing of Chromium, curl, strace, Mono and a C compiler
+test-tools: ## h2spec, npm ci in e2e/, and from Debian what is missing of Chromium, curl, strace, Mono and a C compiler; for test-full, Firefox too
 	tools/test-tools
 
 test-unit: ## the Go tests
@@ -112,10 +112,15 @@ test-nats: ## every test of the APIs, and some end-to-end tests, again on NATS J
 left-out:
 	@tools/left-out 'race detector: all packages but those of RACE in the Makefile' 'e2e, on NATS: all tests but those of NATS_E2E in the Makefile'
 
-screenshots: ## pictures of every page, light and dark, wide and at 390 pixels, into screenshots/
+screenshots: ## pictures of every page and the wall, light and dark, wide and on a phone (390 pixels), into screenshots/
 	rm -rf screenshots
 	$(GO) test -count=1 -run '^TestScreenshots$$' -artifacts -outputdir . ./e2e
 	mv _artifacts/* screenshots && rmdir _artifacts
+
+pictures: ## the pictures of the README, docs/board.png and docs/board.gif, taken again from the demo
+	rm -rf _artifacts
+	$(GO) test -count=1 -run '^TestReadmePictures$$' -artifacts -outputdir . ./e2e
+	cp _artifacts/*/board.* docs && rm -r _artifacts
 
 ## ---- longer runs ----
 

@@ -15,7 +15,7 @@ import (
 )
 
 // transfer counts what a tab loads: responses with their headers, as they are transferred,
-// and the messages of its WebSockets.
+// and the messages of its WebSockets. What the browser has in its cache is not transferred.
 type transfer struct {
 	mu                        sync.Mutex
 	bytes, requests, messages int
@@ -29,7 +29,9 @@ func watchTransfer(t *testing.T, tab context.Context) *transfer {
 		defer seen.mu.Unlock()
 		switch e := event.(type) {
 		case *network.EventLoadingFinished:
-			seen.requests++
+			if e.EncodedDataLength > 0 {
+				seen.requests++
+			}
 			seen.bytes += int(e.EncodedDataLength)
 		case *network.EventWebSocketFrameReceived:
 			seen.messages++
