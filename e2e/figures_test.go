@@ -91,6 +91,7 @@ func (d *demo) claim(t *testing.T, u user, status string) {
 // TestMemoryOfBoard logs what a tab with the board holds before and after a load of 50
 // changes a second, after a collection of garbage: it does not grow with what has passed.
 func TestMemoryOfBoard(t *testing.T) {
+	const people = 10     // who are signed in, so that each change is shown
 	const most = 10 << 20 // bytes more; 50 changes a second make more than that in garbage within seconds
 	d := startDemo(t)
 	board := browse(t)
@@ -102,10 +103,10 @@ func TestMemoryOfBoard(t *testing.T) {
 		var u user
 		for i := range changes {
 			<-change.C
-			u = d.Users[i%len(d.Users)]
-			d.claim(t, u, statuses[i/len(d.Users)%len(statuses)])
+			u = d.signedIn(t, i%people)
+			d.claim(t, u, statuses[i/people%len(statuses)])
 		}
-		waitForLine(t, board, u, statuses[(changes-1)/len(d.Users)%len(statuses)])
+		waitForLine(t, board, u, statuses[(changes-1)/people%len(statuses)])
 		return memory(t, board)
 	}
 	heap, nodes := load(500)
