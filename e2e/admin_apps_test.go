@@ -314,3 +314,26 @@ func TestAdminOverview(t *testing.T) {
 		t.Errorf("the browser reports errors:\n%s", errors)
 	}
 }
+
+// TestAdminHealth: the charts of the server's work move, the lists have their figures, and
+// the limits say what is used.
+func TestAdminHealth(t *testing.T) {
+	d := startDemo(t)
+	tab := browse(t)
+	browserErrors := collectErrors(t, tab)
+	do(t, tab, chromedp.Navigate(d.URL+"/admin/health#token="+d.AccessToken))
+	wait(t, tab, `document.querySelector("#health[data-state=ready]") && document.querySelectorAll("[data-consumer]").length === 2`)
+	const points = `Number(document.querySelector("[data-chart=%s] .sparkline")?.dataset.points)`
+	wait(t, tab, fmt.Sprintf(points, "changes")+` >= 2`)
+	d.ask(t, http.MethodPut, "/v2/users/"+d.signedIn(t, 0).ID+"/presence_status", `{"status":"Do_Not_Disturb"}`)
+	const heights = `new Set([...document.querySelector("[data-chart=changes] polyline").points].map((p) => p.y)).size`
+	wait(t, tab, heights+` > 1 && `+fmt.Sprintf(points, "p99")+` >= 3`)
+	wait(t, tab, `document.querySelector("[data-chart=changes] svg").getAttribute("aria-label").startsWith("Changes per second: now ")`)
+	wait(t, tab, `document.querySelector("#backup").textContent.includes("No backup is known")`)
+	screenshot(t, tab, "admin-health.png")
+	click(t, tab, `.sidebar [href="/admin/limits"]`)
+	wait(t, tab, fmt.Sprintf(`document.querySelector("tbody tr[data-id=users] .used")?.textContent === "%d"`, len(d.Users)+1))
+	if errors := browserErrors(); errors != "" {
+		t.Errorf("the browser reports errors:\n%s", errors)
+	}
+}

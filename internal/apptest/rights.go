@@ -159,6 +159,7 @@ var nativeRights = map[string]Right{
 	"GET /v1/tokens":                                  {Scope: "directory:read", OK: 200},
 	"DELETE /v1/tokens":                               {Scope: "directory:write", Query: "user=me&app=none", OK: 200},
 	"DELETE /v1/tokens/{token}":                       {Scope: "directory:write", OK: 204, Elses: &api.NoTokenID, Missing: &api.NoTokenID},
+	"GET /v1/health":                                  {Scope: "directory:read", Manager: true, OK: 200},
 	"GET /v1/account":                                 {Scope: "directory:read", OK: 200},
 	"PATCH /v1/account":                               {Scope: "directory:write", Manager: true, Body: `{"history_days":30}`, OK: 200},
 	"GET /v1/me":                                      {OK: 200},

@@ -19,6 +19,7 @@ import (
 	"slices"
 	"time"
 
+	"porchlight.dev/porchlight/api"
 	"porchlight.dev/porchlight/internal/watch"
 
 	"porchlight.dev/porchlight/internal/audit"
@@ -76,6 +77,8 @@ type API struct {
 	// BaseURL is the server's URL as the client sees it; nil: what the request says.
 	BaseURL func(http.ResponseWriter) string
 	Log     *slog.Logger
+	// Measure returns what the server measures of itself.
+	Measure func(ctx context.Context) (*api.ServerHealth, error)
 	// DemoToken is filled into the API reference, so that its requests work at
 	// once. Everyone who can open the page can use it: set it for demonstrations
 	// only.
@@ -163,6 +166,7 @@ func (a *API) directoryRoutes() []route {
 		{"DELETE", "/v1/tokens", needsScope(auth.DirectoryWrite), a.revokeTokens},
 		{"DELETE", "/v1/tokens/{token}", needsScope(auth.DirectoryWrite), a.revokeToken},
 
+		{"GET", "/v1/health", needsAdmin(auth.DirectoryRead), a.readHealth},
 		{"GET", "/v1/account", needsScope(auth.DirectoryRead), a.readAccount},
 		{"PATCH", "/v1/account", needsAdmin(auth.DirectoryWrite), withBody(a.updateAccount)},
 		{"GET", "/v1/me", need{}, a.me},

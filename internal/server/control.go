@@ -34,6 +34,8 @@ const (
 	estimateHeader = "Porchlight-Estimate"
 	// lowDiskHeader has the free space that the server needs on its disk.
 	lowDiskHeader = "Porchlight-Low-Disk"
+	// backupAction is how the server's audit log names a backup.
+	backupAction = "backup.create"
 	// errorTrailer has the reason if a backup ends early.
 	errorTrailer = "Porchlight-Error"
 
@@ -190,7 +192,7 @@ func (c *control) backup(w http.ResponseWriter, r *http.Request) {
 	to := &patientWriter{to: w, conn: http.NewResponseController(w)}
 	info, err := c.source.Backup(r.Context(), to, nil)
 	if err == nil {
-		c.record(&audit.Event{Action: "backup.create", After: audit.Fields{"bytes": info.Bytes, "position": info.Position}})
+		c.record(&audit.Event{Action: backupAction, After: audit.Fields{"bytes": info.Bytes, "position": info.Position}})
 		c.log.InfoContext(r.Context(), "backup finished", slog.Int64("bytes", info.Bytes), slog.Uint64("position", info.Position), slog.String("took", time.Since(begun).Round(time.Millisecond).String()))
 		return
 	}

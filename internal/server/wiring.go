@@ -115,6 +115,7 @@ func (s *Server) compose() {
 
 	observer := wire.NewObserver(s.access, s.log, s.metrics, clock)
 	observer.Proxies, observer.Site, observer.Audit = s.config.Networks(), site, s.audit
+	native.Measure = s.newMeasure(observer)
 	rt := wire.NewRouter(observer, native)
 	native.Mount(rt)
 	streams.Mount(rt)

@@ -18,6 +18,8 @@ const sections = [
   { path: "/admin/apps", name: texts.apps, load: () => import("./admin/apps.js"), needs: "directory:read:admin" },
   { path: "/admin/tokens", name: texts.tokens, load: () => import("./admin/tokens.js"), needs: "directory:read:admin" },
   { path: "/admin/subscriptions", name: texts.subscriptions, load: () => import("./admin/subscriptions.js"), needs: "subscription:read:admin" },
+  { path: "/admin/limits", name: texts.limits, load: () => import("./admin/limits.js"), needs: "directory:read:admin" },
+  { path: "/admin/health", name: texts.health, load: () => import("./admin/health.js"), needs: "directory:read:admin" },
   { path: "/admin/audit", name: texts.audit, load: () => import("./admin/audit.js"), needs: "audit:read:admin" },
 ];
 

@@ -7,6 +7,7 @@ import { ago, marks } from "../look.js";
 import { client } from "../session.js";
 import texts from "../texts/overview.js";
 import { countList } from "./count.js";
+import { isOld } from "./measurements.js";
 import { usePolling } from "./polling.js";
 import { needsAttention, readStates, readSubscriptions } from "./substate.js";
 import { expiresSoon } from "./tokenlist.js";
@@ -25,7 +26,8 @@ async function readNumbers({ scopes }) {
     may("presence:read:admin") && countList("/v1/presence", "presences", { onPage: (page) => page.forEach((u) => (statuses[u.status] = (statuses[u.status] ?? 0) + 1)) }),
   ]);
   const subscriptions = may("subscription:read:admin") ? await readSubscriptions() : [];
-  return { users, apps, tokens, statuses, expiring, subscriptions, states: await readStates(subscriptions) };
+  const { server } = await client.get("/v1/health");
+  return { users, apps, tokens, statuses, expiring, subscriptions, server, states: await readStates(subscriptions) };
 }
 
 export default function Overview({ me }) {
@@ -63,11 +65,22 @@ function shown({ count, more }, most) {
 
 // Attention lists what somebody has to repair, with links to it.
 function Attention({ data }) {
-  const list = data ? [...subscriptionTroubles(data), ...tokenTroubles(data.expiring)] : [];
+  const list = data ? [...serverTroubles(data.server), ...subscriptionTroubles(data), ...tokenTroubles(data.expiring)] : [];
   return html`<section class="card" id="attention" aria-labelledby="attention-title"><h2 id="attention-title">${texts.attention}</h2>
     ${!data && html`<p class="quiet">${texts.reading}</p>`}
     ${data && !list.length && html`<p class="quiet">✓ ${texts.nothing}</p>`}
     <ul class="rows">${list.map(([text, href]) => html`<li key=${text}><span>▲ ${text}</span><a href=${href}>${texts.show}</a></li>`)}</ul></section>`;
+}
+
+// serverTroubles are those of a server that belongs to the account alone.
+function serverTroubles(server) {
+  if (!server) return [];
+  const { backup, reason } = server;
+  return [
+    reason && texts.notReady(reason),
+    !backup && texts.noBackup,
+    backup && isOld(backup) && texts.oldBackup(ago(backup.time)),
+  ].filter(Boolean).map((text) => [text, "/admin/health"]);
 }
 
 function subscriptionTroubles({ subscriptions, states }) {

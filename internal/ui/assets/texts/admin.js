@@ -11,4 +11,6 @@ export default {
   tokens: "Tokens",
   subscriptions: "Subscriptions",
   audit: "Audit log",
+  limits: "Limits",
+  health: "Health",
 };
