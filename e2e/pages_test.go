@@ -51,6 +51,8 @@ func (d *demo) faces(t *testing.T) []face {
 		{"admin-tokens", "/admin/tokens", `document.querySelector("tbody tr")`},
 		{"admin-subscriptions", "/admin/subscriptions", ""},
 		{"admin-audit", "/admin/audit", `document.querySelector("tbody tr")`},
+		{"admin-limits", "/admin/limits", `document.querySelector("tbody tr")`},
+		{"admin-health", "/admin/health", `document.querySelectorAll(".chart").length === 8`},
 		{"problems", "/docs/problems", `document.querySelector("dt")`},
 		{"not-found", "/nothing", ""},
 	}
