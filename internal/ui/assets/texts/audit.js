@@ -88,8 +88,6 @@ export default {
     "grant.allow": "Let an app act for them",
     "grant.revoke": "Ended the access of an app",
     "grant.reuse": "A code or refresh token was used twice",
-    "signage-link.create": "Created a signage link",
-    "signage-link.revoke": "Revoked a signage link",
     "history.read": "Read the history of a user",
     "sign-in.create": "Signed in",
     "sign-in.end": "Signed out",
