@@ -87,12 +87,13 @@ var imports = map[string][]string{
 	"internal/wire":      {"internal/audit", "internal/auth", "internal/form", "internal/netconn", "internal/presence", "internal/quota"},
 	"internal/fastpath":  {"internal/auth", "internal/framer", "internal/netconn", "internal/wire"},
 	"internal/zoomapi":   append([]string{"internal/eventsocket", "internal/fastpath", "internal/webhook"}, dialect...),
-	"internal/httpapi":   append([]string{"api", "docs", "internal/document", "internal/erasure", "internal/history", "internal/hub", "internal/oauthapi", "internal/signage", "internal/signin", "internal/tenant", "internal/ui", "internal/usersheet", "internal/watch", "internal/webhook"}, dialect...),
+	"internal/httpapi":   append([]string{"api", "internal/document", "internal/erasure", "internal/history", "internal/hub", "internal/oauthapi", "internal/signage", "internal/signin", "internal/tenant", "internal/ui", "internal/usersheet", "internal/watch", "internal/webhook"}, dialect...),
 	"internal/systemapi": append([]string{"api", "internal/httpapi", "internal/tenant"}, dialect...),
 	"internal/streamapi": append([]string{"api", "internal/eventsocket", "internal/httpapi", "internal/hub", "internal/netconn", "internal/watch", "internal/webhook"}, dialect...),
 	"internal/oauthapi":  dialect,
 	"internal/scim":      {"internal/auth", "internal/directory", "internal/presence", "internal/provision", "internal/quota", "internal/store", "internal/wire"},
 	"internal/ui":        {"internal/wire"},
+	"internal/manual":    {"docs", "internal/ui", "internal/wire"},
 
 	"internal/eventsocket": {"internal/auth", "internal/quota", "internal/webhook", "internal/wire"},
 
@@ -100,7 +101,7 @@ var imports = map[string][]string{
 	"internal/config": nil,
 	"internal/server": {
 		"api", "internal/audit", "internal/provision", "internal/systemapi", "internal/tenant", "internal/auth", "internal/config", "internal/directory", "internal/egress", "internal/erasure", "internal/eventsocket", "internal/fastpath", "internal/framer", "internal/history", "internal/httpapi", "internal/hub",
-		"internal/netconn", "internal/oauthapi", "internal/presence", "internal/publish", "internal/quota", "internal/scim", "internal/seal", "internal/signage", "internal/signin", "internal/store", "internal/store/backup",
+		"internal/manual", "internal/netconn", "internal/oauthapi", "internal/presence", "internal/publish", "internal/quota", "internal/scim", "internal/seal", "internal/signage", "internal/signin", "internal/store", "internal/store/backup",
 		"internal/store/natsstore", "internal/store/pebblestore", "internal/streamapi", "internal/tail", "internal/ui", "internal/view",
 		"internal/watch", "internal/webhook", "internal/wire", "internal/zoomapi",
 	},
@@ -136,8 +137,7 @@ var confined = map[string][]string{
 	"github.com/cockroachdb/pebble": {"internal/store/pebblestore", "internal/store/enginetest"},
 	"github.com/nats-io":            {"internal/store/natsstore", "internal/store/enginetest", "bench"},
 	"github.com/alecthomas/kong":    {"internal/cli", "internal/config"},
-	"github.com/swaggest/swgui":     {"internal/httpapi"},
-	"github.com/yuin/goldmark":      {"internal/httpapi"},
+	"github.com/yuin/goldmark":      {"internal/manual"},
 	"github.com/coder/websocket":    {"client", "internal/eventsocket"},
 }
 

@@ -117,7 +117,7 @@ var (
 
 	InsufficientScope = Kind{
 		"insufficient-scope", "The token lacks a scope", 403,
-		"Use a token with one of the listed scopes. Scopes that end in :admin also cover other users' objects. The page /docs/scopes lists what each scope allows.",
+		"Use a token with one of the listed scopes. Scopes that end in :admin also cover other users' objects. The page /help/scopes lists what each scope allows.",
 	}
 	Forbidden = Kind{
 		"forbidden", "The token does not allow this for that user", 403,

@@ -14,54 +14,6 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// TestDocsInBrowser opens the API reference in Chromium and sends Zoom's update from it
-// with each kind of body.
-func TestDocsInBrowser(t *testing.T) {
-	d := startDemo(t)
-	tab := browse(t)
-	browserErrors := collectErrors(t, tab)
-
-	for i, c := range []struct {
-		media, sent string
-		form        bool
-	}{
-		{"application/json", `"status": "Do_No_Disturb"`, false},
-		{"multipart/form-data", `-F 'status=Do_Not_Disturb'`, true},
-		{"application/x-www-form-urlencoded", `status=Do_Not_Disturb`, true},
-	} {
-		t.Run(c.media, func(t *testing.T) {
-			const operation = "#operations-Zoom-updatePresenceStatus"
-			u := d.signedIn(t, i)
-			do(t, tab, chromedp.Navigate(d.URL+"/docs"))
-			click(t, tab, operation+" .opblock-summary-control")
-			retype(t, tab, operation+" tr[data-param-name=userId] input", u.ID)
-			choose(t, tab, operation+" .body-param-content-type select", c.media)
-			if c.form { // Swagger UI sends only the form fields that were edited
-				choose(t, tab, operation+" tr[data-property-name=status] select", "Do_Not_Disturb")
-				retype(t, tab, operation+" tr[data-property-name=duration] input[type=text]", "45")
-			}
-			click(t, tab, operation+" .execute")
-			const answer = operation + " .live-responses-table .response .response-col_status"
-			wait(t, tab, fmt.Sprintf("document.querySelector(%q)", answer))
-
-			if got := text(t, tab, answer); !strings.HasPrefix(got, "204") {
-				t.Errorf("the page shows the response %q, want 204", got)
-			}
-			if sent := text(t, tab, operation+" .curl-command code"); !strings.Contains(sent, "Content-Type: "+c.media) || !strings.Contains(sent, c.sent) {
-				t.Errorf("the page shows the request\n%s\nwant %s with %s", sent, c.media, c.sent)
-			}
-			if got := d.status(t, u); got != "Do_Not_Disturb" {
-				t.Errorf("shown: %s, want Do_Not_Disturb", got)
-			}
-			screenshot(t, tab, "docs-"+strings.ReplaceAll(c.media, "/", "-")+".png")
-		})
-	}
-	// Violations of the page's content security policy would be reported here.
-	if errors := browserErrors(); errors != "" {
-		t.Errorf("the browser reports errors:\n%s", errors)
-	}
-}
-
 // browse runs Chromium with its own profile until the test ends.
 func browse(t *testing.T) context.Context {
 	t.Helper()

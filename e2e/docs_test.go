@@ -26,15 +26,41 @@ func TestWorkflowGuide(t *testing.T) {
 	d := startDemo(t)
 	_, rest, _ := strings.Cut(read(t, "docs/guides/workflow.md"), "\n```json\n")
 	text, _, _ := strings.Cut(rest, "\n```\n")
+	asked := firstRequest(t, text)
+	u := d.signedIn(t, 0)
+	asked.URL = strings.NewReplacer("https://presence.example.com", d.URL, "${$.userId}", u.Email).Replace(asked.URL)
+	for _, c := range []struct {
+		name, key string
+		want      int
+	}{
+		{"the task", "execution-1", 204},
+		{"its retry after a lost response", "execution-1", 204},
+		{"another execution within the minute", "execution-2", 429},
+	} {
+		if status, body := asked.send(t, d.AccessToken, c.key); status != c.want {
+			t.Errorf("%s: %d %s, want %d", c.name, status, body, c.want)
+		}
+	}
+	if got := d.status(t, u); got != "Do_Not_Disturb" {
+		t.Errorf("shown: %s, want Do_Not_Disturb", got)
+	}
+}
+
+// A taskRequest is the request of an HTTP task.
+type taskRequest struct {
+	URL, Method string
+	Headers     map[string]string
+	Body        json.RawMessage
+}
+
+// firstRequest is the request of the first task of a workflow.
+func firstRequest(t *testing.T, text string) taskRequest {
+	t.Helper()
 	var workflow struct {
 		StartTask string
 		Tasks     map[string]struct {
 			Type        string
-			HTTPRequest struct {
-				URL, Method string
-				Headers     map[string]string
-				Body        json.RawMessage
-			} `json:"httpRequest"`
+			HTTPRequest taskRequest `json:"httpRequest"`
 		}
 	}
 	if err := json.Unmarshal([]byte(text), &workflow); err != nil {
@@ -44,45 +70,31 @@ func TestWorkflowGuide(t *testing.T) {
 	if task.Type != "Http" {
 		t.Fatalf("the first task is %+v", task)
 	}
-	u := d.signedIn(t, 0)
-	asked := task.HTTPRequest
-	at := strings.NewReplacer("https://presence.example.com", d.URL, "${$.userId}", u.Email).Replace(asked.URL)
-	send := func(key string) (int, string) {
-		request, err := http.NewRequestWithContext(t.Context(), asked.Method, at, strings.NewReader(string(asked.Body)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for name, value := range asked.Headers {
-			request.Header.Set(name, value)
-		}
-		request.Header.Set("Authorization", "Bearer "+d.AccessToken)
-		request.Header.Set("Idempotency-Key", key)
-		response, err := http.DefaultTransport.RoundTrip(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer response.Body.Close()
-		body, err := io.ReadAll(response.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return response.StatusCode, string(body)
+	return task.HTTPRequest
+}
+
+// send sends the request as the engine would, and returns the status and the body.
+func (asked taskRequest) send(t *testing.T, token, key string) (int, string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), asked.Method, asked.URL, strings.NewReader(string(asked.Body)))
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, c := range []struct {
-		name, key string
-		want      int
-	}{
-		{"the task", "execution-1", 204},
-		{"its retry after a lost response", "execution-1", 204},
-		{"another execution within the minute", "execution-2", 429},
-	} {
-		if status, body := send(c.key); status != c.want {
-			t.Errorf("%s: %d %s, want %d", c.name, status, body, c.want)
-		}
+	for name, value := range asked.Headers {
+		request.Header.Set(name, value)
 	}
-	if got := d.status(t, u); got != "Do_Not_Disturb" {
-		t.Errorf("shown: %s, want Do_Not_Disturb", got)
+	request.Header.Set("Authorization", "Bearer "+token)
+	request.Header.Set("Idempotency-Key", key)
+	response, err := http.DefaultTransport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
 }
 
 // TestCSharpGuide checks that the guide shows the program that TestCSharpOverTLS runs.

@@ -53,6 +53,10 @@ func (d *demo) faces(t *testing.T) []face {
 		{"admin-audit", "/admin/audit", `document.querySelector("tbody tr")`},
 		{"admin-limits", "/admin/limits", `document.querySelector("tbody tr")`},
 		{"admin-health", "/admin/health", `document.querySelectorAll(".chart").length === 8`},
+		{"docs", "/docs#updatePresenceStatus", `document.querySelector("#send")`},
+		{"docs-start", "/docs/start", `document.querySelector("#find")`},
+		{"help", "/help", `document.querySelector("#help-search")`},
+		{"help-page", "/help/concepts", `document.querySelector("#help-search")`},
 		{"problems", "/docs/problems", `document.querySelector("dt")`},
 		{"not-found", "/nothing", ""},
 	}

@@ -17,6 +17,7 @@ func Rights() map[string]Right {
 	for _, path := range publicPaths {
 		all["GET "+path] = Right{Caller: Anybody, OK: 200}
 	}
+	all["GET /docs/{page}"] = Right{Caller: Anybody, OK: 301}
 	return all
 }
 
@@ -34,8 +35,7 @@ var systemRights = map[string]Right{
 
 // publicPaths are pages and documents, which are the same for everybody.
 var publicPaths = strings.Fields(`/{$} /me
-	/docs /docs/{asset} /docs/audit /docs/openapi.yaml /docs/problems /docs/problems/{slug} /docs/accounts /docs/board /docs/cli /docs/concepts /docs/divergences /docs/events
-	/docs/history /docs/limits /docs/oauth /docs/scopes /docs/sign-in /docs/streaming /docs/webhooks /docs/presence.svg
+	/docs /docs/start /docs/openapi.yaml /docs/openapi.json /docs/problems /docs/problems/{slug} /help /help/index.json /help/{page...}
 	/ui/{version}/{file...} /admin /admin/{rest...} /signage/{secret} /signin /welcome /account /device /.well-known/oauth-authorization-server`)
 
 // Errors of a vendor's API, by their codes.

@@ -32,7 +32,7 @@ type appCreate struct {
 }
 
 func (*appCreate) Help() string {
-	return `The most common scopes are presence:read, and session, claim, contact, subscription and directory, each followed by :read or :write. With :admin at the end, as in presence:read:admin, they also cover the objects of other users. Zoom's scope names work too. The server's page /docs/scopes (docs/scopes.md) lists all scopes and what each allows.
+	return `The most common scopes are presence:read, and session, claim, contact, subscription and directory, each followed by :read or :write. With :admin at the end, as in presence:read:admin, they also cover the objects of other users. Zoom's scope names work too. The server's page /help/scopes (docs/scopes.md) lists all scopes and what each allows.
 
 Example:
 

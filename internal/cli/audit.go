@@ -56,7 +56,7 @@ type auditList struct {
 }
 
 func (*auditList) Help() string {
-	return `Lists the security events of the account. The token needs the scope audit:read:admin. docs/audit.md, which the server serves at /docs/audit, explains the events.
+	return `Lists the security events of the account. The token needs the scope audit:read:admin. docs/audit.md, which the server serves at /help/audit, explains the events.
 
 Example:
 

@@ -165,7 +165,7 @@ type tokenCreate struct {
 	Remote
 	Name  string        `arg:"" help:"What the token is for."`
 	User  string        `name:"user" placeholder:"USER" help:"User that the token acts for (id or e-mail address). By default the user or the account that the caller's token acts for."`
-	Scope []string      `name:"scope" placeholder:"SCOPE" default:"presence:read,claim:read,claim:write,session:read,session:write,contact:read,contact:write,directory:read" help:"Scope to grant. Repeat the flag or separate scopes with commas. The server's page /docs/scopes (docs/scopes.md) lists what each allows."`
+	Scope []string      `name:"scope" placeholder:"SCOPE" default:"presence:read,claim:read,claim:write,session:read,session:write,contact:read,contact:write,directory:read" help:"Scope to grant. Repeat the flag or separate scopes with commas. The server's page /help/scopes (docs/scopes.md) lists what each allows."`
 	App   string        `name:"app" placeholder:"CLIENT_ID" help:"App that the token belongs to. The default is the app of the caller's token. With --app and without --user, the token acts for the account."`
 	Lasts time.Duration `name:"for" placeholder:"TIME" help:"How long the token is valid, such as 30d. By default it does not expire. If the caller's token may not administer tokens, the new one expires together with it."`
 }

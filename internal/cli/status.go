@@ -382,6 +382,6 @@ func (s *shell) explanation(x *api.Explanation) string {
 	for _, step := range x.Next {
 		fmt.Fprintf(&b, "  %s  %s: %s\n", clock(step.At), s.coloured(step.Status), step.Why)
 	}
-	fmt.Fprintf(&b, "\nThe rules: %s/docs/concepts#precedence\n", strings.TrimSuffix(s.target.URL, "/"))
+	fmt.Fprintf(&b, "\nThe rules: %s/help/concepts#precedence\n", strings.TrimSuffix(s.target.URL, "/"))
 	return b.String()
 }

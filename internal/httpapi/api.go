@@ -79,10 +79,6 @@ type API struct {
 	Log     *slog.Logger
 	// Measure returns what the server measures of itself.
 	Measure func(ctx context.Context) (*api.ServerHealth, error)
-	// DemoToken is filled into the API reference, so that its requests work at
-	// once. Everyone who can open the page can use it: set it for demonstrations
-	// only.
-	DemoToken string
 
 	importing importQueue
 }

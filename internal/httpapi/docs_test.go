@@ -1,21 +1,22 @@
 package httpapi_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"net/http/httptest"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/getkin/kin-openapi/openapi3"
+
 	"porchlight.dev/porchlight/internal/watch"
 
 	"porchlight.dev/porchlight/api"
-	"porchlight.dev/porchlight/docs"
 	"porchlight.dev/porchlight/internal/auth"
 	"porchlight.dev/porchlight/internal/directory"
 	"porchlight.dev/porchlight/internal/erasure"
@@ -36,19 +37,15 @@ import (
 func TestPages(t *testing.T) {
 	w := newWorld(t)
 	for path, needle := range map[string]string{
-		"/docs":                                 "swagger-ui-bundle.js",
-		"/docs/openapi.yaml":                    "openapi: 3.1",
-		"/docs/problems":                        "idempotency-key-reused",
-		"/docs/problems/user-not-found":         "The user does not exist",
-		"/docs/swagger-ui.css":                  ".swagger-ui",
-		"/docs/swagger-ui-bundle.js":            "SwaggerUIBundle",
-		"/docs/swagger-ui-standalone-preset.js": "SwaggerUIStandalonePreset",
+		"/docs/openapi.yaml":            "openapi: 3.1",
+		"/docs/problems":                "idempotency-key-reused",
+		"/docs/problems/user-not-found": "The user does not exist",
 	} {
 		if x := w.do("GET", path, "", "").want(200); !strings.Contains(x.body, needle) {
 			t.Errorf("%s does not contain %q", path, needle)
 		}
 	}
-	for _, path := range []string{"/nothing", "/docs/nothing", "/docs/index.html", "/docs/oauth2-redirect.html", "/docs/problems/nothing", "/docs/", "/v1", "/v1/", "/v1/users/", "/v1/nothing", "//v1/users", "/v1/../v1/me"} {
+	for _, path := range []string{"/nothing", "/docs/nothing", "/docs/problems/nothing", "/docs/", "/v1", "/v1/", "/v1/users/", "/v1/nothing", "//v1/users", "/v1/../v1/me"} {
 		w.do("GET", path, "", "").problem(&api.NoRoute)
 	}
 	p := w.do("POST", "/v1/me", w.admin(), `{}`).problem(&api.MethodNotAllowed)
@@ -57,38 +54,23 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// TestManual follows every link of the documentation that the server serves: none is
-// dead, also where the file has links to files that are not served.
-func TestManual(t *testing.T) {
-	w := newWorld(t)
-	link := regexp.MustCompile(`(?:src|href)="([^"#]*)(#[^"]*)?"`)
-	files, err := fs.Glob(docs.Served, "*.md")
-	w.must(err)
-	if len(files) < 10 {
-		t.Fatalf("only %q are served", files)
+// TestOpenAPIAsJSON: scripts get the document that people read as YAML.
+func TestOpenAPIAsJSON(t *testing.T) {
+	x := newWorld(t).do("GET", "/docs/openapi.json", "", "").want(200)
+	if x.header.Get("Content-Type") != "application/json" || x.header.Get("Cache-Control") != "no-cache" || x.header.Get("Etag") == "" {
+		t.Errorf("%v", x.header)
 	}
-	for _, file := range files {
-		page := "/docs/" + strings.TrimSuffix(file, ".md")
-		x := w.do("GET", page, "", "").want(200)
-		if !strings.Contains(x.body, `<article class="manual">`) || !strings.Contains(x.body, "<title>") {
-			t.Errorf("%s: %s", page, x.body)
-		}
-		for _, found := range link.FindAllStringSubmatch(x.body, -1) {
-			target, fragment := found[1], found[2]
-			if strings.HasPrefix(target, "http") || strings.HasPrefix(target, "/ui/") || target == "/" || target == "/me" || target == "/admin" {
-				continue // elsewhere, or served by package ui
-			}
-			if target == "" {
-				target = page
-			}
-			body := w.do("GET", target, "", "").want(200).body
-			if fragment != "" && !strings.Contains(body, `id="`+fragment[1:]+`"`) {
-				t.Errorf("%s links to %s%s, where nothing has that id", page, target, fragment)
-			}
-		}
+	given, err := openapi3.NewLoader().LoadFromData([]byte(x.body))
+	if err != nil {
+		t.Fatal(err)
 	}
-	if body := w.do("GET", "/docs/concepts", "", "").body; !strings.Contains(body, `src="/docs/presence.svg"`) || strings.Contains(body, ".md") {
-		t.Errorf("%s", body)
+	want, err := openapi3.NewLoader().LoadFromData(api.OpenAPI)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _ := json.Marshal(given)
+	if expected, _ := json.Marshal(want); !bytes.Equal(got, expected) {
+		t.Errorf("the documents differ: %d and %d bytes", len(got), len(expected))
 	}
 }
 
@@ -123,55 +105,13 @@ func TestBrowsersGetErrorsAsPages(t *testing.T) {
 // viewport.
 func TestPagesAreOneProduct(t *testing.T) {
 	w := newWorld(t)
-	for _, path := range []string{"/docs", "/docs/problems", "/docs/problems/user-not-found", "/docs/concepts"} {
+	for _, path := range []string{"/docs/problems", "/docs/problems/user-not-found"} {
 		body := w.do("GET", path, "", "").want(200).body
 		for _, needle := range []string{ui.URL("app.css"), `name="viewport"`, `content="light dark"`, `<a href="/">Board</a>`, `<a href="/me">`, `<a href="/docs"`} {
 			if !strings.Contains(body, needle) {
 				t.Errorf("%s lacks %s", path, needle)
 			}
 		}
-	}
-}
-
-// TestReferenceIsConfined: the API reference runs only its own scripts and loads
-// nothing from other origins.
-func TestReferenceIsConfined(t *testing.T) {
-	w := newWorld(t)
-	x := w.do("GET", "/docs", "", "").want(200)
-	policy := x.header.Get("Content-Security-Policy")
-	if strings.Count(policy, "'sha256-") != strings.Count(x.body, "<script>") || strings.Contains(policy, "unsafe-eval") {
-		t.Error(policy)
-	}
-	script, _, _ := strings.Cut(policy[strings.Index(policy, "script-src"):], ";")
-	if strings.Contains(script, "unsafe-inline") {
-		t.Error(script)
-	}
-	for _, match := range regexp.MustCompile(`(?:src|href)="([^"]*)"`).FindAllStringSubmatch(x.body, -1) {
-		if strings.HasPrefix(match[1], "/ui/") || match[1] == "/" || match[1] == "/me" || match[1] == "/admin" {
-			continue // package ui serves them
-		}
-		if !strings.HasPrefix(match[1], "/docs") {
-			t.Errorf("the page loads %s", match[1])
-			continue
-		}
-		w.do("GET", match[1], "", "").want(200)
-	}
-	if strings.Contains(x.body, `"preAuthorizeApiKey":{`) {
-		t.Error("the page has a token although none was configured")
-	}
-}
-
-func TestDemoTokenIsFilledIn(t *testing.T) {
-	w := newWorld(t)
-	demo := *w.api
-	demo.DemoToken = "</script>token"
-	router := wire.NewRouter(newObserver(w.clock), &demo)
-	demo.Mount(router)
-	recorder := httptest.NewRecorder()
-	router.ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), "GET", "/docs", http.NoBody))
-	body := recorder.Body.String()
-	if !strings.Contains(body, `"preAuthorizeApiKey":{"bearer":"\u003c/script\u003etoken"}`) {
-		t.Error("the token is missing, or not escaped")
 	}
 }
 

@@ -33,7 +33,7 @@ func (e *API) metadata(w http.ResponseWriter, _ *http.Request) error {
 		Issuer: base, Authorization: base + "/oauth/authorize", Token: base + "/oauth/token", Revocation: base + "/oauth/revoke", Device: base + devicePath,
 		Scopes: e.Authority.ScopeNames(), ResponseTypes: []string{"code"}, ResponseModes: []string{"query"},
 		Grants:       []string{grantCode, grantRefresh, grantClient, grantAccount, grantDevice},
-		TokenMethods: methods, RevokeMethods: methods, ChallengeMethods: []string{challengeMethod}, Issued: true, Documentation: base + "/docs/oauth",
+		TokenMethods: methods, RevokeMethods: methods, ChallengeMethods: []string{challengeMethod}, Issued: true, Documentation: base + "/help/oauth",
 	})
 	if err != nil {
 		return fmt.Errorf("write metadata: %w", err)

@@ -128,11 +128,11 @@ func TestHosts(t *testing.T) {
 	}{
 		{"GET", "/", nil, false, 200},
 		{"GET", "/docs", nil, false, 200},
-		{"GET", "/docs/swagger-ui.css", nil, false, 200},
+		{"GET", "/help/concepts", nil, false, 200},
 		{"GET", "/docs/openapi.yaml", nil, false, 200},
 		{"GET", "/docs/problems/no-token", nil, false, 200},
 		{"GET", "/me", nil, false, 200},
-		{"GET", ui.URL("me.js"), nil, false, 200},
+		{"GET", ui.URL("app.js"), nil, false, 200},
 		{"POST", "/v1/tickets", bearer, false, 201},
 		{"POST", "/v1/tickets", nil, false, 401},
 		{"GET", "/v1/stream?ticket=x", nil, false, 401},

@@ -300,7 +300,7 @@ func (c *tenant) meet(other *tenant) {
 
 // fill replaces the parameters of a path by the object of an owner.
 func (c *tenant) fill(path, owner string) string {
-	path = strings.NewReplacer("/ui/{version}/{file...}", ui.URL("app.css"), "{rest...}", "users", "{secret}", "a.b", "{claim}", "x", "{contact}", c.email("owner"), "{asset}", "swagger-ui.css", "{slug}", "no-token", "{$}", "",
+	path = strings.NewReplacer("/ui/{version}/{file...}", ui.URL("app.css"), "{rest...}", "users", "{secret}", "a.b", "{claim}", "x", "{contact}", c.email("owner"), "{page...}", "concepts", "{page}", "concepts", "{slug}", "no-token", "{$}", "",
 		"{type}", "User", "{schema}", "urn:ietf:params:scim:schemas:core:2.0:User").Replace(path)
 	for parameter, of := range c.objects {
 		path = strings.ReplaceAll(path, parameter, of[owner])

@@ -16,6 +16,7 @@ import (
 	"porchlight.dev/porchlight/internal/fastpath"
 	"porchlight.dev/porchlight/internal/history"
 	"porchlight.dev/porchlight/internal/httpapi"
+	"porchlight.dev/porchlight/internal/manual"
 	"porchlight.dev/porchlight/internal/oauthapi"
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/provision"
@@ -97,7 +98,7 @@ func (s *Server) compose() {
 		OAuth:       oauth,
 		Provisioner: s.provisioner, Audit: s.audit, Events: s.audit, SignIns: signIns, BaseURL: s.baseURL,
 		Publisher: s.publisher, Views: views, Watches: s.watches, Subscriptions: s.webhooks.subscriptions, Deliverer: s.webhooks.deliverer,
-		Histories: history.Reader{Log: s.store}, Erasures: s.erasures, Directory: dir, Authority: authority, Clock: clock, DemoToken: s.opts.DemoToken,
+		Histories: history.Reader{Log: s.store}, Erasures: s.erasures, Directory: dir, Authority: authority, Clock: clock,
 		Cursors: s.hub, Log: s.log, Site: site, Quotas: s.limits.guard, Reads: s.limits.reads,
 	}
 	native.Provider = s.newProvider(signIns)
@@ -122,11 +123,12 @@ func (s *Server) compose() {
 	(&streamapi.Events{API: streams, Sockets: s.webhooks.sockets, Header: s.webhooks.sender.Header}).Mount(rt)
 	(&systemapi.API{Native: native, Authority: authority, Tenants: s.tenants}).Mount(rt)
 	zoom.Mount(rt)
-	pages := &ui.Pages{Dialect: native, Site: site}
+	pages := &ui.Pages{Dialect: native, Site: site, DemoToken: s.opts.DemoToken}
 	oauth.Page, oauth.Consent = native, pages.Consent()
 	oauth.Mount(rt)
 	(&scim.API{Authority: authority, Directory: dir, Provisioner: s.provisioner, Quotas: s.limits.guard, Reads: s.limits.reads, BaseURL: s.baseURL}).Mount(rt)
 	pages.Mount(rt)
+	(&manual.Manual{Dialect: native, Site: site}).Mount(rt)
 	s.public = s.newPublic(rt)
 	s.metrics.MustRegister(newFramerCollector(s.public.Malformed))
 	if s.config.FastPath {

@@ -24,11 +24,41 @@ import (
 //go:embed assets
 var embedded embed.FS
 
-// An asset is a script, a style sheet or a picture that pages load.
-type asset struct {
+// A File is a script, a style sheet, a picture or data that pages load. It does not change.
+type File struct {
 	content   []byte
 	mediaType string
+	tag       string
 	zipped    func() []byte // compressed once, when a client first asks for it
+}
+
+// NewFile returns a file with this content.
+func NewFile(mediaType string, content []byte) *File {
+	return &File{content, mediaType, entityTag(content), sync.OnceValue(func() []byte { return compress(content) })}
+}
+
+// Serve answers a GET with the file, compressed for clients that can read that. cache is the
+// value of Cache-Control.
+func (f *File) Serve(w http.ResponseWriter, r *http.Request, cache string) error {
+	h := w.Header()
+	h.Set("Content-Type", f.mediaType)
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'") // pictures have styles of their own
+	h.Set("Cache-Control", cache)
+	h.Set("Etag", "W/"+f.tag) // weak, because there are two encodings
+	h.Set("Vary", "Accept-Encoding")
+	h.Set("X-Content-Type-Options", "nosniff")
+	content := f.content
+	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") && r.Header.Get("Range") == "" {
+		h.Set("Content-Encoding", "gzip")
+		content = f.zipped()
+	}
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+	return nil
+}
+
+func entityTag(content []byte) string {
+	sum := sha256.Sum256(content)
+	return `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
 }
 
 // assets are all files below the directory assets, by their names there. Their addresses have
@@ -36,14 +66,14 @@ type asset struct {
 // never runs with scripts of another version of the server.
 type assets struct {
 	version string
-	files   map[string]*asset
+	files   map[string]*File
 }
 
 // loaded has the embedded files. They are the same in every process of a binary.
 var loaded = sync.OnceValue(loadAssets)
 
 func loadAssets() *assets {
-	a := &assets{files: make(map[string]*asset)}
+	a := &assets{files: make(map[string]*File)}
 	root, err := fs.Sub(embedded, "assets")
 	if err != nil {
 		panic(err) // the directory is embedded
@@ -60,7 +90,7 @@ func loadAssets() *assets {
 		_, _ = fmt.Fprintf(digest, "%s %d\n", name, len(content)) // a hash never fails
 		_, _ = digest.Write(content)
 		if mediaType, ok := mediaTypes[path.Ext(name)]; ok {
-			a.files[name] = &asset{content, mediaType, sync.OnceValue(func() []byte { return compress(content) })}
+			a.files[name] = NewFile(mediaType, content)
 		}
 		return nil
 	})
@@ -98,19 +128,7 @@ func (a *assets) serve(w http.ResponseWriter, r *http.Request) error {
 	if file == nil || r.PathValue("version") != a.version {
 		return wire.ErrNoRoute
 	}
-	h := w.Header()
-	h.Set("Content-Type", file.mediaType)
-	h.Set("Content-Security-Policy", "default-src 'none'")
-	h.Set("Cache-Control", "public, max-age=31536000, immutable")
-	h.Set("Vary", "Accept-Encoding")
-	h.Set("X-Content-Type-Options", "nosniff")
-	content := file.content
-	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") && r.Header.Get("Range") == "" {
-		h.Set("Content-Encoding", "gzip")
-		content = file.zipped()
-	}
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
-	return nil
+	return file.Serve(w, r, "public, max-age=31536000, immutable")
 }
 
 // bare are the modules that scripts import by name instead of by path.

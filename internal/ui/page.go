@@ -2,9 +2,7 @@ package ui
 
 import (
 	"bytes"
-	"crypto/sha256"
 	_ "embed"
-	"encoding/base64"
 	"html/template"
 	"net/http"
 	"time"
@@ -20,6 +18,9 @@ type Page struct {
 	Layout  string        // class of the body: "" for a column, "text", "wide" or "full"
 	Body    template.HTML // what the script replaces, or the whole text of a page without one
 	Bare    bool          // without the links, for questions that are to be answered first
+
+	// DemoToken is an access token that everybody who opens the page may use; "": none.
+	DemoToken string
 }
 
 // A section is what the links at the top of every page lead to.
@@ -34,7 +35,7 @@ func sections() []section {
 		{"/me", "My status", false},
 		{"/admin", "Administration", true},
 		{"/docs", "API", false},
-		{"/docs/concepts", "Help", false},
+		{"/help", "Help", false},
 	}
 }
 
@@ -70,9 +71,8 @@ func (p *Page) Serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	sum := sha256.Sum256(page)
 	p.SetHeaders(w.Header())
-	w.Header().Set("Etag", `"`+base64.RawURLEncoding.EncodeToString(sum[:12])+`"`)
+	w.Header().Set("Etag", entityTag(page))
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(page))
 	return nil
 }

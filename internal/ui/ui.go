@@ -1,6 +1,7 @@
 // Package ui has the pages for people: the board at / shows everybody's presence live,
-// /me is a user's own session, which lasts while the page is open, and /admin is for
-// administrators. It also has what the pages of other packages share: the head, the links,
+// /me is a user's own session, which lasts while the page is open, /admin is for
+// administrators, and /docs is the reference of the API, from which people send requests. It
+// also has what the pages of other packages share: the head, the links,
 // the style sheet.
 //
 // A page is a Page: a title, a script that draws it and a layout. The scripts are below
@@ -22,7 +23,7 @@ import (
 )
 
 // mounted are the pages by their patterns.
-func mounted() map[string]*Page {
+func (p *Pages) mounted() map[string]*Page {
 	return map[string]*Page{
 		"/{$}":              {Title: "Board", Section: "/", Script: "board.js", Layout: "wide", Styles: []string{"board.css"}},
 		"/me":               {Title: "My status", Section: "/me", Script: "me.js", Layout: "wide", Styles: []string{"me.css"}},
@@ -33,6 +34,8 @@ func mounted() map[string]*Page {
 		"/welcome":          {Title: "Welcome", Script: "welcome.js", Bare: true},
 		"/account":          {Title: "Account", Section: "/account", Script: "account.js"},
 		"/device":           {Title: "Connect a device", Script: "device.js", Bare: true},
+		"/docs":             {Title: "API reference", Section: "/docs", Script: "reference.js", Styles: []string{"reference.css"}, Layout: "full", DemoToken: p.DemoToken},
+		"/docs/start":       {Title: "From the reference to an HTTP task", Section: "/docs", Script: "start.js", Styles: []string{"reference.css"}, Layout: "text", DemoToken: p.DemoToken},
 	}
 }
 
@@ -45,11 +48,15 @@ func administration() *Page {
 type Pages struct {
 	Dialect wire.Dialect
 	Site    *wire.Site // nil: the pages are served under every name
+
+	// DemoToken is filled into the API reference, so that its requests work at once.
+	// Everyone who can open the page can use it: set it for demonstrations only.
+	DemoToken string
 }
 
 // Mount adds the routes.
 func (p *Pages) Mount(rt *wire.Router) {
-	for pattern, page := range mounted() {
+	for pattern, page := range p.mounted() {
 		rt.Handle(http.MethodGet, pattern, p.Dialect, p.Site.OwnHost(page.Serve))
 	}
 	rt.Handle(http.MethodGet, "/ui/{version}/{file...}", p.Dialect, p.Site.OwnHost(loaded().serve))

@@ -36,10 +36,15 @@ func (dialect) Fail(w http.ResponseWriter, _ *http.Request, err error) {
 
 func newRouter(t *testing.T) *wire.Router {
 	t.Helper()
+	return routerOf(t, &ui.Pages{Dialect: dialect{}})
+}
+
+func routerOf(t *testing.T, pages *ui.Pages) *wire.Router {
+	t.Helper()
 	access := wire.NewAccessLog(io.Discard)
 	t.Cleanup(access.Close)
 	rt := wire.NewRouter(wire.NewObserver(access, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), time.Now), dialect{})
-	(&ui.Pages{Dialect: dialect{}}).Mount(rt)
+	pages.Mount(rt)
 	return rt
 }
 
@@ -55,7 +60,7 @@ func get(t *testing.T, rt *wire.Router, target string, headers ...string) *httpt
 }
 
 // pages are those that are served by this package.
-var pages = []string{"/", "/me", "/signage/a.b", "/signin", "/welcome", "/account", "/device", "/admin", "/admin/users/x"}
+var pages = []string{"/", "/me", "/signage/a.b", "/signin", "/welcome", "/account", "/device", "/admin", "/admin/users/x", "/docs", "/docs/start"}
 
 // Every page is confined and revalidated, so that it names the scripts of the server's version.
 func TestPages(t *testing.T) {
@@ -91,6 +96,16 @@ func TestPages(t *testing.T) {
 	for _, target := range []string{"/me/", "/page.html", "/ui/", "/ui/app.js", "/ui/older/app.js", ui.URL("vendor/preact.LICENSE"), ui.URL("../ui.go"), ui.URL("nothing")} {
 		if w := get(t, rt, target); w.Code == http.StatusOK {
 			t.Errorf("GET %s: %d", target, w.Code)
+		}
+	}
+}
+
+// The demo's token is filled into the API reference, and nothing in it is markup.
+func TestDemoTokenIsFilledIn(t *testing.T) {
+	for token, want := range map[string]string{"": `<main id="main" tabindex="-1">`, `"><b>`: `data-demo-token="&#34;&gt;&lt;b&gt;"`} {
+		rt := routerOf(t, &ui.Pages{Dialect: dialect{}, DemoToken: token})
+		if body := get(t, rt, "/docs").Body.String(); !strings.Contains(body, want) {
+			t.Errorf("the page lacks %s", want)
 		}
 	}
 }

@@ -19,8 +19,9 @@ export function show(content) {
 }
 
 // mount shows a page for the person who is signed in. App gets me, of GET /v1/me, and
-// leave(), which signs out. Others get the form for a token and a link to sign in. The option
-// leaving is called before that, and returns what undoes it if the sign-out fails.
+// leave(), which signs out. Others get the form for a token and a link to sign in, unless
+// the page is open to everybody: then me is null. again() asks who is signed in once more.
+// The option leaving is called before the page signs out, and returns what undoes it if that fails.
 export function mount(App, options = {}) {
   takeToken();
   main.replaceChildren();
@@ -28,7 +29,7 @@ export function mount(App, options = {}) {
 }
 
 // Gate asks who is signed in, and again when the token in the address bar changes.
-function Gate({ App, title, allowed = () => true, leaving = () => () => {} }) {
+function Gate({ App, title, allowed = () => true, open = false, leaving = () => () => {} }) {
   const [state, setState] = useState({ me: undefined, problem: "" });
   const [round, setRound] = useState(0);
   const again = () => setRound((n) => n + 1);
@@ -77,10 +78,10 @@ function Gate({ App, title, allowed = () => true, leaving = () => () => {} }) {
   }
 
   const { me, problem } = state;
-  if (me === null) return html`<${SignIn} title=${title} problem=${problem} onToken=${again} />`;
-  if (!me) return html`<h1>${title}</h1><${Alert}>${problem}<//><p class="quiet" role="status">${problem ? "" : texts.loading}</p>`;
-  if (!allowed(me)) return html`<h1>${title}</h1><${Alert}>${texts.administratorsOnly}<//>`;
-  return html`<${Alert} id="sign-out-problem">${problem}<//><${App} key=${round} me=${me} leave=${leave} />`;
+  if (me === null && !open) return html`<${SignIn} title=${title} problem=${problem} onToken=${again} />`;
+  if (me === undefined) return html`<h1>${title}</h1><${Alert}>${problem}<//><p class="quiet" role="status">${problem ? "" : texts.loading}</p>`;
+  if (me && !allowed(me)) return html`<h1>${title}</h1><${Alert}>${texts.administratorsOnly}<//>`;
+  return html`<${Alert} id="sign-out-problem">${problem}<//><${App} key=${open ? 0 : round} me=${me} leave=${leave} again=${again} />`;
 }
 
 // SignIn asks for a token, or leads to the page for passwords.
@@ -105,8 +106,9 @@ function SignIn({ title, problem, onToken }) {
     </form>`;
 }
 
-// showLinks shows who is signed in at the top, and the links that they may use.
-function showLinks(me, leave) {
+// showLinks shows who is signed in at the top, and the links that they may use. Without me,
+// the links are those of the last page.
+export function showLinks(me, leave) {
   const administrator = me ? isAdministrator(me) : me === undefined && remembered().administrator;
   for (const link of document.querySelectorAll("[data-for=administrators]")) link.hidden = !administrator;
   const session = document.getElementById("session");

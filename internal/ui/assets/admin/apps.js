@@ -45,7 +45,7 @@ function List({ me, search }) {
       <button type="button" id="export" disabled=${act.busy} onClick=${save}>${texts.export}</button>
       <button type="button" id="add-app" class="main" onClick=${() => setAdding(true)}>${texts.add}</button>
     </div></header>
-    <p class="quiet">${texts.intro} <a href="/docs/oauth">${texts.docs}</a></p>
+    <p class="quiet">${texts.intro} <a href="/help/oauth">${texts.docs}</a></p>
     <${Alert} id="export-problem">${act.problem}<//>
     <form class="toolbar" role="search" aria-label=${texts.title} onSubmit=${(event) => event.preventDefault()}>
       <${Field} id="query" label=${texts.search}><input id="query" type="search" autocomplete="off" spellcheck="false" placeholder=${texts.searchHint} value=${typed} onInput=${(event) => setTyped(event.target.value)} /><//>

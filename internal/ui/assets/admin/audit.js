@@ -26,7 +26,7 @@ export default function Audit({ query }) {
   return html`<header class="spread"><h1>${texts.title}</h1><div class="row">
       <button type="button" id="export-table" disabled=${!list.rows.length} onClick=${() => saveCSV(asTable(list.rows), "audit.csv")}>${texts.exportTable}</button>
       <button type="button" id="export" title=${texts.exportHint} disabled=${act.busy} onClick=${() => act.run(() => download("/v1/audit/export"))}>${texts.export}</button></div></header>
-    <p class="quiet">${texts.intro} <a href="/docs/audit">${texts.docs}</a></p>
+    <p class="quiet">${texts.intro} <a href="/help/audit">${texts.docs}</a></p>
     <${Alert} id="export-problem">${act.problem}<//>
     <${Filters} filters=${filters} filtered=${filtered} />
     <${Alert} id="chain-problem">${broken && texts.chainBroken(broken)}<//>

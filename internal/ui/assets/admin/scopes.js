@@ -37,7 +37,7 @@ export function ScopePicker({ value, onChange, had }) {
   const wide = reachEverybody(value);
   return html`<${Presets} value=${value} onChange=${onChange} had=${had} />
     <fieldset id="scopes"><legend>${texts.title}</legend>
-      <p class="quiet">${texts.hint} <a href="/docs/scopes" target="_blank">${texts.more}</a></p>
+      <p class="quiet">${texts.hint} <a href="/help/scopes" target="_blank">${texts.more}</a></p>
       <table class="picker"><thead><tr><th scope="col">${texts.scope}</th><th scope="col">${texts.own}</th><th scope="col">${texts.all}</th></tr></thead>
       ${texts.groups.map(([group, scopes]) => html`<tbody key=${group}><tr><th scope="rowgroup" colspan="3">${group}</th></tr>
         ${scopes.map((scope) => html`<${Scope} key=${scope} scope=${scope} value=${value} set=${set} had=${had} />`)}</tbody>`)}</table>

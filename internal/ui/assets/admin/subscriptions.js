@@ -51,7 +51,7 @@ function List({ me, search, wanted }) {
       <button type="button" id="export" disabled=${!rows.length} onClick=${save}>${texts.export}</button>
       ${me.scopes.includes("subscription:write:admin") && html`<button type="button" id="add-subscription" class="main" onClick=${() => setAdding(true)}>${texts.add}</button>`}
     </div></header>
-    <p class="quiet">${texts.intro} <a href="/docs/webhooks">${texts.docs}</a></p>
+    <p class="quiet">${texts.intro} <a href="/help/webhooks">${texts.docs}</a></p>
     <${Alert} id="subscriptions-problem">${problem}<//>
     <form class="toolbar" role="search" aria-label=${texts.title} onSubmit=${(event) => event.preventDefault()}>
       <${Field} id="query" label=${texts.search}><input id="query" type="search" autocomplete="off" spellcheck="false" placeholder=${texts.searchHint} value=${typed} onInput=${(event) => setTyped(event.target.value)} /><//>

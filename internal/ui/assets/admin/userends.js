@@ -33,5 +33,5 @@ export function Deletion({ user, erase, onClose, onDone }) {
 
 // Erased says what an erasure covers.
 export function Erased() {
-  return html`<p>${texts.eraseExplained}</p><p class="quiet">${texts.eraseLimits} <a href="/docs/history#erasure">${texts.eraseMore}</a></p>`;
+  return html`<p>${texts.eraseExplained}</p><p class="quiet">${texts.eraseLimits} <a href="/help/history#erasure">${texts.eraseMore}</a></p>`;
 }

@@ -76,7 +76,7 @@ function Why({ explanation }) {
     <${Others} list=${others(value, words)} />
     <h3>${texts.next}</h3>
     <${Next} steps=${next(value, words)} />
-    <p class="quiet"><a href="/docs/concepts#precedence">${texts.rules}</a></p>
+    <p class="quiet"><a href="/help/concepts#precedence">${texts.rules}</a></p>
   </details>`;
 }
 

@@ -34,6 +34,6 @@ export default {
     ["/admin/apps", "Connect an app"],
     ["/admin/subscriptions", "Send events to another system"],
     ["/admin/audit", "See who changed what"],
-    ["/docs/concepts", "Read the documentation"],
+    ["/help", "Read the documentation"],
   ],
 };
