@@ -45,7 +45,7 @@ export default function Limits({ me }) {
   const rows = state?.rows ?? [];
   const save = () => saveCSV([["limit", "used", "at_most"], ...rows.map((r) => [r.id, r.used?.count, r.most || ""])], "limits.csv");
   return html`<header class="spread"><h1>${texts.title}</h1><button type="button" id="export" disabled=${!rows.length} onClick=${save}>${texts.export}</button></header>
-    <p class="quiet">${texts.intro} <a href="/docs/limits">${texts.docs}</a></p>
+    <p class="quiet">${texts.intro} <a href="/help/limits">${texts.docs}</a></p>
     <${Alert}>${act.problem}<//>
     <${Table} label=${texts.title} columns=${columns} list=${{ rows, loading: !state && !act.problem, problem: "" }} />
     ${state && html`<section class="card" id="rates" aria-labelledby="rates-title"><h2 id="rates-title">${texts.rates}</h2>

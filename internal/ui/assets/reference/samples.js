@@ -106,7 +106,7 @@ function python(given) {
   if (r.type) headers.push(`    "Content-Type": ${quote(r.type === MULTIPART ? `${MULTIPART}; boundary=${BOUNDARY}` : r.type)},`);
   const body = {
     [JSON_TYPE]: () => `body = json.dumps(${literal(r.value)})`,
-    [FORM]: () => `body = urllib.parse.urlencode(${literal(r.fields)})`,
+    [FORM]: () => `body = urllib.parse.urlencode(${literal(Object.fromEntries(r.fields))})`,
     [MULTIPART]: () => `body = ${quote(multipartText(r.fields))}`,
   }[r.type] ?? (() => r.type && `body = ${quote(r.text)}`);
   return lines(
@@ -189,7 +189,7 @@ function csharp(given) {
   return lines(
     "using System;", r.type === FORM && "using System.Collections.Generic;", "using System.Net.Http;",
     ((r.type && !isForm(r.type)) || r.scheme === "app") && "using System.Text;", "using System.Threading.Tasks;", "",
-    "class Program", "{", "    static async Task Main()", "    {", "        using (var client = new HttpClient())", "        {",
+    "class Program", "{", "    static void Main()", "    {", "        Run().GetAwaiter().GetResult();", "    }", "", "    static async Task Run()", "    {", "        using (var client = new HttpClient())", "        {",
     `${inner}var request = new HttpRequestMessage(new HttpMethod(${quote(r.method)}), ${quote(r.url)});`,
     authorization && `${inner}request.Headers.TryAddWithoutValidation("Authorization", ${authorization});`,
     r.headers.map(([name, value]) => `${inner}request.Headers.TryAddWithoutValidation(${quote(name)}, ${quote(value)});`),
