@@ -172,6 +172,7 @@ func (r *run) all() error {
 	}{
 		{"idle", r.idle},
 		{"start", r.start},
+		{"accounts", r.accounts},
 		{"http", r.http},
 		{"connections", r.connections},
 		{"query", r.query},

@@ -76,30 +76,14 @@ func (r *run) seed(n int) (*seeded, error) {
 }
 
 func (s *seeded) create(st store.Store, n int) error {
-	ctx := context.Background()
+	account, app, err := found(st)
+	if err != nil {
+		return err
+	}
+	s.Account = account
 	dir := directory.New(st, time.Now)
-	account, err := dir.CreateAccount(ctx, "bench")
-	if err != nil {
-		return err
-	}
-	s.Account = account.ID
-	owner, err := dir.Create(ctx, account.ID, directory.User{Email: "owner@example.com", Active: true})
-	if err != nil {
-		return err
-	}
-	if err := dir.SetOwner(ctx, account.ID, owner.ID); err != nil {
-		return err
-	}
 	authority := auth.New(st, dir, time.Now)
-	scopes, err := authority.ParseScopes("claim:write:admin presence:read:admin subscription:write:admin directory:write:admin")
-	if err != nil {
-		return err
-	}
-	app, _, err := authority.CreateApp(ctx, account.ID, "bench", scopes)
-	if err != nil {
-		return err
-	}
-	if _, s.Token, err = authority.Issue(ctx, account.ID, auth.Token{App: app.ID, Scopes: scopes, Name: "bench"}, 0); err != nil {
+	if _, s.Token, err = authority.Issue(context.Background(), account, auth.Token{App: app.ID, Scopes: app.Scopes, Name: "bench"}, 0); err != nil {
 		return err
 	}
 	return s.createUsers(st, dir, n)
