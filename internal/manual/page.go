@@ -9,6 +9,7 @@ import (
 	"github.com/yuin/goldmark"
 	"github.com/yuin/goldmark/ast"
 	"github.com/yuin/goldmark/extension"
+	tables "github.com/yuin/goldmark/extension/ast"
 	"github.com/yuin/goldmark/parser"
 	"github.com/yuin/goldmark/text"
 	"github.com/yuin/goldmark/util"
@@ -43,7 +44,7 @@ func newPage(name string) (*page, error) {
 	doc := markdown.Parser().Parse(text.NewReader(source))
 	p := &page{Name: name, Sections: sections(doc, source)}
 	p.Title = p.Sections[0].Heading
-	linkHeadings(doc)
+	prepare(doc)
 	var body bytes.Buffer
 	err = markdown.Renderer().Render(&body, source, doc)
 	p.Text = template.HTML(body.String()) //nolint:gosec // the renderer escapes
@@ -97,9 +98,13 @@ func plain(block ast.Node, source []byte) string {
 	return strings.Join(strings.Fields(out.String()), " ")
 }
 
-// linkHeadings adds to each heading below the first a link to itself.
-func linkHeadings(doc ast.Node) {
+// prepare adds to each heading below the first a link to itself, and lets the keyboard scroll
+// tables, which can be wider than the window.
+func prepare(doc ast.Node) {
 	for block := doc.FirstChild(); block != nil; block = block.NextSibling() {
+		if block.Kind() == tables.KindTable {
+			block.SetAttributeString("tabindex", []byte("0"))
+		}
 		heading, ok := block.(*ast.Heading)
 		if !ok || heading.Level == 1 {
 			continue
