@@ -101,7 +101,7 @@ func (d *demo) appToken(t *testing.T, id, secret string) (token string, status i
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.SetBasicAuth(url.QueryEscape(id), url.QueryEscape(secret))
-	w, err := http.DefaultClient.Do(r)
+	w, err := new(http.Client).Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func (d *demo) statusOf(t *testing.T, token, method, path string) int {
 		t.Fatal(err)
 	}
 	r.Header.Set("Authorization", "Bearer "+token)
-	w, err := http.DefaultClient.Do(r)
+	w, err := new(http.Client).Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}

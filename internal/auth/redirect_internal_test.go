@@ -16,7 +16,9 @@ func FuzzRedirect(f *testing.F) {
 		{"http://localhost/", "http://localhost:@example.com/"},
 		{"http://127.0.0.1:80/127.0.0.1:80", "http://127.0.0.1:81/127.0.0.1:80"},
 		{"com.example.app:/callback", "com.example.app://x"},
-		{"javascript:alert(1)", "http://127.0.0.1.example.com/"}, {"https://*.example.com", "//example.com"}, {"http://127.1/", "\n"},
+		{"javascript:alert(1)", "http://127.0.0.1.example.com/"},
+		{"https://*.example.com", "//example.com"},
+		{"http://127.1/", "\n"},
 	} {
 		f.Add(uris[0], uris[1])
 	}

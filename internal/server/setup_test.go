@@ -44,7 +44,7 @@ func TestSetup(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Header.Set("Content-Type", "application/json")
-		response, err := http.DefaultClient.Do(r)
+		response, err := new(http.Client).Do(r)
 		if err != nil {
 			t.Fatal(err)
 		}
