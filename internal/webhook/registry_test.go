@@ -616,6 +616,48 @@ func TestPaused(t *testing.T) {
 	await()
 }
 
+// afterLoad calls do once, after the first read of an account.
+type afterLoad struct {
+	store.Store
+	once sync.Once
+	do   func()
+}
+
+func (s *afterLoad) Load(ctx context.Context, account presence.AccountID, keys ...store.Key) ([]store.Doc, error) {
+	docs, err := s.Store.Load(ctx, account, keys...)
+	if slices.ContainsFunc(keys, func(k store.Key) bool { return k.Collection == "account" }) {
+		s.once.Do(s.do)
+	}
+	return docs, err
+}
+
+// TestPausedWhileRead: an account that is suspended while the subscriptions are read is
+// read again.
+func TestPausedWhileRead(t *testing.T) {
+	for name, exclusive := range map[string]bool{"one node": true, "several nodes": false} {
+		t.Run(name, func(t *testing.T) {
+			f := newRegistry(t)
+			f.create(same)
+			there := f.node()
+			there.Exclusive = exclusive
+			there.Directory = directory.New(&afterLoad{Store: f.store, do: func() {
+				account, err := f.people.Directory.Account(t.Context(), f.account)
+				apptest.Check(t, err)
+				suspended := true
+				_, err = f.people.Directory.UpdateAccount(t.Context(), account, directory.AccountChange{Suspended: &suspended})
+				apptest.Check(t, err)
+				apptest.Check(t, there.AccountChanged(t.Context()))
+			}}, f.clock.Now)
+			ctx, stop := context.WithCancel(t.Context())
+			var running sync.WaitGroup
+			running.Go(func() { apptest.Check(t, there.Run(ctx)) })
+			defer running.Wait()
+			defer stop()
+			awaitSnapshot(t, there, func(all []*webhook.Subscription) bool { return len(all) == 1 && all[0].Paused })
+		})
+	}
+}
+
 func awaitSnapshot(t *testing.T, r *webhook.Registry, ok func([]*webhook.Subscription) bool) {
 	t.Helper()
 	deadline := time.After(20 * time.Second)

@@ -27,7 +27,7 @@ type snapshot struct {
 	apps    map[store.Key][]Secret // what was read of apps since the last change
 	changes uint64                 // that were made to the fields above
 	changed chan struct{}          // closed when there are others; nil: nobody waits
-	seen    string                 // the version of the changes that were read
+	seen    string                 // the version of the changes that were read, or are being read
 }
 
 // Snapshot returns the subscriptions of all accounts, which are shared and must not be
@@ -172,10 +172,12 @@ func (r *Registry) refresh(ctx context.Context, key store.Key) error {
 	return nil
 }
 
-func (r *Registry) forgetSeen() {
+func (r *Registry) forgetSeen() { r.setSeen(unread) }
+
+func (r *Registry) setSeen(version string) {
 	r.snapshot.mu.Lock()
 	defer r.snapshot.mu.Unlock()
-	r.snapshot.seen = unread
+	r.snapshot.seen = version
 }
 
 const (
@@ -217,11 +219,15 @@ func (r *Registry) poll(ctx context.Context) error {
 	if err != nil || version == seen {
 		return err
 	}
-	return r.reload(ctx, version)
+	r.setSeen(version) // before the read: a change during it asks for another one
+	if err = r.reload(ctx); err != nil {
+		r.forgetSeen()
+	}
+	return err
 }
 
-// reload reads all subscriptions. version is of the changes that they include.
-func (r *Registry) reload(ctx context.Context, version string) error {
+// reload reads all subscriptions.
+func (r *Registry) reload(ctx context.Context) error {
 	x := &r.snapshot
 	x.reading.Lock()
 	defer x.reading.Unlock()
@@ -249,6 +255,6 @@ func (r *Registry) reload(ctx context.Context, version string) error {
 			break
 		}
 	}
-	x.update(func() { x.byKey, x.seen = all, version })
+	x.update(func() { x.byKey = all })
 	return nil
 }
