@@ -52,6 +52,30 @@ async function me() {
   return { idle, seconds };
 }
 
+// The client: what it makes of an answer that is cut short, of one that is empty, and of a
+// list whose second page is cut short.
+async function answers() {
+  const { Client } = await import(process.env.STREAM);
+  const client = new Client({ token: 'token' });
+  const real = globalThis.fetch;
+  const outcome = async (read, ...responses) => {
+    globalThis.fetch = async () => responses.shift();
+    return read().then(JSON.stringify, (err) => err.name);
+  };
+  const list = async () => {
+    const pages = [];
+    for await (const page of client.pages('/v1/users')) pages.push(page);
+    return pages;
+  };
+  const result = {
+    cut: await outcome(() => client.get('/v1/users'), new Response('{"users":[')),
+    empty: await outcome(() => client.delete('/v1/users/x'), new Response(null, { status: 204 })),
+    list: await outcome(list, new Response('{"users":[],"next":"a"}'), new Response('{"use')),
+  };
+  globalThis.fetch = real;
+  return result;
+}
+
 // The example: its requests, until it gives up.
 async function example() {
   const sources = [];
@@ -94,4 +118,4 @@ async function example() {
   return { afterLoss, whilePinged, afterSilence, early, afterClose, opened: sources.length, applied };
 }
 
-console.log(JSON.stringify({ me: await me(), example: await example() }));
+console.log(JSON.stringify({ me: await me(), answers: await answers(), example: await example() }));

@@ -11,7 +11,7 @@ import (
 
 // TestPagesDetectDeadServer: /me and the EventSource example of docs/streaming.md stay
 // connected while their server is alive, and otherwise reconnect, each time with a new
-// ticket.
+// ticket. An answer that is cut short is an error.
 func TestPagesDetectDeadServer(t *testing.T) {
 	stream := filepath.Join(t.TempDir(), "stream.mjs") // node treats .js as CommonJS
 	if err := os.WriteFile(stream, []byte(read(t, "internal/ui/assets/client.js")), 0o600); err != nil {
@@ -31,6 +31,7 @@ func TestPagesDetectDeadServer(t *testing.T) {
 			Idle    string
 			Seconds int
 		}
+		Answers struct{ Cut, Empty, List string }
 		Example struct {
 			AfterLoss, AfterSilence, AfterClose string
 			WhilePinged, Early, Opened          int
@@ -42,6 +43,9 @@ func TestPagesDetectDeadServer(t *testing.T) {
 	}
 	if result.Me.Idle != "connected" || result.Me.Seconds > 35 {
 		t.Errorf("/me is %s after ten minutes without events, and detects the dead server after %d seconds", result.Me.Idle, result.Me.Seconds)
+	}
+	if a := result.Answers; a.Cut != "SyntaxError" || a.Empty != "{}" || a.List != "SyntaxError" {
+		t.Errorf("answers that are cut short are taken for %+v", a)
 	}
 	e := result.Example
 	for i, asked := range []string{e.AfterLoss, e.AfterSilence, e.AfterClose} {

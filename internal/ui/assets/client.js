@@ -49,10 +49,11 @@ export class Client {
     throw new Problem(answer.status, await answer.json().catch(() => ({})), Number(answer.headers.get("Retry-After")));
   }
 
-  // request returns the JSON of the answer, or {} if it has none.
+  // request returns the JSON of the answer, or {} if it has none. An answer that is cut short
+  // is an error: a list would otherwise seem to end.
   async request(method, path, options) {
     const answer = await this.fetch(method, path, options);
-    return answer.json().catch(() => ({}));
+    return answer.status === 204 ? {} : answer.json();
   }
 
   get(path, query) {
