@@ -224,6 +224,9 @@ func (a *API) rotateSecret(c *call) error {
 // rotateWebhookSecret serves POST /v1/apps/{app}/webhook-secret: the secret that signs what
 // the app's subscriptions without a secret of their own are sent.
 func (a *API) rotateWebhookSecret(c *call, body *api.RotateWebhookSecret) error {
+	if err := a.checkMakesCredentials(c); err != nil {
+		return err
+	}
 	found, err := a.Authority.App(c.r.Context(), c.p.Account, presence.AppID(c.r.PathValue("app")))
 	if err != nil {
 		return err

@@ -212,6 +212,8 @@ func TestConsentMakesNoCredentials(t *testing.T) {
 			"/v1/apps":                              `{"name":"x","scopes":["presence:read"]}`,
 			"/v1/tokens":                            `{"name":"x","scopes":["presence:read"]}`,
 			"/v1/apps/" + string(w.app) + "/secret": "",
+			"/v1/apps/" + string(w.app) + "/webhook-secret":       `{}`,
+			"/v1/signage-links":                                   `{"name":"x"}`,
 			"/v1/users/" + string(w.alice.ID) + "/invitation":     "",
 			"/v1/users/" + string(w.alice.ID) + "/password-reset": "",
 		},

@@ -33,6 +33,9 @@ func (a *API) mountSignage(rt *wire.Router) {
 }
 
 func (a *API) createSignageLink(c *call, body *api.CreateSignageLink) error {
+	if err := a.checkMakesCredentials(c); err != nil {
+		return err
+	}
 	if err := c.checkCreate(); err != nil {
 		return err
 	}
