@@ -48,6 +48,7 @@ var hints = map[*api.Kind]hint{
 	&api.NoContact:            {"", "\"porchlight contact list\" lists the contacts."},
 	&api.NoWatch:              {"", "The watch was delivered, has expired, was cancelled, or belongs to another user. \"porchlight watch list\" lists your watches."},
 	&api.NoSubscription:       {"", "Check the id. \"porchlight subscription list\" lists the subscriptions."},
+	&api.NoSignageLink:        {"", "Check the link. Administrators manage these links on the board."},
 	&api.NoApp:                {"", "Check the client id. \"porchlight app list\" lists the apps."},
 	&api.NoTokenID:            {"", "Check the id. \"porchlight token list\" lists the tokens. The token may have expired or been revoked."},
 	&api.NoAccount:            {"", "Ask the server's operator."},
