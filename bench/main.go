@@ -64,7 +64,7 @@ func main() {
 	r.flags()
 	s.flags()
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: go run ./bench [flags] [idle start http connections query expiry backup steady streams webhooks timing signins profile]")
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: go run ./bench [flags] [idle start http connections query expiry backup steady streams webhooks timing sign-ins profile]")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -93,7 +93,7 @@ func (r *run) flags() {
 	flag.DurationVar(&r.seconds, "time", 3*time.Second, "duration of each measurement in a round")
 	flag.IntVar(&r.rounds, "rounds", 5, "number of rounds; the result is their median")
 	flag.DurationVar(&r.long, "long", 10*time.Minute, "duration of the steady load")
-	flag.IntVar(&r.rate, "rate", 5000, "PUTs a second in the steady load and of signins")
+	flag.IntVar(&r.rate, "rate", 5000, "PUTs a second in the steady load and of sign-ins")
 	flag.StringVar(&r.dir, "dir", "", "directory for the seeded stores, which are reused (default: a temporary directory)")
 	flag.IntVar(&r.idleConns, "idle-conns", 10_000, "number of idle connections; a process may have 20,000 files open")
 	flag.DurationVar(&r.idleFor, "idle-for", 20*time.Second, "how long they are idle before garbage is collected; with 20 s more, less than the minute after which the server closes them")
@@ -182,7 +182,7 @@ func (r *run) all() error {
 		{"streams", r.streams},
 		{"webhooks", r.webhooks},
 		{"timing", r.timing},
-		{"signins", r.signins},
+		{"sign-ins", r.signIns},
 		{"profile", r.profile},
 	} {
 		if !r.wants(part.name) {

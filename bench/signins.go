@@ -27,9 +27,9 @@ const (
 	signInSecret = "a password of the benchmark"
 )
 
-// signins measures PUTs at a constant rate with and without people who sign in with a
+// signIns measures PUTs at a constant rate with and without people who sign in with a
 // password, in turns. The hash of a password takes a processor for some 20 ms.
-func (r *run) signins(b *binary) error {
+func (r *run) signIns(b *binary) error {
 	s, err := r.seed(r.reference())
 	if err != nil {
 		return err

@@ -39,7 +39,7 @@ func (s *Server) measure(ctx context.Context) *api.ServerHealth {
 		stats := st.Stats()
 		h.Store = &api.StoreHealth{DiskBytes: stats.DiskBytes, FreeBytes: stats.FreeBytes, LowBytes: uint64(s.config.LowDisk)}
 	}
-	for _, c := range s.consumerStats() {
+	for _, c := range s.consumerStats(ctx) {
 		h.Consumers = append(h.Consumers, api.ConsumerHealth{
 			Name: c.Name, Running: c.Running, LagEntries: c.LagEntries, LagSeconds: c.Lag.Seconds(), Quarantined: c.Quarantined, Retries: c.Retries,
 		})

@@ -48,7 +48,7 @@ func (s *Server) newMetrics() {
 		}
 		return s.hub.Stats()
 	}))
-	s.metrics.MustRegister(newConsumerCollector(s.consumerStats), newWebhookCollector(func() webhook.Stats {
+	s.metrics.MustRegister(newConsumerCollector(func() []tail.Stats { return s.consumerStats(context.Background()) }), newWebhookCollector(func() webhook.Stats {
 		if s.webhooks.deliverer == nil {
 			return webhook.Stats{} // it is not composed yet
 		}
@@ -200,11 +200,11 @@ func newConsumerCollector(from func() []tail.Stats) *collector[tail.Stats] {
 
 // consumerStats measures the consumers; while the store does not answer there is nothing
 // to measure by.
-func (s *Server) consumerStats() []tail.Stats {
+func (s *Server) consumerStats(ctx context.Context) []tail.Stats {
 	if s.consumers == nil {
 		return nil // they are not composed yet
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), statsTimeout)
+	ctx, cancel := context.WithTimeout(ctx, statsTimeout)
 	defer cancel()
 	stats, err := s.consumers.Stats(ctx)
 	if err != nil {

@@ -111,8 +111,7 @@ func (s *Setup) Run(ctx context.Context) (made bool, err error) {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = s.http.Close()
 	}
-	<-served
-	return made, err
+	return made, errors.Join(err, orNil(<-served))
 }
 
 func (s *Setup) routes() http.Handler {
@@ -141,7 +140,7 @@ func (s *Setup) create(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if !s.knows(form.Code) {
-		s.log.Warn("set-up refused: wrong code", slog.Any("from", wire.ClientOf(w).Addr))
+		s.log.WarnContext(r.Context(), "set-up refused: wrong code", slog.Any("from", wire.ClientOf(w).Addr))
 		return errSetupCode
 	}
 	s.mu.Lock()
