@@ -30,7 +30,7 @@ func TestAdminApps(t *testing.T) {
 	click(t, tab, "#app-form [type=submit]")
 	wait(t, tab, `document.querySelector("#form-problem:not([hidden])")?.textContent === "Choose at least one scope."`)
 	choose(t, tab, "#preset", "sign")
-	wait(t, tab, `document.querySelector("[aria-label='presence:read:admin, for everybody']").checked && document.querySelector("#wide-scopes").textContent.includes("presence:read:admin reaches every user")`)
+	wait(t, tab, `document.querySelector("[aria-label='presence:read:admin, for everyone']").checked && document.querySelector("#wide-scopes").textContent.includes("presence:read:admin reaches every user")`)
 	screenshot(t, tab, "admin-app-add.png")
 	click(t, tab, "#app-form [type=submit]")
 	id, secret := revealed(t, tab, "Client id"), revealed(t, tab, "Client secret")
@@ -49,7 +49,7 @@ func TestAdminApps(t *testing.T) {
 	}
 
 	click(t, tab, "dialog footer .main")
-	wait(t, tab, `document.querySelector("h1").textContent === `+quoted(hostile)+` && document.querySelector("[aria-labelledby=opens-title]").textContent.includes("status and history of everybody") && !document.querySelector("#main img") && !document.body.dataset.owned`)
+	wait(t, tab, `document.querySelector("h1").textContent === `+quoted(hostile)+` && document.querySelector("[aria-labelledby=opens-title]").textContent.includes("status and history of everyone") && !document.querySelector("#main img") && !document.body.dataset.owned`)
 	screenshot(t, tab, "admin-app.png")
 	click(t, tab, "#rotate")
 	click(t, tab, "dialog .danger")
@@ -289,7 +289,7 @@ func TestAdminAudit(t *testing.T) {
 	click(t, tab, "#export")
 	wait(t, tab, `window.saved.startsWith('{"v":1,') && window.saved.trim().split("\n").at(-1).includes('"reason":"export"')`)
 	do(t, tab, chromedp.Reload())
-	wait(t, tab, `document.querySelectorAll("#events tbody tr").length === 2 && document.querySelector("#target").value.startsWith("app/") && document.querySelector("#checkpoints").textContent.includes("The last checkpoint covers everything up to event")`)
+	wait(t, tab, `document.querySelectorAll("#events tbody tr").length === 2 && document.querySelector("#target").value.startsWith("app/") && document.querySelector("#checkpoints").textContent.includes("covers all events up to number")`)
 	if errors := browserErrors(); errors != "" {
 		t.Errorf("the browser reports errors:\n%s", errors)
 	}
@@ -329,7 +329,7 @@ func TestAdminHealth(t *testing.T) {
 	const heights = `new Set([...document.querySelector("[data-chart=changes] polyline").points].map((p) => p.y)).size`
 	wait(t, tab, heights+` > 1 && `+fmt.Sprintf(points, "p99")+` >= 3`)
 	wait(t, tab, `document.querySelector("[data-chart=changes] svg").getAttribute("aria-label").startsWith("Changes per second: now ")`)
-	wait(t, tab, `document.querySelector("#backup").textContent.includes("No backup is known")`)
+	wait(t, tab, `document.querySelector("#backup").textContent.includes("knows of no backup")`)
 	screenshot(t, tab, "admin-health.png")
 	click(t, tab, `.sidebar [href="/admin/limits"]`)
 	wait(t, tab, fmt.Sprintf(`document.querySelector("tbody tr[data-id=users] .used")?.textContent === "%d"`, len(d.Users)+1))

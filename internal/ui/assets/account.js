@@ -1,9 +1,10 @@
-// The page /account: where a person is signed in, and the password.
+// The page /account: where a person is signed in, the apps that act for them, and the password.
 
 import { useEffect, useState } from "preact/hooks";
 
 import { mount } from "./app.js";
 import { Ago, Alert, Empty, Field, html, toast, useAction } from "./components.js";
+import { Grants } from "./grants.js";
 import { exact } from "./look.js";
 import { client } from "./session.js";
 import texts from "./texts/account.js";
@@ -41,8 +42,10 @@ function Account({ me, leave }) {
         <div class="quiet">${texts.signedIn(exact(s.created), s.address)} ${texts.used} <${Ago} at=${s.used} />.</div></div>
         <button type="button" class="small" disabled=${act.busy} aria-label=${texts.signOutOf(s.browser)} onClick=${() => end(s)}>${texts.signOut}</button>
       </li>`)}</ul>
-      <button type="button" id="everywhere" disabled=${act.busy} onClick=${endAll}>${texts.everywhere}</button>
+      <button type="button" id="everywhere" disabled=${act.busy} aria-describedby="everywhere-hint" onClick=${endAll}>${texts.everywhere}</button>
+      <p id="everywhere-hint" class="quiet">${texts.everywhereHint}</p>
     </section>
+    <${Grants} />
     ${methods.password && html`<${ChangePassword} onChanged=${read} />`}`;
 }
 

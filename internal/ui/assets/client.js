@@ -223,7 +223,7 @@ export class Stream {
     }
     const { code } = event;
     if (code === 3500) {
-      this.#end("unauthorized", "The access token is no longer valid.");
+      this.#end("unauthorized", "Your sign-in or access token is no longer valid.");
     } else if (code === 3505) {
       this.#end("refused", "The account is suspended. Ask the operator of the server.");
     } else if ((code >= 3501 && code <= 3999) || [1002, 1007, 1009].includes(code)) {

@@ -12,7 +12,6 @@ import App from "./app.js";
 import { AddApp } from "./appform.js";
 import { exportList } from "./exports.js";
 import { setFilters, useSearch } from "./filters.js";
-import { Grants } from "./grants.js";
 import { Reach } from "./scopes.js";
 
 const PAGE = 200;
@@ -52,6 +51,5 @@ function List({ me, search }) {
     </form>
     <p class="quiet" id="count" role="status">${list.loading ? "" : texts.count(shown.rows.length)}</p>
     <${Table} label=${texts.title} columns=${columns} list=${shown} empty=${texts.none} />
-    <${Grants} />
     ${adding && html`<${AddApp} me=${me} onClose=${() => setAdding(false)} onDone=${(app) => navigate("/admin/apps/" + encodeURIComponent(app.id))} />`}`;
 }

@@ -2,8 +2,8 @@
 
 export default {
   title: "Health",
-  several: "This server has several accounts. Its figures are those of all of them, so they are shown to the operator only, in the server’s metrics.",
-  live: (seconds) => `Measured every ${seconds} seconds while this page is open, by the node that answers.`,
+  several: "This server has several accounts. The figures are those of all accounts together, so only the operator can see them, in the server’s metrics.",
+  live: (seconds) => `While this page is open, the node that answers measures these figures every ${seconds} seconds.`,
   states: { ready: "Ready", "read-only": "Read only", failing: "Failing" },
   marks: { ready: "●", "read-only": "▲", failing: "✕" },
   explained: {
@@ -19,7 +19,7 @@ export default {
     changes: "Changes per second",
     requests: "Requests per second",
     p99: "Response time, slowest 1 %",
-    lag: "Lag of the consumers",
+    lag: "Delay of the consumers",
     connections: "Connections",
     streams: "Open streams",
     pending: "Events to be retried",
@@ -35,26 +35,26 @@ export default {
   noRequests: "–",
 
   consumers: "Consumers of the log",
-  consumersExplained: "They read every change in order, and send it on or act on it.",
+  consumersExplained: "Consumers read every change in order. They send it to other systems, or act on it.",
   consumer: "Consumer",
   names: { watch: "Watches", webhook: "Webhooks" },
   lag: "Behind",
   current: "Up to date",
   behind: (entries, time) => `${entries === 1 ? "1 entry" : `${entries} entries`}, ${time}`,
   elsewhere: "Runs on another node",
-  quarantined: "Passed over",
+  quarantined: "Quarantined",
   retries: "Retries",
 
   disk: "Disk",
-  used: "The store takes",
+  used: "Used by the store",
   free: "Free",
   low: "Changes are refused below",
   unknown: "Unknown",
-  external: "The data is stored by NATS. Watch its disks there.",
+  external: "NATS stores the data. Monitor the disks of the NATS servers.",
 
   backup: "Last backup",
-  noBackup: "No backup is known. The server knows those that “porchlight backup” makes while it runs.",
-  old: "It is more than a week old.",
+  noBackup: "The server knows of no backup. It knows only those that “porchlight backup” made while the server was running.",
+  old: "The backup is more than a week old.",
   how: "To make one, run",
   command: "porchlight backup --data-dir DIR --output FILE",
 
@@ -64,6 +64,6 @@ export default {
   givenUp: "Given up",
   downNow: "Endpoints down",
   disabledNow: "Disabled",
-  pendingNow: "Wait for a retry",
+  pendingNow: "Waiting for a retry",
   subscriptions: "Subscriptions",
 };

@@ -1,5 +1,5 @@
 export default {
   search: "Search the documentation",
   found: (n) => (n === 0 ? "Nothing was found." : n === 1 ? "1 section" : `${n} sections`),
-  failed: (why) => `The search does not work: ${why}`,
+  failed: (why) => `The search failed: ${why}`,
 };

@@ -5,8 +5,8 @@ export default {
   email: "E-mail address",
   password: "Password",
   account: "Account",
-  accountHint: "Only if your administrator gave you one.",
+  accountHint: "Enter the account’s id if several accounts have your e-mail address. Your administrator knows it.",
   signIn: "Sign in",
-  forgot: "Forgot your password? Ask an administrator for a link with which you can choose a new one.",
+  forgot: "Forgot your password? Ask an administrator for a password reset link.",
   wait: (why, seconds) => `${why} Try again in ${seconds} seconds.`,
 };

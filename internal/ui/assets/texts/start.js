@@ -1,6 +1,6 @@
 export default {
   title: "From the reference to an HTTP task",
-  intro: "A workflow engine calls an API with an HTTP task. This page prepares one in five steps: each step works on this server, and the last gives you the task to copy.",
+  intro: "A workflow engine calls an API with an HTTP task. This page prepares one in five steps: requests go to this server, and the last step gives you the task to copy.",
   loadFailed: (why) => `The reference could not be loaded: ${why}`,
   steps: {
     credentials: "Choose who sends the request",
@@ -16,12 +16,12 @@ export default {
   chosen: (name) => `You chose “${name}”.`,
   chooseFirst: "Find a request first.",
   inReference: "All about this request in the reference",
-  testFirst: "The task is ready. Test the request before you copy it: then you know that it works.",
-  worked: "The request succeeded, so the task will too.",
-  failed: (status) => `The server answered with status ${status}. The response says what to correct; then test again.`,
+  testFirst: "The task is ready. Test the request before you copy the task, so that you know that it works.",
+  worked: "The request succeeded. The task sends the same request.",
+  failed: (status) => `The server answered with status ${status}. Correct what the response names, then test again.`,
   fromInput: "Take the parameters of the path from the input of the workflow",
   task: "The HTTP task",
   copyTask: "Copy the task",
-  replace: "Replace CredentialsId by the id of the credentials that hold the access token in your engine.",
+  replace: "Replace CredentialsId with the id of the credentials in your workflow engine that hold the access token.",
   guide: "The guide explains retries and responses",
 };

@@ -2,7 +2,7 @@
 
 export default {
   title: "Tokens",
-  intro: "Access tokens that act for the account or for a person. Tokens that apps got by signing in are among them.",
+  intro: "Access tokens that act for the account or for a person. The list includes the tokens that apps obtained with their own credentials or with a person’s consent.",
   add: "Create a token",
   export: "Export",
   none: "No token matches.",
@@ -29,11 +29,11 @@ export default {
   revokeOf: (name) => `Revoke ${name}`,
   revokeTitle: (name) => `Revoke ${name}?`,
   revokeExplained: "The token stops working within 5 seconds. This cannot be undone.",
-  revokeOwn: "You use this token now, and will be signed out.",
+  revokeOwn: "This page uses this token, so you will be signed out.",
   revoked: "The token was revoked.",
   revokeAll: "Revoke all of these",
   revokeAllTitle: "Revoke all of these tokens?",
-  revokeAllExplained: "All tokens that the filters select are revoked, and not only those that are shown. Access that people gave to apps ends with them.",
+  revokeAllExplained: "All tokens that the filters select are revoked, including those that are not shown yet. If that ends the access of an app that a person allowed, the app has to ask the person again.",
   revokedAll: (n) => (n === 1 ? "1 token was revoked." : `${n} tokens were revoked.`),
   createdTitle: "The token was created",
   token: "Token",
@@ -41,5 +41,5 @@ export default {
   kinds: { account: "The account", me: "Me", user: "Another user" },
   lifetime: "Valid for",
   lifetimes: { 1: "1 day", 7: "7 days", 30: "30 days", 90: "90 days", 365: "1 year", 0: "Until it is revoked" },
-  neverHint: "A token that never expires stays dangerous if it gets lost. Choose a time if you can.",
+  neverHint: "If somebody steals a token that never expires, it works until you revoke it. Choose an expiry if you can.",
 };

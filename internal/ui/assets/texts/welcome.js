@@ -6,6 +6,6 @@ export default {
   choose: "Save and sign in",
   different: "The two passwords do not match.",
   incomplete: "This page works only with the complete link from your administrator. Open that link again.",
-  elsewhere: "Ask your administrator for a new link, or sign in with the password that you have.",
+  elsewhere: "Ask your administrator for a new link, or sign in with your current password.",
   signIn: "Sign in",
 };

@@ -2,10 +2,10 @@
 
 import { useCallback, useEffect, useState } from "preact/hooks";
 
-import { Alert, Confirm, html, toast, useAction } from "../components.js";
-import { exact } from "../look.js";
-import { client } from "../session.js";
-import texts from "../texts/apps.js";
+import { Alert, Confirm, html, toast, useAction } from "./components.js";
+import { exact } from "./look.js";
+import { client } from "./session.js";
+import texts from "./texts/account.js";
 
 // Grants shows nothing if there are none.
 export function Grants() {
