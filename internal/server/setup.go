@@ -35,7 +35,7 @@ type Setup struct {
 	http     *http.Server
 
 	mu   sync.Mutex    // one founding at a time
-	made chan struct{} // closed when there is an account
+	made chan struct{} // closed when there is an account, also one that was made elsewhere
 }
 
 // setupTokenLasts is the lifetime of the access token with which the page shows a first request.
@@ -131,7 +131,10 @@ type setupForm struct {
 	App     string `json:"app"`
 }
 
-var errSetupCode = &presence.FieldError{Field: "code", Reason: "is not the code that the server printed when it started"}
+var (
+	errSetupCode = &presence.FieldError{Field: "code", Reason: "is not the code that the server printed when it started"}
+	errSetupDone = &presence.FieldError{Field: "code", Reason: "is no longer needed: the store has an account already, with which the server starts now"}
+)
 
 // create makes the account, once.
 func (s *Setup) create(w http.ResponseWriter, r *http.Request) error {
@@ -147,13 +150,18 @@ func (s *Setup) create(w http.ResponseWriter, r *http.Request) error {
 	defer s.mu.Unlock()
 	select {
 	case <-s.made:
-		return errSetupCode // it has been used
+		return errSetupDone
 	default:
 	}
-	made, err := Init(r.Context(), s.config, Founding{
+	whole := context.WithoutCancel(r.Context()) // an account without an app could not be completed here
+	made, err := Init(whole, s.config, Founding{
 		Account: form.Account, OwnerEmail: form.Email, OwnerName: form.Name, AppName: form.App,
 		WithToken: true, TokenLasts: setupTokenLasts,
 	})
+	if errors.Is(err, ErrInitialised) { // such as by "porchlight init"
+		close(s.made)
+		return errSetupDone
+	}
 	if err != nil {
 		return err
 	}

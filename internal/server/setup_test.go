@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"porchlight.dev/porchlight/internal/server"
 )
@@ -114,5 +115,45 @@ func TestSetupStopped(t *testing.T) {
 	}
 	if _, err := os.Stat(cfg.DataDir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the data directory: %v", err)
+	}
+}
+
+// TestSetupAndInit: an account that was made elsewhere meanwhile ends the page, so that the
+// server starts with it.
+func TestSetupAndInit(t *testing.T) {
+	cfg := settings(t)
+	setup, err := server.NewSetup(cfg, server.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := server.Init(t.Context(), cfg, server.Founding{Account: "Other", OwnerEmail: "bob@example.com", OwnerName: "Bob", AppName: "other"}); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan bool, 1)
+	go func() {
+		made, err := setup.Run(t.Context())
+		ended <- made && err == nil
+	}()
+	form := `{"code":"` + setup.Code() + `","account":"Example","email":"ada@example.com","name":"Ada","app":"first"}`
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, setup.URL(), strings.NewReader(form))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	response, err := new(http.Client).Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if text, err := io.ReadAll(response.Body); err != nil || response.StatusCode != http.StatusBadRequest || !strings.Contains(string(text), "has an account already") {
+		t.Errorf("%d %s, %v", response.StatusCode, text, err)
+	}
+	select {
+	case made := <-ended:
+		if !made {
+			t.Error("the server does not start")
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the page did not end")
 	}
 }
