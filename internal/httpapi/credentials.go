@@ -487,6 +487,9 @@ func (a *API) revokeTokens(c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := a.deleteConsented(c, &filter); err != nil {
+		return err
+	}
 	n, err := a.Authority.RevokeTokens(c.r.Context(), c.p.Account, filter)
 	if err != nil {
 		return err
@@ -495,6 +498,26 @@ func (a *API) revokeTokens(c *call) error {
 		return err
 	}
 	return c.writeBody(http.StatusOK, &api.RevokedTokens{Revoked: n})
+}
+
+// deleteConsented deletes what the apps that f selects subscribed to for people who allowed
+// them to, because f ends that consent.
+func (a *API) deleteConsented(c *call, f *auth.TokenFilter) error {
+	ctx, account := c.r.Context(), c.p.Account
+	all, err := a.Subscriptions.List(ctx, account)
+	for _, s := range all {
+		if s.Owner == "" || a.Authority.BuiltIn(s.App) || !f.Matches(s.Owner, s.App) {
+			continue
+		}
+		grant, err := a.Authority.Granted(ctx, account, s.Owner, s.App)
+		if err == nil && !grant.Created.IsZero() {
+			err = a.Subscriptions.DeleteMade(ctx, account, s.App, s.Owner)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 func (a *API) recordRevoked(c *call, f *auth.TokenFilter, n int) error {

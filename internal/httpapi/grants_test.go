@@ -232,19 +232,41 @@ func TestConsentMakesNoCredentials(t *testing.T) {
 }
 
 // TestRevokedGrantEndsSubscriptions: what an app subscribed to for a person ends with the
-// person's consent.
+// person's consent, whoever ends that. What others subscribed to stays.
 func TestRevokedGrantEndsSubscriptions(t *testing.T) {
-	w := newWorld(t)
-	app := w.webApp("subscription:read subscription:write presence:read", true)
-	theirs := w.allow(w.alice.ID, app.ID, "subscription:read subscription:write presence:read").Text
-	own := w.token(w.alice.ID, "subscription:read subscription:write presence:read")
-	for _, token := range []string{theirs, own} {
-		w.do("POST", "/v1/subscriptions", token, `{"url":"https://example.com/"}`).want(201)
-	}
-	w.visit(w.cookie(w.account, w.alice.ID), "DELETE", "/v1/grants/"+string(app.ID), "").want(204)
-	var left api.Subscriptions
-	if w.do("GET", "/v1/subscriptions", own, "").want(200).read(&left); len(left.Subscriptions) != 1 || left.Subscriptions[0].App == string(app.ID) {
-		t.Errorf("%+v", left)
+	const scopes = "subscription:read subscription:write presence:read"
+	for name, revoke := range map[string]func(w *world, app auth.App){
+		"the grant": func(w *world, app auth.App) {
+			w.visit(w.cookie(w.account, w.alice.ID), "DELETE", "/v1/grants/"+string(app.ID), "").want(204)
+		},
+		"tokens of the user": func(w *world, _ auth.App) {
+			w.do("DELETE", "/v1/tokens?user=alice@example.com", w.admin(), "").want(200)
+		},
+		"tokens of the app": func(w *world, app auth.App) {
+			w.do("DELETE", "/v1/tokens?app="+string(app.ID), w.admin(), "").want(200)
+		},
+		"tokens of the app for the user": func(w *world, app auth.App) {
+			w.do("DELETE", "/v1/tokens?user=alice@example.com&app="+string(app.ID), w.admin(), "").want(200)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			app := w.webApp(scopes, true)
+			for _, token := range []string{w.allow(w.alice.ID, app.ID, scopes).Text, w.token(w.alice.ID, scopes), w.token(w.bob.ID, scopes)} {
+				w.do("POST", "/v1/subscriptions", token, `{"url":"https://example.com/"}`).want(201)
+			}
+			revoke(w, app)
+			var left api.Subscriptions
+			w.do("GET", "/v1/subscriptions", w.admin(), "").want(200).read(&left)
+			for _, s := range left.Subscriptions {
+				if s.App == string(app.ID) {
+					t.Errorf("%s of %s stays", s.ID, s.Owner)
+				}
+			}
+			if len(left.Subscriptions) != 2 {
+				t.Errorf("%d subscriptions stay", len(left.Subscriptions))
+			}
+		})
 	}
 }
 
