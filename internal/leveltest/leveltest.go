@@ -1,9 +1,9 @@
-// Package leveltest says how often a long test repeats what it does: as often as `make
-// test` has time for, in full (`make test-full`), or more often (`make soak`).
+// Package leveltest says how often a long test repeats its steps: a few times (`make test`),
+// in full (`make test-full`), or more often (`make soak`).
 //
 // It is separate so that one variable, which is read here alone, decides it for every
 // package, and so that tools/left-out can list what `make test` leaves out: the calls of
-// Count and Full. Every test runs at each level; a level changes counts and rows only.
+// Count and Full. Every test runs at each level; a level changes only the number of repetitions and table rows.
 // Only tests may import it.
 package leveltest
 

@@ -24,8 +24,8 @@ import (
 )
 
 // A Setup is the server of a store without an account: it has one page, with which an
-// operator who knows the code makes the first account. Nothing is stored before that.
-// Everything else it is asked for does not exist.
+// operator who knows the code creates the first account. Nothing is stored before that.
+// Other requests get 404.
 type Setup struct {
 	config   config.Config
 	log      *slog.Logger
@@ -34,7 +34,7 @@ type Setup struct {
 	tls      *certificates // nil: plain HTTP
 	http     *http.Server
 
-	mu   sync.Mutex    // one founding at a time
+	mu   sync.Mutex    // one creation of the account at a time
 	made chan struct{} // closed when there is an account, also one that was made elsewhere
 }
 

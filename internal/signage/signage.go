@@ -2,9 +2,9 @@
 // sees the names and statuses of an account, or of one of its groups, without signing in.
 //
 // It is separate from auth because a link is no credential of the API: it opens this one
-// view and nothing else. It guarantees that a view has names and statuses alone, of active
-// users, as the visibility rules of each show them to everyone, and that a revoked link
-// cannot be distinguished from one that never existed. A store has only a digest of a link.
+// view and nothing else. It guarantees that a view has only the names and statuses of active
+// users, as each user's visibility rules show them to everyone, and that a revoked link
+// cannot be distinguished from one that never existed. The store has only a digest of a link.
 // An account has no links until an administrator makes one.
 //
 // It must not decide anything about presence, nor limit how often it is asked.

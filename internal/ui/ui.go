@@ -1,8 +1,8 @@
-// Package ui has the pages for people: the board at / shows everybody's presence live,
+// Package ui has the pages for people: the board at / shows everyone's presence live,
 // /me is a user's own session, which lasts while the page is open, /admin is for
 // administrators, and /docs is the reference of the API, from which people send requests. It
-// also has what the pages of other packages share: the head, the links,
-// the style sheet.
+// also has what the pages of other packages share: the head, the links
+// and the style sheet.
 //
 // A page is a Page: a title, a script that draws it and a layout. The scripts are below
 // assets, one for each page, with the components that they share; docs/adr/0026 says which
