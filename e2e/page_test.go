@@ -60,3 +60,25 @@ func TestPagesDetectDeadServer(t *testing.T) {
 		t.Errorf("applied %v", e.Applied)
 	}
 }
+
+// TestSavedTables: no cell of a table that a page saves is a formula, by the rule of the
+// server's exports.
+func TestSavedTables(t *testing.T) {
+	dir := t.TempDir()
+	files := map[string]string{"package.json": `{"type":"module"}`}
+	for _, name := range []string{"download.js", "session.js", "client.js"} {
+		files[name] = read(t, "internal/ui/assets/"+name)
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	output, err := run(t, []string{"DOWNLOAD=" + filepath.Join(dir, "download.js")}, "node", "--no-warnings", "tables.mjs")
+	if err != nil {
+		t.Fatalf("tables.mjs: %v\n%s", err, output)
+	}
+	if want := "'=1,'+1,'-1,'@1,'＝1,' =1,''=1,'plain,1\r\n"; strings.TrimSpace(output) != strings.TrimSpace(want) {
+		t.Errorf("saved %q, want %q", output, want)
+	}
+}

@@ -14,11 +14,11 @@ export function saveCSV(rows, name) {
   save(new Blob([rows.map((row) => row.map(cell).join(",") + "\r\n").join("")], { type: "text/csv" }), name);
 }
 
-// cell has an apostrophe before a text that a spreadsheet program would take for a formula,
-// as in the exports of the server.
+// cell has an apostrophe before a text that a spreadsheet program may take for a formula, by
+// the same rule as the exports of the server (package usersheet).
 function cell(value) {
   const text = String(value ?? "");
-  const safe = /^[=+\-@\t\r]/.test(text) ? "'" + text : text;
+  const safe = /^'*[=+\-@＝＋－＠\t\r\n ]/.test(text) ? "'" + text : text;
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 
