@@ -75,9 +75,15 @@ func do(t *testing.T, tab context.Context, steps ...chromedp.Action[chromedp.Voi
 // page need not be there yet. Poll itself would never end then.
 func wait(t *testing.T, tab context.Context, expression string) {
 	t.Helper()
-	if _, err := chromedp.Run(tab, chromedp.Poll[bool]("(() => { try { return !!("+expression+"); } catch { return false; } })()", chromedp.WithPollingTimeout(2*time.Minute))); err != nil {
+	if _, err := chromedp.Run(tab, chromedp.Poll[bool](truthy(expression), chromedp.WithPollingTimeout(2*time.Minute))); err != nil {
 		t.Fatalf("waiting for %s: %v", expression, err)
 	}
+}
+
+// truthy is false also while the expression throws, as one does about an element that is
+// not yet there.
+func truthy(expression string) string {
+	return "(() => { try { return !!(" + expression + "); } catch { return false; } })()"
 }
 
 func click(t *testing.T, tab context.Context, selector string) {

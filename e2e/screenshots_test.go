@@ -35,7 +35,7 @@ func holds(t *testing.T, tab context.Context, expression string) {
 	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
 	for range 1200 {
-		if ok, err := chromedp.Run(tab, chromedp.Evaluate[bool]("!!("+expression+")")); err == nil && ok {
+		if ok, err := chromedp.Run(tab, chromedp.Evaluate[bool](truthy(expression))); err == nil && ok {
 			return
 		}
 		<-again.C

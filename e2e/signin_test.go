@@ -37,7 +37,7 @@ func (d *demo) invite(t *testing.T, u user) string {
 func arrive(t *testing.T, tab context.Context, expression string) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; {
-		_, err := chromedp.Run(tab, chromedp.Poll[bool]("!!("+expression+")", chromedp.WithPollingTimeout(20*time.Second)))
+		_, err := chromedp.Run(tab, chromedp.Poll[bool](truthy(expression), chromedp.WithPollingTimeout(20*time.Second)))
 		if err == nil {
 			return
 		}
