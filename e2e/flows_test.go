@@ -53,6 +53,7 @@ func TestMainFlows(t *testing.T) {
 			w.wait(t, person(grace)+`.dataset.status === "out_of_office" && `+person(grace)+`.textContent.includes("Back on Monday")`)
 
 			w.open(t, d.URL+"/me")
+			w.wait(t, `document.querySelector("#connection")?.dataset.state === "connected" && document.title.startsWith("Available")`) // nothing moves any more
 			w.click(t, "button[data-status=do_not_disturb]")
 			w.wait(t, `document.title.startsWith("Do not disturb")`)
 			d.waitForStatus(t, ada, "Do_Not_Disturb")
@@ -60,6 +61,7 @@ func TestMainFlows(t *testing.T) {
 			w.wait(t, person(ada)+`?.dataset.status === "do_not_disturb"`)
 
 			w.open(t, d.URL+"/admin")
+			w.wait(t, `document.querySelector(".content h2")`)
 			w.click(t, `.sidebar a[href="/admin/users"]`)
 			w.wait(t, `location.pathname === "/admin/users" && document.querySelector("tbody").textContent.includes("`+grace.Email+`")`)
 		})

@@ -59,10 +59,14 @@ function Admin({ me, leave }) {
   useEffect(() => {
     if (!current) return setPage({ problem: texts.noSuchPage });
     document.title = `${current.name} · Porchlight`;
+    let wanted = true; // the scripts of a section that was left may arrive after those of the next
     current.load().then(
-      (module) => setPage({ path: current.path, Component: module.default }),
-      () => location.reload(), // the server has another version now
+      (module) => wanted && setPage({ path: current.path, Component: module.default }),
+      () => wanted && location.reload(), // the server has another version now
     );
+    return () => {
+      wanted = false;
+    };
   }, [current?.path]);
 
   const { Component, problem } = page;
