@@ -98,7 +98,9 @@ func TestErasureSurvivesRestart(t *testing.T) {
 // compact opens a database of the embedded store, and rewrites all of it.
 func compact(t *testing.T, dir string) {
 	t.Helper()
-	db, err := pebble.Open(dir, &pebble.Options{FormatMajorVersion: pebble.FormatValueSeparation})
+	options := &pebble.Options{FormatMajorVersion: pebble.FormatValueSeparation}
+	options.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone }) // text is looked for
+	db, err := pebble.Open(dir, options)
 	apptest.Check(t, err)
 	apptest.Check(t, db.Compact(t.Context(), []byte{0}, []byte{0xff}, false))
 	apptest.Check(t, db.Close())
