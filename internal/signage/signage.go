@@ -79,7 +79,7 @@ type Registry struct {
 	views     *view.Reader
 	audit     audit.Recorder
 	clock     func() time.Time
-	shown     *cache.Table[string, *View] // by address
+	shown     *cache.Table[string, *View] // by the id of the link
 }
 
 // shownSlots is how many links are remembered, for fresh.

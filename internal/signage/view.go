@@ -1,6 +1,7 @@
 package signage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -100,10 +101,7 @@ func (r *Registry) people(ctx context.Context, account presence.AccountID, group
 
 // nameOf is a user's name, "" if there is none. An e-mail address is not for everybody.
 func nameOf(u *directory.User) string {
-	if u.DisplayName != "" {
-		return u.DisplayName
-	}
-	return strings.TrimSpace(u.FirstName + " " + u.LastName)
+	return cmp.Or(u.DisplayName, u.FullName())
 }
 
 // everyone is a viewer whom no user has named in a rule.

@@ -67,6 +67,7 @@ func entityTag(content []byte) string {
 type assets struct {
 	version string
 	files   map[string]*File
+	loads   sync.Map // what modules found, by script: the search takes longer than the page
 }
 
 // loaded has the embedded files. They are the same in every process of a binary.
@@ -149,6 +150,15 @@ var imported = regexp.MustCompile(`(?:^|[\s;}])(?:import|from)\s*"([^"]+)"`)
 // modules lists a script and all that it imports, so that a page can load them at once
 // instead of one after another. Imports by import() are not listed: they are for later.
 func (a *assets) modules(name string) []string {
+	if known, ok := a.loads.Load(name); ok {
+		return known.([]string)
+	}
+	found := a.findModules(name)
+	a.loads.Store(name, found)
+	return found
+}
+
+func (a *assets) findModules(name string) []string {
 	found := []string{name}
 	for i := 0; i < len(found); i++ {
 		file := a.files[found[i]]

@@ -30,7 +30,7 @@ export function navigate(address, { replace = false } = {}) {
 }
 
 // useAddress returns the path and the query of the page, as they change.
-export function useAddress() {
+function useAddress() {
   const read = () => ({ path: location.pathname.replace(/\/$/, ""), query: Object.fromEntries(new URLSearchParams(location.search)) });
   const [address, setAddress] = useState(read);
   useEffect(() => {

@@ -228,11 +228,6 @@ export function Table({ label, columns, list, id = (row) => row.id, empty }) {
     ${more && !loading && html`<p><button type="button" onClick=${loadMore}>${texts.more}</button></p>`}`;
 }
 
-// Tabs are links to parts of a page: [{ href, label }].
-export function Tabs({ label, tabs, current }) {
-  return html`<nav class="tabs" aria-label=${label}>${tabs.map((t) => html`<a href=${t.href} aria-current=${t.href === current ? "page" : undefined}>${t.label}</a>`)}</nav>`;
-}
-
 // useDelayed returns value once it has not changed for some milliseconds.
 export function useDelayed(value, after = 250) {
   const [delayed, setDelayed] = useState(value);

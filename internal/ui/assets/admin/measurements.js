@@ -5,7 +5,7 @@ const OLD = 7 * 86_400_000; // ms
 
 // quantile is the time within which a part of the requests between two measurements was
 // answered: the upper bound of the bucket that has it. undefined: there were none.
-export function quantile(before, after, part) {
+function quantile(before, after, part) {
   const all = after.requests - before.requests;
   if (all <= 0) return undefined;
   const within = after.latency.map(({ seconds, requests }, i) => [seconds, requests - (before.latency[i]?.requests ?? 0)]);

@@ -1,6 +1,6 @@
 // When a status or a note ends: what users choose, as times.
 
-export const MORNING = 9; // o'clock
+const MORNING = 9; // o'clock
 
 const units = { minutes: 60, hours: 3_600, days: 86_400 };
 

@@ -49,7 +49,6 @@ export default {
   deleteTitle: (name) => `Delete ${name}?`,
   deleteExplained: "The app’s tokens stop working within 5 seconds, and its subscriptions are deleted. This cannot be undone.",
   deleted: (name) => `${name} was deleted.`,
-  tokens: "Tokens",
   tokensOf: "Tokens of this app",
   details: "Details",
   docs: "How apps sign in",

@@ -5,7 +5,6 @@ export default {
   signIn: "Sign in",
   signOut: "Sign out",
   account: "Account",
-  signInFirst: "Sign in to see this page.",
   signInByEmail: "Sign in with your e-mail address",
   orToken: "Or use an access token, in this tab only.",
   token: "Access token",

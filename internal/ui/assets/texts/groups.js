@@ -37,5 +37,4 @@ export default {
   removeOf: (name) => `Remove ${name} from the group`,
   removed: (name) => `${name} was removed from the group.`,
   done: "Done",
-  noSuchGroup: "There is no such group.",
 };

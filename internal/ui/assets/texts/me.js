@@ -80,7 +80,6 @@ export default {
 
   contacts: "Contacts",
   noContacts: "You have no contacts yet. Find people above to add them.",
-  noMatch: "No contact matches.",
   find: "Find people",
   findHint: "Name or e-mail address",
   found: (n) => (n === 1 ? "1 other person found." : `${n} other people found.`),
