@@ -3,7 +3,6 @@ package server
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -79,15 +78,13 @@ func administrative(h http.Handler, log *slog.Logger) *http.Server {
 
 // listen binds the addresses.
 func (s *Server) listen() error {
-	if s.config.TLSCertFile != "" {
-		pair, err := loadCertificates(s.config.TLSCertFile, s.config.TLSKeyFile, s.log)
-		if err != nil {
-			return err
-		}
-		s.tls = pair
-		s.public.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get}
-	}
 	var err error
+	if s.tls, err = configuredCertificates(&s.config, s.log); err != nil {
+		return err
+	}
+	if s.tls != nil {
+		s.public.TLS = s.tls.config()
+	}
 	if s.listener, err = bind("listen", s.config.Listen); err != nil {
 		return err
 	}

@@ -148,13 +148,7 @@ func (s *Server) build() error {
 }
 
 // URL is where the API is reached on this machine, without a slash at its end.
-func (s *Server) URL() string {
-	scheme := "http"
-	if s.tls != nil {
-		scheme = "https"
-	}
-	return scheme + "://" + reachable(s.listener.Addr())
-}
+func (s *Server) URL() string { return s.tls.urlOf(s.listener) }
 
 // AdminURL is where /readyz and /metrics are, or "".
 func (s *Server) AdminURL() string {

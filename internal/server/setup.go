@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -54,17 +53,17 @@ func NewSetup(cfg config.Config, opts Options) (*Setup, error) {
 	s.http = hardened(s.routes(), opts.Timeouts, s.log)
 	s.http.Protocols.SetHTTP1(true)
 	s.http.Protocols.SetHTTP2(true)
-	if cfg.TLSCertFile != "" {
-		pair, err := loadCertificates(cfg.TLSCertFile, cfg.TLSKeyFile, s.log)
-		if err != nil {
-			return nil, err
-		}
-		s.tls = pair
-		s.http.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get}
-	}
 	var err error
-	s.listener, err = bind("listen", cfg.Listen)
-	return s, err
+	if s.tls, err = configuredCertificates(&cfg, s.log); err != nil {
+		return nil, err
+	}
+	if s.tls != nil {
+		s.http.TLSConfig = s.tls.config()
+	}
+	if s.listener, err = bind("listen", cfg.Listen); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // newSetupCode has 60 random bits in three groups: nobody guesses it over a network.
@@ -80,13 +79,7 @@ func (s *Setup) Code() string { return s.code }
 func (s *Setup) Address() string { return s.listener.Addr().String() }
 
 // URL is the address of the page on this machine.
-func (s *Setup) URL() string {
-	scheme := "http"
-	if s.tls != nil {
-		scheme = "https"
-	}
-	return scheme + "://" + reachable(s.listener.Addr()) + "/setup"
-}
+func (s *Setup) URL() string { return s.tls.urlOf(s.listener) + "/setup" }
 
 // Run serves the page until the account is made, or ctx ends. It reports whether it is made.
 func (s *Setup) Run(ctx context.Context) (made bool, err error) {

@@ -5,10 +5,13 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"porchlight.dev/porchlight/internal/config"
 )
 
 // certificates is a certificate and its key, read again when the files change. A
@@ -43,6 +46,28 @@ func loadCertificates(certFile, keyFile string, log *slog.Logger) (*certificates
 	}
 	c.current.Store(&pair)
 	return c, nil
+}
+
+// configuredCertificates are those of the settings; nil: TLS is off.
+func configuredCertificates(cfg *config.Config, log *slog.Logger) (*certificates, error) {
+	if cfg.TLSCertFile == "" {
+		return nil, nil //nolint:nilnil // the documented answer
+	}
+	return loadCertificates(cfg.TLSCertFile, cfg.TLSKeyFile, log)
+}
+
+// config is for a listener whose certificate may change.
+func (c *certificates) config() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get}
+}
+
+// urlOf is where a listener is reached on this machine.
+func (c *certificates) urlOf(l net.Listener) string {
+	scheme := "http"
+	if c != nil {
+		scheme = "https"
+	}
+	return scheme + "://" + reachable(l.Addr())
 }
 
 func (c *certificates) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
