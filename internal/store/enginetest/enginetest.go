@@ -91,7 +91,7 @@ func (n NATS) SystemURL() string { return "nats://" + n.System + "@" + n.Host }
 // of natsstore show what a disk keeps, and those that use this one would wait for it.
 func StartNATS(tb testing.TB) NATS {
 	tb.Helper()
-	n := NATS{User: "porchlight:secret", System: "system:topsecret", Dir: dirInMemory(tb)}
+	n := NATS{User: "porchlight:secret", System: "system:topsecret", Dir: DirInMemory(tb)}
 	own, system := server.NewAccount("PORCHLIGHT"), server.NewAccount("SYS")
 	ns, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, AuthTimeout: time.Minute.Seconds(),
@@ -124,9 +124,9 @@ func StartNATS(tb testing.TB) NATS {
 	return n
 }
 
-// dirInMemory makes a directory that the test removes, in memory if the system has a
+// DirInMemory makes a directory that the test removes, in memory if the system has a
 // place for it.
-func dirInMemory(tb testing.TB) string {
+func DirInMemory(tb testing.TB) string {
 	tb.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "enginetest") //nolint:usetesting // which is on a disk
 	if err != nil {

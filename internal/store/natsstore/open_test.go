@@ -13,6 +13,7 @@ import (
 
 	"porchlight.dev/porchlight/internal/presence"
 	"porchlight.dev/porchlight/internal/store"
+	"porchlight.dev/porchlight/internal/store/enginetest"
 	"porchlight.dev/porchlight/internal/store/natsstore"
 	"porchlight.dev/porchlight/internal/store/storetest"
 )
@@ -285,7 +286,7 @@ func TestUpgrade(t *testing.T) {
 // TestServerRefusals: Open refuses insufficient settings of servers.
 func TestServerRefusals(t *testing.T) {
 	t.Parallel()
-	lax := startServersIn(t, quickDir(t), 1, "2m")
+	lax := startServersIn(t, enginetest.DirInMemory(t), 1, "2m")
 	strict := startServers(t, 1)
 	for name, c := range map[string]struct {
 		servers *cluster

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"porchlight.dev/porchlight/internal/store/enginetest"
 )
 
 // The environment of a server process; see TestMain.
@@ -59,7 +61,7 @@ type process struct {
 
 func startProcess(tb testing.TB) *process {
 	tb.Helper()
-	dir := quickDir(tb)
+	dir := enginetest.DirInMemory(tb)
 	p := &process{config: dir + "/nats.conf", port: freePorts(tb, 1)[0]}
 	if err := os.WriteFile(p.config, fmt.Appendf(nil, serverConfig, dir+"/data", always), 0o600); err != nil {
 		tb.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"go.uber.org/goleak"
 
+	"porchlight.dev/porchlight/internal/store/enginetest"
 	"porchlight.dev/porchlight/internal/store/natsstore"
 )
 
@@ -79,7 +80,7 @@ func serverOptions(tb testing.TB, dir, sync string) *server.Options {
 // startServers runs n servers, as a cluster if there are several.
 func startServers(tb testing.TB, n int) *cluster {
 	tb.Helper()
-	return startServersIn(tb, quickDir(tb), n, always)
+	return startServersIn(tb, enginetest.DirInMemory(tb), n, always)
 }
 
 func startServersIn(tb testing.TB, dir string, n int, sync string) *cluster {
@@ -114,22 +115,6 @@ func startServersIn(tb testing.TB, dir string, n int, sync string) *cluster {
 	}
 	c.awaitLeader(tb)
 	return c
-}
-
-// quickDir is a directory in memory, if possible: for each batch, a single server creates
-// files and syncs them.
-func quickDir(tb testing.TB) string {
-	tb.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "natsstore") //nolint:usetesting // which is on a disk
-	if err != nil {
-		return tb.TempDir()
-	}
-	tb.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			tb.Error(err)
-		}
-	})
-	return dir
 }
 
 // awaitLeader waits until a cluster can create streams.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"porchlight.dev/porchlight/internal/store/enginetest"
 	"porchlight.dev/porchlight/internal/store/natsstore"
 )
 
@@ -14,8 +15,8 @@ import (
 // other servers respond first.
 func TestServersWithoutJetStream(t *testing.T) {
 	t.Parallel()
-	servers := startServersIn(t, quickDir(t), 3, "2m")
-	o := serverOptions(t, filepath.Join(quickDir(t), "none"), always)
+	servers := startServersIn(t, enginetest.DirInMemory(t), 3, "2m")
+	o := serverOptions(t, filepath.Join(enginetest.DirInMemory(t), "none"), always)
 	o.ServerName, o.JetStream = "plain", false
 	o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: server.RANDOM_PORT}
 	o.Routes = servers.settings[0].Routes
