@@ -67,14 +67,14 @@ func entityTag(content []byte) string {
 type assets struct {
 	version string
 	files   map[string]*File
-	loads   sync.Map // what modules found, by script: the search takes longer than the page
+	loads   map[string]func() []string // what modules finds, by script, searched once
 }
 
 // loaded has the embedded files. They are the same in every process of a binary.
 var loaded = sync.OnceValue(loadAssets)
 
 func loadAssets() *assets {
-	a := &assets{files: make(map[string]*File)}
+	a := &assets{files: make(map[string]*File), loads: make(map[string]func() []string)}
 	root, err := fs.Sub(embedded, "assets")
 	if err != nil {
 		panic(err) // the directory is embedded
@@ -92,6 +92,7 @@ func loadAssets() *assets {
 		_, _ = digest.Write(content)
 		if mediaType, ok := mediaTypes[path.Ext(name)]; ok {
 			a.files[name] = NewFile(mediaType, content)
+			a.loads[name] = sync.OnceValue(func() []string { return a.modules(name) })
 		}
 		return nil
 	})
@@ -150,15 +151,6 @@ var imported = regexp.MustCompile(`(?:^|[\s;}])(?:import|from)\s*"([^"]+)"`)
 // modules lists a script and all that it imports, so that a page can load them at once
 // instead of one after another. Imports by import() are not listed: they are for later.
 func (a *assets) modules(name string) []string {
-	if known, ok := a.loads.Load(name); ok {
-		return known.([]string)
-	}
-	found := a.findModules(name)
-	a.loads.Store(name, found)
-	return found
-}
-
-func (a *assets) findModules(name string) []string {
 	found := []string{name}
 	for i := 0; i < len(found); i++ {
 		file := a.files[found[i]]

@@ -44,7 +44,7 @@ var layoutText string
 
 var layout = template.Must(template.New("page").Funcs(template.FuncMap{
 	"asset": URL, "importMap": importMapScript, "sections": sections,
-	"modules": func(script string) []string { return loaded().modules(script) },
+	"modules": func(script string) []string { return loaded().loads[script]() },
 }).Parse(layoutText))
 
 // Render returns the text of the page.
