@@ -115,7 +115,7 @@ func acceptInvitation(t *testing.T, tab context.Context, link string) {
 	retype(t, tab, "#password", "correct horse battery")
 	retype(t, tab, "#again", "correct horse battery")
 	click(t, tab, "#choose button")
-	arrive(t, tab, `location.pathname === "/" && document.querySelector("#who")?.textContent`)
+	wait(t, tab, `location.pathname === "/" && document.querySelector("#who")?.textContent`)
 }
 
 // openUser finds a user in the list, and follows the link.

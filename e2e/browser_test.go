@@ -72,12 +72,24 @@ func do(t *testing.T, tab context.Context, steps ...chromedp.Action[chromedp.Voi
 }
 
 // wait waits until the expression is truthy. Until then, it may throw: what it reads of the
-// page need not be there yet. Poll itself would never end then.
+// page need not be there yet. Poll itself would never end then. The tab may go from one page
+// to another meanwhile: Poll then loses the page that it asks, and asks the next one.
 func wait(t *testing.T, tab context.Context, expression string) {
 	t.Helper()
-	if _, err := chromedp.Run(tab, chromedp.Poll[bool](truthy(expression), chromedp.WithPollingTimeout(2*time.Minute))); err != nil {
-		t.Fatalf("waiting for %s: %v", expression, err)
+	for deadline := time.Now().Add(2 * time.Minute); ; {
+		_, err := chromedp.Run(tab, chromedp.Poll[bool](truthy(expression), chromedp.WithPollingTimeout(time.Until(deadline))))
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) || !navigated(err) {
+			t.Fatalf("waiting for %s: %v", expression, err)
+		}
 	}
+}
+
+// navigated reports whether the page that a step asked was replaced by another one.
+func navigated(err error) bool {
+	return strings.Contains(err.Error(), "navigated") || strings.Contains(err.Error(), "Cannot find context")
 }
 
 // truthy is false also while the expression throws, as one does about an element that is

@@ -85,7 +85,7 @@ func (d *demo) browseAsAdministrator(t *testing.T) context.Context {
 	retype(t, tab, "#password", password)
 	retype(t, tab, "#again", password)
 	click(t, tab, "#choose button")
-	arrive(t, tab, `location.pathname === "/"`)
+	wait(t, tab, `location.pathname === "/"`)
 	return tab
 }
 

@@ -31,11 +31,11 @@ func TestSetupPage(t *testing.T) {
 	}
 
 	click(t, tab, "#choose-password")
-	arrive(t, tab, `document.querySelector("#choose")`)
+	wait(t, tab, `document.querySelector("#choose")`)
 	retype(t, tab, "#password", "correct horse battery")
 	retype(t, tab, "#again", "correct horse battery")
 	click(t, tab, "#choose button")
-	arrive(t, tab, `location.pathname === "/" && document.querySelector("#who")?.textContent === "Ada Okafor"`)
+	wait(t, tab, `location.pathname === "/" && document.querySelector("#who")?.textContent === "Ada Okafor"`)
 }
 
 // startSetup runs a server without an account until the test ends, and returns what it

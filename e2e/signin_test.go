@@ -1,13 +1,10 @@
 package e2e_test
 
 import (
-	"context"
 	"encoding/json"
 	"io"
 	"net/http"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
 )
@@ -33,20 +30,6 @@ func (d *demo) invite(t *testing.T, u user) string {
 	return link.URL
 }
 
-// arrive waits like wait, while the tab goes from one page to another.
-func arrive(t *testing.T, tab context.Context, expression string) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; {
-		_, err := chromedp.Run(tab, chromedp.Poll[bool](truthy(expression), chromedp.WithPollingTimeout(20*time.Second)))
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) || !strings.Contains(err.Error(), "navigated") && !strings.Contains(err.Error(), "Cannot find context") {
-			t.Fatalf("waiting for %s: %v", expression, err)
-		}
-	}
-}
-
 // TestSignIn: a person chooses a password with a link, sees the board, and signs in
 // elsewhere after a wrong password. Signing out everywhere ends the other browser's board.
 func TestSignIn(t *testing.T) {
@@ -60,7 +43,7 @@ func TestSignIn(t *testing.T) {
 	retype(t, here, "#password", "correct horse battery")
 	retype(t, here, "#again", "correct horse battery")
 	click(t, here, "#choose button")
-	arrive(t, here, `location.pathname === "/" && `+live)
+	wait(t, here, `location.pathname === "/" && `+live)
 	screenshot(t, here, "signed-in-board.png")
 
 	do(t, there, chromedp.Navigate(d.URL+"/signin?next=/account"))
@@ -71,7 +54,7 @@ func TestSignIn(t *testing.T) {
 	wait(t, there, `document.querySelector("#problem")?.hidden === false`)
 	retype(t, there, "#password", "correct horse battery")
 	click(t, there, "#by-password button")
-	arrive(t, there, `location.pathname === "/account" && document.querySelectorAll("#sign-ins li").length === 2`)
+	wait(t, there, `location.pathname === "/account" && document.querySelectorAll("#sign-ins li").length === 2`)
 	screenshot(t, there, "account.png")
 	click(t, there, "#everywhere")
 	wait(t, there, `document.querySelector("#entry")`)

@@ -127,14 +127,15 @@ func (d *draft) applySoftState(e Event) {
 	}
 }
 
-// advance brings the state from its last commit to now. next is when what it showed
-// then changes by itself. Extended sessions only postpone that, so usually there is
-// nothing to do.
+// advance brings the state from its last commit to now. What it showed then does not
+// change by itself before next, so usually there is nothing to do. From then on the commit
+// has another next, also if nothing changed.
 func (d *draft) advance(next Instant) {
 	if d.Exists() {
 		d.extendForRestart()
 		if next != 0 && next <= d.now {
 			d.advanceShown()
+			d.changed = true
 		}
 	}
 	d.advanced = d.Shown.Status
@@ -153,7 +154,6 @@ func (d *draft) advanceShown() {
 		shown, v = compose(&d.State, t)
 		d.origin = claimThatChanged(last, v.winner, t)
 		d.show(&shown, t)
-		d.changed = true
 	}
 }
 
@@ -330,7 +330,7 @@ func (d *draft) finish(was Recorded, alone bool) (Change, error) {
 		}
 	}
 	d.origin.Client = d.client()
-	recorded := Recorded{State: d.State, Shown: p, Next: nextChange(&d.State, v, &p, d.now)}
+	recorded := Recorded{State: d.State, Shown: p, Next: nextCommit(&d.State, v, &p, d.now)}
 	return Change{Recorded: recorded, Origin: d.origin, Profiles: d.profiles}, nil
 }
 

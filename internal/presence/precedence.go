@@ -14,14 +14,14 @@ func Compose(s State, now Instant) (p Presence, next Instant) {
 type Recorded struct {
 	State State
 	Shown Presence // what State shows since its commit
-	Next  Instant  // the first instant at which that changes by itself; zero: never
+	Next  Instant  // no change by itself comes before it, however long sessions are extended; zero: never
 }
 
 // RecordedOf composes s as of its commit, for stores that decode a state and for tests.
 // What Apply returns is already composed.
 func RecordedOf(s State) Recorded {
-	shown, next := Compose(s, s.At)
-	return Recorded{State: s, Shown: shown, Next: next}
+	shown, v := compose(&s, s.At)
+	return Recorded{State: s, Shown: shown, Next: nextCommit(&s, v, &shown, s.At)}
 }
 
 // compose is Compose without next.
@@ -229,6 +229,32 @@ func nextChange(s *State, v snapshot, p *Presence, now Instant) Instant {
 		}
 	}
 	return 0
+}
+
+// nextCommit is the first instant after now at which what s shows may change, whichever
+// sessions memory has extended: the next change of s as it is, or the end of the last
+// desktop client beside a handheld, which would be alone then if it were extended.
+func nextCommit(s *State, v snapshot, p *Presence, now Instant) Instant {
+	next := nextChange(s, v, p, now)
+	if !v.live || v.handheld {
+		return next
+	}
+	var last Instant
+	beside := false
+	for i := range s.Sessions {
+		session := &s.Sessions[i]
+		switch {
+		case !session.live(now):
+		case session.Client.handheld():
+			beside = true
+		default:
+			last = max(last, session.EndsAt)
+		}
+	}
+	if !beside {
+		return next
+	}
+	return earliest(next, last, now)
 }
 
 // earliest is the smaller of best and t, of those after now; zero is none.

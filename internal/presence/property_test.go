@@ -179,8 +179,8 @@ func TestLateTicksAreExact(t *testing.T) {
 	})
 }
 
-// TestExtendedSessionsPostponeChanges: extending sessions postpones the next change and
-// never advances it. Apply relies on that when it uses the recorded next change.
+// TestExtendedSessionsPostponeChanges: whichever sessions are extended, nothing changes
+// before the recorded next change. Apply relies on that.
 func TestExtendedSessionsPostponeChanges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawState(t)
@@ -192,14 +192,39 @@ func TestExtendedSessionsPostponeChanges(t *testing.T) {
 			}
 			seen = append(seen, SoftState{Session: session.ID, IdleAt: later(session.IdleAt), EndsAt: later(session.EndsAt)})
 		}
-		now := RecordedOf(WithSoftState(s, seen))
-		if now.Shown != was.Shown {
-			t.Fatalf("extending sessions changed %+v to %+v", was.Shown, now.Shown)
+		shown, next := Compose(WithSoftState(s, seen), s.At)
+		if shown != was.Shown {
+			t.Fatalf("extending sessions changed %+v to %+v", was.Shown, shown)
 		}
-		if was.Next == 0 && now.Next != 0 || now.Next != 0 && now.Next < was.Next {
-			t.Fatalf("the next change at %d moved forward to %d", was.Next, now.Next)
+		if was.Next == 0 && next != 0 || next != 0 && next < was.Next {
+			t.Fatalf("the next change at %d moved forward to %d", was.Next, next)
 		}
 	})
+}
+
+// TestHandheldLeftAlone: a phone that memory has extended is shown as such from the end of
+// the desktop client on, although the recorded sessions end together under a status that no
+// session changes.
+func TestHandheldLeftAlone(t *testing.T) {
+	ends := noon.Add(10 * time.Minute)
+	s := State{
+		Revision: 1, At: noon, UserState: UserActive,
+		Sessions: []Session{{ID: "desk", Client: Desktop, EndsAt: ends}, {ID: "phone", Client: Mobile, EndsAt: ends}},
+		Shown:    Shown{Status: OutOfOffice, Since: noon, StatusRevision: 1, Revision: 1},
+		Claims:   []Claim{{ID: "holiday", Source: Manual, Status: OutOfOffice, Since: noon}},
+	}
+	was := RecordedOf(s)
+	if was.Next != ends || was.Shown.Handheld {
+		t.Fatalf("%+v, next %v; want %v", was.Shown, was.Next.Time(), ends.Time())
+	}
+	extended, err := Apply(was, Tick{Soft: []SoftState{{Session: "phone", EndsAt: ends.Add(time.Hour)}}}, Policy{}, ends)
+	if err != nil || !extended.Shown.Handheld || extended.Shown.Status != OutOfOffice {
+		t.Errorf("the phone extended: %+v, %v", extended.Shown, err)
+	}
+	both, err := Apply(was, Tick{}, Policy{}, ends)
+	if err != nil || both.Next != 0 || both.Shown.Revision != was.Shown.Revision {
+		t.Errorf("both ended: %+v, next %v, %v; want a commit that shows the same and expects nothing more", both.Shown, both.Next, err)
+	}
 }
 
 // FuzzApply applies arbitrary events: the invariants of a state hold after each.
