@@ -209,7 +209,7 @@ func TestHandheldLeftAlone(t *testing.T) {
 	ends := noon.Add(10 * time.Minute)
 	s := State{
 		Revision: 1, At: noon, UserState: UserActive,
-		Sessions: []Session{{ID: "desk", Client: Desktop, EndsAt: ends}, {ID: "phone", Client: Mobile, EndsAt: ends}},
+		Sessions: []Session{{ID: "desk", Client: Desktop, IdleAt: noon, EndsAt: ends}, {ID: "phone", Client: Mobile, IdleAt: noon, EndsAt: ends}},
 		Shown:    Shown{Status: OutOfOffice, Since: noon, StatusRevision: 1, Revision: 1},
 		Claims:   []Claim{{ID: "holiday", Source: Manual, Status: OutOfOffice, Since: noon}},
 	}
