@@ -21,7 +21,7 @@ func browse(t *testing.T) context.Context {
 	if err != nil {
 		t.Fatal("chromium is not installed: run `make test-tools`")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute) // TestMemoryOfBoard takes eleven
 	t.Cleanup(cancel)
 	allocated, stop := chromedp.NewExecAllocator(ctx, append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(chromium),
